@@ -1,0 +1,237 @@
+"""Corpus, vocabulary, split and windows."""
+# ruff: noqa: D102, D103  (The names of the tests say what they test.)
+
+from __future__ import annotations
+
+import itertools
+import math
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tinygrad_rnn.train import text
+from tinygrad_rnn.train.text import TextError, Vocabulary
+
+PROSE = "The quick brown fox jumps over the lazy dog.\n" * 60
+
+
+def test_topics_are_deterministic_and_shuffled() -> None:
+    one, two, other = text.load_topics(), text.load(), text.load_topics(seed=1)
+    assert one == two
+    assert one.sha256 == two.sha256 != other.sha256
+    assert sorted(one.text.split("\n")) == sorted(other.text.split("\n"))
+    assert 250_000 < len(one.text) < 700_000
+    assert sys.version.split()[0] in one.source
+
+
+def test_topics_hold_no_long_paragraph_twice() -> None:
+    paragraphs = [" ".join(p.split()) for p in text.load_topics().text.split("\n\n")]
+    counts = Counter(p for p in paragraphs if len(p) >= 80)
+    repeated = sum(len(p) * (n - 1) for p, n in counts.items())
+    assert repeated < 0.005 * sum(map(len, paragraphs))
+
+
+def test_distinct_topics() -> None:
+    first = "One paragraph that is long enough to be compared with others."
+    second = "Another paragraph, also of more than forty characters."
+    third = "A third paragraph of some length, which stands nowhere else."
+    topics = {
+        "whole": f"{first}\n\n{second}\n\nNote:\n\n   indented",
+        "copy": f"{second}\n",
+        "wrapped": "One paragraph that is long enough\n   to be compared with others.\n",
+        "mixed": f"Note:\n\n{second}\n\n{third}\n",
+        "mostly": f"{first}\n\n{second}\n\nA short new end.\n",
+        "empty": "",
+    }
+    found = text.distinct_topics(topics)
+    assert found == {"whole": topics["whole"], "mixed": f"Note:\n\n{third}"}
+
+
+def test_topics_missing_from_this_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pydoc_data.topics", None)
+    with pytest.raises(TextError, match=r"pydoc_data\.topics.*--text FILE"):
+        text.load()
+
+
+def test_file(tmp_path: Path) -> None:
+    path = tmp_path / "t.txt"
+    path.write_bytes(b"\xef\xbb\xbf" + ("na\u00efve \U0001f600\r\n" + PROSE).replace("dog.\n", "dog.\r").encode())
+    corpus = text.load(path)
+    assert corpus.text == "na\u00efve \U0001f600\n" + PROSE
+    assert corpus.source == str(path)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (None, "no such file"),
+        (b"", "found an empty file"),
+        (b" \n" * 3000, "found an empty file"),
+        (PROSE.encode()[:1999], "at least 2000 characters, found 1999"),
+        (PROSE.encode() + b"caf\xe9 au lait", r"found byte 0xe9 at offset 2703 \(line 61\).*iconv"),
+        (PROSE.encode("utf-16"), "expected UTF-8, found byte 0xff at offset 0"),
+    ],
+)
+def test_file_errors(tmp_path: Path, data: bytes | None, message: str) -> None:
+    path = tmp_path / "t.txt"
+    if data is not None:
+        path.write_bytes(data)
+    with pytest.raises(TextError, match=message) as caught:
+        text.load_file(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_folder_is_not_a_file(tmp_path: Path) -> None:
+    with pytest.raises(TextError, match="found a folder|cannot be read"):
+        text.load_file(tmp_path)
+
+
+def test_split() -> None:
+    for fraction in (0.01, 0.1, 0.5, 0.9):
+        train, held = text.split(PROSE, fraction)
+        assert train + held == PROSE
+        assert len(held) == round(len(PROSE) * fraction)
+    for fraction in (0.0, 1.0, -1.0, math.nan):
+        with pytest.raises(ValueError, match="above 0 and below 1"):
+            text.split(PROSE, fraction)
+    with pytest.raises(TextError, match="too short"):
+        text.split("abcdef", 0.1)
+
+
+def test_vocabulary_by_hand() -> None:
+    vocabulary = Vocabulary.from_text("abracadabra", min_count=2)
+    assert vocabulary.characters == "abr"
+    assert len(vocabulary) == 4
+    ids = vocabulary.encode("bard a")
+    assert ids.dtype == np.int64
+    assert ids.tolist() == [2, 1, 3, 0, 0, 1]
+    assert vocabulary.decode(ids) == "bar\ufffd\ufffda"
+    assert "a" in vocabulary
+    assert not any(x in vocabulary for x in ("d", "ab", "", 1))
+
+
+def test_vocabulary_round_trips() -> None:
+    rng = np.random.default_rng(0)
+    alphabet = [*"abc \n\t\0'\u00e9\u4e2d\U0001f600\U0010ffff\ud800", "\ufffd"]
+    for _ in range(200):
+        string = "".join(rng.choice(alphabet, size=rng.integers(1, 60), p=rng.dirichlet(np.full(len(alphabet), 0.5))))
+        least = int(rng.integers(1, 4))
+        counts = Counter(string)
+        kept = {c for c in counts if counts[c] >= least and c != "\ufffd"}
+        if not kept:
+            with pytest.raises(TextError, match="lower min_count"):
+                Vocabulary.from_text(string, least)
+            continue
+        vocabulary = Vocabulary.from_text(string, least)
+        assert set(vocabulary.characters) == kept
+        ids = vocabulary.encode(string)
+        assert vocabulary.decode(ids) == "".join(c if c in kept else "\ufffd" for c in string)
+        assert vocabulary.decode(np.arange(1, len(vocabulary))) == vocabulary.characters
+        again = Vocabulary(vocabulary.characters[::-1])
+        assert again == vocabulary
+        assert hash(again) == hash(vocabulary)
+        assert eval(repr(vocabulary)) == vocabulary
+        assert vocabulary.encode("").shape == (0,)
+        assert vocabulary.decode([]) == ""
+
+
+def test_vocabulary_of_no_characters() -> None:
+    vocabulary = Vocabulary("")
+    assert len(vocabulary) == 1
+    assert vocabulary.encode("ab").tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("ids", [[4], [-1], [0.0, 1.0], [[1]], ["a"]])
+def test_decode_errors(ids: list[object]) -> None:
+    with pytest.raises(ValueError, match="expected ids"):
+        Vocabulary("abr").decode(np.array(ids))
+
+
+def test_vocabulary_errors() -> None:
+    with pytest.raises(ValueError, match="'a' more than once"):
+        Vocabulary("aba")
+    with pytest.raises(ValueError, match="unknown"):
+        Vocabulary("a\ufffd")
+    with pytest.raises(ValueError, match="min_count must be at least 1, found 0"):
+        Vocabulary.from_text("a", 0)
+
+
+@pytest.mark.parametrize("partial", [False, True])
+def test_windows(partial: bool) -> None:
+    rng = np.random.default_rng(1)
+    for _ in range(150):
+        batch, steps = (int(n) for n in rng.integers(1, 7, size=2))
+        n = batch * steps + 1 + int(rng.integers(0, 60))
+        ids = rng.integers(0, 50, size=n)
+        pairs = list(text.windows(ids, batch, steps, partial=partial))
+        length = (n - 1) // batch
+        assert [len(x) for x, _ in pairs[:-1]] == [steps] * (len(pairs) - 1)
+        for x, y in pairs:
+            assert x.shape == y.shape == (x.shape[0], batch)
+            assert x.dtype == y.dtype == np.int64
+            assert x.flags.c_contiguous and y.flags.c_contiguous
+        inputs, targets = (np.concatenate(side) for side in zip(*pairs, strict=True))
+        assert len(inputs) == (length if partial else length // steps * steps)
+        for b in range(batch):  # Each column is one contiguous stretch of the ids.
+            start = b * length
+            assert inputs[:, b].tolist() == ids[start : start + len(inputs)].tolist()
+            assert targets[:, b].tolist() == ids[start + 1 : start + 1 + len(inputs)].tolist()
+
+
+def test_one_partial_stream_scores_what_the_baselines_score() -> None:
+    ids = np.arange(103)
+    targets = np.concatenate([y[:, 0] for _, y in text.windows(ids, 1, 10, partial=True)])
+    assert targets.tolist() == ids[1:].tolist()
+    assert [y.shape for _, y in text.windows([1, 2, 3], 1, 10, partial=True)] == [(2, 1)]
+
+
+def test_endless_windows_repeat_the_pass() -> None:
+    ids = np.arange(100)
+    once = list(text.windows(ids, 3, 5))
+    found = list(itertools.islice(text.endless_windows(ids, 3, 5), 3 * len(once)))
+    assert [w.fresh for w in found] == ([True] + [False] * (len(once) - 1)) * 3
+    for window, (x, y) in zip(found, once * 3, strict=True):
+        np.testing.assert_array_equal(window.inputs, x)
+        np.testing.assert_array_equal(window.targets, y)
+
+
+@pytest.mark.parametrize("n", [16, 17, 20, 100])
+def test_endless_windows_from_random_starts(n: int) -> None:
+    ids = np.arange(n)
+    starts = set()
+    previous = None
+    for window in itertools.islice(text.endless_windows(ids, 3, 5, rng=np.random.default_rng(0)), 300):
+        assert window.inputs.shape == (5, 3)
+        np.testing.assert_array_equal(window.targets, window.inputs + 1)
+        if window.fresh:
+            starts.add(int(window.inputs[0, 0]))
+        else:
+            assert previous is not None
+            np.testing.assert_array_equal(window.inputs[0], previous[-1])
+        previous = window.targets
+    assert starts == set(range(min(5, n - 15)))
+
+
+def test_windows_do_not_share_memory_with_the_ids() -> None:
+    ids = np.arange(20)
+    x, _ = next(text.windows(ids, 1, 5))
+    x[:] = -1
+    assert ids.tolist() == list(range(20))
+
+
+@pytest.mark.parametrize("maker", [text.windows, text.endless_windows])
+def test_windows_errors(maker: object) -> None:
+    assert callable(maker)
+    with pytest.raises(TextError, match="3 streams of 5 steps need 16 characters, found 15"):
+        maker(np.arange(15), 3, 5)
+    with pytest.raises(ValueError, match="at least 1, found 0 and 5"):
+        maker(np.arange(15), 0, 5)
+    with pytest.raises(ValueError, match="at least 1"):
+        maker(np.arange(15), 3, 0)
+    with pytest.raises(ValueError, match="integer ids"):
+        maker(np.ones(15), 3, 1)
+    with pytest.raises(ValueError, match="integer ids"):
+        maker(np.ones((15, 1), int), 3, 1)

@@ -1,0 +1,1 @@
+"""The engine: read in the order errors, primitive, tape, tensor, walks, trace, tree, transforms, gradcheck."""

@@ -1,0 +1,173 @@
+"""A primitive: everything the engine knows of one operation, in one place."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+
+from .errors import RuleError
+
+Array = np.ndarray[Any, np.dtype[Any]]
+LARGE = 8_192  # elements from which on kernels may pay (measured by tests/benchmarks)
+REGISTRY: dict[str, Primitive] = {}  # name -> primitive; filled by the decorators in ops/
+
+
+class Spec:
+    """Shape and dtype of an array whose numbers are not known."""
+
+    __slots__ = ("dtype", "shape")
+    __array_ufunc__ = None
+
+    def __init__(self, shape: Sequence[int], dtype: Any = np.float32) -> None:
+        self.shape = tuple(shape)
+        self.dtype = np.dtype(dtype)
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        return int(np.prod(self.shape))
+
+    def __repr__(self) -> str:
+        return f"Spec({self.shape}, {self.dtype})"
+
+
+class Rule:
+    """A derivative rule, called with what its parameter names ask for.
+
+    Names it may use: ``g``, the gradient of the output; ``out``, the output; an input of the operation by its name; a
+    parameter of the operation by its name; ``like_out`` and ``like_<input>`` for shape and dtype only. For an operation
+    with any number of inputs: ``inputs``, ``like_inputs`` (tuples) and ``position`` (which input the gradient is for).
+
+    Attributes
+    ----------
+    needs : tuple of int
+        Positions in ``(out, *inputs)`` of the values that the rule reads: these have to be saved.
+    simple : bool
+        It reads values only, no parameters and no `like_x`.
+    large : callable
+        The same for large arrays (a fused kernel, where there is one).
+    """
+
+    __slots__ = ("function", "large", "needs", "pick", "simple")
+
+    def __init__(self, function: Callable[..., Any], primitive: Primitive) -> None:
+        values = ["out", "inputs"] if primitive.variadic else ["out", *primitive.inputs]
+        offered = ["g", *values, *(f"like_{v}" for v in values), *primitive.defaults, "position"]
+        asked = list(inspect.signature(function).parameters)
+        unknown = [name for name in asked if name not in offered]
+        if unknown:
+            raise RuleError(f"a rule of '{primitive.name}' asks for {unknown}; it may ask for {offered}")
+        places = [offered.index(name) for name in asked]
+        self.function = function
+        self.large = function
+        self.needs = tuple(p - 1 for p in places if 1 <= p <= len(values))
+        self.simple = all(p <= len(values) for p in places)
+        self.pick = itemgetter(*places) if len(places) > 1 else lambda environment: (environment[places[0]],)
+
+
+class Kept(dict[int, tuple[int, ...]]):
+    """From a bit mask of the inputs that need gradients to the positions in ``(out, *inputs)`` that have to be saved."""
+
+    def __init__(self, primitive: Primitive) -> None:
+        self.primitive = primitive
+
+    def __missing__(self, mask: int) -> tuple[int, ...]:
+        rules = [r for i, r in enumerate(self.primitive.rules) if r is not None and (self.primitive.variadic or mask >> i & 1)]
+        self[mask] = found = tuple(sorted({place for rule in rules for place in rule.needs})) if mask else ()
+        return found
+
+
+class Primitive:
+    """One operation.
+
+    Parameters
+    ----------
+    name : str
+        Unique; nodes are printed, pickled and compiled by it.
+    forward : callable
+        ``forward(*arrays, **params) -> array``. Its positional parameters are the inputs, its keyword-only ones the
+        parameters of the operation.
+    rules : tuple of callable or None
+        The gradient for each input (None in place of one: no gradient). Empty: not differentiable.
+    shape : callable
+        ``shape(*specs, **params) -> Spec``; raises ShapeError. Used for tracing and to explain failures.
+    scalar : str, optional
+        For an elementwise operation: its expression on scalars, in the input and parameter names.
+    linear : {"each", "jointly"}, optional
+        Linear in each input with the others held, or in all of them together.
+    tangent : callable, optional
+        ``tangent(t, out, *inputs, **params)`` where neither the rules nor `linear` give it; t is a tuple for several inputs.
+    floating : bool
+        Integer inputs become float32 first.
+    elementwise : bool
+        Each output element depends on one element of each input; implied by `scalar`.
+    broadcasts : bool
+        Inputs may be spread over axes; the walk then sums what a rule returns over them. True for elementwise ones.
+    promotes : slice
+        The inputs that are brought to one dtype.
+    domain, examples :
+        On what inputs the entry is tested; see ``tests/test_primitives.py``.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        forward: Callable[..., Any],
+        rules: Sequence[Callable[..., Any] | None],
+        *,
+        shape: Callable[..., Spec],
+        scalar: str | None = None,
+        linear: str | None = None,
+        tangent: Callable[..., Any] | None = None,
+        floating: bool = False,
+        broadcasts: bool = False,
+        elementwise: bool = False,
+        promotes: slice = slice(None),
+        domain: Any = None,
+        examples: Any = None,
+    ) -> None:
+        parameters = inspect.signature(forward).parameters.values()
+        self.name = name
+        self.forward = forward
+        self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+        self.inputs = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+        self.defaults = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+        self.shape, self.scalar, self.linear, self.tangent = shape, scalar, linear, tangent
+        self.floating, self.promotes = floating, promotes
+        self.elementwise = elementwise or scalar is not None
+        self.broadcasts = broadcasts or self.elementwise
+        self.body: Callable[[], Any] | None = None  # an elementwise one that is itself a program (tg.elementwise)
+        self.domain, self.examples = domain, examples
+        self.kept = Kept(self)
+        self.set_rules(rules)
+        REGISTRY[name] = self
+
+    def set_rules(self, rules: Sequence[Callable[..., Any] | None]) -> None:
+        """Attach the derivative: a rule for each input, or one for all of them where their number varies."""
+        expected = 1 if self.variadic else len(self.inputs)
+        if rules and len(rules) != expected:
+            raise RuleError(f"'{self.name}' was given {len(rules)} derivative rules; expected {expected}")
+        self.rules = tuple(None if rule is None else Rule(rule, self) for rule in rules)
+        self.kept.clear()
+
+    def rule(self, position: int) -> Rule | None:
+        """The rule that gives the gradient of the input at `position`."""
+        return self.rules[0 if self.variadic else position]
+
+    def gradient(self, rule: Rule, g: Any, values: Sequence[Any], node: Any, position: int) -> Any:
+        """Call a rule with what it asks for, chosen from everything there is in the order of the names (see Rule)."""
+        function = rule.function if g.size < LARGE else rule.large
+        if rule.simple:
+            return function(*rule.pick((g, *values)))
+        likes = (node.inputs,) if self.variadic else node.inputs
+        return function(*rule.pick((g, *values, node, *likes, *node.params.values(), position)))
+
+    def __repr__(self) -> str:
+        return f"<primitive {self.name}>"

@@ -1,0 +1,118 @@
+"""`apply`: the one function through which every operation is computed and recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .errors import DtypeError, ShapeError, TinygradError
+from .primitive import Primitive, Spec
+from .tape import NO_PARAMS, Leaf, Node, Where, caller, context
+from .tensor import FLOAT32, FLOAT64, Tensor
+
+
+def apply(primitive: Primitive, inputs: Sequence[Any], params: dict[str, Any] = NO_PARAMS) -> Any:
+    """Compute a primitive, and record a node where a gradient (or a trace) will want it.
+
+    Given arrays only, it returns an array and records nothing: so the derivative rules, which are written in operations,
+    run on plain arrays as fast as NumPy does.
+    """
+    arrays: list[Any] = []
+    nodes: list[Any] = []
+    mask, bit = 0, 1  # which inputs need gradients
+    dtype, mixed = None, False
+    for x in inputs:
+        if isinstance(x, Tensor):
+            node = x.node
+            if node is not None and node.requires_grad:
+                mask += bit
+            x = x.array
+            if x.dtype is not dtype:
+                mixed = dtype is not None
+                dtype = x.dtype
+        elif isinstance(x, (float, int)) and not isinstance(x, np.float64):
+            node = x
+        else:
+            x = np.asarray(x)
+            node, mixed = None, True
+        arrays.append(x)
+        nodes.append(node)
+        bit += bit
+    if dtype is None:
+        return primitive.forward(*arrays, **params)
+    if (mixed or (dtype is not FLOAT32 and dtype is not FLOAT64)) and (cast := _promote(primitive, inputs)) is not None:
+        return apply(primitive, cast, params)
+    now = context()
+    traced = now.tracing and any(isinstance(a, Spec) for a in arrays)
+    try:
+        out = primitive.shape(*arrays, **params) if traced else primitive.forward(*arrays, **params)
+    except Exception as error:
+        raise _explain(primitive, inputs, arrays, params, error) from error
+    if type(out) is not np.ndarray and not traced:
+        out = np.asarray(out)  # NumPy turns 0-d results into scalars
+    if not now.grad_enabled or not primitive.rules:
+        mask = 0
+    if not mask and not traced:
+        return Tensor(out)
+    values = (out, tuple(arrays)) if primitive.variadic else (out, *arrays)
+    saved: list[Any] = [None] * len(values)
+    for k in primitive.kept[mask]:
+        saved[k] = values[k]
+    if None in nodes:
+        nodes = [_leaf(x) if node is None else node for x, node in zip(inputs, nodes, strict=True)]
+    return Tensor(out, Node(primitive, tuple(nodes), params, saved, out.shape, out.dtype, mask > 0, caller()))
+
+
+def _leaf(x: Any) -> Leaf:
+    """The leaf of a constant: of a tensor its own, of an array a new one."""
+    return x.leaf() if isinstance(x, Tensor) else Leaf(np.asarray(x))
+
+
+def _promote(primitive: Primitive, inputs: Sequence[Any]) -> list[Any] | None:
+    """Bring the inputs to one floating dtype (docs/design.md, "Numbers"); None if they are as they should be."""
+    places = range(len(inputs))[primitive.promotes]
+    chosen = [inputs[i] for i in places]
+    typed = [x for x in chosen if hasattr(x, "dtype")]
+    floats = {x.dtype for x in typed if x.dtype.kind == "f"}
+    decisive = {x.dtype for x in typed if x.dtype.kind == "f" and isinstance(x, Tensor)} or floats
+    if len(decisive) > 1:
+        raise DtypeError(
+            f"{primitive.name}: float32 and float64 do not mix; the inputs are {', '.join(describe(x) for x in chosen)}. "
+            f"Convert one of them with .astype(...).{Where(*caller()).described()}"
+        )
+    if not floats and not primitive.floating and not any(type(x) is float for x in chosen):
+        return None  # integers and booleans among themselves: NumPy's own promotion
+    target = decisive.pop() if decisive else FLOAT32
+    out, changed = list(inputs), False
+    for i in places:
+        x = out[i]
+        if hasattr(x, "dtype") and x.dtype != target:
+            out[i], changed = x.astype(target), True
+        elif not typed and isinstance(x, (int, float)):
+            out[i], changed = np.asarray(x, target), True
+    return out if changed else None
+
+
+def describe(x: Any) -> str:
+    """An operand as error messages show it: its name, dtype and shape."""
+    if not hasattr(x, "shape"):
+        return repr(x)
+    name = getattr(x, "name", None)
+    kind = "array " if isinstance(x, np.ndarray) else ""
+    return f"{kind}{name + ' ' if name else ''}{x.dtype}{tuple(x.shape)}"
+
+
+def _explain(primitive: Primitive, inputs: Sequence[Any], arrays: list[Any], params: Any, error: Exception) -> Exception:
+    """The error of a failed operation: what the shape rule has to say, the operands, the step and the line."""
+    shown = f"{primitive.name}({', '.join(describe(x) for x in inputs)}{''.join(f', {k}={v!r}' for k, v in params.items())})"
+    place = Where(*caller()).described()
+    reason: Exception = error
+    if not isinstance(error, TinygradError):
+        try:
+            primitive.shape(*[Spec(a.shape, a.dtype) if isinstance(a, np.ndarray) else a for a in arrays], **params)
+        except Exception as found:
+            reason = found
+    kind = type(reason) if isinstance(reason, TinygradError) else ShapeError
+    return kind(f"{shown}: {reason}{place}")

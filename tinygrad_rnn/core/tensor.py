@@ -1,0 +1,283 @@
+"""The tensor: an array, and the node that made it. Operators and methods are attached by `ops/methods.py`."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .errors import DtypeError, GraphError, ShapeError, TraceError
+from .primitive import Array, Spec
+from .tape import Leaf, Node, Where, caller
+
+FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
+
+
+class Tensor:
+    """A multi-dimensional array that remembers how it was made.
+
+    Users make one with `tinygrad_rnn.tensor`; operations make the others.
+
+    Attributes
+    ----------
+    array : ndarray, or Spec while tracing
+        The values. Never written to: assignment replaces it by a copy.
+    node : Node or None
+        What made it; None for a constant that no node has used yet.
+    grad : Tensor or None
+        Filled by `backward` in leaves, and in tensors that asked for it with `retain_grad`.
+    """
+
+    __slots__ = ("__weakref__", "array", "grad", "node")
+    __array_priority__ = 1000
+
+    if TYPE_CHECKING:  # attached by ops/methods.py
+
+        def __getattr__(self, name: str) -> Any: ...
+        def __getitem__(self, index: Any) -> Tensor: ...
+        def _binary(self, other: Any) -> Tensor: ...
+
+        __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _binary
+        __matmul__ = __rmatmul__ = __pow__ = __rpow__ = __mod__ = __lt__ = __le__ = __gt__ = __ge__ = _binary
+
+        def __neg__(self) -> Tensor: ...
+        def __pos__(self) -> Tensor: ...
+
+    def __init__(self, array: Any, node: Node | None = None) -> None:
+        self.array = array
+        self.node = node
+        self.grad: Tensor | None = None
+
+    # --- the array --------------------------------------------------------------------------------------------------
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.array.shape  # type: ignore[no-any-return]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.array.dtype  # type: ignore[no-any-return]
+
+    @property
+    def ndim(self) -> int:
+        return len(self.array.shape)
+
+    @property
+    def size(self) -> int:
+        return self.array.size  # type: ignore[no-any-return]
+
+    def numpy(self) -> Array:
+        """The values as a read-only view: writing goes through ``t[i] = v`` or ``t.data = array``."""
+        if isinstance(self.array, Spec):
+            raise TraceError(
+                f"the value of this {self.array} is not known: the function is being traced, so it may not look at numbers "
+                f"(bool, item, numpy, printing). Use tg.where in place of `if`.{Where(*caller()).described()}"
+            )
+        view = self.array.view()
+        view.flags.writeable = False
+        return view  # type: ignore[no-any-return]
+
+    @property
+    def data(self) -> Array:
+        """The values (read-only). Setting it gives the tensor a new array, without recording."""
+        return self.numpy()
+
+    @data.setter
+    def data(self, value: Any) -> None:
+        array = np.array(value.array if isinstance(value, Tensor) else value, dtype=self.dtype)
+        if array.shape != self.shape:
+            raise ShapeError(f"data: this tensor has shape {self.shape}, the new array {array.shape}")
+        if self.node is not None and not isinstance(self.node, Leaf):
+            raise GraphError("data: this tensor was computed; assign to a leaf, or work on t.detach()")
+        old, self.array, self.node = self.node, array, None
+        if isinstance(old, Leaf):
+            old.replaced = Where(*caller())
+            self.leaf(old.requires_grad, old.name)
+
+    def item(self) -> Any:
+        """The value of a tensor with one element as a Python number."""
+        if self.size != 1:
+            raise ShapeError(f"item: expected one element, found shape {self.shape}")
+        return self.numpy().item()
+
+    def tolist(self) -> Any:
+        """The values as nested lists."""
+        return self.numpy().tolist()
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        if self.requires_grad:
+            raise GraphError(
+                "NumPy asked for the bare array of a tensor that requires gradients, which would cut the tape. "
+                "Use a tg function, or t.detach() or t.numpy() if that is what you want."
+            )
+        return np.array(self.numpy(), dtype=dtype, copy=copy)
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise ShapeError("len: a 0-d tensor has no length")
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self[i] for i in range(len(self)))
+
+    def __bool__(self) -> bool:
+        if self.size != 1:
+            raise ShapeError(f"bool: a tensor of shape {self.shape} is neither true nor false; use .any() or .all() of numpy()")
+        return bool(self.item())
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __index__(self) -> int:
+        if self.dtype.kind not in "iub":
+            raise DtypeError(f"a {self.dtype} tensor cannot be an index; convert it with .astype(int)")
+        return int(self.item())
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __repr__(self) -> str:
+        head = self.array if isinstance(self.array, Spec) else np.array2string(self.array, separator=", ", prefix="tensor(", precision=4)
+        notes = [] if self.dtype in (FLOAT32, np.dtype(np.int64), np.dtype(bool)) else [f"dtype={self.dtype}"]
+        if self.node is not None and not isinstance(self.node, Leaf):
+            notes.append(f"from={self.node.op}")
+        elif self.requires_grad:
+            notes.append("requires_grad=True")
+        if self.name:
+            notes.append(f"name={self.name!r}")
+        return f"tensor({', '.join([str(head), *notes])})"
+
+    # --- the node ---------------------------------------------------------------------------------------------------
+
+    def leaf(self, requires_grad: bool = False, name: str | None = None) -> Leaf:
+        """Give the tensor a Leaf, to which nodes can point."""
+        self.node = node = Leaf(self.array, requires_grad, name)
+        node.tensor = weakref.ref(self)
+        return node
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether backward goes through this tensor; may be set on leaves."""
+        return self.node is not None and self.node.requires_grad
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        if value and self.dtype.kind != "f":
+            raise DtypeError(f"requires_grad: gradients need float32 or float64; this tensor is {self.dtype}")
+        if self.node is not None and not isinstance(self.node, Leaf):
+            raise GraphError("requires_grad: this tensor was computed; its inputs decide. Use t.detach() for a new leaf.")
+        if value != self.requires_grad:
+            self.leaf(value, self.name)
+
+    @property
+    def is_leaf(self) -> bool:
+        return self.node is None or isinstance(self.node, Leaf)
+
+    @property
+    def name(self) -> str | None:
+        """A name for pictures, tables and messages."""
+        return None if self.node is None else self.node.name
+
+    @name.setter
+    def name(self, value: str | None) -> None:
+        (self.node or self.leaf()).name = value
+
+    def retain_grad(self) -> None:
+        """Keep the gradient of this computed tensor in `.grad` (leaves do so anyway)."""
+        if not self.requires_grad:
+            raise GraphError("retain_grad: this tensor does not require gradients")
+        if not self.is_leaf:
+            me = weakref.ref(self)
+
+            def keep(g: Tensor) -> None:
+                if (tensor := me()) is not None:
+                    tensor.grad = g if tensor.grad is None else tensor.grad + g
+
+            self.register_hook(keep)
+
+    def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> Callable[[], None]:
+        """Call ``hook(gradient)`` in backward; what it returns, if not None, takes the gradient's place.
+
+        Returns
+        -------
+        callable
+            Removes the hook.
+        """
+        if self.node is None or not self.node.requires_grad:
+            raise GraphError("register_hook: this tensor does not require gradients")
+        hooks = self.node.hooks = self.node.hooks or []
+        hooks.append(hook)
+        return lambda: hooks.remove(hook)
+
+    def backward(self, gradient: Any = None, *, retain_graph: bool | None = None, create_graph: bool = False) -> None:
+        """Add the gradient of this tensor to `.grad` of every leaf it depends on; see `walks.backward`."""
+        from .walks import backward
+
+        backward([self], [gradient], retain_graph=retain_graph, create_graph=create_graph)
+
+    # --- copies -----------------------------------------------------------------------------------------------------
+
+    def __copy__(self) -> Tensor:
+        twin = type(self)(self.array, self.node)
+        if isinstance(self.node, Leaf):
+            twin.leaf(self.node.requires_grad, self.node.name)
+        return twin
+
+
+def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, name: str | None = None) -> Tensor:
+    """Make a tensor from numbers, nested lists, an array or a tensor; the values are copied.
+
+    Parameters
+    ----------
+    data : array_like
+        Python floats become float32; an array keeps its dtype.
+    dtype : dtype, optional
+        float32, float64, an integer type or bool.
+    requires_grad : bool
+        Whether `backward` is to fill `.grad`.
+    name : str, optional
+        Shown in pictures, tables and messages.
+
+    Raises
+    ------
+    DtypeError
+        For other dtypes (complex, float16, strings, objects), or an integer tensor that requires gradients.
+    ShapeError
+        For ragged lists.
+    """
+    if isinstance(data, Tensor):
+        data = data.numpy()
+    elif isinstance(data, (list, tuple)):
+        data = _untensor(data)
+    try:
+        array = np.array(data, dtype=dtype)
+    except ValueError as error:
+        raise ShapeError(f"tensor: the nested lists are ragged, so they have no shape ({error})") from error
+    if dtype is None and array.dtype == FLOAT64 and not isinstance(data, (np.ndarray, np.generic)):
+        array = array.astype(FLOAT32)
+    check_dtype(array.dtype)
+    made = Tensor(array)
+    if requires_grad:
+        made.requires_grad = True
+    if name is not None:
+        made.name = name
+    return made
+
+
+def check_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The dtype, if it is one that tensors may have; DtypeError otherwise."""
+    if dtype not in (FLOAT32, FLOAT64) and dtype.kind not in "biu":
+        raise DtypeError(f"dtype {dtype} is not supported; use float32, float64, an integer type or bool")
+    return dtype
+
+
+def _untensor(data: Any) -> Any:
+    """Nested lists with their 0-d tensors as numbers."""
+    if isinstance(data, (list, tuple)):
+        return [_untensor(x) for x in data]
+    return data.numpy() if isinstance(data, Tensor) else data

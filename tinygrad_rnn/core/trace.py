@@ -1,0 +1,125 @@
+"""Tracing: run a function on shapes and dtypes, and keep the nodes. The node list is the program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from .primitive import Spec
+from .record import apply
+from .tape import Leaf, Node, setting
+from .tensor import Tensor
+from .tree import flatten, leaves, tree_map, unflatten
+from .walks import pull_back
+
+
+class Program:
+    """A list of nodes with inputs and outputs.
+
+    Attributes
+    ----------
+    inputs : list of Node
+        What is to be given. Leaves for a traced function; a backward program also takes the forward nodes that it reads.
+    nodes : list of Node
+        The operations, in an order in which they can be computed.
+    outputs : list of Node, number or None
+        What comes out (None: a gradient that is zero).
+    constants : list of Leaf
+        Parameters and constants that the function closed over; each has its value.
+    structure : nest
+        How the outputs were nested.
+    """
+
+    def __init__(self, inputs: Sequence[Node], outputs: Sequence[Any], structure: Any = None) -> None:
+        self.inputs, self.outputs, self.structure = list(inputs), list(outputs), structure
+        given = set(self.inputs)
+        order = _between(given, [o for o in self.outputs if isinstance(o, Node)])
+        self.nodes = [n for n in order if n not in given and n.primitive is not None]
+        self.constants = [n for n in order if isinstance(n, Leaf) and n not in given]
+
+    def __call__(self, *values: Any) -> list[Any]:
+        """Evaluate on arrays (with NumPy alone), on tensors (recorded), or on traced tensors."""
+        known: dict[Any, Any] = dict(zip(self.inputs, values, strict=True))
+        known.update((leaf, leaf.value) for leaf in self.constants)
+        for node in self.nodes:
+            known[node] = apply(node.primitive, [known[n] if isinstance(n, Node) else n for n in node.inputs], node.params)
+        return [known[o] if isinstance(o, Node) else o for o in self.outputs]
+
+    def backward(self, wrt: Sequence[Node] | None = None) -> Program:
+        """The program of the gradients, by the ordinary rules.
+
+        Its inputs are the forward nodes whose values it reads (inputs of this program among them), followed by a
+        cotangent for each output; its outputs are the gradients of `wrt` (default: the inputs of this program that have
+        gradients, then its parameters). Being a program of ordinary nodes it can be differentiated again.
+        """
+        wrt = list(wrt if wrt is not None else [n for n in [*self.inputs, *self.constants] if n.requires_grad])
+        with setting(tracing=True):
+            seeds = [Tensor(Spec(o.shape, o.dtype)) for o in self.outputs]
+            cotangents = [seed.leaf(True, f"d_{o.name or o.op}") for seed, o in zip(seeds, self.outputs, strict=True)]
+            live = [(o, s) for o, s in zip(self.outputs, seeds, strict=True) if o.requires_grad]
+            found = pull_back([o for o, _ in live], [s for _, s in live], targets=wrt, create_graph=True)
+        outputs = [found[n].node if n in found else None for n in wrt]
+        forward = {*self.inputs, *self.nodes}
+        order = _between({*forward, *cotangents}, [o for o in outputs if o is not None])
+        read = {n for node in [*order, *(o for o in outputs if o)] for n in (*node.inputs, node) if n in forward}
+        return Program([*sorted(read, key=lambda n: n.index), *cotangents], outputs)
+
+    def table(self) -> str:
+        """The program as text, a line for each node."""
+        names: dict[Any, str] = {}
+        for i, n in enumerate([*self.inputs, *self.constants, *self.nodes]):
+            names[n] = f"%{n.name}" if n.name and f"%{n.name}" not in names.values() else f"%{i}"
+        rows = [("input", names[n], "", n) for n in self.inputs] + [("leaf", names[n], "", n) for n in self.constants]
+        for n in self.nodes:
+            params = "".join(f" {k}={v}" for k, v in n.params.items())
+            rows.append((n.op, names[n], " ".join(names.get(i, f"{i}") for i in n.inputs) + params, n))
+        lines = [f"{name:<12} = {op:<12} {args:<44} {'x'.join(map(str, n.shape)) or 'scalar'}" for op, name, args, n in rows]
+        return "\n".join([*lines, f"return {', '.join(names.get(o, str(o)) for o in self.outputs)}"])
+
+    __repr__ = __str__ = table
+
+
+def _between(given: set[Node], outputs: Sequence[Node]) -> list[Node]:
+    """What has to be computed for the outputs when the values of `given` are there; includes leaves, excludes `given`."""
+    seen: set[Node] = set()
+    stack = [o for o in outputs if o not in given]
+    while stack:
+        node = stack.pop()
+        if node not in seen:
+            seen.add(node)
+            stack.extend(n for n in node.inputs if isinstance(n, Node) and n not in given)
+    return sorted(seen, key=lambda n: n.index)
+
+
+def trace(f: Callable[..., Any], *examples: Any) -> Program:
+    """Record `f` without computing anything.
+
+    Parameters
+    ----------
+    f : callable
+        Of tensors, or nests of tensors.
+    *examples : Tensor, array, Spec, or a nest of them
+        Their shapes and dtypes are used, not their values.
+
+    Returns
+    -------
+    Program
+        Its inputs are the leaves of `examples` in order, named by their position in the arguments.
+
+    Raises
+    ------
+    TraceError
+        If `f` looks at a number (``if x > 0``, ``item``, ``numpy``): only shapes are known.
+    """
+    handles = []
+    with setting(tracing=True, depth=1):
+        for path, example in flatten(examples, "x"):
+            handle = Tensor(Spec(example.shape, example.dtype))
+            handle.leaf(handle.dtype.kind == "f", getattr(example, "name", None) or path)
+            handles.append(handle)
+        result = f(*unflatten(examples, list(handles)))
+    outputs = [(r.node or r.leaf()) if isinstance(r, Tensor) else r for r in leaves(result)]
+    inputs = [h.node for h in handles if h.node is not None]
+    return Program(inputs, outputs, tree_map(lambda _: None, result))
+
+

@@ -1,0 +1,154 @@
+"""Functions of functions: grad, vjp, jvp, jacobian, hessian, hvp. Arguments may be nests of tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from .errors import GraphError, ShapeError
+from .tape import context, setting
+from .tensor import Tensor, tensor
+from .tree import leaves, tree_map, unflatten
+from .walks import pull_back, push_forward
+
+Function = Callable[..., Any]
+
+
+def _enter(tree: Any) -> tuple[Any, list[Tensor]]:
+    """The nest with fresh handles in place of its leaves: gradients are taken with respect to these and nothing else."""
+
+    def fresh(x: Any) -> Tensor:
+        if isinstance(x, Tensor) and x.requires_grad and context().depth > 1:
+            return +x  # stays on the tape of the transform around this one
+        return tensor(x, requires_grad=True, name=getattr(x, "name", None))
+
+    handles = tree_map(fresh, tree)
+    return handles, leaves(handles)
+
+
+def _one_number(y: Any) -> Tensor:
+    if not isinstance(y, Tensor) or y.size != 1:
+        raise ShapeError(f"grad: the function must return one number; it returned {getattr(y, 'shape', y)!r}. Sum it, or use jacobian.")
+    return y
+
+
+def _pull(y: Sequence[Tensor], seeds: Sequence[Tensor], inputs: list[Tensor], retain_graph: bool | None = None) -> list[Tensor]:
+    """Gradients of the inputs; zeros where there is no path. Recorded when another transform is around."""
+    paths = [(o, s) for o, s in zip(y, seeds, strict=True) if o.requires_grad]
+    nodes = [x.node for x in inputs if x.node is not None]
+    found = pull_back(
+        [o.node for o, _ in paths if o.node], [s for _, s in paths], targets=nodes, create_graph=context().depth > 1, retain_graph=retain_graph
+    ) if paths else {}  # fmt: skip
+    return [found.get(n, Tensor(np.zeros(n.shape, n.dtype))) for n in nodes]
+
+
+def value_and_grad(f: Function, argnums: int | Sequence[int] = 0) -> Function:
+    """``value_and_grad(f)(*args) -> (f(*args), gradient)``; see `grad`."""
+
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        numbers = [argnums] if isinstance(argnums, int) else list(argnums)
+        if any(not -len(args) <= i < len(args) for i in numbers):
+            raise GraphError(f"grad: argnums={argnums}, but the function was called with {len(args)} arguments")
+        with setting(depth=context().depth + 1, grad_enabled=True):
+            chosen, inputs = _enter([args[i] for i in numbers])
+            full = list(args)
+            for i, handle in zip(numbers, chosen, strict=True):
+                full[i] = handle
+            y = _one_number(f(*full, **kwargs))
+            found = unflatten(chosen, _pull([y], [Tensor(np.ones(y.shape, y.dtype))], inputs))
+        return (y if context().depth else y.detach()), (found[0] if isinstance(argnums, int) else tuple(found))
+
+    return wrapped
+
+
+def grad(f: Function, argnums: int | Sequence[int] = 0) -> Function:
+    """The gradient of a function that returns one number.
+
+    Parameters
+    ----------
+    f : callable
+        Of tensors or nests of tensors.
+    argnums : int or sequence of int
+        The arguments to differentiate by.
+
+    Returns
+    -------
+    callable
+        With the arguments of `f`; returns the gradient in the structure of the argument (a tuple for several). Transforms
+        nest: ``grad(lambda x: grad(f)(x).sum())``.
+    """
+    both = value_and_grad(f, argnums)
+    return lambda *args, **kwargs: both(*args, **kwargs)[1]
+
+
+def vjp(f: Function, *xs: Any) -> tuple[Any, Function]:
+    """``y, pull = vjp(f, *xs)``; ``pull(v)`` is the tuple of gradients of ``sum(v * y)`` by the arguments."""
+    depth = context().depth + 1
+    with setting(depth=depth, grad_enabled=True):
+        handles, inputs = _enter(xs)
+        y = f(*handles)
+
+    def pull(v: Any) -> Any:
+        with setting(depth=depth):
+            seeds = [s if isinstance(s, Tensor) else Tensor(np.asarray(s, o.dtype)) for s, o in zip(leaves(v), leaves(y), strict=True)]
+            return unflatten(handles, _pull(leaves(y), seeds, inputs, retain_graph=True))
+
+    return (y if context().depth else tree_map(lambda o: o.detach(), y)), pull
+
+
+def jvp(f: Function, xs: Sequence[Any], vs: Sequence[Any]) -> tuple[Any, Any]:
+    """Forward mode: ``f(*xs)`` and its derivative in the direction `vs`, by a walk up the tape with tangents.
+
+    Parameters
+    ----------
+    xs, vs : sequences of tensors or nests
+        The arguments, and a direction of the same structure and shapes.
+    """
+    with setting(depth=context().depth + 1, grad_enabled=True):
+        handles, inputs = _enter(tuple(xs))
+        y = f(*handles)
+        nested = context().depth > 1
+        tangents: dict[Any, Any] = {}
+        for x, v in zip(inputs, leaves(tuple(vs)), strict=True):
+            if np.shape(v) != x.shape:
+                raise ShapeError(f"jvp: a direction has shape {np.shape(v)}, its argument {x.shape}")
+            v = v if isinstance(v, Tensor) else Tensor(np.asarray(v, x.dtype))
+            tangents[x.node] = v if nested else v.array
+        outs = [o for o in leaves(y) if o.requires_grad]
+        push_forward([o.node for o in outs], tangents, create_graph=nested)
+
+    def tangent(o: Tensor) -> Tensor:
+        t = tangents.get(o.node)
+        return t if isinstance(t, Tensor) else Tensor(np.zeros(o.shape, o.dtype) if t is None else np.asarray(t))
+
+    return (y if context().depth else tree_map(lambda o: o.detach(), y)), tree_map(tangent, y)
+
+
+def jacobian(f: Function, argnums: int = 0) -> Function:
+    """All derivatives of a tensor by a tensor: the result has shape ``output.shape + input.shape``."""
+
+    def wrapped(*args: Any) -> Tensor:
+        def of_one(x: Any) -> Any:
+            return f(*args[:argnums], x, *args[argnums + 1 :])
+
+        y, pull = vjp(of_one, args[argnums])
+        rows = [pull(Tensor(row.reshape(y.shape)))[0] for row in np.eye(y.size, dtype=y.dtype)]
+        whole = Tensor(np.zeros((0, *np.shape(args[argnums])), y.dtype))
+        if rows:
+            with setting(grad_enabled=context().depth > 0):
+                whole = np.stack(rows)  # type: ignore[call-overload]
+        return whole.reshape((*y.shape, *np.shape(args[argnums])))  # type: ignore[no-any-return]
+
+    return wrapped
+
+
+def hessian(f: Function, argnums: int = 0) -> Function:
+    """Second derivatives of a function that returns one number: shape ``input.shape + input.shape``."""
+    return jacobian(grad(f, argnums), argnums)
+
+
+def hvp(f: Function, x: Any, v: Any) -> Any:
+    """The Hessian of `f` at `x` times `v`, without the Hessian: forward mode over the gradient."""
+    return jvp(grad(f), (x,), (v,))[1]

@@ -1,0 +1,44 @@
+"""Nested tuples, lists, dicts and named tuples of tensors, as flat lists and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+
+def flatten(tree: Any, path: str = "") -> list[tuple[str, Any]]:
+    """The leaves of a nest with their paths, in order (dicts in order of insertion); None has no leaves."""
+    return list(_items(tree, path))
+
+
+def _items(tree: Any, path: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(tree, dict):
+        for key, value in tree.items():
+            yield from _items(value, f"{path}[{key!r}]")
+    elif isinstance(tree, (tuple, list)):
+        names = getattr(tree, "_fields", None)
+        for i, value in enumerate(tree):
+            yield from _items(value, f"{path}.{names[i]}" if names else f"{path}[{i}]")
+    elif tree is not None:
+        yield path, tree
+
+
+def leaves(tree: Any) -> list[Any]:
+    """The leaves of a nest, in order."""
+    return [value for _, value in flatten(tree)]
+
+
+def tree_map(f: Callable[..., Any], tree: Any, *others: Any) -> Any:
+    """Apply `f` to corresponding leaves of nests of the same structure."""
+    if isinstance(tree, dict):
+        return {key: tree_map(f, tree[key], *(o[key] for o in others)) for key in tree}
+    if isinstance(tree, (tuple, list)):
+        parts = [tree_map(f, *group) for group in zip(tree, *others, strict=True)]
+        return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)
+    return None if tree is None else f(tree, *others)
+
+
+def unflatten(tree: Any, values: list[Any]) -> Any:
+    """A nest of the structure of `tree` with new leaves."""
+    iterator = iter(values)
+    return tree_map(lambda _: next(iterator), tree)

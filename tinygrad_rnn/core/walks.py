@@ -1,0 +1,229 @@
+"""The two walks over the tape: backward with gradients, forward with tangents. Neither recurs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from .errors import GraphError, RuleError
+from .record import apply, describe
+from .tape import Freed, Leaf, Node, Where, at_origin, caller, reachable, setting
+from .tensor import Tensor
+
+
+def backward(
+    outputs: Sequence[Tensor], gradients: Sequence[Any], *, retain_graph: bool | None = None, create_graph: bool = False
+) -> None:
+    """Add the gradients of the outputs to `.grad` of every leaf that they depend on.
+
+    Parameters
+    ----------
+    outputs : sequence of Tensor
+    gradients : sequence of Tensor, array or None
+        The gradient that arrives at each output; None for an output with one element means 1.
+    retain_graph : bool, optional
+        Keep the saved values, so that the graph can be walked again. Default: only with `create_graph`.
+    create_graph : bool
+        Record the walk itself, so that the gradients can be differentiated.
+    """
+    nodes, seeds = [], []
+    for y, gradient in zip(outputs, gradients, strict=True):
+        if y.node is None or not y.node.requires_grad:
+            raise GraphError("backward: this tensor does not require gradients: nothing it was made from has requires_grad=True.")
+        if gradient is None and y.size != 1:
+            raise GraphError(f"backward: a tensor of shape {y.shape} is not one number; sum it, or pass backward(gradient) of that shape.")
+        gradient = np.ones(y.shape, y.dtype) if gradient is None else gradient
+        if not isinstance(gradient, Tensor):
+            gradient = Tensor(np.asarray(gradient, y.dtype))
+        if gradient.shape != y.shape:
+            raise GraphError(f"backward: the gradient has shape {gradient.shape}, the tensor {y.shape}.")
+        nodes.append(y.node)
+        seeds.append(gradient)
+    for leaf, g in pull_back(nodes, seeds, retain_graph=retain_graph, create_graph=create_graph).items():
+        owner = leaf.tensor() if isinstance(leaf, Leaf) and leaf.tensor is not None else None
+        if owner is not None:
+            owner.grad = g if owner.grad is None else owner.grad + g
+
+
+def pull_back(
+    roots: Sequence[Node],
+    seeds: Sequence[Tensor],
+    *,
+    targets: Iterable[Node] | None = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+) -> dict[Node, Tensor]:
+    """The reverse walk: gradients of ``sum(seed * root)`` with respect to the leaves, or to the `targets`.
+
+    With `create_graph` the gradients are tensors all the way and every rule is recorded; otherwise the rules run on
+    bare arrays. Either way they are the same rules.
+    """
+    retain_graph = create_graph if retain_graph is None else retain_graph
+    order = reachable(roots)
+    wanted = None if targets is None else _leading_to(set(targets), order)
+    stale = {node for node in order if isinstance(node, Leaf) and node.replaced}
+    freed = None if retain_graph else Freed(roots[0].name or roots[0].op, Where(*caller()))
+    gradients: dict[Node, Any] = {}
+    owned: set[Node] = set()  # whose collected gradient is a fresh array of ours, so that we may add to it in place
+    results: dict[Node, Tensor] = {}
+    kept = set(targets or ())
+
+    with setting(grad_enabled=create_graph, origin=None):
+        for root, seed in zip(roots, seeds, strict=True):
+            seed = seed if create_graph else seed.array
+            gradients[root] = gradients[root] + seed if root in gradients else seed
+        while order:
+            node = order.pop()
+            g = gradients.pop(node, None)
+            owned.discard(node)
+            if g is None:
+                continue
+            if node.hooks:
+                g = _run_hooks(node, g)
+            primitive = node.primitive
+            if primitive is None or node in kept:
+                results[node] = g if isinstance(g, Tensor) else Tensor(np.asarray(g))
+                if primitive is None or (wanted is not None and not any(n in wanted for n in node.inputs)):
+                    continue
+            saved = node.saved
+            if type(saved) is Freed:
+                raise _freed_error(node, saved)
+            if create_graph:
+                saved = _as_tensors(node)
+                at_origin(node)
+            for position, source in enumerate(node.inputs):
+                if not isinstance(source, Node) or not source.requires_grad or (wanted is not None and source not in wanted):
+                    continue
+                rule = primitive.rule(position)
+                if rule is None:
+                    continue
+                if stale:
+                    _check_replaced(node, rule.needs, stale)
+                try:
+                    gradient = primitive.gradient(rule, g, saved, node, position)
+                except Exception as error:
+                    raise RuleError(_rule_text(node, position, f"raised {type(error).__name__}: {error}")) from error
+                if gradient is None:
+                    continue
+                if gradient.shape != source.shape:
+                    gradient = _sum_to(gradient, node, source, position)
+                if gradient.dtype is not source.dtype and gradient.dtype != source.dtype:
+                    raise RuleError(_rule_text(node, position, f"returned {gradient.dtype}; expected {source.dtype}"))
+                before = gradients.get(source)
+                if before is None:
+                    gradients[source] = gradient
+                elif source in owned:
+                    np.add(before, gradient, out=before)
+                else:
+                    gradients[source] = total = before + gradient
+                    if type(total) is np.ndarray:
+                        owned.add(source)
+            if freed is not None:
+                node.saved = freed
+    return results
+
+
+def push_forward(roots: Sequence[Node], tangents: dict[Node, Any], *, create_graph: bool = False) -> dict[Node, Any]:
+    """The forward walk: from the tangents of some nodes to those of all nodes that depend on them."""
+    with setting(grad_enabled=create_graph, origin=None):
+        for node in reachable(roots):
+            if node in tangents or not any(isinstance(n, Node) and n in tangents for n in node.inputs):
+                continue
+            if type(node.saved) is Freed:
+                raise _freed_error(node, node.saved)
+            primitive, saved = node.primitive, _as_tensors(node) if create_graph else node.saved
+            if create_graph:
+                at_origin(node)
+            arriving = [tangents.get(n) if isinstance(n, Node) else None for n in node.inputs]
+            values = saved[1] if primitive.variadic and saved[1] is not None else saved[1:]
+            parts = []
+            if primitive.tangent is not None:
+                parts.append(primitive.tangent(arriving[0] if len(arriving) == 1 else tuple(arriving), saved[0], *values, **node.params))
+            elif primitive.linear == "jointly":
+                zeros = [np.zeros(getattr(n, "shape", ()), node.dtype) for n in node.inputs]
+                filled = [z if t is None else t for t, z in zip(arriving, zeros, strict=True)]
+                parts.append(apply(primitive, filled, node.params))
+            elif primitive.linear == "each":
+                for i, t in enumerate(arriving):
+                    if t is not None:
+                        parts.append(apply(primitive, [*values[:i], t, *values[i + 1 :]], node.params))
+            else:  # elementwise: the rule multiplies what it is given by the derivative, gradient or tangent
+                for i, t in enumerate(arriving):
+                    if t is not None and (rule := primitive.rule(i)) is not None:
+                        spread = t + np.zeros(node.shape, node.dtype) if t.shape != node.shape else t
+                        parts.append(primitive.gradient(rule, spread, saved, node, i))
+            parts = [p for p in parts if p is not None]
+            if parts:
+                tangents[node] = sum(parts[1:], parts[0])
+    return tangents
+
+
+def _as_tensors(node: Node) -> list[Any]:
+    """The saved values as handles on the nodes that they belong to."""
+    out, *rest = node.saved
+
+    def handle(value: Any, source: Any) -> Any:
+        return Tensor(value, source) if value is not None and isinstance(source, Node) else value
+
+    if node.primitive.variadic:
+        inputs = None if rest[0] is None else tuple(handle(v, n) for v, n in zip(rest[0], node.inputs, strict=True))
+        return [handle(out, node), inputs]
+    return [handle(out, node), *(handle(v, n) for v, n in zip(rest, node.inputs, strict=True))]
+
+
+def _leading_to(targets: set[Node], order: list[Node]) -> set[Node]:
+    """The nodes through which the targets reach the roots, and the targets themselves."""
+    found = set(targets)
+    for node in order:
+        if node not in found and any(n in found for n in node.inputs if isinstance(n, Node)):
+            found.add(node)
+    return found
+
+
+def _sum_to(gradient: Any, node: Node, source: Node, position: int) -> Any:
+    """Undo broadcasting: what was spread over an axis is summed over it."""
+    lead = len(gradient.shape) - len(source.shape)
+    shape = gradient.shape
+    fits = node.primitive.broadcasts and lead >= 0 and all(s in (1, n) for n, s in zip(shape[lead:], source.shape, strict=True))
+    if not fits:
+        raise RuleError(_rule_text(node, position, f"returned shape {tuple(shape)}; expected {source.shape}"))
+    axes = (*range(lead), *(i + lead for i, n in enumerate(source.shape) if n == 1 and shape[i + lead] != 1))
+    return gradient.sum(axis=axes).reshape(source.shape)
+
+
+def _run_hooks(node: Node, g: Any) -> Any:
+    for hook in list(node.hooks or ()):
+        given = g if isinstance(g, Tensor) else Tensor(np.asarray(g))
+        back = hook(given)
+        if back is not None:
+            if getattr(back, "shape", None) != node.shape:
+                raise RuleError(f"a hook on {node} returned {describe(back)}; expected shape {node.shape}")
+            g = back if isinstance(g, Tensor) or not isinstance(back, Tensor) else back.array
+    return g
+
+
+def _rule_text(node: Node, position: int, fault: str) -> str:
+    primitive = node.primitive
+    name = f"input {position}" if primitive.variadic else f"'{primitive.inputs[position]}'"
+    operands = ", ".join(describe(n) for n in node.inputs)
+    return f"the derivative rule of {primitive.name}({operands}) for {name} {fault}{node.where.described()}"
+
+
+def _freed_error(node: Node, freed: Freed) -> GraphError:
+    name = f"'{node.name}', computed by {node.op}," if node.name else f"the result of {node.op}"
+    return GraphError(
+        f"backward reached {name} {node.shape}{node.where.described()}, whose saved values were released by the backward of "
+        f"'{freed.root}' at {freed.where}. If it was carried over (a hidden state), cut it with .detach() before it is used "
+        f"again; to walk one graph twice, pass retain_graph=True to the first backward."
+    )
+
+
+def _check_replaced(node: Node, needs: tuple[int, ...], stale: set[Node]) -> None:
+    used = [n for k, n in enumerate(node.inputs, 1) if isinstance(n, Leaf) and n in stale and (k in needs or node.primitive.variadic)]
+    for leaf in used:
+        raise GraphError(
+            f"backward needs the value that {describe(leaf)} had in {node.op}{node.where.described()}, but its array was replaced "
+            f"at {leaf.replaced}. Call backward before the parameters are changed."
+        )

@@ -1,0 +1,86 @@
+"""Pickling tensors. A computed tensor takes its tape along, as a flat list of rows, so that depth does not matter."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..core.errors import GraphError
+from ..core.primitive import REGISTRY, Array
+from ..core.tape import Leaf, Mark, Node, reachable
+from ..core.tensor import Tensor
+
+
+def _reduce(self: Tensor) -> Any:
+    if self.node is None or isinstance(self.node, Leaf):
+        grad = None if self.grad is None else self.grad.detach()
+        return _restore_leaf, (type(self), self.numpy(), self.requires_grad, self.name, grad)
+    nodes = reachable([self.node], every=True)
+    number = {node: i for i, node in enumerate(nodes)}
+    rows: list[Any] = []
+    for node in nodes:
+        if isinstance(node, Leaf):
+            rows.append(_owner(node))
+        else:
+            inputs = [("node", number[n]) if isinstance(n, Node) else ("number", n) for n in node.inputs]
+            mark = tuple(node.where.mark)
+            rows.append(
+                (
+                    node.op,
+                    inputs,
+                    node.params,
+                    node.saved,
+                    node.requires_grad,
+                    node.name,
+                    node.shape,
+                    str(node.dtype),
+                    mark,
+                )
+            )
+    return _restore, (self.numpy(), rows)
+
+
+def _owner(leaf: Leaf) -> Tensor:
+    """The tensor whose leaf it is, so that a parameter stays one object with the module pickled beside it."""
+    tensor = leaf.tensor() if leaf.tensor is not None else None
+    if tensor is None or tensor.node is not leaf:
+        tensor = Tensor(leaf.value)
+        tensor.leaf(leaf.requires_grad, leaf.name)
+    return tensor
+
+
+def _restore_leaf(
+    kind: type[Tensor], array: Array, requires_grad: bool, name: str | None, grad: Tensor | None
+) -> Tensor:
+    tensor = kind.__new__(kind)
+    Tensor.__init__(tensor, np.array(array))
+    if requires_grad or name:
+        tensor.leaf(requires_grad, name)
+    tensor.grad = grad
+    return tensor
+
+
+def _restore(array: Array, rows: list[Any]) -> Tensor:
+    nodes: list[Node] = []
+    owners: list[Tensor] = []  # kept alive until the nodes that need them exist
+    for row in rows:
+        if isinstance(row, Tensor):
+            owners.append(row)
+            nodes.append(row.node or row.leaf())
+            continue
+        op, inputs, params, saved, requires_grad, name, shape, dtype, mark = row
+        if op not in REGISTRY:
+            raise GraphError(
+                f"unpickling: no operation named '{op}' is registered; import the module that defines it first"
+            )
+        links = tuple(nodes[value] if kind == "node" else value for kind, value in inputs)
+        node = Node(
+            REGISTRY[op], links, params, saved, tuple(shape), np.dtype(dtype), requires_grad, (None, 0, Mark(*mark))
+        )
+        node.name = name
+        nodes.append(node)
+    return Tensor(np.array(array), nodes[-1])
+
+
+Tensor.__reduce__ = _reduce  # type: ignore[method-assign, assignment]

@@ -1,0 +1,301 @@
+"""Runs of elementwise nodes as one loop.
+
+A `Chain` holds a program whose nodes are all elementwise. It is evaluated node by node with NumPy, or, on large arrays, by a
+numba kernel into which the scalar expressions of the nodes are substituted. A single operation, a derivative rule and a
+function of the user's are all chains.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..core.primitive import LARGE, Array, Primitive, Spec
+from ..core.record import apply
+from ..core.tape import Node
+from ..core.trace import Program, trace
+from . import runtime
+
+SHARED = 131_072  # from this many elements on the work is shared among threads
+FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+class Chain:
+    """A callable made from a program of elementwise nodes.
+
+    Parameters
+    ----------
+    program : Program
+        Traced on 0-d specs; it is applied to arrays of any shapes that broadcast.
+    """
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self._kernels: dict[tuple[Any, ...], Any] = {}
+        self.fusable = all(n.primitive.scalar is not None for n in program.nodes) and not program.constants
+
+    def __call__(self, *arrays: Any) -> list[Any]:
+        """The outputs for these inputs, as arrays."""
+        if self.fusable and _large(arrays) and runtime.available():
+            try:
+                return self.run(*arrays)
+            except runtime_errors() as error:
+                runtime.give_up(error)
+        return self.program(*arrays)
+
+    def run(self, *arrays: Any, out: Sequence[Array] | None = None, threads: int | None = None) -> list[Array]:
+        """Evaluate with the numba kernel, whatever the size.
+
+        Parameters
+        ----------
+        *arrays : ndarray or number
+        out : sequence of contiguous ndarray, optional
+            Where to write; new arrays otherwise.
+        threads : int, optional
+            How many threads share the work; default by size.
+        """
+        dtype = next((a.dtype for a in arrays if isinstance(a, np.ndarray) and a.dtype in FLOATS), FLOATS[0])
+        shape, rows, cols, views, pattern = _layout(arrays, dtype)
+        kernel = self.kernel(dtype, pattern)
+        outs = list(out) if out is not None else [np.empty(shape, self._dtype(o, dtype)) for o in self.program.outputs]
+        flat = [o.reshape(-1) for o in outs]
+        size = rows * cols
+        parts = threads if threads is not None else runtime.threads() if size >= SHARED else 1
+        if parts <= 1 or size < parts:
+            kernel(rows, cols, *views, *flat)
+            return outs
+        jobs = [_part(rows, cols, views, pattern, flat, i, parts) for i in range(parts)]
+        waiting = [runtime.pool().submit(kernel, *job) for job in jobs[1:]]
+        kernel(*jobs[0])
+        for job in waiting:
+            job.result()
+        return outs
+
+    def kernel(self, dtype: np.dtype[Any], pattern: tuple[tuple[bool, bool], ...]) -> Callable[..., Any]:
+        """The compiled function for a floating dtype and a pattern: for each input, (moves along a row, is bool)."""
+        key = (dtype, pattern)
+        if key not in self._kernels:
+            self._kernels[key] = runtime.load(self.source(dtype, pattern))
+        return self._kernels[key]
+
+    def _dtype(self, output: Any, dtype: np.dtype[Any]) -> np.dtype[Any]:
+        return output.dtype if isinstance(output, Node) and output.dtype == np.bool_ else dtype
+
+    def source(self, dtype: np.dtype[Any], pattern: tuple[tuple[bool, bool], ...]) -> str:
+        """The module that computes this chain: readable Python for numba."""
+        names: dict[Any, str] = {n: f"{'v' if p[0] else 'b'}{i}" for i, (n, p) in enumerate(zip(self.program.inputs, pattern, strict=True))}
+        lines, used = [], set()
+        for i, node in enumerate(self.program.nodes):
+            text, functions = _expression(node, names)
+            used |= functions
+            names[node] = f"t{i}"
+            lines.append(f"t{i} = {text}  # {node.op}")
+        outputs = [names[o] if isinstance(o, Node) else f"F({float(o)!r})" for o in self.program.outputs]
+        args = [f"x{i}, s{i}" for i in range(len(pattern))] + [f"y{k}" for k in range(len(outputs))]
+        kind = dtype.name
+        types = ["types.int64", "types.int64"]
+        types += [f"Array(types.{'boolean' if p[1] else kind}, 1, 'C', readonly=True), types.int64" for p in pattern]
+        types += [f"Array(types.{self._dtype(o, dtype).name.replace('bool', 'boolean')}, 1, 'C')" for o in self.program.outputs]
+        indent, body = " " * 12, []
+        body += [f"        a{i} = x{i}[i * s{i} : i * s{i} + cols]" for i, p in enumerate(pattern) if p[0]]
+        body += [f"        b{i} = x{i}[i * s{i}]" for i, p in enumerate(pattern) if not p[0]]
+        body += [f"        o{k} = y{k}[i * cols : (i + 1) * cols]" for k in range(len(outputs))]
+        body += ["        for j in range(cols):"]
+        body += [f"{indent}v{i} = a{i}[j]" for i, p in enumerate(pattern) if p[0]]
+        body += [indent + line for line in lines]
+        body += [f"{indent}o{k}[j] = {name}" for k, name in enumerate(outputs)]
+        head = [
+            '"""Generated: one loop for ' + (", ".join(n.op for n in self.program.nodes) or "nothing") + '."""',
+            "from numba import njit, types",
+            f"from numpy import {kind} as F, inf",
+            f"from tinygrad_rnn.kernels.scalar import {', '.join(sorted(used))}" if used else "",
+            "",
+            "Array = types.Array",
+            f"signature = types.void({', '.join(types)})",
+            "",
+            "",
+            '@njit(signature, error_model="numpy", fastmath={"contract"}, nogil=True, cache=True)',
+            f"def kernel(rows, cols, {', '.join(args)}):",
+            "    for i in range(rows):",
+        ]
+        return "\n".join([*head, *body, ""])
+
+
+@functools.cache
+def runtime_errors() -> tuple[type[Exception], ...]:
+    """What a failed compilation raises."""
+    from numba.core.errors import NumbaError
+
+    return (NumbaError, OSError, ImportError, RuntimeError, AttributeError)
+
+
+_WORD = re.compile(r"(?<![\w.])([A-Za-z_]\w*)|(?<![\w.])(\d+\.?\d*(?:e-?\d+)?)")
+
+
+def _expression(node: Node, names: dict[Any, str]) -> tuple[str, set[str]]:
+    """The node's scalar expression with its operands put in, and the scalar functions that it calls."""
+    primitive = node.primitive
+    values = {name: names[n] if isinstance(n, Node) else _literal(n) for name, n in zip(primitive.inputs, node.inputs, strict=True)}
+    values |= {name: _literal(v) for name, v in node.params.items()}
+    called: set[str] = set()
+
+    def put(match: re.Match[str]) -> str:
+        word, number = match.groups()
+        if number:
+            return _literal(float(number))
+        if word in values:
+            return values[word]
+        if word not in ("and", "or", "not", "inf", "F"):
+            called.add(word)
+        return word
+
+    assert primitive.scalar is not None
+    return _WORD.sub(put, primitive.scalar), called
+
+
+def _literal(value: Any) -> str:
+    if value is None:
+        return "F(inf)"
+    text = repr(float(value))
+    return f"F({text.replace('inf', 'inf').replace('nan', 'inf * 0')})"
+
+
+def _large(arrays: Sequence[Any]) -> bool:
+    size, dtype = 0, None
+    for a in arrays:
+        if isinstance(a, np.ndarray):
+            size = max(size, a.size)
+            if a.dtype in FLOATS:
+                if dtype is not None and a.dtype != dtype:
+                    return False
+                dtype = a.dtype
+            elif a.dtype != np.bool_:
+                return False
+        elif not isinstance(a, (int, float)):
+            return False
+    return size >= LARGE and dtype is not None
+
+
+def _stride(strides: Sequence[int], shape: Sequence[int], item: int) -> int | None:
+    """The one stride, in elements, by which these axes can be walked as a single axis; None if there is none."""
+    step, expected = None, None
+    for stride, n in zip(reversed(strides), reversed(shape), strict=True):
+        if n == 1:
+            continue
+        if step is None:
+            step = stride
+        elif stride != expected:
+            return None
+        expected = stride * n
+    return 0 if step is None else step // item if step >= 0 and step % item == 0 else None
+
+
+def _layout(arrays: Sequence[Any], dtype: np.dtype[Any]) -> tuple[Any, int, int, list[Any], tuple[tuple[bool, bool], ...]]:
+    """The inputs as flat contiguous views with a stride between rows, for the fewest rows that allow it.
+
+    Returns the broadcast shape, rows, columns, ``[x0, s0, x1, s1, ...]`` and for each input (moves along a row, is bool).
+    """
+    arrays = [a if isinstance(a, np.ndarray) else np.full((), a, dtype) for a in arrays]
+    shape = np.broadcast_shapes(*(a.shape for a in arrays))
+    if all(a.size == 1 or (a.shape == shape and a.flags.c_contiguous) for a in arrays):
+        size = int(np.prod(shape))
+        views: list[Any] = []
+        for a in arrays:
+            views += [a.reshape(-1), 0]
+        return shape, 1, size, views, tuple((a.shape == shape and a.size > 1, a.dtype == np.bool_) for a in arrays)
+    spread = [np.broadcast_to(a, shape) for a in arrays]
+    best: tuple[int, int, list[tuple[int, int] | None]] | None = None
+    for split in range(len(shape) + 1):
+        plan: list[tuple[int, int] | None] = []
+        for a in spread:
+            outer = _stride(a.strides[:split], shape[:split], a.itemsize)
+            inner = _stride(a.strides[split:], shape[split:], a.itemsize)
+            plan.append(None if outer is None or inner not in (0, 1) else (outer, inner))
+        copies = sum(p is None for p in plan)
+        if best is None or copies < best[0]:
+            best = (copies, split, plan)
+    assert best is not None
+    _, split, plan = best
+    rows, cols = int(np.prod(shape[:split])), int(np.prod(shape[split:]))
+    views, pattern = [], []
+    for a, found in zip(spread, plan, strict=True):
+        if found is None:
+            a, found = np.ascontiguousarray(a), (cols, 1)
+        outer, inner = found
+        if cols == 1:
+            inner = 0
+        length = (rows - 1) * outer + ((cols - 1) * inner) + 1
+        views += [np.lib.stride_tricks.as_strided(a, (length,), (a.itemsize,), writeable=False), outer]
+        pattern.append((inner == 1, a.dtype == np.bool_))
+    return shape, rows, cols, views, tuple(pattern)
+
+
+def _part(rows: int, cols: int, views: list[Any], pattern: Any, outs: list[Array], i: int, parts: int) -> tuple[Any, ...]:
+    """The arguments for the i-th of `parts` shares of the work: some of the rows, or of the columns of the only row."""
+    taken: list[Any] = []
+    if rows >= parts:
+        lo, hi = rows * i // parts, rows * (i + 1) // parts
+        for x, stride in zip(views[::2], views[1::2], strict=True):
+            taken += [x[lo * stride :], stride]
+        return (hi - lo, cols, *taken, *(o[lo * cols : hi * cols] for o in outs))
+    if rows == 1:
+        lo, hi = cols * i // parts, cols * (i + 1) // parts
+        for (moves, _), x, stride in zip(pattern, views[::2], views[1::2], strict=True):
+            taken += [x[lo:hi] if moves else x, stride]
+        return (1, hi - lo, *taken, *(o[lo:hi] for o in outs))
+    return (rows if i == 0 else 0, cols, *views, *outs)
+
+
+def dispatching(primitive: Primitive, forward: Callable[..., Any]) -> Callable[..., Any]:
+    """The forward function of one operation: NumPy's, or on large arrays the kernel of its scalar expression."""
+    chains: dict[tuple[Any, ...], Chain] = {}
+
+    def large(*arrays: Any, **params: Any) -> Any:
+        key = tuple(params.values())
+        if key not in chains:
+            chains[key] = Chain(trace(lambda *xs: apply(primitive, xs, params), *[Spec(()) for _ in arrays]))
+        return chains[key](*arrays)[0]
+
+    def either(*arrays: Any, **params: Any) -> Any:
+        if _large(arrays) and runtime.available():
+            return large(*arrays, **params)
+        return forward(*arrays, **params)
+
+    def of_one(x: Any) -> Any:
+        return forward(x) if x.size < LARGE else either(x)
+
+    return of_one if len(primitive.inputs) == 1 and not primitive.defaults else either
+
+
+class LargeRule:
+    """A derivative rule of an elementwise operation for large arrays: fused into one kernel where that pays."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+        self.chains: dict[tuple[Any, ...], Chain | None] = {}
+
+    def __call__(self, *values: Any) -> Any:
+        if type(values[0]) is not np.ndarray:
+            return self.function(*values)
+        key = tuple(v.dtype if isinstance(v, np.ndarray) else v if isinstance(v, (int, float, type(None))) else "like" for v in values)
+        if key not in self.chains:
+            self.chains[key] = self._chain(values)
+        chain = self.chains[key]
+        return self.function(*values) if chain is None else chain(*[v for v in values if isinstance(v, np.ndarray)])[0]
+
+    def _chain(self, values: Sequence[Any]) -> Chain | None:
+        """The rule traced; None where one NumPy call does it, or where it is not made of elementwise operations."""
+        places = [i for i, v in enumerate(values) if isinstance(v, np.ndarray)]
+
+        def of_arrays(*arrays: Any) -> Any:
+            full = list(values)
+            for i, a in zip(places, arrays, strict=True):
+                full[i] = a
+            return self.function(*full)
+
+        chain = Chain(trace(of_arrays, *[Spec((), values[i].dtype) for i in places]))
+        return chain if chain.fusable and len(chain.program.nodes) > 1 else None

@@ -1,0 +1,132 @@
+"""Whether numba is there, how many threads to use, and generated modules: written, locked, compiled once, cached on disk."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.util
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+_available: bool | None = None
+_pool: ThreadPoolExecutor | None = None
+_threads = 0
+_modules: dict[str, Any] = {}
+
+
+def available() -> bool:
+    """Whether kernels can be compiled here. The first time that they cannot, one warning says why; NumPy does the work."""
+    global _available
+    if _available is None:
+        reason = ""
+        if os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0"):
+            reason = "NUMBA_DISABLE_JIT is set"
+        else:
+            try:
+                from . import scalar  # noqa: F401  (imports numba and the scalar functions)
+            except Exception as error:
+                reason = f"numba cannot be used here ({type(error).__name__}: {error})"
+        _available = not reason
+        if reason:
+            warnings.warn(f"tinygrad_rnn: {reason}; elementwise kernels run through NumPy.", RuntimeWarning, stacklevel=2)
+    return _available
+
+
+def give_up(error: Exception) -> None:
+    """After a kernel that could not be compiled: go on without kernels, and say so once."""
+    global _available
+    if _available is not False:
+        _available = False
+        text = f"tinygrad_rnn: a kernel could not be compiled ({type(error).__name__}: {error}); going on through NumPy."
+        warnings.warn(text, RuntimeWarning, stacklevel=2)
+
+
+def threads() -> int:
+    """The number of threads that kernels on large arrays use."""
+    if _threads:
+        return _threads
+    asked = os.environ.get("TINYGRAD_RNN_THREADS", "")
+    return int(asked) if asked.isdigit() and int(asked) > 0 else len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def set_num_threads(count: int) -> None:
+    """Set the number of threads for kernels (the default: TINYGRAD_RNN_THREADS, or the cores this process may use)."""
+    global _threads, _pool
+    if count < 1:
+        raise ValueError(f"set_num_threads: expected at least 1, found {count}")
+    _threads, _pool = count, None
+
+
+def pool() -> ThreadPoolExecutor:
+    """The threads that share large kernels with the calling thread."""
+    global _pool
+    if _pool is None:
+        _pool = ThreadPoolExecutor(max(1, threads() - 1), thread_name_prefix="tinygrad_rnn")
+    return _pool
+
+
+def _forget_pool() -> None:
+    global _pool
+    _pool = None  # threads do not survive a fork
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_pool)
+
+
+def cache_folder() -> Path:
+    """Where generated modules and their machine code are kept: TINYGRAD_RNN_CACHE, or the user's cache folder."""
+    named = os.environ.get("TINYGRAD_RNN_CACHE")
+    base = Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tinygrad_rnn"
+    try:
+        base.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=base):
+            pass
+    except OSError:
+        base = Path(tempfile.gettempdir()) / f"tinygrad_rnn-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
+        base.mkdir(parents=True, exist_ok=True)
+    return base
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """One process at a time; without fcntl (Windows) a process may compile once more than needed, which is harmless."""
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    with open(path, "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def load(source: str) -> Callable[..., Any]:
+    """The function ``kernel`` of a generated module; written under the hash of its content and compiled at most once."""
+    import numba
+
+    from . import scalar
+
+    versions = f"{sys.version_info[:3]} {numba.__version__} {Path(scalar.__file__).stat().st_mtime_ns}"
+    key = hashlib.sha256(f"{versions}\n{source}".encode()).hexdigest()[:24]
+    if key not in _modules:
+        folder = cache_folder()
+        path = folder / f"kernel_{key}.py"
+        with _locked(folder / f"kernel_{key}.lock"):
+            if not path.exists():
+                with tempfile.NamedTemporaryFile("w", dir=folder, suffix=".tmp", delete=False) as file:
+                    file.write(source)
+                os.replace(file.name, path)
+            spec = importlib.util.spec_from_file_location(f"tinygrad_rnn_kernel_{key}", path)
+            assert spec is not None and spec.loader is not None
+            module = importlib.util.module_from_spec(spec)
+            sys.modules[spec.name] = module  # numba's cache looks the module up by name
+            spec.loader.exec_module(module)
+            _modules[key] = module
+    return _modules[key].kernel  # type: ignore[no-any-return]

@@ -1,0 +1,220 @@
+"""Operations of the user's own: `elementwise`, `custom_vjp`, `register_ufunc`; and the built-in ones made in the same way."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..core.errors import NotDifferentiableError, RuleError
+from ..core.primitive import Primitive, Spec
+from ..core.record import apply
+from ..core.tape import setting
+from ..core.trace import Program, trace
+from ..kernels.fused import Chain
+from .define import broadcast_rule, operation
+from .elementwise import erf, sigmoid
+
+
+def _signed(function: Callable[..., Any], names: Sequence[str]) -> Callable[..., Any]:
+    """Give a function of any arguments named parameters, by which Primitive and Rule know it."""
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    function.__signature__ = inspect.Signature([inspect.Parameter(n, kind) for n in names])  # type: ignore[attr-defined]
+    return function
+
+
+def _chain_primitive(name: str, count: int, body: Callable[[], Program], domain: Any = (-2.0, 2.0)) -> Primitive:
+    """An elementwise primitive defined by a program. Its derivatives are primitives of the same kind, made when first needed."""
+    names = [f"v{i}" for i in range(count)]
+
+    @functools.cache
+    def chain() -> Chain:
+        return Chain(body())
+
+    @functools.cache
+    def derivative(position: int) -> Primitive:
+        def program() -> Program:
+            whole = body()
+            back = whole.backward([whole.inputs[position]])
+            return Program([back.inputs[-1], *whole.inputs], back.outputs)
+
+        return _chain_primitive(f"{name}_d{position}", count + 1, program)
+
+    def rule(position: int) -> Callable[..., Any]:
+        return _signed(lambda g, *values: apply(derivative(position), (g, *values)), ["g", *names])
+
+    forward = _signed(lambda *arrays: chain()(*arrays)[0], names)
+    entry = Primitive(name, forward, [rule(i) for i in range(count)], shape=broadcast_rule(name), floating=True, elementwise=True, domain=domain)
+    entry.body = body
+    return entry
+
+
+def elementwise(function: Callable[..., Any] | None = None, *, domain: Any = (-2.0, 2.0)) -> Any:
+    """Decorator: make one operation of a scalar expression.
+
+    The function is written for numbers, with operators and elementwise `tg` functions. It becomes one node on the tape, a numba
+    kernel on large arrays, it broadcasts, can be differentiated to any order, and fuses with its neighbours.
+
+    Parameters
+    ----------
+    function : callable
+        Of one or more numbers, without `if` on them (use `tg.where`).
+    domain : (low, high) or list
+        Where inputs are drawn from in checks.
+
+    Examples
+    --------
+    >>> @tg.elementwise
+    ... def swish(x):
+    ...     return x / (1 + tg.exp(-x))
+
+    Raises
+    ------
+    RuleError
+        On first use, if the function uses an operation that is not elementwise, or an array from outside.
+    TraceError
+        On first use, if it looks at the value of its arguments.
+    """
+    if function is None:
+        return functools.partial(elementwise, domain=domain)
+    count = len(inspect.signature(function).parameters)
+
+    @functools.cache
+    def body() -> Program:
+        with setting(origin=None):
+            program = trace(lambda *xs: +function(*xs) if function(*xs) is xs[0] else function(*xs), *[Spec(()) for _ in range(count)])
+        wrong = [n.op for n in program.nodes if not n.primitive.elementwise]
+        if wrong or program.constants or len(program.outputs) != 1:
+            fault = f"it uses {wrong[0]}, which is not elementwise" if wrong else "it may use its arguments and Python numbers only"
+            fault = fault if len(program.outputs) == 1 else "it must return one value"
+            raise RuleError(f"tg.elementwise: '{function.__name__}' cannot be a scalar expression: {fault}.")
+        return program
+
+    name = function.__name__ if function.__module__.startswith("tinygrad_rnn.") else f"{function.__module__}.{function.__qualname__}"
+    return operation(_chain_primitive(name, count, body, domain), function)
+
+
+class custom_vjp:  # noqa: N801  (used as a decorator)
+    """Decorator: an operation whose derivative you state, where it is to differ from the function's own.
+
+    The function is given arrays and may use NumPy or `tg`. If it returns integers or booleans they become the dtype of its
+    floating inputs. The derivative is stated with ``@f.vjp``: a function of ``g`` (the gradient of the output), ``out``
+    and the inputs, by name, in any selection; it returns the gradient of the input, or a tuple with one for each. Written with
+    operators and `tg` functions it can be differentiated again. Forward mode needs ``@f.jvp``: a function of the tangents (one, or a
+    tuple with None for a constant input), ``out`` and the inputs.
+
+    Examples
+    --------
+    >>> @tg.custom_vjp
+    ... def spike(x):
+    ...     return x > 0
+    >>> @spike.vjp
+    ... def _(g, out, x):
+    ...     return g / (1 + abs(x)) ** 2
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        @functools.wraps(function)
+        def forward(*arrays: Any, **params: Any) -> Any:
+            out = np.asarray(function(*arrays, **params))
+            dtypes = [a.dtype for a in arrays if getattr(getattr(a, "dtype", None), "kind", "") == "f"]
+            return out.astype(dtypes[0]) if out.dtype.kind != "f" and dtypes else out
+
+        def shape(*specs: Any, **params: Any) -> Spec:
+            out = forward(*[np.zeros(s.shape, s.dtype) if isinstance(s, Spec) else s for s in specs], **params)
+            return Spec(out.shape, out.dtype)
+
+        functools.update_wrapper(self, function)
+        self.primitive = Primitive(f"{function.__module__}.{function.__qualname__}", forward, [], shape=shape, tangent=self._no_tangent)
+        self._op = operation(self.primitive, forward)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if not self.primitive.rules:
+            raise RuleError(f"custom_vjp: '{self.__name__}' has no derivative yet: state it with @{self.__name__}.vjp")  # type: ignore[attr-defined]
+        return self._op(*args, **kwargs)
+
+    def vjp(self, rule: Callable[..., Any]) -> Callable[..., Any]:
+        """Decorator: state the derivative."""
+        count = len(self.primitive.inputs)
+
+        def part(position: int) -> Callable[..., Any]:
+            @functools.wraps(rule)
+            def one(*values: Any) -> Any:
+                found = rule(*values)
+                if count > 1 and (not isinstance(found, tuple) or len(found) != count):
+                    got = f"a tuple of {len(found)}" if isinstance(found, tuple) else type(found).__name__
+                    raise RuleError(f"expected a tuple of {count} gradients, one for each of {self.primitive.inputs}; found {got}")
+                return found[position] if count > 1 else found
+
+            return one
+
+        self.primitive.set_rules([part(i) for i in range(count)])
+        return rule
+
+    def jvp(self, rule: Callable[..., Any]) -> Callable[..., Any]:
+        """Decorator: state how tangents pass."""
+        self.primitive.tangent = rule
+        return rule
+
+    def _no_tangent(self, *values: Any, **params: Any) -> Any:
+        name = self.primitive.name.rpartition(".")[2]
+        raise NotDifferentiableError(f"forward mode reached '{name}', which states only a vjp; state how tangents pass with @{name}.jvp")
+
+
+UFUNCS: dict[Any, Callable[..., Any]] = {}  # NumPy ufuncs and numba vectorised functions that record on the tape
+
+
+def register_ufunc(ufunc: Any, *rules: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a NumPy ufunc, or a function made with numba's ``@vectorize``, record on the tape.
+
+    Parameters
+    ----------
+    ufunc : ufunc or numba DUFunc
+        Called with tensors afterwards, it records.
+    *rules : callable
+        For each input a function of ``g``, ``out`` and the inputs (named ``a``, ``b``, ...; a single one ``x``), in any selection.
+
+    Returns
+    -------
+    callable
+        The operation; calling the ufunc itself does the same.
+
+    Examples
+    --------
+    >>> @numba.vectorize
+    ... def cube(x):
+    ...     return x * x * x
+    >>> tg.register_ufunc(cube, lambda g, x: g * 3 * x * x)
+    """
+    names = ["x"] if len(rules) == 1 else [chr(ord("a") + i) for i in range(len(rules))]
+    count = getattr(ufunc, "nin", len(rules))
+    if count != len(rules):
+        raise RuleError(f"register_ufunc: '{ufunc.__name__}' has {count} inputs; found {len(rules)} rules")
+
+    forward = _signed(lambda *arrays: ufunc(*arrays), names)
+    name = f"{getattr(ufunc, '__module__', None) or 'ufunc'}.{ufunc.__name__}"
+    entry = Primitive(name, forward, rules, shape=broadcast_rule(name), floating=True, broadcasts=True, elementwise=True)
+    forward.__name__ = ufunc.__name__
+    UFUNCS[ufunc] = op = operation(entry, forward)
+    return op
+
+
+# --- built-in operations that are expressions of others ------------------------------------------------------------------
+
+
+@elementwise
+def silu(x: Any) -> Any:
+    """x * sigmoid(x), also called swish (Elfwing et al. 2017)."""
+    return x * sigmoid(x)
+
+
+@elementwise
+def gelu(x: Any) -> Any:
+    """x times the standard normal distribution function of x (Hendrycks and Gimpel 2016), exactly, by erf."""
+    return 0.5 * x * (1.0 + erf(x * math.sqrt(0.5)))
+
+

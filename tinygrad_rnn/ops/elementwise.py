@@ -1,0 +1,314 @@
+"""Elementwise operations.
+
+Each entry is: the expression on scalars (for kernels), the derivative rule of each input, and the NumPy function, either named
+(`numpy=`) or written out. Conventions at ties, zeros and infinities are PyTorch's and are stated where there is something to state.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..core.primitive import Spec
+from .define import pointwise, primitive
+
+# --- arithmetic ---------------------------------------------------------------------------------------------------------
+
+
+@pointwise("x", lambda g: g, numpy=np.positive)
+def positive(x: Any) -> Any:
+    """The same values, as a new node."""
+
+
+@pointwise("-x", lambda g: -g, numpy=np.negative)
+def neg(x: Any) -> Any:
+    """-x."""
+
+
+@pointwise("a + b", lambda g: g, lambda g: g, numpy=np.add)
+def add(a: Any, b: Any) -> Any:
+    """a + b, with broadcasting."""
+
+
+@pointwise("a - b", lambda g: g, lambda g: -g, numpy=np.subtract)
+def subtract(a: Any, b: Any) -> Any:
+    """a - b, with broadcasting."""
+
+
+@pointwise("a * b", lambda g, b: g * b, lambda g, a: g * a, numpy=np.multiply)
+def multiply(a: Any, b: Any) -> Any:
+    """a * b elementwise, with broadcasting."""
+
+
+@pointwise(
+    "a / b", lambda g, b: g / b, lambda g, out, b: -g * out / b, numpy=np.true_divide, floating=True, domain=[(-2.0, 2.0), (0.5, 2.0)]
+)
+def divide(a: Any, b: Any) -> Any:
+    """a / b. Division by zero gives inf or nan, as IEEE 754 has it; integers become float32."""
+
+
+def _power_a(g: Any, a: Any, b: Any) -> Any:
+    if isinstance(b, (int, float)):
+        return zeros_like(g) if b == 0 else g * b if b == 1 else g * (b * a) if b == 2 else g * (b * a ** (b - 1))
+    return g * where(b == 0, 0.0, b * a ** (where(b == 0, 1.0, b) - 1))
+
+
+def _power_b(g: Any, out: Any, a: Any) -> Any:
+    return g * out * log(where(a == 0, 1.0, a))
+
+
+@pointwise("power(a, b)", _power_a, _power_b, numpy=np.power, domain=[(0.5, 2.0), (-2.0, 2.0)])
+def power(a: Any, b: Any) -> Any:
+    """a ** b.
+
+    The gradient by a is 0 where b is 0 (also at a = 0); the gradient by b is 0 where a is 0 and nan where a is negative.
+    """
+
+
+@pointwise("x * x", lambda g, x: g * (2.0 * x), numpy=np.square)
+def square(x: Any) -> Any:
+    """x * x."""
+
+
+@pointwise("1 / x", lambda g, out: -g * (out * out), floating=True, domain=(0.5, 2.0))
+def reciprocal(x: Any) -> Any:
+    """1 / x; at 0 inf, with gradient -inf."""
+    return np.true_divide(1, x)
+
+
+@pointwise("sqrt(x)", lambda g, out: g / (2.0 * out), numpy=np.sqrt, floating=True, domain=(0.3, 2.0))
+def sqrt(x: Any) -> Any:
+    """Square root. The gradient at 0 is inf (and 0 * inf = nan if what arrives there is 0)."""
+
+
+@pointwise("absolute(x)", lambda g, x: g * sign(x), numpy=np.abs, domain=(0.2, 2.0))
+def abs(x: Any) -> Any:
+    """Absolute value; the gradient at 0 is 0."""
+
+
+@pointwise("sign(x)", lambda g: zeros_like(g), numpy=np.sign, domain=(0.2, 2.0))
+def sign(x: Any) -> Any:
+    """-1, 0 or 1; the gradient is 0 everywhere."""
+
+
+@pointwise("floor(x)", lambda g: zeros_like(g), numpy=np.floor, domain=(0.2, 0.8))
+def floor(x: Any) -> Any:
+    """The largest integer not above x; the gradient is 0 everywhere."""
+
+
+@pointwise("mod(a, b)", lambda g: g, lambda g, a, b: -g * floor(a / b), numpy=np.mod, domain=[(2.3, 2.9), (1.05, 1.1)])
+def mod(a: Any, b: Any) -> Any:
+    """a - b * floor(a / b): the remainder with the sign of b. By a the gradient is 1, by b it is -floor(a / b)."""
+
+
+# --- exponentials and logarithms -----------------------------------------------------------------------------------------
+
+
+@pointwise("exp(x)", lambda g, out: g * out, numpy=np.exp, floating=True, kernel=True)
+def exp(x: Any) -> Any:
+    """e ** x."""
+
+
+@pointwise("expm1(x)", lambda g, out: g * (out + 1.0), numpy=np.expm1, floating=True, kernel=True)
+def expm1(x: Any) -> Any:
+    """e ** x - 1, accurate near 0."""
+
+
+@pointwise("log(x)", lambda g, x: g / x, numpy=np.log, floating=True, kernel=True, domain=(0.3, 3.0))
+def log(x: Any) -> Any:
+    """Natural logarithm; -inf at 0 (with gradient inf), nan below."""
+
+
+@pointwise("log1p(x)", lambda g, x: g / (1.0 + x), numpy=np.log1p, floating=True, kernel=True, domain=(-0.5, 2.0))
+def log1p(x: Any) -> Any:
+    """log(1 + x), accurate near 0."""
+
+
+@pointwise(
+    "logaddexp(a, b)", lambda g, a, b: g * sigmoid(a - b), lambda g, a, b: g * sigmoid(b - a), numpy=np.logaddexp, floating=True, kernel=True
+)
+def logaddexp(a: Any, b: Any) -> Any:
+    """log(exp(a) + exp(b)) without overflow."""
+
+
+@pointwise("sin(x)", lambda g, x: g * cos(x), numpy=np.sin, floating=True)
+def sin(x: Any) -> Any:
+    """Sine; x in radians."""
+
+
+@pointwise("cos(x)", lambda g, x: -g * sin(x), numpy=np.cos, floating=True)
+def cos(x: Any) -> Any:
+    """Cosine; x in radians."""
+
+
+@pointwise("erf(x)", lambda g, x: g * (2 / np.pi**0.5 * exp(-(x * x))), floating=True, kernel=True)
+def erf(x: Any) -> Any:
+    """Error function, 2 / sqrt(pi) times the integral of exp(-t * t) from 0 to x."""
+    from scipy.special import erf as scipy_erf  # type: ignore[import-untyped]
+
+    return scipy_erf(x)
+
+
+# --- the non-linearities of recurrent networks ---------------------------------------------------------------------------
+
+
+@pointwise("tanh(x)", lambda g, out: g - g * out * out, numpy=np.tanh, floating=True, kernel=True)
+def tanh(x: Any) -> Any:
+    """Hyperbolic tangent."""
+
+
+def _sigmoid_rule(g: Any, out: Any) -> Any:
+    slope = g * out
+    return slope - slope * out
+
+
+@pointwise("sigmoid(x)", _sigmoid_rule, floating=True, kernel=True)
+def sigmoid(x: Any) -> Any:
+    """1 / (1 + exp(-x)), the logistic function."""
+    limit = 88.0 if x.dtype == np.float32 else 709.0  # exp does not overflow below
+    return 1 / (1 + np.exp(np.minimum(-x, limit)))
+
+
+@pointwise("log_sigmoid(x)", lambda g, x: g * sigmoid(-x), floating=True, kernel=True)
+def log_sigmoid(x: Any) -> Any:
+    """log(sigmoid(x)) without overflow."""
+    return np.minimum(x, 0) - np.log1p(np.exp(-np.abs(x)))
+
+
+@pointwise("softplus(x)", lambda g, x: g * sigmoid(x), floating=True, kernel=True)
+def softplus(x: Any) -> Any:
+    """log(1 + exp(x)) without overflow."""
+    return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
+
+
+@pointwise("maximum(x, 0)", lambda g, out: where(out > 0, g, 0.0), domain=(0.2, 2.0))
+def relu(x: Any) -> Any:
+    """max(x, 0); the gradient at 0 is 0."""
+    return np.maximum(x, 0)
+
+
+@pointwise("select(x > 0, x, negative_slope * x)", lambda g, x, negative_slope: where(x > 0, g, negative_slope * g), domain=(0.2, 2.0))
+def leaky_relu(x: Any, *, negative_slope: float = 0.01) -> Any:
+    """x where x > 0, else negative_slope * x; the gradient at 0 is negative_slope."""
+    return np.where(x > 0, x, negative_slope * x)
+
+
+@pointwise(
+    "select(x > 0, x, alpha * expm1(minimum(x, 0)))",
+    lambda g, x, alpha: where(x > 0, g, g * (alpha * exp(minimum(x, 0.0)))),
+    floating=True,
+    kernel=True,
+    domain=(0.2, 2.0),
+)
+def elu(x: Any, *, alpha: float = 1.0) -> Any:
+    """x where x > 0, else alpha * (exp(x) - 1) (Clevert et al. 2015)."""
+    return np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
+
+
+@pointwise("minimum(maximum(0.2 * x + 0.5, 0), 1)", lambda g, x: where(abs(x) < 2.5, 0.2 * g, 0.0), floating=True, domain=(0.2, 3.0))
+def hard_sigmoid(x: Any) -> Any:
+    """clip(0.2 x + 0.5, 0, 1): the piecewise linear gate of older Keras. The gradient at x = -2.5 and 2.5 is 0.
+
+    PyTorch's hardsigmoid has slope 1/6; write ``tg.clip(x / 6 + 0.5, 0, 1)`` for it.
+    """
+    return np.clip(0.2 * x + 0.5, 0, 1)
+
+
+# --- choices and comparisons ---------------------------------------------------------------------------------------------
+
+
+def _share(chosen: Any, tie: Any, g: Any) -> Any:
+    return where(chosen, g, where(tie, 0.5 * g, 0.0))
+
+
+@pointwise("maximum(a, b)", lambda g, a, b: _share(a > b, a == b, g), lambda g, a, b: _share(b > a, a == b, g), numpy=np.maximum)
+def maximum(a: Any, b: Any) -> Any:
+    """The larger of a and b; nan if one is nan. At a tie each gets half of the gradient."""
+
+
+@pointwise("minimum(a, b)", lambda g, a, b: _share(a < b, a == b, g), lambda g, a, b: _share(b < a, a == b, g), numpy=np.minimum)
+def minimum(a: Any, b: Any) -> Any:
+    """The smaller of a and b; nan if one is nan. At a tie each gets half of the gradient."""
+
+
+def _clip_rule(g: Any, x: Any, low: Any, high: Any) -> Any:
+    g = g if low is None else where(x >= low, g, 0.0)
+    return g if high is None else where(x <= high, g, 0.0)
+
+
+@pointwise("clip(x, low, high)", _clip_rule, domain=(0.2, 3.0))
+def clip(x: Any, *, low: float | None = None, high: float | None = None) -> Any:
+    """x brought into [low, high] (None: no bound). The gradient is 1 inside and on the bounds, 0 outside."""
+    return x + 0 if low is None and high is None else np.clip(x, low, high)
+
+
+@pointwise(
+    "select(condition, a, b)", None, lambda g, condition: where(condition, g, 0.0), lambda g, condition: where(condition, 0.0, g),
+    numpy=np.where, promotes=slice(1, 3), examples=[([np.array([True, False, True]), (3,), (2, 3)], {})],
+)  # fmt: skip
+def where(condition: Any, a: Any, b: Any) -> Any:
+    """a where the condition holds, else b.
+
+    Both branches are differentiated, and a gradient of 0 times an infinite derivative is nan: the gradient of
+    ``where(x > 0, sqrt(x), 0)`` at 0 is nan, as in PyTorch. Make the argument safe instead:
+    ``sqrt(where(x > 0, x, 1))`` inside the `where`.
+    """
+
+
+def _comparison(name: str, scalar: str, ufunc: Any) -> Any:
+    def compare(a: Any, b: Any) -> Any: ...
+
+    compare.__name__ = compare.__qualname__ = name
+    compare.__doc__ = f"{scalar} elementwise, as a bool tensor; no gradient."
+    return pointwise(scalar, numpy=ufunc, boolean=True)(compare)
+
+
+equal = _comparison("equal", "a == b", np.equal)
+not_equal = _comparison("not_equal", "a != b", np.not_equal)
+less = _comparison("less", "a < b", np.less)
+less_equal = _comparison("less_equal", "a <= b", np.less_equal)
+greater = _comparison("greater", "a > b", np.greater)
+greater_equal = _comparison("greater_equal", "a >= b", np.greater_equal)
+logical_and = _comparison("logical_and", "a and b", np.logical_and)
+logical_or = _comparison("logical_or", "a or b", np.logical_or)
+
+
+@pointwise("not x", numpy=np.logical_not, boolean=True)
+def logical_not(x: Any) -> Any:
+    """True where x is zero; no gradient."""
+
+
+@pointwise("x != x", numpy=np.isnan, boolean=True)
+def isnan(x: Any) -> Any:
+    """True where x is nan; no gradient."""
+
+
+@pointwise("absolute(x) < inf", numpy=np.isfinite, boolean=True)
+def isfinite(x: Any) -> Any:
+    """True where x is neither infinite nor nan; no gradient."""
+
+
+# --- constants and conversions -------------------------------------------------------------------------------------------
+
+
+@pointwise("x")
+def stop_gradient(x: Any) -> Any:
+    """The same values as a constant: no gradient passes."""
+    return x
+
+
+@pointwise("0", numpy=np.zeros_like)
+def zeros_like(x: Any) -> Any:
+    """Zeros of the shape and dtype of x; a constant."""
+
+
+def _cast_shape(x: Any, *, dtype: Any) -> Spec:
+    return Spec(x.shape, dtype)
+
+
+@primitive(lambda g, like_x: astype(g, like_x.dtype), shape=_cast_shape, linear="jointly", promotes=slice(0, 0),
+           examples=[([(2, 3)], {"dtype": np.dtype(np.float64)})])  # fmt: skip
+def astype(x: Any, *, dtype: Any) -> Any:
+    """The values in another dtype; the gradient comes back in the dtype of x."""
+    return x.astype(dtype)

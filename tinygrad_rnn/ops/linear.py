@@ -1,0 +1,135 @@
+"""Products: matmul, einsum, outer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..core.errors import ShapeError
+from ..core.primitive import Spec
+from ..core.record import apply
+from .define import broadcast, primitive
+
+
+def _matmul_shape(a: Any, b: Any) -> Spec:
+    if a.ndim == 0 or b.ndim == 0:
+        raise ShapeError(f"expected at least one dimension each; found shapes {a.shape} and {b.shape}; use * for a scalar")
+    inner = b.shape[0] if b.ndim == 1 else b.shape[-2]
+    if a.shape[-1] != inner:
+        raise ShapeError(
+            f"expected a.shape[-1] == b.shape[{'0' if b.ndim == 1 else '-2'}]; found {a.shape[-1]} != {inner} "
+            f"(shapes {a.shape} and {b.shape})"
+        )
+    lead = broadcast(tuple(a.shape[:-2]), tuple(b.shape[:-2]))
+    return Spec((*lead, *a.shape[-2:-1], *(b.shape[-1:] if b.ndim > 1 else ())), np.result_type(a.dtype, b.dtype))
+
+
+def _matmul_a(g: Any, b: Any, like_a: Any) -> Any:
+    if b.ndim == 1:
+        return g.reshape((*g.shape, 1)) * b
+    if b.ndim == 2 and g.ndim == 2:
+        return g.dot(b.T)
+    turned = b.swapaxes(-1, -2)
+    if like_a.ndim > 1:
+        return g @ turned
+    return (g.reshape((*g.shape[:-1], 1, g.shape[-1])) @ turned).reshape((*g.shape[:-1], turned.shape[-1]))
+
+
+def _matmul_b(g: Any, a: Any, like_b: Any) -> Any:
+    if a.ndim == 1:
+        return a * g if like_b.ndim == 1 else a.reshape((-1, 1)) * g.reshape((*g.shape[:-1], 1, g.shape[-1]))
+    if a.ndim == 2 and g.ndim == 2:
+        return a.T.dot(g)
+    turned = a.swapaxes(-1, -2)
+    if like_b.ndim > 1:
+        return turned @ g
+    return (turned @ g.reshape((*g.shape, 1))).reshape((*a.shape[:-2], a.shape[-1]))
+
+
+@primitive(_matmul_a, _matmul_b, shape=_matmul_shape, linear="each", broadcasts=True,
+           examples=[([(2, 3), (3, 4)], {}), ([(3,), (3,)], {}), ([(2, 3), (3,)], {}), ([(3,), (3, 2)], {}), ([(2, 2, 3), (3, 2)], {}),
+                     ([(2, 1, 2, 3), (3, 3, 2)], {}), ([(3,), (2, 3, 2)], {}), ([(2, 2, 3), (3,)], {}), ([(0, 3), (3, 2)], {})])  # fmt: skip
+def matmul(a: Any, b: Any) -> Any:
+    """Matrix product, with NumPy's rules for 1-D operands and for leading (batch) axes, which broadcast."""
+    return a.dot(b) if a.ndim == 2 == b.ndim else np.matmul(a, b)  # the same; dot starts in half the time
+
+
+def outer(a: Any, b: Any) -> Any:
+    """Outer product of two vectors: shape (len(a), len(b))."""
+    if a.ndim != 1 or b.ndim != 1:
+        raise ShapeError(f"outer: expected two vectors; found shapes {a.shape} and {b.shape}")
+    return a.reshape((-1, 1)) * b
+
+
+def _einsum_shape(*operands: Any, subscripts: str) -> Spec:
+    terms, output = _terms(subscripts)
+    sizes: dict[str, int] = {}
+    if len(terms) != len(operands):
+        raise ShapeError(f"'{subscripts}' names {len(terms)} operands; found {len(operands)}")
+    for term, x in zip(terms, operands, strict=True):
+        if len(term) != x.ndim:
+            raise ShapeError(f"'{term}' names {len(term)} axes; found shape {x.shape}")
+        for label, n in zip(term, x.shape, strict=True):
+            if sizes.setdefault(label, n) != n:
+                raise ShapeError(f"label '{label}' has size {sizes[label]} in one operand and {n} in another")
+    return Spec([sizes[label] for label in output], np.result_type(*(x.dtype for x in operands)))
+
+
+def _terms(subscripts: str) -> tuple[list[str], str]:
+    left, output = subscripts.split("->")
+    return left.split(","), output
+
+
+def _einsum_rule(g: Any, inputs: Any, like_inputs: Any, subscripts: str, position: int) -> Any:
+    terms, output = _terms(subscripts)
+    others = [(t, x) for i, (t, x) in enumerate(zip(terms, inputs, strict=True)) if i != position]
+    term, like = terms[position], like_inputs[position]
+    seen = set(output).union(*(t for t, _ in others)) if others else set(output)
+    ones = [(c, np.ones(n, like.dtype)) for c, n in zip(term, like.shape, strict=True) if c not in seen]
+    operands = [(output, g), *others, *ones]
+    return apply(_EINSUM, [x for _, x in operands], {"subscripts": f"{','.join(t for t, _ in operands)}->{term}"})
+
+
+@primitive(_einsum_rule, shape=_einsum_shape, linear="each", name="einsum",
+           examples=[([(2, 3), (3, 4)], {"subscripts": "ab,bc->ac"}), ([(2, 3)], {"subscripts": "ab->b"}),
+                     ([(2, 3), (3, 2), (2,)], {"subscripts": "ab,bc,c->"}), ([(2, 2, 3), (2, 3, 2)], {"subscripts": "nab,nbc->nca"})])  # fmt: skip
+def _einsum(*operands: Any, subscripts: str) -> Any:
+    return np.einsum(subscripts, *operands)
+
+
+_EINSUM = _einsum.primitive
+
+
+def einsum(subscripts: str, *operands: Any) -> Any:
+    """Einstein summation, as `numpy.einsum`: explicit or implicit output, ellipsis, repeated labels (diagonals).
+
+    Parameters
+    ----------
+    subscripts : str
+        For example ``"tbi,ij->tbj"``.
+    *operands : Tensor or array
+    """
+    text = subscripts.replace(" ", "")
+    left, arrow, output = text.partition("->")
+    terms = left.split(",")
+    if len(terms) != len(operands):
+        raise ShapeError(f"einsum: '{subscripts}' names {len(terms)} operands; found {len(operands)}")
+    free = [c for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz" if c not in text]
+    spread = [x.ndim - len(t.replace("...", "")) if "..." in t else 0 for t, x in zip(terms, operands, strict=True)]
+    dots = "".join(free.pop(0) for _ in range(max(spread, default=0)))
+    terms = [t.replace("...", dots[len(dots) - n :]) for t, n in zip(terms, spread, strict=True)]
+    if arrow:
+        output = output.replace("...", dots)
+    else:
+        joined = "".join(terms)
+        output = dots + "".join(sorted(c for c in set(joined) - set(dots) if joined.count(c) == 1))
+    given = list(operands)
+    for i, term in enumerate(list(terms)):
+        for label in sorted({c for c in term if term.count(c) > 1}):
+            while terms[i].count(label) > 1:  # a diagonal: the second label gets its own name, tied by an identity matrix
+                fresh, at = free.pop(0), terms[i].rindex(label)
+                terms[i] = terms[i][:at] + fresh + terms[i][at + 1 :]
+                terms.append(label + fresh)
+                given.append(np.eye(given[i].shape[at], dtype=given[i].dtype))
+    return apply(_EINSUM, given, {"subscripts": f"{','.join(terms)}->{output}"})

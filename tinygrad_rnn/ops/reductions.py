@@ -1,0 +1,238 @@
+"""Reductions, softmax and cumulative operations. `axis` is None (all axes), an int or a tuple."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ..core.errors import ShapeError
+from ..core.primitive import Spec
+from .define import axes_of, primitive
+from .elementwise import exp, square, where
+
+SHAPES = [([(2, 3)], {}), ([(2, 3, 2)], {"axis": 1}), ([(2, 3)], {"axis": (0, 1), "keepdims": True}), ([()], {}), ([(3, 4)], {"axis": -1, "keepdims": True})]  # fmt: skip
+EMPTY = ([(0, 3)], {"axis": 0})
+
+
+def _reduced(x: Any, *, axis: Any = None, keepdims: bool = False, **_: Any) -> Spec:
+    axes = axes_of(axis, x.ndim)
+    kept = [1 if i in axes else n for i, n in enumerate(x.shape)]
+    return Spec(kept if keepdims else [n for i, n in enumerate(kept) if i not in axes], x.dtype)
+
+
+def _reduced_nonempty(x: Any, *, axis: Any = None, keepdims: bool = False) -> Spec:
+    if any(x.shape[a] == 0 for a in axes_of(axis, x.ndim)):
+        raise ShapeError(f"an axis of shape {x.shape} is empty, so there is nothing to choose from")
+    return _reduced(x, axis=axis, keepdims=keepdims)
+
+
+def _tuple(axis: Any) -> Any:
+    return tuple(axis) if isinstance(axis, list) else axis
+
+
+def _spread(reduced: Any, like_x: Any, axis: Any, keepdims: bool) -> Any:
+    """Put back the axes that a reduction removed, with size 1."""
+    if keepdims:
+        return reduced
+    axes = axes_of(axis, like_x.ndim)
+    return reduced.reshape(tuple([1 if i in axes else n for i, n in enumerate(like_x.shape)]))
+
+
+def _count(like_x: Any, axis: Any) -> int:
+    return math.prod(like_x.shape[a] for a in axes_of(axis, like_x.ndim))
+
+
+def _sum_shape(x: Any, *, axis: Any = None, keepdims: bool = False) -> Spec:
+    spec = _reduced(x, axis=axis, keepdims=keepdims)
+    return Spec(spec.shape, np.sum(np.zeros(0, x.dtype)).dtype)
+
+
+@primitive(lambda g, like_x, axis, keepdims: broadcast_to(_spread(g, like_x, axis, keepdims), like_x.shape),
+           shape=_sum_shape, linear="jointly", examples=[*SHAPES, EMPTY])  # fmt: skip
+def sum(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
+    """Sum over axes; 0 for an empty one."""
+    return np.sum(x, axis=_tuple(axis), keepdims=keepdims)
+
+
+@primitive(lambda g, like_x, axis, keepdims: broadcast_to(_spread(g, like_x, axis, keepdims) / _count(like_x, axis), like_x.shape),
+           shape=_reduced, linear="jointly", floating=True, examples=SHAPES)  # fmt: skip
+def mean(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
+    """Mean over axes; nan for an empty one. Integers become float32."""
+    return np.mean(x, axis=_tuple(axis), keepdims=keepdims)
+
+
+def _ties(out: Any, x: Any, axis: Any, keepdims: bool) -> Any:
+    """1 / (number of maxima) at each maximum, else 0."""
+    top = where(x == _spread(out, x, axis, keepdims), 1.0, 0.0).astype(x.dtype)
+    return top / top.sum(axis=axis, keepdims=True)
+
+
+def _extreme_rule(g: Any, out: Any, x: Any, axis: Any, keepdims: bool) -> Any:
+    return _spread(g, x, axis, keepdims) * _ties(out, x, axis, keepdims)
+
+
+def _extreme_tangent(t: Any, out: Any, x: Any, *, axis: Any, keepdims: bool) -> Any:
+    return (t * _ties(out, x, axis, keepdims)).sum(axis=axis, keepdims=keepdims)
+
+
+@primitive(_extreme_rule, shape=_reduced_nonempty, tangent=_extreme_tangent, examples=SHAPES)
+def max(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
+    """Largest element over axes (PyTorch's amax). Elements that tie share the gradient equally; nan if one is nan."""
+    return np.max(x, axis=_tuple(axis), keepdims=keepdims)
+
+
+@primitive(_extreme_rule, shape=_reduced_nonempty, tangent=_extreme_tangent, examples=SHAPES)
+def min(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
+    """Smallest element over axes (PyTorch's amin). Elements that tie share the gradient equally; nan if one is nan."""
+    return np.min(x, axis=_tuple(axis), keepdims=keepdims)
+
+
+@primitive(lambda g, out, x, axis, keepdims: _spread(g, x, axis, keepdims) * exp(x - _spread(out, x, axis, keepdims)),
+           shape=_reduced_nonempty, floating=True, examples=SHAPES,
+           tangent=lambda t, out, x, axis, keepdims: (t * exp(x - _spread(out, x, axis, keepdims))).sum(axis=axis, keepdims=keepdims))  # fmt: skip
+def logsumexp(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
+    """log(sum(exp(x))) over axes without overflow; -inf where all are -inf."""
+    top = np.max(x, axis=_tuple(axis), keepdims=True)
+    top = np.where(np.isfinite(top), top, np.zeros((), x.dtype))
+    with np.errstate(divide="ignore"):
+        out = np.log(np.sum(np.exp(x - top), axis=_tuple(axis), keepdims=True)) + top
+    return out if keepdims else np.squeeze(out, axis=axes_of(axis, x.ndim))
+
+
+def _norm_slope(out: Any, x: Any, axis: Any, keepdims: bool) -> Any:
+    length = _spread(out, x, axis, keepdims)
+    return x / where(length == 0, 1.0, length)
+
+
+@primitive(lambda g, out, x, axis, keepdims: _spread(g, x, axis, keepdims) * _norm_slope(out, x, axis, keepdims),
+           shape=_reduced, floating=True, examples=SHAPES,
+           tangent=lambda t, out, x, axis, keepdims: (t * _norm_slope(out, x, axis, keepdims)).sum(axis=axis, keepdims=keepdims))  # fmt: skip
+def norm(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
+    """Euclidean norm over axes: sqrt(sum(x * x)). The gradient at 0 is 0."""
+    return np.sqrt(np.sum(x * x, axis=_tuple(axis), keepdims=keepdims))
+
+
+def var(x: Any, axis: Any = None, correction: float = 0, keepdims: bool = False) -> Any:
+    """Variance over axes: the sum of squared deviations over (count - correction).
+
+    `correction` is 0 as in NumPy and the array API (PyTorch's default is 1). Recorded as mean, subtract, square, sum, divide.
+    """
+    return square(x - mean(x, axis, True)).sum(axis=axis, keepdims=keepdims) / (_count(x, axis) - correction)
+
+
+def std(x: Any, axis: Any = None, correction: float = 0, keepdims: bool = False) -> Any:
+    """Standard deviation over axes, as the norm of the deviations; the gradient where all are equal is 0."""
+    return norm(x - mean(x, axis, True), axis, keepdims) / (_count(x, axis) - correction) ** 0.5
+
+
+def prod(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    """Product over axes, 1 for an empty one.
+
+    Recorded as about log2(n) multiplications of halves. No division occurs, so gradients of every order are exact at zeros.
+    """
+    axes = axes_of(axis, x.ndim)
+    shape = _reduced(x, axis=axis, keepdims=keepdims).shape
+    rest = [i for i in range(x.ndim) if i not in axes]
+    kept, n = [x.shape[i] for i in rest], _count(x, axis)
+    y = x.transpose((*rest, *axes)).reshape((*kept, n))
+    if n == 0:
+        return y.sum(axis=-1).reshape(shape) + 1
+    while n > 1:
+        half = n // 2
+        tail = [y[..., 2 * half :]] if n % 2 else []
+        y = concatenate([y[..., :half] * y[..., half : 2 * half], *tail], axis=-1)
+        n = n - half
+    return y.reshape(shape)
+
+
+def _softmax_rule(g: Any, out: Any, axis: int) -> Any:
+    return out * (g - (g * out).sum(axis=axis, keepdims=True))
+
+
+def _one_axis(x: Any, *, axis: int = -1, **_: Any) -> Spec:
+    axes_of(axis, x.ndim)
+    return Spec(x.shape, x.dtype)
+
+
+ALONG = [([(2, 3)], {}), ([(2, 3, 2)], {"axis": 1}), ([(4,)], {"axis": 0}), ([(0, 3)], {"axis": -1})]
+
+
+@primitive(_softmax_rule, shape=_one_axis, tangent=lambda t, out, x, axis: _softmax_rule(t, out, axis), floating=True, examples=ALONG)
+def softmax(x: Any, *, axis: int = -1) -> Any:
+    """exp(x) / sum(exp(x)) along an axis, without overflow."""
+    e = np.exp(x - np.max(x, axis=axis, keepdims=True))
+    return e / np.sum(e, axis=axis, keepdims=True)
+
+
+@primitive(lambda g, out, axis: g - exp(out) * g.sum(axis=axis, keepdims=True), shape=_one_axis, floating=True, examples=ALONG,
+           tangent=lambda t, out, x, axis: t - (t * exp(out)).sum(axis=axis, keepdims=True))  # fmt: skip
+def log_softmax(x: Any, *, axis: int = -1) -> Any:
+    """log(softmax(x)) along an axis, without overflow or loss of small values."""
+    shifted = x - np.max(x, axis=axis, keepdims=True)
+    return shifted - np.log(np.sum(np.exp(shifted), axis=axis, keepdims=True))
+
+
+@primitive(lambda g, axis: cumsum(g[_reverse(g.ndim, axis)], axis)[_reverse(g.ndim, axis)], shape=_one_axis, linear="jointly",
+           examples=[([(2, 3)], {"axis": 1}), ([(3, 2)], {"axis": 0}), ([(0, 3)], {"axis": 0})])  # fmt: skip
+def cumsum(x: Any, *, axis: int = -1) -> Any:
+    """Running sum along an axis (the last by default)."""
+    return np.cumsum(x, axis=axis)
+
+
+def _reverse(ndim: int, axis: int) -> tuple[slice, ...]:
+    return tuple([slice(None, None, -1) if i == axis % ndim else slice(None) for i in range(ndim)])
+
+
+def cumprod(x: Any, axis: int = -1) -> Any:
+    """Running product along an axis (the last by default).
+
+    Recorded as about log2(n) shifted multiplications (Hillis and Steele 1986), so gradients of every order are exact at zeros.
+    """
+    axes_of(axis, x.ndim)
+    axis, n, shift = axis % x.ndim, x.shape[axis], 1
+
+    def part(y: Any, start: int, stop: int) -> Any:
+        return y[tuple([slice(start, stop) if i == axis else slice(None) for i in range(y.ndim)])]
+
+    while shift < n:
+        x = concatenate([part(x, 0, shift), part(x, shift, n) * part(x, 0, n - shift)], axis=axis)
+        shift *= 2
+    return x
+
+
+def _arg_shape(x: Any, *, axis: Any = None, keepdims: bool = False) -> Spec:
+    return Spec(_reduced_nonempty(x, axis=axis, keepdims=keepdims).shape, np.int64)
+
+
+@primitive(shape=_arg_shape)
+def argmax(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
+    """Index of the (first) largest element; int64, no gradient."""
+    return np.argmax(x, axis=axis, keepdims=keepdims)
+
+
+@primitive(shape=_arg_shape)
+def argmin(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
+    """Index of the (first) smallest element; int64, no gradient."""
+    return np.argmin(x, axis=axis, keepdims=keepdims)
+
+
+def _any_shape(x: Any, *, axis: Any = None, keepdims: bool = False) -> Spec:
+    return Spec(_reduced(x, axis=axis, keepdims=keepdims).shape, bool)
+
+
+@primitive(shape=_any_shape)
+def any(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
+    """Whether some element is true; no gradient."""
+    return np.any(x, axis=_tuple(axis), keepdims=keepdims)
+
+
+@primitive(shape=_any_shape)
+def all(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
+    """Whether every element is true; no gradient."""
+    return np.all(x, axis=_tuple(axis), keepdims=keepdims)
+
+
+from .shaping import broadcast_to, concatenate  # noqa: E402  (shaping uses sums, sums use broadcasting)
+

@@ -1,0 +1,403 @@
+"""Operations that move values about: shapes, joining, indexing. All of them are linear."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..core.errors import DtypeError, ShapeError
+from ..core.primitive import Spec
+from ..core.record import apply
+from ..core.tensor import Tensor
+from .define import axes_of, broadcast, primitive, same_shape
+
+# --- shape ----------------------------------------------------------------------------------------------------------------
+
+
+def _reshape_shape(x: Any, *, shape: Any) -> Spec:
+    known = math.prod(n for n in shape if n != -1)
+    unknown = sum(n == -1 for n in shape)
+    fits = x.size == known if not unknown else unknown == 1 and known and x.size % known == 0
+    if not fits:
+        raise ShapeError(f"shape {x.shape} has {x.size} elements and cannot become {tuple(shape)}")
+    return Spec([x.size // known if n == -1 else n for n in shape], x.dtype)
+
+
+@primitive(lambda g, like_x: g.reshape(like_x.shape), shape=_reshape_shape, linear="jointly", name="reshape",
+           examples=[([(2, 3)], {"shape": (3, 2)}), ([(2, 3)], {"shape": (-1,)}), ([()], {"shape": (1, 1)}), ([(0, 3)], {"shape": (3, 0)})])  # fmt: skip
+def _reshape(x: Any, *, shape: Any) -> Any:
+    return np.reshape(x, shape)
+
+
+def reshape(x: Any, *shape: Any) -> Any:
+    """The same values in another shape; one size may be -1."""
+    given = shape[0] if len(shape) == 1 and not isinstance(shape[0], (int, np.integer)) else shape
+    return apply(_reshape.primitive, (x,), {"shape": tuple(int(n) for n in given)})
+
+
+def _transpose_shape(x: Any, *, axes: Any) -> Spec:
+    if sorted(a % x.ndim if x.ndim else a for a in axes) != list(range(x.ndim)):
+        raise ShapeError(f"axes {axes} are no permutation of the {x.ndim} axes")
+    return Spec([x.shape[a] for a in axes], x.dtype)
+
+
+@primitive(lambda g, axes: transpose(g, np.argsort([a % len(axes) for a in axes])), shape=_transpose_shape, linear="jointly", name="transpose",
+           examples=[([(2, 3)], {"axes": (1, 0)}), ([(2, 3, 4)], {"axes": (2, 0, 1)}), ([()], {"axes": ()})])  # fmt: skip
+def _transpose(x: Any, *, axes: Any) -> Any:
+    return np.transpose(x, axes)
+
+
+def transpose(x: Any, *axes: Any) -> Any:
+    """The axes in another order; without `axes` reversed."""
+    given = axes[0] if len(axes) == 1 and not isinstance(axes[0], (int, np.integer)) else axes
+    if given is None or len(given) == 0:
+        given = range(x.ndim)[::-1]
+    return apply(_transpose.primitive, (x,), {"axes": tuple(int(a) for a in given)})
+
+
+def swapaxes(x: Any, axis1: int, axis2: int) -> Any:
+    """Two axes exchanged."""
+    axes = list(range(x.ndim))
+    (a,), (b,) = axes_of(axis1, x.ndim), axes_of(axis2, x.ndim)
+    axes[a], axes[b] = b, a
+    return transpose(x, axes)
+
+
+def expand_dims(x: Any, axis: Any) -> Any:
+    """New axes of size 1, at places given in the result."""
+    axes = axes_of(axis, x.ndim + (len(axis) if isinstance(axis, (tuple, list)) else 1))
+    sizes = iter(x.shape)
+    return reshape(x, [1 if i in axes else next(sizes) for i in range(x.ndim + len(axes))])
+
+
+def squeeze(x: Any, axis: Any = None) -> Any:
+    """Without the axes of size 1 (all of them, or those named)."""
+    axes = [i for i, n in enumerate(x.shape) if n == 1] if axis is None else axes_of(axis, x.ndim)
+    if any(x.shape[a] != 1 for a in axes):
+        raise ShapeError(f"squeeze: expected size 1 on axis {axis}; found shape {x.shape}")
+    return reshape(x, [n for i, n in enumerate(x.shape) if i not in axes])
+
+
+def _broadcast_shape(x: Any, *, shape: Any) -> Spec:
+    if broadcast(x.shape, tuple(shape)) != tuple(shape):
+        raise ShapeError(f"shape {x.shape} cannot be spread to {tuple(shape)}")
+    return Spec(shape, x.dtype)
+
+
+@primitive(lambda g: g, shape=_broadcast_shape, linear="jointly", broadcasts=True,
+           examples=[([(1, 3)], {"shape": (2, 3)}), ([()], {"shape": (2, 2)}), ([(3,)], {"shape": (2, 3)}), ([(1, 3)], {"shape": (0, 3)})])  # fmt: skip
+def broadcast_to(x: Any, *, shape: Any) -> Any:
+    """x repeated along axes of size 1 and new leading axes, without copying."""
+    return np.broadcast_to(x, shape)
+
+
+# --- joining and repeating ------------------------------------------------------------------------------------------------
+
+
+def _concatenate_shape(*tensors: Any, axis: int) -> Spec:
+    (a,) = axes_of(axis, tensors[0].ndim)
+    for i, t in enumerate(tensors):
+        if t.ndim != tensors[0].ndim or any(t.shape[k] != tensors[0].shape[k] for k in range(t.ndim) if k != a):
+            raise ShapeError(f"operand {i} has shape {t.shape}; expected {tensors[0].shape} except on axis {axis}")
+    shape = list(tensors[0].shape)
+    shape[a] = sum(t.shape[a] for t in tensors)
+    return Spec(shape, np.result_type(*(t.dtype for t in tensors)))
+
+
+def _concatenate_rule(g: Any, like_inputs: Any, axis: int, position: int) -> Any:
+    axis = axis % g.ndim
+    start = sum(n.shape[axis] for n in like_inputs[:position])
+    return g[(slice(None),) * axis + (slice(start, start + like_inputs[position].shape[axis]),)]
+
+
+@primitive(_concatenate_rule, shape=_concatenate_shape, linear="jointly", name="concatenate",
+           examples=[([(2, 3), (1, 3)], {"axis": 0}), ([(2, 3), (2, 1), (2, 0)], {"axis": -1})])  # fmt: skip
+def _concatenate(*tensors: Any, axis: int) -> Any:
+    return np.concatenate(tensors, axis=axis)
+
+
+def _several(tensors: Any, name: str) -> tuple[Any, ...]:
+    found = tuple(tensors)
+    if not found:
+        raise ShapeError(f"{name}: expected at least one tensor; the list is empty")
+    return found
+
+
+def concatenate(tensors: Sequence[Any], axis: int = 0) -> Any:
+    """Tensors joined along an axis that they have."""
+    return apply(_concatenate.primitive, _several(tensors, "concatenate"), {"axis": axis})
+
+
+def _stack_shape(*tensors: Any, axis: int) -> Spec:
+    for i, t in enumerate(tensors):
+        if t.shape != tensors[0].shape:
+            raise ShapeError(f"operand {i} has shape {t.shape}; expected {tensors[0].shape} as the first")
+    (a,) = axes_of(axis, tensors[0].ndim + 1)
+    shape = list(tensors[0].shape)
+    return Spec([*shape[:a], len(tensors), *shape[a:]], np.result_type(*(t.dtype for t in tensors)))
+
+
+@primitive(lambda g, axis, position: g[(slice(None),) * (axis % g.ndim) + (position,)], shape=_stack_shape, linear="jointly", name="stack",
+           examples=[([(2, 3), (2, 3)], {"axis": 0}), ([(2,), (2,)], {"axis": -1}), ([(), ()], {"axis": 0})])  # fmt: skip
+def _stack(*tensors: Any, axis: int) -> Any:
+    return np.stack(tensors, axis=axis)
+
+
+def stack(tensors: Sequence[Any], axis: int = 0) -> Any:
+    """Tensors of one shape joined along a new axis."""
+    return apply(_stack.primitive, _several(tensors, "stack"), {"axis": axis})
+
+
+def split(x: Any, parts: int | Sequence[int], axis: int = 0) -> list[Any]:
+    """Consecutive parts along an axis: a number of equal ones, or the indices at which to cut (as in NumPy)."""
+    (a,) = axes_of(axis, x.ndim)
+    n = x.shape[a]
+    if isinstance(parts, (int, np.integer)):
+        if parts < 1 or n % parts:
+            raise ShapeError(f"split: axis {axis} of shape {tuple(x.shape)} has size {n}, which {parts} equal parts do not divide")
+        cuts = [i * (n // parts) for i in range(parts + 1)]
+    else:
+        cuts = [0, *parts, n]
+    lead = (slice(None),) * a
+    return [x[(*lead, slice(start, stop))] for start, stop in zip(cuts[:-1], cuts[1:], strict=True)]
+
+
+def flip(x: Any, axis: Any = None) -> Any:
+    """The order reversed along axes (all by default)."""
+    axes = axes_of(axis, x.ndim)
+    return x[tuple([slice(None, None, -1) if i in axes else slice(None) for i in range(x.ndim)])]
+
+
+def _roll_shape(x: Any, *, shift: Any, axis: Any = None) -> Spec:
+    axes_of(axis, x.ndim)
+    return Spec(x.shape, x.dtype)
+
+
+def _roll_rule(g: Any, shift: Any, axis: Any) -> Any:
+    return roll(g, tuple(-s for s in shift) if isinstance(shift, tuple) else -shift, axis)
+
+
+@primitive(_roll_rule, shape=_roll_shape, linear="jointly",
+           examples=[([(4,)], {"shift": 1}), ([(2, 3)], {"shift": (1, 2), "axis": (0, 1)}), ([(2, 3)], {"shift": -1})])  # fmt: skip
+def roll(x: Any, *, shift: Any, axis: Any = None) -> Any:
+    """Values moved along axes; what falls off one end comes in at the other. axis None: over the flattened tensor."""
+    return np.roll(x, shift, axis)
+
+
+def _pairs(pad_width: Any, ndim: int) -> list[tuple[int, int]]:
+    try:
+        return [(int(a), int(b)) for a, b in np.broadcast_to(np.asarray(pad_width, int), (ndim, 2))]
+    except ValueError:
+        raise ShapeError(f"pad_width {pad_width} is no number, pair, or pair for each of {ndim} axes") from None
+
+
+def _pad_shape(x: Any, *, pad_width: Any, value: float = 0.0) -> Spec:
+    pairs = _pairs(pad_width, x.ndim)
+    if any(n < 0 for pair in pairs for n in pair):
+        raise ShapeError(f"pad_width {pad_width} has a negative entry")
+    return Spec([n + a + b for n, (a, b) in zip(x.shape, pairs, strict=True)], x.dtype)
+
+
+def _pad_rule(g: Any, like_x: Any, pad_width: Any) -> Any:
+    return g[tuple([slice(a, a + n) for n, (a, _) in zip(like_x.shape, _pairs(pad_width, like_x.ndim), strict=True)])]
+
+
+@primitive(_pad_rule, shape=_pad_shape, tangent=lambda t, out, x, pad_width, value: pad(t, pad_width),
+           examples=[([(2, 3)], {"pad_width": 1}), ([(2, 3)], {"pad_width": ((0, 1), (2, 0)), "value": 1.5}), ([(0,)], {"pad_width": (1, 1)})])  # fmt: skip
+def pad(x: Any, *, pad_width: Any, value: float = 0.0) -> Any:
+    """A border of a constant: `pad_width` is a number, a pair (before, after), or a pair for each axis."""
+    return np.pad(x, _pairs(pad_width, x.ndim), constant_values=value)
+
+
+def _triangle_shape(x: Any, *, k: int = 0) -> Spec:
+    if x.ndim < 2:
+        raise ShapeError(f"expected at least two axes; found shape {x.shape}")
+    return Spec(x.shape, x.dtype)
+
+
+@primitive(lambda g, k: tril(g, k), shape=_triangle_shape, linear="jointly", examples=[([(3, 3)], {}), ([(2, 2, 3)], {"k": -1})])
+def tril(x: Any, *, k: int = 0) -> Any:
+    """Zero above the k-th diagonal of the last two axes."""
+    return np.tril(x, k)
+
+
+@primitive(lambda g, k: triu(g, k), shape=_triangle_shape, linear="jointly", examples=[([(3, 3)], {}), ([(2, 2, 3)], {"k": 1})])
+def triu(x: Any, *, k: int = 0) -> Any:
+    """Zero below the k-th diagonal of the last two axes."""
+    return np.triu(x, k)
+
+
+# --- indexing -------------------------------------------------------------------------------------------------------------
+
+
+def _index(index: Any) -> Any:
+    """An index without tensors in it."""
+    if isinstance(index, Tensor):
+        if index.dtype.kind not in "iub":
+            raise DtypeError(f"an index must be integers or booleans; found a {index.dtype} tensor")
+        return index.numpy()
+    if isinstance(index, tuple):
+        return tuple([_index(i) for i in index])
+    return np.asarray(index) if isinstance(index, list) else index
+
+
+def _getitem_shape(x: Any, *, index: Any) -> Spec:
+    try:
+        return Spec(np.broadcast_to(np.zeros((), x.dtype), x.shape)[index].shape, x.dtype)
+    except IndexError as error:
+        raise ShapeError(f"index {_show_index(index)} does not fit shape {x.shape}: {error}") from None
+
+
+def _show_index(index: Any) -> str:
+    parts = index if isinstance(index, tuple) else (index,)
+    shown = [f"array{i.shape}" if isinstance(i, np.ndarray) else str(i).replace("slice", "") for i in parts]
+    return f"[{', '.join(shown)}]"
+
+
+def _basic(index: Any) -> bool:
+    parts = index if isinstance(index, tuple) else (index,)
+    return all(i is None or i is Ellipsis or isinstance(i, (int, np.integer, slice)) for i in parts)
+
+
+INDICES: list[Any] = [(0,), (slice(None), 1), (Ellipsis, slice(0, 3, 2)), (np.array([0, 1, 0]),), (None, 1), (np.array([[1], [0]]), np.array([0, 2]))]
+
+
+@primitive(lambda g, like_x, index: scatter(g, index, like_x.shape), shape=_getitem_shape, linear="jointly", name="getitem",
+           examples=[([(2, 3)], {"index": i}) for i in INDICES] + [([(3,)], {"index": np.array([True, False, True])}), ([(0, 3)], {"index": slice(None)})])  # fmt: skip
+def _getitem(x: Any, *, index: Any) -> Any:
+    return x[index]
+
+
+def getitem(x: Any, index: Any) -> Any:
+    """x[index]: basic and advanced indexing as in NumPy. An integer tensor as the only index is `take` along axis 0."""
+    if isinstance(index, Tensor) and index.dtype.kind in "iu" and index.ndim:
+        return take(x, index, 0)
+    return apply(_getitem.primitive, (x,), {"index": _index(index)})
+
+
+def _scatter_shape(x: Any, *, index: Any, shape: Any) -> Spec:
+    return Spec(shape, x.dtype)
+
+
+@primitive(lambda g, index: g[index], shape=_scatter_shape, linear="jointly",
+           examples=[([(3,)], {"index": (0,), "shape": (2, 3)}), ([(3,)], {"index": (np.array([0, 1, 0]),), "shape": (2,)})])  # fmt: skip
+def scatter(x: Any, *, index: Any, shape: Any) -> Any:
+    """Zeros of a shape, with x added at an index: the transpose of indexing. Elements named twice add up."""
+    out = np.zeros(shape, x.dtype)
+    if _basic(index) or getattr(index, "dtype", None) == np.bool_:
+        out[index] = x
+    else:
+        np.add.at(out, index, x)
+    return out
+
+
+def _shape(value: Any) -> tuple[int, ...]:
+    return getattr(value, "shape", ())
+
+
+def _setitem_shape(x: Any, value: Any, *, index: Any) -> Spec:
+    part = _getitem_shape(x, index=index).shape
+    if broadcast(part, _shape(value)) != part:
+        raise ShapeError(f"a value of shape {_shape(value)} does not fit {_show_index(index)}, which has shape {part}")
+    return Spec(x.shape, x.dtype)
+
+
+@primitive(lambda g, index: setitem(g, 0.0, index), lambda g, index: g[index], shape=_setitem_shape, linear="jointly", broadcasts=True,
+           examples=[([(2, 3), (3,)], {"index": (0,)}), ([(2, 3), ()], {"index": (slice(None), 1)}), ([(3,), (2,)], {"index": np.array([2, 0])}),
+                     ([(2, 3), (1, 3)], {"index": np.array([True, False])})])  # fmt: skip
+def setitem(x: Any, value: Any, *, index: Any) -> Any:
+    """A copy of x with value at an index: what ``x[index] = value`` records. Elements named twice get one of the values."""
+    out = np.array(x)
+    out[index] = value
+    return out
+
+
+def _check_integer(indices: Any) -> None:
+    if indices.dtype.kind not in "iu":
+        raise DtypeError(f"expected integer indices; found {indices.dtype}")
+
+
+def _take_shape(x: Any, indices: Any, *, axis: int = 0) -> Spec:
+    _check_integer(indices)
+    (a,) = axes_of(axis, x.ndim)
+    if isinstance(indices, np.ndarray) and indices.size and not (-x.shape[a] <= indices.min() and indices.max() < x.shape[a]):
+        raise ShapeError(f"indices from {indices.min()} to {indices.max()} on an axis of size {x.shape[a]}")
+    return Spec([*x.shape[:a], *indices.shape, *x.shape[a + 1 :]], x.dtype)
+
+
+@primitive(lambda g, indices, like_x, axis: index_add(np.zeros(like_x.shape, like_x.dtype), indices, g, axis), None,
+           shape=_take_shape, linear="each", promotes=slice(0, 1),
+           examples=[([(3, 2), np.array([0, 2, 0])], {"axis": 0}), ([(2, 3), np.array([[1], [-1]])], {"axis": 1})])  # fmt: skip
+def take(x: Any, indices: Any, *, axis: int = 0) -> Any:
+    """x at integer indices along an axis; the gradients of elements taken twice add up."""
+    _check_integer(indices)
+    return np.take(x, indices, axis)
+
+
+def _added(add: Any, tangents: Any, indices: Any, out: Any, axis: int) -> Any:
+    """Tangent of adding at indices: the same addition of the tangents."""
+    onto, _, value = tangents
+    return onto if value is None else add(value * 0 if onto is None else onto, indices, value, axis)
+
+
+def _index_add_shape(x: Any, indices: Any, value: Any, *, axis: int = 0) -> Spec:
+    expected = _take_shape(x, indices, axis=axis).shape
+    if tuple(value.shape) != expected:
+        raise ShapeError(f"expected values of shape {expected}; found {value.shape}")
+    return Spec(x.shape, x.dtype)
+
+
+@primitive(lambda g: g, None, lambda g, indices, axis: take(g, indices, axis), shape=_index_add_shape,
+           promotes=slice(0, 3, 2), tangent=lambda t, out, x, indices, value, axis: _added(index_add, t, indices, out, axis),
+           examples=[([(3, 2), np.array([0, 2, 0]), (3, 2)], {"axis": 0}), ([(2, 3), np.array([1]), (2, 1)], {"axis": 1})])  # fmt: skip
+def index_add(x: Any, indices: Any, value: Any, *, axis: int = 0) -> Any:
+    """A copy of x with value added at integer indices along an axis; indices that repeat add up."""
+    out = np.array(x)
+    np.add.at(out, (slice(None),) * (axis % x.ndim) + (indices,), value)
+    return out
+
+
+def _along_shape(x: Any, indices: Any, *, axis: int = -1) -> Spec:
+    _check_integer(indices)
+    (a,) = axes_of(axis, x.ndim)
+    if x.ndim != indices.ndim or any(m != n for k, (m, n) in enumerate(zip(x.shape, indices.shape, strict=True)) if k != a):
+        raise ShapeError(f"expected indices of shape {x.shape} except on axis {axis}; found {indices.shape}")
+    if isinstance(indices, np.ndarray) and indices.size and not (-x.shape[a] <= indices.min() and indices.max() < x.shape[a]):
+        raise ShapeError(f"indices from {indices.min()} to {indices.max()} on an axis of size {x.shape[a]}")
+    return Spec(indices.shape, x.dtype)
+
+
+@primitive(lambda g, indices, like_x, axis: _add_along_axis(np.zeros(like_x.shape, like_x.dtype), indices, g, axis), None,
+           shape=_along_shape, linear="each", promotes=slice(0, 1),
+           examples=[([(2, 3), np.array([[2], [0]])], {"axis": 1}), ([(2, 3), np.array([[1, 1, 0]])], {"axis": 0})])  # fmt: skip
+def take_along_axis(x: Any, indices: Any, *, axis: int = -1) -> Any:
+    """For each row along an axis, the elements at that row's own indices (as `numpy.take_along_axis`)."""
+    _check_integer(indices)
+    return np.take_along_axis(x, indices, axis)
+
+
+@primitive(lambda g: g, None, lambda g, indices, axis: take_along_axis(g, indices, axis), promotes=slice(0, 3, 2), name="add_along_axis",
+           shape=same_shape, tangent=lambda t, out, x, indices, value, axis: _added(_add_along_axis, t, indices, out, axis),
+           examples=[([(2, 3), np.array([[2, 2], [0, 1]]), (2, 2)], {"axis": 1})])  # fmt: skip
+def _add_along_axis(x: Any, indices: Any, value: Any, *, axis: int = -1) -> Any:
+    out = np.array(x)
+    places = [np.arange(n).reshape([-1 if k == i else 1 for k in range(x.ndim)]) for i, n in enumerate(indices.shape)]
+    places[axis] = indices
+    np.add.at(out, tuple(places), value)
+    return out
+
+
+def _one_hot_shape(indices: Any, *, classes: int, dtype: Any = np.float32) -> Spec:
+    return Spec((*indices.shape, classes), dtype)
+
+
+@primitive(shape=_one_hot_shape)
+def one_hot(indices: Any, *, classes: int, dtype: Any = np.float32) -> Any:
+    """1 at the index and 0 elsewhere along a new last axis of size `classes`; no gradient."""
+    _check_integer(indices)
+    if indices.size and (indices.min() < 0 or indices.max() >= classes):
+        raise ShapeError(f"indices from {indices.min()} to {indices.max()} for {classes} classes")
+    return np.eye(classes, dtype=dtype)[indices]

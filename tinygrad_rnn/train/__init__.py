@@ -1,0 +1,1 @@
+"""Corpus, baselines, training and the report of a training run."""
