@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from importlib import import_module as _import_module
+from typing import TYPE_CHECKING, Any
+
+from . import cells, init, nn, optim
 from .core.errors import (
     DtypeError,
     GraphError,
@@ -11,6 +15,7 @@ from .core.errors import (
     TinygradError,
     TraceError,
 )
+from .core.gradcheck import GradcheckError, gradcheck
 from .core.primitive import Spec
 from .core.tape import Tape, at_step, enable_grad, no_grad, tape
 from .core.tensor import Tensor, tensor
@@ -108,6 +113,22 @@ from .ops.shaping import (
     tril,
     triu,
 )
+from .formats import pickled as _pickled
+from .formats.checkpoint import load, save
+from .kernels.runtime import set_num_threads
+from .nn.module import Module, Parameter
 from .ops import methods as _methods
+from .optim import clip_grad_norm
+from .recurrent import Cell, unroll
+
+if TYPE_CHECKING:
+    from .drawing import Drawing, draw
 
 __version__ = "0.1.0"
+_LAZY = {"draw": "drawing", "Drawing": "drawing"}  # loaded when first used
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(_import_module(f"{__name__}.{_LAZY[name]}"), name)
+    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")

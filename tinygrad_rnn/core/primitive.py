@@ -39,37 +39,47 @@ class Spec:
 
 
 class Rule:
-    """A derivative rule, called with what its parameter names ask for.
+    """A derivative rule: a function of ``g``, the gradient of the output, and of whatever else it names.
 
-    Names it may use: ``g``, the gradient of the output; ``out``, the output; an input of the operation by its name; a
-    parameter of the operation by its name; ``like_out`` and ``like_<input>`` for shape and dtype only. For an operation
-    with any number of inputs: ``inputs``, ``like_inputs`` (tuples) and ``position`` (which input the gradient is for).
+    Names it may use: ``out``, the output; an input of the operation by its name; a parameter of the operation by its name;
+    ``like_out`` and ``like_<input>`` for shape and dtype only. For an operation with any number of inputs: ``inputs``,
+    ``like_inputs`` (tuples) and ``position`` (which input the gradient is for).
 
     Attributes
     ----------
-    needs : tuple of int
-        Positions in ``(out, *inputs)`` of the values that the rule reads: these have to be saved.
-    simple : bool
-        It reads values only, no parameters and no `like_x`.
+    function : callable
+        The rule as it was written.
     large : callable
-        The same for large arrays (a fused kernel, where there is one).
+        The same for large arrays: a fused kernel, where there is one.
+    needs : tuple of int
+        Positions in ``(out, *inputs)`` of the values that it reads: these have to be saved.
+    pick : callable or None
+        From ``(out, *inputs, like_out, *like_inputs, *params, position)`` to the arguments after ``g``.
+    simple : bool
+        It reads values only, no parameters and no ``like_x``.
     """
 
     __slots__ = ("function", "large", "needs", "pick", "simple")
 
     def __init__(self, function: Callable[..., Any], primitive: Primitive) -> None:
         values = ["out", "inputs"] if primitive.variadic else ["out", *primitive.inputs]
-        offered = ["g", *values, *(f"like_{v}" for v in values), *primitive.defaults, "position"]
-        asked = list(inspect.signature(function).parameters)
+        offered = [*values, *(f"like_{v}" for v in values), *primitive.defaults, "position"]
+        first, *asked = inspect.signature(function).parameters
         unknown = [name for name in asked if name not in offered]
-        if unknown:
-            raise RuleError(f"a rule of '{primitive.name}' asks for {unknown}; it may ask for {offered}")
+        if first != "g" or unknown:
+            raise RuleError(f"a rule of '{primitive.name}' asks for {[first, *asked]}; it may ask for g, then any of {offered}")
         places = [offered.index(name) for name in asked]
-        self.function = function
-        self.large = function
-        self.needs = tuple(p - 1 for p in places if 1 <= p <= len(values))
-        self.simple = all(p <= len(values) for p in places)
-        self.pick = itemgetter(*places) if len(places) > 1 else lambda environment: (environment[places[0]],)
+        self.function = self.large = function
+        self.needs = tuple(p for p in places if p < len(values))
+        self.simple = len(self.needs) == len(places)
+        self.pick: Any = _picker(places)
+
+
+def _picker(places: list[int]) -> Any:
+    """A function that takes a tuple of the values at these places, or None if there are none."""
+    if len(places) == 1:
+        return lambda values: (values[places[0]],)
+    return itemgetter(*places) if places else None
 
 
 class Kept(dict[int, tuple[int, ...]]):
@@ -161,13 +171,15 @@ class Primitive:
         """The rule that gives the gradient of the input at `position`."""
         return self.rules[0 if self.variadic else position]
 
-    def gradient(self, rule: Rule, g: Any, values: Sequence[Any], node: Any, position: int) -> Any:
-        """Call a rule with what it asks for, chosen from everything there is in the order of the names (see Rule)."""
+    def gradient(self, rule: Rule, g: Any, saved: Sequence[Any], node: Any, position: int) -> Any:
+        """Call a rule with what it asks for."""
         function = rule.function if g.size < LARGE else rule.large
+        if rule.pick is None:
+            return function(g)
         if rule.simple:
-            return function(*rule.pick((g, *values)))
+            return function(g, *rule.pick(saved))
         likes = (node.inputs,) if self.variadic else node.inputs
-        return function(*rule.pick((g, *values, node, *likes, *node.params.values(), position)))
+        return function(g, *rule.pick((*saved, node, *likes, *node.params.values(), position)))
 
     def __repr__(self) -> str:
         return f"<primitive {self.name}>"

@@ -62,7 +62,7 @@ def apply(primitive: Primitive, inputs: Sequence[Any], params: dict[str, Any] = 
         saved[k] = values[k]
     if None in nodes:
         nodes = [_leaf(x) if node is None else node for x, node in zip(inputs, nodes, strict=True)]
-    return Tensor(out, Node(primitive, tuple(nodes), params, saved, out.shape, out.dtype, mask > 0, caller()))
+    return Tensor(out, Node(primitive, tuple(nodes), params, saved, out.shape, out.dtype, mask > 0, now.origin or caller()))
 
 
 def _leaf(x: Any) -> Leaf:

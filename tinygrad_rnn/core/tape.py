@@ -172,13 +172,10 @@ def at_origin(node: Node) -> None:
 
 def caller() -> tuple[Any, ...]:
     """The first line outside the engine, and the current mark, as a node's `origin`."""
-    now = context()
-    if now.origin is not None:
-        return now.origin
     frame: Any = sys._getframe(2)
     while frame.f_code.co_filename in _engine_files:
         frame = frame.f_back
-    return (frame.f_code, frame.f_lasti, now.mark)
+    return (frame.f_code, frame.f_lasti, context().mark)
 
 
 def no_grad() -> Any:

@@ -112,7 +112,7 @@ def trace(f: Callable[..., Any], *examples: Any) -> Program:
         If `f` looks at a number (``if x > 0``, ``item``, ``numpy``): only shapes are known.
     """
     handles = []
-    with setting(tracing=True, depth=1):
+    with setting(tracing=True, grad_enabled=True, depth=1, origin=None):
         for path, example in flatten(examples, "x"):
             handle = Tensor(Spec(example.shape, example.dtype))
             handle.leaf(handle.dtype.kind == "f", getattr(example, "name", None) or path)

@@ -93,10 +93,11 @@ def pull_back(
             if create_graph:
                 saved = _as_tensors(node)
                 at_origin(node)
+            rules = primitive.rules
             for position, source in enumerate(node.inputs):
                 if not isinstance(source, Node) or not source.requires_grad or (wanted is not None and source not in wanted):
                     continue
-                rule = primitive.rule(position)
+                rule = rules[0 if primitive.variadic else position]
                 if rule is None:
                     continue
                 if stale:

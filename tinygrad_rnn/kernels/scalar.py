@@ -34,18 +34,20 @@ higher precision on a machine with fused multiply-add.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from llvmlite import ir  # type: ignore[import-untyped]
-from numba import types  # type: ignore[import-untyped]
-from numba.core import cgutils  # type: ignore[import-untyped]
-from numba.core.errors import TypingError  # type: ignore[import-untyped]
-from numba.extending import intrinsic  # type: ignore[import-untyped]
+import llvmlite.binding  # type: ignore[import-untyped]
+from llvmlite import ir
+from numba import types
+from numba.core.compiler_lock import global_compiler_lock
+from numba.core.errors import TypingError
+from numba.extending import intrinsic
 
 __all__ = [
     "absolute",
@@ -54,6 +56,7 @@ __all__ = [
     "exp",
     "expm1",
     "floor",
+    "interleaving",
     "log",
     "log1p",
     "log_sigmoid",
@@ -91,7 +94,7 @@ class _Format:
         ln 2 in two parts.  The low bits of the first are zero, so its product with any exponent is exact.
     exp_low, exp_high : float
         Arguments at which exp has reached zero and infinity.
-    tanh_one, erf_one : float
+    erf_one, tanh_one : float
         Arguments from which the result rounds to one.
     expm1_poly : tuple of float
         P in expm1(r) = r + r**2 P(r) for abs(r) <= ln 2.
@@ -101,6 +104,10 @@ class _Format:
         P in log(1 - erf(a)) = a P(a) for 0 <= a <= `erf_one`.
     sin_poly, cos_poly : tuple of float
         P in sin(r) = r + r**3 P(r**2) and in cos(r) = 1 - r**2 / 2 + r**4 P(r**2), for abs(r) <= pi / 4.
+    tanh_ratio : pair of tuple of float, or None
+        P and Q in tanh(a / 2) = a P(a**2) / Q(a**2) for 0 <= a <= `tanh_one`; None if tanh comes from expm1.  Found by
+        reweighted least squares; the error matters less and less as tanh(a) nears one.  Both carry a factor, 59 / 32,
+        that keeps them for small a in the upper part of a binade, where the relative rounding errors are smallest.
     """
 
     bits: int
@@ -157,8 +164,8 @@ _FLOAT32 = _Format(
     sin_poly=(-0.16666655, 0.00833216, -0.00019515218),
     cos_poly=(0.041666646, -0.0013887315, 2.4433082e-05),
     tanh_ratio=(
-        (0.875, 0.025959194, 9.79962e-05),
-        (1.75, 0.19775157, 0.0020920837, 2.069774e-06),
+        (0.921875, 0.027349863, 0.00010324599),
+        (1.84375, 0.2083454, 0.0022041597, 2.1806547e-06),
     ),
 )
 
@@ -217,7 +224,7 @@ class _Value:
     ----------
     builder : llvmlite.ir.IRBuilder
         Where the instructions go.
-    format : _Format
+    fmt : _Format
         The float format of the formula.
     raw : llvmlite.ir.Value
         A float of that format, an integer of the same width, or a condition (i1).
@@ -230,9 +237,9 @@ class _Value:
 
     __slots__ = ("builder", "format", "raw")
 
-    def __init__(self, builder: Any, format: _Format, raw: Any) -> None:
+    def __init__(self, builder: Any, fmt: _Format, raw: Any) -> None:
         self.builder = builder
-        self.format = format
+        self.format = fmt
         self.raw = raw
 
     @property
@@ -240,12 +247,13 @@ class _Value:
         """Whether this is a float rather than an integer or a condition."""
         return isinstance(self.raw.type, (ir.FloatType, ir.DoubleType))
 
-    def _new(self, raw: Any) -> _Value:
+    def wrap(self, raw: Any) -> _Value:
+        """Return another LLVM value with this builder and format."""
         return _Value(self.builder, self.format, raw)
 
     def constant(self, number: float) -> _Value:
         """Return a constant of this value's type."""
-        return self._new(ir.Constant(self.raw.type, number))
+        return self.wrap(ir.Constant(self.raw.type, number))
 
     def lift(self, other: _Value | float) -> _Value:
         """Return `other`, made a constant of this value's type if it is a Python number."""
@@ -254,10 +262,10 @@ class _Value:
     def call(self, name: str, *others: _Value | float) -> _Value:
         """Call the LLVM intrinsic llvm.`name` with this value and `others`, all of one type."""
         values = [self.raw] + [self.lift(other).raw for other in others]
-        suffix = f"f{self.format.bits}"
         function_type = ir.FunctionType(self.raw.type, [self.raw.type] * len(values))
-        function = cgutils.get_or_insert_function(self.builder.module, function_type, f"llvm.{name}.{suffix}")
-        return self._new(self.builder.call(function, values))
+        module, full_name = self.builder.module, f"llvm.{name}.f{self.format.bits}"
+        function = module.globals.get(full_name) or ir.Function(module, function_type, full_name)
+        return self.wrap(self.builder.call(function, values))
 
     def _arithmetic(self, name: str, other: _Value | float) -> _Value:
         # numba gives the fast-math flags of the kernel to every instruction that has none.  To keep these as written,
@@ -265,8 +273,8 @@ class _Value:
         right = self.lift(other).raw
         if self.is_float:
             flag = "contract" if name == "div" else "arcp"
-            return self._new(getattr(self.builder, f"f{name}")(self.raw, right, flags=(flag,)))
-        return self._new(getattr(self.builder, name)(self.raw, right))
+            return self.wrap(getattr(self.builder, f"f{name}")(self.raw, right, flags=(flag,)))
+        return self.wrap(getattr(self.builder, name)(self.raw, right))
 
     def __add__(self, other: _Value | float) -> _Value:
         return self._arithmetic("add", other)
@@ -287,34 +295,34 @@ class _Value:
         return self._arithmetic("rem", other)
 
     def __neg__(self) -> _Value:
-        return self._new(self.builder.fneg(self.raw))
+        return self.wrap(self.builder.fneg(self.raw))
 
     def __abs__(self) -> _Value:
         return self.call("fabs")
 
     def __lshift__(self, count: int) -> _Value:
-        return self._new(self.builder.shl(self.raw, self.constant(count).raw))
+        return self.wrap(self.builder.shl(self.raw, self.constant(count).raw))
 
     def __rshift__(self, count: int) -> _Value:
-        return self._new(self.builder.ashr(self.raw, self.constant(count).raw))
+        return self.wrap(self.builder.ashr(self.raw, self.constant(count).raw))
 
     def __and__(self, other: _Value | int) -> _Value:
-        return self._new(self.builder.and_(self.raw, self.lift(other).raw))
+        return self.wrap(self.builder.and_(self.raw, self.lift(other).raw))
 
     def __or__(self, other: _Value | int) -> _Value:
-        return self._new(self.builder.or_(self.raw, self.lift(other).raw))
+        return self.wrap(self.builder.or_(self.raw, self.lift(other).raw))
 
     def __xor__(self, other: _Value | int) -> _Value:
-        return self._new(self.builder.xor(self.raw, self.lift(other).raw))
+        return self.wrap(self.builder.xor(self.raw, self.lift(other).raw))
 
     def compare(self, operator: str, other: _Value | float) -> _Value:
         """Return the condition `self operator other`; with a NaN it is false, except for ``!=``."""
         right = self.lift(other).raw
         if not self.is_float:
-            return self._new(self.builder.icmp_signed(operator, self.raw, right))
+            return self.wrap(self.builder.icmp_signed(operator, self.raw, right))
         if operator == "!=":
-            return self._new(self.builder.fcmp_unordered(operator, self.raw, right, flags=("contract",)))
-        return self._new(self.builder.fcmp_ordered(operator, self.raw, right, flags=("contract",)))
+            return self.wrap(self.builder.fcmp_unordered(operator, self.raw, right, flags=("contract",)))
+        return self.wrap(self.builder.fcmp_ordered(operator, self.raw, right, flags=("contract",)))
 
     def __lt__(self, other: _Value | float) -> _Value:
         return self.compare("<", other)
@@ -324,7 +332,7 @@ class _Value:
 
     def negated(self) -> _Value:
         """Return the condition that holds where this does not."""
-        return self._new(self.builder.not_(self.raw))
+        return self.wrap(self.builder.not_(self.raw))
 
     def equals(self, other: _Value | float) -> _Value:
         """Return the condition `self == other`."""
@@ -336,7 +344,7 @@ class _Value:
 
     def where(self, condition: _Value, otherwise: _Value | float) -> _Value:
         """Return this value where `condition` holds and `otherwise` elsewhere, without a branch."""
-        return self._new(self.builder.select(condition.raw, self.raw, self.lift(otherwise).raw))
+        return self.wrap(self.builder.select(condition.raw, self.raw, self.lift(otherwise).raw))
 
     def at_least(self, limit: float) -> _Value:
         """Return the larger of this and `limit`; a NaN stays."""
@@ -360,39 +368,45 @@ class _Value:
 
     def to_bits(self) -> _Value:
         """Return the bit pattern of a float as an integer."""
-        return self._new(self.builder.bitcast(self.raw, self.format.int_type))
+        return self.wrap(self.builder.bitcast(self.raw, self.format.int_type))
 
     def from_bits(self) -> _Value:
         """Return the float of which this integer is the bit pattern."""
-        return self._new(self.builder.bitcast(self.raw, self.format.type))
+        return self.wrap(self.builder.bitcast(self.raw, self.format.type))
 
     def to_float(self) -> _Value:
         """Return an integer as a float."""
-        return self._new(self.builder.sitofp(self.raw, self.format.type))
+        return self.wrap(self.builder.sitofp(self.raw, self.format.type))
 
-    def to_format(self, format: _Format) -> _Value:
+    def to_format(self, fmt: _Format) -> _Value:
         """Return this float in another format."""
-        convert = self.builder.fpext if format.bits > self.format.bits else self.builder.fptrunc
-        return _Value(self.builder, format, convert(self.raw, format.type))
+        convert = self.builder.fpext if fmt.bits > self.format.bits else self.builder.fptrunc
+        return _Value(self.builder, fmt, convert(self.raw, fmt.type))
+
+
+def _horner(x: _Value, coefficients: Sequence[float]) -> _Value:
+    """Evaluate a polynomial, lowest degree first, by Horner's rule."""
+    value = x.constant(coefficients[-1])
+    for coefficient in coefficients[-2::-1]:
+        value = value.times_plus(x, coefficient)
+    return value
 
 
 def _polynomial(x: _Value, coefficients: Sequence[float]) -> _Value:
-    """Evaluate a polynomial, lowest degree first: Horner's rule in x**2 for the even and for the odd coefficients.
+    """Evaluate a polynomial, lowest degree first.
 
-    The two halves do not wait for each other, so the chain of dependent steps is half as long as that of Horner's rule
-    in x, for one multiplication more.
+    A long one is split into its even and its odd terms, each summed by Horner's rule in x**2.  The two sums do not wait
+    for each other, which halves the chain of dependent steps for one multiplication more.
     """
+    if len(coefficients) <= 4:
+        return _horner(x, coefficients)
     square = x * x
-    even, odd = (
-        functools.reduce(lambda value, c: value.times_plus(square, c), half[-2::-1], x.constant(half[-1]))
-        for half in (coefficients[0::2], coefficients[1::2])
-    )
-    return odd.times_plus(x, even)
+    return _horner(square, coefficients[1::2]).times_plus(x, _horner(square, coefficients[0::2]))
 
 
-def _bits_of(number: float, format: _Format) -> int:
+def _bits_of(number: float, fmt: _Format) -> int:
     """Return the bit pattern of a number in a format."""
-    float_code, int_code = ("f", "i") if format.bits == 32 else ("d", "q")
+    float_code, int_code = ("f", "i") if fmt.bits == 32 else ("d", "q")
     return int(struct.unpack(int_code, struct.pack(float_code, number))[0])
 
 
@@ -423,8 +437,8 @@ def _emit(formula: Callable[..., _Value]) -> Callable[..., Any]:
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Sequence[Any]) -> Any:
         _prefer_wide_vectors(builder)
-        format = _FLOAT32 if signature.return_type == types.float32 else _FLOAT64
-        return formula(*[_Value(builder, format, argument) for argument in arguments]).raw
+        fmt = _FLOAT32 if signature.return_type == types.float32 else _FLOAT64
+        return formula(*[_Value(builder, fmt, argument) for argument in arguments]).raw
 
     return generate
 
@@ -472,6 +486,23 @@ def _wide_vectors(typing_context: Any) -> Any:
 wide_vectors = intrinsic(_wide_vectors)
 
 
+@contextlib.contextmanager
+def interleaving() -> Iterator[None]:
+    """Let LLVM interleave iterations of long loops in the kernels compiled inside the ``with`` block.
+
+    A formula of this module is one long chain of dependent instructions.  LLVM works on several vectors at once only in
+    loops it holds to be short; with a higher limit the kernels here take 10 to 35 % less time.  The limit is global to
+    the process: it is raised while the compiler lock is held, and then restored.  Kernels loaded from a cache keep what
+    they were compiled with.
+    """
+    with global_compiler_lock:
+        llvmlite.binding.set_option("", "-small-loop-cost=100")
+        try:
+            yield
+        finally:
+            llvmlite.binding.set_option("", "-small-loop-cost=20")  # LLVM's default
+
+
 # --- Exponential family ----------------------------------------------------------------------------------------------
 
 
@@ -493,13 +524,13 @@ def _reduce_exp(x: _Value, polynomial: Sequence[float] | None = None) -> tuple[_
     -------
     q, s : _Value
     """
-    format = x.format
-    whole = 1.5 * 2.0**format.fraction + format.bias
+    fmt = x.format
+    whole = 1.5 * 2.0**fmt.fraction + fmt.bias
     shifted = x.times_plus(0.5 / _LN2, whole)
-    s = (shifted.to_bits() << format.fraction).from_bits()
+    s = (shifted.to_bits() << fmt.fraction).from_bits()
     m = shifted - whole
-    r = m.times_plus(-2.0 * format.ln2_low, m.times_plus(-2.0 * format.ln2_high, x))
-    q = (r * r).times_plus(_polynomial(r, polynomial or format.expm1_poly), r)
+    r = m.times_plus(-2.0 * fmt.ln2_low, m.times_plus(-2.0 * fmt.ln2_high, x))
+    q = (r * r).times_plus(_polynomial(r, polynomial or fmt.expm1_poly), r)
     return q, s
 
 
@@ -518,19 +549,24 @@ def _expm1_of(x: _Value) -> _Value:
 
 @_unary
 def exp(x: _Value) -> _Value:
-    """Exponential."""
+    """Exponential: exp(r) 2**2m.  Error: float32 1.4 ulp, float64 1.4 ulp."""
     return _exp_of(x.at_most(x.format.exp_high))
 
 
 @_unary
 def expm1(x: _Value) -> _Value:
-    """exp(x) - 1 without cancellation."""
+    """Exponential less one, without cancellation.  Error: float32 1.5 ulp, float64 1.5 ulp."""
     return _expm1_of(x.at_least(x.format.exp_low).at_most(x.format.exp_high)).with_sign(x)
 
 
 @_unary
 def tanh(x: _Value) -> _Value:
-    """Hyperbolic tangent: a ratio of polynomials in float32, E / (E + 2) with E = exp(2 abs(x)) - 1 in float64."""
+    """Hyperbolic tangent.
+
+    In float32 it is 2 n d / (d**2 + n**2), where n / d = tanh(abs(x) / 2) is a ratio of short polynomials; doubling the
+    argument damps the rounding errors of n and d near one.  In float64 it is E / (E + 2) with E = exp(2 abs(x)) - 1.
+    Error: float32 3.9 ulp, float64 1.9 ulp.
+    """
     magnitude = abs(x).at_most(x.format.tanh_one)
     if x.format.tanh_ratio:
         square = magnitude * magnitude
@@ -547,7 +583,8 @@ def tanh(x: _Value) -> _Value:
 def sigmoid(x: _Value) -> _Value:
     """Logistic function 1 / (1 + exp(-x)).
 
-    With z = exp(-abs(x)) it is 1 / (1 + z) or z / (1 + z), so nothing overflows and the smallest results are exact too.
+    With z = exp(-abs(x)) it is 1 / (1 + z) or z / (1 + z), so nothing overflows and the smallest results are right too.
+    Error: float32 3.4 ulp, float64 2.7 ulp.
     """
     z = _exp_of(-abs(x))
     return z.where(x < 0.0, 1.0) / (z + 1.0)
@@ -555,7 +592,10 @@ def sigmoid(x: _Value) -> _Value:
 
 @_unary
 def erf(x: _Value) -> _Value:
-    """Error function, 1 - exp(log(1 - erf(x))) with a polynomial for the logarithm."""
+    """Error function, 1 - exp(log(1 - erf(x))) with a polynomial for the logarithm.
+
+    Error: float32 3.8 ulp, float64 2.5 ulp.
+    """
     magnitude = abs(x).at_most(x.format.erf_one)
     return _expm1_of(magnitude * _polynomial(magnitude, x.format.erf_poly)).with_sign(x)
 
@@ -565,11 +605,11 @@ def erf(x: _Value) -> _Value:
 
 def _split(x: _Value) -> tuple[_Value, _Value]:
     """Write a positive normal x as 2**e (1 + f) with sqrt(1/2) <= 1 + f < sqrt(2); return the integer e, and f."""
-    format = x.format
-    base = _bits_of(_SQRT_HALF, format)
+    fmt = x.format
+    base = _bits_of(_SQRT_HALF, fmt)
     offset = x.to_bits() - base
-    significand = (offset & ((1 << format.fraction) - 1)) + base
-    return offset >> format.fraction, significand.from_bits() - 1.0
+    significand = (offset & ((1 << fmt.fraction) - 1)) + base
+    return offset >> fmt.fraction, significand.from_bits() - 1.0
 
 
 def _join_log(e: _Value, f: _Value, polynomial: Sequence[float] | None = None) -> _Value:
@@ -584,10 +624,10 @@ def _log1p_of(x: _Value) -> _Value:
 
     The error of rounding u = 1 + x, scaled by the power of two taken out of u, is added back to f.
     """
-    format = x.format
+    fmt = x.format
     u = x + 1.0
     e, f = _split(u)
-    twice_scale = (_bits_of(2.0, format) - (e << format.fraction)).from_bits()
+    twice_scale = (_bits_of(2.0, fmt) - (e << fmt.fraction)).from_bits()
     error = x - (u - 1.0)
     return _join_log(e.to_float(), (error * twice_scale).times_plus(0.5, f))
 
@@ -600,35 +640,44 @@ def _log_limits(x: _Value, zero: float, inner: _Value) -> _Value:
 
 @_unary
 def log(x: _Value) -> _Value:
-    """Natural logarithm; -inf at zero, NaN below."""
-    format = x.format
-    subnormal = x < 2.0 ** (1 - format.bias)
-    e, f = _split((x * 2.0**format.fraction).where(subnormal, x))
-    shift = x.constant(-float(format.fraction)).where(subnormal, 0.0)
+    """Natural logarithm; -inf at zero, NaN below.  Error: float32 0.9 ulp, float64 0.8 ulp."""
+    fmt = x.format
+    subnormal = x < 2.0 ** (1 - fmt.bias)
+    e, f = _split((x * 2.0**fmt.fraction).where(subnormal, x))
+    shift = x.constant(-float(fmt.fraction)).where(subnormal, 0.0)
     return _log_limits(x, 0.0, _join_log(e.to_float() + shift, f))
 
 
 @_unary
 def log1p(x: _Value) -> _Value:
-    """log(1 + x) without cancellation; -inf at -1, NaN below."""
+    """Logarithm of 1 + x without cancellation; -inf at -1, NaN below.  Error: float32 1.4 ulp, float64 1.4 ulp."""
     return _log_limits(x, -1.0, _log1p_of(x).with_sign(x))
 
 
 @_unary
 def softplus(x: _Value) -> _Value:
-    """log(1 + exp(x)), as max(x, 0) + log(1 + exp(-abs(x)))."""
+    """Logarithm of 1 + exp(x), as max(x, 0) + log(1 + exp(-abs(x))).
+
+    Error: float32 2.3 ulp, float64 2.2 ulp.
+    """
     return x.at_least(0.0) + _log1p_of(_exp_of(-abs(x)))
 
 
 @_unary
 def log_sigmoid(x: _Value) -> _Value:
-    """log(sigmoid(x)), as min(x, 0) - log(1 + exp(-abs(x)))."""
+    """Logarithm of sigmoid(x), as min(x, 0) - log(1 + exp(-abs(x))).
+
+    Error: float32 2.3 ulp, float64 2.2 ulp.
+    """
     return x.at_most(0.0) - _log1p_of(_exp_of(-abs(x)))
 
 
 @_binary
 def logaddexp(a: _Value, b: _Value) -> _Value:
-    """log(exp(a) + exp(b)), as max(a, b) + log(1 + exp(-abs(a - b)))."""
+    """Logarithm of exp(a) + exp(b), as max(a, b) + log(1 + exp(-abs(a - b))).
+
+    Error: 2.5 ulp of the largest of abs(a), abs(b) and the result; near zero the two terms cancel, as in NumPy.
+    """
     larger = a.where(a > b, b)
     return (a + _LN2).where(a.equals(b), larger + _log1p_of(_exp_of(-abs(a - b))))
 
@@ -673,22 +722,22 @@ def _turn_rows(x: _Value) -> tuple[_Value, list[_Value]]:
     Where k = exponent(x) - 52 is positive, x 2**-k is a whole number, so whole turns can be left out of the other
     factor; elsewhere k is zero.
     """
-    builder, format = x.builder, x.format
-    rows, parts = format.bias + 2 - format.fraction, 4
+    builder, fmt = x.builder, x.format
+    rows, parts = fmt.bias + 2 - fmt.fraction, 4
     table_type = ir.ArrayType(ir.DoubleType(), rows * parts)
     name = "tinygrad_rnn.turns"
     table = builder.module.globals.get(name)
     if table is None:
-        table = cgutils.add_global_variable(builder.module, table_type, name)
+        table = ir.GlobalVariable(builder.module, table_type, name)
         table.initializer = ir.Constant(table_type, [part for k in range(rows) for part in _turn_parts(k, parts)])
         table.global_constant = True
         table.linkage = "internal"
-    exponent = (abs(x).to_bits() >> format.fraction) - (format.bias + format.fraction)
+    exponent = (abs(x).to_bits() >> fmt.fraction) - (fmt.bias + fmt.fraction)
     k = exponent.where(exponent > 0, 0)
-    scale = ((format.bias - k) << format.fraction).from_bits()
-    zero = ir.Constant(format.int_type, 0)
+    scale = ((fmt.bias - k) << fmt.fraction).from_bits()
+    zero = ir.Constant(fmt.int_type, 0)
     places = [(k * parts + part).raw for part in range(parts)]
-    return x * scale, [x._new(builder.load(builder.gep(table, [zero, place], inbounds=True))) for place in places]
+    return x * scale, [x.wrap(builder.load(builder.gep(table, [zero, place], inbounds=True))) for place in places]
 
 
 def _turn_groups(x: _Value) -> tuple[_Value, list[_Value]]:
@@ -729,7 +778,7 @@ def _reduce_angle(x: _Value) -> tuple[_Value, _Value]:
         n = shifted.to_bits()
         narrow = x.builder.trunc(n.raw, x.format.int_type)
         r = (turns * _HALF_PI).to_format(x.format)
-        return x.where(abs(x) < 0.78, r), x._new(narrow)
+        return x.where(abs(x) < 0.78, r), x.wrap(narrow)
 
     scaled, parts = _turn_rows(x)
     products = [scaled * part for part in parts]
@@ -747,23 +796,23 @@ def _reduce_angle(x: _Value) -> tuple[_Value, _Value]:
 
 def _sine_at(r: _Value, n: _Value) -> _Value:
     """Return sin(r + n pi / 2) for abs(r) <= pi / 4."""
-    format = r.format
+    fmt = r.format
     square = r * r
-    sine = (r * square).times_plus(_polynomial(square, format.sin_poly), r).with_sign(r)
-    cosine = (square * square).times_plus(_polynomial(square, format.cos_poly), square.times_plus(-0.5, 1.0))
+    sine = (r * square).times_plus(_polynomial(square, fmt.sin_poly), r).with_sign(r)
+    cosine = (square * square).times_plus(_polynomial(square, fmt.cos_poly), square.times_plus(-0.5, 1.0))
     value = sine.where((n & 1).equals(0), cosine)
-    return (value.to_bits() ^ ((n & 2) << (format.bits - 2))).from_bits()
+    return (value.to_bits() ^ ((n & 2) << (fmt.bits - 2))).from_bits()
 
 
 @_unary
 def sin(x: _Value) -> _Value:
-    """Sine, for arguments of any size."""
+    """Sine, for arguments of any size.  Error: float32 1.6 ulp, float64 2.3 ulp."""
     return _sine_at(*_reduce_angle(x))
 
 
 @_unary
 def cos(x: _Value) -> _Value:
-    """Cosine, for arguments of any size."""
+    """Cosine, for arguments of any size.  Error: float32 1.6 ulp, float64 2.3 ulp."""
     r, n = _reduce_angle(x)
     return _sine_at(r, n + 1)
 
@@ -778,19 +827,21 @@ def sqrt(x: _Value) -> _Value:
 
 
 # As `log_poly`, in float64 with an error of 2**-38 only.
-_SHORT_LOG_POLY = (  # fmt: skip
+# fmt: off
+_SHORT_LOG_POLY = (
     0.3333333339918564, -0.2500000112570931, 0.1999998926005879, -0.1666653245952339, 0.14286179145928882,
     -0.12505713575533467, 0.1110547066167499, -0.09889383981943388, 0.09040201521642144, -0.09286954409971288,
     0.09115752757306071, -0.04822599896241535,
 )
+# fmt: on
 
 
 @_binary
 def power(a: _Value, b: _Value) -> _Value:
-    """a to the power b, as C's pow: a negative a needs a whole b.
+    """Power, as C's pow: where a is negative and b is not whole, it is NaN.
 
-    In float32 it is exp(b log(a)) computed in float64; in float64 it is the C library's function, which is not
-    vectorised (though the loop around it may be).
+    In float32 it is exp(b log(abs(a))) computed in float64; in float64 it is the C library's function, called for one
+    element at a time.  Error: float32 0.6 ulp, float64 as the library.
     """
     if a.format is _FLOAT64:
         return a.call("pow", b)

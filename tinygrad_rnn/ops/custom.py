@@ -13,7 +13,6 @@ import numpy as np
 from ..core.errors import NotDifferentiableError, RuleError
 from ..core.primitive import Primitive, Spec
 from ..core.record import apply
-from ..core.tape import setting
 from ..core.trace import Program, trace
 from ..kernels.fused import Chain
 from .define import broadcast_rule, operation
@@ -85,8 +84,7 @@ def elementwise(function: Callable[..., Any] | None = None, *, domain: Any = (-2
 
     @functools.cache
     def body() -> Program:
-        with setting(origin=None):
-            program = trace(lambda *xs: +function(*xs) if function(*xs) is xs[0] else function(*xs), *[Spec(()) for _ in range(count)])
+        program = trace(function, *[Spec(()) for _ in range(count)])
         wrong = [n.op for n in program.nodes if not n.primitive.elementwise]
         if wrong or program.constants or len(program.outputs) != 1:
             fault = f"it uses {wrong[0]}, which is not elementwise" if wrong else "it may use its arguments and Python numbers only"

@@ -11,6 +11,8 @@ import numpy as np
 from ..core.errors import ShapeError
 from ..core.primitive import Primitive, Spec
 from ..core.record import apply
+from ..core.tape import NO_PARAMS, Node, caller, context
+from ..core.tensor import FLOAT32, FLOAT64, Tensor
 from ..kernels import fused
 
 Rule = Callable[..., Any] | None
@@ -30,15 +32,9 @@ def operation(primitive: Primitive, forward: Callable[..., Any]) -> Callable[...
             return apply(primitive, args[:count], params)
 
     elif count == 1:
-
-        def op(x: Any) -> Any:  # type: ignore[misc]
-            return apply(primitive, (x,))
-
+        op = _unary(primitive)
     elif count == 2:
-
-        def op(a: Any, b: Any) -> Any:  # type: ignore[misc]
-            return apply(primitive, (a, b))
-
+        op = _binary(primitive)
     else:
 
         def op(*inputs: Any) -> Any:  # type: ignore[misc]
@@ -47,6 +43,61 @@ def operation(primitive: Primitive, forward: Callable[..., Any]) -> Callable[...
     functools.update_wrapper(op, forward)
     op.primitive = primitive  # type: ignore[attr-defined]
     return op
+
+
+# The two shortcuts do exactly what `apply` does, for tensors of one floating dtype outside a trace, without its general loops:
+# on small arrays those would cost as much as NumPy does. Whatever is unusual goes to `apply`.
+
+
+def _unary(primitive: Primitive) -> Callable[..., Any]:
+    def op(x: Any) -> Any:
+        if not isinstance(x, Tensor) or (x.array.dtype is not FLOAT32 and x.array.dtype is not FLOAT64):
+            return apply(primitive, (x,))
+        array, node, now = x.array, x.node, context()
+        if now.tracing:
+            return apply(primitive, (x,))
+        try:
+            out = primitive.forward(array)
+        except Exception:
+            return apply(primitive, (x,))  # fails again, and explains
+        if type(out) is not np.ndarray:
+            out = np.asarray(out)
+        if node is None or not node.requires_grad or not now.grad_enabled or not primitive.rules:
+            return Tensor(out)
+        kept = primitive.kept[1]
+        saved = (out if 0 in kept else None, array if 1 in kept else None)
+        return Tensor(out, Node(primitive, (node,), NO_PARAMS, saved, out.shape, out.dtype, True, now.origin or caller()))
+
+    return op
+
+
+def _binary(primitive: Primitive) -> Callable[..., Any]:
+    def op(a: Any, b: Any) -> Any:
+        if not isinstance(a, Tensor) or not isinstance(b, Tensor):
+            return apply(primitive, (a, b))
+        x, y, now = a.array, b.array, context()
+        dtype = x.dtype
+        if dtype is not y.dtype or (dtype is not FLOAT32 and dtype is not FLOAT64) or now.tracing:
+            return apply(primitive, (a, b))
+        try:
+            out = primitive.forward(x, y)
+        except Exception:
+            return apply(primitive, (a, b))
+        if type(out) is not np.ndarray:
+            out = np.asarray(out)
+        left, right = a.node, b.node
+        mask = (left is not None and left.requires_grad) + 2 * (right is not None and right.requires_grad)
+        if not mask or not now.grad_enabled or not primitive.rules:
+            return Tensor(out)
+        kept = primitive.kept[mask]
+        saved = (out if 0 in kept else None, x if 1 in kept else None, y if 2 in kept else None) if kept else _NOTHING
+        nodes = (left or a.leaf(), right or b.leaf())
+        return Tensor(out, Node(primitive, nodes, NO_PARAMS, saved, out.shape, out.dtype, True, now.origin or caller()))
+
+    return op
+
+
+_NOTHING = (None, None, None)
 
 
 def primitive(*rules: Rule, shape: Callable[..., Spec], name: str | None = None, **facts: Any) -> Callable[..., Any]:

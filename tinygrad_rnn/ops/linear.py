@@ -25,26 +25,26 @@ def _matmul_shape(a: Any, b: Any) -> Spec:
     return Spec((*lead, *a.shape[-2:-1], *(b.shape[-1:] if b.ndim > 1 else ())), np.result_type(a.dtype, b.dtype))
 
 
-def _matmul_a(g: Any, b: Any, like_a: Any) -> Any:
+def _matmul_a(g: Any, b: Any) -> Any:
+    if b.ndim == 2 == g.ndim:
+        return g.dot(b.T)
     if b.ndim == 1:
         return g.reshape((*g.shape, 1)) * b
-    if b.ndim == 2 and g.ndim == 2:
-        return g.dot(b.T)
     turned = b.swapaxes(-1, -2)
-    if like_a.ndim > 1:
+    if g.ndim >= b.ndim:
         return g @ turned
-    return (g.reshape((*g.shape[:-1], 1, g.shape[-1])) @ turned).reshape((*g.shape[:-1], turned.shape[-1]))
+    return (g.reshape((*g.shape[:-1], 1, g.shape[-1])) @ turned).reshape((*g.shape[:-1], turned.shape[-1]))  # a is a vector
 
 
-def _matmul_b(g: Any, a: Any, like_b: Any) -> Any:
-    if a.ndim == 1:
-        return a * g if like_b.ndim == 1 else a.reshape((-1, 1)) * g.reshape((*g.shape[:-1], 1, g.shape[-1]))
-    if a.ndim == 2 and g.ndim == 2:
+def _matmul_b(g: Any, a: Any) -> Any:
+    if a.ndim == 2 == g.ndim:
         return a.T.dot(g)
+    if a.ndim == 1:
+        return a * g if g.ndim == 0 else a.reshape((-1, 1)) * g.reshape((*g.shape[:-1], 1, g.shape[-1]))
     turned = a.swapaxes(-1, -2)
-    if like_b.ndim > 1:
+    if g.ndim >= a.ndim:
         return turned @ g
-    return (turned @ g.reshape((*g.shape, 1))).reshape((*a.shape[:-2], a.shape[-1]))
+    return (turned @ g.reshape((*g.shape, 1))).reshape((*a.shape[:-2], a.shape[-1]))  # b is a vector
 
 
 @primitive(_matmul_a, _matmul_b, shape=_matmul_shape, linear="each", broadcasts=True,

@@ -1,0 +1,146 @@
+"""gradcheck: derivatives in both modes against finite differences, with a report that says what is likely wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .errors import TinygradError
+from .primitive import Array
+from .tape import no_grad
+from .tensor import Tensor, tensor
+from .transforms import jvp, vjp
+from .tree import flatten, leaves, unflatten
+
+
+class GradcheckError(TinygradError, AssertionError):
+    """A derivative that differs from finite differences; the message names mode, order, input, element and likely cause."""
+
+
+def gradcheck(
+    f: Callable[..., Any], *inputs: Any, order: int = 1, modes: tuple[str, ...] = ("reverse", "forward"), eps: float = 1e-6,
+    rtol: float = 1e-5, atol: float = 1e-7, seed: int = 0,
+) -> bool:  # fmt: skip
+    """Compare derivatives of `f` with central differences, in float64.
+
+    Parameters
+    ----------
+    f : callable
+        Of tensors or nests of tensors; returns a tensor or a nest. It must be deterministic.
+    *inputs : Tensor, array, or nest of them
+        Where to check. Floating leaves are converted to float64 and differentiated by; others are passed as they are.
+    order : int
+        2 also checks the gradient's own gradient.
+    modes : tuple of {"reverse", "forward"}
+    eps : float
+        Step of the differences.
+    rtol, atol : float
+        Allowed deviation, relative to the largest element and absolute.
+
+    Returns
+    -------
+    bool
+        True; a failure raises.
+
+    Raises
+    ------
+    GradcheckError
+        With mode, order, the input by path, the worst element, both values, and a likely cause.
+    """
+    rng = np.random.default_rng(seed)
+    paths = flatten(inputs, "input")
+    points = [np.array(x.numpy() if isinstance(x, Tensor) else x) for _, x in paths]
+    floating = [i for i, x in enumerate(points) if x.dtype.kind == "f"]
+    values = [points[i].astype(np.float64) for i in floating]
+
+    def of_values(*xs: Any) -> list[Tensor]:
+        full: list[Any] = [tensor(x) for x in points]
+        for i, x in zip(floating, xs, strict=True):
+            full[i] = x
+        return [y for y in leaves(f(*unflatten(inputs, full))) if isinstance(y, Tensor) and y.dtype.kind == "f"]
+
+    _check(of_values, values, [paths[i][0] for i in floating], order, modes, rng, eps, rtol, atol, level=1)
+    return True
+
+
+def _check(f: Any, values: list[Array], names: list[str], order: int, modes: Any, rng: Any, eps: float, rtol: float, atol: float, level: int) -> None:
+    def numbers(xs: list[Array]) -> list[Array]:
+        with no_grad():
+            return [y.numpy().astype(np.float64) for y in f(*[tensor(x) for x in xs])]
+
+    cotangents = [rng.standard_normal(y.shape) for y in numbers(values)]
+    numeric = _differences(lambda xs: sum((float((c * y).sum()) for c, y in zip(cotangents, numbers(xs), strict=True)), 0.0), values, eps)
+    seeds = [tensor(c) for c in cotangents]
+
+    def compare(found: list[Array], expected: list[Array], mode: str, labels: list[str]) -> None:
+        for name, a, n in zip(labels, found, expected, strict=True):
+            if a.shape != n.shape:
+                raise GradcheckError(f"gradcheck, {mode} mode, order {level}: {name} has shape {a.shape}, its derivative should have {n.shape}")
+            error = np.abs(a - n)
+            limit = atol + rtol * max(np.abs(n).max(initial=0.0), 1.0)
+            if error.size and not error.max() <= limit:
+                at = np.unravel_index(int(np.nanargmax(np.where(np.isnan(error), np.inf, error))), error.shape)
+                raise GradcheckError(
+                    f"gradcheck, {mode} mode, order {level}: worst at {name}{list(map(int, at))}: computed {a[at]:.8g}, finite differences "
+                    f"{n[at]:.8g} (allowed deviation {limit:.2g}). Likely cause: {_cause(a, n)}."
+                )
+
+    if "reverse" in modes:
+        _, pull = vjp(f, *[tensor(x) for x in values])
+        compare([g.numpy() for g in pull(seeds)], numeric, "reverse", names)
+    if "forward" in modes:
+        directions = [rng.standard_normal(x.shape) for x in values]
+        _, tangents = jvp(f, [tensor(x) for x in values], [tensor(d) for d in directions])
+        up = numbers([x + eps * d for x, d in zip(values, directions, strict=True)])
+        down = numbers([x - eps * d for x, d in zip(values, directions, strict=True)])
+        along = [(u - d) / (2 * eps) for u, d in zip(up, down, strict=True)]
+        compare([t.numpy() for t in tangents], along, "forward", [f"output[{i}]" for i in range(len(along))])
+    if order > 1:
+
+        def gradient(*xs: Any) -> list[Tensor]:
+            _, pull = vjp(f, *xs)
+            return [g for g in pull(seeds) if isinstance(g, Tensor)]
+
+        _check(gradient, values, names, order - 1, modes, rng, eps, rtol, atol, level + 1)
+
+
+def _differences(f: Callable[[list[Array]], float], values: list[Array], eps: float) -> list[Array]:
+    """Central differences of a number by every element of every value."""
+    results = []
+    for k, x in enumerate(values):
+        slope = np.zeros_like(x)
+        for at in np.ndindex(x.shape):
+            ends = []
+            for sign in (eps, -eps):
+                moved = x.copy()
+                moved[at] += sign
+                ends.append(f([*values[:k], moved, *values[k + 1 :]]))
+            slope[at] = (ends[0] - ends[1]) / (2 * eps)
+        results.append(slope)
+    return results
+
+
+def _cause(a: Array, n: Array) -> str:
+    """What kind of mistake makes `a` where `n` is right."""
+
+    def close(x: Array, y: Array) -> bool:
+        return x.shape == y.shape and bool(np.allclose(x, y, rtol=1e-3, atol=1e-6))
+
+    if not np.isfinite(a).all():
+        return "a value that is not finite (division by zero, or 0 * inf, in the rule)"
+    if close(a, -n):
+        return "a wrong sign"
+    if not a.any():
+        return "no gradient arrives: the path is cut (detach, a missing rule) or the rule returns zero"
+    if a.ndim >= 2 and (close(a.swapaxes(-1, -2), n) or (a.T.shape == n.shape and close(a.T, n))):
+        return "a missing transpose"
+    ratio = n / np.where(a == 0, np.nan, a)
+    usable = ratio[np.isfinite(ratio)]
+    if usable.size and np.allclose(usable, usable.flat[0], rtol=1e-3):
+        k = float(usable.flat[0])
+        if k > 1.5 and abs(k - round(k)) < 1e-2:
+            return f"a missing sum over a broadcast axis, or a mean in place of a sum (the factor is {round(k)})"
+        return f"a wrong constant factor ({1 / k:.4g} times too large)"
+    return "a missing or wrong term in the rule"

@@ -1,0 +1,54 @@
+"""Layers without time: Linear, Embedding."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import init
+from ..ops.shaping import take
+from .module import Module, Parameter
+
+
+class Linear(Module):
+    """x @ weight.T + bias, over the last axis.
+
+    Parameters
+    ----------
+    in_features, out_features : int
+    bias : bool
+    rng : numpy Generator or int, optional
+        Weights are drawn uniformly from ±1/sqrt(in_features), as in PyTorch.
+    dtype : dtype
+    """
+
+    def __init__(self, in_features: int, out_features: int, bias: bool = True, *, rng: Any = None, dtype: Any = np.float32) -> None:
+        rng = init.generator(rng)
+        bound = in_features**-0.5
+        self.weight = Parameter(init.uniform((out_features, in_features), bound, rng=rng, dtype=dtype))
+        self.bias = Parameter(init.uniform((out_features,), bound, rng=rng, dtype=dtype)) if bias else None
+
+    def forward(self, x: Any) -> Any:
+        """(..., in_features) to (..., out_features)."""
+        y = x @ self.weight.T
+        return y if self.bias is None else y + self.bias
+
+
+class Embedding(Module):
+    """A table of vectors, looked up by integer ids.
+
+    Parameters
+    ----------
+    num_embeddings, embedding_dim : int
+    rng : numpy Generator or int, optional
+        Entries are standard normal, as in PyTorch.
+    dtype : dtype
+    """
+
+    def __init__(self, num_embeddings: int, embedding_dim: int, *, rng: Any = None, dtype: Any = np.float32) -> None:
+        self.weight = Parameter(init.generator(rng).standard_normal((num_embeddings, embedding_dim)).astype(dtype))
+
+    def forward(self, ids: Any) -> Any:
+        """Integer ids of any shape to ``ids.shape + (embedding_dim,)``."""
+        return take(self.weight, ids, 0)

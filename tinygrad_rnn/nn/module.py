@@ -1,0 +1,126 @@
+"""Modules: objects that hold parameters and other modules, and are called."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from ..core.errors import ShapeError, TinygradError
+from ..core.primitive import Array
+from ..core.tensor import Tensor, tensor
+
+
+class Parameter(Tensor):
+    """A leaf tensor that requires gradients and that a Module finds among its attributes."""
+
+    __slots__ = ()
+
+    def __init__(self, data: Any, name: str | None = None) -> None:
+        super().__init__(tensor(data).array)
+        self.leaf(True, name)
+
+    def __copy__(self) -> Parameter:
+        return Parameter(self.array, self.name)
+
+
+class Module:
+    """Base class of everything with parameters.
+
+    Parameters and modules that are assigned as attributes (also in lists, tuples and dicts) are found by name. A subclass
+    defines ``forward``; calling the module calls it.
+    """
+
+    training: bool = True
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, Parameter) and value.name is None:
+            value.name = name
+        object.__setattr__(self, name, value)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """What calling the module computes."""
+        raise NotImplementedError(f"{type(self).__name__} defines no forward(...)")
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.forward(*args, **kwargs)
+
+    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
+        """This module and those inside it, with dotted names; each once."""
+        seen: set[int] = set()
+        stack: list[tuple[str, Any]] = [(prefix, self)]
+        while stack:
+            path, value = stack.pop()
+            if isinstance(value, Module):
+                if id(value) in seen:
+                    continue
+                seen.add(id(value))
+                yield path, value
+                children: list[tuple[Any, Any]] = list(vars(value).items())
+            elif isinstance(value, Mapping):
+                children = list(value.items())
+            elif isinstance(value, (list, tuple)):
+                children = list(enumerate(value))
+            else:
+                continue
+            stack += [(f"{path}.{key}" if path else str(key), child) for key, child in reversed(children)]
+
+    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        """Parameters with dotted names, each once, in order of assignment."""
+        seen: set[int] = set()
+        for path, module in self.named_modules():
+            for name, value in vars(module).items():
+                group = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, (list, tuple)) else [("", value)]
+                for key, item in group:
+                    if isinstance(item, Parameter) and id(item) not in seen:
+                        seen.add(id(item))
+                        yield ".".join(str(p) for p in (path, name, key) if p != ""), item
+
+    def parameters(self) -> Iterator[Parameter]:
+        """The parameters, each once."""
+        return (p for _, p in self.named_parameters())
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        for p in self.parameters():
+            p.grad = None
+
+    def train(self, mode: bool = True) -> Module:
+        """Switch to training (dropout and the like are active), or with False to evaluation."""
+        for _, module in self.named_modules():
+            module.training = mode
+        return self
+
+    def eval(self) -> Module:
+        """Switch to evaluation."""
+        return self.train(False)
+
+    def state_dict(self) -> dict[str, Array]:
+        """The parameters' values by dotted name (copies)."""
+        return {name: np.array(p.numpy()) for name, p in self.named_parameters()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Set the parameters; nothing is changed unless all names and shapes fit.
+
+        Raises
+        ------
+        ShapeError
+            For a shape that differs.
+        TinygradError
+            For names that are missing or unknown.
+        """
+        own = dict(self.named_parameters())
+        missing, unknown = [n for n in own if n not in state], [n for n in state if n not in own]
+        if missing or unknown:
+            raise TinygradError(f"load_state_dict: missing {missing or 'nothing'}, unknown {unknown or 'nothing'}; this module has {list(own)}")
+        values = {name: np.asarray(v.numpy() if isinstance(v, Tensor) else v) for name, v in state.items()}
+        for name, p in own.items():
+            if values[name].shape != p.shape:
+                raise ShapeError(f"load_state_dict: '{name}' has shape {p.shape}; found {values[name].shape}")
+        for name, p in own.items():
+            p.data = values[name]
+
+    def __repr__(self) -> str:
+        inner = [f"{name}={p.dtype}{p.shape}" for name, p in self.named_parameters()]
+        return f"{type(self).__name__}({', '.join(inner)})"

@@ -1,0 +1,83 @@
+"""Unrolling a cell through time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..core.errors import DtypeError, ShapeError
+from ..core.tape import at_step
+from ..core.tensor import Tensor, tensor
+from ..core.tree import flatten, tree_map
+from ..ops.shaping import stack
+from .cell import Cell
+
+
+def unroll(cell: Callable[[Any, Any], tuple[Any, Any]], xs: Any, state: Any = None) -> tuple[Any, Any]:
+    """Run a cell over a sequence, marking every node with its step.
+
+    Parameters
+    ----------
+    cell : Cell or callable
+        ``(x, state) -> (output, state)``.
+    xs : Tensor or array, shape (T, batch, ...)
+        Time first; or a tuple of such, of which the cell is then given a tuple at each step.
+    state : Tensor or nest, optional
+        The first state; by default ``cell.initial_state(batch)``.
+
+    Returns
+    -------
+    ys : Tensor, shape (T, batch, ...)
+        The outputs (a nest of them if the cell's output is one).
+    state
+        The last state.
+
+    Raises
+    ------
+    ShapeError, DtypeError
+        If the state changes its structure, a shape or a dtype over a step: the component and the step are named.
+    """
+    parts = xs if isinstance(xs, tuple) else (xs,)
+    parts = tuple(x if isinstance(x, Tensor) else tensor(x) for x in parts)
+    name = getattr(cell, "name", None) or getattr(cell, "__name__", None) or type(cell).__name__
+    lengths = {x.shape[0] if x.ndim else None for x in parts}
+    if len(lengths) != 1 or None in lengths:
+        raise ShapeError(f"unroll: xs must have time as their first axis, all of one length; found shapes {[x.shape for x in parts]}")
+    if 0 in lengths:
+        raise ShapeError(f"unroll: the sequence is empty (xs has shape {parts[0].shape}; expected (T, batch, ...) with T >= 1)")
+    if state is None:
+        if not isinstance(cell, Cell):
+            raise ShapeError(f"unroll: '{name}' is a plain function, so it cannot say what its first state is; pass state=...")
+        if parts[0].ndim < 2:
+            raise ShapeError(f"unroll: xs has shape {parts[0].shape}; expected (T, batch, ...)")
+        state = cell.initial_state(parts[0].shape[1])
+    expected = _structure(state)
+    outputs = []
+    for t in range(parts[0].shape[0]):
+        with at_step(t, cell=name):
+            step = tuple(x[t] for x in parts)
+            result = cell(step if isinstance(xs, tuple) else step[0], state)
+            if not isinstance(result, tuple) or len(result) != 2:
+                found = f"a tuple of {len(result)}" if isinstance(result, tuple) else type(result).__name__
+                raise ShapeError(f"unroll: cell '{name}' must return (output, new_state); at step t={t} it returned {found}")
+            y, state = result
+            if _structure(state) != expected:
+                raise _changed(name, t, expected, _structure(state))
+            outputs.append(y)
+    return tree_map(lambda *ys: stack(ys), outputs[0], *outputs[1:]), state
+
+
+def _structure(state: Any) -> list[tuple[str, Any, Any]]:
+    return [(path, getattr(s, "shape", None), getattr(s, "dtype", None)) for path, s in flatten(state, "state")]
+
+
+def _changed(name: str, t: int, before: list[Any], after: list[Any]) -> Exception:
+    head = f"unroll: the state of cell '{name}' changed over step t={t}: "
+    if [p for p, _, _ in before] != [p for p, _, _ in after]:
+        return ShapeError(f"{head}expected the components {[p for p, _, _ in before]}, found {[p for p, _, _ in after]}")
+    path, shape, dtype, shape2, dtype2 = next((p, s, d, s2, d2) for (p, s, d), (_, s2, d2) in zip(before, after, strict=True) if (s, d) != (s2, d2))
+    if shape != shape2:
+        return ShapeError(f"{head}{path} had shape {shape}, now {shape2}. A state keeps its shape; broadcasting a first state is not enough.")
+    return DtypeError(f"{head}{path} was {dtype}, now {dtype2}. Make the first state {dtype2}, or cast with .astype({dtype}) in the cell.")
+
+
