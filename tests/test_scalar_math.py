@@ -326,7 +326,12 @@ def test_kernels_load_from_the_cache_on_disk(tmp_path: Path) -> None:
     }
     for hits in ("0", "1"):
         run = subprocess.run(
-            [sys.executable, "-c", CACHE_USER], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
+            [sys.executable, "-c", CACHE_USER],
+            env=environment,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert run.returncode == 0, run.stderr
         assert run.stdout.strip() == hits

@@ -240,7 +240,7 @@ class Tape(Sequence[Node]):
             if hidden and head <= place < head + hidden:
                 continue
             node = self.nodes[i]
-            inputs = [f"%{number[n]}" if isinstance(n, Node) else f"{n:g}" for n in node.inputs]
+            inputs = [f"%{number[n]}" if isinstance(n, Node) else repr(n) for n in node.inputs]
             if backward:
                 inputs = [f"%{number[n]}" for n in node.inputs if isinstance(n, Node) and n.requires_grad] or [".grad"]
             step = "" if node.where.mark.step is None else str(node.where.mark.step)

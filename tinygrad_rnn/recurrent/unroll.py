@@ -61,8 +61,10 @@ def unroll(cell: Callable[[Any, Any], tuple[Any, Any]], xs: Any, state: Any = No
                 found = f"a tuple of {len(result)}" if isinstance(result, tuple) else type(result).__name__
                 raise ShapeError(f"unroll: cell '{name}' must return (output, new_state); at step t={t} it returned {found}")
             y, state = result
-            if _structure(state) != expected:
-                raise _changed(name, t, expected, _structure(state))
+            now = _structure(state)
+            if [kind for _, *kind in now] != [kind for _, *kind in expected]:
+                raise _changed(name, t, expected, now)
+            expected = now  # a plain tuple may become the cell's named one
             outputs.append(y)
     return tree_map(lambda *ys: stack(ys), outputs[0], *outputs[1:]), state
 
@@ -73,7 +75,7 @@ def _structure(state: Any) -> list[tuple[str, Any, Any]]:
 
 def _changed(name: str, t: int, before: list[Any], after: list[Any]) -> Exception:
     head = f"unroll: the state of cell '{name}' changed over step t={t}: "
-    if [p for p, _, _ in before] != [p for p, _, _ in after]:
+    if len(before) != len(after):
         return ShapeError(f"{head}expected the components {[p for p, _, _ in before]}, found {[p for p, _, _ in after]}")
     path, shape, dtype, shape2, dtype2 = next((p, s, d, s2, d2) for (p, s, d), (_, s2, d2) in zip(before, after, strict=True) if (s, d) != (s2, d2))
     if shape != shape2:

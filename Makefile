@@ -1,0 +1,103 @@
+# Every command sets up what it needs: a machine with Python 3.11 to 3.13 and make is enough.
+#
+#   make demo        train, sample and draw; options through ARGS, e.g. make demo ARGS="--budget 60 --out run"
+#   make test        the tests without the full matrix; WORKERS=0 runs them in one process
+#   make test-all    all tests
+#   make lint        ruff and mypy
+#   make mutants     faults put into the derivative rules on purpose: each must make a test fail
+#   make bench       timings beside the peers that are installed (.venv/bin/python -m pip install -e ".[bench]")
+#   make clean       remove what make and the tools have made, and leave what the demo wrote
+#
+# PYTHON=/path/to/python chooses the interpreter for a new .venv.
+
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-all lint mutants bench clean
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMPS := $(VENV)/stamps
+WORKERS ?= 2
+PYTEST_OPTIONS := -n $(WORKERS) --dist loadfile --timeout 600
+SUPPORTED := (3, 11) <= sys.version_info[:2] < (3, 14)
+
+# What was installed for another folder (a copied checkout), or for an interpreter that has gone, is not there.
+ifneq ($(wildcard $(STAMPS)),)
+  ifneq ($(shell $(BIN)/python -c "print('works')" 2>/dev/null; cat $(STAMPS)/folder 2>/dev/null),works $(CURDIR))
+    $(shell rm -rf $(STAMPS))
+  endif
+endif
+
+help:
+	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile
+
+demo: $(STAMPS)/draw
+	$(BIN)/tinygrad-rnn demo $(ARGS)
+
+test: $(STAMPS)/test
+	$(BIN)/python -m pytest -m "not full" $(PYTEST_OPTIONS) $(ARGS)
+
+test-all: $(STAMPS)/test
+	$(BIN)/python -m pytest $(PYTEST_OPTIONS) $(ARGS)
+
+lint: $(STAMPS)/lint
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+mutants: $(STAMPS)/test
+	$(BIN)/python -m tests.mutants $(ARGS)
+
+bench: $(STAMPS)/base
+	$(BIN)/python -m tests.benchmarks $(ARGS)
+
+# --- set-up: one stamp for each set of extras, made after the installation has succeeded -------------------------------
+
+INSTALL := $(BIN)/python -m pip --disable-pip-version-check --no-input install
+
+$(STAMPS)/base: pyproject.toml | $(STAMPS)/folder
+	$(INSTALL) -e .
+	@touch $@
+
+# Where there is no wheel of pygraphviz, pictures use what else is installed.
+$(STAMPS)/draw: pyproject.toml | $(STAMPS)/folder
+	@echo '$(INSTALL) -e ".[draw]"'; \
+	$(INSTALL) --only-binary pygraphviz -e ".[draw]" || { \
+	    echo "The draw extra could not be installed; going on without it."; \
+	    $(INSTALL) -e .; \
+	}
+	@touch $@
+
+$(STAMPS)/test $(STAMPS)/lint: pyproject.toml | $(STAMPS)/folder
+	$(INSTALL) -e ".[$(notdir $@)]"
+	@touch $@
+
+# An environment that works is kept, also one that make did not create.
+$(STAMPS)/folder:
+	@if $(BIN)/python -m pip --version >/dev/null 2>&1; then \
+	    $(BIN)/python -c 'import sys; sys.exit(not $(SUPPORTED))' || { \
+	        echo "$(VENV) has another Python than 3.11 to 3.13: run 'make clean' first." >&2; exit 1; }; \
+	else \
+	    unfit=; \
+	    for python in $(if $(PYTHON),"$(PYTHON)",python3.13 python3.12 python3.11 python3 python); do \
+	        "$$python" -c 'import sys; sys.exit(not $(SUPPORTED))' >/dev/null 2>&1 || continue; \
+	        "$$python" -c 'import venv, ensurepip' >/dev/null 2>&1 && break; \
+	        unfit="$$unfit $$python"; \
+	    done; \
+	    if ! "$$python" -c 'import sys, venv, ensurepip; sys.exit(not $(SUPPORTED))' >/dev/null 2>&1; then \
+	        if [ -n "$$unfit" ]; then \
+	            echo "Found$$unfit, but without the modules venv and ensurepip, which make .venv and its pip." >&2; \
+	            echo "On Debian and Ubuntu they are in a package of their own, such as python3-venv." >&2; \
+	        else \
+	            echo "Found no Python 3.11, 3.12 or 3.13$(if $(PYTHON), as $(PYTHON)). Name one: make PYTHON=/path/to/python" >&2; \
+	        fi; \
+	        exit 1; \
+	    fi; \
+	    echo "$$python -m venv --clear $(VENV)"; \
+	    "$$python" -m venv --clear $(VENV) || { echo "$$python could not make $(VENV); its message is above." >&2; exit 1; }; \
+	fi
+	@mkdir -p $(STAMPS)
+	@echo "$(CURDIR)" > $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

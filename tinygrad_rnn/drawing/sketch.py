@@ -1,0 +1,250 @@
+"""From a tape to what is to be drawn: boxes, arrows and groups, and what is left out of a long tape."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from ..core.primitive import Primitive, Spec
+from ..core.tape import Leaf, Mark, Node
+from ..core.trace import Program
+
+# The families of boxes. Those of operations that are not elementwise follow from the file of ops/ that defines them.
+ARITHMETIC, FUNCTION, LINEAR, REDUCTION, SHAPING, PARAMETER, INPUT, GAP = FAMILIES = (
+    "arithmetic", "function", "linear", "reduction", "shaping", "parameter", "input", "gap",
+)  # fmt: skip
+FILES = {"linear": LINEAR, "reductions": REDUCTION, "shaping": SHAPING}
+IN_LABEL = ("axis", "subscripts", "shift", "dtype")  # parameters of operations that belong into the picture; the tooltip has all
+LONGEST = 28  # characters of a label
+
+
+@dataclass(eq=False)
+class Box:
+    """One thing with an outline: an operation, a leaf, or what stands for nodes that are not drawn."""
+
+    title: str
+    detail: str
+    family: str
+    group: Mark | None = None  # the cell, layer and step in which it is drawn; None: outside of time
+    tooltip: str = ""
+    root: bool = False  # it is a result
+    row: int = 0  # its depth: one more than that of what it reads in the same step
+    name: str = ""  # from a counter, so it is the same in every process
+
+
+class Arrow(NamedTuple):
+    """One or more edges of the tape, from one box to another."""
+
+    tail: Box
+    head: Box
+    count: int
+
+    @property
+    def through_time(self) -> bool:
+        """Whether it leads from one time step to another."""
+        a, b = self.tail.group, self.head.group
+        return a is not None and b is not None and a.step != b.step
+
+
+@dataclass
+class Sketch:
+    """A picture before it is laid out."""
+
+    boxes: list[Box]
+    arrows: list[Arrow]
+    title: str = ""
+    note: str = ""
+    columns: dict[int, dict[Mark, list[Box]]] = field(init=False)  # step -> group -> its boxes
+
+    def __post_init__(self) -> None:
+        self.columns = {}
+        for box in self.boxes:
+            if box.group is not None:
+                self.columns.setdefault(box.group.step or 0, {}).setdefault(box.group, []).append(box)
+        self.columns = dict(sorted(self.columns.items()))
+
+
+class Graph:
+    """The nodes of a tape or a program that can be drawn, the edges between them, and where in time they belong.
+
+    Numbers and unnamed 0-d constants are not among them: they are written into the operations that use them.
+    """
+
+    def __init__(self, x: Any) -> None:
+        self.given: Collection[Node] = set()  # nodes of a program that are its inputs
+        if isinstance(x, Program):
+            self.given, self.roots = set(x.inputs), {o for o in x.outputs if isinstance(o, Node)}
+            nodes: Sequence[Node] = sorted({*x.inputs, *x.constants, *x.nodes}, key=lambda n: n.index)
+        else:
+            self.roots, nodes = {x.root}, x.nodes
+        self.nodes = [n for n in nodes if n in self.roots or not self.is_literal(n)]
+        self.inputs = {n: [] if n in self.given else [i for i in n.inputs if not self.is_literal(i)] for n in self.nodes}
+        self.marks = self._marks()
+
+    def is_literal(self, n: Any) -> bool:
+        """Whether this input of an operation is written into its label."""
+        if not isinstance(n, Leaf):
+            return not isinstance(n, Node)
+        return n.shape == () and not n.requires_grad and n.name is None and n not in self.given and not isinstance(n.value, Spec)
+
+    def is_leaf(self, n: Node) -> bool:
+        """Whether nothing is drawn before it."""
+        return n.primitive is None or n in self.given
+
+    def step(self, n: Node) -> int | None:
+        """The time step to which it belongs."""
+        mark = self.marks[n]
+        return None if mark is None else mark.step
+
+    def _marks(self) -> dict[Node, Mark | None]:
+        """The mark of each node. Where it carries none: that of the latest operation it reads, or of the one step that reads it."""
+        found: dict[Node, Mark | None] = {}
+        readers: dict[Node, dict[int | None, Mark | None]] = {}
+        for n in self.nodes:
+            mark: Mark | None = n.where.mark
+            if mark is None or mark.step is None:
+                mark = found[max(before, key=lambda i: i.index)] if (before := [i for i in self.inputs[n] if not self.is_leaf(i)]) else None
+            found[n] = mark
+            for i in self.inputs[n]:
+                if i.primitive is None and found[i] is None and not i.requires_grad:
+                    readers.setdefault(i, {})[mark and mark.step] = mark
+        found.update((leaf, next(iter(marks.values()))) for leaf, marks in readers.items() if len(marks) == 1)
+        return found
+
+
+def sketch(x: Any, *, title: str = "", steps: int | None = None, limit: int = 250) -> Sketch:
+    """Choose what of a Tape or a Program is drawn, and describe it."""
+    graph = Graph(x)
+    kept, hidden, notes, why = graph.nodes, set[int](), [], f"the limit is {limit:,} nodes"
+    size = Counter(step for n in graph.nodes if (step := graph.step(n)) is not None)
+    shown = list(_from_both_ends(sorted(size)))[:steps]
+    if len(shown) < len(size):
+        why = f"{len(shown)} steps were asked for"
+    room = limit - (len(graph.nodes) - sum(size.values())) - sum(size[step] for step in shown)
+    if room < 0 and len(shown) > 2:
+        why = f"the limit is {limit:,} nodes"
+        while room < 0 and len(shown) > 2:
+            room += size[shown.pop()]
+    if len(shown) < len(size):
+        hidden = set(size) - set(shown)
+        notes.append(f"{len(hidden):,} of {len(size):,} time steps are not drawn ({why})")
+        kept = [n for n in kept if graph.step(n) not in hidden]
+        read = {i for n in kept for i in graph.inputs[n]} | graph.roots
+        kept = [n for n in kept if n in read or not graph.is_leaf(n)]
+    visible = set(kept)
+    if len(kept) > limit:
+        visible = _nearest(graph, visible, limit)
+        notes.append(f"{len(kept) - len(visible):,} of {len(kept):,} nodes are not drawn, the farthest from the result (the limit is {limit:,})")
+    boxes, arrows = _boxes_and_arrows(graph, visible, hidden)
+    return Sketch(boxes, arrows, title, f"{' and '.join(notes)}." if notes else "")
+
+
+def _from_both_ends(order: Sequence[int]) -> Iterator[int]:
+    """First, last, second, last but one, ..."""
+    for k in range(len(order)):
+        yield order[k // 2] if k % 2 == 0 else order[-1 - k // 2]
+
+
+def _nearest(graph: Graph, allowed: Collection[Node], count: int) -> set[Node]:
+    """The `count` nodes that are fewest edges away from a result; of equally far ones, the latest."""
+    found: set[Node] = set()
+    level = {n for n in graph.roots if n in allowed}
+    while level and len(found) < count:
+        found.update(sorted(level, key=lambda n: -n.index)[: count - len(found)])
+        level = {i for n in level for i in graph.inputs[n] if i in allowed and i not in found}
+    return found
+
+
+def _boxes_and_arrows(graph: Graph, visible: Collection[Node], hidden: Collection[int]) -> tuple[list[Box], list[Arrow]]:
+    boxes: dict[Any, Box] = {}  # by node, or by cell and layer for one that stands for hidden steps
+    stands: dict[Node, Any] = {}
+    missing: dict[Any, list[Node]] = {}
+    for n in graph.nodes:
+        mark = graph.marks[n]
+        if n in visible:
+            stands[n] = n
+            boxes[n] = _box(graph, n)
+        elif mark is None or mark.step not in hidden:
+            stands[n] = "far"
+        elif not graph.is_leaf(n):  # the inputs of hidden steps are hidden without a trace
+            stands[n] = mark[:2]
+        else:
+            continue
+        if n not in visible:
+            boxes.setdefault(stands[n], Box("", "", GAP, mark if mark and mark.step in hidden else None))
+            missing.setdefault(stands[n], []).append(n)
+    for key, nodes in missing.items():
+        steps = sorted({graph.step(n) or 0 for n in nodes})
+        boxes[key].title = f"… {len(nodes):,} nodes" if key == "far" else f"… {len(steps):,} step{'s' * (len(steps) > 1)}"
+        boxes[key].detail = "not drawn"
+        span = "" if key == "far" else f"t = {steps[0]} to {steps[-1]}: "
+        boxes[key].tooltip = f"{span}{len(nodes):,} nodes"
+    for count, box in enumerate(boxes.values()):
+        box.name = f"n{count}"
+    edges = Counter((boxes[stands[i]], boxes[stands[n]]) for n in stands for i in graph.inputs[n] if i in stands)
+    arrows = [Arrow(tail, head, count) for (tail, head), count in edges.items() if tail is not head]
+    for arrow in arrows:  # in the order of their heads, which is that of the tape
+        if not arrow.through_time and arrow.tail.family not in (PARAMETER, INPUT):
+            arrow.head.row = max(arrow.head.row, arrow.tail.row + 1)
+    return list(boxes.values()), arrows
+
+
+# --- words ------------------------------------------------------------------------------------------------------------
+
+
+def _box(graph: Graph, n: Node) -> Box:
+    shape = "×".join(map(str, n.shape)) or "scalar"
+    facts = f"{shape} {n.dtype}"
+    if graph.is_leaf(n):
+        family = PARAMETER if n.requires_grad and n not in graph.given else INPUT
+        kind = "input" if n in graph.given else "parameter" if n.requires_grad else "constant"
+        return Box(_short(n.name or kind), shape, family, _group(n, graph), f"{kind} {n.name or ''}\n{facts}", n in graph.roots)
+    params = ", ".join(f"{key}={_text(value)}" for key, value in n.params.items())
+    formula = f" = {n.primitive.scalar}" if n.primitive.scalar else ""
+    parts = [f"{n.op}({params})" if params else n.op + formula, facts, n.where.described().strip(" ()")]
+    title = f"{n.name} = {_call(graph, n)}" if n.name else _call(graph, n)
+    return Box(_short(title), shape, _family(n.primitive), _group(n, graph), "\n".join(filter(None, parts)), n in graph.roots)
+
+
+def _group(n: Node, graph: Graph) -> Mark | None:
+    mark = graph.marks[n] if n.primitive is None else n.where.mark
+    return mark if mark is not None and mark.step is not None else None
+
+
+def _call(graph: Graph, n: Node) -> str:
+    """The operation with the numbers in it: ``subtract(1, ·)``, ``getitem[…, 0:4]``, ``sum(axis=0)``."""
+    if "index" in n.params and len(n.inputs) == 1:
+        return f"{n.op}[{_text(n.params['index'])}]"
+    arguments = []
+    if any(map(graph.is_literal, n.inputs)):
+        values = (i.value.item() if isinstance(i, Leaf) and graph.is_literal(i) else i for i in n.inputs)
+        arguments = ["·" if isinstance(v, Node) else _text(v) for v in values]
+    defaults = n.primitive.defaults
+    arguments += [f"{k}={_text(v)}" for k, v in n.params.items() if k in IN_LABEL and v is not defaults.get(k)]
+    return f"{n.op}({', '.join(arguments)})" if arguments else n.op
+
+
+def _text(value: Any) -> str:
+    """A literal or a parameter, in few characters."""
+    if isinstance(value, tuple):
+        return ", ".join(map(_text, value))
+    if isinstance(value, slice):
+        parts = ["" if part is None else str(part) for part in (value.start, value.stop, value.step)]
+        return ":".join(parts if value.step is not None else parts[:2])
+    if hasattr(value, "shape") and value.shape:
+        return "array " + "×".join(map(str, value.shape))
+    return "…" if value is ... else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _short(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+
+
+def _family(primitive: Primitive) -> str:
+    if primitive.elementwise:
+        call = primitive.scalar is None or "(" in primitive.scalar
+        return FUNCTION if call and len(primitive.inputs) == 1 else ARITHMETIC
+    return FILES.get(primitive.forward.__module__.rpartition(".")[2], FUNCTION)
