@@ -17,7 +17,8 @@ def generator(rng: Any = None) -> np.random.Generator:
 
 def uniform(shape: tuple[int, ...], bound: float, *, rng: Any = None, dtype: Any = np.float32) -> Array:
     """Uniform on [-bound, bound]."""
-    return generator(rng).uniform(-bound, bound, shape).astype(dtype)
+    values: Array = generator(rng).uniform(-bound, bound, shape).astype(dtype)
+    return values
 
 
 def zeros(shape: tuple[int, ...], *, dtype: Any = np.float32) -> Array:
@@ -34,7 +35,8 @@ def xavier_uniform(shape: tuple[int, int], gain: float = 1.0, *, rng: Any = None
 def xavier_normal(shape: tuple[int, int], gain: float = 1.0, *, rng: Any = None, dtype: Any = np.float32) -> Array:
     """Normal with standard deviation gain * sqrt(2 / (fan_in + fan_out)) (Glorot and Bengio 2010)."""
     _two(shape, "xavier_normal")
-    return (generator(rng).standard_normal(shape) * gain * (2.0 / sum(shape)) ** 0.5).astype(dtype)
+    values: Array = (generator(rng).standard_normal(shape) * gain * (2.0 / sum(shape)) ** 0.5).astype(dtype)
+    return values
 
 
 def orthogonal(shape: tuple[int, int], gain: float = 1.0, *, rng: Any = None, dtype: Any = np.float32) -> Array:
@@ -42,7 +44,8 @@ def orthogonal(shape: tuple[int, int], gain: float = 1.0, *, rng: Any = None, dt
     rows, cols = _two(shape, "orthogonal")
     q, r = np.linalg.qr(generator(rng).standard_normal((max(rows, cols), min(rows, cols))))
     q = q * np.where(np.diagonal(r) < 0, -1.0, 1.0)  # makes the distribution uniform
-    return (gain * (q if rows >= cols else q.T)).astype(dtype)
+    values: Array = (gain * (q if rows >= cols else q.T)).astype(dtype)
+    return values
 
 
 def forget_bias(bias: Array, hidden_size: int, value: float = 1.0, *, gate: int = 1, gates: int = 4) -> Array:

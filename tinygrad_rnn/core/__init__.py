@@ -1,1 +1,1 @@
-"""The engine: read in the order errors, primitive, tape, tensor, walks, trace, tree, transforms, gradcheck."""
+"""The engine: read in the order errors, primitive, tape, tensor, record, walks, tree, trace, transforms."""

@@ -61,6 +61,16 @@ class Rule:
 
     __slots__ = ("function", "large", "needs", "pick", "simple")
 
+    def __call__(self, g: Any, saved: Sequence[Any], node: Any, position: int) -> Any:
+        """Call the rule with what it asks for."""
+        function = self.function if g.size < LARGE else self.large
+        if self.pick is None:
+            return function(g)
+        if self.simple:
+            return function(g, *self.pick(saved))
+        likes = (node.inputs,) if node.primitive.variadic else node.inputs
+        return function(g, *self.pick((*saved, node, *likes, *node.params.values(), position)))
+
     def __init__(self, function: Callable[..., Any], primitive: Primitive) -> None:
         values = ["out", "inputs"] if primitive.variadic else ["out", *primitive.inputs]
         offered = [*values, *(f"like_{v}" for v in values), *primitive.defaults, "position"]
@@ -123,7 +133,11 @@ class Primitive:
     promotes : slice
         The inputs that are brought to one dtype.
     domain, examples :
-        On what inputs the entry is tested; see ``tests/test_primitives.py``.
+        On what inputs the entry is tested; see ``tests/test_primitives.py``. `domain` is (low, high) or a list with one for
+        each input; `examples` a list of (shapes or arrays of the inputs, params). An elementwise entry needs examples only for
+        its params.
+    signed : bool
+        The domain gives magnitudes (that keep away from a kink or a pole); signs are drawn as well.
     """
 
     def __init__(
@@ -142,6 +156,7 @@ class Primitive:
         promotes: slice = slice(None),
         domain: Any = None,
         examples: Any = None,
+        signed: bool = False,
     ) -> None:
         parameters = inspect.signature(forward).parameters.values()
         self.name = name
@@ -154,7 +169,7 @@ class Primitive:
         self.elementwise = elementwise or scalar is not None
         self.broadcasts = broadcasts or self.elementwise
         self.body: Callable[[], Any] | None = None  # an elementwise one that is itself a program (tg.elementwise)
-        self.domain, self.examples = domain, examples
+        self.domain, self.examples, self.signed = domain, examples, signed
         self.kept = Kept(self)
         self.set_rules(rules)
         REGISTRY[name] = self
@@ -167,19 +182,10 @@ class Primitive:
         self.rules = tuple(None if rule is None else Rule(rule, self) for rule in rules)
         self.kept.clear()
 
-    def rule(self, position: int) -> Rule | None:
-        """The rule that gives the gradient of the input at `position`."""
-        return self.rules[0 if self.variadic else position]
-
-    def gradient(self, rule: Rule, g: Any, saved: Sequence[Any], node: Any, position: int) -> Any:
-        """Call a rule with what it asks for."""
-        function = rule.function if g.size < LARGE else rule.large
-        if rule.pick is None:
-            return function(g)
-        if rule.simple:
-            return function(g, *rule.pick(saved))
-        likes = (node.inputs,) if self.variadic else node.inputs
-        return function(g, *rule.pick((*saved, node, *likes, *node.params.values(), position)))
+    def edges(self, nodes: Sequence[Any]) -> tuple[tuple[Any, int, Rule], ...]:
+        """For each input that needs a gradient: its node, its position, its rule."""
+        rules = self.rules * len(nodes) if self.variadic else self.rules
+        return tuple([(n, i, r) for i, (n, r) in enumerate(zip(nodes, rules, strict=True)) if r and getattr(n, "requires_grad", False)])
 
     def __repr__(self) -> str:
         return f"<primitive {self.name}>"

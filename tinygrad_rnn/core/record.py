@@ -25,7 +25,7 @@ def apply(primitive: Primitive, inputs: Sequence[Any], params: dict[str, Any] = 
     dtype, mixed = None, False
     for x in inputs:
         if isinstance(x, Tensor):
-            node = x.node
+            node: Any = x.node
             if node is not None and node.requires_grad:
                 mask += bit
             x = x.array
@@ -62,7 +62,9 @@ def apply(primitive: Primitive, inputs: Sequence[Any], params: dict[str, Any] = 
         saved[k] = values[k]
     if None in nodes:
         nodes = [_leaf(x) if node is None else node for x, node in zip(inputs, nodes, strict=True)]
-    return Tensor(out, Node(primitive, tuple(nodes), params, saved, out.shape, out.dtype, mask > 0, now.origin or caller()))
+    edges = primitive.edges(nodes) if mask else ()
+    origin = now.origin or caller()
+    return Tensor(out, Node(primitive, tuple(nodes), edges, params, saved, out.shape, out.dtype, mask > 0, origin))
 
 
 def _leaf(x: Any) -> Leaf:

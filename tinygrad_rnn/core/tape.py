@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .errors import GraphError
-from .primitive import Primitive
+from .primitive import Primitive, Rule
 
 NO_PARAMS: dict[str, Any] = {}
-_count = itertools.count()
+_next_index = itertools.count().__next__
 _here = os.path.dirname(os.path.abspath(__file__))
 _engine_files = {os.path.join(folder, name) for folder in (_here, os.path.join(os.path.dirname(_here), "ops")) for name in os.listdir(folder)}
 
@@ -56,14 +56,24 @@ class Where(NamedTuple):
         return f" ({text})" if text else ""
 
 
-class Context(NamedTuple):
+class Context:
     """What recording depends on. Each thread (and asynchronous task) has its own; `setting` changes it for a while."""
 
-    grad_enabled: bool = True
-    tracing: bool = False
-    depth: int = 0  # how many transforms (grad, jvp, ...) are running
-    mark: Mark = Mark()
-    origin: tuple[Any, ...] | None = None  # where new nodes are said to come from; None: from the line that runs
+    __slots__ = ("depth", "grad_enabled", "mark", "origin", "tracing")
+
+    def __init__(self) -> None:
+        self.grad_enabled = True
+        self.tracing = False
+        self.depth = 0  # how many transforms (grad, jvp, ...) are running
+        self.mark = Mark()
+        self.origin: tuple[Any, ...] | None = None  # where new nodes are said to come from; None: from the line that runs
+
+    def but(self, changes: dict[str, Any]) -> Context:
+        """A copy with some fields changed."""
+        other = Context()
+        for name in self.__slots__:
+            setattr(other, name, changes[name] if name in changes else getattr(self, name))
+        return other
 
 
 _context: ContextVar[Context] = ContextVar("tinygrad_rnn", default=Context())
@@ -77,7 +87,7 @@ class setting:  # noqa: N801  (used as a function: with setting(...))
         self.changes = changes
 
     def __enter__(self) -> None:
-        self.token = _context.set(context()._replace(**self.changes))
+        self.token = _context.set(context().but(self.changes))
 
     def __exit__(self, *error: object) -> None:
         _context.reset(self.token)
@@ -92,6 +102,8 @@ class Node:
         None for a Leaf.
     inputs : tuple of Node or number
         In order, with duplicates. Python numbers stay literals.
+    edges : tuple of (Node, int, Rule)
+        The inputs that need gradients, with their positions and rules: what the backward walk follows.
     params : dict
         Parameters of the primitive, complete and in its order.
     saved : tuple, or Freed
@@ -106,20 +118,32 @@ class Node:
         Grows as nodes are made, so rising index is a topological order.
     """
 
-    __slots__ = ("dtype", "hooks", "index", "inputs", "name", "origin", "params", "primitive", "requires_grad", "saved", "shape")
+    __slots__ = ("dtype", "edges", "hooks", "index", "inputs", "name", "origin", "params", "primitive", "requires_grad", "saved", "shape")
 
-    def __init__(self, primitive, inputs, params, saved, shape, dtype, requires_grad, origin):  # type: ignore[no-untyped-def]
-        self.primitive: Primitive = primitive
-        self.inputs: tuple[Any, ...] = inputs
-        self.params: dict[str, Any] = params
-        self.saved: Any = saved
-        self.shape: tuple[int, ...] = shape
-        self.dtype: np.dtype[Any] = dtype
-        self.requires_grad: bool = requires_grad
-        self.origin: tuple[Any, ...] = origin
+    def __init__(
+        self,
+        primitive: Primitive,
+        inputs: tuple[Any, ...],
+        edges: tuple[tuple[Node, int, Rule], ...],
+        params: dict[str, Any],
+        saved: Any,
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        requires_grad: bool,
+        origin: tuple[Any, ...],
+    ) -> None:
+        self.primitive = primitive
+        self.inputs = inputs
+        self.edges = edges
+        self.params = params
+        self.saved = saved
+        self.shape = shape
+        self.dtype = dtype
+        self.requires_grad = requires_grad
+        self.origin = origin
         self.hooks: list[Callable[[Any], Any]] | None = None
         self.name: str | None = None
-        self.index: int = next(_count)
+        self.index: int = _next_index()
 
     @property
     def ndim(self) -> int:
@@ -148,7 +172,8 @@ class Leaf(Node):
     __slots__ = ("replaced", "tensor", "value")
 
     def __init__(self, value: Any, requires_grad: bool = False, name: str | None = None) -> None:
-        super().__init__(None, (), NO_PARAMS, None, value.shape, value.dtype, requires_grad, (None, 0, context().mark))
+        origin = (None, 0, context().mark)
+        super().__init__(None, (), (), NO_PARAMS, None, value.shape, value.dtype, requires_grad, origin)  # type: ignore[arg-type]
         self.value = value
         self.tensor: Any = None
         self.replaced: Where | None = None
@@ -167,15 +192,17 @@ class Freed(NamedTuple):
 
 def at_origin(node: Node) -> None:
     """Inside a `setting`: say of the nodes made from now on that they come from where this node came from."""
-    _context.set(context()._replace(origin=node.origin))
+    _context.set(context().but({"origin": node.origin}))
 
 
 def caller() -> tuple[Any, ...]:
     """The first line outside the engine, and the current mark, as a node's `origin`."""
     frame: Any = sys._getframe(2)
-    while frame.f_code.co_filename in _engine_files:
+    code = frame.f_code
+    while code.co_filename in _engine_files:
         frame = frame.f_back
-    return (frame.f_code, frame.f_lasti, context().mark)
+        code = frame.f_code
+    return (code, frame.f_lasti, context().mark)
 
 
 def no_grad() -> Any:
@@ -201,8 +228,10 @@ def reachable(roots: Iterable[Node], *, every: bool = False) -> list[Node]:
         node = stack.pop()
         if node not in seen:
             seen.add(node)
-            for source in node.inputs:
-                if isinstance(source, Node) and (source.requires_grad or every):
+            if every:
+                stack += [source for source in node.inputs if isinstance(source, Node)]
+            else:
+                for source, _, _ in node.edges:
                     stack.append(source)
     return sorted(seen, key=attrgetter("index"))
 
@@ -242,7 +271,7 @@ class Tape(Sequence[Node]):
             node = self.nodes[i]
             inputs = [f"%{number[n]}" if isinstance(n, Node) else repr(n) for n in node.inputs]
             if backward:
-                inputs = [f"%{number[n]}" for n in node.inputs if isinstance(n, Node) and n.requires_grad] or [".grad"]
+                inputs = [f"%{number[n]}" for n, _, _ in node.edges] or [".grad"]
             step = "" if node.where.mark.step is None else str(node.where.mark.step)
             note = _reads(node) if backward else node.name or ""
             shape = "x".join(map(str, node.shape)) or "scalar"
@@ -261,9 +290,8 @@ class Tape(Sequence[Node]):
 def _reads(node: Node) -> str:
     if node.primitive is None:
         return ""
-    rules = [r for n, r in zip(node.inputs, itertools.cycle(node.primitive.rules)) if r and isinstance(n, Node) and n.requires_grad]
     names = ["out", "inputs"] if node.primitive.variadic else ["out", *node.primitive.inputs]
-    return " ".join(names[k] for k in sorted({k for r in rules for k in r.needs}))
+    return " ".join(names[k] for k in sorted({k for _, _, rule in node.edges for k in rule.needs}))
 
 
 def tape(y: Any) -> Tape:

@@ -135,11 +135,8 @@ def jacobian(f: Function, argnums: int = 0) -> Function:
 
         y, pull = vjp(of_one, args[argnums])
         rows = [pull(Tensor(row.reshape(y.shape)))[0] for row in np.eye(y.size, dtype=y.dtype)]
-        whole = Tensor(np.zeros((0, *np.shape(args[argnums])), y.dtype))
-        if rows:
-            with setting(grad_enabled=context().depth > 0):
-                whole = np.stack(rows)  # type: ignore[call-overload]
-        return whole.reshape((*y.shape, *np.shape(args[argnums])))  # type: ignore[no-any-return]
+        whole: Any = np.stack(rows) if rows else Tensor(np.zeros(0, y.dtype))
+        return whole.reshape((*y.shape, *args[argnums].shape))  # type: ignore[no-any-return]
 
     return wrapped
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .errors import GraphError, RuleError
+from .primitive import LARGE
 from .record import apply, describe
 from .tape import Freed, Leaf, Node, Where, at_origin, caller, reachable, setting
 from .tensor import Tensor
@@ -63,7 +64,7 @@ def pull_back(
     retain_graph = create_graph if retain_graph is None else retain_graph
     order = reachable(roots)
     wanted = None if targets is None else _leading_to(set(targets), order)
-    stale = {node for node in order if isinstance(node, Leaf) and node.replaced}
+    stale: set[Node] = {node for node in order if isinstance(node, Leaf) and node.replaced}
     freed = None if retain_graph else Freed(roots[0].name or roots[0].op, Where(*caller()))
     gradients: dict[Node, Any] = {}
     owned: set[Node] = set()  # whose collected gradient is a fresh array of ours, so that we may add to it in place
@@ -85,7 +86,7 @@ def pull_back(
             primitive = node.primitive
             if primitive is None or node in kept:
                 results[node] = g if isinstance(g, Tensor) else Tensor(np.asarray(g))
-                if primitive is None or (wanted is not None and not any(n in wanted for n in node.inputs)):
+                if primitive is None or (wanted is not None and not any(n in wanted for n, _, _ in node.edges)):
                     continue
             saved = node.saved
             if type(saved) is Freed:
@@ -93,17 +94,16 @@ def pull_back(
             if create_graph:
                 saved = _as_tensors(node)
                 at_origin(node)
-            rules = primitive.rules
-            for position, source in enumerate(node.inputs):
-                if not isinstance(source, Node) or not source.requires_grad or (wanted is not None and source not in wanted):
-                    continue
-                rule = rules[0 if primitive.variadic else position]
-                if rule is None:
+            for source, position, rule in node.edges:
+                if wanted is not None and source not in wanted:
                     continue
                 if stale:
                     _check_replaced(node, rule.needs, stale)
                 try:
-                    gradient = primitive.gradient(rule, g, saved, node, position)
+                    if rule.simple and rule.pick is not None and g.size < LARGE:
+                        gradient = rule.function(g, *rule.pick(saved))  # what rule(...) does, without the call
+                    else:
+                        gradient = rule(g, saved, node, position)
                 except Exception as error:
                     raise RuleError(_rule_text(node, position, f"raised {type(error).__name__}: {error}")) from error
                 if gradient is None:
@@ -116,7 +116,7 @@ def pull_back(
                 if before is None:
                     gradients[source] = gradient
                 elif source in owned:
-                    np.add(before, gradient, out=before)
+                    np.add(before, gradient, before)
                 else:
                     gradients[source] = total = before + gradient
                     if type(total) is np.ndarray:
@@ -152,9 +152,9 @@ def push_forward(roots: Sequence[Node], tangents: dict[Node, Any], *, create_gra
                         parts.append(apply(primitive, [*values[:i], t, *values[i + 1 :]], node.params))
             else:  # elementwise: the rule multiplies what it is given by the derivative, gradient or tangent
                 for i, t in enumerate(arriving):
-                    if t is not None and (rule := primitive.rule(i)) is not None:
+                    if t is not None and (rule := primitive.rules[i]) is not None:
                         spread = t + np.zeros(node.shape, node.dtype) if t.shape != node.shape else t
-                        parts.append(primitive.gradient(rule, spread, saved, node, i))
+                        parts.append(rule(spread, saved, node, i))
             parts = [p for p in parts if p is not None]
             if parts:
                 tangents[node] = sum(parts[1:], parts[0])
@@ -178,7 +178,7 @@ def _leading_to(targets: set[Node], order: list[Node]) -> set[Node]:
     """The nodes through which the targets reach the roots, and the targets themselves."""
     found = set(targets)
     for node in order:
-        if node not in found and any(n in found for n in node.inputs if isinstance(n, Node)):
+        if node not in found and any(n in found for n, _, _ in node.edges):
             found.add(node)
     return found
 
@@ -191,7 +191,8 @@ def _sum_to(gradient: Any, node: Node, source: Node, position: int) -> Any:
     if not fits:
         raise RuleError(_rule_text(node, position, f"returned shape {tuple(shape)}; expected {source.shape}"))
     axes = (*range(lead), *(i + lead for i, n in enumerate(source.shape) if n == 1 and shape[i + lead] != 1))
-    return gradient.sum(axis=axes).reshape(source.shape)
+    total = gradient.sum(axis=axes)
+    return total if total.shape == source.shape else total.reshape(source.shape)
 
 
 def _run_hooks(node: Node, g: Any) -> Any:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ..core.primitive import Primitive, Spec
@@ -27,11 +27,43 @@ class Box:
     title: str
     detail: str
     family: str
-    group: Mark | None = None  # the cell, layer and step in which it is drawn; None: outside of time
+    mark: Mark | None = None  # the cell, layer and step to which it belongs; None: it is outside of time
+    framed: bool = False  # it was made in that step, and is not just next to it
     tooltip: str = ""
     root: bool = False  # it is a result
-    row: int = 0  # its depth: one more than that of what it reads in the same step
     name: str = ""  # from a counter, so it is the same in every process
+    x: float = 0.0  # the middle, in points; set by the layout
+    y: float = 0.0
+
+    @property
+    def step(self) -> int | None:
+        """Its time step."""
+        return None if self.mark is None else self.mark.step
+
+    @property
+    def lane(self) -> tuple[str, int | None] | None:
+        """The cell and layer in whose frame it stands."""
+        return self.mark[:2] if self.mark and (self.framed or self.gap) else None
+
+    @property
+    def gap(self) -> bool:
+        """Whether it stands for nodes that are not drawn."""
+        return self.family == GAP
+
+    @property
+    def leaf(self) -> bool:
+        """Whether it is an array that was given."""
+        return self.family in (PARAMETER, INPUT)
+
+    @property
+    def above(self) -> bool:
+        """Whether it is given to one time step."""
+        return self.leaf and self.mark is not None and not self.framed
+
+    @property
+    def width(self) -> float:
+        """Room for the label, in whatever font stands in for Helvetica."""
+        return max(14 + 6.8 * len(self.title), 14 + 5.4 * len(self.detail), 44.0)
 
 
 class Arrow(NamedTuple):
@@ -39,13 +71,12 @@ class Arrow(NamedTuple):
 
     tail: Box
     head: Box
-    count: int
+    places: tuple[int, ...]  # which inputs of the head they are
 
     @property
     def through_time(self) -> bool:
         """Whether it leads from one time step to another."""
-        a, b = self.tail.group, self.head.group
-        return a is not None and b is not None and a.step != b.step
+        return not self.tail.leaf and None not in (self.tail.step, self.head.step) and self.tail.step != self.head.step
 
 
 @dataclass
@@ -56,14 +87,6 @@ class Sketch:
     arrows: list[Arrow]
     title: str = ""
     note: str = ""
-    columns: dict[int, dict[Mark, list[Box]]] = field(init=False)  # step -> group -> its boxes
-
-    def __post_init__(self) -> None:
-        self.columns = {}
-        for box in self.boxes:
-            if box.group is not None:
-                self.columns.setdefault(box.group.step or 0, {}).setdefault(box.group, []).append(box)
-        self.columns = dict(sorted(self.columns.items()))
 
 
 class Graph:
@@ -136,7 +159,8 @@ def sketch(x: Any, *, title: str = "", steps: int | None = None, limit: int = 25
     visible = set(kept)
     if len(kept) > limit:
         visible = _nearest(graph, visible, limit)
-        notes.append(f"{len(kept) - len(visible):,} of {len(kept):,} nodes are not drawn, the farthest from the result (the limit is {limit:,})")
+        missing = f"{len(kept) - len(visible):,} of {len(kept):,} nodes"
+        notes.append(f"{missing} are not drawn, the farthest from the result (the limit is {limit:,})")
     boxes, arrows = _boxes_and_arrows(graph, visible, hidden)
     return Sketch(boxes, arrows, title, f"{' and '.join(notes)}." if notes else "")
 
@@ -183,12 +207,12 @@ def _boxes_and_arrows(graph: Graph, visible: Collection[Node], hidden: Collectio
         boxes[key].tooltip = f"{span}{len(nodes):,} nodes"
     for count, box in enumerate(boxes.values()):
         box.name = f"n{count}"
-    edges = Counter((boxes[stands[i]], boxes[stands[n]]) for n in stands for i in graph.inputs[n] if i in stands)
-    arrows = [Arrow(tail, head, count) for (tail, head), count in edges.items() if tail is not head]
-    for arrow in arrows:  # in the order of their heads, which is that of the tape
-        if not arrow.through_time and arrow.tail.family not in (PARAMETER, INPUT):
-            arrow.head.row = max(arrow.head.row, arrow.tail.row + 1)
-    return list(boxes.values()), arrows
+    places: dict[tuple[Box, Box], list[int]] = {}
+    for n in stands:
+        for k, i in enumerate(graph.inputs[n]):
+            if i in stands and stands[i] != stands[n]:
+                places.setdefault((boxes[stands[i]], boxes[stands[n]]), []).append(k)
+    return list(boxes.values()), [Arrow(*ends, tuple(found)) for ends, found in places.items()]
 
 
 # --- words ------------------------------------------------------------------------------------------------------------
@@ -197,20 +221,16 @@ def _boxes_and_arrows(graph: Graph, visible: Collection[Node], hidden: Collectio
 def _box(graph: Graph, n: Node) -> Box:
     shape = "×".join(map(str, n.shape)) or "scalar"
     facts = f"{shape} {n.dtype}"
+    mark, framed = graph.marks[n], n.where.mark.step is not None
     if graph.is_leaf(n):
         family = PARAMETER if n.requires_grad and n not in graph.given else INPUT
         kind = "input" if n in graph.given else "parameter" if n.requires_grad else "constant"
-        return Box(_short(n.name or kind), shape, family, _group(n, graph), f"{kind} {n.name or ''}\n{facts}", n in graph.roots)
+        return Box(_short(n.name or kind), shape, family, mark, framed, f"{kind} {n.name or ''}\n{facts}", n in graph.roots)
     params = ", ".join(f"{key}={_text(value)}" for key, value in n.params.items())
     formula = f" = {n.primitive.scalar}" if n.primitive.scalar else ""
     parts = [f"{n.op}({params})" if params else n.op + formula, facts, n.where.described().strip(" ()")]
     title = f"{n.name} = {_call(graph, n)}" if n.name else _call(graph, n)
-    return Box(_short(title), shape, _family(n.primitive), _group(n, graph), "\n".join(filter(None, parts)), n in graph.roots)
-
-
-def _group(n: Node, graph: Graph) -> Mark | None:
-    mark = graph.marks[n] if n.primitive is None else n.where.mark
-    return mark if mark is not None and mark.step is not None else None
+    return Box(_short(title), shape, _family(n.primitive), mark, framed, "\n".join(filter(None, parts)), n in graph.roots)
 
 
 def _call(graph: Graph, n: Node) -> str:

@@ -75,9 +75,9 @@ def _restore(array: Array, rows: list[Any]) -> Tensor:
                 f"unpickling: no operation named '{op}' is registered; import the module that defines it first"
             )
         links = tuple(nodes[value] if kind == "node" else value for kind, value in inputs)
-        node = Node(
-            REGISTRY[op], links, params, saved, tuple(shape), np.dtype(dtype), requires_grad, (None, 0, Mark(*mark))
-        )
+        edges = REGISTRY[op].edges(links) if requires_grad else ()
+        origin = (None, 0, Mark(*mark))
+        node = Node(REGISTRY[op], links, edges, params, saved, tuple(shape), np.dtype(dtype), requires_grad, origin)
         node.name = name
         nodes.append(node)
     return Tensor(np.array(array), nodes[-1])

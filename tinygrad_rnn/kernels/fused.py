@@ -8,6 +8,7 @@ function of the user's are all chains.
 from __future__ import annotations
 
 import functools
+import math
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -22,6 +23,8 @@ from . import runtime
 
 SHARED = 131_072  # from this many elements on the work is shared among threads
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+Pattern = tuple[tuple[bool, bool], ...]
+NO_BOUND = {"low": -np.inf, "high": np.inf}  # what None stands for as a parameter
 
 
 class Chain:
@@ -36,6 +39,7 @@ class Chain:
     def __init__(self, program: Program) -> None:
         self.program = program
         self._kernels: dict[tuple[Any, ...], Any] = {}
+        self._out_dtypes = [self._dtype(o, FLOATS[0]) for o in program.outputs]
         self.fusable = all(n.primitive.scalar is not None for n in program.nodes) and not program.constants
 
     def __call__(self, *arrays: Any) -> list[Any]:
@@ -58,35 +62,50 @@ class Chain:
         threads : int, optional
             How many threads share the work; default by size.
         """
-        dtype = next((a.dtype for a in arrays if isinstance(a, np.ndarray) and a.dtype in FLOATS), FLOATS[0])
-        shape, rows, cols, views, pattern = _layout(arrays, dtype)
-        kernel = self.kernel(dtype, pattern)
-        outs = list(out) if out is not None else [np.empty(shape, self._dtype(o, dtype)) for o in self.program.outputs]
+        for a in arrays:
+            dtype = getattr(a, "dtype", None)
+            if dtype is FLOATS[0] or dtype is FLOATS[1]:
+                break
+        else:
+            dtype = FLOATS[0]
+        shape = _common_shape(arrays, dtype)
+        if shape is not None:  # the usual case, kept short: it is paid at every call
+            rows, cols, pattern = 1, math.prod(shape), None
+            views = [v for a in arrays for v in (a.reshape(-1), 0)]
+        else:
+            shape, rows, cols, views, pattern = _layout(arrays, dtype)
+        kernel = self._kernels.get((dtype.num, pattern)) or self.kernel(dtype, pattern)
+        outs = out if out is not None else [np.empty(shape, dtype if o == FLOATS[0] else o) for o in self._out_dtypes]
         flat = [o.reshape(-1) for o in outs]
         size = rows * cols
-        parts = threads if threads is not None else runtime.threads() if size >= SHARED else 1
-        if parts <= 1 or size < parts:
+        parts = 1 if size < SHARED and threads is None else threads or runtime.threads()
+        if parts == 1 or size < parts:
             kernel(rows, cols, *views, *flat)
-            return outs
+            return list(outs)
         jobs = [_part(rows, cols, views, pattern, flat, i, parts) for i in range(parts)]
         waiting = [runtime.pool().submit(kernel, *job) for job in jobs[1:]]
         kernel(*jobs[0])
         for job in waiting:
             job.result()
-        return outs
+        return list(outs)
 
-    def kernel(self, dtype: np.dtype[Any], pattern: tuple[tuple[bool, bool], ...]) -> Callable[..., Any]:
-        """The compiled function for a floating dtype and a pattern: for each input, (moves along a row, is bool)."""
-        key = (dtype, pattern)
+    def kernel(self, dtype: np.dtype[Any], pattern: Pattern | None = None) -> Callable[..., Any]:
+        """The compiled function for a floating dtype and a pattern: for each input, (moves along a row, is bool).
+
+        None stands for the usual case: all inputs floating, contiguous and of one shape.
+        """
+        key = (dtype.num, pattern)
         if key not in self._kernels:
             self._kernels[key] = runtime.load(self.source(dtype, pattern))
-        return self._kernels[key]
+        found: Callable[..., Any] = self._kernels[key]
+        return found
 
     def _dtype(self, output: Any, dtype: np.dtype[Any]) -> np.dtype[Any]:
         return output.dtype if isinstance(output, Node) and output.dtype == np.bool_ else dtype
 
-    def source(self, dtype: np.dtype[Any], pattern: tuple[tuple[bool, bool], ...]) -> str:
+    def source(self, dtype: np.dtype[Any], pattern: Pattern | None = None) -> str:
         """The module that computes this chain: readable Python for numba."""
+        pattern = pattern or ((True, False),) * len(self.program.inputs)
         names: dict[Any, str] = {n: f"{'v' if p[0] else 'b'}{i}" for i, (n, p) in enumerate(zip(self.program.inputs, pattern, strict=True))}
         lines, used = [], set()
         for i, node in enumerate(self.program.nodes):
@@ -112,7 +131,7 @@ class Chain:
             '"""Generated: one loop for ' + (", ".join(n.op for n in self.program.nodes) or "nothing") + '."""',
             "from numba import njit, types",
             f"from numpy import {kind} as F, inf",
-            f"from tinygrad_rnn.kernels.scalar import {', '.join(sorted(used))}" if used else "",
+            f"from tinygrad_rnn.kernels.scalar import {', '.join(sorted({*used, 'wide_vectors'}))}",
             "",
             "Array = types.Array",
             f"signature = types.void({', '.join(types)})",
@@ -120,6 +139,7 @@ class Chain:
             "",
             '@njit(signature, error_model="numpy", fastmath={"contract"}, nogil=True, cache=True)',
             f"def kernel(rows, cols, {', '.join(args)}):",
+            "    wide_vectors()",
             "    for i in range(rows):",
         ]
         return "\n".join([*head, *body, ""])
@@ -140,7 +160,7 @@ def _expression(node: Node, names: dict[Any, str]) -> tuple[str, set[str]]:
     """The node's scalar expression with its operands put in, and the scalar functions that it calls."""
     primitive = node.primitive
     values = {name: names[n] if isinstance(n, Node) else _literal(n) for name, n in zip(primitive.inputs, node.inputs, strict=True)}
-    values |= {name: _literal(v) for name, v in node.params.items()}
+    values |= {name: _literal(NO_BOUND[name] if v is None else v) for name, v in node.params.items()}
     called: set[str] = set()
 
     def put(match: re.Match[str]) -> str:
@@ -158,13 +178,11 @@ def _expression(node: Node, names: dict[Any, str]) -> tuple[str, set[str]]:
 
 
 def _literal(value: Any) -> str:
-    if value is None:
-        return "F(inf)"
     text = repr(float(value))
     return f"F({text.replace('inf', 'inf').replace('nan', 'inf * 0')})"
 
 
-def _large(arrays: Sequence[Any]) -> bool:
+def _large(arrays: Sequence[Any], threshold: int = LARGE) -> bool:
     size, dtype = 0, None
     for a in arrays:
         if isinstance(a, np.ndarray):
@@ -177,7 +195,20 @@ def _large(arrays: Sequence[Any]) -> bool:
                 return False
         elif not isinstance(a, (int, float)):
             return False
-    return size >= LARGE and dtype is not None
+    return size >= threshold and dtype is not None
+
+
+def _common_shape(arrays: Sequence[Any], dtype: np.dtype[Any]) -> tuple[int, ...] | None:
+    """The shape of the inputs if they are all of this dtype, contiguous and of one shape, else None."""
+    shape = None
+    for a in arrays:
+        if type(a) is not np.ndarray or a.dtype is not dtype or not a.flags.c_contiguous:
+            return None
+        if shape is None:
+            shape = a.shape
+        elif a.shape != shape:
+            return None
+    return shape or None
 
 
 def _stride(strides: Sequence[int], shape: Sequence[int], item: int) -> int | None:
@@ -194,19 +225,21 @@ def _stride(strides: Sequence[int], shape: Sequence[int], item: int) -> int | No
     return 0 if step is None else step // item if step >= 0 and step % item == 0 else None
 
 
-def _layout(arrays: Sequence[Any], dtype: np.dtype[Any]) -> tuple[Any, int, int, list[Any], tuple[tuple[bool, bool], ...]]:
+def _layout(arrays: Sequence[Any], dtype: np.dtype[Any]) -> tuple[Any, int, int, list[Any], Pattern]:
     """The inputs as flat contiguous views with a stride between rows, for the fewest rows that allow it.
 
     Returns the broadcast shape, rows, columns, ``[x0, s0, x1, s1, ...]`` and for each input (moves along a row, is bool).
     """
     arrays = [a if isinstance(a, np.ndarray) else np.full((), a, dtype) for a in arrays]
-    shape = np.broadcast_shapes(*(a.shape for a in arrays))
-    if all(a.size == 1 or (a.shape == shape and a.flags.c_contiguous) for a in arrays):
-        size = int(np.prod(shape))
-        views: list[Any] = []
+    shapes = {a.shape for a in arrays if a.shape}
+    shape = shapes.pop() if len(shapes) == 1 else np.broadcast_shapes(*(a.shape for a in arrays))
+    views: list[Any] = []
+    pattern = []
+    if all(not a.shape or (a.shape == shape and a.flags.c_contiguous) for a in arrays):
         for a in arrays:
             views += [a.reshape(-1), 0]
-        return shape, 1, size, views, tuple((a.shape == shape and a.size > 1, a.dtype == np.bool_) for a in arrays)
+            pattern.append((a.size > 1, a.dtype == np.bool_))
+        return shape, 1, math.prod(shape), views, tuple(pattern)
     spread = [np.broadcast_to(a, shape) for a in arrays]
     best: tuple[int, int, list[tuple[int, int] | None]] | None = None
     for split in range(len(shape) + 1):
@@ -220,8 +253,7 @@ def _layout(arrays: Sequence[Any], dtype: np.dtype[Any]) -> tuple[Any, int, int,
             best = (copies, split, plan)
     assert best is not None
     _, split, plan = best
-    rows, cols = int(np.prod(shape[:split])), int(np.prod(shape[split:]))
-    views, pattern = [], []
+    rows, cols = math.prod(shape[:split]), math.prod(shape[split:])
     for a, found in zip(spread, plan, strict=True):
         if found is None:
             a, found = np.ascontiguousarray(a), (cols, 1)
@@ -244,14 +276,14 @@ def _part(rows: int, cols: int, views: list[Any], pattern: Any, outs: list[Array
         return (hi - lo, cols, *taken, *(o[lo * cols : hi * cols] for o in outs))
     if rows == 1:
         lo, hi = cols * i // parts, cols * (i + 1) // parts
-        for (moves, _), x, stride in zip(pattern, views[::2], views[1::2], strict=True):
-            taken += [x[lo:hi] if moves else x, stride]
+        for k, (x, stride) in enumerate(zip(views[::2], views[1::2], strict=True)):
+            taken += [x[lo:hi] if pattern is None or pattern[k][0] else x, stride]
         return (1, hi - lo, *taken, *(o[lo:hi] for o in outs))
     return (rows if i == 0 else 0, cols, *views, *outs)
 
 
-def dispatching(primitive: Primitive, forward: Callable[..., Any]) -> Callable[..., Any]:
-    """The forward function of one operation: NumPy's, or on large arrays the kernel of its scalar expression."""
+def dispatching(primitive: Primitive, forward: Callable[..., Any], threshold: int) -> Callable[..., Any]:
+    """The forward function of one operation: NumPy's, or from `threshold` elements on the kernel of its scalar expression."""
     chains: dict[tuple[Any, ...], Chain] = {}
 
     def large(*arrays: Any, **params: Any) -> Any:
@@ -261,12 +293,12 @@ def dispatching(primitive: Primitive, forward: Callable[..., Any]) -> Callable[.
         return chains[key](*arrays)[0]
 
     def either(*arrays: Any, **params: Any) -> Any:
-        if _large(arrays) and runtime.available():
+        if _large(arrays, threshold) and runtime.available():
             return large(*arrays, **params)
         return forward(*arrays, **params)
 
     def of_one(x: Any) -> Any:
-        return forward(x) if x.size < LARGE else either(x)
+        return forward(x) if x.size < threshold else either(x)
 
     return of_one if len(primitive.inputs) == 1 and not primitive.defaults else either
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import importlib.util
 import os
@@ -49,10 +50,12 @@ def give_up(error: Exception) -> None:
 
 def threads() -> int:
     """The number of threads that kernels on large arrays use."""
-    if _threads:
-        return _threads
-    asked = os.environ.get("TINYGRAD_RNN_THREADS", "")
-    return int(asked) if asked.isdigit() and int(asked) > 0 else len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    global _threads
+    if not _threads:
+        asked = os.environ.get("TINYGRAD_RNN_THREADS", "")
+        usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        _threads = int(asked) if asked.isdigit() and int(asked) > 0 else usable or 1
+    return _threads
 
 
 def set_num_threads(count: int) -> None:
@@ -107,13 +110,19 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
+@functools.cache
+def _text_of(path: str) -> str:
+    """A hash of a file that is compiled into the kernels; numba's own cache does not look at it."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
 def load(source: str) -> Callable[..., Any]:
     """The function ``kernel`` of a generated module; written under the hash of its content and compiled at most once."""
     import numba
 
     from . import scalar
 
-    versions = f"{sys.version_info[:3]} {numba.__version__} {Path(scalar.__file__).stat().st_mtime_ns}"
+    versions = f"{sys.version_info[:3]} {numba.__version__} {_text_of(scalar.__file__)}"
     key = hashlib.sha256(f"{versions}\n{source}".encode()).hexdigest()[:24]
     if key not in _modules:
         folder = cache_folder()
@@ -127,6 +136,7 @@ def load(source: str) -> Callable[..., Any]:
             assert spec is not None and spec.loader is not None
             module = importlib.util.module_from_spec(spec)
             sys.modules[spec.name] = module  # numba's cache looks the module up by name
-            spec.loader.exec_module(module)
+            with scalar.interleaving():
+                spec.loader.exec_module(module)  # compiles, or loads the machine code from the cache
             _modules[key] = module
     return _modules[key].kernel  # type: ignore[no-any-return]

@@ -193,7 +193,12 @@ def register_ufunc(ufunc: Any, *rules: Callable[..., Any]) -> Callable[..., Any]
     if count != len(rules):
         raise RuleError(f"register_ufunc: '{ufunc.__name__}' has {count} inputs; found {len(rules)} rules")
 
-    forward = _signed(lambda *arrays: ufunc(*arrays), names)
+    def compute(*arrays: Any) -> Any:
+        out = ufunc(*arrays)  # numba's may have been compiled for float64 only
+        dtype = next((a.dtype for a in arrays if isinstance(a, np.ndarray)), out.dtype)
+        return out.astype(dtype) if out.dtype.kind == "f" else out
+
+    forward = _signed(compute, names)
     name = f"{getattr(ufunc, '__module__', None) or 'ufunc'}.{ufunc.__name__}"
     entry = Primitive(name, forward, rules, shape=broadcast_rule(name), floating=True, broadcasts=True, elementwise=True)
     forward.__name__ = ufunc.__name__

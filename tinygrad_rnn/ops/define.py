@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -31,9 +31,9 @@ def operation(primitive: Primitive, forward: Callable[..., Any]) -> Callable[...
                 raise TypeError(f"{primitive.name}() takes the inputs {primitive.inputs} and the parameters {names}")
             return apply(primitive, args[:count], params)
 
-    elif count == 1:
+    elif count == 1 and primitive.rules:
         op = _unary(primitive)
-    elif count == 2:
+    elif count == 2 and all(primitive.rules) and primitive.rules:
         op = _binary(primitive)
     else:
 
@@ -50,11 +50,16 @@ def operation(primitive: Primitive, forward: Callable[..., Any]) -> Callable[...
 
 
 def _unary(primitive: Primitive) -> Callable[..., Any]:
+    rule: Any = primitive.rules[0]
+    kept = primitive.kept[1]
+
     def op(x: Any) -> Any:
-        if not isinstance(x, Tensor) or (x.array.dtype is not FLOAT32 and x.array.dtype is not FLOAT64):
+        now = context()
+        if not isinstance(x, Tensor) or now.tracing:
             return apply(primitive, (x,))
-        array, node, now = x.array, x.node, context()
-        if now.tracing:
+        array, node = x.array, x.node
+        dtype = array.dtype
+        if dtype is not FLOAT32 and dtype is not FLOAT64:
             return apply(primitive, (x,))
         try:
             out = primitive.forward(array)
@@ -62,22 +67,25 @@ def _unary(primitive: Primitive) -> Callable[..., Any]:
             return apply(primitive, (x,))  # fails again, and explains
         if type(out) is not np.ndarray:
             out = np.asarray(out)
-        if node is None or not node.requires_grad or not now.grad_enabled or not primitive.rules:
+        if node is None or not node.requires_grad or not now.grad_enabled:
             return Tensor(out)
-        kept = primitive.kept[1]
         saved = (out if 0 in kept else None, array if 1 in kept else None)
-        return Tensor(out, Node(primitive, (node,), NO_PARAMS, saved, out.shape, out.dtype, True, now.origin or caller()))
+        edges = ((node, 0, rule),)
+        return Tensor(out, Node(primitive, (node,), edges, NO_PARAMS, saved, out.shape, out.dtype, True, now.origin or caller()))
 
     return op
 
 
 def _binary(primitive: Primitive) -> Callable[..., Any]:
+    first, second = primitive.rules[0], primitive.rules[1]
+
     def op(a: Any, b: Any) -> Any:
-        if not isinstance(a, Tensor) or not isinstance(b, Tensor):
+        now = context()
+        if not isinstance(a, Tensor) or not isinstance(b, Tensor) or now.tracing:
             return apply(primitive, (a, b))
-        x, y, now = a.array, b.array, context()
+        x, y = a.array, b.array
         dtype = x.dtype
-        if dtype is not y.dtype or (dtype is not FLOAT32 and dtype is not FLOAT64) or now.tracing:
+        if dtype is not y.dtype or (dtype is not FLOAT32 and dtype is not FLOAT64):
             return apply(primitive, (a, b))
         try:
             out = primitive.forward(x, y)
@@ -85,14 +93,15 @@ def _binary(primitive: Primitive) -> Callable[..., Any]:
             return apply(primitive, (a, b))
         if type(out) is not np.ndarray:
             out = np.asarray(out)
-        left, right = a.node, b.node
-        mask = (left is not None and left.requires_grad) + 2 * (right is not None and right.requires_grad)
-        if not mask or not now.grad_enabled or not primitive.rules:
+        left, right = a.node or a.leaf(), b.node or b.leaf()
+        edges: Any = ((left, 0, first),) if left.requires_grad else ()
+        if right.requires_grad:
+            edges += ((right, 1, second),)
+        if not edges or not now.grad_enabled:
             return Tensor(out)
-        kept = primitive.kept[mask]
+        kept = primitive.kept[left.requires_grad + 2 * right.requires_grad]
         saved = (out if 0 in kept else None, x if 1 in kept else None, y if 2 in kept else None) if kept else _NOTHING
-        nodes = (left or a.leaf(), right or b.leaf())
-        return Tensor(out, Node(primitive, nodes, NO_PARAMS, saved, out.shape, out.dtype, True, now.origin or caller()))
+        return Tensor(out, Node(primitive, (left, right), edges, NO_PARAMS, saved, out.shape, out.dtype, True, now.origin or caller()))
 
     return op
 
@@ -111,7 +120,7 @@ def primitive(*rules: Rule, shape: Callable[..., Spec], name: str | None = None,
 
 
 def pointwise(
-    scalar: str, *rules: Rule, numpy: Any = None, floating: bool = False, boolean: bool = False, kernel: bool = False, domain: Any = (-2.0, 2.0),
+    scalar: str, *rules: Rule, numpy: Any = None, floating: bool = False, boolean: bool = False, kernel: int = 0, domain: Any = (-2.0, 2.0),
     **facts: Any,
 ) -> Callable[..., Any]:
     """Decorator: an elementwise operation.
@@ -128,17 +137,15 @@ def pointwise(
         Integers become float32 first.
     boolean : bool
         The result is bool.
-    kernel : bool
-        Large arrays go to a numba kernel (where it beats NumPy).
+    kernel : int
+        From this many elements on a numba kernel is used, because it beats NumPy there (measured by ``make bench``); 0: never.
     domain : (low, high) or a list of them
         Where inputs are drawn from in tests; one for all inputs or one for each.
     """
 
     def decorate(forward: Callable[..., Any]) -> Any:
-        entry = Primitive(
-            forward.__name__, forward, [], shape=broadcast_rule(forward.__name__, boolean), scalar=scalar, floating=floating,
-            domain=domain, **facts,
-        )  # fmt: skip
+        shape = broadcast_rule(forward.__name__, boolean, numpy or forward)
+        entry = Primitive(forward.__name__, forward, [], shape=shape, scalar=scalar, floating=floating, domain=domain, **facts)
         if numpy is not None:
             entry.forward = numpy
         if rules:
@@ -147,25 +154,26 @@ def pointwise(
                 if rule is not None:
                     rule.large = fused.LargeRule(rule.function)
         if kernel:
-            entry.forward = fused.dispatching(entry, entry.forward)
+            entry.forward = fused.dispatching(entry, entry.forward, kernel)
         return operation(entry, forward)
 
     return decorate
 
 
-def broadcast_rule(name: str, boolean: bool = False) -> Callable[..., Spec]:
-    """Shape rule of an elementwise operation."""
+def broadcast_rule(name: str, boolean: bool = False, forward: Callable[..., Any] | None = None) -> Callable[..., Spec]:
+    """Shape rule of an elementwise operation; the dtype for integers and booleans is found by trying `forward` on ones."""
 
     def rule(*specs: Any, **params: Any) -> Spec:
         arrays = [s for s in specs if hasattr(s, "shape")]
-        dtype = np.result_type(*(s.dtype if hasattr(s, "dtype") else s for s in specs if not _is_condition(s, specs)))
-        return Spec(broadcast(*(a.shape for a in arrays)), bool if boolean else dtype)
+        if boolean:
+            dtype: Any = bool
+        elif forward is None or all(a.dtype.kind == "f" for a in arrays):
+            dtype = np.result_type(*(s.dtype if hasattr(s, "dtype") else s for s in specs))
+        else:
+            dtype = np.asarray(forward(*(np.ones(1, s.dtype) if hasattr(s, "dtype") else s for s in specs), **params)).dtype
+        return Spec(broadcast(*(a.shape for a in arrays)), dtype)
 
     return rule
-
-
-def _is_condition(s: Any, specs: Sequence[Any]) -> bool:
-    return len(specs) > 1 and getattr(s, "dtype", None) == np.bool_
 
 
 def broadcast(*shapes: tuple[int, ...]) -> tuple[int, ...]:

@@ -6,11 +6,13 @@ Each entry is: the expression on scalars (for kernels), the derivative rule of e
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
-from ..core.primitive import Spec
+from ..core.primitive import LARGE, Spec
+from ..kernels.fused import SHARED
 from .define import pointwise, primitive
 
 # --- arithmetic ---------------------------------------------------------------------------------------------------------
@@ -42,7 +44,8 @@ def multiply(a: Any, b: Any) -> Any:
 
 
 @pointwise(
-    "a / b", lambda g, b: g / b, lambda g, out, b: -g * out / b, numpy=np.true_divide, floating=True, domain=[(-2.0, 2.0), (0.5, 2.0)]
+    "a / b", lambda g, b: g / b, lambda g, out, b: -g * out / b, numpy=np.true_divide, floating=True, domain=[(-2.0, 2.0), (0.5, 2.0)],
+    signed=True,
 )
 def divide(a: Any, b: Any) -> Any:
     """a / b. Division by zero gives inf or nan, as IEEE 754 has it; integers become float32."""
@@ -54,15 +57,18 @@ def _power_a(g: Any, a: Any, b: Any) -> Any:
     return g * where(b == 0, 0.0, b * a ** (where(b == 0, 1.0, b) - 1))
 
 
-def _power_b(g: Any, out: Any, a: Any) -> Any:
-    return g * out * log(where(a == 0, 1.0, a))
+def _power_b(g: Any, out: Any, a: Any, b: Any) -> Any:
+    if isinstance(a, (int, float)):
+        return g * where(b >= 0, 0.0, -out) if a == 0 else g * out * (math.log(a) if a > 0 else math.nan)
+    return g * out * log(where(logical_and(a == 0, b >= 0), 1.0, a))
 
 
 @pointwise("power(a, b)", _power_a, _power_b, numpy=np.power, domain=[(0.5, 2.0), (-2.0, 2.0)])
 def power(a: Any, b: Any) -> Any:
     """a ** b.
 
-    The gradient by a is 0 where b is 0 (also at a = 0); the gradient by b is 0 where a is 0 and nan where a is negative.
+    The gradient by a is 0 where b is 0 (also at a = 0); the gradient by b is 0 where a is 0 (and b not negative), and nan where
+    a is negative.
     """
 
 
@@ -71,7 +77,7 @@ def square(x: Any) -> Any:
     """x * x."""
 
 
-@pointwise("1 / x", lambda g, out: -g * (out * out), floating=True, domain=(0.5, 2.0))
+@pointwise("1 / x", lambda g, out: -g * (out * out), floating=True, domain=(0.5, 2.0), signed=True)
 def reciprocal(x: Any) -> Any:
     """1 / x; at 0 inf, with gradient -inf."""
     return np.true_divide(1, x)
@@ -82,22 +88,22 @@ def sqrt(x: Any) -> Any:
     """Square root. The gradient at 0 is inf (and 0 * inf = nan if what arrives there is 0)."""
 
 
-@pointwise("absolute(x)", lambda g, x: g * sign(x), numpy=np.abs, domain=(0.2, 2.0))
+@pointwise("absolute(x)", lambda g, x: g * sign(x), numpy=np.abs, domain=(0.2, 2.0), signed=True)
 def abs(x: Any) -> Any:
     """Absolute value; the gradient at 0 is 0."""
 
 
-@pointwise("sign(x)", lambda g: zeros_like(g), numpy=np.sign, domain=(0.2, 2.0))
+@pointwise("sign(x)", lambda g: zeros_like(g), numpy=np.sign, domain=(0.2, 2.0), signed=True)
 def sign(x: Any) -> Any:
     """-1, 0 or 1; the gradient is 0 everywhere."""
 
 
-@pointwise("floor(x)", lambda g: zeros_like(g), numpy=np.floor, domain=(0.2, 0.8))
+@pointwise("floor(x)", lambda g: zeros_like(g), numpy=np.floor, domain=(0.2, 0.8), signed=True)
 def floor(x: Any) -> Any:
     """The largest integer not above x; the gradient is 0 everywhere."""
 
 
-@pointwise("mod(a, b)", lambda g: g, lambda g, a, b: -g * floor(a / b), numpy=np.mod, domain=[(2.3, 2.9), (1.05, 1.1)])
+@pointwise("mod(a, b)", lambda g: g, lambda g, a, b: -g * floor(a / b), numpy=np.mod, domain=[(2.3, 2.9), (1.05, 1.1)], signed=True)
 def mod(a: Any, b: Any) -> Any:
     """a - b * floor(a / b): the remainder with the sign of b. By a the gradient is 1, by b it is -floor(a / b)."""
 
@@ -105,28 +111,28 @@ def mod(a: Any, b: Any) -> Any:
 # --- exponentials and logarithms -----------------------------------------------------------------------------------------
 
 
-@pointwise("exp(x)", lambda g, out: g * out, numpy=np.exp, floating=True, kernel=True)
+@pointwise("exp(x)", lambda g, out: g * out, numpy=np.exp, floating=True, kernel=SHARED)
 def exp(x: Any) -> Any:
     """e ** x."""
 
 
-@pointwise("expm1(x)", lambda g, out: g * (out + 1.0), numpy=np.expm1, floating=True, kernel=True)
+@pointwise("expm1(x)", lambda g, out: g * (out + 1.0), numpy=np.expm1, floating=True, kernel=LARGE)
 def expm1(x: Any) -> Any:
     """e ** x - 1, accurate near 0."""
 
 
-@pointwise("log(x)", lambda g, x: g / x, numpy=np.log, floating=True, kernel=True, domain=(0.3, 3.0))
+@pointwise("log(x)", lambda g, x: g / x, numpy=np.log, floating=True, kernel=SHARED, domain=(0.3, 3.0))
 def log(x: Any) -> Any:
     """Natural logarithm; -inf at 0 (with gradient inf), nan below."""
 
 
-@pointwise("log1p(x)", lambda g, x: g / (1.0 + x), numpy=np.log1p, floating=True, kernel=True, domain=(-0.5, 2.0))
+@pointwise("log1p(x)", lambda g, x: g / (1.0 + x), numpy=np.log1p, floating=True, kernel=LARGE, domain=(-0.5, 2.0))
 def log1p(x: Any) -> Any:
     """log(1 + x), accurate near 0."""
 
 
 @pointwise(
-    "logaddexp(a, b)", lambda g, a, b: g * sigmoid(a - b), lambda g, a, b: g * sigmoid(b - a), numpy=np.logaddexp, floating=True, kernel=True
+    "logaddexp(a, b)", lambda g, a, b: g * sigmoid(a - b), lambda g, a, b: g * sigmoid(b - a), numpy=np.logaddexp, floating=True, kernel=LARGE
 )
 def logaddexp(a: Any, b: Any) -> Any:
     """log(exp(a) + exp(b)) without overflow."""
@@ -142,10 +148,10 @@ def cos(x: Any) -> Any:
     """Cosine; x in radians."""
 
 
-@pointwise("erf(x)", lambda g, x: g * (2 / np.pi**0.5 * exp(-(x * x))), floating=True, kernel=True)
+@pointwise("erf(x)", lambda g, x: g * (2 / np.pi**0.5 * exp(-(x * x))), floating=True, kernel=LARGE)
 def erf(x: Any) -> Any:
     """Error function, 2 / sqrt(pi) times the integral of exp(-t * t) from 0 to x."""
-    from scipy.special import erf as scipy_erf  # type: ignore[import-untyped]
+    from scipy.special import erf as scipy_erf
 
     return scipy_erf(x)
 
@@ -153,7 +159,7 @@ def erf(x: Any) -> Any:
 # --- the non-linearities of recurrent networks ---------------------------------------------------------------------------
 
 
-@pointwise("tanh(x)", lambda g, out: g - g * out * out, numpy=np.tanh, floating=True, kernel=True)
+@pointwise("tanh(x)", lambda g, out: g - g * out * out, numpy=np.tanh, floating=True, kernel=SHARED)
 def tanh(x: Any) -> Any:
     """Hyperbolic tangent."""
 
@@ -163,32 +169,39 @@ def _sigmoid_rule(g: Any, out: Any) -> Any:
     return slope - slope * out
 
 
-@pointwise("sigmoid(x)", _sigmoid_rule, floating=True, kernel=True)
+@pointwise("sigmoid(x)", _sigmoid_rule, floating=True, kernel=LARGE)
 def sigmoid(x: Any) -> Any:
     """1 / (1 + exp(-x)), the logistic function."""
     limit = 88.0 if x.dtype == np.float32 else 709.0  # exp does not overflow below
     return 1 / (1 + np.exp(np.minimum(-x, limit)))
 
 
-@pointwise("log_sigmoid(x)", lambda g, x: g * sigmoid(-x), floating=True, kernel=True)
+@pointwise("log_sigmoid(x)", lambda g, x: g * sigmoid(-x), floating=True, kernel=LARGE)
 def log_sigmoid(x: Any) -> Any:
     """log(sigmoid(x)) without overflow."""
     return np.minimum(x, 0) - np.log1p(np.exp(-np.abs(x)))
 
 
-@pointwise("softplus(x)", lambda g, x: g * sigmoid(x), floating=True, kernel=True)
+@pointwise("softplus(x)", lambda g, x: g * sigmoid(x), floating=True, kernel=LARGE)
 def softplus(x: Any) -> Any:
     """log(1 + exp(x)) without overflow."""
     return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
 
 
-@pointwise("maximum(x, 0)", lambda g, out: where(out > 0, g, 0.0), domain=(0.2, 2.0))
+@pointwise("maximum(x, 0)", lambda g, out: where(out <= 0, 0.0, g), domain=(0.2, 2.0), signed=True)
 def relu(x: Any) -> Any:
     """max(x, 0); the gradient at 0 is 0."""
     return np.maximum(x, 0)
 
 
-@pointwise("select(x > 0, x, negative_slope * x)", lambda g, x, negative_slope: where(x > 0, g, negative_slope * g), domain=(0.2, 2.0))
+@pointwise(
+    "select(x > 0, x, negative_slope * x)",
+    lambda g, x, negative_slope: where(x > 0, g, negative_slope * g),
+    floating=True,
+    domain=(0.2, 2.0),
+    signed=True,
+    examples=[([(3, 4)], {"negative_slope": 0.3})],
+)
 def leaky_relu(x: Any, *, negative_slope: float = 0.01) -> Any:
     """x where x > 0, else negative_slope * x; the gradient at 0 is negative_slope."""
     return np.where(x > 0, x, negative_slope * x)
@@ -198,15 +211,17 @@ def leaky_relu(x: Any, *, negative_slope: float = 0.01) -> Any:
     "select(x > 0, x, alpha * expm1(minimum(x, 0)))",
     lambda g, x, alpha: where(x > 0, g, g * (alpha * exp(minimum(x, 0.0)))),
     floating=True,
-    kernel=True,
+    kernel=LARGE,
     domain=(0.2, 2.0),
+    signed=True,
+    examples=[([(3, 4)], {"alpha": 1.7})],
 )
 def elu(x: Any, *, alpha: float = 1.0) -> Any:
     """x where x > 0, else alpha * (exp(x) - 1) (Clevert et al. 2015)."""
     return np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
 
 
-@pointwise("minimum(maximum(0.2 * x + 0.5, 0), 1)", lambda g, x: where(abs(x) < 2.5, 0.2 * g, 0.0), floating=True, domain=(0.2, 3.0))
+@pointwise("minimum(maximum(0.2 * x + 0.5, 0), 1)", lambda g, x: where(abs(x) < 2.5, 0.2 * g, 0.0), floating=True, domain=(0.2, 3.0), signed=True)
 def hard_sigmoid(x: Any) -> Any:
     """clip(0.2 x + 0.5, 0, 1): the piecewise linear gate of older Keras. The gradient at x = -2.5 and 2.5 is 0.
 
@@ -218,18 +233,18 @@ def hard_sigmoid(x: Any) -> Any:
 # --- choices and comparisons ---------------------------------------------------------------------------------------------
 
 
-def _share(chosen: Any, tie: Any, g: Any) -> Any:
-    return where(chosen, g, where(tie, 0.5 * g, 0.0))
+def _share(lost: Any, tie: Any, g: Any) -> Any:
+    return where(lost, 0.0, where(tie, 0.5 * g, g))
 
 
-@pointwise("maximum(a, b)", lambda g, a, b: _share(a > b, a == b, g), lambda g, a, b: _share(b > a, a == b, g), numpy=np.maximum)
+@pointwise("maximum(a, b)", lambda g, a, b: _share(a < b, a == b, g), lambda g, a, b: _share(b < a, a == b, g), numpy=np.maximum)
 def maximum(a: Any, b: Any) -> Any:
-    """The larger of a and b; nan if one is nan. At a tie each gets half of the gradient."""
+    """The larger of a and b; nan if one is nan. At a tie each gets half of the gradient, beside a nan each gets all of it."""
 
 
-@pointwise("minimum(a, b)", lambda g, a, b: _share(a < b, a == b, g), lambda g, a, b: _share(b < a, a == b, g), numpy=np.minimum)
+@pointwise("minimum(a, b)", lambda g, a, b: _share(a > b, a == b, g), lambda g, a, b: _share(b > a, a == b, g), numpy=np.minimum)
 def minimum(a: Any, b: Any) -> Any:
-    """The smaller of a and b; nan if one is nan. At a tie each gets half of the gradient."""
+    """The smaller of a and b; nan if one is nan. At a tie each gets half of the gradient, beside a nan each gets all of it."""
 
 
 def _clip_rule(g: Any, x: Any, low: Any, high: Any) -> Any:
@@ -237,9 +252,14 @@ def _clip_rule(g: Any, x: Any, low: Any, high: Any) -> Any:
     return g if high is None else where(x <= high, g, 0.0)
 
 
-@pointwise("clip(x, low, high)", _clip_rule, domain=(0.2, 3.0))
+@pointwise(
+    "minimum(maximum(x, low), high)", _clip_rule, domain=(0.2, 3.0), signed=True,
+    examples=[([(3, 4)], {"low": -1.0, "high": 1.5}), ([(3, 4)], {"low": -1.0}), ([(3, 4)], {"high": 0.1})],
+)  # fmt: skip
 def clip(x: Any, *, low: float | None = None, high: float | None = None) -> Any:
     """x brought into [low, high] (None: no bound). The gradient is 1 inside and on the bounds, 0 outside."""
+    if x.dtype.kind != "f" and (type(low) is float or type(high) is float):
+        x = x.astype(np.float32)
     return x + 0 if low is None and high is None else np.clip(x, low, high)
 
 

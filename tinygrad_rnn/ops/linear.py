@@ -49,7 +49,8 @@ def _matmul_b(g: Any, a: Any) -> Any:
 
 @primitive(_matmul_a, _matmul_b, shape=_matmul_shape, linear="each", broadcasts=True,
            examples=[([(2, 3), (3, 4)], {}), ([(3,), (3,)], {}), ([(2, 3), (3,)], {}), ([(3,), (3, 2)], {}), ([(2, 2, 3), (3, 2)], {}),
-                     ([(2, 1, 2, 3), (3, 3, 2)], {}), ([(3,), (2, 3, 2)], {}), ([(2, 2, 3), (3,)], {}), ([(0, 3), (3, 2)], {})])  # fmt: skip
+                     ([(2, 1, 2, 3), (3, 3, 2)], {}), ([(3,), (2, 3, 2)], {}), ([(2, 2, 3), (3,)], {}), ([(0, 3), (3, 2)], {}),
+                     ([(3, 3), (3, 3)], {}), ([(2, 3, 4), (2, 4, 2)], {}), ([(2, 3), (2, 3, 2)], {})])  # fmt: skip
 def matmul(a: Any, b: Any) -> Any:
     """Matrix product, with NumPy's rules for 1-D operands and for leading (batch) axes, which broadcast."""
     return a.dot(b) if a.ndim == 2 == b.ndim else np.matmul(a, b)  # the same; dot starts in half the time
@@ -93,7 +94,8 @@ def _einsum_rule(g: Any, inputs: Any, like_inputs: Any, subscripts: str, positio
 
 @primitive(_einsum_rule, shape=_einsum_shape, linear="each", name="einsum",
            examples=[([(2, 3), (3, 4)], {"subscripts": "ab,bc->ac"}), ([(2, 3)], {"subscripts": "ab->b"}),
-                     ([(2, 3), (3, 2), (2,)], {"subscripts": "ab,bc,c->"}), ([(2, 2, 3), (2, 3, 2)], {"subscripts": "nab,nbc->nca"})])  # fmt: skip
+                     ([(2, 3), (3, 2), (2,)], {"subscripts": "ab,bc,c->"}), ([(2, 2, 3), (2, 3, 2)], {"subscripts": "nab,nbc->nca"}),
+                     ([(3, 2), (3, 2)], {"subscripts": "ab,ab->a"}), ([(0, 3), (3,)], {"subscripts": "ab,b->a"})])  # fmt: skip
 def _einsum(*operands: Any, subscripts: str) -> Any:
     return np.einsum(subscripts, *operands)
 
@@ -125,6 +127,12 @@ def einsum(subscripts: str, *operands: Any) -> Any:
         joined = "".join(terms)
         output = dots + "".join(sorted(c for c in set(joined) - set(dots) if joined.count(c) == 1))
     given = list(operands)
+    pairs = [(c, n) for t, x in zip(terms, given, strict=True) for c, n in zip(t, x.shape, strict=False)]
+    spread_over = {c for c, n in pairs if n != 1}
+    for i, (term, x) in enumerate(zip(list(terms), operands, strict=True)):  # an axis of size 1 broadcasts: it needs no label
+        kept = [k for k, (c, n) in enumerate(zip(term, x.shape, strict=False)) if n != 1 or c not in spread_over]
+        if len(kept) < len(term) == x.ndim:
+            terms[i], given[i] = "".join(term[k] for k in kept), x.reshape([x.shape[k] for k in kept])
     for i, term in enumerate(list(terms)):
         for label in sorted({c for c in term if term.count(c) > 1}):
             while terms[i].count(label) > 1:  # a diagonal: the second label gets its own name, tied by an identity matrix

@@ -101,6 +101,16 @@ def _shape_only(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
+def _flat_without_axis(op: Callable[..., Any]) -> Callable[..., Any]:
+    """NumPy's default where ours is a certain axis: flattened."""
+
+    def call(x: Any, *args: Any, axis: Any = None) -> Any:
+        values, axis = (args[:-1], args[-1]) if op is not shaping.take and args else (args, axis)
+        return op(x.reshape(-1) if axis is None else x, *values, axis=0 if axis is None else axis)
+
+    return call
+
+
 _FUNCTIONS: dict[Any, Callable[..., Any]] = {f: _shape_only(f) for f in (
     np.shape, np.ndim, np.size, np.zeros_like, np.ones_like, np.empty_like, np.full_like, np.array_equal, np.allclose, np.isclose,
     np.result_type, np.can_cast, np.array_repr, np.array_str, np.array2string)}  # fmt: skip
@@ -118,6 +128,9 @@ for _module, _names in (
         _target[getattr(np, _name)] = getattr(_module, _name)
 UFUNCS[np.negative] = elementwise.neg
 _FUNCTIONS[np.linalg.norm] = reductions.norm
+_FUNCTIONS[np.amax], _FUNCTIONS[np.amin] = reductions.max, reductions.min
+for _function in (np.cumsum, np.cumprod, np.take):
+    _FUNCTIONS[_function] = _flat_without_axis(_FUNCTIONS[_function])
 _FUNCTIONS[np.dot] = linear.matmul
 _REDUCE = {np.add: reductions.sum, np.multiply: reductions.prod, np.maximum: reductions.max, np.minimum: reductions.min}
 
@@ -144,7 +157,9 @@ def _array_function(self: Tensor, function: Any, types: Any, args: Any, kwargs: 
     renames = {"a_min": "low", "a_max": "high", "min": "low", "max": "high"} if op is elementwise.clip else {"ddof": "correction"}
     renames |= {"constant_values": "value", "a": "x", "a1": "axis1"} if op is shaping.pad else {}
     kwargs = {renames.get(k, k): v for k, v in kwargs.items() if not (k == "mode" and v == "constant")}
-    if op is shaping.pad and len(args) > 2 and args[2] == "constant":
+    if op is shaping.pad and len(args) > 2:
+        if args[2] != "constant":
+            raise _unknown(f"pad with mode={args[2]!r}", "")
         args = (*args[:2], *args[3:])
     try:
         return op(*args, **kwargs)
@@ -162,7 +177,7 @@ def _unknown(name: str, hint: str) -> NotDifferentiableError:
 
 
 Tensor.astype = _astype  # type: ignore[attr-defined]
-Tensor.__setitem__ = _setitem  # type: ignore[attr-defined]
+Tensor.__setitem__ = _setitem  # type: ignore[method-assign]
 Tensor.__array_ufunc__ = _array_ufunc  # type: ignore[attr-defined]
 Tensor.__array_function__ = _array_function  # type: ignore[attr-defined]
 Tensor.T = property(shaping.transpose, doc="The axes reversed.")  # type: ignore[attr-defined]

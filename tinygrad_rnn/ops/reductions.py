@@ -14,6 +14,7 @@ from .elementwise import exp, square, where
 
 SHAPES = [([(2, 3)], {}), ([(2, 3, 2)], {"axis": 1}), ([(2, 3)], {"axis": (0, 1), "keepdims": True}), ([()], {}), ([(3, 4)], {"axis": -1, "keepdims": True})]  # fmt: skip
 EMPTY = ([(0, 3)], {"axis": 0})
+PLACES = [([(2, 3)], {}), ([(2, 3, 2)], {"axis": 1}), ([(3, 4)], {"axis": -1, "keepdims": True}), ([()], {})]
 
 
 def _reduced(x: Any, *, axis: Any = None, keepdims: bool = False, **_: Any) -> Spec:
@@ -23,7 +24,7 @@ def _reduced(x: Any, *, axis: Any = None, keepdims: bool = False, **_: Any) -> S
 
 
 def _reduced_nonempty(x: Any, *, axis: Any = None, keepdims: bool = False) -> Spec:
-    if any(x.shape[a] == 0 for a in axes_of(axis, x.ndim)):
+    if 0 in [x.shape[a] for a in axes_of(axis, x.ndim)]:
         raise ShapeError(f"an axis of shape {x.shape} is empty, so there is nothing to choose from")
     return _reduced(x, axis=axis, keepdims=keepdims)
 
@@ -66,7 +67,7 @@ def mean(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
 def _ties(out: Any, x: Any, axis: Any, keepdims: bool) -> Any:
     """1 / (number of maxima) at each maximum, else 0."""
     top = where(x == _spread(out, x, axis, keepdims), 1.0, 0.0).astype(x.dtype)
-    return top / top.sum(axis=axis, keepdims=True)
+    return top / top.sum(axis=_tuple(axis), keepdims=True)
 
 
 def _extreme_rule(g: Any, out: Any, x: Any, axis: Any, keepdims: bool) -> Any:
@@ -74,7 +75,7 @@ def _extreme_rule(g: Any, out: Any, x: Any, axis: Any, keepdims: bool) -> Any:
 
 
 def _extreme_tangent(t: Any, out: Any, x: Any, *, axis: Any, keepdims: bool) -> Any:
-    return (t * _ties(out, x, axis, keepdims)).sum(axis=axis, keepdims=keepdims)
+    return (t * _ties(out, x, axis, keepdims)).sum(axis=_tuple(axis), keepdims=keepdims)
 
 
 @primitive(_extreme_rule, shape=_reduced_nonempty, tangent=_extreme_tangent, examples=SHAPES)
@@ -91,7 +92,7 @@ def min(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
 
 @primitive(lambda g, out, x, axis, keepdims: _spread(g, x, axis, keepdims) * exp(x - _spread(out, x, axis, keepdims)),
            shape=_reduced_nonempty, floating=True, examples=SHAPES,
-           tangent=lambda t, out, x, axis, keepdims: (t * exp(x - _spread(out, x, axis, keepdims))).sum(axis=axis, keepdims=keepdims))  # fmt: skip
+           tangent=lambda t, out, x, axis, keepdims: (t * exp(x - _spread(out, x, axis, keepdims))).sum(axis=_tuple(axis), keepdims=keepdims))  # fmt: skip
 def logsumexp(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
     """log(sum(exp(x))) over axes without overflow; -inf where all are -inf."""
     top = np.max(x, axis=_tuple(axis), keepdims=True)
@@ -108,7 +109,7 @@ def _norm_slope(out: Any, x: Any, axis: Any, keepdims: bool) -> Any:
 
 @primitive(lambda g, out, x, axis, keepdims: _spread(g, x, axis, keepdims) * _norm_slope(out, x, axis, keepdims),
            shape=_reduced, floating=True, examples=SHAPES,
-           tangent=lambda t, out, x, axis, keepdims: (t * _norm_slope(out, x, axis, keepdims)).sum(axis=axis, keepdims=keepdims))  # fmt: skip
+           tangent=lambda t, out, x, axis, keepdims: (t * _norm_slope(out, x, axis, keepdims)).sum(axis=_tuple(axis), keepdims=keepdims))  # fmt: skip
 def norm(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
     """Euclidean norm over axes: sqrt(sum(x * x)). The gradient at 0 is 0."""
     return np.sqrt(np.sum(x * x, axis=_tuple(axis), keepdims=keepdims))
@@ -156,6 +157,10 @@ def _one_axis(x: Any, *, axis: int = -1, **_: Any) -> Spec:
     return Spec(x.shape, x.dtype)
 
 
+def _cumsum_shape(x: Any, *, axis: int = -1) -> Spec:
+    return Spec(_one_axis(x, axis=axis).shape, np.sum(np.zeros(0, x.dtype)).dtype)
+
+
 ALONG = [([(2, 3)], {}), ([(2, 3, 2)], {"axis": 1}), ([(4,)], {"axis": 0}), ([(0, 3)], {"axis": -1})]
 
 
@@ -174,7 +179,7 @@ def log_softmax(x: Any, *, axis: int = -1) -> Any:
     return shifted - np.log(np.sum(np.exp(shifted), axis=axis, keepdims=True))
 
 
-@primitive(lambda g, axis: cumsum(g[_reverse(g.ndim, axis)], axis)[_reverse(g.ndim, axis)], shape=_one_axis, linear="jointly",
+@primitive(lambda g, axis: cumsum(g[_reverse(g.ndim, axis)], axis)[_reverse(g.ndim, axis)], shape=_cumsum_shape, linear="jointly",
            examples=[([(2, 3)], {"axis": 1}), ([(3, 2)], {"axis": 0}), ([(0, 3)], {"axis": 0})])  # fmt: skip
 def cumsum(x: Any, *, axis: int = -1) -> Any:
     """Running sum along an axis (the last by default)."""
@@ -206,13 +211,13 @@ def _arg_shape(x: Any, *, axis: Any = None, keepdims: bool = False) -> Spec:
     return Spec(_reduced_nonempty(x, axis=axis, keepdims=keepdims).shape, np.int64)
 
 
-@primitive(shape=_arg_shape)
+@primitive(shape=_arg_shape, examples=PLACES)
 def argmax(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
     """Index of the (first) largest element; int64, no gradient."""
     return np.argmax(x, axis=axis, keepdims=keepdims)
 
 
-@primitive(shape=_arg_shape)
+@primitive(shape=_arg_shape, examples=PLACES)
 def argmin(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
     """Index of the (first) smallest element; int64, no gradient."""
     return np.argmin(x, axis=axis, keepdims=keepdims)
@@ -222,13 +227,13 @@ def _any_shape(x: Any, *, axis: Any = None, keepdims: bool = False) -> Spec:
     return Spec(_reduced(x, axis=axis, keepdims=keepdims).shape, bool)
 
 
-@primitive(shape=_any_shape)
+@primitive(shape=_any_shape, examples=[*SHAPES, EMPTY])
 def any(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
     """Whether some element is true; no gradient."""
     return np.any(x, axis=_tuple(axis), keepdims=keepdims)
 
 
-@primitive(shape=_any_shape)
+@primitive(shape=_any_shape, examples=[*SHAPES, EMPTY])
 def all(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
     """Whether every element is true; no gradient."""
     return np.all(x, axis=_tuple(axis), keepdims=keepdims)

@@ -338,9 +338,9 @@ def take(x: Any, indices: Any, *, axis: int = 0) -> Any:
 
 
 def _added(add: Any, tangents: Any, indices: Any, out: Any, axis: int) -> Any:
-    """Tangent of adding at indices: the same addition of the tangents."""
+    """Tangent of adding at indices: the same addition of the tangents (`out` is saved for its shape)."""
     onto, _, value = tangents
-    return onto if value is None else add(value * 0 if onto is None else onto, indices, value, axis)
+    return onto if value is None else add(np.zeros(out.shape, out.dtype) if onto is None else onto, indices, value, axis)
 
 
 def _index_add_shape(x: Any, indices: Any, value: Any, *, axis: int = 0) -> Spec:
@@ -350,7 +350,7 @@ def _index_add_shape(x: Any, indices: Any, value: Any, *, axis: int = 0) -> Spec
     return Spec(x.shape, x.dtype)
 
 
-@primitive(lambda g: g, None, lambda g, indices, axis: take(g, indices, axis), shape=_index_add_shape,
+@primitive(lambda g: g, None, lambda g, out, indices, axis: take(g, indices, axis), shape=_index_add_shape,
            promotes=slice(0, 3, 2), tangent=lambda t, out, x, indices, value, axis: _added(index_add, t, indices, out, axis),
            examples=[([(3, 2), np.array([0, 2, 0]), (3, 2)], {"axis": 0}), ([(2, 3), np.array([1]), (2, 1)], {"axis": 1})])  # fmt: skip
 def index_add(x: Any, indices: Any, value: Any, *, axis: int = 0) -> Any:
@@ -379,7 +379,7 @@ def take_along_axis(x: Any, indices: Any, *, axis: int = -1) -> Any:
     return np.take_along_axis(x, indices, axis)
 
 
-@primitive(lambda g: g, None, lambda g, indices, axis: take_along_axis(g, indices, axis), promotes=slice(0, 3, 2), name="add_along_axis",
+@primitive(lambda g: g, None, lambda g, out, indices, axis: take_along_axis(g, indices, axis), promotes=slice(0, 3, 2), name="add_along_axis",
            shape=same_shape, tangent=lambda t, out, x, indices, value, axis: _added(_add_along_axis, t, indices, out, axis),
            examples=[([(2, 3), np.array([[2, 2], [0, 1]]), (2, 2)], {"axis": 1})])  # fmt: skip
 def _add_along_axis(x: Any, indices: Any, value: Any, *, axis: int = -1) -> Any:
@@ -394,7 +394,7 @@ def _one_hot_shape(indices: Any, *, classes: int, dtype: Any = np.float32) -> Sp
     return Spec((*indices.shape, classes), dtype)
 
 
-@primitive(shape=_one_hot_shape)
+@primitive(shape=_one_hot_shape, examples=[([np.array([[0], [2]])], {"classes": 3}), ([np.array([], int)], {"classes": 2, "dtype": np.float64})])
 def one_hot(indices: Any, *, classes: int, dtype: Any = np.float32) -> Any:
     """1 at the index and 0 elsewhere along a new last axis of size `classes`; no gradient."""
     _check_integer(indices)

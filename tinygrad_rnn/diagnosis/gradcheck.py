@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from .errors import TinygradError
-from .primitive import Array
-from .tape import no_grad
-from .tensor import Tensor, tensor
-from .transforms import jvp, vjp
-from .tree import flatten, leaves, unflatten
+from ..core.errors import TinygradError
+from ..core.primitive import Array
+from ..core.tape import no_grad
+from ..core.tensor import Tensor, tensor
+from ..core.transforms import jvp, vjp
+from ..core.tree import flatten, leaves, unflatten
 
 
 class GradcheckError(TinygradError, AssertionError):

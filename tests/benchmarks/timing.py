@@ -1,0 +1,36 @@
+"""Interleaved timing: every contender runs once in each round, so that a drift of the machine's speed reaches all alike."""
+
+import statistics
+import time
+
+
+def interleaved(contenders, rounds=30, inner=1):
+    """Median seconds of each of a dict of functions of no arguments, after one warm-up call of each."""
+    for run in contenders.values():
+        run()
+    times = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, run in contenders.items():
+            start = time.perf_counter()
+            for _ in range(inner):
+                run()
+            times[name].append((time.perf_counter() - start) / inner)
+    return {name: statistics.median(t) for name, t in times.items()}
+
+
+def optional(name):
+    """A module if it is installed, else None."""
+    try:
+        return __import__(name)
+    except ImportError:
+        return None
+
+
+def table(title, rows):
+    """Print rows of strings in columns; the first row is the head."""
+    widths = [max(len(str(row[k])) for row in rows) for k in range(len(rows[0]))]
+    print(f"\n{title}")
+    for i, row in enumerate(rows):
+        print("  " + "  ".join(str(cell).ljust(w) if k == 0 else str(cell).rjust(w) for k, (cell, w) in enumerate(zip(row, widths, strict=True))))
+        if i == 0:
+            print("  " + "  ".join("-" * w for w in widths))

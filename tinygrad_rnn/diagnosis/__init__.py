@@ -1,0 +1,5 @@
+"""Checks on derivatives."""
+
+from .gradcheck import GradcheckError, gradcheck
+
+__all__ = ["GradcheckError", "gradcheck"]

@@ -1,0 +1,361 @@
+"""Where everything goes: a column for each time step, and in every column the same operation at the same height.
+
+It is computed here, in time about linear in what is drawn: general layout programs take minutes for an unrolled network, and do
+not know that its steps are alike. All lengths are in points. The code speaks of time running to the right and of depth growing
+downwards; for the other direction the two axes are exchanged at the end.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+from .sketch import PARAMETER, Arrow, Box, Sketch
+
+HEIGHT = 32.0  # of a box
+DOWN, APART = 24.0, 14.0  # between rows; between boxes of a row
+TIP = 5.5  # length of an arrow head
+MARGIN, TITLE = 12.0, 16.0  # between a frame and its boxes; for its label
+BETWEEN, LINE, CORNER, DROP = 10.0, 6.0, 7.0, 7.0  # beside the lines of a channel; from line to line; radius of their bends; see there
+SWEEPS = 12
+
+BEND = ""
+Point = tuple[float, float]
+
+
+class Frame(NamedTuple):
+    """The outline of a time step."""
+
+    label: str
+    boxes: list[Box]
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+
+class Layout(NamedTuple):
+    """What a renderer needs. A path is its start and then, three by three, the points of cubic Bezier curves."""
+
+    width: float
+    height: float
+    frames: list[Frame]
+    paths: list[tuple[Arrow, list[Point]]]
+    states: set[Arrow]  # the arrows that carry a state from step to step, or into the first one
+    captions: list[tuple[str, str, float, float]]  # name, text, y, size of its letters; in the middle of the width
+
+
+def place(sketch: Sketch, direction: str = "LR") -> Layout:
+    """Set x and y (the middle, y growing downwards) of every box; find the frames and the paths of the arrows.
+
+    `direction` is that of time, "LR" or "TB": the operations of a step run across it. Without steps it is that of the operations.
+    """
+    turned = (direction == "TB") == any(box.framed for box in sketch.boxes)
+    plan = _Plan(sketch, turned)
+    frames, paths = plan.frames(), [(arrow, path) for arrow in sketch.arrows for path in plan.paths(arrow)]
+    if turned:
+        for b in sketch.boxes:
+            b.x, b.y = b.y, b.x
+        frames = [f._replace(left=f.top, top=f.left, right=f.bottom, bottom=f.right) for f in frames]
+        paths = [(arrow, [(y, x) for x, y in path]) for arrow, path in paths]
+    frames = [f._replace(bottom=f.bottom + TITLE) for f in frames]
+    corners = [(b.x + side * b.width / 2, b.y + side * HEIGHT / 2) for b in sketch.boxes for side in (-1, 1)]
+    corners += [corner for f in frames for corner in ((f.left, f.top), (f.right, f.bottom))]
+    xs, ys = zip(*corners, *(point for _, path in paths for point in path), strict=True)
+    inner = max(xs) - min(xs) + 2 * MARGIN
+    width = max(inner, 8 * len(sketch.title), 5.5 * len(sketch.note) + 2 * MARGIN)
+    head, foot = 26.0 if sketch.title else 0.0, 24.0 if sketch.note else 0.0
+    dx, dy = MARGIN - min(xs) + (width - inner) / 2, MARGIN - min(ys) + head
+    height = max(ys) + dy + MARGIN + foot
+    for b in sketch.boxes:
+        b.x, b.y = b.x + dx, b.y + dy
+    frames = [f._replace(left=f.left + dx, top=f.top + dy, right=f.right + dx, bottom=f.bottom + dy) for f in frames]
+    paths = [(arrow, [(x + dx, y + dy) for x, y in path]) for arrow, path in paths]
+    states = {a for a in sketch.arrows if a.through_time or a.tail in plan.beside}
+    captions = [("title", sketch.title, MARGIN + 7, 14.0), ("note", sketch.note, height - MARGIN - 4, 10.0)]
+    return Layout(width, height, frames, paths, states, [c for c in captions if c[1]])
+
+
+class _Plan:
+    """The work of `place`.
+
+    Boxes stand in columns. Between two columns is a channel for the lines that lead from one to the other; lines that go further
+    run below all columns, and those of the shared parameters above, each on a rail of its own from which every step takes.
+    """
+
+    def __init__(self, sketch: Sketch, turned: bool) -> None:
+        self.boxes, self.arrows, self.turned = sketch.boxes, sketch.arrows, turned
+        self.heads: dict[Box, list[Box]] = {b: [] for b in self.boxes}
+        for tail, head, _ in self.arrows:
+            self.heads[tail].append(head)
+        self.rails: list[Box] = []
+        self.above: list[Box] = []  # what is given to one step only
+        self.beside: dict[Box, Box] = {}  # an initial state -> what reads it
+        self.readers: set[Box] = set()  # operations that read a state (or, in the first step, an initial one)
+        self._leaves()
+        # What follows the last step, and nothing else, stands to the right of it; what follows every step, below it.
+        after = {b.step for b in self.boxes if b.mark and not b.lane and b not in self.above and b not in self.beside}
+        self.last = max(b.step for b in self.boxes if b.step is not None) if after else None
+        self.last = self.last if after == {self.last} else None
+        inside = [b for b in self.boxes if b not in self.rails]
+        self.steps = sorted({self.step(b) for b in inside}, key=lambda s: (s is not None, s or 0))
+        self.column = {b: self.steps.index(self.step(b)) for b in inside}
+        self.pitch = max(map(self.deep, self.boxes), default=0) + DOWN
+        self.bends: dict[Box, dict[float, Box]] = {b: {} for b in self.boxes}  # where its lines pass through rows they do not end in
+        self._rows()
+        for k in range(len(self.steps)):
+            self._arrange([b for b in inside if self.column[b] == k])
+        self.channels: list[dict[Any, int]] = [{} for _ in range(len(self.steps) + 1)]  # what a line belongs to -> its place
+        self.below: dict[Box, int] = {}
+        self._channels()
+
+    def wide(self, b: Box) -> float:
+        """Its extent along time."""
+        return 8.0 if b.family == BEND else HEIGHT if self.turned else b.width
+
+    def deep(self, b: Box) -> float:
+        """Its extent along depth."""
+        return b.width if self.turned else HEIGHT
+
+    def step(self, b: Box) -> float | None:
+        """The step in whose column it stands."""
+        if b in self.beside:
+            return None
+        return math.inf if b.step == self.last is not None and not b.lane and b not in self.above else b.step
+
+    def _leaves(self) -> None:
+        """Find the rails, the initial states and what stands above a step."""
+        number: dict[Box, int] = {}
+        counts: dict[Any, int] = {}
+        for b in self.boxes:
+            if b.framed and not b.leaf:
+                number[b] = counts[b.mark] = counts.get(b.mark, -1) + 1
+        # An argument is a state if, in any step, it comes from another step.
+        states = {(a.head.lane, number[a.head], k) for a in self.arrows if a.through_time and a.head in number for k in a.places}
+        numbers = {(lane, count) for lane, count, _ in states}
+        self.readers = {b for b in number if (b.lane, number[b]) in numbers}
+        uses: dict[Box, list[bool]] = {}
+        for tail, head, places in self.arrows:
+            uses.setdefault(tail, []).extend((head.lane, number.get(head), k) in states for k in places)
+        for b in self.boxes:
+            if b.leaf and not b.framed and any(h.lane for h in self.heads[b]):
+                if all(uses[b]):
+                    self.beside[b] = self.heads[b][0]
+                elif b.family == PARAMETER:
+                    self.rails.append(b)
+                elif b.mark:
+                    self.above.append(b)
+
+    def _rows(self) -> None:
+        """How far down each box is: below what it reads in its own step, and each cell or layer below those before it."""
+        row = dict.fromkeys(self.boxes, 0.0)
+        for tail, head, _ in self.arrows:  # in the order of their heads
+            if self.column.get(tail) == self.column[head] and tail.lane == head.lane:
+                row[head] = max(row[head], row[tail] + 1)
+        for b in reversed(self.boxes):
+            if b.leaf or b.gap:
+                next_ = [row[h] for h in self.heads[b] if self.column[h] == self.column.get(b) and h.lane == b.lane]
+                row[b] = min(next_, default=1.0) - 1
+        lanes: dict[Any, float] = {}
+        for b in self.boxes:
+            if b.lane:
+                lanes[b.lane] = max(lanes.get(b.lane, 1.0), row[b] + 1)
+        base, start = {}, 0.0
+        for lane, rows in lanes.items():
+            base[lane], start = start, start + rows + 0.8
+        for b in self.boxes:
+            if b.gap and b.lane:
+                row[b] = (lanes[b.lane] - 1) / 2
+            b.y = self.pitch * (row[b] + base.get(b.lane, start if b.mark else 0.0))
+        if self.last is not None:
+            ends = [a.tail.y for a in self.arrows if self.step(a.head) == math.inf != self.step(a.tail) and a.tail.lane]
+            for b in self.boxes:
+                b.y += (max(ends) - self.pitch * start) * (self.step(b) == math.inf)
+        for b, reader in self.beside.items():
+            b.y = reader.y
+        for b in self.above:
+            b.y = -self.pitch
+
+    def _arrange(self, boxes: Sequence[Box]) -> None:
+        """Place the boxes of a column side by side, near to what they are connected with, around 0."""
+        free = [b for b in boxes if b not in self.above]
+        rows: dict[float, list[Box]] = {}
+        for b in sorted(free, key=lambda b: b not in self.readers):  # states come from the left
+            rows.setdefault(b.y, []).append(b)
+        order = sorted(rows)
+        rank = {y: k for k, y in enumerate(order)}
+        near: dict[Box, list[Box]] = {b: [] for b in free}
+        for tail in free:
+            for head in self.heads[tail]:
+                if head in near:
+                    last = tail
+                    for y in order[rank[tail.y] + 1 : rank[head.y]]:
+                        if y not in self.bends[tail]:
+                            bend = self.bends[tail][y] = Box("", "", BEND, y=y)
+                            rows[y].append(bend)
+                            near[bend] = [last]
+                            near[last].append(bend)
+                        last = self.bends[tail][y]
+                    near[last].append(head)
+                    near[head].append(last)
+        for row in rows.values():
+            self._spread(row, [0.0] * len(row))
+        for sweep in range(SWEEPS):
+            down = sweep % 2 == 0
+            for y in order if down else reversed(order):
+                wish = {}
+                for b in rows[y]:
+                    seen = [n.x for n in near[b] if sweep >= SWEEPS // 2 or (n.y < y) == down]
+                    wish[b] = sum(seen) / len(seen) if seen else b.x
+                if sweep < SWEEPS // 2:
+                    rows[y].sort(key=lambda b: (b not in self.readers, wish[b]))
+                self._spread(rows[y], [wish[b] for b in rows[y]])
+        drops = {h for rail in self.rails for h in self.heads[rail]}  # beside a line from a rail there has to be room for it
+        given: dict[Box, float] = {}
+        for b in boxes:
+            if b in self.above:
+                ends = [h.x + (self.wide(h) / 2 - DROP - 5 - self.wide(b) / 2) * (h in drops) for h in self.heads[b] if h in near]
+                given[b] = sum(ends) / max(len(ends), 1)
+        row = sorted(given, key=lambda b: given[b])
+        self._spread(row, [given[b] for b in row])
+
+    def _spread(self, row: Sequence[Box], wish: Sequence[float]) -> None:
+        """Put boxes as near to their wishes as they can be without touching: half way between packing from the left and the right."""
+        low, high, edge = [], [], float("-inf")
+        for b, w in zip(row, wish, strict=True):
+            low.append(max(w, edge + self.wide(b) / 2))
+            edge = low[-1] + self.wide(b) / 2 + APART
+        edge = float("inf")
+        for b, w in zip(reversed(row), reversed(wish), strict=True):
+            high.append(min(w, edge - self.wide(b) / 2))
+            edge = high[-1] - self.wide(b) / 2 - APART
+        for b, x1, x2 in zip(row, low, reversed(high), strict=True):
+            b.x = (x1 + x2) / 2
+
+    def _channels(self) -> None:
+        """Give every line its place between, below or above the columns, and move the columns apart to make room."""
+        columns: list[list[Box]] = [[] for _ in self.steps]
+        for b, k in [*self.column.items(), *((bend, self.column[b]) for b, bends in self.bends.items() for bend in bends.values())]:
+            columns[k].append(b)
+        self.direct: dict[Arrow, float] = {}  # arrows that come straight down from a rail: x, seen from the head
+        taken: dict[Box, int] = {}
+        for arrow in self.arrows:
+            tail, head, _ = arrow
+            i, j = self.column.get(tail), self.column[head]
+            if i is None:
+                x = self.wide(head) / 2 - DROP - LINE * taken.get(head, 0)
+                if all(b.y >= head.y or abs(b.x - head.x - x) > self.wide(b) / 2 + 2 for b in columns[j]):
+                    taken[head] = taken.get(head, 0) + 1
+                    self.direct[arrow] = x
+                else:
+                    self._take(j, tail)
+            elif abs(i - j) == 1:
+                self._take(max(i, j), tail)
+            elif i != j:
+                self._take(i + 1, tail)
+                self._take(j, (head,))
+                self.below.setdefault(head, len(self.below))
+        self.lines, x = [], 0.0
+        for k, boxes in enumerate(columns):
+            self.lines.append(x + BETWEEN)
+            x += 2 * BETWEEN + LINE * len(self.channels[k]) + MARGIN
+            shift = x - min(b.x - self.wide(b) / 2 for b in boxes)
+            for b in boxes:
+                b.x += shift
+            x = max(b.x + self.wide(b) / 2 for b in boxes) + MARGIN + TITLE * self.turned
+        self.lines.append(x + BETWEEN)
+        self.bottom = max((b.y + self.deep(b) / 2 for b in self.boxes), default=0.0) + MARGIN + TITLE * (not self.turned) + BETWEEN
+        top = min((b.y for b in self.column), default=0.0) - self.pitch
+        right = max(b.x + self.wide(b) / 2 for b in columns[0]) if self.steps[0] is None else 0.0
+        for b in reversed(self.rails):
+            b.x, b.y = right - self.wide(b) / 2, top
+            top -= self.deep(b) + BETWEEN
+
+    def _take(self, channel: int, key: Any) -> None:
+        self.channels[channel].setdefault(key, len(self.channels[channel]))
+
+    def _line(self, channel: int, key: Any) -> float:
+        return self.lines[channel] + LINE * self.channels[channel][key]
+
+    def paths(self, arrow: Arrow) -> list[list[Point]]:
+        """The way of an arrow; for an operation that uses one thing twice (x * x), two ways side by side."""
+        path = self.path(arrow)
+        copies = min(len(arrow.places), 3) if self.column.get(arrow.tail) == self.column[arrow.head] and not arrow.tail.gap else 1
+        return [[(x + 8 * (k - (copies - 1) / 2), y) for x, y in path] for k in range(copies)]
+
+    def path(self, arrow: Arrow) -> list[Point]:
+        """One way of an arrow."""
+        tail, head, _ = arrow
+        i, j = self.column.get(tail), self.column[head]
+        if i == j:
+            return self._curve(tail, head)
+        right, left = (tail.x + self.wide(tail) / 2, tail.y), (head.x - self.wide(head) / 2, head.y)
+        if arrow in self.direct:
+            x = head.x + self.direct[arrow]
+            return _rounded([right, (x, tail.y), (x, head.y - self.deep(head) / 2)])
+        if i is None:
+            x, y = self._line(j, tail), head.y + self.deep(head) / 4
+            return _rounded([right, (x, tail.y), (x, y), (left[0], y)])
+        if j == i + 1:
+            x = self._line(j, tail)
+            return _rounded([right, (x, tail.y), (x, head.y), left])
+        if j == i - 1:
+            x = self._line(i, tail)
+            return _rounded([(tail.x - self.wide(tail) / 2, tail.y), (x, tail.y), (x, head.y), (head.x + self.wide(head) / 2, head.y)])
+        out, back, y = self._line(i + 1, tail), self._line(j, (head,)), self.bottom + LINE * self.below[head]
+        return _rounded([right, (out, tail.y), (out, y), (back, y), (back, head.y), left])
+
+    def _curve(self, tail: Box, head: Box) -> list[Point]:
+        """Down through a column, past the boxes on the way."""
+        stops = [bend for y, bend in sorted(self.bends[tail].items(), key=lambda item: item[0]) if y < head.y]
+        xs = [b.x for b in (tail, *stops, head)]
+        ends = [_toward(xs[1], xs[0], self.wide(tail)), *xs[1:-1], _toward(xs[-2], xs[-1], self.wide(head))]
+        ys = [tail.y + self.deep(tail) / 2, *(b.y for b in stops), head.y - self.deep(head) / 2]
+        path = [(ends[0], ys[0])]
+        for (x0, y0), (x1, y1) in pairwise(zip(ends, ys, strict=True)):
+            path += [(x0, y0 + (y1 - y0) / 2), (x1, y1 - (y1 - y0) / 2), (x1, y1)]
+        return path
+
+    def frames(self) -> list[Frame]:
+        """The outlines of the steps."""
+        groups: dict[Any, list[Box]] = {}
+        for b in self.boxes:
+            if b.framed:
+                groups.setdefault(b.mark, []).append(b)
+        found = []
+        for (cell, layer, step), boxes in groups.items():
+            label = " · ".join(filter(None, [f"t = {step}", cell, f"layer {layer}" if layer is not None else ""]))
+            xs = [b.x + side * self.wide(b) / 2 for b in boxes for side in (-1, 1)]
+            ys = [b.y + side * self.deep(b) / 2 for b in boxes for side in (-1, 1)]
+            found.append(Frame(label, boxes, min(xs) - MARGIN, min(ys) - MARGIN, max(xs) + MARGIN, max(ys) + MARGIN))
+        return found
+
+
+def _toward(there: float, here: float, wide: float) -> float:
+    """Where on the edge of a box a line begins or ends: a little to the side it comes from."""
+    return here + min(max((there - here) / 5, -wide / 3), wide / 3)
+
+
+def _rounded(points: Sequence[Point]) -> list[Point]:
+    """Straight lines through points, with round corners."""
+    points = [p for k, p in enumerate(points) if k == 0 or p != points[k - 1]]
+    path = [points[0]]
+    for k in range(1, len(points)):
+        (x, y), end = points[k], k + 1 == len(points)
+        before = math.dist(points[k - 1], points[k])
+        after = math.inf if end else math.dist(points[k], points[k + 1])
+        radius = 0.0 if end else min(CORNER, before / 2, after / 2)
+        start, stop = path[-1], _along(points[k], points[k - 1], radius)
+        path += [_along(start, stop, math.dist(start, stop) / 3), _along(stop, start, math.dist(start, stop) / 3), stop]
+        if not end:
+            leave = _along((x, y), points[k + 1], radius)
+            path += [_along(stop, (x, y), radius * 0.55), _along(leave, (x, y), radius * 0.55), leave]
+    return path
+
+
+def _along(start: Point, end: Point, distance: float) -> Point:
+    """The point at this distance from the start, on the way to the end."""
+    part = distance / (math.dist(start, end) or 1.0)
+    return start[0] + (end[0] - start[0]) * part, start[1] + (end[1] - start[1]) * part

@@ -1,0 +1,73 @@
+"""How many threads NumPy's matrix products use.
+
+The products of a recurrent network are small: they gain little from threads, and where another program takes a core, OpenBLAS loses a
+factor of ten by waiting for its threads. So training uses one, unless the environment says otherwise.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+__all__ = ["description", "thread_count", "threads"]
+
+_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+
+
+@cache
+def _functions() -> tuple[Any, Any] | None:
+    """The functions of the loaded OpenBLAS that get and set its number of threads; None for another BLAS."""
+    package = Path(np.__file__).parent
+    paths = {str(p) for folder in (package.parent / "numpy.libs", package / ".dylibs") for p in folder.glob("*openblas*")}
+    maps = Path("/proc/self/maps")
+    if not paths and maps.exists():
+        paths = {line.split(maxsplit=5)[-1] for line in maps.read_text().splitlines() if "openblas" in line}
+    for path in sorted(paths):
+        try:
+            library = ctypes.CDLL(path)
+        except OSError:
+            continue
+        for prefix in ("scipy_", ""):
+            for suffix in ("64_", ""):
+                if hasattr(library, f"{prefix}openblas_set_num_threads{suffix}"):
+                    get = getattr(library, f"{prefix}openblas_get_num_threads{suffix}")
+                    return get, getattr(library, f"{prefix}openblas_set_num_threads{suffix}")
+    return None
+
+
+def thread_count() -> int | None:
+    """Number of threads that products use now; None if it cannot be found out."""
+    found = _functions()
+    return None if found is None else int(found[0]())
+
+
+def description() -> str:
+    """The BLAS library that NumPy was built with, and its number of threads."""
+    config: Any = np.show_config(mode="dicts")
+    blas = config.get("Build Dependencies", {}).get("blas", {})
+    count = thread_count()
+    threads = "" if count is None else f", {count} thread{'s' if count != 1 else ''}"
+    return f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip() + threads
+
+
+@contextmanager
+def threads(count: int | None) -> Iterator[int | None]:
+    """Context: products use `count` threads. None means one, or what an environment variable such as OMP_NUM_THREADS asks for."""
+    found = _functions()
+    if found is None or (count is None and any(os.environ.get(name) for name in _VARIABLES)):
+        yield thread_count()
+        return
+    get, put = found
+    before = get()
+    put(count or 1)
+    try:
+        yield int(get())
+    finally:
+        put(before)

@@ -1,0 +1,76 @@
+"""Ctrl-C at a moment that suits: it is noted at once and acted on between two steps."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType
+from typing import Any
+
+__all__ = ["Interrupted", "Interrupts"]
+
+_PATIENCE = 3  # so many signals end the program at once, for the case that a step hangs
+
+
+class Interrupted(KeyboardInterrupt):
+    """The user asked to stop, and this is a good place.
+
+    Attributes
+    ----------
+    number
+        The signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"signal {number}")
+        self.number = number
+
+
+class Interrupts:
+    """Context manager: SIGINT and SIGTERM are noted; `check` raises what was noted.
+
+    Inside ``with interrupts.deferred():`` even repeated signals wait: for writing files. Elsewhere the third one raises at once.
+    In a thread other than the main one signals cannot be caught, and nothing is changed.
+    """
+
+    def __init__(self) -> None:
+        self.noted = 0
+        self.count = 0
+        self.waiting = 0
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Interrupts:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.noted = number
+        self.count += 1
+        if self.count >= _PATIENCE and not self.waiting:
+            raise Interrupted(number)
+
+    def check(self) -> None:
+        """Raise `Interrupted` if a signal came."""
+        if self.noted and not self.waiting:
+            raise Interrupted(self.noted)
+
+    def deferred(self) -> _Deferred:
+        """Context in which no signal interrupts."""
+        return _Deferred(self)
+
+
+class _Deferred:
+    def __init__(self, interrupts: Interrupts) -> None:
+        self.interrupts = interrupts
+
+    def __enter__(self) -> None:
+        self.interrupts.waiting += 1
+
+    def __exit__(self, *error: object) -> None:
+        self.interrupts.waiting -= 1
