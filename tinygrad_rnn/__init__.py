@@ -15,7 +15,6 @@ from .core.errors import (
     TinygradError,
     TraceError,
 )
-from .diagnosis import GradcheckError, gradcheck
 from .core.primitive import Spec
 from .core.tape import Tape, at_step, enable_grad, no_grad, tape
 from .core.tensor import Tensor, tensor
@@ -114,7 +113,6 @@ from .ops.shaping import (
     triu,
 )
 from .formats import pickled as _pickled
-from .formats.checkpoint import load, save
 from .kernels.runtime import set_num_threads
 from .nn.module import Module, Parameter
 from .ops import methods as _methods
@@ -122,6 +120,8 @@ from .optim import clip_grad_norm
 from .recurrent import Cell, unroll
 
 if TYPE_CHECKING:
+    from .diagnosis import GradcheckError, gradcheck
+    from .formats.checkpoint import load, save
     from .drawing import Drawing, draw
 
 __version__ = "0.1.0"
@@ -259,7 +259,14 @@ __all__ = [
     "where",
     "zeros_like",
 ]
-_LAZY = {"draw": "drawing", "Drawing": "drawing"}  # loaded when first used
+_LAZY = {
+    "Drawing": "drawing",
+    "GradcheckError": "diagnosis",
+    "draw": "drawing",
+    "gradcheck": "diagnosis",
+    "load": "formats.checkpoint",
+    "save": "formats.checkpoint",
+}  # loaded when first used
 
 
 def __getattr__(name: str) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import Any
@@ -74,7 +73,7 @@ class Rule:
     def __init__(self, function: Callable[..., Any], primitive: Primitive) -> None:
         values = ["out", "inputs"] if primitive.variadic else ["out", *primitive.inputs]
         offered = [*values, *(f"like_{v}" for v in values), *primitive.defaults, "position"]
-        first, *asked = inspect.signature(function).parameters
+        first, *asked = parameters(function)[0]
         unknown = [name for name in asked if name not in offered]
         if first != "g" or unknown:
             raise RuleError(f"a rule of '{primitive.name}' asks for {[first, *asked]}; it may ask for g, then any of {offered}")
@@ -83,6 +82,17 @@ class Rule:
         self.needs = tuple(p for p in places if p < len(values))
         self.simple = len(self.needs) == len(places)
         self.pick: Any = _picker(places)
+
+
+def parameters(function: Callable[..., Any]) -> tuple[list[str], dict[str, Any], bool]:
+    """The positional parameters of a function, its keyword-only ones with their defaults, and whether it takes ``*args``."""
+    if hasattr(function, "names"):  # made for a number of inputs that is known only when the program runs
+        return list(function.names), {}, False
+    function = getattr(function, "__wrapped__", function)
+    code, defaults = function.__code__, function.__kwdefaults__ or {}
+    count = code.co_argcount
+    keywords = code.co_varnames[count : count + code.co_kwonlyargcount]
+    return list(code.co_varnames[:count]), {name: defaults.get(name) for name in keywords}, bool(code.co_flags & 4)
 
 
 def _picker(places: list[int]) -> Any:
@@ -158,12 +168,9 @@ class Primitive:
         examples: Any = None,
         signed: bool = False,
     ) -> None:
-        parameters = inspect.signature(forward).parameters.values()
         self.name = name
         self.forward = forward
-        self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
-        self.inputs = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
-        self.defaults = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+        self.inputs, self.defaults, self.variadic = parameters(forward)
         self.shape, self.scalar, self.linear, self.tangent = shape, scalar, linear, tangent
         self.floating, self.promotes = floating, promotes
         self.elementwise = elementwise or scalar is not None

@@ -38,8 +38,9 @@ def dot_source(sketch: Sketch, layout: Layout) -> str:
     for count, frame in enumerate(layout.frames):
         with graph.subgraph(name=f"cluster_{count}") as cluster:
             cluster.attr(bb=f"{at(frame.left, frame.bottom)},{at(frame.right, frame.top)}", style="rounded,filled", penwidth="0.9")
-            cluster.attr(label=f"<{xml(frame.label)}>", fontsize="10", fontcolor=FAINT, fillcolor=FRAME[0], color=FRAME[1], tooltip=" ")
-            cluster.attr(lp=at(frame.left + 8 + 2.7 * len(frame.label), frame.bottom - TITLE / 2 - 1), lwidth="1", lheight="0.2")
+            lines = "".join(f'{xml(words)}<br align="left"/>' for words in frame.label)
+            cluster.attr(label=f"<{lines}>", fontsize="10", fontcolor=FAINT, fillcolor=FRAME[0], color=FRAME[1], tooltip=" ")
+            cluster.attr(lp=at(frame.left + 10 + 2.6 * max(map(len, frame.label)), frame.bottom - TITLE / 2 + 1))
             for box in frame.boxes:
                 draw(box, cluster)
         framed.update(frame.boxes)
@@ -51,9 +52,9 @@ def dot_source(sketch: Sketch, layout: Layout) -> str:
     for arrow, path in layout.paths:
         colour, width = stroke(arrow, layout)
         points = " ".join(at(*p) for p in shortened(path))
-        count = f": {len(arrow.places):,} edges" if len(arrow.places) > 1 else ""
+        edges = f": {len(arrow.places):,} edges" if len(arrow.places) > 1 else ""
         graph.edge(arrow.tail.name, arrow.head.name, pos=f"e,{at(*path[-1])} {points}", color=colour, penwidth=f"{width}", arrowsize="0.55",
-                   tooltip=_tooltip(f"{arrow.tail.title} to {arrow.head.title}{count}"))  # fmt: skip
+                   tooltip=_tooltip(f"{arrow.tail.title} to {arrow.head.title}{edges}"))  # fmt: skip
     return str(graph.source)
 
 

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any, NamedTuple
 
-from .sketch import PARAMETER, Arrow, Box, Sketch
+from .sketch import Arrow, Box, Sketch
 
 HEIGHT = 32.0  # of a box
 DOWN, APART = 24.0, 14.0  # between rows; between boxes of a row
 TIP = 5.5  # length of an arrow head
-MARGIN, TITLE = 12.0, 16.0  # between a frame and its boxes; for its label
+MARGIN, TITLE = 12.0, 26.0  # between a frame and its boxes; for its label
 BETWEEN, LINE, CORNER, DROP = 10.0, 6.0, 7.0, 7.0  # beside the lines of a channel; from line to line; radius of their bends; see there
 SWEEPS = 12
 
@@ -28,7 +27,7 @@ Point = tuple[float, float]
 class Frame(NamedTuple):
     """The outline of a time step."""
 
-    label: str
+    label: list[str]  # lines
     boxes: list[Box]
     left: float
     top: float
@@ -82,7 +81,7 @@ class _Plan:
     """The work of `place`.
 
     Boxes stand in columns. Between two columns is a channel for the lines that lead from one to the other; lines that go further
-    run below all columns, and those of the shared parameters above, each on a rail of its own from which every step takes.
+    run below all columns, and those of what all steps read (the parameters) above, each on a rail from which every step takes.
     """
 
     def __init__(self, sketch: Sketch, turned: bool) -> None:
@@ -93,7 +92,7 @@ class _Plan:
         self.rails: list[Box] = []
         self.above: list[Box] = []  # what is given to one step only
         self.beside: dict[Box, Box] = {}  # an initial state -> what reads it
-        self.readers: set[Box] = set()  # operations that read a state (or, in the first step, an initial one)
+        self.readers: dict[Box, int] = {}  # operations that read a state, also an initial one -> side it comes from, -1 is the left
         self._leaves()
         # What follows the last step, and nothing else, stands to the right of it; what follows every step, below it.
         after = {b.step for b in self.boxes if b.mark and not b.lane and b not in self.above and b not in self.beside}
@@ -122,7 +121,7 @@ class _Plan:
     def step(self, b: Box) -> float | None:
         """The step in whose column it stands."""
         if b in self.beside:
-            return None
+            return None if self.readers[self.beside[b]] < 0 else math.inf
         return math.inf if b.step == self.last is not None and not b.lane and b not in self.above else b.step
 
     def _leaves(self) -> None:
@@ -133,20 +132,24 @@ class _Plan:
             if b.framed and not b.leaf:
                 number[b] = counts[b.mark] = counts.get(b.mark, -1) + 1
         # An argument is a state if, in any step, it comes from another step.
-        states = {(a.head.lane, number[a.head], k) for a in self.arrows if a.through_time and a.head in number for k in a.places}
+        through = [a for a in self.arrows if a.through_time and a.head in number]
+        states = {(a.head.lane, number[a.head], k) for a in through for k in a.places}
         numbers = {(lane, count) for lane, count, _ in states}
-        self.readers = {b for b in number if (b.lane, number[b]) in numbers}
+        backward = {a.head.lane for a in through if (a.head.step or 0) < (a.tail.step or 0)}  # cells that run against time
+        self.readers = {b: 1 if b.lane in backward else -1 for b in number if (b.lane, number[b]) in numbers}
         uses: dict[Box, list[bool]] = {}
         for tail, head, places in self.arrows:
             uses.setdefault(tail, []).extend((head.lane, number.get(head), k) in states for k in places)
         for b in self.boxes:
-            if b.leaf and not b.framed and any(h.lane for h in self.heads[b]):
-                if all(uses[b]):
-                    self.beside[b] = self.heads[b][0]
-                elif b.family == PARAMETER:
-                    self.rails.append(b)
-                elif b.mark:
-                    self.above.append(b)
+            inside = [h for h in self.heads[b] if h.lane] if b.leaf else []
+            if inside and all(uses[b]):
+                self.beside[b] = inside[0]
+                b.framed = False  # it may have been made in the first step
+            elif inside and not b.framed:
+                steps = {h.step for h in self.heads[b]}
+                if b.mark is None and len(steps) == 1 < len({c.step for c in number}):
+                    b.mark = inside[0].mark
+                (self.above if b.mark else self.rails).append(b)
 
     def _rows(self) -> None:
         """How far down each box is: below what it reads in its own step, and each cell or layer below those before it."""
@@ -172,7 +175,7 @@ class _Plan:
         if self.last is not None:
             ends = [a.tail.y for a in self.arrows if self.step(a.head) == math.inf != self.step(a.tail) and a.tail.lane]
             for b in self.boxes:
-                b.y += (max(ends) - self.pitch * start) * (self.step(b) == math.inf)
+                b.y += (max(ends, default=0.0) - self.pitch * start) * (self.step(b) == math.inf)  # level with the last state
         for b, reader in self.beside.items():
             b.y = reader.y
         for b in self.above:
@@ -182,7 +185,7 @@ class _Plan:
         """Place the boxes of a column side by side, near to what they are connected with, around 0."""
         free = [b for b in boxes if b not in self.above]
         rows: dict[float, list[Box]] = {}
-        for b in sorted(free, key=lambda b: b not in self.readers):  # states come from the left
+        for b in sorted(free, key=lambda b: (self.readers.get(b, 0), b.leaf)):  # readers of states where these come from
             rows.setdefault(b.y, []).append(b)
         order = sorted(rows)
         rank = {y: k for k, y in enumerate(order)}
@@ -210,7 +213,7 @@ class _Plan:
                     seen = [n.x for n in near[b] if sweep >= SWEEPS // 2 or (n.y < y) == down]
                     wish[b] = sum(seen) / len(seen) if seen else b.x
                 if sweep < SWEEPS // 2:
-                    rows[y].sort(key=lambda b: (b not in self.readers, wish[b]))
+                    rows[y].sort(key=lambda b: (self.readers.get(b, 0), wish[b]))
                 self._spread(rows[y], [wish[b] for b in rows[y]])
         drops = {h for rail in self.rails for h in self.heads[rail]}  # beside a line from a rail there has to be room for it
         given: dict[Box, float] = {}
@@ -297,7 +300,10 @@ class _Plan:
             return _rounded([right, (x, tail.y), (x, head.y - self.deep(head) / 2)])
         if i is None:
             x, y = self._line(j, tail), head.y + self.deep(head) / 4
-            return _rounded([right, (x, tail.y), (x, y), (left[0], y)])
+            if not any(b.y == head.y and b.x < head.x and self.column.get(b) == j for b in self.boxes):
+                return _rounded([right, (x, tail.y), (x, y), (left[0], y)])
+            y, end = head.y - self.deep(head) / 2 - DOWN / 2, head.x - self.wide(head) / 4  # between the rows, and in from above
+            return _rounded([right, (x, tail.y), (x, y), (end, y), (end, head.y - self.deep(head) / 2)])
         if j == i + 1:
             x = self._line(j, tail)
             return _rounded([right, (x, tail.y), (x, head.y), left])
@@ -314,8 +320,11 @@ class _Plan:
         ends = [_toward(xs[1], xs[0], self.wide(tail)), *xs[1:-1], _toward(xs[-2], xs[-1], self.wide(head))]
         ys = [tail.y + self.deep(tail) / 2, *(b.y for b in stops), head.y - self.deep(head) / 2]
         path = [(ends[0], ys[0])]
-        for (x0, y0), (x1, y1) in pairwise(zip(ends, ys, strict=True)):
-            path += [(x0, y0 + (y1 - y0) / 2), (x1, y1 - (y1 - y0) / 2), (x1, y1)]
+        slopes = [0.0, *((ends[k + 1] - ends[k - 1]) / (ys[k + 1] - ys[k - 1]) for k in range(1, len(ys) - 1)), 0.0]
+        for k in range(1, len(ys)):
+            reach = (ys[k] - ys[k - 1]) * 0.45
+            path += [(ends[k - 1] + slopes[k - 1] * reach, ys[k - 1] + reach), (ends[k] - slopes[k] * reach, ys[k] - reach)]
+            path.append((ends[k], ys[k]))
         return path
 
     def frames(self) -> list[Frame]:
@@ -326,7 +335,8 @@ class _Plan:
                 groups.setdefault(b.mark, []).append(b)
         found = []
         for (cell, layer, step), boxes in groups.items():
-            label = " · ".join(filter(None, [f"t = {step}", cell, f"layer {layer}" if layer is not None else ""]))
+            network = " · ".join(filter(None, [cell, f"layer {layer}" if layer is not None else ""]))
+            label = [f"t = {step}", network] if network else [f"t = {step}"]
             xs = [b.x + side * self.wide(b) / 2 for b in boxes for side in (-1, 1)]
             ys = [b.y + side * self.deep(b) / 2 for b in boxes for side in (-1, 1)]
             found.append(Frame(label, boxes, min(xs) - MARGIN, min(ys) - MARGIN, max(xs) + MARGIN, max(ys) + MARGIN))

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from ..core.primitive import Primitive, Spec
+from ..core.primitive import Spec
 from ..core.tape import Leaf, Mark, Node
 from ..core.trace import Program
 
@@ -75,8 +75,8 @@ class Arrow(NamedTuple):
 
     @property
     def through_time(self) -> bool:
-        """Whether it leads from one time step to another."""
-        return not self.tail.leaf and None not in (self.tail.step, self.head.step) and self.tail.step != self.head.step
+        """Whether it leads from inside one time step into another."""
+        return self.tail.lane is not None and self.head.lane is not None and not self.tail.leaf and self.tail.step != self.head.step
 
 
 @dataclass
@@ -122,18 +122,23 @@ class Graph:
         return None if mark is None else mark.step
 
     def _marks(self) -> dict[Node, Mark | None]:
-        """The mark of each node. Where it carries none: that of the latest operation it reads, or of the one step that reads it."""
+        """The mark of each node. Where it carries none: that of the latest operation it reads, or of the one step that reads it.
+
+        A parameter does not belong to the step that reads it, though it may to what comes after one.
+        """
         found: dict[Node, Mark | None] = {}
-        readers: dict[Node, dict[int | None, Mark | None]] = {}
+        readers: dict[Node, dict[Any, Mark | None]] = {}
         for n in self.nodes:
             mark: Mark | None = n.where.mark
-            if mark is None or mark.step is None:
-                mark = found[max(before, key=lambda i: i.index)] if (before := [i for i in self.inputs[n] if not self.is_leaf(i)]) else None
+            marked = mark is not None and mark.step is not None
+            if not marked:
+                before = [i for i in self.inputs[n] if isinstance(i, Node) and not self.is_leaf(i)]
+                mark = found[max(before, key=lambda i: i.index)] if before else None
             found[n] = mark
             for i in self.inputs[n]:
-                if i.primitive is None and found[i] is None and not i.requires_grad:
-                    readers.setdefault(i, {})[mark and mark.step] = mark
-        found.update((leaf, next(iter(marks.values()))) for leaf, marks in readers.items() if len(marks) == 1)
+                if i.primitive is None and found[i] is None:
+                    readers.setdefault(i, {})["inside" if marked and i.requires_grad else mark and mark.step] = mark
+        found.update((leaf, next(iter(marks.values()))) for leaf, marks in readers.items() if len(marks) == 1 and "inside" not in marks)
         return found
 
 
@@ -161,7 +166,7 @@ def sketch(x: Any, *, title: str = "", steps: int | None = None, limit: int = 25
         visible = _nearest(graph, visible, limit)
         missing = f"{len(kept) - len(visible):,} of {len(kept):,} nodes"
         notes.append(f"{missing} are not drawn, the farthest from the result (the limit is {limit:,})")
-    boxes, arrows = _boxes_and_arrows(graph, visible, hidden)
+    boxes, arrows = _boxes_and_arrows(graph, set(kept), visible)
     return Sketch(boxes, arrows, title, f"{' and '.join(notes)}." if notes else "")
 
 
@@ -181,30 +186,30 @@ def _nearest(graph: Graph, allowed: Collection[Node], count: int) -> set[Node]:
     return found
 
 
-def _boxes_and_arrows(graph: Graph, visible: Collection[Node], hidden: Collection[int]) -> tuple[list[Box], list[Arrow]]:
-    boxes: dict[Any, Box] = {}  # by node, or by cell and layer for one that stands for hidden steps
-    stands: dict[Node, Any] = {}
+def _boxes_and_arrows(graph: Graph, kept: Collection[Node], visible: Collection[Node]) -> tuple[list[Box], list[Arrow]]:
+    """Boxes for what is visible, one for the far part of what was kept, and one for each cell and layer of the hidden steps."""
+    boxes: dict[Any, Box] = {}
+    stands: dict[Node, Any] = {}  # node -> key of its box: itself, "far", or cell and layer
     missing: dict[Any, list[Node]] = {}
     for n in graph.nodes:
         mark = graph.marks[n]
         if n in visible:
             stands[n] = n
             boxes[n] = _box(graph, n)
-        elif mark is None or mark.step not in hidden:
-            stands[n] = "far"
-        elif not graph.is_leaf(n):  # the inputs of hidden steps are hidden without a trace
-            stands[n] = mark[:2]
-        else:
             continue
-        if n not in visible:
-            boxes.setdefault(stands[n], Box("", "", GAP, mark if mark and mark.step in hidden else None))
-            missing.setdefault(stands[n], []).append(n)
+        if n in kept:
+            stands[n], mark = "far", None
+        elif graph.is_leaf(n) or mark is None:  # what is given to hidden steps only
+            continue
+        else:
+            stands[n] = mark[:2]
+        boxes.setdefault(stands[n], Box("", "not drawn", GAP, mark))
+        missing.setdefault(stands[n], []).append(n)
     for key, nodes in missing.items():
         steps = sorted({graph.step(n) or 0 for n in nodes})
-        boxes[key].title = f"… {len(nodes):,} nodes" if key == "far" else f"… {len(steps):,} step{'s' * (len(steps) > 1)}"
-        boxes[key].detail = "not drawn"
-        span = "" if key == "far" else f"t = {steps[0]} to {steps[-1]}: "
-        boxes[key].tooltip = f"{span}{len(nodes):,} nodes"
+        box, many = boxes[key], f"{len(nodes):,} nodes"
+        box.title = f"… {many}" if key == "far" else f"… {len(steps):,} step{'s' * (len(steps) > 1)}"
+        box.tooltip = many if key == "far" else f"t = {steps[0]} to {steps[-1]}: {many}"
     for count, box in enumerate(boxes.values()):
         box.name = f"n{count}"
     places: dict[tuple[Box, Box], list[int]] = {}
@@ -219,18 +224,19 @@ def _boxes_and_arrows(graph: Graph, visible: Collection[Node], hidden: Collectio
 
 
 def _box(graph: Graph, n: Node) -> Box:
-    shape = "×".join(map(str, n.shape)) or "scalar"
+    shape = _times(n.shape) or "scalar"
+    mark, framed, root = graph.marks[n], n.where.mark.step is not None, n in graph.roots
     facts = f"{shape} {n.dtype}"
-    mark, framed = graph.marks[n], n.where.mark.step is not None
     if graph.is_leaf(n):
-        family = PARAMETER if n.requires_grad and n not in graph.given else INPUT
-        kind = "input" if n in graph.given else "parameter" if n.requires_grad else "constant"
-        return Box(_short(n.name or kind), shape, family, mark, framed, f"{kind} {n.name or ''}\n{facts}", n in graph.roots)
+        kind = "input" if n in graph.given else PARAMETER if n.requires_grad else "constant"
+        name = n.name or (n.op if n.primitive else kind)
+        what = f"{kind} {name}" if name != kind else kind
+        return Box(_short(name), shape, PARAMETER if kind == PARAMETER else INPUT, mark, framed, f"{what}\n{facts}", root)
     params = ", ".join(f"{key}={_text(value)}" for key, value in n.params.items())
     formula = f" = {n.primitive.scalar}" if n.primitive.scalar else ""
     parts = [f"{n.op}({params})" if params else n.op + formula, facts, n.where.described().strip(" ()")]
     title = f"{n.name} = {_call(graph, n)}" if n.name else _call(graph, n)
-    return Box(_short(title), shape, _family(n.primitive), mark, framed, "\n".join(filter(None, parts)), n in graph.roots)
+    return Box(_short(title), shape, _family(n), mark, framed, "\n".join(filter(None, parts)), root)
 
 
 def _call(graph: Graph, n: Node) -> str:
@@ -254,8 +260,12 @@ def _text(value: Any) -> str:
         parts = ["" if part is None else str(part) for part in (value.start, value.stop, value.step)]
         return ":".join(parts if value.step is not None else parts[:2])
     if hasattr(value, "shape") and value.shape:
-        return "array " + "×".join(map(str, value.shape))
-    return "…" if value is ... else f"{value:.4g}" if isinstance(value, float) else str(value)
+        return f"array {_times(value.shape)}"
+    return "…" if value is ... else f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _times(shape: Sequence[int]) -> str:
+    return "\N{MULTIPLICATION SIGN}".join(map(str, shape))
 
 
 def _short(text: str) -> str:
@@ -263,8 +273,11 @@ def _short(text: str) -> str:
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 
 
-def _family(primitive: Primitive) -> str:
+def _family(n: Node) -> str:
+    primitive = n.primitive
     if primitive.elementwise:
         call = primitive.scalar is None or "(" in primitive.scalar
         return FUNCTION if call and len(primitive.inputs) == 1 else ARITHMETIC
-    return FILES.get(primitive.forward.__module__.rpartition(".")[2], FUNCTION)
+    family = FILES.get(primitive.forward.__module__.rpartition(".")[2], FUNCTION)
+    keeps = family == REDUCTION and isinstance(n.inputs[0], Node) and n.inputs[0].shape == n.shape != ()
+    return FUNCTION if keeps else family  # softmax, cumsum

@@ -20,8 +20,10 @@ def plain_svg(sketch: Sketch, layout: Layout) -> str:
         parts.append(
             f'<rect x="{f.left:.1f}" y="{f.top:.1f}" width="{f.right - f.left:.1f}" height="{f.bottom - f.top:.1f}" rx="9" '
             f'fill="{FRAME[0]}" stroke="{FRAME[1]}"/>'
-            f'<text x="{f.left + 8:.1f}" y="{f.bottom - TITLE / 2 + 2:.1f}" font-size="10" fill="{FAINT}">{xml(f.label)}</text>'
         )
+        for k, words in enumerate(f.label):
+            y = f.bottom - TITLE + 9 + 12 * k
+            parts.append(f'<text x="{f.left + 10:.1f}" y="{y:.1f}" font-size="10" fill="{FAINT}">{xml(words)}</text>')
     for arrow, path in layout.paths:
         colour, width = stroke(arrow, layout)
         (x0, y0), (x1, y1) = path[-2:]

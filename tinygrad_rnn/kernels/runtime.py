@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
-import importlib.util
 import os
 import sys
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # the rest of the standard library is imported where it is used: importing the package stays quick
+    from concurrent.futures import ThreadPoolExecutor
+    from pathlib import Path
 
 _available: bool | None = None
 _pool: ThreadPoolExecutor | None = None
@@ -70,6 +69,8 @@ def pool() -> ThreadPoolExecutor:
     """The threads that share large kernels with the calling thread."""
     global _pool
     if _pool is None:
+        from concurrent.futures import ThreadPoolExecutor
+
         _pool = ThreadPoolExecutor(max(1, threads() - 1), thread_name_prefix="tinygrad_rnn")
     return _pool
 
@@ -85,6 +86,9 @@ if hasattr(os, "register_at_fork"):
 
 def cache_folder() -> Path:
     """Where generated modules and their machine code are kept: TINYGRAD_RNN_CACHE, or the user's cache folder."""
+    import tempfile
+    from pathlib import Path
+
     named = os.environ.get("TINYGRAD_RNN_CACHE")
     base = Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tinygrad_rnn"
     try:
@@ -113,17 +117,27 @@ def _locked(path: Path) -> Iterator[None]:
 @functools.cache
 def _text_of(path: str) -> str:
     """A hash of a file that is compiled into the kernels; numba's own cache does not look at it."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    with open(path, "rb") as file:
+        return _digest(file.read())
+
+
+def _digest(content: bytes) -> str:
+    import hashlib
+
+    return hashlib.sha256(content).hexdigest()[:24]
 
 
 def load(source: str) -> Callable[..., Any]:
     """The function ``kernel`` of a generated module; written under the hash of its content and compiled at most once."""
+    import importlib.util
+    import tempfile
+
     import numba
 
     from . import scalar
 
     versions = f"{sys.version_info[:3]} {numba.__version__} {_text_of(scalar.__file__)}"
-    key = hashlib.sha256(f"{versions}\n{source}".encode()).hexdigest()[:24]
+    key = _digest(f"{versions}\n{source}".encode())
     if key not in _modules:
         folder = cache_folder()
         path = folder / f"kernel_{key}.py"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import NotDifferentiableError, RuleError
-from ..core.primitive import Primitive, Spec
+from ..core.primitive import Primitive, Spec, parameters
 from ..core.record import apply
 from ..core.trace import Program, trace
 from ..kernels.fused import Chain
@@ -21,8 +20,7 @@ from .elementwise import erf, sigmoid
 
 def _signed(function: Callable[..., Any], names: Sequence[str]) -> Callable[..., Any]:
     """Give a function of any arguments named parameters, by which Primitive and Rule know it."""
-    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    function.__signature__ = inspect.Signature([inspect.Parameter(n, kind) for n in names])  # type: ignore[attr-defined]
+    function.names = tuple(names)  # type: ignore[attr-defined]
     return function
 
 
@@ -80,7 +78,7 @@ def elementwise(function: Callable[..., Any] | None = None, *, domain: Any = (-2
     """
     if function is None:
         return functools.partial(elementwise, domain=domain)
-    count = len(inspect.signature(function).parameters)
+    count = len(parameters(function)[0])
 
     @functools.cache
     def body() -> Program:

@@ -105,7 +105,8 @@ def _flat_without_axis(op: Callable[..., Any]) -> Callable[..., Any]:
     """NumPy's default where ours is a certain axis: flattened."""
 
     def call(x: Any, *args: Any, axis: Any = None) -> Any:
-        values, axis = (args[:-1], args[-1]) if op is not shaping.take and args else (args, axis)
+        count = op is shaping.take  # the indices come before the axis
+        values, axis = args[:count], args[count] if len(args) > count else axis
         return op(x.reshape(-1) if axis is None else x, *values, axis=0 if axis is None else axis)
 
     return call

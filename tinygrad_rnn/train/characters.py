@@ -27,6 +27,7 @@ from .text import Vocabulary, endless_windows
 
 __all__ = [
     "CharacterLSTM",
+    "Checkpoint",
     "CheckpointError",
     "DivergedError",
     "Settings",
@@ -302,6 +303,11 @@ class Trainer:
         return self.steps * self.characters_per_step
 
     @property
+    def speed(self) -> float:
+        """Characters per second, over all of training."""
+        return self.characters / self.seconds if self.seconds else 0.0
+
+    @property
     def characters_per_step(self) -> int:
         """Number of characters in a window."""
         return self.settings.batch * self.settings.window
@@ -349,8 +355,7 @@ class Trainer:
     def prepare(self) -> float:
         """Run one window forward and backward and forget it, so that kernels are compiled. Gives the seconds that it took."""
         started = time.perf_counter()
-        s = self.settings
-        ids = np.resize(self.ids[: s.batch * 2 + 1], (2, s.batch))
+        ids = np.resize(self.ids, (self.settings.window, self.settings.batch))
         self.loss(ids, ids)[0].backward()
         self.model.zero_grad()
         return time.perf_counter() - started

@@ -1,0 +1,339 @@
+"""Faults put into the derivative rules on purpose: each must make a check fail.
+
+``python -m tests.mutants [name ...]`` takes every rule and tangent of the primitives in ``ops/`` (and the helper functions they
+call), changes one thing at a time in its syntax tree, puts the changed function in its place, and runs the gradient checks of
+``tests/test_primitives.py`` and the conventions of ``tests/test_conventions.py`` of the primitives that use it. A change that
+no check notices is a survivor. Those that compute the same as the original stand in `EQUIVALENT` with the reason.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import copy
+import multiprocessing
+import os
+import sys
+import time
+import types
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tests import test_conventions, test_primitives
+from tinygrad_rnn.core.primitive import REGISTRY, Primitive, Rule
+from tinygrad_rnn.ops import elementwise, linear, reductions, shaping
+
+MODULES: list[types.ModuleType] = [elementwise, linear, reductions, shaping]
+REQUIRED = 0.99
+SWAPPING = (ast.Sub, ast.Div, ast.MatMult, ast.Pow, ast.FloorDiv, ast.Mod)
+
+# (where, the changed text) -> why it computes the same; such mutants count as neither killed nor surviving
+EQUIVALENT: dict[tuple[str, str], str] = {}
+
+
+class Target(NamedTuple):
+    """A function whose text is to be changed: a rule, a tangent, or a helper that rules call."""
+
+    module: types.ModuleType
+    label: str
+    node: ast.Lambda | ast.FunctionDef
+    users: tuple[str, ...]  # the primitives whose checks are run
+    places: tuple[tuple[str, int | str], ...]  # (primitive, position of the rule or "tangent") where it stands
+    offered: tuple[str, ...]  # other values that a rule could have asked for
+
+
+class Mutant(NamedTuple):
+    target: int
+    change: str
+    before: str
+    after: str
+    node: ast.Lambda | ast.FunctionDef
+
+
+# --- the functions -------------------------------------------------------------------------------------------------------
+
+
+def parse(module: types.ModuleType) -> ast.Module:
+    return ast.parse(Path(str(module.__file__)).read_text())
+
+
+def entries(module: types.ModuleType) -> Iterator[tuple[Primitive, list[ast.expr | None], ast.expr | None]]:
+    """Each decorated entry of a module: its primitive, the expressions of its rules, that of its tangent."""
+    for definition in parse(module).body:
+        for decorator in getattr(definition, "decorator_list", []):
+            if isinstance(decorator, ast.Call) and getattr(decorator.func, "id", "") in ("primitive", "pointwise"):
+                rules = decorator.args[1:] if decorator.func.id == "pointwise" else decorator.args  # type: ignore[attr-defined]
+                tangent = next((k.value for k in decorator.keywords if k.arg == "tangent"), None)
+                absent = [None if isinstance(r, ast.Constant) and r.value is None else r for r in rules]
+                yield getattr(module, definition.name).primitive, absent, tangent  # type: ignore[attr-defined]
+
+
+def called(node: ast.AST, helpers: dict[str, ast.FunctionDef]) -> set[str]:
+    """The helpers that a function calls, directly or through others."""
+    found: set[str] = set()
+    waiting = [node]
+    while waiting:
+        for name in {n.id for n in ast.walk(waiting.pop()) if isinstance(n, ast.Name)} & set(helpers) - found:
+            found.add(name)
+            waiting.append(helpers[name])
+    return found
+
+
+def targets() -> list[Target]:
+    found: list[Target] = []
+    covered: set[tuple[str, int | str]] = set()
+    for module in MODULES:
+        # Helpers: undecorated functions that begin with an underscore (those that do not are operations, with their own derivatives).
+        helpers = {d.name: d for d in parse(module).body if isinstance(d, ast.FunctionDef) and d.name.startswith("_") and not d.decorator_list}
+        users: dict[str, set[str]] = {}
+        places: dict[str, list[tuple[str, int | str]]] = {}
+        for entry, rules, tangent in entries(module):
+            for place, expression in [*enumerate(rules), ("tangent", tangent)]:
+                if expression is None:
+                    continue
+                covered.add((entry.name, place))
+                for name in called(expression, helpers):
+                    users.setdefault(name, set()).add(entry.name)
+                if isinstance(expression, ast.Name):
+                    places.setdefault(expression.id, []).append((entry.name, place))
+                    continue
+                assert isinstance(expression, ast.Lambda)
+                offered = () if entry.variadic or place == "tangent" else ("out", *entry.inputs)
+                label = f"{entry.name}, {'tangent' if place == 'tangent' else (entry.inputs or ['inputs'])[place]}"  # type: ignore[index]
+                found.append(Target(module, label, expression, (entry.name,), ((entry.name, place),), offered))
+        for name, using in users.items():
+            found.append(Target(module, name, helpers[name], tuple(sorted(using)), tuple(places.get(name, [])), ()))
+    for name in test_primitives.NAMES:  # nothing with a rule of its own was missed
+        entry = REGISTRY[name]
+        if entry.body is None:
+            missed = {i for i, rule in enumerate(entry.rules) if rule is not None} | ({"tangent"} if entry.tangent else set())  # type: ignore[arg-type]
+            assert all((name, place) in covered for place in missed), f"no source was found for {name}: {missed}"
+    return found
+
+
+# --- the changes ---------------------------------------------------------------------------------------------------------
+
+
+def variants(node: ast.expr, names: list[str]) -> Iterator[tuple[str, ast.expr]]:
+    """What one expression could wrongly have been."""
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        yield "sign", node.operand
+    if isinstance(node, ast.BinOp):
+        left, op, right = node.left, node.op, node.right
+        if isinstance(op, (ast.Add, ast.Sub)):
+            yield "sign", ast.BinOp(left, ast.Sub() if isinstance(op, ast.Add) else ast.Add(), right)
+            yield "term", left
+            yield "term", right if isinstance(op, ast.Add) else ast.UnaryOp(ast.USub(), right)
+        if isinstance(op, (ast.Mult, ast.Div, ast.Pow, ast.MatMult)):
+            yield "factor", left
+        if isinstance(op, (ast.Mult, ast.MatMult)):
+            yield "factor", right
+        if isinstance(op, (ast.Mult, ast.Div)):
+            yield "inverse", ast.BinOp(left, ast.Div() if isinstance(op, ast.Mult) else ast.Mult(), right)
+        if isinstance(op, SWAPPING) and ast.dump(left) != ast.dump(right):
+            yield "operands", ast.BinOp(right, op, left)
+    if isinstance(node, ast.Call):
+        method = isinstance(node.func, ast.Attribute) and node.func.attr == "dot"
+        if method and len(node.args) == 1:
+            yield "operands", ast.Call(ast.Attribute(node.args[0], "dot", ast.Load()), [node.func.value], [])  # type: ignore[attr-defined]
+        for i in range(len(node.args) - 1):
+            a, b = node.args[i], node.args[i + 1]
+            if ast.dump(a) != ast.dump(b) and not isinstance(a, ast.Starred) and not isinstance(b, ast.Starred):
+                yield "arguments", ast.Call(node.func, [*node.args[:i], b, a, *node.args[i + 2 :]], node.keywords)
+    if isinstance(node, ast.Constant) and isinstance(node.value, (int, float)):
+        yield "constant", ast.Constant(not node.value if isinstance(node.value, bool) else node.value + 1)
+    if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id in names:
+        for name in names:
+            if name != node.id:
+                yield "name", ast.Name(name, ast.Load())
+
+
+def commutes(parent: ast.AST, field: str) -> bool:
+    """Where a change says nothing about derivatives: annotations, defaults, texts of errors."""
+    return isinstance(parent, (ast.arg, ast.arguments, ast.Raise, ast.AnnAssign, ast.JoinedStr)) or field in ("returns", "decorator_list")
+
+
+def sites(node: ast.AST) -> Iterator[tuple[tuple[Any, ...], ast.expr]]:
+    """Every expression in the body of a function, with the path to it (fields and places)."""
+    stack: list[tuple[tuple[Any, ...], ast.AST]] = [((), node)]
+    while stack:
+        path, parent = stack.pop()
+        for field, value in ast.iter_fields(parent):
+            if commutes(parent, field):
+                continue
+            for place, child in enumerate(value) if isinstance(value, list) else [(None, value)]:
+                if isinstance(child, ast.AST):
+                    where = (*path, (field, place))
+                    if isinstance(child, ast.expr):
+                        yield where, child
+                    stack.append((where, child))
+
+
+def replaced(node: Any, path: tuple[Any, ...], new: ast.expr) -> Any:
+    """A copy of a tree with another expression at a path."""
+    node = copy.deepcopy(node)
+    at = node
+    for field, place in path[:-1]:
+        at = getattr(at, field) if place is None else getattr(at, field)[place]
+    field, place = path[-1]
+    if place is None:
+        setattr(at, field, new)
+    else:
+        getattr(at, field)[place] = new
+    return ast.fix_missing_locations(node)
+
+
+def names_in(node: ast.Lambda | ast.FunctionDef) -> list[str]:
+    """The parameters of a function, and in one with statements the names that it assigns."""
+    names = [a.arg for a in [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]]
+    for n in ast.walk(node):
+        if isinstance(node, ast.FunctionDef) and isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store) and n.id not in names:
+            names.append(n.id)
+    return names
+
+
+def mutants(all_targets: list[Target]) -> list[Mutant]:
+    found = []
+    for k, target in enumerate(all_targets):
+        original = ast.unparse(target.node)
+        names, seen = names_in(target.node), {original}
+
+        def add(change: str, path: tuple[Any, ...], old: ast.expr, new: ast.expr, k: int = k, seen: set[str] = seen) -> None:
+            changed = replaced(all_targets[k].node, path, new)
+            if ast.unparse(changed) not in seen:
+                seen.add(ast.unparse(changed))
+                found.append(Mutant(k, change, ast.unparse(old), ast.unparse(new), changed))
+
+        for path, old in sites(target.node):
+            for change, new in variants(old, names):
+                add(change, path, old, new)
+        if target.places and isinstance(target.node, ast.Lambda):
+            body = target.node.body
+            add("sign", (("body", None),), body, ast.UnaryOp(ast.USub(), body))
+            for old_name in [n for n in names if n in target.offered]:  # the rule asks for another value instead
+                for new_name in [n for n in target.offered if n not in names]:
+                    changed = copy.deepcopy(target.node)
+                    for n in ast.walk(changed):
+                        if isinstance(n, ast.arg) and n.arg == old_name:
+                            n.arg = new_name
+                        if isinstance(n, ast.Name) and n.id == old_name:
+                            n.id = new_name
+                    found.append(Mutant(k, "input", old_name, new_name, changed))
+    return found
+
+
+# --- the run -------------------------------------------------------------------------------------------------------------
+
+
+def compiled(module: types.ModuleType, node: ast.Lambda | ast.FunctionDef) -> Callable[..., Any]:
+    """The function of a syntax tree, in the namespace of its module."""
+    if isinstance(node, ast.Lambda):
+        return eval(compile(ast.fix_missing_locations(ast.Expression(node)), "<mutant>", "eval"), vars(module))  # type: ignore[no-any-return]
+    future = ast.parse("from __future__ import annotations").body
+    scope: dict[str, Any] = {}
+    code = compile(ast.fix_missing_locations(ast.Module([*future, node], [])), "<mutant>", "exec")
+    exec(code, vars(module), scope)
+    return scope[node.name]  # type: ignore[no-any-return]
+
+
+@contextlib.contextmanager
+def put_in_place(target: Target, function: Callable[..., Any]) -> Iterator[None]:
+    """The changed function stands for the original in the module and in the entries, for a while."""
+    undo: list[Callable[[], None]] = []
+    try:
+        if isinstance(target.node, ast.FunctionDef):
+            undo.append(lambda old=getattr(target.module, target.node.name): setattr(target.module, target.node.name, old))  # type: ignore[union-attr, misc]
+            setattr(target.module, target.node.name, function)
+        for name, place in target.places:
+            entry = REGISTRY[name]
+            if place == "tangent":
+                undo.append(lambda e=entry, t=entry.tangent: setattr(e, "tangent", t))  # type: ignore[misc]
+                entry.tangent = function
+                continue
+            rules = entry.rules
+            undo.append(lambda e=entry, r=rules: (setattr(e, "rules", r), e.kept.clear()))  # type: ignore[misc, func-returns-value]
+            entry.rules = tuple(Rule(function, entry) if i == place else r for i, r in enumerate(rules))
+            entry.kept.clear()
+        yield
+    finally:
+        for step in reversed(undo):
+            step()
+
+
+def check(name: str) -> None:
+    """All derivative checks of a primitive, cheap ones first; AssertionError or another error if one fails."""
+    for case in test_primitives.gradient_cases(name):
+        test_primitives.check_gradients(case)
+    for row in test_conventions.CONVENTIONS:
+        if row[0] == name:
+            test_conventions.check_convention(row, np.dtype(np.float64))
+    for case in test_primitives.gradient_cases(name):
+        test_primitives.test_float32(case)
+
+
+def killed(target: Target, mutant: Mutant) -> bool:
+    with put_in_place(target, compiled(target.module, mutant.node)):
+        try:
+            for name in target.users:
+                check(name)
+        except Exception:
+            return True
+    return False
+
+
+def prepare() -> None:
+    """Operations are called through their entries, where the rules are put: not by the shortcuts, which know their rules already."""
+    warnings.simplefilter("ignore")
+    np.seterr(all="ignore")
+    test_primitives.OPERATIONS.clear()
+
+
+def work(number: int) -> bool:
+    mutant = STATE[1][number]
+    return killed(STATE[0][mutant.target], mutant)
+
+
+STATE: tuple[list[Target], list[Mutant]] = ([], [])
+
+
+def main(chosen: list[str]) -> int:
+    global STATE
+    started = time.perf_counter()
+    all_targets = targets()
+    found = [m for m in mutants(all_targets) if not chosen or set(chosen) & {*all_targets[m.target].users, all_targets[m.target].label}]
+    STATE = (all_targets, found)
+    prepare()
+    for name in sorted({user for m in found for user in all_targets[m.target].users}):
+        check(name)  # the originals pass
+    with multiprocessing.get_context("fork").Pool(min(2, os.cpu_count() or 1)) as pool:
+        dead = pool.map(work, range(len(found)), chunksize=4)
+    excused, survivors, stale = [], [], dict(EQUIVALENT)
+    for m, died in zip(found, dead, strict=True):
+        key = (all_targets[m.target].label, ast.unparse(m.node.body if isinstance(m.node, ast.Lambda) else m.node))
+        short = (all_targets[m.target].label, f"{m.before} -> {m.after}")
+        reason = stale.pop(short, None) or EQUIVALENT.get(short)
+        if not died:
+            (excused if reason else survivors).append((m, key, reason))
+        elif reason:
+            print(f"listed as equivalent, but a check noticed it: {short}")
+    kinds: dict[str, int] = {}
+    for m in found:
+        kinds[m.change] = kinds.get(m.change, 0) + 1
+    print(f"{len(all_targets)} functions, {len(found)} mutants ({', '.join(f'{n} {k}' for k, n in sorted(kinds.items()))})")
+    for title, rows in (("equivalent", excused), ("SURVIVED", survivors)):
+        for m, (label, text), reason in rows:
+            print(f"{title}: {label}: {m.change}: {m.before} -> {m.after}{': ' + reason if reason else ''}")
+            if not reason:
+                print("    " + text.replace("\n", "\n    "))
+    total = len(found) - len(excused)
+    rate = (total - len(survivors)) / max(total, 1)
+    print(f"killed {total - len(survivors)}/{total} ({rate:.2%}), {len(excused)} equivalent, {time.perf_counter() - started:.0f} s")
+    return 0 if rate >= REQUIRED else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,101 @@
+"""What a run shows while it works: on a terminal a progress bar, elsewhere a line now and then."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+
+__all__ = ["Meter", "clock", "console", "phase"]
+
+_EVERY = 5.0  # seconds between two lines where there is no terminal
+
+
+def console(**options: Any) -> Console:
+    """A rich console for standard output: plain text without a terminal or with NO_COLOR."""
+    from rich.console import Console
+
+    return Console(highlight=False, soft_wrap=False, **options)
+
+
+def clock(seconds: float) -> str:
+    """A duration as minutes and seconds, or hours."""
+    whole = round(seconds)
+    hours, minutes = divmod(whole // 60, 60)
+    return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
+
+
+def thousands(number: float) -> str:
+    """A number such as 950, 9.4k or 12.3k."""
+    return f"{number / 1000:.1f}k" if number >= 1000 else f"{number:.0f}"
+
+
+@contextmanager
+def phase(screen: Console, text: str) -> Iterator[None]:
+    """Say what is being done: with a spinner while it lasts, or a line where there is no terminal."""
+    if _animated(screen):
+        with screen.status(text, spinner_style="default"):
+            yield
+    else:
+        screen.print(f"{text} ...")
+        yield
+
+
+def _animated(screen: Console) -> bool:
+    return screen.is_terminal and not screen.is_dumb_terminal
+
+
+class Meter:
+    """Context manager: the progress of training.
+
+    Parameters
+    ----------
+    screen
+        Where it is shown.
+    total
+        What the run may use, in words, such as "70 s".
+    """
+
+    def __init__(self, screen: Console, total: str) -> None:
+        self.screen, self.total = screen, total
+        self.bar: Progress | None = None
+        self.said = time.monotonic()
+
+    def __enter__(self) -> Meter:
+        if _animated(self.screen):
+            from rich.progress import BarColumn, Progress, TextColumn
+
+            self.bar = Progress(
+                TextColumn("Training"),
+                BarColumn(bar_width=None, complete_style="blue", finished_style="blue"),
+                TextColumn("[bold]{task.fields[bits]}[/] bits/char"),
+                TextColumn("{task.fields[speed]} chars/s"),
+                TextColumn("{task.fields[time]}"),
+                console=self.screen,
+                expand=True,
+            )
+            self.bar.start()
+            self.task = self.bar.add_task("", total=1.0, bits="-", speed="-", time="")
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+
+    def update(self, fraction: float, seconds: float, bits: float, speed: float, *, last: bool = False) -> None:
+        """Show where training is: fraction of the budget, seconds so far, smoothed bits per character, characters per second."""
+        left = seconds * (1 - fraction) / fraction if fraction > 0 else 0.0
+        if self.bar is not None:
+            times = f"{clock(seconds)}, {clock(max(left, 0.0))} left" if not last else clock(seconds)
+            self.bar.update(self.task, completed=min(fraction, 1.0), bits=f"{bits:.3f}", speed=thousands(speed), time=times)
+        elif last or time.monotonic() - self.said >= _EVERY:
+            self.said = time.monotonic()
+            self.screen.print(
+                f"Training {min(fraction, 1.0):4.0%} of {self.total}: {bits:.3f} bits/char, {thousands(speed)} chars/s, "
+                f"{clock(seconds)} gone, {clock(max(left, 0.0))} left"
+            )
