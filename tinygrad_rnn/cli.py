@@ -185,7 +185,7 @@ def _parser() -> argparse.ArgumentParser:
     sample.add_argument("model", type=Path, metavar="MODEL", help="a model.safetensors")
     sample.add_argument("--prompt", default="", metavar="TEXT", help="what the text begins with")
     sample.add_argument("--length", type=_NATURAL, default=500, metavar="N", help="number of characters (default 500)")
-    sample.add_argument("--temperature", type=_TEMPERATURE, default=0.7, metavar="T", help="0: always the likeliest character (default 0.7)")
+    sample.add_argument("--temperature", type=_TEMPERATURE, default=0.7, metavar="T", help="0: the likeliest each time (default 0.7)")
     sample.add_argument("--seed", type=_NATURAL, metavar="N", help="draw the same text each time")
     sample.set_defaults(run=_sample)
 
@@ -217,7 +217,7 @@ def _training_arguments(parser: argparse.ArgumentParser, out: str | None, budget
         sizes.add_argument(f"--{name}", type=kind, metavar="X" if kind is _POSITIVE else "N", help=about)
     sizes.add_argument("--threads", type=_COUNT, metavar="N", help="for matrix products (default 1, or OMP_NUM_THREADS)")
     sample = parser.add_argument_group("sample")
-    sample.add_argument("--temperature", type=_TEMPERATURE, default=0.7, metavar="T", help="0: always the likeliest character (default 0.7)")
+    sample.add_argument("--temperature", type=_TEMPERATURE, default=0.7, metavar="T", help="0: the likeliest each time (default 0.7)")
     sample.add_argument("--length", type=_NATURAL, default=600, metavar="N", help="number of characters (default 600)")
     parser.set_defaults(run=_train)
 

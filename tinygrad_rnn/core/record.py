@@ -35,7 +35,10 @@ def apply(primitive: Primitive, inputs: Sequence[Any], params: dict[str, Any] = 
         elif isinstance(x, (float, int)) and not isinstance(x, np.float64):
             node = x
         else:
-            x = np.asarray(x)
+            given, x = x, np.asarray(x)
+            if x.dtype.kind not in "fbiu":
+                shown = ", ".join(describe(i) for i in inputs)
+                raise DtypeError(f"{primitive.name}({shown}): expected tensors, arrays or numbers; found {type(given).__name__}")
             node, mixed = None, True
         arrays.append(x)
         nodes.append(node)

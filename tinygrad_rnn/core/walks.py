@@ -78,13 +78,12 @@ def pull_back(
         while order:
             node = order.pop()
             g = gradients.pop(node, None)
-            owned.discard(node)
             if g is None:
                 continue
             if node.hooks:
                 g = _run_hooks(node, g)
             primitive = node.primitive
-            if primitive is None or node in kept:
+            if primitive is None or (kept and node in kept):
                 results[node] = g if isinstance(g, Tensor) else Tensor(np.asarray(g))
                 if primitive is None or (wanted is not None and not any(n in wanted for n, _, _ in node.edges)):
                     continue

@@ -48,7 +48,8 @@ def dot_source(sketch: Sketch, layout: Layout) -> str:
         if box not in framed:
             draw(box, graph)
     for name, text, y, letters in layout.captions:
-        graph.node(name, f"<{xml(text)}>", shape="plaintext", style="", pos=at(layout.width / 2, y), fontsize=f"{letters}", fontcolor=TEXT)
+        graph.node(name, f"<{xml(text)}>", shape="plaintext", style="", pos=at(layout.width / 2, y), fontsize=f"{letters}",
+                   width=f"{(layout.width - 8) / 72:.3f}", height="0.2")  # fmt: skip
     for arrow, path in layout.paths:
         colour, width = stroke(arrow, layout)
         points = " ".join(at(*p) for p in shortened(path))

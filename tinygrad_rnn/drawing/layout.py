@@ -61,6 +61,7 @@ def place(sketch: Sketch, direction: str = "LR") -> Layout:
         paths = [(arrow, [(y, x) for x, y in path]) for arrow, path in paths]
     frames = [f._replace(bottom=f.bottom + TITLE) for f in frames]
     corners = [(b.x + side * b.width / 2, b.y + side * HEIGHT / 2) for b in sketch.boxes for side in (-1, 1)]
+    corners += [(0.0, 0.0)] * (not corners)
     corners += [corner for f in frames for corner in ((f.left, f.top), (f.right, f.bottom))]
     xs, ys = zip(*corners, *(point for _, path in paths for point in path), strict=True)
     inner = max(xs) - min(xs) + 2 * MARGIN
@@ -89,23 +90,29 @@ class _Plan:
         self.heads: dict[Box, list[Box]] = {b: [] for b in self.boxes}
         for tail, head, _ in self.arrows:
             self.heads[tail].append(head)
-        self.rails: list[Box] = []
-        self.above: list[Box] = []  # what is given to one step only
+        self.rails: dict[Box, None] = {}  # an ordered set: what every step reads
+        self.above: dict[Box, None] = {}  # what is given to one step only
         self.beside: dict[Box, Box] = {}  # an initial state -> what reads it
         self.readers: dict[Box, int] = {}  # operations that read a state, also an initial one -> side it comes from, -1 is the left
         self._leaves()
+        self.drops = {h for rail in self.rails for h in self.heads[rail]}  # where lines may come down from the rails
         # What follows the last step, and nothing else, stands to the right of it; what follows every step, below it.
         after = {b.step for b in self.boxes if b.mark and not b.lane and b not in self.above and b not in self.beside}
         self.last = max(b.step for b in self.boxes if b.step is not None) if after else None
         self.last = self.last if after == {self.last} else None
         inside = [b for b in self.boxes if b not in self.rails]
         self.steps = sorted({self.step(b) for b in inside}, key=lambda s: (s is not None, s or 0))
-        self.column = {b: self.steps.index(self.step(b)) for b in inside}
+        place_of = {step: k for k, step in enumerate(self.steps)}
+        self.column = {b: place_of[self.step(b)] for b in inside}
         self.pitch = max(map(self.deep, self.boxes), default=0) + DOWN
         self.bends: dict[Box, dict[float, Box]] = {b: {} for b in self.boxes}  # where its lines pass through rows they do not end in
         self._rows()
-        for k in range(len(self.steps)):
-            self._arrange([b for b in inside if self.column[b] == k])
+        self.columns: list[list[Box]] = [[] for _ in self.steps]
+        for b in inside:
+            self.columns[self.column[b]].append(b)
+        for boxes in self.columns:
+            self._arrange(boxes)
+            boxes.extend([bend for b in boxes for bend in self.bends[b].values()])
         self.channels: list[dict[Any, int]] = [{} for _ in range(len(self.steps) + 1)]  # what a line belongs to -> its place
         self.below: dict[Box, int] = {}
         self._channels()
@@ -149,7 +156,7 @@ class _Plan:
                 steps = {h.step for h in self.heads[b]}
                 if b.mark is None and len(steps) == 1 < len({c.step for c in number}):
                     b.mark = inside[0].mark
-                (self.above if b.mark else self.rails).append(b)
+                (self.above if b.mark else self.rails)[b] = None
 
     def _rows(self) -> None:
         """How far down each box is: below what it reads in its own step, and each cell or layer below those before it."""
@@ -183,14 +190,13 @@ class _Plan:
 
     def _arrange(self, boxes: Sequence[Box]) -> None:
         """Place the boxes of a column side by side, near to what they are connected with, around 0."""
-        free = [b for b in boxes if b not in self.above]
         rows: dict[float, list[Box]] = {}
-        for b in sorted(free, key=lambda b: (self.readers.get(b, 0), b.leaf)):  # readers of states where these come from
+        for b in sorted(boxes, key=lambda b: (self.readers.get(b, 0), b.leaf)):  # readers of states where these come from
             rows.setdefault(b.y, []).append(b)
         order = sorted(rows)
         rank = {y: k for k, y in enumerate(order)}
-        near: dict[Box, list[Box]] = {b: [] for b in free}
-        for tail in free:
+        near: dict[Box, list[Box]] = {b: [] for b in boxes}
+        for tail in boxes:
             for head in self.heads[tail]:
                 if head in near:
                     last = tail
@@ -215,12 +221,11 @@ class _Plan:
                 if sweep < SWEEPS // 2:
                     rows[y].sort(key=lambda b: (self.readers.get(b, 0), wish[b]))
                 self._spread(rows[y], [wish[b] for b in rows[y]])
-        drops = {h for rail in self.rails for h in self.heads[rail]}  # beside a line from a rail there has to be room for it
         given: dict[Box, float] = {}
         for b in boxes:
             if b in self.above:
-                ends = [h.x + (self.wide(h) / 2 - DROP - 5 - self.wide(b) / 2) * (h in drops) for h in self.heads[b] if h in near]
-                given[b] = sum(ends) / max(len(ends), 1)
+                head = self.heads[b][0]
+                given[b] = head.x + (self.wide(head) / 2 - DROP - 5 - self.wide(b) / 2) * (head in self.drops)
         row = sorted(given, key=lambda b: given[b])
         self._spread(row, [given[b] for b in row])
 
@@ -239,9 +244,6 @@ class _Plan:
 
     def _channels(self) -> None:
         """Give every line its place between, below or above the columns, and move the columns apart to make room."""
-        columns: list[list[Box]] = [[] for _ in self.steps]
-        for b, k in [*self.column.items(), *((bend, self.column[b]) for b, bends in self.bends.items() for bend in bends.values())]:
-            columns[k].append(b)
         self.direct: dict[Arrow, float] = {}  # arrows that come straight down from a rail: x, seen from the head
         taken: dict[Box, int] = {}
         for arrow in self.arrows:
@@ -249,7 +251,7 @@ class _Plan:
             i, j = self.column.get(tail), self.column[head]
             if i is None:
                 x = self.wide(head) / 2 - DROP - LINE * taken.get(head, 0)
-                if all(b.y >= head.y or abs(b.x - head.x - x) > self.wide(b) / 2 + 2 for b in columns[j]):
+                if all(b.y >= head.y or abs(b.x - head.x - x) > self.wide(b) / 2 + 2 for b in self.columns[j]):
                     taken[head] = taken.get(head, 0) + 1
                     self.direct[arrow] = x
                 else:
@@ -261,7 +263,7 @@ class _Plan:
                 self._take(j, (head,))
                 self.below.setdefault(head, len(self.below))
         self.lines, x = [], 0.0
-        for k, boxes in enumerate(columns):
+        for k, boxes in enumerate(self.columns):
             self.lines.append(x + BETWEEN)
             x += 2 * BETWEEN + LINE * len(self.channels[k]) + MARGIN
             shift = x - min(b.x - self.wide(b) / 2 for b in boxes)
@@ -271,7 +273,7 @@ class _Plan:
         self.lines.append(x + BETWEEN)
         self.bottom = max((b.y + self.deep(b) / 2 for b in self.boxes), default=0.0) + MARGIN + TITLE * (not self.turned) + BETWEEN
         top = min((b.y for b in self.column), default=0.0) - self.pitch
-        right = max(b.x + self.wide(b) / 2 for b in columns[0]) if self.steps[0] is None else 0.0
+        right = max(b.x + self.wide(b) / 2 for b in self.columns[0]) if self.steps[0] is None else 0.0
         for b in reversed(self.rails):
             b.x, b.y = right - self.wide(b) / 2, top
             top -= self.deep(b) + BETWEEN
@@ -300,7 +302,7 @@ class _Plan:
             return _rounded([right, (x, tail.y), (x, head.y - self.deep(head) / 2)])
         if i is None:
             x, y = self._line(j, tail), head.y + self.deep(head) / 4
-            if not any(b.y == head.y and b.x < head.x and self.column.get(b) == j for b in self.boxes):
+            if not any(b.y == head.y and b.x < head.x for b in self.columns[j]):
                 return _rounded([right, (x, tail.y), (x, y), (left[0], y)])
             y, end = head.y - self.deep(head) / 2 - DOWN / 2, head.x - self.wide(head) / 4  # between the rows, and in from above
             return _rounded([right, (x, tail.y), (x, y), (end, y), (end, head.y - self.deep(head) / 2)])

@@ -145,29 +145,27 @@ class Graph:
 def sketch(x: Any, *, title: str = "", steps: int | None = None, limit: int = 250) -> Sketch:
     """Choose what of a Tape or a Program is drawn, and describe it."""
     graph = Graph(x)
-    kept, hidden, notes, why = graph.nodes, set[int](), [], f"the limit is {limit:,} nodes"
-    size = Counter(step for n in graph.nodes if (step := graph.step(n)) is not None)
-    shown = list(_from_both_ends(sorted(size)))[:steps]
+    kept, note = graph.nodes, ""
+    size = Counter(step for n in kept if (step := graph.step(n)) is not None)
+    order = [step for n in sorted(graph.roots, key=lambda n: n.index) if (step := graph.step(n)) is not None]  # the result has to be seen
+    shown = list(dict.fromkeys([*order, *_from_both_ends(sorted(size))]))[:steps]
+    why = f"steps={steps}"
+    room = limit - (len(kept) - sum(size.values())) - sum(size[step] for step in shown)
+    while room < 0 and len(shown) > 2:
+        room += size[shown.pop()]
+        why = f"limit={limit}"
     if len(shown) < len(size):
-        why = f"{len(shown)} steps were asked for"
-    room = limit - (len(graph.nodes) - sum(size.values())) - sum(size[step] for step in shown)
-    if room < 0 and len(shown) > 2:
-        why = f"the limit is {limit:,} nodes"
-        while room < 0 and len(shown) > 2:
-            room += size[shown.pop()]
-    if len(shown) < len(size):
-        hidden = set(size) - set(shown)
-        notes.append(f"{len(hidden):,} of {len(size):,} time steps are not drawn ({why})")
-        kept = [n for n in kept if graph.step(n) not in hidden]
+        note = f"{len(size) - len(shown):,} of {len(size):,} time steps are not drawn ({why})."
+        drawn = {None, *shown}
+        kept = [n for n in kept if graph.step(n) in drawn]
         read = {i for n in kept for i in graph.inputs[n]} | graph.roots
         kept = [n for n in kept if n in read or not graph.is_leaf(n)]
     visible = set(kept)
     if len(kept) > limit:
-        visible = _nearest(graph, visible, limit)
-        missing = f"{len(kept) - len(visible):,} of {len(kept):,} nodes"
-        notes.append(f"{missing} are not drawn, the farthest from the result (the limit is {limit:,})")
+        kept, visible = graph.nodes, _nearest(graph, limit)
+        note = f"{len(kept) - len(visible):,} of {len(kept):,} nodes are not drawn, the farthest from the result (limit={limit})."
     boxes, arrows = _boxes_and_arrows(graph, set(kept), visible)
-    return Sketch(boxes, arrows, title, f"{' and '.join(notes)}." if notes else "")
+    return Sketch(boxes, arrows, title, note)
 
 
 def _from_both_ends(order: Sequence[int]) -> Iterator[int]:
@@ -176,13 +174,13 @@ def _from_both_ends(order: Sequence[int]) -> Iterator[int]:
         yield order[k // 2] if k % 2 == 0 else order[-1 - k // 2]
 
 
-def _nearest(graph: Graph, allowed: Collection[Node], count: int) -> set[Node]:
+def _nearest(graph: Graph, count: int) -> set[Node]:
     """The `count` nodes that are fewest edges away from a result; of equally far ones, the latest."""
     found: set[Node] = set()
-    level = {n for n in graph.roots if n in allowed}
+    level = set(graph.roots)
     while level and len(found) < count:
         found.update(sorted(level, key=lambda n: -n.index)[: count - len(found)])
-        level = {i for n in level for i in graph.inputs[n] if i in allowed and i not in found}
+        level = {i for n in level for i in graph.inputs[n] if i not in found}
     return found
 
 

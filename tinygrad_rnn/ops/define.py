@@ -38,6 +38,8 @@ def operation(primitive: Primitive, forward: Callable[..., Any]) -> Callable[...
     else:
 
         def op(*inputs: Any) -> Any:  # type: ignore[misc]
+            if len(inputs) != count and not primitive.variadic:
+                raise TypeError(f"{primitive.name}() takes {count} inputs {primitive.inputs}; found {len(inputs)}")
             return apply(primitive, inputs)
 
     functools.update_wrapper(op, forward)

@@ -53,8 +53,8 @@ def divide(a: Any, b: Any) -> Any:
 
 def _power_a(g: Any, a: Any, b: Any) -> Any:
     if isinstance(b, (int, float)):
-        return zeros_like(g) if b == 0 else g * b if b == 1 else g * (b * a) if b == 2 else g * (b * a ** (b - 1))
-    return g * where(b == 0, 0.0, b * a ** (where(b == 0, 1.0, b) - 1))
+        return zeros_like(g) if b == 0 else g if b == 1 else g * (b * a) if b == 2 else g * (b * a ** (b - 1))
+    return g * (b * where(logical_and(a == 0, b == 0), 1.0, a) ** (b - 1))
 
 
 def _power_b(g: Any, out: Any, a: Any, b: Any) -> Any:
@@ -200,7 +200,7 @@ def relu(x: Any) -> Any:
     floating=True,
     domain=(0.2, 2.0),
     signed=True,
-    examples=[([(3, 4)], {"negative_slope": 0.3})],
+    examples=[([(3, 4)], {"negative_slope": 0.3}), ([(3, 4)], {"negative_slope": -0.5})],
 )
 def leaky_relu(x: Any, *, negative_slope: float = 0.01) -> Any:
     """x where x > 0, else negative_slope * x; the gradient at 0 is negative_slope."""

@@ -86,8 +86,8 @@ def _einsum_rule(g: Any, inputs: Any, like_inputs: Any, subscripts: str, positio
     terms, output = _terms(subscripts)
     others = [(t, x) for i, (t, x) in enumerate(zip(terms, inputs, strict=True)) if i != position]
     term, like = terms[position], like_inputs[position]
-    seen = set(output).union(*(t for t, _ in others)) if others else set(output)
-    ones = [(c, np.ones(n, like.dtype)) for c, n in zip(term, like.shape, strict=True) if c not in seen]
+    present = output + "".join(t for t, _ in others)
+    ones = [(c, np.ones(n, like.dtype)) for c, n in zip(term, like.shape, strict=True) if c not in present]  # summed over alone
     operands = [(output, g), *others, *ones]
     return apply(_EINSUM, [x for _, x in operands], {"subscripts": f"{','.join(t for t, _ in operands)}->{term}"})
 
@@ -95,7 +95,7 @@ def _einsum_rule(g: Any, inputs: Any, like_inputs: Any, subscripts: str, positio
 @primitive(_einsum_rule, shape=_einsum_shape, linear="each", name="einsum",
            examples=[([(2, 3), (3, 4)], {"subscripts": "ab,bc->ac"}), ([(2, 3)], {"subscripts": "ab->b"}),
                      ([(2, 3), (3, 2), (2,)], {"subscripts": "ab,bc,c->"}), ([(2, 2, 3), (2, 3, 2)], {"subscripts": "nab,nbc->nca"}),
-                     ([(3, 2), (3, 2)], {"subscripts": "ab,ab->a"}), ([(0, 3), (3,)], {"subscripts": "ab,b->a"})])  # fmt: skip
+                     ([(3, 2), (3, 2)], {"subscripts": "ab,ab->a"}), ([(2, 3), (2,)], {"subscripts": "ab,c->c"}), ([(0, 3), (3,)], {"subscripts": "ab,b->a"})])  # fmt: skip
 def _einsum(*operands: Any, subscripts: str) -> Any:
     return np.einsum(subscripts, *operands)
 

@@ -66,7 +66,7 @@ def mean(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
 
 def _ties(out: Any, x: Any, axis: Any, keepdims: bool) -> Any:
     """1 / (number of maxima) at each maximum, else 0."""
-    top = where(x == _spread(out, x, axis, keepdims), 1.0, 0.0).astype(x.dtype)
+    top = (x == _spread(out, x, axis, keepdims)).astype(x.dtype)
     return top / top.sum(axis=_tuple(axis), keepdims=True)
 
 
@@ -180,7 +180,7 @@ def log_softmax(x: Any, *, axis: int = -1) -> Any:
 
 
 @primitive(lambda g, axis: cumsum(g[_reverse(g.ndim, axis)], axis)[_reverse(g.ndim, axis)], shape=_cumsum_shape, linear="jointly",
-           examples=[([(2, 3)], {"axis": 1}), ([(3, 2)], {"axis": 0}), ([(0, 3)], {"axis": 0})])  # fmt: skip
+           examples=[([(2, 3)], {"axis": 1}), ([(3, 2)], {"axis": 0}), ([(2, 3, 2)], {"axis": -2}), ([(2, 3)], {}), ([(0, 3)], {"axis": 0})])  # fmt: skip
 def cumsum(x: Any, *, axis: int = -1) -> Any:
     """Running sum along an axis (the last by default)."""
     return np.cumsum(x, axis=axis)

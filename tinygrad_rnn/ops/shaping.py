@@ -181,7 +181,7 @@ def _roll_rule(g: Any, shift: Any, axis: Any) -> Any:
 
 
 @primitive(_roll_rule, shape=_roll_shape, linear="jointly",
-           examples=[([(4,)], {"shift": 1}), ([(2, 3)], {"shift": (1, 2), "axis": (0, 1)}), ([(2, 3)], {"shift": -1})])  # fmt: skip
+           examples=[([(4,)], {"shift": 1}), ([(2, 3)], {"shift": (1, 2), "axis": (0, 1)}), ([(2, 3)], {"shift": -1}), ([(4,)], {"shift": (1, 2), "axis": 0})])  # fmt: skip
 def roll(x: Any, *, shift: Any, axis: Any = None) -> Any:
     """Values moved along axes; what falls off one end comes in at the other. axis None: over the flattened tensor."""
     return np.roll(x, shift, axis)

@@ -20,7 +20,7 @@ def console(**options: Any) -> Console:
     """A rich console for standard output: plain text without a terminal or with NO_COLOR."""
     from rich.console import Console
 
-    return Console(highlight=False, soft_wrap=False, **options)
+    return Console(highlight=False, **options)
 
 
 def clock(seconds: float) -> str:
@@ -97,5 +97,6 @@ class Meter:
             self.said = time.monotonic()
             self.screen.print(
                 f"Training {min(fraction, 1.0):4.0%} of {self.total}: {bits:.3f} bits/char, {thousands(speed)} chars/s, "
-                f"{clock(seconds)} gone, {clock(max(left, 0.0))} left"
+                f"{clock(seconds)} gone, {clock(max(left, 0.0))} left",
+                soft_wrap=True,
             )

@@ -19,8 +19,8 @@ import numpy as np
 from ..core.errors import TinygradError
 from . import blas, text
 from .baselines import Score, score_baselines
-from .chart import Series, line_chart, moving_average
 from .characters import Checkpoint, DivergedError, Settings, Trainer, evaluate, sample, save_model
+from .chart import Series, line_chart, moving_average
 from .console import Meter, phase
 from .interrupt import Interrupted, Interrupts
 from .report import Row, headline, write_report
@@ -137,7 +137,7 @@ class _Run:
             self.tell_checkpoint("Stopped in the middle of a step.")
             return 130
         except DivergedError as error:
-            self.screen.print(str(error), markup=False)
+            self.say(str(error))
             self.tell_checkpoint("")
             return 1
         return 0
@@ -165,7 +165,12 @@ class _Run:
             ids, self.held = vocabulary.encode(train), vocabulary.encode(held)
         self.interrupts.check()
         self.corpus = corpus
-        self.about = {"text": None if path is None else str(path.absolute()), "sha256": corpus.sha256, "budget": self.budget, "steps": self.steps}
+        self.about = {
+            "text": None if path is None else str(path.absolute()),
+            "sha256": corpus.sha256,
+            "budget": self.budget,
+            "steps": self.steps,
+        }
         if found is None:
             self.trainer = Trainer(ids, vocabulary, _fitting(Settings(**options.settings), len(ids)))
             options.out.mkdir(parents=True, exist_ok=True)
@@ -190,7 +195,7 @@ class _Run:
     def read_checkpoint(self) -> Checkpoint:
         """Read the checkpoint, with the settings that may change changed."""
         if not self.checkpoint.exists():
-            raise UserError(f"--resume: expected a checkpoint, {self.checkpoint}, none found; start without --resume, or name its folder with --out")
+            raise UserError(f"--resume: {self.checkpoint} not found; start without --resume, or name the folder of the run with --out")
         found = Checkpoint.read(self.checkpoint)
         for name, value in self.options.settings.items():
             before = getattr(found.settings, name)
@@ -266,7 +271,7 @@ class _Run:
         if not math.isfinite(bits):
             raise DivergedError(f"training diverged: the held-out text has a score of {bits}. Try a lower learning rate (--lr).")
         rows = [Row(s.name, s.bits, note=_KNOWS.get(s.name, "")) for s in self.baselines]
-        rows.append(Row(f"LSTM, {trainer.settings.hidden} units", bits, ours=True, note="all characters before"))
+        rows.append(Row("LSTM", bits, ours=True, note="all the characters before"))
         with self.timed("sample"):
             drawn = sample(
                 trainer.model, trainer.vocabulary, options.length, temperature=options.temperature, rng=[trainer.settings.seed, 2]
@@ -310,9 +315,7 @@ class _Run:
             [
                 Series("training", read, smooth),
                 Series("training", read, losses, faint=True),
-                Series(
-                    "held out", [n * trainer.characters_per_step / 1e6 for n, _ in scores], [b for _, b in scores], markers=True
-                ),
+                Series("held out", [n * trainer.characters_per_step / 1e6 for n, _ in scores], [b for _, b in scores], markers=True),
             ],
             x_label="million characters read",
             y_label="bits per character",
@@ -369,7 +372,6 @@ class _Run:
     def show(self, rows: list[Row], drawn: str, facts: dict[str, object]) -> None:
         """Print the results."""
         from rich import box
-        from rich.padding import Padding
         from rich.progress_bar import ProgressBar
         from rich.table import Table
         from rich.text import Text
@@ -380,33 +382,30 @@ class _Run:
             table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
             table.add_column("Model")
             table.add_column("Knows")
-            table.add_column("Bits per character", justify="right")
+            table.add_column("Bits/char", justify="right", no_wrap=True)
             table.add_column("")
             longest = max(row.bits for row in rows)
             for row in sorted(rows, key=lambda row: -row.bits):
-                style = "bold blue" if row.ours else ""
-                bar = ProgressBar(
-                    total=longest, completed=row.bits, width=20, complete_style="blue" if row.ours else "bright_black", style="default on default"
-                )
-                table.add_row(row.name, row.note, f"{row.bits:.3f}", bar, style=style)
+                ink = "blue" if row.ours else "bright_black"
+                bar = ProgressBar(total=longest, completed=row.bits, width=16, complete_style=ink, finished_style=ink)
+                table.add_row(row.name, row.note, f"{row.bits:.3f}", bar, style="bold blue" if row.ours else "")
             screen.print(table)
             screen.print()
-        screen.print(headline(rows), markup=False)
+        self.say(headline(rows))
         if drawn:
             screen.print(f"\n[bold]A sample[/] (temperature {self.options.temperature:g})\n")
-            screen.print(Padding(Text(_shown(drawn)), (0, 0, 0, 4)))
+            self.say(_shown(drawn).strip("\n"))
         screen.print("\n[bold]The run[/]\n")
         grid = Table.grid(padding=(0, 2))
-        grid.add_column(style="bright_black")
-        grid.add_column(overflow="fold")
+        grid.add_column(style="bright_black", no_wrap=True)
+        grid.add_column()
         for name, value in facts.items():
             grid.add_row(name, Text(str(value)))
-        screen.print(Padding(grid, (0, 0, 0, 4)))
+        screen.print(grid)
         screen.print("\n[bold]Files[/]\n")
-        grid = Table.grid(padding=(0, 2))
+        width = max(len(str(self.options.out / name)) for name in self.files)
         for name, about in self.files.items():
-            grid.add_row(Text(str(self.options.out / name)), Text(about, style="bright_black"))
-        screen.print(Padding(grid, (0, 0, 0, 4)))
+            self.say(f"{self.options.out / name!s:<{width}}  {about}")
 
     # --- when it ends early ---------------------------------------------------------------------------------------------
 
@@ -432,7 +431,7 @@ class _Run:
 
     def say(self, words: str) -> None:
         """Print a sentence as it is."""
-        self.screen.print(words, markup=False)
+        self.screen.print(words, markup=False, soft_wrap=not self.screen.is_terminal)
 
 
 def _fitting(settings: Settings, characters: int) -> Settings:
