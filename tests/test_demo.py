@@ -212,9 +212,9 @@ def test_divergence_names_the_step_and_leaves_the_parameters() -> None:
 
 def test_models_are_written_and_read(tmp_path: Path) -> None:
     t = trainer()
-    characters.save_model(tmp_path / "m", t.model, t.vocabulary)
-    model, vocabulary = characters.load_model(tmp_path / "m")
-    assert vocabulary == t.vocabulary
+    characters.save_model(tmp_path / "m", t.model, t.vocabulary, "é\n")
+    model, vocabulary, context = characters.load_model(tmp_path / "m")
+    assert vocabulary == t.vocabulary and context == "é\n"
     np.testing.assert_array_equal(characters.evaluate(model, t.ids[:50]), characters.evaluate(t.model, t.ids[:50]))
 
 
@@ -301,11 +301,12 @@ def test_a_run_writes_all_files(file: Path, capsys: pytest.CaptureFixture[str]) 
 def test_the_table_is_over_the_same_characters(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _, out = run(options(file), capsys)
     train_text, held = text.split(TEXT)
-    model, vocabulary = characters.load_model(file.parent / "out" / "model.safetensors")
+    model, vocabulary, context = characters.load_model(file.parent / "out" / "model.safetensors")
     ids = vocabulary.encode(held)
     ours = f"{characters.evaluate(model, ids).mean():.3f}"
     assert f"{ours}" in next(line for line in out.splitlines() if line.startswith("LSTM"))
     assert f"{len(held) - 1:,} characters" in out and vocabulary == text.Vocabulary.from_text(train_text, 2)
+    assert train_text.endswith(context)
 
 
 def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(
@@ -329,7 +330,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(
     a, b = (safetensors.read(file.parent / name / "model.safetensors")[0] for name in ("whole", "out"))
     for name, value in a.items():
         np.testing.assert_array_equal(value, b[name], err_msg=name)
-    assert len(Checkpoint.read(file.parent / "out" / demo.CHECKPOINT).scores) == demo.EVALUATIONS
+    assert len(Checkpoint.read(file.parent / "out" / demo.CHECKPOINT).scores) == demo.EVALUATIONS - 1
 
 
 def test_a_finished_run_is_resumed_for_longer(file: Path, capsys: pytest.CaptureFixture[str]) -> None:

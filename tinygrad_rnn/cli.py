@@ -78,9 +78,9 @@ def _sample(given: argparse.Namespace) -> int:
     from .train import blas
     from .train.characters import load_model, sample
 
-    model, vocabulary = load_model(given.model)
+    model, vocabulary, context = load_model(given.model)
     with blas.threads(None):
-        drawn = sample(model, vocabulary, given.length, prompt=given.prompt or "\n", temperature=given.temperature, rng=given.seed)
+        drawn = sample(model, vocabulary, given.length, prompt=given.prompt or context, temperature=given.temperature, rng=given.seed)
     print(given.prompt + drawn)
     return 0
 
@@ -183,7 +183,9 @@ def _parser() -> argparse.ArgumentParser:
         "sample", help="draw text from a trained model", description="Draw text from a model that `demo` or `train` wrote."
     )
     sample.add_argument("model", type=Path, metavar="MODEL", help="a model.safetensors")
-    sample.add_argument("--prompt", default="", metavar="TEXT", help="what the text begins with")
+    sample.add_argument(
+        "--prompt", default="", metavar="TEXT", help="what the text begins with (default: it goes on from the end of the training text)"
+    )
     sample.add_argument("--length", type=_NATURAL, default=500, metavar="N", help="number of characters (default 500)")
     sample.add_argument("--temperature", type=_TEMPERATURE, default=0.7, metavar="T", help="0: the likeliest each time (default 0.7)")
     sample.add_argument("--seed", type=_NATURAL, metavar="N", help="draw the same text each time")

@@ -202,14 +202,14 @@ def sample(
 # --- files ----------------------------------------------------------------------------------------------------------------
 
 
-def save_model(path: str | os.PathLike[str], model: CharacterLSTM, vocabulary: Vocabulary) -> None:
-    """Write a model as a safetensors file, with its vocabulary in the metadata; atomically."""
-    metadata = {"kind": _KIND, "vocabulary": json.dumps(vocabulary.characters)}
+def save_model(path: str | os.PathLike[str], model: CharacterLSTM, vocabulary: Vocabulary, context: str = "\n") -> None:
+    """Write a model as a safetensors file, atomically; its vocabulary, and text from which samples may go on, are in the metadata."""
+    metadata = {"kind": _KIND, "vocabulary": json.dumps(vocabulary.characters), "context": json.dumps(context)}
     safetensors.write(path, model.state_dict(), metadata)
 
 
-def load_model(path: str | os.PathLike[str]) -> tuple[CharacterLSTM, Vocabulary]:
-    """Read what `save_model` wrote.
+def load_model(path: str | os.PathLike[str]) -> tuple[CharacterLSTM, Vocabulary, str]:
+    """Read what `save_model` wrote: the model, its vocabulary, and text from which samples may go on.
 
     Raises
     ------
@@ -222,7 +222,7 @@ def load_model(path: str | os.PathLike[str]) -> tuple[CharacterLSTM, Vocabulary]
     if metadata.get("kind") != _KIND:
         raise CheckpointError(f"{path}: expected a model written by demo or train, found {metadata.get('kind', 'other tensors')!r}")
     try:
-        vocabulary = Vocabulary(json.loads(metadata["vocabulary"]))
+        vocabulary, context = Vocabulary(json.loads(metadata["vocabulary"])), str(json.loads(metadata["context"]))
         symbols, embedding = arrays["embedding.weight"].shape
         model = CharacterLSTM(symbols, embedding, arrays["cell.weight_hh"].shape[1], rng=0)
         model.load_state_dict(arrays)
@@ -230,7 +230,7 @@ def load_model(path: str | os.PathLike[str]) -> tuple[CharacterLSTM, Vocabulary]
         raise CheckpointError(f"{path}: the model in it is damaged ({type(error).__name__}: {error})") from error
     if len(vocabulary) != symbols:
         raise CheckpointError(f"{path}: the model has {symbols} symbols, its vocabulary {len(vocabulary)}")
-    return model, vocabulary
+    return model, vocabulary, context
 
 
 # --- training -------------------------------------------------------------------------------------------------------------

@@ -34,7 +34,8 @@ CHECKPOINT = "checkpoint.safetensors"
 BUDGET = 70.0  # seconds of training; with the rest of a run about 80
 LONGEST = 2_000_000  # characters of a text that the demo uses: counting n-grams in more takes too long
 HELD_OUT = 100_000  # most characters held out; else a tenth
-EVALUATIONS = 10  # on a sample of the held-out text, in the course of training
+EVALUATIONS = 10  # the last on all of the held-out text, those in the course of training on a sample of it
+CONTEXT = 200  # characters that a sample goes on from
 SAVE_EVERY = 15.0  # seconds between two checkpoints
 STREAMS, WARM_UP = 32, 256  # of `evaluate`
 GRAPH_STEPS = 4  # of the picture
@@ -162,7 +163,7 @@ class _Run:
                 raise UserError(f"--resume: {corpus.source} is not the text that {self.checkpoint} was trained on; give that with --text")
             train, held = text.split(corpus.text, min(0.1, HELD_OUT / len(corpus.text)))
             vocabulary = found.vocabulary if found else text.Vocabulary.from_text(train, 10 if len(train) >= 50_000 else 2)
-            ids, self.held = vocabulary.encode(train), vocabulary.encode(held)
+            ids, self.held, self.context = vocabulary.encode(train), vocabulary.encode(held), train[-CONTEXT:]
         self.interrupts.check()
         self.corpus = corpus
         self.about = {
@@ -235,7 +236,7 @@ class _Run:
                 bits = _smooth(bits, loss, trainer.steps)
                 speed = rate if not speed else 0.95 * speed + 0.05 * rate
                 meter.update(used(), trainer.seconds, bits, speed)
-                if used() >= (len(trainer.scores) + 1) / EVALUATIONS:
+                if (len(trainer.scores) + 1) / EVALUATIONS <= used() < 1:
                     self.score_sample()
                 if trainer.seconds - saved >= SAVE_EVERY:
                     saved = trainer.seconds
@@ -274,10 +275,16 @@ class _Run:
         rows.append(Row("LSTM", bits, ours=True, note="all the characters before"))
         with self.timed("sample"):
             drawn = sample(
-                trainer.model, trainer.vocabulary, options.length, temperature=options.temperature, rng=[trainer.settings.seed, 2]
+                trainer.model,
+                trainer.vocabulary,
+                options.length,
+                prompt=self.context,
+                temperature=options.temperature,
+                rng=[trainer.settings.seed, 2],
             )
         self.interrupts.check()
-        save_model(self.file("model.safetensors", "the model, for `tinygrad-rnn sample`"), trainer.model, trainer.vocabulary)
+        path = self.file("model.safetensors", "the model, for `tinygrad-rnn sample`")
+        save_model(path, trainer.model, trainer.vocabulary, self.context)
         loss_svg = self.draw_loss(bits)
         self.file("loss.svg", "the loss").write_text(loss_svg, encoding="utf-8")
         graph = None
@@ -357,7 +364,7 @@ class _Run:
             "Held out": f"{bits:.4f} bits per character over {len(self.held) - 1:,} characters",
             "How scored": self.how_scored(),
             "Seconds": ", ".join(f"{word} {seconds[name]:.1f}" for name, word in parts.items() if name in seconds),
-            "Sample": f"temperature {self.options.temperature:g}, seed {s.seed}",
+            "Sample": f"goes on from the end of the training text; temperature {self.options.temperature:g}, seed {s.seed}",
             "Versions": f"tinygrad_rnn {_version()}, Python {platform.python_version()}, NumPy {np.__version__}",
         }
 

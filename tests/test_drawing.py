@@ -1,0 +1,483 @@
+"""Pictures of the tape: what is in them, that they are the same everywhere, and that they come out whatever is installed.
+
+The golden files are DOT sources. To write them anew after a change that was meant: ``WRITE_GOLDEN=1 pytest tests/test_drawing.py``.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import stat
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+import tinygrad_rnn as tg
+from tinygrad_rnn.core.errors import GraphError
+from tinygrad_rnn.core.tape import Leaf
+from tinygrad_rnn.drawing import Drawing, DrawingError, draw, render
+
+GOLDEN = Path(__file__).parent / "golden"
+needs_pygraphviz = pytest.mark.skipif(importlib.util.find_spec("pygraphviz") is None, reason="pygraphviz is not installed")
+on_posix = pytest.mark.skipif(os.name != "posix", reason="writes a shell script")
+
+
+def parameter(name: str, *shape: int) -> tg.Tensor:
+    return tg.tensor(np.ones(shape, np.float32), requires_grad=True, name=name)
+
+
+def constant(name: str, *shape: int) -> tg.Tensor:
+    return tg.tensor(np.zeros(shape, np.float32), name=name)
+
+
+def elman(steps: int) -> tg.Tensor:
+    w_ih, w_hh, b = parameter("W_ih", 3, 4), parameter("W_hh", 4, 4), parameter("b", 4)
+    h = constant("h0", 2, 4)
+    xs = [constant(f"x{t}", 2, 3) for t in range(steps)]
+    for t in range(steps):
+        with tg.at_step(t, cell="elman"):
+            h = tg.tanh(xs[t] @ w_ih + h @ w_hh + b)
+    return (h**2).mean()
+
+
+def lstm(steps: int) -> tg.Tensor:
+    w_ih, w_hh, b = parameter("weight_ih", 16, 3), parameter("weight_hh", 16, 4), parameter("bias", 16)
+    h, c = constant("h0", 2, 4), constant("c0", 2, 4)
+    for t in range(steps):
+        with tg.at_step(t, cell="lstm", layer=0):
+            i, f, g, o = tg.split(np.ones((2, 3), np.float32) @ w_ih.T + h @ w_hh.T + b, 4, axis=-1)
+            c = tg.sigmoid(f) * c + tg.sigmoid(i) * tg.tanh(g)
+            h = tg.sigmoid(o) * tg.tanh(c)
+    return (h * h).sum()
+
+
+def two_layers(steps: int) -> tg.Tensor:
+    """Two layers, a loss at every step, and a parameter outside of the steps."""
+    weights = [(parameter(f"U{k}", 4, 4), parameter(f"V{k}", 4, 4)) for k in (0, 1)]
+    w_out, total = parameter("W_out", 4, 1), 0.0
+    hs = [constant(f"h{k}", 2, 4) for k in (0, 1)]
+    for t in range(steps):
+        y = constant(f"x{t}", 2, 4)
+        for k, (u, v) in enumerate(weights):
+            with tg.at_step(t, cell="elman", layer=k):
+                y = hs[k] = tg.tanh(y @ u + hs[k] @ v)
+        total = total + (y @ w_out).sum()
+    return total  # type: ignore[return-value]
+
+
+def program() -> tg.Program:
+    def step(x: Any, h: Any) -> Any:
+        z = tg.sigmoid(x + h)
+        return z * h + (1 - z) * tg.tanh(x), z
+
+    return tg.trace(step, np.zeros((2, 3), np.float32), np.zeros((2, 3), np.float32))
+
+
+GRAPHS: dict[str, Callable[[], Drawing]] = {
+    "elman": lambda: draw(elman(3), title="Three steps"),
+    "elman_down": lambda: draw(elman(2), direction="TB"),
+    "lstm_elided": lambda: draw(lstm(30), steps=3),
+    "two_layers": lambda: draw(two_layers(2)),
+    "program": lambda: draw(program()),
+}
+
+
+class Source:
+    """What DOT source says, read line by line: nodes with their attributes, clusters with their nodes, edges in order."""
+
+    def __init__(self, dot: str) -> None:
+        self.nodes: dict[str, str] = {}
+        self.titles: dict[str, str] = {}
+        self.clusters: list[tuple[str, list[str]]] = []
+        self.edges: list[tuple[str, str]] = []
+        inside = False
+        for line in map(str.strip, dot.splitlines()):
+            if line.startswith("subgraph"):
+                inside = True
+            elif inside and (label := re.search(r"^graph \[.*label=<(.*?)<br|^label=<(.*?)<br", line)):
+                self.clusters.append((label[1] or label[2], []))
+            elif line == "}":
+                inside = False
+            elif edge := re.match(r"(n\d+) -> (n\d+)", line):
+                self.edges.append((edge[1], edge[2]))
+            elif node := re.match(r"(n\d+|note|title) \[label=<(.*?)(<br/>|>)", line):
+                self.nodes[node[1]], self.titles[node[1]] = line, node[2]
+                if inside:
+                    self.clusters[-1][1].append(node[1])
+
+    def named(self, title: str) -> list[str]:
+        return [name for name, found in self.titles.items() if found == title]
+
+
+def without_lines(dot: str) -> str:
+    """Without line numbers, which change when a test is written above."""
+    return re.sub(r"(\.py):\d+", r"\1", dot)
+
+
+# --- what is in the picture ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_dot_source_is_the_golden_one(name: str) -> None:
+    path = GOLDEN / f"{name}.dot"
+    dot = without_lines(GRAPHS[name]().dot)
+    if os.environ.get("WRITE_GOLDEN"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(dot, encoding="utf-8")
+    assert dot == path.read_text(encoding="utf-8")
+
+
+def test_dot_source_is_the_same_under_every_hash_seed_and_in_every_process() -> None:
+    code = (
+        "import json; from tests.test_drawing import GRAPHS, without_lines;"
+        "print(json.dumps({name: without_lines(make().dot) for name, make in GRAPHS.items()}))"
+    )
+    here = {name: without_lines(make().dot) for name, make in GRAPHS.items()}
+    for seed in ("0", "1", "4242"):
+        env = {**os.environ, "PYTHONHASHSEED": seed}
+        run = subprocess.run([sys.executable, "-c", code], env=env, cwd=Path(__file__).parents[1], capture_output=True, check=True)
+        assert json.loads(run.stdout) == here
+
+
+def test_a_weight_is_drawn_once_and_read_by_every_step() -> None:
+    source = Source(draw(elman(6)).dot)
+    for name, reader in [("W_ih", "matmul"), ("W_hh", "matmul"), ("b", "add")]:
+        (weight,) = source.named(name)
+        heads = [head for tail, head in source.edges if tail == weight]
+        assert len(set(heads)) == 6
+        assert {source.titles[head] for head in heads} == {reader}
+        assert not any(weight in nodes for _, nodes in source.clusters)
+
+
+def test_every_step_is_a_cluster() -> None:
+    source = Source(draw(elman(6)).dot)
+    assert [label for label, _ in source.clusters] == [f"t = {t}" for t in range(6)]
+    assert all(sorted(source.titles[n] for n in nodes) == ["add", "add", "matmul", "matmul", "tanh"] for _, nodes in source.clusters)
+    assert len(Source(draw(two_layers(3)).dot).clusters) == 6
+
+
+@pytest.mark.parametrize("make", [elman, lstm, two_layers])
+def test_edges_are_those_of_the_tape(make: Callable[[int], tg.Tensor]) -> None:
+    """All of them, with duplicates; those through time too. Boxes are numbered in the order of the tape."""
+    loss = make(3)
+    nodes = tg.tape(loss).nodes
+    scalars = {n for n in nodes if isinstance(n, Leaf) and n.shape == () and not n.requires_grad}
+    number = {n: f"n{k}" for k, n in enumerate(n for n in nodes if n not in scalars)}
+    expected = Counter((number[i], number[n]) for n in number for i in n.inputs if i in number)
+    source = Source(draw(loss).dot)
+    assert Counter(source.edges) == expected
+    step = {number[n]: n.where.mark.step for n in number if n.primitive is not None}
+    through = [(a, b) for a, b in source.edges if None not in (step.get(a), step.get(b)) and step[a] != step[b]]
+    assert len(through) == {elman: 2, lstm: 4, two_layers: 4}[make]
+    cluster = {name: label for label, names in source.clusters for name in names}
+    assert all(cluster[a] != cluster[b] for a, b in through)
+
+
+def test_numbers_are_in_the_label_and_not_boxes() -> None:
+    x = parameter("x", 3)
+    y = ((1 - x) * tg.tensor(2.5) + x**2).sum(axis=0)
+    assert sorted(Source(draw(y).dot).titles.values()) == ["add", "multiply(·, 2.5)", "power(·, 2)", "subtract(1, ·)", "sum(axis=0)", "x"]
+
+
+def test_a_tooltip_has_dtype_and_source_line() -> None:
+    x = tg.tensor(np.ones(3), requires_grad=True, name="x")
+    y = tg.tanh(x)
+    assert f"float64\\nat {Path(__file__).name}:" in draw(y).dot
+
+
+def test_a_named_result_shows_its_name() -> None:
+    y = tg.tanh(parameter("x", 3))
+    y.name = "h"
+    assert "h = tanh" in Source(draw(y).dot).titles.values()
+
+
+def test_drawing_works_after_backward_and_of_tapes_programs_and_leaves() -> None:
+    loss = elman(2)
+    before = without_lines(draw(loss).dot)
+    loss.backward()
+    assert without_lines(draw(loss).dot) == before == without_lines(draw(tg.tape(loss)).dot)
+    assert set(Source(draw(program().backward()).dot).titles.values()) >= {"x[0]", "multiply", "tanh"}
+    assert Source(draw(parameter("w", 2)).dot).titles == {"n0": "w"}
+
+
+def test_a_drawing_keeps_nothing_of_the_graph_alive() -> None:
+    import weakref
+
+    loss = elman(2)
+    weight = next(n.tensor for n in tg.tape(loss).nodes if n.name == "W_ih")
+    drawing = draw(loss)
+    assert isinstance(weight, weakref.ref)
+    del loss
+    assert weight() is None
+    assert "<svg" in drawing.svg()
+
+
+# --- places ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("direction", ["LR", "TB"])
+@pytest.mark.parametrize("make", [elman, lstm, two_layers])
+def test_boxes_do_not_overlap_and_steps_are_alike(make: Callable[[int], tg.Tensor], direction: str) -> None:
+    drawing = draw(make(4), direction=direction)
+    boxes, frames = drawing._sketch.boxes, drawing._layout.frames
+    for k, a in enumerate(boxes):
+        assert a.width / 2 < a.x < drawing._layout.width - a.width / 2
+        assert 16 < a.y < drawing._layout.height - 16
+        assert all(abs(a.x - b.x) >= (a.width + b.width) / 2 or abs(a.y - b.y) >= 32 for b in boxes[:k])
+    for k, f in enumerate(frames):
+        assert all(f.right <= g.left or g.right <= f.left or f.bottom <= g.top or g.bottom <= f.top for g in frames[:k])
+    across = (lambda b: b.y) if direction == "LR" else (lambda b: b.x)
+    depths = {tuple(round(across(b), 6) for b in f.boxes if not b.leaf) for f in frames}
+    assert len(depths) == len({f.label[-1] for f in frames})  # the same operation at the same height in every step of a layer
+
+
+def test_time_runs_in_the_direction_that_was_asked_for() -> None:
+    across, down = draw(elman(3))._layout.frames, draw(elman(3), direction="TB")._layout.frames
+    assert across[0].right < across[1].left < across[1].right < across[2].left
+    assert down[0].bottom < down[1].top < down[1].bottom < down[2].top
+
+
+# --- limits ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_middle_steps_are_left_out_and_picture_and_note_say_so() -> None:
+    drawing = draw(elman(100), steps=4)
+    source = Source(drawing.dot)
+    assert [label for label, _ in source.clusters] == ["t = 0", "t = 1", "t = 98", "t = 99"]
+    assert drawing.note == "96 of 100 time steps are not drawn (steps=4)." == source.titles["note"]
+    (gap,) = source.named("… 96 steps")
+    assert Counter(source.titles[a] for a, b in source.edges if b == gap) == {"W_ih": 1, "W_hh": 1, "b": 1, "tanh": 1}
+    assert [source.titles[b] for a, b in source.edges if a == gap] == ["matmul"]
+    assert "x50" not in drawing.dot
+    assert draw(elman(4), steps=4).note == ""
+    assert draw(elman(4), steps=40).note == ""
+
+
+def test_the_limit_decides_how_many_steps_are_drawn() -> None:
+    drawing = draw(lstm(100))
+    assert drawing.note == "89 of 100 time steps are not drawn (limit=250)."
+    assert len(Source(drawing.dot).nodes) <= 250
+    assert draw(lstm(5)).note == ""
+
+
+def test_operations_between_hidden_steps_are_hidden_with_them() -> None:
+    source = Source(draw(two_layers(50), steps=4).dot)
+    assert len(source.clusters) == 8
+    assert len(source.named("sum")) == 4
+    assert len(source.named("… 46 steps")) == 2  # one for each layer
+
+
+def test_the_result_is_drawn_even_if_its_step_alone_is() -> None:
+    assert [label for label, _ in Source(draw(elman(9), steps=1).dot).clusters] == ["t = 8"]
+
+
+def test_without_steps_the_part_nearest_the_result_is_drawn() -> None:
+    y = parameter("x", 3)
+    for _ in range(500):
+        y = tg.tanh(y)
+    drawing = draw(y, limit=20)
+    source = Source(drawing.dot)
+    assert drawing.note == "481 of 501 nodes are not drawn, the farthest from the result (limit=20)."
+    assert len(source.named("tanh")) == 20
+    assert len(source.named("… 481 nodes")) == 1
+    assert len(source.edges) == 20
+
+
+@pytest.mark.parametrize("steps", [True, False])
+def test_a_tape_of_100_000_nodes_is_drawn(steps: bool) -> None:
+    h, w = constant("h0", 2), parameter("w", 2)
+    for t in range(50_000):
+        with tg.at_step(t if steps else None):
+            h = tg.tanh(h * w)
+    start = time.perf_counter()
+    drawing = draw(h)
+    assert time.perf_counter() - start < 20  # about 2 s; it is the next line that bounds the work
+    assert len(drawing.dot.splitlines()) < 1500
+    assert "not drawn" in drawing.note
+
+
+def test_one_operation_with_many_inputs() -> None:
+    drawing = draw(tg.concatenate([parameter(f"p{k}", 1) for k in range(3000)]), limit=50)
+    assert len(Source(drawing.dot).nodes) <= 52
+    assert "of 3,001 nodes" in drawing.note
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"direction": "up"}, {"limit": 0}, {"steps": 0}], ids=["direction", "limit", "steps"]
+)
+def test_wrong_arguments_are_named(wrong: dict[str, Any]) -> None:
+    with pytest.raises(DrawingError, match=next(iter(wrong))):
+        draw(elman(2), **wrong)
+
+
+def test_what_cannot_be_drawn() -> None:
+    with pytest.raises(DrawingError, match="got ndarray"):
+        draw(np.ones(3))
+    with pytest.raises(GraphError, match="not recorded"):
+        draw(tg.tensor([1.0]))
+
+
+# --- words -------------------------------------------------------------------------------------------------------------
+
+NASTY = ['"quotes"', "<b>&amp;</b>", "two\nlines", "back\\slash\\", "\\N\\G", "bell\a\0", "]]>", "a:b;{|}", "long " * 30, "\ud800"]
+
+
+@pytest.mark.parametrize("name", NASTY)
+def test_names_are_escaped(name: str) -> None:
+    y = tg.tanh(parameter(name, 2))
+    with tg.at_step(0, cell=name):
+        y = y * 2
+    drawing = draw(y, title=name)
+    for svg in {drawing.svg(), _plain(drawing)}:
+        texts = "".join(ElementTree.fromstring(svg.encode()).itertext())
+        shown = " ".join("".join(c if c.isprintable() else " " if c.isspace() else "\ufffd" for c in name).split())[:20]
+        assert shown in texts.replace("\xa0", " ")
+    assert drawing.dot.encode()
+    assert drawing.note == ""
+
+
+def _plain(drawing: Drawing) -> str:
+    from tinygrad_rnn.drawing.svg import plain_svg
+
+    return plain_svg(drawing._sketch, drawing._layout)
+
+
+# --- renderers ---------------------------------------------------------------------------------------------------------
+
+
+def without(monkeypatch: pytest.MonkeyPatch, *, dot: bool = True, pygraphviz: bool = True) -> None:
+    """Hide renderers."""
+    if dot:
+        monkeypatch.setenv("PATH", "")
+    if pygraphviz:
+        found = importlib.util.find_spec
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "pygraphviz" else found(name, *a))
+
+
+def program_dot(folder: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> None:
+    """A program named dot, first and alone on the PATH."""
+    path = folder / "dot"
+    path.write_text(f"#!/bin/sh\n{body}\n")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", f"{folder}:/bin:/usr/bin")
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_without_graphviz_svg_is_drawn_all_the_same(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    without(monkeypatch)
+    drawing = GRAPHS[name]()
+    drawing.save(tmp_path / "x.SVG")
+    root = ElementTree.parse(tmp_path / "x.SVG").getroot()
+    groups = root.findall("{http://www.w3.org/2000/svg}g")
+    assert [g.get("id") for g in groups] == [n for n in (f"n{k}" for k in range(len(groups)))]
+    assert len(groups) == len([n for n in Source(drawing.dot).nodes if n.startswith("n") and n != "note"])
+    assert drawing.note.endswith("Drawn without graphviz: no graphviz program was found.")
+
+
+def test_without_graphviz_png_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    without(monkeypatch)
+    for form in ("png", "pdf"):
+        with pytest.raises(DrawingError, match=rf"{form.upper()} needs graphviz: pip install tinygrad-rnn\[draw\]"):
+            draw(elman(2)).save(tmp_path / f"x.{form}")
+
+
+@needs_pygraphviz
+def test_pygraphviz_alone_draws_every_format(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    without(monkeypatch, pygraphviz=False)
+    drawing = draw(elman(2))
+    for form, start in [("svg", b"<?xml"), ("png", b"\x89PNG"), ("pdf", b"%PDF"), ("dot", b"digraph")]:
+        drawing.save(tmp_path / f"x.{form}")
+        assert (tmp_path / f"x.{form}").read_bytes().startswith(start)
+    assert drawing.note == ""
+    root = ElementTree.fromstring(drawing.svg())
+    titles = {e.text for e in root.iter("{http://www.w3.org/2000/svg}title")}
+    assert {f"n{k}" for k in range(13)} <= titles
+
+
+def test_another_suffix_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DrawingError, match=r"x\.jpg"):
+        draw(elman(2)).save(tmp_path / "x.jpg")
+
+
+@on_posix
+def test_a_slow_program_is_stopped_with_its_children(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    program_dot(tmp_path, monkeypatch, f"sleep 60 & echo $! > {tmp_path}/child; wait")
+    without(monkeypatch, dot=False)
+    drawing = draw(elman(2), timeout=0.5)
+    start = time.perf_counter()
+    assert "<svg" in drawing.svg()
+    assert time.perf_counter() - start < 20
+    assert drawing.note == "Drawn without graphviz: dot took more than 0.5 s."
+    with pytest.raises(DrawingError, match=r"dot took more than 0\.5 s"):
+        drawing.save(tmp_path / "x.png")
+    child = int((tmp_path / "child").read_text())
+    for _ in range(100):  # init has to collect it
+        state = Path(f"/proc/{child}/stat")
+        if not state.exists() or ") Z" in state.read_text():
+            return
+        time.sleep(0.02)
+    pytest.fail("a child of the program is still running")
+
+
+@on_posix
+@pytest.mark.parametrize("body", ["echo broken >&2; exit 1", "exit 0", "kill -SEGV $$"], ids=["fails", "silent", "crashes"])
+def test_a_broken_program_falls_through(body: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    program_dot(tmp_path, monkeypatch, body)
+    without(monkeypatch, dot=False)
+    drawing = draw(elman(2))
+    assert ElementTree.fromstring(drawing.svg()) is not None
+    assert "Drawn without graphviz: dot failed" in drawing.note
+
+
+@on_posix
+@needs_pygraphviz
+def test_a_broken_program_falls_through_to_pygraphviz(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    program_dot(tmp_path, monkeypatch, "exit 1")
+    drawing = draw(elman(2))
+    assert "Generated by graphviz" in drawing.svg()
+    assert drawing.note == ""
+
+
+@on_posix
+def test_the_program_on_the_path_gets_the_source(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    program_dot(tmp_path, monkeypatch, f'echo "$@" > {tmp_path}/args; cat > {tmp_path}/source; echo "<svg/>"')
+    drawing = draw(elman(2))
+    assert drawing.svg().strip() == "<svg/>"
+    assert (tmp_path / "args").read_text().split() == ["-Tsvg"]
+    assert (tmp_path / "source").read_bytes().decode() == drawing.dot
+
+
+def test_jupyter_gets_svg_and_no_exception(monkeypatch: pytest.MonkeyPatch) -> None:
+    without(monkeypatch)
+    drawing = draw(elman(2))
+    bundle = drawing._repr_mimebundle_()
+    assert bundle["image/svg+xml"].startswith("<svg") and bundle["text/plain"] == repr(drawing)
+    assert drawing._repr_svg_() == bundle["image/svg+xml"]
+    assert set(drawing._repr_mimebundle_(include=["text/plain"])) == {"text/plain"}
+
+    def fails(*_: Any) -> Any:
+        raise RuntimeError
+
+    monkeypatch.setattr("tinygrad_rnn.drawing.picture.render", fails)
+    assert draw(elman(2))._repr_svg_() is None
+    assert set(draw(elman(2))._repr_mimebundle_()) == {"text/plain"}
+
+
+def test_import_does_not_load_graphviz() -> None:
+    code = "import sys, tinygrad_rnn; sys.exit(any(m.startswith(('graphviz', 'pygraphviz')) for m in sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], check=False, cwd=Path(__file__).parents[1]).returncode == 0
+
+
+def test_render_without_programs_gives_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    without(monkeypatch)
+    assert render.render("digraph {}", "svg", 1.0) == (None, [])
