@@ -114,7 +114,8 @@ def targets() -> list[Target]:
     covered: set[tuple[str, int | str]] = set()
     for module in MODULES:
         # Helpers: undecorated functions that begin with an underscore (those that do not are operations, with their own derivatives).
-        helpers = {d.name: d for d in parse(module).body if isinstance(d, ast.FunctionDef) and d.name.startswith("_") and not d.decorator_list}
+        functions = [d for d in parse(module).body if isinstance(d, ast.FunctionDef) and not d.decorator_list]
+        helpers = {d.name: d for d in functions if d.name.startswith("_")}
         users: dict[str, set[str]] = {}
         places: dict[str, list[tuple[str, int | str]]] = {}
         for entry, rules, tangent in entries(module):
@@ -268,36 +269,48 @@ def compiled(module: types.ModuleType, node: ast.Lambda | ast.FunctionDef) -> Ca
     return scope[node.name]  # type: ignore[no-any-return]
 
 
+def state(rule: Rule) -> dict[str, Any]:
+    return {name: getattr(rule, name) for name in Rule.__slots__}
+
+
+def become(entry: Primitive, rule: Rule, values: dict[str, Any]) -> None:
+    for name, value in values.items():
+        setattr(rule, name, value)
+    entry.kept.clear()
+
+
 @contextlib.contextmanager
 def put_in_place(target: Target, function: Callable[..., Any]) -> Iterator[None]:
     """The changed function stands for the original in the module and in the entries, for a while."""
     undo: list[Callable[[], None]] = []
     try:
         if isinstance(target.node, ast.FunctionDef):
-            undo.append(lambda old=getattr(target.module, target.node.name): setattr(target.module, target.node.name, old))  # type: ignore[union-attr, misc]
-            setattr(target.module, target.node.name, function)
+            name, original = target.node.name, getattr(target.module, target.node.name)
+            undo.append(lambda name=name, original=original: setattr(target.module, name, original))  # type: ignore[misc]
+            setattr(target.module, name, function)
         for name, place in target.places:
             entry = REGISTRY[name]
             if place == "tangent":
                 undo.append(lambda e=entry, t=entry.tangent: setattr(e, "tangent", t))  # type: ignore[misc]
                 entry.tangent = function
                 continue
-            rules = entry.rules
-            undo.append(lambda e=entry, r=rules: (setattr(e, "rules", r), e.kept.clear()))  # type: ignore[misc, func-returns-value]
-            entry.rules = tuple(Rule(function, entry) if i == place else r for i, r in enumerate(rules))
-            entry.kept.clear()
+            rule = entry.rules[place]  # changed in place, because nodes and operations hold it
+            assert rule is not None
+            old = state(rule)
+            undo.append(lambda e=entry, r=rule, old=old: become(e, r, old))  # type: ignore[misc]
+            become(entry, rule, state(Rule(function, entry)))
         yield
     finally:
         for step in reversed(undo):
             step()
 
 
-def check(name: str) -> None:
+def check(name: str, conventions: bool = True) -> None:
     """All derivative checks of a primitive, cheap ones first; AssertionError or another error if one fails."""
     for case in test_primitives.gradient_cases(name):
         test_primitives.check_gradients(case)
     for row in test_conventions.CONVENTIONS:
-        if row[0] == name:
+        if conventions and row[0] == name:
             test_conventions.check_convention(row, np.dtype(np.float64))
     for case in test_primitives.gradient_cases(name):
         test_primitives.test_float32(case)
@@ -308,7 +321,7 @@ def killed(target: Target, mutant: Mutant) -> str:
     with put_in_place(target, compiled(target.module, mutant.node)):
         try:
             for name in target.users:
-                check(name)
+                check(name, conventions=mutant.change != "input")  # the functions that these call have noted what is to be saved
         except AssertionError:
             return "wrong"
         except Exception:
@@ -317,7 +330,7 @@ def killed(target: Target, mutant: Mutant) -> str:
 
 
 def prepare() -> None:
-    """Operations are called through their entries, where the rules are put: not by the shortcuts, which know their rules already."""
+    """Operations are called through their entries: the public functions have noted what their rules need saved."""
     warnings.simplefilter("ignore")
     np.seterr(all="ignore")
     test_primitives.OPERATIONS.clear()
@@ -344,11 +357,14 @@ def main(chosen: list[str]) -> int:
         dead = pool.map(work, range(len(found)), chunksize=4)
     excused: list[Any] = []
     survivors: list[Any] = []
+    used: set[tuple[str, str]] = set()
     for m, died in zip(found, dead, strict=True):
         label, text = all_targets[m.target].label, ast.unparse(m.node.body if isinstance(m.node, ast.Lambda) else m.node)
         change = f"{m.before} -> {m.after}"
-        reason = next((why for (where, pattern), why in EQUIVALENT.items() if where == label and fnmatchcase(change, pattern)), "")
+        matching = [key for key in EQUIVALENT if key[0] == label and fnmatchcase(change, key[1])]
+        reason = EQUIVALENT[matching[0]] if matching else ""
         if not died:
+            used.update(matching)
             (excused if reason else survivors).append((m, (label, text), reason))
     kinds: dict[str, int] = {}
     for m in found:
@@ -359,6 +375,9 @@ def main(chosen: list[str]) -> int:
             print(f"{title}: {label}: {m.change}: {m.before} -> {m.after}{': ' + reason if reason else ''}")
             if not reason:
                 print("    " + text.replace("\n", "\n    "))
+    for where, pattern in EQUIVALENT if not chosen else ():
+        if (where, pattern) not in used:
+            print(f"listed as equivalent, but no such mutant survived: {where}: {pattern}")
     total = len(found) - len(excused)
     rate = (total - len(survivors)) / max(total, 1)
     how = f"{dead.count('wrong')} by a wrong number, {dead.count('error')} by an error"

@@ -44,7 +44,7 @@ def file(tmp_path: Path) -> Path:
 
 def options(file: Path, **changes: Any) -> demo.Options:
     settings = {k: getattr(SMALL, k) for k in ("hidden", "embedding", "batch", "window", "lr")}
-    return demo.Options(**{"out": file.parent / "out", "text": file, "steps": 30, "length": 80, "settings": settings, **changes})
+    return demo.Options(**{"out": file.parent / "out", "text": file, "steps": 12, "length": 80, "settings": settings, **changes})
 
 
 # --- the score ------------------------------------------------------------------------------------------------------------
@@ -199,9 +199,9 @@ def test_a_checkpoint_before_the_first_step(tmp_path: Path) -> None:
 
 def test_divergence_names_the_step_and_leaves_the_parameters() -> None:
     t = train(trainer(), 3, 10)
-    bias = np.array(t.model.output.bias.numpy())
-    bias[0] = np.inf
-    t.model.output.bias.data = bias
+    weight = np.array(t.model.output.weight.numpy())
+    weight[0] = np.inf
+    t.model.output.weight.data = weight
     before = t.model.state_dict()
     with pytest.raises(DivergedError, match=r"step 4: the loss is (nan|inf).*--lr 0.005"):
         t.step(0.5)
@@ -288,10 +288,10 @@ def test_a_run_writes_all_files(file: Path, capsys: pytest.CaptureFixture[str]) 
     for name in ("model.safetensors", "loss.svg", "report.html", "checkpoint.safetensors"):
         assert (folder / name).stat().st_size > 0
         assert name == "checkpoint.safetensors" or str(folder / name) in out
-    for name in folder.glob("*.svg"):
-        assert ElementTree.fromstring(name.read_text()).tag.endswith("svg")
+    for picture in folder.glob("*.svg"):
+        assert ElementTree.fromstring(picture.read_text()).tag.endswith("svg")
     page = (folder / "report.html").read_text()
-    for words in ("LSTM", "trigram", "30 steps", "<svg", "</html>"):
+    for words in ("LSTM", "trigram", "12 steps", "<svg", "</html>"):
         assert words in page
     for model in ("uniform", "unigram", "bigram", "trigram", "5-gram", "LSTM"):
         assert model in out
@@ -316,17 +316,17 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(
     step = Trainer.step
 
     def interrupted(self: Trainer, fraction: float) -> float:
-        if self.steps == 12:
+        if self.steps == 5:
             signal.raise_signal(signal.SIGINT)
             signal.raise_signal(signal.SIGINT)
         return step(self, fraction)
 
     monkeypatch.setattr(Trainer, "step", interrupted)
     code, out = run(options(file), capsys)
-    assert code == 130 and "after step 13" in out and "--resume" in out
+    assert code == 130 and "after step 6" in out and "--resume" in out
     monkeypatch.setattr(Trainer, "step", step)
     code, out = run(options(file, steps=None, text=None, settings={}, resume=True), capsys)
-    assert code == 0 and "Resumed after step 13" in out
+    assert code == 0 and "Resumed after step 6" in out
     a, b = (safetensors.read(file.parent / name / "model.safetensors")[0] for name in ("whole", "out"))
     for name, value in a.items():
         np.testing.assert_array_equal(value, b[name], err_msg=name)
@@ -335,10 +335,10 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(
 
 def test_a_finished_run_is_resumed_for_longer(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run(options(file), capsys)
-    code, out = run(options(file, resume=True, steps=40, settings={"lr": 0.01}), capsys)
-    assert code == 0 and "40 steps" in out
+    code, out = run(options(file, resume=True, steps=16, settings={"lr": 0.01}), capsys)
+    assert code == 0 and "16 steps" in out
     found = Checkpoint.read(file.parent / "out" / demo.CHECKPOINT)
-    assert len(found.arrays["losses"]) == 40 and found.settings == dataclasses.replace(SMALL, lr=0.01)
+    assert len(found.arrays["losses"]) == 16 and found.settings == dataclasses.replace(SMALL, lr=0.01)
 
 
 @pytest.mark.parametrize("where", ["text", "score_baselines", "evaluate", "draw_graph"])
@@ -361,6 +361,17 @@ def test_a_signal_in_any_part(where: str, file: Path, capsys: pytest.CaptureFixt
         assert "--resume" in out
         monkeypatch.undo()
         assert run(options(file, resume=True), capsys)[0] == 0
+
+
+def test_a_run_without_a_picture(file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    import tinygrad_rnn.drawing
+
+    def fail(*_: Any) -> None:
+        raise OSError("no renderer")
+
+    monkeypatch.setattr(tinygrad_rnn.drawing, "draw", fail, raising=False)
+    code, out = run(options(file, steps=2), capsys)
+    assert code == 0 and "not drawn: no renderer" in out and "unrolled.svg" not in out
 
 
 def test_a_time_budget_ends_training(file: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -19,6 +20,8 @@ class Optimizer:
     """
 
     def __init__(self, parameters: Iterable[Tensor], lr: float) -> None:
+        if isinstance(parameters, Tensor) or not isinstance(parameters, Iterable):
+            raise TinygradError(f"the optimiser needs parameters, such as module.parameters(); found one {type(parameters).__name__}")
         self.parameters = list(parameters)
         self.lr = lr
         self.state: dict[str, list[Array]] = {}
@@ -28,6 +31,8 @@ class Optimizer:
         for p in self.parameters:
             if not isinstance(p, Tensor) or not p.is_leaf or not p.requires_grad:
                 raise GraphError(f"the optimiser needs leaf tensors that require gradients; found {p!r}")
+        if len({id(p) for p in self.parameters}) < len(self.parameters):
+            raise TinygradError("the optimiser was given a parameter twice; it would be changed twice in every step")
 
     def buffer(self, name: str) -> list[Array]:
         """An array for each parameter that is kept between steps, zero at first."""
@@ -96,7 +101,7 @@ class Adam(Optimizer):
         return -(self.lr / (1 - b1**self.steps)) * first[i] / scale
 
 
-def clip_grad_norm(parameters: Iterable[Tensor], max_norm: float) -> float:
+def clip_grad_norm(parameters: Tensor | Iterable[Tensor], max_norm: float) -> float:
     """Scale all gradients together so that their joint Euclidean norm is at most `max_norm` (Pascanu et al. 2013).
 
     Returns
@@ -104,10 +109,12 @@ def clip_grad_norm(parameters: Iterable[Tensor], max_norm: float) -> float:
     float
         The norm before; inf or nan leaves the gradients as they are, for the caller to see.
     """
-    graded = [p for p in parameters if p.grad is not None]
-    total = float(np.sqrt(sum(float(np.vdot(g, g)) for g in (p.grad.numpy() for p in graded if p.grad is not None))))
-    if np.isfinite(total) and total > max_norm:
-        for p in graded:
-            if p.grad is not None:
-                p.grad = Tensor(p.grad.numpy() * np.asarray(max_norm / total, p.dtype))
+    graded = [(p, p.grad.numpy()) for p in ([parameters] if isinstance(parameters, Tensor) else parameters) if p.grad is not None]
+    with np.errstate(over="ignore"):
+        total = math.sqrt(sum(float(np.vdot(g, g)) for _, g in graded))
+        if math.isinf(total):  # the squares may not fit into float32 where the norm does
+            total = math.sqrt(sum(float(np.vdot(g, g)) for g in (g.astype(np.float64) for _, g in graded)))
+    if math.isfinite(total) and total > max_norm:
+        for p, g in graded:
+            p.grad = Tensor(np.multiply(g, max_norm / total, out=np.empty_like(g)))
     return total

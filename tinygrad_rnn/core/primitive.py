@@ -73,10 +73,10 @@ class Rule:
     def __init__(self, function: Callable[..., Any], primitive: Primitive) -> None:
         values = ["out", "inputs"] if primitive.variadic else ["out", *primitive.inputs]
         offered = [*values, *(f"like_{v}" for v in values), *primitive.defaults, "position"]
-        first, *asked = parameters(function)[0]
+        first, *asked = parameters(function)[0] or [""]
         unknown = [name for name in asked if name not in offered]
         if first != "g" or unknown:
-            raise RuleError(f"a rule of '{primitive.name}' asks for {[first, *asked]}; it may ask for g, then any of {offered}")
+            raise RuleError(f"a rule of '{primitive.name}' asks for {[first, *asked] if first else 'nothing by name'}; it may ask for g, then any of {offered}")
         places = [offered.index(name) for name in asked]
         self.function = self.large = function
         self.needs = tuple(p for p in places if p < len(values))
@@ -89,6 +89,8 @@ def parameters(function: Callable[..., Any]) -> tuple[list[str], dict[str, Any],
     if hasattr(function, "names"):  # made for a number of inputs that is known only when the program runs
         return list(function.names), {}, False
     function = getattr(function, "__wrapped__", function)
+    if not hasattr(function, "__code__"):
+        raise RuleError(f"expected a Python function, whose parameters have names; found {function!r}. Wrap it: lambda x: f(x)")
     code, defaults = function.__code__, function.__kwdefaults__ or {}
     count = code.co_argcount
     keywords = code.co_varnames[count : count + code.co_kwonlyargcount]

@@ -30,7 +30,7 @@ def apply(primitive: Primitive, inputs: Sequence[Any], params: dict[str, Any] = 
                 mask += bit
             x = x.array
             if x.dtype is not dtype:
-                mixed = dtype is not None
+                mixed = mixed or dtype is not None
                 dtype = x.dtype
         elif isinstance(x, (float, int)) and not isinstance(x, np.float64):
             node = x
@@ -59,20 +59,22 @@ def apply(primitive: Primitive, inputs: Sequence[Any], params: dict[str, Any] = 
         mask = 0
     if not mask and not traced:
         return Tensor(out)
+    if mixed:  # an array of the caller's may be written to later: what is kept of it is a copy
+        arrays = [a.copy() if isinstance(x, np.ndarray) else a for x, a in zip(inputs, arrays, strict=True)]
     values = (out, tuple(arrays)) if primitive.variadic else (out, *arrays)
     saved: list[Any] = [None] * len(values)
     for k in primitive.kept[mask]:
         saved[k] = values[k]
     if None in nodes:
-        nodes = [_leaf(x) if node is None else node for x, node in zip(inputs, nodes, strict=True)]
+        nodes = [_leaf(x, a) if node is None else node for x, a, node in zip(inputs, arrays, nodes, strict=True)]
     edges = primitive.edges(nodes) if mask else ()
     origin = now.origin or caller()
     return Tensor(out, Node(primitive, tuple(nodes), edges, params, saved, out.shape, out.dtype, mask > 0, origin))
 
 
-def _leaf(x: Any) -> Leaf:
+def _leaf(x: Any, array: Any) -> Leaf:
     """The leaf of a constant: of a tensor its own, of an array a new one."""
-    return x.leaf() if isinstance(x, Tensor) else Leaf(np.asarray(x))
+    return x.leaf() if isinstance(x, Tensor) else Leaf(array)
 
 
 def _promote(primitive: Primitive, inputs: Sequence[Any]) -> list[Any] | None:
@@ -118,6 +120,6 @@ def _explain(primitive: Primitive, inputs: Sequence[Any], arrays: list[Any], par
         try:
             primitive.shape(*[Spec(a.shape, a.dtype) if isinstance(a, np.ndarray) else a for a in arrays], **params)
         except Exception as found:
-            reason = found
+            reason = found.with_traceback(None)  # with it, this frame and the error would hold each other
     kind = type(reason) if isinstance(reason, TinygradError) else ShapeError
     return kind(f"{shown}: {reason}{place}")

@@ -85,12 +85,13 @@ class setting:  # noqa: N801  (used as a function: with setting(...))
 
     def __init__(self, **changes: Any) -> None:
         self.changes = changes
+        self.tokens: list[Any] = []  # one for each time that it was entered
 
     def __enter__(self) -> None:
-        self.token = _context.set(context().but(self.changes))
+        self.tokens.append(_context.set(context().but(self.changes)))
 
     def __exit__(self, *error: object) -> None:
-        _context.reset(self.token)
+        _context.reset(self.tokens.pop())
 
 
 class Node:
@@ -184,7 +185,7 @@ class Freed(NamedTuple):
     """Stands in `saved` of a node whose values a backward pass has released."""
 
     root: str
-    where: Where
+    where: Any  # a Where, or its text
 
 
 # --- recording on and off, and where it happens -------------------------------------------------------------------------

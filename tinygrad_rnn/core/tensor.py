@@ -87,15 +87,15 @@ class Tensor:
 
     @data.setter
     def data(self, value: Any) -> None:
-        array = np.array(value.array if isinstance(value, Tensor) else value, dtype=self.dtype)
+        array = tensor(value, self.dtype).array
         if array.shape != self.shape:
             raise ShapeError(f"data: this tensor has shape {self.shape}, the new array {array.shape}")
         if self.node is not None and not isinstance(self.node, Leaf):
             raise GraphError("data: this tensor was computed; assign to a leaf, or work on t.detach()")
-        old, self.array, self.node = self.node, array, None
-        if isinstance(old, Leaf):
-            old.replaced = Where(*caller())
-            self.leaf(old.requires_grad, old.name)
+        self.array = array
+        if isinstance(self.node, Leaf):
+            self.node.replaced = Where(*caller())
+            self.leaf(self.node.requires_grad, self.node.name)
 
     def item(self) -> Any:
         """The value of a tensor with one element as a Python number."""
@@ -156,8 +156,10 @@ class Tensor:
     # --- the node ---------------------------------------------------------------------------------------------------
 
     def leaf(self, requires_grad: bool = False, name: str | None = None) -> Leaf:
-        """Give the tensor a Leaf, to which nodes can point."""
+        """Give the tensor a Leaf, to which nodes can point; hooks move on to it."""
+        hooks = None if self.node is None else self.node.hooks
         self.node = node = Leaf(self.array, requires_grad, name)
+        node.hooks = hooks
         node.tensor = weakref.ref(self)
         return node
 
@@ -213,7 +215,7 @@ class Tensor:
             raise GraphError("register_hook: this tensor does not require gradients")
         hooks = self.node.hooks = self.node.hooks or []
         hooks.append(hook)
-        return lambda: hooks.remove(hook)
+        return lambda: hooks.remove(hook) if hook in hooks else None
 
     def backward(self, gradient: Any = None, *, retain_graph: bool | None = None, create_graph: bool = False) -> None:
         """Add the gradient of this tensor to `.grad` of every leaf it depends on; see `walks.backward`."""
@@ -224,9 +226,10 @@ class Tensor:
     # --- copies -----------------------------------------------------------------------------------------------------
 
     def __copy__(self) -> Tensor:
-        twin = type(self)(self.array, self.node)
-        if isinstance(self.node, Leaf):
-            twin.leaf(self.node.requires_grad, self.node.name)
+        if self.node is None or not isinstance(self.node, Leaf):
+            return Tensor(self.array, self.node)
+        twin = Tensor(self.array)
+        twin.leaf(self.node.requires_grad, self.node.name)
         return twin
 
 
@@ -248,6 +251,8 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, name: str 
     ------
     DtypeError
         For other dtypes (complex, float16, strings, objects), or an integer tensor that requires gradients.
+    GraphError
+        For a list of tensors that require gradients.
     ShapeError
         For ragged lists.
     """
@@ -255,14 +260,15 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, name: str 
         data = data.numpy()
     elif isinstance(data, (list, tuple)):
         data = _untensor(data)
+    wanted = None if dtype is None else check_dtype(dtype)
     try:
-        array = np.array(data, dtype=dtype)
+        source = np.asarray(data)
     except ValueError as error:
         raise ShapeError(f"tensor: the nested lists are ragged, so they have no shape ({error})") from error
-    if dtype is None and array.dtype == FLOAT64 and not isinstance(data, (np.ndarray, np.generic)):
-        array = array.astype(FLOAT32)
-    check_dtype(array.dtype)
-    made = Tensor(array)
+    if source.dtype.kind not in "fbiu" or wanted is None:
+        found = check_dtype(source.dtype)
+        wanted = FLOAT32 if found is FLOAT64 and not isinstance(data, (np.ndarray, np.generic)) else found
+    made = Tensor(np.array(source, dtype=wanted).view(wanted))  # view: NumPy keeps a dtype that is equal, but another object
     if requires_grad:
         made.requires_grad = True
     if name is not None:
@@ -270,15 +276,23 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, name: str 
     return made
 
 
-def check_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+def check_dtype(dtype: Any) -> np.dtype[Any]:
     """The dtype, if it is one that tensors may have; DtypeError otherwise."""
-    if dtype not in (FLOAT32, FLOAT64) and dtype.kind not in "biu":
-        raise DtypeError(f"dtype {dtype} is not supported; use float32, float64, an integer type or bool")
-    return dtype
+    try:
+        found = np.dtype(dtype)
+    except TypeError:
+        raise DtypeError(f"there is no dtype {dtype!r}; use float32, float64, an integer type or bool") from None
+    if found == FLOAT32 or found == FLOAT64:
+        return FLOAT32 if found == FLOAT32 else FLOAT64  # an unpickled dtype is equal to these, but another object
+    if found.kind not in "biu":
+        raise DtypeError(f"dtype {found} is not supported; use float32, float64, an integer type or bool")
+    return found
 
 
 def _untensor(data: Any) -> Any:
-    """Nested lists with their 0-d tensors as numbers."""
+    """Nested lists with their tensors as arrays."""
     if isinstance(data, (list, tuple)):
         return [_untensor(x) for x in data]
+    if isinstance(data, Tensor) and data.requires_grad:
+        raise GraphError("tensor: the list holds a tensor that requires gradients, which would be cut off; use tg.stack([...])")
     return data.numpy() if isinstance(data, Tensor) else data

@@ -10,8 +10,8 @@ import numpy as np
 from .errors import GraphError, ShapeError
 from .tape import context, setting
 from .tensor import Tensor, tensor
-from .tree import leaves, tree_map, unflatten
-from .walks import pull_back, push_forward
+from .tree import leaves, pairs, tree_map, unflatten
+from .walks import like, pull_back, push_forward
 
 Function = Callable[..., Any]
 
@@ -28,7 +28,13 @@ def _enter(tree: Any) -> tuple[Any, list[Tensor]]:
     return handles, leaves(handles)
 
 
+def _tensors(y: Any) -> Any:
+    """What a function returned, with tensors in place of constant numbers and arrays."""
+    return tree_map(lambda o: o if isinstance(o, Tensor) else tensor(o), y)
+
+
 def _one_number(y: Any) -> Tensor:
+    y = tensor(y) if isinstance(y, (int, float, np.ndarray, np.generic)) else y
     if not isinstance(y, Tensor) or y.size != 1:
         raise ShapeError(f"grad: the function must return one number; it returned {getattr(y, 'shape', y)!r}. Sum it, or use jacobian.")
     return y
@@ -44,13 +50,19 @@ def _pull(y: Sequence[Tensor], seeds: Sequence[Tensor], inputs: list[Tensor], re
     return [found.get(n, Tensor(np.zeros(n.shape, n.dtype))) for n in nodes]
 
 
+def _numbers(argnums: int | Sequence[int], args: Sequence[Any], name: str) -> list[int]:
+    """Which arguments to differentiate by, counted from the first."""
+    numbers = [argnums] if isinstance(argnums, int) else list(argnums)
+    if any(not -len(args) <= i < len(args) for i in numbers):
+        raise GraphError(f"{name}: argnums={argnums}, but the function was called with {len(args)} arguments")
+    return [i % len(args) for i in numbers]
+
+
 def value_and_grad(f: Function, argnums: int | Sequence[int] = 0) -> Function:
     """``value_and_grad(f)(*args) -> (f(*args), gradient)``; see `grad`."""
 
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        numbers = [argnums] if isinstance(argnums, int) else list(argnums)
-        if any(not -len(args) <= i < len(args) for i in numbers):
-            raise GraphError(f"grad: argnums={argnums}, but the function was called with {len(args)} arguments")
+        numbers = _numbers(argnums, args, "grad")
         with setting(depth=context().depth + 1, grad_enabled=True):
             chosen, inputs = _enter([args[i] for i in numbers])
             full = list(args)
@@ -88,11 +100,11 @@ def vjp(f: Function, *xs: Any) -> tuple[Any, Function]:
     depth = context().depth + 1
     with setting(depth=depth, grad_enabled=True):
         handles, inputs = _enter(xs)
-        y = f(*handles)
+        y = _tensors(f(*handles))
 
     def pull(v: Any) -> Any:
         with setting(depth=depth):
-            seeds = [s if isinstance(s, Tensor) else Tensor(np.asarray(s, o.dtype)) for s, o in zip(leaves(v), leaves(y), strict=True)]
+            seeds = [like(o, s, "vjp: the gradient") for o, s in pairs(y, v, "vjp, the gradient")]
             return unflatten(handles, _pull(leaves(y), seeds, inputs, retain_graph=True))
 
     return (y if context().depth else tree_map(lambda o: o.detach(), y)), pull
@@ -107,14 +119,13 @@ def jvp(f: Function, xs: Sequence[Any], vs: Sequence[Any]) -> tuple[Any, Any]:
         The arguments, and a direction of the same structure and shapes.
     """
     with setting(depth=context().depth + 1, grad_enabled=True):
-        handles, inputs = _enter(tuple(xs))
-        y = f(*handles)
+        handles, _ = _enter(tuple(xs))
+        directions = pairs(handles, tuple(vs), "jvp, the directions")
+        y = _tensors(f(*handles))
         nested = context().depth > 1
         tangents: dict[Any, Any] = {}
-        for x, v in zip(inputs, leaves(tuple(vs)), strict=True):
-            if np.shape(v) != x.shape:
-                raise ShapeError(f"jvp: a direction has shape {np.shape(v)}, its argument {x.shape}")
-            v = v if isinstance(v, Tensor) else Tensor(np.asarray(v, x.dtype))
+        for x, v in directions:
+            v = like(x, v, "jvp: a direction")
             tangents[x.node] = v if nested else v.array
         outs = [o for o in leaves(y) if o.requires_grad]
         push_forward([o.node for o in outs], tangents, create_graph=nested)
@@ -130,13 +141,17 @@ def jacobian(f: Function, argnums: int = 0) -> Function:
     """All derivatives of a tensor by a tensor: the result has shape ``output.shape + input.shape``."""
 
     def wrapped(*args: Any) -> Tensor:
-        def of_one(x: Any) -> Any:
-            return f(*args[:argnums], x, *args[argnums + 1 :])
+        (place,) = _numbers(argnums, args, "jacobian")
 
-        y, pull = vjp(of_one, args[argnums])
+        def of_one(x: Any) -> Any:
+            return f(*args[:place], x, *args[place + 1 :])
+
+        y, pull = vjp(of_one, args[place])
+        if not isinstance(y, Tensor):
+            raise ShapeError(f"jacobian: the function must return one tensor; it returned a {type(y).__name__}")
         rows = [pull(Tensor(row.reshape(y.shape)))[0] for row in np.eye(y.size, dtype=y.dtype)]
         whole: Any = np.stack(rows) if rows else Tensor(np.zeros(0, y.dtype))
-        return whole.reshape((*y.shape, *args[argnums].shape))  # type: ignore[no-any-return]
+        return whole.reshape((*y.shape, *np.shape(args[place])))  # type: ignore[no-any-return]
 
     return wrapped
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from .errors import ShapeError
+
 
 def flatten(tree: Any, path: str = "") -> list[tuple[str, Any]]:
     """The leaves of a nest with their paths, in order (dicts in order of insertion); None has no leaves."""
@@ -26,6 +28,20 @@ def _items(tree: Any, path: str) -> Iterator[tuple[str, Any]]:
 def leaves(tree: Any) -> list[Any]:
     """The leaves of a nest, in order."""
     return [value for _, value in flatten(tree)]
+
+
+def pairs(tree: Any, other: Any, what: str) -> list[tuple[Any, Any]]:
+    """Corresponding leaves of two nests (of dicts by key), or a ShapeError if they are not of one structure."""
+    found: list[tuple[Any, Any]] = []
+    try:
+        tree_map(lambda a, b: found.append((a, b)), tree, other)
+        fits = len(found) == len(leaves(other))
+    except (KeyError, TypeError, ValueError):
+        fits = False
+    if not fits:
+        expected, got = ([path or "one tensor" for path, _ in flatten(t)] for t in (tree, other))
+        raise ShapeError(f"{what}: expected the components {expected}; found {got}")
+    return found
 
 
 def tree_map(f: Callable[..., Any], tree: Any, *others: Any) -> Any:

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from .errors import GraphError, RuleError
+from .errors import DtypeError, GraphError, RuleError, ShapeError
 from .primitive import LARGE
 from .record import apply, describe
 from .tape import Freed, Leaf, Node, Where, at_origin, caller, reachable, setting
-from .tensor import Tensor
+from .tensor import Tensor, tensor
 
 
 def backward(
@@ -35,17 +35,22 @@ def backward(
             raise GraphError("backward: this tensor does not require gradients: nothing it was made from has requires_grad=True.")
         if gradient is None and y.size != 1:
             raise GraphError(f"backward: a tensor of shape {y.shape} is not one number; sum it, or pass backward(gradient) of that shape.")
-        gradient = np.ones(y.shape, y.dtype) if gradient is None else gradient
-        if not isinstance(gradient, Tensor):
-            gradient = Tensor(np.asarray(gradient, y.dtype))
-        if gradient.shape != y.shape:
-            raise GraphError(f"backward: the gradient has shape {gradient.shape}, the tensor {y.shape}.")
         nodes.append(y.node)
-        seeds.append(gradient)
+        seeds.append(like(y, np.ones(y.shape) if gradient is None else gradient, "backward: the gradient"))
     for leaf, g in pull_back(nodes, seeds, retain_graph=retain_graph, create_graph=create_graph).items():
         owner = leaf.tensor() if isinstance(leaf, Leaf) and leaf.tensor is not None else None
         if owner is not None:
             owner.grad = g if owner.grad is None else owner.grad + g
+
+
+def like(y: Tensor, given: Any, what: str) -> Tensor:
+    """A gradient or tangent of `y`, from what the caller gave: of its shape and dtype, and no array of the caller's."""
+    found = given if isinstance(given, Tensor) else tensor(given, y.dtype)
+    if found.shape != y.shape:
+        raise ShapeError(f"{what} has shape {found.shape}; expected {y.shape}.")
+    if found.dtype != y.dtype:
+        raise DtypeError(f"{what} is {found.dtype}; expected {y.dtype}. Convert it with .astype(...).")
+    return found
 
 
 def pull_back(
@@ -107,7 +112,12 @@ def pull_back(
                     raise RuleError(_rule_text(node, position, f"raised {type(error).__name__}: {error}")) from error
                 if gradient is None:
                     continue
-                if gradient.shape != source.shape:
+                try:
+                    fits = gradient.shape == source.shape
+                except AttributeError:
+                    fault = f"returned {describe(gradient)}; expected an array of shape {source.shape}"
+                    raise RuleError(_rule_text(node, position, fault)) from None
+                if not fits:
                     gradient = _sum_to(gradient, node, source, position)
                 if gradient.dtype is not source.dtype and gradient.dtype != source.dtype:
                     raise RuleError(_rule_text(node, position, f"returned {gradient.dtype}; expected {source.dtype}"))

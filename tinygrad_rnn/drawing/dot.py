@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .layout import HEIGHT, TIP, TITLE, Layout, Point
+from .layout import HEIGHT, LABEL, TIP, Layout, Point
 from .sketch import Box, Sketch
 from .style import FAINT, FILLS, FONT, FRAME, GAP_STYLE, ROOT_WIDTH, SIZE, SMALL, TEXT, stroke, xml
 
@@ -40,7 +40,7 @@ def dot_source(sketch: Sketch, layout: Layout) -> str:
             cluster.attr(bb=f"{at(frame.left, frame.bottom)},{at(frame.right, frame.top)}", style="rounded,filled", penwidth="0.9")
             lines = "".join(f'{xml(words)}<br align="left"/>' for words in frame.label)
             cluster.attr(label=f"<{lines}>", fontsize="10", fontcolor=FAINT, fillcolor=FRAME[0], color=FRAME[1], tooltip=" ")
-            cluster.attr(lp=at(frame.left + 10 + 2.6 * max(map(len, frame.label)), frame.bottom - TITLE / 2 + 1))
+            cluster.attr(lp=at(frame.left + 10 + 2.6 * max(map(len, frame.label)), frame.bottom - LABEL * len(frame.label) / 2 - 2))
             for box in frame.boxes:
                 draw(box, cluster)
         framed.update(frame.boxes)

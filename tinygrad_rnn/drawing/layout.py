@@ -11,12 +11,13 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from ..core.tape import Mark
 from .sketch import Arrow, Box, Sketch
 
 HEIGHT = 32.0  # of a box
 DOWN, APART = 24.0, 14.0  # between rows; between boxes of a row
 TIP = 5.5  # length of an arrow head
-MARGIN, TITLE = 12.0, 26.0  # between a frame and its boxes; for its label
+MARGIN, LABEL = 12.0, 12.0  # between a frame and its boxes; for each line of its label
 BETWEEN, LINE, CORNER, DROP = 10.0, 6.0, 7.0, 7.0  # beside the lines of a channel; from line to line; radius of their bends; see there
 SWEEPS = 12
 
@@ -59,7 +60,7 @@ def place(sketch: Sketch, direction: str = "LR") -> Layout:
             b.x, b.y = b.y, b.x
         frames = [f._replace(left=f.top, top=f.left, right=f.bottom, bottom=f.right) for f in frames]
         paths = [(arrow, [(y, x) for x, y in path]) for arrow, path in paths]
-    frames = [f._replace(bottom=f.bottom + TITLE) for f in frames]
+    frames = [f._replace(bottom=f.bottom + plan.foot) for f in frames]
     corners = [(b.x + side * b.width / 2, b.y + side * HEIGHT / 2) for b in sketch.boxes for side in (-1, 1)]
     corners += [(0.0, 0.0)] * (not corners)
     corners += [corner for f in frames for corner in ((f.left, f.top), (f.right, f.bottom))]
@@ -94,6 +95,7 @@ class _Plan:
         self.above: dict[Box, None] = {}  # what is given to one step only
         self.beside: dict[Box, Box] = {}  # an initial state -> what reads it
         self.readers: dict[Box, int] = {}  # operations that read a state, also an initial one -> side it comes from, -1 is the left
+        self.foot = LABEL * max((len(_label(b.mark)) for b in self.boxes if b.framed and b.mark), default=0)
         self._leaves()
         self.drops = {h for rail in self.rails for h in self.heads[rail]}  # where lines may come down from the rails
         # What follows the last step, and nothing else, stands to the right of it; what follows every step, below it.
@@ -148,15 +150,18 @@ class _Plan:
         for tail, head, places in self.arrows:
             uses.setdefault(tail, []).extend((head.lane, number.get(head), k) in states for k in places)
         for b in self.boxes:
-            inside = [h for h in self.heads[b] if h.lane] if b.leaf else []
+            inside = [h for h in self.heads[b] if h.lane]
+            steps = {h.step for h in self.heads[b]} - {None}
+            if not b.leaf or not steps:
+                continue
             if inside and all(uses[b]):
                 self.beside[b] = inside[0]
                 b.framed = False  # it may have been made in the first step
-            elif inside and not b.framed:
-                steps = {h.step for h in self.heads[b]}
-                if b.mark is None and len(steps) == 1 < len({c.step for c in number}):
-                    b.mark = inside[0].mark
-                (self.above if b.mark else self.rails)[b] = None
+            elif inside and not b.framed and (b.mark or len(steps) == 1 < len({c.step for c in number})):
+                b.mark = b.mark or inside[0].mark
+                self.above[b] = None
+            elif b.mark is None:
+                self.rails[b] = None
 
     def _rows(self) -> None:
         """How far down each box is: below what it reads in its own step, and each cell or layer below those before it."""
@@ -174,7 +179,7 @@ class _Plan:
                 lanes[b.lane] = max(lanes.get(b.lane, 1.0), row[b] + 1)
         base, start = {}, 0.0
         for lane, rows in lanes.items():
-            base[lane], start = start, start + rows + 0.8
+            base[lane], start = start, start + rows + 1
         for b in self.boxes:
             if b.gap and b.lane:
                 row[b] = (lanes[b.lane] - 1) / 2
@@ -216,7 +221,7 @@ class _Plan:
             for y in order if down else reversed(order):
                 wish = {}
                 for b in rows[y]:
-                    seen = [n.x for n in near[b] if sweep >= SWEEPS // 2 or (n.y < y) == down]
+                    seen = [n.x for n in near[b] if (not n.leaf if sweep >= SWEEPS // 2 else (n.y < y) == down)]  # leaves follow
                     wish[b] = sum(seen) / len(seen) if seen else b.x
                 if sweep < SWEEPS // 2:
                     rows[y].sort(key=lambda b: (self.readers.get(b, 0), wish[b]))
@@ -269,13 +274,13 @@ class _Plan:
             shift = x - min(b.x - self.wide(b) / 2 for b in boxes)
             for b in boxes:
                 b.x += shift
-            x = max(b.x + self.wide(b) / 2 for b in boxes) + MARGIN + TITLE * self.turned
+            x = max(b.x + self.wide(b) / 2 for b in boxes) + MARGIN + self.foot * self.turned
         self.lines.append(x + BETWEEN)
-        self.bottom = max((b.y + self.deep(b) / 2 for b in self.boxes), default=0.0) + MARGIN + TITLE * (not self.turned) + BETWEEN
-        top = min((b.y for b in self.column), default=0.0) - self.pitch
+        self.bottom = max((b.y + self.deep(b) / 2 for b in self.boxes), default=0.0) + MARGIN + self.foot * (not self.turned) + BETWEEN
+        top = min((b.y - self.deep(b) / 2 for b in self.column), default=0.0) - DOWN
         right = max(b.x + self.wide(b) / 2 for b in self.columns[0]) if self.steps[0] is None else 0.0
         for b in reversed(self.rails):
-            b.x, b.y = right - self.wide(b) / 2, top
+            b.x, b.y = right - self.wide(b) / 2, top - self.deep(b) / 2
             top -= self.deep(b) + BETWEEN
 
     def _take(self, channel: int, key: Any) -> None:
@@ -286,9 +291,10 @@ class _Plan:
 
     def paths(self, arrow: Arrow) -> list[list[Point]]:
         """The way of an arrow; for an operation that uses one thing twice (x * x), two ways side by side."""
+        copies = 1 if arrow.tail.gap or arrow.head.gap or arrow.tail in self.rails else min(len(arrow.places), 3)
+        dx, dy = (8.0, 0.0) if self.column.get(arrow.tail) == self.column[arrow.head] else (0.0, 8.0)
         path = self.path(arrow)
-        copies = min(len(arrow.places), 3) if self.column.get(arrow.tail) == self.column[arrow.head] and not arrow.tail.gap else 1
-        return [[(x + 8 * (k - (copies - 1) / 2), y) for x, y in path] for k in range(copies)]
+        return [[(x + dx * k, y + dy * k) for x, y in path] for k in (i - (copies - 1) / 2 for i in range(copies))]
 
     def path(self, arrow: Arrow) -> list[Point]:
         """One way of an arrow."""
@@ -336,13 +342,17 @@ class _Plan:
             if b.framed:
                 groups.setdefault(b.mark, []).append(b)
         found = []
-        for (cell, layer, step), boxes in groups.items():
-            network = " · ".join(filter(None, [cell, f"layer {layer}" if layer is not None else ""]))
-            label = [f"t = {step}", network] if network else [f"t = {step}"]
+        for mark, boxes in groups.items():
             xs = [b.x + side * self.wide(b) / 2 for b in boxes for side in (-1, 1)]
             ys = [b.y + side * self.deep(b) / 2 for b in boxes for side in (-1, 1)]
-            found.append(Frame(label, boxes, min(xs) - MARGIN, min(ys) - MARGIN, max(xs) + MARGIN, max(ys) + MARGIN))
+            found.append(Frame(_label(mark), boxes, min(xs) - MARGIN, min(ys) - MARGIN, max(xs) + MARGIN, max(ys) + MARGIN))
         return found
+
+
+def _label(mark: Mark) -> list[str]:
+    """The lines below a frame: narrow, because arrows leave it in the middle."""
+    cell, layer, step = mark
+    return [f"t = {step}", *([cell] if cell else []), *([f"layer {layer}"] if layer is not None else [])]
 
 
 def _toward(there: float, here: float, wide: float) -> float:

@@ -91,9 +91,8 @@ class Drawing:
             return None
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None, **_: Any) -> dict[str, str]:
-        bundle = {"text/plain": repr(self)}
-        if (svg := self._repr_svg_()) is not None:
-            bundle["image/svg+xml"] = svg
+        svg = self._repr_svg_()
+        bundle = {"text/plain": repr(self), **({} if svg is None else {"image/svg+xml": svg})}
         return {k: v for k, v in bundle.items() if (include is None or k in include) and (exclude is None or k not in exclude)}
 
     def __repr__(self) -> str:

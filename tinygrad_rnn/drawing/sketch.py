@@ -231,8 +231,12 @@ def _box(graph: Graph, n: Node) -> Box:
         what = f"{kind} {name}" if name != kind else kind
         return Box(_short(name), shape, PARAMETER if kind == PARAMETER else INPUT, mark, framed, f"{what}\n{facts}", root)
     params = ", ".join(f"{key}={_text(value)}" for key, value in n.params.items())
-    formula = f" = {n.primitive.scalar}" if n.primitive.scalar else ""
-    parts = [f"{n.op}({params})" if params else n.op + formula, facts, n.where.described().strip(" ()")]
+    what = n.op
+    if params:
+        what += f"({params})"
+    elif n.primitive.scalar and not n.primitive.scalar.startswith(n.op):
+        what += f": {n.primitive.scalar}"
+    parts = [what, facts, n.where.described().strip(" ()")]
     title = f"{n.name} = {_call(graph, n)}" if n.name else _call(graph, n)
     return Box(_short(title), shape, _family(n), mark, framed, "\n".join(filter(None, parts)), root)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from html import escape
 
 from .layout import Layout
@@ -34,4 +35,5 @@ def stroke(arrow: Arrow, layout: Layout) -> tuple[str, float]:
 def xml(text: str) -> str:
     """For XML, HTML-like labels and quoted strings of DOT alike: what could end or change them becomes an entity."""
     allowed = "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text)
-    return escape(allowed).replace("\\", "&#92;")
+    apart = re.sub(r"\\(?=[A-Za-z\\])", "\\\\\u200b", allowed)  # graphviz would replace a backslash and a letter
+    return escape(apart).replace("\\", "&#92;")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from .layout import HEIGHT, TIP, TITLE, Layout
+from .layout import HEIGHT, LABEL, TIP, Layout
 from .sketch import Sketch
 from .style import FAINT, FILLS, FONT, FRAME, ROOT_WIDTH, SIZE, SMALL, TEXT, stroke, xml
 
@@ -22,7 +22,7 @@ def plain_svg(sketch: Sketch, layout: Layout) -> str:
             f'fill="{FRAME[0]}" stroke="{FRAME[1]}"/>'
         )
         for k, words in enumerate(f.label):
-            y = f.bottom - TITLE + 9 + 12 * k
+            y = f.bottom - LABEL * (len(f.label) - k) + 7
             parts.append(f'<text x="{f.left + 10:.1f}" y="{y:.1f}" font-size="10" fill="{FAINT}">{xml(words)}</text>')
     for arrow, path in layout.paths:
         colour, width = stroke(arrow, layout)

@@ -8,8 +8,8 @@ import numpy as np
 
 from ..core.errors import GraphError
 from ..core.primitive import REGISTRY, Array
-from ..core.tape import Leaf, Mark, Node, reachable
-from ..core.tensor import Tensor
+from ..core.tape import Freed, Leaf, Mark, Node, reachable
+from ..core.tensor import Tensor, tensor
 
 
 def _reduce(self: Tensor) -> Any:
@@ -30,7 +30,7 @@ def _reduce(self: Tensor) -> Any:
                     node.op,
                     inputs,
                     node.params,
-                    node.saved,
+                    Freed(node.saved.root, str(node.saved.where)) if isinstance(node.saved, Freed) else node.saved,
                     node.requires_grad,
                     node.name,
                     node.shape,
@@ -43,22 +43,22 @@ def _reduce(self: Tensor) -> Any:
 
 def _owner(leaf: Leaf) -> Tensor:
     """The tensor whose leaf it is, so that a parameter stays one object with the module pickled beside it."""
-    tensor = leaf.tensor() if leaf.tensor is not None else None
-    if tensor is None or tensor.node is not leaf:
-        tensor = Tensor(leaf.value)
-        tensor.leaf(leaf.requires_grad, leaf.name)
-    return tensor
+    owner = leaf.tensor() if leaf.tensor is not None else None
+    if owner is None or owner.node is not leaf:
+        owner = Tensor(leaf.value)
+        owner.leaf(leaf.requires_grad, leaf.name)
+    return owner
 
 
 def _restore_leaf(
     kind: type[Tensor], array: Array, requires_grad: bool, name: str | None, grad: Tensor | None
 ) -> Tensor:
-    tensor = kind.__new__(kind)
-    Tensor.__init__(tensor, np.array(array))
+    made = kind.__new__(kind)
+    Tensor.__init__(made, tensor(array).array)
     if requires_grad or name:
-        tensor.leaf(requires_grad, name)
-    tensor.grad = grad
-    return tensor
+        made.leaf(requires_grad, name)
+    made.grad = grad
+    return made
 
 
 def _restore(array: Array, rows: list[Any]) -> Tensor:
@@ -80,7 +80,7 @@ def _restore(array: Array, rows: list[Any]) -> Tensor:
         node = Node(REGISTRY[op], links, edges, params, saved, tuple(shape), np.dtype(dtype), requires_grad, origin)
         node.name = name
         nodes.append(node)
-    return Tensor(np.array(array), nodes[-1])
+    return Tensor(tensor(array).array, nodes[-1])
 
 
 Tensor.__reduce__ = _reduce  # type: ignore[method-assign, assignment]

@@ -21,6 +21,7 @@ def mse_loss(prediction: Any, target: Any) -> Any:
     ShapeError
         If they differ: broadcasting here is nearly always a mistake.
     """
+    target = target if isinstance(target, Tensor) else np.asarray(target)
     if tuple(prediction.shape) != tuple(target.shape):
         raise ShapeError(f"mse_loss: prediction has shape {tuple(prediction.shape)}, target {tuple(target.shape)}; expected equal shapes")
     difference = prediction - target
@@ -40,6 +41,9 @@ def cross_entropy(logits: Any, targets: Any) -> Any:
         raise DtypeError(f"cross_entropy: targets must be integers; found {targets.dtype}")
     if tuple(targets.shape) != tuple(logits.shape[:-1]):
         raise ShapeError(f"cross_entropy: logits have shape {tuple(logits.shape)}, so targets need {tuple(logits.shape[:-1])}; found {tuple(targets.shape)}")
+    known = targets if isinstance(targets, np.ndarray) else targets.array
+    if isinstance(known, np.ndarray) and known.size and (known.min() < 0 or known.max() >= logits.shape[-1]):
+        raise ShapeError(f"cross_entropy: targets from {known.min()} to {known.max()}; expected 0 to {logits.shape[-1] - 1}, one of the {logits.shape[-1]} classes")
     return -take_along_axis(log_softmax(logits, -1), targets.reshape((*targets.shape, 1)), -1).mean()
 
 

@@ -22,7 +22,9 @@ class Parameter(Tensor):
         self.leaf(True, name)
 
     def __copy__(self) -> Parameter:
-        return Parameter(self.array, self.name)
+        twin = Parameter(self.array, self.name)
+        twin.requires_grad = self.requires_grad
+        return twin
 
 
 class Module:
@@ -52,30 +54,19 @@ class Module:
         stack: list[tuple[str, Any]] = [(prefix, self)]
         while stack:
             path, value = stack.pop()
-            if isinstance(value, Module):
-                if id(value) in seen:
-                    continue
+            if isinstance(value, Module) and id(value) not in seen:
                 seen.add(id(value))
                 yield path, value
-                children: list[tuple[Any, Any]] = list(vars(value).items())
-            elif isinstance(value, Mapping):
-                children = list(value.items())
-            elif isinstance(value, (list, tuple)):
-                children = list(enumerate(value))
-            else:
-                continue
-            stack += [(f"{path}.{key}" if path else str(key), child) for key, child in reversed(children)]
+                stack += reversed(list(_contents(path, vars(value))))
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """Parameters with dotted names, each once, in order of assignment."""
         seen: set[int] = set()
         for path, module in self.named_modules():
-            for name, value in vars(module).items():
-                group = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, (list, tuple)) else [("", value)]
-                for key, item in group:
-                    if isinstance(item, Parameter) and id(item) not in seen:
-                        seen.add(id(item))
-                        yield ".".join(str(p) for p in (path, name, key) if p != ""), item
+            for name, value in _contents(path, vars(module)):
+                if isinstance(value, Parameter) and id(value) not in seen:
+                    seen.add(id(value))
+                    yield name, value
 
     def parameters(self) -> Iterator[Parameter]:
         """The parameters, each once."""
@@ -124,3 +115,12 @@ class Module:
     def __repr__(self) -> str:
         inner = [f"{name}={p.dtype}{p.shape}" for name, p in self.named_parameters()]
         return f"{type(self).__name__}({', '.join(inner)})"
+
+
+def _contents(path: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """What stands in nested lists, tuples and dicts, with dotted names."""
+    if isinstance(value, (Mapping, list, tuple)):
+        for key, item in value.items() if isinstance(value, Mapping) else enumerate(value):
+            yield from _contents(f"{path}.{key}" if path else str(key), item)
+    else:
+        yield path, value

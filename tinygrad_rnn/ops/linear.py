@@ -95,7 +95,8 @@ def _einsum_rule(g: Any, inputs: Any, like_inputs: Any, subscripts: str, positio
 @primitive(_einsum_rule, shape=_einsum_shape, linear="each", name="einsum",
            examples=[([(2, 3), (3, 4)], {"subscripts": "ab,bc->ac"}), ([(2, 3)], {"subscripts": "ab->b"}),
                      ([(2, 3), (3, 2), (2,)], {"subscripts": "ab,bc,c->"}), ([(2, 2, 3), (2, 3, 2)], {"subscripts": "nab,nbc->nca"}),
-                     ([(3, 2), (3, 2)], {"subscripts": "ab,ab->a"}), ([(2, 3), (2,)], {"subscripts": "ab,c->c"}), ([(0, 3), (3,)], {"subscripts": "ab,b->a"})])  # fmt: skip
+                     ([(3, 2), (3, 2)], {"subscripts": "ab,ab->a"}),
+                     ([(2, 3), (2,)], {"subscripts": "ab,c->c"}), ([(0, 3), (3,)], {"subscripts": "ab,b->a"})])  # fmt: skip
 def _einsum(*operands: Any, subscripts: str) -> Any:
     return np.einsum(subscripts, *operands)
 

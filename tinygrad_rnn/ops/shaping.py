@@ -181,7 +181,8 @@ def _roll_rule(g: Any, shift: Any, axis: Any) -> Any:
 
 
 @primitive(_roll_rule, shape=_roll_shape, linear="jointly",
-           examples=[([(4,)], {"shift": 1}), ([(2, 3)], {"shift": (1, 2), "axis": (0, 1)}), ([(2, 3)], {"shift": -1}), ([(4,)], {"shift": (1, 2), "axis": 0})])  # fmt: skip
+           examples=[([(4,)], {"shift": 1}), ([(2, 3)], {"shift": (1, 2), "axis": (0, 1)}), ([(2, 3)], {"shift": -1}),
+                     ([(4,)], {"shift": (1, 2), "axis": 0})])  # fmt: skip
 def roll(x: Any, *, shift: Any, axis: Any = None) -> Any:
     """Values moved along axes; what falls off one end comes in at the other. axis None: over the flattened tensor."""
     return np.roll(x, shift, axis)
@@ -379,8 +380,9 @@ def take_along_axis(x: Any, indices: Any, *, axis: int = -1) -> Any:
     return np.take_along_axis(x, indices, axis)
 
 
-@primitive(lambda g: g, None, lambda g, out, indices, axis: take_along_axis(g, indices, axis), promotes=slice(0, 3, 2), name="add_along_axis",
-           shape=same_shape, tangent=lambda t, out, x, indices, value, axis: _added(_add_along_axis, t, indices, out, axis),
+@primitive(lambda g: g, None, lambda g, out, indices, axis: take_along_axis(g, indices, axis), promotes=slice(0, 3, 2),
+           name="add_along_axis", shape=same_shape,
+           tangent=lambda t, out, x, indices, value, axis: _added(_add_along_axis, t, indices, out, axis),
            examples=[([(2, 3), np.array([[2, 2], [0, 1]]), (2, 2)], {"axis": 1})])  # fmt: skip
 def _add_along_axis(x: Any, indices: Any, value: Any, *, axis: int = -1) -> Any:
     out = np.array(x)
@@ -394,7 +396,8 @@ def _one_hot_shape(indices: Any, *, classes: int, dtype: Any = np.float32) -> Sp
     return Spec((*indices.shape, classes), dtype)
 
 
-@primitive(shape=_one_hot_shape, examples=[([np.array([[0], [2]])], {"classes": 3}), ([np.array([], int)], {"classes": 2, "dtype": np.float64})])
+@primitive(shape=_one_hot_shape,
+           examples=[([np.array([[0], [2]])], {"classes": 3}), ([np.array([], int)], {"classes": 2, "dtype": np.float64})])  # fmt: skip
 def one_hot(indices: Any, *, classes: int, dtype: Any = np.float32) -> Any:
     """1 at the index and 0 elsewhere along a new last axis of size `classes`; no gradient."""
     _check_integer(indices)

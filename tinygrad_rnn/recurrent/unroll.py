@@ -8,7 +8,7 @@ from typing import Any
 from ..core.errors import DtypeError, ShapeError
 from ..core.tape import at_step
 from ..core.tensor import Tensor, tensor
-from ..core.tree import flatten, tree_map
+from ..core.tree import flatten, pairs, tree_map
 from ..ops.shaping import stack
 from .cell import Cell
 
@@ -52,21 +52,33 @@ def unroll(cell: Callable[[Any, Any], tuple[Any, Any]], xs: Any, state: Any = No
             raise ShapeError(f"unroll: xs has shape {parts[0].shape}; expected (T, batch, ...)")
         state = cell.initial_state(parts[0].shape[1])
     expected = _structure(state)
-    outputs = []
+    for path, s in flatten(state, ""):
+        _name(s, f"{path.lstrip('.') or 'state'}_0")
+    outputs: list[Any] = []
     for t in range(parts[0].shape[0]):
         with at_step(t, cell=name):
             step = tuple(x[t] for x in parts)
+            for x, s in zip(parts, step, strict=True):
+                _name(s, f"{x.name or 'x'}[{t}]")
             result = cell(step if isinstance(xs, tuple) else step[0], state)
             if not isinstance(result, tuple) or len(result) != 2:
                 found = f"a tuple of {len(result)}" if isinstance(result, tuple) else type(result).__name__
                 raise ShapeError(f"unroll: cell '{name}' must return (output, new_state); at step t={t} it returned {found}")
             y, state = result
+            if outputs and not isinstance(y, Tensor):
+                pairs(outputs[0], y, f"unroll: the output of cell '{name}' changed its structure at step t={t}")
             now = _structure(state)
             if [kind for _, *kind in now] != [kind for _, *kind in expected]:
                 raise _changed(name, t, expected, now)
             expected = now  # a plain tuple may become the cell's named one
             outputs.append(y)
     return tree_map(lambda *ys: stack(ys), outputs[0], *outputs[1:]), state
+
+
+def _name(x: Any, name: str) -> None:
+    """A name for pictures and messages, where there is none."""
+    if isinstance(x, Tensor) and x.name is None:
+        x.name = name
 
 
 def _structure(state: Any) -> list[tuple[str, Any, Any]]:

@@ -72,6 +72,8 @@ class CharacterLSTM(nn.Module):
         self.embedding = nn.Embedding(symbols, embedding, rng=rng)
         self.cell = cells.LSTM(embedding, hidden, rng=rng)
         self.output = nn.Linear(hidden, symbols, rng=rng)
+        for name, p in self.named_parameters():
+            p.name = name  # for pictures and messages
 
     def forward(self, ids: Any, state: Any = None) -> tuple[Any, Any]:
         """Give logits of shape (T, B, symbols) and the last state for ids of shape (T, B) and a first state (default: zeros)."""

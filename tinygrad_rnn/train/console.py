@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["Meter", "clock", "console", "phase"]
 
 _EVERY = 5.0  # seconds between two lines where there is no terminal
+_WORDS = 64  # columns beside the bar, and some for the ^C that a terminal writes: a full line would be broken by it
 
 
 def console(**options: Any) -> Console:
@@ -72,12 +73,11 @@ class Meter:
 
             self.bar = Progress(
                 TextColumn("Training"),
-                BarColumn(bar_width=None, complete_style="blue", finished_style="blue"),
+                BarColumn(bar_width=max(10, min(40, self.screen.width - _WORDS)), complete_style="blue", finished_style="blue"),
                 TextColumn("[bold]{task.fields[bits]}[/] bits/char"),
                 TextColumn("{task.fields[speed]} chars/s"),
                 TextColumn("{task.fields[time]}"),
                 console=self.screen,
-                expand=True,
             )
             self.bar.start()
             self.task = self.bar.add_task("", total=1.0, bits="-", speed="-", time="")

@@ -336,9 +336,9 @@ class _Run:
         ids = self.held[: GRAPH_STEPS + 1, None]
         loss, _ = self.trainer.loss(ids[:-1], ids[1:])
         try:
-            import tinygrad_rnn as tg
+            from ..drawing import draw
 
-            tg.draw(loss).save(path)
+            draw(loss).save(path)
             svg = path.read_text(encoding="utf-8")
         except (ImportError, OSError, RuntimeError, TinygradError) as error:
             self.say(f"The graph was not drawn: {error}")

@@ -212,7 +212,7 @@ main .loss .line-chart { --chart-paper: transparent; }
 .scroll svg { display: block; max-width: none; margin: 0 auto; }
 .scroll:focus-visible { outline: 2px solid var(--ours); outline-offset: 2px; }
 pre { margin: 0; padding: 1rem 1.15rem; border: 1px solid var(--rule); background: var(--box); overflow-x: auto;
-  font: .86rem/1.5 var(--mono); tab-size: 4; white-space: pre; }
+  font: .86rem/1.5 var(--mono); tab-size: 4; white-space: pre-wrap; overflow-wrap: anywhere; }
 dl { margin: 0; font: .95rem/1.4 var(--sans); columns: 2; column-gap: 2.5rem; font-variant-numeric: tabular-nums; }
 dl div { display: flex; justify-content: space-between; gap: 1.25rem; padding: .32rem 0; break-inside: avoid;
   border-bottom: 1px solid var(--rule); }
