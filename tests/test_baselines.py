@@ -1,5 +1,5 @@
 """The counting models against plain loops over dictionaries, and against what any probability must satisfy."""
-# ruff: noqa: D102, D103  (The names of the tests say what they test.)
+
 
 from __future__ import annotations
 

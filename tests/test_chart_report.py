@@ -1,5 +1,5 @@
 """The chart's geometry read back from its SVG, and the report read back by an HTML parser."""
-# ruff: noqa: D102, D103  (The names of the tests say what they test.)
+
 
 from __future__ import annotations
 

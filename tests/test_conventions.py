@@ -216,6 +216,7 @@ def test_floats_beside_integer_tensors_give_float32() -> None:
     np.testing.assert_array_equal(tg.clip(x, 1.5, 2.5).numpy(), [1.5, 2.0, 2.5])
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
 def test_what_stands_beside_a_floating_tensor_takes_its_dtype(dtype: Any) -> None:
     x = tg.tensor(np.ones(3, dtype), requires_grad=True)

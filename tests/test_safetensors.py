@@ -1,5 +1,5 @@
 """The safetensors reader and writer, against bytes made by hand, random arrays and the reference package."""
-# ruff: noqa: D102, D103  (The names of the tests say what they test.)
+
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """Corpus, vocabulary, split and windows."""
-# ruff: noqa: D102, D103  (The names of the tests say what they test.)
+
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_file_errors(tmp_path: Path, data: bytes | None, message: str) -> None:
 
 
 def test_a_folder_is_not_a_file(tmp_path: Path) -> None:
-    with pytest.raises(TextError, match="found a folder|cannot be read"):
+    with pytest.raises(TextError, match=r"found a folder|cannot be read"):
         text.load_file(tmp_path)
 
 

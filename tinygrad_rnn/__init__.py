@@ -20,6 +20,10 @@ from .core.tape import Tape, at_step, enable_grad, no_grad, tape
 from .core.tensor import Tensor, tensor
 from .core.trace import Program, trace
 from .core.transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
+from .formats import pickled as _pickled  # noqa: F401  (gives Tensor its pickling)
+from .kernels.runtime import set_num_threads
+from .nn.module import Module, Parameter
+from .ops import methods as _methods  # noqa: F401  (gives Tensor its operators and methods)
 from .ops.custom import custom_vjp, elementwise, gelu, register_ufunc, silu
 from .ops.elementwise import (
     abs,
@@ -112,17 +116,13 @@ from .ops.shaping import (
     tril,
     triu,
 )
-from .formats import pickled as _pickled
-from .kernels.runtime import set_num_threads
-from .nn.module import Module, Parameter
-from .ops import methods as _methods
 from .optim import clip_grad_norm
 from .recurrent import Cell, unroll
 
 if TYPE_CHECKING:
     from .diagnosis import GradcheckError, gradcheck
-    from .formats.checkpoint import load, save
     from .drawing import Drawing, draw
+    from .formats.checkpoint import load, save
 
 __version__ = "0.1.0"
 __all__ = [

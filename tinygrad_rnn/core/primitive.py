@@ -27,10 +27,12 @@ class Spec:
 
     @property
     def ndim(self) -> int:
+        """Number of axes."""
         return len(self.shape)
 
     @property
     def size(self) -> int:
+        """Number of elements."""
         return int(np.prod(self.shape))
 
     def __repr__(self) -> str:

@@ -39,6 +39,7 @@ class Where(NamedTuple):
 
     @property
     def line(self) -> int | None:
+        """The line number in the file of `code`."""
         if self.code is None:
             return None
         lines = (number for start, stop, number in self.code.co_lines() if start <= self.offset < stop)
@@ -76,11 +77,11 @@ class Context:
         return other
 
 
-_context: ContextVar[Context] = ContextVar("tinygrad_rnn", default=Context())
+_context: ContextVar[Context] = ContextVar("tinygrad_rnn", default=Context())  # noqa: B039  (never changed in place)
 context = _context.get
 
 
-class setting:  # noqa: N801  (used as a function: with setting(...))
+class setting:
     """Context manager: change fields of the context."""
 
     def __init__(self, **changes: Any) -> None:
@@ -148,6 +149,7 @@ class Node:
 
     @property
     def ndim(self) -> int:
+        """Number of axes of the output."""
         return len(self.shape)
 
     @property
@@ -157,6 +159,7 @@ class Node:
 
     @property
     def op(self) -> str:
+        """The primitive's name, or "leaf"."""
         return "leaf" if self.primitive is None else self.primitive.name
 
     def __repr__(self) -> str:

@@ -55,18 +55,22 @@ class Tensor:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """Sizes of the axes."""
         return self.array.shape  # type: ignore[no-any-return]
 
     @property
     def dtype(self) -> np.dtype[Any]:
+        """Type of the elements."""
         return self.array.dtype  # type: ignore[no-any-return]
 
     @property
     def ndim(self) -> int:
+        """Number of axes."""
         return len(self.array.shape)
 
     @property
     def size(self) -> int:
+        """Number of elements."""
         return self.array.size  # type: ignore[no-any-return]
 
     def numpy(self) -> Array:
@@ -179,6 +183,7 @@ class Tensor:
 
     @property
     def is_leaf(self) -> bool:
+        """Whether it was given, not computed from tensors that require gradients."""
         return self.node is None or isinstance(self.node, Leaf)
 
     @property
@@ -279,14 +284,14 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, name: str 
 def check_dtype(dtype: Any) -> np.dtype[Any]:
     """The dtype, if it is one that tensors may have; DtypeError otherwise."""
     try:
-        found = np.dtype(dtype)
+        found: np.dtype[Any] = np.dtype(dtype)
     except TypeError:
         raise DtypeError(f"there is no dtype {dtype!r}; use float32, float64, an integer type or bool") from None
-    if found == FLOAT32 or found == FLOAT64:
+    if found in (FLOAT32, FLOAT64):
         return FLOAT32 if found == FLOAT32 else FLOAT64  # an unpickled dtype is equal to these, but another object
     if found.kind not in "biu":
         raise DtypeError(f"dtype {found} is not supported; use float32, float64, an integer type or bool")
-    return found
+    return np.dtype(found)
 
 
 def _untensor(data: Any) -> Any:

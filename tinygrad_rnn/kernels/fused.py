@@ -311,6 +311,7 @@ class LargeRule:
         self.chains: dict[tuple[Any, ...], Chain | None] = {}
 
     def __call__(self, *values: Any) -> Any:
+        """The gradient, from g and what the rule asks for."""
         if type(values[0]) is not np.ndarray:
             return self.function(*values)
         key = tuple(v.dtype if isinstance(v, np.ndarray) else v if isinstance(v, (int, float, type(None))) else "like" for v in values)

@@ -8,9 +8,9 @@ import numpy as np
 
 from ..core.errors import DtypeError, ShapeError
 from ..core.tensor import Tensor
+from ..init import generator
 from ..ops.reductions import log_softmax
 from ..ops.shaping import take_along_axis
-from ..init import generator
 
 
 def mse_loss(prediction: Any, target: Any) -> Any:

@@ -94,7 +94,7 @@ def elementwise(function: Callable[..., Any] | None = None, *, domain: Any = (-2
     return operation(_chain_primitive(name, count, body, domain), function)
 
 
-class custom_vjp:  # noqa: N801  (used as a decorator)
+class custom_vjp:
     """Decorator: an operation whose derivative you state, where it is to differ from the function's own.
 
     The function is given arrays and may use NumPy or `tg`. If it returns integers or booleans they become the dtype of its
@@ -129,6 +129,7 @@ class custom_vjp:  # noqa: N801  (used as a decorator)
         self._op = operation(self.primitive, forward)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Apply the operation."""
         if not self.primitive.rules:
             raise RuleError(f"custom_vjp: '{self.__name__}' has no derivative yet: state it with @{self.__name__}.vjp")  # type: ignore[attr-defined]
         return self._op(*args, **kwargs)

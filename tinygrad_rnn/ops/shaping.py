@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -162,7 +163,7 @@ def split(x: Any, parts: int | Sequence[int], axis: int = 0) -> list[Any]:
     else:
         cuts = [0, *parts, n]
     lead = (slice(None),) * a
-    return [x[(*lead, slice(start, stop))] for start, stop in zip(cuts[:-1], cuts[1:], strict=True)]
+    return [x[(*lead, slice(start, stop))] for start, stop in itertools.pairwise(cuts)]
 
 
 def flip(x: Any, axis: Any = None) -> Any:

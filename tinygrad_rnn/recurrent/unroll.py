@@ -8,7 +8,7 @@ from typing import Any
 from ..core.errors import DtypeError, ShapeError
 from ..core.tape import at_step
 from ..core.tensor import Tensor, tensor
-from ..core.tree import flatten, pairs, tree_map
+from ..core.tree import flatten, leaves, pairs, tree_map
 from ..ops.shaping import stack
 from .cell import Cell
 
@@ -21,7 +21,8 @@ def unroll(cell: Callable[[Any, Any], tuple[Any, Any]], xs: Any, state: Any = No
     cell : Cell or callable
         ``(x, state) -> (output, state)``.
     xs : Tensor or array, shape (T, batch, ...)
-        Time first; or a tuple of such, of which the cell is then given a tuple at each step.
+        Time first; or a tuple of such, of which the cell is then given a tuple at each step. A floating array takes the dtype of
+        the state, as arrays do beside tensors.
     state : Tensor or nest, optional
         The first state; by default ``cell.initial_state(batch)``.
 
@@ -37,8 +38,8 @@ def unroll(cell: Callable[[Any, Any], tuple[Any, Any]], xs: Any, state: Any = No
     ShapeError, DtypeError
         If the state changes its structure, a shape or a dtype over a step: the component and the step are named.
     """
-    parts = xs if isinstance(xs, tuple) else (xs,)
-    parts = tuple(x if isinstance(x, Tensor) else tensor(x) for x in parts)
+    given = xs if isinstance(xs, tuple) else (xs,)
+    parts = tuple(x if isinstance(x, Tensor) else tensor(x) for x in given)
     name = getattr(cell, "name", None) or getattr(cell, "__name__", None) or type(cell).__name__
     lengths = {x.shape[0] if x.ndim else None for x in parts}
     if len(lengths) != 1 or None in lengths:
@@ -51,6 +52,9 @@ def unroll(cell: Callable[[Any, Any], tuple[Any, Any]], xs: Any, state: Any = No
         if parts[0].ndim < 2:
             raise ShapeError(f"unroll: xs has shape {parts[0].shape}; expected (T, batch, ...)")
         state = cell.initial_state(parts[0].shape[1])
+    dtypes = [s.dtype for s in leaves(state) if isinstance(s, Tensor) and s.dtype.kind == "f"]
+    if dtypes:
+        parts = tuple(p.astype(dtypes[0]) if p.dtype.kind == "f" and not isinstance(x, Tensor) else p for x, p in zip(given, parts, strict=True))
     expected = _structure(state)
     for path, s in flatten(state, ""):
         _name(s, f"{path.lstrip('.') or 'state'}_0")

@@ -51,7 +51,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["CharacterModel", "KneserNey", "Score", "Unigram", "Uniform", "score_baselines"]
+__all__ = ["CharacterModel", "KneserNey", "Score", "Uniform", "Unigram", "score_baselines"]
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]

@@ -8,6 +8,7 @@ training text, so they are removed first (:func:`load_topics`).
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import random
 import re
@@ -242,7 +243,7 @@ class Vocabulary:
 
     def __init__(self, characters: str) -> None:
         ordered = sorted(characters)
-        doubled = [a for a, b in zip(ordered, ordered[1:], strict=False) if a == b]
+        doubled = [a for a, b in itertools.pairwise(ordered) if a == b]
         if doubled:
             raise ValueError(f"expected each character once, found {doubled[0]!r} more than once")
         if UNKNOWN in ordered:
