@@ -291,7 +291,7 @@ def check_dtype(dtype: Any) -> np.dtype[Any]:
         return FLOAT32 if found == FLOAT32 else FLOAT64  # an unpickled dtype is equal to these, but another object
     if found.kind not in "biu":
         raise DtypeError(f"dtype {found} is not supported; use float32, float64, an integer type or bool")
-    return np.dtype(found)
+    return found
 
 
 def _untensor(data: Any) -> Any:
