@@ -25,7 +25,7 @@ class Optimizer:
         self.parameters = list(parameters)
         self.lr = lr
         self.state: dict[str, list[Array]] = {}
-        self.steps = 0
+        self.steps = [0] * len(self.parameters)  # how often each parameter was updated
         if not self.parameters:
             raise TinygradError("the optimiser was given no parameters")
         for p in self.parameters:
@@ -47,9 +47,9 @@ class Optimizer:
 
     def step(self) -> None:
         """Update every parameter that has a gradient."""
-        self.steps += 1
         for i, p in enumerate(self.parameters):
             if p.grad is not None:
+                self.steps[i] += 1
                 p.data = p.numpy() + self.change(i, p.grad.numpy())
 
     def change(self, i: int, g: Array) -> Array:
@@ -57,13 +57,13 @@ class Optimizer:
         raise NotImplementedError
 
     def state_dict(self) -> dict[str, Any]:
-        """Buffers by ``name.index`` and the number of steps, as arrays, for a checkpoint."""
+        """Buffers by ``name.index`` and the numbers of steps, as arrays, for a checkpoint."""
         arrays = {f"{name}.{i}": b for name, buffers in self.state.items() for i, b in enumerate(buffers)}
         return {**arrays, "steps": np.asarray(self.steps)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put back what `state_dict` gave."""
-        self.steps = int(state["steps"])
+        self.steps = np.broadcast_to(state["steps"], len(self.parameters)).tolist()
         for key, value in state.items():
             name, _, i = key.rpartition(".")
             if name:
@@ -97,8 +97,8 @@ class Adam(Optimizer):
         (b1, b2), first, second = self.betas, self.buffer("first"), self.buffer("second")
         first[i] = b1 * first[i] + (1 - b1) * g
         second[i] = b2 * second[i] + (1 - b2) * (g * g)
-        scale = np.sqrt(second[i] / (1 - b2**self.steps)) + self.eps
-        return -(self.lr / (1 - b1**self.steps)) * first[i] / scale
+        scale = np.sqrt(second[i] / (1 - b2**self.steps[i])) + self.eps
+        return -(self.lr / (1 - b1**self.steps[i])) * first[i] / scale
 
 
 def clip_grad_norm(parameters: Tensor | Iterable[Tensor], max_norm: float) -> float:

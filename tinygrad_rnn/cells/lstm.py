@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import init
+from ..core.errors import ShapeError
+from ..core.record import describe
 from ..ops.elementwise import sigmoid, tanh
 from ..ops.shaping import split
 from .gates import BlockCell
@@ -39,6 +41,8 @@ class LSTM(BlockCell):
 
     def forward(self, x: Any, state: Any) -> Any:
         """One step: (batch, input_size) and (h, c) to the output and the new (h, c)."""
+        if not isinstance(state, tuple) or len(state) != 2:
+            raise ShapeError(f"LSTM: the state is (h, c); found {describe(state)}")
         h, c = state
         gates = x @ self.weight_ih.T + self.bias_ih + h @ self.weight_hh.T + self.bias_hh
         i, f, g, o = split(gates, 4, axis=-1)

@@ -97,8 +97,6 @@ def _promote(primitive: Primitive, inputs: Sequence[Any]) -> list[Any] | None:
         x = out[i]
         if hasattr(x, "dtype") and x.dtype != target:
             out[i], changed = x.astype(target), True
-        elif not typed and isinstance(x, (int, float)):
-            out[i], changed = np.asarray(x, target), True
     return out if changed else None
 
 

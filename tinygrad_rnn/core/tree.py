@@ -30,7 +30,7 @@ def leaves(tree: Any) -> list[Any]:
     return [value for _, value in flatten(tree)]
 
 
-def pairs(tree: Any, other: Any, what: str) -> list[tuple[Any, Any]]:
+def pairs(tree: Any, other: Any, what: str, root: str = "") -> list[tuple[Any, Any]]:
     """Corresponding leaves of two nests (of dicts by key), or a ShapeError if they are not of one structure."""
     found: list[tuple[Any, Any]] = []
     try:
@@ -39,7 +39,7 @@ def pairs(tree: Any, other: Any, what: str) -> list[tuple[Any, Any]]:
     except (KeyError, TypeError, ValueError):
         fits = False
     if not fits:
-        expected, got = ([path or "one tensor" for path, _ in flatten(t)] for t in (tree, other))
+        expected, got = ([path or "one tensor" for path, _ in flatten(t, root)] for t in (tree, other))
         raise ShapeError(f"{what}: expected the components {expected}; found {got}")
     return found
 

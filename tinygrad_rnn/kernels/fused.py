@@ -48,8 +48,22 @@ class Chain:
             try:
                 return self.run(*arrays)
             except runtime_errors() as error:
-                runtime.give_up(error)
-        return self.program(*arrays)
+                self.fusable = False
+                runtime.complain(error)
+        return self._evaluate(arrays)
+
+    def _evaluate(self, arrays: Sequence[Any]) -> list[Any]:
+        """Node by node with NumPy."""
+        known: dict[Any, Any] = dict(zip(self.program.inputs, arrays, strict=True))
+        dtype = next((a.dtype for a in arrays if isinstance(a, (np.ndarray, np.generic)) and a.dtype in FLOATS), FLOATS[0])
+        for node in self.program.nodes:
+            values = [known[n] if isinstance(n, Node) else n for n in node.inputs]
+            places = range(len(values))[node.primitive.promotes]
+            if not any(hasattr(values[i], "dtype") for i in places):  # a choice between two numbers: in the dtype of the chain
+                for i in places:
+                    values[i] = dtype.type(values[i])
+            known[node] = node.primitive.forward(*values, **node.params)
+        return [known[o] if isinstance(o, Node) else o for o in self.program.outputs]
 
     def run(self, *arrays: Any, out: Sequence[Array] | None = None, threads: int | None = None) -> list[Array]:
         """Evaluate with the numba kernel, whatever the size.
@@ -159,7 +173,11 @@ _WORD = re.compile(r"(?<![\w.])([A-Za-z_]\w*)|(?<![\w.])(\d+\.?\d*(?:e-?\d+)?)")
 def _expression(node: Node, names: dict[Any, str]) -> tuple[str, set[str]]:
     """The node's scalar expression with its operands put in, and the scalar functions that it calls."""
     primitive = node.primitive
-    values = {name: names[n] if isinstance(n, Node) else _literal(n) for name, n in zip(primitive.inputs, node.inputs, strict=True)}
+    numbers = range(len(node.inputs))[primitive.promotes]  # the others are conditions
+    values = {
+        name: names[n] if isinstance(n, Node) else _literal(n) if i in numbers else repr(bool(n))
+        for i, (name, n) in enumerate(zip(primitive.inputs, node.inputs, strict=True))
+    }
     values |= {name: _literal(NO_BOUND[name] if v is None else v) for name, v in node.params.items()}
     called: set[str] = set()
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # the rest of the standard library is imported where it is us
     from pathlib import Path
 
 _available: bool | None = None
+_complained = False
 _pool: ThreadPoolExecutor | None = None
 _threads = 0
 _modules: dict[str, Any] = {}
@@ -38,11 +39,11 @@ def available() -> bool:
     return _available
 
 
-def give_up(error: Exception) -> None:
-    """After a kernel that could not be compiled: go on without kernels, and say so once."""
-    global _available
-    if _available is not False:
-        _available = False
+def complain(error: Exception) -> None:
+    """Say, once in a process, that a kernel could not be compiled and that NumPy does its work."""
+    global _complained
+    if not _complained:
+        _complained = True
         text = f"tinygrad_rnn: a kernel could not be compiled ({type(error).__name__}: {error}); going on through NumPy."
         warnings.warn(text, RuntimeWarning, stacklevel=2)
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import init
+from ..core.errors import ShapeError
 from ..ops.shaping import take
 from .module import Module, Parameter
 
@@ -24,6 +25,8 @@ class Linear(Module):
     """
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True, *, rng: Any = None, dtype: Any = np.float32) -> None:
+        if in_features < 1 or out_features < 1:
+            raise ShapeError(f"Linear: sizes must be at least 1; found in_features={in_features}, out_features={out_features}")
         rng = init.generator(rng)
         bound = in_features**-0.5
         self.weight = Parameter(init.uniform((out_features, in_features), bound, rng=rng, dtype=dtype))
@@ -47,6 +50,8 @@ class Embedding(Module):
     """
 
     def __init__(self, num_embeddings: int, embedding_dim: int, *, rng: Any = None, dtype: Any = np.float32) -> None:
+        if num_embeddings < 1 or embedding_dim < 1:
+            raise ShapeError(f"Embedding: sizes must be at least 1; found num_embeddings={num_embeddings}, embedding_dim={embedding_dim}")
         self.weight = Parameter(init.generator(rng).standard_normal((num_embeddings, embedding_dim)).astype(dtype))
 
     def forward(self, ids: Any) -> Any:

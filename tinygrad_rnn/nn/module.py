@@ -19,7 +19,8 @@ class Parameter(Tensor):
 
     def __init__(self, data: Any, name: str | None = None) -> None:
         super().__init__(tensor(data).array)
-        self.leaf(True, name)
+        self.requires_grad = True
+        self.name = name
 
     def __copy__(self) -> Parameter:
         twin = Parameter(self.array, self.name)
@@ -98,7 +99,9 @@ class Module:
         Raises
         ------
         ShapeError
-            For a shape that differs.
+                For a shape that differs.
+        DtypeError
+            For values that are no numbers.
         TinygradError
             For names that are missing or unknown.
         """
@@ -106,7 +109,7 @@ class Module:
         missing, unknown = [n for n in own if n not in state], [n for n in state if n not in own]
         if missing or unknown:
             raise TinygradError(f"load_state_dict: missing {missing or 'nothing'}, unknown {unknown or 'nothing'}; this module has {list(own)}")
-        values = {name: np.asarray(v.numpy() if isinstance(v, Tensor) else v) for name, v in state.items()}
+        values = {name: tensor(state[name], p.dtype) for name, p in own.items()}
         for name, p in own.items():
             if values[name].shape != p.shape:
                 raise ShapeError(f"load_state_dict: '{name}' has shape {p.shape}; found {values[name].shape}")

@@ -265,15 +265,17 @@ def clip(x: Any, *, low: float | None = None, high: float | None = None) -> Any:
 
 @pointwise(
     "select(condition, a, b)", None, lambda g, condition: where(condition, g, 0.0), lambda g, condition: where(condition, 0.0, g),
-    numpy=np.where, promotes=slice(1, 3), examples=[([np.array([True, False, True]), (3,), (2, 3)], {})],
+    promotes=slice(1, 3), examples=[([np.array([True, False, True]), (3,), (2, 3)], {})],
 )  # fmt: skip
 def where(condition: Any, a: Any, b: Any) -> Any:
-    """a where the condition holds, else b.
+    """a where the condition holds, else b; of two Python floats the result is float32.
 
     Both branches are differentiated, and a gradient of 0 times an infinite derivative is nan: the gradient of
     ``where(x > 0, sqrt(x), 0)`` at 0 is nan, as in PyTorch. Make the argument safe instead:
     ``sqrt(where(x > 0, x, 1))`` inside the `where`.
     """
+    out = np.where(condition, a, b)
+    return out if hasattr(a, "dtype") or hasattr(b, "dtype") or out.dtype.kind != "f" else out.astype(np.float32)
 
 
 def _comparison(name: str, scalar: str, ufunc: Any) -> Any:

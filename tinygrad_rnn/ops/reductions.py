@@ -208,6 +208,8 @@ def cumprod(x: Any, axis: int = -1) -> Any:
 
 
 def _arg_shape(x: Any, *, axis: Any = None, keepdims: bool = False) -> Spec:
+    if isinstance(axis, (tuple, list)):
+        raise ShapeError(f"axis {axis}: expected None or one axis")
     return Spec(_reduced_nonempty(x, axis=axis, keepdims=keepdims).shape, np.int64)
 
 

@@ -127,8 +127,10 @@ def _several(tensors: Any, name: str) -> tuple[Any, ...]:
     return found
 
 
-def concatenate(tensors: Sequence[Any], axis: int = 0) -> Any:
-    """Tensors joined along an axis that they have."""
+def concatenate(tensors: Sequence[Any], axis: int | None = 0) -> Any:
+    """Tensors joined along an axis that they have; axis None: flattened first, as in NumPy."""
+    if axis is None:
+        tensors, axis = [reshape(t, -1) for t in tensors], 0
     return apply(_concatenate.primitive, _several(tensors, "concatenate"), {"axis": axis})
 
 

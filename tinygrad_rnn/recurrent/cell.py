@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.errors import TinygradError
 from ..core.tensor import Tensor
 from ..nn.module import Module
 
@@ -22,6 +23,8 @@ class Cell(Module):
 
     def initial_state(self, batch_size: int) -> Any:
         """The state before the first step; by default zeros of shape (batch_size, hidden_size)."""
+        if not hasattr(self, "hidden_size"):
+            raise TinygradError(f"{type(self).__name__} has no hidden_size; set it, or define initial_state(batch_size)")
         return self.zeros(batch_size, self.hidden_size)
 
     def zeros(self, *shape: int) -> Tensor:

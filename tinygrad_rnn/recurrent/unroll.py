@@ -55,7 +55,6 @@ def unroll(cell: Callable[[Any, Any], tuple[Any, Any]], xs: Any, state: Any = No
     dtypes = [s.dtype for s in leaves(state) if isinstance(s, Tensor) and s.dtype.kind == "f"]
     if dtypes:
         parts = tuple(p.astype(dtypes[0]) if p.dtype.kind == "f" and not isinstance(x, Tensor) else p for x, p in zip(given, parts, strict=True))
-    expected = _structure(state)
     for path, s in flatten(state, ""):
         _name(s, f"{path.lstrip('.') or 'state'}_0")
     outputs: list[Any] = []
@@ -68,13 +67,10 @@ def unroll(cell: Callable[[Any, Any], tuple[Any, Any]], xs: Any, state: Any = No
             if not isinstance(result, tuple) or len(result) != 2:
                 found = f"a tuple of {len(result)}" if isinstance(result, tuple) else type(result).__name__
                 raise ShapeError(f"unroll: cell '{name}' must return (output, new_state); at step t={t} it returned {found}")
-            y, state = result
+            before, (y, state) = state, result
             if outputs and not isinstance(y, Tensor):
-                pairs(outputs[0], y, f"unroll: the output of cell '{name}' changed its structure at step t={t}")
-            now = _structure(state)
-            if [kind for _, *kind in now] != [kind for _, *kind in expected]:
-                raise _changed(name, t, expected, now)
-            expected = now  # a plain tuple may become the cell's named one
+                pairs(outputs[0], y, f"unroll: the output of cell '{name}' changed at step t={t}", "output")
+            _check_state(before, state, f"unroll: the state of cell '{name}' changed over step t={t}")
             outputs.append(y)
     return tree_map(lambda *ys: stack(ys), outputs[0], *outputs[1:]), state
 
@@ -85,17 +81,17 @@ def _name(x: Any, name: str) -> None:
         x.name = name
 
 
-def _structure(state: Any) -> list[tuple[str, Any, Any]]:
-    return [(path, getattr(s, "shape", None), getattr(s, "dtype", None)) for path, s in flatten(state, "state")]
-
-
-def _changed(name: str, t: int, before: list[Any], after: list[Any]) -> Exception:
-    head = f"unroll: the state of cell '{name}' changed over step t={t}: "
-    if len(before) != len(after):
-        return ShapeError(f"{head}expected the components {[p for p, _, _ in before]}, found {[p for p, _, _ in after]}")
-    path, shape, dtype, shape2, dtype2 = next((p, s, d, s2, d2) for (p, s, d), (_, s2, d2) in zip(before, after, strict=True) if (s, d) != (s2, d2))
-    if shape != shape2:
-        return ShapeError(f"{head}{path} had shape {shape}, now {shape2}. A state keeps its shape; broadcasting a first state is not enough.")
-    return DtypeError(f"{head}{path} was {dtype}, now {dtype2}. Make the first state {dtype2}, or cast with .astype({dtype}) in the cell.")
-
-
+def _check_state(before: Any, after: Any, head: str) -> None:
+    """That a step kept structure (a plain tuple may become the cell's named one), shapes and dtypes of the state."""
+    for k, (a, b) in enumerate(pairs(before, after, head, "state")):
+        shape, dtype, shape2, dtype2 = (getattr(x, what, None) for x in (a, b) for what in ("shape", "dtype"))
+        if shape == shape2 and dtype == dtype2:
+            continue
+        path = flatten(before, "state")[k][0]
+        if shape != shape2:
+            raise ShapeError(
+                f"{head}: {path} had shape {shape}, now {shape2}. A state keeps its shape; broadcasting a first state is not enough."
+            )
+        raise DtypeError(
+            f"{head}: {path} was {dtype}, now {dtype2}. Make the first state {dtype2}, or cast with .astype({dtype}) in the cell."
+        )
