@@ -479,3 +479,15 @@ def test_import_does_not_load_graphviz() -> None:
 def test_render_without_programs_gives_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     without(monkeypatch)
     assert render.render("digraph {}", "svg", 1.0) == (None, [])
+
+
+def test_what_is_read_out_after_the_last_step_stands_together_with_its_weights(rng):
+    cell, out = tg.cells.Elman(3, 4, rng=0), tg.nn.Linear(4, 5, rng=0)
+    out.weight.name = "readout"
+    ys, _ = tg.unroll(cell, rng.normal(size=(3, 2, 3)).astype(np.float32))
+    places = {}
+    for line in tg.draw(out(ys).sum()).dot.splitlines():
+        if match := re.match(r'\s*n\d+ \[label=<([\w\[\]]+)<br/>.*pos="([-\d.]+),', line):
+            places.setdefault(match[1], []).append(float(match[2]))
+    last = max(places["tanh"])
+    assert places["readout"][0] > last and max(places["transpose"]) > last and max(places["matmul"]) > last

@@ -41,7 +41,7 @@ class LSTM(BlockCell):
 
     def forward(self, x: Any, state: Any) -> Any:
         """One step: (batch, input_size) and (h, c) to the output and the new (h, c)."""
-        if not isinstance(state, tuple) or len(state) != 2:
+        if not isinstance(state, (tuple, list)) or len(state) != 2:
             raise ShapeError(f"LSTM: the state is (h, c); found {describe(state)}")
         h, c = state
         gates = x @ self.weight_ih.T + self.bias_ih + h @ self.weight_hh.T + self.bias_hh

@@ -128,16 +128,28 @@ class Graph:
         """
         found: dict[Node, Mark | None] = {}
         readers: dict[Node, dict[Any, Mark | None]] = {}
+        outlets: dict[Node, set[Node]] = {}
         for n in self.nodes:
             mark: Mark | None = n.where.mark
             marked = mark is not None and mark.step is not None
             if not marked:
-                before = [i for i in self.inputs[n] if isinstance(i, Node) and not self.is_leaf(i)]
+                before = [i for i in self.inputs[n] if not self.is_leaf(i) and found[i] is not None]
                 mark = found[max(before, key=lambda i: i.index)] if before else None
             found[n] = mark
             for i in self.inputs[n]:
+                outlets.setdefault(i, set()).add(n)
                 if i.primitive is None and found[i] is None:
                     readers.setdefault(i, {})["inside" if marked and i.requires_grad else mark and mark.step] = mark
+        for n in reversed(self.nodes):  # what only prepares something for an operation after the last step stands with that operation
+            if found[n] is None and not self.is_leaf(n) and len(outlets.get(n, ())) == 1:
+                (reader,) = outlets[n]
+                place = found[reader]
+                if reader.where.mark.step is None and place is not None:
+                    found[n] = place
+                    for i in self.inputs[n]:
+                        if None in readers.get(i, ()):
+                            readers[i][place.step] = place
+                            del readers[i][None]
         found.update((leaf, next(iter(marks.values()))) for leaf, marks in readers.items() if len(marks) == 1 and "inside" not in marks)
         return found
 

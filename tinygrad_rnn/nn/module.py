@@ -99,7 +99,7 @@ class Module:
         Raises
         ------
         ShapeError
-                For a shape that differs.
+            For a shape that differs.
         DtypeError
             For values that are no numbers.
         TinygradError
