@@ -472,7 +472,7 @@ def alive(arrays: list[weakref.ref[Any]]) -> list[bool]:
 
 
 def test_only_what_the_rules_read_is_saved(rng: np.random.Generator) -> None:
-    x = leaf(rng.normal(size=5))
+    x = leaf(rng.uniform(0.5, 1.5, 5))
 
     def saved_of(y: tg.Tensor) -> list[bool]:
         return [v is not None for v in y.node.saved]
@@ -608,18 +608,16 @@ def transforms(cell: tg.Cell, optimizer: Any, xs: np.ndarray) -> None:
 def test_nothing_grows_without_the_collector(step: Any, without_collector: None, rng: np.random.Generator) -> None:
     cell, xs = tg.cells.LSTM(3, 8, rng=0), rng.normal(size=(5, 4, 3)).astype(np.float32)
     optimizer = tg.optim.Adam(cell.parameters())
-    for _ in range(3):
-        step(cell, optimizer, xs)
-    gc.collect()
-    gc.disable()
     tracemalloc.start()
+    for _ in range(5):  # free lists of the interpreter, caches
+        step(cell, optimizer, xs)
     objects, (memory, _) = len(gc.get_objects()), tracemalloc.get_traced_memory()
     for _ in range(20):
         step(cell, optimizer, xs)
     grown, (memory_after, _) = len(gc.get_objects()) - objects, tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert grown < 40, f"{grown} objects more after 20 steps"
-    assert memory_after - memory < 60_000, f"{memory_after - memory} bytes more after 20 steps"
+    assert memory_after - memory < 20_000, f"{memory_after - memory} bytes more after 20 steps"
 
 
 # --- cost -----------------------------------------------------------------------------------------------------------------------------
@@ -812,8 +810,8 @@ def test_table(rng: np.random.Generator) -> None:
     assert rows[1:3] == [["%0", "leaf", "2x3", "x"], ["%1", "leaf", "3x4", "w"]]
     assert rows[3] == ["%2", "2", "cell", "matmul", "%0", "%1", "2x4", f"test_tape.py:{at}"]
     assert rows[4] == ["%3", "2", "cell", "tanh", "%2", "2x4", f"test_tape.py:{at}"]
-    assert rows[5] == ["%4", "multiply", "%3", "2.0", "2x4", f"test_tape.py:{at + 1}"]
-    assert rows[6] == ["%5", "sum", "%4", "scalar", "loss", f"test_tape.py:{at + 1}"]
+    assert rows[5] == ["%4", "multiply", "%3", "2.0", "2x4", f"test_tape.py:{at + 2}"]
+    assert rows[6] == ["%5", "sum", "%4", "scalar", "loss", f"test_tape.py:{at + 2}"]
     assert len(rows) == 7 and len(tg.tape(loss)) == 6
 
 

@@ -69,7 +69,7 @@ class Program:
         names: dict[Any, str] = {}
         for i, n in enumerate([*self.inputs, *self.constants, *self.nodes]):
             names[n] = f"%{n.name}" if n.name and f"%{n.name}" not in names.values() else f"%{i}"
-        rows = [("input", names[n], "", n) for n in self.inputs] + [("leaf", names[n], "", n) for n in self.constants]
+        rows = [("input" if n.primitive is None else f"from {n.op}", names[n], "", n) for n in self.inputs] + [("leaf", names[n], "", n) for n in self.constants]
         for n in self.nodes:
             params = "".join(f" {k}={v}" for k, v in n.params.items())
             rows.append((n.op, names[n], " ".join(names.get(i, f"{i}") for i in n.inputs) + params, n))
