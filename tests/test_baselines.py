@@ -1,6 +1,5 @@
 """The counting models against plain loops over dictionaries, and against what any probability must satisfy."""
 
-
 from __future__ import annotations
 
 import math

@@ -1,6 +1,5 @@
 """The chart's geometry read back from its SVG, and the report read back by an HTML parser."""
 
-
 from __future__ import annotations
 
 import re
@@ -20,9 +19,7 @@ NS = "{http://www.w3.org/2000/svg}"
 
 def draw(*series: Series, references: list[tuple[str, float]] | None = None, title: str = "t") -> ElementTree.Element:
     """Draw and parse, which fails unless the text is well-formed."""
-    return ElementTree.fromstring(
-        line_chart(series, x_label="steps", y_label="bits", title=title, references=references or [])
-    )
+    return ElementTree.fromstring(line_chart(series, x_label="steps", y_label="bits", title=title, references=references or []))
 
 
 def of_class(root: ElementTree.Element, name: str) -> list[ElementTree.Element]:
@@ -182,9 +179,7 @@ def test_many_points_are_thinned_without_losing_the_extremes() -> None:
 def test_text_is_escaped() -> None:
     nasty = '<b a="1">&\'\x00\ud800</b>'
     root = ElementTree.fromstring(
-        line_chart(
-            [Series(nasty, [0, 1], [0, 1])], x_label=nasty, y_label=nasty, title=nasty, references=[(nasty, 0.5)]
-        )
+        line_chart([Series(nasty, [0, 1], [0, 1])], x_label=nasty, y_label=nasty, title=nasty, references=[(nasty, 0.5)])
     )
     shown = nasty.replace("\x00", "\ufffd").replace("\ud800", "\ufffd")
     texts = [e.text for e in root.iter(f"{NS}text")]
@@ -367,11 +362,20 @@ def os_listing(folder: Path) -> list[str]:
 
 def test_graph_is_inverted_in_the_dark_only_without_a_scheme_of_its_own(tmp_path: Path) -> None:
     def kind(source: str) -> str | None:
-        return next(a["class"] for tag, a in Page(source).tags if tag == "div" and "scroll" in str(a.get("class")))
+        return next(a["class"] for tag, a in Page(source).tags if tag == "figure" and "graph" in str(a.get("class")))
 
-    assert kind(report(tmp_path / "r.html")) == "scroll paper"
+    assert kind(report(tmp_path / "r.html")) == "graph paper"
     own = GRAPH.replace("<g ", "<style>@media (prefers-color-scheme: dark) { text { fill: white } }</style><g ")
-    assert kind(report(tmp_path / "r.html", graph_svg=own)) == "scroll"
+    assert kind(report(tmp_path / "r.html", graph_svg=own)) == "graph"
+
+
+def test_report_links_to_the_graph_in_full_size_if_it_is_there(tmp_path: Path) -> None:
+    def links() -> list[str | None]:
+        return [a.get("href") for tag, a in Page(report(tmp_path / "r.html")).tags if tag == "a"]
+
+    assert links() == []
+    (tmp_path / "unrolled.svg").write_text(GRAPH)
+    assert links() == ["unrolled.svg"]
 
 
 def test_report_without_a_graph_says_so(tmp_path: Path) -> None:

@@ -491,3 +491,125 @@ def test_what_is_read_out_after_the_last_step_stands_together_with_its_weights(r
             places.setdefault(match[1], []).append(float(match[2]))
     last = max(places["tanh"])
     assert places["readout"][0] > last and max(places["transpose"]) > last and max(places["matmul"]) > last
+
+
+# --- no edge behind a box ----------------------------------------------------------------------------------------------
+
+
+def sequence(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).normal(size=shape).astype(np.float32)
+
+
+def with_embedding(cell: Any, steps: int = 4) -> tg.Tensor:
+    """The sequence is an operation that every step reads."""
+    embedding, out = tg.nn.Embedding(7, 3, rng=0), tg.nn.Linear(4, 7, rng=0)
+    ids = np.arange(steps * 2).reshape(steps, 2) % 7
+    ys, _ = tg.unroll(cell, embedding(ids))
+    return tg.nn.cross_entropy(out(ys), ids)
+
+
+def stacked(steps: int) -> tg.Tensor:
+    ys, _ = tg.unroll(tg.cells.LSTM(3, 4, rng=0), sequence(steps, 2, 3))
+    ys, _ = tg.unroll(tg.cells.Elman(4, 4, rng=0), ys)
+    return (ys**2).mean()
+
+
+def both_ways(make: Any, steps: int) -> tg.Tensor:
+    """One cell reads the sequence, one reads it reversed, with the steps as they are counted by unroll."""
+    xs = sequence(steps, 2, 3)
+    there, _ = tg.unroll(make(3, 4, rng=0), xs)
+    back, _ = tg.unroll(make(3, 4, rng=1), xs[::-1].copy())
+    return tg.concatenate([there, back[::-1]], axis=-1).sum()
+
+
+def against_time(steps: int) -> tg.Tensor:
+    """Two directions that share the step numbers of the sequence, so one runs from right to left."""
+    xs, cells = [constant(f"x{t}", 2, 3) for t in range(steps)], [tg.cells.Elman(3, 4, rng=k) for k in (0, 1)]
+    ys: list[list[Any]] = [[None] * steps, [None] * steps]
+    for name, cell, order, out in zip(("there", "back"), cells, (range(steps), reversed(range(steps))), ys, strict=True):
+        h = constant(f"h_{name}", 2, 4)
+        for t in order:
+            with tg.at_step(t, cell=name):
+                out[t], h = cell(xs[t], h)
+    return tg.concatenate([tg.stack(y) for y in ys], axis=-1).sum()
+
+
+def above_and_below(steps: int) -> tg.Tensor:
+    """An operation outside of time between two layers, a weight that is also read before the first step, a computed first state."""
+    w, h, g = parameter("w", 4, 4), tg.tanh(parameter("start", 2, 4)), constant("g0", 2, 4)
+    scaled = w * 2
+    for t in range(steps):
+        with tg.at_step(t, cell="a", layer=0):
+            h = tg.tanh(h @ w + constant(f"x{t}", 2, 4) @ scaled)
+        y = h * 3
+        with tg.at_step(t, cell="a", layer=1):
+            g = tg.tanh(y @ w + g @ scaled)
+    return g.sum() + w.sum()
+
+
+CROWDED: dict[str, Callable[[], Any]] = {
+    "embedded lstm": lambda: with_embedding(tg.cells.LSTM(3, 4, rng=0)),
+    "embedded gru": lambda: with_embedding(tg.cells.GRU(3, 4, rng=0)),
+    "embedded elman, one step": lambda: with_embedding(tg.cells.Elman(3, 4, rng=0), 1),
+    "elman": lambda: (tg.unroll(tg.cells.Elman(3, 4, rng=0), sequence(4, 2, 3))[0] ** 2).mean(),
+    "lstm": lambda: (tg.unroll(tg.cells.LSTM(3, 4, rng=0), sequence(4, 2, 3))[0] ** 2).mean(),
+    "gru": lambda: (tg.unroll(tg.cells.GRU(3, 4, rng=0), sequence(4, 2, 3))[0] ** 2).mean(),
+    "stacked": lambda: stacked(3),
+    "both ways, elman": lambda: both_ways(tg.cells.Elman, 3),
+    "both ways, lstm": lambda: both_ways(tg.cells.LSTM, 3),
+    "against time": lambda: against_time(3),
+    "above and below": lambda: above_and_below(3),
+    "elided lstm": lambda: lstm(100),
+    "elided embedded": lambda: with_embedding(tg.cells.LSTM(3, 4, rng=0), 100),
+    "elided elman": lambda: elman(100),
+    "elided layers": lambda: two_layers(100),
+    "elided stacked": lambda: stacked(40),
+    "layers": lambda: two_layers(3),
+    "program": program,
+    "adjoint": lambda: program().backward(),
+}
+
+
+def flat(path: list[tuple[float, float]]) -> np.ndarray:
+    """Points on the cubic curves, close together."""
+    t = np.linspace(0, 1, 13)[:, None]
+    p = np.array(path)
+    parts = [(1 - t) ** 3 * a + 3 * t * (1 - t) ** 2 * b + 3 * t**2 * (1 - t) * c + t**3 * d
+             for a, b, c, d in zip(p[:-1:3], p[1::3], p[2::3], p[3::3], strict=True)]  # fmt: skip
+    return np.concatenate(parts)
+
+
+def meets(points: np.ndarray, box: Any, margin: float = 0.5) -> bool:
+    """Whether one of the segments between points meets the rectangle of a box (clipping, after Liang and Barsky)."""
+    half = np.array([box.width / 2 - margin, 16 - margin])
+    start, way = points[:-1] - [box.x, box.y], np.diff(points, axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        one, two = (-half - start) / way, (half - start) / way
+    inside = np.abs(start) <= half
+    enter = np.where(way == 0, np.where(inside, -np.inf, np.inf), np.minimum(one, two)).max(1)
+    leave = np.where(way == 0, np.where(inside, np.inf, -np.inf), np.maximum(one, two)).min(1)
+    return bool(np.any(np.maximum(enter, 0) <= np.minimum(leave, 1)))
+
+
+def behind(drawing: Drawing) -> list[str]:
+    """The edges that run behind a box that is not one of their ends."""
+    return [
+        f"{arrow.tail.title} to {arrow.head.title} (step {arrow.head.step}) behind {box.title} ({box.step})"
+        for arrow, path in drawing._layout.paths
+        for points in [flat(path)]
+        for (left, top), (right, bottom) in [(points.min(0), points.max(0))]
+        for box in drawing._sketch.boxes
+        if box is not arrow.tail
+        and box is not arrow.head
+        and left < box.x + box.width / 2
+        and right > box.x - box.width / 2
+        and top < box.y + 16
+        and bottom > box.y - 16
+        and meets(points, box)
+    ]
+
+
+@pytest.mark.parametrize("direction", ["LR", "TB"])
+@pytest.mark.parametrize("name", CROWDED)
+def test_no_edge_runs_behind_a_box(name: str, direction: str) -> None:
+    assert behind(draw(CROWDED[name](), direction=direction)) == []

@@ -79,9 +79,7 @@ def edges() -> list[tuple[str, int, str, str]]:
     return [
         (str(path.relative_to(ROOT)), line, name_of(path), target)
         for path in MODULES
-        for line, target in imports_of(
-            path.read_text(encoding="utf-8"), name_of(path), is_package=path.name == "__init__.py", known=known
-        )
+        for line, target in imports_of(path.read_text(encoding="utf-8"), name_of(path), is_package=path.name == "__init__.py", known=known)
     ]
 
 

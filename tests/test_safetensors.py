@@ -1,6 +1,5 @@
 """The safetensors reader and writer, against bytes made by hand, random arrays and the reference package."""
 
-
 from __future__ import annotations
 
 import json
@@ -265,10 +264,7 @@ def test_against_the_reference_package(tmp_path: Path) -> None:
         safetensors.write(path, arrays, {"k": "v"})
         assert_same(reference.load_file(path), arrays)
         ours = path.read_bytes()
-        plain = {
-            name: np.ascontiguousarray(a.astype(a.dtype.newbyteorder("="))).reshape(a.shape)
-            for name, a in arrays.items()
-        }
+        plain = {name: np.ascontiguousarray(a.astype(a.dtype.newbyteorder("="))).reshape(a.shape) for name, a in arrays.items()}
         reference.save_file(plain, path, metadata={"k": "v"})
         found, metadata = safetensors.read(path)
         assert_same(found, arrays)

@@ -1,6 +1,5 @@
 """Corpus, vocabulary, split and windows."""
 
-
 from __future__ import annotations
 
 import itertools

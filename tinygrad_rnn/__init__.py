@@ -20,6 +20,7 @@ from .core.tape import Tape, at_step, enable_grad, no_grad, tape
 from .core.tensor import Tensor, tensor
 from .core.trace import Program, trace
 from .core.transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
+from .core.tree import detach
 from .formats import pickled as _pickled  # noqa: F401  (gives Tensor its pickling)
 from .kernels.runtime import set_num_threads
 from .nn.module import Module, Parameter
@@ -159,6 +160,7 @@ __all__ = [
     "cumprod",
     "cumsum",
     "custom_vjp",
+    "detach",
     "divide",
     "draw",
     "einsum",
@@ -259,6 +261,7 @@ __all__ = [
     "where",
     "zeros_like",
 ]
+_CALLED = {"cat": "concatenate", "chunk": "split", "pow": "power", "mul": "multiply", "sub": "subtract", "div": "divide", "mm": "matmul"}
 _LAZY = {
     "Drawing": "drawing",
     "GradcheckError": "diagnosis",
@@ -272,4 +275,5 @@ _LAZY = {
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return getattr(_import_module(f"{__name__}.{_LAZY[name]}"), name)
-    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    hint = f"; it is called tg.{_CALLED[name]} here" if name in _CALLED else ""
+    raise AttributeError(f"module '{__name__}' has no attribute '{name}'{hint}")

@@ -27,7 +27,9 @@ class Optimizer:
         self.state: dict[str, list[Array]] = {}
         self.steps = [0] * len(self.parameters)  # how often each parameter was updated
         if not self.parameters:
-            raise TinygradError("the optimiser was given no parameters")
+            raise TinygradError(
+                "the optimiser was given no parameters (a module finds attributes that are tg.Parameter; tg.tensor ones it does not)"
+            )
         for p in self.parameters:
             if not isinstance(p, Tensor) or not p.is_leaf or not p.requires_grad:
                 raise GraphError(f"the optimiser needs leaf tensors that require gradients; found {p!r}")
@@ -88,7 +90,9 @@ class SGD(Optimizer):
 class Adam(Optimizer):
     """Adam (Kingma and Ba 2015): steps of about lr, scaled by running means of the gradient and of its square."""
 
-    def __init__(self, parameters: Iterable[Tensor], lr: float = 0.001, *, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8) -> None:
+    def __init__(
+        self, parameters: Iterable[Tensor], lr: float = 0.001, *, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8
+    ) -> None:
         super().__init__(parameters, lr)
         self.betas, self.eps = betas, eps
 
@@ -97,8 +101,8 @@ class Adam(Optimizer):
         (b1, b2), first, second = self.betas, self.buffer("first"), self.buffer("second")
         first[i] = b1 * first[i] + (1 - b1) * g
         second[i] = b2 * second[i] + (1 - b2) * (g * g)
-        scale = np.sqrt(second[i] / (1 - b2**self.steps[i])) + self.eps
-        return -(self.lr / (1 - b1**self.steps[i])) * first[i] / scale
+        scale = np.sqrt(second[i] / (1 - b2 ** self.steps[i])) + self.eps
+        return -(self.lr / (1 - b1 ** self.steps[i])) * first[i] / scale
 
 
 def clip_grad_norm(parameters: Tensor | Iterable[Tensor], max_norm: float) -> float:
@@ -109,6 +113,8 @@ def clip_grad_norm(parameters: Tensor | Iterable[Tensor], max_norm: float) -> fl
     float
         The norm before; inf or nan leaves the gradients as they are, for the caller to see.
     """
+    if not isinstance(parameters, Iterable):
+        raise TinygradError(f"clip_grad_norm: expected tensors, such as module.parameters(); found {type(parameters).__name__}")
     graded = [(p, p.grad.numpy()) for p in ([parameters] if isinstance(parameters, Tensor) else parameters) if p.grad is not None]
     with np.errstate(over="ignore"):
         total = math.sqrt(sum(float(np.vdot(g, g)) for _, g in graded))

@@ -85,7 +85,9 @@ def main():
         ):
             for ours, theirs in zip(chain.run(*args, threads=1), reference(*args), strict=True):
                 np.testing.assert_allclose(ours, theirs, rtol=2e-4, atol=2e-5)
-            times = interleaved({"numpy": lambda r=reference, a=args: r(*a), "fused": lambda k=chain, a=args: k.run(*a, threads=1)}, rounds=201)
+            times = interleaved(
+                {"numpy": lambda r=reference, a=args: r(*a), "fused": lambda k=chain, a=args: k.run(*a, threads=1)}, rounds=201
+            )
             rows.append((f"{label}, {batch} x {hidden}", f"{1e6 * times['numpy']:.0f}", f"{1e6 * times['fused']:.0f}",
                          f"{times['numpy'] / times['fused']:.1f}"))  # fmt: skip
     table("fused chains, one thread", rows)

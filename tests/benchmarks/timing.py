@@ -31,6 +31,9 @@ def table(title, rows):
     widths = [max(len(str(row[k])) for row in rows) for k in range(len(rows[0]))]
     print(f"\n{title}")
     for i, row in enumerate(rows):
-        print("  " + "  ".join(str(cell).ljust(w) if k == 0 else str(cell).rjust(w) for k, (cell, w) in enumerate(zip(row, widths, strict=True))))
+        print(
+            "  "
+            + "  ".join(str(cell).ljust(w) if k == 0 else str(cell).rjust(w) for k, (cell, w) in enumerate(zip(row, widths, strict=True)))
+        )
         if i == 0:
             print("  " + "  ".join("-" * w for w in widths))

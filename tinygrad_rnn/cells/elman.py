@@ -16,5 +16,6 @@ class Elman(BlockCell):
 
     def forward(self, x: Any, state: Any) -> Any:
         """One step: (batch, input_size) and the state to the output and the new state."""
+        self.check(x)
         h = tanh(x @ self.weight_ih.T + self.bias_ih + state @ self.weight_hh.T + self.bias_hh)
         return h, h

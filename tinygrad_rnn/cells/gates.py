@@ -35,3 +35,11 @@ class BlockCell(Cell):
         self.weight_hh = Parameter(np.concatenate(blocks))
         self.bias_ih = Parameter(init.zeros((rows,), dtype=dtype))
         self.bias_hh = Parameter(init.zeros((rows,), dtype=dtype))
+
+    def check(self, x: Any) -> None:
+        """Raise a ShapeError if x is not one step of input."""
+        if len(x.shape) != 2 or x.shape[1] != self.input_size:
+            raise ShapeError(
+                f"{type(self).__name__}: expected one step of shape (batch, {self.input_size}); found {tuple(x.shape)}. A sequence "
+                f"has shape (time, batch, {self.input_size}); a single one gets its batch axis with xs[:, None]."
+            )

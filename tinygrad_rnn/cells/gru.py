@@ -21,6 +21,7 @@ class GRU(BlockCell):
 
     def forward(self, x: Any, state: Any) -> Any:
         """One step: (batch, input_size) and the state to the output and the new state."""
+        self.check(x)
         xr, xz, xn = split(x @ self.weight_ih.T + self.bias_ih, 3, axis=-1)
         hr, hz, hn = split(state @ self.weight_hh.T + self.bias_hh, 3, axis=-1)
         r, z = sigmoid(xr + hr), sigmoid(xz + hz)

@@ -43,6 +43,7 @@ class LSTM(BlockCell):
         """One step: (batch, input_size) and (h, c) to the output and the new (h, c)."""
         if not isinstance(state, (tuple, list)) or len(state) != 2:
             raise ShapeError(f"LSTM: the state is (h, c); found {describe(state)}")
+        self.check(x)
         h, c = state
         gates = x @ self.weight_ih.T + self.bias_ih + h @ self.weight_hh.T + self.bias_hh
         i, f, g, o = split(gates, 4, axis=-1)

@@ -11,7 +11,7 @@ import numpy as np
 from .errors import RuleError
 
 Array = np.ndarray[Any, np.dtype[Any]]
-LARGE = 8_192  # elements from which on kernels may pay (measured by tests/benchmarks)
+LARGE = 4_096  # elements from which on the kernel of a rule beats NumPy (measured by `make bench`)
 REGISTRY: dict[str, Primitive] = {}  # name -> primitive; filled by the decorators in ops/
 
 
@@ -78,7 +78,9 @@ class Rule:
         first, *asked = parameters(function)[0] or [""]
         unknown = [name for name in asked if name not in offered]
         if first != "g" or unknown:
-            raise RuleError(f"a rule of '{primitive.name}' asks for {[first, *asked] if first else 'nothing by name'}; it may ask for g, then any of {offered}")
+            raise RuleError(
+                f"a rule of '{primitive.name}' asks for {[first, *asked] if first else 'nothing by name'}; it may ask for g, then any of {offered}"
+            )
         places = [offered.index(name) for name in asked]
         self.function = self.large = function
         self.needs = tuple(p for p in places if p < len(values))
@@ -179,6 +181,7 @@ class Primitive:
         self.floating, self.promotes = floating, promotes
         self.elementwise = elementwise or scalar is not None
         self.broadcasts = broadcasts or self.elementwise
+        self.add_into: Callable[..., None] | None = None  # ``add_into(total, g, **params)`` adds the input's gradient to an array in place
         self.body: Callable[[], Any] | None = None  # an elementwise one that is itself a program (tg.elementwise)
         self.domain, self.examples, self.signed = domain, examples, signed
         self.kept = Kept(self)

@@ -1,4 +1,4 @@
-"""`apply`: the one function through which every operation is computed and recorded."""
+"""`apply`: how an operation is computed and recorded; `ops/define.py` has a short cut for the most common case."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def apply(primitive: Primitive, inputs: Sequence[Any], params: dict[str, Any] = 
         raise _explain(primitive, inputs, arrays, params, error) from error
     if type(out) is not np.ndarray and not traced:
         out = np.asarray(out)  # NumPy turns 0-d results into scalars
-    if not now.grad_enabled or not primitive.rules:
+    if not now.grad_enabled or not primitive.rules or out.dtype.kind != "f":
         mask = 0
     if not mask and not traced:
         return Tensor(out)
@@ -87,7 +87,8 @@ def _promote(primitive: Primitive, inputs: Sequence[Any]) -> list[Any] | None:
     if len(decisive) > 1:
         raise DtypeError(
             f"{primitive.name}: float32 and float64 do not mix; the inputs are {', '.join(describe(x) for x in chosen)}. "
-            f"Convert one of them with .astype(...).{Where(*caller()).described()}"
+            f"Make them of one dtype (an array from NumPy is float64 unless it is made with dtype=np.float32), or convert one "
+            f"with .astype(...).{Where(*caller()).described()}"
         )
     if not floats and not primitive.floating and not any(type(x) is float for x in chosen):
         return None  # integers and booleans among themselves: NumPy's own promotion
@@ -104,7 +105,10 @@ def describe(x: Any) -> str:
     """An operand as error messages show it: its name, dtype and shape."""
     if not hasattr(x, "shape"):
         return repr(x)
+    node = x.node if isinstance(x, Tensor) else x if isinstance(x, Node) else None
     name = getattr(x, "name", None)
+    if name is None and node is not None and node.op == "transpose" and isinstance(node.inputs[0], Node) and node.inputs[0].name:
+        name = f"{node.inputs[0].name}.T"
     kind = "array " if isinstance(x, np.ndarray) else ""
     return f"{kind}{name + ' ' if name else ''}{x.dtype}{tuple(x.shape)}"
 

@@ -19,7 +19,9 @@ from .primitive import Primitive, Rule
 NO_PARAMS: dict[str, Any] = {}
 _next_index = itertools.count().__next__
 _here = os.path.dirname(os.path.abspath(__file__))
-_engine_files = {os.path.join(folder, name) for folder in (_here, os.path.join(os.path.dirname(_here), "ops")) for name in os.listdir(folder)}
+_engine_files = {
+    os.path.join(folder, name) for folder in (_here, os.path.join(os.path.dirname(_here), "ops")) for name in os.listdir(folder)
+}
 
 
 class Mark(NamedTuple):
@@ -159,8 +161,8 @@ class Node:
 
     @property
     def op(self) -> str:
-        """The primitive's name, or "leaf"."""
-        return "leaf" if self.primitive is None else self.primitive.name
+        """The primitive's name without its module, or "leaf"."""
+        return "leaf" if self.primitive is None else self.primitive.name.rpartition(".")[2]
 
     def __repr__(self) -> str:
         return f"<{self.op}{' ' + repr(self.name) if self.name else ''} {self.shape} {self.dtype}{self.where.described()}>"

@@ -143,6 +143,9 @@ class Tensor:
             raise DtypeError(f"a {self.dtype} tensor cannot be an index; convert it with .astype(int)")
         return int(self.item())
 
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if spec else str(self)
+
     def __hash__(self) -> int:
         return id(self)
 
@@ -199,13 +202,14 @@ class Tensor:
         """Keep the gradient of this computed tensor in `.grad` (leaves do so anyway)."""
         if not self.requires_grad:
             raise GraphError("retain_grad: this tensor does not require gradients")
-        if not self.is_leaf:
+        if not self.is_leaf and not any(getattr(h, "keeps_for", None) == id(self) for h in self.node.hooks or ()):  # type: ignore[union-attr]
             me = weakref.ref(self)
 
             def keep(g: Tensor) -> None:
                 if (tensor := me()) is not None:
                     tensor.grad = g if tensor.grad is None else tensor.grad + g
 
+            keep.keeps_for = id(self)  # type: ignore[attr-defined]
             self.register_hook(keep)
 
     def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> Callable[[], None]:

@@ -8,7 +8,7 @@ from typing import Any
 from .primitive import Spec
 from .record import apply
 from .tape import Leaf, Node, setting
-from .tensor import Tensor
+from .tensor import Tensor, tensor
 from .tree import flatten, leaves, tree_map, unflatten
 from .walks import pull_back
 
@@ -69,7 +69,9 @@ class Program:
         names: dict[Any, str] = {}
         for i, n in enumerate([*self.inputs, *self.constants, *self.nodes]):
             names[n] = f"%{n.name}" if n.name and f"%{n.name}" not in names.values() else f"%{i}"
-        rows = [("input" if n.primitive is None else f"from {n.op}", names[n], "", n) for n in self.inputs] + [("leaf", names[n], "", n) for n in self.constants]
+        rows = [("input" if n.primitive is None else f"from {n.op}", names[n], "", n) for n in self.inputs] + [
+            ("leaf", names[n], "", n) for n in self.constants
+        ]
         for n in self.nodes:
             params = "".join(f" {k}={v}" for k, v in n.params.items())
             rows.append((n.op, names[n], " ".join(names.get(i, f"{i}") for i in n.inputs) + params, n))
@@ -89,6 +91,11 @@ def _between(given: set[Node], outputs: Sequence[Node]) -> list[Node]:
             seen.add(node)
             stack.extend(n for n in node.inputs if isinstance(n, Node) and n not in given)
     return sorted(seen, key=lambda n: n.index)
+
+
+def constants_too(result: Any) -> Any:
+    """What a function returned, with tensors in place of constant numbers and arrays."""
+    return tree_map(lambda r: r if isinstance(r, Tensor) else tensor(r), result)
 
 
 def trace(f: Callable[..., Any], *examples: Any) -> Program:
@@ -117,9 +124,7 @@ def trace(f: Callable[..., Any], *examples: Any) -> Program:
             handle = Tensor(Spec(example.shape, example.dtype))
             handle.leaf(handle.dtype.kind == "f", getattr(example, "name", None) or path)
             handles.append(handle)
-        result = f(*unflatten(examples, list(handles)))
+        inputs = [h.node for h in handles if h.node is not None]
+        result = constants_too(f(*unflatten(examples, list(handles))))
     outputs = [(r.node or r.leaf()) if isinstance(r, Tensor) else r for r in leaves(result)]
-    inputs = [h.node for h in handles if h.node is not None]
     return Program(inputs, outputs, tree_map(lambda _: None, result))
-
-

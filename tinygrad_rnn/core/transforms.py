@@ -8,16 +8,17 @@ from typing import Any
 import numpy as np
 
 from .errors import GraphError, ShapeError
-from .tape import context, setting
+from .tape import Leaf, context, reachable, setting
 from .tensor import Tensor, tensor
-from .tree import leaves, pairs, tree_map, unflatten
+from .trace import constants_too
+from .tree import detach, leaves, pairs, tree_map, unflatten
 from .walks import like, pull_back, push_forward
 
 Function = Callable[..., Any]
 
 
-def _enter(tree: Any) -> tuple[Any, list[Tensor]]:
-    """The nest with fresh handles in place of its leaves: gradients are taken with respect to these and nothing else."""
+def _enter(tree: Any) -> tuple[Any, list[Any]]:
+    """The nest with fresh handles in place of its leaves, and their nodes: gradients are taken with respect to these alone."""
 
     def fresh(x: Any) -> Tensor:
         if isinstance(x, Tensor) and x.requires_grad and context().depth > 1:
@@ -25,12 +26,18 @@ def _enter(tree: Any) -> tuple[Any, list[Tensor]]:
         return tensor(x, requires_grad=True, name=getattr(x, "name", None))
 
     handles = tree_map(fresh, tree)
-    return handles, leaves(handles)
+    return handles, [handle.node for handle in leaves(handles)]
 
 
-def _tensors(y: Any) -> Any:
-    """What a function returned, with tensors in place of constant numbers and arrays."""
-    return tree_map(lambda o: o if isinstance(o, Tensor) else tensor(o), y)
+def _linked(outputs: Sequence[Tensor], inputs: Sequence[Any]) -> bool:
+    """Whether the result is part of a larger graph, and so has to be recorded.
+
+    It is inside another transform, or if the outputs depend on a tensor with gradients that is none of the inputs (a parameter that
+    the function closes over).
+    """
+    inner = set(inputs)
+    roots = [o.node for o in outputs if o.requires_grad and o.node]
+    return context().depth > 1 or any(isinstance(n, Leaf) and n not in inner for n in reachable(roots))
 
 
 def _one_number(y: Any) -> Tensor:
@@ -40,12 +47,12 @@ def _one_number(y: Any) -> Tensor:
     return y
 
 
-def _pull(y: Sequence[Tensor], seeds: Sequence[Tensor], inputs: list[Tensor], retain_graph: bool | None = None) -> list[Tensor]:
-    """Gradients of the inputs; zeros where there is no path. Recorded when another transform is around."""
+def _pull(y: Sequence[Tensor], seeds: Sequence[Tensor], nodes: list[Any], retain_graph: bool | None = None) -> list[Tensor]:
+    """Gradients of the inputs with these nodes; zeros where there is no path."""
     paths = [(o, s) for o, s in zip(y, seeds, strict=True) if o.requires_grad]
-    nodes = [x.node for x in inputs if x.node is not None]
+    record = _linked(y, nodes) or any(s.requires_grad for s in seeds)
     found = pull_back(
-        [o.node for o, _ in paths if o.node], [s for _, s in paths], targets=nodes, create_graph=context().depth > 1, retain_graph=retain_graph
+        [o.node for o, _ in paths if o.node], [s for _, s in paths], targets=nodes, create_graph=record, retain_graph=retain_graph
     ) if paths else {}  # fmt: skip
     return [found.get(n, Tensor(np.zeros(n.shape, n.dtype))) for n in nodes]
 
@@ -70,7 +77,8 @@ def value_and_grad(f: Function, argnums: int | Sequence[int] = 0) -> Function:
                 full[i] = handle
             y = _one_number(f(*full, **kwargs))
             found = unflatten(chosen, _pull([y], [Tensor(np.ones(y.shape, y.dtype))], inputs))
-        return (y if context().depth else y.detach()), (found[0] if isinstance(argnums, int) else tuple(found))
+            linked = _linked([y], inputs)
+        return (y if linked else y.detach()), (found[0] if isinstance(argnums, int) else tuple(found))
 
     return wrapped
 
@@ -89,7 +97,8 @@ def grad(f: Function, argnums: int | Sequence[int] = 0) -> Function:
     -------
     callable
         With the arguments of `f`; returns the gradient in the structure of the argument (a tuple for several). Transforms
-        nest: ``grad(lambda x: grad(f)(x).sum())``.
+        nest: ``grad(lambda x: grad(f)(x).sum())``. If `f` uses tensors with gradients that are no arguments (parameters), the
+        result is recorded and can be differentiated by them.
     """
     both = value_and_grad(f, argnums)
     return lambda *args, **kwargs: both(*args, **kwargs)[1]
@@ -97,17 +106,17 @@ def grad(f: Function, argnums: int | Sequence[int] = 0) -> Function:
 
 def vjp(f: Function, *xs: Any) -> tuple[Any, Function]:
     """``y, pull = vjp(f, *xs)``; ``pull(v)`` is the tuple of gradients of ``sum(v * y)`` by the arguments."""
-    depth = context().depth + 1
-    with setting(depth=depth, grad_enabled=True):
+    with setting(depth=context().depth + 1, grad_enabled=True):
         handles, inputs = _enter(xs)
-        y = _tensors(f(*handles))
+        y = constants_too(f(*handles))
+        linked = _linked(leaves(y), inputs)
 
     def pull(v: Any) -> Any:
-        with setting(depth=depth):
+        with setting(depth=context().depth + 1):
             seeds = [like(o, s, "vjp: the gradient") for o, s in pairs(y, v, "vjp, the gradient")]
             return unflatten(handles, _pull(leaves(y), seeds, inputs, retain_graph=True))
 
-    return (y if context().depth else tree_map(lambda o: o.detach(), y)), pull
+    return (y if linked else detach(y)), pull
 
 
 def jvp(f: Function, xs: Sequence[Any], vs: Sequence[Any]) -> tuple[Any, Any]:
@@ -119,22 +128,20 @@ def jvp(f: Function, xs: Sequence[Any], vs: Sequence[Any]) -> tuple[Any, Any]:
         The arguments, and a direction of the same structure and shapes.
     """
     with setting(depth=context().depth + 1, grad_enabled=True):
-        handles, _ = _enter(tuple(xs))
-        directions = pairs(handles, tuple(vs), "jvp, the directions")
-        y = _tensors(f(*handles))
-        nested = context().depth > 1
-        tangents: dict[Any, Any] = {}
-        for x, v in directions:
-            v = like(x, v, "jvp: a direction")
-            tangents[x.node] = v if nested else v.array
+        handles, inputs = _enter(tuple(xs))
+        directions = [like(x, v, "jvp: a direction") for x, v in pairs(handles, tuple(vs), "jvp, the directions")]
+        y = constants_too(f(*handles))
+        linked = _linked(leaves(y), inputs)
+        record = linked or any(v.requires_grad for v in directions)
+        tangents: dict[Any, Any] = {n: v if record else v.array for n, v in zip(inputs, directions, strict=True)}
         outs = [o for o in leaves(y) if o.requires_grad]
-        push_forward([o.node for o in outs], tangents, create_graph=nested)
+        push_forward([o.node for o in outs], tangents, create_graph=record)
 
     def tangent(o: Tensor) -> Tensor:
         t = tangents.get(o.node)
         return t if isinstance(t, Tensor) else Tensor(np.zeros(o.shape, o.dtype) if t is None else np.asarray(t))
 
-    return (y if context().depth else tree_map(lambda o: o.detach(), y)), tree_map(tangent, y)
+    return (y if linked else detach(y)), tree_map(tangent, y)
 
 
 def jacobian(f: Function, argnums: int = 0) -> Function:

@@ -54,6 +54,11 @@ def tree_map(f: Callable[..., Any], tree: Any, *others: Any) -> Any:
     return None if tree is None else f(tree, *others)
 
 
+def detach(tree: Any) -> Any:
+    """A nest with each tensor cut from its tape: what carries a state from one window to the next."""
+    return tree_map(lambda t: t.detach(), tree)
+
+
 def unflatten(tree: Any, values: list[Any]) -> Any:
     """A nest of the structure of `tree` with new leaves."""
     iterator = iter(values)

@@ -1,4 +1,4 @@
-"""The two walks over the tape: backward with gradients, forward with tangents. Neither recurs."""
+"""The two walks over the tape: backward with gradients, forward with tangents. Neither is recursive."""
 
 from __future__ import annotations
 
@@ -14,9 +14,7 @@ from .tape import Freed, Leaf, Node, Where, at_origin, caller, reachable, settin
 from .tensor import Tensor, tensor
 
 
-def backward(
-    outputs: Sequence[Tensor], gradients: Sequence[Any], *, retain_graph: bool | None = None, create_graph: bool = False
-) -> None:
+def backward(outputs: Sequence[Tensor], gradients: Sequence[Any], *, retain_graph: bool | None = None, create_graph: bool = False) -> None:
     """Add the gradients of the outputs to `.grad` of every leaf that they depend on.
 
     Parameters
@@ -69,12 +67,14 @@ def pull_back(
     retain_graph = create_graph if retain_graph is None else retain_graph
     order = reachable(roots)
     wanted = None if targets is None else _leading_to(set(targets), order)
-    stale: set[Node] = {node for node in order if isinstance(node, Leaf) and node.replaced}
+    stale = [node for node in order if isinstance(node, Leaf) and node.replaced]
     freed = None if retain_graph else Freed(roots[0].name or roots[0].op, Where(*caller()))
     gradients: dict[Node, Any] = {}
     owned: set[Node] = set()  # whose collected gradient is a fresh array of ours, so that we may add to it in place
     results: dict[Node, Tensor] = {}
     kept = set(targets or ())
+    if wanted is not None:  # the rest is somebody else's graph: neither walked nor freed
+        order = [node for node in order if node in wanted]
 
     with setting(grad_enabled=create_graph, origin=None):
         for root, seed in zip(roots, seeds, strict=True):
@@ -103,6 +103,13 @@ def pull_back(
                     continue
                 if stale:
                     _check_replaced(node, rule.needs, stale)
+                if primitive.add_into is not None and not create_graph:  # many small parts of one large array: no array for each
+                    if source not in owned:
+                        owned.add(source)
+                        before = gradients.get(source)
+                        gradients[source] = np.zeros(source.shape, source.dtype) if before is None else np.array(before)
+                    primitive.add_into(gradients[source], g, **node.params)
+                    continue
                 try:
                     if rule.simple and rule.pick is not None and g.size < LARGE:
                         gradient = rule.function(g, *rule.pick(saved))  # what rule(...) does, without the call
@@ -115,7 +122,7 @@ def pull_back(
                 try:
                     fits = gradient.shape == source.shape
                 except AttributeError:
-                    fault = f"returned {describe(gradient)}; expected an array of shape {source.shape}"
+                    fault = f"returned a {type(gradient).__name__}; expected an array of shape {source.shape}"
                     raise RuleError(_rule_text(node, position, fault)) from None
                 if not fits:
                     gradient = _sum_to(gradient, node, source, position)
@@ -209,9 +216,10 @@ def _run_hooks(node: Node, g: Any) -> Any:
         given = g if isinstance(g, Tensor) else Tensor(np.asarray(g))
         back = hook(given)
         if back is not None:
-            if getattr(back, "shape", None) != node.shape:
-                raise RuleError(f"a hook on {node} returned {describe(back)}; expected shape {node.shape}")
-            g = back if isinstance(g, Tensor) or not isinstance(back, Tensor) else back.array
+            back = back if isinstance(back, Tensor) else Tensor(np.array(back))
+            if back.shape != node.shape or back.dtype != node.dtype:
+                raise RuleError(f"a hook on {node} returned {describe(back)}; expected shape {node.shape}, {node.dtype}")
+            g = back if isinstance(g, Tensor) else back.array
     return g
 
 
@@ -224,17 +232,23 @@ def _rule_text(node: Node, position: int, fault: str) -> str:
 
 def _freed_error(node: Node, freed: Freed) -> GraphError:
     name = f"'{node.name}', computed by {node.op}," if node.name else f"the result of {node.op}"
+    if node.where.mark.step is None:
+        way_out = "To walk one graph twice, pass retain_graph=True to the first backward; to start anew from a value, use its .detach()."
+    else:
+        way_out = "It was made in a step of a sequence: if a state is carried over, cut it first with state = tg.detach(state)."
     return GraphError(
-        f"backward reached {name} {node.shape}{node.where.described()}, whose saved values were released by the backward of "
-        f"'{freed.root}' at {freed.where}. If it was carried over (a hidden state), cut it with .detach() before it is used "
-        f"again; to walk one graph twice, pass retain_graph=True to the first backward."
+        f"backward reached {name} of shape {node.shape}{node.where.described()}, whose saved values were released by the backward of "
+        f"'{freed.root}' at {freed.where}. {way_out}"
     )
 
 
-def _check_replaced(node: Node, needs: tuple[int, ...], stale: set[Node]) -> None:
-    used = [n for k, n in enumerate(node.inputs, 1) if isinstance(n, Leaf) and n in stale and (k in needs or node.primitive.variadic)]
-    for leaf in used:
-        raise GraphError(
-            f"backward needs the value that {describe(leaf)} had in {node.op}{node.where.described()}, but its array was replaced "
-            f"at {leaf.replaced}. Call backward before the parameters are changed."
-        )
+def _check_replaced(node: Node, needs: tuple[int, ...], stale: list[Leaf]) -> None:
+    """Raise if a value that a rule needs is (a view of) an array that its tensor has since replaced."""
+    for k in needs:
+        for value in node.saved[k] if isinstance(node.saved[k], tuple) else (node.saved[k],):
+            for leaf in stale:
+                if isinstance(value, np.ndarray) and np.may_share_memory(value, leaf.value):
+                    raise GraphError(
+                        f"backward needs the value that {describe(leaf)} had in {node.op}{node.where.described()}, but its array was "
+                        f"replaced at {leaf.replaced}. Call backward before the parameters are changed."
+                    )

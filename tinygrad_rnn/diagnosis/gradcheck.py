@@ -65,7 +65,9 @@ def gradcheck(
     return True
 
 
-def _check(f: Any, values: list[Array], names: list[str], order: int, modes: Any, rng: Any, eps: float, rtol: float, atol: float, level: int) -> None:
+def _check(
+    f: Any, values: list[Array], names: list[str], order: int, modes: Any, rng: Any, eps: float, rtol: float, atol: float, level: int
+) -> None:
     def numbers(xs: list[Array]) -> list[Array]:
         with no_grad():
             return [y.numpy().astype(np.float64) for y in f(*[tensor(x) for x in xs])]
@@ -77,7 +79,9 @@ def _check(f: Any, values: list[Array], names: list[str], order: int, modes: Any
     def compare(found: list[Array], expected: list[Array], mode: str, labels: list[str]) -> None:
         for name, a, n in zip(labels, found, expected, strict=True):
             if a.shape != n.shape:
-                raise GradcheckError(f"gradcheck, {mode} mode, order {level}: {name} has shape {a.shape}, its derivative should have {n.shape}")
+                raise GradcheckError(
+                    f"gradcheck, {mode} mode, order {level}: {name} has shape {a.shape}, its derivative should have {n.shape}"
+                )
             error = np.abs(a - n)
             limit = atol + rtol * max(np.abs(n).max(initial=0.0), 1.0)
             if error.size and not error.max() <= limit:
@@ -141,6 +145,6 @@ def _cause(a: Array, n: Array) -> str:
     if usable.size and np.allclose(usable, usable.flat[0], rtol=1e-3):
         k = float(usable.flat[0])
         if k > 1.5 and abs(k - round(k)) < 1e-2:
-            return f"a missing sum over a broadcast axis, or a mean in place of a sum (the factor is {round(k)})"
+            return f"a missing sum over a broadcast axis, a mean in place of a sum, or a wrong constant factor ({round(k)} times too small)"
         return f"a wrong constant factor ({1 / k:.4g} times too large)"
     return "a missing or wrong term in the rule"

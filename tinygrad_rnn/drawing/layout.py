@@ -8,7 +8,9 @@ downwards; for the other direction the two axes are exchanged at the end.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from ..core.tape import Mark
@@ -22,6 +24,7 @@ BETWEEN, LINE, CORNER, DROP = 10.0, 6.0, 7.0, 7.0  # beside the lines of a chann
 SWEEPS = 12
 
 BEND = ""
+FIRST, LAST = -math.inf, sys.float_info.max  # "steps" of initial states: what comes before all steps is None, what comes after them inf
 Point = tuple[float, float]
 
 
@@ -83,7 +86,8 @@ class _Plan:
     """The work of `place`.
 
     Boxes stand in columns. Between two columns is a channel for the lines that lead from one to the other; lines that go further
-    run below all columns, and those of what all steps read (the parameters) above, each on a rail from which every step takes.
+    run below all columns, and those of what all steps read (parameters, and operations outside of the steps) above, each on a
+    rail from which every step takes. Where a neighbour stands between a box and the channel, a line runs between the rows.
     """
 
     def __init__(self, sketch: Sketch, turned: bool) -> None:
@@ -91,7 +95,8 @@ class _Plan:
         self.heads: dict[Box, list[Box]] = {b: [] for b in self.boxes}
         for tail, head, _ in self.arrows:
             self.heads[tail].append(head)
-        self.rails: dict[Box, None] = {}  # an ordered set: what every step reads
+        self.rails: dict[Box, None] = {}  # an ordered set: leaves that every step reads
+        self.led: dict[Box, float] = {}  # operations outside of the steps that are led to them like that -> depth of the rail
         self.above: dict[Box, None] = {}  # what is given to one step only
         self.beside: dict[Box, Box] = {}  # an initial state -> what reads it
         self.readers: dict[Box, int] = {}  # operations that read a state, also an initial one -> side it comes from, -1 is the left
@@ -106,6 +111,7 @@ class _Plan:
         self.steps = sorted({self.step(b) for b in inside}, key=lambda s: (s is not None, s or 0))
         place_of = {step: k for k, step in enumerate(self.steps)}
         self.column = {b: place_of[self.step(b)] for b in inside}
+        self.led = dict.fromkeys((b for b in inside if self._is_led(b)), 0.0)
         self.pitch = max(map(self.deep, self.boxes), default=0) + DOWN
         self.bends: dict[Box, dict[float, Box]] = {b: {} for b in self.boxes}  # where its lines pass through rows they do not end in
         self._rows()
@@ -115,6 +121,12 @@ class _Plan:
         for boxes in self.columns:
             self._arrange(boxes)
             boxes.extend([bend for b in boxes for bend in self.bends[b].values()])
+        self.beside_of: dict[Box, list[Box]] = {}  # the boxes in the rows through which a line passes
+        for boxes in self.columns:
+            rows: dict[float, list[Box]] = {}
+            for b in boxes:
+                rows.setdefault(b.y, []).append(b)
+            self.beside_of.update((b, [o for o in rows[b.y] if o.family != BEND]) for b in boxes if b.family == BEND)
         self.channels: list[dict[Any, int]] = [{} for _ in range(len(self.steps) + 1)]  # what a line belongs to -> its place
         self.below: dict[Box, int] = {}
         self._channels()
@@ -130,7 +142,7 @@ class _Plan:
     def step(self, b: Box) -> float | None:
         """The step in whose column it stands."""
         if b in self.beside:
-            return None if self.readers[self.beside[b]] < 0 else math.inf
+            return FIRST if self.readers[self.beside[b]] < 0 else LAST
         return math.inf if b.step == self.last is not None and not b.lane and b not in self.above else b.step
 
     def _leaves(self) -> None:
@@ -247,26 +259,51 @@ class _Plan:
         for b, x1, x2 in zip(row, low, reversed(high), strict=True):
             b.x = (x1 + x2) / 2
 
+    def _is_led(self, b: Box) -> bool:
+        """Whether an operation before or after all steps is read where its line would have to pass other columns."""
+        if self.step(b) not in (None, math.inf) or b.gap:
+            return False
+        columns = {self.column[h] for h in self.heads[b]} - {self.column[b]}
+        return len(columns) > 1 or any(not self._near(self.column[b], j) for j in columns)
+
+    def _near(self, i: int, j: int) -> bool:
+        """Whether there is nothing but initial states between two columns."""
+        return all(step in (FIRST, LAST) for step in self.steps[min(i, j) + 1 : max(i, j)])
+
+    def _leftward(self, b: Box) -> bool:
+        """Whether the line of an operation goes up to its rail on the left."""
+        return self.steps[self.column[b]] == math.inf
+
     def _channels(self) -> None:
         """Give every line its place between, below or above the columns, and move the columns apart to make room."""
         self.direct: dict[Arrow, float] = {}  # arrows that come straight down from a rail: x, seen from the head
-        taken: dict[Box, int] = {}
+        self.tracks: dict[tuple[int, float], dict[Any, int]] = {}  # the same for the room between two rows of a column
+        self.ports: dict[tuple[Box, int], dict[Any, int]] = {}  # and for the lines that end at the left of a top, or begin at a bottom
         for arrow in self.arrows:
             tail, head, _ = arrow
             i, j = self.column.get(tail), self.column[head]
-            if i is None:
-                x = self.wide(head) / 2 - DROP - LINE * taken.get(head, 0)
-                if all(b.y >= head.y or abs(b.x - head.x - x) > self.wide(b) / 2 + 2 for b in self.columns[j]):
-                    taken[head] = taken.get(head, 0) + 1
-                    self.direct[arrow] = x
-                else:
+            if i is None or (tail in self.led and i != j):
+                if i is not None:
+                    self._take(i + (not self._leftward(tail)), tail)
+                half, taken = self.wide(head) / 2 - DROP, {x for a, x in self.direct.items() if a.head is head}
+                places = [half - LINE * k for k in range(int(half // LINE) + 1)]
+                if not self._free(head, -1):
+                    places += [-x for x in places]
+                x = next((x for x in places if x not in taken and self._falls(head, x)), None)
+                if x is None:
                     self._take(j, tail)
+                else:
+                    self.direct[arrow] = x
+            elif i == j:
+                if tail.y >= head.y:
+                    self._take(i + 1, tail)
             elif abs(i - j) == 1:
                 self._take(max(i, j), tail)
-            elif i != j:
-                self._take(i + 1, tail)
-                self._take(j, (head,))
-                self.below.setdefault(head, len(self.below))
+            else:
+                self._take(i + 1 if i < j or not self._near(i, j) else i, tail)
+                self._take(j if i < j or not self._near(i, j) else j + 1, (head,))
+                if not self._near(i, j):
+                    self.below.setdefault(head, len(self.below))
         self.lines, x = [], 0.0
         for k, boxes in enumerate(self.columns):
             self.lines.append(x + BETWEEN)
@@ -278,10 +315,31 @@ class _Plan:
         self.lines.append(x + BETWEEN)
         self.bottom = max((b.y + self.deep(b) / 2 for b in self.boxes), default=0.0) + MARGIN + self.foot * (not self.turned) + BETWEEN
         top = min((b.y - self.deep(b) / 2 for b in self.column), default=0.0) - DOWN
-        right = max(b.x + self.wide(b) / 2 for b in self.columns[0]) if self.steps[0] is None else 0.0
+        for b in reversed(self.led):
+            self.led[b] = top
+            top -= BETWEEN
+        tapped = any(self.column[h] == 0 for b in self.rails for h in self.heads[b])
+        outside = self.steps and self.steps[0] in (None, FIRST) and not tapped
+        right = max(b.x + self.wide(b) / 2 for b in self.columns[0]) if outside else 0.0
         for b in reversed(self.rails):
             b.x, b.y = right - self.wide(b) / 2, top - self.deep(b) / 2
             top -= self.deep(b) + BETWEEN
+
+    def _falls(self, head: Box, x: float) -> bool:
+        """Whether a line can come straight down to a box, at this distance from its middle."""
+        return all(b.y >= head.y or abs(b.x - head.x - x) > self.wide(b) / 2 + 2 for b in self.columns[self.column[head]])
+
+    def _free(self, box: Box, side: int, depth: float = 0.0) -> bool:
+        """Whether there is nothing between a box and the channel to its left (-1) or right (1)."""
+        return not any(
+            (b.x - box.x) * side > 0 and b.family != BEND and abs(b.y - box.y - depth) < self.deep(b) / 2 + 1
+            for b in self.columns[self.column[box]]
+        )
+
+    def _clear(self, i: int, j: int, y: float) -> bool:
+        """Whether a line at this depth meets no box in the columns between two."""
+        between = (b for boxes in self.columns[min(i, j) + 1 : max(i, j)] for b in boxes)
+        return all(abs(b.y - y) > self.deep(b) / 2 + 1 for b in between)
 
     def _take(self, channel: int, key: Any) -> None:
         self.channels[channel].setdefault(key, len(self.channels[channel]))
@@ -300,26 +358,59 @@ class _Plan:
         """One way of an arrow."""
         tail, head, _ = arrow
         i, j = self.column.get(tail), self.column[head]
-        if i == j:
+        if i == j and tail.y < head.y:
             return self._curve(tail, head)
-        right, left = (tail.x + self.wide(tail) / 2, tail.y), (head.x - self.wide(head) / 2, head.y)
-        if arrow in self.direct:
-            x = head.x + self.direct[arrow]
-            return _rounded([right, (x, tail.y), (x, head.y - self.deep(head) / 2)])
-        if i is None:
-            x, y = self._line(j, tail), head.y + self.deep(head) / 4
-            if not any(b.y == head.y and b.x < head.x for b in self.columns[j]):
-                return _rounded([right, (x, tail.y), (x, y), (left[0], y)])
-            y, end = head.y - self.deep(head) / 2 - DOWN / 2, head.x - self.wide(head) / 4  # between the rows, and in from above
-            return _rounded([right, (x, tail.y), (x, y), (end, y), (end, head.y - self.deep(head) / 2)])
-        if j == i + 1:
+        if i is None or (tail in self.led and i != j):
+            start, y = [(tail.x + self.wide(tail) / 2, tail.y)], tail.y
+            if i is not None:
+                x, y = self._line(i + (not self._leftward(tail)), tail), self.led[tail]
+                start = [*self._out(tail, -1 if self._leftward(tail) else 1, x), (x, y)]
+            if arrow in self.direct:
+                x = head.x + self.direct[arrow]
+                return _rounded([*start, (x, y), (x, head.y - self.deep(head) / 2)])
             x = self._line(j, tail)
-            return _rounded([right, (x, tail.y), (x, head.y), left])
-        if j == i - 1:
-            x = self._line(i, tail)
-            return _rounded([(tail.x - self.wide(tail) / 2, tail.y), (x, tail.y), (x, head.y), (head.x + self.wide(head) / 2, head.y)])
+            return _rounded([*start, (x, y), *self._in(head, -1, x, tail, self.deep(head) / 4)])
+        if i == j:
+            x = self._line(i + 1, tail)
+            return _rounded([*self._out(tail, 1, x), *self._in(head, 1, x, tail)])
+        side = 1 if i < j else -1
+        if abs(i - j) == 1:
+            x = self._line(max(i, j), tail)
+            return _rounded([*self._out(tail, side, x), *self._in(head, -side, x, tail)])
+        if self._near(i, j):  # past initial states
+            out, back = self._line(i + (side > 0), tail), self._line(j + (side < 0), (head,))
+            start, end = self._out(tail, side, out), self._in(head, -side, back, tail)
+            y = end[0][1]
+            if not self._clear(i, j, y):
+                y = next((y for y in (start[-1][1], head.y + self.pitch / 2) if self._clear(i, j, y)), self.bottom)
+            return _rounded([*start, (out, y), (back, y), *end])
         out, back, y = self._line(i + 1, tail), self._line(j, (head,)), self.bottom + LINE * self.below[head]
-        return _rounded([right, (out, tail.y), (out, y), (back, y), (back, head.y), left])
+        return _rounded([*self._out(tail, 1, out), (out, y), (back, y), *self._in(head, -1, back, (head,))])
+
+    def _out(self, tail: Box, side: int, x: float) -> list[Point]:
+        """From a box into the channel at its side: straight, or through the room below it."""
+        if self._free(tail, side):
+            return [(tail.x + side * self.wide(tail) / 2, tail.y), (x, tail.y)]
+        y, start = self._between(tail, 1, tail), tail.x + self._port(tail, side, tail)
+        return [(start, tail.y + self.deep(tail) / 2), (start, y), (x, y)]
+
+    def _in(self, head: Box, side: int, x: float, key: Any, shift: float = 0.0) -> list[Point]:
+        """From the channel at its side into a box: straight, or through the room above it."""
+        if self._free(head, side):
+            return [(x, head.y + shift), (head.x + side * self.wide(head) / 2, head.y + shift)]
+        y, end = self._between(head, -1, key), head.x + self._port(head, side, key)
+        return [(x, y), (end, y), (end, head.y - self.deep(head) / 2)]
+
+    def _between(self, box: Box, side: int, key: Any) -> float:
+        """The depth of a line between the row of a box and the one above (-1) or below it (1)."""
+        y = box.y + side * self.pitch / 2
+        track = self.tracks.setdefault((self.column[box], y), {}).setdefault(key, len(self.tracks[self.column[box], y]))
+        return y + (0, 4, -4, 8)[track % 4]
+
+    def _port(self, box: Box, side: int, key: Any) -> float:
+        """Where on its top or bottom a line through the room between rows ends or begins, seen from the middle."""
+        taken = self.ports.setdefault((box, side), {})
+        return side * max(self.wide(box) / 4 - LINE * taken.setdefault(key, len(taken)), 0.0)
 
     def _curve(self, tail: Box, head: Box) -> list[Point]:
         """Down through a column, past the boxes on the way."""
@@ -327,13 +418,19 @@ class _Plan:
         xs = [b.x for b in (tail, *stops, head)]
         ends = [_toward(xs[1], xs[0], self.wide(tail)), *xs[1:-1], _toward(xs[-2], xs[-1], self.wide(head))]
         ys = [tail.y + self.deep(tail) / 2, *(b.y for b in stops), head.y - self.deep(head) / 2]
-        path = [(ends[0], ys[0])]
-        slopes = [0.0, *((ends[k + 1] - ends[k - 1]) / (ys[k + 1] - ys[k - 1]) for k in range(1, len(ys) - 1)), 0.0]
-        for k in range(1, len(ys)):
-            reach = (ys[k] - ys[k - 1]) * 0.45
-            path += [(ends[k - 1] + slopes[k - 1] * reach, ys[k - 1] + reach), (ends[k] - slopes[k] * reach, ys[k] - reach)]
-            path.append((ends[k], ys[k]))
+        path = _smooth(ends, ys)
+        if any(self._touches(path[3 * k : 3 * k + 7], b) for k, stop in enumerate(stops) for b in self.beside_of[stop]):
+            # Straight past the boxes, and to the side only between the rows.
+            past = [(x, y + side * self.pitch / 2 - side * DOWN / 2) for x, y in zip(ends[1:-1], ys[1:-1], strict=True) for side in (-1, 1)]
+            path = _steps([(ends[0], ys[0]), *past, (ends[-1], ys[-1])])
         return path
+
+    def _touches(self, path: Sequence[Point], b: Box) -> bool:
+        """Whether a curve comes into the outline of a box."""
+        xs, half = [x for x, _ in path], self.wide(b) / 2 + 1
+        if max(xs) < b.x - half or min(xs) > b.x + half:  # it stays between its points
+            return False
+        return any(abs(x - b.x) < half and abs(y - b.y) < self.deep(b) / 2 + 1 for x, y in _sampled(path))
 
     def frames(self) -> list[Frame]:
         """The outlines of the steps."""
@@ -353,6 +450,34 @@ def _label(mark: Mark) -> list[str]:
     """The lines below a frame: narrow, because arrows leave it in the middle."""
     cell, layer, step = mark
     return [f"t = {step}", *([cell] if cell else []), *([f"layer {layer}"] if layer is not None else [])]
+
+
+def _smooth(xs: Sequence[float], ys: Sequence[float]) -> list[Point]:
+    """A curve downwards through points, upright at its ends."""
+    path = [(xs[0], ys[0])]
+    slopes = [0.0, *((xs[k + 1] - xs[k - 1]) / (ys[k + 1] - ys[k - 1]) for k in range(1, len(ys) - 1)), 0.0]
+    for k in range(1, len(ys)):
+        reach = (ys[k] - ys[k - 1]) * 0.45
+        path += [(xs[k - 1] + slopes[k - 1] * reach, ys[k - 1] + reach), (xs[k] - slopes[k] * reach, ys[k] - reach), (xs[k], ys[k])]
+    return path
+
+
+def _steps(points: Sequence[Point]) -> list[Point]:
+    """A curve downwards through points, upright at every one."""
+    path = [points[0]]
+    for (x0, y0), (x1, y1) in pairwise(points):
+        path += [(x0, (y0 + y1) / 2), (x1, (y0 + y1) / 2), (x1, y1)]
+    return path
+
+
+def _sampled(path: Sequence[Point]) -> Iterator[Point]:
+    """Points on a path, close together."""
+    for k in range(0, len(path) - 1, 3):
+        for step in range(13):
+            t = step / 12
+            weights = ((1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t * t * (1 - t), t**3)
+            yield (sum(w * p[0] for w, p in zip(weights, path[k : k + 4], strict=True)),
+                   sum(w * p[1] for w, p in zip(weights, path[k : k + 4], strict=True)))  # fmt: skip
 
 
 def _toward(there: float, here: float, wide: float) -> float:

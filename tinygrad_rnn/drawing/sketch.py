@@ -243,27 +243,32 @@ def _box(graph: Graph, n: Node) -> Box:
         what = f"{kind} {name}" if name != kind else kind
         return Box(_short(name), shape, PARAMETER if kind == PARAMETER else INPUT, mark, framed, f"{what}\n{facts}", root)
     params = ", ".join(f"{key}={_text(value)}" for key, value in n.params.items())
-    what = n.op
+    what = _op(n)
     if params:
         what += f"({params})"
-    elif n.primitive.scalar and not n.primitive.scalar.startswith(n.op):
+    elif n.primitive.scalar and not n.primitive.scalar.startswith(what):
         what += f": {n.primitive.scalar}"
     parts = [what, facts, n.where.described().strip(" ()")]
     title = f"{n.name} = {_call(graph, n)}" if n.name else _call(graph, n)
     return Box(_short(title), shape, _family(n), mark, framed, "\n".join(filter(None, parts)), root)
 
 
+def _op(n: Node) -> str:
+    """The name of the operation, without that of the module it is from."""
+    return n.op.rpartition(".")[2] or n.op
+
+
 def _call(graph: Graph, n: Node) -> str:
     """The operation with the numbers in it: ``subtract(1, ·)``, ``getitem[…, 0:4]``, ``sum(axis=0)``."""
     if "index" in n.params and len(n.inputs) == 1:
-        return f"{n.op}[{_text(n.params['index'])}]"
+        return f"{_op(n)}[{_text(n.params['index'])}]"
     arguments = []
     if any(map(graph.is_literal, n.inputs)):
         values = (i.value.item() if isinstance(i, Leaf) and graph.is_literal(i) else i for i in n.inputs)
         arguments = ["·" if isinstance(v, Node) else _text(v) for v in values]
     defaults = n.primitive.defaults
     arguments += [f"{k}={_text(v)}" for k, v in n.params.items() if k in IN_LABEL and v is not defaults.get(k)]
-    return f"{n.op}({', '.join(arguments)})" if arguments else n.op
+    return f"{_op(n)}({', '.join(arguments)})" if arguments else _op(n)
 
 
 def _text(value: Any) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.errors import TinygradError
 from ..core.primitive import Array
 from ..core.tensor import Tensor
 from ..nn.module import Module
@@ -16,6 +17,10 @@ from . import safetensors
 
 def save(path: str | os.PathLike[str], module: Module | Mapping[str, Any]) -> None:
     """Write a module's parameters, or a dict of tensors or arrays, atomically."""
+    if not isinstance(module, (Module, Mapping)):
+        raise TinygradError(
+            f"save: expected save(path, module or dict of arrays); found save({type(path).__name__}, {type(module).__name__})"
+        )
     state = module.state_dict() if isinstance(module, Module) else module
     safetensors.write(path, {name: np.asarray(v.numpy() if isinstance(v, Tensor) else v) for name, v in state.items()})
 

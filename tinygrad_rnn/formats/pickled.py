@@ -27,7 +27,7 @@ def _reduce(self: Tensor) -> Any:
             mark = tuple(node.where.mark)
             rows.append(
                 (
-                    node.op,
+                    node.primitive.name,
                     inputs,
                     node.params,
                     Freed(node.saved.root, str(node.saved.where)) if isinstance(node.saved, Freed) else node.saved,
@@ -50,9 +50,7 @@ def _owner(leaf: Leaf) -> Tensor:
     return owner
 
 
-def _restore_leaf(
-    kind: type[Tensor], array: Array, requires_grad: bool, name: str | None, grad: Tensor | None
-) -> Tensor:
+def _restore_leaf(kind: type[Tensor], array: Array, requires_grad: bool, name: str | None, grad: Tensor | None) -> Tensor:
     made = kind.__new__(kind)
     Tensor.__init__(made, tensor(array).array)
     if requires_grad or name:
@@ -71,9 +69,7 @@ def _restore(array: Array, rows: list[Any]) -> Tensor:
             continue
         op, inputs, params, saved, requires_grad, name, shape, dtype, mark = row
         if op not in REGISTRY:
-            raise GraphError(
-                f"unpickling: no operation named '{op}' is registered; import the module that defines it first"
-            )
+            raise GraphError(f"unpickling: no operation named '{op}' is registered; import the module that defines it first")
         links = tuple(nodes[value] if kind == "node" else value for kind, value in inputs)
         edges = REGISTRY[op].edges(links) if requires_grad else ()
         origin = (None, 0, Mark(*mark))

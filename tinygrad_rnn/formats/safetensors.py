@@ -54,9 +54,7 @@ class FormatError(ValueError):
     """
 
 
-def write(
-    path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray], metadata: dict[str, str] | None = None
-) -> None:
+def write(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray], metadata: dict[str, str] | None = None) -> None:
     """Write named arrays to a safetensors file.
 
     The file is written under a temporary name in the same folder and then renamed, so `path` holds either its old
@@ -86,8 +84,7 @@ def write(
         for key, value in metadata.items():
             if not isinstance(key, str) or not isinstance(value, str):
                 raise FormatError(
-                    f"{target}: metadata must map str to str, found {key!r}: {value!r}; "
-                    "convert it with str() or json.dumps()"
+                    f"{target}: metadata must map str to str, found {key!r}: {value!r}; convert it with str() or json.dumps()"
                 )
         header[_METADATA] = dict(metadata)
 
@@ -97,9 +94,7 @@ def write(
         if name == _METADATA:
             raise FormatError(f"{target}: a tensor cannot be named {_METADATA!r}, the format reserves it; rename it")
         if not isinstance(array, np.ndarray):
-            raise FormatError(
-                f"{target}: tensor {name!r}: expected a numpy.ndarray, found {type(array).__name__}; use numpy.asarray"
-            )
+            raise FormatError(f"{target}: tensor {name!r}: expected a numpy.ndarray, found {type(array).__name__}; use numpy.asarray")
         if array.dtype.newbyteorder("<") not in _NAMES:
             raise FormatError(
                 f"{target}: tensor {name!r}: expected dtype float32, float64, int8-int64, uint8-uint64 or bool, "
@@ -120,9 +115,7 @@ def write(
         raise FormatError(f"{target}: a name or metadata string is not valid Unicode: {error}") from error
     encoded += b" " * (-len(encoded) % 8)
     if len(encoded) > HEADER_LIMIT:
-        raise FormatError(
-            f"{target}: the header would take {len(encoded)} bytes, the limit is {HEADER_LIMIT}; shorten the metadata"
-        )
+        raise FormatError(f"{target}: the header would take {len(encoded)} bytes, the limit is {HEADER_LIMIT}; shorten the metadata")
 
     temporary = target.with_name(f".{target.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     try:
@@ -250,9 +243,7 @@ def _check_entry(source: Path, name: str, entry: object) -> _Entry:
     if len(shape) > _DIMENSION_LIMIT:
         raise FormatError(f"{where}: expected at most {_DIMENSION_LIMIT} dimensions, found {len(shape)}")
     if not isinstance(offsets, list) or len(offsets) != 2 or not all(_is_size(n) for n in offsets):
-        raise FormatError(
-            f"{where}: expected data_offsets of two integers from 0 to 2**63 - 1, found {_shown(offsets)}"
-        )
+        raise FormatError(f"{where}: expected data_offsets of two integers from 0 to 2**63 - 1, found {_shown(offsets)}")
     begin, end = offsets
     if begin > end:
         raise FormatError(f"{where}: expected data_offsets in increasing order, found [{begin}, {end}]")
@@ -265,8 +256,7 @@ def _check_entry(source: Path, name: str, entry: object) -> _Entry:
     expected = 0 if 0 in shape else span
     if end - begin != expected:
         raise FormatError(
-            f"{where}: shape {_shown(shape)} of {dtype} takes {expected} bytes, data_offsets [{begin}, {end}] span "
-            f"{end - begin}"
+            f"{where}: shape {_shown(shape)} of {dtype} takes {expected} bytes, data_offsets [{begin}, {end}] span {end - begin}"
         )
     return dtype, tuple(shape), begin, end
 
@@ -282,13 +272,11 @@ def _check_layout(source: Path, entries: dict[str, _Entry], buffer_size: int) ->
             )
         if begin < position:
             raise FormatError(
-                f"{source}: tensor {name!r}: begins at byte {begin}, inside tensor {previous!r}, "
-                f"which ends at byte {position}"
+                f"{source}: tensor {name!r}: begins at byte {begin}, inside tensor {previous!r}, which ends at byte {position}"
             )
         if begin > position:
             raise FormatError(
-                f"{source}: tensor {name!r}: begins at byte {begin}, leaving a hole after byte {position}; "
-                "the tensors must fill the buffer"
+                f"{source}: tensor {name!r}: begins at byte {begin}, leaving a hole after byte {position}; the tensors must fill the buffer"
             )
         position, previous = end, name
     if position != buffer_size:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
+import pickle
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -23,6 +24,9 @@ from . import runtime
 
 SHARED = 131_072  # from this many elements on the work is shared among threads
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+VARIANTS = (
+    16  # kernels of one rule for different numbers in it; after these NumPy does the work, so that a schedule does not compile for ever
+)
 Pattern = tuple[tuple[bool, bool], ...]
 NO_BOUND = {"low": -np.inf, "high": np.inf}  # what None stands for as a parameter
 
@@ -63,7 +67,9 @@ class Chain:
                 for i in places:
                     values[i] = dtype.type(values[i])
             known[node] = node.primitive.forward(*values, **node.params)
-        return [known[o] if isinstance(o, Node) else o for o in self.program.outputs]
+        outs = [known[o] if isinstance(o, Node) else o for o in self.program.outputs]
+        shape = np.broadcast_shapes(*(np.shape(a) for a in arrays))
+        return [o if np.shape(o) == shape else np.array(np.broadcast_to(o, shape)) for o in outs]  # one may ignore an input
 
     def run(self, *arrays: Any, out: Sequence[Array] | None = None, threads: int | None = None) -> list[Array]:
         """Evaluate with the numba kernel, whatever the size.
@@ -76,19 +82,20 @@ class Chain:
         threads : int, optional
             How many threads share the work; default by size.
         """
-        for a in arrays:
-            dtype = getattr(a, "dtype", None)
-            if dtype is FLOATS[0] or dtype is FLOATS[1]:
-                break
-        else:
-            dtype = FLOATS[0]
-        shape = _common_shape(arrays, dtype)
-        if shape is not None:  # the usual case, kept short: it is paid at every call
-            rows, cols, pattern = 1, math.prod(shape), None
-            views = [v for a in arrays for v in (a.reshape(-1), 0)]
-        else:
-            shape, rows, cols, views, pattern = _layout(arrays, dtype)
-        kernel = self._kernels.get((dtype.num, pattern)) or self.kernel(dtype, pattern)
+        first = arrays[0]
+        if type(first) is np.ndarray and (threads == 1 or first.size < SHARED) and first.ndim:
+            shape, dtype = first.shape, first.dtype
+            for a in arrays:  # the usual case, kept short: it is paid at every call
+                if type(a) is not np.ndarray or a.shape != shape or a.dtype is not dtype or not a.flags.c_contiguous:
+                    break
+            else:
+                kernel = self._kernels.get((dtype.num, len(shape))) or self.kernel(dtype, len(shape))
+                outs = out if out is not None else [np.empty(shape, dtype if o == FLOATS[0] else o) for o in self._out_dtypes]
+                kernel(*arrays, *outs)
+                return list(outs)
+        dtype = next((a.dtype for a in arrays if isinstance(a, np.ndarray) and a.dtype in FLOATS), FLOATS[0])
+        shape, rows, cols, views, pattern = _layout(arrays, dtype)
+        kernel = self.kernel(dtype, pattern)
         outs = out if out is not None else [np.empty(shape, dtype if o == FLOATS[0] else o) for o in self._out_dtypes]
         flat = [o.reshape(-1) for o in outs]
         size = rows * cols
@@ -103,10 +110,10 @@ class Chain:
             job.result()
         return list(outs)
 
-    def kernel(self, dtype: np.dtype[Any], pattern: Pattern | None = None) -> Callable[..., Any]:
+    def kernel(self, dtype: np.dtype[Any], pattern: Pattern | int) -> Callable[..., Any]:
         """The compiled function for a floating dtype and a pattern: for each input, (moves along a row, is bool).
 
-        None stands for the usual case: all inputs floating, contiguous and of one shape.
+        A number stands for the usual case, where all inputs are floating, contiguous and of one shape with so many axes.
         """
         key = (dtype.num, pattern)
         if key not in self._kernels:
@@ -117,46 +124,51 @@ class Chain:
     def _dtype(self, output: Any, dtype: np.dtype[Any]) -> np.dtype[Any]:
         return output.dtype if isinstance(output, Node) and output.dtype == np.bool_ else dtype
 
-    def source(self, dtype: np.dtype[Any], pattern: Pattern | None = None) -> str:
-        """The module that computes this chain: readable Python for numba."""
-        pattern = pattern or ((True, False),) * len(self.program.inputs)
-        names: dict[Any, str] = {n: f"{'v' if p[0] else 'b'}{i}" for i, (n, p) in enumerate(zip(self.program.inputs, pattern, strict=True))}
-        lines, used = [], set()
+    def source(self, dtype: np.dtype[Any], pattern: Pattern | int) -> str:
+        """The module that computes this chain: readable Python for numba. `pattern` as for `kernel`."""
+        ndim = pattern if isinstance(pattern, int) else 0
+        moves = ((True, False),) * len(self.program.inputs) if isinstance(pattern, int) else pattern
+        names: dict[Any, str] = {n: f"{'v' if p[0] else 'b'}{i}" for i, (n, p) in enumerate(zip(self.program.inputs, moves, strict=True))}
+        lines, used = [], {"wide_vectors"}
         for i, node in enumerate(self.program.nodes):
             text, functions = _expression(node, names)
             used |= functions
             names[node] = f"t{i}"
             lines.append(f"t{i} = {text}  # {node.op}")
         outputs = [names[o] if isinstance(o, Node) else f"F({float(o)!r})" for o in self.program.outputs]
-        args = [f"x{i}, s{i}" for i in range(len(pattern))] + [f"y{k}" for k in range(len(outputs))]
-        kind = dtype.name
-        types = ["types.int64", "types.int64"]
-        types += [f"Array(types.{'boolean' if p[1] else kind}, 1, 'C', readonly=True), types.int64" for p in pattern]
-        types += [f"Array(types.{self._dtype(o, dtype).name.replace('bool', 'boolean')}, 1, 'C')" for o in self.program.outputs]
-        indent, body = " " * 12, []
-        body += [f"        a{i} = x{i}[i * s{i} : i * s{i} + cols]" for i, p in enumerate(pattern) if p[0]]
-        body += [f"        b{i} = x{i}[i * s{i}]" for i, p in enumerate(pattern) if not p[0]]
-        body += [f"        o{k} = y{k}[i * cols : (i + 1) * cols]" for k in range(len(outputs))]
-        body += ["        for j in range(cols):"]
-        body += [f"{indent}v{i} = a{i}[j]" for i, p in enumerate(pattern) if p[0]]
-        body += [indent + line for line in lines]
-        body += [f"{indent}o{k}[j] = {name}" for k, name in enumerate(outputs)]
+        ins, outs, kind = range(len(moves)), range(len(outputs)), dtype.name
+        kinds = ["boolean" if p[1] else kind for p in moves]
+        results = [self._dtype(o, dtype).name.replace("bool", "boolean") for o in self.program.outputs]
+        if ndim:  # contiguous arrays of one shape: one flat loop
+            args = [*(f"x{i}" for i in ins), *(f"y{k}" for k in outs)]
+            types = [f"Array(types.{t}, {ndim}, 'C', readonly=True)" for t in kinds] + [f"Array(types.{t}, {ndim}, 'C')" for t in results]
+            body = ["wide_vectors()", "size = y0.size"]
+            body += [f"a{i} = x{i}.reshape(size)" for i in ins] + [f"o{k} = y{k}.reshape(size)" for k in outs]
+            depth, count = 0, "size"
+        else:  # rows of flat arrays, s0, s1, ... elements apart (0: the same row again)
+            args = ["rows", "cols", *(f"x{i}, s{i}" for i in ins), *(f"y{k}" for k in outs)]
+            types = ["types.int64", "types.int64", *(f"Array(types.{t}, 1, 'C', readonly=True), types.int64" for t in kinds)]
+            types += [f"Array(types.{t}, 1, 'C')" for t in results]
+            body = ["wide_vectors()", "for i in range(rows):"]
+            body += [f"    a{i} = x{i}[i * s{i} : i * s{i} + cols]" if moves[i][0] else f"    b{i} = x{i}[i * s{i}]" for i in ins]
+            body += [f"    o{k} = y{k}[i * cols : (i + 1) * cols]" for k in outs]
+            depth, count = 4, "cols"
+        loop = [f"for j in range({count}):", *(f"    v{i} = a{i}[j]" for i in ins if moves[i][0])]
+        loop += [f"    {line}" for line in lines] + [f"    o{k}[j] = {name}" for k, name in enumerate(outputs)]
         head = [
             '"""Generated: one loop for ' + (", ".join(n.op for n in self.program.nodes) or "nothing") + '."""',
             "from numba import njit, types",
             f"from numpy import {kind} as F, inf",
-            f"from tinygrad_rnn.kernels.scalar import {', '.join(sorted({*used, 'wide_vectors'}))}",
+            f"from tinygrad_rnn.kernels.scalar import {', '.join(sorted(used))}",
             "",
             "Array = types.Array",
             f"signature = types.void({', '.join(types)})",
             "",
             "",
             '@njit(signature, error_model="numpy", fastmath={"contract"}, nogil=True, cache=True)',
-            f"def kernel(rows, cols, {', '.join(args)}):",
-            "    wide_vectors()",
-            "    for i in range(rows):",
+            f"def kernel({', '.join(args)}):",
         ]
-        return "\n".join([*head, *body, ""])
+        return "\n".join([*head, *(f"    {line}" for line in body), *(" " * (4 + depth) + line for line in loop), ""])
 
 
 @functools.cache
@@ -164,7 +176,7 @@ def runtime_errors() -> tuple[type[Exception], ...]:
     """What a failed compilation raises."""
     from numba.core.errors import NumbaError
 
-    return (NumbaError, OSError, ImportError, RuntimeError, AttributeError)
+    return (NumbaError, OSError, ImportError, RuntimeError, AttributeError, SyntaxError, EOFError, pickle.UnpicklingError)
 
 
 _WORD = re.compile(r"(?<![\w.])([A-Za-z_]\w*)|(?<![\w.])(\d+\.?\d*(?:e-?\d+)?)")
@@ -214,19 +226,6 @@ def _large(arrays: Sequence[Any], threshold: int = LARGE) -> bool:
         elif not isinstance(a, (int, float)):
             return False
     return size >= threshold and dtype is not None
-
-
-def _common_shape(arrays: Sequence[Any], dtype: np.dtype[Any]) -> tuple[int, ...] | None:
-    """The shape of the inputs if they are all of this dtype, contiguous and of one shape, else None."""
-    shape = None
-    for a in arrays:
-        if type(a) is not np.ndarray or a.dtype is not dtype or not a.flags.c_contiguous:
-            return None
-        if shape is None:
-            shape = a.shape
-        elif a.shape != shape:
-            return None
-    return shape or None
 
 
 def _stride(strides: Sequence[int], shape: Sequence[int], item: int) -> int | None:
@@ -295,7 +294,7 @@ def _part(rows: int, cols: int, views: list[Any], pattern: Any, outs: list[Array
     if rows == 1:
         lo, hi = cols * i // parts, cols * (i + 1) // parts
         for k, (x, stride) in enumerate(zip(views[::2], views[1::2], strict=True)):
-            taken += [x[lo:hi] if pattern is None or pattern[k][0] else x, stride]
+            taken += [x[lo:hi] if pattern[k][0] else x, stride]
         return (1, hi - lo, *taken, *(o[lo:hi] for o in outs))
     return (rows if i == 0 else 0, cols, *views, *outs)
 
@@ -316,7 +315,7 @@ def dispatching(primitive: Primitive, forward: Callable[..., Any], threshold: in
         return forward(*arrays, **params)
 
     def of_one(x: Any) -> Any:
-        return forward(x) if x.size < threshold else either(x)
+        return either(x) if isinstance(x, np.ndarray) and x.size >= threshold else forward(np.asarray(x))
 
     return of_one if len(primitive.inputs) == 1 and not primitive.defaults else either
 
@@ -334,6 +333,8 @@ class LargeRule:
             return self.function(*values)
         key = tuple(v.dtype if isinstance(v, np.ndarray) else v if isinstance(v, (int, float, type(None))) else "like" for v in values)
         if key not in self.chains:
+            if len(self.chains) >= VARIANTS:
+                return self.function(*values)
             self.chains[key] = self._chain(values)
         chain = self.chains[key]
         return self.function(*values) if chain is None else chain(*[v for v in values if isinstance(v, np.ndarray)])[0]

@@ -143,15 +143,24 @@ def load(source: str) -> Callable[..., Any]:
         folder = cache_folder()
         path = folder / f"kernel_{key}.py"
         with _locked(folder / f"kernel_{key}.lock"):
-            if not path.exists():
-                with tempfile.NamedTemporaryFile("w", dir=folder, suffix=".tmp", delete=False) as file:
-                    file.write(source)
-                os.replace(file.name, path)
-            spec = importlib.util.spec_from_file_location(f"tinygrad_rnn_kernel_{key}", path)
-            assert spec is not None and spec.loader is not None
-            module = importlib.util.module_from_spec(spec)
-            sys.modules[spec.name] = module  # numba's cache looks the module up by name
-            with scalar.interleaving():
-                spec.loader.exec_module(module)  # compiles, or loads the machine code from the cache
-            _modules[key] = module
-    return _modules[key].kernel  # type: ignore[no-any-return]
+            for attempt in (1, 2):
+                if not path.exists():
+                    with tempfile.NamedTemporaryFile("w", dir=folder, suffix=".tmp", delete=False) as file:
+                        file.write(source)
+                    os.replace(file.name, path)
+                spec = importlib.util.spec_from_file_location(f"tinygrad_rnn_kernel_{key}", path)
+                assert spec is not None and spec.loader is not None
+                module = importlib.util.module_from_spec(spec)
+                sys.modules[spec.name] = module  # numba's cache looks the module up by name
+                try:
+                    with scalar.interleaving():
+                        spec.loader.exec_module(module)  # compiles, or loads the machine code from the cache
+                    _modules[key] = module.kernel
+                    break
+                except Exception:
+                    if attempt == 2:
+                        raise
+                    for damaged in [path, *folder.glob(f"__pycache__/kernel_{key}*")]:  # anew: the files may be damaged
+                        damaged.unlink(missing_ok=True)
+    found: Callable[..., Any] = _modules[key]
+    return found

@@ -500,7 +500,7 @@ def interleaving() -> Iterator[None]:
     they were compiled with.
     """
     with global_compiler_lock:
-        llvmlite.binding.set_option("", "-small-loop-cost=100")
+        llvmlite.binding.set_option("", "-small-loop-cost=400")
         try:
             yield
         finally:

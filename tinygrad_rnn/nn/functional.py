@@ -40,10 +40,14 @@ def cross_entropy(logits: Any, targets: Any) -> Any:
     if targets.dtype.kind not in "iu":
         raise DtypeError(f"cross_entropy: targets must be integers; found {targets.dtype}")
     if tuple(targets.shape) != tuple(logits.shape[:-1]):
-        raise ShapeError(f"cross_entropy: logits have shape {tuple(logits.shape)}, so targets need {tuple(logits.shape[:-1])}; found {tuple(targets.shape)}")
+        raise ShapeError(
+            f"cross_entropy: logits have shape {tuple(logits.shape)}, so targets need {tuple(logits.shape[:-1])}; found {tuple(targets.shape)}"
+        )
     known = targets if isinstance(targets, np.ndarray) else targets.array
     if isinstance(known, np.ndarray) and known.size and (known.min() < 0 or known.max() >= logits.shape[-1]):
-        raise ShapeError(f"cross_entropy: targets from {known.min()} to {known.max()}; expected 0 to {logits.shape[-1] - 1}, one of the {logits.shape[-1]} classes")
+        raise ShapeError(
+            f"cross_entropy: targets from {known.min()} to {known.max()}; expected 0 to {logits.shape[-1] - 1}, one of the {logits.shape[-1]} classes"
+        )
     return -take_along_axis(log_softmax(logits, -1), targets.reshape((*targets.shape, 1)), -1).mean()
 
 

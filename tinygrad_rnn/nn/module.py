@@ -17,8 +17,8 @@ class Parameter(Tensor):
 
     __slots__ = ()
 
-    def __init__(self, data: Any, name: str | None = None) -> None:
-        super().__init__(tensor(data).array)
+    def __init__(self, data: Any, name: str | None = None, *, dtype: Any = None) -> None:
+        super().__init__(tensor(data, dtype).array)
         self.requires_grad = True
         self.name = name
 
@@ -40,6 +40,11 @@ class Module:
     def __setattr__(self, name: str, value: Any) -> None:
         if isinstance(value, Parameter) and value.name is None:
             value.name = name
+        if isinstance(vars(self).get(name), Parameter) and isinstance(value, Tensor) and not isinstance(value, Parameter):
+            raise TinygradError(
+                f"{type(self).__name__}.{name} is a parameter and would become a plain tensor, which no optimiser finds. "
+                f"To change its values: {name}.data = ..., to put another in its place: tg.Parameter(...)."
+            )
         object.__setattr__(self, name, value)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -108,7 +113,9 @@ class Module:
         own = dict(self.named_parameters())
         missing, unknown = [n for n in own if n not in state], [n for n in state if n not in own]
         if missing or unknown:
-            raise TinygradError(f"load_state_dict: missing {missing or 'nothing'}, unknown {unknown or 'nothing'}; this module has {list(own)}")
+            raise TinygradError(
+                f"load_state_dict: missing {missing or 'nothing'}, unknown {unknown or 'nothing'}; this module has {list(own)}"
+            )
         values = {name: tensor(state[name], p.dtype) for name, p in own.items()}
         for name, p in own.items():
             if values[name].shape != p.shape:

@@ -15,7 +15,7 @@ from ..core.record import apply
 from ..core.trace import Program, trace
 from ..kernels.fused import Chain
 from .define import broadcast_rule, operation
-from .elementwise import erf, sigmoid
+from .elementwise import erf, sigmoid, zeros_like
 
 
 def _signed(function: Callable[..., Any], names: Sequence[str]) -> Callable[..., Any]:
@@ -37,6 +37,8 @@ def _chain_primitive(name: str, count: int, body: Callable[[], Program], domain:
         def program() -> Program:
             whole = body()
             back = whole.backward([whole.inputs[position]])
+            if back.outputs[0] is None:  # the function does not depend on this input
+                return trace(lambda g, *_: zeros_like(g), *[Spec(())] * (count + 1))
             return Program([back.inputs[-1], *whole.inputs], back.outputs)
 
         return _chain_primitive(f"{name}_d{position}", count + 1, program)
@@ -45,7 +47,9 @@ def _chain_primitive(name: str, count: int, body: Callable[[], Program], domain:
         return _signed(lambda g, *values: apply(derivative(position), (g, *values)), ["g", *names])
 
     forward = _signed(lambda *arrays: chain()(*arrays)[0], names)
-    entry = Primitive(name, forward, [rule(i) for i in range(count)], shape=broadcast_rule(name), floating=True, elementwise=True, domain=domain)
+    entry = Primitive(
+        name, forward, [rule(i) for i in range(count)], shape=broadcast_rule(name), floating=True, elementwise=True, domain=domain
+    )
     entry.body = body
     return entry
 
@@ -80,9 +84,13 @@ def elementwise(function: Callable[..., Any] | None = None, *, domain: Any = (-2
         return functools.partial(elementwise, domain=domain)
     count = len(parameters(function)[0])
 
+    def scalar(*xs: Any) -> Any:
+        y = function(*xs)
+        return zeros_like(xs[0]) + y if isinstance(y, (int, float)) else y
+
     @functools.cache
     def body() -> Program:
-        program = trace(function, *[Spec(()) for _ in range(count)])
+        program = trace(scalar, *[Spec(()) for _ in range(count)])
         wrong = [n.op for n in program.nodes if not n.primitive.elementwise]
         if wrong or program.constants or len(program.outputs) != 1:
             fault = f"it uses {wrong[0]}, which is not elementwise" if wrong else "it may use its arguments and Python numbers only"
@@ -92,6 +100,26 @@ def elementwise(function: Callable[..., Any] | None = None, *, domain: Any = (-2
 
     name = function.__name__ if function.__module__.startswith("tinygrad_rnn.") else f"{function.__module__}.{function.__qualname__}"
     return operation(_chain_primitive(name, count, body, domain), function)
+
+
+def _read_only(values: Sequence[Any]) -> list[Any]:
+    """Views of the arrays among some values that cannot be written to: they are the tape's."""
+    views = []
+    for value in values:
+        if isinstance(value, np.ndarray):
+            value = value.view()
+            value.flags.writeable = False
+        views.append(value)
+    return views
+
+
+def _written(function: Callable[..., Any], error: ValueError) -> Exception:
+    """What to raise for a ValueError in a user's function: if it wrote to its arguments, a message that says so."""
+    if "read-only" not in str(error):
+        return error
+    return RuleError(
+        f"custom_vjp: '{function.__name__}' writes to an array that it was given; those are the tape's. Work on a copy: x = x.copy()"
+    )
 
 
 class custom_vjp:
@@ -116,7 +144,11 @@ class custom_vjp:
     def __init__(self, function: Callable[..., Any]) -> None:
         @functools.wraps(function)
         def forward(*arrays: Any, **params: Any) -> Any:
-            out = np.asarray(function(*arrays, **params))
+            try:
+                out = np.asarray(function(*_read_only(arrays), **params))
+            except ValueError as error:
+                raise _written(function, error) from error
+            out = out if out.flags.writeable else out.copy()  # a function may return its argument
             dtypes = [a.dtype for a in arrays if getattr(getattr(a, "dtype", None), "kind", "") == "f"]
             return out.astype(dtypes[0]) if out.dtype.kind != "f" and dtypes else out
 
@@ -141,7 +173,10 @@ class custom_vjp:
         def part(position: int) -> Callable[..., Any]:
             @functools.wraps(rule)
             def one(*values: Any) -> Any:
-                found = rule(*values)
+                try:
+                    found = rule(*_read_only(values))
+                except ValueError as error:
+                    raise _written(rule, error) from error
                 if count > 1 and (not isinstance(found, tuple) or len(found) != count):
                     got = f"a tuple of {len(found)}" if isinstance(found, tuple) else type(found).__name__
                     raise RuleError(f"expected a tuple of {count} gradients, one for each of {self.primitive.inputs}; found {got}")
@@ -218,5 +253,3 @@ def silu(x: Any) -> Any:
 def gelu(x: Any) -> Any:
     """x times the standard normal distribution function of x (Hendrycks and Gimpel 2016), exactly, by erf."""
     return 0.5 * x * (1.0 + erf(x * math.sqrt(0.5)))
-
-

@@ -27,8 +27,14 @@ def operation(primitive: Primitive, forward: Callable[..., Any]) -> Callable[...
         def op(*args: Any, **given: Any) -> Any:
             given.update(zip(names, args[count:], strict=False))
             params = {**primitive.defaults, **given}
+            for name, value in given.items():
+                if isinstance(value, Tensor):
+                    raise ShapeError(
+                        f"{primitive.name}: '{name}' is a setting and must be a number, not a tensor; use .item(), or an operation of two tensors"
+                    )
             if len(params) > len(names) or len(args) > count + len(names) or len(args) < count:
-                raise TypeError(f"{primitive.name}() takes the inputs {primitive.inputs} and the parameters {names}")
+                unknown = [k for k in given if k not in names] or f"{len(args)} positional arguments"
+                raise TypeError(f"{primitive.name}() takes the inputs {primitive.inputs} and the parameters {names}; found {unknown}")
             return apply(primitive, args[:count], params)
 
     elif count == 1 and primitive.rules:
@@ -72,6 +78,8 @@ def _unary(primitive: Primitive) -> Callable[..., Any]:
         if node is None or not node.requires_grad or not now.grad_enabled:
             return Tensor(out)
         saved = (out if 0 in kept else None, array if 1 in kept else None)
+        if out.dtype is not dtype:
+            return Tensor(out)  # a comparison: no gradient
         edges = ((node, 0, rule),)
         return Tensor(out, Node(primitive, (node,), edges, NO_PARAMS, saved, out.shape, out.dtype, True, now.origin or caller()))
 
@@ -122,7 +130,13 @@ def primitive(*rules: Rule, shape: Callable[..., Spec], name: str | None = None,
 
 
 def pointwise(
-    scalar: str, *rules: Rule, numpy: Any = None, floating: bool = False, boolean: bool = False, kernel: int = 0, domain: Any = (-2.0, 2.0),
+    scalar: str,
+    *rules: Rule,
+    numpy: Any = None,
+    floating: bool = False,
+    boolean: bool = False,
+    kernel: int = 0,
+    domain: Any = (-2.0, 2.0),
     **facts: Any,
 ) -> Callable[..., Any]:
     """Decorator: an elementwise operation.
@@ -209,6 +223,3 @@ def axes_of(axis: Any, ndim: int) -> tuple[int, ...]:
 def same_shape(*specs: Any, **params: Any) -> Spec:
     """Shape rule of an operation whose output is like its first input."""
     return Spec(specs[0].shape, specs[0].dtype)
-
-
-

@@ -53,6 +53,8 @@ def _matmul_b(g: Any, a: Any) -> Any:
                      ([(3, 3), (3, 3)], {}), ([(2, 3, 4), (2, 4, 2)], {}), ([(2, 3), (2, 3, 2)], {})])  # fmt: skip
 def matmul(a: Any, b: Any) -> Any:
     """Matrix product, with NumPy's rules for 1-D operands and for leading (batch) axes, which broadcast."""
+    if b.ndim == 2 < a.ndim and a.size:  # one product of matrices, not one for each place in the leading axes
+        return a.reshape(-1, a.shape[-1]).dot(b).reshape((*a.shape[:-1], b.shape[1]))
     return a.dot(b) if a.ndim == 2 == b.ndim else np.matmul(a, b)  # the same; dot starts in half the time
 
 

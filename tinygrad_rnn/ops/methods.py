@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import GraphError, NotDifferentiableError
-from ..core.record import apply
+from ..core.errors import DtypeError, GraphError, NotDifferentiableError
+from ..core.record import apply, describe
 from ..core.tape import context
 from ..core.tensor import Tensor, check_dtype
 from . import elementwise, linear, reductions, shaping
@@ -26,8 +26,6 @@ _OPERATORS: dict[str, Callable[..., Any]] = {
     "le": elementwise.less_equal,
     "gt": elementwise.greater,
     "ge": elementwise.greater_equal,
-    "and": elementwise.logical_and,
-    "or": elementwise.logical_or,
 }
 for _name, _op in _OPERATORS.items():
     setattr(Tensor, f"__{_name}__", _op)
@@ -46,7 +44,6 @@ _METHODS: dict[str, Callable[..., Any]] = {
     "__neg__": elementwise.neg,
     "__pos__": elementwise.positive,
     "__abs__": elementwise.abs,
-    "__invert__": elementwise.logical_not,
     "__getitem__": shaping.getitem,
     "detach": elementwise.stop_gradient,
     "transpose": shaping.transpose,
@@ -55,12 +52,26 @@ _METHODS: dict[str, Callable[..., Any]] = {
     "std": reductions.std,
     "norm": reductions.norm,
     "outer": linear.outer,
-    "dot": linear.matmul,
 }
 for _name in ("exp", "expm1", "log", "log1p", "sqrt", "square", "reciprocal", "abs", "sign", "floor", "sin", "cos", "tanh", "sigmoid",
               "relu", "erf", "clip", "maximum", "minimum"):  # fmt: skip
     _METHODS[_name] = getattr(elementwise, _name)
-for _name in ("sum", "mean", "max", "min", "prod", "logsumexp", "softmax", "log_softmax", "cumsum", "cumprod", "argmax", "argmin", "any", "all"):
+for _name in (
+    "sum",
+    "mean",
+    "max",
+    "min",
+    "prod",
+    "logsumexp",
+    "softmax",
+    "log_softmax",
+    "cumsum",
+    "cumprod",
+    "argmax",
+    "argmin",
+    "any",
+    "all",
+):
     _METHODS[_name] = getattr(reductions, _name)
 for _name in ("swapaxes", "expand_dims", "squeeze", "broadcast_to", "split", "flip", "roll", "take"):
     _METHODS[_name] = getattr(shaping, _name)
@@ -78,7 +89,7 @@ def _setitem(self: Tensor, index: Any, value: Any) -> None:
     """``t[i] = v``: records a copy with the new values; other handles on the old values are not affected."""
     if isinstance(value, Tensor) and value.dtype != self.dtype:
         value = _astype(value, self.dtype)
-    elif isinstance(value, (np.ndarray, list, tuple)):
+    elif not isinstance(value, Tensor):
         value = np.asarray(value, self.dtype)
     new = apply(shaping.setitem.primitive, (self, value), {"index": shaping._index(index)})
     if self.is_leaf and self.requires_grad:
@@ -96,7 +107,8 @@ def _shape_only(function: Callable[..., Any]) -> Callable[..., Any]:
     """NumPy functions that look at shape and dtype, or compare values, and have no gradient to lose."""
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        return function(*(a.numpy() if isinstance(a, Tensor) else a for a in args), **kwargs)
+        bare = [a.numpy() if isinstance(a, Tensor) else a for a in args]
+        return function(*bare, **{k: v.numpy() if isinstance(v, Tensor) else v for k, v in kwargs.items()})
 
     return call
 
@@ -128,11 +140,45 @@ for _module, _names in (
         _target = UFUNCS if isinstance(getattr(np, _name), np.ufunc) else _FUNCTIONS
         _target[getattr(np, _name)] = getattr(_module, _name)
 UFUNCS[np.negative] = elementwise.neg
-_FUNCTIONS[np.linalg.norm] = reductions.norm
+
+
+def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
+    if ord not in (None, 2, "fro") or (ord == 2 and axis is None and x.ndim > 1):
+        raise _unknown(f"linalg.norm with ord={ord}", "")
+    return reductions.norm(x, axis, keepdims)
+
+
+def _dot(a: Any, b: Any) -> Any:
+    left, right = getattr(a, "ndim", 0), getattr(b, "ndim", 0)
+    if left > 2 or right > 2:
+        raise _unknown("dot of more than two axes", "Write it with @ or np.einsum. ")
+    return linear.matmul(a, b) if left and right else a * b
+
+
+def _of_bools(op: Callable[..., Any], symbol: str) -> Callable[..., Any]:
+    """The operators & | ~ on booleans; on integers they would be bitwise, which there is not."""
+
+    def checked(*operands: Any) -> Any:
+        if any(getattr(x, "dtype", np.dtype(type(x))) != np.bool_ for x in operands):
+            raise DtypeError(
+                f"{symbol} is for boolean tensors; found {', '.join(describe(x) for x in operands)}. Compare first, as in (t > 0)"
+            )
+        return op(*operands)
+
+    return checked
+
+
+_FUNCTIONS[np.linalg.norm] = _norm
 _FUNCTIONS[np.amax], _FUNCTIONS[np.amin] = reductions.max, reductions.min
 for _function in (np.cumsum, np.cumprod, np.take):
     _FUNCTIONS[_function] = _flat_without_axis(_FUNCTIONS[_function])
-_FUNCTIONS[np.dot] = linear.matmul
+_FUNCTIONS[np.dot] = _dot
+Tensor.dot = _dot  # type: ignore[attr-defined]
+for _symbol, _name, _op in (("&", "and", elementwise.logical_and), ("|", "or", elementwise.logical_or)):
+    _checked = _of_bools(_op, _symbol)
+    setattr(Tensor, f"__{_name}__", _checked)
+    setattr(Tensor, f"__r{_name}__", _checked)
+setattr(Tensor, "__invert__", _of_bools(elementwise.logical_not, "~"))  # noqa: B010  (an operator)
 _REDUCE = {np.add: reductions.sum, np.multiply: reductions.prod, np.maximum: reductions.max, np.minimum: reductions.min}
 
 
@@ -182,4 +228,3 @@ Tensor.__setitem__ = _setitem  # type: ignore[method-assign]
 Tensor.__array_ufunc__ = _array_ufunc  # type: ignore[attr-defined]
 Tensor.__array_function__ = _array_function  # type: ignore[attr-defined]
 Tensor.T = property(shaping.transpose, doc="The axes reversed.")  # type: ignore[attr-defined]
-

@@ -242,4 +242,3 @@ def all(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
 
 
 from .shaping import broadcast_to, concatenate  # noqa: E402  (shaping uses sums, sums use broadcasting)
-

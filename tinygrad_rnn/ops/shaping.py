@@ -245,7 +245,9 @@ def _index(index: Any) -> Any:
         return index.numpy()
     if isinstance(index, tuple):
         return tuple([_index(i) for i in index])
-    return np.asarray(index) if isinstance(index, list) else index
+    if isinstance(index, list):
+        return np.asarray(index) if index else np.zeros(0, np.intp)
+    return index.copy() if isinstance(index, np.ndarray) else index  # the node keeps it, and the caller may write into his own
 
 
 def _getitem_shape(x: Any, *, index: Any) -> Spec:
@@ -266,13 +268,30 @@ def _basic(index: Any) -> bool:
     return all(i is None or i is Ellipsis or isinstance(i, (int, np.integer, slice)) for i in parts)
 
 
-INDICES: list[Any] = [(0,), (slice(None), 1), (Ellipsis, slice(0, 3, 2)), (np.array([0, 1, 0]),), (None, 1), (np.array([[1], [0]]), np.array([0, 2]))]
+INDICES: list[Any] = [
+    (0,),
+    (slice(None), 1),
+    (Ellipsis, slice(0, 3, 2)),
+    (np.array([0, 1, 0]),),
+    (None, 1),
+    (np.array([[1], [0]]), np.array([0, 2])),
+]
 
 
 @primitive(lambda g, like_x, index: scatter(g, index, like_x.shape), shape=_getitem_shape, linear="jointly", name="getitem",
            examples=[([(2, 3)], {"index": i}) for i in INDICES] + [([(3,)], {"index": np.array([True, False, True])}), ([(0, 3)], {"index": slice(None)})])  # fmt: skip
 def _getitem(x: Any, *, index: Any) -> Any:
     return x[index]
+
+
+def _add_at(total: Any, g: Any, *, index: Any) -> None:
+    if _basic(index) or getattr(index, "dtype", None) == np.bool_:
+        total[index] += g
+    else:
+        np.add.at(total, index, g)
+
+
+_getitem.primitive.add_into = _add_at
 
 
 def getitem(x: Any, index: Any) -> Any:

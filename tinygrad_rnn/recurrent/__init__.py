@@ -1,4 +1,4 @@
-"""Cells and time: the cell contract, unrolling, truncated backpropagation through time."""
+"""Cells and time: the cell contract, and unrolling."""
 
 from .cell import Cell
 from .unroll import unroll

@@ -214,9 +214,7 @@ class Score:
     characters: int
 
 
-def score_baselines(
-    train: npt.ArrayLike, held_out: npt.ArrayLike, size: int, orders: Sequence[int] = (2, 3)
-) -> list[Score]:
+def score_baselines(train: npt.ArrayLike, held_out: npt.ArrayLike, size: int, orders: Sequence[int] = (2, 3)) -> list[Score]:
     """Score the baselines on held-out text.
 
     Parameters

@@ -211,9 +211,7 @@ def line_chart(
         out.append(f'<path class="axis" d="M{at} {_c(bottom)}v5"/>')
         out.append(f'<text class="muted" x="{at}" y="{_c(bottom + 20)}" text-anchor="middle">{text}</text>')
     middle = (left + end) / 2
-    out.append(
-        f'<text class="muted" x="{_c(middle)}" y="{_c(bottom + 43)}" text-anchor="middle">{_text(x_label)}</text>'
-    )
+    out.append(f'<text class="muted" x="{_c(middle)}" y="{_c(bottom + 43)}" text-anchor="middle">{_text(x_label)}</text>')
 
     for _, reference in marks:
         at = _c(to_y(reference))
@@ -235,8 +233,7 @@ def line_chart(
         else:
             opening = f'<text class="name" style="fill: var(--chart-{label.colour})"'
         out.append(
-            f'{opening} x="{_c(end + _LABEL_OFFSET)}" y="{_c(place + 4.5)}">{_text(label.text)}'
-            f'<tspan dx="6">{label.value}</tspan></text>'
+            f'{opening} x="{_c(end + _LABEL_OFFSET)}" y="{_c(place + 4.5)}">{_text(label.text)}<tspan dx="6">{label.value}</tspan></text>'
         )
     out.append("</svg>")
     return "\n".join(out) + "\n"
@@ -386,7 +383,4 @@ def _attribute(text: str) -> str:
 
 def _printable(text: str) -> str:
     """Replace characters that XML cannot hold."""
-    return "".join(
-        c if c in "\t\n" or (c >= " " and not "\ud800" <= c <= "\udfff" and c not in "\ufffe\uffff") else "\ufffd"
-        for c in text
-    )
+    return "".join(c if c in "\t\n" or (c >= " " and not "\ud800" <= c <= "\udfff" and c not in "\ufffe\uffff") else "\ufffd" for c in text)

@@ -98,7 +98,8 @@ def write_report(
         The loss chart, from :func:`tinygrad_rnn.train.chart.line_chart`.
     graph_svg
         The unrolled graph, SVG text from Graphviz (declaration and doctype are removed), or None if it could not be
-        drawn.  It keeps its size and scrolls in its box.
+        drawn.  It is scaled to the width of the page; the full size is in ``unrolled.svg``, to which the page links if that
+        file stands beside it.
     facts
         Hyper-parameters, times, versions: names and values, in order.
 
@@ -116,8 +117,10 @@ def write_report(
     else:
         element = _svg_element(graph_svg, "graph_svg")
         # A figure with a dark scheme of its own is left alone; another one is inverted on a dark page.
-        kind = "scroll" if "prefers-color-scheme" in element else "scroll paper"
-        graph = f'<div class="{kind}" tabindex="0" role="group" aria-label="Unrolled graph, scrollable">{element}</div>'
+        kind = "graph" if "prefers-color-scheme" in element else "graph paper"
+        graph = f'<figure class="{kind}" role="group" aria-label="Unrolled graph">{element}</figure>'
+        if Path(path).with_name("unrolled.svg").is_file():
+            graph += '\n<p class="under">In full size: <a href="unrolled.svg">unrolled.svg</a>.</p>'
     page = _PAGE.format(
         title=_text(title),
         style=_STYLE,
@@ -208,9 +211,10 @@ figure { margin: 0; }
 sup { line-height: 0; }
 .loss svg { display: block; width: calc(100% + 2rem); height: auto; margin: 0 -1rem; }
 main .loss .line-chart { --chart-paper: transparent; }
-.scroll { overflow: auto; max-height: 44rem; border: 1px solid var(--rule); padding: 1rem; background: var(--box); }
-.scroll svg { display: block; max-width: none; margin: 0 auto; }
-.scroll:focus-visible { outline: 2px solid var(--ours); outline-offset: 2px; }
+.graph { --outside: max(0px, min(50vw - 27rem, 20rem)); margin: 0 calc(-1 * var(--outside)); border: 1px solid var(--rule);
+  padding: .75rem; background: var(--box); }
+.graph svg { display: block; width: 100%; height: auto; max-height: none; }
+a { color: var(--ours); }
 pre { margin: 0; padding: 1rem 1.15rem; border: 1px solid var(--rule); background: var(--box); overflow-x: auto;
   font: .86rem/1.5 var(--mono); tab-size: 4; white-space: pre-wrap; overflow-wrap: anywhere; }
 dl { margin: 0; font: .95rem/1.4 var(--sans); columns: 2; column-gap: 2.5rem; font-variant-numeric: tabular-nums; }
@@ -234,11 +238,11 @@ code { font: .9em var(--mono); }
   body { font-size: 10.5pt; }
   main { max-width: none; padding: 0; }
   h2 { break-after: avoid; margin-top: 2rem; }
-  table, figure, .scroll { break-inside: avoid; }
+  table, figure { break-inside: avoid; }
   pre { white-space: pre-wrap; overflow-wrap: anywhere; font-size: 8.5pt; }
   dl { font-size: 9pt; }
-  .scroll { overflow: visible; max-height: none; padding: .5rem; }
-  .scroll svg { width: 100%; height: auto; max-height: 22cm; }
+  .graph { margin: 0; padding: .5rem; }
+  .graph svg { max-height: 22cm; }
 }
 """.strip()
 

@@ -277,10 +277,7 @@ class Vocabulary:
         counts.pop(UNKNOWN, None)
         common = [c for c, n in counts.items() if n >= min_count]
         if not common:
-            raise TextError(
-                f"no character occurs {min_count} times in a text of {len(text)} characters; "
-                "lower min_count or give more text"
-            )
+            raise TextError(f"no character occurs {min_count} times in a text of {len(text)} characters; lower min_count or give more text")
         return cls("".join(common))
 
     @property
@@ -369,9 +366,7 @@ class Window(NamedTuple):
     fresh: bool
 
 
-def windows(
-    ids: npt.ArrayLike, batch_size: int, steps: int, *, partial: bool = False
-) -> Iterator[tuple[IntArray, IntArray]]:
+def windows(ids: npt.ArrayLike, batch_size: int, steps: int, *, partial: bool = False) -> Iterator[tuple[IntArray, IntArray]]:
     """Cut ids into windows for one pass of truncated backpropagation through time.
 
     The ids are cut into `batch_size` contiguous streams of ``(len(ids) - 1) // batch_size`` positions, one per column.
@@ -406,9 +401,7 @@ def windows(
     return _cut(inputs, targets, steps, partial)
 
 
-def endless_windows(
-    ids: npt.ArrayLike, batch_size: int, steps: int, *, rng: np.random.Generator | None = None
-) -> Iterator[Window]:
+def endless_windows(ids: npt.ArrayLike, batch_size: int, steps: int, *, rng: np.random.Generator | None = None) -> Iterator[Window]:
     """Repeat the passes of :func:`windows` without end.
 
     Parameters
@@ -463,9 +456,7 @@ def _cut(inputs: IntArray, targets: IntArray, steps: int, partial: bool) -> Iter
         yield np.ascontiguousarray(inputs[t : t + steps]), np.ascontiguousarray(targets[t : t + steps])
 
 
-def _repeat(
-    array: IntArray, batch_size: int, steps: int, rng: np.random.Generator | None, last_start: int
-) -> Iterator[Window]:
+def _repeat(array: IntArray, batch_size: int, steps: int, rng: np.random.Generator | None, last_start: int) -> Iterator[Window]:
     while True:
         start = 0 if rng is None else int(rng.integers(last_start + 1))
         inputs, targets = _streams(array[start:], batch_size, steps, steps)
