@@ -8,6 +8,7 @@ import numpy as np
 
 from .. import init
 from ..core.errors import ShapeError
+from ..core.tape import Where, caller
 from ..nn.module import Parameter
 from ..recurrent.cell import Cell
 
@@ -41,5 +42,5 @@ class BlockCell(Cell):
         if len(x.shape) != 2 or x.shape[1] != self.input_size:
             raise ShapeError(
                 f"{type(self).__name__}: expected one step of shape (batch, {self.input_size}); found {tuple(x.shape)}. A sequence "
-                f"has shape (time, batch, {self.input_size}); a single one gets its batch axis with xs[:, None]."
+                f"has shape (time, batch, {self.input_size}); a single one gets its batch axis with xs[:, None].{Where(*caller()).described()}"
             )

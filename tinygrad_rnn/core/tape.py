@@ -6,6 +6,7 @@ import itertools
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ContextDecorator
 from contextvars import ContextVar
 from operator import attrgetter
 from types import CodeType
@@ -83,8 +84,8 @@ _context: ContextVar[Context] = ContextVar("tinygrad_rnn", default=Context())  #
 context = _context.get
 
 
-class setting:
-    """Context manager: change fields of the context."""
+class setting(ContextDecorator):
+    """Context manager, and decorator: change fields of the context."""
 
     def __init__(self, **changes: Any) -> None:
         self.changes = changes

@@ -20,6 +20,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from ..core.errors import TinygradError
+
 __all__ = ["FormatError", "read", "write"]
 
 HEADER_LIMIT = 100_000_000
@@ -47,7 +49,7 @@ _NAMES = {np.dtype(code): name for name, code in _DTYPES.items()}
 _STORED: dict[str, str] = {**_DTYPES, "F16": "<f2", "BF16": "<u2"}
 
 
-class FormatError(ValueError):
+class FormatError(TinygradError, ValueError):
     """A safetensors file, or what was to be written to one, breaks the rules of the format.
 
     The message names the file, the tensor where there is one, what was expected and what was found.

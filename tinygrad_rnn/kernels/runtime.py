@@ -10,6 +10,8 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from ..core.errors import TinygradError
+
 if TYPE_CHECKING:  # the rest of the standard library is imported where it is used: importing the package stays quick
     from concurrent.futures import ThreadPoolExecutor
     from pathlib import Path
@@ -62,7 +64,7 @@ def set_num_threads(count: int) -> None:
     """Set the number of threads for kernels (the default: TINYGRAD_RNN_THREADS, or the cores this process may use)."""
     global _threads, _pool
     if count < 1:
-        raise ValueError(f"set_num_threads: expected at least 1, found {count}")
+        raise TinygradError(f"set_num_threads: expected at least 1, found {count}")
     _threads, _pool = count, None
 
 
@@ -98,7 +100,9 @@ def cache_folder() -> Path:
             pass
     except OSError:
         base = Path(tempfile.gettempdir()) / f"tinygrad_rnn-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
-        base.mkdir(parents=True, exist_ok=True)
+        base.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if hasattr(os, "getuid") and (base.stat().st_uid != os.getuid() or base.stat().st_mode & 0o022):
+            base = Path(tempfile.mkdtemp(prefix="tinygrad_rnn-"))  # what lies there is executed, so it must be ours alone
     return base
 
 

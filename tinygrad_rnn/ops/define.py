@@ -210,11 +210,13 @@ def axes_of(axis: Any, ndim: int) -> tuple[int, ...]:
     """An axis argument (None, int or tuple) as a sorted tuple of non-negative axes."""
     if axis is None:
         return tuple(range(ndim))
-    axes = []
+    axes: list[int] = []
     for a in axis if isinstance(axis, (tuple, list)) else (axis,):
+        if not isinstance(a, (int, np.integer)):
+            raise ShapeError(f"axis {axis!r}: expected None, an int or a tuple of them")
         if not -ndim <= a < ndim:
             raise ShapeError(f"axis {a} is out of range; expected {-ndim} to {ndim - 1} for {ndim} dimensions")
-        axes.append(a % ndim)
+        axes.append(int(a) % ndim)
     if len(set(axes)) != len(axes):
         raise ShapeError(f"axis {axis} names an axis twice")
     return tuple(sorted(axes))

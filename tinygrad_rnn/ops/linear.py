@@ -13,8 +13,9 @@ from .define import broadcast, primitive
 
 
 def _matmul_shape(a: Any, b: Any) -> Spec:
-    if a.ndim == 0 or b.ndim == 0:
-        raise ShapeError(f"expected at least one dimension each; found shapes {a.shape} and {b.shape}; use * for a scalar")
+    left, right = getattr(a, "shape", ()), getattr(b, "shape", ())
+    if not left or not right:
+        raise ShapeError(f"expected at least one dimension each; found shapes {left} and {right}; use * for a scalar")
     inner = b.shape[0] if b.ndim == 1 else b.shape[-2]
     if a.shape[-1] != inner:
         raise ShapeError(

@@ -81,7 +81,7 @@ for _name, _op in _METHODS.items():
 
 def _astype(self: Tensor, dtype: Any) -> Any:
     """The values in another dtype."""
-    found = check_dtype(np.dtype(dtype))
+    found = check_dtype(dtype)
     return self if self.dtype == found else elementwise.astype(self, found)
 
 
@@ -89,6 +89,8 @@ def _setitem(self: Tensor, index: Any, value: Any) -> None:
     """``t[i] = v``: records a copy with the new values; other handles on the old values are not affected."""
     if isinstance(value, Tensor) and value.dtype != self.dtype:
         value = _astype(value, self.dtype)
+    elif isinstance(value, (list, tuple)) and any(isinstance(v, Tensor) and v.requires_grad for v in value):
+        raise GraphError("assignment of a list of recorded tensors would cut the tape; join them first with tg.stack")
     elif not isinstance(value, Tensor):
         value = np.asarray(value, self.dtype)
     new = apply(shaping.setitem.primitive, (self, value), {"index": shaping._index(index)})
@@ -99,6 +101,10 @@ def _setitem(self: Tensor, index: Any, value: Any) -> None:
                 "Assign to a copy (t = t + 0), or inside tg.no_grad() if the new values are to be the leaf's."
             )
         self.data = new
+    elif self.requires_grad and not context().grad_enabled:
+        raise GraphError(
+            "assignment inside no_grad to a tensor that was computed would cut it from its tape; assign outside, or to t.detach()"
+        )
     else:
         self.array, self.node = new.array, new.node
 

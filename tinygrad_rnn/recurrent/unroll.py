@@ -54,6 +54,8 @@ def unroll(cell: Callable[[Any, Any], tuple[Any, Any]], xs: Any, state: Any = No
         if parts[0].ndim < 2:
             raise ShapeError(f"unroll: xs has shape {parts[0].shape}; expected (T, batch, ...)")
         state = cell.initial_state(parts[0].shape[1])
+        for path, s in flatten(state, ""):
+            _name(s, f"{path.lstrip('.') or 'state'}_0")
     own = next((p.dtype for p in cell.parameters()), None) if isinstance(cell, Cell) else None
     state = tree_map(lambda s: tensor(s, own) if isinstance(s, np.ndarray) else s, state)
     dtypes = [s.dtype for s in leaves(state) if isinstance(s, Tensor) and s.dtype.kind == "f"]
@@ -61,8 +63,6 @@ def unroll(cell: Callable[[Any, Any], tuple[Any, Any]], xs: Any, state: Any = No
         parts = tuple(
             p.astype(dtypes[0]) if p.dtype.kind == "f" and not isinstance(x, Tensor) else p for x, p in zip(given, parts, strict=True)
         )
-    for path, s in flatten(state, ""):
-        _name(s, f"{path.lstrip('.') or 'state'}_0")
     outputs: list[Any] = []
     for t in range(parts[0].shape[0]):
         with at_step(t, cell=name):
