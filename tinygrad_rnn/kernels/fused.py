@@ -104,10 +104,7 @@ class Chain:
             kernel(rows, cols, *views, *flat)
             return list(outs)
         jobs = [_part(rows, cols, views, pattern, flat, i, parts) for i in range(parts)]
-        waiting = [runtime.pool().submit(kernel, *job) for job in jobs[1:]]
-        kernel(*jobs[0])
-        for job in waiting:
-            job.result()
+        runtime.share(kernel, jobs)
         return list(outs)
 
     def kernel(self, dtype: np.dtype[Any], pattern: Pattern | int) -> Callable[..., Any]:
