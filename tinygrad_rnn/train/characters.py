@@ -210,6 +210,14 @@ def save_model(path: str | os.PathLike[str], model: CharacterLSTM, vocabulary: V
     safetensors.write(path, model.state_dict(), metadata)
 
 
+def _read(path: str | os.PathLike[str], kind: str, what: str) -> tuple[dict[str, npt.NDArray[Any]], dict[str, str]]:
+    """The arrays and metadata of a file of one of the two kinds that are written here."""
+    arrays, metadata = safetensors.read(path)
+    if metadata.get("kind") != kind:
+        raise CheckpointError(f"{path}: expected {what}, found {metadata.get('kind', 'other tensors')!r}")
+    return arrays, metadata
+
+
 def load_model(path: str | os.PathLike[str]) -> tuple[CharacterLSTM, Vocabulary, str]:
     """Read what `save_model` wrote: the model, its vocabulary, and text from which samples may go on.
 
@@ -220,9 +228,7 @@ def load_model(path: str | os.PathLike[str]) -> tuple[CharacterLSTM, Vocabulary,
     FormatError, OSError
         If it is no valid safetensors file, or cannot be read.
     """
-    arrays, metadata = safetensors.read(path)
-    if metadata.get("kind") != _KIND:
-        raise CheckpointError(f"{path}: expected a model written by demo or train, found {metadata.get('kind', 'other tensors')!r}")
+    arrays, metadata = _read(path, _KIND, "a model written by demo or train")
     try:
         vocabulary, context = Vocabulary(json.loads(metadata["vocabulary"])), str(json.loads(metadata["context"]))
         symbols, embedding = arrays["embedding.weight"].shape
@@ -423,9 +429,7 @@ class Checkpoint:
         FormatError, OSError
             If it is no valid safetensors file, or cannot be read.
         """
-        arrays, metadata = safetensors.read(path)
-        if metadata.get("kind") != _KIND_OF_CHECKPOINT:
-            raise CheckpointError(f"{path}: expected a checkpoint of a training run, found {metadata.get('kind', 'other tensors')!r}")
+        arrays, metadata = _read(path, _KIND_OF_CHECKPOINT, "a checkpoint of a training run")
         try:
             progress = json.loads(metadata["progress"])
             return cls(
