@@ -20,7 +20,7 @@ from .. import cells, nn
 from ..core.errors import TinygradError
 from ..core.tape import no_grad
 from ..core.tensor import Tensor
-from ..core.tree import leaves, tree_map, unflatten
+from ..core.tree import detach, leaves, tree_map, unflatten
 from ..formats import safetensors
 from ..optim import Adam, clip_grad_norm
 from ..recurrent import unroll
@@ -351,7 +351,7 @@ class Trainer:
             raise self._diverged(loss.item(), norm)
         self.optimizer.lr = self.rate(fraction)
         self.optimizer.step()
-        self.state = tree_map(lambda s: s.detach(), state)
+        self.state = detach(state)
         self.losses.append(loss.item() / math.log(2))
         return self.losses[-1]
 
