@@ -117,8 +117,9 @@ from .ops.shaping import (
     tril,
     triu,
 )
+from .ops.windows import avg_pool1d, avg_pool2d, conv1d, conv2d, max_pool1d, max_pool2d
 from .optim import clip_grad_norm
-from .recurrent import Cell, unroll
+from .recurrent import Cell, Window, checkpoint, tbptt, unroll
 
 if TYPE_CHECKING:
     from .diagnosis import GradcheckError, gradcheck
@@ -143,6 +144,7 @@ __all__ = [
     "Tensor",
     "TinygradError",
     "TraceError",
+    "Window",
     "abs",
     "add",
     "all",
@@ -151,11 +153,16 @@ __all__ = [
     "argmin",
     "astype",
     "at_step",
+    "avg_pool1d",
+    "avg_pool2d",
     "broadcast_to",
     "cells",
+    "checkpoint",
     "clip",
     "clip_grad_norm",
     "concatenate",
+    "conv1d",
+    "conv2d",
     "cos",
     "cumprod",
     "cumsum",
@@ -203,6 +210,8 @@ __all__ = [
     "logsumexp",
     "matmul",
     "max",
+    "max_pool1d",
+    "max_pool2d",
     "maximum",
     "mean",
     "min",
@@ -249,6 +258,7 @@ __all__ = [
     "take_along_axis",
     "tanh",
     "tape",
+    "tbptt",
     "tensor",
     "trace",
     "transpose",

@@ -1,7 +1,8 @@
 """Recurrent cells, each written from its paper."""
 
+from .base import LSTMState, PublishedCell
 from .elman import Elman
-from .gru import GRU
-from .lstm import LSTM, LSTMState
+from .gru import GRU, GRUResetBefore
+from .lstm import LSTM, LSTMP
 
-__all__ = ["GRU", "LSTM", "Elman", "LSTMState"]
+__all__ = ["GRU", "LSTM", "LSTMP", "Elman", "GRUResetBefore", "LSTMState", "PublishedCell"]

@@ -4,18 +4,32 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..ops.elementwise import tanh
-from .gates import BlockCell
+import numpy as np
+
+from ..core.errors import TinygradError
+from ..ops.elementwise import relu, tanh
+from .base import PublishedCell
 
 
-class Elman(BlockCell):
-    """h' = tanh(W_ih x + b_ih + W_hh h + b_hh); the output is h' (Elman 1990, Finding Structure in Time).
+class Elman(PublishedCell):
+    """h' = tanh(W_ih x + b_ih + W_hh h + b_hh); the output is h'.
+
+    J. L. Elman, Finding Structure in Time, Cognitive Science 14 (1990). With ``nonlinearity="relu"`` relu takes the place of tanh.
 
     The state is h, shape (batch, hidden_size). Weights are in PyTorch's layout (`nn.RNN`).
     """
 
-    def forward(self, x: Any, state: Any) -> Any:
+    def __init__(
+        self, input_size: int, hidden_size: int, *, nonlinearity: str = "tanh", bias: bool = True, rng: Any = None, dtype: Any = np.float32
+    ) -> None:
+        super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
+        if nonlinearity not in ("tanh", "relu"):
+            raise TinygradError(f"Elman: nonlinearity must be 'tanh' or 'relu'; found {nonlinearity!r}")
+        self.nonlinearity = nonlinearity
+        self.torch_layout(1, bias)
+
+    def forward(self, x: Any, h: Any) -> Any:
         """One step: (batch, input_size) and the state to the output and the new state."""
-        self.check(x)
-        h = tanh(x @ self.weight_ih.T + self.bias_ih + state @ self.weight_hh.T + self.bias_hh)
+        a = self.torch_sum(x, h)
+        h = tanh(a) if self.nonlinearity == "tanh" else relu(a)
         return h, h

@@ -4,27 +4,54 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from ..ops.elementwise import sigmoid, tanh
 from ..ops.shaping import split
-from .gates import BlockCell
+from .base import PublishedCell
 
 
-class GRU(BlockCell):
-    """GRU with the reset gate after the product (Cho et al. 2014, first version; cuDNN and PyTorch).
+class GRU(PublishedCell):
+    """r, z = sigmoid(W x + b + U h + b'); n = tanh(W_n x + b_n + r * (U_n h + b'_n)); h' = (1 - z) * n + z * h; the output is h'.
 
-    r, z = sigmoid(W x + b + U h + b'); n = tanh(W_n x + b_n + r * (U_n h + b'_n)); h' = (1 - z) * n + z * h; the output is h'.
+    K. Cho et al., Learning Phrase Representations using RNN Encoder-Decoder (2014), arXiv:1406.1078v1: the reset gate after the product, as
+    in cuDNN and PyTorch. `GRUResetBefore` is the form of the paper's third version.
 
     The state is h, shape (batch, hidden_size). Weights are in PyTorch's layout (`nn.GRU`): blocks in the order r, z, n.
     """
 
-    gates = 3
+    def __init__(self, input_size: int, hidden_size: int, *, bias: bool = True, rng: Any = None, dtype: Any = np.float32) -> None:
+        super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
+        self.torch_layout(3, bias)
 
-    def forward(self, x: Any, state: Any) -> Any:
+    def forward(self, x: Any, h: Any) -> Any:
         """One step: (batch, input_size) and the state to the output and the new state."""
-        self.check(x)
-        xr, xz, xn = split(x @ self.weight_ih.T + self.bias_ih, 3, axis=-1)
-        hr, hz, hn = split(state @ self.weight_hh.T + self.bias_hh, 3, axis=-1)
+        a, b = x @ self.weight_ih.T, h @ self.weight_hh.T
+        if self.bias_ih is not None:
+            a, b = a + self.bias_ih, b + self.bias_hh
+        xr, xz, xn = split(a, 3, axis=-1)
+        hr, hz, hn = split(b, 3, axis=-1)
         r, z = sigmoid(xr + hr), sigmoid(xz + hz)
         n = tanh(xn + r * hn)
-        h = n + z * (state - n)
+        h = n + z * (h - n)
+        return h, h
+
+
+class GRUResetBefore(GRU):
+    """r, z = sigmoid(W x + b + U h + b'); n = tanh(W_n x + b_n + U_n (r * h) + b'_n); h' = (1 - z) * n + z * h; the output is h'.
+
+    K. Cho et al. (2014), arXiv:1406.1078v3; J. Chung et al. (2014), arXiv:1412.3555: the reset gate before the product. Keras calls it
+    ``reset_after=False``, ONNX ``linear_before_reset=0``. In both papers z and 1 - z stand the other way round in some
+    versions; here, as in PyTorch, z keeps the old state.
+
+    The state is h, shape (batch, hidden_size). Weights are laid out as in `GRU`.
+    """
+
+    def forward(self, x: Any, h: Any) -> Any:
+        """One step: (batch, input_size) and the state to the output and the new state."""
+        H = self.hidden_size
+        a = x @ self.weight_ih.T if self.bias_ih is None else x @ self.weight_ih.T + (self.bias_ih + self.bias_hh)
+        r, z = split(sigmoid(a[:, : 2 * H] + h @ self.weight_hh[: 2 * H].T), 2, axis=-1)
+        n = tanh(a[:, 2 * H :] + (r * h) @ self.weight_hh[2 * H :].T)
+        h = n + z * (h - n)
         return h, h

@@ -1,52 +1,72 @@
-"""Long short-term memory."""
+"""Long short-term memory in PyTorch's layout."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from .. import init
 from ..core.errors import ShapeError
-from ..core.record import describe
+from ..nn.module import Parameter
 from ..ops.elementwise import sigmoid, tanh
 from ..ops.shaping import split
-from .gates import BlockCell
+from .base import LSTMState, PublishedCell
 
 
-class LSTMState(NamedTuple):
-    """Hidden and cell state, each of shape (batch, hidden_size)."""
+class LSTM(PublishedCell):
+    """i, f, o = sigmoid(W x + b + U h + b'), g = tanh(...); c' = f * c + i * g; h' = o * tanh(c'); the output is h'.
 
-    h: Any
-    c: Any
+    S. Hochreiter and J. Schmidhuber, Long Short-Term Memory, Neural Computation 9 (1997), with the forget gate of F. Gers, J. Schmidhuber
+    and F. Cummins, Learning to Forget, Neural Computation 12 (2000).
 
-
-class LSTM(BlockCell):
-    """LSTM with forget gate (Hochreiter and Schmidhuber 1997; Gers, Schmidhuber and Cummins 2000).
-
-    i, f, o = sigmoid(W x + b + U h + b'), g = tanh(...); c' = f * c + i * g; h' = o * tanh(c'); the output is h'.
-
-    Weights are in PyTorch's layout (`nn.LSTM`): blocks in the order i, f, g, o. The forget gate's bias starts at 1.
+    The state is (h, c), each (batch, hidden_size). Weights are in PyTorch's layout (`nn.LSTM`): blocks in the order i, f, g, o. The forget
+    gate's bias starts at 1.
     """
 
-    gates = 4
+    State = LSTMState
 
-    def __init__(self, input_size: int, hidden_size: int, *, rng: Any = None, dtype: Any = np.float32) -> None:
+    def __init__(self, input_size: int, hidden_size: int, *, bias: bool = True, rng: Any = None, dtype: Any = np.float32) -> None:
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
-        self.bias_ih.data = init.forget_bias(self.bias_ih.numpy(), hidden_size)
-
-    def initial_state(self, batch_size: int) -> LSTMState:
-        """Zeros for h and c."""
-        return LSTMState(self.zeros(batch_size, self.hidden_size), self.zeros(batch_size, self.hidden_size))
+        self.torch_layout(4, bias)
+        if self.bias_ih is not None:
+            self.bias_ih.data = init.forget_bias(self.bias_ih.numpy(), hidden_size)
 
     def forward(self, x: Any, state: Any) -> Any:
         """One step: (batch, input_size) and (h, c) to the output and the new (h, c)."""
-        if not isinstance(state, (tuple, list)) or len(state) != 2:
-            raise ShapeError(f"LSTM: the state is (h, c); found {describe(state)}")
-        self.check(x)
         h, c = state
-        gates = x @ self.weight_ih.T + self.bias_ih + h @ self.weight_hh.T + self.bias_hh
-        i, f, g, o = split(gates, 4, axis=-1)
+        i, f, g, o = split(self.torch_sum(x, h), 4, axis=-1)
         c = sigmoid(f) * c + sigmoid(i) * tanh(g)
         h = sigmoid(o) * tanh(c)
+        return h, LSTMState(h, c)
+
+
+class LSTMP(LSTM):
+    """i, f, o = sigmoid(W x + b + U h + b'), g = tanh(...); c' = f * c + i * g; h' = W_hr (o * tanh(c')); the output is h'.
+
+    H. Sak, A. Senior and F. Beaufays, Long Short-Term Memory Recurrent Neural Network Architectures for Large Scale Acoustic Modeling,
+    Interspeech 2014, arXiv:1402.1128, without peepholes, as in PyTorch (``proj_size``).
+
+    The state is (h, c), of shapes (batch, proj_size) and (batch, hidden_size). Weights as in `LSTM`, and weight_hr
+    (proj_size, hidden_size).
+    """
+
+    def __init__(
+        self, input_size: int, hidden_size: int, proj_size: int, *, bias: bool = True, rng: Any = None, dtype: Any = np.float32
+    ) -> None:
+        if not 1 <= proj_size < hidden_size:
+            raise ShapeError(f"LSTMP: proj_size must be from 1 to hidden_size - 1 = {hidden_size - 1}; found {proj_size}")
+        super().__init__(input_size, hidden_size, bias=bias, rng=rng, dtype=dtype)
+        self.proj_size = proj_size
+        self.weight_hh = Parameter(init.xavier_uniform((4 * hidden_size, proj_size), rng=self._rng, dtype=dtype))
+        self.weight_hr = Parameter(init.xavier_uniform((proj_size, hidden_size), rng=self._rng, dtype=dtype))
+
+    def initial_state(self, batch_size: int) -> LSTMState:
+        """Zeros."""
+        return LSTMState(self.zeros(batch_size, self.proj_size), self.zeros(batch_size, self.hidden_size))
+
+    def forward(self, x: Any, state: Any) -> Any:
+        """One step: (batch, input_size) and (h, c) to the output and the new (h, c)."""
+        y, (_, c) = super().forward(x, state)
+        h = y @ self.weight_hr.T
         return h, LSTMState(h, c)

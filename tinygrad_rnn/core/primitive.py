@@ -115,7 +115,8 @@ class Kept(dict[int, tuple[int, ...]]):
         self.primitive = primitive
 
     def __missing__(self, mask: int) -> tuple[int, ...]:
-        rules = [r for i, r in enumerate(self.primitive.rules) if r is not None and (self.primitive.variadic or mask >> i & 1)]
+        every = self.primitive.variadic or self.primitive.joint
+        rules = [r for i, r in enumerate(self.primitive.rules) if r is not None and (every or mask >> i & 1)]
         self[mask] = found = tuple(sorted({place for rule in rules for place in rule.needs})) if mask else ()
         return found
 
@@ -146,6 +147,8 @@ class Primitive:
         Each output element depends on one element of each input; implied by `scalar`.
     broadcasts : bool
         Inputs may be spread over axes; the walk then sums what a rule returns over them. True for elementwise ones.
+    joint : bool
+        One rule gives the gradients for all inputs at once, as a tuple (None in it: no gradient).
     promotes : slice
         The inputs that are brought to one dtype.
     domain, examples :
@@ -168,6 +171,7 @@ class Primitive:
         tangent: Callable[..., Any] | None = None,
         floating: bool = False,
         broadcasts: bool = False,
+        joint: bool = False,
         elementwise: bool = False,
         promotes: slice = slice(None),
         domain: Any = None,
@@ -178,7 +182,7 @@ class Primitive:
         self.forward = forward
         self.inputs, self.defaults, self.variadic = parameters(forward)
         self.shape, self.scalar, self.linear, self.tangent = shape, scalar, linear, tangent
-        self.floating, self.promotes = floating, promotes
+        self.floating, self.promotes, self.joint = floating, promotes, joint
         self.elementwise = elementwise or scalar is not None
         self.broadcasts = broadcasts or self.elementwise
         self.add_into: Callable[..., None] | None = None  # ``add_into(total, g, **params)`` adds the input's gradient to an array in place
@@ -189,8 +193,8 @@ class Primitive:
         REGISTRY[name] = self
 
     def set_rules(self, rules: Sequence[Callable[..., Any] | None]) -> None:
-        """Attach the derivative: a rule for each input, or one for all of them where their number varies."""
-        expected = 1 if self.variadic else len(self.inputs)
+        """Attach the derivative: a rule for each input, or one for all of them where their number varies or the rule is joint."""
+        expected = 1 if self.variadic or self.joint else len(self.inputs)
         if rules and len(rules) != expected:
             raise RuleError(f"'{self.name}' was given {len(rules)} derivative rules; expected {expected}")
         self.rules = tuple(None if rule is None else Rule(rule, self) for rule in rules)
@@ -198,7 +202,7 @@ class Primitive:
 
     def edges(self, nodes: Sequence[Any]) -> tuple[tuple[Any, int, Rule], ...]:
         """For each input that needs a gradient: its node, its position, its rule."""
-        rules = self.rules * len(nodes) if self.variadic else self.rules
+        rules = self.rules * len(nodes) if self.variadic or self.joint else self.rules
         return tuple([(n, i, r) for i, (n, r) in enumerate(zip(nodes, rules, strict=True)) if r and getattr(n, "requires_grad", False)])
 
     def __repr__(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from contextlib import ContextDecorator
 from contextvars import ContextVar
 from operator import attrgetter
@@ -63,13 +63,14 @@ class Where(NamedTuple):
 class Context:
     """What recording depends on. Each thread (and asynchronous task) has its own; `setting` changes it for a while."""
 
-    __slots__ = ("depth", "grad_enabled", "mark", "origin", "tracing")
+    __slots__ = ("depth", "grad_enabled", "mark", "origin", "sequence", "tracing")
 
     def __init__(self) -> None:
         self.grad_enabled = True
         self.tracing = False
         self.depth = 0  # how many transforms (grad, jvp, ...) are running
         self.mark = Mark()
+        self.sequence: dict[Any, Any] | None = None  # what is drawn once for the sequence that is being unrolled, by who drew it
         self.origin: tuple[Any, ...] | None = None  # where new nodes are said to come from; None: from the line that runs
 
     def but(self, changes: dict[str, Any]) -> Context:
@@ -227,14 +228,19 @@ def at_step(step: int | None, cell: str = "", layer: int | None = None) -> Any:
     return setting(mark=Mark(cell, layer, step))
 
 
-def reachable(roots: Iterable[Node], *, every: bool = False) -> list[Node]:
-    """Nodes that the roots depend on, in the order in which they were made; only those that need gradients unless `every`."""
+def reachable(roots: Iterable[Node], ends: Container[Node] = (), *, every: bool = False) -> list[Node]:
+    """Nodes that the roots depend on, not beyond `ends`, in the order in which they were made.
+
+    Only those that need gradients, unless `every`.
+    """
     seen: set[Node] = set()
     stack = list(roots)
     while stack:
         node = stack.pop()
         if node not in seen:
             seen.add(node)
+            if node in ends:
+                continue
             if every:
                 stack += [source for source in node.inputs if isinstance(source, Node)]
             else:

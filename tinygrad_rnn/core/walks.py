@@ -59,20 +59,20 @@ def pull_back(
     retain_graph: bool | None = None,
     create_graph: bool = False,
 ) -> dict[Node, Tensor]:
-    """The reverse walk: gradients of ``sum(seed * root)`` with respect to the leaves, or to the `targets`.
+    """The reverse walk: gradients of ``sum(seed * root)`` with respect to the leaves, or to the `targets`, where it ends.
 
     With `create_graph` the gradients are tensors all the way and every rule is recorded; otherwise the rules run on
     bare arrays. Either way they are the same rules.
     """
     retain_graph = create_graph if retain_graph is None else retain_graph
-    order = reachable(roots)
-    wanted = None if targets is None else _leading_to(set(targets), order)
+    kept = frozenset(targets or ())
+    order = reachable(roots, kept)
+    wanted = None if targets is None else _leading_to(kept, order)
     stale = [node for node in order if isinstance(node, Leaf) and node.replaced]
     freed = None if retain_graph else Freed(roots[0].name or roots[0].op, Where(*caller()))
     gradients: dict[Node, Any] = {}
     owned: set[Node] = set()  # whose collected gradient is a fresh array of ours, so that we may add to it in place
     results: dict[Node, Tensor] = {}
-    kept = set(targets or ())
     if wanted is not None:  # the rest is somebody else's graph: neither walked nor freed
         order = [node for node in order if node in wanted]
 
@@ -85,14 +85,14 @@ def pull_back(
             g = gradients.pop(node, None)
             if g is None:
                 continue
-            if node.hooks:
-                g = _run_hooks(node, g)
             primitive = node.primitive
-            if primitive is None or (kept and node in kept):
+            end = node in kept
+            if node.hooks and not end:  # those of a target are run by the walk that goes on from it
+                g = _run_hooks(node, g)
+            if primitive is None or end:
                 results[node] = g if isinstance(g, Tensor) else Tensor(np.asarray(g))
-                if primitive is None or (wanted is not None and not any(n in wanted for n, _, _ in node.edges)):
-                    continue
-            saved = node.saved
+                continue
+            saved, whole = node.saved, None
             if type(saved) is Freed:
                 raise _freed_error(node, saved)
             if create_graph:
@@ -111,7 +111,10 @@ def pull_back(
                     primitive.add_into(gradients[source], g, **node.params)
                     continue
                 try:
-                    if rule.simple and rule.pick is not None and g.size < LARGE:
+                    if primitive.joint:
+                        whole = rule(g, saved, node, position) if whole is None else whole
+                        gradient = whole[position]
+                    elif rule.simple and rule.pick is not None and g.size < LARGE:
                         gradient = rule.function(g, *rule.pick(saved))  # what rule(...) does, without the call
                     else:
                         gradient = rule(g, saved, node, position)
@@ -145,7 +148,7 @@ def pull_back(
 def push_forward(roots: Sequence[Node], tangents: dict[Node, Any], *, create_graph: bool = False) -> dict[Node, Any]:
     """The forward walk: from the tangents of some nodes to those of all nodes that depend on them."""
     with setting(grad_enabled=create_graph, origin=None):
-        for node in reachable(roots):
+        for node in reachable(roots, tangents):
             if node in tangents or not any(isinstance(n, Node) and n in tangents for n in node.inputs):
                 continue
             if type(node.saved) is Freed:
@@ -190,7 +193,7 @@ def _as_tensors(node: Node) -> list[Any]:
     return [handle(out, node), *(handle(v, n) for v, n in zip(rest, node.inputs, strict=True))]
 
 
-def _leading_to(targets: set[Node], order: list[Node]) -> set[Node]:
+def _leading_to(targets: Iterable[Node], order: list[Node]) -> set[Node]:
     """The nodes through which the targets reach the roots, and the targets themselves."""
     found = set(targets)
     for node in order:

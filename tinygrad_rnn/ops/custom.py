@@ -157,7 +157,10 @@ class custom_vjp:
             return Spec(out.shape, out.dtype)
 
         functools.update_wrapper(self, function)
-        self.primitive = Primitive(f"{function.__module__}.{function.__qualname__}", forward, [], shape=shape, tangent=self._no_tangent)
+        several = len(parameters(forward)[0]) > 1
+        self.primitive = Primitive(
+            f"{function.__module__}.{function.__qualname__}", forward, [], shape=shape, joint=several, tangent=self._no_tangent
+        )
         self._op = operation(self.primitive, forward)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -170,21 +173,18 @@ class custom_vjp:
         """Decorator: state the derivative."""
         count = len(self.primitive.inputs)
 
-        def part(position: int) -> Callable[..., Any]:
-            @functools.wraps(rule)
-            def one(*values: Any) -> Any:
-                try:
-                    found = rule(*_read_only(values))
-                except ValueError as error:
-                    raise _written(rule, error) from error
-                if count > 1 and (not isinstance(found, tuple) or len(found) != count):
-                    got = f"a tuple of {len(found)}" if isinstance(found, tuple) else type(found).__name__
-                    raise RuleError(f"expected a tuple of {count} gradients, one for each of {self.primitive.inputs}; found {got}")
-                return found[position] if count > 1 else found
+        @functools.wraps(rule)
+        def checked(*values: Any) -> Any:
+            try:
+                found = rule(*_read_only(values))
+            except ValueError as error:
+                raise _written(rule, error) from error
+            if count > 1 and (not isinstance(found, tuple) or len(found) != count):
+                got = f"a tuple of {len(found)}" if isinstance(found, tuple) else type(found).__name__
+                raise RuleError(f"expected a tuple of {count} gradients, one for each of {self.primitive.inputs}; found {got}")
+            return found
 
-            return one
-
-        self.primitive.set_rules([part(i) for i in range(count)])
+        self.primitive.set_rules([checked])
         return rule
 
     def jvp(self, rule: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,6 +1,8 @@
-"""Cells and time: the cell contract, and unrolling."""
+"""Cells and time: the cell contract, unrolling, checkpoints, truncated backpropagation."""
 
 from .cell import Cell
+from .checkpoint import checkpoint
+from .truncated import Window, tbptt
 from .unroll import unroll
 
-__all__ = ["Cell", "unroll"]
+__all__ = ["Cell", "Window", "checkpoint", "tbptt", "unroll"]

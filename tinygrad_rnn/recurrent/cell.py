@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import ast
+import functools
+import inspect
+import textwrap
+from collections.abc import Callable
+from types import CodeType
 from typing import Any
 
 import numpy as np
 
-from ..core.errors import TinygradError
+from ..core.errors import ShapeError, TinygradError
+from ..core.record import describe
+from ..core.tape import Where, caller
 from ..core.tensor import Tensor
+from ..core.tree import flatten, pairs
 from ..nn.module import Module
 
 
@@ -15,10 +24,19 @@ class Cell(Module):
     """One step of a recurrent network.
 
     A subclass defines ``forward(x, state) -> (output, new_state)`` for one step, where x has shape (batch, input_size), and
-    ``initial_state(batch_size)``. A state is a Tensor or a tuple, named tuple or dict of them, of any shapes. Any plain function
-    with this signature is a cell too, if it is given its first state.
+    ``initial_state(batch_size)``. A state is a Tensor or a tuple, named tuple or dict of them, of any shapes whose first axis is the
+    batch. x may be a tuple of tensors, and the output may differ from the state. Any plain function with this signature is a cell too,
+    if it is given its first state.
+
+    Attributes
+    ----------
+    input_size : int or None
+        Features of x; where it is set, calling the cell checks it.
+    hidden_size : int
+        From which the default `initial_state` is made.
     """
 
+    input_size: int | None = None
     hidden_size: int
 
     def initial_state(self, batch_size: int) -> Any:
@@ -29,5 +47,94 @@ class Cell(Module):
 
     def zeros(self, *shape: int) -> Tensor:
         """Zeros in the dtype of the cell's parameters."""
-        dtype = next((p.dtype for p in self.parameters()), np.dtype(np.float32))
-        return Tensor(np.zeros(shape, dtype))
+        return Tensor(np.zeros(shape, dtype_of(self) or np.float32))
+
+    def __call__(self, x: Any, state: Any = None) -> Any:
+        """One step; without a state from the first one."""
+        self.check(x)
+        if state is None:
+            state = self.initial_state((x[0] if isinstance(x, tuple) else x).shape[0])
+        try:
+            return self.forward(x, state)
+        except (TinygradError, TypeError, ValueError, AttributeError, IndexError, KeyError):
+            check_first_state(self, state, (x[0] if isinstance(x, tuple) else x).shape[0], f"{name_of(self)}: the state does not fit")
+            raise
+
+    def check(self, x: Any) -> None:
+        """Raise a ShapeError if x is not one step of input."""
+        first = x[0] if isinstance(x, tuple) and x else x
+        if self.input_size is not None and (len(getattr(first, "shape", ())) != 2 or first.shape[1] != self.input_size):
+            raise ShapeError(
+                f"{name_of(self)}: expected one step of shape (batch, {self.input_size}); found {describe(first)}. A sequence has "
+                f"shape (time, batch, {self.input_size}); a single one gets its batch axis with xs[:, None].{Where(*caller()).described()}"
+            )
+
+
+def dtype_of(cell: Any) -> np.dtype[Any] | None:
+    """The dtype of a module's parameters; None for a function, or a module without any."""
+    return next((p.dtype for p in cell.parameters()), None) if isinstance(cell, Module) else None
+
+
+def name_of(cell: Any) -> str:
+    """How messages, tables and pictures call a cell: its `name`, the function's name, or its class."""
+    return getattr(cell, "name", None) or getattr(cell, "__name__", None) or type(cell).__name__
+
+
+def check_first_state(cell: Any, state: Any, batch: int, head: str) -> None:
+    """Raise a ShapeError if a given first state differs from the cell's own in structure or shape."""
+    expected = cell.initial_state(batch)
+    names = component_names(cell, expected)
+    for (a, b), name in zip(pairs(expected, state, head, names.root), names, strict=True):
+        shape = getattr(b, "shape", None)
+        if shape is None:
+            raise ShapeError(f"{head}: {name} is a {type(b).__name__}; expected a tensor of shape {a.shape}")
+        if tuple(shape) != tuple(a.shape):
+            raise ShapeError(f"{head}: {name} has shape {tuple(shape)}; expected {tuple(a.shape)}")
+
+
+class Names(list[str]):
+    """The names of a state's components, in order; `root` is the name of the whole."""
+
+    root = "state"
+
+
+def component_names(cell: Callable[..., Any], state: Any) -> Names:
+    """What the user's own code calls the components of a state.
+
+    The second parameter of the cell names the whole. A component of a dict or named tuple has its key or field; one of a plain tuple the
+    variable into which the cell unpacks it (``h, c = state``), if its source can be read.
+    """
+    function: Any = inspect.unwrap(cell.forward if isinstance(cell, Module) else cell)
+    code: CodeType | None = getattr(getattr(function, "__func__", function), "__code__", None)
+    own = code.co_varnames[hasattr(function, "__func__") : code.co_argcount] if code else ()
+    names = Names()
+    names.root = own[1] if len(own) > 1 else "state"
+    unpacked = _unpacked(code, names.root) if code and type(state) in (tuple, list) else None
+    for path, _ in flatten(state, ""):
+        top, _, rest = path[1:].partition("]")
+        if unpacked and top.isdigit() and int(top) < len(unpacked) and path.startswith("["):
+            names.append(f"{unpacked[int(top)]}{rest}")
+        else:
+            names.append(f"{names.root}{path}")
+    return names
+
+
+def short_names(cell: Callable[..., Any], state: Any) -> list[str]:
+    """The same for pictures: the last part of each name, such as "c" for state.c."""
+    found = component_names(cell, state)
+    return [name.removeprefix(found.root).lstrip(".") if "." in name else name for name in found]
+
+
+@functools.lru_cache(maxsize=1024)
+def _unpacked(code: CodeType, root: str) -> list[str] | None:
+    """The variables of ``a, b = root`` in the source of a function."""
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(code)))
+    except (OSError, TypeError, SyntaxError):
+        return None
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Name) and node.value.id == root:
+            target = node.targets[0]
+            if isinstance(target, ast.Tuple) and all(isinstance(e, ast.Name) for e in target.elts):
+                return [e.id for e in target.elts if isinstance(e, ast.Name)]
+    return None

@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
-from ..core.errors import DtypeError, ShapeError
-from ..core.tape import at_step
+from ..core.errors import DtypeError, ShapeError, TinygradError
+from ..core.primitive import Array
+from ..core.tape import at_step, context, setting
 from ..core.tensor import Tensor, tensor
 from ..core.tree import flatten, leaves, pairs, tree_map
-from ..ops.shaping import stack
-from .cell import Cell
+from ..ops.elementwise import where
+from ..ops.shaping import broadcast_to, concatenate, stack
+from .cell import Cell, check_first_state, component_names, dtype_of, name_of, short_names
+from .checkpoint import checkpoint as checkpointed
+
+Step = Callable[[Any, Any], tuple[Any, Any]]
 
 
-def unroll(cell: Callable[[Any, Any], tuple[Any, Any]], xs: Any, state: Any = None) -> tuple[Any, Any]:
+def unroll(
+    cell: Step,
+    xs: Any,
+    state: Any = None,
+    lengths: Any = None,
+    reverse: bool = False,
+    checkpoint: bool | int | None = None,
+    *,
+    resets: Any = None,
+    return_states: bool = False,
+    hook: Callable[[int, Any, Any], None] | None = None,
+) -> tuple[Any, Any]:
     """Run a cell over a sequence, marking every node with its step.
 
     Parameters
@@ -26,78 +43,288 @@ def unroll(cell: Callable[[Any, Any], tuple[Any, Any]], xs: Any, state: Any = No
         Time first; or a tuple of such, of which the cell is then given a tuple at each step. A floating array takes the dtype of
         the state, as arrays do beside tensors.
     state : Tensor or nest, optional
-        The first state; by default ``cell.initial_state(batch)``.
+        The first state; by default ``cell.initial_state(batch)``. A component whose first axis is 1, such as a learnable
+        ``tg.Parameter`` of shape (1, hidden), serves every row of the batch.
+    lengths : integers, shape (batch,), optional
+        How many steps of each row count, from 1 to T; the rest is padding, which is not looked at and may hold anything. Outputs there
+        are zero, and the state of a row stays as it was after its last step. The first axis of outputs and states must be the batch.
+    reverse : bool
+        Run from the last step to the first: in each row from the last step that counts. Outputs stand at the time of their input.
+    checkpoint : bool or int, optional
+        Keep the states between stretches of so many steps only (True: about the square root of T), and run each stretch again in
+        backward: the same gradients, and memory of about two stretches in place of T steps.
+    resets : booleans, shape (T, batch), optional
+        Where True, the row begins anew from the first state, before that step.
+    return_states : bool
+        Return all states in place of the last.
+    hook : callable, optional
+        ``hook(t, output, state)`` is called after each step, to look or to register gradient hooks.
 
     Returns
     -------
     ys : Tensor, shape (T, batch, ...)
         The outputs (a nest of them if the cell's output is one).
     state
-        The last state.
+        The last state; with `return_states` the states after every step, each component of shape (T, batch, ...).
 
     Raises
     ------
     ShapeError, DtypeError
-        If the state changes its structure, a shape or a dtype over a step: the component and the step are named.
+        If shapes, dtypes, lengths or resets do not fit, or the state changes its structure, a shape or a dtype over a step: the component
+        is named as the cell's code names it, and the step.
     """
-    given = xs if isinstance(xs, tuple) else (xs,)
-    parts = tuple(x if isinstance(x, Tensor) else tensor(x) for x in given)
-    name = getattr(cell, "name", None) or getattr(cell, "__name__", None) or type(cell).__name__
-    lengths = {x.shape[0] if x.ndim else None for x in parts}
-    if len(lengths) != 1 or None in lengths:
-        raise ShapeError(f"unroll: xs must have time as their first axis, all of one length; found shapes {[x.shape for x in parts]}")
-    if 0 in lengths:
-        raise ShapeError(f"unroll: the sequence is empty (xs has shape {parts[0].shape}; expected (T, batch, ...) with T >= 1)")
-    if state is None:
-        if not isinstance(cell, Cell):
-            raise ShapeError(f"unroll: '{name}' is a plain function, so it cannot say what its first state is; pass state=...")
-        if parts[0].ndim < 2:
-            raise ShapeError(f"unroll: xs has shape {parts[0].shape}; expected (T, batch, ...)")
-        state = cell.initial_state(parts[0].shape[1])
-        for path, s in flatten(state, ""):
-            _name(s, f"{path.lstrip('.') or 'state'}_0")
-    own = next((p.dtype for p in cell.parameters()), None) if isinstance(cell, Cell) else None
-    state = tree_map(lambda s: tensor(s, own) if isinstance(s, np.ndarray) else s, state)
-    dtypes = [s.dtype for s in leaves(state) if isinstance(s, Tensor) and s.dtype.kind == "f"]
-    if dtypes:
-        parts = tuple(
-            p.astype(dtypes[0]) if p.dtype.kind == "f" and not isinstance(x, Tensor) else p for x, p in zip(given, parts, strict=True)
-        )
-    outputs: list[Any] = []
-    for t in range(parts[0].shape[0]):
-        with at_step(t, cell=name):
-            step = tuple(x[t] for x in parts)
-            for x, s in zip(parts, step, strict=True):
-                _name(s, f"{x.name or 'x'}[{t}]")
-            result = cell(step if isinstance(xs, tuple) else step[0], state)
-            if not isinstance(result, tuple) or len(result) != 2:
-                found = f"a tuple of {len(result)}" if isinstance(result, tuple) else type(result).__name__
-                raise ShapeError(f"unroll: cell '{name}' must return (output, new_state); at step t={t} it returned {found}")
-            before, (y, state) = state, result
-            if outputs and not isinstance(y, Tensor):
-                pairs(outputs[0], y, f"unroll: the output of cell '{name}' changed at step t={t}", "output")
-            _check_state(before, state, f"unroll: the state of cell '{name}' changed over step t={t}")
-            outputs.append(y)
-    return tree_map(lambda *ys: stack(ys), outputs[0], *outputs[1:]), state
+    with setting(sequence={}):
+        return Sequence(cell, xs, state, lengths, resets).run(reverse, checkpoint, return_states, hook)
 
 
-def _name(x: Any, name: str) -> None:
-    """A name for pictures and messages, where there is none."""
-    if isinstance(x, Tensor) and x.name is None:
-        x.name = name
+class Sequence:
+    """Checked inputs of an unrolling: what `unroll` and `tbptt` have in common.
 
+    Attributes
+    ----------
+    parts : tuple of Tensor
+        The inputs, each (T, batch, ...).
+    first : nest
+        The state before the first step.
+    valid : bool array (T, batch), or None
+        Which steps of which rows count; None: all.
+    resets : bool array (T, batch), or None
+    """
 
-def _check_state(before: Any, after: Any, head: str) -> None:
-    """That a step kept structure (a plain tuple may become the cell's named one), shapes and dtypes of the state."""
-    for k, (a, b) in enumerate(pairs(before, after, head, "state")):
-        shape, dtype, shape2, dtype2 = (getattr(x, what, None) for x in (a, b) for what in ("shape", "dtype"))
-        if shape == shape2 and dtype == dtype2:
-            continue
-        path = flatten(before, "state")[k][0]
-        if shape != shape2:
-            raise ShapeError(
-                f"{head}: {path} had shape {shape}, now {shape2}. A state keeps its shape; broadcasting a first state is not enough."
+    def __init__(self, cell: Step, xs: Any, state: Any, lengths: Any, resets: Any) -> None:
+        self.cell, self.name = cell, name_of(cell)
+        self.tuple = isinstance(xs, tuple)
+        given = xs if isinstance(xs, tuple) else (xs,)
+        parts = tuple(x if isinstance(x, Tensor) else tensor(x) for x in given)
+        if len({x.shape[0] if x.ndim else None for x in parts}) != 1 or not parts[0].ndim:
+            raise ShapeError(f"unroll: xs must have time as their first axis, all of one length; found shapes {[x.shape for x in parts]}")
+        self.T = parts[0].shape[0]
+        if self.T == 0:
+            raise ShapeError(f"unroll: the sequence is empty (xs has shape {parts[0].shape}; expected (T, batch, ...) with T >= 1)")
+        self.given = self._given_state(state, parts[0])
+        self.first = self.first_state(parts[0])
+        dtypes = [s.dtype for s in leaves(self.first) if isinstance(s, Tensor) and s.dtype.kind == "f"]
+        if dtypes:
+            parts = tuple(
+                p.astype(dtypes[0]) if p.dtype.kind == "f" and not isinstance(x, Tensor) else p for x, p in zip(given, parts, strict=True)
             )
-        raise DtypeError(
-            f"{head}: {path} was {dtype}, now {dtype2}. Make the first state {dtype2}, or cast with .astype({dtype}) in the cell."
-        )
+        self.valid = None if lengths is None else self._valid(lengths, parts[0])
+        self.resets = None if resets is None else self._flags(resets, parts[0])
+        if self.valid is not None and any(p.shape[:2] != self.valid.shape for p in parts):
+            raise ShapeError(
+                f"unroll: with lengths all of xs must have shape (T, batch, ...) = {self.valid.shape}; found {[p.shape for p in parts]}"
+            )
+        self.parts = parts
+
+    def run(
+        self, reverse: bool = False, checkpoint: bool | int | None = None, return_states: bool = False, hook: Any = None
+    ) -> tuple[Any, Any]:
+        """Outputs of all steps and the last state (or all states)."""
+        length = _segment_length(checkpoint, self.T)
+        if length is not None and hook is not None:
+            raise TinygradError("unroll: a hook sees tensors that checkpoint throws away; use one of the two")
+        starts = range(0, self.T, length or self.T)
+        state, pieces = self.first, []
+        for start in reversed(starts) if reverse else starts:
+            stop = min(start + (length or self.T), self.T)
+            if length is None:
+                *piece, state = self.steps(self.parts, state, start, stop, reverse, return_states, hook)
+            else:
+                parts = tuple(p[start:stop] for p in self.parts)
+                *piece, state = self._checkpointed(parts, state, start, stop, reverse, return_states)
+            pieces.append(piece)
+        if reverse:
+            pieces.reverse()
+        joined = pieces[0] if len(pieces) == 1 else [tree_map(lambda *ys: concatenate(ys), *group) for group in zip(*pieces, strict=True)]
+        return joined[0], joined[1] if return_states else state
+
+    def _checkpointed(self, parts: Any, state: Any, start: int, stop: int, reverse: bool, return_states: bool) -> Any:
+        """`steps` as one node on the tape; marked with the first step of the stretch."""
+
+        def stretch(parts: Any, state: Any) -> Any:
+            return self.steps(parts, state, start, stop, reverse, return_states, None, offset=start)
+
+        with at_step(start, cell=self.name, layer=context().mark.layer):
+            return checkpointed(stretch, parts, state)
+
+    def steps(
+        self, parts: Any, state: Any, start: int, stop: int, reverse: bool = False, return_states: bool = False, hook: Any = None,
+        offset: int = 0,
+    ) -> tuple[Any, Any, Any]:  # fmt: skip
+        """Steps `start` to `stop`: outputs and (if wanted) states, stacked over time, and the state at the end.
+
+        `offset` is the step at which `parts` begins.
+        """
+        cell, name, layer = self.cell, self.name, context().mark.layer
+        outputs: list[Any] = []
+        states: list[Any] = []
+        known = _signature(state)
+        for t in range(stop - 1, start - 1, -1) if reverse else range(start, stop):
+            with at_step(t, name, layer):
+                if self.resets is not None and self.resets[t].any():
+                    state = _choose(self.resets[t], self.first, state, self, "resets", t)
+                valid = None if self.valid is None or self.valid[t].all() else self.valid[t]
+                step = tuple([x[t - offset] for x in parts])
+                for x, s in zip(parts, step, strict=True):
+                    if s.name is None:
+                        s.name = f"{x.name or 'x'}[{t}]"
+                if valid is not None:  # padding may hold what would spoil gradients, such as nan
+                    step = _choose(valid, step, None, self, "lengths", t)
+                result = cell(step if self.tuple else step[0], state)
+                if not isinstance(result, tuple) or len(result) != 2:
+                    found = f"a tuple of {len(result)}" if isinstance(result, tuple) else type(result).__name__
+                    raise ShapeError(f"unroll: cell '{name}' must return (output, new_state); at step t={t} it returned {found}")
+                y, new = result
+                found = _signature(new)
+                if found != known:
+                    self._check_change(state, new, t)
+                    known = found
+                if outputs and not isinstance(y, Tensor):
+                    pairs(outputs[0], y, f"unroll: the output of cell '{name}' changed at step t={t}", "output")
+                if valid is not None:
+                    new = _choose(valid, new, state, self, "lengths", t)
+                    y = _choose(valid, y, None, self, "lengths", t)
+                state = new
+            if hook is not None:
+                hook(t, y, state)
+            outputs.append(y)
+            if return_states:
+                states.append(state)
+        self._name_state(state, start if reverse else stop)
+        if reverse:
+            outputs.reverse()
+            states.reverse()
+        return _stacked(outputs), _stacked(states) if states else None, state
+
+    # --- what is given ------------------------------------------------------------------------------------------------------
+
+    def first_state(self, x: Tensor) -> Any:
+        """The state before the first step, in new nodes: each window of a truncated backpropagation frees its own."""
+        if self.given is None:
+            state = self.cell.initial_state(self._batch(x))  # type: ignore[attr-defined]
+            self._name_state(state, 0)
+        else:
+            state = self.given
+        return state if x.ndim < 2 else tree_map(_spread(self._batch(x)), state)
+
+    def _given_state(self, state: Any, x: Tensor) -> Any:
+        if state is None:
+            if not isinstance(self.cell, Cell):
+                raise ShapeError(f"unroll: '{self.name}' is a plain function, so it cannot say what its first state is; pass state=...")
+            return None
+        own = dtype_of(self.cell)
+        state = tree_map(lambda s: tensor(s, own if s.dtype.kind == "f" else None) if isinstance(s, np.ndarray) else s, state)
+        for path, s in flatten(state, "state"):
+            if not isinstance(s, Tensor):
+                raise ShapeError(f"unroll: the first state's component {path} is a {type(s).__name__}; expected a tensor or an array")
+        if x.ndim >= 2 and isinstance(self.cell, Cell):
+            batch = self._batch(x)
+            check_first_state(self.cell, tree_map(_spread(batch), state), batch, f"unroll: the state does not fit cell '{self.name}'")
+        return state
+
+    def _batch(self, x: Tensor) -> int:
+        if x.ndim < 2:
+            raise ShapeError(f"unroll: xs has shape {x.shape}; expected (T, batch, ...)")
+        if x.shape[1] == 0:
+            raise ShapeError(f"unroll: the batch is empty (xs has shape {x.shape}; expected (T, batch, ...) with batch >= 1)")
+        return x.shape[1]
+
+    def _valid(self, lengths: Any, x: Tensor) -> Array | None:
+        batch = self._batch(x)
+        array = lengths.numpy() if isinstance(lengths, Tensor) else np.asarray(lengths)
+        if array.dtype.kind not in "iu":
+            raise DtypeError(f"unroll: lengths must be integers; found {array.dtype} {_shown(array)}")
+        if array.shape != (batch,):
+            raise ShapeError(f"unroll: lengths must have shape ({batch},), one for each row of xs {x.shape}; found {array.shape}")
+        if array.min() < 1:
+            row = int(array.argmin())
+            raise ShapeError(f"unroll: row {row} has length {array[row]}; expected 1 to T={self.T}. Leave empty rows out of the batch.")
+        if array.max() > self.T:
+            row = int(array.argmax())
+            raise ShapeError(f"unroll: row {row} has length {array[row]}, but xs has only T={self.T} steps (shape {x.shape})")
+        valid = np.arange(self.T)[:, None] < array
+        return None if valid.all() else valid
+
+    def _flags(self, resets: Any, x: Tensor) -> Array:
+        expected = (self.T, self._batch(x))
+        array = resets.numpy() if isinstance(resets, Tensor) else np.asarray(resets)
+        if array.dtype != bool or array.shape != expected:
+            raise ShapeError(f"unroll: resets must be booleans of shape (T, batch) = {expected}; found {array.dtype} {array.shape}")
+        return array
+
+    # --- states -------------------------------------------------------------------------------------------------------------
+
+    def _name_state(self, state: Any, t: int) -> None:
+        """Name the components for pictures and messages, such as h_20: the state when t steps have been made."""
+        components = leaves(state)
+        if any(isinstance(s, Tensor) and s.name is None for s in components):
+            for s, name in zip(components, short_names(self.cell, state), strict=True):
+                if isinstance(s, Tensor) and s.name is None:
+                    s.name = f"{name}_{t}"
+
+    def _check_change(self, before: Any, after: Any, t: int) -> None:
+        """That a step kept structure (a plain tuple may become the cell's named one), shapes and dtypes of the state."""
+        head = f"unroll: the state of cell '{self.name}' changed over step t={t}"
+        names = component_names(self.cell, before)
+        for (a, b), name in zip(pairs(before, after, head, names.root), names, strict=True):
+            shape, dtype, shape2, dtype2 = (getattr(x, what, None) for x in (a, b) for what in ("shape", "dtype"))
+            if shape != shape2:
+                raise ShapeError(
+                    f"{head}: {name} had shape {shape}, now {shape2}. A state keeps its shape; broadcasting a first state is not enough."
+                )
+            if dtype != dtype2:
+                raise DtypeError(
+                    f"{head}: {name} was {dtype}, now {dtype2}. Make the first state {dtype2}, or cast with .astype({dtype}) in the cell."
+                )
+
+
+def _signature(state: Any) -> tuple[Any, ...]:
+    """Structure at the top, shapes and dtypes: cheap to compare."""
+    if isinstance(state, Tensor):
+        return (Tensor, state.array.shape, state.array.dtype)
+    keys = tuple(state) if isinstance(state, dict) else ()
+    return (type(state), keys, *[(getattr(s, "shape", None), getattr(s, "dtype", None)) for s in leaves(state)])
+
+
+def _choose(mask: Array, new: Any, old: Any, sequence: Sequence, what: str, t: int) -> Any:
+    """Row by row `new` where the mask is True, else `old` (None: zeros)."""
+
+    def one(a: Any, b: Any = None) -> Any:
+        if not a.shape or a.shape[0] != mask.shape[0]:
+            part = "an output" if old is None else "a component of the state"
+            raise ShapeError(
+                f"unroll: with {what} the first axis of states and outputs must be the batch of {mask.shape[0]}; {part} of cell "
+                f"'{sequence.name}' has shape {a.shape} at step t={t}"
+            )
+        zero = 0.0 if a.dtype.kind == "f" else 0
+        return where(mask.reshape((-1, *[1] * (len(a.shape) - 1))), a, zero if b is None else b)
+
+    return tree_map(one, new) if old is None else tree_map(one, new, old)
+
+
+def _spread(batch: int) -> Callable[[Any], Any]:
+    """To the whole batch, what serves every row."""
+
+    def one(s: Any) -> Any:
+        return broadcast_to(s, (batch, *s.shape[1:])) if batch > 1 and s.shape and s.shape[0] == 1 else s
+
+    return one
+
+
+def _stacked(values: list[Any]) -> Any:
+    return tree_map(lambda *ys: stack(ys), values[0], *values[1:])
+
+
+def _segment_length(checkpoint: bool | int | None, T: int) -> int | None:
+    if checkpoint is None or checkpoint is False:
+        return None
+    if checkpoint is True:
+        return max(1, round(math.sqrt(T)))
+    if not isinstance(checkpoint, (int, np.integer)) or checkpoint < 1:
+        raise TinygradError(f"unroll: checkpoint must be True or a number of steps, at least 1; found {checkpoint!r}")
+    return int(checkpoint)
+
+
+def _shown(array: Iterable[Any]) -> str:
+    text = str(np.asarray(array).tolist())
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,82 @@
+"""What the published cells share: their sizes, and the values that their parameters start from."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import init
+from ..core.errors import ShapeError
+from ..nn.module import Parameter
+from ..recurrent.cell import Cell
+
+
+class LSTMState(NamedTuple):
+    """Hidden and cell state, each of shape (batch, hidden_size)."""
+
+    h: Any
+    c: Any
+
+
+class PublishedCell(Cell):
+    """A cell of the zoo: ``Name(input_size, hidden_size, *, rng=None, dtype=float32, ...)``.
+
+    A subclass makes its parameters in ``__init__`` with the methods here and states one step in ``forward``. Parameters of several gates
+    with the same inputs stand in one block matrix, rows of `hidden_size` for each gate, and are cut apart with `split`.
+
+    Attributes
+    ----------
+    State : type or None
+        The named tuple of the state's components, each of shape (batch, hidden_size); None: the state is one tensor h.
+    """
+
+    State: Any = None
+
+    def __init__(self, input_size: int, hidden_size: int, *, rng: Any = None, dtype: Any = np.float32) -> None:
+        if input_size < 1 or hidden_size < 1:
+            raise ShapeError(f"{type(self).__name__}: sizes must be at least 1; found input_size={input_size}, hidden_size={hidden_size}")
+        self.input_size: int = input_size
+        self.hidden_size = hidden_size
+        self._rng, self._dtype = init.generator(rng), np.dtype(dtype)
+
+    def initial_state(self, batch_size: int) -> Any:
+        """Zeros."""
+        if self.State is None:
+            return super().initial_state(batch_size)
+        return self.State(*[self.zeros(batch_size, self.hidden_size) for _ in self.State._fields])
+
+    def inputs(self, blocks: int = 1, columns: int | None = None) -> Parameter:
+        """Weights (blocks * hidden_size, input_size or `columns`), Xavier uniform: for products with the input."""
+        return Parameter(
+            init.xavier_uniform((blocks * self.hidden_size, columns or self.input_size), rng=self._rng, dtype=self._dtype)
+        )
+
+    def recurrent(self, blocks: int = 1) -> Parameter:
+        """Weights (blocks * hidden_size, hidden_size), each block orthogonal: for products with the state."""
+        size = (self.hidden_size, self.hidden_size)
+        return Parameter(np.concatenate([init.orthogonal(size, rng=self._rng, dtype=self._dtype) for _ in range(blocks)]))
+
+    def bias(self, blocks: int = 1, value: float = 0.0) -> Parameter:
+        """A vector (blocks * hidden_size,) of one value."""
+        return Parameter(np.full(blocks * self.hidden_size, value, self._dtype))
+
+    def vector(self, bound: float = 0.1, blocks: int = 1) -> Parameter:
+        """A vector (blocks * hidden_size,), uniform on [-bound, bound]: for products element by element, such as peepholes."""
+        return Parameter(init.uniform((blocks * self.hidden_size,), bound, rng=self._rng, dtype=self._dtype))
+
+    def scalar(self, value: float) -> Parameter:
+        """One number, shape ()."""
+        return Parameter(np.full((), value, self._dtype))
+
+    def torch_layout(self, gates: int, bias: bool) -> None:
+        """PyTorch's parameters: weight_ih, weight_hh, and bias_ih, bias_hh or None for both."""
+        self.weight_ih, self.weight_hh = self.inputs(gates), self.recurrent(gates)
+        self.bias_ih: Parameter | None = self.bias(gates) if bias else None
+        self.bias_hh: Parameter | None = self.bias(gates) if bias else None
+
+    def torch_sum(self, x: Any, h: Any) -> Any:
+        """W_ih x + b_ih + W_hh h + b_hh."""
+        if self.bias_ih is None:
+            return x @ self.weight_ih.T + h @ self.weight_hh.T
+        return x @ self.weight_ih.T + self.bias_ih + h @ self.weight_hh.T + self.bias_hh

@@ -1,0 +1,200 @@
+"""Checkpoints: a stretch of computation that keeps its inputs alone, and is run again when its backward needs the rest.
+
+T. Chen, B. Xu, C. Zhang and C. Guestrin, Training Deep Nets with Sublinear Memory Cost (2016), arXiv:1604.06174.
+
+The stretch is one node on the tape. Its inputs are the tensors that the function was given and those it uses besides (parameters, or
+values computed before): of the nodes that its result depends on, the ones that are older than the run. Its output is one vector in which
+the floating results stand one after the other.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..core.errors import DtypeError, GraphError
+from ..core.primitive import Primitive, Spec
+from ..core.record import apply, describe
+from ..core.tape import Leaf, Node, context, reachable, setting
+from ..core.tensor import Tensor
+from ..core.tree import leaves, unflatten
+from ..core.walks import pull_back, push_forward
+from ..ops.elementwise import tanh
+from ..ops.shaping import concatenate
+
+
+class Stretch:
+    """A function of tensors, and what has to be known to run it again.
+
+    Parameters
+    ----------
+    function : callable
+        Of tensors; returns a list of tensors.
+    count : int
+        How many tensors it takes.
+    """
+
+    def __init__(self, function: Callable[..., list[Tensor]], count: int) -> None:
+        now = context()
+        self.function, self.count = function, count
+        self.surroundings = {"mark": now.mark, "sequence": now.sequence}  # random masks are drawn as they were in the first run
+        self.captured: list[Node] = []
+        self.live: list[int] = []  # which results have a gradient
+        self.packed: Any = None  # the output of the first run, until it is on the tape
+
+    def run(self, handles: Sequence[Tensor], *, record: bool) -> list[Tensor]:
+        """The results."""
+        with setting(grad_enabled=record, origin=None, **self.surroundings):
+            return self.function(*handles)
+
+    def first_run(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """The results, as constants; afterwards it is known what the function captured, and which results have a gradient."""
+        ends = _Older(Leaf(np.zeros(())).index)
+        found = self.run([_fresh(t.array, t.requires_grad) for t in tensors], record=True)
+        self.live = [i for i, y in enumerate(found) if y.requires_grad]
+        roots = [found[i].node for i in self.live]
+        if len({y.dtype for y in (found[i] for i in self.live)}) > 1:
+            raise DtypeError(f"checkpoint: the results are {', '.join(describe(found[i]) for i in self.live)}; expected one dtype")
+        self.captured = [n for n in reachable([r for r in roots if r is not None], ends) if n in ends]
+        self.packed = self.pack([found[i].array for i in self.live]) if self.live else None
+        return [y.detach() for y in found]
+
+    def pack(self, parts: Sequence[Any]) -> Any:
+        """One vector."""
+        return concatenate([p.reshape((-1,)) for p in parts]) if isinstance(parts[0], Tensor) else np.concatenate([p.ravel() for p in parts])
+
+    def gradients(self, g: Any, values: Sequence[Any]) -> tuple[Any, ...]:
+        """For each input of the node: run the function again, and walk back through it."""
+        create = isinstance(g, Tensor)
+        for leaf in self.captured:
+            if isinstance(leaf, Leaf) and leaf.replaced:
+                raise GraphError(
+                    f"backward runs a checkpointed stretch again and needs the value that {describe(leaf)} had then, but its array was replaced "
+                    f"at {leaf.replaced}. Call backward before the parameters are changed."
+                )
+        handles = self.handles(values, create)
+        found = self.run(handles, record=True)
+        results = [found[i] for i in self.live]
+        places = itertools.pairwise(itertools.accumulate((y.size for y in results), initial=0))
+        seeds = [g[a:b].reshape(y.shape) for (a, b), y in zip(places, results, strict=True)]
+        targets = [*(h.node for h in handles), *self.captured]
+        pulled = pull_back(
+            [y.node for y in results if y.node is not None], [s if create else Tensor(s) for s in seeds],
+            targets=[n for n in targets if n is not None and n.requires_grad], create_graph=create,
+        )  # fmt: skip
+        gradients = [pulled.get(n) if n is not None else None for n in targets]
+        return tuple(x if x is None or create else x.array for x in gradients)
+
+    def tangent(self, arriving: tuple[Any, ...], values: Sequence[Any]) -> Any:
+        """The tangent of the output: run the function again, and walk forward through it."""
+        create = any(isinstance(v, Tensor) for v in values)
+        handles = self.handles(values, create)
+        found = self.run(handles, record=True)
+        results = [found[i] for i in self.live]
+        nodes = [*(h.node for h in handles), *self.captured]
+        tangents = {n: t for n, t in zip(nodes, arriving, strict=True) if n is not None and t is not None}
+        push_forward([y.node for y in results if y.node is not None], tangents, create_graph=create)
+        zeros = [np.zeros(y.shape, y.dtype) for y in results]
+        parts = [z if y.node is None else tangents.get(y.node, z) for y, z in zip(results, zeros, strict=True)]
+        return self.pack([Tensor(p) if create and not isinstance(p, Tensor) else p for p in parts])
+
+    def handles(self, values: Sequence[Any], create: bool) -> list[Tensor]:
+        """The tensors for another run: leaves, or where the walk is recorded, tensors that hang on the tape."""
+        return [+v if create and isinstance(v, Tensor) and v.requires_grad else _fresh(getattr(v, "array", v)) for v in values[: self.count]]
+
+
+class _Older:
+    """The nodes that were made before a moment, as a container."""
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+
+    def __contains__(self, node: object) -> bool:
+        return isinstance(node, Node) and node.index < self.index
+
+
+def _fresh(array: Any, requires_grad: bool = True) -> Tensor:
+    made = Tensor(array)
+    made.leaf(requires_grad and array.dtype.kind == "f")
+    return made
+
+
+def _forward(*arrays: Any, stretch: Stretch) -> Any:
+    if stretch.packed is not None:
+        packed, stretch.packed = stretch.packed, None
+        return packed
+    found = stretch.run([Tensor(a) for a in arrays[: stretch.count]], record=False)
+    return stretch.pack([found[i].array for i in stretch.live])
+
+
+def _shape(*specs: Any, stretch: Stretch) -> Spec:
+    with setting(tracing=True):
+        found = stretch.run([Tensor(Spec(s.shape, s.dtype)) for s in specs[: stretch.count]], record=False)
+    return Spec([sum(math.prod(found[i].shape) for i in stretch.live)], found[stretch.live[0]].dtype)
+
+
+def _example() -> Stretch:
+    stretch = Stretch(lambda x: [tanh(x), tanh(x) * x], 1)
+    stretch.live = [0, 1]
+    return stretch
+
+
+CHECKPOINT = Primitive(
+    "checkpoint",
+    _forward,
+    [lambda g, inputs, stretch: stretch.gradients(g, inputs)],
+    shape=_shape,
+    joint=True,
+    tangent=lambda t, out, *values, stretch: stretch.tangent(t if isinstance(t, tuple) else (t,), values),
+    promotes=slice(0, 0),
+    examples=[([(2, 3)], {"stretch": _example()})],
+)
+
+
+def checkpoint(function: Callable[..., Any], *args: Any) -> Any:
+    """``function(*args)``, of which the tape keeps the arguments alone; the backward walk computes the rest again.
+
+    Parameters
+    ----------
+    function : callable
+        Of nests of tensors, to a nest of tensors; run again, it must do the same (random masks of `tg.nn` do).
+    *args : nests of tensors
+
+    Returns
+    -------
+    nest
+        With gradients of any order, for the arguments and for the tensors that the function uses besides.
+
+    Raises
+    ------
+    GraphError
+        In backward, if a parameter that the function uses was given another value in between.
+    DtypeError
+        If the results are of several floating dtypes.
+    """
+    tensors = leaves(args)
+    if not context().grad_enabled or context().tracing:
+        return function(*args)
+    arguments, results_like = unflatten(args, [0] * len(tensors)), [None]
+
+    def flat(*handles: Tensor) -> list[Tensor]:
+        result = function(*unflatten(arguments, list(handles)))
+        found = leaves(result)
+        results_like[0] = unflatten(result, [0] * len(found))
+        return found
+
+    stretch = Stretch(flat, len(tensors))
+    results: list[Any] = stretch.first_run(tensors)
+    if stretch.live:
+        outside = [Tensor(np.broadcast_to(np.zeros((), n.dtype), n.shape), n) for n in stretch.captured]  # their values are not looked at
+        packed = apply(CHECKPOINT, [*tensors, *outside], {"stretch": stretch})
+        start = 0
+        for i in stretch.live:
+            size = results[i].size
+            results[i] = packed[start : start + size].reshape(results[i].shape)
+            start += size
+    return unflatten(results_like[0], results)

@@ -1,0 +1,124 @@
+"""Truncated backpropagation through time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from ..core.errors import GraphError, TinygradError
+from ..core.tape import no_grad, setting
+from ..core.tensor import Tensor, tensor
+from ..core.tree import detach, leaves, tree_map
+from ..ops.shaping import concatenate
+from .unroll import Sequence, Step
+
+
+class Window:
+    """What `tbptt` yields: the newest steps of a sequence, and a graph that reaches k2 steps back.
+
+    Attributes
+    ----------
+    start, stop : int
+        The newest steps are start, ..., stop - 1.
+    reach : int
+        The first step of the graph; the state before it is a constant (unless it is the first state of the sequence).
+    ys : Tensor or nest
+        Outputs of the newest steps, shape (stop - start, batch, ...). Those before `reach` are constants.
+    state
+        After the last step, cut from the tape: what the next sequence may start from.
+    """
+
+    def __init__(self, start: int, stop: int, reach: int, ys: Any, state: Any) -> None:
+        self.start, self.stop, self.reach, self.ys, self.state = start, stop, reach, ys, state
+
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradients of a loss of these `ys` to `.grad` of the parameters.
+
+        Raises
+        ------
+        GraphError
+            If the loss does not depend on anything that requires gradients.
+        """
+        if not isinstance(loss, Tensor) or not loss.requires_grad:
+            found = f"a {type(loss).__name__}" if not isinstance(loss, Tensor) else "a tensor without gradients"
+            raise GraphError(f"tbptt: window.backward expects a loss that was computed from window.ys; found {found}")
+        loss.backward()
+
+    def __repr__(self) -> str:
+        return f"<Window of steps {self.start} to {self.stop - 1}, graph from step {self.reach}>"
+
+
+def tbptt(cell: Step, xs: Any, k1: int, k2: int | None = None, state: Any = None, *, lengths: Any = None, resets: Any = None) -> Iterator[Window]:
+    """Truncated backpropagation through time: every `k1` steps a window whose gradients reach `k2` steps back.
+
+    R. J. Williams and J. Peng, An efficient gradient-based algorithm for on-line training of recurrent network trajectories, Neural
+    Computation 2 (1990): BPTT(h; h') with h = k2 and h' = k1.
+
+    The window that ends at step e has the outputs of its `k1` newest steps; the loss is to be made of these. Gradients flow through the
+    steps e - k2 to e - 1; the state that enters step e - k2 is a constant. For k2 > k1 windows overlap, and the older steps are run
+    again from their recorded first state with the parameters as they are now, so that an optimiser may step between windows. For
+    k2 < k1 the oldest outputs of a window are constants. The last window of a sequence may be shorter.
+
+    Parameters
+    ----------
+    cell, xs, state, lengths, resets
+        As in `unroll`. `resets` (booleans, shape (T, batch)) begin single rows anew from the first state, before that step.
+    k1 : int
+        New steps in each window.
+    k2 : int, optional
+        Steps through which gradients flow; by default `k1`, windows side by side.
+
+    Returns
+    -------
+    iterator of Window
+
+    Examples
+    --------
+    >>> for window in tg.tbptt(cell, xs, k1=20, k2=40):
+    ...     optimizer.zero_grad()
+    ...     window.backward(loss_of(window.ys, targets[window.start : window.stop]))
+    ...     optimizer.step()
+    """
+    k2 = k1 if k2 is None else k2
+    for name, k in (("k1", k1), ("k2", k2)):
+        if not isinstance(k, (int, np.integer)) or isinstance(k, bool) or k < 1:
+            raise TinygradError(f"tbptt: {name} must be a whole number of steps, at least 1; found {k!r}")
+    draws: dict[Any, Any] = {}  # random masks belong to the whole sequence, also where steps are run twice
+    with setting(sequence=draws):
+        parts = tree_map(lambda x: x if isinstance(x, Tensor) else tensor(x), xs)
+        sequence = Sequence(cell, parts, state, lengths, resets)
+    return _windows(sequence, int(k1), int(k2), draws)
+
+
+def _windows(sequence: Sequence, k1: int, k2: int, draws: dict[Any, Any]) -> Iterator[Window]:
+    known = {0: sequence.first}  # states by the step that they enter
+    learnt = any(isinstance(s, Tensor) and s.requires_grad for s in leaves(sequence.first))
+    for start in range(0, sequence.T, k1):
+        stop = min(start + k1, sequence.T)
+        reach = max(0, stop - k2)
+        after = max(0, min(stop + k1, sequence.T) - k2)  # where the next window's graph will begin
+        with setting(sequence=draws):
+            if learnt:
+                sequence.first = sequence.first_state(sequence.parts[0])
+                known = {step: sequence.first if step == 0 else s for step, s in known.items()}
+            begin = max(step for step in known if step <= reach)
+            state, outputs = known[begin], []
+            if begin < reach:
+                with no_grad():
+                    ys, _, state = sequence.steps(sequence.parts, detach(state), begin, reach)
+                outputs.append(tree_map(lambda y, begin=begin: y[max(start - begin, 0) :], ys) if reach > start else None)
+            cuts = [reach, *([after] if reach < after < stop else []), stop]
+            if reach > 0:
+                state = detach(state)
+            known = {reach: state}
+            for a, b in zip(cuts, cuts[1:], strict=False):
+                ys, _, state = sequence.steps(sequence.parts, state, a, b)
+                known[b] = detach(state)
+                if b > start:
+                    outputs.append(tree_map(lambda y, a=a: y[max(start - a, 0) :], ys))
+        parts = [ys for ys in outputs if ys is not None]
+        ys = parts[0] if len(parts) == 1 else tree_map(lambda *group: concatenate(group), *parts)
+        yield Window(start, stop, reach, ys, known[stop])
+        known = {step: s for step, s in known.items() if step >= min(after, stop)}
