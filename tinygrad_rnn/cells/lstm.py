@@ -67,6 +67,6 @@ class LSTMP(LSTM):
 
     def forward(self, x: Any, state: Any) -> Any:
         """One step: (batch, input_size) and (h, c) to the output and the new (h, c)."""
-        y, (_, c) = super().forward(x, state)
+        y, state = super().forward(x, state)
         h = y @ self.weight_hr.T
-        return h, LSTMState(h, c)
+        return h, LSTMState(h, state.c)

@@ -1,0 +1,108 @@
+"""Every published cell: against its equations on plain numbers, by gradcheck to second order, and under faults put in on purpose."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import textwrap
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tinygrad_rnn as tg
+from tinygrad_rnn.core.tree import leaves, unflatten
+
+from .cell_checks import BATCH, CASES, GROUPS, T, Case, check_reference, classes
+from .cell_mutants import EQUIVALENT, survivors
+from .cell_references import REFERENCES
+
+
+def test_there_are_at_least_45_cells() -> None:
+    assert len(classes()) >= 45
+
+
+def test_each_cell_has_a_reference() -> None:
+    assert set(REFERENCES) == set(classes())
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_equations(case: Case) -> None:
+    check_reference(case)
+
+
+def as_function(case: Case) -> tuple[Any, Any, Any, Any]:
+    """The unrolled cell as a function of parameters, first state and inputs, and random values for these."""
+    cell = case.make()
+    xs, state = case.draw(cell, np.random.default_rng(5))
+    owners = {n: (m, n.rpartition(".")[2]) for p, m in cell.named_modules() for n in [f"{p}.{k}" if p else k for k in vars(m)]}
+    parameters = {n: np.array(p.numpy()) for n, p in cell.named_parameters()}
+
+    def run(values: dict[str, Any], state: Any, xs: Any) -> Any:
+        for n, v in values.items():
+            owner, attribute = owners[n]
+            vars(owner)[attribute] = v
+        return tg.unroll(cell, xs, state, return_states=True)
+
+    return run, parameters, state, xs
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if c.smooth], ids=str)
+def test_gradients_to_second_order(case: Case) -> None:
+    """Through three steps, for every parameter, input and component of the first state."""
+    run, parameters, state, xs = as_function(case)
+    assert tg.gradcheck(run, parameters, state, xs, order=2, rtol=2e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_every_gradient_is_there_and_float32_stays(case: Case) -> None:
+    cell = case.make(np.float32)
+    xs, state = case.draw(cell, np.random.default_rng(3))
+    single = [tg.tensor(np.asarray(x, np.float32), requires_grad=True) for x in (xs if isinstance(xs, tuple) else (xs,))]
+    first = [tg.tensor(np.asarray(s, np.float32), requires_grad=True) for s in leaves(state)]
+    ys, states = tg.unroll(cell, tuple(single) if isinstance(xs, tuple) else single[0], unflatten(state, list(first)), return_states=True)
+    assert ys.shape[:2] == (T, BATCH)
+    results = [ys, *leaves(states)]
+    rng = np.random.default_rng(0)
+    total = sum(((y * rng.normal(size=y.shape)).sum() for y in results), tg.tensor(0.0))
+    total.backward()
+    for n, p in cell.named_parameters():
+        assert p.grad is not None and np.abs(p.grad.numpy()).max() > 0, n
+    assert single[0].grad is not None
+    for x in [*results, *(p.grad for p in cell.parameters()), *(s.grad for s in first if s.grad is not None)]:
+        assert x.dtype == np.float32 and np.isfinite(x.numpy()).all()
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_cell_can_be_traced(case: Case) -> None:
+    """No step looks at a number, so the recorded step is the program for every step."""
+    cell = case.make()
+    xs, state = case.draw(cell, np.random.default_rng(3))
+    x = tuple(p[0] for p in xs) if isinstance(xs, tuple) else xs[0]
+    with tg.at_step(0, cell=str(case)):
+        program = tg.trace(cell, x, state)
+        y, new = cell(unflatten(x, [tg.tensor(v) for v in leaves(x)]), unflatten(state, [tg.tensor(v) for v in leaves(state)]))
+        found = program(*leaves(x), *leaves(state))
+    for a, b in zip(found, leaves((y, new)), strict=True):
+        np.testing.assert_allclose(a, b.numpy(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", GROUPS)
+def test_faults_are_caught(name: str) -> None:
+    """A dropped term, swapped gates, a transposed matrix, the old state: each must disagree with the reference."""
+    found = survivors(GROUPS[name])
+    left = [f"{change}:\n{text}" for change, text in found if (name, change) not in EQUIVALENT]
+    assert not left, "\n\n".join(left)
+
+
+@pytest.mark.parametrize("name", classes())
+def test_cells_are_short_and_say_where_they_come_from(name: str) -> None:
+    kind = classes()[name]
+    assert kind.__doc__ is not None
+    assert any(f"{year}" in kind.__doc__ for year in range(1986, 2026)), "no year of a paper"
+    tree: Any = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0]
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and isinstance(node.body[0], ast.Expr):
+            node.body[0] = ast.Pass()  # the docstring
+    lines = [line for line in ast.unparse(tree).splitlines() if line.strip() not in ("", "pass")]
+    assert len(lines) <= 27, f"{len(lines)} lines of code"

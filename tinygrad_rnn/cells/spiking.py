@@ -1,0 +1,68 @@
+"""Spiking cells: outputs are 0 or 1, and gradients pass through a smooth surrogate."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..ops.custom import custom_vjp
+from ..ops.elementwise import abs
+from .base import PublishedCell
+
+__all__ = ["LIF", "LIFState", "spike"]
+
+SLOPE = 10.0
+
+
+@custom_vjp
+def spike(v: Any) -> Any:
+    """1 where v > 0, otherwise 0; as its derivative stands 1 / (1 + 10 |v|)^2 (SuperSpike, Zenke and Ganguli 2018)."""
+    return v > 0
+
+
+@spike.vjp
+def _(g: Any, v: Any) -> Any:
+    return g / (1 + SLOPE * abs(v)) ** 2
+
+
+@spike.jvp
+def _(t: Any, out: Any, v: Any) -> Any:
+    return t / (1 + SLOPE * abs(v)) ** 2
+
+
+class LIFState(NamedTuple):
+    """Spikes s (0 or 1) and membrane potential u, each of shape (batch, hidden_size)."""
+
+    s: Any
+    u: Any
+
+
+class LIF(PublishedCell):
+    """u' = beta * u + W x + U s + b - threshold * s; s' = 1 where u' > threshold, otherwise 0; the output is s'.
+
+    The state is (s, u), each (batch, hidden_size). W (hidden_size, input_size), U (hidden_size, hidden_size), b (hidden_size,). beta (0.9,
+    which is exp(-dt / tau) of the membrane) and threshold (1) are options, not trained. In derivatives s' = `spike` (u' - threshold)
+    has the surrogate slope 1 / (1 + 10 |u' - threshold|)^2 in place of the true one, which is zero; also on the path through the reset.
+
+    E. O. Neftci, H. Mostafa and F. Zenke, Surrogate Gradient Learning in Spiking Neural Networks, IEEE Signal Processing Magazine 36
+    (2019), arXiv:1901.09948; the slope of F. Zenke and S. Ganguli, SuperSpike, Neural Computation 30 (2018), arXiv:1705.11146. A spike
+    lowers the potential by the threshold in the next step, as in the first paper, which also filters the synaptic current;
+    here the current acts at once. Implementations differ in whether gradients pass through the reset.
+    """
+
+    State = LIFState
+
+    def __init__(
+        self, input_size: int, hidden_size: int, *, beta: float = 0.9, threshold: float = 1.0, rng: Any = None, dtype: Any = np.float32
+    ) -> None:
+        super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
+        self.beta, self.threshold = beta, threshold
+        self.W, self.U, self.b = self.inputs(), self.recurrent(), self.bias()
+
+    def forward(self, x: Any, state: Any) -> Any:
+        """One step: (batch, input_size) and (s, u) to the output and the new (s, u)."""
+        s, u = state
+        u = self.beta * u + x @ self.W.T + s @ self.U.T + self.b - self.threshold * s
+        s = spike(u - self.threshold)
+        return s, LIFState(s, u)

@@ -1,0 +1,89 @@
+"""The weights of one recurrent layer under PyTorch's names: what the converters for Keras and ONNX share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..core.errors import DtypeError, ShapeError, TinygradError
+from ..core.primitive import Array
+from ..core.tensor import Tensor
+
+RNN, LSTM, GRU = "h", "ifgo", "rzn"
+"""The gates of a layer's blocks, a letter each, in the order of this package and of PyTorch."""
+
+
+class Weights(NamedTuple):
+    """One layer and direction: weight_ih (gates * H, I), weight_hh (gates * H, H), and biases (gates * H,) or None for both."""
+
+    weight_ih: Array
+    weight_hh: Array
+    bias_ih: Array | None
+    bias_hh: Array | None
+
+
+def as_array(value: Any, what: str) -> Array:
+    """A floating array from a tensor or an array, or a DtypeError."""
+    array: Array = value.numpy() if isinstance(value, Tensor) else np.asarray(value)
+    if array.dtype.kind != "f":
+        raise DtypeError(f"{what} must be floating numbers; found {array.dtype}")
+    return array
+
+
+def expect_shape(array: Array, expected: tuple[int, ...], what: str, reason: str = "") -> None:
+    """Raise a ShapeError if an array has another shape."""
+    if array.shape != expected:
+        raise ShapeError(f"{what} has shape {array.shape}; expected {expected}{reason}")
+
+
+def reorder(array: Array, gates: str, order: str) -> Array:
+    """A copy of stacked blocks of rows that stand in the order `gates`, in another order of the same letters."""
+    blocks = np.split(array, len(gates))
+    return np.concatenate([blocks[gates.index(gate)] for gate in order])
+
+
+def suffix_of(layer: int, reverse: bool) -> str:
+    """The end of PyTorch's names, such as "_l0" and "_l0_reverse"."""
+    if layer < 0:
+        raise ShapeError(f"layer must be at least 0; found {layer}")
+    return f"_l{layer}{'_reverse' if reverse else ''}"
+
+
+def to_state(weights: Weights, gates: str, order: str, suffix: str) -> dict[str, Array]:
+    """A state dict from weights whose blocks stand in the order `gates`; without biases there are no names for them."""
+    return {name + suffix: reorder(value, gates, order) for name, value in weights._asdict().items() if value is not None}
+
+
+def from_state(state: Mapping[str, Any], gates: str, order: str, suffix: str, function: str) -> Weights:
+    """The weights of one layer and direction of a state dict, their blocks in the order `gates`.
+
+    Raises
+    ------
+    TinygradError
+        If names are missing, or the layer has a projection, which neither Keras nor ONNX has.
+    ShapeError
+        If shapes do not fit each other and the number of gates.
+    """
+    if f"weight_hr{suffix}" in state:
+        raise TinygradError(
+            f"{function}: weight_hr{suffix} is the projection of an LSTM with proj_size, and the LSTM of Keras and ONNX has none. "
+            "Only a layer with proj_size=0 can be converted."
+        )
+    names = [name + suffix for name in Weights._fields]
+    biases = [name in state for name in names[2:]]
+    missing = [name for name in names if name not in state and (name in names[:2] or any(biases))]
+    if missing:
+        raise TinygradError(f"{function}: the state dict has no {missing}; it has {list(state)}")
+    values = {name: as_array(state[name], f"{function}: {name}") for name in names if name in state}
+    weight_ih, weight_hh = values[names[0]], values[names[1]]
+    hidden = weight_hh.shape[-1] if weight_hh.ndim else 0
+    rows = len(order) * hidden
+    expect_shape(weight_hh, (rows, hidden), f"{function}: {names[1]}", f": {len(order)} blocks of a square matrix")
+    expect_shape(weight_ih, (rows, *weight_ih.shape[1:2]), f"{function}: {names[0]}", f" to go with {names[1]} {weight_hh.shape}")
+    for name in names[2:]:
+        if name in values:
+            expect_shape(values[name], (rows,), f"{function}: {name}", f" to go with {names[1]} {weight_hh.shape}")
+    weight_ih, weight_hh, *found = [reorder(values[name], order, gates) for name in names if name in values]
+    return Weights(weight_ih, weight_hh, *(found or (None, None)))

@@ -1,0 +1,68 @@
+"""Random masks whose numbers depend on a seed, the sequence, and the time step alone.
+
+A step that is run again (in a checkpointed stretch, in an overlapping window of truncated backpropagation) finds the same mask again.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+
+from ..core.errors import TinygradError
+from ..core.primitive import Array
+from ..core.tape import context
+from ..init import generator
+
+
+class Masks:
+    """A source of masks.
+
+    The sequences that are unrolled with it are numbered from 0; a cell that is called by hand begins a new sequence at each call. A mask
+    is a function of the seed, this number, the place where it is used and, for masks that are drawn anew at each step, the step.
+
+    Parameters
+    ----------
+    rng : numpy Generator or int, optional
+        The seed is drawn from it.
+    """
+
+    def __init__(self, rng: Any = None) -> None:
+        self.seed = int(generator(rng).integers(2**63))
+        self._numbers = itertools.count()
+
+    def keep(self, p: float, shape: tuple[int, ...], dtype: Any, *, per: str, place: int = 0) -> Array:
+        """A mask of zeros with probability p, else 1.
+
+        Parameters
+        ----------
+        per : {"step", "sequence"}
+            Drawn anew at each step, or once for all steps of a sequence.
+        place : int
+            Tells masks of one owner apart.
+        """
+        now = context()
+        drawn = {} if now.sequence is None else now.sequence
+        step = (now.mark.step or 0) + 1 if per == "step" else 0
+        if per == "sequence" and (self, place, shape) in drawn:
+            mask: Array = drawn[self, place, shape]
+            return mask
+        if self not in drawn:
+            drawn[self] = next(self._numbers)
+        random = np.random.Generator(np.random.Philox(key=self.seed, counter=[0, drawn[self], step, place]))
+        mask = (random.random(shape, dtype=np.float32) >= p).astype(dtype)
+        if per == "sequence":
+            drawn[self, place, shape] = mask
+        return mask
+
+    def dropout(self, p: float, shape: tuple[int, ...], dtype: Any, *, per: str, place: int = 0) -> Array:
+        """The same, scaled by 1 / (1 - p), so that the mean of what is multiplied by it stays."""
+        return self.keep(p, shape, dtype, per=per, place=place) * np.asarray(1 / (1 - p), dtype)
+
+
+def probability(p: Any, what: str) -> float:
+    """A checked probability in [0, 1)."""
+    if isinstance(p, bool) or not isinstance(p, (int, float, np.floating, np.integer)) or not 0 <= p < 1:
+        raise TinygradError(f"{what} must be a probability in [0, 1); found {p!r}")
+    return float(p)
