@@ -13,7 +13,7 @@ from .gated import ATR, CFN, RAN, STAR, UGRNN, IntersectionRNN, MinimalRNN, Recu
 from .gru import GRU, GRUResetBefore
 from .gru_variants import MGU, MUT1, MUT2, MUT3, LiGRU
 from .linear_memory import LMU, LRU, RGLRU, ComplexState, LMUState
-from .linear_recurrences import QRNN, SRU, MinGRU, MinLSTM, QRNNState, TypedRNN
+from .linear_recurrences import QRNN, SRU, MinGRU, MinLSTM, QRNNState
 from .lstm import LSTM, LSTMP
 from .lstm_variants import (
     JANET,
@@ -31,7 +31,7 @@ from .ordered_neurons import ONLSTM
 from .reservoir import EchoState
 from .residual import ResidualLSTM
 from .searched import NAS
-from .skipping import SkipRNN, SkipRNNState, binarize
+from .skipping import SkipRNN, SkipRNNState
 from .spiking import LIF, LIFState
 from .timed import CfC, PhasedLSTM
 from .unitary import EURNN
@@ -126,5 +126,4 @@ __all__ = [
     "TauGRU",
     "TypedRNN",
     "UnICORNN",
-    "binarize",
 ]

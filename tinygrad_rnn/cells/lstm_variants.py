@@ -9,7 +9,7 @@ import numpy as np
 from .. import init
 from ..core.errors import TinygradError
 from ..nn.module import Parameter
-from ..ops.elementwise import sigmoid, sqrt, tanh
+from ..ops.elementwise import sigmoid, sqrt, square, tanh
 from ..ops.reductions import mean
 from ..ops.shaping import split
 from .base import LSTMState, PublishedCell
@@ -128,9 +128,9 @@ class CoupledLSTM(PublishedCell):
         h, c = state
         i, g, o = split(x @ self.W.T + h @ self.U.T + self.b, 3, axis=-1)
         p_i, p_o = (None, None) if self.p is None else split(self.p, 2, axis=-1)
-        i, g = sigmoid(i if p_i is None else i + p_i * c), tanh(g)
+        i, g = sigmoid(i if self.p is None else i + p_i * c), tanh(g)
         c = (1.0 - i) * c + i * g
-        h = sigmoid(o if p_o is None else o + p_o * c) * tanh(c)
+        h = sigmoid(o if self.p is None else o + p_o * c) * tanh(c)
         return h, LSTMState(h, c)
 
 
@@ -170,9 +170,9 @@ class GreffLSTM(PublishedCell):
         h, c = state
         *sums, g = split(x @ self.W.T + h @ self.U.T + self.b, len(self.gates) + 1, axis=-1)
         a, p = dict(zip(self.gates, sums)), dict(zip(self.gates, split(self.p, len(self.gates), axis=-1)))
-        i, f = (sigmoid(a[k] + p[k] * c) if k in a else 1.0 for k in "if")
+        i, f = (sigmoid(a[k] + p[k] * c) if k in self.gates else 1.0 for k in "if")
         c = f * c + i * (g if self.variant == "NIAF" else tanh(g))
-        o = sigmoid(a["o"] + p["o"] * c) if "o" in a else 1.0
+        o = sigmoid(a["o"] + p["o"] * c) if "o" in self.gates else 1.0
         h = o * (c if self.variant == "NOAF" else tanh(c))
         return h, LSTMState(h, c)
 
@@ -208,7 +208,7 @@ class LayerNormLSTM(PublishedCell):
     def norm(self, z: Any) -> Any:
         """Mean 0 and variance 1 over the last axis."""
         d = z - mean(z, axis=-1, keepdims=True)
-        return d / sqrt(mean(d * d, axis=-1, keepdims=True) + self.eps)
+        return d / sqrt(mean(square(d), axis=-1, keepdims=True) + self.eps)
 
     def forward(self, x: Any, state: Any) -> Any:
         """One step: (batch, input_size) and (h, c) to the output and the new (h, c)."""

@@ -209,9 +209,9 @@ class NeuralTuringMachine(_Memory):
     A head's numbers are k (M), beta, g, s (3), gamma, and address(memory, w, head) is
 
         w_c = softmax over n of softplus(beta) * (k . memory_n) / (|k| |memory_n| + 1e-8)
-        v   = sigmoid(g) * w_c + (1 - sigmoid(g)) * w
-        s   = softmax(s)
-        v_n = s_0 v_{n+1} + s_1 v_n + s_2 v_{n-1}, n modulo N
+        w_g = sigmoid(g) * w_c + (1 - sigmoid(g)) * w
+        t   = softmax(s)
+        v_n = t_0 w_g[n + 1] + t_1 w_g[n] + t_2 w_g[n - 1], the index modulo N
         w'_n = v_n^p / sum_j v_j^p,  p = 1 + softplus(gamma)
 
     The output is y, shape (batch, H). The state is (h, r, w_read, w_write, memory), of shapes (batch, H), (batch, M), (batch, N), (batch, N) and

@@ -16,8 +16,8 @@ __all__ = ["NAS"]
 class NAS(PublishedCell):
     """The cell that a search by reinforcement learning found for language: a tree of eight combinations.
 
-        a  = W x, of the blocks a1 to a8
-        b  = U h + b, of the blocks b1 to b8
+        a1, ..., a8 = the blocks of W x
+        b1, ..., b8 = the blocks of U h + b
         l1 = tanh(c + tanh(sigmoid(a1 + b1) * relu(a2 + b2)))
         l2 = tanh(sigmoid(a3 + b3) + relu(a4 * b4))
         l3 = tanh(tanh(a5 + b5) * sigmoid(a6 + b6))

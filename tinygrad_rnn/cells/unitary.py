@@ -61,15 +61,13 @@ class EURNN(PublishedCell):
 
     def forward(self, x: Any, state: Any) -> Any:
         """One step: (batch, input_size) and (real, imag) to the output and the new (real, imag)."""
-        z = ComplexState(*state)
-        cuts = np.cumsum(self.sizes)[:-1].tolist()
+        z, cuts = ComplexState(*state), np.cumsum(self.sizes)[:-1].tolist()
         layers = list(zip(self.sizes, split(self.theta, cuts), split(self.phi, cuts), strict=True))
         for k in reversed(range(len(layers))):
             n, theta, phi = layers[k]
             first, last = k % 2, k % 2 + 2 * n
-            if n:
-                middle = rotate(ComplexState(z.real[:, first:last], z.imag[:, first:last]), theta, phi)
-                z = ComplexState(*(concatenate([a[:, :first], m, a[:, last:]], axis=1) for a, m in zip(z, middle, strict=True)))
+            middle = rotate(ComplexState(z.real[:, first:last], z.imag[:, first:last]), theta, phi)
+            z = ComplexState(*(concatenate([a[:, :first], m, a[:, last:]], axis=1) for a, m in zip(z, middle, strict=True)))
         x_real, x_imag = split(x @ self.V.T, 2, axis=-1)
         turn, turn_imag = cos(self.omega), sin(self.omega)
         real = z.real * turn - z.imag * turn_imag + x_real

@@ -70,7 +70,7 @@ class Context:
         self.tracing = False
         self.depth = 0  # how many transforms (grad, jvp, ...) are running
         self.mark = Mark()
-        self.sequence: dict[Any, Any] | None = None  # what is drawn once for the sequence that is being unrolled, by who drew it
+        self.sequence: dict[Any, Any] | None = None  # what belongs to the sequence that is being unrolled: masks by who drew them, ...
         self.origin: tuple[Any, ...] | None = None  # where new nodes are said to come from; None: from the line that runs
 
     def but(self, changes: dict[str, Any]) -> Context:

@@ -41,14 +41,18 @@ class Stretch:
     def __init__(self, function: Callable[..., list[Tensor]], count: int) -> None:
         now = context()
         self.function, self.count = function, count
-        self.surroundings = {"mark": now.mark, "sequence": now.sequence}  # random masks are drawn as they were in the first run
+        self.mark = now.mark
+        self.sequence = {} if now.sequence is None else now.sequence  # by which random masks are drawn again as they were
+        self.ran = False
         self.captured: list[Node] = []
         self.live: list[int] = []  # which results have a gradient
         self.packed: Any = None  # the output of the first run, until it is on the tape
 
     def run(self, handles: Sequence[Tensor], *, record: bool) -> list[Tensor]:
         """The results."""
-        with setting(grad_enabled=record, origin=None, **self.surroundings):
+        self.sequence["again"] = self.ran
+        self.ran = True
+        with setting(grad_enabled=record, origin=None, mark=self.mark, sequence=self.sequence):
             return self.function(*handles)
 
     def first_run(self, tensors: Sequence[Tensor]) -> list[Tensor]:

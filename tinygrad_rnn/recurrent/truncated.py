@@ -109,11 +109,12 @@ def _windows(sequence: Sequence, k1: int, k2: int, draws: dict[Any, Any]) -> Ite
                 with no_grad():
                     ys, _, state = sequence.steps(sequence.parts, detach(state), begin, reach)
                 outputs.append(tree_map(lambda y, begin=begin: y[max(start - begin, 0) :], ys) if reach > start else None)
-            cuts = [reach, *([after] if reach < after < stop else []), stop]
+            cuts = sorted({reach, stop, *(step for step in (after, start) if reach < step < stop)})
             if reach > 0:
                 state = detach(state)
             known = {reach: state}
             for a, b in zip(cuts, cuts[1:], strict=False):
+                draws["again"] = b <= start
                 ys, _, state = sequence.steps(sequence.parts, state, a, b)
                 known[b] = detach(state)
                 if b > start:

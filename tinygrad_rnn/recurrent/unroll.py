@@ -159,6 +159,8 @@ class Sequence:
         outputs: list[Any] = []
         states: list[Any] = []
         known = _signature(state)
+        if (sequence := context().sequence) is not None:
+            sequence["run"] = {}  # what wrappers compute once for all steps that share a tape
         for t in range(stop - 1, start - 1, -1) if reverse else range(start, stop):
             with at_step(t, name, layer):
                 if self.resets is not None and self.resets[t].any():
