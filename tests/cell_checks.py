@@ -23,13 +23,15 @@ class Case(NamedTuple):
     `options` are those of the constructor.
     """
 
-    cell: type[tg.Cell]
+    cell: Any  # the class
     sizes: tuple[Any, ...] = (INPUT, HIDDEN)
     options: dict[str, Any] = {}  # noqa: RUF012
     inputs: Callable[[np.random.Generator], Any] = lambda rng: rng.normal(size=(T, BATCH, INPUT))
     smooth: bool = True
     state: Callable[[np.random.Generator, Any], Any] | None = None  # from a generator and the first state to a random state
     scale: float = 0.6  # of the random parameters
+    positive: tuple[str, ...] = ()  # the parameters that only make sense above 0: uniform on [1, 2]
+    training: bool = True
 
     def __str__(self) -> str:
         return "-".join([self.cell.__name__, *(f"{k}={v}" for k, v in self.options.items())])
@@ -38,9 +40,10 @@ class Case(NamedTuple):
         """A cell with random parameters, so that no special first value hides a fault."""
         rng = np.random.default_rng(7)
         cell = self.cell(*self.sizes, **self.options, rng=rng, dtype=dtype)
-        for p in cell.parameters():
-            p.data = (self.scale * rng.normal(size=p.shape)).astype(dtype)
-        return cell
+        for name, p in cell.named_parameters():
+            values = rng.uniform(1, 2, size=p.shape) if name in self.positive else self.scale * rng.normal(size=p.shape)
+            p.data = values.astype(dtype)
+        return cell if self.training else cell.eval()
 
     def draw(self, cell: Any, rng: np.random.Generator) -> tuple[Any, Any]:
         """A sequence and a first state, both random."""
@@ -81,4 +84,5 @@ def check_reference(case: Case) -> None:
             found = leaves(state)
             assert len(found) == len(expected[b]), "number of state components"
             for k, (s, e) in enumerate(zip(found, expected[b], strict=True)):
-                np.testing.assert_allclose(s.numpy()[b], e, rtol=1e-10, atol=1e-12, err_msg=f"state component {k} after step {t}, row {b}")
+                where = f"state component {k} after step {t}, row {b}"
+                np.testing.assert_allclose(s.numpy()[b].tolist(), e, rtol=1e-10, atol=1e-12, err_msg=where)

@@ -17,28 +17,39 @@ import numpy as np
 from .cell_checks import Case, check_reference, classes
 from .mutants import names_in, replaced, sites, variants
 
-SKIPPED = ("__init__", "initial_state", "check")
+SKIPPED = ("__init__", "initial_state", "check")  # and methods that make parameters
 EXCHANGED = {"sigmoid": "tanh", "tanh": "sigmoid", "relu": "tanh", "maximum": "minimum", "minimum": "maximum"}
 
-# (cell, change) -> why the changed cell computes the same
-EQUIVALENT: dict[tuple[str, str], str] = {}
+
+def parsed(function: types.FunctionType) -> ast.FunctionDef:
+    """The syntax tree of a function without its docstring."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
+    assert isinstance(tree, ast.FunctionDef)
+    tree.body = tree.body[1:] if isinstance(tree.body[0], ast.Expr) else tree.body
+    return tree
 
 
-def methods(kind: type) -> Iterator[tuple[type, str, ast.FunctionDef]]:
-    """The methods in which a class, or a base below PublishedCell, states its step."""
+def methods(kind: type) -> Iterator[tuple[Any, str, ast.FunctionDef]]:
+    """The methods in which a class, or a base below PublishedCell, states its step, and the functions beside the class that they call."""
     known = set(classes().values()) - {kind}  # which have their own turn
+    helpers: dict[str, Any] = {}
     for base in kind.__mro__:
         if base.__name__ in ("PublishedCell", "Cell") or base in known:
-            return
+            break
         for name, function in vars(base).items():
-            if isinstance(function, types.FunctionType) and name not in SKIPPED:
-                tree = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
-                assert isinstance(tree, ast.FunctionDef)
-                tree.body = tree.body[1:] if isinstance(tree.body[0], ast.Expr) else tree.body  # without the docstring
-                for node in ast.walk(tree):
-                    if isinstance(node, ast.Call) and ast.unparse(node.func) == "super":
-                        node.args = [ast.Name(base.__name__, ast.Load()), ast.Name("self", ast.Load())]
-                yield base, name, tree
+            if not isinstance(function, types.FunctionType) or name in SKIPPED or function.__annotations__.get("return") == "Parameter":
+                continue
+            tree = parsed(function)
+            beside = vars(sys.modules[base.__module__])
+            for node in ast.walk(tree):
+                if isinstance(node, ast.Call) and ast.unparse(node.func) == "super":
+                    node.args = [ast.Name(base.__name__, ast.Load()), ast.Name("self", ast.Load())]
+                if isinstance(node, ast.Name) and getattr(beside.get(node.id), "__module__", "") == base.__module__:
+                    helpers[node.id] = beside[node.id]
+            yield base, name, tree
+    for name, helper in helpers.items():
+        if isinstance(helper, types.FunctionType):
+            yield sys.modules[helper.__module__], name, parsed(helper)
 
 
 def changes(node: ast.FunctionDef) -> Iterator[tuple[str, ast.FunctionDef]]:
@@ -74,12 +85,12 @@ def changes(node: ast.FunctionDef) -> Iterator[tuple[str, ast.FunctionDef]]:
         known |= {n.id for n in written}
 
 
-def compiled(owner: type, node: ast.FunctionDef) -> Callable[..., Any]:
+def compiled(owner: Any, node: ast.FunctionDef) -> Callable[..., Any]:
     """The function of a syntax tree, in the namespace of its module."""
     node.decorator_list = []
     future = ast.parse("from __future__ import annotations").body
     scope: dict[str, Any] = {}
-    module = sys.modules[owner.__module__]
+    module = owner if isinstance(owner, types.ModuleType) else sys.modules[owner.__module__]
     extra = {name: np_like for name, np_like in _operations().items() if name not in vars(module)}
     code = compile(ast.fix_missing_locations(ast.Module([*future, node], [])), "<mutant>", "exec")
     exec(code, {**extra, **vars(module)}, scope)
@@ -110,7 +121,7 @@ def survivors(cases: list[Case]) -> list[tuple[str, str]]:
                     for case in cases:
                         check_reference(case)
                 found.append((change, text))
-            except Exception:  # noqa: S110  (caught, by a wrong number or an error)
+            except Exception:  # caught, by a wrong number or an error
                 pass
             finally:
                 setattr(owner, name, original)

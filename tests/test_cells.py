@@ -13,9 +13,9 @@ import pytest
 import tinygrad_rnn as tg
 from tinygrad_rnn.core.tree import leaves, unflatten
 
-from .cell_checks import BATCH, CASES, GROUPS, T, Case, check_reference, classes
-from .cell_mutants import EQUIVALENT, survivors
-from .cell_references import REFERENCES
+from .cell_checks import BATCH, CASES, GROUPS, Case, T, check_reference, classes
+from .cell_mutants import survivors
+from .cell_references import EQUIVALENT, FIRST, REFERENCES
 
 
 def test_there_are_at_least_45_cells() -> None:
@@ -31,12 +31,26 @@ def test_equations(case: Case) -> None:
     check_reference(case)
 
 
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_first_states(case: Case) -> None:
+    """Zeros, or what the reference says, in every row."""
+    cell = case.make()
+    found = leaves(cell.initial_state(BATCH))
+    p = {name: value.tolist() for name, value in cell.state_dict().items()}
+    first = FIRST.get(case.cell.__name__)
+    expected = first(p, cell) if first else [np.zeros(s.shape[1:]).tolist() for s in found]
+    for s, e in zip(found, expected, strict=True):
+        np.testing.assert_allclose(s.numpy().tolist(), [e] * BATCH, rtol=1e-12)
+
+
 def as_function(case: Case) -> tuple[Any, Any, Any, Any]:
     """The unrolled cell as a function of parameters, first state and inputs, and random values for these."""
     cell = case.make()
     xs, state = case.draw(cell, np.random.default_rng(5))
     owners = {n: (m, n.rpartition(".")[2]) for p, m in cell.named_modules() for n in [f"{p}.{k}" if p else k for k in vars(m)]}
     parameters = {n: np.array(p.numpy()) for n, p in cell.named_parameters()}
+    first = cell.initial_state(BATCH)
+    vars(cell)["initial_state"] = lambda batch_size: first  # `run` takes the parameters away, which tell the dtype
 
     def run(values: dict[str, Any], state: Any, xs: Any) -> Any:
         for n, v in values.items():
@@ -54,6 +68,22 @@ def test_gradients_to_second_order(case: Case) -> None:
     assert tg.gradcheck(run, parameters, state, xs, order=2, rtol=2e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("step", "slope"), [(tg.cells.spiking.spike, lambda v: 1 / (1 + 10 * abs(v)) ** 2), (tg.cells.skipping.binarize, lambda v: 1.0)]
+)
+def test_surrogates_in_both_modes(step: Any, slope: Any) -> None:
+    """What stands in place of the derivative of a step, at places on both sides of it."""
+    places = np.linspace(-1.5, 1.5, 8)
+    expected = [slope(v) for v in places.tolist()]
+    v = tg.tensor(places, requires_grad=True)
+    y = step(v)
+    assert set(y.numpy().tolist()) == {0.0, 1.0}
+    y.sum().backward()
+    assert v.grad is not None
+    np.testing.assert_allclose(v.grad.numpy(), expected, rtol=1e-12)
+    np.testing.assert_allclose(tg.jvp(step, [tg.tensor(places)], [tg.tensor(np.full(8, 2.0))])[1].numpy(), 2 * np.array(expected), rtol=1e-12)
+
+
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_every_gradient_is_there_and_float32_stays(case: Case) -> None:
     cell = case.make(np.float32)
@@ -64,7 +94,8 @@ def test_every_gradient_is_there_and_float32_stays(case: Case) -> None:
     assert ys.shape[:2] == (T, BATCH)
     results = [ys, *leaves(states)]
     rng = np.random.default_rng(0)
-    total = sum(((y * rng.normal(size=y.shape)).sum() for y in results), tg.tensor(0.0))
+    learned = [s for s in leaves(cell.initial_state(BATCH)) if s.requires_grad]  # which the drawn state stood in for
+    total = sum(((y * rng.normal(size=y.shape)).sum() for y in [*results, *learned]), tg.tensor(0.0))
     total.backward()
     for n, p in cell.named_parameters():
         assert p.grad is not None and np.abs(p.grad.numpy()).max() > 0, n
@@ -93,6 +124,8 @@ def test_faults_are_caught(name: str) -> None:
     found = survivors(GROUPS[name])
     left = [f"{change}:\n{text}" for change, text in found if (name, change) not in EQUIVALENT]
     assert not left, "\n\n".join(left)
+    equivalent = [change for owner, change in EQUIVALENT if owner == name]
+    assert sorted(change for change, _ in found) == sorted(equivalent), "an entry of EQUIVALENT is for one change that goes unnoticed"
 
 
 @pytest.mark.parametrize("name", classes())

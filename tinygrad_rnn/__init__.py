@@ -23,7 +23,7 @@ from .core.transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, 
 from .core.tree import detach
 from .formats import pickled as _pickled  # noqa: F401  (gives Tensor its pickling)
 from .kernels.runtime import set_num_threads
-from .nn.module import Module, Parameter
+from .module import Module, Parameter
 from .ops import methods as _methods  # noqa: F401  (gives Tensor its operators and methods)
 from .ops.custom import custom_vjp, elementwise, gelu, register_ufunc, silu
 from .ops.elementwise import (
@@ -118,7 +118,7 @@ from .ops.shaping import (
     triu,
 )
 from .ops.windows import avg_pool1d, avg_pool2d, conv1d, conv2d, max_pool1d, max_pool2d
-from .optim import clip_grad_norm
+from .optim import clip_grad_norm, clip_grad_value
 from .recurrent import Cell, Window, checkpoint, tbptt, unroll
 
 if TYPE_CHECKING:
@@ -160,6 +160,7 @@ __all__ = [
     "checkpoint",
     "clip",
     "clip_grad_norm",
+    "clip_grad_value",
     "concatenate",
     "conv1d",
     "conv2d",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
-from .core.errors import ShapeError
+from .core.errors import ShapeError, TinygradError
 from .core.primitive import Array
 
 
@@ -18,6 +19,12 @@ def generator(rng: Any = None) -> np.random.Generator:
 def uniform(shape: tuple[int, ...], bound: float, *, rng: Any = None, dtype: Any = np.float32) -> Array:
     """Uniform on [-bound, bound]."""
     values: Array = generator(rng).uniform(-bound, bound, shape).astype(dtype)
+    return values
+
+
+def normal(shape: tuple[int, ...], std: float = 1.0, *, rng: Any = None, dtype: Any = np.float32) -> Array:
+    """Normal with mean 0 and standard deviation `std`."""
+    values: Array = (generator(rng).standard_normal(shape) * std).astype(dtype)
     return values
 
 
@@ -35,7 +42,29 @@ def xavier_uniform(shape: tuple[int, int], gain: float = 1.0, *, rng: Any = None
 def xavier_normal(shape: tuple[int, int], gain: float = 1.0, *, rng: Any = None, dtype: Any = np.float32) -> Array:
     """Normal with standard deviation gain * sqrt(2 / (fan_in + fan_out)) (Glorot and Bengio 2010)."""
     _two(shape, "xavier_normal")
-    values: Array = (generator(rng).standard_normal(shape) * gain * (2.0 / sum(shape)) ** 0.5).astype(dtype)
+    return normal(shape, gain * (2.0 / sum(shape)) ** 0.5, rng=rng, dtype=dtype)
+
+
+def he_uniform(shape: tuple[int, ...], gain: float = 2.0**0.5, *, rng: Any = None, dtype: Any = np.float32) -> Array:
+    """Uniform on ±gain * sqrt(3 / fan_in), for layers before a relu (He et al. 2015).
+
+    fan_in is the product of all sizes but the first: of (out, in), or of (out, in, size, ...) for a convolution.
+    """
+    return uniform(shape, gain * (3.0 / _fan_in(shape, "he_uniform")) ** 0.5, rng=rng, dtype=dtype)
+
+
+def he_normal(shape: tuple[int, ...], gain: float = 2.0**0.5, *, rng: Any = None, dtype: Any = np.float32) -> Array:
+    """Normal with standard deviation gain / sqrt(fan_in), for layers before a relu (He et al. 2015); fan_in as in `he_uniform`."""
+    return normal(shape, gain * _fan_in(shape, "he_normal") ** -0.5, rng=rng, dtype=dtype)
+
+
+def identity(shape: tuple[int, int], scale: float = 1.0, *, dtype: Any = np.float32) -> Array:
+    """`scale` on the diagonal and 0 elsewhere: a recurrent weight that keeps its state at first (Le, Jaitly and Hinton 2015).
+
+    The paper uses it with relu units: scale 1 for long memory, 0.01 for short.
+    """
+    rows, columns = _two(shape, "identity")
+    values: Array = scale * np.eye(rows, columns, dtype=dtype)
     return values
 
 
@@ -48,7 +77,7 @@ def orthogonal(shape: tuple[int, int], gain: float = 1.0, *, rng: Any = None, dt
     return values
 
 
-def forget_bias(bias: Array, hidden_size: int, value: float = 1.0, *, gate: int = 1, gates: int = 4) -> Array:
+def forget_bias(bias: Array, hidden_size: int, value: float | Array = 1.0, *, gate: int = 1, gates: int = 4) -> Array:
     """A copy of a gate bias with the forget gate's part set to `value` (Gers et al. 2000; Jozefowicz et al. 2015).
 
     `gate` is the forget gate's place among the `gates` blocks of `hidden_size`: 1 in the order i, f, g, o.
@@ -60,7 +89,37 @@ def forget_bias(bias: Array, hidden_size: int, value: float = 1.0, *, gate: int 
     return out
 
 
+def chrono(bias: Array, hidden_size: int, longest: float, *, forget: int = 1, enter: int = 0, gates: int = 4, rng: Any = None) -> Array:
+    """A copy of a gate bias whose units remember for 1 to `longest` - 1 steps (Tallec and Ollivier 2018).
+
+    The forget gate's part is log(u) with u uniform on [1, longest - 1], and the input gate's part its negative. Where a cell
+    adds two biases, give one of them this and set the other to zero.
+
+    Parameters
+    ----------
+    bias : array, shape (gates * hidden_size,)
+    hidden_size : int
+    longest : float
+        The longest range, in steps, at which the data depend on each other (T_max in the paper); at least 2.
+    forget, enter : int
+        Places of the forget gate and of the input gate among the `gates` blocks: 1 and 0 in the order i, f, g, o.
+    gates : int
+    rng : numpy Generator or int, optional
+    """
+    if not 2 <= longest < math.inf:
+        raise TinygradError(f"chrono: the longest range must be at least 2 steps; found {longest}")
+    values = np.log(generator(rng).uniform(1.0, longest - 1, hidden_size)).astype(bias.dtype)
+    out = forget_bias(bias, hidden_size, values, gate=forget, gates=gates)
+    return forget_bias(out, hidden_size, -values, gate=enter, gates=gates)
+
+
 def _two(shape: tuple[int, ...], name: str) -> tuple[int, int]:
     if len(shape) != 2:
         raise ShapeError(f"{name}: expected a matrix shape (out, in); found {tuple(shape)}")
     return shape[0], shape[1]
+
+
+def _fan_in(shape: tuple[int, ...], name: str) -> int:
+    if len(shape) < 2 or 0 in shape:
+        raise ShapeError(f"{name}: expected the shape (out, in, ...) of a weight, without empty axes; found {tuple(shape)}")
+    return math.prod(shape[1:])

@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import init
 from ..core.errors import ShapeError
-from ..nn.module import Parameter
+from ..module import Parameter
 from ..ops.elementwise import equal, floor, mod, relu, sigmoid, tanh, where
 from .base import PublishedCell
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import ShapeError
-from ..nn.module import Parameter
+from ..module import Parameter
 from ..ops.elementwise import abs, sigmoid, where
 from ..ops.linear import einsum
 from ..ops.reductions import softmax

@@ -9,7 +9,7 @@ import numpy as np
 from .. import init
 from ..core.errors import ShapeError
 from ..core.record import describe
-from ..nn.module import Parameter
+from ..module import Parameter
 from ..ops.elementwise import sigmoid, tanh
 from ..ops.shaping import split
 from ..ops.windows import conv2d

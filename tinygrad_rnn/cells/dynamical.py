@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..core.errors import TinygradError
-from ..nn.module import Parameter
+from ..module import Parameter
 from ..ops.elementwise import sigmoid, softplus, tanh
 from ..ops.shaping import split
 from .base import PublishedCell

@@ -9,7 +9,7 @@ import numpy as np
 from .. import init
 from ..core.errors import TinygradError
 from ..core.primitive import Array
-from ..nn.module import Parameter
+from ..module import Parameter
 from ..ops.elementwise import cos, exp, expm1, log_sigmoid, sigmoid, sin, sqrt, tanh
 from ..ops.shaping import split
 from .base import PublishedCell

@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import init
 from ..core.errors import ShapeError
-from ..nn.module import Parameter
+from ..module import Parameter
 from ..ops.elementwise import sigmoid, tanh
 from ..ops.shaping import split
 from .base import LSTMState, PublishedCell

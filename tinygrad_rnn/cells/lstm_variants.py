@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import init
 from ..core.errors import TinygradError
-from ..nn.module import Parameter
+from ..module import Parameter
 from ..ops.elementwise import sigmoid, sqrt, square, tanh
 from ..ops.reductions import mean
 from ..ops.shaping import split

@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import init
 from ..core.errors import ShapeError
-from ..nn.module import Parameter
+from ..module import Parameter
 from ..ops.elementwise import relu, sigmoid, softplus, sqrt, square, tanh
 from ..ops.linear import einsum
 from ..ops.reductions import norm, softmax

@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import init
 from ..core.errors import ShapeError
-from ..nn.module import Parameter
+from ..module import Parameter
 from ..ops.elementwise import sigmoid, tanh
 from ..ops.reductions import cumsum, softmax
 from ..ops.shaping import broadcast_to, expand_dims, split

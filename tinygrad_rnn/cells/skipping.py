@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import init
-from ..nn.module import Parameter
+from ..module import Parameter
 from ..ops.custom import custom_vjp
 from ..ops.elementwise import minimum, sigmoid
 from .gru import GRU

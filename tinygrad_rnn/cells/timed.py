@@ -9,7 +9,7 @@ import numpy as np
 from .. import init
 from ..core.errors import ShapeError, TinygradError
 from ..core.record import describe
-from ..nn.module import Parameter
+from ..module import Parameter
 from ..ops.elementwise import mod, sigmoid, tanh, where
 from ..ops.shaping import split
 from .base import LSTMState, PublishedCell

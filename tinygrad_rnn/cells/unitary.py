@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import ShapeError, TinygradError
-from ..nn.module import Parameter
+from ..module import Parameter
 from ..ops.elementwise import cos, relu, sin, sqrt
 from ..ops.shaping import concatenate, reshape, split, stack
 from .base import PublishedCell

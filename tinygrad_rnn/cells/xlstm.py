@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import init
 from ..core.errors import TinygradError
-from ..nn.module import Parameter
+from ..module import Parameter
 from ..ops.elementwise import abs, exp, log_sigmoid, maximum, sigmoid, tanh
 from ..ops.linear import einsum
 from ..ops.shaping import split

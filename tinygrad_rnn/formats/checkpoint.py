@@ -11,7 +11,7 @@ import numpy as np
 from ..core.errors import TinygradError
 from ..core.primitive import Array
 from ..core.tensor import Tensor
-from ..nn.module import Module
+from ..module import Module
 from . import safetensors
 
 

@@ -1,7 +1,77 @@
-"""Modules and losses."""
+"""Modules: layers, recurrent layers, wrappers of cells, attention, architectures; losses and decoding."""
 
-from .functional import cross_entropy, dropout, mse_loss
-from .layers import Embedding, Linear
-from .module import Module, Parameter
+from ..module import Buffer, Module, Parameter
+from .architectures import (
+    CNNLSTM,
+    BidirectionalLSTM,
+    EncoderDecoderLSTM,
+    GenerativeLSTM,
+    LinearAutoregression,
+    StackedLSTM,
+    VanillaLSTM,
+    WindowMLP,
+)
+from .attending import AttentionCell
+from .attention import BahdanauAttention, LuongAttention
+from .convolution import AvgPool1d, AvgPool2d, Conv1d, Conv2d, MaxPool1d, MaxPool2d
+from .decoding import beam, greedy, sample
+from .functional import bce_with_logits, cross_entropy, dropout, mse_loss
+from .layers import Dropout, Embedding, Linear
+from .normalization import BatchNorm, LayerNorm
+from .recurrent import GRU, LSTM, RNN
+from .wrappers import (
+    Bidirectional,
+    RecurrentBatchNorm,
+    RecurrentLayerNorm,
+    Residual,
+    Stacked,
+    VariationalDropout,
+    WeightDrop,
+    Zoneout,
+)
 
-__all__ = ["Embedding", "Linear", "Module", "Parameter", "cross_entropy", "dropout", "mse_loss"]
+__all__ = [
+    "CNNLSTM",
+    "GRU",
+    "LSTM",
+    "RNN",
+    "AttentionCell",
+    "AvgPool1d",
+    "AvgPool2d",
+    "BahdanauAttention",
+    "BatchNorm",
+    "Bidirectional",
+    "BidirectionalLSTM",
+    "Buffer",
+    "Conv1d",
+    "Conv2d",
+    "Dropout",
+    "Embedding",
+    "EncoderDecoderLSTM",
+    "GenerativeLSTM",
+    "LayerNorm",
+    "Linear",
+    "LinearAutoregression",
+    "LuongAttention",
+    "MaxPool1d",
+    "MaxPool2d",
+    "Module",
+    "Parameter",
+    "RecurrentBatchNorm",
+    "RecurrentLayerNorm",
+    "Residual",
+    "Stacked",
+    "StackedLSTM",
+    "VanillaLSTM",
+    "VariationalDropout",
+    "WeightDrop",
+    "WindowMLP",
+    "Zoneout",
+    "bce_with_logits",
+    "beam",
+    "cross_entropy",
+    "dropout",
+    "greedy",
+    "mse_loss",
+    "sample",
+]

@@ -9,6 +9,7 @@ import numpy as np
 from ..core.errors import DtypeError, ShapeError
 from ..core.tensor import Tensor
 from ..init import generator
+from ..ops.elementwise import softplus, where
 from ..ops.reductions import log_softmax
 from ..ops.shaping import take_along_axis
 
@@ -28,13 +29,16 @@ def mse_loss(prediction: Any, target: Any) -> Any:
     return (difference * difference).mean()
 
 
-def cross_entropy(logits: Any, targets: Any) -> Any:
+def cross_entropy(logits: Any, targets: Any, mask: Any = None) -> Any:
     """Mean negative log-likelihood of integer classes, in nats.
 
     Parameters
     ----------
     logits : Tensor, shape (..., classes)
     targets : integer Tensor or array, shape (...)
+    mask : array, shape (...), optional
+        The weight of each position: the loss is sum(mask * values) / sum(mask), so with zeros and ones the mean over the ones. Targets
+        where it is 0 may be anything.
     """
     targets = targets if isinstance(targets, Tensor) else np.asarray(targets)
     if targets.dtype.kind not in "iu":
@@ -43,12 +47,48 @@ def cross_entropy(logits: Any, targets: Any) -> Any:
         raise ShapeError(
             f"cross_entropy: logits have shape {tuple(logits.shape)}, so targets need {tuple(logits.shape[:-1])}; found {tuple(targets.shape)}"
         )
+    weights = None if mask is None else _weights("cross_entropy", mask, targets.shape)
+    if weights is not None:
+        targets = where(weights != 0, targets, 0)
     known = targets if isinstance(targets, np.ndarray) else targets.array
     if isinstance(known, np.ndarray) and known.size and (known.min() < 0 or known.max() >= logits.shape[-1]):
         raise ShapeError(
             f"cross_entropy: targets from {known.min()} to {known.max()}; expected 0 to {logits.shape[-1] - 1}, one of the {logits.shape[-1]} classes"
         )
-    return -take_along_axis(log_softmax(logits, -1), targets.reshape((*targets.shape, 1)), -1).mean()
+    likelihood = take_along_axis(log_softmax(logits, -1), targets.reshape((*targets.shape, 1)), -1)
+    return -_mean(likelihood.reshape(targets.shape), weights)
+
+
+def bce_with_logits(logits: Any, targets: Any, mask: Any = None) -> Any:
+    """Mean binary cross entropy of sigmoid(logits), in nats, without overflow or loss of small values.
+
+    Parameters
+    ----------
+    logits : Tensor, shape (...)
+    targets : Tensor or array, shape (...)
+        Probabilities of 1: zeros and ones, or anything between.
+    mask : array, shape (...), optional
+        The weight of each position, as in `cross_entropy`.
+    """
+    targets = targets if isinstance(targets, Tensor) else np.asarray(targets)
+    if tuple(logits.shape) != tuple(targets.shape):
+        raise ShapeError(f"bce_with_logits: logits have shape {tuple(logits.shape)}, targets {tuple(targets.shape)}; expected equal shapes")
+    weights = None if mask is None else _weights("bce_with_logits", mask, targets.shape)
+    return _mean(targets * softplus(-logits) + (1 - targets) * softplus(logits), weights)
+
+
+def _weights(name: str, mask: Any, shape: Any) -> Any:
+    mask = mask if isinstance(mask, Tensor) else np.asarray(mask)
+    if tuple(mask.shape) != tuple(shape):
+        raise ShapeError(f"{name}: expected a mask of shape {tuple(shape)}, a weight for each position; found {tuple(mask.shape)}")
+    known = mask.array if isinstance(mask, Tensor) else mask
+    if isinstance(known, np.ndarray) and not known.sum() > 0:
+        raise ShapeError(f"{name}: the weights in the mask add up to {known.sum()}, so there is nothing to take the mean of")
+    return mask
+
+
+def _mean(values: Any, weights: Any) -> Any:
+    return values.mean() if weights is None else (values * weights).sum() / weights.sum()
 
 
 def dropout(x: Any, p: float, *, training: bool = True, rng: Any = None) -> Any:

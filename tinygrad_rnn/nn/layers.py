@@ -1,4 +1,4 @@
-"""Layers without time: Linear, Embedding."""
+"""Layers without time: Linear, Embedding, Dropout."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import numpy as np
 from .. import init
 from ..core.errors import ShapeError
 from ..ops.shaping import take
-from .module import Module, Parameter
+from .functional import dropout
+from ..module import Module, Parameter
 
 
 class Linear(Module):
@@ -57,3 +58,26 @@ class Embedding(Module):
     def forward(self, ids: Any) -> Any:
         """Integer ids of any shape to ``ids.shape + (embedding_dim,)``."""
         return take(self.weight, ids, 0)
+
+
+class Dropout(Module):
+    """In training, each element zero with probability p and the others scaled by 1 / (1 - p); in evaluation nothing (Srivastava et al. 2014).
+
+    The mask is drawn anew for each call and each element: called at every step of a sequence, every step has its own.
+
+    Parameters
+    ----------
+    p : float
+        In [0, 1).
+    rng : numpy Generator or int, optional
+        Where the masks come from.
+    """
+
+    def __init__(self, p: float = 0.5, *, rng: Any = None) -> None:
+        if not 0 <= p < 1:
+            raise ShapeError(f"Dropout: p must be in [0, 1); found {p}")
+        self.p, self.rng = p, init.generator(rng)
+
+    def forward(self, x: Any) -> Any:
+        """Any shape to the same shape."""
+        return dropout(x, self.p, training=self.training, rng=self.rng)

@@ -17,7 +17,7 @@ from ..ops.shaping import concatenate, stack, swapaxes
 from ..recurrent.cell import Cell, name_of
 from ..recurrent.unroll import unroll
 from .functional import dropout
-from .module import Module, Parameter
+from ..module import Module, Parameter
 
 
 class RecurrentLayer(Module):

@@ -21,7 +21,7 @@ from ..ops.shaping import concatenate
 from ..recurrent.cell import Cell, dtype_of, name_of
 from ..recurrent.unroll import unroll
 from .masks import Masks, probability
-from .module import Module, Parameter
+from ..module import Module, Parameter
 from .normalization import BatchNorm, LayerNorm
 
 

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import ShapeError, TinygradError
+from ..core.errors import DtypeError, ShapeError, TinygradError
 from ..core.record import describe
-from ..core.tape import Where, caller
+from ..core.tape import Where, at_step, caller, context
 from ..core.tensor import Tensor
-from ..core.tree import flatten, pairs
-from ..nn.module import Module
+from ..core.tree import flatten, leaves, pairs
+from ..module import Module
 
 
 class Cell(Module):
@@ -52,13 +52,31 @@ class Cell(Module):
     def __call__(self, x: Any, state: Any = None) -> Any:
         """One step; without a state from the first one."""
         self.check(x)
+        first = x[0] if isinstance(x, tuple) and x else x
+        if not getattr(first, "shape", ()):
+            raise ShapeError(f"{name_of(self)}: expected one step of input, a tensor of shape (batch, ...); found {describe(first)}")
         if state is None:
-            state = self.initial_state((x[0] if isinstance(x, tuple) else x).shape[0])
+            state = self.initial_state(first.shape[0])
         try:
-            return self.forward(x, state)
+            result = self.forward(x, state) if context().mark.step is not None else self._by_hand(x, state)
         except (TinygradError, TypeError, ValueError, AttributeError, IndexError, KeyError):
-            check_first_state(self, state, (x[0] if isinstance(x, tuple) else x).shape[0], f"{name_of(self)}: the state does not fit")
+            check_first_state(self, state, first.shape[0], f"{name_of(self)}: the state does not fit")
             raise
+        if isinstance(state, Tensor) and isinstance(result, tuple) and len(result) == 2 and not isinstance(result[1], Tensor):
+            check_first_state(self, state, first.shape[0], f"{name_of(self)}: the state does not fit")  # rows passed for components
+        return result
+
+    def _by_hand(self, x: Any, state: Any) -> Any:
+        """A step outside `unroll`: its number is one more than that of the step which made the state."""
+        name, layer = name_of(self), context().mark.layer
+        marks = [s.node.origin[2] for s in leaves(state) if isinstance(s, Tensor) and s.node is not None]
+        t = max((mark.step + 1 for mark in marks if mark.cell == name and mark.step is not None), default=0)
+        with at_step(t, name, layer):
+            result = self.forward(x, state)
+            if not isinstance(result, tuple) or len(result) != 2:
+                raise ShapeError(f"{name}: forward must return (output, new_state); it returned {returned(result)}")
+            name_state(self, result[1], t + 1)
+        return result
 
     def check(self, x: Any) -> None:
         """Raise a ShapeError if x is not one step of input."""
@@ -80,16 +98,45 @@ def name_of(cell: Any) -> str:
     return getattr(cell, "name", None) or getattr(cell, "__name__", None) or type(cell).__name__
 
 
+def returned(result: Any) -> str:
+    """What a cell gave back in place of a pair, for messages."""
+    return f"a tuple of {len(result)}" if isinstance(result, tuple) else type(result).__name__
+
+
+def name_state(cell: Any, state: Any, t: int) -> None:
+    """Name the components for pictures and messages, such as h_20: the state when t steps have been made."""
+    components = leaves(state)
+    if any(isinstance(s, Tensor) and s.name is None for s in components):
+        for s, name in zip(components, short_names(cell, state), strict=True):
+            if isinstance(s, Tensor) and s.name is None:
+                s.name = f"{name}_{t}"
+
+
 def check_first_state(cell: Any, state: Any, batch: int, head: str) -> None:
-    """Raise a ShapeError if a given first state differs from the cell's own in structure or shape."""
+    """Raise a ShapeError or DtypeError if a given first state differs from the cell's own in structure, shape or dtype."""
+    if type(cell).initial_state is Cell.initial_state and not hasattr(cell, "hidden_size"):
+        return  # it cannot say what it expects
     expected = cell.initial_state(batch)
-    names = component_names(cell, expected)
-    for (a, b), name in zip(pairs(expected, state, head, names.root), names, strict=True):
+    for (a, b), name in zip(matched(cell, expected, state, head), component_names(cell, expected), strict=True):
         shape = getattr(b, "shape", None)
         if shape is None:
             raise ShapeError(f"{head}: {name} is a {type(b).__name__}; expected a tensor of shape {a.shape}")
         if tuple(shape) != tuple(a.shape):
             raise ShapeError(f"{head}: {name} has shape {tuple(shape)}; expected {tuple(a.shape)}")
+        if b.dtype != a.dtype and isinstance(b, Tensor) and dtype_of(cell) is not None:
+            raise DtypeError(f"{head}: {name} is {b.dtype}; expected {a.dtype}. Convert it with .astype({a.dtype}).")
+
+
+def matched(cell: Any, before: Any, after: Any, head: str) -> list[tuple[Any, Any]]:
+    """Corresponding components of two states; a ShapeError names them as the cell does."""
+    try:
+        return pairs(before, after, head)
+    except ShapeError:
+        names = component_names(cell, before)
+        expected, found = list(names), [path for path, _ in flatten(after, names.root)]
+        if type(before) is type(after):
+            found = list(component_names(cell, after))
+        raise ShapeError(f"{head}: expected the components {expected}; found {found}") from None
 
 
 class Names(list[str]):

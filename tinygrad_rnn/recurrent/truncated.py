@@ -9,7 +9,7 @@ import numpy as np
 
 from ..core.errors import GraphError, TinygradError
 from ..core.tape import no_grad, setting
-from ..core.tensor import Tensor, tensor
+from ..core.tensor import Tensor
 from ..core.tree import detach, leaves, tree_map
 from ..ops.shaping import concatenate
 from .unroll import Sequence, Step
@@ -87,8 +87,7 @@ def tbptt(cell: Step, xs: Any, k1: int, k2: int | None = None, state: Any = None
             raise TinygradError(f"tbptt: {name} must be a whole number of steps, at least 1; found {k!r}")
     draws: dict[Any, Any] = {}  # random masks belong to the whole sequence, also where steps are run twice
     with setting(sequence=draws):
-        parts = tree_map(lambda x: x if isinstance(x, Tensor) else tensor(x), xs)
-        sequence = Sequence(cell, parts, state, lengths, resets)
+        sequence = Sequence(cell, xs, state, lengths, resets)
     return _windows(sequence, int(k1), int(k2), draws)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,10 @@ from ..core.primitive import Array
 from ..core.tape import at_step, context, setting
 from ..core.tensor import Tensor, tensor
 from ..core.tree import flatten, leaves, pairs, tree_map
+from ..module import Module
 from ..ops.elementwise import where
 from ..ops.shaping import broadcast_to, concatenate, stack
-from .cell import Cell, check_first_state, component_names, dtype_of, name_of, short_names
+from .cell import Cell, check_first_state, component_names, dtype_of, matched, name_of, name_state, returned
 from .checkpoint import checkpoint as checkpointed
 
 Step = Callable[[Any, Any], tuple[Any, Any]]
@@ -92,10 +93,13 @@ class Sequence:
     """
 
     def __init__(self, cell: Step, xs: Any, state: Any, lengths: Any, resets: Any) -> None:
+        if isinstance(cell, type) or not callable(cell):
+            found = f"the class {cell.__name__}; make one: {cell.__name__}(...)" if isinstance(cell, type) else f"a {type(cell).__name__}"
+            raise TinygradError(f"unroll: expected a cell, (x, state) -> (output, state); found {found}")
         self.cell, self.name = cell, name_of(cell)
         self.tuple = isinstance(xs, tuple)
         given = xs if isinstance(xs, tuple) else (xs,)
-        parts = tuple(x if isinstance(x, Tensor) else tensor(x) for x in given)
+        parts = tuple(_input(x) for x in given)
         if len({x.shape[0] if x.ndim else None for x in parts}) != 1 or not parts[0].ndim:
             raise ShapeError(f"unroll: xs must have time as their first axis, all of one length; found shapes {[x.shape for x in parts]}")
         self.T = parts[0].shape[0]
@@ -121,6 +125,8 @@ class Sequence:
     ) -> tuple[Any, Any]:
         """Outputs of all steps and the last state (or all states)."""
         length = _segment_length(checkpoint, self.T)
+        if hook is not None and not callable(hook):
+            raise TinygradError(f"unroll: hook must be a function (t, output, state); found a {type(hook).__name__}")
         if length is not None and hook is not None:
             raise TinygradError("unroll: a hook sees tensors that checkpoint throws away; use one of the two")
         starts = range(0, self.T, length or self.T)
@@ -139,13 +145,15 @@ class Sequence:
         return joined[0], joined[1] if return_states else state
 
     def _checkpointed(self, parts: Any, state: Any, start: int, stop: int, reverse: bool, return_states: bool) -> Any:
-        """`steps` as one node on the tape; marked with the first step of the stretch."""
+        """`steps` as one node on the tape; marked with the step that is run last."""
 
         def stretch(parts: Any, state: Any) -> Any:
             return self.steps(parts, state, start, stop, reverse, return_states, None, offset=start)
 
-        with at_step(start, cell=self.name, layer=context().mark.layer):
-            return checkpointed(stretch, parts, state)
+        with at_step(start if reverse else stop - 1, cell=self.name, layer=context().mark.layer):
+            ys, states, last = checkpointed(stretch, parts, state)
+        name_state(self.cell, last, start if reverse else stop)
+        return ys, states, last
 
     def steps(
         self, parts: Any, state: Any, start: int, stop: int, reverse: bool = False, return_states: bool = False, hook: Any = None,
@@ -158,7 +166,7 @@ class Sequence:
         cell, name, layer = self.cell, self.name, context().mark.layer
         outputs: list[Any] = []
         states: list[Any] = []
-        known = _signature(state)
+        known, produced = _signature(state), None
         if (sequence := context().sequence) is not None:
             sequence["run"] = {}  # what wrappers compute once for all steps that share a tape
         for t in range(stop - 1, start - 1, -1) if reverse else range(start, stop):
@@ -174,15 +182,16 @@ class Sequence:
                     step = _choose(valid, step, None, self, "lengths", t)
                 result = cell(step if self.tuple else step[0], state)
                 if not isinstance(result, tuple) or len(result) != 2:
-                    found = f"a tuple of {len(result)}" if isinstance(result, tuple) else type(result).__name__
-                    raise ShapeError(f"unroll: cell '{name}' must return (output, new_state); at step t={t} it returned {found}")
+                    raise ShapeError(f"unroll: cell '{name}' must return (output, new_state); at step t={t} it returned {returned(result)}")
                 y, new = result
                 found = _signature(new)
                 if found != known:
                     self._check_change(state, new, t)
                     known = found
-                if outputs and not isinstance(y, Tensor):
-                    pairs(outputs[0], y, f"unroll: the output of cell '{name}' changed at step t={t}", "output")
+                shown = _signature(y)
+                if shown != produced:
+                    self._check_output(y, y if produced is None else outputs[0], t)
+                    produced = shown
                 if valid is not None:
                     new = _choose(valid, new, state, self, "lengths", t)
                     y = _choose(valid, y, None, self, "lengths", t)
@@ -192,7 +201,7 @@ class Sequence:
             outputs.append(y)
             if return_states:
                 states.append(state)
-        self._name_state(state, start if reverse else stop)
+        name_state(cell, state, start if reverse else stop)
         if reverse:
             outputs.reverse()
             states.reverse()
@@ -204,13 +213,18 @@ class Sequence:
         """The state before the first step, in new nodes: each window of a truncated backpropagation frees its own."""
         if self.given is None:
             state = self.cell.initial_state(self._batch(x))  # type: ignore[attr-defined]
-            self._name_state(state, 0)
+            name_state(self.cell, state, 0)
         else:
             state = self.given
         return state if x.ndim < 2 else tree_map(_spread(self._batch(x)), state)
 
     def _given_state(self, state: Any, x: Tensor) -> Any:
         if state is None:
+            if isinstance(self.cell, Module) and not isinstance(self.cell, Cell):
+                raise ShapeError(
+                    f"unroll: '{self.name}' is no cell but a {type(self.cell).__name__} module, which may take a whole sequence: call it with xs. "
+                    "A module that makes one step is a cell if its class is derived from tg.Cell, or if it is given state=..."
+                )
             if not isinstance(self.cell, Cell):
                 raise ShapeError(f"unroll: '{self.name}' is a plain function, so it cannot say what its first state is; pass state=...")
             return None
@@ -233,7 +247,9 @@ class Sequence:
 
     def _valid(self, lengths: Any, x: Tensor) -> Array | None:
         batch = self._batch(x)
-        array = lengths.numpy() if isinstance(lengths, Tensor) else np.asarray(lengths)
+        array = _array(lengths)
+        if array is None:
+            raise DtypeError(f"unroll: lengths must be integers of shape ({batch},); found ragged lists {_shown(lengths)}")
         if array.dtype.kind not in "iu":
             raise DtypeError(f"unroll: lengths must be integers; found {array.dtype} {_shown(array)}")
         if array.shape != (batch,):
@@ -249,27 +265,21 @@ class Sequence:
 
     def _flags(self, resets: Any, x: Tensor) -> Array:
         expected = (self.T, self._batch(x))
-        array = resets.numpy() if isinstance(resets, Tensor) else np.asarray(resets)
-        if array.dtype != bool or array.shape != expected:
-            raise ShapeError(f"unroll: resets must be booleans of shape (T, batch) = {expected}; found {array.dtype} {array.shape}")
+        array = _array(resets)
+        if array is None or array.dtype != bool or array.shape != expected:
+            found = "ragged lists" if array is None else f"{array.dtype} {array.shape}"
+            raise ShapeError(f"unroll: resets must be booleans of shape (T, batch) = {expected}; found {found}")
         return array
 
     # --- states -------------------------------------------------------------------------------------------------------------
 
-    def _name_state(self, state: Any, t: int) -> None:
-        """Name the components for pictures and messages, such as h_20: the state when t steps have been made."""
-        components = leaves(state)
-        if any(isinstance(s, Tensor) and s.name is None for s in components):
-            for s, name in zip(components, short_names(self.cell, state), strict=True):
-                if isinstance(s, Tensor) and s.name is None:
-                    s.name = f"{name}_{t}"
-
     def _check_change(self, before: Any, after: Any, t: int) -> None:
         """That a step kept structure (a plain tuple may become the cell's named one), shapes and dtypes of the state."""
         head = f"unroll: the state of cell '{self.name}' changed over step t={t}"
-        names = component_names(self.cell, before)
-        for (a, b), name in zip(pairs(before, after, head, names.root), names, strict=True):
+        for (a, b), name in zip(matched(self.cell, before, after, head), component_names(self.cell, before), strict=True):
             shape, dtype, shape2, dtype2 = (getattr(x, what, None) for x in (a, b) for what in ("shape", "dtype"))
+            if shape2 is None:
+                raise ShapeError(f"{head}: {name} is now a {type(b).__name__}; expected a tensor of shape {shape}")
             if shape != shape2:
                 raise ShapeError(
                     f"{head}: {name} had shape {shape}, now {shape2}. A state keeps its shape; broadcasting a first state is not enough."
@@ -278,6 +288,40 @@ class Sequence:
                 raise DtypeError(
                     f"{head}: {name} was {dtype}, now {dtype2}. Make the first state {dtype2}, or cast with .astype({dtype}) in the cell."
                 )
+
+
+    def _check_output(self, y: Any, first: Any, t: int) -> None:
+        """That the outputs of all steps can be stacked."""
+        head = f"unroll: the output of cell '{self.name}'"
+        for path, part in flatten(y, "output"):
+            if not isinstance(part, (Tensor, np.ndarray, np.generic, int, float)):
+                raise ShapeError(f"{head} at step t={t}: {path} is a {type(part).__name__}; expected a tensor")
+        names = [path for path, _ in flatten(first, "output")]
+        for (a, b), name in zip(pairs(first, y, f"{head} changed at step t={t}", "output"), names, strict=True):
+            shape, dtype, shape2, dtype2 = (getattr(x, what, None) for x in (a, b) for what in ("shape", "dtype"))
+            if shape != shape2:
+                raise ShapeError(f"{head} changed at step t={t}: {name} had shape {shape}, now {shape2}. All steps must give one shape.")
+            if dtype != dtype2:
+                raise DtypeError(f"{head} changed at step t={t}: {name} was {dtype}, now {dtype2}. All steps must give one dtype.")
+
+
+def _input(x: Any) -> Tensor:
+    """A tensor from what was given as a sequence."""
+    try:
+        return x if isinstance(x, Tensor) else tensor(x)
+    except DtypeError as error:
+        found = f"an array of {x.dtype}" if isinstance(x, np.ndarray) else f"a {type(x).__name__}"
+        raise DtypeError(
+            f"unroll: xs must be a tensor or an array of numbers of shape (T, batch, ...), or a tuple of such; found {found} ({error})"
+        ) from error
+
+
+def _array(given: Any) -> Array | None:
+    """Lengths or resets as an array; None for ragged lists."""
+    try:
+        return given.numpy() if isinstance(given, Tensor) else np.asarray(given)
+    except ValueError:
+        return None
 
 
 def _signature(state: Any) -> tuple[Any, ...]:
@@ -327,6 +371,6 @@ def _segment_length(checkpoint: bool | int | None, T: int) -> int | None:
     return int(checkpoint)
 
 
-def _shown(array: Iterable[Any]) -> str:
-    text = str(np.asarray(array).tolist())
+def _shown(given: Any) -> str:
+    text = str(given.tolist() if isinstance(given, np.ndarray) else given)
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from ..core.errors import ShapeError, TinygradError
-from ..core.primitive import Array
-from ..core.tensor import Tensor, tensor
+from .core.errors import GraphError, ShapeError, TinygradError
+from .core.primitive import Array
+from .core.tape import Leaf
+from .core.tensor import Tensor, tensor
+
+T = TypeVar("T", bound=Tensor)
 
 
 class Parameter(Tensor):
@@ -28,23 +31,47 @@ class Parameter(Tensor):
         return twin
 
 
+class Buffer(Tensor):
+    """A tensor that belongs to a Module and is saved with it, but is not trained: a running mean, for example.
+
+    It never requires gradients. New values are given by ``buffer.data = ...``, which is not recorded.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, data: Any, name: str | None = None, *, dtype: Any = None) -> None:
+        super().__init__(tensor(data, dtype).array)
+        self.name = name
+
+    def leaf(self, requires_grad: bool = False, name: str | None = None) -> Leaf:
+        """See `Tensor`; a leaf that requires gradients is refused."""
+        if requires_grad:
+            raise GraphError(f"a Buffer{f' ({name})' if name else ''} is not trained and requires no gradients; use tg.Parameter")
+        return super().leaf(requires_grad, name)
+
+    def __copy__(self) -> Buffer:
+        return Buffer(self.array, self.name)
+
+
 class Module:
     """Base class of everything with parameters.
 
-    Parameters and modules that are assigned as attributes (also in lists, tuples and dicts) are found by name. A subclass
-    defines ``forward``; calling the module calls it.
+    Parameters, buffers and modules that are assigned as attributes (also in lists, tuples and dicts) are found by name. A
+    subclass defines ``forward``; calling the module calls it.
     """
 
     training: bool = True
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if isinstance(value, Parameter) and value.name is None:
+        if isinstance(value, (Parameter, Buffer)) and value.name is None:
             value.name = name
-        if isinstance(vars(self).get(name), Parameter) and isinstance(value, Tensor) and not isinstance(value, Parameter):
-            raise TinygradError(
-                f"{type(self).__name__}.{name} is a parameter and would become a plain tensor, which no optimiser finds. "
-                f"To change its values: {name}.data = ..., to put another in its place: tg.Parameter(...)."
-            )
+        present = vars(self).get(name)
+        for kind, loss in ((Parameter, "which no optimiser finds"), (Buffer, "which is not saved with the module")):
+            if isinstance(present, kind) and isinstance(value, Tensor) and not isinstance(value, kind):
+                raise TinygradError(
+                    f"{type(self).__name__}.{name} is a {kind.__name__.lower()} and would become a plain tensor, {loss}. "
+                    f"To change its values: {name}.data = ..., to put another in its place: tg.nn.{kind.__name__}(...)."
+                )
         object.__setattr__(self, name, value)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -68,10 +95,17 @@ class Module:
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """Parameters with dotted names, each once, in order of assignment."""
+        return self._named(Parameter)
+
+    def named_buffers(self) -> Iterator[tuple[str, Buffer]]:
+        """Buffers with dotted names, each once, in order of assignment."""
+        return self._named(Buffer)
+
+    def _named(self, *kinds: type[T]) -> Iterator[tuple[str, T]]:
         seen: set[int] = set()
         for path, module in self.named_modules():
             for name, value in _contents(path, vars(module)):
-                if isinstance(value, Parameter) and id(value) not in seen:
+                if isinstance(value, kinds) and id(value) not in seen:
                     seen.add(id(value))
                     yield name, value
 
@@ -95,11 +129,11 @@ class Module:
         return self.train(False)
 
     def state_dict(self) -> dict[str, Array]:
-        """The parameters' values by dotted name (copies)."""
-        return {name: np.array(p.numpy()) for name, p in self.named_parameters()}
+        """The values of parameters and buffers by dotted name (copies)."""
+        return {name: np.array(t.numpy()) for name, t in self._named(Parameter, Buffer)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Set the parameters; nothing is changed unless all names and shapes fit.
+        """Set parameters and buffers; nothing is changed unless all names and shapes fit.
 
         Raises
         ------
@@ -110,7 +144,7 @@ class Module:
         TinygradError
             For names that are missing or unknown.
         """
-        own = dict(self.named_parameters())
+        own: dict[str, Tensor] = dict(self._named(Parameter, Buffer))
         missing, unknown = [n for n in own if n not in state], [n for n in state if n not in own]
         if missing or unknown:
             raise TinygradError(

@@ -1,0 +1,256 @@
+"""From a step that predicts the next token to sequences: greedy choice, beam search, drawing.
+
+A step is any function ``(ids, state) -> (logits, state)``: ids, int64 of shape (batch,), are the tokens before; logits have shape
+(batch, vocabulary); the state is any nest of tensors or arrays whose first axis is the batch. Nothing is recorded for gradients.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..core.errors import ShapeError, TinygradError
+from ..core.primitive import Array
+from ..core.tape import no_grad
+from ..core.tensor import Tensor
+from ..core.tree import leaves, tree_map
+from ..init import generator
+
+Step = Callable[[Array, Any], tuple[Any, Any]]
+
+
+class Hypothesis(NamedTuple):
+    """A sequence that beam search has found.
+
+    Attributes
+    ----------
+    tokens : list of int
+        Without start, and without stop.
+    log_probability : float
+        In nats, of the tokens and of stop, if it came.
+    score : float
+        What hypotheses are compared by: the log-probability over the length penalty.
+    """
+
+    tokens: list[int]
+    log_probability: float
+    score: float
+
+
+def greedy(step: Step, state: Any, start: Any, stop: int | None, max_length: int) -> Array:
+    """The likeliest token, step by step.
+
+    Parameters
+    ----------
+    step : callable
+        ``(ids (batch,), state) -> (logits (batch, vocabulary), state)``.
+    state : nest
+        The first state.
+    start : int or integer array (batch,)
+        The token before the first.
+    stop : int or None
+        The token that ends a sequence; with None all have the full length.
+    max_length : int
+        Most tokens.
+
+    Returns
+    -------
+    int64 array, shape (batch, length)
+        Length is at most `max_length`; from its end on, a sequence is filled with `stop`. `cut` makes lists of it.
+    """
+    return _one_by_one(step, state, start, stop, max_length, lambda logits: np.argmax(logits, axis=-1))
+
+
+def sample(
+    step: Step,
+    state: Any,
+    start: Any,
+    stop: int | None,
+    max_length: int,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    rng: Any = None,
+) -> Array:
+    """Tokens drawn from what the step predicts.
+
+    Parameters
+    ----------
+    step, state, start, stop, max_length
+        See `greedy`.
+    temperature : float
+        Logits are divided by it: below 1 likely tokens are drawn more often still; at 0 always the likeliest.
+    top_k : int, optional
+        Only the k likeliest tokens are drawn (of equal ones those with the lower id).
+    rng : numpy Generator or int, optional
+
+    Returns
+    -------
+    int64 array, shape (batch, length)
+        See `greedy`.
+    """
+    if not (temperature >= 0 and math.isfinite(temperature)):
+        raise TinygradError(f"sample: temperature must be a number of at least 0; found {temperature}")
+    if top_k is not None and top_k < 1:
+        raise TinygradError(f"sample: top_k must be at least 1, or None; found {top_k}")
+    if temperature == 0:
+        return greedy(step, state, start, stop, max_length)
+    rng = generator(rng)
+
+    def draw(logits: Array) -> Array:
+        order = np.argsort(-logits, axis=-1, kind="stable")[:, :top_k]
+        z = np.take_along_axis(logits, order, -1) / temperature
+        heights = np.cumsum(np.exp(z - z[:, :1]), axis=-1)
+        place = (heights <= rng.random((len(z), 1)) * heights[:, -1:]).sum(axis=-1)
+        drawn: Array = np.take_along_axis(order, place[:, None], -1)[:, 0]
+        return drawn
+
+    return _one_by_one(step, state, start, stop, max_length, draw)
+
+
+def cut(ids: Array, stop: int | None) -> list[list[int]]:
+    """Each row of `ids` (batch, length) as a list, without the first `stop` and what follows it."""
+    rows = ids.tolist()
+    return [row[: row.index(stop)] if stop in row else row for row in rows]
+
+
+def beam(
+    step: Step, state: Any, start: Any, stop: int | None, max_length: int, width: int, length_penalty: float = 0.0
+) -> list[list[Hypothesis]]:
+    """Beam search: of all that continues the `width` best beginnings of a sequence, the `width` best are kept.
+
+    A hypothesis is complete with `stop` or at `max_length`. Those with `stop` leave the beam, if they are among the `width` best when they
+    come. A search ends when nothing in its beam can become better than the best complete hypothesis; with length penalty 0 and width 1 it
+    is `greedy`.
+
+    Parameters
+    ----------
+    step : callable
+        It is called with batch * width rows; those of sequence b are rows b * width to b * width + width - 1. What it reads beside the
+        state must have as many, such as a memory that is attended to: ``np.repeat(memory, width, axis=0)``.
+    state : nest
+        The first state, for the batch; it is repeated here.
+    start, stop, max_length
+        As in `greedy`.
+    width : int
+        Of the beam, at least 1.
+    length_penalty : float
+        Exponent a of the penalty ((5 + length) / 6) ** a, by which log-probabilities are divided (Y. Wu et al., Google's Neural Machine
+        Translation System, 2016, arXiv:1609.08144, equation 14); the length counts stop. 0: none; above 0: longer ones gain.
+
+    Returns
+    -------
+    list of list of Hypothesis
+        For each sequence of the batch its complete hypotheses, the best first, at most `width`.
+    """
+    if width < 1 or length_penalty < 0:
+        raise TinygradError(f"beam: width must be at least 1 and length_penalty at least 0; found {width} and {length_penalty}")
+    batch = _batch(state, start, max_length)
+    ids = np.repeat(np.broadcast_to(np.asarray(start, np.int64), batch), width)
+    state = _rows(state, np.repeat(np.arange(batch), width))
+    totals = np.full((batch, width), -np.inf)
+    totals[:, 0] = 0.0  # all rows of a sequence are still the same one
+    tokens = np.zeros((batch, width, 0), np.int64)
+    complete: list[list[Hypothesis]] = [[] for _ in range(batch)]
+    running = np.ones(batch, bool)
+    longest = _penalty(max_length, length_penalty)
+    for length in range(1, max_length + 1):
+        with no_grad():
+            logits, state = step(ids, state)
+        logs = _log_softmax(_numbers(logits, batch * width))
+        vocabulary = logs.shape[-1]
+        candidates = totals[:, :, None] + logs.reshape(batch, width, vocabulary)
+        last = length == max_length
+        scale = _penalty(length, length_penalty)
+        rows, following = np.zeros((2, batch, width), np.int64)
+        for b in np.flatnonzero(running):
+            flat = candidates[b].ravel()
+            # Each row can end in one way only, so the 2 * width best contain `width` that go on, if there are as many.
+            best = _largest(flat, 2 * width)
+            ends = np.full(len(best), last) | (best % vocabulary == stop) if stop is not None else np.full(len(best), last)
+            for k in best[:width][ends[:width]]:
+                words = [*tokens[b, k // vocabulary].tolist(), int(k % vocabulary)]
+                complete[b].append(Hypothesis(words[:-1] if words[-1] == stop else words, float(flat[k]), float(flat[k] / scale)))
+            going = best[~ends][:width]
+            totals[b] = -np.inf
+            totals[b, : len(going)] = flat[going]
+            rows[b, : len(going)], following[b, : len(going)] = going // vocabulary, going % vocabulary
+            bar = max((h.score for h in complete[b]), default=-np.inf)
+            running[b] = len(going) > 0 and totals[b].max() / longest > bar  # log-probabilities only fall
+        if not running.any():
+            break
+        tokens = np.concatenate([np.take_along_axis(tokens, rows[:, :, None], 1), following[:, :, None]], -1)
+        ids = following.ravel()
+        state = _rows(state, (np.arange(batch)[:, None] * width + rows).ravel())
+    return [sorted(found, key=lambda h: -h.score)[:width] for found in complete]
+
+
+def _one_by_one(step: Step, state: Any, start: Any, stop: int | None, max_length: int, choose: Callable[[Array], Any]) -> Array:
+    """Decode with `choose`: logits (batch, vocabulary), in float64, to ids (batch,)."""
+    batch = _batch(state, start, max_length)
+    ids = np.array(np.broadcast_to(np.asarray(start, np.int64), batch))
+    ended = np.zeros(batch, bool)
+    found = []
+    for _ in range(max_length):
+        with no_grad():
+            logits, state = step(ids, state)
+        ids = choose(_numbers(logits, batch))
+        if stop is not None:
+            ids = np.where(ended, stop, ids)
+            ended |= ids == stop
+        found.append(ids)
+        if ended.all():
+            break
+    tokens: Array = np.stack(found, axis=1)
+    return tokens
+
+
+def _batch(state: Any, start: Any, max_length: int) -> int:
+    """The number of sequences, from `start` if it is an array, else from the state."""
+    if max_length < 1:
+        raise TinygradError(f"decoding: max_length must be at least 1; found {max_length}")
+    if np.ndim(start):
+        return len(start)
+    for s in leaves(state):
+        if getattr(s, "shape", ()):
+            return int(s.shape[0])
+    raise ShapeError("decoding: the state has no tensor that tells the batch; give start as an array (batch,)")
+
+
+def _rows(state: Any, rows: Array) -> Any:
+    with no_grad():
+        return tree_map(lambda s: s[rows], state)
+
+
+def _numbers(logits: Any, batch: int) -> Array:
+    """The logits as float64, checked."""
+    array = np.asarray(logits.numpy() if isinstance(logits, Tensor) else logits, np.float64)
+    if array.ndim != 2 or array.shape[0] != batch:
+        raise ShapeError(f"decoding: expected logits of shape ({batch}, vocabulary) from the step; found {array.shape}")
+    if np.isnan(array).any():
+        raise TinygradError("decoding: the step gave logits that are not a number; the model may have diverged")
+    return array
+
+
+def _log_softmax(z: Array) -> Array:
+    z = z - z.max(axis=-1, keepdims=True)
+    logs: Array = z - np.log(np.exp(z).sum(axis=-1, keepdims=True))
+    return logs
+
+
+def _penalty(length: int, exponent: float) -> float:
+    return math.pow((5 + length) / 6, exponent)
+
+
+def _largest(values: Array, count: int) -> Array:
+    """Where the `count` largest finite values are, the largest first; equal ones in their order."""
+    if count < len(values):
+        bar = np.partition(values, len(values) - count)[len(values) - count]
+        places = np.flatnonzero(values >= bar)
+    else:
+        places = np.arange(len(values))
+    places = places[np.isfinite(values[places])]
+    order: Array = places[np.argsort(-values[places], kind="stable")][:count]
+    return order

@@ -1,0 +1,132 @@
+"""Layers that bring activations to mean 0 and variance 1: LayerNorm, BatchNorm."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ..core.errors import ShapeError, TinygradError, TraceError
+from ..core.primitive import Spec
+from ..core.tape import context
+from ..core.tensor import Tensor
+from ..ops.elementwise import sqrt, square
+from ..module import Buffer, Module, Parameter
+
+
+class LayerNorm(Module):
+    """Each example brought to mean 0 and variance 1 over its last axes, then scaled and shifted (Ba, Kiros and Hinton 2016).
+
+    y = weight * (x - mean) / sqrt(variance + eps) + bias, with the variance over the count (not the count less one).
+
+    Parameters
+    ----------
+    normalized_shape : int or tuple of int
+        Sizes of the last axes, over which mean and variance are taken.
+    eps : float
+        Keeps the division finite.
+    elementwise_affine : bool
+        Whether there are a weight (1 at first) and a bias (0 at first), both of shape `normalized_shape`.
+    bias : bool
+        Whether there is a bias beside the weight.
+    dtype : dtype
+    """
+
+    def __init__(
+        self, normalized_shape: Any, eps: float = 1e-5, elementwise_affine: bool = True, bias: bool = True, *, dtype: Any = np.float32
+    ) -> None:
+        shape = tuple(normalized_shape) if isinstance(normalized_shape, (tuple, list)) else (normalized_shape,)
+        if not shape or not all(isinstance(n, (int, np.integer)) and n >= 1 for n in shape):
+            raise ShapeError(f"LayerNorm: normalized_shape must be one or more sizes of at least 1; found {normalized_shape!r}")
+        self.normalized_shape, self.eps = shape, _positive("LayerNorm", eps)
+        self.weight = Parameter(np.ones(shape, dtype)) if elementwise_affine else None
+        self.bias = Parameter(np.zeros(shape, dtype)) if elementwise_affine and bias else None
+
+    def forward(self, x: Any) -> Any:
+        """(..., *normalized_shape) to the same shape."""
+        count = len(self.normalized_shape)
+        if tuple(x.shape[-count:]) != self.normalized_shape:
+            raise ShapeError(f"LayerNorm: expected the last axes to be {self.normalized_shape}; found shape {tuple(x.shape)}")
+        axes = tuple(range(-count, 0))
+        centred = x - x.mean(axis=axes, keepdims=True)
+        y = centred / sqrt(square(centred).mean(axis=axes, keepdims=True) + self.eps)
+        y = y if self.weight is None else y * self.weight
+        return y if self.bias is None else y + self.bias
+
+
+class BatchNorm(Module):
+    """Each channel brought to mean 0 and variance 1 over the batch, then scaled and shifted (Ioffe and Szegedy 2015).
+
+    In training, mean and variance (over the count) are those of the batch, and the running statistics move towards them by
+    `momentum`; in evaluation the running ones are used. As in PyTorch the running variance is over the count less one.
+    A stretch that is run again (`tg.checkpoint`, overlapping windows of `tg.tbptt`) does not move them twice.
+
+    Parameters
+    ----------
+    num_features : int
+        Size of axis 1, the channels.
+    eps : float
+        Keeps the division finite.
+    momentum : float or None
+        Share of the batch in the new running statistics; None: the plain mean over all batches seen.
+    affine : bool
+        Whether there are a weight (1 at first) and a bias (0 at first), both of shape (num_features,).
+    dtype : dtype
+
+    Attributes
+    ----------
+    running_mean, running_var : Buffer, shape (num_features,)
+    num_batches_tracked : Buffer, an int64 number
+    """
+
+    def __init__(
+        self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True, *, dtype: Any = np.float32
+    ) -> None:
+        if num_features < 1:
+            raise ShapeError(f"BatchNorm: num_features must be at least 1; found {num_features}")
+        if momentum is not None and not 0 <= momentum <= 1:
+            raise TinygradError(f"BatchNorm: momentum must be in [0, 1], or None; found {momentum}")
+        self.num_features, self.eps, self.momentum = num_features, _positive("BatchNorm", eps), momentum
+        self.weight = Parameter(np.ones(num_features, dtype)) if affine else None
+        self.bias = Parameter(np.zeros(num_features, dtype)) if affine else None
+        self.running_mean = Buffer(np.zeros(num_features, dtype))
+        self.running_var = Buffer(np.ones(num_features, dtype))
+        self.num_batches_tracked = Buffer(np.zeros((), np.int64))
+
+    def forward(self, x: Any) -> Any:
+        """(batch, channels), (batch, channels, length) or (batch, channels, height, width) to the same shape."""
+        if not 2 <= x.ndim <= 4 or x.shape[1] != self.num_features:
+            raise ShapeError(f"BatchNorm: expected 2 to 4 axes, the second of size {self.num_features}; found shape {tuple(x.shape)}")
+        channels = (1, self.num_features, *[1] * (x.ndim - 2))
+        if self.training:
+            axes = (0, *range(2, x.ndim))
+            mean = x.mean(axis=axes, keepdims=True)
+            centred = x - mean
+            variance = square(centred).mean(axis=axes, keepdims=True)
+            self._track(mean, variance, math.prod(x.shape) // self.num_features)
+        else:
+            centred, variance = x - self.running_mean.reshape(channels), self.running_var.reshape(channels)
+        y = centred / sqrt(variance + self.eps)
+        y = y if self.weight is None else y * self.weight.reshape(channels)
+        return y if self.bias is None else y + self.bias.reshape(channels)
+
+    def _track(self, mean: Any, variance: Any, count: int) -> None:
+        if count < 2:
+            raise ShapeError(f"BatchNorm: in training each channel needs at least 2 values; found {count}. For evaluation: module.eval()")
+        if isinstance(getattr(mean, "array", None), Spec):
+            raise TraceError("BatchNorm: the running statistics cannot be updated while tracing; switch to evaluation with module.eval()")
+        if (context().sequence or {}).get("again"):
+            return
+        batches = self.num_batches_tracked.item() + 1
+        share = 1 / batches if self.momentum is None else self.momentum
+        for running, found in ((self.running_mean, mean), (self.running_var, variance * (count / (count - 1)))):
+            values = found.numpy() if isinstance(found, Tensor) else found
+            running.data = (1 - share) * running.numpy() + share * values.reshape(-1)
+        self.num_batches_tracked.data = batches
+
+
+def _positive(name: str, eps: float) -> float:
+    if not eps > 0:
+        raise TinygradError(f"{name}: eps must be positive; found {eps}")
+    return eps

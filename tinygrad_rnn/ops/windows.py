@@ -1,0 +1,313 @@
+"""Sliding windows, and what is made of them: convolution and pooling."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+
+from ..core.errors import DtypeError, ShapeError
+from ..core.primitive import Spec
+from ..core.record import apply
+from .define import primitive
+from .linear import matmul
+from .reductions import argmax
+from .shaping import expand_dims, pad, squeeze, take_along_axis
+
+# --- windows and their transpose --------------------------------------------------------------------------------------------
+
+
+def _positions(length: int, size: int, stride: int, dilation: int) -> int:
+    """At how many places a window fits on an axis; none: zero or less."""
+    return (length - dilation * (size - 1) - 1) // stride + 1
+
+
+def _windows_shape(x: Any, *, size: Any, stride: Any, dilation: Any) -> Spec:
+    if len(size) > x.ndim:
+        raise ShapeError(f"windows of {len(size)} axes need a tensor that has as many; found shape {x.shape}")
+    lead, lengths = x.shape[: -len(size)], x.shape[-len(size) :]
+    counts = [_positions(n, *setting) for n, *setting in zip(lengths, size, stride, dilation, strict=True)]
+    for i, count in enumerate(counts):
+        if count < 1:
+            raise ShapeError(
+                f"a window of size {size[i]} with dilation {dilation[i]} covers {dilation[i] * (size[i] - 1) + 1} places; "
+                f"axis {i - len(size)} of shape {x.shape} has {lengths[i]}"
+            )
+    return Spec((*lead, *counts, *size), x.dtype)
+
+
+def _windows_rule(g: Any, like_x: Any, size: Any, stride: Any, dilation: Any) -> Any:
+    return unwindows(g, like_x.shape[-len(size) :], stride, dilation)
+
+
+@primitive(_windows_rule, shape=_windows_shape, linear="jointly", name="windows",
+           examples=[([(5,)], {"size": (2,), "stride": (1,), "dilation": (1,)}), ([(2, 7)], {"size": (3,), "stride": (2,), "dilation": (1,)}),
+                     ([(2, 8)], {"size": (2,), "stride": (3,), "dilation": (2,)}), ([(6,)], {"size": (2,), "stride": (3,), "dilation": (1,)}),
+                     ([(2, 4, 5)], {"size": (2, 3), "stride": (1, 2), "dilation": (2, 1)}), ([(0, 3)], {"size": (2,), "stride": (1,), "dilation": (1,)})])  # fmt: skip
+def _windows(x: Any, *, size: Any, stride: Any, dilation: Any) -> Any:
+    k = len(size)
+    span = [d * (n - 1) + 1 for n, d in zip(size, dilation, strict=True)]
+    every = np.lib.stride_tricks.sliding_window_view(x, span, axis=tuple(range(-k, 0)))
+    steps: Any = (..., *(slice(None, None, n) for n in (*stride, *dilation)))
+    return every[steps]
+
+
+def windows(x: Any, size: Any, stride: Any = 1, dilation: Any = 1) -> Any:
+    """The windows of a size that fit on the last axes of x, without copying.
+
+    Parameters
+    ----------
+    x : Tensor, shape (..., n_1, ..., n_k)
+    size : int or tuple of k ints
+        An int: windows over the last axis.
+    stride : int or tuple
+        From one window to the next.
+    dilation : int or tuple
+        From one element of a window to the next.
+
+    Returns
+    -------
+    Tensor, shape (..., m_1, ..., m_k, size_1, ..., size_k)
+        ``out[..., i, j] == x[..., i * stride + j * dilation]``, with m = (n - dilation * (size - 1) - 1) // stride + 1. What is left over
+        at the end of an axis is in no window.
+    """
+    k = len(size) if isinstance(size, (tuple, list)) else 1
+    return apply(_windows.primitive, (x,), _settings("windows", k, size=size, stride=stride, dilation=dilation))
+
+
+def _unwindows_shape(x: Any, *, shape: Any, stride: Any, dilation: Any) -> Spec:
+    k = len(shape)
+    if x.ndim < 2 * k:
+        raise ShapeError(f"expected {k} axes of positions and {k} of windows at the end; found shape {x.shape}")
+    lead, counts, size = x.shape[: -2 * k], x.shape[-2 * k : -k], x.shape[-k:]
+    expected = tuple([_positions(n, *setting) for n, *setting in zip(shape, size, stride, dilation, strict=True)])
+    if counts != expected:
+        raise ShapeError(f"on axes of sizes {tuple(shape)} there are {expected} windows of size {size}; found {counts} in shape {x.shape}")
+    return Spec((*lead, *shape), x.dtype)
+
+
+def _unwindows_rule(g: Any, like_x: Any, shape: Any, stride: Any, dilation: Any) -> Any:
+    return windows(g, like_x.shape[-len(shape) :], stride, dilation)
+
+
+@primitive(_unwindows_rule, shape=_unwindows_shape, linear="jointly", name="unwindows",
+           examples=[([(4, 2)], {"shape": (5,), "stride": (1,), "dilation": (1,)}), ([(2, 3, 3)], {"shape": (8,), "stride": (2,), "dilation": (1,)}),
+                     ([(2, 2, 2)], {"shape": (8,), "stride": (3,), "dilation": (2,)}),
+                     ([(2, 2, 2, 2, 3)], {"shape": (4, 5), "stride": (1, 2), "dilation": (2, 1)}), ([(0, 2, 2)], {"shape": (3,), "stride": (1,), "dilation": (1,)})])  # fmt: skip
+def _unwindows(x: Any, *, shape: Any, stride: Any, dilation: Any) -> Any:
+    out = np.zeros(_unwindows_shape(x, shape=shape, stride=stride, dilation=dilation).shape, x.dtype)
+    k = len(shape)
+    counts, size = x.shape[-2 * k : -k], x.shape[-k:]
+    for place in itertools.product(*map(range, size)):  # one addition for each element of a window: none of these meet
+        starts = [j * d for j, d in zip(place, dilation, strict=True)]
+        target: Any = (..., *(slice(start, start + s * (m - 1) + 1, s) for start, s, m in zip(starts, stride, counts, strict=True)))
+        out[target] += x[(..., *place)]
+    return out
+
+
+def unwindows(x: Any, shape: Any, stride: Any = 1, dilation: Any = 1) -> Any:
+    """Windows added up at the places where they lie: the transpose of `windows`.
+
+    Parameters
+    ----------
+    x : Tensor, shape (..., m_1, ..., m_k, size_1, ..., size_k)
+    shape : int or tuple of k ints
+        Sizes (n_1, ..., n_k) of the axes that the windows lie on.
+    stride, dilation : int or tuple
+        As in `windows`.
+
+    Returns
+    -------
+    Tensor, shape (..., n_1, ..., n_k)
+    """
+    k = len(shape) if isinstance(shape, (tuple, list)) else 1
+    return apply(_unwindows.primitive, (x,), _settings("unwindows", k, shape=shape, stride=stride, dilation=dilation))
+
+
+def _settings(name: str, k: int, least: int = 1, **settings: Any) -> dict[str, tuple[int, ...]]:
+    """Each setting as a tuple of k integers, none below `least`."""
+    found = {}
+    for key, value in settings.items():
+        sizes = tuple(value) if isinstance(value, (tuple, list)) else (value,) * k
+        if not sizes or len(sizes) != k or not all(isinstance(n, (int, np.integer)) and n >= least for n in sizes):
+            raise ShapeError(f"{name}: {key} must be an integer of at least {least}, or a tuple of {max(k, 1)} of them; found {value!r}")
+        found[key] = tuple([int(n) for n in sizes])
+    return found
+
+
+# --- convolution ------------------------------------------------------------------------------------------------------------
+
+
+def conv1d(x: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1) -> Any:
+    """Convolution along one axis, as PyTorch's: the weight is not turned round.
+
+    Parameters
+    ----------
+    x : Tensor, shape (batch, in_channels, length)
+    weight : Tensor, shape (out_channels, in_channels / groups, size)
+    bias : Tensor, shape (out_channels,), optional
+    stride, dilation : int
+        As in `windows`.
+    padding : int
+        Zeros at both ends. For a border on one side alone (a causal convolution) use `pad` first.
+    groups : int
+        The channels are cut into so many groups, each convolved by itself; as many as channels: depthwise.
+
+    Returns
+    -------
+    Tensor, shape (batch, out_channels, (length + 2 * padding - dilation * (size - 1) - 1) // stride + 1)
+    """
+    return _convolution("conv1d", 1, x, weight, bias, stride, padding, dilation, groups)
+
+
+def conv2d(x: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1) -> Any:
+    """Convolution over height and width, as PyTorch's: the weight is not turned round.
+
+    Parameters
+    ----------
+    x : Tensor, shape (batch, in_channels, height, width)
+    weight : Tensor, shape (out_channels, in_channels / groups, rows, columns)
+    bias : Tensor, shape (out_channels,), optional
+    stride, padding, dilation : int or (int, int)
+    groups : int
+        See `conv1d`.
+
+    Returns
+    -------
+    Tensor, shape (batch, out_channels, new height, new width)
+        Sizes as in `conv1d`.
+    """
+    return _convolution("conv2d", 2, x, weight, bias, stride, padding, dilation, groups)
+
+
+def _convolution(name: str, k: int, x: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
+    """One matrix product for each group: (out, in * size) by (in * size, batch * positions)."""
+    layout = ("length",) if k == 1 else ("height", "width")
+    if x.ndim != k + 2 or weight.ndim != k + 2:
+        raise ShapeError(
+            f"{name}: expected x of shape (batch, channels, {', '.join(layout)}) and a weight of shape (out, in / groups, "
+            f"{', '.join(f'size_{n}' for n in layout)}); found {tuple(x.shape)} and {tuple(weight.shape)}"
+        )
+    _settings(name, 1, groups=groups)
+    (batch, channels), (out, inner), size = x.shape[:2], weight.shape[:2], tuple(weight.shape[2:])
+    if channels != inner * groups:
+        raise ShapeError(
+            f"{name}: x has {channels} channels, the weight is for {inner} in each of {groups} group(s), so for {inner * groups}; "
+            f"found shapes {tuple(x.shape)} and {tuple(weight.shape)}"
+        )
+    if out % groups:
+        raise ShapeError(f"{name}: the weight has {out} output channels, which {groups} groups do not divide")
+    if bias is not None and tuple(bias.shape) != (out,):
+        raise ShapeError(f"{name}: expected a bias of shape ({out},); found {tuple(bias.shape)}")
+    parts = _fitting(name, x, _border(name, k, x, padding), size=size, stride=stride, dilation=dilation)
+    positions = tuple(parts.shape[2 : 2 + k])
+    columns = parts.transpose((1, *range(2 + k, 2 + 2 * k), 0, *range(2, 2 + k))).reshape((channels * math.prod(size), -1))
+    if groups == 1:
+        y = matmul(weight.reshape((out, -1)), columns)
+    else:
+        y = matmul(weight.reshape((groups, out // groups, -1)), columns.reshape((groups, inner * math.prod(size), -1)))
+    y = y.reshape((out, batch, *positions)).swapaxes(0, 1)
+    return y if bias is None else y + bias.reshape((out, *[1] * k))
+
+
+def _border(name: str, k: int, x: Any, padding: Any, value: float = 0.0) -> Any:
+    widths = _settings(name, k, least=0, padding=padding)["padding"]
+    return pad(x, ((0, 0),) * (x.ndim - k) + tuple([(p, p) for p in widths]), value) if any(widths) else x
+
+
+def _fitting(name: str, x: Any, padded: Any, **settings: Any) -> Any:
+    """Windows of x after padding; an error names the operation that was called and the shape that it was given."""
+    settings = _settings(name, len(settings["size"]), **settings)
+    try:
+        _windows_shape(Spec(padded.shape, padded.dtype), **settings)
+    except ShapeError as error:
+        given = "" if padded is x else f" (shape {tuple(x.shape)} before padding)"
+        raise ShapeError(f"{name}: {error}{given}") from None
+    return windows(padded, **settings)
+
+
+# --- pooling ----------------------------------------------------------------------------------------------------------------
+
+
+def max_pool1d(x: Any, size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1) -> Any:
+    """The largest element of each window along the last axis; of several, the first gets the gradient, as in PyTorch.
+
+    Parameters
+    ----------
+    x : Tensor, shape (batch, channels, length)
+    size : int
+    stride : int, optional
+        The size by default: windows that do not overlap.
+    padding : int
+        Places at both ends that are never the largest; at most half the size.
+    dilation : int
+
+    Returns
+    -------
+    Tensor, shape (batch, channels, (length + 2 * padding - dilation * (size - 1) - 1) // stride + 1)
+    """
+    return _max_pool("max_pool1d", 1, x, size, stride, padding, dilation)
+
+
+def max_pool2d(x: Any, size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1) -> Any:
+    """The largest element of each window over height and width: `max_pool1d` on (batch, channels, height, width); settings may be pairs."""
+    return _max_pool("max_pool2d", 2, x, size, stride, padding, dilation)
+
+
+def avg_pool1d(x: Any, size: Any, stride: Any = None, padding: Any = 0, count_include_pad: bool = True) -> Any:
+    """The mean of each window along the last axis.
+
+    Parameters
+    ----------
+    x : Tensor, shape (batch, channels, length)
+    size : int
+    stride : int, optional
+        The size by default: windows that do not overlap.
+    padding : int
+        Zeros at both ends; at most half the size.
+    count_include_pad : bool
+        Whether these zeros count (as in PyTorch they do by default); if not, the mean is over the elements of x alone.
+
+    Returns
+    -------
+    Tensor, shape (batch, channels, (length + 2 * padding - size) // stride + 1)
+    """
+    return _avg_pool("avg_pool1d", 1, x, size, stride, padding, count_include_pad)
+
+
+def avg_pool2d(x: Any, size: Any, stride: Any = None, padding: Any = 0, count_include_pad: bool = True) -> Any:
+    """The mean of each window over height and width: `avg_pool1d` on (batch, channels, height, width); settings may be pairs."""
+    return _avg_pool("avg_pool2d", 2, x, size, stride, padding, count_include_pad)
+
+
+def _pools(name: str, k: int, x: Any, size: Any, stride: Any, padding: Any, dilation: Any, border: float) -> tuple[Any, tuple[int, ...]]:
+    """Windows of x with all elements of each on the last axis; also their size."""
+    if x.ndim != k + 2:
+        axes = "length" if k == 1 else "height, width"
+        raise ShapeError(f"{name}: expected x of shape (batch, channels, {axes}); found {tuple(x.shape)}")
+    size = _settings(name, k, size=size)["size"]
+    widths = _settings(name, k, least=0, padding=padding)["padding"]
+    if any(p > n // 2 for p, n in zip(widths, size, strict=True)):
+        raise ShapeError(f"{name}: padding {widths} is more than half of size {size}, so a window might lie on padding alone")
+    padded = _border(name, k, x, padding, border)
+    parts = _fitting(name, x, padded, size=size, stride=size if stride is None else stride, dilation=dilation)
+    return parts.reshape((*parts.shape[: 2 + k], math.prod(size))), size
+
+
+def _max_pool(name: str, k: int, x: Any, size: Any, stride: Any, padding: Any, dilation: Any) -> Any:
+    if x.dtype.kind != "f":
+        raise DtypeError(f"{name}: expected floating numbers; found {x.dtype}")
+    parts, _ = _pools(name, k, x, size, stride, padding, dilation, -math.inf)
+    first = expand_dims(argmax(parts, -1), -1)
+    return squeeze(take_along_axis(parts, first, -1), -1)
+
+
+def _avg_pool(name: str, k: int, x: Any, size: Any, stride: Any, padding: Any, count_include_pad: bool) -> Any:
+    parts, size = _pools(name, k, x, size, stride, padding, 1, 0.0)
+    if count_include_pad:
+        return parts.mean(axis=-1)
+    inside = np.ones((1, 1, *x.shape[2:]), x.dtype)
+    counts = _pools(name, k, inside, size, stride, padding, 1, 0.0)[0].sum(axis=-1)
+    return parts.sum(axis=-1) / counts
