@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.nn.attention import Attention, BahdanauAttention, LuongAttention
 from tinygrad_rnn.nn.attending import AttentionCell
+from tinygrad_rnn.nn.attention import Attention, BahdanauAttention, LuongAttention
 
 BATCH, PLACES, QUERY, MEMORY = 2, 3, 3, 2
 

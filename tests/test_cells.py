@@ -14,6 +14,7 @@ import tinygrad_rnn as tg
 from tinygrad_rnn.core.tree import leaves, unflatten
 
 from .cell_checks import BATCH, CASES, GROUPS, Case, T, check_reference, classes
+from .cell_first_values import check_first_values
 from .cell_mutants import survivors
 from .cell_references import EQUIVALENT, FIRST, REFERENCES
 
@@ -126,6 +127,12 @@ def test_faults_are_caught(name: str) -> None:
     assert not left, "\n\n".join(left)
     equivalent = [change for owner, change in EQUIVALENT if owner == name]
     assert sorted(change for change, _ in found) == sorted(equivalent), "an entry of EQUIVALENT is for one change that goes unnoticed"
+
+
+@pytest.mark.parametrize("name", classes())
+def test_first_values(name: str) -> None:
+    """Parameters start from what the docstring promises, and those it does not name are zeros or random."""
+    check_first_values(name)
 
 
 @pytest.mark.parametrize("name", classes())

@@ -119,6 +119,18 @@ def test_the_search_ends_early() -> None:
     assert calls == [2, 5]
 
 
+def test_what_ends_makes_room_in_the_beam() -> None:
+    # Stop is likeliest at first; the second choice goes on to a sequence that is certain, and longer.
+    first, later = np.log([0.5, 0.4, 0.1]), np.log([1e-9, 1.0, 1e-9])
+
+    def step(ids: np.ndarray, state: Any) -> tuple[Any, Any]:
+        return np.where((ids == START)[:, None], first, later), state
+
+    [found] = beam(step, np.zeros((1, 1)), START, STOP, 6, 1, 2.0)
+    assert found[0].tokens == [1] * 6 and found[0].score == pytest.approx(math.log(0.4) / (11 / 6) ** 2, rel=1e-6)
+    assert greedy(step, np.zeros((1, 1)), START, STOP, 6).tolist() == [[STOP]]
+
+
 def test_the_batch_does_not_matter(rng: np.random.Generator) -> None:
     table = Table(rng, batch=5)
     together = beam(table, table.first(5), START, STOP, LENGTH, 2, 0.5)

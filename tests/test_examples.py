@@ -23,3 +23,34 @@ def test_own_operations(capsys):
 def test_the_gradient_of_an_elman_network_vanishes_faster(capsys):
     found = load("gradient_through_time")["main"]()
     assert found["LSTM"][0] / found["LSTM"][-1] > 10 * found["Elman"][0] / found["Elman"][-1]
+
+
+def test_one_lstm_layer_finds_the_marked_value(capsys):
+    found = load("vanilla_lstm")["main"]()
+    assert found["LSTM"] < 0.02 < 0.25 < min(found["linear"], found["the mean"])
+
+
+def test_levels_of_lstm_forecast_a_chaotic_series_better_than_a_linear_model(capsys):
+    found = list(load("stacked_lstm")["main"]().values())
+    assert max(found[2:]) < 0.7 * found[1] < found[0]
+
+
+def test_a_convolution_and_an_lstm_tell_which_sign_comes_first(capsys):
+    found = load("cnn_lstm")["main"]()
+    assert found["CNN and LSTM"] > 0.9 and found["linear"] < 0.7
+
+
+def test_an_encoder_and_a_decoder_sort(capsys):
+    found = load("encoder_decoder_lstm")["main"]()
+    assert min(found["greedy"], found["a beam of 4"]) > 0.95
+
+
+def test_two_directions_see_both_neighbours(capsys):
+    found = load("bidirectional_lstm")["main"]()
+    assert found["both directions"] > 0.99 and found["forwards only"] < 0.7
+
+
+def test_generated_brackets_are_balanced(capsys):
+    found = load("generative_lstm")["main"]()
+    assert found["LSTM"] > 0.85 and found["pairs of characters"] < 0.4
+    assert "for example" in capsys.readouterr().out

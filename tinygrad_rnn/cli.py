@@ -1,4 +1,4 @@
-"""The command line: ``tinygrad-rnn demo | train | sample | info``."""
+"""The command line: ``tinygrad-rnn demo | train | sample | tasks | info``."""
 
 from __future__ import annotations
 
@@ -47,9 +47,10 @@ def _user_errors() -> tuple[type[Exception], ...]:
     from .formats.safetensors import FormatError
     from .train.characters import CheckpointError
     from .train.demo import UserError
+    from .train.tasks.task import TaskError
     from .train.text import TextError
 
-    return (UserError, TextError, CheckpointError, FormatError)
+    return (UserError, TaskError, TextError, CheckpointError, FormatError)
 
 
 # --- commands -------------------------------------------------------------------------------------------------------------
@@ -82,6 +83,34 @@ def _sample(given: argparse.Namespace) -> int:
     with blas.threads(None):
         drawn = sample(model, vocabulary, given.length, prompt=given.prompt or context, temperature=given.temperature, rng=given.seed)
     print(given.prompt + drawn)
+    return 0
+
+
+def _tasks_list(given: argparse.Namespace) -> int:
+    from .train import console, tasks
+    from .train.tasks import runner
+
+    runner.list_tasks(tasks.tasks(), console.console())
+    return 0
+
+
+def _tasks_run(given: argparse.Namespace) -> int:
+    from .train import console, tasks
+    from .train.tasks import runner
+
+    chosen = tasks.tasks() if "all" in given.names else [tasks.find(name) for name in given.names]
+    return runner.main(chosen, console.console(), cell=given.cell, seeds=given.seeds, budget=given.budget, save=given.json)
+
+
+def _tasks_page(given: argparse.Namespace) -> int:
+    from .train import tasks
+    from .train.tasks import page
+
+    text = page.page(page.collect(given.results, tasks.tasks()))
+    if given.out is None:
+        print(text, end="")
+    else:
+        given.out.write_text(text, encoding="utf-8")
     return 0
 
 
@@ -191,6 +220,12 @@ def _parser() -> argparse.ArgumentParser:
     sample.add_argument("--seed", type=_NATURAL, metavar="N", help="draw the same text each time")
     sample.set_defaults(run=_sample)
 
+    tasks = commands.add_parser(
+        "tasks",
+        help="run tasks with published figures",
+        description="Run tasks with published figures, each with several arms over several seeds, and compare.",
+    )
+    _tasks_arguments(tasks)
     info = commands.add_parser("info", help="versions, and what of this machine is used", description="Say what is installed and used.")
     info.set_defaults(run=_info)
     return parser
@@ -222,6 +257,30 @@ def _training_arguments(parser: argparse.ArgumentParser, out: str | None, budget
     sample.add_argument("--temperature", type=_TEMPERATURE, default=0.7, metavar="T", help="0: the likeliest each time (default 0.7)")
     sample.add_argument("--length", type=_NATURAL, default=600, metavar="N", help="number of characters (default 600)")
     parser.set_defaults(run=_train)
+
+
+def _tasks_arguments(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", dest="action", required=True)
+    names = actions.add_parser("list", help="the names of the tasks", description="List the tasks, their seeds and the budget of a run.")
+    names.set_defaults(run=_tasks_list)
+
+    run = actions.add_parser(
+        "run",
+        help="run a task",
+        description="Run every arm of a task over its seeds, and print the figures beside the published ones. Ctrl-C stops, and prints "
+        "the table of what is finished.",
+    )
+    run.add_argument("names", nargs="+", metavar="NAME", help="of a task (`tasks list` lists them), or all")
+    run.add_argument("--cell", metavar="NAME", help="a class of tinygrad_rnn.cells in place of the arms' own")
+    run.add_argument("--seeds", type=_COUNT, metavar="N", help="runs of each arm (default: the task's)")
+    run.add_argument("--budget", type=_POSITIVE, metavar="SECONDS", help="for one run (default: the task's)")
+    run.add_argument("--json", type=Path, metavar="PATH", help="write the results to a file .json, or to NAME.json in a folder")
+    run.set_defaults(run=_tasks_run)
+
+    page = actions.add_parser("page", help="results as Markdown", description="Make a page of the results that `run --json FOLDER` wrote.")
+    page.add_argument("--results", type=Path, required=True, metavar="FOLDER", help="with NAME.json for each task")
+    page.add_argument("--out", type=Path, metavar="FILE", help="where the page goes (default: standard output)")
+    page.set_defaults(run=_tasks_page)
 
 
 if __name__ == "__main__":

@@ -130,8 +130,7 @@ REFERENCES = {"FastWeights": fast_weights, "RelationalMemory": relational_memory
 SPECIAL: dict[str, list[dict[str, Any]]] = {
     "FastWeights": [{}, {"options": {"steps": 2, "decay": 0.7, "rate": 0.9}}],
     "RelationalMemory": [
-        {"sizes": (1, 6), "options": {"slots": 2}, "inputs": one_input},
-        {"sizes": (1, 3), "options": {"slots": 1, "heads": 3}, "inputs": one_input},
+        {"sizes": (1, 6), "options": {"slots": 2, "heads": 3}, "inputs": one_input},
         {"sizes": (2, 8), "options": {"slots": 2, "heads": 2}, "smooth": False},  # the order of the heads' columns; too large for gradcheck
     ],
     "NeuralTuringMachine": [{"sizes": (1, 2), "options": {"slots": 3, "width": 2}, "state": weightings, "inputs": one_input}],

@@ -8,6 +8,7 @@ import numpy as np
 
 from .. import init
 from ..core.errors import ShapeError
+from ..core.tensor import Tensor
 from ..module import Parameter
 from ..recurrent.cell import Cell
 
@@ -45,6 +46,10 @@ class PublishedCell(Cell):
         if self.State is None:
             return super().initial_state(batch_size)
         return self.State(*[self.zeros(batch_size, self.hidden_size) for _ in self.State._fields])
+
+    def zeros(self, *shape: int) -> Tensor:
+        """Zeros in the dtype of the cell."""
+        return Tensor(np.zeros(shape, self._dtype))
 
     def inputs(self, blocks: int = 1, columns: int | None = None) -> Parameter:
         """Weights (blocks * hidden_size, input_size or `columns`), Xavier uniform: for products with the input."""

@@ -54,7 +54,8 @@ class FastWeights(PublishedCell):
         LN(v) = gain * (v - mean(v)) / sqrt(var(v) + 1e-5) + offset, the variance divided by H
 
     The output is h'. The state is (h, A), of shapes (batch, H) and (batch, H, H): the fast weights do not yet contain h. W (H, H), C (H, I),
-    gain and offset (H,). `steps` is 1, `decay` 0.95, `rate` 0.5. W starts at 0.05 times the identity.
+    gain and offset (H,). `steps` is 1, `decay` 0.95, `rate` 0.5. W starts at 0.05 times the identity, gain at 1,
+    offset and the state at 0.
 
     J. Ba, G. Hinton, V. Mnih, J. Z. Leibo and C. Ionescu, Using Fast Weights to Attend to the Recent Past, NIPS 2016, arXiv:1610.06258.
 
@@ -139,7 +140,7 @@ class RelationalMemory(_Slots):
     The output is h' slot after slot, (batch, H). The state is (h, m), each (batch, N, F): N = `slots` (4), F = H / N, D = F / `heads` (1); head j
     has the columns j D to (j + 1) D - 1 of q, k and v. W (3F, I), U (3F, F), b (3F,): blocks in the order f, i, o. W_qkv (3F, F): blocks q, k, v.
     W_e (F, I); W_1, W_2 (F, F); b_e, b_1, b_2, gain_1, gain_2, offset_1, offset_2 (F,). m starts as the first N rows of the identity, so that
-    slots differ, and h at zero; b_f starts at 1.
+    slots differ, and h at zero; b_f and both gains start at 1.
 
     A. Santoro et al., Relational Recurrent Neural Networks, NeurIPS 2018, arXiv:1806.01822.
 
@@ -216,8 +217,8 @@ class NeuralTuringMachine(_Memory):
 
     The output is y, shape (batch, H). The state is (h, r, w_read, w_write, memory), of shapes (batch, H), (batch, M), (batch, N), (batch, N) and
     (batch, N, M): N = `slots` (16), M = `width` (8). W (H, I + M), U (H, H), b (H,), W_heads (4M + 12, H), b_heads (4M + 12,),
-    W_y (H, H + M), b_y (H,). The weightings start on slot 0, the memory at 1e-6 (M. Collier and J. Beel, Implementing Neural Turing
-    Machines, ICANN 2018, arXiv:1807.08518), h and r at zero.
+    W_y (H, H + M), b_y (H,). b_heads starts uniform on [-0.1, 0.1], since a key of zeros has no direction. The weightings start on slot 0,
+    the memory at 1e-6 (M. Collier and J. Beel, Implementing Neural Turing Machines, ICANN 2018, arXiv:1807.08518), h and r at zero.
 
     A. Graves, G. Wayne and I. Danihelka, Neural Turing Machines (2014), arXiv:1410.5401.
 

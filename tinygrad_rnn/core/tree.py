@@ -35,7 +35,7 @@ def pairs(tree: Any, other: Any, what: str, root: str = "") -> list[tuple[Any, A
     found: list[tuple[Any, Any]] = []
     try:
         tree_map(lambda a, b: found.append((a, b)), tree, other)
-        fits = len(found) == len(leaves(other))
+        fits = sorted(id(b) for _, b in found) == sorted(map(id, leaves(other)))
     except (KeyError, TypeError, ValueError):
         fits = False
     if not fits:

@@ -118,6 +118,8 @@ def pull_back(
                         gradient = rule.function(g, *rule.pick(saved))  # what rule(...) does, without the call
                     else:
                         gradient = rule(g, saved, node, position)
+                except GraphError:
+                    raise
                 except Exception as error:
                     raise RuleError(_rule_text(node, position, f"raised {type(error).__name__}: {error}")) from error
                 if gradient is None:

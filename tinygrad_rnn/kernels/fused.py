@@ -114,7 +114,7 @@ class Chain:
         """
         key = (dtype.num, pattern)
         if key not in self._kernels:
-            self._kernels[key] = runtime.load(self.source(dtype, pattern))
+            self._kernels[key] = runtime.load(self.source(dtype, pattern)).kernel
         found: Callable[..., Any] = self._kernels[key]
         return found
 
@@ -179,12 +179,15 @@ def runtime_errors() -> tuple[type[Exception], ...]:
 _WORD = re.compile(r"(?<![\w.])([A-Za-z_]\w*)|(?<![\w.])(\d+\.?\d*(?:e-?\d+)?)")
 
 
-def _expression(node: Node, names: dict[Any, str]) -> tuple[str, set[str]]:
-    """The node's scalar expression with its operands put in, and the scalar functions that it calls."""
+def _expression(node: Any, names: dict[Any, str]) -> tuple[str, set[str]]:
+    """The node's scalar expression with its operands put in, and the scalar functions that it calls.
+
+    `names` has the variables of the inputs; those that are not in it are numbers.
+    """
     primitive = node.primitive
     numbers = range(len(node.inputs))[primitive.promotes]  # the others are conditions
     values = {
-        name: names[n] if isinstance(n, Node) else _literal(n) if i in numbers else repr(bool(n))
+        name: names[n] if n in names else _literal(n) if i in numbers else repr(bool(n))
         for i, (name, n) in enumerate(zip(primitive.inputs, node.inputs, strict=True))
     }
     values |= {name: _literal(NO_BOUND[name] if v is None else v) for name, v in node.params.items()}

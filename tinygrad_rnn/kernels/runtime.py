@@ -159,8 +159,8 @@ def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:24]
 
 
-def load(source: str) -> Callable[..., Any]:
-    """The function ``kernel`` of a generated module; written under the hash of its content and compiled at most once."""
+def load(source: str) -> Any:
+    """A generated module; written under the hash of its content and compiled at most once."""
     import importlib.util
     import tempfile
 
@@ -186,12 +186,11 @@ def load(source: str) -> Callable[..., Any]:
                 try:
                     with scalar.interleaving():
                         spec.loader.exec_module(module)  # compiles, or loads the machine code from the cache
-                    _modules[key] = module.kernel
+                    _modules[key] = module
                     break
                 except Exception:
                     if attempt == 2:
                         raise
                     for damaged in [path, *folder.glob(f"__pycache__/kernel_{key}*")]:  # anew: the files may be damaged
                         damaged.unlink(missing_ok=True)
-    found: Callable[..., Any] = _modules[key]
-    return found
+    return _modules[key]

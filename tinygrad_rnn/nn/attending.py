@@ -9,11 +9,11 @@ import numpy as np
 from .. import init
 from ..core.errors import ShapeError, TinygradError
 from ..core.tensor import Tensor, tensor
-from .attention import Attention, attention_mask, check_memory
 from ..module import Parameter
 from ..ops.elementwise import tanh
 from ..ops.shaping import concatenate
 from ..recurrent.cell import Cell, dtype_of
+from .attention import Attention, attention_mask, check_memory
 
 
 class AttentionState(NamedTuple):

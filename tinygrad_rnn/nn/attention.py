@@ -11,10 +11,10 @@ from ..core.errors import DtypeError, ShapeError, TinygradError
 from ..core.primitive import Array
 from ..core.record import describe
 from ..core.tensor import Tensor
+from ..module import Module, Parameter
 from ..ops.elementwise import tanh, where
 from ..ops.linear import matmul
 from ..ops.reductions import softmax
-from ..module import Module, Parameter
 
 
 class Attention(Module):

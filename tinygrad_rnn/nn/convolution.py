@@ -9,8 +9,8 @@ import numpy as np
 
 from .. import init
 from ..core.errors import ShapeError
-from ..ops.windows import avg_pool1d, avg_pool2d, conv1d, conv2d, max_pool1d, max_pool2d
 from ..module import Module, Parameter
+from ..ops.windows import avg_pool1d, avg_pool2d, conv1d, conv2d, max_pool1d, max_pool2d
 
 
 class _Convolution(Module):

@@ -8,10 +8,10 @@ import numpy as np
 
 from ..core.errors import DtypeError, ShapeError
 from ..core.tensor import Tensor
-from ..init import generator
 from ..ops.elementwise import softplus, where
 from ..ops.reductions import log_softmax
 from ..ops.shaping import take_along_axis
+from .masks import drawing
 
 
 def mse_loss(prediction: Any, target: Any) -> Any:
@@ -97,5 +97,5 @@ def dropout(x: Any, p: float, *, training: bool = True, rng: Any = None) -> Any:
         raise ShapeError(f"dropout: p must be in [0, 1); found {p}")
     if not training or p == 0:
         return x
-    mask = (generator(rng).random(x.shape) >= p).astype(x.dtype) / np.asarray(1 - p, x.dtype)
+    mask = (drawing(rng).random(x.shape) >= p).astype(x.dtype) / np.asarray(1 - p, x.dtype)
     return x * mask

@@ -8,9 +8,9 @@ import numpy as np
 
 from .. import init
 from ..core.errors import ShapeError
+from ..module import Module, Parameter
 from ..ops.shaping import take
 from .functional import dropout
-from ..module import Module, Parameter
 
 
 class Linear(Module):

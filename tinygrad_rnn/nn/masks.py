@@ -5,7 +5,6 @@ A step that is run again (in a checkpointed stretch, in an overlapping window of
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from ..core.errors import TinygradError
 from ..core.primitive import Array
 from ..core.tape import context
 from ..init import generator
+from ..recurrent.checkpoint import draw_of
 
 
 class Masks:
@@ -30,7 +30,7 @@ class Masks:
 
     def __init__(self, rng: Any = None) -> None:
         self.seed = int(generator(rng).integers(2**63))
-        self._numbers = itertools.count()
+        self._count = 0  # sequences so far
 
     def keep(self, p: float, shape: tuple[int, ...], dtype: Any, *, per: str, place: int = 0) -> Array:
         """A mask of zeros with probability p, else 1.
@@ -46,12 +46,11 @@ class Masks:
         drawn = {} if now.sequence is None else now.sequence
         step = (now.mark.step or 0) + 1 if per == "step" else 0
         if per == "sequence" and (self, place, shape) in drawn:
-            mask: Array = drawn[self, place, shape]
-            return mask
+            return np.asarray(drawn[self, place, shape])
         if self not in drawn:
-            drawn[self] = next(self._numbers)
+            drawn[self], self._count = self._count, self._count + 1
         random = np.random.Generator(np.random.Philox(key=self.seed, counter=[0, drawn[self], step, place]))
-        mask = (random.random(shape, dtype=np.float32) >= p).astype(dtype)
+        mask: Array = (random.random(shape, dtype=np.float32) >= p).astype(dtype)
         if per == "sequence":
             drawn[self, place, shape] = mask
         return mask
@@ -59,6 +58,12 @@ class Masks:
     def dropout(self, p: float, shape: tuple[int, ...], dtype: Any, *, per: str, place: int = 0) -> Array:
         """The same, scaled by 1 / (1 - p), so that the mean of what is multiplied by it stays."""
         return self.keep(p, shape, dtype, per=per, place=place) * np.asarray(1 / (1 - p), dtype)
+
+
+def drawing(rng: Any = None) -> np.random.Generator:
+    """The generator for one draw; in a stretch that is run again, one that stands where it stood at this draw in the first run."""
+    made, draw = generator(rng), draw_of(context().sequence)
+    return made if draw is None else draw(made)
 
 
 def probability(p: Any, what: str) -> float:

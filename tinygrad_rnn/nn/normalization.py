@@ -11,8 +11,8 @@ from ..core.errors import ShapeError, TinygradError, TraceError
 from ..core.primitive import Spec
 from ..core.tape import context
 from ..core.tensor import Tensor
-from ..ops.elementwise import sqrt, square
 from ..module import Buffer, Module, Parameter
+from ..ops.elementwise import sqrt, square
 
 
 class LayerNorm(Module):

@@ -13,11 +13,11 @@ from ..core.record import describe
 from ..core.tape import at_step
 from ..core.tensor import Tensor, tensor
 from ..core.tree import leaves, pairs, unflatten
+from ..module import Module, Parameter
 from ..ops.shaping import concatenate, stack, swapaxes
 from ..recurrent.cell import Cell, name_of
 from ..recurrent.unroll import unroll
 from .functional import dropout
-from ..module import Module, Parameter
 
 
 class RecurrentLayer(Module):

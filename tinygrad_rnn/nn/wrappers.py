@@ -11,17 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import ShapeError, TinygradError
+from ..core.errors import DtypeError, ShapeError, TinygradError
 from ..core.record import describe
 from ..core.tape import at_step, context
 from ..core.tensor import Tensor
 from ..core.tree import flatten, leaves, pairs, tree_map, unflatten
+from ..module import Module, Parameter
 from ..ops.elementwise import where
 from ..ops.shaping import concatenate
 from ..recurrent.cell import Cell, dtype_of, name_of
 from ..recurrent.unroll import unroll
 from .masks import Masks, probability
-from ..module import Module, Parameter
 from .normalization import BatchNorm, LayerNorm
 
 
@@ -35,8 +35,9 @@ class Wrapper(Cell):
             )
         self.cell = cell
         self.input_size = cell.input_size
-        if hasattr(cell, "hidden_size"):
-            self.hidden_size = cell.hidden_size
+        for name in ("hidden_size", "output_size"):
+            if hasattr(cell, name):
+                setattr(self, name, getattr(cell, name))
         self.name = f"{type(self).__name__}({name_of(cell)})"
 
     def initial_state(self, batch_size: int) -> Any:
@@ -46,6 +47,13 @@ class Wrapper(Cell):
     def check(self, x: Any) -> None:
         """As the inner cell does."""
         self.cell.check(x)
+
+
+    def one(self, x: Any) -> Any:
+        """x, if it is one tensor."""
+        if not hasattr(x, "shape"):
+            raise ShapeError(f"{self.name}: expected one tensor as the input of a step; found a {type(x).__name__}")
+        return x
 
 
 class Stacked(Cell):
@@ -63,9 +71,10 @@ class Stacked(Cell):
     """
 
     def __init__(self, cells: Sequence[Cell], *, dropout: float = 0.0, rng: Any = None) -> None:
+        if not isinstance(cells, (list, tuple)) or not cells or not all(isinstance(c, Cell) for c in cells):
+            found = [type(c).__name__ for c in cells] if isinstance(cells, (list, tuple)) else f"a {type(cells).__name__}"
+            raise TinygradError(f"Stacked: expected a list of at least one Cell; found {found}")
         self.cells = list(cells)
-        if not self.cells or not all(isinstance(c, Cell) for c in self.cells):
-            raise TinygradError(f"Stacked: expected a list of at least one Cell; found {[type(c).__name__ for c in self.cells]}")
         for below, above in zip(self.cells, self.cells[1:], strict=False):
             size = getattr(below, "output_size", getattr(below, "hidden_size", None))
             if above.input_size is not None and size is not None and above.input_size != size:
@@ -84,8 +93,9 @@ class Stacked(Cell):
 
     def forward(self, x: Any, state: Any) -> Any:
         """One step through all cells."""
-        if len(state) != len(self.cells):
-            raise ShapeError(f"Stacked: expected a state for each of {len(self.cells)} cells; found {len(state)}")
+        if not isinstance(state, (tuple, list)) or len(state) != len(self.cells):
+            found = len(state) if isinstance(state, (tuple, list)) else f"a {type(state).__name__}"
+            raise ShapeError(f"Stacked: expected a state for each of {len(self.cells)} cells; found {found}")
         new = []
         for k, (cell, s) in enumerate(zip(self.cells, state, strict=True)):
             if k and self.dropout and self.training:
@@ -101,8 +111,8 @@ class Residual(Wrapper):
 
     def forward(self, x: Any, state: Any) -> Any:
         """One step."""
-        y, state = self.cell(x, state)
-        if tuple(y.shape) != tuple(x.shape):
+        y, state = self.cell(self.one(x), state)
+        if tuple(getattr(y, "shape", ())) != tuple(x.shape):
             raise ShapeError(f"Residual: the cell's output {describe(y)} and its input {describe(x)} must have one shape")
         return y + x, state
 
@@ -118,7 +128,8 @@ class Zoneout(Wrapper):
     ----------
     cell : Cell
     p : float, or a nest like the state
-        One probability for all components, or one for each: ``LSTMState(h=0.05, c=0.5)``.
+        One probability for all components, or one for each: ``LSTMState(h=0.05, c=0.5)``. Components that are no floating numbers, such
+        as a counter of steps, are not touched.
     rng : numpy Generator or int, optional
         Of the masks.
     """
@@ -126,17 +137,17 @@ class Zoneout(Wrapper):
     def __init__(self, cell: Cell, p: Any = 0.1, *, rng: Any = None) -> None:
         super().__init__(cell)
         self.p, self.masks = p, Masks(rng)
-        self.rates = [probability(q, "Zoneout: p") for q in ([p] if isinstance(p, (int, float)) else leaves(p))]
+        for q in leaves(p) or [p]:
+            probability(q, "Zoneout: p")
 
     def forward(self, x: Any, state: Any) -> Any:
         """One step."""
         y, new = self.cell(x, state)
-        rates = self.rates if len(self.rates) > 1 else self.rates * len(leaves(new))
-        if len(rates) != len(leaves(new)):
-            raise ShapeError(f"Zoneout: {len(rates)} probabilities for a state of {[p for p, _ in flatten(new, 'state')]}")
+        nest = isinstance(self.p, (tuple, list, dict))
+        rates = [p for _, p in pairs(new, self.p, "Zoneout: p for a state", "state")] if nest else [self.p] * len(leaves(new))
         mixed = []
-        for place, ((old, fresh), p) in enumerate(zip(pairs(state, new, "Zoneout"), rates, strict=True)):
-            if not p:
+        for place, ((fresh, old), p) in enumerate(zip(pairs(new, state, "Zoneout: the state", "state"), rates, strict=True)):
+            if not p or fresh.dtype.kind != "f":
                 mixed.append(fresh)
             elif self.training:
                 keep = self.masks.keep(1 - p, fresh.shape, bool, per="step", place=place)
@@ -175,9 +186,12 @@ class VariationalDropout(Wrapper):
             return t * self.masks.dropout(p, t.shape, t.dtype, per="sequence", place=place) if p else t
 
         if for_x:
-            x = (drop(x[0], for_x, 0), *x[1:]) if isinstance(x, tuple) else drop(x, for_x, 0)
+            first = x[0] if isinstance(x, tuple) else x
+            if np.dtype(first.dtype).kind != "f":
+                raise DtypeError(f"VariationalDropout: dropout of the input needs floating features; found {describe(first)}")
+            x = (drop(first, for_x, 0), *x[1:]) if isinstance(x, tuple) else drop(first, for_x, 0)
         y, state = self.cell(x, on_hidden(state, lambda h: drop(h, for_h, 1)) if for_h else state)
-        return (drop(y, for_y, 2) if for_y else y), state
+        return (unflatten(y, [drop(part, for_y, 2 + i) for i, part in enumerate(leaves(y))]) if for_y else y), state
 
 
 class WeightDrop(Wrapper):
@@ -199,7 +213,8 @@ class WeightDrop(Wrapper):
 
     def __init__(self, cell: Cell, p: float = 0.5, names: Sequence[str] = ("weight_hh",), *, rng: Any = None) -> None:
         super().__init__(cell)
-        self.p, self.names, self.masks = probability(p, "WeightDrop: p"), tuple(names), Masks(rng)
+        self.p, self.masks = probability(p, "WeightDrop: p"), Masks(rng)
+        self.names = (names,) if isinstance(names, str) else tuple(names)
         wrong = [n for n in self.names if not isinstance(getattr(cell, n, None), Parameter)]
         if wrong or not self.names:
             known = [n for n, v in vars(cell).items() if isinstance(v, Parameter)]
@@ -239,7 +254,7 @@ class RecurrentLayerNorm(Wrapper):
 
     def forward(self, x: Any, state: Any) -> Any:
         """One step."""
-        return self.cell(self.norm_x(x), on_hidden(state, self.norm_h))
+        return self.cell(self.norm_x(self.one(x)), on_hidden(state, self.norm_h))
 
 
 class RecurrentBatchNorm(Wrapper):
@@ -261,13 +276,13 @@ class RecurrentBatchNorm(Wrapper):
 
     def __init__(self, cell: Cell, steps: int, *, gain: float = 0.1) -> None:
         super().__init__(cell)
-        if steps < 1:
-            raise TinygradError(f"RecurrentBatchNorm: steps must be at least 1; found {steps}")
+        if not isinstance(steps, (int, np.integer)) or isinstance(steps, bool) or steps < 1:
+            raise TinygradError(f"RecurrentBatchNorm: steps must be a whole number, at least 1; found {steps!r}")
         dtype = dtype_of(cell) or np.dtype(np.float32)
         self.norms: list[list[BatchNorm]] = []
         for size in _sizes(self):
             norms = [BatchNorm(size, dtype=dtype) for _ in range(steps)]
-            norms[0].weight.data = np.full(size, gain, dtype)
+            norms[0].weight = Parameter(np.full(size, gain, dtype))
             for other in norms[1:]:
                 other.weight, other.bias = norms[0].weight, norms[0].bias
             self.norms.append(norms)
@@ -276,7 +291,7 @@ class RecurrentBatchNorm(Wrapper):
         """One step."""
         t = context().mark.step or 0
         norm_x, norm_h = (norms[min(t, len(norms) - 1)] for norms in self.norms)
-        return self.cell(norm_x(x), on_hidden(state, norm_h))
+        return self.cell(norm_x(self.one(x)), on_hidden(state, norm_h))
 
 
 class Bidirectional(Module):
@@ -300,6 +315,9 @@ class Bidirectional(Module):
 
     def forward(self, xs: Any, state: Any = None, lengths: Any = None) -> tuple[Any, tuple[Any, Any]]:
         """Outputs (T, batch, features) and the pair of last states; `state` is such a pair."""
+        if state is not None and (not isinstance(state, (tuple, list)) or len(state) != 2):
+            found = f"{len(state)} states" if isinstance(state, (tuple, list)) else f"a {type(state).__name__}"
+            raise ShapeError(f"Bidirectional: expected a pair of states, (of the forward cell, of the backward cell); found {found}")
         first, second = (None, None) if state is None else state
         ys, last = unroll(self.forward_cell, xs, first, lengths)
         back, last_back = unroll(self.backward_cell, xs, second, lengths, reverse=True)
@@ -322,5 +340,10 @@ def _sizes(wrapper: Wrapper) -> tuple[int, int]:
     if wrapper.input_size is None:
         raise TinygradError(f"{type(wrapper).__name__}: the cell has no input_size, from which the normalisation gets its size")
     sizes: list[int] = []
-    on_hidden(wrapper.cell.initial_state(1), lambda h: sizes.append(h.shape[-1]) or h)
+
+    def note(h: Any) -> Any:
+        sizes.append(h.shape[-1])
+        return h
+
+    on_hidden(wrapper.cell.initial_state(1), note)
     return wrapper.input_size, sizes[0]

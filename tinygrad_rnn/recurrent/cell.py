@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import inspect
+import re
 import textwrap
 from collections.abc import Callable
 from types import CodeType
@@ -69,8 +70,12 @@ class Cell(Module):
     def _by_hand(self, x: Any, state: Any) -> Any:
         """A step outside `unroll`: its number is one more than that of the step which made the state."""
         name, layer = name_of(self), context().mark.layer
-        marks = [s.node.origin[2] for s in leaves(state) if isinstance(s, Tensor) and s.node is not None]
-        t = max((mark.step + 1 for mark in marks if mark.cell == name and mark.step is not None), default=0)
+        nodes = [s.node for s in leaves(state) if isinstance(s, Tensor) and s.node is not None]
+        marks = {node.origin[2] for node in nodes if node.origin[2].step is not None}
+        if any(mark.cell != name for mark in marks):  # made by another cell, or by one inside this one
+            inside = {name_of(m) for _, m in self.named_modules() if isinstance(m, Cell)}
+            marks = {mark for mark in marks if mark.cell in inside}
+        t = max((mark.step + 1 for mark in marks if mark.step is not None), default=0)
         with at_step(t, name, layer):
             result = self.forward(x, state)
             if not isinstance(result, tuple) or len(result) != 2:
@@ -151,6 +156,7 @@ def component_names(cell: Callable[..., Any], state: Any) -> Names:
     The second parameter of the cell names the whole. A component of a dict or named tuple has its key or field; one of a plain tuple the
     variable into which the cell unpacks it (``h, c = state``), if its source can be read.
     """
+    cell = getattr(cell, "plain", cell)
     function: Any = inspect.unwrap(cell.forward if isinstance(cell, Module) else cell)
     code: CodeType | None = getattr(getattr(function, "__func__", function), "__code__", None)
     own = code.co_varnames[hasattr(function, "__func__") : code.co_argcount] if code else ()
@@ -167,9 +173,9 @@ def component_names(cell: Callable[..., Any], state: Any) -> Names:
 
 
 def short_names(cell: Callable[..., Any], state: Any) -> list[str]:
-    """The same for pictures: the last part of each name, such as "c" for state.c."""
+    """The same for pictures: the last part of each name, such as "c" for state.c and for state['c']."""
     found = component_names(cell, state)
-    return [name.removeprefix(found.root).lstrip(".") if "." in name else name for name in found]
+    return [(re.findall(r"[^\W\d]\w*", name.removeprefix(found.root)) or [name])[-1] for name in found]
 
 
 @functools.lru_cache(maxsize=1024)

@@ -9,6 +9,7 @@ the floating results stand one after the other.
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 from collections.abc import Callable, Sequence
@@ -20,7 +21,7 @@ from ..core.errors import DtypeError, GraphError
 from ..core.primitive import Primitive, Spec
 from ..core.record import apply, describe
 from ..core.tape import Leaf, Node, context, reachable, setting
-from ..core.tensor import Tensor
+from ..core.tensor import Tensor, tensor
 from ..core.tree import leaves, unflatten
 from ..core.walks import pull_back, push_forward
 from ..ops.elementwise import tanh
@@ -44,16 +45,37 @@ class Stretch:
         self.mark = now.mark
         self.sequence = {} if now.sequence is None else now.sequence  # by which random masks are drawn again as they were
         self.ran = False
+        self.inner = self.sequence.get("inner", -1)
+        self.draws: list[Any] = []  # the generators of other random numbers, as they stood
         self.captured: list[Node] = []
         self.live: list[int] = []  # which results have a gradient
         self.packed: Any = None  # the output of the first run, until it is on the tape
 
     def run(self, handles: Sequence[Tensor], *, record: bool) -> list[Tensor]:
         """The results."""
-        self.sequence["again"] = self.ran
+        scope, again = self.sequence, self.ran
+        before = {key: scope[key] for key in ("again", "inner", "run", "draw") if key in scope}
+        recorded, outer = iter(self.draws), draw_of(scope)
+
+        def draw(rng: Any) -> Any:
+            if again:
+                return copy.deepcopy(next(recorded))
+            rng = rng if outer is None else outer(rng)
+            self.draws.append(copy.deepcopy(rng))
+            return rng
+
+        scope |= {"again": again or scope.get("again", False), "inner": self.inner, "run": {}, "draw": draw}
         self.ran = True
-        with setting(grad_enabled=record, origin=None, mark=self.mark, sequence=self.sequence):
-            return self.function(*handles)
+        try:
+            with setting(grad_enabled=record, origin=None, mark=self.mark, sequence=scope):
+                return self.function(*handles)
+        finally:
+            inner = scope.get("inner", -1)
+            for key in ("again", "inner", "run", "draw"):
+                scope.pop(key, None)
+            scope |= before
+            if not again:
+                scope["inner"] = inner
 
     def first_run(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """The results, as constants; afterwards it is known what the function captured, and which results have a gradient."""
@@ -74,12 +96,7 @@ class Stretch:
     def gradients(self, g: Any, values: Sequence[Any]) -> tuple[Any, ...]:
         """For each input of the node: run the function again, and walk back through it."""
         create = isinstance(g, Tensor)
-        for leaf in self.captured:
-            if isinstance(leaf, Leaf) and leaf.replaced:
-                raise GraphError(
-                    f"backward runs a checkpointed stretch again and needs the value that {describe(leaf)} had then, but its array was replaced "
-                    f"at {leaf.replaced}. Call backward before the parameters are changed."
-                )
+        self.check_captured()
         handles = self.handles(values, create)
         found = self.run(handles, record=True)
         results = [found[i] for i in self.live]
@@ -92,6 +109,15 @@ class Stretch:
         )  # fmt: skip
         gradients = [pulled.get(n) if n is not None else None for n in targets]
         return tuple(x if x is None or create else x.array for x in gradients)
+
+    def check_captured(self) -> None:
+        """Raise a GraphError if a tensor that the function uses was given other values since."""
+        for leaf in self.captured:
+            if isinstance(leaf, Leaf) and leaf.replaced:
+                raise GraphError(
+                    f"backward runs a checkpointed stretch again and needs the value that {describe(leaf)} had then, but its array was replaced "
+                    f"at {leaf.replaced}. Call backward before the parameters are changed."
+                )
 
     def tangent(self, arriving: tuple[Any, ...], values: Sequence[Any]) -> Any:
         """The tangent of the output: run the function again, and walk forward through it."""
@@ -109,6 +135,13 @@ class Stretch:
     def handles(self, values: Sequence[Any], create: bool) -> list[Tensor]:
         """The tensors for another run: leaves, or where the walk is recorded, tensors that hang on the tape."""
         return [+v if create and isinstance(v, Tensor) and v.requires_grad else _fresh(getattr(v, "array", v)) for v in values[: self.count]]
+
+
+def draw_of(scope: dict[str, Any] | None) -> Callable[[Any], Any] | None:
+    """What says which generator a draw gets in the stretch that is running: in a run again one that stands as it did; or None."""
+    while scope is not None and "draw" not in scope:
+        scope = scope.get("outer")
+    return None if scope is None else scope["draw"]
 
 
 class _Older:
@@ -147,16 +180,21 @@ def _example() -> Stretch:
     return stretch
 
 
-CHECKPOINT = Primitive(
-    "checkpoint",
-    _forward,
-    [lambda g, inputs, stretch: stretch.gradients(g, inputs)],
-    shape=_shape,
-    joint=True,
-    tangent=lambda t, out, *values, stretch: stretch.tangent(t if isinstance(t, tuple) else (t,), values),
-    promotes=slice(0, 0),
-    examples=[([(2, 3)], {"stretch": _example()})],
-)
+def as_primitive(name: str) -> Primitive:
+    """The primitive whose nodes are stretches."""
+    return Primitive(
+        name,
+        _forward,
+        [lambda g, inputs, stretch: stretch.gradients(g, inputs)],
+        shape=_shape,
+        joint=True,
+        tangent=lambda t, out, *values, stretch: stretch.tangent(t if isinstance(t, tuple) else (t,), values),
+        promotes=slice(0, 0),
+        examples=[([(2, 3)], {"stretch": _example()})],
+    )
+
+
+CHECKPOINT = as_primitive("checkpoint")
 
 
 def checkpoint(function: Callable[..., Any], *args: Any) -> Any:
@@ -167,6 +205,7 @@ def checkpoint(function: Callable[..., Any], *args: Any) -> Any:
     function : callable
         Of nests of tensors, to a nest of tensors; run again, it must do the same (random masks of `tg.nn` do).
     *args : nests of tensors
+        Arrays and numbers in them are passed on as they are.
 
     Returns
     -------
@@ -180,16 +219,19 @@ def checkpoint(function: Callable[..., Any], *args: Any) -> Any:
     DtypeError
         If the results are of several floating dtypes.
     """
-    tensors = leaves(args)
+    everything = leaves(args)
+    tensors = [t for t in everything if isinstance(t, Tensor)]
     if not context().grad_enabled or context().tracing:
         return function(*args)
-    arguments, results_like = unflatten(args, [0] * len(tensors)), [None]
+    arguments, others = unflatten(args, [0] * len(everything)), [None if isinstance(t, Tensor) else t for t in everything]
+    results_like = [None]
 
     def flat(*handles: Tensor) -> list[Tensor]:
-        result = function(*unflatten(arguments, list(handles)))
+        given = iter(handles)
+        result = function(*unflatten(arguments, [next(given) if t is None else t for t in others]))
         found = leaves(result)
         results_like[0] = unflatten(result, [0] * len(found))
-        return found
+        return [y if isinstance(y, Tensor) else tensor(y) for y in found]
 
     stretch = Stretch(flat, len(tensors))
     results: list[Any] = stretch.first_run(tensors)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +13,7 @@ from ..core.tape import no_grad, setting
 from ..core.tensor import Tensor
 from ..core.tree import detach, leaves, tree_map
 from ..ops.shaping import concatenate
-from .unroll import Sequence, Step
+from .unroll import Sequence, Step, draws_of_sequence
 
 
 class Window:
@@ -85,7 +86,7 @@ def tbptt(cell: Step, xs: Any, k1: int, k2: int | None = None, state: Any = None
     for name, k in (("k1", k1), ("k2", k2)):
         if not isinstance(k, (int, np.integer)) or isinstance(k, bool) or k < 1:
             raise TinygradError(f"tbptt: {name} must be a whole number of steps, at least 1; found {k!r}")
-    draws: dict[Any, Any] = {}  # random masks belong to the whole sequence, also where steps are run twice
+    draws = draws_of_sequence()  # random masks belong to the whole sequence, also where steps are run twice
     with setting(sequence=draws):
         sequence = Sequence(cell, xs, state, lengths, resets)
     return _windows(sequence, int(k1), int(k2), draws)
@@ -107,18 +108,23 @@ def _windows(sequence: Sequence, k1: int, k2: int, draws: dict[Any, Any]) -> Ite
             if begin < reach:
                 with no_grad():
                     ys, _, state = sequence.steps(sequence.parts, detach(state), begin, reach)
-                outputs.append(tree_map(lambda y, begin=begin: y[max(start - begin, 0) :], ys) if reach > start else None)
+                outputs.append(_since(start - begin, ys) if reach > start else None)
             cuts = sorted({reach, stop, *(step for step in (after, start) if reach < step < stop)})
             if reach > 0:
                 state = detach(state)
             known = {reach: state}
-            for a, b in zip(cuts, cuts[1:], strict=False):
+            for a, b in itertools.pairwise(cuts):
                 draws["again"] = b <= start
                 ys, _, state = sequence.steps(sequence.parts, state, a, b)
                 known[b] = detach(state)
                 if b > start:
-                    outputs.append(tree_map(lambda y, a=a: y[max(start - a, 0) :], ys))
+                    outputs.append(_since(start - a, ys))
         parts = [ys for ys in outputs if ys is not None]
-        ys = parts[0] if len(parts) == 1 else tree_map(lambda *group: concatenate(group), *parts)
+        ys = None if not parts else parts[0] if len(parts) == 1 else tree_map(lambda *group: concatenate(group), *parts)
         yield Window(start, stop, reach, ys, known[stop])
         known = {step: s for step, s in known.items() if step >= min(after, stop)}
+
+
+def _since(step: int, ys: Any) -> Any:
+    """Outputs from a step on; all if it is before them."""
+    return tree_map(lambda y: y[max(step, 0) :], ys)

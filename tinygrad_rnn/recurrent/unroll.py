@@ -74,8 +74,19 @@ def unroll(
         If shapes, dtypes, lengths or resets do not fit, or the state changes its structure, a shape or a dtype over a step: the component
         is named as the cell's code names it, and the step.
     """
-    with setting(sequence={}):
+    with setting(sequence=draws_of_sequence()):
         return Sequence(cell, xs, state, lengths, resets).run(reverse, checkpoint, return_states, hook)
+
+
+def draws_of_sequence() -> dict[str, Any]:
+    """Where the random masks of a new sequence are kept; of one inside a step, or inside a stretch that is run again, those it had."""
+    outer = context().sequence
+    if outer is None:
+        return {}
+    number = outer["inner"] = outer.get("inner", -1) + 1  # counted within a step, or a stretch
+    found: dict[str, Any] = outer.setdefault(("inner", context().mark.step, number), {"outer": outer})
+    found["again"] = outer.get("again", False)
+    return found
 
 
 class Sequence:
@@ -107,7 +118,7 @@ class Sequence:
             raise ShapeError(f"unroll: the sequence is empty (xs has shape {parts[0].shape}; expected (T, batch, ...) with T >= 1)")
         self.given = self._given_state(state, parts[0])
         self.first = self.first_state(parts[0])
-        dtypes = [s.dtype for s in leaves(self.first) if isinstance(s, Tensor) and s.dtype.kind == "f"]
+        dtypes = [s.dtype for s in leaves(self.first) if isinstance(s, Tensor) and s.dtype.kind == "f"] or [d for d in [dtype_of(cell)] if d]
         if dtypes:
             parts = tuple(
                 p.astype(dtypes[0]) if p.dtype.kind == "f" and not isinstance(x, Tensor) else p for x, p in zip(given, parts, strict=True)
@@ -119,6 +130,9 @@ class Sequence:
                 f"unroll: with lengths all of xs must have shape (T, batch, ...) = {self.valid.shape}; found {[p.shape for p in parts]}"
             )
         self.parts = parts
+        if self.valid is not None:
+            rows = np.arange(self.valid.shape[1])
+            self.ends = tuple(Tensor(p.array[self.valid.sum(0) - 1, rows]) for p in parts)
 
     def run(
         self, reverse: bool = False, checkpoint: bool | int | None = None, return_states: bool = False, hook: Any = None
@@ -164,6 +178,13 @@ class Sequence:
         `offset` is the step at which `parts` begins.
         """
         cell, name, layer = self.cell, self.name, context().mark.layer
+        compiled = getattr(cell, "steps", None)
+        if compiled is not None:
+            if hook is not None:
+                raise TinygradError("unroll: a hook looks at single steps, which a compiled cell does not have; unroll the plain cell")
+            with at_step(start, name, layer):
+                whole: tuple[Any, Any, Any] = compiled(self, parts, state, start, stop, reverse, return_states, offset)
+            return whole
         outputs: list[Any] = []
         states: list[Any] = []
         known, produced = _signature(state), None
@@ -171,15 +192,18 @@ class Sequence:
             sequence["run"] = {}  # what wrappers compute once for all steps that share a tape
         for t in range(stop - 1, start - 1, -1) if reverse else range(start, stop):
             with at_step(t, name, layer):
-                if self.resets is not None and self.resets[t].any():
-                    state = _choose(self.resets[t], self.first, state, self, "resets", t)
                 valid = None if self.valid is None or self.valid[t].all() else self.valid[t]
+                resets = None if self.resets is None else self.resets[t] if valid is None else self.resets[t] & valid
+                if resets is not None and resets.any():
+                    state = _choose(resets, self.first, state, self, "resets", t)
+                if sequence is not None:
+                    sequence["inner"] = -1
                 step = tuple([x[t - offset] for x in parts])
                 for x, s in zip(parts, step, strict=True):
                     if s.name is None:
                         s.name = f"{x.name or 'x'}[{t}]"
-                if valid is not None:  # padding may hold what would spoil gradients, such as nan
-                    step = _choose(valid, step, None, self, "lengths", t)
+                if valid is not None:  # padding may hold what would spoil gradients, such as nan: in its place the row's last step
+                    step = _choose(valid, step, self.ends, self, "lengths", t)
                 result = cell(step if self.tuple else step[0], state)
                 if not isinstance(result, tuple) or len(result) != 2:
                     raise ShapeError(f"unroll: cell '{name}' must return (output, new_state); at step t={t} it returned {returned(result)}")

@@ -1,0 +1,557 @@
+"""From the operations of one step to loops: what is stored, which operations share a loop, and the text of the module.
+
+Every value of a batch is laid out with the batch last, (features, batch): a gate is then one contiguous piece of the sums of all gates,
+elementwise work is one flat loop over all of it, and a product with a weight is one matrix product without a transpose.
+
+A value is *stored* if something reads it as a whole: the products, the reductions, the next step, or the backward walk. Everything else
+is written into the loop that uses it. Slices, transposes and reshapes are no work at all: they become indices. Where a loop would write
+parts that come from different places (the gradient of a slice, a concatenation), it is cut into one loop for each part.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from ..kernels.fused import _expression, _literal
+from ..ops.define import axes_of
+from ..ops.shaping import _pairs
+from .step import B, CompileError, Op
+
+# (variable of the loop nest or None, step, offset) for each axis of a value: where it is read
+Place = tuple[int | None, int, int]
+Index = tuple[Place, ...]
+ZERO = "zero"  # a value that is known to be zero
+
+VIEWS = ("getitem", "transpose", "reshape", "broadcast_to", "positive", "stop_gradient", "astype")
+PIECES = ("scatter", "concatenate", "stack", "pad", "roll")
+REDUCTIONS = {"sum": ("0.0", "{a} + {v}"), "max": ("-inf", "maximum({a}, {v})"), "min": ("inf", "minimum({a}, {v})")}
+COSTLY = ("exp", "expm1", "log", "log1p", "tanh", "sigmoid", "erf", "softplus", "log_sigmoid", "logaddexp", "power", "sin", "cos", "sqrt", "elu")
+
+
+class Store:
+    """An array that holds a value: one flat array of the generated code.
+
+    Attributes
+    ----------
+    name : str
+        Of the array in the code.
+    op : Op
+    base : str
+        Where the value of this step begins, such as "s * 64 * B".
+    wide : bool
+        A value without a batch, repeated for each row, so that a loop over (features, batch) can walk along it.
+    """
+
+    def __init__(self, name: str, op: Op, base: str = "0", wide: bool = False) -> None:
+        self.name, self.op, self.base, self.wide = name, op, base, wide
+        self.strides: list[tuple[int, int]] = []  # of each axis: (constant, multiple of B)
+        step = 1
+        for n in reversed(op.shape):
+            if n == B:
+                self.strides.append((1, 0))
+            else:
+                self.strides.append((0, step) if op.batch is not None or wide else (step, 0))
+                step *= n
+        self.strides.reverse()
+
+    @property
+    def size(self) -> str:
+        """Elements, as code."""
+        return f"{self.op.size} * B" if self.op.batch is not None else str(self.op.size)
+
+
+def linear(constant: int, batches: int) -> str:
+    """``constant + batches * B`` as code."""
+    parts = [f"{batches} * B" if batches != 1 else "B"] if batches else []
+    return " + ".join([*parts, *([str(constant)] if constant or not parts else [])])
+
+
+def view(op: Op, index: Index) -> tuple[Op, Index]:
+    """One step through a view: its input, and where that is read."""
+    source = op.inputs[0]
+    if op.op in ("positive", "stop_gradient", "astype"):
+        if op.op == "astype" and source.dtype != op.dtype:
+            raise unsupported(op, "it changes the dtype")
+        return source, index
+    if op.op == "transpose":
+        out: list[Place] = [(None, 1, 0)] * len(index)
+        for place, axis in zip(index, op.params["axes"], strict=True):
+            out[axis % len(index)] = place
+        return source, tuple(out)
+    if op.op == "broadcast_to":
+        lead = len(op.shape) - len(source.shape)
+        return source, tuple((None, 1, 0) if n == 1 else p for p, n in zip(index[lead:], source.shape, strict=True))
+    if op.op == "getitem":
+        return source, _through_getitem(op, source, index)
+    return source, _through_reshape(op, source, index)
+
+
+def _through_getitem(op: Op, source: Op, index: Index) -> Index:
+    out: list[Place] = []
+    places = iter(index)
+    for part, n in zip(_parts(op, source), _kept(op, source), strict=True):
+        if part is None:
+            next(places)
+        elif isinstance(part, slice):
+            var, step, offset = next(places)
+            start, _, stride = (0, n, 1) if n == B and part == slice(None) else part.indices(n)
+            out.append((var, step * stride, start + stride * offset))
+        else:
+            out.append((None, 1, part % n))
+    return tuple(out)
+
+
+def _parts(op: Op, source: Op, index: Any = None) -> list[Any]:
+    """The index of a getitem or scatter: a slice or number for each axis of the source, and None for each new one."""
+    given = op.params["index"]
+    given = given if isinstance(given, tuple) else (given,)
+    if not all(i is None or i is Ellipsis or isinstance(i, (int, slice)) for i in given):
+        raise unsupported(op, "it is indexed by an array")
+    missing = len(source.shape) - sum(i is not None and i is not Ellipsis for i in given)
+    if Ellipsis in given:
+        at = given.index(Ellipsis)
+        given = (*given[:at], *[slice(None)] * missing, *given[at + 1 :])
+    else:
+        given = (*given, *[slice(None)] * missing)
+    return [slice(None) if isinstance(i, slice) and i == slice(0, B) else i for i in given]
+
+
+def _kept(op: Op, source: Op) -> list[Any]:
+    sizes = iter(source.shape)
+    return [None if part is None else next(sizes) for part in _parts(op, source)]
+
+
+def _through_reshape(op: Op, source: Op, index: Index) -> Index:
+    """The axes of both sides in groups of equal size; in each the place is one number, or runs along equal axes."""
+    out: list[Place] = []
+    for here, there in groups(op.shape, source.shape, op):
+        sizes, places = [op.shape[i] for i in here], [index[i] for i in here]
+        wanted = [source.shape[i] for i in there]
+        if [n for n in sizes if n != 1] == [n for n in wanted if n != 1]:
+            moving = iter([p for p, n in zip(places, sizes, strict=True) if n != 1])
+            out += [(None, 1, 0) if n == 1 else next(moving) for n in wanted]
+            continue
+        if len([n for n in wanted if n != 1]) == 1:  # several axes become one: only along the last of them
+            stride, step, offset, var = 1, 0, 0, None
+            for n, (v, s, o) in zip(reversed(sizes), reversed(places), strict=True):
+                if v is not None:
+                    if var is not None:
+                        raise Restore(source)
+                    var, step = v, s * stride
+                offset += o * stride
+                stride *= n
+            out += [(None, 1, 0) if n == 1 else (var, step or 1, offset) for n in wanted]
+            continue
+        raise Restore(source)
+    return tuple(out)
+
+
+class Restore(Exception):
+    """A value has to be stored before it can be read in this way."""
+
+    def __init__(self, op: Op) -> None:
+        self.op = op
+
+
+def groups(a: Sequence[Any], b: Sequence[Any], op: Op) -> list[tuple[list[int], list[int]]]:
+    """The axes of two shapes in the smallest groups with equal numbers of elements."""
+    found: list[tuple[list[int], list[int]]] = []
+    i = j = 0
+    while i < len(a) or j < len(b):
+        here, there = [], []
+        if i < len(a) and j < len(b) and (a[i] == B or b[j] == B):
+            if a[i] != b[j]:
+                if a[i] == 1:
+                    here.append(i)
+                    i += 1
+                elif b[j] == 1:
+                    there.append(j)
+                    j += 1
+                else:
+                    raise unsupported(op, "it mixes the batch with other axes")
+            else:
+                here.append(i)
+                there.append(j)
+                i, j = i + 1, j + 1
+            found.append((here, there))
+            continue
+        m, n = 1, 1
+        while True:
+            if here and there and m == n:
+                break
+            if (m <= n or j >= len(b) or b[j] == B) and i < len(a) and a[i] != B:
+                m *= a[i]
+                here.append(i)
+                i += 1
+            elif j < len(b) and b[j] != B:
+                n *= b[j]
+                there.append(j)
+                j += 1
+            else:
+                break
+        if m != n:
+            raise unsupported(op, "it mixes the batch with other axes")
+        found.append((here, there))
+    return found
+
+
+def unsupported(op: Op, why: str) -> CompileError:
+    """The error that names an operation and its line."""
+    shape = "x".join(map(str, op.shape)) or "scalar"
+    return CompileError(f"tg.jit: {op.op} (of shape {shape}) cannot be compiled: {why}{op.node.where.described()}")
+
+
+# --- loops -----------------------------------------------------------------------------------------------------------------------
+
+
+class Loop:
+    """A loop nest over one domain: reads, scalar statements and writes.
+
+    Attributes
+    ----------
+    domain : tuple of int or B
+        B, if there, stands last.
+    """
+
+    def __init__(self, domain: tuple[Any, ...]) -> None:
+        self.domain = domain
+        self.streams: dict[tuple[str, str, tuple[tuple[int, int], ...]], str] = {}
+        self.lines: list[str] = []
+        self.writes: list[tuple[str, str, tuple[tuple[int, int], ...], str, str]] = []
+        self.memo: dict[Any, str] = {}
+        self.used: set[str] = set()
+        self.count = itertools.count()
+
+    def stream(self, store: Store, index: Index) -> tuple[str, str, tuple[tuple[int, int], ...]]:
+        """Array, base and the stride of each variable."""
+        strides = [(0, 0)] * len(self.domain)
+        constant, batches = 0, 0
+        for (var, step, offset), (c, b) in zip(index, store.strides, strict=True):
+            constant, batches = constant + offset * c, batches + offset * b
+            if var is not None:
+                strides[var] = (strides[var][0] + step * c, strides[var][1] + step * b)
+        if store.wide:
+            strides[-1] = (1, 0)
+        begin = linear(constant, batches)
+        base = store.base if begin == "0" else begin if store.base == "0" else f"{store.base} + {begin}"
+        return store.name, base, tuple(strides)
+
+    def read(self, store: Store, index: Index) -> str:
+        """The variable with an element of a stored value."""
+        key = self.stream(store, index)
+        if key not in self.streams:
+            self.streams[key] = f"v{next(self.count)}"
+        return self.streams[key]
+
+    def let(self, text: str, comment: str = "") -> str:
+        """A new variable with the value of an expression."""
+        name = f"v{next(self.count)}"
+        self.lines.append(f"{name} = {text}" + (f"  # {comment}" if comment else ""))
+        return name
+
+    def write(self, store: Store, index: Index, value: str, how: str = "{v}") -> None:
+        """Store an element; `how` says what of the new value {v} and of what stands there {a}."""
+        self.writes.append((*self.stream(store, index), value if value != ZERO else _literal(0.0), how))
+
+    def text(self) -> list[str]:
+        """The loop nest as code. The longest run of last axes over which every stream is contiguous or constant is one loop."""
+        every = [*self.streams, *[w[:3] for w in self.writes]]
+        run = 0
+        for count in range(1, len(self.domain) + 1):
+            if all(_flat(strides, self.domain, count) for _, _, strides in every):
+                run = count
+        outer = len(self.domain) - max(run, 1) if self.domain else 0
+        lines: list[str] = []
+        pad = ""
+        for k in range(outer):
+            lines.append(f"{pad}for i{k} in range({self.domain[k]}):")
+            pad += "    "
+        inner = self.domain[outer:]
+        length = linear_product(inner)
+        body: list[str] = []
+
+        def at(base: str, strides: tuple[tuple[int, int], ...]) -> str:
+            parts = [] if base == "0" else [base]
+            parts += [f"i{k} * ({linear(*strides[k])})" if strides[k] != (1, 0) else f"i{k}" for k in range(outer) if strides[k] != (0, 0)]
+            return " + ".join(parts) or "0"
+
+        for (array, base, strides), name in self.streams.items():
+            kind = _kind(strides, inner, outer)
+            start = at(base, strides)
+            if kind == "constant":
+                lines.append(f"{pad}{name} = {array}[{start}]")
+            elif kind == "contiguous":
+                lines.append(f"{pad}{name}s = {array}[{start} : {start} + {length}]")
+                body.append(f"{name} = {name}s[q]")
+            else:
+                body.append(f"{name} = {array}[{start} + q * ({linear(*strides[-1])})]")
+        body += self.lines
+        for k, (array, base, strides, value, how) in enumerate(self.writes):
+            kind = _kind(strides, inner, outer)
+            start = at(base, strides)
+            if kind == "contiguous":
+                lines.append(f"{pad}w{k} = {array}[{start} : {start} + {length}]")
+                body.append(f"w{k}[q] = {how.format(a=f'w{k}[q]', v=value)}")
+            else:
+                spot = f"{array}[{start} + q * ({linear(*strides[-1])})]" if kind != "constant" else f"{array}[{start}]"
+                body.append(f"{spot} = {how.format(a=spot, v=value)}")
+        lines.append(f"{pad}for q in range({length}):")
+        return [*lines, *(f"{pad}    {line}" for line in body)]
+
+
+def linear_product(sizes: Iterable[Any]) -> str:
+    """The product of sizes, as code."""
+    sizes = list(sizes)
+    constant = math.prod(n for n in sizes if n != B)
+    return (f"{constant} * B" if constant != 1 else "B") if B in sizes else str(constant)
+
+
+def _flat(strides: tuple[tuple[int, int], ...], domain: tuple[Any, ...], count: int) -> bool:
+    """Whether the last `count` axes can be walked as one: contiguous, or standing still."""
+    tail = strides[len(domain) - count :]
+    if all(s == (0, 0) for s in tail):
+        return True
+    expected = (1, 0)
+    for s, n in zip(reversed(tail), reversed(domain[len(domain) - count :]), strict=True):
+        if s != expected and n != 1:
+            return False
+        expected = (0, expected[0]) if n == B else (expected[0] * n, expected[1] * n)
+    return True
+
+
+def _kind(strides: tuple[tuple[int, int], ...], inner: tuple[Any, ...], outer: int) -> str:
+    tail = strides[outer:]
+    if all(s == (0, 0) for s in tail):
+        return "constant"
+    return "contiguous" if _flat(strides, (*[1] * outer, *inner), len(inner)) else "strided"
+
+
+# --- a program of stored values ------------------------------------------------------------------------------------------------
+
+
+class Block:
+    """What loops are made of: where values are, and how others are computed from them.
+
+    Attributes
+    ----------
+    stores : dict of Op to Store
+        Every value that is stored, or will be.
+    ready : set of Op
+        Those that can be read now.
+    costly : dict of Op to set
+        In which loops an expensive operation was written out.
+    """
+
+    def __init__(self, stores: dict[Op, Store]) -> None:
+        self.stores = stores
+        self.ready: set[Op] = set()
+        self.costly: dict[Op, set[int]] = {}
+
+    def value(self, loop: Loop, op: Any, index: Index, top: bool = False) -> str:
+        """A variable with an element of a value, read or computed in the loop."""
+        if not isinstance(op, Op):
+            return _literal(op)
+        key = (op, index)
+        if key in loop.memo:
+            return loop.memo[key]
+        if op in self.ready and not top:
+            found = loop.read(self.stores[op], index)
+        elif op.op == "astype" and op.inputs[0].dtype.kind == "b":
+            found = loop.let(f"F({self.value(loop, op.inputs[0], index)})", "astype")
+        elif op.op in VIEWS:
+            try:
+                source, place = view(op, index)
+            except Restore as missing:
+                if missing.op not in self.ready:
+                    raise
+                store = self.stores[missing.op]  # in memory the features are in the same order
+                found = loop.read(Store(store.name, op, store.base, store.wide), index)
+            else:
+                found = self.value(loop, source, place)
+        elif op.op in PIECES:
+            found = self._piece(loop, op, index)
+        elif op.op == "zeros_like":
+            found = ZERO
+        elif op.elementwise:
+            found = self._elementwise(loop, op, index)
+        else:
+            raise Restore(op)
+        loop.memo[key] = found
+        return found
+
+    def _elementwise(self, loop: Loop, op: Op, index: Index) -> str:
+        texts = []
+        for i in op.inputs:
+            if isinstance(i, Op):
+                lead = len(op.shape) - len(i.shape)
+                place = tuple((None, 1, 0) if n == 1 else p for p, n in zip(index[lead:], i.shape, strict=True))
+                texts.append(self.value(loop, i, place))
+            else:
+                texts.append(i)
+        if op.op in ("add", "subtract") and texts[1] == ZERO:
+            return str(texts[0])
+        if op.op == "add" and texts[0] == ZERO:
+            return str(texts[1])
+        if (op.op == "multiply" and ZERO in texts) or (op.op in ("divide", "neg") and texts[0] == ZERO):
+            return ZERO
+        names = {}
+        inputs: list[Any] = []
+        for k, text in enumerate(texts):
+            if isinstance(text, str):
+                marker = object()
+                names[marker] = text if text != ZERO else _literal(0.0)
+                inputs.append(marker)
+            else:
+                inputs.append(text)
+        text, called = _expression(_Stand(op.node.primitive, op.node.params, inputs), names)
+        loop.used |= called
+        if op.op in COSTLY:
+            self.costly.setdefault(op, set()).add(id(loop))
+        return loop.let(text, op.op)
+
+    def _piece(self, loop: Loop, op: Op, index: Index) -> str:
+        found: str = ZERO
+        for piece in pieces(op):
+            inside = True
+            for (var, step, offset), bound in zip(index, piece.bounds, strict=True):
+                if bound is not None:
+                    if step != 1 and var is not None:
+                        raise unsupported(op, "it is read backwards or in steps")
+                    last = offset + (loop.domain[var] - 1 if var is not None else 0)
+                    inside = inside and not (offset >= bound.stop or last < bound.start)
+            if inside:
+                return self.value(loop, piece.source, piece.place(index))
+        return found
+
+    def cuts(self, op: Any, index: Index, out: dict[int, set[int]], top: bool = False) -> None:
+        """Where the domain of a loop has to be cut, so that each part of it reads from one place."""
+        if not isinstance(op, Op) or (op in self.ready and not top):
+            return
+        if op.op == "astype" and op.inputs[0].dtype.kind == "b":
+            self.cuts(op.inputs[0], index, out)
+        elif op.op in VIEWS:
+            try:
+                source, place = view(op, index)
+            except Restore as missing:
+                if missing.op not in self.ready:
+                    raise
+                return
+            self.cuts(source, place, out)
+        elif op.op in PIECES:
+            for piece in pieces(op):
+                for (var, _, offset), bound in zip(index, piece.bounds, strict=True):
+                    if bound is not None and var is not None:
+                        out.setdefault(var, set()).update((bound.start - offset, bound.stop - offset))
+                self.cuts(piece.source, piece.place(index), out)
+        elif op.elementwise:
+            for i in op.inputs:
+                if isinstance(i, Op):
+                    lead = len(op.shape) - len(i.shape)
+                    self.cuts(i, tuple((None, 1, 0) if n == 1 else p for p, n in zip(index[lead:], i.shape, strict=True)), out)
+        else:
+            raise Restore(op)
+
+
+class _Stand(NamedTuple):
+    """A node whose operands are named variables."""
+
+    primitive: Any
+    params: dict[str, Any]
+    inputs: list[Any]
+
+
+class Bound(NamedTuple):
+    """On one axis of a value that is put together: where a piece lies, and whether the source has the axis, from which place on."""
+
+    start: int
+    stop: int
+    kept: bool = True
+    begin: int = 0
+
+
+class Piece(NamedTuple):
+    """A part of a value: its source, where it lies (for each axis a Bound, or None for all of it), and axes that only the source has."""
+
+    source: Op
+    bounds: list[Bound | None]
+    inserted: tuple[int, ...] = ()
+
+    def place(self, index: Index) -> Index:
+        """Where the source is read for an index of the whole."""
+        out: list[Place] = []
+        for (var, step, offset), bound in zip(index, self.bounds, strict=True):
+            if bound is None:
+                out.append((var, step, offset))
+            elif bound.kept:
+                out.append((var, step, offset - bound.start + bound.begin))
+        for at in self.inserted:
+            out.insert(at, (None, 1, 0))
+        return tuple(out)
+
+
+def pieces(op: Op) -> list[Piece]:
+    """The parts of a value that is put together."""
+    rank = len(op.shape)
+
+    def only(axis: int, bound: Bound) -> list[Bound | None]:
+        return [bound if i == axis else None for i in range(rank)]
+
+    if op.op == "concatenate":
+        axis, start, found = op.params["axis"] % rank, 0, []
+        for source in op.inputs:
+            n = source.shape[axis]
+            found.append(Piece(source, only(axis, Bound(start, start + n))))
+            start += n
+        return found
+    if op.op == "stack":
+        axis = op.params["axis"] % rank
+        return [Piece(source, only(axis, Bound(k, k + 1, kept=False))) for k, source in enumerate(op.inputs)]
+    source = op.inputs[0]
+    if op.op == "roll":
+        axes = axes_of(op.params["axis"], rank)
+        if len(axes) != 1 or isinstance(op.params["shift"], tuple) or source.shape[axes[0]] == B:
+            raise unsupported(op, "only one axis other than the batch can be rolled")
+        n = source.shape[axes[0]]
+        shift = op.params["shift"] % n
+        return [Piece(source, only(axes[0], Bound(shift, n))), Piece(source, only(axes[0], Bound(0, shift, begin=n - shift)))]
+    if op.op == "pad":
+        if op.params["value"]:
+            raise unsupported(op, "it pads with another number than 0")
+        widths = _pairs(op.params["pad_width"], rank)
+        bounds = [None if not (a or b) else Bound(a, a + n) for (a, b), n in zip(widths, source.shape, strict=True)]
+        return [Piece(source, bounds)]
+    parts: list[Bound | None] = []
+    sizes = iter(op.shape)
+    inserted: list[int] = []
+    for part in _parts(op, op):
+        if part is None:
+            inserted.append(len([p for p in parts if p is None or p.kept]) + len(inserted))
+            continue
+        n = next(sizes)
+        if not isinstance(part, slice):
+            parts.append(Bound(part % n, part % n + 1, kept=False))
+        elif n == B:
+            parts.append(None)
+        else:
+            lo, hi, step = part.indices(n)
+            if (step == -1 and (lo, hi) == (n - 1, -1)) or step != 1:
+                raise unsupported(op, "the index has a step")
+            parts.append(None if (lo, hi) == (0, n) else Bound(lo, hi))
+    return [Piece(source, parts, tuple(inserted))]
+
+
+def identity(op: Op) -> tuple[tuple[Any, ...], Index]:
+    """The domain of the loop that stores a value, the batch last, and the index of its elements."""
+    order = [i for i, n in enumerate(op.shape) if n != B] + ([op.batch] if op.batch is not None else [])
+    index: list[Place] = [(None, 1, 0)] * len(op.shape)
+    for var, axis in enumerate(order):
+        index[axis] = (var, 1, 0)
+    return tuple(op.shape[axis] for axis in order), tuple(index)
+
+
+def reduced_axes(op: Op) -> tuple[int, ...]:
+    """The axes of the input that a reduction removes."""
+    return axes_of(op.params.get("axis"), len(op.inputs[0].shape))

@@ -1,0 +1,24 @@
+"""Tasks with published figures: ``tinygrad-rnn tasks list | run NAME``."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from .task import Task, TaskError
+
+__all__ = ["MODULES", "find", "tasks"]
+
+MODULES = ["synthetic", "grammars", "translation", "digits", "forecasting", "evolution"]  # each has a list TASKS
+
+
+def tasks() -> list[Task]:
+    """All tasks, in the order of the documentation."""
+    return [task for name in MODULES for task in import_module(f"{__name__}.{name}").TASKS]
+
+
+def find(name: str) -> Task:
+    """The task of this name."""
+    known = {task.name: task for task in tasks()}
+    if name not in known:
+        raise TaskError(f"there is no task '{name}'; expected one of {', '.join(known)}")
+    return known[name]

@@ -1,0 +1,89 @@
+"""Training for a fixed number of epochs: Adam, clipped gradients, a rate that falls to zero."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+from ...module import Module
+from ...optim import Adam, clip_grad_norm
+from .task import Run
+
+__all__ = ["Plan", "Used", "run_epochs"]
+
+_CLIP = 1.0  # largest norm of the gradient
+_RISING = 50  # training steps over which the rate rises at first
+
+
+class Plan(NamedTuple):
+    """Sizes and rates of a training run.
+
+    Attributes
+    ----------
+    hidden : int
+        Size of the cell.
+    batch : int
+        Sequences in a training step.
+    epochs : int
+        How often each sequence is seen.
+    lr : float
+        The rate at its height.
+    """
+
+    hidden: int
+    batch: int
+    epochs: int
+    lr: float
+
+
+class Used(NamedTuple):
+    """What training used; as in `Result`."""
+
+    sequences: int
+    steps: int
+    seconds: float
+
+
+def run_epochs(
+    run: Run,
+    model: Module,
+    plan: Plan,
+    count: int,
+    batches: Iterable[Any],
+    loss: Callable[[Any], tuple[Any, int]],
+) -> Used:
+    """Train a model until the epochs or the budget are used up.
+
+    The rate falls with the larger of the two shares that are used, so that it is near zero at the end in either case. If the loss is not
+    finite, training ends there.
+
+    Parameters
+    ----------
+    count : int
+        Sequences in an epoch.
+    batches : iterable
+        One for each training step.
+    loss : callable
+        Of a batch: the loss, and the number of time steps in one sequence.
+    """
+    optimizer = Adam(model.parameters(), lr=plan.lr)
+    total = plan.epochs * math.ceil(count / plan.batch)
+    sequences = steps = 0
+    recent = math.nan
+    for done, batch in enumerate(batches):
+        if not run.go_on(f"epoch {done * plan.epochs // total + 1} of {plan.epochs}, loss {recent:.4f}"):
+            break
+        left = 1 - max(done / total, run.seconds / run.budget)
+        optimizer.lr = plan.lr * min(1.0, (done + 1) / _RISING) * max(left, 0.0)
+        value, length = loss(batch)
+        if not math.isfinite(value.item()):
+            break
+        model.zero_grad()
+        value.backward()
+        clip_grad_norm(model.parameters(), _CLIP)
+        optimizer.step()
+        recent = value.item() if math.isnan(recent) else 0.9 * recent + 0.1 * value.item()
+        sequences += len(batch)
+        steps += len(batch) * length
+    return Used(sequences, steps, run.seconds)

@@ -1,0 +1,306 @@
+"""Grammars: to predict which symbols may come next, from the symbols so far."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...core.primitive import Array
+from ...core.tape import no_grad
+from ...core.tensor import Tensor
+from ...core.tree import detach, leaves
+from ...module import Module
+from ...nn.layers import Linear
+from ...ops.elementwise import softplus
+from ...optim import Adam, clip_grad_norm
+from ...recurrent import unroll
+from .fit import long_memory
+from .task import Arm, Result, Run, Task, make_cell
+
+__all__ = ["TASKS", "Batch", "Reader", "accepted", "counting", "largest", "most_active", "reber_stream", "reber_string", "strings_right", "together"]
+
+REBER = "BTPSXVE"
+_INNER = [{"B": 1}, {"T": 2, "P": 3}, {"S": 2, "X": 4}, {"T": 3, "V": 5}, {"X": 3, "S": 6}, {"P": 4, "V": 6}, {"E": 7}]
+
+
+class Batch(NamedTuple):
+    """Strings of symbols beside each other, padded at the end; one-hot, time first.
+
+    Attributes
+    ----------
+    inputs : array, shape (T, batch, symbols)
+        The symbol that is read at each step.
+    targets : array, shape (T, batch, symbols)
+        What the outputs are trained on: the symbol that did come next, or all that could.
+    legal : boolean array, shape (T, batch, symbols)
+        The symbols that the grammar allows next.
+    real : boolean array, shape (T, batch)
+        False in the padding.
+    """
+
+    inputs: Array
+    targets: Array
+    legal: Array
+    real: Array
+
+
+class Reader(Module):
+    """A cell that reads symbols, and a linear layer that gives each symbol a logit to come next."""
+
+    def __init__(self, cell: Any, symbols: int, *, rng: Any = None) -> None:
+        self.cell = cell
+        self.output = Linear(cell.hidden_size, symbols, rng=rng)
+
+    def forward(self, xs: Any, state: Any = None) -> tuple[Any, Any]:
+        """(T, batch, symbols) and the state to the logits, of the same shape, and the last state."""
+        ys, state = unroll(self.cell, xs, state)
+        return self.output(ys), state
+
+
+# --- the embedded Reber grammar ------------------------------------------------------------------------------------------
+
+
+def reber_string(rng: np.random.Generator) -> tuple[str, list[str]]:
+    """A random string of the embedded Reber grammar, and after each of its symbols those that may come next.
+
+    The string is B, then T or P, a Reber string, the same T or P again, and E; each of two choices has probability 1/2. After the last
+    E comes the B of another string.
+    """
+    outer = str(rng.choice(["T", "P"]))
+    symbols, legal, state = ["B", outer], ["TP", "B"], 0
+    while state < len(_INNER):
+        choices = sorted(_INNER[state])
+        symbols.append(str(rng.choice(choices)))
+        state = _INNER[state][symbols[-1]]
+        legal.append("".join(_INNER[state]) if state < len(_INNER) else outer)
+    return "".join([*symbols, outer, "E"]), [*legal, "E", "B"]
+
+
+def reber_stream(rng: np.random.Generator, length: int) -> tuple[str, list[str], list[int]]:
+    """Strings one after the other, cut at `length` symbols: the symbols, those that may come next, and where strings start."""
+    symbols, legal, starts = "", list[str](), list[int]()
+    while len(symbols) < length:
+        starts.append(len(symbols))
+        string, after = reber_string(rng)
+        symbols, legal = symbols + string, legal + after
+    return symbols[:length], legal[:length], starts
+
+
+# --- counting ------------------------------------------------------------------------------------------------------------
+
+
+def counting(letters: str, n: int) -> tuple[str, list[str]]:
+    """S and then n times each letter ("S", "aaa", "bbb"), and after each symbol those that may come next; T ends the string."""
+    legal = [letters[0]]
+    for k, letter in enumerate(letters):
+        following = letters[k + 1] if k + 1 < len(letters) else "T"
+        legal += [letter + following] * n if k == 0 else [letter] * (n - 1) + [following]
+    return "S" + "".join(letter * n for letter in letters), legal
+
+
+# --- batches, and what is right ------------------------------------------------------------------------------------------
+
+
+def together(strings: Sequence[tuple[str, list[str]]], alphabet: str, *, train_on: str) -> Batch:
+    """A batch of strings, each with the symbols that may come after each of its symbols.
+
+    Parameters
+    ----------
+    strings : sequence of (str, list of str)
+    alphabet : str
+        The symbols, in the order of the inputs and outputs.
+    train_on : {"next", "legal"}
+        The targets: the symbol that came next (the last symbol of a string is then only predicted), or all that may come.
+    """
+    drop = 1 if train_on == "next" else 0
+    shape = (max(len(symbols) for symbols, _ in strings) - drop, len(strings), len(alphabet))
+    inputs, targets = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    legal, real = np.zeros(shape, bool), np.zeros(shape[:2], bool)
+    place = {symbol: k for k, symbol in enumerate(alphabet)}
+    for b, (symbols, after) in enumerate(strings):
+        steps = len(symbols) - drop
+        codes = np.array([place[s] for s in symbols])
+        inputs[np.arange(steps), b, codes[:steps]] = 1
+        for t in range(steps):
+            legal[t, b, [place[s] for s in after[t]]] = True
+        if drop:
+            targets[np.arange(steps), b, codes[1:]] = 1
+        real[:steps, b] = True
+    return Batch(inputs, targets if drop else legal.astype(np.float32), legal, real)
+
+
+def most_active(logits: Array, legal: Array) -> Array:
+    """Whether every legal symbol is more active than every other; (..., symbols) to (...)."""
+    worst: Array = np.where(legal, logits, np.inf).min(-1) > np.where(legal, -np.inf, logits).max(-1)
+    return worst
+
+
+def accepted(logits: Array, legal: Array) -> Array:
+    """Whether the outputs above 1/2 (logits above 0) are exactly the legal symbols; (..., symbols) to (...)."""
+    same: Array = ((logits > 0) == legal).all(-1)
+    return same
+
+
+def strings_right(steps: Array, starts: Sequence[int]) -> Array:
+    """Of a stream's steps that are right, shape (T,), which strings are right at every step; the last, cut one is left out."""
+    whole: Array = np.logical_and.reduceat(steps, starts)[:-1]
+    return whole
+
+
+def _loss(logits: Tensor, batch: Batch) -> Any:
+    """Cross-entropy of independent yes-or-no outputs: the sum over symbols, the mean over real steps."""
+    weight = (batch.real / batch.real.sum())[..., None].astype(np.float32)
+    return ((softplus(logits) - logits * batch.targets) * weight).sum()
+
+
+def _update(model: Reader, optimizer: Adam, batch: Batch, state: Any = None) -> Any:
+    """One training step; returns the last state, cut off from the tape."""
+    logits, state = model(batch.inputs, state)
+    optimizer.zero_grad()
+    _loss(logits, batch).backward()
+    clip_grad_norm(optimizer.parameters, 1.0)
+    optimizer.step()
+    return detach(state)
+
+
+# --- the tasks -----------------------------------------------------------------------------------------------------------
+
+
+def _reber(run: Run, name: str, hidden_size: int, lr: float, most: int = 20_000) -> Result:
+    """Train on strings that are drawn anew, until all of 256 test strings are right or `most` strings are used up."""
+    rng = np.random.default_rng(run.seed)
+    model = Reader(make_cell(name, len(REBER), hidden_size, rng=rng), len(REBER), rng=rng)
+    long_memory(model.cell, 20, rng=rng)
+    optimizer = Adam(model.parameters(), lr)
+    test, further = (together([reber_string(rng) for _ in range(n)], REBER, train_on="next") for n in (256, 1000))
+    strings = steps = 0
+    right = 0.0
+    while right < 1 and strings < most and run.go_on(f"{right:.3f} of the test strings right after {strings}"):
+        for _ in range(25):
+            batch = together([reber_string(rng) for _ in range(8)], REBER, train_on="next")
+            _update(model, optimizer, batch)
+            strings, steps = strings + 8, steps + int(batch.real.sum())
+        right = _share(model, test)
+    seconds = run.seconds
+    return Result(right, right == 1, strings, steps, seconds, f"{_share(model, further):.3f} of 1000 further strings right")
+
+
+def _share(model: Reader, batch: Batch) -> float:
+    """The share of strings that are right at every step."""
+    with no_grad():
+        logits, _ = model(batch.inputs)
+    return float((most_active(logits.numpy(), batch.legal) | ~batch.real).all(0).mean())
+
+
+def _continual(run: Run, name: str, hidden_size: int, lr: float, windows: int = 2500, beside: int = 8, window: int = 40) -> Result:
+    """Train on `beside` endless streams, `window` steps at a time with the state carried over; then test on others, without resets."""
+    rng = np.random.default_rng(run.seed)
+    model = Reader(make_cell(name, len(REBER), hidden_size, rng=rng), len(REBER), rng=rng)
+    long_memory(model.cell, 20, rng=rng)
+    optimizer = Adam(model.parameters(), lr)
+    streams = [reber_stream(rng, windows * window + 1) for _ in range(beside)]
+    whole = together([(symbols, legal) for symbols, legal, _ in streams], REBER, train_on="next")
+    state, k = None, 0
+    while k < windows and run.go_on(f"window {k} of {windows}"):
+        state = _update(model, optimizer, Batch(*[part[k * window : (k + 1) * window] for part in whole]), state)
+        optimizer.lr = lr * (1 - k / windows)
+        k += 1
+    seconds, strings = run.seconds, sum(start < k * window for _, _, starts in streams for start in starts)
+    right, norm = _continual_share(model, [reber_stream(rng, 4000) for _ in range(32)])
+    return Result(right, right > 0.95, strings, k * window * beside, seconds, f"norm of the cell state at the end {norm:.0f}")
+
+
+def _continual_share(model: Reader, streams: Sequence[tuple[str, list[str], list[int]]]) -> tuple[float, float]:
+    """The share of the strings of test streams that are right at every step, and the norm of the state at the streams' ends."""
+    test = together([(symbols, legal) for symbols, legal, _ in streams], REBER, train_on="legal")
+    with no_grad():
+        logits, state = model(test.inputs)
+    steps = most_active(logits.numpy(), test.legal)
+    right = np.concatenate([strings_right(steps[:, b], starts) for b, (_, _, starts) in enumerate(streams)])
+    memory = leaves(state)[-1].numpy()  # of an LSTM the cell state c
+    return float(right.mean()), float(np.linalg.norm(memory, axis=-1).mean())
+
+
+def _count(run: Run, name: str, letters: str, hidden_size: int, lr: float, updates: int) -> Result:
+    """Train on n = 1 to 10, all at once; then the largest n up to which every string is right at every step."""
+    rng = np.random.default_rng(run.seed)
+    alphabet = f"S{letters}T"
+    model = Reader(make_cell(name, len(alphabet), hidden_size, rng=rng), len(alphabet), rng=rng)
+    optimizer = Adam(model.parameters(), lr)
+    batch = together([counting(letters, n) for n in range(1, 11)], alphabet, train_on="legal")
+    k = 0
+    while k < updates and run.go_on(f"update {k} of {updates}"):
+        _update(model, optimizer, batch)
+        optimizer.lr = lr * (1 - k / updates)
+        k += 1
+    seconds, reach = run.seconds, largest(model, letters)
+    return Result(float(reach), reach >= 100 if len(letters) == 2 else reach > 10, 10 * k, k * int(batch.real.sum()), seconds)
+
+
+def largest(model: Callable[..., Any], letters: str, cap: int = 1000, block: int = 50) -> int:
+    """The largest n, at most `cap`, such that `model` accepts the strings of 1, 2, ..., n at every step; 0 if not even that of 1."""
+    for first in range(1, cap + 1, block):
+        ns = range(first, min(first + block, cap + 1))
+        batch = together([counting(letters, n) for n in ns], f"S{letters}T", train_on="legal")
+        with no_grad():
+            logits, _ = model(batch.inputs)
+        right = (accepted(logits.numpy(), batch.legal) | ~batch.real).all(0)
+        if not right.all():
+            return first - 1 + int(np.argmin(right))
+    return cap
+
+
+TASKS = [
+    Task(
+        "reber",
+        "Embedded Reber grammar",
+        "Strings B (T or P) Reber string (the same T or P) E over seven symbols, read one by one; training shows the symbol that came "
+        "next. A test string is right if at each of its steps every symbol that may come next is more active than every other. "
+        "Solved: all of 256 test strings are right; training goes on until then.",
+        "S. Hochreiter and J. Schmidhuber, Long Short-Term Memory, Neural Computation 9 (1997), experiment 1",
+        "share of 256 test strings that are right at every step",
+        lambda cell: [
+            Arm(cell or "LSTM", lambda run: _reber(run, cell or "LSTM", 48, 0.015), "8,440 strings"),
+            Arm("Elman", lambda run: _reber(run, "Elman", 48, 0.003), "fails mostly"),
+        ],
+        seeds=5,
+        budget=60.0,
+        decimals=3,
+    ),
+    Task(
+        "continual-reber",
+        "Continual embedded Reber grammar",
+        "Embedded Reber strings one after the other without an end; the state is never reset, in training nor in the test. Truncated BPTT "
+        "over 40 steps with the state carried over. The test is 32 streams of 4000 symbols each, about 11,000 strings; a string is right if at each "
+        "of its steps every symbol that may come next is more active than every other. Solved: more than 95 % of them.",
+        "F. A. Gers, J. Schmidhuber and F. Cummins, Learning to Forget: Continual Prediction with LSTM, Neural Computation 12 (2000)",
+        "share of the strings of a stream without resets that are right at every step",
+        lambda cell: [
+            Arm(cell or "LSTM", lambda run: _continual(run, cell or "LSTM", 48, 0.01), "solves it"),
+            Arm("LSTM1997", lambda run: _continual(run, "LSTM1997", 48, 0.01), "fails"),
+        ],
+        budget=120.0,
+        decimals=3,
+    ),
+    *[
+        Task(
+            name,
+            f"Counting: {title}",
+            f"Strings S {title}, read one by one; at each step the set of the symbols that may come next is to be named, T for the end. "
+            "Training is on n = 1 to 10 only. A string is right if at every step the outputs above 1/2 are exactly that set. "
+            f"Solved: right for all n up to {'100' if letters == 'ab' else 'more than 10'}; tested up to 1000.",
+            "F. A. Gers and J. Schmidhuber, LSTM Recurrent Networks Learn Simple Context-Free and Context-Sensitive Languages, IEEE "
+            "Transactions on Neural Networks 12 (2001)",
+            "the largest n up to which all strings are right",
+            lambda cell, letters=letters: [  # type: ignore[misc]
+                Arm(name, lambda run, name=name: _count(run, name, letters, 8, 0.01, 3000))  # type: ignore[misc]
+                for name in ((cell,) if cell else ("PeepholeLSTM", "LSTM")) + ("GRU",)
+            ],
+            budget=60.0,
+            decimals=0,
+        )
+        for name, letters, title in (("anbn", "ab", "a^n b^n"), ("anbncn", "abc", "a^n b^n c^n"))
+    ],
+]

@@ -1,0 +1,293 @@
+"""Running a task: every arm over its seeds, what is shown meanwhile, the table, and the file of the results."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...core.errors import TinygradError
+from .. import blas
+from ..console import clock
+from ..interrupt import Interrupted, Interrupts
+from .task import Result, Run, Task, TaskError, check_cell
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+
+__all__ = ["ArmResults", "TaskResults", "figure", "list_tasks", "main", "notes", "read", "rows", "run_task", "table", "write"]
+
+_EVERY = 10.0  # seconds between two lines where there is no terminal
+HEADS = ("arm", "ours: median [min .. max]", "solved", "sequences", "steps", "seconds", "published")
+
+
+@dataclass
+class ArmResults:
+    """The finished runs of one arm; `seeds` are theirs, in the same order."""
+
+    name: str
+    published: str = ""
+    seeds: list[int] = field(default_factory=list)
+    results: list[Result] = field(default_factory=list)
+
+
+@dataclass
+class TaskResults:
+    """What running a task gave.
+
+    Attributes
+    ----------
+    task : str
+        Its name.
+    cell : str or None
+        That took the place of the arms' own.
+    seeds : int
+        Runs that were asked for, of each arm with randomness.
+    budget : float
+        Seconds for one run.
+    complete : bool
+        False if it was stopped before all runs were done.
+    arms : list of ArmResults
+    """
+
+    task: str
+    cell: str | None
+    seeds: int
+    budget: float
+    complete: bool = False
+    arms: list[ArmResults] = field(default_factory=list)
+
+
+# --- running --------------------------------------------------------------------------------------------------------------
+
+
+def main(tasks: Sequence[Task], screen: Console, *, cell: str | None, seeds: int | None, budget: float | None, save: Path | None) -> int:
+    """Run tasks one after the other, print a table for each, and give the exit code: 0, or 128 and the signal if it was stopped.
+
+    Parameters
+    ----------
+    save : Path, optional
+        Where the results go: a file .json for one task, or a folder, in which each task has NAME.json.
+
+    Raises
+    ------
+    TaskError
+        For a cell that there is not, or one file for several tasks.
+    """
+    if cell is not None:
+        check_cell(cell)
+    one_file = save is not None and save.suffix == ".json"
+    if one_file and len(tasks) != 1:
+        raise TaskError(f"--json: {save} is one file, for one task; for {len(tasks)} name a folder, in which each gets NAME.json")
+    with Interrupts() as interrupts, blas.threads(None):
+        for place, task in enumerate(tasks):
+            if place:
+                screen.print()
+            results, stopped = TaskResults(task.name, cell, seeds or task.seeds, budget or task.budget), None
+            try:
+                run_task(task, results, screen, interrupts)
+            except Interrupted as stop:
+                stopped = stop.number
+            except KeyboardInterrupt:  # the user insisted, in the middle of a step
+                stopped = 2
+            with interrupts.deferred():
+                screen.print(table(task, results), markup=False, soft_wrap=True)
+                if save is not None and results.arms:
+                    write(results, save if one_file else save / f"{task.name}.json")
+            if stopped is not None:
+                return 128 + stopped
+    return 0
+
+
+def run_task(task: Task, results: TaskResults, screen: Console, interrupts: Interrupts) -> None:
+    """Do all runs of a task, and add each to `results` when it is finished.
+
+    Raises
+    ------
+    Interrupted
+        When the user stops it; what is finished is in `results`.
+    TaskError
+        If a cell that took the place of the arms' own does not fit the task.
+    """
+    arms = task.arms(results.cell)
+    total = sum(1 if arm.exact else results.seeds for arm in arms)
+    screen.print(f"[bold]{task.name}[/]", end="")
+    screen.print(f": {task.title}", markup=False, soft_wrap=True)
+    screen.print(f"{total} runs of at most {results.budget:g} s; the figure is {task.metric}.", markup=False, soft_wrap=True)
+    number = 0
+    for arm in arms:
+        done = ArmResults(arm.name, arm.published)
+        for seed in range(1 if arm.exact else results.seeds):
+            number += 1
+            interrupts.check()
+            words = arm.name if arm.exact else f"{arm.name}, seed {seed}"
+            with _Meter(screen, f"{words} ({number}/{total})", results.budget) as meter:
+                try:
+                    result = arm.run(Run(seed, results.budget, meter.update, interrupts.check))
+                except TinygradError as error:
+                    if results.cell is None:
+                        raise
+                    raise TaskError(f"{task.name} with the cell {results.cell}: {error}") from error
+            if not done.results:
+                results.arms.append(done)
+            done.seeds.append(seed)
+            done.results.append(result)
+            screen.print(f"  {words}: {_said(result, task.decimals)}", markup=False, soft_wrap=True)
+    results.complete = True
+
+
+def _said(result: Result, decimals: int) -> str:
+    words = [_number(result.score, decimals)]
+    if result.solved is not None:
+        words.append("solved" if result.solved else "not solved")
+    if result.steps:
+        words.append(f"{result.sequences:,} sequences in {result.seconds:.1f} s")
+    return ", ".join([*words, *([result.note] if result.note else [])])
+
+
+class _Meter:
+    """Context manager: where one run is. On a terminal a bar; elsewhere a line now and then."""
+
+    def __init__(self, screen: Console, words: str, budget: float) -> None:
+        self.screen, self.words, self.budget = screen, words, budget
+        self.bar: Progress | None = None
+        self.start = self.said = time.monotonic()
+
+    def __enter__(self) -> _Meter:
+        if self.screen.is_terminal and not self.screen.is_dumb_terminal:
+            from rich.progress import BarColumn, Progress, TextColumn
+
+            self.bar = Progress(
+                TextColumn("{task.description}", markup=False),
+                BarColumn(bar_width=max(8, min(30, self.screen.width - 78)), complete_style="blue", finished_style="blue"),
+                TextColumn("[bold]{task.fields[figure]}[/]"),
+                TextColumn("{task.fields[time]}"),
+                console=self.screen,
+                transient=True,
+            )
+            self.bar.start()
+            self.task = self.bar.add_task(self.words, total=1.0, figure="", time="")
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+
+    def update(self, fraction: float, text: str) -> None:
+        """Show the share of the budget that is used, and the figure that matters."""
+        now = time.monotonic()
+        times = f"{clock(now - self.start)} of at most {clock(self.budget)}"
+        if self.bar is not None:
+            self.bar.update(self.task, completed=fraction, figure=text, time=times)
+        elif now - self.said >= _EVERY:
+            self.said = now
+            self.screen.print(f"  {self.words}: {', '.join(filter(None, [text, times]))}", markup=False, soft_wrap=True)
+
+
+# --- tables ---------------------------------------------------------------------------------------------------------------
+
+
+def list_tasks(tasks: Sequence[Task], screen: Console) -> None:
+    """Print the names, and what a run of each takes at most."""
+    screen.print(_columns([(t.name, t.title, f"{t.seeds} x {t.budget:g} s") for t in tasks], "lll"), markup=False, soft_wrap=True)
+
+
+def table(task: Task, results: TaskResults) -> str:
+    """The results as plain text: a line for each arm, and the source below."""
+    if not results.arms:
+        return "No run was finished."
+    marks = "" if results.complete else "Stopped: these are the runs that were finished.\n"
+    said = "".join(f"{line}\n" for line in notes(results))
+    cell = f" with the cell {results.cell}" if results.cell else ""
+    return (
+        f"\n{task.title}{cell}: {task.metric}\n\n{_columns([HEADS, *rows(task, results)], 'lrrrrrl')}\n\n"
+        f"{said}{marks}Published: {task.source}"
+    )
+
+
+def rows(task: Task, results: TaskResults) -> list[tuple[str, ...]]:
+    """A row of cells under `HEADS` for each arm; of several runs the median, in the figure with its range."""
+    found: list[tuple[str, ...]] = []
+    for arm in results.arms:
+        judged = [r.solved for r in arm.results if r.solved is not None]
+        trained = [r for r in arm.results if r.steps]
+        found.append(
+            (
+                arm.name,
+                figure([r.score for r in arm.results], task.decimals),
+                f"{sum(judged)}/{len(judged)}" if judged else "",
+                f"{statistics.median(r.sequences for r in trained):,.0f}" if trained else "",
+                f"{statistics.median(r.steps for r in trained):,.0f}" if trained else "",
+                f"{statistics.median(r.seconds for r in trained):.1f}" if trained else "",
+                arm.published,
+            )
+        )
+    return found
+
+
+def figure(scores: Sequence[float], decimals: int) -> str:
+    """Several scores in words: their median and range. Runs that diverged are counted apart."""
+    finite = [s for s in scores if math.isfinite(s)]
+    if not finite:
+        return "diverged"
+    words = _number(statistics.median(finite), decimals)
+    if len(scores) > 1:
+        words += f" [{_number(min(finite), decimals)} .. {_number(max(finite), decimals)}]"
+    return words if len(finite) == len(scores) else f"{words}, {len(scores) - len(finite)} diverged"
+
+
+def _number(score: float, decimals: int) -> str:
+    return f"{score:.{decimals}f}" if math.isfinite(score) else "diverged"
+
+
+def notes(results: TaskResults) -> list[str]:
+    """The notes of each arm's runs that have any, in the order of the seeds; equal ones once."""
+    return [f"{arm.name}: {'; '.join(found)}" for arm in results.arms if (found := dict.fromkeys(r.note for r in arm.results if r.note))]
+
+
+def _columns(lines: Sequence[Sequence[str]], sides: str) -> str:
+    """Lines of cells as text, each column as wide as its widest cell, aligned to the left or right side."""
+    widths = [max(len(line[i]) for line in lines) for i in range(len(sides))]
+    return "\n".join(
+        "  ".join(f"{cell:{'<' if side == 'l' else '>'}{width}}" for cell, width, side in zip(line, widths, sides, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+# --- files ----------------------------------------------------------------------------------------------------------------
+
+
+def write(results: TaskResults, path: Path) -> None:
+    """Write the results as JSON; a score that is no number becomes null."""
+    about = asdict(results)
+    for arm, written in zip(results.arms, about["arms"], strict=True):
+        written["results"] = [{**r._asdict(), "score": r.score if math.isfinite(r.score) else None} for r in arm.results]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(about, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def read(path: Path) -> TaskResults:
+    """Read what `write` wrote.
+
+    Raises
+    ------
+    TaskError
+        If the file holds something else.
+    """
+    try:
+        about: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        arms = [
+            ArmResults(
+                **{**arm, "results": [Result(**{**r, "score": math.nan if r["score"] is None else r["score"]}) for r in arm["results"]]}
+            )
+            for arm in about["arms"]
+        ]
+        return TaskResults(**{**about, "arms": arms})
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise TaskError(f"{path} does not hold the results of a task (tinygrad-rnn tasks run NAME --json {path}): {error}") from None

@@ -1,0 +1,9 @@
+"""Synthetic tasks with long lags."""
+
+from __future__ import annotations
+
+from . import adding, copying, parity, temporal_order
+
+__all__ = ["TASKS"]
+
+TASKS = [*adding.TASKS, *copying.TASKS, *temporal_order.TASKS, *parity.TASKS]

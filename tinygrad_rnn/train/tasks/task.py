@@ -1,0 +1,165 @@
+"""What a task is: arms that are run over several seeds, a figure for each, and what was published."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from ...core.errors import TinygradError
+
+__all__ = ["Arm", "Result", "Run", "Task", "TaskError", "check_cell", "make_cell"]
+
+
+class TaskError(TinygradError):
+    """What was asked for cannot be done; the message says why and what to do, in one line."""
+
+
+class Result(NamedTuple):
+    """What one run of one arm gave.
+
+    Attributes
+    ----------
+    score : float
+        The task's metric on data that training has not seen.
+    solved : bool or None
+        Whether the task's own criterion was met; None where it has none.
+    sequences : int
+        Training sequences that were used.
+    steps : int
+        Time steps that were computed forward in training: sequences times their length.
+    seconds : float
+        Of training.
+    note : str
+        What else is worth a word in the table.
+    """
+
+    score: float
+    solved: bool | None = None
+    sequences: int = 0
+    steps: int = 0
+    seconds: float = 0.0
+    note: str = ""
+
+
+class Run:
+    """One run: its seed, its budget, and the clock.
+
+    Parameters
+    ----------
+    seed : int
+    budget : float
+        Seconds of training; a run may end earlier when it has reached its criterion.
+    report : callable, optional
+        ``report(fraction, text)`` is called now and then with the share of the budget that is used and the figure that matters.
+    check : callable, optional
+        Called between two training steps; raises when the user wants to stop.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        budget: float,
+        report: Callable[[float, str], None] | None = None,
+        check: Callable[[], None] | None = None,
+    ) -> None:
+        self.seed, self.budget = seed, budget
+        self._report, self._check = report, check
+        self.start = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Since the run began."""
+        return time.monotonic() - self.start
+
+    def go_on(self, text: str = "") -> bool:
+        """Whether there is budget left; to be asked between two training steps. `text` is the figure that matters."""
+        if self._check is not None:
+            self._check()
+        used = self.seconds / self.budget
+        if self._report is not None:
+            self._report(min(used, 1.0), text)
+        return used < 1.0
+
+
+class Arm(NamedTuple):
+    """One of the things that a task compares: a model, a way of training, or a baseline.
+
+    Attributes
+    ----------
+    name : str
+    run : callable
+        ``run(Run) -> Result``.
+    published : str
+        The figure of the source, or "".
+    exact : bool
+        It has no randomness: one run says it all.
+    """
+
+    name: str
+    run: Callable[[Run], Result]
+    published: str = ""
+    exact: bool = False
+
+
+class Task(NamedTuple):
+    """A task with published figures.
+
+    Attributes
+    ----------
+    name : str
+        On the command line.
+    title, about : str
+        A line, and a few sentences: what is learnt from what, and what the criterion is.
+    source : str
+        The paper: authors, year, title, where.
+    metric : str
+        What `Result.score` is, with its unit.
+    arms : callable
+        ``arms(cell) -> sequence of Arm``; `cell` is the name of a class in `tinygrad_rnn.cells` that takes the place of the arms'
+        own, or None.
+    seeds : int
+        How many by default.
+    budget : float
+        Seconds for one run by default.
+    decimals : int
+        Of the score in the table.
+    """
+
+    name: str
+    title: str
+    about: str
+    source: str
+    metric: str
+    arms: Callable[[str | None], Sequence[Arm]]
+    seeds: int = 3
+    budget: float = 60.0
+    decimals: int = 4
+
+
+def make_cell(name: str, *sizes: Any, **options: Any) -> Any:
+    """A cell of `tinygrad_rnn.cells` by its name.
+
+    Raises
+    ------
+    TaskError
+        If there is none of this name, or it needs more arguments than these.
+    """
+    from ... import cells
+
+    check_cell(name)
+    try:
+        return getattr(cells, name)(*sizes, **options)
+    except TypeError as error:
+        raise TaskError(f"the cell '{name}' does not fit here: {error}") from None
+
+
+def check_cell(name: str) -> None:
+    """Raise a TaskError that lists the names if there is no such cell."""
+    from ... import cells
+    from ...recurrent import Cell
+
+    kinds = {n: getattr(cells, n) for n in cells.__all__}
+    names = [n for n, kind in kinds.items() if isinstance(kind, type) and issubclass(kind, Cell) and kind is not cells.PublishedCell]
+    if name not in names:
+        raise TaskError(f"there is no cell '{name}'; expected one of {', '.join(names)}")
