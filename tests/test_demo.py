@@ -15,7 +15,8 @@ import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.formats import safetensors
-from tinygrad_rnn.train import blas, characters, console, demo, text
+from tinygrad_rnn.kernels import blas
+from tinygrad_rnn.train import characters, console, demo, text
 from tinygrad_rnn.train.characters import CharacterLSTM, Checkpoint, CheckpointError, DivergedError, Settings, Trainer
 from tinygrad_rnn.train.interrupt import Interrupted, Interrupts
 

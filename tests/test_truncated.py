@@ -109,7 +109,8 @@ def assert_equal(found: dict[str, np.ndarray], expected: dict[str, np.ndarray], 
 def test_windows_against_a_graph_cut_by_hand(name: str, k1: int, k2: int, extra: str, rng: np.random.Generator) -> None:
     cell = CELLS[name](rng)
     xs = tg.tensor(rng.normal(size=(T, BATCH, INPUT)), requires_grad=True)
-    named, options = everything(cell, xs=xs), {}
+    named = everything(cell, xs=xs)
+    options: dict[str, Any] = {}
     if extra in ("lengths", "all"):
         options["lengths"] = LENGTHS
     if extra in ("resets", "all"):
@@ -261,6 +262,27 @@ def test_gradients_with_masks(k1: int, k2: int, rng: np.random.Generator) -> Non
         assert_equal(found, taken(everything(twin)), repr(window))
 
 
+@pytest.mark.parametrize("k1, k2", [(1, 4), (2, 7), (5, 2)])
+def test_sequences_inside_steps_have_the_same_masks_again(k1: int, k2: int, rng: np.random.Generator) -> None:
+    xs = rng.normal(size=(9, BATCH, INPUT))
+
+    def make() -> Any:
+        inner = tg.nn.Zoneout(tg.cells.Elman(1, 2, rng=0, dtype=np.float64), 0.5, rng=1)
+
+        def step(x: Any, h: Any) -> Any:
+            first, _ = tg.unroll(inner, x.T[:, :, None])
+            second, _ = tg.unroll(inner, 2 * x.T[:, :, None])
+            h = tg.tanh(h + first[-1] - second[-1])
+            return h, h
+
+        return step
+
+    whole, _ = tg.unroll(make(), xs, np.zeros((BATCH, 2)))
+    parts = [window.ys.numpy() for window in tg.tbptt(make(), xs, k1, k2, np.zeros((BATCH, 2)))]
+    np.testing.assert_allclose(np.concatenate(parts), whole.numpy(), rtol=1e-12)
+    assert (tg.unroll(make(), xs[::-1], np.zeros((BATCH, 2)))[0].numpy() != whole.numpy()).any()
+
+
 def test_running_statistics_move_once(rng: np.random.Generator) -> None:
     xs = rng.normal(size=(9, 6, INPUT))
     found = []
@@ -286,8 +308,8 @@ def test_windows_of_nests_and_of_nothing(rng: np.random.Generator) -> None:
     xs = (rng.normal(size=(7, 2, 3)), rng.normal(size=(7, 2, 1)))
     whole, _ = tg.unroll(nest, xs, np.zeros((2, 3)))
     parts = [window.ys for window in tg.tbptt(nest, xs, 3, 2, np.zeros((2, 3)))]
-    for get in (lambda y: y["a"], lambda y: y["b"][0], lambda y: y["b"][1]):
-        np.testing.assert_array_equal(np.concatenate([get(p).numpy() for p in parts]), get(whole).numpy())
+    for k, y in enumerate(leaves(whole)):
+        np.testing.assert_array_equal(np.concatenate([leaves(p)[k].numpy() for p in parts]), y.numpy())
     for k1, k2 in ((3, 2), (2, 5)):
         silent = list(tg.tbptt(lambda x, h: (None, tg.tanh(x + h * w)), xs[0], k1, k2, np.zeros((2, 3))))
         assert all(window.ys is None for window in silent) and silent[-1].stop == 7

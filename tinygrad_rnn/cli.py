@@ -76,7 +76,7 @@ def _train(given: argparse.Namespace) -> int:
 
 
 def _sample(given: argparse.Namespace) -> int:
-    from .train import blas
+    from .kernels import blas
     from .train.characters import load_model, sample
 
     model, vocabulary, context = load_model(given.model)
@@ -99,7 +99,7 @@ def _tasks_run(given: argparse.Namespace) -> int:
     from .train.tasks import runner
 
     chosen = tasks.tasks() if "all" in given.names else [tasks.find(name) for name in given.names]
-    return runner.main(chosen, console.console(), cell=given.cell, seeds=given.seeds, budget=given.budget, save=given.json)
+    return runner.main(chosen, console.console(), cell=given.cell, seeds=given.seeds, budget=given.budget, save=given.json, eager=given.eager)
 
 
 def _tasks_page(given: argparse.Namespace) -> int:
@@ -121,8 +121,7 @@ def _info(given: argparse.Namespace) -> int:
     from importlib import metadata
 
     from . import __version__
-    from .kernels import runtime
-    from .train import blas
+    from .kernels import blas, runtime
 
     def version(package: str) -> str:
         try:
@@ -275,6 +274,7 @@ def _tasks_arguments(parser: argparse.ArgumentParser) -> None:
     run.add_argument("--seeds", type=_COUNT, metavar="N", help="runs of each arm (default: the task's)")
     run.add_argument("--budget", type=_POSITIVE, metavar="SECONDS", help="for one run (default: the task's)")
     run.add_argument("--json", type=Path, metavar="PATH", help="write the results to a file .json, or to NAME.json in a folder")
+    run.add_argument("--eager", action="store_true", help="run cells step by step in place of compiled (slow)")
     run.set_defaults(run=_tasks_run)
 
     page = actions.add_parser("page", help="results as Markdown", description="Make a page of the results that `run --json FOLDER` wrote.")

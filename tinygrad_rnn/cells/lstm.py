@@ -57,7 +57,7 @@ class LSTMP(LSTM):
         if not 1 <= proj_size < hidden_size:
             raise ShapeError(f"LSTMP: proj_size must be from 1 to hidden_size - 1 = {hidden_size - 1}; found {proj_size}")
         super().__init__(input_size, hidden_size, bias=bias, rng=rng, dtype=dtype)
-        self.proj_size = proj_size
+        self.proj_size = self.output_size = proj_size
         self.weight_hh = Parameter(init.xavier_uniform((4 * hidden_size, proj_size), rng=self._rng, dtype=dtype))
         self.weight_hr = Parameter(init.xavier_uniform((proj_size, hidden_size), rng=self._rng, dtype=dtype))
 

@@ -50,6 +50,7 @@ class EURNN(PublishedCell):
 
     def __init__(self, input_size: int, hidden_size: int, *, capacity: int = 2, rng: Any = None, dtype: Any = np.float32) -> None:
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
+        self.output_size = 2 * hidden_size  # the real and the imaginary part
         if hidden_size < 2:
             raise ShapeError(f"EURNN: hidden_size must be at least 2, because units are rotated in pairs; found {hidden_size}")
         if capacity < 1:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -25,30 +25,26 @@ from .step import CompileError, Op, Step
 class Jitted(Cell):
     """A cell that `unroll` and `tbptt` run as one compiled function for the whole sequence; made by `jit`.
 
-    Calling it computes one ordinary step. Its parameters are those of the cell, under the same names.
+    It is the cell itself with another way to run: both have one set of attributes, so parameters, their names and settings are the same,
+    and a change of one is a change of the other. Calling it computes one ordinary step.
+
+    Attributes
+    ----------
+    plain : Cell or callable
+        The cell that was given.
     """
 
-    plain: Any  # the cell; not found as a module inside this one, whose parameters would get longer names
+    __slots__ = ("_runners", "plain")
 
     def __init__(self, cell: Callable[..., Any]) -> None:
-        vars(self)["plain"] = cell
-        self._runners: dict[Any, Runner] = {}
-        if isinstance(cell, Cell):
-            self.input_size = cell.input_size
-            if hasattr(cell, "hidden_size"):
-                self.hidden_size = cell.hidden_size
-        self.name = name_of(cell)
-
-    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Layer]]:
-        """Those of the cell."""
-        if isinstance(self.plain, Layer):
-            yield from self.plain.named_modules(prefix)
+        object.__setattr__(self, "plain", cell)
+        object.__setattr__(self, "_runners", {})
+        if isinstance(cell, Layer):
+            object.__setattr__(self, "__dict__", vars(cell))
 
     def initial_state(self, batch_size: int) -> Any:
         """That of the cell."""
-        if not isinstance(self.plain, Cell):
-            return super().initial_state(batch_size)
-        return self.plain.initial_state(batch_size)
+        return self.plain.initial_state(batch_size) if isinstance(self.plain, Cell) else super().initial_state(batch_size)
 
     def check(self, x: Any) -> None:
         """As the cell does."""
@@ -103,7 +99,7 @@ class Jitted(Cell):
         )
         if key not in self._runners:
             x = tuple(Tensor(x.array[0]) for x in inputs)
-            self._runners[key] = compiled(variant, x, state, [x.requires_grad for x in inputs], self.name)
+            self._runners[key] = compiled(variant, x, state, [x.requires_grad for x in inputs], name_of(self))
         return self._runners[key]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..core.primitive import Array
 from ..core.tape import Leaf, Node
-from ..kernels import runtime
+from ..kernels import blas, runtime
 from .module import Module
 from .step import B, Op
 
@@ -43,7 +43,8 @@ class Runner:
             for store, _ in places:
                 if store.name not in arrays:
                     arrays[store.name] = np.empty(T * store.op.size * batch, self.dtype)
-        self.code.forward(T, batch, reverse, *self._arguments("forward", arrays))
+        with blas.threads(1):  # within a step, threads wait longer than they work
+            self.code.forward(T, batch, reverse, *self._arguments("forward", arrays))
         return arrays
 
     def outputs(self, arrays: dict[str, Any]) -> tuple[list[Array], list[Array]]:
@@ -74,7 +75,8 @@ class Runner:
                     size = store.op.size * batch
                     arrays[store.name] = np.empty(size if how != "{v}" else T * size, self.dtype)
         products = [np.empty(rows * columns, self.dtype) for _, _, rows, columns in module.products.values()]
-        self.code.backward(T, batch, arrays["reverse"], *self._arguments("backward", arrays), *products)
+        with blas.threads(1):
+            self.code.backward(T, batch, arrays["reverse"], *self._arguments("backward", arrays), *products)
         found: dict[Op, Array] = {}
         for k, op in enumerate(self.step.states):
             found[op] = _outside(arrays[f"ds{k}"][op.size * batch :], None, op.features, batch)  # where step 0 wrote it
@@ -111,7 +113,7 @@ class Runner:
     def _arguments(self, which: str, arrays: dict[str, Any]) -> list[Any]:
         names = getattr(self.module, f"{which}_arguments")
         once = {store.name: op for (op, _), store in self.module.once_ops.items()}
-        flat = [np.ascontiguousarray(arrays["once"][once[name]], dtype=self.dtype).reshape(-1) for name in getattr(self.module, f"{which}_once")]
+        flat = [np.array(arrays["once"][once[name]], dtype=self.dtype, order="C").reshape(-1) for name in getattr(self.module, f"{which}_once")]
         return [*(arrays[name] for name in names), *flat]
 
 

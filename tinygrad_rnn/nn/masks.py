@@ -46,7 +46,8 @@ class Masks:
         drawn = {} if now.sequence is None else now.sequence
         step = (now.mark.step or 0) + 1 if per == "step" else 0
         if per == "sequence" and (self, place, shape) in drawn:
-            return np.asarray(drawn[self, place, shape])
+            found: Array = drawn[self, place, shape]
+            return found
         if self not in drawn:
             drawn[self], self._count = self._count, self._count + 1
         random = np.random.Generator(np.random.Philox(key=self.seed, counter=[0, drawn[self], step, place]))
@@ -57,7 +58,8 @@ class Masks:
 
     def dropout(self, p: float, shape: tuple[int, ...], dtype: Any, *, per: str, place: int = 0) -> Array:
         """The same, scaled by 1 / (1 - p), so that the mean of what is multiplied by it stays."""
-        return self.keep(p, shape, dtype, per=per, place=place) * np.asarray(1 / (1 - p), dtype)
+        mask: Array = self.keep(p, shape, dtype, per=per, place=place) * np.asarray(1 / (1 - p), dtype)
+        return mask
 
 
 def drawing(rng: Any = None) -> np.random.Generator:

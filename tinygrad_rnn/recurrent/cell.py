@@ -35,6 +35,8 @@ class Cell(Module):
         Features of x; where it is set, calling the cell checks it.
     hidden_size : int
         From which the default `initial_state` is made.
+    output_size : int
+        Features of the output; to be set only where they are not `hidden_size`.
     """
 
     input_size: int | None = None
@@ -98,8 +100,14 @@ def dtype_of(cell: Any) -> np.dtype[Any] | None:
     return next((p.dtype for p in cell.parameters()), None) if isinstance(cell, Module) else None
 
 
+def plain_of(cell: Any) -> Any:
+    """The cell that a compiled one was made of; others as they are."""
+    return getattr(cell, "plain", cell)
+
+
 def name_of(cell: Any) -> str:
     """How messages, tables and pictures call a cell: its `name`, the function's name, or its class."""
+    cell = plain_of(cell)
     return getattr(cell, "name", None) or getattr(cell, "__name__", None) or type(cell).__name__
 
 
@@ -119,6 +127,7 @@ def name_state(cell: Any, state: Any, t: int) -> None:
 
 def check_first_state(cell: Any, state: Any, batch: int, head: str) -> None:
     """Raise a ShapeError or DtypeError if a given first state differs from the cell's own in structure, shape or dtype."""
+    cell = plain_of(cell)
     if type(cell).initial_state is Cell.initial_state and not hasattr(cell, "hidden_size"):
         return  # it cannot say what it expects
     expected = cell.initial_state(batch)
@@ -156,7 +165,7 @@ def component_names(cell: Callable[..., Any], state: Any) -> Names:
     The second parameter of the cell names the whole. A component of a dict or named tuple has its key or field; one of a plain tuple the
     variable into which the cell unpacks it (``h, c = state``), if its source can be read.
     """
-    cell = getattr(cell, "plain", cell)
+    cell = plain_of(cell)
     function: Any = inspect.unwrap(cell.forward if isinstance(cell, Module) else cell)
     code: CodeType | None = getattr(getattr(function, "__func__", function), "__code__", None)
     own = code.co_varnames[hasattr(function, "__func__") : code.co_argcount] if code else ()

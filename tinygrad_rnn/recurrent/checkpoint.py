@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import DtypeError, GraphError
+from ..core.errors import DtypeError, GraphError, TinygradError
 from ..core.primitive import Primitive, Spec
 from ..core.record import apply, describe
 from ..core.tape import Leaf, Node, context, reachable, setting
@@ -219,6 +219,8 @@ def checkpoint(function: Callable[..., Any], *args: Any) -> Any:
     DtypeError
         If the results are of several floating dtypes.
     """
+    if not callable(function):
+        raise TinygradError(f"checkpoint: expected a function and its arguments; found a {type(function).__name__}")
     everything = leaves(args)
     tensors = [t for t in everything if isinstance(t, Tensor)]
     if not context().grad_enabled or context().tracing:

@@ -110,9 +110,7 @@ def _windows(sequence: Sequence, k1: int, k2: int, draws: dict[Any, Any]) -> Ite
                     ys, _, state = sequence.steps(sequence.parts, detach(state), begin, reach)
                 outputs.append(_since(start - begin, ys) if reach > start else None)
             cuts = sorted({reach, stop, *(step for step in (after, start) if reach < step < stop)})
-            if reach > 0:
-                state = detach(state)
-            known = {reach: state}
+            known = {reach: state}  # a constant, unless it is the first state of the sequence
             for a, b in itertools.pairwise(cuts):
                 draws["again"] = b <= start
                 ys, _, state = sequence.steps(sequence.parts, state, a, b)

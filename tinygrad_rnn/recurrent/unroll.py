@@ -16,7 +16,7 @@ from ..core.tree import flatten, leaves, pairs, tree_map
 from ..module import Module
 from ..ops.elementwise import where
 from ..ops.shaping import broadcast_to, concatenate, stack
-from .cell import Cell, check_first_state, component_names, dtype_of, matched, name_of, name_state, returned
+from .cell import Cell, check_first_state, component_names, dtype_of, matched, name_of, name_state, plain_of, returned
 from .checkpoint import checkpoint as checkpointed
 
 Step = Callable[[Any, Any], tuple[Any, Any]]
@@ -131,8 +131,7 @@ class Sequence:
             )
         self.parts = parts
         if self.valid is not None:
-            rows = np.arange(self.valid.shape[1])
-            self.ends = tuple(Tensor(p.array[self.valid.sum(0) - 1, rows]) for p in parts)
+            self.ends = (self.valid.sum(0) - 1, np.arange(self.valid.shape[1]))  # where the last step of each row stands
 
     def run(
         self, reverse: bool = False, checkpoint: bool | int | None = None, return_states: bool = False, hook: Any = None
@@ -178,7 +177,7 @@ class Sequence:
         `offset` is the step at which `parts` begins.
         """
         cell, name, layer = self.cell, self.name, context().mark.layer
-        compiled = getattr(cell, "steps", None)
+        compiled = getattr(cell, "steps", None) if plain_of(cell) is not cell else None  # a cell of the user may have an attribute `steps`
         if compiled is not None:
             if hook is not None:
                 raise TinygradError("unroll: a hook looks at single steps, which a compiled cell does not have; unroll the plain cell")
@@ -203,7 +202,7 @@ class Sequence:
                     if s.name is None:
                         s.name = f"{x.name or 'x'}[{t}]"
                 if valid is not None:  # padding may hold what would spoil gradients, such as nan: in its place the row's last step
-                    step = _choose(valid, step, self.ends, self, "lengths", t)
+                    step = _choose(valid, step, tuple([x[self.ends] for x in self.parts]), self, "lengths", t)
                 result = cell(step if self.tuple else step[0], state)
                 if not isinstance(result, tuple) or len(result) != 2:
                     raise ShapeError(f"unroll: cell '{name}' must return (output, new_state); at step t={t} it returned {returned(result)}")
@@ -244,12 +243,12 @@ class Sequence:
 
     def _given_state(self, state: Any, x: Tensor) -> Any:
         if state is None:
-            if isinstance(self.cell, Module) and not isinstance(self.cell, Cell):
+            if isinstance(plain_of(self.cell), Module) and not isinstance(self.cell, Cell):
                 raise ShapeError(
                     f"unroll: '{self.name}' is no cell but a {type(self.cell).__name__} module, which may take a whole sequence: call it with xs. "
                     "A module that makes one step is a cell if its class is derived from tg.Cell, or if it is given state=..."
                 )
-            if not isinstance(self.cell, Cell):
+            if not isinstance(plain_of(self.cell), Cell):
                 raise ShapeError(f"unroll: '{self.name}' is a plain function, so it cannot say what its first state is; pass state=...")
             return None
         own = dtype_of(self.cell)
@@ -257,7 +256,7 @@ class Sequence:
         for path, s in flatten(state, "state"):
             if not isinstance(s, Tensor):
                 raise ShapeError(f"unroll: the first state's component {path} is a {type(s).__name__}; expected a tensor or an array")
-        if x.ndim >= 2 and isinstance(self.cell, Cell):
+        if x.ndim >= 2 and isinstance(plain_of(self.cell), Cell):
             batch = self._batch(x)
             check_first_state(self.cell, tree_map(_spread(batch), state), batch, f"unroll: the state does not fit cell '{self.name}'")
         return state
@@ -348,12 +347,15 @@ def _array(given: Any) -> Array | None:
         return None
 
 
-def _signature(state: Any) -> tuple[Any, ...]:
-    """Structure at the top, shapes and dtypes: cheap to compare."""
-    if isinstance(state, Tensor):
-        return (Tensor, state.array.shape, state.array.dtype)
-    keys = tuple(state) if isinstance(state, dict) else ()
-    return (type(state), keys, *[(getattr(s, "shape", None), getattr(s, "dtype", None)) for s in leaves(state)])
+def _signature(tree: Any) -> tuple[Any, ...]:
+    """Structure, shapes and dtypes: cheap to compare."""
+    if isinstance(tree, Tensor):
+        return (Tensor, tree.array.shape, tree.array.dtype)
+    if isinstance(tree, dict):
+        return (dict, *[(key, _signature(part)) for key, part in tree.items()])
+    if isinstance(tree, (tuple, list)):
+        return (type(tree), *[_signature(part) for part in tree])
+    return (type(tree), getattr(tree, "shape", None), getattr(tree, "dtype", None))
 
 
 def _choose(mask: Array, new: Any, old: Any, sequence: Sequence, what: str, t: int) -> Any:

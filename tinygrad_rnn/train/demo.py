@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..core.errors import TinygradError
-from . import blas, text
+from ..kernels import blas
+from . import text
 from .baselines import Score, score_baselines
 from .characters import Checkpoint, DivergedError, Settings, Trainer, evaluate, sample, save_model
 from .chart import Series, line_chart, moving_average

@@ -7,6 +7,7 @@ forward steps: the walk back costs about two passes more.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -143,7 +144,7 @@ def _adding(run: Run, cell: str, how: str) -> Result:
 
 HIDDEN_UNITS = 1  # besides the output unit
 GUESSING_BUDGET = 6_000_000
-FIRST = 4  # sequences that a guess has to get right before it sees the rest
+STAGES = (0, 2, 10, None)  # a guess sees the sequences of a stage if it got those before right
 WEIGHT = 100.0  # guesses are uniform on [-100, 100]
 
 
@@ -223,18 +224,18 @@ def right(answers: Array, targets: Array) -> Array:
 def guess(training: Sequences, rng: np.random.Generator, networks: int = 100) -> tuple[Array | None, int, int]:
     """Draw networks at once: the first that gets all training sequences right or None, how many were drawn up to it, and the time steps.
 
-    All are run on the first few sequences, and on the rest only those that got the few right.
+    All are run on two sequences, those that got them right on eight more, and those on the rest.
     """
     weights = rng.uniform(-WEIGHT, WEIGHT, (networks, parameters_of(HIDDEN_UNITS))).astype(np.float32)
-    few, rest = training.part(slice(FIRST)), training.part(slice(FIRST, None))
-    steps = networks * int(few.lengths.sum())
-    with no_grad():
-        passed = np.flatnonzero(right(outputs(Tensor(weights), few).numpy(), few.targets).all(1))
-        for k in passed:
-            steps += int(rest.lengths.sum())
-            if right(outputs(Tensor(weights[k : k + 1]), rest).numpy(), rest.targets).all():
-                return weights[k], int(k) + 1, steps
-    return None, networks, steps
+    left, steps = np.arange(networks), 0
+    for first, stop in pairwise(STAGES):
+        part = training.part(slice(first, stop))
+        steps += left.size * int(part.lengths.sum())
+        with no_grad():
+            left = left[right(outputs(Tensor(weights[left]), part).numpy(), part.targets).all(1)]
+        if not left.size:
+            return None, networks, steps
+    return weights[left[0]], int(left[0]) + 1, steps
 
 
 def _latching(run: Run, how: str) -> Result:
@@ -269,9 +270,10 @@ def _latching(run: Run, how: str) -> Result:
     final = {"gradient": weights.numpy()[0], "evolution": strategy.mean.numpy(), "guessing": start[0] if found is None else found}[how]
     unseen = two_sequences(test, 100)
     with no_grad():
-        before, after = (right(outputs(Tensor(final[None]), part).numpy()[0], part.targets) for part in (training, unseen))
+        learnt, answers = (outputs(Tensor(final[None]), part).numpy()[0] for part in (training, unseen))
+    before, after = right(learnt, training.targets), right(answers, unseen.targets)
     seen = spent // (550 * (PASSES if how == "gradient" else 1))
-    note = f"{tried} guesses" if how == "guessing" else f"{before.mean():.2f} of the training sequences right"
+    note = f"{tried} guesses" if how == "guessing" else f"{((answers > 0.5) == unseen.targets).mean():.2f} on the right side of 1/2"
     return Result(float(after.mean()), bool(before.all()), seen, spent, seconds, note)
 
 

@@ -15,6 +15,7 @@ from ...core.tape import no_grad
 from ...nn import Linear, Module, cross_entropy, mse_loss
 from ...optim import Optimizer, clip_grad_norm
 from ...recurrent import unroll
+from ...recurrent.cell import plain_of
 from .task import Result, Run, make_cell
 
 __all__ = ["Batch", "Fit", "Reader", "error_rate", "fit", "long_memory", "streams"]
@@ -84,7 +85,7 @@ def long_memory(cell: Any, steps: int, *, rng: Any = None) -> None:
     C. Tallec and Y. Ollivier, Can Recurrent Neural Networks Warp Time? (2018), arXiv:1804.11188: the bias of what is kept is log(u) with u
     uniform on [1, steps], and that of an LSTM's input gate is its negative.
     """
-    kind = type(cell)
+    kind = type(plain_of(cell))
     if kind is LSTM:
         cell.bias_ih.data = init.chrono(cell.bias_ih.numpy(), cell.hidden_size, steps + 1, rng=rng)
     elif kind is GRU:  # its update gate keeps the old state

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from ...core.errors import TinygradError
 
-__all__ = ["Arm", "Result", "Run", "Task", "TaskError", "check_cell", "make_cell"]
+COMPILED: ContextVar[bool] = ContextVar("compiled", default=False)  # whether cells are compiled for whole sequences; the runner sets it
+
+__all__ = ["COMPILED", "Arm", "Result", "Run", "Task", "TaskError", "check_cell", "make_cell"]
 
 
 class TaskError(TinygradError):
@@ -149,9 +155,25 @@ def make_cell(name: str, *sizes: Any, **options: Any) -> Any:
 
     check_cell(name)
     try:
-        return getattr(cells, name)(*sizes, **options)
+        cell = getattr(cells, name)(*sizes, **options)
     except TypeError as error:
         raise TaskError(f"the cell '{name}' does not fit here: {error}") from None
+    return fast(cell, sizes[0]) if COMPILED.get() else cell
+
+
+def fast(cell: Any, input_size: int) -> Any:
+    """The cell compiled for whole sequences; as it is, with a warning, if it cannot be compiled."""
+    from ...compiler import CompileError, jit
+    from ...recurrent import unroll
+
+    made = jit(cell)
+    try:
+        ys, _ = unroll(made, np.zeros((2, 2, input_size), np.float32))
+    except CompileError as error:
+        warnings.warn(f"{type(cell).__name__} runs step by step: {error}", RuntimeWarning, stacklevel=3)
+        return cell
+    del ys
+    return made
 
 
 def check_cell(name: str) -> None:

@@ -22,30 +22,31 @@ _VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VEC
 
 
 @cache
-def _functions() -> tuple[Any, Any] | None:
-    """The functions of the loaded OpenBLAS that get and set its number of threads; None for another BLAS."""
+def _functions() -> list[tuple[Any, Any]]:
+    """Of each OpenBLAS that is there (NumPy's, and SciPy's, which compiled kernels use): how its number of threads is read and set."""
     package = Path(np.__file__).parent
-    paths = {str(p) for folder in (package.parent / "numpy.libs", package / ".dylibs") for p in folder.glob("*openblas*")}
+    folders = (package.parent / "numpy.libs", package / ".dylibs", package.parent / "scipy.libs", package.parent / "scipy" / ".dylibs")
+    paths = {str(p) for folder in folders for p in folder.glob("*openblas*")}
     maps = Path("/proc/self/maps")
     if not paths and maps.exists():
         paths = {line.split(maxsplit=5)[-1] for line in maps.read_text().splitlines() if "openblas" in line}
+    found = []
     for path in sorted(paths):
         try:
             library = ctypes.CDLL(path)
         except OSError:
             continue
-        for prefix in ("scipy_", ""):
-            for suffix in ("64_", ""):
-                if hasattr(library, f"{prefix}openblas_set_num_threads{suffix}"):
-                    get = getattr(library, f"{prefix}openblas_get_num_threads{suffix}")
-                    return get, getattr(library, f"{prefix}openblas_set_num_threads{suffix}")
-    return None
+        names = (f"{prefix}openblas_%s_num_threads{suffix}" for prefix in ("scipy_", "") for suffix in ("64_", ""))
+        name = next((name for name in names if hasattr(library, name % "set")), None)
+        if name is not None:
+            found.append((getattr(library, name % "get"), getattr(library, name % "set")))
+    return found
 
 
 def thread_count() -> int | None:
     """Number of threads that products use now; None if it cannot be found out."""
     found = _functions()
-    return None if found is None else int(found[0]())
+    return max(int(get()) for get, _ in found) if found else None
 
 
 def description() -> str:
@@ -60,14 +61,14 @@ def description() -> str:
 @contextmanager
 def threads(count: int | None) -> Iterator[int | None]:
     """Context: products use `count` threads. None means one, or what an environment variable such as OMP_NUM_THREADS asks for."""
-    found = _functions()
-    if found is None or (count is None and any(os.environ.get(name) for name in _VARIABLES)):
+    if count is None and any(os.environ.get(name) for name in _VARIABLES):
         yield thread_count()
         return
-    get, put = found
-    before = get()
-    put(count or 1)
+    before = [get() for get, _ in _functions()]
     try:
-        yield int(get())
+        for _, put in _functions():
+            put(count or 1)
+        yield thread_count()
     finally:
-        put(before)
+        for (_, put), number in zip(_functions(), before, strict=True):
+            put(number)
