@@ -122,6 +122,7 @@ from .optim import clip_grad_norm, clip_grad_value
 from .recurrent import Cell, Window, checkpoint, tbptt, unroll
 
 if TYPE_CHECKING:
+    from .compiler import CompileError, jit
     from .diagnosis import GradcheckError, gradcheck
     from .drawing import Drawing, draw
     from .formats.checkpoint import load, save
@@ -129,6 +130,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "Cell",
+    "CompileError",
     "Drawing",
     "DtypeError",
     "GradcheckError",
@@ -195,6 +197,7 @@ __all__ = [
     "isfinite",
     "isnan",
     "jacobian",
+    "jit",
     "jvp",
     "leaky_relu",
     "less",
@@ -274,6 +277,8 @@ __all__ = [
 ]
 _CALLED = {"cat": "concatenate", "chunk": "split", "pow": "power", "mul": "multiply", "sub": "subtract", "div": "divide", "mm": "matmul"}
 _LAZY = {
+    "CompileError": "compiler",
+    "jit": "compiler",
     "Drawing": "drawing",
     "GradcheckError": "diagnosis",
     "draw": "drawing",

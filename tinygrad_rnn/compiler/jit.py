@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from ..core.errors import ShapeError
 from ..core.primitive import Primitive
-from ..core.record import apply
-from ..core.tape import Leaf, Node, context
+from ..core.record import apply, describe
+from ..core.tape import Leaf, Node, context, no_grad
 from ..core.tensor import Tensor
-from ..core.tree import leaves, tree_map, unflatten
+from ..core.tree import flatten, leaves, pairs, tree_map, unflatten
 from ..module import Module as Layer
 from ..ops.elementwise import greater, where
-from ..recurrent.cell import Cell, name_of
+from ..recurrent.cell import Cell, CompiledCell, name_of, returned
 from ..recurrent.checkpoint import Stretch, as_primitive
 from ..recurrent.unroll import Sequence
 from .module import Module
 from .run import Runner
+from .settings import settings
 from .step import CompileError, Op, Step
 
+KEPT = 64  # recordings of one cell: for other shapes, settings, or values that it closes over
 
-class Jitted(Cell):
+
+class Jitted(CompiledCell):
     """A cell that `unroll` and `tbptt` run as one compiled function for the whole sequence; made by `jit`.
 
     It is the cell itself with another way to run: both have one set of attributes, so parameters, their names and settings are the same,
@@ -34,13 +39,25 @@ class Jitted(Cell):
         The cell that was given.
     """
 
-    __slots__ = ("_runners", "plain")
+    __slots__ = ("_runners",)
+
+    _runners: dict[Any, Runner]
 
     def __init__(self, cell: Callable[..., Any]) -> None:
         object.__setattr__(self, "plain", cell)
         object.__setattr__(self, "_runners", {})
         if isinstance(cell, Layer):
             object.__setattr__(self, "__dict__", vars(cell))
+
+    @property
+    def input_size(self) -> int | None:  # type: ignore[override]
+        """That of the cell, which may be an attribute of its class."""
+        return getattr(self.plain, "input_size", None)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(self.plain, name)
 
     def initial_state(self, batch_size: int) -> Any:
         """That of the cell."""
@@ -55,25 +72,45 @@ class Jitted(Cell):
         """One step, not compiled."""
         return self.plain(x, state)
 
+    def __copy__(self) -> Jitted:
+        return Jitted(copy.copy(self.plain))  # which has attributes of its own
+
+    def __reduce__(self) -> Any:
+        return Jitted, (self.plain,)  # for deep copies and pickles: the code is made anew where it runs
+
     # --- compiled -----------------------------------------------------------------------------------------------------------------
 
     def steps(self, sequence: Sequence, parts: Any, state: Any, start: int, stop: int, reverse: bool, all_states: bool, offset: int) -> Any:
         """Steps `start` to `stop` of a sequence as one node on the tape; see `Sequence.steps`."""
+        if context().tracing:
+            return _plainly(sequence, self.plain).steps(parts, state, start, stop, reverse, all_states, offset=offset)
         xs = [p[start - offset : stop - offset] for p in parts]
         valid = None if sequence.valid is None else sequence.valid[start:stop]
+        if valid is not None:  # in place of padding, which may hold anything, the row's last step, as in the plain loop
+            xs = [where(valid.reshape((*valid.shape, *[1] * (x.ndim - 2))), x, p[sequence.ends]) for x, p in zip(xs, sequence.parts, strict=True)]
         resets = None if sequence.resets is None else sequence.resets[start:stop]
-        dtype = next((s.dtype for s in leaves(state)), np.dtype(np.float32))
+        dtype = leaves([state, xs])[0].dtype
         extra = [Tensor(m.astype(dtype)) for m in (valid, resets) if m is not None]
         carried = state if resets is None else (state, sequence.first)
+        for path, s in flatten(carried, "state"):
+            if s.shape[:1] != (xs[0].shape[1],):
+                raise CompileError(f"tg.jit: {path} has shape {s.shape}; the first axis must be the batch of {xs[0].shape[1]}")
         variant = _Variant(self.plain, sequence.tuple, valid is not None, resets is not None, all_states)
         inputs, states = [*xs, *extra], leaves(carried)
-        runner = self.runner(variant, inputs, carried)
+        try:
+            runner = Jitted.runner(self, variant, inputs, carried)
+        except CompileError:
+            raise
+        except Exception:
+            with no_grad():  # a step of the cell itself says what is wrong with the shapes that were given
+                first, end = (stop - 1, stop) if reverse else (start, start + 1)
+                _plainly(sequence, self.plain).steps(parts, state, first, end, reverse, offset=offset)
+            raise
 
         def again(*handles: Tensor) -> list[Tensor]:
             """The same steps, one by one on the tape: for gradients of gradients, and tangents."""
             given, first = list(handles[: len(inputs)]), unflatten(carried, list(handles[len(inputs) :]))
-            plain = Sequence.__new__(Sequence)
-            vars(plain).update(vars(sequence), cell=variant, tuple=True, valid=None, resets=None)
+            plain = _plainly(sequence, variant, tuple=True, valid=None, resets=None)
             ys, _, last = plain.steps(tuple(given), first, start, stop, reverse, offset=start)
             return [*leaves(ys), *leaves(last)]
 
@@ -94,13 +131,23 @@ class Jitted(Cell):
         key = (
             variant.flags,
             tuple((x.shape[2:], x.dtype, x.requires_grad) for x in inputs),
-            tuple((type(state), s.shape[1:], s.dtype) for s in leaves(state)),
-            _settings(self.plain),
+            tuple((path, s.shape[1:], s.dtype) for path, s in flatten(state)),
+            settings(self.plain),
         )
         if key not in self._runners:
+            if len(self._runners) >= KEPT:  # of what changes at every call, each recording would stay
+                self._runners.pop(next(iter(self._runners)), None)
             x = tuple(Tensor(x.array[0]) for x in inputs)
-            self._runners[key] = compiled(variant, x, state, [x.requires_grad for x in inputs], name_of(self))
+            made = self._runners[key] = compiled(variant, x, state, [x.requires_grad for x in inputs], name_of(self))
+            return made
         return self._runners[key]
+
+
+def _plainly(sequence: Sequence, cell: Callable[..., Any], **others: Any) -> Sequence:
+    """The same sequence for another cell, which is run step by step."""
+    plain = Sequence.__new__(Sequence)
+    vars(plain).update(vars(sequence), cell=cell, **others)
+    return plain
 
 
 def compiled(variant: _Variant, x: Any, state: Any, x_gradients: list[bool], name: str) -> Runner:
@@ -115,7 +162,7 @@ def compiled(variant: _Variant, x: Any, state: Any, x_gradients: list[bool], nam
     step = Step(record, x, state, name)
     wanted: set[Op] = {op for op, needed in zip(step.xs, x_gradients, strict=True) if needed}
     wanted |= {op for op in step.constants if op.node.requires_grad}
-    runner = Runner(Module(step, leaves(state)[0].dtype, wanted))
+    runner = Runner(Module(step, leaves([state, x])[0].dtype, wanted))
     runner.structure = structure[0]
     return runner
 
@@ -134,13 +181,28 @@ class _Variant:
             begin, (state, first) = parts.pop(), state
             state = tree_map(lambda s, f: where(_rows(begin, s), f, s), state, first)
         valid = parts.pop() if masked else None
-        if masked:
-            parts = [where(_rows(valid, p), p, 0.0) for p in parts]
-        y, new = self.cell(tuple(parts) if takes_tuple else parts[0], state)
+        result = self.cell(tuple(parts) if takes_tuple else parts[0], state)
+        if not isinstance(result, tuple) or len(result) != 2:
+            raise ShapeError(f"tg.jit: the cell must return (output, new_state); it returned {returned(result)}")
+        y, new = result
+        for a, b in pairs(state, new, "tg.jit: the state changed over a step"):
+            if (tuple(a.shape), a.dtype) != (tuple(getattr(b, "shape", ())), getattr(b, "dtype", None)):
+                raise ShapeError(f"tg.jit: a component of the state changed over a step: it was {describe(a)}, now {describe(b)}")
+        new = _in_order(state, new)
         if masked:
             y = tree_map(lambda a: where(_rows(valid, a), a, 0.0), y)
             new = tree_map(lambda a, b: where(_rows(valid, a), a, b), new, state)
         return ((y, new) if all_states else y), ((new, first) if resets else new)
+
+
+def _in_order(state: Any, new: Any) -> Any:
+    """The new state with the entries of dicts in the order of the old one."""
+    if isinstance(state, dict):
+        return {key: _in_order(state[key], new[key]) for key in state}
+    if isinstance(state, (tuple, list)):
+        parts = [_in_order(a, b) for a, b in zip(state, new, strict=True)]
+        return type(new)(*parts) if hasattr(new, "_fields") else type(new)(parts)
+    return new
 
 
 def _rows(flags: Any, like: Any) -> Any:
@@ -148,19 +210,10 @@ def _rows(flags: Any, like: Any) -> Any:
     return greater(flags.reshape((flags.shape[0], *[1] * (len(like.shape) - 1))), 0.5)
 
 
-def _settings(cell: Any) -> tuple[Any, ...]:
-    """What a recorded step depends on besides shapes: the parameters, and plain attributes such as `training`."""
-    if not isinstance(cell, Layer):
-        return ()
-    found: list[Any] = [(id(p), p.requires_grad) for p in cell.parameters()]
-    for _, module in cell.named_modules():
-        found.append(module.training)
-        found += [v for v in vars(module).values() if isinstance(v, (bool, int, float, str))]
-    return tuple(found)
-
-
 class _Unrolled(Stretch):
     """A compiled unrolling as a node on the tape."""
+
+    reads = "goes through a compiled cell, which needs"
 
     def __init__(self, runner: Runner, again: Callable[..., list[Tensor]], count: int, reverse: bool) -> None:
         super().__init__(again, count)
@@ -239,6 +292,7 @@ def jit(cell: Callable[..., Any]) -> Jitted:
     """
     if isinstance(cell, Jitted):
         return cell
-    if not callable(cell):
-        raise CompileError(f"tg.jit: expected a cell or a function of (x, state); found a {type(cell).__name__}")
+    if isinstance(cell, type) or not callable(cell):
+        found = f"the class {cell.__name__}; make one: {cell.__name__}(...)" if isinstance(cell, type) else f"a {type(cell).__name__}"
+        raise CompileError(f"tg.jit: expected a cell or a function of (x, state); found {found}")
     return Jitted(cell)

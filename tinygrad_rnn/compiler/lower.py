@@ -399,7 +399,7 @@ class Block:
             return ZERO
         names = {}
         inputs: list[Any] = []
-        for k, text in enumerate(texts):
+        for text in texts:
             if isinstance(text, str):
                 marker = object()
                 names[marker] = text if text != ZERO else _literal(0.0)

@@ -7,6 +7,7 @@ batch are put off and done as one product over all steps, sums are collected for
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable
 from typing import Any
@@ -39,6 +40,7 @@ class Schedule:
         self.ops = {op: k for k, op in enumerate(ops)}
         self.given, self.wanted, self.once = given, wanted, once
         self.temporary: dict[Op, Store] = {}
+        self.matrices: dict[str, tuple[int, int]] = {}  # shapes of the weights in products, by name
         self.extra: set[Op] = set()
         self.flops = 0
         for _ in range(len(ops) + 10):
@@ -68,7 +70,7 @@ class Schedule:
                 self.temporary.setdefault(op, Store(f"m{len(self.temporary)}", op))
         stores.update({op: store for op, store in self.temporary.items() if op not in stores})
         self.block = block = _Block(stores, self.once)
-        block.ready = {op for op in self.given}
+        block.ready = set(self.given)
         units = sorted({*self.wanted, *self.extra}, key=lambda op: self.ops.get(op, -1))
         levels: dict[Op, int] = {}
         for op in units:
@@ -150,9 +152,9 @@ class Schedule:
         parts = []
         for var, n in enumerate(domain):
             inner = sorted({0, n, *(c for c in cuts.get(var, ()) if 0 < c < n)}) if n != B else [0, B]
-            parts.append(list(zip(inner, inner[1:], strict=False)))
+            parts.append(list(itertools.pairwise(inner)))
         touched = []
-        for choice in _product(parts):
+        for choice in itertools.product(*parts):
             sizes = tuple(B if hi == B else hi - lo for lo, hi in choice)
             loop = loops.setdefault(sizes, Loop(sizes))
             place: Index = tuple(p if p[0] is None else (p[0], 1, choice[p[0]][0]) for p in index)
@@ -192,8 +194,6 @@ class Schedule:
         self.flops += 2 * K * N
         v, o = (f"{s.name}[{s.base} : {s.base} + {n} * B]" if s.base != "0" else f"{s.name}[: {n} * B]" for s, n in ((source, K), (target, N)))
         return [f"dot({left}, {v}, {o}, {K}, {N}, B)"]
-
-    matrices: dict[str, tuple[int, int]] = {}
 
     def _reduce(self, block: Block, op: Op, stores: dict[Op, Store], used: set[str]) -> list[str]:
         """A reduction or a product of two values of the batch: loops that collect into the stored result."""
@@ -302,13 +302,6 @@ def _written(op: Op, kept: list[str], labels: dict[str, Any]) -> list[str]:
     return kept
 
 
-def _product(parts: list[list[Any]]) -> list[tuple[Any, ...]]:
-    found: list[tuple[Any, ...]] = [()]
-    for choices in parts:
-        found = [(*f, c) for f in found for c in choices]
-    return found
-
-
 class Module:
     """The text of the module for one step, and what its functions are given.
 
@@ -351,6 +344,8 @@ class Module:
         for k, op in enumerate(step.outputs):
             if op.batch != 0:
                 raise unsupported(op, "the first axis of an output must be the batch")
+            if op.dtype != self.dtype:
+                raise unsupported(op, f"it is an output of {op.dtype}; expected {self.dtype}")
             if op in step.new_states:
                 self.y_from.append(("s", step.new_states.index(op)))
                 continue
@@ -374,15 +369,9 @@ class Module:
             store = Store(f"k{len(self.saved)}", op, f"s * {op.size} * B")
             wanted[op] = [(store, "{v}")]
             self.saved.append(op)
-        self.forward_schedule = self._schedule([*step.forward], self.given, wanted)
+        self.forward_schedule = Schedule([*step.forward], self.given, wanted, self._once)
         self.kept = {op: places[0][0] for op, places in wanted.items()} | self.given
         self.forward_wanted = wanted
-
-    def _schedule(self, ops: list[Op], given: dict[Op, Store], wanted: dict[Op, list[tuple[Store, str]]]) -> Schedule:
-        Schedule.matrices = {}
-        made = Schedule(ops, given, wanted, self._once)
-        made.matrices = dict(Schedule.matrices)
-        return made
 
     def _backward(self) -> None:
         step = self.step
@@ -411,7 +400,7 @@ class Module:
         self.post: list[Op] = []
         self._leave_the_loop([step.gradients[op] for op in self.constants], wanted, given)
         ops = [*step.forward, *step.backward]
-        self.backward_schedule = self._schedule(ops, given, wanted)
+        self.backward_schedule = Schedule(ops, given, wanted, self._once)
         self.backward_given, self.backward_wanted = given, wanted
 
     def _leave_the_loop(self, gradients: list[Any], wanted: dict[Op, list[tuple[Store, str]]], given: dict[Op, Store]) -> None:
@@ -480,12 +469,11 @@ class Module:
         given = self.given if which == "forward" else self.backward_given
         stores |= {store.name: store for store in given.values() if store.name in mentioned or self._in_products(store.name)}
         arguments = sorted(stores, key=lambda name: (name.rstrip("0123456789"), int(name.lstrip("abcdefghijklmnopqrstuvwxyz"))))
-        results = [f"p{k}" for k, _ in enumerate(self.products)] if which == "backward" else []
         setattr(self, f"{which}_arguments", arguments)
         setattr(self, f"{which}_once", list(once))
         lines = [
-            f"@njit(types.void(types.int64, types.int64, types.boolean, {', '.join(['array'] * (len(arguments) + len(once) + len(results)))}), **options)",
-            f"def {which}(T, B, reverse, {', '.join([*arguments, *once, *results])}):",
+            f"@njit(types.void(types.int64, types.int64, types.boolean, {', '.join(['array'] * (len(arguments) + len(once)))}), **options)",
+            f"def {which}(T, B, reverse, {', '.join([*arguments, *once])}):",
             "    wide_vectors()",
         ]
         for name, (op, wide) in once.items():
@@ -508,20 +496,15 @@ class Module:
                 for k in self.zero_states
             ]
         lines += [f"        {line}" for line in body]
-        for result, (left, right, rows, columns) in zip(results, self.products.values(), strict=False):
-            a, b = self._operand(left), self._operand(right)
-            lines.append(f"    product({a[0]}, {a[1]}, {b[0]}, {b[1]}, {rows}, {columns}, T, B, reverse, {result})")
         return lines
 
-    def _operand(self, op: Op) -> tuple[str, str]:
-        """The array of an operand of a product over all steps, and whether its steps stand in the order of time."""
+    def operand(self, op: Op) -> tuple[str, int, bool]:
+        """The array of an operand of a product over all steps, where it begins, and whether its steps stand in the order of time."""
         store = self.backward_given.get(op) or next(store for store, how in self.backward_wanted[op] if how == "{v}" and "s *" in store.base)
-        if "(s + 1) *" in store.base:
-            return f"{store.name}[{op.size} * B :]", "False"
-        return store.name, str(store.base.startswith("t "))
+        return store.name, op.size if "(s + 1) *" in store.base else 0, store.base.startswith("t ")
 
     def _in_products(self, name: str) -> bool:
-        return any(self._operand(side)[0].split("[")[0] == name for left, right, *_ in self.products.values() for side in (left, right))
+        return any(self.operand(side)[0] == name for left, right, *_ in self.products.values() for side in (left, right))
 
 
 _WORDS = re.compile(r"[A-Za-z_]\w*")
@@ -533,25 +516,4 @@ def dot(matrix, values, out, K, N, B):
         np.dot(matrix, values, out)
     else:
         np.dot(matrix, values.reshape(K, B), out.reshape(N, B))
-
-
-@njit(**options)
-def product(left, left_by_time, right, right_by_time, M, N, T, B, reverse, out):
-    """The sum over all steps of (M, B) @ (B, N): the steps are laid side by side, a good many at a time."""
-    result = out.reshape(M, N)
-    result[:] = 0
-    many = max(1, min(T, 1024 // B))
-    a, b = np.empty((M, many * B), F), np.empty((N, many * B), F)
-    for start in range(0, T, many):
-        count = min(many, T - start)
-        if count < many:
-            a, b = np.empty((M, count * B), F), np.empty((N, count * B), F)
-        for k in range(count):
-            s = start + k
-            t = T - 1 - s if reverse else s
-            p, q = (t if left_by_time else s) * M * B, (t if right_by_time else s) * N * B
-            for j in range(M):
-                a[j, k * B : (k + 1) * B] = left[p + j * B : p + (j + 1) * B]
-            for j in range(N):
-                b[j, k * B : (k + 1) * B] = right[q + j * B : q + (j + 1) * B]
-        result += np.dot(a, b.T)'''
+'''

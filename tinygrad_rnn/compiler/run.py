@@ -74,9 +74,8 @@ class Runner:
                 if store.name not in arrays:
                     size = store.op.size * batch
                     arrays[store.name] = np.empty(size if how != "{v}" else T * size, self.dtype)
-        products = [np.empty(rows * columns, self.dtype) for _, _, rows, columns in module.products.values()]
         with blas.threads(1):
-            self.code.backward(T, batch, arrays["reverse"], *self._arguments("backward", arrays), *products)
+            self.code.backward(T, batch, arrays["reverse"], *self._arguments("backward", arrays))
         found: dict[Op, Array] = {}
         for k, op in enumerate(self.step.states):
             found[op] = _outside(arrays[f"ds{k}"][op.size * batch :], None, op.features, batch)  # where step 0 wrote it
@@ -87,8 +86,9 @@ class Runner:
             source = op.inputs[0]
             collected = np.moveaxis(arrays[store.name].reshape((*source.features, batch)), -1, source.batch)
             known[op] = collected.sum(axis=tuple(op.params["axis"]) if isinstance(op.params["axis"], list) else op.params["axis"], keepdims=op.params["keepdims"])
-        for op, value in zip(module.products, products, strict=True):
-            known[op] = value.reshape(op.shape)
+        with blas.threads(1):
+            for op, (left, right, _, _) in module.products.items():
+                known[op] = _product(*(self._all_steps(arrays, side) for side in (left, right)))
         for op in module.post:
             known[op] = self._compute(op, known)
         for op in module.constants:
@@ -96,6 +96,13 @@ class Runner:
             assert gradient is not None
             found[op] = np.ascontiguousarray(known[gradient] if gradient in known else self._compute(gradient, known))
         return found
+
+    def _all_steps(self, arrays: dict[str, Any], op: Op) -> Array:
+        """A value in all steps, (steps, features, batch), in the order in which they were computed."""
+        T, batch = arrays["T"], arrays["B"]
+        name, begin, by_time = self.module.operand(op)
+        values: Array = arrays[name][begin * batch : (begin + T * op.size) * batch].reshape(T, op.size, batch)
+        return values[::-1] if by_time and arrays["reverse"] else values
 
     def _once(self, constants: dict[Op, Array]) -> dict[Op, Any]:
         known: dict[Op, Any] = dict(constants)
@@ -115,6 +122,20 @@ class Runner:
         once = {store.name: op for (op, _), store in self.module.once_ops.items()}
         flat = [np.array(arrays["once"][once[name]], dtype=self.dtype, order="C").reshape(-1) for name in getattr(self.module, f"{which}_once")]
         return [*(arrays[name] for name in names), *flat]
+
+
+def _product(left: Array, right: Array) -> Array:
+    """The sum over all steps of (M, batch) @ (batch, N): many steps side by side make one product."""
+    T, M, batch = left.shape
+    N = right.shape[1]
+    if batch == 1:
+        return left[:, :, 0].T @ right[:, :, 0]
+    many = max(1, 8192 // batch)
+    total = np.zeros((M, N), left.dtype)
+    for start in range(0, T, many):
+        a, b = (side[start : start + many].transpose(1, 0, 2).reshape(side.shape[1], -1) for side in (left, right))
+        total += a @ b.T
+    return total
 
 
 def _inside(x: Array, axis: int) -> Array:

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..core.errors import TinygradError
 from ..core.primitive import Spec
-from ..core.tape import Leaf, Node, at_step
+from ..core.tape import Leaf, Node, at_step, setting
 from ..core.trace import Program, trace
 from ..core.tree import leaves, tree_map
 from ..ops.elementwise import exp, log, sqrt, square
@@ -108,7 +108,7 @@ class Step:
         self.xs = [self._given("x", a, b, i) for i, (a, b) in enumerate(given[:count])]
         self.states = [self._given("state", a, b, i) for i, (a, b) in enumerate(given[count:])]
         self.constants: list[Op] = []
-        for a, b in zip(first.constants, second.constants, strict=True):
+        for a, b in zip(_constants(first), _constants(second), strict=True):
             self._constant(a, b)
         self._programs(first, second, self.forward)
         outputs = [self._output(o) for o in first.outputs]
@@ -118,7 +118,7 @@ class Step:
         pairs = list(zip(back.inputs[reads:], back2.inputs[reads:], strict=True))
         cotangents = [self._given("cotangent", a, b, i) for i, (a, b) in enumerate(pairs)]
         self.d_outputs, self.d_states = cotangents[:split], cotangents[split:]
-        for a, b in zip(back.constants, back2.constants, strict=True):
+        for a, b in zip(_constants(back), _constants(back2), strict=True):
             if a not in self.known:
                 self._constant(a, b)
         self._programs(back, back2, self.backward)
@@ -165,17 +165,24 @@ class Step:
             programs.append(trace(run, *[Spec(i.shape, i.dtype) for i in node.inputs if isinstance(i, Node)]))
         for source, op in zip(programs[0].inputs, [i for i in inputs if isinstance(i, Op)], strict=True):
             self.known[source] = op
-        for c, d in zip(programs[0].constants, programs[1].constants, strict=True):
+        for c, d in zip(_constants(programs[0]), _constants(programs[1]), strict=True):
             self._constant(c, d)
         self._programs(programs[0], programs[1], out)
         return self.known[programs[0].outputs[0]]
 
 
 def _record(cell: Any, x: Any, state: Any, name: str) -> tuple[Program, Program, list[Node]]:
-    with at_step(None, name):
+    with setting(sequence=None), at_step(None, name):  # no step of a sequence: what differs from step to step cannot be recorded
         program = trace(lambda x, state: [leaf for part in cell(x, state) for leaf in leaves(part)], x, state)
     wrt = [n for n in [*program.inputs, *program.constants] if n.requires_grad]
     return program, program.backward(wrt), wrt
+
+
+def _constants(program: Program) -> list[Leaf]:
+    """In the order in which they are read: a tensor becomes a leaf where it is first used, an array has a new leaf in each recording."""
+    read = [i for n in program.nodes for i in n.inputs] + program.outputs
+    known = set(program.constants)
+    return [leaf for leaf in dict.fromkeys(i for i in read if isinstance(i, Leaf)) if leaf in known]
 
 
 def _sized(tree: Any, batch: int) -> Any:

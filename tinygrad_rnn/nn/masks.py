@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import TinygradError
+from ..core.errors import TinygradError, TraceError
 from ..core.primitive import Array
 from ..core.tape import context
 from ..init import generator
@@ -43,6 +43,7 @@ class Masks:
             Tells masks of one owner apart.
         """
         now = context()
+        refuse_in_a_trace()
         drawn = {} if now.sequence is None else now.sequence
         step = (now.mark.step or 0) + 1 if per == "step" else 0
         if per == "sequence" and (self, place, shape) in drawn:
@@ -64,8 +65,18 @@ class Masks:
 
 def drawing(rng: Any = None) -> np.random.Generator:
     """The generator for one draw; in a stretch that is run again, one that stands where it stood at this draw in the first run."""
+    refuse_in_a_trace()
     made, draw = generator(rng), draw_of(context().sequence)
     return made if draw is None else draw(made)
+
+
+def refuse_in_a_trace() -> None:
+    """Raise a TraceError while tracing: what is drawn once would stand in the recorded step for every other one."""
+    if context().tracing:
+        raise TraceError(
+            "a random mask cannot be recorded: the recorded step would have the same one each time. Run the cell as it is in place of "
+            "tg.jit(cell), or switch to evaluation with cell.eval()."
+        )
 
 
 def probability(p: Any, what: str) -> float:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import DtypeError, ShapeError, TinygradError
+from ..core.errors import DtypeError, ShapeError, TinygradError, TraceError
 from ..core.record import describe
 from ..core.tape import at_step, context
 from ..core.tensor import Tensor
@@ -289,7 +289,13 @@ class RecurrentBatchNorm(Wrapper):
 
     def forward(self, x: Any, state: Any) -> Any:
         """One step."""
-        t = context().mark.step or 0
+        now = context()
+        if now.tracing and now.sequence is None and len(self.norms[0]) > 1:
+            raise TraceError(
+                f"RecurrentBatchNorm: each of {len(self.norms[0])} steps has statistics of its own, so one recorded step does not stand for "
+                "all. Run the cell as it is in place of tg.jit(cell), or make it with steps=1."
+            )
+        t = now.mark.step or 0
         norm_x, norm_h = (norms[min(t, len(norms) - 1)] for norms in self.norms)
         return self.cell(norm_x(self.one(x)), on_hidden(state, norm_h))
 

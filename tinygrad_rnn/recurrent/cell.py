@@ -100,9 +100,27 @@ def dtype_of(cell: Any) -> np.dtype[Any] | None:
     return next((p.dtype for p in cell.parameters()), None) if isinstance(cell, Module) else None
 
 
+class CompiledCell(Cell):
+    """A cell that runs whole sequences in its own way; see `tinygrad_rnn.compiler`.
+
+    Attributes
+    ----------
+    plain : Cell or callable
+        The cell that it was made of.
+    """
+
+    __slots__ = ("plain",)  # not among the attributes, which are those of the plain cell
+
+    plain: Any
+
+    def steps(self, sequence: Any, parts: Any, state: Any, start: int, stop: int, reverse: bool, all_states: bool, offset: int) -> Any:
+        """Steps `start` to `stop` of a sequence, as `Sequence.steps`."""
+        raise NotImplementedError
+
+
 def plain_of(cell: Any) -> Any:
     """The cell that a compiled one was made of; others as they are."""
-    return getattr(cell, "plain", cell)
+    return cell.plain if isinstance(cell, CompiledCell) else cell
 
 
 def name_of(cell: Any) -> str:

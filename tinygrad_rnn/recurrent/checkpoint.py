@@ -39,6 +39,8 @@ class Stretch:
         How many tensors it takes.
     """
 
+    reads = "runs a checkpointed stretch again and needs"  # for messages
+
     def __init__(self, function: Callable[..., list[Tensor]], count: int) -> None:
         now = context()
         self.function, self.count = function, count
@@ -115,7 +117,7 @@ class Stretch:
         for leaf in self.captured:
             if isinstance(leaf, Leaf) and leaf.replaced:
                 raise GraphError(
-                    f"backward runs a checkpointed stretch again and needs the value that {describe(leaf)} had then, but its array was replaced "
+                    f"backward {self.reads} the value that {describe(leaf)} had then, but its array was replaced "
                     f"at {leaf.replaced}. Call backward before the parameters are changed."
                 )
 

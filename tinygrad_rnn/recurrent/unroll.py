@@ -16,7 +16,7 @@ from ..core.tree import flatten, leaves, pairs, tree_map
 from ..module import Module
 from ..ops.elementwise import where
 from ..ops.shaping import broadcast_to, concatenate, stack
-from .cell import Cell, check_first_state, component_names, dtype_of, matched, name_of, name_state, plain_of, returned
+from .cell import Cell, CompiledCell, check_first_state, component_names, dtype_of, matched, name_of, name_state, plain_of, returned
 from .checkpoint import checkpoint as checkpointed
 
 Step = Callable[[Any, Any], tuple[Any, Any]]
@@ -177,12 +177,11 @@ class Sequence:
         `offset` is the step at which `parts` begins.
         """
         cell, name, layer = self.cell, self.name, context().mark.layer
-        compiled = getattr(cell, "steps", None) if plain_of(cell) is not cell else None  # a cell of the user may have an attribute `steps`
-        if compiled is not None:
+        if isinstance(cell, CompiledCell):
             if hook is not None:
                 raise TinygradError("unroll: a hook looks at single steps, which a compiled cell does not have; unroll the plain cell")
             with at_step(start, name, layer):
-                whole: tuple[Any, Any, Any] = compiled(self, parts, state, start, stop, reverse, return_states, offset)
+                whole: tuple[Any, Any, Any] = type(cell).steps(cell, self, parts, state, start, stop, reverse, return_states, offset)
             return whole
         outputs: list[Any] = []
         states: list[Any] = []
@@ -243,9 +242,9 @@ class Sequence:
 
     def _given_state(self, state: Any, x: Tensor) -> Any:
         if state is None:
-            if isinstance(plain_of(self.cell), Module) and not isinstance(self.cell, Cell):
+            if isinstance(plain_of(self.cell), Module) and not isinstance(plain_of(self.cell), Cell):
                 raise ShapeError(
-                    f"unroll: '{self.name}' is no cell but a {type(self.cell).__name__} module, which may take a whole sequence: call it with xs. "
+                    f"unroll: '{self.name}' is no cell but a {type(plain_of(self.cell)).__name__} module, which may take a whole sequence: call it with xs. "
                     "A module that makes one step is a cell if its class is derived from tg.Cell, or if it is given state=..."
                 )
             if not isinstance(plain_of(self.cell), Cell):

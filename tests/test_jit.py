@@ -1,0 +1,159 @@
+"""Compiled cells: the same numbers and gradients as the steps one by one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tinygrad_rnn as tg
+from tinygrad_rnn.core.tree import leaves, unflatten
+
+from .cell_checks import CASES, Case
+
+NOT_YET = ("EURNN", "ConvLSTM")  # an index with a step; a reshape that mixes the batch with other axes
+OFTEN = ("LSTM", "GRU", "NAS", "CfC", "SLSTM")  # in every run of the tests: compiling takes seconds
+
+
+def outcome(cell: Any, case: Case, xs: Any, state: Any, dtype: Any, **how: Any) -> list[np.ndarray]:
+    """Outputs, last states, and the gradients of a random sum of them by inputs, first state and parameters."""
+    rng = np.random.default_rng(2)
+    inputs = [tg.tensor(np.asarray(x, dtype), requires_grad=True) for x in (xs if isinstance(xs, tuple) else (xs,))]
+    first = [tg.tensor(np.asarray(s, dtype), requires_grad=True) for s in leaves(state)]
+    cell.zero_grad()
+    ys, last = tg.unroll(cell, tuple(inputs) if isinstance(xs, tuple) else inputs[0], unflatten(state, list(first)), **how)
+    results = [*leaves(ys), *leaves(last)]
+    sum(((y * rng.normal(size=y.shape)).sum() for y in results), tg.tensor(np.zeros((), dtype))).backward()
+    given = [*inputs, *first, *cell.parameters()]
+    return [*(y.numpy() for y in results), *(np.zeros(t.shape) if t.grad is None else t.grad.numpy() for t in given)]
+
+
+def check(case: Case, dtype: Any, **how: Any) -> None:
+    cell = case.make(dtype)
+    xs, state = case.draw(cell, np.random.default_rng(4))
+    tolerance = {"rtol": 1e-10, "atol": 1e-12} if dtype == np.float64 else {"rtol": 2e-5, "atol": 2e-5}
+    plain, compiled = (outcome(c, case, xs, state, dtype, **how) for c in (cell, tg.jit(cell)))
+    for k, (a, b) in enumerate(zip(compiled, plain, strict=True)):
+        assert a.dtype == dtype or not a.any()
+        np.testing.assert_allclose(a, b, **tolerance, err_msg=f"value {k} of {len(plain)}")
+
+
+def named(names: tuple[str, ...], inside: bool = True) -> list[Case]:
+    return [c for c in CASES if (c.cell.__name__ in names) == inside and c.cell.__name__ not in NOT_YET]
+
+
+@pytest.mark.parametrize("case", named(OFTEN), ids=str)
+def test_equal_to_the_steps_one_by_one(case: Case) -> None:
+    check(case, np.float64)
+    check(case, np.float64, reverse=True, lengths=np.array([1, 3]))
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("case", named(OFTEN, inside=False), ids=str)
+def test_every_other_cell_of_the_zoo(case: Case) -> None:
+    check(case, np.float64)
+    check(case, np.float64, reverse=True, lengths=np.array([1, 3]))
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("case", named((), inside=False), ids=str)
+def test_float32(case: Case) -> None:
+    check(case, np.float32)
+
+
+@pytest.fixture(scope="module")
+def lstm() -> tuple[Any, Any]:
+    cell = tg.cells.LSTM(3, 5, rng=0, dtype=np.float64)
+    return cell, tg.jit(cell)
+
+
+@pytest.mark.parametrize("batch", [1, 3, 32])
+@pytest.mark.parametrize("T", [1, 2, 17])
+@pytest.mark.parametrize("how", ["plain", "reverse", "lengths", "resets", "return_states", "checkpoint"])
+def test_one_program_for_every_batch_and_length(lstm: Any, batch: int, T: int, how: str) -> None:
+    rng = np.random.default_rng(T + batch)
+    options: dict[str, Any] = {
+        "plain": {},
+        "reverse": {"reverse": True},
+        "lengths": {"lengths": rng.integers(1, T + 1, batch)},
+        "resets": {"resets": rng.random((T, batch)) < 0.3},
+        "return_states": {"return_states": True},
+        "checkpoint": {"checkpoint": 4},
+    }[how]
+    xs = rng.normal(size=(T, batch, 3))
+    found = []
+    for cell in lstm:
+        lstm[0].zero_grad()
+        x = tg.tensor(xs, requires_grad=True)
+        ys, state = tg.unroll(cell, x, **options)
+        ((ys * ys).sum() + sum((s * s * s).sum() for s in leaves(state))).backward()
+        found.append([ys.numpy(), *(s.numpy() for s in leaves(state)), x.grad.numpy(), *(p.grad.numpy() for p in lstm[0].parameters())])
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-10, atol=1e-12)
+
+
+def test_derivatives_of_higher_order_and_forward_mode(lstm: Any) -> None:
+    assert tg.gradcheck(lambda x: tg.unroll(lstm[1], x), np.random.default_rng(0).normal(size=(4, 2, 3)), order=2, rtol=1e-4)
+
+
+def test_truncated_backpropagation(lstm: Any) -> None:
+    xs = np.random.default_rng(1).normal(size=(11, 2, 3))
+    found: list[list[np.ndarray]] = []
+    for cell in lstm:
+        found.append([])
+        for window in tg.tbptt(cell, xs, 3, 5):
+            lstm[0].zero_grad()
+            window.backward((window.ys * window.ys).sum())
+            found[-1] += [window.ys.numpy(), *(p.grad.numpy() for p in lstm[0].parameters())]
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-10, atol=1e-12)
+
+
+def test_parameters_are_read_at_each_call(lstm: Any) -> None:
+    cell = tg.cells.LSTM(3, 5, rng=1, dtype=np.float64)
+    fast = tg.jit(cell)
+    xs = np.random.default_rng(1).normal(size=(4, 2, 3))
+    tg.unroll(fast, xs)
+    cell.load_state_dict(lstm[0].state_dict())
+    np.testing.assert_allclose(tg.unroll(fast, xs)[0].numpy(), tg.unroll(cell, xs)[0].numpy(), rtol=1e-12)
+    fast.bias_ih = tg.Parameter(np.ones(20))
+    np.testing.assert_allclose(tg.unroll(fast, xs)[0].numpy(), tg.unroll(cell, xs)[0].numpy(), rtol=1e-12)
+    assert [n for n, _ in fast.named_parameters()] == [n for n, _ in cell.named_parameters()]
+
+
+def test_padding_may_hold_anything(lstm: Any) -> None:
+    xs = np.random.default_rng(1).normal(size=(4, 2, 3))
+    xs[2:, 0] = np.nan
+    ys, _ = tg.unroll(lstm[1], xs, lengths=np.array([2, 4]))
+    lstm[0].zero_grad()
+    (ys * ys).sum().backward()
+    assert all(np.isfinite(p.grad.numpy()).all() for p in lstm[0].parameters())
+
+
+def test_what_cannot_be_compiled_is_named() -> None:
+    conv = tg.cells.ConvLSTM(2, 3, image_size=(2, 2), rng=0)
+    with pytest.raises(tg.CompileError, match=r"reshape mixes the batch with other axes .*convolutional.py:\d+"):
+        tg.unroll(tg.jit(conv), np.ones((3, 2, 2, 2, 2), np.float32))
+    with pytest.raises(tg.TraceError, match=r"random mask .* cell.eval\(\)"):
+        tg.unroll(tg.jit(tg.nn.Zoneout(tg.cells.GRU(3, 3, rng=0), 0.1)), np.ones((4, 2, 3), np.float32))
+    with pytest.raises(tg.TinygradError, match="hook looks at single steps"):
+        tg.unroll(tg.jit(tg.cells.GRU(3, 3, rng=0)), np.ones((4, 2, 3), np.float32), hook=lambda t, y, s: None)
+
+
+def test_no_memory_is_held_between_training_steps(lstm: Any) -> None:
+    import gc
+
+    xs = np.random.default_rng(1).normal(size=(5, 2, 3))
+    counts = []
+    gc.disable()
+    try:
+        for _ in range(6):
+            lstm[0].zero_grad()
+            ys, _ = tg.unroll(lstm[1], xs)
+            (ys * ys).sum().backward()
+            del ys
+            counts.append(len(gc.get_objects()))
+    finally:
+        gc.enable()
+    assert counts[-1] == counts[2]

@@ -1,0 +1,91 @@
+"""What a recorded step depends on besides shapes: found anew at each unrolling, so that a change leads to another recording."""
+
+from __future__ import annotations
+
+import functools
+import types
+from typing import Any
+
+import numpy as np
+
+from ..core.tape import Leaf
+from ..core.tensor import Tensor
+from ..module import Module
+
+_PACKAGE = __name__.partition(".")[0]
+
+
+class Same:
+    """An object that is equal to itself alone; it is kept, so that its place in memory is not given to another."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Same) and self.value is other.value
+
+    def __hash__(self) -> int:
+        return id(self.value)
+
+
+def settings(cell: Any) -> tuple[Any, ...]:
+    """The parameters, plain attributes such as `training`, and what a function of the user takes from outside, as a key.
+
+    Attributes are followed through modules, lists, tuples and dicts, functions through what they close over and their globals. Other
+    objects count as they are: a change inside them is not seen.
+    """
+    found: list[Any] = []
+    stack: list[Any] = [cell]
+    seen: set[int] = set()
+    while stack:
+        value = stack.pop()
+        kind = type(value)
+        if value is None or kind in (bool, int, float, str):
+            found.append((kind, value))
+        elif isinstance(value, Tensor):
+            leaf = value.node is None or isinstance(value.node, Leaf)  # a leaf with new values is found at each run
+            found.append((Same(value if leaf else value.node), value.requires_grad))
+        elif isinstance(value, np.ndarray):
+            found.append((value.shape, value.dtype, hash(value.tobytes()) if value.dtype.kind != "O" else Same(value)))
+        elif isinstance(value, (list, tuple)):
+            found.append((kind, len(value)))
+            stack += value
+        elif isinstance(value, dict):
+            found.append((kind, tuple(map(str, value))))
+            stack += value.values()
+        elif id(value) in seen:
+            continue
+        elif isinstance(value, Module):
+            seen.add(id(value))
+            found.append((kind, value.training))
+            stack.append(vars(value))
+            stack.append(kind.forward)
+        elif isinstance(value, types.FunctionType):
+            seen.add(id(value))
+            if (value.__module__ or "").partition(".")[0] != _PACKAGE:
+                found.append(Same(value.__code__))
+                stack += [value.__defaults__, value.__kwdefaults__, *_outside(value)]
+        elif isinstance(value, types.MethodType):
+            stack += [value.__func__, value.__self__]
+        elif isinstance(value, functools.partial):
+            stack += [value.func, value.args, value.keywords]
+        elif not isinstance(value, (type, types.ModuleType, types.BuiltinFunctionType, np.ufunc)):
+            found.append(Same(value))
+    return tuple(found)
+
+
+def _outside(function: types.FunctionType) -> list[Any]:
+    """The values that a function closes over, and its globals."""
+    values = []
+    for cell in function.__closure__ or ():
+        try:
+            values.append(cell.cell_contents)
+        except ValueError:  # not yet given a value
+            continue
+    codes = [function.__code__]
+    for code in codes:
+        codes += [c for c in code.co_consts if isinstance(c, types.CodeType)]
+        values += [function.__globals__[name] for name in code.co_names if name in function.__globals__]
+    return values
