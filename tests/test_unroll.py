@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import subprocess
 import sys
 import tracemalloc
 import weakref
@@ -856,3 +857,25 @@ def test_structures_of_states_by_hand(rng: np.random.Generator) -> None:
     assert type(last) is Pair and [p for p, _ in flatten(last)] == [".low", ".rest[0]['mean']", ".rest[0]['high'][0]"]
     assert last.rest[0]["high"][1] is None
     assert unflatten(last, [1, 2, 3]).rest[0]["high"] == (3, None)
+
+
+LONG = """
+import resource
+import numpy as np
+import tinygrad_rnn as tg
+
+cell = tg.cells.Elman(32, 32, rng=0)
+xs = np.random.default_rng(0).standard_normal((100_000, 1, 32), dtype=np.float32)
+ys, _ = tg.unroll(cell, xs, checkpoint=True)
+(ys * ys).mean().backward()
+assert all(np.isfinite(p.grad.numpy()).all() and p.grad.numpy().any() for p in cell.parameters())
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+
+
+@pytest.mark.full
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak of memory is read as Linux reports it")
+def test_a_hundred_thousand_steps_in_200_megabytes() -> None:
+    """The peak of the whole process, with Python and NumPy in it."""
+    done = subprocess.run([sys.executable, "-c", LONG], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 200

@@ -5,7 +5,6 @@ from __future__ import annotations
 from importlib import import_module as _import_module
 from typing import TYPE_CHECKING, Any
 
-from . import cells, init, nn, optim
 from .core.errors import (
     DtypeError,
     GraphError,
@@ -23,7 +22,6 @@ from .core.transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, 
 from .core.tree import detach
 from .formats import pickled as _pickled  # noqa: F401  (gives Tensor its pickling)
 from .kernels.runtime import set_num_threads
-from .module import Module, Parameter
 from .ops import methods as _methods  # noqa: F401  (gives Tensor its operators and methods)
 from .ops.custom import custom_vjp, elementwise, gelu, register_ufunc, silu
 from .ops.elementwise import (
@@ -117,15 +115,17 @@ from .ops.shaping import (
     tril,
     triu,
 )
-from .ops.windows import avg_pool1d, avg_pool2d, conv1d, conv2d, max_pool1d, max_pool2d
-from .optim import clip_grad_norm, clip_grad_value
-from .recurrent import Cell, Window, checkpoint, tbptt, unroll
 
 if TYPE_CHECKING:
+    from . import cells, init, nn, optim
     from .compiler import CompileError, jit
     from .diagnosis import GradcheckError, gradcheck
     from .drawing import Drawing, draw
     from .formats.checkpoint import load, save
+    from .module import Module, Parameter
+    from .ops.windows import avg_pool1d, avg_pool2d, conv1d, conv2d, max_pool1d, max_pool2d
+    from .optim import clip_grad_norm, clip_grad_value
+    from .recurrent import Cell, Window, checkpoint, tbptt, unroll
 
 __version__ = "0.1.0"
 __all__ = [
@@ -276,20 +276,22 @@ __all__ = [
     "zeros_like",
 ]
 _CALLED = {"cat": "concatenate", "chunk": "split", "pow": "power", "mul": "multiply", "sub": "subtract", "div": "divide", "mm": "matmul"}
-_LAZY = {
-    "CompileError": "compiler",
-    "jit": "compiler",
-    "Drawing": "drawing",
-    "GradcheckError": "diagnosis",
-    "draw": "drawing",
-    "gradcheck": "diagnosis",
-    "load": "formats.checkpoint",
-    "save": "formats.checkpoint",
-}  # loaded when first used
-
-
+_LAZY = {  # loaded when first used: the tensor and its operations alone are as quick to import as NumPy
+    "compiler": ("CompileError", "jit"),
+    "diagnosis": ("GradcheckError", "gradcheck"),
+    "drawing": ("Drawing", "draw"),
+    "formats.checkpoint": ("load", "save"),
+    "module": ("Module", "Parameter"),
+    "ops.windows": ("avg_pool1d", "avg_pool2d", "conv1d", "conv2d", "max_pool1d", "max_pool2d"),
+    "optim": ("clip_grad_norm", "clip_grad_value"),
+    "recurrent": ("Cell", "Window", "checkpoint", "tbptt", "unroll"),
+}
 def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(_import_module(f"{__name__}.{_LAZY[name]}"), name)
+    if name in ("cells", "init", "nn", "optim"):
+        return _import_module(f"{__name__}.{name}")
+    for module, names in _LAZY.items():
+        if name in names:
+            found = globals()[name] = getattr(_import_module(f"{__name__}.{module}"), name)
+            return found
     hint = f"; it is called tg.{_CALLED[name]} here" if name in _CALLED else ""
     raise AttributeError(f"module '{__name__}' has no attribute '{name}'{hint}")

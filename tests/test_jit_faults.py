@@ -1,0 +1,196 @@
+"""Compiled cells where they could go wrong without a word: settings that change, copies, odd states, and what one recorded step cannot stand for."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tinygrad_rnn as tg
+from tinygrad_rnn import cells
+from tinygrad_rnn.compiler import CompileError, jit
+from tinygrad_rnn.core.errors import ShapeError, TraceError
+from tinygrad_rnn.core.trace import trace
+from tinygrad_rnn.core.tree import leaves
+
+RNG = np.random.default_rng(3)
+XS = RNG.normal(size=(4, 2, 3)).astype(np.float32)
+H = np.zeros((2, 3), np.float32)
+
+
+class Settings(tg.Cell):
+    """A step that reads attributes of many kinds."""
+
+    input_size = 3
+    hidden_size = 3
+
+    def __init__(self) -> None:
+        self.w = tg.Parameter(RNG.normal(size=(3, 3)).astype(np.float32) * 0.4)
+        self.scale = np.array([1.0, 2.0, 3.0], np.float32)
+        self.context = tg.tensor(np.ones((1, 3), np.float32))
+        self.options: dict[str, Any] = {"k": 1.0, "list": [1.0, 2.0]}
+        # names that the compiled cell uses itself
+        self.plain, self.steps, self.runner = True, 3, None
+
+    def forward(self, x: Any, h: Any) -> Any:
+        h = tg.tanh(x @ self.w * self.scale + h * self.options["k"] * self.options["list"][1] + self.context)
+        return h, h
+
+
+def check(cell: Any, compiled: Any, xs: Any = XS, state: Any = None) -> None:
+    """Outputs and last states of the two are equal."""
+    one, two = (tg.unroll(c, xs, state) for c in (cell, compiled))
+    for a, b in zip(leaves(one), leaves(two), strict=True):
+        np.testing.assert_allclose(b.numpy(), a.numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_changed_attributes_are_seen() -> None:
+    cell = Settings()
+    compiled = jit(cell)
+    check(cell, compiled)
+    cell.scale = np.array([3.0, 4.0, 5.0], np.float32)
+    check(cell, compiled)
+    cell.scale[:] = 0.5
+    check(cell, compiled)
+    cell.context = tg.tensor(np.full((1, 3), -1, np.float32))
+    check(cell, compiled)
+    cell.context.data = np.full((1, 3), -0.3, np.float32)
+    check(cell, compiled)
+    cell.options["k"] = -1.0
+    check(cell, compiled)
+    cell.options["list"][1] = -0.7
+    check(cell, compiled)
+
+
+def test_what_a_function_takes_from_outside_is_seen() -> None:
+    linear, k = tg.nn.Linear(3, 3, rng=0), [1.0]
+
+    def step(x: Any, h: Any) -> Any:
+        h = tg.tanh(linear(x) + h * k[0])
+        return h, h
+
+    compiled = jit(step)
+    check(step, compiled, state=H)
+    k[0] = 0.5
+    check(step, compiled, state=H)
+    linear.weight = tg.Parameter(RNG.normal(size=(3, 3)).astype(np.float32))
+    check(step, compiled, state=H)
+    for p in linear.parameters():
+        p.requires_grad = False
+    assert not tg.unroll(compiled, XS, H)[0].requires_grad
+    linear.weight.requires_grad = True
+    assert tg.unroll(compiled, XS, H)[0].requires_grad
+
+
+def test_a_computed_tensor_keeps_its_gradient() -> None:
+    weight = tg.Parameter(RNG.normal(size=(3, 3)).astype(np.float32) * 0.3)
+    found = []
+    for compile_ in (lambda f: f, jit):
+        made = tg.exp(weight)
+
+        def step(x: Any, h: Any, made: Any = made) -> Any:
+            h = tg.tanh(x @ made + h)
+            return h, h
+
+        weight.grad = None
+        (tg.unroll(compile_(step), XS, H)[0].sum() + made.sum()).backward()
+        assert weight.grad is not None
+        found.append(weight.grad.numpy())
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-4)
+
+
+def test_copies_and_pickles() -> None:
+    cell = cells.Elman(3, 3, rng=0)
+    compiled = jit(cell)
+    check(cell, compiled)
+    for made in (copy.deepcopy(compiled), pickle.loads(pickle.dumps(compiled))):
+        assert made.weight_hh is made.plain.weight_hh is not cell.weight_hh
+        made.weight_hh.data = made.weight_hh.numpy() * 3
+        check(made.plain, made)
+    check(cell, compiled)
+    shallow = copy.copy(compiled)
+    assert shallow.weight_hh is cell.weight_hh
+    vars(shallow)["weight_hh"] = cell.weight_hh * 2
+    doubled = copy.deepcopy(cell)
+    doubled.weight_hh.data = cell.weight_hh.numpy() * 2
+    check(doubled, shallow)
+
+
+def test_wrappers_around_a_compiled_cell_keep_their_masks() -> None:
+    nn = tg.nn
+    for wrap in (lambda c: nn.WeightDrop(c, 0.5, rng=1), lambda c: nn.Zoneout(c, 0.5, rng=1), lambda c: nn.VariationalDropout(c, state=0.5, rng=1)):
+        check(wrap(cells.Elman(3, 3, rng=0)), wrap(jit(cells.Elman(3, 3, rng=0))))
+
+
+def test_what_differs_from_step_to_step_is_refused() -> None:
+    nn = tg.nn
+    for wrap in (lambda c: nn.WeightDrop(c, 0.5), lambda c: nn.Zoneout(c, 0.5), lambda c: nn.VariationalDropout(c, state=0.5)):
+        cell = wrap(cells.Elman(3, 3, rng=0))
+        with pytest.raises(TraceError, match="random mask"):
+            tg.unroll(jit(cell), XS)
+        cell.eval()
+        check(cell, jit(cell))
+    norm = nn.RecurrentBatchNorm(cells.Elman(3, 3, rng=0), 4)
+    tg.unroll(norm, XS)
+    norm.eval()
+    with pytest.raises(TraceError, match="4 steps has statistics of its own"):
+        tg.unroll(jit(norm), XS)
+    assert len(trace(lambda x: tg.unroll(norm, x)[0], tg.tensor(XS)).nodes) > 4  # a whole sequence has steps
+
+
+def test_states_of_dicts_in_any_order() -> None:
+    def step(x: Any, s: Any) -> Any:
+        return s["a"], {"b": s["b"] * 2 + x, "a": s["b"] + s["a"] * 0.5}
+
+    compiled = jit(step)
+    for state in ({"a": H, "b": H + 1}, {"b": H + 1, "a": H}):
+        (ys, last), (expected, expected_last) = (tg.unroll(c, XS, state) for c in (compiled, step))
+        for a, b in ((ys, expected), *((last[key], expected_last[key]) for key in "ab")):
+            np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-5)
+
+
+def test_states_that_change_are_refused() -> None:
+    def wider(x: Any, h: Any) -> Any:
+        return h, tg.concatenate([h, x], axis=1)
+
+    for cell, text in (
+        (wider, r"had shape \(2, 3\), now \(2, 6\)"),
+        (lambda x, h: (h, (h, h)), "components"),
+        (lambda x, h: (h, h, h), "a tuple of 3"),
+    ):
+        with pytest.raises(ShapeError, match=text):
+            tg.unroll(jit(cell), XS, H)
+    with pytest.raises(CompileError, match=r"state\[0\] has shape \(\); the first axis must be the batch of 2"):
+        tg.unroll(jit(lambda x, s: (s[0] * x, (s[0] + 1,))), XS, (np.zeros((), np.float32),))
+
+
+def test_messages_speak_of_what_was_given() -> None:
+    compiled = jit(cells.Elman(3, 3, rng=0))
+    with pytest.raises(ShapeError, match=r"expected one step of shape \(batch, 3\); found x\[0\] float32\(2, 5\)"):
+        tg.unroll(compiled, np.zeros((4, 2, 5), np.float32))
+    with pytest.raises(CompileError, match="the class Elman; make one"):
+        jit(cells.Elman)
+    with pytest.raises(ShapeError, match="no cell but a LSTM module"):
+        tg.unroll(jit(tg.nn.LSTM(3, 3)), XS)
+    with pytest.raises(CompileError, match="an output of bool"):
+        tg.unroll(jit(lambda x, h: (x > 0, h + x)), XS, H)
+
+
+def test_inside_a_trace_the_steps_are_recorded() -> None:
+    cell = cells.Elman(3, 3, rng=0)
+    programs = [trace(lambda x, c=c: tg.unroll(c, x)[0], tg.tensor(XS)) for c in (cell, jit(cell))]
+    assert [n.op for n in programs[0].nodes] == [n.op for n in programs[1].nodes]
+
+
+def test_attributes_of_the_class() -> None:
+    compiled = jit(Settings())
+    assert (compiled.input_size, compiled.hidden_size, compiled.steps) == (3, 3, 3)
+    check(tg.nn.RecurrentLayerNorm(compiled.plain), jit(tg.nn.RecurrentLayerNorm(compiled)))
+    assert not hasattr(compiled, "nothing")
+
+
+def test_an_empty_state() -> None:
+    check(lambda x, s: (x * 2, s), jit(lambda x, s: (x * 2, s)), state=())
