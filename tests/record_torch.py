@@ -32,28 +32,6 @@ def cells(arrays: dict[str, Any]) -> None:
             arrays |= {f"{name}/{key.removesuffix('_l0')}": p, f"{name}/d {key.removesuffix('_l0')}": p.grad}
 
 
-def optimisers(arrays: dict[str, Any]) -> None:
-    """Eight steps on given gradients; the second parameter has none in steps 0, 1, 2 and 5."""
-    rules = {
-        "SGD": lambda p: torch.optim.SGD(p, lr=0.1),
-        "momentum": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9),
-        "Adam": lambda p: torch.optim.Adam(p, lr=0.05),
-        "Adam betas": lambda p: torch.optim.Adam(p, lr=0.05, betas=(0.5, 0.9), eps=1e-3),
-    }
-    first = [torch.randn(3, 2, dtype=torch.float64), torch.randn(4, dtype=torch.float64)]
-    gradients = [[torch.randn_like(p) for p in first] for _ in range(8)]
-    arrays |= {f"optim/first{i}": p for i, p in enumerate(first)}
-    arrays |= {f"optim/gradient{t}/{i}": g for t, gs in enumerate(gradients) for i, g in enumerate(gs)}
-    for name, rule in rules.items():
-        parameters = [p.clone().requires_grad_() for p in first]
-        optimizer = rule(parameters)
-        for t, gs in enumerate(gradients):
-            for i, (p, g) in enumerate(zip(parameters, gs)):
-                p.grad = None if i == 1 and t in (0, 1, 2, 5) else g.clone()
-            optimizer.step()
-            arrays |= {f"optim/{name}/{t}/{i}": p.clone() for i, p in enumerate(parameters)}
-
-
 def losses(arrays: dict[str, Any]) -> None:
     """Cross entropy with leading axes, mean squared error, and clipping."""
     logits = torch.randn(5, 3, 4, dtype=torch.float64, requires_grad=True)
@@ -71,7 +49,6 @@ if __name__ == "__main__":
     torch.manual_seed(20)
     found: dict[str, Any] = {}
     cells(found)
-    optimisers(found)
     losses(found)
     FILE.parent.mkdir(exist_ok=True)
     np.savez_compressed(FILE, **{k: v.detach().numpy() for k, v in found.items()})

@@ -94,7 +94,7 @@ class Runner:
         for op in module.constants:
             gradient = self.step.gradients[op]
             assert gradient is not None
-            found[op] = np.ascontiguousarray(known[gradient] if gradient in known else self._compute(gradient, known))
+            found[op] = np.asarray(known[gradient] if gradient in known else self._compute(gradient, known), order="C")  # ascontiguousarray gives a number an axis
         return found
 
     def _all_steps(self, arrays: dict[str, Any], op: Op) -> Array:
