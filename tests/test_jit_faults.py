@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 import tinygrad_rnn as tg
 from tinygrad_rnn import cells
 from tinygrad_rnn.compiler import CompileError, jit
-from tinygrad_rnn.core.errors import ShapeError, TraceError
+from tinygrad_rnn.core.errors import GraphError, ShapeError, TraceError
 from tinygrad_rnn.core.trace import trace
 from tinygrad_rnn.core.tree import leaves
 
@@ -194,3 +195,53 @@ def test_attributes_of_the_class() -> None:
 
 def test_an_empty_state() -> None:
     check(lambda x, s: (x * 2, s), jit(lambda x, s: (x * 2, s)), state=())
+
+
+def test_a_tensor_that_is_kept_does_not_hold_what_backward_has_released() -> None:
+    compiled, xs = jit(cells.Elman(3, 64, rng=0)), np.zeros((100, 8, 3), np.float32)
+    tg.unroll(compiled, xs)[0].sum().backward()
+    tracemalloc.start()
+    kept, held = [], []
+    for _ in range(4):
+        ys, _ = tg.unroll(compiled, xs)
+        loss = ys.sum()
+        del ys
+        loss.backward()
+        kept.append(loss)
+        held.append(tracemalloc.get_traced_memory()[0])
+    tracemalloc.stop()
+    one_value = 100 * 8 * 64 * 4
+    assert held[3] - held[1] < one_value
+
+
+class Scaled(tg.Cell):
+    """A cell with a parameter of no axes."""
+
+    hidden_size = 3
+
+    def __init__(self) -> None:
+        self.scale = tg.Parameter(np.float32(0.5))
+
+    def forward(self, x: Any, h: Any) -> Any:
+        h = tg.tanh(x * self.scale + h)
+        return h, h
+
+
+def test_the_gradient_of_a_number() -> None:
+    cell = Scaled()
+    found = []
+    for c in (cell, jit(cell)):
+        cell.zero_grad()
+        tg.unroll(c, XS)[0].sum().backward()
+        assert cell.scale.grad is not None
+        found.append(cell.scale.grad.numpy())
+    assert found[1].shape == ()
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-5)
+
+
+def test_replaced_parameters_before_backward() -> None:
+    cell = cells.Elman(3, 3, rng=0)
+    ys, _ = tg.unroll(jit(cell), XS)
+    cell.weight_hh.data = cell.weight_hh.numpy() * 2
+    with pytest.raises(GraphError, match="goes through a compiled cell, which needs the value that weight_hh"):
+        ys.sum().backward()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -210,6 +211,12 @@ def _rows(flags: Any, like: Any) -> Any:
     return greater(flags.reshape((flags.shape[0], *[1] * (len(like.shape) - 1))), 0.5)
 
 
+class Arrays(dict[str, Any]):
+    """What the forward function wrote, by name."""
+
+    __slots__ = ("__weakref__",)
+
+
 class _Unrolled(Stretch):
     """A compiled unrolling as a node on the tape."""
 
@@ -218,7 +225,7 @@ class _Unrolled(Stretch):
     def __init__(self, runner: Runner, again: Callable[..., list[Tensor]], count: int, reverse: bool) -> None:
         super().__init__(again, count)
         self.runner, self.reverse = runner, reverse
-        self.arrays: dict[str, Any] = {}
+        self.arrays: Any = None  # a weak reference to the Arrays, which belong to the node: with its saved values they are released
 
     def outputs(self, tensors: list[Tensor]) -> list[Tensor]:
         """Run forward; the outputs hang on one node."""
@@ -226,17 +233,19 @@ class _Unrolled(Stretch):
         split = len(step.xs)
         owners = [_owner(op) for op in self.runner.module.constants]
         values = [t.array for t in tensors]
-        self.arrays = self.runner.forward(values[:split], values[split:], self.reverse)
-        ys, last = self.runner.outputs(self.arrays)
+        arrays = Arrays(self.runner.forward(values[:split], values[split:], self.reverse))
+        ys, last = self.runner.outputs(arrays)
         found = [*ys, *last]
         self.live = list(range(len(found)))
         self.captured = [o.node for o in owners if o.node is not None]
         if not context().grad_enabled or not (any(t.requires_grad for t in tensors) or self.captured):
-            self.arrays = {}
             return [Tensor(a) for a in found]
         self.packed = self.pack(found)
         outside = [Tensor(np.broadcast_to(np.zeros((), n.dtype), n.shape), n) for n in self.captured]
         whole = apply(UNROLL, [*tensors, *outside], {"stretch": self})
+        assert whole.node is not None
+        whole.node.saved[0] = arrays  # in place of the output, which no rule reads
+        self.arrays = weakref.ref(arrays)
         parts, start = [], 0
         for a in found:
             parts.append(whole[start : start + a.size].reshape(a.shape))
@@ -249,14 +258,15 @@ class _Unrolled(Stretch):
             return super().gradients(g, values)
         self.check_captured()
         step = self.runner.step
-        shapes = [(self.arrays["T"], self.arrays["B"], *op.features) for op in step.outputs]
-        shapes += [(self.arrays["B"], *op.features) for op in step.states]
+        arrays = self.arrays()
+        shapes = [(arrays["T"], arrays["B"], *op.features) for op in step.outputs]
+        shapes += [(arrays["B"], *op.features) for op in step.states]
         parts, start = [], 0
         for shape in shapes:
             size = int(np.prod(shape))
             parts.append(g[start : start + size].reshape(shape))
             start += size
-        found = self.runner.backward(self.arrays, parts[: len(step.outputs)], parts[len(step.outputs) :])
+        found = self.runner.backward(arrays, parts[: len(step.outputs)], parts[len(step.outputs) :])
         return tuple(found.get(op) for op in [*step.xs, *step.states, *self.runner.module.constants])
 
 

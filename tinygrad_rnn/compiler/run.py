@@ -21,7 +21,7 @@ class Runner:
         self.module, self.step, self.dtype = module, module.step, module.dtype
         self.structure: Any = None  # how outputs and states were nested
         self.source = module.text()
-        self.code = runtime.load(self.source)
+        self.code = runtime.load(self.source, distinct=True)
 
     def forward(self, xs: Sequence[Array], states: Sequence[Array], reverse: bool) -> dict[str, Any]:
         """Run all steps; returns the arrays by name, which `backward` reads.
@@ -94,7 +94,8 @@ class Runner:
         for op in module.constants:
             gradient = self.step.gradients[op]
             assert gradient is not None
-            found[op] = np.asarray(known[gradient] if gradient in known else self._compute(gradient, known), order="C")  # ascontiguousarray gives a number an axis
+            value = known[gradient] if gradient in known else self._compute(gradient, known)
+            found[op] = np.asarray(value, order="C")  # ascontiguousarray would give a number an axis
         return found
 
     def _all_steps(self, arrays: dict[str, Any], op: Op) -> Array:

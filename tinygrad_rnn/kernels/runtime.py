@@ -159,8 +159,11 @@ def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:24]
 
 
-def load(source: str) -> Any:
-    """A generated module; written under the hash of its content and compiled at most once."""
+def load(source: str, *, distinct: bool = False) -> Any:
+    """A generated module; written under the hash of its content and compiled at most once.
+
+    `distinct` promises that the arrays that its functions are called with do not overlap.
+    """
     import importlib.util
     import tempfile
 
@@ -169,7 +172,7 @@ def load(source: str) -> Any:
     from . import scalar
 
     versions = f"{sys.version_info[:3]} {numba.__version__} {_text_of(scalar.__file__)}"
-    key = _digest(f"{versions}\n{source}".encode())
+    key = _digest(f"{versions} {distinct}\n{source}".encode())
     if key not in _modules:
         folder = cache_folder()
         path = folder / f"kernel_{key}.py"
@@ -184,7 +187,7 @@ def load(source: str) -> Any:
                 module = importlib.util.module_from_spec(spec)
                 sys.modules[spec.name] = module  # numba's cache looks the module up by name
                 try:
-                    with scalar.interleaving():
+                    with scalar.interleaving(), scalar.distinct_arrays() if distinct else contextlib.nullcontext():
                         spec.loader.exec_module(module)  # compiles, or loads the machine code from the cache
                     _modules[key] = module
                     break
