@@ -216,3 +216,15 @@ def test_messages() -> None:
     ]:
         with pytest.raises(tg.TinygradError, match=words):
             call()
+
+
+def test_infinite_logits() -> None:
+    for row in ([-np.inf, -np.inf], [np.inf, 0.0]):
+        with pytest.raises(tg.core.errors.TinygradError, match="largest logit of a row must be finite"):
+            sample(lambda ids, s, row=row: (np.array([row]), s), np.zeros((1, 1)), 0, None, 2, rng=0)
+
+
+def test_a_temperature_of_almost_nothing_is_greedy() -> None:
+    with np.errstate(all="raise", under="ignore"):
+        found = sample(lambda ids, s: (np.array([[1.0, 3.0, -np.inf]]), s), np.zeros((1, 1)), 0, None, 2, temperature=1e-320, rng=0)
+    np.testing.assert_array_equal(found, [[1, 1]])

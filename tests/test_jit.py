@@ -157,3 +157,12 @@ def test_no_memory_is_held_between_training_steps(lstm: Any) -> None:
     finally:
         gc.enable()
     assert counts[-1] == counts[2]
+
+
+def test_source_is_the_module(lstm: Any) -> None:
+    tg.unroll(lstm[1], np.zeros((2, 1, 3)))
+    text = lstm[1].source()
+    compile(text, "generated", "exec")
+    assert "def forward(T, B, reverse" in text and "def backward(" in text and "weight_hh" in text
+    with pytest.raises(tg.CompileError, match="not unrolled yet"):
+        tg.jit(tg.cells.GRU(2, 3)).source()

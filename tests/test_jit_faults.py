@@ -66,6 +66,32 @@ def test_changed_attributes_are_seen() -> None:
     check(cell, compiled)
 
 
+FACTOR = 1.0
+
+
+class Helped(Settings):
+    """A step that reads an attribute of its class, and a global in a method."""
+
+    gain = 1.0
+
+    def forward(self, x: Any, h: Any) -> Any:
+        h = tg.tanh(self.help(x) @ self.w * self.gain + h)
+        return h, h
+
+    def help(self, x: Any) -> Any:
+        return x * FACTOR
+
+
+def test_classes_and_globals_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    cell = Helped()
+    compiled = jit(cell)
+    check(cell, compiled)
+    monkeypatch.setattr(Helped, "gain", 0.5)
+    check(cell, compiled)
+    monkeypatch.setitem(globals(), "FACTOR", -1.0)
+    check(cell, compiled)
+
+
 def test_what_a_function_takes_from_outside_is_seen() -> None:
     linear, k = tg.nn.Linear(3, 3, rng=0), [1.0]
 
@@ -245,3 +271,11 @@ def test_replaced_parameters_before_backward() -> None:
     cell.weight_hh.data = cell.weight_hh.numpy() * 2
     with pytest.raises(GraphError, match="goes through a compiled cell, which needs the value that weight_hh"):
         ys.sum().backward()
+
+
+def test_without_numba_the_steps_are_run_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tinygrad_rnn.kernels.runtime._available", False)
+    cell = cells.Elman(3, 3, rng=0)
+    compiled = jit(cell)
+    check(cell, compiled)
+    assert not compiled._runners

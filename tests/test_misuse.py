@@ -221,7 +221,7 @@ CASES = [
     Case("layer, nonlinearity", lambda: tg.nn.RNN(2, 3, nonlinearity="gelu"), tg.TinygradError, (r"nonlinearity must be 'tanh' or 'relu'; found 'gelu'",)),
     # --- wrappers
     Case("wrapper of a function", lambda: tg.nn.Zoneout(lambda x, h: (h, h)), tg.TinygradError, (r"Zoneout wraps a Cell; found a function", r"class My\(tg\.Cell\)")),  # type: ignore[arg-type]
-    Case("wrapper of a class", lambda: tg.nn.Residual(tg.cells.LSTM), tg.TinygradError, (r"Residual wraps a Cell; found a type",)),  # type: ignore[arg-type]
+    Case("wrapper of a class", lambda: tg.nn.Residual(tg.cells.LSTM), tg.TinygradError, (r"Residual wraps a Cell; found the class LSTM; make one: LSTM\(\.\.\.\)",)),  # type: ignore[arg-type]
     Case("wrapper of a layer", lambda: tg.nn.WeightDrop(layer), tg.TinygradError, (r"WeightDrop wraps a Cell; found a LSTM",)),  # type: ignore[arg-type]
     Case("zoneout of one", lambda: tg.nn.Zoneout(lstm, 1.0), tg.TinygradError, (r"Zoneout: p must be a probability in \[0, 1\); found 1\.0",)),
     Case("zoneout below zero", lambda: tg.nn.Zoneout(lstm, (0.1, -0.1)), tg.TinygradError, (r"Zoneout: p .*found -0\.1",)),

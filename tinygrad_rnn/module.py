@@ -67,9 +67,10 @@ class Module:
             value.name = name
         present = vars(self).get(name)
         for kind, loss in ((Parameter, "which no optimiser finds"), (Buffer, "which is not saved with the module")):
-            if isinstance(present, kind) and isinstance(value, Tensor) and not isinstance(value, kind):
+            if isinstance(present, kind) and isinstance(value, (Tensor, np.ndarray)) and not isinstance(value, kind):
+                plain = "a plain tensor" if isinstance(value, Tensor) else "an array"
                 raise TinygradError(
-                    f"{type(self).__name__}.{name} is a {kind.__name__.lower()} and would become a plain tensor, {loss}. "
+                    f"{type(self).__name__}.{name} is a {kind.__name__.lower()} and would become {plain}, {loss}. "
                     f"To change its values: {name}.data = ..., to put another in its place: tg.nn.{kind.__name__}(...)."
                 )
         object.__setattr__(self, name, value)
@@ -148,7 +149,8 @@ class Module:
         missing, unknown = [n for n in own if n not in state], [n for n in state if n not in own]
         if missing or unknown:
             raise TinygradError(
-                f"load_state_dict: missing {missing or 'nothing'}, unknown {unknown or 'nothing'}; this module has {list(own)}"
+                f"load_state_dict: missing {_some(missing)}, unknown {_some(unknown)}; this module has {_some(list(own))}"
+                f"{_without_prefix(missing, unknown)}"
             )
         values = {name: tensor(state[name], p.dtype) for name, p in own.items()}
         for name, p in own.items():
@@ -160,6 +162,18 @@ class Module:
     def __repr__(self) -> str:
         inner = [f"{name}={p.dtype}{p.shape}" for name, p in self.named_parameters()]
         return f"{type(self).__name__}({', '.join(inner)})"
+
+
+def _some(names: list[str], limit: int = 8) -> str:
+    """Names for a message, not all of very many."""
+    return f"{names[:limit]} and {len(names) - limit} more" if len(names) > limit else str(names or "nothing")
+
+
+def _without_prefix(missing: list[str], unknown: list[str]) -> str:
+    """The way out if the names are those of a larger module in which this one stood."""
+    prefixes = {name.removesuffix(missing[0]) for name in unknown if name.endswith(f".{missing[0]}")} if missing else set()
+    prefix = next((p for p in prefixes if all(p + name in unknown for name in missing)), None)
+    return f". With {prefix!r} before each name they are there: pass {{name.removeprefix({prefix!r}): ...}}" if prefix else ""
 
 
 def _contents(path: str, value: Any) -> Iterator[tuple[str, Any]]:

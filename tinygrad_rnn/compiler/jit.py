@@ -15,6 +15,7 @@ from ..core.record import apply, describe
 from ..core.tape import Leaf, Node, context, no_grad
 from ..core.tensor import Tensor
 from ..core.tree import flatten, leaves, pairs, tree_map, unflatten
+from ..kernels.runtime import available
 from ..module import Module as Layer
 from ..ops.elementwise import greater, where
 from ..recurrent.cell import Cell, CompiledCell, name_of, returned
@@ -79,11 +80,23 @@ class Jitted(CompiledCell):
     def __reduce__(self) -> Any:
         return Jitted, (self.plain,)  # for deep copies and pickles: the code is made anew where it runs
 
+    def source(self) -> str:
+        """The generated module of the latest recording, as readable Python.
+
+        Raises
+        ------
+        CompileError
+            If the cell was not unrolled yet.
+        """
+        if not self._runners:
+            raise CompileError(f"tg.jit: '{name_of(self)}' was not unrolled yet, so nothing is compiled; call tg.unroll(fast, xs) first")
+        return list(self._runners.values())[-1].source
+
     # --- compiled -----------------------------------------------------------------------------------------------------------------
 
     def steps(self, sequence: Sequence, parts: Any, state: Any, start: int, stop: int, reverse: bool, all_states: bool, offset: int) -> Any:
         """Steps `start` to `stop` of a sequence as one node on the tape; see `Sequence.steps`."""
-        if context().tracing:
+        if context().tracing or not available():  # without numba, of which a warning has told, step by step
             return _plainly(sequence, self.plain).steps(parts, state, start, stop, reverse, all_states, offset=offset)
         xs = [p[start - offset : stop - offset] for p in parts]
         valid = None if sequence.valid is None else sequence.valid[start:stop]
@@ -293,12 +306,21 @@ def jit(cell: Callable[..., Any]) -> Jitted:
     Returns
     -------
     Jitted
-        A cell. Its `source` shows the generated code.
+        A cell. Its method `source` gives the generated code.
 
     Raises
     ------
     CompileError
         On first use, for a step that cannot be compiled: the operation, its line, and why.
+    TraceError
+        On first use, for a step that looks at a number or draws a random mask.
+
+    Notes
+    -----
+    Attributes of the cell and what a function closes over are read at each `unroll`: a step is recorded again when one of them is another
+    object. Changes inside other objects than modules, lists and dicts are not seen. Not compiled: integer states and inputs, indexing by
+    arrays or with a step, values that mix the batch with other axes, and tensors from outside the step that have a batch axis (hand them
+    over in x or in the state).
     """
     if isinstance(cell, Jitted):
         return cell

@@ -61,10 +61,12 @@ def settings(cell: Any) -> tuple[Any, ...]:
             seen.add(id(value))
             found.append((kind, value.training))
             stack.append(vars(value))
-            stack.append(kind.forward)
+            for base in kind.__mro__[:-1]:  # methods and attributes of the user's classes
+                if not _ours(base):
+                    stack += [v for name, v in vars(base).items() if not name.startswith("__")]
         elif isinstance(value, types.FunctionType):
             seen.add(id(value))
-            if (value.__module__ or "").partition(".")[0] != _PACKAGE:
+            if not _ours(value):
                 found.append(Same(value.__code__))
                 stack += [value.__defaults__, value.__kwdefaults__, *_outside(value)]
         elif isinstance(value, types.MethodType):
@@ -74,6 +76,11 @@ def settings(cell: Any) -> tuple[Any, ...]:
         elif not isinstance(value, (type, types.ModuleType, types.BuiltinFunctionType, np.ufunc)):
             found.append(Same(value))
     return tuple(found)
+
+
+def _ours(value: Any) -> bool:
+    """Whether a class or function is the package's own."""
+    return (value.__module__ or "").partition(".")[0] == _PACKAGE
 
 
 def _outside(function: types.FunctionType) -> list[Any]:

@@ -21,7 +21,7 @@ NO_PARAMS: dict[str, Any] = {}
 _next_index = itertools.count().__next__
 _here = os.path.dirname(os.path.abspath(__file__))
 _engine_files = {
-    os.path.join(folder, name) for folder in (_here, *(os.path.join(os.path.dirname(_here), f) for f in ("ops", "recurrent"))) for name in os.listdir(folder)
+    os.path.join(folder, name) for folder in (_here, *(os.path.join(os.path.dirname(_here), f) for f in ("ops", "recurrent", "compiler"))) for name in os.listdir(folder)
 }
 
 

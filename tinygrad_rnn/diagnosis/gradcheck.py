@@ -47,7 +47,7 @@ def gradcheck(
     Raises
     ------
     GradcheckError
-        With mode, order, the input by path, the worst element, both values, and a likely cause.
+        With mode, order, the input by path, the worst element, both values, and a likely cause; or if two calls of `f` differ.
     """
     rng = np.random.default_rng(seed)
     paths = flatten(inputs, "input")
@@ -61,6 +61,12 @@ def gradcheck(
             full[i] = x
         return [y for y in leaves(f(*unflatten(inputs, full))) if isinstance(y, Tensor) and y.dtype.kind == "f"]
 
+    first, again = ([y.numpy() for y in of_values(*map(tensor, values))] for _ in range(2))
+    if [y.shape for y in first] != [y.shape for y in again] or not all(map(_same, first, again)):
+        raise GradcheckError(
+            "gradcheck: two calls of f with the same inputs gave different results, so differences say nothing. "
+            "Make cells and other modules outside of f, and give what draws random numbers a seed in each call, or use eval()."
+        )
     _check(of_values, values, [paths[i][0] for i in floating], order, modes, rng, eps, rtol, atol, level=1)
     return True
 
@@ -108,6 +114,10 @@ def _check(
             return [g for g in pull(seeds) if isinstance(g, Tensor)]
 
         _check(gradient, values, names, order - 1, modes, rng, eps, rtol, atol, level + 1)
+
+
+def _same(a: Array, b: Array) -> bool:
+    return bool(np.allclose(a, b, rtol=1e-12, atol=1e-12, equal_nan=True))
 
 
 def _differences(f: Callable[[list[Array]], float], values: list[Array], eps: float) -> list[Array]:

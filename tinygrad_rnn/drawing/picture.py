@@ -138,6 +138,9 @@ def draw(
         raise DrawingError(f"draw: limit and steps count what is drawn, so they are at least 1 (limit={limit}, steps={steps})")
     if not isinstance(x, (Tape, Program)):
         if not hasattr(x, "node"):
-            raise DrawingError(f"draw: expected a Tensor, a Tape or a Program, got {type(x).__name__}")
+            raise DrawingError(
+                f"draw: expected a Tensor, a Tape or a Program; found a {type(x).__name__}. What is drawn is how a result was computed: "
+                "run the cell, ys, state = tg.unroll(cell, xs), and draw one tensor of it, tg.draw(ys)"
+            )
         x = tape(x)
     return Drawing(x, title=title or "", steps=steps, limit=limit, direction=direction, timeout=timeout)

@@ -515,20 +515,21 @@ def distinct_arrays() -> Iterator[None]:
     A fused loop of a recurrent step reads and writes more arrays than LLVM is willing to compare with one another before the loop; it
     would then not use vectors at all.  numba has the mark but no option for it, so the flag is set where its options become flags.
     """
-    from numba.core.cpu import CPUTargetOptions
+    from numba.core import cpu
 
-    finalize = CPUTargetOptions.finalize
+    options_class: Any = cpu.CPUTargetOptions
+    finalize = options_class.finalize
 
     def with_the_mark(self: Any, flags: Any, options: Any) -> None:
         finalize(self, flags, options)
         flags.noalias = True
 
     with global_compiler_lock:
-        CPUTargetOptions.finalize = with_the_mark
+        options_class.finalize = with_the_mark
         try:
             yield
         finally:
-            CPUTargetOptions.finalize = finalize
+            options_class.finalize = finalize
 
 
 # --- Exponential family ----------------------------------------------------------------------------------------------

@@ -101,8 +101,9 @@ def sample(
 
     def draw(logits: Array) -> Array:
         order = np.argsort(-logits, axis=-1, kind="stable")[:, :top_k]
-        z = np.take_along_axis(logits, order, -1) / temperature
-        heights = np.cumsum(np.exp(z - z[:, :1]), axis=-1)
+        z = np.take_along_axis(logits, order, -1)
+        with np.errstate(over="ignore"):  # at a very low temperature: then only the likeliest is left
+            heights = np.cumsum(np.exp((z - z[:, :1]) / temperature), axis=-1)
         place = (heights <= rng.random((len(z), 1)) * heights[:, -1:]).sum(axis=-1)
         drawn: Array = np.take_along_axis(order, place[:, None], -1)[:, 0]
         return drawn
@@ -231,6 +232,8 @@ def _numbers(logits: Any, batch: int) -> Array:
         raise ShapeError(f"decoding: expected logits of shape ({batch}, vocabulary) from the step; found {array.shape}")
     if np.isnan(array).any():
         raise TinygradError("decoding: the step gave logits that are not a number; the model may have diverged")
+    if not np.isfinite(array.max(axis=-1)).all():
+        raise TinygradError("decoding: the largest logit of a row must be finite; found a row with inf, or with -inf alone (no token is allowed)")
     return array
 
 

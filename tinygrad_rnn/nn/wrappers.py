@@ -30,6 +30,8 @@ class Wrapper(Cell):
 
     def __init__(self, cell: Cell) -> None:
         if not isinstance(cell, Cell):
+            if isinstance(cell, type):
+                raise TinygradError(f"{type(self).__name__} wraps a Cell; found the class {cell.__name__}; make one: {cell.__name__}(...)")
             raise TinygradError(
                 f"{type(self).__name__} wraps a Cell; found a {type(cell).__name__}. Give a plain function a class: class My(tg.Cell)"
             )

@@ -143,8 +143,11 @@ def name_state(cell: Any, state: Any, t: int) -> None:
                 s.name = f"{name}_{t}"
 
 
-def check_first_state(cell: Any, state: Any, batch: int, head: str) -> None:
-    """Raise a ShapeError or DtypeError if a given first state differs from the cell's own in structure, shape or dtype."""
+def check_first_state(cell: Any, state: Any, batch: int, head: str, one_row: bool = False) -> None:
+    """Raise a ShapeError or DtypeError if a given first state differs from the cell's own in structure, shape or dtype.
+
+    With `one_row` a component may have a batch axis of 1.
+    """
     cell = plain_of(cell)
     if type(cell).initial_state is Cell.initial_state and not hasattr(cell, "hidden_size"):
         return  # it cannot say what it expects
@@ -153,8 +156,10 @@ def check_first_state(cell: Any, state: Any, batch: int, head: str) -> None:
         shape = getattr(b, "shape", None)
         if shape is None:
             raise ShapeError(f"{head}: {name} is a {type(b).__name__}; expected a tensor of shape {a.shape}")
-        if tuple(shape) != tuple(a.shape):
-            raise ShapeError(f"{head}: {name} has shape {tuple(shape)}; expected {tuple(a.shape)}")
+        wanted, found = tuple(a.shape), tuple(shape)
+        if found != wanted and not (one_row and found == (1, *wanted[1:])):
+            way = f". A cell's state has no axis of levels as a layer's has: pass {name}[i] of level i" if found[1:] == wanted else ""
+            raise ShapeError(f"{head}: {name} has shape {found}; expected {wanted}{way}")
         if b.dtype != a.dtype and isinstance(b, Tensor) and dtype_of(cell) is not None:
             raise DtypeError(f"{head}: {name} is {b.dtype}; expected {a.dtype}. Convert it with .astype({a.dtype}).")
 

@@ -235,6 +235,12 @@ class Sequence:
         """The state before the first step, in new nodes: each window of a truncated backpropagation frees its own."""
         if self.given is None:
             state = self.cell.initial_state(self._batch(x))  # type: ignore[attr-defined]
+            for path, s in flatten(state, "state"):
+                if getattr(s, "shape", None) is None:
+                    raise ShapeError(
+                        f"unroll: initial_state of cell '{self.name}' gave as {path} a {type(s).__name__}; expected a tensor, or a tuple, "
+                        "named tuple or dict of tensors"
+                    )
             name_state(self.cell, state, 0)
         else:
             state = self.given
@@ -257,7 +263,7 @@ class Sequence:
                 raise ShapeError(f"unroll: the first state's component {path} is a {type(s).__name__}; expected a tensor or an array")
         if x.ndim >= 2 and isinstance(plain_of(self.cell), Cell):
             batch = self._batch(x)
-            check_first_state(self.cell, tree_map(_spread(batch), state), batch, f"unroll: the state does not fit cell '{self.name}'")
+            check_first_state(self.cell, state, batch, f"unroll: the state does not fit cell '{self.name}'", one_row=True)
         return state
 
     def _batch(self, x: Tensor) -> int:
@@ -331,6 +337,10 @@ def _input(x: Any) -> Tensor:
     """A tensor from what was given as a sequence."""
     try:
         return x if isinstance(x, Tensor) else tensor(x)
+    except ShapeError as error:
+        raise ShapeError(
+            f"unroll: xs must have one shape (T, batch, ...). Pad sequences of unequal length to one array, and pass lengths=... ({error})"
+        ) from error
     except DtypeError as error:
         found = f"an array of {x.dtype}" if isinstance(x, np.ndarray) else f"a {type(x).__name__}"
         raise DtypeError(
