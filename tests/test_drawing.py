@@ -319,7 +319,7 @@ def test_wrong_arguments_are_named(wrong: dict[str, Any]) -> None:
 
 
 def test_what_cannot_be_drawn() -> None:
-    with pytest.raises(DrawingError, match="got ndarray"):
+    with pytest.raises(DrawingError, match="found a ndarray"):
         draw(np.ones(3))
     with pytest.raises(GraphError, match="not recorded"):
         draw(tg.tensor([1.0]))

@@ -137,6 +137,11 @@ def test_what_cannot_be_compiled_is_named() -> None:
         tg.unroll(tg.jit(conv), np.ones((3, 2, 2, 2, 2), np.float32))
     with pytest.raises(tg.TraceError, match=r"random mask .* cell.eval\(\)"):
         tg.unroll(tg.jit(tg.nn.Zoneout(tg.cells.GRU(3, 3, rng=0), 0.1)), np.ones((4, 2, 3), np.float32))
+    outside = tg.tensor(np.ones((2, 3), np.float32))
+    with pytest.raises(tg.CompileError, match=r"batches of 11 and 13 rows.*belongs in x or in the state"):
+        tg.unroll(tg.jit(lambda x, h: (h * outside, h + x)), np.ones((4, 2, 3), np.float32), np.zeros((2, 3), np.float32))
+    with pytest.raises(tg.CompileError, match="LSTM is a layer"):
+        tg.jit(tg.nn.LSTM(2, 3))
     with pytest.raises(tg.TinygradError, match="hook looks at single steps"):
         tg.unroll(tg.jit(tg.cells.GRU(3, 3, rng=0)), np.ones((4, 2, 3), np.float32), hook=lambda t, y, s: None)
 

@@ -260,3 +260,8 @@ def test_errors(name: str) -> None:
     make, message = ERRORS[name]
     with pytest.raises(tg.TinygradError, match=message):
         make()
+
+
+def test_what_is_shown() -> None:
+    parameters = [tg.Parameter(np.zeros((40, 30), np.float32)), tg.Parameter(np.zeros(3, np.float32))]
+    assert repr(tg.optim.Adam(parameters, lr=0.002)) == "Adam(lr=0.002, 2 parameters of 1,203 numbers)"

@@ -255,7 +255,11 @@ def call(*arguments: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str,
 
 
 def test_list(register: list[Task], capsys: pytest.CaptureFixture[str]) -> None:
-    assert call("list", capsys=capsys) == (0, "fake   fake title   3 x 7 s\nother  other title  3 x 7 s\n", "")
+    assert call("list", capsys=capsys) == (
+        0,
+        "task   what it is   runs of each arm, at most\nfake   fake title   3 x 7 s\nother  other title  3 x 7 s\n",
+        "",
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,13 @@
-"""tinygrad_rnn: an autograd engine for recurrent networks. The tape is the program."""
+"""tinygrad_rnn: an autograd engine for recurrent networks. The tape is the program.
+
+Usually imported as ``tg``. Where to begin:
+
+- `tensor`, operations under their NumPy names, ``Tensor.backward``, `grad`: computations and gradients;
+- `Cell`, `Parameter`, `unroll`, `tbptt`, `jit`: recurrent networks of one's own;
+- `cells`: the published ones; `nn`: layers, wrappers, attention, losses; `init`, `optim`;
+- `draw`, `tape`, `gradcheck`: to see what was recorded, and whether it is right;
+- `save`, `load`: parameters in safetensors files.
+"""
 
 from __future__ import annotations
 
@@ -276,6 +285,11 @@ __all__ = [
     "zeros_like",
 ]
 _CALLED = {"cat": "concatenate", "chunk": "split", "pow": "power", "mul": "multiply", "sub": "subtract", "div": "divide", "mm": "matmul"}
+_ELSEWHERE = {
+    **dict.fromkeys(("RNN", "LSTM", "GRU"), "a layer is tg.nn.{0}; one step, for tg.unroll, is in tg.cells"),
+    **dict.fromkeys(("zeros", "ones", "arange", "eye"), "make it with NumPy: tg.tensor(np.{0}(..., dtype=np.float32))"),
+    **dict.fromkeys(("manual_seed", "seed"), "there is no global seed; what draws numbers takes rng=, a seed or a NumPy generator"),
+}
 _LAZY = {  # loaded when first used: the tensor and its operations alone are as quick to import as NumPy
     "compiler": ("CompileError", "jit"),
     "diagnosis": ("GradcheckError", "gradcheck"),
@@ -293,5 +307,8 @@ def __getattr__(name: str) -> Any:
         if name in names:
             found = globals()[name] = getattr(_import_module(f"{__name__}.{module}"), name)
             return found
-    hint = f"; it is called tg.{_CALLED[name]} here" if name in _CALLED else ""
+    hint = f"; it is called tg.{_CALLED[name]} here" if name in _CALLED else f"; {_ELSEWHERE[name].format(name)}" if name in _ELSEWHERE else ""
     raise AttributeError(f"module '{__name__}' has no attribute '{name}'{hint}")
+def __dir__() -> list[str]:
+    """What is loaded when first used is listed too."""
+    return sorted({*__all__, "__version__"})

@@ -75,6 +75,10 @@ class Optimizer:
             if name:
                 self.buffer(name)[int(i)] = np.array(value)
 
+    def __repr__(self) -> str:
+        numbers = sum(p.size for p in self.parameters)
+        return f"{type(self).__name__}(lr={self.lr:g}, {len(self.parameters)} parameters of {numbers:,} numbers)"
+
 
 def _amount(owner: object, name: str, value: float) -> float:
     """A setting that must be a finite number of at least 0."""

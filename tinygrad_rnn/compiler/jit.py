@@ -24,7 +24,7 @@ from ..recurrent.unroll import Sequence
 from .module import Module
 from .run import Runner
 from .settings import settings
-from .step import CompileError, Op, Step
+from .step import SIZES, CompileError, Op, Step
 
 KEPT = 64  # recordings of one cell: for other shapes, settings, or values that it closes over
 
@@ -115,11 +115,16 @@ class Jitted(CompiledCell):
             runner = Jitted.runner(self, variant, inputs, carried)
         except CompileError:
             raise
-        except Exception:
+        except Exception as error:
             with no_grad():  # a step of the cell itself says what is wrong with the shapes that were given
                 first, end = (stop - 1, stop) if reverse else (start, start + 1)
                 _plainly(sequence, self.plain).steps(parts, state, first, end, reverse, offset=offset)
-            raise
+            if not isinstance(error, ShapeError):
+                raise
+            raise CompileError(
+                f"tg.jit: a step of '{name_of(self)}' is recorded with batches of {SIZES[0]} and {SIZES[1]} rows, to serve any, and does not run "
+                f"with them: {error}. A tensor from outside the step that has a batch axis belongs in x or in the state."
+            ) from error
 
         def again(*handles: Tensor) -> list[Tensor]:
             """The same steps, one by one on the tape: for gradients of gradients, and tangents."""
@@ -324,6 +329,11 @@ def jit(cell: Callable[..., Any]) -> Jitted:
     """
     if isinstance(cell, Jitted):
         return cell
+    if isinstance(cell, Layer) and not isinstance(cell, Cell):
+        raise CompileError(
+            f"tg.jit: {type(cell).__name__} is a layer, which runs over whole sequences; what is compiled is one step, a cell: "
+            "tg.jit(cell), and tg.unroll of it"
+        )
     if isinstance(cell, type) or not callable(cell):
         found = f"the class {cell.__name__}; make one: {cell.__name__}(...)" if isinstance(cell, type) else f"a {type(cell).__name__}"
         raise CompileError(f"tg.jit: expected a cell or a function of (x, state); found {found}")

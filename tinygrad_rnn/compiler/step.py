@@ -204,7 +204,10 @@ def _same(m: Any, n: Any, node: Node) -> Any:
 def _number(m: Any, n: Any, node: Node) -> Any:
     if m == n or (m != m and n != n):
         return m
-    raise CompileError(f"a number in {node.op} depends on the size of the batch{node.where.described()}")
+    raise CompileError(
+        f"a number in {node.op} was {m} in one recording of the step and {n} in the other: it depends on the size of the batch (recorded with "
+        f"{SIZES[0]} and {SIZES[1]} rows), or on how often the step was run; what changes from step to step belongs in the state{node.where.described()}"
+    )
 
 
 def _param(m: Any, n: Any, node: Node) -> Any:

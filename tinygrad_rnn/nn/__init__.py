@@ -1,5 +1,7 @@
 """Modules: layers, recurrent layers, wrappers of cells, attention, architectures; losses and decoding."""
 
+from typing import TYPE_CHECKING, Any
+
 from ..module import Buffer, Module, Parameter
 from .architectures import (
     CNNLSTM,
@@ -75,3 +77,19 @@ __all__ = [
     "mse_loss",
     "sample",
 ]
+
+_ELSEWHERE = {  # names of PyTorch, for which this package has others
+    "RNNCell": "one step is tg.cells.Elman",
+    "LSTMCell": "one step is tg.cells.LSTM",
+    "GRUCell": "one step is tg.cells.GRU",
+    "CrossEntropyLoss": "losses are functions: tg.nn.cross_entropy(logits, targets)",
+    "MSELoss": "losses are functions: tg.nn.mse_loss(prediction, target)",
+    "BCEWithLogitsLoss": "losses are functions: tg.nn.bce_with_logits(logits, targets)",
+    **dict.fromkeys(("ModuleList", "ModuleDict", "ParameterList", "ParameterDict"), "a module finds what is in plain lists, tuples and dicts"),
+}
+
+if not TYPE_CHECKING:  # a type checker shall not believe that every name exists
+
+    def __getattr__(name: str) -> Any:
+        hint = f"; {_ELSEWHERE[name]}" if name in _ELSEWHERE else ""
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'{hint}")

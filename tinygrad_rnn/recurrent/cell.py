@@ -37,6 +37,23 @@ class Cell(Module):
         From which the default `initial_state` is made.
     output_size : int
         Features of the output; to be set only where they are not `hidden_size`.
+
+    Examples
+    --------
+    >>> class Leaky(tg.Cell):
+    ...     def __init__(self, input_size, hidden_size, *, rng=None):
+    ...         self.input_size, self.hidden_size = input_size, hidden_size
+    ...         self.W = tg.Parameter(tg.init.xavier_uniform((hidden_size, input_size), rng=rng))
+    ...
+    ...     def initial_state(self, batch_size):
+    ...         return {"h": self.zeros(batch_size, self.hidden_size)}
+    ...
+    ...     def forward(self, x, state):
+    ...         h = 0.9 * state["h"] + tg.tanh(x @ self.W.T)
+    ...         return h, {"h": h}
+    >>> ys, state = tg.unroll(Leaky(3, 4), np.ones((6, 2, 3), np.float32))
+    >>> ys.shape, state["h"].shape
+    ((6, 2, 4), (2, 4))
     """
 
     input_size: int | None = None

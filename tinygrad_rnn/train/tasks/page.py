@@ -16,7 +16,8 @@ _HEAD = """\
 Each task compares a few arms: cells, ways of training, baselines. An arm is run once for each seed; a run trains on fresh data, stops when
 its criterion is met on validation data or its budget is used, and is scored on test data that it has not seen. The table gives
 the median over the seeds and in brackets the range; sequences, steps (time steps computed forward in training) and seconds are
-medians too. Training ran on one core in float32; seconds depend on the machine, and so do the figures of runs that used all of their budget.
+medians too. Training ran on one core in float32, with cells compiled for whole sequences (`--eager` runs them step by step); seconds depend
+on the machine, and so do the figures of runs that used all of their budget.
 
 This page is made from files of results: `tinygrad-rnn tasks run all --json results`, then
 `tinygrad-rnn tasks page --results results --out docs/tasks.md`.

@@ -198,7 +198,8 @@ class _Meter:
 
 def list_tasks(tasks: Sequence[Task], screen: Console) -> None:
     """Print the names, and what a run of each takes at most."""
-    screen.print(_columns([(t.name, t.title, f"{t.seeds} x {t.budget:g} s") for t in tasks], "lll"), markup=False, soft_wrap=True)
+    lines = [("task", "what it is", "runs of each arm, at most"), *((t.name, t.title, f"{t.seeds} x {t.budget:g} s") for t in tasks)]
+    screen.print(_columns(lines, "lll"), markup=False, soft_wrap=True)
 
 
 def table(task: Task, results: TaskResults) -> str:
