@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import pickle
 import subprocess
 import sys
 import tracemalloc
@@ -857,6 +858,13 @@ def test_structures_of_states_by_hand(rng: np.random.Generator) -> None:
     assert type(last) is Pair and [p for p, _ in flatten(last)] == [".low", ".rest[0]['mean']", ".rest[0]['high'][0]"]
     assert last.rest[0]["high"][1] is None
     assert unflatten(last, [1, 2, 3]).rest[0]["high"] == (3, None)
+
+
+def test_a_graph_with_a_checkpoint_is_not_pickled(rng: np.random.Generator) -> None:
+    ys, _ = tg.unroll(tg.cells.GRU(INPUT, HIDDEN, rng=0), rng.normal(size=(T, 2, INPUT)).astype(np.float32), checkpoint=2)
+    with pytest.raises(tg.GraphError, match=r"cannot be pickled.*detach"):
+        pickle.dumps(ys)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(ys.detach())).numpy(), ys.numpy())
 
 
 LONG = """

@@ -57,7 +57,8 @@ class Attention(Module):
         memory : Tensor, shape (batch, S, memory_size)
             Batch first; the outputs of `unroll` are made so with ``swapaxes(0, 1)``.
         mask : array, optional
-            Bool (batch, S), true where there is memory, or integer lengths (batch,): the first so many places. The others get weight 0.
+            Bool (batch, S), true where there is memory, or integer lengths (batch,): the first so many places. The others get weight 0; they
+            must hold finite numbers all the same, as 0 * nan is nan (the outputs of `unroll` with lengths are 0 there).
         keys : Tensor, optional
             ``self.keys(memory)``, if it is known already.
 

@@ -53,6 +53,12 @@ class Stretch:
         self.live: list[int] = []  # which results have a gradient
         self.packed: Any = None  # the output of the first run, until it is on the tape
 
+    def __reduce__(self) -> Any:
+        raise GraphError(
+            "this graph cannot be pickled: a stretch that is run again in backward (a checkpoint, or a compiled unrolling) holds a function. "
+            "Pickle the values, t.detach(), or the module."
+        )
+
     def run(self, handles: Sequence[Tensor], *, record: bool) -> list[Tensor]:
         """The results."""
         scope, again = self.sequence, self.ran
