@@ -98,7 +98,7 @@ class Jitted(CompiledCell):
         """Steps `start` to `stop` of a sequence as one node on the tape; see `Sequence.steps`."""
         if context().tracing or not available():  # without numba, of which a warning has told, step by step
             return _plainly(sequence, self.plain).steps(parts, state, start, stop, reverse, all_states, offset=offset)
-        xs = [p[start - offset : stop - offset] for p in parts]
+        xs = [p if (start - offset, stop - offset) == (0, p.shape[0]) else p[start - offset : stop - offset] for p in parts]
         valid = None if sequence.valid is None else sequence.valid[start:stop]
         if valid is not None:  # in place of padding, which may hold anything, the row's last step, as in the plain loop
             xs = [where(valid.reshape((*valid.shape, *[1] * (x.ndim - 2))), x, p[sequence.ends]) for x, p in zip(xs, sequence.parts, strict=True)]

@@ -150,6 +150,8 @@ class Sequence:
                 *piece, state = self.steps(self.parts, state, start, stop, reverse, return_states, hook)
             else:
                 parts = tuple(p[start:stop] for p in self.parts)
+                for x, p in zip(self.parts, parts, strict=True):
+                    p.name = p.name or f"{x.name or 'x'}[{start}:{stop}]"
                 *piece, state = self._checkpointed(parts, state, start, stop, reverse, return_states)
             pieces.append(piece)
         if reverse:
