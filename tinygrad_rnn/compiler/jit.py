@@ -7,22 +7,20 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from ..core.errors import ShapeError
 from ..core.primitive import Primitive
-from ..core.record import apply, describe
-from ..core.tape import Leaf, Node, context, no_grad
+from ..core.record import describe
+from ..core.tape import context, no_grad
 from ..core.tensor import Tensor
 from ..core.tree import flatten, leaves, pairs, tree_map, unflatten
 from ..kernels.runtime import available
 from ..module import Module as Layer
 from ..ops.elementwise import greater, where
-from ..recurrent.cell import Cell, CompiledCell, name_of, returned
-from ..recurrent.checkpoint import Stretch, as_primitive
+from ..recurrent.cell import Cell, CompiledCell, name_of, no_cell, returned
+from ..recurrent.checkpoint import Stretch, as_primitive, cut
 from ..recurrent.unroll import Sequence
 from .module import Module
-from .run import Runner
+from .run import Runner, owner
 from .settings import settings
 from .step import SIZES, CompileError, Op, Step
 
@@ -249,7 +247,7 @@ class _Unrolled(Stretch):
         """Run forward; the outputs hang on one node."""
         step = self.runner.step
         split = len(step.xs)
-        owners = [_owner(op) for op in self.runner.module.constants]
+        owners = [owner(op) for op in self.runner.module.constants]
         values = [t.array for t in tensors]
         arrays = Arrays(self.runner.forward(values[:split], values[split:], self.reverse))
         ys, last = self.runner.outputs(arrays)
@@ -259,16 +257,11 @@ class _Unrolled(Stretch):
         if not context().grad_enabled or not (any(t.requires_grad for t in tensors) or self.captured):
             return [Tensor(a) for a in found]
         self.packed = self.pack(found)
-        outside = [Tensor(np.broadcast_to(np.zeros((), n.dtype), n.shape), n) for n in self.captured]
-        whole = apply(UNROLL, [*tensors, *outside], {"stretch": self})
+        whole = self.on_tape(UNROLL, tensors)
         assert whole.node is not None
         whole.node.saved[0] = arrays  # in place of the output, which no rule reads
         self.arrays = weakref.ref(arrays)
-        parts, start = [], 0
-        for a in found:
-            parts.append(whole[start : start + a.size].reshape(a.shape))
-            start += a.size
-        return parts
+        return cut(whole, [a.shape for a in found])
 
     def gradients(self, g: Any, values: Any) -> tuple[Any, ...]:
         """For each input of the node: by the compiled function, or by the steps one by one where the walk itself is recorded."""
@@ -279,19 +272,9 @@ class _Unrolled(Stretch):
         arrays = self.arrays()
         shapes = [(arrays["T"], arrays["B"], *op.features) for op in step.outputs]
         shapes += [(arrays["B"], *op.features) for op in step.states]
-        parts, start = [], 0
-        for shape in shapes:
-            size = int(np.prod(shape))
-            parts.append(g[start : start + size].reshape(shape))
-            start += size
+        parts = cut(g, shapes)
         found = self.runner.backward(arrays, parts[: len(step.outputs)], parts[len(step.outputs) :])
         return tuple(found.get(op) for op in [*step.xs, *step.states, *self.runner.module.constants])
-
-
-def _owner(op: Op) -> Any:
-    node: Node = op.node
-    owner = node.tensor() if isinstance(node, Leaf) and node.tensor is not None else None
-    return Tensor(getattr(node, "value", None), node) if owner is None else owner
 
 
 UNROLL: Primitive = as_primitive("unroll")
@@ -335,6 +318,5 @@ def jit(cell: Callable[..., Any]) -> Jitted:
             "tg.jit(cell), and tg.unroll of it"
         )
     if isinstance(cell, type) or not callable(cell):
-        found = f"the class {cell.__name__}; make one: {cell.__name__}(...)" if isinstance(cell, type) else f"a {type(cell).__name__}"
-        raise CompileError(f"tg.jit: expected a cell or a function of (x, state); found {found}")
+        raise CompileError(f"tg.jit: expected a cell or a function of (x, state); found {no_cell(cell)}")
     return Jitted(cell)

@@ -42,7 +42,6 @@ class Schedule:
         self.temporary: dict[Op, Store] = {}
         self.matrices: dict[str, tuple[int, int]] = {}  # shapes of the weights in products, by name
         self.extra: set[Op] = set()
-        self.flops = 0
         for _ in range(len(ops) + 10):
             try:
                 self.lines, self.used = self._build()
@@ -74,10 +73,9 @@ class Schedule:
         units = sorted({*self.wanted, *self.extra}, key=lambda op: self.ops.get(op, -1))
         levels: dict[Op, int] = {}
         for op in units:
-            levels[op] = self._level(op, levels, units)
+            levels[op] = self._level(op, levels)
         lines: list[str] = []
         used: set[str] = set()
-        self.flops = 0
         for level in sorted(set(levels.values())):
             here = [op for op in units if levels[op] == level]
             loops: dict[tuple[Any, ...], Loop] = {}
@@ -112,7 +110,7 @@ class Schedule:
 
     # --- levels -----------------------------------------------------------------------------------------------------------------
 
-    def _level(self, op: Op, levels: dict[Op, int], units: list[Op]) -> int:
+    def _level(self, op: Op, levels: dict[Op, int]) -> int:
         """One more than what it has to wait for; a loop does not wait for values of its own loop."""
         pointwise = self._pointwise(op)
         level = 0
@@ -191,7 +189,6 @@ class Schedule:
         left = f"{weight.name}_2d.T" if flip else f"{weight.name}_2d"
         self.matrices[weight.name] = (rows, columns)
         source, target = stores[value], stores[op]
-        self.flops += 2 * K * N
         v, o = (f"{s.name}[{s.base} : {s.base} + {n} * B]" if s.base != "0" else f"{s.name}[: {n} * B]" for s, n in ((source, K), (target, N)))
         return [f"dot({left}, {v}, {o}, {K}, {N}, B)"]
 

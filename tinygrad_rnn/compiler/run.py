@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from ..core.primitive import Array
-from ..core.tape import Leaf, Node
+from ..core.tape import Leaf
+from ..core.tensor import Tensor
 from ..kernels import blas, runtime
 from .module import Module
 from .step import B, Op
@@ -74,21 +75,20 @@ class Runner:
                 if store.name not in arrays:
                     size = store.op.size * batch
                     arrays[store.name] = np.empty(size if how != "{v}" else T * size, self.dtype)
+        known: dict[Op, Any] = dict(arrays["once"])
         with blas.threads(1):
             self.code.backward(T, batch, arrays["reverse"], *self._arguments("backward", arrays))
+            for op, (left, right, _, _) in module.products.items():
+                known[op] = _product(*(self._all_steps(arrays, side) for side in (left, right)))
         found: dict[Op, Array] = {}
         for k, op in enumerate(self.step.states):
             found[op] = _outside(arrays[f"ds{k}"][op.size * batch :], None, op.features, batch)  # where step 0 wrote it
         for k in module.dx:
             found[self.step.xs[k]] = _outside(arrays[f"dx{k}"], T, self.step.xs[k].features, batch)
-        known: dict[Op, Any] = dict(arrays["once"])
         for op, store in module.sums.items():
             source = op.inputs[0]
             collected = np.moveaxis(arrays[store.name].reshape((*source.features, batch)), -1, source.batch)
             known[op] = collected.sum(axis=tuple(op.params["axis"]) if isinstance(op.params["axis"], list) else op.params["axis"], keepdims=op.params["keepdims"])
-        with blas.threads(1):
-            for op, (left, right, _, _) in module.products.items():
-                known[op] = _product(*(self._all_steps(arrays, side) for side in (left, right)))
         for op in module.post:
             known[op] = self._compute(op, known)
         for op in module.constants:
@@ -157,10 +157,12 @@ def _outside(flat: Array, T: int | None, features: tuple[int, ...], batch: int) 
 
 def constant_values(step: Any) -> dict[Op, Array]:
     """The values of the constants, as they are now."""
-    found = {}
-    for op in step.constants:
-        node: Node = op.node
-        assert isinstance(node, Leaf)
-        owner = node.tensor() if node.tensor is not None else None
-        found[op] = node.value if owner is None else owner.array
-    return found
+    return {op: owner(op).array for op in step.constants}
+
+
+def owner(op: Op) -> Tensor:
+    """The tensor that a constant belongs to, with its node and values as they are now."""
+    node = op.node
+    assert isinstance(node, Leaf)
+    found: Tensor | None = None if node.tensor is None else node.tensor()
+    return Tensor(node.value, node) if found is None else found

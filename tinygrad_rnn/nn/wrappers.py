@@ -19,7 +19,7 @@ from ..core.tree import flatten, leaves, pairs, tree_map, unflatten
 from ..module import Module, Parameter
 from ..ops.elementwise import where
 from ..ops.shaping import concatenate
-from ..recurrent.cell import Cell, dtype_of, name_of
+from ..recurrent.cell import Cell, dtype_of, name_of, no_cell
 from ..recurrent.unroll import unroll
 from .masks import Masks, probability
 from .normalization import BatchNorm, LayerNorm
@@ -31,7 +31,7 @@ class Wrapper(Cell):
     def __init__(self, cell: Cell) -> None:
         if not isinstance(cell, Cell):
             if isinstance(cell, type):
-                raise TinygradError(f"{type(self).__name__} wraps a Cell; found the class {cell.__name__}; make one: {cell.__name__}(...)")
+                raise TinygradError(f"{type(self).__name__} wraps a Cell; found {no_cell(cell)}")
             raise TinygradError(
                 f"{type(self).__name__} wraps a Cell; found a {type(cell).__name__}. Give a plain function a class: class My(tg.Cell)"
             )

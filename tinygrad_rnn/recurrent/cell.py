@@ -146,6 +146,11 @@ def name_of(cell: Any) -> str:
     return getattr(cell, "name", None) or getattr(cell, "__name__", None) or type(cell).__name__
 
 
+def no_cell(found: Any) -> str:
+    """What was given in place of a cell, for messages."""
+    return f"the class {found.__name__}; make one: {found.__name__}(...)" if isinstance(found, type) else f"a {type(found).__name__}"
+
+
 def returned(result: Any) -> str:
     """What a cell gave back in place of a pair, for messages."""
     return f"a tuple of {len(result)}" if isinstance(result, tuple) else type(result).__name__

@@ -108,8 +108,7 @@ class Stretch:
         handles = self.handles(values, create)
         found = self.run(handles, record=True)
         results = [found[i] for i in self.live]
-        places = itertools.pairwise(itertools.accumulate((y.size for y in results), initial=0))
-        seeds = [g[a:b].reshape(y.shape) for (a, b), y in zip(places, results, strict=True)]
+        seeds = cut(g, [y.shape for y in results])
         targets = [*(h.node for h in handles), *self.captured]
         pulled = pull_back(
             [y.node for y in results if y.node is not None], [s if create else Tensor(s) for s in seeds],
@@ -117,6 +116,12 @@ class Stretch:
         )  # fmt: skip
         gradients = [pulled.get(n) if n is not None else None for n in targets]
         return tuple(x if x is None or create else x.array for x in gradients)
+
+    def on_tape(self, primitive: Primitive, tensors: Sequence[Tensor]) -> Tensor:
+        """The node of the first run, with the packed results; its inputs are the tensors and what the function captured."""
+        outside = [Tensor(np.broadcast_to(np.zeros((), n.dtype), n.shape), n) for n in self.captured]  # their values are not looked at
+        whole: Tensor = apply(primitive, [*tensors, *outside], {"stretch": self})
+        return whole
 
     def check_captured(self) -> None:
         """Raise a GraphError if a tensor that the function uses was given other values since."""
@@ -188,6 +193,12 @@ def _example() -> Stretch:
     return stretch
 
 
+def cut(whole: Any, shapes: Sequence[tuple[int, ...]]) -> list[Any]:
+    """The parts of a vector in which arrays of these shapes stand one after the other."""
+    places = itertools.pairwise(itertools.accumulate((math.prod(shape) for shape in shapes), initial=0))
+    return [whole[a:b].reshape(shape) for (a, b), shape in zip(places, shapes, strict=True)]
+
+
 def as_primitive(name: str) -> Primitive:
     """The primitive whose nodes are stretches."""
     return Primitive(
@@ -246,11 +257,7 @@ def checkpoint(function: Callable[..., Any], *args: Any) -> Any:
     stretch = Stretch(flat, len(tensors))
     results: list[Any] = stretch.first_run(tensors)
     if stretch.live:
-        outside = [Tensor(np.broadcast_to(np.zeros((), n.dtype), n.shape), n) for n in stretch.captured]  # their values are not looked at
-        packed = apply(CHECKPOINT, [*tensors, *outside], {"stretch": stretch})
-        start = 0
-        for i in stretch.live:
-            size = results[i].size
-            results[i] = packed[start : start + size].reshape(results[i].shape)
-            start += size
+        parts = cut(stretch.on_tape(CHECKPOINT, tensors), [results[i].shape for i in stretch.live])
+        for i, part in zip(stretch.live, parts, strict=True):
+            results[i] = part
     return unflatten(results_like[0], results)

@@ -16,7 +16,19 @@ from ..core.tree import flatten, leaves, pairs, tree_map
 from ..module import Module
 from ..ops.elementwise import where
 from ..ops.shaping import broadcast_to, concatenate, stack
-from .cell import Cell, CompiledCell, check_first_state, component_names, dtype_of, matched, name_of, name_state, plain_of, returned
+from .cell import (
+    Cell,
+    CompiledCell,
+    check_first_state,
+    component_names,
+    dtype_of,
+    matched,
+    name_of,
+    name_state,
+    no_cell,
+    plain_of,
+    returned,
+)
 from .checkpoint import checkpoint as checkpointed
 
 Step = Callable[[Any, Any], tuple[Any, Any]]
@@ -105,8 +117,7 @@ class Sequence:
 
     def __init__(self, cell: Step, xs: Any, state: Any, lengths: Any, resets: Any) -> None:
         if isinstance(cell, type) or not callable(cell):
-            found = f"the class {cell.__name__}; make one: {cell.__name__}(...)" if isinstance(cell, type) else f"a {type(cell).__name__}"
-            raise TinygradError(f"unroll: expected a cell, (x, state) -> (output, state); found {found}")
+            raise TinygradError(f"unroll: expected a cell, (x, state) -> (output, state); found {no_cell(cell)}")
         self.cell, self.name = cell, name_of(cell)
         self.tuple = isinstance(xs, tuple)
         given = xs if isinstance(xs, tuple) else (xs,)
