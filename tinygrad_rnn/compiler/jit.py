@@ -227,12 +227,6 @@ def _rows(flags: Any, like: Any) -> Any:
     return greater(flags.reshape((flags.shape[0], *[1] * (len(like.shape) - 1))), 0.5)
 
 
-class Arrays(dict[str, Any]):
-    """What the forward function wrote, by name."""
-
-    __slots__ = ("__weakref__",)
-
-
 class _Unrolled(Stretch):
     """A compiled unrolling as a node on the tape."""
 
@@ -241,39 +235,33 @@ class _Unrolled(Stretch):
     def __init__(self, runner: Runner, again: Callable[..., list[Tensor]], count: int, reverse: bool) -> None:
         super().__init__(again, count)
         self.runner, self.reverse = runner, reverse
-        self.arrays: Any = None  # a weak reference to the Arrays, which belong to the node: with its saved values they are released
+        self.saved: Any = None  # a weak reference, since it belongs to the node: with the node's saved values it is released
 
     def outputs(self, tensors: list[Tensor]) -> list[Tensor]:
         """Run forward; the outputs hang on one node."""
-        step = self.runner.step
-        split = len(step.xs)
-        owners = [owner(op) for op in self.runner.module.constants]
-        values = [t.array for t in tensors]
-        arrays = Arrays(self.runner.forward(values[:split], values[split:], self.reverse))
-        ys, last = self.runner.outputs(arrays)
-        found = [*ys, *last]
-        self.live = list(range(len(found)))
-        self.captured = [o.node for o in owners if o.node is not None]
+        runner, step = self.runner, self.runner.step
+        split, values = len(step.xs), [t.array for t in tensors]
+        saved, packed = runner.forward(values[:split], values[split:], self.reverse)
+        T, batch = saved.shape
+        shapes = [(T, batch, *op.features) for op in step.outputs] + [(batch, *op.features) for op in step.states]
+        self.live = list(range(len(shapes)))
+        self.captured = [t.node for t in (owner(op) for op in runner.module.constants) if t.node is not None]
         if not context().grad_enabled or not (any(t.requires_grad for t in tensors) or self.captured):
-            return [Tensor(a) for a in found]
-        self.packed = self.pack(found)
+            return [Tensor(a) for a in cut(packed, shapes)]
+        self.packed = packed
         whole = self.on_tape(UNROLL, tensors)
         assert whole.node is not None
-        whole.node.saved[0] = arrays  # in place of the output, which no rule reads
-        self.arrays = weakref.ref(arrays)
-        return cut(whole, [a.shape for a in found])
+        whole.node.saved[0] = saved  # in place of the output, which no rule reads
+        self.saved = weakref.ref(saved)
+        return cut(whole, shapes)
 
     def gradients(self, g: Any, values: Any) -> tuple[Any, ...]:
         """For each input of the node: by the compiled function, or by the steps one by one where the walk itself is recorded."""
         if isinstance(g, Tensor):
             return super().gradients(g, values)
         self.check_captured()
+        found = self.runner.backward(self.saved(), g)
         step = self.runner.step
-        arrays = self.arrays()
-        shapes = [(arrays["T"], arrays["B"], *op.features) for op in step.outputs]
-        shapes += [(arrays["B"], *op.features) for op in step.states]
-        parts = cut(g, shapes)
-        found = self.runner.backward(arrays, parts[: len(step.outputs)], parts[len(step.outputs) :])
         return tuple(found.get(op) for op in [*step.xs, *step.states, *self.runner.module.constants])
 
 

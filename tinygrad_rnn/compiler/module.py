@@ -10,10 +10,12 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..kernels.products import symbol
+from .affine import factors, join_sums
 from .lower import REDUCTIONS, VIEWS, Block, Index, Loop, Restore, Store, identity, reduced_axes, unsupported
 from .step import B, CompileError, Op, Step
 
@@ -40,7 +42,7 @@ class Schedule:
         self.ops = {op: k for k, op in enumerate(ops)}
         self.given, self.wanted, self.once = given, wanted, once
         self.temporary: dict[Op, Store] = {}
-        self.matrices: dict[str, tuple[int, int]] = {}  # shapes of the weights in products, by name
+        self.packs: dict[tuple[str, int, int, int, int], str] = {}  # matrices of products, (name, N, K, strides), packed: the name of that array
         self.extra: set[Op] = set()
         for _ in range(len(ops) + 10):
             try:
@@ -84,7 +86,7 @@ class Schedule:
                 places = list(self.wanted.get(op, []))
                 if op in self.extra and not any(how == "{v}" for _, how in places):
                     places.append((self.temporary[op], "{v}"))
-                if op.op == "matmul" and op not in self.given and (text := self._dot(block, op, stores)) is not None:
+                if op.op in ("matmul", "affine") and op not in self.given and (text := self._products(block, op, stores)) is not None:
                     order.append(text)
                 elif op.op in ("matmul", "einsum", *REDUCTIONS) and op not in self.given:
                     order.append(self._reduce(block, op, stores, used))
@@ -169,28 +171,31 @@ class Schedule:
             op, turned = op.inputs[0], not turned
         return op, turned
 
-    def _dot(self, block: Block, op: Op, stores: dict[Op, Store]) -> list[str] | None:
-        """A product of a batch with a matrix that does not vary, as one call for the whole batch."""
-        a, b = op.inputs
-        if not (isinstance(a, Op) and isinstance(b, Op) and a.varies != b.varies and len(op.shape) == 2):
-            return None
-        moving, fixed = (a, b) if a.varies else (b, a)
-        if moving.batch is None or len(moving.shape) != 2 or len(fixed.shape) != 2:
-            return None
-        value, _ = self._matrix(moving)
-        if value not in block.ready:
-            raise Restore(value)
-        matrix, turned = self._matrix(fixed)
-        weight = self.once(matrix, False)
-        rows, columns = matrix.shape
-        # (batch, K) @ (K, N) is (N, K) @ (K, batch) here, and (M, K) @ (K, batch) stays as it is
-        flip = (moving is a) != turned
-        K, N = (rows, columns) if flip else (columns, rows)
-        left = f"{weight.name}_2d.T" if flip else f"{weight.name}_2d"
-        self.matrices[weight.name] = (rows, columns)
-        source, target = stores[value], stores[op]
-        v, o = (f"{s.name}[{s.base} : {s.base} + {n} * B]" if s.base != "0" else f"{s.name}[: {n} * B]" for s, n in ((source, K), (target, N)))
-        return [f"dot({left}, {v}, {o}, {K}, {N}, B)"]
+    def _products(self, block: Block, op: Op, stores: dict[Op, Store]) -> list[str] | None:
+        """Products of the batch with matrices that do not vary, added up; None for a product of another kind."""
+        if op.op == "matmul":
+            if (pair := factors(op)) is None:
+                return None
+            pairs, bias = [pair], None
+        else:
+            count = op.params["products"]
+            pairs = [(a, b) if a.varies else (b, a) for a, b in zip(op.inputs[: 2 * count : 2], op.inputs[1 : 2 * count : 2], strict=True)]
+            bias = self.once(op.inputs[-1], False) if len(op.inputs) > 2 * count else None
+        lines = []
+        for k, (moving, fixed) in enumerate(pairs):
+            value, _ = self._matrix(moving)
+            if value not in block.ready:
+                raise Restore(value)
+            matrix, turned = self._matrix(fixed)
+            rows, columns = matrix.shape
+            # (batch, K) @ (K, N) is (N, K) @ (K, batch) here, and (M, K) @ (K, batch) stays as it is
+            first = op.inputs[2 * k] if op.op == "affine" else op.inputs[0]
+            shape = (columns, rows, 1, columns) if (moving is first) != turned else (rows, columns, columns, 1)
+            packed = self.packs.setdefault((self.once(matrix, False).name, *shape), f"p{len(self.packs)}")
+            source, target, (N, K) = stores[value], stores[op], shape[:2]
+            begin = "0" if k or bias is None else f"at({bias.name}, 0)"
+            lines.append(f"multiply(at({packed}, 0), at({source.name}, {source.base}), at({target.name}, {target.base}), {K}, {N}, B, {begin}, {min(k, 1)})")
+        return lines
 
     def _reduce(self, block: Block, op: Op, stores: dict[Op, Store], used: set[str]) -> list[str]:
         """A reduction or a product of two values of the batch: loops that collect into the stored result."""
@@ -312,8 +317,8 @@ class Module:
         for op in [*step.xs, *step.states]:
             if op.dtype != dtype:
                 raise unsupported(op, f"it is {op.dtype}; expected {dtype}")
+        join_sums(step)
         self.once_ops: dict[tuple[Op, bool], Store] = {}
-        self.arrays: dict[str, tuple[str, str]] = {}  # name -> (size as code, what it is)
         self._forward()
         self._backward()
 
@@ -392,8 +397,9 @@ class Module:
                 wanted.setdefault(gradient, []).append((Store(f"dx{k}", op, f"t * {op.size} * B"), "{v}"))
                 self.dx[k] = gradient
         self.constants = [op for op in step.constants if op in self.wanted_gradients and step.gradients.get(op) is not None]
-        self.sums: dict[Op, Store] = {}
-        self.products: dict[Op, tuple[Op, Op, int, int]] = {}
+        self.sums: dict[Op, Op] = {}  # of each sum over the batch: its source
+        self.collected: dict[Op, Store] = {}  # of a source that is summed within the loop: where
+        self.products: dict[Op, tuple[Op, Op]] = {}
         self.post: list[Op] = []
         self._leave_the_loop([step.gradients[op] for op in self.constants], wanted, given)
         ops = [*step.forward, *step.backward]
@@ -409,9 +415,7 @@ class Module:
                 continue
             seen.add(op)
             if op.op == "sum" and op.inputs[0].batch is not None:
-                source = op.inputs[0]
-                store = self.sums[op] = Store(f"b{len(self.sums)}", source)
-                wanted.setdefault(source, []).append((store, "{a} + {v}"))
+                self.sums[op] = op.inputs[0]
                 continue
             if op.op == "matmul" and len(op.shape) == 2 and op.inputs[0].batch == 1 and op.inputs[1].batch == 0:
                 operands = []
@@ -422,7 +426,7 @@ class Module:
                         store = Store(f"g{sum(len(w) for w in wanted.values())}", side, f"s * {side.size} * B")
                         wanted.setdefault(side, []).insert(0, (store, "{v}"))
                     operands.append(side)
-                self.products[op] = (operands[0], operands[1], *op.shape)
+                self.products[op] = (operands[0], operands[1])
                 continue
             varying = [i for i in op.inputs if isinstance(i, Op) and i.varies]
             straight = op.op in LINEAR or (op.op in ("multiply", "matmul", "where") and len(varying) == 1) or (op.op == "divide" and not getattr(op.inputs[1], "varies", False))
@@ -430,6 +434,11 @@ class Module:
                 raise unsupported(op, "the gradient of a parameter passes through it in a way that cannot leave the loop over time")
             self.post.append(op)
             stack += varying
+        stored = {side for pair in self.products.values() for side in pair}
+        for source in dict.fromkeys(self.sums.values()):
+            if source not in stored:
+                store = self.collected[source] = Store(f"b{len(self.collected)}", source)
+                wanted.setdefault(source, []).append((store, "{a} + {v}"))
         order = {op: k for k, op in enumerate(self.step.backward)}
         self.post.sort(key=order.__getitem__)
 
@@ -446,12 +455,13 @@ class Module:
             "from numba import njit, types",
             f"from numpy import {kind} as F, inf",
             f"from tinygrad_rnn.kernels.scalar import {', '.join(used)}",
+            "from tinygrad_rnn.kernels.tiles import at",
             "",
             f"array = types.Array(types.{kind}, 1, 'C')",
             'options = {"error_model": "numpy", "fastmath": {"contract"}, "nogil": True, "cache": True}',
-            "",
-            "",
-            *PRELUDE.splitlines(),
+            "# A matrix (N, K) with strides is packed once, and then multiplied with (K, B) to (N, B); addresses are integers.",
+            f'pack = types.ExternalFunction("{symbol("pack", self.dtype)}", types.void(*[types.int64] * 7))',
+            f'multiply = types.ExternalFunction("{symbol("multiply", self.dtype)}", types.void(*[types.int64] * 8))',
         ]
         return "\n".join([*head, "", "", *forward, "", "", *backward, ""])
 
@@ -459,34 +469,28 @@ class Module:
         schedule = self.forward_schedule if which == "forward" else self.backward_schedule
         body = schedule.lines
         mentioned = {word for line in body for word in _WORDS.findall(line)}
-        once = {store.name: (op, wide) for (op, wide), store in self.once_ops.items() if store.name in mentioned or f"{store.name}_2d" in mentioned}
-        stores: dict[str, Store] = {}
-        for places in ([*self.forward_wanted.values()] if which == "forward" else [*self.backward_wanted.values()]):
-            stores |= {store.name: store for store, _ in places}
-        given = self.given if which == "forward" else self.backward_given
-        stores |= {store.name: store for store in given.values() if store.name in mentioned or self._in_products(store.name)}
-        arguments = sorted(stores, key=lambda name: (name.rstrip("0123456789"), int(name.lstrip("abcdefghijklmnopqrstuvwxyz"))))
-        setattr(self, f"{which}_arguments", arguments)
-        setattr(self, f"{which}_once", list(once))
+        once = {store.name: (op, wide) for (op, wide), store in self.once_ops.items() if store.name in mentioned} | {
+            store.name: key for key, store in self.once_ops.items() if any(store.name == matrix for matrix, *_ in schedule.packs)
+        }
+        slots = self._slots(which, mentioned)
+        setattr(self, f"{which}_slots", slots)
+        setattr(self, f"{which}_once", {name: op for name, (op, _) in once.items()})
+        arguments = [*(slot.name for slot in slots), *once]
         lines = [
-            f"@njit(types.void(types.int64, types.int64, types.boolean, {', '.join(['array'] * (len(arguments) + len(once)))}), **options)",
-            f"def {which}(T, B, reverse, {', '.join([*arguments, *once])}):",
+            f"@njit(types.void(types.int64, types.int64, types.boolean, {', '.join(['array'] * len(arguments))}), **options)",
+            f"def {which}(T, B, reverse, {', '.join(arguments)}):",
             "    wide_vectors()",
         ]
         for name, (op, wide) in once.items():
             lines.append(f"    # {name}: {op.node.name or op.op} {op.shape}")
             if wide:
                 lines += [f"    {name}_ = {name}", f"    {name} = np.repeat({name}_, B)"]
-            elif name in schedule.matrices:
-                rows, columns = schedule.matrices[name]
-                lines.append(f"    {name}_2d = {name}.reshape({rows}, {columns})")
-        for store in schedule.temporary.values():
-            if store.name in mentioned:
-                lines.append(f"    {store.name} = np.empty({store.size}, F)")
+        for (matrix, N, K, row, column), name in schedule.packs.items():
+            lines.append(f"    pack(at({matrix}, 0), {N}, {K}, {row}, {column}, B, at({name}, 0))")
         if which == "forward":
             lines += ["    for s in range(T):", "        t = T - 1 - s if reverse else s"]
         else:
-            lines += [f"    {store.name}[:] = F(0.0)" for store in self.sums.values()]
+            lines += [f"    {store.name}[:] = F(0.0)" for store in self.collected.values()]
             lines += ["    for s in range(T - 1, -1, -1):", "        t = T - 1 - s if reverse else s"]
             lines += [
                 f"        ds{k}[((s + 1) % 2) * {self.step.states[k].size} * B : (((s + 1) % 2) + 1) * {self.step.states[k].size} * B] = F(0.0)"
@@ -495,22 +499,43 @@ class Module:
         lines += [f"        {line}" for line in body]
         return lines
 
+    def _slots(self, which: str, mentioned: set[str]) -> list[Slot]:
+        """The arrays of a function, in the order of its arguments."""
+        schedule, wanted = (self.forward_schedule, self.forward_wanted) if which == "forward" else (self.backward_schedule, self.backward_wanted)
+        given = self.given if which == "forward" else self.backward_given
+        stores = [store for places in wanted.values() for store, _ in places]
+        stores += [store for store in given.values() if store.name in mentioned]
+        found: dict[str, Slot] = {}
+        for store in stores:
+            times = {"s": "states", "ds": "both", "b": "once"}.get(store.name.rstrip("0123456789"), "all")
+            found[store.name] = Slot(store.name, store.op.size, True, times)
+        for store in schedule.temporary.values():
+            if store.name in mentioned:
+                found[store.name] = Slot(store.name, store.op.size, store.op.batch is not None, "once")
+        for (_, N, K, *_), name in schedule.packs.items():
+            found[name] = Slot(name, (N + 16) * K, False, "once")
+        return sorted(found.values(), key=lambda slot: (slot.name.rstrip("0123456789"), int(slot.name.lstrip("abcdefghijklmnopqrstuvwxyz"))))
+
     def operand(self, op: Op) -> tuple[str, int, bool]:
         """The array of an operand of a product over all steps, where it begins, and whether its steps stand in the order of time."""
         store = self.backward_given.get(op) or next(store for store, how in self.backward_wanted[op] if how == "{v}" and "s *" in store.base)
         return store.name, op.size if "(s + 1) *" in store.base else 0, store.base.startswith("t ")
 
-    def _in_products(self, name: str) -> bool:
-        return any(self.operand(side)[0] == name for left, right, *_ in self.products.values() for side in (left, right))
+
+class Slot(NamedTuple):
+    """An array of the generated code: numbers of one step (of each row of the batch, or in all), and for how many steps it has room.
+
+    times: "all" steps, all "states" (one more), "both" (of two steps in turn), "once".
+    """
+
+    name: str
+    size: int
+    batch: bool
+    times: str
+
+    def elements(self, T: int, B: int) -> int:
+        """In all."""
+        return self.size * (B if self.batch else 1) * {"all": T, "states": T + 1, "both": 2, "once": 1}[self.times]
 
 
 _WORDS = re.compile(r"[A-Za-z_]\w*")
-
-PRELUDE = '''@njit(**options)
-def dot(matrix, values, out, K, N, B):
-    """(N, K) @ (K, B): one product for the whole batch."""
-    if B == 1:
-        np.dot(matrix, values, out)
-    else:
-        np.dot(matrix, values.reshape(K, B), out.reshape(N, B))
-'''

@@ -76,7 +76,7 @@ class Op:
     @property
     def elementwise(self) -> bool:
         """Whether its primitive has a scalar expression."""
-        return self.node.primitive is not None and self.node.primitive.scalar is not None
+        return self.op == self.node.op and self.node.primitive is not None and self.node.primitive.scalar is not None
 
     def __repr__(self) -> str:
         return f"<{self.op} {'x'.join(map(str, self.shape))}>"

@@ -169,9 +169,9 @@ def load(source: str, *, distinct: bool = False) -> Any:
 
     import numba
 
-    from . import scalar
+    from . import scalar, tiles
 
-    versions = f"{sys.version_info[:3]} {numba.__version__} {_text_of(scalar.__file__)}"
+    versions = f"{sys.version_info[:3]} {numba.__version__} {_text_of(scalar.__file__)} {_text_of(tiles.__file__)}"
     key = _digest(f"{versions} {distinct}\n{source}".encode())
     if key not in _modules:
         folder = cache_folder()

@@ -1,0 +1,166 @@
+# mypy: ignore-errors
+"""Matrix products of recurrent networks, as machine code that generated modules call by name.
+
+The text of this file is compiled once for each kind of number by `products`, with BITS set; it is not imported. Values of a batch are laid out
+(features, batch), and addresses are integers in bytes, see `tiles`.
+"""
+
+import numpy as np
+from numba import carray, cfunc, njit, types
+
+from tinygrad_rnn.kernels import tiles
+from tinygrad_rnn.kernels.tiles import pointer
+
+BITS = 32
+SIZE = BITS // 8
+LANES = tiles.vector_bytes() // SIZE
+PANEL = tiles.PANEL
+WIDTH = 4 * LANES
+ZERO = np.float32(0) if BITS == 32 else np.float64(0)
+INT = types.int64
+options = {"nogil": True, "error_model": "numpy", "cache": True}
+
+wide_1_1, wide_4_1 = tiles.wide(1, 1, BITS), tiles.wide(4, 1, BITS)
+wide_1_2, wide_2_2 = tiles.wide(1, 2, BITS), tiles.wide(2, 2, BITS)
+wide_1_3, wide_1_4 = tiles.wide(1, 3, BITS), tiles.wide(1, 4, BITS)
+narrow_1, narrow_2, narrow_3, narrow_4 = tiles.narrow(1, BITS), tiles.narrow(2, BITS), tiles.narrow(3, BITS), tiles.narrow(4, BITS)
+turned = tiles.turned(BITS)
+outer_1, outer_2, outer_3, outer_4 = tiles.outer(1, BITS), tiles.outer(2, BITS), tiles.outer(3, BITS), tiles.outer(4, BITS)
+
+
+@cfunc(types.void(INT, INT, INT, INT, INT, INT, INT), **options)
+def pack(matrix, N, K, row, column, B, packed):
+    """A matrix (N, K), with these strides, in the order in which `multiply` reads it for a batch of B."""
+    source = carray(pointer(matrix, ZERO), (N * K,))
+    out = carray(pointer(packed, ZERO), ((N + 16) * K,))
+    height = PANEL if 2 * B >= LANES else WIDTH
+    place = 0
+    for begin in range(0, N, height):
+        rows = min(height, N - begin)
+        whole = PANEL if height == PANEL else (rows + LANES - 1) // LANES * LANES
+        if row == 1:
+            for k in range(K):
+                for r in range(rows):
+                    out[place + k * whole + r] = source[begin + r + k * column]
+        else:
+            for r in range(rows):
+                for k in range(K):
+                    out[place + k * whole + r] = source[(begin + r) * row + k * column]
+        for r in range(rows, whole):
+            for k in range(K):
+                out[place + k * whole + r] = 0.0
+        place += whole * K
+
+
+@cfunc(types.void(INT, INT, INT, INT, INT, INT, INT, INT), **options)
+def multiply(packed, values, out, K, N, B, bias, add):
+    """out (N, B) = or += matrix (N, K) @ values (K, B) + bias (N,), if its address is not 0."""
+    if 2 * B >= LANES:
+        panels = (N + PANEL - 1) // PANEL
+        size = PANEL * K
+        for first in range(0, B, WIDTH):
+            columns = min(B - first, WIDTH)
+            vectors = (columns + LANES - 1) // LANES
+            v = values + first * SIZE
+            q = 0
+            while q < panels:
+                p = packed + q * size * SIZE
+                o = out + (q * PANEL * B + first) * SIZE
+                b = bias + q * PANEL * SIZE if bias else 0
+                rows = N - q * PANEL
+                if vectors == 4:
+                    wide_1_4(p, size, v, o, K, B, rows, columns, b, add)
+                    q += 1
+                elif vectors == 3:
+                    wide_1_3(p, size, v, o, K, B, rows, columns, b, add)
+                    q += 1
+                elif vectors == 2 and q + 2 <= panels:
+                    wide_2_2(p, size, v, o, K, B, rows, columns, b, add)
+                    q += 2
+                elif vectors == 2:
+                    wide_1_2(p, size, v, o, K, B, rows, columns, b, add)
+                    q += 1
+                elif q + 4 <= panels:
+                    wide_4_1(p, size, v, o, K, B, rows, columns, b, add)
+                    q += 4
+                else:
+                    wide_1_1(p, size, v, o, K, B, rows, columns, b, add)
+                    q += 1
+        return
+    for column in range(B):
+        p = packed
+        for begin in range(0, N, WIDTH):
+            rows = min(N - begin, WIDTH)
+            vectors = (rows + LANES - 1) // LANES
+            v = values + column * SIZE
+            o = out + (begin * B + column) * SIZE
+            b = bias + begin * SIZE if bias else 0
+            if vectors == 4:
+                narrow_4(p, v, o, K, B, rows, b, add)
+            elif vectors == 3:
+                narrow_3(p, v, o, K, B, rows, b, add)
+            elif vectors == 2:
+                narrow_2(p, v, o, K, B, rows, b, add)
+            else:
+                narrow_1(p, v, o, K, B, rows, b, add)
+            p += vectors * LANES * K * SIZE
+
+
+@njit(types.void(INT, INT, INT, INT, INT, INT, INT, INT, INT), **options)
+def turn(source, out, steps, rows, columns, from_step, from_row, to_step, to_row):
+    """out[s, c, r] = source[s, r, c], with these strides."""
+    for s in range(steps):
+        for r in range(0, rows, LANES):
+            for c in range(0, columns, LANES):
+                start, end = s * from_step + r * from_row + c, s * to_step + c * to_row + r
+                turned(source + start * SIZE, out + end * SIZE, from_row, to_row, min(rows - r, LANES), min(columns - c, LANES))
+
+
+@cfunc(types.void(INT, INT, INT, INT, INT, INT, INT, INT, INT), **options)
+def transpose(source, out, steps, rows, columns, from_step, from_row, to_step, to_row):
+    """`turn`, for callers outside."""
+    turn(source, out, steps, rows, columns, from_step, from_row, to_step, to_row)
+
+
+@cfunc(types.void(INT, INT, INT, INT, INT, INT, INT, INT, INT, INT), **options)
+def gradient(left, right, out, sums, scratch, S, M, N, B, order):
+    """out (M, N) += the sum over steps of left (M, B) @ right.T, and sums (M, B) += that of left, if its address is not 0.
+
+    order: 0, right is (S, N, B); 1, it is (S, B, N), so that its rows need not be turned; 2, these rows in the opposite order of steps. scratch has
+    room for 512 * N elements, or B * N if that is more.
+    """
+    chunk = min(max(min(100000 // N, 512) // B, 1), S)
+    for first in range(0, S, chunk):
+        steps = min(S - first, chunk)
+        a = left + first * M * B * SIZE
+        step = B * N
+        if order == 0 and B > 1:
+            rows = scratch
+            turn(right + first * N * B * SIZE, rows, steps, N, B, N * B, B, B * N, N)
+        elif order == 2:
+            rows = right + (S - 1 - first) * B * N * SIZE
+            step = -step
+        else:
+            rows = right + first * B * N * SIZE
+        if sums:
+            total = carray(pointer(sums, ZERO), (M * B,))
+            for s in range(steps):
+                values = carray(pointer(a + s * M * B * SIZE, ZERO), (M * B,))
+                for k in range(M * B):
+                    total[k] += values[k]
+        for m in range(0, M, PANEL):
+            height = min(M - m, PANEL)
+            p = a + m * B * SIZE
+            for n in range(0, N, WIDTH):
+                columns = min(N - n, WIDTH)
+                vectors = (columns + LANES - 1) // LANES
+                r = rows + n * SIZE
+                o = out + (m * N + n) * SIZE
+                if vectors == 4:
+                    outer_4(p, r, o, steps, B, M * B, step, N, height, columns)
+                elif vectors == 3:
+                    outer_3(p, r, o, steps, B, M * B, step, N, height, columns)
+                elif vectors == 2:
+                    outer_2(p, r, o, steps, B, M * B, step, N, height, columns)
+                else:
+                    outer_1(p, r, o, steps, B, M * B, step, N, height, columns)

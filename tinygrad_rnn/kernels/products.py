@@ -1,0 +1,35 @@
+"""Matrix products for values of a batch, (features, batch): own register tiles over packed matrices.
+
+A library's product packs its operands at each call. In a recurrent network the same matrix meets a few columns at each step: here it is packed once
+for a whole sequence, and the product begins at once; so it is as quick for 1 column as for 64. Generated modules call these functions by name.
+"""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import runtime
+
+_NAMES = ("pack", "multiply", "transpose", "gradient")
+CODE = Path(__file__).with_name("product_code.py")
+
+
+@functools.cache
+def library(dtype: np.dtype[Any]) -> Any:
+    """The compiled functions for a kind of number: those of product_code.py, which generated modules find by `symbol`."""
+    import llvmlite.binding  # here, since without numba nothing is compiled
+
+    text = CODE.read_text(encoding="utf-8").replace("BITS = 32", f"BITS = {8 * dtype.itemsize}")
+    module = runtime.load(text)
+    for name in _NAMES:
+        llvmlite.binding.add_symbol(symbol(name, dtype), getattr(module, name).address)
+    return module
+
+
+def symbol(name: str, dtype: np.dtype[Any]) -> str:
+    """The name by which machine code finds a function."""
+    return f"tinygrad_rnn_{name}_{8 * dtype.itemsize}"
