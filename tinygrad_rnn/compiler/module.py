@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -462,24 +462,32 @@ class Module:
             "# A matrix (N, K) with strides is packed once, and then multiplied with (K, B) to (N, B); addresses are integers.",
             f'pack = types.ExternalFunction("{symbol("pack", self.dtype)}", types.void(*[types.int64] * 7))',
             f'multiply = types.ExternalFunction("{symbol("multiply", self.dtype)}", types.void(*[types.int64] * 8))',
+            f'transpose = types.ExternalFunction("{symbol("transpose", self.dtype)}", types.void(*[types.int64] * 9))',
+            f'gradient = types.ExternalFunction("{symbol("gradient", self.dtype)}", types.void(*[types.int64] * 12))',
         ]
         return "\n".join([*head, "", "", *forward, "", "", *backward, ""])
 
     def _function(self, which: str) -> list[str]:
-        schedule = self.forward_schedule if which == "forward" else self.backward_schedule
-        body = schedule.lines
-        mentioned = {word for line in body for word in _WORDS.findall(line)}
-        once = {store.name: (op, wide) for (op, wide), store in self.once_ops.items() if store.name in mentioned} | {
-            store.name: key for key, store in self.once_ops.items() if any(store.name == matrix for matrix, *_ in schedule.packs)
-        }
+        forward = which == "forward"
+        schedule = self.forward_schedule if forward else self.backward_schedule
+        after = self._results() if forward else self._gradients()
+        mentioned = _words([*schedule.lines, *after])
+        before = self._given(mentioned) if forward else self._seeds(mentioned)
+        mentioned |= _words(before)
+        packed = {matrix for matrix, *_ in schedule.packs}
+        once = {store.name: key for key, store in self.once_ops.items() if store.name in mentioned or store.name in packed}
         slots = self._slots(which, mentioned)
+        names = [slot.name for slot in slots]
+        raw = [name for name in self._raw(forward) if name in mentioned]
         setattr(self, f"{which}_slots", slots)
+        setattr(self, f"{which}_raw", raw)
         setattr(self, f"{which}_once", {name: op for name, (op, _) in once.items()})
-        arguments = [*(slot.name for slot in slots), *once]
+        arguments = [*names, *raw, *once]
         lines = [
-            f"@njit(types.void(types.int64, types.int64, types.boolean, {', '.join(['array'] * len(arguments))}), **options)",
-            f"def {which}(T, B, reverse, {', '.join(arguments)}):",
+            f"@njit(types.void(*[types.int64] * 4, types.boolean, *[array] * {len(arguments)}), **options)",
+            f"def {which}(T, B, batch, row, reverse, {', '.join(arguments)}):",
             "    wide_vectors()",
+            "    last, way = (T - 1, -1) if reverse else (0, 1)  # in time, where the first step of the loop is, and how it goes on",
         ]
         for name, (op, wide) in once.items():
             lines.append(f"    # {name}: {op.node.name or op.op} {op.shape}")
@@ -487,16 +495,96 @@ class Module:
                 lines += [f"    {name}_ = {name}", f"    {name} = np.repeat({name}_, B)"]
         for (matrix, N, K, row, column), name in schedule.packs.items():
             lines.append(f"    pack(at({matrix}, 0), {N}, {K}, {row}, {column}, B, at({name}, 0))")
-        if which == "forward":
-            lines += ["    for s in range(T):", "        t = T - 1 - s if reverse else s"]
-        else:
-            lines += [f"    {store.name}[:] = F(0.0)" for store in self.collected.values()]
-            lines += ["    for s in range(T - 1, -1, -1):", "        t = T - 1 - s if reverse else s"]
-            lines += [
-                f"        ds{k}[((s + 1) % 2) * {self.step.states[k].size} * B : (((s + 1) % 2) + 1) * {self.step.states[k].size} * B] = F(0.0)"
-                for k in self.zero_states
-            ]
-        lines += [f"        {line}" for line in body]
+        lines += [f"    {line}" for line in before]
+        lines.append("    for s in range(T):" if forward else "    for s in range(T - 1, -1, -1):")
+        lines.append("        t = last + way * s")
+        if not forward:
+            lines += [f"        ds{k}[(s + 1) % 2 * {op.size} * B :][: {op.size} * B] = F(0.0)" for k, op in enumerate(self.step.states) if k in self.zero_states]
+        return [*lines, *(f"        {line}" for line in schedule.lines), *(f"    {line}" for line in after)]
+
+    def _raw(self, forward: bool) -> list[str]:
+        """Arrays as the caller has them, (T, batch, features)."""
+        xs, states = [f"in{k}" for k in range(len(self.step.xs))], [f"first{k}" for k in range(len(self.step.states))]
+        if forward:
+            return [*xs, *states, "out"]
+        return [*xs, "dout", *(f"d{name}" for name in states), *(f"din{k}" for k in self.dx), *(f"dw{k}" for k in range(len(self.products)))]
+
+    def _given(self, mentioned: set[str]) -> list[str]:
+        """Before the loop forward: what the caller gave, as the loop wants it."""
+        lines = [_into(f"in{k}", f"x{k}", op.size) for k, op in enumerate(self.step.xs) if f"x{k}" in mentioned]
+        return lines + [_into(f"first{k}", f"s{k}", op.size, steps="1") for k, op in enumerate(self.step.states)]
+
+    def _results(self) -> list[str]:
+        """After it: outputs and last states, as the caller wants them, one after the other."""
+        lines = []
+        begin: list[str] = []
+        for op, (kind, k) in zip(self.step.outputs, self.y_from, strict=True):
+            n = op.size
+            if kind == "y":  # in the order of time
+                place = " + ".join([*begin, f"row * {n}"])
+                lines.append(f"transpose(at(y{k}, 0), at(out, {place}), T, {n}, B, {n} * B, B, {n} * batch, {n})")
+            else:
+                place = " + ".join([*begin, f"(last * batch + row) * {n}"])
+                lines.append(f"transpose(at(s{k}, {n} * B), at(out, {place}), T, {n}, B, {n} * B, B, way * {n} * batch, {n})")
+            begin.append(f"T * batch * {n}")
+        for k, op in enumerate(self.step.states):
+            n, place = op.size, " + ".join([*begin, f"row * {op.size}"])
+            lines.append(f"transpose(at(s{k}, T * {n} * B), at(out, {place}), 1, {n}, B, 0, B, 0, {n})")
+            begin.append(f"batch * {n}")
+        return lines
+
+    def _seeds(self, mentioned: set[str]) -> list[str]:
+        """Before the loop backward: the gradients of the results, as the loop wants them."""
+        step = self.step
+        lines = [_into(f"in{k}", f"x{k}", op.size) for k, op in enumerate(step.xs) if f"x{k}" in mentioned]
+        begin: list[str] = []
+        for k, op in enumerate(step.outputs):
+            if f"dy{k}" in mentioned:
+                lines.append(_into("dout", f"dy{k}", op.size, begin=begin))
+            begin.append(f"T * batch * {op.size}")
+        for k, op in enumerate(step.states):
+            if f"ds{k}" in mentioned:
+                lines.append(_into("dout", f"ds{k}", op.size, begin=begin, steps="1", to=f"(T - 1) % 2 * {op.size} * B"))
+            begin.append(f"batch * {op.size}")
+        return lines + [f"{store.name}[:] = F(0.0)" for store in self.collected.values()]
+
+    def _gradients(self) -> list[str]:
+        """After it: the gradients of first states, inputs and matrices, as the caller wants them."""
+        step = self.step
+        lines = []
+        for k, op in enumerate(step.states):
+            if k in self.zero_states:
+                lines.append(f"dfirst{k}[row * {op.size} :][: {op.size} * B] = F(0.0)")
+            else:
+                lines.append(f"transpose(at(ds{k}, {op.size} * B), at(dfirst{k}, row * {op.size}), 1, {op.size}, B, 0, B, 0, {op.size})")
+        for k in self.dx:
+            n = step.xs[k].size
+            lines.append(f"transpose(at(dx{k}, 0), at(din{k}, row * {n}), T, {n}, B, {n} * B, B, {n} * batch, {n})")
+        self.transposed: list[Op] = []  # of the products, those of which the transpose is computed
+        self.totals = {source: store.name for source, store in self.collected.items()}
+        waiting = [source for source in dict.fromkeys(self.sums.values()) if source not in self.totals]
+        self.scratch = max((max(left.size, right.size) for left, right in self.products.values()), default=0)
+        for k, (op, (left, right)) in enumerate(self.products.items()):
+            if right in waiting or (left not in waiting and left in step.xs and right not in step.xs):
+                left, right = right, left
+                self.transposed.append(op)
+            total = "0"
+            if left in waiting:
+                waiting.remove(left)
+                self.totals[left] = f"b{len(self.totals)}"
+                total = f"at({self.totals[left]}, 0)"
+            M, N = left.size, right.size
+            name, start, left_by_time = self.operand(left)
+            other, other_start, right_by_time = self.operand(right)
+            a, a_step, b, b_step = f"{start} * B", f"{M} * B", f"{other_start} * B", f"{N} * B"
+            turned = right in step.xs
+            if turned:
+                other, b, b_step = f"in{step.xs.index(right)}", f"row * {N}", f"{N} * batch"
+            if left_by_time and not right_by_time:
+                a, a_step = f"last * {a_step} + {a}", f"way * {a_step}"
+            if right_by_time and not left_by_time:
+                b, b_step = f"last * {b_step} + {b}", f"way * {b_step}"
+            lines.append(f"gradient(at({name}, {a}), {a_step}, at({other}, {b}), {b_step}, {int(turned)}, at(dw{k}, 0), {total}, at(h0, 0), T, {M}, {N}, B)")
         return lines
 
     def _slots(self, which: str, mentioned: set[str]) -> list[Slot]:
@@ -514,6 +602,11 @@ class Module:
                 found[store.name] = Slot(store.name, store.op.size, store.op.batch is not None, "once")
         for (_, N, K, *_), name in schedule.packs.items():
             found[name] = Slot(name, (N + 16) * K, False, "once")
+        if which == "backward":
+            for source, name in self.totals.items():
+                found[name] = Slot(name, source.size, True, "once")
+            if self.products:
+                found["h0"] = Slot("h0", self.scratch, True, "scratch")
         return sorted(found.values(), key=lambda slot: (slot.name.rstrip("0123456789"), int(slot.name.lstrip("abcdefghijklmnopqrstuvwxyz"))))
 
     def operand(self, op: Op) -> tuple[str, int, bool]:
@@ -522,10 +615,17 @@ class Module:
         return store.name, op.size if "(s + 1) *" in store.base else 0, store.base.startswith("t ")
 
 
+def _into(source: str, target: str, size: int, *, begin: Sequence[str] = (), steps: str = "T", to: str = "0") -> str:
+    """The rows of a part of the batch, (steps, rows, features), as (steps, features, rows)."""
+    place = " + ".join([*begin, f"row * {size}"])
+    step = f"batch * {size}, {size}, {size} * B, B" if steps == "T" else f"0, {size}, 0, B"
+    return f"transpose(at({source}, {place}), at({target}, {to}), {steps}, B, {size}, {step})"
+
+
 class Slot(NamedTuple):
     """An array of the generated code: numbers of one step (of each row of the batch, or in all), and for how many steps it has room.
 
-    times: "all" steps, all "states" (one more), "both" (of two steps in turn), "once".
+    times: "all" steps, all "states" (one more), "both" (of two steps in turn), "once"; or "scratch".
     """
 
     name: str
@@ -535,7 +635,11 @@ class Slot(NamedTuple):
 
     def elements(self, T: int, B: int) -> int:
         """In all."""
+        if self.times == "scratch":
+            return self.size * (512 + B)
         return self.size * (B if self.batch else 1) * {"all": T, "states": T + 1, "both": 2, "once": 1}[self.times]
 
 
-_WORDS = re.compile(r"[A-Za-z_]\w*")
+def _words(lines: list[str]) -> set[str]:
+    """The names in lines of code."""
+    return set(re.findall(r"[A-Za-z_]\w*", "\n".join(lines)))

@@ -44,34 +44,28 @@ class Op:
     params : dict
     shape : tuple of int or B
     dtype : dtype
+    batch : int or None
+        Which axis is the batch.
+    features : tuple of int
+        The sizes of the other axes.
+    size : int
+        Elements of one row.
     node : Node
         Of the first recording: for names, lines and values of constants.
     varies : bool
         It depends on what changes from step to step; otherwise it is computed once for a whole sequence.
     """
 
-    __slots__ = ("dtype", "inputs", "node", "op", "params", "place", "shape", "varies")
+    __slots__ = ("batch", "dtype", "features", "inputs", "node", "op", "params", "place", "shape", "size", "varies")
 
     def __init__(self, op: str, node: Node, shape: tuple[Size, ...], inputs: list[Any], params: dict[str, Any]) -> None:
         self.op, self.node, self.shape, self.inputs, self.params = op, node, shape, inputs, params
         self.dtype = node.dtype
         self.place = 0
+        self.batch = shape.index(B) if B in shape else None
+        self.features = tuple(n for n in shape if n != B)
+        self.size = math.prod(self.features)
         self.varies: bool = op in ("x", "state", "cotangent") or any(isinstance(i, Op) and i.varies for i in inputs)
-
-    @property
-    def batch(self) -> int | None:
-        """Which axis is the batch."""
-        return self.shape.index(B) if B in self.shape else None
-
-    @property
-    def features(self) -> tuple[int, ...]:
-        """The sizes of the other axes."""
-        return tuple(n for n in self.shape if n != B)
-
-    @property
-    def size(self) -> int:
-        """Elements of one row."""
-        return math.prod(self.features)
 
     @property
     def elementwise(self) -> bool:

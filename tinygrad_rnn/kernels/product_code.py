@@ -122,45 +122,43 @@ def transpose(source, out, steps, rows, columns, from_step, from_row, to_step, t
     turn(source, out, steps, rows, columns, from_step, from_row, to_step, to_row)
 
 
-@cfunc(types.void(INT, INT, INT, INT, INT, INT, INT, INT, INT, INT), **options)
-def gradient(left, right, out, sums, scratch, S, M, N, B, order):
-    """out (M, N) += the sum over steps of left (M, B) @ right.T, and sums (M, B) += that of left, if its address is not 0.
+@cfunc(types.void(INT, INT, INT, INT, INT, INT, INT, INT, INT, INT, INT, INT), **options)
+def gradient(left, left_step, right, right_step, turned, out, sums, scratch, T, M, N, B):
+    """out (M, N) = the sum over T steps of left (M, B) @ right.T, and sums (M, B) = that of left, if its address is not 0.
 
-    order: 0, right is (S, N, B); 1, it is (S, B, N), so that its rows need not be turned; 2, these rows in the opposite order of steps. scratch has
-    room for 512 * N elements, or B * N if that is more.
+    right is (N, B) at each step, or with `turned` already (B, N); the steps of both are so many elements apart. scratch has room for 512 + B times N
+    elements.
     """
-    chunk = min(max(min(100000 // N, 512) // B, 1), S)
-    for first in range(0, S, chunk):
-        steps = min(S - first, chunk)
-        a = left + first * M * B * SIZE
-        step = B * N
-        if order == 0 and B > 1:
-            rows = scratch
-            turn(right + first * N * B * SIZE, rows, steps, N, B, N * B, B, B * N, N)
-        elif order == 2:
-            rows = right + (S - 1 - first) * B * N * SIZE
-            step = -step
-        else:
-            rows = right + first * B * N * SIZE
+    total = carray(pointer(out, ZERO), (M * N,))
+    total[:] = ZERO
+    if sums:
+        total = carray(pointer(sums, ZERO), (M * B,))
+        total[:] = ZERO
+    chunk = min(max(min(100000 // N, 512) // B, 1), T)  # steps of which right stays in the cache
+    for first in range(0, T, chunk):
+        steps = min(T - first, chunk)
+        a = left + first * left_step * SIZE
+        r = right + first * right_step * SIZE
+        step = right_step
+        if not turned and B > 1:
+            turn(r, scratch, steps, N, B, right_step, B, B * N, N)
+            r, step = scratch, B * N
         if sums:
-            total = carray(pointer(sums, ZERO), (M * B,))
             for s in range(steps):
-                values = carray(pointer(a + s * M * B * SIZE, ZERO), (M * B,))
+                values = carray(pointer(a + s * left_step * SIZE, ZERO), (M * B,))
                 for k in range(M * B):
                     total[k] += values[k]
         for m in range(0, M, PANEL):
             height = min(M - m, PANEL)
-            p = a + m * B * SIZE
             for n in range(0, N, WIDTH):
                 columns = min(N - n, WIDTH)
                 vectors = (columns + LANES - 1) // LANES
-                r = rows + n * SIZE
-                o = out + (m * N + n) * SIZE
+                p, q, o = a + m * B * SIZE, r + n * SIZE, out + (m * N + n) * SIZE
                 if vectors == 4:
-                    outer_4(p, r, o, steps, B, M * B, step, N, height, columns)
+                    outer_4(p, q, o, steps, B, left_step, step, N, height, columns)
                 elif vectors == 3:
-                    outer_3(p, r, o, steps, B, M * B, step, N, height, columns)
+                    outer_3(p, q, o, steps, B, left_step, step, N, height, columns)
                 elif vectors == 2:
-                    outer_2(p, r, o, steps, B, M * B, step, N, height, columns)
+                    outer_2(p, q, o, steps, B, left_step, step, N, height, columns)
                 else:
-                    outer_1(p, r, o, steps, B, M * B, step, N, height, columns)
+                    outer_1(p, q, o, steps, B, left_step, step, N, height, columns)
