@@ -20,7 +20,7 @@ from ..recurrent.cell import Cell, CompiledCell, name_of, no_cell, returned
 from ..recurrent.checkpoint import Stretch, as_primitive, cut
 from ..recurrent.unroll import Sequence
 from .module import Module
-from .run import Runner, owner
+from .run import Runner
 from .settings import settings
 from .step import SIZES, CompileError, Op, Step
 
@@ -151,13 +151,13 @@ class Jitted(CompiledCell):
             tuple((path, s.shape[1:], s.dtype) for path, s in flatten(state)),
             settings(self.plain),
         )
-        if key not in self._runners:
+        found = self._runners.get(key)
+        if found is None:
             if len(self._runners) >= KEPT:  # of what changes at every call, each recording would stay
                 self._runners.pop(next(iter(self._runners)), None)
             x = tuple(Tensor(x.array[0]) for x in inputs)
-            made = self._runners[key] = compiled(variant, x, state, [x.requires_grad for x in inputs], name_of(self))
-            return made
-        return self._runners[key]
+            found = self._runners[key] = compiled(variant, x, state, [x.requires_grad for x in inputs], name_of(self))
+        return found
 
 
 def _plainly(sequence: Sequence, cell: Callable[..., Any], **others: Any) -> Sequence:
@@ -245,7 +245,7 @@ class _Unrolled(Stretch):
         T, batch = saved.shape
         shapes = [(T, batch, *op.features) for op in step.outputs] + [(batch, *op.features) for op in step.states]
         self.live = list(range(len(shapes)))
-        self.captured = [t.node for t in (owner(op) for op in runner.module.constants) if t.node is not None]
+        self.captured = [t.node for t in runner.wanted if t.node is not None]
         if not context().grad_enabled or not (any(t.requires_grad for t in tensors) or self.captured):
             return [Tensor(a) for a in cut(packed, shapes)]
         self.packed = packed

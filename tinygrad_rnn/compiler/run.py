@@ -116,6 +116,7 @@ class Runner:
         self.own = [slot for slot in self._backward.slots if slot not in self.kept]
         self.free: dict[str, list[Workspace]] = {"kept": [], "fleeting": [], "own": []}
         self.owners = [owner(op) for op in self.step.constants]
+        self.wanted = [owner(op) for op in module.constants]  # to which gradients go
         after = [g for g in (self.step.gradients[op] for op in module.constants) if g is not None and not g.varies]
         self.after = _needed(module, [*after, *[i for op in module.post for i in op.inputs if isinstance(i, Op) and not i.varies]])
         self.result = sum(op.size for op in self.step.outputs), sum(op.size for op in self.step.states)
@@ -211,10 +212,15 @@ class Runner:
             sums[op] = out.reshape(right.size, left.size).T if op in module.transposed else out.reshape(left.size, right.size)
         given = [*[arrays[slot.name] for slot in self._backward.slots], *[raw[name] for name in self._backward.raw]]
         self._backward.code(T, rows, batch, lo, saved.reverse, *given, *constants)
+        totals = {source: arrays[name].reshape(-1, rows) for source, name in module.totals.items()}
+        over_rows = {source: total.sum(axis=1) for source, total in totals.items()}
         for op, source in module.sums.items():
             axes = op.params["axis"]
-            total = np.moveaxis(arrays[module.totals[source]].reshape((*source.features, rows)), -1, source.batch or 0)
-            sums[op] = total.sum(axis=tuple(axes) if isinstance(axes, list) else axes, keepdims=op.params["keepdims"])
+            if op.shape == source.features and axes in (source.batch, (source.batch,)):
+                sums[op] = over_rows[source].reshape(op.shape)
+            else:
+                total = np.moveaxis(totals[source].reshape((*source.features, rows)), -1, source.batch or 0)
+                sums[op] = total.sum(axis=tuple(axes) if isinstance(axes, list) else axes, keepdims=op.params["keepdims"])
         own.release()
 
 

@@ -27,7 +27,11 @@ def _items(tree: Any, path: str) -> Iterator[tuple[str, Any]]:
 
 def leaves(tree: Any) -> list[Any]:
     """The leaves of a nest, in order."""
-    return [value for _, value in flatten(tree)]
+    if isinstance(tree, dict):
+        tree = tree.values()
+    elif not isinstance(tree, (tuple, list)):
+        return [] if tree is None else [tree]
+    return [leaf for part in tree for leaf in leaves(part)]
 
 
 def pairs(tree: Any, other: Any, what: str, root: str = "") -> list[tuple[Any, Any]]:

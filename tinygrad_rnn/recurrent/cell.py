@@ -160,7 +160,7 @@ def name_state(cell: Any, state: Any, t: int) -> None:
     """Name the components for pictures and messages, such as h_20: the state when t steps have been made."""
     components = leaves(state)
     if any(isinstance(s, Tensor) and s.name is None for s in components):
-        for s, name in zip(components, short_names(cell, state), strict=True):
+        for s, name in zip(components, component_names(cell, state).short, strict=True):
             if isinstance(s, Tensor) and s.name is None:
                 s.name = f"{name}_{t}"
 
@@ -199,9 +199,14 @@ def matched(cell: Any, before: Any, after: Any, head: str) -> list[tuple[Any, An
 
 
 class Names(list[str]):
-    """The names of a state's components, in order; `root` is the name of the whole."""
+    """The names of a state's components, in order; `root` is the name of the whole, `short` their last parts."""
 
     root = "state"
+
+    @functools.cached_property
+    def short(self) -> list[str]:
+        """Such as "c" for state.c and for state['c']."""
+        return [(re.findall(r"[^\W\d]\w*", name.removeprefix(self.root)) or [name])[-1] for name in self]
 
 
 def component_names(cell: Callable[..., Any], state: Any) -> Names:
@@ -213,23 +218,22 @@ def component_names(cell: Callable[..., Any], state: Any) -> Names:
     cell = plain_of(cell)
     function: Any = inspect.unwrap(cell.forward if isinstance(cell, Module) else cell)
     code: CodeType | None = getattr(getattr(function, "__func__", function), "__code__", None)
-    own = code.co_varnames[hasattr(function, "__func__") : code.co_argcount] if code else ()
+    return _names(code, hasattr(function, "__func__"), type(state), tuple([path for path, _ in flatten(state)]))
+
+
+@functools.lru_cache(maxsize=1024)
+def _names(code: CodeType | None, method: bool, kind: type, paths: tuple[str, ...]) -> Names:
+    own = code.co_varnames[method : code.co_argcount] if code else ()
     names = Names()
     names.root = own[1] if len(own) > 1 else "state"
-    unpacked = _unpacked(code, names.root) if code and type(state) in (tuple, list) else None
-    for path, _ in flatten(state, ""):
+    unpacked = _unpacked(code, names.root) if code and kind in (tuple, list) else None
+    for path in paths:
         top, _, rest = path[1:].partition("]")
         if unpacked and top.isdigit() and int(top) < len(unpacked) and path.startswith("["):
             names.append(f"{unpacked[int(top)]}{rest}")
         else:
             names.append(f"{names.root}{path}")
     return names
-
-
-def short_names(cell: Callable[..., Any], state: Any) -> list[str]:
-    """The same for pictures: the last part of each name, such as "c" for state.c and for state['c']."""
-    found = component_names(cell, state)
-    return [(re.findall(r"[^\W\d]\w*", name.removeprefix(found.root)) or [name])[-1] for name in found]
 
 
 @functools.lru_cache(maxsize=1024)

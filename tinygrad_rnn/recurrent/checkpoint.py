@@ -21,11 +21,15 @@ from ..core.errors import DtypeError, GraphError, TinygradError
 from ..core.primitive import Primitive, Spec
 from ..core.record import apply, describe
 from ..core.tape import Leaf, Node, context, reachable, setting
-from ..core.tensor import Tensor, tensor
+from ..core.tensor import FLOAT32, FLOAT64, Tensor, tensor
 from ..core.tree import leaves, unflatten
 from ..core.walks import pull_back, push_forward
+from ..ops.define import primitive
 from ..ops.elementwise import tanh
-from ..ops.shaping import concatenate
+from ..ops.shaping import concatenate, scatter
+
+
+_NOTHING = {dtype: np.zeros((), dtype) for dtype in (FLOAT32, FLOAT64)}
 
 
 class Stretch:
@@ -119,7 +123,7 @@ class Stretch:
 
     def on_tape(self, primitive: Primitive, tensors: Sequence[Tensor]) -> Tensor:
         """The node of the first run, with the packed results; its inputs are the tensors and what the function captured."""
-        outside = [Tensor(np.broadcast_to(np.zeros((), n.dtype), n.shape), n) for n in self.captured]  # their values are not looked at
+        outside = [Tensor(_NOTHING[n.dtype], n) for n in self.captured]  # their values are not looked at
         whole: Tensor = apply(primitive, [*tensors, *outside], {"stretch": self})
         return whole
 
@@ -193,10 +197,27 @@ def _example() -> Stretch:
     return stretch
 
 
+def _part_shape(x: Any, *, begin: int, shape: tuple[int, ...]) -> Spec:
+    return Spec(shape, x.dtype)
+
+
+def _add_part(total: Any, g: Any, *, begin: int, shape: tuple[int, ...]) -> None:
+    total[begin : begin + g.size] += g.reshape(-1)
+
+
+@primitive(lambda g, like_x, begin: scatter(g.reshape((-1,)), slice(begin, begin + g.size), like_x.shape), shape=_part_shape, linear="jointly", name="part",
+           examples=[([(7,)], {"begin": 1, "shape": (2, 3)})])  # fmt: skip
+def _part(x: Any, *, begin: int, shape: tuple[int, ...]) -> Any:
+    return x[begin : begin + math.prod(shape)].reshape(shape)
+
+
+_part.primitive.add_into = _add_part
+
+
 def cut(whole: Any, shapes: Sequence[tuple[int, ...]]) -> list[Any]:
     """The parts of a vector in which arrays of these shapes stand one after the other."""
-    places = itertools.pairwise(itertools.accumulate((math.prod(shape) for shape in shapes), initial=0))
-    return [whole[a:b].reshape(shape) for (a, b), shape in zip(places, shapes, strict=True)]
+    begins = itertools.accumulate((math.prod(shape) for shape in shapes), initial=0)
+    return [apply(_part.primitive, (whole,), {"begin": begin, "shape": shape}) for begin, shape in zip(begins, shapes, strict=False)]
 
 
 def as_primitive(name: str) -> Primitive:
