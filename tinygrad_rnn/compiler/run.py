@@ -21,6 +21,7 @@ from .step import Op
 
 KEPT = 4  # workspaces of one function that wait for their next use
 LINE = 64  # bytes in a cache line, at which arrays begin
+PAGE = 4096  # arrays that begin at the same place of a page would take each other's room in the cache
 
 
 class Workspace:
@@ -30,14 +31,15 @@ class Workspace:
 
     def __init__(self, slots: Sequence[Slot], T: int, batch: int, dtype: np.dtype[Any], home: list[Workspace]) -> None:
         counts = [slot.elements(T, batch) for slot in slots]
-        step = LINE // dtype.itemsize
-        room = [-(-count // step) * step for count in counts]
-        whole = np.empty(sum(room) + step, dtype)
-        begin = -_address(whole) % LINE // dtype.itemsize
-        self.arrays: dict[str, Array] = {}
-        for slot, count, size in zip(slots, counts, room, strict=True):
-            self.arrays[slot.name] = whole[begin : begin + count]
-            begin += size
+        line, page = LINE // dtype.itemsize, PAGE // dtype.itemsize
+        begins, end = [], 0
+        for k, count in enumerate(counts):
+            end += (k * 5 * line - end) % page if count > page else -end % line
+            begins.append(end)
+            end += count
+        whole = np.empty(end + page, dtype)
+        begin = -_address(whole) % PAGE // dtype.itemsize
+        self.arrays = {slot.name: whole[begin + b : begin + b + count] for slot, b, count in zip(slots, begins, counts, strict=True)}
         self.key, self.home = (T, batch), home
 
     def release(self) -> None:

@@ -218,15 +218,15 @@ def component_names(cell: Callable[..., Any], state: Any) -> Names:
     cell = plain_of(cell)
     function: Any = inspect.unwrap(cell.forward if isinstance(cell, Module) else cell)
     code: CodeType | None = getattr(getattr(function, "__func__", function), "__code__", None)
-    return _names(code, hasattr(function, "__func__"), type(state), tuple([path for path, _ in flatten(state)]))
+    return _names(code, hasattr(function, "__func__"), type(state) in (tuple, list), tuple([path for path, _ in flatten(state)]))
 
 
 @functools.lru_cache(maxsize=1024)
-def _names(code: CodeType | None, method: bool, kind: type, paths: tuple[str, ...]) -> Names:
+def _names(code: CodeType | None, method: bool, plain: bool, paths: tuple[str, ...]) -> Names:
     own = code.co_varnames[method : code.co_argcount] if code else ()
     names = Names()
     names.root = own[1] if len(own) > 1 else "state"
-    unpacked = _unpacked(code, names.root) if code and kind in (tuple, list) else None
+    unpacked = _unpacked(code, names.root) if code and plain else None
     for path in paths:
         top, _, rest = path[1:].partition("]")
         if unpacked and top.isdigit() and int(top) < len(unpacked) and path.startswith("["):

@@ -28,7 +28,6 @@ from ..ops.define import primitive
 from ..ops.elementwise import tanh
 from ..ops.shaping import concatenate, scatter
 
-
 _NOTHING = {dtype: np.zeros((), dtype) for dtype in (FLOAT32, FLOAT64)}
 
 
