@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.memory import empty
 from ..core.primitive import Array
 from ..core.tape import Leaf
 from ..core.tensor import Tensor
@@ -155,7 +156,7 @@ class Runner:
         T, batch = xs[0].shape[:2]
         known: dict[Op, Any] = {op: owner.array for op, owner in zip(self.step.constants, self.owners, strict=True)}
         constants = self._forward.constants(known)
-        out = np.empty(batch * (T * self.result[0] + self.result[1]), self.dtype)
+        out = empty((batch * (T * self.result[0] + self.result[1]),), self.dtype)
         raw = {f"in{k}": _flat(x) for k, x in enumerate(xs)}
         saved = Saved(T, batch, reverse, dict(raw), known)
         raw.update({f"first{k}": _flat(s) for k, s in enumerate(states)}, out=out)
@@ -179,8 +180,8 @@ class Runner:
         module, step = self.module, self.step
         constants = self._backward.constants(saved.constants)
         raw = {**saved.xs, "dout": _flat(g)}
-        raw.update({f"dfirst{k}": np.empty(batch * op.size, self.dtype) for k, op in enumerate(step.states)})
-        raw.update({f"din{k}": np.empty(T * batch * step.xs[k].size, self.dtype) for k in module.dx})
+        raw.update({f"dfirst{k}": empty((batch * op.size,), self.dtype) for k, op in enumerate(step.states)})
+        raw.update({f"din{k}": empty((T * batch * step.xs[k].size,), self.dtype) for k in module.dx})
         parts: list[dict[Op, Array]] = [{} for _ in saved.shards]
         jobs = [(saved, *shard, raw, constants, part) for shard, part in zip(saved.shards, parts, strict=True)]
         runtime.share(self._backward_rows, jobs) if len(jobs) > 1 else self._backward_rows(*jobs[0])
@@ -210,7 +211,7 @@ class Runner:
         arrays = {**kept.arrays, **own.arrays}
         raw = dict(raw)
         for k, (op, (left, right)) in enumerate(module.products.items()):
-            raw[f"dw{k}"] = out = np.empty(left.size * right.size, self.dtype)
+            raw[f"dw{k}"] = out = empty((left.size * right.size,), self.dtype)
             sums[op] = out.reshape(right.size, left.size).T if op in module.transposed else out.reshape(left.size, right.size)
         given = [*[arrays[slot.name] for slot in self._backward.slots], *[raw[name] for name in self._backward.raw]]
         self._backward.code(T, rows, batch, lo, saved.reverse, *given, *constants)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .errors import DtypeError, GraphError, RuleError, ShapeError
+from .memory import empty, zeros
 from .primitive import LARGE
 from .record import apply, describe
 from .tape import Freed, Leaf, Node, Where, at_origin, caller, reachable, setting
@@ -107,7 +108,7 @@ def pull_back(
                     if source not in owned:
                         owned.add(source)
                         before = gradients.get(source)
-                        gradients[source] = np.zeros(source.shape, source.dtype) if before is None else np.array(before)
+                        gradients[source] = zeros(source.shape, source.dtype) if before is None else np.array(before)
                     primitive.add_into(gradients[source], g, **node.params)
                     continue
                 try:
@@ -139,7 +140,11 @@ def pull_back(
                 elif source in owned:
                     np.add(before, gradient, before)
                 else:
-                    gradients[source] = total = before + gradient
+                    if type(before) is np.ndarray and type(gradient) is np.ndarray and before.size >= LARGE:
+                        total = np.add(before, gradient, out=empty(before.shape, before.dtype))
+                    else:
+                        total = before + gradient
+                    gradients[source] = total
                     if type(total) is np.ndarray:
                         owned.add(source)
             if freed is not None:
@@ -164,8 +169,8 @@ def push_forward(roots: Sequence[Node], tangents: dict[Node, Any], *, create_gra
             if primitive.tangent is not None:
                 parts.append(primitive.tangent(arriving[0] if len(arriving) == 1 else tuple(arriving), saved[0], *values, **node.params))
             elif primitive.linear == "jointly":
-                zeros = [np.zeros(getattr(n, "shape", ()), node.dtype) for n in node.inputs]
-                filled = [z if t is None else t for t, z in zip(arriving, zeros, strict=True)]
+                nothing = [np.zeros(getattr(n, "shape", ()), node.dtype) for n in node.inputs]
+                filled = [z if t is None else t for t, z in zip(arriving, nothing, strict=True)]
                 parts.append(apply(primitive, filled, node.params))
             elif primitive.linear == "each":
                 for i, t in enumerate(arriving):

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.memory import empty
 from ..core.primitive import LARGE, Array, Primitive, Spec
 from ..core.record import apply
 from ..core.tape import Node
@@ -90,13 +91,13 @@ class Chain:
                     break
             else:
                 kernel = self._kernels.get((dtype.num, len(shape))) or self.kernel(dtype, len(shape))
-                outs = out if out is not None else [np.empty(shape, dtype if o == FLOATS[0] else o) for o in self._out_dtypes]
+                outs = out if out is not None else [empty(shape, dtype if o == FLOATS[0] else o) for o in self._out_dtypes]
                 kernel(*arrays, *outs)
                 return list(outs)
         dtype = next((a.dtype for a in arrays if isinstance(a, np.ndarray) and a.dtype in FLOATS), FLOATS[0])
         shape, rows, cols, views, pattern = _layout(arrays, dtype)
         kernel = self.kernel(dtype, pattern)
-        outs = out if out is not None else [np.empty(shape, dtype if o == FLOATS[0] else o) for o in self._out_dtypes]
+        outs = out if out is not None else [empty(shape, dtype if o == FLOATS[0] else o) for o in self._out_dtypes]
         flat = [o.reshape(-1) for o in outs]
         size = rows * cols
         parts = 1 if size < SHARED and threads is None else threads or runtime.threads()

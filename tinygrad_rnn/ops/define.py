@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import ShapeError
-from ..core.primitive import Primitive, Spec
+from ..core.memory import empty
+from ..core.primitive import LARGE, Primitive, Spec
 from ..core.record import apply
 from ..core.tape import NO_PARAMS, Node, caller, context
 from ..core.tensor import FLOAT32, FLOAT64, Tensor
@@ -88,6 +89,7 @@ def _unary(primitive: Primitive) -> Callable[..., Any]:
 
 def _binary(primitive: Primitive) -> Callable[..., Any]:
     first, second = primitive.rules[0], primitive.rules[1]
+    ufunc = type(primitive.forward) is np.ufunc  # which can be told where to write
 
     def op(a: Any, b: Any) -> Any:
         now = context()
@@ -98,7 +100,7 @@ def _binary(primitive: Primitive) -> Callable[..., Any]:
         if dtype is not y.dtype or (dtype is not FLOAT32 and dtype is not FLOAT64):
             return apply(primitive, (a, b))
         try:
-            out = primitive.forward(x, y)
+            out = primitive.forward(x, y, out=empty(x.shape, dtype)) if ufunc and x.size >= LARGE and x.shape == y.shape else primitive.forward(x, y)
         except Exception:
             return apply(primitive, (a, b))
         if type(out) is not np.ndarray:
