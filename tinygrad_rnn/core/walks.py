@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .errors import DtypeError, GraphError, RuleError, ShapeError
-from .memory import empty, zeros
+from .memory import empty
 from .primitive import LARGE
 from .record import apply, describe
 from .tape import Freed, Leaf, Node, Where, at_origin, caller, reachable, setting
@@ -108,7 +108,8 @@ def pull_back(
                     if source not in owned:
                         owned.add(source)
                         before = gradients.get(source)
-                        gradients[source] = zeros(source.shape, source.dtype) if before is None else np.array(before)
+                        gradients[source] = total = empty(source.shape, source.dtype)
+                        total[...] = 0 if before is None else before
                     primitive.add_into(gradients[source], g, **node.params)
                     continue
                 try:
@@ -140,12 +141,9 @@ def pull_back(
                 elif source in owned:
                     np.add(before, gradient, before)
                 else:
-                    if type(before) is np.ndarray and type(gradient) is np.ndarray and before.size >= LARGE:
-                        total = np.add(before, gradient, out=empty(before.shape, before.dtype))
-                    else:
-                        total = before + gradient
-                    gradients[source] = total
-                    if type(total) is np.ndarray:
+                    bare = type(before) is np.ndarray and type(gradient) is np.ndarray
+                    gradients[source] = np.add(before, gradient, out=empty(before.shape, before.dtype)) if bare else before + gradient
+                    if bare:
                         owned.add(source)
             if freed is not None:
                 node.saved = freed
