@@ -1,0 +1,70 @@
+"""What is timed: cells, sizes, the numbers they start from, and the multiplications that a training step cannot do without."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+import tinygrad_rnn as tg
+
+
+class Size(NamedTuple):
+    steps: int
+    batch: int
+    inputs: int
+    units: int
+
+
+SIZES = {
+    "tiny": Size(64, 1, 16, 32),
+    "small": Size(100, 32, 64, 64),
+    "long": Size(1000, 16, 32, 64),
+    "medium": Size(100, 32, 128, 256),
+    "large": Size(64, 64, 512, 512),
+}
+EAGER = ("tiny", "small", "long")  # where loops step by step are timed too
+LIMITED = ("medium", "large")  # where the products decide, and are compared with the machine's limit
+BUILT_IN = {"LSTM": 4, "GRU": 3, "Elman": 1}  # blocks of units in each of the two weights
+CUSTOM = ("LayerNormLSTM", "PeepholeLSTM", "MGU", "SLSTM", "NAS", "CoRNN")
+
+
+class Problem(NamedTuple):
+    """A cell by its name in `tg.cells`, its parameters by name, and a sequence (T, B, I)."""
+
+    cell: str
+    size: Size
+    weights: dict[str, np.ndarray]
+    xs: np.ndarray
+
+
+def problem(cell, size):
+    """The same numbers in every call. Vectors, many of which start as zeros or ones, are moved, so that none can be left out unseen."""
+    rng = np.random.default_rng(0)
+    module = getattr(tg.cells, cell)(size.inputs, size.units, rng=0)
+    weights = {}
+    for name, p in module.named_parameters():
+        moved = 0.1 * rng.standard_normal(p.shape, dtype=np.float32) if len(p.shape) < 2 else np.float32(0)
+        weights[name] = p.numpy() + moved
+    return Problem(cell, size, weights, rng.standard_normal((size.steps, size.batch, size.inputs), dtype=np.float32))
+
+
+def flops(cell, size):
+    """Additions and multiplications of all matrix products of a training step whose inputs need no gradient.
+
+    For each of two weights: forward one product, and one for its gradient; and for the recurrent one a third, for the state's gradient.
+    """
+    return 2 * size.steps * size.batch * BUILT_IN[cell] * size.units * (2 * size.inputs + 3 * size.units)
+
+
+def difference(found, expected):
+    """Where two dicts of arrays differ most, and by how much, relative to the greatest number of each array."""
+    if found.keys() != expected.keys():
+        return "the set of parameters", math.inf
+    errors = {}
+    for name, right in expected.items():
+        if found[name].shape != right.shape:
+            return f"the shape of {name}", math.inf
+        error = np.max(np.abs(found[name].astype(np.float64) - right)) / max(float(np.max(np.abs(right))), 1e-30)
+        errors[name] = math.inf if math.isnan(error) else float(error)
+    worst = max(errors, key=errors.__getitem__)
+    return worst, errors[worst]

@@ -1,0 +1,220 @@
+"""A process for each library, and runs in turns.
+
+How many threads a library uses is settled in part when it is imported. So for each number of threads every library gets a process of its
+own, which may use as many cores (one logical core of each real one first) and whose environment names the number to OpenBLAS, OpenMP
+and XLA; where a library has a call for it, it is made too. JAX has none: the cores decide.
+
+The processes live side by side, and only one works at a time: in each round each contender has a turn, so a drift of the machine's speed
+reaches all alike. A turn is one run, or as many as fill TURN seconds after one that is not counted, since another's turn has emptied the
+caches. Before a turn there is a pause, in which the threads that wait for more work of the last one go to sleep. What is kept is
+the time of each run; the figure is their median.
+"""
+
+import contextlib
+import importlib
+import importlib.util
+import os
+import pickle
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from . import problems
+
+ROOT = Path(__file__).resolve().parents[3]
+TOLERANCE = 1e-4
+TURN, PAUSE = 0.1, 0.03
+ROUNDS = (3, 15)  # at least, at most
+LIBRARIES = {"ours": "tinygrad_rnn", "torch_cells": "torch", "jax_cells": "jax", "limit": "numpy"}  # what each side needs
+KINDS = {"jit": "ours", "plain": "ours", "layer": "torch_cells", "loop": "torch_cells", "scan": "jax_cells", "sgemm": "limit"}
+VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+
+class Failure(Exception):
+    """What went wrong in a process, as a line to print."""
+
+
+def installed(side):
+    return importlib.util.find_spec(LIBRARIES[side]) is not None
+
+
+def cores():
+    """The cores that this process may use, those that share one with another last; None where a process cannot choose."""
+    if not hasattr(os, "sched_setaffinity"):
+        return None
+    first, others, seen = [], [], set()
+    for core in sorted(os.sched_getaffinity(0)):
+        path = Path(f"/sys/devices/system/cpu/cpu{core}/topology/thread_siblings_list")
+        siblings = path.read_text() if path.exists() else str(core)
+        (others if siblings in seen else first).append(core)
+        seen.add(siblings)
+    return first + others
+
+
+@contextlib.contextmanager
+def restricted(threads):
+    """Processes that are started meanwhile may use so many cores."""
+    mine = cores()
+    if mine is not None:
+        os.sched_setaffinity(0, mine[:threads])
+    try:
+        yield
+    finally:
+        if mine is not None:
+            os.sched_setaffinity(0, mine)
+
+
+class Worker:
+    """A process that makes training steps and times them; `call` runs a method of `Bench` there."""
+
+    def __init__(self, side, threads):
+        self.side = side
+        code = f"from tests.benchmarks.sequences.workers import serve; serve({side!r}, {threads})"
+        environment = os.environ | dict.fromkeys(VARIABLES, str(threads))
+        if threads == 1:
+            environment["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_multi_thread_eigen=false"
+        with restricted(threads):
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", code], cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            )
+
+    def call(self, method, *arguments):
+        try:
+            pickle.dump((method, arguments), self.process.stdin)
+            self.process.stdin.flush()
+            answer = pickle.load(self.process.stdout)
+        except (EOFError, BrokenPipeError, pickle.UnpicklingError):
+            raise Failure(f"the process of {LIBRARIES[self.side]} ended with code {self.process.wait()}") from None
+        if isinstance(answer, Failure):
+            raise answer
+        return answer
+
+    def close(self):
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
+        self.process.wait()
+        self.process.stdout.close()
+
+
+class Workers:
+    """The processes for one number of threads, each started when it is first needed; `with` ends them."""
+
+    def __init__(self, threads):
+        self.threads, self.running = threads, {}
+
+    def __getitem__(self, kind):
+        side = KINDS[kind]
+        if side not in self.running or self.running[side].process.poll() is not None:
+            self.running[side] = Worker(side, self.threads)
+        return self.running[side]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for worker in self.running.values():
+            worker.close()
+
+
+def serve(name, threads):
+    """What a process does: answer calls until there are no more."""
+    channel = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a library prints does not get between the answers
+    side = importlib.import_module(f"{__package__}.{name}")
+    side.use_threads(threads)
+    bench = Bench(side)
+    while True:
+        try:
+            method, arguments = pickle.load(sys.stdin.buffer)
+        except EOFError:
+            return
+        try:
+            answer = getattr(bench, method)(*arguments)
+        except Exception as error:
+            answer = Failure(f"{type(error).__name__}: {' '.join(str(error).split())}")
+        pickle.dump(answer, channel)
+        channel.flush()
+
+
+class Bench:
+    """The methods that a process offers."""
+
+    def __init__(self, side):
+        self.side, self.steps = side, {}
+
+    def prepare(self, key, kind, problem):
+        """Make a training step, run it, and return its outputs and gradients by name, and the seconds of a second run."""
+        step, read = self.side.training(kind, problem)
+        self.steps[key] = step
+        found = read()
+        step()
+        return found, self.run(key, 1)[0]
+
+    def run(self, key, count):
+        """Seconds of each of `count` runs; before several there is one more, which is not counted."""
+        step, times = self.steps[key], []
+        if count > 1:
+            step()
+        for _ in range(count):
+            start = time.perf_counter()
+            result = step()
+            times.append(time.perf_counter() - start)
+        del result
+        return times
+
+    def forget(self):
+        self.steps.clear()
+
+    def memory(self):
+        """Bytes of the process that are in memory; None where the system does not say."""
+        path = Path("/proc/self/statm")
+        return int(path.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if path.exists() else None
+
+
+class Row(NamedTuple):
+    """Times of contenders by their keys, in seconds, and what was said about those that have none."""
+
+    times: dict[str, list[float]]
+    notes: dict[str, str]
+
+
+def race(workers, contenders, seconds):
+    """Prepare contenders, key: (kind, problem), and let them run in turns for about `seconds`.
+
+    The results of those that solve the first one's problem are compared with the first one's. Without the first there is no race.
+    """
+    estimates, notes, first = {}, {}, None
+    reference = None
+    for key, (kind, problem) in contenders.items():
+        try:
+            found, estimate = workers[kind].call("prepare", key, kind, problem)
+        except Failure as failure:
+            notes[key] = str(failure)
+            if first is None:
+                break
+            continue
+        if first is None:
+            first, reference = problem, found
+        elif found and problem is first:
+            name, error = problems.difference(found, reference)
+            if not error <= TOLERANCE:
+                notes[key] = f"not timed: {name} differs from ours by {error:.1e} of the greatest number in it"
+                continue
+        estimates[key] = estimate
+    times = {key: [] for key in estimates}
+    counts = {key: 1 if t > TURN / 2 else round(TURN / t) for key, t in estimates.items()}
+    spent = sum(PAUSE + (TURN if counts[key] > 1 else t) for key, t in estimates.items())
+    for _ in range(min(max(ROUNDS[0], round(seconds / max(spent, 1e-9))), ROUNDS[1])):
+        for key in list(times):
+            time.sleep(PAUSE)
+            try:
+                times[key] += workers[contenders[key][0]].call("run", key, counts[key])
+            except Failure as failure:
+                notes[key] = str(failure)
+                del times[key]
+    for worker in workers.running.values():
+        with contextlib.suppress(Failure):
+            worker.call("forget")
+    return Row(times, notes)
