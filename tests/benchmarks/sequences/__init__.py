@@ -11,8 +11,9 @@ is printed:
 5. time for ten times the steps, and growth of the process over a thousand training steps.
 
 Ratios are time of the peer / time of `tg.jit`. Each contender's outputs and gradients are compared with those of `tg.jit` before it is
-timed (`workers.race`): the largest difference in an array is to be below 1e-4 of the largest number in it. A contender that differs is
-not timed, and the run ends with code 1. Peers that are not installed are left out. `workers` says how threads are set and turns taken.
+timed (`workers.race`): the largest difference in an array is to be below 1e-4 of the largest number in it. A contender that
+differs or fails is not timed, a line says why, and the run ends with code 1. Peers that are not installed are left out. `workers` says how
+threads are set and turns taken.
 """
 
 import json
@@ -59,9 +60,9 @@ def _list(allowed):
 
 
 def main(options):
-    """Print the tables, and write the figures where they are asked for. Whether all peers agreed with us."""
-    figures = {"machine": machine(), "sizes": {n: s._asdict() for n, s in problems.SIZES.items()}, "steps": [], "start": {}, "length": [], "memory": []}  # fmt: skip
-    notes = []
+    """Print the tables, and write the figures where they are asked for. Whether everything could be timed."""
+    figures = {"machine": machine(), "sizes": {name: size._asdict() for name, size in problems.SIZES.items()}}
+    figures |= {"steps": [], "start": {}, "length": [], "memory": [], "notes": []}
     usable = len(cores() or range(os.cpu_count() or 1))
     for side, library in LIBRARIES.items():
         if not installed(side):
@@ -72,7 +73,7 @@ def main(options):
                 print(f"{threads} threads are left out: this process may use {usable} core{'s' if usable > 1 else ''}")
                 continue
             with Workers(threads) as workers:
-                training_steps(workers, options, figures, notes)
+                training_steps(workers, options, figures)
                 if threads == options.threads[0]:
                     lengths(workers, options, figures)
                     memory(workers, options, figures)
@@ -82,7 +83,7 @@ def main(options):
         if options.json:
             with open(options.json, "w") as file:
                 json.dump(figures, file, indent=1)
-    return not any("differs" in note for note in notes)
+    return not figures["notes"]
 
 
 def machine():

@@ -2,7 +2,7 @@
 
 from ..timing import table
 from . import problems
-from .report import NAMES, median_ms, progress, said
+from .report import NAMES, median_ms, note_down, progress, said
 from .workers import Failure, race
 
 LENGTHS = (1_000, 10_000, 100_000)
@@ -22,7 +22,7 @@ def lengths(workers, options, figures):
         times, failed = race(workers, contenders, 1.0 if options.quick else 5.0)
         ms = {T: median_ms(t) for T, t in times.items()}
         for T, note in failed.items():
-            print(f"{cell}, T={T:,}: {note}")
+            note_down(figures, f"{cell}, T={T:,}: {note}")
         if len(ms) == len(LENGTHS):
             ratios = [b / a for a, b in zip(ms.values(), list(ms.values())[1:])]
             rows.append((cell, *(f"{t:.2f}" for t in ms.values()), *(f"{r:.2f}" for r in ratios)))
@@ -50,7 +50,7 @@ def memory(workers, options, figures):
                 after = worker.call("memory")
                 worker.call("forget")
             except Failure as failure:
-                print(f"{cell}, {size}, {NAMES[kind]}: {failure}")
+                note_down(figures, f"{cell}, {size}, {NAMES[kind]}, memory: {failure}")
                 continue
             if before is None:
                 print("\nmemory is left out: this system does not say how much a process has")

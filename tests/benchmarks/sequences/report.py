@@ -15,6 +15,12 @@ def progress(text):
         print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr)
 
 
+def note_down(figures, text):
+    """What could not be timed, and why."""
+    figures["notes"].append(text)
+    print(f"  {text}")
+
+
 def median_ms(times):
     return 1e3 * statistics.median(times)
 

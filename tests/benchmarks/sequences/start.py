@@ -8,7 +8,7 @@ import tempfile
 import time
 
 from ..timing import table
-from .report import progress
+from .report import note_down, progress
 from .workers import ROOT, Failure, installed
 
 OURS = """
@@ -92,7 +92,7 @@ def first_results(options, figures):
     try:
         found = measure(1 if options.quick else 3)
     except Failure as failure:
-        print(f"\nseconds from nothing to the first result: {failure}")
+        note_down(figures, f"from nothing to the first result: {failure}")
         return
     medians = {name: {state: statistics.median(t) for state, t in times.items()} for name, times in found.items()}
     figures["start"] = medians

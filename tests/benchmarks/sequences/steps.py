@@ -4,11 +4,11 @@ import statistics
 
 from ..timing import table
 from . import limit, problems
-from .report import NAMES, median_ms, progress, said, summary
+from .report import NAMES, median_ms, note_down, progress, said, summary
 from .workers import KINDS, installed, race
 
 
-def training_steps(workers, options, figures, notes):
+def training_steps(workers, options, figures):
     """The cells in all sizes, at one number of threads."""
     here = []
     for part, cells in (("built-in", problems.BUILT_IN), ("custom", problems.CUSTOM)):
@@ -32,8 +32,7 @@ def training_steps(workers, options, figures, notes):
         table(f"training step of {part} cells: ms, and ratios to tg.jit", rows)
         for row in found:
             for kind, note in row["notes"].items():
-                notes.append(f"{row['cell']}, {row['size']}, {NAMES.get(kind, kind)}: {note}")
-                print(f"  {notes[-1]}")
+                note_down(figures, f"{row['cell']}, {row['size']}, {said(workers.threads)}, {NAMES.get(kind, kind)}: {note}")
     shares(workers, [row for row in here if row["shares"]])
 
 

@@ -15,6 +15,7 @@ import importlib
 import importlib.util
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import time
@@ -122,6 +123,7 @@ def serve(name, threads):
     """What a process does: answer calls until there are no more."""
     channel = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints does not get between the answers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that reads the answers ends this one
     side = importlib.import_module(f"{__package__}.{name}")
     side.use_threads(threads)
     bench = Bench(side)
