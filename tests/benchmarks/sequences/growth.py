@@ -19,7 +19,7 @@ def lengths(workers, options, figures):
             continue
         progress(f"{cell}, lengths")
         contenders = {T: ("jit", problems.problem(cell, problems.Size(T, 1, 16, 32))) for T in LENGTHS}
-        times, failed = race(workers, contenders, 1.0 if options.quick else 5.0)
+        times, failed = race(workers, contenders, 1.0 if options.quick else 4.0)
         ms = {T: median_ms(t) for T, t in times.items()}
         for T, note in failed.items():
             note_down(figures, f"{cell}, T={T:,}: {note}")

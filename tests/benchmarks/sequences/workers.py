@@ -148,11 +148,8 @@ class Bench:
 
     def prepare(self, key, kind, problem):
         """Make a training step, run it, and return its outputs and gradients by name, and the seconds of a second run."""
-        step, read = self.side.training(kind, problem)
-        self.steps[key] = step
-        found = read()
-        step()
-        return found, self.run(key, 1)[0]
+        self.steps[key], read = self.side.training(kind, problem)
+        return read(), self.run(key, 1)[0]
 
     def run(self, key, count):
         """Seconds of each of `count` runs; before several there is one more, which is not counted."""
