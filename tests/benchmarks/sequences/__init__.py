@@ -72,6 +72,8 @@ def main(options):
             if threads > usable:
                 print(f"{threads} threads are left out: this process may use {usable} core{'s' if usable > 1 else ''}")
                 continue
+            if cores() is None and threads < usable and installed("jax_cells"):
+                print(f"JAX uses all {usable} cores, not {threads}: this system does not let a process choose its cores")
             with Workers(threads) as workers:
                 training_steps(workers, options, figures)
                 if threads == options.threads[0]:

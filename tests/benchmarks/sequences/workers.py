@@ -2,7 +2,8 @@
 
 How many threads a library uses is settled in part when it is imported. So for each number of threads every library gets a process of its
 own, which may use as many cores (one logical core of each real one first) and whose environment names the number to OpenBLAS, OpenMP
-and XLA; where a library has a call for it, it is made too. JAX has none: the cores decide.
+and XLA; where a library has a call for it, it is made too. JAX has none: the cores decide. Where the system does not let a process choose its
+cores (macOS), JAX has all of them, and a line says so.
 
 The processes live side by side, and only one works at a time: in each round each contender has a turn, so a drift of the machine's speed
 reaches all alike. A turn is one run, or as many as fill TURN seconds after one that is not counted, since another's turn has emptied the
@@ -107,7 +108,9 @@ class Workers:
 
     def __getitem__(self, kind):
         side = KINDS[kind]
-        if side not in self.running or self.running[side].process.poll() is not None:
+        if side in self.running and self.running[side].process.poll() is not None:
+            self.running.pop(side).close()
+        if side not in self.running:
             self.running[side] = Worker(side, self.threads)
         return self.running[side]
 
