@@ -11,7 +11,7 @@ is printed:
 5. time for ten times the steps, and growth of the process over a thousand training steps.
 
 Ratios are time of the peer / time of `tg.jit`. Each contender's outputs and gradients are compared with those of `tg.jit` before it is
-timed (`workers.race`): the largest difference in an array is to be below 1e-4 of the largest number in it. A contender that
+timed (`workers.race`): the norm of the difference of two arrays is to be below 1e-4 of the norm of one. A contender that
 differs or fails is not timed, a line says why, and the run ends with code 1. Peers that are not installed are left out. `workers` says how
 threads are set and turns taken.
 """
@@ -64,6 +64,8 @@ def main(options):
     figures = {"machine": machine(), "sizes": {name: size._asdict() for name, size in problems.SIZES.items()}}
     figures |= {"steps": [], "start": {}, "length": [], "memory": [], "notes": []}
     usable = len(cores() or range(os.cpu_count() or 1))
+    if (load := figures["machine"]["load"]) is not None:
+        print(f"load of the machine in the last minute: {load:.1f}; beside other programs that compute, figures say little")
     for side, library in LIBRARIES.items():
         if not installed(side):
             print(f"{library} is not installed and is left out")
@@ -95,4 +97,5 @@ def machine():
         with open("/proc/cpuinfo") as file:
             model = next((line.partition(":")[2].strip() for line in file if line.startswith("model name")), "")
     versions = {library: version(library) for side, library in LIBRARIES.items() if side != "ours" and installed(side)}
-    return {"cpu": model or platform.machine(), "cores": os.cpu_count(), "python": platform.python_version(), **versions}
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    return {"cpu": model or platform.machine(), "cores": os.cpu_count(), "load": load, "python": platform.python_version(), **versions}

@@ -44,9 +44,9 @@ def memory(workers, options, figures):
             worker = workers[kind]
             try:
                 worker.call("prepare", "memory", kind, problems.problem(cell, problems.SIZES[size]))
-                worker.call("run", "memory", TRAINED // 10)
+                worker.call("repeat", "memory", TRAINED // 10)
                 before = worker.call("memory")
-                worker.call("run", "memory", TRAINED)
+                worker.call("repeat", "memory", TRAINED)
                 after = worker.call("memory")
                 worker.call("forget")
             except Failure as failure:

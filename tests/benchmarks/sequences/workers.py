@@ -6,8 +6,8 @@ and XLA; where a library has a call for it, it is made too. JAX has none: the co
 cores (macOS), JAX has all of them, and a line says so.
 
 The processes live side by side, and only one works at a time: in each round each contender has a turn, so a drift of the machine's speed
-reaches all alike. A turn is one run, or as many as fill TURN seconds after one that is not counted, since another's turn has emptied the
-caches. Before a turn there is a pause, in which the threads that wait for more work of the last one go to sleep. What is kept is
+reaches all alike. A turn is one run, or, where that takes less than half of TURN seconds, as many more as fill the turn; then the first is
+not counted, since another's turn has emptied the caches. Before a turn there is a pause, in which the threads that wait for more work of the last one go to sleep. What is kept is
 the time of each run; the figure is their median.
 """
 
@@ -96,8 +96,12 @@ class Worker:
     def close(self):
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.close()
-        self.process.wait()
-        self.process.stdout.close()
+        self.process.stdout.close()  # before waiting: the process may be about to write an answer
+        try:
+            self.process.wait(timeout=5)
+        except subprocess.TimeoutExpired:  # in the middle of something long
+            self.process.kill()
+            self.process.wait()
 
 
 class Workers:
@@ -139,8 +143,11 @@ def serve(name, threads):
             answer = getattr(bench, method)(*arguments)
         except Exception as error:
             answer = Failure(f"{type(error).__name__}: {' '.join(str(error).split())}")
-        pickle.dump(answer, channel)
-        channel.flush()
+        try:
+            pickle.dump(answer, channel)
+            channel.flush()
+        except BrokenPipeError:  # nobody waits for it any more
+            os._exit(1)
 
 
 class Bench:
@@ -150,21 +157,25 @@ class Bench:
         self.side, self.steps = side, {}
 
     def prepare(self, key, kind, problem):
-        """Make a training step, run it, and return its outputs and gradients by name, and the seconds of a second run."""
+        """Make a training step, run it, and return its outputs and gradients by name."""
         self.steps[key], read = self.side.training(kind, problem)
-        return read(), self.run(key, 1)[0]
+        return read()
 
-    def run(self, key, count):
-        """Seconds of each of `count` runs; before several there is one more, which is not counted."""
-        step, times = self.steps[key], []
-        if count > 1:
-            step()
-        for _ in range(count):
-            start = time.perf_counter()
-            result = step()
-            times.append(time.perf_counter() - start)
-        del result
+    def turn(self, key, seconds):
+        """Seconds of each run of a turn."""
+        end = time.perf_counter() + seconds
+        first = timed(self.steps[key])
+        if first > seconds / 2:
+            return [first]
+        times = [timed(self.steps[key])]
+        while time.perf_counter() < end:
+            times.append(timed(self.steps[key]))
         return times
+
+    def repeat(self, key, count):
+        """Run many times."""
+        for _ in range(count):
+            self.steps[key]()
 
     def forget(self):
         self.steps.clear()
@@ -175,6 +186,15 @@ class Bench:
         return int(path.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if path.exists() else None
 
 
+def timed(step):
+    """Seconds of one run. What it returns is kept until the clock has stopped."""
+    start = time.perf_counter()
+    result = step()
+    spent = time.perf_counter() - start
+    del result
+    return spent
+
+
 class Row(NamedTuple):
     """Times of contenders by their keys, in seconds, and what was said about those that have none."""
 
@@ -183,15 +203,14 @@ class Row(NamedTuple):
 
 
 def race(workers, contenders, seconds):
-    """Prepare contenders, key: (kind, problem), and let them run in turns for about `seconds`.
+    """Prepare contenders, key: (kind, problem), and let them run in turns, for `seconds` if ROUNDS allow it.
 
     The results of those that solve the first one's problem are compared with the first one's. Without the first there is no race.
     """
-    estimates, notes, first = {}, {}, None
-    reference = None
+    times, notes, first, reference = {}, {}, None, None
     for key, (kind, problem) in contenders.items():
         try:
-            found, estimate = workers[kind].call("prepare", key, kind, problem)
+            found = workers[kind].call("prepare", key, kind, problem)
         except Failure as failure:
             notes[key] = str(failure)
             if first is None:
@@ -202,17 +221,17 @@ def race(workers, contenders, seconds):
         elif found and problem is first:
             name, error = problems.difference(found, reference)
             if not error <= TOLERANCE:
-                notes[key] = f"not timed: {name} differs from ours by {error:.1e} of the greatest number in it"
+                notes[key] = f"not timed: {name} differs from ours by {error:.1e} of its norm"
                 continue
-        estimates[key] = estimate
-    times = {key: [] for key in estimates}
-    counts = {key: 1 if t > TURN / 2 else round(TURN / t) for key, t in estimates.items()}
-    spent = sum(PAUSE + (TURN if counts[key] > 1 else t) for key, t in estimates.items())
-    for _ in range(min(max(ROUNDS[0], round(seconds / max(spent, 1e-9))), ROUNDS[1])):
+        times[key] = []
+    end = time.perf_counter() + seconds
+    for done in range(ROUNDS[1]):
+        if done >= ROUNDS[0] and time.perf_counter() > end:
+            break
         for key in list(times):
             time.sleep(PAUSE)
             try:
-                times[key] += workers[contenders[key][0]].call("run", key, counts[key])
+                times[key] += workers[contenders[key][0]].call("turn", key, TURN)
             except Failure as failure:
                 notes[key] = str(failure)
                 del times[key]
