@@ -2,13 +2,13 @@
 
 How many threads a library uses is settled in part when it is imported. So for each number of threads every library gets a process of its
 own, which may use as many cores (one logical core of each real one first) and whose environment names the number to OpenBLAS, OpenMP
-and XLA; where a library has a call for it, it is made too. JAX has none: the cores decide. Where the system does not let a process choose its
-cores (macOS), JAX has all of them, and a line says so.
+and XLA; where a library has a call for it, it is made too. JAX has none: the cores decide. Where the system does not let a process
+choose its cores (macOS), JAX has all of them, and a line says so.
 
 The processes live side by side, and only one works at a time: in each round each contender has a turn, so a drift of the machine's speed
 reaches all alike. A turn is one run, or, where that takes less than half of TURN seconds, as many more as fill the turn; then the first is
-not counted, since another's turn has emptied the caches. Before a turn there is a pause, in which the threads that wait for more work of the last one go to sleep. What is kept is
-the time of each run; the figure is their median.
+not counted, since another's turn has emptied the caches. Before a turn there is a pause, in which those threads of the last contender
+that wait for more work go to sleep. What is kept is the time of each run; the figure is their median.
 """
 
 import contextlib
