@@ -5,7 +5,8 @@
 #   make test-all    all tests
 #   make lint        ruff and mypy
 #   make mutants     faults put into the derivative rules on purpose: each must make a test fail
-#   make bench       timings beside the peers that are installed (.venv/bin/python -m pip install -e ".[bench]")
+#   make bench       timings beside the peers that are installed (.venv/bin/python -m pip install -e ".[bench]"); options through ARGS,
+#                    e.g. make bench ARGS="sequences --quick --cells LSTM --threads 1"; ARGS=--help lists them
 #   make clean       remove what make and the tools have made, and leave what the demo wrote
 #
 # PYTHON=/path/to/python chooses the interpreter for a new .venv.

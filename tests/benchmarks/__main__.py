@@ -1,5 +1,6 @@
-"""Print all figures, or those of the parts named: ``python -m tests.benchmarks [eager] [imports] [kernels] [sequences]``."""
+"""Print all figures, or those of the parts named: ``python -m tests.benchmarks [eager] [imports] [kernels] [sequences] [options]``."""
 
+import argparse
 import platform
 import sys
 
@@ -10,9 +11,14 @@ from . import eager, imports, kernels, sequences
 PARTS = {"imports": imports, "eager": eager, "kernels": kernels, "sequences": sequences}
 
 if __name__ == "__main__":
-    unknown = [name for name in sys.argv[1:] if name not in PARTS]
-    if unknown:
-        sys.exit(f"no such part: {', '.join(unknown)}; there are {', '.join(PARTS)}")
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description="Timings, beside the peers that are installed.")
+    parser.add_argument("parts", nargs="*", metavar="part", help=f"of {', '.join(PARTS)}; all of them if none is named")
+    sequences.add_options(parser)
+    options = parser.parse_args()
+    if unknown := [name for name in options.parts if name not in PARTS]:
+        parser.error(f"no such part: {', '.join(unknown)}; there are {', '.join(PARTS)}")
     print(f"Python {platform.python_version()}, NumPy {np.__version__}, {platform.machine()}; medians of interleaved runs")
-    for name in sys.argv[1:] or PARTS:
-        PARTS[name].main()
+    agreed = True
+    for name in options.parts or PARTS:
+        agreed = sequences.main(options) and agreed if name == "sequences" else PARTS[name].main() or agreed
+    sys.exit(not agreed)
