@@ -144,8 +144,9 @@ def alive(values: Sequence[Value], outputs: Iterable[Value]) -> list[Value]:
 
 def divide(
     forward: Sequence[Value], backward: Sequence[Value], outputs: Iterable[Value], gradients: Iterable[Value]
-) -> tuple[list[Value], list[Value]]:
-    """What the forward program is to leave for the backward one, and the backward program with what it computes again.
+) -> tuple[dict[Value, Value], list[Value]]:
+    """What the forward program is to leave for the backward one (with what stands for it there), and the backward program with what it
+    computes again.
 
     Views, and what is cheap to compute from values that are there anyway (given ones, matrix products, kept ones), are computed again: in
     a loop that waits for memory that costs nothing, and keeping them would. Everything else that is read is kept.
@@ -173,7 +174,6 @@ def divide(
             again.append(value)
         else:
             keep.add(value)
-    copies: dict[Value, Value] = {}
     program: list[Value] = []
     wanted = set(again)
     for value in reversed(forward):  # what the values that are computed again need: kept, or computed again too
@@ -184,13 +184,15 @@ def divide(
                         wanted.add(source)
                     else:
                         keep.add(source)
+    kept = {v: Value(None, [], {}, v.shape, v.dtype, v.node) for v in sorted(keep, key=place.__getitem__)}
+    names = dict(kept)
     for value in forward:
         if value in wanted and value not in keep:
-            copies[value] = copy = Value(value.primitive, _renamed(value, copies), value.params, value.shape, value.dtype, value.node)
+            names[value] = copy = Value(value.primitive, _renamed(value, names), value.params, value.shape, value.dtype, value.node)
             program.append(copy)
     for value in backward:
-        value.inputs = _renamed(value, copies)
-    return sorted(keep, key=place.__getitem__), [*program, *backward]
+        value.inputs = _renamed(value, names)
+    return kept, [*program, *backward]
 
 
 def _renamed(value: Value, names: dict[Value, Value]) -> list[Any]:
