@@ -101,15 +101,16 @@ def program(seed: int) -> tuple[Callable[..., Any], list[np.ndarray]]:
             elif x.ndim == 0:
                 y = x * 0.9
             else:
-                axis = int(rng.integers(x.ndim)) if rng.random() < 0.7 else None
+                axis: Any = int(rng.integers(x.ndim)) if rng.random() < 0.7 else None
                 keep = bool(rng.random() < 0.5)
                 choice = int(rng.integers(13))
+                axes = (-2, -1) if x.ndim > 2 and rng.random() < 0.5 else (0, 2) if x.ndim > 2 and rng.random() < 0.2 else axis
                 if choice < 3:
-                    y = x.sum(axis=axis, keepdims=keep) * 0.3
+                    y = x.sum(axis=axes, keepdims=keep) * 0.3
                 elif choice < 5:
-                    y = x.mean(axis=axis, keepdims=keep)
+                    y = x.mean(axis=axes, keepdims=keep)
                 elif choice < 6:
-                    y = (tg.max if rng.random() < 0.5 else tg.min)(x, axis=axis, keepdims=keep)
+                    y = (tg.max if rng.random() < 0.5 else tg.min)(x, axis=axes, keepdims=keep)
                 elif choice < 7:
                     y = tg.logsumexp(x, axis=axis, keepdims=keep)
                 elif choice < 8:

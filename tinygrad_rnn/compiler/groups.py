@@ -116,8 +116,8 @@ class Group:
         kept = tuple([None if k in over else a for k, a in enumerate(axes) if keep or k not in over])
         depends = {a for a in axes if a is not None}
         rows = {a for a in self.live if self.split is not None and a >= self.split}
-        if value.op == "sum" and reduced == self.live and rows != self.live:
-            return kept, True
+        if reduced == self.live:  # the rest of the loop would have to wait for it
+            return (kept, True) if value.op == "sum" and reduced else (None, False)
         if reduced and reduced <= depends and reduced == (rows or set(sorted(self.live)[-len(reduced) :])):
             return kept, False
         if value.op == "sum" and reduced and (depends == self.live or (rows and depends == self.live - rows)):

@@ -360,7 +360,8 @@ class Nest:
         for w in writes:
             text = compute(w)
             for place in [p for p in (self._places.get(w), self._kept.get(w)) if p is not None]:
-                inside.append((f"{array(place)} = {text}", None))
+                target = array(place) if self._stride(place) else self._at(place, everything)
+                inside.append((f"{target} = {text}", None))
         for s in adds:
             text = element(s.inputs[0], s)
             inside.append((f"{array(self._places[s])} += {text}", s))
@@ -379,7 +380,8 @@ class Nest:
             if s in group.last:
                 place = self._places[s]
                 lines.append((f"{pad}{place.array}[{self._start(place, [] if self.flat else everything)}] += {totals[s]}", None))
-            else:
+        for s in sums:
+            if s not in group.last:
                 self._names[s] = f"r{len(self._names)}"
                 lines.append((f"{'    ' * indent}{self._names[s]} = F({totals[s]})", s))
         return indent
