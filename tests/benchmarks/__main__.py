@@ -1,13 +1,13 @@
-"""Print all figures, or those of the parts named: ``python -m tests.benchmarks [eager] [imports] [kernels] [sequences]``."""
+"""Print all figures, or those of the parts named: ``python -m tests.benchmarks [eager] [imports] [kernels] [sequences] [functions]``."""
 
 import platform
 import sys
 
 import numpy as np
 
-from . import eager, imports, kernels, sequences
+from . import eager, functions, imports, kernels, sequences
 
-PARTS = {"imports": imports, "eager": eager, "kernels": kernels, "sequences": sequences}
+PARTS = {"imports": imports, "eager": eager, "kernels": kernels, "sequences": sequences, "functions": functions}
 
 if __name__ == "__main__":
     unknown = [name for name in sys.argv[1:] if name not in PARTS]
