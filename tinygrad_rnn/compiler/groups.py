@@ -6,8 +6,8 @@ reductions of them:
 - over the last axes, where the result may be used again by the same row (softmax and layer normalisation are one nest, row by row);
 - over any axes, where the group leaves a sum to others (a loss, the gradient of a bias).
 
-Groups and all other operations stand in one order. A value joins the first group that comes no earlier than everything it depends on and
-that has room for it; otherwise it begins a group at the end. What is used outside a group is stored; all else stays in registers.
+A value joins a group that has room for it, first of all one that computes its operands, unless one of its other operands has to wait
+for that group; otherwise it begins a group of its own. What is used outside a group is stored; all else stays in registers.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from .values import Value
 
 Axes = tuple[int | None, ...]  # for each axis of a value the axis of its group; None where it has one element, or repeats one
 LIMIT = 120  # members of a group: very long loops run out of registers, and take long to compile
+RECENT = 8  # groups that a value may join besides those that compute its operands
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 LOGICAL = ("logical_and", "logical_or", "logical_not")
 REDUCTIONS = ("sum", "max", "min")
@@ -35,8 +36,6 @@ class Group:
     shape : tuple of int
     dtype : dtype
         Of all floating values in it.
-    place : int
-        In the order of groups and other operations.
     members : list of Value
         In order.
     axes : dict of Value to Axes
@@ -47,8 +46,8 @@ class Group:
         From which axis on the loops are those of a row, if a reduction over rows is used within the group.
     """
 
-    def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any], place: int) -> None:
-        self.shape, self.dtype, self.place = shape, dtype, place
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        self.shape, self.dtype = shape, dtype
         self.members: list[Value] = []
         self.axes: dict[Value, Axes] = {}
         self.last: set[Value] = set()
@@ -171,34 +170,64 @@ def reducible(value: Value) -> bool:
 
 def arrange(values: Sequence[Value]) -> list[Group | Value]:
     """Groups and the other operations (views excepted), in an order in which they can be run."""
-    order: list[Group | Value] = []
-    there: dict[Value, int] = {}  # from which place in the order on others can use a value; from 0 on where it is given
+    units: list[Group | Value] = []
+    home: dict[Value, int] = {}  # which of the units computes a value
+    before: list[int] = []  # for each unit those that have to be run before it, as bits
+    unit_of: dict[Group, int] = {}
+
+    def outside(value: Value, group: Group | None) -> int:
+        """The units from which a value takes what it cannot take from within the group, as bits."""
+        found = 0
+        for source in value.sources:
+            if group is None or group.where(source) is None:
+                while source.view:
+                    source = source.inputs[0]
+                if source in home:
+                    found |= 1 << home[source]
+        return found
+
+    def after(bits: int) -> int:
+        """These units, and all that have to be run before them."""
+        found = bits
+        for k, others in enumerate(before):
+            if bits >> k & 1:
+                found |= others
+        return found
+
+    def new(unit: Group | Value) -> int:
+        units.append(unit)
+        before.append(0)
+        return len(units) - 1
 
     for value in values:
-        ready = max((there.get(i, 0) for i in value.sources), default=0)
         if value.view:
-            there[value] = ready
             continue
         if not (fusable(value) or reducible(value)):
-            order.append(value)
-            there[value] = len(order)
+            home[value] = k = new(value)
+            before[k] = after(outside(value, None))
             continue
         dtype = next(d for d in (value.dtype, *(i.dtype for i in value.sources)) if d in FLOATS)
-        choices = [g for g in order[max(0, ready - 1) :] if isinstance(g, Group) and g.dtype == dtype and len(g.members) < LIMIT]
-        choices.sort(key=lambda g: not any(g.where(i) is not None for i in value.sources))
-        fresh = Group(value.inputs[0].shape if reducible(value) else value.shape, dtype, len(order))
+        open_groups = [g for g in unit_of if g.dtype == dtype and len(g.members) < LIMIT]
+        choices = [g for g in open_groups if any(g.where(i) is not None for i in value.sources)]
+        choices += [g for g in open_groups[-RECENT:] if g not in choices]
+        fresh = Group(value.inputs[0].shape if reducible(value) else value.shape, dtype)
         for group in [*choices, fresh]:
-            if any(group.where(i) is None and there.get(i, 0) > group.place for i in value.sources):
+            needed = after(outside(value, group))
+            if group is not fresh and needed >> unit_of[group] & 1:
                 continue
             axes, last = group.of_reduction(value) if reducible(value) else (group.of_elementwise(value), False)
             if axes is None:
                 continue
             group.add(value, axes, last)
-            there[value] = group.place + 1
             if group is fresh:
-                order.append(group)
+                unit_of[group] = new(group)
+            home[value] = place = unit_of[group]
+            before[place] |= needed
+            for k, others in enumerate(before):
+                if others >> place & 1:
+                    before[k] |= before[place]
             break
         else:
-            order.append(value)  # a reduction for which a loop of its own would be no better
-            there[value] = len(order)
-    return order
+            home[value] = k = new(value)  # a reduction for which a loop of its own would be no better
+            before[k] = after(outside(value, None))
+    return [units[k] for k in sorted(range(len(units)), key=lambda k: (before[k].bit_count(), k))]
