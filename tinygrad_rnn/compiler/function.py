@@ -16,17 +16,16 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import TinygradError, TraceError
-from ..core.primitive import Array, Primitive
+from ..core.primitive import Array, Primitive, Spec
 from ..core.tape import Leaf, Node, context, setting
 from ..core.tensor import FLOAT64, Tensor, tensor
 from ..core.trace import Program, trace
 from ..core.tree import leaves, unflatten
-from ..kernels.fused import runtime_errors
 from ..kernels.runtime import available, complain
 from ..recurrent.cell import name_of
 from ..recurrent.checkpoint import Stretch, as_primitive, cut
 from .jit import KEPT, Arrays, Jitted
-from .line import Line
+from .line import Line, NoCode
 from .settings import Same, settings
 from .step import CompileError
 from .values import Builder, Value, alive, divide, given
@@ -111,14 +110,6 @@ class JittedFunction(Jitted):
         raise CompileError(f"tg.jit: '{name_of(self)}' was not called yet, so nothing is compiled")
 
 
-class NoCode(Exception):
-    """numba failed to compile a loop."""
-
-    def __init__(self, reason: Exception) -> None:
-        super().__init__(str(reason))
-        self.reason = reason
-
-
 def _structure(tree: Any, found: list[Any], others: list[Any]) -> Any:
     """How arguments are nested, as a key. Tensors and arrays are appended to `found`, everything else to `others`."""
     kind = type(tree)
@@ -178,10 +169,7 @@ class Recording:
         def run(*handles: Tensor) -> list[Tensor]:
             args, kwargs = _rebuilt(arguments, iter(handles))
             self.result = function(*args, **kwargs)
-            outputs = [y for y in leaves(self.result) if isinstance(y, Tensor)]
-            self.dtypes = [y.dtype for y in outputs]
-            several = len({d for d in self.dtypes if d.kind == "f"}) > 1  # one vector has one dtype
-            return [y.astype(FLOAT64) if several and y.dtype.kind == "f" else y for y in outputs]
+            return [y for y in leaves(self.result) if isinstance(y, Tensor)]
 
         traced = trace(run, *tensors)
         self.others = [None if isinstance(y, Tensor) else y for y in leaves(self.result)]
@@ -191,9 +179,8 @@ class Recording:
         self.once = {n: _value_of(n) for n in self.captured if not isinstance(n, Leaf)}
         wrt = [n for n, t in zip(inputs, tensors, strict=True) if t.requires_grad] + self.captured if grad else []
         given_nodes = [*inputs, *self.captured]
-        whole = Program(given_nodes, traced.outputs)
         live = set(wrt)
-        for node in whole.nodes:
+        for node in Program(given_nodes, traced.outputs).nodes:
             if any(source in live for source, _, _ in node.edges):
                 live.add(node)
         self.outputs: list[tuple[str, Any]] = []  # for each tensor of the result where it comes from
@@ -208,7 +195,11 @@ class Recording:
             else:
                 self.outputs.append(("constant", len(kept)))
                 kept.append(o)
+        self.dtypes = [o.dtype for o in computed]
+        if len(set(self.dtypes)) > 1:  # they become one vector, which has one dtype
+            computed = [_wide(o) for o in computed]
         self.program = Program(given_nodes, computed)
+        whole = Program(given_nodes, [*computed, *kept])
         self.shapes = [o.shape for o in computed]
         builder = Builder()
         values = [given(n) for n in given_nodes]
@@ -243,20 +234,20 @@ class Recording:
         """The result for tensors of the recorded shapes."""
         owners = [self._owner(n) for n in self.captured]
         arrays = [t.array for t in (*tensors, *owners)]
-        found = self._run(self._forward, arrays)
+        found = self._forward.run(*arrays)
         parts: Sequence[Tensor] = ()
         if self._backward is not None:
             parts = _Call(self, len(tensors), owners).outputs(tensors, arrays, found)
         made: list[Any] = []
         everything = (*tensors, *owners)
-        for (kind, place), dtype in zip(self.outputs, self.dtypes, strict=True):
+        for kind, place in self.outputs:
             if kind == "given":
-                y = everything[place]
+                made.append(everything[place])
             elif kind == "live":
-                y = parts[place]
+                y, dtype = parts[place], self.dtypes[place]
+                made.append(y if y.dtype == dtype else y.astype(dtype))
             else:
-                y = Tensor(_array(found[len(self.shapes) + place]))
-            made.append(y if y.dtype == dtype else y.astype(dtype))
+                made.append(Tensor(_array(found[len(self.shapes) + place])))
         values = iter(made)
         return unflatten(self.result, [next(values) if other is None else other for other in self.others])
 
@@ -267,14 +258,10 @@ class Recording:
             return Tensor(node.value, node) if found is None else found
         return Tensor(self.once[node], node)
 
-    def _run(self, line: Line, arrays: Sequence[Any]) -> tuple[Any, ...]:
-        with setting(grad_enabled=False):
-            return line(*arrays)
-
     def gradients(self, arrays: Sequence[Any], kept: Sequence[Any], seeds: Sequence[Any]) -> tuple[Any, ...]:
         """For each argument and each captured tensor the gradient, or None."""
         assert self._backward is not None
-        found = self._run(self._backward, (*arrays, *kept, *seeds))
+        found = self._backward.run(*arrays, *kept, *seeds)
         return tuple([None if place is None else _array(found[place]) for place in self.gradient_of])
 
     def source(self) -> str:
@@ -285,6 +272,13 @@ class Recording:
 
 def _array(x: Any) -> Array:
     return x if type(x) is np.ndarray else np.asarray(x)
+
+
+def _wide(node: Node) -> Node:
+    """The node of a value in float64."""
+    with setting(tracing=True, grad_enabled=True, origin=node.origin):
+        found: Node = Tensor(Spec(node.shape, node.dtype), node).astype(FLOAT64).node
+    return found
 
 
 def _older(outputs: Sequence[Any], begin: int, inputs: set[Node]) -> list[Node]:
@@ -320,41 +314,46 @@ class _Call(Stretch):
     reads = "goes through a compiled function, which needs"
 
     def __init__(self, recording: Recording, count: int, owners: Sequence[Tensor]) -> None:
-        super().__init__(self._again, count)
+        outside = [(o.array, o.node) for o in owners]
+
+        def again(*handles: Tensor) -> list[Tensor]:
+            """The recorded program on tensors, operation by operation: for gradients of gradients, and tangents."""
+            found = recording.program(*handles, *[Tensor(array, node) for array, node in outside])
+            return [y if isinstance(y, Tensor) else Tensor(_array(y)) for y in found]
+
+        super().__init__(again, count)
         self.recording = recording
-        self.owners = list(owners)
         self.live = list(range(len(recording.shapes)))
         self.captured = [o.node for o in owners if o.node is not None]
         self.arrays: Any = None  # a weak reference to the Arrays, which belong to the node: with its saved values they are released
-
-    def _again(self, *handles: Tensor) -> list[Tensor]:
-        """The recorded program on tensors, operation by operation: for gradients of gradients, and tangents."""
-        outside = [Tensor(a, o.node) for a, o in zip(self.outside, self.owners, strict=True)]
-        return [y if isinstance(y, Tensor) else Tensor(_array(y)) for y in self.recording.program(*handles, *outside)]
 
     def outputs(self, tensors: list[Tensor], arrays: list[Any], found: tuple[Any, ...]) -> list[Tensor]:
         """The results that have gradients, which hang on one node."""
         recording = self.recording
         results = [_array(y) for y in found[: len(recording.shapes)]]
-        self.outside = arrays[len(tensors) :]
-        self.packed = self.pack(results) if len(results) > 1 else results[0].reshape(-1)
+        self.packed = self.pack(results)
         whole = self.on_tape(JIT, tensors)
         assert whole.node is not None
         saved = Arrays(given=arrays, kept=found[recording.count :])
         whole.node.saved[0] = saved  # in place of the output, which no rule reads
         self.arrays = weakref.ref(saved)
-        return cut(whole, recording.shapes)
+        return cut(whole, recording.shapes) if len(results) > 1 else [whole]
+
+    def pack(self, parts: Sequence[Any]) -> Any:
+        """One vector of several results; a single one stays as it is."""
+        return super().pack(parts) if len(parts) > 1 else parts[0]
 
     def gradients(self, g: Any, values: Any) -> tuple[Any, ...]:
         """For each input of the node: by the compiled program, or where the walk itself is recorded by the operations one by one."""
-        if isinstance(g, Tensor):
-            return super().gradients(g, values)
-        self.check_captured()
-        saved = self.arrays()
-        try:
-            return self.recording.gradients(saved["given"], saved["kept"], cut(g, self.recording.shapes))
-        except runtime_errors() as error:
-            raise NoCode(error) from error
+        shapes = self.recording.shapes
+        if not isinstance(g, Tensor):
+            self.check_captured()
+            saved = self.arrays()
+            try:
+                return self.recording.gradients(saved["given"], saved["kept"], cut(g, shapes) if len(shapes) > 1 else [g])
+            except NoCode as failed:
+                complain(failed.reason)
+        return super().gradients(g.reshape((-1,)) if len(shapes) == 1 else g, values)
 
 
 JIT: Primitive = as_primitive("jit")

@@ -15,10 +15,18 @@ import numpy as np
 from ..core.primitive import Array
 from ..core.tape import Leaf
 from ..kernels import runtime
-from ..kernels.fused import SHARED
+from ..kernels.fused import SHARED, runtime_errors
 from .groups import Group, arrange
 from .nests import Nest
 from .values import SMALL, Value, alive
+
+
+class NoCode(Exception):
+    """numba failed to compile a nest."""
+
+    def __init__(self, reason: Exception) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
 
 
 class Launch:
@@ -28,6 +36,7 @@ class Launch:
         self.nest = nest
         self.results = [(shape, np.dtype(np.float64) if nest.total(r) else r.dtype) for r, shape in zip(nest.results, nest.shapes, strict=True)]
         self.last = [r in nest.group.last for r in nest.results]
+        self.flat = [(np.zeros if last else np.empty, math.prod(s), d) for (s, d), last in zip(self.results, self.last, strict=True)]
         self.adds = any(self.last)
         self.large = nest.count > 1 and math.prod(nest.group.shape) >= SHARED
         self.code: Callable[..., Any] | None = None
@@ -36,17 +45,21 @@ class Launch:
         """The results of the nest, which is compiled at the first call."""
         nest, code = self.nest, self.code
         if code is None:
-            code = self.code = runtime.load(nest.source(), distinct=True).kernel
+            try:
+                code = self.code = runtime.load(nest.source(), distinct=True).kernel
+            except runtime_errors() as error:
+                raise NoCode(error) from error
         parts = min(runtime.threads(), nest.count) if self.large else 1
         if parts == 1:
-            outs = [(np.zeros if last else np.empty)(shape, dtype) for (shape, dtype), last in zip(self.results, self.last, strict=True)]
-            code(nest.sizes, nest.numbers, 0, nest.count, *arrays, *[o.reshape(-1) for o in outs])
+            flat = [make(size, dtype) for make, size, dtype in self.flat]
+            code(nest.sizes, nest.numbers, 0, nest.count, *arrays, *flat)
+            outs = [o.reshape(shape) for o, (shape, _) in zip(flat, self.results, strict=True)]
         else:
             outs = [np.zeros((parts, *shape), dtype) if last else np.empty(shape, dtype) for (shape, dtype), last in zip(self.results, self.last, strict=True)]
             jobs = []
             for i in range(parts):
                 lo, hi = nest.count * i // parts, nest.count * (i + 1) // parts
-                mine = [(o[i] if last else o).reshape(-1) for o, last in zip(outs, self.last, strict=True)]
+                mine = [(o[i : i + 1] if last else o).reshape(-1) for o, last in zip(outs, self.last, strict=True)]
                 jobs.append((nest.sizes, nest.numbers, lo, hi, *arrays, *mine))
             runtime.share(code, jobs)
             outs = [o.sum(axis=0) if last else o for o, last in zip(outs, self.last, strict=True)]
@@ -56,7 +69,7 @@ class Launch:
 
 
 class Line:
-    """A program that is run on arrays.
+    """A program that is run on arrays, by its attribute `run`.
 
     Parameters
     ----------
@@ -79,10 +92,6 @@ class Line:
         self._tidy: set[Value] = set()  # what is known to be an array without gaps
         self._write(alive(values, self.outputs))
         self.run: Callable[..., tuple[Any, ...]] = self._compiled()
-
-    def __call__(self, *arrays: Any) -> tuple[Any, ...]:
-        """The outputs."""
-        return self.run(*arrays)
 
     def _write(self, values: Sequence[Value]) -> None:
         order = arrange(values)
@@ -141,7 +150,8 @@ class Line:
             if value.primitive is None:
                 self._names[value] = name = f"a{len(self._names)}"
                 assert isinstance(value.node, Leaf)  # a constant of the recording
-                self._scope[name] = value.node.value
+                self._scope[name] = np.asarray(value.node.value, order="C")
+                self._tidy.add(value)
             else:
                 assert value.view
                 self._numpy(value)

@@ -18,7 +18,7 @@ from ..core.trace import trace
 from .lower import COSTLY
 from .step import SIMPLER, simpler
 
-SMALL = 1_024  # elements below which a loop is left to NumPy: compiling it takes longer than it will ever save
+SMALL = 64  # elements below which a loop is left to NumPy: it would be quicker by a few microseconds, and takes a second to compile
 VIEWS = ("reshape", "transpose", "broadcast_to", "positive", "stop_gradient", "getitem")
 
 
@@ -145,10 +145,9 @@ def alive(values: Sequence[Value], outputs: Iterable[Value]) -> list[Value]:
 def divide(
     forward: Sequence[Value], backward: Sequence[Value], outputs: Iterable[Value], gradients: Iterable[Value]
 ) -> tuple[dict[Value, Value], list[Value]]:
-    """What the forward program is to leave for the backward one (with what stands for it there), and the backward program with what it
-    computes again.
+    """What the forward program is to leave for the backward one, with what stands for it there, and the whole backward program.
 
-    Views, and what is cheap to compute from values that are there anyway (given ones, matrix products, kept ones), are computed again: in
+    The latter computes some forward values again. Views, and what is cheap to compute from values that are there anyway (given ones, matrix products, kept ones), are computed again: in
     a loop that waits for memory that costs nothing, and keeping them would. Everything else that is read is kept.
     """
     place = {value: k for k, value in enumerate(forward)}
