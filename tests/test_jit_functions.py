@@ -517,6 +517,10 @@ def test_errors(by_python: None) -> None:
     assert str(plain.value).split(" (at ")[0] == str(jitted.value).split(" (at ")[0]
     with pytest.raises(tg.ShapeError, match="targets from 0 to 9; expected 0 to 3"):
         tg.jit(tg.nn.cross_entropy)(x, np.array([0, 9, 1]))
+    with pytest.raises(tg.ShapeError, match="targets from -1 to 1; expected 0 to 3"):
+        tg.jit(tg.nn.cross_entropy)(x, np.array([0, -1, 1]))
+    with pytest.raises(tg.TraceError, match=r"tg.take_along_axis\(x, i, axis\) take such indices.*test_jit_functions.py"):
+        tg.jit(lambda x, i: x[np.arange(3), i])(x, np.array([0, 1, 1]))
     with pytest.raises(tg.CompileError, match="was not called yet"):
         tg.jit(lambda x: x).source()
     with pytest.raises(tg.CompileError, match="expected a function, or a cell; found"):
