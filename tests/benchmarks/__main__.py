@@ -1,4 +1,4 @@
-"""Print all figures, or those of the parts named: ``python -m tests.benchmarks [eager] [imports] [kernels] [sequences] [options]``."""
+"""Print all figures, or those of the parts named: ``python -m tests.benchmarks [eager] [imports] [kernels] [sequences] [functions] [options]``."""
 
 import argparse
 import platform
@@ -6,9 +6,9 @@ import sys
 
 import numpy as np
 
-from . import eager, imports, kernels, sequences
+from . import eager, functions, imports, kernels, sequences
 
-PARTS = {"imports": imports, "eager": eager, "kernels": kernels, "sequences": sequences}
+PARTS = {"imports": imports, "eager": eager, "kernels": kernels, "sequences": sequences, "functions": functions}
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description="Timings, beside the peers that are installed.")

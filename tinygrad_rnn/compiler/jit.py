@@ -1,4 +1,4 @@
-"""`tg.jit`: a cell that is compiled for whole sequences."""
+"""`tg.jit`, and what it makes of a cell: one that is compiled for whole sequences. For functions see `function`."""
 
 from __future__ import annotations
 
@@ -269,42 +269,55 @@ UNROLL: Primitive = as_primitive("unroll")
 
 
 def jit(cell: Callable[..., Any]) -> Jitted:
-    """Compile a cell for whole sequences: the same call, the same numbers, the same gradients of any order.
+    """Compile a cell for whole sequences, or an ordinary function of tensors: the same call, numbers, and gradients of any order.
 
-    The first `unroll` records one step of the cell, derives its backward by the ordinary rules, and compiles one function forward and one
-    backward with the loop over time inside. They serve any length and any batch, and are kept on disk.
+    The first `unroll` of a compiled cell records one step of it, derives its backward by the ordinary rules, and compiles one function
+    forward and one backward with the loop over time inside. They serve any length and any batch, and are kept on disk.
+
+    The first call of a compiled function records it for the shapes that it was given, derives its backward, and makes loops of the runs of
+    elementwise operations and reductions in both. Matrix products, indexing and the rest are done by NumPy. A function of (x, state) is
+    both: called it is a function, unrolled it is a cell.
 
     Parameters
     ----------
-    cell : Cell or callable
-        ``(x, state) -> (output, state)``, without `if` on values.
+    cell : Cell, module or callable
+        A cell or a function ``(x, state) -> (output, state)``; or any function of nests of tensors, arrays and other arguments, to a nest
+        of tensors. Without `if` on values.
 
     Returns
     -------
     Jitted
-        A cell. Its method `source` gives the generated code.
+        Its method `source` gives the generated code.
 
     Raises
     ------
     CompileError
-        On first use, for a step that cannot be compiled: the operation, its line, and why.
+        For a layer that runs over whole sequences. On first use, for a step that cannot be compiled: the operation, its line, and why.
     TraceError
-        On first use, for a step that looks at a number or draws a random mask.
+        On first use, for a function or step that looks at a number or draws a random mask.
 
     Notes
     -----
-    Attributes of the cell and what a function closes over are read at each `unroll`: a step is recorded again when one of them is another
-    object. Changes inside other objects than modules, lists and dicts are not seen. Not compiled: integer states and inputs, indexing by
-    arrays or with a step, values that mix the batch with other axes, and tensors from outside the step that have a batch axis (hand them
-    over in x or in the state).
+    Attributes of the cell and what a function closes over are read at each `unroll`, or call: it is recorded again when one of them is
+    another object. Changes inside other objects than modules, lists and dicts are not seen.
+
+    Of cells are not compiled: integer states and inputs, indexing by arrays or with a step, values that mix the batch with other axes, and
+    tensors from outside the step that have a batch axis (hand them over in x or in the state).
+
+    A function is recorded anew for other shapes, dtypes, needed gradients, and for other numbers: what changes from call to call is
+    better a tensor. After 64 recordings other calls run as if it were not compiled. Arrays among the arguments arrive as tensors.
     """
     if isinstance(cell, Jitted):
         return cell
-    if isinstance(cell, Layer) and not isinstance(cell, Cell):
+    if isinstance(cell, Layer) and not isinstance(cell, Cell) and any(isinstance(m, Cell) for _, m in cell.named_modules()):
         raise CompileError(
             f"tg.jit: {type(cell).__name__} is a layer, which runs over whole sequences; what is compiled is one step, a cell: "
             "tg.jit(cell), and tg.unroll of it"
         )
     if isinstance(cell, type) or not callable(cell):
-        raise CompileError(f"tg.jit: expected a cell or a function of (x, state); found {no_cell(cell)}")
-    return Jitted(cell)
+        raise CompileError(f"tg.jit: expected a function, or a cell; found {no_cell(cell)}")
+    if isinstance(cell, Cell):
+        return Jitted(cell)
+    from .function import JittedFunction
+
+    return JittedFunction(cell)

@@ -47,6 +47,8 @@ def settings(cell: Any) -> tuple[Any, ...]:
         elif isinstance(value, Tensor):
             leaf = value.node is None or isinstance(value.node, Leaf)  # a leaf with new values is found at each run
             found.append((Same(value if leaf else value.node), value.requires_grad))
+            if not value.requires_grad:  # what is computed of constants alone stands in the recording as a number
+                found.append(Same(value.array))
         elif isinstance(value, np.ndarray):
             found.append((value.shape, value.dtype, hash(value.tobytes()) if value.dtype.kind != "O" else Same(value)))
         elif isinstance(value, (list, tuple)):

@@ -18,7 +18,7 @@ from ..core.primitive import Spec
 from ..core.tape import Leaf, Node, at_step, setting
 from ..core.trace import Program, trace
 from ..core.tree import leaves, tree_map
-from ..ops.elementwise import exp, log, sqrt, square
+from ..ops.elementwise import exp, isfinite, log, sqrt, square, where
 from ..ops.reductions import _count
 from ..ops.reductions import max as largest
 from ..ops.reductions import sum as total
@@ -225,6 +225,7 @@ def _mean(x: Any, axis: Any, keepdims: bool) -> Any:
 
 def _logsumexp(x: Any, axis: Any, keepdims: bool) -> Any:
     top = largest(x, axis, True)
+    top = where(isfinite(top), top, 0.0)
     out = log(total(exp(x - top), axis, True)) + top
     return out if keepdims else out.reshape(total(x, axis, keepdims).shape)
 

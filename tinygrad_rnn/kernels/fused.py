@@ -180,18 +180,19 @@ def runtime_errors() -> tuple[type[Exception], ...]:
 _WORD = re.compile(r"(?<![\w.])([A-Za-z_]\w*)|(?<![\w.])(\d+\.?\d*(?:e-?\d+)?)")
 
 
-def _expression(node: Any, names: dict[Any, str]) -> tuple[str, set[str]]:
+def _expression(node: Any, names: dict[Any, str], literal: Callable[[Any], str] | None = None) -> tuple[str, set[str]]:
     """The node's scalar expression with its operands put in, and the scalar functions that it calls.
 
-    `names` has the variables of the inputs; those that are not in it are numbers.
+    `names` has the variables of the inputs; those that are not in it are numbers, which `literal` turns into code.
     """
+    literal = literal or _literal
     primitive = node.primitive
     numbers = range(len(node.inputs))[primitive.promotes]  # the others are conditions
     values = {
-        name: names[n] if n in names else _literal(n) if i in numbers else repr(bool(n))
+        name: names[n] if n in names else literal(n) if i in numbers else repr(bool(n))
         for i, (name, n) in enumerate(zip(primitive.inputs, node.inputs, strict=True))
     }
-    values |= {name: _literal(NO_BOUND[name] if v is None else v) for name, v in node.params.items()}
+    values |= {name: literal(NO_BOUND[name] if v is None else v) for name, v in node.params.items()}
     called: set[str] = set()
 
     def put(match: re.Match[str]) -> str:

@@ -58,6 +58,7 @@ __all__ = [
     "expm1",
     "floor",
     "interleaving",
+    "largest",
     "log",
     "log1p",
     "log_sigmoid",
@@ -65,11 +66,13 @@ __all__ = [
     "maximum",
     "minimum",
     "mod",
+    "plus",
     "power",
     "select",
     "sigmoid",
     "sign",
     "sin",
+    "smallest",
     "softplus",
     "sqrt",
     "tanh",
@@ -945,3 +948,35 @@ def _select(typing_context: Any, condition: Any, a: Any, b: Any) -> Any:
 
 
 select = intrinsic(_select)
+
+
+# --- Reductions ------------------------------------------------------------------------------------------------------
+
+
+def _reduction(write: Callable[[Any, Any, Any], Any]) -> Any:
+    """Make the intrinsic of one step of a reduction over a loop, in a form that LLVM turns into one over vectors."""
+
+    def typer(typing_context: Any, total: Any, x: Any) -> Any:
+        float_type = _float_type(total, x)
+
+        def generate(context: Any, builder: Any, signature: Any, arguments: Sequence[Any]) -> Any:
+            _prefer_wide_vectors(builder)
+            return write(builder, *arguments)
+
+        return float_type(float_type, float_type), generate
+
+    return intrinsic(typer)
+
+
+def _extreme(name: str) -> Callable[[Any, Any, Any], Any]:
+    def write(builder: Any, a: Any, b: Any) -> Any:
+        function = builder.module.declare_intrinsic(name, [a.type], ir.FunctionType(a.type, [a.type, a.type]))
+        return builder.call(function, [a, b])
+
+    return write
+
+
+# In a sum with `plus` LLVM may change the order of the additions, of these alone; `largest` and `smallest` are NaN if an element is.
+plus = _reduction(lambda builder, a, b: builder.fadd(a, b, flags=("reassoc",)))
+largest = _reduction(_extreme("llvm.maximum"))
+smallest = _reduction(_extreme("llvm.minimum"))

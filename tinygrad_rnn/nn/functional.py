@@ -55,6 +55,8 @@ def cross_entropy(logits: Any, targets: Any, mask: Any = None) -> Any:
         raise ShapeError(
             f"cross_entropy: targets from {known.min()} to {known.max()}; expected 0 to {logits.shape[-1] - 1}, one of the {logits.shape[-1]} classes"
         )
+    if not isinstance(known, np.ndarray):  # while tracing: what is out of range is to fail when it is looked up
+        targets = where(targets < 0, logits.shape[-1], targets)
     likelihood = take_along_axis(log_softmax(logits, -1), targets.reshape((*targets.shape, 1)), -1)
     return -_mean(likelihood.reshape(targets.shape), weights)
 

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import DtypeError, ShapeError
+from ..core.errors import DtypeError, ShapeError, TraceError
 from ..core.primitive import Spec
 from ..core.record import apply
+from ..core.tape import Where, caller
 from ..core.tensor import Tensor
 from .define import axes_of, broadcast, primitive, same_shape
 
@@ -242,6 +243,11 @@ def _index(index: Any) -> Any:
     if isinstance(index, Tensor):
         if index.dtype.kind not in "iub":
             raise DtypeError(f"an index must be integers or booleans; found a {index.dtype} tensor")
+        if isinstance(index.array, Spec):
+            raise TraceError(
+                f"an index whose values are not known ({index.array}): the function is being traced. tg.take(x, i, axis) and "
+                f"tg.take_along_axis(x, i, axis) take such indices, tg.where such conditions.{Where(*caller()).described()}"
+            )
         return index.numpy()
     if isinstance(index, tuple):
         return tuple([_index(i) for i in index])

@@ -1,0 +1,359 @@
+"""`tg.jit` of an ordinary function: recorded once for given shapes, its elementwise runs as loops, one node on the tape.
+
+A recording is made for each combination of structure, shapes, dtypes, needed gradients, and whatever else the function depends on
+(`settings`). It holds the forward and the backward program, each as a straight line of compiled loops and NumPy calls (`Line`), and the
+program as it was traced, which is what is differentiated again for gradients of gradients, and what tangents are pushed through.
+"""
+
+from __future__ import annotations
+
+import types
+import warnings
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..core.errors import TinygradError, TraceError
+from ..core.primitive import Array, Primitive, Spec
+from ..core.tape import Leaf, Node, context, setting
+from ..core.tensor import FLOAT64, Tensor, tensor
+from ..core.trace import Program, trace
+from ..core.tree import leaves, unflatten
+from ..kernels.runtime import available, complain
+from ..recurrent.cell import name_of
+from ..recurrent.checkpoint import Stretch, as_primitive, cut
+from .jit import KEPT, Arrays, Jitted
+from .line import Line, NoCode
+from .settings import Same, settings
+from .step import CompileError
+from .values import Builder, Value, alive, divide, given
+
+
+class JittedFunction(Jitted):
+    """A function of tensors that runs fused; made by `jit`. Handed to `unroll` it is a compiled cell, as any `Jitted`."""
+
+    __slots__ = ("_recordings",)
+
+    _recordings: dict[Any, Recording]
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)
+        object.__setattr__(self, "_recordings", {})
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """What the function gives, computed by the recording for these shapes."""
+        now = context()
+        if now.tracing or not available():  # inside another recording it is a part of that
+            return self.plain(*args, **kwargs)
+        found: list[Any] = []
+        others: list[Any] = []
+        structure = _structure((args, kwargs), found, others)
+        outside = settings((self.plain, others))
+        tensors = _tensors(found, outside)
+        grad = now.grad_enabled
+        key = (structure, grad, outside, tuple([(t.array.shape, t.array.dtype, grad and t.requires_grad) for t in tensors]))
+        recording = self._recordings.get(key)
+        if recording is None:
+            if len(self._recordings) >= KEPT:
+                self._full()
+                return self.plain(*args, **kwargs)
+            recording = self._record(key, args, kwargs, tensors, grad)
+        try:
+            return recording(tensors)
+        except NoCode as failed:
+            complain(failed.reason)
+            return self.plain(*args, **kwargs)
+        except Exception:
+            self.plain(*args, **kwargs)  # which says what is wrong with these values
+            raise
+
+    def _record(self, key: Any, args: Any, kwargs: Any, tensors: list[Tensor], grad: bool) -> Recording:
+        try:
+            made = Recording(self.plain, (args, kwargs), tensors, grad)
+        except TinygradError as error:
+            if not isinstance(error, TraceError):
+                with setting(grad_enabled=False):
+                    self.plain(*args, **kwargs)  # fails as well, and names the operands as they are
+            raise
+        self._recordings[key] = made
+        return made
+
+    def _full(self) -> None:
+        if "full" not in self._recordings:
+            self._recordings["full"] = next(iter(self._recordings.values()))
+            warnings.warn(
+                f"tg.jit: '{name_of(self)}' was recorded {KEPT} times, for different shapes, numbers or values from outside; other calls run as "
+                "if it were not compiled. A number that changes from call to call is better handed over as a tensor, tg.tensor(number).",
+                RuntimeWarning, stacklevel=4,
+            )  # fmt: skip
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        return self if instance is None else types.MethodType(self, instance)
+
+    def __reduce__(self) -> Any:
+        return JittedFunction, (self.plain,)
+
+    def source(self) -> str:
+        """What was generated for the latest recording, as readable Python: each line with the line of the function that it comes from.
+
+        Raises
+        ------
+        CompileError
+            If the function was not called yet (nor unrolled, as a cell).
+        """
+        if self._recordings:
+            return [r for k, r in self._recordings.items() if k != "full"][-1].source()
+        if self._runners:
+            return super().source()
+        raise CompileError(f"tg.jit: '{name_of(self)}' was not called yet, so nothing is compiled")
+
+
+def _structure(tree: Any, found: list[Any], others: list[Any]) -> Any:
+    """How arguments are nested, as a key. Tensors and arrays are appended to `found`, everything else to `others`."""
+    kind = type(tree)
+    if isinstance(tree, Tensor) or (isinstance(tree, (np.ndarray, np.generic)) and tree.dtype.kind in "fbiu"):
+        found.append(tree)
+        return kind if not isinstance(tree, Tensor) else Tensor
+    if kind is dict:
+        return (dict, *[(key, _structure(value, found, others)) for key, value in tree.items()])
+    if isinstance(tree, (tuple, list)):
+        return (kind, *[_structure(value, found, others) for value in tree])
+    others.append(tree)
+    return None
+
+
+def _rebuilt(tree: Any, handles: Iterator[Tensor]) -> Any:
+    """The same nest with tensors in place of tensors and arrays."""
+    if isinstance(tree, Tensor) or (isinstance(tree, (np.ndarray, np.generic)) and tree.dtype.kind in "fbiu"):
+        return next(handles)
+    if type(tree) is dict:
+        return {key: _rebuilt(value, handles) for key, value in tree.items()}
+    if isinstance(tree, (tuple, list)):
+        parts = [_rebuilt(value, handles) for value in tree]
+        return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)
+    return tree
+
+
+def _tensors(found: list[Any], outside: tuple[Any, ...]) -> list[Tensor]:
+    """Tensors for the arguments: an array becomes one of the floating dtype that the tensors have."""
+    if all(isinstance(x, Tensor) for x in found):
+        return found
+    dtypes = [x.dtype for x in found if isinstance(x, Tensor) and x.dtype.kind == "f"]
+    if not dtypes:
+        owners = [item[0].value for item in outside if type(item) is tuple and item and isinstance(item[0], Same)]
+        dtypes = [t.dtype for t in owners if isinstance(t, (Tensor, Node)) and t.dtype.kind == "f"]
+    dtype = dtypes[0] if dtypes else None
+    return [x if isinstance(x, Tensor) else tensor(x, dtype if x.dtype.kind == "f" else None) for x in found]
+
+
+class Recording:
+    """A function for arguments of certain shapes.
+
+    Parameters
+    ----------
+    function : callable
+    arguments : nest
+        Positional and keyword arguments.
+    tensors : list of Tensor
+        Those in the arguments.
+    grad : bool
+        Whether gradients are recorded.
+    """
+
+    def __init__(self, function: Callable[..., Any], arguments: Any, tensors: Sequence[Tensor], grad: bool) -> None:
+        begin = Leaf(np.zeros(())).index
+        self.result: Any = None
+
+        def run(*handles: Tensor) -> list[Tensor]:
+            args, kwargs = _rebuilt(arguments, iter(handles))
+            self.result = function(*args, **kwargs)
+            return [y for y in leaves(self.result) if isinstance(y, Tensor)]
+
+        traced = trace(run, *tensors)
+        self.others = [None if isinstance(y, Tensor) else y for y in leaves(self.result)]
+        self.result = unflatten(self.result, [0] * len(self.others))
+        inputs = traced.inputs
+        self.captured = _older(traced.outputs, begin, set(inputs))
+        self.once = {n: _value_of(n) for n in self.captured if not isinstance(n, Leaf)}
+        wrt = [n for n, t in zip(inputs, tensors, strict=True) if t.requires_grad] + self.captured if grad else []
+        given_nodes = [*inputs, *self.captured]
+        live = set(wrt)
+        for node in Program(given_nodes, traced.outputs).nodes:
+            if any(source in live for source, _, _ in node.edges):
+                live.add(node)
+        self.outputs: list[tuple[str, Any]] = []  # for each tensor of the result where it comes from
+        computed: list[Node] = []
+        kept: list[Node] = []
+        for o in traced.outputs:
+            if o in given_nodes:
+                self.outputs.append(("given", given_nodes.index(o)))
+            elif o in live:
+                self.outputs.append(("live", len(computed)))
+                computed.append(o)
+            else:
+                self.outputs.append(("constant", len(kept)))
+                kept.append(o)
+        self.dtypes = [o.dtype for o in computed]
+        if len(set(self.dtypes)) > 1:  # they become one vector, which has one dtype
+            computed = [_wide(o) for o in computed]
+        self.program = Program(given_nodes, computed)
+        whole = Program(given_nodes, [*computed, *kept])
+        self.shapes = [o.shape for o in computed]
+        builder = Builder()
+        values = [given(n) for n in given_nodes]
+        builder.known.update(zip(given_nodes, values, strict=True))
+        forward: list[Value] = []
+        builder.add(whole.nodes, forward)
+        results = [builder.value(o) for o in [*computed, *kept]]
+        self.count = len(results)
+        keep: list[Value] = []
+        self._backward: Line | None = None
+        if computed:
+            back = self.program.backward(wrt)
+            seeds = [given(n) for n in back.inputs[-len(computed) :]]
+            builder.known.update(zip(back.inputs[-len(computed) :], seeds, strict=True))
+            backward: list[Value] = []
+            builder.add(back.nodes, backward)
+            gradients = [builder.value(o) for o in back.outputs if o is not None]
+            forward = [v for v in forward if v in set(alive([*forward, *backward], [*results, *gradients]))]
+            kept_as, program = divide(forward, alive(backward, gradients), results, gradients)
+            keep = list(kept_as)
+            self._backward = Line(program, [*values, *kept_as.values(), *seeds], [kept_as.get(x, x) for x in gradients], "backward")
+        found = iter(range(len(wrt)))
+        places = iter([] if not computed else [k for k, o in enumerate(o for o in back.outputs if o is not None)])
+        asked = set(wrt)
+        self.gradient_of: list[int | None] = []  # for each given node the place of its gradient among those that `backward` computes
+        for n in given_nodes:
+            wanted = computed and n in asked and back.outputs[next(found)] is not None
+            self.gradient_of.append(next(places) if wanted else None)
+        self._forward = Line(forward, values, [*results, *keep], "forward")
+
+    def __call__(self, tensors: list[Tensor]) -> Any:
+        """The result for tensors of the recorded shapes."""
+        owners = [self._owner(n) for n in self.captured]
+        arrays = [t.array for t in (*tensors, *owners)]
+        found = self._forward.run(*arrays)
+        parts: Sequence[Tensor] = ()
+        if self._backward is not None:
+            parts = _Call(self, len(tensors), owners).outputs(tensors, arrays, found)
+        made: list[Any] = []
+        everything = (*tensors, *owners)
+        for kind, place in self.outputs:
+            if kind == "given":
+                made.append(everything[place])
+            elif kind == "live":
+                y, dtype = parts[place], self.dtypes[place]
+                made.append(y if y.dtype == dtype else y.astype(dtype))
+            else:
+                made.append(Tensor(_array(found[len(self.shapes) + place])))
+        values = iter(made)
+        return unflatten(self.result, [next(values) if other is None else other for other in self.others])
+
+    def _owner(self, node: Node) -> Tensor:
+        """The tensor that the function closes over, with its values as they are now."""
+        if isinstance(node, Leaf):
+            found = None if node.tensor is None else node.tensor()
+            return Tensor(node.value, node) if found is None else found
+        return Tensor(self.once[node], node)
+
+    def gradients(self, arrays: Sequence[Any], kept: Sequence[Any], seeds: Sequence[Any]) -> tuple[Any, ...]:
+        """For each argument and each captured tensor the gradient, or None."""
+        assert self._backward is not None
+        found = self._backward.run(*arrays, *kept, *seeds)
+        return tuple([None if place is None else _array(found[place]) for place in self.gradient_of])
+
+    def source(self) -> str:
+        """The text of both programs."""
+        lines = [self._forward] if self._backward is None else [self._forward, self._backward]
+        return "\n\n".join([f"# --- {line.name} ---\n\n{line.source()}" for line in lines])
+
+
+def _array(x: Any) -> Array:
+    return x if type(x) is np.ndarray else np.asarray(x)
+
+
+def _wide(node: Node) -> Node:
+    """The node of a value in float64."""
+    with setting(tracing=True, grad_enabled=True, origin=node.origin):
+        found: Node = Tensor(Spec(node.shape, node.dtype), node).astype(FLOAT64).node
+    return found
+
+
+def _older(outputs: Sequence[Any], begin: int, inputs: set[Node]) -> list[Node]:
+    """The nodes with gradients that were there before the function was traced, and that it uses."""
+    found: set[Node] = set()
+    seen: set[Node] = set()
+    stack = [o for o in outputs if isinstance(o, Node)]
+    while stack:
+        node = stack.pop()
+        if node in seen or node in inputs:
+            continue
+        seen.add(node)
+        if node.index < begin:
+            if node.requires_grad:
+                found.add(node)
+                continue
+        elif isinstance(node, Leaf) and node.requires_grad and node.tensor is not None and node.tensor() is not None:
+            found.add(node)  # a parameter that was used for the first time
+        stack += [n for n in node.inputs if isinstance(n, Node)]
+    return sorted(found, key=lambda n: n.index)
+
+
+def _value_of(node: Node) -> Array:
+    """The value of a computed node: it cannot change, as the values of tensors and leaves do not."""
+    with setting(grad_enabled=False):
+        value = Program([], [node])()[0]
+    return _array(value.array if isinstance(value, Tensor) else value)
+
+
+class _Call(Stretch):
+    """One call of a recorded function as a node on the tape."""
+
+    reads = "goes through a compiled function, which needs"
+
+    def __init__(self, recording: Recording, count: int, owners: Sequence[Tensor]) -> None:
+        outside = [(o.array, o.node) for o in owners]
+
+        def again(*handles: Tensor) -> list[Tensor]:
+            """The recorded program on tensors, operation by operation: for gradients of gradients, and tangents."""
+            found = recording.program(*handles, *[Tensor(array, node) for array, node in outside])
+            return [y if isinstance(y, Tensor) else Tensor(_array(y)) for y in found]
+
+        super().__init__(again, count)
+        self.recording = recording
+        self.live = list(range(len(recording.shapes)))
+        self.captured = [o.node for o in owners if o.node is not None]
+        self.arrays: Any = None  # a weak reference to the Arrays, which belong to the node: with its saved values they are released
+
+    def outputs(self, tensors: list[Tensor], arrays: list[Any], found: tuple[Any, ...]) -> list[Tensor]:
+        """The results that have gradients, which hang on one node."""
+        recording = self.recording
+        results = [_array(y) for y in found[: len(recording.shapes)]]
+        self.packed = self.pack(results)
+        whole = self.on_tape(JIT, tensors)
+        assert whole.node is not None
+        saved = Arrays(given=arrays, kept=found[recording.count :])
+        whole.node.saved[0] = saved  # in place of the output, which no rule reads
+        self.arrays = weakref.ref(saved)
+        return cut(whole, recording.shapes) if len(results) > 1 else [whole]
+
+    def pack(self, parts: Sequence[Any]) -> Any:
+        """One vector of several results; a single one stays as it is."""
+        return super().pack(parts) if len(parts) > 1 else parts[0]
+
+    def gradients(self, g: Any, values: Any) -> tuple[Any, ...]:
+        """For each input of the node: by the compiled program, or where the walk itself is recorded by the operations one by one."""
+        shapes = self.recording.shapes
+        if not isinstance(g, Tensor):
+            self.check_captured()
+            saved = self.arrays()
+            try:
+                return self.recording.gradients(saved["given"], saved["kept"], cut(g, shapes) if len(shapes) > 1 else [g])
+            except NoCode as failed:
+                complain(failed.reason)
+        return super().gradients(g.reshape((-1,)) if len(shapes) == 1 else g, values)
+
+
+JIT: Primitive = as_primitive("jit")
