@@ -441,7 +441,7 @@ class Module:
         forward, backward = self._function("forward"), self._function("backward")
         used = sorted({"wide_vectors", *self.forward_schedule.used, *self.backward_schedule.used})
         head = [
-            '"""Generated: a cell over a whole sequence, forward and backward. Values are laid out (features, batch)."""',
+            f'"""Generated: {self._title()}. Forward and backward; values are laid out (features, batch)."""',
             "import numpy as np",
             "from numba import njit, types",
             f"from numpy import {kind} as F, inf",
@@ -454,6 +454,12 @@ class Module:
             *PRELUDE.splitlines(),
         ]
         return "\n".join([*head, "", "", *forward, "", "", *backward, ""])
+
+    def _title(self) -> str:
+        """What `tinygrad-rnn info --cache` says of the module: the cell, and the features of what it is given."""
+        name = re.sub(r"[^\w .:<>()-]", "?", self.step.name)[:60]
+        xs, states = (", ".join("x".join(map(str, op.features)) or "1" for op in ops) for ops in (self.step.xs, self.step.states))
+        return f"{name} over a whole sequence; x: {xs}, state: {states}, {self.dtype.name}"
 
     def _function(self, which: str) -> list[str]:
         schedule = self.forward_schedule if which == "forward" else self.backward_schedule
