@@ -95,7 +95,7 @@ class Jitted(CompiledCell):
     def steps(self, sequence: Sequence, parts: Any, state: Any, start: int, stop: int, reverse: bool, all_states: bool, offset: int) -> Any:
         """Steps `start` to `stop` of a sequence as one node on the tape; see `Sequence.steps`."""
         if context().tracing or not available():  # without numba, of which a warning has told, step by step
-            return _plainly(sequence, self.plain).steps(parts, state, start, stop, reverse, all_states, offset=offset)
+            return plainly(sequence, self.plain).steps(parts, state, start, stop, reverse, all_states, offset=offset)
         xs = [p if (start - offset, stop - offset) == (0, p.shape[0]) else p[start - offset : stop - offset] for p in parts]
         valid = None if sequence.valid is None else sequence.valid[start:stop]
         if valid is not None:  # in place of padding, which may hold anything, the row's last step, as in the plain loop
@@ -116,7 +116,7 @@ class Jitted(CompiledCell):
         except Exception as error:
             with no_grad():  # a step of the cell itself says what is wrong with the shapes that were given
                 first, end = (stop - 1, stop) if reverse else (start, start + 1)
-                _plainly(sequence, self.plain).steps(parts, state, first, end, reverse, offset=offset)
+                plainly(sequence, self.plain).steps(parts, state, first, end, reverse, offset=offset)
             if not isinstance(error, ShapeError):
                 raise
             raise CompileError(
@@ -127,7 +127,7 @@ class Jitted(CompiledCell):
         def again(*handles: Tensor) -> list[Tensor]:
             """The same steps, one by one on the tape: for gradients of gradients, and tangents."""
             given, first = list(handles[: len(inputs)]), unflatten(carried, list(handles[len(inputs) :]))
-            plain = _plainly(sequence, variant, tuple=True, valid=None, resets=None)
+            plain = plainly(sequence, variant, tuple=True, valid=None, resets=None)
             ys, _, last = plain.steps(tuple(given), first, start, stop, reverse, offset=start)
             return [*leaves(ys), *leaves(last)]
 
@@ -151,6 +151,10 @@ class Jitted(CompiledCell):
             tuple((path, s.shape[1:], s.dtype) for path, s in flatten(state)),
             settings(self.plain),
         )
+        if key not in self._runners and not context().grad_enabled:  # one that computes gradients besides serves too
+            for other in self._runners:
+                if _without_gradients(other) == _without_gradients(key):
+                    return self._runners[other]
         if key not in self._runners:
             if len(self._runners) >= KEPT:  # of what changes at every call, each recording would stay
                 self._runners.pop(next(iter(self._runners)), None)
@@ -160,7 +164,11 @@ class Jitted(CompiledCell):
         return self._runners[key]
 
 
-def _plainly(sequence: Sequence, cell: Callable[..., Any], **others: Any) -> Sequence:
+def _without_gradients(key: Any) -> Any:
+    return key[0], tuple(part[:2] for part in key[1]), *key[2:]
+
+
+def plainly(sequence: Sequence, cell: Callable[..., Any], **others: Any) -> Sequence:
     """The same sequence for another cell, which is run step by step."""
     plain = Sequence.__new__(Sequence)
     vars(plain).update(vars(sequence), cell=cell, **others)
