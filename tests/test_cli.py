@@ -17,6 +17,8 @@ from tinygrad_rnn import cli
 from tinygrad_rnn.train import characters, text
 from tinygrad_rnn.train.characters import Checkpoint
 
+pytestmark = pytest.mark.usefixtures("eager")
+
 TEXT = "".join(f"{i} times {j} is {i * j}\n" for i in range(25) for j in range(25))
 SMALL = ["--hidden", "12", "--embedding", "5", "--batch", "4", "--window", "10"]
 

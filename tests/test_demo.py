@@ -20,6 +20,8 @@ from tinygrad_rnn.train import characters, console, demo, text
 from tinygrad_rnn.train.characters import CharacterLSTM, Checkpoint, CheckpointError, DivergedError, Settings, Trainer
 from tinygrad_rnn.train.interrupt import Interrupted, Interrupts
 
+pytestmark = pytest.mark.usefixtures("eager")
+
 WORDS = "the cell reads a letter and keeps what it may need later; it forgets the rest.\n"
 TEXT = "".join(WORDS[: 20 + 13 * i % 60] + "\n" for i in range(120))
 SMALL = Settings(hidden=12, embedding=5, batch=4, window=10, lr=0.02)

@@ -7,6 +7,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ __all__ = ["main"]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command, and give its exit code: 0, 1 if training diverged, 2 for an error of the user, 130 after Ctrl-C."""
+    from .core.tape import eager
+
     parser = _parser()
     given = parser.parse_args(arguments)
     if not hasattr(given, "run"):
@@ -24,7 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     try:
-        code: int = given.run(given)
+        with eager() if getattr(given, "eager", False) else nullcontext():
+            code: int = given.run(given)
         sys.stdout.flush()
         return code
     except KeyboardInterrupt:
@@ -99,7 +103,7 @@ def _tasks_run(given: argparse.Namespace) -> int:
     from .train.tasks import runner
 
     chosen = tasks.tasks() if "all" in given.names else [tasks.find(name) for name in given.names]
-    return runner.main(chosen, console.console(), cell=given.cell, seeds=given.seeds, budget=given.budget, save=given.json, eager=given.eager)
+    return runner.main(chosen, console.console(), cell=given.cell, seeds=given.seeds, budget=given.budget, save=given.json)
 
 
 def _tasks_page(given: argparse.Namespace) -> int:
@@ -274,6 +278,7 @@ def _training_arguments(parser: argparse.ArgumentParser, out: str | None, budget
     length.add_argument("--steps", type=_COUNT, metavar="N", help="train so many steps, however long that takes")
     add("--resume", action="store_true", help="go on from the checkpoint in the folder")
     add("--seed", type=_NATURAL, metavar="N", help="of weights, windows and sample (default 0)")
+    add("--eager", action="store_true", help="run the LSTM step by step in place of compiled (slow)")
     sizes = parser.add_argument_group("sizes and rates")
     for name, kind, about in (
         ("hidden", _COUNT, "units of the LSTM"),

@@ -322,8 +322,8 @@ def jit(cell: Callable[..., Any]) -> Jitted:
         return cell
     if isinstance(cell, Layer) and not isinstance(cell, Cell):
         raise CompileError(
-            f"tg.jit: {type(cell).__name__} is a layer, which runs over whole sequences; what is compiled is one step, a cell: "
-            "tg.jit(cell), and tg.unroll of it"
+            f"tg.jit: {type(cell).__name__} is a layer, which runs over whole sequences (RNN, LSTM and GRU of tg.nn are compiled without tg.jit); "
+            "what is compiled is one step, a cell: tg.jit(cell), and tg.unroll of it"
         )
     if isinstance(cell, type) or not callable(cell):
         raise CompileError(f"tg.jit: expected a cell or a function of (x, state); found {no_cell(cell)}")

@@ -321,8 +321,7 @@ class Module:
 
     def _once(self, op: Op, wide: bool) -> Store:
         if (op, wide) not in self.once_ops:
-            label = "".join(ch if ch.isalnum() else "_" for ch in (op.node.name or op.op))
-            self.once_ops[op, wide] = Store(f"{'wide' if wide else 'c'}{len(self.once_ops)}_{label}", op, wide=wide)
+            self.once_ops[op, wide] = Store(f"{'wide' if wide else 'c'}{len(self.once_ops)}", op, wide=wide)  # a comment says what it is
         return self.once_ops[op, wide]
 
     def _forward(self) -> None:

@@ -23,6 +23,9 @@ from .functional import dropout
 class RecurrentLayer(Module):
     """What `RNN`, `LSTM` and `GRU` share; the step itself is a cell of `tinygrad_rnn.cells`.
 
+    Sequences run compiled, each level and direction as one node on the tape: the first call with other sizes than before takes seconds. In
+    ``tg.eager()`` every operation of every step is a node.
+
     The layer owns the parameters, under PyTorch's names: weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0 (and weight_hr_l0 with a
     projection), then those of the reverse direction with the suffix _reverse, then those of level 1, and so on. Their first values are
     those of the cell.
