@@ -187,21 +187,19 @@ def test_a_cell_is_named(fresh: Path) -> None:
 
 
 WORK = """
-import random, sys, time
+import random, sys
 from pathlib import Path
 from tinygrad_rnn.kernels import cache, runtime
 from tests.test_cache import source
 base, chance = cache.folder(), random.Random(int(sys.argv[1]))
 print("ready", flush=True)
 sys.stdin.readline()
-end, count = time.monotonic() + 5, 0
-while time.monotonic() < end:
+for _ in range(40):
     kind = chance.random()
     if kind < 0.6:
         k = chance.randrange(6)
         runtime._modules.clear()
         assert runtime.load(source(k)).f(2.0) == 2.0 * k + 0.5, k
-        count += 1
     elif kind < 0.8:
         cache.shrink(base, chance.choice([0, 20_000, 60_000]))
     else:
@@ -213,7 +211,6 @@ while time.monotonic() < end:
                     path.unlink() if damaged is None else path.write_bytes(damaged)
             except OSError:
                 pass
-print(count)
 """
 
 
@@ -230,8 +227,8 @@ def test_processes_that_load_remove_and_damage_the_same_modules(tmp_path: Path) 
         process.stdin.write("go\n")
         process.stdin.flush()
     for process in processes:
-        out, err = process.communicate(timeout=120)
-        assert process.returncode == 0 and int(out) > 5, err[-3000:]
+        _, err = process.communicate(timeout=240)
+        assert process.returncode == 0, err[-3000:]
     cache.shrink(tmp_path, 0)
     assert keys(tmp_path) == set() and not list(tmp_path.glob("*.tmp"))
 

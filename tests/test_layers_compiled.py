@@ -194,7 +194,7 @@ def test_one_form_serves_as_long_as_the_parameters_are_the_same(layer: Any, xs: 
         made.train(k == 1)
         check(made, xs)
         forms.add(made._steps(0, 0))
-    assert len(forms) == 2  # of training, and of evaluation
+    assert len(forms) == 1
     assert all(isinstance(form, Automatic) and form.weight_ih is made.weight_ih_l0 for form in forms)
     assert [name for name, _ in made.named_modules()] == [""] and len(made.state_dict()) == 4
 
@@ -274,6 +274,24 @@ def test_evaluation_uses_the_code_of_training() -> None:
         assert len(fast._runners) == 1
         tg.unroll(fast, xs, np.zeros((1, 2)), return_states=True)
         assert len(fast._runners) == 2  # a step with other outputs
+
+
+def test_evaluation_uses_the_machine_code_of_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the mode of the cell is recorded anew, and where the inputs then need no gradients."""
+
+    class Mean(tg.Cell):
+        hidden_size = 2
+
+        def forward(self, x: Any, h: Any) -> Any:
+            return h + x, h - x
+
+    fast, xs = tg.jit(Mean()), np.arange(8, dtype=np.float32).reshape(4, 1, 2)
+    tg.unroll(fast, tg.tensor(xs, requires_grad=True))
+    monkeypatch.setattr(runtime, "_run", lambda *_: pytest.fail("compiled"))
+    fast.eval()
+    with tg.no_grad():
+        tg.unroll(fast, xs)
+    assert len(fast._runners) == 2
 
 
 def test_levels_and_directions_of_one_size_share_machine_code(monkeypatch: pytest.MonkeyPatch) -> None:

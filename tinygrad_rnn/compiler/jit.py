@@ -145,27 +145,23 @@ class Jitted(CompiledCell):
 
     def runner(self, variant: _Variant, inputs: list[Tensor], state: Any) -> Runner:
         """The compiled code for inputs and states of these shapes, whatever the batch and the length."""
-        key = (
+        gradients = tuple([x.requires_grad for x in inputs])
+        shapes = (
             variant.flags,
-            tuple((x.shape[2:], x.dtype, x.requires_grad) for x in inputs),
+            tuple((x.shape[2:], x.dtype) for x in inputs),
             tuple((path, s.shape[1:], s.dtype) for path, s in flatten(state)),
-            settings(self.plain),
         )
-        if key not in self._runners and not context().grad_enabled:  # one that computes gradients besides serves too
-            for other in self._runners:
-                if _without_gradients(other) == _without_gradients(key):
-                    return self._runners[other]
+        key = (gradients, shapes, settings(self.plain))
+        if not context().grad_enabled and key not in self._runners:  # the code of training serves, and is there already
+            gradients = next((known[0] for known in reversed(self._runners) if known[1] == shapes), gradients)
+            key = (gradients, *key[1:])
         if key not in self._runners:
             if len(self._runners) >= KEPT:  # of what changes at every call, each recording would stay
                 self._runners.pop(next(iter(self._runners)), None)
             x = tuple(Tensor(x.array[0]) for x in inputs)
-            made = self._runners[key] = compiled(variant, x, state, [x.requires_grad for x in inputs], name_of(self))
+            made = self._runners[key] = compiled(variant, x, state, list(gradients), name_of(self))
             return made
         return self._runners[key]
-
-
-def _without_gradients(key: Any) -> Any:
-    return key[0], tuple(part[:2] for part in key[1]), *key[2:]
 
 
 def plainly(sequence: Sequence, cell: Callable[..., Any], **others: Any) -> Sequence:

@@ -107,17 +107,17 @@ class RecurrentLayer(Module):
     def _steps(self, level: int, direction: int) -> Cell:
         """The same cell to run over sequences: compiled, and kept as long as the layer has these parameters.
 
-        One that was used is never changed: a backward pass may run its steps again.
+        One that was used is never changed: a backward pass may run its steps again. The cells of layers do not read `training`.
         """
         if context().eager:
             return self.cell(level, direction)
-        key = (level, direction, self.training)
-        kept = self._compiled.cells.get(key)
+        k = level * self.directions + direction
+        kept = self._compiled.cells.get(k)
         if kept is not None:
             found = vars(kept)
-            if all(found[name] is getattr(self, full) for name, full in self._plans[level * self.directions + direction][2]):
+            if all(found[name] is getattr(self, full) for name, full in self._plans[k][2]):
                 return kept
-        made = self._compiled.cells[key] = compiled(self.cell(level, direction))
+        made = self._compiled.cells[k] = compiled(self.cell(level, direction))
         return made
 
     def initial_state(self, batch_size: int) -> Any:
@@ -201,7 +201,7 @@ class _Kept:
     """The compiled cells of a layer, which are no part of its content: copies of the layer and pickles begin without."""
 
     def __init__(self) -> None:
-        self.cells: dict[tuple[int, int, bool], Cell] = {}
+        self.cells: dict[int, Cell] = {}
 
     def __reduce__(self) -> Any:
         return _Kept, ()
