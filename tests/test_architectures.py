@@ -13,6 +13,8 @@ import pytest
 import tinygrad_rnn as tg
 from tinygrad_rnn.core.errors import DtypeError, ShapeError, TinygradError
 
+pytestmark = pytest.mark.usefixtures("eager")
+
 T, B, F, H, OUT = 5, 3, 2, 4, 3
 LENGTHS = np.array([5, 1, 3])
 CLOSE = {"rtol": 1e-10, "atol": 1e-12}

@@ -14,8 +14,11 @@ import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import cli
+from tinygrad_rnn.core.tape import context, setting
 from tinygrad_rnn.train import characters, text
 from tinygrad_rnn.train.characters import Checkpoint
+
+pytestmark = pytest.mark.usefixtures("eager")
 
 TEXT = "".join(f"{i} times {j} is {i * j}\n" for i in range(25) for j in range(25))
 SMALL = ["--hidden", "12", "--embedding", "5", "--batch", "4", "--window", "10"]
@@ -48,8 +51,21 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert call("--version", capsys=capsys) == (0, f"tinygrad-rnn {tg.__version__}\n", "")
     code, out, _ = call(capsys=capsys)
     assert code == 0 and all(name in out for name in ("demo", "train", "sample", "info"))
-    code, out, _ = call("demo", "--help", capsys=capsys)
-    assert code == 0 and "--budget" in out
+    for command in (["demo"], ["train"], ["tasks", "run"]):
+        code, out, _ = call(*command, "--help", capsys=capsys)
+        assert code == 0 and "--budget" in out and "--eager" in out
+    code, out, _ = call("info", "--help", capsys=capsys)
+    assert code == 0 and "--cache" in out and "--clear" in out
+
+
+@pytest.mark.parametrize("command", [["demo"], ["train", "--out", "x"], ["tasks", "run", "parity"]])
+def test_eager_is_one_switch(command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    found = []
+    for module in ("train.demo.run", "train.tasks.runner.main"):
+        monkeypatch.setattr(f"tinygrad_rnn.{module}", lambda *_, **__: found.append(context().eager) or 0)
+    with setting(eager=False):
+        assert [call(*command, *more, capsys=capsys)[0] for more in ([], ["--eager"])] == [0, 0]
+        assert found == [False, True] and not context().eager
 
 
 def test_info(capsys: pytest.CaptureFixture[str]) -> None:
@@ -122,7 +138,7 @@ def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
 def test_ctrl_c_keeps_a_checkpoint(file: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     command = [sys.executable, "-u", "-m", "tinygrad_rnn.cli", "train", "--text", str(file), "--out", str(out)]
-    with subprocess.Popen([*command, *SMALL, "--budget", "60"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen([*command, *SMALL, "--budget", "60", "--eager"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         wait_for(out / "checkpoint.safetensors", process)
         time.sleep(0.3)
         process.send_signal(signal.SIGINT)
@@ -131,7 +147,9 @@ def test_ctrl_c_keeps_a_checkpoint(file: Path, tmp_path: Path) -> None:
     assert "Stopped after step" in shown and f"--out {out} --resume" in shown and "\x1b" not in shown
     checkpoint = Checkpoint.read(out / "checkpoint.safetensors")
     steps = len(checkpoint.arrays["losses"])
-    done = subprocess.run([*command, "--resume", "--steps", str(steps + 5)], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(  # compiled
+        [*command, "--resume", "--steps", str(steps + 5)], capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == 0 and f"Resumed after step {steps:,}" in done.stdout and done.stderr == ""
     assert (out / "model.safetensors").exists() and list(out.glob("*.tmp")) == []
     assert len(Checkpoint.read(out / "checkpoint.safetensors").arrays["losses"]) == steps + 5

@@ -14,11 +14,14 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
+from tinygrad_rnn.core.tape import setting
 from tinygrad_rnn.formats import safetensors
 from tinygrad_rnn.kernels import blas
 from tinygrad_rnn.train import characters, console, demo, text
 from tinygrad_rnn.train.characters import CharacterLSTM, Checkpoint, CheckpointError, DivergedError, Settings, Trainer
 from tinygrad_rnn.train.interrupt import Interrupted, Interrupts
+
+pytestmark = pytest.mark.usefixtures("eager")
 
 WORDS = "the cell reads a letter and keeps what it may need later; it forgets the rest.\n"
 TEXT = "".join(WORDS[: 20 + 13 * i % 60] + "\n" for i in range(120))
@@ -190,6 +193,31 @@ def test_resuming_is_exact(tmp_path: Path) -> None:
     for (name, a), (_, b) in zip(whole.model.named_parameters(), rest.model.named_parameters(), strict=True):
         np.testing.assert_array_equal(a.numpy(), b.numpy(), err_msg=name)
     np.testing.assert_array_equal(whole.state.c.numpy(), rest.state.c.numpy())
+
+
+@pytest.mark.parametrize("first", ["compiled", "step by step"])
+def test_a_run_goes_on_the_other_way(first: str, tmp_path: Path) -> None:
+    whole = train(trainer(), 30, 30)
+    with setting(eager=first == "step by step"):
+        train(trainer(), 17, 30).save(tmp_path / "c")
+    with setting(eager=first != "step by step"):
+        rest = train(Trainer.resume(Checkpoint.read(tmp_path / "c"), whole.ids), 30, 30)
+        scores = characters.evaluate(rest.model, whole.ids[:300], streams=2, warm_up=20)
+    np.testing.assert_allclose(rest.losses, whole.losses, rtol=1e-3)
+    np.testing.assert_allclose(scores, characters.evaluate(rest.model, whole.ids[:300], streams=2, warm_up=20), rtol=1e-4)
+
+
+def test_training_runs_compiled(tmp_path: Path) -> None:
+    t, ids = trainer(), np.array([[1, 2, 3, 4]] * 5)
+    assert [n.op for n in tg.tape(t.loss(ids, ids)[0])].count("tanh") == 2 * 5
+    with setting(eager=False):
+        assert "tanh" not in [n.op for n in tg.tape(t.loss(ids, ids)[0])]
+    assert list(t.model.state_dict()) == [
+        "embedding.weight",
+        *(f"cell.{name}_{of}" for name in ("weight", "bias") for of in ("ih", "hh")),
+        "output.weight",
+        "output.bias",
+    ]
 
 
 def test_a_checkpoint_before_the_first_step(tmp_path: Path) -> None:

@@ -3,6 +3,12 @@
 import runpy
 from pathlib import Path
 
+import pytest
+
+from tinygrad_rnn.core.tape import setting
+
+pytestmark = pytest.mark.usefixtures("eager")  # compiling takes longer than these runs
+
 FOLDER = Path(__file__).parent.parent / "examples"
 
 
@@ -26,7 +32,8 @@ def test_the_gradient_of_an_elman_network_vanishes_faster(capsys):
 
 
 def test_one_lstm_layer_finds_the_marked_value(capsys):
-    found = load("vanilla_lstm")["main"]()
+    with setting(eager=False):
+        found = load("vanilla_lstm")["main"]()
     assert found["LSTM"] < 0.02 < 0.25 < min(found["linear"], found["the mean"])
 
 

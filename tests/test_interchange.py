@@ -12,6 +12,8 @@ import tinygrad_rnn as tg
 from tinygrad_rnn.cells.lstm_variants import PeepholeLSTM
 from tinygrad_rnn.formats import keras, onnx
 
+pytestmark = pytest.mark.usefixtures("eager")
+
 T, BATCH, INPUT, H = 3, 2, 2, 3
 Arrays = list[Any]
 

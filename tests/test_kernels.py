@@ -191,8 +191,8 @@ SHORT = script("""
     y.sum().backward()
     np.testing.assert_allclose(y.numpy(), 2.5 * np.tanh(x.numpy()), rtol=1e-14)
     np.testing.assert_allclose(x.grad.numpy(), 2.5 * (1 - np.tanh(x.numpy()) ** 2), rtol=1e-11, atol=1e-14)
-    from tinygrad_rnn.kernels import runtime
-    print(runtime._available, runtime.cache_folder())
+    from tinygrad_rnn.kernels import cache, runtime
+    print(runtime._available, cache.folder())
 """)
 
 
@@ -239,7 +239,7 @@ def test_a_cache_folder_that_cannot_be_used_is_replaced(tmp_path: Path) -> None:
 
 def test_without_any_folder_numpy_does_the_work(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
-    text = SHORT.replace("runtime.cache_folder()", "'nowhere'").replace(
+    text = SHORT.replace("cache.folder()", "'nowhere'").replace(
         "import numpy as np", "import numpy as np, tempfile; tempfile.gettempdir = lambda: '/dev/null/none'", 1
     )
     done = python(text, tmp_path / "file" / "cache")

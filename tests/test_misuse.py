@@ -12,6 +12,8 @@ import pytest
 
 import tinygrad_rnn as tg
 
+pytestmark = pytest.mark.usefixtures("eager")
+
 
 class Case(NamedTuple):
     what: str

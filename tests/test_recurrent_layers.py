@@ -12,6 +12,9 @@ import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.cells import LSTMState
+from tinygrad_rnn.core.tape import setting
+
+pytestmark = pytest.mark.usefixtures("eager")
 
 TORCH = np.load(Path(__file__).parent / "data" / "torch_recurrent.npz")
 CASES = json.loads(bytes(TORCH["cases"][()]))
@@ -40,6 +43,13 @@ def loaded(name: str, found: dict[str, Any], **options: Any) -> Any:
     layer = getattr(tg.nn, case["kind"])(found["xs"].shape[-1], 5, **case["options"], **options, rng=0)
     layer.load_state_dict({k.removeprefix("parameter "): v for k, v in found.items() if k.startswith("parameter ")})
     return layer
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.full
+def test_figures_of_pytorch_compiled(name: str) -> None:
+    with setting(eager=False):
+        test_figures_of_pytorch(name, False)
 
 
 @pytest.mark.parametrize("batch_first", [False, True], ids=["time first", "batch first"])

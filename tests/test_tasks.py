@@ -20,6 +20,8 @@ from tinygrad_rnn.train.interrupt import Interrupts
 from tinygrad_rnn.train.tasks import page, runner
 from tinygrad_rnn.train.tasks.task import Arm, Result, Run, Task, TaskError, check_cell, make_cell
 
+pytestmark = pytest.mark.usefixtures("eager")
+
 
 def scored(run: Run) -> Result:
     return Result(

@@ -14,6 +14,8 @@ from tinygrad_rnn.train.tasks import digits
 from tinygrad_rnn.train.tasks.epochs import Plan
 from tinygrad_rnn.train.tasks.task import Run
 
+pytestmark = pytest.mark.usefixtures("eager")
+
 
 def needs_sklearn() -> Any:
     return pytest.importorskip("sklearn.datasets", reason="the digits come with scikit-learn, which is not installed")

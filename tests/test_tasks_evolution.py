@@ -21,6 +21,8 @@ from tinygrad_rnn.train.tasks.evolution import (
 )
 from tinygrad_rnn.train.tasks.task import Run
 
+pytestmark = pytest.mark.usefixtures("eager")
+
 
 def test_ranks_are_centred_and_ties_share_their_mean():
     np.testing.assert_allclose(ranks(np.array([3.0, 1.0, 2.0])), [0.5, -0.5, 0.0])

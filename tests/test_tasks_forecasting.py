@@ -14,6 +14,8 @@ from tinygrad_rnn.train.tasks import forecasting as f
 from tinygrad_rnn.train.tasks.fit import Reader
 from tinygrad_rnn.train.tasks.task import Run
 
+pytestmark = pytest.mark.usefixtures("eager")
+
 DATA = Path(f.__file__).parent.parent / "data"
 
 

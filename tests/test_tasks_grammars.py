@@ -13,6 +13,8 @@ from tinygrad_rnn.train.tasks import grammars
 from tinygrad_rnn.train.tasks.grammars import accepted, counting, largest, most_active, reber_stream, reber_string, strings_right, together
 from tinygrad_rnn.train.tasks.task import Run
 
+pytestmark = pytest.mark.usefixtures("eager")
+
 # The Reber grammar as arcs between its nodes, all strings of which are enumerated here up to a length.
 ARCS = [(0, "B", 1), (1, "T", 2), (1, "P", 3), (2, "S", 2), (2, "X", 4), (3, "T", 3), (3, "V", 5)]
 ARCS += [(4, "X", 3), (4, "S", 6), (5, "P", 4), (5, "V", 6), (6, "E", 7)]

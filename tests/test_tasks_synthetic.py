@@ -15,6 +15,8 @@ from tinygrad_rnn.train.tasks.fit import Batch, Fit, Reader, error_rate, fit, lo
 from tinygrad_rnn.train.tasks.synthetic import TASKS
 from tinygrad_rnn.train.tasks.task import Result, Run
 
+pytestmark = pytest.mark.usefixtures("eager")
+
 Generator = np.random.Generator
 
 

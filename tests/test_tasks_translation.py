@@ -15,6 +15,8 @@ from tinygrad_rnn.train.tasks.epochs import Plan, run_epochs
 from tinygrad_rnn.train.tasks.task import Run
 from tinygrad_rnn.train.tasks.translation import FORMATS, Pair, additions, dates, exact, written
 
+pytestmark = pytest.mark.usefixtures("eager")
+
 
 @pytest.mark.parametrize("reverse", [True, False])
 def test_questions_and_answers(reverse: bool, rng: np.random.Generator) -> None:

@@ -11,6 +11,8 @@ import pytest
 import tinygrad_rnn as tg
 from tinygrad_rnn.core.tree import flatten, leaves, tree_map
 
+pytestmark = pytest.mark.usefixtures("eager")
+
 T, BATCH, INPUT, HIDDEN = 23, 3, 2, 3
 PAIRS = [(1, 1), (1, 5), (5, 5), (5, 20), (20, 20), (7, 3), (4, 9), (30, 30), (30, 4), (3, 100)]
 LENGTHS = [23, 9, 14]

@@ -18,6 +18,8 @@ import tinygrad_rnn as tg
 from tinygrad_rnn.core.tape import Node
 from tinygrad_rnn.core.tree import flatten, leaves, tree_map, unflatten
 
+pytestmark = pytest.mark.usefixtures("eager")
+
 T, BATCH, INPUT, HIDDEN = 7, 4, 3, 3
 LENGTHS = np.array([3, 7, 1, 5])
 

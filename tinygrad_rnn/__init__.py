@@ -24,12 +24,13 @@ from .core.errors import (
     TraceError,
 )
 from .core.primitive import Spec
-from .core.tape import Tape, at_step, enable_grad, no_grad, tape
+from .core.tape import Tape, at_step, eager, enable_grad, no_grad, tape
 from .core.tensor import Tensor, tensor
 from .core.trace import Program, trace
 from .core.transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 from .core.tree import detach
 from .formats import pickled as _pickled  # noqa: F401  (gives Tensor its pickling)
+from .kernels import runtime as _runtime
 from .kernels.runtime import set_num_threads
 from .ops import methods as _methods  # noqa: F401  (gives Tensor its operators and methods)
 from .ops.custom import custom_vjp, elementwise, gelu, register_ufunc, silu
@@ -182,6 +183,7 @@ __all__ = [
     "detach",
     "divide",
     "draw",
+    "eager",
     "einsum",
     "elementwise",
     "elu",
@@ -309,6 +311,12 @@ def __getattr__(name: str) -> Any:
             return found
     hint = f"; it is called tg.{_CALLED[name]} here" if name in _CALLED else f"; {_ELSEWHERE[name].format(name)}" if name in _ELSEWHERE else ""
     raise AttributeError(f"module '{__name__}' has no attribute '{name}'{hint}")
+def _compile_cell(cell: Any) -> Any:
+    """What layers, which are below the compiler, call: it is loaded when the first of them runs."""
+    from .compiler import automatic
+
+    return automatic(cell)
+_runtime.compile_cell = _compile_cell
 def __dir__() -> list[str]:
     """What is loaded when first used is listed too."""
     return sorted({*__all__, "__version__"})

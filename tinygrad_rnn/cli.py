@@ -7,6 +7,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ __all__ = ["main"]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command, and give its exit code: 0, 1 if training diverged, 2 for an error of the user, 130 after Ctrl-C."""
+    from .core.tape import eager
+
     parser = _parser()
     given = parser.parse_args(arguments)
     if not hasattr(given, "run"):
@@ -24,7 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     try:
-        code: int = given.run(given)
+        with eager() if getattr(given, "eager", False) else nullcontext():
+            code: int = given.run(given)
         sys.stdout.flush()
         return code
     except KeyboardInterrupt:
@@ -99,7 +103,7 @@ def _tasks_run(given: argparse.Namespace) -> int:
     from .train.tasks import runner
 
     chosen = tasks.tasks() if "all" in given.names else [tasks.find(name) for name in given.names]
-    return runner.main(chosen, console.console(), cell=given.cell, seeds=given.seeds, budget=given.budget, save=given.json, eager=given.eager)
+    return runner.main(chosen, console.console(), cell=given.cell, seeds=given.seeds, budget=given.budget, save=given.json)
 
 
 def _tasks_page(given: argparse.Namespace) -> int:
@@ -121,7 +125,12 @@ def _info(given: argparse.Namespace) -> int:
     from importlib import metadata
 
     from . import __version__
-    from .kernels import blas, runtime
+    from .kernels import blas, cache, runtime
+
+    if given.cache:
+        return _info_cache(clear=given.clear)
+    if given.clear:
+        return _fail("info --clear empties the cache only together with --cache: info --cache --clear")
 
     def version(package: str) -> str:
         try:
@@ -133,8 +142,8 @@ def _info(given: argparse.Namespace) -> int:
         warnings.simplefilter("always")
         usable = runtime.available()
     reason = next((str(w.message) for w in caught if "tinygrad_rnn" in str(w.message)), "not usable")
-    folder = runtime.cache_folder()
-    files = [f for f in folder.rglob("*") if f.is_file()]
+    folder = cache.folder()
+    modules = cache.entries(folder)
     dot = shutil.which("dot")
     for name, value in (
         ("tinygrad_rnn", __version__),
@@ -145,7 +154,7 @@ def _info(given: argparse.Namespace) -> int:
         ("kernels", "compiled by numba" if usable else reason.removeprefix("tinygrad_rnn: ")),
         ("threads", f"{runtime.threads()} for kernels on large arrays"),
         ("BLAS", blas.description()),
-        ("cache", f"{folder} ({len(files)} files, {sum(f.stat().st_size for f in files) / 1e6:.1f} MB)"),
+        ("cache", f"{folder} ({len(modules)} modules, {_megabytes(modules)} MB; info --cache says more)"),
         ("graphviz", version("graphviz")),
         ("pygraphviz", version("pygraphviz")),
         ("dot", dot or "not found"),
@@ -153,6 +162,32 @@ def _info(given: argparse.Namespace) -> int:
     ):
         print(f"{name:<13} {value}")
     return 0
+
+
+def _info_cache(*, clear: bool) -> int:
+    """What is in the folder of generated modules; with `clear` it is emptied first."""
+    import time
+
+    from .kernels import cache
+
+    folder, most = cache.folder(), cache.limit()
+    if clear:
+        removed = cache.shrink(folder, 0)
+        print(f"removed       {len(removed)} modules, {_megabytes(removed)} MB")
+    modules = cache.entries(folder)
+    print(f"folder        {folder}")
+    print(f"modules       {len(modules)}" + (", used by another process at this moment" if clear and modules else ""))
+    print(f"size          {_megabytes(modules)} MB of at most {most / 1e6:g} MB (TINYGRAD_RNN_CACHE_LIMIT)")
+    if modules:
+        for name, entry in (("oldest use", modules[0]), ("newest use", modules[-1])):
+            print(f"{name:<13} {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(entry.used))}  {cache.title(folder, entry.key)}")
+        for entry in sorted(modules, key=lambda entry: -entry.bytes)[:5]:
+            print(f"large         {_megabytes([entry])} MB  {cache.title(folder, entry.key)}")
+    return 0
+
+
+def _megabytes(modules: Sequence[Any]) -> str:
+    return f"{sum(entry.bytes for entry in modules) / 1e6:.2f}"
 
 
 # --- arguments ------------------------------------------------------------------------------------------------------------
@@ -226,6 +261,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     _tasks_arguments(tasks)
     info = commands.add_parser("info", help="versions, and what of this machine is used", description="Say what is installed and used.")
+    info.add_argument("--cache", action="store_true", help="the folder of generated modules: what is in it, and what is large")
+    info.add_argument("--clear", action="store_true", help="with --cache: empty it")
     info.set_defaults(run=_info)
     return parser
 
@@ -241,6 +278,7 @@ def _training_arguments(parser: argparse.ArgumentParser, out: str | None, budget
     length.add_argument("--steps", type=_COUNT, metavar="N", help="train so many steps, however long that takes")
     add("--resume", action="store_true", help="go on from the checkpoint in the folder")
     add("--seed", type=_NATURAL, metavar="N", help="of weights, windows and sample (default 0)")
+    add("--eager", action="store_true", help="run the LSTM step by step in place of compiled (slow)")
     sizes = parser.add_argument_group("sizes and rates")
     for name, kind, about in (
         ("hidden", _COUNT, "units of the LSTM"),

@@ -1,6 +1,7 @@
 """The compiler: from one recorded step of a cell to one function for the whole sequence."""
 
+from .automatic import automatic
 from .jit import Jitted, jit
 from .step import CompileError
 
-__all__ = ["CompileError", "Jitted", "jit"]
+__all__ = ["CompileError", "Jitted", "automatic", "jit"]

@@ -95,7 +95,7 @@ class Jitted(CompiledCell):
     def steps(self, sequence: Sequence, parts: Any, state: Any, start: int, stop: int, reverse: bool, all_states: bool, offset: int) -> Any:
         """Steps `start` to `stop` of a sequence as one node on the tape; see `Sequence.steps`."""
         if context().tracing or not available():  # without numba, of which a warning has told, step by step
-            return _plainly(sequence, self.plain).steps(parts, state, start, stop, reverse, all_states, offset=offset)
+            return plainly(sequence, self.plain).steps(parts, state, start, stop, reverse, all_states, offset=offset)
         xs = [p if (start - offset, stop - offset) == (0, p.shape[0]) else p[start - offset : stop - offset] for p in parts]
         valid = None if sequence.valid is None else sequence.valid[start:stop]
         if valid is not None:  # in place of padding, which may hold anything, the row's last step, as in the plain loop
@@ -116,7 +116,7 @@ class Jitted(CompiledCell):
         except Exception as error:
             with no_grad():  # a step of the cell itself says what is wrong with the shapes that were given
                 first, end = (stop - 1, stop) if reverse else (start, start + 1)
-                _plainly(sequence, self.plain).steps(parts, state, first, end, reverse, offset=offset)
+                plainly(sequence, self.plain).steps(parts, state, first, end, reverse, offset=offset)
             if not isinstance(error, ShapeError):
                 raise
             raise CompileError(
@@ -127,7 +127,7 @@ class Jitted(CompiledCell):
         def again(*handles: Tensor) -> list[Tensor]:
             """The same steps, one by one on the tape: for gradients of gradients, and tangents."""
             given, first = list(handles[: len(inputs)]), unflatten(carried, list(handles[len(inputs) :]))
-            plain = _plainly(sequence, variant, tuple=True, valid=None, resets=None)
+            plain = plainly(sequence, variant, tuple=True, valid=None, resets=None)
             ys, _, last = plain.steps(tuple(given), first, start, stop, reverse, offset=start)
             return [*leaves(ys), *leaves(last)]
 
@@ -145,22 +145,27 @@ class Jitted(CompiledCell):
 
     def runner(self, variant: _Variant, inputs: list[Tensor], state: Any) -> Runner:
         """The compiled code for inputs and states of these shapes, whatever the batch and the length."""
-        key = (
+        gradients = tuple([x.requires_grad for x in inputs])
+        shapes = (
             variant.flags,
-            tuple((x.shape[2:], x.dtype, x.requires_grad) for x in inputs),
+            tuple((x.shape[2:], x.dtype) for x in inputs),
             tuple((path, s.shape[1:], s.dtype) for path, s in flatten(state)),
-            settings(self.plain),
         )
+        key = (gradients, shapes, settings(self.plain))
         found = self._runners.get(key)
+        if found is None and not context().grad_enabled:  # the code of training serves, and is there already
+            gradients = next((known[0] for known in reversed(self._runners) if known[1] == shapes), gradients)
+            key = (gradients, *key[1:])
+            found = self._runners.get(key)
         if found is None:
             if len(self._runners) >= KEPT:  # of what changes at every call, each recording would stay
                 self._runners.pop(next(iter(self._runners)), None)
             x = tuple(Tensor(x.array[0]) for x in inputs)
-            found = self._runners[key] = compiled(variant, x, state, [x.requires_grad for x in inputs], name_of(self))
+            found = self._runners[key] = compiled(variant, x, state, list(gradients), name_of(self))
         return found
 
 
-def _plainly(sequence: Sequence, cell: Callable[..., Any], **others: Any) -> Sequence:
+def plainly(sequence: Sequence, cell: Callable[..., Any], **others: Any) -> Sequence:
     """The same sequence for another cell, which is run step by step."""
     plain = Sequence.__new__(Sequence)
     vars(plain).update(vars(sequence), cell=cell, **others)
@@ -311,8 +316,8 @@ def jit(cell: Callable[..., Any]) -> Jitted:
         return cell
     if isinstance(cell, Layer) and not isinstance(cell, Cell) and any(isinstance(m, Cell) for _, m in cell.named_modules()):
         raise CompileError(
-            f"tg.jit: {type(cell).__name__} is a layer, which runs over whole sequences; what is compiled is one step, a cell: "
-            "tg.jit(cell), and tg.unroll of it"
+            f"tg.jit: {type(cell).__name__} is a layer, which runs over whole sequences (RNN, LSTM and GRU of tg.nn are compiled without tg.jit); "
+            "what is compiled is one step, a cell: tg.jit(cell), and tg.unroll of it"
         )
     if isinstance(cell, type) or not callable(cell):
         raise CompileError(f"tg.jit: expected a function, or a cell; found {no_cell(cell)}")

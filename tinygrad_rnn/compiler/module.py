@@ -326,8 +326,7 @@ class Module:
 
     def _once(self, op: Op, wide: bool) -> Store:
         if (op, wide) not in self.once_ops:
-            label = "".join(ch if ch.isalnum() else "_" for ch in (op.node.name or op.op))
-            self.once_ops[op, wide] = Store(f"{'wide' if wide else 'c'}{len(self.once_ops)}_{label}", op, wide=wide)
+            self.once_ops[op, wide] = Store(f"{'wide' if wide else 'c'}{len(self.once_ops)}", op, wide=wide)  # a comment says what it is
         return self.once_ops[op, wide]
 
     def _forward(self) -> None:
@@ -450,7 +449,7 @@ class Module:
         forward, backward = self._function("forward"), self._function("backward")
         used = sorted({"wide_vectors", *self.forward_schedule.used, *self.backward_schedule.used})
         head = [
-            '"""Generated: a cell over a whole sequence, forward and backward. Values are laid out (features, batch)."""',
+            f'"""Generated: {self._title()}. Forward and backward; values are laid out (features, batch)."""',
             "import numpy as np",
             "from numba import njit, types",
             f"from numpy import {kind} as F, inf",
@@ -466,6 +465,12 @@ class Module:
             f'gradient = types.ExternalFunction("{symbol("gradient", self.dtype)}", types.void(*[types.int64] * 12))',
         ]
         return "\n".join([*head, "", "", *forward, "", "", *backward, ""])
+
+    def _title(self) -> str:
+        """What `tinygrad-rnn info --cache` says of the module: the cell, and the features of what it is given."""
+        name = re.sub(r"[^\w .:<>()-]", "?", self.step.name)[:60]
+        xs, states = (", ".join("x".join(map(str, op.features)) or "1" for op in ops) for ops in (self.step.xs, self.step.states))
+        return f"{name} over a whole sequence; x: {xs}, state: {states}, {self.dtype.name}"
 
     def _function(self, which: str) -> list[str]:
         forward = which == "forward"

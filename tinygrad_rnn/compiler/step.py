@@ -94,6 +94,7 @@ class Step:
 
     def __init__(self, cell: Callable[..., Any], x: Any, state: Any, name: str) -> None:
         (first, back, wrt), (second, back2, _) = [_record(cell, _sized(x, n), _sized(state, n), name) for n in SIZES]
+        self.name = name
         self.known: dict[Node, Op] = {}
         self.forward: list[Op] = []
         self.backward: list[Op] = []

@@ -23,6 +23,7 @@ _here = os.path.dirname(os.path.abspath(__file__))
 _engine_files = {
     os.path.join(folder, name) for folder in (_here, *(os.path.join(os.path.dirname(_here), f) for f in ("ops", "recurrent", "compiler"))) for name in os.listdir(folder)
 }
+_EAGER = os.environ.get("TINYGRAD_RNN_EAGER", "0") not in ("", "0")
 
 
 class Mark(NamedTuple):
@@ -63,11 +64,12 @@ class Where(NamedTuple):
 class Context:
     """What recording depends on. Each thread (and asynchronous task) has its own; `setting` changes it for a while."""
 
-    __slots__ = ("depth", "grad_enabled", "mark", "origin", "sequence", "tracing")
+    __slots__ = ("depth", "eager", "grad_enabled", "mark", "origin", "sequence", "tracing")
 
     def __init__(self) -> None:
         self.grad_enabled = True
         self.tracing = False
+        self.eager = _EAGER  # whether what could run compiled runs step by step, each operation a node
         self.depth = 0  # how many transforms (grad, jvp, ...) are running
         self.mark = Mark()
         self.sequence: dict[Any, Any] | None = None  # what belongs to the sequence that is being unrolled: masks by who drew them, ...
@@ -221,6 +223,15 @@ def no_grad() -> Any:
 def enable_grad() -> Any:
     """Context in which recording is on again, inside `no_grad`."""
     return setting(grad_enabled=True)
+
+
+def eager() -> Any:
+    """Context in which layers and cells of `tg.jit` run step by step, each operation a node on the tape (in this thread).
+
+    For what looks at single steps: tables of the tape, pictures, hooks; and where compiling takes longer than the run itself. The
+    environment variable TINYGRAD_RNN_EAGER=1 says the same for a whole program.
+    """
+    return setting(eager=True)
 
 
 def at_step(step: int | None, cell: str = "", layer: int | None = None) -> Any:

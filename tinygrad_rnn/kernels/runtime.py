@@ -1,4 +1,4 @@
-"""Whether numba is there, how many threads to use, and generated modules: written, locked, compiled once, cached on disk."""
+"""Whether numba is there, how many threads to use, and generated modules, each compiled once."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ import functools
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import TinygradError
+from . import cache
 
 if TYPE_CHECKING:  # the rest of the standard library is imported where it is used: importing the package stays quick
     from pathlib import Path
     from queue import SimpleQueue
 
+compile_cell: Callable[[Any], Any] | None = None  # for floors below the compiler: the face of the package puts it here, and it loads it
 _available: bool | None = None
 _complained = False
 _pool: SimpleQueue[Any] | None = None
@@ -114,38 +116,6 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_pool)
 
 
-def cache_folder() -> Path:
-    """Where generated modules and their machine code are kept: TINYGRAD_RNN_CACHE, or the user's cache folder."""
-    import tempfile
-    from pathlib import Path
-
-    named = os.environ.get("TINYGRAD_RNN_CACHE")
-    base = Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tinygrad_rnn"
-    try:
-        base.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=base):
-            pass
-    except OSError:
-        base = Path(tempfile.gettempdir()) / f"tinygrad_rnn-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
-        base.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if hasattr(os, "getuid") and (base.stat().st_uid != os.getuid() or base.stat().st_mode & 0o022):
-            base = Path(tempfile.mkdtemp(prefix="tinygrad_rnn-"))  # what lies there is executed, so it must be ours alone
-    return base
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """One process at a time; without fcntl (Windows) a process may compile once more than needed, which is harmless."""
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    with open(path, "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
 @functools.cache
 def _text_of(path: str) -> str:
     """A hash of a file that is compiled into the kernels; numba's own cache does not look at it."""
@@ -160,40 +130,52 @@ def _digest(content: bytes) -> str:
 
 
 def load(source: str, *, distinct: bool = False) -> Any:
-    """A generated module; written under the hash of its content and compiled at most once.
+    """A generated module: kept on disk under a hash of its code, and compiled at most once (see `cache`).
 
-    `distinct` promises that the arrays that its functions are called with do not overlap.
+    `distinct` promises that the arrays that its functions are called with do not overlap. The first line of the source is a docstring
+    that says what it is; this line and comments do not count.
     """
-    import importlib.util
     import tempfile
+    from pathlib import Path
 
     import numba
+    from numba.core.errors import NumbaError
 
     from . import scalar, tiles
 
     versions = f"{sys.version_info[:3]} {numba.__version__} {_text_of(scalar.__file__)} {_text_of(tiles.__file__)}"
-    key = _digest(f"{versions} {distinct}\n{source}".encode())
-    if key not in _modules:
-        folder = cache_folder()
-        path = folder / f"kernel_{key}.py"
-        with _locked(folder / f"kernel_{key}.lock"):
-            for attempt in (1, 2):
-                if not path.exists():
-                    with tempfile.NamedTemporaryFile("w", dir=folder, suffix=".tmp", delete=False) as file:
-                        file.write(source)
-                    os.replace(file.name, path)
-                spec = importlib.util.spec_from_file_location(f"tinygrad_rnn_kernel_{key}", path)
-                assert spec is not None and spec.loader is not None
-                module = importlib.util.module_from_spec(spec)
-                sys.modules[spec.name] = module  # numba's cache looks the module up by name
-                try:
-                    with scalar.interleaving(), scalar.distinct_arrays() if distinct else contextlib.nullcontext():
-                        spec.loader.exec_module(module)  # compiles, or loads the machine code from the cache
-                    _modules[key] = module
-                    break
-                except Exception:
-                    if attempt == 2:
-                        raise
-                    for damaged in [path, *folder.glob(f"__pycache__/kernel_{key}*")]:  # anew: the files may be damaged
-                        damaged.unlink(missing_ok=True)
-    return _modules[key]
+    key = _digest(f"{versions} {distinct}\n{cache.code(source)}".encode())
+    if key in _modules:
+        return _modules[key]
+    folder = cache.folder()
+    with cache.locked(folder, key):
+        for _ in range(2):
+            try:
+                module = _run(source, cache.write(folder, key, source), distinct)
+                break
+            except NumbaError:
+                raise  # the source is in memory, so no damage on disk is the reason
+            except Exception:  # anew: the files may be damaged
+                cache.discard(folder, key)
+        else:  # something keeps damaging them, or the disk is full
+            with tempfile.TemporaryDirectory(prefix="tinygrad_rnn-") as apart:
+                module = _run(source, cache.write(Path(apart), key, source), distinct)
+        cache.use(folder, key)
+    _modules[key] = module
+    if any(function.stats.cache_misses for function in vars(module).values() if hasattr(function, "stats")):
+        cache.shrink(folder, cache.limit(), _modules)
+    return module
+
+
+def _run(source: str, path: Path, distinct: bool) -> Any:
+    """The module of a source that stands at `path`: compiled, or with the machine code that numba kept beside it."""
+    import types
+
+    from . import scalar
+
+    module = types.ModuleType(f"tinygrad_rnn_{path.stem}")
+    module.__file__ = str(path)
+    sys.modules[module.__name__] = module  # numba's cache looks the module up by name
+    with scalar.interleaving(), scalar.distinct_arrays() if distinct else contextlib.nullcontext():
+        exec(compile(source, path, "exec"), vars(module))
+    return module

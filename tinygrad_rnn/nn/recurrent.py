@@ -10,18 +10,21 @@ import numpy as np
 from .. import cells, init
 from ..core.errors import ShapeError, TinygradError
 from ..core.record import describe
-from ..core.tape import at_step
+from ..core.tape import at_step, context
 from ..core.tensor import Tensor, tensor
 from ..core.tree import leaves, pairs, unflatten
 from ..module import Module, Parameter
 from ..ops.shaping import concatenate, stack, swapaxes
-from ..recurrent.cell import Cell, name_of
+from ..recurrent.cell import Cell, compiled, name_of
 from ..recurrent.unroll import unroll
 from .functional import dropout
 
 
 class RecurrentLayer(Module):
     """What `RNN`, `LSTM` and `GRU` share; the step itself is a cell of `tinygrad_rnn.cells`.
+
+    Sequences run compiled, each level and direction as one node on the tape: the first call with other sizes than before takes seconds. In
+    ``tg.eager()`` every operation of every step is a node.
 
     The layer owns the parameters, under PyTorch's names: weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0 (and weight_hr_l0 with a
     projection), then those of the reverse direction with the suffix _reverse, then those of level 1, and so on. Their first values are
@@ -38,6 +41,8 @@ class RecurrentLayer(Module):
     directions : int
         1, or 2 if bidirectional.
     """
+
+    weight_ih_l0: Parameter
 
     def __init__(
         self,
@@ -69,17 +74,18 @@ class RecurrentLayer(Module):
         self.directions = 2 if bidirectional else 1
         self.batch_first, self.dropout = batch_first, dropout
         self._rng = init.generator(rng)
-        self._plans: list[tuple[type[Cell], dict[str, Any], list[str]]] = []  # of each cell: class, attributes, parameters by name
+        self._plans: list[tuple[type[Cell], dict[str, Any], list[tuple[str, str]]]] = []  # class, attributes, names in cell and layer
+        self._compiled = _Kept()
         for level in range(num_layers):
             for direction in range(self.directions):
                 cell = make(self.output_size * self.directions if level else input_size, self._rng)
                 suffix = f"_l{level}{'_reverse' if direction else ''}"
-                names = [name for name, value in vars(cell).items() if isinstance(value, Parameter)]
-                for name in names:
+                names = [(name, name + suffix) for name, value in vars(cell).items() if isinstance(value, Parameter)]
+                for name, full in names:
                     parameter = getattr(cell, name)
-                    parameter.name = name + suffix
-                    setattr(self, name + suffix, parameter)
-                plain = {name: value for name, value in vars(cell).items() if name not in names}
+                    parameter.name = full
+                    setattr(self, full, parameter)
+                plain = {name: value for name, value in vars(cell).items() if not isinstance(value, Parameter)}
                 self._plans.append((type(cell), {**plain, "name": f"{kind} reverse" if direction else kind}, names))
 
     def cell(self, level: int = 0, direction: int = 0) -> Cell:
@@ -93,11 +99,26 @@ class RecurrentLayer(Module):
                 f"found level {level}, direction {direction}"
             )
         kind, plain, names = self._plans[level * self.directions + direction]
-        suffix = f"_l{level}{'_reverse' if direction else ''}"
         cell = kind.__new__(kind)
         vars(cell).update(plain, training=self.training)
-        vars(cell).update({name: getattr(self, name + suffix) for name in names})
+        vars(cell).update({name: getattr(self, full) for name, full in names})
         return cell
+
+    def _steps(self, level: int, direction: int) -> Cell:
+        """The same cell to run over sequences: compiled, and kept as long as the layer has these parameters.
+
+        One that was used is never changed: a backward pass may run its steps again. The cells of layers do not read `training`.
+        """
+        if context().eager:
+            return self.cell(level, direction)
+        k = level * self.directions + direction
+        kept = self._compiled.cells.get(k)
+        if kept is not None:
+            found = vars(kept)
+            if all(found[name] is getattr(self, full) for name, full in self._plans[k][2]):
+                return kept
+        made = self._compiled.cells[k] = compiled(self.cell(level, direction))
+        return made
 
     def initial_state(self, batch_size: int) -> Any:
         """Zeros: (num_layers * directions, batch_size, features) for each component of the cell's state."""
@@ -132,10 +153,9 @@ class RecurrentLayer(Module):
             For a sequence, a state or lengths of the wrong shape.
         """
         kind = type(self).__name__
-        own = next(self.parameters()).dtype
         if not isinstance(xs, Tensor):
             values = np.asarray(xs)
-            xs = tensor(values, own if values.dtype.kind == "f" else None)
+            xs = tensor(values, self.weight_ih_l0.dtype if values.dtype.kind == "f" else None)
         if xs.ndim != 3 or xs.shape[-1] != self.input_size:
             axes, single = ("(batch, time,", "xs[None]") if self.batch_first else ("(time, batch,", "xs[:, None]")
             raise ShapeError(
@@ -151,7 +171,7 @@ class RecurrentLayer(Module):
             for direction in range(self.directions):
                 k = level * self.directions + direction
                 first = None if state is None else unflatten(state, [s[k] for s in leaves(state)])
-                cell = self.cell(level, direction)
+                cell = self._steps(level, direction)
                 with at_step(None, name_of(cell), level):  # unroll adds the step to the mark
                     y, final = unroll(cell, ys, first, lengths=lengths, reverse=direction == 1)
                 outputs.append(y)
@@ -175,6 +195,16 @@ class RecurrentLayer(Module):
                     f"{head}: {name} {found}; expected shape {a.shape}, that is "
                     f"(num_layers * directions, batch, {'output_size' if name == 'h' else 'hidden_size'}), whether or not batch_first is set"
                 )
+
+
+class _Kept:
+    """The compiled cells of a layer, which are no part of its content: copies of the layer and pickles begin without."""
+
+    def __init__(self) -> None:
+        self.cells: dict[int, Cell] = {}
+
+    def __reduce__(self) -> Any:
+        return _Kept, ()
 
 
 class RNN(RecurrentLayer):

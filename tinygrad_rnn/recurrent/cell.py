@@ -18,7 +18,8 @@ from ..core.record import describe
 from ..core.tape import Where, at_step, caller, context
 from ..core.tensor import Tensor
 from ..core.tree import flatten, leaves, pairs
-from ..module import Module
+from ..kernels import runtime
+from ..module import Module, Parameter
 
 
 class Cell(Module):
@@ -114,7 +115,12 @@ class Cell(Module):
 
 def dtype_of(cell: Any) -> np.dtype[Any] | None:
     """The dtype of a module's parameters; None for a function, or a module without any."""
-    return next((p.dtype for p in cell.parameters()), None) if isinstance(cell, Module) else None
+    if not isinstance(cell, Module):
+        return None
+    for value in vars(cell).values():  # the usual case, kept short: it is paid at every unrolling
+        if isinstance(value, Parameter):
+            return value.dtype
+    return next((p.dtype for p in cell.parameters()), None)
 
 
 class CompiledCell(Cell):
@@ -133,6 +139,14 @@ class CompiledCell(Cell):
     def steps(self, sequence: Any, parts: Any, state: Any, start: int, stop: int, reverse: bool, all_states: bool, offset: int) -> Any:
         """Steps `start` to `stop` of a sequence, as `Sequence.steps`."""
         raise NotImplementedError
+
+
+def compiled(cell: Cell) -> Cell:
+    """A cell that runs whole sequences compiled where that can be, and has the attributes of this one; without a compiler, this one.
+
+    The compiler is above this floor, and is loaded here when it is first needed.
+    """
+    return cell if runtime.compile_cell is None else runtime.compile_cell(cell)
 
 
 def plain_of(cell: Any) -> Any:

@@ -47,7 +47,7 @@ class Stretch:
     def __init__(self, function: Callable[..., list[Tensor]], count: int) -> None:
         now = context()
         self.function, self.count = function, count
-        self.mark = now.mark
+        self.mark, self.eager = now.mark, now.eager
         self.sequence = {} if now.sequence is None else now.sequence  # by which random masks are drawn again as they were
         self.ran = False
         self.inner = self.sequence.get("inner", -1)
@@ -59,7 +59,7 @@ class Stretch:
     def __reduce__(self) -> Any:
         raise GraphError(
             "this graph cannot be pickled: a stretch that is run again in backward (a checkpoint, or a compiled unrolling) holds a function. "
-            "Pickle the values, t.detach(), or the module."
+            "Pickle the values, t.detach(), or the module; layers in tg.eager() record single steps."
         )
 
     def run(self, handles: Sequence[Tensor], *, record: bool) -> list[Tensor]:
@@ -78,7 +78,7 @@ class Stretch:
         scope |= {"again": again or scope.get("again", False), "inner": self.inner, "run": {}, "draw": draw}
         self.ran = True
         try:
-            with setting(grad_enabled=record, origin=None, mark=self.mark, sequence=scope):
+            with setting(grad_enabled=record, eager=self.eager, origin=None, mark=self.mark, sequence=scope):
                 return self.function(*handles)
         finally:
             inner = scope.get("inner", -1)

@@ -190,9 +190,11 @@ class Sequence:
         `offset` is the step at which `parts` begins.
         """
         cell, name, layer = self.cell, self.name, context().mark.layer
+        if isinstance(cell, CompiledCell) and context().eager:
+            cell = cell.plain
         if isinstance(cell, CompiledCell):
             if hook is not None:
-                raise TinygradError("unroll: a hook looks at single steps, which a compiled cell does not have; unroll the plain cell")
+                raise TinygradError("unroll: a hook looks at single steps, which a compiled cell does not have; unroll it in tg.eager()")
             with at_step(start, name, layer):
                 whole: tuple[Any, Any, Any] = type(cell).steps(cell, self, parts, state, start, stop, reverse, return_states, offset)
             return whole

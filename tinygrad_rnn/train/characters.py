@@ -17,8 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import cells, nn
+from ..compiler import jit
 from ..core.errors import TinygradError
-from ..core.tape import no_grad
+from ..core.tape import eager, no_grad
 from ..core.tensor import Tensor
 from ..core.tree import detach, leaves, tree_map, unflatten
 from ..formats import safetensors
@@ -55,7 +56,7 @@ class CheckpointError(ValueError):
 
 
 class CharacterLSTM(nn.Module):
-    """The distribution of the next character: embedding, LSTM, linear.
+    """The distribution of the next character: embedding, LSTM, linear. The LSTM is compiled for whole sequences.
 
     Parameters
     ----------
@@ -70,7 +71,7 @@ class CharacterLSTM(nn.Module):
     def __init__(self, symbols: int, embedding: int, hidden: int, *, rng: Any = None) -> None:
         rng = np.random.default_rng(rng)
         self.embedding = nn.Embedding(symbols, embedding, rng=rng)
-        self.cell = cells.LSTM(embedding, hidden, rng=rng)
+        self.cell = jit(cells.LSTM(embedding, hidden, rng=rng))
         self.output = nn.Linear(hidden, symbols, rng=rng)
         for name, p in self.named_parameters():
             p.name = name  # for pictures and messages
@@ -187,7 +188,7 @@ def sample(
         raise ValueError(f"expected length >= 0, a prompt and a temperature >= 0; found {length}, {prompt!r} and {temperature}")
     rng = np.random.default_rng(rng)
     drawn: list[int] = []
-    with no_grad():
+    with no_grad(), eager():  # there is nothing to gain for single steps
         logits, state = model(vocabulary.encode(prompt)[:, None])
         for _ in range(length):
             z = logits.numpy()[-1, 0, 1:].astype(np.float64)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..core.errors import TinygradError
+from ..core.tape import eager
 from ..kernels import blas
 from . import text
 from .baselines import Score, score_baselines
@@ -335,7 +336,8 @@ class _Run:
         """Draw the tape of the trained model over a few characters; None (and a word about it) where that cannot be done."""
         assert self.trainer is not None
         ids = self.held[: GRAPH_STEPS + 1, None]
-        loss, _ = self.trainer.loss(ids[:-1], ids[1:])
+        with eager():  # the picture shows the steps
+            loss, _ = self.trainer.loss(ids[:-1], ids[1:])
         try:
             from ..drawing import draw
 

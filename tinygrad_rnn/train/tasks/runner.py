@@ -15,7 +15,7 @@ from ...core.errors import TinygradError
 from ...kernels import blas
 from ..console import clock
 from ..interrupt import Interrupted, Interrupts
-from .task import COMPILED, Result, Run, Task, TaskError, check_cell
+from .task import Result, Run, Task, TaskError, check_cell
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -67,15 +67,13 @@ class TaskResults:
 # --- running --------------------------------------------------------------------------------------------------------------
 
 
-def main(tasks: Sequence[Task], screen: Console, *, cell: str | None, seeds: int | None, budget: float | None, save: Path | None, eager: bool = False) -> int:
+def main(tasks: Sequence[Task], screen: Console, *, cell: str | None, seeds: int | None, budget: float | None, save: Path | None) -> int:
     """Run tasks one after the other, print a table for each, and give the exit code: 0, or 128 and the signal if it was stopped.
 
     Parameters
     ----------
     save : Path, optional
         Where the results go: a file .json for one task, or a folder, in which each task has NAME.json.
-    eager : bool
-        Run cells step by step; otherwise they are compiled for whole sequences.
 
     Raises
     ------
@@ -87,7 +85,6 @@ def main(tasks: Sequence[Task], screen: Console, *, cell: str | None, seeds: int
     one_file = save is not None and save.suffix == ".json"
     if one_file and len(tasks) != 1:
         raise TaskError(f"--json: {save} is one file, for one task; for {len(tasks)} name a folder, in which each gets NAME.json")
-    COMPILED.set(not eager)
     with Interrupts() as interrupts, blas.threads(None):
         for place, task in enumerate(tasks):
             if place:

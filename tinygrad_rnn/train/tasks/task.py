@@ -5,16 +5,14 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ...core.errors import TinygradError
+from ...core.tape import context
 
-COMPILED: ContextVar[bool] = ContextVar("compiled", default=False)  # whether cells are compiled for whole sequences; the runner sets it
-
-__all__ = ["COMPILED", "Arm", "Result", "Run", "Task", "TaskError", "check_cell", "make_cell"]
+__all__ = ["Arm", "Result", "Run", "Task", "TaskError", "check_cell", "make_cell"]
 
 
 class TaskError(TinygradError):
@@ -144,7 +142,7 @@ class Task(NamedTuple):
 
 
 def make_cell(name: str, *sizes: Any, **options: Any) -> Any:
-    """A cell of `tinygrad_rnn.cells` by its name.
+    """A cell of `tinygrad_rnn.cells` by its name; compiled for whole sequences, unless `tg.eager` says otherwise.
 
     Raises
     ------
@@ -158,7 +156,7 @@ def make_cell(name: str, *sizes: Any, **options: Any) -> Any:
         cell = getattr(cells, name)(*sizes, **options)
     except TypeError as error:
         raise TaskError(f"the cell '{name}' does not fit here: {error}") from None
-    return fast(cell, sizes[0]) if COMPILED.get() else cell
+    return cell if context().eager else fast(cell, sizes[0])
 
 
 def fast(cell: Any, input_size: int) -> Any:

@@ -1,0 +1,48 @@
+"""Cells that layers run: compiled where that can be and pays, step by step elsewhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..core.errors import TraceError
+from ..kernels.runtime import complain
+from ..recurrent.cell import Cell
+from ..recurrent.unroll import Sequence
+from .jit import Jitted, plainly
+from .step import CompileError
+
+
+class Automatic(Jitted):
+    """A cell that nobody asked to compile, so it never fails where its plain steps do not.
+
+    A stretch of one step runs plainly, which takes less time; so do sequences that cannot be compiled, such as integers.
+    """
+
+    __slots__ = ("_refused",)
+
+    _refused: set[Any]
+
+    def __init__(self, cell: Cell) -> None:
+        super().__init__(cell)
+        object.__setattr__(self, "_refused", set())
+
+    def steps(self, sequence: Sequence, parts: Any, state: Any, start: int, stop: int, reverse: bool, all_states: bool, offset: int) -> Any:
+        """See `Jitted.steps`."""
+        kind = tuple((x.shape[2:], x.dtype) for x in parts)
+        failure: Exception | None = None
+        if stop - start > 1 and kind not in self._refused:
+            try:
+                return super().steps(sequence, parts, state, start, stop, reverse, all_states, offset)
+            except Exception as error:
+                failure = error
+        found = plainly(sequence, self.plain).steps(parts, state, start, stop, reverse, all_states, offset=offset)
+        if failure is not None:  # of the compiler: an error of the user's would have come again
+            self._refused.add(kind)
+            if not isinstance(failure, (CompileError, TraceError)):
+                complain(failure)
+        return found
+
+
+def automatic(cell: Cell) -> Automatic:
+    """What `tinygrad_rnn.recurrent.cell.compiled` gives layers."""
+    return Automatic(cell)
