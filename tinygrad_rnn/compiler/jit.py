@@ -7,22 +7,26 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from ..core.errors import ShapeError
-from ..core.primitive import Primitive
+from ..core.primitive import Array, Primitive
 from ..core.record import describe
-from ..core.tape import context, no_grad
+from ..core.tape import context, no_grad, setting
 from ..core.tensor import Tensor
 from ..core.tree import flatten, leaves, pairs, tree_map, unflatten
 from ..kernels.runtime import available
 from ..module import Module as Layer
-from ..ops.elementwise import greater, where
+from ..ops.elementwise import where
 from ..recurrent.cell import Cell, CompiledCell, name_of, no_cell, returned
 from ..recurrent.checkpoint import Stretch, as_primitive, cut
+from ..recurrent.outside import KEY
 from ..recurrent.unroll import Sequence
+from .exchange import Player, leave_all, take_all
 from .module import Module
 from .run import Runner, owner
 from .settings import settings
-from .step import SIZES, CompileError, Op, Step
+from .step import SIZES, B, CompileError, Op, Step
 
 KEPT = 64  # recordings of one cell: for other shapes, settings, or values that it closes over
 
@@ -101,16 +105,14 @@ class Jitted(CompiledCell):
         if valid is not None:  # in place of padding, which may hold anything, the row's last step, as in the plain loop
             xs = [where(valid.reshape((*valid.shape, *[1] * (x.ndim - 2))), x, p[sequence.ends]) for x, p in zip(xs, sequence.parts, strict=True)]
         resets = None if sequence.resets is None else sequence.resets[start:stop]
-        dtype = leaves([state, xs])[0].dtype
-        extra = [Tensor(m.astype(dtype)) for m in (valid, resets) if m is not None]
+        extra = [Tensor(m) for m in (valid, resets) if m is not None]
         carried = state if resets is None else (state, sequence.first)
-        for path, s in flatten(carried, "state"):
-            if s.shape[:1] != (xs[0].shape[1],):
-                raise CompileError(f"tg.jit: {path} has shape {s.shape}; the first axis must be the batch of {xs[0].shape[1]}")
         variant = _Variant(self.plain, sequence.tuple, valid is not None, resets is not None, all_states)
         inputs, states = [*xs, *extra], leaves(carried)
+        batch = xs[0].shape[1] if xs[0].ndim > 1 else next((s.shape[0] for s in states if s.ndim), 1)
+        name, layer = name_of(self), context().mark.layer
         try:
-            runner = Jitted.runner(self, variant, inputs, carried)
+            runner = Jitted.runner(self, variant, inputs, carried, batch)
         except CompileError:
             raise
         except Exception as error:
@@ -124,15 +126,25 @@ class Jitted(CompiledCell):
                 f"with them: {error}. A tensor from outside the step that has a batch axis belongs in x or in the state."
             ) from error
 
+        step, times = runner.step, range(stop - 1, start - 1, -1) if reverse else range(start, stop)
+        found = take_all([t for t, _ in step.taken], times, batch, name, layer) if step.taken else []
+
         def again(*handles: Tensor) -> list[Tensor]:
             """The same steps, one by one on the tape: for gradients of gradients, and tangents."""
             given, first = list(handles[: len(inputs)]), unflatten(carried, list(handles[len(inputs) :]))
             plain = _plainly(sequence, variant, tuple=True, valid=None, resets=None)
-            ys, _, last = plain.steps(tuple(given), first, start, stop, reverse, offset=start)
+            with setting(sequence={**(context().sequence or {}), KEY: Player([t for t, _ in step.taken], found, times)}):
+                ys, _, last = plain.steps(tuple(given), first, start, stop, reverse, offset=start)
             return [*leaves(ys), *leaves(last)]
 
-        stretch = _Unrolled(runner, again, len(inputs) + len(states), reverse)
-        flat = stretch.outputs([*inputs, *states])
+        stretch = _Unrolled(runner, again, inputs, states, batch, reverse, {op: v for (_, op), v in zip(step.taken, found, strict=True)})
+        try:
+            flat = stretch.outputs()
+        except IndexError:
+            _plainly(sequence, self.plain).steps(parts, state, start, stop, reverse, offset=offset)  # which says where
+            raise
+        if step.left:
+            leave_all(step.left, stretch.told, times, batch, name, layer)
         count = len(runner.step.outputs)
         y_tree, state_tree = runner.structure
         ys = unflatten(y_tree, flat[:count])
@@ -143,19 +155,20 @@ class Jitted(CompiledCell):
             return ys[0], ys[1], last
         return ys, None, last
 
-    def runner(self, variant: _Variant, inputs: list[Tensor], state: Any) -> Runner:
+    def runner(self, variant: _Variant, inputs: list[Tensor], state: Any, batch: int) -> Runner:
         """The compiled code for inputs and states of these shapes, whatever the batch and the length."""
+        rows = [*(x.shape[1:2] == (batch,) for x in inputs), *(s.shape[:1] == (batch,) for s in leaves(state))]
         key = (
             variant.flags,
-            tuple((x.shape[2:], x.dtype, x.requires_grad) for x in inputs),
-            tuple((path, s.shape[1:], s.dtype) for path, s in flatten(state)),
+            tuple((x.shape[1 + r :], r, x.dtype, x.requires_grad) for x, r in zip(inputs, rows, strict=False)),
+            tuple((path, s.shape[r:], r, s.dtype) for (path, s), r in zip(flatten(state), rows[len(inputs) :], strict=True)),
             settings(self.plain),
         )
         if key not in self._runners:
             if len(self._runners) >= KEPT:  # of what changes at every call, each recording would stay
                 self._runners.pop(next(iter(self._runners)), None)
             x = tuple(Tensor(x.array[0]) for x in inputs)
-            made = self._runners[key] = compiled(variant, x, state, [x.requires_grad for x in inputs], name_of(self))
+            made = self._runners[key] = compiled(variant, x, state, [x.requires_grad for x in inputs], name_of(self), rows)
             return made
         return self._runners[key]
 
@@ -167,8 +180,8 @@ def _plainly(sequence: Sequence, cell: Callable[..., Any], **others: Any) -> Seq
     return plain
 
 
-def compiled(variant: _Variant, x: Any, state: Any, x_gradients: list[bool], name: str) -> Runner:
-    """Record one step, plan it, and compile it."""
+def compiled(variant: _Variant, x: Any, state: Any, x_gradients: list[bool], name: str, rows: list[bool]) -> Runner:
+    """Record one step, plan it, and compile it; `rows` says which inputs and states have a row for each of the batch."""
     structure: list[Any] = []
 
     def record(x: Any, state: Any) -> Any:
@@ -176,10 +189,11 @@ def compiled(variant: _Variant, x: Any, state: Any, x_gradients: list[bool], nam
         structure.append(tree_map(lambda _: 0, result))
         return result
 
-    step = Step(record, x, state, name)
-    wanted: set[Op] = {op for op, needed in zip(step.xs, x_gradients, strict=True) if needed}
-    wanted |= {op for op in step.constants if op.node.requires_grad}
-    runner = Runner(Module(step, leaves([state, x])[0].dtype, wanted))
+    step = Step(record, x, state, name, rows)
+    wanted: set[Op] = {op for op, needed in zip(step.xs, x_gradients, strict=False) if needed}
+    wanted |= {op for op in [*step.constants, *step.fixed] if op.node.requires_grad}
+    floats = [v.dtype for v in [*leaves([state, x]), *step.outputs] if v.dtype.kind == "f"]
+    runner = Runner(Module(step, floats[0] if floats else np.dtype(np.float32), wanted))
     runner.structure = structure[0]
     return runner
 
@@ -207,7 +221,7 @@ class _Variant:
                 raise ShapeError(f"tg.jit: a component of the state changed over a step: it was {describe(a)}, now {describe(b)}")
         new = _in_order(state, new)
         if masked:
-            y = tree_map(lambda a: where(_rows(valid, a), a, 0.0), y)
+            y = tree_map(lambda a: where(_rows(valid, a), a, 0.0 if a.dtype.kind == "f" else 0), y)
             new = tree_map(lambda a, b: where(_rows(valid, a), a, b), new, state)
         return ((y, new) if all_states else y), ((new, first) if resets else new)
 
@@ -223,8 +237,8 @@ def _in_order(state: Any, new: Any) -> Any:
 
 
 def _rows(flags: Any, like: Any) -> Any:
-    """Flags (batch,), as numbers, for values of another rank."""
-    return greater(flags.reshape((flags.shape[0], *[1] * (len(like.shape) - 1))), 0.5)
+    """Flags (batch,) for values of another rank."""
+    return flags.reshape((flags.shape[0], *[1] * (len(like.shape) - 1)))
 
 
 class Arrays(dict[str, Any]):
@@ -238,30 +252,39 @@ class _Unrolled(Stretch):
 
     reads = "goes through a compiled cell, which needs"
 
-    def __init__(self, runner: Runner, again: Callable[..., list[Tensor]], count: int, reverse: bool) -> None:
-        super().__init__(again, count)
-        self.runner, self.reverse = runner, reverse
+    def __init__(
+        self, runner: Runner, again: Callable[..., list[Tensor]], xs: list[Tensor], states: list[Tensor], batch: int, reverse: bool, taken: dict[Op, Array]
+    ) -> None:
+        super().__init__(again, len(xs) + len(states))
+        self.runner, self.xs, self.states, self.batch, self.reverse = runner, xs, states, batch, reverse
+        self.taken = taken
+        self.told: list[list[Array]] = []
         self.arrays: Any = None  # a weak reference to the Arrays, which belong to the node: with its saved values they are released
 
-    def outputs(self, tensors: list[Tensor]) -> list[Tensor]:
-        """Run forward; the outputs hang on one node."""
-        step = self.runner.step
-        split = len(step.xs)
+    def outputs(self) -> list[Tensor]:
+        """Run forward; the floating outputs hang on one node."""
+        step, taken = self.runner.step, self.taken
         owners = [owner(op) for op in self.runner.module.constants]
-        values = [t.array for t in tensors]
-        arrays = Arrays(self.runner.forward(values[:split], values[split:], self.reverse))
+        tensors, lent = [*self.xs, *self.states], step.lent
+        xs = [*(t.array for t in self.xs), *(taken[op] for op in step.xs[len(self.xs) :])]
+        fixed = [*(t.array for t in lent), *(taken[op] for op in step.fixed[len(lent) :])]
+        asked = {op: value for op, value in taken.items() if op.op == "constant"}
+        arrays = Arrays(self.runner.forward(xs, [t.array for t in self.states], fixed, asked, self.batch, self.reverse))
         ys, last = self.runner.outputs(arrays)
+        self.told = self.runner.told(arrays)
         found = [*ys, *last]
-        self.live = list(range(len(found)))
+        self.live = [k for k, a in enumerate(found) if a.dtype.kind == "f"]
         self.captured = [o.node for o in owners if o.node is not None]
-        if not context().grad_enabled or not (any(t.requires_grad for t in tensors) or self.captured):
+        self.xs, self.states, self.taken = [], [], {}
+        if not self.live or not context().grad_enabled or not (any(t.requires_grad for t in tensors) or self.captured):
             return [Tensor(a) for a in found]
-        self.packed = self.pack(found)
+        self.packed = self.pack([found[k] for k in self.live])
         whole = self.on_tape(UNROLL, tensors)
         assert whole.node is not None
         whole.node.saved[0] = arrays  # in place of the output, which no rule reads
         self.arrays = weakref.ref(arrays)
-        return cut(whole, [a.shape for a in found])
+        parts = dict(zip(self.live, cut(whole, [found[k].shape for k in self.live]), strict=True))
+        return [parts.get(k, Tensor(a)) for k, a in enumerate(found)]
 
     def gradients(self, g: Any, values: Any) -> tuple[Any, ...]:
         """For each input of the node: by the compiled function, or by the steps one by one where the walk itself is recorded."""
@@ -270,11 +293,17 @@ class _Unrolled(Stretch):
         self.check_captured()
         step = self.runner.step
         arrays = self.arrays()
-        shapes = [(arrays["T"], arrays["B"], *op.features) for op in step.outputs]
-        shapes += [(arrays["B"], *op.features) for op in step.states]
-        parts = cut(g, shapes)
-        found = self.runner.backward(arrays, parts[: len(step.outputs)], parts[len(step.outputs) :])
-        return tuple(found.get(op) for op in [*step.xs, *step.states, *self.runner.module.constants])
+        shapes = [(*lead, *(self.batch if n == B else n for n in op.shape)) for lead, op in self._all_outputs(arrays["T"])]
+        parts = dict(zip(self.live, cut(g, [shapes[k] for k in self.live]), strict=True))
+        every = [parts.get(k) for k in range(len(shapes))]
+        found = self.runner.backward(arrays, every[: len(step.outputs)], every[len(step.outputs) :])
+        own = step.xs[: self.count - len(step.states)]
+        return tuple(found.get(op) for op in [*own, *step.states, *self.runner.module.constants])
+
+    def _all_outputs(self, T: int) -> list[tuple[tuple[int, ...], Op]]:
+        """Each output and state, and the axes that stand before its own."""
+        step = self.runner.step
+        return [*(((T,), op) for op in step.outputs), *(((), op) for op in step.states)]
 
 
 UNROLL: Primitive = as_primitive("unroll")

@@ -14,8 +14,29 @@ from typing import Any
 
 import numpy as np
 
-from .lower import REDUCTIONS, VIEWS, Block, Index, Loop, Restore, Store, identity, reduced_axes, unsupported
+from .lower import (
+    FLOATS,
+    PIECES,
+    REDUCTIONS,
+    VIEWS,
+    ZERO,
+    Block,
+    Index,
+    Loop,
+    Restore,
+    Store,
+    identity,
+    is_zero,
+    kind_of,
+    literal,
+    reduced_axes,
+    symbolic,
+    unsupported,
+)  # fmt: skip
 from .step import B, CompileError, Op, Step
+from .whole import ADDED, SCATTERED, WHOLE, written
+
+WAY_OUT = "there is no code for it. Compute it outside the step and hand the result over in x, or run the cell as it is in place of tg.jit(cell)"
 
 LINEAR = ("transpose", "reshape", "neg", "add", "subtract", "scatter", "getitem", "sum", "concatenate", "stack", "broadcast_to", "positive",
           "tril", "triu", "pad", "astype")  # fmt: skip
@@ -32,13 +53,14 @@ class Schedule:
         What is there.
     wanted : dict of Op to list of (Store, str)
         What has to be stored where, and how ("{v}", or "{a} + {v}" to add it up).
-    once : callable
-        From an Op that does not vary to its Store; its second argument says whether it is wide.
+    module : Module
+        That knows what is computed once, tables, and the dtype.
     """
 
-    def __init__(self, ops: list[Op], given: dict[Op, Store], wanted: dict[Op, list[tuple[Store, str]]], once: Callable[[Op, bool], Store]) -> None:
+    def __init__(self, ops: list[Op], given: dict[Op, Store], wanted: dict[Op, list[tuple[Store, str]]], module: Module) -> None:
         self.ops = {op: k for k, op in enumerate(ops)}
-        self.given, self.wanted, self.once = given, wanted, once
+        self.given, self.wanted = given, wanted
+        self.once, self.table, self.base = module.once, module.table, module.dtype
         self.temporary: dict[Op, Store] = {}
         self.matrices: dict[str, tuple[int, int]] = {}  # shapes of the weights in products, by name
         self.extra: set[Op] = set()
@@ -47,7 +69,7 @@ class Schedule:
                 self.lines, self.used = self._build()
             except Restore as missing:
                 if missing.op in self.extra or missing.op not in self.ops:
-                    raise unsupported(missing.op, "there is no code for it yet") from None
+                    raise unsupported(missing.op, WAY_OUT) from None
                 self.extra.add(missing.op)
                 continue
             twice = {op for op, loops in self.block.costly.items() if len(loops) > 1 and op not in self.extra and op not in wanted}
@@ -68,7 +90,7 @@ class Schedule:
             if op not in stores and not self._pointwise(op):
                 self.temporary.setdefault(op, Store(f"m{len(self.temporary)}", op))
         stores.update({op: store for op, store in self.temporary.items() if op not in stores})
-        self.block = block = _Block(stores, self.once)
+        self.block = block = _Block(stores, self.base, self.once)
         block.ready = set(self.given)
         units = sorted({*self.wanted, *self.extra}, key=lambda op: self.ops.get(op, -1))
         levels: dict[Op, int] = {}
@@ -88,8 +110,12 @@ class Schedule:
                     order.append(text)
                 elif op.op in ("matmul", "einsum", *REDUCTIONS) and op not in self.given:
                     order.append(self._reduce(block, op, stores, used))
-                elif op.op == "cumsum" and op not in self.given:
-                    order.append(self._cumsum(block, op, stores, used))
+                elif self._whole(op):
+                    if all(how != "{v}" for _, how in places) and (op.op in SCATTERED or (op.op in ADDED and is_zero(op.inputs[0]))):
+                        for store, _ in places:
+                            order += self._written(block, op, stores, store)
+                        continue
+                    order += self._written(block, op, stores)
                 else:
                     for loop in self._loop(block, op, places, loops):
                         if loop not in order:
@@ -120,7 +146,10 @@ class Schedule:
         return level
 
     def _pointwise(self, op: Op) -> bool:
-        return op in self.given or op.elementwise or op.op in VIEWS or op.op in ("scatter", "concatenate", "stack", "pad", "zeros_like")
+        return op in self.given or op.elementwise or (op.op in (*VIEWS, *PIECES) and symbolic(op)) or op.op in ("zeros_like", "astype")
+
+    def _whole(self, op: Op) -> bool:
+        return op not in self.given and op.op in WHOLE and not self._pointwise(op)
 
     def _reads(self, op: Op) -> list[tuple[Op, bool]]:
         """The stored values that are read for a value, and whether only at the same place of a domain of the same shape."""
@@ -147,6 +176,7 @@ class Schedule:
         domain, index = identity(op)
         cuts: dict[int, set[int]] = {}
         block.cuts(op, index, cuts, top=op not in self.given)
+        zero = literal(0, kind_of(op.dtype, self.base))
         parts = []
         for var, n in enumerate(domain):
             inner = sorted({0, n, *(c for c in cuts.get(var, ()) if 0 < c < n)}) if n != B else [0, B]
@@ -158,7 +188,7 @@ class Schedule:
             place: Index = tuple(p if p[0] is None else (p[0], 1, choice[p[0]][0]) for p in index)
             value = block.value(loop, op, place, top=op not in self.given)
             for store, how in places:
-                loop.write(store, place, value, how)
+                loop.write(store, place, value, how, zero)
             touched.append(loop)
         return touched
 
@@ -208,9 +238,13 @@ class Schedule:
             if any(0 < c < loop.domain[var] for var, several in cuts.items() for c in several if loop.domain[var] != B):
                 raise Restore(source)
             values.append(block.value(loop, source, at(term, source)))
-        first, how = REDUCTIONS.get(op.op, REDUCTIONS["sum"])
-        value = values[0]
-        for other in values[1:]:
+        how = REDUCTIONS.get(op.op, REDUCTIONS["sum"])
+        kind = kind_of(op.dtype, self.base)
+        first = {"all": "True", "any": "False"}.get(op.op, literal(0, kind))
+        if op.op in ("max", "min"):
+            first = "np.iinfo(np.int64)." + ("min" if op.op == "max" else "max") if kind == "I" else literal(-np.inf if op.op == "max" else np.inf, kind)
+        value = values[0] if ZERO not in values else literal(0, kind)
+        for other in values[1:] if ZERO not in values else []:
             value = loop.let(f"{value} * {other}")
         store = stores[op]
         if how.startswith("max") or how.startswith("min"):
@@ -218,41 +252,37 @@ class Schedule:
         out = tuple((names.index(k), 1, 0) if k in names and k in kept else (None, 1, 0) for k in _written(op, kept, labels))
         loop.write(store, out, value, how)
         used |= loop.used
-        whole = f"{store.name}[{store.base} : {store.base} + {store.size}]" if store.base != "0" else f"{store.name}[: {store.size}]"
-        return [f"{whole} = F({first})", *loop.text()]
+        return [store.filled(first), *loop.text()]
 
-    def _cumsum(self, block: Block, op: Op, stores: dict[Op, Store], used: set[str]) -> list[str]:
-        axis = op.params["axis"] % len(op.shape)
-        domain, index = identity(op)
-        source, store = op.inputs[0], stores[op]
-        if op.shape[axis] == B:
-            raise unsupported(op, "it runs along the batch")
-        lines: list[str] = []
-        var = next(p[0] for k, p in enumerate(index) if k == axis)
-        rest = tuple(n for k, n in enumerate(domain) if k != var)
-        assert var is not None
-        for k in range(op.shape[axis]):
-            loop = Loop(rest)
-            place: Index = tuple((None, 1, k) if p[0] == var else ((p[0] - (p[0] > var), 1, p[2]) if p[0] is not None else p) for p in index)
-            value = block.value(loop, source, place)
-            if k:
-                before: Index = tuple((None, 1, k - 1) if i == axis else p for i, p in enumerate(place))
-                value = loop.let(f"{loop.read(store, before)} + {value if value != 'zero' else 'F(0.0)'}")
-            loop.write(store, place, value)
-            lines += loop.text()
-            used |= loop.used
-        return lines
+    def _written(self, block: Block, op: Op, stores: dict[Op, Store], target: Store | None = None) -> list[Any]:
+        """An operation on whole values; with a target, what it scatters is added to what stands there."""
+
+        def read(source: Op) -> Store:
+            if not source.varies and source.batch is None:
+                return self.once(source, False)
+            if source not in block.ready:
+                raise Restore(source)
+            return stores[source]
+
+        found: list[Any] = []
+        if op.op in (*ADDED, "setitem") and target is None:  # they begin as a copy
+            domain, index = identity(op)
+            copy = Loop(domain)
+            copy.write(stores[op], index, block.value(copy, op.inputs[0], index), zero=literal(0, kind_of(op.dtype, self.base)))
+            found.append(copy)
+        found.append(written(op, target or stores[op], read, self.table, self.base, target is not None))
+        return found
 
 
 class _Block(Block):
     """A block that finds values which do not vary where they are computed once."""
 
-    def __init__(self, stores: dict[Op, Store], once: Callable[[Op, bool], Store]) -> None:
-        super().__init__(stores)
+    def __init__(self, stores: dict[Op, Store], base: np.dtype[Any], once: Callable[[Op, bool], Store]) -> None:
+        super().__init__(stores, base)
         self.once = once
 
     def value(self, loop: Loop, op: Any, index: Index, top: bool = False) -> str:
-        if isinstance(op, Op) and not op.varies and op not in self.ready and op.dtype.kind == "f":
+        if not op.varies and op.batch is None and op not in self.ready and not is_zero(op):
             wide = bool(loop.domain) and loop.domain[-1] == B and op.size > 1
             key = (op, index)
             if key not in loop.memo:
@@ -261,7 +291,7 @@ class _Block(Block):
         return super().value(loop, op, index, top)
 
     def cuts(self, op: Any, index: Index, out: dict[int, set[int]], top: bool = False) -> None:
-        if isinstance(op, Op) and not op.varies and op.dtype.kind == "f":
+        if isinstance(op, Op) and not op.varies and op.batch is None:
             return
         super().cuts(op, index, out, top)
 
@@ -309,17 +339,27 @@ class Module:
 
     def __init__(self, step: Step, dtype: np.dtype[Any], wanted: set[Op]) -> None:
         self.step, self.dtype, self.wanted_gradients = step, dtype, wanted
-        for op in [*step.xs, *step.states]:
-            if op.dtype != dtype:
-                raise unsupported(op, f"it is {op.dtype}; expected {dtype}")
+        for op in [*step.xs, *step.states, *step.fixed, *step.forward, *step.backward]:
+            if (op.dtype.kind == "f" and op.dtype not in FLOATS) or op.dtype.kind not in "fiub" or op.dtype == np.uint64:
+                raise unsupported(op, f"it is {op.dtype}; compiled are float32, float64, integers up to int64, and bool")
         self.once_ops: dict[tuple[Op, bool], Store] = {}
+        self.tables: dict[str, np.ndarray[Any, Any]] = {}
         self.arrays: dict[str, tuple[str, str]] = {}  # name -> (size as code, what it is)
         self._forward()
         self._backward()
 
     # --- what is stored where ---------------------------------------------------------------------------------------------------
 
-    def _once(self, op: Op, wide: bool) -> Store:
+    def table(self, places: np.ndarray[Any, Any]) -> str:
+        """The name of an array of places; equal ones have one name."""
+        for name, known in self.tables.items():
+            if np.array_equal(known, places):
+                return name
+        self.tables[f"n{len(self.tables)}"] = np.ascontiguousarray(places, np.int64)
+        return f"n{len(self.tables) - 1}"
+
+    def once(self, op: Op, wide: bool) -> Store:
+        """Where a value stands that is computed once; wide: repeated for each row."""
         if (op, wide) not in self.once_ops:
             label = "".join(ch if ch.isalnum() else "_" for ch in (op.node.name or op.op))
             self.once_ops[op, wide] = Store(f"{'wide' if wide else 'c'}{len(self.once_ops)}_{label}", op, wide=wide)
@@ -329,25 +369,25 @@ class Module:
         step = self.step
         self.given: dict[Op, Store] = {}
         for k, op in enumerate(step.xs):
-            self.given[op] = Store(f"x{k}", op, f"t * {op.size} * B")
+            self.given[op] = Store.at_each(f"x{k}", op, "t")
         for k, op in enumerate(step.states):
-            self.given[op] = Store(f"s{k}", op, f"s * {op.size} * B")
+            self.given[op] = Store.at_each(f"s{k}", op, "s")
+        for k, op in enumerate(step.fixed):
+            self.given[op] = Store(f"f{k}", op)
         known = set(step.forward) | set(self.given)
         wanted: dict[Op, list[tuple[Store, str]]] = {}
         self.kept: dict[Op, Store] = {}  # what the backward walk finds
         for k, op in enumerate(step.new_states):
-            wanted.setdefault(op, []).append((Store(f"s{k}", op, f"(s + 1) * {op.size} * B"), "{v}"))
+            wanted.setdefault(op, []).append((Store.at_each(f"s{k}", op, "(s + 1)"), "{v}"))
         self.y_from: list[tuple[str, int]] = []
         for k, op in enumerate(step.outputs):
-            if op.batch != 0:
-                raise unsupported(op, "the first axis of an output must be the batch")
-            if op.dtype != self.dtype:
-                raise unsupported(op, f"it is an output of {op.dtype}; expected {self.dtype}")
             if op in step.new_states:
                 self.y_from.append(("s", step.new_states.index(op)))
                 continue
-            wanted.setdefault(op, []).append((Store(f"y{k}", op, f"t * {op.size} * B"), "{v}"))
+            wanted.setdefault(op, []).append((Store.at_each(f"y{k}", op, "t"), "{v}"))
             self.y_from.append(("y", k))
+        for k, op in enumerate(v for several in step.told for v in several):
+            wanted.setdefault(op, []).append((Store.at_each(f"l{k}", op, "t"), "{v}"))
         # What the backward walk reads: stored, but for what is cheap to compute again from what is stored.
         stack = [i for op in step.backward for i in op.inputs if isinstance(i, Op) and i in known and i.varies]
         seen: set[Op] = set()
@@ -359,14 +399,14 @@ class Module:
             seen.add(op)
             if op in wanted:
                 continue
-            again = op.op in VIEWS or op.dtype.kind == "b" or (op.elementwise and op.op in ("add", "subtract", "neg", "zeros_like", "maximum", "minimum", "relu", "abs", "sign"))
+            again = op.op in (*VIEWS, "astype") or op.dtype.kind == "b" or (op.elementwise and op.op in ("add", "subtract", "neg", "zeros_like", "maximum", "minimum", "relu", "abs", "sign"))
             if again:
                 stack += [i for i in op.inputs if isinstance(i, Op) and i.varies]
                 continue
-            store = Store(f"k{len(self.saved)}", op, f"s * {op.size} * B")
+            store = Store.at_each(f"k{len(self.saved)}", op, "s")
             wanted[op] = [(store, "{v}")]
             self.saved.append(op)
-        self.forward_schedule = Schedule([*step.forward], self.given, wanted, self._once)
+        self.forward_schedule = Schedule([*step.forward], self.given, wanted, self)
         self.kept = {op: places[0][0] for op, places in wanted.items()} | self.given
         self.forward_wanted = wanted
 
@@ -374,30 +414,36 @@ class Module:
         step = self.step
         given = dict(self.kept)
         for k, op in enumerate(step.d_outputs):
-            given[op] = Store(f"dy{k}", op, f"t * {op.size} * B")
+            given[op] = Store.at_each(f"dy{k}", op, "t")
         for k, op in enumerate(step.d_states):
-            given[op] = Store(f"ds{k}", op, f"(s % 2) * {op.size} * B")
+            given[op] = Store.at_each(f"ds{k}", op, "(s % 2)")
         wanted: dict[Op, list[tuple[Store, str]]] = {}
         self.zero_states: list[int] = []
         for k, op in enumerate(step.states):
             gradient = step.gradients.get(op)
-            if gradient is None:
+            if gradient is not None:
+                wanted.setdefault(gradient, []).append((Store.at_each(f"ds{k}", op, "((s + 1) % 2)"), "{v}"))
+            elif op.dtype.kind == "f":
                 self.zero_states.append(k)
-            else:
-                wanted.setdefault(gradient, []).append((Store(f"ds{k}", op, f"((s + 1) % 2) * {op.size} * B"), "{v}"))
         self.dx: dict[int, Op] = {}
         for k, op in enumerate(step.xs):
             gradient = step.gradients.get(op)
             if gradient is not None and op in self.wanted_gradients:
-                wanted.setdefault(gradient, []).append((Store(f"dx{k}", op, f"t * {op.size} * B"), "{v}"))
+                wanted.setdefault(gradient, []).append((Store.at_each(f"dx{k}", op, "t"), "{v}"))
                 self.dx[k] = gradient
+        self.df: dict[int, Op] = {}
+        for k, op in enumerate(step.fixed):
+            gradient = step.gradients.get(op)
+            if gradient is not None and op in self.wanted_gradients:
+                wanted.setdefault(gradient, []).append((Store(f"df{k}", op), "{a} + {v}"))
+                self.df[k] = gradient
         self.constants = [op for op in step.constants if op in self.wanted_gradients and step.gradients.get(op) is not None]
         self.sums: dict[Op, Store] = {}
         self.products: dict[Op, tuple[Op, Op, int, int]] = {}
         self.post: list[Op] = []
         self._leave_the_loop([step.gradients[op] for op in self.constants], wanted, given)
         ops = [*step.forward, *step.backward]
-        self.backward_schedule = Schedule(ops, given, wanted, self._once)
+        self.backward_schedule = Schedule(ops, given, wanted, self)
         self.backward_given, self.backward_wanted = given, wanted
 
     def _leave_the_loop(self, gradients: list[Any], wanted: dict[Op, list[tuple[Store, str]]], given: dict[Op, Store]) -> None:
@@ -419,15 +465,17 @@ class Module:
                     while side.op == "transpose":
                         side = side.inputs[0]
                     if side not in given and not any(how == "{v}" and "s *" in store.base for store, how in wanted.get(side, [])):
-                        store = Store(f"g{sum(len(w) for w in wanted.values())}", side, f"s * {side.size} * B")
+                        store = Store.at_each(f"g{sum(len(w) for w in wanted.values())}", side, "s")
                         wanted.setdefault(side, []).insert(0, (store, "{v}"))
                     operands.append(side)
                 self.products[op] = (operands[0], operands[1], *op.shape)
                 continue
             varying = [i for i in op.inputs if isinstance(i, Op) and i.varies]
             straight = op.op in LINEAR or (op.op in ("multiply", "matmul", "where") and len(varying) == 1) or (op.op == "divide" and not getattr(op.inputs[1], "varies", False))
-            if op.batch is not None or not straight:
-                raise unsupported(op, "the gradient of a parameter passes through it in a way that cannot leave the loop over time")
+            if not straight or any(i.batch is not None for i in varying):  # it stays in the loop, and is added up there
+                store = self.sums[op] = Store(f"b{len(self.sums)}", op)
+                wanted.setdefault(op, []).append((store, "{a} + {v}"))
+                continue
             self.post.append(op)
             stack += varying
         order = {op: k for k, op in enumerate(self.step.backward)}
@@ -439,15 +487,16 @@ class Module:
         """The module."""
         kind = self.dtype.name
         forward, backward = self._function("forward"), self._function("backward")
+        other = FLOATS[self.dtype == FLOATS[0]].name
         used = sorted({"wide_vectors", *self.forward_schedule.used, *self.backward_schedule.used})
         head = [
             '"""Generated: a cell over a whole sequence, forward and backward. Values are laid out (features, batch)."""',
             "import numpy as np",
             "from numba import njit, types",
-            f"from numpy import {kind} as F, inf",
+            f"from numpy import {kind} as F, {other} as D, int64 as I, inf",
             f"from tinygrad_rnn.kernels.scalar import {', '.join(used)}",
             "",
-            f"array = types.Array(types.{kind}, 1, 'C')",
+            *(f"{name} = types.Array(types.{dtype}, 1, 'C')" for name, dtype in zip(ARRAYS.values(), (kind, other, "int64", "boolean"), strict=True)),
             'options = {"error_model": "numpy", "fastmath": {"contract"}, "nogil": True, "cache": True}',
             "",
             "",
@@ -468,9 +517,12 @@ class Module:
         arguments = sorted(stores, key=lambda name: (name.rstrip("0123456789"), int(name.lstrip("abcdefghijklmnopqrstuvwxyz"))))
         setattr(self, f"{which}_arguments", arguments)
         setattr(self, f"{which}_once", list(once))
+        tables = [name for name in self.tables if name in mentioned]
+        setattr(self, f"{which}_tables", tables)
+        kinds = [kind_of(op.dtype, self.dtype) for op in (*(stores[name].op for name in arguments), *(op for op, _ in once.values()))] + ["I"] * len(tables)
         lines = [
-            f"@njit(types.void(types.int64, types.int64, types.boolean, {', '.join(['array'] * (len(arguments) + len(once)))}), **options)",
-            f"def {which}(T, B, reverse, {', '.join([*arguments, *once])}):",
+            f"@njit(types.void(types.int64, types.int64, types.boolean, {', '.join(ARRAYS[kind] for kind in kinds)}), **options)",
+            f"def {which}(T, B, reverse, {', '.join([*arguments, *once, *tables])}):",
             "    wide_vectors()",
         ]
         for name, (op, wide) in once.items():
@@ -482,14 +534,14 @@ class Module:
                 lines.append(f"    {name}_2d = {name}.reshape({rows}, {columns})")
         for store in schedule.temporary.values():
             if store.name in mentioned:
-                lines.append(f"    {store.name} = np.empty({store.size}, F)")
+                lines.append(f"    {store.name} = np.empty({store.size}, {TYPES[kind_of(store.op.dtype, self.dtype)]})")
         if which == "forward":
             lines += ["    for s in range(T):", "        t = T - 1 - s if reverse else s"]
         else:
-            lines += [f"    {store.name}[:] = F(0.0)" for store in self.sums.values()]
+            lines += [f"    {name}[:] = 0" for name in [*(store.name for store in self.sums.values()), *(f"df{k}" for k in self.df)]]
             lines += ["    for s in range(T - 1, -1, -1):", "        t = T - 1 - s if reverse else s"]
             lines += [
-                f"        ds{k}[((s + 1) % 2) * {self.step.states[k].size} * B : (((s + 1) % 2) + 1) * {self.step.states[k].size} * B] = F(0.0)"
+                "        " + Store.at_each(f"ds{k}", self.step.states[k], "((s + 1) % 2)").filled("0")
                 for k in self.zero_states
             ]
         lines += [f"        {line}" for line in body]
@@ -504,6 +556,8 @@ class Module:
         return any(self.operand(side)[0] == name for left, right, *_ in self.products.values() for side in (left, right))
 
 
+ARRAYS = {"F": "array", "D": "others", "I": "integers", "Q": "flags"}  # their types in the code
+TYPES = {"F": "F", "D": "D", "I": "I", "Q": "np.bool_"}
 _WORDS = re.compile(r"[A-Za-z_]\w*")
 
 PRELUDE = '''@njit(**options)

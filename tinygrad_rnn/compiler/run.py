@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,7 @@ from ..core.tape import Leaf
 from ..core.tensor import Tensor
 from ..kernels import blas, runtime
 from .module import Module
-from .step import B, Op
+from .step import B, Op, Sized
 
 
 class Runner:
@@ -24,26 +26,33 @@ class Runner:
         self.source = module.text()
         self.code = runtime.load(self.source, distinct=True)
 
-    def forward(self, xs: Sequence[Array], states: Sequence[Array], reverse: bool) -> dict[str, Any]:
+    def forward(self, xs: Sequence[Array], states: Sequence[Array], fixed: Sequence[Array], asked: Mapping[Op, Array], batch: int, reverse: bool) -> dict[str, Any]:
         """Run all steps; returns the arrays by name, which `backward` reads.
 
         Parameters
         ----------
         xs : arrays (T, batch, ...)
         states : arrays (batch, ...)
+        fixed : arrays (batch, ...)
+            What is the same at each step.
+        asked : dict
+            Values of constants that are found anew for each sequence.
         """
-        T, batch = xs[0].shape[:2]
-        known = self._once(constant_values(self.step))
+        T = xs[0].shape[0]
+        known = self._once({**constant_values(self.step), **asked}, batch)
         arrays: dict[str, Any] = {"T": T, "B": batch, "reverse": reverse, "once": known}
-        for k, x in enumerate(xs):
-            arrays[f"x{k}"] = _inside(x, 2)
+        for k, (op, x) in enumerate(zip(self.step.xs, xs, strict=True)):
+            arrays[f"x{k}"] = self._inside(op, x, 1)
         for k, (op, s) in enumerate(zip(self.step.states, states, strict=True)):
-            arrays[f"s{k}"] = whole = np.empty((T + 1) * op.size * batch, self.dtype)
-            whole[: op.size * batch] = _inside(s, 1)
+            n = elements(op, batch)
+            arrays[f"s{k}"] = whole = np.empty((T + 1) * n, inner_dtype(op))
+            whole[:n] = self._inside(op, s, 0)
+        for k, (op, x) in enumerate(zip(self.step.fixed, fixed, strict=True)):
+            arrays[f"f{k}"] = self._inside(op, x, 0)
         for places in self.module.forward_wanted.values():
             for store, _ in places:
                 if store.name not in arrays:
-                    arrays[store.name] = np.empty(T * store.op.size * batch, self.dtype)
+                    arrays[store.name] = np.empty(T * elements(store.op, batch), inner_dtype(store.op))
         with blas.threads(1):  # within a step, threads wait longer than they work
             self.code.forward(T, batch, reverse, *self._arguments("forward", arrays))
         return arrays
@@ -54,27 +63,35 @@ class Runner:
         ys = []
         for op, (kind, k) in zip(self.step.outputs, self.module.y_from, strict=True):
             if kind == "y":
-                ys.append(_outside(arrays[f"y{k}"], T, op.features, batch))
+                ys.append(_outside(arrays[f"y{k}"], T, op, batch))
             else:
-                y = _outside(arrays[f"s{k}"][op.size * batch :], T, op.features, batch)
+                y = _outside(arrays[f"s{k}"][elements(op, batch) :], T, op, batch)
                 ys.append(y[::-1] if arrays["reverse"] else y)
-        last = [_outside(arrays[f"s{k}"][T * op.size * batch :], None, op.features, batch) for k, op in enumerate(self.step.states)]
+        last = [_outside(arrays[f"s{k}"][T * elements(op, batch) :], None, op, batch) for k, op in enumerate(self.step.states)]
         return ys, last
 
-    def backward(self, arrays: dict[str, Any], dys: Sequence[Array], dstates: Sequence[Array]) -> dict[Op, Array]:
-        """Gradients of the wanted inputs, states and constants."""
+    def told(self, arrays: dict[str, Any]) -> list[list[Array]]:
+        """What the steps leave outside, (T, ...) each."""
+        count = itertools.count()
+        return [[_outside(arrays[f"l{next(count)}"], arrays["T"], op, arrays["B"]) for op in several] for several in self.step.told]
+
+    def backward(self, arrays: dict[str, Any], dys: Sequence[Array | None], dstates: Sequence[Array | None]) -> dict[Op, Array]:
+        """Gradients of the wanted inputs, states, fixed inputs and constants; None in place of what has none."""
         T, batch, module = arrays["T"], arrays["B"], self.module
         arrays = dict(arrays)
-        for k, g in enumerate(dys):
-            arrays[f"dy{k}"] = _inside(g, 2)
+        for k, (op, g) in enumerate(zip(self.step.outputs, dys, strict=True)):
+            if g is not None:
+                arrays[f"dy{k}"] = self._inside(op, g, 1)
         for k, (op, g) in enumerate(zip(self.step.states, dstates, strict=True)):
-            arrays[f"ds{k}"] = both = np.empty(2 * op.size * batch, self.dtype)
-            both[((T - 1) % 2) * op.size * batch : ((T - 1) % 2 + 1) * op.size * batch] = _inside(g, 1)
+            if g is not None:
+                n = elements(op, batch)
+                arrays[f"ds{k}"] = both = np.empty(2 * n, op.dtype)
+                both[((T - 1) % 2) * n : ((T - 1) % 2 + 1) * n] = self._inside(op, g, 0)
         for places in module.backward_wanted.values():
             for store, how in places:
                 if store.name not in arrays:
-                    size = store.op.size * batch
-                    arrays[store.name] = np.empty(size if how != "{v}" else T * size, self.dtype)
+                    size = elements(store.op, batch)
+                    arrays[store.name] = np.empty(size if how != "{v}" else T * size, inner_dtype(store.op))
         known: dict[Op, Any] = dict(arrays["once"])
         with blas.threads(1):
             self.code.backward(T, batch, arrays["reverse"], *self._arguments("backward", arrays))
@@ -82,19 +99,25 @@ class Runner:
                 known[op] = _product(*(self._all_steps(arrays, side) for side in (left, right)))
         found: dict[Op, Array] = {}
         for k, op in enumerate(self.step.states):
-            found[op] = _outside(arrays[f"ds{k}"][op.size * batch :], None, op.features, batch)  # where step 0 wrote it
+            if f"ds{k}" in arrays:
+                found[op] = _outside(arrays[f"ds{k}"][elements(op, batch) :], None, op, batch)  # where step 0 wrote it
         for k in module.dx:
-            found[self.step.xs[k]] = _outside(arrays[f"dx{k}"], T, self.step.xs[k].features, batch)
+            found[self.step.xs[k]] = _outside(arrays[f"dx{k}"], T, self.step.xs[k], batch)
+        for k in module.df:
+            found[self.step.fixed[k]] = _outside(arrays[f"df{k}"], None, self.step.fixed[k], batch)
         for op, store in module.sums.items():
+            if store.op is op:  # added up as it stands
+                known[op] = arrays[store.name].reshape(op.shape)
+                continue
             source = op.inputs[0]
             collected = np.moveaxis(arrays[store.name].reshape((*source.features, batch)), -1, source.batch)
             known[op] = collected.sum(axis=tuple(op.params["axis"]) if isinstance(op.params["axis"], list) else op.params["axis"], keepdims=op.params["keepdims"])
         for op in module.post:
-            known[op] = self._compute(op, known)
+            known[op] = self._compute(op, known, batch)
         for op in module.constants:
             gradient = self.step.gradients[op]
             assert gradient is not None
-            value = known[gradient] if gradient in known else self._compute(gradient, known)
+            value = known[gradient] if gradient in known else self._compute(gradient, known, batch)
             found[op] = np.asarray(value, order="C")  # ascontiguousarray would give a number an axis
         return found
 
@@ -105,24 +128,31 @@ class Runner:
         values: Array = arrays[name][begin * batch : (begin + T * op.size) * batch].reshape(T, op.size, batch)
         return values[::-1] if by_time and arrays["reverse"] else values
 
-    def _once(self, constants: dict[Op, Array]) -> dict[Op, Any]:
+    def _once(self, constants: dict[Op, Array], batch: int) -> dict[Op, Any]:
         known: dict[Op, Any] = dict(constants)
         for op in [*self.step.forward, *self.step.backward]:
             if not op.varies and B not in op.shape:
-                known[op] = self._compute(op, known)
+                known[op] = self._compute(op, known, batch)
         return known
 
     @staticmethod
-    def _compute(op: Op, known: dict[Op, Any]) -> Any:
+    def _compute(op: Op, known: dict[Op, Any], batch: int) -> Any:
         primitive = op.node.primitive
         assert primitive is not None
-        return np.asarray(primitive.forward(*[known[i] if isinstance(i, Op) else i for i in op.inputs], **op.node.params))
+        inputs = [known[i] if isinstance(i, Op) else i.at(batch) if isinstance(i, Sized) else i for i in op.inputs]
+        return np.asarray(primitive.forward(*inputs, **op.node.params))
 
     def _arguments(self, which: str, arrays: dict[str, Any]) -> list[Any]:
         names = getattr(self.module, f"{which}_arguments")
         once = {store.name: op for (op, _), store in self.module.once_ops.items()}
-        flat = [np.array(arrays["once"][once[name]], dtype=self.dtype, order="C").reshape(-1) for name in getattr(self.module, f"{which}_once")]
-        return [*(arrays[name] for name in names), *flat]
+        flat = [np.array(arrays["once"][once[name]], dtype=inner_dtype(once[name]), order="C").reshape(-1) for name in getattr(self.module, f"{which}_once")]
+        return [*(arrays[name] for name in names), *flat, *(self.module.tables[name] for name in getattr(self.module, f"{which}_tables"))]
+
+    @staticmethod
+    def _inside(op: Op, value: Array, lead: int) -> Array:
+        """An array as the code has it: flat, the batch last; `lead` axes stand before those of the value."""
+        value = value if op.batch is None else np.moveaxis(value, op.batch + lead, -1)
+        return np.ascontiguousarray(value, inner_dtype(op)).reshape(-1)
 
 
 def _product(left: Array, right: Array) -> Array:
@@ -139,20 +169,23 @@ def _product(left: Array, right: Array) -> Array:
     return total
 
 
-def _inside(x: Array, axis: int) -> Array:
-    """(..., batch, features) as a flat array with the batch last; `axis` counts the axes up to the batch."""
-    lead, rest = x.shape[:axis], x.shape[axis:]
-    n = int(np.prod(rest))
-    y = x.reshape((*lead, n)).swapaxes(-1, -2)
-    return np.ascontiguousarray(y).reshape(-1)
+def elements(op: Op, batch: int) -> int:
+    """How many numbers a value has."""
+    return op.size * (batch if op.batch is not None else 1)
 
 
-def _outside(flat: Array, T: int | None, features: tuple[int, ...], batch: int) -> Array:
-    """Back to (T, batch, features), or (batch, features) without time."""
-    n = int(np.prod(features))
-    if T is None:
-        return flat.reshape((n, batch)).T.reshape((batch, *features))
-    return np.ascontiguousarray(flat.reshape((T, n, batch)).swapaxes(1, 2)).reshape((T, batch, *features))
+def inner_dtype(op: Op) -> np.dtype[Any]:
+    """In which type the code has a value: integers are int64."""
+    return np.dtype(np.int64) if op.dtype.kind in "iu" else op.dtype
+
+
+def _outside(flat: Array, T: int | None, op: Op, batch: int) -> Array:
+    """Back to (T, ...) with the batch where it belongs, or without time."""
+    lead = () if T is None else (T,)
+    if op.batch is None:
+        return flat[: math.prod(lead) * op.size].reshape((*lead, *op.features)).astype(op.dtype, copy=False)
+    whole = np.moveaxis(flat[: math.prod(lead) * op.size * batch].reshape((*lead, *op.features, batch)), -1, len(lead) + op.batch)
+    return whole.astype(op.dtype, copy=False) if T is None else np.ascontiguousarray(whole, op.dtype)
 
 
 def constant_values(step: Any) -> dict[Op, Array]:
