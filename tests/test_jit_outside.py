@@ -155,3 +155,56 @@ def test_a_mask_in_a_sequence_inside_a_step_is_refused() -> None:
 
     with pytest.raises(tg.TraceError, match="a random mask cannot be recorded, in a sequence inside a step"):
         tg.unroll(tg.jit(step), np.ones((T, BATCH, 2), np.float32), np.zeros((BATCH, 2), np.float32))
+
+
+def attended(compiled: bool, how: dict[str, Any], batch: int = BATCH, order: int = 1) -> list[np.ndarray]:
+    """A decoder that attends to what an encoder made: the gradients reach the encoder through what the cell holds."""
+    rng = np.random.default_rng(1)
+    encoder = cells.GRU(2, 3, rng=0, dtype=np.float64)
+    decoder = nn.AttentionCell(cells.LSTM(2 + 4, 4, rng=1, dtype=np.float64), nn.BahdanauAttention(4, 3, 5, rng=2, dtype=np.float64), rng=3)
+    source, target = (tg.tensor(rng.normal(size=(n, batch, 2)), requires_grad=True) for n in (6, T))
+    memory, _ = tg.unroll(encoder, source)
+    bound = decoder.attending(memory.swapaxes(0, 1), rng.integers(1, 7, batch))
+    ys, state = tg.unroll(tg.jit(bound) if compiled else bound, target, **how)
+    loss = (ys * ys).sum() + (state.weights * state.weights).sum()
+    given = [source, target, *encoder.parameters(), *decoder.parameters()]
+    if order == 2:
+        loss.backward(create_graph=True)
+        loss = sum(((t.grad * t.grad).sum() for t in (source, target)), tg.tensor(0.0, np.float64))
+        for t in given:
+            t.grad = None
+    loss.backward()
+    return [ys.numpy(), state.weights.numpy(), *(t.grad.numpy() for t in given)]
+
+
+@pytest.mark.parametrize("batch", [1, 3, 11])
+@pytest.mark.parametrize("how", ["plain", "reverse", "lengths", "checkpoint"])
+def test_attention_to_a_memory_that_the_cell_holds(how: str, batch: int) -> None:
+    if how == "lengths" and batch != BATCH:
+        pytest.skip("lengths are of three rows")
+    same(attended(True, WAYS[how], batch), attended(False, WAYS[how], batch))
+
+
+def test_gradients_of_gradients_through_a_memory() -> None:
+    same(attended(True, {}, order=2), attended(False, {}, order=2))
+
+
+def test_a_captured_tensor_is_not_recorded_anew_when_it_is_another_one() -> None:
+    held = {"keys": tg.tensor(np.ones((BATCH, 2)))}
+
+    def step(x: Any, h: Any) -> Any:
+        h = tg.tanh(h + x * held["keys"])
+        return h, h
+
+    fast = tg.jit(step)
+    for k in range(3):
+        held["keys"] = tg.tensor(np.random.default_rng(k).normal(size=(BATCH, 2)), requires_grad=True)
+        xs = np.random.default_rng(k).normal(size=(T, BATCH, 2))
+        found = []
+        for run in (step, fast):
+            held["keys"].grad = None
+            ys, _ = tg.unroll(run, xs, np.zeros((BATCH, 2)))
+            ys.sum().backward()
+            found.append([ys.numpy(), held["keys"].grad.numpy()])
+        same(found[1], found[0])
+    assert len(fast._runners) == 1

@@ -1,6 +1,6 @@
 """The compiler: from one recorded step of a cell to one function for the whole sequence."""
 
 from .jit import Jitted, jit
-from .step import CompileError
+from .op import CompileError
 
 __all__ = ["CompileError", "Jitted", "jit"]

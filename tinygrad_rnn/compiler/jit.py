@@ -22,11 +22,12 @@ from ..recurrent.cell import Cell, CompiledCell, name_of, no_cell, returned
 from ..recurrent.checkpoint import Stretch, as_primitive, cut
 from ..recurrent.outside import KEY
 from ..recurrent.unroll import Sequence
-from .exchange import Player, leave_all, take_all
+from .exchange import B, Player, leave_all, take_all
 from .module import Module
+from .op import SIZES, CompileError, Op
 from .run import Runner, owner
 from .settings import settings
-from .step import SIZES, B, CompileError, Op, Step
+from .step import Step
 
 KEPT = 64  # recordings of one cell: for other shapes, settings, or values that it closes over
 
@@ -112,9 +113,7 @@ class Jitted(CompiledCell):
         batch = xs[0].shape[1] if xs[0].ndim > 1 else next((s.shape[0] for s in states if s.ndim), 1)
         name, layer = name_of(self), context().mark.layer
         try:
-            runner = Jitted.runner(self, variant, inputs, carried, batch)
-        except CompileError:
-            raise
+            runner, lent = Jitted.runner(self, variant, inputs, carried, batch)
         except Exception as error:
             with no_grad():  # a step of the cell itself says what is wrong with the shapes that were given
                 first, end = (stop - 1, stop) if reverse else (start, start + 1)
@@ -123,7 +122,7 @@ class Jitted(CompiledCell):
                 raise
             raise CompileError(
                 f"tg.jit: a step of '{name_of(self)}' is recorded with batches of {SIZES[0]} and {SIZES[1]} rows, to serve any, and does not run "
-                f"with them: {error}. A tensor from outside the step that has a batch axis belongs in x or in the state."
+                f"with them: {error}. A NumPy array from outside the step that has a row for each of the batch has to be a tensor."
             ) from error
 
         step, times = runner.step, range(stop - 1, start - 1, -1) if reverse else range(start, stop)
@@ -137,7 +136,7 @@ class Jitted(CompiledCell):
                 ys, _, last = plain.steps(tuple(given), first, start, stop, reverse, offset=start)
             return [*leaves(ys), *leaves(last)]
 
-        stretch = _Unrolled(runner, again, inputs, states, batch, reverse, {op: v for (_, op), v in zip(step.taken, found, strict=True)})
+        stretch = _Unrolled(runner, again, inputs, states, lent, batch, reverse, {op: v for (_, op), v in zip(step.taken, found, strict=True)})
         try:
             flat = stretch.outputs()
         except IndexError:
@@ -155,22 +154,36 @@ class Jitted(CompiledCell):
             return ys[0], ys[1], last
         return ys, None, last
 
-    def runner(self, variant: _Variant, inputs: list[Tensor], state: Any, batch: int) -> Runner:
-        """The compiled code for inputs and states of these shapes, whatever the batch and the length."""
+    def runner(self, variant: _Variant, inputs: list[Tensor], state: Any, batch: int) -> tuple[Runner, list[Tensor]]:
+        """The compiled code for inputs and states of these shapes, whatever the batch and the length.
+
+        Also the tensors that the cell holds and that have a row for each of the batch; whether there are such is found by recording.
+        """
         rows = [*(x.shape[1:2] == (batch,) for x in inputs), *(s.shape[:1] == (batch,) for s in leaves(state))]
         key = (
             variant.flags,
             tuple((x.shape[1 + r :], r, x.dtype, x.requires_grad) for x, r in zip(inputs, rows, strict=False)),
             tuple((path, s.shape[r:], r, s.dtype) for (path, s), r in zip(flatten(state), rows[len(inputs) :], strict=True)),
-            settings(self.plain),
         )
-        if key not in self._runners:
-            if len(self._runners) >= KEPT:  # of what changes at every call, each recording would stay
-                self._runners.pop(next(iter(self._runners)), None)
-            x = tuple(Tensor(x.array[0]) for x in inputs)
-            made = self._runners[key] = compiled(variant, x, state, [x.requires_grad for x in inputs], name_of(self), rows)
-            return made
-        return self._runners[key]
+        found = settings(self.plain, batch)
+        for settled, lent in ((found.key, []), (found.lending, found.lent)):
+            if (known := self._runners.get((key, settled))) is not None:
+                return known, lent
+        if len(self._runners) >= KEPT:  # of what changes at every call, each recording would stay
+            self._runners.pop(next(iter(self._runners)), None)
+        x = tuple(Tensor(x.array[0]) for x in inputs)
+        gradients = [x.requires_grad for x in inputs]
+        try:
+            made = self._runners[key, found.key] = compiled(variant, x, state, gradients, name_of(self), rows)
+            return made, []
+        except (ShapeError, CompileError) as error:
+            if not found.lent:
+                raise
+            try:
+                made = self._runners[key, found.lending] = compiled(variant, x, state, gradients, name_of(self), rows, found.lent)
+            except ShapeError:
+                raise error from None
+            return made, found.lent
 
 
 def _plainly(sequence: Sequence, cell: Callable[..., Any], **others: Any) -> Sequence:
@@ -180,8 +193,8 @@ def _plainly(sequence: Sequence, cell: Callable[..., Any], **others: Any) -> Seq
     return plain
 
 
-def compiled(variant: _Variant, x: Any, state: Any, x_gradients: list[bool], name: str, rows: list[bool]) -> Runner:
-    """Record one step, plan it, and compile it; `rows` says which inputs and states have a row for each of the batch."""
+def compiled(variant: _Variant, x: Any, state: Any, x_gradients: list[bool], name: str, rows: list[bool], lent: list[Tensor] | None = None) -> Runner:
+    """Record one step, plan it, and compile it; `rows` says which inputs and states have a row for each of the batch, as those of `lent` have."""
     structure: list[Any] = []
 
     def record(x: Any, state: Any) -> Any:
@@ -189,7 +202,7 @@ def compiled(variant: _Variant, x: Any, state: Any, x_gradients: list[bool], nam
         structure.append(tree_map(lambda _: 0, result))
         return result
 
-    step = Step(record, x, state, name, rows)
+    step = Step(record, x, state, name, rows, lent or [])
     wanted: set[Op] = {op for op, needed in zip(step.xs, x_gradients, strict=False) if needed}
     wanted |= {op for op in [*step.constants, *step.fixed] if op.node.requires_grad}
     floats = [v.dtype for v in [*leaves([state, x]), *step.outputs] if v.dtype.kind == "f"]
@@ -253,11 +266,12 @@ class _Unrolled(Stretch):
     reads = "goes through a compiled cell, which needs"
 
     def __init__(
-        self, runner: Runner, again: Callable[..., list[Tensor]], xs: list[Tensor], states: list[Tensor], batch: int, reverse: bool, taken: dict[Op, Array]
-    ) -> None:
+        self, runner: Runner, again: Callable[..., list[Tensor]], xs: list[Tensor], states: list[Tensor], lent: list[Tensor], batch: int,
+        reverse: bool, taken: dict[Op, Array],
+    ) -> None:  # fmt: skip
         super().__init__(again, len(xs) + len(states))
         self.runner, self.xs, self.states, self.batch, self.reverse = runner, xs, states, batch, reverse
-        self.taken = taken
+        self.lent, self.taken = lent, taken
         self.told: list[list[Array]] = []
         self.arrays: Any = None  # a weak reference to the Arrays, which belong to the node: with its saved values they are released
 
@@ -265,17 +279,18 @@ class _Unrolled(Stretch):
         """Run forward; the floating outputs hang on one node."""
         step, taken = self.runner.step, self.taken
         owners = [owner(op) for op in self.runner.module.constants]
-        tensors, lent = [*self.xs, *self.states], step.lent
+        tensors = [*self.xs, *self.states]
         xs = [*(t.array for t in self.xs), *(taken[op] for op in step.xs[len(self.xs) :])]
-        fixed = [*(t.array for t in lent), *(taken[op] for op in step.fixed[len(lent) :])]
+        fixed = [*(t.array for t in self.lent), *(taken[op] for op in step.fixed[step.lent :])]
         asked = {op: value for op, value in taken.items() if op.op == "constant"}
         arrays = Arrays(self.runner.forward(xs, [t.array for t in self.states], fixed, asked, self.batch, self.reverse))
         ys, last = self.runner.outputs(arrays)
         self.told = self.runner.told(arrays)
         found = [*ys, *last]
         self.live = [k for k, a in enumerate(found) if a.dtype.kind == "f"]
-        self.captured = [o.node for o in owners if o.node is not None]
-        self.xs, self.states, self.taken = [], [], {}
+        self.reached = [*self.runner.module.constants, *(op for op, t in zip(step.fixed, self.lent, strict=False) if t.requires_grad)]
+        self.captured = [o.node for o in [*owners, *(t for t in self.lent if t.requires_grad)] if o.node is not None]
+        self.xs, self.states, self.lent, self.taken = [], [], [], {}
         if not self.live or not context().grad_enabled or not (any(t.requires_grad for t in tensors) or self.captured):
             return [Tensor(a) for a in found]
         self.packed = self.pack([found[k] for k in self.live])
@@ -298,7 +313,7 @@ class _Unrolled(Stretch):
         every = [parts.get(k) for k in range(len(shapes))]
         found = self.runner.backward(arrays, every[: len(step.outputs)], every[len(step.outputs) :])
         own = step.xs[: self.count - len(step.states)]
-        return tuple(found.get(op) for op in [*own, *step.states, *self.runner.module.constants])
+        return tuple(found.get(op) for op in [*own, *step.states, *self.reached])
 
     def _all_outputs(self, T: int) -> list[tuple[tuple[int, ...], Op]]:
         """Each output and state, and the axes that stand before its own."""

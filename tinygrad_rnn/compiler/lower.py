@@ -21,7 +21,9 @@ from ..core.tape import Leaf
 from ..kernels.fused import _expression, _literal
 from ..ops.define import axes_of
 from ..ops.shaping import _pairs
-from .step import B, CompileError, Op, Sized
+from .exchange import B
+from .op import CompileError, Op
+from .step import Sized
 
 # (variable of the loop nest or None, step, offset) for each axis of a value: where it is read
 Place = tuple[int | None, int, int]

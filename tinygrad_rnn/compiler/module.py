@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from .exchange import B
 from .lower import (
     FLOATS,
     PIECES,
@@ -33,7 +34,8 @@ from .lower import (
     symbolic,
     unsupported,
 )  # fmt: skip
-from .step import B, CompileError, Op, Step
+from .op import CompileError, Op
+from .step import Step
 from .whole import ADDED, SCATTERED, WHOLE, written
 
 WAY_OUT = "there is no code for it. Compute it outside the step and hand the result over in x, or run the cell as it is in place of tg.jit(cell)"

@@ -13,8 +13,10 @@ from ..core.primitive import Array
 from ..core.tape import Leaf
 from ..core.tensor import Tensor
 from ..kernels import blas, runtime
+from .exchange import B
 from .module import Module
-from .step import B, Op, Sized
+from .op import Op
+from .step import Sized
 
 
 class Runner:

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..core.errors import TinygradError
 from ..core.primitive import Spec
 from ..core.tape import Leaf, Node, at_step, setting
 from ..core.tensor import Tensor
@@ -25,65 +24,9 @@ from ..ops.reductions import max as largest
 from ..ops.reductions import sum as total
 from ..ops.shaping import broadcast_to
 from ..recurrent.outside import KEY
-from .exchange import B as B
-from .exchange import Recorder, Taken
-
-SIZES = (11, 13)  # of the two batches; a size that is 11 in one recording and 13 in the other is the batch's
-
-Size = Any  # an int, or B
-
-
-class CompileError(TinygradError, NotImplementedError):
-    """A step that cannot be compiled: the message names the operation, its line, and why."""
-
-
-class Op:
-    """A node of one step.
-
-    Attributes
-    ----------
-    op : str
-        The primitive's name; "x", "state", "fixed", "constant", "cotangent" for what is given.
-    inputs : list of Op or number
-    params : dict
-    shape : tuple of int or B
-    dtype : dtype
-    node : Node
-        Of the first recording: for names, lines and values of constants.
-    varies : bool
-        It depends on what changes from step to step; otherwise it is computed once for a whole sequence.
-    """
-
-    __slots__ = ("dtype", "inputs", "node", "op", "params", "place", "shape", "varies")
-
-    def __init__(self, op: str, node: Node, shape: tuple[Size, ...], inputs: list[Any], params: dict[str, Any]) -> None:
-        self.op, self.node, self.shape, self.inputs, self.params = op, node, shape, inputs, params
-        self.dtype = node.dtype
-        self.place = 0
-        self.varies: bool = op in ("x", "state", "fixed", "cotangent") or any(isinstance(i, Op) and i.varies for i in inputs)
-
-    @property
-    def batch(self) -> int | None:
-        """Which axis is the batch."""
-        return self.shape.index(B) if B in self.shape else None
-
-    @property
-    def features(self) -> tuple[int, ...]:
-        """The sizes of the other axes."""
-        return tuple(n for n in self.shape if n != B)
-
-    @property
-    def size(self) -> int:
-        """Elements of one row."""
-        return math.prod(self.features)
-
-    @property
-    def elementwise(self) -> bool:
-        """Whether its primitive has a scalar expression."""
-        return self.node.primitive is not None and self.node.primitive.scalar is not None
-
-    def __repr__(self) -> str:
-        return f"<{self.op} {'x'.join(map(str, self.shape))}>"
+from .exchange import B, Recorder, Taken
+from .merged import Merged, is_merged, mixed
+from .op import SIZES, CompileError, Op
 
 
 class Step:
@@ -93,6 +36,8 @@ class Step:
     ----------
     xs, states, fixed, constants : list of Op
         What the step is given: anew at each step, from step to step, for the whole sequence with and without rows.
+    lent : int
+        How many of the fixed inputs are tensors that the cell holds; they come first.
     taken : list of (Taken, Op)
         What it takes from outside, each an input of one of these kinds.
     left, told : lists
@@ -113,15 +58,16 @@ class Step:
         self.forward: list[Op] = []
         self.backward: list[Op] = []
         self.constants: list[Op] = []
+        self.sizes: dict[int, tuple[Any, ...]] = {}  # of axes that are made of the batch and others
         count, states = len(leaves(x)), len(leaves(state))
         given = list(zip(first.inputs, second.inputs, strict=True))
         self.xs = [self._given("x", a, b, i) for i, (a, b) in enumerate(given[:count])]
         self.states = [self._given("state", a, b, i) for i, (a, b) in enumerate(given[count : count + states])]
         self.fixed = [self._given("fixed", a, b, i) for i, (a, b) in enumerate(given[count + states : count + states + len(lent)])]
-        self.lent = list(lent)
+        self.lent = len(lent)
         self.taken: list[tuple[Taken, Op]] = []
         for found, _ in one.taken:
-            self._taken(found, *given[count + states + len(lent) + len(self.taken)])
+            self._taken(found, *given[count + states + self.lent + len(self.taken)])
         self.left = [keep for keep, _ in one.left]
         for a, b in zip(_constants(first), _constants(second), strict=True):
             self._constant(a, b, self.forward)
@@ -145,6 +91,8 @@ class Step:
     def _output(self, o: Any) -> Op:
         if not isinstance(o, Node):
             raise CompileError("an output of the step is a plain number; make it a tensor of the batch")
+        if self.known[o].groups:
+            raise mixed(o, "an output of the step has an axis that is made of the batch and others")
         return self.known[o]
 
     def _given(self, kind: str, a: Node, b: Node, place: int) -> Op:
@@ -185,6 +133,9 @@ class Step:
             inputs = [self.known[i] if isinstance(i, Node) else _number(i, j, a) for i, j in zip(a.inputs, b.inputs, strict=True)]
             if simpler(a) is not None:
                 self.known[a] = self._simpler(a, b, inputs, out)
+                continue
+            if is_merged(a, b) or any(isinstance(i, Op) and i.groups for i in inputs):
+                self.known[a] = Merged(out, self.sizes).op(a, b, inputs, _param)
                 continue
             params = {k: _param(v, b.params[k], a) for k, v in a.params.items()}
             self.known[a] = op = Op(a.op, a, _shape(a, b), inputs, params)
@@ -249,7 +200,7 @@ def _constants(program: Program) -> list[Leaf]:
     return [leaf for leaf in dict.fromkeys(i for i in read if isinstance(i, Leaf)) if leaf in known]
 
 
-def _shape(a: Node, b: Node) -> tuple[Size, ...]:
+def _shape(a: Node, b: Node) -> tuple[Any, ...]:
     return tuple(_same(m, n, a) for m, n in zip(a.shape, b.shape, strict=True))
 
 
@@ -258,7 +209,7 @@ def _same(m: Any, n: Any, node: Node) -> Any:
         return m
     if (m, n) == SIZES:
         return B
-    raise CompileError(f"{node.op} mixes the batch with other axes (sizes {m} and {n} for batches of {SIZES}){node.where.described()}")
+    raise mixed(node, f"sizes {m} and {n} for batches of {SIZES}")
 
 
 class Sized(NamedTuple):

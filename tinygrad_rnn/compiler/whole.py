@@ -14,8 +14,10 @@ import numpy as np
 
 from ..core.primitive import Array
 from ..ops.define import axes_of
+from .exchange import B
 from .lower import Store, kind_of, linear, literal, unsupported
-from .step import B, Op, at_size
+from .op import Op
+from .step import at_size
 
 GATHERED = ("getitem", "roll", "pad", "tril", "triu", "windows", "reshape")
 SCATTERED = ("scatter", "unwindows")
