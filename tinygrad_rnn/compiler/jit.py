@@ -128,13 +128,15 @@ class Jitted(CompiledCell):
         step, times = runner.step, range(stop - 1, start - 1, -1) if reverse else range(start, stop)
         found = take_all([t for t, _ in step.taken], times, batch, name, layer) if step.taken else []
 
+        widest = np.result_type(*{op.dtype for op in [*step.outputs, *step.states] if op.dtype.kind == "f"}, np.float32)  # of what is on one node
+
         def again(*handles: Tensor) -> list[Tensor]:
             """The same steps, one by one on the tape: for gradients of gradients, and tangents."""
             given, first = list(handles[: len(inputs)]), unflatten(carried, list(handles[len(inputs) :]))
             plain = _plainly(sequence, variant, tuple=True, valid=None, resets=None)
             with setting(sequence={**(context().sequence or {}), KEY: Player([t for t, _ in step.taken], found, times)}):
                 ys, _, last = plain.steps(tuple(given), first, start, stop, reverse, offset=start)
-            return [*leaves(ys), *leaves(last)]
+            return [y.astype(widest) if y.dtype.kind == "f" and y.dtype != widest else y for y in (*leaves(ys), *leaves(last))]
 
         stretch = _Unrolled(runner, again, inputs, states, lent, batch, reverse, {op: v for (_, op), v in zip(step.taken, found, strict=True)})
         try:
@@ -299,7 +301,7 @@ class _Unrolled(Stretch):
         whole.node.saved[0] = arrays  # in place of the output, which no rule reads
         self.arrays = weakref.ref(arrays)
         parts = dict(zip(self.live, cut(whole, [found[k].shape for k in self.live]), strict=True))
-        return [parts.get(k, Tensor(a)) for k, a in enumerate(found)]
+        return [Tensor(a) if k not in parts else parts[k] if a.dtype == whole.dtype else parts[k].astype(a.dtype) for k, a in enumerate(found)]
 
     def gradients(self, g: Any, values: Any) -> tuple[Any, ...]:
         """For each input of the node: by the compiled function, or by the steps one by one where the walk itself is recorded."""

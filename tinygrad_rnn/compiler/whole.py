@@ -157,9 +157,7 @@ def _assigned(op: Op, out: Store, read: Read, table: Any, base: np.dtype[Any]) -
             raise unsupported(op, "it fills single rows of the batch")
     name = table(places - 1)
     q, many = (" * B + q", "B") if op.batch is not None else ("", "1")
-    text = literal(value, kind_of(op.dtype, base))
-    if isinstance(value, Op):
-        text = read(value).spot("j * B + q" if value.batch is not None else "j")
+    text = read(value).spot("j * B + q" if value.batch is not None else "j") if isinstance(value, Op) else literal(value, kind_of(op.dtype, base))
     return [f"for i in range({op.size}):", f"    j = {name}[i]", "    if j >= 0:", f"        for q in range({many}):", f"            {out.spot(f'i{q}')} = {text}"]
 
 
