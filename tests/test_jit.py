@@ -12,7 +12,7 @@ from tinygrad_rnn.core.tree import leaves, unflatten
 
 from .cell_checks import CASES, Case
 
-NOT_YET = ("EURNN", "ConvLSTM")  # an index with a step; a reshape that mixes the batch with other axes
+NOT_YET: tuple[str, ...] = ()
 OFTEN = ("LSTM", "GRU", "NAS", "CfC", "SLSTM")  # in every run of the tests: compiling takes seconds
 
 
@@ -132,13 +132,8 @@ def test_padding_may_hold_anything(lstm: Any) -> None:
 
 
 def test_what_cannot_be_compiled_is_named() -> None:
-    conv = tg.cells.ConvLSTM(2, 3, image_size=(2, 2), rng=0)
-    with pytest.raises(tg.CompileError, match=r"reshape mixes the batch with other axes .*convolutional.py:\d+"):
-        tg.unroll(tg.jit(conv), np.ones((3, 2, 2, 2, 2), np.float32))
-    with pytest.raises(tg.TraceError, match=r"random mask .* cell.eval\(\)"):
-        tg.unroll(tg.jit(tg.nn.Zoneout(tg.cells.GRU(3, 3, rng=0), 0.1)), np.ones((4, 2, 3), np.float32))
-    outside = tg.tensor(np.ones((2, 3), np.float32))
-    with pytest.raises(tg.CompileError, match=r"batches of 11 and 13 rows.*belongs in x or in the state"):
+    outside = np.ones((2, 3), np.float32)
+    with pytest.raises(tg.CompileError, match=r"batches of 11 and 13 rows.*has to be a tensor"):
         tg.unroll(tg.jit(lambda x, h: (h * outside, h + x)), np.ones((4, 2, 3), np.float32), np.zeros((2, 3), np.float32))
     with pytest.raises(tg.CompileError, match="LSTM is a layer"):
         tg.jit(tg.nn.LSTM(2, 3))

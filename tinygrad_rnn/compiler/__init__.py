@@ -2,6 +2,6 @@
 
 from .automatic import automatic
 from .jit import Jitted, jit
-from .step import CompileError
+from .op import CompileError
 
 __all__ = ["CompileError", "Jitted", "automatic", "jit"]

@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from .step import Op, Step
+import numpy as np
+
+from .op import Op
+from .step import Step
 
 
-def join_sums(step: Step) -> None:
+def join_sums(step: Step, dtype: np.dtype[Any]) -> None:
     """Change the programs of a step: each sum of at least two products, or of a product and a bias, becomes one `affine`."""
     ops = [*step.forward, *step.backward]
     uses = Counter(i for op in ops for i in op.inputs if isinstance(i, Op))
@@ -20,14 +23,16 @@ def join_sums(step: Step) -> None:
     uses.update(ends * 2)  # what somebody else reads stays
     gone: set[Op] = set()
     for program in (step.forward, step.backward):
-        inner = {i for op in program if _sum(op) for i in op.inputs if isinstance(i, Op) and _sum(i) and uses[i] == 1 and i.shape == op.shape}
-        for op in [op for op in program if _sum(op) and op not in inner]:
+        inner = {i for op in program if _sum(op, dtype) for i in op.inputs if isinstance(i, Op) and _sum(i, dtype) and uses[i] == 1 and i.shape == op.shape}
+        for op in [op for op in program if _sum(op, dtype) and op not in inner]:
             _join(op, uses, inner, program, gone)
         program[:] = [op for op in program if op not in gone]
 
 
-def _sum(op: Op) -> bool:
-    return op.op == "add" and op.varies and op.batch == 0 and len(op.shape) == 2 and all(isinstance(i, Op) for i in op.inputs)
+def _sum(op: Op, dtype: np.dtype[Any]) -> bool:
+    """Whether it is a sum of values of a batch, in the dtype of the module."""
+    same = all(isinstance(i, Op) and i.dtype == op.dtype == dtype for i in op.inputs)
+    return same and op.op == "add" and op.elementwise and op.varies and op.batch == 0 and len(op.shape) == 2
 
 
 def _join(top: Op, uses: Counter[Any], inner: set[Op], program: list[Op], gone: set[Op]) -> None:
@@ -41,7 +46,7 @@ def _join(top: Op, uses: Counter[Any], inner: set[Op], program: list[Op], gone: 
             stack += reversed(op.inputs)
         else:
             terms.append(op)
-    products = [op for op in terms if uses[op] == 1 and factors(op) is not None and op.batch == 0]
+    products = [op for op in terms if uses[op] == 1 and factors(op) is not None and op.batch == 0 and all(i.dtype == op.dtype for i in op.inputs)]
     biases = [op for op in terms if not op.varies and op.size == top.size and len(op.shape) <= 2]
     if not products or len(products) + len(biases) < 2:
         return

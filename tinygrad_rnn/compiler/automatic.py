@@ -9,7 +9,7 @@ from ..kernels.runtime import complain
 from ..recurrent.cell import Cell
 from ..recurrent.unroll import Sequence
 from .jit import Jitted, plainly
-from .step import CompileError
+from .op import CompileError
 
 
 class Automatic(Jitted):

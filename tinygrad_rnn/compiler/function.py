@@ -24,11 +24,17 @@ from ..core.tree import leaves, unflatten
 from ..kernels.runtime import available, complain
 from ..recurrent.cell import name_of
 from ..recurrent.checkpoint import Stretch, as_primitive, cut
-from .jit import KEPT, Arrays, Jitted
+from .jit import KEPT, Jitted
 from .line import Line, NoCode
+from .op import CompileError
 from .settings import Same, settings
-from .step import CompileError
 from .values import Builder, Value, alive, divide, given
+
+
+class Arrays(dict[str, Any]):
+    """What a call leaves for its backward, by name."""
+
+    __slots__ = ("__weakref__",)
 
 
 class JittedFunction(Jitted):
@@ -50,7 +56,7 @@ class JittedFunction(Jitted):
         found: list[Any] = []
         others: list[Any] = []
         structure = _structure((args, kwargs), found, others)
-        outside = settings((self.plain, others))
+        outside = settings((self.plain, others)).key
         tensors = _tensors(found, outside)
         grad = now.grad_enabled
         key = (structure, grad, outside, tuple([(t.array.shape, t.array.dtype, grad and t.requires_grad) for t in tensors]))

@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import copy
+import math
 import weakref
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from ..core.errors import ShapeError
-from ..core.primitive import Primitive
+from ..core.memory import empty
+from ..core.primitive import Array, Primitive
 from ..core.record import describe
-from ..core.tape import context, no_grad
+from ..core.tape import context, no_grad, setting
 from ..core.tensor import Tensor
 from ..core.tree import flatten, leaves, pairs, tree_map, unflatten
 from ..kernels.runtime import available
 from ..module import Module as Layer
-from ..ops.elementwise import greater, where
+from ..ops.elementwise import where
 from ..recurrent.cell import Cell, CompiledCell, name_of, no_cell, returned
 from ..recurrent.checkpoint import Stretch, as_primitive, cut
+from ..recurrent.outside import KEY
 from ..recurrent.unroll import Sequence
+from .exchange import B, Player, leave_all, take_all
 from .module import Module
+from .op import SIZES, CompileError, Op
 from .run import Runner
 from .settings import settings
-from .step import SIZES, CompileError, Op, Step
+from .step import Step
 
 KEPT = 64  # recordings of one cell: for other shapes, settings, or values that it closes over
 
@@ -101,18 +108,14 @@ class Jitted(CompiledCell):
         if valid is not None:  # in place of padding, which may hold anything, the row's last step, as in the plain loop
             xs = [where(valid.reshape((*valid.shape, *[1] * (x.ndim - 2))), x, p[sequence.ends]) for x, p in zip(xs, sequence.parts, strict=True)]
         resets = None if sequence.resets is None else sequence.resets[start:stop]
-        dtype = leaves([state, xs])[0].dtype
-        extra = [Tensor(m.astype(dtype)) for m in (valid, resets) if m is not None]
+        extra = [Tensor(m) for m in (valid, resets) if m is not None]
         carried = state if resets is None else (state, sequence.first)
-        for path, s in flatten(carried, "state"):
-            if s.shape[:1] != (xs[0].shape[1],):
-                raise CompileError(f"tg.jit: {path} has shape {s.shape}; the first axis must be the batch of {xs[0].shape[1]}")
         variant = _Variant(self.plain, sequence.tuple, valid is not None, resets is not None, all_states)
         inputs, states = [*xs, *extra], leaves(carried)
+        batch = xs[0].shape[1] if xs[0].ndim > 1 else next((s.shape[0] for s in states if s.ndim), 1)
+        name, layer = name_of(self), context().mark.layer
         try:
-            runner = Jitted.runner(self, variant, inputs, carried)
-        except CompileError:
-            raise
+            runner, lent = Jitted.runner(self, variant, inputs, carried, batch)
         except Exception as error:
             with no_grad():  # a step of the cell itself says what is wrong with the shapes that were given
                 first, end = (stop - 1, stop) if reverse else (start, start + 1)
@@ -121,18 +124,30 @@ class Jitted(CompiledCell):
                 raise
             raise CompileError(
                 f"tg.jit: a step of '{name_of(self)}' is recorded with batches of {SIZES[0]} and {SIZES[1]} rows, to serve any, and does not run "
-                f"with them: {error}. A tensor from outside the step that has a batch axis belongs in x or in the state."
+                f"with them: {error}. A NumPy array from outside the step that has a row for each of the batch has to be a tensor."
             ) from error
+
+        step, times = runner.step, range(stop - 1, start - 1, -1) if reverse else range(start, stop)
+        found = take_all([t for t, _ in step.taken], times, batch, name, layer) if step.taken else []
+
+        widest = np.result_type(*{op.dtype for op in [*step.outputs, *step.states] if op.dtype.kind == "f"}, np.float32)  # of what is on one node
 
         def again(*handles: Tensor) -> list[Tensor]:
             """The same steps, one by one on the tape: for gradients of gradients, and tangents."""
             given, first = list(handles[: len(inputs)]), unflatten(carried, list(handles[len(inputs) :]))
             plain = plainly(sequence, variant, tuple=True, valid=None, resets=None)
-            ys, _, last = plain.steps(tuple(given), first, start, stop, reverse, offset=start)
-            return [*leaves(ys), *leaves(last)]
+            with setting(sequence={**(context().sequence or {}), KEY: Player([t for t, _ in step.taken], found, times)}):
+                ys, _, last = plain.steps(tuple(given), first, start, stop, reverse, offset=start)
+            return [y.astype(widest) if y.dtype.kind == "f" and y.dtype != widest else y for y in (*leaves(ys), *leaves(last))]
 
-        stretch = _Unrolled(runner, again, len(inputs) + len(states), reverse)
-        flat = stretch.outputs([*inputs, *states])
+        stretch = _Unrolled(runner, again, inputs, states, lent, batch, reverse, {op: v for (_, op), v in zip(step.taken, found, strict=True)})
+        try:
+            flat = stretch.outputs()
+        except IndexError:
+            plainly(sequence, self.plain).steps(parts, state, start, stop, reverse, offset=offset)  # which says where
+            raise
+        if step.left:
+            leave_all(step.left, stretch.told, times, batch, name, layer)
         count = len(runner.step.outputs)
         y_tree, state_tree = runner.structure
         ys = unflatten(y_tree, flat[:count])
@@ -143,26 +158,41 @@ class Jitted(CompiledCell):
             return ys[0], ys[1], last
         return ys, None, last
 
-    def runner(self, variant: _Variant, inputs: list[Tensor], state: Any) -> Runner:
-        """The compiled code for inputs and states of these shapes, whatever the batch and the length."""
+    def runner(self, variant: _Variant, inputs: list[Tensor], state: Any, batch: int) -> tuple[Runner, list[Tensor]]:
+        """The compiled code for inputs and states of these shapes, whatever the batch and the length.
+
+        Also the tensors that the cell holds and that have a row for each of the batch; whether there are such is found by recording.
+        """
+        rows = [*(x.shape[1:2] == (batch,) for x in inputs), *(s.shape[:1] == (batch,) for s in leaves(state))]
         gradients = tuple([x.requires_grad for x in inputs])
         shapes = (
             variant.flags,
-            tuple((x.shape[2:], x.dtype) for x in inputs),
-            tuple((path, s.shape[1:], s.dtype) for path, s in flatten(state)),
+            tuple([(x.shape[1 + r :], r, x.dtype) for x, r in zip(inputs, rows, strict=False)]),
+            tuple([(path, s.shape[r:], r, s.dtype) for (path, s), r in zip(flatten(state), rows[len(inputs) :], strict=True)]),
         )
-        key = (gradients, shapes, settings(self.plain))
-        found = self._runners.get(key)
-        if found is None and not context().grad_enabled:  # the code of training serves, and is there already
-            gradients = next((known[0] for known in reversed(self._runners) if known[1] == shapes), gradients)
-            key = (gradients, *key[1:])
-            found = self._runners.get(key)
-        if found is None:
-            if len(self._runners) >= KEPT:  # of what changes at every call, each recording would stay
-                self._runners.pop(next(iter(self._runners)), None)
-            x = tuple(Tensor(x.array[0]) for x in inputs)
-            found = self._runners[key] = compiled(variant, x, state, list(gradients), name_of(self))
-        return found
+        found = settings(self.plain, batch)
+        settled: Any
+        for settled, lent in ((found.key, []), (found.lending, found.lent)):
+            if (known := self._runners.get((gradients, shapes, settled))) is not None:
+                return known, lent
+            if not context().grad_enabled:  # the code of training serves, and is there already
+                for other, known in self._runners.items():
+                    if other[1:] == (shapes, settled):
+                        return known, lent
+        if len(self._runners) >= KEPT:  # of what changes at every call, each recording would stay
+            self._runners.pop(next(iter(self._runners)), None)
+        x = tuple(Tensor(x.array[0]) for x in inputs)
+        try:
+            made = self._runners[gradients, shapes, found.key] = compiled(variant, x, state, gradients, name_of(self), rows)
+            return made, []
+        except (ShapeError, CompileError) as error:
+            if not found.lent:
+                raise
+            try:
+                made = self._runners[gradients, shapes, found.lending] = compiled(variant, x, state, gradients, name_of(self), rows, found.lent)
+            except ShapeError:
+                raise error from None
+            return made, found.lent
 
 
 def plainly(sequence: Sequence, cell: Callable[..., Any], **others: Any) -> Sequence:
@@ -172,8 +202,8 @@ def plainly(sequence: Sequence, cell: Callable[..., Any], **others: Any) -> Sequ
     return plain
 
 
-def compiled(variant: _Variant, x: Any, state: Any, x_gradients: list[bool], name: str) -> Runner:
-    """Record one step, plan it, and compile it."""
+def compiled(variant: _Variant, x: Any, state: Any, x_gradients: tuple[bool, ...], name: str, rows: list[bool], lent: list[Tensor] | None = None) -> Runner:
+    """Record one step, plan it, and compile it; `rows` says which inputs and states have a row for each of the batch, as those of `lent` have."""
     structure: list[Any] = []
 
     def record(x: Any, state: Any) -> Any:
@@ -181,10 +211,11 @@ def compiled(variant: _Variant, x: Any, state: Any, x_gradients: list[bool], nam
         structure.append(tree_map(lambda _: 0, result))
         return result
 
-    step = Step(record, x, state, name)
-    wanted: set[Op] = {op for op, needed in zip(step.xs, x_gradients, strict=True) if needed}
-    wanted |= {op for op in step.constants if op.node.requires_grad}
-    runner = Runner(Module(step, leaves([state, x])[0].dtype, wanted))
+    step = Step(record, x, state, name, rows, lent or [])
+    wanted: set[Op] = {op for op, needed in zip(step.xs, x_gradients, strict=False) if needed}
+    wanted |= {op for op in [*step.constants, *step.fixed] if op.node.requires_grad}
+    floats = [v.dtype for v in [*leaves([state, x]), *step.outputs] if v.dtype.kind == "f"]
+    runner = Runner(Module(step, floats[0] if floats else np.dtype(np.float32), wanted))
     runner.structure = structure[0]
     return runner
 
@@ -212,7 +243,7 @@ class _Variant:
                 raise ShapeError(f"tg.jit: a component of the state changed over a step: it was {describe(a)}, now {describe(b)}")
         new = _in_order(state, new)
         if masked:
-            y = tree_map(lambda a: where(_rows(valid, a), a, 0.0), y)
+            y = tree_map(lambda a: where(_rows(valid, a), a, 0.0 if a.dtype.kind == "f" else 0), y)
             new = tree_map(lambda a, b: where(_rows(valid, a), a, b), new, state)
         return ((y, new) if all_states else y), ((new, first) if resets else new)
 
@@ -228,8 +259,8 @@ def _in_order(state: Any, new: Any) -> Any:
 
 
 def _rows(flags: Any, like: Any) -> Any:
-    """Flags (batch,), as numbers, for values of another rank."""
-    return greater(flags.reshape((flags.shape[0], *[1] * (len(like.shape) - 1))), 0.5)
+    """Flags (batch,) for values of another rank."""
+    return flags.reshape((flags.shape[0], *[1] * (len(like.shape) - 1)))
 
 
 class _Unrolled(Stretch):
@@ -237,37 +268,67 @@ class _Unrolled(Stretch):
 
     reads = "goes through a compiled cell, which needs"
 
-    def __init__(self, runner: Runner, again: Callable[..., list[Tensor]], count: int, reverse: bool) -> None:
-        super().__init__(again, count)
-        self.runner, self.reverse = runner, reverse
+    def __init__(
+        self, runner: Runner, again: Callable[..., list[Tensor]], xs: list[Tensor], states: list[Tensor], lent: list[Tensor], batch: int,
+        reverse: bool, taken: dict[Op, Array],
+    ) -> None:  # fmt: skip
+        super().__init__(again, len(xs) + len(states))
+        self.runner, self.xs, self.states, self.batch, self.reverse = runner, xs, states, batch, reverse
+        self.lent, self.taken = lent, taken
+        self.told: list[list[Array]] = []
         self.saved: Any = None  # a weak reference, since it belongs to the node: with the node's saved values it is released
 
-    def outputs(self, tensors: list[Tensor]) -> list[Tensor]:
-        """Run forward; the outputs hang on one node."""
-        runner, step = self.runner, self.runner.step
-        split, values = len(step.xs), [t.array for t in tensors]
-        saved, packed = runner.forward(values[:split], values[split:], self.reverse)
-        T, batch = saved.shape
-        shapes = [(T, batch, *op.features) for op in step.outputs] + [(batch, *op.features) for op in step.states]
-        self.live = list(range(len(shapes)))
-        self.captured = [t.node for t in runner.wanted if t.node is not None]
-        if not context().grad_enabled or not (any(t.requires_grad for t in tensors) or self.captured):
-            return [Tensor(a) for a in cut(packed, shapes)]
-        self.packed = packed
+    def outputs(self) -> list[Tensor]:
+        """Run forward; the floating outputs hang on one node."""
+        runner, step, taken = self.runner, self.runner.step, self.taken
+        tensors = [*self.xs, *self.states]
+        xs = [*[t.array for t in self.xs], *[taken[op] for op in step.xs[len(self.xs) :]]]
+        fixed = [*[t.array for t in self.lent], *[taken[op] for op in step.fixed[step.lent :]]]
+        T, ops = xs[0].shape[0], [*step.outputs, *step.states]
+        shapes = self.shapes(T)
+        self.live = [k for k, op in enumerate(ops) if op.dtype.kind == "f"]
+        one = all(ops[k].dtype == runner.dtype for k in self.live)  # of one dtype: they are written where they stand one after the other
+        packed = empty((sum(math.prod(shapes[k]) for k in self.live),), runner.dtype) if one else None
+        written = dict(zip(self.live, cut(packed, [shapes[k] for k in self.live]), strict=True)) if one else {}
+        found = [written[k] if k in written else np.empty(shapes[k], op.dtype) for k, op in enumerate(ops)]
+        self.told = [[np.empty((T, *self.sized(op)), op.dtype) for op in several] for several in step.told]
+        asked = {op: value for op, value in taken.items() if op.op == "constant"}
+        results = [*found, *[a for several in self.told for a in several]]
+        saved = runner.forward(xs, [t.array for t in self.states], fixed, asked, self.batch, self.reverse, results)
+        self.reached = [*runner.module.constants, *(op for op, t in zip(step.fixed, self.lent, strict=False) if t.requires_grad)]
+        self.captured = [o.node for o in [*runner.wanted, *(t for t in self.lent if t.requires_grad)] if o.node is not None]
+        self.xs, self.states, self.lent, self.taken = [], [], [], {}
+        if not self.live or not context().grad_enabled or not (any(t.requires_grad for t in tensors) or self.captured):
+            return [Tensor(a) for a in found]
+        self.packed = packed if one else self.pack([found[k] for k in self.live])
         whole = self.on_tape(UNROLL, tensors)
         assert whole.node is not None
         whole.node.saved[0] = saved  # in place of the output, which no rule reads
         self.saved = weakref.ref(saved)
-        return cut(whole, shapes)
+        parts = dict(zip(self.live, cut(whole, [shapes[k] for k in self.live]), strict=True))
+        return [Tensor(a) if k not in parts else parts[k] if a.dtype == whole.dtype else parts[k].astype(a.dtype) for k, a in enumerate(found)]
 
     def gradients(self, g: Any, values: Any) -> tuple[Any, ...]:
         """For each input of the node: by the compiled function, or by the steps one by one where the walk itself is recorded."""
         if isinstance(g, Tensor):
             return super().gradients(g, values)
         self.check_captured()
-        found = self.runner.backward(self.saved(), g)
         step = self.runner.step
-        return tuple(found.get(op) for op in [*step.xs, *step.states, *self.runner.module.constants])
+        saved = self.saved()
+        ops, shapes = [*step.outputs, *step.states], self.shapes(saved.shape[0])
+        parts = dict(zip(self.live, cut(g, [shapes[k] for k in self.live]), strict=True))
+        found = self.runner.backward(saved, [parts[k].astype(op.dtype, copy=False) if k in parts else None for k, op in enumerate(ops)])
+        own = step.xs[: self.count - len(step.states)]
+        return tuple(found.get(op) for op in [*own, *step.states, *self.reached])
+
+    def sized(self, op: Op) -> tuple[int, ...]:
+        """The shape of a value for this batch."""
+        return tuple([self.batch if n == B else n for n in op.shape])
+
+    def shapes(self, T: int) -> list[tuple[int, ...]]:
+        """Of the outputs, over all steps, and of the last states."""
+        step = self.runner.step
+        return [*[(T, *self.sized(op)) for op in step.outputs], *[self.sized(op) for op in step.states]]
 
 
 UNROLL: Primitive = as_primitive("unroll")

@@ -15,20 +15,39 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from ..core.tape import Leaf
 from ..kernels.fused import _expression, _literal
 from ..ops.define import axes_of
 from ..ops.shaping import _pairs
-from .step import B, CompileError, Op
+from .exchange import B
+from .op import CompileError, Op
+from .step import Sized
 
 # (variable of the loop nest or None, step, offset) for each axis of a value: where it is read
 Place = tuple[int | None, int, int]
 Index = tuple[Place, ...]
 ZERO = "zero"  # a value that is known to be zero
 
-VIEWS = ("getitem", "transpose", "reshape", "broadcast_to", "positive", "stop_gradient", "astype")
+VIEWS = ("getitem", "transpose", "reshape", "broadcast_to", "positive", "stop_gradient")
 PIECES = ("scatter", "concatenate", "stack", "pad", "roll")
-REDUCTIONS = {"sum": ("0.0", "{a} + {v}"), "max": ("-inf", "maximum({a}, {v})"), "min": ("inf", "minimum({a}, {v})")}
+REDUCTIONS = {"sum": "{a} + {v}", "max": "maximum({a}, {v})", "min": "minimum({a}, {v})", "any": "{a} or bool({v})", "all": "{a} and bool({v})"}
+LOGICAL = ("logical_and", "logical_or", "logical_not", "equal", "not_equal", "where")  # that take booleans as they are
+FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 COSTLY = ("exp", "expm1", "log", "log1p", "tanh", "sigmoid", "erf", "softplus", "log_sigmoid", "logaddexp", "power", "sin", "cos", "sqrt", "elu")
+
+
+def kind_of(dtype: np.dtype[Any], base: np.dtype[Any]) -> str:
+    """How the code calls a type: F the floating one of the module, D the other, I an integer, Q a boolean."""
+    return "Q" if dtype.kind == "b" else "I" if dtype.kind in "iu" else "F" if dtype == base else "D"
+
+
+def literal(value: Any, kind: str) -> str:
+    """A number as code."""
+    if kind == "I":
+        return str(int(value))
+    return str(bool(value)) if kind == "Q" else kind + _literal(value)[1:]
 
 
 class Store:
@@ -57,10 +76,23 @@ class Store:
                 step *= n
         self.strides.reverse()
 
+    @classmethod
+    def at_each(cls, name: str, op: Op, which: str) -> Store:
+        """An array with a value for each step: that of step `which`."""
+        return cls(name, op, f"{which} * {op.size}{' * B' if op.batch is not None else ''}")
+
     @property
     def size(self) -> str:
         """Elements, as code."""
         return f"{self.op.size} * B" if self.op.batch is not None else str(self.op.size)
+
+    def spot(self, place: str) -> str:
+        """An element, as code."""
+        return f"{self.name}[{place}]" if self.base == "0" else f"{self.name}[{self.base} + {place}]"
+
+    def filled(self, value: str) -> str:
+        """The line that sets all elements."""
+        return f"{self.name}[{self.base} : {self.base} + {self.size}] = {value}" if self.base != "0" else f"{self.name}[: {self.size}] = {value}"
 
 
 def linear(constant: int, batches: int) -> str:
@@ -72,9 +104,7 @@ def linear(constant: int, batches: int) -> str:
 def view(op: Op, index: Index) -> tuple[Op, Index]:
     """One step through a view: its input, and where that is read."""
     source = op.inputs[0]
-    if op.op in ("positive", "stop_gradient", "astype"):
-        if op.op == "astype" and source.dtype != op.dtype:
-            raise unsupported(op, "it changes the dtype")
+    if op.op in ("positive", "stop_gradient"):
         return source, index
     if op.op == "transpose":
         out: list[Place] = [(None, 1, 0)] * len(index)
@@ -97,19 +127,39 @@ def _through_getitem(op: Op, source: Op, index: Index) -> Index:
             next(places)
         elif isinstance(part, slice):
             var, step, offset = next(places)
+            if n == B and part != slice(None):
+                raise unsupported(op, "it takes some rows of the batch, or moves them; give it whole rows")
             start, _, stride = (0, n, 1) if n == B and part == slice(None) else part.indices(n)
             out.append((var, step * stride, start + stride * offset))
+        elif n == B:
+            raise unsupported(op, "it takes single rows of the batch")
         else:
             out.append((None, 1, part % n))
     return tuple(out)
 
 
-def _parts(op: Op, source: Op, index: Any = None) -> list[Any]:
+def basic(op: Op) -> bool:
+    """Whether its index has slices and numbers alone."""
+    index = op.params["index"]
+    return all(i is None or i is Ellipsis or isinstance(i, (int, np.integer, slice)) for i in (index if isinstance(index, tuple) else (index,)))
+
+
+def symbolic(op: Op) -> bool:
+    """Whether a view, or a value that is put together, can be followed by index: otherwise it is stored as a whole."""
+    if op.op == "getitem":
+        return basic(op)
+    if op.op == "scatter":
+        return basic(op) and all(not isinstance(p, slice) or p.step in (None, 1) for p in _parts(op, op))
+    if op.op == "roll":
+        axes = axes_of(op.params["axis"], len(op.shape))
+        return op.params["axis"] is not None and len(axes) == 1 and isinstance(op.params["shift"], (int, np.integer)) and op.shape[axes[0]] != B
+    return op.op != "pad" or not op.params["value"]
+
+
+def _parts(op: Op, source: Op) -> list[Any]:
     """The index of a getitem or scatter: a slice or number for each axis of the source, and None for each new one."""
     given = op.params["index"]
     given = given if isinstance(given, tuple) else (given,)
-    if not all(i is None or i is Ellipsis or isinstance(i, (int, slice)) for i in given):
-        raise unsupported(op, "it is indexed by an array")
     missing = len(source.shape) - sum(i is not None and i is not Ellipsis for i in given)
     if Ellipsis in given:
         at = given.index(Ellipsis)
@@ -252,12 +302,15 @@ class Loop:
         self.lines.append(f"{name} = {text}" + (f"  # {comment}" if comment else ""))
         return name
 
-    def write(self, store: Store, index: Index, value: str, how: str = "{v}") -> None:
+    def write(self, store: Store, index: Index, value: str, how: str = "{v}", zero: str = "F(0.0)") -> None:
         """Store an element; `how` says what of the new value {v} and of what stands there {a}."""
-        self.writes.append((*self.stream(store, index), value if value != ZERO else _literal(0.0), how))
+        if value != ZERO or how == "{v}":
+            self.writes.append((*self.stream(store, index), value if value != ZERO else zero, how))
 
     def text(self) -> list[str]:
         """The loop nest as code. The longest run of last axes over which every stream is contiguous or constant is one loop."""
+        if not self.writes:
+            return []
         every = [*self.streams, *[w[:3] for w in self.writes]]
         run = 0
         for count in range(1, len(self.domain) + 1):
@@ -345,23 +398,23 @@ class Block:
         In which loops an expensive operation was written out.
     """
 
-    def __init__(self, stores: dict[Op, Store]) -> None:
-        self.stores = stores
+    def __init__(self, stores: dict[Op, Store], base: np.dtype[Any]) -> None:
+        self.stores, self.base = stores, base
         self.ready: set[Op] = set()
         self.costly: dict[Op, set[int]] = {}
 
     def value(self, loop: Loop, op: Any, index: Index, top: bool = False) -> str:
         """A variable with an element of a value, read or computed in the loop."""
-        if not isinstance(op, Op):
-            return _literal(op)
         key = (op, index)
         if key in loop.memo:
             return loop.memo[key]
         if op in self.ready and not top:
             found = loop.read(self.stores[op], index)
-        elif op.op == "astype" and op.inputs[0].dtype.kind == "b":
-            found = loop.let(f"F({self.value(loop, op.inputs[0], index)})", "astype")
-        elif op.op in VIEWS:
+        elif is_zero(op):
+            found = ZERO
+        elif op.op == "astype":
+            found = self._cast(loop, op, self.value(loop, op.inputs[0], index))
+        elif op.op in VIEWS and symbolic(op):
             try:
                 source, place = view(op, index)
             except Restore as missing:
@@ -371,10 +424,8 @@ class Block:
                 found = loop.read(Store(store.name, op, store.base, store.wide), index)
             else:
                 found = self.value(loop, source, place)
-        elif op.op in PIECES:
+        elif op.op in PIECES and symbolic(op):
             found = self._piece(loop, op, index)
-        elif op.op == "zeros_like":
-            found = ZERO
         elif op.elementwise:
             found = self._elementwise(loop, op, index)
         else:
@@ -397,20 +448,53 @@ class Block:
             return str(texts[1])
         if (op.op == "multiply" and ZERO in texts) or (op.op in ("divide", "neg") and texts[0] == ZERO):
             return ZERO
+        kinds = [kind_of(i.dtype, self.base) if isinstance(i, Op) else "" for i in op.inputs]
+        kind = kind_of(op.dtype, self.base)
+        numbers = kind if kind != "Q" else next((k for k in "FDI" if k in kinds), "F")
         names = {}
         inputs: list[Any] = []
-        for text in texts:
+        for k, (text, own) in enumerate(zip(texts, kinds, strict=True)):
             if isinstance(text, str):
                 marker = object()
-                names[marker] = text if text != ZERO else _literal(0.0)
+                text = text if text != ZERO else literal(0, own)
+                if own == "Q" and op.op not in LOGICAL:
+                    text = f"I({text})"
+                elif own != "Q" and (op.op.startswith("logical") or (op.op == "where" and k == 0)):
+                    text = f"({text} != 0)"
+                names[marker] = text
+                inputs.append(marker)
+            elif isinstance(text, Sized):
+                marker = object()
+                names[marker] = text.code
                 inputs.append(marker)
             else:
                 inputs.append(text)
         text, called = _expression(_Stand(op.node.primitive, op.node.params, inputs), names)
         loop.used |= called
+        if numbers != "F":
+            text = text.replace("F(", "np.float64(" if numbers == "I" else "D(")
+        if kind == "I":
+            if op.op == "power":
+                loop.used.discard("power")
+                text = " ** ".join(names.get(i, str(i)) for i in inputs)
+            text = self._integer(op, text)
+        elif kind == "Q" and op.op not in LOGICAL and op.dtype == op.inputs[0].dtype:
+            text = f"bool({text})"
         if op.op in COSTLY:
             self.costly.setdefault(op, set()).add(id(loop))
         return loop.let(text, op.op)
+
+    def _integer(self, op: Op, text: str) -> str:
+        """As NumPy: narrow integers overflow as such."""
+        return f"I({text})" if op.dtype == np.int64 else f"I(np.{op.dtype.name}({text}))"
+
+    def _cast(self, loop: Loop, op: Op, value: str) -> str:
+        if value == ZERO or op.dtype == op.inputs[0].dtype:
+            return value
+        kind = kind_of(op.dtype, self.base)
+        if kind == "Q":
+            return loop.let(f"{value} != 0", "astype")
+        return loop.let(self._integer(op, value) if kind == "I" else f"{kind}({value})", "astype")
 
     def _piece(self, loop: Loop, op: Op, index: Index) -> str:
         found: str = ZERO
@@ -419,7 +503,7 @@ class Block:
             for (var, step, offset), bound in zip(index, piece.bounds, strict=True):
                 if bound is not None:
                     if step != 1 and var is not None:
-                        raise unsupported(op, "it is read backwards or in steps")
+                        raise Restore(op)
                     last = offset + (loop.domain[var] - 1 if var is not None else 0)
                     inside = inside and not (offset >= bound.stop or last < bound.start)
             if inside:
@@ -428,11 +512,11 @@ class Block:
 
     def cuts(self, op: Any, index: Index, out: dict[int, set[int]], top: bool = False) -> None:
         """Where the domain of a loop has to be cut, so that each part of it reads from one place."""
-        if not isinstance(op, Op) or (op in self.ready and not top):
+        if not isinstance(op, Op) or (op in self.ready and not top) or is_zero(op):
             return
-        if op.op == "astype" and op.inputs[0].dtype.kind == "b":
+        if op.op == "astype":
             self.cuts(op.inputs[0], index, out)
-        elif op.op in VIEWS:
+        elif op.op in VIEWS and symbolic(op):
             try:
                 source, place = view(op, index)
             except Restore as missing:
@@ -440,10 +524,12 @@ class Block:
                     raise
                 return
             self.cuts(source, place, out)
-        elif op.op in PIECES:
+        elif op.op in PIECES and symbolic(op):
             for piece in pieces(op):
-                for (var, _, offset), bound in zip(index, piece.bounds, strict=True):
+                for (var, step, offset), bound in zip(index, piece.bounds, strict=True):
                     if bound is not None and var is not None:
+                        if step != 1:
+                            raise Restore(op)
                         out.setdefault(var, set()).update((bound.start - offset, bound.stop - offset))
                 self.cuts(piece.source, piece.place(index), out)
         elif op.elementwise:
@@ -512,14 +598,10 @@ def pieces(op: Op) -> list[Piece]:
     source = op.inputs[0]
     if op.op == "roll":
         axes = axes_of(op.params["axis"], rank)
-        if len(axes) != 1 or isinstance(op.params["shift"], tuple) or source.shape[axes[0]] == B:
-            raise unsupported(op, "only one axis other than the batch can be rolled")
         n = source.shape[axes[0]]
         shift = op.params["shift"] % n
         return [Piece(source, only(axes[0], Bound(shift, n))), Piece(source, only(axes[0], Bound(0, shift, begin=n - shift)))]
     if op.op == "pad":
-        if op.params["value"]:
-            raise unsupported(op, "it pads with another number than 0")
         widths = _pairs(op.params["pad_width"], rank)
         bounds = [None if not (a or b) else Bound(a, a + n) for (a, b), n in zip(widths, source.shape, strict=True)]
         return [Piece(source, bounds)]
@@ -531,16 +613,26 @@ def pieces(op: Op) -> list[Piece]:
             inserted.append(len([p for p in parts if p is None or p.kept]) + len(inserted))
             continue
         n = next(sizes)
+        if n == B and part != slice(None):
+            raise unsupported(op, "it fills some rows of the batch")
         if not isinstance(part, slice):
             parts.append(Bound(part % n, part % n + 1, kept=False))
         elif n == B:
             parts.append(None)
         else:
-            lo, hi, step = part.indices(n)
-            if (step == -1 and (lo, hi) == (n - 1, -1)) or step != 1:
-                raise unsupported(op, "the index has a step")
+            lo, hi, _ = part.indices(n)
             parts.append(None if (lo, hi) == (0, n) else Bound(lo, hi))
     return [Piece(source, parts, tuple(inserted))]
+
+
+def is_zero(op: Op) -> bool:
+    """Whether a value is known to be zero, or has no elements."""
+    if 0 in op.shape:
+        return True
+    if op.op == "constant":
+        node = op.node
+        return isinstance(node, Leaf) and node.tensor is None and isinstance(node.value, np.ndarray) and not node.value.any()
+    return op.op == "zeros_like" or (op.op == "broadcast_to" and is_zero(op.inputs[0]))
 
 
 def identity(op: Op) -> tuple[tuple[Any, ...], Index]:

@@ -9,15 +9,38 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..kernels.products import symbol
 from .affine import factors, join_sums
-from .lower import REDUCTIONS, VIEWS, Block, Index, Loop, Restore, Store, identity, reduced_axes, unsupported
-from .step import B, CompileError, Op, Step
+from .exchange import B
+from .lower import (
+    FLOATS,
+    PIECES,
+    REDUCTIONS,
+    VIEWS,
+    ZERO,
+    Block,
+    Index,
+    Loop,
+    Restore,
+    Store,
+    identity,
+    is_zero,
+    kind_of,
+    literal,
+    reduced_axes,
+    symbolic,
+    unsupported,
+)  # fmt: skip
+from .op import CompileError, Op
+from .step import Step
+from .whole import ADDED, SCATTERED, WHOLE, written
+
+WAY_OUT = "there is no code for it. Compute it outside the step and hand the result over in x, or run the cell as it is in place of tg.jit(cell)"
 
 LINEAR = ("transpose", "reshape", "neg", "add", "subtract", "scatter", "getitem", "sum", "concatenate", "stack", "broadcast_to", "positive",
           "tril", "triu", "pad", "astype")  # fmt: skip
@@ -34,13 +57,14 @@ class Schedule:
         What is there.
     wanted : dict of Op to list of (Store, str)
         What has to be stored where, and how ("{v}", or "{a} + {v}" to add it up).
-    once : callable
-        From an Op that does not vary to its Store; its second argument says whether it is wide.
+    module : Module
+        That knows what is computed once, tables, and the dtype.
     """
 
-    def __init__(self, ops: list[Op], given: dict[Op, Store], wanted: dict[Op, list[tuple[Store, str]]], once: Callable[[Op, bool], Store]) -> None:
+    def __init__(self, ops: list[Op], given: dict[Op, Store], wanted: dict[Op, list[tuple[Store, str]]], module: Module) -> None:
         self.ops = {op: k for k, op in enumerate(ops)}
-        self.given, self.wanted, self.once = given, wanted, once
+        self.given, self.wanted = given, wanted
+        self.once, self.table, self.base = module.once, module.table, module.dtype
         self.temporary: dict[Op, Store] = {}
         self.packs: dict[tuple[str, int, int, int, int], str] = {}  # matrices of products, (name, N, K, strides), packed: the name of that array
         self.extra: set[Op] = set()
@@ -49,7 +73,7 @@ class Schedule:
                 self.lines, self.used = self._build()
             except Restore as missing:
                 if missing.op in self.extra or missing.op not in self.ops:
-                    raise unsupported(missing.op, "there is no code for it yet") from None
+                    raise unsupported(missing.op, WAY_OUT) from None
                 self.extra.add(missing.op)
                 continue
             twice = {op for op, loops in self.block.costly.items() if len(loops) > 1 and op not in self.extra and op not in wanted}
@@ -70,7 +94,7 @@ class Schedule:
             if op not in stores and not self._pointwise(op):
                 self.temporary.setdefault(op, Store(f"m{len(self.temporary)}", op))
         stores.update({op: store for op, store in self.temporary.items() if op not in stores})
-        self.block = block = _Block(stores, self.once)
+        self.block = block = _Block(stores, self.base, self.once)
         block.ready = set(self.given)
         units = sorted({*self.wanted, *self.extra}, key=lambda op: self.ops.get(op, -1))
         levels: dict[Op, int] = {}
@@ -90,8 +114,12 @@ class Schedule:
                     order.append(text)
                 elif op.op in ("matmul", "einsum", *REDUCTIONS) and op not in self.given:
                     order.append(self._reduce(block, op, stores, used))
-                elif op.op == "cumsum" and op not in self.given:
-                    order.append(self._cumsum(block, op, stores, used))
+                elif self._whole(op):
+                    if all(how != "{v}" for _, how in places) and (op.op in SCATTERED or (op.op in ADDED and is_zero(op.inputs[0]))):
+                        for store, _ in places:
+                            order += self._written(block, op, stores, store)
+                        continue
+                    order += self._written(block, op, stores)
                 else:
                     for loop in self._loop(block, op, places, loops):
                         if loop not in order:
@@ -122,7 +150,10 @@ class Schedule:
         return level
 
     def _pointwise(self, op: Op) -> bool:
-        return op in self.given or op.elementwise or op.op in VIEWS or op.op in ("scatter", "concatenate", "stack", "pad", "zeros_like")
+        return op in self.given or op.elementwise or (op.op in (*VIEWS, *PIECES) and symbolic(op)) or op.op in ("zeros_like", "astype")
+
+    def _whole(self, op: Op) -> bool:
+        return op not in self.given and op.op in WHOLE and not self._pointwise(op)
 
     def _reads(self, op: Op) -> list[tuple[Op, bool]]:
         """The stored values that are read for a value, and whether only at the same place of a domain of the same shape."""
@@ -149,6 +180,7 @@ class Schedule:
         domain, index = identity(op)
         cuts: dict[int, set[int]] = {}
         block.cuts(op, index, cuts, top=op not in self.given)
+        zero = literal(0, kind_of(op.dtype, self.base))
         parts = []
         for var, n in enumerate(domain):
             inner = sorted({0, n, *(c for c in cuts.get(var, ()) if 0 < c < n)}) if n != B else [0, B]
@@ -160,7 +192,7 @@ class Schedule:
             place: Index = tuple(p if p[0] is None else (p[0], 1, choice[p[0]][0]) for p in index)
             value = block.value(loop, op, place, top=op not in self.given)
             for store, how in places:
-                loop.write(store, place, value, how)
+                loop.write(store, place, value, how, zero)
             touched.append(loop)
         return touched
 
@@ -174,7 +206,7 @@ class Schedule:
     def _products(self, block: Block, op: Op, stores: dict[Op, Store]) -> list[str] | None:
         """Products of the batch with matrices that do not vary, added up; None for a product of another kind."""
         if op.op == "matmul":
-            if (pair := factors(op)) is None:
+            if (pair := factors(op)) is None or any(i.dtype != self.base for i in (op, *op.inputs)):
                 return None
             pairs, bias = [pair], None
         else:
@@ -213,9 +245,13 @@ class Schedule:
             if any(0 < c < loop.domain[var] for var, several in cuts.items() for c in several if loop.domain[var] != B):
                 raise Restore(source)
             values.append(block.value(loop, source, at(term, source)))
-        first, how = REDUCTIONS.get(op.op, REDUCTIONS["sum"])
-        value = values[0]
-        for other in values[1:]:
+        how = REDUCTIONS.get(op.op, REDUCTIONS["sum"])
+        kind = kind_of(op.dtype, self.base)
+        first = {"all": "True", "any": "False"}.get(op.op, literal(0, kind))
+        if op.op in ("max", "min"):
+            first = "np.iinfo(np.int64)." + ("min" if op.op == "max" else "max") if kind == "I" else literal(-np.inf if op.op == "max" else np.inf, kind)
+        value = values[0] if ZERO not in values else literal(0, kind)
+        for other in values[1:] if ZERO not in values else []:
             value = loop.let(f"{value} * {other}")
         store = stores[op]
         if how.startswith("max") or how.startswith("min"):
@@ -223,41 +259,37 @@ class Schedule:
         out = tuple((names.index(k), 1, 0) if k in names and k in kept else (None, 1, 0) for k in _written(op, kept, labels))
         loop.write(store, out, value, how)
         used |= loop.used
-        whole = f"{store.name}[{store.base} : {store.base} + {store.size}]" if store.base != "0" else f"{store.name}[: {store.size}]"
-        return [f"{whole} = F({first})", *loop.text()]
+        return [store.filled(first), *loop.text()]
 
-    def _cumsum(self, block: Block, op: Op, stores: dict[Op, Store], used: set[str]) -> list[str]:
-        axis = op.params["axis"] % len(op.shape)
-        domain, index = identity(op)
-        source, store = op.inputs[0], stores[op]
-        if op.shape[axis] == B:
-            raise unsupported(op, "it runs along the batch")
-        lines: list[str] = []
-        var = next(p[0] for k, p in enumerate(index) if k == axis)
-        rest = tuple(n for k, n in enumerate(domain) if k != var)
-        assert var is not None
-        for k in range(op.shape[axis]):
-            loop = Loop(rest)
-            place: Index = tuple((None, 1, k) if p[0] == var else ((p[0] - (p[0] > var), 1, p[2]) if p[0] is not None else p) for p in index)
-            value = block.value(loop, source, place)
-            if k:
-                before: Index = tuple((None, 1, k - 1) if i == axis else p for i, p in enumerate(place))
-                value = loop.let(f"{loop.read(store, before)} + {value if value != 'zero' else 'F(0.0)'}")
-            loop.write(store, place, value)
-            lines += loop.text()
-            used |= loop.used
-        return lines
+    def _written(self, block: Block, op: Op, stores: dict[Op, Store], target: Store | None = None) -> list[Any]:
+        """An operation on whole values; with a target, what it scatters is added to what stands there."""
+
+        def read(source: Op) -> Store:
+            if not source.varies and source.batch is None:
+                return self.once(source, False)
+            if source not in block.ready:
+                raise Restore(source)
+            return stores[source]
+
+        found: list[Any] = []
+        if op.op in (*ADDED, "setitem") and target is None:  # they begin as a copy
+            domain, index = identity(op)
+            copy = Loop(domain)
+            copy.write(stores[op], index, block.value(copy, op.inputs[0], index), zero=literal(0, kind_of(op.dtype, self.base)))
+            found.append(copy)
+        found.append(written(op, target or stores[op], read, self.table, self.base, target is not None))
+        return found
 
 
 class _Block(Block):
     """A block that finds values which do not vary where they are computed once."""
 
-    def __init__(self, stores: dict[Op, Store], once: Callable[[Op, bool], Store]) -> None:
-        super().__init__(stores)
+    def __init__(self, stores: dict[Op, Store], base: np.dtype[Any], once: Callable[[Op, bool], Store]) -> None:
+        super().__init__(stores, base)
         self.once = once
 
     def value(self, loop: Loop, op: Any, index: Index, top: bool = False) -> str:
-        if isinstance(op, Op) and not op.varies and op not in self.ready and op.dtype.kind == "f":
+        if not op.varies and op.batch is None and op not in self.ready and not is_zero(op):
             wide = bool(loop.domain) and loop.domain[-1] == B and op.size > 1
             key = (op, index)
             if key not in loop.memo:
@@ -266,7 +298,7 @@ class _Block(Block):
         return super().value(loop, op, index, top)
 
     def cuts(self, op: Any, index: Index, out: dict[int, set[int]], top: bool = False) -> None:
-        if isinstance(op, Op) and not op.varies and op.dtype.kind == "f":
+        if isinstance(op, Op) and not op.varies and op.batch is None:
             return
         super().cuts(op, index, out, top)
 
@@ -314,17 +346,27 @@ class Module:
 
     def __init__(self, step: Step, dtype: np.dtype[Any], wanted: set[Op]) -> None:
         self.step, self.dtype, self.wanted_gradients = step, dtype, wanted
-        for op in [*step.xs, *step.states]:
-            if op.dtype != dtype:
-                raise unsupported(op, f"it is {op.dtype}; expected {dtype}")
-        join_sums(step)
+        for op in [*step.xs, *step.states, *step.fixed, *step.forward, *step.backward]:
+            if (op.dtype.kind == "f" and op.dtype not in FLOATS) or op.dtype.kind not in "fiub" or op.dtype == np.uint64:
+                raise unsupported(op, f"it is {op.dtype}; compiled are float32, float64, integers up to int64, and bool")
+        join_sums(step, dtype)
         self.once_ops: dict[tuple[Op, bool], Store] = {}
+        self.tables: dict[str, np.ndarray[Any, Any]] = {}
         self._forward()
         self._backward()
 
     # --- what is stored where ---------------------------------------------------------------------------------------------------
 
-    def _once(self, op: Op, wide: bool) -> Store:
+    def table(self, places: np.ndarray[Any, Any]) -> str:
+        """The name of an array of places; equal ones have one name."""
+        for name, known in self.tables.items():
+            if np.array_equal(known, places):
+                return name
+        self.tables[f"n{len(self.tables)}"] = np.ascontiguousarray(places, np.int64)
+        return f"n{len(self.tables) - 1}"
+
+    def once(self, op: Op, wide: bool) -> Store:
+        """Where a value stands that is computed once; wide: repeated for each row."""
         if (op, wide) not in self.once_ops:
             self.once_ops[op, wide] = Store(f"{'wide' if wide else 'c'}{len(self.once_ops)}", op, wide=wide)  # a comment says what it is
         return self.once_ops[op, wide]
@@ -333,25 +375,25 @@ class Module:
         step = self.step
         self.given: dict[Op, Store] = {}
         for k, op in enumerate(step.xs):
-            self.given[op] = Store(f"x{k}", op, f"t * {op.size} * B")
+            self.given[op] = Store.at_each(f"x{k}", op, "t")
         for k, op in enumerate(step.states):
-            self.given[op] = Store(f"s{k}", op, f"s * {op.size} * B")
+            self.given[op] = Store.at_each(f"s{k}", op, "s")
+        for k, op in enumerate(step.fixed):
+            self.given[op] = Store(f"f{k}", op)
         known = set(step.forward) | set(self.given)
         wanted: dict[Op, list[tuple[Store, str]]] = {}
         self.kept: dict[Op, Store] = {}  # what the backward walk finds
         for k, op in enumerate(step.new_states):
-            wanted.setdefault(op, []).append((Store(f"s{k}", op, f"(s + 1) * {op.size} * B"), "{v}"))
+            wanted.setdefault(op, []).append((Store.at_each(f"s{k}", op, "(s + 1)"), "{v}"))
         self.y_from: list[tuple[str, int]] = []
         for k, op in enumerate(step.outputs):
-            if op.batch != 0:
-                raise unsupported(op, "the first axis of an output must be the batch")
-            if op.dtype != self.dtype:
-                raise unsupported(op, f"it is an output of {op.dtype}; expected {self.dtype}")
             if op in step.new_states:
                 self.y_from.append(("s", step.new_states.index(op)))
                 continue
-            wanted.setdefault(op, []).append((Store(f"y{k}", op, f"t * {op.size} * B"), "{v}"))
+            wanted.setdefault(op, []).append((Store.at_each(f"y{k}", op, "t"), "{v}"))
             self.y_from.append(("y", k))
+        for k, op in enumerate(v for several in step.told for v in several):
+            wanted.setdefault(op, []).append((Store.at_each(f"l{k}", op, "t"), "{v}"))
         # What the backward walk reads: stored, but for what is cheap to compute again from what is stored.
         stack = [i for op in step.backward for i in op.inputs if isinstance(i, Op) and i in known and i.varies]
         seen: set[Op] = set()
@@ -363,14 +405,14 @@ class Module:
             seen.add(op)
             if op in wanted:
                 continue
-            again = op.op in VIEWS or op.dtype.kind == "b" or (op.elementwise and op.op in ("add", "subtract", "neg", "zeros_like", "maximum", "minimum", "relu", "abs", "sign"))
+            again = op.op in (*VIEWS, "astype") or op.dtype.kind == "b" or (op.elementwise and op.op in ("add", "subtract", "neg", "zeros_like", "maximum", "minimum", "relu", "abs", "sign"))
             if again:
                 stack += [i for i in op.inputs if isinstance(i, Op) and i.varies]
                 continue
-            store = Store(f"k{len(self.saved)}", op, f"s * {op.size} * B")
+            store = Store.at_each(f"k{len(self.saved)}", op, "s")
             wanted[op] = [(store, "{v}")]
             self.saved.append(op)
-        self.forward_schedule = Schedule([*step.forward], self.given, wanted, self._once)
+        self.forward_schedule = Schedule([*step.forward], self.given, wanted, self)
         self.kept = {op: places[0][0] for op, places in wanted.items()} | self.given
         self.forward_wanted = wanted
 
@@ -378,31 +420,37 @@ class Module:
         step = self.step
         given = dict(self.kept)
         for k, op in enumerate(step.d_outputs):
-            given[op] = Store(f"dy{k}", op, f"t * {op.size} * B")
+            given[op] = Store.at_each(f"dy{k}", op, "t")
         for k, op in enumerate(step.d_states):
-            given[op] = Store(f"ds{k}", op, f"(s % 2) * {op.size} * B")
+            given[op] = Store.at_each(f"ds{k}", op, "(s % 2)")
         wanted: dict[Op, list[tuple[Store, str]]] = {}
         self.zero_states: list[int] = []
         for k, op in enumerate(step.states):
             gradient = step.gradients.get(op)
-            if gradient is None:
+            if gradient is not None:
+                wanted.setdefault(gradient, []).append((Store.at_each(f"ds{k}", op, "((s + 1) % 2)"), "{v}"))
+            elif op.dtype.kind == "f":
                 self.zero_states.append(k)
-            else:
-                wanted.setdefault(gradient, []).append((Store(f"ds{k}", op, f"((s + 1) % 2) * {op.size} * B"), "{v}"))
         self.dx: dict[int, Op] = {}
         for k, op in enumerate(step.xs):
             gradient = step.gradients.get(op)
             if gradient is not None and op in self.wanted_gradients:
-                wanted.setdefault(gradient, []).append((Store(f"dx{k}", op, f"t * {op.size} * B"), "{v}"))
+                wanted.setdefault(gradient, []).append((Store.at_each(f"dx{k}", op, "t"), "{v}"))
                 self.dx[k] = gradient
+        self.df: dict[int, Op] = {}
+        for k, op in enumerate(step.fixed):
+            gradient = step.gradients.get(op)
+            if gradient is not None and op in self.wanted_gradients:
+                wanted.setdefault(gradient, []).append((Store(f"df{k}", op), "{a} + {v}"))
+                self.df[k] = gradient
         self.constants = [op for op in step.constants if op in self.wanted_gradients and step.gradients.get(op) is not None]
-        self.sums: dict[Op, Op] = {}  # of each sum over the batch: its source
+        self.sums: dict[Op, Op] = {}  # of each sum over the batch: its source, or what is added up as it stands
         self.collected: dict[Op, Store] = {}  # of a source that is summed within the loop: where
         self.products: dict[Op, tuple[Op, Op]] = {}
         self.post: list[Op] = []
         self._leave_the_loop([step.gradients[op] for op in self.constants], wanted, given)
         ops = [*step.forward, *step.backward]
-        self.backward_schedule = Schedule(ops, given, wanted, self._once)
+        self.backward_schedule = Schedule(ops, given, wanted, self)
         self.backward_given, self.backward_wanted = given, wanted
 
     def _leave_the_loop(self, gradients: list[Any], wanted: dict[Op, list[tuple[Store, str]]], given: dict[Op, Store]) -> None:
@@ -416,26 +464,27 @@ class Module:
             if op.op == "sum" and op.inputs[0].batch is not None:
                 self.sums[op] = op.inputs[0]
                 continue
-            if op.op == "matmul" and len(op.shape) == 2 and op.inputs[0].batch == 1 and op.inputs[1].batch == 0:
+            if op.op == "matmul" and len(op.shape) == 2 and op.inputs[0].batch == 1 and op.inputs[1].batch == 0 and all(i.dtype == self.dtype for i in (op, *op.inputs)):
                 operands = []
                 for side in op.inputs:
                     while side.op == "transpose":
                         side = side.inputs[0]
-                    if side not in given and not any(how == "{v}" and "s *" in store.base for store, how in wanted.get(side, [])):
-                        store = Store(f"g{sum(len(w) for w in wanted.values())}", side, f"s * {side.size} * B")
+                    if not at_all(given.get(side)) and not any(how == "{v}" and at_all(store) for store, how in wanted.get(side, [])):
+                        store = Store.at_each(f"g{sum(len(w) for w in wanted.values())}", side, "s")
                         wanted.setdefault(side, []).insert(0, (store, "{v}"))
                     operands.append(side)
                 self.products[op] = (operands[0], operands[1])
                 continue
             varying = [i for i in op.inputs if isinstance(i, Op) and i.varies]
             straight = op.op in LINEAR or (op.op in ("multiply", "matmul", "where") and len(varying) == 1) or (op.op == "divide" and not getattr(op.inputs[1], "varies", False))
-            if op.batch is not None or not straight:
-                raise unsupported(op, "the gradient of a parameter passes through it in a way that cannot leave the loop over time")
+            if not straight or any(i.batch is not None for i in varying):  # it stays in the loop, and is added up there
+                self.sums[op] = op
+                continue
             self.post.append(op)
             stack += varying
         stored = {side for pair in self.products.values() for side in pair}
-        for source in dict.fromkeys(self.sums.values()):
-            if source not in stored:
+        for op, source in self.sums.items():
+            if (source is op or source not in stored) and source not in self.collected:
                 store = self.collected[source] = Store(f"b{len(self.collected)}", source)
                 wanted.setdefault(source, []).append((store, "{a} + {v}"))
         order = {op: k for k, op in enumerate(self.step.backward)}
@@ -447,16 +496,17 @@ class Module:
         """The module."""
         kind = self.dtype.name
         forward, backward = self._function("forward"), self._function("backward")
+        other = FLOATS[self.dtype == FLOATS[0]].name
         used = sorted({"wide_vectors", *self.forward_schedule.used, *self.backward_schedule.used})
         head = [
             f'"""Generated: {self._title()}. Forward and backward; values are laid out (features, batch)."""',
             "import numpy as np",
             "from numba import njit, types",
-            f"from numpy import {kind} as F, inf",
+            f"from numpy import {kind} as F, {other} as D, int64 as I, inf",
             f"from tinygrad_rnn.kernels.scalar import {', '.join(used)}",
             "from tinygrad_rnn.kernels.tiles import at",
             "",
-            f"array = types.Array(types.{kind}, 1, 'C')",
+            *(f"{name} = types.Array(types.{dtype}, 1, 'C')" for name, dtype in zip(ARRAYS.values(), (kind, other, "int64", "boolean"), strict=True)),
             'options = {"error_model": "numpy", "fastmath": {"contract"}, "nogil": True, "cache": True}',
             "# A matrix (N, K) with strides is packed once, and then multiplied with (K, B) to (N, B); addresses are integers.",
             f'pack = types.ExternalFunction("{symbol("pack", self.dtype)}", types.void(*[types.int64] * 7))',
@@ -482,15 +532,16 @@ class Module:
         packed = {matrix for matrix, *_ in schedule.packs}
         once = {store.name: key for key, store in self.once_ops.items() if store.name in mentioned or store.name in packed}
         slots = self._slots(which, mentioned)
-        names = [slot.name for slot in slots]
         raw = [name for name in self._raw(forward) if name in mentioned]
+        tables = [name for name in self.tables if name in mentioned]
         setattr(self, f"{which}_slots", slots)
         setattr(self, f"{which}_raw", raw)
         setattr(self, f"{which}_once", {name: op for name, (op, _) in once.items()})
-        arguments = [*names, *raw, *once]
+        setattr(self, f"{which}_tables", tables)
+        kinds = [slot.kind for slot in slots] + ["F"] * len(raw) + [kind_of(op.dtype, self.dtype) for op, _ in once.values()] + ["I"] * len(tables)
         lines = [
-            f"@njit(types.void(*[types.int64] * 4, types.boolean, *[array] * {len(arguments)}), **options)",
-            f"def {which}(T, B, batch, row, reverse, {', '.join(arguments)}):",
+            f"@njit(types.void(*[types.int64] * 4, types.boolean, {', '.join(ARRAYS[kind] for kind in kinds)}), **options)",
+            f"def {which}(T, B, batch, row, reverse, {', '.join([*(slot.name for slot in slots), *raw, *once, *tables])}):",
             "    wide_vectors()",
             "    last, way = (T - 1, -1) if reverse else (0, 1)  # in time, where the first step of the loop is, and how it goes on",
         ]
@@ -504,92 +555,92 @@ class Module:
         lines.append("    for s in range(T):" if forward else "    for s in range(T - 1, -1, -1):")
         lines.append("        t = last + way * s")
         if not forward:
-            lines += [f"        ds{k}[(s + 1) % 2 * {op.size} * B :][: {op.size} * B] = F(0.0)" for k, op in enumerate(self.step.states) if k in self.zero_states]
+            lines += ["        " + Store.at_each(f"ds{k}", self.step.states[k], "((s + 1) % 2)").filled("0") for k in self.zero_states]
         return [*lines, *(f"        {line}" for line in schedule.lines), *(f"    {line}" for line in after)]
+
+    def straight(self, op: Op) -> bool:
+        """Whether a value comes and goes as it is, (batch, features) of the module's dtype; others are brought into order outside."""
+        return op.batch == 0 and op.dtype == self.dtype
 
     def _raw(self, forward: bool) -> list[str]:
         """Arrays as the caller has them, (T, batch, features)."""
-        xs, states = [f"in{k}" for k in range(len(self.step.xs))], [f"first{k}" for k in range(len(self.step.states))]
+        step = self.step
+        xs, states = [f"in{k}" for k in range(len(step.xs))], [f"first{k}" for k in range(len(step.states))]
+        ys, last = [f"out{k}" for k in range(len(step.outputs))], [f"last{k}" for k in range(len(step.states))]
         if forward:
-            return [*xs, *states, "out"]
-        return [*xs, "dout", *(f"d{name}" for name in states), *(f"din{k}" for k in self.dx), *(f"dw{k}" for k in range(len(self.products)))]
+            return [*xs, *states, *ys, *last]
+        return [*xs, *(f"d{name}" for name in (*ys, *last, *states)), *(f"din{k}" for k in self.dx), *(f"dw{k}" for k in range(len(self.products)))]
 
     def _given(self, mentioned: set[str]) -> list[str]:
         """Before the loop forward: what the caller gave, as the loop wants it."""
-        lines = [_into(f"in{k}", f"x{k}", op.size) for k, op in enumerate(self.step.xs) if f"x{k}" in mentioned]
-        return lines + [_into(f"first{k}", f"s{k}", op.size, steps="1") for k, op in enumerate(self.step.states)]
+        lines = [_into(f"in{k}", f"x{k}", op.size) for k, op in enumerate(self.step.xs) if f"x{k}" in mentioned and self.straight(op)]
+        return lines + [_into(f"first{k}", f"s{k}", op.size, steps="1") for k, op in enumerate(self.step.states) if self.straight(op)]
 
     def _results(self) -> list[str]:
-        """After it: outputs and last states, as the caller wants them, one after the other."""
+        """After it: outputs and last states, as the caller wants them."""
         lines = []
-        begin: list[str] = []
-        for op, (kind, k) in zip(self.step.outputs, self.y_from, strict=True):
+        for j, (op, (kind, k)) in enumerate(zip(self.step.outputs, self.y_from, strict=True)):
             n = op.size
+            if not self.straight(op):
+                continue
             if kind == "y":  # in the order of time
-                place = " + ".join([*begin, f"row * {n}"])
-                lines.append(f"transpose(at(y{k}, 0), at(out, {place}), T, {n}, B, {n} * B, B, {n} * batch, {n})")
+                lines.append(f"transpose(at(y{k}, 0), at(out{j}, row * {n}), T, {n}, B, {n} * B, B, {n} * batch, {n})")
             else:
-                place = " + ".join([*begin, f"(last * batch + row) * {n}"])
-                lines.append(f"transpose(at(s{k}, {n} * B), at(out, {place}), T, {n}, B, {n} * B, B, way * {n} * batch, {n})")
-            begin.append(f"T * batch * {n}")
+                lines.append(f"transpose(at(s{k}, {n} * B), at(out{j}, (last * batch + row) * {n}), T, {n}, B, {n} * B, B, way * {n} * batch, {n})")
         for k, op in enumerate(self.step.states):
-            n, place = op.size, " + ".join([*begin, f"row * {op.size}"])
-            lines.append(f"transpose(at(s{k}, T * {n} * B), at(out, {place}), 1, {n}, B, 0, B, 0, {n})")
-            begin.append(f"batch * {n}")
+            n = op.size
+            if self.straight(op):
+                lines.append(f"transpose(at(s{k}, T * {n} * B), at(last{k}, row * {n}), 1, {n}, B, 0, B, 0, {n})")
         return lines
 
     def _seeds(self, mentioned: set[str]) -> list[str]:
         """Before the loop backward: the gradients of the results, as the loop wants them."""
         step = self.step
-        lines = [_into(f"in{k}", f"x{k}", op.size) for k, op in enumerate(step.xs) if f"x{k}" in mentioned]
-        begin: list[str] = []
-        for k, op in enumerate(step.outputs):
-            if f"dy{k}" in mentioned:
-                lines.append(_into("dout", f"dy{k}", op.size, begin=begin))
-            begin.append(f"T * batch * {op.size}")
-        for k, op in enumerate(step.states):
-            if f"ds{k}" in mentioned:
-                lines.append(_into("dout", f"ds{k}", op.size, begin=begin, steps="1", to=f"(T - 1) % 2 * {op.size} * B"))
-            begin.append(f"batch * {op.size}")
-        return lines + [f"{store.name}[:] = F(0.0)" for store in self.collected.values()]
+        lines = [_into(f"in{k}", f"x{k}", op.size) for k, op in enumerate(step.xs) if f"x{k}" in mentioned and self.straight(op)]
+        lines += [_into(f"dout{k}", f"dy{k}", op.size) for k, op in enumerate(step.outputs) if f"dy{k}" in mentioned and self.straight(op)]
+        lines += [
+            _into(f"dlast{k}", f"ds{k}", op.size, steps="1", to=f"(T - 1) % 2 * {op.size} * B")
+            for k, op in enumerate(step.states)
+            if f"ds{k}" in mentioned and self.straight(op)
+        ]
+        return lines + [f"{name}[:] = 0" for name in [*(store.name for store in self.collected.values()), *(f"df{k}" for k in self.df)]]
 
     def _gradients(self) -> list[str]:
         """After it: the gradients of first states, inputs and matrices, as the caller wants them."""
         step = self.step
         lines = []
         for k, op in enumerate(step.states):
-            if k in self.zero_states:
-                lines.append(f"dfirst{k}[row * {op.size} :][: {op.size} * B] = F(0.0)")
-            else:
-                lines.append(f"transpose(at(ds{k}, {op.size} * B), at(dfirst{k}, row * {op.size}), 1, {op.size}, B, 0, B, 0, {op.size})")
+            if not self.straight(op) or step.gradients.get(op) is None:
+                continue
+            lines.append(f"transpose(at(ds{k}, {op.size} * B), at(dfirst{k}, row * {op.size}), 1, {op.size}, B, 0, B, 0, {op.size})")
         for k in self.dx:
             n = step.xs[k].size
-            lines.append(f"transpose(at(dx{k}, 0), at(din{k}, row * {n}), T, {n}, B, {n} * B, B, {n} * batch, {n})")
+            if self.straight(step.xs[k]):
+                lines.append(f"transpose(at(dx{k}, 0), at(din{k}, row * {n}), T, {n}, B, {n} * B, B, {n} * batch, {n})")
         self.transposed: list[Op] = []  # of the products, those of which the transpose is computed
         self.totals = {source: store.name for source, store in self.collected.items()}
-        waiting = [source for source in dict.fromkeys(self.sums.values()) if source not in self.totals]
-        self.scratch = max((max(left.size, right.size) for left, right in self.products.values()), default=0)
+        waiting = [source for op, source in self.sums.items() if source is not op and source not in self.totals]
+        by_rows = [op for op in step.xs if self.straight(op)]  # they need not be turned
         for k, (op, (left, right)) in enumerate(self.products.items()):
-            if right in waiting or (left not in waiting and left in step.xs and right not in step.xs):
+            if right in waiting or (left not in waiting and left in by_rows and right not in by_rows):
                 left, right = right, left
                 self.transposed.append(op)
             total = "0"
             if left in waiting:
-                waiting.remove(left)
+                waiting = [source for source in waiting if source is not left]
                 self.totals[left] = f"b{len(self.totals)}"
                 total = f"at({self.totals[left]}, 0)"
             M, N = left.size, right.size
-            name, start, left_by_time = self.operand(left)
-            other, other_start, right_by_time = self.operand(right)
-            a, a_step, b, b_step = f"{start} * B", f"{M} * B", f"{other_start} * B", f"{N} * B"
-            turned = right in step.xs
-            if turned:
-                other, b, b_step = f"in{step.xs.index(right)}", f"row * {N}", f"{N} * batch"
-            if left_by_time and not right_by_time:
-                a, a_step = f"last * {a_step} + {a}", f"way * {a_step}"
-            if right_by_time and not left_by_time:
-                b, b_step = f"last * {b_step} + {b}", f"way * {b_step}"
-            lines.append(f"gradient(at({name}, {a}), {a_step}, at({other}, {b}), {b_step}, {int(turned)}, at(dw{k}, 0), {total}, at(h0, 0), T, {M}, {N}, B)")
+            a, b = self.operand(left), self.operand(right)
+            starts, steps = [f"{a.begin} * B", f"{b.begin} * B"], [f"{M} * B" if a.moves else "0", f"{N} * B" if b.moves else "0"]
+            names = [a.name, b.name]
+            if right in by_rows:
+                names[1], starts[1], steps[1] = f"in{step.xs.index(right)}", f"row * {N}", f"{N} * batch"
+            for side, (one, other) in enumerate(((a, b), (b, a))):
+                if one.by_time and other.moves and not other.by_time:
+                    starts[side], steps[side] = f"last * {steps[side]} + {starts[side]}", f"way * {steps[side]}"
+            places = ", ".join(f"at({name}, {start}), {stride}" for name, start, stride in zip(names, starts, steps, strict=True))
+            lines.append(f"gradient({places}, {int(right in by_rows)}, at(dw{k}, 0), {total}, at(h0, 0), T, {M}, {N}, B)")
         return lines
 
     def _slots(self, which: str, mentioned: set[str]) -> list[Slot]:
@@ -598,42 +649,64 @@ class Module:
         given = self.given if which == "forward" else self.backward_given
         stores = [store for places in wanted.values() for store, _ in places]
         stores += [store for store in given.values() if store.name in mentioned]
+        if which == "forward":
+            stores += [Store(f"s{k}", op) for k, op in enumerate(self.step.states)]
         found: dict[str, Slot] = {}
+
+        def add(name: str, op: Op, times: str) -> None:
+            found[name] = Slot(name, kind_of(op.dtype, self.dtype), op.size, op.batch is not None, times)
+
         for store in stores:
-            times = {"s": "states", "ds": "both", "b": "once"}.get(store.name.rstrip("0123456789"), "all")
-            found[store.name] = Slot(store.name, store.op.size, True, times)
+            add(store.name, store.op, {"s": "states", "ds": "both", "b": "once", "f": "once", "df": "once"}.get(store.name.rstrip("0123456789"), "all"))
         for store in schedule.temporary.values():
             if store.name in mentioned:
-                found[store.name] = Slot(store.name, store.op.size, store.op.batch is not None, "once")
+                add(store.name, store.op, "once")
         for (_, N, K, *_), name in schedule.packs.items():
-            found[name] = Slot(name, (N + 16) * K, False, "once")
+            found[name] = Slot(name, "F", (N + 16) * K, False, "once")
         if which == "backward":
             for source, name in self.totals.items():
-                found[name] = Slot(name, source.size, True, "once")
+                add(name, source, "once")
             if self.products:
-                found["h0"] = Slot("h0", self.scratch, True, "scratch")
+                size = max(max(left.size, right.size) for left, right in self.products.values())
+                found["h0"] = Slot("h0", "F", size, True, "scratch")
         return sorted(found.values(), key=lambda slot: (slot.name.rstrip("0123456789"), int(slot.name.lstrip("abcdefghijklmnopqrstuvwxyz"))))
 
-    def operand(self, op: Op) -> tuple[str, int, bool]:
-        """The array of an operand of a product over all steps, where it begins, and whether its steps stand in the order of time."""
-        store = self.backward_given.get(op) or next(store for store, how in self.backward_wanted[op] if how == "{v}" and "s *" in store.base)
-        return store.name, op.size if "(s + 1) *" in store.base else 0, store.base.startswith("t ")
+    def operand(self, op: Op) -> Operand:
+        """Where an operand of a product over all steps stands."""
+        store = self.backward_given.get(op)
+        if store is None or not at_all(store):
+            store = next(store for store, how in self.backward_wanted[op] if how == "{v}" and at_all(store))
+        return Operand(store.name, op.size if "(s + 1) *" in store.base else 0, store.base.startswith("t "), store.base != "0")
 
 
-def _into(source: str, target: str, size: int, *, begin: Sequence[str] = (), steps: str = "T", to: str = "0") -> str:
+def at_all(store: Store | None) -> bool:
+    """Whether an array has the values of all steps, or one that is the same at all."""
+    return store is not None and (store.base.startswith(("s *", "t *", "(s + 1) *")) or store.name[0] == "f")
+
+
+class Operand(NamedTuple):
+    """An array with the values of all steps: the first element (of one row), whether they stand in the order of time, and whether they move at all."""
+
+    name: str
+    begin: int
+    by_time: bool
+    moves: bool
+
+
+def _into(source: str, target: str, size: int, *, steps: str = "T", to: str = "0") -> str:
     """The rows of a part of the batch, (steps, rows, features), as (steps, features, rows)."""
-    place = " + ".join([*begin, f"row * {size}"])
     step = f"batch * {size}, {size}, {size} * B, B" if steps == "T" else f"0, {size}, 0, B"
-    return f"transpose(at({source}, {place}), at({target}, {to}), {steps}, B, {size}, {step})"
+    return f"transpose(at({source}, row * {size}), at({target}, {to}), {steps}, B, {size}, {step})"
 
 
 class Slot(NamedTuple):
     """An array of the generated code: numbers of one step (of each row of the batch, or in all), and for how many steps it has room.
 
-    times: "all" steps, all "states" (one more), "both" (of two steps in turn), "once"; or "scratch".
+    kind: see `lower.kind_of`. times: "all" steps, all "states" (one more), "both" (of two steps in turn), "once"; or "scratch".
     """
 
     name: str
+    kind: str
     size: int
     batch: bool
     times: str
@@ -648,3 +721,6 @@ class Slot(NamedTuple):
 def _words(lines: list[str]) -> set[str]:
     """The names in lines of code."""
     return set(re.findall(r"[A-Za-z_]\w*", "\n".join(lines)))
+
+
+ARRAYS = {"F": "array", "D": "others", "I": "integers", "Q": "flags"}  # their types in the code

@@ -7,7 +7,7 @@ memory costs as much as the work on it. With several threads each takes a part o
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,8 +17,11 @@ from ..core.primitive import Array
 from ..core.tape import Leaf
 from ..core.tensor import Tensor
 from ..kernels import products, runtime
+from .exchange import B
+from .lower import FLOATS, kind_of
 from .module import Module, Slot
-from .step import Op
+from .op import Op
+from .step import Sized
 
 KEPT = 4  # workspaces of one function that wait for their next use
 LINE = 64  # bytes in a cache line, at which arrays begin
@@ -30,17 +33,17 @@ class Workspace:
 
     __slots__ = ("arrays", "home", "key")
 
-    def __init__(self, slots: Sequence[Slot], T: int, batch: int, dtype: np.dtype[Any], home: list[Workspace]) -> None:
-        counts = [slot.elements(T, batch) for slot in slots]
-        line, page = LINE // dtype.itemsize, PAGE // dtype.itemsize
+    def __init__(self, slots: Sequence[Slot], T: int, batch: int, dtypes: Mapping[str, np.dtype[Any]], home: list[Workspace]) -> None:
+        sizes = [slot.elements(T, batch) * dtypes[slot.kind].itemsize for slot in slots]
         begins, end = [], 0
-        for k, count in enumerate(counts):
-            end += (k * 5 * line - end) % page if count > page else -end % line
+        for k, size in enumerate(sizes):
+            end += (k * 5 * LINE - end) % PAGE if size > PAGE else -end % LINE
             begins.append(end)
-            end += count
-        whole = np.empty(end + page, dtype)
-        begin = -_address(whole) % PAGE // dtype.itemsize
-        self.arrays = {slot.name: whole[begin + b : begin + b + count] for slot, b, count in zip(slots, begins, counts, strict=True)}
+            end += size
+        whole = np.empty(end + PAGE, np.uint8)
+        begin = -_address(whole) % PAGE
+        parts = zip(slots, begins, sizes, strict=True)
+        self.arrays: dict[str, Array] = {slot.name: whole[begin + b : begin + b + size].view(dtypes[slot.kind]) for slot, b, size in parts}
         self.key, self.home = (T, batch), home
 
     def release(self) -> None:
@@ -53,10 +56,11 @@ class Workspace:
 class Saved:
     """What a forward pass leaves for the backward pass; when nothing refers to it any more, its workspaces are free for another call."""
 
-    __slots__ = ("__weakref__", "constants", "reverse", "shape", "shards", "xs")
+    __slots__ = ("__weakref__", "constants", "raw", "reverse", "shape", "shards", "xs")
 
-    def __init__(self, T: int, batch: int, reverse: bool, xs: dict[str, Array], constants: dict[Op, Array]) -> None:
+    def __init__(self, T: int, batch: int, reverse: bool, xs: Sequence[Array], constants: dict[Op, Array]) -> None:
         self.shape, self.reverse, self.xs, self.constants = (T, batch), reverse, xs, constants
+        self.raw: dict[str, Array] = {}  # inputs as the code takes them
         self.shards: list[tuple[int, int, Workspace]] = []  # first row, last row + 1, arrays
 
     def __del__(self) -> None:
@@ -68,22 +72,19 @@ class _Function:
     """One of the two functions: its code, its arrays, and the constants that it reads."""
 
     def __init__(self, module: Module, which: str, code: Callable[..., None]) -> None:
-        self.code, self.dtype = code, module.dtype
+        self.code = code
         self.slots: list[Slot] = getattr(module, f"{which}_slots")
         self.raw: list[str] = getattr(module, f"{which}_raw")
         self.once: list[Op] = list(getattr(module, f"{which}_once").values())
+        self.tables = [module.tables[name] for name in getattr(module, f"{which}_tables")]
         self.needed = _needed(module, self.once)
 
-    def constants(self, known: dict[Op, Any]) -> list[Array]:
+    def constants(self, known: dict[Op, Any], batch: int) -> list[Array]:
         """Those that do not vary, as flat arrays; `known` gets what is computed on the way."""
         for op in self.needed:
             if op not in known:
-                known[op] = compute(op, known)
-        flat = []
-        for op in self.once:
-            value = np.asarray(known[op], self.dtype, order="C").reshape(-1)
-            flat.append(value if value.flags.writeable else value.copy())  # compiled for arrays that can be written to
-        return flat
+                known[op] = compute(op, known, batch)
+        return [*[_flat(np.asarray(known[op], inner_dtype(op))) for op in self.once], *self.tables]
 
 
 def _needed(module: Module, ends: Iterable[Op]) -> list[Op]:
@@ -94,7 +95,7 @@ def _needed(module: Module, ends: Iterable[Op]) -> list[Op]:
         if op not in wanted and op.inputs:
             wanted.add(op)
             stack += [i for i in op.inputs if isinstance(i, Op)]
-    return [op for op in [*module.step.forward, *module.step.backward] if op in wanted and not op.varies]
+    return [op for op in [*module.step.forward, *module.step.backward] if op in wanted and not op.varies and op.batch is None]
 
 
 class Runner:
@@ -113,16 +114,19 @@ class Runner:
         products.library(self.dtype)  # whose functions the module calls by name
         code = runtime.load(self.source, distinct=True)
         self._forward, self._backward = _Function(module, "forward", code.forward), _Function(module, "backward", code.backward)
-        read = {slot.name for slot in self._backward.slots if slot.name[0] in "ksy"}
+        read = {slot.name for slot in self._backward.slots if slot.name[0] in "ksyf"}
         self.kept = [slot for slot in self._forward.slots if slot.name in read]
         self.fleeting = [slot for slot in self._forward.slots if slot.name not in read]
         self.own = [slot for slot in self._backward.slots if slot not in self.kept]
         self.free: dict[str, list[Workspace]] = {"kept": [], "fleeting": [], "own": []}
-        self.owners = [owner(op) for op in self.step.constants]
-        self.wanted = [owner(op) for op in module.constants]  # to which gradients go
+        self.dtypes = {kind_of(dtype, self.dtype): dtype for dtype in (*FLOATS, np.dtype(np.int64), np.dtype(np.bool_))}
+        self.asked = [op for _, op in self.step.taken if op.op == "constant"]
+        self.owners = {op: owner(op) for op in self.step.constants}
+        self.wanted = [self.owners[op] for op in module.constants]  # to which gradients go
         after = [g for g in (self.step.gradients[op] for op in module.constants) if g is not None and not g.varies]
         self.after = _needed(module, [*after, *[i for op in module.post for i in op.inputs if isinstance(i, Op) and not i.varies]])
-        self.result = sum(op.size for op in self.step.outputs), sum(op.size for op in self.step.states)
+        rows = [*self.step.xs, *self.step.states, *self.step.fixed, *[op for op in self.step.forward if op.varies]]
+        self.divisible = all(op.batch is not None and not any(isinstance(i, Sized) for i in op.inputs) for op in rows)
 
     def _workspace(self, which: str, T: int, rows: int) -> Workspace:
         free = self.free[which]
@@ -130,60 +134,96 @@ class Runner:
             if free[k].key == (T, rows):
                 return free.pop(k)
         slots: list[Slot] = getattr(self, which)
-        return Workspace(slots, T, rows, self.dtype, free)
+        return Workspace(slots, T, rows, self.dtypes, free)
 
     def shards(self, batch: int) -> list[tuple[int, int]]:
-        """The parts of the batch that threads take."""
-        count = max(1, min(runtime.threads(), batch * self.dtype.itemsize // LINE))
+        """The parts of the batch that threads take; one, if the rows depend on each other."""
+        count = max(1, min(runtime.threads(), batch * self.dtype.itemsize // LINE)) if self.divisible else 1
         bounds = [batch * k // count for k in range(count + 1)]
         return list(itertools.pairwise(bounds))
 
-    def forward(self, xs: Sequence[Array], states: Sequence[Array], reverse: bool) -> tuple[Saved, Array]:
+    def forward(
+        self, xs: Sequence[Array], states: Sequence[Array], fixed: Sequence[Array], asked: Mapping[Op, Array], batch: int, reverse: bool, out: Sequence[Array],
+    ) -> Saved:  # fmt: skip
         """Run all steps.
 
         Parameters
         ----------
         xs : arrays (T, batch, ...)
         states : arrays (batch, ...)
-
-        Returns
-        -------
-        Saved
-            For `backward`.
-        array
-            One vector of all outputs (T, batch, ...) and last states (batch, ...), one after the other.
+        fixed : arrays (batch, ...)
+            What is the same at each step.
+        asked : dict
+            Values of constants that are found anew for each sequence.
+        out : arrays
+            Where the outputs (T, batch, ...), the last states (batch, ...) and what the steps leave outside (T, batch, ...) go.
         """
-        T, batch = xs[0].shape[:2]
-        known: dict[Op, Any] = {op: owner.array for op, owner in zip(self.step.constants, self.owners, strict=True)}
-        constants = self._forward.constants(known)
-        out = empty((batch * (T * self.result[0] + self.result[1]),), self.dtype)
-        raw = {f"in{k}": _flat(x) for k, x in enumerate(xs)}
-        saved = Saved(T, batch, reverse, dict(raw), known)
-        raw.update({f"first{k}": _flat(s) for k, s in enumerate(states)}, out=out)
+        T = xs[0].shape[0]
+        known: dict[Op, Any] = {op: owner.array for op, owner in self.owners.items()}
+        known.update(asked)
+        constants = self._forward.constants(known, batch)
+        saved = Saved(T, batch, reverse, xs, known)
+        raw = {f"in{k}": _flat(x) for k, x in enumerate(xs) if self.module.straight(self.step.xs[k])}
+        saved.raw = dict(raw)
+        raw.update({f"first{k}": _flat(s) for k, s in enumerate(states)})
+        results = [*(f"out{k}" for k in range(len(self.step.outputs))), *(f"last{k}" for k in range(len(self.step.states)))]
+        raw.update({name: a.reshape(-1) for name, a in zip(results, out, strict=False)})
         arguments = [*[raw[name] for name in self._forward.raw], *constants]
-        jobs = [(saved, lo, hi, arguments) for lo, hi in self.shards(batch)]
+        jobs = [(saved, lo, hi, (xs, states, fixed), arguments, out) for lo, hi in self.shards(batch)]
         runtime.share(self._forward_rows, jobs) if len(jobs) > 1 else self._forward_rows(*jobs[0])
-        return saved, out
+        return saved
 
-    def _forward_rows(self, saved: Saved, lo: int, hi: int, arguments: list[Array]) -> None:
+    def _forward_rows(self, saved: Saved, lo: int, hi: int, given: Sequence[Sequence[Array]], arguments: list[Array], out: Sequence[Array]) -> None:
         """`forward` of some rows of the batch."""
-        T, batch = saved.shape
+        (T, batch), step, straight = saved.shape, self.step, self.module.straight
         kept, fleeting = self._workspace("kept", T, hi - lo), self._workspace("fleeting", T, hi - lo)
         arrays = {**kept.arrays, **fleeting.arrays}
+        for letter, ops, values, lead in (("x", step.xs, given[0], 1), ("s", step.states, given[1], 0), ("f", step.fixed, given[2], 0)):
+            for k, (op, value) in enumerate(zip(ops, values, strict=True)):
+                if f"{letter}{k}" in arrays and (letter == "f" or not straight(op)):
+                    bring(op, value, lead, lo, hi, arrays[f"{letter}{k}"])
         self._forward.code(T, hi - lo, batch, lo, saved.reverse, *[arrays[slot.name] for slot in self._forward.slots], *arguments)
+        places = iter(out)
+        for op, (kind, k) in zip(step.outputs, self.module.y_from, strict=True):
+            place = next(places)
+            if not straight(op):
+                whole = arrays[f"{kind}{k}"]
+                if kind == "s":
+                    whole = whole[elements(op, hi - lo) :]
+                    place = place[::-1] if saved.reverse else place
+                fetch(op, whole, 1, lo, hi, place)
+        for k, op in enumerate(step.states):
+            place = next(places)
+            if not straight(op):
+                fetch(op, arrays[f"s{k}"][T * elements(op, hi - lo) :], 0, lo, hi, place)
+        for k, place in enumerate(places):
+            fetch([op for several in step.told for op in several][k], arrays[f"l{k}"], 1, lo, hi, place)
         fleeting.release()
         saved.shards.append((lo, hi, kept))
 
-    def backward(self, saved: Saved, g: Array) -> dict[Op, Array]:
-        """Gradients of the wanted inputs, states and constants, from that of the vector of all results."""
+    def backward(self, saved: Saved, gradients: Sequence[Array | None]) -> dict[Op, Array]:
+        """Gradients of the wanted inputs, states, fixed inputs and constants, from those of the outputs and last states; None for what has none."""
         T, batch = saved.shape
         module, step = self.module, self.step
-        constants = self._backward.constants(saved.constants)
-        raw = {**saved.xs, "dout": _flat(g)}
-        raw.update({f"dfirst{k}": empty((batch * op.size,), self.dtype) for k, op in enumerate(step.states)})
-        raw.update({f"din{k}": empty((T * batch * step.xs[k].size,), self.dtype) for k in module.dx})
+        constants = self._backward.constants(saved.constants, batch)
+        results = [*(f"dout{k}" for k in range(len(step.outputs))), *(f"dlast{k}" for k in range(len(step.states)))]
+        raw = {**saved.raw, **{name: _flat(g) for name, g in zip(results, gradients, strict=True) if g is not None}}
+        found: dict[Op, Array] = {}
+        for name, op in zip([f"dfirst{k}" for k in range(len(step.states))], step.states, strict=True):
+            if op.dtype.kind == "f":
+                found[op] = empty(tuple(batch if n == B else n for n in op.shape), op.dtype)
+                if step.gradients.get(op) is None:
+                    found[op].fill(0)
+                raw[name] = found[op].reshape(-1)
+        for k in module.dx:
+            op = step.xs[k]
+            found[op] = empty((T, *(batch if n == B else n for n in op.shape)), op.dtype)
+            raw[f"din{k}"] = found[op].reshape(-1)
+        for k in module.df:
+            op = step.fixed[k]
+            found[op] = empty(tuple(batch if n == B else n for n in op.shape), op.dtype)
         parts: list[dict[Op, Array]] = [{} for _ in saved.shards]
-        jobs = [(saved, *shard, raw, constants, part) for shard, part in zip(saved.shards, parts, strict=True)]
+        jobs = [(saved, *shard, gradients, raw, constants, found, part) for shard, part in zip(saved.shards, parts, strict=True)]
         runtime.share(self._backward_rows, jobs) if len(jobs) > 1 else self._backward_rows(*jobs[0])
         known = {**saved.constants, **parts[0]}
         for part in parts[1:]:
@@ -191,47 +231,94 @@ class Runner:
                 known[op] = known[op] + value
         for op in [*self.after, *module.post]:
             if op not in known:
-                known[op] = compute(op, known)
-        found = {op: raw[f"dfirst{k}"].reshape((batch, *op.features)) for k, op in enumerate(step.states)}
-        found.update({step.xs[k]: raw[f"din{k}"].reshape((T, batch, *step.xs[k].features)) for k in module.dx})
+                known[op] = compute(op, known, batch)
         for op in module.constants:
             gradient = step.gradients[op]
             assert gradient is not None
             if gradient not in known:
-                known[gradient] = compute(gradient, known)
+                known[gradient] = compute(gradient, known, batch)
             found[op] = np.asarray(known[gradient], order="C")  # ascontiguousarray would give a number an axis
         return found
 
     def _backward_rows(
-        self, saved: Saved, lo: int, hi: int, kept: Workspace, raw: dict[str, Array], constants: list[Array], sums: dict[Op, Array],
+        self, saved: Saved, lo: int, hi: int, kept: Workspace, gradients: Sequence[Array | None], raw: dict[str, Array], constants: list[Array],
+        found: dict[Op, Array], sums: dict[Op, Array],
     ) -> None:  # fmt: skip
         """`backward` of some rows of the batch; `sums` gets the products and sums over all steps."""
-        (T, batch), rows, module = saved.shape, hi - lo, self.module
+        (T, batch), rows, module, step = saved.shape, hi - lo, self.module, self.step
+        straight = module.straight
         own = self._workspace("own", T, rows)
         arrays = {**kept.arrays, **own.arrays}
+        for k, (op, x) in enumerate(zip(step.xs, saved.xs, strict=True)):
+            if f"x{k}" in arrays and not straight(op):
+                bring(op, x, 1, lo, hi, arrays[f"x{k}"])
+        for k, (op, g) in enumerate(zip(step.outputs, gradients, strict=False)):
+            if f"dy{k}" in arrays and g is not None and not straight(op):
+                bring(op, g, 1, lo, hi, arrays[f"dy{k}"])
+        for k, (op, g) in enumerate(zip(step.states, gradients[len(step.outputs) :], strict=True)):
+            if f"ds{k}" in arrays and g is not None and not straight(op):
+                bring(op, g, 0, lo, hi, arrays[f"ds{k}"][(T - 1) % 2 * elements(op, rows) :])
         raw = dict(raw)
         for k, (op, (left, right)) in enumerate(module.products.items()):
             raw[f"dw{k}"] = out = empty((left.size * right.size,), self.dtype)
             sums[op] = out.reshape(right.size, left.size).T if op in module.transposed else out.reshape(left.size, right.size)
         given = [*[arrays[slot.name] for slot in self._backward.slots], *[raw[name] for name in self._backward.raw]]
         self._backward.code(T, rows, batch, lo, saved.reverse, *given, *constants)
-        totals = {source: arrays[name].reshape(-1, rows) for source, name in module.totals.items()}
-        over_rows = {source: total.sum(axis=1) for source, total in totals.items()}
+        for k, op in enumerate(step.states):
+            if op in found and not straight(op) and step.gradients.get(op) is not None:
+                fetch(op, arrays[f"ds{k}"][elements(op, rows) :], 0, lo, hi, found[op])  # where step 0 wrote it
+        for k in module.dx:
+            if not straight(step.xs[k]):
+                fetch(step.xs[k], arrays[f"dx{k}"], 1, lo, hi, found[step.xs[k]])
+        for k in module.df:
+            fetch(step.fixed[k], arrays[f"df{k}"], 0, lo, hi, found[step.fixed[k]])
+        over_rows: dict[Op, Array] = {}
         for op, source in module.sums.items():
+            total = arrays[module.totals[source]]
+            if source is op:  # added up as it stands
+                sums[op] = total.reshape(op.shape).copy()
+                continue
             axes = op.params["axis"]
             if op.shape == source.features and axes in (source.batch, (source.batch,)):
+                if source not in over_rows:
+                    over_rows[source] = total.reshape(-1, rows).sum(axis=1)
                 sums[op] = over_rows[source].reshape(op.shape)
             else:
-                total = np.moveaxis(totals[source].reshape((*source.features, rows)), -1, source.batch or 0)
+                total = np.moveaxis(total.reshape((*source.features, rows)), -1, source.batch or 0)
                 sums[op] = total.sum(axis=tuple(axes) if isinstance(axes, list) else axes, keepdims=op.params["keepdims"])
         own.release()
 
 
-def compute(op: Op, known: dict[Op, Any]) -> Any:
+def elements(op: Op, rows: int) -> int:
+    """How many numbers a value has."""
+    return op.size * (rows if op.batch is not None else 1)
+
+
+def inner_dtype(op: Op) -> np.dtype[Any]:
+    """In which type the code has a value: integers are int64."""
+    return np.dtype(np.int64) if op.dtype.kind in "iu" else op.dtype
+
+
+def bring(op: Op, value: Array, lead: int, lo: int, hi: int, place: Array) -> None:
+    """Some rows of a value as the code has them: flat, the batch last; `lead` axes stand before those of the value."""
+    if op.batch is not None:
+        value = np.moveaxis(value, op.batch + lead, -1)[..., lo:hi]
+    place[: value.size].reshape(value.shape)[...] = value
+
+
+def fetch(op: Op, values: Array, lead: int, lo: int, hi: int, place: Array) -> None:
+    """The opposite: into the rows of an array as the caller wants it."""
+    if op.batch is not None:
+        place = np.moveaxis(place, op.batch + lead, -1)[..., lo:hi]
+    place[...] = values[: place.size].reshape(place.shape)
+
+
+def compute(op: Op, known: dict[Op, Any], batch: int) -> Any:
     """An operation that is done once for a whole sequence."""
     primitive = op.node.primitive
     assert primitive is not None
-    return np.asarray(primitive.forward(*[known[i] if isinstance(i, Op) else i for i in op.inputs], **op.node.params))
+    inputs = [known[i] if isinstance(i, Op) else i.at(batch) if isinstance(i, Sized) else i for i in op.inputs]
+    return np.asarray(primitive.forward(*inputs, **op.node.params))
 
 
 def _flat(array: Array) -> Array:
@@ -241,8 +328,7 @@ def _flat(array: Array) -> Array:
 
 
 def _address(array: Array) -> int:
-    address: int = array.__array_interface__["data"][0]
-    return address
+    return int(array.__array_interface__["data"][0])
 
 
 def owner(op: Op) -> Tensor:

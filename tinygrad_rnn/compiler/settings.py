@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 import types
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..core.tape import Leaf
 from ..core.tensor import Tensor
-from ..module import Module
+from ..module import Module, Parameter
 
 _PACKAGE = __name__.partition(".")[0]
 
@@ -30,13 +30,31 @@ class Same:
         return id(self.value)
 
 
-def settings(cell: Any) -> tuple[Any, ...]:
+class Settings(NamedTuple):
+    """What a recorded step depends on.
+
+    Attributes
+    ----------
+    key : tuple
+    lending : tuple
+        The same, in which tensors that may have a row for each of the batch count by their shape alone.
+    lent : list of Tensor
+        These tensors: no parameters, and the first axis is the batch.
+    """
+
+    key: tuple[Any, ...]
+    lending: tuple[Any, ...]
+    lent: list[Tensor]
+
+
+def settings(cell: Any, batch: int = -1) -> Settings:
     """The parameters, plain attributes such as `training`, and what a function of the user takes from outside, as a key.
 
     Attributes are followed through modules, lists, tuples and dicts, functions through what they close over and their globals. Other
     objects count as they are: a change inside them is not seen.
     """
     found: list[Any] = []
+    lent: dict[int, tuple[int, Tensor]] = {}  # by identity: where it stands in `found`
     stack: list[Any] = [cell]
     seen: set[int] = set()
     while stack:
@@ -45,6 +63,8 @@ def settings(cell: Any) -> tuple[Any, ...]:
         if value is None or kind in (bool, int, float, str):
             found.append((kind, value))
         elif isinstance(value, Tensor):
+            if value.shape[:1] == (batch,) and not isinstance(value, Parameter):
+                lent.setdefault(id(value), (len(found), value))
             leaf = value.node is None or isinstance(value.node, Leaf)  # a leaf with new values is found at each run
             found.append((Same(value if leaf else value.node), value.requires_grad))
             if not value.requires_grad:  # what is computed of constants alone stands in the recording as a number
@@ -77,7 +97,10 @@ def settings(cell: Any) -> tuple[Any, ...]:
             stack += [value.func, value.args, value.keywords]
         elif not isinstance(value, (type, types.ModuleType, types.BuiltinFunctionType, np.ufunc)):
             found.append(Same(value))
-    return tuple(found)
+    lending = list(found)
+    for place, t in lent.values():
+        lending[place] = (t.shape[1:], t.dtype, t.requires_grad)
+    return Settings(tuple(found), ("lending", *lending), [t for _, t in lent.values()])
 
 
 def _ours(value: Any) -> bool:

@@ -8,72 +8,25 @@ not record for everybody; an `Op` is a node in which the batch has a name.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..core.errors import TinygradError
 from ..core.primitive import Spec
 from ..core.tape import Leaf, Node, at_step, setting
+from ..core.tensor import Tensor
 from ..core.trace import Program, trace
 from ..core.tree import leaves, tree_map
 from ..ops.elementwise import exp, isfinite, log, sqrt, square, where
 from ..ops.reductions import _count
 from ..ops.reductions import max as largest
 from ..ops.reductions import sum as total
-
-SIZES = (11, 13)  # of the two batches; a size that is 11 in one recording and 13 in the other is the batch's
-B = "B"  # the size of the batch, in shapes
-
-Size = Any  # an int, or B
-
-
-class CompileError(TinygradError, NotImplementedError):
-    """A step that cannot be compiled: the message names the operation, its line, and why."""
-
-
-class Op:
-    """A node of one step.
-
-    Attributes
-    ----------
-    op : str
-        The primitive's name; "x", "state", "constant", "cotangent" for what is given.
-    inputs : list of Op or number
-    params : dict
-    shape : tuple of int or B
-    dtype : dtype
-    batch : int or None
-        Which axis is the batch.
-    features : tuple of int
-        The sizes of the other axes.
-    size : int
-        Elements of one row.
-    node : Node
-        Of the first recording: for names, lines and values of constants.
-    varies : bool
-        It depends on what changes from step to step; otherwise it is computed once for a whole sequence.
-    """
-
-    __slots__ = ("batch", "dtype", "features", "inputs", "node", "op", "params", "place", "shape", "size", "varies")
-
-    def __init__(self, op: str, node: Node, shape: tuple[Size, ...], inputs: list[Any], params: dict[str, Any]) -> None:
-        self.op, self.node, self.shape, self.inputs, self.params = op, node, shape, inputs, params
-        self.dtype = node.dtype
-        self.place = 0
-        self.batch = shape.index(B) if B in shape else None
-        self.features = tuple(n for n in shape if n != B)
-        self.size = math.prod(self.features)
-        self.varies: bool = op in ("x", "state", "cotangent") or any(isinstance(i, Op) and i.varies for i in inputs)
-
-    @property
-    def elementwise(self) -> bool:
-        """Whether its primitive has a scalar expression."""
-        return self.op == self.node.op and self.node.primitive is not None and self.node.primitive.scalar is not None
-
-    def __repr__(self) -> str:
-        return f"<{self.op} {'x'.join(map(str, self.shape))}>"
+from ..ops.shaping import broadcast_to
+from ..recurrent.outside import KEY
+from .exchange import B, Recorder, Taken
+from .merged import Merged, is_merged, mixed
+from .op import SIZES, CompileError, Op
 
 
 class Step:
@@ -81,8 +34,16 @@ class Step:
 
     Attributes
     ----------
-    xs, states, constants : list of Op
-        What the step is given.
+    name : str
+        Of the cell.
+    xs, states, fixed, constants : list of Op
+        What the step is given: anew at each step, from step to step, for the whole sequence with and without rows.
+    lent : int
+        How many of the fixed inputs are tensors that the cell holds; they come first.
+    taken : list of (Taken, Op)
+        What it takes from outside, each an input of one of these kinds.
+    left, told : lists
+        Who wants values of the step, and the values.
     outputs, new_states : list of Op
     forward, backward : list of Op
         In order.
@@ -92,36 +53,49 @@ class Step:
         For each floating input and constant with a gradient.
     """
 
-    def __init__(self, cell: Callable[..., Any], x: Any, state: Any, name: str) -> None:
-        (first, back, wrt), (second, back2, _) = [_record(cell, _sized(x, n), _sized(state, n), name) for n in SIZES]
+    def __init__(self, cell: Callable[..., Any], x: Any, state: Any, name: str, rows: Sequence[bool], lent: Sequence[Tensor] = ()) -> None:
         self.name = name
+        one, two = (_record(cell, x, state, name, rows, lent, n) for n in SIZES)
+        first, second, back, back2 = one.program, two.program, one.backward, two.backward
         self.known: dict[Node, Op] = {}
         self.forward: list[Op] = []
         self.backward: list[Op] = []
-        count = len(leaves(x))
+        self.constants: list[Op] = []
+        self.sizes: dict[int, tuple[Any, ...]] = {}  # of axes that are made of the batch and others
+        count, states = len(leaves(x)), len(leaves(state))
         given = list(zip(first.inputs, second.inputs, strict=True))
         self.xs = [self._given("x", a, b, i) for i, (a, b) in enumerate(given[:count])]
-        self.states = [self._given("state", a, b, i) for i, (a, b) in enumerate(given[count:])]
-        self.constants: list[Op] = []
+        self.states = [self._given("state", a, b, i) for i, (a, b) in enumerate(given[count : count + states])]
+        self.fixed = [self._given("fixed", a, b, i) for i, (a, b) in enumerate(given[count + states : count + states + len(lent)])]
+        self.lent = len(lent)
+        self.taken: list[tuple[Taken, Op]] = []
+        for found, _ in one.taken:
+            self._taken(found, *given[count + states + self.lent + len(self.taken)])
+        self.left = [keep for keep, _ in one.left]
         for a, b in zip(_constants(first), _constants(second), strict=True):
-            self._constant(a, b)
+            self._constant(a, b, self.forward)
         self._programs(first, second, self.forward)
         outputs = [self._output(o) for o in first.outputs]
-        split = len(outputs) - len(self.states)
-        self.outputs, self.new_states = outputs[:split], outputs[split:]
+        told = [len(values) for _, values in one.left]
+        split = len(outputs) - states - sum(told)
+        self.outputs, self.new_states = outputs[:split], outputs[split : split + states]
+        rest = iter(outputs[split + states :])
+        self.told = [[next(rest) for _ in range(n)] for n in told]
         reads = len(back.inputs) - len(outputs)
         pairs = list(zip(back.inputs[reads:], back2.inputs[reads:], strict=True))
         cotangents = [self._given("cotangent", a, b, i) for i, (a, b) in enumerate(pairs)]
-        self.d_outputs, self.d_states = cotangents[:split], cotangents[split:]
+        self.d_outputs, self.d_states = cotangents[:split], cotangents[split : split + states]
         for a, b in zip(_constants(back), _constants(back2), strict=True):
             if a not in self.known:
-                self._constant(a, b)
+                self._constant(a, b, self.backward)
         self._programs(back, back2, self.backward)
-        self.gradients = {self.known[n]: None if g is None else self.known[g] for n, g in zip(wrt, back.outputs, strict=True)}
+        self.gradients = {self.known[n]: None if g is None else self.known[g] for n, g in zip(one.wrt, back.outputs, strict=True)}
 
     def _output(self, o: Any) -> Op:
         if not isinstance(o, Node):
             raise CompileError("an output of the step is a plain number; make it a tensor of the batch")
+        if self.known[o].groups:
+            raise mixed(o, "an output of the step has an axis that is made of the batch and others")
         return self.known[o]
 
     def _given(self, kind: str, a: Node, b: Node, place: int) -> Op:
@@ -129,10 +103,31 @@ class Step:
         op.place = place
         return op
 
-    def _constant(self, a: Leaf, b: Leaf) -> None:
-        if a is not b and not np.array_equal(a.value, b.value):
-            raise CompileError(f"a constant of shape {a.shape} depends on the size of the batch{a.where.described()}")
-        self.constants.append(self._given("constant", a, b, len(self.constants)))
+    def _taken(self, taken: Taken, a: Node, b: Node) -> None:
+        """What is taken at each step is one more input; what holds for the sequence is fixed, or without rows a constant that is asked for."""
+        shape = _shape(a, b)
+        kind = "x" if taken.per == "step" else "fixed" if B in shape else "constant"
+        several = {"x": self.xs, "fixed": self.fixed, "constant": []}[kind]
+        op = self._given(kind, a, b, len(several))
+        several.append(op)
+        self.taken.append((taken._replace(shape=shape), op))
+
+    def _constant(self, a: Leaf, b: Leaf, out: list[Op]) -> None:
+        """An array or tensor from outside the step; one with equal rows, such as zeros, is one row that is repeated."""
+        if a is b or (a.shape == b.shape and np.array_equal(a.value, b.value)):
+            self.constants.append(self._given("constant", a, b, len(self.constants)))
+            return
+        shape = _shape(a, b)
+        axis = shape.index(B)
+        row = a.value.take([0], axis)
+        if not (np.array_equal(np.broadcast_to(row, a.shape), a.value) and np.array_equal(np.broadcast_to(row, b.shape), b.value)):
+            raise CompileError(f"a constant of shape {a.shape} depends on the size of the batch, and its rows differ{a.where.described()}")
+        leaf = Leaf(row)
+        one = self._given("constant", leaf, leaf, len(self.constants))
+        self.constants.append(one)
+        node = trace(lambda x: broadcast_to(x, shape=a.shape), row).nodes[0]
+        self.known[a] = op = Op("broadcast_to", node, shape, [one], {"shape": shape})
+        out.append(op)
 
     def _programs(self, one: Program, two: Program, out: list[Op]) -> None:
         if [n.op for n in one.nodes] != [n.op for n in two.nodes]:
@@ -141,6 +136,9 @@ class Step:
             inputs = [self.known[i] if isinstance(i, Node) else _number(i, j, a) for i, j in zip(a.inputs, b.inputs, strict=True)]
             if simpler(a) is not None:
                 self.known[a] = self._simpler(a, b, inputs, out)
+                continue
+            if is_merged(a, b) or any(isinstance(i, Op) and i.groups for i in inputs):
+                self.known[a] = Merged(out, self.sizes).op(a, b, inputs, _param)
                 continue
             params = {k: _param(v, b.params[k], a) for k, v in a.params.items()}
             self.known[a] = op = Op(a.op, a, _shape(a, b), inputs, params)
@@ -161,16 +159,41 @@ class Step:
         for source, op in zip(programs[0].inputs, [i for i in inputs if isinstance(i, Op)], strict=True):
             self.known[source] = op
         for c, d in zip(_constants(programs[0]), _constants(programs[1]), strict=True):
-            self._constant(c, d)
+            self._constant(c, d, out)
         self._programs(programs[0], programs[1], out)
         return self.known[programs[0].outputs[0]]
 
 
-def _record(cell: Any, x: Any, state: Any, name: str) -> tuple[Program, Program, list[Node]]:
-    with setting(sequence=None), at_step(None, name):  # no step of a sequence: what differs from step to step cannot be recorded
-        program = trace(lambda x, state: [leaf for part in cell(x, state) for leaf in leaves(part)], x, state)
+class _Recorded(NamedTuple):
+    program: Program
+    backward: Program
+    wrt: list[Node]
+    taken: list[tuple[Taken, Leaf]]
+    left: list[tuple[Callable[..., None], list[Any]]]
+
+
+def _record(cell: Any, x: Any, state: Any, name: str, rows: Sequence[bool], lent: Sequence[Tensor], batch: int) -> _Recorded:
+    """The programs for a batch of one size; `lent` are tensors that the cell holds and that have a row for each of the batch."""
+    recorder, flags = Recorder(), iter(rows)
+    own = [(t.array, t.node) for t in lent]
+    borrowed = [Leaf(Spec((batch, *t.shape[1:]), t.dtype), t.requires_grad, t.name or "captured") for t in lent]
+
+    def run(x: Any, state: Any) -> Any:
+        found = [leaf for part in cell(x, state) for leaf in leaves(part)]
+        return [*found, *(v for _, values in recorder.left for v in values)]
+
+    try:
+        for t, leaf in zip(lent, borrowed, strict=True):
+            t.array, t.node = leaf.value, leaf
+        with setting(sequence={KEY: recorder}), at_step(None, name):  # no step of a sequence: what differs from step to step is taken
+            x, state = (tree_map(lambda s: Spec((batch, *s.shape[1:]) if next(flags) else s.shape, s.dtype), part) for part in (x, state))
+            traced = trace(run, x, state)
+    finally:
+        for t, (array, node) in zip(lent, own, strict=True):
+            t.array, t.node = array, node
+    program = Program([*traced.inputs, *borrowed, *(leaf for _, leaf in recorder.taken)], traced.outputs, traced.structure)
     wrt = [n for n in [*program.inputs, *program.constants] if n.requires_grad]
-    return program, program.backward(wrt), wrt
+    return _Recorded(program, program.backward(wrt), wrt, recorder.taken, recorder.left)
 
 
 def _constants(program: Program) -> list[Leaf]:
@@ -180,11 +203,7 @@ def _constants(program: Program) -> list[Leaf]:
     return [leaf for leaf in dict.fromkeys(i for i in read if isinstance(i, Leaf)) if leaf in known]
 
 
-def _sized(tree: Any, batch: int) -> Any:
-    return tree_map(lambda s: Spec((batch, *s.shape[1:]), s.dtype), tree)
-
-
-def _shape(a: Node, b: Node) -> tuple[Size, ...]:
+def _shape(a: Node, b: Node) -> tuple[Any, ...]:
     return tuple(_same(m, n, a) for m, n in zip(a.shape, b.shape, strict=True))
 
 
@@ -193,12 +212,35 @@ def _same(m: Any, n: Any, node: Node) -> Any:
         return m
     if (m, n) == SIZES:
         return B
-    raise CompileError(f"{node.op} mixes the batch with other axes (sizes {m} and {n} for batches of {SIZES}){node.where.described()}")
+    raise mixed(node, f"sizes {m} and {n} for batches of {SIZES}")
+
+
+class Sized(NamedTuple):
+    """A number that depends on the size of the batch: factor * (B + offset) ** power."""
+
+    factor: float
+    offset: float
+    power: float
+
+    def at(self, batch: int) -> float:
+        """The number for a batch."""
+        return float(self.factor * (batch + self.offset) ** self.power)
+
+    @property
+    def code(self) -> str:
+        """The number as code."""
+        return f"F({float(self.factor)!r} * (B + {float(self.offset)!r}) ** {float(self.power)!r})"
 
 
 def _number(m: Any, n: Any, node: Node) -> Any:
     if m == n or (m != m and n != n):
         return m
+    one, two = SIZES
+    found = [Sized(m / (one + o) ** p, o, p) for p in (1, -1, 0.5, -0.5) for o in (0, -1)]
+    found += [Sized(1.0, m**q - one, 1 / q) for q in (1, 2)]  # such as the count less a correction, and its root
+    for sized in found:
+        if math.isclose(sized.at(two), n, rel_tol=1e-13):
+            return sized
     raise CompileError(
         f"a number in {node.op} was {m} in one recording of the step and {n} in the other: it depends on the size of the batch (recorded with "
         f"{SIZES[0]} and {SIZES[1]} rows), or on how often the step was run; what changes from step to step belongs in the state{node.where.described()}"
@@ -215,6 +257,17 @@ def _param(m: Any, n: Any, node: Node) -> Any:
             raise CompileError(f"an index in {node.op} depends on the size of the batch{node.where.described()}")
         return m
     return _same(m, n, node)
+
+
+def at_size(value: Any, batch: int) -> Any:
+    """Settings of an operation with a number in place of B."""
+    if isinstance(value, dict):
+        return {k: at_size(v, batch) for k, v in value.items()}
+    if isinstance(value, (tuple, list)):
+        return type(value)(at_size(v, batch) for v in value)
+    if isinstance(value, slice):
+        return slice(*(at_size(v, batch) for v in (value.start, value.stop, value.step)))
+    return batch if isinstance(value, str) and value == B else value
 
 
 # --- operations that are made of others ---------------------------------------------------------------------------------------

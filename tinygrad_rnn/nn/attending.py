@@ -91,7 +91,7 @@ class Attending(Cell):
         self.memory = memory if isinstance(memory, Tensor) else tensor(memory, cell.weight.dtype)
         check_memory(cell.attention, self.memory)
         self.keys = cell.attention.keys(self.memory)
-        self.mask = None if mask is None else attention_mask(mask, *self.memory.shape[:2])
+        self.mask = None if mask is None else Tensor(attention_mask(mask, *self.memory.shape[:2]))
 
     def initial_state(self, batch_size: int, inner: Any = None) -> AttentionState:
         """The first state: `inner`, such as the encoder's last state, or the inner cell's own; nothing attended to yet."""

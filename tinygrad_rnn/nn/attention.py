@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import init
 from ..core.errors import DtypeError, ShapeError, TinygradError
-from ..core.primitive import Array
+from ..core.primitive import Array, Spec
 from ..core.record import describe
 from ..core.tensor import Tensor
 from ..module import Module, Parameter
@@ -186,7 +186,7 @@ def check_memory(attention: Attention, memory: Any) -> None:
         )
 
 
-def attention_mask(mask: Any, batch: int, places: int) -> Array:
+def attention_mask(mask: Any, batch: int, places: int) -> Any:
     """A bool array (batch, places), true where there is memory, from such a mask or from integer lengths (batch,).
 
     Raises
@@ -194,6 +194,8 @@ def attention_mask(mask: Any, batch: int, places: int) -> Array:
     ShapeError, DtypeError
         If it is neither, or leaves a sequence no place to attend to.
     """
+    if isinstance(mask, Tensor) and isinstance(mask.array, Spec) and mask.dtype.kind == "b" and mask.shape == (batch, places):
+        return mask  # of a step that is recorded: its values are not known
     array = mask.numpy() if isinstance(mask, Tensor) else np.asarray(mask)
     if array.dtype.kind in "iu" and array.shape == (batch,):
         if array.size and not (array.min() >= 1 and array.max() <= places):

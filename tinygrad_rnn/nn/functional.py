@@ -99,5 +99,6 @@ def dropout(x: Any, p: float, *, training: bool = True, rng: Any = None) -> Any:
         raise ShapeError(f"dropout: p must be in [0, 1); found {p}")
     if not training or p == 0:
         return x
-    mask = (drawing(rng).random(x.shape) >= p).astype(x.dtype) / np.asarray(1 - p, x.dtype)
+    dtype = x.dtype
+    mask = drawing(rng, x.shape, dtype, lambda made, shape: (made.random(shape) >= p).astype(dtype) / np.asarray(1 - p, dtype))
     return x * mask

@@ -5,15 +5,17 @@ A step that is run again (in a checkpointed stretch, in an overlapping window of
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from ..core.errors import TinygradError, TraceError
+from ..core.errors import TinygradError
 from ..core.primitive import Array
 from ..core.tape import context
 from ..init import generator
 from ..recurrent.checkpoint import draw_of
+from ..recurrent.outside import take
 
 
 class Masks:
@@ -42,8 +44,15 @@ class Masks:
         place : int
             Tells masks of one owner apart.
         """
+        return take(lambda shape: self._draw(p, shape, dtype, per, place), shape, dtype, per=per, what="a random mask")  # type: ignore[no-any-return]
+
+    def dropout(self, p: float, shape: tuple[int, ...], dtype: Any, *, per: str, place: int = 0) -> Array:
+        """The same, scaled by 1 / (1 - p), so that the mean of what is multiplied by it stays."""
+        scale = np.asarray(1 / (1 - p), dtype)
+        return take(lambda shape: self._draw(p, shape, dtype, per, place) * scale, shape, dtype, per=per, what="a random mask")  # type: ignore[no-any-return]
+
+    def _draw(self, p: float, shape: tuple[int, ...], dtype: Any, per: str, place: int) -> Array:
         now = context()
-        refuse_in_a_trace()
         drawn = {} if now.sequence is None else now.sequence
         step = (now.mark.step or 0) + 1 if per == "step" else 0
         if per == "sequence" and (self, place, shape) in drawn:
@@ -57,26 +66,15 @@ class Masks:
             drawn[self, place, shape] = mask
         return mask
 
-    def dropout(self, p: float, shape: tuple[int, ...], dtype: Any, *, per: str, place: int = 0) -> Array:
-        """The same, scaled by 1 / (1 - p), so that the mean of what is multiplied by it stays."""
-        mask: Array = self.keep(p, shape, dtype, per=per, place=place) * np.asarray(1 / (1 - p), dtype)
-        return mask
 
+def drawing(rng: Any, shape: tuple[int, ...], dtype: Any, make: Callable[[np.random.Generator, tuple[int, ...]], Array]) -> Array:
+    """``make(generator, shape)``, drawn anew at each call; in a stretch that is run again from where the generator stood in the first run."""
 
-def drawing(rng: Any = None) -> np.random.Generator:
-    """The generator for one draw; in a stretch that is run again, one that stands where it stood at this draw in the first run."""
-    refuse_in_a_trace()
-    made, draw = generator(rng), draw_of(context().sequence)
-    return made if draw is None else draw(made)
+    def drawn(shape: tuple[int, ...]) -> Array:
+        made, draw = generator(rng), draw_of(context().sequence)
+        return make(made if draw is None else draw(made), shape)
 
-
-def refuse_in_a_trace() -> None:
-    """Raise a TraceError while tracing: what is drawn once would stand in the recorded step for every other one."""
-    if context().tracing:
-        raise TraceError(
-            "a random mask cannot be recorded: the recorded step would have the same one each time. Run the cell as it is in place of "
-            "tg.jit(cell), or switch to evaluation with cell.eval()."
-        )
+    return take(drawn, shape, dtype, per="step", what="a random mask")  # type: ignore[no-any-return]
 
 
 def probability(p: Any, what: str) -> float:

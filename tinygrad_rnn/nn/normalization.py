@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from ..core.errors import ShapeError, TinygradError, TraceError
+from ..core.errors import ShapeError, TinygradError
 from ..core.primitive import Spec
 from ..core.tape import context
 from ..core.tensor import Tensor
 from ..module import Buffer, Module, Parameter
 from ..ops.elementwise import sqrt, square
+from ..recurrent.outside import leave, stands_for_others, take
 
 
 class LayerNorm(Module):
@@ -96,26 +98,32 @@ class BatchNorm(Module):
 
     def forward(self, x: Any) -> Any:
         """(batch, channels), (batch, channels, length) or (batch, channels, height, width) to the same shape."""
+        return self.normalised(x)
+
+    def normalised(self, x: Any, now: Callable[[], BatchNorm] | None = None) -> Any:
+        """The same with the running statistics of another one for each step of a sequence: those of `now()`."""
         if not 2 <= x.ndim <= 4 or x.shape[1] != self.num_features:
             raise ShapeError(f"BatchNorm: expected 2 to 4 axes, the second of size {self.num_features}; found shape {tuple(x.shape)}")
-        channels = (1, self.num_features, *[1] * (x.ndim - 2))
+        channels, places = (1, self.num_features, *[1] * (x.ndim - 2)), math.prod(x.shape[2:])
+        of_step: Callable[[], BatchNorm] = now or (lambda: self)
         if self.training:
             axes = (0, *range(2, x.ndim))
             mean = x.mean(axis=axes, keepdims=True)
             centred = x - mean
             variance = square(centred).mean(axis=axes, keepdims=True)
-            self._track(mean, variance, math.prod(x.shape) // self.num_features)
+            statistics = (m.detach() if isinstance(m, Tensor) and not isinstance(m.array, Spec) else m for m in (mean, variance))
+            leave(lambda mean, variance, batch: of_step().track(mean, variance, batch * places), *statistics, batch=x.shape[0], what=_TRACKED)
         else:
-            centred, variance = x - self.running_mean.reshape(channels), self.running_var.reshape(channels)
+            mean, variance = (_statistics(of_step, name, now is not None).reshape(channels) for name in ("running_mean", "running_var"))
+            centred = x - mean
         y = centred / sqrt(variance + self.eps)
         y = y if self.weight is None else y * self.weight.reshape(channels)
         return y if self.bias is None else y + self.bias.reshape(channels)
 
-    def _track(self, mean: Any, variance: Any, count: int) -> None:
+    def track(self, mean: Any, variance: Any, count: int) -> None:
+        """Move the running statistics towards those of a batch with `count` values in each channel."""
         if count < 2:
             raise ShapeError(f"BatchNorm: in training each channel needs at least 2 values; found {count}. For evaluation: module.eval()")
-        if isinstance(getattr(mean, "array", None), Spec):
-            raise TraceError("BatchNorm: the running statistics cannot be updated while tracing; switch to evaluation with module.eval()")
         if (context().sequence or {}).get("again"):
             return
         batches = self.num_batches_tracked.item() + 1
@@ -124,6 +132,17 @@ class BatchNorm(Module):
             values = found.numpy() if isinstance(found, Tensor) else found
             running.data = (1 - share) * running.numpy() + share * values.reshape(-1)
         self.num_batches_tracked.data = batches
+
+
+def _statistics(of_step: Callable[[], BatchNorm], name: str, each: bool) -> Any:
+    """A running statistic; where each step has one of its own, and one step stands for others, it is taken anew at each."""
+    here: Tensor = getattr(of_step(), name)
+    if not each or not stands_for_others():
+        return here
+    return take(lambda _: getattr(of_step(), name).numpy(), here.shape, here.dtype, per="step", what=_TRACKED)
+
+
+_TRACKED = "BatchNorm: the running statistics"
 
 
 def _positive(name: str, eps: float) -> float:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import DtypeError, ShapeError, TinygradError, TraceError
+from ..core.errors import DtypeError, ShapeError, TinygradError
 from ..core.record import describe
 from ..core.tape import at_step, context
 from ..core.tensor import Tensor
@@ -20,6 +20,7 @@ from ..module import Module, Parameter
 from ..ops.elementwise import where
 from ..ops.shaping import concatenate
 from ..recurrent.cell import Cell, dtype_of, name_of, no_cell
+from ..recurrent.outside import stands_for_others
 from ..recurrent.unroll import unroll
 from .masks import Masks, probability
 from .normalization import BatchNorm, LayerNorm
@@ -226,7 +227,8 @@ class WeightDrop(Wrapper):
         """One step."""
         if not (self.training and self.p):
             return self.cell(x, state)
-        run = (context().sequence or {}).get("run", {})  # the thinned weights are made once for all steps that share a tape
+        # the thinned weights are made once for all steps that share a tape
+        run = {} if stands_for_others() else (context().sequence or {}).get("run", {})
         thin = run.get(self)
         if thin is None:
             thin = run[self] = copy.copy(self.cell)
@@ -291,15 +293,13 @@ class RecurrentBatchNorm(Wrapper):
 
     def forward(self, x: Any, state: Any) -> Any:
         """One step."""
-        now = context()
-        if now.tracing and now.sequence is None and len(self.norms[0]) > 1:
-            raise TraceError(
-                f"RecurrentBatchNorm: each of {len(self.norms[0])} steps has statistics of its own, so one recorded step does not stand for "
-                "all. Run the cell as it is in place of tg.jit(cell), or make it with steps=1."
-            )
-        t = now.mark.step or 0
-        norm_x, norm_h = (norms[min(t, len(norms) - 1)] for norms in self.norms)
-        return self.cell(norm_x(self.one(x)), on_hidden(state, norm_h))
+        norm_x, norm_h = self.norms
+        return self.cell(_of_step(norm_x, self.one(x)), on_hidden(state, lambda h: _of_step(norm_h, h)))
+
+
+def _of_step(norms: list[BatchNorm], x: Any) -> Any:
+    """Normalised with the statistics of the step."""
+    return norms[0].normalised(x, lambda: norms[min(context().mark.step or 0, len(norms) - 1)])
 
 
 class Bidirectional(Module):

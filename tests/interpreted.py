@@ -1,0 +1,100 @@
+"""Generated modules as plain Python: what they compute can be checked in milliseconds, where compiling them takes seconds."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tinygrad_rnn.core.primitive import REGISTRY
+from tinygrad_rnn.kernels import products, runtime
+
+
+class _Dotted:
+    """In place of numba: what is asked for is itself, and calling it gives a decorator that changes nothing."""
+
+    def __getattr__(self, name: str) -> _Dotted:
+        return self
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        return lambda function: function
+
+
+def _scalar(name: str) -> Any:
+    if name == "select":
+        return lambda condition, a, b: a if condition else b
+    if name == "wide_vectors":
+        return lambda: None
+    own = {"maximum": np.maximum, "minimum": np.minimum, "absolute": np.abs, "mod": np.mod, "power": np.power}
+    return own[name] if name in own else REGISTRY[name].forward
+
+
+# --- what generated code calls by name: an address is an array and a place in it -------------------------------------------------
+
+
+def at(array: Any, place: Any) -> Any:
+    return array, int(place)
+
+
+def _spread(where: Any, shape: tuple[int, ...], steps: tuple[int, ...]) -> Any:
+    array, place = where
+    return np.lib.stride_tricks.as_strided(array[place:], shape, [n * array.itemsize for n in steps])
+
+
+_packed: dict[int, Any] = {}
+
+
+def pack(matrix: Any, N: int, K: int, row: int, column: int, B: int, packed: Any) -> None:
+    packed[0][packed[1]] = len(_packed)
+    _packed[len(_packed)] = _spread(matrix, (N, K), (row, column)).copy()
+
+
+def multiply(packed: Any, values: Any, out: Any, K: int, N: int, B: int, bias: Any, add: int) -> None:
+    total = _packed[int(packed[0][packed[1]])] @ _spread(values, (K, B), (B, 1))
+    if bias:
+        total = total + _spread(bias, (N, 1), (1, 1))
+    place = _spread(out, (N, B), (B, 1))
+    place[...] = place + total if add else total
+
+
+def transpose(source: Any, out: Any, steps: int, rows: int, columns: int, from_step: int, from_row: int, to_step: int, to_row: int) -> None:
+    _spread(out, (steps, columns, rows), (to_step, to_row, 1))[...] = _spread(source, (steps, rows, columns), (from_step, from_row, 1)).swapaxes(1, 2)
+
+
+def gradient(
+    left: Any, left_step: int, right: Any, right_step: int, turned: int, out: Any, sums: Any, scratch: Any, T: int, M: int, N: int, B: int
+) -> None:
+    a = _spread(left, (T, M, B), (left_step, B, 1))
+    b = _spread(right, (T, B, N), (right_step, N, 1)) if turned else _spread(right, (T, N, B), (right_step, B, 1)).swapaxes(1, 2)
+    _spread(out, (M, N), (N, 1))[...] = np.einsum("tmb,tbn->mn", a, b)
+    if sums:
+        _spread(sums, (M, B), (B, 1))[...] = a.sum(axis=0)
+
+
+PRODUCTS = {"at": at, "pack": pack, "multiply": multiply, "transpose": transpose, "gradient": gradient}
+
+
+class Interpreted:
+    """The functions of a generated module."""
+
+    def __init__(self, source: str) -> None:
+        head, _, rest = source.partition("from tinygrad_rnn.kernels.scalar import ")
+        names, _, body = rest.partition("\n")
+        space: dict[str, Any] = {"np": np, "math": math, "njit": _Dotted(), "types": _Dotted(), **{n.strip(): _scalar(n.strip()) for n in names.split(",")}}
+        text = "\n".join(line for line in f"{head}\n{body}".splitlines() if "import at" not in line and "from numba" not in line)
+        exec(compile(text, "<generated>", "exec"), space)
+        space.update(PRODUCTS)
+        self.__dict__.update(space)
+
+
+@contextlib.contextmanager
+def interpreting() -> Iterator[None]:
+    """Within, `tg.jit` runs generated code as Python."""
+    with pytest.MonkeyPatch.context() as patch, np.errstate(all="ignore"):
+        patch.setattr(products, "library", lambda dtype: None)
+        patch.setattr(runtime, "load", lambda source, distinct=False: Interpreted(source))
+        yield

@@ -1,0 +1,217 @@
+"""Every primitive of the vocabulary inside a compiled step: on values of the batch and of the state, against the plain steps.
+
+Each example of a primitive's entry gets a batch axis in front. Modules run as Python in most of these tests, which takes milliseconds; the
+tests marked `full` compile them, all examples of a primitive in one module.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import zlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+import tinygrad_rnn as tg
+from tinygrad_rnn.core.primitive import REGISTRY, Primitive
+from tinygrad_rnn.core.record import apply
+from tinygrad_rnn.core.tree import leaves
+from tinygrad_rnn.ops.define import axes_of
+
+from .interpreted import interpreting
+from .test_primitives import NAMES, call, draw, is_condition, parameter_sets
+
+T, BATCH = 3, 2
+REGISTERED = ("reshape", "getitem", "setitem", "transpose", "windows", "unwindows", "add_along_axis")  # called by their primitive
+ELEMENTWISE = {
+    1: [[(4, 2)], [()], [(0, 3)], [(2, 1, 3)]],
+    2: [[(3, 4), (3, 4)], [(3, 4), (1, 4)], [(3, 1), (3, 4)], [(3, 1), (1, 4)], [(), ()], [(2, 1, 3), (1, 2, 1)], [(0, 3), (1, 3)]],
+    3: [[(3, 4), (3, 4), (3, 4)], [(1, 4), (3, 4), (3, 1)], [(1, 1), (3, 4), (1, 1)], [(), (), ()]],
+}
+
+
+class Example(NamedTuple):
+    """A primitive on inputs of one row; `varies` says which of them have a batch axis in front."""
+
+    name: str
+    label: str
+    values: list[Any]  # arrays of one row
+    varies: list[bool]
+    run: Callable[..., Any]  # on inputs with the batch in front
+
+    def __str__(self) -> str:
+        return f"{self.name}-{self.label}"
+
+
+def shifted(name: str, params: dict[str, Any], shapes: list[tuple[int, ...]]) -> dict[str, Any]:
+    """The params for inputs with one more axis in front."""
+    rank, out = len(shapes[0]) if shapes else 0, dict(params)
+    if name in ("stack",):
+        rank += 1
+    if name == "roll" and params.get("axis") is None:  # over the flattened row: rolled along the last axis
+        out["axis"] = rank if rank else 0
+    elif "axis" in params or name in ("sum", "mean", "max", "min", "logsumexp", "norm", "any", "all"):
+        axis = params.get("axis")
+        out["axis"] = tuple(a + 1 for a in axes_of(axis, rank)) if not isinstance(axis, int) else axis % rank + 1
+    if name in ("argmax", "argmin") and params.get("axis") is None:
+        out["axis"] = 1
+    if name in ("reshape", "broadcast_to"):
+        out["shape"] = ("B", *params["shape"])
+    if name == "scatter":
+        out["shape"] = ("B", *params["shape"])
+    if name in ("getitem", "scatter", "setitem"):
+        index = params["index"]
+        out["index"] = (slice(None), *(index if isinstance(index, tuple) else (index,)))
+    if name == "transpose":
+        out["axes"] = (0, *(a % rank + 1 for a in params["axes"]))
+    if name == "pad":
+        widths = np.broadcast_to(np.asarray(params["pad_width"]), (rank, 2)).tolist()
+        out["pad_width"] = ((0, 0), *map(tuple, widths))
+    return out
+
+
+def with_batch(params: dict[str, Any], batch: int) -> dict[str, Any]:
+    return {k: tuple(batch if isinstance(n, str) else n for n in v) if k == "shape" else v for k, v in params.items()}
+
+
+def examples(name: str) -> list[Example]:
+    entry = REGISTRY[name]
+    rng = np.random.default_rng(zlib.crc32(name.encode()))
+    found: list[Example] = []
+
+    def add(label: str, values: list[Any], params: dict[str, Any], varies: list[bool] | None = None) -> None:
+        full = {**entry.defaults, **params}
+        shapes = [np.shape(v) for v in values]
+        full = full if entry.elementwise else shifted(name, full, shapes)
+
+        def run(*inputs: Any) -> Any:
+            ready = with_batch(full, next(i.shape[0] for i, v in zip(inputs, chosen, strict=True) if v))
+            return apply(entry, inputs, ready) if entry.variadic or name in REGISTERED else call(
+                entry, list(inputs), ready
+            )  # fmt: skip
+
+        chosen = varies or [True] * len(values)
+        found.append(Example(name, label, values, chosen, run))
+
+    if entry.elementwise:
+        for params in parameter_sets(entry):
+            for shapes in ELEMENTWISE[len(entry.inputs)]:
+                drawn = [draw(entry, i, s, rng) for i, s in enumerate(shapes)]
+                label = "+".join("x".join(map(str, s)) or "number" for s in shapes) + "".join(f"-{k}={v}" for k, v in params.items())
+                add(label, drawn, params)
+        return found
+    for k, (inputs, params) in enumerate(entry.examples or []):
+        drawn = [draw(entry, i, v, rng) if isinstance(v, tuple) else np.asarray(v) for i, v in enumerate(inputs)]
+        if name in ("argmax", "argmin") and not drawn[0].ndim:
+            continue
+        if name == "broadcast_to":
+            drawn = [drawn[0].reshape((1,) * (len(params["shape"]) - drawn[0].ndim) + drawn[0].shape)]
+        if name == "setitem":
+            part = np.zeros(drawn[0].shape)[params["index"]]
+            drawn[1] = drawn[1].reshape((1,) * (part.ndim - drawn[1].ndim) + drawn[1].shape)
+        if name == "astype":
+            for dtype in (bool, np.int64, np.int32, np.float32, np.float64):
+                add(np.dtype(dtype).name, drawn, {"dtype": np.dtype(dtype)})
+        elif name == "einsum":
+            left, output = params["subscripts"].split("->")
+            terms = left.split(",")
+            add(f"{params['subscripts']}-all", drawn, {"subscripts": ",".join(f"z{t}" for t in terms) + f"->z{output}"})
+            add(f"{params['subscripts']}-first", drawn, {"subscripts": ",".join([f"z{terms[0]}", *terms[1:]]) + f"->z{output}"}, [True] + [False] * (len(terms) - 1))
+        elif name == "matmul":
+            if drawn[0].ndim > 1 and drawn[1].ndim > 1:
+                same = [v.reshape((1,) * (max(d.ndim for d in drawn) - v.ndim) + v.shape) for v in drawn]
+                add(f"{k}-both", same, params)
+            if drawn[1].ndim <= 2:
+                add(f"{k}-left", drawn, params, [True, False])
+            if drawn[1].ndim >= 3 or drawn[0].ndim <= 2:
+                add(f"{k}-right", drawn, params, [False, drawn[1].ndim > 1])
+        elif name in ("take", "index_add"):
+            add(f"{k}", drawn, params, [True, False, True][: len(drawn)])
+        else:
+            add(f"{k}", drawn, params)
+    return [e for e in found if any(e.varies)]
+
+
+OUTSIDE = ("checkpoint", "part")  # nodes of whole stretches, and what cuts their results
+EXAMPLES = [e for name in NAMES if name not in OUTSIDE for e in examples(name)]
+
+
+def step_of(several: list[Example]) -> tuple[Callable[..., Any], Callable[[Any], Any]]:
+    """A step with these examples, each on an input and the state; and how its inputs are drawn for a dtype."""
+
+    def draw_inputs(dtype: Any) -> tuple[tuple[np.ndarray, ...], list[Any]]:
+        rng = np.random.default_rng(5)
+        xs: list[np.ndarray] = []
+        held: list[Any] = []
+        for e in several:
+            for value, varies in zip(e.values, e.varies, strict=True):
+                kind = dtype if value.dtype.kind == "f" else value.dtype
+                if varies:
+                    noise = rng.uniform(0.97, 1.03, (T, BATCH, *value.shape)) if value.dtype.kind == "f" else 1
+                    xs.append((value * noise).astype(kind) if value.dtype.kind == "f" else np.broadcast_to(value, (T, BATCH, *value.shape)).copy())
+                else:
+                    held.append(tg.tensor(value.astype(kind), requires_grad=value.dtype.kind == "f"))
+        return tuple(xs), held
+
+    def make(dtype: Any) -> Any:
+        xs, held = draw_inputs(dtype)
+
+        def step(x: Any, h: Any) -> Any:
+            parts, constants, ys = iter(x), iter(held), []
+            scale = 1.0 + 0.1 * tg.tanh(h)
+            for e in several:
+                inputs = []
+                for value, varies in zip(e.values, e.varies, strict=True):
+                    v = next(parts) if varies else next(constants)
+                    if varies and value.dtype.kind == "f":
+                        v = v * scale.reshape((-1, *[1] * value.ndim))
+                    inputs.append(v)
+                ys.append(e.run(*inputs))
+            for y in ys:
+                kept = y if y.dtype == h.dtype else y.astype(h.dtype)
+                h = 0.5 * h + 0.1 * tg.tanh(kept.sum(axis=tuple(range(1, kept.ndim))) if kept.ndim > 1 else kept)
+            return tuple(ys), h
+
+        return step, xs, held
+
+    return make, draw_inputs
+
+
+def compare(several: list[Example], dtype: Any) -> None:
+    make, _ = step_of(several)
+    found = []
+    for compiled in (False, True):
+        step, xs, held = make(dtype)
+        inputs = [tg.tensor(x, requires_grad=x.dtype.kind == "f") for x in xs]
+        first = tg.tensor(np.linspace(-0.5, 0.5, BATCH).astype(dtype), requires_grad=True)
+        ys, last = tg.unroll(tg.jit(step) if compiled else step, tuple(inputs), first)
+        results = [*leaves(ys), last]
+        loss = (first * 0).sum()
+        for k, y in enumerate(results):
+            if y.dtype.kind == "f":
+                loss = loss + (y * np.cos(np.arange(y.size) + k).reshape(y.shape)).sum().astype(dtype)
+        loss.backward()
+        found.append([*(y.numpy() for y in results), *(t.grad.numpy() if t.grad is not None else None for t in [first, *inputs, *held])])
+    tolerance = {"rtol": 1e-10, "atol": 1e-11} if dtype == np.float64 else {"rtol": 2e-5, "atol": 2e-5}
+    for k, (a, b) in enumerate(zip(found[1], found[0], strict=True)):
+        if b is None or a is None:
+            assert not np.any(a if b is None else b), f"value {k}: a gradient is missing"
+            continue
+        assert a.dtype == b.dtype and a.shape == b.shape
+        np.testing.assert_allclose(a, b, **tolerance, err_msg=f"value {k} of {len(found[0])}")
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32], ids=["float64", "float32"])
+@pytest.mark.parametrize("example", EXAMPLES, ids=str)
+def test_in_a_step(example: Example, dtype: Any) -> None:
+    with interpreting():
+        compare([example], dtype)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("dtype", [np.float64, np.float32], ids=["float64", "float32"])
+@pytest.mark.parametrize("name", [n for n in NAMES if n not in OUTSIDE])
+def test_compiled(name: str, dtype: Any) -> None:
+    compare([e for e in EXAMPLES if e.name == name], dtype)
