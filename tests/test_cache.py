@@ -153,6 +153,28 @@ def test_loading_keeps_to_the_limit_and_spares_what_this_process_uses(fresh: Pat
     assert after.keys() == before.keys() and [key for key in after if after[key] > before[key]] == [own]
 
 
+def test_only_what_was_compiled_makes_room(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    called = source(3).replace("njit", "cfunc")
+    removed: list[int] = []
+    monkeypatch.setattr(cache, "shrink", lambda *_: removed.append(1))
+    for expected in (1, 1):  # the second time, as in another process, from the disk
+        monkeypatch.setattr(runtime, "_modules", {})
+        assert runtime.load(called).f.ctypes(2.0) == 6.5 and len(removed) == expected
+    for expected in (2, 2):
+        monkeypatch.setattr(runtime, "_modules", {})
+        assert runtime.load(source(3)).f(2.0) == 6.5 and len(removed) == expected
+
+
+def test_titles(tmp_path: Path) -> None:
+    for text, title in (
+        ('# a comment\n"""Products of matrices.\n\nMore.\n"""\n', "Products of matrices"),
+        ('"""Generated: one loop for tanh."""\n', "one loop for tanh"),
+        ("", "machine code without its source"),
+    ):
+        (tmp_path / f"kernel_{KEYS[0]}.py").write_text(text)
+        assert cache.title(tmp_path, KEYS[0]) == title
+
+
 def test_title_and_comments_make_no_other_module(fresh: Path) -> None:
     one = runtime.load(source(3))
     assert runtime.load(source(3).replace("times 3. A", "thrice. The").replace("# times 3", "# three times")) is one

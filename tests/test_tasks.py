@@ -15,6 +15,8 @@ from rich.console import Console
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import cli
+from tinygrad_rnn.core.tape import setting
+from tinygrad_rnn.recurrent.cell import CompiledCell
 from tinygrad_rnn.train import tasks
 from tinygrad_rnn.train.interrupt import Interrupts
 from tinygrad_rnn.train.tasks import page, runner
@@ -222,6 +224,13 @@ def test_the_page(tmp_path: Path) -> None:
     assert "stopped before" not in text.split("## other")[0] and "stopped before" in text.split("## other")[1]
     with pytest.raises(TaskError, match="holds no results"):
         page.collect(tmp_path / "nowhere", known)
+
+
+def test_cells_are_compiled_unless_eager_says_otherwise() -> None:
+    with setting(eager=False):
+        made = make_cell("Elman", 3, 5, rng=0)
+    assert isinstance(made, CompiledCell) and made._runners  # type: ignore[attr-defined]
+    assert type(make_cell("Elman", 3, 5, rng=0)) is tg.cells.Elman
 
 
 def test_cells_by_name() -> None:

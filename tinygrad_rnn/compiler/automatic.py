@@ -28,19 +28,22 @@ class Automatic(Jitted):
 
     def steps(self, sequence: Sequence, parts: Any, state: Any, start: int, stop: int, reverse: bool, all_states: bool, offset: int) -> Any:
         """See `Jitted.steps`."""
-        kind = tuple((x.shape[2:], x.dtype) for x in parts)
         failure: Exception | None = None
-        if stop - start > 1 and kind not in self._refused:
+        if stop - start > 1 and not (self._refused and _kind(parts) in self._refused):
             try:
                 return super().steps(sequence, parts, state, start, stop, reverse, all_states, offset)
             except Exception as error:
                 failure = error
         found = plainly(sequence, self.plain).steps(parts, state, start, stop, reverse, all_states, offset=offset)
         if failure is not None:  # of the compiler: an error of the user's would have come again
-            self._refused.add(kind)
+            self._refused.add(_kind(parts))
             if not isinstance(failure, (CompileError, TraceError)):
                 complain(failure)
         return found
+
+
+def _kind(parts: Any) -> Any:
+    return tuple((x.shape[2:], x.dtype) for x in parts)
 
 
 def automatic(cell: Cell) -> Automatic:

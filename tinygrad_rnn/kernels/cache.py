@@ -191,11 +191,12 @@ def _time(path: Path) -> float:
 
 
 def title(base: Path, key: str) -> str:
-    """What a module is: the first sentence of its source."""
+    """What a module is: the first sentence of its docstring."""
     try:
         with open(base / f"kernel_{key}.py", encoding="utf-8") as file:
-            return file.readline().strip().strip('"').removeprefix("Generated: ").partition(". ")[0].rstrip(".")
-    except (OSError, UnicodeDecodeError):
+            line = next(line for line in file if not line.startswith("#"))
+        return line.strip().strip('"').removeprefix("Generated: ").partition(". ")[0].rstrip(".")
+    except (OSError, UnicodeDecodeError, StopIteration):
         return "machine code without its source"
 
 

@@ -162,9 +162,15 @@ def load(source: str, *, distinct: bool = False) -> Any:
                 module = _run(source, cache.write(Path(apart), key, source), distinct)
         cache.use(folder, key)
     _modules[key] = module
-    if any(function.stats.cache_misses for function in vars(module).values() if hasattr(function, "stats")):
+    if any(map(_was_compiled, vars(module).values())):
         cache.shrink(folder, cache.limit(), _modules)
     return module
+
+
+def _was_compiled(function: Any) -> bool:
+    """Whether numba compiled a function, in place of taking its machine code from the cache."""
+    stats = getattr(function, "stats", None)  # of what njit makes; what cfunc makes has a count alone
+    return bool(getattr(stats, "cache_misses", False)) or getattr(function, "cache_hits", None) == 0
 
 
 def _run(source: str, path: Path, distinct: bool) -> Any:
