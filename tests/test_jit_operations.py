@@ -6,7 +6,6 @@ tests marked `full` compile them, all examples of a primitive in one module.
 
 from __future__ import annotations
 
-import contextlib
 import zlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -15,13 +14,13 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.core.primitive import REGISTRY, Primitive
+from tinygrad_rnn.core.primitive import REGISTRY
 from tinygrad_rnn.core.record import apply
 from tinygrad_rnn.core.tree import leaves
 from tinygrad_rnn.ops.define import axes_of
 
 from .interpreted import interpreting
-from .test_primitives import NAMES, call, draw, is_condition, parameter_sets
+from .test_primitives import NAMES, call, draw, parameter_sets
 
 T, BATCH = 3, 2
 REGISTERED = ("reshape", "getitem", "setitem", "transpose", "windows", "unwindows", "add_along_axis")  # called by their primitive
@@ -134,7 +133,7 @@ def examples(name: str) -> list[Example]:
     return [e for e in found if any(e.varies)]
 
 
-OUTSIDE = ("checkpoint", "part")  # nodes of whole stretches, and what cuts their results
+OUTSIDE = ("checkpoint", "unroll", "jit", "part")  # nodes of whole stretches, and what cuts their results
 EXAMPLES = [e for name in NAMES if name not in OUTSIDE for e in examples(name)]
 
 

@@ -51,7 +51,7 @@ class JittedFunction(Jitted):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """What the function gives, computed by the recording for these shapes."""
         now = context()
-        if now.tracing or not available():  # inside another recording it is a part of that
+        if now.tracing or now.eager or not available():  # inside another recording it is a part of that
             return self.plain(*args, **kwargs)
         found: list[Any] = []
         others: list[Any] = []

@@ -20,8 +20,7 @@ class _Block:
     """The owner of an array's memory: when the last view of it is gone, the memory is free."""
 
     def __init__(self, memory: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-        place = memory.__array_interface__["data"][0]
-        self.memory = memory
+        self.memory, place = memory, memory.__array_interface__["data"][0]
         self.__array_interface__ = {"version": 3, "shape": shape, "typestr": dtype.str, "data": (place + -place % 64, False)}
 
     def __del__(self) -> None:
@@ -38,6 +37,5 @@ def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
         return np.empty(shape, dtype)
     grain = 1 << (needed.bit_length() - 4)  # sizes in steps of at most an eighth: a block fits arrays of nearly one size
     size = (needed + grain - 1) // grain * grain + 64
-    key = next((key for key, memory in list(_free.items()) if memory.size == size), 0)
-    memory = _free.pop(key, None)  # None, too, if another thread was quicker
+    memory = _free.pop(next((key for key, m in list(_free.items()) if m.size == size), 0), None)  # None, too, if another thread was quicker
     return np.asarray(_Block(np.empty(size, np.uint8) if memory is None else memory, shape, dtype))

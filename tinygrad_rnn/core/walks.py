@@ -143,8 +143,7 @@ def pull_back(
                 else:
                     bare = type(before) is np.ndarray and type(gradient) is np.ndarray
                     gradients[source] = np.add(before, gradient, out=empty(before.shape, before.dtype)) if bare else before + gradient
-                    if bare:
-                        owned.add(source)
+                    owned |= {source} if bare else set()
             if freed is not None:
                 node.saved = freed
     return results
