@@ -66,11 +66,13 @@ class Schedule:
         self.temporary: dict[Op, Store] = {}
         self.matrices: dict[str, tuple[int, int]] = {}  # shapes of the weights in products, by name
         self.extra: set[Op] = set()
+        self.before: set[Op] = set()  # those that are stored before any loop reads them
+        self.count = itertools.count()  # of variables
         for _ in range(len(ops) + 10):
             try:
                 self.lines, self.used = self._build()
             except Restore as missing:
-                if missing.op in self.extra or missing.op not in self.ops:
+                if (missing.op in self.extra and missing.op not in self.before) or missing.op not in self.ops:
                     raise unsupported(missing.op, WAY_OUT) from None
                 self.extra.add(missing.op)
                 continue
@@ -125,7 +127,7 @@ class Schedule:
                     continue
                 for store, how in places:
                     if store is not stores[op] and store.name != stores[op].name:
-                        copy = Loop(identity(op)[0])
+                        copy = Loop(identity(op)[0], self.count)
                         copy.write(store, identity(op)[1], copy.read(stores[op], identity(op)[1]), how)
                         order.append(copy)
             for part in order:
@@ -144,7 +146,7 @@ class Schedule:
         level = 0
         for dep, same in self._reads(op):
             if dep in levels and dep is not op:
-                level = max(level, levels[dep] + (0 if same and pointwise and self._pointwise(dep) else 1))
+                level = max(level, levels[dep] + (0 if same and pointwise and self._pointwise(dep) and dep not in self.before else 1))
         return level
 
     def _pointwise(self, op: Op) -> bool:
@@ -183,10 +185,13 @@ class Schedule:
         for var, n in enumerate(domain):
             inner = sorted({0, n, *(c for c in cuts.get(var, ()) if 0 < c < n)}) if n != B else [0, B]
             parts.append(list(itertools.pairwise(inner)))
+        if any(len(p) > 1 for p in parts) and not block.joined(op) and (inside := block.parted(op)) is not None and inside in self.ops:
+            self.before.add(inside)
+            raise Restore(inside)
         touched = []
         for choice in itertools.product(*parts):
             sizes = tuple(B if hi == B else hi - lo for lo, hi in choice)
-            loop = loops.setdefault(sizes, Loop(sizes))
+            loop = loops.setdefault(sizes, Loop(sizes, self.count))
             place: Index = tuple(p if p[0] is None else (p[0], 1, choice[p[0]][0]) for p in index)
             value = block.value(loop, op, place, top=op not in self.given)
             for store, how in places:
@@ -228,7 +233,7 @@ class Schedule:
         """A reduction or a product of two values of the batch: loops that collect into the stored result."""
         kept, labels, terms = _terms(op)
         names = [*[k for k in kept if labels[k] != B], *[k for k in labels if k not in kept and labels[k] != B], *[k for k in labels if labels[k] == B]]
-        loop = Loop(tuple(labels[k] for k in names))
+        loop = Loop(tuple(labels[k] for k in names), self.count)
 
         def at(term: tuple[str, ...], source: Op) -> Index:
             return tuple((None, 1, 0) if n == 1 and labels[k] != 1 else (names.index(k), 1, 0) for k, n in zip(term, source.shape, strict=True))
@@ -254,7 +259,7 @@ class Schedule:
         out = tuple((names.index(k), 1, 0) if k in names and k in kept else (None, 1, 0) for k in _written(op, kept, labels))
         loop.write(store, out, value, how)
         used |= loop.used
-        return [store.filled(first), *loop.text()]
+        return [*store.filled(first), *loop.text()]
 
     def _written(self, block: Block, op: Op, stores: dict[Op, Store], target: Store | None = None) -> list[Any]:
         """An operation on whole values; with a target, what it scatters is added to what stands there."""
@@ -269,7 +274,7 @@ class Schedule:
         found: list[Any] = []
         if op.op in (*ADDED, "setitem") and target is None:  # they begin as a copy
             domain, index = identity(op)
-            copy = Loop(domain)
+            copy = Loop(domain, self.count)
             copy.write(stores[op], index, block.value(copy, op.inputs[0], index), zero=literal(0, kind_of(op.dtype, self.base)))
             found.append(copy)
         found.append(written(op, target or stores[op], read, self.table, self.base, target is not None))
@@ -495,7 +500,7 @@ class Module:
             '"""Generated: a cell over a whole sequence, forward and backward. Values are laid out (features, batch)."""',
             "import numpy as np",
             "from numba import njit, types",
-            f"from numpy import {kind} as F, {other} as D, int64 as I, inf",
+            f"from numpy import {kind} as F, {other} as D, int64 as I, uint64 as U, inf",
             f"from tinygrad_rnn.kernels.scalar import {', '.join(used)}",
             "",
             *(f"{name} = types.Array(types.{dtype}, 1, 'C')" for name, dtype in zip(ARRAYS.values(), (kind, other, "int64", "boolean"), strict=True)),
@@ -521,30 +526,30 @@ class Module:
         setattr(self, f"{which}_once", list(once))
         tables = [name for name in self.tables if name in mentioned]
         setattr(self, f"{which}_tables", tables)
-        kinds = [kind_of(op.dtype, self.dtype) for op in (*(stores[name].op for name in arguments), *(op for op, _ in once.values()))] + ["I"] * len(tables)
+        room = {store.name: store for store in schedule.temporary.values() if store.name in mentioned}
+        setattr(self, f"{which}_room", list(room.values()))
+        values = [*(stores[name].op for name in arguments), *(op for op, _ in once.values()), *(store.op for store in room.values())]
+        kinds = [*(kind_of(op.dtype, self.dtype) for op in values), *["I"] * len(tables)]
         lines = [
             f"@njit(types.void(types.int64, types.int64, types.boolean, {', '.join(ARRAYS[kind] for kind in kinds)}), **options)",
-            f"def {which}(T, B, reverse, {', '.join([*arguments, *once, *tables])}):",
+            f"def {which}(T, B, reverse, {', '.join([*arguments, *once, *room, *tables])}):",
             "    wide_vectors()",
+            "    one = min(B, 1)",
         ]
         for name, (op, wide) in once.items():
-            lines.append(f"    # {name}: {op.node.name or op.op} {op.shape}")
-            if wide:
-                lines += [f"    {name}_ = {name}", f"    {name} = np.repeat({name}_, B)"]
-            elif name in schedule.matrices:
+            lines.append(f"    # {name}: {op.node.name or op.op} {op.shape}{', repeated for each row' if wide else ''}")
+            if name in schedule.matrices:
                 rows, columns = schedule.matrices[name]
                 lines.append(f"    {name}_2d = {name}.reshape({rows}, {columns})")
-        for store in schedule.temporary.values():
-            if store.name in mentioned:
-                lines.append(f"    {store.name} = np.empty({store.size}, {TYPES[kind_of(store.op.dtype, self.dtype)]})")
         if which == "forward":
             lines += ["    for s in range(T):", "        t = T - 1 - s if reverse else s"]
         else:
             lines += [f"    {name}[:] = 0" for name in [*(store.name for store in self.sums.values()), *(f"df{k}" for k in self.df)]]
             lines += ["    for s in range(T - 1, -1, -1):", "        t = T - 1 - s if reverse else s"]
             lines += [
-                "        " + Store.at_each(f"ds{k}", self.step.states[k], "((s + 1) % 2)").filled("0")
+                f"        {line}"
                 for k in self.zero_states
+                for line in Store.at_each(f"ds{k}", self.step.states[k], "((s + 1) % 2)").filled("0")
             ]
         lines += [f"        {line}" for line in body]
         return lines
@@ -559,7 +564,6 @@ class Module:
 
 
 ARRAYS = {"F": "array", "D": "others", "I": "integers", "Q": "flags"}  # their types in the code
-TYPES = {"F": "F", "D": "D", "I": "I", "Q": "np.bool_"}
 _WORDS = re.compile(r"[A-Za-z_]\w*")
 
 PRELUDE = '''@njit(**options)

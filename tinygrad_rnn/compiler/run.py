@@ -146,9 +146,12 @@ class Runner:
 
     def _arguments(self, which: str, arrays: dict[str, Any]) -> list[Any]:
         names = getattr(self.module, f"{which}_arguments")
-        once = {store.name: op for (op, _), store in self.module.once_ops.items()}
-        flat = [np.array(arrays["once"][once[name]], dtype=inner_dtype(once[name]), order="C").reshape(-1) for name in getattr(self.module, f"{which}_once")]
-        return [*(arrays[name] for name in names), *flat, *(self.module.tables[name] for name in getattr(self.module, f"{which}_tables"))]
+        once = {store.name: store for store in self.module.once_ops.values()}
+        stores = [once[name] for name in getattr(self.module, f"{which}_once")]
+        flat = [np.array(arrays["once"][s.op], dtype=inner_dtype(s.op), order="C").reshape(-1) for s in stores]
+        flat = [np.repeat(a, arrays["B"]) if s.wide else a for s, a in zip(stores, flat, strict=True)]
+        room = [np.empty(elements(s.op, arrays["B"]), inner_dtype(s.op)) for s in getattr(self.module, f"{which}_room")]
+        return [*(arrays[name] for name in names), *flat, *room, *(self.module.tables[name] for name in getattr(self.module, f"{which}_tables"))]
 
     @staticmethod
     def _inside(op: Op, value: Array, lead: int) -> Array:
