@@ -10,9 +10,8 @@ parts that come from different places (the gradient of a slice, a concatenation)
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -90,9 +89,15 @@ class Store:
         """An element, as code."""
         return f"{self.name}[{place}]" if self.base == "0" else f"{self.name}[{self.base} + {place}]"
 
-    def filled(self, value: str) -> str:
-        """The line that sets all elements."""
-        return f"{self.name}[{self.base} : {self.base} + {self.size}] = {value}" if self.base != "0" else f"{self.name}[: {self.size}] = {value}"
+    def filled(self, value: str) -> list[str]:
+        """The lines that set all elements: for numba a loop is much less work than a slice."""
+        start = f"o{self.name}"
+        return [f"{start} = U({self.base})", f"for q in range(U({counted(self.size)})):", f"    {self.name}[{start} + q] = {value}"]
+
+
+def counted(size: Any) -> str:
+    """How often a loop runs, as code: for LLVM no constant, as it would write out loops over few features one by one, for minutes."""
+    return f"{size}" if "B" in str(size) else f"{size} * one"
 
 
 def linear(constant: int, batches: int) -> str:
@@ -260,20 +265,24 @@ def unsupported(op: Op, why: str) -> CompileError:
 class Loop:
     """A loop nest over one domain: reads, scalar statements and writes.
 
+    Arrays are read at unsigned places, for which numba asks no question about negative ones; a slice of each would take several times as
+    long to compile. No two loops of a function share a variable, which numba would have to tell apart.
+
     Attributes
     ----------
     domain : tuple of int or B
         B, if there, stands last.
+    count : iterator of int
+        The numbers of variables.
     """
 
-    def __init__(self, domain: tuple[Any, ...]) -> None:
-        self.domain = domain
+    def __init__(self, domain: tuple[Any, ...], count: Iterator[int]) -> None:
+        self.domain, self.count = domain, count
         self.streams: dict[tuple[str, str, tuple[tuple[int, int], ...]], str] = {}
         self.lines: list[str] = []
         self.writes: list[tuple[str, str, tuple[tuple[int, int], ...], str, str]] = []
         self.memo: dict[Any, str] = {}
         self.used: set[str] = set()
-        self.count = itertools.count()
 
     def stream(self, store: Store, index: Index) -> tuple[str, str, tuple[tuple[int, int], ...]]:
         """Array, base and the stride of each variable."""
@@ -320,7 +329,7 @@ class Loop:
         lines: list[str] = []
         pad = ""
         for k in range(outer):
-            lines.append(f"{pad}for i{k} in range({self.domain[k]}):")
+            lines.append(f"{pad}for i{k} in range({counted(self.domain[k])}):")
             pad += "    "
         inner = self.domain[outer:]
         length = linear_product(inner)
@@ -331,27 +340,23 @@ class Loop:
             parts += [f"i{k} * ({linear(*strides[k])})" if strides[k] != (1, 0) else f"i{k}" for k in range(outer) if strides[k] != (0, 0)]
             return " + ".join(parts) or "0"
 
+        def spot(array: str, base: str, strides: tuple[tuple[int, int], ...], name: str) -> str:
+            """An element; where it begins is computed before the loop."""
+            kind = _kind(strides, inner, outer)
+            lines.append(f"{pad}o{name} = U({at(base, strides)})")
+            return f"{array}[o{name}]" if kind == "constant" else f"{array}[o{name} + q]" if kind == "contiguous" else f"{array}[o{name} + q * U({linear(*strides[-1])})]"
+
         for (array, base, strides), name in self.streams.items():
-            kind = _kind(strides, inner, outer)
-            start = at(base, strides)
-            if kind == "constant":
-                lines.append(f"{pad}{name} = {array}[{start}]")
-            elif kind == "contiguous":
-                lines.append(f"{pad}{name}s = {array}[{start} : {start} + {length}]")
-                body.append(f"{name} = {name}s[q]")
+            line = f"{name} = {spot(array, base, strides, name)}"
+            if _kind(strides, inner, outer) == "constant":
+                lines.append(pad + line)
             else:
-                body.append(f"{name} = {array}[{start} + q * ({linear(*strides[-1])})]")
+                body.append(line)
         body += self.lines
-        for k, (array, base, strides, value, how) in enumerate(self.writes):
-            kind = _kind(strides, inner, outer)
-            start = at(base, strides)
-            if kind == "contiguous":
-                lines.append(f"{pad}w{k} = {array}[{start} : {start} + {length}]")
-                body.append(f"w{k}[q] = {how.format(a=f'w{k}[q]', v=value)}")
-            else:
-                spot = f"{array}[{start} + q * ({linear(*strides[-1])})]" if kind != "constant" else f"{array}[{start}]"
-                body.append(f"{spot} = {how.format(a=spot, v=value)}")
-        lines.append(f"{pad}for q in range({length}):")
+        for array, base, strides, value, how in self.writes:
+            place = spot(array, base, strides, f"w{next(self.count)}")
+            body.append(f"{place} = {how.format(a=place, v=value)}")
+        lines.append(f"{pad}for q in range(U({counted(length)})):")
         return [*lines, *(f"{pad}    {line}" for line in body)]
 
 
@@ -405,6 +410,8 @@ class Block:
 
     def value(self, loop: Loop, op: Any, index: Index, top: bool = False) -> str:
         """A variable with an element of a value, read or computed in the loop."""
+        if 1 in op.shape:
+            index = tuple((None, 1, 0) if n == 1 else p for p, n in zip(index, op.shape, strict=True))
         key = (op, index)
         if key in loop.memo:
             return loop.memo[key]
@@ -539,6 +546,28 @@ class Block:
                     self.cuts(i, tuple((None, 1, 0) if n == 1 else p for p, n in zip(index[lead:], i.shape, strict=True)), out)
         else:
             raise Restore(op)
+
+
+    def joined(self, op: Any) -> bool:
+        """Whether a value is put together of parts: by one operation, or as a sum of such values (the gradient of several slices)."""
+        if not isinstance(op, Op) or op in self.ready:
+            return False
+        return (op.op in PIECES and symbolic(op)) or (op.op in ("add", "subtract") and all(self.joined(i) for i in op.inputs))
+
+    def parted(self, op: Op) -> Op | None:
+        """A value inside another that is put together of parts: stored by itself, it does not cut the loop of the other into parts too."""
+        stack = [op]
+        seen: set[Op] = set()
+        while stack:
+            here = stack.pop()
+            if here in seen or here in self.ready or not here.varies:
+                continue
+            seen.add(here)
+            if here is not op and self.joined(here):
+                return here
+            if here.elementwise or here.op in (*VIEWS, "astype"):
+                stack += [i for i in here.inputs if isinstance(i, Op)]
+        return None
 
 
 class _Stand(NamedTuple):

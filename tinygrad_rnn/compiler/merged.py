@@ -63,6 +63,8 @@ class Merged:
 
     def _put(self, name: str, node: Node, shape: Sequence[Any], inputs: list[Any], params: dict[str, Any], groups: Groups | None) -> Op:
         op = Op(name, node, tuple(shape), inputs, params)
+        if op.shape.count(B) > 1:
+            raise mixed(node, "its result has the batch on two axes")
         op.groups = None if groups is None or all(len(g) == 1 for g in groups) else groups
         for group in groups or []:
             sizes = tuple(op.shape[k] for k in group)

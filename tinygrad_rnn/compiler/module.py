@@ -68,11 +68,13 @@ class Schedule:
         self.temporary: dict[Op, Store] = {}
         self.packs: dict[tuple[str, int, int, int, int], str] = {}  # matrices of products, (name, N, K, strides), packed: the name of that array
         self.extra: set[Op] = set()
+        self.before: set[Op] = set()  # those that are stored before any loop reads them
+        self.count = itertools.count()  # of variables
         for _ in range(len(ops) + 10):
             try:
                 self.lines, self.used = self._build()
             except Restore as missing:
-                if missing.op in self.extra or missing.op not in self.ops:
+                if (missing.op in self.extra and missing.op not in self.before) or missing.op not in self.ops:
                     raise unsupported(missing.op, WAY_OUT) from None
                 self.extra.add(missing.op)
                 continue
@@ -127,7 +129,7 @@ class Schedule:
                     continue
                 for store, how in places:
                     if store is not stores[op] and store.name != stores[op].name:
-                        copy = Loop(identity(op)[0])
+                        copy = Loop(identity(op)[0], self.count)
                         copy.write(store, identity(op)[1], copy.read(stores[op], identity(op)[1]), how)
                         order.append(copy)
             for part in order:
@@ -146,7 +148,7 @@ class Schedule:
         level = 0
         for dep, same in self._reads(op):
             if dep in levels and dep is not op:
-                level = max(level, levels[dep] + (0 if same and pointwise and self._pointwise(dep) else 1))
+                level = max(level, levels[dep] + (0 if same and pointwise and self._pointwise(dep) and dep not in self.before else 1))
         return level
 
     def _pointwise(self, op: Op) -> bool:
@@ -185,10 +187,13 @@ class Schedule:
         for var, n in enumerate(domain):
             inner = sorted({0, n, *(c for c in cuts.get(var, ()) if 0 < c < n)}) if n != B else [0, B]
             parts.append(list(itertools.pairwise(inner)))
+        if any(len(p) > 1 for p in parts) and not block.joined(op) and (inside := block.parted(op)) is not None and inside in self.ops:
+            self.before.add(inside)
+            raise Restore(inside)
         touched = []
         for choice in itertools.product(*parts):
             sizes = tuple(B if hi == B else hi - lo for lo, hi in choice)
-            loop = loops.setdefault(sizes, Loop(sizes))
+            loop = loops.setdefault(sizes, Loop(sizes, self.count))
             place: Index = tuple(p if p[0] is None else (p[0], 1, choice[p[0]][0]) for p in index)
             value = block.value(loop, op, place, top=op not in self.given)
             for store, how in places:
@@ -233,7 +238,7 @@ class Schedule:
         """A reduction or a product of two values of the batch: loops that collect into the stored result."""
         kept, labels, terms = _terms(op)
         names = [*[k for k in kept if labels[k] != B], *[k for k in labels if k not in kept and labels[k] != B], *[k for k in labels if labels[k] == B]]
-        loop = Loop(tuple(labels[k] for k in names))
+        loop = Loop(tuple(labels[k] for k in names), self.count)
 
         def at(term: tuple[str, ...], source: Op) -> Index:
             return tuple((None, 1, 0) if n == 1 and labels[k] != 1 else (names.index(k), 1, 0) for k, n in zip(term, source.shape, strict=True))
@@ -259,7 +264,7 @@ class Schedule:
         out = tuple((names.index(k), 1, 0) if k in names and k in kept else (None, 1, 0) for k in _written(op, kept, labels))
         loop.write(store, out, value, how)
         used |= loop.used
-        return [store.filled(first), *loop.text()]
+        return [*store.filled(first), *loop.text()]
 
     def _written(self, block: Block, op: Op, stores: dict[Op, Store], target: Store | None = None) -> list[Any]:
         """An operation on whole values; with a target, what it scatters is added to what stands there."""
@@ -274,7 +279,7 @@ class Schedule:
         found: list[Any] = []
         if op.op in (*ADDED, "setitem") and target is None:  # they begin as a copy
             domain, index = identity(op)
-            copy = Loop(domain)
+            copy = Loop(domain, self.count)
             copy.write(stores[op], index, block.value(copy, op.inputs[0], index), zero=literal(0, kind_of(op.dtype, self.base)))
             found.append(copy)
         found.append(written(op, target or stores[op], read, self.table, self.base, target is not None))
@@ -502,7 +507,7 @@ class Module:
             f'"""Generated: {self._title()}. Forward and backward; values are laid out (features, batch)."""',
             "import numpy as np",
             "from numba import njit, types",
-            f"from numpy import {kind} as F, {other} as D, int64 as I, inf",
+            f"from numpy import {kind} as F, {other} as D, int64 as I, uint64 as U, inf",
             f"from tinygrad_rnn.kernels.scalar import {', '.join(used)}",
             "from tinygrad_rnn.kernels.tiles import at",
             "",
@@ -536,26 +541,26 @@ class Module:
         tables = [name for name in self.tables if name in mentioned]
         setattr(self, f"{which}_slots", slots)
         setattr(self, f"{which}_raw", raw)
-        setattr(self, f"{which}_once", {name: op for name, (op, _) in once.items()})
+        setattr(self, f"{which}_once", list(once.values()))
         setattr(self, f"{which}_tables", tables)
         kinds = [slot.kind for slot in slots] + ["F"] * len(raw) + [kind_of(op.dtype, self.dtype) for op, _ in once.values()] + ["I"] * len(tables)
         lines = [
             f"@njit(types.void(*[types.int64] * 4, types.boolean, {', '.join(ARRAYS[kind] for kind in kinds)}), **options)",
             f"def {which}(T, B, batch, row, reverse, {', '.join([*(slot.name for slot in slots), *raw, *once, *tables])}):",
             "    wide_vectors()",
+            "    one = min(B, 1)",
             "    last, way = (T - 1, -1) if reverse else (0, 1)  # in time, where the first step of the loop is, and how it goes on",
         ]
         for name, (op, wide) in once.items():
-            lines.append(f"    # {name}: {op.node.name or op.op} {op.shape}")
-            if wide:
-                lines += [f"    {name}_ = {name}", f"    {name} = np.repeat({name}_, B)"]
+            lines.append(f"    # {name}: {op.node.name or op.op} {op.shape}{', repeated for each row' if wide else ''}")
         for (matrix, N, K, row, column), name in schedule.packs.items():
             lines.append(f"    pack(at({matrix}, 0), {N}, {K}, {row}, {column}, B, at({name}, 0))")
         lines += [f"    {line}" for line in before]
         lines.append("    for s in range(T):" if forward else "    for s in range(T - 1, -1, -1):")
         lines.append("        t = last + way * s")
         if not forward:
-            lines += ["        " + Store.at_each(f"ds{k}", self.step.states[k], "((s + 1) % 2)").filled("0") for k in self.zero_states]
+            zeros = [Store.at_each(f"ds{k}", self.step.states[k], "((s + 1) % 2)") for k in self.zero_states]
+            lines += [f"        {line}" for store in zeros for line in store.filled("0")]
         return [*lines, *(f"        {line}" for line in schedule.lines), *(f"    {line}" for line in after)]
 
     def straight(self, op: Op) -> bool:

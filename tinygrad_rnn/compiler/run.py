@@ -75,16 +75,21 @@ class _Function:
         self.code = code
         self.slots: list[Slot] = getattr(module, f"{which}_slots")
         self.raw: list[str] = getattr(module, f"{which}_raw")
-        self.once: list[Op] = list(getattr(module, f"{which}_once").values())
+        self.once: list[tuple[Op, bool]] = getattr(module, f"{which}_once")
+        self.wide = [k for k, (_, wide) in enumerate(self.once) if wide]
         self.tables = [module.tables[name] for name in getattr(module, f"{which}_tables")]
-        self.needed = _needed(module, self.once)
+        self.needed = _needed(module, [op for op, _ in self.once])
 
     def constants(self, known: dict[Op, Any], batch: int) -> list[Array]:
         """Those that do not vary, as flat arrays; `known` gets what is computed on the way."""
         for op in self.needed:
             if op not in known:
                 known[op] = compute(op, known, batch)
-        return [*[_flat(np.asarray(known[op], inner_dtype(op))) for op in self.once], *self.tables]
+        return [*[_flat(np.asarray(known[op], inner_dtype(op))) for op, _ in self.once], *self.tables]
+
+    def repeated(self, constants: list[Array], rows: int) -> list[Array]:
+        """The same, where they are wanted for each row of the batch so often."""
+        return [np.repeat(c, rows) if k in self.wide else c for k, c in enumerate(constants)] if self.wide else constants
 
 
 def _needed(module: Module, ends: Iterable[Op]) -> list[Op]:
@@ -168,12 +173,14 @@ class Runner:
         raw.update({f"first{k}": _flat(s) for k, s in enumerate(states)})
         results = [*(f"out{k}" for k in range(len(self.step.outputs))), *(f"last{k}" for k in range(len(self.step.states)))]
         raw.update({name: a.reshape(-1) for name, a in zip(results, out, strict=False)})
-        arguments = [*[raw[name] for name in self._forward.raw], *constants]
-        jobs = [(saved, lo, hi, (xs, states, fixed), arguments, out) for lo, hi in self.shards(batch)]
+        arguments = [raw[name] for name in self._forward.raw]
+        jobs = [(saved, lo, hi, (xs, states, fixed), arguments, constants, out) for lo, hi in self.shards(batch)]
         runtime.share(self._forward_rows, jobs) if len(jobs) > 1 else self._forward_rows(*jobs[0])
         return saved
 
-    def _forward_rows(self, saved: Saved, lo: int, hi: int, given: Sequence[Sequence[Array]], arguments: list[Array], out: Sequence[Array]) -> None:
+    def _forward_rows(
+        self, saved: Saved, lo: int, hi: int, given: Sequence[Sequence[Array]], arguments: list[Array], constants: list[Array], out: Sequence[Array],
+    ) -> None:  # fmt: skip
         """`forward` of some rows of the batch."""
         (T, batch), step, straight = saved.shape, self.step, self.module.straight
         kept, fleeting = self._workspace("kept", T, hi - lo), self._workspace("fleeting", T, hi - lo)
@@ -182,7 +189,8 @@ class Runner:
             for k, (op, value) in enumerate(zip(ops, values, strict=True)):
                 if f"{letter}{k}" in arrays and (letter == "f" or not straight(op)):
                     bring(op, value, lead, lo, hi, arrays[f"{letter}{k}"])
-        self._forward.code(T, hi - lo, batch, lo, saved.reverse, *[arrays[slot.name] for slot in self._forward.slots], *arguments)
+        constants = self._forward.repeated(constants, hi - lo)
+        self._forward.code(T, hi - lo, batch, lo, saved.reverse, *[arrays[slot.name] for slot in self._forward.slots], *arguments, *constants)
         places = iter(out)
         for op, (kind, k) in zip(step.outputs, self.module.y_from, strict=True):
             place = next(places)
@@ -263,7 +271,7 @@ class Runner:
             raw[f"dw{k}"] = out = empty((left.size * right.size,), self.dtype)
             sums[op] = out.reshape(right.size, left.size).T if op in module.transposed else out.reshape(left.size, right.size)
         given = [*[arrays[slot.name] for slot in self._backward.slots], *[raw[name] for name in self._backward.raw]]
-        self._backward.code(T, rows, batch, lo, saved.reverse, *given, *constants)
+        self._backward.code(T, rows, batch, lo, saved.reverse, *given, *self._backward.repeated(constants, rows))
         for k, op in enumerate(step.states):
             if op in found and not straight(op) and step.gradients.get(op) is not None:
                 fetch(op, arrays[f"ds{k}"][elements(op, rows) :], 0, lo, hi, found[op])  # where step 0 wrote it

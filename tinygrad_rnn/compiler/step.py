@@ -142,6 +142,8 @@ class Step:
                 continue
             params = {k: _param(v, b.params[k], a) for k, v in a.params.items()}
             self.known[a] = op = Op(a.op, a, _shape(a, b), inputs, params)
+            if op.shape.count(B) > 1:
+                raise CompileError(f"tg.jit: {a.op} {a.shape} cannot be compiled: its result has the batch on two axes{a.where.described()}")
             out.append(op)
 
     def _simpler(self, a: Node, b: Node, inputs: list[Any], out: list[Op]) -> Op:

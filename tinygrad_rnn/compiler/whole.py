@@ -15,7 +15,7 @@ import numpy as np
 from ..core.primitive import Array
 from ..ops.define import axes_of
 from .exchange import B
-from .lower import Store, kind_of, linear, literal, unsupported
+from .lower import Store, counted, kind_of, linear, literal, unsupported
 from .op import Op
 from .step import at_size
 
@@ -107,7 +107,7 @@ def _copied(op: Op, out: Store, source: Store, places: Array, table: Any, fill: 
     name = table(places - 1)
     rows = op.batch is not None
     q, many = (" * B + q", "B") if rows else ("", "1")
-    lines = [f"for i in range({op.size}):", f"    j = {name}[i]"]
+    lines = [f"for i in range({counted(op.size)}):", f"    j = {name}[i]"]
     pad = "    "
     if fill is not None:
         lines += ["    if j < 0:", f"        for q in range({many}):", f"            {out.spot(f'i{q}')} = {fill}", "    else:"]
@@ -133,9 +133,9 @@ def _scattered(op: Op, out: Store, read: Read, table: Any, base: np.dtype[Any], 
     name = table(_places(op, places_in, source) - 1)
     q, many = (" * B + q", "B") if op.batch is not None else ("", "1")
     given = read(source)
-    lines = [] if onto else [out.filled(literal(0, kind_of(op.dtype, base)))]
+    lines = [] if onto else out.filled(literal(0, kind_of(op.dtype, base)))
     return [
-        *lines, f"for i in range({source.size}):", f"    j = {name}[i]", f"    for q in range({many}):",
+        *lines, f"for i in range({counted(source.size)}):", f"    j = {name}[i]", f"    for q in range({many}):",
         f"        {out.spot(f'j{q}')} += {given.spot(f'i{q}')}",
     ]  # fmt: skip
 
@@ -158,7 +158,7 @@ def _assigned(op: Op, out: Store, read: Read, table: Any, base: np.dtype[Any]) -
     name = table(places - 1)
     q, many = (" * B + q", "B") if op.batch is not None else ("", "1")
     text = read(value).spot("j * B + q" if value.batch is not None else "j") if isinstance(value, Op) else literal(value, kind_of(op.dtype, base))
-    return [f"for i in range({op.size}):", f"    j = {name}[i]", "    if j >= 0:", f"        for q in range({many}):", f"            {out.spot(f'i{q}')} = {text}"]
+    return [f"for i in range({counted(op.size)}):", f"    j = {name}[i]", "    if j >= 0:", f"        for q in range({many}):", f"            {out.spot(f'i{q}')} = {text}"]
 
 
 # --- places that are values of the step -----------------------------------------------------------------------------------------
@@ -168,7 +168,7 @@ def _nest(shape: Sequence[Any], skip: Sequence[int] = ()) -> tuple[list[str], Li
     """Names for the axes, loops over them with the batch innermost, and the indentation inside."""
     names = [f"i{k}" for k in range(len(shape))]
     order = sorted((k for k in range(len(shape)) if k not in skip), key=lambda k: shape[k] == B)
-    lines = [f"{'    ' * depth}for {names[k]} in range({shape[k]}):" for depth, k in enumerate(order)]
+    lines = [f"{'    ' * depth}for {names[k]} in range({counted(shape[k])}):" for depth, k in enumerate(order)]
     return names, lines, "    " * len(order)
 
 
@@ -215,7 +215,7 @@ def _one_hot(op: Op, out: Store, read: Read) -> Lines:
     indices, n = op.inputs[0], op.shape[-1]
     names, lines, pad = _nest(indices.shape)
     check = [f"{pad}k = {_at(read(indices), names)}", f"{pad}if k < 0 or k >= {n}:", f'{pad}    raise IndexError("out of range")']
-    return [out.filled("0"), *lines, *check, f"{pad}{_at(out, [*names, 'k'])} = 1"]
+    return [*out.filled("0"), *lines, *check, f"{pad}{_at(out, [*names, 'k'])} = 1"]
 
 
 def _extreme(op: Op, out: Store, read: Read) -> Lines:
@@ -237,7 +237,7 @@ def _extreme(op: Op, out: Store, read: Read) -> Lines:
     else:
         raise unsupported(op, "it looks for an element over several axes of the rows; give it one axis")
     return [
-        *lines, f"{pad}best = 0", f"{pad}for k in range({int(np.prod(shape))}):", f"{pad}    v = {spot}",
+        *lines, f"{pad}best = 0", f"{pad}for k in range({counted(int(np.prod(shape)))}):", f"{pad}    v = {spot}",
         f"{pad}    if k == 0 or v {order} top or (v != v and top == top):", f"{pad}        best, top = k, v", f"{pad}{_at(out, kept)} = best",
     ]  # fmt: skip
 
