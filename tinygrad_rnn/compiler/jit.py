@@ -347,14 +347,14 @@ def jit(cell: Callable[..., Any]) -> Jitted:
     CompileError
         On first use, for a step that cannot be compiled: the operation, its line, and why.
     TraceError
-        On first use, for a step that looks at a number or draws a random mask.
+        On first use, for a step that looks at a number, or draws a random mask in a sequence inside the step.
 
     Notes
     -----
     Attributes of the cell and what a function closes over are read at each `unroll`: a step is recorded again when one of them is another
-    object. Changes inside other objects than modules, lists and dicts are not seen. Not compiled: integer states and inputs, indexing by
-    arrays or with a step, values that mix the batch with other axes, and tensors from outside the step that have a batch axis (hand them
-    over in x or in the state).
+    object. Changes inside other objects than modules, lists and dicts are not seen. Random masks are those that the plain
+    steps would draw. A tensor from outside the step, no parameter, may have a row for each of the batch. Not compiled: what reads or moves
+    single rows of the batch, values with the batch on two axes, and indices into an axis that is made of the batch and another.
     """
     if isinstance(cell, Jitted):
         return cell

@@ -101,6 +101,7 @@ class Schedule:
         for op in units:
             levels[op] = self._level(op, levels)
         lines: list[str] = []
+        offsets: dict[str, str] = {}
         used: set[str] = set()
         for level in sorted(set(levels.values())):
             here = [op for op in units if levels[op] == level]
@@ -113,7 +114,7 @@ class Schedule:
                 if op.op == "matmul" and op not in self.given and (text := self._dot(block, op, stores)) is not None:
                     order.append(text)
                 elif op.op in ("matmul", "einsum", *REDUCTIONS) and op not in self.given:
-                    order.append(self._reduce(block, op, stores, used))
+                    order += self._reduce(block, op, stores, used)
                 elif self._whole(op):
                     if all(how != "{v}" for _, how in places) and (op.op in SCATTERED or (op.op in ADDED and is_zero(op.inputs[0]))):
                         for store, _ in places:
@@ -133,10 +134,10 @@ class Schedule:
             for part in order:
                 if isinstance(part, Loop):
                     used |= part.used
-                    part = part.text()
+                    part = part.text(offsets)
                 lines += part
             block.ready.update(op for op in here if op in stores)
-        return lines, used
+        return [*(f"{name} = U({text})" for text, name in offsets.items()), *lines], used
 
     # --- levels -----------------------------------------------------------------------------------------------------------------
 
@@ -229,7 +230,7 @@ class Schedule:
         v, o = (f"{s.name}[{s.base} : {s.base} + {n} * B]" if s.base != "0" else f"{s.name}[: {n} * B]" for s, n in ((source, K), (target, N)))
         return [f"dot({left}, {v}, {o}, {K}, {N}, B)"]
 
-    def _reduce(self, block: Block, op: Op, stores: dict[Op, Store], used: set[str]) -> list[str]:
+    def _reduce(self, block: Block, op: Op, stores: dict[Op, Store], used: set[str]) -> list[Any]:
         """A reduction or a product of two values of the batch: loops that collect into the stored result."""
         kept, labels, terms = _terms(op)
         names = [*[k for k in kept if labels[k] != B], *[k for k in labels if k not in kept and labels[k] != B], *[k for k in labels if labels[k] == B]]
@@ -259,7 +260,7 @@ class Schedule:
         out = tuple((names.index(k), 1, 0) if k in names and k in kept else (None, 1, 0) for k in _written(op, kept, labels))
         loop.write(store, out, value, how)
         used |= loop.used
-        return [*store.filled(first), *loop.text()]
+        return [store.filled(first), loop]
 
     def _written(self, block: Block, op: Op, stores: dict[Op, Store], target: Store | None = None) -> list[Any]:
         """An operation on whole values; with a target, what it scatters is added to what stands there."""
