@@ -202,7 +202,7 @@ def compare(several: list[Example], dtype: Any) -> None:
         np.testing.assert_allclose(a, b, **tolerance, err_msg=f"value {k} of {len(found[0])}")
 
 
-@pytest.mark.parametrize("dtype", [np.float64, np.float32], ids=["float64", "float32"])
+@pytest.mark.parametrize("dtype", [np.float64, pytest.param(np.float32, marks=pytest.mark.full)], ids=["float64", "float32"])
 @pytest.mark.parametrize("example", EXAMPLES, ids=str)
 def test_in_a_step(example: Example, dtype: Any) -> None:
     with interpreting():
@@ -218,7 +218,7 @@ def test_compiled(name: str, dtype: Any) -> None:
 
 def test_several_compiled() -> None:
     """One module with operations of each kind: by index, by a table, at places that are values, with integers and booleans."""
-    chosen = ("getitem-3", "scatter-1", "take-0", "add_along_axis-0", "argmax-1", "cumsum-0", "windows-1", "setitem-0", "any-0", "astype-int32", "one_hot-0")
+    chosen = ("getitem-3", "add_along_axis-0", "argmax-1", "cumsum-0", "any-0", "astype-int32", "one_hot-0")
     found = [e for e in EXAMPLES if str(e) in chosen]
     assert len(found) == len(chosen)
     compare(found, np.float32)

@@ -360,15 +360,17 @@ def jit(cell: Callable[..., Any]) -> Jitted:
     CompileError
         For a layer that runs over whole sequences. On first use, for a step that cannot be compiled: the operation, its line, and why.
     TraceError
-        On first use, for a function or step that looks at a number or draws a random mask.
+        On first use, for a function or step that looks at a number, for a function that draws a random mask, and for a step that draws one in a
+        sequence inside the step.
 
     Notes
     -----
     Attributes of the cell and what a function closes over are read at each `unroll`, or call: it is recorded again when one of them is
     another object. Changes inside other objects than modules, lists and dicts are not seen.
 
-    Of cells are not compiled: integer states and inputs, indexing by arrays or with a step, values that mix the batch with other axes, and
-    tensors from outside the step that have a batch axis (hand them over in x or in the state).
+    Random masks of cells are those that the plain steps would draw. A tensor from outside the step, no parameter, may have a row for each of
+    the batch. Of cells are not compiled: what reads or moves single rows of the batch, values with the batch on two axes, and indices into
+    an axis that is made of the batch and another.
 
     A function is recorded anew for other shapes, dtypes, needed gradients, and for other numbers: what changes from call to call is
     better a tensor. After 64 recordings other calls run as if it were not compiled. Arrays among the arguments arrive as tensors.

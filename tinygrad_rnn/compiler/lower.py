@@ -316,8 +316,11 @@ class Loop:
         if value != ZERO or how == "{v}":
             self.writes.append((*self.stream(store, index), value if value != ZERO else zero, how))
 
-    def text(self) -> list[str]:
-        """The loop nest as code. The longest run of last axes over which every stream is contiguous or constant is one loop."""
+    def text(self, offsets: dict[str, str]) -> list[str]:
+        """The loop nest as code; what it needs of places that are the same for a whole step stands in `offsets`, with their names.
+
+        The longest run of last axes over which every stream is contiguous or constant is one loop.
+        """
         if not self.writes:
             return []
         every = [*self.streams, *[w[:3] for w in self.writes]]
@@ -332,6 +335,7 @@ class Loop:
             lines.append(f"{pad}for i{k} in range({counted(self.domain[k])}):")
             pad += "    "
         inner = self.domain[outer:]
+        here: dict[str, str] = {}
         length = linear_product(inner)
         body: list[str] = []
 
@@ -342,9 +346,14 @@ class Loop:
 
         def spot(array: str, base: str, strides: tuple[tuple[int, int], ...], name: str) -> str:
             """An element; where it begins is computed before the loop."""
-            kind = _kind(strides, inner, outer)
-            lines.append(f"{pad}o{name} = U({at(base, strides)})")
-            return f"{array}[o{name}]" if kind == "constant" else f"{array}[o{name} + q]" if kind == "contiguous" else f"{array}[o{name} + q * U({linear(*strides[-1])})]"
+            kind, text = _kind(strides, inner, outer), at(base, strides)
+            known = here if outer else offsets
+            if text not in known:
+                known[text] = f"o{name}" if outer else f"p{len(offsets)}"
+                if outer:
+                    lines.append(f"{pad}o{name} = U({text})")
+            o = known[text]
+            return f"{array}[{o}]" if kind == "constant" else f"{array}[{o} + q]" if kind == "contiguous" else f"{array}[{o} + q * U({linear(*strides[-1])})]"
 
         for (array, base, strides), name in self.streams.items():
             line = f"{name} = {spot(array, base, strides, name)}"

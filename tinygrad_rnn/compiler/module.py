@@ -103,6 +103,7 @@ class Schedule:
         for op in units:
             levels[op] = self._level(op, levels)
         lines: list[str] = []
+        offsets: dict[str, str] = {}
         used: set[str] = set()
         for level in sorted(set(levels.values())):
             here = [op for op in units if levels[op] == level]
@@ -115,7 +116,7 @@ class Schedule:
                 if op.op in ("matmul", "affine") and op not in self.given and (text := self._products(block, op, stores)) is not None:
                     order.append(text)
                 elif op.op in ("matmul", "einsum", *REDUCTIONS) and op not in self.given:
-                    order.append(self._reduce(block, op, stores, used))
+                    order += self._reduce(block, op, stores, used)
                 elif self._whole(op):
                     if all(how != "{v}" for _, how in places) and (op.op in SCATTERED or (op.op in ADDED and is_zero(op.inputs[0]))):
                         for store, _ in places:
@@ -135,10 +136,10 @@ class Schedule:
             for part in order:
                 if isinstance(part, Loop):
                     used |= part.used
-                    part = part.text()
+                    part = part.text(offsets)
                 lines += part
             block.ready.update(op for op in here if op in stores)
-        return lines, used
+        return [*(f"{name} = U({text})" for text, name in offsets.items()), *lines], used
 
     # --- levels -----------------------------------------------------------------------------------------------------------------
 
@@ -228,13 +229,13 @@ class Schedule:
             # (batch, K) @ (K, N) is (N, K) @ (K, batch) here, and (M, K) @ (K, batch) stays as it is
             first = op.inputs[2 * k] if op.op == "affine" else op.inputs[0]
             shape = (columns, rows, 1, columns) if (moving is first) != turned else (rows, columns, columns, 1)
-            packed = self.packs.setdefault((self.once(matrix, False).name, *shape), f"p{len(self.packs)}")
+            packed = self.packs.setdefault((self.once(matrix, False).name, *shape), f"z{len(self.packs)}")
             source, target, (N, K) = stores[value], stores[op], shape[:2]
             begin = "0" if k or bias is None else f"at({bias.name}, 0)"
             lines.append(f"multiply(at({packed}, 0), at({source.name}, {source.base}), at({target.name}, {target.base}), {K}, {N}, B, {begin}, {min(k, 1)})")
         return lines
 
-    def _reduce(self, block: Block, op: Op, stores: dict[Op, Store], used: set[str]) -> list[str]:
+    def _reduce(self, block: Block, op: Op, stores: dict[Op, Store], used: set[str]) -> list[Any]:
         """A reduction or a product of two values of the batch: loops that collect into the stored result."""
         kept, labels, terms = _terms(op)
         names = [*[k for k in kept if labels[k] != B], *[k for k in labels if k not in kept and labels[k] != B], *[k for k in labels if labels[k] == B]]
@@ -264,7 +265,7 @@ class Schedule:
         out = tuple((names.index(k), 1, 0) if k in names and k in kept else (None, 1, 0) for k in _written(op, kept, labels))
         loop.write(store, out, value, how)
         used |= loop.used
-        return [*store.filled(first), *loop.text()]
+        return [store.filled(first), loop]
 
     def _written(self, block: Block, op: Op, stores: dict[Op, Store], target: Store | None = None) -> list[Any]:
         """An operation on whole values; with a target, what it scatters is added to what stands there."""

@@ -236,9 +236,10 @@ def _extreme(op: Op, out: Store, read: Read) -> Lines:
         spot = read(source).spot("k")
     else:
         raise unsupported(op, "it looks for an element over several axes of the rows; give it one axis")
+    v, top = f"v_{out.name}", f"top_{out.name}"  # another type may have another in the same function
     return [
-        *lines, f"{pad}best = 0", f"{pad}for k in range({counted(int(np.prod(shape)))}):", f"{pad}    v = {spot}",
-        f"{pad}    if k == 0 or v {order} top or (v != v and top == top):", f"{pad}        best, top = k, v", f"{pad}{_at(out, kept)} = best",
+        *lines, f"{pad}best = k = 0", f"{pad}{top} = {spot}", f"{pad}for k in range(1, {counted(int(np.prod(shape)))}):", f"{pad}    {v} = {spot}",
+        f"{pad}    if {v} {order} {top} or ({v} != {v} and {top} == {top}):", f"{pad}        best, {top} = k, {v}", f"{pad}{_at(out, kept)} = best",
     ]  # fmt: skip
 
 
