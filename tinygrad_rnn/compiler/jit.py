@@ -24,7 +24,7 @@ from ..recurrent.cell import Cell, CompiledCell, name_of, no_cell, returned
 from ..recurrent.checkpoint import Stretch, as_primitive, cut
 from ..recurrent.outside import KEY
 from ..recurrent.unroll import Sequence
-from .exchange import B, Player, leave_all, take_all
+from .exchange import Player, leave_all, take_all
 from .module import Module
 from .op import SIZES, CompileError, Op
 from .run import Runner
@@ -130,10 +130,9 @@ class Jitted(CompiledCell):
         step, times = runner.step, range(stop - 1, start - 1, -1) if reverse else range(start, stop)
         found = take_all([t for t, _ in step.taken], times, batch, name, layer) if step.taken else []
 
-        widest = np.result_type(*{op.dtype for op in [*step.outputs, *step.states] if op.dtype.kind == "f"}, np.float32)  # of what is on one node
-
         def again(*handles: Tensor) -> list[Tensor]:
             """The same steps, one by one on the tape: for gradients of gradients, and tangents."""
+            widest = np.result_type(*{op.dtype for op in runner.ends if op.dtype.kind == "f"}, np.float32)  # of what is on one node
             given, first = list(handles[: len(inputs)]), unflatten(carried, list(handles[len(inputs) :]))
             plain = plainly(sequence, variant, tuple=True, valid=None, resets=None)
             with setting(sequence={**(context().sequence or {}), KEY: Player([t for t, _ in step.taken], found, times)}):
@@ -284,16 +283,18 @@ class _Unrolled(Stretch):
         tensors = [*self.xs, *self.states]
         xs = [*[t.array for t in self.xs], *[taken[op] for op in step.xs[len(self.xs) :]]]
         fixed = [*[t.array for t in self.lent], *[taken[op] for op in step.fixed[step.lent :]]]
-        T, ops = xs[0].shape[0], [*step.outputs, *step.states]
-        shapes = self.shapes(T)
-        self.live = [k for k, op in enumerate(ops) if op.dtype.kind == "f"]
-        one = all(ops[k].dtype == runner.dtype for k in self.live)  # of one dtype: they are written where they stand one after the other
-        packed = empty((sum(math.prod(shapes[k]) for k in self.live),), runner.dtype) if one else None
-        written = dict(zip(self.live, cut(packed, [shapes[k] for k in self.live]), strict=True)) if one else {}
-        found = [written[k] if k in written else np.empty(shapes[k], op.dtype) for k, op in enumerate(ops)]
-        self.told = [[np.empty((T, *self.sized(op)), op.dtype) for op in several] for several in step.told]
+        shapes = runner.shapes(xs[0].shape[0], self.batch)
+        ends, count, one = runner.ends, len(runner.ends), runner.one
+        self.live = runner.live
+        live = [shapes[k] for k in self.live]
+        packed = empty((sum([math.prod(shape) for shape in live]),), runner.dtype) if one else None
+        written = dict(zip(self.live, cut(packed, live), strict=True)) if one else {}
+        found = [written[k] if k in written else np.empty(shapes[k], op.dtype) for k, op in enumerate(ends)]
+        told = [np.empty(shape, op.dtype) for shape, op in zip(shapes[count:], runner.told, strict=True)]
+        rest = iter(told)
+        self.told = [[next(rest) for _ in several] for several in step.told]
         asked = {op: value for op, value in taken.items() if op.op == "constant"}
-        results = [*found, *[a for several in self.told for a in several]]
+        results = [*found, *told]
         saved = runner.forward(xs, [t.array for t in self.states], fixed, asked, self.batch, self.reverse, results)
         self.reached = [*runner.module.constants, *(op for op, t in zip(step.fixed, self.lent, strict=False) if t.requires_grad)]
         self.captured = [o.node for o in [*runner.wanted, *(t for t in self.lent if t.requires_grad)] if o.node is not None]
@@ -305,7 +306,7 @@ class _Unrolled(Stretch):
         assert whole.node is not None
         whole.node.saved[0] = saved  # in place of the output, which no rule reads
         self.saved = weakref.ref(saved)
-        parts = dict(zip(self.live, cut(whole, [shapes[k] for k in self.live]), strict=True))
+        parts = dict(zip(self.live, cut(whole, live), strict=True))
         return [Tensor(a) if k not in parts else parts[k] if a.dtype == whole.dtype else parts[k].astype(a.dtype) for k, a in enumerate(found)]
 
     def gradients(self, g: Any, values: Any) -> tuple[Any, ...]:
@@ -315,20 +316,12 @@ class _Unrolled(Stretch):
         self.check_captured()
         step = self.runner.step
         saved = self.saved()
-        ops, shapes = [*step.outputs, *step.states], self.shapes(saved.shape[0])
+        shapes = self.runner.shapes(*saved.shape)
         parts = dict(zip(self.live, cut(g, [shapes[k] for k in self.live]), strict=True))
-        found = self.runner.backward(saved, [parts[k].astype(op.dtype, copy=False) if k in parts else None for k, op in enumerate(ops)])
+        ends = enumerate(self.runner.ends)
+        found = self.runner.backward(saved, [parts[k].astype(op.dtype, copy=False) if k in parts else None for k, op in ends])
         own = step.xs[: self.count - len(step.states)]
-        return tuple(found.get(op) for op in [*own, *step.states, *self.reached])
-
-    def sized(self, op: Op) -> tuple[int, ...]:
-        """The shape of a value for this batch."""
-        return tuple([self.batch if n == B else n for n in op.shape])
-
-    def shapes(self, T: int) -> list[tuple[int, ...]]:
-        """Of the outputs, over all steps, and of the last states."""
-        step = self.runner.step
-        return [*[(T, *self.sized(op)) for op in step.outputs], *[self.sized(op) for op in step.states]]
+        return tuple([found.get(op) for op in (*own, *step.states, *self.reached)])
 
 
 UNROLL: Primitive = as_primitive("unroll")

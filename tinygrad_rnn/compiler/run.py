@@ -75,6 +75,7 @@ class _Function:
         self.code = code
         self.slots: list[Slot] = getattr(module, f"{which}_slots")
         self.raw: list[str] = getattr(module, f"{which}_raw")
+        self.names = [slot.name for slot in self.slots]
         self.once: list[tuple[Op, bool]] = getattr(module, f"{which}_once")
         self.wide = [k for k, (_, wide) in enumerate(self.once) if wide]
         self.tables = [module.tables[name] for name in getattr(module, f"{which}_tables")]
@@ -126,8 +127,20 @@ class Runner:
         self.free: dict[str, list[Workspace]] = {"kept": [], "fleeting": [], "own": []}
         self.dtypes = {kind_of(dtype, self.dtype): dtype for dtype in (*FLOATS, np.dtype(np.int64), np.dtype(np.bool_))}
         self.asked = [op for _, op in self.step.taken if op.op == "constant"]
-        self.owners = {op: owner(op) for op in self.step.constants}
-        self.wanted = [self.owners[op] for op in module.constants]  # to which gradients go
+        self.owners = [(op, owner(op)) for op in self.step.constants]
+        self.wanted = [owner(op) for op in module.constants]  # to which gradients go
+        self.straight_xs = [(f"in{k}", k) for k, op in enumerate(self.step.xs) if module.straight(op)]
+        self.firsts = [f"first{k}" for k in range(len(self.step.states))]
+        self.results = [*(f"out{k}" for k in range(len(self.step.outputs))), *(f"last{k}" for k in range(len(self.step.states)))]
+        self._shapes: dict[tuple[int, int], list[tuple[int, ...]]] = {}
+        self.told = [op for several in self.step.told for op in several]
+        self.ends = [*self.step.outputs, *self.step.states]
+        self.live = [k for k, op in enumerate(self.ends) if op.dtype.kind == "f"]  # which of them are on the tape
+        self.one = all(self.ends[k].dtype == self.dtype for k in self.live)  # of one dtype: they are written where they stand one after the other
+        self.bent = {  # what is brought into order here, see `Module.straight`
+            kind: [(k, op, f"{kind}{k}") for k, op in enumerate(ops) if kind == "f" or not module.straight(op)]
+            for kind, ops in (("x", self.step.xs), ("s", self.step.states), ("f", self.step.fixed), ("y", self.step.outputs))
+        }
         after = [g for g in (self.step.gradients[op] for op in module.constants) if g is not None and not g.varies]
         self.after = _needed(module, [*after, *[i for op in module.post for i in op.inputs if isinstance(i, Op) and not i.varies]])
         rows = [*self.step.xs, *self.step.states, *self.step.fixed, *[op for op in self.step.forward if op.varies]]
@@ -140,6 +153,16 @@ class Runner:
                 return free.pop(k)
         slots: list[Slot] = getattr(self, which)
         return Workspace(slots, T, rows, self.dtypes, free)
+
+    def shapes(self, T: int, batch: int) -> list[tuple[int, ...]]:
+        """Of the outputs, over all steps, of the last states, and of what the steps leave outside."""
+        if (T, batch) not in self._shapes:
+            if len(self._shapes) > 64:
+                self._shapes.clear()
+            sized = [tuple(batch if n == B else n for n in op.shape) for op in (*self.step.outputs, *self.step.states, *self.told)]
+            split = range(len(self.step.outputs), len(self.results))
+            self._shapes[T, batch] = [shape if k in split else (T, *shape) for k, shape in enumerate(sized)]
+        return self._shapes[T, batch]
 
     def shards(self, batch: int) -> list[tuple[int, int]]:
         """The parts of the batch that threads take; one, if the rows depend on each other."""
@@ -164,15 +187,14 @@ class Runner:
             Where the outputs (T, batch, ...), the last states (batch, ...) and what the steps leave outside (T, batch, ...) go.
         """
         T = xs[0].shape[0]
-        known: dict[Op, Any] = {op: owner.array for op, owner in self.owners.items()}
+        known: dict[Op, Any] = {op: owner.array for op, owner in self.owners}
         known.update(asked)
         constants = self._forward.constants(known, batch)
         saved = Saved(T, batch, reverse, xs, known)
-        raw = {f"in{k}": _flat(x) for k, x in enumerate(xs) if self.module.straight(self.step.xs[k])}
-        saved.raw = dict(raw)
-        raw.update({f"first{k}": _flat(s) for k, s in enumerate(states)})
-        results = [*(f"out{k}" for k in range(len(self.step.outputs))), *(f"last{k}" for k in range(len(self.step.states)))]
-        raw.update({name: a.reshape(-1) for name, a in zip(results, out, strict=False)})
+        saved.raw = {name: _flat(xs[k]) for name, k in self.straight_xs}
+        raw = dict(saved.raw)
+        for names, arrays in ((self.firsts, states), (self.results, out)):
+            raw.update(zip(names, [_flat(a) for a in arrays], strict=False))
         arguments = [raw[name] for name in self._forward.raw]
         jobs = [(saved, lo, hi, (xs, states, fixed), arguments, constants, out) for lo, hi in self.shards(batch)]
         runtime.share(self._forward_rows, jobs) if len(jobs) > 1 else self._forward_rows(*jobs[0])
@@ -182,30 +204,25 @@ class Runner:
         self, saved: Saved, lo: int, hi: int, given: Sequence[Sequence[Array]], arguments: list[Array], constants: list[Array], out: Sequence[Array],
     ) -> None:  # fmt: skip
         """`forward` of some rows of the batch."""
-        (T, batch), step, straight = saved.shape, self.step, self.module.straight
+        (T, batch), step, bent = saved.shape, self.step, self.bent
         kept, fleeting = self._workspace("kept", T, hi - lo), self._workspace("fleeting", T, hi - lo)
         arrays = {**kept.arrays, **fleeting.arrays}
-        for letter, ops, values, lead in (("x", step.xs, given[0], 1), ("s", step.states, given[1], 0), ("f", step.fixed, given[2], 0)):
-            for k, (op, value) in enumerate(zip(ops, values, strict=True)):
-                if f"{letter}{k}" in arrays and (letter == "f" or not straight(op)):
-                    bring(op, value, lead, lo, hi, arrays[f"{letter}{k}"])
+        for kind, values, lead in (("x", given[0], 1), ("s", given[1], 0), ("f", given[2], 0)):
+            for k, op, name in bent[kind]:
+                if name in arrays:
+                    bring(op, values[k], lead, lo, hi, arrays[name])
         constants = self._forward.repeated(constants, hi - lo)
-        self._forward.code(T, hi - lo, batch, lo, saved.reverse, *[arrays[slot.name] for slot in self._forward.slots], *arguments, *constants)
-        places = iter(out)
-        for op, (kind, k) in zip(step.outputs, self.module.y_from, strict=True):
-            place = next(places)
-            if not straight(op):
-                whole = arrays[f"{kind}{k}"]
-                if kind == "s":
-                    whole = whole[elements(op, hi - lo) :]
-                    place = place[::-1] if saved.reverse else place
-                fetch(op, whole, 1, lo, hi, place)
-        for k, op in enumerate(step.states):
-            place = next(places)
-            if not straight(op):
-                fetch(op, arrays[f"s{k}"][T * elements(op, hi - lo) :], 0, lo, hi, place)
-        for k, place in enumerate(places):
-            fetch([op for several in step.told for op in several][k], arrays[f"l{k}"], 1, lo, hi, place)
+        self._forward.code(T, hi - lo, batch, lo, saved.reverse, *[arrays[name] for name in self._forward.names], *arguments, *constants)
+        for j, op, _ in bent["y"]:
+            kind, k = self.module.y_from[j]
+            whole, place = arrays[f"{kind}{k}"], out[j]
+            if kind == "s":
+                whole, place = whole[elements(op, hi - lo) :], place[::-1] if saved.reverse else place
+            fetch(op, whole, 1, lo, hi, place)
+        for k, op, name in bent["s"]:
+            fetch(op, arrays[name][T * elements(op, hi - lo) :], 0, lo, hi, out[len(step.outputs) + k])
+        for k, (op, place) in enumerate(zip(self.told, out[len(self.results) :], strict=True)):
+            fetch(op, arrays[f"l{k}"], 1, lo, hi, place)
         fleeting.release()
         saved.shards.append((lo, hi, kept))
 
@@ -214,15 +231,14 @@ class Runner:
         T, batch = saved.shape
         module, step = self.module, self.step
         constants = self._backward.constants(saved.constants, batch)
-        results = [*(f"dout{k}" for k in range(len(step.outputs))), *(f"dlast{k}" for k in range(len(step.states)))]
-        raw = {**saved.raw, **{name: _flat(g) for name, g in zip(results, gradients, strict=True) if g is not None}}
+        raw = {**saved.raw, **{f"d{name}": _flat(g) for name, g in zip(self.results, gradients, strict=True) if g is not None}}
         found: dict[Op, Array] = {}
-        for name, op in zip([f"dfirst{k}" for k in range(len(step.states))], step.states, strict=True):
+        for name, op in zip(self.firsts, step.states, strict=True):
             if op.dtype.kind == "f":
                 found[op] = empty(tuple(batch if n == B else n for n in op.shape), op.dtype)
                 if step.gradients.get(op) is None:
                     found[op].fill(0)
-                raw[name] = found[op].reshape(-1)
+                raw[f"d{name}"] = found[op].reshape(-1)
         for k in module.dx:
             op = step.xs[k]
             found[op] = empty((T, *(batch if n == B else n for n in op.shape)), op.dtype)
@@ -254,30 +270,31 @@ class Runner:
     ) -> None:  # fmt: skip
         """`backward` of some rows of the batch; `sums` gets the products and sums over all steps."""
         (T, batch), rows, module, step = saved.shape, hi - lo, self.module, self.step
-        straight = module.straight
         own = self._workspace("own", T, rows)
         arrays = {**kept.arrays, **own.arrays}
-        for k, (op, x) in enumerate(zip(step.xs, saved.xs, strict=True)):
-            if f"x{k}" in arrays and not straight(op):
-                bring(op, x, 1, lo, hi, arrays[f"x{k}"])
-        for k, (op, g) in enumerate(zip(step.outputs, gradients, strict=False)):
-            if f"dy{k}" in arrays and g is not None and not straight(op):
-                bring(op, g, 1, lo, hi, arrays[f"dy{k}"])
-        for k, (op, g) in enumerate(zip(step.states, gradients[len(step.outputs) :], strict=True)):
-            if f"ds{k}" in arrays and g is not None and not straight(op):
-                bring(op, g, 0, lo, hi, arrays[f"ds{k}"][(T - 1) % 2 * elements(op, rows) :])
+        for k, op, name in self.bent["x"]:
+            if name in arrays:
+                bring(op, saved.xs[k], 1, lo, hi, arrays[name])
+        for k, op, name in self.bent["y"]:
+            g = gradients[k]
+            if f"d{name}" in arrays and g is not None:
+                bring(op, g, 1, lo, hi, arrays[f"d{name}"])
+        for k, op, name in self.bent["s"]:
+            g = gradients[len(step.outputs) + k]
+            if f"d{name}" in arrays and g is not None:
+                bring(op, g, 0, lo, hi, arrays[f"d{name}"][(T - 1) % 2 * elements(op, rows) :])
         raw = dict(raw)
         for k, (op, (left, right)) in enumerate(module.products.items()):
             raw[f"dw{k}"] = out = empty((left.size * right.size,), self.dtype)
             sums[op] = out.reshape(right.size, left.size).T if op in module.transposed else out.reshape(left.size, right.size)
-        given = [*[arrays[slot.name] for slot in self._backward.slots], *[raw[name] for name in self._backward.raw]]
+        given = [*[arrays[name] for name in self._backward.names], *[raw[name] for name in self._backward.raw]]
         self._backward.code(T, rows, batch, lo, saved.reverse, *given, *self._backward.repeated(constants, rows))
-        for k, op in enumerate(step.states):
-            if op in found and not straight(op) and step.gradients.get(op) is not None:
-                fetch(op, arrays[f"ds{k}"][elements(op, rows) :], 0, lo, hi, found[op])  # where step 0 wrote it
-        for k in module.dx:
-            if not straight(step.xs[k]):
-                fetch(step.xs[k], arrays[f"dx{k}"], 1, lo, hi, found[step.xs[k]])
+        for _, op, name in self.bent["s"]:
+            if op in found and step.gradients.get(op) is not None:
+                fetch(op, arrays[f"d{name}"][elements(op, rows) :], 0, lo, hi, found[op])  # where step 0 wrote it
+        for k, op, name in self.bent["x"]:
+            if k in module.dx:
+                fetch(op, arrays[f"d{name}"], 1, lo, hi, found[op])
         for k in module.df:
             fetch(step.fixed[k], arrays[f"df{k}"], 0, lo, hi, found[step.fixed[k]])
         over_rows: dict[Op, Array] = {}

@@ -10,7 +10,6 @@ the floating results stand one after the other.
 from __future__ import annotations
 
 import copy
-import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -215,8 +214,12 @@ _part.primitive.add_into = _add_part
 
 def cut(whole: Any, shapes: Sequence[tuple[int, ...]]) -> list[Any]:
     """The parts of a vector in which arrays of these shapes stand one after the other."""
-    begins = itertools.accumulate((math.prod(shape) for shape in shapes), initial=0)
-    return [apply(_part.primitive, (whole,), {"begin": begin, "shape": shape}) for begin, shape in zip(begins, shapes, strict=False)]
+    begin, found = 0, []
+    for shape in shapes:
+        end = begin + math.prod(shape)
+        found.append(apply(_part.primitive, (whole,), {"begin": begin, "shape": shape}) if isinstance(whole, Tensor) else whole[begin:end].reshape(shape))
+        begin = end
+    return found
 
 
 def as_primitive(name: str) -> Primitive:
