@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -49,9 +50,9 @@ class Dropped(tg.Cell):
         return nn.functional.dropout(h, 0.5, rng=self.rng), h
 
 
-@pytest.fixture(autouse=True)
-def _as_python() -> Iterator[None]:
-    with interpreting():
+@pytest.fixture(autouse=True, params=["python", pytest.param("compiled", marks=pytest.mark.full)])
+def _way(request: pytest.FixtureRequest) -> Iterator[None]:
+    with interpreting() if request.param == "python" else contextlib.nullcontext():
         yield
 
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..core.primitive import Array, Spec
-from ..core.tape import Leaf, at_step
+from ..core.tape import Leaf, at_step, context
 from ..core.tensor import Tensor
 from ..ops.elementwise import stop_gradient
 
@@ -64,8 +64,6 @@ class Player:
 
     def take(self, make: Any, shape: tuple[int, ...], dtype: Any, per: str) -> Array:
         """The value that the compiled steps had."""
-        from ..core.tape import context
-
         t = context().mark.step
         if t != self.step:
             self.step, self.found = t, iter(range(len(self.taken)))

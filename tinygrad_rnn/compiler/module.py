@@ -17,27 +17,10 @@ import numpy as np
 from ..kernels.products import symbol
 from .affine import factors, join_sums
 from .exchange import B
-from .lower import (
-    FLOATS,
-    PIECES,
-    REDUCTIONS,
-    VIEWS,
-    ZERO,
-    Block,
-    Index,
-    Loop,
-    Restore,
-    Store,
-    identity,
-    is_zero,
-    kind_of,
-    literal,
-    reduced_axes,
-    symbolic,
-    unsupported,
-)  # fmt: skip
+from .lower import FLOATS, REDUCTIONS, ZERO, Block, Loop, Store, identity, is_zero, kind_of, literal, reduced_axes
 from .op import CompileError, Op
 from .step import Step
+from .views import PIECES, VIEWS, Index, Restore, symbolic, unsupported
 from .whole import ADDED, SCATTERED, WHOLE, written
 
 WAY_OUT = "there is no code for it. Compute it outside the step and hand the result over in x, or run the cell as it is in place of tg.jit(cell)"

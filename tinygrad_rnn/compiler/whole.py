@@ -15,9 +15,10 @@ import numpy as np
 from ..core.primitive import Array
 from ..ops.define import axes_of
 from .exchange import B
-from .lower import Store, counted, kind_of, linear, literal, unsupported
+from .lower import Store, counted, kind_of, linear, literal
 from .op import Op
 from .step import at_size
+from .views import unsupported
 
 GATHERED = ("getitem", "roll", "pad", "tril", "triu", "windows", "reshape")
 SCATTERED = ("scatter", "unwindows")
