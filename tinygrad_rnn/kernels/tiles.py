@@ -26,6 +26,7 @@ from .scalar import _prefer_wide_vectors
 _INT = ir.IntType(64)
 PANEL = 6  # rows of a packed matrix that stand together: 6 rows by 4 vectors fill the registers
 BLOCK = 4  # vectors in a tile
+AHEAD = 1024  # elements of a packed matrix between what is read and what is asked for
 
 
 def vector_bytes() -> int:
@@ -74,6 +75,13 @@ class _Code:
         name = f"llvm.masked.store.v{self.lanes}f{8 * self.bytes}.p0"
         store = self.function(name, ir.VoidType(), [self.vector, pointer.type, ir.IntType(32), self.mask])
         self.builder.call(store, [value, pointer, ir.Constant(ir.IntType(32), self.bytes), mask])
+
+    def prefetch(self, address: Any, elements: Any) -> None:
+        """Ask for the cache line of an element, which is read soon."""
+        pointer = self.at(address, elements, ir.IntType(8))
+        flag = ir.IntType(32)
+        function = self.function("llvm.prefetch.p0", ir.VoidType(), [pointer.type, flag, flag, flag])
+        self.builder.call(function, [pointer, ir.Constant(flag, 0), ir.Constant(flag, 3), ir.Constant(flag, 1)])
 
     def spread(self, address: Any, elements: Any) -> Any:
         """One number in all lanes."""
@@ -222,6 +230,8 @@ def wide(panels: int, vectors: int, bits: int) -> Any:
             start = builder.mul(k, B)
             loaded = [code.load(values, builder.add(start, code.constant(c * code.lanes)), last if c == vectors - 1 else None) for c in range(vectors)]
             place = builder.mul(k, code.constant(PANEL))
+            for q in range(panels):  # the matrix may come from far: a page ahead, since the processor stops at its end
+                code.prefetch(packed, builder.add(builder.add(place, builder.mul(size, code.constant(q))), code.constant(AHEAD)))
             for r in range(PANEL * panels):
                 where = builder.add(builder.add(place, builder.mul(size, code.constant(r // PANEL))), code.constant(r % PANEL))
                 number = code.spread(packed, where)
@@ -296,9 +306,13 @@ def outer(vectors: int, bits: int) -> Any:
         for r in range(PANEL):
             row = builder.select(builder.icmp_signed("<", code.constant(r), rows), code.constant(r), last)
             starts.append(builder.mul(row, B))
+            for c in range(vectors):  # where the sums are added in the end
+                code.prefetch(out, builder.add(builder.mul(row, N), code.constant(c * code.lanes)))
 
         def step(s: Any, sums: list[Any]) -> list[Any]:
             from_left, from_right = builder.mul(s, left_step), builder.mul(s, right_step)
+            for start in starts:
+                code.prefetch(left, builder.add(builder.add(from_left, left_step), start))
 
             def turn(b: Any, sums: list[Any]) -> list[Any]:
                 start = builder.add(from_right, builder.mul(b, N))
