@@ -10,6 +10,7 @@ the floating results stand one after the other.
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -19,15 +20,13 @@ import numpy as np
 from ..core.errors import DtypeError, GraphError, TinygradError
 from ..core.primitive import Primitive, Spec
 from ..core.record import apply, describe
-from ..core.tape import Leaf, Node, context, reachable, setting
-from ..core.tensor import FLOAT32, FLOAT64, Tensor, tensor
+from ..core.tape import Leaf, Node, caller, context, reachable, setting
+from ..core.tensor import Tensor, tensor
 from ..core.tree import leaves, unflatten
 from ..core.walks import pull_back, push_forward
 from ..ops.define import primitive
 from ..ops.elementwise import tanh
 from ..ops.shaping import concatenate, scatter
-
-_NOTHING = {dtype: np.zeros((), dtype) for dtype in (FLOAT32, FLOAT64)}
 
 
 class Stretch:
@@ -121,9 +120,12 @@ class Stretch:
 
     def on_tape(self, primitive: Primitive, tensors: Sequence[Tensor]) -> Tensor:
         """The node of the first run, with the packed results; its inputs are the tensors and what the function captured."""
-        outside = [Tensor(_NOTHING[n.dtype], n) for n in self.captured]  # their values are not looked at
-        whole: Tensor = apply(primitive, [*tensors, *outside], {"stretch": self})
-        return whole
+        packed, self.packed = self.packed, None
+        nodes = (*[t.node or t.leaf() for t in tensors], *self.captured)
+        saved = [None, (*[t.array for t in tensors], *[None] * len(self.captured))]  # the rule looks at no other values
+        now = context()
+        place = now.origin or caller()
+        return Tensor(packed, Node(primitive, nodes, primitive.edges(nodes), {"stretch": self}, saved, packed.shape, packed.dtype, True, place))
 
     def check_captured(self) -> None:
         """Raise a GraphError if a tensor that the function uses was given other values since."""
@@ -214,12 +216,19 @@ _part.primitive.add_into = _add_part
 
 def cut(whole: Any, shapes: Sequence[tuple[int, ...]]) -> list[Any]:
     """The parts of a vector in which arrays of these shapes stand one after the other."""
-    begin, found = 0, []
-    for shape in shapes:
-        end = begin + math.prod(shape)
-        found.append(apply(_part.primitive, (whole,), {"begin": begin, "shape": shape}) if isinstance(whole, Tensor) else whole[begin:end].reshape(shape))
-        begin = end
-    return found
+    begins = list(itertools.accumulate([math.prod(shape) for shape in shapes], initial=0))
+    now = context()
+    if not isinstance(whole, Tensor):
+        return [whole[a:b].reshape(shape) for a, b, shape in zip(begins, begins[1:], shapes, strict=False)]
+    primitive: Primitive = _part.primitive
+    if now.tracing or not now.grad_enabled or not whole.requires_grad:
+        return [apply(primitive, (whole,), {"begin": a, "shape": shape}) for a, shape in zip(begins, shapes, strict=False)]
+    nodes, place = (whole.node,), now.origin or caller()  # what `apply` does, for all parts at once
+    edges = primitive.edges(nodes)
+    return [
+        Tensor(part, Node(primitive, nodes, edges, {"begin": a, "shape": shape}, (None, None), shape, part.dtype, True, place))
+        for a, part, shape in zip(begins, cut(whole.array, shapes), shapes, strict=False)
+    ]
 
 
 def as_primitive(name: str) -> Primitive:
