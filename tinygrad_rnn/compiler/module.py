@@ -401,23 +401,28 @@ class Module:
         for k, op in enumerate(v for several in step.told for v in several):
             wanted.setdefault(op, []).append((Store.at_each(f"l{k}", op, "t"), "{v}"))
         # What the backward walk reads: stored, but for what is cheap to compute again from what is stored.
-        stack = [i for op in step.backward for i in op.inputs if isinstance(i, Op) and i in known and i.varies]
-        seen: set[Op] = set()
-        self.saved: list[Op] = []
+        needed: dict[Op, list[Op]] = {}  # with the slices of it that are read, or itself
+        stack = [(i, i) for op in step.backward for i in op.inputs if isinstance(i, Op) and i in known and i.varies]
+        seen: set[tuple[Op, Op]] = set()
         while stack:
-            op = stack.pop()
-            if op in seen or op in self.given:
+            op, reader = stack.pop()
+            if (op, reader) in seen or op in self.given:
                 continue
-            seen.add(op)
+            seen.add((op, reader))
             if op in wanted:
                 continue
             again = op.op in (*VIEWS, "astype") or op.dtype.kind == "b" or (op.elementwise and op.op in ("add", "subtract", "neg", "zeros_like", "maximum", "minimum", "relu", "abs", "sign"))
             if again:
-                stack += [i for i in op.inputs if isinstance(i, Op) and i.varies]
+                part = op if op.op == "getitem" and symbolic(op) else None
+                stack += [(i, part or i) for i in op.inputs if isinstance(i, Op) and i.varies]
                 continue
-            store = Store.at_each(f"k{len(self.saved)}", op, "s")
-            wanted[op] = [(store, "{v}")]
-            self.saved.append(op)
+            needed.setdefault(op, []).append(reader)
+        self.saved: list[Op] = []
+        for op, readers in needed.items():
+            parts = readers if op not in readers and sum(part.size for part in readers) < op.size else [op]
+            for part in parts:
+                wanted[part] = [(Store.at_each(f"k{len(self.saved)}", part, "s"), "{v}")]
+                self.saved.append(part)
         self.forward_schedule = Schedule([*step.forward], self.given, wanted, self)
         self.kept = {op: places[0][0] for op, places in wanted.items()} | self.given
         self.forward_wanted = wanted
