@@ -85,17 +85,37 @@ class Jitted(CompiledCell):
     def __reduce__(self) -> Any:
         return Jitted, (self.plain,)  # for deep copies and pickles: the code is made anew where it runs
 
-    def source(self) -> str:
-        """The generated module of the latest recording, as readable Python.
+    def source(self, xs: Any = None, state: Any = None) -> str:
+        """The generated module, as Python that can be read and run: with the names of the cell's own source, and comments.
+
+        Parameters
+        ----------
+        xs : Tensor or array, shape (T, batch, ...), optional
+            As for `unroll`: the module for such inputs, which is made now if it was not yet. Default: that of the latest recording.
+        state : Tensor or nest, optional
+            The first state.
 
         Raises
         ------
         CompileError
-            If the cell was not unrolled yet.
+            Without xs, if the cell was not unrolled yet.
         """
+        from .readable import readable
+
+        runner, (several, masked, resets, _) = Jitted.recording(self, xs, state)
+        return readable(runner.module, runner.source, self.plain, runner.structure[1], several, masked, resets)
+
+    def recording(self, xs: Any, state: Any) -> tuple[Runner, tuple[bool, ...]]:
+        """The compiled code for a sequence, or the latest; and whether x is a tuple, lengths and resets are given, and all states wanted."""
+        if xs is not None:
+            sequence = Sequence(self, xs, state, None, None)
+            variant = _Variant(self.plain, sequence.tuple, False, False, False)
+            runner, _ = Jitted.runner(self, variant, list(sequence.parts), sequence.first, sequence.parts[0].shape[1])
+            return runner, variant.flags
         if not self._runners:
-            raise CompileError(f"tg.jit: '{name_of(self)}' was not unrolled yet, so nothing is compiled; call tg.unroll(fast, xs) first")
-        return list(self._runners.values())[-1].source
+            raise CompileError(f"tg.jit: '{name_of(self)}' was not unrolled yet, so nothing is compiled; give an example: fast.source(xs)")
+        (_, shapes, _), runner = list(self._runners.items())[-1]
+        return runner, shapes[0]
 
     # --- compiled -----------------------------------------------------------------------------------------------------------------
 

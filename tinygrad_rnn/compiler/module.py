@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..kernels.products import symbol
-from .affine import factors, join_sums
+from .affine import factors, join_sums, products
 from .exchange import B
 from .lower import (
     FLOATS,
@@ -67,6 +67,7 @@ class Schedule:
         self.once, self.table, self.base = module.once, module.table, module.dtype
         self.temporary: dict[Op, Store] = {}
         self.packs: dict[tuple[str, int, int, int, int], str] = {}  # matrices of products, (name, N, K, strides), packed: the name of that array
+        self.notes: list[tuple[int, Op, Any]]  # for readers: which line begins what, the operation, and its Loop or lines
         self.extra: set[Op] = set()
         self.before: set[Op] = set()  # those that are stored before any loop reads them
         self.count = itertools.count()  # of variables
@@ -105,11 +106,14 @@ class Schedule:
         lines: list[str] = []
         offsets: dict[str, str] = {}
         used: set[str] = set()
+        self.notes = []
         for level in sorted(set(levels.values())):
             here = [op for op in units if levels[op] == level]
             loops: dict[tuple[Any, ...], Loop] = {}
             order: list[Any] = []
-            for op in here:
+            of: list[Op] = []  # what each part is for
+            for k, op in enumerate(here):
+                of += here[k - 1 : k] * (len(order) - len(of))
                 places = list(self.wanted.get(op, []))
                 if op in self.extra and not any(how == "{v}" for _, how in places):
                     places.append((self.temporary[op], "{v}"))
@@ -133,12 +137,15 @@ class Schedule:
                         copy = Loop(identity(op)[0], self.count)
                         copy.write(store, identity(op)[1], copy.read(stores[op], identity(op)[1]), how)
                         order.append(copy)
-            for part in order:
+            of += here[-1:] * (len(order) - len(of))
+            for part, op in zip(order, of, strict=True):
+                self.notes.append((len(lines), op, part))
                 if isinstance(part, Loop):
                     used |= part.used
                     part = part.text(offsets)
                 lines += part
             block.ready.update(op for op in here if op in stores)
+        self.notes = [(len(offsets) + at, op, part) for at, op, part in self.notes]
         return [*(f"{name} = U({text})" for text, name in offsets.items()), *lines], used
 
     # --- levels -----------------------------------------------------------------------------------------------------------------
@@ -202,29 +209,18 @@ class Schedule:
             touched.append(loop)
         return touched
 
-    def _matrix(self, op: Op) -> tuple[Op, bool]:
-        """Under transposes: the operation, and whether it is turned."""
-        turned = False
-        while op.op == "transpose" and len(op.shape) == 2 and tuple(a % 2 for a in op.params["axes"]) == (1, 0):
-            op, turned = op.inputs[0], not turned
-        return op, turned
-
     def _products(self, block: Block, op: Op, stores: dict[Op, Store]) -> list[str] | None:
         """Products of the batch with matrices that do not vary, added up; None for a product of another kind."""
-        if op.op == "matmul":
-            if (pair := factors(op)) is None or any(i.dtype != self.base for i in (op, *op.inputs)):
-                return None
-            pairs, bias = [pair], None
-        else:
-            count = op.params["products"]
-            pairs = [(a, b) if a.varies else (b, a) for a, b in zip(op.inputs[: 2 * count : 2], op.inputs[1 : 2 * count : 2], strict=True)]
-            bias = self.once(op.inputs[-1], False) if len(op.inputs) > 2 * count else None
+        if op.op == "matmul" and (factors(op) is None or any(i.dtype != self.base for i in (op, *op.inputs))):
+            return None
+        pairs, constant = products(op)
+        bias = None if constant is None else self.once(constant, False)
         lines = []
         for k, (moving, fixed) in enumerate(pairs):
-            value, _ = self._matrix(moving)
+            value, _ = untransposed(moving)
             if value not in block.ready:
                 raise Restore(value)
-            matrix, turned = self._matrix(fixed)
+            matrix, turned = untransposed(fixed)
             rows, columns = matrix.shape
             # (batch, K) @ (K, N) is (N, K) @ (K, batch) here, and (M, K) @ (K, batch) stays as it is
             first = op.inputs[2 * k] if op.op == "affine" else op.inputs[0]
@@ -285,6 +281,14 @@ class Schedule:
             found.append(copy)
         found.append(written(op, target or stores[op], read, self.table, self.base, target is not None))
         return found
+
+
+def untransposed(op: Op) -> tuple[Op, bool]:
+    """Under transposes of a matrix: the operation, and whether it is turned."""
+    turned = False
+    while op.op == "transpose" and len(op.shape) == 2 and tuple(a % 2 for a in op.params["axes"]) == (1, 0):
+        op, turned = op.inputs[0], not turned
+    return op, turned
 
 
 class _Block(Block):
@@ -567,6 +571,7 @@ class Module:
         if not forward:
             zeros = [Store.at_each(f"ds{k}", self.step.states[k], "((s + 1) % 2)") for k in self.zero_states]
             lines += [f"        {line}" for store in zeros for line in store.filled("0")]
+        setattr(self, f"{which}_body", len(lines))  # where the lines of the schedule begin, for readers
         return [*lines, *(f"        {line}" for line in schedule.lines), *(f"    {line}" for line in after)]
 
     def straight(self, op: Op) -> bool:
