@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,10 +13,13 @@ import pytest
 import tinygrad_rnn as tg
 from tinygrad_rnn.compiler.jit import Jitted
 from tinygrad_rnn.compiler.run import Runner
+from tinygrad_rnn.kernels import runtime
 
 from .cell_checks import GROUPS, Case
 from .interpreted import Interpreted, interpreting
 from .test_jit import outcome
+
+GOLDEN = Path(__file__).parent / "golden" / "explain_lstm.txt"  # written anew after a change that was meant with WRITE_GOLDEN=1
 
 
 class Own(tg.Cell):
@@ -80,7 +85,7 @@ def test_names_that_the_code_has_for_itself(monkeypatch: pytest.MonkeyPatch) -> 
             text = each.source() if each is not cell else ""
     for a, b in zip(*results, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
-    for name in ("s_", "p0_", "B_", "B_2", "m0_", "d_s_", "total_new", "d_total_new"):
+    for name in ("s_", "p0_", "B_", "B_2", "d_s", "total_new", "d_total_new"):
         assert re.search(rf"\b{name} = ", text), name
 
 
@@ -122,3 +127,51 @@ def test_the_latest_recording_or_one_for_an_example() -> None:
         tg.unroll(fast, np.zeros((5, 3, 2), np.float32))
         assert fast.source() == text
         assert len(fast._runners) == 1
+
+
+# --- explain -----------------------------------------------------------------------------------------------------------------------
+
+
+def explained(cell: Any, features: int, dtype: Any = np.float32) -> Any:
+    with interpreting():
+        return tg.jit(cell).explain(np.zeros((5, 2, features), dtype))
+
+
+def test_what_became_of_an_lstm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "_threads", 2)
+    text = re.sub(r"\.py:\d+ +", ".py  ", str(explained(tg.cells.LSTM(3, 4, rng=0), 3))) + "\n"
+    if os.environ.get("WRITE_GOLDEN"):
+        GOLDEN.write_text(text, encoding="utf-8")
+    assert text == GOLDEN.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("cell", "sums", "gates", "kept"), [(tg.cells.LSTM, 4, 4, 7), (tg.cells.GRU, 3, 3, 5)])
+def test_figures_are_those_of_the_formulas(cell: Any, sums: int, gates: int, kept: int) -> None:
+    F, H = 7, 64
+    found = explained(cell(F, H, rng=0), F)
+    states = 2 if cell is tg.cells.LSTM else 1
+    assert found.flops("forward", "products") == 2 * sums * H * (F + H)
+    assert found.flops("backward", "products") == 2 * sums * H * (F + 2 * H)  # no gradient by x; by h, and of both matrices
+    assert found.formula == 4 * H * (states + gates)
+    assert found.kept_bytes == 4 * H * kept
+    assert found.ratio <= 1.25
+    assert sum(o.flops for o in found.operations) == sum(u.flops for u in found.units)
+
+
+def test_the_memory_is_that_of_the_arrays() -> None:
+    with interpreting():
+        cell = tg.jit(tg.cells.GRU(3, 4, rng=0))
+        found = cell.explain(np.zeros((5, 2, 3), np.float32))
+        runner = next(iter(cell._runners.values()))
+        assert found.memory(5, 2) == sum(slot.elements(5, 2) for slot in runner.kept) * 4
+        assert [k.name for k in found.kept] == [slot.name for slot in runner.kept]
+
+
+def test_what_becomes_of_the_operations_of_a_cell() -> None:
+    found = explained(Own(np.random.default_rng(0)), 2, np.float64)
+    became = {(o.walk, o.name, o.op): o.became for o in found.operations}
+    assert became["forward", "", "reshape"] == "computed once per sequence"
+    assert became["forward", "T_", "affine"] == "2 products with packed matrices and the bias, one sum"
+    assert became["forward", "m0_", "sum"].startswith("a reduction of its own")
+    assert became["backward", "d_U", "transpose"] == "after the loop, once"
+    assert found.dtype == np.float64 and found.divisible and str(found) == repr(found)

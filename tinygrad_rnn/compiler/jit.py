@@ -6,7 +6,7 @@ import copy
 import math
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,6 +30,9 @@ from .op import SIZES, CompileError, Op
 from .run import Runner
 from .settings import settings
 from .step import Step
+
+if TYPE_CHECKING:
+    from .explain import Explanation
 
 KEPT = 64  # recordings of one cell: for other shapes, settings, or values that it closes over
 
@@ -100,10 +103,31 @@ class Jitted(CompiledCell):
         CompileError
             Without xs, if the cell was not unrolled yet.
         """
-        from .readable import readable
+        from .readable import Reader, readable
 
-        runner, (several, masked, resets, _) = Jitted.recording(self, xs, state)
-        return readable(runner.module, runner.source, self.plain, runner.structure[1], several, masked, resets)
+        runner, flags = Jitted.recording(self, xs, state)
+        return readable(Reader(runner.module, runner.source, self.plain, runner.structure[1], *flags[:3]))
+
+    def explain(self, xs: Any = None, state: Any = None) -> Explanation:
+        """What became of each operation of the cell, its cost, and what is kept for backward; it prints as tables.
+
+        Parameters
+        ----------
+        xs, state : optional
+            As for `source`; with xs the memory for so many steps and rows is among the figures.
+
+        Raises
+        ------
+        CompileError
+            Without xs, if the cell was not unrolled yet.
+        """
+        from .explain import Explanation
+        from .readable import Reader
+
+        runner, flags = Jitted.recording(self, xs, state)
+        parts = [] if xs is None else leaves(xs if isinstance(xs, tuple) else (xs,))
+        steps, batch = np.shape(parts[0])[:2] if parts else (None, None)
+        return Explanation(runner, Reader(runner.module, runner.source, self.plain, runner.structure[1], *flags[:3]), steps, batch)
 
     def recording(self, xs: Any, state: Any) -> tuple[Runner, tuple[bool, ...]]:
         """The compiled code for a sequence, or the latest; and whether x is a tuple, lengths and resets are given, and all states wanted."""

@@ -29,22 +29,9 @@ from .op import Op
 _SCALAR = re.compile(r"\bv\d+\b")
 
 
-def readable(module: Module, text: str, cell: Callable[..., Any], state: Any, several: bool, masked: bool, resets: bool) -> str:
-    """The text of a module for readers.
-
-    Parameters
-    ----------
-    module : Module
-    text : str
-        What was compiled.
-    cell : Cell or callable
-        For the names of its input and of the components of its state.
-    state : nest
-        As the step was given it.
-    several, masked, resets : bool
-        Whether x is a tuple, and whether lengths and resets are among what the step is given.
-    """
-    reader = Reader(module, text, given_names(module, cell, state, several, masked, resets))
+def readable(reader: Reader) -> str:
+    """The text of a module for readers."""
+    text = reader.text
     lines = text.splitlines()
     for which in ("backward", "forward"):  # from the end, so that places stay
         begin = next(k for k, line in enumerate(lines) if line.startswith(f"def {which}(")) - 1
@@ -67,11 +54,26 @@ def given_names(module: Module, cell: Callable[..., Any], state: Any, several: b
 
 
 class Reader:
-    """Names of the values of a module, and comments on its functions."""
+    """Names of the values of a module, and comments on its functions.
 
-    def __init__(self, module: Module, text: str, given: dict[Op, str]) -> None:
-        self.module, self.step = module, module.step
+    Parameters
+    ----------
+    module : Module
+    text : str
+        What was compiled.
+    cell : Cell or callable
+        For the names of its input and of the components of its state.
+    state : nest
+        As the step was given it.
+    several, masked, resets : bool
+        Whether x is a tuple, and whether lengths and resets are among what the step is given.
+    """
+
+    def __init__(self, module: Module, text: str, cell: Callable[..., Any], state: Any, several: bool, masked: bool, resets: bool) -> None:
+        self.module, self.step, self.text = module, module.step, text
+        given = given_names(module, cell, state, several, masked, resets)
         self.reserved = {*re.findall(r"[A-Za-z_]\w*", re.sub(r"#.*", "", code(text))), *keyword.kwlist, *dir(builtins)}
+        self.own = {node.origin[:2] for node in self.step.nodes}  # places in the user's source
         self.names: dict[Op, str] = {}
         self._name(given)
 
@@ -171,7 +173,7 @@ class Reader:
         value, matrix = untransposed(moving)[0], untransposed(fixed)
         turned = first != matrix[1]  # x @ W.T of the source is W @ x here
         name = self.label(matrix[0])
-        name = name if name.isidentifier() or re.fullmatch(r"[\w.]+(\[.*\])?", name) else f"({name})"
+        name = name if name.isidentifier() or re.fullmatch(r"[\w.]+(\[.*\]|\(.*\))?", name) else f"({name})"
         right = self.label(value)
         return f"{name}{'.T' if turned else ''} @ {right if right.isidentifier() else f'({right})'}"
 
@@ -218,8 +220,7 @@ class Reader:
         ops = computed(loop)
         if not ops:
             return [f"# {made or 'a copy'}"]
-        own = {node.origin[:2] for node in self.step.nodes}
-        lines = source_lines([op.node for op in ops if op.node.origin[:2] in own], which == "backward")
+        lines = source_lines([op.node for op in ops if op.node.origin[:2] in self.own], which == "backward")
         head = f"# {made}" if made else "#"
         if which == "backward":
             return [f"{head}{': ' if made else ' '}the chain rule through", *(f"#   {line}" for line in lines)]
