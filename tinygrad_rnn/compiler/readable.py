@@ -239,18 +239,20 @@ class Reader:
         return f"; {found[1]} = the sum of {self.label(next(s for s, n in self.module.totals.items() if n == found[1]))}" if found else ""
 
     def weight_of(self, op: Op) -> str:
-        """Whose gradient a product or sum over all steps is, or is a part of."""
-        found = []
-        for constant in self.module.constants:
-            stack, seen = [self.step.gradients[constant]], set()
+        """Whose gradient a product over all steps is, as it is computed, or what it is a part of."""
+        module, found = self.module, []
+        for constant in module.constants:
+            name = f"d_{constant.node.name or 'constant'}"
+            stack: list[tuple[Any, bool, bool]] = [(self.step.gradients[constant], op in module.transposed, False)]
+            seen: set[Op] = set()
             while stack:
-                here = stack.pop()
+                here, turned, part = stack.pop()
                 if here is op:
-                    found.append(f"d_{constant.node.name or 'constant'}")
+                    found.append(f"part of {name}" if part else f"{name}{'.T' if turned else ''}")
                     break
-                if here is not None and here not in seen:
+                if here not in seen and here not in module.products and here not in module.sums:
                     seen.add(here)
-                    stack += [i for i in here.inputs if isinstance(i, Op) and here not in self.module.products and here not in self.module.sums]
+                    stack += [(i, turned != (here.op == "transpose"), part or here.op != "transpose") for i in here.inputs if isinstance(i, Op)]
         return ", ".join(dict.fromkeys(found)) or "a part"
 
     # --- the legend -------------------------------------------------------------------------------------------------------------
