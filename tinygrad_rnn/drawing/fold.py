@@ -1,0 +1,175 @@
+"""Are the steps of a sequence the same? The proof behind "94 identical steps" and behind the folded picture.
+
+Two steps are of one kind if their nodes, in the order in which they were made, agree one by one: primitive, parameters, shape, dtype and
+source line, and each input is the same thing seen from the step: a number, the node with the same place in the step, the same weight, the
+same place in the step before (a state), the input of that step. In the first step a state may come from anywhere: it is the initial one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..core.tape import Leaf, Node
+
+if TYPE_CHECKING:
+    from .sketch import Graph
+
+Lane = Any  # cell and layer
+LONGEST = 3  # differences that are told one by one
+
+
+class Kinds:
+    """The kinds of steps of each cell and layer.
+
+    Attributes
+    ----------
+    number : dict of Node to int
+        The place of a node in its step.
+    kind : dict of lane to dict of step to int
+    states : dict of (lane, place of a node, place of an input) to (int, int)
+        The inputs that are states: how many steps back, and the place of the node that made it.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.number: dict[Node, int] = {}
+        self.beyond: set[Node] = set()  # what brings steps together, and what follows from it: no part of the last step
+        self.steps: dict[Lane, dict[int, list[Node]]] = {}
+        last, nodes = None, []
+        for n in graph.nodes:
+            mark = graph.marks[n]
+            if mark is None or mark[2] is None:
+                continue
+            if mark is not last:
+                last, nodes = mark, self.steps.setdefault((mark[0], mark[1]), {}).setdefault(mark[2], [])
+            if n.primitive is not None and n not in graph.given and not (n not in graph.framed and self._is_beyond(n)):
+                self.number[n] = len(nodes)
+                nodes.append(n)
+        self._end()
+        self.states: dict[tuple[Lane, int, int], tuple[int, int]] = {}
+        self._find_states()
+        self.kind: dict[Lane, dict[int, int]] = {}
+        known: dict[Any, int] = {}
+        self.described: dict[tuple[Lane, int], int] = {}
+        for lane, steps in self.steps.items():
+            self.kind[lane] = {step: known.setdefault((lane, *(self.describe(n, lane, step) for n in nodes)), len(known)) for step, nodes in steps.items()}
+
+    def _is_beyond(self, n: Node) -> bool:
+        graph, marks = self.graph, self.graph.marks
+        inputs = graph.inputs[n]
+        found = n.op in ("stack", "concatenate") or any(i in self.beyond for i in inputs)
+        if not found and len(inputs) > 1:
+            found = len({m[2] for i in inputs if i in graph.framed and i.primitive is not None and (m := marks[i]) is not None}) > 1
+        if found:
+            self.beyond.add(n)
+        return found
+
+    def _end(self) -> None:
+        """What follows only one of the steps is no part of it."""
+        framed = self.graph.framed
+        for steps in self.steps.values():
+            followed = [step for step, nodes in steps.items() if nodes and nodes[-1] not in framed]
+            if len(followed) == 1 < len(steps):
+                nodes = steps[followed[0]]
+                for n in [n for n in nodes if n not in framed]:
+                    self.beyond.add(n)
+                    del self.number[n]
+                nodes[:] = [n for n in nodes if n in framed]
+                self.number.update((n, k) for k, n in enumerate(nodes))
+
+    def _find_states(self) -> None:
+        marks, number, states = self.graph.marks, self.number, self.states
+        for lane, steps in self.steps.items():
+            for step, nodes in steps.items():
+                for n in nodes:
+                    for place, i in enumerate(n.inputs):
+                        if i in number:
+                            mark = marks[i]
+                            if mark is not None and mark[2] != step and (mark[0], mark[1]) == lane:
+                                states.setdefault((lane, number[n], place), (step - (mark[2] or 0), number[i]))
+
+    def describe(self, n: Node, lane: Lane, step: int) -> Any:
+        """What has to agree."""
+        marks, number, graph = self.graph.marks, self.number, self.graph
+        inputs: list[Any] = []
+        inside = True
+        sources = n.inputs
+        if n.op == "getitem" and graph.inputs[n] and graph.inputs[n][0] is not sources[0]:  # taken out of a stack
+            sources = (graph.inputs[n][0],)
+        for place, i in enumerate(sources):
+            found: Any
+            if i in number:
+                mark = marks[i]
+                assert mark is not None
+                if (mark[0], mark[1]) == lane:
+                    back = step - (mark[2] or 0)
+                    found = (back, number[i]) if back else number[i]
+                else:
+                    inside = False
+                    first = self._first(lane, number[n], place, step)
+                    found = first or (mark[0], mark[1], number[i], step - (mark[2] or 0))
+            elif isinstance(i, Leaf) and i in marks:
+                inside = False
+                first = self._first(lane, number[n], place, step)
+                found = first or (("input", i.shape) if marks[i] is not None else ("leaf", i.index))
+            elif isinstance(i, Node) and i in marks:  # from outside of time
+                inside = False
+                found = self._first(lane, number[n], place, step) or ("node", i.index)
+            else:
+                found = ("number", i.value.item() if isinstance(i, Leaf) else i)
+            inputs.append(found)
+        params: Any = None
+        if n.params:
+            index = n.params.get("index")
+            index = index[0] if isinstance(index, tuple) and len(index) == 1 else index
+            params = ("t", index - step) if type(index) is int and not inside else tuple([_shown(v) for v in n.params.values()])
+        return (n.primitive, n.origin[0], n.origin[1], n.shape, n.dtype, params, *inputs)
+
+    def _first(self, lane: Lane, node: int, place: int, step: int) -> tuple[int, int] | None:
+        """The state that would stand here, if this is a first step."""
+        state = self.states.get((lane, node, place))
+        return state if state is not None and step - state[0] not in self.steps[lane] else None
+
+    def runs(self, lane: Lane) -> list[list[int]]:
+        """The steps, those of one kind that follow each other in one list."""
+        found: list[list[int]] = []
+        for step in sorted(self.steps[lane]):
+            if found and self.kind[lane][step] == self.kind[lane][found[-1][0]]:
+                found[-1].append(step)
+            else:
+                found.append([step])
+        return found
+
+    def count(self, lane: Lane, steps: list[int]) -> int:
+        """How many kinds there are among these steps."""
+        return len({self.kind[lane][s] for s in steps})
+
+    def differences(self, lane: Lane, step: int, other: int) -> list[str]:
+        """How a step differs from another, in words."""
+        a, b = self.steps[lane][step], self.steps[lane][other]
+        said: list[str] = []
+        for n, m in zip(a, b, strict=False):
+            one, two = self.describe(n, lane, step), self.describe(m, lane, other)
+            if one == two:
+                continue
+            if n.primitive is not m.primitive:
+                said.append(f"{n.op} in place of {m.op}{n.where.described()}")
+                break
+            if n.shape != m.shape or n.dtype != m.dtype:
+                said.append(f"{n.op} gives {n.shape} {n.dtype} in place of {m.shape} {m.dtype}")
+            elif one[5] != two[5]:
+                said.append(f"{n.op} has other parameters")
+            else:
+                where = next((k for k, (x, y) in enumerate(zip(one[6:], two[6:], strict=False)) if x != y), None)
+                cut = where is not None and isinstance(n.inputs[where], Leaf) and (lane, self.number[n], where) in self.states
+                said.append(f"{n.op} begins anew from a constant: the state was cut" if cut else f"{n.op} reads another input")
+        if len(a) != len(b) and not said:
+            said.append(f"{len(a)} operations in place of {len(b)}")
+        return said[:LONGEST]
+
+
+def _shown(value: Any) -> Any:
+    """A parameter as something that can be compared."""
+    if isinstance(value, (int, float, str, bool, type(None))):
+        return value
+    return repr(value) if isinstance(value, (tuple, list, slice, type(...))) else f"{type(value).__name__} {getattr(value, 'shape', '')}"
