@@ -1,4 +1,4 @@
-"""The command line: ``tinygrad-rnn demo | train | sample | tasks | info``."""
+"""The command line: ``tinygrad-rnn demo | train | sample | draw | tasks | info``."""
 
 from __future__ import annotations
 
@@ -44,13 +44,14 @@ def _fail(message: str, code: int = 2) -> int:
 
 
 def _user_errors() -> tuple[type[Exception], ...]:
+    from .core.errors import TinygradError
     from .formats.safetensors import FormatError
     from .train.characters import CheckpointError
     from .train.demo import UserError
     from .train.tasks.task import TaskError
     from .train.text import TextError
 
-    return (UserError, TaskError, TextError, CheckpointError, FormatError)
+    return (UserError, TaskError, TextError, CheckpointError, FormatError, TinygradError)
 
 
 # --- commands -------------------------------------------------------------------------------------------------------------
@@ -83,6 +84,15 @@ def _sample(given: argparse.Namespace) -> int:
     with blas.threads(None):
         drawn = sample(model, vocabulary, given.length, prompt=given.prompt or context, temperature=given.temperature, rng=given.seed)
     print(given.prompt + drawn)
+    return 0
+
+
+def _draw(given: argparse.Namespace) -> int:
+    from .train import console, named
+
+    drawing = named.drawing(given)
+    drawing.save(given.out)
+    console.console().print(f"{given.out}: {drawing!r}", markup=False, soft_wrap=True)
     return 0
 
 
@@ -219,6 +229,15 @@ def _parser() -> argparse.ArgumentParser:
     sample.add_argument("--seed", type=_NATURAL, metavar="N", help="draw the same text each time")
     sample.set_defaults(run=_sample)
 
+    _draw_arguments(
+        commands.add_parser(
+            "draw",
+            help="draw a cell, a module or a saved model",
+            description="Draw a cell (folded, or unrolled with --steps), a module, or the model that `demo` or `train` wrote. A cell or module "
+            "is named as package.module:Name, or file.py:Name; a class is made with --args.",
+        )
+    )
+
     tasks = commands.add_parser(
         "tasks",
         help="run tasks with published figures",
@@ -256,6 +275,25 @@ def _training_arguments(parser: argparse.ArgumentParser, out: str | None, budget
     sample.add_argument("--temperature", type=_TEMPERATURE, default=0.7, metavar="T", help="0: the likeliest each time (default 0.7)")
     sample.add_argument("--length", type=_NATURAL, default=600, metavar="N", help="number of characters (default 600)")
     parser.set_defaults(run=_train)
+
+
+def _draw_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("what", metavar="WHAT", help="package.module:Name, file.py:Name, the name of a cell of tinygrad_rnn.cells, or a model.safetensors")
+    add("--args", nargs="*", type=int, default=[3, 4], metavar="N", help="what a class is made with (default 3 4: input and hidden size)")
+    add("--out", type=Path, default=Path("drawing.svg"), metavar="FILE", help=".svg, .html, .png, .pdf or .dot (default drawing.svg)")
+    add("--steps", type=_COUNT, metavar="T", help="unroll over so many steps (default: a cell is folded)")
+    add("--batch", type=_COUNT, default=2, metavar="B", help="rows (default 2)")
+    add("--show", nargs="+", metavar="SLICE", help="steps to draw, such as t=0:3 t=-2:, or all")
+    add("--heat", action="store_true", help="colour the states by the norm of the gradient of the mean square of the outputs")
+    add("--ledger", action="store_true", help="what each step adds to the gradient of each weight")
+    add("--memory", action="store_true", help="bytes that each step keeps for the backward")
+    add("--backward", action="store_true", help="the gradient graph too")
+    add("--values", action="store_true", help="numbers in place of shapes")
+    add("--direction", choices=["LR", "TB"], default="LR", help="where time runs (default LR)")
+    add("--theme", choices=["light", "dark", "auto"], default="light", help="colours (default light)")
+    add("--title", metavar="TEXT", help="stands over the picture")
+    parser.set_defaults(run=_draw)
 
 
 def _tasks_arguments(parser: argparse.ArgumentParser) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+FOOT = 27.0  # below the lowest row of a frame: lines that come in from the side, and the label
 APART, SLIM = 13.0, 9.0  # between boxes of a row; room of a line that passes a row
 SWEEPS = 24
 
@@ -285,7 +286,7 @@ class CellPlan:
         depth = 0.0
         for r in range(self.first, self.last + 1):
             deep = max((self.items[s.key].deep for s in self.rows[r] if s.real), default=0.0)
-            depth += self.gap * (r > self.first) + (6.0 if r == 0 and self.first < 0 else 0.0)
+            depth += self.gap * (r > self.first) + (FOOT - self.gap + 12.0 if r == 0 and self.first < 0 else 0.0)
             self.reach[r] = deep / 2
             self.middle[r] = depth + deep / 2
             depth += deep
@@ -358,6 +359,19 @@ class CellPlan:
             points.append((x, y - self.items[head].deep / 2))
         return points
 
+    def entering(self) -> list[tuple[float, float]]:
+        """From where to where lines turn below the lowest row of the frame."""
+        found = []
+        for a, b in self.edges:
+            if self.items[a].low and not self.items[b].low:
+                xs = [x for x, _ in self.line(a, b)[:3]]
+                found.append((min(xs), max(xs)))
+        for k in self.downs:
+            if not self.items[k].low:
+                xs = [x for x, d in self.down(k) if d <= self.floor]
+                found.append((min(xs), max(xs)))
+        return found
+
     def beside(self, key: Key, side: int) -> bool:
         """Whether there is no box between a box and the edge of the cell."""
         return not any(s.real and s.key != key and (self.x[s.key] - self.x[key]) * side > 0 for s in self.rows[self.row[key]])
@@ -365,6 +379,8 @@ class CellPlan:
     def between(self, key: Key, side: int) -> float:
         """The depth of the room between the row of a box and the one above (1) or below it (-1)."""
         r = self.row[key]
+        if side < 0 and r == 0:
+            return self.floor - 7.0
         return self.middle[r] + side * (self.reach[r] + self.gap / 2)
 
 

@@ -7,6 +7,7 @@ same place in the step before (a state), the input of that step. In the first st
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any
 
 from ..core.tape import Leaf, Node
@@ -30,6 +31,8 @@ class Kinds:
         The inputs that are states: how many steps back, and the place of the node that made it.
     """
 
+    folding = False  # whether steps that are alike are drawn as one
+
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.number: dict[Node, int] = {}
@@ -49,8 +52,8 @@ class Kinds:
         self.states: dict[tuple[Lane, int, int], tuple[int, int]] = {}
         self._find_states()
         self.kind: dict[Lane, dict[int, int]] = {}
+        self._moving: dict[tuple[Lane, int], bool] = {}
         known: dict[Any, int] = {}
-        self.described: dict[tuple[Lane, int], int] = {}
         for lane, steps in self.steps.items():
             self.kind[lane] = {step: known.setdefault((lane, *(self.describe(n, lane, step) for n in nodes)), len(known)) for step, nodes in steps.items()}
 
@@ -82,7 +85,7 @@ class Kinds:
         for lane, steps in self.steps.items():
             for step, nodes in steps.items():
                 for n in nodes:
-                    for place, i in enumerate(n.inputs):
+                    for place, i in enumerate(self.graph.sources(n)):
                         if i in number:
                             mark = marks[i]
                             if mark is not None and mark[2] != step and (mark[0], mark[1]) == lane:
@@ -93,10 +96,7 @@ class Kinds:
         marks, number, graph = self.graph.marks, self.number, self.graph
         inputs: list[Any] = []
         inside = True
-        sources = n.inputs
-        if n.op == "getitem" and graph.inputs[n] and graph.inputs[n][0] is not sources[0]:  # taken out of a stack
-            sources = (graph.inputs[n][0],)
-        for place, i in enumerate(sources):
+        for place, i in enumerate(graph.sources(n)):
             found: Any
             if i in number:
                 mark = marks[i]
@@ -120,10 +120,16 @@ class Kinds:
             inputs.append(found)
         params: Any = None
         if n.params:
-            index = n.params.get("index")
-            index = index[0] if isinstance(index, tuple) and len(index) == 1 else index
-            params = ("t", index - step) if type(index) is int and not inside else tuple([_shown(v) for v in n.params.values()])
+            index = _index(n)
+            params = ("t", index - step) if type(index) is int and not inside and self._follows(lane, number[n]) else tuple([_shown(v) for v in n.params.values()])
         return (n.primitive, n.origin[0], n.origin[1], n.shape, n.dtype, params, *inputs)
+
+    def _follows(self, lane: Lane, number: int) -> bool:
+        """Whether the index that is taken out moves with the steps, as of a sequence, and is not always the same."""
+        if (lane, number) not in self._moving:
+            found = [nodes[number] for nodes in itertools.islice(self.steps[lane].values(), 2) if number < len(nodes)]
+            self._moving[lane, number] = len(found) < 2 or _index(found[0]) != _index(found[1])
+        return self._moving[lane, number]
 
     def _first(self, lane: Lane, node: int, place: int, step: int) -> tuple[int, int] | None:
         """The state that would stand here, if this is a first step."""
@@ -166,6 +172,12 @@ class Kinds:
         if len(a) != len(b) and not said:
             said.append(f"{len(a)} operations in place of {len(b)}")
         return said[:LONGEST]
+
+
+def _index(n: Node) -> Any:
+    """What is taken out of an array, where it is one number."""
+    index = n.params.get("index")
+    return index[0] if isinstance(index, tuple) and len(index) == 1 else index
 
 
 def _shown(value: Any) -> Any:

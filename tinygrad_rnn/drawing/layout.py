@@ -19,8 +19,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ..core.tape import Mark
-from .cellplan import CellPlan, Item, smooth
-from .sketch import GRADIENT, HEIGHT, INITIAL, INPUT, PARAMETER, SHARED, Arrow, Box, Sketch, Strip
+from .cellplan import FOOT, CellPlan, Item, smooth
+from .sketch import GRADIENT, HEIGHT, INITIAL, INPUT, PARAMETER, SEQUENCE, SHARED, Arrow, Box, Sketch, Strip
 
 DOWN, APART = 24.0, 13.0  # between rows; between boxes that stand beside each other
 TIP = 5.5  # length of an arrow head
@@ -83,7 +83,7 @@ def place(sketch: Sketch, direction: str = "LR") -> Layout:
         b.x, b.y = turn(plan.at[b])
     frames = [f._replace(left=min(p[0], q[0]), top=min(p[1], q[1]), right=max(p[0], q[0]), bottom=max(p[1], q[1]))
               for f, p, q in ((f, turn((f.left, f.top)), turn((f.right, f.bottom))) for f in plan.frames())]  # fmt: skip
-    frames = [f._replace(lx=f.left + 8, ly=f.bottom - 8) for f in frames]
+    frames = [f._replace(lx=f.left + (8 if turned else f.lx), ly=f.bottom - 8) for f in frames]
     paths = [(arrow, [turn(p) for p in path]) for arrow in sketch.arrows for path in plan.paths(arrow)]
     figures, words = plan.strips(sketch.strips)
     placed = [f._replace(x=p[0], y=p[1]) for f in figures for p in [turn((f.x, f.y))]]
@@ -213,7 +213,7 @@ class _Plan:
             if b.role != SHARED:
                 self.band_of[b] = (after[b], not (b.framed and b.lane in number))
         for b in reversed(self.boxes):  # what is only read goes with its first reader
-            if b in self.band_of and (b.leaf or b.port) and self.heads[b]:
+            if b in self.band_of and (b.leaf or b.port) and self.heads[b] and b.role != SEQUENCE:
                 self.band_of[b] = self.band_of[self.heads[b][0].head]
         used = sorted(set(self.band_of.values()))
         self.bands = {band: k for k, band in enumerate(used)}
@@ -257,7 +257,7 @@ class _Plan:
             else:
                 columns[b] = b.mark.step + self.offset.get(b.mark[:2], 0)
         for b in reversed(self.boxes):
-            if b in columns and (b.leaf or b.port) and self.heads[b]:
+            if b in columns and (b.leaf or b.port) and self.heads[b] and b.role != SEQUENCE:
                 head = self.heads[b][0].head
                 columns[b] = columns[head]
                 if b.role == INITIAL:
@@ -448,13 +448,11 @@ class _Plan:
         for b in range(count):
             plans = [p for w, p in self.plan.items() if w[0] == b]
             framed = not lanes[b][1]
-            foot = (LABEL + 8.0) if framed and not self.turned else MARGIN * framed
+            foot = (MARGIN if self.turned else FOOT) * framed
             self.base[b] = d
             self.floor[b] = max((p.floor - p.base for p in plans), default=0.0)
             self.tall[b] = max((p.top - p.base for p in plans), default=HEIGHT) or HEIGHT
-            self._foot = foot
-            self.inputs = self.floor[b] > 0
-            if not self.inputs:
+            if not self.floor[b]:
                 self.base[b] = d = d + foot
             d += self.tall[b] + (MARGIN if framed else 0.0)
             used = max(self.level_lines.get(b, {"": -1}).values(), default=-1) + 1
@@ -631,7 +629,7 @@ class _Plan:
             (band, column) = where
             left, right = self.middle[column] + plan.left - MARGIN / 2 - 2, self.middle[column] + plan.right + MARGIN / 2 + 2
             low, high = self.base[band] + self.floor[band], self.base[band] + self.tall[band] + MARGIN
-            low -= (LABEL + 6.0) if not self.turned else MARGIN
+            low -= MARGIN if self.turned else FOOT
             steps = max((b.hides for b in boxes), key=len, default=())
             own = "" if mark[:2] in shown else _lane_name(mark)
             label = [f"t = {mark.step} … {steps[-1]}" if len(steps) > 1 else f"t = {mark.step}"]
@@ -640,7 +638,9 @@ class _Plan:
             elif own:
                 self.names.append((own, left - 8, low + 8))
             shown.add(mark[:2])
-            made.append(Frame(label, [b for b in boxes if not self._is_input(b)], left, high, right, low))
+            wide, room = 5.0 * len(label[0]) + 6, [(self.middle[column] + a - 4, self.middle[column] + b + 4) for a, b in plan.entering()]
+            at = [x for x in (left + 8, right - 4 - wide) if not any(x < b and a < x + wide for a, b in room)]
+            made.append(Frame(label, [b for b in boxes if not self._is_input(b)], left, high, right, low, (at or [left + 8])[0] - left))
         return sorted(made, key=lambda f: min(int(b.name[1:]) for b in f.boxes if b.name[0] == "n"))
 
     def _has_frame(self, where: tuple[int, int]) -> bool:

@@ -168,7 +168,7 @@ def draw(
     ----------
     x : Tensor, Tape, Program, Cell, function or Module
         A recorded tensor (also a gradient that was computed with ``create_graph=True``), a traced function, or a cell, which is run on a
-        short sequence and drawn folded. Of a compiled cell (`tg.jit`) the plain step is drawn that it was made from.
+        short sequence and drawn folded. A compiled cell (`tg.jit`) is opened: the steps are drawn, not the one node that the tape has.
     *inputs
         For a module: what it is called with. For a cell: the sequence, of shape (time, batch, ...), and a first state if it has none of its
         own. By default a cell with an `input_size` gets a random sequence.
@@ -214,10 +214,9 @@ def draw(
         If `x` is none of these, an argument is not valid, or what is to be measured was released by a backward.
     """
     _check(direction, theme, limit, steps, show)
-    what, folded, name = subject(x, inputs)
+    what, folded, name, given = subject(x, inputs)
     fold = folded if fold is None else fold
-    if title is None and name:
-        title = name
+    title = name if title is None else title
     tape = what if isinstance(what, Tape) else None
     measured = isinstance(heat, str) or ledger or values or backward
     if measured and tape is None:
@@ -227,14 +226,19 @@ def draw(
     with _no_collection():
         if tape is not None and (isinstance(heat, str) or ledger or backward):
             check_walkable(tape, "heat" if isinstance(heat, str) else "ledger" if ledger else "backward")
-        graph = Graph(gradients_of(tape) if backward and tape is not None else what)
-        made = sketch_graph(graph, title=title or "", steps=steps, limit=limit, show=show, fold=fold)
+        graph = Graph(gradients_of(tape) if backward and tape is not None else what, given, opened=not (measured or memory))
+        made = sketch_graph(graph, title=title, steps=steps, limit=limit, show=show, fold=fold)
         if heat is not None or ledger or memory:
             kinds = Kinds(graph)
             if tape is not None and (isinstance(heat, str) or ledger):
                 norms, shares = measure(tape, graph, kinds)
+                if isinstance(heat, str) and not norms:
+                    raise DrawingError(
+                        "draw: heat colours states, and there are none on this tape: it has no time steps, or its cell is compiled (tg.jit), "
+                        "which makes one node of them. Draw the loss of the plain cell"
+                    )
                 if isinstance(heat, str):
-                    lay_heat(made, graph, kinds, norms, CLAIM.replace("state", "state"))
+                    lay_heat(made, graph, kinds, norms, CLAIM)
                 if ledger:
                     lay_ledger(made, shares)
             if heat is not None and not isinstance(heat, str):

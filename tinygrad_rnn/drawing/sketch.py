@@ -20,6 +20,7 @@ from ..core.primitive import Spec
 from ..core.tape import Leaf, Mark, Node, reachable
 from ..core.trace import Program
 from .fold import Kinds
+from .opened import COMPILED, open_compiled
 from .rules import formula, rule_text
 from .source import variables
 
@@ -31,7 +32,8 @@ FILES = {"linear": LINEAR, "reductions": REDUCTION, "shaping": SHAPING}
 IN_LABEL = ("axis", "subscripts", "shift", "dtype")  # parameters of operations that belong into the picture; the tooltip has all
 LONGEST = 28  # characters of a label
 HEIGHT, PORT = 32.0, 18.0  # of a box, of a port
-SHARED, INITIAL, LOCAL = "shared", "initial", "local"  # roles of leaves: read by many steps; a first state; read in one place
+SHARED, INITIAL, LOCAL, SEQUENCE = "shared", "initial", "local", "sequence"  # roles of leaves: read by many steps; a first state; read in one
+# place; of which each step takes a part
 GRADIENT = "\N{PARTIAL DIFFERENTIAL} "  # before the name of a cell: the nodes that its backward recorded
 
 
@@ -168,8 +170,8 @@ class Graph:
         Those that were made in a step, and are not just next to it.
     """
 
-    def __init__(self, x: Any) -> None:
-        self.given: Collection[Node] = set()  # nodes of a program that are its inputs
+    def __init__(self, x: Any, given: Collection[Node] = (), *, opened: bool = False) -> None:
+        self.given: Collection[Node] = set(given)  # nodes that are inputs: of a program, or the first state that a cell was given
         if isinstance(x, Program):
             self.given, self.roots = set(x.inputs), {o for o in x.outputs if isinstance(o, Node)}
             nodes: Sequence[Node] = sorted({*x.inputs, *x.constants, *x.nodes}, key=lambda n: n.index)
@@ -177,14 +179,27 @@ class Graph:
             self.roots, nodes = set(x), reachable(x, every=True)
         else:
             self.roots, nodes = {x.root}, x.nodes
+        self._instead: dict[Node, Node] = {}
+        self._outside: set[Node] = set()
+        if opened and any(n.op == COMPILED for n in nodes):
+            nodes, self._instead, self._outside = open_compiled(nodes)
+            self.roots = {self._instead.get(r, r) for r in self.roots}
         literals = {n for n in nodes if n.primitive is None and n not in self.roots and self.is_literal(n)}
         self.nodes = [n for n in nodes if n not in literals]
-        given = self.given
-        self.inputs = {n: [] if n in given else [i for i in n.inputs if isinstance(i, Node) and i not in literals] for n in self.nodes}
+        known = self.given
+        self.inputs = {n: [] if n in known else [i for i in n.inputs if isinstance(i, Node) and i not in literals] for n in self.nodes}
+        if self._instead:
+            self._exchange(self._instead)
         self._unstack()
         own = self._passes()
         self.framed = {n for n in self.nodes if own[n].step is not None}
         self.marks = self._marks(own)
+
+    def sources(self, n: Node) -> Sequence[Any]:
+        """Inputs of a node with numbers, in order: nodes as they are drawn."""
+        if n in self.unstacked:
+            return (self.unstacked[n],)
+        return [self._instead.get(i, i) if isinstance(i, Node) else i for i in n.inputs] if self._instead else n.inputs
 
     def is_literal(self, n: Any) -> bool:
         """Whether this input of an operation is written into its label."""
@@ -201,16 +216,30 @@ class Graph:
         mark = self.marks[n]
         return None if mark is None else mark.step
 
+    def _exchange(self, instead: dict[Node, Node]) -> None:
+        """Read one node in place of another, and forget what nothing reads any more."""
+        self.inputs = {n: [instead.get(i, i) for i in inputs] for n, inputs in self.inputs.items()}
+        found: set[Node] = set()
+        stack = list(self.roots)
+        while stack:
+            n = stack.pop()
+            if n not in found:
+                found.add(n)
+                stack += self.inputs[n]
+        self.nodes = [n for n in self.nodes if n in found]
+
     def _unstack(self) -> None:
         """Lead what is taken out of a stack of the outputs of steps to where it came from."""
         whole = set()
+        self.unstacked: dict[Node, Node] = {}  # what is taken out of a stack -> where it came from
         for n in self.nodes:
             index = n.params.get("index") if n.op == "getitem" else None
             index = index[0] if isinstance(index, tuple) and len(index) == 1 else index
-            if type(index) is int and n not in self.given and (source := n.inputs[0]).op == "stack":
+            if type(index) is int and n not in self.given and (source := self.inputs[n][0] if self.inputs[n] else n).op == "stack":
                 parts = source.inputs
                 if source.params.get("axis") == 0 and -len(parts) <= index < len(parts) and not self.is_literal(parts[index]):
-                    self.inputs[n] = [parts[index]]
+                    self.inputs[n] = [self._instead.get(parts[index], parts[index])]
+                    self.unstacked[n] = self.inputs[n][0]
                     whole.add(source)
         if whole:
             read = {i for inputs in self.inputs.values() for i in inputs}
@@ -227,7 +256,7 @@ class Graph:
         runs: dict[Any, list[dict[int, list[Node]]]] = {}
         at: dict[Any, tuple[int, int]] = {}
         for n in self.nodes:
-            mark = own[n] = n.origin[2]
+            mark = own[n] = Mark() if n in self._outside else n.origin[2]
             if n.primitive is None:
                 continue
             if mark is last:
@@ -334,6 +363,7 @@ def sketch_graph(
     kinds = Kinds(graph) if fold or any(len(c) > 1 for c in counts.values()) else None
     if fold:
         assert kinds is not None
+        kinds.folding = True
         groups = {lane: kinds.runs(lane) for lane in counts}
     else:
         order = _order(graph, counts)
@@ -526,7 +556,7 @@ class _Boxes:
     def _folds(self) -> None:
         """Names without numbers of steps, and what to say of the steps that differ."""
         kinds = self.kinds
-        if not self.folded or kinds is None:
+        if kinds is None or not kinds.folding:
             return
         first = {(lane, s): g[0] for lane, found in self.groups.items() for g in found for s in g}
         read_first = {n for n in self.boxes if isinstance(n, Node) and n.primitive is None and n not in self.graph.framed}
@@ -541,7 +571,10 @@ class _Boxes:
             usual = counts.most_common(1)[0][0]
             like = next(g[0] for g in found if kinds.kind[lane][g[0]] == usual)
             name = " ".join(str(part) for part in (lane[0], "" if lane[1] is None else f"layer {lane[1]}") if part)
-            text = f"{name + ': ' if name else ''}{counts[usual]:,} of {sum(counts.values()):,} steps are the same node by node"
+            alike = f"{counts[usual]:,} of {sum(counts.values()):,} steps are the same node by node"
+            if counts[usual] == 1:
+                alike = f"no two of {len(counts):,} steps are the same node by node" if len(counts) > 1 else "one step"
+            text = f"{name + ': ' if name else ''}{alike}"
             others = [s for g in found for s in g if kinds.kind[lane][s] != usual]
             told = [f"t = {s}: {'; '.join(kinds.differences(lane, s, like))}" for s in others[:4]]
             self.folded_notes.append(". ".join([text, *told]) + ("." if len(others) <= 4 else f"; {len(others) - 4:,} more differ."))
@@ -589,7 +622,7 @@ class _Boxes:
             b.mark = heads[0].head.mark
             b.role = INITIAL if first else LOCAL
             b.framed = not first
-            if b.family == INPUT and (not first or (step != 0 and lane not in backward)):
+            if b.family == INPUT and not b.title.endswith("_0") and (not first or (step != 0 and lane not in backward)):
                 b.cut = "the gradient ends here: " + ("the state was detached" if not first else f"the graph begins at t = {step}")
                 b.detail = "cut" if first else "detached"
         for b in self.boxes.values():
@@ -609,6 +642,9 @@ class _Boxes:
             if tail.gap:
                 continue
             shared = tail.leaf and tail.mark is None and (len(columns.get(tail, ())) > 1 or (tail.family == PARAMETER and any(a.head.lane for a in arrows)))
+            parts = {a.head.title for a in arrows if isinstance(a.head.key, tuple) and a.head.key[0] == "getitem"}
+            if shared and len(parts) > 1 and len(parts) == sum(not a.head.gap for a in arrows):
+                tail.role, shared = SEQUENCE, False
             if shared:
                 tail.role = SHARED
             forward = tail.mark is not None and not tail.mark.cell.startswith(GRADIENT)
@@ -687,6 +723,8 @@ class Words:
         if n.name and (variable is None or not re.fullmatch(rf"{re.escape(variable)}_\d+", n.name)):
             variable = n.name
         title = call if variable is None else variable if n.op == "getitem" else f"{variable} = {call}"
+        if n.op == "checkpoint":
+            shape = "not kept, run again"
         return Box(_short(title), shape, family, mark, framed, "\n".join(filter(None, [*self._what(n), facts, self._where(n)])), root)
 
     def _where(self, n: Node) -> str:
