@@ -27,8 +27,10 @@ class Kinds:
     number : dict of Node to int
         The place of a node in its step.
     kind : dict of lane to dict of step to int
-    states : dict of (lane, place of a node, place of an input) to (int, int)
-        The inputs that are states: how many steps back, and the place of the node that made it.
+    states : dict of (lane, place of a node, place of an input) to (int, key)
+        The inputs that are states: how many steps back, and what made it.
+    makers : dict of (lane, key) to dict of step to Node
+        The operations that make states. A key is the same in every step.
     """
 
     folding = False  # whether steps that are alike are drawn as one
@@ -49,7 +51,9 @@ class Kinds:
                 self.number[n] = len(nodes)
                 nodes.append(n)
         self._end()
-        self.states: dict[tuple[Lane, int, int], tuple[int, int]] = {}
+        self.states: dict[tuple[Lane, int, int], tuple[int, Any]] = {}
+        self.makers: dict[tuple[Lane, Any], dict[int, Node]] = {}
+        self._keys: dict[Node, Any] = {}
         self._find_states()
         self.kind: dict[Lane, dict[int, int]] = {}
         self._moving: dict[tuple[Lane, int], bool] = {}
@@ -81,15 +85,37 @@ class Kinds:
                 self.number.update((n, k) for k, n in enumerate(nodes))
 
     def _find_states(self) -> None:
-        marks, number, states = self.graph.marks, self.number, self.states
+        marks, number, states, framed = self.graph.marks, self.number, self.states, self.graph.framed
         for lane, steps in self.steps.items():
             for step, nodes in steps.items():
                 for n in nodes:
+                    if n not in framed:
+                        continue
                     for place, i in enumerate(self.graph.sources(n)):
-                        if i in number:
+                        if i in number and i in framed:
                             mark = marks[i]
                             if mark is not None and mark[2] != step and (mark[0], mark[1]) == lane:
-                                states.setdefault((lane, number[n], place), (step - (mark[2] or 0), number[i]))
+                                key = self.key(i)
+                                states.setdefault((lane, number[n], place), (step - (mark[2] or 0), key))
+                                self.makers.setdefault((lane, key), {})[mark[2] or 0] = i
+        for (lane, key), made in self.makers.items():  # also where nothing reads it any more, as in the last step
+            for step, nodes in self.steps[lane].items():
+                if step not in made:
+                    found = next((n for n in nodes if n.primitive is key[0] and n.origin[1] == key[2] and self.key(n) == key), None)
+                    if found is not None:
+                        made[step] = found
+
+    def key(self, n: Node) -> Any:
+        """The operation and its source, and which one of several from there it is in its step."""
+        found = self._keys.get(n)
+        if found is None:
+            mark = self.graph.marks[n]
+            assert mark is not None and mark[2] is not None
+            same = [m for m in self.steps[mark[0], mark[1]][mark[2]] if m.origin[1] == n.origin[1] and m.primitive is n.primitive and m.origin[0] is n.origin[0]]
+            for k, m in enumerate(same):
+                self._keys[m] = (m.primitive, m.origin[0], m.origin[1], k)
+            found = self._keys[n]
+        return found
 
     def describe(self, n: Node, lane: Lane, step: int) -> Any:
         """What has to agree."""
@@ -103,7 +129,7 @@ class Kinds:
                 assert mark is not None
                 if (mark[0], mark[1]) == lane:
                     back = step - (mark[2] or 0)
-                    found = (back, number[i]) if back else number[i]
+                    found = (back, self.key(i)) if back else number[i]
                 else:
                     inside = False
                     first = self._first(lane, number[n], place, step)
@@ -120,7 +146,7 @@ class Kinds:
             inputs.append(found)
         params: Any = None
         if n.params:
-            index = _index(n)
+            index = index_of(n)
             params = ("t", index - step) if type(index) is int and not inside and self._follows(lane, number[n]) else tuple([_shown(v) for v in n.params.values()])
         return (n.primitive, n.origin[0], n.origin[1], n.shape, n.dtype, params, *inputs)
 
@@ -128,10 +154,10 @@ class Kinds:
         """Whether the index that is taken out moves with the steps, as of a sequence, and is not always the same."""
         if (lane, number) not in self._moving:
             found = [nodes[number] for nodes in itertools.islice(self.steps[lane].values(), 2) if number < len(nodes)]
-            self._moving[lane, number] = len(found) < 2 or _index(found[0]) != _index(found[1])
+            self._moving[lane, number] = len(found) < 2 or index_of(found[0]) != index_of(found[1])
         return self._moving[lane, number]
 
-    def _first(self, lane: Lane, node: int, place: int, step: int) -> tuple[int, int] | None:
+    def _first(self, lane: Lane, node: int, place: int, step: int) -> tuple[int, Any] | None:
         """The state that would stand here, if this is a first step."""
         state = self.states.get((lane, node, place))
         return state if state is not None and step - state[0] not in self.steps[lane] else None
@@ -174,7 +200,7 @@ class Kinds:
         return said[:LONGEST]
 
 
-def _index(n: Node) -> Any:
+def index_of(n: Node) -> Any:
     """What is taken out of an array, where it is one number."""
     index = n.params.get("index")
     return index[0] if isinstance(index, tuple) and len(index) == 1 else index

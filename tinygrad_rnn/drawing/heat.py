@@ -102,21 +102,11 @@ def check_walkable(tape: Tape, what: str) -> None:
             )
 
 
-def state_makers(graph: Graph, kinds: Kinds) -> dict[tuple[Any, int], str]:
-    """The operations that make states: lane and place in the step, with a name."""
-    found: dict[tuple[Any, int], str] = {}
-    for (lane, _, _), (_, made) in kinds.states.items():
-        found.setdefault((lane, made), f"state {len(found)}")
-    return found
-
-
 def measure(tape: Tape, graph: Graph, kinds: Kinds) -> tuple[Numbers, dict[Leaf, dict[int, float]]]:
     """Norms of the gradients of all states, and for each weight the norm of what each step adds to its gradient."""
-    wanted: dict[Node, tuple[Any, int]] = {}
-    for lane, made in state_makers(graph, kinds):
-        for step, nodes in kinds.steps[lane].items():
-            if made < len(nodes):
-                wanted[nodes[made]] = ((lane, made), step)
+    wanted: dict[Node, tuple[tuple[Any, Any], int]] = {}
+    for key, made in kinds.makers.items():
+        wanted.update((n, (key, step)) for step, n in made.items())
     norms: Numbers = {}
     for key, step in wanted.values():
         norms.setdefault(key, {})[step] = None
@@ -154,13 +144,13 @@ def _norm(array: Any) -> float:
 # --- laying over ----------------------------------------------------------------------------------------------------------------
 
 
-def lay_heat(sketch: Sketch, graph: Graph, kinds: Kinds, numbers: Numbers, title: str) -> None:
+def lay_heat(sketch: Sketch, kinds: Kinds, numbers: Numbers, title: str) -> None:
     """Colour the boxes that make states, and add a row for each state under the time axis."""
     scale = Scale([v for steps in numbers.values() for v in steps.values()])
     lanes = {lane for lane, _ in numbers}
     boxes = sketch.of
-    for (lane, made), steps in numbers.items():
-        nodes = {step: found[made] for step, found in kinds.steps[lane].items() if made < len(found)} if made >= 0 else {}
+    for (lane, key), steps in numbers.items():
+        nodes = kinds.makers[lane, key]
         name = next((b.title.split(" = ")[0] for n in nodes.values() if (b := boxes.get(n)) and " = " in b.title), "")
         for step, n in nodes.items():
             box = boxes.get(n)
@@ -168,7 +158,7 @@ def lay_heat(sketch: Sketch, graph: Graph, kinds: Kinds, numbers: Numbers, title
                 colour = scale.colour(steps[step])
                 box.hatch, box.fill = colour == MISSING, "" if colour == MISSING else colour
                 box.tooltip += f"\n{title.replace('state', name or 'state')} = {_figure(steps[step])}"
-        words = title.replace("state", name or "state") if made >= 0 else title
+        words = title.replace("state", name or "state")
         strip = Strip(words + _lane_words(lane, len(lanes) > 1))
         _fill(sketch, strip, lane, steps, lambda found: _hidden(found, scale), lambda v: (scale.colour(v), _figure(v)))
         sketch.strips.append(strip)
@@ -266,7 +256,7 @@ def lay_memory(sketch: Sketch, graph: Graph, kinds: Kinds) -> None:
                 size += base.nbytes
         running += size
         mark = graph.marks[n]
-        if mark is not None and mark.step is not None and mark[:2] in kinds.steps:
+        if n in graph.framed and mark is not None and mark.step is not None:
             steps = own.setdefault(mark[:2], {})
             steps[mark.step] = steps.get(mark.step, 0) + size
             total.setdefault(mark[:2], {})[mark.step] = running

@@ -164,8 +164,8 @@ class _Plan:
             self.heads[a.tail].append(a)
             self.tails[a.head].append(a)
         # An argument is a state if, in any step, it comes from another step.
-        through = [a for a in self.arrows if a.through_time and not a.head.run and not a.tail.run and a.tail.lane == a.head.lane]
-        self.entering = {(a.head.lane, a.head.key, k) for a in through for k in a.places}
+        through = [a for a in self.arrows if a.through_time and a.tail.lane == a.head.lane]
+        self.entering = {(a.head.lane, a.head.key, k) for a in through if not a.head.run for k in a.places}
         self.entering |= {(a.head.lane, a.head.key, k) for a in self.arrows if a.tail.role == INITIAL or a.tail.name.startswith("z") for k in a.places}
         self.backward = {a.head.lane for a in through if (a.head.step or 0) < (a.tail.step or 0)}
         self.states = {a for a in self.arrows if self._is_state(a)}
@@ -368,6 +368,9 @@ class _Plan:
             for a in arrows[where]:
                 if not a.tail.run and not a.head.run:
                     edges[keys[a.tail], keys[a.head]] = None
+        for where in wheres:
+            for b in boxes[where]:
+                b.least = items[keys[b]].deep if self.turned else items[keys[b]].wide
         return CellPlan(items, edges, ups, downs, DOWN)
 
     def _is_input(self, b: Box) -> bool:
@@ -520,9 +523,9 @@ class _Plan:
         single = arrow.tail.run or arrow.head.run or arrow.tail.port or len(arrow.tail.hides) > 1 or len(arrow.places) > 3
         copies = 1 if single else min(len(arrow.places), 3)
         path = self.path(arrow)
-        inside = self.place_of[arrow.tail] == self.place_of[arrow.head]
-        du, dd = (7.0, 0.0) if inside else (0.0, 6.0)
-        return [[(u + du * k, d + dd * k) for u, d in path] for k in (i - (copies - 1) / 2 for i in range(copies))]
+        if arrow in self.routes and self.routes[arrow].out != "up":
+            copies = 1
+        return [[(u + 7.0 * k, d) for u, d in path] for k in (i - (copies - 1) / 2 for i in range(copies))]
 
     def path(self, arrow: Arrow) -> list[Point]:
         """One way of an arrow."""
@@ -639,7 +642,8 @@ class _Plan:
                 self.names.append((own, left - 8, low + 8))
             shown.add(mark[:2])
             wide, room = 5.0 * len(label[0]) + 6, [(self.middle[column] + a - 4, self.middle[column] + b + 4) for a, b in plan.entering()]
-            at = [x for x in (left + 8, right - 4 - wide) if not any(x < b and a < x + wide for a, b in room)]
+            spots = [left + 8 + k * 6 for k in range(int(max(right - left - 12 - wide, 0) // 6) + 1)]
+            at = [x for x in spots if not any(x < b and a < x + wide for a, b in room)]
             made.append(Frame(label, [b for b in boxes if not self._is_input(b)], left, high, right, low, (at or [left + 8])[0] - left))
         return sorted(made, key=lambda f: min(int(b.name[1:]) for b in f.boxes if b.name[0] == "n"))
 

@@ -238,7 +238,7 @@ def draw(
                         "which makes one node of them. Draw the loss of the plain cell"
                     )
                 if isinstance(heat, str):
-                    lay_heat(made, graph, kinds, norms, CLAIM)
+                    lay_heat(made, kinds, norms, CLAIM)
                 if ledger:
                     lay_ledger(made, shares)
             if heat is not None and not isinstance(heat, str):

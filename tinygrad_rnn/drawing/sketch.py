@@ -19,7 +19,7 @@ import numpy as np
 from ..core.primitive import Spec
 from ..core.tape import Leaf, Mark, Node, reachable
 from ..core.trace import Program
-from .fold import Kinds
+from .fold import Kinds, index_of
 from .opened import COMPILED, open_compiled
 from .rules import formula, rule_text
 from .source import variables
@@ -55,6 +55,7 @@ class Box:
     hides: tuple[int, ...] = ()  # of a gap: the steps
     reads: tuple[str, ...] = ()  # of a gap: the shared leaves that it reads
     cut: str = ""  # why no gradient goes through it; empty: one does, or none was wanted
+    least: float = 0.0  # its width is not less: that of the same operation in other steps; set by the layout
     tall: float = 0.0  # its height where that is not the usual one; set by the layout
     fill: str = ""  # a colour in place of that of its family: a measured figure
     hatch: bool = False  # what was to be measured there is not there
@@ -101,8 +102,8 @@ class Box:
     def width(self) -> float:
         """Room for the label, in whatever font stands in for Helvetica."""
         if self.port:
-            return 12 + 5.4 * len(self.title)
-        return max(14 + 6.6 * len(self.title), 12 + 5.0 * len(self.detail), 34.0, (3.4 * len(self.bars) + 14) * bool(self.bars))
+            return max(12 + 5.4 * len(self.title), self.least)
+        return max(self.least, 14 + 6.6 * len(self.title), 12 + 5.0 * len(self.detail), 34.0, (3.4 * len(self.bars) + 14) * bool(self.bars))
 
     @property
     def height(self) -> float:
@@ -278,7 +279,10 @@ class Graph:
             last, into = mark, runs[lane][-1][step]
             into.append(n)
         for (cell, layer), found in runs.items():
-            first = {(n.origin[:2], n.op) for nodes in found[0].values() for n in nodes} if len(found) > 1 else set()
+            first: set[Any] = set()
+            if len(found) > 1:
+                first = {(n.origin[:2], n.op) for nodes in [*found[0].values()][: max(len(found[0]) - 1, 1)] for n in nodes}
+                _split_last(found, first)
             count: Counter[bool] = Counter()
             for k, run in enumerate(found):
                 made = {(n.origin[:2], n.op) for nodes in run.values() for n in nodes} if k else first
@@ -333,6 +337,16 @@ class Graph:
                             del readers[i][None]
         found.update((leaf, next(iter(marks.values()))) for leaf, marks in readers.items() if len(marks) == 1 and "inside" not in marks)
         return found
+
+
+def _split_last(found: list[dict[int, list[Node]]], first: set[Any]) -> None:
+    """Where a backward has begun in the very step that was made last, with nothing in between: give it what it made there."""
+    step, nodes = [*found[0].items()][-1]
+    odd = next((k for k, n in enumerate(nodes) if (n.origin[:2], n.op) not in first), None)
+    made = {(n.origin[:2], n.op) for run in found[1].values() for n in run}
+    if len(found[0]) > 1 and odd and step not in found[1] and len(made - first) > 0.3 * len(made):
+        found[0][step] = nodes[:odd]
+        found[1] = {step: nodes[odd:], **found[1]}
 
 
 def _turns(ends: Sequence[int], step: int) -> bool:
@@ -622,6 +636,7 @@ class _Boxes:
             b.mark = heads[0].head.mark
             b.role = INITIAL if first else LOCAL
             b.framed = not first
+            b.key = (b.role, *b.key)
             if b.family == INPUT and not b.title.endswith("_0") and (not first or (step != 0 and lane not in backward)):
                 b.cut = "the gradient ends here: " + ("the state was detached" if not first else f"the graph begins at t = {step}")
                 b.detail = "cut" if first else "detached"
@@ -635,6 +650,7 @@ class _Boxes:
         gone: set[Arrow] = set()
         new: list[Arrow] = []
         columns: dict[Box, set[Any]] = {}
+        taken = {b for n, b in self.boxes.items() if isinstance(n, Node) and n.op == "getitem" and type(index_of(n)) is int}
         for a in self.arrows:
             if a.head.lane or a.head.mark:
                 columns.setdefault(a.tail, set()).add((a.head.mark, a.head.framed))
@@ -642,8 +658,8 @@ class _Boxes:
             if tail.gap:
                 continue
             shared = tail.leaf and tail.mark is None and (len(columns.get(tail, ())) > 1 or (tail.family == PARAMETER and any(a.head.lane for a in arrows)))
-            parts = {a.head.title for a in arrows if isinstance(a.head.key, tuple) and a.head.key[0] == "getitem"}
-            if shared and len(parts) > 1 and len(parts) == sum(not a.head.gap for a in arrows):
+            parts = [a.head.step for a in arrows if a.head in taken]
+            if shared and len(set(parts)) > 1 and len(set(parts)) == len(parts) == sum(not a.head.gap for a in arrows):
                 tail.role, shared = SEQUENCE, False
             if shared:
                 tail.role = SHARED
