@@ -260,13 +260,12 @@ class CellPlan:
                     if max(low, a) > min(high, b):
                         break
                     low, high, count = max(low, a), min(high, b), count + 1
-                count = max(count, 1)
-                if low <= high:
+                if count:
                     ends = [x[n] for key in (chain[0], chain[count - 1]) for n, _ in self.near.get(key, ()) if n not in chain[:count]]
                     own = sum(x[key] for key in chain[:count]) / count
                     wish = min(ends, key=lambda e: abs(e - own)) if ends else own
                     x.update(dict.fromkeys(chain[:count], min(max(wish, low), high)))
-                chain = chain[count:]
+                chain = chain[max(count, 1) :]
 
     def _room(self, x: dict[Key, float], r: int, k: int) -> tuple[float, float]:
         """From where to where a spot may be moved."""

@@ -53,6 +53,7 @@ class Kinds:
         self._end()
         self.states: dict[tuple[Lane, int, int], tuple[int, Any]] = {}
         self.makers: dict[tuple[Lane, Any], dict[int, Node]] = {}
+        self.once: set[tuple[Lane, int, int]] = set()  # inputs that are no states, but one thing that an early step computed for all
         self._keys: dict[Node, Any] = {}
         self._find_states()
         self.kind: dict[Lane, dict[int, int]] = {}
@@ -86,6 +87,8 @@ class Kinds:
 
     def _find_states(self) -> None:
         marks, number, states, framed = self.graph.marks, self.number, self.states, self.graph.framed
+        before: dict[Any, tuple[int, Node]] = {}
+        read: list[tuple[tuple[Lane, int, int], int, Node]] = []
         for lane, steps in self.steps.items():
             for step, nodes in steps.items():
                 for n in nodes:
@@ -95,13 +98,19 @@ class Kinds:
                         if i in number and i in framed:
                             mark = marks[i]
                             if mark is not None and mark[2] != step and (mark[0], mark[1]) == lane:
-                                key = self.key(i)
-                                states.setdefault((lane, number[n], place), (step - (mark[2] or 0), key))
-                                self.makers.setdefault((lane, key), {})[mark[2] or 0] = i
+                                here = (lane, number[n], place)
+                                if before.setdefault(here, (step, i))[1] is i and before[here][0] != step:
+                                    self.once.add(here)
+                                read.append((here, step - (mark[2] or 0), i))
+        for here, back, i in read:
+            if here not in self.once:
+                key = self.key(i)
+                states.setdefault(here, (back, key))
+                self.makers.setdefault((here[0], key), {})[self.graph.step(i) or 0] = i
         for (lane, key), made in self.makers.items():  # also where nothing reads it any more, as in the last step
             for step, nodes in self.steps[lane].items():
                 if step not in made:
-                    found = next((n for n in nodes if n.primitive is key[0] and n.origin[1] == key[2] and self.key(n) == key), None)
+                    found = next((n for n in nodes if n.primitive is key[0] and self.graph.place(n) == key[1] and self.key(n) == key), None)
                     if found is not None:
                         made[step] = found
 
@@ -111,9 +120,10 @@ class Kinds:
         if found is None:
             mark = self.graph.marks[n]
             assert mark is not None and mark[2] is not None
-            same = [m for m in self.steps[mark[0], mark[1]][mark[2]] if m.origin[1] == n.origin[1] and m.primitive is n.primitive and m.origin[0] is n.origin[0]]
+            place = self.graph.place(n)
+            same = [m for m in self.steps[mark[0], mark[1]][mark[2]] if m.primitive is n.primitive and self.graph.place(m) == place]
             for k, m in enumerate(same):
-                self._keys[m] = (m.primitive, m.origin[0], m.origin[1], k)
+                self._keys[m] = (m.primitive, place, k)
             found = self._keys[n]
         return found
 
@@ -129,7 +139,8 @@ class Kinds:
                 assert mark is not None
                 if (mark[0], mark[1]) == lane:
                     back = step - (mark[2] or 0)
-                    found = (back, self.key(i)) if back else number[i]
+                    once = back and (lane, number[n], place) in self.once
+                    found = ("once", i.index) if once else (back, self.key(i)) if back else number[i]
                 else:
                     inside = False
                     first = self._first(lane, number[n], place, step)
@@ -148,7 +159,7 @@ class Kinds:
         if n.params:
             index = index_of(n)
             params = ("t", index - step) if type(index) is int and not inside and self._follows(lane, number[n]) else tuple([_shown(v) for v in n.params.values()])
-        return (n.primitive, n.origin[0], n.origin[1], n.shape, n.dtype, params, *inputs)
+        return (n.primitive, graph.place(n), n.op, n.shape, n.dtype, params, *inputs)
 
     def _follows(self, lane: Lane, number: int) -> bool:
         """Whether the index that is taken out moves with the steps, as of a sequence, and is not always the same."""

@@ -22,7 +22,7 @@ from ..core.trace import Program
 from .fold import Kinds, index_of
 from .opened import COMPILED, open_compiled
 from .rules import formula, rule_text
-from .source import variables
+from .source import spot_of, variables
 
 # The families of boxes. Those of operations that are not elementwise follow from the file of ops/ that defines them.
 ARITHMETIC, FUNCTION, LINEAR, REDUCTION, SHAPING, PARAMETER, INPUT, GAP, SAVED, DELAY = FAMILIES = (
@@ -180,6 +180,8 @@ class Graph:
             self.roots, nodes = set(x), reachable(x, every=True)
         else:
             self.roots, nodes = {x.root}, x.nodes
+        self._places: dict[tuple[int, int], Any] = {}
+        self._codes: dict[int, int] = {}
         self._instead: dict[Node, Node] = {}
         self._outside: set[Node] = set()
         if opened and any(n.op == COMPILED for n in nodes):
@@ -211,6 +213,19 @@ class Graph:
     def is_leaf(self, n: Node) -> bool:
         """Whether nothing is drawn before it."""
         return n.primitive is None or n in self.given
+
+    def place(self, n: Node) -> Any:
+        """The expression in the source that made a node; the same in every step.
+
+        The offset in a node's origin is not: the interpreter replaces instructions by faster ones while it runs.
+        """
+        code, offset, _ = n.origin
+        found = self._places.get((id(code), offset))
+        if found is None:
+            number = self._codes.setdefault(id(code), len(self._codes))
+            spot = spot_of(n)
+            found = self._places[id(code), offset] = (number, offset if spot is None else spot.range)
+        return found
 
     def step(self, n: Node) -> int | None:
         """The time step to which it belongs."""
@@ -281,11 +296,11 @@ class Graph:
         for (cell, layer), found in runs.items():
             first: set[Any] = set()
             if len(found) > 1:
-                first = {(n.origin[:2], n.op) for nodes in [*found[0].values()][: max(len(found[0]) - 1, 1)] for n in nodes}
-                _split_last(found, first)
+                first = {(self.place(n), n.op) for nodes in [*found[0].values()][: max(len(found[0]) - 1, 1)] for n in nodes}
+                self._split_last(found, first)
             count: Counter[bool] = Counter()
             for k, run in enumerate(found):
-                made = {(n.origin[:2], n.op) for nodes in run.values() for n in nodes} if k else first
+                made = {(self.place(n), n.op) for nodes in run.values() for n in nodes} if k else first
                 backward = len(made - first) > 0.3 * len(made)
                 count[backward] += 1
                 if k:
@@ -302,6 +317,15 @@ class Graph:
                         if own[i][1:] == own[n][1:]:
                             own[i] = own[n]
         return own
+
+    def _split_last(self, found: list[dict[int, list[Node]]], first: set[Any]) -> None:
+        """Where a backward has begun in the very step that was made last, with nothing in between: give it what it made there."""
+        step, nodes = [*found[0].items()][-1]
+        odd = next((k for k, n in enumerate(nodes) if (self.place(n), n.op) not in first), None)
+        made = {(self.place(n), n.op) for run in found[1].values() for n in run}
+        if len(found[0]) > 1 and odd and step not in found[1] and len(made - first) > 0.3 * len(made):
+            found[0][step] = nodes[:odd]
+            found[1] = {step: nodes[odd:], **found[1]}
 
     def _marks(self, own: dict[Node, Mark]) -> dict[Node, Mark | None]:
         """The mark of each node. Where it carries none: that of the latest operation it reads, or of the one step that reads it.
@@ -337,16 +361,6 @@ class Graph:
                             del readers[i][None]
         found.update((leaf, next(iter(marks.values()))) for leaf, marks in readers.items() if len(marks) == 1 and "inside" not in marks)
         return found
-
-
-def _split_last(found: list[dict[int, list[Node]]], first: set[Any]) -> None:
-    """Where a backward has begun in the very step that was made last, with nothing in between: give it what it made there."""
-    step, nodes = [*found[0].items()][-1]
-    odd = next((k for k, n in enumerate(nodes) if (n.origin[:2], n.op) not in first), None)
-    made = {(n.origin[:2], n.op) for run in found[1].values() for n in run}
-    if len(found[0]) > 1 and odd and step not in found[1] and len(made - first) > 0.3 * len(made):
-        found[0][step] = nodes[:odd]
-        found[1] = {step: nodes[odd:], **found[1]}
 
 
 def _turns(ends: Sequence[int], step: int) -> bool:
@@ -508,8 +522,9 @@ class _Boxes:
             if n in visible:
                 self.stands[n], last = n, None
                 box = self.boxes[n] = self.words.box(n)
-                key = (n.op, mark, n in graph.framed, *n.origin[:2]) if n.primitive is not None else ("leaf", mark, n.shape)
-                box.key = (n.op, *n.origin[:2], occurrences[key]) if n.primitive is not None else ("leaf", n.shape, occurrences[key])
+                place = graph.place(n)
+                key = (n.op, mark, n in graph.framed, place) if n.primitive is not None else ("leaf", mark, n.shape)
+                box.key = (n.op, place, occurrences[key]) if n.primitive is not None else ("leaf", n.shape, occurrences[key])
                 occurrences[key] += 1
                 continue
             if n in kept:
