@@ -44,14 +44,13 @@ def _fail(message: str, code: int = 2) -> int:
 
 
 def _user_errors() -> tuple[type[Exception], ...]:
-    from .core.errors import TinygradError
     from .formats.safetensors import FormatError
     from .train.characters import CheckpointError
     from .train.demo import UserError
     from .train.tasks.task import TaskError
     from .train.text import TextError
 
-    return (UserError, TaskError, TextError, CheckpointError, FormatError, TinygradError)
+    return (UserError, TaskError, TextError, CheckpointError, FormatError)
 
 
 # --- commands -------------------------------------------------------------------------------------------------------------
@@ -88,10 +87,15 @@ def _sample(given: argparse.Namespace) -> int:
 
 
 def _draw(given: argparse.Namespace) -> int:
+    from .core.errors import TinygradError
     from .train import console, named
+    from .train.demo import UserError
 
-    drawing = named.drawing(given)
-    drawing.save(given.out)
+    try:
+        drawing = named.drawing(given)
+        drawing.save(given.out)
+    except TinygradError as error:  # what was named cannot be run or drawn like this
+        raise UserError(str(error)) from error
     console.console().print(f"{given.out}: {drawing!r}", markup=False, soft_wrap=True)
     return 0
 

@@ -10,13 +10,15 @@ of its own, and turns between rows only: so no line can run behind a box.
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 FOOT = 27.0  # below the lowest row of a frame: lines that come in from the side, and the label
 APART, SLIM = 13.0, 9.0  # between boxes of a row; room of a line that passes a row
-SWEEPS = 24
+SWEEPS = 24  # over the rows; of a large plan fewer, so that EFFORT bounds the work
+EFFORT, SMALL = 100_000, 150  # boxes and lines that are looked at for the order; plans in which neighbours are exchanged one by one
 
 Key = Any
 Point = tuple[float, float]
@@ -151,8 +153,11 @@ class CellPlan:
         total = 0
         for r in self.rows:
             ends = sorted((place[s.key], place[n]) for s in self.rows[r] for n, _ in self.near.get(s.key, ()) if self.level[n] == r + 1)
-            heads = [h for _, h in ends]
-            total += sum(1 for k, h in enumerate(heads) for g in heads[:k] if g > h)
+            seen: list[int] = []  # heads so far, in order: those behind a new one belong to lines that cross its line
+            for _, head in ends:
+                at = bisect.bisect_right(seen, head)
+                total += len(seen) - at
+                seen.insert(at, head)
         return total
 
     def _arrange(self) -> None:
@@ -160,8 +165,9 @@ class CellPlan:
         order = sorted(self.rows)
         for r in order:
             self.rows[r].sort(key=self._side)
+        self.sweeps = max(2, min(SWEEPS, EFFORT // max(len(self.level), 1)))
         best, fewest = {r: list(s) for r, s in self.rows.items()}, self._crossings()
-        for sweep in range(SWEEPS):
+        for sweep in range(self.sweeps):
             place = {s.key: k + 0.5 - len(spots) / 2 for spots in self.rows.values() for k, s in enumerate(spots)}
             up = sweep % 2 == 0
             for r in order if up else reversed(order):
@@ -169,7 +175,7 @@ class CellPlan:
                 for s in self.rows[r]:
                     seen = [(place[n], w) for n, w in self.near.get(s.key, ()) if (self.level[n] < r) == up] or [(place[s.key], 1.0)]
                     wish[s.key] = sum(p * w for p, w in seen) / sum(w for _, w in seen)
-                half = sweep < SWEEPS - 6
+                half = sweep < self.sweeps - 6
                 self.rows[r].sort(key=lambda s: (self._side(s) if half else 0, wish[s.key]))
                 if not half:
                     self._keep_sides(self.rows[r])
@@ -181,7 +187,8 @@ class CellPlan:
             if not fewest:
                 break
         self.rows = best
-        self._exchange(fewest)
+        if fewest and len(self.level) < SMALL:
+            self._exchange(fewest)
         self._places()
 
     def _keep_sides(self, spots: list[Spot]) -> None:
@@ -202,7 +209,7 @@ class CellPlan:
                     if self._side(spots[k]) < self._side(spots[k + 1]) and spots[k].real and spots[k + 1].real:
                         continue
                     spots[k], spots[k + 1] = spots[k + 1], spots[k]
-                    crossed = self._crossings() if len(self.level) < 150 else fewest
+                    crossed = self._crossings()
                     if crossed < fewest:
                         fewest = crossed
                     else:
@@ -216,13 +223,13 @@ class CellPlan:
         for spots in self.rows.values():
             x.update(zip([s.key for s in spots], spread([0.0] * len(spots), [1.0] * len(spots), [s.wide for s in spots]), strict=True))
         order = sorted(self.rows)
-        for sweep in range(3 * SWEEPS):
+        for sweep in range(3 * self.sweeps):
             for r in order if sweep % 2 == 0 else reversed(order):
                 spots = self.rows[r]
                 wish, weight = [], []
                 for s in spots:
                     seen = self.near.get(s.key, ())
-                    if sweep < SWEEPS // 2:
+                    if sweep < self.sweeps // 2:
                         seen = [(n, w) for n, w in seen if (self.level[n] < r) == (sweep % 2 == 0)] or seen
                     total = sum(w for _, w in seen)
                     wish.append(sum(x[n] * w for n, w in seen) / total if total else x[s.key])

@@ -48,7 +48,8 @@ def dot_source(sketch: Sketch, layout: Layout, theme: str = "light") -> str:
             space = '<font point-size="11"> </font>'  # sets the distance between the lines
             label += f'<br/>{space}<font point-size="{SMALL}" color="{faint}">{xml(box.detail)}</font>{space}'
         if box.bars:
-            label += f'<br/><font point-size="8" color="{outline}">{_blocks(box.bars)}</font>'
+            size = min((box.width - 16) / len(box.bars) / 0.8, 9.0)  # a block is about 0.8 of its size wide
+            label += f'<br/><font point-size="{size:.1f}" color="{outline}">{_blocks(box.bars)}</font>'
         classes = " ".join([box.family, *[f"port of-{box.of}"] * box.port, *["cut"] * bool(box.cut)])
         into.node(box.name, f"<{label}>", pos=at(box.x, box.y), width=f"{box.width / 72:.3f}",
                   fillcolor=fill, color=outline, tooltip=_tooltip(box.tooltip), **{"class": classes}, **special)  # fmt: skip
@@ -74,7 +75,7 @@ def dot_source(sketch: Sketch, layout: Layout, theme: str = "light") -> str:
     for name, text, y, letters in layout.captions:
         graph.node(name, f"<{xml(text)}>", shape="plaintext", style="", pos=at(layout.width / 2, y), fontsize=f"{letters}",
                    width=f"{(layout.width - 8) / 72:.3f}", height="0.2")  # fmt: skip
-    _figures(graph, sketch, layout, at)
+    _figures(graph, sketch, layout, at, look.frame[1])
     for arrow, path in layout.paths:
         name = kind(arrow, layout)
         points = " ".join(at(*p) for p in shortened(path))
@@ -85,10 +86,10 @@ def dot_source(sketch: Sketch, layout: Layout, theme: str = "light") -> str:
     return str(graph.source)
 
 
-def _figures(graph: graphviz.Digraph, sketch: Sketch, layout: Layout, at: object) -> None:
+def _figures(graph: graphviz.Digraph, sketch: Sketch, layout: Layout, at: object, outline: str) -> None:
     """The rows of figures and the legend, as nodes without meaning."""
     assert callable(at)
-    plain = {"shape": "box", "style": "filled", "fontsize": f"{SMALL}", "penwidth": "0.5"}
+    plain = {"shape": "box", "style": "filled", "fontsize": f"{SMALL}", "penwidth": "0.5", "color": outline}
     count = 0
 
     def put(x: float, y: float, wide: float, tall: float, text: str, fill: str, **more: str) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import graphviz
 
 INSTALL = "pip install tinygrad-rnn[draw]"
+LARGEST = 10_000  # points; a PNG of more has fewer dots
 CLAIM = "‖∂L/∂state‖"
 
 
@@ -102,7 +103,7 @@ class Drawing:
 
     def _rendered(self, form: str) -> bytes:
         if form not in self._made:
-            picture, reasons = render(self.dot, form, self.timeout)
+            picture, reasons = render(self.dot, form, self.timeout, dpi=144 if max(self._layout.width, self._layout.height) < LARGEST else 72)
             if picture is None:
                 why = f" ({', '.join(reasons)})" if reasons else ""
                 raise DrawingError(f"save: {form.upper()} needs graphviz{why}: {INSTALL}, or save as .svg, which needs nothing")

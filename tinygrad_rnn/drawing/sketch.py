@@ -425,6 +425,7 @@ def _order(graph: Graph, counts: dict[Any, Counter[int]]) -> dict[Any, list[int]
     return {lane: list(dict.fromkeys([*ends[lane], *_from_both_ends(sorted(c))])) for lane, c in counts.items()}
 
 
+MANY = 12  # what more operations read stands once, and has ports where they read it
 FEW, SOME = 8, 5  # so many steps are all drawn; of more, so many
 
 
@@ -672,7 +673,9 @@ class _Boxes:
         for tail, arrows in self.heads.items():
             if tail.gap:
                 continue
-            shared = tail.leaf and tail.mark is None and (len(columns.get(tail, ())) > 1 or (tail.family == PARAMETER and any(a.head.lane for a in arrows)))
+            shared = tail.leaf and tail.mark is None and (
+                len(columns.get(tail, ())) > 1 or len(arrows) > MANY or (tail.family == PARAMETER and any(a.head.lane for a in arrows))
+            )
             parts = [a.head.step for a in arrows if a.head in taken]
             if shared and len(set(parts)) > 1 and len(set(parts)) == len(parts) == sum(not a.head.gap for a in arrows):
                 tail.role, shared = SEQUENCE, False
