@@ -600,11 +600,11 @@ def test_the_command_draws_cells_modules_and_saved_models(tmp_path: Path, capsys
     assert "∂ LSTM" in Path("e.svg").read_text(encoding="utf-8")
     capsys.readouterr()
     for arguments, words in (
-        (["Nothing"], "has no Nothing"),
-        (["no.such:Thing"], "cannot be imported"),
-        (["gone.py:Thing"], "there is no file"),
+        (["Nothing"], "there is no Nothing"),
+        (["no.such:Thing"], "there is no module"),
+        (["gone.py:Thing"], "there is no such file"),
         (["LSTM", "--out", "x.jpg"], "x.jpg"),
-        (["LSTM", "--args", "1"], "failed"),
+        (["LSTM", "--args", "1"], "give 2 numbers"),
         (["gone.safetensors"], "gone.safetensors"),
     ):
         assert cli.main(["draw", *arguments]) == 2

@@ -44,13 +44,15 @@ def _fail(message: str, code: int = 2) -> int:
 
 
 def _user_errors() -> tuple[type[Exception], ...]:
+    from .core.errors import GraphError
     from .formats.safetensors import FormatError
     from .train.characters import CheckpointError
     from .train.demo import UserError
+    from .train.named import NamedError
     from .train.tasks.task import TaskError
     from .train.text import TextError
 
-    return (UserError, TaskError, TextError, CheckpointError, FormatError)
+    return (UserError, NamedError, GraphError, TaskError, TextError, CheckpointError, FormatError)
 
 
 # --- commands -------------------------------------------------------------------------------------------------------------
@@ -88,15 +90,29 @@ def _sample(given: argparse.Namespace) -> int:
 
 def _draw(given: argparse.Namespace) -> int:
     from .core.errors import TinygradError
-    from .train import console, named
+    from .drawing import draw
+    from .module import Module
+    from .recurrent import Cell
     from .train.demo import UserError
+    from .train.named import example, load_named, made
 
+    found: Any = load_named(given.name)
+    measured = {name: getattr(given, name) for name in ("backward", "ledger", "values") if getattr(given, name)}
+    if given.heat:
+        measured["heat"] = "grad"
+    if isinstance(found, type) and issubclass(found, Module):
+        found = made(found, given.args)
+    whole = isinstance(found, Cell) and given.steps is None and not measured and isinstance(found.input_size, int)
+    loss = found if whole else example(found, arguments=given.args, steps=given.steps or 6, batch=given.batch)
+    show = "all" if given.show == ["all"] else given.show
     try:
-        drawing = named.drawing(given)
-        drawing.save(given.out)
-    except TinygradError as error:  # what was named cannot be run or drawn like this
+        picture = draw(
+            loss, title=given.title, show=show, memory=given.memory, direction=given.direction, theme=given.theme, **measured
+        )
+        picture.save(given.out)
+    except TinygradError as error:  # what was named cannot be drawn like this
         raise UserError(str(error)) from error
-    console.console().print(f"{given.out}: {drawing!r}", markup=False, soft_wrap=True)
+    print(f"wrote {given.out}: {picture!r}")
     return 0
 
 
@@ -237,8 +253,8 @@ def _parser() -> argparse.ArgumentParser:
         commands.add_parser(
             "draw",
             help="draw a cell, a module or a saved model",
-            description="Draw a cell (folded, or unrolled with --steps), a module, or the model that `demo` or `train` wrote. A cell or module "
-            "is named as package.module:Name, or file.py:Name; a class is made with --args.",
+            description="Draw a cell (folded, or unrolled with --steps), a layer, a saved model, or a recorded tensor of a file. A cell or "
+            "layer is run over a short random sequence.",
         )
     )
 
@@ -283,10 +299,10 @@ def _training_arguments(parser: argparse.ArgumentParser, out: str | None, budget
 
 def _draw_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("what", metavar="WHAT", help="package.module:Name, file.py:Name, the name of a cell of tinygrad_rnn.cells, or a model.safetensors")
-    add("--args", nargs="*", type=int, default=[3, 4], metavar="N", help="what a class is made with (default 3 4: input and hidden size)")
+    add("name", metavar="NAME", help="package.module:Name, file.py:Name, file.py, a cell's name, or a model.safetensors")
+    add("--args", nargs="+", type=_COUNT, default=[3, 4], metavar="N", help="what a class is made with (default 3 4: input and hidden size)")
     add("--out", type=Path, default=Path("drawing.svg"), metavar="FILE", help=".svg, .html, .png, .pdf or .dot (default drawing.svg)")
-    add("--steps", type=_COUNT, metavar="T", help="unroll over so many steps (default: a cell is folded)")
+    add("--steps", type=_COUNT, metavar="T", help="unroll over so many steps (default: a cell is folded, others have 6)")
     add("--batch", type=_COUNT, default=2, metavar="B", help="rows (default 2)")
     add("--show", nargs="+", metavar="SLICE", help="steps to draw, such as t=0:3 t=-2:, or all")
     add("--heat", action="store_true", help="colour the states by the norm of the gradient of the mean square of the outputs")

@@ -83,10 +83,8 @@ def values(tape: Tape) -> Iterator[tuple[Node, Array]]:
         if isinstance(node, Leaf):
             kept[node] = node.value
         elif isinstance(node.saved, (tuple, list)):
-            out, *rest = node.saved
-            if node.primitive.variadic:
-                rest = list(rest[0] or ())
-            for value, source in [(out, node), *zip(rest, node.inputs, strict=False)]:
+            inputs = (node.saved[1] or ()) if node.primitive.variadic else node.saved[1:]
+            for value, source in [(node.saved[0], node), *zip(inputs, node.inputs, strict=False)]:
                 if isinstance(value, np.ndarray) and isinstance(source, Node):
                     kept[source] = value
         last.update(dict.fromkeys((i for i in node.inputs if isinstance(i, Node)), k))

@@ -24,6 +24,8 @@ from .svg import plain_svg
 if TYPE_CHECKING:
     import graphviz
 
+__all__ = ["Drawing", "DrawingError", "draw"]
+
 INSTALL = "pip install tinygrad-rnn[draw]"
 LARGEST = 10_000  # points; a PNG of more has fewer dots
 CLAIM = "‖∂L/∂state‖"
