@@ -41,16 +41,26 @@ def open_compiled(nodes: Sequence[Node]) -> tuple[list[Node], dict[Node, Node], 
                 outside.add(n)
         outside.update(i for i in node.inputs if isinstance(i, Leaf) and i.origin[2] is mark)
         starts = dict(zip(itertools.accumulate((math.prod(r.shape) for r in results), initial=0), results, strict=False))
-        for part in nodes:  # of the output, one piece after the other: a slice, and a reshape of it
-            if part.op == "reshape" and isinstance(part.inputs[0], Node) and part.inputs[0].op == "getitem" and part.inputs[0].inputs[0] is node:
-                index = part.inputs[0].params["index"]
-                start = (index[0] if isinstance(index, tuple) else index).start or 0
-                if start in starts:
-                    instead[part] = starts[start]
+        for part in nodes:
+            start = _begin(part, node)
+            if start in starts:
+                instead[part] = starts[start]
         place = order.index(node)
         known = set(order)
         order[place:place] = [n for n in made if n not in known]
     return order, instead, outside
+
+
+def _begin(part: Node, whole: Node) -> int | None:
+    """Where in the packed output of `whole` the result begins that this node takes out; None for other nodes."""
+    if part.inputs[:1] == (whole,) and "begin" in part.params:
+        begin: int = part.params["begin"]
+        return begin
+    piece = part.inputs[0] if part.op == "reshape" else None
+    if isinstance(piece, Node) and piece.op == "getitem" and piece.inputs[0] is whole:  # a slice, and a reshape of it
+        index = piece.params["index"]
+        return (index[0] if isinstance(index, tuple) else index).start or 0
+    return None
 
 
 def _steps(node: Node) -> tuple[list[Node], dict[Node, Node], list[Node]] | None:
@@ -64,7 +74,7 @@ def _steps(node: Node) -> tuple[list[Node], dict[Node, Node], list[Node]] | None
         found: list[Any] = stretch.run(handles, record=True)
     except TinygradError:
         return None
-    results = [r.node for r in found]
+    results = [found[k].node for k in stretch.live]
     if any(r is None for r in results):
         return None
     given = {h.node: i for h, i in zip(handles, node.inputs, strict=False) if h.node is not None and isinstance(i, Node)}

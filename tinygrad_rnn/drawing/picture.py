@@ -237,8 +237,8 @@ def draw(
                 norms, shares = measure(tape, graph, kinds)
                 if isinstance(heat, str) and not norms:
                     raise DrawingError(
-                        "draw: heat colours states, and there are none on this tape: it has no time steps, or its cell is compiled (tg.jit), "
-                        "which makes one node of them. Draw the loss of the plain cell"
+                        "draw: heat colours states, and there are none on this tape: it has no time steps, or its cell is compiled, "
+                        "which makes one node of them. Draw the loss of a run that is made step by step"
                     )
                 if isinstance(heat, str):
                     lay_heat(made, kinds, norms, CLAIM)
