@@ -197,6 +197,7 @@ class Graph:
         own = self._passes()
         self.framed = {n for n in self.nodes if own[n].step is not None}
         self.marks = self._marks(own)
+        self._take_in()
 
     def sources(self, n: Node) -> Sequence[Any]:
         """Inputs of a node with numbers, in order: nodes as they are drawn."""
@@ -231,6 +232,19 @@ class Graph:
         """The time step to which it belongs."""
         mark = self.marks[n]
         return None if mark is None else mark.step
+
+    def _take_in(self) -> None:
+        """What is taken out of an array for one step alone belongs to that step, as in a backward the gradient of its output."""
+        readers: dict[Node, list[Node]] = {}
+        for n in self.nodes:
+            for i in self.inputs[n]:
+                if i.primitive is not None and i not in self.framed and i.op == "getitem" and type(index_of(i)) is int:
+                    readers.setdefault(i, []).append(n)
+        for i, found in readers.items():
+            mark = self.marks[found[0]]
+            if len(found) == 1 and found[0] in self.framed and i not in self.roots and mark is not None and mark.cell.startswith(GRADIENT):
+                self.marks[i] = mark
+                self.framed.add(i)
 
     def _exchange(self, instead: dict[Node, Node]) -> None:
         """Read one node in place of another, and forget what nothing reads any more."""
