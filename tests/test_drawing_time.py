@@ -629,3 +629,10 @@ def test_a_tooltip_says_formula_derivative_shape_and_line() -> None:
     assert shape == "2\N{MULTIPLICATION SIGN}4 float32"
     number = re.search(r"at lstm\.py:(\d+)$", place)
     assert number and line < int(number[1]) < line + 10
+
+
+def test_a_cell_is_drawn_also_where_nothing_is_recorded() -> None:
+    cell = tg.cells.GRU(3, 4, rng=0)
+    with tg.no_grad():
+        assert titles(draw(cell)) == titles(draw(cell))
+        assert titles(draw(cell))["n = tanh"] == 1

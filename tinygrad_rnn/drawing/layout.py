@@ -20,14 +20,13 @@ from typing import Any, NamedTuple
 
 from ..core.tape import Mark
 from .cellplan import FOOT, CellPlan, Item, smooth
-from .sketch import GRADIENT, HEIGHT, INITIAL, INPUT, PARAMETER, SEQUENCE, SHARED, Arrow, Box, Sketch, Strip
+from .sketch import GRADIENT, HEIGHT, INITIAL, PARAMETER, SEQUENCE, SHARED, Arrow, Box, Sketch, Strip
 
-DOWN, APART = 24.0, 13.0  # between rows; between boxes that stand beside each other
+DOWN = 24.0  # between rows
 TIP = 5.5  # length of an arrow head
-MARGIN, LABEL = 11.0, 12.0  # between a frame and its boxes; for each line of its label
+MARGIN = 11.0  # between a frame and its boxes
 BETWEEN, LINE, CORNER = 11.0, 6.0, 6.0  # beside the lines of a channel; from line to line; radius of their bends
 CELL = 15.0  # depth of a row of figures
-TOLD = 9  # lines of frames' labels have letters of this size
 
 Point = tuple[float, float]
 
@@ -719,6 +718,3 @@ def _towards(start: Point, end: Point, distance: float) -> Point:
     """The point at this distance from the start, on the way to the end."""
     part = distance / (math.dist(start, end) or 1.0)
     return start[0] + (end[0] - start[0]) * part, start[1] + (end[1] - start[1]) * part
-
-
-__all__ = ["CELL", "HEIGHT", "INPUT", "LABEL", "TIP", "Figure", "Frame", "Layout", "Point", "place"]

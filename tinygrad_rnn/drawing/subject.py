@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..core.errors import TinygradError
-from ..core.tape import Leaf, Node, Tape, reachable, tape
+from ..core.tape import Leaf, Node, Tape, enable_grad, reachable, tape
 from ..core.tensor import Tensor
 from ..core.trace import Program
 from ..core.tree import leaves, tree_map
@@ -106,7 +106,8 @@ def _dtype(module: Any) -> Any:
 
 def _explained(run: Callable[[], Any], x: Any, given: bool) -> Any:
     try:
-        return run()
+        with enable_grad():
+            return run()
     except (TinygradError, NotImplementedError):
         raise
     except Exception as error:
@@ -130,7 +131,7 @@ def gradients_of(whole: Tape) -> list[Node]:
     made = []
     for leaf in targets:
         g = found.get(leaf)
-        if g is not None and g.node is not None and g.node.primitive is not None:
+        if g is not None and g.node is not None and g.node.index > root.index:
             g.node.name = f"∂{leaf.name or 'leaf'}"
             made.append(g.node)
     return [*made, root]

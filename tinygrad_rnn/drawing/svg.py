@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 from .heat import Legend
-from .layout import CELL, TIP, Layout, Point
+from .layout import TIP, Layout, Point
 from .sketch import DELAY, Arrow, Box, Sketch
 from .style import DARK, FONT, KINDS, LIGHT, ROOT_WIDTH, SIZE, SMALL, TINY, WIDTHS, Theme, dark_letters, kind, xml
 
@@ -155,6 +155,3 @@ def _legend(legend: Legend, x: float, y: float) -> str:
         parts.append(f'<text x="{left + 19:.1f}" y="{y + 22:.1f}" style="text-anchor:start">{xml(text)}</text>')
         left += 30 + 4.8 * len(text)
     return "".join(parts) + "</g>"
-
-
-__all__ = ["CELL", "plain_svg"]
