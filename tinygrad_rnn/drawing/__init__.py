@@ -1,5 +1,6 @@
 """Pictures of the tape."""
 
-from .picture import Drawing, DrawingError, draw
+from .heat import DrawingError
+from .picture import Drawing, draw
 
 __all__ = ["Drawing", "DrawingError", "draw"]
