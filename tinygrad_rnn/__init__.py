@@ -293,7 +293,7 @@ _ELSEWHERE = {
 _LAZY = {  # loaded when first used: the tensor and its operations alone are as quick to import as NumPy
     "compiler": ("CompileError", "jit"),
     "diagnosis": ("GradcheckError", "gradcheck"),
-    "drawing": ("Drawing", "draw"),
+    "drawing": ("Drawing", "draw", "explore"),
     "formats.checkpoint": ("load", "save"),
     "module": ("Module", "Parameter"),
     "ops.windows": ("avg_pool1d", "avg_pool2d", "conv1d", "conv2d", "max_pool1d", "max_pool2d"),

@@ -87,6 +87,7 @@ class Sketch:
     arrows: list[Arrow]
     title: str = ""
     note: str = ""
+    nodes: Sequence[Node] = ()  # those that have a box of their own, in the order of the boxes
 
 
 class Graph:
@@ -177,7 +178,7 @@ def sketch(x: Any, *, title: str = "", steps: int | None = None, limit: int = 25
         kept, visible = graph.nodes, _nearest(graph, limit)
         note = f"{len(kept) - len(visible):,} of {len(kept):,} nodes are not drawn, the farthest from the result (limit={limit})."
     boxes, arrows = _boxes_and_arrows(graph, set(kept), visible)
-    return Sketch(boxes, arrows, title, note)
+    return Sketch(boxes, arrows, title, note, [n for n in graph.nodes if n in visible])
 
 
 def _from_both_ends(order: Sequence[int]) -> Iterator[int]:
