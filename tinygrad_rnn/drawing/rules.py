@@ -15,6 +15,8 @@ from collections.abc import Callable, Sequence
 from types import CodeType
 from typing import Any
 
+import numpy as np
+
 from ..core.primitive import Array, Primitive, Rule, parameters
 from ..core.tape import Leaf, Node
 from ..core.trace import Program
@@ -77,6 +79,8 @@ def rule_text(node: Node, position: int, rule: Rule, g: Array) -> str:
         found = _expression(function, known)
     except (_UnreadableError, RecursionError):
         return ""
+    scope = _scope(function)
+    found = _Folded(scope, known, {"g", *offered}).visit(found)
     text = ast.unparse(ast.fix_missing_locations(_Pretty().visit(found)))
     return text if len(text) <= LONGEST else ""
 
@@ -90,13 +94,20 @@ def _expression(function: Callable[..., Any], known: dict[str, Any]) -> ast.expr
     if code is None:
         raise _UnreadableError
     asked = parameters(function)[0]
-    scope = {**function.__globals__, **dict(zip(code.co_freevars, [c.cell_contents for c in function.__closure__ or ()], strict=False))}
-    found = _definition(code)
-    body = [ast.Return(found.body)] if isinstance(found, ast.Lambda) else found.body
-    answer = _run(body, {}, scope, {name: known[name] for name in asked if name in known})
+    answer = _run(_body(code), {}, _scope(function), {name: known[name] for name in asked if name in known})
     if answer is None:
         raise _UnreadableError
     return answer
+
+
+def _scope(function: Any) -> dict[str, Any]:
+    closed = [c.cell_contents for c in function.__closure__ or ()]
+    return {**function.__globals__, **dict(zip(function.__code__.co_freevars, closed, strict=False))}
+
+
+def _body(code: CodeType) -> list[ast.stmt]:
+    found = _definition(code)
+    return [ast.Return(found.body)] if isinstance(found, ast.Lambda) else found.body
 
 
 @functools.lru_cache(maxsize=1024)
@@ -143,7 +154,7 @@ def _truth(test: ast.expr, scope: dict[str, Any], known: dict[str, Any]) -> bool
     if not used <= known.keys() | scope.keys() | {"isinstance", "int", "float", "len", "type"}:
         return None
     try:
-        value = eval(compile(ast.Expression(ast.fix_missing_locations(test)), "<rule>", "eval"), scope, dict(known))
+        value = eval(compile(ast.Expression(ast.fix_missing_locations(test)), "<rule>", "eval"), {**scope, **known})
     except Exception:
         return None
     return value if isinstance(value, bool) else None
@@ -158,14 +169,68 @@ class _Simplified(ast.NodeTransformer):
     def visit_Name(self, node: ast.Name) -> ast.expr:
         return _copy(self.bound[node.id]) if node.id in self.bound else node
 
+    def visit_Call(self, node: ast.Call) -> ast.expr:
+        """A helper of the file that the rule is in is replaced by what it returns, where that can be read."""
+        self.generic_visit(node)
+        helper = self.scope.get(node.func.id) if isinstance(node.func, ast.Name) and node.func.id.startswith("_") else None
+        code = getattr(helper, "__code__", None)
+        if code is None or node.keywords or len(node.args) != code.co_argcount:
+            return node
+        try:
+            return _run(_body(code), dict(zip(code.co_varnames, node.args, strict=False)), self.scope, self.known) or node
+        except _UnreadableError:
+            return node
+
     def visit_IfExp(self, node: ast.IfExp) -> ast.expr:
         self.generic_visit(node)
         chosen = _truth(_copy(node.test), self.scope, self.known)
         return node if chosen is None else node.body if chosen else node.orelse
 
 
+class _Folded(ast.NodeTransformer):
+    """What follows from shapes and parameters alone, as a number or a tuple: ``x.reshape((2, 3))`` for ``x.reshape(like_x.shape)``."""
+
+    def __init__(self, scope: dict[str, Any], known: dict[str, Any], arrays: set[str]) -> None:
+        self.scope, self.known, self.arrays = scope, known, arrays
+
+    def visit(self, node: ast.AST) -> Any:
+        foldable = isinstance(node, (ast.Call, ast.Attribute, ast.BinOp, ast.Subscript, ast.Tuple))
+        return (self._value(node) if foldable else None) or self.generic_visit(node)
+
+    def _value(self, node: Any) -> ast.expr | None:
+        names = [n for n in ast.walk(node) if isinstance(n, ast.Name)]
+        looked_at = {id(n.value) for n in ast.walk(node) if isinstance(n, ast.Attribute) and n.attr in ("shape", "ndim", "size")}
+        own = {n.id for n in names if isinstance(n.ctx, ast.Store)}
+        if any(n.id in self.arrays and id(n) not in looked_at for n in names) or not any(n.id in self.known for n in names if n.id not in own):
+            return None
+        try:
+            value = eval(compile(ast.Expression(ast.fix_missing_locations(_copy(node))), "<rule>", "eval"), {**self.scope, **self.known})
+        except Exception:
+            return None
+        return _literal(value.tolist() if isinstance(value, np.ndarray) and value.ndim == 1 else value)
+
+
+def _literal(value: Any) -> ast.expr | None:
+    """Whole numbers, slices, and tuples of them, as syntax."""
+    if type(value) is int:
+        return ast.Constant(value)
+    if isinstance(value, slice):
+        parts = [None if p is None else ast.Constant(p) for p in (value.start, value.stop, value.step)]
+        return ast.Slice(*parts)
+    if isinstance(value, (tuple, list)) and len(value) <= 8:
+        found = [_literal(v) for v in value]
+        return None if None in found else ast.Tuple([v for v in found if v is not None], ast.Load())
+    return None
+
+
 class _Pretty(ast.NodeTransformer):
-    """``a.dot(b)`` as ``a @ b``."""
+    """``a.dot(b)`` as ``a @ b``, and ``a[0,]`` as ``a[0]``."""
+
+    def visit_Subscript(self, node: ast.Subscript) -> ast.expr:
+        self.generic_visit(node)
+        if isinstance(node.slice, ast.Tuple) and len(node.slice.elts) == 1:
+            node.slice = node.slice.elts[0]
+        return node
 
     def visit_Call(self, node: ast.Call) -> ast.expr:
         self.generic_visit(node)

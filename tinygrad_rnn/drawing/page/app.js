@@ -103,8 +103,10 @@ function fold(change) {
   const all = fitted();
   change(scene.folded);
   arrange();
-  if (all || !anchor || before[0] < 0 || before[0] > w || before[1] < 0 || before[1] > h) fit();
-  else {
+  if (all || !anchor || before[0] < 0 || before[0] > w || before[1] < 0 || before[1] > h) {
+    fit();
+    if (scene.camera.k < 0.3) hand >= 0 ? reveal(hand, true) : firstView(); // all of it would be a thin line
+  } else {
     const after = outline(hand), c = scene.camera;
     c.x = (after[0] + after[2]) / 2 - before[0] / c.k;
     c.y = (after[1] + after[3]) / 2 - before[1] / c.k;
@@ -167,11 +169,16 @@ function matches(query) {
 let listed = [], chosen = -1;
 function find() {
   const all = matches(search.value);
-  const exact = search.value.trim().toLowerCase();
-  listed = all.slice().sort((a, b) => (called(b).toLowerCase() === exact) - (called(a).toLowerCase() === exact)).slice(0, 10);
+  const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
+  const score = (k) => { // what is called so first, then what is an operation of that name
+    const name = (boxes[k].name || "").toLowerCase(), base = name.replace(/_\d+$/, "");
+    return Math.max(0, ...words.map((w) => (name === w ? 4 : base === w ? 3 : boxes[k].op === w ? 2 : name.startsWith(w) ? 1 : 0)));
+  };
+  const scores = new Map(all.map((k) => [k, score(k)]));
+  listed = all.slice().sort((a, b) => scores.get(b) - scores.get(a) || a - b).slice(0, 10);
   app.found = new Set(all);
   chosen = listed.length ? 0 : -1;
-  results.innerHTML = listed.map((k, i) => `<li role="option" id="result${i}" data-box="${k}" aria-selected="${i === chosen}"><b>${escaped(called(k))}</b><span>${escaped([boxes[k].op || boxes[k].kind, placeOf(k)].filter(Boolean).join(" \u00b7 "))}</span></li>`).join("")
+  results.innerHTML = listed.map((k, i) => `<li role="option" id="result${i}" data-box="${k}" aria-selected="${i === chosen}"><b>${escaped(called(k, true))}</b><span>${escaped([boxes[k].op || boxes[k].kind, placeOf(k)].filter(Boolean).join(" \u00b7 "))}</span></li>`).join("")
     + (all.length > listed.length ? `<li class="rest" role="presentation">and ${all.length - listed.length} more, outlined in the graph</li>` : "")
     + (search.value.trim() && !all.length ? '<li class="rest" role="presentation">Nothing found.</li>' : "");
   results.hidden = !search.value.trim();

@@ -2,7 +2,7 @@
 
 const panel = document.getElementById("panel");
 const escaped = (text) => String(text).replace(/[&<>"]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" })[c]);
-const link = (k) => (boxes[k] === undefined ? "what is not shown" : `<button class="node" data-box="${k}">${escaped(called(k))}</button>`);
+const link = (k) => (boxes[k] === undefined ? "what is not shown" : `<button class="node" data-box="${k}">${escaped(called(k, true))}</button>`);
 const WIDE = 368; // of a heat map, at most
 
 // --- cells of arrays -----------------------------------------------------------------------------------------------------------
@@ -120,8 +120,9 @@ function heat(b, what, cell) {
   const note = part ? `<p class="note">The first ${b.rows} rows and ${b.columns} columns of ${times(b.shape)}.</p>` : "";
   const bar = many > 1 && size > 0 ? `<span class="scale" aria-hidden="true"><span>${number(-size, 2)}</span><i></i><span>${number(size, 2)}</span></span>` : "";
   const label = `${what}, ${times(b.shape)}: ${stats || number(b.values[0])}`;
+  const value = number(valueIn(b, [cr, cc]), 6), caption = many > 1 ? `<code>${brackets([cr, cc], b.shape)}</code> <b>${value}</b>${bar}` : `<b>${value}</b>`;
   return `<div class="heat"><svg width="${w}" height="${h}" viewBox="0 0 ${w} ${h}" tabindex="0" role="img" aria-label="${escaped(label)}" data-rows="${b.rows}" data-columns="${b.columns}">`
-    + `${parts.join("")}${selected}</svg><div class="caption"><code>${brackets([cr, cc], b.shape)}</code> <b>${number(valueIn(b, [cr, cc]), 6)}</b>${bar}</div>`
+    + `${parts.join("")}${selected}</svg>${many > 1 || !few || number(b.values[0], 3) !== value ? `<div class="caption">${caption}</div>` : ""}`
     + `${stats ? `<p class="stats">${stats}</p>` : ""}${note}</div>`;
 }
 
@@ -131,7 +132,7 @@ function gradientMap(k, step, cell) {
   const b = boxes[k], found = gradientAt(k, step);
   if (found) {
     const open = step < visitedAt[k] && countAt(k, step) < arrivals[k].length ? ` <em>so far: ${countAt(k, step)} of ${arrivals[k].length} contributions</em>` : "";
-    return `<h3>Gradient <span class="math">${escaped(partial(called(k)))}</span>${open}</h3>${heat(found, "Gradient", cell)}`;
+    return `<h3>Gradient <span class="math">${escaped(partial(k))}</span>${open}</h3>${heat(found, "Gradient", cell)}`;
   }
   const why = !b.needs ? "No gradient: it is a constant, and nothing that it was made from requires one."
     : visitedAt[k] === Infinity ? "No gradient arrives here." : "No gradient yet.";
@@ -194,7 +195,7 @@ function sharePart(k, share, j, app, g, many) {
     const list = arrivals[to], count = list.findIndex((a) => a.step === app.step && a.order === j);
     const before = count > 0 ? sumOf(to, count) : null, after = sumOf(to, count + 1);
     const v = valueIn(added, cell), shownCell = brackets(cell, added.shape);
-    const text = before ? `${number(valueIn(before, cell))} + ${number(v).replace(/^(\u2212.*)$/, "($1)")} = <b>${number(valueIn(after, cell))}</b>` : `0 + ${number(v).replace(/^(\u2212.*)$/, "($1)")} = <b>${number(valueIn(after, cell))}</b>`;
+    const text = list.length === 1 ? `<b>${number(v)}</b>, the only contribution` : before ? `${number(valueIn(before, cell))} + ${number(v).replace(/^(\u2212.*)$/, "($1)")} = <b>${number(valueIn(after, cell))}</b>` : `0 + ${number(v).replace(/^(\u2212.*)$/, "($1)")} = <b>${number(valueIn(after, cell))}</b>`;
     sum = `<p class="sum">Sum at ${link(to)} <code>${shownCell}</code>: ${text}${list.length > 1 ? ` <span class="count">contribution ${count + 1} of ${list.length}</span>` : ""}</p>`;
   } else if (to >= 0) sum = `<p class="sum">Goes to ${link(to)}.</p>`;
   return `<div class="share"><h4><b>${escaped(name)}</b> ${to >= 0 ? link(to) : ""} <span class="facts">${times(added.shape)}</span></h4>${formulaLine}${words}${numbers}${summed}`
@@ -203,7 +204,7 @@ function sharePart(k, share, j, app, g, many) {
 
 function backwardPart(k, app) {
   const b = boxes[k], v = visit(app.step), g = block(v.gradient);
-  let text = `<section><h3>Upstream gradient <span class="math">g = ${escaped(partial(called(k)))}</span></h3>`;
+  let text = `<section><h3>Upstream gradient <span class="math">g = ${escaped(partial(k))}</span></h3>`;
   if (k === data.root) text += `<p class="note">${g.shape.length ? "This is where the walk begins, with the gradient that was given." : `L is this result: the walk begins with \u2202L/\u2202L = ${number(g.values[0])}.`}</p>`;
   text += `${heat(g, "Upstream gradient", app.cell)}</section>`;
   if (!b.op) return `${text}<section><p class="note">A leaf: nothing lies before it. The sum is complete, and <code>backward()</code> adds it to <code>.grad</code>.</p></section>`;
@@ -250,6 +251,7 @@ function sourcePart(k) {
     }
     rows.push(`<li value="${n}"${n >= first && n <= last ? ' class="here"' : ""}>${shown}</li>`);
   }
+  while (rows.length && /<li value="\d+"><\/li>/.test(rows[0])) rows.shift();
   return rows.length ? `<section><h3>Source <em>${escaped(name)}, line ${first}</em></h3><ol class="source">${rows.join("")}</ol></section>` : "";
 }
 

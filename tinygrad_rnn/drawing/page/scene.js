@@ -521,5 +521,6 @@ function drawMap(app) {
   }
   mapPen.strokeStyle = p.text;
   mapPen.lineWidth = 1.2 / s;
-  mapPen.strokeRect(c.x, c.y, w / c.k, h / c.k);
+  const edge = 0.8 / s, x0 = Math.max(c.x, edge), y0 = Math.max(c.y, edge);
+  mapPen.strokeRect(x0, y0, Math.min(c.x + w / c.k, mw / s - edge) - x0, Math.min(c.y + h / c.k, mh / s - edge) - y0);
 }

@@ -116,22 +116,26 @@ function number(v, digits = 4) {
   if (!Number.isFinite(v)) return v > 0 ? "\u221e" : "\u2212\u221e";
   if (v === 0) return "0";
   const size = Math.abs(v);
-  let text = size < 1e-3 || size >= 1e5 ? v.toExponential(Math.max(1, digits - 3)).replace("e+", "e") : String(Number(v.toPrecision(digits)));
+  let text = size < 1e-3 || size >= 1e5 ? v.toExponential(Math.max(1, digits - 2)).replace("e+", "e") : String(Number(v.toPrecision(digits)));
   return text.replace(/-/g, "\u2212");
 }
 
 // What a box is called: the variable, or its expression in the source, or its operation.
-function called(k) {
+function called(k, whole = false) {
   const b = boxes[k];
   if (b === undefined) return "what is not shown";
   if (isGap(k)) return b.title;
   if (b.name) return b.name;
-  if (b.code && b.code.length <= 34) return b.code.replace(/\bself\./g, "");
+  const code = (b.code || "").replace(/\bself\./g, "");
+  if (code && (code.length <= 34 || whole)) return code.length <= 34 ? code : `${code.slice(0, 32)}\u2026`;
   return b.op ? b.title : b.kind;
 }
 
-// The derivative of the result by a box.
-function partial(name) { return `\u2202L/\u2202${/^[\w.]+$/.test(name) ? name : `(${name})`}`; }
+// The derivative of the result by a box; what has no short name is what the rules call it, the output.
+function partial(k) {
+  const b = boxes[k], name = b.name || called(k);
+  return `\u2202L/\u2202${!b.name && name === b.title ? "out" : /^[\w.]+$/.test(name) ? name : `(${name})`}`;
+}
 
 function placeOf(k) {
   const b = boxes[k];
