@@ -1,4 +1,4 @@
-"""The command line: ``tinygrad-rnn demo | train | sample | tasks | info``."""
+"""The command line: ``tinygrad-rnn demo | train | sample | explore | tasks | info``."""
 
 from __future__ import annotations
 
@@ -44,13 +44,15 @@ def _fail(message: str, code: int = 2) -> int:
 
 
 def _user_errors() -> tuple[type[Exception], ...]:
+    from .core.errors import GraphError
     from .formats.safetensors import FormatError
     from .train.characters import CheckpointError
     from .train.demo import UserError
+    from .train.named import NamedError
     from .train.tasks.task import TaskError
     from .train.text import TextError
 
-    return (UserError, TaskError, TextError, CheckpointError, FormatError)
+    return (UserError, NamedError, GraphError, TaskError, TextError, CheckpointError, FormatError)
 
 
 # --- commands -------------------------------------------------------------------------------------------------------------
@@ -83,6 +85,16 @@ def _sample(given: argparse.Namespace) -> int:
     with blas.threads(None):
         drawn = sample(model, vocabulary, given.length, prompt=given.prompt or context, temperature=given.temperature, rng=given.seed)
     print(given.prompt + drawn)
+    return 0
+
+
+def _explore(given: argparse.Namespace) -> int:
+    from .drawing import explore
+    from .train.named import example, load_named
+
+    sizes = {name: getattr(given, name) for name in ("steps", "batch", "input_size", "hidden_size", "seed")}
+    path = explore(example(load_named(given.name), **sizes), given.out, title=given.title or given.name)
+    print(f"wrote {path}: open it in a browser")
     return 0
 
 
@@ -219,6 +231,18 @@ def _parser() -> argparse.ArgumentParser:
     sample.add_argument("--seed", type=_NATURAL, metavar="N", help="draw the same text each time")
     sample.set_defaults(run=_sample)
 
+    explore = commands.add_parser(
+        "explore",
+        help="a page in which one steps through a computation and its gradients",
+        description="Write a page in which one steps through the computation of a cell, a layer, a saved model or a tensor, and through the "
+        "walk back with all gradients. A cell or layer is run over a short random sequence.",
+    )
+    explore.add_argument("name", metavar="NAME", help="package.module:Name, file.py:Name, file.py, or a model.safetensors")
+    explore.add_argument("--out", type=Path, default=Path("explore.html"), metavar="FILE", help="where the page goes (default explore.html)")
+    explore.add_argument("--title", metavar="TEXT", help="stands over the page (default: the name)")
+    _example_arguments(explore)
+    explore.set_defaults(run=_explore)
+
     tasks = commands.add_parser(
         "tasks",
         help="run tasks with published figures",
@@ -256,6 +280,17 @@ def _training_arguments(parser: argparse.ArgumentParser, out: str | None, budget
     sample.add_argument("--temperature", type=_TEMPERATURE, default=0.7, metavar="T", help="0: the likeliest each time (default 0.7)")
     sample.add_argument("--length", type=_NATURAL, default=600, metavar="N", help="number of characters (default 600)")
     parser.set_defaults(run=_train)
+
+
+def _example_arguments(parser: argparse.ArgumentParser) -> None:
+    for name, default, about in (
+        ("steps", 3, "length of the random sequence"),
+        ("batch", 2, "rows of it"),
+        ("input-size", 3, "features, for a class and for a cell that does not say how many it takes"),
+        ("hidden-size", 4, "units, for a class"),
+    ):
+        parser.add_argument(f"--{name}", type=_COUNT, default=default, metavar="N", help=f"{about} (default {default})")
+    parser.add_argument("--seed", type=_NATURAL, default=0, metavar="N", help="of weights and sequence (default 0)")
 
 
 def _tasks_arguments(parser: argparse.ArgumentParser) -> None:

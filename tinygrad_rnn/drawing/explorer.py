@@ -210,7 +210,6 @@ class _Contents:
             "title": self.title,
             "note": self.sketch.note,
             "total": len(self.graph.nodes),
-            "height": HEIGHT,
             "size": [_point(layout.width), _point(layout.height)],
             "boxes": boxes,
             "arrows": [self._arrow(arrow, path) for arrow, path in layout.paths],
@@ -228,7 +227,7 @@ class _Contents:
     # --- boxes and arrows -----------------------------------------------------------------------------------------------
 
     def _box(self, b: Box, value: dict[Node, int]) -> dict[str, Any]:
-        place = {"title": b.title, "detail": b.detail, "family": b.family, "at": [_point(b.x), _point(b.y), _point(b.width)]}
+        place = {"title": b.title, "detail": b.detail, "family": b.family, "at": [_point(b.x), _point(b.y), _point(b.width), HEIGHT]}
         n = self.node_of.get(b)
         if n is None:
             return {**place, "gap": b.tooltip}

@@ -274,7 +274,7 @@ function render(app) {
   const k = app.selected >= 0 ? app.selected : inHand(app.step);
   const active = document.activeElement && panel.contains(document.activeElement) ? focusPath(document.activeElement) : null;
   panel.innerHTML = k < 0 ? welcome() : contents(k, app);
-  if (active) (panel.querySelectorAll("[tabindex],button")[active] || panel).focus({ preventScroll: true });
+  if (active !== null) (panel.querySelectorAll("[tabindex],button")[active] || panel).focus({ preventScroll: true });
 }
 const focusPath = (e) => (e === panel ? -1 : [...panel.querySelectorAll("[tabindex],button")].indexOf(e));
 

@@ -5,7 +5,7 @@
 
 const scene = { folded: new Set(), camera: { x: 0, y: 0, k: 1 }, hover: -1, reach: null, palette: {} };
 const canvas = document.getElementById("graph"), pen = canvas.getContext("2d");
-const H = data.height, MARK = 6;
+const MARK = 6; // height of the strip that says how strong a gradient is
 
 const frames = data.frames.map((f, i) => {
   const b = boxes[f.boxes[0]];
@@ -37,32 +37,24 @@ function shrinking(intervals) {
   };
 }
 
-// The smallest size of an interval at which the boxes that stand in it, outside of frames, do not meet.
-function roomFor(from, to, axis, wanted) {
-  const across = 1 - axis, inside = [];
-  let ratio = Math.min(1, wanted / (to - from));
-  boxes.forEach((b, k) => { if (frameOf[k] < 0 && b.at[axis] > from && b.at[axis] < to) inside.push(b); });
-  const extent = (b, a) => (a === 0 ? b.at[2] : H);
-  for (const b of inside) {
-    const half = extent(b, axis) / 2 - 10;
-    ratio = Math.max(ratio, half / (b.at[axis] - from), half / (to - b.at[axis]));
-    for (const c of inside) {
-      const apart = Math.abs(b.at[axis] - c.at[axis]);
-      if (b !== c && apart > 1 && Math.abs(b.at[across] - c.at[across]) < (extent(b, across) + extent(c, across)) / 2) {
-        ratio = Math.max(ratio, ((extent(b, axis) + extent(c, axis)) / 2 + 10) / apart);
-      }
-    }
-  }
-  return (to - from) * Math.min(1, ratio);
-}
-
+// Where all frames of a column (or of a lane) are folded, it shrinks to a wanted size: the parts in which boxes outside of frames stand
+// keep theirs, so these do not meet.
 function spans(groups, axis, wanted) {
   const found = [];
   for (const list of groups.values()) {
-    if (list.every((f) => scene.folded.has(f.index))) {
-      const from = Math.min(...list.map((f) => f.at[axis])), to = Math.max(...list.map((f) => f.at[axis + 2]));
-      found.push([from, to, roomFor(from, to, axis, Math.min(wanted, to - from))]);
+    if (!list.every((f) => scene.folded.has(f.index))) continue;
+    const from = Math.min(...list.map((f) => f.at[axis])), to = Math.max(...list.map((f) => f.at[axis + 2]));
+    const held = boxes.filter((b, k) => frameOf[k] < 0 && b.at[axis] > from && b.at[axis] < to)
+      .map((b) => [Math.max(from, b.at[axis] - b.at[axis + 2] / 2 - 5), Math.min(to, b.at[axis] + b.at[axis + 2] / 2 + 5)]).sort((p, q) => p[0] - q[0]);
+    const free = [];
+    let end = from;
+    for (const [start, stop] of [...held, [to, to]]) {
+      if (start > end) free.push([end, start]);
+      end = Math.max(end, stop);
     }
+    const room = free.reduce((sum, [p, q]) => sum + q - p, 0), kept = to - from - room;
+    const ratio = room > 0 ? Math.min(1, Math.max(0, wanted - kept) / room) : 1;
+    for (const [p, q] of free) found.push([p, q, (q - p) * ratio]);
   }
   return found;
 }
@@ -72,7 +64,7 @@ function arrange() {
   const X = shrinking(spans(columns, 0, 84)), Y = shrinking(spans(lanes, 1, 58));
   scene.X = X; scene.Y = Y;
   scene.size = [X(data.size[0]), Y(data.size[1])];
-  scene.at = boxes.map((b) => [X(b.at[0]), Y(b.at[1]), b.at[2]]);
+  scene.at = boxes.map((b) => [X(b.at[0]), Y(b.at[1]), b.at[2], b.at[3]]);
   scene.frames = frames.map((f) => [X(f.at[0]), Y(f.at[1]), X(f.at[2]), Y(f.at[3])]);
   scene.arrows = [];
   const seen = new Set();
@@ -168,8 +160,8 @@ function fit() {
 function outline(k) {
   const f = foldOf(k);
   if (f >= 0) return scene.frames[f];
-  const [x, y, w] = scene.at[k];
-  return [x - w / 2, y - H / 2, x + w / 2, y + H / 2];
+  const [x, y, w, h] = scene.at[k];
+  return [x - w / 2, y - h / 2, x + w / 2, y + h / 2];
 }
 
 // Move the camera so that a box is in view, with some room around it.
@@ -364,7 +356,7 @@ function tip([x0, y0, x1, y1], large = 1) {
 }
 
 function drawBox(b, k, app, reach) {
-  const p = scene.palette, [cx, cy, w] = scene.at[k], x = cx - w / 2, y = cy - H / 2;
+  const p = scene.palette, [cx, cy, w, h] = scene.at[k], x = cx - w / 2, y = cy - h / 2;
   const known = app.step >= computedAt[k], inReach = !reach || reach.norms.has(k);
   pen.globalAlpha = inReach ? 1 : 0.22;
   let fill = known ? p[b.family] : p.stage, text = known ? p.text : p.faint, small = p.faint;
@@ -373,18 +365,18 @@ function drawBox(b, k, app, reach) {
     fill = css(c);
     text = small = luminance(c) > 0.55 ? "#111111" : "#ffffff";
   }
-  rounded(x, y, w, H, 8);
+  rounded(x, y, w, h, 8);
   pen.fillStyle = fill;
   pen.fill();
   const strength = app.step > F ? strengthAt(k, app.step) : null;
   if (strength !== null && !reach) {
     pen.save();
-    rounded(x, y, w, H, 8);
+    rounded(x, y, w, h, 8);
     pen.clip();
-    mark(x, y + H - MARK, w, strength, app.step >= visitedAt[k]);
+    mark(x, y + h - MARK, w, strength, app.step >= visitedAt[k]);
     pen.restore();
   }
-  rounded(x, y, w, H, 8);
+  rounded(x, y, w, h, 8);
   pen.strokeStyle = known ? p[`${b.family}-edge`] : p["frame-edge"];
   pen.lineWidth = k === data.root ? 2 : 1;
   pen.setLineDash(b.gap !== undefined ? [4, 3] : known ? [] : [3, 3]);
@@ -512,7 +504,7 @@ function drawMap(app) {
   mapPen.fillStyle = p["frame-edge"];
   scene.frames.forEach((r) => mapPen.fillRect(r[0], r[1], Math.max(r[2] - r[0], 1 / s), r[3] - r[1]));
   mapPen.fillStyle = p.faint;
-  boxes.forEach((b, k) => { if (frameOf[k] < 0) { const r = outline(k); mapPen.fillRect(r[0], r[1], Math.max(r[2] - r[0], 2 / s), Math.max(H, 2 / s)); } });
+  boxes.forEach((b, k) => { if (frameOf[k] < 0) { const r = outline(k); mapPen.fillRect(r[0], r[1], Math.max(r[2] - r[0], 2 / s), Math.max(r[3] - r[1], 2 / s)); } });
   const hand = inHand(app.step);
   if (hand >= 0) {
     const r = outline(hand);
