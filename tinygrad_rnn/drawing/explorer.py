@@ -12,7 +12,7 @@ import json
 import linecache
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -168,29 +168,34 @@ class _Contents:
         self.sketch = sketch(tape, limit=limit)
         self.names = variables(tape.nodes)
         self.title = title
-        shown = self._boxes(self.sketch)
+        self._boxes(self.sketch)
         self.layout: Layout = place(self.sketch)
-        side = next((s for s in (16, 12, 8, 6) if len(shown) * 3.5 * s * s < CELLS), 4)
+        side = next((s for s in (16, 12, 8, 6) if len(self.sketch.of) * 3.5 * s * s < CELLS), 4)
         self.arrays = _Arrays(side)
         self.rules: dict[Any, int] = {}
         self.files: dict[str, int] = {}
         self.lines: list[dict[int, str]] = []
 
-    def _boxes(self, sketch: Sketch) -> Sequence[Node]:
+    def _boxes(self, sketch: Sketch) -> None:
         """Number the boxes, find the one in which each node is shown, and name boxes as the user's code does."""
-        own = [b for b in sketch.boxes if not b.gap]
         self.number = {b: k for k, b in enumerate(sketch.boxes)}
-        self.node_of: dict[Box, Node] = dict(zip(own, sketch.nodes, strict=True))
-        self.box_of: dict[Node, Box] = dict(zip(sketch.nodes, own, strict=True))
-        gaps = {b.mark[:2] if b.mark else None: b for b in sketch.boxes if b.gap}
+        self.box_of: dict[Node, Box] = dict(sketch.of)
+        self.node_of = {b: n for n, b in sketch.of.items()}
+        gaps: dict[Any, list[Box]] = {}
+        for b in sketch.boxes:
+            if b.gap:
+                gaps.setdefault(b.mark[:2] if b.mark else None, []).append(b)
         for n in self.graph.nodes:
+            if n in self.box_of or not gaps or self.graph.is_leaf(n):
+                continue
             mark = self.graph.marks[n]
-            if n not in self.box_of and gaps and not self.graph.is_leaf(n):
-                self.box_of[n] = gaps.get(None) or gaps[mark[:2]]  # type: ignore[index]
+            found = gaps.get(None) or gaps.get(mark[:2] if mark else None, [])
+            before = [b for b in found if (b.step or 0) <= ((mark and mark.step) or 0)]  # a gap begins with the step that it is marked with
+            if before or found:
+                self.box_of[n] = max(before, key=lambda b: b.step or 0) if before else found[0]
         for b, n in self.node_of.items():
             if n in self.names and not n.name:
                 b.title = f"{self.names[n]} = {b.title}"
-        return sketch.nodes
 
     def at(self, n: Node) -> int:
         """The number of the box in which a node is shown; -1 for what is shown nowhere."""

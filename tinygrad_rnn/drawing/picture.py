@@ -38,7 +38,7 @@ class Drawing:
 
     def __init__(self, x: Tape | Program, *, title: str, steps: int | None, limit: int, direction: str, timeout: float) -> None:
         self._sketch = sketch(x, title=title, steps=steps, limit=limit)
-        self._sketch.nodes = ()  # a picture does not hold on to the graph
+        self._sketch.of.clear()  # a picture does not hold on to the graph
         self._layout = place(self._sketch, direction)
         self._made: dict[str, bytes] = {}
         self.note = self._sketch.note

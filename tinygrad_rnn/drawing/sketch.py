@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from ..core.primitive import Spec
@@ -87,7 +87,7 @@ class Sketch:
     arrows: list[Arrow]
     title: str = ""
     note: str = ""
-    nodes: Sequence[Node] = ()  # those that have a box of their own, in the order of the boxes
+    of: dict[Node, Box] = field(default_factory=dict)  # the boxes of the nodes that have one of their own
 
 
 class Graph:
@@ -178,7 +178,8 @@ def sketch(x: Any, *, title: str = "", steps: int | None = None, limit: int = 25
         kept, visible = graph.nodes, _nearest(graph, limit)
         note = f"{len(kept) - len(visible):,} of {len(kept):,} nodes are not drawn, the farthest from the result (limit={limit})."
     boxes, arrows = _boxes_and_arrows(graph, set(kept), visible)
-    return Sketch(boxes, arrows, title, note, [n for n in graph.nodes if n in visible])
+    own = zip([n for n in graph.nodes if n in visible], [b for b in boxes if not b.gap], strict=True)
+    return Sketch(boxes, arrows, title, note, dict(own))
 
 
 def _from_both_ends(order: Sequence[int]) -> Iterator[int]:

@@ -163,7 +163,7 @@ function matches(query) {
   const words = query.toLowerCase().replace(/\bt\s*=\s*(\d+)/g, "t=$1").split(/\s+/).filter(Boolean);
   if (!words.length) return [];
   const fits = (k, word) => { const t = /^t=?(\d+)$/.exec(word); return t ? boxes[k].step === Number(t[1]) : texts[k].includes(word); };
-  return boxes.map((_, k) => k).filter((k) => words.every((word) => fits(k, word)));
+  return boxes.map((_, k) => k).filter((k) => !isPort(k) && words.every((word) => fits(k, word)));
 }
 
 let listed = [], chosen = -1;
@@ -292,7 +292,7 @@ function tell(what, x, y) {
     text = lines.join("<br>");
   } else if (what.frame !== undefined || what.handle !== undefined) {
     const f = frames[what.frame ?? what.handle];
-    text = `<b>t = ${f.step}</b><br>${escaped(f.label.slice(1).join(", "))}${f.label.length > 1 ? " \u00b7 " : ""}${f.boxes.length} nodes<br>${scene.folded.has(f.index) ? "click to unfold" : "click to fold"}`;
+    text = `<b>t = ${f.step}</b><br>${escaped(f.label.slice(1).join(", "))}${f.label.length > 1 ? " \u00b7 " : ""}${f.boxes.filter((k) => !isPort(k)).length} nodes<br>${scene.folded.has(f.index) ? "click to unfold" : "click to fold"}`;
   }
   tipBox.hidden = !text;
   if (!text) return;
@@ -367,7 +367,8 @@ $("keys").innerHTML = `<h2>Keys</h2><dl>${KEYS.map(([keys, text]) => (text ? `<d
 
 function onTape(direction) {
   const k = current();
-  const next = k < 0 ? 0 : (k + direction + boxes.length) % boxes.length;
+  let next = k < 0 ? (direction > 0 ? 0 : boxes.length - 1) : (k + direction + boxes.length) % boxes.length;
+  while (isPort(next)) next = (next + direction + boxes.length) % boxes.length;
   select(next);
 }
 
@@ -468,7 +469,7 @@ arrange();
 // The whole graph where it is legible; otherwise its height, from the left.
 function firstView() {
   fit();
-  const [w, h] = view(), c = scene.camera, k = Math.min(1.1, h / (scene.size[1] + 24));
+  const [, all] = view(), h = all - LEGEND, c = scene.camera, k = Math.min(1.1, h / (scene.size[1] + 24));
   if (c.k < 0.55) {
     c.k = Math.max(0.4, Math.min(k, 0.85));
     c.x = -12;

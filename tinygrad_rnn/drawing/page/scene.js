@@ -137,6 +137,7 @@ function clipped(line, from, to) {
 
 // --- camera ----------------------------------------------------------------------------------------------------------------
 
+const LEGEND = 34; // the legend lies over the foot of the view
 const view = () => [canvas.clientWidth, canvas.clientHeight];
 const toScreen = (x, y) => [(x - scene.camera.x) * scene.camera.k, (y - scene.camera.y) * scene.camera.k];
 const toGraph = (x, y) => [x / scene.camera.k + scene.camera.x, y / scene.camera.k + scene.camera.y];
@@ -150,7 +151,7 @@ function zoom(factor, x, y) {
 }
 
 function fit() {
-  const [w, h] = view(), c = scene.camera;
+  const [w, whole] = view(), h = whole - LEGEND, c = scene.camera;
   c.k = Math.min(LARGEST, Math.max(SMALLEST, Math.min(w / (scene.size[0] + 24), h / (scene.size[1] + 24), 1.25)));
   c.x = scene.size[0] / 2 - w / 2 / c.k;
   c.y = scene.size[1] / 2 - h / 2 / c.k;
@@ -167,7 +168,7 @@ function outline(k) {
 // Move the camera so that a box is in view, with some room around it.
 function reveal(k, always = false) {
   if (k < 0) return;
-  const [w, h] = view(), c = scene.camera, r = outline(k);
+  const [w, all] = view(), h = all - LEGEND, c = scene.camera, r = outline(k);
   if (always && c.k < 0.6) { c.k = 0.9; }
   const [x0, y0] = toScreen(r[0], r[1]), [x1, y1] = toScreen(r[2], r[3]);
   const edge = 48;
@@ -307,13 +308,13 @@ function handle(r, sign, i) {
 
 function drawArrows(visible, reach, hand, colour, app) {
   const p = scene.palette, far = scene.camera.k < 0.12, shown = scene.arrows.filter((a) => visible(a.bounds));
-  const lit = (a) => hand >= 0 && a.head === hand || (hand >= 0 && foldOf(hand) >= 0 && foldOf(a.head) === foldOf(hand) && handReads.has(a.tail));
+  const lit = (a) => hand >= 0 && a.head === hand || (hand >= 0 && foldOf(hand) >= 0 && foldOf(a.head) === foldOf(hand) && handReads.has(standsFor(a.tail)));
   const handReads = new Set(hand >= 0 ? (boxes[hand].inputs || []).filter((i) => typeof i === "number") : []);
   for (const kind of ["parameter", "", "state"]) {
     const list = shown.filter((a) => a.kind === kind && !lit(a));
     const stroke = kind === "state" ? p.state : kind === "parameter" ? p.weight : p.line;
     for (const dim of [true, false]) {
-      const some = list.filter((a) => dim === Boolean(reach && !(reach.norms.has(a.tail) && reach.norms.has(a.head))));
+      const some = list.filter((a) => dim === Boolean(reach && !(reach.norms.has(standsFor(a.tail)) && reach.norms.has(standsFor(a.head)))));
       if (!some.length) continue;
       pen.globalAlpha = dim ? 0.15 : far ? 0.5 : 1;
       pen.strokeStyle = pen.fillStyle = stroke;
@@ -357,7 +358,7 @@ function tip([x0, y0, x1, y1], large = 1) {
 
 function drawBox(b, k, app, reach) {
   const p = scene.palette, [cx, cy, w, h] = scene.at[k], x = cx - w / 2, y = cy - h / 2;
-  const known = app.step >= computedAt[k], inReach = !reach || reach.norms.has(k);
+  const known = app.step >= computedAt[k], inReach = !reach || reach.norms.has(standsFor(k)), port = isPort(k);
   pen.globalAlpha = inReach ? 1 : 0.22;
   let fill = known ? p[b.family] : p.stage, text = known ? p.text : p.faint, small = p.faint;
   if (reach && inReach && reach.norms.get(k) > 0) {
@@ -368,7 +369,7 @@ function drawBox(b, k, app, reach) {
   rounded(x, y, w, h, 8);
   pen.fillStyle = fill;
   pen.fill();
-  const strength = app.step > F ? strengthAt(k, app.step) : null;
+  const strength = app.step > F && !port ? strengthAt(k, app.step) : null;
   if (strength !== null && !reach) {
     pen.save();
     rounded(x, y, w, h, 8);
@@ -386,11 +387,11 @@ function drawBox(b, k, app, reach) {
     pen.textAlign = "center";
     pen.textBaseline = "alphabetic";
     pen.fillStyle = text;
-    pen.font = `11px ${scene.font}`;
-    pen.fillText(b.title, cx, cy - 2, w - 8);
+    pen.font = `${port ? 9 : 11}px ${scene.font}`;
+    pen.fillText(b.title, cx, port ? cy + 3 : cy - 2, w - 6);
     pen.fillStyle = small;
     pen.font = `8.5px ${scene.font}`;
-    pen.fillText(b.detail, cx, cy + 8, w - 8);
+    if (!port) pen.fillText(b.detail, cx, cy + 8, w - 8);
   }
   pen.globalAlpha = 1;
 }
@@ -432,7 +433,7 @@ function drawFolded(i, r, app, reach) {
   rounded(x, y, w, h, 9);
   pen.fillStyle = fill;
   pen.fill();
-  const norms = app.step > F && !reach ? list.map((k) => strengthAt(k, app.step)) : [];
+  const norms = app.step > F && !reach ? list.filter((k) => !isPort(k)).map((k) => strengthAt(k, app.step)) : [];
   const strength = norms.some((n) => n === -1) ? -1 : norms.some((n) => n !== null) ? strongest(norms) : null;
   if (strength !== null) {
     pen.save();
@@ -457,7 +458,7 @@ function drawFolded(i, r, app, reach) {
     pen.fillStyle = reach && inReach ? text : p.faint;
     pen.font = `9px ${scene.font}`;
     pen.fillText([f.cell, f.layer === null || f.layer === undefined ? "" : `layer ${f.layer}`].filter(Boolean).join(", "), cx, cy + 1, w - 10);
-    pen.fillText(`${list.length} nodes`, cx, cy + 13, w - 10);
+    pen.fillText(`${list.filter((k) => !isPort(k)).length} nodes`, cx, cy + 13, w - 10);
     if (h > 90) handle(r, "+", i);
   } else if (scene.camera.k > 0.1) {
     pen.textAlign = "center";
@@ -480,7 +481,7 @@ function under(px, py) {
     if (legible() && within(handleAt(r), 3)) return { handle: f.index };
     if (scene.folded.has(f.index)) return { frame: f.index };
   }
-  for (let k = boxes.length - 1; k >= 0; k--) if (foldOf(k) < 0 && within(outline(k))) return { box: k };
+  for (let k = boxes.length - 1; k >= 0; k--) if (foldOf(k) < 0 && within(outline(k))) return { box: standsFor(k) };
   return {};
 }
 

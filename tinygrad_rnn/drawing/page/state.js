@@ -19,6 +19,9 @@ function block(k) {
 const isGap = (k) => boxes[k].gap !== undefined;
 const computedAt = boxes.map((b) => (b.op || b.gap !== undefined ? Infinity : 0));
 data.forward.forEach((k, i) => { computedAt[k] = Math.min(computedAt[k], i + 1); });
+const isPort = (k) => boxes[k].port !== undefined; // a small box that stands for another, where that is read
+const standsFor = (k) => (isPort(k) ? boxes[k].port : k);
+boxes.forEach((b, k) => { if (isPort(k)) computedAt[k] = computedAt[b.port]; });
 const visitedAt = boxes.map(() => Infinity);
 const arrivals = boxes.map(() => []); // what is added to the gradient of a box: step, who, how much, norm of the sum afterwards
 data.backward.forEach((visit, i) => {
@@ -83,7 +86,7 @@ function gradientAt(k, step) {
   return sumOf(k, countAt(k, step));
 }
 
-const valueAt = (k, step) => (isGap(k) || step < computedAt[k] ? null : block(boxes[k].value));
+const valueAt = (k, step) => (isGap(k) || isPort(k) || step < computedAt[k] ? null : block(boxes[k].value));
 
 // Everything that a box depends on, itself among it.
 function ancestors(k) {
