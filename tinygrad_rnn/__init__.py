@@ -5,7 +5,7 @@ Usually imported as ``tg``. Where to begin:
 - `tensor`, operations under their NumPy names, ``Tensor.backward``, `grad`: computations and gradients;
 - `Cell`, `Parameter`, `unroll`, `tbptt`, `jit`: recurrent networks of one's own;
 - `cells`: the published ones; `nn`: layers, wrappers, attention, losses; `init`, `optim`;
-- `draw`, `tape`, `gradcheck`: to see what was recorded, and whether it is right;
+- `draw`, `explore`, `tape`, `gradcheck`: to see what was recorded, and whether it is right;
 - `save`, `load`: parameters in safetensors files.
 """
 
@@ -129,7 +129,7 @@ if TYPE_CHECKING:
     from . import cells, init, nn, optim
     from .compiler import CompileError, jit
     from .diagnosis import GradcheckError, gradcheck
-    from .drawing import Drawing, draw
+    from .drawing import Drawing, draw, explore
     from .formats.checkpoint import load, save
     from .module import Module, Parameter
     from .ops.windows import avg_pool1d, avg_pool2d, conv1d, conv2d, max_pool1d, max_pool2d
@@ -190,6 +190,7 @@ __all__ = [
     "erf",
     "exp",
     "expand_dims",
+    "explore",
     "expm1",
     "flip",
     "floor",

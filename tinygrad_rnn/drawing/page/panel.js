@@ -50,7 +50,7 @@ function product(text, look, [row, column]) {
   for (let k = 0; k < Math.min(inner, 3); k++) {
     const a = valueIn(left, match[2] ? [k, row] : [row, k]), b = valueIn(right, match[4] ? [column, k] : [k, column]);
     if (a === null || b === null) break;
-    terms.push(`${number(a, 3)}\u00b7${number(b, 3)}`);
+    terms.push([a, b].map((v) => (v < 0 ? `(${number(v, 3)})` : number(v, 3))).join("\u00b7"));
   }
   if (!terms.length) return null;
   return terms.join(" + ") + (inner > terms.length ? ` + \u2026 (${inner} terms)` : "");

@@ -369,12 +369,13 @@ function drawBox(b, k, app, reach) {
   rounded(x, y, w, h, 8);
   pen.fillStyle = fill;
   pen.fill();
-  const strength = app.step > F && !port ? strengthAt(k, app.step) : null;
-  if (strength !== null && !reach) {
+  let strength = app.step > F && !port ? strengthAt(k, app.step) : null;
+  if (reach) strength = inReach && !port && reach.norms.get(k) <= 0 ? reach.norms.get(k) : null; // only what has no colour has a mark
+  if (strength !== null) {
     pen.save();
     rounded(x, y, w, h, 8);
     pen.clip();
-    mark(x, y + h - MARK, w, strength, app.step >= visitedAt[k]);
+    mark(x, y + h - MARK, w, strength, Boolean(reach) || app.step >= visitedAt[k]);
     pen.restore();
   }
   rounded(x, y, w, h, 8);

@@ -119,7 +119,7 @@ function number(v, digits = 4) {
   if (!Number.isFinite(v)) return v > 0 ? "\u221e" : "\u2212\u221e";
   if (v === 0) return "0";
   const size = Math.abs(v);
-  let text = size < 1e-3 || size >= 1e5 ? v.toExponential(Math.max(1, digits - 2)).replace("e+", "e") : String(Number(v.toPrecision(digits)));
+  let text = size < 1e-3 || size >= 1e5 ? v.toExponential(Math.max(1, digits - 1)).replace(/\.?0+e/, "e").replace("e+", "e") : String(Number(v.toPrecision(digits)));
   return text.replace(/-/g, "\u2212");
 }
 
