@@ -5,6 +5,7 @@
 
 const scene = { folded: new Set(), camera: { x: 0, y: 0, k: 1 }, hover: -1, reach: null, palette: {} };
 const canvas = document.getElementById("graph"), pen = canvas.getContext("2d");
+const FAR = 0.12; // zoom below which boxes are a few pixels
 const MARK = 6; // height of the strip that says how strong a gradient is
 
 const frames = data.frames.map((f, i) => {
@@ -141,7 +142,7 @@ const LEGEND = 34; // the legend lies over the foot of the view
 const view = () => [canvas.clientWidth, canvas.clientHeight];
 const toScreen = (x, y) => [(x - scene.camera.x) * scene.camera.k, (y - scene.camera.y) * scene.camera.k];
 const toGraph = (x, y) => [x / scene.camera.k + scene.camera.x, y / scene.camera.k + scene.camera.y];
-const SMALLEST = 0.02, LARGEST = 4;
+const SMALLEST = 0.004, LARGEST = 4;
 
 function zoom(factor, x, y) {
   const before = toGraph(x, y), c = scene.camera;
@@ -307,7 +308,7 @@ function handle(r, sign, i) {
 }
 
 function drawArrows(visible, reach, hand, colour, app) {
-  const p = scene.palette, far = scene.camera.k < 0.12, shown = scene.arrows.filter((a) => visible(a.bounds));
+  const p = scene.palette, far = scene.camera.k < FAR, shown = scene.arrows.filter((a) => visible(a.bounds));
   const lit = (a) => hand >= 0 && a.head === hand || (hand >= 0 && foldOf(hand) >= 0 && foldOf(a.head) === foldOf(hand) && handReads.has(standsFor(a.tail)));
   const handReads = new Set(hand >= 0 ? (boxes[hand].inputs || []).filter((i) => typeof i === "number") : []);
   for (const kind of ["parameter", "", "state"]) {
@@ -365,6 +366,13 @@ function drawBox(b, k, app, reach) {
     const c = scaled(level(reach.norms.get(k), reach.scale));
     fill = css(c);
     text = small = luminance(c) > 0.55 ? "#111111" : "#ffffff";
+  }
+  if (scene.camera.k < FAR) { // a few pixels: no letters, no round corners, no marks
+    const norm = app.step > F && !port && !reach ? strengthAt(k, app.step) : null;
+    pen.fillStyle = norm > 0 ? css(scaled(level(norm, whole))) : known && fill === p[b.family] ? p[`${b.family}-edge`] : fill;
+    pen.fillRect(x, y, w, h);
+    pen.globalAlpha = 1;
+    return;
   }
   rounded(x, y, w, h, 8);
   pen.fillStyle = fill;
@@ -501,8 +509,9 @@ function drawMap(app) {
   map.style.width = `${mw}px`;
   map.style.height = `${mh}px`;
   if (map.width !== Math.round(mw * ratio) || map.height !== Math.round(mh * ratio)) { map.width = Math.round(mw * ratio); map.height = Math.round(mh * ratio); }
+  mapPen.setTransform(1, 0, 0, 1, 0, 0);
+  mapPen.clearRect(0, 0, map.width, map.height);
   mapPen.setTransform(s * ratio, 0, 0, s * ratio, 0, 0);
-  mapPen.clearRect(0, 0, scene.size[0], scene.size[1]);
   mapPen.fillStyle = p["frame-edge"];
   scene.frames.forEach((r) => mapPen.fillRect(r[0], r[1], Math.max(r[2] - r[0], 1 / s), r[3] - r[1]));
   mapPen.fillStyle = p.faint;
