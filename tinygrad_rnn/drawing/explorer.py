@@ -21,11 +21,11 @@ import numpy as np
 
 from ..core.errors import GraphError
 from ..core.primitive import Array, Rule
-from ..core.tape import Node, Tape
+from ..core.tape import Mark, Node, Tape
 from ..core.tensor import Tensor
 from ..core.trace import Program
 from ..core.walks import like
-from .layout import HEIGHT, Frame, Layout, place
+from .layout import Frame, Layout, place
 from .ledger import Visit, check_walkable, reverse, values
 from .picture import DrawingError
 from .rules import WORDS, formula, names_of, rule_text, source_of
@@ -165,7 +165,7 @@ class _Contents:
     def __init__(self, tape: Tape, seed: Array, title: str, limit: int) -> None:
         self.tape, self.seed = tape, seed
         self.graph = Graph(tape)
-        self.sketch = sketch(tape, limit=limit)
+        self.sketch = sketch(tape, steps=len(tape), limit=limit)  # all steps, if there is room
         self.names = variables(tape.nodes)
         self.title = title
         self._boxes(self.sketch)
@@ -179,6 +179,7 @@ class _Contents:
     def _boxes(self, sketch: Sketch) -> None:
         """Number the boxes, find the one in which each node is shown, and name boxes as the user's code does."""
         self.number = {b: k for k, b in enumerate(sketch.boxes)}
+        self.by_name = {b.name: k for b, k in self.number.items()}
         self.box_of: dict[Node, Box] = dict(sketch.of)
         self.node_of = {b: n for n, b in sketch.of.items()}
         gaps: dict[Any, list[Box]] = {}
@@ -194,7 +195,7 @@ class _Contents:
             if before or found:
                 self.box_of[n] = max(before, key=lambda b: b.step or 0) if before else found[0]
         for b, n in self.node_of.items():
-            if n in self.names and not n.name:
+            if n in self.names and not n.name and not b.title.startswith(f"{self.names[n]} = "):
                 b.title = f"{self.names[n]} = {b.title}"
 
     def at(self, n: Node) -> int:
@@ -232,10 +233,11 @@ class _Contents:
     # --- boxes and arrows -----------------------------------------------------------------------------------------------
 
     def _box(self, b: Box, value: dict[Node, int]) -> dict[str, Any]:
-        place = {"title": b.title, "detail": b.detail, "family": b.family, "at": [_point(b.x), _point(b.y), _point(b.width), HEIGHT]}
+        size = [_point(v) for v in (b.x, b.y, b.width, b.height)]
+        place = {"title": b.title, "detail": b.detail, "family": b.family, "at": size}
         n = self.node_of.get(b)
         if n is None:
-            return {**place, "gap": b.tooltip}
+            return {**place, "port": self.by_name[b.of]} if b.of else {**place, "gap": b.tooltip}
         mark = self.graph.marks[n] if b.framed else n.where.mark
         found: dict[str, Any] = {
             **place,
@@ -275,7 +277,9 @@ class _Contents:
 
     def _frame(self, f: Frame) -> dict[str, Any]:
         corners = (f.left, f.top, f.right, f.bottom)
-        return {"label": f.label, "at": [_point(v) for v in corners], "boxes": [self.number[b] for b in f.boxes]}
+        mark = f.boxes[0].mark or Mark()
+        place = {"step": mark.step, "cell": mark.cell, "layer": mark.layer}
+        return {"label": f.label, **place, "at": [_point(v) for v in corners], "boxes": [self.number[b] for b in f.boxes]}
 
     def _file(self, path: str, lines: tuple[int, ...]) -> int:
         number = self.files.setdefault(path, len(self.files))
@@ -290,7 +294,7 @@ class _Contents:
 
     def _forward(self) -> list[Any]:
         """The boxes in the order in which they are computed; of the nodes of a gap, which come one after the other, the first."""
-        order = [self.at(n) for n in self.graph.nodes if not self.graph.is_leaf(n)]
+        order = [k for n in self.graph.nodes if not self.graph.is_leaf(n) and (k := self.at(n)) >= 0]
         return [k for i, k in enumerate(order) if i == 0 or k != order[i - 1]]
 
     def _backward(self) -> list[dict[str, Any]]:

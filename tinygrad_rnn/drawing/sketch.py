@@ -32,6 +32,7 @@ class Box:
     tooltip: str = ""
     root: bool = False  # it is a result
     name: str = ""  # from a counter, so it is the same in every process
+    of: str = ""  # of a port, a small box that stands for another where that is read: the name of the other
     x: float = 0.0  # the middle, in points; set by the layout
     y: float = 0.0
 
@@ -59,6 +60,11 @@ class Box:
     def above(self) -> bool:
         """Whether it is given to one time step."""
         return self.leaf and self.mark is not None and not self.framed
+
+    @property
+    def height(self) -> float:
+        """From top to bottom, in points."""
+        return 32.0
 
     @property
     def width(self) -> float:

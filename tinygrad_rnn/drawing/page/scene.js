@@ -8,10 +8,7 @@ const canvas = document.getElementById("graph"), pen = canvas.getContext("2d");
 const FAR = 0.12; // zoom below which boxes are a few pixels
 const MARK = 6; // height of the strip that says how strong a gradient is
 
-const frames = data.frames.map((f, i) => {
-  const b = boxes[f.boxes[0]];
-  return { ...f, index: i, step: b.step, lane: `${b.cell}|${b.layer}`, cell: b.cell, layer: b.layer };
-});
+const frames = data.frames.map((f, i) => ({ ...f, index: i, lane: `${f.cell}|${f.layer}` }));
 const frameOf = boxes.map(() => -1);
 frames.forEach((f, i) => f.boxes.forEach((k) => { frameOf[k] = i; }));
 const groupBy = (key) => {
@@ -247,6 +244,7 @@ function draw(app, ratio = window.devicePixelRatio || 1, size = view()) {
   });
   scene.frames.forEach((r, i) => { if (scene.folded.has(i) && visible(r)) drawFolded(i, r, app, reach); });
   if (app.found.size) for (const k of app.found) ring(outline(k), p.found, 2.5 / Math.max(c.k, 0.3), 3);
+  if (hand >= 0) for (const i of boxes[hand].inputs || []) if (i >= 0 && foldOf(i) < 0) ring(outline(i), colour, 1.2 / Math.max(Math.min(c.k, 1), 0.15), 2);
   if (hand >= 0) ring(outline(hand), colour, 2.5 / Math.max(Math.min(c.k, 1), 0.15), 3);
   if (app.selected >= 0 && app.selected !== hand) ring(outline(app.selected), p.focus, 2 / Math.max(Math.min(c.k, 1), 0.15), 3, [5, 3]);
 }
@@ -396,11 +394,11 @@ function drawBox(b, k, app, reach) {
     pen.textAlign = "center";
     pen.textBaseline = "alphabetic";
     pen.fillStyle = text;
-    pen.font = `${port ? 9 : 11}px ${scene.font}`;
-    pen.fillText(b.title, cx, port ? cy + 3 : cy - 2, w - 6);
+    pen.font = `${h < 24 ? 9 : 11}px ${scene.font}`;
+    pen.fillText(b.title, cx, h < 24 ? cy + 3 : cy - 2, w - 6);
     pen.fillStyle = small;
     pen.font = `8.5px ${scene.font}`;
-    if (!port) pen.fillText(b.detail, cx, cy + 8, w - 8);
+    if (h >= 24) pen.fillText(b.detail, cx, cy + 8, w - 8);
   }
   pen.globalAlpha = 1;
 }
