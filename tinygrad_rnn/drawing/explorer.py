@@ -167,6 +167,7 @@ class _Contents:
         self.graph = Graph(tape)
         self.sketch = sketch(tape, steps=len(tape), limit=limit)  # all steps, if there is room
         self.names = variables(tape.nodes)
+        self.places = {n: k for k, n in enumerate(tape)}  # as `tg.tape` numbers them
         self.title = title
         self._boxes(self.sketch)
         self.layout: Layout = place(self.sketch)
@@ -195,8 +196,9 @@ class _Contents:
             if before or found:
                 self.box_of[n] = max(before, key=lambda b: b.step or 0) if before else found[0]
         for b, n in self.node_of.items():
-            if n in self.names and not n.name and not b.title.startswith(f"{self.names[n]} = "):
-                b.title = f"{self.names[n]} = {b.title}"
+            name = self.names.get(n)
+            if name and not n.name and b.title != name and not b.title.startswith(f"{name} = "):
+                b.title = f"{name} = {b.title}"
 
     def at(self, n: Node) -> int:
         """The number of the box in which a node is shown; -1 for what is shown nowhere."""
@@ -242,6 +244,7 @@ class _Contents:
         found: dict[str, Any] = {
             **place,
             "name": n.name or self.names.get(n) or "",
+            "tape": self.places[n],
             "op": n.op if n.primitive else "",
             "kind": "operation" if n.primitive else "parameter" if n.requires_grad else "input",
             "shape": list(n.shape),

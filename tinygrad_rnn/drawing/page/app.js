@@ -130,7 +130,7 @@ function foldChoices() {
   const ends = [...columns.keys()].sort((a, b) => a - b), hand = current(), found = [];
   found.push(["All time steps", everyFrame]);
   if (ends.length > 3) found.push(["All but the first and the last step", everyFrame.filter((i) => frames[i].step !== ends[0] && frames[i].step !== ends.at(-1)), true]);
-  if (lanes.size > 1) for (const list of lanes.values()) found.push([`${list[0].cell}${list[0].layer === null || list[0].layer === undefined ? "" : `, layer ${list[0].layer}`}, in all steps`, list.map((f) => f.index)]);
+  if (lanes.size > 1) for (const list of lanes.values()) found.push([`${laneOf(list[0])}, in all steps`, list.map((f) => f.index)]);
   if (hand >= 0 && frameOf[hand] >= 0) found.push([`The step in hand, t = ${frames[frameOf[hand]].step}`, columns.get(frames[frameOf[hand]].step).map((f) => f.index)]);
   return found;
 }
@@ -292,7 +292,7 @@ function tell(what, x, y) {
     text = lines.join("<br>");
   } else if (what.frame !== undefined || what.handle !== undefined) {
     const f = frames[what.frame ?? what.handle];
-    text = `<b>t = ${f.step}</b><br>${escaped(f.label.slice(1).join(", "))}${f.label.length > 1 ? " \u00b7 " : ""}${f.boxes.filter((k) => !isPort(k)).length} nodes<br>${scene.folded.has(f.index) ? "click to unfold" : "click to fold"}`;
+    text = `<b>t = ${f.step}</b><br>${escaped(laneOf(f))}${laneOf(f) ? " \u00b7 " : ""}${f.boxes.filter((k) => !isPort(k)).length} nodes<br>${scene.folded.has(f.index) ? "click to unfold" : "click to fold"}`;
   }
   tipBox.hidden = !text;
   if (!text) return;

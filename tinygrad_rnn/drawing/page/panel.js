@@ -144,7 +144,7 @@ function gradientMap(k, step, cell) {
 function head(k, app) {
   const b = boxes[k], mine = k === inHand(app.step), where = placeOf(k);
   const state = app.step === 0 ? "Before the first step" : mine ? (phase(app.step) === "forward" ? "Computed in this step" : "In hand, on the way back") : "Selected";
-  const facts = isGap(k) ? [b.gap] : [where, b.op || b.kind, times(b.shape), b.dtype].filter(Boolean);
+  const facts = isGap(k) ? [b.gap] : [where, b.op || b.kind, times(b.shape), b.dtype, `%${b.tape} of the tape`].filter(Boolean);
   const back = mine || app.step === 0 ? "" : ' <button class="plain" data-act="hand">Back to the node in hand</button>';
   const code = b.code && b.code.replace(/\bself\./g, "") !== called(k) ? `<p class="code">${escaped(b.name ? `${b.name.replace(/_\d+$/, "")} = ` : "")}${escaped(b.code)}</p>` : "";
   const hook = b.hook ? '<p class="note">A gradient hook is registered here. It is not run for this page: what it changes is not shown.</p>' : "";

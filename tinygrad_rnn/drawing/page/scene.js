@@ -16,6 +16,7 @@ const groupBy = (key) => {
   for (const f of frames) { if (!found.has(f[key])) found.set(f[key], []); found.get(f[key]).push(f); }
   return found;
 };
+const laneOf = (f) => [f.cell, f.layer === null ? "" : `layer ${f.layer}`].filter(Boolean).join(", ");
 const columns = groupBy("step"), lanes = groupBy("lane");
 const foldOf = (k) => (frameOf[k] >= 0 && scene.folded.has(frameOf[k]) ? frameOf[k] : -1);
 
@@ -464,7 +465,7 @@ function drawFolded(i, r, app, reach) {
     pen.fillText(`t = ${f.step}`, cx, cy - 13, w - 10);
     pen.fillStyle = reach && inReach ? text : p.faint;
     pen.font = `9px ${scene.font}`;
-    pen.fillText([f.cell, f.layer === null || f.layer === undefined ? "" : `layer ${f.layer}`].filter(Boolean).join(", "), cx, cy + 1, w - 10);
+    pen.fillText(laneOf(f), cx, cy + 1, w - 10);
     pen.fillText(`${list.filter((k) => !isPort(k)).length} nodes`, cx, cy + 13, w - 10);
     if (h > 90) handle(r, "+", i);
   } else if (scene.camera.k > 0.1) {
