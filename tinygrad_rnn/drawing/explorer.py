@@ -30,17 +30,18 @@ from .ledger import Visit, check_walkable, reverse, values
 from .picture import DrawingError
 from .rules import WORDS, formula, names_of, rule_text, source_of
 from .sketch import Arrow, Box, Graph, Sketch, sketch
-from .source import spot_of, variables
+from .source import expressions, spot_of, variables
 from .style import FILLS
 
 PAGE = Path(__file__).parent / "page"
 SCRIPTS = ("state.js", "scene.js", "panel.js", "app.js")
+FOLDABLE, FLAT = 3000, 500  # nodes that are shown of a graph with time steps, and of one without
 AROUND = 6  # source lines before and after that of a node
 CELLS = 1_500_000  # numbers in a page, about; the blocks that are shown of large arrays shrink to keep it
 TERMS, WORK = 24, 60_000  # losses whose own reach is computed, and the visits that this may take
 
 
-def explore(x: Any, path: str | os.PathLike[str], *, gradient: Any = None, title: str | None = None, limit: int = 3000) -> Path:
+def explore(x: Any, path: str | os.PathLike[str], *, gradient: Any = None, title: str | None = None, limit: int | None = None) -> Path:
     """Write a page in which one can step through the computation of a tensor and through its reverse-mode differentiation.
 
     The page is one file that needs no network and no server: graph, values, gradients, derivative rules with numbers, source lines. The
@@ -57,9 +58,9 @@ def explore(x: Any, path: str | os.PathLike[str], *, gradient: Any = None, title
         The gradient that arrives at `x`, as for `backward`; needed if `x` is not one number.
     title : str, optional
         Stands over the page.
-    limit : int
-        Show about so many nodes at most; of more, the time steps in the middle are drawn as one box, and the page says so. The numbers
-        take all of them into account.
+    limit : int, optional
+        Show about so many nodes at most (default: 3000, and 500 of a graph without time steps, which cannot be folded). Of more, the time
+        steps in the middle, or what is farthest from `x`, are one box, and the page says so. The numbers take all of them into account.
 
     Returns
     -------
@@ -75,7 +76,7 @@ def explore(x: Any, path: str | os.PathLike[str], *, gradient: Any = None, title
     """
     if isinstance(x, Program):
         raise DrawingError("explore: a traced Program has shapes and no numbers; run the function on tensors and explore its result")
-    if limit < 1:
+    if limit is not None and limit < 1:
         raise DrawingError(f"explore: limit counts the nodes that are shown, so it is at least 1 (limit={limit})")
     if isinstance(x, Tape):
         root = x.root
@@ -162,11 +163,13 @@ def _short(number: float) -> float:
 class _Contents:
     """What the page is told, as lists and numbers. Nodes are known by their places in a list: no address gets out."""
 
-    def __init__(self, tape: Tape, seed: Array, title: str, limit: int) -> None:
+    def __init__(self, tape: Tape, seed: Array, title: str, limit: int | None) -> None:
         self.tape, self.seed = tape, seed
         self.graph = Graph(tape)
+        if limit is None:
+            limit = FOLDABLE if any(self.graph.step(n) is not None for n in self.graph.nodes) else FLAT
         self.sketch = sketch(tape, steps=len(tape), limit=limit)  # all steps, if there is room
-        self.names = variables(tape.nodes)
+        self.names, self.whole = variables(tape.nodes), expressions(tape.nodes)
         self.places = {n: k for k, n in enumerate(tape)}  # as `tg.tape` numbers them
         self.title = title
         self._boxes(self.sketch)
@@ -265,6 +268,7 @@ class _Contents:
             spot = spot_of(n)
             if spot is not None:
                 found["code"], found["spot"] = spot.text(), [self._file(spot.path, spot.range), *spot.range]
+                found["whole"] = n in self.whole
         return found
 
     def _input(self, i: Any) -> Any:
@@ -303,16 +307,19 @@ class _Contents:
     def _backward(self) -> list[dict[str, Any]]:
         """The visits of the reverse walk; those of a gap that follow each other are one."""
         found: list[dict[str, Any]] = []
+        hidden: dict[Node, Array] = {}  # where the visits of the gap that is being walked have added to, and the sums there afterwards
         for visit in reverse(self.tape, self.seed):
             if self.graph.is_literal(visit.node):
                 continue
             at = self.at(visit.node)
             if at < 0:
                 continue
+            if found and found[-1]["box"] != at:
+                self._add_hidden(found[-1], hidden)
             if self.box_of[visit.node].gap:
                 if not found or found[-1]["box"] != at:
                     found.append({"box": at, "shares": []})
-                self._gap_shares(found[-1]["shares"], visit)
+                hidden.update((s.source, s.total) for s in visit.shares if s.source in self.box_of and not self.box_of[s.source].gap)
                 continue
             shares = []
             for s in visit.shares:
@@ -330,14 +337,14 @@ class _Contents:
                 else:
                     shares.append({**share, "to": self.at(s.source), "away": True})
             found.append({"box": at, "gradient": self.arrays.add(visit.gradient), "shares": shares})
+        if found:
+            self._add_hidden(found[-1], hidden)
         return found
 
-    def _gap_shares(self, shares: list[dict[str, Any]], visit: Visit) -> None:
-        """What a hidden node passes to boxes that are shown: the sum there afterwards."""
-        for s in visit.shares:
-            if s.source in self.box_of and not self.box_of[s.source].gap:
-                shares[:] = [old for old in shares if old["to"] != self.at(s.source)]
-                shares.append({"to": self.at(s.source), "total": self.arrays.add(s.total), "norm": _norm(s.total)})
+    def _add_hidden(self, visit: dict[str, Any], hidden: dict[Node, Array]) -> None:
+        for n, total in hidden.items():
+            visit["shares"].append({"to": self.at(n), "total": self.arrays.add(total), "norm": _norm(total)})
+        hidden.clear()
 
     def _rule(self, visit: Visit, position: int, rule: Rule) -> int:
         text = rule_text(visit.node, position, rule, visit.gradient)

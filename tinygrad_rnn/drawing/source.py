@@ -78,6 +78,15 @@ def variables(nodes: Sequence[Node]) -> dict[Node, str]:
     return {n: name for n, name in found.items() if name.isidentifier() and name != "_"}
 
 
+def expressions(nodes: Sequence[Node]) -> set[Node]:
+    """The nodes whose value is that of the expression at their place in the source, and not of a part that a function computed in it."""
+    found: set[Node] = set()
+    for _, run in groupby((n for n in nodes if n.primitive is not None), key=lambda n: n.origin):
+        group = list(run)
+        found.update(group if len({n.op for n in group}) == 1 else group[-1:])
+    return found
+
+
 @functools.lru_cache(maxsize=256)
 def _targets(path: str) -> dict[Range, list[str]]:
     """For each expression of a file that is assigned: the names on the left."""

@@ -117,7 +117,7 @@ function heat(b, what, cell) {
     many > 1 && b.norm !== undefined ? `norm ${b.norm < 0 ? "not finite" : number(b.norm)}` : "",
     b.zeros ? `${b.zeros} zero${b.zeros > 1 ? "s" : ""}` : "", b.nans ? `${b.nans} NaN` : "", b.infs ? `${b.infs} Inf` : "",
   ].filter(Boolean).join(" \u00b7 ");
-  const note = part ? `<p class="note">The first ${b.rows} rows and ${b.columns} columns of ${times(b.shape)}.</p>` : "";
+  const note = part ? `<p class="note">The first ${b.rows} row${b.rows > 1 ? "s" : ""} and ${b.columns} column${b.columns > 1 ? "s" : ""} of ${times(b.shape)}.</p>` : "";
   const bar = many > 1 && size > 0 ? `<span class="scale" aria-hidden="true"><span>${number(-size, 2)}</span><i></i><span>${number(size, 2)}</span></span>` : "";
   const label = `${what}, ${times(b.shape)}: ${stats || number(b.values[0])}`;
   const value = number(valueIn(b, [cr, cc]), 6), caption = many > 1 ? `<code>${brackets([cr, cc], b.shape)}</code> <b>${value}</b>${bar}` : `<b>${value}</b>`;
@@ -232,7 +232,7 @@ function contributions(k, app) {
       + (w >= 16 && step !== undefined ? `<text x="${i * w + w / 2}" y="${h + 11}" class="tick">${step}</text>` : "");
   });
   const rest = list.length > shown.length ? `<p class="note">The first ${shown.length} of ${list.length}.</p>` : "";
-  return `<section><h3>Contributions <em>norm of each, in the order in which they arrive; below, the time step</em></h3><svg class="bars" width="${w * shown.length}" height="${h + 14}" role="img" aria-label="${list.length} contributions to the gradient; ${countAt(k, app.step)} have arrived">${bars.join("")}</svg>${rest}</section>`;
+  return `<section><h3>Contributions <em>norm of each, in the order in which they arrive${shown.some((a) => boxes[a.from].step !== undefined) ? "; below, the time step" : ""}</em></h3><svg class="bars" width="${w * shown.length}" height="${h + 14}" role="img" aria-label="${list.length} contributions to the gradient; ${countAt(k, app.step)} have arrived">${bars.join("")}</svg>${rest}</section>`;
 }
 
 function sourcePart(k) {

@@ -130,7 +130,7 @@ function called(k, whole = false) {
   if (isGap(k)) return b.title;
   if (b.name) return b.name;
   const code = (b.code || "").replace(/\bself\./g, "");
-  if (code && (code.length <= 34 || whole)) return code.length <= 34 ? code : `${code.slice(0, 32)}\u2026`;
+  if (code && b.whole && (code.length <= 34 || whole)) return code.length <= 34 ? code : `${code.slice(0, 32)}\u2026`;
   return b.op ? b.title : b.kind;
 }
 
