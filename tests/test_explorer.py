@@ -260,7 +260,11 @@ def test_what_a_long_graph_leaves_out_is_said_and_counted(tmp_path: Path) -> Non
     for name in "WUb":
         (k,) = (k for k, b in enumerate(data["boxes"]) if b.get("name") == name)
         facts = data["arrays"]["facts"][visits[k]["gradient"]]
-        np.testing.assert_allclose(facts[8], np.linalg.norm(getattr(cell, name).grad.numpy()), rtol=1e-5)
+        norm = np.linalg.norm(getattr(cell, name).grad.numpy())
+        np.testing.assert_allclose(facts[8], norm, rtol=1e-5)
+        added = [(v["box"], s) for v in data["backward"] for s in v["shares"] if s["to"] == k]
+        assert any("gap" in data["boxes"][box] for box, _ in added)
+        assert added[-1][1]["norm"] == pytest.approx(norm, rel=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -751,6 +755,41 @@ def test_marks_for_zero_nan_infinity_and_nothing_yet(show: Callable[..., Page]) 
     assert shape.locator(".zero").count() == 2 and shape.locator(".mark").count() == 4
     assert "2 NaN" in shape.inner_text() and "2 Inf" in shape.inner_text() and "2 zeros" in shape.inner_text()
     assert page.evaluate("explorer.strength(0, explorer.steps)") == -1
+
+
+def odd() -> Iterator[tuple[tg.Tensor, dict[str, Any]]]:
+    """Graphs with something unusual in them."""
+    rng = np.random.default_rng(0)
+    yield tg.tensor(2.0, requires_grad=True, name="a leaf \N{SNOWMAN} alone"), {"title": "A title that goes on and on, " * 9}
+    yield tg.tanh(tg.tensor(np.zeros((0, 3), np.float32), requires_grad=True)).sum(), {}
+    many = tg.tensor(np.arange(1000, dtype=np.float32), requires_grad=True, name="many")
+    yield tg.where(many > 500, many, 0.0).sum(), {}
+    yield tg.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True) * 2, {"gradient": np.ones((2, 2), np.float32)}
+    images = tg.tensor(rng.standard_normal((2, 3, 6, 6)).astype(np.float32))
+    kernels = tg.tensor(rng.standard_normal((4, 3, 3, 3)).astype(np.float32), requires_grad=True, name="kernels")
+    yield tg.max_pool2d(tg.relu(tg.conv2d(images, kernels)), 2).sum(), {}
+    table = tg.tensor(rng.standard_normal((50, 8)).astype(np.float32), requires_grad=True, name="table")
+    yield (tg.take(table, np.array([[1, 2], [3, 1]])) ** 2).mean(), {}
+    yield mean_square(Leaky(3, 4), 40), {"limit": 60}
+
+
+@in_browser
+def test_odd_graphs(show: Callable[..., Page]) -> None:
+    for loss, options in odd():
+        page = show(loss, **options)
+        every = page.evaluate(
+            """(async () => {
+              const frame = () => new Promise(done => requestAnimationFrame(() => setTimeout(done)));
+              for (let s = 0; s <= explorer.steps; s++) { explorer.go(s); await frame(); }
+              for (let k = 0; k < explorer.data.boxes.length; k++) { explorer.select(k); await frame(); }
+              return document.body.innerText;
+            })()"""
+        )
+        assert "undefined" not in every and "[object" not in every
+        for key in ("r", "Shift+F", "f", "c", "0", "Escape", "Escape"):
+            page.keyboard.press(key)
+        settled(page)
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth && (p => p.scrollWidth <= p.clientWidth)(document.getElementById('panel'))")
 
 
 @in_browser

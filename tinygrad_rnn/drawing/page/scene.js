@@ -245,7 +245,7 @@ function draw(app, ratio = window.devicePixelRatio || 1, size = view()) {
   });
   scene.frames.forEach((r, i) => { if (scene.folded.has(i) && visible(r)) drawFolded(i, r, app, reach); });
   if (app.found.size) for (const k of app.found) ring(outline(k), p.found, 2.5 / Math.max(c.k, 0.3), 3);
-  if (hand >= 0) for (const i of boxes[hand].inputs || []) if (i >= 0 && foldOf(i) < 0) ring(outline(i), colour, 1.2 / Math.max(Math.min(c.k, 1), 0.15), 2);
+  if (hand >= 0) for (const i of boxes[hand].inputs || []) if (typeof i === "number" && i >= 0 && foldOf(i) < 0) ring(outline(i), colour, 1.2 / Math.max(Math.min(c.k, 1), 0.15), 2);
   if (hand >= 0) ring(outline(hand), colour, 2.5 / Math.max(Math.min(c.k, 1), 0.15), 3);
   if (app.selected >= 0 && app.selected !== hand) ring(outline(app.selected), p.focus, 2 / Math.max(Math.min(c.k, 1), 0.15), 3, [5, 3]);
 }
@@ -339,7 +339,23 @@ function drawArrows(visible, reach, hand, colour, app) {
     tip(backward ? [q[2], q[3], q[0], q[1]] : a.tip, 1.5);
   }
   pen.fill();
+  // What has no line of its own, since a small box stands for it, gets one as long as it is read or added to.
+  const joined = new Set(scene.arrows.filter(lit).map((a) => a.tail));
+  pen.setLineDash([5, 4]);
+  pen.lineWidth = 1.3 / Math.min(1, Math.max(scene.camera.k, 0.25));
+  pen.beginPath();
+  for (const i of handReads) {
+    if (i < 0 || joined.has(i) || (foldOf(i) >= 0 && foldOf(i) === foldOf(hand))) continue;
+    const near = boxes.findIndex((b, k) => b.port === i && scene.arrows.some((a) => a.tail === k && lit(a)));
+    const from = middleOf(near >= 0 ? near : hand), to = middleOf(i);
+    pen.moveTo(...from);
+    pen.bezierCurveTo((from[0] + to[0]) / 2, from[1], (from[0] + to[0]) / 2, to[1], ...to);
+  }
+  pen.stroke();
+  pen.setLineDash([]);
 }
+
+function middleOf(k) { const r = outline(k); return [(r[0] + r[2]) / 2, (r[1] + r[3]) / 2]; }
 
 function trace(a) {
   const q = a.curve || a.line;

@@ -123,21 +123,23 @@ function number(v, digits = 4) {
   return text.replace(/-/g, "\u2212");
 }
 
-// What a box is called: the variable, or its expression in the source, or its operation.
-function called(k, whole = false) {
+// What the user's code calls a box: a variable, or a short expression (a longer one is cut off, if `long`); nothing, if it has neither.
+function named(k, long = false) {
+  const b = boxes[k], code = b.whole ? (b.code || "").replace(/\bself\./g, "") : "";
+  return b.name || (code.length <= 34 ? code : long ? `${code.slice(0, 32)}\u2026` : "");
+}
+
+function called(k, long = false) {
   const b = boxes[k];
   if (b === undefined) return "what is not shown";
   if (isGap(k)) return b.title;
-  if (b.name) return b.name;
-  const code = (b.code || "").replace(/\bself\./g, "");
-  if (code && b.whole && (code.length <= 34 || whole)) return code.length <= 34 ? code : `${code.slice(0, 32)}\u2026`;
-  return b.op ? b.title : b.kind;
+  return named(k, long) || (b.op ? b.title : b.kind);
 }
 
 // The derivative of the result by a box; what has no short name is what the rules call it, the output.
 function partial(k) {
-  const b = boxes[k], name = b.name || called(k);
-  return `\u2202L/\u2202${!b.name && name === b.title ? "out" : /^[\w.]+$/.test(name) ? name : `(${name})`}`;
+  const name = named(k) || (boxes[k].op ? "out" : boxes[k].kind);
+  return `\u2202L/\u2202${/^[\w.]+$/.test(name) ? name : `(${name})`}`;
 }
 
 function placeOf(k) {
