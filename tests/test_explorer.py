@@ -313,7 +313,7 @@ def test_a_tape_and_a_gradient_that_is_given(tmp_path: Path) -> None:
 
 
 def test_load_named(tmp_path: Path) -> None:
-    assert named.load_named("tinygrad_rnn.cells:GRU") is tg.cells.GRU
+    assert named.load_named("tinygrad_rnn.cells:GRU") is tg.cells.GRU is named.load_named("GRU")
     file = tmp_path / "mine.py"
     file.write_text("import tinygrad_rnn as tg\nclass Mine(tg.cells.GRU):\n    pass\n")
     assert named.load_named(str(file)).__name__ == "Mine" and named.load_named(f"{file}:Mine").__name__ == "Mine"
@@ -325,7 +325,8 @@ def test_load_named(tmp_path: Path) -> None:
         (f"{file}:third", "there is no third"),
         ("tinygrad_rnn.cells:LSTN", "it has LSTM"),
         ("no.such:Thing", "there is no module no"),
-        ("tinygrad_rnn", "name it as package.module:Name"),
+        ("a folder/model", "name it as package.module:Name"),
+        ("LSTN", "there is no LSTN in tinygrad_rnn.cells; it has LSTM"),
         (str(tmp_path / "none.py"), "no such file"),
     ):
         with pytest.raises(named.NamedError, match=words):
@@ -336,7 +337,7 @@ def test_load_named(tmp_path: Path) -> None:
 
 
 def test_example() -> None:
-    assert named.example(tg.cells.LSTM).requires_grad
+    assert named.example(tg.cells.LSTM).requires_grad and named.example(tg.cells.LSTMP, arguments=(3, 5, 2)).requires_grad
     assert {n.where.mark.step for n in tg.tape(named.example(tg.cells.GRU(5, 2), steps=4)) if n.op == "tanh"} == {0, 1, 2, 3}
     assert named.example(tg.nn.LSTM(3, 4, num_layers=2, bidirectional=True)).shape == ()
     assert float(named.example(lambda: tg.tensor(2.0, requires_grad=True) * 3)) == 6.0

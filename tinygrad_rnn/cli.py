@@ -92,8 +92,8 @@ def _explore(given: argparse.Namespace) -> int:
     from .drawing import explore
     from .train.named import example, load_named
 
-    sizes = {name: getattr(given, name) for name in ("steps", "batch", "input_size", "hidden_size", "seed")}
-    path = explore(example(load_named(given.name), **sizes), given.out, title=given.title or given.name)
+    loss = example(load_named(given.name), arguments=given.args, steps=given.steps, batch=given.batch, seed=given.seed)
+    path = explore(loss, given.out, title=given.title or given.name)
     print(f"wrote {path}: open it in a browser")
     return 0
 
@@ -237,7 +237,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Write a page in which one steps through the computation of a cell, a layer, a saved model or a tensor, and through the "
         "walk back with all gradients. A cell or layer is run over a short random sequence.",
     )
-    explore.add_argument("name", metavar="NAME", help="package.module:Name, file.py:Name, file.py, or a model.safetensors")
+    explore.add_argument("name", metavar="NAME", help="package.module:Name, file.py:Name, file.py, a cell's name, or a model.safetensors")
     explore.add_argument("--out", type=Path, default=Path("explore.html"), metavar="FILE", help="where the page goes (default explore.html)")
     explore.add_argument("--title", metavar="TEXT", help="stands over the page (default: the name)")
     _example_arguments(explore)
@@ -283,14 +283,11 @@ def _training_arguments(parser: argparse.ArgumentParser, out: str | None, budget
 
 
 def _example_arguments(parser: argparse.ArgumentParser) -> None:
-    for name, default, about in (
-        ("steps", 3, "length of the random sequence"),
-        ("batch", 2, "rows of it"),
-        ("input-size", 3, "features, for a class and for a cell that does not say how many it takes"),
-        ("hidden-size", 4, "units, for a class"),
-    ):
-        parser.add_argument(f"--{name}", type=_COUNT, default=default, metavar="N", help=f"{about} (default {default})")
-    parser.add_argument("--seed", type=_NATURAL, default=0, metavar="N", help="of weights and sequence (default 0)")
+    add = parser.add_argument
+    add("--args", nargs="+", type=_COUNT, default=[3, 4], metavar="N", help="what a class is made with (default 3 4: input and hidden size)")
+    add("--steps", type=_COUNT, default=3, metavar="T", help="length of the random sequence (default 3)")
+    add("--batch", type=_COUNT, default=2, metavar="B", help="rows of it (default 2)")
+    add("--seed", type=_NATURAL, default=0, metavar="N", help="of weights and sequence (default 0)")
 
 
 def _tasks_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,6 +1,7 @@
 """What a name on the command line stands for, and a small computation with it that can be drawn or explored.
 
-A name is ``package.module:Name``, ``file.py:Name``, a ``file.py`` with one thing in it that can be meant, or a saved ``model.safetensors``.
+A name is ``package.module:Name``, ``file.py:Name``, a ``file.py`` with one thing in it that can be meant, the ``Name`` of a cell of
+`tinygrad_rnn.cells`, or a saved ``model.safetensors``.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import importlib.util
 import inspect
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
@@ -28,7 +29,7 @@ from ..recurrent import Cell, unroll
 from .characters import CharacterLSTM, load_model
 
 PACKAGE = Path(__file__).parents[1]
-FORMS = "name it as package.module:Name, file.py:Name, file.py, or a model.safetensors that `demo` or `train` wrote"
+FORMS = "name it as package.module:Name, file.py:Name, file.py, a cell of tinygrad_rnn.cells, or a model.safetensors that `demo` wrote"
 
 
 class NamedError(TinygradError, ValueError):
@@ -63,6 +64,9 @@ def load_named(text: str) -> Any:
     if place.endswith(".py"):
         module = _file(Path(place))
     elif name:
+        module = _module(place, text)
+    elif text.isidentifier():
+        place, name = "tinygrad_rnn.cells", text
         module = _module(place, text)
     else:
         raise NamedError(f"{text}: {FORMS}")
@@ -139,21 +143,20 @@ def _only(module: ModuleType, text: str) -> Any:
     return getattr(module, names[0])
 
 
-def example(found: Any, *, steps: int = 3, batch: int = 2, input_size: int = 3, hidden_size: int = 4, seed: int = 0) -> Tensor:
+def example(found: Any, *, arguments: Sequence[int] = (3, 4), steps: int = 3, batch: int = 2, seed: int = 0) -> Tensor:
     """A recorded number that was computed with a named object.
 
-    A tensor is itself; a function without arguments is called. A class is made, with `input_size` and `hidden_size` if it takes two
-    arguments. A cell or a layer is run over a random sequence, and the number is the mean square of its outputs; of a character model it
-    is the cross entropy of random text.
+    A tensor is itself; a function without arguments is called. A class is made. A cell or a layer is run over a random sequence, and the
+    number is the mean square of its outputs; of a character model it is the cross entropy of random text.
 
     Parameters
     ----------
     found : object
         What `load_named` returned.
+    arguments : sequence of int
+        What a class is made with; usually input and hidden size. A cell that does not say how many features it takes is given the first.
     steps, batch : int
         Length of the sequence, and rows in it.
-    input_size, hidden_size : int
-        For classes, and for cells that do not say how many features they take.
     seed : int
         Of weights and inputs.
 
@@ -166,7 +169,7 @@ def example(found: Any, *, steps: int = 3, batch: int = 2, input_size: int = 3, 
     rng = np.random.default_rng(seed)
     try:
         if isinstance(found, type):
-            found = _made(found, input_size, hidden_size, seed)
+            found = made(found, arguments, seed)
         if callable(found) and not isinstance(found, Module):
             wanted = _required(found)
             if wanted:
@@ -179,7 +182,7 @@ def example(found: Any, *, steps: int = 3, batch: int = 2, input_size: int = 3, 
             loss: Tensor = cross_entropy(found(ids[:-1])[0], ids[1:])
             return loss
         if isinstance(found, Module):
-            features = getattr(found, "input_size", None) or input_size
+            features = getattr(found, "input_size", None) or arguments[0]
             xs = rng.standard_normal((steps, batch, features)).astype(next((p.dtype for p in found.parameters()), np.float32))
             result = unroll(found, xs)[0] if isinstance(found, Cell) else found(xs)
             outputs = leaves(result[0] if isinstance(result, tuple) else result)
@@ -201,9 +204,20 @@ def _required(function: Any) -> list[str]:
     return [p.name for p in parameters if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
 
 
-def _made(kind: type, input_size: int, hidden_size: int, seed: int) -> Any:
+def made(kind: type, arguments: Sequence[int], seed: int = 0) -> Any:
+    """An object of a class: called with as many of the arguments as it takes, and with the seed if it draws its weights.
+
+    Raises
+    ------
+    NamedError
+        If it takes more, or refuses them.
+    """
     wanted = _required(kind)
-    if len(wanted) not in (0, 2):
-        raise NamedError(f"{kind.__name__} takes {', '.join(wanted)}; make one in a file of yours, and name that")
+    if len(wanted) > len(arguments):
+        raise NamedError(f"{kind.__name__} takes {', '.join(wanted)}; give {len(wanted)} numbers (--args), or make one in a file of yours and name it")
     draws = {"rng": seed} if "rng" in inspect.signature(kind).parameters else {}
-    return kind(*((input_size, hidden_size) if wanted else ()), **draws)
+    try:
+        return kind(*arguments[: len(wanted)], **draws)
+    except (TypeError, ValueError, TinygradError) as error:
+        shown = ", ".join(map(str, arguments[: len(wanted)]))
+        raise NamedError(f"{kind.__name__}({shown}) failed: {error}") from error
