@@ -67,7 +67,8 @@ function play(on) {
   $("play").innerHTML = `<svg viewBox="0 0 16 16" aria-hidden="true"><path d="${on ? "M4 3h3v10H4zM9 3h3v10H9z" : "M4 3v10l9-5z"}"/></svg>`;
 }
 
-function select(k, centre = false) {
+function select(box, centre = false) {
+  const k = box >= 0 ? standsFor(box) : -1;
   app.selected = k === inHand(app.step) ? -1 : k;
   if (k >= 0) reveal(k, centre);
   if (k >= 0 && app.selected >= 0) said.textContent = `Selected ${called(k)}${placeOf(k) ? `, ${placeOf(k)}` : ""}.`;
