@@ -1,4 +1,4 @@
-"""The command line: ``tinygrad-rnn demo | train | sample | draw | tasks | info``."""
+"""The command line: ``tinygrad-rnn demo | train | sample | draw | explore | tasks | info``."""
 
 from __future__ import annotations
 
@@ -117,6 +117,16 @@ def _draw(given: argparse.Namespace) -> int:
     except TinygradError as error:  # what was named cannot be drawn like this
         raise UserError(str(error)) from error
     print(f"wrote {given.out}: {picture!r}")
+    return 0
+
+
+def _explore(given: argparse.Namespace) -> int:
+    from .drawing import explore
+    from .train.named import example, load_named
+
+    loss = example(load_named(given.name), arguments=given.args, steps=given.steps, batch=given.batch, seed=given.seed)
+    path = explore(loss, given.out, title=given.title or given.name)
+    print(f"wrote {path}: open it in a browser")
     return 0
 
 
@@ -293,6 +303,18 @@ def _parser() -> argparse.ArgumentParser:
         )
     )
 
+    explore = commands.add_parser(
+        "explore",
+        help="a page in which one steps through a computation and its gradients",
+        description="Write a page in which one steps through the computation of a cell, a layer, a saved model or a tensor, and through the "
+        "walk back with all gradients. A cell or layer is run over a short random sequence.",
+    )
+    explore.add_argument("name", metavar="NAME", help="package.module:Name, file.py:Name, file.py, a cell's name, or a model.safetensors")
+    explore.add_argument("--out", type=Path, default=Path("explore.html"), metavar="FILE", help="where the page goes (default explore.html)")
+    explore.add_argument("--title", metavar="TEXT", help="stands over the page (default: the name)")
+    _example_arguments(explore)
+    explore.set_defaults(run=_explore)
+
     tasks = commands.add_parser(
         "tasks",
         help="run tasks with published figures",
@@ -352,6 +374,14 @@ def _draw_arguments(parser: argparse.ArgumentParser) -> None:
     add("--theme", choices=["light", "dark", "auto"], default="light", help="colours (default light)")
     add("--title", metavar="TEXT", help="stands over the picture")
     parser.set_defaults(run=_draw)
+
+
+def _example_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--args", nargs="+", type=_COUNT, default=[3, 4], metavar="N", help="what a class is made with (default 3 4: input and hidden size)")
+    add("--steps", type=_COUNT, default=3, metavar="T", help="length of the random sequence (default 3)")
+    add("--batch", type=_COUNT, default=2, metavar="B", help="rows of it (default 2)")
+    add("--seed", type=_NATURAL, default=0, metavar="N", help="of weights and sequence (default 0)")
 
 
 def _tasks_arguments(parser: argparse.ArgumentParser) -> None:
