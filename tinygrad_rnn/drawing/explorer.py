@@ -28,6 +28,7 @@ from ..core.walks import like
 from .heat import DrawingError
 from .layout import Frame, Layout, place
 from .ledger import Visit, check_walkable, reverse, values
+from .opened import opened
 from .rules import WORDS, formula, names_of, rule_text, source_of
 from .sketch import Arrow, Box, Graph, Sketch, sketch
 from .source import expressions, spot_of, variables
@@ -46,7 +47,7 @@ def explore(x: Any, path: str | os.PathLike[str], *, gradient: Any = None, title
 
     The page is one file that needs no network and no server: graph, values, gradients, derivative rules with numbers, source lines. The
     gradients are computed for it: `.grad`, hooks and the graph itself are left alone, so `backward` can follow. A gradient hook that
-    changes gradients is not applied; the page marks its node.
+    changes gradients is not applied; the page marks its node. What ran compiled is run again for it, step by step.
 
     Parameters
     ----------
@@ -96,6 +97,7 @@ def explore(x: Any, path: str | os.PathLike[str], *, gradient: Any = None, title
     seed = like(x, np.ones(x.shape) if gradient is None else gradient, "explore: the gradient").array
     tape = Tape(x.node)
     check_walkable(tape)
+    tape = opened(tape, measured=True)
     path = Path(path)
     path.write_text(_html(_Contents(tape, seed, title or "", limit).data(), title or "Explore a graph"), encoding="utf-8")
     return path

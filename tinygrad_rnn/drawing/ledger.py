@@ -6,7 +6,7 @@ the user's graph is afterwards what it was before.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -71,7 +71,7 @@ def _named(node: Node) -> str:
     return f"'{node.name}', computed by {node.op}," if node.name else f"the result of {node.op}"
 
 
-def values(tape: Tape) -> Iterator[tuple[Node, Array]]:
+def values(tape: Sequence[Node]) -> Iterator[tuple[Node, Array]]:
     """The value of every node, in the order of the tape.
 
     The tape keeps what the rules read and no more. The rest is computed again from the inputs; an array is held until its last reader

@@ -15,6 +15,7 @@ from .dot import dot_source
 from .fold import Kinds
 from .heat import DrawingError, check_walkable, lay_given, lay_heat, lay_ledger, lay_memory, lay_values, measure
 from .layout import Layout, place
+from .opened import opened, opened_all
 from .render import render
 from .sketch import Graph, Sketch, shown_steps, sketch_graph
 from .style import xml
@@ -221,7 +222,7 @@ def draw(
     fold = folded if fold is None else fold
     title = name if title is None else title
     tape = what if isinstance(what, Tape) else None
-    measured = isinstance(heat, str) or ledger or values or backward
+    measured = isinstance(heat, str) or ledger or bool(values) or backward
     if measured and tape is None:
         raise DrawingError("draw: heat, ledger, values and backward are of a recorded tensor, such as a loss; found a traced function or a cell")
     if isinstance(heat, str) and heat != "grad":
@@ -229,7 +230,11 @@ def draw(
     with _no_collection():
         if tape is not None and (isinstance(heat, str) or ledger or backward):
             check_walkable(tape, "heat" if isinstance(heat, str) else "ledger" if ledger else "backward")
-        graph = Graph(gradients_of(tape) if backward and tape is not None else what, given, opened=not (measured or memory))
+        if tape is not None:
+            what = tape = opened(tape, measured=measured)
+        elif isinstance(what, list):
+            what = opened_all(what)
+        graph = Graph(gradients_of(tape) if backward and tape is not None else what, given)
         made = sketch_graph(graph, title=title, steps=steps, limit=limit, show=show, fold=fold)
         if heat is not None or ledger or memory:
             kinds = Kinds(graph)
@@ -237,8 +242,7 @@ def draw(
                 norms, shares = measure(tape, graph, kinds)
                 if isinstance(heat, str) and not norms:
                     raise DrawingError(
-                        "draw: heat colours states, and there are none on this tape: it has no time steps, or its cell is compiled, "
-                        "which makes one node of them. Draw the loss of a run that is made step by step"
+                        "draw: heat colours states, and there are none on this tape: it has no time steps"
                     )
                 if isinstance(heat, str):
                     lay_heat(made, kinds, norms, CLAIM)

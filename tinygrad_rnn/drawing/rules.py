@@ -224,13 +224,19 @@ def _literal(value: Any) -> ast.expr | None:
 
 
 class _Pretty(ast.NodeTransformer):
-    """``a.dot(b)`` as ``a @ b``, and ``a[0,]`` as ``a[0]``."""
+    """``a.dot(b)`` as ``a @ b``, ``a[0,]`` as ``a[0]``, and ``f(1:3)``, which is no Python, as ``f(slice(1, 3))``."""
 
     def visit_Subscript(self, node: ast.Subscript) -> ast.expr:
-        self.generic_visit(node)
-        if isinstance(node.slice, ast.Tuple) and len(node.slice.elts) == 1:
-            node.slice = node.slice.elts[0]
+        node.value = self.visit(node.value)
+        parts = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
+        parts = [p if isinstance(p, ast.Slice) else self.visit(p) for p in parts]
+        node.slice = parts[0] if len(parts) == 1 else ast.Tuple(parts, ast.Load())
         return node
+
+    def visit_Slice(self, node: ast.Slice) -> ast.expr:
+        """Outside of brackets."""
+        parts = [node.lower, node.upper, *([] if node.step is None else [node.step])]
+        return ast.Call(ast.Name("slice", ast.Load()), [p or ast.Constant(None) for p in parts], [])
 
     def visit_Call(self, node: ast.Call) -> ast.expr:
         self.generic_visit(node)
@@ -268,6 +274,7 @@ WORDS = {  # what the rules of operations that move values about do
     "getitem": "Zeros, with g at the places that were taken.",
     "stack": "The part of g at the place where this input stands.",
     "concatenate": "The part of g at the place where this input stands.",
+    "part": "Zeros, with g at the places that were taken.",
     "transpose": "The axes back in their old order.",
     "reshape": "The same numbers in the shape of x.",
     "broadcast_to": "g, summed over the axes along which x was spread.",

@@ -20,7 +20,6 @@ from ..core.primitive import Spec
 from ..core.tape import Leaf, Mark, Node, reachable
 from ..core.trace import Program
 from .fold import Kinds, index_of
-from .opened import COMPILED, open_compiled
 from .rules import formula, rule_text
 from .source import spot_of, variables
 
@@ -171,7 +170,7 @@ class Graph:
         Those that were made in a step, and are not just next to it.
     """
 
-    def __init__(self, x: Any, given: Collection[Node] = (), *, opened: bool = False) -> None:
+    def __init__(self, x: Any, given: Collection[Node] = ()) -> None:
         self.given: Collection[Node] = set(given)  # nodes that are inputs: of a program, or the first state that a cell was given
         if isinstance(x, Program):
             self.given, self.roots = set(x.inputs), {o for o in x.outputs if isinstance(o, Node)}
@@ -182,17 +181,10 @@ class Graph:
             self.roots, nodes = {x.root}, x.nodes
         self._places: dict[tuple[int, int], Any] = {}
         self._codes: dict[int, int] = {}
-        self._instead: dict[Node, Node] = {}
-        self._outside: set[Node] = set()
-        if opened and any(n.op == COMPILED for n in nodes):
-            nodes, self._instead, self._outside = open_compiled(nodes)
-            self.roots = {self._instead.get(r, r) for r in self.roots}
         literals = {n for n in nodes if n.primitive is None and n not in self.roots and self.is_literal(n)}
         self.nodes = [n for n in nodes if n not in literals]
         known = self.given
         self.inputs = {n: [] if n in known else [i for i in n.inputs if isinstance(i, Node) and i not in literals] for n in self.nodes}
-        if self._instead:
-            self._exchange(self._instead)
         self._unstack()
         own = self._passes()
         self.framed = {n for n in self.nodes if own[n].step is not None}
@@ -203,7 +195,7 @@ class Graph:
         """Inputs of a node with numbers, in order: nodes as they are drawn."""
         if n in self.unstacked:
             return (self.unstacked[n],)
-        return [self._instead.get(i, i) if isinstance(i, Node) else i for i in n.inputs] if self._instead else n.inputs
+        return n.inputs
 
     def is_literal(self, n: Any) -> bool:
         """Whether this input of an operation is written into its label."""
@@ -246,18 +238,6 @@ class Graph:
                 self.marks[i] = mark
                 self.framed.add(i)
 
-    def _exchange(self, instead: dict[Node, Node]) -> None:
-        """Read one node in place of another, and forget what nothing reads any more."""
-        self.inputs = {n: [instead.get(i, i) for i in inputs] for n, inputs in self.inputs.items()}
-        found: set[Node] = set()
-        stack = list(self.roots)
-        while stack:
-            n = stack.pop()
-            if n not in found:
-                found.add(n)
-                stack += self.inputs[n]
-        self.nodes = [n for n in self.nodes if n in found]
-
     def _unstack(self) -> None:
         """Lead what is taken out of a stack of the outputs of steps to where it came from."""
         whole = set()
@@ -268,7 +248,7 @@ class Graph:
             if type(index) is int and n not in self.given and (source := self.inputs[n][0] if self.inputs[n] else n).op == "stack":
                 parts = source.inputs
                 if source.params.get("axis") == 0 and -len(parts) <= index < len(parts) and not self.is_literal(parts[index]):
-                    self.inputs[n] = [self._instead.get(parts[index], parts[index])]
+                    self.inputs[n] = [parts[index]]
                     self.unstacked[n] = self.inputs[n][0]
                     whole.add(source)
         if whole:
@@ -286,7 +266,7 @@ class Graph:
         runs: dict[Any, list[dict[int, list[Node]]]] = {}
         at: dict[Any, tuple[int, int]] = {}
         for n in self.nodes:
-            mark = own[n] = Mark() if n in self._outside else n.origin[2]
+            mark = own[n] = n.origin[2]
             if n.primitive is None:
                 continue
             if mark is last:
