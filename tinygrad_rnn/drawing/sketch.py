@@ -7,6 +7,7 @@ not drawn have a box, the gap, in their place; the arrows that enter and leave i
 
 from __future__ import annotations
 
+import heapq
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
@@ -458,12 +459,21 @@ def _from_both_ends(order: Sequence[int]) -> Iterator[int]:
 
 
 def _nearest(graph: Graph, count: int) -> set[Node]:
-    """The `count` nodes that are fewest edges away from a result; of equally far ones, the latest."""
+    """The `count` nodes that are fewest edges away from a result; of equally far ones, the latest.
+
+    With each of them what reads it: so the rest is only read, and one box for it stands in no circle.
+    """
+    readers = Counter(i for n in graph.nodes for i in set(graph.inputs[n]))
     found: set[Node] = set()
-    level = set(graph.roots)
-    while level and len(found) < count:
-        found.update(sorted(level, key=lambda n: -n.index)[: count - len(found)])
-        level = {i for n in level for i in graph.inputs[n] if i not in found}
+    ready = [(0, -n.index, n) for n in graph.nodes if n in graph.roots and not readers[n]]
+    heapq.heapify(ready)
+    while ready and len(found) < count:
+        away, _, n = heapq.heappop(ready)
+        found.add(n)
+        for i in set(graph.inputs[n]):
+            readers[i] -= 1
+            if not readers[i]:
+                heapq.heappush(ready, (away + 1, -i.index, i))
     return found
 
 
