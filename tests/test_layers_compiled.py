@@ -300,16 +300,19 @@ def test_levels_and_directions_of_one_size_share_machine_code(monkeypatch: pytes
 # --- where compiling does not serve ---------------------------------------------------------------------------------------
 
 
-def test_single_steps_and_integers_run_plainly(layer: Any, xs: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_single_steps_and_what_cannot_be_compiled_run_plainly(layer: Any, xs: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "unroll" not in operations(layer(xs[:1])[0])
     made, tried = twin(layer), []
     steps = Jitted.steps
     monkeypatch.setattr(Jitted, "steps", lambda *given: tried.append(1) or steps(*given))
     for _ in range(3):
-        ys, _ = made(np.arange(24).reshape(4, 2, 3) % 3)
+        ys, _ = made((np.arange(24).reshape(4, 2, 3) % 3).astype(np.uint64))
         assert "unroll" not in operations(ys)
     assert len(tried) == 1
-    np.testing.assert_allclose(ys.numpy(), made(np.arange(24.0).reshape(4, 2, 3) % 3)[0].numpy(), **CLOSE)
+    for dtype in (np.int64, np.float64):
+        found, _ = made((np.arange(24).reshape(4, 2, 3) % 3).astype(dtype))
+        assert "unroll" in operations(found)
+        np.testing.assert_allclose(ys.numpy(), found.numpy(), **CLOSE)
 
 
 def test_a_fault_of_the_compiler_is_said_once_and_costs_only_time(layer: Any, xs: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,6 +71,16 @@ def _join(top: Op, uses: Counter[Any], inner: set[Op], program: list[Op], gone: 
     top.inputs = [joined, rest[-1]]
 
 
+def products(op: Op) -> tuple[list[tuple[Op, Op]], Op | None]:
+    """Of an `affine`, or of one product: what varies and the matrix of each product, and the bias."""
+    if op.op == "matmul":
+        pair = factors(op)
+        return ([] if pair is None else [pair]), None
+    count = op.params["products"]
+    pairs = [(a, b) if a.varies else (b, a) for a, b in zip(op.inputs[: 2 * count : 2], op.inputs[1 : 2 * count : 2], strict=True)]
+    return pairs, op.inputs[-1] if len(op.inputs) > 2 * count else None
+
+
 def factors(op: Op) -> tuple[Op, Op] | None:
     """Of a product of a batch with a matrix that does not vary: what varies, and the matrix; None for other operations."""
     if op.op != "matmul" or len(op.shape) != 2:

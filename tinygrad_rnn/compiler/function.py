@@ -101,18 +101,23 @@ class JittedFunction(Jitted):
     def __reduce__(self) -> Any:
         return JittedFunction, (self.plain,)
 
-    def source(self) -> str:
+    def source(self, xs: Any = None, state: Any = None) -> str:
         """What was generated for the latest recording, as readable Python: each line with the line of the function that it comes from.
+
+        Parameters
+        ----------
+        xs, state : optional
+            Of a function that is a cell, a sequence and its first state, as for `Jitted.source`.
 
         Raises
         ------
         CompileError
             If the function was not called yet (nor unrolled, as a cell).
         """
-        if self._recordings:
+        if self._recordings and xs is None:
             return [r for k, r in self._recordings.items() if k != "full"][-1].source()
-        if self._runners:
-            return super().source()
+        if self._runners or xs is not None:
+            return super().source(xs, state)
         raise CompileError(f"tg.jit: '{name_of(self)}' was not called yet, so nothing is compiled")
 
 

@@ -6,7 +6,7 @@ import copy
 import math
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,6 +30,9 @@ from .op import SIZES, CompileError, Op
 from .run import Runner
 from .settings import settings
 from .step import Step
+
+if TYPE_CHECKING:
+    from .explain import Explanation
 
 KEPT = 64  # recordings of one cell: for other shapes, settings, or values that it closes over
 
@@ -85,17 +88,58 @@ class Jitted(CompiledCell):
     def __reduce__(self) -> Any:
         return Jitted, (self.plain,)  # for deep copies and pickles: the code is made anew where it runs
 
-    def source(self) -> str:
-        """The generated module of the latest recording, as readable Python.
+    def source(self, xs: Any = None, state: Any = None) -> str:
+        """The generated module, as Python that can be read and run: with the names of the cell's own source, and comments.
+
+        Parameters
+        ----------
+        xs : Tensor or array, shape (T, batch, ...), optional
+            As for `unroll`: the module for such inputs, which is made now if it was not yet. Default: that of the latest recording.
+        state : Tensor or nest, optional
+            The first state.
 
         Raises
         ------
         CompileError
-            If the cell was not unrolled yet.
+            Without xs, if the cell was not unrolled yet.
         """
+        from .readable import Reader, readable
+
+        runner, flags = Jitted.recording(self, xs, state)
+        return readable(Reader(runner.module, runner.source, self.plain, runner.structure[1], *flags[:3]))
+
+    def explain(self, xs: Any = None, state: Any = None) -> Explanation:
+        """What became of each operation of the cell, its cost, and what is kept for backward; it prints as tables.
+
+        Parameters
+        ----------
+        xs, state : optional
+            As for `source`; with xs the memory for so many steps and rows is among the figures.
+
+        Raises
+        ------
+        CompileError
+            Without xs, if the cell was not unrolled yet.
+        """
+        from .explain import Explanation
+        from .readable import Reader
+
+        runner, flags = Jitted.recording(self, xs, state)
+        parts = [] if xs is None else leaves(xs if isinstance(xs, tuple) else (xs,))
+        steps, batch = np.shape(parts[0])[:2] if parts else (None, None)
+        return Explanation(runner, Reader(runner.module, runner.source, self.plain, runner.structure[1], *flags[:3]), steps, batch)
+
+    def recording(self, xs: Any, state: Any) -> tuple[Runner, tuple[bool, ...]]:
+        """The compiled code for a sequence, or the latest; and whether x is a tuple, lengths and resets are given, and all states wanted."""
+        if xs is not None:
+            sequence = Sequence(self, xs, state, None, None)
+            variant = _Variant(self.plain, sequence.tuple, False, False, False)
+            runner, _ = Jitted.runner(self, variant, list(sequence.parts), sequence.first, sequence.parts[0].shape[1])
+            return runner, variant.flags
         if not self._runners:
-            raise CompileError(f"tg.jit: '{name_of(self)}' was not unrolled yet, so nothing is compiled; call tg.unroll(fast, xs) first")
-        return list(self._runners.values())[-1].source
+            raise CompileError(f"tg.jit: '{name_of(self)}' was not unrolled yet, so nothing is compiled; give an example: fast.source(xs)")
+        (_, shapes, _), runner = list(self._runners.items())[-1]
+        return runner, shapes[0]
 
     # --- compiled -----------------------------------------------------------------------------------------------------------------
 
@@ -178,6 +222,8 @@ class Jitted(CompiledCell):
                 for other, known in self._runners.items():
                     if other[1:] == (shapes, settled):
                         return known, lent
+        if not context().grad_enabled:  # so that the code is that of training, under other settings such as those of eval()
+            gradients = next((known[0] for known in reversed(self._runners) if known[1] == shapes), gradients)
         if len(self._runners) >= KEPT:  # of what changes at every call, each recording would stay
             self._runners.pop(next(iter(self._runners)), None)
         x = tuple(Tensor(x.array[0]) for x in inputs)

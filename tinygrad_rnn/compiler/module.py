@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..kernels.products import symbol
-from .affine import factors, join_sums
+from .affine import factors, join_sums, products
 from .exchange import B
 from .lower import FLOATS, REDUCTIONS, ZERO, Block, Loop, Store, identity, is_zero, kind_of, literal, reduced_axes
 from .op import CompileError, Op
@@ -50,6 +50,7 @@ class Schedule:
         self.once, self.table, self.base = module.once, module.table, module.dtype
         self.temporary: dict[Op, Store] = {}
         self.packs: dict[tuple[str, int, int, int, int], str] = {}  # matrices of products, (name, N, K, strides), packed: the name of that array
+        self.notes: list[tuple[int, Op, Any]]  # for readers: which line begins what, the operation, and its Loop or lines
         self.extra: set[Op] = set()
         self.before: set[Op] = set()  # those that are stored before any loop reads them
         self.count = itertools.count()  # of variables
@@ -88,11 +89,14 @@ class Schedule:
         lines: list[str] = []
         offsets: dict[str, str] = {}
         used: set[str] = set()
+        self.notes = []
         for level in sorted(set(levels.values())):
             here = [op for op in units if levels[op] == level]
             loops: dict[tuple[Any, ...], Loop] = {}
             order: list[Any] = []
-            for op in here:
+            of: list[Op] = []  # what each part is for
+            for k, op in enumerate(here):
+                of += here[k - 1 : k] * (len(order) - len(of))
                 places = list(self.wanted.get(op, []))
                 if op in self.extra and not any(how == "{v}" for _, how in places):
                     places.append((self.temporary[op], "{v}"))
@@ -116,12 +120,15 @@ class Schedule:
                         copy = Loop(identity(op)[0], self.count)
                         copy.write(store, identity(op)[1], copy.read(stores[op], identity(op)[1]), how)
                         order.append(copy)
-            for part in order:
+            of += here[-1:] * (len(order) - len(of))
+            for part, op in zip(order, of, strict=True):
+                self.notes.append((len(lines), op, part))
                 if isinstance(part, Loop):
                     used |= part.used
                     part = part.text(offsets)
                 lines += part
             block.ready.update(op for op in here if op in stores)
+        self.notes = [(len(offsets) + at, op, part) for at, op, part in self.notes]
         return [*(f"{name} = U({text})" for text, name in offsets.items()), *lines], used
 
     # --- levels -----------------------------------------------------------------------------------------------------------------
@@ -185,29 +192,18 @@ class Schedule:
             touched.append(loop)
         return touched
 
-    def _matrix(self, op: Op) -> tuple[Op, bool]:
-        """Under transposes: the operation, and whether it is turned."""
-        turned = False
-        while op.op == "transpose" and len(op.shape) == 2 and tuple(a % 2 for a in op.params["axes"]) == (1, 0):
-            op, turned = op.inputs[0], not turned
-        return op, turned
-
     def _products(self, block: Block, op: Op, stores: dict[Op, Store]) -> list[str] | None:
         """Products of the batch with matrices that do not vary, added up; None for a product of another kind."""
-        if op.op == "matmul":
-            if (pair := factors(op)) is None or any(i.dtype != self.base for i in (op, *op.inputs)):
-                return None
-            pairs, bias = [pair], None
-        else:
-            count = op.params["products"]
-            pairs = [(a, b) if a.varies else (b, a) for a, b in zip(op.inputs[: 2 * count : 2], op.inputs[1 : 2 * count : 2], strict=True)]
-            bias = self.once(op.inputs[-1], False) if len(op.inputs) > 2 * count else None
+        if op.op == "matmul" and (factors(op) is None or any(i.dtype != self.base for i in (op, *op.inputs))):
+            return None
+        pairs, constant = products(op)
+        bias = None if constant is None else self.once(constant, False)
         lines = []
         for k, (moving, fixed) in enumerate(pairs):
-            value, _ = self._matrix(moving)
+            value, _ = untransposed(moving)
             if value not in block.ready:
                 raise Restore(value)
-            matrix, turned = self._matrix(fixed)
+            matrix, turned = untransposed(fixed)
             rows, columns = matrix.shape
             # (batch, K) @ (K, N) is (N, K) @ (K, batch) here, and (M, K) @ (K, batch) stays as it is
             first = op.inputs[2 * k] if op.op == "affine" else op.inputs[0]
@@ -268,6 +264,14 @@ class Schedule:
             found.append(copy)
         found.append(written(op, target or stores[op], read, self.table, self.base, target is not None))
         return found
+
+
+def untransposed(op: Op) -> tuple[Op, bool]:
+    """Under transposes of a matrix: the operation, and whether it is turned."""
+    turned = False
+    while op.op == "transpose" and len(op.shape) == 2 and tuple(a % 2 for a in op.params["axes"]) == (1, 0):
+        op, turned = op.inputs[0], not turned
+    return op, turned
 
 
 class _Block(Block):
@@ -384,23 +388,28 @@ class Module:
         for k, op in enumerate(v for several in step.told for v in several):
             wanted.setdefault(op, []).append((Store.at_each(f"l{k}", op, "t"), "{v}"))
         # What the backward walk reads: stored, but for what is cheap to compute again from what is stored.
-        stack = [i for op in step.backward for i in op.inputs if isinstance(i, Op) and i in known and i.varies]
-        seen: set[Op] = set()
-        self.saved: list[Op] = []
+        needed: dict[Op, list[Op]] = {}  # with the slices of it that are read, or itself
+        stack = [(i, i) for op in step.backward for i in op.inputs if isinstance(i, Op) and i in known and i.varies]
+        seen: set[tuple[Op, Op]] = set()
         while stack:
-            op = stack.pop()
-            if op in seen or op in self.given:
+            op, reader = stack.pop()
+            if (op, reader) in seen or op in self.given:
                 continue
-            seen.add(op)
+            seen.add((op, reader))
             if op in wanted:
                 continue
             again = op.op in (*VIEWS, "astype") or op.dtype.kind == "b" or (op.elementwise and op.op in ("add", "subtract", "neg", "zeros_like", "maximum", "minimum", "relu", "abs", "sign"))
             if again:
-                stack += [i for i in op.inputs if isinstance(i, Op) and i.varies]
+                part = op if op.op == "getitem" and symbolic(op) else None
+                stack += [(i, part or i) for i in op.inputs if isinstance(i, Op) and i.varies]
                 continue
-            store = Store.at_each(f"k{len(self.saved)}", op, "s")
-            wanted[op] = [(store, "{v}")]
-            self.saved.append(op)
+            needed.setdefault(op, []).append(reader)
+        self.saved: list[Op] = []
+        for op, readers in needed.items():
+            parts = readers if op not in readers and sum(part.size for part in readers) < op.size else [op]
+            for part in parts:
+                wanted[part] = [(Store.at_each(f"k{len(self.saved)}", part, "s"), "{v}")]
+                self.saved.append(part)
         self.forward_schedule = Schedule([*step.forward], self.given, wanted, self)
         self.kept = {op: places[0][0] for op, places in wanted.items()} | self.given
         self.forward_wanted = wanted
@@ -545,6 +554,7 @@ class Module:
         if not forward:
             zeros = [Store.at_each(f"ds{k}", self.step.states[k], "((s + 1) % 2)") for k in self.zero_states]
             lines += [f"        {line}" for store in zeros for line in store.filled("0")]
+        setattr(self, f"{which}_body", len(lines))  # where the lines of the schedule begin, for readers
         return [*lines, *(f"        {line}" for line in schedule.lines), *(f"    {line}" for line in after)]
 
     def straight(self, op: Op) -> bool:

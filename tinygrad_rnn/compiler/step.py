@@ -7,6 +7,7 @@ not record for everybody; an `Op` is a node in which the batch has a name.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..core.primitive import Spec
-from ..core.tape import Leaf, Node, at_step, setting
+from ..core.tape import Leaf, Node, at_origin, at_step, setting
 from ..core.tensor import Tensor
 from ..core.trace import Program, trace
 from ..core.tree import leaves, tree_map
@@ -51,6 +52,10 @@ class Step:
         Cotangents of the outputs and of the new states.
     gradients : dict of Op to Op or None
         For each floating input and constant with a gradient.
+    nodes : list of Node
+        As they were recorded, for the names in the source.
+    gradient_of : list of (Op, Op)
+        Values of the backward program, each with the one of the forward program whose gradient it is.
     """
 
     def __init__(self, cell: Callable[..., Any], x: Any, state: Any, name: str, rows: Sequence[bool], lent: Sequence[Tensor] = ()) -> None:
@@ -89,6 +94,9 @@ class Step:
             if a not in self.known:
                 self._constant(a, b, self.backward)
         self._programs(back, back2, self.backward)
+        self.nodes = first.nodes
+        pairs_of = [(self.known.get(a), self.known.get(b)) for a, b in one.gradients]
+        self.gradient_of = [(a, b) for a, b in pairs_of if a is not None and b is not None]
         self.gradients = {self.known[n]: None if g is None else self.known[g] for n, g in zip(one.wrt, back.outputs, strict=True)}
 
     def _output(self, o: Any) -> Op:
@@ -155,6 +163,7 @@ class Step:
             def run(*xs: Any, node: Node = node, numbers: list[Any] = numbers) -> Any:
                 given = iter(xs)
                 made: Any = simpler(node)
+                at_origin(node)
                 return made(*[next(given) if i is None else i for i in numbers], **node.params)
 
             programs.append(trace(run, *[Spec(i.shape, i.dtype) for i in node.inputs if isinstance(i, Node)]))
@@ -172,6 +181,7 @@ class _Recorded(NamedTuple):
     wrt: list[Node]
     taken: list[tuple[Taken, Leaf]]
     left: list[tuple[Callable[..., None], list[Any]]]
+    gradients: list[tuple[Node, Node]]  # a gradient, and the value whose gradient it is
 
 
 def _record(cell: Any, x: Any, state: Any, name: str, rows: Sequence[bool], lent: Sequence[Tensor], batch: int) -> _Recorded:
@@ -195,7 +205,18 @@ def _record(cell: Any, x: Any, state: Any, name: str, rows: Sequence[bool], lent
             t.array, t.node = array, node
     program = Program([*traced.inputs, *borrowed, *(leaf for _, leaf in recorder.taken)], traced.outputs, traced.structure)
     wrt = [n for n in [*program.inputs, *program.constants] if n.requires_grad]
-    return _Recorded(program, program.backward(wrt), wrt, recorder.taken, recorder.left)
+    gradients: list[tuple[Node, Node]] = []
+    for n in program.nodes:
+        n.hooks = [*(n.hooks or []), functools.partial(_note, gradients, n)]
+    back = program.backward(wrt)
+    gradients += [(g, n) for n, g in zip(wrt, back.outputs, strict=True) if g is not None]
+    return _Recorded(program, back, wrt, recorder.taken, recorder.left, gradients)
+
+
+def _note(gradients: list[tuple[Node, Node]], node: Node, gradient: Tensor) -> None:
+    """A hook: of which node a gradient is."""
+    if gradient.node is not None:
+        gradients.append((gradient.node, node))
 
 
 def _constants(program: Program) -> list[Leaf]:

@@ -213,9 +213,10 @@ def matched(cell: Any, before: Any, after: Any, head: str) -> list[tuple[Any, An
 
 
 class Names(list[str]):
-    """The names of a state's components, in order; `root` is the name of the whole, `short` their last parts."""
+    """The names of a state's components, in order; `root` is the name of the whole, `short` their last parts; `given` is that of the cell's input."""
 
     root = "state"
+    given = "x"
 
     @functools.cached_property
     def short(self) -> list[str]:
@@ -239,6 +240,7 @@ def component_names(cell: Callable[..., Any], state: Any) -> Names:
 def _names(code: CodeType | None, method: bool, plain: bool, paths: tuple[str, ...]) -> Names:
     own = code.co_varnames[method : code.co_argcount] if code else ()
     names = Names()
+    names.given = own[0] if own else "x"
     names.root = own[1] if len(own) > 1 else "state"
     unpacked = _unpacked(code, names.root) if code and plain else None
     for path in paths:
