@@ -25,13 +25,13 @@ from ..core.tape import Mark, Node, Tape
 from ..core.tensor import Tensor
 from ..core.trace import Program
 from ..core.walks import like
+from ..recurrent.source import expressions, spot_of, variables
 from .heat import DrawingError
 from .layout import Frame, Layout, place
 from .ledger import Visit, check_walkable, reverse, values
 from .opened import opened
 from .rules import WORDS, formula, names_of, rule_text, source_of
 from .sketch import Arrow, Box, Graph, Sketch, sketch
-from .source import expressions, spot_of, variables
 from .style import FILLS
 
 PAGE = Path(__file__).parent / "page"

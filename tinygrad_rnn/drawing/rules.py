@@ -20,7 +20,7 @@ import numpy as np
 from ..core.primitive import Array, Primitive, Rule, parameters
 from ..core.tape import Leaf, Node
 from ..core.trace import Program
-from .source import syntax
+from ..recurrent.source import syntax
 
 LONGEST = 160  # characters of an expression; a longer one is not shown
 

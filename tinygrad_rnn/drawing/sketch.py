@@ -20,9 +20,9 @@ import numpy as np
 from ..core.primitive import Spec
 from ..core.tape import Leaf, Mark, Node, reachable
 from ..core.trace import Program
+from ..recurrent.source import spot_of, variables
 from .fold import Kinds, index_of
 from .rules import formula, rule_text
-from .source import spot_of, variables
 
 # The families of boxes. Those of operations that are not elementwise follow from the file of ops/ that defines them.
 ARITHMETIC, FUNCTION, LINEAR, REDUCTION, SHAPING, PARAMETER, INPUT, GAP, SAVED, DELAY = FAMILIES = (
