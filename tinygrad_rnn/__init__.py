@@ -5,7 +5,7 @@ Usually imported as ``tg``. Where to begin:
 - `tensor`, operations under their NumPy names, ``Tensor.backward``, `grad`: computations and gradients;
 - `Cell`, `Parameter`, `unroll`, `tbptt`, `jit`: recurrent networks of one's own;
 - `cells`: the published ones; `nn`: layers, wrappers, attention, losses; `init`, `optim`;
-- `draw`, `tape`, `gradcheck`: to see what was recorded, and whether it is right;
+- `draw`, `explore`, `tape`, `gradcheck`: to see what was recorded, and whether it is right;
 - `save`, `load`: parameters in safetensors files.
 """
 
@@ -130,7 +130,7 @@ if TYPE_CHECKING:
     from . import cells, init, nn, optim
     from .compiler import CompileError, jit
     from .diagnosis import GradcheckError, gradcheck
-    from .drawing import Drawing, draw
+    from .drawing import Drawing, draw, explore
     from .formats.checkpoint import load, save
     from .module import Module, Parameter
     from .ops.windows import avg_pool1d, avg_pool2d, conv1d, conv2d, max_pool1d, max_pool2d
@@ -192,6 +192,7 @@ __all__ = [
     "erf",
     "exp",
     "expand_dims",
+    "explore",
     "expm1",
     "flip",
     "floor",
@@ -295,7 +296,7 @@ _ELSEWHERE = {
 _LAZY = {  # loaded when first used: the tensor and its operations alone are as quick to import as NumPy
     "compiler": ("CompileError", "jit"),
     "diagnosis": ("GradcheckError", "gradcheck"),
-    "drawing": ("Drawing", "draw"),
+    "drawing": ("Drawing", "draw", "explore"),
     "formats.checkpoint": ("load", "save"),
     "module": ("Module", "Parameter"),
     "ops.windows": ("avg_pool1d", "avg_pool2d", "conv1d", "conv2d", "max_pool1d", "max_pool2d"),

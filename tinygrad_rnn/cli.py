@@ -1,4 +1,4 @@
-"""The command line: ``tinygrad-rnn demo | train | sample | tasks | info``."""
+"""The command line: ``tinygrad-rnn demo | train | sample | draw | explore | tasks | info``."""
 
 from __future__ import annotations
 
@@ -48,13 +48,15 @@ def _fail(message: str, code: int = 2) -> int:
 
 
 def _user_errors() -> tuple[type[Exception], ...]:
+    from .core.errors import GraphError
     from .formats.safetensors import FormatError
     from .train.characters import CheckpointError
     from .train.demo import UserError
+    from .train.named import NamedError
     from .train.tasks.task import TaskError
     from .train.text import TextError
 
-    return (UserError, TaskError, TextError, CheckpointError, FormatError)
+    return (UserError, NamedError, GraphError, TaskError, TextError, CheckpointError, FormatError)
 
 
 # --- commands -------------------------------------------------------------------------------------------------------------
@@ -87,6 +89,44 @@ def _sample(given: argparse.Namespace) -> int:
     with blas.threads(None):
         drawn = sample(model, vocabulary, given.length, prompt=given.prompt or context, temperature=given.temperature, rng=given.seed)
     print(given.prompt + drawn)
+    return 0
+
+
+def _draw(given: argparse.Namespace) -> int:
+    from .core.errors import TinygradError
+    from .drawing import draw
+    from .module import Module
+    from .recurrent import Cell
+    from .train.demo import UserError
+    from .train.named import example, load_named, made
+
+    found: Any = load_named(given.name)
+    measured = {name: getattr(given, name) for name in ("backward", "ledger", "values") if getattr(given, name)}
+    if given.heat:
+        measured["heat"] = "grad"
+    if isinstance(found, type) and issubclass(found, Module):
+        found = made(found, given.args)
+    whole = isinstance(found, Cell) and given.steps is None and not measured and isinstance(found.input_size, int)
+    loss = found if whole else example(found, arguments=given.args, steps=given.steps or 6, batch=given.batch)
+    show = "all" if given.show == ["all"] else given.show
+    try:
+        picture = draw(
+            loss, title=given.title, show=show, memory=given.memory, direction=given.direction, theme=given.theme, **measured
+        )
+        picture.save(given.out)
+    except TinygradError as error:  # what was named cannot be drawn like this
+        raise UserError(str(error)) from error
+    print(f"wrote {given.out}: {picture!r}")
+    return 0
+
+
+def _explore(given: argparse.Namespace) -> int:
+    from .drawing import explore
+    from .train.named import example, load_named
+
+    loss = example(load_named(given.name), arguments=given.args, steps=given.steps, batch=given.batch, seed=given.seed)
+    path = explore(loss, given.out, title=given.title or given.name)
+    print(f"wrote {path}: open it in a browser")
     return 0
 
 
@@ -254,6 +294,27 @@ def _parser() -> argparse.ArgumentParser:
     sample.add_argument("--seed", type=_NATURAL, metavar="N", help="draw the same text each time")
     sample.set_defaults(run=_sample)
 
+    _draw_arguments(
+        commands.add_parser(
+            "draw",
+            help="draw a cell, a module or a saved model",
+            description="Draw a cell (folded, or unrolled with --steps), a layer, a saved model, or a recorded tensor of a file. A cell or "
+            "layer is run over a short random sequence.",
+        )
+    )
+
+    explore = commands.add_parser(
+        "explore",
+        help="a page in which one steps through a computation and its gradients",
+        description="Write a page in which one steps through the computation of a cell, a layer, a saved model or a tensor, and through the "
+        "walk back with all gradients. A cell or layer is run over a short random sequence.",
+    )
+    explore.add_argument("name", metavar="NAME", help="package.module:Name, file.py:Name, file.py, a cell's name, or a model.safetensors")
+    explore.add_argument("--out", type=Path, default=Path("explore.html"), metavar="FILE", help="where the page goes (default explore.html)")
+    explore.add_argument("--title", metavar="TEXT", help="stands over the page (default: the name)")
+    _example_arguments(explore)
+    explore.set_defaults(run=_explore)
+
     tasks = commands.add_parser(
         "tasks",
         help="run tasks with published figures",
@@ -294,6 +355,33 @@ def _training_arguments(parser: argparse.ArgumentParser, out: str | None, budget
     sample.add_argument("--temperature", type=_TEMPERATURE, default=0.7, metavar="T", help="0: the likeliest each time (default 0.7)")
     sample.add_argument("--length", type=_NATURAL, default=600, metavar="N", help="number of characters (default 600)")
     parser.set_defaults(run=_train)
+
+
+def _draw_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("name", metavar="NAME", help="package.module:Name, file.py:Name, file.py, a cell's name, or a model.safetensors")
+    add("--args", nargs="+", type=_COUNT, default=[3, 4], metavar="N", help="what a class is made with (default 3 4: input and hidden size)")
+    add("--out", type=Path, default=Path("drawing.svg"), metavar="FILE", help=".svg, .html, .png, .pdf or .dot (default drawing.svg)")
+    add("--steps", type=_COUNT, metavar="T", help="unroll over so many steps (default: a cell is folded, others have 6)")
+    add("--batch", type=_COUNT, default=2, metavar="B", help="rows (default 2)")
+    add("--show", nargs="+", metavar="SLICE", help="steps to draw, such as t=0:3 t=-2:, or all")
+    add("--heat", action="store_true", help="colour the states by the norm of the gradient of the mean square of the outputs")
+    add("--ledger", action="store_true", help="what each step adds to the gradient of each weight")
+    add("--memory", action="store_true", help="bytes that each step keeps for the backward")
+    add("--backward", action="store_true", help="the gradient graph too")
+    add("--values", action="store_true", help="numbers in place of shapes")
+    add("--direction", choices=["LR", "TB"], default="LR", help="where time runs (default LR)")
+    add("--theme", choices=["light", "dark", "auto"], default="light", help="colours (default light)")
+    add("--title", metavar="TEXT", help="stands over the picture")
+    parser.set_defaults(run=_draw)
+
+
+def _example_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--args", nargs="+", type=_COUNT, default=[3, 4], metavar="N", help="what a class is made with (default 3 4: input and hidden size)")
+    add("--steps", type=_COUNT, default=3, metavar="T", help="length of the random sequence (default 3)")
+    add("--batch", type=_COUNT, default=2, metavar="B", help="rows of it (default 2)")
+    add("--seed", type=_NATURAL, default=0, metavar="N", help="of weights and sequence (default 0)")
 
 
 def _tasks_arguments(parser: argparse.ArgumentParser) -> None:

@@ -271,6 +271,8 @@ class _Variant:
     def __init__(self, cell: Callable[..., Any], takes_tuple: bool, masked: bool, resets: bool, all_states: bool) -> None:
         self.cell, self.flags = cell, (takes_tuple, masked, resets, all_states)
         self.__name__ = name_of(cell)
+        if not resets:
+            self.__wrapped__ = cell.forward if isinstance(cell, Layer) else cell  # whose variables name the parts of the state
 
     def __call__(self, x: tuple[Any, ...], state: Any) -> Any:
         takes_tuple, masked, resets, all_states = self.flags

@@ -103,7 +103,7 @@ def pull_back(
                 if wanted is not None and source not in wanted:
                     continue
                 if stale:
-                    _check_replaced(node, rule.needs, stale)
+                    check_replaced(node, rule.needs, stale)
                 if primitive.add_into is not None and not create_graph:  # many small parts of one large array: no array for each
                     if source not in owned:
                         owned.add(source)
@@ -132,7 +132,7 @@ def pull_back(
                     fault = f"returned a {type(gradient).__name__}; expected an array of shape {source.shape}"
                     raise RuleError(_rule_text(node, position, fault)) from None
                 if not fits:
-                    gradient = _sum_to(gradient, node, source, position)
+                    gradient = sum_to(gradient, node, source, position)
                 if gradient.dtype is not source.dtype and gradient.dtype != source.dtype:
                     raise RuleError(_rule_text(node, position, f"returned {gradient.dtype}; expected {source.dtype}"))
                 before = gradients.get(source)
@@ -206,7 +206,7 @@ def _leading_to(targets: Iterable[Node], order: list[Node]) -> set[Node]:
     return found
 
 
-def _sum_to(gradient: Any, node: Node, source: Node, position: int) -> Any:
+def sum_to(gradient: Any, node: Node, source: Node, position: int) -> Any:
     """Undo broadcasting: what was spread over an axis is summed over it."""
     lead = len(gradient.shape) - len(source.shape)
     shape = gradient.shape
@@ -249,7 +249,7 @@ def _freed_error(node: Node, freed: Freed) -> GraphError:
     )
 
 
-def _check_replaced(node: Node, needs: tuple[int, ...], stale: list[Leaf]) -> None:
+def check_replaced(node: Node, needs: tuple[int, ...], stale: list[Leaf]) -> None:
     """Raise if a value that a rule needs is (a view of) an array that its tensor has since replaced."""
     for k in needs:
         for value in node.saved[k] if isinstance(node.saved[k], tuple) else (node.saved[k],):

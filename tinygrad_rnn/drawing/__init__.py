@@ -1,5 +1,7 @@
 """Pictures of the tape."""
 
-from .picture import Drawing, DrawingError, draw
+from .explorer import explore
+from .heat import DrawingError
+from .picture import Drawing, draw
 
-__all__ = ["Drawing", "DrawingError", "draw"]
+__all__ = ["Drawing", "DrawingError", "draw", "explore"]

@@ -1,30 +1,33 @@
-"""Where everything goes: a column for each time step, and in every column the same operation at the same height.
+"""Where everything goes: a grid of time and depth.
 
-It is computed here, in time about linear in what is drawn: general layout programs take minutes for an unrolled network, and do
-not know that its steps are alike. All lengths are in points. The code speaks of time running to the right and of depth growing
-downwards; for the other direction the two axes are exchanged at the end.
+A column is a time step; a band is a cell with its layer (a row of frames, one for each step), or the operations outside of cells that
+follow it. Bands are stacked from what is given to what is computed: inputs below, losses above. A step is laid out once for all columns
+(`cellplan`), so the same operation stands at the same height in every step, and the work is linear in what is drawn.
+
+Between columns are channels, between bands gaps; nothing stands in them but lines. A line leaves its cell upwards into the gap above it, or
+sideways into the channel beside it, and reaches the other cell through channels and gaps. So no line runs behind a box.
+
+It is computed here, and not by a general layout program: these take minutes for an unrolled network, and do not know that its steps are
+alike. All lengths are in points. The code speaks of u, along time, and d, the depth, which grows upwards on the page; for time that runs
+downwards the axes are exchanged at the end.
 """
 
 from __future__ import annotations
 
 import math
-import sys
-from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ..core.tape import Mark
-from .sketch import Arrow, Box, Sketch
+from .cellplan import FOOT, CellPlan, Item, smooth
+from .sketch import GRADIENT, HEIGHT, INITIAL, PARAMETER, SEQUENCE, SHARED, Arrow, Box, Sketch, Strip
 
-HEIGHT = 32.0  # of a box
-DOWN, APART = 24.0, 14.0  # between rows; between boxes of a row
+DOWN = 24.0  # between rows
 TIP = 5.5  # length of an arrow head
-MARGIN, LABEL = 12.0, 12.0  # between a frame and its boxes; for each line of its label
-BETWEEN, LINE, CORNER, DROP = 10.0, 6.0, 7.0, 7.0  # beside the lines of a channel; from line to line; radius of their bends; see there
-SWEEPS = 12
+MARGIN = 11.0  # between a frame and its boxes
+BETWEEN, LINE, CORNER = 11.0, 6.0, 6.0  # beside the lines of a channel; from line to line; radius of their bends
+CELL = 15.0  # depth of a row of figures
 
-BEND = ""
-FIRST, LAST = -math.inf, sys.float_info.max  # "steps" of initial states: what comes before all steps is None, what comes after them inf
 Point = tuple[float, float]
 
 
@@ -37,6 +40,19 @@ class Frame(NamedTuple):
     top: float
     right: float
     bottom: float
+    lx: float = 0.0  # where the label begins, and its middle from above
+    ly: float = 0.0
+
+
+class Figure(NamedTuple):
+    """One figure of a strip: a rectangle with a colour and a text."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    fill: str
+    text: str
 
 
 class Layout(NamedTuple):
@@ -48,6 +64,8 @@ class Layout(NamedTuple):
     paths: list[tuple[Arrow, list[Point]]]
     states: set[Arrow]  # the arrows that carry a state from step to step, or into the first one
     captions: list[tuple[str, str, float, float]]  # name, text, y, size of its letters; in the middle of the width
+    figures: list[Figure] = []  # noqa: RUF012  (never changed in place)
+    words: list[tuple[str, float, float]] = []  # noqa: RUF012  text that ends at x, and its middle y
 
 
 def place(sketch: Sketch, direction: str = "LR") -> Layout:
@@ -55,434 +73,628 @@ def place(sketch: Sketch, direction: str = "LR") -> Layout:
 
     `direction` is that of time, "LR" or "TB": the operations of a step run across it. Without steps it is that of the operations.
     """
-    turned = (direction == "TB") == any(box.framed for box in sketch.boxes)
+    steps = any(box.framed or box.run for box in sketch.boxes)
+    turned = (direction == "TB") == steps
+    upwards = steps and not turned
     plan = _Plan(sketch, turned)
-    frames, paths = plan.frames(), [(arrow, path) for arrow in sketch.arrows for path in plan.paths(arrow)]
-    if turned:
-        for b in sketch.boxes:
-            b.x, b.y = b.y, b.x
-        frames = [f._replace(left=f.top, top=f.left, right=f.bottom, bottom=f.right) for f in frames]
-        paths = [(arrow, [(y, x) for x, y in path]) for arrow, path in paths]
-    frames = [f._replace(bottom=f.bottom + plan.foot) for f in frames]
-    corners = [(b.x + side * b.width / 2, b.y + side * HEIGHT / 2) for b in sketch.boxes for side in (-1, 1)]
-    corners += [(0.0, 0.0)] * (not corners)
-    corners += [corner for f in frames for corner in ((f.left, f.top), (f.right, f.bottom))]
-    xs, ys = zip(*corners, *(point for _, path in paths for point in path), strict=True)
+    turn = (lambda p: (p[1], p[0])) if turned else (lambda p: (p[0], -p[1])) if upwards else (lambda p: p)
+    for b in sketch.boxes:
+        b.x, b.y = turn(plan.at[b])
+    frames = [f._replace(left=min(p[0], q[0]), top=min(p[1], q[1]), right=max(p[0], q[0]), bottom=max(p[1], q[1]))
+              for f, p, q in ((f, turn((f.left, f.top)), turn((f.right, f.bottom))) for f in plan.frames())]  # fmt: skip
+    frames = [f._replace(lx=f.left + (8 if turned else f.lx), ly=f.bottom - 8) for f in frames]
+    paths = [(arrow, [turn(p) for p in path]) for arrow in sketch.arrows for path in plan.paths(arrow)]
+    figures, words = plan.strips(sketch.strips)
+    placed = [f._replace(x=p[0], y=p[1]) for f in figures for p in [turn((f.x, f.y))]]
+    texts = [(word, *turn((x, y))) for word, x, y in [*words, *plan.names]]
+    return _framed(sketch, Layout(0.0, 0.0, frames, paths, plan.states, [], placed, texts))
+
+
+def _framed(sketch: Sketch, layout: Layout) -> Layout:
+    """Move everything to begin at 0, 0, with room for margins and captions."""
+    xs, ys = [0.0] * (not sketch.boxes), [0.0] * (not sketch.boxes)
+    for b in sketch.boxes:
+        xs += [b.x - b.width / 2, b.x + b.width / 2]
+        ys += [b.y - b.height / 2, b.y + b.height / 2]
+    for f in layout.frames:
+        xs += [f.left, f.right, f.lx + 4.6 * max(map(len, f.label), default=0)]
+        ys += [f.top, f.bottom]
+    for _, path in layout.paths:
+        xs += [min(p[0] for p in path), max(p[0] for p in path)]
+        ys += [min(p[1] for p in path), max(p[1] for p in path)]
+    for g in layout.figures:
+        xs += [g.x - g.width / 2, g.x + g.width / 2]
+        ys += [g.y - g.height / 2, g.y + g.height / 2]
+    for word, x, y in layout.words:
+        xs.append(x - 5.0 * len(word))
+        ys += [y - 6, y + 6]
     inner = max(xs) - min(xs) + 2 * MARGIN
-    width = max(inner, 8 * len(sketch.title), 5.5 * len(sketch.note) + 2 * MARGIN)
-    head, foot = 26.0 if sketch.title else 0.0, 24.0 if sketch.note else 0.0
+    legend = 46.0 if sketch.legend is not None else 0.0
+    width = max(inner, 8 * len(sketch.title) + 2 * MARGIN, 5.3 * min(len(sketch.note), 150) + 2 * MARGIN, 330.0 if legend else 0.0)
+    notes = _wrapped(sketch.note, max(40, int((width - 2 * MARGIN) / 5.0)))
+    head, foot = 26.0 if sketch.title else 0.0, (8.0 + 14.0 * len(notes)) * bool(notes) + legend
     dx, dy = MARGIN - min(xs) + (width - inner) / 2, MARGIN - min(ys) + head
     height = max(ys) + dy + MARGIN + foot
     for b in sketch.boxes:
         b.x, b.y = b.x + dx, b.y + dy
-    frames = [f._replace(left=f.left + dx, top=f.top + dy, right=f.right + dx, bottom=f.bottom + dy) for f in frames]
-    paths = [(arrow, [(x + dx, y + dy) for x, y in path]) for arrow, path in paths]
-    states = {a for a in sketch.arrows if a.through_time or a.tail in plan.beside}
-    captions = [("title", sketch.title, MARGIN + 7, 14.0), ("note", sketch.note, height - MARGIN - 4, 10.0)]
-    return Layout(width, height, frames, paths, states, [c for c in captions if c[1]])
+    frames = [
+        f._replace(left=f.left + dx, top=f.top + dy, right=f.right + dx, bottom=f.bottom + dy, lx=f.lx + dx, ly=f.ly + dy) for f in layout.frames
+    ]
+    paths = [(arrow, [(x + dx, y + dy) for x, y in path]) for arrow, path in layout.paths]
+    captions = [("title", sketch.title, MARGIN + 7, 14.0)] * bool(sketch.title)
+    captions += [(f"note{k or ''}", text, height - MARGIN - 4 - 14 * (len(notes) - 1 - k), 10.0) for k, text in enumerate(notes)]
+    figures = [g._replace(x=g.x + dx, y=g.y + dy) for g in layout.figures]
+    words = [(word, x + dx, y + dy) for word, x, y in layout.words]
+    return Layout(width, height, frames, paths, layout.states, captions, figures, words)
+
+
+def _wrapped(text: str, columns: int) -> list[str]:
+    """Lines of about so many characters."""
+    lines: list[str] = []
+    for word in text.split():
+        if lines and len(lines[-1]) + len(word) < columns:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return lines
+
+
+class _Route(NamedTuple):
+    """How an arrow gets from one cell to another."""
+
+    out: str  # "up", "right", "left": where it leaves the cell of its tail
+    into: str  # "down", "left", "right": where it enters that of its head
+    start: int | None  # the channel beside the tail
+    gap: int | None  # the gap that it runs along
+    stop: int | None  # the channel beside the head
+    key: Any  # lines with one key are one line
 
 
 class _Plan:
-    """The work of `place`.
-
-    Boxes stand in columns. Between two columns is a channel for the lines that lead from one to the other; lines that go further
-    run below all columns, and those of what all steps read (parameters, and operations outside of the steps) above, each on a
-    rail from which every step takes. Where a neighbour stands between a box and the channel, a line runs between the rows.
-    """
+    """The work of `place`; places are (u, d)."""
 
     def __init__(self, sketch: Sketch, turned: bool) -> None:
         self.boxes, self.arrows, self.turned = sketch.boxes, sketch.arrows, turned
-        self.heads: dict[Box, list[Box]] = {b: [] for b in self.boxes}
-        for tail, head, _ in self.arrows:
-            self.heads[tail].append(head)
-        self.rails: dict[Box, None] = {}  # an ordered set: leaves that every step reads
-        self.led: dict[Box, float] = {}  # operations outside of the steps that are led to them like that -> depth of the rail
-        self.above: dict[Box, None] = {}  # what is given to one step only
-        self.beside: dict[Box, Box] = {}  # an initial state -> what reads it
-        self.readers: dict[Box, int] = {}  # operations that read a state, also an initial one -> side it comes from, -1 is the left
-        self.foot = LABEL * max((len(_label(b.mark)) for b in self.boxes if b.framed and b.mark), default=0)
-        self._leaves()
-        self.drops = {h for rail in self.rails for h in self.heads[rail]}  # where lines may come down from the rails
-        # What follows the last step, and nothing else, stands to the right of it; what follows every step, below it.
-        after = {b.step for b in self.boxes if b.mark and not b.lane and b not in self.above and b not in self.beside}
-        self.last = max(b.step for b in self.boxes if b.step is not None) if after else None
-        self.last = self.last if after == {self.last} else None
-        inside = [b for b in self.boxes if b not in self.rails]
-        self.steps = sorted({self.step(b) for b in inside}, key=lambda s: (s is not None, s or 0))
-        place_of = {step: k for k, step in enumerate(self.steps)}
-        self.column = {b: place_of[self.step(b)] for b in inside}
-        self.led = dict.fromkeys((b for b in inside if self._is_led(b)), 0.0)
-        self.pitch = max(map(self.deep, self.boxes), default=0) + DOWN
-        self.bends: dict[Box, dict[float, Box]] = {b: {} for b in self.boxes}  # where its lines pass through rows they do not end in
-        self._rows()
-        self.columns: list[list[Box]] = [[] for _ in self.steps]
-        for b in inside:
-            self.columns[self.column[b]].append(b)
-        for boxes in self.columns:
-            self._arrange(boxes)
-            boxes.extend([bend for b in boxes for bend in self.bends[b].values()])
-        self.beside_of: dict[Box, list[Box]] = {}  # the boxes in the rows through which a line passes
-        for boxes in self.columns:
-            rows: dict[float, list[Box]] = {}
-            for b in boxes:
-                rows.setdefault(b.y, []).append(b)
-            self.beside_of.update((b, [o for o in rows[b.y] if o.family != BEND]) for b in boxes if b.family == BEND)
-        self.channels: list[dict[Any, int]] = [{} for _ in range(len(self.steps) + 1)]  # what a line belongs to -> its place
-        self.below: dict[Box, int] = {}
-        self._channels()
+        self.at: dict[Box, Point] = {}
+        self.names: list[tuple[str, float, float]] = []  # of bands whose frames are too narrow for them
+        self.heads: dict[Box, list[Arrow]] = {b: [] for b in self.boxes}
+        self.tails: dict[Box, list[Arrow]] = {b: [] for b in self.boxes}
+        for a in self.arrows:
+            self.heads[a.tail].append(a)
+            self.tails[a.head].append(a)
+        # An argument is a state if, in any step, it comes from another step.
+        through = [a for a in self.arrows if a.through_time and a.tail.lane == a.head.lane]
+        self.entering = {(a.head.lane, a.head.key, k) for a in through if not a.head.run for k in a.places}
+        self.entering |= {(a.head.lane, a.head.key, k) for a in self.arrows if a.tail.role == INITIAL or a.tail.name.startswith("z") for k in a.places}
+        self.backward = {a.head.lane for a in through if (a.head.step or 0) < (a.tail.step or 0)}
+        self.states = {a for a in self.arrows if self._is_state(a)}
+        self._bands()
+        self._columns()
+        self._cells()
+        self._routes()
+        self._plans()
+        self._lines()
+        self._settle()
 
     def wide(self, b: Box) -> float:
         """Its extent along time."""
-        return 8.0 if b.family == BEND else HEIGHT if self.turned else b.width
+        return b.height if self.turned else b.width
 
     def deep(self, b: Box) -> float:
         """Its extent along depth."""
-        return b.width if self.turned else HEIGHT
+        return b.width if self.turned else b.height
 
-    def step(self, b: Box) -> float | None:
-        """The step in whose column it stands."""
-        if b in self.beside:
-            return FIRST if self.readers[self.beside[b]] < 0 else LAST
-        return math.inf if b.step == self.last is not None and not b.lane and b not in self.above else b.step
+    def _is_state(self, a: Arrow) -> bool:
+        if a.tail.role == INITIAL or (a.through_time and a.tail.lane == a.head.lane) or a.tail.name.startswith("z") or a.head.name.startswith("z"):
+            return True
+        return a.head.lane is not None and not a.tail.leaf and not a.head.run and self._enters(a) and a.tail.mark != a.head.mark
 
-    def _leaves(self) -> None:
-        """Find the rails, the initial states and what stands above a step."""
-        number: dict[Box, int] = {}
-        counts: dict[Any, int] = {}
+    def _enters(self, a: Arrow) -> bool:
+        """Whether it gives an operation the state that the step begins with."""
+        return any((a.head.lane, a.head.key, k) in self.entering for k in a.places)
+
+    # --- the grid ---------------------------------------------------------------------------------------------------------------
+
+    def _bands(self) -> None:
+        """A band for each cell and layer, and one for what follows it; -1 is before all."""
+        self.lanes = list(dict.fromkeys(b.lane for b in self.boxes if b.framed and b.lane and not b.leaf and not b.port))
+        number = {lane: k for k, lane in enumerate(self.lanes)}
+        after: dict[Box, int] = {}
         for b in self.boxes:
-            if b.framed and not b.leaf:
-                number[b] = counts[b.mark] = counts.get(b.mark, -1) + 1
-        # An argument is a state if, in any step, it comes from another step.
-        through = [a for a in self.arrows if a.through_time and a.head in number]
-        states = {(a.head.lane, number[a.head], k) for a in through for k in a.places}
-        numbers = {(lane, count) for lane, count, _ in states}
-        backward = {a.head.lane for a in through if (a.head.step or 0) < (a.tail.step or 0)}  # cells that run against time
-        self.readers = {b: 1 if b.lane in backward else -1 for b in number if (b.lane, number[b]) in numbers}
-        uses: dict[Box, list[bool]] = {}
-        for tail, head, places in self.arrows:
-            uses.setdefault(tail, []).extend((head.lane, number.get(head), k) in states for k in places)
-        for b in self.boxes:
-            inside = [h for h in self.heads[b] if h.lane]
-            steps = {h.step for h in self.heads[b]} - {None}
-            if not b.leaf or not steps:
-                continue
-            if inside and all(uses[b]):
-                self.beside[b] = inside[0]
-                b.framed = False  # it may have been made in the first step
-            elif inside and not b.framed and (b.mark or len(steps) == 1 < len({c.step for c in number})):
-                b.mark = b.mark or inside[0].mark
-                self.above[b] = None
-            elif b.mark is None:
-                self.rails[b] = None
-
-    def _rows(self) -> None:
-        """How far down each box is: below what it reads in its own step, and each cell or layer below those before it."""
-        row = dict.fromkeys(self.boxes, 0.0)
-        for tail, head, _ in self.arrows:  # in the order of their heads
-            if self.column.get(tail) == self.column[head] and tail.lane == head.lane:
-                row[head] = max(row[head], row[tail] + 1)
-        for b in reversed(self.boxes):
-            if b.leaf or b.gap:
-                next_ = [row[h] for h in self.heads[b] if self.column[h] == self.column.get(b) and h.lane == b.lane]
-                row[b] = min(next_, default=1.0) - 1
-        lanes: dict[Any, float] = {}
-        for b in self.boxes:
-            if b.lane:
-                lanes[b.lane] = max(lanes.get(b.lane, 1.0), row[b] + 1)
-        base, start = {}, 0.0
-        for lane, rows in lanes.items():
-            base[lane], start = start, start + rows + 1
-        for b in self.boxes:
-            if b.gap and b.lane:
-                row[b] = (lanes[b.lane] - 1) / 2
-            b.y = self.pitch * (row[b] + base.get(b.lane, start if b.mark else 0.0))
-        if self.last is not None:
-            ends = [a.tail.y for a in self.arrows if self.step(a.head) == math.inf != self.step(a.tail) and a.tail.lane]
-            for b in self.boxes:
-                b.y += (max(ends, default=0.0) - self.pitch * start) * (self.step(b) == math.inf)  # level with the last state
-        for b, reader in self.beside.items():
-            b.y = reader.y
-        for b in self.above:
-            b.y = -self.pitch
-
-    def _arrange(self, boxes: Sequence[Box]) -> None:
-        """Place the boxes of a column side by side, near to what they are connected with, around 0."""
-        rows: dict[float, list[Box]] = {}
-        for b in sorted(boxes, key=lambda b: (self.readers.get(b, 0), b.leaf)):  # readers of states where these come from
-            rows.setdefault(b.y, []).append(b)
-        order = sorted(rows)
-        rank = {y: k for k, y in enumerate(order)}
-        near: dict[Box, list[Box]] = {b: [] for b in boxes}
-        for tail in boxes:
-            for head in self.heads[tail]:
-                if head in near:
-                    last = tail
-                    for y in order[rank[tail.y] + 1 : rank[head.y]]:
-                        if y not in self.bends[tail]:
-                            bend = self.bends[tail][y] = Box("", "", BEND, y=y)
-                            rows[y].append(bend)
-                            near[bend] = [last]
-                            near[last].append(bend)
-                        last = self.bends[tail][y]
-                    near[last].append(head)
-                    near[head].append(last)
-        for row in rows.values():
-            self._spread(row, [0.0] * len(row))
-        for sweep in range(SWEEPS):
-            down = sweep % 2 == 0
-            for y in order if down else reversed(order):
-                wish = {}
-                for b in rows[y]:
-                    seen = [n.x for n in near[b] if (not n.leaf if sweep >= SWEEPS // 2 else (n.y < y) == down)]  # leaves follow
-                    wish[b] = sum(seen) / len(seen) if seen else b.x
-                if sweep < SWEEPS // 2:
-                    rows[y].sort(key=lambda b: (self.readers.get(b, 0), wish[b]))
-                self._spread(rows[y], [wish[b] for b in rows[y]])
-        given: dict[Box, float] = {}
-        for b in boxes:
-            if b in self.above:
-                head = self.heads[b][0]
-                given[b] = head.x + (self.wide(head) / 2 - DROP - 5 - self.wide(b) / 2) * (head in self.drops)
-        row = sorted(given, key=lambda b: given[b])
-        self._spread(row, [given[b] for b in row])
-
-    def _spread(self, row: Sequence[Box], wish: Sequence[float]) -> None:
-        """Put boxes as near to their wishes as they can be without touching: half way between packing from the left and the right."""
-        low, high, edge = [], [], float("-inf")
-        for b, w in zip(row, wish, strict=True):
-            low.append(max(w, edge + self.wide(b) / 2))
-            edge = low[-1] + self.wide(b) / 2 + APART
-        edge = float("inf")
-        for b, w in zip(reversed(row), reversed(wish), strict=True):
-            high.append(min(w, edge - self.wide(b) / 2))
-            edge = high[-1] - self.wide(b) / 2 - APART
-        for b, x1, x2 in zip(row, low, reversed(high), strict=True):
-            b.x = (x1 + x2) / 2
-
-    def _is_led(self, b: Box) -> bool:
-        """Whether an operation before or after all steps is read where its line would have to pass other columns."""
-        if self.step(b) not in (None, math.inf) or b.gap:
-            return False
-        columns = {self.column[h] for h in self.heads[b]} - {self.column[b]}
-        return len(columns) > 1 or any(not self._near(self.column[b], j) for j in columns)
-
-    def _near(self, i: int, j: int) -> bool:
-        """Whether there is nothing but initial states between two columns."""
-        return all(step in (FIRST, LAST) for step in self.steps[min(i, j) + 1 : max(i, j)])
-
-    def _leftward(self, b: Box) -> bool:
-        """Whether the line of an operation goes up to its rail on the left."""
-        return self.steps[self.column[b]] == math.inf
-
-    def _channels(self) -> None:
-        """Give every line its place between, below or above the columns, and move the columns apart to make room."""
-        self.direct: dict[Arrow, float] = {}  # arrows that come straight down from a rail: x, seen from the head
-        self.tracks: dict[tuple[int, float], dict[Any, int]] = {}  # the same for the room between two rows of a column
-        self.ports: dict[tuple[Box, int], dict[Any, int]] = {}  # and for the lines that end at the left of a top, or begin at a bottom
-        for arrow in self.arrows:
-            tail, head, _ = arrow
-            i, j = self.column.get(tail), self.column[head]
-            if i is None or (tail in self.led and i != j):
-                if i is not None:
-                    self._take(i + (not self._leftward(tail)), tail)
-                half, taken = self.wide(head) / 2 - DROP, {x for a, x in self.direct.items() if a.head is head}
-                places = [half - LINE * k for k in range(int(half // LINE) + 1)]
-                if not self._free(head, -1):
-                    places += [-x for x in places]
-                x = next((x for x in places if x not in taken and self._falls(head, x)), None)
-                if x is None:
-                    self._take(j, tail)
-                else:
-                    self.direct[arrow] = x
-            elif i == j:
-                if tail.y >= head.y:
-                    self._take(i + 1, tail)
-            elif abs(i - j) == 1:
-                self._take(max(i, j), tail)
+            if b.framed and b.lane in number:
+                after[b] = number[b.lane]
             else:
-                self._take(i + 1 if i < j or not self._near(i, j) else i, tail)
-                self._take(j if i < j or not self._near(i, j) else j + 1, (head,))
-                if not self._near(i, j):
-                    self.below.setdefault(head, len(self.below))
-        self.lines, x = [], 0.0
-        for k, boxes in enumerate(self.columns):
-            self.lines.append(x + BETWEEN)
-            x += 2 * BETWEEN + LINE * len(self.channels[k]) + MARGIN
-            shift = x - min(b.x - self.wide(b) / 2 for b in boxes)
-            for b in boxes:
-                b.x += shift
-            x = max(b.x + self.wide(b) / 2 for b in boxes) + MARGIN + self.foot * self.turned
-        self.lines.append(x + BETWEEN)
-        self.bottom = max((b.y + self.deep(b) / 2 for b in self.boxes), default=0.0) + MARGIN + self.foot * (not self.turned) + BETWEEN
-        top = min((b.y - self.deep(b) / 2 for b in self.column), default=0.0) - DOWN
-        for b in reversed(self.led):
-            self.led[b] = top
-            top -= BETWEEN
-        tapped = any(self.column[h] == 0 for b in self.rails for h in self.heads[b])
-        outside = self.steps and self.steps[0] in (None, FIRST) and not tapped
-        right = max(b.x + self.wide(b) / 2 for b in self.columns[0]) if outside else 0.0
-        for b in reversed(self.rails):
-            b.x, b.y = right - self.wide(b) / 2, top - self.deep(b) / 2
-            top -= self.deep(b) + BETWEEN
+                own = number.get(b.mark[:2], -1) if b.mark and not b.leaf else -1
+                after[b] = max([own, *(after.get(a.tail, -1) for a in self.tails[b])])
+        self.band_of: dict[Box, tuple[int, bool]] = {}  # (lane, whether it follows it)
+        self.rail = [b for b in self.boxes if b.role == SHARED]
+        for b in self.boxes:
+            if b.role != SHARED:
+                self.band_of[b] = (after[b], not (b.framed and b.lane in number))
+        for b in reversed(self.boxes):  # what is only read goes with its first reader
+            if b in self.band_of and (b.leaf or b.port) and self.heads[b] and b.role != SEQUENCE:
+                self.band_of[b] = self.band_of[self.heads[b][0].head]
+        used = sorted(set(self.band_of.values()))
+        self.bands = {band: k for k, band in enumerate(used)}
 
-    def _falls(self, head: Box, x: float) -> bool:
-        """Whether a line can come straight down to a box, at this distance from its middle."""
-        return all(b.y >= head.y or abs(b.x - head.x - x) > self.wide(b) / 2 + 2 for b in self.columns[self.column[head]])
+    def _columns(self) -> None:
+        """A column for each step; a cell that starts from what another one ends with begins to the right of it."""
+        ends: dict[Any, list[int]] = {lane: [] for lane in self.lanes}
+        for b in self.boxes:
+            if b.lane in ends and b.step is not None and b.framed:
+                ends[b.lane].append(b.step)
+        self.offset: dict[Any, int] = dict.fromkeys(self.lanes, 0)
+        number = {lane: k for k, lane in enumerate(self.lanes)}
+        for lane in self.lanes:
+            base = lane[0].removeprefix(GRADIENT).rpartition(" (")[0] or lane[0].removeprefix(GRADIENT)
+            twin = next((o for o in self.lanes if o != lane and o == (base, lane[1])), None)
+            if lane[0].startswith(GRADIENT) and twin:
+                self.offset[lane] = self.offset[twin]
+                continue
+            least = 0
+            for b in self.boxes:
+                if b.lane != lane or b.leaf or b.port or b.run:
+                    continue
+                for a in self.tails[b]:
+                    other = a.tail.mark[:2] if a.tail.mark and not a.tail.leaf and not a.tail.port else None
+                    if other is None or other == lane or other not in number or number[other] > number[lane]:
+                        continue
+                    begins = min(ends[lane]) if lane not in self.backward else max(ends[lane])
+                    if self._enters(a) and b.step == begins and a.tail.step == max(ends[other]) and len(ends[other]) > 0:
+                        least = max(least, self.offset[other] + max(ends[other]) + 1 - min(ends[lane]))
+                    elif a.tail.framed and a.tail.step == b.step:
+                        least = max(least, self.offset[other])
+            self.offset[lane] = least
+        self.first = {lane: (max(s) if lane in self.backward else min(s)) + self.offset[lane] for lane, s in ends.items() if s}
+        columns: dict[Box, int] = {}
+        before = min(self.first.values(), default=0) - 1
+        for b in self.boxes:
+            if b.role == SHARED:
+                continue
+            if b.mark is None or b.mark.step is None:
+                columns[b] = before
+            else:
+                columns[b] = b.mark.step + self.offset.get(b.mark[:2], 0)
+        for b in reversed(self.boxes):
+            if b in columns and (b.leaf or b.port) and self.heads[b] and b.role != SEQUENCE:
+                head = self.heads[b][0].head
+                columns[b] = columns[head]
+                if b.role == INITIAL:
+                    columns[b] += 1 if head.lane in self.backward else -1
+        names = sorted(set(columns.values()))
+        index = {c: k for k, c in enumerate(names)}
+        self.column = {b: index[c] for b, c in columns.items()}
+        self.count = len(names)
 
-    def _free(self, box: Box, side: int, depth: float = 0.0) -> bool:
-        """Whether there is nothing between a box and the channel to its left (-1) or right (1)."""
-        return not any(
-            (b.x - box.x) * side > 0 and b.family != BEND and abs(b.y - box.y - depth) < self.deep(b) / 2 + 1
-            for b in self.columns[self.column[box]]
-        )
+    def _cells(self) -> None:
+        """What stands in each crossing of a band and a column."""
+        self.cells: dict[tuple[int, int], list[Box]] = {}
+        self.beside: dict[tuple[int, int], list[Box]] = {}  # initial states
+        self.place_of: dict[Box, tuple[int, int]] = {}
+        for b in self.boxes:
+            if b.role == SHARED:
+                continue
+            where = self.place_of[b] = (self.bands[self.band_of[b]], self.column[b])
+            (self.beside if b.role == INITIAL else self.cells).setdefault(where, []).append(b)
 
-    def _clear(self, i: int, j: int, y: float) -> bool:
-        """Whether a line at this depth meets no box in the columns between two."""
-        between = (b for boxes in self.columns[min(i, j) + 1 : max(i, j)] for b in boxes)
-        return all(abs(b.y - y) > self.deep(b) / 2 + 1 for b in between)
+    def _route(self, a: Arrow) -> _Route | None:
+        """None within a cell."""
+        (bt, ct), (bh, ch) = self.place_of[a.tail], self.place_of[a.head]
+        delay = a.tail.name.startswith("z") and not a.tail.framed
+        if (bt, ct) == (bh, ch):
+            return None
+        aside = a.tail.role == INITIAL or delay or (bt == bh and ct != ch) or bh < bt or (
+            self._enters(a) and a.head.lane is not None and ct != ch and not a.head.run
+        )  # fmt: skip
+        if aside:
+            if ct == ch:
+                left = a.head.lane not in self.backward
+                out, into, start = ("left", "left", ct) if left else ("right", "right", ct + 1)
+                return _Route(out, into, start, None, None, ("from", a.tail))
+            out, into = ("right", "left") if ct < ch else ("left", "right")
+            start, stop = (ct + 1, ch) if ct < ch else (ct, ch + 1)
+            if start == stop:
+                return _Route(out, into, start, None, None, ("from", a.tail))
+            return _Route(out, into, start, min(bt, bh), stop, ("from", a.tail))
+        many = sum(self.place_of.get(b.tail, (bh, ch))[1] != ch for b in self.tails[a.head]) if len(self.tails[a.head]) < 3 else 3
+        key = ("to", a.head) if many > 2 else ("from", a.tail)
+        if bh == bt + 1:
+            return _Route("up", "down", None, None if ct == ch and many < 3 else bt, None, key)
+        side = ct + 1 if ch >= ct else ct
+        return _Route("up", "down", side, bt, None, key)
 
-    def _take(self, channel: int, key: Any) -> None:
-        self.channels[channel].setdefault(key, len(self.channels[channel]))
+    def _routes(self) -> None:
+        self.routes: dict[Arrow, _Route] = {}
+        for a in self.arrows:
+            if a.tail.role != SHARED and (route := self._route(a)) is not None:
+                self.routes[a] = route
 
-    def _line(self, channel: int, key: Any) -> float:
-        return self.lines[channel] + LINE * self.channels[channel][key]
+    # --- cells ------------------------------------------------------------------------------------------------------------------
+
+    def _plans(self) -> None:
+        """The plan of each cell: one for all of a band, unless its steps have little in common."""
+        self.plan: dict[tuple[int, int], CellPlan] = {}
+        self.key: dict[Box, Any] = {}
+        by_band: dict[int, list[tuple[int, int]]] = {}
+        for where in self.cells:
+            by_band.setdefault(where[0], []).append(where)
+        arrows: dict[tuple[int, int], list[Arrow]] = {where: [] for where in self.cells}
+        for a in self.arrows:
+            if a.tail.role != SHARED and a not in self.routes:
+                arrows[self.place_of[a.head]].append(a)
+        for wheres in by_band.values():
+            boxes = {where: [b for b in self.cells[where] if not b.run] for where in wheres}
+            most = max(map(len, boxes.values()))
+            keys = {b: b.key for found in boxes.values() for b in found}
+            if len(wheres) > 1 and len(set(keys.values())) <= 2.5 * most + 8 and all(len({keys[b] for b in found}) == len(found) for found in boxes.values()):
+                try:
+                    plan = self._plan(wheres, boxes, arrows, keys)
+                except ValueError:
+                    plan = None
+                if plan is not None:
+                    self.plan.update(dict.fromkeys(wheres, plan))
+                    self.key.update(keys)
+                    continue
+            for where in wheres:
+                own = {b: b for b in boxes[where]}
+                self.plan[where] = self._plan([where], boxes, arrows, own)
+                self.key.update(own)
+
+    def _plan(self, wheres: Sequence[tuple[int, int]], boxes: dict[Any, list[Box]], arrows: dict[Any, list[Arrow]], keys: dict[Box, Any]) -> CellPlan:
+        items: dict[Any, Item] = {}
+        edges: dict[tuple[Any, Any], None] = {}
+        ups: dict[Any, None] = {}
+        downs: dict[Any, None] = {}
+        for where in wheres:
+            for b in boxes[where]:
+                low = self._is_input(b)
+                left = right = False
+                for a in self.tails[b]:
+                    if a in self.routes:
+                        left, right = left or self.routes[a].into == "left", right or self.routes[a].into == "right"
+                        if self.routes[a].into == "down":
+                            downs[keys[b]] = None
+                for a in self.heads[b]:
+                    if a in self.routes:
+                        left, right = left or self.routes[a].out == "left", right or self.routes[a].out == "right"
+                        if self.routes[a].out == "up":
+                            ups[keys[b]] = None
+                late = b.leaf or b.port
+                item = Item(self.wide(b), self.deep(b), low, late, left, right)
+                old = items.get(keys[b])
+                items[keys[b]] = item if old is None else Item(
+                    max(item.wide, old.wide), max(item.deep, old.deep), low or old.low, late, left or old.left, right or old.right)  # fmt: skip
+            for a in arrows[where]:
+                if not a.tail.run and not a.head.run:
+                    edges[keys[a.tail], keys[a.head]] = None
+        for where in wheres:
+            for b in boxes[where]:
+                b.least = items[keys[b]].deep if self.turned else items[keys[b]].wide
+        return CellPlan(items, edges, ups, downs, DOWN)
+
+    def _is_input(self, b: Box) -> bool:
+        """Whether it stands below the frame of its step: what the step is given."""
+        if b.port or (b.lane is None and not (b.leaf and b.mark and self.heads[b] and self.heads[b][0].head.lane)):
+            return False
+        if b.leaf:
+            return not b.role and b.family != PARAMETER
+        inner = [a for a in self.tails[b] if a not in self.routes]
+        return b.key[0] == "getitem" and not inner and bool(self.tails[b]) and all(self.routes[a].into == "down" for a in self.tails[b])
+
+    # --- lines between cells ----------------------------------------------------------------------------------------------------
+
+    def _level(self, b: Box) -> float:
+        """Where in the stack of bands it stands: the number of the band and a fraction."""
+        where = self.place_of[b]
+        plan = self.plan.get(where)
+        if b not in self.key or plan is None:
+            return where[0] + 0.5
+        return where[0] + 0.1 + 0.8 * (plan.row[self.key[b]] - plan.first) / (plan.last - plan.first + 1)
+
+    def _lines(self) -> None:
+        """Which of the lines of a channel or a gap each arrow takes."""
+        upright: dict[int, dict[Any, list[float]]] = {}
+        level: dict[int, dict[Any, list[float]]] = {}
+
+        def use(where: dict[int, dict[Any, list[float]]], k: int, key: Any, *ends: float) -> None:
+            found = where.setdefault(k, {}).setdefault(key, [math.inf, -math.inf])
+            found[0], found[1] = min(found[0], *ends), max(found[1], *ends)
+
+        for a, r in self.routes.items():
+            t, h = self._level(a.tail), self._level(a.head)
+            (bt, ct), (bh, ch) = self.place_of[a.tail], self.place_of[a.head]
+            if r.out == "up":
+                if r.start is None:
+                    if r.gap is not None:
+                        use(level, r.gap, r.key, ct, ch)
+                else:
+                    use(level, bt, r.key, ct, r.start - 0.5)
+                    use(upright, r.start, r.key, bt + 0.95, bh - 0.05)
+                    use(level, bh - 1, r.key, r.start - 0.5, ch)
+            elif r.gap is None:
+                assert r.start is not None
+                use(upright, r.start, r.key, t, h)
+            else:
+                assert r.start is not None and r.stop is not None
+                use(upright, r.start, r.key, t, r.gap + 0.95)
+                use(level, r.gap, r.key, r.start - 0.5, r.stop - 0.5)
+                use(upright, r.stop, r.key, r.gap + 0.95, h)
+        self.upright = {k: _packed(found) for k, found in upright.items()}
+        self.level_lines = {k: _packed(found) for k, found in level.items()}
+
+    def _settle(self) -> None:
+        """Coordinates."""
+        count = len(self.bands)
+        low, high = [0.0] * self.count, [0.0] * self.count
+        for (_, c), plan in ((w, p) for w, p in self.plan.items()):
+            if any(not b.run for b in self.cells[(_, c)]):
+                low[c], high[c] = min(low[c], plan.left), max(high[c], plan.right)
+        for (_, c), found in [*self.cells.items(), *self.beside.items()]:
+            wide = max((self.wide(b) / 2 for b in found if b.run or b.role == INITIAL), default=0.0)
+            low[c], high[c] = min(low[c], -wide), max(high[c], wide)
+        self.channel, u = [], 0.0
+        self.middle = [0.0] * self.count
+        for c in range(self.count + 1):
+            self.channel.append(u + BETWEEN)
+            lines = max(self.upright.get(c, {"": 0}).values(), default=0) + (c in self.upright)
+            u += 2 * BETWEEN + LINE * max(lines - 1, 0) if lines or 0 < c < self.count else 0.0
+            if c < self.count:
+                u += MARGIN
+                self.middle[c] = u - low[c]
+                u += high[c] - low[c] + MARGIN
+        self.base, self.gap = [0.0] * count, [0.0] * (count + 1)
+        self.tall = [0.0] * count
+        self.floor = [0.0] * count
+        lanes = sorted(self.bands, key=lambda band: self.bands[band])
+        d = 0.0
+        for b in range(count):
+            plans = [p for w, p in self.plan.items() if w[0] == b]
+            framed = not lanes[b][1]
+            foot = (MARGIN if self.turned else FOOT) * framed
+            self.base[b] = d
+            self.floor[b] = max((p.floor - p.base for p in plans), default=0.0)
+            self.tall[b] = max((p.top - p.base for p in plans), default=HEIGHT) or HEIGHT
+            if not self.floor[b]:
+                self.base[b] = d = d + foot
+            d += self.tall[b] + (MARGIN if framed else 0.0)
+            used = max(self.level_lines.get(b, {"": -1}).values(), default=-1) + 1
+            self.gap[b] = d + BETWEEN + 4
+            crossed = any(r.out == "up" and self.place_of[a.tail][0] == b for a, r in self.routes.items()) if b + 1 < count else False
+            d += 2 * BETWEEN + 8 + LINE * max(used - 1, 0) if used else 26.0 if crossed else 18.0
+        for where, found in self.cells.items():
+            plan = self.plan[where]
+            for box in found:
+                if box.run:
+                    continue
+                x, y = plan.at[self.key[box]]
+                self.at[box] = (self.middle[where[1]] + x, self.base[where[0]] + y)
+        self._gaps()
+        self._first_states()
+        self._rail()
+
+    def _gaps(self) -> None:
+        """What stands for hidden steps is as tall as a step."""
+        for where, found in self.cells.items():
+            for b in found:
+                if b.run:
+                    low, high = self.base[where[0]] + self.floor[where[0]], self.base[where[0]] + self.tall[where[0]]
+                    if not self.turned and b.framed:
+                        b.tall = high - low
+                    self.at[b] = (self.middle[where[1]], (low + high) / 2)
+
+    def _first_states(self) -> None:
+        """At the height at which they enter; two for one height side by side along the depth."""
+        for where, found in self.beside.items():
+            wish = sorted((self._entry(next(a for a in self.heads[b]), where)[0][1], k) for k, b in enumerate(found))
+            edge = -math.inf
+            for y, k in wish:
+                b = found[k]
+                y = max(y, edge + self.deep(b) / 2)
+                self.at[b] = (self.middle[where[1]], y)
+                edge = y + self.deep(b) / 2 + 6
+
+    def _rail(self) -> None:
+        """The shared weights, in a row along the depth before everything."""
+        if not self.rail:
+            return
+        left = min((self.at[b][0] - self.wide(b) / 2 for b in self.at), default=0.0) - MARGIN - BETWEEN
+        groups: dict[int, list[Box]] = {}
+        reader = {}
+        for b in self.boxes:  # the lowest band with a port of it
+            if b.port and b.of not in reader:
+                reader[b.of] = self.place_of[b][0]
+        for b in self.rail:
+            groups.setdefault(reader.get(b.name, 0), []).append(b)
+        u = left - 14.0 - max(self.wide(b) for b in self.rail) / 2
+        edge = -math.inf
+        for band in sorted(groups):
+            total = sum(self.deep(b) + 8 for b in groups[band]) - 8
+            d = max(self.base[band] + (self.floor[band] + self.tall[band] - total) / 2, edge)
+            for b in reversed(groups[band]):
+                self.at[b] = (u, d + self.deep(b) / 2)
+                d += self.deep(b) + 8
+            edge = d + 6
+
+    # --- paths ------------------------------------------------------------------------------------------------------------------
 
     def paths(self, arrow: Arrow) -> list[list[Point]]:
         """The way of an arrow; for an operation that uses one thing twice (x * x), two ways side by side."""
-        copies = 1 if arrow.tail.gap or arrow.head.gap or arrow.tail in self.rails else min(len(arrow.places), 3)
-        dx, dy = (8.0, 0.0) if self.column.get(arrow.tail) == self.column[arrow.head] else (0.0, 8.0)
+        single = arrow.tail.run or arrow.head.run or arrow.tail.port or len(arrow.tail.hides) > 1 or len(arrow.places) > 3
+        copies = 1 if single else min(len(arrow.places), 3)
         path = self.path(arrow)
-        return [[(x + dx * k, y + dy * k) for x, y in path] for k in (i - (copies - 1) / 2 for i in range(copies))]
+        if arrow in self.routes and self.routes[arrow].out != "up":
+            copies = 1
+        return [[(u + 7.0 * k, d) for u, d in path] for k in (i - (copies - 1) / 2 for i in range(copies))]
 
     def path(self, arrow: Arrow) -> list[Point]:
         """One way of an arrow."""
         tail, head, _ = arrow
-        i, j = self.column.get(tail), self.column[head]
-        if i == j and tail.y < head.y:
-            return self._curve(tail, head)
-        if i is None or (tail in self.led and i != j):
-            start, y = [(tail.x + self.wide(tail) / 2, tail.y)], tail.y
-            if i is not None:
-                x, y = self._line(i + (not self._leftward(tail)), tail), self.led[tail]
-                start = [*self._out(tail, -1 if self._leftward(tail) else 1, x), (x, y)]
-            if arrow in self.direct:
-                x = head.x + self.direct[arrow]
-                return _rounded([*start, (x, y), (x, head.y - self.deep(head) / 2)])
-            x = self._line(j, tail)
-            return _rounded([*start, (x, y), *self._in(head, -1, x, tail, self.deep(head) / 4)])
-        if i == j:
-            x = self._line(i + 1, tail)
-            return _rounded([*self._out(tail, 1, x), *self._in(head, 1, x, tail)])
-        side = 1 if i < j else -1
-        if abs(i - j) == 1:
-            x = self._line(max(i, j), tail)
-            return _rounded([*self._out(tail, side, x), *self._in(head, -side, x, tail)])
-        if self._near(i, j):  # past initial states
-            out, back = self._line(i + (side > 0), tail), self._line(j + (side < 0), (head,))
-            start, end = self._out(tail, side, out), self._in(head, -side, back, tail)
-            y = end[0][1]
-            if not self._clear(i, j, y):
-                y = next((y for y in (start[-1][1], head.y + self.pitch / 2) if self._clear(i, j, y)), self.bottom)
-            return _rounded([*start, (out, y), (back, y), *end])
-        out, back, y = self._line(i + 1, tail), self._line(j, (head,)), self.bottom + LINE * self.below[head]
-        return _rounded([*self._out(tail, 1, out), (out, y), (back, y), *self._in(head, -1, back, (head,))])
+        route = self.routes.get(arrow)
+        if route is None:
+            return smooth(self._moved(tail, self.plan[self.place_of[tail]].line(self.key[tail], self.key[head])))
+        into = self._arrival(arrow, route)
+        out = self._departure(arrow, route)
+        (bt, _), (bh, _) = self.place_of[tail], self.place_of[head]
+        if route.out == "up":
+            if route.start is None and route.gap is None:
+                return smooth([*out, *into])
+            corners: list[Point] = []
+            y = self._along(bt, route.key)
+            corners += [(out[-1][0], y)]
+            if route.start is not None:
+                x, z = self._beside(route.start, route.key), self._along(bh - 1, route.key)
+                corners += [(x, y), (x, z), (into[0][0], z)]
+            else:
+                corners += [(into[0][0], y)]
+            middle = _rounded([out[-1], *corners, into[0]])
+            return [*smooth(out), *middle[1:], *smooth(into)[1:]]
+        assert route.start is not None
+        x = self._beside(route.start, route.key)
+        if tail.run:
+            out = [(self.at[tail][0] + self.wide(tail) / 2 * (1 if route.out == "right" else -1), self._clamped(tail, into[0][1]))]
+        if head.run:
+            into = [(self.at[head][0] - self.wide(head) / 2 * (1 if route.into == "left" else -1), self._clamped(head, out[-1][1]))]
+        if route.gap is None:
+            return _rounded([*out, (x, out[-1][1]), (x, into[0][1]), *into])
+        assert route.stop is not None
+        y, z = self._along(route.gap, route.key), self._beside(route.stop, route.key)
+        return _rounded([*out, (x, out[-1][1]), (x, y), (z, y), (z, into[0][1]), *into])
 
-    def _out(self, tail: Box, side: int, x: float) -> list[Point]:
-        """From a box into the channel at its side: straight, or through the room below it."""
-        if self._free(tail, side):
-            return [(tail.x + side * self.wide(tail) / 2, tail.y), (x, tail.y)]
-        y, start = self._between(tail, 1, tail), tail.x + self._port(tail, side, tail)
-        return [(start, tail.y + self.deep(tail) / 2), (start, y), (x, y)]
+    def _moved(self, b: Box, points: Sequence[Point]) -> list[Point]:
+        band, column = self.place_of[b]
+        u, d = self.middle[column], self.base[band]
+        return [(x + u, y + d) for x, y in points]
 
-    def _in(self, head: Box, side: int, x: float, key: Any, shift: float = 0.0) -> list[Point]:
-        """From the channel at its side into a box: straight, or through the room above it."""
-        if self._free(head, side):
-            return [(x, head.y + shift), (head.x + side * self.wide(head) / 2, head.y + shift)]
-        y, end = self._between(head, -1, key), head.x + self._port(head, side, key)
-        return [(x, y), (end, y), (end, head.y - self.deep(head) / 2)]
+    def _along(self, gap: int, key: Any) -> float:
+        return self.gap[gap] + LINE * self.level_lines[gap][key]
 
-    def _between(self, box: Box, side: int, key: Any) -> float:
-        """The depth of a line between the row of a box and the one above (-1) or below it (1)."""
-        y = box.y + side * self.pitch / 2
-        track = self.tracks.setdefault((self.column[box], y), {}).setdefault(key, len(self.tracks[self.column[box], y]))
-        return y + (0, 4, -4, 8)[track % 4]
+    def _beside(self, channel: int, key: Any) -> float:
+        return self.channel[channel] + LINE * self.upright[channel][key]
 
-    def _port(self, box: Box, side: int, key: Any) -> float:
-        """Where on its top or bottom a line through the room between rows ends or begins, seen from the middle."""
-        taken = self.ports.setdefault((box, side), {})
-        return side * max(self.wide(box) / 4 - LINE * taken.setdefault(key, len(taken)), 0.0)
+    def _clamped(self, b: Box, d: float) -> float:
+        half = max(self.deep(b) / 2 - 8, 0.0)
+        return min(max(d, self.at[b][1] - half), self.at[b][1] + half)
 
-    def _curve(self, tail: Box, head: Box) -> list[Point]:
-        """Down through a column, past the boxes on the way."""
-        stops = [bend for y, bend in sorted(self.bends[tail].items(), key=lambda item: item[0]) if y < head.y]
-        xs = [b.x for b in (tail, *stops, head)]
-        ends = [_toward(xs[1], xs[0], self.wide(tail)), *xs[1:-1], _toward(xs[-2], xs[-1], self.wide(head))]
-        ys = [tail.y + self.deep(tail) / 2, *(b.y for b in stops), head.y - self.deep(head) / 2]
-        path = _smooth(ends, ys)
-        if any(self._touches(path[3 * k : 3 * k + 7], b) for k, stop in enumerate(stops) for b in self.beside_of[stop]):
-            # Straight past the boxes, and to the side only between the rows.
-            past = [(x, y + side * self.pitch / 2 - side * DOWN / 2) for x, y in zip(ends[1:-1], ys[1:-1], strict=True) for side in (-1, 1)]
-            path = _steps([(ends[0], ys[0]), *past, (ends[-1], ys[-1])])
-        return path
+    def _departure(self, a: Arrow, route: _Route) -> list[Point]:
+        """From the box to the edge of its cell."""
+        b = a.tail
+        if route.out == "up":
+            if b.run:
+                return [(self.at[b][0], self.at[b][1] + self.deep(b) / 2)]
+            return self._moved(b, self.plan[self.place_of[b]].up(self.key[b]))
+        side = 1 if route.out == "right" else -1
+        if b.run or b.role == INITIAL:
+            return [(self.at[b][0] + side * self.wide(b) / 2, self.at[b][1])]
+        return self._aside(b, side, 1)
 
-    def _touches(self, path: Sequence[Point], b: Box) -> bool:
-        """Whether a curve comes into the outline of a box."""
-        xs, half = [x for x, _ in path], self.wide(b) / 2 + 1
-        if max(xs) < b.x - half or min(xs) > b.x + half:  # it stays between its points
-            return False
-        return any(abs(x - b.x) < half and abs(y - b.y) < self.deep(b) / 2 + 1 for x, y in _sampled(path))
+    def _arrival(self, a: Arrow, route: _Route) -> list[Point]:
+        """From the edge of the cell to the box."""
+        b = a.head
+        if route.into == "down":
+            if b.run:
+                return [(self.at[b][0], self.at[b][1] - self.deep(b) / 2)]
+            return self._moved(b, self.plan[self.place_of[b]].down(self.key[b]))
+        return self._entry(a, self.place_of[a.tail])
+
+    def _entry(self, a: Arrow, where: tuple[int, int]) -> list[Point]:
+        b = a.head
+        route = self.routes[a]
+        side = -1 if route.into == "left" else 1
+        if b.run:
+            return [(self.at[b][0] + side * self.wide(b) / 2, self.at[b][1])]
+        return list(reversed(self._aside(b, side, -1)))
+
+    def _aside(self, b: Box, side: int, way: int) -> list[Point]:
+        """From a box to the side of its cell: straight, or through the room above (1) or below (-1) its row."""
+        u, d = self.at[b]
+        plan, key = self.plan[self.place_of[b]], self.key[b]
+        if plan.beside(key, side):
+            return [(u + side * self.wide(b) / 2, d)]
+        y = self.base[self.place_of[b][0]] + plan.between(key, way)
+        x = u + side * max(self.wide(b) / 2 - 8, 0.0)
+        return [(x, d + way * self.deep(b) / 2), (x, y)]
+
+    # --- frames and figures -----------------------------------------------------------------------------------------------------
 
     def frames(self) -> list[Frame]:
         """The outlines of the steps."""
-        groups: dict[Any, list[Box]] = {}
-        for b in self.boxes:
-            if b.framed:
-                groups.setdefault(b.mark, []).append(b)
-        found = []
-        for mark, boxes in groups.items():
-            xs = [b.x + side * self.wide(b) / 2 for b in boxes for side in (-1, 1)]
-            ys = [b.y + side * self.deep(b) / 2 for b in boxes for side in (-1, 1)]
-            found.append(Frame(_label(mark), boxes, min(xs) - MARGIN, min(ys) - MARGIN, max(xs) + MARGIN, max(ys) + MARGIN))
-        return found
+        groups: dict[tuple[int, int], list[Box]] = {}
+        names: dict[tuple[int, int], Mark] = {}
+        for where, found in self.cells.items():
+            if self._has_frame(where):
+                boxes = [b for b in found if b.framed]
+                groups[where], names[where] = boxes, next(b.mark for b in boxes if b.mark and not b.port and not b.leaf)
+        shown: set[Any] = set()
+        made = []
+        for where, boxes in sorted(groups.items(), key=lambda item: (item[0][0], item[0][1])):
+            plan, mark = self.plan[where], names[where]
+            (band, column) = where
+            left, right = self.middle[column] + plan.left - MARGIN / 2 - 2, self.middle[column] + plan.right + MARGIN / 2 + 2
+            low, high = self.base[band] + self.floor[band], self.base[band] + self.tall[band] + MARGIN
+            low -= MARGIN if self.turned else FOOT
+            steps = max((b.hides for b in boxes), key=len, default=())
+            own = "" if mark[:2] in shown else _lane_name(mark)
+            label = [f"t = {mark.step} … {steps[-1]}" if len(steps) > 1 else f"t = {mark.step}"]
+            if own and 5.2 * (len(own) + len(label[0]) + 3) < right - left - 16:
+                label[0] += f" · {own}"
+            elif own:
+                self.names.append((own, left - 8, low + 8))
+            shown.add(mark[:2])
+            wide, room = 5.0 * len(label[0]) + 6, [(self.middle[column] + a - 4, self.middle[column] + b + 4) for a, b in plan.entering()]
+            spots = [left + 8 + k * 6 for k in range(int(max(right - left - 12 - wide, 0) // 6) + 1)]
+            at = [x for x in spots if not any(x < b and a < x + wide for a, b in room)]
+            made.append(Frame(label, [b for b in boxes if not self._is_input(b)], left, high, right, low, (at or [left + 8])[0] - left))
+        return sorted(made, key=lambda f: min(int(b.name[1:]) for b in f.boxes if b.name[0] == "n"))
+
+    def _has_frame(self, where: tuple[int, int]) -> bool:
+        return any(b.framed and not b.leaf and not b.port and not b.run for b in self.cells[where])
+
+    def strips(self, strips: Sequence[Strip]) -> tuple[list[Figure], list[tuple[str, float, float]]]:
+        """Rows of figures below everything, one for each column that has one."""
+        figures: list[Figure] = []
+        words: list[tuple[str, float, float]] = []
+        if not strips or not self.at:
+            return figures, words
+        bottom = min(min(self.at[b][1] - self.deep(b) / 2 for b in self.at), min((self.base[k] + self.floor[k] - 20 for k in range(len(self.base))), default=0.0)) - 12
+        steps: dict[tuple[Any, int], tuple[float, float]] = {}
+        for where, found in self.cells.items():
+            lane = next((b.lane for b in found if b.framed and b.lane and not b.leaf), None)
+            if lane is None or lane[0].startswith(GRADIENT):
+                continue
+            step = next(b.step for b in found if b.framed and b.step is not None and not b.leaf)
+            plan = self.plan[where]
+            gap = [b for b in found if b.run]
+            half = max(self.wide(b) / 2 for b in gap) if gap else 0.0
+            ends = (self.middle[where[1]] - half, self.middle[where[1]] + half) if gap else (
+                self.middle[where[1]] + plan.left, self.middle[where[1]] + plan.right)  # fmt: skip
+            steps.setdefault((lane, step), ends)
+        for k, strip in enumerate(strips):
+            y = bottom - CELL * (k + 0.5) - 3 * k
+            for place, (fill, text) in strip.cells.items():
+                if place in steps:
+                    a, b = steps[place]
+                    figures.append(Figure((a + b) / 2, y, b - a, CELL, fill, text))
+            left = min((f.x - f.width / 2 for f in figures), default=0.0)
+            words.append((strip.title, left - 8, y))
+        return figures, words
 
 
-def _label(mark: Mark) -> list[str]:
-    """The lines below a frame: narrow, because arrows leave it in the middle."""
-    cell, layer, step = mark
-    return [f"t = {step}", *([cell] if cell else []), *([f"layer {layer}"] if layer is not None else [])]
+def _packed(found: dict[Any, list[float]]) -> dict[Any, int]:
+    """A line for each key, so that keys whose intervals overlap are on different ones."""
+    ends: list[float] = []
+    lines: dict[Any, int] = {}
+    for key, (low, high) in sorted(found.items(), key=lambda item: (item[1][0], item[1][1] - item[1][0])):
+        k = next((k for k, end in enumerate(ends) if end < low), len(ends))
+        if k == len(ends):
+            ends.append(high)
+        ends[k] = high
+        lines[key] = k
+    return lines
 
 
-def _smooth(xs: Sequence[float], ys: Sequence[float]) -> list[Point]:
-    """A curve downwards through points, upright at its ends."""
-    path = [(xs[0], ys[0])]
-    slopes = [0.0, *((xs[k + 1] - xs[k - 1]) / (ys[k + 1] - ys[k - 1]) for k in range(1, len(ys) - 1)), 0.0]
-    for k in range(1, len(ys)):
-        reach = (ys[k] - ys[k - 1]) * 0.45
-        path += [(xs[k - 1] + slopes[k - 1] * reach, ys[k - 1] + reach), (xs[k] - slopes[k] * reach, ys[k] - reach), (xs[k], ys[k])]
-    return path
-
-
-def _steps(points: Sequence[Point]) -> list[Point]:
-    """A curve downwards through points, upright at every one."""
-    path = [points[0]]
-    for (x0, y0), (x1, y1) in pairwise(points):
-        path += [(x0, (y0 + y1) / 2), (x1, (y0 + y1) / 2), (x1, y1)]
-    return path
-
-
-def _sampled(path: Sequence[Point]) -> Iterator[Point]:
-    """Points on a path, close together."""
-    for k in range(0, len(path) - 1, 3):
-        for step in range(13):
-            t = step / 12
-            weights = ((1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t * t * (1 - t), t**3)
-            yield (sum(w * p[0] for w, p in zip(weights, path[k : k + 4], strict=True)),
-                   sum(w * p[1] for w, p in zip(weights, path[k : k + 4], strict=True)))  # fmt: skip
-
-
-def _toward(there: float, here: float, wide: float) -> float:
-    """Where on the edge of a box a line begins or ends: a little to the side it comes from."""
-    return here + min(max((there - here) / 5, -wide / 3), wide / 3)
+def _lane_name(mark: Mark) -> str:
+    """What the cell and layer of a band are called."""
+    return " · ".join(filter(None, [mark.cell, "" if mark.layer is None else f"layer {mark.layer}"]))
 
 
 def _rounded(points: Sequence[Point]) -> list[Point]:
@@ -494,15 +706,15 @@ def _rounded(points: Sequence[Point]) -> list[Point]:
         before = math.dist(points[k - 1], points[k])
         after = math.inf if end else math.dist(points[k], points[k + 1])
         radius = 0.0 if end else min(CORNER, before / 2, after / 2)
-        start, stop = path[-1], _along(points[k], points[k - 1], radius)
-        path += [_along(start, stop, math.dist(start, stop) / 3), _along(stop, start, math.dist(start, stop) / 3), stop]
+        start, stop = path[-1], _towards(points[k], points[k - 1], radius)
+        path += [_towards(start, stop, math.dist(start, stop) / 3), _towards(stop, start, math.dist(start, stop) / 3), stop]
         if not end:
-            leave = _along((x, y), points[k + 1], radius)
-            path += [_along(stop, (x, y), radius * 0.55), _along(leave, (x, y), radius * 0.55), leave]
+            leave = _towards((x, y), points[k + 1], radius)
+            path += [_towards(stop, (x, y), radius * 0.55), _towards(leave, (x, y), radius * 0.55), leave]
     return path
 
 
-def _along(start: Point, end: Point, distance: float) -> Point:
+def _towards(start: Point, end: Point, distance: float) -> Point:
     """The point at this distance from the start, on the way to the end."""
     part = distance / (math.dist(start, end) or 1.0)
     return start[0] + (end[0] - start[0]) * part, start[1] + (end[1] - start[1]) * part

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import os
 import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..core.errors import TinygradError
-from ..core.tape import Tape, tape
-from ..core.trace import Program
+from ..core.tape import Tape
 from .dot import dot_source
-from .layout import place
+from .fold import Kinds
+from .heat import DrawingError, check_walkable, lay_given, lay_heat, lay_ledger, lay_memory, lay_values, measure
+from .layout import Layout, place
+from .opened import opened, opened_all
 from .render import render
-from .sketch import sketch
+from .sketch import Graph, Sketch, shown_steps, sketch_graph
+from .style import xml
+from .subject import gradients_of, subject
 from .svg import plain_svg
 
+if TYPE_CHECKING:
+    import graphviz
+
+__all__ = ["Drawing", "DrawingError", "draw"]
+
 INSTALL = "pip install tinygrad-rnn[draw]"
-
-
-class DrawingError(TinygradError, RuntimeError):
-    """A picture that cannot be made here, or not in this format."""
+LARGEST = 10_000  # points; a PNG of more has fewer dots
+CLAIM = "‖∂L/∂state‖"
 
 
 class Drawing:
@@ -28,35 +37,53 @@ class Drawing:
 
     Attributes
     ----------
-    dot : str
-        DOT source. The layout is in it (``layout=nop2``), so every graphviz viewer shows the same picture.
     note : str
-        What was left out and why, and what had to be used in place of graphviz; empty if nothing was. The first is also in the picture.
+        What was left out and why; it is also in the picture.
+    theme : str
+        "light", "dark" or "auto".
     timeout : float
         Seconds that a graphviz program may take.
     """
 
-    def __init__(self, x: Tape | Program, *, title: str, steps: int | None, limit: int, direction: str, timeout: float) -> None:
-        self._sketch = sketch(x, title=title, steps=steps, limit=limit)
-        self._layout = place(self._sketch, direction)
+    def __init__(self, sketch: Sketch, layout: Layout, *, theme: str = "light", timeout: float = 20.0) -> None:
+        self._sketch, self._layout = sketch, layout
+        self._sketch.nodes, self._sketch.of = (), {}  # a picture does not hold on to the graph
         self._made: dict[str, bytes] = {}
-        self.note = self._sketch.note
-        self.timeout = timeout
-        self.dot = dot_source(self._sketch, self._layout)
+        self.note, self.theme, self.timeout = sketch.note, theme, timeout
+
+    @property
+    def dot(self) -> str:
+        """DOT source. The layout is in it (``layout=nop2``), so every graphviz viewer shows the same picture."""
+        if "dot" not in self._made:
+            self._made["dot"] = dot_source(self._sketch, self._layout, self.theme).encode()
+        return self._made["dot"].decode()
+
+    @property
+    def graphviz(self) -> graphviz.Source:
+        """The same as an object of the graphviz package, whose ``render`` and ``pipe`` run the `dot` program."""
+        import graphviz
+
+        return graphviz.Source(self.dot)
 
     def svg(self) -> str:
-        """The picture as SVG text. Without a graphviz program, or if it takes too long, it is drawn without one."""
+        """The picture as SVG text. It is written without any graphviz program, so it is the same everywhere."""
         if "svg" not in self._made:
-            picture, reasons = render(self.dot, "svg", self.timeout)
-            if picture is None:
-                picture = plain_svg(self._sketch, self._layout).encode()
-                why = ", ".join(reasons) or "no graphviz program was found"
-                self.note = " ".join(filter(None, [self.note, f"Drawn without graphviz: {why}."]))
-            self._made["svg"] = picture
+            self._made["svg"] = plain_svg(self._sketch, self._layout, self.theme).encode()
         return self._made["svg"].decode()
 
+    def html(self) -> str:
+        """A page of its own with the picture in it: it scrolls, zooms with the browser, and shows what each node is on hover."""
+        title = xml(self._sketch.title or "tinygrad_rnn")
+        page = {"light": "#ffffff", "dark": "#17191c"}.get(self.theme)
+        colour = f"background:{page}" if page else "background:#ffffff;color-scheme:light dark"
+        dark = "" if page else "@media (prefers-color-scheme:dark){body{background:#17191c!important}}"
+        return (
+            f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>body{{margin:0;{colour}}}{dark}'
+            f"main{{overflow:auto;padding:8px}}svg{{display:block;margin:auto}}</style></head><body><main>\n{self.svg()}</main></body></html>\n"
+        )
+
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the picture; the suffix says as what: ``.svg``, ``.png``, ``.pdf`` or ``.dot``.
+        """Write the picture; the suffix says as what: ``.svg``, ``.html``, ``.png``, ``.pdf`` or ``.dot``.
 
         Raises
         ------
@@ -69,15 +96,17 @@ class Drawing:
             data = self.dot.encode()
         elif form == "svg":
             data = self.svg().encode()
+        elif form in ("html", "htm"):
+            data = self.html().encode()
         elif form in ("png", "pdf"):
             data = self._rendered(form)
         else:
-            raise DrawingError(f"save: the suffix of '{path.name}' says no format that can be written; use .svg, .png, .pdf or .dot")
+            raise DrawingError(f"save: the suffix of '{path.name}' says no format that can be written; use .svg, .html, .png, .pdf or .dot")
         path.write_bytes(data)
 
     def _rendered(self, form: str) -> bytes:
         if form not in self._made:
-            picture, reasons = render(self.dot, form, self.timeout)
+            picture, reasons = render(self.dot, form, self.timeout, dpi=144 if max(self._layout.width, self._layout.height) < LARGEST else 72)
             if picture is None:
                 why = f" ({', '.join(reasons)})" if reasons else ""
                 raise DrawingError(f"save: {form.upper()} needs graphviz{why}: {INSTALL}, or save as .svg, which needs nothing")
@@ -86,40 +115,96 @@ class Drawing:
 
     def _repr_svg_(self) -> str | None:
         try:
-            return re.sub(r"^.*?(?=<svg)", "", self.svg(), flags=re.DOTALL)  # without the XML declaration: it goes into a page
+            return re.sub(r"^.*?(?=<svg)", "", self.svg(), flags=re.DOTALL)
         except Exception:  # a picture must not break a notebook
             return None
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None, **_: Any) -> dict[str, str]:
-        svg = self._repr_svg_()
-        bundle = {"text/plain": repr(self), **({} if svg is None else {"image/svg+xml": svg})}
-        return {k: v for k, v in bundle.items() if (include is None or k in include) and (exclude is None or k not in exclude)}
+        try:
+            svg = self._repr_svg_()
+            bundle = {"text/plain": repr(self), **({} if svg is None else {"image/svg+xml": svg})}
+            return {k: v for k, v in bundle.items() if (include is None or k in include) and (exclude is None or k not in exclude)}
+        except Exception:
+            return {"text/plain": "<Drawing>"}
 
     def __repr__(self) -> str:
-        steps = f", {len(self._layout.frames)} frames" if self._layout.frames else ""
+        frames = len(self._layout.frames)
+        steps = f", {frames} frame{'s' * (frames > 1)}" if frames else ""
         return f"<Drawing: {len(self._sketch.boxes)} boxes{steps}{'; ' + self.note if self.note else ''}>"
 
 
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    """Do not look for garbage for a while: many small objects are made and none is dropped, and each search would walk the whole tape."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
 def draw(
-    x: Any, *, title: str | None = None, steps: int | None = None, limit: int = 250, direction: str = "LR", timeout: float = 20.0
+    x: Any,
+    *inputs: Any,
+    title: str | None = None,
+    show: Sequence[str] | str | None = None,
+    steps: int | None = None,
+    fold: bool | None = None,
+    backward: bool = False,
+    heat: Any = None,
+    ledger: bool = False,
+    memory: bool = False,
+    values: bool | str = False,
+    limit: int = 250,
+    direction: str = "LR",
+    theme: str = "light",
+    timeout: float = 20.0,
 ) -> Drawing:
-    """Draw what a tensor was computed from, unrolled through time.
+    """Draw what a tensor was computed from, or a cell, on a grid of time and depth.
+
+    Time runs to the right; in every step the same operation stands at the same height. Inputs are below, outputs and losses above. A weight
+    that many steps read stands once on the left, and a port with its name where it enters a step. Boxes have the names of the cell's own
+    variables; what a box is, its source line, formula, derivative rules, shape and dtype show when the pointer rests on it.
 
     Parameters
     ----------
-    x : Tensor, Tape or Program
-        A recorded tensor (also after its backward), or a traced function.
+    x : Tensor, Tape, Program, Cell, function or Module
+        A recorded tensor (also a gradient that was computed with ``create_graph=True``), a traced function, or a cell, which is run on a
+        short sequence and drawn folded. A compiled cell (`tg.jit`) is opened: the steps are drawn, not the one node that the tape has.
+    *inputs
+        For a module: what it is called with. For a cell: the sequence, of shape (time, batch, ...), and a first state if it has none of its
+        own. By default a cell with an `input_size` gets a random sequence.
     title : str, optional
         Stands over the picture.
+    show : str or list of str, optional
+        The time steps to draw: "all", or slices such as ``["t=0:3", "t=-2:"]``. By default all of up to 8, of more the first three and the
+        last two. In place of the others stands a box that says how many they are and whether they are identical; its arrows are real.
     steps : int, optional
         Draw at most so many time steps: the first and the last ones.
+    fold : bool, optional
+        Draw one step for all that are the same node by node, with a delay (z⁻¹) for each state. Steps that differ are drawn and listed. By
+        default for cells.
+    backward : bool
+        Draw the gradient graph of the parameters over the forward one. Values that it reads again are ports.
+    heat : "grad", mapping or sequence of numbers, optional
+        "grad": the norm of the gradient of `x` with respect to the states of each step, as colour. Or a number for each step.
+    ledger : bool
+        At each shared weight a bar for each step: the norm of what the step adds to the gradient of the weight.
+    memory : bool
+        Bytes that each step keeps for the backward, under the time axis.
+    values : bool or "numbers"
+        Numbers in place of shapes: of larger arrays mean and standard deviation, with "numbers" all of up to six.
     limit : int
-        Draw about so many nodes at most. Of more, the time steps in the middle are left out, or, without time steps, what is
-        farthest from `x`; a box stands for them, and picture and `Drawing.note` say so.
+        Draw about so many nodes at most, where `show` and `fold` do not decide. Of more, time steps are left out, or, without time steps,
+        what is farthest from `x`; a box stands for them, and picture and `Drawing.note` say so.
     direction : {"LR", "TB"}
         Where time runs: to the right or downwards. Without time steps: where the operations lead.
+    theme : {"light", "dark", "auto"}
+        Colours; "auto" follows the reader's browser (in SVG and HTML).
     timeout : float
-        Seconds that a graphviz program may take before the picture is drawn without it.
+        Seconds that a graphviz program may take before PNG or PDF is given up.
 
     Returns
     -------
@@ -130,17 +215,57 @@ def draw(
     GraphError
         If the tensor was not recorded.
     DrawingError
-        If `x` is none of these, or an argument is not valid.
+        If `x` is none of these, an argument is not valid, or what is to be measured was released by a backward.
     """
+    _check(direction, theme, limit, steps, show)
+    what, folded, name, given = subject(x, inputs)
+    fold = folded if fold is None else fold
+    title = name if title is None else title
+    tape = what if isinstance(what, Tape) else None
+    measured = isinstance(heat, str) or ledger or bool(values) or backward
+    if measured and tape is None:
+        raise DrawingError("draw: heat, ledger, values and backward are of a recorded tensor, such as a loss; found a traced function or a cell")
+    if isinstance(heat, str) and heat != "grad":
+        raise DrawingError(f"draw: heat is 'grad', a mapping from step to number, or a number for each step; found {heat!r}")
+    with _no_collection():
+        if tape is not None and (isinstance(heat, str) or ledger or backward):
+            check_walkable(tape, "heat" if isinstance(heat, str) else "ledger" if ledger else "backward")
+        if tape is not None:
+            what = tape = opened(tape, measured=measured)
+        elif isinstance(what, list):
+            what = opened_all(what)
+        graph = Graph(gradients_of(tape) if backward and tape is not None else what, given)
+        made = sketch_graph(graph, title=title, steps=steps, limit=limit, show=show, fold=fold)
+        if heat is not None or ledger or memory:
+            kinds = Kinds(graph)
+            if tape is not None and (isinstance(heat, str) or ledger):
+                norms, shares = measure(tape, graph, kinds)
+                if isinstance(heat, str) and not norms:
+                    raise DrawingError(
+                        "draw: heat colours states, and there are none on this tape: it has no time steps"
+                    )
+                if isinstance(heat, str):
+                    lay_heat(made, kinds, norms, CLAIM)
+                if ledger:
+                    lay_ledger(made, shares)
+            if heat is not None and not isinstance(heat, str):
+                lay_given(made, kinds, heat, "heat")
+            if memory:
+                lay_memory(made, graph, kinds)
+        if values and tape is not None:
+            lay_values(made, tape, values)
+        return Drawing(made, place(made, direction), theme=theme, timeout=timeout)
+
+
+def _check(direction: str, theme: str, limit: int, steps: int | None, show: Any) -> None:
     if direction not in ("LR", "TB"):
         raise DrawingError(f"draw: direction is 'LR' or 'TB', not {direction!r}")
+    if theme not in ("light", "dark", "auto"):
+        raise DrawingError(f"draw: theme is 'light', 'dark' or 'auto', not {theme!r}")
     if limit < 1 or (steps is not None and steps < 1):
         raise DrawingError(f"draw: limit and steps count what is drawn, so they are at least 1 (limit={limit}, steps={steps})")
-    if not isinstance(x, (Tape, Program)):
-        if not hasattr(x, "node"):
-            raise DrawingError(
-                f"draw: expected a Tensor, a Tape or a Program; found a {type(x).__name__}. What is drawn is how a result was computed: "
-                "run the cell, ys, state = tg.unroll(cell, xs), and draw one tensor of it, tg.draw(ys)"
-            )
-        x = tape(x)
-    return Drawing(x, title=title or "", steps=steps, limit=limit, direction=direction, timeout=timeout)
+    if show is not None:
+        try:
+            shown_steps(show, [0, 1])
+        except (ValueError, AttributeError, TypeError):
+            raise DrawingError(f"draw: show is 'all', or slices of time such as ['t=0:3', 't=-2:']; found {show!r}") from None

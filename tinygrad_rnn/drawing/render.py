@@ -18,20 +18,20 @@ import sys
 sys.path[:] = {path!r}
 import pygraphviz
 graph = pygraphviz.AGraph(string=sys.stdin.buffer.read().decode())
-sys.stdout.buffer.write(graph.draw(format={form!r}, prog="dot"))
+sys.stdout.buffer.write(graph.draw(format={form!r}, prog="dot", args={args!r}))
 """
 
 
-def renderers(form: str) -> Iterator[tuple[str, Sequence[str]]]:
+def renderers(form: str, dpi: int) -> Iterator[tuple[str, Sequence[str]]]:
     """The graphviz programs on this machine, as commands from DOT on the standard input to a picture on the standard output."""
-    program = shutil.which("dot")
+    program, args = shutil.which("dot"), [f"-Gdpi={dpi}"] if form == "png" else []
     if program:
-        yield "dot", [program, f"-T{form}"]
+        yield "dot", [program, f"-T{form}", *args]
     if importlib.util.find_spec("pygraphviz") is not None and sys.executable:
-        yield "pygraphviz", [sys.executable, "-c", PYGRAPHVIZ.format(path=sys.path, form=form)]
+        yield "pygraphviz", [sys.executable, "-c", PYGRAPHVIZ.format(path=sys.path, form=form, args=" ".join(args))]
 
 
-def render(source: str, form: str, timeout: float) -> tuple[bytes | None, list[str]]:
+def render(source: str, form: str, timeout: float, dpi: int = 96) -> tuple[bytes | None, list[str]]:
     """Render with the first program that can.
 
     Parameters
@@ -42,6 +42,8 @@ def render(source: str, form: str, timeout: float) -> tuple[bytes | None, list[s
         The format.
     timeout : float
         Seconds for each program.
+    dpi : int
+        Dots per inch of a PNG.
 
     Returns
     -------
@@ -51,7 +53,7 @@ def render(source: str, form: str, timeout: float) -> tuple[bytes | None, list[s
         Why programs failed.
     """
     reasons = []
-    for name, command in renderers(form):
+    for name, command in renderers(form, dpi):
         try:
             picture, complaint = _run(command, source.encode(), timeout)
         except subprocess.TimeoutExpired:

@@ -1,37 +1,101 @@
-"""The look, and words made safe for DOT and XML."""
+"""The look, in light and in dark, and words made safe for DOT and XML.
+
+Colour says what a thing is: the family of an operation, a weight (gold), a state on its way through time (blue), a value that is read
+again by a backward (rust). Heat is the only colour with a scale. All of them are told apart in grey and by colour-blind readers by their
+lightness, or by a dash or a mark beside the colour.
+"""
 
 from __future__ import annotations
 
+import functools
 import re
 from html import escape
+from typing import NamedTuple
 
 from .layout import Layout
-from .sketch import ARITHMETIC, FUNCTION, GAP, INPUT, LINEAR, PARAMETER, REDUCTION, SHAPING, Arrow
+from .sketch import ARITHMETIC, DELAY, FUNCTION, GAP, GRADIENT, INPUT, LINEAR, PARAMETER, REDUCTION, SAVED, SHAPING, Arrow
 
 FILLS = {  # family -> inside and outline of its boxes
-    ARITHMETIC: ("#f4f4f0", "#8c8c84"),
-    FUNCTION: ("#f8e4d7", "#bd7d55"),
+    ARITHMETIC: ("#f6f6f2", "#8a8a82"),
+    FUNCTION: ("#fbe6d8", "#bd7d55"),
     LINEAR: ("#dde9f6", "#5f88b5"),
     REDUCTION: ("#ebe2f3", "#8d70ad"),
-    SHAPING: ("#e4efe3", "#7a9c7b"),
+    SHAPING: ("#e6f0e5", "#7a9c7b"),
     PARAMETER: ("#fbefc6", "#bf9a2e"),
-    INPUT: ("#ffffff", "#999999"),
-    GAP: ("#ffffff", "#999999"),
+    INPUT: ("#ffffff", "#8f959c"),
+    GAP: ("#ffffff", "#9aa0a6"),
+    SAVED: ("#fdeee6", "#b5532f"),
+    DELAY: ("#2f5f8f", "#2f5f8f"),
 }
-FRAME = ("#f8f9fb", "#dadee3")
+DARK_FILLS = {
+    ARITHMETIC: ("#2b2d30", "#85887f"),
+    FUNCTION: ("#47301f", "#c98a61"),
+    LINEAR: ("#1f3550", "#6f9bcb"),
+    REDUCTION: ("#372a48", "#a58bc4"),
+    SHAPING: ("#233424", "#85ab86"),
+    PARAMETER: ("#453a12", "#d3ad3f"),
+    INPUT: ("#17191c", "#8f959c"),
+    GAP: ("#17191c", "#80868b"),
+    SAVED: ("#472418", "#d3734e"),
+    DELAY: ("#8ab4dd", "#8ab4dd"),
+}
+
+
+class Theme(NamedTuple):
+    """Colours that do not depend on the family of a box."""
+
+    page: str
+    text: str
+    faint: str
+    frame: tuple[str, str]
+    fills: dict[str, tuple[str, str]]
+    edges: dict[str, str]
+
+
+STATE, PLAIN, WEIGHT, READ, CUT, BACK = KINDS = ("state", "plain", "weight", "read", "cut", "back")  # of arrows
+WIDTHS = {STATE: 1.5, PLAIN: 0.9, WEIGHT: 0.8, READ: 0.8, CUT: 1.3, BACK: 0.9}
+LIGHT = Theme(
+    "#ffffff", "#1f2328", "#5f666e", ("#f7f8fa", "#d5dae0"), FILLS,
+    {STATE: "#2f5f8f", PLAIN: "#5b6066", WEIGHT: "#b8922a", READ: "#b5532f", CUT: "#c0392b", BACK: "#8a4b7d"},
+)  # fmt: skip
+DARK = Theme(
+    "#17191c", "#e6e8ea", "#a3a9b0", ("#1d2024", "#3a3f45"), DARK_FILLS,
+    {STATE: "#8ab4dd", PLAIN: "#9aa0a6", WEIGHT: "#d3ad3f", READ: "#d3734e", CUT: "#ff7b6b", BACK: "#c68ab9"},
+)  # fmt: skip
+THEMES = {"light": LIGHT, "dark": DARK}
+
+FRAME = LIGHT.frame
 GAP_STYLE, ROOT_WIDTH = "rounded,filled,dashed", 2.0
 FONT = "Helvetica,Arial,sans-serif"
-SIZE, SMALL = 11.0, 8.5  # of letters, in points
-TEXT, FAINT = "#1f2328", "#5f666e"
+SIZE, SMALL, TINY = 11.0, 8.5, 9.0  # of letters, in points: titles, details, ports
+TEXT, FAINT = LIGHT.text, LIGHT.faint
+
+
+def kind(arrow: Arrow, layout: Layout) -> str:
+    """What an arrow is."""
+    if arrow.tail.cut:
+        return CUT
+    if arrow in layout.states:
+        return STATE
+    if arrow.tail.family in (PARAMETER, SAVED):
+        return WEIGHT if arrow.tail.family == PARAMETER else READ
+    backward = arrow.head.mark is not None and arrow.head.mark.cell.startswith(GRADIENT)
+    return BACK if backward else PLAIN
 
 
 def stroke(arrow: Arrow, layout: Layout) -> tuple[str, float]:
-    """Colour and width of an arrow: states through time, parameters, the rest."""
-    if arrow in layout.states:
-        return "#2f5f8f", 1.3
-    return ("#c9a94e", 0.7) if arrow.tail.family == PARAMETER else ("#54585d", 0.9)
+    """Colour and width of an arrow in light."""
+    found = kind(arrow, layout)
+    return LIGHT.edges[found], WIDTHS[found]
 
 
+def dark_letters(fill: str) -> bool:
+    """Whether letters on this colour have to be dark."""
+    red, green, blue = (int(fill[k : k + 2], 16) for k in (1, 3, 5))
+    return 0.299 * red + 0.587 * green + 0.114 * blue > 140
+
+
+@functools.lru_cache(maxsize=8192)
 def xml(text: str) -> str:
     """For XML, HTML-like labels and quoted strings of DOT alike: what could end or change them becomes an entity."""
     allowed = "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text)

@@ -1,49 +1,157 @@
-"""The picture as SVG, written without graphviz."""
+"""The picture as SVG, written without graphviz.
+
+It has the structure that graphviz gives its SVG, so that programs find nodes, edges and clusters by the same classes, and in addition
+tooltips, and colours for light and dark.
+"""
 
 from __future__ import annotations
 
 import math
 
-from .layout import HEIGHT, LABEL, TIP, Layout
-from .sketch import Sketch
-from .style import FAINT, FILLS, FONT, FRAME, ROOT_WIDTH, SIZE, SMALL, TEXT, stroke, xml
+from .heat import Legend
+from .layout import TIP, Layout, Point
+from .sketch import DELAY, Arrow, Box, Sketch
+from .style import DARK, FONT, KINDS, LIGHT, ROOT_WIDTH, SIZE, SMALL, TINY, WIDTHS, Theme, dark_letters, kind, xml
 
 
-def plain_svg(sketch: Sketch, layout: Layout) -> str:
-    """The same picture as graphviz draws from the DOT source."""
+def plain_svg(sketch: Sketch, layout: Layout, theme: str = "light") -> str:
+    """The same picture as graphviz draws from the DOT source.
+
+    `theme` is "light", "dark", or "auto": as the reader's browser is set.
+    """
     w, h = layout.width, layout.height
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{w:.0f}pt" height="{h:.0f}pt" viewBox="0 0 {w:.1f} {h:.1f}" '
-        f'font-family="{FONT}" font-size="{SIZE}" fill="{TEXT}"><rect width="100%" height="100%" fill="white"/>'
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="tg" width="{w:.0f}pt" height="{h:.0f}pt" viewBox="0 0 {w:.1f} {h:.1f}" '
+        f'font-family="{FONT}" font-size="{SIZE}"><style>{_rules(theme)}</style>'
+        '<defs><pattern id="tg-hatch" width="5" height="5" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
+        '<rect width="5" height="5" class="page"/><line y2="5" class="hatch"/></pattern></defs>'
+        '<rect width="100%" height="100%" class="page"/>\n<g id="graph0" class="graph">'
     ]
-    for f in layout.frames:
+    for k, f in enumerate(layout.frames):
         parts.append(
-            f'<rect x="{f.left:.1f}" y="{f.top:.1f}" width="{f.right - f.left:.1f}" height="{f.bottom - f.top:.1f}" rx="9" '
-            f'fill="{FRAME[0]}" stroke="{FRAME[1]}"/>'
+            f'<g id="clust{k + 1}" class="cluster"><title>cluster_{k}</title><rect x="{f.left:.1f}" y="{f.top:.1f}" '
+            f'width="{f.right - f.left:.1f}" height="{f.bottom - f.top:.1f}" rx="8"/><text x="{f.lx:.1f}" y="{f.ly + 3:.1f}">{xml(" ".join(f.label))}</text></g>'
         )
-        for k, words in enumerate(f.label):
-            y = f.bottom - LABEL * (len(f.label) - k) + 7
-            parts.append(f'<text x="{f.left + 10:.1f}" y="{y:.1f}" font-size="10" fill="{FAINT}">{xml(words)}</text>')
-    for arrow, path in layout.paths:
-        colour, width = stroke(arrow, layout)
-        (x0, y0), (x1, y1) = path[-2:]
-        long = math.hypot(x1 - x0, y1 - y0) or 1.0
-        ux, uy = (x1 - x0) / long * TIP, (y1 - y0) / long * TIP
-        curve = " ".join(f"{x:.1f},{y:.1f}" for x, y in path[1:])
-        tip = f"{x1:.1f},{y1:.1f} {x1 - ux - uy * 0.35:.1f},{y1 - uy + ux * 0.35:.1f} {x1 - ux + uy * 0.35:.1f},{y1 - uy - ux * 0.35:.1f}"
+    parts += [_edge(arrow, path, kind(arrow, layout)) for arrow, path in layout.paths]
+    parts += [_node(b) for b in sketch.boxes]
+    for g in layout.figures:
+        own = 'fill="url(#tg-hatch)"' if g.fill == "hatch" else f'fill="{g.fill}"' if g.fill else 'fill="none"'
+        ink = f' style="fill:{"#111111" if dark_letters(g.fill) else "#ffffff"}"' if g.fill and g.fill != "hatch" else ""
         parts.append(
-            f'<path d="M{path[0][0]:.1f},{path[0][1]:.1f} C{curve}" fill="none" stroke="{colour}" stroke-width="{width}"/>'
-            f'<polygon points="{tip}" fill="{colour}"/>'
+            f'<g class="figure"><rect x="{g.x - g.width / 2:.1f}" y="{g.y - g.height / 2:.1f}" width="{g.width:.1f}" height="{g.height:.1f}" {own}/>'
+            f'<text x="{g.x:.1f}" y="{g.y + 3:.1f}"{ink}>{xml(g.text)}</text></g>'
         )
-    for b in sketch.boxes:
-        fill, outline = FILLS[b.family]
-        extra = ' stroke-dasharray="4 3"' if b.gap else f' stroke-width="{ROOT_WIDTH}"' if b.root else ""
-        parts.append(
-            f'<g id="{b.name}"><title>{xml(b.tooltip)}</title><rect x="{b.x - b.width / 2:.1f}" y="{b.y - HEIGHT / 2:.1f}" '
-            f'width="{b.width:.1f}" height="{HEIGHT}" rx="8" fill="{fill}" stroke="{outline}"{extra}/>'
-            f'<text x="{b.x:.1f}" y="{b.y - 1:.1f}" text-anchor="middle">{xml(b.title)}</text>'
-            f'<text x="{b.x:.1f}" y="{b.y + 10:.1f}" text-anchor="middle" font-size="{SMALL}" fill="{FAINT}">{xml(b.detail)}</text></g>'
-        )
+    for word, x, y in layout.words:
+        parts.append(f'<text class="word" x="{x:.1f}" y="{y + 3:.1f}">{xml(word)}</text>')
     for name, text, y, size in layout.captions:
-        parts.append(f'<text id="{name}" x="{w / 2:.1f}" y="{y + size / 3:.1f}" text-anchor="middle" font-size="{size}">{xml(text)}</text>')
-    return "\n".join([*parts, "</svg>\n"])
+        parts.append(f'<text id="{name}" class="caption" x="{w / 2:.1f}" y="{y + size / 3:.1f}" font-size="{size}">{xml(text)}</text>')
+    if isinstance(sketch.legend, Legend):
+        notes = sum(name.startswith("note") for name, *_ in layout.captions)
+        parts.append(_legend(sketch.legend, 14.0, h - 46.0 - (8 + 14 * notes) * bool(notes)))
+    return "\n".join([*parts, "</g></svg>\n"])
+
+
+def _rules(theme: str) -> str:
+    if theme == "auto":
+        return f"{_colours(LIGHT)}@media (prefers-color-scheme: dark){{{_colours(DARK)}}}{STILL}"
+    return _colours(DARK if theme == "dark" else LIGHT) + STILL
+
+
+def _colours(t: Theme) -> str:
+    """The rules of a theme."""
+    boxes = "".join(f".tg .{family}>rect{{fill:{inside};stroke:{outline}}}" for family, (inside, outline) in t.fills.items())
+    lines = "".join(f".tg .{name}>path{{stroke:{t.edges[name]}}}.tg .{name}>polygon{{fill:{t.edges[name]}}}" for name in KINDS)
+    return (
+        f".tg .page{{fill:{t.page}}}.tg text{{fill:{t.text}}}.tg .hatch{{stroke:{t.faint}}}{boxes}{lines}"
+        f".tg .cluster rect{{fill:{t.frame[0]};stroke:{t.frame[1]}}}.tg .cluster text,.tg .detail,.tg .word{{fill:{t.faint}}}"
+        f".tg .{DELAY} text{{fill:{t.page}}}.tg .figure rect{{stroke:{t.frame[1]}}}.tg .bar{{fill:{t.fills['parameter'][1]}}}"
+        f".tg .cutmark{{stroke:{t.edges['cut']}}}"
+    )
+
+
+STILL = (
+    "".join(f".tg .{name}>path{{fill:none;stroke-width:{WIDTHS[name]}}}" for name in KINDS)
+    + f".tg .node text,.tg .figure text,.tg .caption{{text-anchor:middle}}.tg .detail,.tg .figure text{{font-size:{SMALL}px}}"
+    f".tg .cluster text,.tg .word{{font-size:10px}}.tg .word{{text-anchor:end}}.tg .port text{{font-size:{TINY}px}}"
+    f".tg .node>rect{{stroke-width:.9}}.tg .root>rect{{stroke-width:{ROOT_WIDTH}}}.tg .gap>rect{{stroke-dasharray:5 3}}"
+    ".tg .cut>rect{stroke-dasharray:3 2}.tg .cut>path{stroke-dasharray:4 3}.tg .cutmark{stroke-width:1.6}.tg .figure rect{stroke-width:.6}"
+    ".tg .node:hover>rect{stroke-width:2}"
+)
+
+
+def _node(b: Box) -> str:
+    classes = " ".join(["node", b.family, *["root"] * b.root, *[f"port of-{b.of}"] * b.port, *["cut"] * bool(b.cut)])
+    left, top = b.x - b.width / 2, b.y - b.height / 2
+    round_ = b.height / 2 if b.family in ("arithmetic", DELAY) and not b.port else 5 if b.port else 7
+    own = ' style="fill:url(#tg-hatch)"' if b.hatch else f' style="fill:{b.fill}"' if b.fill else ""
+    ink = f' style="fill:{"#111111" if dark_letters(b.fill) else "#ffffff"}"' if b.fill and not b.hatch else ""
+    made = (
+        f'<g id="{b.name}" class="{classes}"><title>{xml(b.tooltip)}</title><rect x="{left:.1f}" y="{top:.1f}" '
+        f'width="{b.width:.1f}" height="{b.height:.1f}" rx="{round_:.0f}"{own}/>'
+    )
+    if b.port or not b.detail:
+        return made + f'<text x="{b.x:.1f}" y="{b.y + 3.5:.1f}"{ink}>{xml(b.title)}</text></g>'
+    y = b.y - 11.0 * bool(b.bars)
+    made += (
+        f'<text x="{b.x:.1f}" y="{y - 1.5:.1f}"{ink}>{xml(b.title)}</text>'
+        f'<text x="{b.x:.1f}" y="{y + 10:.1f}" class="detail"{ink}>{xml(b.detail)}</text>'
+    )
+    if b.bars:
+        made += _bars(b)
+    return made + "</g>"
+
+
+def _bars(b: Box) -> str:
+    """A small chart: one bar for each step."""
+    most, count = max([v for v in b.bars if math.isfinite(v)], default=0.0) or 1.0, len(b.bars)
+    room = b.width - 12
+    wide = room / count
+    parts = []
+    for k, v in enumerate(b.bars):
+        tall = 18.0 * v / most if math.isfinite(v) else 18.0
+        parts.append(f'<rect class="bar" x="{b.x - room / 2 + k * wide:.2f}" y="{b.y + b.height / 2 - 4 - tall:.1f}" width="{max(wide - 0.6, 0.4):.2f}" height="{tall:.1f}"/>')
+    return f'<g class="bars">{"".join(parts)}</g>'
+
+
+def _edge(arrow: Arrow, path: list[Point], name: str) -> str:
+    (x0, y0), (x1, y1) = path[-2:]
+    long = math.hypot(x1 - x0, y1 - y0) or 1.0
+    ux, uy = (x1 - x0) / long * TIP, (y1 - y0) / long * TIP
+    curve = " ".join([f"{x:.1f},{y:.1f}" for x, y in path[1:-1]])
+    mark = ""
+    if name == "cut":
+        mark = _cut_mark(path)
+    return (
+        f'<g class="edge {name}"><title>{arrow.tail.name}-&gt;{arrow.head.name}</title>'
+        f'<path d="M{path[0][0]:.1f},{path[0][1]:.1f}C{curve} {x1 - ux * 0.8:.1f},{y1 - uy * 0.8:.1f}"/><polygon points="{x1:.1f},{y1:.1f} '
+        f'{x1 - ux - uy * 0.38:.1f},{y1 - uy + ux * 0.38:.1f} {x1 - ux + uy * 0.38:.1f},{y1 - uy - ux * 0.38:.1f}"/>{mark}</g>'
+    )
+
+
+def _cut_mark(path: list[Point]) -> str:
+    """Two strokes across the beginning of a line: no gradient goes back through it."""
+    (x0, y0), (x1, y1) = path[0], path[3]
+    long = math.hypot(x1 - x0, y1 - y0) or 1.0
+    ux, uy = (x1 - x0) / long, (y1 - y0) / long
+    parts = []
+    for along in (5.0, 8.5):
+        x, y = x0 + ux * along, y0 + uy * along
+        parts.append(f'<line class="cutmark" x1="{x + uy * 5 - ux * 2:.1f}" y1="{y - ux * 5 - uy * 2:.1f}" x2="{x - uy * 5 + ux * 2:.1f}" y2="{y + ux * 5 + uy * 2:.1f}"/>')
+    return "".join(parts)
+
+
+def _legend(legend: Legend, x: float, y: float) -> str:
+    """The scale of the colours, and the marks for what has no place on it."""
+    wide, count = 150.0, len(legend.colours)
+    parts = [f'<g class="figure" id="legend"><text x="{x:.1f}" y="{y + 9:.1f}" style="text-anchor:start">{xml(legend.title)}</text>']
+    for k, colour in enumerate(legend.colours):
+        parts.append(f'<rect x="{x + wide * k / count:.1f}" y="{y + 14:.1f}" width="{wide / count + 0.3:.1f}" height="9" style="fill:{colour};stroke:none"/>')
+    for part, text in legend.ticks:
+        parts.append(f'<text x="{x + wide * part:.1f}" y="{y + 33:.1f}">{xml(text)}</text>')
+    left = x + wide + 24
+    for fill, text in legend.marks:
+        inside = "url(#tg-hatch)" if fill == "hatch" else fill
+        parts.append(f'<rect x="{left:.1f}" y="{y + 12:.1f}" width="14" height="12" style="fill:{inside}"/>')
+        parts.append(f'<text x="{left + 19:.1f}" y="{y + 22:.1f}" style="text-anchor:start">{xml(text)}</text>')
+        left += 30 + 4.8 * len(text)
+    return "".join(parts) + "</g>"

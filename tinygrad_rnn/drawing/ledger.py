@@ -1,0 +1,122 @@
+"""What every node of a tape holds, and what the reverse walk does at each of them: the numbers that the explorer shows.
+
+The walk is the one of `core.walks.pull_back`, with everything in the open. It writes to no `.grad`, calls no hook and frees nothing, so
+the user's graph is afterwards what it was before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from ..core.errors import GraphError
+from ..core.primitive import Array, Rule
+from ..core.tape import Freed, Leaf, Node, Tape, setting
+from ..core.walks import check_replaced, sum_to
+
+
+class Share(NamedTuple):
+    """What one visit adds to the gradient of one input.
+
+    Attributes
+    ----------
+    source : Node
+        The input.
+    position : int
+        Which input of the visited node it is.
+    rule : Rule
+        The derivative rule.
+    given : array
+        What the rule returned.
+    share : array
+        The same, summed over the axes along which the input was spread: this is added.
+    total : array
+        The gradient of the input afterwards.
+    """
+
+    source: Node
+    position: int
+    rule: Rule
+    given: Array
+    share: Array
+    total: Array
+
+
+class Visit(NamedTuple):
+    """The reverse walk at one node: the gradient that has arrived there, and what it passes on."""
+
+    node: Node
+    gradient: Array
+    shares: list[Share]
+
+
+def check_walkable(tape: Tape) -> None:
+    """Raise a GraphError if the reverse walk cannot be made: a backward has freed saved values, or a parameter has new ones."""
+    stale = [node for node in tape if isinstance(node, Leaf) and node.replaced]
+    for node in tape:
+        if type(node.saved) is Freed:
+            raise GraphError(
+                f"explore: the values that {_named(node)} of shape {node.shape}{node.where.described()} saved were released by the backward "
+                f"of '{node.saved.root}' at {node.saved.where}. Explore the graph before its backward, or keep it: "
+                f"backward(retain_graph=True)."
+            )
+        if stale and node.primitive is not None:
+            for _, _, rule in node.edges:
+                check_replaced(node, rule.needs, stale)
+
+
+def _named(node: Node) -> str:
+    return f"'{node.name}', computed by {node.op}," if node.name else f"the result of {node.op}"
+
+
+def values(tape: Sequence[Node]) -> Iterator[tuple[Node, Array]]:
+    """The value of every node, in the order of the tape.
+
+    The tape keeps what the rules read and no more. The rest is computed again from the inputs; an array is held until its last reader
+    has been computed.
+    """
+    kept: dict[Node, Array] = {}
+    last: dict[Node, int] = {}
+    for k, node in enumerate(tape):
+        if isinstance(node, Leaf):
+            kept[node] = node.value
+        elif isinstance(node.saved, (tuple, list)):
+            inputs = (node.saved[1] or ()) if node.primitive.variadic else node.saved[1:]
+            for value, source in [(node.saved[0], node), *zip(inputs, node.inputs, strict=False)]:
+                if isinstance(value, np.ndarray) and isinstance(source, Node):
+                    kept[source] = value
+        last.update(dict.fromkeys((i for i in node.inputs if isinstance(i, Node)), k))
+    with setting(grad_enabled=False, tracing=False):
+        for k, node in enumerate(tape):
+            if node not in kept:
+                inputs = [kept[i] if isinstance(i, Node) else i for i in node.inputs]
+                kept[node] = np.asarray(node.primitive.forward(*inputs, **node.params))
+            yield node, kept[node]
+            for i in {i for i in node.inputs if isinstance(i, Node) and last[i] == k}:
+                del kept[i]
+
+
+def reverse(tape: Tape, seed: Array) -> Iterator[Visit]:
+    """The reverse walk from the root of a tape, with `seed` as the root's gradient; leaves are visited too, and pass nothing on."""
+    gradients: dict[Node, Array] = {tape.root: seed}
+    with setting(grad_enabled=False, origin=None):
+        for node in reversed(tape.nodes):
+            g = gradients.pop(node, None)
+            if g is None:
+                continue
+            shares, whole = [], None
+            for source, position, rule in node.edges:
+                if node.primitive.joint:
+                    whole = rule(g, node.saved, node, position) if whole is None else whole
+                    given = whole[position]
+                else:
+                    given = rule(g, node.saved, node, position)
+                if given is None:
+                    continue
+                share = given if given.shape == source.shape else sum_to(given, node, source, position)
+                before = gradients.get(source)
+                gradients[source] = total = share if before is None else before + share
+                shares.append(Share(source, position, rule, given, share, total))
+            yield Visit(node, g, shares)

@@ -1,0 +1,147 @@
+"""What ran compiled is one node on the tape; here it is opened, to show the steps inside.
+
+Its steps are run once more, one by one and recorded, on the values that the node was given: what is done too for gradients of gradients.
+The recorded nodes hang on the inputs of the node, and who read a part of its output reads the step that made it. So that nothing of the
+user's graph changes, the nodes that lead from there to the result are copied. What comes out is a tape like that of `tg.eager()`: gradients,
+values, and what each node keeps are those of the single steps.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Container, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..core.errors import TinygradError
+from ..core.primitive import Array
+from ..core.tape import Freed, Leaf, Mark, Node, Tape, reachable
+from ..core.tensor import Tensor
+from .ledger import values
+
+SEQUENCE, FUNCTION = COMPILED = ("unroll", "jit")  # the primitives of such nodes
+
+
+def opened(whole: Tape, *, measured: bool = False) -> Tape:
+    """The same result, computed step by step.
+
+    Parameters
+    ----------
+    whole : Tape
+    measured : bool
+        Whether numbers will be read. Without, the graph is had even where a backward has released them, or parameters have new values.
+
+    Raises
+    ------
+    GraphError
+        If numbers will be read, and a parameter that a compiled node used was given other values since.
+    """
+    (root,) = opened_all([whole.root], measured=measured)
+    return whole if root is whole.root else Tape(root)
+
+
+def opened_all(roots: list[Node], *, measured: bool = False) -> list[Node]:
+    """Several results; see `opened`."""
+    while (found := _opened(roots, measured)) != roots:  # inside a step there may be others
+        roots = found
+    return roots
+
+
+def _opened(roots: list[Node], measured: bool) -> list[Node]:
+    nodes = reachable(roots, every=True)
+    compiled = [n for n in nodes if n.primitive is not None and n.op in COMPILED]
+    if not compiled:
+        return roots
+    if measured:
+        for node in compiled:
+            node.params["stretch"].check_captured()
+    given = _given(nodes, compiled)
+    now: dict[Node, Node] = {}  # what is read in place of a node
+    held: dict[Node, Array] = {}  # the values of what is read in place of the output of an opened node
+    starts: dict[Node, dict[int, Node]] = {}  # of an opened node: what stands at which place of its output
+    for node in nodes:
+        whole = node.inputs[0] if node.op == "part" else None
+        if node in given and (results := _again(node, given[node], now, held)) is not None:
+            if node.shape == results[0].shape and len(results) == 1:
+                now[node] = results[0]
+            starts[node] = dict(zip(itertools.accumulate((math.prod(r.shape) for r in results), initial=0), results, strict=False))
+        elif whole in starts:
+            now[node] = starts[whole][node.params["begin"]]
+        elif any(i in now for i in node.inputs if isinstance(i, Node)):
+            now[node] = _copy(node, now, held)
+        if node in now:
+            now[node].hooks, now[node].name = node.hooks, node.name or now[node].name
+    return [now.get(n, n) for n in roots]
+
+
+def _given(nodes: Sequence[Node], compiled: Sequence[Node]) -> dict[Node, list[Array]]:
+    """The values that each compiled node was given: those it saved, and where they were released, those that the leaves lead to."""
+    found: dict[Node, list[Array]] = {}
+    missing: set[Node] = set()
+    for node in compiled:
+        if type(node.saved) is Freed:
+            missing.update(node.inputs)
+        else:
+            found[node] = list(node.saved[1])
+    held = {n: value for n, value in values(nodes) if n in missing} if missing else {}
+    found.update((n, [held[i] for i in n.inputs]) for n in compiled if n not in found)
+    return found
+
+
+def _again(node: Node, given: Sequence[Array], now: dict[Node, Node], held: dict[Node, Array]) -> list[Node] | None:
+    """The nodes of the results of the steps; None where that cannot be done."""
+    stretch = node.params["stretch"]
+    handles = [Tensor(value, now.get(i, i)) for value, i in zip(given[: stretch.count], node.inputs, strict=False)]
+    begin = Leaf(np.zeros(())).index
+    try:
+        run: list[Any] = stretch.run(handles, record=True)
+    except TinygradError:
+        return None
+    results = [run[k].node for k in stretch.live]
+    if not results or any(r is None for r in results):
+        return None
+    held.update((run[k].node, run[k].array) for k in stretch.live)
+    for leaf in stretch.captured:  # the leaf of a parameter that has new values is another one; what was computed with the old is shown there
+        tensor = leaf.tensor() if isinstance(leaf, Leaf) and leaf.tensor is not None else None
+        if tensor is not None and tensor.node is not leaf:
+            now[tensor.node] = leaf
+    mark = stretch.mark
+    outer = Mark() if mark.layer is None else Mark(mark.cell, mark.layer)
+    for made in reachable(results, _UpTo(begin), every=True):
+        if made.index <= begin or made.primitive is None:
+            continue
+        made.inputs = tuple([now.get(i, i) if isinstance(i, Node) else i for i in made.inputs])
+        made.edges = tuple([(now.get(source, source), place, rule) for source, place, rule in made.edges])
+        if type(node.saved) is Freed:
+            made.saved = node.saved
+        if made.origin[0] is _again.__code__:  # what the engine did for the steps, as taking out their inputs
+            made.origin = (*node.origin[:2], made.origin[2])
+        if node.op == SEQUENCE and made.origin[2] is mark:  # what brings the steps together is in none of them
+            made.origin = (*node.origin[:2], outer)
+        elif node.op == FUNCTION and mark.step is not None:  # it was recorded in some step, and called in this one
+            made.origin = (*made.origin[:2], mark)
+    return results
+
+
+def _copy(node: Node, now: dict[Node, Node], held: dict[Node, Array]) -> Node:
+    """The node, with the inputs that are to be read, and of those that it saved the values."""
+    inputs = tuple([now.get(i, i) if isinstance(i, Node) else i for i in node.inputs])
+    edges = tuple([(now.get(source, source), place, rule) for source, place, rule in node.edges])
+    saved = node.saved
+    if type(saved) is not Freed and any(i in held for i in inputs if isinstance(i, Node)):
+        kept = saved[1] if node.primitive.variadic else saved[1:]
+        kept = tuple([held.get(i, v) if v is not None and isinstance(i, Node) else v for v, i in zip(kept or (), inputs, strict=False)])
+        saved = (saved[0], (kept if saved[1] is not None else None)) if node.primitive.variadic else (saved[0], *kept)
+    return Node(node.primitive, inputs, edges, node.params, saved, node.shape, node.dtype, node.requires_grad, node.origin)
+
+
+class _UpTo(Container[Node]):
+    """The nodes that were there before a moment."""
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+
+    def __contains__(self, node: object) -> bool:
+        return isinstance(node, Node) and node.index <= self.index

@@ -1,0 +1,223 @@
+"""What a name on the command line stands for, and a small computation with it that can be drawn or explored.
+
+A name is ``package.module:Name``, ``file.py:Name``, a ``file.py`` with one thing in it that can be meant, the ``Name`` of a cell of
+`tinygrad_rnn.cells`, or a saved ``model.safetensors``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from difflib import get_close_matches
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from ..core.errors import TinygradError
+from ..core.tensor import Tensor
+from ..core.tree import leaves
+from ..module import Module
+from ..nn import cross_entropy
+from ..recurrent import Cell, unroll
+from .characters import CharacterLSTM, load_model
+
+PACKAGE = Path(__file__).parents[1]
+FORMS = "name it as package.module:Name, file.py:Name, file.py, a cell of tinygrad_rnn.cells, or a model.safetensors that `demo` wrote"
+
+
+class NamedError(TinygradError, ValueError):
+    """A name stands for nothing, for several things, or for something that cannot be run."""
+
+
+def load_named(text: str) -> Any:
+    """The object that a name stands for.
+
+    Parameters
+    ----------
+    text : str
+        See the head of this file. What a module or a file computes when it is imported, is computed.
+
+    Returns
+    -------
+    object
+        A class, a function, a module of the network, a tensor, or a model.
+
+    Raises
+    ------
+    NamedError
+        If there is no such thing, or it cannot be imported.
+    CheckpointError, FormatError, OSError
+        If a saved model cannot be read.
+    """
+    if text.endswith(".safetensors"):
+        return load_model(text)[0]
+    place, colon, name = text.rpartition(":")
+    if not colon or name.endswith(".py"):
+        place, name = text, ""
+    if place.endswith(".py"):
+        module = _file(Path(place))
+    elif name:
+        module = _module(place, text)
+    elif text.isidentifier():
+        place, name = "tinygrad_rnn.cells", text
+        module = _module(place, text)
+    else:
+        raise NamedError(f"{text}: {FORMS}")
+    if not name:
+        return _only(module, text)
+    found: Any = module
+    for part in name.split("."):
+        if not hasattr(found, part):
+            near = _candidates(module) or get_close_matches(part, dir(found), cutoff=0.5)
+            raise NamedError(f"{text}: there is no {part} in {place}{'; it has ' if near else ''}{', '.join(near)}")
+        found = getattr(found, part)
+    return found
+
+
+def _module(name: str, text: str) -> ModuleType:
+    with _imports(Path.cwd()):
+        try:
+            return importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name and (name == error.name or name.startswith(f"{error.name}.")):
+                raise NamedError(f"{text}: there is no module {error.name}; {FORMS}") from None
+            raise _failed(text, error) from error
+        except Exception as error:
+            raise _failed(text, error) from error
+
+
+def _file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise NamedError(f"{path}: there is no such file; {FORMS}")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise NamedError(f"{path}: Python cannot import this file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    with _imports(path.parent):
+        try:
+            spec.loader.exec_module(module)
+        except Exception as error:
+            raise _failed(str(path), error) from error
+    return module
+
+
+@contextmanager
+def _imports(folder: Path) -> Iterator[None]:
+    """Look for modules in a folder too, as Python does for a program that stands there."""
+    sys.path.insert(0, str(folder.resolve()))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder.resolve()))
+
+
+def _failed(text: str, error: Exception) -> NamedError:
+    lines = [(f.filename, f.lineno) for f in traceback.extract_tb(error.__traceback__) if PACKAGE not in Path(f.filename).parents]
+    own = [(path, line) for path, line in lines if "importlib" not in path]
+    where = f" (line {own[-1][1]} of {Path(own[-1][0]).name})" if own else ""
+    return NamedError(f"{text}: importing it raised {type(error).__name__}: {error}{where}")
+
+
+def _candidates(module: ModuleType) -> list[str]:
+    """The names in a module that can be meant: recorded tensors, else networks, else classes of networks that are defined there."""
+    named = {name: value for name, value in vars(module).items() if not name.startswith("_")}
+    tensors = [name for name, v in named.items() if isinstance(v, Tensor) and v.requires_grad and not v.is_leaf]
+    networks = [name for name, v in named.items() if isinstance(v, Module)]
+    classes = [name for name, v in named.items() if isinstance(v, type) and issubclass(v, Module) and v.__module__ == module.__name__]
+    return (["loss"] if "loss" in tensors else tensors) or networks or classes
+
+
+def _only(module: ModuleType, text: str) -> Any:
+    names = _candidates(module)
+    if len(names) != 1:
+        what = f"it has {', '.join(names)}; say which: {text}:{names[0]}" if names else "it has no recorded tensor, no cell and no module"
+        raise NamedError(f"{text}: {what}")
+    return getattr(module, names[0])
+
+
+def example(found: Any, *, arguments: Sequence[int] = (3, 4), steps: int = 3, batch: int = 2, seed: int = 0) -> Tensor:
+    """A recorded number that was computed with a named object.
+
+    A tensor is itself; a function without arguments is called. A class is made. A cell or a layer is run over a random sequence, and the
+    number is the mean square of its outputs; of a character model it is the cross entropy of random text.
+
+    Parameters
+    ----------
+    found : object
+        What `load_named` returned.
+    arguments : sequence of int
+        What a class is made with; usually input and hidden size. A cell that does not say how many features it takes is given the first.
+    steps, batch : int
+        Length of the sequence, and rows in it.
+    seed : int
+        Of weights and inputs.
+
+    Raises
+    ------
+    NamedError
+        If it is none of these, or does not run.
+    """
+    name = getattr(found, "__name__", None) or type(found).__name__
+    rng = np.random.default_rng(seed)
+    try:
+        if isinstance(found, type):
+            found = made(found, arguments, seed)
+        if callable(found) and not isinstance(found, Module):
+            wanted = _required(found)
+            if wanted:
+                raise NamedError(f"{name} takes {', '.join(wanted)}; name a function without arguments that returns a recorded tensor")
+            found = found()
+        if isinstance(found, Tensor):
+            return found
+        if isinstance(found, CharacterLSTM):
+            ids = rng.integers(found.symbols, size=(steps + 1, batch))
+            loss: Tensor = cross_entropy(found(ids[:-1])[0], ids[1:])
+            return loss
+        if isinstance(found, Module):
+            features = getattr(found, "input_size", None) or arguments[0]
+            xs = rng.standard_normal((steps, batch, features)).astype(next((p.dtype for p in found.parameters()), np.float32))
+            result = unroll(found, xs)[0] if isinstance(found, Cell) else found(xs)
+            outputs = leaves(result[0] if isinstance(result, tuple) else result)
+            squares = [(y * y).mean() for y in outputs]
+            total: Tensor = sum(squares[1:], squares[0])
+            return total
+    except NamedError:
+        raise
+    except Exception as error:
+        raise NamedError(f"{name} could not be run on a random sequence: {type(error).__name__}: {error}") from error
+    raise NamedError(f"{name} is a {type(found).__name__}; expected a cell, a layer, a recorded tensor, or a function that returns one")
+
+
+def _required(function: Any) -> list[str]:
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    return [p.name for p in parameters if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+
+
+def made(kind: type, arguments: Sequence[int], seed: int = 0) -> Any:
+    """An object of a class: called with as many of the arguments as it takes, and with the seed if it draws its weights.
+
+    Raises
+    ------
+    NamedError
+        If it takes more, or refuses them.
+    """
+    wanted = _required(kind)
+    if len(wanted) > len(arguments):
+        raise NamedError(f"{kind.__name__} takes {', '.join(wanted)}; give {len(wanted)} numbers (--args), or make one in a file of yours and name it")
+    draws = {"rng": seed} if "rng" in inspect.signature(kind).parameters else {}
+    try:
+        return kind(*arguments[: len(wanted)], **draws)
+    except (TypeError, ValueError, TinygradError) as error:
+        shown = ", ".join(map(str, arguments[: len(wanted)]))
+        raise NamedError(f"{kind.__name__}({shown}) failed: {error}") from error
