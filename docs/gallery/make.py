@@ -150,7 +150,7 @@ def page() -> str:
         "# Gallery\n",
         "Pictures that `tg.draw` makes; `python docs/gallery/make.py` made these. Time runs to the right, and in every step the same operation",
         "stands at the same height: inputs below, outputs and losses above. A weight stands once on the left; the gold ports are where a step",
-        "reads it. Blue lines are states. The colours of heat are logarithmic, and read alike with all kinds of colour vision.\n",
+        "reads it. Blue lines are states, purple ones gradients. The colours of heat are logarithmic, and read alike with all kinds of colour vision.\n",
     ]
     for name, (heading, call, _) in PICTURES.items():
         parts += [f"## {heading}\n", f"`{call}`\n", f"![{heading}](gallery/{name}.svg)\n"]
