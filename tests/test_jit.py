@@ -68,6 +68,70 @@ def test_float32(case: Case) -> None:
     check(case, np.float32)
 
 
+def drawn(case: Case, cell: Any, T: int, batch: int) -> tuple[Any, Any]:
+    """A sequence of so many steps and rows, of several that the case draws, and a first state."""
+    draws = [[case.draw(cell, np.random.default_rng(100 * i + j)) for j in range(batch // 2 + 1)] for i in range(T // 3 + 1)]
+
+    def joined(k: Any) -> np.ndarray:
+        parts = [[xs if k is None else xs[k] for xs, _ in row] for row in draws]
+        return np.concatenate([np.concatenate(row, axis=1) for row in parts], axis=0)[:T, :batch]
+
+    xs, state = draws[0][0]
+    given = tuple(joined(k) for k in range(len(xs))) if isinstance(xs, tuple) else joined(None)
+    rows = [np.concatenate(parts)[:batch] for parts in zip(*(leaves(s) for _, s in draws[0]), strict=True)]
+    return given, unflatten(state, rows)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("case", [group[0] for group in GROUPS.values()], ids=str)
+def test_every_cell_for_every_batch_and_length(case: Case) -> None:
+    """One program for all; then gradients of gradients."""
+    cell = case.make(np.float64)
+    fast = tg.jit(cell)
+    for T in (1, 2, 17):
+        for batch in (1, 3, 32):
+            xs, state = drawn(case, cell, T, batch)
+            plain, compiled = (outcome(c, case, xs, state, np.float64) for c in (cell, fast))
+            for k, (a, b) in enumerate(zip(compiled, plain, strict=True)):
+                np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11, err_msg=f"T={T}, batch={batch}: value {k} of {len(plain)}")
+    xs, state = drawn(case, cell, 2, 3)
+    found = []
+    for one in (cell, fast):
+        first = [tg.tensor(np.asarray(s), requires_grad=True) for s in leaves(state)]
+        ys, last = tg.unroll(one, tuple(map(tg.tensor, xs)) if isinstance(xs, tuple) else tg.tensor(xs), unflatten(state, list(first)))
+        total = sum(((y * y).sum() for y in [*leaves(ys), *leaves(last)]), tg.tensor(0.0, np.float64))
+        cell.zero_grad()
+        total.backward(create_graph=True)
+        norms = [(p.grad * p.grad).sum() for p in cell.parameters() if p.grad is not None]
+        for p in cell.parameters():
+            p.grad = None
+        if norms and sum(norms).requires_grad:
+            sum(norms).backward()
+        found.append([np.zeros(p.shape) if p.grad is None else p.grad.numpy() for p in cell.parameters()])
+    for k, (a, b) in enumerate(zip(*found, strict=True)):
+        np.testing.assert_allclose(b, a, rtol=1e-9, atol=1e-10, err_msg=f"second order: parameter {k}")
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("dtype", [np.float64, np.float32], ids=["float64", "float32"])
+@pytest.mark.parametrize("name", ["LSTM", "GRU", "Elman", "PeepholeLSTM", "LayerNormLSTM", "CoRNN"])
+def test_sizes_that_are_no_multiple_of_a_vector(name: str, dtype: Any) -> None:
+    rng = np.random.default_rng(5)
+    for inputs, hidden, batch in ((3, 5, 7), (17, 33, 20), (30, 70, 1)):
+        cell = getattr(tg.cells, name)(inputs, hidden, rng=0, dtype=dtype)
+        xs = rng.normal(size=(9, batch, inputs)).astype(dtype)
+        lengths = rng.integers(1, 10, batch)
+        found = []
+        for one in (cell, tg.jit(cell)):
+            cell.zero_grad()
+            ys, last = tg.unroll(one, xs, lengths=lengths)
+            (sum((s * s).sum() for s in leaves(last)) + (ys * ys).sum()).backward()
+            found.append([ys.numpy(), *(s.numpy() for s in leaves(last)), *(p.grad.numpy() for p in cell.parameters())])
+        tolerance = 1e-10 if dtype == np.float64 else 2e-5
+        for a, b in zip(*found, strict=True):
+            np.testing.assert_allclose(b, a, rtol=tolerance, atol=tolerance * max(1.0, np.abs(a).max()))
+
+
 @pytest.fixture(scope="module")
 def lstm() -> tuple[Any, Any]:
     cell = tg.cells.LSTM(3, 5, rng=0, dtype=np.float64)

@@ -10,11 +10,12 @@ import numpy as np
 from ..kernels import runtime
 from .affine import products
 from .exchange import B
-from .lower import PIECES, REDUCTIONS, VIEWS, Loop
+from .lower import REDUCTIONS, Loop
 from .module import Schedule
 from .op import Op
 from .readable import Reader, held, loops
 from .run import Runner
+from .views import PIECES, VIEWS
 
 NOT_BENT = ("neg", "positive", "astype", "zeros_like", "stop_gradient")  # functions of one value that are linear: they need no argument kept
 

@@ -24,6 +24,7 @@ from .op import Op
 from .step import Sized
 
 KEPT = 4  # workspaces of one function that wait for their next use
+LARGEST = 1 << 28  # bytes; a larger one is given back
 LINE = 64  # bytes in a cache line, at which arrays begin
 PAGE = 4096  # arrays that begin at the same place of a page would take each other's room in the cache
 
@@ -31,7 +32,7 @@ PAGE = 4096  # arrays that begin at the same place of a page would take each oth
 class Workspace:
     """Arrays of one call, by name."""
 
-    __slots__ = ("arrays", "home", "key")
+    __slots__ = ("arrays", "home", "key", "size")
 
     def __init__(self, slots: Sequence[Slot], T: int, batch: int, dtypes: Mapping[str, np.dtype[Any]], home: list[Workspace]) -> None:
         sizes = [slot.elements(T, batch) * dtypes[slot.kind].itemsize for slot in slots]
@@ -44,13 +45,13 @@ class Workspace:
         begin = -_address(whole) % PAGE
         parts = zip(slots, begins, sizes, strict=True)
         self.arrays: dict[str, Array] = {slot.name: whole[begin + b : begin + b + size].view(dtypes[slot.kind]) for slot, b, size in parts}
-        self.key, self.home = (T, batch), home
+        self.key, self.home, self.size = (T, batch), home, whole.size
 
     def release(self) -> None:
         """To be used by the next call."""
-        self.home.append(self)
-        if len(self.home) > KEPT:
-            del self.home[0]
+        if self.size <= LARGEST:
+            self.home.append(self)
+            del self.home[:-KEPT]
 
 
 class Saved:
