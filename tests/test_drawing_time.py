@@ -452,9 +452,14 @@ def test_the_gallery_is_good_and_its_page_is_the_one_that_is_made(tmp_path: Path
     assert len(files) == len(make.PICTURES) + len(make.zoo())
     for name in ("attention", "bidirectional", "heat", "detached", "values"):
         assert faults(make.PICTURES[name][2]()) == [], name
+    assert "](gallery/walk.html)" in make.page()
     monkeypatch.setattr(make, "HERE", tmp_path)
-    make.main(["truncated", "Elman"])
-    assert sorted(p.name for p in tmp_path.rglob("*.svg")) == ["Elman.svg", "truncated.svg"]
+    make.main(["truncated", "Elman", "walk"])
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["cells", "truncated.svg", "walk.html"]
+    assert [p.name for p in (tmp_path / "cells").iterdir()] == ["Elman.svg"]
+    pages = [(folder / "walk.html").read_text(encoding="utf-8") for folder in (ROOT / "docs" / "gallery", tmp_path)]
+    one, other = (re.sub(r'(?s)(id="data">).*?</script>', r"\1", text) for text in pages)  # numbers differ in their last digits
+    assert one == other
 
 
 def test_the_same_operation_stands_at_one_height_in_every_step_even_if_steps_differ() -> None:

@@ -144,13 +144,21 @@ def example(kind: Any) -> tuple[Any, ...]:
     return (kind(3, 4, rng=0),)
 
 
+def walk() -> tg.Tensor:
+    """The loss of the page in which one steps through a graph."""
+    ys, _ = tg.nn.LSTM(3, 4, rng=0)(sequence(3))
+    return (ys**2).mean()
+
+
 def page() -> str:
     """The text of gallery.md."""
     parts = [
         "# Gallery\n",
         "Pictures that `tg.draw` makes; `python docs/gallery/make.py` made these. Time runs to the right, and in every step the same operation",
         "stands at the same height: inputs below, outputs and losses above. A weight stands once on the left; the gold ports are where a step",
-        "reads it. Blue lines are states. The colours of heat are logarithmic, and read alike with all kinds of colour vision.\n",
+        "reads it. Blue lines are states, purple ones gradients. The colours of heat are logarithmic, and read alike with all kinds of colour vision.\n",
+        "[gallery/walk.html](gallery/walk.html) is a page that `tg.explore` makes, to be opened in a browser: three steps of an LSTM, forward and",
+        "back, with the numbers and the rule of every operation.\n",
     ]
     for name, (heading, call, _) in PICTURES.items():
         parts += [f"## {heading}\n", f"`{call}`\n", f"![{heading}](gallery/{name}.svg)\n"]
@@ -177,6 +185,8 @@ def main(names: list[str]) -> None:
             drawing = make()
             drawing.theme = "auto"
             drawing.save(HERE / "cells" / f"{name}.svg")
+    if not names or "walk" in names:
+        tg.explore(walk(), HERE / "walk.html", title="LSTM, three steps")
     if not names:
         (HERE.parent / "gallery.md").write_text(page(), encoding="utf-8")
 

@@ -228,7 +228,7 @@ def enable_grad() -> Any:
 def eager() -> Any:
     """Context in which layers and cells of `tg.jit` run step by step, each operation a node on the tape (in this thread).
 
-    For what looks at single steps: tables of the tape, pictures, hooks; and where compiling takes longer than the run itself. The
+    For what looks at single steps: tables of the tape, hooks (pictures open what ran compiled); and where compiling takes longer than the run itself. The
     environment variable TINYGRAD_RNN_EAGER=1 says the same for a whole program.
     """
     return setting(eager=True)

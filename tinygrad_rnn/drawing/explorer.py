@@ -288,7 +288,7 @@ class _Contents:
         corners = (f.left, f.top, f.right, f.bottom)
         mark = f.boxes[0].mark or Mark()
         place = {"step": mark.step, "cell": mark.cell, "layer": mark.layer}
-        return {"label": f.label, **place, "at": [_point(v) for v in corners], "boxes": [self.number[b] for b in f.boxes]}
+        return {"label": f.label, "begin": _point(f.lx - f.left), **place, "at": [_point(v) for v in corners], "boxes": [self.number[b] for b in f.boxes]}
 
     def _file(self, path: str, lines: tuple[int, ...]) -> int:
         number = self.files.setdefault(path, len(self.files))

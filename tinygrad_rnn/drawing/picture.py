@@ -236,6 +236,9 @@ def draw(
             what = opened_all(what)
         graph = Graph(gradients_of(tape) if backward and tape is not None else what, given)
         made = sketch_graph(graph, title=title, steps=steps, limit=limit, show=show, fold=fold)
+        if backward and tape is not None:
+            for n, box in made.of.items():
+                box.back = n.index > tape.root.index
         if heat is not None or ledger or memory:
             kinds = Kinds(graph)
             if tape is not None and (isinstance(heat, str) or ledger):

@@ -54,6 +54,7 @@ class Box:
     role: str = ""  # of a leaf: see SHARED
     hides: tuple[int, ...] = ()  # of a gap: the steps
     reads: tuple[str, ...] = ()  # of a gap: the shared leaves that it reads
+    back: bool = False  # it was recorded by a backward
     cut: str = ""  # why no gradient goes through it; empty: one does, or none was wanted
     least: float = 0.0  # its width is not less: that of the same operation in other steps; set by the layout
     tall: float = 0.0  # its height where that is not the usual one; set by the layout

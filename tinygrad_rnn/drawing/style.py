@@ -1,7 +1,7 @@
 """The look, in light and in dark, and words made safe for DOT and XML.
 
-Colour says what a thing is: the family of an operation, a weight (gold), a state on its way through time (blue), a value that is read
-again by a backward (rust). Heat is the only colour with a scale. All of them are told apart in grey and by colour-blind readers by their
+Colour says what a thing is: the family of an operation, a weight (gold), a state on its way through time (blue), a gradient on its
+way back (purple), a value that is read again by a backward (rust). Heat is the only colour with a scale. All of them are told apart in grey and by colour-blind readers by their
 lightness, or by a dash or a mark beside the colour.
 """
 
@@ -52,15 +52,16 @@ class Theme(NamedTuple):
     edges: dict[str, str]
 
 
-STATE, PLAIN, WEIGHT, READ, CUT, BACK = KINDS = ("state", "plain", "weight", "read", "cut", "back")  # of arrows
-WIDTHS = {STATE: 1.5, PLAIN: 0.9, WEIGHT: 0.8, READ: 0.8, CUT: 1.3, BACK: 0.9}
+STATE, PLAIN, WEIGHT, READ, CUT, BACK, CARRIED = KINDS = ("state", "plain", "weight", "read", "cut", "back", "carried")  # of arrows; the last
+# two are gradients within a step, and from step to step
+WIDTHS = {STATE: 1.5, PLAIN: 0.9, WEIGHT: 0.8, READ: 0.8, CUT: 1.3, BACK: 0.9, CARRIED: 1.5}
 LIGHT = Theme(
     "#ffffff", "#1f2328", "#5f666e", ("#f7f8fa", "#d5dae0"), FILLS,
-    {STATE: "#2f5f8f", PLAIN: "#5b6066", WEIGHT: "#b8922a", READ: "#b5532f", CUT: "#c0392b", BACK: "#8a4b7d"},
+    {STATE: "#2f5f8f", PLAIN: "#5b6066", WEIGHT: "#b8922a", READ: "#b5532f", CUT: "#c0392b", BACK: "#8a4b7d", CARRIED: "#8a4b7d"},
 )  # fmt: skip
 DARK = Theme(
     "#17191c", "#e6e8ea", "#a3a9b0", ("#1d2024", "#3a3f45"), DARK_FILLS,
-    {STATE: "#8ab4dd", PLAIN: "#9aa0a6", WEIGHT: "#d3ad3f", READ: "#d3734e", CUT: "#ff7b6b", BACK: "#c68ab9"},
+    {STATE: "#8ab4dd", PLAIN: "#9aa0a6", WEIGHT: "#d3ad3f", READ: "#d3734e", CUT: "#ff7b6b", BACK: "#c68ab9", CARRIED: "#c68ab9"},
 )  # fmt: skip
 THEMES = {"light": LIGHT, "dark": DARK}
 
@@ -75,11 +76,11 @@ def kind(arrow: Arrow, layout: Layout) -> str:
     """What an arrow is."""
     if arrow.tail.cut:
         return CUT
+    backward = arrow.head.back or (arrow.head.mark is not None and arrow.head.mark.cell.startswith(GRADIENT))
     if arrow in layout.states:
-        return STATE
+        return CARRIED if backward else STATE
     if arrow.tail.family in (PARAMETER, SAVED):
         return WEIGHT if arrow.tail.family == PARAMETER else READ
-    backward = arrow.head.mark is not None and arrow.head.mark.cell.startswith(GRADIENT)
     return BACK if backward else PLAIN
 
 

@@ -280,8 +280,9 @@ function drawFrame(i, r) {
     pen.textAlign = "left";
     pen.textBaseline = "alphabetic";
     pen.font = `${10 * large}px ${scene.font}`;
-    if (large > 1) pen.fillText(lines[0], r[0] + 10, r[3] - 8);
-    else lines.forEach((line, j) => pen.fillText(line, r[0] + 10, r[3] - 12 * (lines.length - j) + 7));
+    const room = r[2] - r[0] - HANDLE - 10, begin = frames[i].begin + pen.measureText(lines[0]).width < room ? frames[i].begin : 10;
+    if (large > 1) pen.fillText(lines[0], r[0] + begin, r[3] - 8);
+    else lines.forEach((line, j) => pen.fillText(line, r[0] + begin, r[3] - 12 * (lines.length - j) + 7));
     if (legible()) handle(r, "\u2212", i);
   }
 }
@@ -310,19 +311,20 @@ function drawArrows(visible, reach, hand, colour, app) {
   const p = scene.palette, far = scene.camera.k < FAR, shown = scene.arrows.filter((a) => visible(a.bounds));
   const lit = (a) => hand >= 0 && a.head === hand || (hand >= 0 && foldOf(hand) >= 0 && foldOf(a.head) === foldOf(hand) && handReads.has(standsFor(a.tail)));
   const handReads = new Set(hand >= 0 ? (boxes[hand].inputs || []).filter((i) => typeof i === "number") : []);
-  for (const kind of ["parameter", "", "state"]) {
-    const list = shown.filter((a) => a.kind === kind && !lit(a));
-    const stroke = kind === "state" ? p.state : kind === "parameter" ? p.weight : p.line;
+  const walked = (a) => app.step > F && visitedAt[a.head] <= app.step && boxes[standsFor(a.tail)].needs !== false; // a gradient went along it
+  for (const [kind, back] of [["parameter", false], ["", false], ["state", false], ["parameter", true], ["", true], ["state", true]]) {
+    const list = shown.filter((a) => a.kind === kind && !lit(a) && walked(a) === back);
+    const stroke = back ? p.backward : kind === "state" ? p.state : kind === "parameter" ? p.weight : p.line;
     for (const dim of [true, false]) {
       const some = list.filter((a) => dim === Boolean(reach && !(reach.norms.has(standsFor(a.tail)) && reach.norms.has(standsFor(a.head)))));
       if (!some.length) continue;
-      pen.globalAlpha = dim ? 0.15 : far ? 0.5 : 1;
+      pen.globalAlpha = dim ? 0.15 : far ? 0.5 : back ? 0.65 : 1;
       pen.strokeStyle = pen.fillStyle = stroke;
       pen.lineWidth = kind === "state" ? 1.4 : kind === "parameter" ? 0.8 : 1;
       pen.beginPath();
       some.forEach(trace);
       pen.stroke();
-      if (!far) { pen.beginPath(); some.forEach((a) => tip(a.tip)); pen.fill(); }
+      if (!far) { pen.beginPath(); some.forEach((a) => tip(back ? reversed(a) : a.tip)); pen.fill(); }
     }
   }
   pen.globalAlpha = 1;
@@ -334,10 +336,7 @@ function drawArrows(visible, reach, hand, colour, app) {
   pen.stroke();
   pen.beginPath();
   const backward = phase(app.step) === "backward";
-  for (const a of lights) {
-    const q = a.curve || a.line;
-    tip(backward ? [q[2], q[3], q[0], q[1]] : a.tip, 1.5);
-  }
+  for (const a of lights) tip(backward ? reversed(a) : a.tip, 1.5);
   pen.fill();
   // What has no line of its own, since a small box stands for it, gets one as long as it is read or added to.
   const joined = new Set(scene.arrows.filter(lit).map((a) => a.tail));
@@ -354,6 +353,9 @@ function drawArrows(visible, reach, hand, colour, app) {
   pen.stroke();
   pen.setLineDash([]);
 }
+
+// Where the head is of a line that is gone along from its end.
+function reversed(a) { const q = a.curve || a.line; return [q[2], q[3], q[0], q[1]]; }
 
 function middleOf(k) { const r = outline(k); return [(r[0] + r[2]) / 2, (r[1] + r[3]) / 2]; }
 
@@ -398,7 +400,8 @@ function drawBox(b, k, app, reach) {
     pen.save();
     rounded(x, y, w, h, 8);
     pen.clip();
-    mark(x, y + h - MARK, w, strength, Boolean(reach) || app.step >= visitedAt[k]);
+    const tall = h < 24 ? 3 : MARK; // no letters under it
+    mark(x, y + h - MARK, w, strength, Boolean(reach) || app.step >= visitedAt[k], tall);
     pen.restore();
   }
   rounded(x, y, w, h, 8);
@@ -422,8 +425,8 @@ function drawBox(b, k, app, reach) {
 
 // The strip that says how strong a gradient is: filled when it is complete, half as high while more may arrive.
 // Exactly zero, and what is not finite, have marks of their own.
-function mark(x, y, w, strength, complete) {
-  const p = scene.palette, high = complete ? MARK : MARK / 2, top = y + MARK - high;
+function mark(x, y, w, strength, complete, tall = MARK) {
+  const p = scene.palette, high = complete ? tall : tall / 2, top = y + MARK - high;
   if (strength > 0) {
     pen.fillStyle = css(scaled(level(strength, whole)));
     pen.fillRect(x, top, w, high);
