@@ -163,6 +163,32 @@ def test_one_program_for_every_batch_and_length(lstm: Any, batch: int, T: int, h
         np.testing.assert_allclose(b, a, rtol=1e-10, atol=1e-12)
 
 
+def test_a_row_that_has_ended_does_not_begin_anew() -> None:
+    def leaky(x: Any, h: Any) -> Any:
+        h = 0.5 * h + x
+        return h, h
+
+    resets = np.zeros((4, 2), bool)
+    resets[3] = True
+    found = []
+    for cell in (leaky, tg.jit(leaky)):
+        x = tg.tensor(np.random.default_rng(0).normal(size=(4, 2, 1)), requires_grad=True)
+        ys, states = tg.unroll(cell, x, np.ones((2, 1)), lengths=np.array([2, 4]), resets=resets, return_states=True)
+        (ys.sum() + (states * states).sum()).backward()
+        found.append([ys.numpy(), states.numpy(), x.grad.numpy()])
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-12)
+
+
+def test_random_numbers_of_numpy_are_found_out() -> None:
+    def step(x: Any, h: Any) -> Any:
+        h = h + x * np.random.default_rng().random(3)
+        return h, h
+
+    with pytest.raises(tg.CompileError, match=r"was not the same in its two recordings: random numbers"):
+        tg.unroll(tg.jit(step), np.ones((4, 2, 3)), np.zeros((2, 3)))
+
+
 def test_derivatives_of_higher_order_and_forward_mode(lstm: Any) -> None:
     assert tg.gradcheck(lambda x: tg.unroll(lstm[1], x), np.random.default_rng(0).normal(size=(4, 2, 3)), order=2, rtol=1e-4)
 

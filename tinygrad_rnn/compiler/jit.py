@@ -152,6 +152,8 @@ class Jitted(CompiledCell):
         if valid is not None:  # in place of padding, which may hold anything, the row's last step, as in the plain loop
             xs = [where(valid.reshape((*valid.shape, *[1] * (x.ndim - 2))), x, p[sequence.ends]) for x, p in zip(xs, sequence.parts, strict=True)]
         resets = None if sequence.resets is None else sequence.resets[start:stop]
+        if resets is not None and valid is not None:  # a row that has ended does not begin anew
+            resets = resets & valid
         extra = [Tensor(m) for m in (valid, resets) if m is not None]
         carried = state if resets is None else (state, sequence.first)
         variant = _Variant(self.plain, sequence.tuple, valid is not None, resets is not None, all_states)

@@ -17,6 +17,7 @@ import numpy as np
 from ..kernels.products import symbol
 from .affine import factors, join_sums, products
 from .exchange import B
+from .keeping import kept
 from .lower import FLOATS, REDUCTIONS, ZERO, Block, Loop, Store, identity, is_zero, kind_of, literal, reduced_axes
 from .op import CompileError, Op
 from .step import Step
@@ -387,29 +388,10 @@ class Module:
             self.y_from.append(("y", k))
         for k, op in enumerate(v for several in step.told for v in several):
             wanted.setdefault(op, []).append((Store.at_each(f"l{k}", op, "t"), "{v}"))
-        # What the backward walk reads: stored, but for what is cheap to compute again from what is stored.
-        needed: dict[Op, list[Op]] = {}  # with the slices of it that are read, or itself
-        stack = [(i, i) for op in step.backward for i in op.inputs if isinstance(i, Op) and i in known and i.varies]
-        seen: set[tuple[Op, Op]] = set()
-        while stack:
-            op, reader = stack.pop()
-            if (op, reader) in seen or op in self.given:
-                continue
-            seen.add((op, reader))
-            if op in wanted:
-                continue
-            again = op.op in (*VIEWS, "astype") or op.dtype.kind == "b" or (op.elementwise and op.op in ("add", "subtract", "neg", "zeros_like", "maximum", "minimum", "relu", "abs", "sign"))
-            if again:
-                part = op if op.op == "getitem" and symbolic(op) else None
-                stack += [(i, part or i) for i in op.inputs if isinstance(i, Op) and i.varies]
-                continue
-            needed.setdefault(op, []).append(reader)
-        self.saved: list[Op] = []
-        for op, readers in needed.items():
-            parts = readers if op not in readers and sum(part.size for part in readers) < op.size else [op]
-            for part in parts:
-                wanted[part] = [(Store.at_each(f"k{len(self.saved)}", part, "s"), "{v}")]
-                self.saved.append(part)
+        read = [i for op in step.backward for i in op.inputs if isinstance(i, Op) and i in known and i.varies]
+        self.saved = kept(read, {*self.given, *wanted})
+        for k, op in enumerate(self.saved):
+            wanted[op] = [(Store.at_each(f"k{k}", op, "s"), "{v}")]
         self.forward_schedule = Schedule([*step.forward], self.given, wanted, self)
         self.kept = {op: places[0][0] for op, places in wanted.items()} | self.given
         self.forward_wanted = wanted

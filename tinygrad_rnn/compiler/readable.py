@@ -26,6 +26,8 @@ from .lower import Loop
 from .module import Module, Schedule, Slot, untransposed
 from .op import Op
 
+SIGNS = {"add": " + ", "subtract": " - ", "multiply": " * ", "matmul": " @ "}
+LONGEST = 70  # characters of an expression in a comment
 _SCALAR = re.compile(r"\bv\d+\b")
 
 
@@ -143,30 +145,32 @@ class Reader:
                     found[var] = name
         return found
 
-    def label(self, op: Any) -> str:
-        """A value in a comment: its name, or how it is made."""
+    def label(self, op: Any, depth: int = 3) -> str:
+        """A value in a comment: its name, or how it is made; of long expressions the last operation."""
         if not isinstance(op, Op):
             return str(op)
         if op in self.names:
             return op.node.name or self.names[op] if op.op == "constant" else self.names[op]
-        if op.op in ("transpose", "matmul", "affine", "getitem", "add", "multiply", "subtract"):
-            inputs = [self.label(i) for i in op.inputs]
-            if op.op == "transpose":
-                return _turned(inputs[0])
-            if op.op == "getitem":
-                return f"{inputs[0] if inputs[0].isidentifier() else f'({inputs[0]})'}[{_index(op.params['index'])}]"
-            if op.op == "matmul":
-                return " @ ".join(i if i.isidentifier() or i.endswith(".T") else f"({i})" for i in inputs)
-            if op.op == "affine":
-                pairs, bias = products(op)
-                terms = [self.product(moving, fixed, op.inputs[2 * k] is moving) for k, (moving, fixed) in enumerate(pairs)]
-                return " + ".join([*terms, *([] if bias is None else [self.label(bias)])])
-            sign = {"add": " + ", "multiply": " * ", "subtract": " - "}[op.op]
-            return sign.join(inputs) if op.op == "add" else sign.join(i if " " not in i else f"({i})" for i in inputs)
         name = next((self.names[o] for g, o in self.step.gradient_of if g is op and o in self.names), None)
-        if name or len(op.inputs) > 3:
-            return f"d_{name}" if name else op.op
-        return f"{op.op}({', '.join(self.label(i) for i in op.inputs)})" if op.inputs else op.op
+        if name is not None:
+            return f"d_{name}"
+        if not depth or not op.inputs or len(op.inputs) > 7:
+            return f"{op.op}(...)"
+        inputs = [self.label(i, depth - 1) for i in op.inputs]
+        first = inputs[0] if " " not in inputs[0] else f"({inputs[0]})"
+        if op.op == "transpose":
+            text = _turned(inputs[0])
+        elif op.op == "getitem":
+            text = f"{first}[{_index(op.params['index'])}]"
+        elif op.op == "affine":
+            pairs, bias = products(op)
+            terms = [self.product(moving, fixed, op.inputs[2 * k] is moving) for k, (moving, fixed) in enumerate(pairs)]
+            text = " + ".join([*terms, *([] if bias is None else [self.label(bias)])])
+        elif op.op in SIGNS:
+            text = SIGNS[op.op].join(inputs if op.op == "add" else [i if " " not in i else f"({i})" for i in inputs])
+        else:
+            text = f"{op.op}({', '.join(inputs)})"
+        return text if len(text) <= LONGEST else f"{op.op}(...)"
 
     def product(self, moving: Op, fixed: Op, first: bool) -> str:
         """A product of a batch with a matrix, as it is computed: the batch last."""

@@ -126,6 +126,11 @@ class Step:
             self.constants.append(self._given("constant", a, b, len(self.constants)))
             return
         shape = _shape(a, b)
+        if B not in shape:
+            raise CompileError(
+                f"an array of shape {a.shape} that the step makes was not the same in its two recordings: random numbers of NumPy, or a count of how "
+                f"often the step was run. Draw them outside and hand them over in x, or use tg.nn's masks{a.where.described()}"
+            )
         axis = shape.index(B)
         row = a.value.take([0], axis)
         if not (np.array_equal(np.broadcast_to(row, a.shape), a.value) and np.array_equal(np.broadcast_to(row, b.shape), b.value)):
