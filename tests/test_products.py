@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import platform
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -107,3 +111,15 @@ def test_a_right_side_that_stands_still() -> None:
     out, scratch = np.zeros((3, 2)), np.zeros((512 + 5) * 2)
     library.gradient.ctypes(left.ctypes.data, 15, right.ctypes.data, 0, 0, out.ctypes.data, 0, scratch.ctypes.data, 4, 3, 2, 5)
     np.testing.assert_allclose(out, np.einsum("tmb,nb->mn", left, right), rtol=1e-12)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(("cpu", "features"), [("haswell", "+sse,+sse2,+sse3,+ssse3,+sse4.1,+sse4.2,+avx,+avx2,+fma"), ("x86-64", "+sse,+sse2")])
+def test_processors_with_shorter_vectors(cpu: str, features: str, tmp_path: Any) -> None:
+    """The same tests, compiled for them."""
+    if platform.machine() != "x86_64":
+        pytest.skip("the names are those of x86 processors")
+    environment = {**os.environ, "NUMBA_CPU_NAME": cpu, "NUMBA_CPU_FEATURES": features, "TINYGRAD_RNN_CACHE": str(tmp_path)}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", "-m", "not full", __file__]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout

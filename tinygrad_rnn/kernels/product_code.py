@@ -15,12 +15,14 @@ BITS = 32
 SIZE = BITS // 8
 LANES = tiles.vector_bytes() // SIZE
 PANEL = tiles.PANEL
-WIDTH = 4 * LANES
+BLOCK = tiles.block_vectors()
+WIDTH = BLOCK * LANES
 ZERO = np.float32(0) if BITS == 32 else np.float64(0)
 INT = types.int64
 options = {"nogil": True, "error_model": "numpy", "cache": True}
 
-wide_1_1, wide_4_1 = tiles.wide(1, 1, BITS), tiles.wide(4, 1, BITS)
+TALL = BLOCK  # panels in a tile of one vector
+wide_1_1, wide_tall_1 = tiles.wide(1, 1, BITS), tiles.wide(TALL, 1, BITS)
 wide_1_2, wide_2_2 = tiles.wide(1, 2, BITS), tiles.wide(2, 2, BITS)
 wide_1_3, wide_1_4 = tiles.wide(1, 3, BITS), tiles.wide(1, 4, BITS)
 narrow_1, narrow_2, narrow_3, narrow_4 = tiles.narrow(1, BITS), tiles.narrow(2, BITS), tiles.narrow(3, BITS), tiles.narrow(4, BITS)
@@ -68,21 +70,21 @@ def multiply(packed, values, out, K, N, B, bias, add):
                 o = out + (q * PANEL * B + first) * SIZE
                 b = bias + q * PANEL * SIZE if bias else 0
                 rows = N - q * PANEL
-                if vectors == 4:
+                if BLOCK == 4 and vectors == 4:
                     wide_1_4(p, size, v, o, K, B, rows, columns, b, add)
                     q += 1
-                elif vectors == 3:
+                elif BLOCK == 4 and vectors == 3:
                     wide_1_3(p, size, v, o, K, B, rows, columns, b, add)
                     q += 1
-                elif vectors == 2 and q + 2 <= panels:
+                elif BLOCK == 4 and vectors == 2 and q + 2 <= panels:
                     wide_2_2(p, size, v, o, K, B, rows, columns, b, add)
                     q += 2
                 elif vectors == 2:
                     wide_1_2(p, size, v, o, K, B, rows, columns, b, add)
                     q += 1
-                elif q + 4 <= panels:
-                    wide_4_1(p, size, v, o, K, B, rows, columns, b, add)
-                    q += 4
+                elif q + TALL <= panels:
+                    wide_tall_1(p, size, v, o, K, B, rows, columns, b, add)
+                    q += TALL
                 else:
                     wide_1_1(p, size, v, o, K, B, rows, columns, b, add)
                     q += 1

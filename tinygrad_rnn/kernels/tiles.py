@@ -19,20 +19,28 @@ from typing import Any
 import llvmlite.binding
 from llvmlite import ir
 from numba import types
+from numba.core import config
 from numba.extending import intrinsic
 
 from .scalar import _prefer_wide_vectors
 
 _INT = ir.IntType(64)
-PANEL = 6  # rows of a packed matrix that stand together: 6 rows by 4 vectors fill the registers
-BLOCK = 4  # vectors in a tile
+PANEL = 6  # rows of a packed matrix that stand together
 AHEAD = 1024  # elements of a packed matrix between what is read and what is asked for
 
 
 def vector_bytes() -> int:
-    """The length of this processor's vectors."""
-    features = llvmlite.binding.get_host_cpu_features()
-    return 64 if features.get("avx512f") else 32 if features.get("avx") else 16
+    """The length of the vectors of the processor that numba compiles for."""
+    asked: str | None = getattr(config, "CPU_FEATURES", None)
+    features = {name for name, there in llvmlite.binding.get_host_cpu_features().items() if there}
+    if asked is not None:
+        features = {name.removeprefix("+") for name in asked.split(",") if name.startswith("+")}
+    return 64 if "avx512f" in features else 32 if "avx" in features else 16
+
+
+def block_vectors() -> int:
+    """How many vectors are side by side in a tile: 6 rows of them fill the registers, of which AVX-512 has 32 and others have 16."""
+    return 4 if vector_bytes() == 64 else 2
 
 
 class _Code:
