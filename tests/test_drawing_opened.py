@@ -164,6 +164,27 @@ def test_a_compiled_function_is_opened() -> None:
     assert "tanh" in draw(loss).svg()
 
 
+def test_compiled_steps_inside_of_compiled_steps() -> None:
+    inner = tg.nn.GRU(3, 3, rng=1)
+    cell = tg.cells.LSTM(3, 4, rng=0)
+
+    def read(x: Any, state: Any) -> Any:
+        ys, _ = inner(tg.stack([x, x * 2]))
+        return cell(ys[-1], state)
+
+    def loss(step: Any) -> tg.Tensor:
+        ys, _ = tg.unroll(step, XS, cell.initial_state(2))
+        return (ys**2).mean()
+
+    with tg.eager():
+        plain = Counter(n.op for n in tg.tape(loss(read)))
+    assert not {"unroll", "part"} & plain.keys()
+    for step in (read, tg.jit(read)):
+        tape = tg.tape(loss(step))
+        assert any(n.op == "unroll" for n in tape)
+        assert Counter(n.op for n in opened(tape)) == plain
+
+
 def test_a_hook_on_a_result_is_shown(tmp_path: Path) -> None:
     ys, _ = tg.nn.LSTM(3, 4, rng=0)(XS)
     ys.register_hook(lambda g: None)

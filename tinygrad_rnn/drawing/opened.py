@@ -44,26 +44,31 @@ def opened(whole: Tape, *, measured: bool = False) -> Tape:
 
 def opened_all(roots: list[Node], *, measured: bool = False) -> list[Node]:
     """Several results; see `opened`."""
-    while (found := _opened(roots, measured)) != roots:  # inside a step there may be others
-        roots = found
+    inside = True
+    while inside:  # inside a step there may be others
+        roots, inside = _opened(roots, measured)
     return roots
 
 
-def _opened(roots: list[Node], measured: bool) -> list[Node]:
+def _opened(roots: list[Node], measured: bool) -> tuple[list[Node], bool]:
+    """The results with the compiled nodes opened, and whether there are others in these."""
     nodes = reachable(roots, every=True)
-    compiled = [n for n in nodes if n.primitive is not None and n.op in COMPILED]
+    compiled = [n for n in nodes if n.primitive is not None and n.primitive.name in COMPILED]
     if not compiled:
-        return roots
+        return roots, False
     if measured:
         for node in compiled:
             node.params["stretch"].check_captured()
     given = _given(nodes, compiled)
     now: dict[Node, Node] = {}  # what is read in place of a node
     held: dict[Node, Array] = {}  # the values of what is read in place of the output of an opened node
+    inside = False
     starts: dict[Node, dict[int, Node]] = {}  # of an opened node: what stands at which place of its output
     for node in nodes:
         whole = node.inputs[0] if node.op == "part" else None
-        if node in given and (results := _again(node, given[node], now, held)) is not None:
+        if node in given and (found := _again(node, given[node], now, held)) is not None:
+            results, more = found
+            inside = inside or more
             if node.shape == results[0].shape and len(results) == 1:
                 now[node] = results[0]
             starts[node] = dict(zip(itertools.accumulate((math.prod(r.shape) for r in results), initial=0), results, strict=False))
@@ -73,7 +78,7 @@ def _opened(roots: list[Node], measured: bool) -> list[Node]:
             now[node] = _copy(node, now, held)
         if node in now:
             now[node].hooks, now[node].name = node.hooks, node.name or now[node].name
-    return [now.get(n, n) for n in roots]
+    return [now.get(n, n) for n in roots], inside
 
 
 def _given(nodes: Sequence[Node], compiled: Sequence[Node]) -> dict[Node, list[Array]]:
@@ -90,8 +95,8 @@ def _given(nodes: Sequence[Node], compiled: Sequence[Node]) -> dict[Node, list[A
     return found
 
 
-def _again(node: Node, given: Sequence[Array], now: dict[Node, Node], held: dict[Node, Array]) -> list[Node] | None:
-    """The nodes of the results of the steps; None where that cannot be done."""
+def _again(node: Node, given: Sequence[Array], now: dict[Node, Node], held: dict[Node, Array]) -> tuple[list[Node], bool] | None:
+    """The nodes of the results of the steps, and whether one of the recorded nodes is compiled; None where that cannot be done."""
     stretch = node.params["stretch"]
     handles = [Tensor(value, now.get(i, i)) for value, i in zip(given[: stretch.count], node.inputs, strict=False)]
     begin = Leaf(np.zeros(())).index
@@ -108,12 +113,15 @@ def _again(node: Node, given: Sequence[Array], now: dict[Node, Node], held: dict
         if tensor is not None and tensor.node is not leaf:
             now[tensor.node] = leaf
     mark = stretch.mark
+    inside = False
     outer = Mark() if mark.layer is None else Mark(mark.cell, mark.layer)
     for made in reachable(results, _UpTo(begin), every=True):
         if made.index <= begin or made.primitive is None:
             continue
-        made.inputs = tuple([now.get(i, i) if isinstance(i, Node) else i for i in made.inputs])
-        made.edges = tuple([(now.get(source, source), place, rule) for source, place, rule in made.edges])
+        inside = inside or made.primitive.name in COMPILED
+        if now:
+            made.inputs = tuple([now.get(i, i) if isinstance(i, Node) else i for i in made.inputs])
+            made.edges = tuple([(now.get(source, source), place, rule) for source, place, rule in made.edges])
         if type(node.saved) is Freed:
             made.saved = node.saved
         if made.origin[0] is _again.__code__:  # what the engine did for the steps, as taking out their inputs
@@ -122,7 +130,7 @@ def _again(node: Node, given: Sequence[Array], now: dict[Node, Node], held: dict
             made.origin = (*node.origin[:2], outer)
         elif node.op == FUNCTION and mark.step is not None:  # it was recorded in some step, and called in this one
             made.origin = (*made.origin[:2], mark)
-    return results
+    return results, inside
 
 
 def _copy(node: Node, now: dict[Node, Node], held: dict[Node, Array]) -> Node:
