@@ -598,3 +598,16 @@ def test_no_memory_is_held_between_calls(rows: Any, by_python: None) -> None:
     finally:
         gc.enable()
     assert counts[-1] == counts[2]
+
+
+def test_what_changes_from_call_to_call_is_found_out() -> None:
+    count = [0.0]
+
+    def counting(a: Any) -> Any:
+        count[0] += 1
+        return a * count[0]
+
+    x = tg.tensor(np.ones(3))
+    for f in (lambda a: a * np.random.rand(3), lambda a: a * float(np.random.rand()), counting):
+        with pytest.raises(tg.TraceError, match="not the same in two recordings"):
+            tg.jit(f)(x)

@@ -183,6 +183,7 @@ class Recording:
             return [y for y in leaves(self.result) if isinstance(y, Tensor)]
 
         traced = trace(run, *tensors)
+        _check_same(traced, trace(run, *tensors))
         self.others = [None if isinstance(y, Tensor) else y for y in leaves(self.result)]
         self.result = unflatten(self.result, [0] * len(self.others))
         inputs = traced.inputs
@@ -368,3 +369,23 @@ class _Call(Stretch):
 
 
 JIT: Primitive = as_primitive("jit")
+
+
+def _check_same(one: Program, two: Program) -> None:
+    """Raise a TraceError if two recordings of a function differ: what is drawn or counted inside would be the same at each call."""
+
+    def words(program: Program) -> Any:
+        known = {n: k for k, n in enumerate([*program.inputs, *program.constants, *program.nodes])}
+        yield from ((c, c.value) for c in program.constants)
+        for node in program.nodes:
+            yield node, (node.op, [known.get(i, -1) if isinstance(i, Node) else i for i in node.inputs])
+
+    for (a, left), (_, right) in zip(words(one), words(two), strict=False):
+        same = left is right or (np.array_equal(left, right, equal_nan=left.dtype.kind == "f") if isinstance(left, np.ndarray) else repr(left) == repr(right))
+        if not same:
+            raise TraceError(
+                f"tg.jit: a number or an array{a.where.described()} was not the same in two recordings of the function: random numbers of NumPy, or a "
+                "count of calls. Hand over what changes from call to call as an argument."
+            )
+    if len(one.nodes) != len(two.nodes):
+        raise TraceError("tg.jit: the function did not do the same in two recordings; it may not depend on how often it was called")
