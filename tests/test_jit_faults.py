@@ -277,3 +277,90 @@ def test_without_numba_the_steps_are_run_one_by_one(monkeypatch: pytest.MonkeyPa
     compiled = jit(cell)
     check(cell, compiled)
     assert not compiled._runners
+
+
+def test_several_threads_with_one_compiled_cell() -> None:
+    """Each has its own arrays; the number of threads may change meanwhile."""
+    import sys
+    import threading
+
+    from tinygrad_rnn.kernels import runtime
+
+    cell = tg.cells.GRU(3, 4, rng=0)
+    fast, before, interval = tg.jit(cell), runtime.threads(), sys.getswitchinterval()
+    rng = np.random.default_rng(0)
+    sequences = [rng.normal(size=(T, batch, 3)).astype(np.float32) for T, batch in ((5, 40), (9, 3), (5, 64), (2, 1))]
+    with tg.no_grad():
+        expected = [tg.unroll(cell, xs)[0].numpy() for xs in sequences]
+        tg.unroll(fast, sequences[0])
+    errors: list[BaseException] = []
+
+    def work(k: int) -> None:
+        try:
+            for i in range(60):
+                xs = sequences[(k + i) % 4]
+                if i % 3:
+                    ys, _ = tg.unroll(fast, xs)
+                    tg.grad(lambda x: (tg.unroll(fast, x)[0] ** 2).sum())(tg.tensor(xs))
+                else:
+                    with tg.no_grad():
+                        ys, _ = tg.unroll(fast, xs)
+                np.testing.assert_allclose(ys.numpy(), expected[(k + i) % 4], rtol=1e-5, atol=1e-6)
+        except BaseException as error:
+            errors.append(error)
+
+    sys.setswitchinterval(1e-5)
+    try:
+        workers = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+        for worker in workers:
+            worker.start()
+        while any(worker.is_alive() for worker in workers):
+            for count in (1, 3, 2):
+                tg.set_num_threads(count)
+        for worker in workers:
+            worker.join(60)
+    finally:
+        sys.setswitchinterval(interval)
+        tg.set_num_threads(before)
+    assert not errors, errors[0]
+
+
+def test_gradients_are_the_same_each_time_whatever_the_threads() -> None:
+    from tinygrad_rnn.kernels import runtime
+
+    before = runtime.threads()
+    cell = tg.cells.GRU(3, 4, rng=0)
+    fast, xs = tg.jit(cell), np.random.default_rng(0).normal(size=(20, 128, 3)).astype(np.float32)
+    tg.set_num_threads(4)
+    try:
+        found = set()
+        for _ in range(30):
+            cell.zero_grad()
+            (tg.unroll(fast, xs)[0] ** 2).mean().backward()
+            found.add(cell.weight_hh.grad.numpy().tobytes())
+        assert len(found) == 1
+    finally:
+        tg.set_num_threads(before)
+
+
+def test_a_last_state_that_is_kept_does_not_hold_the_outputs() -> None:
+    fast = tg.jit(tg.cells.GRU(3, 4, rng=0))
+    with tg.no_grad():
+        _, last = tg.unroll(fast, np.zeros((500, 2, 3), np.float32))
+    whole = last.array
+    while whole.base is not None:
+        whole = whole.base
+    assert whole.size == last.size
+
+
+def test_a_first_state_may_be_an_array() -> None:
+    class Plain(tg.Cell):
+        def initial_state(self, batch_size: int) -> Any:
+            return np.zeros((batch_size, 3), np.float32)
+
+        def forward(self, x: Any, h: Any) -> Any:
+            h = tg.tanh(x + h)
+            return h, h
+
+    xs = tg.tensor(np.random.default_rng(0).normal(size=(4, 2, 3)).astype(np.float32))
+    np.testing.assert_allclose(tg.unroll(tg.jit(Plain()), xs)[0].numpy(), tg.unroll(Plain(), xs)[0].numpy(), rtol=1e-6)

@@ -156,6 +156,7 @@ class Jitted(CompiledCell):
             resets = resets & valid
         extra = [Tensor(m) for m in (valid, resets) if m is not None]
         carried = state if resets is None else (state, sequence.first)
+        carried = tree_map(lambda s: s if isinstance(s, Tensor) else Tensor(np.asarray(s)), carried)
         variant = _Variant(self.plain, sequence.tuple, valid is not None, resets is not None, all_states)
         inputs, states = [*xs, *extra], leaves(carried)
         batch = xs[0].shape[1] if xs[0].ndim > 1 else next((s.shape[0] for s in states if s.ndim), 1)
@@ -221,11 +222,11 @@ class Jitted(CompiledCell):
             if (known := self._runners.get((gradients, shapes, settled))) is not None:
                 return known, lent
             if not context().grad_enabled:  # the code of training serves, and is there already
-                for other, known in self._runners.items():
+                for other, known in list(self._runners.items()):
                     if other[1:] == (shapes, settled):
                         return known, lent
         if not context().grad_enabled:  # so that the code is that of training, under other settings such as those of eval()
-            gradients = next((known[0] for known in reversed(self._runners) if known[1] == shapes), gradients)
+            gradients = next((known[0] for known in reversed(list(self._runners)) if known[1] == shapes), gradients)
         if len(self._runners) >= KEPT:  # of what changes at every call, each recording would stay
             self._runners.pop(next(iter(self._runners)), None)
         x = tuple(Tensor(x.array[0]) for x in inputs)
@@ -350,13 +351,14 @@ class _Unrolled(Stretch):
         self.captured = [o.node for o in [*runner.wanted, *(t for t in self.lent if t.requires_grad)] if o.node is not None]
         self.xs, self.states, self.lent, self.taken = [], [], [], {}
         if not self.live or not context().grad_enabled or not (any(t.requires_grad for t in tensors) or self.captured):
-            return [Tensor(a) for a in found]
+            return [Tensor(a if k < len(step.outputs) else a.copy()) for k, a in enumerate(found)]
         self.packed = packed if one else self.pack([found[k] for k in self.live])
         whole = self.on_tape(UNROLL, tensors)
         assert whole.node is not None
         whole.node.saved[0] = saved  # in place of the output, which no rule reads
         self.saved = weakref.ref(saved)
-        parts = dict(zip(self.live, cut(whole, live), strict=True))
+        outputs = sum(k < len(step.outputs) for k in self.live)
+        parts = dict(zip(self.live, cut(whole, live, outputs), strict=True))
         return [Tensor(a) if k not in parts else parts[k] if a.dtype == whole.dtype else parts[k].astype(a.dtype) for k, a in enumerate(found)]
 
     def gradients(self, g: Any, values: Any) -> tuple[Any, ...]:

@@ -7,6 +7,7 @@ memory costs as much as the work on it. With several threads each takes a part o
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -23,18 +24,55 @@ from .module import Module, Slot
 from .op import Op
 from .step import Sized
 
-KEPT = 4  # workspaces of one function that wait for their next use
-LARGEST = 1 << 28  # bytes; a larger one is given back
+IDLE = 1 << 28  # bytes of all workspaces that wait for their next use
 LINE = 64  # bytes in a cache line, at which arrays begin
 PAGE = 4096  # arrays that begin at the same place of a page would take each other's room in the cache
+
+
+class Idle:
+    """The workspaces that wait for a call of the same kind; of those that wait longest, what is more than `IDLE` bytes is given back."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()  # the collector of garbage may give one while another is taken
+        self.waiting: dict[Any, list[Workspace]] = {}
+        self.size = 0
+
+    def take(self, key: Any) -> Workspace | None:
+        """One with this key."""
+        with self.lock:
+            several = self.waiting.get(key)
+            if not several:
+                return None
+            found = several.pop()
+            if not several:
+                del self.waiting[key]
+            self.size -= found.size
+            return found
+
+    def give(self, workspace: Workspace) -> None:
+        """To be taken again."""
+        with self.lock:
+            several = self.waiting.pop(workspace.key, [])
+            several.append(workspace)
+            self.waiting[workspace.key] = several  # now the latest
+            self.size += workspace.size
+            while self.size > IDLE:
+                oldest = self.waiting[next(iter(self.waiting))]
+                self.size -= oldest.pop(0).size
+                if not oldest:
+                    del self.waiting[next(iter(self.waiting))]
+
+
+_idle = Idle()
+_numbers = itertools.count()  # of runners
 
 
 class Workspace:
     """Arrays of one call, by name."""
 
-    __slots__ = ("arrays", "home", "key", "size")
+    __slots__ = ("arrays", "key", "size")
 
-    def __init__(self, slots: Sequence[Slot], T: int, batch: int, dtypes: Mapping[str, np.dtype[Any]], home: list[Workspace]) -> None:
+    def __init__(self, slots: Sequence[Slot], T: int, batch: int, dtypes: Mapping[str, np.dtype[Any]], key: Any) -> None:
         sizes = [slot.elements(T, batch) * dtypes[slot.kind].itemsize for slot in slots]
         begins, end = [], 0
         for k, size in enumerate(sizes):
@@ -45,13 +83,7 @@ class Workspace:
         begin = -_address(whole) % PAGE
         parts = zip(slots, begins, sizes, strict=True)
         self.arrays: dict[str, Array] = {slot.name: whole[begin + b : begin + b + size].view(dtypes[slot.kind]) for slot, b, size in parts}
-        self.key, self.home, self.size = (T, batch), home, whole.size
-
-    def release(self) -> None:
-        """To be used by the next call."""
-        if self.size <= LARGEST:
-            self.home.append(self)
-            del self.home[:-KEPT]
+        self.key, self.size = key, whole.size
 
 
 class Saved:
@@ -62,11 +94,12 @@ class Saved:
     def __init__(self, T: int, batch: int, reverse: bool, xs: Sequence[Array], constants: dict[Op, Array]) -> None:
         self.shape, self.reverse, self.xs, self.constants = (T, batch), reverse, xs, constants
         self.raw: dict[str, Array] = {}  # inputs as the code takes them
-        self.shards: list[tuple[int, int, Workspace]] = []  # first row, last row + 1, arrays
+        self.shards: list[tuple[int, int, Workspace] | None] = []  # first row, last row + 1, arrays
 
     def __del__(self) -> None:
-        for _, _, workspace in self.shards:
-            workspace.release()
+        for shard in self.shards:
+            if shard is not None:
+                _idle.give(shard[2])
 
 
 class _Function:
@@ -124,8 +157,8 @@ class Runner:
         read = {slot.name for slot in self._backward.slots if slot.name[0] in "ksyf"}
         self.kept = [slot for slot in self._forward.slots if slot.name in read]
         self.fleeting = [slot for slot in self._forward.slots if slot.name not in read]
-        self.own = [slot for slot in self._backward.slots if slot not in self.kept]
-        self.free: dict[str, list[Workspace]] = {"kept": [], "fleeting": [], "own": []}
+        self.own = [slot for slot in self._backward.slots if slot.name not in {one.name for one in self.kept}]
+        self.number = next(_numbers)
         self.dtypes = {kind_of(dtype, self.dtype): dtype for dtype in (*FLOATS, np.dtype(np.int64), np.dtype(np.bool_))}
         self.asked = [op for _, op in self.step.taken if op.op == "constant"]
         self.owners = [(op, owner(op)) for op in self.step.constants]
@@ -148,22 +181,20 @@ class Runner:
         self.divisible = all(op.batch is not None and not any(isinstance(i, Sized) for i in op.inputs) for op in rows)
 
     def _workspace(self, which: str, T: int, rows: int) -> Workspace:
-        free = self.free[which]
-        for k in range(len(free) - 1, -1, -1):
-            if free[k].key == (T, rows):
-                return free.pop(k)
-        slots: list[Slot] = getattr(self, which)
-        return Workspace(slots, T, rows, self.dtypes, free)
+        key = (self.number, which, T, rows)
+        found = _idle.take(key)
+        return Workspace(getattr(self, which), T, rows, self.dtypes, key) if found is None else found
 
     def shapes(self, T: int, batch: int) -> list[tuple[int, ...]]:
         """Of the outputs, over all steps, of the last states, and of what the steps leave outside."""
-        if (T, batch) not in self._shapes:
+        found = self._shapes.get((T, batch))
+        if found is None:
             if len(self._shapes) > 64:
-                self._shapes.clear()
+                self._shapes = {}
             sized = [tuple(batch if n == B else n for n in op.shape) for op in (*self.step.outputs, *self.step.states, *self.told)]
             split = range(len(self.step.outputs), len(self.results))
-            self._shapes[T, batch] = [shape if k in split else (T, *shape) for k, shape in enumerate(sized)]
-        return self._shapes[T, batch]
+            found = self._shapes[T, batch] = [shape if k in split else (T, *shape) for k, shape in enumerate(sized)]
+        return found
 
     def shards(self, batch: int) -> list[tuple[int, int]]:
         """The parts of the batch that threads take; one, if the rows depend on each other."""
@@ -197,12 +228,14 @@ class Runner:
         for names, arrays in ((self.firsts, states), (self.results, out)):
             raw.update(zip(names, [_flat(a) for a in arrays], strict=False))
         arguments = [raw[name] for name in self._forward.raw]
-        jobs = [(saved, lo, hi, (xs, states, fixed), arguments, constants, out) for lo, hi in self.shards(batch)]
+        shards = self.shards(batch)
+        saved.shards = [None] * len(shards)  # in order, so that gradients are added up in the same order each time
+        jobs = [(saved, k, lo, hi, (xs, states, fixed), arguments, constants, out) for k, (lo, hi) in enumerate(shards)]
         runtime.share(self._forward_rows, jobs) if len(jobs) > 1 else self._forward_rows(*jobs[0])
         return saved
 
     def _forward_rows(
-        self, saved: Saved, lo: int, hi: int, given: Sequence[Sequence[Array]], arguments: list[Array], constants: list[Array], out: Sequence[Array],
+        self, saved: Saved, number: int, lo: int, hi: int, given: Sequence[Sequence[Array]], arguments: list[Array], constants: list[Array], out: Sequence[Array],
     ) -> None:  # fmt: skip
         """`forward` of some rows of the batch."""
         (T, batch), step, bent = saved.shape, self.step, self.bent
@@ -224,8 +257,8 @@ class Runner:
             fetch(op, arrays[name][T * elements(op, hi - lo) :], 0, lo, hi, out[len(step.outputs) + k])
         for k, (op, place) in enumerate(zip(self.told, out[len(self.results) :], strict=True)):
             fetch(op, arrays[f"l{k}"], 1, lo, hi, place)
-        fleeting.release()
-        saved.shards.append((lo, hi, kept))
+        _idle.give(fleeting)
+        saved.shards[number] = (lo, hi, kept)
 
     def backward(self, saved: Saved, gradients: Sequence[Array | None]) -> dict[Op, Array]:
         """Gradients of the wanted inputs, states, fixed inputs and constants, from those of the outputs and last states; None for what has none."""
@@ -247,8 +280,9 @@ class Runner:
         for k in module.df:
             op = step.fixed[k]
             found[op] = empty(tuple(batch if n == B else n for n in op.shape), op.dtype)
-        parts: list[dict[Op, Array]] = [{} for _ in saved.shards]
-        jobs = [(saved, *shard, gradients, raw, constants, found, part) for shard, part in zip(saved.shards, parts, strict=True)]
+        shards = [shard for shard in saved.shards if shard is not None]
+        parts: list[dict[Op, Array]] = [{} for _ in shards]
+        jobs = [(saved, *shard, gradients, raw, constants, found, part) for shard, part in zip(shards, parts, strict=True)]
         runtime.share(self._backward_rows, jobs) if len(jobs) > 1 else self._backward_rows(*jobs[0])
         known = {**saved.constants, **parts[0]}
         for part in parts[1:]:
@@ -312,7 +346,7 @@ class Runner:
             else:
                 total = np.moveaxis(total.reshape((*source.features, rows)), -1, source.batch or 0)
                 sums[op] = total.sum(axis=tuple(axes) if isinstance(axes, list) else axes, keepdims=op.params["keepdims"])
-        own.release()
+        _idle.give(own)
 
 
 def elements(op: Op, rows: int) -> int:

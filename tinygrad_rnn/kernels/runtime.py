@@ -6,6 +6,7 @@ import contextlib
 import functools
 import os
 import sys
+import threading
 import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ compile_cell: Callable[[Any], Any] | None = None  # for floors below the compile
 _available: bool | None = None
 _complained = False
 _pool: SimpleQueue[Any] | None = None
+_pool_lock = threading.Lock()
 _threads = 0
 _modules: dict[str, Any] = {}
 
@@ -67,10 +69,11 @@ def set_num_threads(count: int) -> None:
     global _threads, _pool
     if count < 1:
         raise TinygradError(f"set_num_threads: expected at least 1, found {count}")
-    if _pool is not None:
-        for _ in range(max(1, threads() - 1)):
-            _pool.put(None)  # the threads there are go home
-    _threads, _pool = count, None
+    with _pool_lock:
+        if _pool is not None:
+            for _ in range(max(1, threads() - 1)):
+                _pool.put(None)  # the threads there are go home, when they have done what was put there before
+        _threads, _pool = count, None
 
 
 def share(function: Callable[..., Any], jobs: list[tuple[Any, ...]]) -> None:
@@ -78,21 +81,32 @@ def share(function: Callable[..., Any], jobs: list[tuple[Any, ...]]) -> None:
 
     A queue and threads that wait at it start the work in a third of the time that an executor takes.
     """
-    global _pool
     import queue
-    import threading
 
-    if _pool is None:
-        _pool = queue.SimpleQueue()
-        for _ in range(max(1, threads() - 1)):
-            threading.Thread(target=_serve, args=(_pool,), name="tinygrad_rnn", daemon=True).start()
-    pool, done = _pool, queue.SimpleQueue[Any]()
-    for job in jobs[1:]:
-        pool.put((function, job, done))
-    function(*jobs[0])
-    for error in [done.get() for _ in jobs[1:]]:
+    done = queue.SimpleQueue[Any]()
+    with _pool_lock:  # so that no job is put where the threads have gone home
+        pool = _workers()
+        for job in jobs[1:]:
+            pool.put((function, job, done))
+    try:
+        function(*jobs[0])
+    finally:  # the others work on the same arrays, so nobody leaves before them
+        errors = [done.get() for _ in jobs[1:]]
+    for error in errors:
         if error is not None:
             raise error
+
+
+def _workers() -> SimpleQueue[Any]:
+    """The queue at which the threads wait; they are started when they are first needed."""
+    global _pool
+    import queue
+
+    if _pool is None:
+        _pool = queue.SimpleQueue[Any]()
+        for _ in range(max(1, threads() - 1)):
+            threading.Thread(target=_serve, args=(_pool,), name="tinygrad_rnn", daemon=True).start()
+    return _pool
 
 
 def _serve(jobs: SimpleQueue[Any]) -> None:
@@ -101,15 +115,15 @@ def _serve(jobs: SimpleQueue[Any]) -> None:
         function, arguments, done = job
         try:
             function(*arguments)
-        except Exception as error:
+        except BaseException as error:  # whatever it is, the caller waits for an answer
             done.put(error)
         else:
             done.put(None)
 
 
 def _forget_pool() -> None:
-    global _pool
-    _pool = None  # threads do not survive a fork
+    global _pool, _pool_lock
+    _pool, _pool_lock = None, threading.Lock()  # threads do not survive a fork
 
 
 if hasattr(os, "register_at_fork"):

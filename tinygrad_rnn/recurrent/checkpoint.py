@@ -214,8 +214,11 @@ def _part(x: Any, *, begin: int, shape: tuple[int, ...]) -> Any:
 _part.primitive.add_into = _add_part
 
 
-def cut(whole: Any, shapes: Sequence[tuple[int, ...]]) -> list[Any]:
-    """The parts of a vector in which arrays of these shapes stand one after the other."""
+def cut(whole: Any, shapes: Sequence[tuple[int, ...]], apart: int | None = None) -> list[Any]:
+    """The parts of a vector in which arrays of these shapes stand one after the other.
+
+    Those of a tensor from the number `apart` on are copies, so that who keeps one of them does not keep all.
+    """
     begins = list(itertools.accumulate([math.prod(shape) for shape in shapes], initial=0))
     now = context()
     if not isinstance(whole, Tensor):
@@ -226,8 +229,11 @@ def cut(whole: Any, shapes: Sequence[tuple[int, ...]]) -> list[Any]:
     nodes, place = (whole.node,), now.origin or caller()  # what `apply` does, for all parts at once
     edges = primitive.edges(nodes)
     return [
-        Tensor(part, Node(primitive, nodes, edges, {"begin": a, "shape": shape}, (None, None), shape, part.dtype, True, place))
-        for a, part, shape in zip(begins, cut(whole.array, shapes), shapes, strict=False)
+        Tensor(
+            part if apart is None or k < apart else part.copy(),
+            Node(primitive, nodes, edges, {"begin": a, "shape": shape}, (None, None), shape, part.dtype, True, place),
+        )
+        for k, (a, part, shape) in enumerate(zip(begins, cut(whole.array, shapes), shapes, strict=False))
     ]
 
 
