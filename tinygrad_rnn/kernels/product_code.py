@@ -1,9 +1,9 @@
-# mypy: ignore-errors
 """Matrix products of recurrent networks, as machine code that generated modules call by name.
 
 The text of this file is compiled once for each kind of number by `products`, with BITS set; it is not imported. Values of a batch are laid out
 (features, batch), and addresses are integers in bytes, see `tiles`.
 """
+# mypy: ignore-errors
 
 import numpy as np
 from numba import carray, cfunc, njit, types
