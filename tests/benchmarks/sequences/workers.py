@@ -28,6 +28,7 @@ from . import problems
 ROOT = Path(__file__).resolve().parents[3]
 TOLERANCE = 1e-4
 TURN, PAUSE = 0.1, 0.03
+LONG = 0.3  # pause where there are threads: those of the last one wait for their next work busily, on a core that the next one needs
 ROUNDS = (3, 15)  # at least, at most
 LIBRARIES = {"ours": "tinygrad_rnn", "torch_cells": "torch", "jax_cells": "jax", "limit": "numpy"}  # what each side needs
 KINDS = {"jit": "ours", "plain": "ours", "layer": "torch_cells", "loop": "torch_cells", "scan": "jax_cells", "sgemm": "limit"}
@@ -229,7 +230,7 @@ def race(workers, contenders, seconds):
         if done >= ROUNDS[0] and time.perf_counter() > end:
             break
         for key in list(times):
-            time.sleep(PAUSE)
+            time.sleep(PAUSE if workers.threads == 1 else LONG)
             try:
                 times[key] += workers[contenders[key][0]].call("turn", key, TURN)
             except Failure as failure:
