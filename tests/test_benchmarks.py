@@ -22,7 +22,6 @@ def quickly(monkeypatch):
     monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")  # in the processes that are timed: tg.jit goes step by step there
     monkeypatch.setenv("PYTHONWARNINGS", "ignore")
     monkeypatch.setattr(workers, "TURN", 1e-4)
-    monkeypatch.setattr(workers, "PAUSE", 0.0)
     monkeypatch.setattr(problems, "SIZES", {"tiny": SIZE})
 
 
@@ -73,7 +72,7 @@ def test_shares_and_means(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(problems, "LIMITED", ("tiny",))
     asked = []
 
-    def race(_, contenders, seconds):
+    def race(_, contenders, seconds, pause):
         asked.append(list(contenders))
         return workers.Row(times[contenders["jit"][1].cell], {})
 
@@ -124,13 +123,13 @@ def test_who_differs_or_fails_is_not_timed_and_a_line_says_so():
     wrong = {"the outputs": ys, "the gradient of U": ys * 1e-6 + np.float32(1e-9)}  # far too small for an absolute tolerance
     missing = {"the outputs": ys}
     processes = Fakes(jit=Fake(right), plain=Fake(right), layer=Fake(wrong), loop=Fake(missing), scan=Fake(right, fails))
-    found = workers.race(processes, {kind: (kind, problem) for kind in processes}, 0.01)
+    found = workers.race(processes, {kind: (kind, problem) for kind in processes}, 0.01, 0.0)
     assert set(found.times) == {"jit", "plain"} and all(len(t) >= 3 for t in found.times.values())
     assert set(found.notes) == {"layer", "loop", "scan"}
     assert "the gradient of U differs from ours by 1.4e-03" in found.notes["layer"]
     assert "the set of parameters differs" in found.notes["loop"] and "ended with code 1" in found.notes["scan"]
     processes["jit"] = Fake(workers.Failure("CompileError: no"))
-    found = workers.race(processes, {kind: (kind, problem) for kind in processes}, 0.01)
+    found = workers.race(processes, {kind: (kind, problem) for kind in processes}, 0.01, 0.0)
     assert found == workers.Row({}, {"jit": "CompileError: no"})
 
 

@@ -3,7 +3,7 @@
 from ..timing import table
 from . import problems
 from .report import NAMES, median_ms, note_down, progress, said
-from .workers import Failure, race
+from .workers import LONG, PAUSE, Failure, race
 
 LENGTHS = (1_000, 10_000, 100_000)
 TRAINED = 1_000  # training steps over which memory is watched
@@ -19,7 +19,7 @@ def lengths(workers, options, figures):
             continue
         progress(f"{cell}, lengths")
         contenders = {T: ("jit", problems.problem(cell, problems.Size(T, 1, 16, 32))) for T in LENGTHS}
-        times, failed = race(workers, contenders, 1.0 if options.quick else 4.0)
+        times, failed = race(workers, contenders, 1.0 if options.quick else 4.0, PAUSE if workers.threads == 1 else LONG)
         ms = {T: median_ms(t) for T, t in times.items()}
         for T, note in failed.items():
             note_down(figures, f"{cell}, T={T:,}: {note}")

@@ -5,7 +5,7 @@ import statistics
 from ..timing import table
 from . import limit, problems
 from .report import NAMES, median_ms, note_down, progress, said, summary
-from .workers import KINDS, installed, race
+from .workers import KINDS, LONG, PAUSE, installed, race
 
 
 def training_steps(workers, options, figures):
@@ -53,7 +53,7 @@ def one(workers, part, cell, size, options):
     contenders = {kind: (kind, problem) for kind in kinds_of(part, size)}
     if part == "built-in" and size in problems.LIMITED:
         contenders["sgemm"] = ("sgemm", problem)
-    times, notes = race(workers, contenders, 1.0 if options.quick else 4.0)
+    times, notes = race(workers, contenders, 1.0 if options.quick else 4.0, PAUSE if workers.threads == 1 else LONG)
     ms = {kind: median_ms(t) for kind, t in times.items()}
     ratios = {kind: t / ms["jit"] for kind, t in ms.items() if "jit" in ms and kind not in ("jit", "sgemm")}
     found = {}

@@ -203,7 +203,7 @@ class Row(NamedTuple):
     notes: dict[str, str]
 
 
-def race(workers, contenders, seconds):
+def race(workers, contenders, seconds, pause=PAUSE):
     """Prepare contenders, key: (kind, problem), and let them run in turns, for `seconds` if ROUNDS allow it.
 
     The results of those that solve the first one's problem are compared with the first one's. Without the first there is no race.
@@ -230,7 +230,7 @@ def race(workers, contenders, seconds):
         if done >= ROUNDS[0] and time.perf_counter() > end:
             break
         for key in list(times):
-            time.sleep(PAUSE if workers.threads == 1 else LONG)
+            time.sleep(pause)
             try:
                 times[key] += workers[contenders[key][0]].call("turn", key, TURN)
             except Failure as failure:
