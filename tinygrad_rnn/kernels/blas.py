@@ -23,7 +23,7 @@ _VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VEC
 
 @cache
 def _functions() -> list[tuple[Any, Any]]:
-    """Of each OpenBLAS that is there (NumPy's, and SciPy's, which compiled kernels use): how its number of threads is read and set."""
+    """Of each OpenBLAS that is there (NumPy's, and SciPy's): how its number of threads is read and set."""
     package = Path(np.__file__).parent
     folders = (package.parent / "numpy.libs", package / ".dylibs", package.parent / "scipy.libs", package.parent / "scipy" / ".dylibs")
     paths = {str(p) for folder in folders for p in folder.glob("*openblas*")}
