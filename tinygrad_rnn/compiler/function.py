@@ -343,8 +343,7 @@ class _Call(Stretch):
         """The results that have gradients, which hang on one node."""
         recording = self.recording
         results = [_array(y) for y in found[: len(recording.shapes)]]
-        self.packed = self.pack(results)
-        whole = self.on_tape(JIT, tensors)
+        whole = self.on_tape(JIT, tensors, self.pack(results))
         assert whole.node is not None
         saved = Arrays(given=arrays, kept=found[recording.count :])
         whole.node.saved[0] = saved  # in place of the output, which no rule reads

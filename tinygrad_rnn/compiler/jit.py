@@ -33,6 +33,7 @@ from .step import Step
 
 if TYPE_CHECKING:
     from .explain import Explanation
+    from .readable import Reader
 
 KEPT = 64  # recordings of one cell: for other shapes, settings, or values that it closes over
 
@@ -103,10 +104,9 @@ class Jitted(CompiledCell):
         CompileError
             Without xs, if the cell was not unrolled yet.
         """
-        from .readable import Reader, readable
+        from .readable import readable
 
-        runner, flags = Jitted.recording(self, xs, state)
-        return readable(Reader(runner.module, runner.source, self.plain, runner.structure[1], *flags[:3]))
+        return readable(Jitted.reader(self, xs, state)[1])
 
     def explain(self, xs: Any = None, state: Any = None) -> Explanation:
         """What became of each operation of the cell, its cost, and what is kept for backward; it prints as tables.
@@ -122,12 +122,18 @@ class Jitted(CompiledCell):
             Without xs, if the cell was not unrolled yet.
         """
         from .explain import Explanation
-        from .readable import Reader
 
-        runner, flags = Jitted.recording(self, xs, state)
+        runner, reader = Jitted.reader(self, xs, state)
         parts = [] if xs is None else leaves(xs if isinstance(xs, tuple) else (xs,))
         steps, batch = np.shape(parts[0])[:2] if parts else (None, None)
-        return Explanation(runner, Reader(runner.module, runner.source, self.plain, runner.structure[1], *flags[:3]), steps, batch)
+        return Explanation(runner, reader, steps, batch)
+
+    def reader(self, xs: Any, state: Any) -> tuple[Runner, Reader]:
+        """The compiled code for a sequence, or the latest, and what reads it under the names of the cell's own source."""
+        from .readable import Reader
+
+        runner, (takes_tuple, masked, resets, _) = Jitted.recording(self, xs, state)
+        return runner, Reader(runner.module, runner.source, self.plain, runner.structure[1], takes_tuple, masked, resets)
 
     def recording(self, xs: Any, state: Any) -> tuple[Runner, tuple[bool, ...]]:
         """The compiled code for a sequence, or the latest; and whether x is a tuple, lengths and resets are given, and all states wanted."""
@@ -352,8 +358,7 @@ class _Unrolled(Stretch):
         self.xs, self.states, self.lent, self.taken = [], [], [], {}
         if not self.live or not context().grad_enabled or not (any(t.requires_grad for t in tensors) or self.captured):
             return [Tensor(a if k < len(step.outputs) else a.copy()) for k, a in enumerate(found)]
-        self.packed = packed if one else self.pack([found[k] for k in self.live])
-        whole = self.on_tape(UNROLL, tensors)
+        whole = self.on_tape(UNROLL, tensors, packed if one else self.pack([found[k] for k in self.live]))
         assert whole.node is not None
         whole.node.saved[0] = saved  # in place of the output, which no rule reads
         self.saved = weakref.ref(saved)

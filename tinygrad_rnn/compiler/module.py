@@ -376,7 +376,6 @@ class Module:
             self.given[op] = Store(f"f{k}", op)
         known = set(step.forward) | set(self.given)
         wanted: dict[Op, list[tuple[Store, str]]] = {}
-        self.kept: dict[Op, Store] = {}  # what the backward walk finds
         for k, op in enumerate(step.new_states):
             wanted.setdefault(op, []).append((Store.at_each(f"s{k}", op, "(s + 1)"), "{v}"))
         self.y_from: list[tuple[str, int]] = []
@@ -389,16 +388,14 @@ class Module:
         for k, op in enumerate(v for several in step.told for v in several):
             wanted.setdefault(op, []).append((Store.at_each(f"l{k}", op, "t"), "{v}"))
         read = [i for op in step.backward for i in op.inputs if isinstance(i, Op) and i in known and i.varies]
-        self.saved = kept(read, {*self.given, *wanted})
-        for k, op in enumerate(self.saved):
+        for k, op in enumerate(kept(read, {*self.given, *wanted})):
             wanted[op] = [(Store.at_each(f"k{k}", op, "s"), "{v}")]
         self.forward_schedule = Schedule([*step.forward], self.given, wanted, self)
-        self.kept = {op: places[0][0] for op, places in wanted.items()} | self.given
         self.forward_wanted = wanted
 
     def _backward(self) -> None:
         step = self.step
-        given = dict(self.kept)
+        given = {op: places[0][0] for op, places in self.forward_wanted.items()} | self.given  # what the backward walk finds
         for k, op in enumerate(step.d_outputs):
             given[op] = Store.at_each(f"dy{k}", op, "t")
         for k, op in enumerate(step.d_states):
@@ -447,8 +444,7 @@ class Module:
             if op.op == "matmul" and len(op.shape) == 2 and op.inputs[0].batch == 1 and op.inputs[1].batch == 0 and all(i.dtype == self.dtype for i in (op, *op.inputs)):
                 operands = []
                 for side in op.inputs:
-                    while side.op == "transpose":
-                        side = side.inputs[0]
+                    side, _ = untransposed(side)
                     if not at_all(given.get(side)) and not any(how == "{v}" and at_all(store) for store, how in wanted.get(side, [])):
                         store = Store.at_each(f"g{sum(len(w) for w in wanted.values())}", side, "s")
                         wanted.setdefault(side, []).insert(0, (store, "{v}"))

@@ -160,7 +160,6 @@ class Runner:
         self.own = [slot for slot in self._backward.slots if slot.name not in {one.name for one in self.kept}]
         self.number = next(_numbers)
         self.dtypes = {kind_of(dtype, self.dtype): dtype for dtype in (*FLOATS, np.dtype(np.int64), np.dtype(np.bool_))}
-        self.asked = [op for _, op in self.step.taken if op.op == "constant"]
         self.owners = [(op, owner(op)) for op in self.step.constants]
         self.wanted = [owner(op) for op in module.constants]  # to which gradients go
         self.straight_xs = [(f"in{k}", k) for k, op in enumerate(self.step.xs) if module.straight(op)]

@@ -17,9 +17,9 @@ from ..core.tape import Leaf, Node
 from ..core.trace import trace
 from .lower import COSTLY
 from .step import SIMPLER, simpler
+from .views import VIEWS
 
 SMALL = 64  # elements below which a loop is left to NumPy: it would be quicker by a few microseconds, and takes a second to compile
-VIEWS = ("reshape", "transpose", "broadcast_to", "positive", "stop_gradient", "getitem")
 
 
 class Value:

@@ -25,7 +25,7 @@ from .fold import Kinds, index_of
 from .rules import formula, rule_text
 
 # The families of boxes. Those of operations that are not elementwise follow from the file of ops/ that defines them.
-ARITHMETIC, FUNCTION, LINEAR, REDUCTION, SHAPING, PARAMETER, INPUT, GAP, SAVED, DELAY = FAMILIES = (
+ARITHMETIC, FUNCTION, LINEAR, REDUCTION, SHAPING, PARAMETER, INPUT, GAP, SAVED, DELAY = (
     "arithmetic", "function", "linear", "reduction", "shaping", "parameter", "input", "gap", "saved", "delay",
 )  # fmt: skip
 FILES = {"linear": LINEAR, "reductions": REDUCTION, "shaping": SHAPING}

@@ -65,11 +65,10 @@ DARK = Theme(
 )  # fmt: skip
 THEMES = {"light": LIGHT, "dark": DARK}
 
-FRAME = LIGHT.frame
 GAP_STYLE, ROOT_WIDTH = "rounded,filled,dashed", 2.0
 FONT = "Helvetica,Arial,sans-serif"
 SIZE, SMALL, TINY = 11.0, 8.5, 9.0  # of letters, in points: titles, details, ports
-TEXT, FAINT = LIGHT.text, LIGHT.faint
+TEXT = LIGHT.text
 
 
 def kind(arrow: Arrow, layout: Layout) -> str:
@@ -82,12 +81,6 @@ def kind(arrow: Arrow, layout: Layout) -> str:
     if arrow.tail.family in (PARAMETER, SAVED):
         return WEIGHT if arrow.tail.family == PARAMETER else READ
     return BACK if backward else PLAIN
-
-
-def stroke(arrow: Arrow, layout: Layout) -> tuple[str, float]:
-    """Colour and width of an arrow in light."""
-    found = kind(arrow, layout)
-    return LIGHT.edges[found], WIDTHS[found]
 
 
 def dark_letters(fill: str) -> bool:

@@ -52,7 +52,6 @@ class Stretch:
         self.draws: list[Any] = []  # the generators of other random numbers, as they stood
         self.captured: list[Node] = []
         self.live: list[int] = []  # which results have a gradient
-        self.packed: Any = None  # the output of the first run, until it is on the tape
 
     def __reduce__(self) -> Any:
         raise GraphError(
@@ -95,7 +94,6 @@ class Stretch:
         if len({y.dtype for y in (found[i] for i in self.live)}) > 1:
             raise DtypeError(f"checkpoint: the results are {', '.join(describe(found[i]) for i in self.live)}; expected one dtype")
         self.captured = [n for n in reachable([r for r in roots if r is not None], ends) if n in ends]
-        self.packed = self.pack([found[i].array for i in self.live]) if self.live else None
         return [y.detach() for y in found]
 
     def pack(self, parts: Sequence[Any]) -> Any:
@@ -118,9 +116,8 @@ class Stretch:
         gradients = [pulled.get(n) if n is not None else None for n in targets]
         return tuple(x if x is None or create else x.array for x in gradients)
 
-    def on_tape(self, primitive: Primitive, tensors: Sequence[Tensor]) -> Tensor:
+    def on_tape(self, primitive: Primitive, tensors: Sequence[Tensor], packed: Any) -> Tensor:
         """The node of the first run, with the packed results; its inputs are the tensors and what the function captured."""
-        packed, self.packed = self.packed, None
         nodes = (*[t.node or t.leaf() for t in tensors], *self.captured)
         saved = [None, (*[t.array for t in tensors], *[None] * len(self.captured))]  # the rule looks at no other values
         now = context()
@@ -178,9 +175,6 @@ def _fresh(array: Any, requires_grad: bool = True) -> Tensor:
 
 
 def _forward(*arrays: Any, stretch: Stretch) -> Any:
-    if stretch.packed is not None:
-        packed, stretch.packed = stretch.packed, None
-        return packed
     found = stretch.run([Tensor(a) for a in arrays[: stretch.count]], record=False)
     return stretch.pack([found[i].array for i in stretch.live])
 
@@ -295,7 +289,8 @@ def checkpoint(function: Callable[..., Any], *args: Any) -> Any:
     stretch = Stretch(flat, len(tensors))
     results: list[Any] = stretch.first_run(tensors)
     if stretch.live:
-        parts = cut(stretch.on_tape(CHECKPOINT, tensors), [results[i].shape for i in stretch.live])
+        whole = stretch.on_tape(CHECKPOINT, tensors, stretch.pack([results[i].array for i in stretch.live]))
+        parts = cut(whole, [results[i].shape for i in stretch.live])
         for i, part in zip(stretch.live, parts, strict=True):
             results[i] = part
     return unflatten(results_like[0], results)
