@@ -19,6 +19,11 @@ from ..ops.elementwise import stop_gradient
 B = "B"
 
 
+def sized(shape: tuple[Any, ...], batch: int) -> tuple[int, ...]:
+    """A shape with a number in place of B."""
+    return tuple([batch if n == B else n for n in shape])
+
+
 class Taken(NamedTuple):
     """What a step takes: how it is found for a shape, its shape (with B), dtype, and for how long it holds."""
 
@@ -77,7 +82,7 @@ class Player:
 
 def take_all(taken: Sequence[Taken], times: Sequence[int], batch: int, name: str, layer: int | None) -> list[Array]:
     """The values for all steps, those of one step stacked along time; `times` in the order of the steps."""
-    shapes = [tuple(batch if n == B else n for n in t.shape) for t in taken]
+    shapes = [sized(t.shape, batch) for t in taken]
     found: list[Any] = [np.empty((len(times), *s), t.dtype) if t.per == "step" else None for t, s in zip(taken, shapes, strict=True)]
     first = min(times)
     for count, t in enumerate(times):

@@ -162,7 +162,6 @@ class Jitted(CompiledCell):
             resets = resets & valid
         extra = [Tensor(m) for m in (valid, resets) if m is not None]
         carried = state if resets is None else (state, sequence.first)
-        carried = tree_map(lambda s: s if isinstance(s, Tensor) else Tensor(np.asarray(s)), carried)
         variant = _Variant(self.plain, sequence.tuple, valid is not None, resets is not None, all_states)
         inputs, states = [*xs, *extra], leaves(carried)
         batch = xs[0].shape[1] if xs[0].ndim > 1 else next((s.shape[0] for s in states if s.ndim), 1)

@@ -18,7 +18,7 @@ from ..core.primitive import Array
 from ..core.tape import Leaf
 from ..core.tensor import Tensor
 from ..kernels import products, runtime
-from .exchange import B
+from .exchange import sized
 from .lower import FLOATS, kind_of
 from .module import Module, Slot
 from .op import Op
@@ -190,9 +190,9 @@ class Runner:
         if found is None:
             if len(self._shapes) > 64:
                 self._shapes = {}
-            sized = [tuple(batch if n == B else n for n in op.shape) for op in (*self.step.outputs, *self.step.states, *self.told)]
+            of_one = [sized(op.shape, batch) for op in (*self.ends, *self.told)]
             split = range(len(self.step.outputs), len(self.results))
-            found = self._shapes[T, batch] = [shape if k in split else (T, *shape) for k, shape in enumerate(sized)]
+            found = self._shapes[T, batch] = [shape if k in split else (T, *shape) for k, shape in enumerate(of_one)]
         return found
 
     def shards(self, batch: int) -> list[tuple[int, int]]:
@@ -268,17 +268,17 @@ class Runner:
         found: dict[Op, Array] = {}
         for name, op in zip(self.firsts, step.states, strict=True):
             if op.dtype.kind == "f":
-                found[op] = empty(tuple(batch if n == B else n for n in op.shape), op.dtype)
+                found[op] = empty(sized(op.shape, batch), op.dtype)
                 if step.gradients.get(op) is None:
                     found[op].fill(0)
                 raw[f"d{name}"] = found[op].reshape(-1)
         for k in module.dx:
             op = step.xs[k]
-            found[op] = empty((T, *(batch if n == B else n for n in op.shape)), op.dtype)
+            found[op] = empty((T, *sized(op.shape, batch)), op.dtype)
             raw[f"din{k}"] = found[op].reshape(-1)
         for k in module.df:
             op = step.fixed[k]
-            found[op] = empty(tuple(batch if n == B else n for n in op.shape), op.dtype)
+            found[op] = empty(sized(op.shape, batch), op.dtype)
         shards = [shard for shard in saved.shards if shard is not None]
         parts: list[dict[Op, Array]] = [{} for _ in shards]
         jobs = [(saved, *shard, gradients, raw, constants, found, part) for shard, part in zip(shards, parts, strict=True)]

@@ -256,10 +256,18 @@ class Sequence:
                         f"unroll: initial_state of cell '{self.name}' gave as {path} a {type(s).__name__}; expected a tensor, or a tuple, "
                         "named tuple or dict of tensors"
                     )
+            state = self._tensors(state)
             name_state(self.cell, state, 0)
         else:
             state = self.given
         return state if x.ndim < 2 else tree_map(_spread(self._batch(x)), state)
+
+    def _tensors(self, state: Any) -> Any:
+        """A first state in which arrays are tensors, floating ones of the cell's dtype."""
+        if not any(isinstance(s, np.ndarray) for s in leaves(state)):
+            return state
+        own = dtype_of(self.cell)
+        return tree_map(lambda s: tensor(s, own if s.dtype.kind == "f" else None) if isinstance(s, np.ndarray) else s, state)
 
     def _given_state(self, state: Any, x: Tensor) -> Any:
         if state is None:
@@ -271,8 +279,7 @@ class Sequence:
             if not isinstance(plain_of(self.cell), Cell):
                 raise ShapeError(f"unroll: '{self.name}' is a plain function, so it cannot say what its first state is; pass state=...")
             return None
-        own = dtype_of(self.cell)
-        state = tree_map(lambda s: tensor(s, own if s.dtype.kind == "f" else None) if isinstance(s, np.ndarray) else s, state)
+        state = self._tensors(state)
         for path, s in flatten(state, "state"):
             if not isinstance(s, Tensor):
                 raise ShapeError(f"unroll: the first state's component {path} is a {type(s).__name__}; expected a tensor or an array")
