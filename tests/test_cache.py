@@ -18,6 +18,8 @@ import tinygrad_rnn as tg
 from tinygrad_rnn import cli
 from tinygrad_rnn.kernels import cache, runtime
 
+from .processes import together
+
 ROOT = Path(__file__).resolve().parents[1]
 KEYS = [f"{k:024x}" for k in range(10, 20)]
 
@@ -242,15 +244,7 @@ def test_processes_that_load_remove_and_damage_the_same_modules(tmp_path: Path) 
                          stderr=subprocess.PIPE, text=True, env=environment(tmp_path, TINYGRAD_RNN_CACHE_LIMIT="0.05"))
         for k in range(3)
     ]  # fmt: skip
-    for process in processes:
-        assert process.stdout is not None and process.stdout.readline() == "ready\n", process.communicate()[1]
-    for process in processes:
-        assert process.stdin is not None
-        process.stdin.write("go\n")
-        process.stdin.flush()
-    for process in processes:
-        _, err = process.communicate(timeout=240)
-        assert process.returncode == 0, err[-3000:]
+    together(processes)
     cache.shrink(tmp_path, 0)
     assert keys(tmp_path) == set() and not list(tmp_path.glob("*.tmp"))
 

@@ -17,6 +17,8 @@ import pytest
 import tinygrad_rnn as tg
 from tinygrad_rnn.kernels import fused, runtime
 
+from .processes import together
+
 FLOATS = [np.float32, np.float64]
 ROOT = Path(__file__).parents[1]
 
@@ -203,15 +205,8 @@ def test_two_processes_may_begin_with_an_empty_cache_at_the_same_time(tmp_path: 
                          stderr=subprocess.PIPE, text=True, env=environment(cache))
         for _ in range(2)
     ]  # fmt: skip
-    for process in both:
-        assert process.stdout is not None and process.stdout.readline() == "ready\n", process.communicate()[1]
-    for process in both:
-        assert process.stdin is not None
-        process.stdin.write("go\n")
-        process.stdin.flush()
-    for process in both:
-        out, err = process.communicate(timeout=240)
-        assert process.returncode == 0 and out.startswith("True"), err[-2000:]
+    for out in together(both):
+        assert out.startswith("True"), out
     modules = list(cache.glob("kernel_*.py"))
     assert len(modules) == 2, "one for the function, one for its derivative"
     assert not list(cache.glob("*.tmp"))

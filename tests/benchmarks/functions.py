@@ -80,21 +80,15 @@ FUNCTIONS = {
 
 
 def ours(function, given, wanted):
-    tensors = [tg.tensor(a, requires_grad=i in wanted) for i, a in enumerate(given)]
-    asked = [t for t in tensors if t.requires_grad]
-
-    def run():
-        for t in asked:
-            t.grad = None
-        y = function(*tensors)
-        if asked:
-            y.backward()
-
-    return run
+    return step(function, [tg.tensor(a, requires_grad=i in wanted) for i, a in enumerate(given)])
 
 
 def theirs(torch, function, given, wanted):
-    tensors = [torch.from_numpy(np.array(a)).requires_grad_(i in wanted) for i, a in enumerate(given)]
+    return step(function, [torch.from_numpy(np.array(a)).requires_grad_(i in wanted) for i, a in enumerate(given)])
+
+
+def step(function, tensors):
+    """A call, and backward where gradients are asked for."""
     asked = [t for t in tensors if t.requires_grad]
 
     def run():

@@ -335,7 +335,8 @@ class Module:
 
     Attributes
     ----------
-    source : str
+    functions : dict of str to Function
+        "forward" and "backward".
     """
 
     def __init__(self, step: Step, dtype: np.dtype[Any], wanted: set[Op]) -> None:
@@ -348,6 +349,7 @@ class Module:
         self.tables: dict[str, np.ndarray[Any, Any]] = {}
         self._forward()
         self._backward()
+        self.functions = {which: self._function(which) for which in ("forward", "backward")}
 
     # --- what is stored where ---------------------------------------------------------------------------------------------------
 
@@ -471,7 +473,6 @@ class Module:
     def text(self) -> str:
         """The module."""
         kind = self.dtype.name
-        forward, backward = self._function("forward"), self._function("backward")
         other = FLOATS[self.dtype == FLOATS[0]].name
         used = sorted({"wide_vectors", *self.forward_schedule.used, *self.backward_schedule.used})
         head = [
@@ -490,7 +491,7 @@ class Module:
             f'transpose = types.ExternalFunction("{symbol("transpose", self.dtype)}", types.void(*[types.int64] * 9))',
             f'gradient = types.ExternalFunction("{symbol("gradient", self.dtype)}", types.void(*[types.int64] * 12))',
         ]
-        return "\n".join([*head, "", "", *forward, "", "", *backward, ""])
+        return "\n".join([*head, *(line for function in self.functions.values() for line in ("", "", *function.lines)), ""])
 
     def _title(self) -> str:
         """What `tinygrad-rnn info --cache` says of the module: the cell, and the features of what it is given."""
@@ -498,7 +499,7 @@ class Module:
         xs, states = (", ".join("x".join(map(str, op.features)) or "1" for op in ops) for ops in (self.step.xs, self.step.states))
         return f"{name} over a whole sequence; x: {xs}, state: {states}, {self.dtype.name}"
 
-    def _function(self, which: str) -> list[str]:
+    def _function(self, which: str) -> Function:
         forward = which == "forward"
         schedule = self.forward_schedule if forward else self.backward_schedule
         after = self._results() if forward else self._gradients()
@@ -510,10 +511,6 @@ class Module:
         slots = self._slots(which, mentioned)
         raw = [name for name in self._raw(forward) if name in mentioned]
         tables = [name for name in self.tables if name in mentioned]
-        setattr(self, f"{which}_slots", slots)
-        setattr(self, f"{which}_raw", raw)
-        setattr(self, f"{which}_once", list(once.values()))
-        setattr(self, f"{which}_tables", tables)
         kinds = [slot.kind for slot in slots] + ["F"] * len(raw) + [kind_of(op.dtype, self.dtype) for op, _ in once.values()] + ["I"] * len(tables)
         lines = [
             f"@njit(types.void(*[types.int64] * 4, types.boolean, {', '.join(ARRAYS[kind] for kind in kinds)}), **options)",
@@ -532,8 +529,9 @@ class Module:
         if not forward:
             zeros = [Store.at_each(f"ds{k}", self.step.states[k], "((s + 1) % 2)") for k in self.zero_states]
             lines += [f"        {line}" for store in zeros for line in store.filled("0")]
-        setattr(self, f"{which}_body", len(lines))  # where the lines of the schedule begin, for readers
-        return [*lines, *(f"        {line}" for line in schedule.lines), *(f"    {line}" for line in after)]
+        body = len(lines)
+        lines += [*(f"        {line}" for line in schedule.lines), *(f"    {line}" for line in after)]
+        return Function(lines, body, slots, raw, list(once.values()), [self.tables[name] for name in tables])
 
     def straight(self, op: Op) -> bool:
         """Whether a value comes and goes as it is, (batch, features) of the module's dtype; others are brought into order outside."""
@@ -674,6 +672,31 @@ def _into(source: str, target: str, size: int, *, steps: str = "T", to: str = "0
     """The rows of a part of the batch, (steps, rows, features), as (steps, features, rows)."""
     step = f"batch * {size}, {size}, {size} * B, B" if steps == "T" else f"0, {size}, 0, B"
     return f"transpose(at({source}, row * {size}), at({target}, {to}), {steps}, B, {size}, {step})"
+
+
+class Function(NamedTuple):
+    """One of the two functions: its text, and its arguments after the sizes, in order.
+
+    Attributes
+    ----------
+    lines : list of str
+    body : int
+        Which of the lines is the first of the schedule, for readers.
+    slots : list of Slot
+        Arrays of the code's own.
+    raw : list of str
+        Names of arrays of the caller.
+    once : list of (Op, bool)
+        What is computed once, and whether it is repeated for each row.
+    tables : list of arrays
+    """
+
+    lines: list[str]
+    body: int
+    slots: list[Slot]
+    raw: list[str]
+    once: list[tuple[Op, bool]]
+    tables: list[np.ndarray[Any, Any]]
 
 
 class Slot(NamedTuple):

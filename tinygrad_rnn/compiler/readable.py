@@ -187,7 +187,7 @@ class Reader:
         """The lines of a function, renamed, with comments."""
         module = self.module
         schedule: Schedule = getattr(module, f"{which}_schedule")
-        body, names = getattr(module, f"{which}_body") + 0, self.scalars(schedule)
+        body, names = module.functions[which].body, self.scalars(schedule)
         comments: dict[int, list[str]] = {}
         for at, op, part in schedule.notes:
             if isinstance(part, Loop):
@@ -265,7 +265,7 @@ class Reader:
         """What the arguments of a function are."""
         arguments = re.search(r"\((.*)\)", head)
         assert arguments is not None
-        slots = {slot.name: slot for slot in getattr(self.module, f"{which}_slots")}
+        slots = {slot.name: slot for slot in self.module.functions[which].slots}
         rows = []
         for name in [a.strip() for a in arguments[1].split(",")][5:]:
             what, shape = self.array(which, name, slots.get(name))

@@ -107,12 +107,9 @@ class _Function:
 
     def __init__(self, module: Module, which: str, code: Callable[..., None]) -> None:
         self.code = code
-        self.slots: list[Slot] = getattr(module, f"{which}_slots")
-        self.raw: list[str] = getattr(module, f"{which}_raw")
+        _, _, self.slots, self.raw, self.once, self.tables = module.functions[which]
         self.names = [slot.name for slot in self.slots]
-        self.once: list[tuple[Op, bool]] = getattr(module, f"{which}_once")
         self.wide = [k for k, (_, wide) in enumerate(self.once) if wide]
-        self.tables = [module.tables[name] for name in getattr(module, f"{which}_tables")]
         self.needed = _needed(module, [op for op, _ in self.once])
 
     def constants(self, known: dict[Op, Any], batch: int) -> list[Array]:
