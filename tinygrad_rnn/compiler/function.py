@@ -1,7 +1,7 @@
 """`tg.jit` of an ordinary function: recorded once for given shapes, its elementwise runs as loops, one node on the tape.
 
 A recording is made for each combination of structure, shapes, dtypes, needed gradients, and whatever else the function depends on
-(`settings`). It holds the forward and the backward program, each as a straight line of compiled loops and NumPy calls (`Line`), and the
+(`ops/guards.py`). It holds the forward and the backward program, each as a straight line of compiled loops and NumPy calls (`Line`), and the
 program as it was traced, which is what is differentiated again for gradients of gradients, and what tangents are pushed through.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import types
 import warnings
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,12 +22,13 @@ from ..core.tensor import FLOAT64, Tensor, tensor
 from ..core.trace import Program, trace
 from ..core.tree import leaves, unflatten
 from ..kernels.runtime import available, complain
+from ..ops.guards import Changes, Guard, Guards, plain_key
 from ..recurrent.cell import name_of
 from ..recurrent.checkpoint import Stretch, as_primitive, cut
 from .jit import KEPT, Jitted
 from .line import Line, NoCode
 from .op import CompileError
-from .settings import Same, settings
+from .step import _constants
 from .values import Builder, Value, alive, divide, given
 
 
@@ -53,19 +54,19 @@ class JittedFunction(Jitted):
         now = context()
         if now.tracing or now.eager or not available():  # inside another recording it is a part of that
             return self.plain(*args, **kwargs)
-        found: list[Any] = []
+        found: dict[int, Any] = {}
         others: list[Any] = []
         structure = _structure((args, kwargs), found, others)
-        outside = settings((self.plain, others)).key
-        tensors = _tensors(found, outside)
+        guard = self._guards.now(others)
+        tensors = _tensors(list(found.values()), guard)
         grad = now.grad_enabled
-        key = (structure, grad, outside, tuple([(t.array.shape, t.array.dtype, grad and t.requires_grad) for t in tensors]))
-        recording = self._recordings.get(key)
+        key = (structure, grad, tuple([(t.array.shape, t.array.dtype, grad and t.requires_grad) for t in tensors]))
+        recording = self._recordings.get((key, guard.key))
         if recording is None:
             if len(self._recordings) >= KEPT:
                 self._full()
                 return self.plain(*args, **kwargs)
-            recording = self._record(key, args, kwargs, tensors, grad)
+            recording = self._record(key, guard, args, kwargs, tensors, grad)
         try:
             return recording(tensors)
         except NoCode as failed:
@@ -75,15 +76,17 @@ class JittedFunction(Jitted):
             self.plain(*args, **kwargs)  # which says what is wrong with these values
             raise
 
-    def _record(self, key: Any, args: Any, kwargs: Any, tensors: list[Tensor], grad: bool) -> Recording:
+    def _record(self, key: Any, guard: Guard, args: Any, kwargs: Any, tensors: list[Tensor], grad: bool) -> Recording:
+        changes = Changes(self._guards, guard, f"'{name_of(self)}'")
         try:
-            made = Recording(self.plain, (args, kwargs), tensors, grad)
-        except TinygradError as error:
-            if not isinstance(error, TraceError):
+            made = Recording(self.plain, (args, kwargs), tensors, grad, changes)
+        except BaseException as error:
+            changes.restore()
+            if isinstance(error, TinygradError) and not isinstance(error, TraceError):
                 with setting(grad_enabled=False):
                     self.plain(*args, **kwargs)  # fails as well, and names the operands as they are
             raise
-        self._recordings[key] = made
+        self._recordings[key, changes.kept().key] = made
         return made
 
     def _full(self) -> None:
@@ -121,40 +124,59 @@ class JittedFunction(Jitted):
         raise CompileError(f"tg.jit: '{name_of(self)}' was not called yet, so nothing is compiled")
 
 
-def _structure(tree: Any, found: list[Any], others: list[Any]) -> Any:
-    """How arguments are nested, as a key. Tensors and arrays are appended to `found`, everything else to `others`."""
+def _is_given(x: Any) -> bool:
+    """Whether an argument is given to the recording at each call: a tensor, or an array of numbers."""
+    return isinstance(x, Tensor) or (isinstance(x, (np.ndarray, np.generic)) and x.dtype.kind in "fbiu")
+
+
+def _is_nest(x: Any) -> bool:
+    kind = type(x)
+    return kind in (dict, tuple, list) or (isinstance(x, tuple) and hasattr(kind, "_fields"))
+
+
+def _structure(tree: Any, found: dict[int, Any], others: list[Any]) -> Any:
+    """How arguments are nested, as a key, with numbers and texts as they are.
+
+    Tensors and arrays are put into `found` by identity, each once; what has to be followed to find out what it is goes to `others`.
+    """
     kind = type(tree)
-    if isinstance(tree, Tensor) or (isinstance(tree, (np.ndarray, np.generic)) and tree.dtype.kind in "fbiu"):
-        found.append(tree)
+    if _is_given(tree):
+        if id(tree) in found:  # the same again: which one
+            return list(found).index(id(tree))
+        found[id(tree)] = tree
         return kind if not isinstance(tree, Tensor) else Tensor
-    if kind is dict:
-        return (dict, *[(key, _structure(value, found, others)) for key, value in tree.items()])
-    if isinstance(tree, (tuple, list)):
+    if _is_nest(tree):
+        if kind is dict:
+            return (dict, *[(type(key), key, _structure(value, found, others)) for key, value in tree.items()])
         return (kind, *[_structure(value, found, others) for value in tree])
+    key = plain_key(tree)
+    if key is not None:
+        return key
+    if type(tree) is types.MethodType:  # another object at each access
+        others += (tree.__func__, tree.__self__)
+        return types.MethodType
     others.append(tree)
     return None
 
 
-def _rebuilt(tree: Any, handles: Iterator[Tensor]) -> Any:
-    """The same nest with tensors in place of tensors and arrays."""
-    if isinstance(tree, Tensor) or (isinstance(tree, (np.ndarray, np.generic)) and tree.dtype.kind in "fbiu"):
-        return next(handles)
+def _rebuilt(tree: Any, handles: dict[int, Tensor]) -> Any:
+    """The same nest with tensors in place of tensors and arrays, by the identity of these."""
+    if _is_given(tree):
+        return handles[id(tree)]
+    if not _is_nest(tree):
+        return tree
     if type(tree) is dict:
         return {key: _rebuilt(value, handles) for key, value in tree.items()}
-    if isinstance(tree, (tuple, list)):
-        parts = [_rebuilt(value, handles) for value in tree]
-        return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)
-    return tree
+    parts = [_rebuilt(value, handles) for value in tree]
+    return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)
 
 
-def _tensors(found: list[Any], outside: tuple[Any, ...]) -> list[Tensor]:
+def _tensors(found: list[Any], guard: Guard) -> list[Tensor]:
     """Tensors for the arguments: an array becomes one of the floating dtype that the tensors have."""
     if all(isinstance(x, Tensor) for x in found):
         return found
     dtypes = [x.dtype for x in found if isinstance(x, Tensor) and x.dtype.kind == "f"]
-    if not dtypes:
-        owners = [item[0].value for item in outside if type(item) is tuple and item and isinstance(item[0], Same)]
-        dtypes = [t.dtype for t in owners if isinstance(t, (Tensor, Node)) and t.dtype.kind == "f"]
+    dtypes = dtypes or [t.dtype for _, t in guard.tensors if t.dtype.kind == "f"]
     dtype = dtypes[0] if dtypes else None
     return [x if isinstance(x, Tensor) else tensor(x, dtype if x.dtype.kind == "f" else None) for x in found]
 
@@ -171,19 +193,29 @@ class Recording:
         Those in the arguments.
     grad : bool
         Whether gradients are recorded.
+    changes : Changes
+        Finds out what the function changes outside of it.
     """
 
-    def __init__(self, function: Callable[..., Any], arguments: Any, tensors: Sequence[Tensor], grad: bool) -> None:
+    def __init__(self, function: Callable[..., Any], arguments: Any, tensors: Sequence[Tensor], grad: bool, changes: Changes) -> None:
         begin = Leaf(np.zeros(())).index
+        given_ids: dict[int, Any] = {}
+        _structure(arguments, given_ids, [])
         self.result: Any = None
 
         def run(*handles: Tensor) -> list[Tensor]:
-            args, kwargs = _rebuilt(arguments, iter(handles))
+            args, kwargs = _rebuilt(arguments, dict(zip(given_ids, handles, strict=True)))
             self.result = function(*args, **kwargs)
             return [y for y in leaves(self.result) if isinstance(y, Tensor)]
 
-        traced = trace(run, *tensors)
-        _check_same(traced, trace(run, *tensors))
+        def recorded() -> tuple[Program, Any]:
+            program = trace(run, *tensors)
+            changes.after_run()
+            return program, self.result
+
+        (traced, one), (again, two) = recorded(), recorded()
+        _check_same(traced, again)
+        _check_result(one, two, changes.what)
         self.others = [None if isinstance(y, Tensor) else y for y in leaves(self.result)]
         self.result = unflatten(self.result, [0] * len(self.others))
         inputs = traced.inputs
@@ -261,7 +293,7 @@ class Recording:
             else:
                 made.append(Tensor(_array(found[len(self.shapes) + place])))
         values = iter(made)
-        return unflatten(self.result, [next(values) if other is None else other for other in self.others])
+        return unflatten(self.result, [next(values) if other is None else other.copy() if isinstance(other, np.ndarray) else other for other in self.others])
 
     def _owner(self, node: Node) -> Tensor:
         """The tensor that the function closes over, with its values as they are now."""
@@ -372,19 +404,53 @@ JIT: Primitive = as_primitive("jit")
 
 def _check_same(one: Program, two: Program) -> None:
     """Raise a TraceError if two recordings of a function differ: what is drawn or counted inside would be the same at each call."""
+    constants = [_constants(p) for p in (one, two)]  # in the order in which they are read: a tensor has its leaf from its first use
+    known = [{n: k for k, n in enumerate([*p.inputs, *read, *p.nodes])} for p, read in zip((one, two), constants, strict=True)]
+    for a, b in zip(*constants, strict=False):
+        if not _alike(a.value, b.value):
+            raise TraceError(_differs(a, a.value, b.value))
+    for a, b in zip(one.nodes, two.nodes, strict=False):
+        if a.op != b.op:
+            break
+        left, right = ([places.get(i, -1) if isinstance(i, Node) else (i,) for i in n.inputs] for places, n in zip(known, (a, b), strict=True))
+        for m, n in [*zip(left, right, strict=True), *zip(a.params.values(), b.params.values(), strict=True)]:
+            if not _alike(m, n):
+                raise TraceError(_differs(a, m, n))
+    ends = [[places.get(o, -1) for o in p.outputs] for places, p in zip(known, (one, two), strict=True)]
+    if [n.op for n in one.nodes] != [n.op for n in two.nodes] or ends[0] != ends[1]:
+        raise TraceError("tg.jit: the function did not do the same in two recordings; it may not depend on how often it was called, on time or on chance")
 
-    def words(program: Program) -> Any:
-        known = {n: k for k, n in enumerate([*program.inputs, *program.constants, *program.nodes])}
-        yield from ((c, c.value) for c in program.constants)
-        for node in program.nodes:
-            yield node, (node.op, [known.get(i, -1) if isinstance(i, Node) else i for i in node.inputs])
 
-    for (a, left), (_, right) in zip(words(one), words(two), strict=False):
-        same = left is right or (np.array_equal(left, right, equal_nan=left.dtype.kind == "f") if isinstance(left, np.ndarray) else repr(left) == repr(right))
-        if not same:
-            raise TraceError(
-                f"tg.jit: a number or an array{a.where.described()} was not the same in two recordings of the function: random numbers of NumPy, or a "
-                "count of calls. Hand over what changes from call to call as an argument."
-            )
-    if len(one.nodes) != len(two.nodes):
-        raise TraceError("tg.jit: the function did not do the same in two recordings; it may not depend on how often it was called")
+def _differs(node: Node, one: Any, two: Any) -> str:
+    values = "".join(f" {shown} in the one," for shown in [repr(one[0])] if isinstance(one, tuple) and len(one) == 1)
+    if values and isinstance(two, tuple):
+        values += f" {two[0]!r} in the other:"
+    return (
+        f"tg.jit: a number or an array{node.where.described()} was not the same in two recordings of the function:{values} random numbers of NumPy, the "
+        "time, or a count of calls. Hand over what changes from call to call as an argument."
+    )
+
+
+def _alike(one: Any, two: Any) -> bool:
+    """Whether two values in recordings are the same, to the sign of zero."""
+    if type(one) is not type(two):
+        return False
+    if isinstance(one, np.ndarray):
+        return one.shape == two.shape and one.dtype == two.dtype and one.tobytes() == two.tobytes()
+    if isinstance(one, (tuple, list)):
+        return len(one) == len(two) and all(map(_alike, one, two))
+    if isinstance(one, slice):
+        return _alike((one.start, one.stop, one.step), (two.start, two.stop, two.step))
+    return one is two or repr(one) == repr(two)
+
+
+def _check_result(one: Any, two: Any, what: str) -> None:
+    """Raise a TraceError if what is no tensor in a result differs between two recordings, or hides tensors."""
+    for a, b in zip(leaves(one), leaves(two), strict=False):
+        if isinstance(a, Tensor) and isinstance(b, Tensor):
+            continue
+        found = Guards(a).now().traced()
+        if found:
+            raise TraceError(f"tg.jit: {what} returns tensors inside a {type(a).__name__} ({found}); return them in tuples, lists or dicts")
+        if not _alike(a, b) and type(a).__repr__ is not object.__repr__:
+            raise TraceError(f"tg.jit: {what} returned {a!r} in one recording and {b!r} in the other: a recording gives the same at each call")

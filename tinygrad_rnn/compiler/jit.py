@@ -19,7 +19,9 @@ from ..core.tensor import Tensor
 from ..core.tree import flatten, leaves, pairs, tree_map, unflatten
 from ..kernels.runtime import available
 from ..module import Module as Layer
+from ..module import Parameter
 from ..ops.elementwise import where
+from ..ops.guards import Changes, Guard, Guards, Key
 from ..recurrent.cell import Cell, CompiledCell, name_of, no_cell, returned
 from ..recurrent.checkpoint import Stretch, as_primitive, cut
 from ..recurrent.outside import KEY
@@ -28,7 +30,6 @@ from .exchange import Player, leave_all, take_all
 from .module import Module
 from .op import SIZES, CompileError, Op
 from .run import Runner
-from .settings import settings
 from .step import Step
 
 if TYPE_CHECKING:
@@ -50,13 +51,15 @@ class Jitted(CompiledCell):
         The cell that was given.
     """
 
-    __slots__ = ("_runners",)
+    __slots__ = ("_guards", "_runners")
 
     _runners: dict[Any, Runner]
+    _guards: Guards
 
     def __init__(self, cell: Callable[..., Any]) -> None:
         object.__setattr__(self, "plain", cell)
         object.__setattr__(self, "_runners", {})
+        object.__setattr__(self, "_guards", Guards(cell))
         if isinstance(cell, Layer):
             object.__setattr__(self, "__dict__", vars(cell))
 
@@ -221,31 +224,58 @@ class Jitted(CompiledCell):
             tuple([(x.shape[1 + r :], r, x.dtype) for x, r in zip(inputs, rows, strict=False)]),
             tuple([(path, s.shape[r:], r, s.dtype) for (path, s), r in zip(flatten(state), rows[len(inputs) :], strict=True)]),
         )
-        found = settings(self.plain, batch)
-        settled: Any
-        for settled, lent in ((found.key, []), (found.lending, found.lent)):
+        guard = self._guards.now()
+        lent = _lent(guard, batch)
+        for settled, borrowed in ((guard.key, []), (_lending(guard, lent), [t for _, t in lent])):
             if (known := self._runners.get((gradients, shapes, settled))) is not None:
-                return known, lent
+                return known, borrowed
             if not context().grad_enabled:  # the code of training serves, and is there already
                 for other, known in list(self._runners.items()):
                     if other[1:] == (shapes, settled):
-                        return known, lent
+                        return known, borrowed
         if not context().grad_enabled:  # so that the code is that of training, under other settings such as those of eval()
             gradients = next((known[0] for known in reversed(list(self._runners)) if known[1] == shapes), gradients)
         if len(self._runners) >= KEPT:  # of what changes at every call, each recording would stay
             self._runners.pop(next(iter(self._runners)), None)
         x = tuple(Tensor(x.array[0]) for x in inputs)
+
+        def made(borrowed: list[Tensor]) -> Runner:
+            changes = Changes(self._guards, guard, f"the step of '{name_of(self)}'")
+            try:
+                runner = compiled(variant, x, state, gradients, name_of(self), rows, borrowed, changes)
+            except BaseException:
+                changes.restore()
+                raise
+            kept = changes.kept()
+            self._runners[gradients, shapes, _lending(kept, _lent(kept, batch)) if borrowed else kept.key] = runner
+            return runner
+
         try:
-            made = self._runners[gradients, shapes, found.key] = compiled(variant, x, state, gradients, name_of(self), rows)
-            return made, []
+            return made([]), []
         except (ShapeError, CompileError) as error:
-            if not found.lent:
+            if not lent:
                 raise
             try:
-                made = self._runners[gradients, shapes, found.lending] = compiled(variant, x, state, gradients, name_of(self), rows, found.lent)
+                return made([t for _, t in lent]), [t for _, t in lent]
             except ShapeError:
                 raise error from None
-            return made, found.lent
+
+
+def _lent(guard: Guard, batch: int) -> list[tuple[int, Tensor]]:
+    """The tensors that a cell holds and that may have a row for each of the batch: no parameters, and the first axis is the batch."""
+    found = {id(t): (place, t) for place, t in reversed(guard.tensors) if t.shape[:1] == (batch,) and not isinstance(t, Parameter)}
+    return sorted(found.values(), key=lambda one: one[0])
+
+
+def _lending(guard: Guard, lent: list[tuple[int, Tensor]]) -> Any:
+    """The key in which these tensors count by their shape alone; where there are none, nothing has it."""
+    if not lent:
+        return None
+    items, order = list(guard.key.items), {id(t): k for k, (_, t) in enumerate(lent)}
+    for place, t in guard.tensors:
+        if id(t) in order:
+            items[place] = ("lent", order[id(t)], t.shape[1:], t.dtype, t.requires_grad)
+    return Key(items)
 
 
 def plainly(sequence: Sequence, cell: Callable[..., Any], **others: Any) -> Sequence:
@@ -255,7 +285,9 @@ def plainly(sequence: Sequence, cell: Callable[..., Any], **others: Any) -> Sequ
     return plain
 
 
-def compiled(variant: _Variant, x: Any, state: Any, x_gradients: tuple[bool, ...], name: str, rows: list[bool], lent: list[Tensor] | None = None) -> Runner:
+def compiled(
+    variant: _Variant, x: Any, state: Any, x_gradients: tuple[bool, ...], name: str, rows: list[bool], lent: list[Tensor], changes: Changes
+) -> Runner:
     """Record one step, plan it, and compile it; `rows` says which inputs and states have a row for each of the batch, as those of `lent` have."""
     structure: list[Any] = []
 
@@ -264,7 +296,7 @@ def compiled(variant: _Variant, x: Any, state: Any, x_gradients: tuple[bool, ...
         structure.append(tree_map(lambda _: 0, result))
         return result
 
-    step = Step(record, x, state, name, rows, lent or [])
+    step = Step(record, x, state, name, rows, lent, changes.after_run)
     wanted: set[Op] = {op for op, needed in zip(step.xs, x_gradients, strict=False) if needed}
     wanted |= {op for op in [*step.constants, *step.fixed] if op.node.requires_grad}
     floats = [v.dtype for v in [*leaves([state, x]), *step.outputs] if v.dtype.kind == "f"]
@@ -414,8 +446,11 @@ def jit(cell: Callable[..., Any]) -> Jitted:
 
     Notes
     -----
-    Attributes of the cell and what a function closes over are read at each `unroll`, or call: it is recorded again when one of them is
-    another object. Changes inside other objects than modules, lists and dicts are not seen.
+    What a function or cell reads is looked at again at each `unroll`, or call, and where anything of it differs, it is recorded again: what it
+    closes over, its globals and defaults and those of functions that it calls, attributes of modules, objects and classes, and what stands in
+    lists, dicts, sets and arrays. The one limit is what Python cannot look into: the memory of extensions, files, the clock, random numbers.
+    What gives another number in a second recording, or draws from a generator, is refused. So is a function or step that changes what is
+    outside of it (``self.last = h``, ``seen.append(x)``): the change would be made once, in the recording.
 
     Random masks of cells are those that the plain steps would draw. A tensor from outside the step, no parameter, may have a row for each of
     the batch. Of cells are not compiled: what reads or moves single rows of the batch, values with the batch on two axes, and indices into

@@ -58,9 +58,15 @@ class Step:
         Values of the backward program, each with the one of the forward program whose gradient it is.
     """
 
-    def __init__(self, cell: Callable[..., Any], x: Any, state: Any, name: str, rows: Sequence[bool], lent: Sequence[Tensor] = ()) -> None:
+    def __init__(
+        self, cell: Callable[..., Any], x: Any, state: Any, name: str, rows: Sequence[bool], lent: Sequence[Tensor], after_run: Callable[[], None]
+    ) -> None:
         self.name = name
-        one, two = (_record(cell, x, state, name, rows, lent, n) for n in SIZES)
+        recorded = []
+        for n in SIZES:
+            recorded.append(_record(cell, x, state, name, rows, lent, n))
+            after_run()
+        one, two = recorded
         first, second, back, back2 = one.program, two.program, one.backward, two.backward
         self.known: dict[Node, Op] = {}
         self.forward: list[Op] = []
