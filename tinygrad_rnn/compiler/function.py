@@ -77,7 +77,7 @@ class JittedFunction(Jitted):
             raise
 
     def _record(self, key: Any, guard: Guard, args: Any, kwargs: Any, tensors: list[Tensor], grad: bool) -> Recording:
-        changes = Changes(self._guards, guard, f"'{name_of(self)}'")
+        changes = Changes(self._guards, guard, f"tg.jit: '{name_of(self)}'")
         try:
             made = Recording(self.plain, (args, kwargs), tensors, grad, changes)
         except BaseException as error:
@@ -451,6 +451,6 @@ def _check_result(one: Any, two: Any, what: str) -> None:
             continue
         found = Guards(a).now().traced()
         if found:
-            raise TraceError(f"tg.jit: {what} returns tensors inside a {type(a).__name__} ({found}); return them in tuples, lists or dicts")
+            raise TraceError(f"{what} returns tensors inside a {type(a).__name__} ({found}); return them in tuples, lists or dicts")
         if not _alike(a, b) and type(a).__repr__ is not object.__repr__:
-            raise TraceError(f"tg.jit: {what} returned {a!r} in one recording and {b!r} in the other: a recording gives the same at each call")
+            raise TraceError(f"{what} returned {a!r} in one recording and {b!r} in the other: a recording gives the same at each call")

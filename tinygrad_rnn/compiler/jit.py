@@ -240,7 +240,7 @@ class Jitted(CompiledCell):
         x = tuple(Tensor(x.array[0]) for x in inputs)
 
         def made(borrowed: list[Tensor]) -> Runner:
-            changes = Changes(self._guards, guard, f"the step of '{name_of(self)}'")
+            changes = Changes(self._guards, guard, f"tg.jit: the step of '{name_of(self)}'")
             try:
                 runner = compiled(variant, x, state, gradients, name_of(self), rows, borrowed, changes)
             except BaseException:

@@ -185,7 +185,7 @@ class Changes:
             name = self.guard.traced() or (before.difference(self.guard) if self.runs > 1 else "")
             if name:
                 raise TraceError(
-                    f"tg.jit: {self.what} changes {name}. A recording runs it once for all calls, so it cannot change what is outside of it: hand the value "
+                    f"{self.what} changes {name}. A recording runs it once for all calls, so it cannot change what is outside of it: hand the value "
                     "back as a part of the result (for a cell, of the output or the state), or run it in tg.eager()."
                 )
         elif self.runs == 1:
@@ -196,7 +196,7 @@ class Changes:
             for (_, name, state), (_, _, other) in zip(self.states, now, strict=False):
                 if state != other:
                     raise TraceError(
-                        f"tg.jit: {self.what} draws random numbers from {name}: a recording would repeat those of its first run. Hand them over as an "
+                        f"{self.what} draws random numbers from {name}: a recording would repeat those of its first run. Hand them over as an "
                         "argument, or use tg.nn's masks in a cell."
                     )
         self.states = now
@@ -435,7 +435,7 @@ class Guard:
             self._other.append((lambda proxy: tuple(map(id, proxy.values())), value, tuple(map(id, value.values()))))
         elif _iterates(value):
             raise TraceError(
-                f"tg.jit: {_text(path)} is an iterator ({kind.__name__}), which gives other values each time that it is read: a recording would repeat "
+                f"{_text(path)} is an iterator ({kind.__name__}), which gives other values each time that it is read: a recording would repeat "
                 "those of the first. Hand over a list, or the values themselves as arguments."
             )
         else:
