@@ -382,6 +382,10 @@ class _Call(Stretch):
         self.arrays = weakref.ref(saved)
         return cut(whole, recording.shapes) if len(results) > 1 else [whole]
 
+    def did(self) -> Any:
+        """See `Stretch.did`."""
+        return self.recording
+
     def pack(self, parts: Sequence[Any]) -> Any:
         """One vector of several results; a single one stays as it is."""
         return super().pack(parts) if len(parts) > 1 else parts[0]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..core.errors import ShapeError
+from ..core.errors import GraphError, ShapeError
 from ..core.memory import empty
 from ..core.primitive import Array, Primitive
 from ..core.record import describe
@@ -25,6 +25,7 @@ from ..ops.guards import Changes, Guard, Guards, Key
 from ..recurrent.cell import Cell, CompiledCell, name_of, no_cell, returned
 from ..recurrent.checkpoint import Stretch, as_primitive, cut
 from ..recurrent.outside import KEY
+from ..recurrent.rerun import summary
 from ..recurrent.unroll import Sequence
 from .exchange import Player, leave_all, take_all
 from .module import Module
@@ -143,7 +144,7 @@ class Jitted(CompiledCell):
         if xs is not None:
             sequence = Sequence(self, xs, state, None, None)
             variant = _Variant(self.plain, sequence.tuple, False, False, False)
-            runner, _ = Jitted.runner(self, variant, list(sequence.parts), sequence.first, sequence.parts[0].shape[1])
+            runner, *_ = Jitted.runner(self, variant, list(sequence.parts), sequence.first, sequence.parts[0].shape[1])
             return runner, variant.flags
         if not self._runners:
             raise CompileError(f"tg.jit: '{name_of(self)}' was not unrolled yet, so nothing is compiled; give an example: fast.source(xs)")
@@ -170,7 +171,7 @@ class Jitted(CompiledCell):
         batch = xs[0].shape[1] if xs[0].ndim > 1 else next((s.shape[0] for s in states if s.ndim), 1)
         name, layer = name_of(self), context().mark.layer
         try:
-            runner, lent = Jitted.runner(self, variant, inputs, carried, batch)
+            runner, lent, guard = Jitted.runner(self, variant, inputs, carried, batch)
         except Exception as error:
             with no_grad():  # a step of the cell itself says what is wrong with the shapes that were given
                 first, end = (stop - 1, stop) if reverse else (start, start + 1)
@@ -187,6 +188,12 @@ class Jitted(CompiledCell):
 
         def again(*handles: Tensor) -> list[Tensor]:
             """The same steps, one by one on the tape: for gradients of gradients, and tangents."""
+            if not guard.still(self._guards):
+                name = guard.difference(self._guards.now())
+                raise GraphError(
+                    f"the steps of '{name_of(self)}' are run one by one (for gradients of gradients, tangents or a picture), but {name} is not what it was "
+                    "when they ran compiled. Walk the graph before it is changed."
+                )
             widest = np.result_type(*{op.dtype for op in runner.ends if op.dtype.kind == "f"}, np.float32)  # of what is on one node
             given, first = list(handles[: len(inputs)]), unflatten(carried, list(handles[len(inputs) :]))
             plain = plainly(sequence, variant, tuple=True, valid=None, resets=None)
@@ -212,10 +219,10 @@ class Jitted(CompiledCell):
             return ys[0], ys[1], last
         return ys, None, last
 
-    def runner(self, variant: _Variant, inputs: list[Tensor], state: Any, batch: int) -> tuple[Runner, list[Tensor]]:
+    def runner(self, variant: _Variant, inputs: list[Tensor], state: Any, batch: int) -> tuple[Runner, list[Tensor], Guard]:
         """The compiled code for inputs and states of these shapes, whatever the batch and the length.
 
-        Also the tensors that the cell holds and that have a row for each of the batch; whether there are such is found by recording.
+        Also the tensors that the cell holds and that have a row for each of the batch, which is found by recording; and the guard of what it reads.
         """
         rows = [*(x.shape[1:2] == (batch,) for x in inputs), *(s.shape[:1] == (batch,) for s in leaves(state))]
         gradients = tuple([x.requires_grad for x in inputs])
@@ -228,18 +235,18 @@ class Jitted(CompiledCell):
         lent = _lent(guard, batch)
         for settled, borrowed in ((guard.key, []), (_lending(guard, lent), [t for _, t in lent])):
             if (known := self._runners.get((gradients, shapes, settled))) is not None:
-                return known, borrowed
+                return known, borrowed, guard
             if not context().grad_enabled:  # the code of training serves, and is there already
                 for other, known in list(self._runners.items()):
                     if other[1:] == (shapes, settled):
-                        return known, borrowed
+                        return known, borrowed, guard
         if not context().grad_enabled:  # so that the code is that of training, under other settings such as those of eval()
             gradients = next((known[0] for known in reversed(list(self._runners)) if known[1] == shapes), gradients)
         if len(self._runners) >= KEPT:  # of what changes at every call, each recording would stay
             self._runners.pop(next(iter(self._runners)), None)
         x = tuple(Tensor(x.array[0]) for x in inputs)
 
-        def made(borrowed: list[Tensor]) -> Runner:
+        def made(borrowed: list[Tensor]) -> tuple[Runner, list[Tensor], Guard]:
             changes = Changes(self._guards, guard, f"tg.jit: the step of '{name_of(self)}'")
             try:
                 runner = compiled(variant, x, state, gradients, name_of(self), rows, borrowed, changes)
@@ -248,15 +255,15 @@ class Jitted(CompiledCell):
                 raise
             kept = changes.kept()
             self._runners[gradients, shapes, _lending(kept, _lent(kept, batch)) if borrowed else kept.key] = runner
-            return runner
+            return runner, borrowed, kept
 
         try:
-            return made([]), []
+            return made([])
         except (ShapeError, CompileError) as error:
             if not lent:
                 raise
             try:
-                return made([t for _, t in lent]), [t for _, t in lent]
+                return made([t for _, t in lent])
             except ShapeError:
                 raise error from None
 
@@ -361,7 +368,7 @@ class _Unrolled(Stretch):
     ) -> None:  # fmt: skip
         super().__init__(again, len(xs) + len(states))
         self.runner, self.xs, self.states, self.batch, self.reverse = runner, xs, states, batch, reverse
-        self.lent, self.taken = lent, taken
+        self.lent, self.taken, self.drawn = lent, taken, list(taken.values())
         self.told: list[list[Array]] = []
         self.saved: Any = None  # a weak reference, since it belongs to the node: with the node's saved values it is released
 
@@ -396,6 +403,11 @@ class _Unrolled(Stretch):
         outputs = sum(k < len(step.outputs) for k in self.live)
         parts = dict(zip(self.live, cut(whole, live, outputs), strict=True))
         return [Tensor(a) if k not in parts else parts[k] if a.dtype == whole.dtype else parts[k].astype(a.dtype) for k, a in enumerate(found)]
+
+    def did(self) -> Any:
+        """See `Stretch.did`."""
+        constants = [owner.array for _, owner in self.runner.owners if not owner.requires_grad]
+        return (self.runner.source, self.reverse, self.batch, *map(summary, (*constants, *self.drawn)))
 
     def gradients(self, g: Any, values: Any) -> tuple[Any, ...]:
         """For each input of the node: by the compiled function, or by the steps one by one where the walk itself is recorded."""

@@ -27,6 +27,7 @@ from ..core.walks import pull_back, push_forward
 from ..ops.define import primitive
 from ..ops.elementwise import tanh
 from ..ops.shaping import concatenate, scatter
+from .rerun import Row, check_same, rows
 
 
 class Stretch:
@@ -41,6 +42,7 @@ class Stretch:
     """
 
     reads = "runs a checkpointed stretch again and needs"  # for messages
+    rows: list[Row] | None = None  # what the first run did, if it is known
 
     def __init__(self, function: Callable[..., list[Tensor]], count: int) -> None:
         now = context()
@@ -52,6 +54,7 @@ class Stretch:
         self.draws: list[Any] = []  # the generators of other random numbers, as they stood
         self.captured: list[Node] = []
         self.live: list[int] = []  # which results have a gradient
+        self.needs = [True] * count  # which tensors it was given have one
 
     def __reduce__(self) -> Any:
         raise GraphError(
@@ -88,13 +91,32 @@ class Stretch:
     def first_run(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """The results, as constants; afterwards it is known what the function captured, and which results have a gradient."""
         ends = _Older(Leaf(np.zeros(())).index)
-        found = self.run([_fresh(t.array, t.requires_grad) for t in tensors], record=True)
+        self.needs = [t.requires_grad for t in tensors]
+        handles = self.handles(tensors, False)
+        found = self.run(handles, record=True)
         self.live = [i for i, y in enumerate(found) if y.requires_grad]
         roots = [found[i].node for i in self.live]
         if len({y.dtype for y in (found[i] for i in self.live)}) > 1:
             raise DtypeError(f"checkpoint: the results are {', '.join(describe(found[i]) for i in self.live)}; expected one dtype")
-        self.captured = [n for n in reachable([r for r in roots if r is not None], ends) if n in ends]
+        nodes = reachable([r for r in roots if r is not None], ends)
+        self.captured = [n for n in nodes if n in ends]
+        self.rows = rows([n for n in nodes[len(self.captured) :] if n.primitive is not None], handles, frozenset(self.captured))
         return [y.detach() for y in found]
+
+    def rerun(self, handles: Sequence[Tensor]) -> list[Tensor]:
+        """The results of another run, recorded; a GraphError if it does not do what the first one did."""
+        begin = Leaf(np.zeros(())).index
+        found = self.run(handles, record=True)
+        if self.rows is not None:
+            ends = frozenset([*self.captured, *[h.node for h in handles]])
+            roots = [found[i].node for i in self.live]
+            nodes = [n for n in reachable([r for r in roots if r is not None], ends) if n.index > begin and n.primitive is not None]
+            check_same(self.rows, rows(nodes, handles, ends), nodes, self.reads)
+        return found
+
+    def did(self) -> Any:
+        """What it did, to be compared with what another stretch did."""
+        return self.rows if self.rows is None else tuple(self.rows)
 
     def pack(self, parts: Sequence[Any]) -> Any:
         """One vector."""
@@ -105,7 +127,7 @@ class Stretch:
         create = isinstance(g, Tensor)
         self.check_captured()
         handles = self.handles(values, create)
-        found = self.run(handles, record=True)
+        found = self.rerun(handles)
         results = [found[i] for i in self.live]
         seeds = cut(g, [y.shape for y in results])
         targets = [*(h.node for h in handles), *self.captured]
@@ -137,7 +159,7 @@ class Stretch:
         """The tangent of the output: run the function again, and walk forward through it."""
         create = any(isinstance(v, Tensor) for v in values)
         handles = self.handles(values, create)
-        found = self.run(handles, record=True)
+        found = self.rerun(handles)
         results = [found[i] for i in self.live]
         nodes = [*(h.node for h in handles), *self.captured]
         tangents = {n: t for n, t in zip(nodes, arriving, strict=True) if n is not None and t is not None}
@@ -148,7 +170,10 @@ class Stretch:
 
     def handles(self, values: Sequence[Any], create: bool) -> list[Tensor]:
         """The tensors for another run: leaves, or where the walk is recorded, tensors that hang on the tape."""
-        return [+v if create and isinstance(v, Tensor) and v.requires_grad else _fresh(getattr(v, "array", v)) for v in values[: self.count]]
+        return [
+            +v if create and isinstance(v, Tensor) and v.requires_grad else _fresh(getattr(v, "array", v), needed)
+            for v, needed in zip(values, self.needs, strict=False)
+        ]
 
 
 def draw_of(scope: dict[str, Any] | None) -> Callable[[Any], Any] | None:
@@ -168,14 +193,14 @@ class _Older:
         return isinstance(node, Node) and node.index < self.index
 
 
-def _fresh(array: Any, requires_grad: bool = True) -> Tensor:
+def _fresh(array: Any, requires_grad: bool) -> Tensor:
     made = Tensor(array)
     made.leaf(requires_grad and array.dtype.kind == "f")
     return made
 
 
 def _forward(*arrays: Any, stretch: Stretch) -> Any:
-    found = stretch.run([Tensor(a) for a in arrays[: stretch.count]], record=False)
+    found = stretch.rerun(stretch.handles(arrays, False))
     return stretch.pack([found[i].array for i in stretch.live])
 
 
@@ -248,15 +273,20 @@ def as_primitive(name: str) -> Primitive:
 CHECKPOINT = as_primitive("checkpoint")
 
 
+def _kept(argument: Any) -> Any:
+    """What another run is given: None for a tensor, and a copy of an array, which the caller may write to."""
+    return None if isinstance(argument, Tensor) else argument.copy() if isinstance(argument, np.ndarray) else argument
+
+
 def checkpoint(function: Callable[..., Any], *args: Any) -> Any:
     """``function(*args)``, of which the tape keeps the arguments alone; the backward walk computes the rest again.
 
     Parameters
     ----------
     function : callable
-        Of nests of tensors, to a nest of tensors; run again, it must do the same (random masks of `tg.nn` do).
+        Of nests of tensors, to a nest of tensors. Run again, it must do the same (random masks of `tg.nn` do).
     *args : nests of tensors
-        Arrays and numbers in them are passed on as they are.
+        Arrays in them are copied; numbers and other objects are passed on as they are.
 
     Returns
     -------
@@ -266,7 +296,8 @@ def checkpoint(function: Callable[..., Any], *args: Any) -> Any:
     Raises
     ------
     GraphError
-        In backward, if a parameter that the function uses was given another value in between.
+        In backward, if a parameter that the function uses was given another value in between, or if the second run did something else than
+        the first: another operation, number, setting, constant or tensor.
     DtypeError
         If the results are of several floating dtypes.
     """
@@ -276,7 +307,7 @@ def checkpoint(function: Callable[..., Any], *args: Any) -> Any:
     tensors = [t for t in everything if isinstance(t, Tensor)]
     if not context().grad_enabled or context().tracing:
         return function(*args)
-    arguments, others = unflatten(args, [0] * len(everything)), [None if isinstance(t, Tensor) else t for t in everything]
+    arguments, others = unflatten(args, [0] * len(everything)), [_kept(t) for t in everything]
     results_like = [None]
 
     def flat(*handles: Tensor) -> list[Tensor]:
