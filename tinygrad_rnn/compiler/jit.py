@@ -31,7 +31,7 @@ from .exchange import Player, leave_all, take_all
 from .module import Module
 from .op import SIZES, CompileError, Op
 from .run import Runner
-from .step import Step
+from .step import Step, check_batch
 
 if TYPE_CHECKING:
     from .explain import Explanation
@@ -223,8 +223,21 @@ class Jitted(CompiledCell):
         """The compiled code for inputs and states of these shapes, whatever the batch and the length.
 
         Also the tensors that the cell holds and that have a row for each of the batch, which is found by recording; and the guard of what it reads.
+        That the step does the same with this size of the batch is checked when it first comes.
         """
         rows = [*(x.shape[1:2] == (batch,) for x in inputs), *(s.shape[:1] == (batch,) for s in leaves(state))]
+        runner, lent, guard = found = Jitted._found(self, variant, inputs, state, batch, rows)
+        if batch not in runner.step.batches:
+            changes = Changes(self._guards, guard, f"tg.jit: the step of '{name_of(self)}'", runs=1)
+            try:
+                check_batch(runner.step, variant, tuple(Tensor(x.array[0]) for x in inputs), state, rows, lent, batch)
+                changes.after_run()
+            except BaseException:
+                changes.restore()
+                raise
+        return found
+
+    def _found(self, variant: _Variant, inputs: list[Tensor], state: Any, batch: int, rows: list[bool]) -> tuple[Runner, list[Tensor], Guard]:
         gradients = tuple([x.requires_grad for x in inputs])
         shapes = (
             variant.flags,

@@ -163,12 +163,14 @@ class Changes:
         Of before.
     what : str
         For messages.
+    runs : int
+        How often it was run before.
     """
 
-    def __init__(self, guards: Guards, guard: Guard, what: str) -> None:
-        self.guards, self.what, self.guard = guards, what, guard
+    def __init__(self, guards: Guards, guard: Guard, what: str, runs: int = 0) -> None:
+        self.guards, self.what, self.guard, self.runs = guards, what, guard, runs
         self.restore = guard.snapshot()  # puts everything back as it was
-        self.runs = 0
+        self.states = guard.states()
 
     def kept(self) -> Guard:
         """The guard of the recording that was made."""
@@ -188,9 +190,6 @@ class Changes:
                     f"{self.what} changes {name}. A recording runs it once for all calls, so it cannot change what is outside of it: hand the value "
                     "back as a part of the result (for a cell, of the output or the state), or run it in tg.eager()."
                 )
-        elif self.runs == 1:
-            self.states = before.states()
-            return
         now = self.guard.states()
         if self.runs > 1:
             for (_, name, state), (_, _, other) in zip(self.states, now, strict=False):
