@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..core.errors import GraphError, ShapeError
+from ..core.errors import GraphError, ShapeError, TraceError
 from ..core.memory import empty
 from ..core.primitive import Array, Primitive
 from ..core.record import describe
@@ -172,6 +172,8 @@ class Jitted(CompiledCell):
         name, layer = name_of(self), context().mark.layer
         try:
             runner, lent, guard = Jitted.runner(self, variant, inputs, carried, batch)
+        except TraceError:
+            raise
         except Exception as error:
             with no_grad():  # a step of the cell itself says what is wrong with the shapes that were given
                 first, end = (stop - 1, stop) if reverse else (start, start + 1)

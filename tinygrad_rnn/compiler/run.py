@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -50,8 +51,10 @@ class Idle:
             return found
 
     def give(self, workspace: Workspace) -> None:
-        """To be taken again."""
+        """To be taken again, as long as its runner is there."""
         with self.lock:
+            if workspace.runner() is None:
+                return
             several = self.waiting.pop(workspace.key, [])
             several.append(workspace)
             self.waiting[workspace.key] = several  # now the latest
@@ -62,6 +65,12 @@ class Idle:
                 if not oldest:
                     del self.waiting[next(iter(self.waiting))]
 
+    def drop(self, number: int) -> None:
+        """Give back what waits for a runner that is gone."""
+        with self.lock:
+            for key in [key for key in self.waiting if key[0] == number]:
+                self.size -= sum(workspace.size for workspace in self.waiting.pop(key))
+
 
 _idle = Idle()
 _numbers = itertools.count()  # of runners
@@ -70,9 +79,10 @@ _numbers = itertools.count()  # of runners
 class Workspace:
     """Arrays of one call, by name."""
 
-    __slots__ = ("arrays", "key", "size")
+    __slots__ = ("arrays", "key", "runner", "size")
 
-    def __init__(self, slots: Sequence[Slot], T: int, batch: int, dtypes: Mapping[str, np.dtype[Any]], key: Any) -> None:
+    def __init__(self, slots: Sequence[Slot], T: int, batch: int, runner: Runner, key: Any) -> None:
+        dtypes = runner.dtypes
         sizes = [slot.elements(T, batch) * dtypes[slot.kind].itemsize for slot in slots]
         begins, end = [], 0
         for k, size in enumerate(sizes):
@@ -83,7 +93,7 @@ class Workspace:
         begin = -_address(whole) % PAGE
         parts = zip(slots, begins, sizes, strict=True)
         self.arrays: dict[str, Array] = {slot.name: whole[begin + b : begin + b + size].view(dtypes[slot.kind]) for slot, b, size in parts}
-        self.key, self.size = key, whole.size
+        self.key, self.size, self.runner = key, whole.size, weakref.ref(runner)
 
 
 class Saved:
@@ -179,7 +189,11 @@ class Runner:
     def _workspace(self, which: str, T: int, rows: int) -> Workspace:
         key = (self.number, which, T, rows)
         found = _idle.take(key)
-        return Workspace(getattr(self, which), T, rows, self.dtypes, key) if found is None else found
+        return Workspace(getattr(self, which), T, rows, self, key) if found is None else found
+
+    def __del__(self) -> None:
+        if hasattr(self, "number") and _idle is not None:  # it was made, and the program does not end
+            _idle.drop(self.number)
 
     def shapes(self, T: int, batch: int) -> list[tuple[int, ...]]:
         """Of the outputs, over all steps, of the last states, and of what the steps leave outside."""

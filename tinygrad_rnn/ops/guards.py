@@ -169,6 +169,8 @@ class Changes:
 
     def __init__(self, guards: Guards, guard: Guard, what: str, runs: int = 0) -> None:
         self.guards, self.what, self.guard, self.runs = guards, what, guard, runs
+        if name := guard.traced():
+            raise TraceError(f"{what} reads {name}, a tensor that an earlier recording (tg.trace) has left: it has no values")
         self.restore = guard.snapshot()  # puts everything back as it was
         self.states = guard.states()
 
