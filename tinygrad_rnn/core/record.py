@@ -66,7 +66,7 @@ def apply(primitive: Primitive, inputs: Sequence[Any], params: dict[str, Any] = 
     for k in primitive.kept[mask]:
         saved[k] = values[k]
     if None in nodes:
-        nodes = [node or (x.leaf() if isinstance(x, Tensor) else Leaf(a)) for x, a, node in zip(inputs, arrays, nodes, strict=True)]
+        nodes = [node if node is not None else x.leaf() if isinstance(x, Tensor) else Leaf(a) for x, a, node in zip(inputs, arrays, nodes, strict=True)]
     edges = primitive.edges(nodes) if mask else ()
     origin = now.origin or caller()
     return Tensor(out, Node(primitive, tuple(nodes), edges, params, saved, out.shape, out.dtype, mask > 0, origin))
