@@ -83,6 +83,11 @@ class Jitted(CompiledCell):
         """One step, not compiled."""
         return self.plain(x, state)
 
+    def copied(self, convert: Callable[[Any], Any], announce: Callable[[Layer], None]) -> tuple[Jitted, dict[str, Any]]:
+        """See `Module.copied`; what it is made of is copied, and gives the copy its attributes."""
+        made = type(self)(convert(self.plain))
+        return made, dict(vars(made))
+
     def __copy__(self) -> Jitted:
         return Jitted(copy.copy(self.plain))  # which has attributes of its own
 
