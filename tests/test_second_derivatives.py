@@ -186,3 +186,140 @@ def test_second_derivatives_by_each_tensor_are_those_of_the_plain_steps(way: Any
         for a, b in zip(value if isinstance(value, tuple) else [value], found[name] if isinstance(value, tuple) else [found[name]], strict=True):
             assert np.abs(a.numpy()).max() > 1e-6, name  # or there would be nothing to see
             np.testing.assert_allclose(b.numpy(), a.numpy(), rtol=1e-9, atol=1e-10, err_msg=name)
+
+
+# --- how it is unrolled ------------------------------------------------------------------------------------------------------------
+
+HOWS: dict[str, dict[str, Any]] = {
+    "reverse": {"reverse": True},
+    "lengths": {"lengths": [2, 3, 1]},
+    "resets": {"resets": np.array([[0, 0, 0], [0, 1, 0], [1, 0, 0]], bool)},
+    "states": {"return_states": True},
+    "all": {"reverse": True, "lengths": [2, 3, 1], "resets": np.array([[0, 0, 0], [0, 1, 0], [1, 0, 0]], bool), "return_states": True},
+}
+
+
+@pytest.mark.parametrize("checkpoint", [None, 2])
+@pytest.mark.parametrize("how", HOWS)
+def test_second_derivatives_of_sequences_with_lengths_resets_and_all_states(how: str, checkpoint: int | None) -> None:
+    arrays, rng = drawn(1)
+    values = [tg.tensor(a) for a in arrays.values()]
+    directions = [tg.tensor(rng.normal(size=a.shape)) for a in arrays.values()]
+
+    def second(compiled: bool) -> Any:
+        def f(w: Any, b: Any, r: Any, x: Any, h: Any) -> Any:
+            cell = computed(w, b, r)
+            ys, last = tg.unroll(tg.jit(cell) if compiled else cell, x, h, **HOWS[how], checkpoint=checkpoint if compiled else None)
+            return (ys * ys).sum() + (last * last * last).sum()
+
+        return tg.jvp(tg.grad(f, list(range(5))), values, directions)[1]
+
+    for name, a, b in zip(arrays, second(False), second(True), strict=True):
+        assert np.abs(a.numpy()).max() > 1e-6
+        np.testing.assert_allclose(b.numpy(), a.numpy(), rtol=1e-9, atol=1e-10, err_msg=name)
+
+
+def test_what_is_not_differentiated_stays_constant_in_a_second_run() -> None:
+    """Results of a transform hang on nothing, if what it was given does not: also where x is an array and one output a constant."""
+
+    def f(w: Any, way: Any) -> Any:
+        ones = tg.tensor(np.ones((BATCH, SIZE)))
+        (y, fixed), last = way(lambda x, h: ((h * w + x, ones), h * w), np.ones((T, BATCH, SIZE)), tg.tensor(np.ones((BATCH, SIZE))))
+        return (y * fixed).sum() + (last * last).sum()
+
+    w, v = tg.tensor(np.array([0.5, -1.5])), tg.tensor(np.array([1.0, 2.0]))
+    for way in (jitted, stretches, checkpointed):
+        expected, found = (tg.hvp(lambda w, u=u: f(w, u), w, v) for u in (plainly, way))
+        np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-12)
+        assert not found.requires_grad and not tg.grad(tg.grad(lambda w, way=way: f(w, way).sum() * 1.0))(tg.tensor(np.array(0.5))).requires_grad
+
+
+# --- what a graph finds of a computed tensor that a cell uses --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", [jitted, stretches, function], ids=lambda w: w.__name__)
+def test_a_computed_tensor_that_a_cell_uses_keeps_its_gradient_and_runs_its_hooks(way: Any) -> None:
+    def run(way: Any) -> list[np.ndarray]:
+        w = tg.tensor(np.array([0.5, -1.5]), requires_grad=True)
+        double = w * 2
+        double.retain_grad()
+        double.register_hook(lambda g: g * 10)
+        ys, _ = way(lambda x, h: (h * double + x, h * double), np.ones((T, BATCH, SIZE)), tg.tensor(np.ones((BATCH, SIZE))))
+        (ys * ys).sum().backward()
+        return [w.grad.numpy(), double.grad.numpy()]
+
+    np.testing.assert_allclose(run(way), run(plainly), rtol=1e-12)
+
+
+def test_the_values_of_a_computed_tensor_are_those_that_it_has_though_its_leaf_has_others_by_now() -> None:
+    w = tg.tensor(np.array([0.5, -1.5]), requires_grad=True)
+    made = tg.unroll(tg.jit(lambda x, h: (x, h * w)), np.ones((2, SIZE, SIZE)), tg.tensor(np.ones((SIZE, SIZE))))[1]
+    w.data = np.array([7.0, 7.0])
+    x, h = np.ones((T, BATCH, SIZE)), tg.tensor(np.ones((BATCH, SIZE)))
+    for way in (jitted, function):
+        np.testing.assert_allclose(way(lambda x, h: (x, h @ made), x, h)[1].numpy(), plainly(lambda x, h: (x, h @ made), x, h)[1].numpy(), rtol=1e-12)
+
+
+def test_a_computed_tensor_that_is_not_found_and_would_need_steps_to_be_run_again_is_refused() -> None:
+    w = tg.tensor(np.array([0.5, -1.5]), requires_grad=True)
+    held = types.SimpleNamespace(w=tg.unroll(tg.jit(lambda x, h: (x, h * w)), np.ones((2, SIZE, SIZE)), tg.tensor(np.ones((SIZE, SIZE))))[1])
+    x, h = np.ones((T, BATCH, SIZE)), tg.tensor(np.ones((BATCH, SIZE)))
+    with pytest.raises(tg.GraphError, match="hand it over as an argument"):
+        jitted(lambda x, h: (x, h @ held.w), x, h)
+
+
+def test_a_parameter_that_is_made_when_it_is_first_needed_gets_its_gradient_from_a_checkpoint() -> None:
+    made: list[Any] = []
+
+    def f(x: Any) -> Any:
+        if not made:
+            made.append(tg.tensor(np.array([2.0, 3.0]), requires_grad=True))
+        return (x * made[0]).sum()
+
+    tg.checkpoint(f, tg.tensor(np.array([1.0, 4.0]), requires_grad=True)).backward()
+    assert made[0].grad.tolist() == [1.0, 4.0]
+
+
+# --- what was changed in between ----------------------------------------------------------------------------------------------------
+
+
+def test_steps_that_are_run_again_refuse_a_cell_that_was_changed() -> None:
+    x, h = np.ones((T, BATCH, SIZE)), tg.tensor(np.ones((BATCH, SIZE)))
+
+    class Scaled(tg.Cell):
+        def __init__(self) -> None:
+            self.w, self.scale, self.several = tg.Parameter(np.array([0.5, -1.5])), 2.0, [tg.tensor(np.ones(SIZE), requires_grad=True)]
+
+        def forward(self, x: Any, h: Any) -> Any:
+            h = h * self.w * self.scale * self.several[0] + x
+            return h, h
+
+    def change_number(cell: Any) -> None:
+        cell.scale = 3.0
+
+    def change_tensor(cell: Any) -> None:
+        cell.several[0] = tg.tensor(np.ones(SIZE), requires_grad=True)
+
+    def change_array(cell: Any) -> None:
+        cell.scale = np.array([1.0, 2.0])
+
+    for change in (change_number, change_tensor, change_array):
+        cell = Scaled()
+        total = (tg.unroll(tg.jit(cell), x, h)[0] ** 2).sum()
+        change(cell)
+        with pytest.raises(tg.GraphError, match="the cell was changed since it was unrolled"):
+            total.backward(create_graph=True)
+        total.backward()  # the compiled backward has kept what it needs
+        expected = cell.w.grad
+        cell = Scaled()
+        (tg.unroll(cell, x, h)[0] ** 2).sum().backward()
+        np.testing.assert_allclose(expected.numpy(), cell.w.grad.numpy(), rtol=1e-12)
+
+
+def test_a_checkpoint_whose_function_uses_another_tensor_when_it_is_run_again_is_refused() -> None:
+    x = tg.tensor(np.array([1.0, 4.0]), requires_grad=True)
+    several = [tg.tensor(np.array([2.0, 3.0]), requires_grad=True)]
+    y = tg.checkpoint(lambda x: (x * several[0]).sum(), x)
+    several[0] = tg.tensor(np.array([2.0, 3.0]), requires_grad=True)
+    with pytest.raises(tg.GraphError, match="whose gradient would be lost"):
+        y.backward()
