@@ -604,4 +604,4 @@ def test_gradcheck_says_where_a_function_has_a_kink(f: Any, at: list[float]) -> 
     for mode in ("reverse", "forward"):
         with pytest.raises(tg.GradcheckError, match=r"the function has a kink or a jump at this point"):
             tg.gradcheck(f, np.array(at), modes=(mode,))
-        assert tg.gradcheck(f, np.array(at) + [0.25, 0.5], modes=(mode,))
+        assert tg.gradcheck(f, np.add(at, [0.25, 0.5]), modes=(mode,))
