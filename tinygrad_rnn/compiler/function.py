@@ -230,9 +230,8 @@ class Recording:
             builder.add(back.nodes, backward)
             gradients = [builder.value(o) for o in back.outputs if o is not None]
             forward = [v for v in forward if v in set(alive([*forward, *backward], [*results, *gradients]))]
-            kept_as, program = divide(forward, alive(backward, gradients), results, gradients)
-            keep = list(kept_as)
-            self._backward = Line(program, [*values, *kept_as.values(), *seeds], [kept_as.get(x, x) for x in gradients], "backward")
+            keep, program, names = divide(forward, alive(backward, gradients), results, gradients)
+            self._backward = Line(program, [*values, *[names[v] for v in keep], *seeds], [names.get(x, x) for x in gradients], "backward")
         found = iter(range(len(wrt)))
         places = iter([] if not computed else [k for k, o in enumerate(o for o in back.outputs if o is not None)])
         asked = set(wrt)
