@@ -385,7 +385,8 @@ class Nest:
         for s in sums:
             if s not in group.last:
                 self._names[s] = f"r{len(self._names)}"
-                lines.append((f"{'    ' * indent}{self._names[s]} = F({totals[s]})", s))
+                zero = "" if s.op == "sum" else " + F(0.0)"  # the largest and smallest elements have no -0.0, as in `ops/reductions.py`
+                lines.append((f"{'    ' * indent}{self._names[s]} = F({totals[s]}){zero}", s))
         return indent
 
     def _text(self, member: Value, names: dict[Value, str]) -> str:
