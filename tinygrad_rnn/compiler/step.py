@@ -310,7 +310,7 @@ def at_size(value: Any, batch: int) -> Any:
 
 
 def _mean(x: Any, axis: Any, keepdims: bool) -> Any:
-    return total(x, axis, keepdims) * (1.0 / _count(x, axis))
+    return total(x, axis, keepdims) * (1.0 / (_count(x, axis) or math.nan))  # nan for an empty axis
 
 
 def _logsumexp(x: Any, axis: Any, keepdims: bool) -> Any:

@@ -226,12 +226,14 @@ def _triangle_shape(x: Any, *, k: int = 0) -> Spec:
 @primitive(lambda g, k: tril(g, k), shape=_triangle_shape, linear="jointly", examples=[([(3, 3)], {}), ([(2, 2, 3)], {"k": -1})])
 def tril(x: Any, *, k: int = 0) -> Any:
     """Zero above the k-th diagonal of the last two axes."""
+    _triangle_shape(x)
     return np.tril(x, k)
 
 
 @primitive(lambda g, k: triu(g, k), shape=_triangle_shape, linear="jointly", examples=[([(3, 3)], {}), ([(2, 2, 3)], {"k": 1})])
 def triu(x: Any, *, k: int = 0) -> Any:
     """Zero below the k-th diagonal of the last two axes."""
+    _triangle_shape(x)
     return np.triu(x, k)
 
 
