@@ -19,9 +19,9 @@ from ..core.tape import Leaf
 from ..core.tensor import Tensor
 from ..kernels import products, runtime
 from .exchange import sized
-from .lower import FLOATS, kind_of
 from .module import Module, Slot
 from .op import Op
+from .scalars import FLOATS, kind_of
 from .step import Sized
 
 IDLE = 1 << 28  # bytes of all workspaces that wait for their next use

@@ -254,10 +254,11 @@ class Sized(NamedTuple):
         """The number for a batch."""
         return float(self.factor * (batch + self.offset) ** self.power)
 
-    @property
-    def code(self) -> str:
-        """The number as code."""
-        return f"F({float(self.factor)!r} * (B + {float(self.offset)!r}) ** {float(self.power)!r})"
+    def code(self, kind: str) -> str:
+        """The number as code of a kind; see `scalars`."""
+        if kind == "I":
+            return f"({int(self.factor)} * (B + {int(self.offset)}))"
+        return f"{kind}({float(self.factor)!r} * (B + {float(self.offset)!r}) ** {float(self.power)!r})"
 
 
 def _number(m: Any, n: Any, node: Node) -> Any:
@@ -267,7 +268,8 @@ def _number(m: Any, n: Any, node: Node) -> Any:
     found = [Sized(m / (one + o) ** p, o, p) for p in (1, -1, 0.5, -0.5) for o in (0, -1)]
     found += [Sized(1.0, m**q - one, 1 / q) for q in (1, 2)]  # such as the count less a correction, and its root
     for sized in found:
-        if math.isclose(sized.at(two), n, rel_tol=1e-13):
+        exact = type(m) is not int or (sized.power == 1 and float(sized.factor).is_integer())  # of an integer nothing is rounded
+        if exact and math.isclose(sized.at(two), n, rel_tol=1e-13):
             return sized
     raise CompileError(
         f"a number in {node.op} was {m} in one recording of the step and {n} in the other: it depends on the size of the batch (recorded with "
