@@ -539,7 +539,7 @@ class Module:
         lines.append("    for s in range(T):" if forward else "    for s in range(T - 1, -1, -1):")
         lines.append("        t = last + way * s")
         if not forward:
-            zeros = [Store.at_each(f"ds{k}", self.step.states[k], "((s + 1) % 2)") for k in self.zero_states]
+            zeros = [Store.at_each(f"ds{k}", self.step.states[k], "((s + 1) % 2)") for k in self.zero_states if f"ds{k}" in mentioned]
             lines += [f"        {line}" for store in zeros for line in store.filled("0")]
         body = len(lines)
         lines += [*(f"        {line}" for line in schedule.lines), *(f"    {line}" for line in after)]

@@ -50,6 +50,8 @@ class Step:
         In order.
     d_outputs, d_states : list of Op
         Cotangents of the outputs and of the new states.
+    reaches : list of set of Op
+        For each output and new state, from which of what the step is given a gradient comes to it.
     gradients : dict of Op to Op or None
         For each floating input and constant with a gradient.
     nodes : list of Node
@@ -84,6 +86,7 @@ class Step:
         told = [len(values) for _, values in one.left]
         split = len(outputs) - states - sum(told)
         self.outputs, self.new_states = outputs[:split], outputs[split : split + states]
+        self.reaches = [{self.known[n] for n in _sources(o)} for o in first.outputs[: split + states]]
         rest = iter(outputs[split + states :])
         self.told = [[next(rest) for _ in range(n)] for n in told]
         reads = len(back.inputs) - len(outputs)
@@ -216,6 +219,21 @@ def _record(cell: Any, x: Any, state: Any, name: str, rows: Sequence[bool], lent
     back = program.backward(wrt)
     gradients += [(g, n) for n, g in zip(wrt, back.outputs, strict=True) if g is not None]
     return _Recorded(program, back, wrt, recorder.taken, recorder.left, gradients)
+
+
+def _sources(output: Any) -> set[Node]:
+    """The leaves to which the gradient of a recorded value goes."""
+    found, stack, seen = set(), [output], set()
+    while stack:
+        node = stack.pop()
+        if node in seen or not isinstance(node, Node) or not node.requires_grad:
+            continue
+        seen.add(node)
+        if isinstance(node, Leaf):
+            found.add(node)
+        else:
+            stack += [n for n, *_ in node.edges]
+    return found
 
 
 def _note(gradients: list[tuple[Node, Node]], node: Node, gradient: Tensor) -> None:
