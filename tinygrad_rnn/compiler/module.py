@@ -97,6 +97,7 @@ class Schedule:
             loops: dict[tuple[Any, ...], Loop] = {}
             order: list[Any] = []
             of: list[Op] = []  # what each part is for
+            added: set[Op] = set()  # what is added to sums alone, so that nothing can read it
             for k, op in enumerate(here):
                 of += here[k - 1 : k] * (len(order) - len(of))
                 places = list(self.wanted.get(op, []))
@@ -110,6 +111,7 @@ class Schedule:
                     if all(how != "{v}" for _, how in places) and (op.op in SCATTERED or (op.op in ADDED and is_zero(op.inputs[0]))):
                         for store, _ in places:
                             order += self._written(block, op, stores, store)
+                        added.add(op)
                         continue
                     order += self._written(block, op, stores)
                 else:
@@ -129,7 +131,7 @@ class Schedule:
                     used |= part.used
                     part = part.text(offsets)
                 lines += part
-            block.ready.update(op for op in here if op in stores)
+            block.ready.update(op for op in here if op in stores and op not in added)
         self.notes = [(len(offsets) + at, op, part) for at, op, part in self.notes]
         return [*(f"{name} = U({text})" for text, name in offsets.items()), *lines], used
 
