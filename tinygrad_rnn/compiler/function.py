@@ -28,7 +28,6 @@ from .jit import KEPT, Jitted
 from .line import Line, NoCode
 from .op import CompileError
 from .settings import Same, settings
-from .step import constants
 from .values import Builder, Value, alive, divide, given
 
 

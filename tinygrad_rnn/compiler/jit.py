@@ -194,7 +194,7 @@ class Jitted(CompiledCell):
                     f"tg.jit: gradients of gradients and tangents run the steps of '{name}' again, but the cell was changed since it was unrolled: an "
                     "attribute, a number, an array or a tensor that it uses is another one now. Compute them before it is changed, or unroll again."
                 )
-            widest = np.result_type(*{op.dtype for op in runner.ends if op.dtype.kind == "f"}, np.float32)  # of what is on one node
+            widest = runner.widest
             given, first = list(handles[: len(inputs)]), unflatten(carried, list(handles[len(inputs) :]))
             plain = plainly(sequence, variant, tuple=True, valid=None, resets=None)
             with setting(sequence={**(context().sequence or {}), KEY: Player([t for t, _ in step.taken], found, times)}):
@@ -357,7 +357,10 @@ class _Unrolled(Stretch):
         fixed = [*[t.array for t in self.lent], *[taken[op] for op in step.fixed[step.lent :]]]
         shapes = runner.shapes(xs[0].shape[0], self.batch)
         ends, count, one = runner.ends, len(runner.ends), runner.one
-        self.live = runner.live
+        lent = zip(step.fixed, self.lent, strict=False)
+        given = {op for op, t in (*zip([*step.xs[: len(self.xs)], *step.states], tensors, strict=True), *lent) if t.requires_grad}
+        given.update(op for op, owner in runner.owners if owner.requires_grad)
+        self.live = runner.live(given, xs[0].shape[0]) if given and context().grad_enabled else []
         live = [shapes[k] for k in self.live]
         packed = empty((sum([math.prod(shape) for shape in live]),), runner.dtype) if one else None
         written = dict(zip(self.live, cut(packed, live), strict=True)) if one else {}
@@ -371,9 +374,9 @@ class _Unrolled(Stretch):
         self.reached = [*runner.module.constants, *(op for op, t in zip(step.fixed, self.lent, strict=False) if t.requires_grad)]
         self.captured = [o.node for o in [*runner.wanted, *(t for t in self.lent if t.requires_grad)] if o.node is not None]
         self.xs, self.states, self.lent, self.taken = [], [], [], {}
-        if not self.live or not context().grad_enabled or not (any(t.requires_grad for t in tensors) or self.captured):
+        if not self.live:
             return [Tensor(a if k < len(step.outputs) else a.copy()) for k, a in enumerate(found)]
-        whole = self.on_tape(UNROLL, tensors, packed if one else self.pack([found[k] for k in self.live]))
+        whole = self.on_tape(UNROLL, tensors, packed if one else self.pack([found[k].astype(runner.widest) for k in self.live]))
         assert whole.node is not None
         whole.node.saved[0] = saved  # in place of the output, which no rule reads
         self.saved = weakref.ref(saved)
@@ -390,8 +393,10 @@ class _Unrolled(Stretch):
         saved = self.saved()
         shapes = self.runner.shapes(*saved.shape)
         parts = dict(zip(self.live, cut(g, [shapes[k] for k in self.live]), strict=True))
-        ends = enumerate(self.runner.ends)
-        found = self.runner.backward(saved, [parts[k].astype(op.dtype, copy=False) if k in parts else None for k, op in ends])
+        for k, op in enumerate(self.runner.ends):
+            if op.dtype.kind == "f":
+                parts[k] = parts[k].astype(op.dtype, copy=False) if k in parts else np.zeros(shapes[k], op.dtype)
+        found = self.runner.backward(saved, [parts.get(k) for k in range(len(self.runner.ends))])
         own = step.xs[: self.count - len(step.states)]
         return tuple([found.get(op) for op in (*own, *step.states, *self.reached)])
 

@@ -20,9 +20,9 @@ from ..core.tensor import Tensor
 from ..kernels import products, runtime
 from ..recurrent.checkpoint import value_of
 from .exchange import sized
-from .lower import FLOATS, kind_of
 from .module import Module, Slot
 from .op import Op
+from .scalars import FLOATS, kind_of
 from .step import Sized
 
 IDLE = 1 << 28  # bytes of all workspaces that wait for their next use
@@ -166,8 +166,9 @@ class Runner:
         self._shapes: dict[tuple[int, int], list[tuple[int, ...]]] = {}
         self.told = [op for several in self.step.told for op in several]
         self.ends = [*self.step.outputs, *self.step.states]
-        self.live = [k for k, op in enumerate(self.ends) if op.dtype.kind == "f"]  # which of them are on the tape
-        self.one = all(self.ends[k].dtype == self.dtype for k in self.live)  # of one dtype: they are written where they stand one after the other
+        floats = [op.dtype for op in self.ends if op.dtype.kind == "f"]  # which may have gradients
+        self.one = all(dtype == self.dtype for dtype in floats)  # they are written where they stand one after the other
+        self.widest = np.result_type(*floats, np.float32)  # in which they stand otherwise
         self.bent = {  # what is brought into order here, see `Module.straight`
             kind: [(k, op, f"{kind}{k}") for k, op in enumerate(ops) if kind == "f" or not module.straight(op)]
             for kind, ops in (("x", self.step.xs), ("s", self.step.states), ("f", self.step.fixed), ("y", self.step.outputs))
@@ -192,6 +193,21 @@ class Runner:
             split = range(len(self.step.outputs), len(self.results))
             found = self._shapes[T, batch] = [shape if k in split else (T, *shape) for k, shape in enumerate(of_one)]
         return found
+
+    def live(self, given: set[Op], T: int) -> list[int]:
+        """Which outputs and last states have a gradient after T steps, if these inputs, first states and constants have one."""
+        count, states = len(self.step.outputs), self.step.states
+        outputs: set[int] = set()
+        carried = {op for op in states if op in given}
+        rest = given - carried
+        for _ in range(T):
+            here = rest | carried
+            found = [k for k, sources in enumerate(self.step.reaches) if not sources.isdisjoint(here)]
+            outputs.update(k for k in found if k < count)
+            before, carried = carried, {states[k - count] for k in found if k >= count}
+            if carried == before:
+                break
+        return [*sorted(outputs), *(count + k for k, op in enumerate(states) if op in carried)]
 
     def shards(self, batch: int) -> list[tuple[int, int]]:
         """The parts of the batch that threads take; one, if the rows depend on each other."""

@@ -51,6 +51,8 @@ class Step:
         In order.
     d_outputs, d_states : list of Op
         Cotangents of the outputs and of the new states.
+    reaches : list of set of Op
+        For each output and new state, from which of what the step is given a gradient comes to it.
     gradients : dict of Op to Op or None
         For each floating input and constant with a gradient.
     nodes : list of Node
@@ -88,6 +90,7 @@ class Step:
         told = [len(values) for _, values in one.left]
         split = len(outputs) - states - sum(told)
         self.outputs, self.new_states = outputs[:split], outputs[split : split + states]
+        self.reaches = [{self.known[n] for n in _sources(o)} for o in first.outputs[: split + states]]
         rest = iter(outputs[split + states :])
         self.told = [[next(rest) for _ in range(n)] for n in told]
         reads = len(back.inputs) - len(outputs)
@@ -226,6 +229,21 @@ def _record(cell: Any, x: Any, state: Any, name: str, rows: Sequence[bool], lent
     return _Recorded(program, back, wrt, outside, recorder.taken, recorder.left, gradients)
 
 
+def _sources(output: Any) -> set[Node]:
+    """The leaves to which the gradient of a recorded value goes."""
+    found, stack, seen = set(), [output], set()
+    while stack:
+        node = stack.pop()
+        if node in seen or not isinstance(node, Node) or not node.requires_grad:
+            continue
+        seen.add(node)
+        if isinstance(node, Leaf):
+            found.add(node)
+        else:
+            stack += [n for n, *_ in node.edges]
+    return found
+
+
 def _note(gradients: list[tuple[Node, Node]], node: Node, gradient: Tensor) -> None:
     """A hook: of which node a gradient is."""
     if gradient.node is not None:
@@ -262,10 +280,11 @@ class Sized(NamedTuple):
         """The number for a batch."""
         return float(self.factor * (batch + self.offset) ** self.power)
 
-    @property
-    def code(self) -> str:
-        """The number as code."""
-        return f"F({float(self.factor)!r} * (B + {float(self.offset)!r}) ** {float(self.power)!r})"
+    def code(self, kind: str) -> str:
+        """The number as code of a kind; see `scalars`."""
+        if kind == "I":
+            return f"({int(self.factor)} * (B + {int(self.offset)}))"
+        return f"{kind}({float(self.factor)!r} * (B + {float(self.offset)!r}) ** {float(self.power)!r})"
 
 
 def _number(m: Any, n: Any, node: Node) -> Any:
@@ -275,7 +294,8 @@ def _number(m: Any, n: Any, node: Node) -> Any:
     found = [Sized(m / (one + o) ** p, o, p) for p in (1, -1, 0.5, -0.5) for o in (0, -1)]
     found += [Sized(1.0, m**q - one, 1 / q) for q in (1, 2)]  # such as the count less a correction, and its root
     for sized in found:
-        if math.isclose(sized.at(two), n, rel_tol=1e-13):
+        exact = type(m) is not int or (sized.power == 1 and float(sized.factor).is_integer())  # of an integer nothing is rounded
+        if exact and math.isclose(sized.at(two), n, rel_tol=1e-13):
             return sized
     raise CompileError(
         f"a number in {node.op} was {m} in one recording of the step and {n} in the other: it depends on the size of the batch (recorded with "
