@@ -234,23 +234,23 @@ def one() -> list[Any]:
 ERRORS: dict[str, tuple[Any, str]] = {
     "lr": (lambda: optim.SGD(one(), lr=-0.1), r"SGD: lr must be a finite number of at least 0; found -0\.1"),
     "lr nan": (lambda: optim.Adam(one(), lr=math.nan), r"Adam: lr must be .* found nan"),
-    "momentum": (lambda: optim.SGD(one(), momentum=1.0), r"SGD: momentum must be a number in \[0, 1\); found 1\.0"),
+    "momentum": (lambda: optim.SGD(one(), momentum=1.0), r"SGD: momentum must be in \[0, 1\); found 1\.0"),
     "nesterov": (lambda: optim.SGD(one(), nesterov=True), r"nesterov looks ahead by the momentum, which is 0"),
     "decay": (lambda: optim.AdamW(one(), weight_decay=-1.0), r"AdamW: weight_decay must be .* found -1\.0"),
-    "first beta": (lambda: optim.Adam(one(), betas=(1.0, 0.9)), r"Adam: betas\[0\] must be a number in \[0, 1\); found 1\.0"),
-    "second beta": (lambda: optim.AdamW(one(), betas=(0.9, -0.1)), r"AdamW: betas\[1\] must be a number in \[0, 1\); found -0\.1"),
+    "first beta": (lambda: optim.Adam(one(), betas=(1.0, 0.9)), r"Adam: betas\[0\] must be in \[0, 1\); found 1\.0"),
+    "second beta": (lambda: optim.AdamW(one(), betas=(0.9, -0.1)), r"AdamW: betas\[1\] must be in \[0, 1\); found -0\.1"),
     "betas": (lambda: optim.Adam(one(), betas=(0.9,)), r"Adam: betas must be two numbers; found \(0\.9,\)"),
     "eps": (lambda: optim.RMSprop(one(), eps=-1e-8), r"RMSprop: eps must be"),
-    "alpha": (lambda: optim.RMSprop(one(), alpha=1.5), r"RMSprop: alpha must be a number in \[0, 1\)"),
-    "rms momentum": (lambda: optim.RMSprop(one(), momentum=-0.5), r"RMSprop: momentum must be a number in \[0, 1\)"),
+    "alpha": (lambda: optim.RMSprop(one(), alpha=1.5), r"RMSprop: alpha must be in \[0, 1\)"),
+    "rms momentum": (lambda: optim.RMSprop(one(), momentum=-0.5), r"RMSprop: momentum must be in \[0, 1\)"),
     "lr_decay": (lambda: optim.Adagrad(one(), lr_decay=-1.0), r"Adagrad: lr_decay must be"),
-    "clip": (lambda: tg.clip_grad_value(one(), -1.0), r"clip_grad_value: max_value must be a number in \[0, inf\]; found -1\.0"),
+    "clip": (lambda: tg.clip_grad_value(one(), -1.0), r"clip_grad_value: max_value must be in \[0, inf\]; found -1\.0"),
     "clip what": (lambda: tg.clip_grad_value(3, 1.0), r"clip_grad_value needs parameters, such as module\.parameters\(\); found one int"),
-    "step_decay": (lambda: optim.step_decay(0.1, 0), r"step_decay: size must be a whole number of at least 1; found 0"),
-    "cosine": (lambda: optim.cosine(0.1, 0), r"cosine: steps must be a whole number of at least 1; found 0"),
-    "linear_warmup": (lambda: optim.linear_warmup(0, 0.1), r"linear_warmup: steps must be a whole number of at least 1; found 0"),
+    "step_decay": (lambda: optim.step_decay(0.1, 0), r"step_decay: size must be at least 1; found 0"),
+    "cosine": (lambda: optim.cosine(0.1, 0), r"cosine: steps must be at least 1; found 0"),
+    "linear_warmup": (lambda: optim.linear_warmup(0, 0.1), r"linear_warmup: steps must be at least 1; found 0"),
     "negative rate": (lambda: optim.Schedule(optim.SGD(one()), lambda t: -1.0), r"Schedule: lr, after 0 steps, must be .* found -1\.0"),
-    "factor": (lambda: optim.ReduceOnPlateau(optim.SGD(one()), 1.0), r"ReduceOnPlateau: factor must be a number in \[0, 1\)"),
+    "factor": (lambda: optim.ReduceOnPlateau(optim.SGD(one()), 1.0), r"ReduceOnPlateau: factor must be in \[0, 1\)"),
     "patience": (lambda: optim.ReduceOnPlateau(optim.SGD(one()), patience=-1), r"ReduceOnPlateau: patience must be"),
 }  # fmt: skip
 
@@ -282,7 +282,7 @@ def test_parameters_that_were_used_up_are_refused() -> None:
             take(used)
         with pytest.raises(tg.TinygradError, match="was given no parameters"):
             take([])
-        with pytest.raises(tg.TinygradError, match="needs parameters, such as module.parameters.*found one Linear"):
+        with pytest.raises(tg.TinygradError, match=r"needs parameters, such as module\.parameters.*found one Linear"):
             take(net)
         with pytest.raises(tg.TinygradError, match="among them found a tuple"):
             take(net.named_parameters())

@@ -44,7 +44,10 @@ def apply(primitive: Primitive, inputs: Sequence[Any], params: dict[str, Any] = 
         nodes.append(node)
         bit += bit
     if dtype is None:
-        return primitive.forward(*arrays, **params)
+        try:
+            return primitive.forward(*arrays, **params)
+        except Exception as error:
+            raise _explain(primitive, inputs, arrays, params, error) from error
     if (mixed or (dtype is not FLOAT32 and dtype is not FLOAT64)) and (cast := _promote(primitive, inputs)) is not None:
         return apply(primitive, cast, params)
     now = context()

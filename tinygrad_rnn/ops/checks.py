@@ -21,15 +21,28 @@ def number(value: Any, what: str, inside: str = "(-inf, inf)") -> float:
     if fits:
         fits = (value > low or (inside[0] == "[" and value == low)) and (value < high or (inside[-1] == "]" and value == high))
     if not fits:
-        raise TinygradError(f"{what} must be {_WORDS.get(inside, f'a number in {inside}')}; found {shown(value)}")
+        raise TinygradError(f"{what} must be {_WORDS.get(inside, f'in {inside}')}; found {shown(value)}")
     return float(value)
 
 
 def size(value: Any, what: str, least: int = 1) -> int:
     """A whole number of at least `least`."""
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
-        raise ShapeError(f"{what} must be a whole number of at least {least}; found {shown(value)}")
+    if not _whole(value) or value < least:
+        raise ShapeError(f"{what} must be {'' if _whole(value) else 'a whole number, '}at least {least}; found {shown(value)}")
     return int(value)
+
+
+def sizes(what: str, **values: Any) -> tuple[int, ...]:
+    """Several whole numbers of at least 1, by their names."""
+    if not all(_whole(n) and n >= 1 for n in values.values()):
+        whole = "" if all(map(_whole, values.values())) else "whole numbers, "
+        found = ", ".join(f"{name}={shown(n)}" for name, n in values.items())
+        raise ShapeError(f"{what}: sizes must be {whole}at least 1; found {found}")
+    return tuple(map(int, values.values()))
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def flag(value: Any, what: str) -> bool:
