@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import math
-import re
-import warnings
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
-from .interpreted import interpreting
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
+
+from .interpreted import interpreting
 
 # --- indices --------------------------------------------------------------------------------------------------------------
 
@@ -78,7 +75,7 @@ def test_ids_out_of_range_are_found_in_compiled_code() -> None:
         np.testing.assert_allclose(tg.unroll(cell, good)[0].numpy(), tg.unroll(Reader(), good)[0].numpy(), rtol=1e-6)
         for bad in (-1, 5):
             ids = np.array([[0, 1], [2, bad]])
-            with pytest.raises(tg.ShapeError, match="Embedding: ids from|out of bounds"):
+            with pytest.raises(tg.ShapeError, match=r"Embedding: ids from|out of bounds"):
                 fast(tg.tensor(ids))
             with pytest.raises(tg.ShapeError, match="Embedding: ids from"):
                 tg.unroll(cell, ids)
@@ -90,10 +87,10 @@ def test_ids_out_of_range_are_found_in_compiled_code() -> None:
 ])  # fmt: skip
 @pytest.mark.parametrize("bad", [[0, 3], [0.0, 1.0], [True, False], "ab", [0, None], [[0], [1, 2]], 1j])
 def test_indices_that_are_none(call: Any, bad: Any) -> None:
-    with pytest.raises(tg.TinygradError, match="indices|ragged|out of bounds"):
+    with pytest.raises(tg.TinygradError, match=r"indices|ragged|out of bounds"):
         call(bad)
     if bad == [0, 3]:
-        with pytest.raises(tg.TinygradError, match="out of bounds|indices"):
+        with pytest.raises(tg.TinygradError, match=r"out of bounds|indices"):
             call(np.array([-4, 0]))
 
 

@@ -348,6 +348,7 @@ def setitem(x: Any, value: Any, *, index: Any) -> Any:
 
 def integers(given: Any, what: str) -> Any:
     """Indices as a Tensor or an array: from a number, nested lists, an array or a tensor of integers."""
+    made: Any
     try:
         made = given if isinstance(given, (Tensor, np.ndarray, Spec)) else tensor(given)
     except DtypeError:
@@ -373,7 +374,7 @@ def _places(name: str, x: Any, indices: Any) -> Any:
     """Indices as an array that NumPy takes, which refuses uint64."""
     if isinstance(indices, (Tensor, np.ndarray, Spec)) and indices.dtype.kind == "i":
         return indices
-    found = integers(indices, f"{name}({describe(x)}, indices): the indices")
+    found: Any = integers(indices, f"{name}({describe(x)}, indices): the indices")
     return found.astype(np.int64) if found.dtype == np.uint64 else found
 
 
