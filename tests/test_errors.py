@@ -254,7 +254,7 @@ CASES = [
          (r"missing \['bias'\], unknown \['wait'\]; this module has \['weight', 'bias'\]",)),
     Case("state_dict shapes", lambda: tg.nn.Linear(2, 3).load_state_dict({"weight": np.ones((2, 3)), "bias": np.ones(3)}), tg.ShapeError,
          (r"'weight' has shape \(3, 2\); found \(2, 3\)",)),
-    Case("state_dict of text", lambda: tg.nn.Linear(1, 1).load_state_dict({"weight": [["a"]], "bias": [1.0]}), tg.DtypeError, (r"<U1 is not supported",)),
+    Case("state_dict of text", lambda: tg.nn.Linear(1, 1).load_state_dict({"weight": [["a"]], "bias": [1.0]}), tg.DtypeError, (r"must be numbers; found <U1",)),
     # --- optimisers
     Case("no parameters", lambda: tg.optim.SGD([]), tg.TinygradError, (r"given no parameters",)),
     Case("one tensor", lambda: tg.optim.SGD(tg.Parameter([1.0])), tg.TinygradError, (r"such as module\.parameters\(\); found one Parameter",)),
@@ -362,7 +362,7 @@ def test_files(tmp_path: Path) -> None:
     (tmp_path / "bad").write_bytes(b"hello")
     with pytest.raises(FormatError, match=r"bad.*expected an 8-byte header length, found 5 bytes"):
         tg.load(tmp_path / "bad")
-    with pytest.raises(FormatError, match=r"tensor 'a': expected dtype"):
+    with pytest.raises(tg.DtypeError, match=r"save: 'a' must be numbers; found <U4"):
         tg.save(tmp_path / "text", {"a": "text"})
     assert not (tmp_path / "text").exists()
     with pytest.raises(FileNotFoundError):
@@ -387,7 +387,7 @@ MORE: list[tuple[str, Callable[[], Any], type[Exception], str]] = [
     ("matmul by a number", lambda: x23 @ 2.0, tg.ShapeError, r"use \* for a scalar"),
     ("astype of an unknown dtype", lambda: x23.astype("floot"), tg.DtypeError, "no dtype 'floot'"),
     ("assignment of recorded tensors in a list", lambda: zeros(2).__setitem__(slice(None), [x4[0], 2.0]), tg.GraphError, r"tg\.stack"),
-    ("a tensor that cannot be stored", lambda: tg.save("nowhere", {"a": "text"}), tg.TinygradError, "expected dtype"),
+    ("a tensor that cannot be stored", lambda: tg.save("nowhere", {"a": "text"}), tg.TinygradError, "save: 'a' must be numbers"),
     ("threads", lambda: tg.set_num_threads(0), tg.TinygradError, "at least 1"),
     ("sum over a text", lambda: x23.sum(axis="rows"), tg.ShapeError, r"expected .*(int|tuple)"),
 ]

@@ -112,7 +112,7 @@ class Optimizer:
         begun = isinstance(state, Mapping) and any(name != "steps" for name in state)
         names = [f"{name}.{i}" for name in self.buffers() for i in range(count)] if begun else []
         entries(what, state, [*names, "steps"])
-        steps = array(what, state, "steps")
+        steps = entry(what, state, "steps")
         if steps.shape != (count,):
             raise ShapeError(f"{what}: 'steps' has shape {steps.shape}; expected ({count},), a number for each parameter")
         if steps.dtype.kind not in "iu" or (steps < 0).any():
@@ -122,7 +122,7 @@ class Optimizer:
         found: dict[str, list[Array]] = {}
         for name in self.buffers() if begun else ():
             for i, p in enumerate(self.parameters):
-                value = array(what, state, f"{name}.{i}")
+                value = entry(what, state, f"{name}.{i}")
                 if value.shape != p.shape:
                     raise ShapeError(f"{what}: '{name}.{i}' has shape {value.shape}; parameter {i} has {p.shape}")
                 if value.dtype.newbyteorder("=") != p.dtype:
@@ -382,17 +382,15 @@ def entries(what: str, state: Any, names: list[str]) -> None:
         )
 
 
-def array(what: str, state: Mapping[str, Any], name: str) -> Array:
+def entry(what: str, state: Mapping[str, Any], name: str) -> Array:
     """An entry of a dict of states as an array of numbers."""
-    value: Array = state[name].numpy() if isinstance(state[name], Tensor) else np.asarray(state[name])
-    if value.dtype.kind not in "fiu":
-        raise DtypeError(f"{what}: '{name}' must be numbers; found {value.dtype}")
+    value: Array = checks.array(state[name], f"{what}: '{name}'")
     return value
 
 
 def scalar(what: str, state: Mapping[str, Any], name: str) -> Any:
     """An entry of a dict of states that is one number."""
-    value = array(what, state, name)
+    value = entry(what, state, name)
     if value.size != 1:
         raise ShapeError(f"{what}: '{name}' must be one number; found shape {value.shape}")
     return value.item()

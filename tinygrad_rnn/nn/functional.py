@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import DtypeError, ShapeError, TinygradError
+from ..core.errors import ShapeError
 from ..core.primitive import Spec
 from ..core.tensor import Tensor, tensor
-from ..ops.checks import flag, number
+from ..ops.checks import array, flag, number
 from ..ops.elementwise import isfinite, logical_and, logical_or, softplus, where
 from ..ops.reductions import all, log_softmax
 from ..ops.shaping import integers, take, take_along_axis, within
@@ -112,13 +112,7 @@ def _mean(values: Any, weights: Any) -> Any:
 
 def _array(what: str, given: Any) -> Any:
     """Numbers as a Tensor or an array."""
-    try:
-        found = given if isinstance(given, (Tensor, np.ndarray)) else tensor(given).array
-    except TinygradError as error:
-        raise type(error)(f"{what}: {error}") from None
-    if found.dtype.kind not in "fiub":
-        raise DtypeError(f"{what} must be numbers; found {found.dtype}")
-    return found
+    return given if isinstance(given, Tensor) else array(given, what)
 
 
 def _tensor(what: str, given: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import ShapeError, TinygradError
+from ..core.errors import DtypeError, ShapeError, TinygradError
 from ..core.tensor import Tensor
 
 _WORDS = {"[0, inf)": "a finite number of at least 0", "(0, inf)": "a positive finite number", "(-inf, inf)": "a finite number"}
@@ -50,6 +50,19 @@ def flag(value: Any, what: str) -> bool:
     if not isinstance(value, (bool, np.bool_)):
         raise TinygradError(f"{what} must be True or False; found {shown(value)}")
     return bool(value)
+
+
+def array(given: Any, what: str) -> Any:
+    """Numbers as an array with the dtype that NumPy gives them; what holds none, ragged lists and masked arrays are refused."""
+    if isinstance(given, np.ma.MaskedArray):
+        raise TinygradError(f"{what}: a masked array would lose its mask; give its values (.filled(0)) and the mask by themselves")
+    try:
+        found = given.numpy() if isinstance(given, Tensor) else np.asarray(given)
+    except ValueError:
+        raise ShapeError(f"{what} has no shape: its lists are ragged") from None
+    if found.dtype.kind not in "fiub":
+        raise DtypeError(f"{what} must be numbers; found {shown(given) if found.dtype.kind == 'O' else found.dtype}")
+    return found
 
 
 def shown(value: Any) -> str:
