@@ -65,12 +65,16 @@ CASES = [case for group in GROUPS.values() for case in group]
 
 
 def check_reference(case: Case) -> None:
-    """Outputs and states of every step and row equal the reference's."""
-    rng = np.random.default_rng(11)
+    """Outputs and states of every step and row equal the reference's, from a random state and from the cell's own first one."""
     cell = case.make()
-    xs, state = case.draw(cell, rng)
+    for own in (False, True):
+        xs, state = case.draw(cell, np.random.default_rng(11))
+        _compare(case, cell, xs, cell.initial_state(BATCH) if own else state)
+
+
+def _compare(case: Case, cell: Any, xs: Any, state: Any) -> None:
     p = {name: value.tolist() for name, value in cell.state_dict().items()}
-    expected = [[np.asarray(s)[b].tolist() for s in leaves(state)] for b in range(BATCH)]
+    expected = [[s.numpy()[b].tolist() if isinstance(s, tg.Tensor) else np.asarray(s)[b].tolist() for s in leaves(state)] for b in range(BATCH)]
     state = unflatten(state, [tg.tensor(s) for s in leaves(state)])
     parts = xs if isinstance(xs, tuple) else (xs,)
     for t in range(T):

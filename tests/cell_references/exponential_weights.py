@@ -23,7 +23,7 @@ def scalar_memory(p: Any, x: Any, state: Any, cell: Any) -> Any:
         i, f, unit = math.exp(a_i), forget(a_f, cell), math.exp(m[j])
         content = f * c[j] * unit + i * math.tanh(a_z)
         normaliser = f * n[j] * unit + i
-        largest = max(f * unit, i)
+        largest = max(f * unit, i) if n[j] else i
         for component, value in zip(
             new, (sigma(a_o) * content / normaliser, content / largest, normaliser / largest, math.log(largest)), strict=True
         ):
@@ -47,7 +47,7 @@ def matrix_memory(p: Any, x: Any, state: Any, cell: Any) -> Any:
     new_n = [f * unit * n[b] + i * k[b] for b in range(size)]
     divisor = max(abs(dot(new_n, q)), 1.0)
     y = [o[a] * dot(new_memory[a], q) / divisor for a in range(size)]
-    largest = max(f * unit, i)
+    largest = max(f * unit, i) if any(n) or any(map(any, memory)) else i
     return y, [[[value / largest for value in row] for row in new_memory], [value / largest for value in new_n], [math.log(largest)]]
 
 
@@ -61,8 +61,8 @@ def weighted_average(p: Any, x: Any, state: Any, cell: Any) -> Any:
         a = dot(p["W"][2 * size + j], x) + dot(p["U"][size + j], h)
         numerator = n[j] * math.exp(m[j]) + u * math.tanh(g) * math.exp(a)
         denominator = d[j] * math.exp(m[j]) + math.exp(a)
-        largest = math.exp(max(m[j], a))
-        values = (math.tanh(numerator / denominator), numerator / largest, denominator / largest, max(m[j], a))
+        top = max(m[j], a) if d[j] else a
+        values = (math.tanh(numerator / denominator), numerator / math.exp(top), denominator / math.exp(top), top)
         for component, value in zip(new, values, strict=True):
             component.append(value)
     return new[0], new

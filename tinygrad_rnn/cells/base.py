@@ -20,6 +20,9 @@ class LSTMState(NamedTuple):
     c: Any
 
 
+EMPTY = -1e38  # as the exponent of a weight that stands for nothing: exp(EMPTY - a) is 0 for every a, in float32 too
+
+
 class PublishedCell(Cell):
     """A cell of the zoo: ``Name(input_size, hidden_size, *, rng=None, dtype=float32, ...)``.
 
@@ -83,5 +86,5 @@ class PublishedCell(Cell):
     def torch_sum(self, x: Any, h: Any) -> Any:
         """W_ih x + b_ih + W_hh h + b_hh."""
         if self.bias_ih is None:
-            return x @ self.weight_ih.T + h @ self.weight_hh.T
-        return x @ self.weight_ih.T + self.bias_ih + h @ self.weight_hh.T + self.bias_hh
+            return self.from_input(x, self.weight_ih) + self.from_state(h, self.weight_hh)
+        return self.from_input(x, self.weight_ih) + self.bias_ih + self.from_state(h, self.weight_hh) + self.bias_hh

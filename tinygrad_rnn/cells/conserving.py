@@ -52,7 +52,7 @@ class MassConservingLSTM(PublishedCell):
         d, M = self.hidden_size, self.mass_size
         m, a = x[:, :M], x[:, M:]
         total = abs(c).sum(axis=-1, keepdims=True)
-        p = a @ self.W.T + (c / where(total == 0, 1.0, total)) @ self.U.T + self.b
+        p = self.from_input(a, self.W) + self.from_state(c / where(total == 0, 1.0, total), self.U, name="c") + self.b
         o, W, R = split(p, [d, d + d * M], axis=-1)
         o, W, R = sigmoid(o), softmax(W.reshape((-1, d, M)), axis=1), softmax(R.reshape((-1, d, d)), axis=1)
         t = einsum("bij,bj->bi", R, c) + einsum("bim,bm->bi", W, m)

@@ -10,6 +10,7 @@ import numpy as np
 from ..core.errors import ShapeError, TinygradError
 from ..ops.elementwise import log_sigmoid, sigmoid, tanh, where
 from ..ops.shaping import concatenate, expand_dims, split
+from ..recurrent.products import scaled
 from .base import PublishedCell
 
 __all__ = ["QRNN", "SRU", "MinGRU", "MinLSTM", "QRNNState"]
@@ -43,10 +44,10 @@ class SRU(PublishedCell):
 
     def forward(self, x: Any, c: Any) -> Any:
         """One step: (batch, input_size) and the state to the output and the new state."""
-        u, f, r, *projected = split(x @ self.W.T, self.blocks, axis=-1)
+        u, f, r, *projected = split(self.from_input(x, self.W), self.blocks, axis=-1)
         highway = projected[0] if projected else x
-        f = sigmoid(f + self.v_f * c + self.b_f)
-        r = sigmoid(r + self.v_r * c + self.b_r)
+        f = sigmoid(f + self.from_state(c, self.v_f, scaled, name="c") + self.b_f)
+        r = sigmoid(r + self.from_state(c, self.v_r, scaled, name="c") + self.b_r)
         c = f * c + (1 - f) * u
         return r * c + self.alpha * (1 - r) * highway, c
 
@@ -78,6 +79,7 @@ class QRNN(PublishedCell):
     """
 
     State = QRNNState
+    bookkeeping = ("inputs",)
 
     def __init__(
         self, input_size: int, hidden_size: int, *, window: int = 2, pooling: str = "fo", rng: Any = None, dtype: Any = np.float32
@@ -99,7 +101,7 @@ class QRNN(PublishedCell):
         """One step: (batch, input_size) and (c, inputs) to the output and the new state."""
         c, inputs = state
         X = concatenate([inputs, expand_dims(x, 1)], axis=1)
-        gates = X.reshape((x.shape[0], -1)) @ self.W.T + self.b
+        gates = self.from_input(X.reshape((x.shape[0], -1)), self.W) + self.b
         z, f, *rest = split(gates, self.blocks, axis=-1)
         z, f, rest = tanh(z), sigmoid(f), [sigmoid(gate) for gate in rest]
         c = f * c + (rest[1] if self.pooling == "ifo" else 1 - f) * z
@@ -133,7 +135,7 @@ class MinGRU(PublishedCell):
 
     def forward(self, x: Any, h: Any) -> Any:
         """One step: (batch, input_size) and the state to the output and the new state."""
-        z, n = split(x @ self.W.T + self.b, 2, axis=-1)
+        z, n = split(self.from_input(x, self.W) + self.b, 2, axis=-1)
         z, n = sigmoid(z), positive_content(n) if self.log_space else n
         h = (1 - z) * h + z * n
         return h, h
@@ -163,7 +165,7 @@ class MinLSTM(PublishedCell):
 
     def forward(self, x: Any, h: Any) -> Any:
         """One step: (batch, input_size) and the state to the output and the new state."""
-        f, i, n = split(x @ self.W.T + self.b, 3, axis=-1)
+        f, i, n = split(self.from_input(x, self.W) + self.b, 3, axis=-1)
         f = sigmoid(log_sigmoid(f) - log_sigmoid(i))
         n = positive_content(n) if self.log_space else n
         h = f * h + (1 - f) * n

@@ -37,7 +37,7 @@ class LSTM(PublishedCell):
         h, c = state
         i, f, g, o = split(self.torch_sum(x, h), 4, axis=-1)
         c = sigmoid(f) * c + sigmoid(i) * tanh(g)
-        h = sigmoid(o) * tanh(c)
+        h = sigmoid(o) * tanh(self.to_output(c))
         return h, LSTMState(h, c)
 
 

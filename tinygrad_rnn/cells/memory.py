@@ -9,7 +9,7 @@ import numpy as np
 from .. import init
 from ..core.errors import ShapeError
 from ..module import Parameter
-from ..ops.elementwise import relu, sigmoid, softplus, sqrt, square, tanh
+from ..ops.elementwise import relu, sigmoid, softplus, sqrt, square, stop_gradient, tanh
 from ..ops.linear import einsum
 from ..ops.reductions import norm, softmax
 from ..ops.shaping import concatenate, expand_dims, roll, split
@@ -81,7 +81,7 @@ class FastWeights(PublishedCell):
         """One step: (batch, input_size) and (h, A) to the output and the new state."""
         h, A = state
         A = self.decay * A + self.rate * einsum("bi,bj->bij", h, h)
-        a = h @ self.W.T + x @ self.C.T
+        a = self.from_state(h, self.W) + self.from_input(x, self.C)
         h = relu(a)
         for _ in range(self.steps):
             h = relu(normalised(a + einsum("bij,bj->bi", A, h), self.gain, self.offset))
@@ -166,7 +166,7 @@ class RelationalMemory(_Slots):
     def forward(self, x: Any, state: Any) -> Any:
         """One step: (batch, input_size) and (h, m) to the output and the new state."""
         h, m = state
-        gates = expand_dims(x @ self.W.T, 1) + h @ self.U.T + self.b
+        gates = expand_dims(self.from_input(x, self.W), 1) + self.from_state(h, self.U) + self.b
         f, i, o = split(sigmoid(gates), 3, axis=-1)
         m = f * m + i * self.content(x, m)
         h = o * tanh(m)
@@ -192,7 +192,7 @@ def addressed(memory: Any, w: Any, head: Any) -> Any:
     g, s = sigmoid(g), softmax(s, axis=-1)
     w = g * softmax(softplus(beta) * similarity, axis=-1) + (1 - g) * w
     w = s[:, 0:1] * roll(w, shift=-1, axis=-1) + s[:, 1:2] * w + s[:, 2:3] * roll(w, shift=1, axis=-1)
-    w = w ** (1 + softplus(gamma))
+    w = (w / stop_gradient(w.max(axis=-1, keepdims=True))) ** (1 + softplus(gamma))  # the largest is 1, so that a high power leaves it
     return w / w.sum(axis=-1, keepdims=True)
 
 
@@ -226,6 +226,7 @@ class NeuralTuringMachine(_Memory):
     """
 
     State = NTMState
+    bookkeeping = ("w_read", "w_write")
 
     def __init__(
         self, input_size: int, hidden_size: int, *, slots: int = 16, width: int = 8, rng: Any = None, dtype: Any = np.float32
@@ -248,7 +249,7 @@ class NeuralTuringMachine(_Memory):
     def forward(self, x: Any, state: Any) -> Any:
         """One step: (batch, input_size) and (h, r, w_read, w_write, memory) to the output and the new state."""
         h, r, w_read, w_write, memory = state
-        h = tanh(concatenate([x, r], axis=-1) @ self.W.T + h @ self.U.T + self.b)
+        h = tanh(self.from_input(concatenate([x, r], axis=-1), self.W) + self.from_state(h, self.U) + self.b)
         M = self.width
         read, write, e, a = split(h @ self.W_heads.T + self.b_heads, [M + 6, 2 * M + 12, 3 * M + 12], axis=-1)
         w_write = addressed(memory, w_write, write)

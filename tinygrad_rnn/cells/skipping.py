@@ -55,6 +55,7 @@ class SkipRNN(GRU):
     """
 
     State = SkipRNNState
+    bookkeeping = ("u",)
 
     def __init__(self, input_size: int, hidden_size: int, *, rng: Any = None, dtype: Any = np.float32) -> None:
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)

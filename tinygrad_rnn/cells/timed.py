@@ -66,7 +66,7 @@ class CfC(TimedCell):
     def forward(self, x: Any, h: Any) -> Any:
         """One step: (batch, input_size), or a tuple of it and the time (batch, 1), and the state to the output and the new state."""
         x, t = x if isinstance(x, tuple) else (x, 1.0)
-        z = tanh(x @ self.W.T + h @ self.U.T + self.b)
+        z = tanh(self.from_input(x, self.W) + self.from_state(h, self.U) + self.b)
         f, g, k = split(z @ self.V.T + self.c, 3, axis=-1)
         gate = sigmoid(-f * t)
         h = gate * tanh(g) + (1 - gate) * tanh(k)
@@ -114,10 +114,10 @@ class PhasedLSTM(TimedCell):
         phi = mod(t - self.s, self.tau) / self.tau
         rise, fall = 2 * phi / self.r, 2 - 2 * phi / self.r
         k = where(phi < self.r / 2, rise, where(phi < self.r, fall, leak * phi))
-        i, f, g, o = split(x @ self.W.T + h @ self.U.T + self.b, 4, axis=-1)
+        i, f, g, o = split(self.from_input(x, self.W) + self.from_state(h, self.U) + self.b, 4, axis=-1)
         p_i, p_f, p_o = split(self.p, 3, axis=-1)
         c_tilde = sigmoid(f + p_f * c) * c + sigmoid(i + p_i * c) * tanh(g)
         c = k * c_tilde + (1 - k) * c
-        h_tilde = sigmoid(o + p_o * c) * tanh(c_tilde)
+        h_tilde = sigmoid(o + p_o * c) * tanh(self.to_output(c_tilde))
         h = k * h_tilde + (1 - k) * h
         return h, LSTMState(h, c)
