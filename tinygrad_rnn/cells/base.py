@@ -55,10 +55,12 @@ class PublishedCell(Cell):
         return Tensor(np.zeros(shape, self._dtype))
 
     def inputs(self, blocks: int = 1, columns: int | None = None) -> Parameter:
-        """Weights (blocks * hidden_size, input_size or `columns`), Xavier uniform: for products with the input."""
-        return Parameter(
-            init.xavier_uniform((blocks * self.hidden_size, columns or self.input_size), rng=self._rng, dtype=self._dtype)
-        )
+        """Weights (blocks * hidden_size, input_size or `columns`), each block Xavier uniform: for products with the input."""
+        return self.xavier(blocks * self.hidden_size, columns or self.input_size or 0, blocks)
+
+    def xavier(self, rows: int, columns: int, blocks: int = 1) -> Parameter:
+        """Weights (rows, columns) of `blocks` gates, each block Xavier uniform."""
+        return Parameter(init.xavier_uniform((rows, columns), blocks=blocks, rng=self._rng, dtype=self._dtype))
 
     def recurrent(self, blocks: int = 1) -> Parameter:
         """Weights (blocks * hidden_size, hidden_size), each block orthogonal: for products with the state."""

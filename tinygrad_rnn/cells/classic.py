@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import init
 from ..core.errors import ShapeError
 from ..module import Parameter
 from ..ops.elementwise import equal, floor, mod, relu, sigmoid, tanh, where
@@ -112,8 +111,8 @@ class MRNN(PublishedCell):
         factors = hidden_size if factors is None else factors
         if factors < 1:
             raise ShapeError(f"MRNN: factors must be at least 1; found {factors}")
-        self.W_fx = Parameter(init.xavier_uniform((factors, input_size), rng=self._rng, dtype=dtype))
-        self.W_fh = Parameter(init.xavier_uniform((factors, hidden_size), rng=self._rng, dtype=dtype))
+        self.W_fx = self.xavier(factors, input_size)
+        self.W_fh = self.xavier(factors, hidden_size)
         self.W_hf, self.W_hx, self.b = self.inputs(columns=factors), self.inputs(), self.bias()
 
     def forward(self, x: Any, h: Any) -> Any:
@@ -184,7 +183,7 @@ class SCRN(PublishedCell):
             raise ShapeError(f"SCRN: context_size must be at least 1; found {context_size}")
         self.alpha = alpha
         self.A, self.R = self.inputs(), self.recurrent()
-        self.B = Parameter(init.xavier_uniform((self.context_size, input_size), rng=self._rng, dtype=dtype))
+        self.B = self.xavier(self.context_size, input_size)
         self.P, self.U, self.V = self.inputs(columns=self.context_size), self.recurrent(), self.inputs(columns=self.context_size)
 
     def initial_state(self, batch_size: int) -> SCRNState:

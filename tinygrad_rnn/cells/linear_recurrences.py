@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..core.errors import ShapeError, TinygradError
+from ..module import Parameter
 from ..ops.elementwise import log_sigmoid, sigmoid, tanh, where
 from ..ops.shaping import concatenate, expand_dims, split
 from ..recurrent.products import scaled
@@ -25,7 +26,8 @@ class SRU(PublishedCell):
         y  = r * c' + alpha * (1 - r) * x,  alpha = sqrt(1 + 2 exp(highway_bias))
 
     The output is y; the state is c, both (batch, H). W (3H, I): blocks in the order c, f, r. v_f, v_r, b_f and b_r (H,). Where I differs
-    from H, W_h x takes the place of x in y, and W (4H, I) has W_h as its fourth block. `highway_bias` (0) is where b_r starts.
+    from H, W_h x takes the place of x in y, and W (4H, I) has W_h as its fourth block. `highway_bias` (0) is where b_r starts. W_c and W_h start uniform with variance 1 / I, W_f and W_r with half
+    of it, v_f and v_r with variance 1 / 2, as in the authors' code: alpha keeps the variance from level to level for this start.
 
     T. Lei, Y. Zhang, S. I. Wang, H. Dai and Y. Artzi, Simple Recurrent Units for Highly Parallelizable Recurrence, EMNLP 2018,
     arXiv:1709.02755v5.
@@ -37,8 +39,9 @@ class SRU(PublishedCell):
     def __init__(self, input_size: int, hidden_size: int, *, highway_bias: float = 0.0, rng: Any = None, dtype: Any = np.float32) -> None:
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
         self.blocks = 3 if input_size == hidden_size else 4
-        self.W = self.inputs(self.blocks)
-        self.v_f, self.v_r = self.vector(), self.vector()
+        bounds = np.sqrt(np.array([3.0, 1.5, 1.5, 3.0])[: self.blocks] / input_size)  # variances 1 / I, half of it for gates
+        self.W = Parameter((self._rng.uniform(-1, 1, (self.blocks * hidden_size, input_size)) * np.repeat(bounds, hidden_size)[:, None]).astype(dtype))
+        self.v_f, self.v_r = self.vector(bound=1.5**0.5), self.vector(bound=1.5**0.5)
         self.b_f, self.b_r = self.bias(), self.bias(value=highway_bias)
         self.alpha = math.sqrt(1 + 2 * math.exp(highway_bias))
 

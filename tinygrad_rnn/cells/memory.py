@@ -27,10 +27,6 @@ def normalised(x: Any, gain: Any, offset: Any) -> Any:
 class _Memory(PublishedCell):
     """Parameters whose sizes are those of the memory, not of the hidden vector."""
 
-    def matrix(self, rows: int, columns: int) -> Parameter:
-        """Weights (rows, columns), Xavier uniform."""
-        return Parameter(init.xavier_uniform((rows, columns), rng=self._rng, dtype=self._dtype))
-
     def constant(self, size: int, value: float) -> Parameter:
         """A vector (size,) of one value."""
         return Parameter(np.full(size, value, self._dtype))
@@ -110,9 +106,9 @@ class _Slots(_Memory):
         if slots < 1 or heads < 1 or hidden_size % (slots * heads):
             raise ShapeError(f"RelationalMemory: slots * heads must divide hidden_size = {hidden_size}; found {slots} * {heads}")
         self.slots, self.heads, F = slots, heads, hidden_size // slots
-        self.W_e, self.b_e = self.matrix(F, input_size), self.constant(F, 0.0)
-        self.W_qkv = self.matrix(3 * F, F)
-        self.W_1, self.b_1, self.W_2, self.b_2 = self.matrix(F, F), self.constant(F, 0.0), self.matrix(F, F), self.constant(F, 0.0)
+        self.W_e, self.b_e = self.xavier(F, input_size), self.constant(F, 0.0)
+        self.W_qkv = self.xavier(3 * F, F, 3)
+        self.W_1, self.b_1, self.W_2, self.b_2 = self.xavier(F, F), self.constant(F, 0.0), self.xavier(F, F), self.constant(F, 0.0)
         self.gain_1, self.offset_1 = self.constant(F, 1.0), self.constant(F, 0.0)
         self.gain_2, self.offset_2 = self.constant(F, 1.0), self.constant(F, 0.0)
 
@@ -155,7 +151,7 @@ class RelationalMemory(_Slots):
     ) -> None:
         super().__init__(input_size, hidden_size, slots, heads, rng=rng, dtype=dtype)
         F = hidden_size // slots
-        self.W, self.U = self.matrix(3 * F, input_size), self.matrix(3 * F, F)
+        self.W, self.U = self.xavier(3 * F, input_size, 3), self.xavier(3 * F, F, 3)
         self.b = Parameter(init.forget_bias(init.zeros((3 * F,), dtype=dtype), F, gate=0, gates=3))
 
     def initial_state(self, batch_size: int) -> RelationalMemoryState:
@@ -236,9 +232,9 @@ class NeuralTuringMachine(_Memory):
             raise ShapeError(f"NeuralTuringMachine: slots and width must be at least 1; found {slots} and {width}")
         self.slots, self.width, numbers = slots, width, 4 * width + 12
         self.W, self.U, self.b = self.inputs(columns=input_size + width), self.recurrent(), self.bias()
-        self.W_heads = self.matrix(numbers, hidden_size)
+        self.W_heads = self.xavier(numbers, hidden_size)
         self.b_heads = Parameter(init.uniform((numbers,), 0.1, rng=self._rng, dtype=dtype))  # a key of zeros would have no direction
-        self.W_y, self.b_y = self.matrix(hidden_size, hidden_size + width), self.bias()
+        self.W_y, self.b_y = self.xavier(hidden_size, hidden_size + width), self.bias()
 
     def initial_state(self, batch_size: int) -> NTMState:
         """The heads on slot 0, an even and nearly empty memory, the rest zeros."""

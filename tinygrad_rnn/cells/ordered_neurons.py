@@ -52,8 +52,8 @@ class ONLSTM(PublishedCell):
         self.chunk_size, rows = chunk_size, 2 * hidden_size // chunk_size
         self.W, self.U, self.b = self.inputs(4), self.recurrent(4), self.bias(4)
         self.b.data = init.forget_bias(self.b.numpy(), hidden_size, gate=0)
-        self.V = Parameter(init.xavier_uniform((rows, input_size), rng=self._rng, dtype=dtype))
-        self.R = Parameter(init.xavier_uniform((rows, hidden_size), rng=self._rng, dtype=dtype))
+        self.V = self.xavier(rows, input_size, 2)
+        self.R = self.xavier(rows, hidden_size, 2)
         self.d = Parameter(init.zeros((rows,), dtype=dtype))
 
     def spread(self, gate: Any) -> Any:

@@ -51,8 +51,8 @@ class CfC(TimedCell):
     ) -> None:
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
         size = backbone_size or hidden_size
-        self.W = Parameter(init.xavier_uniform((size, input_size), rng=self._rng, dtype=dtype))
-        self.U = Parameter(init.xavier_uniform((size, hidden_size), rng=self._rng, dtype=dtype))
+        self.W = self.xavier(size, input_size)
+        self.U = self.xavier(size, hidden_size)
         self.b = Parameter(init.zeros((size,), dtype=dtype))
         self.V, self.c = self.inputs(3, columns=size), self.bias(3)
 

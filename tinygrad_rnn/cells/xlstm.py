@@ -135,7 +135,7 @@ class MLSTM(_ExponentialGates):
     ) -> None:
         super().__init__(input_size, hidden_size, forget_gate=forget_gate, rng=rng, dtype=dtype)
         self.W, self.b = self.inputs(4), self.bias(4)
-        self.W_if = Parameter(init.xavier_uniform((2, input_size), rng=self._rng, dtype=dtype))
+        self.W_if = self.xavier(2, input_size, 2)
         self.b_if = Parameter(np.array([0.0, 3.0 if forget_gate == "sigmoid" else 0.0], dtype))
 
     def initial_state(self, batch_size: int) -> MLSTMState:
