@@ -81,12 +81,34 @@ def large_memory(rng: np.random.Generator, first: Any) -> list[Any]:
     return [memory, n, 0.5 * m]
 
 
+def emptied(rng: np.random.Generator, first: Any) -> list[Any]:
+    """Nothing in the first row, whose unit is large all the same; in the second nothing but the normaliser."""
+    h, c, n, m = (0.5 * rng.normal(size=s.shape) for s in first)
+    return [h, 0 * c, (abs(n) + 0.5) * [[0.0], [1.0]], m + 3]
+
+
+def emptied_memory(rng: np.random.Generator, first: Any) -> list[Any]:
+    """The same; the unit of the second row is so large that exp(-m) counts."""
+    memory, n, m = (0.5 * rng.normal(size=s.shape) for s in first)
+    return [0 * memory, 0.01 * n * [[0.0], [1.0]], 0 * m + [[3.0], [2.0]]]
+
+
+def without_normaliser(rng: np.random.Generator, first: Any) -> list[Any]:
+    """A memory whose normaliser has gone to zero; in the second row the two are of one size."""
+    memory, n, m = (rng.normal(size=s.shape) for s in first)
+    memory[1], n = 0 * memory[1], 0 * n
+    memory[1, 0, 1] = n[1, 1] = 2
+    return [memory, n, 0 * m + 4]
+
+
 REFERENCES = {"SLSTM": scalar_memory, "MLSTM": matrix_memory, "RWA": weighted_average}
 
 SPECIAL: dict[str, list[dict[str, Any]]] = {
-    "SLSTM": [{"state": positive_third}, {"state": positive_third, "options": {"forget_gate": "exp"}}],
-    "MLSTM": [{"state": large_memory}, {"state": large_memory, "options": {"forget_gate": "exp"}}],
-    "RWA": [{"state": positive_third}],
+    "SLSTM": [{"state": positive_third}, {"state": positive_third, "options": {"forget_gate": "exp"}}, {"state": emptied}],
+    "MLSTM": [
+        {"state": large_memory}, {"state": large_memory, "options": {"forget_gate": "exp"}}, {"state": emptied_memory}, {"state": without_normaliser},
+    ],  # fmt: skip
+    "RWA": [{"state": positive_third}, {"state": emptied}],
 }
 
 FIRST = {"RWA": lambda p, cell: [[math.tanh(s) for s in p["s_0"]], *([0.0] * cell.hidden_size for _ in range(3))]}

@@ -43,6 +43,7 @@ class PublishedCell(Cell):
         self.input_size: int = input_size
         self.hidden_size = hidden_size
         self._rng, self._dtype = init.generator(rng), np.dtype(dtype)
+        self.tiny = float(np.finfo(self._dtype).tiny)  # the smallest number with full precision
 
     def initial_state(self, batch_size: int) -> Any:
         """Zeros."""

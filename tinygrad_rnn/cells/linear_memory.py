@@ -11,7 +11,7 @@ from .. import init
 from ..core.errors import TinygradError
 from ..core.primitive import Array
 from ..module import Parameter
-from ..ops.elementwise import cos, exp, expm1, log_sigmoid, sigmoid, sin, sqrt, tanh, where
+from ..ops.elementwise import cos, exp, expm1, log_sigmoid, maximum, sigmoid, sin, sqrt, tanh
 from ..ops.shaping import split
 from .base import PublishedCell
 
@@ -170,7 +170,6 @@ class RGLRU(PublishedCell):
         v = x @ self.W.T
         r, i = split(sigmoid(self.from_input(v, self.W_ri) + self.b), 2, axis=-1)
         log_a = self.c * r * log_sigmoid(self.Lambda)
-        gap = -expm1(2 * log_a)
-        scale = where(gap > 0, sqrt(where(gap > 0, gap, 1.0)), 0.0)  # where r has gone to 0, sqrt has no derivative
+        scale = sqrt(maximum(-expm1(2 * log_a), self.tiny))  # where r has gone to 0, sqrt has no derivative
         h = exp(log_a) * h + scale * (i * v)
         return h, h

@@ -173,8 +173,7 @@ class GreffLSTM(PublishedCell):
         i, f = (sigmoid(a[k] + p[k] * c) if k in self.gates else 1.0 for k in "if")
         c = f * c + i * (g if self.variant == "NIAF" else tanh(g))
         o = sigmoid(a["o"] + p["o"] * c) if "o" in self.gates else 1.0
-        c_shown = self.to_output(c)
-        h = o * (c_shown if self.variant == "NOAF" else tanh(c_shown))
+        h = o * (self.to_output(c) if self.variant == "NOAF" else tanh(self.to_output(c)))
         return h, LSTMState(h, c)
 
 

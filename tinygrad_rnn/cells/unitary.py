@@ -33,11 +33,10 @@ def turned(z: ComplexState, weights: Any) -> ComplexState:
     """D F_1 ... F_L z, from the numbers of pairs in F_1, ..., F_L, their angles, and those of D."""
     sizes, theta, phi, omega = weights
     cuts = np.cumsum(sizes)[:-1].tolist()
-    layers = list(zip(sizes, split(theta, cuts), split(phi, cuts), strict=True))
-    for k in reversed(range(len(layers))):
-        n, theta, phi = layers[k]
+    layers = enumerate(zip(sizes, split(theta, cuts), split(phi, cuts), strict=True))
+    for k, (n, theta_l, phi_l) in reversed(list(layers)):
         first, last = k % 2, k % 2 + 2 * n
-        middle = rotate(ComplexState(z.real[:, first:last], z.imag[:, first:last]), theta, phi)
+        middle = rotate(ComplexState(z.real[:, first:last], z.imag[:, first:last]), theta_l, phi_l)
         z = ComplexState(*(concatenate([a[:, :first], m, a[:, last:]], axis=1) for a, m in zip(z, middle, strict=True)))
     turn, turn_imag = cos(omega), sin(omega)
     return ComplexState(z.real * turn - z.imag * turn_imag, z.real * turn_imag + z.imag * turn)

@@ -155,6 +155,6 @@ class MLSTM(_ExponentialGates):
         C = f[..., None] * C + einsum("bi,bj->bij", i * v, k)
         n = f * n + i * k
         unit = exp(minimum(m, 0.0))
-        size = maximum(abs((n * q).sum(axis=-1, keepdims=True)) * unit, exp(-maximum(m, 0.0)))
-        size = maximum(size, float(np.finfo(self._dtype).tiny))  # where exp(-m) underflows and q is 0
+        least = maximum(exp(-maximum(m, 0.0)), self.tiny)  # which is not 0 where exp(-m) underflows and q is 0
+        size = maximum(abs((n * q).sum(axis=-1, keepdims=True)) * unit, least)
         return o * einsum("bij,bj->bi", C, q) * unit / size, MLSTMState(C, n, m)
