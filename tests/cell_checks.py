@@ -20,7 +20,8 @@ T, BATCH, INPUT, HIDDEN = 3, 2, 2, 3
 class Case(NamedTuple):
     """A cell as it is checked.
 
-    `inputs` draws a sequence (T, BATCH, ...) or a tuple of them; `smooth` is False where a surrogate takes the place of the derivative;
+    `inputs` draws a sequence (T, BATCH, ...) or a tuple of them; `smooth` is False where a surrogate takes the place of the derivative, or a state
+    is that of no memory at all, beside which the function of a unit is another;
     `options` are those of the constructor.
     """
 

@@ -104,11 +104,12 @@ def without_normaliser(rng: np.random.Generator, first: Any) -> list[Any]:
 REFERENCES = {"SLSTM": scalar_memory, "MLSTM": matrix_memory, "RWA": weighted_average}
 
 SPECIAL: dict[str, list[dict[str, Any]]] = {
-    "SLSTM": [{"state": positive_third}, {"state": positive_third, "options": {"forget_gate": "exp"}}, {"state": emptied}],
+    "SLSTM": [{"state": positive_third}, {"state": positive_third, "options": {"forget_gate": "exp"}}, {"state": emptied, "smooth": False}],
     "MLSTM": [
-        {"state": large_memory}, {"state": large_memory, "options": {"forget_gate": "exp"}}, {"state": emptied_memory}, {"state": without_normaliser},
+        {"state": large_memory}, {"state": large_memory, "options": {"forget_gate": "exp"}},
+        {"state": emptied_memory, "smooth": False}, {"state": without_normaliser, "smooth": False},
     ],  # fmt: skip
-    "RWA": [{"state": positive_third}, {"state": emptied}],
+    "RWA": [{"state": positive_third}, {"state": emptied, "smooth": False}],
 }
 
 FIRST = {"RWA": lambda p, cell: [[math.tanh(s) for s in p["s_0"]], *([0.0] * cell.hidden_size for _ in range(3))]}
