@@ -64,6 +64,10 @@ class ConvLSTM(PublishedCell):
         """Zeros."""
         return LSTMState(*[self.zeros(batch_size, self.hidden_size, *self.image_size) for _ in range(2)])
 
+    def example_input(self, batch_size: int) -> Any:
+        """Images of zeros."""
+        return self.zeros(batch_size, self.input_size or 0, *self.image_size)
+
     def check(self, x: Any) -> None:
         """Raise a ShapeError if x is not one step of images."""
         expected = (self.input_size, *self.image_size)

@@ -20,6 +20,10 @@ __all__ = ["CfC", "PhasedLSTM"]
 class TimedCell(PublishedCell):
     """A cell whose x is (features, time), of shapes (batch, input_size) and (batch, 1)."""
 
+    def example_input(self, batch_size: int) -> Any:
+        """Zeros for both."""
+        return super().example_input(batch_size), self.zeros(batch_size, 1)
+
     def check(self, x: Any) -> None:
         """Raise a ShapeError if x is not one step of input with its time."""
         super().check(x)
