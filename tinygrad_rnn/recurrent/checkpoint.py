@@ -28,6 +28,7 @@ from ..core.walks import pull_back, push_forward
 from ..ops.define import primitive
 from ..ops.elementwise import tanh
 from ..ops.shaping import concatenate, scatter
+from .products import around, wrappers
 
 
 class Stretch:
@@ -46,7 +47,7 @@ class Stretch:
     def __init__(self, function: Callable[..., list[Tensor]], count: int) -> None:
         now = context()
         self.function, self.count = function, count
-        self.mark, self.eager = now.mark, now.eager
+        self.mark, self.eager, self.wrappers = now.mark, now.eager, wrappers()
         self.sequence = {} if now.sequence is None else now.sequence  # by which random masks are drawn again as they were
         self.ran = False
         self.inner = self.sequence.get("inner", -1)
@@ -77,7 +78,7 @@ class Stretch:
         scope |= {"again": again or scope.get("again", False), "inner": self.inner, "run": {}, "draw": draw}
         self.ran = True
         try:
-            with setting(grad_enabled=record, eager=self.eager, origin=None, mark=self.mark, sequence=scope):
+            with setting(grad_enabled=record, eager=self.eager, origin=None, mark=self.mark, sequence=scope), around(*self.wrappers, only=True):
                 return self.function(*handles)
         finally:
             inner = scope.get("inner", -1)
