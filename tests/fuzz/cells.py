@@ -212,7 +212,7 @@ class Case:
         elif choice == "binary":
             text = self.pick([f"{n} + {b.name}", f"{n} - {b.name}", f"{n} * {b.name}", f"tg.maximum({n}, {b.name})", f"tg.minimum({n}, {b.name})",
                               f"{n} / (1.5 + {b.name} * {b.name})", f"tg.logaddexp({n}, {b.name})"])  # fmt: skip
-            self.let(text, a.shape, dtype, a.grid and b.grid and ("mum" in text or " + " == text[len(n) : len(n) + 3] and "/" not in text))
+            self.let(text, a.shape, dtype, a.grid and b.grid and ("mum" in text or (text[len(n) : len(n) + 3] == " + " and "/" not in text)))
         elif choice == "number":
             c = self.number("f")
             text = self.pick([f"{n} + {c}", f"{n} - {c}", f"{c} - {n}", f"{n} * {c}", f"{c} + {n}", f"tg.maximum({n}, {c})", f"tg.minimum({n}, {c})",

@@ -359,7 +359,7 @@ class _Unrolled(Stretch):
         ends, count, one = runner.ends, len(runner.ends), runner.one
         lent = zip(step.fixed, self.lent, strict=False)
         given = {op for op, t in (*zip([*step.xs[: len(self.xs)], *step.states], tensors, strict=True), *lent) if t.requires_grad}
-        given.update(op for op, owner in runner.owners if owner.requires_grad)
+        given.update(op for op, owner in runner.owners.items() if owner.requires_grad)
         self.live = runner.live(given, xs[0].shape[0]) if given and context().grad_enabled else []
         live = [shapes[k] for k in self.live]
         packed = empty((sum([math.prod(shape) for shape in live]),), runner.dtype) if one else None

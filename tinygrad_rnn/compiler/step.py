@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -90,7 +90,8 @@ class Step:
         told = [len(values) for _, values in one.left]
         split = len(outputs) - states - sum(told)
         self.outputs, self.new_states = outputs[:split], outputs[split : split + states]
-        self.reaches = [{self.known[n] for n in _sources(o)} for o in first.outputs[: split + states]]
+        ends = {op.node: op for op in (*self.xs, *self.states, *self.fixed, *self.constants)}
+        self.reaches = [{ends[n] for n in _sources(o, ends)} for o in first.outputs[: split + states]]
         rest = iter(outputs[split + states :])
         self.told = [[next(rest) for _ in range(n)] for n in told]
         reads = len(back.inputs) - len(outputs)
@@ -229,15 +230,15 @@ def _record(cell: Any, x: Any, state: Any, name: str, rows: Sequence[bool], lent
     return _Recorded(program, back, wrt, outside, recorder.taken, recorder.left, gradients)
 
 
-def _sources(output: Any) -> set[Node]:
-    """The leaves to which the gradient of a recorded value goes."""
+def _sources(output: Any, ends: Container[Node]) -> set[Node]:
+    """Those of `ends` to which the gradient of a recorded value goes."""
     found, stack, seen = set(), [output], set()
     while stack:
         node = stack.pop()
         if node in seen or not isinstance(node, Node) or not node.requires_grad:
             continue
         seen.add(node)
-        if isinstance(node, Leaf):
+        if node in ends:
             found.add(node)
         else:
             stack += [n for n, *_ in node.edges]
