@@ -10,7 +10,7 @@ from __future__ import annotations
 import types
 import warnings
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,11 +24,10 @@ from ..core.tree import leaves, unflatten
 from ..kernels.runtime import available, complain
 from ..ops.guards import Changes, Guard, Guards, plain_key
 from ..recurrent.cell import name_of
-from ..recurrent.checkpoint import Stretch, as_primitive, cut
+from ..recurrent.checkpoint import Stretch, as_primitive, captured, cut, moment, value_of
 from .jit import KEPT, Jitted
 from .line import Line, NoCode
 from .op import CompileError
-from .step import _constants
 from .values import Builder, Value, alive, divide, given
 
 
@@ -79,7 +78,7 @@ class JittedFunction(Jitted):
     def _record(self, key: Any, guard: Guard, args: Any, kwargs: Any, tensors: list[Tensor], grad: bool) -> Recording:
         changes = Changes(self._guards, guard, f"tg.jit: '{name_of(self)}'")
         try:
-            made = Recording(self.plain, (args, kwargs), tensors, grad, changes)
+            made = Recording(self.plain, (args, kwargs), tensors, grad, guard.computed, changes)
         except BaseException as error:
             changes.restore()
             if isinstance(error, TinygradError) and not isinstance(error, TraceError):
@@ -193,12 +192,16 @@ class Recording:
         Those in the arguments.
     grad : bool
         Whether gradients are recorded.
+    outside : dict of Node to array
+        Values of computed tensors that the function closes over.
     changes : Changes
         Finds out what the function changes outside of it.
     """
 
-    def __init__(self, function: Callable[..., Any], arguments: Any, tensors: Sequence[Tensor], grad: bool, changes: Changes) -> None:
-        begin = Leaf(np.zeros(())).index
+    def __init__(
+        self, function: Callable[..., Any], arguments: Any, tensors: Sequence[Tensor], grad: bool, outside: Mapping[Node, Array], changes: Changes,
+    ) -> None:  # fmt: skip
+        begin = moment()
         given_ids: dict[int, Any] = {}
         _structure(arguments, given_ids, [])
         self.result: Any = None
@@ -219,8 +222,8 @@ class Recording:
         self.others = [None if isinstance(y, Tensor) else y for y in leaves(self.result)]
         self.result = unflatten(self.result, [0] * len(self.others))
         inputs = traced.inputs
-        self.captured = _older(traced.outputs, begin, set(inputs))
-        self.once = {n: _value_of(n) for n in self.captured if not isinstance(n, Leaf)}
+        self.captured = captured(traced.outputs, begin, set(inputs))
+        self.once = {n: value_of(n, outside) for n in self.captured if not isinstance(n, Leaf)}
         wrt = [n for n, t in zip(inputs, tensors, strict=True) if t.requires_grad] + self.captured if grad else []
         given_nodes = [*inputs, *self.captured]
         live = set(wrt)
@@ -262,9 +265,8 @@ class Recording:
             builder.add(back.nodes, backward)
             gradients = [builder.value(o) for o in back.outputs if o is not None]
             forward = [v for v in forward if v in set(alive([*forward, *backward], [*results, *gradients]))]
-            kept_as, program = divide(forward, alive(backward, gradients), results, gradients)
-            keep = list(kept_as)
-            self._backward = Line(program, [*values, *kept_as.values(), *seeds], [kept_as.get(x, x) for x in gradients], "backward")
+            keep, program, names = divide(forward, alive(backward, gradients), results, gradients)
+            self._backward = Line(program, [*values, *[names[v] for v in keep], *seeds], [names.get(x, x) for x in gradients], "backward")
         found = iter(range(len(wrt)))
         places = iter([] if not computed else [k for k, o in enumerate(o for o in back.outputs if o is not None)])
         asked = set(wrt)
@@ -325,33 +327,6 @@ def _wide(node: Node) -> Node:
     return found
 
 
-def _older(outputs: Sequence[Any], begin: int, inputs: set[Node]) -> list[Node]:
-    """The nodes with gradients that were there before the function was traced, and that it uses."""
-    found: set[Node] = set()
-    seen: set[Node] = set()
-    stack = [o for o in outputs if isinstance(o, Node)]
-    while stack:
-        node = stack.pop()
-        if node in seen or node in inputs:
-            continue
-        seen.add(node)
-        if node.index < begin:
-            if node.requires_grad:
-                found.add(node)
-                continue
-        elif isinstance(node, Leaf) and node.requires_grad and node.tensor is not None and node.tensor() is not None:
-            found.add(node)  # a parameter that was used for the first time
-        stack += [n for n in node.inputs if isinstance(n, Node)]
-    return sorted(found, key=lambda n: n.index)
-
-
-def _value_of(node: Node) -> Array:
-    """The value of a computed node: it cannot change, as the values of tensors and leaves do not."""
-    with setting(grad_enabled=False):
-        value = Program([], [node])()[0]
-    return _array(value.array if isinstance(value, Tensor) else value)
-
-
 class _Call(Stretch):
     """One call of a recorded function as a node on the tape."""
 
@@ -408,44 +383,46 @@ JIT: Primitive = as_primitive("jit")
 
 def _check_same(one: Program, two: Program) -> None:
     """Raise a TraceError if two recordings of a function differ: what is drawn or counted inside would be the same at each call."""
-    constants = [_constants(p) for p in (one, two)]  # in the order in which they are read: a tensor has its leaf from its first use
-    known = [{n: k for k, n in enumerate([*p.inputs, *read, *p.nodes])} for p, read in zip((one, two), constants, strict=True)]
-    for a, b in zip(*constants, strict=False):
-        if not _alike(a.value, b.value):
-            raise TraceError(_differs(a, a.value, b.value))
-    for a, b in zip(one.nodes, two.nodes, strict=False):
-        if a.op != b.op:
-            break
-        left, right = ([places.get(i, -1) if isinstance(i, Node) else (i,) for i in n.inputs] for places, n in zip(known, (a, b), strict=True))
-        for m, n in [*zip(left, right, strict=True), *zip(a.params.values(), b.params.values(), strict=True)]:
-            if not _alike(m, n):
-                raise TraceError(_differs(a, m, n))
-    ends = [[places.get(o, -1) for o in p.outputs] for places, p in zip(known, (one, two), strict=True)]
-    if [n.op for n in one.nodes] != [n.op for n in two.nodes] or ends[0] != ends[1]:
-        raise TraceError("tg.jit: the function did not do the same in two recordings; it may not depend on how often it was called, on time or on chance")
+
+    def words(program: Program) -> Iterator[tuple[Node, Any]]:
+        """What is done, in order, with each constant where it is first used; nodes by their place in this list."""
+        known = {n: k for k, n in enumerate(program.inputs)}
+
+        def place(node: Any) -> Iterator[tuple[Node, Any]]:
+            if isinstance(node, Leaf) and node not in known:
+                known[node] = len(known)
+                yield node, node.value
+
+        for node in program.nodes:
+            for i in node.inputs:
+                yield from place(i)
+            yield node, (node.op, [known[i] if isinstance(i, Node) else i for i in node.inputs], list(node.params.values()))
+            known[node] = len(known)
+        for o in program.outputs:
+            yield from place(o)
+            yield o, known[o]
+
+    for (a, left), (_, right) in zip(words(one), words(two), strict=False):
+        if not _equal(left, right):
+            raise TraceError(
+                f"tg.jit: a number or an array{a.where.described()} was not the same in two recordings of the function: random numbers of NumPy, the "
+                "time, or a count of calls. Hand over what changes from call to call as an argument."
+            )
+    if len(one.nodes) != len(two.nodes):
+        raise TraceError("tg.jit: the function did not do the same in two recordings; it may not depend on how often it was called")
 
 
-def _differs(node: Node, one: Any, two: Any) -> str:
-    values = "".join(f" {shown} in the one," for shown in [repr(one[0])] if isinstance(one, tuple) and len(one) == 1)
-    if values and isinstance(two, tuple):
-        values += f" {two[0]!r} in the other:"
-    return (
-        f"tg.jit: a number or an array{node.where.described()} was not the same in two recordings of the function:{values} random numbers of NumPy, the "
-        "time, or a count of calls. Hand over what changes from call to call as an argument."
-    )
-
-
-def _alike(one: Any, two: Any) -> bool:
-    """Whether two values in recordings are the same, to the sign of zero."""
-    if type(one) is not type(two):
+def _equal(a: Any, b: Any) -> bool:
+    """Whether two settings are the same; objects that are neither numbers nor arrays count as such."""
+    if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
+        return a is b or (type(a) is type(b) and (a.dtype, a.shape) == (b.dtype, b.shape) and a.tobytes() == b.tobytes())
+    if type(a) is not type(b):
         return False
-    if isinstance(one, np.ndarray):
-        return one.shape == two.shape and one.dtype == two.dtype and one.tobytes() == two.tobytes()
-    if isinstance(one, (tuple, list)):
-        return len(one) == len(two) and all(map(_alike, one, two))
-    if isinstance(one, slice):
-        return _alike((one.start, one.stop, one.step), (two.start, two.stop, two.step))
-    return one is two or repr(one) == repr(two)
+    if isinstance(a, (tuple, list)):
+        return len(a) == len(b) and all(_equal(x, y) for x, y in zip(a, b, strict=True))
+    if isinstance(a, slice):
+        return _equal((a.start, a.stop, a.step), (b.start, b.stop, b.step))
+    return repr(a) == repr(b) or not isinstance(a, (bool, int, float, str, np.generic, np.dtype))
 
 
 def _check_result(one: Any, two: Any, what: str) -> None:
@@ -456,5 +433,5 @@ def _check_result(one: Any, two: Any, what: str) -> None:
         found = Guards(a).now().traced()
         if found:
             raise TraceError(f"{what} returns tensors inside a {type(a).__name__} ({found}); return them in tuples, lists or dicts")
-        if not _alike(a, b) and type(a).__repr__ is not object.__repr__:
+        if not _equal(a, b):
             raise TraceError(f"{what} returned {a!r} in one recording and {b!r} in the other: a recording gives the same at each call")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from ..core.errors import GraphError, ShapeError, TraceError
 from ..core.memory import empty
 from ..core.primitive import Array, Primitive
 from ..core.record import describe
-from ..core.tape import context, no_grad, setting
+from ..core.tape import Node, context, no_grad, setting
 from ..core.tensor import Tensor
 from ..core.tree import flatten, leaves, pairs, tree_map, unflatten
 from ..kernels.runtime import available
@@ -86,6 +86,11 @@ class Jitted(CompiledCell):
     def forward(self, x: Any, state: Any) -> Any:
         """One step, not compiled."""
         return self.plain(x, state)
+
+    def copied(self, convert: Callable[[Any], Any], announce: Callable[[Layer], None]) -> tuple[Jitted, dict[str, Any]]:
+        """See `Module.copied`; what it is made of is copied, and gives the copy its attributes."""
+        made = type(self)(convert(self.plain))
+        return made, dict(vars(made))
 
     def __copy__(self) -> Jitted:
         return Jitted(copy.copy(self.plain))  # which has attributes of its own
@@ -191,12 +196,12 @@ class Jitted(CompiledCell):
         def again(*handles: Tensor) -> list[Tensor]:
             """The same steps, one by one on the tape: for gradients of gradients, and tangents."""
             if not guard.still(self._guards):
-                name = guard.difference(self._guards.now())
+                changed = guard.difference(self._guards.now())
                 raise GraphError(
-                    f"the steps of '{name_of(self)}' are run one by one (for gradients of gradients, tangents or a picture), but {name} is not what it was "
-                    "when they ran compiled. Walk the graph before it is changed."
+                    f"tg.jit: gradients of gradients, tangents and pictures run the steps of '{name}' again, but {changed} is not what it was when they ran "
+                    "compiled. Compute them before the cell is changed, or unroll again."
                 )
-            widest = np.result_type(*{op.dtype for op in runner.ends if op.dtype.kind == "f"}, np.float32)  # of what is on one node
+            widest = runner.widest
             given, first = list(handles[: len(inputs)]), unflatten(carried, list(handles[len(inputs) :]))
             plain = plainly(sequence, variant, tuple=True, valid=None, resets=None)
             with setting(sequence={**(context().sequence or {}), KEY: Player([t for t, _ in step.taken], found, times)}):
@@ -228,7 +233,7 @@ class Jitted(CompiledCell):
         That the step does the same with this size of the batch is checked when it first comes.
         """
         rows = [*(x.shape[1:2] == (batch,) for x in inputs), *(s.shape[:1] == (batch,) for s in leaves(state))]
-        runner, lent, guard = found = Jitted._found(self, variant, inputs, state, batch, rows)
+        runner, lent, guard = found = Jitted._compiled_for(self, variant, inputs, state, batch, rows)
         if batch not in runner.step.batches:
             changes = Changes(self._guards, guard, f"tg.jit: the step of '{name_of(self)}'", runs=1)
             try:
@@ -239,7 +244,7 @@ class Jitted(CompiledCell):
                 raise
         return found
 
-    def _found(self, variant: _Variant, inputs: list[Tensor], state: Any, batch: int, rows: list[bool]) -> tuple[Runner, list[Tensor], Guard]:
+    def _compiled_for(self, variant: _Variant, inputs: list[Tensor], state: Any, batch: int, rows: list[bool]) -> tuple[Runner, list[Tensor], Guard]:
         gradients = tuple([x.requires_grad for x in inputs])
         shapes = (
             variant.flags,
@@ -264,7 +269,7 @@ class Jitted(CompiledCell):
         def made(borrowed: list[Tensor]) -> tuple[Runner, list[Tensor], Guard]:
             changes = Changes(self._guards, guard, f"tg.jit: the step of '{name_of(self)}'")
             try:
-                runner = compiled(variant, x, state, gradients, name_of(self), rows, borrowed, changes)
+                runner = compiled(variant, x, state, gradients, rows, guard.computed, borrowed, changes)
             except BaseException:
                 changes.restore()
                 raise
@@ -308,9 +313,13 @@ def plainly(sequence: Sequence, cell: Callable[..., Any], **others: Any) -> Sequ
 
 
 def compiled(
-    variant: _Variant, x: Any, state: Any, x_gradients: tuple[bool, ...], name: str, rows: list[bool], lent: list[Tensor], changes: Changes
-) -> Runner:
-    """Record one step, plan it, and compile it; `rows` says which inputs and states have a row for each of the batch, as those of `lent` have."""
+    variant: _Variant, x: Any, state: Any, x_gradients: tuple[bool, ...], rows: list[bool], computed: Mapping[Node, Array], lent: Iterable[Tensor],
+    changes: Changes,
+) -> Runner:  # fmt: skip
+    """Record one step, plan it, and compile it.
+
+    `rows` says which inputs and states have a row for each of the batch, as those of `lent` have; `computed` has values of tensors from outside.
+    """
     structure: list[Any] = []
 
     def record(x: Any, state: Any) -> Any:
@@ -318,11 +327,11 @@ def compiled(
         structure.append(tree_map(lambda _: 0, result))
         return result
 
-    step = Step(record, x, state, name, rows, lent, changes.after_run)
+    step = Step(record, x, state, variant.__name__, rows, list(lent), changes.after_run)
     wanted: set[Op] = {op for op, needed in zip(step.xs, x_gradients, strict=False) if needed}
     wanted |= {op for op in [*step.constants, *step.fixed] if op.node.requires_grad}
     floats = [v.dtype for v in [*leaves([state, x]), *step.outputs] if v.dtype.kind == "f"]
-    runner = Runner(Module(step, floats[0] if floats else np.dtype(np.float32), wanted))
+    runner = Runner(Module(step, floats[0] if floats else np.dtype(np.float32), wanted), computed)
     runner.structure = structure[0]
     return runner
 
@@ -395,7 +404,10 @@ class _Unrolled(Stretch):
         fixed = [*[t.array for t in self.lent], *[taken[op] for op in step.fixed[step.lent :]]]
         shapes = runner.shapes(xs[0].shape[0], self.batch)
         ends, count, one = runner.ends, len(runner.ends), runner.one
-        self.live = runner.live
+        lent = zip(step.fixed, self.lent, strict=False)
+        given = {op for op, t in (*zip([*step.xs[: len(self.xs)], *step.states], tensors, strict=True), *lent) if t.requires_grad}
+        given.update(op for op, owner in runner.owners.items() if owner.requires_grad)
+        self.live = runner.live(given, xs[0].shape[0]) if given and context().grad_enabled else []
         live = [shapes[k] for k in self.live]
         packed = empty((sum([math.prod(shape) for shape in live]),), runner.dtype) if one else None
         written = dict(zip(self.live, cut(packed, live), strict=True)) if one else {}
@@ -409,9 +421,9 @@ class _Unrolled(Stretch):
         self.reached = [*runner.module.constants, *(op for op, t in zip(step.fixed, self.lent, strict=False) if t.requires_grad)]
         self.captured = [o.node for o in [*runner.wanted, *(t for t in self.lent if t.requires_grad)] if o.node is not None]
         self.xs, self.states, self.lent, self.taken = [], [], [], {}
-        if not self.live or not context().grad_enabled or not (any(t.requires_grad for t in tensors) or self.captured):
+        if not self.live:
             return [Tensor(a if k < len(step.outputs) else a.copy()) for k, a in enumerate(found)]
-        whole = self.on_tape(UNROLL, tensors, packed if one else self.pack([found[k] for k in self.live]))
+        whole = self.on_tape(UNROLL, tensors, packed if one else self.pack([found[k].astype(runner.widest) for k in self.live]))
         assert whole.node is not None
         whole.node.saved[0] = saved  # in place of the output, which no rule reads
         self.saved = weakref.ref(saved)
@@ -421,7 +433,7 @@ class _Unrolled(Stretch):
 
     def did(self) -> Any:
         """See `Stretch.did`."""
-        constants = [owner.array for _, owner in self.runner.owners if not owner.requires_grad]
+        constants = [owner.array for owner in self.runner.owners.values() if not owner.requires_grad]
         return (self.runner.source, self.reverse, self.batch, *map(summary, (*constants, *self.drawn)))
 
     def gradients(self, g: Any, values: Any) -> tuple[Any, ...]:
@@ -433,8 +445,10 @@ class _Unrolled(Stretch):
         saved = self.saved()
         shapes = self.runner.shapes(*saved.shape)
         parts = dict(zip(self.live, cut(g, [shapes[k] for k in self.live]), strict=True))
-        ends = enumerate(self.runner.ends)
-        found = self.runner.backward(saved, [parts[k].astype(op.dtype, copy=False) if k in parts else None for k, op in ends])
+        for k, op in enumerate(self.runner.ends):
+            if op.dtype.kind == "f":
+                parts[k] = parts[k].astype(op.dtype, copy=False) if k in parts else np.zeros(shapes[k], op.dtype)
+        found = self.runner.backward(saved, [parts.get(k) for k in range(len(self.runner.ends))])
         own = step.xs[: self.count - len(step.states)]
         return tuple([found.get(op) for op in (*own, *step.states, *self.reached)])
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,6 +25,7 @@ from ..ops.reductions import _count
 from ..ops.reductions import max as largest
 from ..ops.reductions import sum as total
 from ..ops.shaping import broadcast_to
+from ..recurrent.checkpoint import captured, moment
 from ..recurrent.outside import KEY
 from .exchange import B, Recorder, Taken
 from .merged import Merged, is_merged, mixed
@@ -51,6 +52,8 @@ class Step:
         In order.
     d_outputs, d_states : list of Op
         Cotangents of the outputs and of the new states.
+    reaches : list of set of Op
+        For each output and new state, from which of what the step is given a gradient comes to it.
     gradients : dict of Op to Op or None
         For each floating input and constant with a gradient.
     nodes : list of Node
@@ -84,21 +87,26 @@ class Step:
         self.taken: list[tuple[Taken, Op]] = []
         for found, _ in one.taken:
             self._taken(found, *given[count + states + self.lent + len(self.taken)])
+        if one.captured != two.captured:
+            raise CompileError("the step did not use the same tensors from outside in its two recordings")
+        self.constants += [self._given("constant", n, n, k) for k, n in enumerate(one.captured)]
         self.left = [keep for keep, _ in one.left]
-        for a, b in zip(_constants(first), _constants(second), strict=True):
+        for a, b in zip(constants(first), constants(second), strict=True):
             self._constant(a, b, self.forward)
         self._programs(first, second, self.forward)
         outputs = [self._output(o) for o in first.outputs]
         told = [len(values) for _, values in one.left]
         split = len(outputs) - states - sum(told)
         self.outputs, self.new_states = outputs[:split], outputs[split : split + states]
+        ends = {op.node: op for op in (*self.xs, *self.states, *self.fixed, *self.constants)}
+        self.reaches = [{ends[n] for n in _sources(o, ends)} for o in first.outputs[: split + states]]
         rest = iter(outputs[split + states :])
         self.told = [[next(rest) for _ in range(n)] for n in told]
         reads = len(back.inputs) - len(outputs)
         pairs = list(zip(back.inputs[reads:], back2.inputs[reads:], strict=True))
         cotangents = [self._given("cotangent", a, b, i) for i, (a, b) in enumerate(pairs)]
         self.d_outputs, self.d_states = cotangents[:split], cotangents[split : split + states]
-        for a, b in zip(_constants(back), _constants(back2), strict=True):
+        for a, b in zip(constants(back), constants(back2), strict=True):
             if a not in self.known:
                 self._constant(a, b, self.backward)
         self._programs(back, back2, self.backward)
@@ -182,7 +190,7 @@ class Step:
             programs.append(trace(run, *[Spec(i.shape, i.dtype) for i in node.inputs if isinstance(i, Node)]))
         for source, op in zip(programs[0].inputs, [i for i in inputs if isinstance(i, Op)], strict=True):
             self.known[source] = op
-        for c, d in zip(_constants(programs[0]), _constants(programs[1]), strict=True):
+        for c, d in zip(constants(programs[0]), constants(programs[1]), strict=True):
             self._constant(c, d, out)
         self._programs(programs[0], programs[1], out)
         return self.known[programs[0].outputs[0]]
@@ -194,7 +202,7 @@ def check_batch(step: Step, cell: Any, x: Any, state: Any, rows: Sequence[bool],
         return
     found = _record(cell, x, state, step.name, rows, lent, batch)
     one, two = step.recorded
-    different = _different(one.program, two.program, found.program, batch)
+    different = "it uses other tensors from outside" if one.captured != found.captured else _different(one.program, two.program, found.program, batch)
     if not different and batch > 1:
         different = _different(one.backward, two.backward, found.backward, batch)
     elif not different:  # what is spread over rows need not be summed over one
@@ -214,15 +222,15 @@ SPREADING = ("sum", "reshape", "broadcast_to")
 def _different(one: Program, two: Program, found: Program, batch: int) -> str:
     """In what a recording with another size of the batch differs from what two others lead to expect; empty if in nothing."""
     programs = (one, two, found)
-    constants = [_constants(p) for p in programs]
-    for a, b, c in zip(*constants, strict=False):
+    read = [constants(p) for p in programs]
+    for a, b, c in zip(*read, strict=False):
         if not _fits(a.shape, b.shape, c.shape, batch) or a.dtype != c.dtype:
             return f"a constant of shape {c.shape}{c.where.described()}"
         alike = a.shape == b.shape
         expected = a.value if alike else a.value.take([0], next(k for k, (m, n) in enumerate(zip(a.shape, b.shape, strict=True)) if m != n))
         if not np.array_equal(np.broadcast_to(expected, c.shape), c.value, equal_nan=c.dtype.kind == "f"):
             return f"a constant of shape {c.shape} has other values{c.where.described()}"
-    places = [{n: k for k, n in enumerate([*p.inputs, *read, *p.nodes])} for p, read in zip(programs, constants, strict=True)]
+    places = [{n: k for k, n in enumerate([*p.inputs, *leaves_, *p.nodes])} for p, leaves_ in zip(programs, read, strict=True)]
     for a, b, c in zip(*(p.nodes for p in programs), strict=False):
         if a.op != c.op:
             return f"{c.op} in place of {a.op}{c.where.described()}"
@@ -232,7 +240,7 @@ def _different(one: Program, two: Program, found: Program, batch: int) -> str:
         for m, n, o in [*zip(*operands, strict=True), (a.shape, b.shape, c.shape), *[(a.params[k], b.params[k], v) for k, v in c.params.items()]]:
             if not _fits(m, n, o, batch):
                 return f"{c.op} has {_plain(o)} where {_plain(m)} and {_plain(n)} were recorded{c.where.described()}"
-    if len(one.nodes) != len(found.nodes) or len(constants[0]) != len(constants[2]):
+    if len(one.nodes) != len(found.nodes) or len(read[0]) != len(read[2]):
         return f"it has {len(found.nodes)} operations in place of {len(one.nodes)}"
     ends = [[place.get(o) if isinstance(o, Node) else o for o in p.outputs] for place, p in zip(places, programs, strict=True)]
     return "" if ends[0] == ends[2] else "it returns other values"
@@ -261,6 +269,7 @@ class _Recorded(NamedTuple):
     program: Program
     backward: Program
     wrt: list[Node]
+    captured: list[Node]  # tensors from outside that were computed: what they were computed from is no part of the step
     taken: list[tuple[Taken, Leaf]]
     left: list[tuple[Callable[..., None], list[Any]]]
     gradients: list[tuple[Node, Node]]  # a gradient, and the value whose gradient it is
@@ -276,6 +285,7 @@ def _record(cell: Any, x: Any, state: Any, name: str, rows: Sequence[bool], lent
         found = [leaf for part in cell(x, state) for leaf in leaves(part)]
         return [*found, *(v for _, values in recorder.left for v in values)]
 
+    begin = moment()
     try:
         for t, leaf in zip(lent, borrowed, strict=True):
             t.array, t.node = leaf.value, leaf
@@ -285,14 +295,31 @@ def _record(cell: Any, x: Any, state: Any, name: str, rows: Sequence[bool], lent
     finally:
         for t, (array, node) in zip(lent, own, strict=True):
             t.array, t.node = array, node
-    program = Program([*traced.inputs, *borrowed, *(leaf for _, leaf in recorder.taken)], traced.outputs, traced.structure)
+    inputs = [*traced.inputs, *borrowed, *(leaf for _, leaf in recorder.taken)]
+    outside = [n for n in captured(traced.outputs, begin, set(inputs)) if not isinstance(n, Leaf)]
+    program = Program([*inputs, *outside], traced.outputs, traced.structure)
     wrt = [n for n in [*program.inputs, *program.constants] if n.requires_grad]
     gradients: list[tuple[Node, Node]] = []
     for n in program.nodes:
         n.hooks = [*(n.hooks or []), functools.partial(_note, gradients, n)]
     back = program.backward(wrt)
     gradients += [(g, n) for n, g in zip(wrt, back.outputs, strict=True) if g is not None]
-    return _Recorded(program, back, wrt, recorder.taken, recorder.left, gradients)
+    return _Recorded(program, back, wrt, outside, recorder.taken, recorder.left, gradients)
+
+
+def _sources(output: Any, ends: Container[Node]) -> set[Node]:
+    """Those of `ends` to which the gradient of a recorded value goes."""
+    found, stack, seen = set(), [output], set()
+    while stack:
+        node = stack.pop()
+        if node in seen or not isinstance(node, Node) or not node.requires_grad:
+            continue
+        seen.add(node)
+        if node in ends:
+            found.add(node)
+        else:
+            stack += [n for n, *_ in node.edges]
+    return found
 
 
 def _note(gradients: list[tuple[Node, Node]], node: Node, gradient: Tensor) -> None:
@@ -301,8 +328,8 @@ def _note(gradients: list[tuple[Node, Node]], node: Node, gradient: Tensor) -> N
         gradients.append((gradient.node, node))
 
 
-def _constants(program: Program) -> list[Leaf]:
-    """In the order in which they are read: a tensor becomes a leaf where it is first used, an array has a new leaf in each recording."""
+def constants(program: Program) -> list[Leaf]:
+    """The constants of a program in the order in which they are read: a tensor becomes a leaf where it is first used, an array has a new leaf in each recording."""
     read = [i for n in program.nodes for i in n.inputs] + program.outputs
     known = set(program.constants)
     return [leaf for leaf in dict.fromkeys(i for i in read if isinstance(i, Leaf)) if leaf in known]
@@ -331,17 +358,19 @@ class Sized(NamedTuple):
         """The number for a batch."""
         return float(self.factor * (batch + self.offset) ** self.power)
 
-    @property
-    def code(self) -> str:
-        """The number as code."""
-        return f"F({float(self.factor)!r} * (B + {float(self.offset)!r}) ** {float(self.power)!r})"
+    def code(self, kind: str) -> str:
+        """The number as code of a kind; see `scalars`."""
+        if kind == "I":
+            return f"({int(self.factor)} * (B + {int(self.offset)}))"
+        return f"{kind}({float(self.factor)!r} * (B + {float(self.offset)!r}) ** {float(self.power)!r})"
 
 
 def _number(m: Any, n: Any, node: Node) -> Any:
     if repr(m) == repr(n):
         return m
     for sized in _numbers(m, n):
-        return sized
+        if type(m) is not int or (sized.power == 1 and float(sized.factor).is_integer()):  # of an integer nothing is rounded
+            return sized
     raise CompileError(
         f"a number in {node.op} was {m} in one recording of the step and {n} in the other: it depends on the size of the batch (recorded with "
         f"{SIZES[0]} and {SIZES[1]} rows), or on how often the step was run; what changes from step to step belongs in the state{node.where.described()}"
@@ -383,7 +412,7 @@ def at_size(value: Any, batch: int) -> Any:
 
 
 def _mean(x: Any, axis: Any, keepdims: bool) -> Any:
-    return total(x, axis, keepdims) * (1.0 / _count(x, axis))
+    return total(x, axis, keepdims) * (1.0 / (_count(x, axis) or math.nan))  # nan for an empty axis
 
 
 def _logsumexp(x: Any, axis: Any, keepdims: bool) -> Any:

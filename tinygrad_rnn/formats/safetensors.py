@@ -132,9 +132,12 @@ def write(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray], metada
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, target)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
+        if isinstance(error, OSError) and error.errno is not None:  # it names the temporary file, of which the caller knows nothing
+            missing = "" if target.parent.is_dir() else f": there is no folder {str(target.parent)!r}; make it first"
+            raise type(error)(error.errno, f"{error.strerror}{missing}", str(target)) from None
         raise
 
 

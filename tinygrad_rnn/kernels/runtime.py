@@ -155,9 +155,10 @@ def load(source: str, *, distinct: bool = False) -> Any:
     import numba
     from numba.core.errors import NumbaError
 
-    from . import scalar, tiles
+    from . import integers, scalar, tiles
 
-    versions = f"{sys.version_info[:3]} {numba.__version__} {_text_of(scalar.__file__)} {_text_of(tiles.__file__)}"
+    ours = " ".join(_text_of(module.__file__) for module in (scalar, tiles, integers))
+    versions = f"{sys.version_info[:3]} {numba.__version__} {ours}"
     key = _digest(f"{versions} {distinct}\n{cache.code(source)}".encode())
     if key in _modules:
         return _modules[key]

@@ -30,7 +30,7 @@ import numpy as np
 
 from ..core.errors import TraceError
 from ..core.primitive import Spec
-from ..core.tape import Leaf
+from ..core.tape import Leaf, Node
 from ..core.tensor import Tensor
 
 _PACKAGE = __name__.partition(".")[0]
@@ -248,6 +248,11 @@ class Guard:
         self._elements = list(itertools.chain.from_iterable(map(list.__iter__, self._lists)))
         self.key = Key(self._items)
 
+    @property
+    def computed(self) -> dict[Node, Any]:
+        """The values of tensors that were computed from others."""
+        return {t.node: t.array for _, t in self.tensors if t.node is not None and not isinstance(t.node, Leaf)}
+
     # --- afterwards ---------------------------------------------------------------------------------------------------------------
 
     def holds(self) -> bool:
@@ -279,7 +284,7 @@ class Guard:
             for cell in self._empty:
                 if not _is_empty(cell):
                     return False
-            return all([function(value) == expected for function, value, expected in self._other])
+            return all(function(value) == expected for function, value, expected in self._other)
         except Exception:  # an attribute that is gone, a dict that another thread writes to, ...
             return False
 
