@@ -273,7 +273,7 @@ def test_bidirectional(name: str, lengths: Any, compiled: bool, rng: np.random.G
 
 # Where, what stands there, what is put in its place, and the wrappers whose comparison has to notice.
 FAULTS: list[tuple[Any, str, str, str, str]] = [
-    (wrappers.Zoneout, "forward", "where(keep, old, fresh)", "where(keep, fresh, old)", "zoneout"),
+    (wrappers.Zoneout, "forward", "where(masks[place], old, fresh)", "where(masks[place], fresh, old)", "zoneout"),
     (wrappers.Zoneout, "forward", "keep(1 - p,", "keep(p,", "zoneout"),
     (wrappers.Zoneout, "forward", 'per="step"', 'per="sequence"', "zoneout"),
     (wrappers.Zoneout, "forward", "place=place", "place=0", "zoneout"),
