@@ -9,6 +9,7 @@ the floating results stand one after the other.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import itertools
 import math
@@ -47,7 +48,7 @@ class Stretch:
     def __init__(self, function: Callable[..., list[Tensor]], count: int) -> None:
         now = context()
         self.function, self.count = function, count
-        self.mark, self.eager, self.wrappers = now.mark, now.eager, wrappers()
+        self.mark, self.eager, self.wrappers = now.mark, now.eager, [w.here() for w in wrappers()]
         self.sequence = {} if now.sequence is None else now.sequence  # by which random masks are drawn again as they were
         self.ran = False
         self.inner = self.sequence.get("inner", -1)
@@ -78,7 +79,8 @@ class Stretch:
         scope |= {"again": again or scope.get("again", False), "inner": self.inner, "run": {}, "draw": draw}
         self.ran = True
         try:
-            with setting(grad_enabled=record, eager=self.eager, origin=None, mark=self.mark, sequence=scope), around(*self.wrappers, only=True):
+            inside = around(*[w.here() for w in self.wrappers], only=True) if again else contextlib.nullcontext()
+            with setting(grad_enabled=record, eager=self.eager, origin=None, mark=self.mark, sequence=scope), inside:
                 return self.function(*handles)
         finally:
             inner = scope.get("inner", -1)
