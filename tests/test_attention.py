@@ -235,3 +235,25 @@ def test_messages_of_the_cell(rng: np.random.Generator) -> None:
         decoder.attending(np.zeros((5, PLACES, MEMORY + 1)))
     with pytest.raises(tg.ShapeError, match="more than 3; found 3"):
         AttentionCell(tg.cells.GRU(3, 3), LuongAttention(3, 3))
+
+
+def test_a_cell_without_sizes_says_what_is_missing() -> None:
+    class Bare(tg.Cell):
+        def __init__(self) -> None:
+            self.W = tg.Parameter(np.ones((4, 6), np.float32))
+
+        def initial_state(self, batch_size: int) -> Any:
+            return self.zeros(batch_size, 4)
+
+        def forward(self, x: Any, h: Any) -> Any:
+            h = tg.tanh(x @ self.W.T + h)
+            return h, h
+
+    with pytest.raises(tg.TinygradError, match="'Bare' has no hidden_size, so say how many features are attended to: attended_size"):
+        AttentionCell(Bare(), LuongAttention(4, 3, "general"))
+    bound = AttentionCell(Bare(), LuongAttention(4, 3, "general", rng=0), attended_size=4, rng=0).attending(np.ones((2, 5, 3), np.float32))
+    ys, _ = tg.unroll(bound, np.ones((3, 2, 2), np.float32))
+    assert ys.shape == (3, 2, 4)
+    step = AttentionCell(lambda x, h: (h, h), LuongAttention(4, 3, "general"), attended_size=4).attending(np.ones((2, 5, 3), np.float32))
+    with pytest.raises(tg.TinygradError, match="has no first state of its own; give one: initial_state"):
+        step.initial_state(2)
