@@ -510,6 +510,7 @@ class Case:
         result = [(name, v.numpy().copy()) for name, v in found] + [("which have gradients", np.array([bool(v.requires_grad) for _, v in found]))]
         if terms:
             sum(terms[1:], terms[0]).backward(create_graph=self.second)
+        if floats:
             wanted = [*((f"x{k}", x) for k, x in enumerate(xs)), *((f"first s{k}", s) for k, s in enumerate(start)),
                       *((n, h) for n, h in self.held.items() if isinstance(h, tg.Tensor))]  # fmt: skip
             wanted = [(name, t) for name, t in wanted if t.requires_grad]
@@ -632,6 +633,8 @@ def compare(one: Case, expected: list[tuple[str, Any]], found: list[tuple[str, A
             scale = float(np.max(np.abs(a[finite]), initial=1.0))
             near = np.abs(np.asarray(a - b, np.float64)) <= (1e-9 if exact else 2e-4) * scale
         same = (a == b) | (np.isnan(a) & np.isnan(b)) | (finite & near)
+        if one.edges and "gradient" in name:  # what no result depends on has gradients of 0 in the compiled step, and 0 * inf is nan
+            same |= np.isnan(b)
         assert same.all(), said
         if one.edges and name.startswith(("output", "state")):
             zero = (a == 0) & (b == 0)
