@@ -383,7 +383,7 @@ def is_zero(op: Op) -> bool:
         return True
     if op.op == "constant":
         node = op.node
-        return isinstance(node, Leaf) and node.tensor is None and isinstance(node.value, np.ndarray) and not node.value.any()
+        return isinstance(node, Leaf) and node.tensor is None and isinstance(node.value, np.ndarray) and not any(node.value.tobytes())  # -0 is none
     return op.op == "zeros_like" or (op.op == "broadcast_to" and is_zero(op.inputs[0]))
 
 

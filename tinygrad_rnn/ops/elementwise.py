@@ -275,10 +275,7 @@ def clip(x: Any, *, low: float | None = None, high: float | None = None) -> Any:
     """x brought into [low, high] (None: no bound). The gradient is 1 inside and on the bounds, 0 outside."""
     if x.dtype.kind != "f" and (type(low) is float or type(high) is float):
         x = x.astype(np.float32)
-    if x.dtype.kind != "f":
-        return x + 0 if low is None and high is None else np.clip(x, low, high)
-    y = x + 0 if low is None else np.maximum(x, low)  # as in kernels; np.clip takes another zero where x is equal to a bound
-    return y if high is None else np.minimum(y, high)
+    return x + 0 if low is None and high is None else np.clip(x, low, high)
 
 
 @pointwise(
