@@ -225,7 +225,9 @@ def _record(cell: Any, x: Any, state: Any, name: str, rows: Sequence[bool], lent
 
 def _sources(output: Any) -> set[Node]:
     """The leaves to which the gradient of a recorded value goes."""
-    found, stack, seen = set(), [output], set()
+    found: set[Node] = set()
+    seen: set[Node] = set()
+    stack = [output]
     while stack:
         node = stack.pop()
         if node in seen or not isinstance(node, Node) or not node.requires_grad:
