@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from types import FunctionType
 from typing import Any, TypeVar
 
 import numpy as np
@@ -14,6 +15,7 @@ from .core.tensor import Tensor, tensor
 from .ops.checks import array
 
 T = TypeVar("T", bound=Tensor)
+_PACKAGE = __name__.partition(".")[0]
 
 
 class Parameter(Tensor):
@@ -64,6 +66,12 @@ class Module:
     training: bool = True
 
     def __setattr__(self, name: str, value: Any) -> None:
+        method = getattr(type(self), name, None)
+        if isinstance(method, FunctionType) and method.__module__.partition(".")[0] == _PACKAGE and (isinstance(value, Module) or not callable(value)):
+            raise TinygradError(
+                f"{type(self).__name__}.{name}: {name}(...) is a method that every {method.__qualname__.partition('.')[0]} has, and "
+                f"a {type(value).__name__} of this name would hide it; choose another name for the attribute"
+            )
         if isinstance(value, (Parameter, Buffer)) and value.name is None:
             value.name = name
         present = vars(self).get(name)
@@ -103,14 +111,15 @@ class Module:
         """Buffers with dotted names, each once, in order of assignment; two with one name are an error."""
         return self._named(Buffer)
 
+    def tensors(self, kind: type[T]) -> Iterator[T]:
+        """What stands among the attributes, of this kind, each once."""
+        return (t for _, t in self._found(kind))
+
     def _named(self, *kinds: type[T]) -> Iterator[tuple[str, T]]:
         names: set[str] = set()
         for name, value in self._found(*kinds):
             if name in names:
-                raise TinygradError(
-                    f"{type(self).__name__}: two of its tensors have the name '{name}', so one would be lost. Names come from attributes, "
-                    "places in lists and keys of dicts, joined by dots: keys such as 1 and '1', or 'a.b' and 'b' in a dict under 'a', collide"
-                )
+                raise _collision(self, name)
             names.add(name)
             yield name, value
 
@@ -166,12 +175,23 @@ class Module:
         missing, unknown = [n for n in own if n not in state], [n for n in state if n not in own]
         if missing or unknown:
             raise TinygradError(
-                f"load_state_dict: missing {_some(missing)}, unknown {_some(unknown)}; this module has {_some(list(own))}"
+                f"load_state_dict: missing {some_of(missing)}, unknown {some_of(unknown)}; this module has {some_of(list(own))}"
                 f"{_without_prefix(missing, unknown)}"
             )
         values = {name: _fitting(name, state[name], p) for name, p in own.items()}
         for name, p in own.items():
             p.data = values[name]
+
+    def copied(self, convert: Callable[[Any], Any], announce: Callable[[Module], None]) -> tuple[Module, dict[str, Any]]:
+        """A module of the same class whose attributes are the converted ones, and these attributes.
+
+        `announce` is told of the copy before its attributes are converted, since they may lead back to it.
+        """
+        twin = object.__new__(type(self))
+        announce(twin)
+        content = {name: convert(value) for name, value in vars(self).items()}
+        vars(twin).update(content)
+        return twin, content
 
     def __repr__(self) -> str:
         inner = [f"{name}={p.dtype}{p.shape}" for name, p in self.named_parameters()]
@@ -191,7 +211,29 @@ def _fitting(name: str, given: Any, p: Tensor) -> Array:
     return made
 
 
-def _some(names: list[str], limit: int = 8) -> str:
+def named_tensors(module: Module) -> dict[str, Tensor]:
+    """The parameters and buffers of a module by dotted name; one that stands in several places has a name for each."""
+    found: dict[str, Tensor] = {}
+    stack: list[tuple[str, Any, tuple[int, ...]]] = [("", module, ())]
+    while stack:
+        path, value, above = stack.pop()
+        if isinstance(value, Module):
+            if id(value) in above:  # it holds itself
+                continue
+            stack += reversed([(name, item, (*above, id(value))) for name, item in _contents(path, vars(value))])
+        elif isinstance(value, (Parameter, Buffer)) and found.setdefault(path, value) is not value:
+            raise _collision(module, path)
+    return found
+
+
+def _collision(module: Module, name: str) -> TinygradError:
+    return TinygradError(
+        f"{type(module).__name__}: two of its tensors have the name '{name}', so one would be lost. Names come from attributes, places in "
+        "lists and keys of dicts, joined by dots: keys such as 1 and '1', or 'a.b' and 'b' in a dict under 'a', collide"
+    )
+
+
+def some_of(names: list[str], limit: int = 8) -> str:
     """Names for a message, not all of very many."""
     return f"{names[:limit]} and {len(names) - limit} more" if len(names) > limit else str(names or "nothing")
 

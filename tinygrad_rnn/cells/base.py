@@ -10,7 +10,7 @@ from .. import init
 from ..core.errors import ShapeError
 from ..core.tensor import Tensor
 from ..module import Parameter
-from ..recurrent.cell import Cell
+from ..recurrent.cell import Cell, dtype_of
 
 
 class LSTMState(NamedTuple):
@@ -48,8 +48,8 @@ class PublishedCell(Cell):
         return self.State(*[self.zeros(batch_size, self.hidden_size) for _ in self.State._fields])
 
     def zeros(self, *shape: int) -> Tensor:
-        """Zeros in the dtype of the cell."""
-        return Tensor(np.zeros(shape, self._dtype))
+        """Zeros in the dtype of the cell's parameters; of a cell without any, in that with which it was made."""
+        return Tensor(np.zeros(shape, dtype_of(self) or self._dtype))
 
     def inputs(self, blocks: int = 1, columns: int | None = None) -> Parameter:
         """Weights (blocks * hidden_size, input_size or `columns`), Xavier uniform: for products with the input."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import types
 import warnings
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,11 +23,12 @@ from ..core.trace import Program, trace
 from ..core.tree import leaves, unflatten
 from ..kernels.runtime import available, complain
 from ..recurrent.cell import name_of
-from ..recurrent.checkpoint import Stretch, as_primitive, cut
+from ..recurrent.checkpoint import Stretch, as_primitive, captured, cut, moment, value_of
 from .jit import KEPT, Jitted
 from .line import Line, NoCode
 from .op import CompileError
 from .settings import Same, settings
+from .step import constants
 from .values import Builder, Value, alive, divide, given
 
 
@@ -56,7 +57,8 @@ class JittedFunction(Jitted):
         found: list[Any] = []
         others: list[Any] = []
         structure = _structure((args, kwargs), found, others)
-        outside = settings((self.plain, others)).key
+        depends = settings((self.plain, others))
+        outside = depends.key
         tensors = _tensors(found, outside)
         grad = now.grad_enabled
         key = (structure, grad, outside, tuple([(t.array.shape, t.array.dtype, grad and t.requires_grad) for t in tensors]))
@@ -65,7 +67,7 @@ class JittedFunction(Jitted):
             if len(self._recordings) >= KEPT:
                 self._full()
                 return self.plain(*args, **kwargs)
-            recording = self._record(key, args, kwargs, tensors, grad)
+            recording = self._record(key, args, kwargs, tensors, grad, depends.computed)
         try:
             return recording(tensors)
         except NoCode as failed:
@@ -75,9 +77,9 @@ class JittedFunction(Jitted):
             self.plain(*args, **kwargs)  # which says what is wrong with these values
             raise
 
-    def _record(self, key: Any, args: Any, kwargs: Any, tensors: list[Tensor], grad: bool) -> Recording:
+    def _record(self, key: Any, args: Any, kwargs: Any, tensors: list[Tensor], grad: bool, computed: Mapping[Node, Array]) -> Recording:
         try:
-            made = Recording(self.plain, (args, kwargs), tensors, grad)
+            made = Recording(self.plain, (args, kwargs), tensors, grad, computed)
         except TinygradError as error:
             if not isinstance(error, TraceError):
                 with setting(grad_enabled=False):
@@ -171,10 +173,14 @@ class Recording:
         Those in the arguments.
     grad : bool
         Whether gradients are recorded.
+    outside : dict of Node to array
+        Values of computed tensors that the function closes over.
     """
 
-    def __init__(self, function: Callable[..., Any], arguments: Any, tensors: Sequence[Tensor], grad: bool) -> None:
-        begin = Leaf(np.zeros(())).index
+    def __init__(
+        self, function: Callable[..., Any], arguments: Any, tensors: Sequence[Tensor], grad: bool, outside: Mapping[Node, Array]
+    ) -> None:  # fmt: skip
+        begin = moment()
         self.result: Any = None
 
         def run(*handles: Tensor) -> list[Tensor]:
@@ -187,8 +193,8 @@ class Recording:
         self.others = [None if isinstance(y, Tensor) else y for y in leaves(self.result)]
         self.result = unflatten(self.result, [0] * len(self.others))
         inputs = traced.inputs
-        self.captured = _older(traced.outputs, begin, set(inputs))
-        self.once = {n: _value_of(n) for n in self.captured if not isinstance(n, Leaf)}
+        self.captured = captured(traced.outputs, begin, set(inputs))
+        self.once = {n: value_of(n, outside) for n in self.captured if not isinstance(n, Leaf)}
         wrt = [n for n, t in zip(inputs, tensors, strict=True) if t.requires_grad] + self.captured if grad else []
         given_nodes = [*inputs, *self.captured]
         live = set(wrt)
@@ -293,33 +299,6 @@ def _wide(node: Node) -> Node:
     return found
 
 
-def _older(outputs: Sequence[Any], begin: int, inputs: set[Node]) -> list[Node]:
-    """The nodes with gradients that were there before the function was traced, and that it uses."""
-    found: set[Node] = set()
-    seen: set[Node] = set()
-    stack = [o for o in outputs if isinstance(o, Node)]
-    while stack:
-        node = stack.pop()
-        if node in seen or node in inputs:
-            continue
-        seen.add(node)
-        if node.index < begin:
-            if node.requires_grad:
-                found.add(node)
-                continue
-        elif isinstance(node, Leaf) and node.requires_grad and node.tensor is not None and node.tensor() is not None:
-            found.add(node)  # a parameter that was used for the first time
-        stack += [n for n in node.inputs if isinstance(n, Node)]
-    return sorted(found, key=lambda n: n.index)
-
-
-def _value_of(node: Node) -> Array:
-    """The value of a computed node: it cannot change, as the values of tensors and leaves do not."""
-    with setting(grad_enabled=False):
-        value = Program([], [node])()[0]
-    return _array(value.array if isinstance(value, Tensor) else value)
-
-
 class _Call(Stretch):
     """One call of a recorded function as a node on the tape."""
 
@@ -374,8 +353,9 @@ def _check_same(one: Program, two: Program) -> None:
     """Raise a TraceError if two recordings of a function differ: what is drawn or counted inside would be the same at each call."""
 
     def words(program: Program) -> Any:
-        known = {n: k for k, n in enumerate([*program.inputs, *program.constants, *program.nodes])}
-        yield from ((c, c.value) for c in program.constants)
+        read = constants(program)
+        known = {n: k for k, n in enumerate([*program.inputs, *read, *program.nodes])}
+        yield from ((c, c.value) for c in read)
         for node in program.nodes:
             yield node, (node.op, [known.get(i, -1) if isinstance(i, Node) else i for i in node.inputs])
 

@@ -24,6 +24,7 @@ from ..ops.reductions import _count, scaled_norm
 from ..ops.reductions import max as largest
 from ..ops.reductions import sum as total
 from ..ops.shaping import broadcast_to
+from ..recurrent.checkpoint import captured, moment
 from ..recurrent.outside import KEY
 from .exchange import B, Recorder, Taken
 from .merged import Merged, is_merged, mixed
@@ -76,8 +77,11 @@ class Step:
         self.taken: list[tuple[Taken, Op]] = []
         for found, _ in one.taken:
             self._taken(found, *given[count + states + self.lent + len(self.taken)])
+        if one.captured != two.captured:
+            raise CompileError("the step did not use the same tensors from outside in its two recordings")
+        self.constants += [self._given("constant", n, n, k) for k, n in enumerate(one.captured)]
         self.left = [keep for keep, _ in one.left]
-        for a, b in zip(_constants(first), _constants(second), strict=True):
+        for a, b in zip(constants(first), constants(second), strict=True):
             self._constant(a, b, self.forward)
         self._programs(first, second, self.forward)
         outputs = [self._output(o) for o in first.outputs]
@@ -90,7 +94,7 @@ class Step:
         pairs = list(zip(back.inputs[reads:], back2.inputs[reads:], strict=True))
         cotangents = [self._given("cotangent", a, b, i) for i, (a, b) in enumerate(pairs)]
         self.d_outputs, self.d_states = cotangents[:split], cotangents[split : split + states]
-        for a, b in zip(_constants(back), _constants(back2), strict=True):
+        for a, b in zip(constants(back), constants(back2), strict=True):
             if a not in self.known:
                 self._constant(a, b, self.backward)
         self._programs(back, back2, self.backward)
@@ -174,7 +178,7 @@ class Step:
             programs.append(trace(run, *[Spec(i.shape, i.dtype) for i in node.inputs if isinstance(i, Node)]))
         for source, op in zip(programs[0].inputs, [i for i in inputs if isinstance(i, Op)], strict=True):
             self.known[source] = op
-        for c, d in zip(_constants(programs[0]), _constants(programs[1]), strict=True):
+        for c, d in zip(constants(programs[0]), constants(programs[1]), strict=True):
             self._constant(c, d, out)
         self._programs(programs[0], programs[1], out)
         return self.known[programs[0].outputs[0]]
@@ -184,6 +188,7 @@ class _Recorded(NamedTuple):
     program: Program
     backward: Program
     wrt: list[Node]
+    captured: list[Node]  # tensors from outside that were computed: what they were computed from is no part of the step
     taken: list[tuple[Taken, Leaf]]
     left: list[tuple[Callable[..., None], list[Any]]]
     gradients: list[tuple[Node, Node]]  # a gradient, and the value whose gradient it is
@@ -199,6 +204,7 @@ def _record(cell: Any, x: Any, state: Any, name: str, rows: Sequence[bool], lent
         found = [leaf for part in cell(x, state) for leaf in leaves(part)]
         return [*found, *(v for _, values in recorder.left for v in values)]
 
+    begin = moment()
     try:
         for t, leaf in zip(lent, borrowed, strict=True):
             t.array, t.node = leaf.value, leaf
@@ -208,14 +214,16 @@ def _record(cell: Any, x: Any, state: Any, name: str, rows: Sequence[bool], lent
     finally:
         for t, (array, node) in zip(lent, own, strict=True):
             t.array, t.node = array, node
-    program = Program([*traced.inputs, *borrowed, *(leaf for _, leaf in recorder.taken)], traced.outputs, traced.structure)
+    inputs = [*traced.inputs, *borrowed, *(leaf for _, leaf in recorder.taken)]
+    outside = [n for n in captured(traced.outputs, begin, set(inputs)) if not isinstance(n, Leaf)]
+    program = Program([*inputs, *outside], traced.outputs, traced.structure)
     wrt = [n for n in [*program.inputs, *program.constants] if n.requires_grad]
     gradients: list[tuple[Node, Node]] = []
     for n in program.nodes:
         n.hooks = [*(n.hooks or []), functools.partial(_note, gradients, n)]
     back = program.backward(wrt)
     gradients += [(g, n) for n, g in zip(wrt, back.outputs, strict=True) if g is not None]
-    return _Recorded(program, back, wrt, recorder.taken, recorder.left, gradients)
+    return _Recorded(program, back, wrt, outside, recorder.taken, recorder.left, gradients)
 
 
 def _note(gradients: list[tuple[Node, Node]], node: Node, gradient: Tensor) -> None:
@@ -224,8 +232,8 @@ def _note(gradients: list[tuple[Node, Node]], node: Node, gradient: Tensor) -> N
         gradients.append((gradient.node, node))
 
 
-def _constants(program: Program) -> list[Leaf]:
-    """In the order in which they are read: a tensor becomes a leaf where it is first used, an array has a new leaf in each recording."""
+def constants(program: Program) -> list[Leaf]:
+    """The constants of a program in the order in which they are read: a tensor becomes a leaf where it is first used, an array has a new leaf in each recording."""
     read = [i for n in program.nodes for i in n.inputs] + program.outputs
     known = set(program.constants)
     return [leaf for leaf in dict.fromkeys(i for i in read if isinstance(i, Leaf)) if leaf in known]

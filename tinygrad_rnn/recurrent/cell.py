@@ -114,13 +114,14 @@ class Cell(Module):
 
 
 def dtype_of(cell: Any) -> np.dtype[Any] | None:
-    """The dtype of a module's parameters; None for a function, or a module without any."""
+    """The dtype of a module's parameters, or of the floating tensors that stand in their places; None without any, or for a function."""
     if not isinstance(cell, Module):
         return None
     for value in vars(cell).values():  # the usual case, kept short: it is paid at every unrolling
         if isinstance(value, Parameter):
             return value.dtype
-    return next((p.dtype for p in cell.parameters()), None)
+    kinds: tuple[type[Tensor], ...] = (Parameter, Tensor)
+    return next((t.dtype for kind in kinds for t in cell.tensors(kind) if t.dtype.kind == "f"), None)
 
 
 class CompiledCell(Cell):
@@ -196,7 +197,9 @@ def check_first_state(cell: Any, state: Any, batch: int, head: str, one_row: boo
         if found != wanted and not (one_row and found == (1, *wanted[1:])):
             way = f". A cell's state has no axis of levels as a layer's has: pass {name}[i] of level i" if found[1:] == wanted else ""
             raise ShapeError(f"{head}: {name} has shape {found}; expected {wanted}{way}")
-        if b.dtype != a.dtype and isinstance(b, Tensor) and dtype_of(cell) is not None:
+        own = dtype_of(cell)
+        follows = a.dtype.kind == "f" and b.dtype == own  # the cell's own state may have been made without a look at its parameters
+        if b.dtype != a.dtype and isinstance(b, Tensor) and own is not None and not follows:
             raise DtypeError(f"{head}: {name} is {b.dtype}; expected {a.dtype}. Convert it with .astype({a.dtype}).")
 
 
