@@ -19,8 +19,8 @@ from ..core.tape import Leaf, Node, at_origin, at_step, setting
 from ..core.tensor import Tensor
 from ..core.trace import Program, trace
 from ..core.tree import leaves, tree_map
-from ..ops.elementwise import exp, isfinite, log, sqrt, square, where
-from ..ops.reductions import _count
+from ..ops.elementwise import exp, isfinite, log, where
+from ..ops.reductions import _count, scaled_norm
 from ..ops.reductions import max as largest
 from ..ops.reductions import sum as total
 from ..ops.shaping import broadcast_to
@@ -365,7 +365,7 @@ SIMPLER: dict[str, Callable[..., Any]] = {
     "logsumexp": _logsumexp,
     "softmax": _softmax,
     "log_softmax": _log_softmax,
-    "norm": lambda x, axis, keepdims: sqrt(total(square(x), axis, keepdims)),
+    "norm": scaled_norm,
 }
 
 

@@ -15,7 +15,7 @@ from ..core.record import apply, describe
 from ..core.tape import Where, caller
 from ..core.tensor import Tensor, check_dtype, tensor
 from .checks import shown, size
-from .define import axes_of, broadcast, primitive, same_shape
+from .define import axes_of, axis_of, broadcast, primitive, same_shape
 from .elementwise import where
 
 # --- shape ----------------------------------------------------------------------------------------------------------------
@@ -65,7 +65,7 @@ def transpose(x: Any, *axes: Any) -> Any:
 def swapaxes(x: Any, axis1: int, axis2: int) -> Any:
     """Two axes exchanged."""
     axes = list(range(x.ndim))
-    (a,), (b,) = axes_of(axis1, x.ndim), axes_of(axis2, x.ndim)
+    a, b = axis_of(axis1, x.ndim), axis_of(axis2, x.ndim)
     axes[a], axes[b] = b, a
     return transpose(x, axes)
 
@@ -102,7 +102,7 @@ def broadcast_to(x: Any, *, shape: Any) -> Any:
 
 
 def _concatenate_shape(*tensors: Any, axis: int) -> Spec:
-    (a,) = axes_of(axis, tensors[0].ndim)
+    a = axis_of(axis, tensors[0].ndim)
     for i, t in enumerate(tensors):
         if t.ndim != tensors[0].ndim or any(t.shape[k] != tensors[0].shape[k] for k in range(t.ndim) if k != a):
             raise ShapeError(f"operand {i} has shape {t.shape}; expected {tensors[0].shape} except on axis {axis}")
@@ -141,7 +141,7 @@ def _stack_shape(*tensors: Any, axis: int) -> Spec:
     for i, t in enumerate(tensors):
         if t.shape != tensors[0].shape:
             raise ShapeError(f"operand {i} has shape {t.shape}; expected {tensors[0].shape} as the first")
-    (a,) = axes_of(axis, tensors[0].ndim + 1)
+    a = axis_of(axis, tensors[0].ndim + 1)
     shape = list(tensors[0].shape)
     return Spec([*shape[:a], len(tensors), *shape[a:]], np.result_type(*(t.dtype for t in tensors)))
 
@@ -159,7 +159,7 @@ def stack(tensors: Sequence[Any], axis: int = 0) -> Any:
 
 def split(x: Any, parts: int | Sequence[int], axis: int = 0) -> list[Any]:
     """Consecutive parts along an axis: a number of equal ones, or the indices at which to cut (as in NumPy)."""
-    (a,) = axes_of(axis, x.ndim)
+    a = axis_of(axis, x.ndim)
     n = x.shape[a]
     if isinstance(parts, (int, np.integer)):
         if parts < 1 or n % parts:
@@ -386,7 +386,7 @@ def _in_range(indices: Any, n: int) -> None:
 
 
 def _take_shape(x: Any, indices: Any, *, axis: int = 0) -> Spec:
-    (a,) = axes_of(axis, x.ndim)
+    a = axis_of(axis, x.ndim)
     _in_range(indices, x.shape[a])
     return Spec([*x.shape[:a], *indices.shape, *x.shape[a + 1 :]], x.dtype)
 
@@ -395,7 +395,7 @@ def _take_shape(x: Any, indices: Any, *, axis: int = 0) -> Spec:
            shape=_take_shape, linear="each", promotes=slice(0, 1), name="take",
            examples=[([(3, 2), np.array([0, 2, 0])], {"axis": 0}), ([(2, 3), np.array([[1], [-1]])], {"axis": 1})])  # fmt: skip
 def _take(x: Any, indices: Any, *, axis: int = 0) -> Any:
-    return np.take(x, indices, axis)
+    return np.take(x, indices, axis_of(axis, x.ndim))
 
 
 def take(x: Any, indices: Any, axis: int = 0) -> Any:
@@ -431,7 +431,7 @@ def index_add(x: Any, indices: Any, value: Any, axis: int = 0) -> Any:
 
 
 def _along_shape(x: Any, indices: Any, *, axis: int = -1) -> Spec:
-    (a,) = axes_of(axis, x.ndim)
+    a = axis_of(axis, x.ndim)
     if x.ndim != indices.ndim or any(m != n for k, (m, n) in enumerate(zip(x.shape, indices.shape, strict=True)) if k != a):
         raise ShapeError(f"expected indices of shape {x.shape} except on axis {axis}; found {indices.shape}")
     _in_range(indices, x.shape[a])
@@ -442,7 +442,7 @@ def _along_shape(x: Any, indices: Any, *, axis: int = -1) -> Spec:
            shape=_along_shape, linear="each", promotes=slice(0, 1), name="take_along_axis",
            examples=[([(2, 3), np.array([[2], [0]])], {"axis": 1}), ([(2, 3), np.array([[1, 1, 0]])], {"axis": 0})])  # fmt: skip
 def _take_along_axis(x: Any, indices: Any, *, axis: int = -1) -> Any:
-    return np.take_along_axis(x, indices, axis)
+    return np.take_along_axis(x, indices, axis_of(axis, x.ndim))
 
 
 def take_along_axis(x: Any, indices: Any, axis: int = -1) -> Any:
