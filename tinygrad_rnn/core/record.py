@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from .errors import DtypeError, ShapeError, TinygradError
+from .errors import DtypeError, ShapeError, TinygradError, restated
 from .primitive import Primitive, Spec
 from .tape import NO_PARAMS, Leaf, Node, Where, caller, context
 from .tensor import FLOAT32, FLOAT64, Tensor
@@ -121,7 +122,14 @@ def _explain(primitive: Primitive, inputs: Sequence[Any], arrays: list[Any], par
     if not isinstance(error, TinygradError):
         try:
             primitive.shape(*[Spec(a.shape, a.dtype) if isinstance(a, np.ndarray) else a for a in arrays], **params)
-        except Exception as found:
+        except TinygradError as found:
             reason = found.with_traceback(None)  # with it, this frame and the error would hold each other
-    kind = type(reason) if isinstance(reason, TinygradError) else ShapeError
-    return kind(f"{shown}: {reason}{place}")
+        except Exception:  # the rule met what the operation met
+            pass
+    # NumPy has no kinds of its own for what is about shapes, or about booleans
+    if isinstance(reason, IndexError) or (type(reason) is ValueError and re.search("shape|dimension|broadcast|axis", str(reason))):
+        return ShapeError(f"{shown}: {reason}{place}")
+    if isinstance(reason, TypeError) and any(getattr(a, "dtype", None) == np.bool_ for a in arrays):
+        return DtypeError(f"{shown}: {reason}{place}")
+    advice = ". Install what is missing, or use another operation" if isinstance(reason, ImportError) else ""
+    return restated(reason, f"{shown}: {reason}{advice}{place}")

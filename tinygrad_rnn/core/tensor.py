@@ -98,7 +98,8 @@ class Tensor:
             raise GraphError("data: this tensor was computed; assign to a leaf, or work on t.detach()")
         self.array = array
         if isinstance(self.node, Leaf):
-            self.node.replaced = Where(*caller())
+            if self.node.tensor is not None and self.node.tensor() is self:  # otherwise the leaf is that of another tensor, which keeps its values
+                self.node.replaced = Where(*caller())
             self.leaf(self.node.requires_grad, self.node.name)
 
     def item(self) -> Any:
@@ -207,7 +208,7 @@ class Tensor:
 
             def keep(g: Tensor) -> None:
                 if (tensor := me()) is not None:
-                    tensor.grad = g if tensor.grad is None else tensor.grad + g
+                    tensor.grad = g.handle() if tensor.grad is None else tensor.grad + g
 
             keep.keeps_for = id(self)  # type: ignore[attr-defined]
             self.register_hook(keep)
@@ -233,6 +234,10 @@ class Tensor:
         backward([self], [gradient], retain_graph=retain_graph, create_graph=create_graph)
 
     # --- copies -----------------------------------------------------------------------------------------------------
+
+    def handle(self) -> Tensor:
+        """Another tensor of the same values and node: to write to one does not change the other."""
+        return Tensor(self.array, self.node)
 
     def __copy__(self) -> Tensor:
         if self.node is None or not isinstance(self.node, Leaf):

@@ -119,12 +119,12 @@ def trace(f: Callable[..., Any], *examples: Any) -> Program:
         If `f` looks at a number (``if x > 0``, ``item``, ``numpy``): only shapes are known.
     """
     handles = []
-    with setting(tracing=True, grad_enabled=True, depth=1, origin=None):
-        for path, example in flatten(examples, "x"):
-            handle = Tensor(Spec(example.shape, example.dtype))
-            handle.leaf(handle.dtype.kind == "f", getattr(example, "name", None) or path)
-            handles.append(handle)
-        inputs = [h.node for h in handles if h.node is not None]
+    for path, example in flatten(examples, "x"):
+        handle = Tensor(Spec(example.shape, example.dtype))
+        handle.leaf(handle.dtype.kind == "f", getattr(example, "name", None) or path)
+        handles.append(handle)
+    inputs = [h.node for h in handles if h.node is not None]
+    with setting(tracing=True, grad_enabled=True, inputs=frozenset(inputs), origin=None):
         result = constants_too(f(*unflatten(examples, list(handles))))
     outputs = [(r.node or r.leaf()) if isinstance(r, Tensor) else r for r in leaves(result)]
     return Program(inputs, outputs, tree_map(lambda _: None, result))

@@ -20,7 +20,7 @@ import numpy as np
 from ..core.errors import DtypeError, GraphError, TinygradError
 from ..core.primitive import Primitive, Spec
 from ..core.record import apply, describe
-from ..core.tape import Leaf, Node, caller, context, reachable, setting
+from ..core.tape import Leaf, Node, Older, caller, context, reachable, setting
 from ..core.tensor import Tensor, tensor
 from ..core.tree import leaves, unflatten
 from ..core.walks import pull_back, push_forward
@@ -87,7 +87,7 @@ class Stretch:
 
     def first_run(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """The results, as constants; afterwards it is known what the function captured, and which results have a gradient."""
-        ends = _Older(Leaf(np.zeros(())).index)
+        ends = Older()
         found = self.run([_fresh(t.array, t.requires_grad) for t in tensors], record=True)
         self.live = [i for i, y in enumerate(found) if y.requires_grad]
         roots = [found[i].node for i in self.live]
@@ -156,16 +156,6 @@ def draw_of(scope: dict[str, Any] | None) -> Callable[[Any], Any] | None:
     while scope is not None and "draw" not in scope:
         scope = scope.get("outer")
     return None if scope is None else scope["draw"]
-
-
-class _Older:
-    """The nodes that were made before a moment, as a container."""
-
-    def __init__(self, index: int) -> None:
-        self.index = index
-
-    def __contains__(self, node: object) -> bool:
-        return isinstance(node, Node) and node.index < self.index
 
 
 def _fresh(array: Any, requires_grad: bool = True) -> Tensor:
