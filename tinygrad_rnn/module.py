@@ -152,7 +152,8 @@ class Module:
                 f"load_state_dict: missing {_some(missing)}, unknown {_some(unknown)}; this module has {_some(list(own))}"
                 f"{_without_prefix(missing, unknown)}"
             )
-        values = {name: tensor(state[name], p.dtype) for name, p in own.items()}
+        given = {name: state[name].detach() if isinstance(state[name], Tensor) else state[name] for name in own}
+        values = {name: tensor(given[name], p.dtype) for name, p in own.items()}
         for name, p in own.items():
             if values[name].shape != p.shape:
                 raise ShapeError(f"load_state_dict: '{name}' has shape {p.shape}; found {values[name].shape}")

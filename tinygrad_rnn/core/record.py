@@ -11,7 +11,7 @@ import numpy as np
 from .errors import DtypeError, ShapeError, TinygradError, restated
 from .primitive import Primitive, Spec
 from .tape import NO_PARAMS, Leaf, Node, Where, caller, context
-from .tensor import FLOAT32, FLOAT64, Tensor
+from .tensor import FLOAT32, FLOAT64, Tensor, as_array
 
 
 def apply(primitive: Primitive, inputs: Sequence[Any], params: dict[str, Any] = NO_PARAMS) -> Any:
@@ -36,10 +36,9 @@ def apply(primitive: Primitive, inputs: Sequence[Any], params: dict[str, Any] = 
         elif isinstance(x, (float, int)) and not isinstance(x, np.float64):
             node = x
         else:
-            given, x = x, np.asarray(x)
-            if x.dtype.kind not in "fbiu":
-                shown = ", ".join(describe(i) for i in inputs)
-                raise DtypeError(f"{primitive.name}({shown}): expected tensors, arrays or numbers; found {type(given).__name__}")
+            given, x = x, _array(primitive, x, inputs)
+            if x is not given:
+                inputs = [x if i is given else i for i in inputs]
             node, mixed = None, True
         arrays.append(x)
         nodes.append(node)
@@ -58,7 +57,7 @@ def apply(primitive: Primitive, inputs: Sequence[Any], params: dict[str, Any] = 
         out = np.asarray(out)  # NumPy turns 0-d results into scalars
     if not now.grad_enabled or not primitive.rules or out.dtype.kind != "f":
         mask = 0
-    if not mask and not traced:
+    if not mask and not traced and not (now.tracing and any(isinstance(n, Node) and n.may_change for n in nodes)):
         return Tensor(out)
     if mixed:  # an array of the caller's may be written to later: what is kept of it is a copy
         arrays = [a.copy() if isinstance(x, np.ndarray) else a for x, a in zip(inputs, arrays, strict=True)]
@@ -71,6 +70,18 @@ def apply(primitive: Primitive, inputs: Sequence[Any], params: dict[str, Any] = 
     edges = primitive.edges(nodes) if mask else ()
     origin = now.origin or caller()
     return Tensor(out, Node(primitive, tuple(nodes), edges, params, saved, out.shape, out.dtype, mask > 0, origin))
+
+
+def _array(primitive: Primitive, x: Any, inputs: Sequence[Any]) -> Any:
+    """An operand that is no tensor and no number."""
+    try:
+        found = as_array(x)
+        if found.dtype.kind in "fbiu":
+            return found
+        fault = f"expected tensors, arrays or numbers; found {type(x).__name__}"
+    except DtypeError as error:
+        fault = str(error)
+    raise DtypeError(f"{primitive.name}({', '.join(describe(i) for i in inputs)}): {fault}{Where(*caller()).described()}")
 
 
 def _leaf(x: Any, array: Any) -> Leaf:

@@ -19,7 +19,7 @@ from .primitive import Primitive, Rule
 NO_PARAMS: dict[str, Any] = {}
 _next_index = itertools.count().__next__
 _here = os.path.dirname(os.path.abspath(__file__))
-_engine_files = {
+ENGINE_FILES = {
     os.path.join(folder, name) for folder in (_here, *(os.path.join(os.path.dirname(_here), f) for f in ("ops", "recurrent", "compiler"))) for name in os.listdir(folder)
 }
 _EAGER = os.environ.get("TINYGRAD_RNN_EAGER", "0") not in ("", "0")
@@ -71,6 +71,7 @@ class Context:
         self.mark = Mark()
         self.sequence: dict[Any, Any] | None = None  # what belongs to the sequence that is being unrolled: masks by who drew them, ...
         self.origin: tuple[Any, ...] | None = None  # where new nodes are said to come from; None: from the line that runs
+        self.written: list[Any] | None = None  # while tracing: tensors that were given values which are not known, with what they had
         self.outer: Context = self
         self.changes: dict[str, Any] = {}
 
@@ -174,6 +175,11 @@ class Node:
         return len(self.shape)
 
     @property
+    def may_change(self) -> bool:
+        """Whether a trace may not take the value for a constant: it is computed in the trace, or is that of a parameter."""
+        return self.requires_grad or self.primitive is not None
+
+    @property
     def where(self) -> Where:
         """Source line and mark."""
         return Where(*self.origin)
@@ -224,7 +230,7 @@ def caller() -> tuple[Any, ...]:
     """The first line outside the engine, and the current mark, as a node's `origin`."""
     frame: Any = sys._getframe(2)
     code = frame.f_code
-    while code.co_filename in _engine_files:
+    while code.co_filename in ENGINE_FILES:
         frame = frame.f_back
         code = frame.f_code
     return (code, frame.f_lasti, context().mark)

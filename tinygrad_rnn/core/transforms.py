@@ -34,13 +34,14 @@ class _Inputs:
         self.running = setting(grad_enabled=True, inputs=context().inputs.union(self.nodes))
 
     def _handle(self, x: Any) -> Tensor:
-        traced = isinstance(x, Tensor) and isinstance(x.array, Spec)
+        traced = isinstance(x, Tensor) and isinstance(x.array, Spec) and x.dtype.kind == "f"
         if traced or (isinstance(x, Tensor) and x.requires_grad and self.recording):
             handle: Any = +x
-            handle.node.requires_grad = x.dtype.kind == "f"  # also of a traced one without gradients
+            handle.node.requires_grad = True  # also of a traced one without gradients
             return handle  # type: ignore[no-any-return]
         try:
-            return tensor(x.array if isinstance(x, Tensor) else x, requires_grad=True, name=getattr(x, "name", None))
+            made = tensor(x.array if isinstance(x, Tensor) else x, requires_grad=True, name=getattr(x, "name", None))
+            return made.handle()  # to which the function may write: it is not the tensor of the leaf
         except DtypeError as error:
             kind = type(x).__name__
             raise DtypeError(

@@ -98,7 +98,7 @@ def dropout(x: Any, p: float, *, training: bool = True, rng: Any = None) -> Any:
     if not 0 <= p < 1:
         raise ShapeError(f"dropout: p must be in [0, 1); found {p}")
     if not training or p == 0:
-        return x
+        return x.handle() if isinstance(x, Tensor) else x
     dtype = x.dtype
     mask = drawing(rng, x.shape, dtype, lambda made, shape: (made.random(shape) >= p).astype(dtype) / np.asarray(1 - p, dtype))
     return x * mask
