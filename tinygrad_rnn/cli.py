@@ -182,8 +182,9 @@ def _info(given: argparse.Namespace) -> int:
         warnings.simplefilter("always")
         usable = runtime.available()
     reason = next((str(w.message) for w in caught if "tinygrad_rnn" in str(w.message)), "not usable")
-    folder = cache.folder()
-    modules = cache.entries(folder)
+    folder, fault = cache.place()
+    modules = [] if fault else cache.entries(folder)
+    kept = f"{len(modules)} modules, {_megabytes(modules)} MB; info --cache says more"
     dot = shutil.which("dot")
     for name, value in (
         ("tinygrad_rnn", __version__),
@@ -194,7 +195,7 @@ def _info(given: argparse.Namespace) -> int:
         ("kernels", "compiled by numba" if usable else reason.removeprefix("tinygrad_rnn: ")),
         ("threads", f"{runtime.threads()} for kernels on large arrays"),
         ("BLAS", blas.description()),
-        ("cache", f"{folder} ({len(modules)} modules, {_megabytes(modules)} MB; info --cache says more)"),
+        ("cache", fault or f"{folder} ({kept})"),
         ("graphviz", version("graphviz")),
         ("pygraphviz", version("pygraphviz")),
         ("dot", dot or "not found"),
@@ -210,7 +211,12 @@ def _info_cache(*, clear: bool) -> int:
 
     from .kernels import cache
 
-    folder, most = cache.folder(), cache.limit()
+    (folder, fault), most = cache.place(), cache.limit()
+    if fault:
+        if clear:
+            return _fail(fault)
+        print(f"folder        {fault}")
+        return 0
     if clear:
         removed = cache.shrink(folder, 0)
         print(f"removed       {len(removed)} modules, {_megabytes(removed)} MB")

@@ -144,58 +144,78 @@ def _digest(content: bytes) -> str:
 
 
 def load(source: str, *, distinct: bool = False) -> Any:
-    """A generated module: kept on disk under a hash of its code, and compiled at most once (see `cache`).
+    """A generated module: its machine code is kept on disk under a hash of its code, and compiled at most once (see `cache`).
 
     `distinct` promises that the arrays that its functions are called with do not overlap. The first line of the source is a docstring
     that says what it is; this line and comments do not count.
     """
-    import tempfile
-    from pathlib import Path
-
-    import numba
-    from numba.core.errors import NumbaError
-
-    from . import scalar, tiles
-
-    versions = f"{sys.version_info[:3]} {numba.__version__} {_text_of(scalar.__file__)} {_text_of(tiles.__file__)}"
-    key = _digest(f"{versions} {distinct}\n{cache.code(source)}".encode())
+    key = _digest(f"{_made_with()} {distinct}\n{cache.code(source)}".encode())
     if key in _modules:
         return _modules[key]
-    folder = cache.folder()
-    with cache.locked(folder, key):
-        for _ in range(2):
-            try:
-                module = _run(source, cache.write(folder, key, source), distinct)
-                break
-            except NumbaError:
-                raise  # the source is in memory, so no damage on disk is the reason
-            except Exception:  # anew: the files may be damaged
-                cache.discard(folder, key)
-        else:  # something keeps damaging them, or the disk is full
-            with tempfile.TemporaryDirectory(prefix="tinygrad_rnn-") as apart:
-                module = _run(source, cache.write(Path(apart), key, source), distinct)
-        cache.use(folder, key)
+    folder, fault = cache.place()
+    if fault:
+        cache.complain(fault)
+        module, made = _run(source, key, {}, distinct)
+    else:
+        cache.sweep(folder)
+        with cache.locked(folder, key):
+            module, made = _kept(source, key, distinct, folder)
+            cache.use(folder, key)
     _modules[key] = module
-    if any(map(_was_compiled, vars(module).values())):
+    if made and not fault:
         cache.shrink(folder, cache.limit(), _modules)
     return module
 
 
-def _was_compiled(function: Any) -> bool:
-    """Whether numba compiled a function, in place of taking its machine code from the cache."""
-    stats = getattr(function, "stats", None)  # of what njit makes; what cfunc makes has a count alone
-    return bool(getattr(stats, "cache_misses", False)) or getattr(function, "cache_hits", None) == 0
+def _kept(source: str, key: str, distinct: bool, folder: Path) -> tuple[Any, dict[str, bytes]]:
+    """A module from the folder, or compiled and put there; and the machine code that had to be made."""
+    from numba.core.errors import NumbaError
+
+    known = cache.read(folder, key)
+    try:
+        module, made = _run(source, key, known, distinct)
+    except NumbaError:
+        raise
+    except Exception:
+        if not known:
+            raise
+        known = {}  # whole, and yet of no use: anew
+        module, made = _run(source, key, known, distinct)
+    if made:
+        cache.write(folder, key, cache.first_sentence(source), {**known, **made})
+    return module, made
 
 
-def _run(source: str, path: Path, distinct: bool) -> Any:
-    """The module of a source that stands at `path`: compiled, or with the machine code that numba kept beside it."""
+def _made_with() -> str:
+    """All that machine code depends on beside its source: versions, the processor, and the files that are compiled into it."""
+    import llvmlite
+    import numba
+    import numpy
+    from numba.core.registry import cpu_target
+
+    from . import scalar, tiles
+
+    versions = (sys.version, numba.__version__, llvmlite.__version__, numpy.__version__)
+    processor = cpu_target.target_context.codegen().magic_tuple()
+    return f"{versions} {processor} {_text_of(scalar.__file__)} {_text_of(tiles.__file__)}"
+
+
+def _run(source: str, key: str, known: dict[str, bytes], distinct: bool) -> tuple[Any, dict[str, bytes]]:
+    """The module of a source, of whose functions the machine code may be known; and the machine code that had to be made."""
+    import linecache
     import types
 
-    from . import scalar
+    from . import machine_code, scalar
 
-    module = types.ModuleType(f"tinygrad_rnn_{path.stem}")
-    module.__file__ = str(path)
-    sys.modules[module.__name__] = module  # numba's cache looks the module up by name
-    with scalar.interleaving(), scalar.distinct_arrays() if distinct else contextlib.nullcontext():
+    path = f"<tinygrad_rnn kernel_{key}>"
+    module = types.ModuleType(f"tinygrad_rnn_kernel_{key}")
+    module.__file__ = path
+    sys.modules[module.__name__] = module  # numba looks the module up by name
+    linecache.cache[path] = len(source), None, source.splitlines(keepends=True), path  # for messages
+    with (
+        scalar.interleaving(),
+        scalar.distinct_arrays() if distinct else contextlib.nullcontext(),
+        machine_code.keeping(vars(module), known) as made,
+    ):
         exec(compile(source, path, "exec"), vars(module))
-    return module
+    return module, made
