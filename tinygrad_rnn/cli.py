@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -15,7 +17,47 @@ __all__ = ["main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command, and give its exit code: 0, 1 if training diverged, 2 for an error of the user, 130 after Ctrl-C."""
+    """Run a command, and give its exit code.
+
+    Returns
+    -------
+    int
+        0; 1 if training diverged; 2 for an error of the user; 70 for a fault of this program; 130 after Ctrl-C. An error is one line on
+        standard error. With TINYGRAD_RNN_TRACEBACK=1 in the environment its traceback is shown too.
+    """
+    from .core.errors import TinygradError
+    from .train.console import mute
+
+    _open_streams()
+    try:
+        try:
+            return _run(arguments)
+        finally:
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        return _fail("stopped", 130)
+    except BrokenPipeError:  # who read the output has seen enough
+        mute(sys.stdout)
+        return 0
+    except OSError as error:
+        mute(sys.stdout)  # if it is full or closed, what is left in it has nowhere to go
+        return _fail(f"{os.fsdecode(error.filename)}: {error.strerror}" if error.filename and error.strerror else str(error))
+    except TinygradError as error:
+        return _fail(str(error))
+    except MemoryError as error:
+        return _fail(f"there is not enough memory for this ({error or 'no more could be had'}); give smaller sizes")
+    except RecursionError as error:
+        return _fail(f"{error}: something is nested too deeply")
+    except Exception as error:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        return _fail(
+            f"a fault of this program, {type(error).__name__}: {error} (line {frame.lineno} of {frame.filename}); please report it with "
+            "what the same command shows with TINYGRAD_RNN_TRACEBACK=1 in the environment",
+            70,
+        )
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     from .core.tape import eager
 
     parser = _parser()
@@ -23,40 +65,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not hasattr(given, "run"):
         parser.print_help()
         return 0
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")
-    try:
-        with eager() if getattr(given, "eager", False) else nullcontext():
-            code: int = given.run(given)
-        sys.stdout.flush()
-        return code
-    except KeyboardInterrupt:
-        return _fail("stopped", 130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except OSError as error:
-        return _fail(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))
-    except _user_errors() as error:
-        return _fail(str(error))
-
-
-def _fail(message: str, code: int = 2) -> int:
-    print(f"tinygrad-rnn: {message}", file=sys.stderr)
+    with eager() if getattr(given, "eager", False) else nullcontext():
+        code: int = given.run(given)
     return code
 
 
-def _user_errors() -> tuple[type[Exception], ...]:
-    from .core.errors import GraphError
-    from .formats.safetensors import FormatError
-    from .train.characters import CheckpointError
-    from .train.demo import UserError
-    from .train.named import NamedError
-    from .train.tasks.task import TaskError
-    from .train.text import TextError
+def _open_streams() -> None:
+    """Let standard input, output and error be there, and take every character.
 
-    return (UserError, NamedError, GraphError, TaskError, TextError, CheckpointError, FormatError)
+    Where one was closed (``>&-``), the next file that is opened would get its number, and what a library writes to that number would go
+    into the file.
+    """
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None or stream.closed:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  (until the program ends)
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+
+
+def _fail(message: str, code: int = 2) -> int:
+    """Say what is wrong in one line, and give the exit code."""
+    with contextlib.suppress(OSError, ValueError):
+        if os.environ.get("TINYGRAD_RNN_TRACEBACK") and sys.exc_info()[0]:
+            traceback.print_exc()
+        print(f"tinygrad-rnn: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    return code
 
 
 # --- commands -------------------------------------------------------------------------------------------------------------
@@ -73,6 +112,7 @@ def _train(given: argparse.Namespace) -> int:
         budget=given.budget,
         steps=given.steps,
         resume=given.resume,
+        overwrite=given.overwrite,
         settings={name: getattr(given, name) for name in names if getattr(given, name) is not None},
         temperature=given.temperature,
         length=given.length,
@@ -93,11 +133,9 @@ def _sample(given: argparse.Namespace) -> int:
 
 
 def _draw(given: argparse.Namespace) -> int:
-    from .core.errors import TinygradError
     from .drawing import draw
     from .module import Module
     from .recurrent import Cell
-    from .train.demo import UserError
     from .train.named import example, load_named, made
 
     found: Any = load_named(given.name)
@@ -109,13 +147,8 @@ def _draw(given: argparse.Namespace) -> int:
     whole = isinstance(found, Cell) and given.steps is None and not measured and isinstance(found.input_size, int)
     loss = found if whole else example(found, arguments=given.args, steps=given.steps or 6, batch=given.batch)
     show = "all" if given.show == ["all"] else given.show
-    try:
-        picture = draw(
-            loss, title=given.title, show=show, memory=given.memory, direction=given.direction, theme=given.theme, **measured
-        )
-        picture.save(given.out)
-    except TinygradError as error:  # what was named cannot be drawn like this
-        raise UserError(str(error)) from error
+    picture = draw(loss, title=given.title, show=show, memory=given.memory, direction=given.direction, theme=given.theme, **measured)
+    picture.save(given.out)
     print(f"wrote {given.out}: {picture!r}")
     return 0
 
@@ -147,6 +180,7 @@ def _tasks_run(given: argparse.Namespace) -> int:
 
 
 def _tasks_page(given: argparse.Namespace) -> int:
+    from .files import replace_file
     from .train import tasks
     from .train.tasks import page
 
@@ -154,7 +188,7 @@ def _tasks_page(given: argparse.Namespace) -> int:
     if given.out is None:
         print(text, end="")
     else:
-        given.out.write_text(text, encoding="utf-8")
+        replace_file(given.out, text)
     return 0
 
 
@@ -239,16 +273,21 @@ def _megabytes(modules: Sequence[Any]) -> str:
 # --- arguments ------------------------------------------------------------------------------------------------------------
 
 
+_MOST = 2**31 - 1  # of a whole number: more is a slip of the finger
+
+
 def _number(kind: Callable[[str], Any], low: float, words: str, *, above: bool = False) -> Callable[[str], Any]:
-    """The type of an argument: a number with a lower bound."""
+    """The type of an argument: a number with a lower bound, and at most `_MOST` if it is whole."""
 
     def parse(text: str) -> Any:
         try:
             value = kind(text)
         except ValueError:
             value = math.nan
-        if not (math.isfinite(value) and (value > low if above else value >= low)):
-            raise argparse.ArgumentTypeError(f"expected {words}, found {text!r}")
+        most = _MOST if kind is int else math.inf
+        if not ((value > low if above else value >= low) and value <= most and value != math.inf):
+            shown = text if len(text) <= 40 else f"{text[:37]}..."
+            raise argparse.ArgumentTypeError(f"expected {words}{f' and at most {most}' if value > most else ''}, found {shown!r}")
         return value
 
     return parse
@@ -264,7 +303,7 @@ class _Parser(argparse.ArgumentParser):
     """Errors take one line."""
 
     def error(self, message: str) -> Any:
-        self.exit(2, f"{self.prog}: {message} (--help lists the options)\n")
+        self.exit(2, f"{self.prog}: {' '.join(message.split())} (--help lists the options)\n")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -343,7 +382,9 @@ def _training_arguments(parser: argparse.ArgumentParser, out: str | None, budget
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--budget", type=_POSITIVE, metavar="SECONDS", help=f"time for training (default {budget})")
     length.add_argument("--steps", type=_COUNT, metavar="N", help="train so many steps, however long that takes")
-    add("--resume", action="store_true", help="go on from the checkpoint in the folder")
+    before = parser.add_mutually_exclusive_group()  # without either, a folder that holds a run is refused
+    before.add_argument("--resume", action="store_true", help="go on from the checkpoint in the folder")
+    before.add_argument("--overwrite", action="store_true", help="replace the run in the folder (without this it is refused)")
     add("--seed", type=_NATURAL, metavar="N", help="of weights, windows and sample (default 0)")
     add("--eager", action="store_true", help="run the LSTM step by step in place of compiled (slow)")
     sizes = parser.add_argument_group("sizes and rates")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.tape import Tape
+from ..files import replace_file
 from .dot import dot_source
 from .fold import Kinds
 from .heat import DrawingError, check_walkable, lay_given, lay_heat, lay_ledger, lay_memory, lay_values, measure
@@ -93,16 +94,16 @@ class Drawing:
         path = Path(path)
         form = path.suffix.lower().lstrip(".")
         if form in ("dot", "gv"):
-            data = self.dot.encode()
+            data = self.dot.encode("utf-8", "replace")
         elif form == "svg":
-            data = self.svg().encode()
+            data = self.svg().encode("utf-8", "replace")
         elif form in ("html", "htm"):
-            data = self.html().encode()
+            data = self.html().encode("utf-8", "replace")
         elif form in ("png", "pdf"):
             data = self._rendered(form)
         else:
             raise DrawingError(f"save: the suffix of '{path.name}' says no format that can be written; use .svg, .html, .png, .pdf or .dot")
-        path.write_bytes(data)
+        replace_file(path, data)
 
     def _rendered(self, form: str) -> bytes:
         if form not in self._made:
