@@ -8,6 +8,7 @@ import math
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -30,10 +31,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     _open_streams()
     try:
-        try:
-            return _run(arguments)
-        finally:
-            sys.stdout.flush()
+        with warnings.catch_warnings():
+            warnings.showwarning = _warn
+            try:
+                return _run(arguments)
+            finally:
+                sys.stdout.flush()
     except KeyboardInterrupt:
         return _fail("stopped", 130)
     except BrokenPipeError:  # who read the output has seen enough
@@ -41,7 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except OSError as error:
         mute(sys.stdout)  # if it is full or closed, what is left in it has nowhere to go
-        return _fail(f"{os.fsdecode(error.filename)}: {error.strerror}" if error.filename and error.strerror else str(error))
+        name = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else ""
+        return _fail(f"{name}: {error.strerror}" if name and error.strerror else str(error))
     except TinygradError as error:
         return _fail(str(error))
     except MemoryError as error:
@@ -89,6 +93,12 @@ def _open_streams() -> None:
             stream.reconfigure(errors="replace")
 
 
+def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
+    """Show a warning in one line."""
+    with contextlib.suppress(OSError, ValueError):
+        print(f"tinygrad-rnn: warning: {' '.join(str(message).removeprefix('tinygrad_rnn: ').split())}", file=sys.stderr)
+
+
 def _fail(message: str, code: int = 2) -> int:
     """Say what is wrong in one line, and give the exit code."""
     with contextlib.suppress(OSError, ValueError):
@@ -116,7 +126,7 @@ def _train(given: argparse.Namespace) -> int:
         settings={name: getattr(given, name) for name in names if getattr(given, name) is not None},
         temperature=given.temperature,
         length=given.length,
-        threads=given.threads,
+        threads=given.threads and min(given.threads, os.cpu_count() or 1),
     )
     return demo.run(options, console.console())
 
@@ -195,7 +205,6 @@ def _tasks_page(given: argparse.Namespace) -> int:
 def _info(given: argparse.Namespace) -> int:
     import platform
     import shutil
-    import warnings
     from importlib import metadata
 
     from . import __version__
@@ -273,21 +282,18 @@ def _megabytes(modules: Sequence[Any]) -> str:
 # --- arguments ------------------------------------------------------------------------------------------------------------
 
 
-_MOST = 2**31 - 1  # of a whole number: more is a slip of the finger
-
-
-def _number(kind: Callable[[str], Any], low: float, words: str, *, above: bool = False) -> Callable[[str], Any]:
-    """The type of an argument: a number with a lower bound, and at most `_MOST` if it is whole."""
+def _number(kind: Callable[[str], Any], low: float, words: str, *, above: bool = False, most: int = 2**31 - 1) -> Callable[[str], Any]:
+    """The type of an argument: a number with a lower bound, and an upper one if it is whole: more is a slip of the finger."""
 
     def parse(text: str) -> Any:
         try:
             value = kind(text)
         except ValueError:
             value = math.nan
-        most = _MOST if kind is int else math.inf
-        if not ((value > low if above else value >= low) and value <= most and value != math.inf):
+        large = kind is int and value > most
+        if not (value > low if above else value >= low) or large or value == math.inf:
             shown = text if len(text) <= 40 else f"{text[:37]}..."
-            raise argparse.ArgumentTypeError(f"expected {words}{f' and at most {most}' if value > most else ''}, found {shown!r}")
+            raise argparse.ArgumentTypeError(f"expected {words}{f' and at most {most}' if large else ''}, found {shown!r}")
         return value
 
     return parse
@@ -296,6 +302,7 @@ def _number(kind: Callable[[str], Any], low: float, words: str, *, above: bool =
 _POSITIVE = _number(float, 0.0, "a number above 0", above=True)
 _COUNT = _number(int, 1, "a whole number, at least 1")
 _NATURAL = _number(int, 0, "a whole number, at least 0")
+_SEED = _number(int, 0, "a whole number, at least 0", most=2**64 - 1)
 _TEMPERATURE = _number(float, 0.0, "a number, at least 0")
 
 
@@ -336,7 +343,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     sample.add_argument("--length", type=_NATURAL, default=500, metavar="N", help="number of characters (default 500)")
     sample.add_argument("--temperature", type=_TEMPERATURE, default=0.7, metavar="T", help="0: the likeliest each time (default 0.7)")
-    sample.add_argument("--seed", type=_NATURAL, metavar="N", help="draw the same text each time")
+    sample.add_argument("--seed", type=_SEED, metavar="N", help="draw the same text each time")
     sample.set_defaults(run=_sample)
 
     _draw_arguments(
@@ -385,7 +392,7 @@ def _training_arguments(parser: argparse.ArgumentParser, out: str | None, budget
     before = parser.add_mutually_exclusive_group()  # without either, a folder that holds a run is refused
     before.add_argument("--resume", action="store_true", help="go on from the checkpoint in the folder")
     before.add_argument("--overwrite", action="store_true", help="replace the run in the folder (without this it is refused)")
-    add("--seed", type=_NATURAL, metavar="N", help="of weights, windows and sample (default 0)")
+    add("--seed", type=_SEED, metavar="N", help="of weights, windows and sample (default 0)")
     add("--eager", action="store_true", help="run the LSTM step by step in place of compiled (slow)")
     sizes = parser.add_argument_group("sizes and rates")
     for name, kind, about in (
@@ -397,7 +404,7 @@ def _training_arguments(parser: argparse.ArgumentParser, out: str | None, budget
         ("clip", _POSITIVE, "largest norm of the gradient"),
     ):
         sizes.add_argument(f"--{name}", type=kind, metavar="X" if kind is _POSITIVE else "N", help=about)
-    sizes.add_argument("--threads", type=_COUNT, metavar="N", help="for matrix products (default 1, or OMP_NUM_THREADS)")
+    sizes.add_argument("--threads", type=_COUNT, metavar="N", help="for matrix products, at most one for each processor (default 1, or OMP_NUM_THREADS)")
     sample = parser.add_argument_group("sample")
     sample.add_argument("--temperature", type=_TEMPERATURE, default=0.7, metavar="T", help="0: the likeliest each time (default 0.7)")
     sample.add_argument("--length", type=_NATURAL, default=600, metavar="N", help="number of characters (default 600)")
@@ -428,7 +435,7 @@ def _example_arguments(parser: argparse.ArgumentParser) -> None:
     add("--args", nargs="+", type=_COUNT, default=[3, 4], metavar="N", help="what a class is made with (default 3 4: input and hidden size)")
     add("--steps", type=_COUNT, default=3, metavar="T", help="length of the random sequence (default 3)")
     add("--batch", type=_COUNT, default=2, metavar="B", help="rows of it (default 2)")
-    add("--seed", type=_NATURAL, default=0, metavar="N", help="of weights and sequence (default 0)")
+    add("--seed", type=_SEED, default=0, metavar="N", help="of weights and sequence (default 0)")
 
 
 def _tasks_arguments(parser: argparse.ArgumentParser) -> None:

@@ -245,8 +245,11 @@ def draw(
             if tape is not None and (isinstance(heat, str) or ledger):
                 norms, shares = measure(tape, graph, kinds)
                 if isinstance(heat, str) and not norms:
+                    count = len({mark.step for mark in graph.marks.values() if mark is not None and mark.step is not None})
+                    what_there_is = {0: "it has no time steps", 1: "it has one time step; take two or more"}
                     raise DrawingError(
-                        "draw: heat colours states, and there are none on this tape: it has no time steps"
+                        "draw: heat colours states that one time step hands to the next, and there are none on this tape: "
+                        + what_there_is.get(count, f"its {count} time steps hand nothing on")
                     )
                 if isinstance(heat, str):
                     lay_heat(made, kinds, norms, CLAIM)

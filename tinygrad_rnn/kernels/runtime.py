@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # the rest of the standard library is imported where it is us
     from pathlib import Path
     from queue import SimpleQueue
 
+MOST_THREADS = 1024
 compile_cell: Callable[[Any], Any] | None = None  # for floors below the compiler: the face of the package puts it here, and it loads it
 _available: bool | None = None
 _complained = False
@@ -60,15 +61,20 @@ def threads() -> int:
     if not _threads:
         asked = os.environ.get("TINYGRAD_RNN_THREADS", "")
         usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        _threads = int(asked) if asked.isdigit() and int(asked) > 0 else usable or 1
+        _threads = int(asked) if asked.isascii() and asked.isdigit() and len(asked) < 5 else 0
+        if asked and not 0 < _threads <= MOST_THREADS:
+            text = f"TINYGRAD_RNN_THREADS must be a number from 1 to {MOST_THREADS}; found {asked!r}. The cores of this process are used."
+            warnings.warn(f"tinygrad_rnn: {text}", RuntimeWarning, stacklevel=2)
+            _threads = 0
+        _threads = _threads or usable or 1
     return _threads
 
 
 def set_num_threads(count: int) -> None:
     """Set the number of threads for kernels (the default: TINYGRAD_RNN_THREADS, or the cores this process may use)."""
     global _threads, _pool
-    if count < 1:
-        raise TinygradError(f"set_num_threads: expected at least 1, found {count}")
+    if not 1 <= count <= MOST_THREADS:
+        raise TinygradError(f"set_num_threads: expected a number from 1 to {MOST_THREADS}, found {count}")
     with _pool_lock:
         if _pool is not None:
             for _ in range(max(1, threads() - 1)):

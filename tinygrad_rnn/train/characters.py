@@ -367,10 +367,10 @@ class Trainer:
             self.model.zero_grad()
             loss.backward()
             norm = clip_grad_norm(self.model.parameters(), self.settings.clip)
-        if not (math.isfinite(loss.item()) and math.isfinite(norm)):
-            raise self._diverged(loss.item(), norm)
-        self.optimizer.lr = self.rate(fraction)
-        self.optimizer.step()
+            if not (math.isfinite(loss.item()) and math.isfinite(norm)):
+                raise self._diverged(loss.item(), norm)
+            self.optimizer.lr = self.rate(fraction)
+            self.optimizer.step()
         self.state = detach(state)
         self.losses.append(loss.item() / math.log(2))
         return self.losses[-1]
