@@ -114,6 +114,8 @@ class Attending(Cell):
         batch, places = self.memory.shape[:2]
         if batch_size != batch:
             raise ShapeError(f"Attending: the memory has a batch of {batch}, the sequence one of {batch_size}; expected equal numbers")
+        if inner is None and not isinstance(self.cell.cell, Cell):
+            raise TinygradError(f"AttentionCell: '{name_of(self.cell.cell)}' has no first state of its own; give one: initial_state(batch, inner)")
         first = self.cell.cell.initial_state(batch_size) if inner is None else inner
         attended, weights = (Tensor(np.zeros((batch_size, n), self.memory.dtype)) for n in (self.cell.attended_size, places))
         return AttentionState(first, attended, weights)
