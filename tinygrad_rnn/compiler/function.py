@@ -204,23 +204,24 @@ class Recording:
         begin = moment()
         given_ids: dict[int, Any] = {}
         _structure(arguments, given_ids, [])
-        self.result: Any = None
+        self.result: Any = None  # its structure
+        self.others: list[Any] = []  # its parts that are no tensors, None in place of tensors
 
         def run(*handles: Tensor) -> list[Tensor]:
             args, kwargs = _rebuilt(arguments, dict(zip(given_ids, handles, strict=True)))
-            self.result = function(*args, **kwargs)
-            return [y for y in leaves(self.result) if isinstance(y, Tensor)]
+            result = function(*args, **kwargs)
+            self.others = [None if isinstance(y, Tensor) else y for y in leaves(result)]
+            self.result = unflatten(result, [0] * len(self.others))
+            return [y for y in leaves(result) if isinstance(y, Tensor)]
 
-        def recorded() -> tuple[Program, Any]:
+        def recorded() -> tuple[Program, list[Any]]:
             program = trace(run, *tensors)
             changes.after_run()
-            return program, self.result
+            return program, self.others
 
         (traced, one), (again, two) = recorded(), recorded()
         _check_same(traced, again)
         _check_result(one, two, changes.what)
-        self.others = [None if isinstance(y, Tensor) else y for y in leaves(self.result)]
-        self.result = unflatten(self.result, [0] * len(self.others))
         inputs = traced.inputs
         self.captured = captured(traced.outputs, begin, set(inputs))
         self.once = {n: value_of(n, outside) for n in self.captured if not isinstance(n, Leaf)}
@@ -425,10 +426,10 @@ def _equal(a: Any, b: Any) -> bool:
     return repr(a) == repr(b) or not isinstance(a, (bool, int, float, str, np.generic, np.dtype))
 
 
-def _check_result(one: Any, two: Any, what: str) -> None:
+def _check_result(one: Sequence[Any], two: Sequence[Any], what: str) -> None:
     """Raise a TraceError if what is no tensor in a result differs between two recordings, or hides tensors."""
-    for a, b in zip(leaves(one), leaves(two), strict=False):
-        if isinstance(a, Tensor) and isinstance(b, Tensor):
+    for a, b in zip(one, two, strict=False):
+        if a is None and b is None:
             continue
         found = Guards(a).now().traced()
         if found:

@@ -617,7 +617,10 @@ class Guard:
                 parts += [(self._lookup(own, n), (path, f".{n}")) for n in names]
         for name in _slots(bases):
             if everything or name in self._reads.names:
-                found = getattr(value, name, _MISSING)
+                try:
+                    found = getattr(value, name, _MISSING)
+                except Exception:  # it has none, and a __getattr__ that raises
+                    found = _MISSING
                 self._watch(value, name, found)
                 parts.append((found, (path, f".{name}")))
         if package and not modules and isinstance(own, dict) and "__wrapped__" in own:  # tg.custom_vjp
@@ -801,11 +804,12 @@ def _cached(function: Any) -> Any:
 
 def _state(generator: Any) -> Any:
     """How a generator of random numbers stands; None for anything else."""
-    if hasattr(generator, "getstate") and hasattr(generator, "setstate"):  # of the module random
+    owner = generator if isinstance(generator, types.ModuleType) else type(generator)
+    if hasattr(owner, "getstate") and hasattr(owner, "setstate"):  # of the module random
         return generator.getstate()
     if isinstance(generator, np.random.Generator):
         return generator.bit_generator.state
-    return generator.get_state(legacy=False) if hasattr(generator, "set_state") and hasattr(generator, "get_state") else None
+    return generator.get_state(legacy=False) if hasattr(owner, "set_state") and hasattr(owner, "get_state") else None
 
 
 def _frozen(state: Any) -> Any:
