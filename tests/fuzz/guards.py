@@ -192,7 +192,7 @@ VALUES = {
     "lengths of lists": Value(lambda: ([1.0], [1.0, 0.0]), lambda x, v: x * len(v), True),
     "shared and equal": Value(_lists, _alike, True),
     "types of keys": Value(lambda: ({1: 2.0}, {"1": 2.0}), lambda x, v: x * v.get(1, 5.0), True),
-    "numbers as keys": Value(lambda: ({1: 2.0}, {True: 2.0}), lambda x, v: x * (3.0 if True in map(lambda k: k is True, v) else 2.0), True),
+    "numbers as keys": Value(lambda: ({1: 2.0}, {True: 2.0}), lambda x, v: x * (3.0 if any(k is True for k in v) else 2.0), True),
     "order of keys": Value(lambda: ({"a": 1.0, "b": 2.0}, {"b": 2.0, "a": 1.0}), lambda x, v: x * next(iter(v.values())), True),
     "sets": Value(lambda: ({1, 2}, {1, 3}), lambda x, v: x * sum(v), True),
     "frozen sets": Value(lambda: (frozenset("a"), frozenset("b")), lambda x, v: x * (2.0 if "a" in v else 3.0), True),
@@ -298,7 +298,10 @@ def case(seed: int, *, compiled: bool) -> str:
         for step, value in enumerate((values[0], values[1], values[0])):
             if step:
                 change(value)
-            expected = result(plain, x, value)
+            try:
+                expected = result(plain, x, value)
+            except (TypeError, tg.TinygradError):  # a function in a class is a method there, and the like
+                return "invalid"
             try:
                 found = result(fast, x, value)
             except tg.TinygradError:

@@ -135,7 +135,7 @@ def summary(array: Any) -> Constant:
     """What stands for an array in a row."""
     data = np.ascontiguousarray(array)
     text = repr(array.item()) if array.size == 1 else ""
-    return Constant((array.shape, str(array.dtype), zlib.crc32(memoryview(data.reshape(-1).view(np.uint8))) if data.size else 0, text))
+    return Constant((array.shape, str(array.dtype), zlib.crc32(data.reshape(-1).view(np.uint8).data) if data.size else 0, text))
 
 
 def _frozen(value: Any) -> Any:
