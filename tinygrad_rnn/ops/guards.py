@@ -23,7 +23,7 @@ import sys
 import types
 import weakref
 from collections.abc import Callable, Iterable, Sequence
-from operator import attrgetter, is_
+from operator import is_
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,12 +42,14 @@ _OPAQUE = {  # objects of these change while a program runs, and computations do
 _BY_TEXT = {"datetime", "decimal", "_decimal", "fractions", "pathlib", "uuid", "re", "zoneinfo", "ipaddress"}  # values that do not change
 _REFLECTIVE = {  # functions and attributes that read attributes whose names do not stand in the code
     "getattr", "hasattr", "vars", "dir", "eval", "exec", "globals", "locals", "attrgetter", "methodcaller", "asdict", "astuple", "fields", "format",
-    "format_map", "getmembers", "dumps", "__dict__", "__getattribute__", "__getstate__", "__reduce__", "__reduce_ex__", "__slots__",
+    "format_map", "getmembers", "getattr_static", "dumps", "setattr", "delattr", "__dict__", "__getattribute__", "__setattr__", "__delattr__",
+    "__getstate__", "__reduce__", "__reduce_ex__", "__slots__",
 }  # fmt: skip
 _NOT_READ = {  # what Python keeps for itself in a class
     "__dict__", "__weakref__", "__module__", "__qualname__", "__doc__", "__annotations__", "__abstractmethods__", "_abc_impl", "__parameters__",
     "__orig_bases__", "__dataclass_params__", "__dataclass_fields__", "__static_attributes__", "__firstlineno__", "__slots__",
 }  # fmt: skip
+_MAKING = {"__init__", "__new__", "__post_init__", "__init_subclass__", "__set_name__", "__del__"}  # they run when objects come and go
 _ITERATORS = ("builtins", "itertools", "_collections_abc")
 _PLAIN = (type(None), bool, int, str, bytes, types.EllipsisType, types.NotImplementedType)
 _MISSING: Any = type("Missing", (), {"__slots__": (), "__repr__": lambda self: "nothing"})()
@@ -223,7 +225,7 @@ class Guard:
         self._items: list[Any] = []
         self._paths: list[Path] = []
         self._numbers: dict[int, int] = {}
-        self._entered: set[tuple[type, bool]] = set()
+        self._entered: set[tuple[type, bool, bool]] = set()
         self._generators: list[tuple[Any, Path]] = []
         self._kept: list[Any] = []  # what has a number, so that no other object gets its place in memory
         # what `holds` compares
@@ -266,7 +268,7 @@ class Guard:
                 and all(map(is_, chained(self._keyed), self._keys))
                 and all(map(is_, chained(map(dict.values, self._valued)), self._values))
                 and all(map(is_, chained(map(list.__iter__, self._lists)), self._elements))
-                and all(map(is_, map(_vars, self._owners[0]), self._owners[1]))
+                and all(map(is_, map(_own, self._owners[0]), self._owners[1]))
                 and all(map(is_, map(type, self._types[0]), self._types[1]))
             ):
                 return False
@@ -388,54 +390,57 @@ class Guard:
             self._add((kind, value.real.hex(), value.imag.hex()), path)
         elif value is _MISSING:
             self._add(("missing",), path)
-        elif isinstance(value, Tensor):
+        elif _is(value, Tensor):
             self._tensor(value, path)
-        elif isinstance(value, (np.generic, np.dtype)):
-            self._add((kind, value) if isinstance(value, np.dtype) else (kind, value.dtype, value.tobytes()), path)
+        elif _is(value, (np.generic, np.dtype)):
+            self._add((kind, value) if _is(value, np.dtype) else (kind, value.dtype, value.tobytes()), path)
         elif kind is range:
             self._add((kind, value.start, value.stop, value.step), path)
         elif kind is slice:
             self._add((kind,), path)
             self._push((part, path) for part in (value.start, value.stop, value.step))
-        elif isinstance(value, type):
+        elif _is(value, type):
             self._class(value, path)
-        elif isinstance(value, types.MethodType):  # another object at each access
+        elif _is(value, types.MethodType):  # another object at each access
             self._add((kind,), path)
             self._push(((value.__func__, path), (value.__self__, path)))
-        elif isinstance(value, (types.BuiltinFunctionType, types.MethodWrapperType)):
+        elif _is(value, (types.BuiltinFunctionType, types.MethodWrapperType)):
             owner = value.__self__
             bound = owner is not None and not isinstance(owner, (types.ModuleType, type))
             self._add((kind, value.__name__) if bound else Same(value), path)
             if bound:
                 self._push([(owner, path)])
-        elif isinstance(value, np.ufunc):
+        elif _is(value, np.ufunc):
             self._add(Same(value), path)
         elif not self._again(value, path):
             self._compound(value, kind, path)
 
     def _compound(self, value: Any, kind: type, path: Path) -> None:
         """What has parts."""
-        if isinstance(value, types.FunctionType):
+        if _is(value, types.FunctionType):
             self._function(value, path)
-        elif isinstance(value, types.ModuleType):
+        elif _is(value, types.ModuleType):
             self._module(value, path)
-        elif isinstance(value, functools.partial):
+        elif _is(value, functools.partial):
             self._add((kind,), path)
             self._push(((value.func, path), (value.args, path), (value.keywords, path)))
-        elif isinstance(value, functools._lru_cache_wrapper):
+        elif _is(value, functools._lru_cache_wrapper):
             self._add((kind, value.cache_info()[1:]), path)
             self._other.append((_cached, value, _cached(value)))
             self._push([(value.__wrapped__, path)])
-        elif isinstance(value, weakref.ref):
+        elif kind in weakref.ProxyTypes:
+            self._add((kind,), path)
+            self._push([(value.__init__.__self__, path)])  # which is asked of the object itself
+        elif _is(value, weakref.ref):
             self._add((kind,), path)
             self._other.append((lambda ref: id(ref()), value, id(value())))
             self._push([(value(), path)])
-        elif isinstance(value, contextvars.ContextVar):
+        elif _is(value, contextvars.ContextVar):
             self._add(Same(value), path)
             found = value.get(None)
             self._other.append((lambda variable: id(variable.get(None)), value, id(found)))
             self._push([(found, path)])
-        elif isinstance(value, types.MappingProxyType):
+        elif _is(value, types.MappingProxyType):
             self._add((kind,), path)
             self._push([(dict(value), path)])
             self._other.append((lambda proxy: tuple(map(id, proxy.values())), value, tuple(map(id, value.values()))))
@@ -509,7 +514,7 @@ class Guard:
             value = inside[name] if kind == "free" else self._global(space, name)
             where: Path = (None, name)
             for k, attribute in enumerate(attributes):
-                if not isinstance(value, types.ModuleType):
+                if not _is(value, types.ModuleType):
                     reads.names |= {*attributes[k:]}
                     break
                 owner, value = value, self._lookup(vars(value), attribute)
@@ -519,7 +524,7 @@ class Guard:
             parts.append((value, where))
         parts += [(self._global(space, name), (None, name)) for name in info.texts]
         parts += [(sys.modules[name], (None, name)) for name in _imported(info.imports, space) if name in sys.modules]
-        if any(value in (os.getenv, getattr(os, "getenvb", None)) for value, _ in parts if isinstance(value, types.FunctionType)):
+        if any(value in (os.getenv, getattr(os, "getenvb", None)) for value, _ in parts if _is(value, types.FunctionType)):
             parts.append((os.environ, (None, "os.environ")))
         self._push(reversed(parts))
 
@@ -547,15 +552,19 @@ class Guard:
         self._add(Same(cls), path)
         if not _is_library(cls.__module__) and id(cls) not in self._numbers:
             self._numbers[id(cls)] = len(self._numbers)
-            self._entries(cls, path, everything=self._reads.everything)
+            self._entries(cls, path, everything=self._reads.everything, called=True)
             if type(cls) is not type:
                 self._class(type(cls), path)
 
-    def _entries(self, cls: type, path: Path, *, everything: bool) -> None:
-        """Methods and attributes of the user's classes, and what was put into a class of the package."""
-        if (cls, everything) in self._entered:
+    def _entries(self, cls: type, path: Path, *, everything: bool, called: bool) -> None:
+        """Methods and attributes of the user's classes, and what was put into a class of the package.
+
+        Those that make objects are read only where the class is `called`.
+        """
+        called = called or everything or "__class__" in self._reads.names
+        if (cls, everything, called) in self._entered:
             return
-        self._entered.add((cls, everything))
+        self._entered.add((cls, everything, called))
         for base in cls.__mro__[:-1]:
             library = _is_library(base.__module__)
             if library and base.__module__.partition(".")[0] != _PACKAGE:
@@ -565,12 +574,12 @@ class Guard:
                 self._classes[base] = (list(entries), list(entries.values()))
             for name, value in entries.items():
                 special = name.startswith("__") and name.endswith("__")
-                if name in _NOT_READ or not (everything or special or name in self._reads.names):
+                if name in _NOT_READ or (name in _MAKING and not called) or not (everything or special or name in self._reads.names):
                     continue
-                value = getattr(value, "__func__", value) if isinstance(value, (staticmethod, classmethod)) else value
-                if isinstance(value, property):
+                value = getattr(value, "__func__", value) if _is(value, (staticmethod, classmethod)) else value
+                if _is(value, property):
                     value = value.fget
-                if isinstance(value, (types.MemberDescriptorType, types.GetSetDescriptorType, types.WrapperDescriptorType, types.MethodDescriptorType)):
+                if _is(value, (types.MemberDescriptorType, types.GetSetDescriptorType, types.WrapperDescriptorType, types.MethodDescriptorType)):
                     continue
                 if library and not (type(value) in _PLAIN or type(value) is float or _is_users(value)):
                     continue
@@ -591,7 +600,7 @@ class Guard:
         self._types[0].append(value)
         self._types[1].append(kind)
         known = self._contents(value, kind, path)
-        own = getattr(value, "__dict__", None)
+        own = _own(value)
         modules = hasattr(kind, "named_parameters")
         bases = kind.__mro__[:-1]
         everything = modules or (not package and (self._reads.everything or any(_is_library(base.__module__) and base.__module__ != "typing" for base in bases)))
@@ -602,7 +611,7 @@ class Guard:
             if not _python_made(bases):  # an extension may keep what it likes in it
                 self._add(Same(value), path)
         if modules or not package:
-            self._entries(kind, path, everything=everything)
+            self._entries(kind, path, everything=everything, called=False)
         parts: list[tuple[Any, Path]] = []
         if isinstance(own, dict):
             self._owners[0].append(value)
@@ -636,33 +645,33 @@ class Guard:
 
     def _contents(self, value: Any, kind: type, path: Path) -> bool:
         """What stands in a container or array; False if it is neither."""
-        if isinstance(value, np.ndarray):
+        if _is(value, np.ndarray):
             plain = value.dtype.hasobject
             self._add((kind, value.shape, value.dtype) if plain else (kind, *_content(value)), path)
             self._other.append((_identities if plain else _content, value, _identities(value) if plain else _content(value)))
             if plain:
                 self._push([(part, path) for part in value.ravel().tolist()])
-        elif isinstance(value, dict):
+        elif _is(value, dict):
             self._keyed.append(value)
             self._valued.append(value)
             self._add((Same(kind), len(value)), path)
             self._push([(v, (path, f"[{k!r}]")) for k, v in dict.items(value)])
             self._push([(k, path) for k in dict.keys(value)])
-        elif isinstance(value, (list, tuple)):
+        elif _is(value, (list, tuple)):
             self._add((Same(kind), len(value)), path)
-            parts = list.__iter__(value) if isinstance(value, list) else tuple.__iter__(value)
+            parts = list.__iter__(value) if _is(value, list) else tuple.__iter__(value)
             self._push([(v, (path, f"[{k}]")) for k, v in enumerate(parts)])
-            if isinstance(value, list):
+            if _is(value, list):
                 self._lists.append(value)
-        elif isinstance(value, (set, frozenset, collections.deque)):
+        elif _is(value, (set, frozenset, collections.deque)):
             self._add((Same(kind), len(value)), path)
             self._other.append((_members, value, _members(value)))
             self._push([(v, path) for v in value])
-        elif isinstance(value, (bytearray, memoryview)) or (kind.__module__, kind.__name__) == ("array", "array"):
+        elif _is(value, (bytearray, memoryview)) or (kind.__module__, kind.__name__) == ("array", "array"):
             self._add((kind, bytes(value)), path)
             self._other.append((bytes, value, bytes(value)))
-        elif isinstance(value, (int, float, complex, str, bytes)):  # of a class derived from these
-            base = next(b for b in (bool, int, float, complex, str, bytes) if isinstance(value, b))
+        elif _is(value, (int, float, complex, str, bytes)):  # of a class derived from these
+            base = next(b for b in (bool, int, float, complex, str, bytes) if _is(value, b))
             self._add((Same(kind), base.__repr__(value)), path)
         else:
             return False
@@ -737,6 +746,7 @@ def _read(code: types.CodeType) -> _Code:
         codes += [c for c in each.co_consts if isinstance(c, types.CodeType)]
         texts |= {c for c in each.co_consts if isinstance(c, str) and c.isidentifier()}
     used = names | {name for chain in chains for name in chain[1:]}
+    names |= {"__class__"} & used | ({"__class__"} if "type" in used else set())  # whose class is had, and may be called
     if not used & {"globals", "eval", "exec", "locals"}:
         texts = set()
     return _Code(tuple(sorted(chains)), frozenset(names), tuple(sorted(texts)), tuple(sorted(imports)), reflective or bool(used & _REFLECTIVE))
@@ -769,12 +779,17 @@ def _is_library(module: str | None) -> bool:
 
 
 def _is_users(value: Any) -> bool:
-    return isinstance(value, types.FunctionType) and not _is_library(value.__globals__.get("__name__"))
+    return _is(value, types.FunctionType) and not _is_library(value.__globals__.get("__name__"))
 
 
 def _iterates(value: Any) -> bool:
     kind = type(value)
-    return isinstance(value, types.GeneratorType) or (kind.__module__ in _ITERATORS and hasattr(kind, "__next__"))
+    return _is(value, types.GeneratorType) or (kind.__module__ in _ITERATORS and hasattr(kind, "__next__"))
+
+
+def _is(value: Any, kinds: Any) -> bool:
+    """What isinstance says without asking the object, which may have a __getattribute__ of its own, or stand for another."""
+    return issubclass(type(value), kinds)
 
 
 def _is_empty(cell: Any) -> bool:
@@ -828,11 +843,16 @@ def _set_state(generator: Any, state: Any) -> None:
         generator.set_state(state)
 
 
-_vars = attrgetter("__dict__")
+def _own(value: Any) -> Any:
+    """The attributes of an object; None if it has no dict of them."""
+    try:
+        return object.__getattribute__(value, "__dict__")
+    except AttributeError:
+        return None
 
 
 def _name(value: Any) -> str:
-    return getattr(value, "__name__", None) or type(value).__name__
+    return value.__name__ if _is(value, (types.FunctionType, type)) else type(value).__name__
 
 
 def _text(path: Path) -> str:
