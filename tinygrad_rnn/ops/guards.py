@@ -819,10 +819,10 @@ def _cached(function: Any) -> Any:
 
 def _state(generator: Any) -> Any:
     """How a generator of random numbers stands; None for anything else."""
-    owner = generator if isinstance(generator, types.ModuleType) else type(generator)
+    owner = generator if _is(generator, types.ModuleType) else type(generator)
     if hasattr(owner, "getstate") and hasattr(owner, "setstate"):  # of the module random
         return generator.getstate()
-    if isinstance(generator, np.random.Generator):
+    if _is(generator, np.random.Generator):
         return generator.bit_generator.state
     return generator.get_state(legacy=False) if hasattr(owner, "set_state") and hasattr(owner, "get_state") else None
 
@@ -845,8 +845,9 @@ def _set_state(generator: Any, state: Any) -> None:
 
 def _own(value: Any) -> Any:
     """The attributes of an object; None if it has no dict of them."""
+    look = type(value).__getattribute__
     try:
-        return object.__getattribute__(value, "__dict__")
+        return (look if type(look) is types.WrapperDescriptorType else object.__getattribute__)(value, "__dict__")
     except AttributeError:
         return None
 
