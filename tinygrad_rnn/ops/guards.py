@@ -22,7 +22,7 @@ import os
 import sys
 import types
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import is_
 from typing import Any, NamedTuple
 
@@ -129,7 +129,7 @@ class Guards:
         """The guard of what is there now, of the roots and of further objects."""
         known = self.known
         for place, guard in enumerate(known):
-            if len(guard.more) == len(more) and all(map(is_, guard.more, more)) and guard.holds():
+            if (not (more or guard.more) or (len(guard.more) == len(more) and all(map(is_, guard.more, more)))) and guard.holds():
                 if place:
                     self.known = [guard, *known[:place], *known[place + 1 :]]
                 return guard
@@ -244,10 +244,7 @@ class Guard:
         self._stack: list[tuple[Any, Path]] = [(value, (None, _name(value))) for value in (*more, *roots)]
         while self._stack:
             self._visit(*self._stack.pop())
-        self._sizes = list(map(len, [*self._keyed, *self._lists]))
-        self._keys = list(itertools.chain.from_iterable(self._keyed))
-        self._values = list(itertools.chain.from_iterable(map(dict.values, self._valued)))
-        self._elements = list(itertools.chain.from_iterable(map(list.__iter__, self._lists)))
+        self._checks = list(self._checking())
         self.key = Key(self._items)
 
     @property
@@ -259,36 +256,51 @@ class Guard:
 
     def holds(self) -> bool:
         """Whether each object is in its place still."""
-        got, found, chained, missing = self._got, self._found, itertools.chain.from_iterable, itertools.repeat(_MISSING)
         try:
-            if not (
-                all(map(is_, map(getattr, got[0], got[1], missing), got[2]))
-                and all(map(is_, map(dict.get, found[0], found[1], missing), found[2]))
-                and list(map(len, [*self._keyed, *self._lists])) == self._sizes
-                and all(map(is_, chained(self._keyed), self._keys))
-                and all(map(is_, chained(map(dict.values, self._valued)), self._values))
-                and all(map(is_, chained(map(list.__iter__, self._lists)), self._elements))
-                and all(map(is_, map(_own, self._owners[0]), self._owners[1]))
-                and all(map(is_, map(type, self._types[0]), self._types[1]))
-            ):
-                return False
-            for cls, (names, values) in self._classes.items():
-                now = vars(cls)
-                if len(now) != len(names) or not all(map(is_, now, names)) or not all(map(is_, now.values(), values)):
+            for check in self._checks:  # noqa: SIM110  (it is paid at every call)
+                if not check():
                     return False
-            for t in self._leaves:
-                node = t.node
-                if node is None or not node.requires_grad or node.primitive is not None:
-                    return False
-            for t in self._constants:
-                if t.node is not None and t.node.requires_grad:
-                    return False
-            for cell in self._empty:
-                if not _is_empty(cell):
-                    return False
-            return all(function(value) == expected for function, value, expected in self._other)
+            return True
         except Exception:  # an attribute that is gone, a dict that another thread writes to, ...
             return False
+
+    def _checking(self) -> Iterator[Callable[[], bool]]:
+        """What `holds` does, for what there is: each a loop that runs in C."""
+        chained, missing = itertools.chain.from_iterable, itertools.repeat(_MISSING)
+        owners, names, got = self._got
+        spaces, keys, found = self._found
+        if owners:
+            yield lambda: all(map(is_, map(getattr, owners, names, missing), got))
+        if spaces:
+            yield lambda: all(map(is_, map(dict.get, spaces, keys, missing), found))
+        if sized := [*self._keyed, *self._lists]:
+            sizes = list(map(len, sized))
+            yield lambda: list(map(len, sized)) == sizes
+        if keyed := self._keyed:
+            every_key = list(chained(map(dict.keys, keyed)))
+            yield lambda: all(map(is_, chained(map(dict.keys, keyed)), every_key))
+        if valued := self._valued:
+            values = list(chained(map(dict.values, valued)))
+            yield lambda: all(map(is_, chained(map(dict.values, valued)), values))
+        if lists := self._lists:
+            elements = list(chained(map(list.__iter__, lists)))
+            yield lambda: all(map(is_, chained(map(list.__iter__, lists)), elements))
+        objects, dicts = self._owners
+        if objects:
+            yield lambda: all(map(is_, map(_own, objects), dicts))
+        several, kinds = self._types
+        if several:
+            yield lambda: all(map(is_, map(type, several), kinds))
+        for cls, (entries, here) in self._classes.items():
+            yield functools.partial(_same_entries, cls, entries, here)
+        if self._leaves:
+            yield functools.partial(_are_leaves, self._leaves)
+        if self._constants:
+            yield functools.partial(_are_constants, self._constants)
+        for cell in self._empty:
+            yield functools.partial(_is_empty, cell)
+        for function, value, expected in self._other:
+            yield functools.partial(_gives, function, value, expected)
 
     def still(self, guards: Guards) -> bool:
         """Whether nothing that is read differs, though objects may be other ones with the same values."""
@@ -785,6 +797,29 @@ def _is_users(value: Any) -> bool:
 def _iterates(value: Any) -> bool:
     kind = type(value)
     return _is(value, types.GeneratorType) or (kind.__module__ in _ITERATORS and hasattr(kind, "__next__"))
+
+
+def _same_entries(cls: type, names: list[str], values: list[Any]) -> bool:
+    """Whether a class has the same attributes."""
+    now = vars(cls)
+    return len(now) == len(names) and all(map(is_, now, names)) and all(map(is_, now.values(), values))
+
+
+def _are_leaves(tensors: list[Tensor]) -> bool:
+    """Whether tensors are leaves with gradients."""
+    for t in tensors:
+        node = t.node
+        if node is None or not node.requires_grad or node.primitive is not None:
+            return False
+    return True
+
+
+def _are_constants(tensors: list[Tensor]) -> bool:
+    return not any(t.node is not None and t.node.requires_grad for t in tensors)
+
+
+def _gives(function: Callable[[Any], Any], value: Any, expected: Any) -> bool:
+    return bool(function(value) == expected)
 
 
 def _is(value: Any, kinds: Any) -> bool:
