@@ -174,6 +174,14 @@ def environment_by_getenv() -> Any:
 
 
 @case
+def class_without_a_module() -> Any:
+    space: dict[str, Any] = {}
+    exec("class C:\n    k = 2.0\n    def get(self): return self.k * self.factor()\n    def factor(self): return FACTOR\nFACTOR = 1.0", space)
+    o = space["C"]()
+    return lambda x: x * o.get(), lambda: (setattr(space["C"], "k", 3.0), space.__setitem__("FACTOR", 2.0))[0]
+
+
+@case
 def generator_function() -> Any:
     k = [2.0]
 
@@ -721,6 +729,19 @@ def test_steps_that_use_the_size_of_the_batch_serve_any(f: Any) -> None:
     for batch in (4, 1, 3, 2, 20):
         xs, h = np.random.default_rng(batch).normal(size=(3, batch, 3)), np.zeros((batch, 3))
         np.testing.assert_allclose(tg.unroll(fast, xs, h)[0].numpy(), tg.unroll(step, xs, h)[0].numpy(), rtol=1e-12)
+
+
+# --- faults --------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [2, 6000])
+def test_numerical_faults_are_raised_where_numpy_is_told_to(size: int) -> None:
+    x = np.full((1, size), -1.0)
+    gain = tg.elementwise(lambda x: tg.log(x))
+    step = tg.jit(lambda x, h: (tg.log(x) + h, h))
+    for f in (tg.jit(tg.log), gain, tg.jit(lambda x: gain(x) * 2.0), lambda x: tg.unroll(step, tg.stack([x, x]), np.zeros((1, size)))):
+        with np.errstate(invalid="raise"), pytest.raises(FloatingPointError):
+            f(tg.tensor(x))
 
 
 # --- memory --------------------------------------------------------------------------------------------------------------------

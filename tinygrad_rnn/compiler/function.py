@@ -22,7 +22,7 @@ from ..core.tape import Leaf, Node, context, setting
 from ..core.tensor import FLOAT64, Tensor, tensor
 from ..core.trace import Program, trace
 from ..core.tree import leaves, unflatten
-from ..kernels.runtime import available, complain
+from ..kernels.runtime import available, complain, raising
 from ..ops.guards import Changes, Guard, Guards, plain_key
 from ..recurrent.cell import name_of
 from ..recurrent.checkpoint import Stretch, as_primitive, captured, cut, moment, value_of
@@ -52,7 +52,7 @@ class JittedFunction(Jitted):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """What the function gives, computed by the recording for these shapes."""
         now = context()
-        if now.tracing or now.eager or not available():  # inside another recording it is a part of that
+        if now.tracing or now.eager or not available() or raising():  # inside another recording it is a part of that
             return self.plain(*args, **kwargs)
         found: dict[int, Any] = {}
         others: list[Any] = []

@@ -562,7 +562,7 @@ class Guard:
 
     def _class(self, cls: type, path: Path) -> None:
         self._add(Same(cls), path)
-        if not _is_library(cls.__module__) and id(cls) not in self._numbers:
+        if not _is_library_class(cls) and id(cls) not in self._numbers:
             self._numbers[id(cls)] = len(self._numbers)
             self._entries(cls, path, everything=self._reads.everything, called=True)
             if type(cls) is not type:
@@ -578,7 +578,7 @@ class Guard:
             return
         self._entered.add((cls, everything, called))
         for base in cls.__mro__[:-1]:
-            library = _is_library(base.__module__)
+            library = _is_library_class(base)
             if library and base.__module__.partition(".")[0] != _PACKAGE:
                 continue
             entries = vars(base)
@@ -600,7 +600,7 @@ class Guard:
 
     def _object(self, value: Any, kind: type, path: Path) -> None:
         """An array, a container, or any other object."""
-        room = kind.__module__.partition(".")[0]
+        room = kind.__module__.partition(".")[0] if isinstance(kind.__module__, str) else ""
         if (room in _OPAQUE and kind.__qualname__ != "_local") or room in _BY_TEXT:
             self._add((kind, repr(value)) if room in _BY_TEXT else Same(value), path)
             return
@@ -615,7 +615,7 @@ class Guard:
         own = _own(value)
         modules = hasattr(kind, "named_parameters")
         bases = kind.__mro__[:-1]
-        everything = modules or (not package and (self._reads.everything or any(_is_library(base.__module__) and base.__module__ != "typing" for base in bases)))
+        everything = modules or (not package and (self._reads.everything or any(_is_library_class(base) and base.__module__ != "typing" for base in bases)))
         if not known:
             self._add(Same(kind), path)
             if _state(value) is not None:
@@ -785,6 +785,12 @@ def _python_made(bases: tuple[type, ...]) -> bool:
     return all(base.__flags__ & 1 << 9 for base in bases)  # Py_TPFLAGS_HEAPTYPE
 
 
+def _is_library_class(cls: type) -> bool:
+    """The same of a class; one that was made by code without a module says that it is a builtin."""
+    module = cls.__module__ if isinstance(cls.__module__, str) else ""
+    return _is_library(module) and not (module == "builtins" and _python_made((cls,)))
+
+
 def _is_library(module: str | None) -> bool:
     """Whether a module is Python's, NumPy's, or the package's own: its code is taken to stay as it is."""
     return (module or "").partition(".")[0] in _LIBRARIES or module == "builtins"
@@ -796,7 +802,7 @@ def _is_users(value: Any) -> bool:
 
 def _iterates(value: Any) -> bool:
     kind = type(value)
-    return _is(value, types.GeneratorType) or (kind.__module__ in _ITERATORS and hasattr(kind, "__next__"))
+    return _is(value, types.GeneratorType) or (kind.__module__ in _ITERATORS and hasattr(kind, "__next__") and not _python_made((kind,)))
 
 
 def _same_entries(cls: type, names: list[str], values: list[Any]) -> bool:
