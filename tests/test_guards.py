@@ -144,6 +144,13 @@ def list_that_is_shared() -> Any:
 
 
 @case
+def list_that_shares_another() -> Any:
+    one, two = [1.0], [1.0]
+    three = [one, two, one]
+    return lambda x: x * 2 if three[2] is three[0] else x * 3, lambda: three.__setitem__(2, two)
+
+
+@case
 def class_derived_from_a_dict() -> Any:
     class D(dict):  # type: ignore[type-arg]
         fill = 1.0
