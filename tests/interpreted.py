@@ -33,7 +33,8 @@ def _scalar(name: str) -> Any:
         return lambda condition, a, b: a if condition else b
     if name == "wide_vectors":
         return lambda: None
-    own = {"maximum": np.maximum, "minimum": np.minimum, "absolute": np.abs, "mod": np.mod, "power": np.power}
+    own = {"maximum": np.maximum, "minimum": np.minimum, "absolute": np.abs, "mod": np.mod,
+           "plus": np.add, "largest": np.maximum, "smallest": np.minimum}  # fmt: skip
     return own[name] if name in own else REGISTRY[name].forward
 
 

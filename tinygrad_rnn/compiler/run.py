@@ -17,9 +17,10 @@ import numpy as np
 from ..core.errors import TinygradError
 from ..core.memory import empty
 from ..core.primitive import Array
-from ..core.tape import Leaf
+from ..core.tape import Leaf, Node
 from ..core.tensor import Tensor
 from ..kernels import products, runtime
+from ..recurrent.checkpoint import value_of
 from .exchange import sized
 from .module import Module, Slot
 from .op import CompileError, Op
@@ -147,7 +148,7 @@ class Runner:
         The generated module.
     """
 
-    def __init__(self, module: Module) -> None:
+    def __init__(self, module: Module, computed: Mapping[Node, Array]) -> None:
         self.module, self.step, self.dtype = module, module.step, module.dtype
         self.structure: Any = None  # how outputs and states were nested
         self.source = module.text()
@@ -160,8 +161,8 @@ class Runner:
         self.own = [slot for slot in self._backward.slots if slot.name not in {one.name for one in self.kept}]
         self.number = next(_numbers)
         self.dtypes = {kind_of(dtype, self.dtype): dtype for dtype in (*FLOATS, np.dtype(np.int64), np.dtype(np.bool_))}
-        self.owners = [(op, owner(op)) for op in self.step.constants]
-        self.wanted = [owner(op) for op in module.constants]  # to which gradients go
+        self.owners = {op: owner(op.node, computed) for op in self.step.constants}
+        self.wanted = [self.owners[op] for op in module.constants]  # to which gradients go
         self.straight_xs = [(f"in{k}", k) for k, op in enumerate(self.step.xs) if module.straight(op)]
         self.firsts = [f"first{k}" for k in range(len(self.step.states))]
         self.results = [*(f"out{k}" for k in range(len(self.step.outputs))), *(f"last{k}" for k in range(len(self.step.states)))]
@@ -250,7 +251,7 @@ class Runner:
             Where the outputs (T, batch, ...), the last states (batch, ...) and what the steps leave outside (T, batch, ...) go.
         """
         T = xs[0].shape[0]
-        known: dict[Op, Any] = {op: owner.array for op, owner in self.owners}
+        known: dict[Op, Any] = {op: owner.array for op, owner in self.owners.items()}
         known.update(asked)
         constants = self._forward.constants(known, batch)
         saved = Saved(T, batch, reverse, xs, known)
@@ -420,9 +421,7 @@ def _address(array: Array) -> int:
     return int(array.__array_interface__["data"][0])
 
 
-def owner(op: Op) -> Tensor:
-    """The tensor that a constant belongs to, with its node and values as they are now."""
-    node = op.node
-    assert isinstance(node, Leaf)
-    found: Tensor | None = None if node.tensor is None else node.tensor()
-    return Tensor(node.value, node) if found is None else found
+def owner(node: Node, computed: Mapping[Node, Array]) -> Tensor:
+    """The tensor that a constant of a recording belongs to: a leaf's with its values as they are now, one that was computed with those that it has."""
+    found = node.tensor() if isinstance(node, Leaf) and node.tensor is not None else None
+    return Tensor(value_of(node, computed), node) if found is None else found
