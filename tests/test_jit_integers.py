@@ -12,7 +12,7 @@ import pytest
 import tinygrad_rnn as tg
 from tests.interpreted import interpreting
 from tinygrad_rnn.compiler import CompileError
-from tinygrad_rnn.core.errors import DtypeError, ShapeError
+from tinygrad_rnn.core.errors import DtypeError
 from tinygrad_rnn.core.tree import leaves
 
 DTYPES = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32")
@@ -142,11 +142,11 @@ def test_numbers_that_a_dtype_has_no_room_for() -> None:
     narrow = numbers("int8", 2, 4)
     for step in (lambda x, s: (s, s + 300), lambda x, s: (s, tg.maximum(s, -129)), lambda x, s: (s, 2**63 - s), lambda x, s: (s, s % 1000)):
         for cell in (step, tg.jit(step)):
-            with pytest.raises(ShapeError, match=r"out of bounds for int8|too large to convert"):
+            with pytest.raises((ArithmeticError, ValueError), match=r"out of bounds for int8|too large to convert"):
                 tg.unroll(cell, F4, narrow)
     same(lambda x, s: (tg.where(s > 0, s, 300), s), F4, narrow)  # which NumPy cuts off
     for cell in (lambda x, s: (s, s ** -1), tg.jit(lambda x, s: (s, s ** -1))):
-        with pytest.raises(ShapeError, match="negative integer powers"):
+        with pytest.raises((ArithmeticError, ValueError), match="negative integer powers"):
             tg.unroll(cell, F4, narrow)
 
 
@@ -156,7 +156,7 @@ def test_a_negative_exponent_among_the_values() -> None:
 
     xs = np.array([[[1, 2]], [[3, -1]]])
     for compiled in (False, True):
-        with contextlib.nullcontext() if compiled else interpreting(), pytest.raises(ShapeError, match=r"negative integer powers.*step t=1"):
+        with contextlib.nullcontext() if compiled else interpreting(), pytest.raises((ArithmeticError, ValueError), match=r"negative integer powers.*step t=1"):
             tg.unroll(tg.jit(step), xs, np.array([[2, 3]]))
 
 

@@ -247,15 +247,6 @@ def test_a_fault_of_the_compiler_says_so(monkeypatch: pytest.MonkeyPatch) -> Non
     assert "the fault is the compiler's (ZeroDivisionError" in failing(monkeypatch, lambda text: 1 / 0)
 
 
-def test_plain_numbers_are_no_outputs() -> None:
-    with pytest.raises(CompileError, match=r"an output of 'step' is a plain number; make it a tensor.*tg\.eager"):
-
-        def step(x: Any, h: Any) -> Any:
-            return 1.0, h
-
-        tg.unroll(tg.jit(step), XS, H)
-
-
 def test_rows_of_the_batch_from_outside() -> None:
     """What has a row for each of the batch is a tensor with the batch first; of others the message says what applies."""
     first, second = tg.tensor(H), tg.tensor(H.T)
