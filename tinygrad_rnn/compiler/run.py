@@ -201,6 +201,8 @@ class Runner:
             lines = [line.strip() for line in re.sub(r"\x1b\[[\d;]*m", "", str(error)).splitlines()]
             said = next((line for line in lines if line and not line.startswith(("Failed in", "File ", "During: "))), "")[:200]
             place = getattr(error, "lineno", None) or next((int(found[1]) for line in lines if (found := re.search(r", line (\d+)", line))), 0)
+            if not place and (unknown := re.search(r"name '(\w+)' is not defined", said)):  # of which numba does not say where it stands
+                place = next((k for k, line in enumerate(self.source.splitlines(), 1) if re.search(rf"\b{unknown[1]}\b", line)), 0)
             why = f"the code for it is refused ({type(error).__name__}: {said})"
             op = self.module.made_by(place)
             raise (CompileError(f"tg.jit: {self.step.name}: {why}") if op is None else unsupported(op, why)) from error
