@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import DtypeError, ShapeError
-from ..core.tensor import Tensor
+from ..core.tensor import Tensor, as_array
 from ..ops.elementwise import softplus, where
 from ..ops.reductions import log_softmax
 from ..ops.shaping import take_along_axis
@@ -22,7 +22,7 @@ def mse_loss(prediction: Any, target: Any) -> Any:
     ShapeError
         If they differ: broadcasting here is nearly always a mistake.
     """
-    target = target if isinstance(target, Tensor) else np.asarray(target)
+    target = target if isinstance(target, Tensor) else as_array(target)
     if tuple(prediction.shape) != tuple(target.shape):
         raise ShapeError(f"mse_loss: prediction has shape {tuple(prediction.shape)}, target {tuple(target.shape)}; expected equal shapes")
     difference = prediction - target
@@ -40,7 +40,7 @@ def cross_entropy(logits: Any, targets: Any, mask: Any = None) -> Any:
         The weight of each position: the loss is sum(mask * values) / sum(mask), so with zeros and ones the mean over the ones. Targets
         where it is 0 may be anything.
     """
-    targets = targets if isinstance(targets, Tensor) else np.asarray(targets)
+    targets = targets if isinstance(targets, Tensor) else as_array(targets)
     if targets.dtype.kind not in "iu":
         raise DtypeError(f"cross_entropy: targets must be integers; found {targets.dtype}")
     if tuple(targets.shape) != tuple(logits.shape[:-1]):
@@ -72,7 +72,7 @@ def bce_with_logits(logits: Any, targets: Any, mask: Any = None) -> Any:
     mask : array, shape (...), optional
         The weight of each position, as in `cross_entropy`.
     """
-    targets = targets if isinstance(targets, Tensor) else np.asarray(targets)
+    targets = targets if isinstance(targets, Tensor) else as_array(targets)
     if tuple(logits.shape) != tuple(targets.shape):
         raise ShapeError(f"bce_with_logits: logits have shape {tuple(logits.shape)}, targets {tuple(targets.shape)}; expected equal shapes")
     weights = None if mask is None else _weights("bce_with_logits", mask, targets.shape)
@@ -80,7 +80,7 @@ def bce_with_logits(logits: Any, targets: Any, mask: Any = None) -> Any:
 
 
 def _weights(name: str, mask: Any, shape: Any) -> Any:
-    mask = mask if isinstance(mask, Tensor) else np.asarray(mask)
+    mask = mask if isinstance(mask, Tensor) else as_array(mask)
     if tuple(mask.shape) != tuple(shape):
         raise ShapeError(f"{name}: expected a mask of shape {tuple(shape)}, a weight for each position; found {tuple(mask.shape)}")
     known = mask.array if isinstance(mask, Tensor) else mask
