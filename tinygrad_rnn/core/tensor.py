@@ -233,12 +233,12 @@ def as_array(given: Any) -> Array:
     kind = type(given)
     if kind is not np.ndarray:
         if isinstance(given, np.ma.MaskedArray):
-            raise DtypeError("found a masked array, whose mask would be lost: say what stands for the masked values, as in a.filled(0)")
+            raise DtypeError("a masked array would lose its mask; give its values, as in a.filled(0), and the mask by themselves")
         if isinstance(given, np.matrix):
-            raise DtypeError("found a numpy.matrix, whose operators mean other things: give np.asarray(matrix)")
+            raise DtypeError("the operators of a numpy.matrix mean other things; give np.asarray(matrix)")
         if not isinstance(getattr(given, "dtype", FLOAT32), np.dtype):
             name = f"{kind.__module__}.{kind.__qualname__}"
-            raise DtypeError(f"found a {name} of dtype {given.dtype}, which is not NumPy's: give its values as an array, np.asarray(x)")
+            raise DtypeError(f"the dtype {given.dtype} of a {name} is not NumPy's; give its values as an array, np.asarray(x)")
     found = np.asarray(given)
     return found if found.dtype.isnative else found.astype(found.dtype.newbyteorder("="))
 

@@ -25,6 +25,7 @@ from ..core.tape import Mark, Node
 from ..core.tensor import Tensor
 from ..core.trace import Program
 from ..core.walks import like
+from ..files import replace_file
 from ..ops.table import Tape
 from ..recurrent.source import expressions, spot_of, variables
 from .heat import DrawingError
@@ -100,7 +101,7 @@ def explore(x: Any, path: str | os.PathLike[str], *, gradient: Any = None, title
     check_walkable(tape)
     tape = opened(tape, measured=True)
     path = Path(path)
-    path.write_text(_html(_Contents(tape, seed, title or "", limit).data(), title or "Explore a graph"), encoding="utf-8")
+    replace_file(path, _html(_Contents(tape, seed, title or "", limit).data(), title or "Explore a graph"))
     return path
 
 
