@@ -14,7 +14,7 @@ from ..core.errors import DtypeError, ShapeError, TraceError
 from ..core.primitive import Spec
 from ..core.record import apply, describe
 from ..core.tape import Where, caller
-from ..core.tensor import Tensor, check_dtype, tensor
+from ..core.tensor import Tensor, as_array, check_dtype, tensor
 from .checks import shown, size
 from .define import axes_of, axis_of, broadcast, primitive, same_shape
 from .elementwise import where
@@ -24,7 +24,7 @@ from .elementwise import where
 
 def _view(x: Any, made: Any, index: Any = None) -> Any:
     """A result that is a view in NumPy, which remembers of what: `assignment` refuses writes that would be lost."""
-    if isinstance(x, Tensor):
+    if made.__class__ is Tensor and isinstance(x, Tensor):
         made.viewed = (ref(x), index, getattr(x, "viewed", None))
     return made
 
@@ -47,7 +47,7 @@ def _reshape(x: Any, *, shape: Any) -> Any:
 def reshape(x: Any, *shape: Any) -> Any:
     """The same values in another shape; one size may be -1."""
     given = shape[0] if len(shape) == 1 and not isinstance(shape[0], (int, np.integer)) else shape
-    return _view(x, apply(_reshape.primitive, (x,), {"shape": tuple(int(n) for n in given)}))
+    return _view(x, apply(_reshape.primitive, (x,), {"shape": tuple([int(n) for n in given])}))
 
 
 def _transpose_shape(x: Any, *, axes: Any) -> Spec:
@@ -67,7 +67,7 @@ def transpose(x: Any, *axes: Any) -> Any:
     given = axes[0] if len(axes) == 1 and not isinstance(axes[0], (int, np.integer)) else axes
     if given is None or len(given) == 0:
         given = range(x.ndim)[::-1]
-    return _view(x, apply(_transpose.primitive, (x,), {"axes": tuple(int(a) for a in given)}))
+    return _view(x, apply(_transpose.primitive, (x,), {"axes": tuple([int(a) for a in given])}))
 
 
 def swapaxes(x: Any, axis1: int, axis2: int) -> Any:
@@ -254,8 +254,13 @@ def triu(x: Any, *, k: int = 0) -> Any:
 # --- indexing -------------------------------------------------------------------------------------------------------------
 
 
+_PLAIN = {int, slice, type(None), type(Ellipsis)}
+
+
 def plain_index(index: Any) -> Any:
     """An index without tensors in it."""
+    if type(index) in _PLAIN:
+        return index
     if isinstance(index, Tensor):
         if index.dtype.kind not in "iub":
             raise DtypeError(f"an index must be integers or booleans; found a {index.dtype} tensor")
@@ -269,7 +274,7 @@ def plain_index(index: Any) -> Any:
         return tuple([plain_index(i) for i in index])
     if isinstance(index, list):
         return np.asarray(index) if index else np.zeros(0, np.intp)
-    return index.copy() if isinstance(index, np.ndarray) else index  # the node keeps it, and the caller may write into his own
+    return as_array(index).copy() if isinstance(index, np.ndarray) else index  # the node keeps it, and the caller may write into his own
 
 
 def _getitem_shape(x: Any, *, index: Any) -> Spec:
@@ -320,9 +325,10 @@ _getitem.primitive.add_into = _add_at
 
 def getitem(x: Any, index: Any) -> Any:
     """x[index]: basic and advanced indexing as in NumPy. An integer tensor as the only index is `take` along axis 0."""
-    if isinstance(index, Tensor) and index.dtype.kind in "iu" and index.ndim:
-        return take(x, index, 0)
-    index = plain_index(index)
+    if type(index) not in _PLAIN:
+        if isinstance(index, Tensor) and index.dtype.kind in "iu" and index.ndim:
+            return take(x, index, 0)
+        index = plain_index(index)
     return _view(x, apply(_getitem.primitive, (x,), {"index": index}), index)
 
 
