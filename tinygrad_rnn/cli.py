@@ -187,7 +187,7 @@ def _tasks_run(given: argparse.Namespace) -> int:
     from .train.tasks import runner
 
     chosen = tasks.tasks() if "all" in given.names else [tasks.find(name) for name in given.names]
-    return runner.main(chosen, console.console(), cell=given.cell, seeds=given.seeds, budget=given.budget, save=given.json)
+    return runner.main(chosen, console.console(), cell=given.cell, seeds=given.seeds, budget=given.budget, save=given.json, overwrite=given.overwrite)
 
 
 def _tasks_page(given: argparse.Namespace) -> int:
@@ -462,6 +462,7 @@ def _tasks_arguments(parser: argparse.ArgumentParser) -> None:
     run.add_argument("--seeds", type=_COUNT, metavar="N", help="runs of each arm (default: the task's)")
     run.add_argument("--budget", type=_POSITIVE, metavar="SECONDS", help="for one run (default: the task's)")
     run.add_argument("--json", type=_path, metavar="PATH", help="write the results to a file .json, or to NAME.json in a folder")
+    run.add_argument("--overwrite", action="store_true", help="replace results that are there (without this they are refused)")
     run.add_argument("--eager", action="store_true", help="run cells step by step in place of compiled (slow)")
     run.set_defaults(run=_tasks_run)
 
