@@ -29,7 +29,8 @@ def _scalar(name: str) -> Any:
         return lambda condition, a, b: a if condition else b
     if name == "wide_vectors":
         return lambda: None
-    own = {"maximum": np.maximum, "minimum": np.minimum, "absolute": np.abs, "mod": np.mod, "power": np.power}
+    own = {"maximum": np.maximum, "minimum": np.minimum, "absolute": np.abs, "mod": np.mod,
+           "plus": np.add, "largest": np.maximum, "smallest": np.minimum}  # fmt: skip
     return own[name] if name in own else REGISTRY[name].forward
 
 
@@ -49,12 +50,14 @@ _packed: dict[int, Any] = {}
 
 
 def pack(matrix: Any, N: int, K: int, row: int, column: int, B: int, packed: Any) -> None:
+    if not N * K:
+        return  # there is no room for a number
     packed[0][packed[1]] = len(_packed)
     _packed[len(_packed)] = _spread(matrix, (N, K), (row, column)).copy()
 
 
 def multiply(packed: Any, values: Any, out: Any, K: int, N: int, B: int, bias: Any, add: int) -> None:
-    total = _packed[int(packed[0][packed[1]])] @ _spread(values, (K, B), (B, 1))
+    total = _packed[int(packed[0][packed[1]])] @ _spread(values, (K, B), (B, 1)) if N * K else np.zeros((N, B), out[0].dtype)
     if bias:
         total = total + _spread(bias, (N, 1), (1, 1))
     place = _spread(out, (N, B), (B, 1))

@@ -29,6 +29,7 @@ FLOORS = {
     "optim": 3,
     "init": 3,
     "module": 3,
+    "functional": 3,
     "drawing": 4,
     "formats": 4,
     "compiler": 4,

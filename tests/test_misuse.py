@@ -341,3 +341,14 @@ def test_a_cell_without_size_works_with_a_given_state() -> None:
     ys, last = tg.unroll(Sizeless(), X, zeros(2, 3))
     assert ys.shape == (4, 2, 2) and last.shape == (2, 3)
     assert Sizeless()(X[0], zeros(2, 3))[1].shape == (2, 3)
+
+
+@pytest.mark.parametrize(("name", "value"), [
+    ("check", tg.Parameter([1.0])), ("zeros", 3), ("forward", np.ones(2)), ("parameters", [1]), ("initial_state", tg.tensor([1.0])),
+    ("state_dict", {}), ("eval", True), ("train", tg.nn.Linear(1, 1, rng=0)),
+])  # fmt: skip
+def test_attributes_that_would_hide_a_method_are_refused(name: str, value: Any) -> None:
+    cell = tg.Cell()
+    with pytest.raises(tg.TinygradError, match=rf"{name}\(\.\.\.\) is a method that every (Cell|Module) has"):
+        setattr(cell, name, value)
+    cell.forward = lambda x, h: (x, h)  # type: ignore[method-assign]  (another method may take its place)

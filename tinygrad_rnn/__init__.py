@@ -132,6 +132,7 @@ if TYPE_CHECKING:
     from .diagnosis import GradcheckError, gradcheck
     from .drawing import Drawing, draw, explore
     from .formats.checkpoint import load, save
+    from .functional import functional_call
     from .module import Module, Parameter
     from .ops.windows import avg_pool1d, avg_pool2d, conv1d, conv2d, max_pool1d, max_pool2d
     from .optim import clip_grad_norm, clip_grad_value
@@ -196,6 +197,7 @@ __all__ = [
     "expm1",
     "flip",
     "floor",
+    "functional_call",
     "gelu",
     "grad",
     "gradcheck",
@@ -298,6 +300,7 @@ _LAZY = {  # loaded when first used: the tensor and its operations alone are as 
     "diagnosis": ("GradcheckError", "gradcheck"),
     "drawing": ("Drawing", "draw", "explore"),
     "formats.checkpoint": ("load", "save"),
+    "functional": ("functional_call",),
     "module": ("Module", "Parameter"),
     "ops.windows": ("avg_pool1d", "avg_pool2d", "conv1d", "conv2d", "max_pool1d", "max_pool2d"),
     "optim": ("clip_grad_norm", "clip_grad_value"),

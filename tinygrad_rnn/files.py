@@ -67,7 +67,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     except OSError as error:
         if error.errno is None:
             raise
-        raise OSError(error.errno, error.strerror, str(path)) from error
+        missing = "" if target.parent.is_dir() else f": there is no folder {str(Path(path).parent)!r}; make it first"
+        raise OSError(error.errno, f"{error.strerror}{missing}", str(path)) from error
     with contextlib.suppress(OSError):  # the new name is on the disk too, where folders can be told so
         folder = os.open(target.parent, os.O_RDONLY)
         try:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import types
 import warnings
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from ..core.trace import Program, trace
 from ..core.tree import leaves, unflatten
 from ..kernels.runtime import available, complain
 from ..recurrent.cell import name_of
-from ..recurrent.checkpoint import Stretch, as_primitive, cut
+from ..recurrent.checkpoint import Stretch, as_primitive, captured, cut, moment, value_of
 from .jit import KEPT, Jitted
 from .line import Line, NoCode
 from .op import CompileError
@@ -56,7 +56,8 @@ class JittedFunction(Jitted):
         found: list[Any] = []
         others: list[Any] = []
         structure = _structure((args, kwargs), found, others)
-        outside = settings((self.plain, others)).key
+        depends = settings((self.plain, others))
+        outside = depends.key
         tensors = _tensors(found, outside)
         grad = now.grad_enabled
         key = (structure, grad, outside, tuple([(t.array.shape, t.array.dtype, grad and t.requires_grad) for t in tensors]))
@@ -65,7 +66,7 @@ class JittedFunction(Jitted):
             if len(self._recordings) >= KEPT:
                 self._full()
                 return self.plain(*args, **kwargs)
-            recording = self._record(key, args, kwargs, tensors, grad)
+            recording = self._record(key, args, kwargs, tensors, grad, depends.computed)
         try:
             return recording(tensors)
         except NoCode as failed:
@@ -75,9 +76,9 @@ class JittedFunction(Jitted):
             self.plain(*args, **kwargs)  # which says what is wrong with these values
             raise
 
-    def _record(self, key: Any, args: Any, kwargs: Any, tensors: list[Tensor], grad: bool) -> Recording:
+    def _record(self, key: Any, args: Any, kwargs: Any, tensors: list[Tensor], grad: bool, computed: Mapping[Node, Array]) -> Recording:
         try:
-            made = Recording(self.plain, (args, kwargs), tensors, grad)
+            made = Recording(self.plain, (args, kwargs), tensors, grad, computed)
         except TinygradError as error:
             if not isinstance(error, TraceError):
                 with setting(grad_enabled=False):
@@ -171,10 +172,14 @@ class Recording:
         Those in the arguments.
     grad : bool
         Whether gradients are recorded.
+    outside : dict of Node to array
+        Values of computed tensors that the function closes over.
     """
 
-    def __init__(self, function: Callable[..., Any], arguments: Any, tensors: Sequence[Tensor], grad: bool) -> None:
-        begin = Leaf(np.zeros(())).index
+    def __init__(
+        self, function: Callable[..., Any], arguments: Any, tensors: Sequence[Tensor], grad: bool, outside: Mapping[Node, Array]
+    ) -> None:  # fmt: skip
+        begin = moment()
         self.result: Any = None
 
         def run(*handles: Tensor) -> list[Tensor]:
@@ -187,8 +192,8 @@ class Recording:
         self.others = [None if isinstance(y, Tensor) else y for y in leaves(self.result)]
         self.result = unflatten(self.result, [0] * len(self.others))
         inputs = traced.inputs
-        self.captured = _older(traced.outputs, begin, set(inputs))
-        self.once = {n: _value_of(n) for n in self.captured if not isinstance(n, Leaf)}
+        self.captured = captured(traced.outputs, begin, set(inputs))
+        self.once = {n: value_of(n, outside) for n in self.captured if not isinstance(n, Leaf)}
         wrt = [n for n, t in zip(inputs, tensors, strict=True) if t.requires_grad] + self.captured if grad else []
         given_nodes = [*inputs, *self.captured]
         live = set(wrt)
@@ -230,9 +235,8 @@ class Recording:
             builder.add(back.nodes, backward)
             gradients = [builder.value(o) for o in back.outputs if o is not None]
             forward = [v for v in forward if v in set(alive([*forward, *backward], [*results, *gradients]))]
-            kept_as, program = divide(forward, alive(backward, gradients), results, gradients)
-            keep = list(kept_as)
-            self._backward = Line(program, [*values, *kept_as.values(), *seeds], [kept_as.get(x, x) for x in gradients], "backward")
+            keep, program, names = divide(forward, alive(backward, gradients), results, gradients)
+            self._backward = Line(program, [*values, *[names[v] for v in keep], *seeds], [names.get(x, x) for x in gradients], "backward")
         found = iter(range(len(wrt)))
         places = iter([] if not computed else [k for k, o in enumerate(o for o in back.outputs if o is not None)])
         asked = set(wrt)
@@ -293,33 +297,6 @@ def _wide(node: Node) -> Node:
     return found
 
 
-def _older(outputs: Sequence[Any], begin: int, inputs: set[Node]) -> list[Node]:
-    """The nodes with gradients that were there before the function was traced, and that it uses."""
-    found: set[Node] = set()
-    seen: set[Node] = set()
-    stack = [o for o in outputs if isinstance(o, Node)]
-    while stack:
-        node = stack.pop()
-        if node in seen or node in inputs:
-            continue
-        seen.add(node)
-        if node.index < begin:
-            if node.requires_grad:
-                found.add(node)
-                continue
-        elif isinstance(node, Leaf) and node.requires_grad and node.tensor is not None and node.tensor() is not None:
-            found.add(node)  # a parameter that was used for the first time
-        stack += [n for n in node.inputs if isinstance(n, Node)]
-    return sorted(found, key=lambda n: n.index)
-
-
-def _value_of(node: Node) -> Array:
-    """The value of a computed node: it cannot change, as the values of tensors and leaves do not."""
-    with setting(grad_enabled=False):
-        value = Program([], [node])()[0]
-    return _array(value.array if isinstance(value, Tensor) else value)
-
-
 class _Call(Stretch):
     """One call of a recorded function as a node on the tape."""
 
@@ -373,18 +350,42 @@ JIT: Primitive = as_primitive("jit")
 def _check_same(one: Program, two: Program) -> None:
     """Raise a TraceError if two recordings of a function differ: what is drawn or counted inside would be the same at each call."""
 
-    def words(program: Program) -> Any:
-        known = {n: k for k, n in enumerate([*program.inputs, *program.constants, *program.nodes])}
-        yield from ((c, c.value) for c in program.constants)
+    def words(program: Program) -> Iterator[tuple[Node, Any]]:
+        """What is done, in order, with each constant where it is first used; nodes by their place in this list."""
+        known = {n: k for k, n in enumerate(program.inputs)}
+
+        def place(node: Any) -> Iterator[tuple[Node, Any]]:
+            if isinstance(node, Leaf) and node not in known:
+                known[node] = len(known)
+                yield node, node.value
+
         for node in program.nodes:
-            yield node, (node.op, [known.get(i, -1) if isinstance(i, Node) else i for i in node.inputs])
+            for i in node.inputs:
+                yield from place(i)
+            yield node, (node.op, [known[i] if isinstance(i, Node) else i for i in node.inputs], list(node.params.values()))
+            known[node] = len(known)
+        for o in program.outputs:
+            yield from place(o)
+            yield o, known[o]
 
     for (a, left), (_, right) in zip(words(one), words(two), strict=False):
-        same = left is right or (np.array_equal(left, right, equal_nan=left.dtype.kind == "f") if isinstance(left, np.ndarray) else repr(left) == repr(right))
-        if not same:
+        if not _equal(left, right):
             raise TraceError(
                 f"tg.jit: a number or an array{a.where.described()} was not the same in two recordings of the function: random numbers of NumPy, or a "
                 "count of calls. Hand over what changes from call to call as an argument."
             )
     if len(one.nodes) != len(two.nodes):
         raise TraceError("tg.jit: the function did not do the same in two recordings; it may not depend on how often it was called")
+
+
+def _equal(a: Any, b: Any) -> bool:
+    """Whether two settings are the same; objects that are neither numbers nor arrays count as such."""
+    if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
+        return a is b or (type(a) is type(b) and a.dtype == b.dtype and np.array_equal(a, b, equal_nan=a.dtype.kind == "f"))
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, (tuple, list)):
+        return len(a) == len(b) and all(_equal(x, y) for x, y in zip(a, b, strict=True))
+    if isinstance(a, slice):
+        return _equal((a.start, a.stop, a.step), (b.start, b.stop, b.step))
+    return repr(a) == repr(b) or not isinstance(a, (bool, int, float, str, np.generic, np.dtype))

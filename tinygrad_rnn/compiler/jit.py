@@ -5,16 +5,16 @@ from __future__ import annotations
 import copy
 import math
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..core.errors import ShapeError
+from ..core.errors import GraphError, ShapeError
 from ..core.memory import empty
 from ..core.primitive import Array, Primitive
 from ..core.record import describe
-from ..core.tape import context, no_grad, setting
+from ..core.tape import Node, context, no_grad, setting
 from ..core.tensor import Tensor
 from ..core.tree import flatten, leaves, pairs, tree_map, unflatten
 from ..kernels.runtime import available
@@ -83,6 +83,11 @@ class Jitted(CompiledCell):
         """One step, not compiled."""
         return self.plain(x, state)
 
+    def copied(self, convert: Callable[[Any], Any], announce: Callable[[Layer], None]) -> tuple[Jitted, dict[str, Any]]:
+        """See `Module.copied`; what it is made of is copied, and gives the copy its attributes."""
+        made = type(self)(convert(self.plain))
+        return made, dict(vars(made))
+
     def __copy__(self) -> Jitted:
         return Jitted(copy.copy(self.plain))  # which has attributes of its own
 
@@ -140,7 +145,7 @@ class Jitted(CompiledCell):
         if xs is not None:
             sequence = Sequence(self, xs, state, None, None)
             variant = _Variant(self.plain, sequence.tuple, False, False, False)
-            runner, _ = Jitted.runner(self, variant, list(sequence.parts), sequence.first, sequence.parts[0].shape[1])
+            runner, *_ = Jitted.runner(self, variant, list(sequence.parts), sequence.first, sequence.parts[0].shape[1])
             return runner, variant.flags
         if not self._runners:
             raise CompileError(f"tg.jit: '{name_of(self)}' was not unrolled yet, so nothing is compiled; give an example: fast.source(xs)")
@@ -167,7 +172,7 @@ class Jitted(CompiledCell):
         batch = xs[0].shape[1] if xs[0].ndim > 1 else next((s.shape[0] for s in states if s.ndim), 1)
         name, layer = name_of(self), context().mark.layer
         try:
-            runner, lent = Jitted.runner(self, variant, inputs, carried, batch)
+            runner, lent, key = Jitted.runner(self, variant, inputs, carried, batch)
         except Exception as error:
             with no_grad():  # a step of the cell itself says what is wrong with the shapes that were given
                 first, end = (stop - 1, stop) if reverse else (start, start + 1)
@@ -184,7 +189,12 @@ class Jitted(CompiledCell):
 
         def again(*handles: Tensor) -> list[Tensor]:
             """The same steps, one by one on the tape: for gradients of gradients, and tangents."""
-            widest = np.result_type(*{op.dtype for op in runner.ends if op.dtype.kind == "f"}, np.float32)  # of what is on one node
+            if settings(self.plain, batch).key != key:
+                raise GraphError(
+                    f"tg.jit: gradients of gradients and tangents run the steps of '{name}' again, but the cell was changed since it was unrolled: an "
+                    "attribute, a number, an array or a tensor that it uses is another one now. Compute them before it is changed, or unroll again."
+                )
+            widest = runner.widest
             given, first = list(handles[: len(inputs)]), unflatten(carried, list(handles[len(inputs) :]))
             plain = plainly(sequence, variant, tuple=True, valid=None, resets=None)
             with setting(sequence={**(context().sequence or {}), KEY: Player([t for t, _ in step.taken], found, times)}):
@@ -209,10 +219,11 @@ class Jitted(CompiledCell):
             return ys[0], ys[1], last
         return ys, None, last
 
-    def runner(self, variant: _Variant, inputs: list[Tensor], state: Any, batch: int) -> tuple[Runner, list[Tensor]]:
+    def runner(self, variant: _Variant, inputs: list[Tensor], state: Any, batch: int) -> tuple[Runner, list[Tensor], Any]:
         """The compiled code for inputs and states of these shapes, whatever the batch and the length.
 
-        Also the tensors that the cell holds and that have a row for each of the batch; whether there are such is found by recording.
+        Also the tensors that the cell holds and that have a row for each of the batch; whether there are such is found by recording. And what
+        the cell depends on, as a key.
         """
         rows = [*(x.shape[1:2] == (batch,) for x in inputs), *(s.shape[:1] == (batch,) for s in leaves(state))]
         gradients = tuple([x.requires_grad for x in inputs])
@@ -225,27 +236,27 @@ class Jitted(CompiledCell):
         settled: Any
         for settled, lent in ((found.key, []), (found.lending, found.lent)):
             if (known := self._runners.get((gradients, shapes, settled))) is not None:
-                return known, lent
+                return known, lent, found.key
             if not context().grad_enabled:  # the code of training serves, and is there already
                 for other, known in list(self._runners.items()):
                     if other[1:] == (shapes, settled):
-                        return known, lent
+                        return known, lent, found.key
         if not context().grad_enabled:  # so that the code is that of training, under other settings such as those of eval()
             gradients = next((known[0] for known in reversed(list(self._runners)) if known[1] == shapes), gradients)
         if len(self._runners) >= KEPT:  # of what changes at every call, each recording would stay
             self._runners.pop(next(iter(self._runners)), None)
         x = tuple(Tensor(x.array[0]) for x in inputs)
         try:
-            made = self._runners[gradients, shapes, found.key] = compiled(variant, x, state, gradients, name_of(self), rows)
-            return made, []
+            made = self._runners[gradients, shapes, found.key] = compiled(variant, x, state, gradients, rows, found.computed)
+            return made, [], found.key
         except (ShapeError, CompileError) as error:
             if not found.lent:
                 raise
             try:
-                made = self._runners[gradients, shapes, found.lending] = compiled(variant, x, state, gradients, name_of(self), rows, found.lent)
+                made = self._runners[gradients, shapes, found.lending] = compiled(variant, x, state, gradients, rows, found.computed, found.lent)
             except ShapeError:
                 raise error from None
-            return made, found.lent
+            return made, found.lent, found.key
 
 
 def plainly(sequence: Sequence, cell: Callable[..., Any], **others: Any) -> Sequence:
@@ -255,8 +266,13 @@ def plainly(sequence: Sequence, cell: Callable[..., Any], **others: Any) -> Sequ
     return plain
 
 
-def compiled(variant: _Variant, x: Any, state: Any, x_gradients: tuple[bool, ...], name: str, rows: list[bool], lent: list[Tensor] | None = None) -> Runner:
-    """Record one step, plan it, and compile it; `rows` says which inputs and states have a row for each of the batch, as those of `lent` have."""
+def compiled(
+    variant: _Variant, x: Any, state: Any, x_gradients: tuple[bool, ...], rows: list[bool], computed: Mapping[Node, Array], lent: Iterable[Tensor] = ()
+) -> Runner:  # fmt: skip
+    """Record one step, plan it, and compile it.
+
+    `rows` says which inputs and states have a row for each of the batch, as those of `lent` have; `computed` has values of tensors from outside.
+    """
     structure: list[Any] = []
 
     def record(x: Any, state: Any) -> Any:
@@ -264,11 +280,11 @@ def compiled(variant: _Variant, x: Any, state: Any, x_gradients: tuple[bool, ...
         structure.append(tree_map(lambda _: 0, result))
         return result
 
-    step = Step(record, x, state, name, rows, lent or [])
+    step = Step(record, x, state, variant.__name__, rows, list(lent))
     wanted: set[Op] = {op for op, needed in zip(step.xs, x_gradients, strict=False) if needed}
     wanted |= {op for op in [*step.constants, *step.fixed] if op.node.requires_grad}
     floats = [v.dtype for v in [*leaves([state, x]), *step.outputs] if v.dtype.kind == "f"]
-    runner = Runner(Module(step, floats[0] if floats else np.dtype(np.float32), wanted))
+    runner = Runner(Module(step, floats[0] if floats else np.dtype(np.float32), wanted), computed)
     runner.structure = structure[0]
     return runner
 
@@ -341,7 +357,10 @@ class _Unrolled(Stretch):
         fixed = [*[t.array for t in self.lent], *[taken[op] for op in step.fixed[step.lent :]]]
         shapes = runner.shapes(xs[0].shape[0], self.batch)
         ends, count, one = runner.ends, len(runner.ends), runner.one
-        self.live = runner.live
+        lent = zip(step.fixed, self.lent, strict=False)
+        given = {op for op, t in (*zip([*step.xs[: len(self.xs)], *step.states], tensors, strict=True), *lent) if t.requires_grad}
+        given.update(op for op, owner in runner.owners.items() if owner.requires_grad)
+        self.live = runner.live(given, xs[0].shape[0]) if given and context().grad_enabled else []
         live = [shapes[k] for k in self.live]
         packed = empty((sum([math.prod(shape) for shape in live]),), runner.dtype) if one else None
         written = dict(zip(self.live, cut(packed, live), strict=True)) if one else {}
@@ -355,9 +374,9 @@ class _Unrolled(Stretch):
         self.reached = [*runner.module.constants, *(op for op, t in zip(step.fixed, self.lent, strict=False) if t.requires_grad)]
         self.captured = [o.node for o in [*runner.wanted, *(t for t in self.lent if t.requires_grad)] if o.node is not None]
         self.xs, self.states, self.lent, self.taken = [], [], [], {}
-        if not self.live or not context().grad_enabled or not (any(t.requires_grad for t in tensors) or self.captured):
+        if not self.live:
             return [Tensor(a if k < len(step.outputs) else a.copy()) for k, a in enumerate(found)]
-        whole = self.on_tape(UNROLL, tensors, packed if one else self.pack([found[k] for k in self.live]))
+        whole = self.on_tape(UNROLL, tensors, packed if one else self.pack([found[k].astype(runner.widest) for k in self.live]))
         assert whole.node is not None
         whole.node.saved[0] = saved  # in place of the output, which no rule reads
         self.saved = weakref.ref(saved)
@@ -374,8 +393,10 @@ class _Unrolled(Stretch):
         saved = self.saved()
         shapes = self.runner.shapes(*saved.shape)
         parts = dict(zip(self.live, cut(g, [shapes[k] for k in self.live]), strict=True))
-        ends = enumerate(self.runner.ends)
-        found = self.runner.backward(saved, [parts[k].astype(op.dtype, copy=False) if k in parts else None for k, op in ends])
+        for k, op in enumerate(self.runner.ends):
+            if op.dtype.kind == "f":
+                parts[k] = parts[k].astype(op.dtype, copy=False) if k in parts else np.zeros(shapes[k], op.dtype)
+        found = self.runner.backward(saved, [parts.get(k) for k in range(len(self.runner.ends))])
         own = step.xs[: self.count - len(step.states)]
         return tuple([found.get(op) for op in (*own, *step.states, *self.reached)])
 

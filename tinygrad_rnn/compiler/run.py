@@ -15,13 +15,14 @@ import numpy as np
 
 from ..core.memory import empty
 from ..core.primitive import Array
-from ..core.tape import Leaf
+from ..core.tape import Leaf, Node
 from ..core.tensor import Tensor
 from ..kernels import products, runtime
+from ..recurrent.checkpoint import value_of
 from .exchange import sized
-from .lower import FLOATS, kind_of
 from .module import Module, Slot
 from .op import Op
+from .scalars import FLOATS, kind_of
 from .step import Sized
 
 IDLE = 1 << 28  # bytes of all workspaces that wait for their next use
@@ -144,7 +145,7 @@ class Runner:
         The generated module.
     """
 
-    def __init__(self, module: Module) -> None:
+    def __init__(self, module: Module, computed: Mapping[Node, Array]) -> None:
         self.module, self.step, self.dtype = module, module.step, module.dtype
         self.structure: Any = None  # how outputs and states were nested
         self.source = module.text()
@@ -157,16 +158,17 @@ class Runner:
         self.own = [slot for slot in self._backward.slots if slot.name not in {one.name for one in self.kept}]
         self.number = next(_numbers)
         self.dtypes = {kind_of(dtype, self.dtype): dtype for dtype in (*FLOATS, np.dtype(np.int64), np.dtype(np.bool_))}
-        self.owners = [(op, owner(op)) for op in self.step.constants]
-        self.wanted = [owner(op) for op in module.constants]  # to which gradients go
+        self.owners = {op: owner(op.node, computed) for op in self.step.constants}
+        self.wanted = [self.owners[op] for op in module.constants]  # to which gradients go
         self.straight_xs = [(f"in{k}", k) for k, op in enumerate(self.step.xs) if module.straight(op)]
         self.firsts = [f"first{k}" for k in range(len(self.step.states))]
         self.results = [*(f"out{k}" for k in range(len(self.step.outputs))), *(f"last{k}" for k in range(len(self.step.states)))]
         self._shapes: dict[tuple[int, int], list[tuple[int, ...]]] = {}
         self.told = [op for several in self.step.told for op in several]
         self.ends = [*self.step.outputs, *self.step.states]
-        self.live = [k for k, op in enumerate(self.ends) if op.dtype.kind == "f"]  # which of them are on the tape
-        self.one = all(self.ends[k].dtype == self.dtype for k in self.live)  # of one dtype: they are written where they stand one after the other
+        floats = [op.dtype for op in self.ends if op.dtype.kind == "f"]  # which may have gradients
+        self.one = all(dtype == self.dtype for dtype in floats)  # they are written where they stand one after the other
+        self.widest = np.result_type(*floats, np.float32)  # in which they stand otherwise
         self.bent = {  # what is brought into order here, see `Module.straight`
             kind: [(k, op, f"{kind}{k}") for k, op in enumerate(ops) if kind == "f" or not module.straight(op)]
             for kind, ops in (("x", self.step.xs), ("s", self.step.states), ("f", self.step.fixed), ("y", self.step.outputs))
@@ -192,6 +194,21 @@ class Runner:
             found = self._shapes[T, batch] = [shape if k in split else (T, *shape) for k, shape in enumerate(of_one)]
         return found
 
+    def live(self, given: set[Op], T: int) -> list[int]:
+        """Which outputs and last states have a gradient after T steps, if these inputs, first states and constants have one."""
+        count, states = len(self.step.outputs), self.step.states
+        outputs: set[int] = set()
+        carried = {op for op in states if op in given}
+        rest = given - carried
+        for _ in range(T):
+            here = rest | carried
+            found = [k for k, sources in enumerate(self.step.reaches) if not sources.isdisjoint(here)]
+            outputs.update(k for k in found if k < count)
+            before, carried = carried, {states[k - count] for k in found if k >= count}
+            if carried == before:
+                break
+        return [*sorted(outputs), *(count + k for k, op in enumerate(states) if op in carried)]
+
     def shards(self, batch: int) -> list[tuple[int, int]]:
         """The parts of the batch that threads take; one, if the rows depend on each other."""
         count = max(1, min(runtime.threads(), batch * self.dtype.itemsize // LINE)) if self.divisible else 1
@@ -215,7 +232,7 @@ class Runner:
             Where the outputs (T, batch, ...), the last states (batch, ...) and what the steps leave outside (T, batch, ...) go.
         """
         T = xs[0].shape[0]
-        known: dict[Op, Any] = {op: owner.array for op, owner in self.owners}
+        known: dict[Op, Any] = {op: owner.array for op, owner in self.owners.items()}
         known.update(asked)
         constants = self._forward.constants(known, batch)
         saved = Saved(T, batch, reverse, xs, known)
@@ -387,9 +404,7 @@ def _address(array: Array) -> int:
     return int(array.__array_interface__["data"][0])
 
 
-def owner(op: Op) -> Tensor:
-    """The tensor that a constant belongs to, with its node and values as they are now."""
-    node = op.node
-    assert isinstance(node, Leaf)
-    found: Tensor | None = None if node.tensor is None else node.tensor()
-    return Tensor(node.value, node) if found is None else found
+def owner(node: Node, computed: Mapping[Node, Array]) -> Tensor:
+    """The tensor that a constant of a recording belongs to: a leaf's with its values as they are now, one that was computed with those that it has."""
+    found = node.tensor() if isinstance(node, Leaf) and node.tensor is not None else None
+    return Tensor(value_of(node, computed), node) if found is None else found

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..core.tape import Leaf
+from ..core.tape import Leaf, Node
 from ..core.tensor import Tensor
 from ..module import Module, Parameter
 
@@ -40,11 +40,14 @@ class Settings(NamedTuple):
         The same, in which tensors that may have a row for each of the batch count by their shape alone.
     lent : list of Tensor
         These tensors: no parameters, and the first axis is the batch.
+    computed : dict of Node to array
+        The values of tensors that were computed.
     """
 
     key: tuple[Any, ...]
     lending: tuple[Any, ...]
     lent: list[Tensor]
+    computed: dict[Node, Any]
 
 
 def settings(cell: Any, batch: int = -1) -> Settings:
@@ -55,6 +58,7 @@ def settings(cell: Any, batch: int = -1) -> Settings:
     """
     found: list[Any] = []
     lent: dict[int, tuple[int, Tensor]] = {}  # by identity: where it stands in `found`
+    computed: dict[Node, Any] = {}
     stack: list[Any] = [cell]
     seen: set[int] = set()
     while stack:
@@ -66,6 +70,8 @@ def settings(cell: Any, batch: int = -1) -> Settings:
             if value.shape[:1] == (batch,) and not isinstance(value, Parameter):
                 lent.setdefault(id(value), (len(found), value))
             leaf = value.node is None or isinstance(value.node, Leaf)  # a leaf with new values is found at each run
+            if not leaf:
+                computed[value.node] = value.array  # type: ignore[index]
             found.append((Same(value if leaf else value.node), value.requires_grad))
             if not value.requires_grad:  # what is computed of constants alone stands in the recording as a number
                 found.append(Same(value.array))
@@ -100,7 +106,7 @@ def settings(cell: Any, batch: int = -1) -> Settings:
     lending = list(found)
     for place, t in lent.values():
         lending[place] = (t.shape[1:], t.dtype, t.requires_grad)
-    return Settings(tuple(found), ("lending", *lending), [t for _, t in lent.values()])
+    return Settings(tuple(found), ("lending", *lending), [t for _, t in lent.values()], computed)
 
 
 def _ours(value: Any) -> bool:

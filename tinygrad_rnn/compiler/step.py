@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,6 +24,7 @@ from ..ops.reductions import _count
 from ..ops.reductions import max as largest
 from ..ops.reductions import sum as total
 from ..ops.shaping import broadcast_to
+from ..recurrent.checkpoint import captured, moment
 from ..recurrent.outside import KEY
 from .exchange import B, Recorder, Taken
 from .merged import Merged, is_merged, mixed
@@ -50,6 +51,8 @@ class Step:
         In order.
     d_outputs, d_states : list of Op
         Cotangents of the outputs and of the new states.
+    reaches : list of set of Op
+        For each output and new state, from which of what the step is given a gradient comes to it.
     gradients : dict of Op to Op or None
         For each floating input and constant with a gradient.
     nodes : list of Node
@@ -76,21 +79,26 @@ class Step:
         self.taken: list[tuple[Taken, Op]] = []
         for found, _ in one.taken:
             self._taken(found, *given[count + states + self.lent + len(self.taken)])
+        if one.captured != two.captured:
+            raise CompileError("the step did not use the same tensors from outside in its two recordings")
+        self.constants += [self._given("constant", n, n, k) for k, n in enumerate(one.captured)]
         self.left = [keep for keep, _ in one.left]
-        for a, b in zip(_constants(first), _constants(second), strict=True):
+        for a, b in zip(constants(first), constants(second), strict=True):
             self._constant(a, b, self.forward)
         self._programs(first, second, self.forward)
         outputs = [self._output(o) for o in first.outputs]
         told = [len(values) for _, values in one.left]
         split = len(outputs) - states - sum(told)
         self.outputs, self.new_states = outputs[:split], outputs[split : split + states]
+        ends = {op.node: op for op in (*self.xs, *self.states, *self.fixed, *self.constants)}
+        self.reaches = [{ends[n] for n in _sources(o, ends)} for o in first.outputs[: split + states]]
         rest = iter(outputs[split + states :])
         self.told = [[next(rest) for _ in range(n)] for n in told]
         reads = len(back.inputs) - len(outputs)
         pairs = list(zip(back.inputs[reads:], back2.inputs[reads:], strict=True))
         cotangents = [self._given("cotangent", a, b, i) for i, (a, b) in enumerate(pairs)]
         self.d_outputs, self.d_states = cotangents[:split], cotangents[split : split + states]
-        for a, b in zip(_constants(back), _constants(back2), strict=True):
+        for a, b in zip(constants(back), constants(back2), strict=True):
             if a not in self.known:
                 self._constant(a, b, self.backward)
         self._programs(back, back2, self.backward)
@@ -174,7 +182,7 @@ class Step:
             programs.append(trace(run, *[Spec(i.shape, i.dtype) for i in node.inputs if isinstance(i, Node)]))
         for source, op in zip(programs[0].inputs, [i for i in inputs if isinstance(i, Op)], strict=True):
             self.known[source] = op
-        for c, d in zip(_constants(programs[0]), _constants(programs[1]), strict=True):
+        for c, d in zip(constants(programs[0]), constants(programs[1]), strict=True):
             self._constant(c, d, out)
         self._programs(programs[0], programs[1], out)
         return self.known[programs[0].outputs[0]]
@@ -184,6 +192,7 @@ class _Recorded(NamedTuple):
     program: Program
     backward: Program
     wrt: list[Node]
+    captured: list[Node]  # tensors from outside that were computed: what they were computed from is no part of the step
     taken: list[tuple[Taken, Leaf]]
     left: list[tuple[Callable[..., None], list[Any]]]
     gradients: list[tuple[Node, Node]]  # a gradient, and the value whose gradient it is
@@ -199,6 +208,7 @@ def _record(cell: Any, x: Any, state: Any, name: str, rows: Sequence[bool], lent
         found = [leaf for part in cell(x, state) for leaf in leaves(part)]
         return [*found, *(v for _, values in recorder.left for v in values)]
 
+    begin = moment()
     try:
         for t, leaf in zip(lent, borrowed, strict=True):
             t.array, t.node = leaf.value, leaf
@@ -208,14 +218,31 @@ def _record(cell: Any, x: Any, state: Any, name: str, rows: Sequence[bool], lent
     finally:
         for t, (array, node) in zip(lent, own, strict=True):
             t.array, t.node = array, node
-    program = Program([*traced.inputs, *borrowed, *(leaf for _, leaf in recorder.taken)], traced.outputs, traced.structure)
+    inputs = [*traced.inputs, *borrowed, *(leaf for _, leaf in recorder.taken)]
+    outside = [n for n in captured(traced.outputs, begin, set(inputs)) if not isinstance(n, Leaf)]
+    program = Program([*inputs, *outside], traced.outputs, traced.structure)
     wrt = [n for n in [*program.inputs, *program.constants] if n.requires_grad]
     gradients: list[tuple[Node, Node]] = []
     for n in program.nodes:
         n.hooks = [*(n.hooks or []), functools.partial(_note, gradients, n)]
     back = program.backward(wrt)
     gradients += [(g, n) for n, g in zip(wrt, back.outputs, strict=True) if g is not None]
-    return _Recorded(program, back, wrt, recorder.taken, recorder.left, gradients)
+    return _Recorded(program, back, wrt, outside, recorder.taken, recorder.left, gradients)
+
+
+def _sources(output: Any, ends: Container[Node]) -> set[Node]:
+    """Those of `ends` to which the gradient of a recorded value goes."""
+    found, stack, seen = set(), [output], set()
+    while stack:
+        node = stack.pop()
+        if node in seen or not isinstance(node, Node) or not node.requires_grad:
+            continue
+        seen.add(node)
+        if node in ends:
+            found.add(node)
+        else:
+            stack += [n for n, *_ in node.edges]
+    return found
 
 
 def _note(gradients: list[tuple[Node, Node]], node: Node, gradient: Tensor) -> None:
@@ -224,8 +251,8 @@ def _note(gradients: list[tuple[Node, Node]], node: Node, gradient: Tensor) -> N
         gradients.append((gradient.node, node))
 
 
-def _constants(program: Program) -> list[Leaf]:
-    """In the order in which they are read: a tensor becomes a leaf where it is first used, an array has a new leaf in each recording."""
+def constants(program: Program) -> list[Leaf]:
+    """The constants of a program in the order in which they are read: a tensor becomes a leaf where it is first used, an array has a new leaf in each recording."""
     read = [i for n in program.nodes for i in n.inputs] + program.outputs
     known = set(program.constants)
     return [leaf for leaf in dict.fromkeys(i for i in read if isinstance(i, Leaf)) if leaf in known]
@@ -254,10 +281,11 @@ class Sized(NamedTuple):
         """The number for a batch."""
         return float(self.factor * (batch + self.offset) ** self.power)
 
-    @property
-    def code(self) -> str:
-        """The number as code."""
-        return f"F({float(self.factor)!r} * (B + {float(self.offset)!r}) ** {float(self.power)!r})"
+    def code(self, kind: str) -> str:
+        """The number as code of a kind; see `scalars`."""
+        if kind == "I":
+            return f"({int(self.factor)} * (B + {int(self.offset)}))"
+        return f"{kind}({float(self.factor)!r} * (B + {float(self.offset)!r}) ** {float(self.power)!r})"
 
 
 def _number(m: Any, n: Any, node: Node) -> Any:
@@ -267,7 +295,8 @@ def _number(m: Any, n: Any, node: Node) -> Any:
     found = [Sized(m / (one + o) ** p, o, p) for p in (1, -1, 0.5, -0.5) for o in (0, -1)]
     found += [Sized(1.0, m**q - one, 1 / q) for q in (1, 2)]  # such as the count less a correction, and its root
     for sized in found:
-        if math.isclose(sized.at(two), n, rel_tol=1e-13):
+        exact = type(m) is not int or (sized.power == 1 and float(sized.factor).is_integer())  # of an integer nothing is rounded
+        if exact and math.isclose(sized.at(two), n, rel_tol=1e-13):
             return sized
     raise CompileError(
         f"a number in {node.op} was {m} in one recording of the step and {n} in the other: it depends on the size of the batch (recorded with "
@@ -302,7 +331,7 @@ def at_size(value: Any, batch: int) -> Any:
 
 
 def _mean(x: Any, axis: Any, keepdims: bool) -> Any:
-    return total(x, axis, keepdims) * (1.0 / _count(x, axis))
+    return total(x, axis, keepdims) * (1.0 / (_count(x, axis) or math.nan))  # nan for an empty axis
 
 
 def _logsumexp(x: Any, axis: Any, keepdims: bool) -> Any:

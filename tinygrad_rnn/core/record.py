@@ -43,9 +43,7 @@ def apply(primitive: Primitive, inputs: Sequence[Any], params: dict[str, Any] = 
         arrays.append(x)
         nodes.append(node)
         bit += bit
-    if dtype is None:
-        return primitive.forward(*arrays, **params)
-    if (mixed or (dtype is not FLOAT32 and dtype is not FLOAT64)) and (cast := _promote(primitive, inputs)) is not None:
+    if dtype is not None and (mixed or (dtype is not FLOAT32 and dtype is not FLOAT64)) and (cast := _promote(primitive, inputs)) is not None:
         return apply(primitive, cast, params)
     now = context()
     traced = now.tracing and any(isinstance(a, Spec) for a in arrays)
@@ -53,6 +51,8 @@ def apply(primitive: Primitive, inputs: Sequence[Any], params: dict[str, Any] = 
         out = primitive.shape(*arrays, **params) if traced else primitive.forward(*arrays, **params)
     except Exception as error:
         raise _explain(primitive, inputs, arrays, params, error) from error
+    if dtype is None:  # no tensor among them
+        return out
     if type(out) is not np.ndarray and not traced:
         out = np.asarray(out)  # NumPy turns 0-d results into scalars
     if not now.grad_enabled or not primitive.rules or out.dtype.kind != "f":

@@ -199,11 +199,11 @@ def _made_with() -> str:
     import numpy
     from numba.core.registry import cpu_target
 
-    from . import scalar, tiles
+    from . import integers, scalar, tiles
 
     versions = (sys.version, numba.__version__, llvmlite.__version__, numpy.__version__)
     processor = cpu_target.target_context.codegen().magic_tuple()
-    return f"{versions} {processor} {_text_of(scalar.__file__)} {_text_of(tiles.__file__)}"
+    return f"{versions} {processor} {' '.join(_text_of(module.__file__) for module in (scalar, tiles, integers))}"
 
 
 def _run(source: str, key: str, known: dict[str, bytes], distinct: bool) -> tuple[Any, dict[str, bytes]]:

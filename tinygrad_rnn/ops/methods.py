@@ -162,7 +162,7 @@ def _dot(a: Any, b: Any) -> Any:
 
 
 def _of_bools(op: Callable[..., Any], symbol: str) -> Callable[..., Any]:
-    """The operators & | ~ on booleans; on integers they would be bitwise, which there is not."""
+    """The operators & | ^ ~ on booleans; on integers they would be bitwise, which there is not."""
 
     def checked(*operands: Any) -> Any:
         if any(getattr(x, "dtype", np.dtype(type(x))) != np.bool_ for x in operands):
@@ -180,8 +180,9 @@ for _function in (np.cumsum, np.cumprod, np.take):
     _FUNCTIONS[_function] = _flat_without_axis(_FUNCTIONS[_function])
 _FUNCTIONS[np.dot] = _dot
 Tensor.dot = _dot  # type: ignore[attr-defined]
-for _symbol, _name, _op in (("&", "and", elementwise.logical_and), ("|", "or", elementwise.logical_or)):
+for _symbol, _name, _op in (("&", "and", elementwise.logical_and), ("|", "or", elementwise.logical_or), ("^", "xor", elementwise.not_equal)):
     _checked = _of_bools(_op, _symbol)
+    UFUNCS[getattr(np, f"bitwise_{_name}")] = _checked  # which an array of NumPy calls where it stands on the left
     setattr(Tensor, f"__{_name}__", _checked)
     setattr(Tensor, f"__r{_name}__", _checked)
 setattr(Tensor, "__invert__", _of_bools(elementwise.logical_not, "~"))  # noqa: B010  (an operator)

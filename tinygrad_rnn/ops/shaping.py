@@ -11,10 +11,12 @@ import numpy as np
 
 from ..core.errors import DtypeError, ShapeError, TraceError
 from ..core.primitive import Spec
-from ..core.record import apply
+from ..core.record import apply, describe
 from ..core.tape import Where, caller
-from ..core.tensor import Tensor
+from ..core.tensor import Tensor, check_dtype, tensor
+from .checks import shown, size
 from .define import axes_of, broadcast, primitive, same_shape
+from .elementwise import where
 
 # --- shape ----------------------------------------------------------------------------------------------------------------
 
@@ -226,12 +228,14 @@ def _triangle_shape(x: Any, *, k: int = 0) -> Spec:
 @primitive(lambda g, k: tril(g, k), shape=_triangle_shape, linear="jointly", examples=[([(3, 3)], {}), ([(2, 2, 3)], {"k": -1})])
 def tril(x: Any, *, k: int = 0) -> Any:
     """Zero above the k-th diagonal of the last two axes."""
+    _triangle_shape(x)
     return np.tril(x, k)
 
 
 @primitive(lambda g, k: triu(g, k), shape=_triangle_shape, linear="jointly", examples=[([(3, 3)], {}), ([(2, 2, 3)], {"k": 1})])
 def triu(x: Any, *, k: int = 0) -> Any:
     """Zero below the k-th diagonal of the last two axes."""
+    _triangle_shape(x)
     return np.triu(x, k)
 
 
@@ -344,26 +348,59 @@ def setitem(x: Any, value: Any, *, index: Any) -> Any:
     return out
 
 
-def _check_integer(indices: Any) -> None:
-    if indices.dtype.kind not in "iu":
-        raise DtypeError(f"expected integer indices; found {indices.dtype}")
+def integers(given: Any, what: str) -> Any:
+    """Indices as a Tensor or an array: from a number, nested lists, an array or a tensor of integers."""
+    made: Any
+    try:
+        made = given if isinstance(given, (Tensor, np.ndarray, Spec)) else tensor(given)
+    except DtypeError:
+        raise DtypeError(f"{what} must be integers; found {shown(given)}{Where(*caller()).described()}") from None
+    if made.size == 0 and isinstance(given, (list, tuple)):
+        made = made.astype(np.int64)  # an empty list has no dtype of its own
+    if made.dtype.kind not in "iu":
+        raise DtypeError(f"{what} must be integers; found {made.dtype}{Where(*caller()).described()}")
+    return made
+
+
+def within(ids: Any, count: int, what: str, names: str) -> Any:
+    """Integers, checked to be from 0 to count - 1: those of a trace when they are looked up, for which a negative one becomes `count`."""
+    known = ids.array if isinstance(ids, Tensor) else ids
+    if isinstance(known, Spec):
+        return ids if ids.dtype.kind == "u" else where(ids < 0, count, ids.astype(np.int64))
+    if known.size and (known.min() < 0 or known.max() >= count):
+        raise ShapeError(f"{what} from {known.min()} to {known.max()}; expected 0 to {count - 1}, one of the {count} {names}")
+    return ids
+
+
+def _places(name: str, x: Any, indices: Any) -> Any:
+    """Indices as an array that NumPy takes, which refuses uint64."""
+    if isinstance(indices, (Tensor, np.ndarray, Spec)) and indices.dtype.kind == "i":
+        return indices
+    found: Any = integers(indices, f"{name}({describe(x)}, indices): the indices")
+    return found.astype(np.int64) if found.dtype == np.uint64 else found
+
+
+def _in_range(indices: Any, n: int) -> None:
+    if isinstance(indices, np.ndarray) and indices.size and not (-n <= indices.min() and indices.max() < n):
+        raise ShapeError(f"indices from {indices.min()} to {indices.max()} on an axis of size {n}")
 
 
 def _take_shape(x: Any, indices: Any, *, axis: int = 0) -> Spec:
-    _check_integer(indices)
     (a,) = axes_of(axis, x.ndim)
-    if isinstance(indices, np.ndarray) and indices.size and not (-x.shape[a] <= indices.min() and indices.max() < x.shape[a]):
-        raise ShapeError(f"indices from {indices.min()} to {indices.max()} on an axis of size {x.shape[a]}")
+    _in_range(indices, x.shape[a])
     return Spec([*x.shape[:a], *indices.shape, *x.shape[a + 1 :]], x.dtype)
 
 
 @primitive(lambda g, indices, like_x, axis: index_add(np.zeros(like_x.shape, like_x.dtype), indices, g, axis), None,
-           shape=_take_shape, linear="each", promotes=slice(0, 1),
+           shape=_take_shape, linear="each", promotes=slice(0, 1), name="take",
            examples=[([(3, 2), np.array([0, 2, 0])], {"axis": 0}), ([(2, 3), np.array([[1], [-1]])], {"axis": 1})])  # fmt: skip
-def take(x: Any, indices: Any, *, axis: int = 0) -> Any:
-    """x at integer indices along an axis; the gradients of elements taken twice add up."""
-    _check_integer(indices)
+def _take(x: Any, indices: Any, *, axis: int = 0) -> Any:
     return np.take(x, indices, axis)
+
+
+def take(x: Any, indices: Any, axis: int = 0) -> Any:
+    """x at integer indices along an axis, negative ones from its end; the gradients of elements taken twice add up."""
+    return apply(_take.primitive, (x, _places("take", x, indices)), {"axis": axis})
 
 
 def _added(add: Any, tangents: Any, indices: Any, out: Any, axis: int) -> Any:
@@ -380,32 +417,37 @@ def _index_add_shape(x: Any, indices: Any, value: Any, *, axis: int = 0) -> Spec
 
 
 @primitive(lambda g: g, None, lambda g, out, indices, axis: take(g, indices, axis), shape=_index_add_shape,
-           promotes=slice(0, 3, 2), tangent=lambda t, out, x, indices, value, axis: _added(index_add, t, indices, out, axis),
+           promotes=slice(0, 3, 2), tangent=lambda t, out, x, indices, value, axis: _added(index_add, t, indices, out, axis), name="index_add",
            examples=[([(3, 2), np.array([0, 2, 0]), (3, 2)], {"axis": 0}), ([(2, 3), np.array([1]), (2, 1)], {"axis": 1})])  # fmt: skip
-def index_add(x: Any, indices: Any, value: Any, *, axis: int = 0) -> Any:
-    """A copy of x with value added at integer indices along an axis; indices that repeat add up."""
+def _index_add(x: Any, indices: Any, value: Any, *, axis: int = 0) -> Any:
     out = np.array(x)
     np.add.at(out, (slice(None),) * (axis % x.ndim) + (indices,), value)
     return out
 
 
+def index_add(x: Any, indices: Any, value: Any, axis: int = 0) -> Any:
+    """A copy of x with value added at integer indices along an axis; indices that repeat add up."""
+    return apply(_index_add.primitive, (x, _places("index_add", x, indices), value), {"axis": axis})
+
+
 def _along_shape(x: Any, indices: Any, *, axis: int = -1) -> Spec:
-    _check_integer(indices)
     (a,) = axes_of(axis, x.ndim)
     if x.ndim != indices.ndim or any(m != n for k, (m, n) in enumerate(zip(x.shape, indices.shape, strict=True)) if k != a):
         raise ShapeError(f"expected indices of shape {x.shape} except on axis {axis}; found {indices.shape}")
-    if isinstance(indices, np.ndarray) and indices.size and not (-x.shape[a] <= indices.min() and indices.max() < x.shape[a]):
-        raise ShapeError(f"indices from {indices.min()} to {indices.max()} on an axis of size {x.shape[a]}")
+    _in_range(indices, x.shape[a])
     return Spec(indices.shape, x.dtype)
 
 
 @primitive(lambda g, indices, like_x, axis: _add_along_axis(np.zeros(like_x.shape, like_x.dtype), indices, g, axis), None,
-           shape=_along_shape, linear="each", promotes=slice(0, 1),
+           shape=_along_shape, linear="each", promotes=slice(0, 1), name="take_along_axis",
            examples=[([(2, 3), np.array([[2], [0]])], {"axis": 1}), ([(2, 3), np.array([[1, 1, 0]])], {"axis": 0})])  # fmt: skip
-def take_along_axis(x: Any, indices: Any, *, axis: int = -1) -> Any:
-    """For each row along an axis, the elements at that row's own indices (as `numpy.take_along_axis`)."""
-    _check_integer(indices)
+def _take_along_axis(x: Any, indices: Any, *, axis: int = -1) -> Any:
     return np.take_along_axis(x, indices, axis)
+
+
+def take_along_axis(x: Any, indices: Any, axis: int = -1) -> Any:
+    """For each row along an axis, the elements at that row's own indices (as `numpy.take_along_axis`)."""
+    return apply(_take_along_axis.primitive, (x, _places("take_along_axis", x, indices)), {"axis": axis})
 
 
 @primitive(lambda g: g, None, lambda g, out, indices, axis: take_along_axis(g, indices, axis), promotes=slice(0, 3, 2),
@@ -424,11 +466,15 @@ def _one_hot_shape(indices: Any, *, classes: int, dtype: Any = np.float32) -> Sp
     return Spec((*indices.shape, classes), dtype)
 
 
-@primitive(shape=_one_hot_shape,
+@primitive(shape=_one_hot_shape, name="one_hot",
            examples=[([np.array([[0], [2]])], {"classes": 3}), ([np.array([], int)], {"classes": 2, "dtype": np.float64})])  # fmt: skip
-def one_hot(indices: Any, *, classes: int, dtype: Any = np.float32) -> Any:
-    """1 at the index and 0 elsewhere along a new last axis of size `classes`; no gradient."""
-    _check_integer(indices)
+def _one_hot(indices: Any, *, classes: int, dtype: Any = np.float32) -> Any:
     if indices.size and (indices.min() < 0 or indices.max() >= classes):
         raise ShapeError(f"indices from {indices.min()} to {indices.max()} for {classes} classes")
     return np.eye(classes, dtype=dtype)[indices]
+
+
+def one_hot(indices: Any, classes: int, dtype: Any = np.float32) -> Any:
+    """1 at the index and 0 elsewhere along a new last axis of size `classes`; no gradient."""
+    params = {"classes": size(classes, "one_hot: classes"), "dtype": check_dtype(dtype)}
+    return apply(_one_hot.primitive, (integers(indices, "one_hot: the indices"),), params)

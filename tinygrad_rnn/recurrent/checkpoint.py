@@ -12,7 +12,7 @@ from __future__ import annotations
 import copy
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,13 +20,15 @@ import numpy as np
 from ..core.errors import DtypeError, GraphError, TinygradError
 from ..core.primitive import Primitive, Spec
 from ..core.record import apply, describe
-from ..core.tape import Leaf, Node, caller, context, reachable, setting
+from ..core.tape import Leaf, Node, caller, context, setting
 from ..core.tensor import Tensor, tensor
+from ..core.trace import Program
 from ..core.tree import leaves, unflatten
 from ..core.walks import pull_back, push_forward
 from ..ops.define import primitive
 from ..ops.elementwise import tanh
 from ..ops.shaping import concatenate, scatter
+from .products import around, wrappers
 
 
 class Stretch:
@@ -45,11 +47,12 @@ class Stretch:
     def __init__(self, function: Callable[..., list[Tensor]], count: int) -> None:
         now = context()
         self.function, self.count = function, count
-        self.mark, self.eager = now.mark, now.eager
+        self.mark, self.eager, self.wrappers = now.mark, now.eager, wrappers()
         self.sequence = {} if now.sequence is None else now.sequence  # by which random masks are drawn again as they were
         self.ran = False
         self.inner = self.sequence.get("inner", -1)
         self.draws: list[Any] = []  # the generators of other random numbers, as they stood
+        self.needed = [True] * count  # which of the tensors have a gradient
         self.captured: list[Node] = []
         self.live: list[int] = []  # which results have a gradient
 
@@ -75,7 +78,7 @@ class Stretch:
         scope |= {"again": again or scope.get("again", False), "inner": self.inner, "run": {}, "draw": draw}
         self.ran = True
         try:
-            with setting(grad_enabled=record, eager=self.eager, origin=None, mark=self.mark, sequence=scope):
+            with setting(grad_enabled=record, eager=self.eager, origin=None, mark=self.mark, sequence=scope), around(*self.wrappers, only=True):
                 return self.function(*handles)
         finally:
             inner = scope.get("inner", -1)
@@ -87,13 +90,13 @@ class Stretch:
 
     def first_run(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """The results, as constants; afterwards it is known what the function captured, and which results have a gradient."""
-        ends = _Older(Leaf(np.zeros(())).index)
-        found = self.run([_fresh(t.array, t.requires_grad) for t in tensors], record=True)
+        begin = moment()
+        handles = [_fresh(t.array, t.requires_grad) for t in tensors]
+        found = self.run(handles, record=True)
         self.live = [i for i, y in enumerate(found) if y.requires_grad]
-        roots = [found[i].node for i in self.live]
         if len({y.dtype for y in (found[i] for i in self.live)}) > 1:
             raise DtypeError(f"checkpoint: the results are {', '.join(describe(found[i]) for i in self.live)}; expected one dtype")
-        self.captured = [n for n in reachable([r for r in roots if r is not None], ends) if n in ends]
+        self.captured = captured([found[i].node for i in self.live], begin, {h.node for h in handles if h.node is not None})
         return [y.detach() for y in found]
 
     def pack(self, parts: Sequence[Any]) -> Any:
@@ -103,22 +106,17 @@ class Stretch:
     def gradients(self, g: Any, values: Sequence[Any]) -> tuple[Any, ...]:
         """For each input of the node: run the function again, and walk back through it."""
         create = isinstance(g, Tensor)
-        self.check_captured()
-        handles = self.handles(values, create)
-        found = self.run(handles, record=True)
-        results = [found[i] for i in self.live]
+        results, sources = self.again(values, create)
         seeds = cut(g, [y.shape for y in results])
-        targets = [*(h.node for h in handles), *self.captured]
-        pulled = pull_back(
-            [y.node for y in results if y.node is not None], [s if create else Tensor(s) for s in seeds],
-            targets=[n for n in targets if n is not None and n.requires_grad], create_graph=create,
-        )  # fmt: skip
-        gradients = [pulled.get(n) if n is not None else None for n in targets]
+        ends = [(y.node, s if create else Tensor(s)) for y, s in zip(results, seeds, strict=True) if y.node is not None and y.requires_grad]
+        pulled = pull_back([n for n, _ in ends], [s for _, s in ends], targets=[n for n in sources if n.requires_grad], create_graph=create) if ends else {}
+        gradients = [pulled.get(n) for n in sources]
         return tuple(x if x is None or create else x.array for x in gradients)
 
     def on_tape(self, primitive: Primitive, tensors: Sequence[Tensor], packed: Any) -> Tensor:
         """The node of the first run, with the packed results; its inputs are the tensors and what the function captured."""
         nodes = (*[t.node or t.leaf() for t in tensors], *self.captured)
+        self.needed = [t.requires_grad for t in tensors]
         saved = [None, (*[t.array for t in tensors], *[None] * len(self.captured))]  # the rule looks at no other values
         now = context()
         place = now.origin or caller()
@@ -136,19 +134,34 @@ class Stretch:
     def tangent(self, arriving: tuple[Any, ...], values: Sequence[Any]) -> Any:
         """The tangent of the output: run the function again, and walk forward through it."""
         create = any(isinstance(v, Tensor) for v in values)
-        handles = self.handles(values, create)
-        found = self.run(handles, record=True)
-        results = [found[i] for i in self.live]
-        nodes = [*(h.node for h in handles), *self.captured]
-        tangents = {n: t for n, t in zip(nodes, arriving, strict=True) if n is not None and t is not None}
+        results, nodes = self.again(values, create)
+        tangents = {n: t for n, t in zip(nodes, arriving, strict=True) if t is not None}
         push_forward([y.node for y in results if y.node is not None], tangents, create_graph=create)
         zeros = [np.zeros(y.shape, y.dtype) for y in results]
         parts = [z if y.node is None else tangents.get(y.node, z) for y, z in zip(results, zeros, strict=True)]
         return self.pack([Tensor(p) if create and not isinstance(p, Tensor) else p for p in parts])
 
-    def handles(self, values: Sequence[Any], create: bool) -> list[Tensor]:
-        """The tensors for another run: leaves, or where the walk is recorded, tensors that hang on the tape."""
-        return [+v if create and isinstance(v, Tensor) and v.requires_grad else _fresh(getattr(v, "array", v)) for v in values[: self.count]]
+    def again(self, values: Sequence[Any], create: bool) -> tuple[list[Tensor], list[Node]]:
+        """The results that have a gradient, run again, and what they hang on: nodes for the tensors, and those that were captured.
+
+        The tensors are leaves, or where the walk is recorded, tensors that hang on the tape.
+        """
+        self.check_captured()
+        begin = moment()
+        handles = [
+            +v if create and isinstance(v, Tensor) and v.requires_grad else _fresh(getattr(v, "array", v), needed)
+            for v, needed in zip(values, self.needed, strict=False)
+        ]
+        found = self.run(handles, record=True)
+        results, nodes = [found[i] for i in self.live], [h.node for h in handles if h.node is not None]
+        known = set(self.captured)
+        for n in captured([y.node for y in results], begin, set(nodes)):
+            if n not in known:
+                raise GraphError(
+                    f"backward {self.reads} what was used then, but the run again used {describe(n)}{n.where.described()} besides, whose gradient "
+                    "would be lost: what the function closes over was changed. Call backward before it is changed."
+                )
+        return results, [*nodes, *self.captured]
 
 
 def draw_of(scope: dict[str, Any] | None) -> Callable[[Any], Any] | None:
@@ -158,14 +171,55 @@ def draw_of(scope: dict[str, Any] | None) -> Callable[[Any], Any] | None:
     return None if scope is None else scope["draw"]
 
 
-class _Older:
-    """The nodes that were made before a moment, as a container."""
+def moment() -> int:
+    """A running number of nodes: those with lower ones are older than this call."""
+    return Leaf(np.zeros(())).index
 
-    def __init__(self, index: int) -> None:
-        self.index = index
 
-    def __contains__(self, node: object) -> bool:
-        return isinstance(node, Node) and node.index < self.index
+def captured(results: Iterable[Any], begin: int, inputs: Container[Node]) -> list[Node]:
+    """The nodes with gradients, older than `begin`, from which a function computed its results, though they are none of its inputs.
+
+    What lies behind such a node is not looked at: it is part of the graph around the function, whether it is a leaf or was computed. A leaf that is
+    newer belongs to them as well if it is that of a tensor which outlives the function (a parameter that is made when it is first needed).
+    """
+    found: set[Node] = set()
+    seen: set[Node] = set()
+    stack = [n for n in results if isinstance(n, Node)]
+    while stack:
+        node = stack.pop()
+        if node in seen or node in inputs:
+            continue
+        seen.add(node)
+        outlives = isinstance(node, Leaf) and node.tensor is not None and node.tensor() is not None
+        if node.requires_grad and (node.index < begin or outlives):
+            found.add(node)
+        else:
+            stack += [n for n in node.inputs if isinstance(n, Node)]
+    return sorted(found, key=lambda n: n.index)
+
+
+def value_of(node: Node, known: Mapping[Node, Any]) -> Any:
+    """The value of a node as it was when it was made: known, held by a leaf, or computed again from those.
+
+    Raises
+    ------
+    GraphError
+        Where steps would have to be run again for it, with parameters that may be others by now.
+    """
+    if node in known:
+        return known[node]
+    if isinstance(node, Leaf):
+        return node.value
+    program = Program([n for n in known if n is not node], [node])
+    for n in program.nodes:
+        if "stretch" in n.params:
+            raise GraphError(
+                f"a function uses {describe(node)}{node.where.described()}, which was computed from the result of {n.op}{n.where.described()}, and "
+                "holds it where it is not found: hand it over as an argument, or keep it in an attribute of a module, a list, a dict or a variable."
+            )
+    with setting(grad_enabled=False):
+        value = program(*[a for n, a in known.items() if n is not node])[0]
+    return np.asarray(getattr(value, "array", value))
 
 
 def _fresh(array: Any, requires_grad: bool = True) -> Tensor:

@@ -30,6 +30,7 @@ from .cell import (
     returned,
 )
 from .checkpoint import checkpoint as checkpointed
+from .products import around
 
 Step = Callable[[Any, Any], tuple[Any, Any]]
 
@@ -86,7 +87,7 @@ def unroll(
         If shapes, dtypes, lengths or resets do not fit, or the state changes its structure, a shape or a dtype over a step: the component
         is named as the cell's code names it, and the step.
     """
-    with setting(sequence=draws_of_sequence()):
+    with setting(sequence=draws_of_sequence()), around(only=True):  # a sequence inside a step has products of its own
         return Sequence(cell, xs, state, lengths, resets).run(reverse, checkpoint, return_states, hook)
 
 
