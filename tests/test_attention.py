@@ -264,19 +264,23 @@ def test_places_without_memory_may_hold_anything(score: str, rng: np.random.Gene
         assert not found[1][1][0, 2:].any() and found[1][1][0, :2].all()
 
 
-def test_a_cell_without_a_size_is_given_one(rng: np.random.Generator) -> None:
-    class Halves(tg.Cell):
+def test_a_cell_without_sizes_says_what_is_missing() -> None:
+    class Bare(tg.Cell):
+        def __init__(self) -> None:
+            self.W = tg.Parameter(np.ones((4, 6), np.float32))
+
         def initial_state(self, batch_size: int) -> Any:
-            return self.zeros(batch_size, 3)
+            return self.zeros(batch_size, 4)
 
         def forward(self, x: Any, h: Any) -> Any:
-            h = 0.5 * h + x[:, :3]
+            h = tg.tanh(x @ self.W.T + h)
             return h, h
 
-    kind, memory = nn.LuongAttention(3, 3, rng=0), rng.standard_normal((2, 4, 3)).astype(np.float32)
-    with pytest.raises(tg.TinygradError, match=r"AttentionCell: Halves has no hidden_size, so give the size of the output: attended_size="):
-        nn.AttentionCell(Halves(), kind)
-    cell = nn.AttentionCell(Halves(), kind, attended_size=2, rng=0)
-    assert tg.unroll(cell.attending(memory), np.ones((5, 2, 1), np.float32))[0].shape == (5, 2, 2)
-    with pytest.raises(tg.TinygradError, match=r"AttentionCell: expected a cell and an attention, .*; found a function and a LuongAttention"):
-        nn.AttentionCell(lambda x, h: (h, h), kind)  # type: ignore[arg-type]
+    with pytest.raises(tg.TinygradError, match="'Bare' has no hidden_size, so say how many features are attended to: attended_size"):
+        AttentionCell(Bare(), LuongAttention(4, 3, "general"))
+    bound = AttentionCell(Bare(), LuongAttention(4, 3, "general", rng=0), attended_size=4, rng=0).attending(np.ones((2, 5, 3), np.float32))
+    ys, _ = tg.unroll(bound, np.ones((3, 2, 2), np.float32))
+    assert ys.shape == (3, 2, 4)
+    step = AttentionCell(lambda x, h: (h, h), LuongAttention(4, 3, "general"), attended_size=4).attending(np.ones((2, 5, 3), np.float32))
+    with pytest.raises(tg.TinygradError, match="has no first state of its own; give one: initial_state"):
+        step.initial_state(2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
 from collections.abc import Callable
@@ -281,3 +282,125 @@ def test_messages_of_save(tmp_path: Any) -> None:
         tg.save(tmp_path / "none" / "m.safetensors", {"a": np.ones(1)})
     with pytest.raises(OSError, match=rf": '{tmp_path}'$"):
         tg.save(tmp_path, {"a": np.ones(1)})
+
+
+# --- magnitudes at the limits of a dtype ------------------------------------------------------------------------------------
+
+
+def spread(dtype: Any, rng: np.random.Generator, rows: int = 7, columns: int = 12) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of many magnitudes, and what they would be at magnitude 1."""
+    powers = np.array([-44, -38, -25, 0, 18, 30, 37] if dtype == np.float32 else [-320, -290, -160, 0, 150, 250, 300])
+    ones = rng.uniform(0.5, 2.0, (rows, columns)) * rng.choice([-1, 1], (rows, columns))
+    x = (ones * 10.0 ** powers[:, None].astype(np.longdouble)).astype(dtype)
+    return x, x.astype(np.longdouble)
+
+
+def exact_norm(x: Any) -> Any:
+    top = np.abs(x).max(-1, keepdims=True)
+    return (np.sqrt(((x / top) ** 2).sum(-1, keepdims=True)) * top)[..., 0]
+
+
+@pytest.mark.parametrize("jitted", [False, True])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_norms_of_any_magnitude(dtype: Any, jitted: bool, rng: np.random.Generator) -> None:
+    x, wide = spread(dtype, rng)
+    expected, rtol = exact_norm(wide), 5e-6 if dtype == np.float32 else 1e-14
+    tiny = float(np.finfo(dtype).smallest_subnormal)
+    with interpreting():
+        f = tg.jit(lambda x: tg.norm(x, axis=-1)) if jitted else lambda x: tg.norm(x, axis=-1)
+        t = tg.tensor(x, requires_grad=True)
+        y = f(t)
+        np.testing.assert_allclose(y.numpy(), expected, rtol=rtol, atol=2 * tiny)
+        y.sum().backward()
+    slope = (wide / exact_norm(wide)[:, None]).astype(np.float64)
+    coarse = np.abs(x).min(-1) < 1e4 * np.finfo(dtype).tiny  # few digits are left
+    np.testing.assert_allclose(t.grad.numpy()[~coarse], slope[~coarse], rtol=rtol)  # type: ignore[union-attr]
+    np.testing.assert_allclose(t.grad.numpy()[coarse], slope[coarse], atol=0.2)  # type: ignore[union-attr]
+
+
+def test_norms_of_zeros_infinities_and_nothing() -> None:
+    x = tg.tensor([[0.0, 0.0], [np.inf, 1.0], [np.nan, 1.0], [3e-30, 4e-30]])
+    np.testing.assert_array_equal(tg.norm(x, axis=1).numpy(), np.array([0, np.inf, np.nan, 5e-30], np.float32))
+    assert tg.norm(tg.tensor(np.zeros((0, 3), np.float32))).item() == 0
+    np.testing.assert_array_equal(tg.grad(tg.norm)(tg.tensor([3e-30, 4e-30])).numpy(), np.array([0.6, 0.8], np.float32))
+    np.testing.assert_array_equal(tg.grad(tg.norm)(tg.tensor([0.0, 0.0])).numpy(), [0, 0])
+
+
+def test_the_deviation_of_tiny_and_huge_numbers(rng: np.random.Generator) -> None:
+    values = rng.standard_normal(9)
+    for scale in (1e-30, 1e30):
+        x = (values * scale).astype(np.float32)
+        np.testing.assert_allclose(tg.std(tg.tensor(x)).item(), x.astype(np.float64).std(), rtol=1e-5)
+        expected = tg.grad(tg.std)(tg.tensor(x.astype(np.float64) / scale)).numpy()
+        np.testing.assert_allclose(tg.grad(tg.std)(tg.tensor(x)).numpy(), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_norm_in_a_compiled_cell() -> None:
+    def cell(x: Any, h: Any) -> Any:
+        h = h + x / tg.norm(x, axis=-1, keepdims=True)
+        return h, h
+
+    xs = np.float32([[[3e-30, 4e-30], [3e30, 4e30]], [[3.0, 4.0], [-4.0, 3.0]]])
+    with interpreting():
+        found = tg.unroll(tg.jit(cell), xs, np.zeros((2, 2), np.float32))[1]
+    np.testing.assert_allclose(found.numpy(), [[1.2, 1.6], [-0.2, 1.4]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("correction", [3, 4, 2.5, -1])
+@pytest.mark.parametrize("jitted", [False, True])
+def test_more_corrections_than_numbers(correction: float, jitted: bool, rng: np.random.Generator) -> None:
+    x = rng.standard_normal((30, 3))
+    x[0] = 1.0
+    for ours, theirs in ((tg.var, np.var), (tg.std, np.std)):
+        def f(x: Any) -> Any:
+            return ours(x, 1, correction)  # noqa: B023  (called at once)
+
+        with interpreting(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = (tg.jit(f) if jitted else f)(tg.tensor(x))
+            np.testing.assert_allclose(found.numpy(), theirs(x, axis=1, ddof=correction), rtol=1e-12)
+    for bad in (1j, math.nan, "1", None, True):
+        with pytest.raises(tg.TinygradError, match="correction must be a finite number"):
+            tg.std(tg.tensor(x), 1, bad)
+
+
+# --- axes of no dimensions --------------------------------------------------------------------------------------------------
+
+ALONG = (tg.sum, tg.mean, tg.max, tg.min, tg.prod, tg.norm, tg.cumsum, tg.cumprod, tg.softmax, tg.log_softmax, tg.logsumexp, tg.var, tg.std,
+         tg.argmax, tg.argmin, tg.any, tg.all, tg.flip)  # fmt: skip
+
+
+@pytest.mark.parametrize("f", ALONG, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("axis", [0, -1])
+def test_one_number_has_no_axes_to_lose(f: Any, axis: int) -> None:
+    x, line = tg.tensor(np.array(3.0), requires_grad=True), tg.tensor(np.array([3.0]), requires_grad=True)
+    y, expected = f(x, axis=axis), f(line, axis=axis)
+    assert y.shape == () and y.dtype == expected.dtype and y.item() == expected.item()
+    with interpreting():
+        assert tg.jit(lambda x: f(x, axis=axis))(x).item() == y.item()
+    if y.requires_grad:
+        y.backward()
+        expected.sum().backward()
+        assert x.grad.shape == () and x.grad.item() == line.grad.item()  # type: ignore[union-attr]
+        tangent = tg.jvp(lambda v: f(v, axis=axis), (x.detach(),), (np.array(1.0),))[1]
+        assert tangent.shape == () and tangent.item() == x.grad.item()  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("f", ALONG, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("axis", [1, -2, (0, 0), (0, -1), 1.0, True, "a", 1j, [0, 0]])
+def test_axes_that_there_are_not(f: Any, axis: Any) -> None:
+    for x in (tg.tensor(3.0), tg.tensor([1.0, 2.0])):
+        with pytest.raises(tg.TinygradError, match="axis"):
+            f(x, axis=axis)
+
+
+@pytest.mark.parametrize("f", [
+    lambda x, a: tg.take(x, [0], a), lambda x, a: tg.split(x, 1, a), lambda x, a: tg.swapaxes(x, a, a), lambda x, a: tg.concatenate([x], a),
+    lambda x, a: tg.take_along_axis(x, [0], a), lambda x, a: tg.index_add(x, [0], [1.0], a),
+])  # fmt: skip
+def test_one_number_has_no_axis_to_walk_along(f: Any) -> None:
+    for axis in (0, -1, True, 0.0, None):
+        if axis is None and "concatenate" in f.__code__.co_names:
+            continue
+        with pytest.raises(tg.TinygradError, match=r"ax[ie]s"):
+            f(tg.tensor(3.0), axis)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import itertools
+import textwrap
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -12,6 +14,10 @@ import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.core.tree import leaves, unflatten
+from tinygrad_rnn.nn import masks, wrappers
+from tinygrad_rnn.recurrent import cell as cell_module
+from tinygrad_rnn.recurrent import products
+from tinygrad_rnn.recurrent.cell import Cell
 
 from . import wrapper_references as ref
 from .interpreted import interpreting
@@ -47,14 +53,15 @@ def own(p: dict[str, Any], prefix: str = "cell.") -> dict[str, Any]:
 
 
 def rates(name: str) -> Any:
-    """Zoneout's, one for each component of the state."""
-    return tuple(0.3 + 0.2 * k if memory else 0.0 for k, memory in enumerate(STEPS[name].memory))
+    """Zoneout's: one for all where some components are no memory, else one for each."""
+    memory = STEPS[name].memory
+    return tuple(0.3 + 0.2 * k for k in range(len(memory))) if all(memory) else (0.4,) * len(memory)
 
 
 def zoneout(name: str, training: bool) -> Setting:
     inner = cell(name)
     p = rates(name)
-    made = nn.Zoneout(inner, inner.State(*p) if len(p) > 1 else p[0], rng=4).train(training)
+    made = nn.Zoneout(inner, inner.State(*p) if len(set(p)) > 1 else p[0], rng=4).train(training)
     return Setting(made, lambda v: ref.zoneout(ref.bare(name, own(v)), STEPS[name].memory, p, 4, training))
 
 
@@ -107,7 +114,7 @@ def stacked(name: str) -> Setting:
     )
 
 
-DROPPED = {"Elman": "weight_hh", "LSTM": "weight_hh", "GRU": "weight_hh", "MGU": "U_h", "MinGRU": "W", "ClockworkRNN": "U", "SLSTM": "U", "RWA": "U"}
+DROPPED = {"Elman": "weight_hh", "LSTM": "weight_hh", "GRU": "weight_hh", "MGU": "U_h", "MinGRU": "W", "ClockworkRNN": "U", "SLSTM": "U", "SRU": "v_r", "RWA": "U"}
 
 
 def weight_drop(name: str) -> Setting:
@@ -149,7 +156,7 @@ def names(state: Any) -> list[str]:
     return [n for part in parts for n in getattr(part, "_fields", ("h",))]
 
 
-def compare(setting: Setting, way: str, compiled: bool) -> None:
+def compare(setting: Setting, way: str, compiled: bool, gradients: bool = True) -> None:
     """Outputs, last state, and the gradients of a random sum of both by parameters, inputs and the first state."""
     rng = np.random.default_rng(5)
     made, how = setting.cell, WAYS[way]
@@ -171,6 +178,8 @@ def compare(setting: Setting, way: str, compiled: bool) -> None:
         total.backward()
     for k, (a, b) in enumerate(zip((found, *leaves(end)), (ys, *last), strict=True)):
         np.testing.assert_allclose(a.numpy(), b, rtol=1e-9, atol=1e-10, err_msg=f"{'output' if not k else f'state {k - 1}'}")
+    if not gradients:
+        return
     for group, tensors in ((values, dict(made.named_parameters())), (inputs, dict(zip(inputs, [x, *given], strict=True)))):
         for name, value in group.items():
             tensor = tensors[name]
@@ -240,15 +249,86 @@ def test_bidirectional(name: str, lengths: Any, compiled: bool, rng: np.random.G
         seeds = [rng.normal(size=v.shape) for v in (ys, *leaves(lasts))]
         sum(((s * v).sum() for s, v in zip(seeds, (ys, *leaves(lasts)), strict=True)), tg.tensor(0.0, dtype=np.float64)).backward()
 
+    values = [{k: p.numpy().copy() for k, p in c.named_parameters()} for c in (there, back)]
+
     def reference() -> list[Any]:
         (a, one), (b, other) = (
-            ref.run(ref.bare(n, {k: v.numpy() for k, v in c.named_parameters()}), xs, s, lengths, reverse=r)
-            for n, c, s, r in ((name, there, firsts[0], False), ("GRU", back, firsts[1], True))
+            ref.run(ref.bare(n, p), xs, s, lengths, reverse=r)
+            for n, p, s, r in ((name, values[0], firsts[0], False), ("GRU", values[1], firsts[1], True))
         )
         return [np.concatenate([a, b], -1), *one, *other]
 
     for found, expected in zip((ys, *leaves(lasts)), reference(), strict=True):
         np.testing.assert_allclose(found.numpy(), expected, rtol=1e-9, atol=1e-10)
-    assert x.grad is not None
-    numeric = slope(lambda: sum(float((s * v).sum()) for s, v in zip(seeds, reference(), strict=True)), xs)
-    np.testing.assert_allclose(x.grad.numpy(), numeric, rtol=2e-5, atol=2e-6)
+    tensors = [(x, xs), *((getattr(c, k), v) for c, p in zip((there, back), values, strict=True) for k, v in p.items())]
+    for tensor, value in tensors:
+        if tensor is getattr(there, "s_0", None):  # of which the first state is made, that is given here
+            continue
+        assert tensor.grad is not None
+        numeric = slope(lambda: sum(float((s * v).sum()) for s, v in zip(seeds, reference(), strict=True)), value)
+        np.testing.assert_allclose(tensor.grad.numpy(), numeric, rtol=2e-5, atol=2e-6)
+
+
+# --- faults put in on purpose ---------------------------------------------------------------------------------------------------------------
+
+# Where, what stands there, what is put in its place, and the wrappers whose comparison has to notice.
+FAULTS: list[tuple[Any, str, str, str, str]] = [
+    (wrappers.Zoneout, "forward", "where(masks[place], old, fresh)", "where(masks[place], fresh, old)", "zoneout"),
+    (wrappers.Zoneout, "forward", "keep(1 - p,", "keep(p,", "zoneout"),
+    (wrappers.Zoneout, "forward", 'per="step"', 'per="sequence"', "zoneout"),
+    (wrappers.Zoneout, "forward", "place=place", "place=0", "zoneout"),
+    (wrappers.Zoneout, "forward", "not p or place < 0", "not p", "zoneout"),
+    (wrappers.Zoneout, "forward", "if f is y", "if False", "zoneout"),
+    (wrappers.Zoneout, "forward", "if f is y", "if True", "zoneout"),
+    (wrappers.Zoneout, "forward", "self._rates(new, numbers)", "reversed(self._rates(new, numbers))", "zoneout"),
+    (wrappers.Zoneout, "forward", "p * (old - fresh)", "p * (fresh - old)", "zoneout in evaluation"),
+    (wrappers.Zoneout, "forward", "p * (old - fresh)", "(1 - p) * (old - fresh)", "zoneout in evaluation"),
+    (Cell, "mask_places", "-1 if name in self.bookkeeping or", "-1 if", "zoneout"),
+    (wrappers.VariationalDropout, "forward", "with around(thinned)", "with around()", "variational dropout"),
+    (wrappers.VariationalDropout, "forward", "self.masks, for_x, 0", "self.masks, for_y, 0", "variational dropout"),
+    (wrappers.VariationalDropout, "forward", "2 + 2 * i", "1 + 2 * i", "variational dropout"),
+    (wrappers.VariationalDropout, "forward", "return y, state", "return y, leaves(y)[0]", "variational dropout"),
+    (wrappers._Thinned, "operand", "if key not in self.found", "if True", "variational dropout"),
+    (wrappers._Thinned, "operand", "part * self.found[key]", "part", "variational dropout"),
+    (wrappers._Thinned, "operand", 'per="sequence"', 'per="step"', "variational dropout"),
+    (wrappers, "dropped", 'per="sequence"', 'per="step"', "variational dropout"),
+    (wrappers.Stacked, "forward", "dropped(floating(x", "(lambda x, *_: x)(floating(x", "stacked"),
+    (wrappers.Stacked, "forward", "new.append(s)", "new.insert(0, s)", "stacked"),
+    (wrappers.WeightDrop, "forward", "weight * self", "weight + 0 * self", "weight drop"),
+    (wrappers.WeightDrop, "forward", 'per="sequence"', 'per="step"', "weight drop"),
+    (wrappers.Residual, "forward", "return y + x", "return y - x", "residual"),
+    (wrappers.RecurrentLayerNorm, "normalise", "if not cuts", "if True", "layer norm"),
+    (wrappers.RecurrentLayerNorm, "normalise", "norms, cuts = self.norms[k]", "norms, cuts = self.norms[0]", "layer norm"),
+    (wrappers.RecurrentBatchNorm, "normalise", "self.norms[k]", "self.norms[0]", "batch norm"),
+    (wrappers.RecurrentBatchNorm, "normalise", "context().mark.step or 0", "0", "batch norm in evaluation"),
+    (wrappers._Norms, "product", "len(self.kinds) - 1", "0", "layer norm"),
+    (cell_module, "multiplied", "value = other.operand(owner, name, value)", "pass", "variational dropout"),
+    (cell_module, "multiplied", 'kind == "state"', "True", "variational dropout"),
+    (cell_module, "multiplied", "shown(kind, result, cuts) if others", "shown(kind, result) if others", "layer norm"),
+    (products, "shown", "value = other.product", "other.product", "layer norm"),
+    (Cell, "to_output", 'shown("output", c)', "c", "layer norm"),
+    (tg.cells.LSTM, "forward", "tanh(self.to_output(c))", "tanh(c)", "batch norm"),
+    (tg.cells.GRU, "forward", "h = n + z * (h - n)", "h = n + z * (self.from_state(h, 1.0, lambda h, w: h) - n)", "variational dropout"),
+    (masks.Masks, "keep", "take(lambda shape: self._draw", "1 - take(lambda shape: self._draw", "zoneout"),
+    (masks.Masks, "dropout", "1 / (1 - p)", "1 / p", "variational dropout"),
+    (masks.Masks, "_draw", ">= p", "< p", "variational dropout"),
+    (masks.Masks, "_draw", "drawn[self], step, place]", "drawn[self], step, 0]", "variational dropout"),
+    (masks.Masks, "_draw", "drawn[self], step, place]", "drawn[self], 0, place]", "zoneout"),
+]
+
+
+@pytest.mark.parametrize(("owner", "method", "old", "new", "wrapper"), FAULTS)
+def test_faults_are_caught(owner: Any, method: str, old: str, new: str, wrapper: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another operand, a dropped factor, a mask of another step: the comparison of at least one cell fails."""
+    original = vars(owner)[method]
+    source, scope = textwrap.dedent(inspect.getsource(original)), dict(original.__globals__)
+    assert old in source
+    exec("from __future__ import annotations\n" + source.replace(old, new), scope)
+    monkeypatch.setattr(owner, method, scope[method])
+    with np.errstate(all="ignore"):
+        for name in ("GRU", "LSTM", "ClockworkRNN", "SRU"):
+            try:
+                compare(WRAPPERS[wrapper](name), "rows", compiled=False, gradients=False)
+            except Exception:  # a wrong number, or an error
+                return
+    raise AssertionError(f"{old} -> {new} was not noticed")

@@ -107,6 +107,15 @@ def rwa(p: P, x: Any, state: Any, inside: Inside) -> Any:
     return h, [h, n, d, top]
 
 
+def sru(p: P, x: Any, state: Any, inside: Inside) -> Any:
+    """The gates see the state through vectors; the output is not the state."""
+    (c,), (drop, norm) = state, inside
+    u, f, r, highway = np.split(norm(0, x @ p["W"].T), 4, axis=1) if len(p["W"]) == 4 * H else [*np.split(norm(0, x @ p["W"].T), 3, axis=1), x]
+    f, r = sigma(f + norm(1, p["v_f"] * drop(c)) + p["b_f"]), sigma(r + norm(2, p["v_r"] * drop(c)) + p["b_r"])
+    c = f * c + (1 - f) * u
+    return r * c + np.sqrt(3) * (1 - r) * highway, [c]
+
+
 class Ref(NamedTuple):
     """A cell: its step, which components of the state are memory, the kinds of its products, where the features of products are cut."""
 
@@ -124,6 +133,7 @@ STEPS: dict[str, Ref] = {
     "MinGRU": Ref(min_gru, (True,), ("input",)),
     "ClockworkRNN": Ref(clockwork, (True, False), ("input", "state")),
     "SLSTM": Ref(slstm, (True, False, False, False), ("input", "state")),
+    "SRU": Ref(sru, (True,), ("input", "state", "state")),
     "RWA": Ref(rwa, (True, False, False, False), ("input", "state")),
 }
 

@@ -377,8 +377,8 @@ def _parser() -> argparse.ArgumentParser:
 
     tasks = commands.add_parser(
         "tasks",
-        help="run tasks with published figures",
-        description="Run tasks with published figures, each with several arms over several seeds, and compare.",
+        help="run tasks from the literature",
+        description="Run tasks from the literature, each with several arms over several seeds, and compare.",
     )
     _tasks_arguments(tasks)
     info = commands.add_parser("info", help="versions, and what of this machine is used", description="Say what is installed and used.")
@@ -454,7 +454,8 @@ def _tasks_arguments(parser: argparse.ArgumentParser) -> None:
     run = actions.add_parser(
         "run",
         help="run a task",
-        description="Run every arm of a task over its seeds, and print the figures beside the published ones. Ctrl-C stops, and prints "
+        description="Run every arm of a task over its seeds, and print the figures, beside a published one where the "
+        "source has it for the arm. Ctrl-C stops, and prints "
         "the table of what is finished.",
     )
     run.add_argument("names", nargs="+", metavar="NAME", help="of a task (`tasks list` lists them), or all")

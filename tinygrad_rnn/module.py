@@ -113,20 +113,17 @@ class Module:
 
     def tensors(self, kind: type[T]) -> Iterator[T]:
         """What stands among the attributes, of this kind, each once."""
-        return (t for _, t in self._named(kind))
+        return (t for _, t in self._every(kind))
 
     def _named(self, *kinds: type[T]) -> Iterator[tuple[str, T]]:
         names: set[str] = set()
-        for name, value in self._found(*kinds):
+        for name, value in self._every(*kinds):
             if name in names:
-                raise TinygradError(
-                    f"{type(self).__name__}: two of its tensors have the name '{name}', so one would be lost. Names come from attributes, "
-                    "places in lists and keys of dicts, joined by dots: keys such as 1 and '1', or 'a.b' and 'b' in a dict under 'a', collide"
-                )
+                raise _collision(self, name)
             names.add(name)
             yield name, value
 
-    def _found(self, *kinds: type[T]) -> Iterator[tuple[str, T]]:
+    def _every(self, *kinds: type[T]) -> Iterator[tuple[str, T]]:
         """What there is of these kinds, each once, whether or not the names differ."""
         seen: set[int] = set()
         for path, module in self.named_modules():
@@ -137,7 +134,7 @@ class Module:
 
     def parameters(self) -> Iterator[Parameter]:
         """The parameters, each once."""
-        return (p for _, p in self._found(Parameter))
+        return (p for _, p in self._every(Parameter))
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
@@ -201,21 +198,6 @@ class Module:
         return f"{type(self).__name__}({', '.join(inner)})"
 
 
-def named_tensors(module: Module) -> dict[str, Tensor]:
-    """The parameters and buffers of a module by dotted name; one that stands in several places has a name for each."""
-    found: dict[str, Tensor] = {}
-    stack: list[tuple[str, Any, tuple[int, ...]]] = [("", module, ())]
-    while stack:
-        path, value, above = stack.pop()
-        if isinstance(value, Module):
-            if id(value) in above:  # it holds itself
-                continue
-            stack += reversed([(name, item, (*above, id(value))) for name, item in _contents(path, vars(value))])
-        elif isinstance(value, (Parameter, Buffer)):
-            found[path] = value
-    return found
-
-
 def _fitting(name: str, given: Any, p: Tensor) -> Array:
     """A value for a parameter in its shape and dtype, or the error that says why there is none."""
     source: Array = array(given, f"load_state_dict: '{name}'")
@@ -227,6 +209,28 @@ def _fitting(name: str, given: Any, p: Tensor) -> Array:
     if wrong.any():
         raise DtypeError(f"load_state_dict: '{name}' is {p.dtype}, which cannot hold the value {source[wrong].flat[0]} that was found")
     return made
+
+
+def named_tensors(module: Module) -> dict[str, Tensor]:
+    """The parameters and buffers of a module by dotted name; one that stands in several places has a name for each."""
+    found: dict[str, Tensor] = {}
+    stack: list[tuple[str, Any, tuple[int, ...]]] = [("", module, ())]
+    while stack:
+        path, value, above = stack.pop()
+        if isinstance(value, Module):
+            if id(value) in above:  # it holds itself
+                continue
+            stack += reversed([(name, item, (*above, id(value))) for name, item in _contents(path, vars(value))])
+        elif isinstance(value, (Parameter, Buffer)) and found.setdefault(path, value) is not value:
+            raise _collision(module, path)
+    return found
+
+
+def _collision(module: Module, name: str) -> TinygradError:
+    return TinygradError(
+        f"{type(module).__name__}: two of its tensors have the name '{name}', so one would be lost. Names come from attributes, places in "
+        "lists and keys of dicts, joined by dots: keys such as 1 and '1', or 'a.b' and 'b' in a dict under 'a', collide"
+    )
 
 
 def some_of(names: list[str], limit: int = 8) -> str:

@@ -108,7 +108,7 @@ SPECIAL: dict[str, list[dict[str, Any]]] = {
     "MLSTM": [
         {"state": large_memory}, {"state": large_memory, "options": {"forget_gate": "exp"}},
         {"state": emptied_memory, "smooth": False}, {"state": without_normaliser, "smooth": False},
-    ],  # fmt: skip
+    ],
     "RWA": [{"state": positive_third}, {"state": emptied, "smooth": False}],
 }
 

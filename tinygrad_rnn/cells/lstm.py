@@ -43,8 +43,8 @@ class LSTM(PublishedCell):
 class LSTMP(LSTM):
     """i, f, o = sigmoid(W x + b + U h + b'), g = tanh(...); c' = f * c + i * g; h' = W_hr (o * tanh(c')); the output is h'.
 
-    H. Sak, A. Senior and F. Beaufays, Long Short-Term Memory Recurrent Neural Network Architectures for Large Scale Acoustic Modeling,
-    Interspeech 2014, arXiv:1402.1128, without peepholes, as in PyTorch (``proj_size``).
+    H. Sak, A. Senior and F. Beaufays, Long Short-Term Memory Based Recurrent Neural Network Architectures for Large Vocabulary Speech
+    Recognition (2014), arXiv:1402.1128, without peepholes, as in PyTorch (``proj_size``).
 
     The state is (h, c), of shapes (batch, proj_size) and (batch, hidden_size). Weights as in `LSTM`, and weight_hr
     (proj_size, hidden_size).

@@ -180,17 +180,18 @@ class Recording:
         self, function: Callable[..., Any], arguments: Any, tensors: Sequence[Tensor], grad: bool, outside: Mapping[Node, Array]
     ) -> None:  # fmt: skip
         begin = moment()
-        self.result: Any = None
+        self.result: Any = None  # its structure
+        self.others: list[Any] = []  # its parts that are no tensors, None in place of tensors
 
         def run(*handles: Tensor) -> list[Tensor]:
             args, kwargs = _rebuilt(arguments, iter(handles))
-            self.result = function(*args, **kwargs)
-            return [y for y in leaves(self.result) if isinstance(y, Tensor)]
+            result = function(*args, **kwargs)
+            self.others = [None if isinstance(y, Tensor) else y for y in leaves(result)]
+            self.result = unflatten(result, [0] * len(self.others))
+            return [y for y in leaves(result) if isinstance(y, Tensor)]
 
         traced = trace(run, *tensors)
         _check_same(traced, trace(run, *tensors))
-        self.others = [None if isinstance(y, Tensor) else y for y in leaves(self.result)]
-        self.result = unflatten(self.result, [0] * len(self.others))
         inputs = traced.inputs
         self.captured = captured(traced.outputs, begin, set(inputs))
         self.once = {n: value_of(n, outside) for n in self.captured if not isinstance(n, Leaf)}

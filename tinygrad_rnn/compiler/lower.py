@@ -311,18 +311,20 @@ class Block:
         return loop.let(text, "astype")
 
     def _piece(self, loop: Loop, op: Op, index: Index) -> str:
-        found: str = ZERO
         for piece in pieces(op):
-            inside = True
+            touched, inside = True, True
             for (var, step, offset), bound in zip(index, piece.bounds, strict=True):
                 if bound is not None:
                     if step != 1 and var is not None:
                         raise Restore(op)
                     last = offset + (loop.domain[var] - 1 if var is not None else 0)
-                    inside = inside and not (offset >= bound.stop or last < bound.start)
-            if inside:
+                    touched = touched and offset < bound.stop and last >= bound.start
+                    inside = inside and offset >= bound.start and last < bound.stop
+            if touched and not inside:  # a loop that was not cut where the piece ends
+                raise Restore(op)
+            if touched:
                 return self.value(loop, piece.source, piece.place(index))
-        return found
+        return ZERO
 
     def cuts(self, op: Any, index: Index, out: dict[int, set[int]], top: bool = False) -> None:
         """Where the domain of a loop has to be cut, so that each part of it reads from one place."""
@@ -383,7 +385,7 @@ def is_zero(op: Op) -> bool:
         return True
     if op.op == "constant":
         node = op.node
-        return isinstance(node, Leaf) and node.tensor is None and isinstance(node.value, np.ndarray) and not node.value.any()
+        return isinstance(node, Leaf) and node.tensor is None and isinstance(node.value, np.ndarray) and not any(node.value.tobytes())  # -0 is none
     return op.op == "zeros_like" or (op.op == "broadcast_to" and is_zero(op.inputs[0]))
 
 

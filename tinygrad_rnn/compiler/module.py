@@ -24,7 +24,7 @@ from .step import Step
 from .views import PIECES, VIEWS, Index, Restore, symbolic, unsupported
 from .whole import ADDED, SCATTERED, WHOLE, written
 
-WAY_OUT = "there is no code for it. Compute it outside the step and hand the result over in x, or run the cell as it is in place of tg.jit(cell)"
+WAY_OUT = "there is no code for it. Compute it outside the step and hand the result over in x"
 
 LINEAR = ("transpose", "reshape", "neg", "add", "subtract", "scatter", "getitem", "sum", "concatenate", "stack", "broadcast_to", "positive",
           "tril", "triu", "pad", "astype")  # fmt: skip
@@ -274,7 +274,8 @@ def _collecting(op: Op, kind: str) -> tuple[str, str, set[str]]:
     if op.op in ("max", "min"):
         first: float = (LEAST if op.op == "max" else MOST) if kind == "I" else -np.inf if op.op == "max" else np.inf
         name = ("int_" if kind == "I" else "") + op.op + "imum"
-        return literal(first, kind), f"{name}({{a}}, {{v}})", {name}
+        value = "{v}" if kind == "I" else f"{{v}} + {literal(0.0, kind)}"  # which makes 0 of -0, so that no order of zeros counts
+        return literal(first, kind), f"{name}({{a}}, {value})", {name}
     return literal(0, kind), wrapped("{a} + {v}", op.dtype) if kind == "I" else "{a} + {v}", set()
 
 
@@ -505,6 +506,21 @@ class Module:
             f'gradient = types.ExternalFunction("{symbol("gradient", self.dtype)}", types.void(*[types.int64] * 12))',
         ]
         return "\n".join([*head, *(line for function in self.functions.values() for line in ("", "", *function.lines)), ""])
+
+    def made_by(self, line: int) -> Op | None:
+        """The operation of which a line of the text comes, counted from 1; None for what belongs to no single one."""
+        lines = self.text().splitlines()
+        for which, function in self.functions.items():
+            begin = next(k for k, text in enumerate(lines) if text.startswith(f"def {which}(")) - 1
+            schedule = self.forward_schedule if which == "forward" else self.backward_schedule
+            place = line - 1 - begin - function.body
+            if not 0 <= place < len(schedule.lines):
+                continue
+            _, op, part = max((note for note in schedule.notes if note[0] <= place), key=lambda note: note[0])
+            variable = lines[line - 1].split(" = ")[0].strip()
+            inside = [o for (o, _), name in part.memo.items() if name == variable] if isinstance(part, Loop) else []
+            return inside[0] if inside else op
+        return None
 
     def _title(self) -> str:
         """What `tinygrad-rnn info --cache` says of the module: the cell, and the features of what it is given."""

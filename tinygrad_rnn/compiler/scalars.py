@@ -190,13 +190,13 @@ class _Typed:
         return f"{left} {COMPARE[type(tree.ops[0])]} {right}"
 
     def _called(self, tree: Any) -> str:
-        name = tree.func.id
-        parts = [self.value(a) for a in tree.args]
+        name: str = tree.func.id
+        parts: list[Any] = [self.value(a) for a in tree.args]
         if name == "select" and self.kind == "I":  # as NumPy's where, which cuts off what its dtype has no room for
             parts[1:] = [p if isinstance(p, str) else int(np.array(p).astype(self.op.dtype)) for p in parts[1:]]
         parts = [p if isinstance(p, str) else literal(p, self.kind) for p in parts if p is not None]
         if (len(parts) == 1 and name in ("maximum", "minimum", "floor")) or (name == "absolute" and self.kind == "Q"):
-            return parts[0]  # one bound is not there; nothing is to be done
+            return str(parts[0])  # one bound is not there; nothing is to be done
         if self.kind == "Q" and name in ("maximum", "minimum"):
             return (" or " if name == "maximum" else " and ").join(parts)
         if f"int_{name}" not in OF_INTEGERS or (self.kind == "Q" and name != "select"):

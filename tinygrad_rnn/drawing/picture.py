@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.tape import Tape
 from ..files import replace_file
+from ..recurrent.table import Tape
 from .dot import dot_source
 from .fold import Kinds
 from .heat import DrawingError, check_walkable, lay_given, lay_heat, lay_ledger, lay_memory, lay_values, measure

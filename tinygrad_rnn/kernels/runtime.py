@@ -203,7 +203,8 @@ def _made_with() -> str:
 
     versions = (sys.version, numba.__version__, llvmlite.__version__, numpy.__version__)
     processor = cpu_target.target_context.codegen().magic_tuple()
-    return f"{versions} {processor} {' '.join(_text_of(module.__file__) for module in (scalar, tiles, integers))}"
+    ours = " ".join(_text_of(module.__file__) for module in (scalar, tiles, integers))
+    return f"{versions} {processor} {ours}"
 
 
 def _run(source: str, key: str, known: dict[str, bytes], distinct: bool) -> tuple[Any, dict[str, bytes]]:

@@ -66,17 +66,17 @@ class AttentionCell(Cell):
     """
 
     def __init__(self, cell: Cell, attention: Attention, attended_size: int | None = None, *, rng: Any = None) -> None:
-        if not isinstance(cell, Cell) or not isinstance(attention, Attention):
+        if isinstance(cell, type) or not callable(cell) or not isinstance(attention, Attention):
             raise TinygradError(
                 f"AttentionCell: expected a cell and an attention, such as tg.nn.LuongAttention(...); found {no_cell(cell)} and {no_cell(attention)}"
             )
         self.cell, self.attention = cell, attention
-        found = getattr(cell, "hidden_size", None) if attended_size is None else attended_size
-        if found is None:
-            raise TinygradError(f"AttentionCell: {name_of(cell)} has no hidden_size, so give the size of the output: attended_size=...")
-        self.attended_size = checks.size(found, "AttentionCell: attended_size")
-        if cell.input_size is not None:
-            self.input_size = cell.input_size - self.attended_size
+        attended_size = getattr(cell, "hidden_size", None) if attended_size is None else attended_size
+        if attended_size is None:
+            raise TinygradError(f"AttentionCell: '{name_of(cell)}' has no hidden_size, so say how many features are attended to: attended_size=...")
+        self.attended_size = checks.size(attended_size, "AttentionCell: attended_size")
+        if (reads := getattr(cell, "input_size", None)) is not None:
+            self.input_size = reads - self.attended_size
             if self.input_size < 1:
                 raise ShapeError(
                     f"AttentionCell: the inner cell reads x and the {self.attended_size} features that were attended to before, so its "
@@ -114,6 +114,8 @@ class Attending(Cell):
         batch, places = self.memory.shape[:2]
         if batch_size != batch:
             raise ShapeError(f"Attending: the memory has a batch of {batch}, the sequence one of {batch_size}; expected equal numbers")
+        if inner is None and not isinstance(self.cell.cell, Cell):
+            raise TinygradError(f"AttentionCell: '{name_of(self.cell.cell)}' has no first state of its own; give one: initial_state(batch, inner)")
         first = self.cell.cell.initial_state(batch_size) if inner is None else inner
         attended, weights = (Tensor(np.zeros((batch_size, n), self.memory.dtype)) for n in (self.cell.attended_size, places))
         return AttentionState(first, attended, weights)

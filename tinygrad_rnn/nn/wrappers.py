@@ -173,14 +173,15 @@ class Zoneout(Wrapper):
         if all(place < 0 for place in places):
             raise TinygradError(f"{self.name}: the state of the cell has no memory that zoneout could keep: it is all bookkeeping (Cell.bookkeeping)")
         y, new = self.cell(x, state)
-        mixed = []
+        mixed, masks = [], dict[int, Any]()
         numbers = [place for _, place in pairs(new, unflatten(state, places), "Zoneout: the state", "state")]
         for (fresh, old), place, p in zip(pairs(new, state, "Zoneout: the state", "state"), numbers, self._rates(new, numbers), strict=True):
             if not p or place < 0:
                 mixed.append(fresh)
             elif self.training:
-                keep = self.masks.keep(1 - p, fresh.shape, bool, per="step", place=place)
-                mixed.append(where(keep, old, fresh))
+                if place not in masks:
+                    masks[place] = self.masks.keep(1 - p, fresh.shape, bool, per="step", place=place)
+                mixed.append(where(masks[place], old, fresh))
             else:
                 mixed.append(fresh + p * (old - fresh))
         y = next((m for f, m in zip(leaves(new), mixed, strict=True) if f is y), y)
@@ -364,6 +365,11 @@ class _Norms(Around):
 
     def __init__(self, wrapper: _Normalised) -> None:
         self.wrapper, self.kinds = wrapper, list[str]()
+
+    def here(self) -> _Norms:
+        other = _Norms(self.wrapper)
+        other.kinds += self.kinds
+        return other
 
     def product(self, kind: str, value: Any, cuts: Sequence[int]) -> Any:
         if value.ndim < 2:

@@ -28,6 +28,10 @@ class Around:
         """What takes the place of a product with the input or the state, or of the memory that is shown: "input", "state", "output"."""
         return value
 
+    def here(self) -> Around:
+        """One that begins where this one stands within the step: for a part of the step that is run again."""
+        return self
+
 
 _around: ContextVar[tuple[Around, ...]] = ContextVar("tinygrad_rnn_around", default=())
 wrappers = _around.get  # the outermost first

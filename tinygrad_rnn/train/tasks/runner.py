@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["ArmResults", "TaskResults", "figure", "list_tasks", "main", "notes", "read", "rows", "run_task", "table", "write"]
 
 _EVERY = 10.0  # seconds between two lines where there is no terminal
+OUT_OF_TIME = "ended by its budget"
 HEADS = ("arm", "ours: median [min .. max]", "solved", "sequences", "steps", "seconds", "published")
 
 
@@ -159,11 +160,14 @@ def run_task(task: Task, results: TaskResults, screen: Console, interrupts: Inte
             words = arm.name if arm.exact else f"{arm.name}, seed {seed}"
             with _Meter(screen, f"{words} ({number}/{total})", results.budget) as meter:
                 try:
-                    result = arm.run(Run(seed, results.budget, meter.update, interrupts.check))
+                    run = Run(seed, results.budget, meter.update, interrupts.check)
+                    result = arm.run(run)
                 except TinygradError as error:
                     if results.cell is None:
                         raise
                     raise TaskError(f"{task.name} with the cell {results.cell}: {error}") from error
+            if run.out_of_time:
+                result = result._replace(note=", ".join(filter(None, [result.note, OUT_OF_TIME])))
             if not done.results:
                 results.arms.append(done)
             done.seeds.append(seed)
