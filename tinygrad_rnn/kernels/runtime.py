@@ -74,7 +74,7 @@ def set_num_threads(count: int) -> None:
     """Set the number of threads for kernels (the default: TINYGRAD_RNN_THREADS, or the cores this process may use)."""
     global _threads, _pool
     if not 1 <= count <= MOST_THREADS:
-        raise TinygradError(f"set_num_threads: expected at least 1 and at most {MOST_THREADS}, found {count}")
+        raise TinygradError(f"set_num_threads: expected a number from 1 to {MOST_THREADS}, found {count}")
     with _pool_lock:
         if _pool is not None:
             for _ in range(max(1, threads() - 1)):
