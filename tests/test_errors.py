@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import builtins
 import re
 import sys
 import warnings
@@ -397,3 +399,31 @@ MORE: list[tuple[str, Callable[[], Any], type[Exception], str]] = [
 def test_more_messages(what: str, misuse: Callable[[], Any], kind: type[Exception], words: str) -> None:
     with pytest.raises(kind, match=words):
         misuse()
+
+
+ALLOWED = {  # builtin errors with a meaning for Python, and what is caught again
+    "__init__.py": {"AttributeError"},
+    "nn/__init__.py": {"AttributeError"},
+    "compiler/jit.py": {"AttributeError"},
+    "module.py": {"NotImplementedError"},  # a method that the user has not written
+    "nn/attention.py": {"NotImplementedError"},
+    "files.py": {"OSError", "IsADirectoryError"},
+    "kernels/cache.py": {"OSError", "NotADirectoryError"},
+    "train/tasks/runner.py": {"OSError"},
+    "kernels/integers.py": {"ValueError"},  # in compiled code, in NumPy's words
+    "drawing/cellplan.py": {"ValueError"},  # another plan is tried
+    "ops/define.py": {"TypeError"},  # a call with other arguments than a function has
+    "cli.py": {"argparse.ArgumentTypeError"},
+}
+
+
+def test_what_is_raised_on_purpose_is_an_error_of_the_package() -> None:
+    package = Path(tg.__file__).parent
+    found: dict[str, set[str]] = {}
+    for path in package.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
+                name = ast.unparse(node.exc.func)
+                if name == "argparse.ArgumentTypeError" or (isinstance(kind := getattr(builtins, name, None), type) and issubclass(kind, BaseException)):
+                    found.setdefault(path.relative_to(package).as_posix(), set()).add(name)
+    assert found == ALLOWED
