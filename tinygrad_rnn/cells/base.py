@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import init
-from ..core.errors import ShapeError
 from ..core.tensor import Tensor
 from ..module import Parameter
+from ..ops.checks import sizes
 from ..recurrent.cell import Cell, dtype_of
 
 
@@ -35,10 +35,8 @@ class PublishedCell(Cell):
     State: Any = None
 
     def __init__(self, input_size: int, hidden_size: int, *, rng: Any = None, dtype: Any = np.float32) -> None:
-        if input_size < 1 or hidden_size < 1:
-            raise ShapeError(f"{type(self).__name__}: sizes must be at least 1; found input_size={input_size}, hidden_size={hidden_size}")
-        self.input_size: int = input_size
-        self.hidden_size = hidden_size
+        self.input_size: int
+        self.input_size, self.hidden_size = sizes(type(self).__name__, input_size=input_size, hidden_size=hidden_size)
         self._rng, self._dtype = init.generator(rng), np.dtype(dtype)
 
     def initial_state(self, batch_size: int) -> Any:
