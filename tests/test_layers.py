@@ -247,10 +247,10 @@ def test_dropout_layer(rng: np.random.Generator) -> None:
     model = tg.Module()
     model.inner = layer
     model.eval()
-    assert layer(x) is x
+    assert layer(x).node is x.node
     model.train()
     assert (layer(x).numpy() == 0).any()
-    assert nn.Dropout(0.0)(x) is x
+    assert nn.Dropout(0.0)(x).node is x.node
 
 
 # --- buffers --------------------------------------------------------------------------------------------------------------
@@ -388,6 +388,8 @@ def test_chrono() -> None:
     u = np.exp(f)
     assert u.min() >= 1 and u.max() <= 100 * (1 + 1e-6)
     np.testing.assert_allclose([np.mean(u < x) for x in (10.9, 25.75, 50.5, 75.25)], [0.1, 0.25, 0.5, 0.75], atol=0.04)
+    alone = tg.init.chrono(np.full(4, 0.5), 2, 9, forget=0, enter=None, gates=2, rng=0)  # as of JANET, which has no input gate
+    assert (alone[2:] == 0.5).all() and (alone[:2] >= 0).all() and (alone[:2] <= np.log(8)).all() and alone[0] != alone[1]
     other = tg.init.chrono(np.zeros(6), 2, 9, forget=2, enter=1, gates=3, rng=0)
     assert (other[:2] == 0).all() and (other[4:] > 0).all() and (other[2:4] == -other[4:]).all()
 

@@ -304,16 +304,6 @@ def test_in_place_operators_on_an_array_refuse(operator: str) -> None:
     np.testing.assert_array_equal(scope["a"], before)
 
 
-@pytest.mark.parametrize("operator", ["+=", "-=", "*=", "/="])
-def test_in_place_operators_on_a_tensor_make_a_new_value(operator: str) -> None:
-    t = tg.tensor(X, requires_grad=True)
-    scope = {"t": t, "a": P}
-    exec(f"t {operator} a", scope)
-    assert scope["t"] is not t
-    assert scope["t"].requires_grad
-    np.testing.assert_array_equal(t.numpy(), X)
-
-
 def test_out_refuses() -> None:
     t = tg.tensor(X, requires_grad=True)
     for f in (lambda: np.add(t, 1.0, out=np.empty((2, 3))), lambda: np.tanh(t, out=np.empty((2, 3))),

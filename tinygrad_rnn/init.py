@@ -42,14 +42,17 @@ def zeros(shape: tuple[int, ...], *, dtype: Any = np.float32) -> Array:
     return np.zeros(_shape(shape, "zeros"), _dtype(dtype))
 
 
-def xavier_uniform(shape: tuple[int, int], gain: float = 1.0, *, rng: Any = None, dtype: Any = np.float32) -> Array:
-    """Uniform on ±gain * sqrt(6 / (fan_in + fan_out)) (Glorot and Bengio 2010)."""
-    return uniform(shape, number(gain, "xavier_uniform: gain", AMOUNT) * (6.0 / sum(_two(shape, "xavier_uniform"))) ** 0.5, rng=rng, dtype=dtype)
+def xavier_uniform(shape: tuple[int, int], gain: float = 1.0, *, blocks: int = 1, rng: Any = None, dtype: Any = np.float32) -> Array:
+    """Uniform on ±gain * sqrt(6 / (fan_in + fan_out)) (Glorot and Bengio 2010).
+
+    With `blocks` the matrix holds those of several gates one upon the other, and fan_out is that of one: rows / blocks.
+    """
+    return uniform(shape, number(gain, "xavier_uniform: gain", AMOUNT) * (6.0 / _fans(shape, blocks, "xavier_uniform")) ** 0.5, rng=rng, dtype=dtype)
 
 
-def xavier_normal(shape: tuple[int, int], gain: float = 1.0, *, rng: Any = None, dtype: Any = np.float32) -> Array:
-    """Normal with standard deviation gain * sqrt(2 / (fan_in + fan_out)) (Glorot and Bengio 2010)."""
-    return normal(shape, number(gain, "xavier_normal: gain", AMOUNT) * (2.0 / sum(_two(shape, "xavier_normal"))) ** 0.5, rng=rng, dtype=dtype)
+def xavier_normal(shape: tuple[int, int], gain: float = 1.0, *, blocks: int = 1, rng: Any = None, dtype: Any = np.float32) -> Array:
+    """Normal with standard deviation gain * sqrt(2 / (fan_in + fan_out)) (Glorot and Bengio 2010); `blocks` as in `xavier_uniform`."""
+    return normal(shape, number(gain, "xavier_normal: gain", AMOUNT) * (2.0 / _fans(shape, blocks, "xavier_normal")) ** 0.5, rng=rng, dtype=dtype)
 
 
 def he_uniform(shape: tuple[int, ...], gain: float = 2.0**0.5, *, rng: Any = None, dtype: Any = np.float32) -> Array:
@@ -101,7 +104,9 @@ def forget_bias(bias: Array, hidden_size: int, value: float | Array = 1.0, *, ga
     return out
 
 
-def chrono(bias: Array, hidden_size: int, longest: float, *, forget: int = 1, enter: int = 0, gates: int = 4, rng: Any = None) -> Array:
+def chrono(
+    bias: Array, hidden_size: int, longest: float, *, forget: int = 1, enter: int | None = 0, gates: int = 4, rng: Any = None
+) -> Array:
     """A copy of a gate bias whose units remember for 1 to `longest` - 1 steps (Tallec and Ollivier 2018).
 
     The forget gate's part is log(u) with u uniform on [1, longest - 1], and the input gate's part its negative. Where a cell
@@ -114,7 +119,8 @@ def chrono(bias: Array, hidden_size: int, longest: float, *, forget: int = 1, en
     longest : float
         The longest range, in steps, at which the data depend on each other (T_max in the paper); at least 2.
     forget, enter : int
-        Places of the forget gate and of the input gate among the `gates` blocks: 1 and 0 in the order i, f, g, o.
+        Places of the forget gate and of the input gate among the `gates` blocks: 1 and 0 in the order i, f, g, o. ``enter=None`` for a
+        cell without an input gate of its own, such as `cells.JANET` (``forget=0, enter=None, gates=2``).
     gates : int
     rng : numpy Generator or int, optional
     """
@@ -124,7 +130,7 @@ def chrono(bias: Array, hidden_size: int, longest: float, *, forget: int = 1, en
         raise ShapeError(f"chrono: expected a bias of shape (gates * hidden_size,); found {shown(bias)}")
     values = np.log(generator(rng).uniform(1.0, longest - 1, size(hidden_size, "chrono: hidden_size"))).astype(bias.dtype)
     out = forget_bias(bias, hidden_size, values, gate=forget, gates=gates)
-    return forget_bias(out, hidden_size, -values, gate=enter, gates=gates)
+    return out if enter is None else forget_bias(out, hidden_size, -values, gate=enter, gates=gates)
 
 
 AMOUNT = "[0, inf)"
@@ -153,3 +159,11 @@ def _fan_in(shape: Any, name: str) -> int:
     if len(found) < 2 or 0 in found:
         raise ShapeError(f"{name}: expected the shape (out, in, ...) of a weight, without empty axes; found {found}")
     return math.prod(found[1:])
+
+
+def _fans(shape: Any, blocks: int, name: str) -> float:
+    """fan_in + fan_out of each of the blocks."""
+    rows, columns = _two(shape, name)
+    if rows % size(blocks, f"{name}: blocks"):
+        raise ShapeError(f"{name}: {rows} rows are not {blocks} blocks of one size")
+    return rows / blocks + columns

@@ -121,17 +121,17 @@ class Module:
 
     def tensors(self, kind: type[T]) -> Iterator[T]:
         """What stands among the attributes, of this kind, each once."""
-        return (t for _, t in self._found(kind))
+        return (t for _, t in self._every(kind))
 
     def _named(self, *kinds: type[T]) -> Iterator[tuple[str, T]]:
         names: set[str] = set()
-        for name, value in self._found(*kinds):
+        for name, value in self._every(*kinds):
             if name in names:
                 raise _collision(self, name)
             names.add(name)
             yield name, value
 
-    def _found(self, *kinds: type[T]) -> Iterator[tuple[str, T]]:
+    def _every(self, *kinds: type[T]) -> Iterator[tuple[str, T]]:
         """What there is of these kinds, each once, whether or not the names differ."""
         seen: set[int] = set()
         for path, module in self.named_modules():
@@ -142,7 +142,7 @@ class Module:
 
     def parameters(self) -> Iterator[Parameter]:
         """The parameters, each once."""
-        return (p for _, p in self._found(Parameter))
+        return (p for _, p in self._every(Parameter))
 
     def zero_grad(self) -> None:
         """Forget the gradients."""

@@ -20,6 +20,9 @@ class LSTMState(NamedTuple):
     c: Any
 
 
+EMPTY = -1e38  # as the exponent of a weight that stands for nothing: exp(EMPTY - a) is 0 for every a, in float32 too
+
+
 class PublishedCell(Cell):
     """A cell of the zoo: ``Name(input_size, hidden_size, *, rng=None, dtype=float32, ...)``.
 
@@ -38,6 +41,7 @@ class PublishedCell(Cell):
         self.input_size: int
         self.input_size, self.hidden_size = sizes(type(self).__name__, input_size=input_size, hidden_size=hidden_size)
         self._rng, self._dtype = init.generator(rng), np.dtype(dtype)
+        self.tiny = float(np.finfo(self._dtype).tiny)  # the smallest number with full precision
 
     def initial_state(self, batch_size: int) -> Any:
         """Zeros."""
@@ -50,10 +54,12 @@ class PublishedCell(Cell):
         return Tensor(np.zeros(shape, dtype_of(self) or self._dtype))
 
     def inputs(self, blocks: int = 1, columns: int | None = None) -> Parameter:
-        """Weights (blocks * hidden_size, input_size or `columns`), Xavier uniform: for products with the input."""
-        return Parameter(
-            init.xavier_uniform((blocks * self.hidden_size, columns or self.input_size), rng=self._rng, dtype=self._dtype)
-        )
+        """Weights (blocks * hidden_size, input_size or `columns`), each block Xavier uniform: for products with the input."""
+        return self.xavier(blocks * self.hidden_size, columns or self.input_size or 0, blocks)
+
+    def xavier(self, rows: int, columns: int, blocks: int = 1) -> Parameter:
+        """Weights (rows, columns) of `blocks` gates, each block Xavier uniform."""
+        return Parameter(init.xavier_uniform((rows, columns), blocks=blocks, rng=self._rng, dtype=self._dtype))
 
     def recurrent(self, blocks: int = 1) -> Parameter:
         """Weights (blocks * hidden_size, hidden_size), each block orthogonal: for products with the state."""
@@ -81,5 +87,5 @@ class PublishedCell(Cell):
     def torch_sum(self, x: Any, h: Any) -> Any:
         """W_ih x + b_ih + W_hh h + b_hh."""
         if self.bias_ih is None:
-            return x @ self.weight_ih.T + h @ self.weight_hh.T
-        return x @ self.weight_ih.T + self.bias_ih + h @ self.weight_hh.T + self.bias_hh
+            return self.from_input(x, self.weight_ih) + self.from_state(h, self.weight_hh)
+        return self.from_input(x, self.weight_ih) + self.bias_ih + self.from_state(h, self.weight_hh) + self.bias_hh

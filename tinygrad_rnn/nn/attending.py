@@ -80,7 +80,7 @@ class AttentionCell(Cell):
             if self.input_size < 1:
                 raise ShapeError(
                     f"AttentionCell: the inner cell reads x and the {self.attended_size} features that were attended to before, so its "
-                    f"input_size must be more than {self.attended_size}; found {reads}"
+                    f"input_size must be more than {self.attended_size}; found {cell.input_size}"
                 )
         size = (self.attended_size, attention.memory_size + attention.query_size)
         self.weight = Parameter(init.xavier_uniform(size, rng=rng, dtype=dtype_of(cell) or np.float32))

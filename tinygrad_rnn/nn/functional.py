@@ -126,7 +126,7 @@ def dropout(x: Any, p: float, *, training: bool = True, rng: Any = None) -> Any:
     """Each element zero with probability p, the others scaled by 1 / (1 - p); the mask is drawn anew at each call."""
     x, p = operand(x, "dropout"), number(p, "dropout: p", "[0, 1)")
     if not flag(training, "dropout: training") or p == 0:
-        return x
+        return x.handle() if isinstance(x, Tensor) else x
     dtype = x.dtype
     mask = drawing(rng, x.shape, dtype, lambda made, shape: (made.random(shape) >= p).astype(dtype) / np.asarray(1 - p, dtype))
     return x * mask

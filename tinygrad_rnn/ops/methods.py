@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import DtypeError, GraphError, NotDifferentiableError
-from ..core.record import apply, describe
-from ..core.tape import context
+from ..core.errors import DtypeError, NotDifferentiableError
+from ..core.record import describe
 from ..core.tensor import Tensor, check_dtype
-from . import elementwise, linear, reductions, shaping
+from . import assignment, elementwise, linear, numbers, reductions, shaping
 from .custom import UFUNCS
 
 _OPERATORS: dict[str, Callable[..., Any]] = {
@@ -30,6 +29,12 @@ _OPERATORS: dict[str, Callable[..., Any]] = {
 for _name, _op in _OPERATORS.items():
     setattr(Tensor, f"__{_name}__", _op)
     setattr(Tensor, f"__r{_name}__", lambda self, other, op=_op: op(other, self))
+
+
+for _name, _op in assignment.OPERATORS.items():
+    setattr(Tensor, f"__{_name}__", _op)
+for _name, _op in numbers.METHODS.items():
+    setattr(Tensor, _name, _op)
 
 
 def _equality(op: Callable[..., Any]) -> Callable[..., Any]:
@@ -79,34 +84,15 @@ for _name, _op in _METHODS.items():
     setattr(Tensor, _name, _op)
 
 
+def _copy(self: Tensor) -> Tensor:
+    """The same values in a tensor of its own, to write to; gradients pass."""
+    return elementwise.positive(self) if self.requires_grad else self.handle()  # type: ignore[no-any-return]
+
+
 def _astype(self: Tensor, dtype: Any) -> Any:
-    """The values in another dtype."""
+    """The values in another dtype, in a tensor of its own."""
     found = check_dtype(dtype)
-    return self if self.dtype == found else elementwise.astype(self, found)
-
-
-def _setitem(self: Tensor, index: Any, value: Any) -> None:
-    """``t[i] = v``: records a copy with the new values; other handles on the old values are not affected."""
-    if isinstance(value, Tensor) and value.dtype != self.dtype:
-        value = _astype(value, self.dtype)
-    elif isinstance(value, (list, tuple)) and any(isinstance(v, Tensor) and v.requires_grad for v in value):
-        raise GraphError("assignment of a list of recorded tensors would cut the tape; join them first with tg.stack")
-    elif not isinstance(value, Tensor):
-        value = np.asarray(value, self.dtype)
-    new = apply(shaping.setitem.primitive, (self, value), {"index": shaping._index(index)})
-    if self.is_leaf and self.requires_grad:
-        if context().grad_enabled:
-            raise GraphError(
-                f"assignment to {self.name or 'a leaf that requires gradients'}: its gradient would be lost. "
-                "Assign to a copy (t = t + 0), or inside tg.no_grad() if the new values are to be the leaf's."
-            )
-        self.data = new
-    elif self.requires_grad and not context().grad_enabled:
-        raise GraphError(
-            "assignment inside no_grad to a tensor that was computed would cut it from its tape; assign outside, or to t.detach()"
-        )
-    else:
-        self.array, self.node = new.array, new.node
+    return _copy(self) if self.dtype == found else elementwise.astype(self, found)
 
 
 def _shape_only(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -146,7 +132,7 @@ def _dot(a: Any, b: Any) -> Any:
 
 
 def _of_bools(op: Callable[..., Any], symbol: str) -> Callable[..., Any]:
-    """The operators & | ~ on booleans; on integers they would be bitwise, which there is not."""
+    """The operators & | ^ ~ on booleans; on integers they would be bitwise, which there is not."""
 
     def checked(*operands: Any) -> Any:
         if any(getattr(x, "dtype", np.dtype(type(x))) != np.bool_ for x in operands):
@@ -250,8 +236,9 @@ def _einsum(*operands: Any, **settings: Any) -> Any:
 
 _FUNCTIONS[np.einsum] = _einsum
 Tensor.dot = _dot  # type: ignore[attr-defined]
-for _symbol, _name, _op in (("&", "and", elementwise.logical_and), ("|", "or", elementwise.logical_or)):
+for _symbol, _name, _op in (("&", "and", elementwise.logical_and), ("|", "or", elementwise.logical_or), ("^", "xor", elementwise.not_equal)):
     _checked = _of_bools(_op, _symbol)
+    UFUNCS[getattr(np, f"bitwise_{_name}")] = _checked  # which an array of NumPy calls where it stands on the left
     setattr(Tensor, f"__{_name}__", _checked)
     setattr(Tensor, f"__r{_name}__", _checked)
 setattr(Tensor, "__invert__", _of_bools(elementwise.logical_not, "~"))  # noqa: B010  (an operator)
@@ -289,7 +276,9 @@ def _unknown(name: str, hint: str) -> NotDifferentiableError:
 
 
 Tensor.astype = _astype  # type: ignore[attr-defined]
-Tensor.__setitem__ = _setitem  # type: ignore[method-assign]
+Tensor.copy = _copy  # type: ignore[attr-defined]
+Tensor.__setitem__ = assignment.setitem  # type: ignore[method-assign]
+Tensor.data = assignment.data  # type: ignore[method-assign, assignment]
 Tensor.__array_ufunc__ = _array_ufunc  # type: ignore[attr-defined]
 Tensor.__array_function__ = _array_function  # type: ignore[attr-defined]
 Tensor.T = property(shaping.transpose, doc="The axes reversed.")  # type: ignore[attr-defined]

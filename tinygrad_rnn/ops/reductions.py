@@ -81,16 +81,21 @@ def _extreme_tangent(t: Any, out: Any, x: Any, *, axis: Any, keepdims: bool) -> 
     return (t * _ties(out, x, axis, keepdims)).sum(axis=_of(x, axis), keepdims=keepdims)
 
 
+def _plain_zero(out: Any) -> Any:
+    """0.0 in place of -0.0: where zeros of both signs tie, the sign would follow from the order in which they are compared."""
+    return out + 0.0 if out.dtype.kind == "f" else out
+
+
 @primitive(_extreme_rule, shape=_reduced_nonempty, tangent=_extreme_tangent, examples=SHAPES)
 def max(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
-    """Largest element over axes (PyTorch's amax). Elements that tie share the gradient equally; nan if one is nan."""
-    return np.max(x, axis=_of(x, axis), keepdims=keepdims)
+    """Largest element over axes (PyTorch's amax). Elements that tie share the gradient equally; nan if one is nan, and 0.0 for -0.0."""
+    return _plain_zero(np.max(x, axis=_of(x, axis), keepdims=keepdims))
 
 
 @primitive(_extreme_rule, shape=_reduced_nonempty, tangent=_extreme_tangent, examples=SHAPES)
 def min(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
-    """Smallest element over axes (PyTorch's amin). Elements that tie share the gradient equally; nan if one is nan."""
-    return np.min(x, axis=_of(x, axis), keepdims=keepdims)
+    """Smallest element over axes (PyTorch's amin). Elements that tie share the gradient equally; nan if one is nan, and 0.0 for -0.0."""
+    return _plain_zero(np.min(x, axis=_of(x, axis), keepdims=keepdims))
 
 
 @primitive(lambda g, out, x, axis, keepdims: _spread(g, x, axis, keepdims) * exp(x - _spread(out, x, axis, keepdims)),

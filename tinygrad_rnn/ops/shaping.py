@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
+from weakref import ref
 
 import numpy as np
 
@@ -19,6 +20,13 @@ from .define import axes_of, axis_of, broadcast, operand, primitive, same_shape
 from .elementwise import where
 
 # --- shape ----------------------------------------------------------------------------------------------------------------
+
+
+def _view(x: Any, made: Any, index: Any = None) -> Any:
+    """A result that is a view in NumPy, which remembers of what: `assignment` refuses writes that would be lost."""
+    if isinstance(x, Tensor):
+        made.viewed = (ref(x), index, getattr(x, "viewed", None))
+    return made
 
 
 def _reshape_shape(x: Any, *, shape: Any) -> Spec:
@@ -46,7 +54,8 @@ def _numbers(given: tuple[Any, ...], what: str) -> tuple[int, ...]:
 
 def reshape(x: Any, *shape: Any) -> Any:
     """The same values in another shape; one size may be -1."""
-    return apply(_reshape.primitive, (operand(x, "reshape"),), {"shape": _numbers(shape, "reshape: shape")})
+    x = operand(x, "reshape")
+    return _view(x, apply(_reshape.primitive, (x,), {"shape": _numbers(shape, "reshape: shape")}))
 
 
 def _transpose_shape(x: Any, *, axes: Any) -> Spec:
@@ -65,7 +74,7 @@ def transpose(x: Any, *axes: Any) -> Any:
     """The axes in another order; without `axes` reversed."""
     x = operand(x, "transpose")
     given = () if len(axes) == 1 and axes[0] is None else _numbers(axes, "transpose: axes")
-    return apply(_transpose.primitive, (x,), {"axes": given or tuple(range(x.ndim)[::-1])})
+    return _view(x, apply(_transpose.primitive, (x,), {"axes": given or tuple(range(x.ndim)[::-1])}))
 
 
 def swapaxes(x: Any, axis1: int, axis2: int) -> Any:
@@ -102,11 +111,15 @@ def _broadcast_shape(x: Any, *, shape: Any) -> Spec:
     return Spec(shape, x.dtype)
 
 
-@primitive(lambda g: g, shape=_broadcast_shape, linear="jointly", broadcasts=True,
+@primitive(lambda g: g, shape=_broadcast_shape, linear="jointly", broadcasts=True, name="broadcast_to",
            examples=[([(1, 3)], {"shape": (2, 3)}), ([()], {"shape": (2, 2)}), ([(3,)], {"shape": (2, 3)}), ([(1, 3)], {"shape": (0, 3)})])  # fmt: skip
-def broadcast_to(x: Any, *, shape: Any) -> Any:
-    """x repeated along axes of size 1 and new leading axes, without copying."""
+def _broadcast_to(x: Any, *, shape: Any) -> Any:
     return np.broadcast_to(x, shape)
+
+
+def broadcast_to(x: Any, shape: Any) -> Any:
+    """x repeated along axes of size 1 and new leading axes, without copying."""
+    return _view(x, _broadcast_to(x, shape))
 
 
 # --- joining and repeating ------------------------------------------------------------------------------------------------
@@ -254,19 +267,21 @@ def _triangle_shape(x: Any, *, k: int = 0) -> Spec:
 @primitive(lambda g, k: tril(g, k), shape=_triangle_shape, linear="jointly", examples=[([(3, 3)], {}), ([(2, 2, 3)], {"k": -1})])
 def tril(x: Any, *, k: int = 0) -> Any:
     """Zero above the k-th diagonal of the last two axes."""
+    _triangle_shape(x)
     return np.tril(x, k)
 
 
 @primitive(lambda g, k: triu(g, k), shape=_triangle_shape, linear="jointly", examples=[([(3, 3)], {}), ([(2, 2, 3)], {"k": 1})])
 def triu(x: Any, *, k: int = 0) -> Any:
     """Zero below the k-th diagonal of the last two axes."""
+    _triangle_shape(x)
     return np.triu(x, k)
 
 
 # --- indexing -------------------------------------------------------------------------------------------------------------
 
 
-def _index(index: Any) -> Any:
+def plain_index(index: Any) -> Any:
     """An index without tensors in it."""
     if isinstance(index, Tensor):
         if index.dtype.kind not in "iub":
@@ -278,7 +293,7 @@ def _index(index: Any) -> Any:
             )
         return index.numpy()
     if isinstance(index, tuple):
-        return tuple([_index(i) for i in index])
+        return tuple([plain_index(i) for i in index])
     if isinstance(index, list):
         return np.asarray(index) if index else np.zeros(0, np.intp)
     return index.copy() if isinstance(index, np.ndarray) else index  # the node keeps it, and the caller may write into his own
@@ -288,16 +303,18 @@ def _getitem_shape(x: Any, *, index: Any) -> Spec:
     try:
         return Spec(np.broadcast_to(np.zeros((), x.dtype), x.shape)[index].shape, x.dtype)
     except IndexError as error:
-        raise ShapeError(f"index {_show_index(index)} does not fit shape {x.shape}: {error}") from None
+        raise ShapeError(f"index {show_index(index)} does not fit shape {x.shape}: {error}") from None
 
 
-def _show_index(index: Any) -> str:
+def show_index(index: Any) -> str:
+    """An index as messages show it."""
     parts = index if isinstance(index, tuple) else (index,)
     shown = [f"array{i.shape}" if isinstance(i, np.ndarray) else str(i).replace("slice", "") for i in parts]
     return f"[{', '.join(shown)}]"
 
 
-def _basic(index: Any) -> bool:
+def is_basic(index: Any) -> bool:
+    """Whether NumPy gives a view for an index, not a copy."""
     parts = index if isinstance(index, tuple) else (index,)
     return all(i is None or i is Ellipsis or isinstance(i, (int, np.integer, slice)) for i in parts)
 
@@ -319,7 +336,7 @@ def _getitem(x: Any, *, index: Any) -> Any:
 
 
 def _add_at(total: Any, g: Any, *, index: Any) -> None:
-    if _basic(index) or getattr(index, "dtype", None) == np.bool_:
+    if is_basic(index) or getattr(index, "dtype", None) == np.bool_:
         total[index] += g
     else:
         np.add.at(total, index, g)
@@ -332,7 +349,8 @@ def getitem(x: Any, index: Any) -> Any:
     """x[index]: basic and advanced indexing as in NumPy. An integer tensor as the only index is `take` along axis 0."""
     if isinstance(index, Tensor) and index.dtype.kind in "iu" and index.ndim:
         return take(x, index, 0)
-    return apply(_getitem.primitive, (x,), {"index": _index(index)})
+    index = plain_index(index)
+    return _view(x, apply(_getitem.primitive, (x,), {"index": index}), index)
 
 
 def _scatter_shape(x: Any, *, index: Any, shape: Any) -> Spec:
@@ -344,7 +362,7 @@ def _scatter_shape(x: Any, *, index: Any, shape: Any) -> Spec:
 def scatter(x: Any, *, index: Any, shape: Any) -> Any:
     """Zeros of a shape, with x added at an index: the transpose of indexing. Elements named twice add up."""
     out = np.zeros(shape, x.dtype)
-    if _basic(index) or getattr(index, "dtype", None) == np.bool_:
+    if is_basic(index) or getattr(index, "dtype", None) == np.bool_:
         out[index] = x
     else:
         np.add.at(out, index, x)
@@ -358,7 +376,7 @@ def _shape(value: Any) -> tuple[int, ...]:
 def _setitem_shape(x: Any, value: Any, *, index: Any) -> Spec:
     part = _getitem_shape(x, index=index).shape
     if broadcast(part, _shape(value)) != part:
-        raise ShapeError(f"a value of shape {_shape(value)} does not fit {_show_index(index)}, which has shape {part}")
+        raise ShapeError(f"a value of shape {_shape(value)} does not fit {show_index(index)}, which has shape {part}")
     return Spec(x.shape, x.dtype)
 
 
