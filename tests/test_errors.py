@@ -239,7 +239,7 @@ CASES = [
     Case("cell of size zero", lambda: tg.cells.GRU(2, 0), tg.ShapeError, (r"GRU: sizes must be at least 1; found input_size=2, hidden_size=0",)),
     Case("linear of size zero", lambda: tg.nn.Linear(0, 3), tg.ShapeError, (r"Linear: sizes must be at least 1; found in_features=0",)),
     Case("embedding of size zero", lambda: tg.nn.Embedding(3, 0), tg.ShapeError, (r"Embedding: sizes must be at least 1",)),
-    Case("integer cell", lambda: tg.cells.LSTM(2, 3, dtype=int), tg.DtypeError, (r"gradients need float32 or float64",)),
+    Case("integer cell", lambda: tg.cells.LSTM(2, 3, dtype=int), tg.DtypeError, (r"LSTM: dtype must be float32 or float64",)),
     Case("linear input", lambda: tg.nn.Linear(3, 2)(named((5, 4), "input")), tg.ShapeError, (r"matmul\(input float32\(5, 4\)", r"found 4 != 3")),
     Case("embedding by floats", lambda: tg.nn.Embedding(3, 2)(np.array([0.5])), tg.DtypeError, (r"Embedding: ids must be integers; found float64",)),
     Case("embedding out of range", lambda: tg.nn.Embedding(3, 2)(np.array([3])), tg.ShapeError, (r"Embedding: ids from 3 to 3; expected 0 to 2, one of the 3 rows",)),
