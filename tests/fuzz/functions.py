@@ -56,7 +56,7 @@ EXACT_BINARY = (
 )  # fmt: skip
 DISCRETE = (
     "{a} + {b}", "{a} - {b}", "{a} * {b}", "{a} / {b}", "tg.maximum({a}, {b})", "tg.minimum({a}, {b})", "{a} % {b}", "{a} == {b}", "{a} != {b}", "{a} < {b}", "{a} <= {b}", "{a} > {b}",
-    "{a} >= {b}", "{a} & {b}", "{a} | {b}", "tg.logical_and({a}, {b})", "tg.logical_or({a}, {b})", "tg.where({a}, {b}, {a})", "tg.where({a} > {b}, {a}, {b})", "{a} ** {b}",
+    "{a} >= {b}", "{a} & {b}", "{a} | {b}", "{a} ^ {b}", "tg.logical_and({a}, {b})", "tg.logical_or({a}, {b})", "tg.where({a}, {b}, {a})", "tg.where({a} > {b}, {a}, {b})", "{a} ** {b}",
     "tg.where({a} > {b}, {a}, {l})", "tg.where({a} > 0, {l}, {m})", "{a} + {l}", "{l} - {a}", "{a} * {l}", "{a} % {l}", "{l} % {a}", "{a} / {l}", "{a} ** {l}", "{l} ** {a}", "tg.maximum({a}, {l})",
     "tg.minimum({l}, {a})", "{a} > {l}", "{a} == {l}", "-{a}", "+{a}", "~{a}", "abs({a})", "tg.sign({a})", "tg.square({a})", "tg.relu({a})", "tg.clip({a}, 0, 5)", "tg.clip({a}, -1.5, 1)", "tg.sqrt({a})",
     "tg.exp({a})", "tg.floor({a})", "tg.zeros_like({a})", "tg.logical_not({a})", "tg.isnan({a})", "tg.isfinite({a})", "tg.stop_gradient({a})", "tg.leaky_relu({a})", "tg.reciprocal({a})",
@@ -69,6 +69,7 @@ class Written:
     def __init__(self, seed: int) -> None:
         self.rng = rng = np.random.default_rng([seed, 1])
         self.special = rng.random() < 0.25
+        self.whole = rng.random() < 0.15  # mostly integers and booleans
         self.dtype = np.float32 if rng.random() < 0.5 else np.float64
         self.lines: list[str] = []
         self.pool: dict[str, tg.Tensor] = {}
@@ -76,7 +77,7 @@ class Written:
         self.outside: dict[str, Callable[[Any, int], Any]] = {}
         self.grad = {name: rng.random() < 0.8 for name in ("x0", "x1", "x2", "c0", "c1")}
         for k in range(1 + int(rng.integers(3))):
-            self._given(self.inputs, f"x{k}", seed + k, self._shape(), "f" if rng.random() < 0.72 else "i" if rng.random() < 0.6 else "b")
+            self._given(self.inputs, f"x{k}", seed + k, self._shape(), "f" if rng.random() < (0.2 if self.whole else 0.72) else "i" if rng.random() < 0.7 else "b")
         for k in range(int(rng.integers(3))):
             self._given(self.outside, f"c{k}", seed + 10 + k, self._shape(), "f" if rng.random() < 0.85 else "i")
         self.scope = self.closed_over(self.dtype)
@@ -114,6 +115,8 @@ class Written:
                 a = np.asarray(a * (1 + last) if number >= 10 else a).astype(dtype)
             elif kind == "i":
                 a = rng.integers(-5, 9, size=full).astype(eval(integer))
+                ends = np.iinfo(a.dtype)  # beyond which numbers wrap around
+                a = rng.choice(np.array([ends.min, ends.max, 0, 1, 2, 3, ends.max - 1], a.dtype), size=full) if special and not ordinary else a
             else:
                 a = rng.random(size=full) < 0.5
             t = tg.tensor(a)
@@ -146,7 +149,7 @@ class Written:
         rng = self.rng
         kinds: list[tuple[float, Callable[[], str | None]]] = [
             (0.34, self._view), (0.17, self._unary), (0.17, self._binary), (0.12, self._reduction), (0.05, self._joined), (0.05, self._indexed),
-            (0.04, self._product), (0.06, self._discrete), (0.03, self._cast), (0.02, self._assigned),
+            (0.04, self._product), (0.6 if self.whole else 0.06, self._discrete), (0.03, self._cast), (0.02, self._assigned),
         ]  # fmt: skip
         weights = np.array([w for w, _ in kinds])
         text = kinds[int(rng.choice(len(kinds), p=weights / weights.sum()))][1]()
