@@ -272,7 +272,7 @@ CASES = [
     Case("features for a stack", lambda: tg.unroll(tg.nn.Stacked([elman, wide]), X[:, :, :1]), tg.ShapeError, (r"expected one step of shape \(batch, 2\)",)),
     Case("residual of other sizes", lambda: tg.unroll(tg.nn.Residual(elman), X), tg.ShapeError, (r"the cell's output .*\(2, 3\) and its input .*\(2, 2\) must have one shape",)),
     Case("residual of a tuple", lambda: tg.nn.Residual(Reading())((X[0], X[0])), tg.ShapeError, (r"expected one tensor as the input of a step; found a tuple",)),
-    Case("layer norm without sizes", lambda: tg.nn.RecurrentLayerNorm(Reading()), tg.TinygradError, (r"the cell has no input_size",)),
+    Case("layer norm without sizes", lambda: tg.nn.RecurrentLayerNorm(Reading()), tg.TinygradError, (r"Reading has no input_size; set it, or define example_input",)),
     Case("batch norm of no steps", lambda: tg.nn.RecurrentBatchNorm(lstm, 0), tg.TinygradError, (r"steps must be a whole number, at least 1; found 0",)),
     Case("batch norm of half a step", lambda: tg.nn.RecurrentBatchNorm(lstm, 2.5), tg.TinygradError, (r"steps must be a whole number, at least 1; found 2\.5",)),  # type: ignore[arg-type]
     Case("batch norm of one row", lambda: tg.unroll(tg.nn.RecurrentBatchNorm(lstm, 2), X[:, :1]), tg.ShapeError, (r"at least 2 values; found 1", r"module\.eval\(\)")),

@@ -14,8 +14,6 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from ..core.primitive import Primitive, Spec
 from ..core.tape import Leaf, Node
 from ..core.trace import trace
