@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import DtypeError, GraphError, RuleError, ShapeError, restated
+from .errors import DtypeError, GraphError, RuleError, ShapeError, TinygradError, restated
 from .memory import empty
 from .primitive import LARGE
 from .record import apply, describe
@@ -125,6 +125,8 @@ def pull_back(
                 except GraphError:
                     raise
                 except Exception as error:
+                    if primitive.joint and isinstance(error, TinygradError):  # of the operations that it stands for: it names the one
+                        raise
                     text = _rule_text(node, position, f"raised {type(error).__name__}: {error}")
                     numeric = isinstance(error, (FloatingPointError, OverflowError, MemoryError, ImportError, RecursionError))
                     raise (restated(error, text) if numeric else RuleError(text)) from error
