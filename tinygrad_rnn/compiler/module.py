@@ -81,7 +81,7 @@ class Schedule:
             if op not in stores and not self._pointwise(op):
                 self.temporary.setdefault(op, Store(f"m{len(self.temporary)}", op))
         stores.update({op: store for op, store in self.temporary.items() if op not in stores})
-        self.block = block = _Block(stores, self.base, self.once)
+        self.block = block = Block(stores, self.base, self.once)
         block.ready = set(self.given)
         units = sorted({*self.wanted, *self.extra}, key=lambda op: self.ops.get(op, -1))
         levels: dict[Op, int] = {}
@@ -273,28 +273,6 @@ def untransposed(op: Op) -> tuple[Op, bool]:
     while op.op == "transpose" and len(op.shape) == 2 and tuple(a % 2 for a in op.params["axes"]) == (1, 0):
         op, turned = op.inputs[0], not turned
     return op, turned
-
-
-class _Block(Block):
-    """A block that finds values which do not vary where they are computed once."""
-
-    def __init__(self, stores: dict[Op, Store], base: np.dtype[Any], once: Callable[[Op, bool], Store]) -> None:
-        super().__init__(stores, base)
-        self.once = once
-
-    def value(self, loop: Loop, op: Any, index: Index, top: bool = False) -> str:
-        if not op.varies and op.batch is None and op not in self.ready and not is_zero(op):
-            wide = bool(loop.domain) and loop.domain[-1] == B and op.size > 1
-            key = (op, index)
-            if key not in loop.memo:
-                loop.memo[key] = loop.read(self.once(op, wide), index)
-            return loop.memo[key]
-        return super().value(loop, op, index, top)
-
-    def cuts(self, op: Any, index: Index, out: dict[int, set[int]], top: bool = False) -> None:
-        if isinstance(op, Op) and not op.varies and op.batch is None:
-            return
-        super().cuts(op, index, out, top)
 
 
 def _terms(op: Op) -> tuple[list[str], dict[str, Any], list[tuple[Op, tuple[str, ...]]]]:
