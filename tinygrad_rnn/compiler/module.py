@@ -18,7 +18,7 @@ from ..kernels.products import symbol
 from .affine import factors, join_sums, products
 from .exchange import B
 from .keeping import kept
-from .lower import FLOATS, REDUCTIONS, ZERO, Block, Loop, Store, identity, is_zero, kind_of, literal, reduced_axes
+from .lower import FLOATS, REDUCTIONS, ZERO, Block, Loop, Store, constant, identity, is_zero, kind_of, literal, reduced_axes
 from .op import CompileError, Op
 from .step import Step
 from .views import PIECES, VIEWS, Index, Restore, symbolic, unsupported
@@ -28,6 +28,7 @@ WAY_OUT = "there is no code for it. Compute it outside the step and hand the res
 
 LINEAR = ("transpose", "reshape", "neg", "add", "subtract", "scatter", "getitem", "sum", "concatenate", "stack", "broadcast_to", "positive",
           "tril", "triu", "pad", "astype")  # fmt: skip
+LOOPS = 4  # in more of them a value is not computed again, but stored
 
 
 class Schedule:
@@ -52,27 +53,71 @@ class Schedule:
         self.temporary: dict[Op, Store] = {}
         self.packs: dict[tuple[str, int, int, int, int], str] = {}  # matrices of products, (name, N, K, strides), packed: the name of that array
         self.notes: list[tuple[int, Op, Any]]  # for readers: which line begins what, the operation, and its Loop or lines
-        self.extra: set[Op] = set()
+        self.extra: set[Op] = set()  # stored besides what is wanted
         self.before: set[Op] = set()  # those that are stored before any loop reads them
         self.count = itertools.count()  # of variables
-        for _ in range(len(ops) + 10):
-            try:
-                self.lines, self.used = self._build()
-            except Restore as missing:
-                if (missing.op in self.extra and missing.op not in self.before) or missing.op not in self.ops:
-                    raise unsupported(missing.op, WAY_OUT) from None
-                self.extra.add(missing.op)
-                continue
+        self.builds = self.visits = 0  # work, which tests count
+        self._store_first()
+        done = -1
+        while True:
+            self.builds += 1
+            missing: dict[Op, None] = {}
+            self.lines, self.used = self._build(missing)
+            self.visits += self.block.visits
             twice = {op for op, loops in self.block.costly.items() if len(loops) > 1 and op not in self.extra and op not in wanted}
-            if not twice:
+            if not missing and not twice:
                 return
-            self.extra |= twice
-        raise CompileError("tg.jit: no order was found for the operations of this step")
+            self.extra.update(missing or twice)
+            if len(self.extra) + len(self.before) == done:
+                raise unsupported(next(iter(missing)), WAY_OUT)
+            done = len(self.extra) + len(self.before)
 
-    def _build(self) -> tuple[list[str], set[str]]:
+    def _store_first(self) -> None:
+        """Find what has to be stored in any case, and what too many loops would compute.
+
+        A loop computes what it reads down to stored values, so a chain that each of many loops reads one link further would be written out in
+        all of them, and the code would grow with the square of its length.
+        """
+        reached: set[Op] = set()
+        stack = [op for op in self.wanted]
+        while stack:
+            op = stack.pop()
+            if op in reached or op in self.given or constant(op) or is_zero(op):
+                continue
+            reached.add(op)
+            self.visits += 1
+            stack += [i for i in op.inputs if isinstance(i, Op)]
+            if op not in self.wanted and not self._pointwise(op):
+                self.extra.add(op)
+            if self._multiplied(op):
+                self.extra.update(value for moving, _ in products(op)[0] if (value := untransposed(moving)[0]) not in self.given and value not in self.wanted)
+        order = sorted(reached, key=self.ops.__getitem__)
+        stage: dict[Op, int] = {}  # how many operations that are no part of a loop, one after the other, come before it
+        for op in order:
+            stage[op] = max((stage[i] + (not self._pointwise(i)) for i in op.inputs if i in stage), default=0)
+        loops = dict.fromkeys(order, 0)  # of each value the loops in which it is computed, as bits
+        for k, op in enumerate(reversed(order)):
+            if self._readable(op):
+                loops[op] = 0
+            if op in self.wanted or op in self.extra:
+                loops[op] |= 1 << stage[op]
+            known = [i for i in op.inputs if isinstance(i, Op) and not constant(i) and not self._readable(i)]
+            if loops[op].bit_count() > LOOPS and known and (op.elementwise or op.op == "astype"):
+                self.extra.add(op)
+                loops[op] = 1 << stage[op]
+            here = loops[op] if self._pointwise(op) else 1 << len(order) + k  # it has a loop of its own
+            for i in op.inputs:
+                if i in loops:
+                    loops[i] |= here
+
+    def _readable(self, op: Op) -> bool:
+        """Whether a value can be read from where it is stored; what is only added up cannot."""
+        return op in self.extra or op in self.given or any(how == "{v}" for _, how in self.wanted.get(op, ()))
+
+    def _build(self, missing: dict[Op, None]) -> tuple[list[str], set[str]]:
+        """The code, for what is stored; `missing` gets what has to be stored besides, and then the code is not complete."""
         stores = dict(self.given)
-        for op in self.extra:
-            self.temporary.setdefault(op, Store(f"m{len(self.temporary)}", op))
+        self.temporary = {op: Store(f"m{k}", op) for k, op in enumerate(sorted(self.extra, key=self.ops.__getitem__))}
         for op, places in self.wanted.items():
             first = next((store for store, how in places if how == "{v}"), None)
             if first is not None:
@@ -83,45 +128,28 @@ class Schedule:
         stores.update({op: store for op, store in self.temporary.items() if op not in stores})
         self.block = block = Block(stores, self.base, self.once)
         block.ready = set(self.given)
-        units = sorted({*self.wanted, *self.extra}, key=lambda op: self.ops.get(op, -1))
+        units = sorted(dict.fromkeys([*self.wanted, *self.temporary]), key=lambda op: self.ops.get(op, -1))
         levels: dict[Op, int] = {}
+        of_level: dict[int, list[Op]] = {}
         for op in units:
             levels[op] = self._level(op, levels)
+            of_level.setdefault(levels[op], []).append(op)
         lines: list[str] = []
         offsets: dict[str, str] = {}
         used: set[str] = set()
         self.notes = []
-        for level in sorted(set(levels.values())):
-            here = [op for op in units if levels[op] == level]
+        for _, here in sorted(of_level.items()):
             loops: dict[tuple[Any, ...], Loop] = {}
             order: list[Any] = []
             of: list[Op] = []  # what each part is for
-            for k, op in enumerate(here):
-                of += here[k - 1 : k] * (len(order) - len(of))
-                places = list(self.wanted.get(op, []))
-                if op in self.extra and not any(how == "{v}" for _, how in places):
-                    places.append((self.temporary[op], "{v}"))
-                if op.op in ("matmul", "affine") and op not in self.given and (text := self._products(block, op, stores)) is not None:
-                    order.append(text)
-                elif op.op in ("matmul", "einsum", *REDUCTIONS) and op not in self.given:
-                    order += self._reduce(block, op, stores, used)
-                elif self._whole(op):
-                    if all(how != "{v}" for _, how in places) and (op.op in SCATTERED or (op.op in ADDED and is_zero(op.inputs[0]))):
-                        for store, _ in places:
-                            order += self._written(block, op, stores, store)
-                        continue
-                    order += self._written(block, op, stores)
-                else:
-                    for loop in self._loop(block, op, places, loops):
-                        if loop not in order:
-                            order.append(loop)
-                    continue
-                for store, how in places:
-                    if store is not stores[op] and store.name != stores[op].name:
-                        copy = Loop(identity(op)[0], self.count)
-                        copy.write(store, identity(op)[1], copy.read(stores[op], identity(op)[1]), how)
-                        order.append(copy)
-            of += here[-1:] * (len(order) - len(of))
+            for op in here:
+                try:
+                    order += self._unit(block, op, stores, loops, used)
+                except Restore as restored:
+                    if restored.op not in self.ops:
+                        raise unsupported(restored.op, WAY_OUT) from None
+                    missing[restored.op] = None
+                of += [op] * (len(order) - len(of))
             for part, op in zip(order, of, strict=True):
                 self.notes.append((len(lines), op, part))
                 if isinstance(part, Loop):
@@ -131,6 +159,28 @@ class Schedule:
             block.ready.update(op for op in here if op in stores)
         self.notes = [(len(offsets) + at, op, part) for at, op, part in self.notes]
         return [*(f"{name} = U({text})" for text, name in offsets.items()), *lines], used
+
+    def _unit(self, block: Block, op: Op, stores: dict[Op, Store], loops: dict[tuple[Any, ...], Loop], used: set[str]) -> list[Any]:
+        """What has to be run for one stored value: loops and lines; loops that are there already get another value to compute."""
+        places = list(self.wanted.get(op, []))
+        if op in self.extra and not any(how == "{v}" for _, how in places):
+            places.append((self.temporary[op], "{v}"))
+        if self._multiplied(op):
+            order: list[Any] = [self._products(block, op, stores)]
+        elif op.op in ("matmul", "einsum", *REDUCTIONS) and op not in self.given:
+            order = self._reduce(block, op, stores, used)
+        elif self._whole(op):
+            if all(how != "{v}" for _, how in places) and (op.op in SCATTERED or (op.op in ADDED and is_zero(op.inputs[0]))):
+                return [part for store, _ in places for part in self._written(block, op, stores, store)]
+            order = self._written(block, op, stores)
+        else:
+            return self._loop(block, op, places, loops)
+        for store, how in places:
+            if store is not stores[op] and store.name != stores[op].name:
+                copy = Loop(identity(op)[0], self.count)
+                copy.write(store, identity(op)[1], copy.read(stores[op], identity(op)[1]), how)
+                order.append(copy)
+        return order
 
     # --- levels -----------------------------------------------------------------------------------------------------------------
 
@@ -170,7 +220,7 @@ class Schedule:
     # --- code -------------------------------------------------------------------------------------------------------------------
 
     def _loop(self, block: Block, op: Op, places: list[tuple[Store, str]], loops: dict[tuple[Any, ...], Loop]) -> list[Loop]:
-        """Store a value that is computed element by element: one loop, or one for each of its parts."""
+        """Store a value that is computed element by element, in one loop, or one for each of its parts; the loops that were not there yet."""
         domain, index = identity(op)
         cuts: dict[int, set[int]] = {}
         block.cuts(op, index, cuts, top=op not in self.given)
@@ -182,21 +232,25 @@ class Schedule:
         if any(len(p) > 1 for p in parts) and not block.joined(op) and (inside := block.parted(op)) is not None and inside in self.ops:
             self.before.add(inside)
             raise Restore(inside)
-        touched = []
+        new = []
         for choice in itertools.product(*parts):
             sizes = tuple(B if hi == B else hi - lo for lo, hi in choice)
-            loop = loops.setdefault(sizes, Loop(sizes, self.count))
+            if sizes not in loops:
+                loops[sizes] = Loop(sizes, self.count)
+                new.append(loops[sizes])
+            loop = loops[sizes]
             place: Index = tuple(p if p[0] is None else (p[0], 1, choice[p[0]][0]) for p in index)
             value = block.value(loop, op, place, top=op not in self.given)
             for store, how in places:
                 loop.write(store, place, value, how, zero)
-            touched.append(loop)
-        return touched
+        return new
 
-    def _products(self, block: Block, op: Op, stores: dict[Op, Store]) -> list[str] | None:
-        """Products of the batch with matrices that do not vary, added up; None for a product of another kind."""
-        if op.op == "matmul" and (factors(op) is None or any(i.dtype != self.base for i in (op, *op.inputs))):
-            return None
+    def _multiplied(self, op: Op) -> bool:
+        """Whether it is made of products of the batch with matrices that do not vary."""
+        return op not in self.given and (op.op == "affine" or (factors(op) is not None and all(i.dtype == self.base for i in (op, *op.inputs))))
+
+    def _products(self, block: Block, op: Op, stores: dict[Op, Store]) -> list[str]:
+        """Products of the batch with matrices that do not vary, added up."""
         pairs, constant = products(op)
         bias = None if constant is None else self.once(constant, False)
         lines = []
