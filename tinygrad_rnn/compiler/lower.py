@@ -241,7 +241,7 @@ def _kind(strides: tuple[tuple[int, int], ...], inner: tuple[Any, ...], outer: i
 # --- a program of stored values ------------------------------------------------------------------------------------------------
 
 
-_Walk = Generator[tuple[Op, Index], str, str]
+_Walk = Generator[tuple[Op, Index], Any, str]
 
 
 class Block:

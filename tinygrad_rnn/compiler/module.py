@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +18,8 @@ from .affine import factors, join_sums, products
 from .exchange import B
 from .keeping import kept
 from .lower import FLOATS, REDUCTIONS, ZERO, Block, Loop, Store, constant, identity, is_zero, kind_of, literal, reduced_axes
-from .op import CompileError, Op
+from .op import Op
+from .shared import Part, shared
 from .step import Step
 from .views import PIECES, VIEWS, Index, Restore, symbolic, unsupported
 from .whole import ADDED, SCATTERED, WHOLE, written
@@ -28,6 +28,7 @@ WAY_OUT = "there is no code for it. Compute it outside the step and hand the res
 
 LINEAR = ("transpose", "reshape", "neg", "add", "subtract", "scatter", "getitem", "sum", "concatenate", "stack", "broadcast_to", "positive",
           "tril", "triu", "pad", "astype")  # fmt: skip
+MANY = 96  # arrays; of more an array of their places is handed over
 LOOPS = 4  # in more of them a value is not computed again, but stored
 
 
@@ -79,7 +80,7 @@ class Schedule:
         all of them, and the code would grow with the square of its length.
         """
         reached: set[Op] = set()
-        stack = [op for op in self.wanted]
+        stack = list(self.wanted)
         while stack:
             op = stack.pop()
             if op in reached or op in self.given or constant(op) or is_zero(op):
@@ -502,18 +503,30 @@ class Module:
 
     # --- text -------------------------------------------------------------------------------------------------------------------
 
-    def text(self) -> str:
-        """The module."""
+    def text(self, *, sharing: bool = False) -> str:
+        """The module; where it is not to be read but compiled, loops that do the same are `shared`, and many arrays are handed over as one of places."""
         kind = self.dtype.name
         other = FLOATS[self.dtype == FLOATS[0]].name
+        lines = {which: function.lines for which, function in self.functions.items()}
+        loops: list[str] = []
+        if sharing:
+            many = {which for which, function in self.functions.items() if function.many}
+            loops, lines = shared(lines, self._loops(), {which: function.kinds for which, function in self.functions.items()}, many)
+            for which in many:
+                names = enumerate(self.functions[which].kinds.items())
+                lines[which][:2] = [
+                    "@njit(types.void(*[types.int64] * 4, types.boolean, integers), **options)",
+                    f"def {which}(T, B, batch, row, reverse, places):",
+                    *(f"    {name} = {POINTERS[kind].format(k=k)}" for k, (name, kind) in names),
+                ]
         used = sorted({"wide_vectors", *self.forward_schedule.used, *self.backward_schedule.used})
         head = [
             f'"""Generated: {self._title()}. Forward and backward; values are laid out (features, batch)."""',
             "import numpy as np",
-            "from numba import njit, types",
+            f"from numba import {'carray, ' if loops else ''}njit, types",
             f"from numpy import {kind} as F, {other} as D, int64 as I, uint64 as U, inf",
             f"from tinygrad_rnn.kernels.scalar import {', '.join(used)}",
-            "from tinygrad_rnn.kernels.tiles import at",
+            f"from tinygrad_rnn.kernels.tiles import at{', pointer, start' if loops else ''}",
             "",
             *(f"{name} = types.Array(types.{dtype}, 1, 'C')" for name, dtype in zip(ARRAYS.values(), (kind, other, "int64", "boolean"), strict=True)),
             'options = {"error_model": "numpy", "fastmath": {"contract"}, "nogil": True, "cache": True}',
@@ -523,7 +536,18 @@ class Module:
             f'transpose = types.ExternalFunction("{symbol("transpose", self.dtype)}", types.void(*[types.int64] * 9))',
             f'gradient = types.ExternalFunction("{symbol("gradient", self.dtype)}", types.void(*[types.int64] * 12))',
         ]
-        return "\n".join([*head, *(line for function in self.functions.values() for line in ("", "", *function.lines)), ""])
+        if loops:  # they are compiled for whoever calls them
+            head.append('of_loops = {"error_model": "numpy", "fastmath": {"contract"}, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}')
+        return "\n".join([*head, *loops, *(line for several in lines.values() for line in ("", "", *several)), ""])
+
+    def _loops(self) -> list[Part]:
+        """Where the loops are in the lines of the functions."""
+        found = []
+        for which, schedule in (("forward", self.forward_schedule), ("backward", self.backward_schedule)):
+            body = self.functions[which].body
+            ends = [at for at, _, _ in schedule.notes[1:]] + [len(schedule.lines)]
+            found += [Part(which, body + at, body + end) for (at, _, part), end in zip(schedule.notes, ends, strict=True) if isinstance(part, Loop) and at < end]
+        return found
 
     def _title(self) -> str:
         """What `tinygrad-rnn info --cache` says of the module: the cell, and the features of what it is given."""
@@ -563,7 +587,8 @@ class Module:
             lines += [f"        {line}" for store in zeros for line in store.filled("0")]
         body = len(lines)
         lines += [*(f"        {line}" for line in schedule.lines), *(f"    {line}" for line in after)]
-        return Function(lines, body, slots, raw, list(once.values()), [self.tables[name] for name in tables])
+        names = [*(slot.name for slot in slots), *raw, *once, *tables]
+        return Function(lines, body, slots, raw, list(once.values()), [self.tables[name] for name in tables], dict(zip(names, kinds, strict=True)))
 
     def straight(self, op: Op) -> bool:
         """Whether a value comes and goes as it is, (batch, features) of the module's dtype; others are brought into order outside."""
@@ -610,7 +635,8 @@ class Module:
             for k, op in enumerate(step.states)
             if f"ds{k}" in mentioned and self.straight(op)
         ]
-        return lines + [f"{name}[:] = 0" for name in [*(store.name for store in self.collected.values()), *(f"df{k}" for k in self.df)]]
+        added = [*self.collected.values(), *(Store(f"df{k}", step.fixed[k]) for k in self.df)]
+        return lines + [line for store in added for line in store.filled("0")]
 
     def _gradients(self) -> list[str]:
         """After it: the gradients of first states, inputs and matrices, as the caller wants them."""
@@ -721,6 +747,8 @@ class Function(NamedTuple):
     once : list of (Op, bool)
         What is computed once, and whether it is repeated for each row.
     tables : list of arrays
+    kinds : dict of str to str
+        Of all arrays, see `lower.kind_of`.
     """
 
     lines: list[str]
@@ -729,6 +757,12 @@ class Function(NamedTuple):
     raw: list[str]
     once: list[tuple[Op, bool]]
     tables: list[np.ndarray[Any, Any]]
+    kinds: dict[str, str]
+
+    @property
+    def many(self) -> bool:
+        """Whether its arrays are handed over as one array of their places: each argument makes compiling all of them longer."""
+        return len(self.kinds) > MANY
 
 
 class Slot(NamedTuple):
@@ -755,4 +789,5 @@ def _words(lines: list[str]) -> set[str]:
     return set(re.findall(r"[A-Za-z_]\w*", "\n".join(lines)))
 
 
+POINTERS = {kind: f"pointer(places[{{k}}], {kind}(0))" for kind in "FDI"} | {"Q": "carray(pointer(places[{k}], False), (1,))"}  # from places
 ARRAYS = {"F": "array", "D": "others", "I": "integers", "Q": "flags"}  # their types in the code
