@@ -1,10 +1,11 @@
 # Every command sets up what it needs: a machine with Python 3.11 to 3.13 and make is enough.
 #
 #   make demo        train, sample and draw; options through ARGS, e.g. make demo ARGS="--budget 60 --out run"
-#   make test        the tests without the full matrix; WORKERS=0 runs them in one process
+#   make test        the tests without the full matrix; WORKERS=0 runs them in one process, ARGS="--seed 3" with other random numbers
 #   make test-all    all tests
 #   make lint        ruff and mypy
 #   make mutants     faults put into the derivative rules on purpose: each must make a test fail
+#   make fuzz        random programs, plain beside compiled; options through ARGS, e.g. make fuzz ARGS="functions --count 5000"
 #   make bench       timings beside the peers that are installed (.venv/bin/python -m pip install -e ".[bench]"); options through ARGS,
 #                    e.g. make bench ARGS="sequences --quick --cells LSTM --threads 1"; ARGS=--help lists them
 #   make clean       remove what make and the tools have made, and leave what the demo wrote
@@ -13,7 +14,7 @@
 
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint mutants bench clean
+.PHONY: help demo test test-all lint mutants fuzz bench clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -47,6 +48,9 @@ lint: $(STAMPS)/lint
 
 mutants: $(STAMPS)/test
 	$(BIN)/python -m tests.mutants $(ARGS)
+
+fuzz: $(STAMPS)/test
+	$(BIN)/python -m tests.fuzz $(ARGS)
 
 bench: $(STAMPS)/base
 	$(BIN)/python -m tests.benchmarks $(ARGS)

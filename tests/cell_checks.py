@@ -10,6 +10,7 @@ import numpy as np
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.core.tree import leaves, unflatten
+from tinygrad_rnn.recurrent.products import Around, around
 
 from .cell_references import REFERENCES, SPECIAL
 
@@ -19,7 +20,8 @@ T, BATCH, INPUT, HIDDEN = 3, 2, 2, 3
 class Case(NamedTuple):
     """A cell as it is checked.
 
-    `inputs` draws a sequence (T, BATCH, ...) or a tuple of them; `smooth` is False where a surrogate takes the place of the derivative;
+    `inputs` draws a sequence (T, BATCH, ...) or a tuple of them; `smooth` is False where a surrogate takes the place of the derivative, or a state
+    is that of no memory at all, beside which the function of a unit is another;
     `options` are those of the constructor.
     """
 
@@ -64,18 +66,30 @@ GROUPS = {name: [Case(kind, **how) for how in SPECIAL.get(name, [{}])] for name,
 CASES = [case for group in GROUPS.values() for case in group]
 
 
+class Rows(Around):
+    """Sees to it that the operands that a wrapper would mask have a row for each of the batch, as a weight has not."""
+
+    def operand(self, owner: Any, name: str, value: Any) -> Any:
+        assert all(part.shape[0] == BATCH for part in leaves(value)), name
+        return value
+
+
 def check_reference(case: Case) -> None:
-    """Outputs and states of every step and row equal the reference's."""
-    rng = np.random.default_rng(11)
+    """Outputs and states of every step and row equal the reference's, from a random state and from the cell's own first one."""
     cell = case.make()
-    xs, state = case.draw(cell, rng)
+    for own in (False, True):
+        xs, state = case.draw(cell, np.random.default_rng(11))
+        _compare(case, cell, xs, cell.initial_state(BATCH) if own else state)
+
+
+def _compare(case: Case, cell: Any, xs: Any, state: Any) -> None:
     p = {name: value.tolist() for name, value in cell.state_dict().items()}
-    expected = [[np.asarray(s)[b].tolist() for s in leaves(state)] for b in range(BATCH)]
+    expected = [[s.numpy()[b].tolist() if isinstance(s, tg.Tensor) else np.asarray(s)[b].tolist() for s in leaves(state)] for b in range(BATCH)]
     state = unflatten(state, [tg.tensor(s) for s in leaves(state)])
     parts = xs if isinstance(xs, tuple) else (xs,)
     for t in range(T):
         step = tuple(tg.tensor(x[t]) for x in parts)
-        with tg.no_grad(), tg.at_step(t, cell=str(case)):
+        with tg.no_grad(), tg.at_step(t, cell=str(case)), around(Rows()):
             y, state = cell(step if isinstance(xs, tuple) else step[0], state)
         for b in range(BATCH):
             row = tuple(x[t][b].tolist() for x in parts)

@@ -56,7 +56,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     },
     "LSTM": {"bias_ih + bias_hh": blocks(0, 1, 0, 0)},
     "LTC": {"A": Uniform(-1, 1), "1 / log1p(exp(rho))": 10, "b": -2},
-    "MassConservingLSTM": {"b": np.concatenate([blocks(-3, 0), 3 * np.eye(H).ravel()])},
+    "MassConservingLSTM": {"b": np.concatenate([blocks(-3, 0), (3 + math.log(H - 1)) * np.eye(H).ravel()])},
     "MinLSTM": {"b": blocks(1, 0, 0)},
     "MLSTM": {"b_if": np.array([0, 3])},
     "MultiplicativeIntegrationLSTM": {**FORGET, **INTEGRATION},
@@ -75,6 +75,10 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "RGLRU": {"(1 + exp(-Lambda)) ** -8": Uniform(0.9, 0.999)},
     "SkipRNN": {"b_p": 1},
     "SLSTM": {"b": blocks(0, 3, 0, 0)},
+    "SRU": {
+        **{f"W[{k * H}:{k * H + H}]": Uniform(-math.sqrt(v / INPUT), math.sqrt(v / INPUT)) for k, v in enumerate([3, 1.5, 1.5, 3])},
+        "v_f": Uniform(-math.sqrt(1.5), math.sqrt(1.5)), "v_r": Uniform(-math.sqrt(1.5), math.sqrt(1.5)), "b_r": 0, "b_f": 0,
+    },
     "TypedRNN": {"b": 1},
     "UGRNN": {"b": blocks(0, 1)},
     "UnICORNN": {"w": Uniform(0, 1), "c": Uniform(-0.1, 0.1)},
@@ -89,7 +93,7 @@ GREFF = {
 WITH_OPTIONS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("EchoState", {"scale": 2.0, "spectral_radius": 1.2}, {"W": Uniform(-2, 2), "max(abs(eigvals(U)))": 1.2}),
     *[("GreffLSTM", {"variant": v}, {"b": b}) for v, b in GREFF.items()],
-    ("IRNN", {"scale": 0.01}, {"U": 0.01 * np.eye(H)}),
+    ("IRNN", {"scale": 0.01}, {**PARAMETERS["IRNN"], "U": 0.01 * np.eye(H)}),
     (
         "LRU",
         {"r_min": 0.6, "r_max": 0.9, "max_phase": 0.5},
@@ -100,7 +104,7 @@ WITH_OPTIONS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("PhasedLSTM", {"max_log_period": 5}, {**PARAMETERS["PhasedLSTM"], "log(tau)": Uniform(0, 5)}),
     ("RecurrentHighway", {"depth": 2, "transform_bias": -3.0}, {"b": blocks(0, -3, 0, -3)}),
     ("SLSTM", {"forget_gate": "exp"}, {"b": 0}),
-    ("SRU", {"highway_bias": -1.5}, {"b_r": -1.5, "b_f": 0}),
+    ("SRU", {"highway_bias": -1.5}, {**PARAMETERS["SRU"], "b_r": -1.5}),
 ]
 
 NO_OPTIONS: dict[str, Any] = {}
@@ -135,6 +139,28 @@ def check_listed(name: str, options: dict[str, Any], expected: dict[str, Any]) -
     return {n.id for expression in expected for n in ast.walk(ast.parse(expression)) if isinstance(n, ast.Name)}
 
 
+# Rows of one gate, where they are not H.
+ROWS = {
+    ("LSTMP", "weight_hr"): 20, ("MLSTM", "W_if"): 1, ("SkipRNN", "W_p"): 1, ("NeuralTuringMachine", "W_heads"): 44,
+    **{("RelationalMemory", name): H // 4 for name in ("W_e", "W_qkv", "W_1", "W_2", "W", "U")},
+}  # fmt: skip
+
+
+def check_matrices(name: str, options: dict[str, Any], listed: set[str]) -> None:
+    """Matrices that the docstring says nothing of: each gate is orthogonal, or Xavier uniform by its own size."""
+    for k, p in made(name, options).named_parameters():
+        if k in listed or p.ndim != 2:
+            continue
+        columns, rows = p.shape[1], ROWS.get((name, k), H)
+        assert p.shape[0] % rows == 0, f"{name}: {k} has {p.shape[0]} rows, not several times {rows}"
+        for gate in np.split(p.numpy(), p.shape[0] // rows):
+            if rows == columns and np.allclose(gate @ gate.T, np.eye(rows)):
+                continue
+            bound = math.sqrt(6 / (rows + columns))
+            low = 0.8 * bound if gate.size > 20 else 0
+            assert low < abs(gate).max() <= bound, f"{name}: {k} is not Xavier uniform by gates: {abs(gate).max() / bound}"
+
+
 def check_the_rest(name: str, options: dict[str, Any], listed: set[str]) -> None:
     """Parameters that no docstring says anything of are zeros, if vectors, or drawn around zero."""
     for k, p in made(name, options).named_parameters():
@@ -148,6 +174,8 @@ def check_first_values(name: str) -> None:
     """All parameters of a cell, with each set of options that has an entry; and that the docstring says something where there is one."""
     mine = [(options, expected) for other, options, expected in STARTS if other == name]
     for options, expected in mine or [(NO_OPTIONS, {})]:
-        check_the_rest(name, options, check_listed(name, options, expected))
+        listed = check_listed(name, options, expected)
+        check_the_rest(name, options, listed)
+        check_matrices(name, options, listed)
     doc = classes()[name].__doc__ or ""
     assert not mine or "start" in doc or "uniform" in doc or "Weights as in `LSTM`" in doc, f"{name}: the docstring has no first values"

@@ -1,14 +1,51 @@
-"""Fixtures for all tests. Compiled kernels stay in the user's cache, where the next run finds them."""
+"""Fixtures for all tests. Compiled kernels stay in the user's cache, where the next run finds them.
+
+``pytest --seed N`` lets every random number of the tests come out differently: the number is mixed into the seeds with which
+they make generators, also into those that they hand to the package. A test whose expected numbers were recorded for certain
+seeds is marked `recorded` and keeps them.
+"""
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
+
+_default_rng = np.random.default_rng
+_mixed_in = 0
+
+
+def _seeded(seed: Any = None) -> np.random.Generator:
+    """In place of NumPy's function of this name: the same, with `_mixed_in` in the seed."""
+    if _mixed_in and isinstance(seed, (int, np.integer, list, tuple)):
+        seed = [*np.atleast_1d(seed).tolist(), _mixed_in]
+    return _default_rng(seed)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--seed", type=int, default=0, help="other random numbers in every test (0: those of every day)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    global _mixed_in
+    _mixed_in = config.getoption("--seed")
+    if _mixed_in:
+        np.random.default_rng = _seeded
+
+
+@pytest.fixture(autouse=True)
+def _recorded(request: pytest.FixtureRequest) -> Iterator[None]:
+    global _mixed_in
+    before = _mixed_in
+    if request.node.get_closest_marker("recorded"):
+        _mixed_in = 0
+    yield
+    _mixed_in = before
 
 
 @pytest.fixture

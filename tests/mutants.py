@@ -1,6 +1,6 @@
 """Faults put into the derivative rules on purpose: each must make a check fail.
 
-``python -m tests.mutants [name ...]`` takes every rule and tangent of the primitives in ``ops/`` (and the helper functions they
+``python -m tests.mutants [name ...]`` takes every rule and tangent of the primitives of the package (and the helper functions they
 call), changes one thing at a time in its syntax tree, puts the changed function in its place, and runs the gradient checks of
 ``tests/test_primitives.py`` and the conventions of ``tests/test_conventions.py`` of the primitives that use it. A change that
 no check notices is a survivor. Those that compute the same as the original stand in `EQUIVALENT` with the reason.
@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import copy
+import importlib
 import multiprocessing
 import os
 import sys
@@ -24,11 +25,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+import tinygrad_rnn
 from tests import test_conventions, test_primitives
 from tinygrad_rnn.core.primitive import REGISTRY, Primitive, Rule
-from tinygrad_rnn.ops import elementwise, linear, reductions, shaping, windows
 
-MODULES: list[types.ModuleType] = [elementwise, linear, reductions, shaping, windows]
 REQUIRED = 0.99
 COMMUTATIVE = ("add", "multiply", "maximum", "minimum", "logical_and", "logical_or", "swapaxes")
 SWAPPING = (ast.Sub, ast.Div, ast.MatMult, ast.Pow, ast.FloorDiv, ast.Mod)
@@ -55,6 +55,7 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("_ties", "x -> out"): LIKE,
     ("_norm_slope", "1.0 -> 2.0"): "the numerator is 0",
     ("take, x", "like_x -> g"): LIKE,
+    ("part, x", "1 -> 2"): "every negative size means: what is left over",
     ("take_along_axis, x", "like_x -> g"): LIKE,
     ("_pad_rule", "like_x -> g"): LIKE,
     ("_added", "out -> value"): LIKE,
@@ -89,15 +90,32 @@ def parse(module: types.ModuleType) -> ast.Module:
     return ast.parse(Path(str(module.__file__)).read_text())
 
 
-def entries(module: types.ModuleType) -> Iterator[tuple[Primitive, list[ast.expr | None], ast.expr | None]]:
-    """Each decorated entry of a module: its primitive, the expressions of its rules, that of its tangent."""
-    for definition in parse(module).body:
+def modules() -> list[types.ModuleType]:
+    """The modules in which entries stand: every file of the package that decorates a function as a primitive."""
+    package = Path(str(tinygrad_rnn.__file__)).parent
+    found = []
+    for path in sorted(package.rglob("*.py")):
+        if any(True for _ in decorated(ast.parse(path.read_text()))):
+            name = ".".join([package.name, *path.relative_to(package).with_suffix("").parts])
+            found.append(importlib.import_module(name))
+    return found
+
+
+def decorated(tree: ast.Module) -> Iterator[tuple[ast.FunctionDef, ast.Call]]:
+    """The functions at the top of a module that are entries, and what decorates them."""
+    for definition in tree.body:
         for decorator in getattr(definition, "decorator_list", []):
             if isinstance(decorator, ast.Call) and getattr(decorator.func, "id", "") in ("primitive", "pointwise"):
-                rules = decorator.args[1:] if decorator.func.id == "pointwise" else decorator.args  # type: ignore[attr-defined]
-                tangent = next((k.value for k in decorator.keywords if k.arg == "tangent"), None)
-                absent = [None if isinstance(r, ast.Constant) and r.value is None else r for r in rules]
-                yield getattr(module, definition.name).primitive, absent, tangent  # type: ignore[attr-defined]
+                yield definition, decorator  # type: ignore[misc]
+
+
+def entries(module: types.ModuleType) -> Iterator[tuple[Primitive, list[ast.expr | None], ast.expr | None]]:
+    """Each decorated entry of a module: its primitive, the expressions of its rules, that of its tangent."""
+    for definition, decorator in decorated(parse(module)):
+        rules = decorator.args[1:] if decorator.func.id == "pointwise" else decorator.args  # type: ignore[attr-defined]
+        tangent = next((k.value for k in decorator.keywords if k.arg == "tangent"), None)
+        absent = [None if isinstance(r, ast.Constant) and r.value is None else r for r in rules]
+        yield getattr(module, definition.name).primitive, absent, tangent
 
 
 def called(node: ast.AST, helpers: dict[str, ast.FunctionDef]) -> set[str]:
@@ -114,7 +132,7 @@ def called(node: ast.AST, helpers: dict[str, ast.FunctionDef]) -> set[str]:
 def targets() -> list[Target]:
     found: list[Target] = []
     covered: set[tuple[str, int | str]] = set()
-    for module in MODULES:
+    for module in modules():
         # Helpers: undecorated functions that begin with an underscore (those that do not are operations, with their own derivatives).
         functions = [d for d in parse(module).body if isinstance(d, ast.FunctionDef) and not d.decorator_list]
         helpers = {d.name: d for d in functions if d.name.startswith("_")}

@@ -272,7 +272,7 @@ CASES = [
     Case("features for a stack", lambda: tg.unroll(tg.nn.Stacked([elman, wide]), X[:, :, :1]), tg.ShapeError, (r"expected one step of shape \(batch, 2\)",)),
     Case("residual of other sizes", lambda: tg.unroll(tg.nn.Residual(elman), X), tg.ShapeError, (r"the cell's output .*\(2, 3\) and its input .*\(2, 2\) must have one shape",)),
     Case("residual of a tuple", lambda: tg.nn.Residual(Reading())((X[0], X[0])), tg.ShapeError, (r"expected one tensor as the input of a step; found a tuple",)),
-    Case("layer norm without sizes", lambda: tg.nn.RecurrentLayerNorm(Reading()), tg.TinygradError, (r"the cell has no input_size",)),
+    Case("layer norm without sizes", lambda: tg.nn.RecurrentLayerNorm(Reading()), tg.TinygradError, (r"Reading has no input_size; set it, or define example_input",)),
     Case("batch norm of no steps", lambda: tg.nn.RecurrentBatchNorm(lstm, 0), tg.TinygradError, (r"steps must be a whole number, at least 1; found 0",)),
     Case("batch norm of half a step", lambda: tg.nn.RecurrentBatchNorm(lstm, 2.5), tg.TinygradError, (r"steps must be a whole number, at least 1; found 2\.5",)),  # type: ignore[arg-type]
     Case("batch norm of one row", lambda: tg.unroll(tg.nn.RecurrentBatchNorm(lstm, 2), X[:, :1]), tg.ShapeError, (r"at least 2 values; found 1", r"module\.eval\(\)")),
@@ -341,3 +341,14 @@ def test_a_cell_without_size_works_with_a_given_state() -> None:
     ys, last = tg.unroll(Sizeless(), X, zeros(2, 3))
     assert ys.shape == (4, 2, 2) and last.shape == (2, 3)
     assert Sizeless()(X[0], zeros(2, 3))[1].shape == (2, 3)
+
+
+@pytest.mark.parametrize(("name", "value"), [
+    ("check", tg.Parameter([1.0])), ("zeros", 3), ("forward", np.ones(2)), ("parameters", [1]), ("initial_state", tg.tensor([1.0])),
+    ("state_dict", {}), ("eval", True), ("train", tg.nn.Linear(1, 1, rng=0)),
+])  # fmt: skip
+def test_attributes_that_would_hide_a_method_are_refused(name: str, value: Any) -> None:
+    cell = tg.Cell()
+    with pytest.raises(tg.TinygradError, match=rf"{name}\(\.\.\.\) is a method that every (Cell|Module) has"):
+        setattr(cell, name, value)
+    cell.forward = lambda x, h: (x, h)  # type: ignore[method-assign]  (another method may take its place)

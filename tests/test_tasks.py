@@ -7,6 +7,8 @@ import json
 import math
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -185,6 +187,55 @@ def test_progress_on_a_terminal_and_without_one(monkeypatch: pytest.MonkeyPatch)
     assert "at most 0:07" not in shown(quiet)
 
 
+def test_a_run_that_its_budget_ended_says_so() -> None:
+    def steps(run: Run) -> Result:
+        count = 0
+        while count < 3 and run.go_on():
+            count += 1
+        return Result(0.5, note="" if count == 3 else "stopped early")
+
+    for budget, expected in ((1e-9, "stopped early, ended by its budget"), (100.0, "")):
+        results = runner.TaskResults("fake", None, 1, budget)
+        with Interrupts() as interrupts:
+            runner.run_task(fake(arms=lambda cell: [Arm("LSTM", steps)]), results, screen(), interrupts)
+        assert results.arms[0].results[0].note == expected
+
+
+def test_published_figures_stand_beside_their_own_cell_alone() -> None:
+    for task in tasks.tasks():
+        assert all(not arm.published for arm in task.arms("MGU") if "MGU" in arm.name), task.name
+        shared = {arm.name: arm.published for arm in task.arms(None)}
+        assert all(arm.published == shared[arm.name] for arm in task.arms("MGU") if arm.name in shared), task.name
+    found = {task.name: {arm.name: arm.published for arm in task.arms(None) if arm.published} for task in tasks.tasks()}
+    assert set(found["reber"]) == {"LSTM1997", "Elman"} and set(found["adding"]) == {"LSTM1997"}
+    assert {arm.name: bool(arm.published) for arm in tasks.find("reber").arms("LSTM1997")} == {"LSTM1997": True, "Elman": True}
+
+
+REPEATED = """
+import json, sys
+from tinygrad_rnn.train import tasks
+from tinygrad_rnn.train.tasks.task import Run
+found = []
+for name, cell, limits in (("reber", "GRU", {"most": 400}), ("anbncn", "LSTM1997", {"updates": 60, "networks": 2})):
+    arm = tasks.find(name).arms(cell)[0]
+    result = arm.run.func(Run(3, 1e9), **arm.run.keywords, **limits)
+    found.append([result.score, result.sequences, result.steps, result.note])
+from tinygrad_rnn.train.tasks import digits
+from tinygrad_rnn.train.tasks.task import make_cell
+result = digits.train(Run(3, 1e9), 8, digits.ROWS._replace(epochs=1, hidden=8), lambda f, h, rng: make_cell("GRU", f, h, rng=rng))
+print(json.dumps([*found, [result.score, result.sequences, result.steps, result.note]]))
+"""
+
+
+@pytest.mark.parametrize("way", ["eager", pytest.param("compiled", marks=pytest.mark.full)])
+def test_a_run_repeats_in_another_process(way: str, tmp_path: Path) -> None:
+    """To the last digit, if no budget ends it: also where the cache of compiled code is empty, or full."""
+    space = {**os.environ, "TINYGRAD_RNN_EAGER": str(int(way == "eager")), "TINYGRAD_RNN_CACHE": str(tmp_path)}
+    runs = [subprocess.run([sys.executable, "-c", REPEATED], env=space, capture_output=True, text=True, check=False) for _ in range(2)]
+    assert [run.returncode for run in runs] == [0, 0], runs[0].stderr
+    assert runs[0].stdout == runs[1].stdout and len(json.loads(runs[0].stdout)) == 3
+
+
 def test_results_are_written_and_read(tmp_path: Path) -> None:
     diverging = fake(arms=lambda cell: [Arm("LSTM", lambda run: Result(math.nan if run.seed else 0.25, bool(run.seed), note="ä"), "p")])
     file = tmp_path / "new" / "folder" / "x.json"
@@ -308,6 +359,6 @@ def test_errors_take_one_line(arguments: list[str], message: str, register: list
 def test_page(register: list[Task], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     call("run", "all", "--json", str(tmp_path), capsys=capsys)
     code, out, _ = call("page", "--results", str(tmp_path), capsys=capsys)
-    assert code == 0 and out.startswith("# Tasks with published figures\n") and "## other" in out
+    assert code == 0 and out.startswith("# Tasks from the literature\n") and "## other" in out
     assert call("page", "--results", str(tmp_path), "--out", str(tmp_path / "tasks.md"), capsys=capsys) == (0, "", "")
     assert (tmp_path / "tasks.md").read_text(encoding="utf-8") == out

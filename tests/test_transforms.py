@@ -593,3 +593,15 @@ def test_gradcheck_names_the_worst_element() -> None:
 
 def test_gradcheck_error_is_an_assertion_and_an_error_of_the_package() -> None:
     assert issubclass(tg.GradcheckError, AssertionError) and issubclass(tg.GradcheckError, tg.TinygradError)
+
+
+@pytest.mark.parametrize(("f", "at"), [
+    (tg.relu, [0.0, 1.0]),
+    (lambda x: tg.where(x >= 1, x + 1, x), [1.0, 2.0]),
+    (lambda x: tg.leaky_relu(x, 0.1) + tg.abs(x), [0.0, -1.0]),
+], ids=["relu", "jump", "both"])  # fmt: skip
+def test_gradcheck_says_where_a_function_has_a_kink(f: Any, at: list[float]) -> None:
+    for mode in ("reverse", "forward"):
+        with pytest.raises(tg.GradcheckError, match=r"the function has a kink or a jump at this point"):
+            tg.gradcheck(f, np.array(at), modes=(mode,))
+        assert tg.gradcheck(f, np.add(at, [0.25, 0.5]), modes=(mode,))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
+from tests.interpreted import interpreting
 from tinygrad_rnn.core.tree import flatten, leaves, tree_map
 
 pytestmark = pytest.mark.usefixtures("eager")
@@ -350,3 +351,42 @@ def test_misuse_of_windows() -> None:
             tg.tbptt(cell, xs, k1, k2)  # type: ignore[arg-type]
     with pytest.raises(tg.ShapeError, match="the sequence is empty"):  # at the call, not at the first window
         tg.tbptt(cell, xs[:0], 2)
+
+
+@pytest.mark.parametrize(("k1", "k2"), [(2, 2), (2, 5), (3, 2), (7, 7)])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_layers_before_the_cell_get_their_gradients(k1: int, k2: int, compiled: bool, rng: np.random.Generator) -> None:
+    """As if each step had computed its own input; window by window, so that an optimiser may step between."""
+    ids = rng.integers(0, 5, (7, 2))
+    table, before, cell = tg.nn.Embedding(5, 3, rng=0, dtype="f8"), tg.nn.Linear(3, 3, rng=1, dtype="f8"), tg.cells.GRU(3, 4, rng=2, dtype="f8")
+    modules = (table, before, cell)
+
+    def whole(i: Any, h: Any) -> Any:
+        return cell(before(table(i)), h)
+
+    with interpreting():
+        fast = tg.jit(cell)
+        windows = zip(
+            tg.tbptt(fast if compiled else cell, before(table(ids)), k1, k2), tg.tbptt(whole, ids, k1, k2, np.zeros((2, 4))), strict=True
+        )
+        for window, expected in windows:
+            found = []
+            for w in (window, expected):
+                for module in modules:
+                    module.zero_grad()
+                w.backward((w.ys**2).sum())
+                found.append([p.grad.numpy() for module in modules for p in module.parameters()])
+            for a, b in zip(*found, strict=True):
+                np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
+
+
+def test_a_backward_pass_that_would_lose_the_gradients_of_earlier_layers_is_refused() -> None:
+    table, cell = tg.nn.Embedding(5, 3, rng=0), tg.cells.GRU(3, 4, rng=1)
+    ids = np.zeros((4, 1), int)
+    window = next(iter(tg.tbptt(cell, table(ids), 2)))
+    with pytest.raises(tg.GraphError, match=r"Call window\.backward\(loss\) in place of loss\.backward\(\)"):
+        (window.ys**2).sum().backward()
+    whole = tg.grad(lambda w: sum(((v.ys**2).sum() for v in tg.tbptt(cell, tg.take(w, ids, axis=0), 2)), tg.tensor(0.0)))(tg.tensor(table.weight.numpy()))
+    for window in tg.tbptt(cell, table(ids), 2):
+        window.backward((window.ys**2).sum())
+    np.testing.assert_allclose(table.weight.grad.numpy(), whole.numpy(), rtol=1e-5, atol=1e-7)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Callable
+from operator import matmul
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,11 @@ import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.cells import LSTMState
-from tinygrad_rnn.core.tree import leaves, tree_map
+from tinygrad_rnn.core.tree import leaves, tree_map, unflatten
 from tinygrad_rnn.nn.masks import Masks
+
+from .cell_checks import classes
+from .interpreted import interpreting
 
 T, BATCH, SIZE = 6, 4, 3
 F64 = np.float64
@@ -165,7 +169,7 @@ def test_zoneout_in_training(p: Any, rng: np.random.Generator) -> None:
         new = lstm_step(values(inner), x, h, c)
         for k, (name, old, fresh) in enumerate((("h", h, new[0]), ("c", c, new[1]))):
             found = get(name)[t]
-            from_old, from_new = np.isclose(found, old, rtol=1e-12, atol=0), np.isclose(found, fresh, rtol=1e-12, atol=0)
+            from_old, from_new = (np.isclose(found, s, rtol=1e-12, atol=1e-14) for s in (old, fresh))  # terms of about 1 are added up
             assert (from_old ^ from_new).all()
             kept[k].append(from_old)
         np.testing.assert_array_equal(ys.numpy()[t], get("h")[t])
@@ -204,7 +208,8 @@ class Echo(tg.Cell):
         return {"rest": self.zeros(batch_size, 2), "h": tg.tensor(np.ones((batch_size, SIZE), np.float32))}
 
     def forward(self, x: Any, s: Any) -> Any:
-        return tg.concatenate([x, s["h"], s["rest"] + 1], -1), {"rest": s["rest"], "h": s["h"] * 0 + 1}
+        h = self.from_state(s["h"], None, lambda h, _: h)
+        return tg.concatenate([x, h, s["rest"] + 1], -1), {"rest": s["rest"], "h": s["h"] * 1}
 
 
 def test_variational_dropout() -> None:
@@ -217,7 +222,7 @@ def test_variational_dropout() -> None:
         assert set(np.unique(part.round(5))) == {0, round(np.float32(1 / (1 - p)), 5)} or np.allclose(np.unique(part), [0, 1 / (1 - p)])
         assert abs((part == 0).mean() - p) < 0.04
         assert np.unique(part, axis=0).shape[0] > 4, "rows have masks of their own"
-    assert (y[0, :, 2 * SIZE :] == 1).all() and (last["h"].numpy() == 1).all(), "only h, and only as it enters"
+    assert (y[0, :, 2 * SIZE :] == 1).all() and (last["h"].numpy() == 1).all(), "only what is multiplied: h is carried as it is"
     assert (tg.unroll(cell, xs)[0].numpy() != y).any(), "another sequence, another mask"
     again = tg.nn.VariationalDropout(Echo(), input=0.2, state=0.4, rng=0)
     np.testing.assert_array_equal(tg.unroll(again, xs)[0].numpy(), y)
@@ -228,6 +233,76 @@ def test_variational_dropout() -> None:
     output = tg.nn.VariationalDropout(Echo(), output=0.5, rng=0)
     y = tg.unroll(output, xs)[0].numpy()
     assert (y == y[0]).all() and np.allclose(np.unique(y), [0, 2]) and abs((y == 0).mean() - 0.5) < 0.04
+
+
+def test_each_cell_within_a_wrapper_has_a_mask_of_its_own() -> None:
+    class Shown(tg.Cell):
+        """Its output is the operand of its recurrent product."""
+
+        hidden_size = SIZE
+
+        def forward(self, x: Any, h: Any) -> Any:
+            y = self.from_state(h * 0 + 1, None, lambda h, _: h)
+            again = self.from_state(h * 0 + 1, None, lambda h, _: h)
+            other = self.from_state(h * 0 + 1, None, lambda h, _: h, name="c")
+            return tg.concatenate([x, y, again, other], -1), h
+
+    one = Shown()
+    cell = tg.nn.VariationalDropout(tg.nn.Stacked([one, Shown(), one]), state=0.5, rng=0)
+    ys, _ = tg.unroll(cell, np.zeros((T, 50, 0), np.float32))
+    y = ys.numpy()
+    assert (y == y[0]).all() and set(np.unique(y)) == {0, 2}
+    parts = np.split(y[0], 9, axis=1)
+    for k in (0, 3, 6):
+        assert (parts[k] == parts[k + 1]).all(), "operands of one name have one mask"
+    distinct = [parts[k] for k in (0, 2, 3, 5, 6, 8)]
+    assert all((a != b).any() for i, a in enumerate(distinct) for b in distinct[:i])
+
+
+@pytest.mark.parametrize("jit", [False, True])
+def test_a_part_of_a_step_that_is_run_again_has_the_same_masks(jit: bool, rng: np.random.Generator) -> None:
+    """Through `tg.checkpoint` inside a step: in backward its products pass through the wrapper again."""
+
+    class Part(tg.Cell):
+        input_size = hidden_size = SIZE
+
+        def __init__(self, again: bool) -> None:
+            self.again, self.U = again, tg.Parameter(np.random.default_rng(3).normal(size=(SIZE, SIZE)))
+
+        def forward(self, x: Any, h: Any) -> Any:
+            def part(x: Any, h: Any) -> Any:
+                return tg.tanh(x + self.from_state(h, self.U))
+
+            h = tg.checkpoint(part, x, h) if self.again else part(x, h)
+            return h, h
+
+    found, xs = [], sequence(rng)
+    for again in (False, True):
+        inner = Part(again)
+        cell = tg.nn.RecurrentLayerNorm(tg.nn.VariationalDropout(inner, state=0.5, rng=1))
+        with interpreting():
+            ys, _ = tg.unroll(tg.jit(cell) if jit else cell, xs)
+            (ys * xs).sum().backward()
+        found.append((ys.numpy(), grads(cell)))
+    np.testing.assert_allclose(found[1][0], found[0][0], rtol=1e-10)
+    for name, g in found[0][1].items():
+        np.testing.assert_allclose(found[1][1][name], g, rtol=1e-9, atol=1e-12, err_msg=name)
+
+
+def test_a_sequence_inside_a_step_is_not_masked() -> None:
+    """What a step unrolls has products and a state of its own."""
+    inner = gru()
+
+    class Outer(tg.Cell):
+        input_size = hidden_size = SIZE
+
+        def forward(self, x: Any, h: Any) -> Any:
+            ys, _ = tg.unroll(inner, tg.stack([x, x]))
+            return ys[-1] + 0 * self.from_state(h, np.eye(SIZE)), h
+
+    xs = np.random.default_rng(0).normal(size=(T, BATCH, SIZE))
+    ys, _ = tg.unroll(tg.nn.VariationalDropout(Outer(), state=0.5, rng=0), xs, zeros())
+    np.testing.assert_array_equal(ys.numpy(), tg.unroll(Outer(), xs, zeros())[0].numpy())
 
 
 def test_variational_dropout_with_a_tuple_as_input(rng: np.random.Generator) -> None:
@@ -310,55 +385,31 @@ def test_weight_drop_has_the_rate_it_was_given() -> None:
 # --- normalisation ---------------------------------------------------------------------------------------------------------------------------
 
 
-def layer_norm(x: Any, gain: Any, bias: Any) -> Any:
-    return gain * (x - x.mean(1, keepdims=True)) / np.sqrt(x.var(1, keepdims=True) + 1e-5) + bias
-
-
-def test_recurrent_layer_norm(rng: np.random.Generator) -> None:
-    inner = lstm(0, 5)
+def test_layer_norm_around_an_lstm_is_the_layer_norm_lstm(rng: np.random.Generator) -> None:
+    inner, other = lstm(0, 5), tg.cells.LayerNormLSTM(5, SIZE, dtype=F64)
     cell: Any = tg.nn.RecurrentLayerNorm(inner)
-    xs = sequence(rng, size=5)
-    for p in (cell.norm_x.weight, cell.norm_x.bias, cell.norm_h.weight, cell.norm_h.bias):
+    for p in cell.parameters():
         p.data = rng.normal(size=p.shape)
-    first = (rng.normal(size=(BATCH, SIZE)), rng.normal(size=(BATCH, SIZE)))
-    ys, state = tg.unroll(cell, xs, first)
-    h, c = first
-    nx, nh = ((n.weight.numpy(), n.bias.numpy()) for n in (cell.norm_x, cell.norm_h))
-    for t, x in enumerate(xs):
-        h, c = lstm_step(values(inner), layer_norm(x, *nx), layer_norm(h, *nh), c)
-        np.testing.assert_allclose(ys.numpy()[t], h, rtol=1e-10)
-    np.testing.assert_allclose(state.c.numpy(), c, rtol=1e-10)
+    (of_x,), (of_h,), (of_c,) = cell.norms
+    pairs = {"W": inner.weight_ih, "U": inner.weight_hh, "alpha_2": of_x.weight, "beta_2": of_x.bias, "alpha_1": of_h.weight,
+             "beta_1": of_h.bias, "alpha_3": of_c.weight, "beta_3": of_c.bias}  # fmt: skip
+    for name, parameter in pairs.items():
+        getattr(other, name).data = parameter.numpy()
+    other.b.data = inner.bias_ih.numpy() + inner.bias_hh.numpy()
+    xs = sequence(rng, size=5)
+    (ys, last), (expected, expected_last) = tg.unroll(cell, xs), tg.unroll(other, xs)
+    for found, e in zip((ys, *last), (expected, *expected_last), strict=True):
+        np.testing.assert_allclose(found.numpy(), e.numpy(), rtol=1e-10)
 
 
-def test_recurrent_batch_norm(rng: np.random.Generator) -> None:
-    inner, steps, momentum = elman(0, 5), 3, 0.1
-    cell: Any = tg.nn.RecurrentBatchNorm(inner, steps)
-    norm_x, norm_h = cell.norms
-    assert (norm_x[0].weight.numpy() == 0.1).all() and norm_h[0].weight.numpy().tolist() == [0.1] * SIZE
-    assert len(list(cell.parameters())) == 4 + 4, "gain and bias are shared by all steps"
-    for n in (norm_x[0], norm_h[0]):
-        n.weight.data, n.bias.data = rng.normal(size=n.weight.shape), rng.normal(size=n.bias.shape)
-    running: dict[Any, Any] = {(k, t): (np.zeros(size), np.ones(size)) for k, size in (("x", 5), ("h", SIZE)) for t in range(steps)}
-
-    def norm(v: Any, k: str, t: int, training: bool) -> Any:
-        n, t = (norm_x if k == "x" else norm_h)[0], min(t, steps - 1)
-        mean, var = (v.mean(0), v.var(0)) if training else running[k, t]
-        if training:
-            old = running[k, t]
-            running[k, t] = tuple((1 - momentum) * o + momentum * f for o, f in zip(old, (mean, v.var(0, ddof=1)), strict=True))
-        return n.weight.numpy() * (v - mean) / np.sqrt(var + 1e-5) + n.bias.numpy()
-
-    for training in (True, True, False):
-        cell.train(training)
-        xs, h = sequence(rng, size=5), rng.normal(size=(BATCH, SIZE))
-        ys, _ = tg.unroll(cell, xs, h)
-        for t, x in enumerate(xs):
-            h = elman_step(values(inner), norm(x, "x", t, training), norm(h, "h", t, training))
-            np.testing.assert_allclose(ys.numpy()[t], h, rtol=1e-9, atol=1e-12)
-        for k, norms in (("x", norm_x), ("h", norm_h)):
-            for t in range(steps):
-                np.testing.assert_allclose(norms[t].running_mean.numpy(), running[k, t][0], rtol=1e-10, atol=1e-14)
-                np.testing.assert_allclose(norms[t].running_var.numpy(), running[k, t][1], rtol=1e-10)
+@pytest.mark.parametrize("wrap", [tg.nn.RecurrentLayerNorm, lambda c: tg.nn.RecurrentBatchNorm(c, 2)])
+def test_normalisation_leaves_what_is_carried(wrap: Any) -> None:
+    """With an update gate of 1 a GRU keeps its state, whatever is normalised."""
+    cell = tg.cells.GRU(2, 4, rng=0)
+    cell.bias_ih.data = np.repeat([0, 30, 0], 4).astype("f")  # type: ignore[union-attr]
+    h = np.array([[0.1, 0.2, 0.3, 0.9], [0.4, -0.2, 0.1, 0.0]], "f")
+    _, new = wrap(cell)(tg.tensor(np.ones((2, 2), "f")), tg.tensor(h))
+    np.testing.assert_allclose(new.numpy(), h, atol=1e-6)
 
 
 @pytest.mark.parametrize("checkpoint", [1, 2, True])
@@ -427,7 +478,7 @@ class Free(tg.Cell):
         return tg.tensor(np.zeros((batch_size, 2)))
 
     def forward(self, x: Any, h: Any) -> Any:
-        h = tg.tanh(x @ self.W + h @ self.U)
+        h = tg.tanh(self.from_input(x, self.W, matmul) + self.from_state(h, self.U, matmul))
         return h, h
 
 
@@ -561,3 +612,145 @@ def test_sizes_of_outputs_are_known_to_stacks() -> None:
             one = make(4, 4, rng=0)
             y, _ = one(np.ones((2, 4), np.float32))
             assert y.shape == (2, getattr(one, "output_size", one.hidden_size)), name
+
+
+# --- over the zoo ------------------------------------------------------------------------------------------------------------------------------
+
+# The product with recurrent weights is all that is carried, and what is kept of its operand is scaled by 1 / (1 - p) at each step.
+GROWS = {"IRNN", "IndRNN", "LiGRU", "LRU", "EURNN"}
+WITHOUT = {"MLSTM", "QRNN", "RGLRU", "MinGRU", "MinLSTM", "TypedRNN"}  # recurrent weights
+WINDOWS = {"DilatedRNN", "TauGRU", "MLSTM"}  # whose state has no part that can be kept element by element
+COMPLEX = {"LRU", "EURNN"}
+LARGE: dict[str, tuple[int, ...]] = {"LSTMP": (6, 16, 8), "ConvLSTM": (2, 3)}
+
+
+def member(name: str) -> Any:
+    return classes()[name](*LARGE.get(name, (6, 16)), rng=0, dtype=F64)  # type: ignore[call-arg]
+
+
+def member_inputs(name: str, steps: int, batch: int = 4) -> Any:
+    rng = np.random.default_rng(0)
+    if name == "ConvLSTM":
+        return rng.normal(size=(steps, batch, 2, 8, 8))
+    xs = rng.normal(size=(steps, batch, 6))
+    return (xs, np.cumsum(rng.random((steps, batch, 1)), 0)) if name == "PhasedLSTM" else xs
+
+
+def largest(cell: Any, name: str, steps: int) -> float:
+    with tg.no_grad(), np.errstate(all="ignore"):
+        ys, states = tg.unroll(cell, member_inputs(name, steps), return_states=True)
+    kept = [s for s, place in zip(leaves(states), cell.mask_places(cell.initial_state(1)), strict=True) if place >= 0]
+    return max(float(np.abs(v.numpy()).max()) for v in (ys, *kept))
+
+
+@pytest.mark.parametrize("steps", [40, pytest.param(300, marks=pytest.mark.full)])
+@pytest.mark.parametrize("name", sorted(classes()))
+def test_dropout_of_the_state_does_not_blow_up(name: str, steps: int) -> None:
+    cell = tg.nn.VariationalDropout(member(name), state=0.5, rng=1)
+    if name in WITHOUT:
+        with pytest.raises(tg.TinygradError, match=r"names no such product.*self\.from_state\(h, self\.U\)"):
+            largest(cell, name, steps)
+        return
+    found, plain = largest(cell, name, steps), largest(member(name), name, steps)
+    limit = 15 if name == "GatedAntisymmetricRNN" else 10  # which adds up small steps; each is bounded
+    assert found < limit * plain if name not in GROWS else steps == 40 or found > 10 * plain, found / plain
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("name", sorted(classes()))
+def test_zoneout_keeps_memory_and_leaves_bookkeeping(name: str, training: bool) -> None:
+    """Three steps, of the third each component: memory is mixed, what is declared as bookkeeping is as the cell makes it."""
+    inner = member(name)
+    cell = tg.nn.Zoneout(inner, 0.4, rng=1).train(training)
+    xs = member_inputs(name, 3)
+    if name in WINDOWS:
+        with pytest.raises(tg.TinygradError, match="no memory that zoneout could keep"):
+            tg.unroll(cell, xs)
+        return
+    first = tree_map(lambda s: s[1], tg.unroll(inner, xs, return_states=True)[1])
+    x = tuple(v[2] for v in xs) if isinstance(xs, tuple) else xs[2]
+    with tg.at_step(2):
+        (_, new), (_, fresh) = cell(x, first), inner(x, first)
+    keeps = []
+    for old, found, made, place in zip(leaves(first), leaves(new), leaves(fresh), inner.mask_places(first), strict=True):
+        a, b, c = old.numpy(), found.numpy(), made.numpy()
+        if place < 0:
+            np.testing.assert_array_equal(b, c)
+        elif training:
+            assert ((b == a) | (b == c)).all()
+            keeps.append(b == a)
+            assert keeps[-1].any() and not keeps[-1].all()
+        else:
+            np.testing.assert_allclose(b, 0.4 * a + 0.6 * c, rtol=1e-9, atol=1e-12)
+    if training and name in COMPLEX:
+        assert (keeps[0] == keeps[1]).all(), "both parts of a number, or none"
+
+
+@pytest.mark.parametrize("name", sorted(COMPLEX))
+def test_both_parts_of_complex_operands_are_masked(name: str) -> None:
+    """What comes in through the state alone has zeros for whole numbers: with weights of the identity the new state is the masked old one."""
+    inner = member(name)
+    for p in inner.parameters():
+        p.data = np.zeros(p.shape)
+    if name == "LRU":
+        inner.nu_log.data, inner.theta_log.data = np.full(16, -50.0), np.full(16, -50.0)  # lambda = 1
+    rng = np.random.default_rng(0)
+    first = tuple(rng.normal(size=(40, 16)) for _ in range(2))
+    _, (real, imag) = tg.nn.VariationalDropout(inner, state=0.5, rng=1)(np.zeros((40, 6)), unflatten(inner.initial_state(40), [tg.tensor(s) for s in first]))
+    kept = real.numpy() != 0
+    assert 0.4 < kept.mean() < 0.6
+    for found, old in zip((real, imag), first, strict=True):
+        np.testing.assert_allclose(found.numpy(), np.where(kept, 2 * old, 0), rtol=1e-4, atol=1e-12)
+
+
+@pytest.mark.parametrize("options", [{}, {"lengths": [5, 2, 4, 5]}, {"reverse": True, "lengths": [3, 5, 1, 2]}, {"resets": np.arange(20).reshape(5, 4) % 7 == 4}])
+@pytest.mark.parametrize("jit", [False, True])
+def test_a_clock_goes_right_under_zoneout(options: Any, jit: bool) -> None:
+    """A counter of steps counts in rows of other lengths, after resets and backwards, also where the wrapped cell is compiled by itself."""
+    inner = tg.cells.ClockworkRNN(6, 16, rng=0, dtype=F64)
+    cell = tg.nn.Zoneout(tg.jit(inner) if jit else inner, 0.5, rng=0)
+    xs = member_inputs("ClockworkRNN", 5)
+    for training in (True, False):
+        _, states = tg.unroll(cell.train(training), xs, return_states=True, **options)
+        _, expected = tg.unroll(inner, xs, return_states=True, **options)
+        np.testing.assert_array_equal(states.t.numpy(), expected.t.numpy())
+
+
+def test_components_that_are_no_memory_cannot_be_given_a_rate() -> None:
+    inner = tg.cells.SLSTM(6, 16, rng=0, dtype=F64)
+    with pytest.raises(tg.TinygradError, match=r"rate 0\.2 for state\.c, which is no memory of the cell but bookkeeping; expected 0"):
+        tg.unroll(tg.nn.Zoneout(inner, inner.State(0.1, 0.2, 0.0, 0.0)), member_inputs("SLSTM", 2))
+    lru = tg.cells.LRU(6, 16, rng=0, dtype=F64)
+    with pytest.raises(tg.TinygradError, match=r"state\.imag is part of the same numbers as state\.real; expected one rate"):
+        tg.unroll(tg.nn.Zoneout(lru, lru.State(0.1, 0.2)), member_inputs("LRU", 2))
+
+
+def test_declarations_name_components() -> None:
+    class Wrong(tg.Cell):
+        hidden_size = SIZE
+        bookkeeping = ("clock",)
+
+        def forward(self, x: Any, state: Any) -> Any:
+            return x, state
+
+    with pytest.raises(tg.TinygradError, match=r"bookkeeping or joined has \['clock'\]; the components of its state are \['state'\]"):
+        tg.unroll(tg.nn.Zoneout(Wrong()), np.ones((2, 1, SIZE), np.float32))
+
+
+@pytest.mark.parametrize("wrap", [tg.nn.RecurrentLayerNorm, lambda c: tg.nn.RecurrentBatchNorm(c, 2)])
+@pytest.mark.parametrize("name", sorted(classes()))
+def test_normalisation_over_the_zoo(name: str, wrap: Any) -> None:
+    """Outputs stay as large as those of the cell, every gain gets a gradient, or the wrapper says what it cannot do."""
+    try:
+        cell = wrap(member(name))
+    except tg.TinygradError as error:
+        layer = wrap is tg.nn.RecurrentLayerNorm
+        reason = "complex numbers" if name in COMPLEX else "expected (batch, features)" if not layer else "at least 2 features"
+        assert reason in str(error) and name in {*COMPLEX, *({"ConvLSTM", "MLSTM"} if layer else {"RelationalMemory"})}
+        return
+    assert name not in COMPLEX
+    ys, _ = tg.unroll(cell, member_inputs(name, 5))
+    assert np.abs(ys.numpy()).max() < 100
+    (ys * np.random.default_rng(1).normal(size=ys.shape)).sum().backward()
+    for k, norms in enumerate(cell.norms):
+        assert norms[0].weight.grad is not None, k

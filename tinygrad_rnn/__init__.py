@@ -24,7 +24,7 @@ from .core.errors import (
     TraceError,
 )
 from .core.primitive import Spec
-from .core.tape import Tape, at_step, eager, enable_grad, no_grad, tape
+from .core.tape import at_step, eager, enable_grad, no_grad
 from .core.tensor import Tensor, tensor
 from .core.trace import Program, trace
 from .core.transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
@@ -132,10 +132,12 @@ if TYPE_CHECKING:
     from .diagnosis import GradcheckError, gradcheck
     from .drawing import Drawing, draw, explore
     from .formats.checkpoint import load, save
+    from .functional import functional_call
     from .module import Module, Parameter
     from .ops.windows import avg_pool1d, avg_pool2d, conv1d, conv2d, max_pool1d, max_pool2d
     from .optim import clip_grad_norm, clip_grad_value
     from .recurrent import Cell, Window, checkpoint, tbptt, unroll
+    from .recurrent.table import Tape, tape
 
 __version__ = "0.1.0"
 __all__ = [
@@ -196,6 +198,7 @@ __all__ = [
     "expm1",
     "flip",
     "floor",
+    "functional_call",
     "gelu",
     "grad",
     "gradcheck",
@@ -298,10 +301,12 @@ _LAZY = {  # loaded when first used: the tensor and its operations alone are as 
     "diagnosis": ("GradcheckError", "gradcheck"),
     "drawing": ("Drawing", "draw", "explore"),
     "formats.checkpoint": ("load", "save"),
+    "functional": ("functional_call",),
     "module": ("Module", "Parameter"),
     "ops.windows": ("avg_pool1d", "avg_pool2d", "conv1d", "conv2d", "max_pool1d", "max_pool2d"),
     "optim": ("clip_grad_norm", "clip_grad_value"),
     "recurrent": ("Cell", "Window", "checkpoint", "tbptt", "unroll"),
+    "recurrent.table": ("Tape", "tape"),
 }
 def __getattr__(name: str) -> Any:
     if name in ("cells", "init", "nn", "optim"):

@@ -33,16 +33,17 @@ def zeros(shape: tuple[int, ...], *, dtype: Any = np.float32) -> Array:
     return np.zeros(shape, dtype)
 
 
-def xavier_uniform(shape: tuple[int, int], gain: float = 1.0, *, rng: Any = None, dtype: Any = np.float32) -> Array:
-    """Uniform on ±gain * sqrt(6 / (fan_in + fan_out)) (Glorot and Bengio 2010)."""
-    _two(shape, "xavier_uniform")
-    return uniform(shape, gain * (6.0 / sum(shape)) ** 0.5, rng=rng, dtype=dtype)
+def xavier_uniform(shape: tuple[int, int], gain: float = 1.0, *, blocks: int = 1, rng: Any = None, dtype: Any = np.float32) -> Array:
+    """Uniform on ±gain * sqrt(6 / (fan_in + fan_out)) (Glorot and Bengio 2010).
+
+    With `blocks` the matrix holds those of several gates one upon the other, and fan_out is that of one: rows / blocks.
+    """
+    return uniform(shape, gain * (6.0 / _fans(shape, blocks, "xavier_uniform")) ** 0.5, rng=rng, dtype=dtype)
 
 
-def xavier_normal(shape: tuple[int, int], gain: float = 1.0, *, rng: Any = None, dtype: Any = np.float32) -> Array:
-    """Normal with standard deviation gain * sqrt(2 / (fan_in + fan_out)) (Glorot and Bengio 2010)."""
-    _two(shape, "xavier_normal")
-    return normal(shape, gain * (2.0 / sum(shape)) ** 0.5, rng=rng, dtype=dtype)
+def xavier_normal(shape: tuple[int, int], gain: float = 1.0, *, blocks: int = 1, rng: Any = None, dtype: Any = np.float32) -> Array:
+    """Normal with standard deviation gain * sqrt(2 / (fan_in + fan_out)) (Glorot and Bengio 2010); `blocks` as in `xavier_uniform`."""
+    return normal(shape, gain * (2.0 / _fans(shape, blocks, "xavier_normal")) ** 0.5, rng=rng, dtype=dtype)
 
 
 def he_uniform(shape: tuple[int, ...], gain: float = 2.0**0.5, *, rng: Any = None, dtype: Any = np.float32) -> Array:
@@ -89,7 +90,9 @@ def forget_bias(bias: Array, hidden_size: int, value: float | Array = 1.0, *, ga
     return out
 
 
-def chrono(bias: Array, hidden_size: int, longest: float, *, forget: int = 1, enter: int = 0, gates: int = 4, rng: Any = None) -> Array:
+def chrono(
+    bias: Array, hidden_size: int, longest: float, *, forget: int = 1, enter: int | None = 0, gates: int = 4, rng: Any = None
+) -> Array:
     """A copy of a gate bias whose units remember for 1 to `longest` - 1 steps (Tallec and Ollivier 2018).
 
     The forget gate's part is log(u) with u uniform on [1, longest - 1], and the input gate's part its negative. Where a cell
@@ -102,7 +105,8 @@ def chrono(bias: Array, hidden_size: int, longest: float, *, forget: int = 1, en
     longest : float
         The longest range, in steps, at which the data depend on each other (T_max in the paper); at least 2.
     forget, enter : int
-        Places of the forget gate and of the input gate among the `gates` blocks: 1 and 0 in the order i, f, g, o.
+        Places of the forget gate and of the input gate among the `gates` blocks: 1 and 0 in the order i, f, g, o. ``enter=None`` for a
+        cell without an input gate of its own, such as `cells.JANET` (``forget=0, enter=None, gates=2``).
     gates : int
     rng : numpy Generator or int, optional
     """
@@ -110,13 +114,21 @@ def chrono(bias: Array, hidden_size: int, longest: float, *, forget: int = 1, en
         raise TinygradError(f"chrono: the longest range must be at least 2 steps; found {longest}")
     values = np.log(generator(rng).uniform(1.0, longest - 1, hidden_size)).astype(bias.dtype)
     out = forget_bias(bias, hidden_size, values, gate=forget, gates=gates)
-    return forget_bias(out, hidden_size, -values, gate=enter, gates=gates)
+    return out if enter is None else forget_bias(out, hidden_size, -values, gate=enter, gates=gates)
 
 
 def _two(shape: tuple[int, ...], name: str) -> tuple[int, int]:
     if len(shape) != 2:
         raise ShapeError(f"{name}: expected a matrix shape (out, in); found {tuple(shape)}")
     return shape[0], shape[1]
+
+
+def _fans(shape: tuple[int, ...], blocks: int, name: str) -> float:
+    """fan_in + fan_out of each of the blocks."""
+    rows, columns = _two(shape, name)
+    if blocks < 1 or rows % blocks:
+        raise ShapeError(f"{name}: {rows} rows are not {blocks} blocks of one size")
+    return rows / blocks + columns
 
 
 def _fan_in(shape: tuple[int, ...], name: str) -> int:

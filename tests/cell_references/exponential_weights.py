@@ -23,7 +23,7 @@ def scalar_memory(p: Any, x: Any, state: Any, cell: Any) -> Any:
         i, f, unit = math.exp(a_i), forget(a_f, cell), math.exp(m[j])
         content = f * c[j] * unit + i * math.tanh(a_z)
         normaliser = f * n[j] * unit + i
-        largest = max(f * unit, i)
+        largest = max(f * unit, i) if n[j] else i
         for component, value in zip(
             new, (sigma(a_o) * content / normaliser, content / largest, normaliser / largest, math.log(largest)), strict=True
         ):
@@ -47,7 +47,7 @@ def matrix_memory(p: Any, x: Any, state: Any, cell: Any) -> Any:
     new_n = [f * unit * n[b] + i * k[b] for b in range(size)]
     divisor = max(abs(dot(new_n, q)), 1.0)
     y = [o[a] * dot(new_memory[a], q) / divisor for a in range(size)]
-    largest = max(f * unit, i)
+    largest = max(f * unit, i) if any(n) or any(map(any, memory)) else i
     return y, [[[value / largest for value in row] for row in new_memory], [value / largest for value in new_n], [math.log(largest)]]
 
 
@@ -61,8 +61,8 @@ def weighted_average(p: Any, x: Any, state: Any, cell: Any) -> Any:
         a = dot(p["W"][2 * size + j], x) + dot(p["U"][size + j], h)
         numerator = n[j] * math.exp(m[j]) + u * math.tanh(g) * math.exp(a)
         denominator = d[j] * math.exp(m[j]) + math.exp(a)
-        largest = math.exp(max(m[j], a))
-        values = (math.tanh(numerator / denominator), numerator / largest, denominator / largest, max(m[j], a))
+        top = max(m[j], a) if d[j] else a
+        values = (math.tanh(numerator / denominator), numerator / math.exp(top), denominator / math.exp(top), top)
         for component, value in zip(new, values, strict=True):
             component.append(value)
     return new[0], new
@@ -81,12 +81,35 @@ def large_memory(rng: np.random.Generator, first: Any) -> list[Any]:
     return [memory, n, 0.5 * m]
 
 
+def emptied(rng: np.random.Generator, first: Any) -> list[Any]:
+    """Nothing in the first row, whose unit is large all the same; in the second nothing but the normaliser."""
+    h, c, n, m = (0.5 * rng.normal(size=s.shape) for s in first)
+    return [h, 0 * c, (abs(n) + 0.5) * [[0.0], [1.0]], m + 3]
+
+
+def emptied_memory(rng: np.random.Generator, first: Any) -> list[Any]:
+    """The same; the unit of the second row is so large that exp(-m) counts."""
+    memory, n, m = (0.5 * rng.normal(size=s.shape) for s in first)
+    return [0 * memory, 0.01 * n * [[0.0], [1.0]], 0 * m + [[3.0], [2.0]]]
+
+
+def without_normaliser(rng: np.random.Generator, first: Any) -> list[Any]:
+    """A memory whose normaliser has gone to zero; in the second row the two are of one size."""
+    memory, n, m = (rng.normal(size=s.shape) for s in first)
+    memory[1], n = 0 * memory[1], 0 * n
+    memory[1, 0, 1] = n[1, 1] = 2
+    return [memory, n, 0 * m + 4]
+
+
 REFERENCES = {"SLSTM": scalar_memory, "MLSTM": matrix_memory, "RWA": weighted_average}
 
 SPECIAL: dict[str, list[dict[str, Any]]] = {
-    "SLSTM": [{"state": positive_third}, {"state": positive_third, "options": {"forget_gate": "exp"}}],
-    "MLSTM": [{"state": large_memory}, {"state": large_memory, "options": {"forget_gate": "exp"}}],
-    "RWA": [{"state": positive_third}],
+    "SLSTM": [{"state": positive_third}, {"state": positive_third, "options": {"forget_gate": "exp"}}, {"state": emptied, "smooth": False}],
+    "MLSTM": [
+        {"state": large_memory}, {"state": large_memory, "options": {"forget_gate": "exp"}},
+        {"state": emptied_memory, "smooth": False}, {"state": without_normaliser, "smooth": False},
+    ],
+    "RWA": [{"state": positive_third}, {"state": emptied, "smooth": False}],
 }
 
 FIRST = {"RWA": lambda p, cell: [[math.tanh(s) for s in p["s_0"]], *([0.0] * cell.hidden_size for _ in range(3))]}

@@ -140,5 +140,12 @@ EQUIVALENT = {
     ("RelationalMemory", f"name: q -> {other}"): "the last axes of q, k and v have one size; as factors the three are told apart"
     for other in "kv"
 }
+_LARGEST = "w / stop_gradient(w.max(axis=-1, keepdims=True))"
+EQUIVALENT |= {
+    ("NeuralTuringMachine", change): "a positive scale of w cancels; the largest keeps powers from vanishing, which test_extreme_numbers sees"
+    for change in (
+        f"factor: {_LARGEST} -> w", f"inverse: {_LARGEST} -> {_LARGEST.replace('/', '*')}", *(f"name: w -> {n}" for n in ("head", "k", "g", "s", "lengths"))
+    )
+}  # fmt: skip
 
 FIRST = {"RelationalMemory": slots_apart, "NeuralTuringMachine": on_slot_0}

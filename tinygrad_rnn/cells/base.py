@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import init
-from ..core.errors import ShapeError
+from ..core.errors import DtypeError, ShapeError
 from ..core.tensor import Tensor
 from ..module import Parameter
-from ..recurrent.cell import Cell
+from ..recurrent.cell import Cell, dtype_of
 
 
 class LSTMState(NamedTuple):
@@ -18,6 +18,9 @@ class LSTMState(NamedTuple):
 
     h: Any
     c: Any
+
+
+EMPTY = -1e38  # as the exponent of a weight that stands for nothing: exp(EMPTY - a) is 0 for every a, in float32 too
 
 
 class PublishedCell(Cell):
@@ -40,6 +43,9 @@ class PublishedCell(Cell):
         self.input_size: int = input_size
         self.hidden_size = hidden_size
         self._rng, self._dtype = init.generator(rng), np.dtype(dtype)
+        if self._dtype.kind != "f":
+            raise DtypeError(f"{type(self).__name__}: gradients need float32 or float64; found dtype={self._dtype}")
+        self.tiny = float(np.finfo(self._dtype).tiny)  # the smallest number with full precision
 
     def initial_state(self, batch_size: int) -> Any:
         """Zeros."""
@@ -48,14 +54,16 @@ class PublishedCell(Cell):
         return self.State(*[self.zeros(batch_size, self.hidden_size) for _ in self.State._fields])
 
     def zeros(self, *shape: int) -> Tensor:
-        """Zeros in the dtype of the cell."""
-        return Tensor(np.zeros(shape, self._dtype))
+        """Zeros in the dtype of the cell's parameters; of a cell without any, in that with which it was made."""
+        return Tensor(np.zeros(shape, dtype_of(self) or self._dtype))
 
     def inputs(self, blocks: int = 1, columns: int | None = None) -> Parameter:
-        """Weights (blocks * hidden_size, input_size or `columns`), Xavier uniform: for products with the input."""
-        return Parameter(
-            init.xavier_uniform((blocks * self.hidden_size, columns or self.input_size), rng=self._rng, dtype=self._dtype)
-        )
+        """Weights (blocks * hidden_size, input_size or `columns`), each block Xavier uniform: for products with the input."""
+        return self.xavier(blocks * self.hidden_size, columns or self.input_size or 0, blocks)
+
+    def xavier(self, rows: int, columns: int, blocks: int = 1) -> Parameter:
+        """Weights (rows, columns) of `blocks` gates, each block Xavier uniform."""
+        return Parameter(init.xavier_uniform((rows, columns), blocks=blocks, rng=self._rng, dtype=self._dtype))
 
     def recurrent(self, blocks: int = 1) -> Parameter:
         """Weights (blocks * hidden_size, hidden_size), each block orthogonal: for products with the state."""
@@ -83,5 +91,5 @@ class PublishedCell(Cell):
     def torch_sum(self, x: Any, h: Any) -> Any:
         """W_ih x + b_ih + W_hh h + b_hh."""
         if self.bias_ih is None:
-            return x @ self.weight_ih.T + h @ self.weight_hh.T
-        return x @ self.weight_ih.T + self.bias_ih + h @ self.weight_hh.T + self.bias_hh
+            return self.from_input(x, self.weight_ih) + self.from_state(h, self.weight_hh)
+        return self.from_input(x, self.weight_ih) + self.bias_ih + self.from_state(h, self.weight_hh) + self.bias_hh

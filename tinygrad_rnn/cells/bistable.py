@@ -8,6 +8,7 @@ import numpy as np
 
 from ..ops.elementwise import sigmoid, tanh
 from ..ops.shaping import split
+from ..recurrent.products import scaled
 from .base import PublishedCell
 
 __all__ = ["BRC", "NBRC"]
@@ -30,10 +31,10 @@ class BRC(PublishedCell):
 
     def forward(self, x: Any, h: Any) -> Any:
         """One step: (batch, input_size) and the state to the output and the new state."""
-        x_a, x_c, x_h = split(x @ self.U.T, 3, axis=-1)
+        x_a, x_c, x_h = split(self.from_input(x, self.U), 3, axis=-1)
         w_a, w_c = split(self.w, 2, axis=-1)
-        a = 1 + tanh(x_a + w_a * h)
-        c = sigmoid(x_c + w_c * h)
+        a = 1 + tanh(x_a + self.from_state(h, w_a, scaled))
+        c = sigmoid(x_c + self.from_state(h, w_c, scaled))
         h = c * h + (1 - c) * tanh(x_h + a * h)
         return h, h
 
@@ -54,8 +55,8 @@ class NBRC(PublishedCell):
 
     def forward(self, x: Any, h: Any) -> Any:
         """One step: (batch, input_size) and the state to the output and the new state."""
-        x_a, x_c, x_h = split(x @ self.U.T, 3, axis=-1)
-        h_a, h_c = split(h @ self.W.T, 2, axis=-1)
+        x_a, x_c, x_h = split(self.from_input(x, self.U), 3, axis=-1)
+        h_a, h_c = split(self.from_state(h, self.W), 2, axis=-1)
         a = 1 + tanh(x_a + h_a)
         c = sigmoid(x_c + h_c)
         h = c * h + (1 - c) * tanh(x_h + a * h)

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import init
 from ..core.errors import ShapeError
 from ..module import Parameter
 from ..ops.elementwise import equal, floor, mod, relu, sigmoid, tanh, where
+from ..recurrent.products import scaled
 from .base import PublishedCell
 
 __all__ = ["IRNN", "MRNN", "SCRN", "ClockworkRNN", "ClockworkState", "IndRNN", "Jordan", "MultiplicativeIntegrationRNN", "SCRNState"]
@@ -37,7 +37,7 @@ class Jordan(PublishedCell):
 
     def forward(self, x: Any, y: Any) -> Any:
         """One step: (batch, input_size) and the state to the output and the new state."""
-        h = tanh(x @ self.W.T + y @ self.U.T + self.b_h)
+        h = tanh(self.from_input(x, self.W) + self.from_state(y, self.U, name="y") + self.b_h)
         y = tanh(h @ self.V.T + self.b_y)
         return y, y
 
@@ -63,7 +63,7 @@ class IRNN(PublishedCell):
 
     def forward(self, x: Any, h: Any) -> Any:
         """One step: (batch, input_size) and the state to the output and the new state."""
-        h = relu(x @ self.W.T + h @ self.U.T + self.b)
+        h = relu(self.from_input(x, self.W) + self.from_state(h, self.U) + self.b)
         return h, h
 
 
@@ -88,7 +88,7 @@ class IndRNN(PublishedCell):
 
     def forward(self, x: Any, h: Any) -> Any:
         """One step: (batch, input_size) and the state to the output and the new state."""
-        h = relu(x @ self.W.T + self.u * h + self.b)
+        h = relu(self.from_input(x, self.W) + self.from_state(h, self.u, scaled) + self.b)
         return h, h
 
 
@@ -111,14 +111,14 @@ class MRNN(PublishedCell):
         factors = hidden_size if factors is None else factors
         if factors < 1:
             raise ShapeError(f"MRNN: factors must be at least 1; found {factors}")
-        self.W_fx = Parameter(init.xavier_uniform((factors, input_size), rng=self._rng, dtype=dtype))
-        self.W_fh = Parameter(init.xavier_uniform((factors, hidden_size), rng=self._rng, dtype=dtype))
+        self.W_fx = self.xavier(factors, input_size)
+        self.W_fh = self.xavier(factors, hidden_size)
         self.W_hf, self.W_hx, self.b = self.inputs(columns=factors), self.inputs(), self.bias()
 
     def forward(self, x: Any, h: Any) -> Any:
         """One step: (batch, input_size) and the state to the output and the new state."""
-        f = (x @ self.W_fx.T) * (h @ self.W_fh.T)
-        h = tanh(f @ self.W_hf.T + x @ self.W_hx.T + self.b)
+        f = self.from_input(x, self.W_fx) * self.from_state(h, self.W_fh)
+        h = tanh(self.from_state(f, self.W_hf, name=None) + self.from_input(x, self.W_hx) + self.b)
         return h, h
 
 
@@ -142,7 +142,7 @@ class MultiplicativeIntegrationRNN(PublishedCell):
 
     def forward(self, x: Any, h: Any) -> Any:
         """One step: (batch, input_size) and the state to the output and the new state."""
-        Wx, Uh = x @ self.W.T, h @ self.U.T
+        Wx, Uh = self.from_input(x, self.W), self.from_state(h, self.U)
         h = tanh(self.alpha * Wx * Uh + self.beta_1 * Uh + self.beta_2 * Wx + self.b)
         return h, h
 
@@ -183,7 +183,7 @@ class SCRN(PublishedCell):
             raise ShapeError(f"SCRN: context_size must be at least 1; found {context_size}")
         self.alpha = alpha
         self.A, self.R = self.inputs(), self.recurrent()
-        self.B = Parameter(init.xavier_uniform((self.context_size, input_size), rng=self._rng, dtype=dtype))
+        self.B = self.xavier(self.context_size, input_size)
         self.P, self.U, self.V = self.inputs(columns=self.context_size), self.recurrent(), self.inputs(columns=self.context_size)
 
     def initial_state(self, batch_size: int) -> SCRNState:
@@ -193,8 +193,8 @@ class SCRN(PublishedCell):
     def forward(self, x: Any, state: Any) -> Any:
         """One step: (batch, input_size) and (h, s) to the output and the new (h, s)."""
         h, s = state
-        s = (1.0 - self.alpha) * (x @ self.B.T) + self.alpha * s
-        h = sigmoid(s @ self.P.T + x @ self.A.T + h @ self.R.T)
+        s = (1.0 - self.alpha) * (self.from_input(x, self.B)) + self.alpha * s
+        h = sigmoid(self.from_state(s, self.P, name="s") + self.from_input(x, self.A) + self.from_state(h, self.R))
         return h @ self.U.T + s @ self.V.T, SCRNState(h, s)
 
 
@@ -222,6 +222,7 @@ class ClockworkRNN(PublishedCell):
     """
 
     State = ClockworkState
+    bookkeeping = ("t",)
 
     def __init__(
         self, input_size: int, hidden_size: int, *, periods: Sequence[int] = (1, 2, 4, 8), rng: Any = None, dtype: Any = np.float32
@@ -240,6 +241,6 @@ class ClockworkRNN(PublishedCell):
     def forward(self, x: Any, state: Any) -> Any:
         """One step: (batch, input_size) and (h, t) to the output and the new (h, t)."""
         h, t = state
-        a = tanh(x @ self.W.T + h @ (self.U * self.mask).T + self.b)
+        a = tanh(self.from_input(x, self.W) + self.from_state(h, self.U * self.mask) + self.b)
         h = where(equal(mod(floor(t + 0.5), self.periods), 0.0), a, h)
         return h, ClockworkState(h, t + 1.0)

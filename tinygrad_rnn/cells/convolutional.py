@@ -64,19 +64,26 @@ class ConvLSTM(PublishedCell):
         """Zeros."""
         return LSTMState(*[self.zeros(batch_size, self.hidden_size, *self.image_size) for _ in range(2)])
 
+    def example_input(self, batch_size: int) -> Any:
+        """Images of zeros."""
+        return self.zeros(batch_size, self.input_size or 0, *self.image_size)
+
     def check(self, x: Any) -> None:
         """Raise a ShapeError if x is not one step of images."""
         expected = (self.input_size, *self.image_size)
         if tuple(getattr(x, "shape", ()))[1:] != expected:
             raise ShapeError(f"ConvLSTM: expected one step of shape (batch, {', '.join(map(str, expected))}); found {describe(x)}")
 
+    def convolved(self, images: Any, weight: Any) -> Any:
+        """The product of this cell: a convolution that keeps the size of the images."""
+        return conv2d(images, weight, padding=self.kernel_size // 2)
+
     def forward(self, x: Any, state: Any) -> Any:
         """One step: (batch, input_size, height, width) and (h, c) to the output and the new (h, c)."""
         h, c = state
-        same = self.kernel_size // 2
-        a = conv2d(x, self.W, self.b, padding=same) + conv2d(h, self.U, padding=same)
+        a = self.from_input(x, self.W, self.convolved) + self.from_state(h, self.U, self.convolved) + self.b[:, None, None]
         i, f, g, o = split(a, 4, axis=1)
         p_i, p_f, p_o = split(self.p, 3, axis=0)
         c = sigmoid(f + p_f * c) * c + sigmoid(i + p_i * c) * tanh(g)
-        h = sigmoid(o + p_o * c) * tanh(c)
+        h = sigmoid(o + p_o * c) * tanh(self.to_output(c))
         return h, LSTMState(h, c)

@@ -26,6 +26,8 @@ class DilatedRNN(PublishedCell):
     layers of dilation 1, 2, 4, ..., and also takes LSTM and GRU for the cell.
     """
 
+    bookkeeping = ("past",)
+
     def __init__(self, input_size: int, hidden_size: int, *, dilation: int = 2, rng: Any = None, dtype: Any = np.float32) -> None:
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
         if dilation < 1:
@@ -39,7 +41,7 @@ class DilatedRNN(PublishedCell):
 
     def forward(self, x: Any, past: Any) -> Any:
         """One step: (batch, input_size) and the state to the output and the new state."""
-        h = tanh(x @ self.W.T + past[:, 0] @ self.U.T + self.b)
+        h = tanh(self.from_input(x, self.W) + self.from_state(past[:, 0], self.U) + self.b)
         return h, concatenate([past[:, 1:], h[:, None]], axis=1)
 
 
@@ -57,6 +59,8 @@ class TauGRU(PublishedCell):
     arXiv:2212.00228, where the blocks are numbered 1 to 4 in the order u, z, g, a. The paper's equations leave the biases out.
     """
 
+    bookkeeping = ("past",)
+
     def __init__(self, input_size: int, hidden_size: int, *, delay: int = 5, rng: Any = None, dtype: Any = np.float32) -> None:
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
         if delay < 1:
@@ -71,9 +75,9 @@ class TauGRU(PublishedCell):
     def forward(self, x: Any, past: Any) -> Any:
         """One step: (batch, input_size) and the state to the output and the new state."""
         h = past[:, -1]
-        x_u, x_z, x_g, x_a = split(x @ self.U.T + self.b, 4, axis=-1)
-        h_u, h_g, h_a = split(h @ self.W.T, 3, axis=-1)
-        u, z = tanh(h_u + x_u), tanh(past[:, 0] @ self.W_z.T + x_z)
+        x_u, x_z, x_g, x_a = split(self.from_input(x, self.U) + self.b, 4, axis=-1)
+        h_u, h_g, h_a = split(self.from_state(h, self.W), 3, axis=-1)
+        u, z = tanh(h_u + x_u), tanh(self.from_state(past[:, 0], self.W_z) + x_z)
         g, a = sigmoid(h_g + x_g), sigmoid(h_a + x_a)
         h = (1 - g) * h + g * (u + a * z)
         return h, concatenate([past[:, 1:], h[:, None]], axis=1)

@@ -10,6 +10,7 @@ from ..core.errors import TinygradError
 from ..module import Parameter
 from ..ops.elementwise import sigmoid, softplus, tanh
 from ..ops.shaping import split
+from ..recurrent.products import scaled
 from .base import PublishedCell
 
 __all__ = ["LEM", "LTC", "AntisymmetricRNN", "CoRNN", "GatedAntisymmetricRNN", "OscillatorState", "UnICORNN"]
@@ -20,6 +21,12 @@ class OscillatorState(NamedTuple):
 
     y: Any
     z: Any
+
+
+def antisymmetric(h: Any, weights: Any) -> Any:
+    """(W - W^T - gamma I) h."""
+    W, gamma = weights
+    return h @ (W - W.T).T - gamma * h
 
 
 class AntisymmetricRNN(PublishedCell):
@@ -41,8 +48,8 @@ class AntisymmetricRNN(PublishedCell):
 
     def forward(self, x: Any, h: Any) -> Any:
         """One step: (batch, input_size) and the state to the output and the new state."""
-        a = h @ (self.W - self.W.T).T - self.gamma * h
-        h = h + self.epsilon * tanh(a + x @ self.V.T + self.b)
+        a = self.from_state(h, (self.W, self.gamma), antisymmetric)
+        h = h + self.epsilon * tanh(a + self.from_input(x, self.V) + self.b)
         return h, h
 
 
@@ -65,8 +72,8 @@ class GatedAntisymmetricRNN(PublishedCell):
 
     def forward(self, x: Any, h: Any) -> Any:
         """One step: (batch, input_size) and the state to the output and the new state."""
-        a = h @ (self.W - self.W.T).T - self.gamma * h
-        x_z, x_h = split(x @ self.V.T + self.b, 2, axis=-1)
+        a = self.from_state(h, (self.W, self.gamma), antisymmetric)
+        x_z, x_h = split(self.from_input(x, self.V) + self.b, 2, axis=-1)
         z = sigmoid(a + x_z)
         h = h + self.epsilon * z * tanh(a + x_h)
         return h, h
@@ -96,7 +103,7 @@ class CoRNN(PublishedCell):
     def forward(self, x: Any, state: Any) -> Any:
         """One step: (batch, input_size) and (y, z) to the output and the new (y, z)."""
         y, z = state
-        force = tanh(y @ self.W.T + z @ self.W_z.T + x @ self.V.T + self.b)
+        force = tanh(self.from_state(y, self.W, name="y") + self.from_state(z, self.W_z, name="z") + self.from_input(x, self.V) + self.b)
         z = z + self.dt * (force - self.gamma * y - self.epsilon * z)
         y = y + self.dt * z
         return y, OscillatorState(y, z)
@@ -126,7 +133,7 @@ class UnICORNN(PublishedCell):
         """One step: (batch, input_size) and (y, z) to the output and the new (y, z)."""
         y, z = state
         step = self.dt * sigmoid(self.c)
-        z = z - step * (tanh(self.w * y + x @ self.V.T + self.b) + self.alpha * y)
+        z = z - step * (tanh(self.from_state(y, self.w, scaled, name="y") + self.from_input(x, self.V) + self.b) + self.alpha * y)
         y = y + step * z
         return y, OscillatorState(y, z)
 
@@ -156,11 +163,11 @@ class LEM(PublishedCell):
     def forward(self, x: Any, state: Any) -> Any:
         """One step: (batch, input_size) and (y, z) to the output and the new (y, z)."""
         y, z = state
-        x_1, x_2, x_z, x_y = split(x @ self.V.T + self.b, 4, axis=-1)
-        y_1, y_2, y_z = split(y @ self.W.T, 3, axis=-1)
+        x_1, x_2, x_z, x_y = split(self.from_input(x, self.V) + self.b, 4, axis=-1)
+        y_1, y_2, y_z = split(self.from_state(y, self.W, name="y"), 3, axis=-1)
         s_1, s_2 = self.dt * sigmoid(y_1 + x_1), self.dt * sigmoid(y_2 + x_2)
         z = (1 - s_1) * z + s_1 * tanh(y_z + x_z)
-        y = (1 - s_2) * y + s_2 * tanh(z @ self.W_y.T + x_y)
+        y = (1 - s_2) * y + s_2 * tanh(self.from_state(z, self.W_y, name="z") + x_y)
         return y, OscillatorState(y, z)
 
 
@@ -192,8 +199,8 @@ class LTC(PublishedCell):
     def forward(self, x: Any, h: Any) -> Any:
         """One step: (batch, input_size) and the state to the output and the new state."""
         d = self.dt / self.unfolds
-        drive, rate = x @ self.W.T + self.b, softplus(self.rho)
+        drive, rate = self.from_input(x, self.W) + self.b, softplus(self.rho)
         for _ in range(self.unfolds):
-            f = sigmoid(drive + h @ self.U.T)
+            f = sigmoid(drive + self.from_state(h, self.U))
             h = (h + d * f * self.A) / (1 + d * (rate + f))
         return h, h

@@ -30,7 +30,7 @@ class FastRNN(PublishedCell):
 
     def forward(self, x: Any, h: Any) -> Any:
         """One step: (batch, input_size) and the state to the output and the new state."""
-        h_tilde = tanh(x @ self.W.T + h @ self.U.T + self.b)
+        h_tilde = tanh(self.from_input(x, self.W) + self.from_state(h, self.U) + self.b)
         h = sigmoid(self.alpha) * h_tilde + sigmoid(self.beta) * h
         return h, h
 
@@ -54,7 +54,7 @@ class FastGRNN(PublishedCell):
 
     def forward(self, x: Any, h: Any) -> Any:
         """One step: (batch, input_size) and the state to the output and the new state."""
-        a = x @ self.W.T + h @ self.U.T
+        a = self.from_input(x, self.W) + self.from_state(h, self.U)
         z = sigmoid(a + self.b_z)
         h_tilde = tanh(a + self.b_h)
         h = (sigmoid(self.zeta) * (1 - z) + sigmoid(self.nu)) * h_tilde + z * h

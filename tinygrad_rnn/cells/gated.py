@@ -47,8 +47,8 @@ class RecurrentHighway(PublishedCell):
         """One step: (batch, input_size) and the state to the output and the new state."""
         layers = zip(split(self.R, self.depth), split(self.b, self.depth), strict=True)
         for layer, (R, b) in enumerate(layers):
-            a = s @ R.T + b
-            n, t = split(a + x @ self.W.T if layer == 0 else a, 2, axis=-1)
+            a = self.from_state(s, R) + b
+            n, t = split(a + self.from_input(x, self.W) if layer == 0 else a, 2, axis=-1)
             n, t = tanh(n), sigmoid(t)
             s = n * t + s * (1.0 - t)
         return s, s
@@ -74,8 +74,8 @@ class MinimalRNN(PublishedCell):
 
     def forward(self, x: Any, h: Any) -> Any:
         """One step: (batch, input_size) and the state to the output and the new state."""
-        z = tanh(x @ self.W.T + self.b_z)
-        u = sigmoid(h @ self.U.T + z @ self.V.T + self.b_u)
+        z = tanh(self.from_input(x, self.W) + self.b_z)
+        u = sigmoid(self.from_state(h, self.U) + self.from_input(z, self.V) + self.b_u)
         h = u * h + (1.0 - u) * z
         return h, h
 
@@ -99,7 +99,7 @@ class UGRNN(PublishedCell):
 
     def forward(self, x: Any, h: Any) -> Any:
         """One step: (batch, input_size) and the state to the output and the new state."""
-        c, g = split(x @ self.W.T + h @ self.U.T + self.b, 2, axis=-1)
+        c, g = split(self.from_input(x, self.W) + self.from_state(h, self.U) + self.b, 2, axis=-1)
         c, g = tanh(c), sigmoid(g)
         h = g * h + (1.0 - g) * c
         return h, h
@@ -135,7 +135,7 @@ class IntersectionRNN(PublishedCell):
     def forward(self, x: Any, h: Any) -> Any:
         """One step: (batch, input_size) and the state to the output and the new state."""
         p = x if self.W_x is None else x @ self.W_x.T
-        y_in, h_in, g_y, g_h = split(p @ self.W.T + h @ self.U.T + self.b, 4, axis=-1)
+        y_in, h_in, g_y, g_h = split(self.from_input(p, self.W) + self.from_state(h, self.U) + self.b, 4, axis=-1)
         y_in, h_in, g_y, g_h = relu(y_in), tanh(h_in), sigmoid(g_y), sigmoid(g_h)
         y = g_y * p + (1.0 - g_y) * y_in
         h = g_h * h + (1.0 - g_h) * h_in
@@ -166,10 +166,10 @@ class RAN(PublishedCell):
     def forward(self, x: Any, state: Any) -> Any:
         """One step: (batch, input_size) and (h, c) to the output and the new (h, c)."""
         h, c = state
-        xi, xf, xc = split(x @ self.W.T, 3, axis=-1)
-        hi, hf = split(h @ self.U.T + self.b, 2, axis=-1)
+        xi, xf, xc = split(self.from_input(x, self.W), 3, axis=-1)
+        hi, hf = split(self.from_state(h, self.U) + self.b, 2, axis=-1)
         c = sigmoid(xi + hi) * xc + sigmoid(xf + hf) * c
-        h = tanh(c)
+        h = tanh(self.to_output(c))
         return h, LSTMState(h, c)
 
 
@@ -193,8 +193,8 @@ class CFN(PublishedCell):
 
     def forward(self, x: Any, h: Any) -> Any:
         """One step: (batch, input_size) and the state to the output and the new state."""
-        theta, eta = split(sigmoid(x @ self.V.T + h @ self.U.T + self.b), 2, axis=-1)
-        h = theta * tanh(h) + eta * tanh(x @ self.W.T)
+        theta, eta = split(sigmoid(self.from_input(x, self.V) + self.from_state(h, self.U) + self.b), 2, axis=-1)
+        h = theta * tanh(h) + eta * tanh(self.from_input(x, self.W))
         return h, h
 
 
@@ -219,7 +219,7 @@ class ATR(PublishedCell):
 
     def forward(self, x: Any, h: Any) -> Any:
         """One step: (batch, input_size) and the state to the output and the new state."""
-        p, q = x @ self.W.T, h @ self.U.T
+        p, q = self.from_input(x, self.W), self.from_state(h, self.U)
         i, f = sigmoid(p + q), sigmoid(p - q)
         h = i * p + f * h
         return h, h
@@ -244,8 +244,8 @@ class STAR(PublishedCell):
 
     def forward(self, x: Any, h: Any) -> Any:
         """One step: (batch, input_size) and the state to the output and the new state."""
-        k, z = split(x @ self.W.T + self.b, 2, axis=-1)
-        k, z = sigmoid(k + h @ self.U.T), tanh(z)
+        k, z = split(self.from_input(x, self.W) + self.b, 2, axis=-1)
+        k, z = sigmoid(k + self.from_state(h, self.U)), tanh(z)
         h = tanh((1.0 - k) * h + k * z)
         return h, h
 
@@ -268,7 +268,7 @@ class TypedRNN(PublishedCell):
 
     def forward(self, x: Any, h: Any) -> Any:
         """One step: (batch, input_size) and the state to the output and the new state."""
-        z, f = split(x @ self.W.T, 2, axis=-1)
+        z, f = split(self.from_input(x, self.W), 2, axis=-1)
         f = sigmoid(f + self.b)
         h = f * h + (1.0 - f) * z
         return h, h

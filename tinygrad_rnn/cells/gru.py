@@ -23,10 +23,11 @@ class GRU(PublishedCell):
     def __init__(self, input_size: int, hidden_size: int, *, bias: bool = True, rng: Any = None, dtype: Any = np.float32) -> None:
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
         self.torch_layout(3, bias)
+        self.cuts = (2 * hidden_size,)  # the candidate is normalised by itself, as by Ba et al. (2016)
 
     def forward(self, x: Any, h: Any) -> Any:
         """One step: (batch, input_size) and the state to the output and the new state."""
-        a, b = x @ self.weight_ih.T, h @ self.weight_hh.T
+        a, b = self.from_input(x, self.weight_ih, cuts=self.cuts), self.from_state(h, self.weight_hh, cuts=self.cuts)
         if self.bias_ih is not None:
             a, b = a + self.bias_ih, b + self.bias_hh
         xr, xz, xn = split(a, 3, axis=-1)
@@ -50,8 +51,9 @@ class GRUResetBefore(GRU):
     def forward(self, x: Any, h: Any) -> Any:
         """One step: (batch, input_size) and the state to the output and the new state."""
         H = self.hidden_size
-        a = x @ self.weight_ih.T if self.bias_ih is None else x @ self.weight_ih.T + (self.bias_ih + self.bias_hh)
-        r, z = split(sigmoid(a[:, : 2 * H] + h @ self.weight_hh[: 2 * H].T), 2, axis=-1)
-        n = tanh(a[:, 2 * H :] + (r * h) @ self.weight_hh[2 * H :].T)
+        a = self.from_input(x, self.weight_ih, cuts=self.cuts)
+        a = a if self.bias_ih is None else a + (self.bias_ih + self.bias_hh)
+        r, z = split(sigmoid(a[:, : 2 * H] + self.from_state(h, self.weight_hh[: 2 * H])), 2, axis=-1)
+        n = tanh(a[:, 2 * H :] + self.from_state(r * h, self.weight_hh[2 * H :]))
         h = n + z * (h - n)
         return h, h

@@ -34,11 +34,11 @@ class MUT1(PublishedCell):
 
     def forward(self, x: Any, h: Any) -> Any:
         """One step: (batch, input_size) and the state to the output and the new state."""
-        xz, xr, xh = split(x @ self.W.T, 3, axis=-1)
+        xz, xr, xh = split(self.from_input(x, self.W), 3, axis=-1)
         b_z, b_r, b_h = split(self.b, 3, axis=-1)
         z = sigmoid(xz + b_z)
-        r = sigmoid(xr + h @ self.U_r.T + b_r)
-        h = tanh((r * h) @ self.U_h.T + tanh(xh) + b_h) * z + h * (1.0 - z)
+        r = sigmoid(xr + self.from_state(h, self.U_r) + b_r)
+        h = tanh(self.from_state(r * h, self.U_h) + tanh(xh) + b_h) * z + h * (1.0 - z)
         return h, h
 
 
@@ -64,10 +64,10 @@ class MUT2(PublishedCell):
 
     def forward(self, x: Any, h: Any) -> Any:
         """One step: (batch, input_size) and the state to the output and the new state."""
-        xz, xr, xh = split(x @ self.W.T + self.b, 3, axis=-1)
-        hz, hr = split(h @ self.U.T, 2, axis=-1)
+        xz, xr, xh = split(self.from_input(x, self.W) + self.b, 3, axis=-1)
+        hz, hr = split(self.from_state(h, self.U), 2, axis=-1)
         z, r = sigmoid(xz + hz), sigmoid(xr + hr)
-        h = tanh((r * h) @ self.U_h.T + xh) * z + h * (1.0 - z)
+        h = tanh(self.from_state(r * h, self.U_h) + xh) * z + h * (1.0 - z)
         return h, h
 
 
@@ -91,10 +91,10 @@ class MUT3(PublishedCell):
 
     def forward(self, x: Any, h: Any) -> Any:
         """One step: (batch, input_size) and the state to the output and the new state."""
-        xz, xr, xh = split(x @ self.W.T + self.b, 3, axis=-1)
-        z = sigmoid(xz + tanh(h) @ self.U_z.T)
-        r = sigmoid(xr + h @ self.U_r.T)
-        h = tanh((r * h) @ self.U_h.T + xh) * z + h * (1.0 - z)
+        xz, xr, xh = split(self.from_input(x, self.W) + self.b, 3, axis=-1)
+        z = sigmoid(xz + self.from_state(tanh(h), self.U_z))
+        r = sigmoid(xr + self.from_state(h, self.U_r))
+        h = tanh(self.from_state(r * h, self.U_h) + xh) * z + h * (1.0 - z)
         return h, h
 
 
@@ -118,9 +118,9 @@ class MGU(PublishedCell):
 
     def forward(self, x: Any, h: Any) -> Any:
         """One step: (batch, input_size) and the state to the output and the new state."""
-        xf, xh = split(x @ self.W.T + self.b, 2, axis=-1)
-        f = sigmoid(xf + h @ self.U_f.T)
-        n = tanh(xh + (f * h) @ self.U_h.T)
+        xf, xh = split(self.from_input(x, self.W) + self.b, 2, axis=-1)
+        f = sigmoid(xf + self.from_state(h, self.U_f))
+        n = tanh(xh + self.from_state(f * h, self.U_h))
         h = (1.0 - f) * h + f * n
         return h, h
 
@@ -147,7 +147,7 @@ class LiGRU(PublishedCell):
 
     def forward(self, x: Any, h: Any) -> Any:
         """One step: (batch, input_size) and the state to the output and the new state."""
-        z, n = split(x @ self.W.T + h @ self.U.T + self.b, 2, axis=-1)
+        z, n = split(self.from_input(x, self.W) + self.from_state(h, self.U) + self.b, 2, axis=-1)
         z, n = sigmoid(z), relu(n)
         h = z * h + (1.0 - z) * n
         return h, h

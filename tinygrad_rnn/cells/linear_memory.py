@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import matmul
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,7 +11,7 @@ from .. import init
 from ..core.errors import TinygradError
 from ..core.primitive import Array
 from ..module import Parameter
-from ..ops.elementwise import cos, exp, expm1, log_sigmoid, sigmoid, sin, sqrt, tanh
+from ..ops.elementwise import cos, exp, expm1, log_sigmoid, maximum, sigmoid, sin, sqrt, tanh
 from ..ops.shaping import split
 from .base import PublishedCell
 
@@ -81,10 +82,16 @@ class LMU(PublishedCell):
     def forward(self, x: Any, state: Any) -> Any:
         """One step: (batch, input_size) and (h, m) to the output and the new (h, m)."""
         h, m = state
-        u = x @ self.e_x + h @ self.e_h + m @ self.e_m
+        u = x @ self.e_x + self.from_state(h, self.e_h, matmul) + self.from_state(m, self.e_m, matmul, name="m")
         m = m @ self.A_bar.T + u[:, None] * self.B_bar
-        h = tanh(x @ self.W_x.T + h @ self.W_h.T + m @ self.W_m.T)
+        h = tanh(self.from_input(x, self.W_x) + self.from_state(h, self.W_h) + self.from_state(m, self.W_m, name="m"))
         return h, LMUState(h, m)
+
+
+def multiplied(z: ComplexState, w: Any) -> ComplexState:
+    """The product w z of complex numbers, each given by its real and imaginary part."""
+    real, imag = w
+    return ComplexState(real * z.real - imag * z.imag, real * z.imag + imag * z.real)
 
 
 class LRU(PublishedCell):
@@ -104,6 +111,7 @@ class LRU(PublishedCell):
     """
 
     State = ComplexState
+    joined = ("real", "imag")
 
     def __init__(
         self, input_size: int, hidden_size: int, *, r_min: float = 0.0, r_max: float = 1.0, max_phase: float = 2 * np.pi, rng: Any = None,
@@ -125,14 +133,10 @@ class LRU(PublishedCell):
 
     def forward(self, x: Any, state: Any) -> Any:
         """One step: (batch, input_size) and (real, imag) to the output and the new (real, imag)."""
-        real, imag = state
         modulus, phase, gamma = exp(-exp(self.nu_log)), exp(self.theta_log), exp(self.gamma_log)
-        lambda_real, lambda_imag = modulus * cos(phase), modulus * sin(phase)
-        x_real, x_imag = split(x @ self.B.T, 2, axis=-1)
-        real, imag = (
-            lambda_real * real - lambda_imag * imag + gamma * x_real,
-            lambda_real * imag + lambda_imag * real + gamma * x_imag,
-        )
+        turned = self.from_state(ComplexState(*state), (modulus * cos(phase), modulus * sin(phase)), multiplied, name="s")
+        x_real, x_imag = split(self.from_input(x, self.B), 2, axis=-1)
+        real, imag = turned.real + gamma * x_real, turned.imag + gamma * x_imag
         y = real @ self.C_real.T - imag @ self.C_imag.T + x @ self.D.T
         return y, ComplexState(real, imag)
 
@@ -164,7 +168,8 @@ class RGLRU(PublishedCell):
     def forward(self, x: Any, h: Any) -> Any:
         """One step: (batch, input_size) and the state to the output and the new state."""
         v = x @ self.W.T
-        r, i = split(sigmoid(v @ self.W_ri.T + self.b), 2, axis=-1)
+        r, i = split(sigmoid(self.from_input(v, self.W_ri) + self.b), 2, axis=-1)
         log_a = self.c * r * log_sigmoid(self.Lambda)
-        h = exp(log_a) * h + sqrt(-expm1(2 * log_a)) * (i * v)
+        scale = sqrt(maximum(-expm1(2 * log_a), self.tiny))  # where r has gone to 0, sqrt has no derivative
+        h = exp(log_a) * h + scale * (i * v)
         return h, h

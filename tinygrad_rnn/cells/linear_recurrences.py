@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..core.errors import ShapeError, TinygradError
+from ..module import Parameter
 from ..ops.elementwise import log_sigmoid, sigmoid, tanh, where
 from ..ops.shaping import concatenate, expand_dims, split
+from ..recurrent.products import scaled
 from .base import PublishedCell
 
 __all__ = ["QRNN", "SRU", "MinGRU", "MinLSTM", "QRNNState"]
@@ -24,7 +26,8 @@ class SRU(PublishedCell):
         y  = r * c' + alpha * (1 - r) * x,  alpha = sqrt(1 + 2 exp(highway_bias))
 
     The output is y; the state is c, both (batch, H). W (3H, I): blocks in the order c, f, r. v_f, v_r, b_f and b_r (H,). Where I differs
-    from H, W_h x takes the place of x in y, and W (4H, I) has W_h as its fourth block. `highway_bias` (0) is where b_r starts.
+    from H, W_h x takes the place of x in y, and W (4H, I) has W_h as its fourth block. `highway_bias` (0) is where b_r starts. W_c and W_h start uniform with variance 1 / I, W_f and W_r with half
+    of it, v_f and v_r with variance 1 / 2, as in the authors' code: alpha keeps the variance from level to level for this start.
 
     T. Lei, Y. Zhang, S. I. Wang, H. Dai and Y. Artzi, Simple Recurrent Units for Highly Parallelizable Recurrence, EMNLP 2018,
     arXiv:1709.02755v5.
@@ -36,17 +39,18 @@ class SRU(PublishedCell):
     def __init__(self, input_size: int, hidden_size: int, *, highway_bias: float = 0.0, rng: Any = None, dtype: Any = np.float32) -> None:
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
         self.blocks = 3 if input_size == hidden_size else 4
-        self.W = self.inputs(self.blocks)
-        self.v_f, self.v_r = self.vector(), self.vector()
+        bounds = np.sqrt(np.array([3.0, 1.5, 1.5, 3.0])[: self.blocks] / input_size)  # variances 1 / I, half of it for gates
+        self.W = Parameter((self._rng.uniform(-1, 1, (self.blocks * hidden_size, input_size)) * np.repeat(bounds, hidden_size)[:, None]).astype(dtype))
+        self.v_f, self.v_r = self.vector(bound=1.5**0.5), self.vector(bound=1.5**0.5)
         self.b_f, self.b_r = self.bias(), self.bias(value=highway_bias)
         self.alpha = math.sqrt(1 + 2 * math.exp(highway_bias))
 
     def forward(self, x: Any, c: Any) -> Any:
         """One step: (batch, input_size) and the state to the output and the new state."""
-        u, f, r, *projected = split(x @ self.W.T, self.blocks, axis=-1)
+        u, f, r, *projected = split(self.from_input(x, self.W), self.blocks, axis=-1)
         highway = projected[0] if projected else x
-        f = sigmoid(f + self.v_f * c + self.b_f)
-        r = sigmoid(r + self.v_r * c + self.b_r)
+        f = sigmoid(f + self.from_state(c, self.v_f, scaled, name="c") + self.b_f)
+        r = sigmoid(r + self.from_state(c, self.v_r, scaled, name="c") + self.b_r)
         c = f * c + (1 - f) * u
         return r * c + self.alpha * (1 - r) * highway, c
 
@@ -78,6 +82,7 @@ class QRNN(PublishedCell):
     """
 
     State = QRNNState
+    bookkeeping = ("inputs",)
 
     def __init__(
         self, input_size: int, hidden_size: int, *, window: int = 2, pooling: str = "fo", rng: Any = None, dtype: Any = np.float32
@@ -99,7 +104,7 @@ class QRNN(PublishedCell):
         """One step: (batch, input_size) and (c, inputs) to the output and the new state."""
         c, inputs = state
         X = concatenate([inputs, expand_dims(x, 1)], axis=1)
-        gates = X.reshape((x.shape[0], -1)) @ self.W.T + self.b
+        gates = self.from_input(X.reshape((x.shape[0], -1)), self.W) + self.b
         z, f, *rest = split(gates, self.blocks, axis=-1)
         z, f, rest = tanh(z), sigmoid(f), [sigmoid(gate) for gate in rest]
         c = f * c + (rest[1] if self.pooling == "ifo" else 1 - f) * z
@@ -133,7 +138,7 @@ class MinGRU(PublishedCell):
 
     def forward(self, x: Any, h: Any) -> Any:
         """One step: (batch, input_size) and the state to the output and the new state."""
-        z, n = split(x @ self.W.T + self.b, 2, axis=-1)
+        z, n = split(self.from_input(x, self.W) + self.b, 2, axis=-1)
         z, n = sigmoid(z), positive_content(n) if self.log_space else n
         h = (1 - z) * h + z * n
         return h, h
@@ -163,7 +168,7 @@ class MinLSTM(PublishedCell):
 
     def forward(self, x: Any, h: Any) -> Any:
         """One step: (batch, input_size) and the state to the output and the new state."""
-        f, i, n = split(x @ self.W.T + self.b, 3, axis=-1)
+        f, i, n = split(self.from_input(x, self.W) + self.b, 3, axis=-1)
         f = sigmoid(log_sigmoid(f) - log_sigmoid(i))
         n = positive_content(n) if self.log_space else n
         h = f * h + (1 - f) * n

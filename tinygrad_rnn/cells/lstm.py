@@ -8,7 +8,6 @@ import numpy as np
 
 from .. import init
 from ..core.errors import ShapeError
-from ..module import Parameter
 from ..ops.elementwise import sigmoid, tanh
 from ..ops.shaping import split
 from .base import LSTMState, PublishedCell
@@ -37,15 +36,15 @@ class LSTM(PublishedCell):
         h, c = state
         i, f, g, o = split(self.torch_sum(x, h), 4, axis=-1)
         c = sigmoid(f) * c + sigmoid(i) * tanh(g)
-        h = sigmoid(o) * tanh(c)
+        h = sigmoid(o) * tanh(self.to_output(c))
         return h, LSTMState(h, c)
 
 
 class LSTMP(LSTM):
     """i, f, o = sigmoid(W x + b + U h + b'), g = tanh(...); c' = f * c + i * g; h' = W_hr (o * tanh(c')); the output is h'.
 
-    H. Sak, A. Senior and F. Beaufays, Long Short-Term Memory Recurrent Neural Network Architectures for Large Scale Acoustic Modeling,
-    Interspeech 2014, arXiv:1402.1128, without peepholes, as in PyTorch (``proj_size``).
+    H. Sak, A. Senior and F. Beaufays, Long Short-Term Memory Based Recurrent Neural Network Architectures for Large Vocabulary Speech
+    Recognition (2014), arXiv:1402.1128, without peepholes, as in PyTorch (``proj_size``).
 
     The state is (h, c), of shapes (batch, proj_size) and (batch, hidden_size). Weights as in `LSTM`, and weight_hr
     (proj_size, hidden_size).
@@ -58,8 +57,8 @@ class LSTMP(LSTM):
             raise ShapeError(f"LSTMP: proj_size must be from 1 to hidden_size - 1 = {hidden_size - 1}; found {proj_size}")
         super().__init__(input_size, hidden_size, bias=bias, rng=rng, dtype=dtype)
         self.proj_size = self.output_size = proj_size
-        self.weight_hh = Parameter(init.xavier_uniform((4 * hidden_size, proj_size), rng=self._rng, dtype=dtype))
-        self.weight_hr = Parameter(init.xavier_uniform((proj_size, hidden_size), rng=self._rng, dtype=dtype))
+        self.weight_hh = self.xavier(4 * hidden_size, proj_size, 4)
+        self.weight_hr = self.xavier(proj_size, hidden_size)
 
     def initial_state(self, batch_size: int) -> LSTMState:
         """Zeros."""

@@ -53,9 +53,9 @@ class LSTM1997(PublishedCell):
     def forward(self, x: Any, state: Any) -> Any:
         """One step: (batch, input_size) and (h, c) to the output and the new (h, c)."""
         h, c = state
-        i, o, g = split(sigmoid(x @ self.W.T + h @ self.U.T + self.b), 3, axis=-1)
+        i, o, g = split(sigmoid(self.from_input(x, self.W) + self.from_state(h, self.U) + self.b), 3, axis=-1)
         c = c + i * (4.0 * g - 2.0)
-        h = o * (2.0 * sigmoid(c) - 1.0)
+        h = o * (2.0 * sigmoid(self.to_output(c)) - 1.0)
         return h, LSTMState(h, c)
 
 
@@ -90,11 +90,11 @@ class PeepholeLSTM(PublishedCell):
     def forward(self, x: Any, state: Any) -> Any:
         """One step: (batch, input_size) and (h, c) to the output and the new (h, c)."""
         h, c = state
-        i, f, g, o = split(x @ self.W.T + h @ self.U.T + self.b, 4, axis=-1)
+        i, f, g, o = split(self.from_input(x, self.W) + self.from_state(h, self.U) + self.b, 4, axis=-1)
         p_i, p_f, p_o = split(self.p, 3, axis=-1)
         i, f, g = sigmoid(i + p_i * c), sigmoid(f + p_f * c), tanh(g)
         c = f * c + i * g
-        h = sigmoid(o + p_o * c) * tanh(c)
+        h = sigmoid(o + p_o * c) * tanh(self.to_output(c))
         return h, LSTMState(h, c)
 
 
@@ -126,11 +126,11 @@ class CoupledLSTM(PublishedCell):
     def forward(self, x: Any, state: Any) -> Any:
         """One step: (batch, input_size) and (h, c) to the output and the new (h, c)."""
         h, c = state
-        i, g, o = split(x @ self.W.T + h @ self.U.T + self.b, 3, axis=-1)
+        i, g, o = split(self.from_input(x, self.W) + self.from_state(h, self.U) + self.b, 3, axis=-1)
         p_i, p_o = (None, None) if self.p is None else split(self.p, 2, axis=-1)
         i, g = sigmoid(i if self.p is None else i + p_i * c), tanh(g)
         c = (1.0 - i) * c + i * g
-        h = sigmoid(o if self.p is None else o + p_o * c) * tanh(c)
+        h = sigmoid(o if self.p is None else o + p_o * c) * tanh(self.to_output(c))
         return h, LSTMState(h, c)
 
 
@@ -168,12 +168,12 @@ class GreffLSTM(PublishedCell):
     def forward(self, x: Any, state: Any) -> Any:
         """One step: (batch, input_size) and (h, c) to the output and the new (h, c)."""
         h, c = state
-        *sums, g = split(x @ self.W.T + h @ self.U.T + self.b, len(self.gates) + 1, axis=-1)
+        *sums, g = split(self.from_input(x, self.W) + self.from_state(h, self.U) + self.b, len(self.gates) + 1, axis=-1)
         a, p = dict(zip(self.gates, sums)), dict(zip(self.gates, split(self.p, len(self.gates), axis=-1)))
         i, f = (sigmoid(a[k] + p[k] * c) if k in self.gates else 1.0 for k in "if")
         c = f * c + i * (g if self.variant == "NIAF" else tanh(g))
         o = sigmoid(a["o"] + p["o"] * c) if "o" in self.gates else 1.0
-        h = o * (c if self.variant == "NOAF" else tanh(c))
+        h = o * (self.to_output(c) if self.variant == "NOAF" else tanh(self.to_output(c)))
         return h, LSTMState(h, c)
 
 
@@ -213,7 +213,7 @@ class LayerNormLSTM(PublishedCell):
     def forward(self, x: Any, state: Any) -> Any:
         """One step: (batch, input_size) and (h, c) to the output and the new (h, c)."""
         h, c = state
-        a = self.norm(h @ self.U.T) * self.alpha_1 + self.beta_1 + self.norm(x @ self.W.T) * self.alpha_2 + self.beta_2 + self.b
+        a = self.norm(self.from_state(h, self.U)) * self.alpha_1 + self.beta_1 + self.norm(self.from_input(x, self.W)) * self.alpha_2 + self.beta_2 + self.b
         i, f, g, o = split(a, 4, axis=-1)
         c = sigmoid(f) * c + sigmoid(i) * tanh(g)
         h = sigmoid(o) * tanh(self.norm(c) * self.alpha_3 + self.beta_3)
@@ -245,11 +245,11 @@ class MultiplicativeIntegrationLSTM(PublishedCell):
     def forward(self, x: Any, state: Any) -> Any:
         """One step: (batch, input_size) and (h, c) to the output and the new (h, c)."""
         h, c = state
-        Wx, Uh = x @ self.W.T, h @ self.U.T
+        Wx, Uh = self.from_input(x, self.W), self.from_state(h, self.U)
         a = self.alpha * Wx * Uh + self.beta_1 * Uh + self.beta_2 * Wx + self.b
         i, f, g, o = split(a, 4, axis=-1)
         c = sigmoid(f) * c + sigmoid(i) * tanh(g)
-        h = sigmoid(o) * tanh(c)
+        h = sigmoid(o) * tanh(self.to_output(c))
         return h, LSTMState(h, c)
 
 
@@ -281,10 +281,10 @@ class MultiplicativeLSTM(PublishedCell):
     def forward(self, x: Any, state: Any) -> Any:
         """One step: (batch, input_size) and (h, c) to the output and the new (h, c)."""
         h, c = state
-        m = (x @ self.W_m.T) * (h @ self.U_m.T)
-        i, f, g, o = split(x @ self.W.T + m @ self.U.T + self.b, 4, axis=-1)
+        m = self.from_input(x, self.W_m) * self.from_state(h, self.U_m)
+        i, f, g, o = split(self.from_input(x, self.W) + self.from_state(m, self.U, name=None) + self.b, 4, axis=-1)
         c = sigmoid(f) * c + sigmoid(i) * tanh(g)
-        h = tanh(sigmoid(o) * c)
+        h = tanh(sigmoid(o) * self.to_output(c))
         return h, LSTMState(h, c)
 
 
@@ -312,7 +312,7 @@ class JANET(PublishedCell):
 
     def forward(self, x: Any, h: Any) -> Any:
         """One step: (batch, input_size) and the state to the output and the new state."""
-        s, g = split(x @ self.W.T + h @ self.U.T + self.b, 2, axis=-1)
+        s, g = split(self.from_input(x, self.W) + self.from_state(h, self.U) + self.b, 2, axis=-1)
         h = sigmoid(s) * h + (1.0 - sigmoid(s - self.beta)) * tanh(g)
         return h, h
 
@@ -346,8 +346,8 @@ class WMCLSTM(PublishedCell):
     def forward(self, x: Any, state: Any) -> Any:
         """One step: (batch, input_size) and (h, c) to the output and the new (h, c)."""
         h, c = state
-        i, f, g, o = split(x @ self.W.T + h @ self.U.T + self.b, 4, axis=-1)
-        ci, cf = split(tanh(c @ self.V.T), 2, axis=-1)
+        i, f, g, o = split(self.from_input(x, self.W) + self.from_state(h, self.U) + self.b, 4, axis=-1)
+        ci, cf = split(tanh(self.from_state(c, self.V, name="c")), 2, axis=-1)
         c = sigmoid(f + cf) * c + sigmoid(i + ci) * tanh(g)
-        h = sigmoid(o + tanh(c @ self.V_o.T)) * tanh(c)
+        h = sigmoid(o + tanh(self.from_state(c, self.V_o, name="c"))) * tanh(self.to_output(c))
         return h, LSTMState(h, c)

@@ -9,7 +9,7 @@ import numpy as np
 from .. import init
 from ..core.errors import ShapeError
 from ..module import Parameter
-from ..ops.elementwise import relu, sigmoid, softplus, sqrt, square, tanh
+from ..ops.elementwise import relu, sigmoid, softplus, sqrt, square, stop_gradient, tanh
 from ..ops.linear import einsum
 from ..ops.reductions import norm, softmax
 from ..ops.shaping import concatenate, expand_dims, roll, split
@@ -26,10 +26,6 @@ def normalised(x: Any, gain: Any, offset: Any) -> Any:
 
 class _Memory(PublishedCell):
     """Parameters whose sizes are those of the memory, not of the hidden vector."""
-
-    def matrix(self, rows: int, columns: int) -> Parameter:
-        """Weights (rows, columns), Xavier uniform."""
-        return Parameter(init.xavier_uniform((rows, columns), rng=self._rng, dtype=self._dtype))
 
     def constant(self, size: int, value: float) -> Parameter:
         """A vector (size,) of one value."""
@@ -81,7 +77,7 @@ class FastWeights(PublishedCell):
         """One step: (batch, input_size) and (h, A) to the output and the new state."""
         h, A = state
         A = self.decay * A + self.rate * einsum("bi,bj->bij", h, h)
-        a = h @ self.W.T + x @ self.C.T
+        a = self.from_state(h, self.W) + self.from_input(x, self.C)
         h = relu(a)
         for _ in range(self.steps):
             h = relu(normalised(a + einsum("bij,bj->bi", A, h), self.gain, self.offset))
@@ -110,9 +106,9 @@ class _Slots(_Memory):
         if slots < 1 or heads < 1 or hidden_size % (slots * heads):
             raise ShapeError(f"RelationalMemory: slots * heads must divide hidden_size = {hidden_size}; found {slots} * {heads}")
         self.slots, self.heads, F = slots, heads, hidden_size // slots
-        self.W_e, self.b_e = self.matrix(F, input_size), self.constant(F, 0.0)
-        self.W_qkv = self.matrix(3 * F, F)
-        self.W_1, self.b_1, self.W_2, self.b_2 = self.matrix(F, F), self.constant(F, 0.0), self.matrix(F, F), self.constant(F, 0.0)
+        self.W_e, self.b_e = self.xavier(F, input_size), self.constant(F, 0.0)
+        self.W_qkv = self.xavier(3 * F, F, 3)
+        self.W_1, self.b_1, self.W_2, self.b_2 = self.xavier(F, F), self.constant(F, 0.0), self.xavier(F, F), self.constant(F, 0.0)
         self.gain_1, self.offset_1 = self.constant(F, 1.0), self.constant(F, 0.0)
         self.gain_2, self.offset_2 = self.constant(F, 1.0), self.constant(F, 0.0)
 
@@ -155,7 +151,7 @@ class RelationalMemory(_Slots):
     ) -> None:
         super().__init__(input_size, hidden_size, slots, heads, rng=rng, dtype=dtype)
         F = hidden_size // slots
-        self.W, self.U = self.matrix(3 * F, input_size), self.matrix(3 * F, F)
+        self.W, self.U = self.xavier(3 * F, input_size, 3), self.xavier(3 * F, F, 3)
         self.b = Parameter(init.forget_bias(init.zeros((3 * F,), dtype=dtype), F, gate=0, gates=3))
 
     def initial_state(self, batch_size: int) -> RelationalMemoryState:
@@ -166,7 +162,7 @@ class RelationalMemory(_Slots):
     def forward(self, x: Any, state: Any) -> Any:
         """One step: (batch, input_size) and (h, m) to the output and the new state."""
         h, m = state
-        gates = expand_dims(x @ self.W.T, 1) + h @ self.U.T + self.b
+        gates = expand_dims(self.from_input(x, self.W), 1) + self.from_state(h, self.U) + self.b
         f, i, o = split(sigmoid(gates), 3, axis=-1)
         m = f * m + i * self.content(x, m)
         h = o * tanh(m)
@@ -192,7 +188,7 @@ def addressed(memory: Any, w: Any, head: Any) -> Any:
     g, s = sigmoid(g), softmax(s, axis=-1)
     w = g * softmax(softplus(beta) * similarity, axis=-1) + (1 - g) * w
     w = s[:, 0:1] * roll(w, shift=-1, axis=-1) + s[:, 1:2] * w + s[:, 2:3] * roll(w, shift=1, axis=-1)
-    w = w ** (1 + softplus(gamma))
+    w = (w / stop_gradient(w.max(axis=-1, keepdims=True))) ** (1 + softplus(gamma))  # the largest is 1, so that a high power leaves it
     return w / w.sum(axis=-1, keepdims=True)
 
 
@@ -226,6 +222,7 @@ class NeuralTuringMachine(_Memory):
     """
 
     State = NTMState
+    bookkeeping = ("w_read", "w_write")
 
     def __init__(
         self, input_size: int, hidden_size: int, *, slots: int = 16, width: int = 8, rng: Any = None, dtype: Any = np.float32
@@ -235,9 +232,9 @@ class NeuralTuringMachine(_Memory):
             raise ShapeError(f"NeuralTuringMachine: slots and width must be at least 1; found {slots} and {width}")
         self.slots, self.width, numbers = slots, width, 4 * width + 12
         self.W, self.U, self.b = self.inputs(columns=input_size + width), self.recurrent(), self.bias()
-        self.W_heads = self.matrix(numbers, hidden_size)
+        self.W_heads = self.xavier(numbers, hidden_size)
         self.b_heads = Parameter(init.uniform((numbers,), 0.1, rng=self._rng, dtype=dtype))  # a key of zeros would have no direction
-        self.W_y, self.b_y = self.matrix(hidden_size, hidden_size + width), self.bias()
+        self.W_y, self.b_y = self.xavier(hidden_size, hidden_size + width), self.bias()
 
     def initial_state(self, batch_size: int) -> NTMState:
         """The heads on slot 0, an even and nearly empty memory, the rest zeros."""
@@ -248,7 +245,7 @@ class NeuralTuringMachine(_Memory):
     def forward(self, x: Any, state: Any) -> Any:
         """One step: (batch, input_size) and (h, r, w_read, w_write, memory) to the output and the new state."""
         h, r, w_read, w_write, memory = state
-        h = tanh(concatenate([x, r], axis=-1) @ self.W.T + h @ self.U.T + self.b)
+        h = tanh(self.from_input(concatenate([x, r], axis=-1), self.W) + self.from_state(h, self.U) + self.b)
         M = self.width
         read, write, e, a = split(h @ self.W_heads.T + self.b_heads, [M + 6, 2 * M + 12, 3 * M + 12], axis=-1)
         w_write = addressed(memory, w_write, write)

@@ -52,8 +52,8 @@ class ONLSTM(PublishedCell):
         self.chunk_size, rows = chunk_size, 2 * hidden_size // chunk_size
         self.W, self.U, self.b = self.inputs(4), self.recurrent(4), self.bias(4)
         self.b.data = init.forget_bias(self.b.numpy(), hidden_size, gate=0)
-        self.V = Parameter(init.xavier_uniform((rows, input_size), rng=self._rng, dtype=dtype))
-        self.R = Parameter(init.xavier_uniform((rows, hidden_size), rng=self._rng, dtype=dtype))
+        self.V = self.xavier(rows, input_size, 2)
+        self.R = self.xavier(rows, hidden_size, 2)
         self.d = Parameter(init.zeros((rows,), dtype=dtype))
 
     def spread(self, gate: Any) -> Any:
@@ -63,11 +63,11 @@ class ONLSTM(PublishedCell):
     def forward(self, x: Any, state: Any) -> Any:
         """One step: (batch, input_size) and (h, c) to the output and the new (h, c)."""
         h, c = state
-        f, i, o, g = split(x @ self.W.T + h @ self.U.T + self.b, 4, axis=-1)
+        f, i, o, g = split(self.from_input(x, self.W) + self.from_state(h, self.U) + self.b, 4, axis=-1)
         f, i, o, g = sigmoid(f), sigmoid(i), sigmoid(o), tanh(g)
-        master_f, master_i = split(x @ self.V.T + h @ self.R.T + self.d, 2, axis=-1)
+        master_f, master_i = split(self.from_input(x, self.V) + self.from_state(h, self.R) + self.d, 2, axis=-1)
         master_f, master_i = self.spread(cumax(master_f)), self.spread(1 - cumax(master_i))
         overlap = master_f * master_i
         c = (f * overlap + (master_f - overlap)) * c + (i * overlap + (master_i - overlap)) * g
-        h = o * tanh(c)
+        h = o * tanh(self.to_output(c))
         return h, LSTMState(h, c)

@@ -41,5 +41,5 @@ class EchoState(PublishedCell):
 
     def forward(self, x: Any, h: Any) -> Any:
         """One step: (batch, input_size) and the state to the output and the new state."""
-        h = (1 - self.leak) * h + self.leak * tanh(x @ self.W.T + h @ self.U.T + self.b)
+        h = (1 - self.leak) * h + self.leak * tanh(self.from_input(x, self.W) + self.from_state(h, self.U) + self.b)
         return h, h

@@ -44,10 +44,10 @@ class ResidualLSTM(PublishedCell):
     def forward(self, x: Any, state: Any) -> Any:
         """One step: (batch, input_size) and (h, c) to the output and the new (h, c)."""
         h, c = state
-        i, f, g, o = split(x @ self.W.T + h @ self.U.T + self.b, 4, axis=-1)
+        i, f, g, o = split(self.from_input(x, self.W) + self.from_state(h, self.U) + self.b, 4, axis=-1)
         p_i, p_f, p_o = split(self.p, 3, axis=-1)
         c = sigmoid(f + p_f * c) * c + sigmoid(i + p_i * c) * tanh(g)
         o = sigmoid(o + p_o * c)
         shortcut = x if self.W_h is None else x @ self.W_h.T
-        h = o * (tanh(c) @ self.W_p.T + shortcut)
+        h = o * (tanh(self.to_output(c)) @ self.W_p.T + shortcut)
         return h, LSTMState(h, c)

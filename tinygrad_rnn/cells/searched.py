@@ -42,8 +42,8 @@ class NAS(PublishedCell):
     def forward(self, x: Any, state: Any) -> Any:
         """One step: (batch, input_size) and (h, c) to the output and the new (h, c)."""
         h, c = state
-        a1, a2, a3, a4, a5, a6, a7, a8 = split(x @ self.W.T, 8, axis=-1)
-        b1, b2, b3, b4, b5, b6, b7, b8 = split(h @ self.U.T + self.b, 8, axis=-1)
+        a1, a2, a3, a4, a5, a6, a7, a8 = split(self.from_input(x, self.W), 8, axis=-1)
+        b1, b2, b3, b4, b5, b6, b7, b8 = split(self.from_state(h, self.U) + self.b, 8, axis=-1)
         l1 = tanh(c + tanh(sigmoid(a1 + b1) * relu(a2 + b2)))
         l2 = tanh(sigmoid(a3 + b3) + relu(a4 * b4))
         l3 = tanh(tanh(a5 + b5) * sigmoid(a6 + b6))

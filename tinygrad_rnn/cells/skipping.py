@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import init
 from ..module import Parameter
 from ..ops.custom import custom_vjp
 from ..ops.elementwise import minimum, sigmoid
@@ -55,10 +54,11 @@ class SkipRNN(GRU):
     """
 
     State = SkipRNNState
+    bookkeeping = ("u",)
 
     def __init__(self, input_size: int, hidden_size: int, *, rng: Any = None, dtype: Any = np.float32) -> None:
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
-        self.W_p = Parameter(init.xavier_uniform((1, hidden_size), rng=self._rng, dtype=dtype))
+        self.W_p = self.xavier(1, hidden_size)
         self.b_p = Parameter(np.ones(1, dtype))
 
     def initial_state(self, batch_size: int) -> SkipRNNState:

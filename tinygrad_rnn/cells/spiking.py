@@ -52,6 +52,7 @@ class LIF(PublishedCell):
     """
 
     State = LIFState
+    bookkeeping = ("s",)
 
     def __init__(
         self, input_size: int, hidden_size: int, *, beta: float = 0.9, threshold: float = 1.0, rng: Any = None, dtype: Any = np.float32
@@ -63,6 +64,6 @@ class LIF(PublishedCell):
     def forward(self, x: Any, state: Any) -> Any:
         """One step: (batch, input_size) and (s, u) to the output and the new (s, u)."""
         s, u = state
-        u = self.beta * u + x @ self.W.T + s @ self.U.T + self.b - self.threshold * s
+        u = self.beta * u + self.from_input(x, self.W) + self.from_state(s, self.U, name="s") + self.b - self.threshold * s
         s = spike(u - self.threshold)
         return s, LIFState(s, u)

@@ -20,6 +20,10 @@ __all__ = ["CfC", "PhasedLSTM"]
 class TimedCell(PublishedCell):
     """A cell whose x is (features, time), of shapes (batch, input_size) and (batch, 1)."""
 
+    def example_input(self, batch_size: int) -> Any:
+        """Zeros for both."""
+        return super().example_input(batch_size), self.zeros(batch_size, 1)
+
     def check(self, x: Any) -> None:
         """Raise a ShapeError if x is not one step of input with its time."""
         super().check(x)
@@ -51,8 +55,8 @@ class CfC(TimedCell):
     ) -> None:
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
         size = backbone_size or hidden_size
-        self.W = Parameter(init.xavier_uniform((size, input_size), rng=self._rng, dtype=dtype))
-        self.U = Parameter(init.xavier_uniform((size, hidden_size), rng=self._rng, dtype=dtype))
+        self.W = self.xavier(size, input_size)
+        self.U = self.xavier(size, hidden_size)
         self.b = Parameter(init.zeros((size,), dtype=dtype))
         self.V, self.c = self.inputs(3, columns=size), self.bias(3)
 
@@ -66,7 +70,7 @@ class CfC(TimedCell):
     def forward(self, x: Any, h: Any) -> Any:
         """One step: (batch, input_size), or a tuple of it and the time (batch, 1), and the state to the output and the new state."""
         x, t = x if isinstance(x, tuple) else (x, 1.0)
-        z = tanh(x @ self.W.T + h @ self.U.T + self.b)
+        z = tanh(self.from_input(x, self.W) + self.from_state(h, self.U) + self.b)
         f, g, k = split(z @ self.V.T + self.c, 3, axis=-1)
         gate = sigmoid(-f * t)
         h = gate * tanh(g) + (1 - gate) * tanh(k)
@@ -114,10 +118,10 @@ class PhasedLSTM(TimedCell):
         phi = mod(t - self.s, self.tau) / self.tau
         rise, fall = 2 * phi / self.r, 2 - 2 * phi / self.r
         k = where(phi < self.r / 2, rise, where(phi < self.r, fall, leak * phi))
-        i, f, g, o = split(x @ self.W.T + h @ self.U.T + self.b, 4, axis=-1)
+        i, f, g, o = split(self.from_input(x, self.W) + self.from_state(h, self.U) + self.b, 4, axis=-1)
         p_i, p_f, p_o = split(self.p, 3, axis=-1)
         c_tilde = sigmoid(f + p_f * c) * c + sigmoid(i + p_i * c) * tanh(g)
         c = k * c_tilde + (1 - k) * c
-        h_tilde = sigmoid(o + p_o * c) * tanh(c_tilde)
+        h_tilde = sigmoid(o + p_o * c) * tanh(self.to_output(c_tilde))
         h = k * h_tilde + (1 - k) * h
         return h, LSTMState(h, c)

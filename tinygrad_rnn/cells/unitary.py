@@ -29,6 +29,19 @@ def rotate(z: ComplexState, theta: Any, phi: Any) -> ComplexState:
     return ComplexState(*(reshape(stack(pair, axis=-1), z.real.shape) for pair in zip(first, second, strict=True)))
 
 
+def turned(z: ComplexState, weights: Any) -> ComplexState:
+    """D F_1 ... F_L z, from the numbers of pairs in F_1, ..., F_L, their angles, and those of D."""
+    sizes, theta, phi, omega = weights
+    cuts = np.cumsum(sizes)[:-1].tolist()
+    layers = enumerate(zip(sizes, split(theta, cuts), split(phi, cuts), strict=True))
+    for k, (n, theta_l, phi_l) in reversed(list(layers)):
+        first, last = k % 2, k % 2 + 2 * n
+        middle = rotate(ComplexState(z.real[:, first:last], z.imag[:, first:last]), theta_l, phi_l)
+        z = ComplexState(*(concatenate([a[:, :first], m, a[:, last:]], axis=1) for a, m in zip(z, middle, strict=True)))
+    turn, turn_imag = cos(omega), sin(omega)
+    return ComplexState(z.real * turn - z.imag * turn_imag, z.real * turn_imag + z.imag * turn)
+
+
 class EURNN(PublishedCell):
     """A unitary recurrent network: the matrix is a product of rotations of pairs of units.
 
@@ -47,6 +60,7 @@ class EURNN(PublishedCell):
     """
 
     State = ComplexState
+    joined = ("real", "imag")
 
     def __init__(self, input_size: int, hidden_size: int, *, capacity: int = 2, rng: Any = None, dtype: Any = np.float32) -> None:
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
@@ -62,17 +76,9 @@ class EURNN(PublishedCell):
 
     def forward(self, x: Any, state: Any) -> Any:
         """One step: (batch, input_size) and (real, imag) to the output and the new (real, imag)."""
-        z, cuts = ComplexState(*state), np.cumsum(self.sizes)[:-1].tolist()
-        layers = list(zip(self.sizes, split(self.theta, cuts), split(self.phi, cuts), strict=True))
-        for k in reversed(range(len(layers))):
-            n, theta, phi = layers[k]
-            first, last = k % 2, k % 2 + 2 * n
-            middle = rotate(ComplexState(z.real[:, first:last], z.imag[:, first:last]), theta, phi)
-            z = ComplexState(*(concatenate([a[:, :first], m, a[:, last:]], axis=1) for a, m in zip(z, middle, strict=True)))
-        x_real, x_imag = split(x @ self.V.T, 2, axis=-1)
-        turn, turn_imag = cos(self.omega), sin(self.omega)
-        real = z.real * turn - z.imag * turn_imag + x_real
-        imag = z.real * turn_imag + z.imag * turn + x_imag
+        z = self.from_state(ComplexState(*state), (self.sizes, self.theta, self.phi, self.omega), turned, name="z")
+        x_real, x_imag = split(self.from_input(x, self.V), 2, axis=-1)
+        real, imag = z.real + x_real, z.imag + x_imag
         r = sqrt(real * real + imag * imag + 1e-5)
         scale = relu(r + self.b) / r
         return concatenate([real * scale, imag * scale], axis=-1), ComplexState(real * scale, imag * scale)

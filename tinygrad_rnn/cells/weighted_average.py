@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..ops.elementwise import exp, maximum, tanh
+from ..ops.elementwise import exp, maximum, tanh, where
 from ..ops.shaping import broadcast_to, split
-from .base import PublishedCell
+from .base import EMPTY, PublishedCell
 
 __all__ = ["RWA", "RWAState"]
 
@@ -35,7 +35,7 @@ class RWA(PublishedCell):
     The output is h'. W (3H, I): blocks in the order u, g, a; U (2H, H): g, a; b_u, b_g and s_0 (H,). The first h is tanh(s_0), and s_0 is
     learned. The state is (h, n, d, m), each (batch, H). It keeps n and d divided by exp(m), so that nothing overflows; h' does not depend on m:
 
-        m' = max(m, a)
+        m' = max(m, a), or a where d is 0
         n' = n * exp(m - m') + (u * tanh(g)) * exp(a - m')
         d' = d * exp(m - m') + exp(a - m')
 
@@ -44,10 +44,11 @@ class RWA(PublishedCell):
     J. Ostmeyer and L. Cowell, Machine Learning on Sequential Data Using a Recurrent Weighted Average, Neurocomputing 331 (2019),
     arXiv:1703.01253.
 
-    a has no bias: it would cancel. The authors' code starts m at -1e38, which changes nothing but the units of n and d.
+    a has no bias: it would cancel. The authors' code starts m at -1e38 and takes the largest of m and a always, which is the same.
     """
 
     State = RWAState
+    bookkeeping = ("n", "d", "m")
 
     def __init__(self, input_size: int, hidden_size: int, *, rng: Any = None, dtype: Any = np.float32) -> None:
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
@@ -62,10 +63,11 @@ class RWA(PublishedCell):
     def forward(self, x: Any, state: Any) -> Any:
         """One step: (batch, input_size) and (h, n, d, m) to the output and the new state."""
         h, n, d, m = state
-        u, g, a = split(x @ self.W.T, 3, axis=-1)
-        h_g, h_a = split(h @ self.U.T, 2, axis=-1)
+        u, g, a = split(self.from_input(x, self.W), 3, axis=-1)
+        h_g, h_a = split(self.from_state(h, self.U), 2, axis=-1)
         z = (u + self.b_u) * tanh(g + h_g + self.b_g)
         a = a + h_a
+        m = where(d == 0, EMPTY, m)
         m_new = maximum(m, a)
         old, new = exp(m - m_new), exp(a - m_new)
         n, d = n * old + z * new, d * old + new

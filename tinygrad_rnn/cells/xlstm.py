@@ -9,10 +9,10 @@ import numpy as np
 from .. import init
 from ..core.errors import TinygradError
 from ..module import Parameter
-from ..ops.elementwise import abs, exp, log_sigmoid, maximum, sigmoid, tanh
+from ..ops.elementwise import abs, exp, log_sigmoid, maximum, minimum, sigmoid, tanh, where
 from ..ops.linear import einsum
 from ..ops.shaping import split
-from .base import PublishedCell
+from .base import EMPTY, PublishedCell
 
 __all__ = ["MLSTM", "SLSTM", "MLSTMState", "SLSTMState"]
 
@@ -59,7 +59,7 @@ class SLSTM(_ExponentialGates):
     The output is h'. W (4H, I), U (4H, H), b (4H,): blocks in the order i, f, z, o. The state is (h, c, n, m), each (batch, H). It keeps c and n
     divided by exp(m), so that nothing overflows; h' does not depend on m:
 
-        m' = max(log f + m, a_i)
+        m' = max(log f + m, a_i), or a_i where n is 0
         c' = exp(log f + m - m') * c + exp(a_i - m') * z
         n' = exp(log f + m - m') * n + exp(a_i - m')
 
@@ -70,6 +70,7 @@ class SLSTM(_ExponentialGates):
     """
 
     State = SLSTMState
+    bookkeeping = ("c", "n", "m")
 
     def __init__(
         self, input_size: int, hidden_size: int, *, forget_gate: str = "sigmoid", rng: Any = None, dtype: Any = np.float32
@@ -82,8 +83,8 @@ class SLSTM(_ExponentialGates):
     def forward(self, x: Any, state: Any) -> Any:
         """One step: (batch, input_size) and (h, c, n, m) to the output and the new state."""
         h, c, n, m = state
-        i, f, z, o = split(x @ self.W.T + h @ self.U.T + self.b, 4, axis=-1)
-        i, f, m = self.stabilised(i, f, m)
+        i, f, z, o = split(self.from_input(x, self.W) + self.from_state(h, self.U) + self.b, 4, axis=-1)
+        i, f, m = self.stabilised(i, f, where(n == 0, EMPTY, m))
         c = f * c + i * tanh(z)
         n = f * n + i
         h = sigmoid(o) * c / n
@@ -113,10 +114,10 @@ class MLSTM(_ExponentialGates):
     The state is (C, n, m), of shapes (batch, H, H), (batch, H) and (batch, 1); the first axis of C is that of v. It keeps C and n divided by
     exp(m), so that nothing overflows; y does not depend on m:
 
-        m' = max(log f + m, log i)
+        m' = max(log f + m, log i), or log i where C and n are 0
         C' = exp(log f + m - m') C + exp(log i - m') v k^T
         n' = exp(log f + m - m') n + exp(log i - m') k
-        y  = o * (C' q) / max(|n' . q|, exp(-m'))
+        y  = o * (C' q) / max(|n' . q|, exp(-m'))    with both parts times exp(min(m', 0)), so that exp(-m') does not overflow
 
     All components start at zero. b_f starts at 3 for the sigmoid and at 0 for exp.
 
@@ -127,13 +128,14 @@ class MLSTM(_ExponentialGates):
     """
 
     State = MLSTMState
+    bookkeeping = ("C", "n", "m")
 
     def __init__(
         self, input_size: int, hidden_size: int, *, forget_gate: str = "sigmoid", rng: Any = None, dtype: Any = np.float32
     ) -> None:
         super().__init__(input_size, hidden_size, forget_gate=forget_gate, rng=rng, dtype=dtype)
         self.W, self.b = self.inputs(4), self.bias(4)
-        self.W_if = Parameter(init.xavier_uniform((2, input_size), rng=self._rng, dtype=dtype))
+        self.W_if = self.xavier(2, input_size, 2)
         self.b_if = Parameter(np.array([0.0, 3.0 if forget_gate == "sigmoid" else 0.0], dtype))
 
     def initial_state(self, batch_size: int) -> MLSTMState:
@@ -144,12 +146,15 @@ class MLSTM(_ExponentialGates):
     def forward(self, x: Any, state: Any) -> Any:
         """One step: (batch, input_size) and (C, n, m) to the output and the new state."""
         C, n, m = state
-        q, k, v, o = split(x @ self.W.T, 4, axis=-1)
+        q, k, v, o = split(self.from_input(x, self.W), 4, axis=-1)
         b_q, b_k, b_v, b_o = split(self.b, 4, axis=-1)
         q, k, v, o = q + b_q, k / self.hidden_size**0.5 + b_k, v + b_v, sigmoid(o + b_o)
-        i, f = split(x @ self.W_if.T + self.b_if, 2, axis=-1)
-        i, f, m = self.stabilised(i, f, m)
+        i, f = split(self.from_input(x, self.W_if) + self.b_if, 2, axis=-1)
+        content = abs(C).sum(axis=(1, 2)) + abs(n).sum(axis=1)
+        i, f, m = self.stabilised(i, f, where(content == 0, EMPTY, m[:, 0])[:, None])
         C = f[..., None] * C + einsum("bi,bj->bij", i * v, k)
         n = f * n + i * k
-        size = maximum(abs((n * q).sum(axis=-1, keepdims=True)), exp(-m))
-        return o * einsum("bij,bj->bi", C, q) / size, MLSTMState(C, n, m)
+        unit = exp(minimum(m, 0.0))
+        least = maximum(exp(-maximum(m, 0.0)), self.tiny)  # which is not 0 where exp(-m) underflows and q is 0
+        size = maximum(abs((n * q).sum(axis=-1, keepdims=True)) * unit, least)
+        return o * einsum("bij,bj->bi", C, q) * unit / size, MLSTMState(C, n, m)

@@ -79,11 +79,27 @@ def _check(
             return [y.numpy().astype(np.float64) for y in f(*[tensor(x) for x in xs])]
 
     cotangents = [rng.standard_normal(y.shape) for y in numbers(values)]
-    numeric = _differences(lambda xs: sum((float((c * y).sum()) for c, y in zip(cotangents, numbers(xs), strict=True)), 0.0), values, eps)
     seeds = [tensor(c) for c in cotangents]
+    directions = [rng.standard_normal(x.shape) for x in values]
+
+    def total(xs: list[Array]) -> float:
+        return sum((float((c * y).sum()) for c, y in zip(cotangents, numbers(xs), strict=True)), 0.0)
+
+    def kink(directions: list[Array]) -> str:
+        """What differences to one side each say, if the function has a kink in this direction; "" if it has none."""
+        up, at, down = (total([x + s * eps * d for x, d in zip(values, directions, strict=True)]) for s in (1, 0, -1))
+        right, left = (up - at) / eps, (at - down) / eps
+        scale = max(abs(right), abs(left))
+        noise = 1e-14 * max(abs(up), abs(at), abs(down)) / eps
+        if not abs(right - left) > 1e-2 * scale + noise + 1e-3:
+            return ""
+        return (
+            f"the function has a kink or a jump at this point (the differences to one side each are {left:.6g} and {right:.6g}), where no derivative is "
+            "right; check it at another point"
+        )
 
     def compare(found: list[Array], expected: list[Array], mode: str, labels: list[str]) -> None:
-        for name, a, n in zip(labels, found, expected, strict=True):
+        for k, (name, a, n) in enumerate(zip(labels, found, expected, strict=True)):
             if a.shape != n.shape:
                 raise GradcheckError(
                     f"gradcheck, {mode} mode, order {level}: {name} has shape {a.shape}, its derivative should have {n.shape}"
@@ -92,16 +108,19 @@ def _check(
             limit = atol + rtol * max(np.abs(n).max(initial=0.0), 1.0)
             if error.size and not error.max() <= limit:
                 at = np.unravel_index(int(np.nanargmax(np.where(np.isnan(error), np.inf, error))), error.shape)
+                along = directions if mode == "forward" else [np.zeros_like(x) for x in values]
+                if mode == "reverse":
+                    along[k][at] = 1.0
                 raise GradcheckError(
                     f"gradcheck, {mode} mode, order {level}: worst at {name}{list(map(int, at))}: computed {a[at]:.8g}, finite differences "
-                    f"{n[at]:.8g} (allowed deviation {limit:.2g}). Likely cause: {_cause(a, n)}."
+                    f"{n[at]:.8g} (allowed deviation {limit:.2g}). Likely cause: {kink(along) or _cause(a, n)}."
                 )
 
+    numeric = _differences(total, values, eps)
     if "reverse" in modes:
         _, pull = vjp(f, *[tensor(x) for x in values])
         compare([g.numpy() for g in pull(seeds)], numeric, "reverse", names)
     if "forward" in modes:
-        directions = [rng.standard_normal(x.shape) for x in values]
         _, tangents = jvp(f, [tensor(x) for x in values], [tensor(d) for d in directions])
         up = numbers([x + eps * d for x, d in zip(values, directions, strict=True)])
         down = numbers([x - eps * d for x, d in zip(values, directions, strict=True)])

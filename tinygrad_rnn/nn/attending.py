@@ -10,10 +10,11 @@ from .. import init
 from ..core.errors import ShapeError, TinygradError
 from ..core.tensor import Tensor, tensor
 from ..module import Parameter
+from ..ops import checks
 from ..ops.elementwise import tanh
 from ..ops.shaping import concatenate
-from ..recurrent.cell import Cell, dtype_of
-from .attention import Attention, attention_mask, check_memory
+from ..recurrent.cell import Cell, dtype_of, name_of, no_cell
+from .attention import Attention, attention_mask, check_memory, masked
 
 
 class AttentionState(NamedTuple):
@@ -48,8 +49,15 @@ class AttentionCell(Cell):
     attention : Attention
         Its query_size is the size of the inner cell's output.
     attended_size : int, optional
-        Of the output; by default the cell's hidden_size.
+        Of the output; by default the cell's hidden_size. A cell without one needs it.
     rng : numpy Generator or int, optional
+
+    Raises
+    ------
+    TinygradError
+        If no attended_size is given and the cell has no hidden_size.
+    ShapeError
+        If the cell's input_size leaves nothing for x.
 
     Attributes
     ----------
@@ -58,10 +66,17 @@ class AttentionCell(Cell):
     """
 
     def __init__(self, cell: Cell, attention: Attention, attended_size: int | None = None, *, rng: Any = None) -> None:
+        if isinstance(cell, type) or not callable(cell) or not isinstance(attention, Attention):
+            raise TinygradError(
+                f"AttentionCell: expected a cell and an attention, such as tg.nn.LuongAttention(...); found {no_cell(cell)} and {no_cell(attention)}"
+            )
         self.cell, self.attention = cell, attention
-        self.attended_size = cell.hidden_size if attended_size is None else attended_size
-        if cell.input_size is not None:
-            self.input_size = cell.input_size - self.attended_size
+        attended_size = getattr(cell, "hidden_size", None) if attended_size is None else attended_size
+        if attended_size is None:
+            raise TinygradError(f"AttentionCell: '{name_of(cell)}' has no hidden_size, so say how many features are attended to: attended_size=...")
+        self.attended_size = checks.size(attended_size, "AttentionCell: attended_size")
+        if (reads := getattr(cell, "input_size", None)) is not None:
+            self.input_size = reads - self.attended_size
             if self.input_size < 1:
                 raise ShapeError(
                     f"AttentionCell: the inner cell reads x and the {self.attended_size} features that were attended to before, so its "
@@ -90,14 +105,17 @@ class Attending(Cell):
         self.cell, self.input_size = cell, cell.input_size
         self.memory = memory if isinstance(memory, Tensor) else tensor(memory, cell.weight.dtype)
         check_memory(cell.attention, self.memory)
-        self.keys = cell.attention.keys(self.memory)
         self.mask = None if mask is None else Tensor(attention_mask(mask, *self.memory.shape[:2]))
+        self.memory = masked(self.memory, self.mask)
+        self.keys = cell.attention.keys(self.memory)
 
     def initial_state(self, batch_size: int, inner: Any = None) -> AttentionState:
         """The first state: `inner`, such as the encoder's last state, or the inner cell's own; nothing attended to yet."""
         batch, places = self.memory.shape[:2]
         if batch_size != batch:
             raise ShapeError(f"Attending: the memory has a batch of {batch}, the sequence one of {batch_size}; expected equal numbers")
+        if inner is None and not isinstance(self.cell.cell, Cell):
+            raise TinygradError(f"AttentionCell: '{name_of(self.cell.cell)}' has no first state of its own; give one: initial_state(batch, inner)")
         first = self.cell.cell.initial_state(batch_size) if inner is None else inner
         attended, weights = (Tensor(np.zeros((batch_size, n), self.memory.dtype)) for n in (self.cell.attended_size, places))
         return AttentionState(first, attended, weights)

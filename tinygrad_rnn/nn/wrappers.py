@@ -14,13 +14,13 @@ import numpy as np
 from ..core.errors import DtypeError, ShapeError, TinygradError
 from ..core.record import describe
 from ..core.tape import at_step, context
-from ..core.tensor import Tensor
 from ..core.tree import flatten, leaves, pairs, tree_map, unflatten
 from ..module import Module, Parameter
 from ..ops.elementwise import where
-from ..ops.shaping import concatenate
-from ..recurrent.cell import Cell, dtype_of, name_of, no_cell
+from ..ops.shaping import concatenate, split
+from ..recurrent.cell import Cell, name_of, no_cell, plain_of
 from ..recurrent.outside import stands_for_others
+from ..recurrent.products import Around, around, products_of
 from ..recurrent.unroll import unroll
 from .masks import Masks, probability
 from .normalization import BatchNorm, LayerNorm
@@ -47,16 +47,18 @@ class Wrapper(Cell):
         """That of the inner cell."""
         return self.cell.initial_state(batch_size)
 
+    def example_input(self, batch_size: int) -> Any:
+        """That of the inner cell."""
+        return plain_of(self.cell).example_input(batch_size)
+
+    def mask_places(self, state: Any) -> list[int]:
+        """Those of the inner cell."""
+        found: list[int] = plain_of(self.cell).mask_places(state)
+        return found
+
     def check(self, x: Any) -> None:
         """As the inner cell does."""
         self.cell.check(x)
-
-
-    def one(self, x: Any) -> Any:
-        """x, if it is one tensor."""
-        if not hasattr(x, "shape"):
-            raise ShapeError(f"{self.name}: expected one tensor as the input of a step; found a {type(x).__name__}")
-        return x
 
 
 class Stacked(Cell):
@@ -90,6 +92,17 @@ class Stacked(Cell):
         """The first state of each cell."""
         return tuple(c.initial_state(batch_size) for c in self.cells)
 
+    def example_input(self, batch_size: int) -> Any:
+        """That of the lowest cell."""
+        return plain_of(self.cells[0]).example_input(batch_size)
+
+    def mask_places(self, state: Any) -> list[int]:
+        """Those of all cells, the numbers of each after those of the cell below it."""
+        places: list[int] = []
+        for cell, s in zip(self.cells, state, strict=True):
+            places += [p if p < 0 else p + len(places) for p in plain_of(cell).mask_places(s)]
+        return places
+
     def check(self, x: Any) -> None:
         """As the lowest cell does."""
         self.cells[0].check(x)
@@ -102,7 +115,7 @@ class Stacked(Cell):
         new = []
         for k, (cell, s) in enumerate(zip(self.cells, state, strict=True)):
             if k and self.dropout and self.training:
-                x = x * self.masks.dropout(self.dropout, x.shape, x.dtype, per="sequence", place=k)
+                x = dropped(floating(x, "Stacked: dropout between two cells"), self.masks, self.dropout, k)
             with at_step(context().mark.step, name_of(cell), k):
                 x, s = cell(x, s)
             new.append(s)
@@ -114,27 +127,38 @@ class Residual(Wrapper):
 
     def forward(self, x: Any, state: Any) -> Any:
         """One step."""
-        y, state = self.cell(self.one(x), state)
+        if not hasattr(x, "shape"):
+            raise ShapeError(f"{self.name}: expected one tensor as the input of a step; found a {type(x).__name__}")
+        y, state = self.cell(x, state)
         if tuple(getattr(y, "shape", ())) != tuple(x.shape):
             raise ShapeError(f"Residual: the cell's output {describe(y)} and its input {describe(x)} must have one shape")
         return y + x, state
 
 
 class Zoneout(Wrapper):
-    """Each element of the state keeps its old value with probability p, drawn anew at each step.
+    """Each element of the memory keeps its old value with probability p, drawn anew at each step.
 
     D. Krueger et al., Zoneout: Regularizing RNNs by Randomly Preserving Hidden Activations, ICLR 2017, arXiv:1606.01305. In training
     s' = m * s + (1 - m) * cell(s) with m drawn for each element, step and sequence; in evaluation s' = p * s + (1 - p) * cell(s). An output
     that is one of the new state's components is that component after zoneout.
 
+    What of a state is memory is a fact of the cell (`Cell.bookkeeping`): counters, windows of past values, normalisers, stabilisers and
+    what is counted in their units stay as the cell makes them, and so do integers and booleans. A user's cell without a declaration has
+    memory in all floating components. Parts of one complex number have one mask.
+
     Parameters
     ----------
     cell : Cell
     p : float, or a nest like the state
-        One probability for all components, or one for each: ``LSTMState(h=0.05, c=0.5)``. Components that are no floating numbers, such
-        as a counter of steps, are not touched.
+        One probability for all memory, or one for each component, 0 for what is no memory: ``LSTMState(h=0.05, c=0.5)``.
     rng : numpy Generator or int, optional
         Of the masks.
+
+    Raises
+    ------
+    TinygradError
+        At the first step: if the cell has no memory that could be kept element by element, p has a rate for what is no memory, or two
+        rates for parts of one number.
     """
 
     def __init__(self, cell: Cell, p: Any = 0.1, *, rng: Any = None) -> None:
@@ -145,35 +169,61 @@ class Zoneout(Wrapper):
 
     def forward(self, x: Any, state: Any) -> Any:
         """One step."""
+        places = self.mask_places(state)
+        if all(place < 0 for place in places):
+            raise TinygradError(f"{self.name}: the state of the cell has no memory that zoneout could keep: it is all bookkeeping (Cell.bookkeeping)")
         y, new = self.cell(x, state)
-        nest = isinstance(self.p, (tuple, list, dict))
-        rates = [p for _, p in pairs(new, self.p, "Zoneout: p for a state", "state")] if nest else [self.p] * len(leaves(new))
-        mixed = []
-        for place, ((fresh, old), p) in enumerate(zip(pairs(new, state, "Zoneout: the state", "state"), rates, strict=True)):
-            if not p or fresh.dtype.kind != "f":
+        mixed, masks = [], dict[int, Any]()
+        numbers = [place for _, place in pairs(new, unflatten(state, places), "Zoneout: the state", "state")]
+        for (fresh, old), place, p in zip(pairs(new, state, "Zoneout: the state", "state"), numbers, self._rates(new, numbers), strict=True):
+            if not p or place < 0:
                 mixed.append(fresh)
             elif self.training:
-                keep = self.masks.keep(1 - p, fresh.shape, bool, per="step", place=place)
-                mixed.append(where(keep, old, fresh))
+                if place not in masks:
+                    masks[place] = self.masks.keep(1 - p, fresh.shape, bool, per="step", place=place)
+                mixed.append(where(masks[place], old, fresh))
             else:
                 mixed.append(fresh + p * (old - fresh))
         y = next((m for f, m in zip(leaves(new), mixed, strict=True) if f is y), y)
         return y, unflatten(new, mixed)
 
+    def _rates(self, new: Any, places: list[int]) -> list[float]:
+        """The probability of each component."""
+        if not isinstance(self.p, (tuple, list, dict)):
+            return [self.p] * len(places)
+        rates = [p for _, p in pairs(new, self.p, "Zoneout: p for a state", "state")]
+        names = [path for path, _ in flatten(new, "state")]
+        for name, p, place in zip(names, rates, places, strict=True):
+            if p and place < 0:
+                raise TinygradError(f"{self.name}: p has the rate {p} for {name}, which is no memory of the cell but bookkeeping; expected 0")
+            if place >= 0 and p != rates[places.index(place)]:
+                raise TinygradError(f"{self.name}: {name} is part of the same numbers as {names[places.index(place)]}; expected one rate for both")
+        return rates
+
 
 class VariationalDropout(Wrapper):
-    """Dropout of the input, the state and the output of a cell with masks that are held for a whole sequence.
+    """Dropout of the input, the recurrent operand and the output of a cell with masks that are held for a whole sequence.
 
     Y. Gal and Z. Ghahramani, A Theoretically Grounded Application of Dropout in Recurrent Neural Networks, NIPS 2016, arXiv:1512.05287.
     The masks are drawn once for each sequence (each call of `unroll` or `tbptt`) and row, in training; what is kept is scaled by 1 / (1 - p).
 
+    The mask of the state acts on what recurrent weights multiply, the h of ``U h``, and nowhere else: what gates carry to the next step,
+    as z * h in a GRU or c in an LSTM, is neither masked nor scaled. There is one mask for each component of the state, the same for
+    all gates (Gal and Ghahramani's tied weights) and steps; of several cells within the cell each has its own.
+
     Parameters
     ----------
     cell : Cell
+        For `state` one whose step names its recurrent products by `Cell.from_state`, as all of `cells` do that have any.
     input, state, output : float
-        Probabilities. That of the state applies to the component h, or the first one, as it enters the cell.
+        Probabilities. That of the input applies to x wherever the cell uses it.
     rng : numpy Generator or int, optional
         Of the masks.
+
+    Raises
+    ------
+    TinygradError
+        At the first step in training: if `state` is set and the cell names no product with recurrent weights.
     """
 
     def __init__(self, cell: Cell, *, input: float = 0.0, state: float = 0.0, output: float = 0.0, rng: Any = None) -> None:
@@ -184,17 +234,53 @@ class VariationalDropout(Wrapper):
     def forward(self, x: Any, state: Any) -> Any:
         """One step."""
         for_x, for_h, for_y = self.rates if self.training else (0.0, 0.0, 0.0)
-
-        def drop(t: Any, p: float, place: int) -> Any:
-            return t * self.masks.dropout(p, t.shape, t.dtype, per="sequence", place=place) if p else t
-
         if for_x:
-            first = x[0] if isinstance(x, tuple) else x
-            if np.dtype(first.dtype).kind != "f":
-                raise DtypeError(f"VariationalDropout: dropout of the input needs floating features; found {describe(first)}")
-            x = (drop(first, for_x, 0), *x[1:]) if isinstance(x, tuple) else drop(first, for_x, 0)
-        y, state = self.cell(x, on_hidden(state, lambda h: drop(h, for_h, 1)) if for_h else state)
-        return (unflatten(y, [drop(part, for_y, 2 + i) for i, part in enumerate(leaves(y))]) if for_y else y), state
+            first, *rest = x if isinstance(x, tuple) else (x,)
+            first = dropped(floating(first, "VariationalDropout: dropout of the input"), self.masks, for_x, 0)
+            x = (first, *rest) if isinstance(x, tuple) else first
+        if for_h:
+            thinned = _Thinned(self.masks, for_h)
+            with around(thinned):
+                y, state = self.cell(x, state)
+            if not thinned.found:
+                raise TinygradError(
+                    f"{self.name}: state={for_h} masks what recurrent weights multiply, and the cell's step names no such product. "
+                    "In a cell of your own write self.from_state(h, self.U) in place of h @ self.U.T; a cell without recurrent weights has "
+                    "nothing to mask: leave state out"
+                )
+        else:
+            y, state = self.cell(x, state)
+        if for_y:
+            parts = [floating(part, "VariationalDropout: dropout of the output") for part in leaves(y)]
+            y = unflatten(y, [dropped(part, self.masks, for_y, 2 + 2 * i) for i, part in enumerate(parts)])
+        return y, state
+
+
+class _Thinned(Around):
+    """Masks recurrent operands: one mask for each component of the state of each cell, held here for the products of a step."""
+
+    def __init__(self, masks: Masks, p: float) -> None:
+        self.masks, self.p = masks, p
+        self.found: dict[Any, Any] = {}
+
+    def operand(self, owner: Any, name: str, value: Any) -> Any:
+        parts, key = leaves(value), (id(owner), context().mark.layer, name)
+        if key not in self.found:
+            shape, dtype = parts[0].shape, floating(parts[0], "VariationalDropout: dropout of the state").dtype
+            self.found[key] = self.masks.dropout(self.p, shape, dtype, per="sequence", place=1 + 2 * len(self.found))
+        return unflatten(value, [part * self.found[key] for part in parts])
+
+
+def dropped(x: Any, masks: Masks, p: float, place: int) -> Any:
+    """x under a mask that is held for the sequence."""
+    return x * masks.dropout(p, x.shape, x.dtype, per="sequence", place=place)
+
+
+def floating(x: Any, what: str) -> Any:
+    """x, if it has floating numbers, which can be scaled."""
+    if np.dtype(x.dtype).kind != "f":
+        raise DtypeError(f"{what} needs floating features; found {describe(x)}")
+    return x
 
 
 class WeightDrop(Wrapper):
@@ -238,68 +324,151 @@ class WeightDrop(Wrapper):
         return thin(x, state)
 
 
-class RecurrentLayerNorm(Wrapper):
-    """Layer normalisation around any cell: of its input and of the hidden state as it enters, each with a gain and a bias.
+class _Normalised(Wrapper):
+    """What the two normalisations share: the products of a step are found once, and each passes through a norm of its own.
 
-    J. L. Ba, J. R. Kiros and G. E. Hinton, Layer Normalization (2016), arXiv:1607.06450. The paper normalises the sums inside a cell
-    (`cells.LayerNormLSTM` does); this wrapper does what can be done for every cell. The state that is carried is not changed.
-
-    Parameters
+    Attributes
     ----------
-    cell : Cell
-        With `input_size` and `hidden_size`. Of its state the component h, or the first one, is normalised.
+    products : list of str
+        What the norms are for, in the order of the step: "input", "state", "output".
     """
 
     def __init__(self, cell: Cell) -> None:
         super().__init__(cell)
-        x, h = _sizes(self)
-        dtype = dtype_of(cell) or np.dtype(np.float32)
-        self.norm_x, self.norm_h = LayerNorm(x, dtype=dtype), LayerNorm(h, dtype=dtype)
+        found = products_of(cell, name_of(self), self.example_input(2), cell.initial_state(2))
+        self._found = [product for product in found if not hasattr(product.value, "ndim") or product.value.ndim > 1]
+        if not self._found:
+            raise TinygradError(
+                f"{self.name}: the cell's step names no product with weights that could be normalised. In a cell of your own write "
+                "self.from_input(x, self.W) in place of x @ self.W.T and self.from_state(h, self.U) in place of h @ self.U.T"
+            )
+        for product in self._found:
+            if not hasattr(product.value, "ndim"):
+                raise TinygradError(f"{self.name}: the product with the {product.kind} is a {type(product.value).__name__} of several tensors, as of complex numbers, for which the normalisation is not defined")
+        self.products = [product.kind for product in self._found]
+
+    def normalise(self, k: int, value: Any) -> Any:
+        """Product number k, normalised."""
+        raise NotImplementedError
 
     def forward(self, x: Any, state: Any) -> Any:
         """One step."""
-        return self.cell(self.norm_x(self.one(x)), on_hidden(state, self.norm_h))
+        norms = _Norms(self)
+        with around(norms):
+            y, state = self.cell(x, state)
+        norms.expect(len(self.products))
+        return y, state
 
 
-class RecurrentBatchNorm(Wrapper):
-    """Batch normalisation around any cell: of its input and of the hidden state as it enters, with statistics of their own for each step.
+class _Norms(Around):
+    """Gives the products of one step to the norms of a wrapper, by their order."""
 
-    T. Cooijmans, N. Ballas, C. Laurent, C. Gulcehre and A. Courville, Recurrent Batch Normalization, ICLR 2017, arXiv:1603.09025: gains
-    start at 0.1; running statistics are kept for each of the first `steps` steps, and later steps use those of the last. Gain and bias
-    are shared by all steps. The paper normalises the sums inside an LSTM; this wrapper does what can be done for every cell.
+    def __init__(self, wrapper: _Normalised) -> None:
+        self.wrapper, self.kinds = wrapper, list[str]()
+
+    def here(self) -> _Norms:
+        other = _Norms(self.wrapper)
+        other.kinds += self.kinds
+        return other
+
+    def product(self, kind: str, value: Any, cuts: Sequence[int]) -> Any:
+        if value.ndim < 2:
+            return value
+        self.kinds.append(kind)
+        self.expect(len(self.kinds))
+        return self.wrapper.normalise(len(self.kinds) - 1, value)
+
+    def expect(self, count: int) -> None:
+        if self.kinds != self.wrapper.products[:count]:
+            raise TinygradError(f"{self.wrapper.name}: the step has other products than when it was wrapped: expected {self.wrapper.products}; found {self.kinds}")
+
+
+class RecurrentLayerNorm(_Normalised):
+    """Layer normalisation of the products of a cell: of W x and of U h, each with a gain and a shift of its own.
+
+    J. L. Ba, J. R. Kiros and G. E. Hinton, Layer Normalization (2016), arXiv:1607.06450. Each product of the step with the input or the
+    state is normalised over its features, in a GRU those of the gates together and those of the candidate by themselves; biases are
+    added after. The memory of LSTMs is normalised where the output is made of it. What is carried to the next step is not changed.
+    Around an `LSTM` this is `cells.LayerNormLSTM`. A product that is a single number for each row stays as it is.
 
     Parameters
     ----------
     cell : Cell
-        With `input_size` and `hidden_size`. Of its state the component h, or the first one, is normalised.
+        Whose step names its products by `Cell.from_input` and `Cell.from_state`, as all of `cells` do.
+
+    Attributes
+    ----------
+    norms : list of list of LayerNorm
+        For each product, in the order of the step, and each of its parts.
+    """
+
+    def __init__(self, cell: Cell) -> None:
+        super().__init__(cell)
+        self.norms: list[list[LayerNorm]] = []
+        self.cuts: list[tuple[int, ...]] = []
+        for kind, value, cuts in self._found:
+            ends = (0, *cuts, value.shape[-1])
+            if value.ndim > 3 or min(np.diff(ends)) < 2:
+                raise ShapeError(
+                    f"{self.name}: a product with the {kind} has shape {tuple(value.shape)} for a batch of 2{f', cut at {cuts}' if cuts else ''}; "
+                    "layer normalisation needs (batch, features) with at least 2 features in each part, one alone would always become 0"
+                )
+            self.norms.append([LayerNorm(int(size), dtype=value.dtype) for size in np.diff(ends)])
+            self.cuts.append(cuts)
+        del self._found
+
+    def normalise(self, k: int, value: Any) -> Any:
+        """Each part of product number k brought to mean 0 and variance 1 over its features."""
+        norms, cuts = self.norms[k], self.cuts[k]
+        if not cuts:
+            return norms[0](value)
+        return concatenate([norm(part) for norm, part in zip(norms, split(value, list(cuts), axis=-1), strict=True)], -1)
+
+
+class RecurrentBatchNorm(_Normalised):
+    """Batch normalisation of the products of a cell: of W x and of U h apart, with statistics of their own for each step.
+
+    T. Cooijmans, N. Ballas, C. Laurent, C. Gulcehre and A. Courville, Recurrent Batch Normalization, ICLR 2017, arXiv:1603.09025. Each
+    product of the step with the input or the state has a gain, which starts at 0.1, and no shift, which would repeat the cell's bias. The
+    memory of LSTMs is normalised where the output is made of it, with a gain and a shift; the memory that is carried is not changed. Running
+    statistics are kept for each of the first `steps` steps, and later steps use those of the last; gain and shift are shared by all
+    steps. The statistics are over all rows of the batch, with `lengths` also over those that have ended, which repeat their last input.
+
+    Parameters
+    ----------
+    cell : Cell
+        Whose step names its products by `Cell.from_input` and `Cell.from_state`, as all of `cells` do.
     steps : int
         For how many steps statistics are kept.
     gain : float
         First value of the gains.
+
+    Attributes
+    ----------
+    norms : list of list of BatchNorm
+        For each product, in the order of the step, and each of the `steps`.
     """
 
     def __init__(self, cell: Cell, steps: int, *, gain: float = 0.1) -> None:
         super().__init__(cell)
         if not isinstance(steps, (int, np.integer)) or isinstance(steps, bool) or steps < 1:
             raise TinygradError(f"RecurrentBatchNorm: steps must be a whole number, at least 1; found {steps!r}")
-        dtype = dtype_of(cell) or np.dtype(np.float32)
         self.norms: list[list[BatchNorm]] = []
-        for size in _sizes(self):
-            norms = [BatchNorm(size, dtype=dtype) for _ in range(steps)]
-            norms[0].weight = Parameter(np.full(size, gain, dtype))
-            for other in norms[1:]:
-                other.weight, other.bias = norms[0].weight, norms[0].bias
+        for kind, value, _ in self._found:
+            if value.ndim == 3:
+                raise ShapeError(f"{self.name}: a product with the {kind} has shape {tuple(value.shape)} for a batch of 2; expected (batch, features)")
+            features = value.shape[1]
+            norms = [BatchNorm(features, dtype=value.dtype) for _ in range(steps)]
+            norms[0].weight = Parameter(np.full(features, gain, value.dtype))
+            for other in norms:
+                other.weight, other.bias = norms[0].weight, norms[0].bias if kind == "output" else None
             self.norms.append(norms)
+        del self._found
 
-    def forward(self, x: Any, state: Any) -> Any:
-        """One step."""
-        norm_x, norm_h = self.norms
-        return self.cell(_of_step(norm_x, self.one(x)), on_hidden(state, lambda h: _of_step(norm_h, h)))
-
-
-def _of_step(norms: list[BatchNorm], x: Any) -> Any:
-    """Normalised with the statistics of the step."""
-    return norms[0].normalised(x, lambda: norms[min(context().mark.step or 0, len(norms) - 1)])
+    def normalise(self, k: int, value: Any) -> Any:
+        """Product number k, normalised with the statistics of the step."""
+        norms = self.norms[k]
+        return norms[0].normalised(value, lambda: norms[min(context().mark.step or 0, len(norms) - 1)])
 
 
 class Bidirectional(Module):
@@ -332,26 +501,3 @@ class Bidirectional(Module):
         if self.merge == "sum":
             return tree_map(lambda a, b: a + b, ys, back), (last, last_back)
         return tree_map(lambda a, b: concatenate([a, b], -1), ys, back), (last, last_back)
-
-
-def on_hidden(state: Any, f: Any) -> Any:
-    """The state with `f` applied to its component h, or to the first one."""
-    if isinstance(state, Tensor):
-        return f(state)
-    paths = [path for path, _ in flatten(state)]
-    place = next((i for i, path in enumerate(paths) if path in (".h", "['h']")), 0)
-    return unflatten(state, [f(s) if i == place else s for i, s in enumerate(leaves(state))])
-
-
-def _sizes(wrapper: Wrapper) -> tuple[int, int]:
-    """Features of the input and of the hidden state."""
-    if wrapper.input_size is None:
-        raise TinygradError(f"{type(wrapper).__name__}: the cell has no input_size, from which the normalisation gets its size")
-    sizes: list[int] = []
-
-    def note(h: Any) -> Any:
-        sizes.append(h.shape[-1])
-        return h
-
-    on_hidden(wrapper.cell.initial_state(1), note)
-    return wrapper.input_size, sizes[0]

@@ -17,9 +17,10 @@ from ..core.errors import DtypeError, ShapeError, TinygradError
 from ..core.record import describe
 from ..core.tape import Where, at_step, caller, context
 from ..core.tensor import Tensor
-from ..core.tree import flatten, leaves, pairs
+from ..core.tree import flatten, leaves, pairs, tree_map
 from ..kernels import runtime
 from ..module import Module, Parameter
+from .products import multiplied, shown
 
 
 class Cell(Module):
@@ -38,6 +39,16 @@ class Cell(Module):
         From which the default `initial_state` is made.
     output_size : int
         Features of the output; to be set only where they are not `hidden_size`.
+    bookkeeping : tuple of str
+        Components of the state, by name, that are no memory of the cell but serve its computation: counters, windows of past values,
+        normalisers and stabilisers. Zoneout leaves them as they are. Components of integers or booleans never are memory.
+    joined : tuple of str
+        Components that hold parts of the same numbers, such as the real and the imaginary part: a mask of one is that of the others.
+
+    Notes
+    -----
+    Wrappers that act inside a step have to know its products. A cell names them by the methods `from_input`, `from_state` and
+    `to_output`: ``self.from_state(h, self.U)`` in place of ``h @ self.U.T``, in all of its products or in none.
 
     Examples
     --------
@@ -59,6 +70,8 @@ class Cell(Module):
 
     input_size: int | None = None
     hidden_size: int
+    bookkeeping: tuple[str, ...] = ()
+    joined: tuple[str, ...] = ()
 
     def initial_state(self, batch_size: int) -> Any:
         """The state before the first step; by default zeros of shape (batch_size, hidden_size)."""
@@ -69,6 +82,67 @@ class Cell(Module):
     def zeros(self, *shape: int) -> Tensor:
         """Zeros in the dtype of the cell's parameters."""
         return Tensor(np.zeros(shape, dtype_of(self) or np.float32))
+
+    def example_input(self, batch_size: int) -> Any:
+        """Zeros as one step of input, from which wrappers learn the sizes of products; to be defined by cells of other inputs."""
+        if self.input_size is None:
+            raise TinygradError(f"{name_of(self)} has no input_size; set it, or define example_input(batch_size)")
+        return self.zeros(batch_size, self.input_size)
+
+    # --- what wrappers act on ---------------------------------------------------------------------------------------------------
+
+    def from_input(self, x: Any, weight: Any, product: Callable[..., Any] | None = None, *, cuts: tuple[int, ...] = ()) -> Any:
+        """The product of the input with weights, ``x @ weight.T``, which `nn.RecurrentLayerNorm` and `nn.RecurrentBatchNorm` normalise.
+
+        Parameters
+        ----------
+        x : Tensor
+        weight : Tensor, shape (features, columns of x)
+        product : callable, optional
+            ``product(x, weight)``, for another product than ``x @ weight.T``.
+        cuts : tuple of int
+            Features at which layer normalisation begins anew; by default all features of the product are normalised together.
+        """
+        return multiplied(self, "input", "", x, weight, product, cuts)
+
+    def from_state(
+        self, h: Any, weight: Any, product: Callable[..., Any] | None = None, *, name: str | None = "h", cuts: tuple[int, ...] = ()
+    ) -> Any:
+        """The product of (part of) the state with recurrent weights, ``h @ weight.T``.
+
+        `nn.VariationalDropout` masks h here and nowhere else, `nn.RecurrentLayerNorm` and `nn.RecurrentBatchNorm` normalise the product;
+        what is carried from step to step past this product stays as it is.
+
+        Parameters
+        ----------
+        h : Tensor, or tuple of Tensor
+            A component of the state, or what is made of it element by element, such as r * h. Several parts of one complex number get one mask.
+        weight : Tensor, shape (features, columns of h)
+        product : callable, optional
+            ``product(h, weight)``, for another product than ``h @ weight.T``.
+        name : str or None
+            Of the component: operands of one name have one mask within a sequence. None: what is multiplied is no component of the state,
+            but made of the product of one, so it is not masked again.
+        cuts : tuple of int
+            As in `from_input`.
+        """
+        return multiplied(self, "state", name, h, weight, product, cuts)
+
+    def to_output(self, c: Any) -> Any:
+        """The carried memory where the output is made of it, as c in ``h = o * tanh(c)``; normalising wrappers normalise it there alone."""
+        return shown("output", c)
+
+    def mask_places(self, state: Any) -> list[int]:
+        """For each component of a state the number of its mask, or -1 where it is bookkeeping and never masked."""
+        names = component_names(self, state).short
+        unknown = [name for name in (*self.bookkeeping, *self.joined) if name not in names]
+        if unknown:
+            raise TinygradError(f"{name_of(self)}: bookkeeping or joined has {unknown}; the components of its state are {names}")
+        first = next((k for k, name in enumerate(names) if name in self.joined), 0)
+        return [
+            -1 if name in self.bookkeeping or np.dtype(s.dtype).kind != "f" else first if name in self.joined else k
+            for k, (name, s) in enumerate(zip(names, leaves(state), strict=True))
+        ]
 
     def __call__(self, x: Any, state: Any = None) -> Any:
         """One step; without a state from the first one."""
@@ -97,7 +171,7 @@ class Cell(Module):
             marks = {mark for mark in marks if mark.cell in inside}
         t = max((mark.step + 1 for mark in marks if mark.step is not None), default=0)
         with at_step(t, name, layer):
-            result = self.forward(x, state)
+            result = self.forward(*own(x, state))
             if not isinstance(result, tuple) or len(result) != 2:
                 raise ShapeError(f"{name}: forward must return (output, new_state); it returned {returned(result)}")
             name_state(self, result[1], t + 1)
@@ -114,13 +188,14 @@ class Cell(Module):
 
 
 def dtype_of(cell: Any) -> np.dtype[Any] | None:
-    """The dtype of a module's parameters; None for a function, or a module without any."""
+    """The dtype of a module's parameters, or of the floating tensors that stand in their places; None without any, or for a function."""
     if not isinstance(cell, Module):
         return None
     for value in vars(cell).values():  # the usual case, kept short: it is paid at every unrolling
         if isinstance(value, Parameter):
             return value.dtype
-    return next((p.dtype for p in cell.parameters()), None)
+    kinds: tuple[type[Tensor], ...] = (Parameter, Tensor)
+    return next((t.dtype for kind in kinds for t in cell.tensors(kind) if t.dtype.kind == "f"), None)
 
 
 class CompiledCell(Cell):
@@ -170,6 +245,11 @@ def returned(result: Any) -> str:
     return f"a tuple of {len(result)}" if isinstance(result, tuple) else type(result).__name__
 
 
+def own(*trees: Any) -> list[Any]:
+    """Nests with tensors of a step's own: what the step writes to them does not change those of the caller."""
+    return [t.handle() if isinstance(t, Tensor) else tree_map(lambda s: s.handle() if isinstance(s, Tensor) else s, t) for t in trees]
+
+
 def name_state(cell: Any, state: Any, t: int) -> None:
     """Name the components for pictures and messages, such as h_20: the state when t steps have been made."""
     components = leaves(state)
@@ -196,7 +276,9 @@ def check_first_state(cell: Any, state: Any, batch: int, head: str, one_row: boo
         if found != wanted and not (one_row and found == (1, *wanted[1:])):
             way = f". A cell's state has no axis of levels as a layer's has: pass {name}[i] of level i" if found[1:] == wanted else ""
             raise ShapeError(f"{head}: {name} has shape {found}; expected {wanted}{way}")
-        if b.dtype != a.dtype and isinstance(b, Tensor) and dtype_of(cell) is not None:
+        own = dtype_of(cell)
+        follows = a.dtype.kind == "f" and b.dtype == own  # the cell's own state may have been made without a look at its parameters
+        if b.dtype != a.dtype and isinstance(b, Tensor) and own is not None and not follows:
             raise DtypeError(f"{head}: {name} is {b.dtype}; expected {a.dtype}. Convert it with .astype({a.dtype}).")
 
 

@@ -9,6 +9,7 @@ the floating results stand one after the other.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import itertools
 import math
@@ -28,6 +29,7 @@ from ..core.walks import pull_back, push_forward
 from ..ops.define import primitive
 from ..ops.elementwise import tanh
 from ..ops.shaping import concatenate, scatter
+from .products import around, wrappers
 
 
 class Stretch:
@@ -46,7 +48,7 @@ class Stretch:
     def __init__(self, function: Callable[..., list[Tensor]], count: int) -> None:
         now = context()
         self.function, self.count = function, count
-        self.mark, self.eager = now.mark, now.eager
+        self.mark, self.eager, self.wrappers = now.mark, now.eager, [w.here() for w in wrappers()]
         self.sequence = {} if now.sequence is None else now.sequence  # by which random masks are drawn again as they were
         self.ran = False
         self.inner = self.sequence.get("inner", -1)
@@ -77,7 +79,8 @@ class Stretch:
         scope |= {"again": again or scope.get("again", False), "inner": self.inner, "run": {}, "draw": draw}
         self.ran = True
         try:
-            with setting(grad_enabled=record, eager=self.eager, origin=None, mark=self.mark, sequence=scope):
+            inside = around(*[w.here() for w in self.wrappers], only=True) if again else contextlib.nullcontext()
+            with setting(grad_enabled=record, eager=self.eager, origin=None, mark=self.mark, sequence=scope), inside:
                 return self.function(*handles)
         finally:
             inner = scope.get("inner", -1)
@@ -224,7 +227,7 @@ def value_of(node: Node, known: Mapping[Node, Any]) -> Any:
 def _fresh(array: Any, requires_grad: bool = True) -> Tensor:
     made = Tensor(array)
     made.leaf(requires_grad and array.dtype.kind == "f")
-    return made
+    return made.handle()  # to which the function may write
 
 
 def _forward(*arrays: Any, stretch: Stretch) -> Any:
@@ -328,7 +331,7 @@ def checkpoint(function: Callable[..., Any], *args: Any) -> Any:
     everything = leaves(args)
     tensors = [t for t in everything if isinstance(t, Tensor)]
     if not context().grad_enabled or context().tracing:
-        return function(*args)
+        return function(*unflatten(args, [x.handle() if isinstance(x, Tensor) else x for x in everything]))
     arguments, others = unflatten(args, [0] * len(everything)), [None if isinstance(t, Tensor) else t for t in everything]
     results_like = [None]
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import GraphError, TinygradError
-from ..core.tape import no_grad, setting
+from ..core.tape import context, no_grad, setting
 from ..core.tensor import Tensor
 from ..core.tree import detach, leaves, tree_map
 from ..ops.shaping import concatenate
@@ -31,11 +31,12 @@ class Window:
         After the last step, cut from the tape: what the next sequence may start from.
     """
 
-    def __init__(self, start: int, stop: int, reach: int, ys: Any, state: Any) -> None:
+    def __init__(self, start: int, stop: int, reach: int, ys: Any, state: Any, inputs: _Inputs) -> None:
         self.start, self.stop, self.reach, self.ys, self.state = start, stop, reach, ys, state
+        self._inputs = inputs
 
     def backward(self, loss: Tensor) -> None:
-        """Add the gradients of a loss of these `ys` to `.grad` of the parameters.
+        """Add the gradients of a loss of these `ys` to `.grad` of the parameters, also of those from which `xs` was computed.
 
         Raises
         ------
@@ -45,10 +46,49 @@ class Window:
         if not isinstance(loss, Tensor) or not loss.requires_grad:
             found = f"a {type(loss).__name__}" if not isinstance(loss, Tensor) else "a tensor without gradients"
             raise GraphError(f"tbptt: window.backward expects a loss that was computed from window.ys; found {found}")
-        loss.backward()
+        with self._inputs:
+            loss.backward()
 
     def __repr__(self) -> str:
         return f"<Window of steps {self.start} to {self.stop - 1}, graph from step {self.reach}>"
+
+
+class _Inputs:
+    """The parts of a sequence that was computed, by an embedding for example: windows read stand-ins, so that the graph below serves every window.
+
+    Inside ``with`` a backward pass may reach the stand-ins; at its end their gradients go on to what the sequence was computed from.
+    """
+
+    def __init__(self, parts: tuple[Tensor, ...]) -> None:
+        self.pairs: list[tuple[Tensor, Tensor]] = []
+        self.open = False
+        self.parts = tuple([self._stand_in(part) for part in parts])
+
+    def _stand_in(self, part: Tensor) -> Tensor:
+        if part.is_leaf or not part.requires_grad or not context().grad_enabled or context().inputs:
+            return part  # in a transform there is one walk back, at its end
+        made = Tensor(part.array)
+        made.leaf(True, part.name)
+        made.register_hook(self._arrives)
+        self.pairs.append((part, made))
+        return made
+
+    def _arrives(self, g: Tensor) -> None:
+        if not self.open:
+            raise GraphError(
+                "tbptt: the sequence was computed (by an embedding, for example) from what requires gradients, and this backward pass would "
+                "end there. Call window.backward(loss) in place of loss.backward(): it carries the gradients on. Or detach the sequence."
+            )
+
+    def __enter__(self) -> None:
+        self.open = True
+
+    def __exit__(self, *error: object) -> None:
+        self.open = False
+        for part, stand_in in self.pairs:
+            g, stand_in.grad = stand_in.grad, None
+            if g is not None and error[0] is None:
+                part.backward(g, retain_graph=True)
 
 
 def tbptt(cell: Step, xs: Any, k1: int, k2: int | None = None, state: Any = None, *, lengths: Any = None, resets: Any = None) -> Iterator[Window]:
@@ -75,6 +115,11 @@ def tbptt(cell: Step, xs: Any, k1: int, k2: int | None = None, state: Any = None
     -------
     iterator of Window
 
+    Notes
+    -----
+    `xs` may be computed, by an embedding for example. `Window.backward` then adds the gradients of what it was computed from as well:
+    window by window, with the values of the time when `xs` was computed.
+
     Examples
     --------
     >>> for window in tg.tbptt(cell, xs, k1=20, k2=40):
@@ -89,10 +134,12 @@ def tbptt(cell: Step, xs: Any, k1: int, k2: int | None = None, state: Any = None
     draws = draws_of_sequence()  # random masks belong to the whole sequence, also where steps are run twice
     with setting(sequence=draws):
         sequence = Sequence(cell, xs, state, lengths, resets)
-    return _windows(sequence, int(k1), int(k2), draws)
+    inputs = _Inputs(sequence.parts)
+    sequence.parts = inputs.parts
+    return _windows(sequence, int(k1), int(k2), draws, inputs)
 
 
-def _windows(sequence: Sequence, k1: int, k2: int, draws: dict[Any, Any]) -> Iterator[Window]:
+def _windows(sequence: Sequence, k1: int, k2: int, draws: dict[Any, Any], inputs: _Inputs) -> Iterator[Window]:
     known = {0: sequence.first}  # states by the step that they enter
     learnt = any(isinstance(s, Tensor) and s.requires_grad for s in leaves(sequence.first))
     for start in range(0, sequence.T, k1):
@@ -119,7 +166,7 @@ def _windows(sequence: Sequence, k1: int, k2: int, draws: dict[Any, Any]) -> Ite
                     outputs.append(_since(start - a, ys))
         parts = [ys for ys in outputs if ys is not None]
         ys = None if not parts else parts[0] if len(parts) == 1 else tree_map(lambda *group: concatenate(group), *parts)
-        yield Window(start, stop, reach, ys, known[stop])
+        yield Window(start, stop, reach, ys, known[stop], inputs)
         known = {step: s for step, s in known.items() if step >= min(after, stop)}
 
 

@@ -1,4 +1,4 @@
-"""Tasks with published figures: ``tinygrad-rnn tasks list | run NAME``."""
+"""Tasks from the literature, beside published figures where there are any: ``tinygrad-rnn tasks list | run NAME``."""
 
 from __future__ import annotations
 

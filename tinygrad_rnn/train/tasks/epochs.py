@@ -55,8 +55,8 @@ def run_epochs(
 ) -> Used:
     """Train a model until the epochs or the budget are used up.
 
-    The rate falls with the larger of the two shares that are used, so that it is near zero at the end in either case. If the loss is not
-    finite, training ends there.
+    The rate falls to zero with the share of the epochs that is done; the clock has no part in it. If the loss is not finite, training ends
+    there.
 
     Parameters
     ----------
@@ -74,8 +74,7 @@ def run_epochs(
     for done, batch in enumerate(batches):
         if not run.go_on(f"epoch {done * plan.epochs // total + 1} of {plan.epochs}, loss {recent:.4f}"):
             break
-        left = 1 - max(done / total, run.seconds / run.budget)
-        optimizer.lr = plan.lr * min(1.0, (done + 1) / _RISING) * max(left, 0.0)
+        optimizer.lr = plan.lr * min(1.0, (done + 1) / _RISING) * max(1 - done / total, 0.0)
         value, length = loss(batch)
         if not math.isfinite(value.item()):
             break

@@ -328,7 +328,7 @@ def _sunspots(cell: str | None) -> Sequence[Arm]:
         (f"{cell}, one value", one_value),
         *_networks(series, plain, 12, cell),
     ]
-    published = {"MLP, window of 12": "0.086, and 0.35 in 1956-1979"}
+    published = {"MLP, window of 12": "0.086, and 0.35 in 1956-1979, with weight elimination"}
     return [
         *(_arm(name, _exact(p), _score_sunspots, bar, exact=True) for name, p in exact.items()),
         *(_arm(name, predict, _score_sunspots, bar, published.get(name, "")) for name, predict in networks),

@@ -11,13 +11,19 @@ from .task import Task, TaskError
 __all__ = ["collect", "page"]
 
 _HEAD = """\
-# Tasks with published figures
+# Tasks from the literature
 
 Each task compares a few arms: cells, ways of training, baselines. An arm is run once for each seed; a run trains on fresh data, stops when
 its criterion is met on validation data or its budget is used, and is scored on test data that it has not seen. The table gives
 the median over the seeds and in brackets the range; sequences, steps (time steps computed forward in training) and seconds are
-medians too. Training ran on one core in float32, with cells compiled for whole sequences (`--eager` runs them step by step); seconds depend
-on the machine, and so do the figures of runs that used all of their budget.
+medians too. Training ran on one core in float32, with cells compiled for whole sequences (`--eager` runs them step by step).
+
+The last column has the figure that the source gives for the arm's cell and set-up, with what it was measured on; where it is empty the source
+has none that could stand there. How our set-up differs from the paper's is said with each task.
+
+Seconds depend on the machine. On one machine, with the same versions of everything, a run repeats to the last digit, unless its note says that
+it was ended by its budget. On another processor, or with other versions, sums are rounded in another order, and training magnifies such
+differences: there a run is like one with another seed.
 
 This page is made from files of results: `tinygrad-rnn tasks run all --json results`, then
 `tinygrad-rnn tasks page --results results --out docs/tasks.md`.

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...core.errors import TinygradError
+from ...files import replace_file
 from ...kernels import blas
 from ..console import clock
 from ..interrupt import Interrupted, Interrupts
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["ArmResults", "TaskResults", "figure", "list_tasks", "main", "notes", "read", "rows", "run_task", "table", "write"]
 
 _EVERY = 10.0  # seconds between two lines where there is no terminal
+OUT_OF_TIME = "ended by its budget"
 HEADS = ("arm", "ours: median [min .. max]", "solved", "sequences", "steps", "seconds", "published")
 
 
@@ -129,11 +131,14 @@ def run_task(task: Task, results: TaskResults, screen: Console, interrupts: Inte
             words = arm.name if arm.exact else f"{arm.name}, seed {seed}"
             with _Meter(screen, f"{words} ({number}/{total})", results.budget) as meter:
                 try:
-                    result = arm.run(Run(seed, results.budget, meter.update, interrupts.check))
+                    run = Run(seed, results.budget, meter.update, interrupts.check)
+                    result = arm.run(run)
                 except TinygradError as error:
                     if results.cell is None:
                         raise
                     raise TaskError(f"{task.name} with the cell {results.cell}: {error}") from error
+            if run.out_of_time:
+                result = result._replace(note=", ".join(filter(None, [result.note, OUT_OF_TIME])))
             if not done.results:
                 results.arms.append(done)
             done.seeds.append(seed)
@@ -270,7 +275,7 @@ def write(results: TaskResults, path: Path) -> None:
     for arm, written in zip(results.arms, about["arms"], strict=True):
         written["results"] = [{**r._asdict(), "score": r.score if math.isfinite(r.score) else None} for r in arm.results]
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(about, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    replace_file(path, json.dumps(about, indent=2, allow_nan=False) + "\n")
 
 
 def read(path: Path) -> TaskResults:

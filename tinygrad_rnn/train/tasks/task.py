@@ -69,6 +69,7 @@ class Run:
     ) -> None:
         self.seed, self.budget = seed, budget
         self._report, self._check = report, check
+        self.out_of_time = False  # whether the budget ended it
         self.start = time.monotonic()
 
     @property
@@ -81,6 +82,7 @@ class Run:
         if self._check is not None:
             self._check()
         used = self.seconds / self.budget
+        self.out_of_time = self.out_of_time or used >= 1.0
         if self._report is not None:
             self._report(min(used, 1.0), text)
         return used < 1.0
@@ -95,7 +97,7 @@ class Arm(NamedTuple):
     run : callable
         ``run(Run) -> Result``.
     published : str
-        The figure of the source, or "".
+        The figure that the source gives for this cell and set-up, with what it was measured on, or "". It is never that of another cell.
     exact : bool
         It has no randomness: one run says it all.
     """
@@ -107,7 +109,7 @@ class Arm(NamedTuple):
 
 
 class Task(NamedTuple):
-    """A task with published figures.
+    """A task from the literature.
 
     Attributes
     ----------

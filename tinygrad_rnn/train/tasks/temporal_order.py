@@ -64,8 +64,8 @@ def _arms(cell: str | None) -> Sequence[Arm]:
     name = cell or "Elman"
     return [
         Arm("guess", lambda run: Result(0.75), exact=True),
-        Arm(f"{name}, clipped", _train(name, CLIP), "with a regulariser 100 % of the runs, up to length 200"),
-        Arm(f"{name}, not clipped", _train(name, None), "fewer runs, the longer the sequences"),
+        Arm(f"{name}, clipped", _train(name, CLIP)),
+        Arm(f"{name}, not clipped", _train(name, None)),
     ]
 
 
@@ -79,7 +79,8 @@ TASKS = [
         f"The two arms differ in nothing but the clipping of the gradient to norm {CLIP:g}. A run ends when at most {SOLVED / 4:.2%} of "
         f"{VALIDATED:,} validation sequences are wrong, after {MOST:,} sequences or with its budget.",
         source="R. Pascanu, T. Mikolov and Y. Bengio, On the difficulty of training recurrent neural networks, ICML 2013, section 4.1: 50 units, "
-        "SGD; figures are given as curves over the length.",
+        "SGD with rate 0.01, batches of 20, up to 5 million updates, for lengths from 50; the share of successful runs is given as curves over "
+        "the length. With clipping and a regulariser, which is no arm here, all runs succeed up to length 200.",
         metric=f"the error rate on {TESTED:,} test sequences",
         arms=_arms,
         seeds=5,

@@ -1,0 +1,196 @@
+"""`functional_call`: a module with other parameters, so that transforms can differentiate by them."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import types
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from .core.errors import DtypeError, ShapeError, TinygradError
+from .core.tensor import Tensor, tensor
+from .module import Buffer, Module, Parameter, named_tensors, some_of
+
+_LEFT = (type, types.ModuleType, types.BuiltinFunctionType, np.ndarray, np.generic, np.random.Generator, Tensor)
+
+
+def functional_call(module: Module, parameters: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
+    """Call a module with other parameters in place of its own, which stay as they are.
+
+    Gradients reach the given tensors, also those of higher order: a module becomes a function of its parameters, which `grad`, `vjp`,
+    `jvp`, `hvp`, `jacobian` and `gradcheck` take like any other.
+
+    Parameters
+    ----------
+    module : Module
+        It may hold compiled cells (`jit`), layers, and checkpoints; a cell is called for one step, as ever.
+    parameters : mapping of str to Tensor or array
+        By the names of `Module.named_parameters`, or of `Module.named_buffers`. Parameters and buffers that are not named here are the
+        module's own. A parameter that stands in several places is replaced in all of them, under any of its names.
+    *args, **kwargs
+        Of the call.
+
+    Returns
+    -------
+    The result of ``module(*args, **kwargs)``.
+
+    Raises
+    ------
+    TinygradError
+        For a name that the module does not have, two values for one tensor, or a `module` that is none.
+    ShapeError
+        For a value of another shape than the parameter.
+    DtypeError
+        For a value that is not of a floating dtype where the parameter is. float64 values for a module of float32 are taken: first
+        states follow the parameters.
+
+    Notes
+    -----
+    The call runs on a copy of the tree of modules that holds the given tensors, so that steps which run again later (checkpoints,
+    gradients of gradients of compiled cells) find them, and so that other threads see no change. What `forward` assigns to
+    attributes is assigned to the module itself when the call is over. A compiled cell is recorded anew for each set of tensors.
+
+    Examples
+    --------
+    >>> model = tg.nn.Linear(2, 1, rng=0)
+    >>> loss = lambda parameters: (tg.functional_call(model, parameters, np.ones((1, 2), np.float32)) ** 2).sum()
+    >>> gradient = tg.grad(loss)(dict(model.named_parameters()))
+    >>> sorted(gradient)
+    ['bias', 'weight']
+    """
+    if not isinstance(module, Module):
+        raise TinygradError(f"functional_call: expected a module; found a {type(module).__name__}. Of a function the tensors are arguments.")
+    if not isinstance(parameters, Mapping):
+        raise TinygradError(
+            "functional_call: the parameters are a mapping of names to tensors, such as dict(module.named_parameters()); "
+            f"found a {type(parameters).__name__}"
+        )
+    substitution = _Substitution(_chosen(module, parameters))
+    result = substitution.convert(module)(*args, **kwargs)
+    substitution.write_back()
+    return result
+
+
+def _chosen(module: Module, parameters: Mapping[str, Any]) -> dict[int, Tensor]:
+    """For each tensor of the module that is replaced, by identity, what stands in its place."""
+    own = named_tensors(module)
+    unknown = [name for name in parameters if name not in own]
+    if unknown:
+        raise TinygradError(f"functional_call: {type(module).__name__} has no {some_of(unknown)}; it has {some_of(list(own))}")
+    chosen: dict[int, Tensor] = {}
+    names: dict[int, str] = {}
+    for name, value in parameters.items():
+        old = own[name]
+        found = value if isinstance(value, Tensor) else tensor(value, old.dtype if np.asarray(value).dtype.kind == "f" else None)
+        if found.shape != old.shape:
+            raise ShapeError(f"functional_call: '{name}' has shape {old.shape}; found {found.shape}")
+        if (old.dtype.kind == "f") != (found.dtype.kind == "f"):
+            raise DtypeError(f"functional_call: '{name}' is {old.dtype}; found {found.dtype}. Convert it with .astype(...).")
+        if names.setdefault(id(old), name) != name and parameters[names[id(old)]] is not value:
+            raise TinygradError(f"functional_call: '{names[id(old)]}' and '{name}' are one tensor, for which two values were given")
+        chosen[id(old)] = _standing_for(found, type(old))
+    return chosen
+
+
+def _standing_for(given: Tensor, kind: type[Tensor]) -> Tensor:
+    """The given tensor as one of the module's kind: the same array and node, found by all that looks for parameters or buffers."""
+    if isinstance(given, kind) or kind not in (Parameter, Buffer):
+        return given
+    if given.node is None:
+        given.leaf()  # which both hold
+    made: Tensor = kind.__new__(kind)
+    Tensor.__init__(made, given.array, given.node)
+    return made
+
+
+class _Substitution:
+    """A copy of everything through which a module reaches its tensors, with others in the places of some."""
+
+    def __init__(self, chosen: dict[int, Tensor]) -> None:
+        self.known: dict[int, Any] = dict(chosen)
+        self.kept: list[Any] = []  # the originals, so that their identities are not given to others
+        self.modules: list[tuple[Module, Module, dict[str, Any]]] = []  # the original, the copy, and its attributes before the call
+
+    def convert(self, value: Any) -> Any:
+        """The value itself if it reaches nothing that is replaced; otherwise a copy that reaches what replaces it."""
+        if id(value) in self.known:
+            return self.known[id(value)]
+        if value is None or isinstance(value, (bool, int, float, str, bytes, *_LEFT)):
+            return value
+        self.kept.append(value)
+        if isinstance(value, Module):
+            return self._module(value)
+        self.known[id(value)] = value  # for what leads back to it
+        made = self.known[id(value)] = self._other(value)
+        return made
+
+    def _module(self, module: Module) -> Any:
+        made, content = module.copied(self.convert, lambda twin: self.known.__setitem__(id(module), twin))
+        self.known[id(module)] = made
+        self.modules.append((module, made, content))
+        return made
+
+    def _other(self, value: Any) -> Any:
+        if isinstance(value, dict):
+            items = {key: self.convert(item) for key, item in value.items()}
+            if all(items[key] is item for key, item in value.items()):
+                return value
+            made = copy.copy(value)
+            made.update(items)
+            return made
+        if isinstance(value, (list, tuple)):
+            parts = [self.convert(item) for item in value]
+            if all(a is b for a, b in zip(parts, value, strict=True)):
+                return value
+            return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+        if isinstance(value, types.MethodType):
+            owner = self.convert(value.__self__)
+            return value if owner is value.__self__ else types.MethodType(value.__func__, owner)
+        if isinstance(value, functools.partial):
+            parts = [self.convert(part) for part in (value.func, value.args, value.keywords)]
+            same = all(a is b for a, b in zip(parts, (value.func, value.args, value.keywords), strict=True))
+            return value if same else functools.partial(parts[0], *parts[1], **parts[2])
+        if isinstance(value, types.FunctionType):
+            return self._function(value)
+        return self._object(value)
+
+    def _function(self, function: types.FunctionType) -> Any:
+        """A function that closes over something that is replaced, or has it as a default, becomes one that has the other."""
+        cells, changed = [], False
+        for cell in function.__closure__ or ():
+            try:
+                content = cell.cell_contents
+            except ValueError:  # not yet given a value
+                cells.append(cell)
+                continue
+            new = self.convert(content)
+            changed = changed or new is not content
+            cells.append(cell if new is content else types.CellType(new))
+        defaults, keywords = self.convert(function.__defaults__), self.convert(function.__kwdefaults__)
+        if not changed and defaults is function.__defaults__ and keywords is function.__kwdefaults__:
+            return function
+        made = types.FunctionType(function.__code__, function.__globals__, function.__name__, defaults, tuple(cells))
+        made.__kwdefaults__ = keywords
+        made.__dict__.update(function.__dict__)
+        return made
+
+    def _object(self, value: Any) -> Any:
+        content = getattr(value, "__dict__", None)
+        if not isinstance(content, dict):
+            return value
+        changed = {name: new for name, item in content.items() if (new := self.convert(item)) is not item}
+        if not changed:
+            return value
+        made = copy.copy(value)
+        made.__dict__.update(changed)
+        return made
+
+    def write_back(self) -> None:
+        """What the call assigned to attributes of copies becomes an attribute of the originals."""
+        for module, made, before in self.modules:
+            for name, value in vars(made).items():
+                if name not in before or value is not before[name]:
+                    vars(module)[name] = value

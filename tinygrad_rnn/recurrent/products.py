@@ -1,0 +1,109 @@
+"""The products of a step with the weights of its cell, which wrappers of the cell change: they drop operands, or normalise results.
+
+A cell writes ``self.from_input(x, W)``, ``self.from_state(h, U)`` and ``self.to_output(c)`` (see `Cell`). Without a wrapper these are
+``x @ W.T``, ``h @ U.T`` and ``c``. A wrapper that is to act there makes the step of its cell within `around`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..core.tape import at_step, no_grad, setting
+from .outside import KEY
+
+
+class Around:
+    """What a wrapper does while the cell inside it makes a step; this one does nothing."""
+
+    def operand(self, owner: Any, name: str, value: Any) -> Any:
+        """What takes the place of the component `name` of the state of `owner` before it is multiplied by recurrent weights."""
+        return value
+
+    def product(self, kind: str, value: Any, cuts: Sequence[int]) -> Any:
+        """What takes the place of a product with the input or the state, or of the memory that is shown: "input", "state", "output"."""
+        return value
+
+    def here(self) -> Around:
+        """One that begins where this one stands within the step: for a part of the step that is run again."""
+        return self
+
+
+_around: ContextVar[tuple[Around, ...]] = ContextVar("tinygrad_rnn_around", default=())
+wrappers = _around.get  # the outermost first
+
+
+@contextlib.contextmanager
+def around(*others: Around, only: bool = False) -> Iterator[None]:
+    """Within, products pass through `others` too, inside of those that are there; with `only` through no others."""
+    token = _around.set(others if only else (*_around.get(), *others))
+    try:
+        yield
+    finally:
+        _around.reset(token)
+
+
+def rows(values: Any, weight: Any) -> Any:
+    """values @ weight.T: each row of the weight gives a feature."""
+    return values @ weight.T
+
+
+def scaled(values: Any, weight: Any) -> Any:
+    """weight * values: a weight for each feature, as a diagonal matrix."""
+    return weight * values
+
+
+def multiplied(owner: Any, kind: str, name: str | None, value: Any, weight: Any, product: Callable[..., Any] | None, cuts: Sequence[int]) -> Any:
+    """A product as the wrappers want it."""
+    others = _around.get()
+    if kind == "state" and name is not None:
+        for other in others:
+            value = other.operand(owner, name, value)
+    result = rows(value, weight) if product is None else product(value, weight)
+    return shown(kind, result, cuts) if others else result
+
+
+def shown(kind: str, value: Any, cuts: Sequence[int] = ()) -> Any:
+    """A product, or a memory, as the wrappers want it."""
+    for other in reversed(_around.get()):
+        value = other.product(kind, value, cuts)
+    return value
+
+
+class Product(NamedTuple):
+    """What a step of a cell multiplies or shows: its kind, its value for a batch of 2, and where it is cut for normalisation."""
+
+    kind: str
+    value: Any
+    cuts: tuple[int, ...]
+
+
+class _Noting(Around):
+    def __init__(self) -> None:
+        self.found: list[Product] = []
+
+    def product(self, kind: str, value: Any, cuts: Sequence[int]) -> Any:
+        self.found.append(Product(kind, value, tuple(cuts)))
+        return value
+
+
+class _Apart:
+    """The exchange of a step that is made to look at: it gets ones for masks, and leaves nothing."""
+
+    def take(self, make: Any, shape: tuple[int, ...], dtype: Any, per: str) -> Any:
+        return np.ones(shape, dtype)
+
+    def leave(self, keep: Any, values: Any, batch: int) -> None:
+        pass
+
+
+def products_of(cell: Any, name: str, x: Any, state: Any) -> list[Product]:
+    """The products of one step, in their order; the step draws no masks and moves no statistics."""
+    noting = _Noting()
+    with no_grad(), setting(sequence={KEY: _Apart()}), at_step(0, name), around(noting, only=True), np.errstate(all="ignore"):
+        cell(x, state)
+    return noting.found
