@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
+from tinygrad_rnn import nn
 from tinygrad_rnn.nn.attending import AttentionCell
 from tinygrad_rnn.nn.attention import Attention, BahdanauAttention, LuongAttention
 
@@ -235,6 +236,32 @@ def test_messages_of_the_cell(rng: np.random.Generator) -> None:
         decoder.attending(np.zeros((5, PLACES, MEMORY + 1)))
     with pytest.raises(tg.ShapeError, match="more than 3; found 3"):
         AttentionCell(tg.cells.GRU(3, 3), LuongAttention(3, 3))
+
+
+@pytest.mark.parametrize("score", ["dot", "general", "concat", "additive"])
+def test_places_without_memory_may_hold_anything(score: str, rng: np.random.Generator) -> None:
+    kind = nn.BahdanauAttention(3, 3, 4, rng=0, dtype="f8") if score == "additive" else nn.LuongAttention(3, 3, score, rng=0, dtype="f8")
+    clean, query = rng.standard_normal((2, 4, 3)), rng.standard_normal((2, 3))
+    lengths = np.array([2, 3])
+    spoilt = clean.copy()
+    spoilt[0, 2:], spoilt[1, 3:] = np.nan, -np.inf
+    cell = nn.AttentionCell(tg.cells.Elman(5, 3, rng=0, dtype="f8"), kind, rng=0)
+    xs = rng.standard_normal((3, 2, 2))
+
+    def bound(memory: tg.Tensor) -> tg.Tensor:
+        attending = cell.attending(memory, lengths)
+        return (tg.unroll(attending, xs)[0] ** 2).sum()
+
+    for of_memory in (lambda m: (kind(tg.tensor(query), m, lengths)[0] ** 2).sum(), bound):
+        found = []
+        for values in (clean, spoilt):
+            memory = tg.tensor(values, requires_grad=True)
+            y = of_memory(memory)
+            y.backward()
+            found.append((y.item(), memory.grad.numpy()))  # type: ignore[union-attr]
+        assert found[0][0] == found[1][0]
+        np.testing.assert_array_equal(found[0][1], found[1][1])
+        assert not found[1][1][0, 2:].any() and found[1][1][0, :2].all()
 
 
 def test_a_cell_without_sizes_says_what_is_missing() -> None:

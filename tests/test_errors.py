@@ -101,7 +101,7 @@ CASES = [
     Case("split", lambda: tg.split(x23, 2, axis=1), tg.ShapeError, (r"split: axis 1 of shape \(2, 3\) has size 3, which 2 equal parts",)),
     Case("einsum sizes", lambda: tg.einsum("ij,jk->ik", x23, w45), tg.ShapeError, (r"label 'j' has size 3 in one operand and 4 in another",)),
     Case("einsum operands", lambda: tg.einsum("ij,jk->ik", x23), tg.ShapeError, (r"names 2 operands; found 1",)),
-    Case("einsum axes", lambda: tg.einsum("ijk->i", x23), tg.ShapeError, (r"'ijk' names 3 axes; found shape \(2, 3\)",)),
+    Case("einsum axes", lambda: tg.einsum("ijk->i", x23), tg.ShapeError, (r"'ijk' of 'ijk->i' names 3 axes; found shape \(2, 3\)",)),
     Case("outer", lambda: tg.outer(x23, x4), tg.ShapeError, (r"outer: expected two vectors; found shapes \(2, 3\) and \(4,\)",)),
     Case("broadcast_to", lambda: tg.broadcast_to(x4, (2, 3)), tg.ShapeError, (r"broadcast_to\(bias", r"sizes 4 and 3")),
     Case("expand_dims", lambda: tg.expand_dims(x4, 3), tg.ShapeError, (r"axis 3 is out of range",)),
@@ -117,7 +117,7 @@ CASES = [
     Case("mask of another shape", lambda: x23[np.ones((3, 2), bool)], tg.ShapeError, (r"getitem\(x", r"array\(3, 2\)")),
     Case("list index of a float tensor", lambda: [1, 2][x4[0]], tg.DtypeError, (r"a float32 tensor cannot be an index", r"\.astype\(int\)")),
     Case("take out of range", lambda: tg.take(x4, np.array([4])), tg.ShapeError, (r"take\(bias", "4 is out of bounds", HERE)),
-    Case("take by floats", lambda: tg.take(x4, np.array([0.5])), tg.DtypeError, (r"take\(bias", "integer indices; found float64")),
+    Case("take by floats", lambda: tg.take(x4, np.array([0.5])), tg.DtypeError, (r"take\(bias", "indices must be integers; found float64")),
     Case("take_along_axis", lambda: tg.take_along_axis(x23, np.array([0, 1]), 1), tg.ShapeError, (r"indices of shape \(2, 3\) except on axis 1",)),
     Case("index_add", lambda: tg.index_add(x4, np.array([0]), x23), tg.ShapeError, (r"expected values of shape \(1,\); found \(2, 3\)",)),
     Case("one_hot range", lambda: tg.one_hot(np.array([3]), classes=3), tg.ShapeError, (r"indices from 3 to 3 for 3 classes",)),
@@ -239,22 +239,22 @@ CASES = [
     Case("embedding of size zero", lambda: tg.nn.Embedding(3, 0), tg.ShapeError, (r"Embedding: sizes must be at least 1",)),
     Case("integer cell", lambda: tg.cells.LSTM(2, 3, dtype=int), tg.DtypeError, (r"gradients need float32 or float64",)),
     Case("linear input", lambda: tg.nn.Linear(3, 2)(named((5, 4), "input")), tg.ShapeError, (r"matmul\(input float32\(5, 4\)", r"found 4 != 3")),
-    Case("embedding by floats", lambda: tg.nn.Embedding(3, 2)(np.array([0.5])), tg.DtypeError, (r"take\(weight float32\(3, 2\)", "found float64")),
-    Case("embedding out of range", lambda: tg.nn.Embedding(3, 2)(np.array([3])), tg.ShapeError, (r"take\(weight", "3 is out of bounds")),
+    Case("embedding by floats", lambda: tg.nn.Embedding(3, 2)(np.array([0.5])), tg.DtypeError, (r"Embedding: ids must be integers; found float64",)),
+    Case("embedding out of range", lambda: tg.nn.Embedding(3, 2)(np.array([3])), tg.ShapeError, (r"Embedding: ids from 3 to 3; expected 0 to 2, one of the 3 rows",)),
     Case("module without forward", lambda: tg.Module()(1), NotImplementedError, (r"Module defines no forward",)),
     Case("targets of the wrong shape", lambda: tg.nn.cross_entropy(x23, np.array([0, 1, 2])), tg.ShapeError, (r"logits have shape \(2, 3\)", r"found \(3,\)")),
     Case("targets that are no integers", lambda: tg.nn.cross_entropy(x23, np.array([0.0, 1.0])), tg.DtypeError, (r"targets must be integers; found float64",)),
     Case("target too large", lambda: tg.nn.cross_entropy(x23, [0, 3]), tg.ShapeError, (r"targets from 0 to 3; expected 0 to 2",)),
     Case("negative target", lambda: tg.nn.cross_entropy(x23, tg.tensor([-1, 0])), tg.ShapeError, (r"targets from -1 to 0; expected 0 to 2",)),
     Case("shapes of mse", lambda: tg.nn.mse_loss(x23, np.ones((2, 1))), tg.ShapeError, (r"prediction has shape \(2, 3\), target \(2, 1\)",)),
-    Case("dropout", lambda: tg.nn.dropout(x23, 1.0), tg.ShapeError, (r"p must be in \[0, 1\); found 1\.0",)),
+    Case("dropout", lambda: tg.nn.dropout(x23, 1.0), tg.TinygradError, (r"p must be in \[0, 1\); found 1\.0",)),
     Case("orthogonal", lambda: tg.init.orthogonal((2, 3, 4)), tg.ShapeError, (r"orthogonal: expected a matrix shape",)),
     Case("forget_bias", lambda: tg.init.forget_bias(np.zeros(9), 3), tg.ShapeError, (r"expected a bias of shape \(12,\); found \(9,\)",)),
     Case("state_dict names", lambda: tg.nn.Linear(2, 2).load_state_dict({"weight": np.ones((2, 2)), "wait": 1}), tg.TinygradError,
          (r"missing \['bias'\], unknown \['wait'\]; this module has \['weight', 'bias'\]",)),
     Case("state_dict shapes", lambda: tg.nn.Linear(2, 3).load_state_dict({"weight": np.ones((2, 3)), "bias": np.ones(3)}), tg.ShapeError,
          (r"'weight' has shape \(3, 2\); found \(2, 3\)",)),
-    Case("state_dict of text", lambda: tg.nn.Linear(1, 1).load_state_dict({"weight": [["a"]], "bias": [1.0]}), tg.DtypeError, (r"<U1 is not supported",)),
+    Case("state_dict of text", lambda: tg.nn.Linear(1, 1).load_state_dict({"weight": [["a"]], "bias": [1.0]}), tg.DtypeError, (r"must be numbers; found <U1",)),
     # --- optimisers
     Case("no parameters", lambda: tg.optim.SGD([]), tg.TinygradError, (r"given no parameters",)),
     Case("one tensor", lambda: tg.optim.SGD(tg.Parameter([1.0])), tg.TinygradError, (r"such as module\.parameters\(\); found one Parameter",)),
@@ -362,7 +362,7 @@ def test_files(tmp_path: Path) -> None:
     (tmp_path / "bad").write_bytes(b"hello")
     with pytest.raises(FormatError, match=r"bad.*expected an 8-byte header length, found 5 bytes"):
         tg.load(tmp_path / "bad")
-    with pytest.raises(FormatError, match=r"tensor 'a': expected dtype"):
+    with pytest.raises(tg.DtypeError, match=r"save: 'a' must be numbers; found <U4"):
         tg.save(tmp_path / "text", {"a": "text"})
     assert not (tmp_path / "text").exists()
     with pytest.raises(FileNotFoundError):
@@ -387,8 +387,8 @@ MORE: list[tuple[str, Callable[[], Any], type[Exception], str]] = [
     ("matmul by a number", lambda: x23 @ 2.0, tg.ShapeError, r"use \* for a scalar"),
     ("astype of an unknown dtype", lambda: x23.astype("floot"), tg.DtypeError, "no dtype 'floot'"),
     ("assignment of recorded tensors in a list", lambda: zeros(2).__setitem__(slice(None), [x4[0], 2.0]), tg.GraphError, r"tg\.stack"),
-    ("a tensor that cannot be stored", lambda: tg.save("nowhere", {"a": "text"}), tg.TinygradError, "expected dtype"),
-    ("threads", lambda: tg.set_num_threads(0), tg.TinygradError, "at least 1"),
+    ("a tensor that cannot be stored", lambda: tg.save("nowhere", {"a": "text"}), tg.TinygradError, "save: 'a' must be numbers"),
+    ("threads", lambda: tg.set_num_threads(0), tg.TinygradError, "a number from 1 to 1024, found 0"),
     ("sum over a text", lambda: x23.sum(axis="rows"), tg.ShapeError, r"expected .*(int|tuple)"),
 ]
 

@@ -22,6 +22,7 @@ FLOORS = {
     "core": 1,
     "ops": 2,
     "kernels": 2,
+    "files": 2,
     "nn": 3,
     "cells": 3,
     "recurrent": 3,

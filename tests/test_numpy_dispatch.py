@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -303,16 +304,6 @@ def test_in_place_operators_on_an_array_refuse(operator: str) -> None:
     np.testing.assert_array_equal(scope["a"], before)
 
 
-@pytest.mark.parametrize("operator", ["+=", "-=", "*=", "/="])
-def test_in_place_operators_on_a_tensor_make_a_new_value(operator: str) -> None:
-    t = tg.tensor(X, requires_grad=True)
-    scope = {"t": t, "a": P}
-    exec(f"t {operator} a", scope)
-    assert scope["t"] is not t
-    assert scope["t"].requires_grad
-    np.testing.assert_array_equal(t.numpy(), X)
-
-
 def test_out_refuses() -> None:
     t = tg.tensor(X, requires_grad=True)
     for f in (lambda: np.add(t, 1.0, out=np.empty((2, 3))), lambda: np.tanh(t, out=np.empty((2, 3))),
@@ -383,3 +374,99 @@ def test_unregistered_numba_ufunc_refuses() -> None:
 
     with pytest.raises(tg.NotDifferentiableError, match="register_ufunc"):
         mystery(tg.tensor(X, requires_grad=True))
+
+
+# --- the same call by position and by name ------------------------------------------------------------------------------------
+
+A = np.random.default_rng(7).standard_normal((2, 3))
+MASK = A > 0
+CALLS: dict[str, list[tuple[Any, ...]]] = {
+    "clip": [(A, -0.5, 0.5)], "where": [(MASK, A, -A)], "sum": [(A,), (A, 1)], "prod": [(A, 0)], "mean": [(A,), (A, (0, 1))],
+    "std": [(A, 1)], "var": [(A, 1)], "max": [(A, 0)], "min": [(A, 1)], "amax": [(A,)], "amin": [(A, 0)], "all": [(MASK, 1)], "any": [(MASK, 0)],
+    "argmax": [(A,), (A, 1)], "argmin": [(A, 0)], "cumsum": [(A,), (A, 0)], "cumprod": [(A,), (A, 1)], "outer": [(A[0], A[1])],
+    "dot": [(A, A.T), (A, 2.0)], "norm": [(A,), (A, None, 1), (A, "fro"), (A[0], 2), (A, None, 1, True)], "broadcast_to": [(A, (4, 2, 3))],
+    "concatenate": [((A, A), 1), ((A, A), None)], "stack": [((A, A), -1)], "expand_dims": [(A, 1)], "squeeze": [(A[:1], 0), (A[:1],)],
+    "flip": [(A,), (A, 1)], "roll": [(A, 2), (A, (1, -1), (0, 1))], "pad": [(A, ((1, 0), (0, 2)))], "reshape": [(A, (3, 2)), (A, -1), (A, 6)],
+    "transpose": [(A,), (A, (1, 0)), (A, None)], "swapaxes": [(A, 0, -1)], "split": [(A, 3, 1), (A, [1], 0)], "take": [(A, [1, 0, 1]), (A, [[2], [0]], 1)],
+    "take_along_axis": [(A, np.array([[1], [0]]), 1)], "tril": [(A, -1)], "triu": [(A,), (A, 1)],
+}  # fmt: skip
+MORE: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
+    ("sum", (A, 0, None, None, True), {}), ("sum", (A,), {"keepdims": True, "out": None, "dtype": None}), ("mean", (A, 1, None, None, True), {}),
+    ("var", (A, 1, None, None, 1), {}), ("var", (A,), {"correction": 1, "axis": 0}), ("std", (A,), {"ddof": 1, "keepdims": True}),
+    ("max", (A, 0, None, True), {}), ("argmax", (A, 1), {"keepdims": True}), ("clip", (A,), {"min": -0.1, "max": 0.2}), ("clip", (A,), {"a_min": None, "a_max": 0.2}),
+    ("pad", (A, 1, "constant"), {"constant_values": 2.5}), ("reshape", (A, (3, 2), "C"), {}), ("take", (A, [1], 0, None, "raise"), {}),
+    ("stack", ((A, A),), {"axis": 1, "out": None}), ("concatenate", ((A, A), 0, None), {}), ("cumsum", (A,), {"axis": 1, "dtype": None}),
+    ("broadcast_to", (A, (2, 2, 3), False), {}), ("norm", (A,), {"ord": "fro", "keepdims": True}),
+]  # fmt: skip
+
+
+def theirs(name: str) -> Any:
+    return np.linalg.norm if name == "norm" else getattr(np, name)
+
+
+def tensors_of(args: Any) -> Any:
+    """The call's floating arrays as tensors, wherever they stand."""
+    if isinstance(args, np.ndarray):
+        return tg.tensor(args)
+    return type(args)(map(tensors_of, args)) if isinstance(args, tuple) else args
+
+
+def equals(found: Any, expected: Any) -> None:
+    found, expected = (list(x) if isinstance(x, (list, tuple)) else [x] for x in (found, expected))
+    assert len(found) == len(expected)
+    for a, b in zip(found, expected, strict=True):
+        assert isinstance(a, tg.Tensor) and a.shape == np.shape(b)
+        np.testing.assert_allclose(a.numpy(), b, rtol=1e-13)
+
+
+def test_every_function_is_called_here() -> None:
+    from tinygrad_rnn.ops.methods import _TAKEN
+
+    assert {f.__name__ for f in _TAKEN} == {theirs(name).__name__ for name in CALLS}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_functions_by_position_and_by_name(name: str) -> None:
+    function = theirs(name)
+    try:
+        found = inspect.signature(function).parameters.values()
+    except ValueError:
+        pytest.skip("this NumPy does not say the names")
+    names = [p.name for p in found if p.kind is not p.VAR_KEYWORD]
+    fixed = sum(p.kind in (p.POSITIONAL_ONLY, p.VAR_POSITIONAL) for p in found)
+    for args in CALLS[name]:
+        expected = function(*args)
+        given = tensors_of(args)
+        equals(function(*given), expected)
+        for count in range(min(fixed, len(args)), len(args) + 1):  # so many by position, the rest by name
+            equals(function(*given[:count], **dict(zip(names[count : len(args)], given[count:], strict=True))), expected)
+
+
+@pytest.mark.parametrize("name, args, settings", MORE)
+def test_functions_with_all_their_parameters(name: str, args: Any, settings: dict[str, Any]) -> None:
+    equals(theirs(name)(*tensors_of(args), **settings), theirs(name)(*args, **settings))
+
+
+@pytest.mark.parametrize("call", [
+    lambda t: np.sum(t, 0, np.float64), lambda t: np.mean(t, dtype=np.float32), lambda t: np.sum(t, out=np.zeros(())), lambda t: np.sum(t, where=MASK),
+    lambda t: np.max(t, initial=0.0), lambda t: np.reshape(t, 6, order="F"), lambda t: np.take(t, 0, 0, None, "wrap"), lambda t: np.pad(t, 1, "edge"),
+    lambda t: np.linalg.norm(t, 2), lambda t: np.linalg.norm(t, 2, (0, 1)), lambda t: np.linalg.norm(t, 1, 0), lambda t: np.concatenate([t, t], dtype=np.float32),
+    lambda t: np.clip(t, 0.0, 1.0, max=0.5), lambda t: np.var(t, ddof=1, correction=0), lambda t: np.einsum("ij->i", t, dtype=np.float32),
+])  # fmt: skip
+def test_what_is_not_taken_says_so(call: Any) -> None:
+    with pytest.raises((tg.NotDifferentiableError, ValueError), match=r"has no derivative here|ddof and correction"):
+        call(tg.tensor(A))
+
+
+def test_einsum_with_numbers_as_labels() -> None:
+    t, u = tg.tensor(A), tg.tensor(np.stack([A, 2 * A, A**2]))
+    B = u.numpy()
+    for args in [("t", [0, 1], [1, 0]), ("t", [1, 0]), ("t", [0, 1], "t", [2, 1], [0, 2]), ("u", [2, 0, 1], "t", [0, 1]), ("u", [..., 1], "t", [0, 1], [..., 0]),
+                 ("t", [30, 7], [7]), ("u", [Ellipsis, 0], [Ellipsis])]:  # fmt: skip
+        ours = [{"t": t, "u": u}[a] if isinstance(a, str) else a for a in args]
+        plain = [{"t": A, "u": B}[a] if isinstance(a, str) else a for a in args]
+        expected = np.einsum(*plain)
+        equals(np.einsum(*ours), expected)
+        equals(tg.einsum(*ours), expected)
+        equals(np.einsum(*ours, optimize=True), expected)
+    tg.gradcheck(lambda a, b: tg.einsum(a, [0, 1], b, [2, 1], [2, 0]), A, A, order=2)

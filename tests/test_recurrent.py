@@ -347,7 +347,7 @@ def test_dropout(rng: np.random.Generator) -> None:
     assert abs(y.numpy().mean() - 1) < 0.02 and abs((y.numpy() == 0).mean() - 0.3) < 0.02
     y.sum().backward()
     np.testing.assert_array_equal(x.grad.numpy(), y.numpy())
-    assert tg.nn.dropout(x, 0.3, training=False) is x
+    assert tg.nn.dropout(x, 0.3, training=False).node is x.node
 
 
 # --- losses ------------------------------------------------------------------------------------------------------------------------------

@@ -535,19 +535,6 @@ def test_the_assigned_array_may_change_afterwards() -> None:
     assert y.tolist() == [5, 2]
 
 
-def test_in_place_operators_bind_a_new_tensor() -> None:
-    x = tg.tensor([1.0, 2.0], requires_grad=True)
-    y = z = x * 3
-    y += 1
-    y *= x
-    assert z.tolist() == [3, 6] and y.tolist() == [4, 14]
-    y.sum().backward()
-    assert x.grad.tolist() == [7, 13]
-    w = x
-    w += 1
-    assert w is not x and x.tolist() == [1, 2] and x.is_leaf
-
-
 def test_in_place_operators_on_an_item_record(rng: np.random.Generator) -> None:
     x = tg.tensor(rng.normal(size=3), requires_grad=True)
     y = x * x

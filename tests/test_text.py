@@ -14,6 +14,7 @@ import pytest
 from tinygrad_rnn.train import text
 from tinygrad_rnn.train.text import TextError, Vocabulary
 
+FRENCH = "Il a dit : \u00ab \u00e9t\u00e9 \u00bb, et na\u00eff caf\u00e9.\n" * 60
 PROSE = "The quick brown fox jumps over the lazy dog.\n" * 60
 
 
@@ -68,10 +69,24 @@ def test_file(tmp_path: Path) -> None:
     [
         (None, "no such file"),
         (b"", "found an empty file"),
-        (b" \n" * 3000, "found an empty file"),
+        (b" \n" * 3000, "found 6000 characters of white space alone"),
         (PROSE.encode()[:1999], "at least 2000 characters, found 1999"),
-        (PROSE.encode() + b"caf\xe9 au lait", r"found byte 0xe9 at offset 2703 \(line 61\).*iconv"),
-        (PROSE.encode("utf-16"), "expected UTF-8, found byte 0xff at offset 0"),
+        (PROSE.encode() + b"caf\xe9 au lait", r"byte 0xe9 at offset 2703 \(line 61\), as in Latin-1.*iconv -f LATIN1 -t UTF-8"),
+        (PROSE.encode() + b"caf\xe9", "iconv -f LATIN1"),
+        (PROSE.encode() + b"caf\xe9\n", "iconv -f LATIN1"),
+        (PROSE.encode() + b"it\x92s; caf\xe9", r"byte 0x92 at offset 2702 \(line 61\), as in Windows-1252.*iconv -f CP1252 -t UTF-8"),
+        (FRENCH.encode() + b"\xff\n" + FRENCH.encode(), r"damaged in one place, the first byte 0xff at offset 2400 \(line 61\).*iconv -c"),
+        (FRENCH.encode()[:-2] + b"\xa0 \x80\n" + FRENCH.encode(), "damaged in 2 places"),
+        ((FRENCH + "\u20ac").encode()[:-1], "the beginning of a character at its end, byte 0xe2.*line 61.*cut"),
+        (FRENCH.encode("utf-16"), r"found UTF-16 \(a byte order mark ff fe\); convert it with iconv -f UTF-16 -t UTF-8"),
+        (b"\xfe\xff" + FRENCH.encode("utf-16-be"), r"found UTF-16 \(a byte order mark fe ff\)"),
+        (FRENCH.encode("utf-32"), r"UTF-32 \(a byte order mark ff fe 00 00\).*iconv -f UTF-32"),
+        (b"\0\0\xfe\xff" + FRENCH.encode("utf-32-be"), r"UTF-32 \(a byte order mark 00 00 fe ff\)"),
+        (FRENCH.encode("utf-16-le"), "value 0, as in UTF-16LE without a byte order mark.*iconv -f UTF-16LE"),
+        (PROSE.encode("utf-16-be"), "value 0, as in UTF-16BE without a byte order mark.*iconv -f UTF-16BE"),
+        (("\u043f\u0440\u0438\u0432\u0435\u0442 \u043c\u0438\u0440\n" * 300).encode("utf-16-le"), "UTF-16LE"),
+        (PROSE.encode() + b"\0" + PROSE.encode(), r"a byte of value 0 at offset 2700 \(line 61\)"),
+        (("\u043f\u0440\u0438\u0432\u0435\u0442\n" * 400).encode("koi8-r"), "in another encoding.*iconv -f ENCODING"),
     ],
 )
 def test_file_errors(tmp_path: Path, data: bytes | None, message: str) -> None:
@@ -81,6 +96,19 @@ def test_file_errors(tmp_path: Path, data: bytes | None, message: str) -> None:
     with pytest.raises(TextError, match=message) as caught:
         text.load_file(path)
     assert str(path) in str(caught.value)
+
+
+def test_long_texts_are_looked_at_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = "a\u20ac\U0001f600\u00e9\n".encode() * 300
+    for piece in (4, 5, 7, 64):
+        monkeypatch.setattr(text, "_PIECE", piece)
+        assert text._not_utf8(data) == ([], len(data))
+        assert text._not_utf8(data[:55] + b"\xff" + data[55:110] + b"\xc3" + data[110:]) == ([55, 111], len(data) + 2)
+
+
+def test_names_that_no_file_can_have() -> None:
+    with pytest.raises(TextError, match="cannot be read"):
+        text.load_file("a\0b")
 
 
 def test_a_folder_is_not_a_file(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from .core.errors import (
     TraceError,
 )
 from .core.primitive import Spec
-from .core.tape import Tape, at_step, eager, enable_grad, no_grad, tape
+from .core.tape import at_step, eager, enable_grad, no_grad
 from .core.tensor import Tensor, tensor
 from .core.trace import Program, trace
 from .core.transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
@@ -137,6 +137,7 @@ if TYPE_CHECKING:
     from .ops.windows import avg_pool1d, avg_pool2d, conv1d, conv2d, max_pool1d, max_pool2d
     from .optim import clip_grad_norm, clip_grad_value
     from .recurrent import Cell, Window, checkpoint, tbptt, unroll
+    from .recurrent.table import Tape, tape
 
 __version__ = "0.1.0"
 __all__ = [
@@ -305,6 +306,7 @@ _LAZY = {  # loaded when first used: the tensor and its operations alone are as 
     "ops.windows": ("avg_pool1d", "avg_pool2d", "conv1d", "conv2d", "max_pool1d", "max_pool2d"),
     "optim": ("clip_grad_norm", "clip_grad_value"),
     "recurrent": ("Cell", "Window", "checkpoint", "tbptt", "unroll"),
+    "recurrent.table": ("Tape", "tape"),
 }
 def __getattr__(name: str) -> Any:
     if name in ("cells", "init", "nn", "optim"):

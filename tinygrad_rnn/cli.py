@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
 import os
 import sys
+import traceback
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -15,7 +18,50 @@ __all__ = ["main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command, and give its exit code: 0, 1 if training diverged, 2 for an error of the user, 130 after Ctrl-C."""
+    """Run a command, and give its exit code.
+
+    Returns
+    -------
+    int
+        0; 1 if training diverged; 2 for an error of the user; 70 for a fault of this program; 130 after Ctrl-C. An error is one line on
+        standard error. With TINYGRAD_RNN_TRACEBACK=1 in the environment its traceback is shown too.
+    """
+    from .core.errors import TinygradError
+    from .train.console import mute
+
+    _open_streams()
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = _warn
+            try:
+                return _run(arguments)
+            finally:
+                sys.stdout.flush()
+    except KeyboardInterrupt:
+        return _fail("stopped", 130)
+    except BrokenPipeError:  # who read the output has seen enough
+        mute(sys.stdout)
+        return 0
+    except OSError as error:
+        mute(sys.stdout)  # if it is full or closed, what is left in it has nowhere to go
+        name = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else ""
+        return _fail(f"{name}: {error.strerror}" if name and error.strerror else str(error))
+    except TinygradError as error:
+        return _fail(str(error))
+    except MemoryError as error:
+        return _fail(f"there is not enough memory for this ({error or 'no more could be had'}); give smaller sizes")
+    except RecursionError as error:
+        return _fail(f"{error}: something is nested too deeply")
+    except Exception as error:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        return _fail(
+            f"a fault of this program, {type(error).__name__}: {error} (line {frame.lineno} of {frame.filename}); please report it with "
+            "what the same command shows with TINYGRAD_RNN_TRACEBACK=1 in the environment",
+            70,
+        )
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     from .core.tape import eager
 
     parser = _parser()
@@ -23,40 +69,43 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not hasattr(given, "run"):
         parser.print_help()
         return 0
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")
-    try:
-        with eager() if getattr(given, "eager", False) else nullcontext():
-            code: int = given.run(given)
-        sys.stdout.flush()
-        return code
-    except KeyboardInterrupt:
-        return _fail("stopped", 130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except OSError as error:
-        return _fail(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))
-    except _user_errors() as error:
-        return _fail(str(error))
-
-
-def _fail(message: str, code: int = 2) -> int:
-    print(f"tinygrad-rnn: {message}", file=sys.stderr)
+    with eager() if getattr(given, "eager", False) else nullcontext():
+        code: int = given.run(given)
     return code
 
 
-def _user_errors() -> tuple[type[Exception], ...]:
-    from .core.errors import GraphError
-    from .formats.safetensors import FormatError
-    from .train.characters import CheckpointError
-    from .train.demo import UserError
-    from .train.named import NamedError
-    from .train.tasks.task import TaskError
-    from .train.text import TextError
+def _open_streams() -> None:
+    """Let standard input, output and error be there, and take every character.
 
-    return (UserError, NamedError, GraphError, TaskError, TextError, CheckpointError, FormatError)
+    Where one was closed (``>&-``), the next file that is opened would get its number, and what a library writes to that number would go
+    into the file.
+    """
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None or stream.closed:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  (until the program ends)
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+
+
+def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
+    """Show a warning in one line."""
+    with contextlib.suppress(OSError, ValueError):
+        print(f"tinygrad-rnn: warning: {' '.join(str(message).removeprefix('tinygrad_rnn: ').split())}", file=sys.stderr)
+
+
+def _fail(message: str, code: int = 2) -> int:
+    """Say what is wrong in one line, and give the exit code."""
+    with contextlib.suppress(OSError, ValueError):
+        if os.environ.get("TINYGRAD_RNN_TRACEBACK") and sys.exc_info()[0]:
+            traceback.print_exc()
+        print(f"tinygrad-rnn: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    return code
 
 
 # --- commands -------------------------------------------------------------------------------------------------------------
@@ -73,10 +122,11 @@ def _train(given: argparse.Namespace) -> int:
         budget=given.budget,
         steps=given.steps,
         resume=given.resume,
+        overwrite=given.overwrite,
         settings={name: getattr(given, name) for name in names if getattr(given, name) is not None},
         temperature=given.temperature,
         length=given.length,
-        threads=given.threads,
+        threads=given.threads and min(given.threads, os.cpu_count() or 1),
     )
     return demo.run(options, console.console())
 
@@ -93,11 +143,9 @@ def _sample(given: argparse.Namespace) -> int:
 
 
 def _draw(given: argparse.Namespace) -> int:
-    from .core.errors import TinygradError
     from .drawing import draw
     from .module import Module
     from .recurrent import Cell
-    from .train.demo import UserError
     from .train.named import example, load_named, made
 
     found: Any = load_named(given.name)
@@ -109,13 +157,8 @@ def _draw(given: argparse.Namespace) -> int:
     whole = isinstance(found, Cell) and given.steps is None and not measured and isinstance(found.input_size, int)
     loss = found if whole else example(found, arguments=given.args, steps=given.steps or 6, batch=given.batch)
     show = "all" if given.show == ["all"] else given.show
-    try:
-        picture = draw(
-            loss, title=given.title, show=show, memory=given.memory, direction=given.direction, theme=given.theme, **measured
-        )
-        picture.save(given.out)
-    except TinygradError as error:  # what was named cannot be drawn like this
-        raise UserError(str(error)) from error
+    picture = draw(loss, title=given.title, show=show, memory=given.memory, direction=given.direction, theme=given.theme, **measured)
+    picture.save(given.out)
     print(f"wrote {given.out}: {picture!r}")
     return 0
 
@@ -147,6 +190,7 @@ def _tasks_run(given: argparse.Namespace) -> int:
 
 
 def _tasks_page(given: argparse.Namespace) -> int:
+    from .files import replace_file
     from .train import tasks
     from .train.tasks import page
 
@@ -154,14 +198,13 @@ def _tasks_page(given: argparse.Namespace) -> int:
     if given.out is None:
         print(text, end="")
     else:
-        given.out.write_text(text, encoding="utf-8")
+        replace_file(given.out, text)
     return 0
 
 
 def _info(given: argparse.Namespace) -> int:
     import platform
     import shutil
-    import warnings
     from importlib import metadata
 
     from . import __version__
@@ -182,8 +225,9 @@ def _info(given: argparse.Namespace) -> int:
         warnings.simplefilter("always")
         usable = runtime.available()
     reason = next((str(w.message) for w in caught if "tinygrad_rnn" in str(w.message)), "not usable")
-    folder = cache.folder()
-    modules = cache.entries(folder)
+    folder, fault = cache.place()
+    modules = [] if fault else cache.entries(folder)
+    kept = f"{len(modules)} modules, {_megabytes(modules)} MB; info --cache says more"
     dot = shutil.which("dot")
     for name, value in (
         ("tinygrad_rnn", __version__),
@@ -194,7 +238,7 @@ def _info(given: argparse.Namespace) -> int:
         ("kernels", "compiled by numba" if usable else reason.removeprefix("tinygrad_rnn: ")),
         ("threads", f"{runtime.threads()} for kernels on large arrays"),
         ("BLAS", blas.description()),
-        ("cache", f"{folder} ({len(modules)} modules, {_megabytes(modules)} MB; info --cache says more)"),
+        ("cache", fault or f"{folder} ({kept})"),
         ("graphviz", version("graphviz")),
         ("pygraphviz", version("pygraphviz")),
         ("dot", dot or "not found"),
@@ -210,7 +254,12 @@ def _info_cache(*, clear: bool) -> int:
 
     from .kernels import cache
 
-    folder, most = cache.folder(), cache.limit()
+    (folder, fault), most = cache.place(), cache.limit()
+    if fault:
+        if clear:
+            return _fail(fault)
+        print(f"folder        {fault}")
+        return 0
     if clear:
         removed = cache.shrink(folder, 0)
         print(f"removed       {len(removed)} modules, {_megabytes(removed)} MB")
@@ -233,16 +282,18 @@ def _megabytes(modules: Sequence[Any]) -> str:
 # --- arguments ------------------------------------------------------------------------------------------------------------
 
 
-def _number(kind: Callable[[str], Any], low: float, words: str, *, above: bool = False) -> Callable[[str], Any]:
-    """The type of an argument: a number with a lower bound."""
+def _number(kind: Callable[[str], Any], low: float, words: str, *, above: bool = False, most: int = 2**31 - 1) -> Callable[[str], Any]:
+    """The type of an argument: a number with a lower bound, and an upper one if it is whole: more is a slip of the finger."""
 
     def parse(text: str) -> Any:
         try:
             value = kind(text)
         except ValueError:
             value = math.nan
-        if not (math.isfinite(value) and (value > low if above else value >= low)):
-            raise argparse.ArgumentTypeError(f"expected {words}, found {text!r}")
+        large = kind is int and value > most
+        if not (value > low if above else value >= low) or large or value == math.inf:
+            shown = text if len(text) <= 40 else f"{text[:37]}..."
+            raise argparse.ArgumentTypeError(f"expected {words}{f' and at most {most}' if large else ''}, found {shown!r}")
         return value
 
     return parse
@@ -251,6 +302,7 @@ def _number(kind: Callable[[str], Any], low: float, words: str, *, above: bool =
 _POSITIVE = _number(float, 0.0, "a number above 0", above=True)
 _COUNT = _number(int, 1, "a whole number, at least 1")
 _NATURAL = _number(int, 0, "a whole number, at least 0")
+_SEED = _number(int, 0, "a whole number, at least 0", most=2**64 - 1)
 _TEMPERATURE = _number(float, 0.0, "a number, at least 0")
 
 
@@ -258,7 +310,7 @@ class _Parser(argparse.ArgumentParser):
     """Errors take one line."""
 
     def error(self, message: str) -> Any:
-        self.exit(2, f"{self.prog}: {message} (--help lists the options)\n")
+        self.exit(2, f"{self.prog}: {' '.join(message.split())} (--help lists the options)\n")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -291,7 +343,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     sample.add_argument("--length", type=_NATURAL, default=500, metavar="N", help="number of characters (default 500)")
     sample.add_argument("--temperature", type=_TEMPERATURE, default=0.7, metavar="T", help="0: the likeliest each time (default 0.7)")
-    sample.add_argument("--seed", type=_NATURAL, metavar="N", help="draw the same text each time")
+    sample.add_argument("--seed", type=_SEED, metavar="N", help="draw the same text each time")
     sample.set_defaults(run=_sample)
 
     _draw_arguments(
@@ -337,8 +389,10 @@ def _training_arguments(parser: argparse.ArgumentParser, out: str | None, budget
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--budget", type=_POSITIVE, metavar="SECONDS", help=f"time for training (default {budget})")
     length.add_argument("--steps", type=_COUNT, metavar="N", help="train so many steps, however long that takes")
-    add("--resume", action="store_true", help="go on from the checkpoint in the folder")
-    add("--seed", type=_NATURAL, metavar="N", help="of weights, windows and sample (default 0)")
+    before = parser.add_mutually_exclusive_group()  # without either, a folder that holds a run is refused
+    before.add_argument("--resume", action="store_true", help="go on from the checkpoint in the folder")
+    before.add_argument("--overwrite", action="store_true", help="replace the run in the folder (without this it is refused)")
+    add("--seed", type=_SEED, metavar="N", help="of weights, windows and sample (default 0)")
     add("--eager", action="store_true", help="run the LSTM step by step in place of compiled (slow)")
     sizes = parser.add_argument_group("sizes and rates")
     for name, kind, about in (
@@ -350,7 +404,7 @@ def _training_arguments(parser: argparse.ArgumentParser, out: str | None, budget
         ("clip", _POSITIVE, "largest norm of the gradient"),
     ):
         sizes.add_argument(f"--{name}", type=kind, metavar="X" if kind is _POSITIVE else "N", help=about)
-    sizes.add_argument("--threads", type=_COUNT, metavar="N", help="for matrix products (default 1, or OMP_NUM_THREADS)")
+    sizes.add_argument("--threads", type=_COUNT, metavar="N", help="for matrix products, at most one for each processor (default 1, or OMP_NUM_THREADS)")
     sample = parser.add_argument_group("sample")
     sample.add_argument("--temperature", type=_TEMPERATURE, default=0.7, metavar="T", help="0: the likeliest each time (default 0.7)")
     sample.add_argument("--length", type=_NATURAL, default=600, metavar="N", help="number of characters (default 600)")
@@ -381,7 +435,7 @@ def _example_arguments(parser: argparse.ArgumentParser) -> None:
     add("--args", nargs="+", type=_COUNT, default=[3, 4], metavar="N", help="what a class is made with (default 3 4: input and hidden size)")
     add("--steps", type=_COUNT, default=3, metavar="T", help="length of the random sequence (default 3)")
     add("--batch", type=_COUNT, default=2, metavar="B", help="rows of it (default 2)")
-    add("--seed", type=_NATURAL, default=0, metavar="N", help="of weights and sequence (default 0)")
+    add("--seed", type=_SEED, default=0, metavar="N", help="of weights and sequence (default 0)")
 
 
 def _tasks_arguments(parser: argparse.ArgumentParser) -> None:

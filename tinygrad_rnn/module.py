@@ -8,10 +8,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from .core.errors import GraphError, ShapeError, TinygradError
+from .core.errors import DtypeError, GraphError, ShapeError, TinygradError
 from .core.primitive import Array
 from .core.tape import Leaf
 from .core.tensor import Tensor, tensor
+from .ops.checks import array
 
 T = TypeVar("T", bound=Tensor)
 _PACKAGE = __name__.partition(".")[0]
@@ -103,18 +104,27 @@ class Module:
                 stack += reversed(list(_contents(path, vars(value))))
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
-        """Parameters with dotted names, each once, in order of assignment."""
+        """Parameters with dotted names, each once, in order of assignment; two with one name are an error."""
         return self._named(Parameter)
 
     def named_buffers(self) -> Iterator[tuple[str, Buffer]]:
-        """Buffers with dotted names, each once, in order of assignment."""
+        """Buffers with dotted names, each once, in order of assignment; two with one name are an error."""
         return self._named(Buffer)
 
     def tensors(self, kind: type[T]) -> Iterator[T]:
         """What stands among the attributes, of this kind, each once."""
-        return (t for _, t in self._named(kind))
+        return (t for _, t in self._every(kind))
 
     def _named(self, *kinds: type[T]) -> Iterator[tuple[str, T]]:
+        names: set[str] = set()
+        for name, value in self._every(*kinds):
+            if name in names:
+                raise _collision(self, name)
+            names.add(name)
+            yield name, value
+
+    def _every(self, *kinds: type[T]) -> Iterator[tuple[str, T]]:
+        """What there is of these kinds, each once, whether or not the names differ."""
         seen: set[int] = set()
         for path, module in self.named_modules():
             for name, value in _contents(path, vars(module)):
@@ -124,7 +134,7 @@ class Module:
 
     def parameters(self) -> Iterator[Parameter]:
         """The parameters, each once."""
-        return (p for _, p in self.named_parameters())
+        return (p for _, p in self._every(Parameter))
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
@@ -146,17 +156,21 @@ class Module:
         return {name: np.array(t.numpy()) for name, t in self._named(Parameter, Buffer)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Set parameters and buffers; nothing is changed unless all names and shapes fit.
+        """Set parameters and buffers; nothing is changed unless all names, shapes and values fit.
+
+        Values are rounded to the dtype of the parameter, as float64 is to float32.
 
         Raises
         ------
         ShapeError
             For a shape that differs.
         DtypeError
-            For values that are no numbers.
+            For values that are no numbers, or that the dtype cannot hold: 1e300 for float32, 1.5 for integers.
         TinygradError
             For names that are missing or unknown.
         """
+        if not isinstance(state, Mapping):
+            raise TinygradError(f"load_state_dict: expected a dict of arrays by name; found a {type(state).__name__}")
         own: dict[str, Tensor] = dict(self._named(Parameter, Buffer))
         missing, unknown = [n for n in own if n not in state], [n for n in state if n not in own]
         if missing or unknown:
@@ -164,10 +178,7 @@ class Module:
                 f"load_state_dict: missing {some_of(missing)}, unknown {some_of(unknown)}; this module has {some_of(list(own))}"
                 f"{_without_prefix(missing, unknown)}"
             )
-        values = {name: tensor(state[name], p.dtype) for name, p in own.items()}
-        for name, p in own.items():
-            if values[name].shape != p.shape:
-                raise ShapeError(f"load_state_dict: '{name}' has shape {p.shape}; found {values[name].shape}")
+        values = {name: _fitting(name, state[name], p) for name, p in own.items()}
         for name, p in own.items():
             p.data = values[name]
 
@@ -187,6 +198,19 @@ class Module:
         return f"{type(self).__name__}({', '.join(inner)})"
 
 
+def _fitting(name: str, given: Any, p: Tensor) -> Array:
+    """A value for a parameter in its shape and dtype, or the error that says why there is none."""
+    source: Array = array(given, f"load_state_dict: '{name}'")
+    if source.shape != p.shape:
+        raise ShapeError(f"load_state_dict: '{name}' has shape {p.shape}; found {source.shape}")
+    with np.errstate(all="ignore"):
+        made: Array = source.astype(p.dtype)
+        wrong = np.isfinite(source) & ~np.isfinite(made) if p.dtype.kind == "f" else made != source
+    if wrong.any():
+        raise DtypeError(f"load_state_dict: '{name}' is {p.dtype}, which cannot hold the value {source[wrong].flat[0]} that was found")
+    return made
+
+
 def named_tensors(module: Module) -> dict[str, Tensor]:
     """The parameters and buffers of a module by dotted name; one that stands in several places has a name for each."""
     found: dict[str, Tensor] = {}
@@ -197,9 +221,16 @@ def named_tensors(module: Module) -> dict[str, Tensor]:
             if id(value) in above:  # it holds itself
                 continue
             stack += reversed([(name, item, (*above, id(value))) for name, item in _contents(path, vars(value))])
-        elif isinstance(value, (Parameter, Buffer)):
-            found[path] = value
+        elif isinstance(value, (Parameter, Buffer)) and found.setdefault(path, value) is not value:
+            raise _collision(module, path)
     return found
+
+
+def _collision(module: Module, name: str) -> TinygradError:
+    return TinygradError(
+        f"{type(module).__name__}: two of its tensors have the name '{name}', so one would be lost. Names come from attributes, places in "
+        "lists and keys of dicts, joined by dots: keys such as 1 and '1', or 'a.b' and 'b' in a dict under 'a', collide"
+    )
 
 
 def some_of(names: list[str], limit: int = 8) -> str:

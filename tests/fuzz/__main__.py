@@ -4,28 +4,15 @@ from __future__ import annotations
 
 import argparse
 import collections
-import importlib
 import multiprocessing
 import sys
 import time
-import traceback
-import warnings
 from typing import Any
 
 from tests.fuzz import NAMES
+from tests.fuzz._outcome import outcome
 
 SHOWN = 10  # failures that are shown whole
-
-
-def outcome(task: tuple[str, int, bool]) -> tuple[int, str, str]:
-    """The seed, what happened in one word, and of a failure the text."""
-    name, seed, compiled = task
-    warnings.simplefilter("ignore")
-    try:
-        return seed, importlib.import_module(f"tests.fuzz.{name}").case(seed, compiled=compiled), ""
-    except Exception as error:
-        text = str(error) if isinstance(error, AssertionError) else traceback.format_exc()
-        return seed, "FAILED", text
 
 
 def run(name: str, seeds: range, compiled: bool, jobs: int) -> int:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import init
-from ..core.errors import ShapeError
+from ..core.errors import DtypeError, ShapeError
 from ..core.tensor import Tensor
 from ..module import Parameter
 from ..recurrent.cell import Cell, dtype_of
@@ -43,6 +43,8 @@ class PublishedCell(Cell):
         self.input_size: int = input_size
         self.hidden_size = hidden_size
         self._rng, self._dtype = init.generator(rng), np.dtype(dtype)
+        if self._dtype.kind != "f":
+            raise DtypeError(f"{type(self).__name__}: gradients need float32 or float64; found dtype={self._dtype}")
         self.tiny = float(np.finfo(self._dtype).tiny)  # the smallest number with full precision
 
     def initial_state(self, batch_size: int) -> Any:

@@ -28,7 +28,6 @@ from .jit import KEPT, Jitted
 from .line import Line, NoCode
 from .op import CompileError
 from .settings import Same, settings
-from .step import constants
 from .values import Builder, Value, alive, divide, given
 
 
@@ -181,17 +180,18 @@ class Recording:
         self, function: Callable[..., Any], arguments: Any, tensors: Sequence[Tensor], grad: bool, outside: Mapping[Node, Array]
     ) -> None:  # fmt: skip
         begin = moment()
-        self.result: Any = None
+        self.result: Any = None  # its structure
+        self.others: list[Any] = []  # its parts that are no tensors, None in place of tensors
 
         def run(*handles: Tensor) -> list[Tensor]:
             args, kwargs = _rebuilt(arguments, iter(handles))
-            self.result = function(*args, **kwargs)
-            return [y for y in leaves(self.result) if isinstance(y, Tensor)]
+            result = function(*args, **kwargs)
+            self.others = [None if isinstance(y, Tensor) else y for y in leaves(result)]
+            self.result = unflatten(result, [0] * len(self.others))
+            return [y for y in leaves(result) if isinstance(y, Tensor)]
 
         traced = trace(run, *tensors)
         _check_same(traced, trace(run, *tensors))
-        self.others = [None if isinstance(y, Tensor) else y for y in leaves(self.result)]
-        self.result = unflatten(self.result, [0] * len(self.others))
         inputs = traced.inputs
         self.captured = captured(traced.outputs, begin, set(inputs))
         self.once = {n: value_of(n, outside) for n in self.captured if not isinstance(n, Leaf)}
@@ -236,9 +236,8 @@ class Recording:
             builder.add(back.nodes, backward)
             gradients = [builder.value(o) for o in back.outputs if o is not None]
             forward = [v for v in forward if v in set(alive([*forward, *backward], [*results, *gradients]))]
-            kept_as, program = divide(forward, alive(backward, gradients), results, gradients)
-            keep = list(kept_as)
-            self._backward = Line(program, [*values, *kept_as.values(), *seeds], [kept_as.get(x, x) for x in gradients], "backward")
+            keep, program, names = divide(forward, alive(backward, gradients), results, gradients)
+            self._backward = Line(program, [*values, *[names[v] for v in keep], *seeds], [names.get(x, x) for x in gradients], "backward")
         found = iter(range(len(wrt)))
         places = iter([] if not computed else [k for k, o in enumerate(o for o in back.outputs if o is not None)])
         asked = set(wrt)
@@ -352,19 +351,42 @@ JIT: Primitive = as_primitive("jit")
 def _check_same(one: Program, two: Program) -> None:
     """Raise a TraceError if two recordings of a function differ: what is drawn or counted inside would be the same at each call."""
 
-    def words(program: Program) -> Any:
-        read = constants(program)
-        known = {n: k for k, n in enumerate([*program.inputs, *read, *program.nodes])}
-        yield from ((c, c.value) for c in read)
+    def words(program: Program) -> Iterator[tuple[Node, Any]]:
+        """What is done, in order, with each constant where it is first used; nodes by their place in this list."""
+        known = {n: k for k, n in enumerate(program.inputs)}
+
+        def place(node: Any) -> Iterator[tuple[Node, Any]]:
+            if isinstance(node, Leaf) and node not in known:
+                known[node] = len(known)
+                yield node, node.value
+
         for node in program.nodes:
-            yield node, (node.op, [known.get(i, -1) if isinstance(i, Node) else i for i in node.inputs])
+            for i in node.inputs:
+                yield from place(i)
+            yield node, (node.op, [known[i] if isinstance(i, Node) else i for i in node.inputs], list(node.params.values()))
+            known[node] = len(known)
+        for o in program.outputs:
+            yield from place(o)
+            yield o, known[o]
 
     for (a, left), (_, right) in zip(words(one), words(two), strict=False):
-        same = left is right or (np.array_equal(left, right, equal_nan=left.dtype.kind == "f") if isinstance(left, np.ndarray) else repr(left) == repr(right))
-        if not same:
+        if not _equal(left, right):
             raise TraceError(
                 f"tg.jit: a number or an array{a.where.described()} was not the same in two recordings of the function: random numbers of NumPy, or a "
                 "count of calls. Hand over what changes from call to call as an argument."
             )
     if len(one.nodes) != len(two.nodes):
         raise TraceError("tg.jit: the function did not do the same in two recordings; it may not depend on how often it was called")
+
+
+def _equal(a: Any, b: Any) -> bool:
+    """Whether two settings are the same; objects that are neither numbers nor arrays count as such."""
+    if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
+        return a is b or (type(a) is type(b) and a.dtype == b.dtype and np.array_equal(a, b, equal_nan=a.dtype.kind == "f"))
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, (tuple, list)):
+        return len(a) == len(b) and all(_equal(x, y) for x, y in zip(a, b, strict=True))
+    if isinstance(a, slice):
+        return _equal((a.start, a.stop, a.step), (b.start, b.stop, b.step))
+    return repr(a) == repr(b) or not isinstance(a, (bool, int, float, str, np.generic, np.dtype))

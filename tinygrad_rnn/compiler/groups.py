@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from ..ops.define import axes_of
-from .values import Value
+from .values import Value, base
 
 Axes = tuple[int | None, ...]  # for each axis of a value the axis of its group; None where it has one element, or repeats one
 LIMIT = 120  # members of a group: very long loops run out of registers, and take long to compile
@@ -179,11 +179,8 @@ def arrange(values: Sequence[Value]) -> list[Group | Value]:
         """The units from which a value takes what it cannot take from within the group, as bits."""
         found = 0
         for source in value.sources:
-            if group is None or group.where(source) is None:
-                while source.view:
-                    source = source.inputs[0]
-                if source in home:
-                    found |= 1 << home[source]
+            if (group is None or group.where(source) is None) and base(source) in home:
+                found |= 1 << home[base(source)]
         return found
 
     def after(bits: int) -> int:

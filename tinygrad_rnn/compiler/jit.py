@@ -26,7 +26,7 @@ from ..recurrent.outside import KEY
 from ..recurrent.unroll import Sequence
 from .exchange import Player, leave_all, take_all
 from .module import Module
-from .op import SIZES, CompileError, Op
+from .op import SIZES, CompileError, Op, own_faults
 from .run import Runner
 from .settings import settings
 from .step import Step
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from .readable import Reader
 
 KEPT = 64  # recordings of one cell: for other shapes, settings, or values that it closes over
+
+
+EAGER = "Within 'with tg.eager():' the steps run one by one, not compiled."
 
 
 class Jitted(CompiledCell):
@@ -177,11 +180,14 @@ class Jitted(CompiledCell):
             with no_grad():  # a step of the cell itself says what is wrong with the shapes that were given
                 first, end = (stop - 1, stop) if reverse else (start, start + 1)
                 plainly(sequence, self.plain).steps(parts, state, first, end, reverse, offset=offset)
+            if isinstance(error, CompileError):
+                raise CompileError(f"{error}. {EAGER}") from error
             if not isinstance(error, ShapeError):
                 raise
             raise CompileError(
                 f"tg.jit: a step of '{name_of(self)}' is recorded with batches of {SIZES[0]} and {SIZES[1]} rows, to serve any, and does not run "
-                f"with them: {error}. A NumPy array from outside the step that has a row for each of the batch has to be a tensor."
+                f"with them: {error}. What has a row for each of the batch and is used from outside the step has to be a tensor, no array of NumPy and no "
+                f"parameter, and the batch its first axis (transpose it inside the step); else hand it over in x or in the state. {EAGER}"
             ) from error
 
         step, times = runner.step, range(stop - 1, start - 1, -1) if reverse else range(start, stop)
@@ -194,7 +200,7 @@ class Jitted(CompiledCell):
                     f"tg.jit: gradients of gradients and tangents run the steps of '{name}' again, but the cell was changed since it was unrolled: an "
                     "attribute, a number, an array or a tensor that it uses is another one now. Compute them before it is changed, or unroll again."
                 )
-            widest = np.result_type(*{op.dtype for op in runner.ends if op.dtype.kind == "f"}, np.float32)  # of what is on one node
+            widest = runner.widest
             given, first = list(handles[: len(inputs)]), unflatten(carried, list(handles[len(inputs) :]))
             plain = plainly(sequence, variant, tuple=True, valid=None, resets=None)
             with setting(sequence={**(context().sequence or {}), KEY: Player([t for t, _ in step.taken], found, times)}):
@@ -204,7 +210,7 @@ class Jitted(CompiledCell):
         stretch = _Unrolled(runner, again, inputs, states, lent, batch, reverse, {op: v for (_, op), v in zip(step.taken, found, strict=True)})
         try:
             flat = stretch.outputs()
-        except IndexError:
+        except (IndexError, ValueError):  # of a place that is out of range; of a power with a negative exponent
             plainly(sequence, self.plain).steps(parts, state, start, stop, reverse, offset=offset)  # which says where
             raise
         if step.left:
@@ -284,7 +290,8 @@ def compiled(
     wanted: set[Op] = {op for op, needed in zip(step.xs, x_gradients, strict=False) if needed}
     wanted |= {op for op in [*step.constants, *step.fixed] if op.node.requires_grad}
     floats = [v.dtype for v in [*leaves([state, x]), *step.outputs] if v.dtype.kind == "f"]
-    runner = Runner(Module(step, floats[0] if floats else np.dtype(np.float32), wanted), computed)
+    with own_faults(variant.__name__):
+        runner = Runner(Module(step, floats[0] if floats else np.dtype(np.float32), wanted), computed)
     runner.structure = structure[0]
     return runner
 
@@ -309,6 +316,8 @@ class _Variant:
         if not isinstance(result, tuple) or len(result) != 2:
             raise ShapeError(f"tg.jit: the cell must return (output, new_state); it returned {returned(result)}")
         y, new = result
+        if any(not hasattr(part, "shape") for part in leaves(y)):
+            raise CompileError(f"tg.jit: an output of '{self.__name__}' is a plain number; make it a tensor of the batch")
         for a, b in pairs(state, new, "tg.jit: the state changed over a step"):
             if (tuple(a.shape), a.dtype) != (tuple(getattr(b, "shape", ())), getattr(b, "dtype", None)):
                 raise ShapeError(f"tg.jit: a component of the state changed over a step: it was {describe(a)}, now {describe(b)}")
@@ -357,7 +366,10 @@ class _Unrolled(Stretch):
         fixed = [*[t.array for t in self.lent], *[taken[op] for op in step.fixed[step.lent :]]]
         shapes = runner.shapes(xs[0].shape[0], self.batch)
         ends, count, one = runner.ends, len(runner.ends), runner.one
-        self.live = runner.live
+        lent = zip(step.fixed, self.lent, strict=False)
+        given = {op for op, t in (*zip([*step.xs[: len(self.xs)], *step.states], tensors, strict=True), *lent) if t.requires_grad}
+        given.update(op for op, owner in runner.owners.items() if owner.requires_grad)
+        self.live = runner.live(given, xs[0].shape[0]) if given and context().grad_enabled else []
         live = [shapes[k] for k in self.live]
         packed = empty((sum([math.prod(shape) for shape in live]),), runner.dtype) if one else None
         written = dict(zip(self.live, cut(packed, live), strict=True)) if one else {}
@@ -371,9 +383,9 @@ class _Unrolled(Stretch):
         self.reached = [*runner.module.constants, *(op for op, t in zip(step.fixed, self.lent, strict=False) if t.requires_grad)]
         self.captured = [o.node for o in [*runner.wanted, *(t for t in self.lent if t.requires_grad)] if o.node is not None]
         self.xs, self.states, self.lent, self.taken = [], [], [], {}
-        if not self.live or not context().grad_enabled or not (any(t.requires_grad for t in tensors) or self.captured):
+        if not self.live:
             return [Tensor(a if k < len(step.outputs) else a.copy()) for k, a in enumerate(found)]
-        whole = self.on_tape(UNROLL, tensors, packed if one else self.pack([found[k] for k in self.live]))
+        whole = self.on_tape(UNROLL, tensors, packed if one else self.pack([found[k].astype(runner.widest) for k in self.live]))
         assert whole.node is not None
         whole.node.saved[0] = saved  # in place of the output, which no rule reads
         self.saved = weakref.ref(saved)
@@ -390,8 +402,10 @@ class _Unrolled(Stretch):
         saved = self.saved()
         shapes = self.runner.shapes(*saved.shape)
         parts = dict(zip(self.live, cut(g, [shapes[k] for k in self.live]), strict=True))
-        ends = enumerate(self.runner.ends)
-        found = self.runner.backward(saved, [parts[k].astype(op.dtype, copy=False) if k in parts else None for k, op in ends])
+        for k, op in enumerate(self.runner.ends):
+            if op.dtype.kind == "f":
+                parts[k] = parts[k].astype(op.dtype, copy=False) if k in parts else np.zeros(shapes[k], op.dtype)
+        found = self.runner.backward(saved, [parts.get(k) for k in range(len(self.runner.ends))])
         own = step.xs[: self.count - len(step.states)]
         return tuple([found.get(op) for op in (*own, *step.states, *self.reached)])
 

@@ -18,7 +18,7 @@ from ..kernels import runtime
 from ..kernels.fused import SHARED, runtime_errors
 from .groups import Group, arrange
 from .nests import Nest
-from .values import SMALL, Value, alive
+from .values import SMALL, Value, alive, base
 
 
 class NoCode(Exception):
@@ -99,11 +99,10 @@ class Line:
         for entry in order:
             for value in entry.members if isinstance(entry, Group) else [entry]:
                 for source in value.sources:
-                    base = _base(source)
                     if not (isinstance(entry, Group) and entry.where(source) is not None):
-                        readers.setdefault(base, set()).add(entry)
+                        readers.setdefault(base(source), set()).add(entry)
         for output in self.outputs:
-            readers.setdefault(_base(output), set()).add(None)
+            readers.setdefault(base(output), set()).add(None)
         for entry in order:
             if isinstance(entry, Value):
                 self._numpy(entry)
@@ -115,8 +114,8 @@ class Line:
             results = [m for m in entry.members if m in readers]
             nest = Nest(entry, results, self._stored)
             launch = Launch(nest)
-            for base in nest.arrays:
-                self._make_tidy(base)
+            for array in nest.arrays:
+                self._make_tidy(array)
             for r in results:
                 self._names[r] = f"v{len(self._names)}"
                 self._tidy.add(r)
@@ -130,11 +129,11 @@ class Line:
     def _put(self, text: str, value: Value | Launch | None = None) -> None:
         self._lines.append((text, value))
 
-    def _make_tidy(self, base: Value) -> None:
+    def _make_tidy(self, value: Value) -> None:
         """Make the variable of a value an array without gaps."""
-        name = self._name(base)
-        if base not in self._tidy:
-            self._tidy.add(base)
+        name = self._name(value)
+        if value not in self._tidy:
+            self._tidy.add(value)
             self._put(f"{name} = asarray({name}, order='C')")
 
     def _array(self, value: Value) -> str:
@@ -219,13 +218,6 @@ class Line:
             text = launch.nest.source(line_of).partition("\n\n\n")[2]
             nests.append(f"# {'x'.join(map(str, launch.nest.group.shape))}\n{text.replace('def kernel(', f'def k{k}(')}")
         return "\n\n".join([*nests, self._text(note)])
-
-
-def _base(value: Value) -> Value:
-    """What a view looks at."""
-    while value.view:
-        value = value.inputs[0]
-    return value
 
 
 def _pays(group: Group) -> bool:

@@ -11,37 +11,22 @@ parts that come from different places (the gradient of a slice, a concatenation)
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Container, Iterable, Iterator
+from typing import Any
 
 import numpy as np
 
 from ..core.tape import Leaf
-from ..kernels.fused import _expression, _literal
 from ..ops.define import axes_of
 from .exchange import B
 from .op import Op
-from .step import Sized
+from .scalars import Operand, converted, expression, kind_of, literal
 from .views import PIECES, VIEWS, Index, Place, Restore, pieces, symbolic, view
 
 ZERO = "zero"  # a value that is known to be zero
 
-REDUCTIONS = {"sum": "{a} + {v}", "max": "maximum({a}, {v})", "min": "minimum({a}, {v})", "any": "{a} or bool({v})", "all": "{a} and bool({v})"}
-LOGICAL = ("logical_and", "logical_or", "logical_not", "equal", "not_equal", "where")  # that take booleans as they are
-FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+REDUCTIONS = ("sum", "max", "min", "any", "all")
 COSTLY = ("exp", "expm1", "log", "log1p", "tanh", "sigmoid", "erf", "softplus", "log_sigmoid", "logaddexp", "power", "sin", "cos", "sqrt", "elu")
-
-
-def kind_of(dtype: np.dtype[Any], base: np.dtype[Any]) -> str:
-    """How the code calls a type: F the floating one of the module, D the other, I an integer, Q a boolean."""
-    return "Q" if dtype.kind == "b" else "I" if dtype.kind in "iu" else "F" if dtype == base else "D"
-
-
-def literal(value: Any, kind: str) -> str:
-    """A number as code."""
-    if kind == "I":
-        return str(int(value))
-    return str(bool(value)) if kind == "Q" else kind + _literal(value)[1:]
 
 
 class Store:
@@ -250,12 +235,14 @@ class Block:
         Every value that is stored, or will be.
     ready : set of Op
         Those that can be read now.
+    recorded : container of Op
+        The user's own operations, in which even a zero that is added counts: it makes 0 of -0.
     costly : dict of Op to set
         In which loops an expensive operation was written out.
     """
 
-    def __init__(self, stores: dict[Op, Store], base: np.dtype[Any]) -> None:
-        self.stores, self.base = stores, base
+    def __init__(self, stores: dict[Op, Store], base: np.dtype[Any], recorded: Container[Op]) -> None:
+        self.stores, self.base, self.recorded = stores, base, recorded
         self.ready: set[Op] = set()
         self.costly: dict[Op, set[int]] = {}
 
@@ -300,73 +287,44 @@ class Block:
                 texts.append(self.value(loop, i, place))
             else:
                 texts.append(i)
-        if op.op in ("add", "subtract") and texts[1] == ZERO:
-            return str(texts[0])
-        if op.op == "add" and texts[0] == ZERO:
-            return str(texts[1])
-        if (op.op == "multiply" and ZERO in texts) or (op.op in ("divide", "neg") and texts[0] == ZERO):
-            return ZERO
-        kinds = [kind_of(i.dtype, self.base) if isinstance(i, Op) else "" for i in op.inputs]
-        kind = kind_of(op.dtype, self.base)
-        numbers = kind if kind != "Q" else next((k for k in "FDI" if k in kinds), "F")
-        names = {}
-        inputs: list[Any] = []
-        for k, (text, own) in enumerate(zip(texts, kinds, strict=True)):
-            if isinstance(text, str):
-                marker = object()
-                text = text if text != ZERO else literal(0, own)
-                if own == "Q" and op.op not in LOGICAL:
-                    text = f"I({text})"
-                elif own != "Q" and (op.op.startswith("logical") or (op.op == "where" and k == 0)):
-                    text = f"({text} != 0)"
-                names[marker] = text
-                inputs.append(marker)
-            elif isinstance(text, Sized):
-                marker = object()
-                names[marker] = text.code
-                inputs.append(marker)
-            else:
-                inputs.append(text)
-        text, called = _expression(_Stand(op.node.primitive, op.node.params, inputs), names)
+        if op not in self.recorded and op.op in ("add", "subtract") and op.dtype.kind == "f":  # gradients of parts: others have none
+            if texts[1] == ZERO:
+                return str(texts[0])
+            if op.op == "add" and texts[0] == ZERO:
+                return str(texts[1])
+        operands = []
+        for text, i in zip(texts, op.inputs, strict=True):
+            dtype = i.dtype if isinstance(i, Op) else None
+            operands.append(Operand(text if text != ZERO or dtype is None else literal(0, kind_of(dtype, self.base)), dtype))
+        text, called = expression(op, operands, self.base)
         loop.used |= called
-        if numbers != "F":
-            text = text.replace("F(", "np.float64(" if numbers == "I" else "D(")
-        if kind == "I":
-            if op.op == "power":
-                loop.used.discard("power")
-                text = " ** ".join(names.get(i, str(i)) for i in inputs)
-            text = self._integer(op, text)
-        elif kind == "Q" and op.op not in LOGICAL and op.dtype == op.inputs[0].dtype:
-            text = f"bool({text})"
         if op.op in COSTLY:
             self.costly.setdefault(op, set()).add(id(loop))
         return loop.let(text, op.op)
 
-    def _integer(self, op: Op, text: str) -> str:
-        """As NumPy: narrow integers overflow as such."""
-        return f"I({text})" if op.dtype == np.int64 else f"I(np.{op.dtype.name}({text}))"
-
     def _cast(self, loop: Loop, op: Op, value: str) -> str:
-        if value == ZERO or op.dtype == op.inputs[0].dtype:
+        source = op.inputs[0].dtype
+        if value == ZERO or op.dtype == source:
             return value
-        kind = kind_of(op.dtype, self.base)
-        if kind == "Q":
-            return loop.let(f"{value} != 0", "astype")
-        return loop.let(self._integer(op, value) if kind == "I" else f"{kind}({value})", "astype")
+        text, called = converted(value, source, op.dtype, self.base)
+        loop.used |= called
+        return loop.let(text, "astype")
 
     def _piece(self, loop: Loop, op: Op, index: Index) -> str:
-        found: str = ZERO
         for piece in pieces(op):
-            inside = True
+            touched, inside = True, True
             for (var, step, offset), bound in zip(index, piece.bounds, strict=True):
                 if bound is not None:
                     if step != 1 and var is not None:
                         raise Restore(op)
                     last = offset + (loop.domain[var] - 1 if var is not None else 0)
-                    inside = inside and not (offset >= bound.stop or last < bound.start)
-            if inside:
+                    touched = touched and offset < bound.stop and last >= bound.start
+                    inside = inside and offset >= bound.start and last < bound.stop
+            if touched and not inside:  # a loop that was not cut where the piece ends
+                raise Restore(op)
+            if touched:
                 return self.value(loop, piece.source, piece.place(index))
-        return found
+        return ZERO
 
     def cuts(self, op: Any, index: Index, out: dict[int, set[int]], top: bool = False) -> None:
         """Where the domain of a loop has to be cut, so that each part of it reads from one place."""
@@ -421,21 +379,13 @@ class Block:
         return None
 
 
-class _Stand(NamedTuple):
-    """A node whose operands are named variables."""
-
-    primitive: Any
-    params: dict[str, Any]
-    inputs: list[Any]
-
-
 def is_zero(op: Op) -> bool:
     """Whether a value is known to be zero, or has no elements."""
     if 0 in op.shape:
         return True
     if op.op == "constant":
         node = op.node
-        return isinstance(node, Leaf) and node.tensor is None and isinstance(node.value, np.ndarray) and not node.value.any()
+        return isinstance(node, Leaf) and node.tensor is None and isinstance(node.value, np.ndarray) and not any(node.value.tobytes())  # -0 is none
     return op.op == "zeros_like" or (op.op == "broadcast_to" and is_zero(op.inputs[0]))
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,13 +17,14 @@ from ..kernels.products import symbol
 from .affine import factors, join_sums, products
 from .exchange import B
 from .keeping import kept
-from .lower import FLOATS, REDUCTIONS, ZERO, Block, Loop, Store, identity, is_zero, kind_of, literal, reduced_axes
+from .lower import REDUCTIONS, ZERO, Block, Loop, Store, identity, is_zero, reduced_axes
 from .op import CompileError, Op
+from .scalars import FLOATS, LEAST, MOST, kind_of, literal, wrapped
 from .step import Step
 from .views import PIECES, VIEWS, Index, Restore, symbolic, unsupported
 from .whole import ADDED, SCATTERED, WHOLE, written
 
-WAY_OUT = "there is no code for it. Compute it outside the step and hand the result over in x, or run the cell as it is in place of tg.jit(cell)"
+WAY_OUT = "there is no code for it. Compute it outside the step and hand the result over in x"
 
 LINEAR = ("transpose", "reshape", "neg", "add", "subtract", "scatter", "getitem", "sum", "concatenate", "stack", "broadcast_to", "positive",
           "tril", "triu", "pad", "astype")  # fmt: skip
@@ -48,7 +48,7 @@ class Schedule:
     def __init__(self, ops: list[Op], given: dict[Op, Store], wanted: dict[Op, list[tuple[Store, str]]], module: Module) -> None:
         self.ops = {op: k for k, op in enumerate(ops)}
         self.given, self.wanted = given, wanted
-        self.once, self.table, self.base = module.once, module.table, module.dtype
+        self.module, self.once, self.table, self.base = module, module.once, module.table, module.dtype
         self.temporary: dict[Op, Store] = {}
         self.packs: dict[tuple[str, int, int, int, int], str] = {}  # matrices of products, (name, N, K, strides), packed: the name of that array
         self.notes: list[tuple[int, Op, Any]]  # for readers: which line begins what, the operation, and its Loop or lines
@@ -81,7 +81,7 @@ class Schedule:
             if op not in stores and not self._pointwise(op):
                 self.temporary.setdefault(op, Store(f"m{len(self.temporary)}", op))
         stores.update({op: store for op, store in self.temporary.items() if op not in stores})
-        self.block = block = _Block(stores, self.base, self.once)
+        self.block = block = _Block(stores, self.module)
         block.ready = set(self.given)
         units = sorted({*self.wanted, *self.extra}, key=lambda op: self.ops.get(op, -1))
         levels: dict[Op, int] = {}
@@ -96,6 +96,7 @@ class Schedule:
             loops: dict[tuple[Any, ...], Loop] = {}
             order: list[Any] = []
             of: list[Op] = []  # what each part is for
+            added: set[Op] = set()  # what is added to sums alone, so that nothing can read it
             for k, op in enumerate(here):
                 of += here[k - 1 : k] * (len(order) - len(of))
                 places = list(self.wanted.get(op, []))
@@ -109,6 +110,7 @@ class Schedule:
                     if all(how != "{v}" for _, how in places) and (op.op in SCATTERED or (op.op in ADDED and is_zero(op.inputs[0]))):
                         for store, _ in places:
                             order += self._written(block, op, stores, store)
+                        added.add(op)
                         continue
                     order += self._written(block, op, stores)
                 else:
@@ -128,7 +130,7 @@ class Schedule:
                     used |= part.used
                     part = part.text(offsets)
                 lines += part
-            block.ready.update(op for op in here if op in stores)
+            block.ready.update(op for op in here if op in stores and op not in added)
         self.notes = [(len(offsets) + at, op, part) for at, op, part in self.notes]
         return [*(f"{name} = U({text})" for text, name in offsets.items()), *lines], used
 
@@ -231,17 +233,13 @@ class Schedule:
             if any(0 < c < loop.domain[var] for var, several in cuts.items() for c in several if loop.domain[var] != B):
                 raise Restore(source)
             values.append(block.value(loop, source, at(term, source)))
-        how = REDUCTIONS.get(op.op, REDUCTIONS["sum"])
         kind = kind_of(op.dtype, self.base)
-        first = {"all": "True", "any": "False"}.get(op.op, literal(0, kind))
-        if op.op in ("max", "min"):
-            first = "np.iinfo(np.int64)." + ("min" if op.op == "max" else "max") if kind == "I" else literal(-np.inf if op.op == "max" else np.inf, kind)
+        first, how, called = _collecting(op, kind)
         value = values[0] if ZERO not in values else literal(0, kind)
         for other in values[1:] if ZERO not in values else []:
-            value = loop.let(f"{value} * {other}")
+            value = loop.let(f"{value} {'and' if kind == 'Q' else '*'} {other}")
         store = stores[op]
-        if how.startswith("max") or how.startswith("min"):
-            used.add(how.split("(")[0])
+        used |= called
         out = tuple((names.index(k), 1, 0) if k in names and k in kept else (None, 1, 0) for k in _written(op, kept, labels))
         loop.write(store, out, value, how)
         used |= loop.used
@@ -267,6 +265,20 @@ class Schedule:
         return found
 
 
+def _collecting(op: Op, kind: str) -> tuple[str, str, set[str]]:
+    """Of a reduction or product: with what it begins, how an element {v} is put to what there is {a}, and the functions that this calls."""
+    if op.op in ("all", "any"):
+        return str(op.op == "all"), f"{{a}} {'and' if op.op == 'all' else 'or'} bool({{v}})", set()
+    if kind == "Q":  # the smallest is whether all hold; all else is whether one does
+        return str(op.op == "min"), f"{{a}} {'and' if op.op == 'min' else 'or'} {{v}}", set()
+    if op.op in ("max", "min"):
+        first: float = (LEAST if op.op == "max" else MOST) if kind == "I" else -np.inf if op.op == "max" else np.inf
+        name = ("int_" if kind == "I" else "") + op.op + "imum"
+        value = "{v}" if kind == "I" else f"{{v}} + {literal(0.0, kind)}"  # which makes 0 of -0, so that no order of zeros counts
+        return literal(first, kind), f"{name}({{a}}, {value})", {name}
+    return literal(0, kind), wrapped("{a} + {v}", op.dtype) if kind == "I" else "{a} + {v}", set()
+
+
 def untransposed(op: Op) -> tuple[Op, bool]:
     """Under transposes of a matrix: the operation, and whether it is turned."""
     turned = False
@@ -278,9 +290,9 @@ def untransposed(op: Op) -> tuple[Op, bool]:
 class _Block(Block):
     """A block that finds values which do not vary where they are computed once."""
 
-    def __init__(self, stores: dict[Op, Store], base: np.dtype[Any], once: Callable[[Op, bool], Store]) -> None:
-        super().__init__(stores, base)
-        self.once = once
+    def __init__(self, stores: dict[Op, Store], module: Module) -> None:
+        super().__init__(stores, module.dtype, module.recorded)
+        self.once = module.once
 
     def value(self, loop: Loop, op: Any, index: Index, top: bool = False) -> str:
         if not op.varies and op.batch is None and op not in self.ready and not is_zero(op):
@@ -345,6 +357,7 @@ class Module:
             if (op.dtype.kind == "f" and op.dtype not in FLOATS) or op.dtype.kind not in "fiub" or op.dtype == np.uint64:
                 raise unsupported(op, f"it is {op.dtype}; compiled are float32, float64, integers up to int64, and bool")
         join_sums(step, dtype)
+        self.recorded = set(step.forward)
         self.once_ops: dict[tuple[Op, bool], Store] = {}
         self.tables: dict[str, np.ndarray[Any, Any]] = {}
         self._forward()
@@ -480,7 +493,8 @@ class Module:
             "import numpy as np",
             "from numba import njit, types",
             f"from numpy import {kind} as F, {other} as D, int64 as I, uint64 as U, inf",
-            f"from tinygrad_rnn.kernels.scalar import {', '.join(used)}",
+            f"from tinygrad_rnn.kernels.scalar import {', '.join(name for name in used if not name.startswith('int'))}",
+            *(f"from tinygrad_rnn.kernels.integers import {name}" for name in used if name.startswith("int")),
             "from tinygrad_rnn.kernels.tiles import at",
             "",
             *(f"{name} = types.Array(types.{dtype}, 1, 'C')" for name, dtype in zip(ARRAYS.values(), (kind, other, "int64", "boolean"), strict=True)),
@@ -492,6 +506,21 @@ class Module:
             f'gradient = types.ExternalFunction("{symbol("gradient", self.dtype)}", types.void(*[types.int64] * 12))',
         ]
         return "\n".join([*head, *(line for function in self.functions.values() for line in ("", "", *function.lines)), ""])
+
+    def made_by(self, line: int) -> Op | None:
+        """The operation of which a line of the text comes, counted from 1; None for what belongs to no single one."""
+        lines = self.text().splitlines()
+        for which, function in self.functions.items():
+            begin = next(k for k, text in enumerate(lines) if text.startswith(f"def {which}(")) - 1
+            schedule = self.forward_schedule if which == "forward" else self.backward_schedule
+            place = line - 1 - begin - function.body
+            if not 0 <= place < len(schedule.lines):
+                continue
+            _, op, part = max((note for note in schedule.notes if note[0] <= place), key=lambda note: note[0])
+            variable = lines[line - 1].split(" = ")[0].strip()
+            inside = [o for (o, _), name in part.memo.items() if name == variable] if isinstance(part, Loop) else []
+            return inside[0] if inside else op
+        return None
 
     def _title(self) -> str:
         """What `tinygrad-rnn info --cache` says of the module: the cell, and the features of what it is given."""
@@ -527,7 +556,7 @@ class Module:
         lines.append("    for s in range(T):" if forward else "    for s in range(T - 1, -1, -1):")
         lines.append("        t = last + way * s")
         if not forward:
-            zeros = [Store.at_each(f"ds{k}", self.step.states[k], "((s + 1) % 2)") for k in self.zero_states]
+            zeros = [Store.at_each(f"ds{k}", self.step.states[k], "((s + 1) % 2)") for k in self.zero_states if f"ds{k}" in mentioned]
             lines += [f"        {line}" for store in zeros for line in store.filled("0")]
         body = len(lines)
         lines += [*(f"        {line}" for line in schedule.lines), *(f"    {line}" for line in after)]
@@ -702,7 +731,7 @@ class Function(NamedTuple):
 class Slot(NamedTuple):
     """An array of the generated code: numbers of one step (of each row of the batch, or in all), and for how many steps it has room.
 
-    kind: see `lower.kind_of`. times: "all" steps, all "states" (one more), "both" (of two steps in turn), "once"; or "scratch".
+    kind: see `scalars.kind_of`. times: "all" steps, all "states" (one more), "both" (of two steps in turn), "once"; or "scratch".
     """
 
     name: str

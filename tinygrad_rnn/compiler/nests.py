@@ -20,7 +20,7 @@ import numpy as np
 from ..kernels.fused import _expression
 from .groups import REDUCTIONS, Axes, Group
 from .lower import COSTLY
-from .values import Value, look
+from .values import Layout, Value, contiguous, seen_through, spread
 
 BLOCK = 4_096  # elements of a flat loop that are summed in the dtype of the elements; blocks are added up in float64
 LONG = 32_768  # rows of more elements than this are summed in float64
@@ -37,18 +37,21 @@ class Place(NamedTuple):
     strides: tuple[int, ...]
 
 
-def layout(value: Value, stored: dict[Value, tuple[int, ...]]) -> tuple[Value, int, tuple[int, ...]]:
-    """The value that a view looks at, where it begins in it and its strides, in elements. `stored` has the shapes of the arrays of values."""
-    chain: list[Value] = []
-    while value.view:
-        chain.append(value)
-        value = value.inputs[0]
-    sample = np.empty(stored.get(value, value.shape), value.dtype)
-    array = np.broadcast_to(sample, value.shape)
+def layout(value: Value, stored: dict[Value, tuple[int, ...]]) -> tuple[Value, Layout]:
+    """The value whose array holds the elements of a value, and where in it they are. `stored` has the shapes of the arrays of values.
+
+    An array may have fewer elements than its value, which repeats them: where a view is then none any more, it has an array of its own.
+    """
+    chain = [value]
+    while chain[-1].view:
+        chain.append(chain[-1].inputs[0])
+    source = chain.pop()
+    shape = stored.get(source, source.shape)
+    place = spread(contiguous(shape), shape, source.shape)
     for view in reversed(chain):
-        array = look(view, array)
-    offset = array.__array_interface__["data"][0] - sample.__array_interface__["data"][0]
-    return value, offset // array.itemsize, tuple([s // array.itemsize for s in array.strides])
+        found = seen_through(view, place)
+        source, place = (view, contiguous(view.shape)) if found is None else (source, found)
+    return source, place
 
 
 class Nest:
@@ -85,8 +88,7 @@ class Nest:
         for k, result in enumerate(self.results):
             axes = group.axes[result]
             stored[result] = shape = tuple([1 if a is None else n for a, n in zip(axes, result.shape, strict=True)])
-            steps = [s // 8 for s in np.empty(shape).strides]
-            self._places[result] = Place(f"o{k}", 0, self._spread(axes, steps, shape))
+            self._places[result] = Place(f"o{k}", 0, self._spread(axes, contiguous(shape).strides, shape))
         self.shapes = [stored[r] for r in self.results]
         self._scalars = {f"x{k}" for k, a in enumerate(self.arrays) if not a.shape}
         self._loops()
@@ -96,11 +98,11 @@ class Nest:
     # --- where things are ------------------------------------------------------------------------------------------------------
 
     def _operand(self, source: Value, axes: Axes, stored: dict[Value, tuple[int, ...]]) -> Place:
-        base, offset, steps = layout(source, stored)
+        base, place = layout(source, stored)
         if base not in self.arrays:
             self.arrays.append(base)
         axes = axes[len(axes) - len(source.shape) :]
-        return Place(f"x{self.arrays.index(base)}", offset, self._spread(axes, steps, source.shape))
+        return Place(f"x{self.arrays.index(base)}", place.offset, self._spread(axes, place.strides, source.shape))
 
     def _spread(self, axes: Axes, steps: Sequence[int], shape: Sequence[int]) -> tuple[int, ...]:
         strides = [0] * len(self.group.shape)
@@ -383,7 +385,8 @@ class Nest:
         for s in sums:
             if s not in group.last:
                 self._names[s] = f"r{len(self._names)}"
-                lines.append((f"{'    ' * indent}{self._names[s]} = F({totals[s]})", s))
+                zero = "" if s.op == "sum" else " + F(0.0)"  # the largest and smallest elements have no -0.0, as in `ops/reductions.py`
+                lines.append((f"{'    ' * indent}{self._names[s]} = F({totals[s]}){zero}", s))
         return indent
 
     def _text(self, member: Value, names: dict[Value, str]) -> str:

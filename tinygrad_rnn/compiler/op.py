@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterator
 from typing import Any
 
 from ..core.errors import TinygradError
@@ -16,6 +18,17 @@ Size = Any  # an int, or B
 
 class CompileError(TinygradError, NotImplementedError):
     """A step that cannot be compiled: the message names the operation, its line, and why."""
+
+
+@contextlib.contextmanager
+def own_faults(name: str) -> Iterator[None]:
+    """Within, what goes wrong is the compiler's fault: a CompileError says so. What the machine lacks, such as memory, passes."""
+    try:
+        yield
+    except (TinygradError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        raise CompileError(f"tg.jit: no code could be made of a step of '{name}'; the fault is the compiler's ({type(error).__name__}: {error})") from error
 
 
 class Op:

@@ -267,7 +267,7 @@ class Reader:
         assert arguments is not None
         slots = {slot.name: slot for slot in self.module.functions[which].slots}
         rows = []
-        for name in [a.strip() for a in arguments[1].split(",")][5:]:
+        for name in [a.strip() for a in arguments[1].split(",") if a.strip()][5:]:  # a backward without gradients has sizes alone
             what, shape = self.array(which, name, slots.get(name))
             rows.append((name, what, shape))
         width = max([len(row[0]) for row in rows], default=0)

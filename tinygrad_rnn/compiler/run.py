@@ -7,12 +7,14 @@ memory costs as much as the work on it. With several threads each takes a part o
 from __future__ import annotations
 
 import itertools
+import re
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from ..core.errors import TinygradError
 from ..core.memory import empty
 from ..core.primitive import Array
 from ..core.tape import Leaf, Node
@@ -20,10 +22,11 @@ from ..core.tensor import Tensor
 from ..kernels import products, runtime
 from ..recurrent.checkpoint import value_of
 from .exchange import sized
-from .lower import FLOATS, kind_of
 from .module import Module, Slot
-from .op import Op
+from .op import CompileError, Op
+from .scalars import FLOATS, kind_of
 from .step import Sized
+from .views import unsupported
 
 IDLE = 1 << 28  # bytes of all workspaces that wait for their next use
 LINE = 64  # bytes in a cache line, at which arrays begin
@@ -150,7 +153,7 @@ class Runner:
         self.structure: Any = None  # how outputs and states were nested
         self.source = module.text()
         products.library(self.dtype)  # whose functions the module calls by name
-        code = runtime.load(self.source, distinct=True)
+        code = self._compiled()
         self._forward, self._backward = _Function(module, "forward", code.forward), _Function(module, "backward", code.backward)
         read = {slot.name for slot in self._backward.slots if slot.name[0] in "ksyf"}
         self.kept = [slot for slot in self._forward.slots if slot.name in read]
@@ -166,8 +169,9 @@ class Runner:
         self._shapes: dict[tuple[int, int], list[tuple[int, ...]]] = {}
         self.told = [op for several in self.step.told for op in several]
         self.ends = [*self.step.outputs, *self.step.states]
-        self.live = [k for k, op in enumerate(self.ends) if op.dtype.kind == "f"]  # which of them are on the tape
-        self.one = all(self.ends[k].dtype == self.dtype for k in self.live)  # of one dtype: they are written where they stand one after the other
+        floats = [op.dtype for op in self.ends if op.dtype.kind == "f"]  # which may have gradients
+        self.one = all(dtype == self.dtype for dtype in floats)  # they are written where they stand one after the other
+        self.widest = np.result_type(*floats, np.float32)  # in which they stand otherwise
         self.bent = {  # what is brought into order here, see `Module.straight`
             kind: [(k, op, f"{kind}{k}") for k, op in enumerate(ops) if kind == "f" or not module.straight(op)]
             for kind, ops in (("x", self.step.xs), ("s", self.step.states), ("f", self.step.fixed), ("y", self.step.outputs))
@@ -176,6 +180,20 @@ class Runner:
         self.after = _needed(module, [*after, *[i for op in module.post for i in op.inputs if isinstance(i, Op) and not i.varies]])
         rows = [*self.step.xs, *self.step.states, *self.step.fixed, *[op for op in self.step.forward if op.varies]]
         self.divisible = all(op.batch is not None and not any(isinstance(i, Sized) for i in op.inputs) for op in rows)
+
+    def _compiled(self) -> Any:
+        """The module, compiled; a CompileError that names the operation which numba does not take."""
+        try:
+            return runtime.load(self.source, distinct=True)
+        except (TinygradError, OSError, MemoryError):
+            raise
+        except Exception as error:
+            lines = [line.strip() for line in re.sub(r"\x1b\[[\d;]*m", "", str(error)).splitlines()]
+            said = next((line for line in lines if line and not line.startswith(("Failed in", "File ", "During: "))), "")[:200]
+            place = getattr(error, "lineno", None) or next((int(found[1]) for line in lines if (found := re.search(r", line (\d+)", line))), 0)
+            why = f"the code for it is refused ({type(error).__name__}: {said})"
+            op = self.module.made_by(place)
+            raise (CompileError(f"tg.jit: {self.step.name}: {why}") if op is None else unsupported(op, why)) from error
 
     def _workspace(self, which: str, T: int, rows: int) -> Workspace:
         key = (self.number, which, T, rows)
@@ -192,6 +210,21 @@ class Runner:
             split = range(len(self.step.outputs), len(self.results))
             found = self._shapes[T, batch] = [shape if k in split else (T, *shape) for k, shape in enumerate(of_one)]
         return found
+
+    def live(self, given: set[Op], T: int) -> list[int]:
+        """Which outputs and last states have a gradient after T steps, if these inputs, first states and constants have one."""
+        count, states = len(self.step.outputs), self.step.states
+        outputs: set[int] = set()
+        carried = {op for op in states if op in given}
+        rest = given - carried
+        for _ in range(T):
+            here = rest | carried
+            found = [k for k, sources in enumerate(self.step.reaches) if not sources.isdisjoint(here)]
+            outputs.update(k for k in found if k < count)
+            before, carried = carried, {states[k - count] for k in found if k >= count}
+            if carried == before:
+                break
+        return [*sorted(outputs), *(count + k for k, op in enumerate(states) if op in carried)]
 
     def shards(self, batch: int) -> list[tuple[int, int]]:
         """The parts of the batch that threads take; one, if the rows depend on each other."""
@@ -265,10 +298,8 @@ class Runner:
         raw = {**saved.raw, **{f"d{name}": _flat(g) for name, g in zip(self.results, gradients, strict=True) if g is not None}}
         found: dict[Op, Array] = {}
         for name, op in zip(self.firsts, step.states, strict=True):
-            if op.dtype.kind == "f":
+            if step.gradients.get(op) is not None:
                 found[op] = empty(sized(op.shape, batch), op.dtype)
-                if step.gradients.get(op) is None:
-                    found[op].fill(0)
                 raw[f"d{name}"] = found[op].reshape(-1)
         for k in module.dx:
             op = step.xs[k]

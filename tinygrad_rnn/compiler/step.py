@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,8 +19,8 @@ from ..core.tape import Leaf, Node, at_origin, at_step, setting
 from ..core.tensor import Tensor
 from ..core.trace import Program, trace
 from ..core.tree import leaves, tree_map
-from ..ops.elementwise import exp, isfinite, log, sqrt, square, where
-from ..ops.reductions import _count
+from ..ops.elementwise import exp, isfinite, log, where
+from ..ops.reductions import _count, scaled_norm
 from ..ops.reductions import max as largest
 from ..ops.reductions import sum as total
 from ..ops.shaping import broadcast_to
@@ -28,7 +28,7 @@ from ..recurrent.checkpoint import captured, moment
 from ..recurrent.outside import KEY
 from .exchange import B, Recorder, Taken
 from .merged import Merged, is_merged, mixed
-from .op import SIZES, CompileError, Op
+from .op import SIZES, CompileError, Op, own_faults
 
 
 class Step:
@@ -51,6 +51,8 @@ class Step:
         In order.
     d_outputs, d_states : list of Op
         Cotangents of the outputs and of the new states.
+    reaches : list of set of Op
+        For each output and new state, from which of what the step is given a gradient comes to it.
     gradients : dict of Op to Op or None
         For each floating input and constant with a gradient.
     nodes : list of Node
@@ -62,18 +64,22 @@ class Step:
     def __init__(self, cell: Callable[..., Any], x: Any, state: Any, name: str, rows: Sequence[bool], lent: Sequence[Tensor] = ()) -> None:
         self.name = name
         one, two = (_record(cell, x, state, name, rows, lent, n) for n in SIZES)
+        with own_faults(name):
+            self._join(one, two, len(leaves(x)), len(leaves(state)), len(lent))
+
+    def _join(self, one: _Recorded, two: _Recorded, count: int, states: int, lent: int) -> None:
+        """One step of two recordings, with so many inputs, components of the state and tensors that are lent."""
         first, second, back, back2 = one.program, two.program, one.backward, two.backward
         self.known: dict[Node, Op] = {}
         self.forward: list[Op] = []
         self.backward: list[Op] = []
         self.constants: list[Op] = []
         self.sizes: dict[int, tuple[Any, ...]] = {}  # of axes that are made of the batch and others
-        count, states = len(leaves(x)), len(leaves(state))
         given = list(zip(first.inputs, second.inputs, strict=True))
         self.xs = [self._given("x", a, b, i) for i, (a, b) in enumerate(given[:count])]
         self.states = [self._given("state", a, b, i) for i, (a, b) in enumerate(given[count : count + states])]
-        self.fixed = [self._given("fixed", a, b, i) for i, (a, b) in enumerate(given[count + states : count + states + len(lent)])]
-        self.lent = len(lent)
+        self.fixed = [self._given("fixed", a, b, i) for i, (a, b) in enumerate(given[count + states : count + states + lent])]
+        self.lent = lent
         self.taken: list[tuple[Taken, Op]] = []
         for found, _ in one.taken:
             self._taken(found, *given[count + states + self.lent + len(self.taken)])
@@ -88,6 +94,8 @@ class Step:
         told = [len(values) for _, values in one.left]
         split = len(outputs) - states - sum(told)
         self.outputs, self.new_states = outputs[:split], outputs[split : split + states]
+        ends = {op.node: op for op in (*self.xs, *self.states, *self.fixed, *self.constants)}
+        self.reaches = [{ends[n] for n in _sources(o, ends)} for o in first.outputs[: split + states]]
         rest = iter(outputs[split + states :])
         self.told = [[next(rest) for _ in range(n)] for n in told]
         reads = len(back.inputs) - len(outputs)
@@ -104,8 +112,6 @@ class Step:
         self.gradients = {self.known[n]: None if g is None else self.known[g] for n, g in zip(one.wrt, back.outputs, strict=True)}
 
     def _output(self, o: Any) -> Op:
-        if not isinstance(o, Node):
-            raise CompileError("an output of the step is a plain number; make it a tensor of the batch")
         if self.known[o].groups:
             raise mixed(o, "an output of the step has an axis that is made of the batch and others")
         return self.known[o]
@@ -126,7 +132,7 @@ class Step:
 
     def _constant(self, a: Leaf, b: Leaf, out: list[Op]) -> None:
         """An array or tensor from outside the step; one with equal rows, such as zeros, is one row that is repeated."""
-        if a is b or (a.shape == b.shape and np.array_equal(a.value, b.value)):
+        if a is b or _equal(a.value, b.value):
             self.constants.append(self._given("constant", a, b, len(self.constants)))
             return
         shape = _shape(a, b)
@@ -137,7 +143,7 @@ class Step:
             )
         axis = shape.index(B)
         row = a.value.take([0], axis)
-        if not (np.array_equal(np.broadcast_to(row, a.shape), a.value) and np.array_equal(np.broadcast_to(row, b.shape), b.value)):
+        if not (_equal(np.broadcast_to(row, a.shape), a.value) and _equal(np.broadcast_to(row, b.shape), b.value)):
             raise CompileError(f"a constant of shape {a.shape} depends on the size of the batch, and its rows differ{a.where.described()}")
         leaf = Leaf(row)
         one = self._given("constant", leaf, leaf, len(self.constants))
@@ -201,6 +207,7 @@ def _record(cell: Any, x: Any, state: Any, name: str, rows: Sequence[bool], lent
     borrowed = [Leaf(Spec((batch, *t.shape[1:]), t.dtype), t.requires_grad, t.name or "captured") for t in lent]
 
     def run(x: Any, state: Any) -> Any:
+        x, state = (tree_map(Tensor.handle, part) for part in (x, state))  # a step may write to what it is given: it is its own
         found = [leaf for part in cell(x, state) for leaf in leaves(part)]
         return [*found, *(v for _, values in recorder.left for v in values)]
 
@@ -226,6 +233,23 @@ def _record(cell: Any, x: Any, state: Any, name: str, rows: Sequence[bool], lent
     return _Recorded(program, back, wrt, outside, recorder.taken, recorder.left, gradients)
 
 
+def _sources(output: Any, ends: Container[Node]) -> set[Node]:
+    """Those of `ends` to which the gradient of a recorded value goes."""
+    found: set[Node] = set()
+    seen: set[Node] = set()
+    stack = [output]
+    while stack:
+        node = stack.pop()
+        if node in seen or not isinstance(node, Node) or not node.requires_grad:
+            continue
+        seen.add(node)
+        if node in ends:
+            found.add(node)
+        else:
+            stack += [n for n, *_ in node.edges]
+    return found
+
+
 def _note(gradients: list[tuple[Node, Node]], node: Node, gradient: Tensor) -> None:
     """A hook: of which node a gradient is."""
     if gradient.node is not None:
@@ -237,6 +261,11 @@ def constants(program: Program) -> list[Leaf]:
     read = [i for n in program.nodes for i in n.inputs] + program.outputs
     known = set(program.constants)
     return [leaf for leaf in dict.fromkeys(i for i in read if isinstance(i, Leaf)) if leaf in known]
+
+
+def _equal(a: Any, b: Any) -> bool:
+    """Whether two arrays are the same to the bit, so that nan is equal to nan, and -0 is not 0."""
+    return bool(a.shape == b.shape and a.tobytes() == b.tobytes())
 
 
 def _shape(a: Node, b: Node) -> tuple[Any, ...]:
@@ -262,10 +291,11 @@ class Sized(NamedTuple):
         """The number for a batch."""
         return float(self.factor * (batch + self.offset) ** self.power)
 
-    @property
-    def code(self) -> str:
-        """The number as code."""
-        return f"F({float(self.factor)!r} * (B + {float(self.offset)!r}) ** {float(self.power)!r})"
+    def code(self, kind: str) -> str:
+        """The number as code of a kind; see `scalars`."""
+        if kind == "I":
+            return f"({int(self.factor)} * (B + {int(self.offset)}))"
+        return f"{kind}({float(self.factor)!r} * (B + {float(self.offset)!r}) ** {float(self.power)!r})"
 
 
 def _number(m: Any, n: Any, node: Node) -> Any:
@@ -275,7 +305,8 @@ def _number(m: Any, n: Any, node: Node) -> Any:
     found = [Sized(m / (one + o) ** p, o, p) for p in (1, -1, 0.5, -0.5) for o in (0, -1)]
     found += [Sized(1.0, m**q - one, 1 / q) for q in (1, 2)]  # such as the count less a correction, and its root
     for sized in found:
-        if math.isclose(sized.at(two), n, rel_tol=1e-13):
+        exact = type(m) is not int or (sized.power == 1 and float(sized.factor).is_integer())  # of an integer nothing is rounded
+        if exact and math.isclose(sized.at(two), n, rel_tol=1e-13):
             return sized
     raise CompileError(
         f"a number in {node.op} was {m} in one recording of the step and {n} in the other: it depends on the size of the batch (recorded with "
@@ -310,7 +341,7 @@ def at_size(value: Any, batch: int) -> Any:
 
 
 def _mean(x: Any, axis: Any, keepdims: bool) -> Any:
-    return total(x, axis, keepdims) * (1.0 / _count(x, axis))
+    return total(x, axis, keepdims) * (1.0 / (_count(x, axis) or math.nan))  # nan for an empty axis
 
 
 def _logsumexp(x: Any, axis: Any, keepdims: bool) -> Any:
@@ -335,7 +366,7 @@ SIMPLER: dict[str, Callable[..., Any]] = {
     "logsumexp": _logsumexp,
     "softmax": _softmax,
     "log_softmax": _log_softmax,
-    "norm": lambda x, axis, keepdims: sqrt(total(square(x), axis, keepdims)),
+    "norm": scaled_norm,
 }
 
 

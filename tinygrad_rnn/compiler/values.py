@@ -2,24 +2,50 @@
 
 A `Value` is a node of a traced program, with operations such as softmax replaced by those that they are made of (so that their elementwise
 parts can join their neighbours), and equal operations on equal operands computed once. Nothing is changed otherwise.
+
+Slices, transposes, repetitions and reshapes are no work where another look at the same memory has their elements. Whether that is so follows from the
+strides of what they look at, and from nothing else: a `Layout` says at which place of an array each element of a value is. A reshape for
+which there are no such strides (of a transposed value, for example) is a copy, as it is in NumPy.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
-
-import numpy as np
+from typing import Any, NamedTuple
 
 from ..core.primitive import Primitive, Spec
 from ..core.tape import Leaf, Node
 from ..core.trace import trace
 from .lower import COSTLY
 from .step import SIMPLER, simpler
-from .views import VIEWS
+from .views import basic, index_parts
 
 SMALL = 64  # elements below which a loop is left to NumPy: it would be quicker by a few microseconds, and takes a second to compile
+
+
+class Layout(NamedTuple):
+    """Where the elements of a value are in a flat array: the place of the first one, and for each axis how far apart neighbours are."""
+
+    offset: int
+    strides: tuple[int, ...]
+
+
+def contiguous(shape: Sequence[int]) -> Layout:
+    """That of an array without gaps."""
+    strides: list[int] = []
+    step = 1
+    for n in reversed(shape):
+        strides.append(step)
+        step *= max(n, 1)
+    return Layout(0, tuple(reversed(strides)))
+
+
+def spread(layout: Layout, shape: Sequence[int], wanted: Sequence[int]) -> Layout:
+    """That of the same elements repeated along new leading axes, and along axes of size 1."""
+    lead = len(wanted) - len(shape)
+    strides = [step if n == m else 0 for step, n, m in zip(layout.strides, shape, wanted[lead:], strict=True)]
+    return Layout(layout.offset, (*[0] * lead, *strides))
 
 
 class Value:
@@ -34,16 +60,19 @@ class Value:
     shape, dtype
     node : Node
         Which it is or belongs to, for source lines; of a constant, with its array.
+    layout : Layout
+        Where its elements are: of a view in the array of what it looks at (`base`), of another value in an array of its own.
     view : bool
         It is another look at the memory of its only input.
     """
 
-    __slots__ = ("dtype", "inputs", "node", "params", "primitive", "shape", "view")
+    __slots__ = ("dtype", "inputs", "layout", "node", "params", "primitive", "shape", "view")
 
     def __init__(self, primitive: Primitive | None, inputs: list[Any], params: dict[str, Any], shape: tuple[int, ...], dtype: Any, node: Node) -> None:
         self.primitive, self.inputs, self.params = primitive, inputs, params
         self.shape, self.dtype, self.node = shape, dtype, node
-        self.view = primitive is not None and primitive.name in VIEWS and _is_view(self)
+        found = seen_through(self, inputs[0].layout) if inputs and isinstance(inputs[0], Value) else None
+        self.view, self.layout = found is not None, found or contiguous(shape)
 
     @property
     def op(self) -> str:
@@ -69,19 +98,64 @@ def given(node: Node) -> Value:
     return Value(None, [], {}, node.shape, node.dtype, node)
 
 
-def look(value: Value, array: Any) -> Any:
-    """A view, of an array in place of its input."""
-    assert value.primitive is not None
-    return value.primitive.forward(array, **value.params)
+def base(value: Value) -> Value:
+    """What a view looks at."""
+    while value.view:
+        value = value.inputs[0]
+    return value
 
 
-def _is_view(value: Value) -> bool:
-    """Whether NumPy gives a view of a contiguous input, found by trying it."""
+def seen_through(value: Value, layout: Layout) -> Layout | None:
+    """Where the elements of an operation's result are if those of its input are so; None if it is not another look at them."""
     source = value.inputs[0]
-    if not isinstance(source, Value) or source.dtype != value.dtype:
-        return False
-    sample = np.empty(source.shape, source.dtype)
-    return bool(sample.size) and np.may_share_memory(look(value, sample), sample)
+    if value.primitive is None or source.dtype != value.dtype or 0 in value.shape or 0 in source.shape:
+        return None
+    if value.op in ("positive", "stop_gradient"):
+        return layout
+    if value.op == "transpose":
+        return Layout(layout.offset, tuple([layout.strides[a] for a in value.params["axes"]]))
+    if value.op == "broadcast_to":
+        return spread(layout, source.shape, value.shape)
+    if value.op == "getitem":
+        return _sliced(value, layout) if basic(value) else None
+    return _reshaped(source.shape, value.shape, layout) if value.op == "reshape" else None
+
+
+def _sliced(value: Value, layout: Layout) -> Layout:
+    axes = iter(zip(value.inputs[0].shape, layout.strides, strict=True))
+    offset, strides = layout.offset, []
+    for part in index_parts(value, value.inputs[0]):
+        if part is None:
+            strides.append(0)
+            continue
+        n, step = next(axes)
+        if isinstance(part, slice):
+            start, _, stride = part.indices(n)
+            strides.append(step * stride)
+        else:
+            start = part % n
+        offset += start * step
+    return Layout(offset, tuple(strides))
+
+
+def _reshaped(old: Sequence[int], new: Sequence[int], layout: Layout) -> Layout | None:
+    """In the smallest groups of old and new axes with equal numbers of elements, the old ones have to be walked as one, from the last to the first."""
+    there = [(n, step) for n, step in zip(old, layout.strides, strict=True) if n != 1]
+    wanted = [n for n in new if n != 1]
+    steps: list[int] = []
+    while wanted:
+        n, step = there.pop()
+        many = 1
+        while many != n:
+            if many < n:
+                steps.append(step * many)
+                many *= wanted.pop()
+            else:
+                outer, further = there.pop()
+                if further != step * n:
+                    return None
+                n *= outer
+    return Layout(layout.offset, tuple([0 if n == 1 else steps.pop() for n in new]))
 
 
 class Builder:
@@ -144,8 +218,8 @@ def alive(values: Sequence[Value], outputs: Iterable[Value]) -> list[Value]:
 
 def divide(
     forward: Sequence[Value], backward: Sequence[Value], outputs: Iterable[Value], gradients: Iterable[Value]
-) -> tuple[dict[Value, Value], list[Value]]:
-    """What the forward program is to leave for the backward one, with what stands for it there, and the whole backward program.
+) -> tuple[list[Value], list[Value], dict[Value, Value]]:
+    """What the forward program is to leave for the backward one, the whole backward program, and which of its values stand for those of both lists.
 
     The latter computes some forward values again. Views, and what is cheap to compute from values that are there anyway (given ones, matrix products, kept ones), are computed again: in
     a loop that waits for memory that costs nothing, and keeping them would. Everything else that is read is kept.
@@ -183,19 +257,13 @@ def divide(
                         wanted.add(source)
                     else:
                         keep.add(source)
-    kept = {v: Value(None, [], {}, v.shape, v.dtype, v.node) for v in sorted(keep, key=place.__getitem__)}
-    names = dict(kept)
-    for value in forward:
-        if value in wanted and value not in keep:
-            names[value] = copy = Value(value.primitive, _renamed(value, names), value.params, value.shape, value.dtype, value.node)
-            program.append(copy)
-    for value in backward:
-        value.inputs = _renamed(value, names)
-    return kept, [*program, *backward]
-
-
-def _renamed(value: Value, names: dict[Value, Value]) -> list[Any]:
-    return [names.get(i, i) if isinstance(i, Value) else i for i in value.inputs]
+    kept = sorted(keep, key=place.__getitem__)
+    names = {v: Value(None, [], {}, v.shape, v.dtype, v.node) for v in kept}
+    for value in [*(v for v in forward if v in wanted and v not in keep), *backward]:  # made anew: other values are there to look at
+        inputs = [names.get(i, i) if isinstance(i, Value) else i for i in value.inputs]
+        names[value] = copy = Value(value.primitive, inputs, value.params, value.shape, value.dtype, value.node)
+        program.append(copy)
+    return kept, program, names
 
 
 def _again(value: Value) -> bool:

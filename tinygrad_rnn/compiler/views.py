@@ -45,7 +45,7 @@ def view(op: Op, index: Index) -> tuple[Op, Index]:
 def _through_getitem(op: Op, source: Op, index: Index) -> Index:
     out: list[Place] = []
     places = iter(index)
-    for part, n in zip(_parts(op, source), _kept(op, source), strict=True):
+    for part, n in zip(index_parts(op, source), _kept(op, source), strict=True):
         if part is None:
             next(places)
         elif isinstance(part, slice):
@@ -61,10 +61,11 @@ def _through_getitem(op: Op, source: Op, index: Index) -> Index:
     return tuple(out)
 
 
-def basic(op: Op) -> bool:
-    """Whether its index has slices and numbers alone."""
+def basic(op: Any) -> bool:
+    """Whether its index has slices and numbers alone (True and False, which are numbers to Python, are masks)."""
     index = op.params["index"]
-    return all(i is None or i is Ellipsis or isinstance(i, (int, np.integer, slice)) for i in (index if isinstance(index, tuple) else (index,)))
+    parts = index if isinstance(index, tuple) else (index,)
+    return all(i is None or i is Ellipsis or (isinstance(i, (int, np.integer, slice)) and not isinstance(i, bool)) for i in parts)
 
 
 def symbolic(op: Op) -> bool:
@@ -72,14 +73,14 @@ def symbolic(op: Op) -> bool:
     if op.op == "getitem":
         return basic(op)
     if op.op == "scatter":
-        return basic(op) and all(not isinstance(p, slice) or p.step in (None, 1) for p in _parts(op, op))
+        return basic(op) and all(not isinstance(p, slice) or p.step in (None, 1) for p in index_parts(op, op))
     if op.op == "roll":
         axes = axes_of(op.params["axis"], len(op.shape))
         return op.params["axis"] is not None and len(axes) == 1 and isinstance(op.params["shift"], (int, np.integer)) and op.shape[axes[0]] != B
     return op.op != "pad" or not op.params["value"]
 
 
-def _parts(op: Op, source: Op) -> list[Any]:
+def index_parts(op: Any, source: Any) -> list[Any]:
     """The index of a getitem or scatter: a slice or number for each axis of the source, and None for each new one."""
     given = op.params["index"]
     given = given if isinstance(given, tuple) else (given,)
@@ -94,7 +95,7 @@ def _parts(op: Op, source: Op) -> list[Any]:
 
 def _kept(op: Op, source: Op) -> list[Any]:
     sizes = iter(source.shape)
-    return [None if part is None else next(sizes) for part in _parts(op, source)]
+    return [None if part is None else next(sizes) for part in index_parts(op, source)]
 
 
 def _through_reshape(op: Op, source: Op, index: Index) -> Index:
@@ -236,7 +237,7 @@ def pieces(op: Op) -> list[Piece]:
     parts: list[Bound | None] = []
     sizes = iter(op.shape)
     inserted: list[int] = []
-    for part in _parts(op, op):
+    for part in index_parts(op, op):
         if part is None:
             inserted.append(len([p for p in parts if p is None or p.kept]) + len(inserted))
             continue

@@ -15,8 +15,9 @@ import numpy as np
 from ..core.primitive import Array
 from ..ops.define import axes_of
 from .exchange import B
-from .lower import Store, counted, kind_of, linear, literal
+from .lower import Store, counted, linear
 from .op import Op
+from .scalars import kind_of, literal, wrapped
 from .step import at_size
 from .views import unsupported
 
@@ -209,7 +210,9 @@ def _added(op: Op, out: Store, read: Read) -> Lines:
     names, lines, pad = _nest(value.shape)
     which = names[axis : axis + wide] if op.op == "index_add" else names
     lines += _index(pad, _at(read(indices), which), x.shape[axis])
-    return [*lines, f"{pad}{_at(out, [*names[:axis], 'k', *names[axis + wide :]])} += {_at(read(value), names)}"]
+    place, added = _at(out, [*names[:axis], "k", *names[axis + wide :]]), _at(read(value), names)
+    total = f"{place} or {added}" if op.dtype.kind == "b" else f"{place} + {added}"
+    return [*lines, f"{pad}{place} = {wrapped(total, op.dtype) if op.dtype.kind in 'iu' else total}"]
 
 
 def _one_hot(op: Op, out: Store, read: Read) -> Lines:

@@ -27,3 +27,14 @@ class TraceError(TinygradError, RuntimeError):
 
 class NotDifferentiableError(TinygradError, TypeError):
     """A function that the tape cannot record."""
+
+
+def restated(error: Exception, text: str) -> Exception:
+    """An error of the kind of `error` (for a library's own subclass: of the built-in one) that says `text`."""
+    for kind in type(error).__mro__:
+        if kind.__module__ == "builtins" or issubclass(kind, TinygradError):
+            try:
+                return kind(text)  # type: ignore[return-value]
+            except TypeError:  # a kind that is not made of one text, such as UnicodeDecodeError
+                continue
+    return error

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from .errors import DtypeError, ShapeError, TinygradError
+from .errors import DtypeError, ShapeError, TinygradError, restated
 from .primitive import Primitive, Spec
 from .tape import NO_PARAMS, Leaf, Node, Where, caller, context
-from .tensor import FLOAT32, FLOAT64, Tensor
+from .tensor import FLOAT32, FLOAT64, Tensor, as_array
 
 
 def apply(primitive: Primitive, inputs: Sequence[Any], params: dict[str, Any] = NO_PARAMS) -> Any:
@@ -35,17 +36,14 @@ def apply(primitive: Primitive, inputs: Sequence[Any], params: dict[str, Any] = 
         elif isinstance(x, (float, int)) and not isinstance(x, np.float64):
             node = x
         else:
-            given, x = x, np.asarray(x)
-            if x.dtype.kind not in "fbiu":
-                shown = ", ".join(describe(i) for i in inputs)
-                raise DtypeError(f"{primitive.name}({shown}): expected tensors, arrays or numbers; found {type(given).__name__}")
+            given, x = x, _array(primitive, x, inputs)
+            if x is not given:
+                inputs = [x if i is given else i for i in inputs]
             node, mixed = None, True
         arrays.append(x)
         nodes.append(node)
         bit += bit
-    if dtype is None:
-        return primitive.forward(*arrays, **params)
-    if (mixed or (dtype is not FLOAT32 and dtype is not FLOAT64)) and (cast := _promote(primitive, inputs)) is not None:
+    if dtype is not None and (mixed or (dtype is not FLOAT32 and dtype is not FLOAT64)) and (cast := _promote(primitive, inputs)) is not None:
         return apply(primitive, cast, params)
     now = context()
     traced = now.tracing and any(isinstance(a, Spec) for a in arrays)
@@ -53,11 +51,13 @@ def apply(primitive: Primitive, inputs: Sequence[Any], params: dict[str, Any] = 
         out = primitive.shape(*arrays, **params) if traced else primitive.forward(*arrays, **params)
     except Exception as error:
         raise _explain(primitive, inputs, arrays, params, error) from error
+    if dtype is None:  # no tensor among them
+        return out
     if type(out) is not np.ndarray and not traced:
         out = np.asarray(out)  # NumPy turns 0-d results into scalars
     if not now.grad_enabled or not primitive.rules or out.dtype.kind != "f":
         mask = 0
-    if not mask and not traced:
+    if not mask and not traced and not (now.tracing and any(isinstance(n, Node) and n.may_change for n in nodes)):
         return Tensor(out)
     if mixed:  # an array of the caller's may be written to later: what is kept of it is a copy
         arrays = [a.copy() if isinstance(x, np.ndarray) else a for x, a in zip(inputs, arrays, strict=True)]
@@ -70,6 +70,18 @@ def apply(primitive: Primitive, inputs: Sequence[Any], params: dict[str, Any] = 
     edges = primitive.edges(nodes) if mask else ()
     origin = now.origin or caller()
     return Tensor(out, Node(primitive, tuple(nodes), edges, params, saved, out.shape, out.dtype, mask > 0, origin))
+
+
+def _array(primitive: Primitive, x: Any, inputs: Sequence[Any]) -> Any:
+    """An operand that is no tensor and no number."""
+    try:
+        found = as_array(x)
+        if found.dtype.kind in "fbiu":
+            return found
+        fault = f"expected tensors, arrays or numbers; found {type(x).__name__}"
+    except DtypeError as error:
+        fault = str(error)
+    raise DtypeError(f"{primitive.name}({', '.join(describe(i) for i in inputs)}): {fault}{Where(*caller()).described()}")
 
 
 def _leaf(x: Any, array: Any) -> Leaf:
@@ -121,7 +133,14 @@ def _explain(primitive: Primitive, inputs: Sequence[Any], arrays: list[Any], par
     if not isinstance(error, TinygradError):
         try:
             primitive.shape(*[Spec(a.shape, a.dtype) if isinstance(a, np.ndarray) else a for a in arrays], **params)
-        except Exception as found:
+        except TinygradError as found:
             reason = found.with_traceback(None)  # with it, this frame and the error would hold each other
-    kind = type(reason) if isinstance(reason, TinygradError) else ShapeError
-    return kind(f"{shown}: {reason}{place}")
+        except Exception:  # the rule met what the operation met
+            pass
+    # NumPy has no kinds of its own for what is about shapes, or about booleans
+    if isinstance(reason, IndexError) or (type(reason) is ValueError and re.search("shape|dimension|broadcast|axis", str(reason))):
+        return ShapeError(f"{shown}: {reason}{place}")
+    if isinstance(reason, TypeError) and any(getattr(a, "dtype", None) == np.bool_ for a in arrays):
+        return DtypeError(f"{shown}: {reason}{place}")
+    advice = ". Install what is missing, or use another operation" if isinstance(reason, ImportError) else ""
+    return restated(reason, f"{shown}: {reason}{advice}{place}")

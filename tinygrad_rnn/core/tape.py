@@ -1,11 +1,11 @@
-"""The tape: what a node is, where it was made, and how a list of nodes is shown."""
+"""The tape: what a node is, where it was made, and what recording depends on."""
 
 from __future__ import annotations
 
 import itertools
 import os
 import sys
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable
 from contextlib import ContextDecorator
 from contextvars import ContextVar
 from operator import attrgetter
@@ -14,13 +14,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .errors import GraphError
 from .primitive import Primitive, Rule
 
 NO_PARAMS: dict[str, Any] = {}
 _next_index = itertools.count().__next__
 _here = os.path.dirname(os.path.abspath(__file__))
-_engine_files = {
+ENGINE_FILES = {
     os.path.join(folder, name) for folder in (_here, *(os.path.join(os.path.dirname(_here), f) for f in ("ops", "recurrent", "compiler"))) for name in os.listdir(folder)
 }
 _EAGER = os.environ.get("TINYGRAD_RNN_EAGER", "0") not in ("", "0")
@@ -64,41 +63,58 @@ class Where(NamedTuple):
 class Context:
     """What recording depends on. Each thread (and asynchronous task) has its own; `setting` changes it for a while."""
 
-    __slots__ = ("depth", "eager", "grad_enabled", "mark", "origin", "sequence", "tracing")
-
     def __init__(self) -> None:
         self.grad_enabled = True
         self.tracing = False
         self.eager = _EAGER  # whether what could run compiled runs step by step, each operation a node
-        self.depth = 0  # how many transforms (grad, jvp, ...) are running
+        self.inputs: frozenset[Node] = frozenset()  # what the running transforms (grad, jvp, ...) and traces were given
         self.mark = Mark()
         self.sequence: dict[Any, Any] | None = None  # what belongs to the sequence that is being unrolled: masks by who drew them, ...
         self.origin: tuple[Any, ...] | None = None  # where new nodes are said to come from; None: from the line that runs
+        self.written: list[Any] | None = None  # while tracing: tensors that were given values which are not known, with what they had
+        self.outer: Context = self
+        self.changes: dict[str, Any] = {}
 
-    def but(self, changes: dict[str, Any]) -> Context:
-        """A copy with some fields changed."""
-        other = Context()
-        for name in self.__slots__:
-            setattr(other, name, changes[name] if name in changes else getattr(self, name))
-        return other
+    def take(self, outer: Context, changes: dict[str, Any]) -> Context:
+        """Become what `outer` is, but for the changes."""
+        vars(self).update(vars(outer), outer=outer, changes=changes, **changes)
+        return self
 
 
-_context: ContextVar[Context] = ContextVar("tinygrad_rnn", default=Context())  # noqa: B039  (never changed in place)
+_context: ContextVar[Context] = ContextVar("tinygrad_rnn", default=Context())  # noqa: B039  (only `setting` changes one in place, never this one)
 context = _context.get
 
 
 class setting(ContextDecorator):
-    """Context manager, and decorator: change fields of the context."""
+    """Context manager, and decorator: change fields of the context.
+
+    Settings may end in another order than that of nested blocks, as those of two generators do: each takes back its own changes alone.
+    """
 
     def __init__(self, **changes: Any) -> None:
         self.changes = changes
-        self.tokens: list[Any] = []  # one for each time that it was entered
+        self.entered: list[Context] = []
+
+    def _recreate_cm(self) -> setting:
+        return setting(**self.changes)  # each call of a decorated function has its own: several threads may call it
 
     def __enter__(self) -> None:
-        self.tokens.append(_context.set(context().but(self.changes)))
+        self.entered.append(Context.__new__(Context).take(context(), self.changes))
+        _context.set(self.entered[-1])
 
     def __exit__(self, *error: object) -> None:
-        _context.reset(self.tokens.pop())
+        inside = [context()]
+        while inside[-1] not in self.entered and inside[-1] is not inside[-1].outer:
+            inside.append(inside[-1].outer)
+        own = inside.pop() if inside[-1] in self.entered else self.entered[-1]  # the latter was entered in another thread
+        self.entered.remove(own)
+        if not inside:
+            _context.set(own.outer)
+        elif own is inside[-1].outer:
+            for outer, inner in zip([own.outer, *reversed(inside)], reversed(inside), strict=False):
+                inner.take(outer, inner.changes)
+        else:
+            own.take(own.outer, {})
 
 
 class Node:
@@ -159,6 +175,11 @@ class Node:
         return len(self.shape)
 
     @property
+    def may_change(self) -> bool:
+        """Whether a trace may not take the value for a constant: it is computed in the trace, or is that of a parameter."""
+        return self.requires_grad or self.primitive is not None
+
+    @property
     def where(self) -> Where:
         """Source line and mark."""
         return Where(*self.origin)
@@ -201,15 +222,15 @@ class Freed(NamedTuple):
 
 
 def at_origin(node: Node) -> None:
-    """Inside a `setting`: say of the nodes made from now on that they come from where this node came from."""
-    _context.set(context().but({"origin": node.origin}))
+    """Directly inside a `setting`: say of the nodes made from now on that they come from where this node came from."""
+    context().origin = node.origin
 
 
 def caller() -> tuple[Any, ...]:
     """The first line outside the engine, and the current mark, as a node's `origin`."""
     frame: Any = sys._getframe(2)
     code = frame.f_code
-    while code.co_filename in _engine_files:
+    while code.co_filename in ENGINE_FILES:
         frame = frame.f_back
         code = frame.f_code
     return (code, frame.f_lasti, context().mark)
@@ -239,6 +260,16 @@ def at_step(step: int | None, cell: str = "", layer: int | None = None) -> Any:
     return setting(mark=Mark(cell, layer, step))
 
 
+class Older:
+    """The nodes that were made until now, as a container."""
+
+    def __init__(self) -> None:
+        self.index = _next_index()
+
+    def __contains__(self, node: object) -> bool:
+        return isinstance(node, Node) and node.index < self.index
+
+
 def reachable(roots: Iterable[Node], ends: Container[Node] = (), *, every: bool = False) -> list[Node]:
     """Nodes that the roots depend on, not beyond `ends`, in the order in which they were made.
 
@@ -258,70 +289,3 @@ def reachable(roots: Iterable[Node], ends: Container[Node] = (), *, every: bool 
                 for source, _, _ in node.edges:
                     stack.append(source)
     return sorted(seen, key=attrgetter("index"))
-
-
-class Tape(Sequence[Node]):
-    """What a tensor depends on, in the order in which it was recorded.
-
-    Prints as a table: index, time step, cell, operation, inputs (as indices), shape, source line.
-    """
-
-    def __init__(self, root: Node) -> None:
-        self.root = root
-        self.nodes = reachable([root], every=True)
-
-    def __len__(self) -> int:
-        return len(self.nodes)
-
-    def __getitem__(self, index: Any) -> Any:
-        return self.nodes[index]
-
-    def table(self, limit: int | None = 40) -> str:
-        """The rows as text; of a tape longer than `limit`, the head and the last rows."""
-        return self._rows(range(len(self.nodes)), limit)
-
-    def backward_table(self, limit: int | None = 40) -> str:
-        """The reverse walk: the same rows in the order in which backward visits them, with the values each rule reads."""
-        return self._rows([i for i in reversed(range(len(self.nodes))) if self.nodes[i].requires_grad], limit, backward=True)
-
-    def _rows(self, order: Sequence[int], limit: int | None, backward: bool = False) -> str:
-        number = {node: i for i, node in enumerate(self.nodes)}
-        hidden = 0 if limit is None else max(0, len(order) - limit)
-        head = len(order) - hidden - (limit // 4 if hidden and limit else 0)
-        rows = [("", "t", "cell", "op", "adds to" if backward else "inputs", "shape", "reads" if backward else "name", "line")]
-        for place, i in enumerate(order):
-            if hidden and head <= place < head + hidden:
-                continue
-            node = self.nodes[i]
-            inputs = [f"%{number[n]}" if isinstance(n, Node) else repr(n) for n in node.inputs]
-            if backward:
-                inputs = [f"%{number[n]}" for n, _, _ in node.edges] or [".grad"]
-            step = "" if node.where.mark.step is None else str(node.where.mark.step)
-            note = _reads(node) if backward else node.name or ""
-            shape = "x".join(map(str, node.shape)) or "scalar"
-            rows.append((f"%{i}", step, node.where.mark.cell, node.op, " ".join(inputs), shape, note, str(node.where)))
-        widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
-        used = [k for k in range(len(widths)) if any(row[k] for row in rows[1:])]
-        lines = ["  ".join(row[k].ljust(widths[k]) for k in used).rstrip() for row in rows]
-        if hidden:
-            lines.insert(head + 1, f"... {hidden} more nodes")
-        return "\n".join(lines)
-
-    __str__ = table
-    __repr__ = table
-
-
-def _reads(node: Node) -> str:
-    if node.primitive is None:
-        return ""
-    names = ["out", "inputs"] if node.primitive.variadic else ["out", *node.primitive.inputs]
-    return " ".join(names[k] for k in sorted({k for _, _, rule in node.edges for k in rule.needs}))
-
-
-def tape(y: Any) -> Tape:
-    """The tape of a tensor: an ordered view of every node that it depends on."""
-    if y.node is None:
-        raise GraphError(
-            "tape: this tensor was not recorded: nothing it was made from requires gradients. Set requires_grad=True on an input."
-        )
-    return Tape(y.node)

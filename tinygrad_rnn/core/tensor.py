@@ -10,7 +10,7 @@ import numpy as np
 
 from .errors import DtypeError, GraphError, ShapeError, TraceError
 from .primitive import Array, Spec
-from .tape import Leaf, Node, Where, caller
+from .tape import Leaf, Node, Where, caller, context
 
 FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
@@ -23,17 +23,19 @@ class Tensor:
     Attributes
     ----------
     array : ndarray, or Spec while tracing
-        The values. Never written to: assignment replaces it by a copy.
+        The values. Never written to: assignment (ops/assignment.py) replaces it by a copy.
     node : Node or None
         What made it; None for a constant that no node has used yet.
     grad : Tensor or None
         Filled by `backward` in leaves, and in tensors that asked for it with `retain_grad`.
     """
 
-    __slots__ = ("__weakref__", "array", "grad", "node")
+    __slots__ = ("__weakref__", "array", "grad", "node", "viewed")  # viewed is set in views alone: see ops/assignment.py
     __array_priority__ = 1000
 
     if TYPE_CHECKING:  # attached by ops/methods.py
+
+        data: Any
 
         def __getattr__(self, name: str) -> Any: ...
         def __getitem__(self, index: Any) -> Tensor: ...
@@ -43,6 +45,10 @@ class Tensor:
         __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _binary
         __matmul__ = __rmatmul__ = __pow__ = __rpow__ = __mod__ = __lt__ = __le__ = __gt__ = __ge__ = _binary
 
+        def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array: ...
+        def __float__(self) -> float: ...
+        def __int__(self) -> int: ...
+        def __index__(self) -> int: ...
         def __neg__(self) -> Tensor: ...
         def __pos__(self) -> Tensor: ...
 
@@ -75,49 +81,20 @@ class Tensor:
 
     def numpy(self) -> Array:
         """The values as a read-only view: writing goes through ``t[i] = v`` or ``t.data = array``."""
-        if isinstance(self.array, Spec):
+        if isinstance(self.array, Spec) or (self.node is not None and self.node.may_change and context().tracing):
             raise TraceError(
-                f"the value of this {self.array} is not known: the function is being traced, so it may not look at numbers "
+                f"the value of this {Spec(self.shape, self.dtype)} is not known: the function is being traced, so it may not look at numbers "
                 f"(bool, item, numpy, printing). Use tg.where in place of `if`.{Where(*caller()).described()}"
             )
         view = self.array.view()
         view.flags.writeable = False
         return view  # type: ignore[no-any-return]
 
-    @property
-    def data(self) -> Array:
-        """The values (read-only). Setting it gives the tensor a new array, without recording."""
-        return self.numpy()
-
-    @data.setter
-    def data(self, value: Any) -> None:
-        array = tensor(value, self.dtype).array
-        if array.shape != self.shape:
-            raise ShapeError(f"data: this tensor has shape {self.shape}, the new array {array.shape}")
-        if self.node is not None and not isinstance(self.node, Leaf):
-            raise GraphError("data: this tensor was computed; assign to a leaf, or work on t.detach()")
-        self.array = array
-        if isinstance(self.node, Leaf):
-            self.node.replaced = Where(*caller())
-            self.leaf(self.node.requires_grad, self.node.name)
-
     def item(self) -> Any:
         """The value of a tensor with one element as a Python number."""
         if self.size != 1:
             raise ShapeError(f"item: expected one element, found shape {self.shape}")
         return self.numpy().item()
-
-    def tolist(self) -> Any:
-        """The values as nested lists."""
-        return self.numpy().tolist()
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
-        if self.requires_grad:
-            raise GraphError(
-                "NumPy asked for the bare array of a tensor that requires gradients, which would cut the tape. "
-                "Use a tg function, or t.detach() or t.numpy() if that is what you want."
-            )
-        return np.array(self.numpy(), dtype=dtype, copy=copy)
 
     def __len__(self) -> int:
         if not self.shape:
@@ -131,20 +108,6 @@ class Tensor:
         if self.size != 1:
             raise ShapeError(f"bool: a tensor of shape {self.shape} is neither true nor false; use .any() or .all() of numpy()")
         return bool(self.item())
-
-    def __float__(self) -> float:
-        return float(self.item())
-
-    def __int__(self) -> int:
-        return int(self.item())
-
-    def __index__(self) -> int:
-        if self.dtype.kind not in "iub":
-            raise DtypeError(f"a {self.dtype} tensor cannot be an index; convert it with .astype(int)")
-        return int(self.item())
-
-    def __format__(self, spec: str) -> str:
-        return format(self.item(), spec) if spec else str(self)
 
     def __hash__(self) -> int:
         return id(self)
@@ -207,7 +170,7 @@ class Tensor:
 
             def keep(g: Tensor) -> None:
                 if (tensor := me()) is not None:
-                    tensor.grad = g if tensor.grad is None else tensor.grad + g
+                    tensor.grad = g.handle() if tensor.grad is None else tensor.grad + g
 
             keep.keeps_for = id(self)  # type: ignore[attr-defined]
             self.register_hook(keep)
@@ -233,6 +196,10 @@ class Tensor:
         backward([self], [gradient], retain_graph=retain_graph, create_graph=create_graph)
 
     # --- copies -----------------------------------------------------------------------------------------------------
+
+    def handle(self) -> Tensor:
+        """Another tensor of the same values and node: to write to one does not change the other."""
+        return Tensor(self.array, self.node)
 
     def __copy__(self) -> Tensor:
         if self.node is None or not isinstance(self.node, Leaf):
@@ -261,17 +228,14 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, name: str 
     DtypeError
         For other dtypes (complex, float16, strings, objects), or an integer tensor that requires gradients.
     GraphError
-        For a list of tensors that require gradients.
+        For a tensor that requires gradients, or a list of such, where recording is on: they would be cut off.
     ShapeError
         For ragged lists.
     """
-    if isinstance(data, Tensor):
-        data = data.numpy()
-    elif isinstance(data, (list, tuple)):
-        data = _untensor(data)
+    data = _untensor(data)
     wanted = None if dtype is None else check_dtype(dtype)
     try:
-        source = np.asarray(data)
+        source = as_array(data)
     except ValueError as error:
         raise ShapeError(f"tensor: the nested lists are ragged, so they have no shape ({error})") from error
     if source.dtype.kind not in "fbiu" or wanted is None:
@@ -285,10 +249,31 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, name: str 
     return made
 
 
+def as_array(given: Any) -> Array:
+    """An array of what a caller gave, in the byte order of the machine.
+
+    Raises
+    ------
+    DtypeError
+        For masked arrays and matrices, which would lose what makes them different, and for arrays and tensors of other libraries.
+    """
+    kind = type(given)
+    if kind is not np.ndarray:
+        if isinstance(given, np.ma.MaskedArray):
+            raise DtypeError("found a masked array, whose mask would be lost: say what stands for the masked values, as in a.filled(0)")
+        if isinstance(given, np.matrix):
+            raise DtypeError("found a numpy.matrix, whose operators mean other things: give np.asarray(matrix)")
+        if not isinstance(getattr(given, "dtype", FLOAT32), np.dtype):
+            name = f"{kind.__module__}.{kind.__qualname__}"
+            raise DtypeError(f"found a {name} of dtype {given.dtype}, which is not NumPy's: give its values as an array, np.asarray(x)")
+    found = np.asarray(given)
+    return found if found.dtype.isnative else found.astype(found.dtype.newbyteorder("="))
+
+
 def check_dtype(dtype: Any) -> np.dtype[Any]:
     """The dtype, if it is one that tensors may have; DtypeError otherwise."""
     try:
-        found: np.dtype[Any] = np.dtype(dtype)
+        found: np.dtype[Any] = np.dtype(dtype).newbyteorder("=")
     except TypeError:
         raise DtypeError(f"there is no dtype {dtype!r}; use float32, float64, an integer type or bool") from None
     if found in (FLOAT32, FLOAT64):
@@ -299,9 +284,12 @@ def check_dtype(dtype: Any) -> np.dtype[Any]:
 
 
 def _untensor(data: Any) -> Any:
-    """Nested lists with their tensors as arrays."""
+    """Arrays in place of a tensor, or of those in nested lists."""
     if isinstance(data, (list, tuple)):
         return [_untensor(x) for x in data]
-    if isinstance(data, Tensor) and data.requires_grad:
-        raise GraphError("tensor: the list holds a tensor that requires gradients, which would be cut off; use tg.stack([...])")
+    if isinstance(data, Tensor) and data.requires_grad and context().grad_enabled:
+        raise GraphError(
+            "tensor: this is made of a tensor that requires gradients, which would be cut off; use tg.stack([...]) for a list of tensors, "
+            f"the tensor itself, or t.detach() for a copy of its values{Where(*caller()).described()}"
+        )
     return data.numpy() if isinstance(data, Tensor) else data

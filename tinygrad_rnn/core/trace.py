@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from .errors import TraceError
 from .primitive import Spec
-from .record import apply
+from .record import apply, describe
 from .tape import Leaf, Node, setting
 from .tensor import Tensor, tensor
 from .tree import flatten, leaves, tree_map, unflatten
@@ -119,12 +120,26 @@ def trace(f: Callable[..., Any], *examples: Any) -> Program:
         If `f` looks at a number (``if x > 0``, ``item``, ``numpy``): only shapes are known.
     """
     handles = []
-    with setting(tracing=True, grad_enabled=True, depth=1, origin=None):
-        for path, example in flatten(examples, "x"):
-            handle = Tensor(Spec(example.shape, example.dtype))
-            handle.leaf(handle.dtype.kind == "f", getattr(example, "name", None) or path)
-            handles.append(handle)
-        inputs = [h.node for h in handles if h.node is not None]
-        result = constants_too(f(*unflatten(examples, list(handles))))
+    for path, example in flatten(examples, "x"):
+        handle = Tensor(Spec(example.shape, example.dtype))
+        handle.leaf(handle.dtype.kind == "f", getattr(example, "name", None) or path)
+        handles.append(handle)
+    inputs = [h.node for h in handles if h.node is not None]
+    given = [h.handle() for h in handles]
+    written: list[Any] = []
+    with setting(tracing=True, grad_enabled=True, inputs=frozenset(inputs), origin=None, written=written):
+        result = constants_too(f(*unflatten(examples, list(given))))
     outputs = [(r.node or r.leaf()) if isinstance(r, Tensor) else r for r in leaves(result)]
-    return Program(inputs, outputs, tree_map(lambda _: None, result))
+    structure = tree_map(lambda _: None, result)
+    changed = [h for h, g in zip(handles, given, strict=True) if g.node is not h.node]
+    del result  # what is left of the tensors that the function wrote to is held by others
+    for reference, array, node in written:
+        if (t := reference()) is not None:
+            t.array, t.node = array, node
+            changed.append(t)
+    if changed:
+        raise TraceError(
+            f"the function that is being traced writes to {describe(changed[0])}, which it was given or found outside: what runs later is the "
+            f"record, which would not write to it. Write to a copy (x = x.copy()), and return what is to be kept."
+        )
+    return Program(inputs, outputs, structure)

@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from .errors import GraphError, ShapeError
-from .tape import Leaf, context, reachable, setting
+from .errors import DtypeError, GraphError, ShapeError
+from .primitive import Spec
+from .record import describe
+from .tape import Leaf, Older, context, reachable, setting
 from .tensor import Tensor, tensor
 from .trace import constants_too
 from .tree import detach, leaves, pairs, tree_map, unflatten
@@ -17,27 +19,56 @@ from .walks import like, pull_back, push_forward
 Function = Callable[..., Any]
 
 
-def _enter(tree: Any) -> tuple[Any, list[Any]]:
-    """The nest with fresh handles in place of its leaves, and their nodes: gradients are taken with respect to these alone."""
+class _Inputs:
+    """The arguments of a transform: a nest of tensors of its own, by whose nodes alone it differentiates.
 
-    def fresh(x: Any) -> Tensor:
-        if isinstance(x, Tensor) and x.requires_grad and context().depth > 1:
-            return +x  # stays on the tape of the transform around this one
-        return tensor(x, requires_grad=True, name=getattr(x, "name", None))
-
-    handles = tree_map(fresh, tree)
-    return handles, [handle.node for handle in leaves(handles)]
-
-
-def _linked(outputs: Sequence[Tensor], inputs: Sequence[Any]) -> bool:
-    """Whether the result is part of a larger graph, and so has to be recorded.
-
-    It is inside another transform, or if the outputs depend on a tensor with gradients that is none of the inputs (a parameter that
-    the function closes over).
+    Where recording is on, the tensor in place of one that requires gradients hangs on the tape of this one, so that the results of the
+    transform do: they can be differentiated by what was given, inside another transform and outside. Otherwise it is a leaf.
     """
-    inner = set(inputs)
-    roots = [o.node for o in outputs if o.requires_grad and o.node]
-    return context().depth > 1 or any(isinstance(n, Leaf) and n not in inner for n in reachable(roots))
+
+    def __init__(self, given: Any, name: str) -> None:
+        self.name, self.given, self.recording, self.tracing = name, leaves(given), context().grad_enabled, context().tracing
+        self.handles = tree_map(self._handle, given)
+        self.nodes: list[Any] = [handle.node for handle in leaves(self.handles)]
+        self.older = Older()
+        self.running = setting(grad_enabled=True, inputs=context().inputs.union(self.nodes))
+
+    def _handle(self, x: Any) -> Tensor:
+        traced = isinstance(x, Tensor) and isinstance(x.array, Spec) and x.dtype.kind == "f"
+        if traced or (isinstance(x, Tensor) and x.requires_grad and self.recording):
+            handle: Any = +x
+            handle.node.requires_grad = True  # also of a traced one without gradients
+            return handle  # type: ignore[no-any-return]
+        try:
+            made = tensor(x.array if isinstance(x, Tensor) else x, requires_grad=True, name=getattr(x, "name", None))
+            return made.handle()  # to which the function may write: it is not the tensor of the leaf
+        except DtypeError as error:
+            kind = type(x).__name__
+            raise DtypeError(
+                f"{self.name}: an argument to differentiate by is a {kind}: {error}. Arguments are tensors, arrays, numbers, or nests of "
+                "them; to differentiate by the parameters of a module pass them, and call it by tg.functional_call(module, parameters, ...)"
+            ) from error
+
+    def linked(self, outputs: Sequence[Tensor]) -> bool:
+        """Whether results are part of a larger graph, and so have to be recorded: the outputs depend on tensors from outside."""
+        found = reachable([o.node for o in outputs if o.node is not None and o.requires_grad], self.older)
+        inner, reached = set(self.nodes), set(found)
+        for x, node in zip(self.given, self.nodes, strict=True):
+            if isinstance(x, Tensor) and x.requires_grad and x.node in reached and node not in reached:
+                raise GraphError(
+                    f"{self.name}: the function uses {describe(x)} itself, as a variable from outside, and not the argument that stands "
+                    "for it: the gradient by the argument would be zero. Use the argument; a module is called with other parameters by "
+                    "tg.functional_call(module, parameters, ...)"
+                )
+        return self.recording and (self.tracing or any(n.edges if n in inner else n in self.older or isinstance(n, Leaf) for n in found))
+
+    def pull(self, y: Sequence[Tensor], seeds: Sequence[Tensor], record: bool, retain_graph: bool | None = None) -> Any:
+        """Gradients of the arguments, in their structure; zeros where there is no path."""
+        paths = [(o, s) for o, s in zip(y, seeds, strict=True) if o.requires_grad]
+        found = pull_back(
+            [o.node for o, _ in paths if o.node], [s for _, s in paths], targets=self.nodes, create_graph=record, retain_graph=retain_graph
+        ) if paths else {}  # fmt: skip
+        return unflatten(self.handles, [found.get(n, Tensor(np.zeros(n.shape, n.dtype))) for n in self.nodes])
 
 
 def _one_number(y: Any) -> Tensor:
@@ -45,16 +76,6 @@ def _one_number(y: Any) -> Tensor:
     if not isinstance(y, Tensor) or y.size != 1:
         raise ShapeError(f"grad: the function must return one number; it returned {getattr(y, 'shape', y)!r}. Sum it, or use jacobian.")
     return y
-
-
-def _pull(y: Sequence[Tensor], seeds: Sequence[Tensor], nodes: list[Any], retain_graph: bool | None = None) -> list[Tensor]:
-    """Gradients of the inputs with these nodes; zeros where there is no path."""
-    paths = [(o, s) for o, s in zip(y, seeds, strict=True) if o.requires_grad]
-    record = _linked(y, nodes) or any(s.requires_grad for s in seeds)
-    found = pull_back(
-        [o.node for o, _ in paths if o.node], [s for _, s in paths], targets=nodes, create_graph=record, retain_graph=retain_graph
-    ) if paths else {}  # fmt: skip
-    return [found.get(n, Tensor(np.zeros(n.shape, n.dtype))) for n in nodes]
 
 
 def _numbers(argnums: int | Sequence[int], args: Sequence[Any], name: str) -> list[int]:
@@ -70,14 +91,14 @@ def value_and_grad(f: Function, argnums: int | Sequence[int] = 0) -> Function:
 
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         numbers = _numbers(argnums, args, "grad")
-        with setting(depth=context().depth + 1, grad_enabled=True):
-            chosen, inputs = _enter([args[i] for i in numbers])
-            full = list(args)
-            for i, handle in zip(numbers, chosen, strict=True):
-                full[i] = handle
+        inputs = _Inputs([args[i] for i in numbers], "grad")
+        full = list(args)
+        for i, handle in zip(numbers, inputs.handles, strict=True):
+            full[i] = handle
+        with inputs.running:
             y = _one_number(f(*full, **kwargs))
-            found = unflatten(chosen, _pull([y], [Tensor(np.ones(y.shape, y.dtype))], inputs))
-            linked = _linked([y], inputs)
+            linked = inputs.linked([y])
+            found = inputs.pull([y], [Tensor(np.ones(y.shape, y.dtype))], linked)
         return (y if linked else y.detach()), (found[0] if isinstance(argnums, int) else tuple(found))
 
     return wrapped
@@ -96,9 +117,18 @@ def grad(f: Function, argnums: int | Sequence[int] = 0) -> Function:
     Returns
     -------
     callable
-        With the arguments of `f`; returns the gradient in the structure of the argument (a tuple for several). Transforms
-        nest: ``grad(lambda x: grad(f)(x).sum())``. If `f` uses tensors with gradients that are no arguments (parameters), the
-        result is recorded and can be differentiated by them.
+        With the arguments of `f`; returns the gradient in the structure of the argument (a tuple for several).
+
+    Notes
+    -----
+    The result, as that of every transform, is part of the computation in which it is asked for: it can be differentiated by tensors that
+    require gradients, whether they were given or are used by `f` besides. So transforms nest, ``grad(lambda x: grad(f)(x).sum())``, and a
+    loss may be made of gradients. Where nothing is recorded (`no_grad`), and for arguments without gradients, results are constants.
+
+    Raises
+    ------
+    GraphError
+        If `f` uses not the argument, but the very tensor that was given for it, as a variable from outside: the gradient would be zero.
     """
     both = value_and_grad(f, argnums)
     return lambda *args, **kwargs: both(*args, **kwargs)[1]
@@ -106,15 +136,15 @@ def grad(f: Function, argnums: int | Sequence[int] = 0) -> Function:
 
 def vjp(f: Function, *xs: Any) -> tuple[Any, Function]:
     """``y, pull = vjp(f, *xs)``; ``pull(v)`` is the tuple of gradients of ``sum(v * y)`` by the arguments."""
-    with setting(depth=context().depth + 1, grad_enabled=True):
-        handles, inputs = _enter(xs)
-        y = constants_too(f(*handles))
-        linked = _linked(leaves(y), inputs)
+    inputs = _Inputs(xs, "vjp")
+    with inputs.running:
+        y = constants_too(f(*inputs.handles))
+        linked = inputs.linked(leaves(y))
 
     def pull(v: Any) -> Any:
-        with setting(depth=context().depth + 1):
-            seeds = [like(o, s, "vjp: the gradient") for o, s in pairs(y, v, "vjp, the gradient")]
-            return unflatten(handles, _pull(leaves(y), seeds, inputs, retain_graph=True))
+        seeds = [like(o, s, "vjp: the gradient") for o, s in pairs(y, v, "vjp, the gradient")]
+        record = context().grad_enabled and (linked or any(s.requires_grad for s in seeds))
+        return inputs.pull(leaves(y), seeds, record, retain_graph=True)
 
     return (y if linked else detach(y)), pull
 
@@ -127,19 +157,19 @@ def jvp(f: Function, xs: Sequence[Any], vs: Sequence[Any]) -> tuple[Any, Any]:
     xs, vs : sequences of tensors or nests
         The arguments, and a direction of the same structure and shapes.
     """
-    with setting(depth=context().depth + 1, grad_enabled=True):
-        handles, inputs = _enter(tuple(xs))
-        directions = [like(x, v, "jvp: a direction") for x, v in pairs(handles, tuple(vs), "jvp, the directions")]
-        y = constants_too(f(*handles))
-        linked = _linked(leaves(y), inputs)
-        record = linked or any(v.requires_grad for v in directions)
-        tangents: dict[Any, Any] = {n: v if record else v.array for n, v in zip(inputs, directions, strict=True)}
+    inputs = _Inputs(tuple(xs), "jvp")
+    directions = [like(x, v, "jvp: a direction") for x, v in pairs(inputs.handles, tuple(vs), "jvp, the directions")]
+    with inputs.running:
+        y = constants_too(f(*inputs.handles))
+        linked = inputs.linked(leaves(y))
+        record = linked or (inputs.recording and any(v.requires_grad for v in directions))
+        tangents: dict[Any, Any] = {n: v if record else v.array for n, v in zip(inputs.nodes, directions, strict=True)}
         outs = [o for o in leaves(y) if o.requires_grad]
         push_forward([o.node for o in outs], tangents, create_graph=record)
 
     def tangent(o: Tensor) -> Tensor:
         t = tangents.get(o.node)
-        return t if isinstance(t, Tensor) else Tensor(np.zeros(o.shape, o.dtype) if t is None else np.asarray(t))
+        return t.handle() if isinstance(t, Tensor) else Tensor(np.zeros(o.shape, o.dtype) if t is None else np.asarray(t))
 
     return (y if linked else detach(y)), tree_map(tangent, y)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import DtypeError, GraphError, RuleError, ShapeError
+from .errors import DtypeError, GraphError, RuleError, ShapeError, restated
 from .memory import empty
 from .primitive import LARGE
 from .record import apply, describe
@@ -91,7 +91,7 @@ def pull_back(
             if node.hooks and not end:  # those of a target are run by the walk that goes on from it
                 g = _run_hooks(node, g)
             if primitive is None or end:
-                results[node] = g if isinstance(g, Tensor) else Tensor(np.asarray(g))
+                results[node] = g.handle() if isinstance(g, Tensor) else Tensor(np.asarray(g))  # nobody else's tensor
                 continue
             saved, whole = node.saved, None
             if type(saved) is Freed:
@@ -123,7 +123,9 @@ def pull_back(
                 except GraphError:
                     raise
                 except Exception as error:
-                    raise RuleError(_rule_text(node, position, f"raised {type(error).__name__}: {error}")) from error
+                    text = _rule_text(node, position, f"raised {type(error).__name__}: {error}")
+                    numeric = isinstance(error, (FloatingPointError, OverflowError, MemoryError, ImportError, RecursionError))
+                    raise (restated(error, text) if numeric else RuleError(text)) from error
                 if gradient is None:
                     continue
                 try:
@@ -220,13 +222,12 @@ def sum_to(gradient: Any, node: Node, source: Node, position: int) -> Any:
 
 def _run_hooks(node: Node, g: Any) -> Any:
     for hook in list(node.hooks or ()):
-        given = g if isinstance(g, Tensor) else Tensor(np.asarray(g))
+        given = g.handle() if isinstance(g, Tensor) else Tensor(np.asarray(g))
         back = hook(given)
-        if back is not None:
-            back = back if isinstance(back, Tensor) else Tensor(np.array(back))
-            if back.shape != node.shape or back.dtype != node.dtype:
-                raise RuleError(f"a hook on {node} returned {describe(back)}; expected shape {node.shape}, {node.dtype}")
-            g = back if isinstance(g, Tensor) else back.array
+        back = given if back is None else back if isinstance(back, Tensor) else tensor(back)  # it may have changed what it was given
+        if back.shape != node.shape or back.dtype != node.dtype:
+            raise RuleError(f"a hook on {node} returned {describe(back)}; expected shape {node.shape}, {node.dtype}")
+        g = back.handle() if isinstance(g, Tensor) else back.array
     return g
 
 

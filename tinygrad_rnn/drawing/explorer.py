@@ -21,11 +21,13 @@ import numpy as np
 
 from ..core.errors import GraphError
 from ..core.primitive import Array, Rule
-from ..core.tape import Mark, Node, Tape
+from ..core.tape import Mark, Node
 from ..core.tensor import Tensor
 from ..core.trace import Program
 from ..core.walks import like
+from ..files import replace_file
 from ..recurrent.source import expressions, spot_of, variables
+from ..recurrent.table import Tape
 from .heat import DrawingError
 from .layout import Frame, Layout, place
 from .ledger import Visit, check_walkable, reverse, values
@@ -99,7 +101,7 @@ def explore(x: Any, path: str | os.PathLike[str], *, gradient: Any = None, title
     check_walkable(tape)
     tape = opened(tape, measured=True)
     path = Path(path)
-    path.write_text(_html(_Contents(tape, seed, title or "", limit).data(), title or "Explore a graph"), encoding="utf-8")
+    replace_file(path, _html(_Contents(tape, seed, title or "", limit).data(), title or "Explore a graph"))
     return path
 
 

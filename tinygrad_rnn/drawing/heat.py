@@ -20,7 +20,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..core.errors import TinygradError
-from ..core.tape import Freed, Leaf, Node, Tape
+from ..core.tape import Freed, Leaf, Node
+from ..recurrent.table import Tape
 from .fold import Kinds
 from .ledger import reverse, values
 from .sketch import GRADIENT, Box, Graph, Sketch, Strip

@@ -13,8 +13,9 @@ import numpy as np
 
 from ..core.errors import GraphError
 from ..core.primitive import Array, Rule
-from ..core.tape import Freed, Leaf, Node, Tape, setting
+from ..core.tape import Freed, Leaf, Node, setting
 from ..core.walks import check_replaced, sum_to
+from ..recurrent.table import Tape
 
 
 class Share(NamedTuple):

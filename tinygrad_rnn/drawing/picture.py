@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.tape import Tape
+from ..files import replace_file
+from ..recurrent.table import Tape
 from .dot import dot_source
 from .fold import Kinds
 from .heat import DrawingError, check_walkable, lay_given, lay_heat, lay_ledger, lay_memory, lay_values, measure
@@ -93,16 +94,16 @@ class Drawing:
         path = Path(path)
         form = path.suffix.lower().lstrip(".")
         if form in ("dot", "gv"):
-            data = self.dot.encode()
+            data = self.dot.encode("utf-8", "replace")
         elif form == "svg":
-            data = self.svg().encode()
+            data = self.svg().encode("utf-8", "replace")
         elif form in ("html", "htm"):
-            data = self.html().encode()
+            data = self.html().encode("utf-8", "replace")
         elif form in ("png", "pdf"):
             data = self._rendered(form)
         else:
             raise DrawingError(f"save: the suffix of '{path.name}' says no format that can be written; use .svg, .html, .png, .pdf or .dot")
-        path.write_bytes(data)
+        replace_file(path, data)
 
     def _rendered(self, form: str) -> bytes:
         if form not in self._made:
@@ -244,8 +245,11 @@ def draw(
             if tape is not None and (isinstance(heat, str) or ledger):
                 norms, shares = measure(tape, graph, kinds)
                 if isinstance(heat, str) and not norms:
+                    count = len({mark.step for mark in graph.marks.values() if mark is not None and mark.step is not None})
+                    what_there_is = {0: "it has no time steps", 1: "it has one time step; take two or more"}
                     raise DrawingError(
-                        "draw: heat colours states, and there are none on this tape: it has no time steps"
+                        "draw: heat colours states that one time step hands to the next, and there are none on this tape: "
+                        + what_there_is.get(count, f"its {count} time steps hand nothing on")
                     )
                 if isinstance(heat, str):
                     lay_heat(made, kinds, norms, CLAIM)

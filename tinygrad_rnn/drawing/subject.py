@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..core.errors import TinygradError
-from ..core.tape import Leaf, Node, Tape, enable_grad, reachable, tape
+from ..core.tape import Leaf, Node, enable_grad, reachable
 from ..core.tensor import Tensor
 from ..core.trace import Program
 from ..core.tree import leaves, tree_map
 from ..core.walks import pull_back
 from ..module import Module
 from ..recurrent.cell import Cell, name_of, name_state, plain_of
+from ..recurrent.table import Tape, tape
 from ..recurrent.unroll import unroll
 from .heat import DrawingError
 

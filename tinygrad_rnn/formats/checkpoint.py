@@ -6,23 +6,41 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from ..core.errors import TinygradError
 from ..core.primitive import Array
-from ..core.tensor import Tensor
 from ..module import Module
+from ..ops.checks import array
 from . import safetensors
 
 
 def save(path: str | os.PathLike[str], module: Module | Mapping[str, Any]) -> None:
-    """Write a module's parameters, or a dict of tensors or arrays, atomically."""
+    """Write a module's parameters, or a flat dict of tensors or arrays by name, atomically.
+
+    Raises
+    ------
+    TinygradError
+        If two parameters have one name, or a value is no array, such as a dict in a dict.
+    OSError
+        If the file cannot be written.
+    """
     if not isinstance(module, (Module, Mapping)):
         raise TinygradError(
             f"save: expected save(path, module or dict of arrays); found save({type(path).__name__}, {type(module).__name__})"
+            + (". Of an optimiser: its state_dict()" if hasattr(module, "state_dict") else "")
         )
-    state = module.state_dict() if isinstance(module, Module) else module
-    safetensors.write(path, {name: np.asarray(v.numpy() if isinstance(v, Tensor) else v) for name, v in state.items()})
+    state = module.state_dict() if isinstance(module, Module) else {name: _array(name, value) for name, value in module.items()}
+    safetensors.write(path, state)
+
+
+def _array(name: Any, value: Any) -> Array:
+    """A value of a dict that is to be saved."""
+    if isinstance(value, (Mapping, Module)):
+        first = next(iter(value if isinstance(value, Mapping) else value.state_dict()), "name")
+        raise TinygradError(
+            f"save: '{name}' is a {type(value).__name__}; a file is flat, so give what is in it names of their own, such as '{name}.{first}'"
+        )
+    found: Array = array(value, f"save: '{name}'")
+    return found
 
 
 def load(path: str | os.PathLike[str], module: Module | None = None) -> dict[str, Array]:

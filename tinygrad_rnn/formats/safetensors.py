@@ -10,10 +10,8 @@ Reading trusts nothing: a file that breaks a rule raises :class:`FormatError` be
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -21,6 +19,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from ..core.errors import TinygradError
+from ..files import replacing
 
 __all__ = ["FormatError", "read", "write"]
 
@@ -59,8 +58,7 @@ class FormatError(TinygradError, ValueError):
 def write(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray], metadata: dict[str, str] | None = None) -> None:
     """Write named arrays to a safetensors file.
 
-    The file is written under a temporary name in the same folder and then renamed, so `path` holds either its old
-    content or all of the new one.  Equal arguments give equal bytes: tensors are ordered by item size (largest first),
+    `path` holds either its old content or all of the new one (see :func:`tinygrad_rnn.files.replacing`).  Equal arguments give equal bytes: tensors are ordered by item size (largest first),
     then by name, and the header is padded with spaces so that every tensor is aligned.
 
     Parameters
@@ -119,23 +117,14 @@ def write(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray], metada
     if len(encoded) > HEADER_LIMIT:
         raise FormatError(f"{target}: the header would take {len(encoded)} bytes, the limit is {HEADER_LIMIT}; shorten the metadata")
 
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            file.write(len(encoded).to_bytes(_LENGTH_BYTES, "little"))
-            file.write(encoded)
-            for name in order:
-                array = arrays[name]
-                little = array.astype(array.dtype.newbyteorder("<"), order="C", copy=False)
-                if little.size:
-                    file.write(little.data.cast("B"))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
+    with replacing(target) as file:
+        file.write(len(encoded).to_bytes(_LENGTH_BYTES, "little"))
+        file.write(encoded)
+        for name in order:
+            array = arrays[name]
+            little = array.astype(array.dtype.newbyteorder("<"), order="C", copy=False)
+            if little.size:
+                file.write(little.data.cast("B"))
 
 
 def read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, str]]:

@@ -1,10 +1,18 @@
-"""The folder of generated modules: what is in it, who may touch what, and how it is kept below its limit.
+"""The folder of compiled modules: where it may be, what is in it, and how it is kept below its limit.
 
-A module is the files whose names begin with ``kernel_KEY``: its source, the machine code that numba keeps in ``__pycache__``, and an
-empty lock file. KEY is a hash of all that the machine code is made from, so files are made and removed but never changed.
+A module is a file ``kernel_KEY.code``, with the machine code of its functions, and an empty lock file. KEY is a hash of all that the
+machine code is made from (the source, the versions, the processor), so files are made and removed but never changed.
+
+Machine code is run, and it is kept as a pickle, so nothing is read that another user could have written. `place` looks at each folder
+from the root downwards, without following links blindly: each has to belong to this user or to root, and nobody else may write to it (to
+one above the last only where it is sticky, as /tmp is). Below a folder that has passed only this user and root can change what the
+next name stands for, so what was found is still true when it is used. Each file is opened without following a link, and the open file
+has to be a regular one, of this user, with one name, which nobody else can write to; a checksum finds damage. Access lists (ACLs) beyond
+what the mode bits show are not looked at. On Windows, which has no such bits, the owner is not checked: the default folder lies in the
+user's profile, and a folder named by TINYGRAD_RNN_CACHE has to be private.
 
 Whoever makes, loads or removes a module holds its lock. A module that was loaded is in memory, and its files may go. The time of
-the lock file is the module's last use; that of the source is not free for this, since numba compares it with the machine code's.
+the lock file is the module's last use. Where nothing can be kept, modules are compiled in memory, and one warning says why.
 """
 
 from __future__ import annotations
@@ -13,8 +21,9 @@ import contextlib
 import functools
 import os
 import re
+import stat
 import warnings
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:  # the rest of the standard library is imported where it is used: importing the package stays quick
@@ -22,25 +31,120 @@ if TYPE_CHECKING:  # the rest of the standard library is imported where it is us
 
 LIMIT = 512.0  # MB
 _NAMES = re.compile(r"kernel_([0-9a-f]{24})(?![0-9a-f])")
+_MAGIC = b"tinygrad_rnn compiled module 1\n"
+_OPEN = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)  # no link, no waiting at a pipe
+_LINKS = 40  # so many links in a path are a circle
+_complained = False
 
 
-def folder() -> Path:
-    """Where generated modules and their machine code are kept: TINYGRAD_RNN_CACHE, or the user's cache folder."""
+def complain(why: str) -> None:
+    """Say, once in a process, that compiled modules are not kept, or not read."""
+    global _complained
+    if not _complained:
+        _complained = True
+        warnings.warn(f"tinygrad_rnn: {why}", RuntimeWarning, stacklevel=3)
+
+
+# --- the folder -----------------------------------------------------------------------------------------------------------
+
+
+class Place(NamedTuple):
+    """Where compiled modules are kept.
+
+    Attributes
+    ----------
+    path : Path
+        The folder.
+    fault : str
+        Why it is not used, and the way out; or "".
+    """
+
+    path: Path
+    fault: str = ""
+
+
+def place() -> Place:
+    """The folder of compiled modules, made if there is none: TINYGRAD_RNN_CACHE, or tinygrad_rnn in the user's cache folder.
+
+    Where that cannot be made or written to, it is a folder of this user's in the folder for temporary files. A folder that somebody else
+    could write to is not used, and no other is looked for: it is for the user to decide.
+    """
     import tempfile
     from pathlib import Path
 
-    named = os.environ.get("TINYGRAD_RNN_CACHE")
-    base = Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tinygrad_rnn"
+    named = os.environ.get("TINYGRAD_RNN_CACHE") or os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    first = Path(named) if os.environ.get("TINYGRAD_RNN_CACHE") else Path(named, "tinygrad_rnn")
+    reason = ""
+    for wanted in (first, None):
+        try:
+            if wanted is None:
+                wanted = Path(tempfile.gettempdir()) / f"tinygrad_rnn-{os.geteuid() if hasattr(os, 'geteuid') else 'user'}"
+            if str(wanted).startswith("~"):
+                reason = reason or "this user has no home folder"
+                continue
+            found, fault = _examined(os.path.abspath(wanted))
+        except (OSError, ValueError) as error:
+            reason = reason or getattr(error, "strerror", None) or str(error)
+            continue
+        if fault:
+            return Place(wanted, f"{wanted} is not used for compiled code, which is compiled in memory, anew in each process: {fault}")
+        if os.access(found, os.R_OK | os.W_OK | os.X_OK):
+            return Place(Path(found))
+        reason = reason or "it cannot be written to"
+    fault = f"compiled code is not kept, but compiled anew in each process: {first}: {reason}; "
+    return Place(first, f"{fault}name a folder of your own with TINYGRAD_RNN_CACHE=FOLDER")
+
+
+def _examined(path: str) -> tuple[str, str]:
+    """An absolute path with no links in it, its folders made where they are missing; and why somebody else could write there, or ""."""
+    if not hasattr(os, "geteuid"):
+        os.makedirs(path, exist_ok=True)
+        return path, ""
+    with contextlib.suppress(FileNotFoundError):
+        os.lstat(path)  # what is too long, or below a file, is found before anything is made
+    me, links = os.geteuid(), 0
+    here, rest = os.sep, _parts(path)
+    while True:
+        try:
+            about = os.lstat(here)
+        except FileNotFoundError:  # its parent has passed
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(here, 0o700)
+            about = os.lstat(here)
+        last = not rest
+        if about.st_uid not in ((me,) if last and not stat.S_ISLNK(about.st_mode) else (me, 0)):
+            return here, f"{here} belongs to {_user(about.st_uid)}; name a folder of your own with TINYGRAD_RNN_CACHE=FOLDER"
+        if stat.S_ISLNK(about.st_mode):
+            links += 1
+            target = os.readlink(here)
+            if links > _LINKS:
+                raise OSError(f"there are more than {_LINKS} links in {path}")
+            rest = _parts(target) + rest
+            here = os.sep if os.path.isabs(target) else os.path.dirname(here)
+            continue
+        if not stat.S_ISDIR(about.st_mode):
+            raise NotADirectoryError(f"{here} is no folder")
+        if about.st_mode & 0o022 and (last or not about.st_mode & stat.S_ISVTX):
+            way = f"chmod {'700' if last else 'go-w'} {here}"
+            mode = stat.S_IMODE(about.st_mode)
+            return here, f"others may write to {here} (mode {mode:o}); {way}, or name a folder of your own with TINYGRAD_RNN_CACHE=FOLDER"
+        if last:
+            return here, ""
+        name = rest.pop(0)
+        here = os.path.dirname(here) if name == os.pardir else os.path.join(here, name)
+
+
+def _parts(path: str) -> list[str]:
+    return [part for part in path.split(os.sep) if part not in ("", os.curdir)]
+
+
+def _user(number: int) -> str:
+    import pwd
+
     try:
-        base.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=base):
-            pass
-    except OSError:
-        base = Path(tempfile.gettempdir()) / f"tinygrad_rnn-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
-        base.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if hasattr(os, "getuid") and (base.stat().st_uid != os.getuid() or base.stat().st_mode & 0o022):
-            base = Path(tempfile.mkdtemp(prefix="tinygrad_rnn-"))  # what lies there is executed, so it must be ours alone
-    return base
+        return f"the user {pwd.getpwuid(number).pw_name}"
+    except KeyError:
+        return f"the user {number}"
 
 
 def limit() -> int:
@@ -71,16 +175,19 @@ def _limit(text: str) -> int:
 def locked(base: Path, key: str, *, wait: bool = True) -> Iterator[bool]:
     """Context: hold the lock of a module, and yield True; without `wait` False if another holds it.
 
-    Without fcntl (Windows) a process may compile once more than needed, which is harmless.
+    Where there are no locks (Windows, some network disks, a full disk) a process may compile once more than needed, which is harmless.
+    The lock ends with the process, however that ends.
     """
+    file: int | None = None
     try:
         import fcntl
-    except ImportError:
-        yield True
-        return
-    file = _acquired(base / f"kernel_{key}.lock", fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+
+        file = _acquired(base / f"kernel_{key}.lock", fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        mine = file is not None
+    except (ImportError, OSError):
+        mine = True
     try:
-        yield file is not None
+        yield mine
     finally:
         if file is not None:
             os.close(file)
@@ -90,33 +197,98 @@ def _acquired(path: Path, how: int) -> int | None:
     import fcntl
 
     while True:
-        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        file = os.open(path, os.O_RDWR | os.O_CREAT | _OPEN, 0o600)
         try:
             fcntl.flock(file, how)
-            if os.path.samestat(os.fstat(file), os.stat(path)):
+            if os.path.samestat(os.fstat(file), os.lstat(path)):
                 return file
         except BlockingIOError:
             os.close(file)
             return None
         except FileNotFoundError:
             pass
+        except BaseException:
+            os.close(file)
+            raise
         os.close(file)  # removed with its module while this waited: the lock is another file now
 
 
-def write(base: Path, key: str, source: str) -> Path:
-    """The path of a module's source, which is written where it is missing or damaged. The lock is held."""
-    import tempfile
+def read(base: Path, key: str) -> dict[str, bytes]:
+    """The machine code of a module by function; empty if there is none, or it is damaged or not this user's own. The lock is held."""
+    import pickle
 
-    path = base / f"kernel_{key}.py"
+    _, code = _content(base, key)
+    known: dict[str, bytes] = pickle.loads(code) if code else {}
+    return known
+
+
+def _content(base: Path, key: str) -> tuple[str, bytes]:
+    """The title and the pickled machine code of a module; empty if it is not there, not whole or not this user's own."""
+    path = base / f"kernel_{key}.code"
     try:
-        whole = code(path.read_text(encoding="utf-8")) == code(source)
-    except (OSError, UnicodeDecodeError):
-        whole = False
-    if not whole:
-        with tempfile.NamedTemporaryFile("w", dir=base, prefix=f"kernel_{key}.", suffix=".tmp", delete=False, encoding="utf-8") as file:
-            file.write(source)
-        os.replace(file.name, path)
-    return path
+        file = os.open(path, os.O_RDONLY | _OPEN)
+    except FileNotFoundError:
+        return "", b""
+    except OSError as error:
+        complain(f"{path} is not read, but compiled anew: {error.strerror or error}")
+        return "", b""
+    try:
+        about = os.fstat(file)
+        fault = _fault(about)
+        content = b""
+        while not fault and (part := os.read(file, max(about.st_size, 1))):
+            content += part
+    except OSError as error:
+        fault = error.strerror or str(error)
+    finally:
+        os.close(file)
+    if fault:
+        complain(f"{path} is not read, but compiled anew: {fault}")
+        return "", b""
+    start = len(_MAGIC)
+    digest, body = content[start : start + 32], content[start + 32 :]
+    if not content.startswith(_MAGIC) or digest != _digest(key, body):
+        return "", b""
+    title, _, code = body.partition(b"\n")
+    return title.decode("utf-8", "replace"), code
+
+
+def _digest(key: str, body: bytes) -> bytes:
+    import hashlib
+
+    return hashlib.sha256(key.encode() + b"\n" + body).digest()
+
+
+def _fault(about: os.stat_result) -> str:
+    """Why an open file may be somebody else's work, or ""."""
+    if not stat.S_ISREG(about.st_mode):
+        return "it is no regular file"
+    if not hasattr(os, "geteuid"):
+        return ""
+    if about.st_uid != os.geteuid():
+        return f"it belongs to {_user(about.st_uid)}"
+    if about.st_mode & 0o022:
+        return f"others may write to it (mode {stat.S_IMODE(about.st_mode):o})"
+    return "it has another name elsewhere" if about.st_nlink != 1 else ""
+
+
+def write(base: Path, key: str, title: str, functions: Mapping[str, bytes]) -> None:
+    """Keep the machine code of a module; a warning says if that cannot be done. The lock is held."""
+    import pickle
+    import secrets
+
+    body = title.replace("\n", " ").encode("utf-8", "replace") + b"\n" + pickle.dumps(dict(functions))
+    temporary = base / f"kernel_{key}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
+    try:
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _OPEN, 0o600), "wb") as file:
+            file.write(_MAGIC + _digest(key, body) + body)
+        os.replace(temporary, base / f"kernel_{key}.code")
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        if not isinstance(error, OSError):
+            raise
+        complain(f"{base}: compiled code cannot be kept ({error.strerror or error}); it is compiled anew in each process")
 
 
 def code(source: str) -> str:
@@ -130,11 +302,17 @@ def use(base: Path, key: str) -> None:
         os.utime(base / f"kernel_{key}.lock")
 
 
-def discard(base: Path, key: str) -> None:
-    """Remove what may be damaged of a module. The lock is held."""
-    for path in (*base.glob(f"__pycache__/kernel_{key}*"), base / f"kernel_{key}.py"):
-        with contextlib.suppress(OSError):
-            path.unlink()
+@functools.cache
+def sweep(base: Path) -> None:
+    """Remove what processes that were killed left half-written; once in a process."""
+    with contextlib.suppress(OSError):
+        for name in os.listdir(base):
+            found = _NAMES.match(name)
+            if found and name.endswith(".tmp"):
+                with locked(base, found[1], wait=False) as free:
+                    if free:
+                        with contextlib.suppress(OSError):
+                            os.unlink(base / name)
 
 
 # --- all modules ----------------------------------------------------------------------------------------------------------
@@ -192,12 +370,13 @@ def _time(path: Path) -> float:
 
 def title(base: Path, key: str) -> str:
     """What a module is: the first sentence of its docstring."""
-    try:
-        with open(base / f"kernel_{key}.py", encoding="utf-8") as file:
-            line = next(line for line in file if not line.startswith("#"))
-        return line.strip().strip('"').removeprefix("Generated: ").partition(". ")[0].rstrip(".")
-    except (OSError, UnicodeDecodeError, StopIteration):
-        return "machine code without its source"
+    return _content(base, key)[0] or "not readable"
+
+
+def first_sentence(source: str) -> str:
+    """What the docstring of a generated module begins with."""
+    line = next((line for line in source.splitlines() if not line.startswith("#")), "")
+    return line.strip().strip('"').removeprefix("Generated: ").partition(". ")[0].rstrip(".")
 
 
 def shrink(base: Path, most: int, spare: Container[str] = ()) -> list[Entry]:

@@ -180,12 +180,19 @@ def runtime_errors() -> tuple[type[Exception], ...]:
 _WORD = re.compile(r"(?<![\w.])([A-Za-z_]\w*)|(?<![\w.])(\d+\.?\d*(?:e-?\d+)?)")
 
 
-def _expression(node: Any, names: dict[Any, str], literal: Callable[[Any], str] | None = None) -> tuple[str, set[str]]:
+def _literal(value: Any) -> str:
+    text = repr(float(value))
+    return f"F({text.replace('nan', 'inf * 0')})"
+
+
+def _expression(
+    node: Any, names: dict[Any, str], literal: Callable[[Any], str] = _literal, fixed: Callable[[Any], str] = _literal
+) -> tuple[str, set[str]]:
     """The node's scalar expression with its operands put in, and the scalar functions that it calls.
 
-    `names` has the variables of the inputs; those that are not in it are numbers, which `literal` turns into code.
+    `names` has the variables of the inputs; those that are not in it are numbers, which `literal` turns into code, as `fixed` does with the
+    numbers of the expression itself.
     """
-    literal = literal or _literal
     primitive = node.primitive
     numbers = range(len(node.inputs))[primitive.promotes]  # the others are conditions
     values = {
@@ -198,7 +205,7 @@ def _expression(node: Any, names: dict[Any, str], literal: Callable[[Any], str] 
     def put(match: re.Match[str]) -> str:
         word, number = match.groups()
         if number:
-            return _literal(float(number))
+            return fixed(float(number))
         if word in values:
             return values[word]
         if word not in ("and", "or", "not", "inf", "F"):
@@ -207,11 +214,6 @@ def _expression(node: Any, names: dict[Any, str], literal: Callable[[Any], str] 
 
     assert primitive.scalar is not None
     return _WORD.sub(put, primitive.scalar), called
-
-
-def _literal(value: Any) -> str:
-    text = repr(float(value))
-    return f"F({text.replace('inf', 'inf').replace('nan', 'inf * 0')})"
 
 
 def _large(arrays: Sequence[Any], threshold: int = LARGE) -> bool:

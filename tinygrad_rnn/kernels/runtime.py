@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # the rest of the standard library is imported where it is us
     from pathlib import Path
     from queue import SimpleQueue
 
+MOST_THREADS = 1024
 compile_cell: Callable[[Any], Any] | None = None  # for floors below the compiler: the face of the package puts it here, and it loads it
 _available: bool | None = None
 _complained = False
@@ -60,15 +61,20 @@ def threads() -> int:
     if not _threads:
         asked = os.environ.get("TINYGRAD_RNN_THREADS", "")
         usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        _threads = int(asked) if asked.isdigit() and int(asked) > 0 else usable or 1
+        _threads = int(asked) if asked.isascii() and asked.isdigit() and len(asked) < 5 else 0
+        if asked and not 0 < _threads <= MOST_THREADS:
+            text = f"TINYGRAD_RNN_THREADS must be a number from 1 to {MOST_THREADS}; found {asked!r}. The cores of this process are used."
+            warnings.warn(f"tinygrad_rnn: {text}", RuntimeWarning, stacklevel=2)
+            _threads = 0
+        _threads = _threads or usable or 1
     return _threads
 
 
 def set_num_threads(count: int) -> None:
     """Set the number of threads for kernels (the default: TINYGRAD_RNN_THREADS, or the cores this process may use)."""
     global _threads, _pool
-    if count < 1:
-        raise TinygradError(f"set_num_threads: expected at least 1, found {count}")
+    if not 1 <= count <= MOST_THREADS:
+        raise TinygradError(f"set_num_threads: expected a number from 1 to {MOST_THREADS}, found {count}")
     with _pool_lock:
         if _pool is not None:
             for _ in range(max(1, threads() - 1)):
@@ -144,58 +150,79 @@ def _digest(content: bytes) -> str:
 
 
 def load(source: str, *, distinct: bool = False) -> Any:
-    """A generated module: kept on disk under a hash of its code, and compiled at most once (see `cache`).
+    """A generated module: its machine code is kept on disk under a hash of its code, and compiled at most once (see `cache`).
 
     `distinct` promises that the arrays that its functions are called with do not overlap. The first line of the source is a docstring
     that says what it is; this line and comments do not count.
     """
-    import tempfile
-    from pathlib import Path
-
-    import numba
-    from numba.core.errors import NumbaError
-
-    from . import scalar, tiles
-
-    versions = f"{sys.version_info[:3]} {numba.__version__} {_text_of(scalar.__file__)} {_text_of(tiles.__file__)}"
-    key = _digest(f"{versions} {distinct}\n{cache.code(source)}".encode())
+    key = _digest(f"{_made_with()} {distinct}\n{cache.code(source)}".encode())
     if key in _modules:
         return _modules[key]
-    folder = cache.folder()
-    with cache.locked(folder, key):
-        for _ in range(2):
-            try:
-                module = _run(source, cache.write(folder, key, source), distinct)
-                break
-            except NumbaError:
-                raise  # the source is in memory, so no damage on disk is the reason
-            except Exception:  # anew: the files may be damaged
-                cache.discard(folder, key)
-        else:  # something keeps damaging them, or the disk is full
-            with tempfile.TemporaryDirectory(prefix="tinygrad_rnn-") as apart:
-                module = _run(source, cache.write(Path(apart), key, source), distinct)
-        cache.use(folder, key)
+    folder, fault = cache.place()
+    if fault:
+        cache.complain(fault)
+        module, made = _run(source, key, {}, distinct)
+    else:
+        cache.sweep(folder)
+        with cache.locked(folder, key):
+            module, made = _kept(source, key, distinct, folder)
+            cache.use(folder, key)
     _modules[key] = module
-    if any(map(_was_compiled, vars(module).values())):
+    if made and not fault:
         cache.shrink(folder, cache.limit(), _modules)
     return module
 
 
-def _was_compiled(function: Any) -> bool:
-    """Whether numba compiled a function, in place of taking its machine code from the cache."""
-    stats = getattr(function, "stats", None)  # of what njit makes; what cfunc makes has a count alone
-    return bool(getattr(stats, "cache_misses", False)) or getattr(function, "cache_hits", None) == 0
+def _kept(source: str, key: str, distinct: bool, folder: Path) -> tuple[Any, dict[str, bytes]]:
+    """A module from the folder, or compiled and put there; and the machine code that had to be made."""
+    from numba.core.errors import NumbaError
+
+    known = cache.read(folder, key)
+    try:
+        module, made = _run(source, key, known, distinct)
+    except NumbaError:
+        raise
+    except Exception:
+        if not known:
+            raise
+        known = {}  # whole, and yet of no use: anew
+        module, made = _run(source, key, known, distinct)
+    if made:
+        cache.write(folder, key, cache.first_sentence(source), {**known, **made})
+    return module, made
 
 
-def _run(source: str, path: Path, distinct: bool) -> Any:
-    """The module of a source that stands at `path`: compiled, or with the machine code that numba kept beside it."""
+def _made_with() -> str:
+    """All that machine code depends on beside its source: versions, the processor, and the files that are compiled into it."""
+    import llvmlite
+    import numba
+    import numpy
+    from numba.core.registry import cpu_target
+
+    from . import integers, scalar, tiles
+
+    versions = (sys.version, numba.__version__, llvmlite.__version__, numpy.__version__)
+    processor = cpu_target.target_context.codegen().magic_tuple()
+    ours = " ".join(_text_of(module.__file__) for module in (scalar, tiles, integers))
+    return f"{versions} {processor} {ours}"
+
+
+def _run(source: str, key: str, known: dict[str, bytes], distinct: bool) -> tuple[Any, dict[str, bytes]]:
+    """The module of a source, of whose functions the machine code may be known; and the machine code that had to be made."""
+    import linecache
     import types
 
-    from . import scalar
+    from . import machine_code, scalar
 
-    module = types.ModuleType(f"tinygrad_rnn_{path.stem}")
-    module.__file__ = str(path)
-    sys.modules[module.__name__] = module  # numba's cache looks the module up by name
-    with scalar.interleaving(), scalar.distinct_arrays() if distinct else contextlib.nullcontext():
+    path = f"<tinygrad_rnn kernel_{key}>"
+    module = types.ModuleType(f"tinygrad_rnn_kernel_{key}")
+    module.__file__ = path
+    sys.modules[module.__name__] = module  # numba looks the module up by name
+    linecache.cache[path] = len(source), None, source.splitlines(keepends=True), path  # for messages
+    with (
+        scalar.interleaving(),
+        scalar.distinct_arrays() if distinct else contextlib.nullcontext(),
+        machine_code.keeping(vars(module), known) as made,
+    ):
         exec(compile(source, path, "exec"), vars(module))
-    return module
+    return module, made

@@ -871,25 +871,26 @@ _SHORT_LOG_POLY = (
 
 @_binary
 def power(a: _Value, b: _Value) -> _Value:
-    """Power, as C's pow: where a is negative and b is not whole, it is NaN.
+    """Power, as C's pow: where a is negative and b is not whole, it is NaN. Where b is 0.5 it is the square root: of -0.0 -0.0, of -inf NaN.
 
     In float32 it is exp(b log(abs(a))) computed in float64; in float64 it is the C library's function, called for one
     element at a time.  Error: float32 0.6 ulp, float64 as the library.
     """
+    root, half = a.call("sqrt"), b.equals(0.5)
     if a.format is _FLOAT64:
-        return a.call("pow", b)
+        return root.where(half, a.call("pow", b))
     magnitude = abs(a).to_format(_FLOAT64)
     e, f = _split(magnitude)
     logarithm = _log_limits(magnitude, 0.0, _join_log(e.to_float(), f, _SHORT_LOG_POLY))
     exponent = b.to_format(_FLOAT64) * logarithm
     result = _exp_of(exponent.at_most(_FLOAT64.exp_high), _FLOAT32.expm1_poly).to_format(a.format)
-    half = b * 0.5
+    middle = b * 0.5
     whole = b.call("floor").equals(b)
-    odd = whole & (half.call("floor").compare("!=", half))
+    odd = whole & (middle.call("floor").compare("!=", middle))
     result = result.with_sign(a).where(odd, result)
     result = a.constant(math.nan).where((a < 0.0) & (a > -math.inf) & whole.negated(), result)
     infinite_root_of_one = abs(a).equals(1.0) & abs(b).equals(math.inf)
-    return a.constant(1.0).where(b.equals(0.0) | a.equals(1.0) | infinite_root_of_one, result)
+    return root.where(half, a.constant(1.0).where(b.equals(0.0) | a.equals(1.0) | infinite_root_of_one, result))
 
 
 # --- Rounding, signs and choices -------------------------------------------------------------------------------------

@@ -10,10 +10,11 @@ from .. import init
 from ..core.errors import ShapeError, TinygradError
 from ..core.tensor import Tensor, tensor
 from ..module import Parameter
+from ..ops import checks
 from ..ops.elementwise import tanh
 from ..ops.shaping import concatenate
-from ..recurrent.cell import Cell, dtype_of, name_of
-from .attention import Attention, attention_mask, check_memory
+from ..recurrent.cell import Cell, dtype_of, name_of, no_cell
+from .attention import Attention, attention_mask, check_memory, masked
 
 
 class AttentionState(NamedTuple):
@@ -65,17 +66,21 @@ class AttentionCell(Cell):
     """
 
     def __init__(self, cell: Cell, attention: Attention, attended_size: int | None = None, *, rng: Any = None) -> None:
+        if isinstance(cell, type) or not callable(cell) or not isinstance(attention, Attention):
+            raise TinygradError(
+                f"AttentionCell: expected a cell and an attention, such as tg.nn.LuongAttention(...); found {no_cell(cell)} and {no_cell(attention)}"
+            )
         self.cell, self.attention = cell, attention
         attended_size = getattr(cell, "hidden_size", None) if attended_size is None else attended_size
         if attended_size is None:
             raise TinygradError(f"AttentionCell: '{name_of(cell)}' has no hidden_size, so say how many features are attended to: attended_size=...")
-        self.attended_size = attended_size
+        self.attended_size = checks.size(attended_size, "AttentionCell: attended_size")
         if (reads := getattr(cell, "input_size", None)) is not None:
             self.input_size = reads - self.attended_size
             if self.input_size < 1:
                 raise ShapeError(
                     f"AttentionCell: the inner cell reads x and the {self.attended_size} features that were attended to before, so its "
-                    f"input_size must be more than {self.attended_size}; found {reads}"
+                    f"input_size must be more than {self.attended_size}; found {cell.input_size}"
                 )
         size = (self.attended_size, attention.memory_size + attention.query_size)
         self.weight = Parameter(init.xavier_uniform(size, rng=rng, dtype=dtype_of(cell) or np.float32))
@@ -100,8 +105,9 @@ class Attending(Cell):
         self.cell, self.input_size = cell, cell.input_size
         self.memory = memory if isinstance(memory, Tensor) else tensor(memory, cell.weight.dtype)
         check_memory(cell.attention, self.memory)
-        self.keys = cell.attention.keys(self.memory)
         self.mask = None if mask is None else Tensor(attention_mask(mask, *self.memory.shape[:2]))
+        self.memory = masked(self.memory, self.mask)
+        self.keys = cell.attention.keys(self.memory)
 
     def initial_state(self, batch_size: int, inner: Any = None) -> AttentionState:
         """The first state: `inner`, such as the encoder's last state, or the inner cell's own; nothing attended to yet."""
@@ -113,6 +119,11 @@ class Attending(Cell):
         first = self.cell.cell.initial_state(batch_size) if inner is None else inner
         attended, weights = (Tensor(np.zeros((batch_size, n), self.memory.dtype)) for n in (self.cell.attended_size, places))
         return AttentionState(first, attended, weights)
+
+    def mask_places(self, state: Any) -> list[int]:
+        """Those of the inner cell; what was attended to is memory, the weights are not."""
+        inner: list[int] = plain_of(self.cell.cell).mask_places(state[0])
+        return [*inner, len(inner), -1]
 
     def forward(self, x: Any, state: Any) -> Any:
         """One step: (batch, input_size) and the state to the output (batch, attended_size) and the new state."""

@@ -57,10 +57,11 @@ class Attention(Module):
         memory : Tensor, shape (batch, S, memory_size)
             Batch first; the outputs of `unroll` are made so with ``swapaxes(0, 1)``.
         mask : array, optional
-            Bool (batch, S), true where there is memory, or integer lengths (batch,): the first so many places. The others get weight 0; they
-            must hold finite numbers all the same, as 0 * nan is nan (the outputs of `unroll` with lengths are 0 there).
+            Bool (batch, S), true where there is memory, or integer lengths (batch,): the first so many places. The others get weight 0, and
+            may hold anything.
         keys : Tensor, optional
-            ``self.keys(memory)``, if it is known already.
+            ``self.keys(memory)``, if it is known already. The memory is then read as it is, so that places without memory must hold finite
+            numbers: `masked` makes them 0 once for many queries.
 
         Returns
         -------
@@ -79,9 +80,14 @@ class Attention(Module):
                 f"{type(self).__name__}: expected a query of shape ({memory.shape[0]}, {self.query_size}), for a memory of shape "
                 f"{tuple(memory.shape)}; found {describe(query)}"
             )
-        scores = self.scores(query, self.keys(memory) if keys is None else keys)
         if mask is not None:
-            scores = where(attention_mask(mask, memory.shape[0], memory.shape[1]), scores, -np.inf)
+            mask = attention_mask(mask, memory.shape[0], memory.shape[1])
+        if keys is None:
+            memory = masked(memory, mask)
+            keys = self.keys(memory)
+        scores = self.scores(query, keys)
+        if mask is not None:
+            scores = where(mask, scores, -np.inf)
         weights = softmax(scores, -1)
         return matmul(weights[:, None, :], memory)[:, 0], weights
 
@@ -184,6 +190,11 @@ def check_memory(attention: Attention, memory: Any) -> None:
             f"{type(attention).__name__}: expected a memory of shape (batch, S, {attention.memory_size}), S at least 1; found "
             f"{describe(memory)}. The outputs of tg.unroll have time first: swapaxes(0, 1) puts the batch first."
         )
+
+
+def masked(memory: Any, mask: Any) -> Any:
+    """The memory (batch, S, memory_size) with 0 where the bool mask (batch, S) is false: there it may hold anything, and 0 * nan is nan."""
+    return memory if mask is None else where(mask[:, :, None], memory, 0)
 
 
 def attention_mask(mask: Any, batch: int, places: int) -> Any:

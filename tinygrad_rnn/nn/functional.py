@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import DtypeError, ShapeError
-from ..core.tensor import Tensor
-from ..ops.elementwise import softplus, where
-from ..ops.reductions import log_softmax
-from ..ops.shaping import take_along_axis
+from ..core.errors import ShapeError
+from ..core.primitive import Spec
+from ..core.tensor import Tensor, tensor
+from ..ops.checks import array, flag, number
+from ..ops.elementwise import isfinite, logical_and, logical_or, softplus, where
+from ..ops.reductions import all, log_softmax
+from ..ops.shaping import integers, take, take_along_axis, within
 from .masks import drawing
 
 
@@ -22,7 +24,7 @@ def mse_loss(prediction: Any, target: Any) -> Any:
     ShapeError
         If they differ: broadcasting here is nearly always a mistake.
     """
-    target = target if isinstance(target, Tensor) else np.asarray(target)
+    prediction, target = _tensor("mse_loss: prediction", prediction), _array("mse_loss: target", target)
     if tuple(prediction.shape) != tuple(target.shape):
         raise ShapeError(f"mse_loss: prediction has shape {tuple(prediction.shape)}, target {tuple(target.shape)}; expected equal shapes")
     difference = prediction - target
@@ -37,26 +39,23 @@ def cross_entropy(logits: Any, targets: Any, mask: Any = None) -> Any:
     logits : Tensor, shape (..., classes)
     targets : integer Tensor or array, shape (...)
     mask : array, shape (...), optional
-        The weight of each position: the loss is sum(mask * values) / sum(mask), so with zeros and ones the mean over the ones. Targets
-        where it is 0 may be anything.
+        The weight of each position, at least 0: the loss is sum(mask * values) / sum(mask), so with zeros and ones the mean over the ones.
+        Where it is 0, logits and targets may be anything, nan and inf too: they add 0 to the loss and get the gradient 0.
     """
-    targets = targets if isinstance(targets, Tensor) else np.asarray(targets)
-    if targets.dtype.kind not in "iu":
-        raise DtypeError(f"cross_entropy: targets must be integers; found {targets.dtype}")
-    if tuple(targets.shape) != tuple(logits.shape[:-1]):
+    logits, targets = _tensor("cross_entropy: logits", logits), integers(targets, "cross_entropy: targets")
+    if not logits.ndim or tuple(targets.shape) != tuple(logits.shape[:-1]):
         raise ShapeError(
             f"cross_entropy: logits have shape {tuple(logits.shape)}, so targets need {tuple(logits.shape[:-1])}; found {tuple(targets.shape)}"
         )
+    classes = logits.shape[-1]
     weights = None if mask is None else _weights("cross_entropy", mask, targets.shape)
     if weights is not None:
-        targets = where(weights != 0, targets, 0)
-    known = targets if isinstance(targets, np.ndarray) else targets.array
-    if isinstance(known, np.ndarray) and known.size and (known.min() < 0 or known.max() >= logits.shape[-1]):
-        raise ShapeError(
-            f"cross_entropy: targets from {known.min()} to {known.max()}; expected 0 to {logits.shape[-1] - 1}, one of the {logits.shape[-1]} classes"
-        )
-    if not isinstance(known, np.ndarray):  # while tracing: what is out of range is to fail when it is looked up
-        targets = where(targets < 0, logits.shape[-1], targets)
+        counts = weights != 0
+        if targets.dtype.kind == "i":
+            targets = where(logical_or(counts, targets >= 0), targets, 0)
+        targets = where(logical_or(counts, targets.astype(np.int64) < classes), targets, 0)
+        logits = _sound(logits, counts.reshape((*counts.shape, 1)))
+    targets = within(targets, classes, "cross_entropy: targets", "classes")
     likelihood = take_along_axis(log_softmax(logits, -1), targets.reshape((*targets.shape, 1)), -1)
     return -_mean(likelihood.reshape(targets.shape), weights)
 
@@ -70,35 +69,63 @@ def bce_with_logits(logits: Any, targets: Any, mask: Any = None) -> Any:
     targets : Tensor or array, shape (...)
         Probabilities of 1: zeros and ones, or anything between.
     mask : array, shape (...), optional
-        The weight of each position, as in `cross_entropy`.
+        The weight of each position, as in `cross_entropy`: where it is 0, logits and targets may be anything.
     """
-    targets = targets if isinstance(targets, Tensor) else np.asarray(targets)
+    logits, targets = _tensor("bce_with_logits: logits", logits), _array("bce_with_logits: targets", targets)
     if tuple(logits.shape) != tuple(targets.shape):
         raise ShapeError(f"bce_with_logits: logits have shape {tuple(logits.shape)}, targets {tuple(targets.shape)}; expected equal shapes")
     weights = None if mask is None else _weights("bce_with_logits", mask, targets.shape)
+    if weights is not None:
+        logits, targets = _sound(logits, weights != 0), _sound(targets, weights != 0)
     return _mean(targets * softplus(-logits) + (1 - targets) * softplus(logits), weights)
 
 
 def _weights(name: str, mask: Any, shape: Any) -> Any:
-    mask = mask if isinstance(mask, Tensor) else np.asarray(mask)
+    mask = _array(f"{name}: the mask", mask)
     if tuple(mask.shape) != tuple(shape):
         raise ShapeError(f"{name}: expected a mask of shape {tuple(shape)}, a weight for each position; found {tuple(mask.shape)}")
     known = mask.array if isinstance(mask, Tensor) else mask
-    if isinstance(known, np.ndarray) and not known.sum() > 0:
-        raise ShapeError(f"{name}: the weights in the mask add up to {known.sum()}, so there is nothing to take the mean of")
+    if isinstance(known, np.ndarray):
+        if not (np.isfinite(known) & (known >= 0)).all():
+            raise ShapeError(f"{name}: the weights in the mask must be finite numbers of at least 0; found {known.min()} to {known.max()}")
+        if not known.sum() > 0:
+            raise ShapeError(f"{name}: the weights in the mask add up to {known.sum()}, so there is nothing to take the mean of")
     return mask
 
 
+def _sound(x: Any, counts: Any) -> Any:
+    """x with 0 in place of what is not finite where it does not count.
+
+    The rest stays, though its weight is 0: the gradient by a weight asks for the value there.
+    """
+    return where(logical_or(counts, isfinite(x)), x, 0)
+
+
 def _mean(values: Any, weights: Any) -> Any:
-    return values.mean() if weights is None else (values * weights).sum() / weights.sum()
+    if weights is None:
+        return values.mean()
+    total = weights.sum()
+    if isinstance(getattr(weights, "array", None), Spec):  # while tracing: weights that are none fail in a look-up
+        total = take(total.reshape(1), where(logical_and(total > 0, all(logical_and(weights >= 0, isfinite(weights)))), 0, 1))
+    return (_sound(values, weights != 0) * weights).sum() / total
+
+
+def _array(what: str, given: Any) -> Any:
+    """Numbers as a Tensor or an array."""
+    return given if isinstance(given, Tensor) else array(given, what)
+
+
+def _tensor(what: str, given: Any) -> Any:
+    """A floating Tensor (or an array, as a constant)."""
+    found = _array(what, given)
+    return found if isinstance(found, Tensor) else tensor(found)
 
 
 def dropout(x: Any, p: float, *, training: bool = True, rng: Any = None) -> Any:
     """Each element zero with probability p, the others scaled by 1 / (1 - p); the mask is drawn anew at each call."""
-    if not 0 <= p < 1:
-        raise ShapeError(f"dropout: p must be in [0, 1); found {p}")
-    if not training or p == 0:
-        return x
+    p = number(p, "dropout: p", "[0, 1)")
+    if not flag(training, "dropout: training") or p == 0:
+        return x.handle() if isinstance(x, Tensor) else x
     dtype = x.dtype
     mask = drawing(rng, x.shape, dtype, lambda made, shape: (made.random(shape) >= p).astype(dtype) / np.asarray(1 - p, dtype))
     return x * mask

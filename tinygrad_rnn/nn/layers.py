@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from .. import init
-from ..core.errors import ShapeError
 from ..module import Module, Parameter
-from ..ops.shaping import take
+from ..ops.checks import flag, number, sizes
+from ..ops.shaping import integers, take, within
 from .functional import dropout
 
 
@@ -26,12 +26,11 @@ class Linear(Module):
     """
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True, *, rng: Any = None, dtype: Any = np.float32) -> None:
-        if in_features < 1 or out_features < 1:
-            raise ShapeError(f"Linear: sizes must be at least 1; found in_features={in_features}, out_features={out_features}")
+        in_features, out_features = sizes("Linear", in_features=in_features, out_features=out_features)
         rng = init.generator(rng)
         bound = in_features**-0.5
         self.weight = Parameter(init.uniform((out_features, in_features), bound, rng=rng, dtype=dtype))
-        self.bias = Parameter(init.uniform((out_features,), bound, rng=rng, dtype=dtype)) if bias else None
+        self.bias = Parameter(init.uniform((out_features,), bound, rng=rng, dtype=dtype)) if flag(bias, "Linear: bias") else None
 
     def forward(self, x: Any) -> Any:
         """(..., in_features) to (..., out_features)."""
@@ -51,13 +50,12 @@ class Embedding(Module):
     """
 
     def __init__(self, num_embeddings: int, embedding_dim: int, *, rng: Any = None, dtype: Any = np.float32) -> None:
-        if num_embeddings < 1 or embedding_dim < 1:
-            raise ShapeError(f"Embedding: sizes must be at least 1; found num_embeddings={num_embeddings}, embedding_dim={embedding_dim}")
-        self.weight = Parameter(init.generator(rng).standard_normal((num_embeddings, embedding_dim)).astype(dtype))
+        shape = sizes("Embedding", num_embeddings=num_embeddings, embedding_dim=embedding_dim)
+        self.weight = Parameter(init.normal(shape, rng=rng, dtype=dtype))
 
     def forward(self, ids: Any) -> Any:
-        """Integer ids of any shape to ``ids.shape + (embedding_dim,)``."""
-        return take(self.weight, ids, 0)
+        """Integer ids of any shape, or a number, to ``ids.shape + (embedding_dim,)``; a negative id is an error, not a row from the end."""
+        return take(self.weight, within(integers(ids, "Embedding: ids"), self.weight.shape[0], "Embedding: ids", "rows"))
 
 
 class Dropout(Module):
@@ -74,9 +72,7 @@ class Dropout(Module):
     """
 
     def __init__(self, p: float = 0.5, *, rng: Any = None) -> None:
-        if not 0 <= p < 1:
-            raise ShapeError(f"Dropout: p must be in [0, 1); found {p}")
-        self.p, self.rng = p, init.generator(rng)
+        self.p, self.rng = number(p, "Dropout: p", "[0, 1)"), init.generator(rng)
 
     def forward(self, x: Any) -> Any:
         """Any shape to the same shape."""

@@ -209,19 +209,29 @@ def broadcast(*shapes: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def axes_of(axis: Any, ndim: int) -> tuple[int, ...]:
-    """An axis argument (None, int or tuple) as a sorted tuple of non-negative axes."""
+    """An axis argument (None, int or tuple) as a sorted tuple of non-negative axes.
+
+    Axis 0 or -1 of no dimensions is no axis: what reduces one number, or runs along it, leaves it as it is.
+    """
     if axis is None:
         return tuple(range(ndim))
     axes: list[int] = []
     for a in axis if isinstance(axis, (tuple, list)) else (axis,):
-        if not isinstance(a, (int, np.integer)):
+        if not isinstance(a, (int, np.integer)) or isinstance(a, bool):
             raise ShapeError(f"axis {axis!r}: expected None, an int or a tuple of them")
-        if not -ndim <= a < ndim:
-            raise ShapeError(f"axis {a} is out of range; expected {-ndim} to {ndim - 1} for {ndim} dimensions")
-        axes.append(int(a) % ndim)
+        if not -(ndim or 1) <= a < (ndim or 1):
+            raise ShapeError(f"axis {a} is out of range; expected {-(ndim or 1)} to {(ndim or 1) - 1} for {ndim} dimensions")
+        axes.append(int(a) % (ndim or 1))
     if len(set(axes)) != len(axes):
         raise ShapeError(f"axis {axis} names an axis twice")
-    return tuple(sorted(axes))
+    return tuple(sorted(axes)) if ndim else ()
+
+
+def axis_of(axis: Any, ndim: int) -> int:
+    """One axis that there is, not negative."""
+    if not isinstance(axis, (int, np.integer)) or not ndim:
+        raise ShapeError(f"axis {axis!r}: expected one axis" + ("" if ndim else ", of which a tensor of no dimensions has none"))
+    return axes_of(axis, ndim)[0]
 
 
 def same_shape(*specs: Any, **params: Any) -> Spec:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..core.primitive import Spec
+from ..kernels.fused import NO_BOUND
 from .define import pointwise, primitive
 
 # Elements from which on a kernel beats NumPy (measured by `make bench`):
@@ -71,13 +72,18 @@ def _power_b(g: Any, out: Any, a: Any, b: Any) -> Any:
     return g * out * log(where(logical_and(a == 0, b >= 0), 1.0, a))
 
 
-@pointwise("power(a, b)", _power_a, _power_b, numpy=np.power, domain=[(0.5, 2.0), (-2.0, 2.0)])
+@pointwise("power(a, b)", _power_a, _power_b, domain=[(0.5, 2.0), (-2.0, 2.0)])
 def power(a: Any, b: Any) -> Any:
     """a ** b.
 
-    The gradient by a is 0 where b is 0 (also at a = 0); the gradient by b is 0 where a is 0 (and b not negative), and nan where
+    Where b is 0.5 it is the square root (so -0.0 stays -0.0 and -inf gives nan), otherwise what C's pow gives. The gradient by a is 0 where b is 0 (also at a = 0); the gradient by b is 0 where a is 0 (and b not negative), and nan where
     a is negative.
     """
+    root = b == 0.5  # for which NumPy takes the root or not as the memory lies
+    if root is True:
+        return np.sqrt(a)
+    out = np.power(a, b)
+    return np.where(root, np.sqrt(a, dtype=out.dtype), out) if np.any(root) else out
 
 
 @pointwise("x * x", lambda g, x: g * (2.0 * x), numpy=np.square)
@@ -268,13 +274,15 @@ def _clip_rule(g: Any, x: Any, low: Any, high: Any) -> Any:
 
 
 @pointwise(
-    "minimum(maximum(x, low), high)", _clip_rule, domain=(0.2, 3.0), signed=True,
+    "minimum(high, maximum(low, x))", _clip_rule, domain=(0.2, 3.0), signed=True,
     examples=[([(3, 4)], {"low": -1.0, "high": 1.5}), ([(3, 4)], {"low": -1.0}), ([(3, 4)], {"high": 0.1})],
 )  # fmt: skip
 def clip(x: Any, *, low: float | None = None, high: float | None = None) -> Any:
     """x brought into [low, high] (None: no bound). The gradient is 1 inside and on the bounds, 0 outside."""
     if x.dtype.kind != "f" and (type(low) is float or type(high) is float):
         x = x.astype(np.float32)
+    if x.dtype.kind == "f":  # with two bounds NumPy keeps the sign of a zero that is on one of them, with one bound it does not
+        low, high = NO_BOUND["low"] if low is None else low, NO_BOUND["high"] if high is None else high
     return x + 0 if low is None and high is None else np.clip(x, low, high)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -107,7 +108,10 @@ def _einsum(*operands: Any, subscripts: str) -> Any:
 _EINSUM = _einsum.primitive
 
 
-def einsum(subscripts: str, *operands: Any) -> Any:
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
+
+def einsum(subscripts: Any, *operands: Any) -> Any:
     """Einstein summation, as `numpy.einsum`: explicit or implicit output, ellipsis, repeated labels (diagonals).
 
     Parameters
@@ -115,13 +119,30 @@ def einsum(subscripts: str, *operands: Any) -> Any:
     subscripts : str
         For example ``"tbi,ij->tbj"``.
     *operands : Tensor or array
+
+    Notes
+    -----
+    Also ``einsum(a, [0, 1], b, [1, 2], [0, 2])``: each operand with its labels as numbers, and perhaps those of the result.
     """
+    if not isinstance(subscripts, str):
+        subscripts, operands = _numbered((subscripts, *operands))
+    operands = tuple(x if hasattr(x, "ndim") else np.asarray(x) for x in operands)
     text = subscripts.replace(" ", "")
     left, arrow, output = text.partition("->")
     terms = left.split(",")
+    for part in (*terms, output):
+        if part.replace("...", "", 1).strip(LETTERS):
+            raise ShapeError(f"einsum: '{subscripts}' may hold letters, commas, one '->', and '...' once in a term; found '{part}'")
     if len(terms) != len(operands):
         raise ShapeError(f"einsum: '{subscripts}' names {len(terms)} operands; found {len(operands)}")
-    free = [c for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz" if c not in text]
+    for c in output.replace("...", ""):
+        if c not in left or output.count(c) > 1:
+            raise ShapeError(f"einsum: label '{c}' of the result of '{subscripts}' must be one of the operands', and stand there once")
+    for term, x in zip(terms, operands, strict=True):
+        named = len(term.replace("...", ""))
+        if named > x.ndim or (named < x.ndim and "..." not in term):
+            raise ShapeError(f"einsum: '{term}' of '{subscripts}' names {named} axes; found shape {tuple(x.shape)}")
+    free = [c for c in LETTERS if c not in text]
     spread = [x.ndim - len(t.replace("...", "")) if "..." in t else 0 for t, x in zip(terms, operands, strict=True)]
     dots = "".join(free.pop(0) for _ in range(max(spread, default=0)))
     terms = [t.replace("...", dots[len(dots) - n :]) for t, n in zip(terms, spread, strict=True)]
@@ -145,3 +166,18 @@ def einsum(subscripts: str, *operands: Any) -> Any:
                 terms.append(label + fresh)
                 given.append(np.eye(given[i].shape[at], dtype=given[i].dtype))
     return apply(_EINSUM, given, {"subscripts": f"{','.join(terms)}->{output}"})
+
+
+def _numbered(given: Sequence[Any]) -> tuple[str, tuple[Any, ...]]:
+    """Subscripts and operands from operands that are each followed by labels as numbers, in the order of the numbers."""
+    operands, labels, result = given[: len(given) // 2 * 2 : 2], given[1::2], given[-1] if len(given) % 2 else None
+    parts: list[str] = []
+    for part in (*labels, *(() if result is None else (result,))):
+        if not isinstance(part, (list, tuple)) or not all(n is Ellipsis or (type(n) is int and 0 <= n < len(LETTERS)) for n in part):
+            raise ShapeError(
+                "einsum: expected subscripts such as 'ij,jk->ik', or each operand followed by a list of its labels, numbers from 0 to "
+                f"{len(LETTERS) - 1}; found {part if isinstance(part, (list, tuple, str)) else type(part).__name__}"
+            )
+        parts.append("".join("..." if n is Ellipsis else LETTERS[n] for n in part))
+    count = len(labels)
+    return ",".join(parts[:count]) + (f"->{parts[count]}" if result is not None else ""), tuple(operands)

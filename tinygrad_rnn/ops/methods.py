@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import DtypeError, GraphError, NotDifferentiableError
-from ..core.record import apply, describe
-from ..core.tape import context
+from ..core.errors import DtypeError, NotDifferentiableError
+from ..core.record import describe
 from ..core.tensor import Tensor, check_dtype
-from . import elementwise, linear, reductions, shaping
+from . import assignment, elementwise, linear, numbers, reductions, shaping
 from .custom import UFUNCS
 
 _OPERATORS: dict[str, Callable[..., Any]] = {
@@ -30,6 +29,12 @@ _OPERATORS: dict[str, Callable[..., Any]] = {
 for _name, _op in _OPERATORS.items():
     setattr(Tensor, f"__{_name}__", _op)
     setattr(Tensor, f"__r{_name}__", lambda self, other, op=_op: op(other, self))
+
+
+for _name, _op in assignment.OPERATORS.items():
+    setattr(Tensor, f"__{_name}__", _op)
+for _name, _op in numbers.METHODS.items():
+    setattr(Tensor, _name, _op)
 
 
 def _equality(op: Callable[..., Any]) -> Callable[..., Any]:
@@ -79,34 +84,15 @@ for _name, _op in _METHODS.items():
     setattr(Tensor, _name, _op)
 
 
+def _copy(self: Tensor) -> Tensor:
+    """The same values in a tensor of its own, to write to; gradients pass."""
+    return elementwise.positive(self) if self.requires_grad else self.handle()  # type: ignore[no-any-return]
+
+
 def _astype(self: Tensor, dtype: Any) -> Any:
-    """The values in another dtype."""
+    """The values in another dtype, in a tensor of its own."""
     found = check_dtype(dtype)
-    return self if self.dtype == found else elementwise.astype(self, found)
-
-
-def _setitem(self: Tensor, index: Any, value: Any) -> None:
-    """``t[i] = v``: records a copy with the new values; other handles on the old values are not affected."""
-    if isinstance(value, Tensor) and value.dtype != self.dtype:
-        value = _astype(value, self.dtype)
-    elif isinstance(value, (list, tuple)) and any(isinstance(v, Tensor) and v.requires_grad for v in value):
-        raise GraphError("assignment of a list of recorded tensors would cut the tape; join them first with tg.stack")
-    elif not isinstance(value, Tensor):
-        value = np.asarray(value, self.dtype)
-    new = apply(shaping.setitem.primitive, (self, value), {"index": shaping._index(index)})
-    if self.is_leaf and self.requires_grad:
-        if context().grad_enabled:
-            raise GraphError(
-                f"assignment to {self.name or 'a leaf that requires gradients'}: its gradient would be lost. "
-                "Assign to a copy (t = t + 0), or inside tg.no_grad() if the new values are to be the leaf's."
-            )
-        self.data = new
-    elif self.requires_grad and not context().grad_enabled:
-        raise GraphError(
-            "assignment inside no_grad to a tensor that was computed would cut it from its tape; assign outside, or to t.detach()"
-        )
-    else:
-        self.array, self.node = new.array, new.node
+    return _copy(self) if self.dtype == found else elementwise.astype(self, found)
 
 
 def _shape_only(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -119,37 +105,21 @@ def _shape_only(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def _flat_without_axis(op: Callable[..., Any]) -> Callable[..., Any]:
-    """NumPy's default where ours is a certain axis: flattened."""
-
-    def call(x: Any, *args: Any, axis: Any = None) -> Any:
-        count = op is shaping.take  # the indices come before the axis
-        values, axis = args[:count], args[count] if len(args) > count else axis
-        return op(x.reshape(-1) if axis is None else x, *values, axis=0 if axis is None else axis)
-
-    return call
-
-
 _FUNCTIONS: dict[Any, Callable[..., Any]] = {f: _shape_only(f) for f in (
     np.shape, np.ndim, np.size, np.zeros_like, np.ones_like, np.empty_like, np.full_like, np.array_equal, np.allclose, np.isclose,
     np.result_type, np.can_cast, np.array_repr, np.array_str, np.array2string)}  # fmt: skip
 
-for _module, _names in (
-    (elementwise, "abs add clip cos divide equal exp expm1 floor greater greater_equal isfinite isnan less less_equal log log1p logaddexp "
-                  "logical_and logical_not logical_or maximum minimum mod multiply not_equal positive power reciprocal sign sin sqrt "
-                  "square subtract tanh where"),
-    (reductions, "all any argmax argmin cumprod cumsum max mean min prod std sum var"),
-    (linear, "einsum matmul outer"),
-    (shaping, "broadcast_to concatenate expand_dims flip pad reshape roll split squeeze stack swapaxes take take_along_axis transpose tril triu"),
-):  # fmt: skip
-    for _name in _names.split():
-        _target = UFUNCS if isinstance(getattr(np, _name), np.ufunc) else _FUNCTIONS
-        _target[getattr(np, _name)] = getattr(_module, _name)
+_NAMES = ("abs add cos divide equal exp expm1 floor greater greater_equal isfinite isnan less less_equal log log1p logaddexp logical_and "
+          "logical_not logical_or maximum minimum mod multiply not_equal positive power reciprocal sign sin sqrt square subtract tanh")  # fmt: skip
+for _name in _NAMES.split():
+    UFUNCS[getattr(np, _name)] = getattr(elementwise, _name)
+UFUNCS[np.matmul] = linear.matmul
 UFUNCS[np.negative] = elementwise.neg
 
 
 def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
-    if ord not in (None, 2, "fro") or (ord == 2 and axis is None and x.ndim > 1):
+    several = (x.ndim if axis is None else len(axis) if isinstance(axis, (tuple, list)) else 1) > 1
+    if ord not in (None, "fro" if several else 2):
         raise _unknown(f"linalg.norm with ord={ord}", "")
     return reductions.norm(x, axis, keepdims)
 
@@ -162,7 +132,7 @@ def _dot(a: Any, b: Any) -> Any:
 
 
 def _of_bools(op: Callable[..., Any], symbol: str) -> Callable[..., Any]:
-    """The operators & | ~ on booleans; on integers they would be bitwise, which there is not."""
+    """The operators & | ^ ~ on booleans; on integers they would be bitwise, which there is not."""
 
     def checked(*operands: Any) -> Any:
         if any(getattr(x, "dtype", np.dtype(type(x))) != np.bool_ for x in operands):
@@ -174,14 +144,101 @@ def _of_bools(op: Callable[..., Any], symbol: str) -> Callable[..., Any]:
     return checked
 
 
-_FUNCTIONS[np.linalg.norm] = _norm
-_FUNCTIONS[np.amax], _FUNCTIONS[np.amin] = reductions.max, reductions.min
-for _function in (np.cumsum, np.cumprod, np.take):
-    _FUNCTIONS[_function] = _flat_without_axis(_FUNCTIONS[_function])
-_FUNCTIONS[np.dot] = _dot
+def _flat(op: Callable[..., Any]) -> Callable[..., Any]:
+    """NumPy's default where ours is a certain axis: flattened."""
+
+    def call(x: Any, *args: Any, axis: Any = None) -> Any:
+        x = x if isinstance(x, Tensor) else np.asarray(x)
+        return op(x.reshape(-1) if axis is None else x, *args, axis=0 if axis is None else axis)
+
+    return call
+
+
+# Functions of NumPy by its parameters, in its order: those that are inputs; then settings, with our name behind a colon where it is another one.
+# What stands in brackets there is not here: it may be given with its default, which is None or stands behind the sign of equality.
+_OUT = "[dtype] [out]"
+_TAKEN: dict[Any, tuple[Callable[..., Any], str, str]] = {
+    np.clip: (elementwise.clip, "a", "a_min:low a_max:high [out] min:low max:high"),
+    np.where: (elementwise.where, "condition x y", ""),
+    np.sum: (reductions.sum, "a", f"axis {_OUT} keepdims [initial] [where]"),
+    np.prod: (reductions.prod, "a", f"axis {_OUT} keepdims [initial] [where]"),
+    np.mean: (reductions.mean, "a", f"axis {_OUT} keepdims [where]"),
+    np.std: (reductions.std, "a", f"axis {_OUT} ddof:correction keepdims [where] [mean] correction"),
+    np.var: (reductions.var, "a", f"axis {_OUT} ddof:correction keepdims [where] [mean] correction"),
+    np.max: (reductions.max, "a", "axis [out] keepdims [initial] [where]"),
+    np.min: (reductions.min, "a", "axis [out] keepdims [initial] [where]"),
+    np.all: (reductions.all, "a", "axis [out] keepdims [where]"),
+    np.any: (reductions.any, "a", "axis [out] keepdims [where]"),
+    np.argmax: (reductions.argmax, "a", "axis [out] keepdims"),
+    np.argmin: (reductions.argmin, "a", "axis [out] keepdims"),
+    np.cumsum: (_flat(reductions.cumsum), "a", f"axis {_OUT}"),
+    np.cumprod: (_flat(reductions.cumprod), "a", f"axis {_OUT}"),
+    np.outer: (linear.outer, "a b", "[out]"),
+    np.dot: (_dot, "a b", "[out]"),
+    np.linalg.norm: (_norm, "x", "ord axis keepdims"),
+    np.broadcast_to: (shaping.broadcast_to, "array", "shape [subok=False]"),
+    np.concatenate: (shaping.concatenate, "arrays", "axis [out] [dtype] [casting=same_kind]"),
+    np.stack: (shaping.stack, "arrays", "axis [out] [dtype] [casting=same_kind]"),
+    np.expand_dims: (shaping.expand_dims, "a", "axis"),
+    np.squeeze: (shaping.squeeze, "a", "axis"),
+    np.flip: (shaping.flip, "m", "axis"),
+    np.roll: (shaping.roll, "a", "shift axis"),
+    np.pad: (shaping.pad, "array", "pad_width [mode=constant] constant_values:value"),
+    np.reshape: (shaping.reshape, "a shape", "[order=C] [copy]"),
+    np.transpose: (lambda x, axes=None: shaping.transpose(x, axes), "a", "axes"),
+    np.swapaxes: (shaping.swapaxes, "a axis1 axis2", ""),
+    np.split: (shaping.split, "ary", "indices_or_sections:parts axis"),
+    np.take: (_flat(shaping.take), "a indices", "axis [out] [mode=raise]"),
+    np.take_along_axis: (shaping.take_along_axis, "arr indices", "axis"),
+    np.tril: (shaping.tril, "m", "k"),
+    np.triu: (shaping.triu, "m", "k"),
+}
+
+
+def _called(function: Any) -> Callable[..., Any]:
+    """A function of NumPy by ours: arguments by position and by name find their places as NumPy has them."""
+    op, inputs, settings = _TAKEN[function]
+    names = [*inputs.split(), *(word.strip("[]").partition("=")[0].partition(":")[0] for word in settings.split())]
+    ours = dict(word.split(":") for word in settings.split() if ":" in word)
+    left = {name: default for name, _, default in (w.strip("[]").partition("=") for w in settings.split() if w.startswith("["))}
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        given = dict(zip(names, args, strict=False))
+        wrong = [name for name in kwargs if name not in names or name in given]
+        lacking = [name for name in inputs.split() if name not in given and name not in kwargs]
+        if wrong or lacking or len(args) > len(names):
+            found = f"without {lacking[0]}" if lacking else f"with {sorted(wrong)}" if wrong else f"of {len(args)} arguments"
+            raise _unknown(f"{function.__name__} {found}", f"Here it takes {', '.join(n for n in names if n not in left)}. ")
+        settled: dict[str, Any] = {}
+        for name, value in (given | kwargs).items():
+            if name in inputs.split() or value is np._NoValue:
+                continue
+            if name in left:
+                if value is not None and str(value) != left[name]:
+                    raise _unknown(f"{function.__name__} with {name}={value!r}", "")
+            elif settled.setdefault(ours.get(name, name), value) is not value:
+                raise _unknown(f"{function.__name__} with two values for {name}", "")
+        return op(*[(given | kwargs)[name] for name in inputs.split()], **settled)
+
+    return call
+
+
+_TAKEN |= {np.amax: _TAKEN[np.max], np.amin: _TAKEN[np.min]}
+_FUNCTIONS |= {function: _called(function) for function in _TAKEN}
+
+
+def _einsum(*operands: Any, **settings: Any) -> Any:
+    given = {k: v for k, v in settings.items() if k != "optimize" and v is not None}  # the order of the products changes no value
+    if given:
+        raise _unknown(f"einsum with {sorted(given)}", "")
+    return linear.einsum(*operands)
+
+
+_FUNCTIONS[np.einsum] = _einsum
 Tensor.dot = _dot  # type: ignore[attr-defined]
-for _symbol, _name, _op in (("&", "and", elementwise.logical_and), ("|", "or", elementwise.logical_or)):
+for _symbol, _name, _op in (("&", "and", elementwise.logical_and), ("|", "or", elementwise.logical_or), ("^", "xor", elementwise.not_equal)):
     _checked = _of_bools(_op, _symbol)
+    UFUNCS[getattr(np, f"bitwise_{_name}")] = _checked  # which an array of NumPy calls where it stands on the left
     setattr(Tensor, f"__{_name}__", _checked)
     setattr(Tensor, f"__r{_name}__", _checked)
 setattr(Tensor, "__invert__", _of_bools(elementwise.logical_not, "~"))  # noqa: B010  (an operator)
@@ -194,6 +251,7 @@ def _array_ufunc(self: Tensor, ufunc: Any, method: str, *inputs: Any, **kwargs: 
             f"np.{ufunc.__name__} was asked to write its result into an existing array (out=, or an operator such as += on an ndarray); "
             "the tape cannot record that. Use the result instead: a = a + t."
         )
+    kwargs = {name: value for name, value in kwargs.items() if name == "axis" or not (value is None or value is np._NoValue)}
     if method == "__call__" and ufunc in UFUNCS and not kwargs:
         return UFUNCS[ufunc](*inputs)
     if method == "reduce" and ufunc in _REDUCE and set(kwargs) <= {"axis", "keepdims"}:
@@ -207,19 +265,7 @@ def _array_function(self: Tensor, function: Any, types: Any, args: Any, kwargs: 
     op = _FUNCTIONS.get(function)
     if op is None:
         raise _unknown(f"{function.__module__.removeprefix('numpy')}.{function.__name__}".lstrip("."), "")
-    renames = {"a_min": "low", "a_max": "high", "min": "low", "max": "high"} if op is elementwise.clip else {"ddof": "correction"}
-    renames |= {"constant_values": "value", "a": "x", "a1": "axis1"} if op is shaping.pad else {}
-    kwargs = {renames.get(k, k): v for k, v in kwargs.items() if not (k == "mode" and v == "constant")}
-    if op is shaping.pad and len(args) > 2:
-        if args[2] != "constant":
-            raise _unknown(f"pad with mode={args[2]!r}", "")
-        args = (*args[:2], *args[3:])
-    try:
-        return op(*args, **kwargs)
-    except TypeError as error:
-        if isinstance(error, NotDifferentiableError) or kwargs == {}:
-            raise
-        raise _unknown(f"{function.__name__} with {sorted(kwargs)}", "") from error
+    return op(*args, **kwargs)
 
 
 def _unknown(name: str, hint: str) -> NotDifferentiableError:
@@ -230,7 +276,9 @@ def _unknown(name: str, hint: str) -> NotDifferentiableError:
 
 
 Tensor.astype = _astype  # type: ignore[attr-defined]
-Tensor.__setitem__ = _setitem  # type: ignore[method-assign]
+Tensor.copy = _copy  # type: ignore[attr-defined]
+Tensor.__setitem__ = assignment.setitem  # type: ignore[method-assign]
+Tensor.data = assignment.data  # type: ignore[method-assign, assignment]
 Tensor.__array_ufunc__ = _array_ufunc  # type: ignore[attr-defined]
 Tensor.__array_function__ = _array_function  # type: ignore[attr-defined]
 Tensor.T = property(shaping.transpose, doc="The axes reversed.")  # type: ignore[attr-defined]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import math
 from typing import Any
 
@@ -9,8 +10,9 @@ import numpy as np
 
 from ..core.errors import ShapeError
 from ..core.primitive import Spec
+from .checks import number
 from .define import axes_of, primitive
-from .elementwise import exp, square, where
+from .elementwise import abs, exp, sqrt, square, where
 
 SHAPES = [([(2, 3)], {}), ([(2, 3, 2)], {"axis": 1}), ([(2, 3)], {"axis": (0, 1), "keepdims": True}), ([()], {}), ([(3, 4)], {"axis": -1, "keepdims": True})]  # fmt: skip
 EMPTY = ([(0, 3)], {"axis": 0})
@@ -29,8 +31,9 @@ def _reduced_nonempty(x: Any, *, axis: Any = None, keepdims: bool = False) -> Sp
     return _reduced(x, axis=axis, keepdims=keepdims)
 
 
-def _tuple(axis: Any) -> Any:
-    return tuple(axis) if isinstance(axis, list) else axis
+def _of(x: Any, axis: Any) -> Any:
+    """The axis argument for NumPy's functions, which do not all take axis 0 of no dimensions."""
+    return None if axis is None else axes_of(axis, len(x.shape))
 
 
 def _spread(reduced: Any, like_x: Any, axis: Any, keepdims: bool) -> Any:
@@ -54,20 +57,20 @@ def _sum_shape(x: Any, *, axis: Any = None, keepdims: bool = False) -> Spec:
            shape=_sum_shape, linear="jointly", examples=[*SHAPES, EMPTY])  # fmt: skip
 def sum(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
     """Sum over axes; 0 for an empty one."""
-    return np.sum(x, axis=_tuple(axis), keepdims=keepdims)
+    return np.sum(x, axis=_of(x, axis), keepdims=keepdims)
 
 
 @primitive(lambda g, like_x, axis, keepdims: broadcast_to(_spread(g, like_x, axis, keepdims) / _count(like_x, axis), like_x.shape),
            shape=_reduced, linear="jointly", floating=True, examples=SHAPES)  # fmt: skip
 def mean(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
     """Mean over axes; nan for an empty one. Integers become float32."""
-    return np.mean(x, axis=_tuple(axis), keepdims=keepdims)
+    return np.mean(x, axis=_of(x, axis), keepdims=keepdims)
 
 
 def _ties(out: Any, x: Any, axis: Any, keepdims: bool) -> Any:
     """1 / (number of maxima) at each maximum, else 0."""
     top = (x == _spread(out, x, axis, keepdims)).astype(x.dtype)
-    return top / top.sum(axis=_tuple(axis), keepdims=True)
+    return top / top.sum(axis=_of(x, axis), keepdims=True)
 
 
 def _extreme_rule(g: Any, out: Any, x: Any, axis: Any, keepdims: bool) -> Any:
@@ -75,31 +78,44 @@ def _extreme_rule(g: Any, out: Any, x: Any, axis: Any, keepdims: bool) -> Any:
 
 
 def _extreme_tangent(t: Any, out: Any, x: Any, *, axis: Any, keepdims: bool) -> Any:
-    return (t * _ties(out, x, axis, keepdims)).sum(axis=_tuple(axis), keepdims=keepdims)
+    return (t * _ties(out, x, axis, keepdims)).sum(axis=_of(x, axis), keepdims=keepdims)
+
+
+def _plain_zero(out: Any) -> Any:
+    """0.0 in place of -0.0: where zeros of both signs tie, the sign would follow from the order in which they are compared."""
+    return out + 0.0 if out.dtype.kind == "f" else out
 
 
 @primitive(_extreme_rule, shape=_reduced_nonempty, tangent=_extreme_tangent, examples=SHAPES)
 def max(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
-    """Largest element over axes (PyTorch's amax). Elements that tie share the gradient equally; nan if one is nan."""
-    return np.max(x, axis=_tuple(axis), keepdims=keepdims)
+    """Largest element over axes (PyTorch's amax). Elements that tie share the gradient equally; nan if one is nan, and 0.0 for -0.0."""
+    return _plain_zero(np.max(x, axis=_of(x, axis), keepdims=keepdims))
 
 
 @primitive(_extreme_rule, shape=_reduced_nonempty, tangent=_extreme_tangent, examples=SHAPES)
 def min(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
-    """Smallest element over axes (PyTorch's amin). Elements that tie share the gradient equally; nan if one is nan."""
-    return np.min(x, axis=_tuple(axis), keepdims=keepdims)
+    """Smallest element over axes (PyTorch's amin). Elements that tie share the gradient equally; nan if one is nan, and 0.0 for -0.0."""
+    return _plain_zero(np.min(x, axis=_of(x, axis), keepdims=keepdims))
 
 
 @primitive(lambda g, out, x, axis, keepdims: _spread(g, x, axis, keepdims) * exp(x - _spread(out, x, axis, keepdims)),
            shape=_reduced_nonempty, floating=True, examples=SHAPES,
-           tangent=lambda t, out, x, axis, keepdims: (t * exp(x - _spread(out, x, axis, keepdims))).sum(axis=_tuple(axis), keepdims=keepdims))  # fmt: skip
+           tangent=lambda t, out, x, axis, keepdims: (t * exp(x - _spread(out, x, axis, keepdims))).sum(axis=_of(x, axis), keepdims=keepdims))  # fmt: skip
 def logsumexp(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
     """log(sum(exp(x))) over axes without overflow; -inf where all are -inf."""
-    top = np.max(x, axis=_tuple(axis), keepdims=True)
+    top = np.max(x, axis=_of(x, axis), keepdims=True)
     top = np.where(np.isfinite(top), top, np.zeros((), x.dtype))
     with np.errstate(divide="ignore"):
-        out = np.log(np.sum(np.exp(x - top), axis=_tuple(axis), keepdims=True)) + top
+        out = np.log(np.sum(np.exp(x - top), axis=_of(x, axis), keepdims=True)) + top
     return out if keepdims else np.squeeze(out, axis=axes_of(axis, x.ndim))
+
+
+def _powers(dtype: Any) -> tuple[float, float, float, float]:
+    """Magnitudes below and above which squares do not fit a dtype, and factors that bring them to where they do.
+
+    The factors are powers of two, so nothing else changes by them.
+    """
+    return (2.0**-50, 2.0**50, 2.0**96, 2.0**-96) if dtype == np.float32 else (2.0**-450, 2.0**450, 2.0**600, 2.0**-600)
 
 
 def _norm_slope(out: Any, x: Any, axis: Any, keepdims: bool) -> Any:
@@ -109,23 +125,47 @@ def _norm_slope(out: Any, x: Any, axis: Any, keepdims: bool) -> Any:
 
 @primitive(lambda g, out, x, axis, keepdims: _spread(g, x, axis, keepdims) * _norm_slope(out, x, axis, keepdims),
            shape=_reduced, floating=True, examples=SHAPES,
-           tangent=lambda t, out, x, axis, keepdims: (t * _norm_slope(out, x, axis, keepdims)).sum(axis=_tuple(axis), keepdims=keepdims))  # fmt: skip
+           tangent=lambda t, out, x, axis, keepdims: (t * _norm_slope(out, x, axis, keepdims)).sum(axis=_of(x, axis), keepdims=keepdims))  # fmt: skip
 def norm(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
-    """Euclidean norm over axes: sqrt(sum(x * x)). The gradient at 0 is 0."""
-    return np.sqrt(np.sum(x * x, axis=_tuple(axis), keepdims=keepdims))
+    """Euclidean norm over axes: sqrt(sum(x * x)), also where the squares are too large or too small for the dtype. The gradient at 0 is 0."""
+    with np.errstate(over="ignore", under="ignore"):
+        squares = np.sum(x * x, axis=_of(x, axis), keepdims=keepdims)
+    low, high, _, _ = _powers(x.dtype)
+    if x.size and not (np.min(squares, initial=high) >= low * low and np.max(squares, initial=low) <= high * high):
+        with np.errstate(all="ignore"):  # of what is not chosen
+            return scaled_norm(x, axis, keepdims)
+    return np.sqrt(squares)
+
+
+def scaled_norm(x: Any, axis: Any, keepdims: bool) -> Any:
+    """The norm, of numbers of any magnitude."""
+    low, high, up, down = _powers(x.dtype)
+    if 0 in x.shape:
+        return sqrt(sum(square(x), axis, keepdims))
+    top = max(abs(x), axis, True)
+    x = where(top > high, x * down, where(top < low, x * up, x))
+    length = sqrt(sum(square(x), axis, keepdims))
+    top = top.reshape(length.shape)
+    return where(top > high, length * up, where(top < low, length * down, length))
 
 
 def var(x: Any, axis: Any = None, correction: float = 0, keepdims: bool = False) -> Any:
     """Variance over axes: the sum of squared deviations over (count - correction).
 
-    `correction` is 0 as in NumPy and the array API (PyTorch's default is 1). Recorded as mean, subtract, square, sum, divide.
+    `correction` is 0 as in NumPy and the array API (PyTorch's default is 1); where it is not below the count, the sum is divided by 0, which
+    gives inf or nan. Recorded as mean, subtract, square, sum, divide.
     """
-    return square(x - mean(x, axis, True)).sum(axis=axis, keepdims=keepdims) / (_count(x, axis) - correction)
+    return square(x - mean(x, axis, True)).sum(axis=axis, keepdims=keepdims) / _freedom("var", x, axis, correction)
+
+
+def _freedom(name: str, x: Any, axis: Any, correction: float) -> float:
+    """The count less the correction, and not below 0, as in NumPy."""
+    return builtins.max(_count(x, axis) - number(correction, f"{name}: correction"), 0.0)
 
 
 def std(x: Any, axis: Any = None, correction: float = 0, keepdims: bool = False) -> Any:
-    """Standard deviation over axes, as the norm of the deviations; the gradient where all are equal is 0."""
-    return norm(x - mean(x, axis, True), axis, keepdims) / (_count(x, axis) - correction) ** 0.5
+    """Standard deviation over axes, as the norm of the deviations; the gradient where all are equal is 0. `correction` as in `var`."""
+    return norm(x - mean(x, axis, True), axis, keepdims) / _freedom("std", x, axis, correction) ** 0.5
 
 
 def prod(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
@@ -153,6 +193,8 @@ def _softmax_rule(g: Any, out: Any, axis: int) -> Any:
 
 
 def _one_axis(x: Any, *, axis: int = -1, **_: Any) -> Spec:
+    if axis is None or isinstance(axis, (tuple, list)):
+        raise ShapeError(f"axis {axis}: expected one axis")
     axes_of(axis, x.ndim)
     return Spec(x.shape, x.dtype)
 
@@ -179,11 +221,11 @@ def log_softmax(x: Any, *, axis: int = -1) -> Any:
     return shifted - np.log(np.sum(np.exp(shifted), axis=axis, keepdims=True))
 
 
-@primitive(lambda g, axis: cumsum(g[_reverse(g.ndim, axis)], axis)[_reverse(g.ndim, axis)], shape=_cumsum_shape, linear="jointly",
+@primitive(lambda g, axis: cumsum(g[_reverse(g.ndim, axis)], axis)[_reverse(g.ndim, axis)] if g.ndim else g, shape=_cumsum_shape, linear="jointly",
            examples=[([(2, 3)], {"axis": 1}), ([(3, 2)], {"axis": 0}), ([(2, 3, 2)], {"axis": -2}), ([(2, 3)], {}), ([(0, 3)], {"axis": 0})])  # fmt: skip
 def cumsum(x: Any, *, axis: int = -1) -> Any:
     """Running sum along an axis (the last by default)."""
-    return np.cumsum(x, axis=axis)
+    return np.cumsum(x, axis=axis).reshape(x.shape)
 
 
 def _reverse(ndim: int, axis: int) -> tuple[slice, ...]:
@@ -196,6 +238,8 @@ def cumprod(x: Any, axis: int = -1) -> Any:
     Recorded as about log2(n) shifted multiplications (Hillis and Steele 1986), so gradients of every order are exact at zeros.
     """
     axes_of(axis, x.ndim)
+    if not x.ndim:
+        return x
     axis, n, shift = axis % x.ndim, x.shape[axis], 1
 
     def part(y: Any, start: int, stop: int) -> Any:
@@ -232,13 +276,13 @@ def _any_shape(x: Any, *, axis: Any = None, keepdims: bool = False) -> Spec:
 @primitive(shape=_any_shape, examples=[*SHAPES, EMPTY])
 def any(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
     """Whether some element is true; no gradient."""
-    return np.any(x, axis=_tuple(axis), keepdims=keepdims)
+    return np.any(x, axis=_of(x, axis), keepdims=keepdims)
 
 
 @primitive(shape=_any_shape, examples=[*SHAPES, EMPTY])
 def all(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
     """Whether every element is true; no gradient."""
-    return np.all(x, axis=_tuple(axis), keepdims=keepdims)
+    return np.all(x, axis=_of(x, axis), keepdims=keepdims)
 
 
 from .shaping import broadcast_to, concatenate  # noqa: E402  (shaping uses sums, sums use broadcasting)

@@ -6,17 +6,27 @@ import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
+from weakref import ref
 
 import numpy as np
 
 from ..core.errors import DtypeError, ShapeError, TraceError
 from ..core.primitive import Spec
-from ..core.record import apply
+from ..core.record import apply, describe
 from ..core.tape import Where, caller
-from ..core.tensor import Tensor
-from .define import axes_of, broadcast, primitive, same_shape
+from ..core.tensor import Tensor, check_dtype, tensor
+from .checks import shown, size
+from .define import axes_of, axis_of, broadcast, primitive, same_shape
+from .elementwise import where
 
 # --- shape ----------------------------------------------------------------------------------------------------------------
+
+
+def _view(x: Any, made: Any, index: Any = None) -> Any:
+    """A result that is a view in NumPy, which remembers of what: `assignment` refuses writes that would be lost."""
+    if isinstance(x, Tensor):
+        made.viewed = (ref(x), index, getattr(x, "viewed", None))
+    return made
 
 
 def _reshape_shape(x: Any, *, shape: Any) -> Spec:
@@ -37,7 +47,7 @@ def _reshape(x: Any, *, shape: Any) -> Any:
 def reshape(x: Any, *shape: Any) -> Any:
     """The same values in another shape; one size may be -1."""
     given = shape[0] if len(shape) == 1 and not isinstance(shape[0], (int, np.integer)) else shape
-    return apply(_reshape.primitive, (x,), {"shape": tuple(int(n) for n in given)})
+    return _view(x, apply(_reshape.primitive, (x,), {"shape": tuple(int(n) for n in given)}))
 
 
 def _transpose_shape(x: Any, *, axes: Any) -> Spec:
@@ -57,13 +67,13 @@ def transpose(x: Any, *axes: Any) -> Any:
     given = axes[0] if len(axes) == 1 and not isinstance(axes[0], (int, np.integer)) else axes
     if given is None or len(given) == 0:
         given = range(x.ndim)[::-1]
-    return apply(_transpose.primitive, (x,), {"axes": tuple(int(a) for a in given)})
+    return _view(x, apply(_transpose.primitive, (x,), {"axes": tuple(int(a) for a in given)}))
 
 
 def swapaxes(x: Any, axis1: int, axis2: int) -> Any:
     """Two axes exchanged."""
     axes = list(range(x.ndim))
-    (a,), (b,) = axes_of(axis1, x.ndim), axes_of(axis2, x.ndim)
+    a, b = axis_of(axis1, x.ndim), axis_of(axis2, x.ndim)
     axes[a], axes[b] = b, a
     return transpose(x, axes)
 
@@ -89,18 +99,22 @@ def _broadcast_shape(x: Any, *, shape: Any) -> Spec:
     return Spec(shape, x.dtype)
 
 
-@primitive(lambda g: g, shape=_broadcast_shape, linear="jointly", broadcasts=True,
+@primitive(lambda g: g, shape=_broadcast_shape, linear="jointly", broadcasts=True, name="broadcast_to",
            examples=[([(1, 3)], {"shape": (2, 3)}), ([()], {"shape": (2, 2)}), ([(3,)], {"shape": (2, 3)}), ([(1, 3)], {"shape": (0, 3)})])  # fmt: skip
-def broadcast_to(x: Any, *, shape: Any) -> Any:
-    """x repeated along axes of size 1 and new leading axes, without copying."""
+def _broadcast_to(x: Any, *, shape: Any) -> Any:
     return np.broadcast_to(x, shape)
+
+
+def broadcast_to(x: Any, shape: Any) -> Any:
+    """x repeated along axes of size 1 and new leading axes, without copying."""
+    return _view(x, _broadcast_to(x, shape))
 
 
 # --- joining and repeating ------------------------------------------------------------------------------------------------
 
 
 def _concatenate_shape(*tensors: Any, axis: int) -> Spec:
-    (a,) = axes_of(axis, tensors[0].ndim)
+    a = axis_of(axis, tensors[0].ndim)
     for i, t in enumerate(tensors):
         if t.ndim != tensors[0].ndim or any(t.shape[k] != tensors[0].shape[k] for k in range(t.ndim) if k != a):
             raise ShapeError(f"operand {i} has shape {t.shape}; expected {tensors[0].shape} except on axis {axis}")
@@ -139,7 +153,7 @@ def _stack_shape(*tensors: Any, axis: int) -> Spec:
     for i, t in enumerate(tensors):
         if t.shape != tensors[0].shape:
             raise ShapeError(f"operand {i} has shape {t.shape}; expected {tensors[0].shape} as the first")
-    (a,) = axes_of(axis, tensors[0].ndim + 1)
+    a = axis_of(axis, tensors[0].ndim + 1)
     shape = list(tensors[0].shape)
     return Spec([*shape[:a], len(tensors), *shape[a:]], np.result_type(*(t.dtype for t in tensors)))
 
@@ -157,7 +171,7 @@ def stack(tensors: Sequence[Any], axis: int = 0) -> Any:
 
 def split(x: Any, parts: int | Sequence[int], axis: int = 0) -> list[Any]:
     """Consecutive parts along an axis: a number of equal ones, or the indices at which to cut (as in NumPy)."""
-    (a,) = axes_of(axis, x.ndim)
+    a = axis_of(axis, x.ndim)
     n = x.shape[a]
     if isinstance(parts, (int, np.integer)):
         if parts < 1 or n % parts:
@@ -226,19 +240,21 @@ def _triangle_shape(x: Any, *, k: int = 0) -> Spec:
 @primitive(lambda g, k: tril(g, k), shape=_triangle_shape, linear="jointly", examples=[([(3, 3)], {}), ([(2, 2, 3)], {"k": -1})])
 def tril(x: Any, *, k: int = 0) -> Any:
     """Zero above the k-th diagonal of the last two axes."""
+    _triangle_shape(x)
     return np.tril(x, k)
 
 
 @primitive(lambda g, k: triu(g, k), shape=_triangle_shape, linear="jointly", examples=[([(3, 3)], {}), ([(2, 2, 3)], {"k": 1})])
 def triu(x: Any, *, k: int = 0) -> Any:
     """Zero below the k-th diagonal of the last two axes."""
+    _triangle_shape(x)
     return np.triu(x, k)
 
 
 # --- indexing -------------------------------------------------------------------------------------------------------------
 
 
-def _index(index: Any) -> Any:
+def plain_index(index: Any) -> Any:
     """An index without tensors in it."""
     if isinstance(index, Tensor):
         if index.dtype.kind not in "iub":
@@ -250,7 +266,7 @@ def _index(index: Any) -> Any:
             )
         return index.numpy()
     if isinstance(index, tuple):
-        return tuple([_index(i) for i in index])
+        return tuple([plain_index(i) for i in index])
     if isinstance(index, list):
         return np.asarray(index) if index else np.zeros(0, np.intp)
     return index.copy() if isinstance(index, np.ndarray) else index  # the node keeps it, and the caller may write into his own
@@ -260,16 +276,18 @@ def _getitem_shape(x: Any, *, index: Any) -> Spec:
     try:
         return Spec(np.broadcast_to(np.zeros((), x.dtype), x.shape)[index].shape, x.dtype)
     except IndexError as error:
-        raise ShapeError(f"index {_show_index(index)} does not fit shape {x.shape}: {error}") from None
+        raise ShapeError(f"index {show_index(index)} does not fit shape {x.shape}: {error}") from None
 
 
-def _show_index(index: Any) -> str:
+def show_index(index: Any) -> str:
+    """An index as messages show it."""
     parts = index if isinstance(index, tuple) else (index,)
     shown = [f"array{i.shape}" if isinstance(i, np.ndarray) else str(i).replace("slice", "") for i in parts]
     return f"[{', '.join(shown)}]"
 
 
-def _basic(index: Any) -> bool:
+def is_basic(index: Any) -> bool:
+    """Whether NumPy gives a view for an index, not a copy."""
     parts = index if isinstance(index, tuple) else (index,)
     return all(i is None or i is Ellipsis or isinstance(i, (int, np.integer, slice)) for i in parts)
 
@@ -291,7 +309,7 @@ def _getitem(x: Any, *, index: Any) -> Any:
 
 
 def _add_at(total: Any, g: Any, *, index: Any) -> None:
-    if _basic(index) or getattr(index, "dtype", None) == np.bool_:
+    if is_basic(index) or getattr(index, "dtype", None) == np.bool_:
         total[index] += g
     else:
         np.add.at(total, index, g)
@@ -304,7 +322,8 @@ def getitem(x: Any, index: Any) -> Any:
     """x[index]: basic and advanced indexing as in NumPy. An integer tensor as the only index is `take` along axis 0."""
     if isinstance(index, Tensor) and index.dtype.kind in "iu" and index.ndim:
         return take(x, index, 0)
-    return apply(_getitem.primitive, (x,), {"index": _index(index)})
+    index = plain_index(index)
+    return _view(x, apply(_getitem.primitive, (x,), {"index": index}), index)
 
 
 def _scatter_shape(x: Any, *, index: Any, shape: Any) -> Spec:
@@ -316,7 +335,7 @@ def _scatter_shape(x: Any, *, index: Any, shape: Any) -> Spec:
 def scatter(x: Any, *, index: Any, shape: Any) -> Any:
     """Zeros of a shape, with x added at an index: the transpose of indexing. Elements named twice add up."""
     out = np.zeros(shape, x.dtype)
-    if _basic(index) or getattr(index, "dtype", None) == np.bool_:
+    if is_basic(index) or getattr(index, "dtype", None) == np.bool_:
         out[index] = x
     else:
         np.add.at(out, index, x)
@@ -330,7 +349,7 @@ def _shape(value: Any) -> tuple[int, ...]:
 def _setitem_shape(x: Any, value: Any, *, index: Any) -> Spec:
     part = _getitem_shape(x, index=index).shape
     if broadcast(part, _shape(value)) != part:
-        raise ShapeError(f"a value of shape {_shape(value)} does not fit {_show_index(index)}, which has shape {part}")
+        raise ShapeError(f"a value of shape {_shape(value)} does not fit {show_index(index)}, which has shape {part}")
     return Spec(x.shape, x.dtype)
 
 
@@ -344,26 +363,59 @@ def setitem(x: Any, value: Any, *, index: Any) -> Any:
     return out
 
 
-def _check_integer(indices: Any) -> None:
-    if indices.dtype.kind not in "iu":
-        raise DtypeError(f"expected integer indices; found {indices.dtype}")
+def integers(given: Any, what: str) -> Any:
+    """Indices as a Tensor or an array: from a number, nested lists, an array or a tensor of integers."""
+    made: Any
+    try:
+        made = given if isinstance(given, (Tensor, np.ndarray, Spec)) else tensor(given)
+    except DtypeError:
+        raise DtypeError(f"{what} must be integers; found {shown(given)}{Where(*caller()).described()}") from None
+    if made.size == 0 and isinstance(given, (list, tuple)):
+        made = made.astype(np.int64)  # an empty list has no dtype of its own
+    if made.dtype.kind not in "iu":
+        raise DtypeError(f"{what} must be integers; found {made.dtype}{Where(*caller()).described()}")
+    return made
+
+
+def within(ids: Any, count: int, what: str, names: str) -> Any:
+    """Integers, checked to be from 0 to count - 1: those of a trace when they are looked up, for which a negative one becomes `count`."""
+    known = ids.array if isinstance(ids, Tensor) else ids
+    if isinstance(known, Spec):
+        return ids if ids.dtype.kind == "u" else where(ids < 0, count, ids.astype(np.int64))
+    if known.size and (known.min() < 0 or known.max() >= count):
+        raise ShapeError(f"{what} from {known.min()} to {known.max()}; expected 0 to {count - 1}, one of the {count} {names}")
+    return ids
+
+
+def _places(name: str, x: Any, indices: Any) -> Any:
+    """Indices as an array that NumPy takes, which refuses uint64."""
+    if isinstance(indices, (Tensor, np.ndarray, Spec)) and indices.dtype.kind == "i":
+        return indices
+    found: Any = integers(indices, f"{name}({describe(x)}, indices): the indices")
+    return found.astype(np.int64) if found.dtype == np.uint64 else found
+
+
+def _in_range(indices: Any, n: int) -> None:
+    if isinstance(indices, np.ndarray) and indices.size and not (-n <= indices.min() and indices.max() < n):
+        raise ShapeError(f"indices from {indices.min()} to {indices.max()} on an axis of size {n}")
 
 
 def _take_shape(x: Any, indices: Any, *, axis: int = 0) -> Spec:
-    _check_integer(indices)
-    (a,) = axes_of(axis, x.ndim)
-    if isinstance(indices, np.ndarray) and indices.size and not (-x.shape[a] <= indices.min() and indices.max() < x.shape[a]):
-        raise ShapeError(f"indices from {indices.min()} to {indices.max()} on an axis of size {x.shape[a]}")
+    a = axis_of(axis, x.ndim)
+    _in_range(indices, x.shape[a])
     return Spec([*x.shape[:a], *indices.shape, *x.shape[a + 1 :]], x.dtype)
 
 
 @primitive(lambda g, indices, like_x, axis: index_add(np.zeros(like_x.shape, like_x.dtype), indices, g, axis), None,
-           shape=_take_shape, linear="each", promotes=slice(0, 1),
+           shape=_take_shape, linear="each", promotes=slice(0, 1), name="take",
            examples=[([(3, 2), np.array([0, 2, 0])], {"axis": 0}), ([(2, 3), np.array([[1], [-1]])], {"axis": 1})])  # fmt: skip
-def take(x: Any, indices: Any, *, axis: int = 0) -> Any:
-    """x at integer indices along an axis; the gradients of elements taken twice add up."""
-    _check_integer(indices)
-    return np.take(x, indices, axis)
+def _take(x: Any, indices: Any, *, axis: int = 0) -> Any:
+    return np.take(x, indices, axis_of(axis, x.ndim))
+
+
+def take(x: Any, indices: Any, axis: int = 0) -> Any:
+    """x at integer indices along an axis, negative ones from its end; the gradients of elements taken twice add up."""
+    return apply(_take.primitive, (x, _places("take", x, indices)), {"axis": axis})
 
 
 def _added(add: Any, tangents: Any, indices: Any, out: Any, axis: int) -> Any:
@@ -380,32 +432,37 @@ def _index_add_shape(x: Any, indices: Any, value: Any, *, axis: int = 0) -> Spec
 
 
 @primitive(lambda g: g, None, lambda g, out, indices, axis: take(g, indices, axis), shape=_index_add_shape,
-           promotes=slice(0, 3, 2), tangent=lambda t, out, x, indices, value, axis: _added(index_add, t, indices, out, axis),
+           promotes=slice(0, 3, 2), tangent=lambda t, out, x, indices, value, axis: _added(index_add, t, indices, out, axis), name="index_add",
            examples=[([(3, 2), np.array([0, 2, 0]), (3, 2)], {"axis": 0}), ([(2, 3), np.array([1]), (2, 1)], {"axis": 1})])  # fmt: skip
-def index_add(x: Any, indices: Any, value: Any, *, axis: int = 0) -> Any:
-    """A copy of x with value added at integer indices along an axis; indices that repeat add up."""
+def _index_add(x: Any, indices: Any, value: Any, *, axis: int = 0) -> Any:
     out = np.array(x)
     np.add.at(out, (slice(None),) * (axis % x.ndim) + (indices,), value)
     return out
 
 
+def index_add(x: Any, indices: Any, value: Any, axis: int = 0) -> Any:
+    """A copy of x with value added at integer indices along an axis; indices that repeat add up."""
+    return apply(_index_add.primitive, (x, _places("index_add", x, indices), value), {"axis": axis})
+
+
 def _along_shape(x: Any, indices: Any, *, axis: int = -1) -> Spec:
-    _check_integer(indices)
-    (a,) = axes_of(axis, x.ndim)
+    a = axis_of(axis, x.ndim)
     if x.ndim != indices.ndim or any(m != n for k, (m, n) in enumerate(zip(x.shape, indices.shape, strict=True)) if k != a):
         raise ShapeError(f"expected indices of shape {x.shape} except on axis {axis}; found {indices.shape}")
-    if isinstance(indices, np.ndarray) and indices.size and not (-x.shape[a] <= indices.min() and indices.max() < x.shape[a]):
-        raise ShapeError(f"indices from {indices.min()} to {indices.max()} on an axis of size {x.shape[a]}")
+    _in_range(indices, x.shape[a])
     return Spec(indices.shape, x.dtype)
 
 
 @primitive(lambda g, indices, like_x, axis: _add_along_axis(np.zeros(like_x.shape, like_x.dtype), indices, g, axis), None,
-           shape=_along_shape, linear="each", promotes=slice(0, 1),
+           shape=_along_shape, linear="each", promotes=slice(0, 1), name="take_along_axis",
            examples=[([(2, 3), np.array([[2], [0]])], {"axis": 1}), ([(2, 3), np.array([[1, 1, 0]])], {"axis": 0})])  # fmt: skip
-def take_along_axis(x: Any, indices: Any, *, axis: int = -1) -> Any:
+def _take_along_axis(x: Any, indices: Any, *, axis: int = -1) -> Any:
+    return np.take_along_axis(x, indices, axis_of(axis, x.ndim))
+
+
+def take_along_axis(x: Any, indices: Any, axis: int = -1) -> Any:
     """For each row along an axis, the elements at that row's own indices (as `numpy.take_along_axis`)."""
-    _check_integer(indices)
-    return np.take_along_axis(x, indices, axis)
+    return apply(_take_along_axis.primitive, (x, _places("take_along_axis", x, indices)), {"axis": axis})
 
 
 @primitive(lambda g: g, None, lambda g, out, indices, axis: take_along_axis(g, indices, axis), promotes=slice(0, 3, 2),
@@ -424,11 +481,15 @@ def _one_hot_shape(indices: Any, *, classes: int, dtype: Any = np.float32) -> Sp
     return Spec((*indices.shape, classes), dtype)
 
 
-@primitive(shape=_one_hot_shape,
+@primitive(shape=_one_hot_shape, name="one_hot",
            examples=[([np.array([[0], [2]])], {"classes": 3}), ([np.array([], int)], {"classes": 2, "dtype": np.float64})])  # fmt: skip
-def one_hot(indices: Any, *, classes: int, dtype: Any = np.float32) -> Any:
-    """1 at the index and 0 elsewhere along a new last axis of size `classes`; no gradient."""
-    _check_integer(indices)
+def _one_hot(indices: Any, *, classes: int, dtype: Any = np.float32) -> Any:
     if indices.size and (indices.min() < 0 or indices.max() >= classes):
         raise ShapeError(f"indices from {indices.min()} to {indices.max()} for {classes} classes")
     return np.eye(classes, dtype=dtype)[indices]
+
+
+def one_hot(indices: Any, classes: int, dtype: Any = np.float32) -> Any:
+    """1 at the index and 0 elsewhere along a new last axis of size `classes`; no gradient."""
+    params = {"classes": size(classes, "one_hot: classes"), "dtype": check_dtype(dtype)}
+    return apply(_one_hot.primitive, (integers(indices, "one_hot: the indices"),), params)

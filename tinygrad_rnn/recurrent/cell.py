@@ -17,7 +17,7 @@ from ..core.errors import DtypeError, ShapeError, TinygradError
 from ..core.record import describe
 from ..core.tape import Where, at_step, caller, context
 from ..core.tensor import Tensor
-from ..core.tree import flatten, leaves, pairs
+from ..core.tree import flatten, leaves, pairs, tree_map
 from ..kernels import runtime
 from ..module import Module, Parameter
 from .products import multiplied, shown
@@ -171,7 +171,7 @@ class Cell(Module):
             marks = {mark for mark in marks if mark.cell in inside}
         t = max((mark.step + 1 for mark in marks if mark.step is not None), default=0)
         with at_step(t, name, layer):
-            result = self.forward(x, state)
+            result = self.forward(*own(x, state))
             if not isinstance(result, tuple) or len(result) != 2:
                 raise ShapeError(f"{name}: forward must return (output, new_state); it returned {returned(result)}")
             name_state(self, result[1], t + 1)
@@ -243,6 +243,11 @@ def no_cell(found: Any) -> str:
 def returned(result: Any) -> str:
     """What a cell gave back in place of a pair, for messages."""
     return f"a tuple of {len(result)}" if isinstance(result, tuple) else type(result).__name__
+
+
+def own(*trees: Any) -> list[Any]:
+    """Nests with tensors of a step's own: what the step writes to them does not change those of the caller."""
+    return [t.handle() if isinstance(t, Tensor) else tree_map(lambda s: s.handle() if isinstance(s, Tensor) else s, t) for t in trees]
 
 
 def name_state(cell: Any, state: Any, t: int) -> None:

@@ -227,7 +227,7 @@ def value_of(node: Node, known: Mapping[Node, Any]) -> Any:
 def _fresh(array: Any, requires_grad: bool = True) -> Tensor:
     made = Tensor(array)
     made.leaf(requires_grad and array.dtype.kind == "f")
-    return made
+    return made.handle()  # to which the function may write
 
 
 def _forward(*arrays: Any, stretch: Stretch) -> Any:
@@ -331,7 +331,7 @@ def checkpoint(function: Callable[..., Any], *args: Any) -> Any:
     everything = leaves(args)
     tensors = [t for t in everything if isinstance(t, Tensor)]
     if not context().grad_enabled or context().tracing:
-        return function(*args)
+        return function(*unflatten(args, [x.handle() if isinstance(x, Tensor) else x for x in everything]))
     arguments, others = unflatten(args, [0] * len(everything)), [None if isinstance(t, Tensor) else t for t in everything]
     results_like = [None]
 

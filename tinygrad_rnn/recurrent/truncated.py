@@ -65,7 +65,7 @@ class _Inputs:
         self.parts = tuple([self._stand_in(part) for part in parts])
 
     def _stand_in(self, part: Tensor) -> Tensor:
-        if part.is_leaf or not part.requires_grad or not context().grad_enabled or context().depth:
+        if part.is_leaf or not part.requires_grad or not context().grad_enabled or context().inputs:
             return part  # in a transform there is one walk back, at its end
         made = Tensor(part.array)
         made.leaf(True, part.name)

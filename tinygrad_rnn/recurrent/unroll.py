@@ -10,7 +10,7 @@ import numpy as np
 
 from ..core.errors import DtypeError, ShapeError, TinygradError
 from ..core.primitive import Array
-from ..core.tape import at_step, context, setting
+from ..core.tape import Where, at_step, caller, context, setting
 from ..core.tensor import Tensor, tensor
 from ..core.tree import flatten, leaves, pairs, tree_map
 from ..module import Module
@@ -26,6 +26,7 @@ from .cell import (
     name_of,
     name_state,
     no_cell,
+    own,
     plain_of,
     returned,
 )
@@ -218,7 +219,7 @@ class Sequence:
                         s.name = f"{x.name or 'x'}[{t}]"
                 if valid is not None:  # padding may hold what would spoil gradients, such as nan: in its place the row's last step
                     step = _choose(valid, step, tuple([x[self.ends] for x in self.parts]), self, "lengths", t)
-                result = cell(step if self.tuple else step[0], state)
+                result = cell(*own(step if self.tuple else step[0], state))
                 if not isinstance(result, tuple) or len(result) != 2:
                     raise ShapeError(f"unroll: cell '{name}' must return (output, new_state); at step t={t} it returned {returned(result)}")
                 y, new = result
@@ -329,8 +330,11 @@ class Sequence:
         head = f"unroll: the state of cell '{self.name}' changed over step t={t}"
         for (a, b), name in zip(matched(self.cell, before, after, head), component_names(self.cell, before), strict=True):
             shape, dtype, shape2, dtype2 = (getattr(x, what, None) for x in (a, b) for what in ("shape", "dtype"))
-            if shape2 is None:
-                raise ShapeError(f"{head}: {name} is now a {type(b).__name__}; expected a tensor of shape {shape}")
+            if not isinstance(b, Tensor):
+                raise ShapeError(
+                    f"{head}: {name} is now a {type(b).__name__}; expected a tensor of shape {shape}. What is no tensor has no gradient: "
+                    f"return the tensor itself, or a constant as tg.tensor(...){Where(*caller()).described()}"
+                )
             if shape != shape2:
                 raise ShapeError(
                     f"{head}: {name} had shape {shape}, now {shape2}. A state keeps its shape; broadcasting a first state is not enough."
@@ -345,8 +349,11 @@ class Sequence:
         """That the outputs of all steps can be stacked."""
         head = f"unroll: the output of cell '{self.name}'"
         for path, part in flatten(y, "output"):
-            if not isinstance(part, (Tensor, np.ndarray, np.generic, int, float)):
-                raise ShapeError(f"{head} at step t={t}: {path} is a {type(part).__name__}; expected a tensor")
+            if not isinstance(part, Tensor):
+                raise ShapeError(
+                    f"{head} at step t={t}: {path} is a {type(part).__name__}; expected a tensor. What is no tensor has no gradient: return the "
+                    f"tensor itself, or a constant as tg.tensor(...){Where(*caller()).described()}"
+                )
         names = [path for path, _ in flatten(first, "output")]
         for (a, b), name in zip(pairs(first, y, f"{head} changed at step t={t}", "output"), names, strict=True):
             shape, dtype, shape2, dtype2 = (getattr(x, what, None) for x in (a, b) for what in ("shape", "dtype"))

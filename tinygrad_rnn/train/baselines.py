@@ -51,6 +51,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from .errors import ArgumentError
+
 __all__ = ["CharacterModel", "KneserNey", "Score", "Uniform", "Unigram", "score_baselines"]
 
 FloatArray = npt.NDArray[np.float64]
@@ -142,7 +144,7 @@ class KneserNey:
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If an argument is out of range, or ``size ** order`` does not fit 63 bits.
     """
 
@@ -150,11 +152,11 @@ class KneserNey:
         self.size = _checked_size(size)
         array = _checked_ids(ids, size)
         if order < 1:
-            raise ValueError(f"order must be at least 1, found {order}")
+            raise ArgumentError(f"order must be at least 1, found {order}")
         if size**order >= 2**63:
-            raise ValueError(f"size ** order must be below 2 ** 63, found {size} ** {order}; lower the order")
+            raise ArgumentError(f"size ** order must be below 2 ** 63, found {size} ** {order}; lower the order")
         if len(array) < order:
-            raise ValueError(f"expected at least {order} ids to count {order}-grams, found {len(array)}")
+            raise ArgumentError(f"expected at least {order} ids to count {order}-grams, found {len(array)}")
         self.order = order
         self._levels: list[_Level] = []  # of 1-grams, 2-grams, ..., order-grams
         for k in range(1, order + 1):
@@ -172,7 +174,7 @@ class KneserNey:
         """
         history = [int(i) for i in context]
         if any(not 0 <= i < self.size for i in history):
-            raise ValueError(f"expected ids from 0 to {self.size - 1}, found {history}")
+            raise ArgumentError(f"expected ids from 0 to {self.size - 1}, found {history}")
         p = np.full(self.size, 1.0 / self.size)
         key = 0
         for k, level in enumerate(self._levels, start=1):
@@ -235,12 +237,12 @@ def score_baselines(train: npt.ArrayLike, held_out: npt.ArrayLike, size: int, or
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If there is no character to score, or an argument is out of range.
     """
     held = _checked_ids(held_out, size)
     if len(held) < 2:
-        raise ValueError(f"expected at least 2 held-out ids, of which all but the first are scored, found {len(held)}")
+        raise ArgumentError(f"expected at least 2 held-out ids, of which all but the first are scored, found {len(held)}")
     models: list[tuple[str, CharacterModel]] = [("uniform", Uniform(size)), ("unigram", Unigram(train, size))]
     models += [(_ORDER_NAMES.get(n, f"{n}-gram"), KneserNey(train, size, n)) for n in orders]
     return [Score(name, float(model.bits(held).mean()), len(held) - 1) for name, model in models]
@@ -248,16 +250,16 @@ def score_baselines(train: npt.ArrayLike, held_out: npt.ArrayLike, size: int, or
 
 def _checked_size(size: int) -> int:
     if size < 1:
-        raise ValueError(f"the vocabulary must have at least 1 symbol, found {size}")
+        raise ArgumentError(f"the vocabulary must have at least 1 symbol, found {size}")
     return size
 
 
 def _checked_ids(ids: npt.ArrayLike, size: int) -> IntArray:
     array = np.asarray(ids)
     if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer) or array.size == 0:
-        raise ValueError(f"expected integer ids of shape (n,), n at least 1, found {array.dtype} of {array.shape}")
+        raise ArgumentError(f"expected integer ids of shape (n,), n at least 1, found {array.dtype} of {array.shape}")
     if array.min() < 0 or array.max() >= size:
-        raise ValueError(f"expected ids from 0 to {size - 1}, found {array.min()} to {array.max()}")
+        raise ArgumentError(f"expected ids from 0 to {size - 1}, found {array.min()} to {array.max()}")
     return array.astype(np.int64)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import itertools
 import json
 import math
@@ -25,6 +26,7 @@ from ..core.tree import detach, leaves, tree_map, unflatten
 from ..formats import safetensors
 from ..optim import Adam, clip_grad_norm
 from ..recurrent import unroll
+from .errors import ArgumentError
 from .text import Vocabulary, endless_windows
 
 __all__ = [
@@ -47,11 +49,11 @@ _KIND_OF_CHECKPOINT = "tinygrad_rnn training checkpoint"
 _CHUNK = 64  # steps that evaluation unrolls at a time
 
 
-class DivergedError(ArithmeticError):
+class DivergedError(TinygradError, ArithmeticError):
     """The loss or the gradient is no longer finite; the message names the step and what to try."""
 
 
-class CheckpointError(ValueError):
+class CheckpointError(TinygradError, ValueError):
     """A file is not the model or the checkpoint that was expected."""
 
 
@@ -130,7 +132,7 @@ def evaluate(
     array = np.asarray(ids)
     n = len(array) - 1
     if array.ndim != 1 or n < 1 or streams < 1 or warm_up < 0:
-        raise ValueError(f"expected at least 2 ids of shape (n,), streams >= 1 and warm_up >= 0; found {array.shape}, {streams}, {warm_up}")
+        raise ArgumentError(f"expected at least 2 ids of shape (n,), streams >= 1 and warm_up >= 0; found {array.shape}, {streams}, {warm_up}")
     streams = max(1, min(streams, n // max(warm_up, 1)))
     length = -(-n // streams)
     streams = -(-n // length)
@@ -185,7 +187,7 @@ def sample(
         Generator or seed.
     """
     if length < 0 or not prompt or not (temperature >= 0 and math.isfinite(temperature)):
-        raise ValueError(f"expected length >= 0, a prompt and a temperature >= 0; found {length}, {prompt!r} and {temperature}")
+        raise ArgumentError(f"expected length >= 0, a prompt and a temperature >= 0; found {length}, {prompt!r} and {temperature}")
     rng = np.random.default_rng(rng)
     drawn: list[int] = []
     with no_grad(), eager():  # there is nothing to gain for single steps
@@ -208,7 +210,21 @@ def sample(
 def save_model(path: str | os.PathLike[str], model: CharacterLSTM, vocabulary: Vocabulary, context: str = "\n") -> None:
     """Write a model as a safetensors file, atomically; its vocabulary, and text from which samples may go on, are in the metadata."""
     metadata = {"kind": _KIND, "vocabulary": json.dumps(vocabulary.characters), "context": json.dumps(context)}
-    safetensors.write(path, model.state_dict(), metadata)
+    _write(path, model.state_dict(), metadata)
+
+
+def _write(path: str | os.PathLike[str], arrays: dict[str, npt.NDArray[Any]], metadata: dict[str, str]) -> None:
+    """Write a file of one of the two kinds, with a checksum: the format has none, and weights that were damaged still look like weights."""
+    safetensors.write(path, arrays, {**metadata, "sha256": _checksum(arrays, metadata)})
+
+
+def _checksum(arrays: dict[str, npt.NDArray[Any]], metadata: dict[str, str]) -> str:
+    found = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
+    for name in sorted(arrays):
+        value = np.ascontiguousarray(arrays[name])
+        found.update(f"{name} {value.dtype.str} {arrays[name].shape}".encode())
+        found.update(value.tobytes())
+    return found.hexdigest()
 
 
 def _read(path: str | os.PathLike[str], kind: str, what: str) -> tuple[dict[str, npt.NDArray[Any]], dict[str, str]]:
@@ -216,6 +232,9 @@ def _read(path: str | os.PathLike[str], kind: str, what: str) -> tuple[dict[str,
     arrays, metadata = safetensors.read(path)
     if metadata.get("kind") != kind:
         raise CheckpointError(f"{path}: expected {what}, found {metadata.get('kind', 'other tensors')!r}")
+    written = metadata.pop("sha256", None)
+    if written is not None and written != _checksum(arrays, metadata):  # files of earlier versions have none
+        raise CheckpointError(f"{path} is damaged: its content does not have the checksum that was written with it")
     return arrays, metadata
 
 
@@ -348,10 +367,10 @@ class Trainer:
             self.model.zero_grad()
             loss.backward()
             norm = clip_grad_norm(self.model.parameters(), self.settings.clip)
-        if not (math.isfinite(loss.item()) and math.isfinite(norm)):
-            raise self._diverged(loss.item(), norm)
-        self.optimizer.lr = self.rate(fraction)
-        self.optimizer.step()
+            if not (math.isfinite(loss.item()) and math.isfinite(norm)):
+                raise self._diverged(loss.item(), norm)
+            self.optimizer.lr = self.rate(fraction)
+            self.optimizer.step()
         self.state = detach(state)
         self.losses.append(loss.item() / math.log(2))
         return self.losses[-1]
@@ -384,7 +403,7 @@ class Trainer:
             "vocabulary": json.dumps(self.vocabulary.characters),
             "about": json.dumps(about or {}),
         }
-        safetensors.write(path, arrays, metadata)
+        _write(path, arrays, metadata)
 
     @classmethod
     def resume(cls, checkpoint: Checkpoint, ids: npt.NDArray[np.int64]) -> Trainer:

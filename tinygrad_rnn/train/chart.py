@@ -16,6 +16,8 @@ from xml.sax.saxutils import escape, quoteattr
 import numpy as np
 import numpy.typing as npt
 
+from .errors import ArgumentError
+
 __all__ = ["Series", "line_chart", "moving_average"]
 
 FloatArray = npt.NDArray[np.float64]
@@ -100,12 +102,12 @@ def moving_average(values: npt.ArrayLike, span: int) -> FloatArray:
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If `values` is not one-dimensional or `span` is below 1.
     """
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1 or span < 1:
-        raise ValueError(f"expected values of shape (n,) and a span of at least 1, found {array.shape} and {span}")
+        raise ArgumentError(f"expected values of shape (n,) and a span of at least 1, found {array.shape} and {span}")
     n, half = len(array), span // 2
     sums = np.concatenate([[0.0], np.cumsum(array)])
     position = np.arange(n)
@@ -143,7 +145,7 @@ def line_chart(
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If a series has arrays of unequal length or of more than one dimension, if no point is finite, or if a reference
         is not finite.
     """
@@ -151,10 +153,10 @@ def line_chart(
     marks = [(str(label), float(y)) for label, y in references]
     for name, height_of in marks:
         if not math.isfinite(height_of):
-            raise ValueError(f"reference {name!r}: expected a finite height, found {height_of}")
+            raise ArgumentError(f"reference {name!r}: expected a finite height, found {height_of}")
     finite = [np.isfinite(x) & np.isfinite(y) for _, x, y in lines]
     if not any(mask.any() for mask in finite):
-        raise ValueError("expected a series with at least one finite point, found none")
+        raise ArgumentError("expected a series with at least one finite point, found none")
     all_x = np.concatenate([x[mask] for (_, x, _), mask in zip(lines, finite, strict=True)])
     all_y = np.concatenate([y[mask] for (_, _, y), mask in zip(lines, finite, strict=True)] + [[y for _, y in marks]])
 
@@ -250,7 +252,7 @@ class _Label:
 def _points(one: Series) -> tuple[FloatArray, FloatArray]:
     x, y = np.asarray(one.x, dtype=np.float64), np.asarray(one.y, dtype=np.float64)
     if x.ndim != 1 or x.shape != y.shape:
-        raise ValueError(f"series {one.name!r}: expected x and y of equal shape (n,), found {x.shape} and {y.shape}")
+        raise ArgumentError(f"series {one.name!r}: expected x and y of equal shape (n,), found {x.shape} and {y.shape}")
     return x, y
 
 

@@ -2,26 +2,68 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
-__all__ = ["Meter", "clock", "console", "phase"]
+__all__ = ["Meter", "clock", "console", "mute", "phase"]
 
 _EVERY = 5.0  # seconds between two lines where there is no terminal
 _WORDS = 64  # columns beside the bar, and some for the ^C that a terminal writes: a full line would be broken by it
 
 
 def console(**options: Any) -> Console:
-    """A rich console for standard output: plain text without a terminal or with NO_COLOR."""
+    """A rich console for standard output: plain text without a terminal or with NO_COLOR. Text such as ":x:" stays as it is.
+
+    What cannot be written (the reader of a pipe has gone, a full disk, a terminal that was closed) is left out: the files of a run
+    matter more.
+    """
     from rich.console import Console
 
-    return Console(highlight=False, **options)
+    return Console(highlight=False, emoji=False, file=cast("IO[str]", _Lasting(sys.stdout)), **options)
+
+
+class _Lasting:
+    """A stream that is silent once writing to it has failed."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with self._silent():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with self._silent():
+            self._stream.flush()
+
+    @contextmanager
+    def _silent(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ValueError):  # ValueError: it was closed
+            mute(self._stream)
+            self._stream = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  (until the program ends)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def mute(stream: Any) -> None:
+    """Let a stream that cannot be written to lead nowhere, so that what is left in it is no error when the program ends."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
 
 
 def clock(seconds: float) -> str:

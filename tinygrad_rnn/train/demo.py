@@ -8,8 +8,9 @@ import os
 import platform
 import shlex
 import time
+import unicodedata
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,12 +19,15 @@ import numpy as np
 
 from ..core.errors import TinygradError
 from ..core.tape import eager
+from ..files import replace_file
 from ..kernels import blas
 from . import text
 from .baselines import Score, score_baselines
 from .characters import Checkpoint, DivergedError, Settings, Trainer, evaluate, sample, save_model
 from .chart import Series, line_chart, moving_average
 from .console import Meter, phase
+from .errors import UserError
+from .folder import CHECKPOINT, claimed, present, remove
 from .interrupt import Interrupted, Interrupts
 from .report import Row, headline, write_report
 
@@ -32,7 +36,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Options", "UserError", "run"]
 
-CHECKPOINT = "checkpoint.safetensors"
 BUDGET = 70.0  # seconds of training; with the rest of a run about 80
 LONGEST = 2_000_000  # characters of a text that the demo uses: counting n-grams in more takes too long
 HELD_OUT = 100_000  # most characters held out; else a tenth
@@ -49,10 +52,6 @@ _KNOWS = {
     "trigram": "the two characters before",
     "5-gram": "the four characters before",
 }
-
-
-class UserError(ValueError):
-    """What was asked for cannot be done; the message says why and what to do, in one line."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +72,8 @@ class Options:
         Number of training steps, in place of a budget.
     resume
         Go on from the checkpoint in `out`.
+    overwrite
+        Replace the run in `out`. Without either, a folder with a run in it is refused: no run replaces what another made.
     settings
         Fields of `Settings` that differ from the defaults.
     temperature, length
@@ -87,6 +88,7 @@ class Options:
     budget: float | None = None
     steps: int | None = None
     resume: bool = False
+    overwrite: bool = False
     settings: dict[str, Any] = field(default_factory=dict)
     temperature: float = 0.7
     length: int = 600
@@ -113,6 +115,8 @@ class _Run:
         self.seconds: dict[str, float] = {}
         self.trainer: Trainer | None = None
         self.files: dict[str, str] = {}
+        self.saved = True  # what the last attempt to write the checkpoint came to
+        self.work = ExitStack()  # holds the folder
 
     @contextmanager
     def timed(self, name: str, words: str = "") -> Iterator[None]:
@@ -129,20 +133,25 @@ class _Run:
 
     def go(self) -> int:
         """Run all parts; what stops them is reported here."""
-        try:
-            self.prepare()
-            self.train()
-            self.finish()
-        except Interrupted as stop:
-            return self.stopped(stop.number)
-        except KeyboardInterrupt:
-            self.screen.print()
-            self.tell_checkpoint("Stopped in the middle of a step.")
-            return 130
-        except DivergedError as error:
-            self.say(str(error))
-            self.tell_checkpoint("")
-            return 1
+        with self.work:
+            try:
+                self.prepare()
+                self.train()
+                self.finish()
+            except Interrupted as stop:
+                if stop.between:
+                    return self.stopped(stop.number)
+                return self.broken_off(128 + stop.number)
+            except KeyboardInterrupt:
+                return self.broken_off(130)
+            except DivergedError as error:
+                self.say(str(error))
+                self.tell_checkpoint("")
+                return 1
+            except (OSError, MemoryError):
+                if self.trainer is not None and self.trainer.steps:
+                    self.tell_checkpoint("The run could not be finished.")
+                raise
         return 0
 
     # --- before ---------------------------------------------------------------------------------------------------------
@@ -150,9 +159,17 @@ class _Run:
     def prepare(self) -> None:
         """Read the text, and make the trainer or take it from the checkpoint."""
         options = self.options
+        if options.resume and not self.checkpoint.exists():
+            raise UserError(f"--resume: {self.checkpoint} not found; start without --resume, or name the folder of the run with --out")
+        if options.out.is_dir():
+            self.work.enter_context(claimed(options.out))
+        if not options.resume:
+            self.refuse_to_replace()
         found = self.read_checkpoint() if options.resume else None
         about = {} if found is None else found.about
         path = options.text or (Path(about["text"]) if about.get("text") else None)
+        if found is not None and options.text is None and path is not None and not path.exists():
+            raise UserError(f"--resume: {path}, the text of this run, is no longer there; say where it is now with --text FILE")
         self.budget, self.steps = options.budget, options.steps
         if self.budget is None and self.steps is None:
             self.budget, self.steps = about.get("budget", BUDGET), about.get("steps")
@@ -174,10 +191,17 @@ class _Run:
             "budget": self.budget,
             "steps": self.steps,
         }
+        settings = found.settings if found else _fitting(Settings(**options.settings), len(ids))
+        _check_memory(settings, len(vocabulary))
         if found is None:
-            self.trainer = Trainer(ids, vocabulary, _fitting(Settings(**options.settings), len(ids)))
-            options.out.mkdir(parents=True, exist_ok=True)
-            self.keep_unfinished()
+            trainer = Trainer(ids, vocabulary, settings)
+            if not options.out.is_dir():
+                options.out.mkdir(parents=True, exist_ok=True)
+                self.work.enter_context(claimed(options.out))
+                self.refuse_to_replace()  # another run may have begun and ended in the meantime
+            if options.overwrite:
+                remove(options.out)
+            self.trainer = trainer
         else:
             self.trainer = Trainer.resume(found, ids)
         s, model = self.trainer.settings, self.trainer.model
@@ -197,8 +221,6 @@ class _Run:
 
     def read_checkpoint(self) -> Checkpoint:
         """Read the checkpoint, with the settings that may change changed."""
-        if not self.checkpoint.exists():
-            raise UserError(f"--resume: {self.checkpoint} not found; start without --resume, or name the folder of the run with --out")
         found = Checkpoint.read(self.checkpoint)
         for name, value in self.options.settings.items():
             before = getattr(found.settings, name)
@@ -206,12 +228,23 @@ class _Run:
                 raise UserError(f"--resume: --{name} is {before} in {self.checkpoint} and cannot become {value}; leave it out")
         return dataclasses.replace(found, settings=dataclasses.replace(found.settings, **self.options.settings))
 
-    def keep_unfinished(self) -> None:
-        """Move the checkpoint of an earlier run out of the way."""
-        if self.checkpoint.exists():
-            kept = self.checkpoint.with_stem("checkpoint-before")
-            os.replace(self.checkpoint, kept)
-            self.say(f"The checkpoint of the run before is kept as {kept}.")
+    def refuse_to_replace(self) -> None:
+        """Raise a UserError if there is a run in the folder, unless its replacement was asked for."""
+        there = present(self.options.out)
+        if not there or self.options.overwrite:
+            return
+        about = ", ".join(there)
+        if CHECKPOINT in there:
+            try:
+                found = Checkpoint.read(self.checkpoint)
+                about += f"; {len(found.arrays['losses']):,} steps, {found.seconds:.0f} s of training"
+            except (OSError, TinygradError, KeyError, TypeError):
+                about += "; the checkpoint cannot be read"
+            about += time.strftime(", %Y-%m-%d %H:%M", time.localtime(self.checkpoint.lstat().st_mtime))
+        go_on = "go on with it by --resume, " if CHECKPOINT in there else ""
+        raise UserError(
+            f"{self.options.out} holds a run already ({about}); {go_on}name another folder with --out, or replace it by --overwrite"
+        )
 
     # --- training -------------------------------------------------------------------------------------------------------
 
@@ -248,6 +281,8 @@ class _Run:
                 meter.update(1.0, trainer.seconds, float(np.mean(trainer.losses[-50:])), trainer.speed, last=True)
         self.seconds["training"] = trainer.seconds
         self.save()
+        if not self.saved:
+            self.say("The last checkpoint could not be written; the model follows.")
 
     def score_sample(self) -> None:
         """Score an even sample of the held-out text, for the chart."""
@@ -256,10 +291,20 @@ class _Run:
         self.trainer.scores.append((self.trainer.steps, float(scored.mean())))
 
     def save(self) -> None:
-        """Write the checkpoint; no signal interrupts that."""
+        """Write the checkpoint; no signal interrupts that.
+
+        Where it cannot be written, the one before is still there, and training goes on: the next attempt may succeed.
+        """
         assert self.trainer is not None
         with self.interrupts.deferred():
-            self.trainer.save(self.checkpoint, self.about)
+            try:
+                self.options.out.mkdir(parents=True, exist_ok=True)
+                self.trainer.save(self.checkpoint, self.about)
+                self.saved = True
+            except OSError as error:
+                if self.saved:
+                    self.say(f"The checkpoint cannot be written now: {self.checkpoint}: {error.strerror or error}. Training goes on.")
+                self.saved = False
 
     # --- after ----------------------------------------------------------------------------------------------------------
 
@@ -288,7 +333,7 @@ class _Run:
         path = self.file("model.safetensors", "the model, for `tinygrad-rnn sample`")
         save_model(path, trainer.model, trainer.vocabulary, self.context)
         loss_svg = self.draw_loss(bits)
-        self.file("loss.svg", "the loss").write_text(loss_svg, encoding="utf-8")
+        replace_file(self.file("loss.svg", "the loss"), loss_svg)
         graph = None
         if options.command == "demo":
             with self.timed("drawing", "Drawing the unrolled graph"):
@@ -424,10 +469,17 @@ class _Run:
         if self.trainer is not None:
             self.save()
             trainer = self.trainer
-            self.tell_checkpoint(f"Stopped after step {trainer.steps:,} and {trainer.seconds:.0f} s of training.")
+            start = f"Stopped after step {trainer.steps:,} and {trainer.seconds:.0f} s of training."
+            self.tell_checkpoint(start if self.saved else f"{start} The last checkpoint could not be written.")
         else:
             self.say("Stopped before training began.")
         return 128 + number
+
+    def broken_off(self, code: int) -> int:
+        """Say what there is; the trainer may be half changed, so it is not saved."""
+        self.screen.print()
+        self.tell_checkpoint("Stopped in the middle of a step.")
+        return code
 
     def tell_checkpoint(self, start: str) -> None:
         """Say where the checkpoint is and how to go on from it."""
@@ -456,8 +508,35 @@ def _smooth(before: float, value: float, count: int) -> float:
     return before + weight * (value - before) if before else value
 
 
+def _check_memory(settings: Settings, symbols: int) -> None:
+    """Raise a UserError if training needs more memory than the machine has: the system would end the program without a word."""
+    there = _memory()
+    h, e = settings.hidden, settings.embedding
+    parameters = symbols * e + 4 * h * (e + h + 2) + symbols * (h + 1)
+    needed = 4 * (5 * parameters + settings.window * settings.batch * (2 * e + 12 * h + 3 * symbols))
+    if there is not None and needed > there:
+        sizes = ", ".join(f"--{name} {getattr(settings, name)}" for name in ("hidden", "embedding", "batch", "window"))
+        raise UserError(
+            f"training with {sizes} needs about {needed / 1e9:,.1f} GB of memory; there are {there / 1e9:,.1f} GB. Give smaller sizes"
+        )
+
+
+def _memory() -> int | None:
+    """Bytes of memory of this machine, or of the control group where that has fewer; None if it cannot be found out."""
+    try:
+        found = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        return None
+    try:
+        return min(found, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    except (OSError, ValueError):
+        return found
+
+
 def _shown(text: str) -> str:
-    return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
+    """Text for a terminal: joiners and spaces of all kinds stay, what would control the terminal becomes U+FFFD."""
+    hidden = ("Cc", "Cs")
+    return "".join("\N{REPLACEMENT CHARACTER}" if unicodedata.category(c) in hidden and c not in "\n\t" else c for c in text)
 
 
 def _version() -> str:

@@ -13,21 +13,23 @@ _PATIENCE = 3  # so many signals end the program at once, for the case that a st
 
 
 class Interrupted(KeyboardInterrupt):
-    """The user asked to stop, and this is a good place.
+    """The user asked to stop.
 
     Attributes
     ----------
     number
         The signal.
+    between
+        Whether it is between two steps; if not, the user insisted, and what is being computed may be half changed.
     """
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, *, between: bool = True) -> None:
         super().__init__(f"signal {number}")
-        self.number = number
+        self.number, self.between = number, between
 
 
 class Interrupts:
-    """Context manager: SIGINT and SIGTERM are noted; `check` raises what was noted.
+    """Context manager: SIGINT, SIGTERM and SIGHUP (unless that is ignored, as nohup has it) are noted; `check` raises what was noted.
 
     Inside ``with interrupts.deferred():`` even repeated signals wait: for writing files. Elsewhere the third one raises at once.
     In a thread other than the main one signals cannot be caught, and nothing is changed.
@@ -41,8 +43,10 @@ class Interrupts:
 
     def __enter__(self) -> Interrupts:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._note)
+            for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+                number = getattr(signal, name, None)
+                if number is not None and not (name == "SIGHUP" and signal.getsignal(number) == signal.SIG_IGN):
+                    self._before[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -53,7 +57,7 @@ class Interrupts:
         self.noted = number
         self.count += 1
         if self.count >= _PATIENCE and not self.waiting:
-            raise Interrupted(number)
+            raise Interrupted(number, between=False)
 
     def check(self) -> None:
         """Raise `Interrupted` if a signal came."""

@@ -28,6 +28,7 @@ from ..nn import cross_entropy
 from ..recurrent import Cell, unroll
 from .characters import CharacterLSTM, load_model
 
+_WORDS = 500  # characters of another's error that are shown
 PACKAGE = Path(__file__).parents[1]
 FORMS = "name it as package.module:Name, file.py:Name, file.py, a cell of tinygrad_rnn.cells, or a model.safetensors that `demo` wrote"
 
@@ -89,7 +90,9 @@ def _module(name: str, text: str) -> ModuleType:
             if error.name and (name == error.name or name.startswith(f"{error.name}.")):
                 raise NamedError(f"{text}: there is no module {error.name}; {FORMS}") from None
             raise _failed(text, error) from error
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             raise _failed(text, error) from error
 
 
@@ -100,11 +103,14 @@ def _file(path: Path) -> ModuleType:
     if spec is None or spec.loader is None:
         raise NamedError(f"{path}: Python cannot import this file")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
+    if path.stem not in sys.modules and path.stem not in sys.stdlib_module_names:  # else this program would meet it in place of its own
+        sys.modules[path.stem] = module
     with _imports(path.parent):
         try:
             spec.loader.exec_module(module)
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             raise _failed(str(path), error) from error
     return module
 
@@ -119,11 +125,22 @@ def _imports(folder: Path) -> Iterator[None]:
         sys.path.remove(str(folder.resolve()))
 
 
-def _failed(text: str, error: Exception) -> NamedError:
+def _failed(text: str, error: BaseException) -> NamedError:
     lines = [(f.filename, f.lineno) for f in traceback.extract_tb(error.__traceback__) if PACKAGE not in Path(f.filename).parents]
     own = [(path, line) for path, line in lines if "importlib" not in path]
     where = f" (line {own[-1][1]} of {Path(own[-1][0]).name})" if own else ""
-    return NamedError(f"{text}: importing it raised {type(error).__name__}: {error}{where}")
+    return NamedError(f"{text}: importing it {_raised(error)}{where}")
+
+
+def _raised(error: BaseException) -> str:
+    """What an error of the user's own code says, in one line that is not too long."""
+    if isinstance(error, SystemExit):
+        return f"ended the program: SystemExit({error.code!r})"
+    try:
+        words = " ".join(str(error).split())
+    except Exception:  # an error of theirs that cannot be shown
+        words = "(it cannot be shown)"
+    return f"raised {type(error).__name__}: {words if len(words) <= _WORDS else words[:_WORDS] + '...'}"
 
 
 def _candidates(module: ModuleType) -> list[str]:
@@ -189,10 +206,11 @@ def example(found: Any, *, arguments: Sequence[int] = (3, 4), steps: int = 3, ba
             squares = [(y * y).mean() for y in outputs]
             total: Tensor = sum(squares[1:], squares[0])
             return total
-    except NamedError:
+    except (NamedError, KeyboardInterrupt, MemoryError):
         raise
-    except Exception as error:
-        raise NamedError(f"{name} could not be run on a random sequence: {type(error).__name__}: {error}") from error
+    except BaseException as error:
+        what = "could not be run on a random sequence: it " if isinstance(found, Module) else ""
+        raise NamedError(f"{name} {what}{_raised(error)}") from error
     raise NamedError(f"{name} is a {type(found).__name__}; expected a cell, a layer, a recorded tensor, or a function that returns one")
 
 
@@ -218,6 +236,8 @@ def made(kind: type, arguments: Sequence[int], seed: int = 0) -> Any:
     draws = {"rng": seed} if "rng" in inspect.signature(kind).parameters else {}
     try:
         return kind(*arguments[: len(wanted)], **draws)
-    except (TypeError, ValueError, TinygradError) as error:
+    except (KeyboardInterrupt, MemoryError):
+        raise
+    except BaseException as error:
         shown = ", ".join(map(str, arguments[: len(wanted)]))
-        raise NamedError(f"{kind.__name__}({shown}) failed: {error}") from error
+        raise NamedError(f"{kind.__name__}({shown}) {_raised(error)}") from error

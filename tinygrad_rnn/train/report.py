@@ -10,6 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..files import replace_file
+from .errors import ArgumentError
+
 __all__ = ["Row", "headline", "write_report"]
 
 
@@ -45,12 +48,12 @@ def headline(table: Sequence[Row]) -> str:
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If no row is ours.
     """
     mine = [row for row in table if row.ours]
     if not mine:
-        raise ValueError("expected at least one row with ours=True, found none")
+        raise ArgumentError("expected at least one row with ours=True, found none")
     best = min(mine, key=_sort_key)
     others = [row for row in table if not row.ours and math.isfinite(row.bits)]
     if not math.isfinite(best.bits):
@@ -105,7 +108,7 @@ def write_report(
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If no row is ours, or a figure is not SVG.
     OSError
         If the file cannot be written.
@@ -131,7 +134,7 @@ def write_report(
         sample=_text(sample),
         facts="\n".join(f"<div><dt>{_text(str(k))}</dt><dd>{_text(str(v))}</dd></div>" for k, v in facts.items()),
     )
-    Path(path).write_text(page, encoding="utf-8", newline="\n")
+    replace_file(path, page)
 
 
 def _sort_key(row: Row) -> float:
@@ -165,7 +168,7 @@ def _choices(bits: float) -> str:
 def _svg_element(text: str, argument: str) -> str:
     found = re.search(r"<svg[\s>].*</svg\s*>", text, re.DOTALL)
     if found is None:
-        raise ValueError(f"{argument}: expected SVG text with an <svg> element, found {text[:60]!r}")
+        raise ArgumentError(f"{argument}: expected SVG text with an <svg> element, found {text[:60]!r}")
     return found.group()
 
 

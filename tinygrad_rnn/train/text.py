@@ -7,6 +7,7 @@ training text, so they are removed first (:func:`load_topics`).
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import itertools
 import os
@@ -21,6 +22,9 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+from ..core.errors import TinygradError
+from .errors import ArgumentError
 
 __all__ = [
     "Corpus",
@@ -46,7 +50,7 @@ UNKNOWN = "\N{REPLACEMENT CHARACTER}"
 _REPEAT_LENGTH = 40  # A shorter paragraph ("Note:", "For example:") may stand several times.
 
 
-class TextError(ValueError):
+class TextError(TinygradError, ValueError):
     """A corpus cannot be loaded, or is too short for what is asked of it."""
 
 
@@ -160,7 +164,8 @@ def load_file(path: str | os.PathLike[str]) -> Corpus:
     Raises
     ------
     TextError
-        If the file is missing, a folder, unreadable, empty, not UTF-8 or shorter than 2000 characters.
+        If the file is missing, a folder, unreadable, empty, white space alone, not UTF-8 (the message says what it seems to be, and the
+        command that converts it), with bytes of value 0, or shorter than 2000 characters.
     """
     source = Path(path)
     try:
@@ -171,20 +176,91 @@ def load_file(path: str | os.PathLike[str]) -> Corpus:
         raise TextError(f"{source}: expected a UTF-8 text file, found a folder") from error
     except OSError as error:
         raise TextError(f"{source}: cannot be read: {error.strerror or error}") from error
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise TextError(
-            f"{source}: expected UTF-8, found byte 0x{data[error.start]:02x} at offset {error.start} (line {line}): "
-            f"{error.reason}; convert the file, for example with iconv -f LATIN1 -t UTF-8"
-        ) from error
+    except ValueError as error:  # a name that no file can have
+        raise TextError(f"{str(source)!r}: cannot be read: {error}") from error
+    if fault := _fault(data):
+        raise TextError(f"{source}: expected a UTF-8 text, found {fault}")
+    text = data.decode("utf-8-sig")
     return _checked(Corpus(text.replace("\r\n", "\n").replace("\r", "\n"), str(source)))
+
+
+_MARKS = (  # the longer first: that of UTF-32-LE begins with that of UTF-16-LE
+    (codecs.BOM_UTF32_LE, "UTF-32"),
+    (codecs.BOM_UTF32_BE, "UTF-32"),
+    (codecs.BOM_UTF16_LE, "UTF-16"),
+    (codecs.BOM_UTF16_BE, "UTF-16"),
+)
+
+
+def _fault(data: bytes) -> str:
+    """Why bytes are no UTF-8 text, and the command that mends it if it can be known; or "".
+
+    What is not UTF-8 is told by its byte order mark, or by where its zero bytes are. Of single bytes above 127 those from 0x80 to 0x9f
+    are quotation marks and dashes in Windows-1252 and control characters in Latin-1, so they tell the two apart. Where most of such bytes
+    do form UTF-8 characters, the file is UTF-8 with damage, and converting it would spoil the rest.
+    """
+    for mark, name in _MARKS:
+        if data.startswith(mark):
+            return f"{name} (a byte order mark {mark.hex(' ')}); convert it with {_iconv(name)}"
+    if b"\0" in data:
+        place = data.index(b"\0")
+        sides = [data[side::2].count(0) / max(len(data) // 2, 1) for side in (0, 1)]
+        for name, own, other in (("UTF-16LE", 1, 0), ("UTF-16BE", 0, 1)):
+            if sides[own] > 0.02 and sides[own] > 8 * sides[other]:
+                return f"bytes of value 0, as in {name} without a byte order mark; convert it with {_iconv(name)}"
+        return f"a byte of value 0 at offset {place} ({_line(data, place)}): this is no text, or in an encoding such as UTF-16 or UTF-32"
+    wrong, seen = _not_utf8(data)
+    if not wrong:
+        return ""
+    where = f"byte 0x{data[wrong[0]]:02x} at offset {wrong[0]} ({_line(data, wrong[0])})"
+    high = [byte for byte in data[:seen] if byte >= 0x80]
+    whole = sum(byte >= 0xC2 for byte in high) - sum(data[place] >= 0xC2 for place in wrong)  # characters of several bytes
+    rest = data[wrong[0] + 1 :][:4]
+    if 0xC2 <= data[wrong[0]] < 0xF5 and len(rest) < 3 and (whole or rest) and all(0x80 <= byte < 0xC0 for byte in rest):
+        return f"the beginning of a character at its end, {where}: the file was cut; leave that out with iconv -c -f UTF-8 -t UTF-8"
+    if whole > len(wrong):
+        count = "one place" if len(wrong) == 1 else f"{len(wrong)} places" if len(wrong) < _ENOUGH else "many places"
+        return f"UTF-8 that is damaged in {count}, the first {where}; mend it there, or leave such bytes out with iconv -c -f UTF-8 -t UTF-8"
+    if len(high) > 0.3 * seen or {0x81, 0x8D, 0x8F, 0x90, 0x9D} & {*high}:  # too many for a Western text, or none of its characters
+        return f"{where}, in another encoding; convert it with {_iconv('ENCODING')}, where ENCODING is its name, such as CP1251 or SHIFT_JIS"
+    name = "CP1252" if min(high) < 0xA0 else "LATIN1"
+    return f"{where}, as in {_WESTERN[name]}; if it is that, convert it with {_iconv(name)}"
+
+
+def _not_utf8(data: bytes) -> tuple[list[int], int]:
+    """Where bytes are that belong to no UTF-8 character, at most `_ENOUGH` places; and how many bytes were looked at."""
+    wrong: list[int] = []
+    start = 0
+    while start < len(data) and len(wrong) < _ENOUGH:
+        piece = data[start : start + _PIECE]
+        try:
+            piece.decode("utf-8")
+            start += len(piece)
+        except UnicodeDecodeError as error:
+            divided = error.end == len(piece) and start + len(piece) < len(data) and error.start and "end of data" in error.reason
+            if not divided:
+                wrong.append(start + error.start)
+            start += error.start if divided else error.end
+    return wrong, start
+
+
+_PIECE = 1 << 20  # bytes that are looked at together
+_ENOUGH = 1000  # places by which an encoding is judged
+_WESTERN = {"CP1252": "Windows-1252 (Western European, with curved quotation marks)", "LATIN1": "Latin-1 or Windows-1252 (Western European)"}
+
+
+def _iconv(encoding: str) -> str:
+    return f"iconv -f {encoding} -t UTF-8"
+
+
+def _line(data: bytes, place: int) -> str:
+    return f"line {data.count(bytes([10]), 0, place) + 1}"
 
 
 def _checked(corpus: Corpus) -> Corpus:
     if not corpus.text.strip():
-        raise TextError(f"{corpus.source}: expected text, found an empty file")
+        found = f"{len(corpus.text)} characters of white space alone" if corpus.text else "an empty file"
+        raise TextError(f"{corpus.source}: expected text, found {found}")
     if len(corpus.text) < MINIMUM_LENGTH:
         raise TextError(
             f"{corpus.source}: expected at least {MINIMUM_LENGTH} characters, found {len(corpus.text)}; "
@@ -210,13 +286,13 @@ def split(text: str, held_out: float = 0.1) -> tuple[str, str]:
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If `held_out` is not between 0 and 1.
     TextError
         If either part would have less than two characters.
     """
     if not 0.0 < held_out < 1.0:
-        raise ValueError(f"held_out must be a fraction above 0 and below 1, found {held_out}")
+        raise ArgumentError(f"held_out must be a fraction above 0 and below 1, found {held_out}")
     cut = len(text) - round(len(text) * held_out)
     if cut < 2 or len(text) - cut < 2:
         raise TextError(f"a text of {len(text)} characters is too short to hold out the fraction {held_out} of it")
@@ -237,7 +313,7 @@ class Vocabulary:
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If a character is given twice, or is the unknown symbol.
     """
 
@@ -245,9 +321,9 @@ class Vocabulary:
         ordered = sorted(characters)
         doubled = [a for a, b in itertools.pairwise(ordered) if a == b]
         if doubled:
-            raise ValueError(f"expected each character once, found {doubled[0]!r} more than once")
+            raise ArgumentError(f"expected each character once, found {doubled[0]!r} more than once")
         if UNKNOWN in ordered:
-            raise ValueError(f"{UNKNOWN!r} stands for unknown characters and cannot be one of the vocabulary")
+            raise ArgumentError(f"{UNKNOWN!r} stands for unknown characters and cannot be one of the vocabulary")
         self._characters = "".join(ordered)
         self._codes = np.array([ord(c) for c in ordered], dtype=np.uint32)
 
@@ -266,13 +342,13 @@ class Vocabulary:
 
         Raises
         ------
-        ValueError
+        ArgumentError
             If `min_count` is below 1.
         TextError
             If no character occurs often enough.
         """
         if min_count < 1:
-            raise ValueError(f"min_count must be at least 1, found {min_count}")
+            raise ArgumentError(f"min_count must be at least 1, found {min_count}")
         counts = Counter(text)
         counts.pop(UNKNOWN, None)
         common = [c for c, n in counts.items() if n >= min_count]
@@ -334,18 +410,18 @@ class Vocabulary:
 
         Raises
         ------
-        ValueError
+        ArgumentError
             If `ids` is not one-dimensional, not of integers, or out of range.
         """
         array = np.asarray(ids)
         if array.ndim != 1:
-            raise ValueError(f"expected ids of shape (n,), found shape {array.shape}")
+            raise ArgumentError(f"expected ids of shape (n,), found shape {array.shape}")
         if array.size == 0:
             return ""
         if not np.issubdtype(array.dtype, np.integer):
-            raise ValueError(f"expected ids of an integer dtype, found {array.dtype}")
+            raise ArgumentError(f"expected ids of an integer dtype, found {array.dtype}")
         if array.min() < 0 or array.max() >= len(self):
-            raise ValueError(f"expected ids from 0 to {len(self) - 1}, found {array.min()} to {array.max()}")
+            raise ArgumentError(f"expected ids from 0 to {len(self) - 1}, found {array.min()} to {array.max()}")
         symbols = UNKNOWN + self._characters
         return "".join([symbols[i] for i in array.tolist()])
 
@@ -392,7 +468,7 @@ def windows(ids: npt.ArrayLike, batch_size: int, steps: int, *, partial: bool = 
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If an argument is out of range.
     TextError
         If the text is too short for a single window.
@@ -419,7 +495,7 @@ def endless_windows(ids: npt.ArrayLike, batch_size: int, steps: int, *, rng: np.
 
     Raises
     ------
-    ValueError, TextError
+    ArgumentError, TextError
         As :func:`windows`.
     """
     array, spare = _streams_checked(ids, batch_size, steps, steps)
@@ -429,9 +505,9 @@ def endless_windows(ids: npt.ArrayLike, batch_size: int, steps: int, *, rng: np.
 def _streams_checked(ids: npt.ArrayLike, batch_size: int, steps: int, needed: int) -> tuple[IntArray, int]:
     array = np.asarray(ids)
     if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
-        raise ValueError(f"expected integer ids of shape (n,), found {array.dtype} of shape {array.shape}")
+        raise ArgumentError(f"expected integer ids of shape (n,), found {array.dtype} of shape {array.shape}")
     if batch_size < 1 or steps < 1:
-        raise ValueError(f"batch_size and steps must be at least 1, found {batch_size} and {steps}")
+        raise ArgumentError(f"batch_size and steps must be at least 1, found {batch_size} and {steps}")
     spare = len(array) - 1 - batch_size * needed
     if spare < 0:
         raise TextError(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...core.errors import TinygradError
+from ...files import replace_file
 from ...kernels import blas
 from ..console import clock
 from ..interrupt import Interrupted, Interrupts
@@ -274,7 +275,7 @@ def write(results: TaskResults, path: Path) -> None:
     for arm, written in zip(results.arms, about["arms"], strict=True):
         written["results"] = [{**r._asdict(), "score": r.score if math.isfinite(r.score) else None} for r in arm.results]
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(about, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    replace_file(path, json.dumps(about, indent=2, allow_nan=False) + "\n")
 
 
 def read(path: Path) -> TaskResults:

@@ -1,0 +1,102 @@
+"""Files that are whole or as they were: each is written beside its place, and put there when it is complete."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import secrets
+import stat
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+__all__ = ["replace_file", "replacing", "sweep"]
+
+_STALE = 3600.0  # seconds without a change, after which nobody writes a file that is still unfinished
+_NAME = re.compile(r"\.(?P<name>.+)\.(?P<process>\d+)\.[0-9a-f]{8}\.tmp")
+_LONGEST = 40  # characters of a name that are taken over: file systems allow about 255 bytes
+
+
+def replace_file(path: str | os.PathLike[str], content: str | bytes) -> None:
+    """Write a whole file; see `replacing`. Text is written in UTF-8, with a question mark for what is no character."""
+    data = content.encode("utf-8", "replace") if isinstance(content, str) else content
+    with replacing(path) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Context: a file to write to, which takes the place of `path` at the end, or leaves all as it was if there is an error.
+
+    The content is on the disk before it takes the place of what was there. An old file's permissions are kept, and its owner where this
+    user may give files away; a link stays, and the file that it names is replaced. What is no ordinary file (a pipe, /dev/null) is
+    written to directly.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written; it names `path`.
+    """
+    target = Path(os.path.realpath(path))
+    try:
+        before = target.stat() if target.exists() else None
+        if before is not None and stat.S_ISDIR(before.st_mode):
+            raise IsADirectoryError(21, "Is a directory")
+        if before is not None and not stat.S_ISREG(before.st_mode):
+            with open(target, "wb") as file:
+                yield file
+            return
+        sweep(target.parent, [target.name], age=_STALE)
+        temporary = target.with_name(f".{target.name[:_LONGEST]}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+        try:
+            with open(temporary, "xb") as file:
+                if before is not None and hasattr(os, "fchmod"):
+                    with contextlib.suppress(OSError):
+                        os.fchown(file.fileno(), before.st_uid, before.st_gid)
+                    os.fchmod(file.fileno(), stat.S_IMODE(before.st_mode))
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, target)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise
+    except OSError as error:
+        if error.errno is None:
+            raise
+        missing = "" if target.parent.is_dir() else f": there is no folder {str(target.parent)!r}; make it first"
+        raise OSError(error.errno, f"{error.strerror}{missing}", str(path)) from error
+    with contextlib.suppress(OSError):  # the new name is on the disk too, where folders can be told so
+        folder = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def sweep(folder: Path, names: Iterable[str], *, age: float) -> None:
+    """Remove unfinished files of these names that a process left which was killed: not changed for `age` seconds, the process gone."""
+    wanted = {name[:_LONGEST] for name in names}
+    with contextlib.suppress(OSError):
+        for name in os.listdir(folder):
+            found = _NAME.fullmatch(name)
+            if found is not None and found["name"] in wanted and not _runs(int(found["process"])):
+                with contextlib.suppress(OSError):
+                    if time.time() - (folder / name).lstat().st_mtime >= age:
+                        (folder / name).unlink()
+
+
+def _runs(process: int) -> bool:
+    """Whether there is a process of this number; False where that cannot be asked (on Windows an open file cannot be removed)."""
+    if os.name != "posix":
+        return False
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # another user's
+        pass
+    return process != os.getpid()

@@ -1,0 +1,84 @@
+"""Arithmetic of integers and booleans for generated code, equal to NumPy's to the bit.
+
+Generated code holds every integer as int64, whatever its dtype. Sums, differences and products of such numbers wrap around as they are, and what is
+left to do for a narrow dtype is to cut off the upper bits. The functions here are for what Python or numba does in another way than NumPy: division by
+zero, the smallest number divided by -1, powers that wrap around, and floats that no integer can hold. They are ordinary Python, which numba compiles
+into the kernel that calls them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba.extending import register_jitable
+
+SMALLEST = -9223372036854775808
+
+
+@register_jitable
+def int_absolute(x: Any) -> Any:
+    """Magnitude; that of the smallest number is itself."""
+    return x if x >= 0 else -x
+
+
+@register_jitable
+def int_sign(x: Any) -> Any:
+    """-1, 0 or 1."""
+    return np.int64(x > 0) - np.int64(x < 0)
+
+
+@register_jitable
+def int_maximum(a: Any, b: Any) -> Any:
+    """Larger of two numbers."""
+    return np.int64(a) if a > b else np.int64(b)
+
+
+@register_jitable
+def int_minimum(a: Any, b: Any) -> Any:
+    """Smaller of two numbers."""
+    return np.int64(a) if a < b else np.int64(b)
+
+
+@register_jitable
+def int_select(condition: Any, a: Any, b: Any) -> Any:
+    """`a` where the condition holds, else `b`; also of two booleans."""
+    return a if condition else b
+
+
+@register_jitable
+def int_mod(a: Any, b: Any) -> Any:
+    """Remainder with the sign of b; 0 for b = 0, and for b = -1, by which the smallest number cannot be divided."""
+    if b == 0 or b == -1:
+        return np.int64(0)
+    return np.int64(a) % np.int64(b)
+
+
+@register_jitable
+def int_power(a: Any, b: Any) -> Any:
+    """a ** b by squaring, which wraps around; an error for negative b."""
+    if b < 0:
+        raise ValueError("Integers to negative integer powers are not allowed.")
+    found, square, left = np.int64(1), np.int64(a), np.int64(b)
+    while left > 0:
+        if left & 1:
+            found = found * square
+        square = square * square
+        left = left >> 1
+    return found
+
+
+@register_jitable
+def int64_of(x: Any) -> Any:
+    """A float as int64; what none is, nan among it, gives the smallest, as x86 processors have it."""
+    if x >= -9223372036854775808.0 and x < 9223372036854775808.0:
+        return np.int64(x)
+    return np.int64(SMALLEST)
+
+
+@register_jitable
+def int32_of(x: Any) -> Any:
+    """A float as int32 likewise; NumPy makes narrower integers of it."""
+    if x > -2147483649.0 and x < 2147483648.0:
+        return np.int64(x)
+    return np.int64(-2147483648)

@@ -1,0 +1,231 @@
+"""What writes to a tensor: ``t[i] = v``, ``t += v`` and its kin, ``t.data = v``.
+
+A write changes the tensor that it is applied to, and no other. Arrays are never written to: the tensor gets a new array, and where the
+write is recorded a new node, while nodes and tensors that were made of the old values keep them.
+
+A view (the result of a basic index, reshape, transpose, ...) shows in NumPy what is written to it in the tensor that it was taken from; here
+it has values of its own, so a write to it would be lost there. It is refused as long as that tensor is in use.
+"""
+
+from __future__ import annotations
+
+import operator
+import sys
+import weakref
+from collections.abc import Callable
+from dis import opmap
+from typing import Any
+
+import numpy as np
+
+from ..core.errors import DtypeError, GraphError, ShapeError, restated
+from ..core.primitive import Spec
+from ..core.record import apply, describe
+from ..core.tape import Leaf, Where, caller, context
+from ..core.tensor import Tensor, as_array, tensor
+from . import elementwise, linear, shaping
+
+# --- views ------------------------------------------------------------------------------------------------------------------
+
+
+def _whole(t: Tensor) -> tuple[Tensor, Any] | None:
+    """The tensor of which t is a view, as far as it is still in use, and the index by which t was taken (None: another operation)."""
+    link = getattr(t, "viewed", None)
+    while link is not None and (link[1] is None or shaping.is_basic(link[1])):  # an advanced index gives a copy
+        reference, index, link = link
+        if (whole := reference()) is not None:
+            return whole, index
+    return None
+
+
+def _refuse_view(t: Tensor, what: str) -> None:
+    """Raise if a write to t would be lost on a tensor of which it is a view."""
+    if (found := _whole(t)) is not None:
+        whole, index = found
+        name = whole.name or "t"
+        part = f"{name}{shaping.show_index(index)}" if index is not None else f"a view of {name}"
+        way = f"{name}{shaping.show_index(index)}" if index is not None else f"{name}[...]"
+        raise GraphError(
+            f"{what}: this {describe(t)} is {part}, a view, and {describe(whole)} would not see the write. Write to the whole tensor with one "
+            f"index, as in {way} = v, out[0, 1] = v or out[i] += v; or to a copy: view.copy(){Where(*caller()).described()}"
+        )
+
+
+# --- the write itself -------------------------------------------------------------------------------------------------------
+
+
+def _become(t: Tensor, new: Tensor, what: str) -> None:
+    """Give t the values and the node of `new`."""
+    now, node = context(), t.node
+    if new.dtype != t.dtype:
+        raise DtypeError(f"{what}: {describe(t)} keeps its dtype, but the new values are {new.dtype}. Convert with .astype, or make a new tensor: t = t + v")
+    if new.shape != t.shape:
+        raise ShapeError(f"{what}: {describe(t)} keeps its shape, but the new values have shape {new.shape}. Make a new tensor: t = t + v")
+    if node is not None and node.requires_grad:
+        if isinstance(node, Leaf) and node.tensor is not None and node.tensor() is t:
+            if now.grad_enabled:
+                raise GraphError(
+                    f"{what}, assignment to {t.name or 'a leaf that requires gradients'}: its gradient would be lost. "
+                    "Assign to a copy (t = t + 0), or inside tg.no_grad() if the new values are to be the leaf's."
+                )
+            t.data = new.array
+            return
+        if not now.grad_enabled:
+            raise GraphError(
+                f"{what}: inside no_grad this would cut {describe(t)}, which was computed, from its tape; write outside, or to t.detach()"
+            )
+    if type(t) is not Tensor:  # a buffer, or a parameter that is frozen
+        if new.requires_grad or isinstance(new.array, Spec):
+            raise GraphError(
+                f"{what}: {type(t).__name__} {describe(t)} holds values without gradients, and would hang on a tape. Write {what.split()[0]} v.detach(), "
+                f"or make a new tensor: t = t + v"
+            )
+        t.data = new.array
+        return
+    if isinstance(new.array, Spec) and not isinstance(t.array, Spec) and now.written is not None:
+        now.written.append((weakref.ref(t), t.array, t.node))
+    name = t.name
+    t.array, t.node = new.array, new.node
+    if name is not None and t.node is None:
+        t.name = name
+
+
+def setitem(t: Tensor, index: Any, value: Any) -> None:
+    """``t[i] = v``: t gets a copy of its values with new ones at the index. Of an element that is named twice, the last value counts."""
+    _refuse_view(t, "t[i] = v")
+    if isinstance(value, Tensor) and value.dtype != t.dtype:
+        value = value.astype(t.dtype)
+    elif isinstance(value, (list, tuple)) and any(isinstance(v, Tensor) and v.requires_grad for v in value):
+        raise GraphError("assignment of a list of recorded tensors would cut the tape; join them first with tg.stack")
+    elif not isinstance(value, Tensor):
+        value = as_array(value).astype(t.dtype)
+    index, value = _last_values(t.shape, shaping.plain_index(index), value)
+    _become(t, apply(shaping.setitem.primitive, (t, value), {"index": index}), "t[i] = v")
+
+
+def _last_values(shape: tuple[int, ...], index: Any, value: Any) -> tuple[Any, Any]:
+    """The index and the value without the elements that are written again later in the same assignment."""
+    parts = index if isinstance(index, tuple) else (index,)
+    if not any(isinstance(i, (list, np.ndarray)) and np.asarray(i).dtype != np.bool_ for i in parts):
+        return index, value
+    try:
+        places = np.arange(int(np.prod(shape))).reshape(shape)[index]
+        spread = np.broadcast_shapes(places.shape, value.shape) == places.shape
+    except (IndexError, ValueError):
+        spread = False
+    if not spread:
+        return index, value  # the operation says what does not fit
+    flat = places.ravel()
+    last = np.sort(flat.size - 1 - np.unique(flat[::-1], return_index=True)[1])
+    if last.size == flat.size:
+        return index, value
+    return np.unravel_index(flat[last], shape), shaping.broadcast_to(value, places.shape).reshape(-1)[last]
+
+
+def _augmented(symbol: str, op: Callable[..., Any]) -> Callable[[Tensor, Any], Tensor]:
+    """``t += v`` and its kin: t itself changes, as an array does, and keeps its shape and dtype."""
+
+    def write(self: Tensor, other: Any) -> Tensor:
+        new = op(self, other)
+        if new is NotImplemented:
+            return new  # type: ignore[no-any-return]
+        what = f"t {symbol} v"
+        if getattr(self, "viewed", None) is not None and _whole(self) is not None:
+            if sys.getrefcount(self) > _TEMPORARY or not _stored_back():
+                _refuse_view(self, what)
+            if new.shape == self.shape and new.dtype == self.dtype:
+                return new  # type: ignore[no-any-return]
+        _become(self, new, what)
+        return self
+
+    return write
+
+
+def _stored_back() -> bool:
+    """Whether the caller's caller runs ``x[i] += v``: Python then writes the result to x[i], by the instruction that follows."""
+    frame = sys._getframe(2)
+    code, place = frame.f_code.co_code, frame.f_lasti + 2
+    while code[place] in _BETWEEN:
+        place += 2
+    return code[place] in _STORES
+
+
+class _Probe:
+    """Finds how many references there are to an operand which nothing but the running statement holds."""
+
+    def __getitem__(self, index: int) -> _Probe:
+        return _Probe()
+
+    def __iadd__(self, other: int) -> int:
+        return sys.getrefcount(self)
+
+    def __setitem__(self, index: int, found: int) -> None:
+        self.found = found
+
+
+_probe = _Probe()
+_probe[0] += 0
+_TEMPORARY = _probe.found
+_BETWEEN = {opmap["CACHE"], opmap["SWAP"]}
+_STORES = {opmap[name] for name in ("STORE_SUBSCR", "STORE_SLICE") if name in opmap}
+
+OPERATORS: dict[str, Callable[..., Any]] = {
+    "iadd": _augmented("+=", elementwise.add),
+    "isub": _augmented("-=", elementwise.subtract),
+    "imul": _augmented("*=", elementwise.multiply),
+    "itruediv": _augmented("/=", elementwise.divide),
+    "ipow": _augmented("**=", elementwise.power),
+    "imod": _augmented("%=", elementwise.mod),
+    "imatmul": _augmented("@=", linear.matmul),
+    "iand": _augmented("&=", operator.and_),
+    "ior": _augmented("|=", operator.or_),
+}
+
+
+# --- all values at once -----------------------------------------------------------------------------------------------------
+
+
+class Values(np.ndarray[Any, Any]):
+    """The values of a tensor, to read: ``t.data -= a`` makes a new array, which ``t.data`` is set to; other writes say how."""
+
+    def __array_wrap__(self, array: Any, context: Any = None, return_scalar: bool = False) -> Any:
+        return array[()] if return_scalar else array.view(np.ndarray)
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        try:
+            super().__setitem__(index, value)
+        except ValueError as error:
+            way = "" if self.flags.writeable else "; t.data is set as a whole: t.data = array, or inside tg.no_grad() t[i] = v"
+            raise restated(error, f"{error}{way}") from error
+
+
+def _augmented_values(op: Callable[..., Any], in_place: Callable[..., Any]) -> Callable[[Any, Any], Any]:
+    return lambda self, other: in_place(self, other) if self.flags.writeable else op(self, other)
+
+
+for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and", "or", "xor", "lshift", "rshift"):
+    _names = (f"__{_name}__", f"__i{_name}__")
+    setattr(Values, _names[1], _augmented_values(*(getattr(np.ndarray, n) for n in _names)))
+
+
+def _data(t: Tensor) -> Any:
+    """The values, to read. Setting it gives the tensor a new array, without recording; ``t.data -= a`` does."""
+    return t.numpy().view(Values)
+
+
+def _set_data(t: Tensor, value: Any) -> None:
+    _refuse_view(t, "t.data = v")
+    array = tensor(value.detach() if isinstance(value, Tensor) else value, t.dtype).array
+    if array.shape != t.shape:
+        raise ShapeError(f"data: this tensor has shape {t.shape}, the new array {array.shape}")
+    node = t.node
+    if node is not None and not isinstance(node, Leaf):
+        raise GraphError("data: this tensor was computed; assign to a leaf, or work on t.detach()")
+    t.array = array
+    if node is not None:
+        if node.tensor is not None and node.tensor() is t:  # otherwise the leaf is that of another tensor, which keeps its values
+            node.replaced = Where(*caller())
+        t.leaf(node.requires_grad, node.name)
+
+
+data = property(_data, _set_data)

@@ -1,0 +1,76 @@
+"""How a tape is shown: a table of its nodes, with the time step of each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..core.errors import GraphError
+from ..core.tape import Node, reachable
+
+
+class Tape(Sequence[Node]):
+    """What a tensor depends on, in the order in which it was recorded.
+
+    Prints as a table: index, time step, cell, operation, inputs (as indices), shape, source line.
+    """
+
+    def __init__(self, root: Node) -> None:
+        self.root = root
+        self.nodes = reachable([root], every=True)
+
+    def __len__(self) -> int:
+        return len(self.nodes)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.nodes[index]
+
+    def table(self, limit: int | None = 40) -> str:
+        """The rows as text; of a tape longer than `limit`, the head and the last rows."""
+        return self._rows(range(len(self.nodes)), limit)
+
+    def backward_table(self, limit: int | None = 40) -> str:
+        """The reverse walk: the same rows in the order in which backward visits them, with the values each rule reads."""
+        return self._rows([i for i in reversed(range(len(self.nodes))) if self.nodes[i].requires_grad], limit, backward=True)
+
+    def _rows(self, order: Sequence[int], limit: int | None, backward: bool = False) -> str:
+        number = {node: i for i, node in enumerate(self.nodes)}
+        hidden = 0 if limit is None else max(0, len(order) - limit)
+        head = len(order) - hidden - (limit // 4 if hidden and limit else 0)
+        rows = [("", "t", "cell", "op", "adds to" if backward else "inputs", "shape", "reads" if backward else "name", "line")]
+        for place, i in enumerate(order):
+            if hidden and head <= place < head + hidden:
+                continue
+            node = self.nodes[i]
+            inputs = [f"%{number[n]}" if isinstance(n, Node) else repr(n) for n in node.inputs]
+            if backward:
+                inputs = [f"%{number[n]}" for n, _, _ in node.edges] or [".grad"]
+            step = "" if node.where.mark.step is None else str(node.where.mark.step)
+            note = _reads(node) if backward else node.name or ""
+            shape = "x".join(map(str, node.shape)) or "scalar"
+            rows.append((f"%{i}", step, node.where.mark.cell, node.op, " ".join(inputs), shape, note, str(node.where)))
+        widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
+        used = [k for k in range(len(widths)) if any(row[k] for row in rows[1:])]
+        lines = ["  ".join(row[k].ljust(widths[k]) for k in used).rstrip() for row in rows]
+        if hidden:
+            lines.insert(head + 1, f"... {hidden} more nodes")
+        return "\n".join(lines)
+
+    __str__ = table
+    __repr__ = table
+
+
+def _reads(node: Node) -> str:
+    if node.primitive is None:
+        return ""
+    names = ["out", "inputs"] if node.primitive.variadic else ["out", *node.primitive.inputs]
+    return " ".join(names[k] for k in sorted({k for _, _, rule in node.edges for k in rule.needs}))
+
+
+def tape(y: Any) -> Tape:
+    """The tape of a tensor: an ordered view of every node that it depends on."""
+    if y.node is None:
+        raise GraphError(
+            "tape: this tensor was not recorded: nothing it was made from requires gradients. Set requires_grad=True on an input."
+        )
+    return Tape(y.node)

@@ -1,0 +1,120 @@
+"""The folder of a training run: what is in it, and that one run at a time works in it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..files import sweep
+from .errors import UserError
+
+__all__ = ["CHECKPOINT", "RESULTS", "claimed", "present", "remove"]
+
+CHECKPOINT = "checkpoint.safetensors"
+RESULTS = ("model.safetensors", "loss.svg", "unrolled.svg", "report.html")
+_LOCK = ".run.lock"
+_FAR = 1 << 30  # on Windows a byte is locked; this one is not in the way of reading
+
+
+def present(folder: Path) -> list[str]:
+    """The names of files in the folder that a run writes."""
+    return [name for name in (CHECKPOINT, *RESULTS) if os.path.lexists(folder / name)]
+
+
+def remove(folder: Path) -> None:
+    """Remove the results of an earlier run; its checkpoint is there until the first one of this run takes its place."""
+    for name in RESULTS:
+        with contextlib.suppress(FileNotFoundError):
+            (folder / name).unlink()
+
+
+@contextlib.contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Context: no other run works in the folder. What killed runs left unfinished is removed.
+
+    The system ends the lock with the process, however that ends, so the file of a killed run hinders nobody; the file says which process
+    holds it. On a disk without locks the process is asked for; if it belongs to another computer, the user has to decide.
+
+    Raises
+    ------
+    UserError
+        If another run is at work there.
+    """
+    path = folder / _LOCK
+    file = _opened(path)
+    try:
+        os.ftruncate(file, 0)
+        os.write(file, f"{os.getpid()} {socket.gethostname()} {time.strftime('%Y-%m-%d %H:%M:%S')}\n".encode())
+        sweep(folder, (CHECKPOINT, *RESULTS), age=0.0)
+        yield
+    finally:
+        if os.name == "posix":
+            with contextlib.suppress(OSError):
+                path.unlink()
+        os.close(file)
+        if os.name != "posix":
+            with contextlib.suppress(OSError):  # where an open file cannot be removed
+                path.unlink()
+
+
+def _opened(path: Path) -> int:
+    while True:
+        file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0), 0o644)
+        try:
+            _lock(file, path)
+            if os.path.samestat(os.fstat(file), os.lstat(path)):
+                return file
+        except FileNotFoundError:
+            pass
+        except BaseException:
+            os.close(file)
+            raise
+        os.close(file)  # its owner has just ended and removed it: the lock is another file now
+
+
+def _lock(file: int, path: Path) -> None:
+    """Lock an open file, or raise a UserError that says who has it."""
+    try:
+        if os.name == "posix":
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        else:
+            import msvcrt
+
+            os.lseek(file, _FAR, os.SEEK_SET)
+            msvcrt.locking(file, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined, unused-ignore]
+            os.lseek(file, 0, os.SEEK_SET)
+    except OSError as error:
+        held = os.name != "posix" or isinstance(error, BlockingIOError)
+        process, host, since = _owner(path)
+        if held:
+            who = f"process {process} on {host}, since {since}" if process else "another process"
+            raise UserError(f"{path.parent}: a run is at work there ({who}); wait for it, stop it, or name another folder with --out") from None
+        if process and process != os.getpid() and (host != socket.gethostname() or _runs(process)):
+            raise UserError(
+                f"{path.parent}: a run seems to be at work there (process {process} on {host}, since {since}), and the disk has no locks that "
+                f"could tell; if it is not, remove {path}"
+            ) from None
+
+
+def _owner(path: Path) -> tuple[int, str, str]:
+    try:
+        process, host, since = path.read_text(encoding="utf-8", errors="replace").strip().split(" ", 2)
+        return int(process), host, since
+    except (OSError, ValueError):
+        return 0, "", ""
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        pass
+    return True
