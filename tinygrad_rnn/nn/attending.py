@@ -13,7 +13,7 @@ from ..module import Parameter
 from ..ops import checks
 from ..ops.elementwise import tanh
 from ..ops.shaping import concatenate
-from ..recurrent.cell import Cell, dtype_of, name_of, no_cell
+from ..recurrent.cell import Cell, dtype_of, name_of, no_cell, plain_of
 from .attention import Attention, attention_mask, check_memory, masked
 
 
