@@ -55,6 +55,7 @@ def as_it_reads(monkeypatch: pytest.MonkeyPatch) -> None:
             changed.add(made)
             code = Interpreted(self.source())
             made._forward.code, made._backward.code = code.forward, code.backward  # type: ignore[attr-defined]
+            made._forward.many = made._backward.many = False  # the text to be read takes every array by itself
         return made, *others
 
     monkeypatch.setattr(Jitted, "runner", runner)
