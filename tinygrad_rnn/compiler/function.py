@@ -28,7 +28,7 @@ from ..recurrent.cell import name_of
 from ..recurrent.checkpoint import Stretch, as_primitive, captured, cut, moment, value_of
 from .jit import KEPT, Jitted
 from .line import Line, NoCode
-from .op import CompileError
+from .op import CompileError, own_faults
 from .values import Builder, Value, alive, divide, given
 
 
@@ -72,14 +72,21 @@ class JittedFunction(Jitted):
         except NoCode as failed:
             complain(failed.reason)
             return self.plain(*args, **kwargs)
-        except Exception:
+        except Exception as error:
             self.plain(*args, **kwargs)  # which says what is wrong with these values
-            raise
+            if isinstance(error, (TinygradError, MemoryError, Warning)):
+                raise
+            raise CompileError(
+                f"tg.jit: the code for '{name_of(self)}' fails ({type(error).__name__}: {error}), which the function itself does not. The fault is the "
+                "compiler's; within tg.eager() the function runs as if it were not compiled."
+            ) from error
 
     def _record(self, key: Any, guard: Guard, args: Any, kwargs: Any, tensors: list[Tensor], grad: bool) -> Recording:
         changes = Changes(self._guards, guard, f"tg.jit: '{name_of(self)}'")
         try:
             made = Recording(self.plain, (args, kwargs), tensors, grad, guard.computed, changes)
+            with own_faults(name_of(self)):
+                made.compile()
         except BaseException as error:
             changes.restore()
             if isinstance(error, TinygradError) and not isinstance(error, TraceError):
@@ -238,14 +245,17 @@ class Recording:
             changes.after_run()
             return program, self.others
 
-        (traced, one), (again, two) = recorded(), recorded()
-        _check_same(traced, again)
+        (self.traced, one), (again, two) = recorded(), recorded()
+        _check_same(self.traced, again)
         _check_result(one, two, changes.what)
-        inputs = traced.inputs
-        self.captured = captured(traced.outputs, begin, set(inputs))
+        self.captured = captured(self.traced.outputs, begin, set(self.traced.inputs))
         self.once = {n: value_of(n, outside) for n in self.captured if not isinstance(n, Leaf)}
-        wrt = [n for n, t in zip(inputs, tensors, strict=True) if t.requires_grad] + self.captured if grad else []
-        given_nodes = [*inputs, *self.captured]
+        self.wrt = [n for n, t in zip(self.traced.inputs, tensors, strict=True) if t.requires_grad] + self.captured if grad else []
+
+    def compile(self) -> None:
+        """Make the forward and the backward program of what was recorded."""
+        traced, wrt = self.traced, self.wrt
+        given_nodes = [*traced.inputs, *self.captured]
         live = set(wrt)
         for node in Program(given_nodes, traced.outputs).nodes:
             if any(source in live for source, _, _ in node.edges):

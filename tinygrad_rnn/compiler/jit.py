@@ -363,8 +363,6 @@ class _Variant:
         if not isinstance(result, tuple) or len(result) != 2:
             raise ShapeError(f"tg.jit: the cell must return (output, new_state); it returned {returned(result)}")
         y, new = result
-        if any(not hasattr(part, "shape") for part in leaves(y)):
-            raise CompileError(f"tg.jit: an output of '{self.__name__}' is a plain number; make it a tensor of the batch")
         for a, b in pairs(state, new, "tg.jit: the state changed over a step"):
             if (tuple(a.shape), a.dtype) != (tuple(getattr(b, "shape", ())), getattr(b, "dtype", None)):
                 raise ShapeError(f"tg.jit: a component of the state changed over a step: it was {describe(a)}, now {describe(b)}")
