@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import gc
 import itertools
 import os
 import random
@@ -484,6 +485,25 @@ def test_a_guard_holds_without_following_anything(monkeypatch: pytest.MonkeyPatc
     for parameter in cell.parameters():
         parameter.data = parameter.numpy() * 0.5
     tg.unroll(fast, xs)
+
+
+def test_what_was_read_before_is_not_held() -> None:
+    """A tensor that the code reads, and that is another one at each call, as the memory of a decoder is."""
+    held: dict[str, Any] = {}
+
+    def step(x: Any, h: Any) -> Any:
+        h = tg.tanh(h + x * held["memory"])
+        return h, h
+
+    fast, alive = tg.jit(step), []
+    for k in range(6):
+        held["memory"] = tg.tensor(np.full((2, 3), float(k)), requires_grad=True) * 1.0
+        alive.append(weakref.ref(held["memory"]))
+        tg.unroll(fast, np.ones((2, 2, 3)), np.zeros((2, 3)))[0].sum().backward()
+    held.clear()
+    gc.collect()
+    assert len(fast._runners) == 1
+    assert sum(t() is not None for t in alive) <= Guards.KEPT
 
 
 # --- what is refused -----------------------------------------------------------------------------------------------------------

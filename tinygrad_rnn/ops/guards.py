@@ -118,12 +118,11 @@ class Guards:
         What is followed.
     """
 
-    KEPT = 4  # such as those of training and evaluation
+    KEPT = 2  # such as those of training and evaluation; they hold what they found, so that there are few
 
     def __init__(self, *roots: Any) -> None:
         self.roots, self.reads = roots, Reads()
         self.known: list[Guard] = []
-        self._keys: dict[Key, Key] = {}
 
     def now(self, more: Sequence[Any] = ()) -> Guard:
         """The guard of what is there now, of the roots and of further objects."""
@@ -145,10 +144,9 @@ class Guards:
 
     def keep(self, guard: Guard) -> Guard:
         """Let `now` find it."""
-        if len(self._keys) > 256:
-            self._keys.clear()
-        guard.key = self._keys.setdefault(guard.key, guard.key)  # so that equal keys are one object, which is compared at once
-        self.known = [guard, *self.known[: self.KEPT - 1]]
+        known = self.known
+        guard.key = next((other.key for other in known if other.key == guard.key), guard.key)  # one object, which is compared at once
+        self.known = [guard, *[other for other in known if other.key is not guard.key][: self.KEPT - 1]]
         return guard
 
 
@@ -442,7 +440,10 @@ class Guard:
             self._push([(value.__wrapped__, path)])
         elif kind in weakref.ProxyTypes:
             self._add((kind,), path)
-            self._push([(value.__init__.__self__, path)])  # which is asked of the object itself
+            try:
+                self._push([(value.__init__.__self__, path)])  # which is asked of the object itself
+            except ReferenceError:  # it is gone
+                self._push([(None, path)])
         elif _is(value, weakref.ref):
             self._add((kind,), path)
             self._other.append((lambda ref: id(ref()), value, id(value())))
