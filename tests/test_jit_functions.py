@@ -17,6 +17,7 @@ from tinygrad_rnn.compiler.function import JittedFunction
 from tinygrad_rnn.core.tree import leaves
 from tinygrad_rnn.kernels import runtime
 
+
 @pytest.fixture
 def everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """Loops for arrays of any size."""

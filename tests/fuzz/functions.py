@@ -519,9 +519,9 @@ def different(name: str, found: Any, expected: Any, near: list[Any], special: bo
 @contextlib.contextmanager
 def everywhere(compiled: bool) -> Iterator[None]:
     """Loops are generated for arrays of any size."""
-    with mock.patch.object(values, "SMALL", 1), mock.patch.object(line, "SMALL", 1), np.errstate(all="ignore"):
-        with contextlib.nullcontext() if compiled else interpreting():
-            yield
+    small = (mock.patch.object(module, "SMALL", 1) for module in (values, line))
+    with next(small), next(small), np.errstate(all="ignore"), contextlib.nullcontext() if compiled else interpreting():
+        yield
 
 
 def case(seed: int, *, compiled: bool) -> str:

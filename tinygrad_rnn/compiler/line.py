@@ -22,7 +22,6 @@ from .nests import Nest
 from .op import CompileError
 from .values import SMALL, Value, alive, base
 
-
 MACHINE = (OSError, MemoryError, EOFError, pickle.UnpicklingError)  # no fault of the code: NumPy can do without it
 
 

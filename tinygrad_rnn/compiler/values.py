@@ -71,8 +71,9 @@ class Value:
     def __init__(self, primitive: Primitive | None, inputs: list[Any], params: dict[str, Any], shape: tuple[int, ...], dtype: Any, node: Node) -> None:
         self.primitive, self.inputs, self.params = primitive, inputs, params
         self.shape, self.dtype, self.node = shape, dtype, node
-        found = seen_through(self, inputs[0].layout) if inputs and isinstance(inputs[0], Value) else None
-        self.view, self.layout = found is not None, found or contiguous(shape)
+        found: Layout | None = seen_through(self, inputs[0].layout) if inputs and isinstance(inputs[0], Value) else None
+        self.view = found is not None
+        self.layout: Layout = found or contiguous(shape)
 
     @property
     def op(self) -> str:
