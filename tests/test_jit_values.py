@@ -249,6 +249,11 @@ def test_zeros_infinities_and_nan(dtype: Any) -> None:
     same(scope["two"], a, b, compiled=True, special=True)
 
 
+def test_numbers_that_differ_in_sign_or_type_alone() -> None:
+    same(lambda x: (x / 0.0, x / -0.0, x * 0.0 + 1, x * -0.0, 0.0 - x, -0.0 - x), SPECIAL, special=True)
+    same(lambda x: (x + 1, x + True, x + 1.0, x * 2, x * 2.0), np.arange(5, dtype=np.int8))
+
+
 def test_the_power_of_one_half_is_the_square_root() -> None:
     x = SPECIAL.copy()
     with np.errstate(all="ignore"):

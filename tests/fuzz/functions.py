@@ -20,8 +20,9 @@ import numpy as np
 
 import tinygrad_rnn as tg
 from tests.interpreted import interpreting
-from tinygrad_rnn.compiler import line, values
+from tinygrad_rnn.compiler import groups, line, nests, values
 from tinygrad_rnn.core.tree import leaves
+from tinygrad_rnn.kernels import runtime
 
 REFUSED = (tg.TinygradError, ValueError, OverflowError)  # the latter of NumPy, for integers that it does not take
 LARGEST = 72  # elements of a value
@@ -516,11 +517,19 @@ def different(name: str, found: Any, expected: Any, near: list[Any], special: bo
     return f"{name}{found.shape}: at {at} {found[at]!r} in place of {expected[at]!r}; {int(wrong.sum())} of {wrong.size} differ\nfound {found}\nexpected {expected}"
 
 
+LIMITS = ((nests, "BLOCK", 5), (nests, "LONG", 6), (nests, "SHORT", 3), (groups, "LIMIT", 5), (line, "SHARED", 8))
+
+
 @contextlib.contextmanager
-def everywhere(compiled: bool) -> Iterator[None]:
-    """Loops are generated for arrays of any size."""
-    small = (mock.patch.object(module, "SMALL", 1) for module in (values, line))
-    with next(small), next(small), np.errstate(all="ignore"), contextlib.nullcontext() if compiled else interpreting():
+def everywhere(compiled: bool, limited: bool = False) -> Iterator[None]:
+    """Loops are generated for arrays of any size; `limited`: as they are for large ones, in blocks and shared by threads."""
+    changes = [(values, "SMALL", 1), (line, "SMALL", 1), *(LIMITS if limited else ())]
+    with contextlib.ExitStack() as stack, np.errstate(all="ignore"):
+        for module, name, value in changes:
+            stack.enter_context(mock.patch.object(module, name, value))
+        stack.enter_context(contextlib.nullcontext() if compiled else interpreting())
+        if limited:
+            stack.enter_context(mock.patch.object(runtime, "threads", lambda: 2))
         yield
 
 
@@ -540,7 +549,7 @@ def case(seed: int, *, compiled: bool) -> str:
         scope = program.closed_over(dtype, number // 10 * 10)
         return run(number, program.function(scope), scope, dtype, order)
 
-    with everywhere(compiled):
+    with everywhere(compiled, limited=seed % 3 == 0):
         scope = program.closed_over(program.dtype)
         fast = tg.jit(program.function(scope))
         for number in (0, 1):

@@ -175,7 +175,8 @@ class Builder:
                 continue
             value = Value(node.primitive, inputs, node.params, node.shape, node.dtype, line or node)
             params = repr(list(node.params.values()))
-            key: Any = (node.primitive, tuple((type(i), i) for i in inputs), params)
+            operands = tuple([i if isinstance(i, Value) else repr(i) for i in inputs])  # as texts, in which 0.0 is not -0.0, 1 not True
+            key: Any = (node.primitive, operands, params)
             key = value if "array(" in params else key  # long arrays are not written out
             before = self._same.setdefault(key, value)
             self.known[node] = before
