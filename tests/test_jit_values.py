@@ -228,6 +228,7 @@ def test_axes_of_one_number() -> None:
         tg.jit(lambda x: tg.sum(x, 1))(tg.tensor(1.7))
 
 
+@pytest.mark.filterwarnings("ignore:Mean of empty slice")
 def test_empty_axes() -> None:
     same(lambda x: (x.sum(0) * 2, x.mean(0) * 2, tg.mean(x, -1), tg.prod(x, 0) * 2, tg.norm(x, 0), tg.any(x, 0)), np.zeros((0, 100)), special=True)
 
@@ -407,6 +408,13 @@ def test_a_program_that_cannot_be_arranged_is_a_compile_error(monkeypatch: pytes
 
 
 # --- what plain operations and their shape rules take ---------------------------------------------------------------------------------
+
+
+def test_numpy_looks_at_shapes_while_a_function_is_traced() -> None:
+    same(lambda x: x * np.ndim(x) + np.size(x) * np.ones_like(x) + np.full_like(x, 0.5) * np.shape(x)[1], normal(3, 4))
+    same(lambda x: tg.jacobian(lambda v: v**3 * v.sum())(x), normal(3), order=2)
+    with pytest.raises(tg.TraceError, match="may not look at numbers"):
+        tg.jit(lambda x: x * float(np.allclose(x, 0)))(tg.tensor(normal(3)))
 
 
 def test_assignment_of_values_with_more_axes() -> None:
