@@ -103,6 +103,17 @@ def test_reshapes_of_values_that_are_not_contiguous(name: str) -> None:
         same(f, normal(*shape).astype(np.float32), compiled=True)
 
 
+def test_a_view_of_a_view_that_is_kept_for_backward() -> None:
+    """Of the value itself its second transpose can be walked as one axis; of the array that is kept it cannot."""
+
+    def f(x: Any) -> Any:
+        turned = tg.tanh(x).T
+        flat = turned.T.reshape(24)
+        return turned, flat * flat * 2 + tg.sin(flat)
+
+    same(f, normal(4, 6), order=2)
+
+
 def test_inputs_that_are_not_contiguous() -> None:
     def f(x: Any, y: Any) -> Any:
         return tg.tanh(x.reshape(-1) * 2) + y.reshape(-1), (x.T[::-1] * y.T).sum(0)
