@@ -77,8 +77,7 @@ def _become(t: Tensor, new: Tensor, what: str) -> None:
     if type(t) is not Tensor:  # a buffer, or a parameter that is frozen
         if new.requires_grad or isinstance(new.array, Spec):
             raise GraphError(
-                f"{what}: {type(t).__name__} {describe(t)} holds values without gradients, and would hang on a tape. Write {what.split()[0]} v.detach(), "
-                f"or make a new tensor: t = t + v"
+                f"{what}: {type(t).__name__} {describe(t)} holds values without gradients, and would hang on a tape. Write v.detach(), or make a new tensor: t = t + v"
             )
         t.data = new.array
         return
@@ -166,7 +165,7 @@ class _Probe:
     def __getitem__(self, index: int) -> _Probe:
         return _Probe()
 
-    def __iadd__(self, other: int) -> int:
+    def __iadd__(self, other: int) -> Any:
         return sys.getrefcount(self)
 
     def __setitem__(self, index: int, found: int) -> None:
