@@ -16,6 +16,7 @@ from ..core.record import describe
 from ..core.tape import at_step, context
 from ..core.tree import flatten, leaves, pairs, tree_map, unflatten
 from ..module import Module, Parameter
+from ..ops.checks import shown
 from ..ops.elementwise import where
 from ..ops.shaping import concatenate, split
 from ..recurrent.cell import Cell, name_of, no_cell, plain_of
@@ -303,6 +304,8 @@ class WeightDrop(Wrapper):
     def __init__(self, cell: Cell, p: float = 0.5, names: Sequence[str] = ("weight_hh",), *, rng: Any = None) -> None:
         super().__init__(cell)
         self.p, self.masks = probability(p, "WeightDrop: p"), Masks(rng)
+        if not isinstance(names, (str, list, tuple)) or not all(isinstance(n, str) for n in names):
+            raise TinygradError(f"WeightDrop: names must be names of parameters of the cell; found {shown(names)}")
         self.names = (names,) if isinstance(names, str) else tuple(names)
         wrong = [n for n in self.names if not isinstance(getattr(cell, n, None), Parameter)]
         if wrong or not self.names:
@@ -489,6 +492,9 @@ class Bidirectional(Module):
     def __init__(self, forward_cell: Cell, backward_cell: Cell, *, merge: str = "concatenate") -> None:
         if merge not in ("concatenate", "sum"):
             raise TinygradError(f"Bidirectional: merge must be 'concatenate' or 'sum'; found {merge!r}")
+        for cell in (forward_cell, backward_cell):
+            if isinstance(cell, type) or not callable(cell):
+                raise TinygradError(f"Bidirectional: expected two cells; found {no_cell(cell)}")
         if forward_cell is backward_cell:
             raise TinygradError("Bidirectional: the two directions need cells of their own; found the same cell twice")
         self.forward_cell, self.backward_cell, self.merge = forward_cell, backward_cell, merge
