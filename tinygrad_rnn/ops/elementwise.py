@@ -15,7 +15,7 @@ from ..core.primitive import Spec
 from ..core.record import apply
 from ..core.tensor import check_dtype
 from ..kernels.fused import NO_BOUND
-from .define import pointwise, primitive
+from .define import operand, pointwise, primitive
 
 # Elements from which on a kernel beats NumPy (measured by `make bench`):
 SEVERAL = 8_192  # where NumPy needs several passes, or has no vector code
@@ -362,4 +362,4 @@ def _astype(x: Any, *, dtype: Any) -> Any:
 
 def astype(x: Any, dtype: Any) -> Any:
     """The values in another dtype; the gradient comes back in the dtype of x."""
-    return apply(_astype.primitive, (x,), {"dtype": check_dtype("" if dtype is None else dtype)})
+    return apply(_astype.primitive, (operand(x, "astype"),), {"dtype": check_dtype("" if dtype is None else dtype)})
