@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 
 from ..core.errors import DtypeError, ShapeError, TinygradError
-from ..core.tensor import Tensor, check_dtype
+from ..core.tensor import Tensor, as_array, check_dtype
 
 F = TypeVar("F", bound=Callable[..., Any])
 _WORDS = {"[0, inf)": "a finite number of at least 0", "(0, inf)": "a positive finite number", "(-inf, inf)": "a finite number"}
@@ -117,10 +117,10 @@ _KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
 
 def array(given: Any, what: str) -> Any:
     """Numbers as an array with the dtype that NumPy gives them; what holds none, ragged lists and masked arrays are refused."""
-    if isinstance(given, np.ma.MaskedArray):
-        raise TinygradError(f"{what}: a masked array would lose its mask; give its values (.filled(0)) and the mask by themselves")
     try:
-        found = given.numpy() if isinstance(given, Tensor) else np.asarray(given)
+        found = given.numpy() if isinstance(given, Tensor) else as_array(given)
+    except DtypeError as error:
+        raise DtypeError(f"{what}: {error}") from None
     except ValueError:
         raise ShapeError(f"{what} has no shape: its lists are ragged") from None
     if found.dtype.kind not in "fiub":
