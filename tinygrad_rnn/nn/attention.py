@@ -10,7 +10,7 @@ from .. import init
 from ..core.errors import DtypeError, ShapeError, TinygradError
 from ..core.primitive import Array, Spec
 from ..core.record import describe
-from ..core.tensor import Tensor
+from ..core.tensor import Tensor, as_array
 from ..module import Module, Parameter
 from ..ops.checks import size, sizes
 from ..ops.elementwise import tanh, where
@@ -203,7 +203,7 @@ def attention_mask(mask: Any, batch: int, places: int) -> Any:
     """
     if isinstance(mask, Tensor) and isinstance(mask.array, Spec) and mask.dtype.kind == "b" and mask.shape == (batch, places):
         return mask  # of a step that is recorded: its values are not known
-    array = mask.numpy() if isinstance(mask, Tensor) else np.asarray(mask)
+    array = mask.numpy() if isinstance(mask, Tensor) else as_array(mask)
     if array.dtype.kind in "iu" and array.shape == (batch,):
         if array.size and not (array.min() >= 1 and array.max() <= places):
             raise ShapeError(f"attention: lengths from {array.min()} to {array.max()}; expected 1 to {places}")

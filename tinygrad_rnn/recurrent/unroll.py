@@ -11,7 +11,7 @@ import numpy as np
 from ..core.errors import DtypeError, ShapeError, TinygradError
 from ..core.primitive import Array
 from ..core.tape import Where, at_step, caller, context, setting
-from ..core.tensor import Tensor, tensor
+from ..core.tensor import Tensor, as_array, tensor
 from ..core.tree import flatten, leaves, pairs, tree_map
 from ..module import Module
 from ..ops.checks import flag
@@ -383,7 +383,7 @@ def _input(x: Any) -> Tensor:
 def _array(given: Any) -> Array | None:
     """Lengths or resets as an array; None for ragged lists."""
     try:
-        return given.numpy() if isinstance(given, Tensor) else np.asarray(given)
+        return given.numpy() if isinstance(given, Tensor) else as_array(given)
     except ValueError:
         return None
 
