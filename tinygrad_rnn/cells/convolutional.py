@@ -25,6 +25,11 @@ def kernels(out: int, channels: int, size: int, rng: Any, dtype: Any) -> Paramet
     return Parameter(init.uniform((4 * out, channels, size, size), bound, rng=rng, dtype=dtype))
 
 
+def convolved(images: Any, weight: Any) -> Any:
+    """The product of this cell: a convolution with an odd kernel that keeps the size of the images."""
+    return conv2d(images, weight, padding=weight.shape[-1] // 2)
+
+
 class ConvLSTM(PublishedCell):
     """LSTM over images: convolutions in the place of products with matrices, and peepholes.
 
@@ -78,14 +83,10 @@ class ConvLSTM(PublishedCell):
         if tuple(getattr(x, "shape", ()))[1:] != expected:
             raise ShapeError(f"ConvLSTM: expected one step of shape (batch, {', '.join(map(str, expected))}); found {describe(x)}")
 
-    def convolved(self, images: Any, weight: Any) -> Any:
-        """The product of this cell: a convolution that keeps the size of the images."""
-        return conv2d(images, weight, padding=self.kernel_size // 2)
-
     def forward(self, x: Any, state: Any) -> Any:
         """One step: (batch, input_size, height, width) and (h, c) to the output and the new (h, c)."""
         h, c = state
-        a = self.from_input(x, self.W, self.convolved) + self.from_state(h, self.U, self.convolved) + self.b[:, None, None]
+        a = self.from_input(x, self.W, convolved) + self.from_state(h, self.U, convolved) + self.b[:, None, None]
         i, f, g, o = split(a, 4, axis=1)
         p_i, p_f, p_o = split(self.p, 3, axis=0)
         c = sigmoid(f + p_f * c) * c + sigmoid(i + p_i * c) * tanh(g)

@@ -368,10 +368,11 @@ class _Norms(Around):
 
     def __init__(self, wrapper: _Normalised) -> None:
         self.wrapper, self.kinds = wrapper, list[str]()
+        self.step = context().mark.step  # of the wrapper, whose statistics are kept by steps
 
     def here(self) -> _Norms:
         other = _Norms(self.wrapper)
-        other.kinds += self.kinds
+        other.kinds, other.step = list(self.kinds), self.step
         return other
 
     def product(self, kind: str, value: Any, cuts: Sequence[int]) -> Any:
@@ -379,7 +380,9 @@ class _Norms(Around):
             return value
         self.kinds.append(kind)
         self.expect(len(self.kinds))
-        return self.wrapper.normalise(len(self.kinds) - 1, value)
+        cell, layer, _ = context().mark
+        with at_step(self.step, cell, layer):
+            return self.wrapper.normalise(len(self.kinds) - 1, value)
 
     def expect(self, count: int) -> None:
         if self.kinds != self.wrapper.products[:count]:

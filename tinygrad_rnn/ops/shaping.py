@@ -14,7 +14,7 @@ from ..core.errors import DtypeError, ShapeError, TinygradError, TraceError
 from ..core.primitive import Spec
 from ..core.record import apply, describe
 from ..core.tape import Where, caller
-from ..core.tensor import Tensor, check_dtype, tensor
+from ..core.tensor import Tensor, as_array, check_dtype, tensor
 from .checks import shown, size
 from .define import axes_of, axis_of, broadcast, operand, primitive, same_shape
 from .elementwise import where
@@ -24,7 +24,7 @@ from .elementwise import where
 
 def _view(x: Any, made: Any, index: Any = None) -> Any:
     """A result that is a view in NumPy, which remembers of what: `assignment` refuses writes that would be lost."""
-    if isinstance(x, Tensor):
+    if made.__class__ is Tensor and isinstance(x, Tensor):
         made.viewed = (ref(x), index, getattr(x, "viewed", None))
     return made
 
@@ -282,8 +282,13 @@ def triu(x: Any, *, k: int = 0) -> Any:
 # --- indexing -------------------------------------------------------------------------------------------------------------
 
 
+_PLAIN = {int, slice, type(None), type(Ellipsis)}
+
+
 def plain_index(index: Any) -> Any:
     """An index without tensors in it."""
+    if type(index) in _PLAIN:
+        return index
     if isinstance(index, Tensor):
         if index.dtype.kind not in "iub":
             raise DtypeError(f"an index must be integers or booleans; found a {index.dtype} tensor")
@@ -297,7 +302,7 @@ def plain_index(index: Any) -> Any:
         return tuple([plain_index(i) for i in index])
     if isinstance(index, list):
         return np.asarray(index) if index else np.zeros(0, np.intp)
-    return index.copy() if isinstance(index, np.ndarray) else index  # the node keeps it, and the caller may write into his own
+    return as_array(index).copy() if isinstance(index, np.ndarray) else index  # the node keeps it, and the caller may write into his own
 
 
 def _getitem_shape(x: Any, *, index: Any) -> Spec:
@@ -348,9 +353,10 @@ _getitem.primitive.add_into = _add_at
 
 def getitem(x: Any, index: Any) -> Any:
     """x[index]: basic and advanced indexing as in NumPy. An integer tensor as the only index is `take` along axis 0."""
-    if isinstance(index, Tensor) and index.dtype.kind in "iu" and index.ndim:
-        return take(x, index, 0)
-    index = plain_index(index)
+    if type(index) not in _PLAIN:
+        if isinstance(index, Tensor) and index.dtype.kind in "iu" and index.ndim:
+            return take(x, index, 0)
+        index = plain_index(index)
     return _view(x, apply(_getitem.primitive, (x,), {"index": index}), index)
 
 

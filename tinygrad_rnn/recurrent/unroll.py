@@ -323,7 +323,7 @@ class Sequence:
         if array is None or array.dtype != bool or array.shape != expected:
             found = "ragged lists" if array is None else f"{array.dtype} {array.shape}"
             raise ShapeError(f"unroll: resets must be booleans of shape (T, batch) = {expected}; found {found}")
-        return array
+        return array.copy()  # backward reads it, and the caller may write into his own
 
     # --- states -------------------------------------------------------------------------------------------------------------
 
