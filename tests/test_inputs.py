@@ -485,3 +485,34 @@ def test_when_numbers_have_a_dtype_of_their_own(rng: np.random.Generator) -> Non
         total = total + tg.where(m, 1.0, 0.0)
     assert total.tolist() == [2000, 0] and pickle.loads(pickle.dumps(tg.where(m, 0.1, 0.7))).tolist() == tg.where(m, 0.1, 0.7).tolist()
     assert type(copy.deepcopy(tg.where(m, 0.1, 0.7))) is type(copy.copy(tg.where(m, 0.1, 0.7))) is tg.Tensor
+
+
+# --- what layers and losses are called with ---------------------------------------------------------------------------------
+
+LAYERS: dict[str, tuple[Callable[[Any], Any], Any]] = {  # with an input that is right, as lists
+    "Linear": (nn.Linear(2, 3, rng=0), [[1.0, 2.0]]), "LayerNorm": (nn.LayerNorm(2), [[1.0, 2.0]]), "BatchNorm": (nn.BatchNorm(2), [[1.0, 2.0], [0.0, 3.0]]),
+    "Dropout": (nn.Dropout(0.5, rng=0), [[1.0, 2.0]]), "Conv1d": (nn.Conv1d(1, 2, 2, rng=0), [[[1.0, 2.0, 3.0]]]), "MaxPool1d": (nn.MaxPool1d(2), [[[1.0, 2.0]]]),
+    "AvgPool2d": (nn.AvgPool2d(1), [[[[1.0, 2.0]]]]), "RNN": (nn.RNN(2, 3, rng=0), [[[1.0, 2.0]]]), "LSTM": (nn.LSTM(2, 3, rng=0), [[[1.0, 2.0]]]),
+    "Bahdanau": (lambda q: nn.BahdanauAttention(2, 2, 3, rng=0)(q, np.ones((1, 3, 2), np.float32)), [[1.0, 2.0]]),
+    "Luong": (lambda m: nn.LuongAttention(2, 2, rng=0)(np.ones((1, 2), np.float32), m), [[[1.0, 2.0]]]),
+    "mse_loss": (lambda x: nn.mse_loss(x, x), [1.0, 2.0]), "cross_entropy": (lambda z: nn.cross_entropy(z, [0]), [[1.0, 2.0]]),
+    "bce_with_logits": (lambda z: nn.bce_with_logits(z, [0.5]), [1.0]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_layers_take_lists_and_refuse_what_holds_no_numbers(name: str) -> None:
+    layer, right = LAYERS[name]
+    with tg.eager(), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        layer(right)
+        for wrong in (None, "text", object(), {}, [[1.0], [1.0, 2.0]], [None], 1j, np.ones((1, 2)) * 1j, (x for x in right), np.ma.array(right, mask=True)):
+            with pytest.raises(tg.TinygradError):
+                layer(wrong)
+
+
+def test_a_mean_of_nothing_is_an_error() -> None:
+    for call in (lambda: nn.mse_loss(np.zeros(0), np.zeros(0)), lambda: nn.cross_entropy(np.zeros((0, 3)), np.zeros(0, int)),
+                 lambda: nn.bce_with_logits(np.zeros((2, 0)), np.zeros((2, 0)))):  # fmt: skip
+        with pytest.raises(tg.ShapeError, match="holds no numbers, so there is nothing to take the mean of"):
+            call()

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -40,6 +41,9 @@ class Weak(Tensor):
 
     def __copy__(self) -> Tensor:
         return Tensor.__copy__(Tensor(self.array, self.node))
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        return copy.deepcopy(Tensor(self.array, self.node), memo)
 
 
 def of_numbers(op: Callable[..., Any]) -> Callable[..., Any]:
