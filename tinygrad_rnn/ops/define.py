@@ -185,7 +185,7 @@ def pointwise(
 
 def operand(x: Any, name: str) -> Any:
     """What a function that is written in operations is given, as a Tensor or an array, which have shapes."""
-    if isinstance(x, (Tensor, Spec)) or type(x) is np.ndarray:
+    if isinstance(x, (Tensor, Spec)) or (type(x) is np.ndarray and x.dtype.kind in "fiub"):
         return x
     return array(x, name if ":" in name else f"{name}: x")
 

@@ -40,7 +40,8 @@ class Weak(Tensor):
         return Tensor.__reduce__(Tensor(self.array, self.node))
 
     def __copy__(self) -> Tensor:
-        return Tensor.__copy__(Tensor(self.array, self.node))
+        plain: Tensor = copy.copy(Tensor(self.array, self.node))
+        return plain
 
     def __deepcopy__(self, memo: Any) -> Any:
         return copy.deepcopy(Tensor(self.array, self.node), memo)
