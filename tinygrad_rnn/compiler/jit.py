@@ -487,7 +487,8 @@ def jit(cell: Callable[..., Any]) -> Jitted:
     Raises
     ------
     CompileError
-        For a layer that runs over whole sequences. On first use, for a step that cannot be compiled: the operation, its line, and why.
+        For a layer that runs over whole sequences. On first use, for a step that cannot be compiled: the operation, its line, and why. Within
+        ``with tg.eager():`` such a cell runs step by step.
     TraceError
         On first use, for a function or step that looks at a number, for a function that draws a random mask, and for a step that draws one in a
         sequence inside the step.
@@ -501,8 +502,8 @@ def jit(cell: Callable[..., Any]) -> Jitted:
     outside of it (``self.last = h``, ``seen.append(x)``): the change would be made once, in the recording.
 
     Random masks of cells are those that the plain steps would draw. A tensor from outside the step, no parameter, may have a row for each of
-    the batch. Of cells are not compiled: what reads or moves single rows of the batch, values with the batch on two axes, and indices into
-    an axis that is made of the batch and another.
+    the batch, on its first axis. Cells are not compiled if they read or move single rows of the batch, have values with the batch on two axes or
+    of uint64, or index into an axis that is made of the batch and another. Integers and booleans are those of NumPy to the bit.
 
     A function is recorded anew for other shapes, dtypes, needed gradients, and for other numbers: what changes from call to call is
     better a tensor. After 64 recordings other calls run as if it were not compiled. Arrays among the arguments arrive as tensors.
