@@ -592,7 +592,7 @@ class Module:
         for which, schedule in (("forward", self.forward_schedule), ("backward", self.backward_schedule)):
             body = self.functions[which].body
             ends = [at for at, _, _ in schedule.notes[1:]] + [len(schedule.lines)]
-            found += [Part(which, body + at, body + end) for (at, _, part), end in zip(schedule.notes, ends, strict=True) if isinstance(part, Loop) and at < end]
+            found += [Part(which, body + at, body + end) for (at, _, part), end in zip(schedule.notes, ends, strict=False) if isinstance(part, Loop) and at < end]
         return found
 
     def made_by(self, line: int) -> Op | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import re
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -54,8 +55,10 @@ class Idle:
             return found
 
     def give(self, workspace: Workspace) -> None:
-        """To be taken again."""
+        """To be taken again, as long as its runner is there."""
         with self.lock:
+            if workspace.runner() is None:
+                return
             several = self.waiting.pop(workspace.key, [])
             several.append(workspace)
             self.waiting[workspace.key] = several  # now the latest
@@ -66,6 +69,12 @@ class Idle:
                 if not oldest:
                     del self.waiting[next(iter(self.waiting))]
 
+    def drop(self, number: int) -> None:
+        """Give back what waits for a runner that is gone."""
+        with self.lock:
+            for key in [key for key in self.waiting if key[0] == number]:
+                self.size -= sum(workspace.size for workspace in self.waiting.pop(key))
+
 
 _idle = Idle()
 _numbers = itertools.count()  # of runners
@@ -74,9 +83,10 @@ _numbers = itertools.count()  # of runners
 class Workspace:
     """Arrays of one call, by name, and where each begins."""
 
-    __slots__ = ("arrays", "key", "places", "size")
+    __slots__ = ("arrays", "key", "places", "runner", "size")
 
-    def __init__(self, slots: Sequence[Slot], T: int, batch: int, dtypes: Mapping[str, np.dtype[Any]], key: Any) -> None:
+    def __init__(self, slots: Sequence[Slot], T: int, batch: int, runner: Runner, key: Any) -> None:
+        dtypes = runner.dtypes
         sizes = [slot.elements(T, batch) * dtypes[slot.kind].itemsize for slot in slots]
         begins, end = [], 0
         for k, size in enumerate(sizes):
@@ -89,7 +99,7 @@ class Workspace:
         parts = zip(slots, begins, sizes, strict=True)
         self.arrays: dict[str, Array] = {slot.name: whole[begin + b : begin + b + size].view(dtypes[slot.kind]) for slot, b, size in parts}
         self.places = {slot.name: address + begin + b for slot, b in zip(slots, begins, strict=True)}
-        self.key, self.size = key, whole.size
+        self.key, self.size, self.runner = key, whole.size, weakref.ref(runner)
 
 
 class Saved:
@@ -210,6 +220,8 @@ class Runner:
         lines = [line.strip() for line in re.sub(r"\x1b\[[\d;]*m", "", str(error)).splitlines()]
         said = next((line for line in lines if line and not line.startswith(("Failed in", "File ", "During: "))), "")[:200]
         place = getattr(error, "lineno", None) or next((int(found[1]) for line in lines if (found := re.search(r", line (\d+)", line))), 0)
+        if not place and (unknown := re.search(r"name '(\w+)' is not defined", said)):  # of which numba does not say where it stands
+            place = next((k for k, line in enumerate(self.source.splitlines(), 1) if re.search(rf"\b{unknown[1]}\b", line)), 0)
         why = f"the code for it is refused ({type(error).__name__}: {said})"
         op = self.module.made_by(place)
         raise (CompileError(f"tg.jit: {self.step.name}: {why}") if op is None else unsupported(op, why)) from error
@@ -217,7 +229,11 @@ class Runner:
     def _workspace(self, which: str, T: int, rows: int) -> Workspace:
         key = (self.number, which, T, rows)
         found = _idle.take(key)
-        return Workspace(getattr(self, which), T, rows, self.dtypes, key) if found is None else found
+        return Workspace(getattr(self, which), T, rows, self, key) if found is None else found
+
+    def __del__(self) -> None:
+        if hasattr(self, "number") and _idle is not None:  # it was made, and the program does not end
+            _idle.drop(self.number)
 
     def shapes(self, T: int, batch: int) -> list[tuple[int, ...]]:
         """Of the outputs, over all steps, of the last states, and of what the steps leave outside."""
