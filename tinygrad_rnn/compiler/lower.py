@@ -11,7 +11,7 @@ parts that come from different places (the gradient of a slice, a concatenation)
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Container, Generator, Iterable, Iterator
+from collections.abc import Callable, Container, Generator, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -252,6 +252,7 @@ class Block:
         self.stores, self.base, self.recorded, self.once = stores, base, recorded, once
         self.ready: set[Op] = set()
         self.costly: dict[Op, set[int]] = {}
+        self.uncut: dict[tuple[Any, ...], set[tuple[Op, Index]]] = {}  # for a domain what is known to read from one place
         self.visits = 0
 
     def value(self, loop: Loop, op: Op, index: Index, top: bool = False) -> str:
@@ -355,13 +356,15 @@ class Block:
                 return piece
         return None
 
-    def cuts(self, op: Op, index: Index, out: dict[int, set[int]], top: bool = False) -> None:
-        """Where the domain of a loop has to be cut, so that each part of it reads from one place."""
+    def cuts(self, op: Op, index: Index, domain: Sequence[Any], top: bool = False) -> dict[int, set[int]]:
+        """Where each variable of the domain of a loop has to be cut, so that each part of it reads from one place."""
+        out: dict[int, set[int]] = {}
+        uncut = self.uncut.setdefault(tuple(domain), set())
         stack: list[tuple[Any, Index]] = [(op, index)]
         seen: set[tuple[Any, Index]] = set()
         while stack:
             here = op, index = stack.pop()
-            if here in seen:
+            if here in seen or here in uncut:
                 continue
             first = not seen
             seen.add(here)
@@ -377,14 +380,21 @@ class Block:
                     if missing.op not in self.ready:
                         raise
             elif op.op in PIECES and symbolic(op):
-                found = pieces(op)
-                for piece in found:
+                touched = []
+                for piece in pieces(op):
+                    ends: list[tuple[int, int, int]] = []  # of a variable: from where to where it is in the piece
+                    there = True
                     for (var, step, offset), bound in zip(index, piece.bounds, strict=True):
-                        if bound is not None and var is not None:
-                            if step != 1:
+                        if bound is not None:
+                            if step != 1 and var is not None:
                                 raise Restore(op)
-                            out.setdefault(var, set()).update((bound.start - offset, bound.stop - offset))
-                stack += [(piece.source, piece.place(index)) for piece in reversed(found)]
+                            there = there and offset < bound.stop and offset + (0 if var is None else domain[var] - 1) >= bound.start
+                            ends += [] if var is None else [(var, bound.start - offset, bound.stop - offset)]
+                    if there:
+                        touched.append((piece.source, piece.place(index)))
+                        for var, begin, end in ends:
+                            out.setdefault(var, set()).update((begin, end))
+                stack += reversed(touched)
             elif op.elementwise:
                 for i in reversed(op.inputs):
                     if isinstance(i, Op):
@@ -392,6 +402,9 @@ class Block:
                         stack.append((i, tuple((None, 1, 0) if n == 1 else p for p, n in zip(index[lead:], i.shape, strict=True))))
             else:
                 raise Restore(op)
+        if not out:
+            uncut |= seen
+        return out
 
     def joined(self, op: Op) -> bool:
         """Whether a value is put together of parts: by one operation, or as a sum of such values (the gradient of several slices)."""
@@ -411,8 +424,9 @@ class Block:
                 return False
         return True
 
-    def parted(self, op: Op) -> Op | None:
-        """A value inside another that is put together of parts: stored by itself, it does not cut the loop of the other into parts too."""
+    def parted(self, op: Op) -> list[Op]:
+        """The values inside another that are put together of parts: stored by themselves, they do not cut the loop of the other into parts too."""
+        found: list[Op] = []
         stack = [op]
         seen: set[Op] = set()
         while stack:
@@ -422,10 +436,10 @@ class Block:
             seen.add(here)
             self.visits += 1
             if here is not op and self.joined(here):
-                return here
-            if here.elementwise or here.op in (*VIEWS, "astype"):
+                found.append(here)
+            elif here.elementwise or here.op in (*VIEWS, "astype"):
                 stack += [i for i in here.inputs if isinstance(i, Op)]
-        return None
+        return found
 
 
 def constant(op: Op) -> bool:

@@ -30,6 +30,7 @@ WAY_OUT = "there is no code for it. Compute it outside the step and hand the res
 LINEAR = ("transpose", "reshape", "neg", "add", "subtract", "scatter", "getitem", "sum", "concatenate", "stack", "broadcast_to", "positive",
           "tril", "triu", "pad", "astype")  # fmt: skip
 MANY = 96  # arrays; of more an array of their places is handed over
+ROUNDS = 6  # of building the code, after which what is still missing is looked for by itself
 LOOPS = 4  # in more of them a value is not computed again, but stored
 
 
@@ -70,16 +71,15 @@ class Schedule:
             if not missing and not twice:
                 return
             self.extra.update(missing or twice)
+            if missing and self.builds == ROUNDS:
+                self._follow()
+                self._store_what_many_read()
             if len(self.extra) + len(self.before) == done:
                 raise unsupported(next(iter(missing)), WAY_OUT)
             done = len(self.extra) + len(self.before)
 
     def _store_first(self) -> None:
-        """Find what has to be stored in any case, and what too many loops would compute.
-
-        A loop computes what it reads down to stored values, so a chain that each of many loops reads one link further would be written out in
-        all of them, and the code would grow with the square of its length.
-        """
+        """Find what has to be stored in any case."""
         reached: set[Op] = set()
         stack = list(self.wanted)
         while stack:
@@ -93,10 +93,20 @@ class Schedule:
                 self.extra.add(op)
             if self._multiplied(op):
                 self.extra.update(value for moving, _ in products(op)[0] if (value := untransposed(moving)[0]) not in self.given and value not in self.wanted)
-        order = sorted(reached, key=self.ops.__getitem__)
+        self.reached = sorted(reached, key=self.ops.__getitem__)
+        self._store_what_many_read()
+
+    def _store_what_many_read(self) -> None:
+        """Store what would be computed by more than `LOOPS` loops.
+
+        A loop computes what it reads down to stored values, so a chain that each of many loops reads one link further would be written out in
+        all of them, and the code would grow with the square of its length.
+        """
+        order = self.reached
         stage: dict[Op, int] = {}  # how many operations that are no part of a loop, one after the other, come before it
         for op in order:
-            stage[op] = max((stage[i] + (not self._pointwise(i)) for i in op.inputs if i in stage), default=0)
+            moved = not op.elementwise  # what is stored is read at another place, so by a later loop
+            stage[op] = max((stage[i] + (not self._pointwise(i) or (moved and self._readable(i))) for i in op.inputs if i in stage), default=0)
         loops = dict.fromkeys(order, 0)  # of each value the loops in which it is computed, as bits
         for k, op in enumerate(reversed(order)):
             if self._readable(op):
@@ -111,6 +121,26 @@ class Schedule:
             for i in op.inputs:
                 if i in loops:
                     loops[i] |= here
+
+    def _follow(self) -> None:
+        """Find what cannot be read by index where it is computed, such as the source of a reshape that cuts axes anew."""
+        block = Block({}, self.base, self.module.recorded, self.once)
+        block.ready = {op for op in (*self.given, *self.extra, *self.wanted) if self._readable(op)}
+        stack = sorted(dict.fromkeys([*self.wanted, *self.extra]), key=lambda op: self.ops.get(op, -1), reverse=True)  # the first one is the last
+        while stack:
+            op = stack.pop()
+            sources = [op] if self._pointwise(op) else [] if self._whole(op) or self._multiplied(op) else [i for i in op.inputs if isinstance(i, Op)]
+            try:
+                for source in sources:
+                    if op not in self.given and not is_zero(source):
+                        domain, index = identity(source)
+                        block.cuts(source, index, domain, top=source is op)
+            except Restore as missing:
+                new = [i for i in missing.ops if i in self.ops and i not in self.extra and i not in self.wanted]
+                self.extra.update(new)
+                block.ready.update(new)
+                stack += [op, *new] if new else []
+        self.visits += block.visits
 
     def _readable(self, op: Op) -> bool:
         """Whether a value can be read from where it is stored; what is only added up cannot."""
@@ -150,7 +180,7 @@ class Schedule:
                 except Restore as restored:
                     if restored.op not in self.ops:
                         raise unsupported(restored.op, WAY_OUT) from None
-                    missing[restored.op] = None
+                    missing.update(dict.fromkeys(restored.ops))
                 of += [op] * (len(order) - len(of))
             for part, op in zip(order, of, strict=True):
                 self.notes.append((len(lines), op, part))
@@ -229,16 +259,15 @@ class Schedule:
     def _loop(self, block: Block, op: Op, places: list[tuple[Store, str]], loops: dict[tuple[Any, ...], Loop]) -> list[Loop]:
         """Store a value that is computed element by element, in one loop, or one for each of its parts; the loops that were not there yet."""
         domain, index = identity(op)
-        cuts: dict[int, set[int]] = {}
-        block.cuts(op, index, cuts, top=op not in self.given)
+        cuts = block.cuts(op, index, domain, top=op not in self.given)
         zero = literal(0, kind_of(op.dtype, self.base))
         parts = []
         for var, n in enumerate(domain):
             inner = sorted({0, n, *(c for c in cuts.get(var, ()) if 0 < c < n)}) if n != B else [0, B]
             parts.append(list(itertools.pairwise(inner)))
-        if any(len(p) > 1 for p in parts) and not block.joined(op) and (inside := block.parted(op)) is not None and inside in self.ops:
-            self.before.add(inside)
-            raise Restore(inside)
+        if any(len(p) > 1 for p in parts) and not block.joined(op) and (inside := [i for i in block.parted(op) if i in self.ops]):
+            self.before.update(inside)
+            raise Restore(*inside)
         new = []
         for choice in itertools.product(*parts):
             sizes = tuple(B if hi == B else hi - lo for lo, hi in choice)
@@ -287,8 +316,7 @@ class Schedule:
 
         values = []
         for source, term in terms:
-            cuts: dict[int, set[int]] = {}
-            block.cuts(source, at(term, source), cuts)
+            cuts = block.cuts(source, at(term, source), loop.domain)
             if any(0 < c < loop.domain[var] for var, several in cuts.items() for c in several if loop.domain[var] != B):
                 raise Restore(source)
             values.append(block.value(loop, source, at(term, source)))

@@ -124,10 +124,10 @@ def _through_reshape(op: Op, source: Op, index: Index) -> Index:
 
 
 class Restore(Exception):
-    """A value has to be stored before it can be read in this way."""
+    """Values, mostly one, have to be stored before they can be read in this way."""
 
-    def __init__(self, op: Op) -> None:
-        self.op = op
+    def __init__(self, op: Op, *others: Op) -> None:
+        self.op, self.ops = op, (op, *others)
 
 
 def groups(a: Sequence[Any], b: Sequence[Any], op: Op) -> list[tuple[list[int], list[int]]]:
