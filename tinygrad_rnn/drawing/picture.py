@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..files import replace_file
-from ..recurrent.table import Tape
+from ..ops.table import Tape
 from .dot import dot_source
 from .fold import Kinds
 from .heat import DrawingError, check_walkable, lay_given, lay_heat, lay_ledger, lay_memory, lay_values, measure
