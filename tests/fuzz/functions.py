@@ -290,8 +290,8 @@ class Written:
         names += [] if self.special else ["sum", "sum", "mean", "mean", "logsumexp", "norm", "var", "std", "prod", "cumprod", "softmax", "log_softmax", "standardised"]
         names += [] if self.special else ["max", "min"]
         name = names[int(rng.integers(len(names)))]
-        if self.pool[a].dtype.kind == "f" and not self.special and rng.random() < 0.5:  # in the loop that computes what is reduced
-            a = f"({a} * 0.7 - 0.9)"
+        if self.pool[a].dtype.kind == "f" and rng.random() < 0.5:  # in the loop that computes what is reduced
+            a = f"(-abs({a}))" if self.special else f"({a} * 0.7 - 0.9)"
         if name in ("softmax", "log_softmax", "cumsum", "cumprod"):
             return f"tg.{name}({a}, {self._axes(n, several=False).replace('None', '-1')})"
         if name == "standardised":
