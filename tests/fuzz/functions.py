@@ -525,8 +525,8 @@ LIMITS = ((nests, "BLOCK", 5), (nests, "LONG", 6), (nests, "SHORT", 3), (groups,
 
 @contextlib.contextmanager
 def everywhere(compiled: bool, limited: bool = False) -> Iterator[None]:
-    """Loops are generated for arrays of any size; `limited`: as they are for large ones, in blocks and shared by threads."""
-    changes = [(values, "SMALL", 1), (line, "SMALL", 1), *(LIMITS if limited else ())]
+    """Loops are generated for arrays of any size, and for single operations; `limited`: as they are for large ones, in blocks and shared by threads."""
+    changes: list[Any] = [(values, "SMALL", 1), (line, "SMALL", 1), (line, "_pays", lambda group: True), *(LIMITS if limited else ())]
     with contextlib.ExitStack() as stack, np.errstate(all="ignore"):
         for module, name, value in changes:
             stack.enter_context(mock.patch.object(module, name, value))
