@@ -13,6 +13,7 @@ from ..core.record import describe
 from ..core.tensor import Tensor, check_dtype
 from . import assignment, elementwise, linear, numbers, reductions, shaping
 from .custom import UFUNCS
+from .weak import Weak, passing
 
 _OPERATORS: dict[str, Callable[..., Any]] = {
     "add": elementwise.add,
@@ -295,3 +296,7 @@ Tensor.data = assignment.data
 Tensor.__array_ufunc__ = _array_ufunc  # type: ignore[attr-defined]
 Tensor.__array_function__ = _array_function  # type: ignore[attr-defined]
 Tensor.T = property(shaping.transpose, doc="The axes reversed.")  # type: ignore[attr-defined]
+for _name in (*(f"__{r}{name}__" for name in ("add", "sub", "mul", "truediv", "pow", "mod") for r in ("", "r")), *_METHODS):
+    if _name not in ("detach", "argmax", "argmin", "any", "all", "split"):
+        setattr(Weak, _name, passing(getattr(Tensor, _name)))
+Weak.T = property(passing(shaping.transpose), doc="The axes reversed.")  # type: ignore[attr-defined]
