@@ -290,8 +290,8 @@ class Written:
         names += [] if self.special else ["sum", "sum", "mean", "mean", "logsumexp", "norm", "var", "std", "prod", "cumprod", "softmax", "log_softmax", "standardised"]
         names += [] if self.special else ["max", "min"]
         name = names[int(rng.integers(len(names)))]
-        if self.pool[a].dtype.kind == "f" and not self.special and rng.random() < 0.5:  # in the loop that computes what is reduced
-            a = f"({a} * 0.7 - 0.9)"
+        if self.pool[a].dtype.kind == "f" and rng.random() < 0.5:  # in the loop that computes what is reduced
+            a = f"(-abs({a}))" if self.special else f"({a} * 0.7 - 0.9)"
         if name in ("softmax", "log_softmax", "cumsum", "cumprod"):
             return f"tg.{name}({a}, {self._axes(n, several=False).replace('None', '-1')})"
         if name == "standardised":
@@ -525,8 +525,8 @@ LIMITS = ((nests, "BLOCK", 5), (nests, "LONG", 6), (nests, "SHORT", 3), (groups,
 
 @contextlib.contextmanager
 def everywhere(compiled: bool, limited: bool = False) -> Iterator[None]:
-    """Loops are generated for arrays of any size; `limited`: as they are for large ones, in blocks and shared by threads."""
-    changes = [(values, "SMALL", 1), (line, "SMALL", 1), *(LIMITS if limited else ())]
+    """Loops are generated for arrays of any size, and for single operations; `limited`: as they are for large ones, in blocks and shared by threads."""
+    changes: list[Any] = [(values, "SMALL", 1), (line, "SMALL", 1), (line, "_pays", lambda group: True), *(LIMITS if limited else ())]
     with contextlib.ExitStack() as stack, np.errstate(all="ignore"):
         for module, name, value in changes:
             stack.enter_context(mock.patch.object(module, name, value))
