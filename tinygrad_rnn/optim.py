@@ -556,7 +556,7 @@ class ReduceOnPlateau:
     def step(self, loss: float) -> None:
         """Tell it the loss, after an epoch or an evaluation; nan counts as no improvement."""
         if isinstance(loss, (Tensor, np.ndarray)) and loss.size == 1:
-            loss = loss.item()
+            loss = (loss.numpy() if isinstance(loss, Tensor) else loss).item()
         loss = loss if loss != loss else number(loss, f"{type(self).__name__}.step: the loss", "[-inf, inf]")
         if loss < self.best - self.threshold * abs(self.best) or (loss < self.best == math.inf):
             self.best, self.bad = loss, 0
