@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import importlib
 import math
 from collections.abc import Iterator
@@ -82,7 +83,13 @@ def gradient(
         _spread(sums, (M, B), (B, 1))[...] = a.sum(axis=0)
 
 
-PRODUCTS = {"at": at, "pack": pack, "multiply": multiply, "transpose": transpose, "gradient": gradient}
+def pointer(address: Any, like: Any) -> Any:
+    """An array from there on; it ends nowhere, as a pointer does."""
+    kind = np.ctypeslib.as_ctypes_type(np.asarray(like).dtype)
+    return np.ctypeslib.as_array(ctypes.cast(int(address), ctypes.POINTER(kind)), (1 << 40,))
+
+
+PRODUCTS = {"pointer": pointer, "carray": lambda array, shape: array, "start": lambda array: array, "at": at, "pack": pack, "multiply": multiply, "transpose": transpose, "gradient": gradient}
 
 
 class Interpreted:

@@ -6,6 +6,7 @@ Random programs are checked in large numbers with the generated loops run by Pyt
 from __future__ import annotations
 
 import pickle
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -608,6 +609,14 @@ def test_what_changes_from_call_to_call_is_found_out() -> None:
         return a * count[0]
 
     x = tg.tensor(np.ones(3))
-    for f in (lambda a: a * np.random.rand(3), lambda a: a * float(np.random.rand()), counting):
-        with pytest.raises(tg.TraceError, match="not the same in two recordings"):
+    cases: list[tuple[Any, str]] = [
+        (lambda a: a * np.random.rand(3), "draws random numbers from np.random"),
+        (lambda a: a * float(np.random.rand()), "draws random numbers from np.random"),
+        (lambda a: a * float(np.random.default_rng().random()), "not the same in two recordings"),
+        (lambda a: a * time.perf_counter(), "not the same in two recordings"),
+        (counting, r"changes count\[0\]"),
+    ]
+    for f, text in cases:
+        with pytest.raises(tg.TraceError, match=text):
             tg.jit(f)(x)
+    assert count == [0.0]

@@ -125,6 +125,7 @@ from .ops.shaping import (
     tril,
     triu,
 )
+from .ops.table import Tape, tape
 
 if TYPE_CHECKING:
     from . import cells, init, nn, optim
@@ -137,7 +138,6 @@ if TYPE_CHECKING:
     from .ops.windows import avg_pool1d, avg_pool2d, conv1d, conv2d, max_pool1d, max_pool2d
     from .optim import clip_grad_norm, clip_grad_value
     from .recurrent import Cell, Window, checkpoint, tbptt, unroll
-    from .recurrent.table import Tape, tape
 
 __version__ = "0.1.0"
 __all__ = [
@@ -306,7 +306,6 @@ _LAZY = {  # loaded when first used: the tensor and its operations alone are as 
     "ops.windows": ("avg_pool1d", "avg_pool2d", "conv1d", "conv2d", "max_pool1d", "max_pool2d"),
     "optim": ("clip_grad_norm", "clip_grad_value"),
     "recurrent": ("Cell", "Window", "checkpoint", "tbptt", "unroll"),
-    "recurrent.table": ("Tape", "tape"),
 }
 def __getattr__(name: str) -> Any:
     if name in ("cells", "init", "nn", "optim"):

@@ -146,7 +146,7 @@ def _draw(given: argparse.Namespace) -> int:
     from .drawing import draw
     from .module import Module
     from .recurrent import Cell
-    from .train.named import example, load_named, made
+    from .train.named import example, load_named, made, running
 
     found: Any = load_named(given.name)
     measured = {name: getattr(given, name) for name in ("backward", "ledger", "values") if getattr(given, name)}
@@ -154,10 +154,11 @@ def _draw(given: argparse.Namespace) -> int:
         measured["heat"] = "grad"
     if isinstance(found, type) and issubclass(found, Module):
         found = made(found, given.args)
-    whole = isinstance(found, Cell) and given.steps is None and not measured and isinstance(found.input_size, int)
-    loss = found if whole else example(found, arguments=given.args, steps=given.steps or 6, batch=given.batch)
     show = "all" if given.show == ["all"] else given.show
-    picture = draw(loss, title=given.title, show=show, memory=given.memory, direction=given.direction, theme=given.theme, **measured)
+    with running(given.name):
+        whole = isinstance(found, Cell) and given.steps is None and not measured and isinstance(found.input_size, int)
+        loss = found if whole else example(found, arguments=given.args, steps=given.steps or 6, batch=given.batch)
+        picture = draw(loss, title=given.title, show=show, memory=given.memory, direction=given.direction, theme=given.theme, **measured)
     picture.save(given.out)
     print(f"wrote {given.out}: {picture!r}")
     return 0
@@ -186,7 +187,7 @@ def _tasks_run(given: argparse.Namespace) -> int:
     from .train.tasks import runner
 
     chosen = tasks.tasks() if "all" in given.names else [tasks.find(name) for name in given.names]
-    return runner.main(chosen, console.console(), cell=given.cell, seeds=given.seeds, budget=given.budget, save=given.json)
+    return runner.main(chosen, console.console(), cell=given.cell, seeds=given.seeds, budget=given.budget, save=given.json, overwrite=given.overwrite)
 
 
 def _tasks_page(given: argparse.Namespace) -> int:
@@ -306,6 +307,13 @@ _SEED = _number(int, 0, "a whole number, at least 0", most=2**64 - 1)
 _TEMPERATURE = _number(float, 0.0, "a number, at least 0")
 
 
+def _path(text: str) -> Path:
+    """The type of an argument: the name of a file or a folder."""
+    if not text or "\0" in text:
+        raise argparse.ArgumentTypeError(f"expected the name of a file or a folder, found {text!r}")
+    return Path(text)
+
+
 class _Parser(argparse.ArgumentParser):
     """Errors take one line."""
 
@@ -337,7 +345,7 @@ def _parser() -> argparse.ArgumentParser:
     sample = commands.add_parser(
         "sample", help="draw text from a trained model", description="Draw text from a model that `demo` or `train` wrote."
     )
-    sample.add_argument("model", type=Path, metavar="MODEL", help="a model.safetensors")
+    sample.add_argument("model", type=_path, metavar="MODEL", help="a model.safetensors")
     sample.add_argument(
         "--prompt", default="", metavar="TEXT", help="what the text begins with (default: it goes on from the end of the training text)"
     )
@@ -362,7 +370,7 @@ def _parser() -> argparse.ArgumentParser:
         "walk back with all gradients. A cell or layer is run over a short random sequence.",
     )
     explore.add_argument("name", metavar="NAME", help="package.module:Name, file.py:Name, file.py, a cell's name, or a model.safetensors")
-    explore.add_argument("--out", type=Path, default=Path("explore.html"), metavar="FILE", help="where the page goes (default explore.html)")
+    explore.add_argument("--out", type=_path, default=Path("explore.html"), metavar="FILE", help="where the page goes (default explore.html)")
     explore.add_argument("--title", metavar="TEXT", help="stands over the page (default: the name)")
     _example_arguments(explore)
     explore.set_defaults(run=_explore)
@@ -383,8 +391,8 @@ def _parser() -> argparse.ArgumentParser:
 def _training_arguments(parser: argparse.ArgumentParser, out: str | None, budget: str) -> None:
     add = parser.add_argument
     demo = out is not None
-    add("--text", type=Path, metavar="FILE", help="UTF-8 text to learn from (default: the reference text of Python)")
-    add("--out", type=Path, required=not demo, default=out and Path(out), metavar="FOLDER",
+    add("--text", type=_path, metavar="FILE", help="UTF-8 text to learn from (default: the reference text of Python)")
+    add("--out", type=_path, required=not demo, default=out and Path(out), metavar="FOLDER",
         help="where the results go" + (f" (default {out})" if demo else ""))  # fmt: skip
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--budget", type=_POSITIVE, metavar="SECONDS", help=f"time for training (default {budget})")
@@ -415,7 +423,7 @@ def _draw_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("name", metavar="NAME", help="package.module:Name, file.py:Name, file.py, a cell's name, or a model.safetensors")
     add("--args", nargs="+", type=_COUNT, default=[3, 4], metavar="N", help="what a class is made with (default 3 4: input and hidden size)")
-    add("--out", type=Path, default=Path("drawing.svg"), metavar="FILE", help=".svg, .html, .png, .pdf or .dot (default drawing.svg)")
+    add("--out", type=_path, default=Path("drawing.svg"), metavar="FILE", help=".svg, .html, .png, .pdf or .dot (default drawing.svg)")
     add("--steps", type=_COUNT, metavar="T", help="unroll over so many steps (default: a cell is folded, others have 6)")
     add("--batch", type=_COUNT, default=2, metavar="B", help="rows (default 2)")
     add("--show", nargs="+", metavar="SLICE", help="steps to draw, such as t=0:3 t=-2:, or all")
@@ -454,13 +462,14 @@ def _tasks_arguments(parser: argparse.ArgumentParser) -> None:
     run.add_argument("--cell", metavar="NAME", help="a class of tinygrad_rnn.cells in place of the arms' own")
     run.add_argument("--seeds", type=_COUNT, metavar="N", help="runs of each arm (default: the task's)")
     run.add_argument("--budget", type=_POSITIVE, metavar="SECONDS", help="for one run (default: the task's)")
-    run.add_argument("--json", type=Path, metavar="PATH", help="write the results to a file .json, or to NAME.json in a folder")
+    run.add_argument("--json", type=_path, metavar="PATH", help="write the results to a file .json, or to NAME.json in a folder")
+    run.add_argument("--overwrite", action="store_true", help="replace results that are there (without this they are refused)")
     run.add_argument("--eager", action="store_true", help="run cells step by step in place of compiled (slow)")
     run.set_defaults(run=_tasks_run)
 
     page = actions.add_parser("page", help="results as Markdown", description="Make a page of the results that `run --json FOLDER` wrote.")
-    page.add_argument("--results", type=Path, required=True, metavar="FOLDER", help="with NAME.json for each task")
-    page.add_argument("--out", type=Path, metavar="FILE", help="where the page goes (default: standard output)")
+    page.add_argument("--results", type=_path, required=True, metavar="FOLDER", help="with NAME.json for each task")
+    page.add_argument("--out", type=_path, metavar="FILE", help="where the page goes (default: standard output)")
     page.set_defaults(run=_tasks_page)
 
 

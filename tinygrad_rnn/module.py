@@ -12,7 +12,7 @@ from .core.errors import DtypeError, GraphError, ShapeError, TinygradError
 from .core.primitive import Array
 from .core.tape import Leaf
 from .core.tensor import Tensor, tensor
-from .ops.checks import array
+from .ops.checks import array, of_kind, typed
 
 T = TypeVar("T", bound=Tensor)
 _PACKAGE = __name__.partition(".")[0]
@@ -25,6 +25,7 @@ class Parameter(Tensor):
 
     def __init__(self, data: Any, name: str | None = None, *, dtype: Any = None) -> None:
         super().__init__(tensor(data, dtype).array)
+        of_kind(name, ["str", "None"], f"{type(self).__name__}: name")
         self.requires_grad = True
         self.name = name
 
@@ -44,6 +45,7 @@ class Buffer(Tensor):
 
     def __init__(self, data: Any, name: str | None = None, *, dtype: Any = None) -> None:
         super().__init__(tensor(data, dtype).array)
+        of_kind(name, ["str", "None"], f"{type(self).__name__}: name")
         self.name = name
 
     def leaf(self, requires_grad: bool = False, name: str | None = None) -> Leaf:
@@ -64,6 +66,12 @@ class Module:
     """
 
     training: bool = True
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """The settings of the package's own modules are checked against their annotations."""
+        super().__init_subclass__(**kwargs)
+        if "__init__" in vars(cls) and cls.__module__.partition(".")[0] == _PACKAGE:
+            cls.__init__ = typed(cls.__init__)  # type: ignore[method-assign]
 
     def __setattr__(self, name: str, value: Any) -> None:
         method = getattr(type(self), name, None)

@@ -34,7 +34,8 @@ def restated(error: Exception, text: str) -> Exception:
     for kind in type(error).__mro__:
         if kind.__module__ == "builtins" or issubclass(kind, TinygradError):
             try:
-                return kind(text)  # type: ignore[return-value]
+                made: Exception = kind(text)
+                return made
             except TypeError:  # a kind that is not made of one text, such as UnicodeDecodeError
                 continue
     return error

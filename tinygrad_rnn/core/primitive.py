@@ -202,6 +202,8 @@ class Primitive:
 
     def edges(self, nodes: Sequence[Any]) -> tuple[tuple[Any, int, Rule], ...]:
         """For each input that needs a gradient: its node, its position, its rule."""
+        if len(nodes) == 1:  # often, and then quicker
+            return ((nodes[0], 0, self.rules[0]),) if self.rules[0] and nodes[0].requires_grad else ()
         rules = self.rules * len(nodes) if self.variadic or self.joint else self.rules
         return tuple([(n, i, r) for i, (n, r) in enumerate(zip(nodes, rules, strict=True)) if r and getattr(n, "requires_grad", False)])
 

@@ -36,6 +36,7 @@ class Tensor:
     if TYPE_CHECKING:  # attached by ops/methods.py
 
         data: Any
+        viewed: Any
 
         def __getattr__(self, name: str) -> Any: ...
         def __getitem__(self, index: Any) -> Tensor: ...
@@ -46,6 +47,7 @@ class Tensor:
         __matmul__ = __rmatmul__ = __pow__ = __rpow__ = __mod__ = __lt__ = __le__ = __gt__ = __ge__ = _binary
 
         def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array: ...
+        def __bool__(self) -> bool: ...
         def __float__(self) -> float: ...
         def __int__(self) -> int: ...
         def __index__(self) -> int: ...
@@ -90,12 +92,6 @@ class Tensor:
         view.flags.writeable = False
         return view  # type: ignore[no-any-return]
 
-    def item(self) -> Any:
-        """The value of a tensor with one element as a Python number."""
-        if self.size != 1:
-            raise ShapeError(f"item: expected one element, found shape {self.shape}")
-        return self.numpy().item()
-
     def __len__(self) -> int:
         if not self.shape:
             raise ShapeError("len: a 0-d tensor has no length")
@@ -104,24 +100,8 @@ class Tensor:
     def __iter__(self) -> Iterator[Tensor]:
         return (self[i] for i in range(len(self)))
 
-    def __bool__(self) -> bool:
-        if self.size != 1:
-            raise ShapeError(f"bool: a tensor of shape {self.shape} is neither true nor false; use .any() or .all() of numpy()")
-        return bool(self.item())
-
     def __hash__(self) -> int:
         return id(self)
-
-    def __repr__(self) -> str:
-        head = self.array if isinstance(self.array, Spec) else np.array2string(self.array, separator=", ", prefix="tensor(", precision=4)
-        notes = [] if self.dtype in (FLOAT32, np.dtype(np.int64), np.dtype(bool)) else [f"dtype={self.dtype}"]
-        if self.node is not None and not isinstance(self.node, Leaf):
-            notes.append(f"from={self.node.op}")
-        elif self.requires_grad:
-            notes.append("requires_grad=True")
-        if self.name:
-            notes.append(f"name={self.name!r}")
-        return f"tensor({', '.join([str(head), *notes])})"
 
     # --- the node ---------------------------------------------------------------------------------------------------
 
@@ -201,13 +181,6 @@ class Tensor:
         """Another tensor of the same values and node: to write to one does not change the other."""
         return Tensor(self.array, self.node)
 
-    def __copy__(self) -> Tensor:
-        if self.node is None or not isinstance(self.node, Leaf):
-            return Tensor(self.array, self.node)
-        twin = Tensor(self.array)
-        twin.leaf(self.node.requires_grad, self.node.name)
-        return twin
-
 
 def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, name: str | None = None) -> Tensor:
     """Make a tensor from numbers, nested lists, an array or a tensor; the values are copied.
@@ -260,18 +233,20 @@ def as_array(given: Any) -> Array:
     kind = type(given)
     if kind is not np.ndarray:
         if isinstance(given, np.ma.MaskedArray):
-            raise DtypeError("found a masked array, whose mask would be lost: say what stands for the masked values, as in a.filled(0)")
+            raise DtypeError("a masked array would lose its mask; give its values, as in a.filled(0), and the mask by themselves")
         if isinstance(given, np.matrix):
-            raise DtypeError("found a numpy.matrix, whose operators mean other things: give np.asarray(matrix)")
+            raise DtypeError("the operators of a numpy.matrix mean other things; give np.asarray(matrix)")
         if not isinstance(getattr(given, "dtype", FLOAT32), np.dtype):
             name = f"{kind.__module__}.{kind.__qualname__}"
-            raise DtypeError(f"found a {name} of dtype {given.dtype}, which is not NumPy's: give its values as an array, np.asarray(x)")
+            raise DtypeError(f"the dtype {given.dtype} of a {name} is not NumPy's; give its values as an array, np.asarray(x)")
     found = np.asarray(given)
     return found if found.dtype.isnative else found.astype(found.dtype.newbyteorder("="))
 
 
 def check_dtype(dtype: Any) -> np.dtype[Any]:
     """The dtype, if it is one that tensors may have; DtypeError otherwise."""
+    if dtype is FLOAT32 or dtype is FLOAT64:
+        return dtype
     try:
         found: np.dtype[Any] = np.dtype(dtype).newbyteorder("=")
     except TypeError:

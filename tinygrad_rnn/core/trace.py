@@ -65,22 +65,6 @@ class Program:
         read = {n for node in [*order, *(o for o in outputs if o)] for n in (*node.inputs, node) if n in forward}
         return Program([*sorted(read, key=lambda n: n.index), *cotangents], outputs)
 
-    def table(self) -> str:
-        """The program as text, a line for each node."""
-        names: dict[Any, str] = {}
-        for i, n in enumerate([*self.inputs, *self.constants, *self.nodes]):
-            names[n] = f"%{n.name}" if n.name and f"%{n.name}" not in names.values() else f"%{i}"
-        rows = [("input" if n.primitive is None else f"from {n.op}", names[n], "", n) for n in self.inputs] + [
-            ("leaf", names[n], "", n) for n in self.constants
-        ]
-        for n in self.nodes:
-            params = "".join(f" {k}={v}" for k, v in n.params.items())
-            rows.append((n.op, names[n], " ".join(names.get(i, f"{i}") for i in n.inputs) + params, n))
-        lines = [f"{name:<12} = {op:<12} {args:<44} {'x'.join(map(str, n.shape)) or 'scalar'}" for op, name, args, n in rows]
-        return "\n".join([*lines, f"return {', '.join(names.get(o, str(o)) for o in self.outputs)}"])
-
-    __repr__ = __str__ = table
-
 
 def _between(given: set[Node], outputs: Sequence[Node]) -> list[Node]:
     """What has to be computed for the outputs when the values of `given` are there; includes leaves, excludes `given`."""
@@ -139,7 +123,7 @@ def trace(f: Callable[..., Any], *examples: Any) -> Program:
             changed.append(t)
     if changed:
         raise TraceError(
-            f"the function that is being traced writes to {describe(changed[0])}, which it was given or found outside: what runs later is the "
-            f"record, which would not write to it. Write to a copy (x = x.copy()), and return what is to be kept."
+            f"the function that is being traced writes to {describe(changed[0])}, which it was given or found outside: the record, which runs "
+            "later, would not write to it. Write to a copy (x = x.copy()), and return what is to be kept."
         )
     return Program(inputs, outputs, structure)

@@ -41,13 +41,12 @@ class _Inputs:
             return handle  # type: ignore[no-any-return]
         try:
             made = tensor(x.array if isinstance(x, Tensor) else x, requires_grad=True, name=getattr(x, "name", None))
-            return made.handle()  # to which the function may write: it is not the tensor of the leaf
         except DtypeError as error:
-            kind = type(x).__name__
             raise DtypeError(
-                f"{self.name}: an argument to differentiate by is a {kind}: {error}. Arguments are tensors, arrays, numbers, or nests of "
-                "them; to differentiate by the parameters of a module pass them, and call it by tg.functional_call(module, parameters, ...)"
+                f"{self.name}: an argument to differentiate by is a {type(x).__name__}: {error}. Arguments are tensors, arrays, numbers or nests "
+                "of them; for the parameters of a module pass these, and call the module by tg.functional_call(module, parameters, ...)"
             ) from error
+        return made.handle()  # the function may write to it: it is not the tensor of the leaf
 
     def linked(self, outputs: Sequence[Tensor]) -> bool:
         """Whether results are part of a larger graph, and so have to be recorded: the outputs depend on tensors from outside."""
@@ -56,18 +55,16 @@ class _Inputs:
         for x, node in zip(self.given, self.nodes, strict=True):
             if isinstance(x, Tensor) and x.requires_grad and x.node in reached and node not in reached:
                 raise GraphError(
-                    f"{self.name}: the function uses {describe(x)} itself, as a variable from outside, and not the argument that stands "
-                    "for it: the gradient by the argument would be zero. Use the argument; a module is called with other parameters by "
-                    "tg.functional_call(module, parameters, ...)"
+                    f"{self.name}: the function uses {describe(x)} itself, as a variable from outside, not the argument in its place, by which the "
+                    "gradient would be zero. Use the argument; a module takes other parameters by tg.functional_call(module, parameters, ...)"
                 )
         return self.recording and (self.tracing or any(n.edges if n in inner else n in self.older or isinstance(n, Leaf) for n in found))
 
     def pull(self, y: Sequence[Tensor], seeds: Sequence[Tensor], record: bool, retain_graph: bool | None = None) -> Any:
         """Gradients of the arguments, in their structure; zeros where there is no path."""
         paths = [(o, s) for o, s in zip(y, seeds, strict=True) if o.requires_grad]
-        found = pull_back(
-            [o.node for o, _ in paths if o.node], [s for _, s in paths], targets=self.nodes, create_graph=record, retain_graph=retain_graph
-        ) if paths else {}  # fmt: skip
+        roots, seeds = [o.node for o, _ in paths if o.node], [s for _, s in paths]
+        found = pull_back(roots, seeds, targets=self.nodes, create_graph=record, retain_graph=retain_graph) if paths else {}
         return unflatten(self.handles, [found.get(n, Tensor(np.zeros(n.shape, n.dtype))) for n in self.nodes])
 
 

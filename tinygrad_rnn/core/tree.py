@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from .errors import ShapeError
+import numpy as np
+
+from .errors import ShapeError, TinygradError
 
 
 def flatten(tree: Any, path: str = "") -> list[tuple[str, Any]]:
@@ -59,8 +61,14 @@ def tree_map(f: Callable[..., Any], tree: Any, *others: Any) -> Any:
 
 
 def detach(tree: Any) -> Any:
-    """A nest with each tensor cut from its tape: what carries a state from one window to the next."""
-    return tree_map(lambda t: t.detach(), tree)
+    """A nest with each tensor cut from its tape: what carries a state from one window to the next; arrays and numbers stay as they are."""
+
+    def one(t: Any) -> Any:
+        if not hasattr(t, "detach") and not isinstance(t, (int, float, np.ndarray, np.generic)):
+            raise TinygradError(f"detach: expected a tensor, or a tuple, list, dict or named tuple of tensors; found a {type(t).__name__}")
+        return t.detach() if hasattr(t, "detach") else t
+
+    return tree_map(one, tree)
 
 
 def unflatten(tree: Any, values: list[Any]) -> Any:

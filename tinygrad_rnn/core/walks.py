@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import DtypeError, GraphError, RuleError, ShapeError, restated
+from .errors import DtypeError, GraphError, RuleError, ShapeError, TinygradError, restated
 from .memory import empty
 from .primitive import LARGE
 from .record import apply, describe
@@ -38,6 +38,8 @@ def backward(outputs: Sequence[Tensor], gradients: Sequence[Any], *, retain_grap
         seeds.append(like(y, np.ones(y.shape) if gradient is None else gradient, "backward: the gradient"))
     for leaf, g in pull_back(nodes, seeds, retain_graph=retain_graph, create_graph=create_graph).items():
         owner = leaf.tensor() if isinstance(leaf, Leaf) and leaf.tensor is not None else None
+        if owner is None and hasattr(getattr(leaf, "tensor", None), "lost"):
+            raise GraphError(f"backward: nobody holds the tensor that the gradient of {describe(leaf)} is for: {leaf.tensor.lost}")  # type: ignore[attr-defined]
         if owner is not None:
             owner.grad = g if owner.grad is None else owner.grad + g
 
@@ -123,6 +125,8 @@ def pull_back(
                 except GraphError:
                     raise
                 except Exception as error:
+                    if primitive.joint and isinstance(error, TinygradError):  # of the operations that it stands for: it names the one
+                        raise
                     text = _rule_text(node, position, f"raised {type(error).__name__}: {error}")
                     numeric = isinstance(error, (FloatingPointError, OverflowError, MemoryError, ImportError, RecursionError))
                     raise (restated(error, text) if numeric else RuleError(text)) from error

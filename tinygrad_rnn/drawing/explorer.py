@@ -26,8 +26,8 @@ from ..core.tensor import Tensor
 from ..core.trace import Program
 from ..core.walks import like
 from ..files import replace_file
+from ..ops.table import Tape
 from ..recurrent.source import expressions, spot_of, variables
-from ..recurrent.table import Tape
 from .heat import DrawingError
 from .layout import Frame, Layout, place
 from .ledger import Visit, check_walkable, reverse, values

@@ -21,7 +21,7 @@ import numpy as np
 
 from ..core.errors import TinygradError
 from ..core.tape import Freed, Leaf, Node
-from ..recurrent.table import Tape
+from ..ops.table import Tape
 from .fold import Kinds
 from .ledger import reverse, values
 from .sketch import GRADIENT, Box, Graph, Sketch, Strip

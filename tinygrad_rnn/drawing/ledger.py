@@ -15,7 +15,7 @@ from ..core.errors import GraphError
 from ..core.primitive import Array, Rule
 from ..core.tape import Freed, Leaf, Node, setting
 from ..core.walks import check_replaced, sum_to
-from ..recurrent.table import Tape
+from ..ops.table import Tape
 
 
 class Share(NamedTuple):

@@ -19,7 +19,7 @@ from ..core.errors import TinygradError
 from ..core.primitive import Array
 from ..core.tape import Freed, Leaf, Mark, Node, reachable
 from ..core.tensor import Tensor
-from ..recurrent.table import Tape
+from ..ops.table import Tape
 from .ledger import values
 
 SEQUENCE, FUNCTION = COMPILED = ("unroll", "jit")  # the primitives of such nodes

@@ -14,8 +14,8 @@ from ..core.trace import Program
 from ..core.tree import leaves, tree_map
 from ..core.walks import pull_back
 from ..module import Module
+from ..ops.table import Tape, tape
 from ..recurrent.cell import Cell, name_of, name_state, plain_of
-from ..recurrent.table import Tape, tape
 from ..recurrent.unroll import unroll
 from .heat import DrawingError
 

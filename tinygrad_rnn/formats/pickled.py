@@ -1,14 +1,20 @@
-"""Pickling tensors. A computed tensor takes its tape along, as a flat list of rows, so that depth does not matter."""
+"""Copying and pickling tensors. A computed tensor takes its tape along, as a flat list of rows, so that depth does not matter.
+
+The copied tape ends in copies of the leaves. They get the gradients if they are copied together with it, as with the module whose parameters
+they are; a gradient for a leaf that nobody holds is an error.
+"""
 
 from __future__ import annotations
 
+import copy
+import weakref
 from typing import Any
 
 import numpy as np
 
 from ..core.errors import GraphError
 from ..core.primitive import REGISTRY, Array
-from ..core.tape import Freed, Leaf, Mark, Node, reachable
+from ..core.tape import Freed, Leaf, Mark, Node, context, reachable
 from ..core.tensor import Tensor, tensor
 
 
@@ -66,6 +72,8 @@ def _restore(array: Array, rows: list[Any]) -> Tensor:
         if isinstance(row, Tensor):
             owners.append(row)
             nodes.append(row.node or row.leaf())
+            if isinstance(nodes[-1], Leaf) and row.requires_grad:
+                nodes[-1].tensor = _CopiedTensor(row)
             continue
         op, inputs, params, saved, requires_grad, name, shape, dtype, mark = row
         if op not in REGISTRY:
@@ -79,4 +87,29 @@ def _restore(array: Array, rows: list[Any]) -> Tensor:
     return Tensor(tensor(array).array, nodes[-1])
 
 
+class _CopiedTensor(weakref.ref[Tensor]):
+    """Where a leaf of a copied tape leaves its gradient; see `walks.backward`."""
+
+    lost = "it was copied, or unpickled, with the tape of a computed tensor, but not as a tensor. Copy both together: deepcopy((leaf, computed))"
+
+
+def _copy(self: Tensor) -> Tensor:
+    twin = self.handle()
+    if isinstance(self.node, Leaf):
+        twin.leaf(self.node.requires_grad, self.node.name)
+    return twin
+
+
+def _deepcopy(self: Tensor, memo: dict[int, Any]) -> Tensor:
+    if not memo and self.requires_grad and not isinstance(self.node, Leaf) and context().grad_enabled:
+        raise GraphError(
+            "deepcopy: this tensor was computed of tensors that require gradients, and its copy would be cut off from them. Copy them together, "
+            "as in copy.deepcopy((leaves, t)), or the values alone, t.detach(); copy.copy(t) is another tensor on the same tape"
+        )
+    restore, values = _reduce(self)
+    return restore(*copy.deepcopy(values, memo))  # type: ignore[no-any-return]
+
+
 Tensor.__reduce__ = _reduce  # type: ignore[method-assign, assignment]
+Tensor.__copy__ = _copy  # type: ignore[attr-defined]
+Tensor.__deepcopy__ = _deepcopy  # type: ignore[attr-defined]

@@ -16,9 +16,10 @@ from ..core.errors import DtypeError, ShapeError, TinygradError
 from ..core.primitive import Array
 from ..core.record import describe
 from ..core.tape import no_grad
-from ..core.tensor import Tensor, tensor
+from ..core.tensor import Tensor, as_array, tensor
 from ..core.tree import tree_map
 from ..module import Module
+from ..ops.checks import size, sizes
 from ..ops.elementwise import relu, tanh, where
 from ..ops.shaping import reshape, swapaxes
 from ..ops.windows import max_pool2d
@@ -187,7 +188,7 @@ class CNNLSTM(Module):
         steps, batch = xs.shape[:2]
         if lengths is not None and np.shape(lengths) == (batch,):  # other shapes are refused, with a message, by the LSTM
             # A frame that does not count would spoil the gradient of the convolution if it held nan: 0 * nan is nan.
-            counts = np.arange(steps)[:, None] < np.asarray(lengths)
+            counts = np.arange(steps)[:, None] < as_array(lengths)
             xs = where(counts[:, :, None, None, None], xs, 0)
         seen = relu(self.convolution(reshape(xs, (steps * batch, *self.frame))))
         vectors = reshape(max_pool2d(seen, self.pool), (steps, batch, -1))
@@ -443,7 +444,7 @@ class GenerativeLSTM(Module):
         int64 array, shape (length,) or (length, batch)
             The new tokens, without the prompt.
         """
-        given = np.asarray(prompt)
+        given = as_array(prompt)
         if not given.size:
             raise ShapeError(
                 "GenerativeLSTM.generate: the prompt is empty; give at least one token, such as one that begins every sequence"
@@ -479,8 +480,7 @@ class WindowMLP(Module):
     """
 
     def __init__(self, window: int, hidden: int, output: int = 1, features: int = 1, *, rng: Any = None, dtype: Any = np.float32) -> None:
-        if min(window, features) < 1:
-            raise ShapeError(f"WindowMLP: window and features must be at least 1; found {window} and {features}")
+        sizes("WindowMLP", window=window, hidden=hidden, output=output, features=features)
         rng = init.generator(rng)
         self.window, self.features = window, features
         self.hidden = Linear(window * features, hidden, rng=rng, dtype=dtype)
@@ -520,9 +520,7 @@ class LinearAutoregression:
     intercept: float
 
     def __init__(self, order: int) -> None:
-        if order < 1:
-            raise ShapeError(f"LinearAutoregression: order must be at least 1; found {order}")
-        self.order = order
+        self.order = size(order, "LinearAutoregression: order")
 
     def fit(self, series: Any) -> LinearAutoregression:
         """Fit to a series of shape (n,), n at least 2 * order + 1, and return the object itself."""
@@ -579,7 +577,7 @@ def _floats(model: Module, xs: Any) -> Any:
     """A tensor; an array of floating numbers takes the dtype of the model."""
     if isinstance(xs, Tensor):
         return xs
-    values = np.asarray(xs)
+    values = as_array(xs)
     return tensor(values, next(model.parameters()).dtype)
 
 
@@ -594,7 +592,7 @@ def _ids(owner: str, what: str, time: str, ids: Any, vocabulary: int, lengths: A
     if array.dtype.kind not in "iu":
         raise DtypeError(f"{owner}: {what} must be integers; found {array.dtype}")
     if lengths is not None and np.shape(lengths) == array.shape[1:]:  # other shapes are refused, with a message, by the LSTM
-        array = np.where(np.arange(len(array))[:, None] < np.asarray(lengths), array, 0)
+        array = np.where(np.arange(len(array))[:, None] < as_array(lengths), array, 0)
     if array.size and (array.min() < 0 or array.max() >= vocabulary):
         raise ShapeError(
             f"{owner}: {what} has ids from {array.min()} to {array.max()}; expected 0 to {vocabulary - 1}, a vocabulary of {vocabulary}"

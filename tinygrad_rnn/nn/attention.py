@@ -10,8 +10,9 @@ from .. import init
 from ..core.errors import DtypeError, ShapeError, TinygradError
 from ..core.primitive import Array, Spec
 from ..core.record import describe
-from ..core.tensor import Tensor
+from ..core.tensor import Tensor, as_array
 from ..module import Module, Parameter
+from ..ops.checks import size, sizes
 from ..ops.elementwise import tanh, where
 from ..ops.linear import matmul
 from ..ops.reductions import softmax
@@ -34,11 +35,7 @@ class Attention(Module):
     memory_size: int
 
     def __init__(self, query_size: int, memory_size: int) -> None:
-        if query_size < 1 or memory_size < 1:
-            raise ShapeError(
-                f"{type(self).__name__}: sizes must be at least 1; found query_size={query_size}, memory_size={memory_size}"
-            )
-        self.query_size, self.memory_size = query_size, memory_size
+        self.query_size, self.memory_size = sizes(type(self).__name__, query_size=query_size, memory_size=memory_size)
 
     def keys(self, memory: Any) -> Any:
         """What `scores` needs of the memory (batch, S, memory_size): its keys (batch, S, ...)."""
@@ -116,8 +113,7 @@ class BahdanauAttention(Attention):
 
     def __init__(self, query_size: int, memory_size: int, attention_size: int, *, rng: Any = None, dtype: Any = np.float32) -> None:
         super().__init__(query_size, memory_size)
-        if attention_size < 1:
-            raise ShapeError(f"BahdanauAttention: attention_size must be at least 1; found {attention_size}")
+        attention_size = size(attention_size, "BahdanauAttention: attention_size")
         rng = init.generator(rng)
         self.weight_query = Parameter(init.xavier_uniform((attention_size, query_size), rng=rng, dtype=dtype))
         self.weight_memory = Parameter(init.xavier_uniform((attention_size, memory_size), rng=rng, dtype=dtype))
@@ -207,7 +203,7 @@ def attention_mask(mask: Any, batch: int, places: int) -> Any:
     """
     if isinstance(mask, Tensor) and isinstance(mask.array, Spec) and mask.dtype.kind == "b" and mask.shape == (batch, places):
         return mask  # of a step that is recorded: its values are not known
-    array = mask.numpy() if isinstance(mask, Tensor) else np.asarray(mask)
+    array = mask.numpy() if isinstance(mask, Tensor) else as_array(mask)
     if array.dtype.kind in "iu" and array.shape == (batch,):
         if array.size and not (array.min() >= 1 and array.max() <= places):
             raise ShapeError(f"attention: lengths from {array.min()} to {array.max()}; expected 1 to {places}")

@@ -10,6 +10,7 @@ from ..core.errors import ShapeError
 from ..core.primitive import Spec
 from ..core.tensor import Tensor, tensor
 from ..ops.checks import array, flag, number
+from ..ops.define import operand
 from ..ops.elementwise import isfinite, logical_and, logical_or, softplus, where
 from ..ops.reductions import all, log_softmax
 from ..ops.shaping import integers, take, take_along_axis, within
@@ -123,7 +124,7 @@ def _tensor(what: str, given: Any) -> Any:
 
 def dropout(x: Any, p: float, *, training: bool = True, rng: Any = None) -> Any:
     """Each element zero with probability p, the others scaled by 1 / (1 - p); the mask is drawn anew at each call."""
-    p = number(p, "dropout: p", "[0, 1)")
+    x, p = operand(x, "dropout"), number(p, "dropout: p", "[0, 1)")
     if not flag(training, "dropout: training") or p == 0:
         return x.handle() if isinstance(x, Tensor) else x
     dtype = x.dtype

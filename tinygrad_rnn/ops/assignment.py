@@ -77,8 +77,7 @@ def _become(t: Tensor, new: Tensor, what: str) -> None:
     if type(t) is not Tensor:  # a buffer, or a parameter that is frozen
         if new.requires_grad or isinstance(new.array, Spec):
             raise GraphError(
-                f"{what}: {type(t).__name__} {describe(t)} holds values without gradients, and would hang on a tape. Write {what.split()[0]} v.detach(), "
-                f"or make a new tensor: t = t + v"
+                f"{what}: {type(t).__name__} {describe(t)} holds values without gradients, and would hang on a tape. Write v.detach(), or make a new tensor: t = t + v"
             )
         t.data = new.array
         return
@@ -100,7 +99,17 @@ def setitem(t: Tensor, index: Any, value: Any) -> None:
     elif not isinstance(value, Tensor):
         value = as_array(value).astype(t.dtype)
     index, value = _last_values(t.shape, shaping.plain_index(index), value)
+    while value.ndim and value.shape[0] == 1 and value.ndim > _axes(t.shape, index):  # which NumPy drops
+        value = value.reshape(value.shape[1:])
     _become(t, apply(shaping.setitem.primitive, (t, value), {"index": index}), "t[i] = v")
+
+
+def _axes(shape: tuple[int, ...], index: Any) -> float:
+    """How many axes has what is written to; any number where the index does not fit, of which the operation tells."""
+    try:
+        return np.broadcast_to(False, shape)[index].ndim
+    except IndexError:
+        return np.inf
 
 
 def _last_values(shape: tuple[int, ...], index: Any, value: Any) -> tuple[Any, Any]:
@@ -156,7 +165,7 @@ class _Probe:
     def __getitem__(self, index: int) -> _Probe:
         return _Probe()
 
-    def __iadd__(self, other: int) -> int:
+    def __iadd__(self, other: int) -> Any:
         return sys.getrefcount(self)
 
     def __setitem__(self, index: int, found: int) -> None:

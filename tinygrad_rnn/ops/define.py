@@ -15,6 +15,7 @@ from ..core.record import apply
 from ..core.tape import NO_PARAMS, Node, caller, context
 from ..core.tensor import FLOAT32, FLOAT64, Tensor
 from ..kernels import fused
+from .checks import array, kinds_of, of_kind
 
 Rule = Callable[..., Any] | None
 
@@ -24,6 +25,7 @@ def operation(primitive: Primitive, forward: Callable[..., Any]) -> Callable[...
     names = list(primitive.defaults)
     count = len(primitive.inputs)
     if names:
+        kinds = {name: words for name, words in kinds_of(forward).items() if name in names and name != "dtype"}
 
         def op(*args: Any, **given: Any) -> Any:
             given.update(zip(names, args[count:], strict=False))
@@ -33,6 +35,8 @@ def operation(primitive: Primitive, forward: Callable[..., Any]) -> Callable[...
                     raise ShapeError(
                         f"{primitive.name}: '{name}' is a setting and must be a number, not a tensor; use .item(), or an operation of two tensors"
                     )
+                if name in kinds:
+                    of_kind(value, kinds[name], f"{primitive.name}: {name}")
             if len(params) > len(names) or len(args) > count + len(names) or len(args) < count:
                 unknown = [k for k in given if k not in names] or f"{len(args)} positional arguments"
                 raise TypeError(f"{primitive.name}() takes the inputs {primitive.inputs} and the parameters {names}; found {unknown}")
@@ -176,6 +180,13 @@ def pointwise(
         return operation(entry, forward)
 
     return decorate
+
+
+def operand(x: Any, name: str) -> Any:
+    """What a function that is written in operations is given, as a Tensor or an array, which have shapes."""
+    if isinstance(x, (Tensor, np.ndarray, Spec)):
+        return x
+    return array(x, name if ":" in name else f"{name}: x")
 
 
 def broadcast_rule(name: str, boolean: bool = False, forward: Callable[..., Any] | None = None) -> Callable[..., Spec]:

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 
 from ..core.primitive import Spec
+from ..core.record import apply
+from ..core.tensor import check_dtype
 from ..kernels.fused import NO_BOUND
 from .define import pointwise, primitive
 
@@ -352,8 +354,12 @@ def _cast_shape(x: Any, *, dtype: Any) -> Spec:
     return Spec(x.shape, dtype)
 
 
-@primitive(lambda g, like_x: astype(g, like_x.dtype), shape=_cast_shape, linear="jointly", promotes=slice(0, 0),
+@primitive(lambda g, like_x: astype(g, like_x.dtype), shape=_cast_shape, linear="jointly", promotes=slice(0, 0), name="astype",
            examples=[([(2, 3)], {"dtype": np.dtype(np.float64)})])  # fmt: skip
-def astype(x: Any, *, dtype: Any) -> Any:
-    """The values in another dtype; the gradient comes back in the dtype of x."""
+def _astype(x: Any, *, dtype: Any) -> Any:
     return x.astype(dtype)
+
+
+def astype(x: Any, dtype: Any) -> Any:
+    """The values in another dtype; the gradient comes back in the dtype of x."""
+    return apply(_astype.primitive, (x,), {"dtype": check_dtype("" if dtype is None else dtype)})

@@ -86,7 +86,7 @@ for _name, _op in _METHODS.items():
 
 def _copy(self: Tensor) -> Tensor:
     """The same values in a tensor of its own, to write to; gradients pass."""
-    return elementwise.positive(self) if self.requires_grad else self.handle()  # type: ignore[no-any-return]
+    return elementwise.positive(self) if self.requires_grad else self.handle()
 
 
 def _astype(self: Tensor, dtype: Any) -> Any:
@@ -278,7 +278,7 @@ def _unknown(name: str, hint: str) -> NotDifferentiableError:
 Tensor.astype = _astype  # type: ignore[attr-defined]
 Tensor.copy = _copy  # type: ignore[attr-defined]
 Tensor.__setitem__ = assignment.setitem  # type: ignore[method-assign]
-Tensor.data = assignment.data  # type: ignore[method-assign, assignment]
+Tensor.data = assignment.data
 Tensor.__array_ufunc__ = _array_ufunc  # type: ignore[attr-defined]
 Tensor.__array_function__ = _array_function  # type: ignore[attr-defined]
 Tensor.T = property(shaping.transpose, doc="The axes reversed.")  # type: ignore[attr-defined]

@@ -16,13 +16,38 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import DtypeError, GraphError
-from ..core.primitive import Array
+from ..core.errors import DtypeError, GraphError, ShapeError
+from ..core.primitive import Array, Spec
 from ..core.record import describe
-from ..core.tape import ENGINE_FILES, Older, Where, caller, context, reachable
-from ..core.tensor import Tensor
+from ..core.tape import ENGINE_FILES, Leaf, Older, Where, caller, context, reachable
+from ..core.tensor import FLOAT32, Tensor
 
 _WAY = "so no gradient would go through it. Use tg functions and operators, or say that none is wanted: t.item() is the number, t.detach() a tensor"
+
+
+def _item(self: Tensor) -> Any:
+    """The value of a tensor with one element as a Python number."""
+    if self.size != 1:
+        raise ShapeError(f"item: expected one element, found shape {self.shape}")
+    return self.numpy().item()
+
+
+def _bool(self: Tensor) -> bool:
+    if self.size != 1:
+        raise ShapeError(f"bool: a tensor of shape {self.shape} is neither true nor false; use .any() or .all() of numpy()")
+    return bool(self.item())
+
+
+def _repr(self: Tensor) -> str:
+    head = self.array if isinstance(self.array, Spec) else np.array2string(self.array, separator=", ", prefix="tensor(", precision=4)
+    notes = [] if self.dtype in (FLOAT32, np.dtype(np.int64), np.dtype(bool)) else [f"dtype={self.dtype}"]
+    if self.node is not None and not isinstance(self.node, Leaf):
+        notes.append(f"from={self.node.op}")
+    elif self.requires_grad:
+        notes.append("requires_grad=True")
+    if self.name:
+        notes.append(f"name={self.name!r}")
+    return f"tensor({', '.join([str(head), *notes])})"
 
 
 def _number(t: Tensor, how: str) -> Any:
@@ -76,6 +101,9 @@ def _tolist(self: Tensor) -> Any:
 
 METHODS: dict[str, Callable[..., Any]] = {
     "__array__": _array,
+    "__bool__": _bool,
+    "__repr__": _repr,
+    "item": _item,
     "__index__": _index,
     "__float__": lambda self: float(_number(self, "float(t)")),
     "__int__": lambda self: int(_number(self, "int(t)")),

@@ -10,8 +10,8 @@ import numpy as np
 
 from ..core.errors import ShapeError
 from ..core.primitive import Spec
-from .checks import number
-from .define import axes_of, primitive
+from .checks import flag, number
+from .define import axes_of, operand, primitive
 from .elementwise import abs, exp, sqrt, square, where
 
 SHAPES = [([(2, 3)], {}), ([(2, 3, 2)], {"axis": 1}), ([(2, 3)], {"axis": (0, 1), "keepdims": True}), ([()], {}), ([(3, 4)], {"axis": -1, "keepdims": True})]  # fmt: skip
@@ -155,6 +155,7 @@ def var(x: Any, axis: Any = None, correction: float = 0, keepdims: bool = False)
     `correction` is 0 as in NumPy and the array API (PyTorch's default is 1); where it is not below the count, the sum is divided by 0, which
     gives inf or nan. Recorded as mean, subtract, square, sum, divide.
     """
+    x = operand(x, "var")
     return square(x - mean(x, axis, True)).sum(axis=axis, keepdims=keepdims) / _freedom("var", x, axis, correction)
 
 
@@ -165,6 +166,7 @@ def _freedom(name: str, x: Any, axis: Any, correction: float) -> float:
 
 def std(x: Any, axis: Any = None, correction: float = 0, keepdims: bool = False) -> Any:
     """Standard deviation over axes, as the norm of the deviations; the gradient where all are equal is 0. `correction` as in `var`."""
+    x = operand(x, "std")
     return norm(x - mean(x, axis, True), axis, keepdims) / _freedom("std", x, axis, correction) ** 0.5
 
 
@@ -173,6 +175,7 @@ def prod(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
 
     Recorded as about log2(n) multiplications of halves. No division occurs, so gradients of every order are exact at zeros.
     """
+    x, keepdims = operand(x, "prod"), flag(keepdims, "prod: keepdims")
     axes = axes_of(axis, x.ndim)
     shape = _reduced(x, axis=axis, keepdims=keepdims).shape
     rest = [i for i in range(x.ndim) if i not in axes]
@@ -237,7 +240,8 @@ def cumprod(x: Any, axis: int = -1) -> Any:
 
     Recorded as about log2(n) shifted multiplications (Hillis and Steele 1986), so gradients of every order are exact at zeros.
     """
-    axes_of(axis, x.ndim)
+    x = operand(x, "cumprod")
+    _one_axis(x, axis=axis)
     if not x.ndim:
         return x
     axis, n, shift = axis % x.ndim, x.shape[axis], 1

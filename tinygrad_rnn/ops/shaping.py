@@ -10,13 +10,13 @@ from weakref import ref
 
 import numpy as np
 
-from ..core.errors import DtypeError, ShapeError, TraceError
+from ..core.errors import DtypeError, ShapeError, TinygradError, TraceError
 from ..core.primitive import Spec
 from ..core.record import apply, describe
 from ..core.tape import Where, caller
-from ..core.tensor import Tensor, check_dtype, tensor
+from ..core.tensor import Tensor, as_array, check_dtype, tensor
 from .checks import shown, size
-from .define import axes_of, axis_of, broadcast, primitive, same_shape
+from .define import axes_of, axis_of, broadcast, operand, primitive, same_shape
 from .elementwise import where
 
 # --- shape ----------------------------------------------------------------------------------------------------------------
@@ -24,7 +24,7 @@ from .elementwise import where
 
 def _view(x: Any, made: Any, index: Any = None) -> Any:
     """A result that is a view in NumPy, which remembers of what: `assignment` refuses writes that would be lost."""
-    if isinstance(x, Tensor):
+    if made.__class__ is Tensor and isinstance(x, Tensor):
         made.viewed = (ref(x), index, getattr(x, "viewed", None))
     return made
 
@@ -44,10 +44,18 @@ def _reshape(x: Any, *, shape: Any) -> Any:
     return np.reshape(x, shape)
 
 
+def _numbers(given: tuple[Any, ...], what: str) -> tuple[int, ...]:
+    """Whole numbers, given one by one or as one sequence."""
+    found = given[0] if len(given) == 1 and not isinstance(given[0], (int, np.integer)) else given
+    if not isinstance(found, (tuple, list, range, np.ndarray)) or not all(isinstance(n, (int, np.integer)) and not isinstance(n, bool) for n in found):
+        raise ShapeError(f"{what} must be whole numbers; found {shown(found)}")
+    return tuple(int(n) for n in found)
+
+
 def reshape(x: Any, *shape: Any) -> Any:
     """The same values in another shape; one size may be -1."""
-    given = shape[0] if len(shape) == 1 and not isinstance(shape[0], (int, np.integer)) else shape
-    return _view(x, apply(_reshape.primitive, (x,), {"shape": tuple(int(n) for n in given)}))
+    x = operand(x, "reshape")
+    return _view(x, apply(_reshape.primitive, (x,), {"shape": _numbers(shape, "reshape: shape")}))
 
 
 def _transpose_shape(x: Any, *, axes: Any) -> Spec:
@@ -64,14 +72,14 @@ def _transpose(x: Any, *, axes: Any) -> Any:
 
 def transpose(x: Any, *axes: Any) -> Any:
     """The axes in another order; without `axes` reversed."""
-    given = axes[0] if len(axes) == 1 and not isinstance(axes[0], (int, np.integer)) else axes
-    if given is None or len(given) == 0:
-        given = range(x.ndim)[::-1]
-    return _view(x, apply(_transpose.primitive, (x,), {"axes": tuple(int(a) for a in given)}))
+    x = operand(x, "transpose")
+    given = () if len(axes) == 1 and axes[0] is None else _numbers(axes, "transpose: axes")
+    return _view(x, apply(_transpose.primitive, (x,), {"axes": given or tuple(range(x.ndim)[::-1])}))
 
 
 def swapaxes(x: Any, axis1: int, axis2: int) -> Any:
     """Two axes exchanged."""
+    x = operand(x, "swapaxes")
     axes = list(range(x.ndim))
     a, b = axis_of(axis1, x.ndim), axis_of(axis2, x.ndim)
     axes[a], axes[b] = b, a
@@ -80,6 +88,9 @@ def swapaxes(x: Any, axis1: int, axis2: int) -> Any:
 
 def expand_dims(x: Any, axis: Any) -> Any:
     """New axes of size 1, at places given in the result."""
+    x = operand(x, "expand_dims")
+    if axis is None:
+        raise ShapeError("expand_dims: axis must be an int or a tuple of them; found None")
     axes = axes_of(axis, x.ndim + (len(axis) if isinstance(axis, (tuple, list)) else 1))
     sizes = iter(x.shape)
     return reshape(x, [1 if i in axes else next(sizes) for i in range(x.ndim + len(axes))])
@@ -87,6 +98,7 @@ def expand_dims(x: Any, axis: Any) -> Any:
 
 def squeeze(x: Any, axis: Any = None) -> Any:
     """Without the axes of size 1 (all of them, or those named)."""
+    x = operand(x, "squeeze")
     axes = [i for i, n in enumerate(x.shape) if n == 1] if axis is None else axes_of(axis, x.ndim)
     if any(x.shape[a] != 1 for a in axes):
         raise ShapeError(f"squeeze: expected size 1 on axis {axis}; found shape {x.shape}")
@@ -136,6 +148,10 @@ def _concatenate(*tensors: Any, axis: int) -> Any:
 
 
 def _several(tensors: Any, name: str) -> tuple[Any, ...]:
+    if isinstance(tensors, (Tensor, np.ndarray)) and tensors.ndim:
+        tensors = list(tensors)
+    if not isinstance(tensors, (list, tuple)):
+        raise ShapeError(f"{name}: expected a list of tensors; found {shown(tensors)}")
     found = tuple(tensors)
     if not found:
         raise ShapeError(f"{name}: expected at least one tensor; the list is empty")
@@ -144,9 +160,10 @@ def _several(tensors: Any, name: str) -> tuple[Any, ...]:
 
 def concatenate(tensors: Sequence[Any], axis: int | None = 0) -> Any:
     """Tensors joined along an axis that they have; axis None: flattened first, as in NumPy."""
+    found = _several(tensors, "concatenate")
     if axis is None:
-        tensors, axis = [reshape(t, -1) for t in tensors], 0
-    return apply(_concatenate.primitive, _several(tensors, "concatenate"), {"axis": axis})
+        found, axis = tuple([reshape(t, -1) for t in found]), 0
+    return apply(_concatenate.primitive, found, {"axis": axis})
 
 
 def _stack_shape(*tensors: Any, axis: int) -> Spec:
@@ -166,25 +183,28 @@ def _stack(*tensors: Any, axis: int) -> Any:
 
 def stack(tensors: Sequence[Any], axis: int = 0) -> Any:
     """Tensors of one shape joined along a new axis."""
-    return apply(_stack.primitive, _several(tensors, "stack"), {"axis": axis})
+    found = _several(tensors, "stack")
+    return apply(_stack.primitive, found, {"axis": axis_of(axis, np.ndim(found[0]) + 1) if isinstance(axis, bool) else axis})
 
 
 def split(x: Any, parts: int | Sequence[int], axis: int = 0) -> list[Any]:
     """Consecutive parts along an axis: a number of equal ones, or the indices at which to cut (as in NumPy)."""
+    x = operand(x, "split")
     a = axis_of(axis, x.ndim)
     n = x.shape[a]
-    if isinstance(parts, (int, np.integer)):
+    if isinstance(parts, (int, np.integer)) and not isinstance(parts, bool):
         if parts < 1 or n % parts:
             raise ShapeError(f"split: axis {axis} of shape {tuple(x.shape)} has size {n}, which {parts} equal parts do not divide")
         cuts = [i * (n // parts) for i in range(parts + 1)]
     else:
-        cuts = [0, *parts, n]
+        cuts = [0, *_numbers((parts,), "split: parts"), n]
     lead = (slice(None),) * a
     return [x[(*lead, slice(start, stop))] for start, stop in itertools.pairwise(cuts)]
 
 
 def flip(x: Any, axis: Any = None) -> Any:
     """The order reversed along axes (all by default)."""
+    x = operand(x, "flip")
     axes = axes_of(axis, x.ndim)
     return x[tuple([slice(None, None, -1) if i in axes else slice(None) for i in range(x.ndim)])]
 
@@ -203,12 +223,17 @@ def _roll_rule(g: Any, shift: Any, axis: Any) -> Any:
                      ([(4,)], {"shift": (1, 2), "axis": 0})])  # fmt: skip
 def roll(x: Any, *, shift: Any, axis: Any = None) -> Any:
     """Values moved along axes; what falls off one end comes in at the other. axis None: over the flattened tensor."""
+    _numbers((shift,), "roll: shift")
+    axes_of(tuple(dict.fromkeys(axis, 0)) if isinstance(axis, (tuple, list)) else axis, x.ndim)  # an axis may be named twice
     return np.roll(x, shift, axis)
 
 
 def _pairs(pad_width: Any, ndim: int) -> list[tuple[int, int]]:
     try:
-        return [(int(a), int(b)) for a, b in np.broadcast_to(np.asarray(pad_width, int), (ndim, 2))]
+        given = np.asarray(pad_width)
+        if given.dtype.kind not in "iu":
+            raise ValueError
+        return [(int(a), int(b)) for a, b in np.broadcast_to(given, (ndim, 2))]
     except ValueError:
         raise ShapeError(f"pad_width {pad_width} is no number, pair, or pair for each of {ndim} axes") from None
 
@@ -226,8 +251,10 @@ def _pad_rule(g: Any, like_x: Any, pad_width: Any) -> Any:
 
 @primitive(_pad_rule, shape=_pad_shape, tangent=lambda t, out, x, pad_width, value: pad(t, pad_width),
            examples=[([(2, 3)], {"pad_width": 1}), ([(2, 3)], {"pad_width": ((0, 1), (2, 0)), "value": 1.5}), ([(0,)], {"pad_width": (1, 1)})])  # fmt: skip
-def pad(x: Any, *, pad_width: Any, value: float = 0.0) -> Any:
-    """A border of a constant: `pad_width` is a number, a pair (before, after), or a pair for each axis."""
+def pad(x: Any, *, pad_width: Any, value: Any = 0.0) -> Any:
+    """A border of a constant, a number (nan, too): `pad_width` is a number, a pair (before, after), or a pair for each axis."""
+    if not isinstance(value, (int, float, np.integer, np.floating)):
+        raise TinygradError(f"pad: value must be a number; found {shown(value)}")
     return np.pad(x, _pairs(pad_width, x.ndim), constant_values=value)
 
 
@@ -254,8 +281,13 @@ def triu(x: Any, *, k: int = 0) -> Any:
 # --- indexing -------------------------------------------------------------------------------------------------------------
 
 
+_PLAIN = {int, slice, type(None), type(Ellipsis)}
+
+
 def plain_index(index: Any) -> Any:
     """An index without tensors in it."""
+    if type(index) in _PLAIN:
+        return index
     if isinstance(index, Tensor):
         if index.dtype.kind not in "iub":
             raise DtypeError(f"an index must be integers or booleans; found a {index.dtype} tensor")
@@ -269,7 +301,7 @@ def plain_index(index: Any) -> Any:
         return tuple([plain_index(i) for i in index])
     if isinstance(index, list):
         return np.asarray(index) if index else np.zeros(0, np.intp)
-    return index.copy() if isinstance(index, np.ndarray) else index  # the node keeps it, and the caller may write into his own
+    return as_array(index).copy() if isinstance(index, np.ndarray) else index  # the node keeps it, and the caller may write into his own
 
 
 def _getitem_shape(x: Any, *, index: Any) -> Spec:
@@ -320,9 +352,10 @@ _getitem.primitive.add_into = _add_at
 
 def getitem(x: Any, index: Any) -> Any:
     """x[index]: basic and advanced indexing as in NumPy. An integer tensor as the only index is `take` along axis 0."""
-    if isinstance(index, Tensor) and index.dtype.kind in "iu" and index.ndim:
-        return take(x, index, 0)
-    index = plain_index(index)
+    if type(index) not in _PLAIN:
+        if isinstance(index, Tensor) and index.dtype.kind in "iu" and index.ndim:
+            return take(x, index, 0)
+        index = plain_index(index)
     return _view(x, apply(_getitem.primitive, (x,), {"index": index}), index)
 
 
@@ -491,5 +524,5 @@ def _one_hot(indices: Any, *, classes: int, dtype: Any = np.float32) -> Any:
 
 def one_hot(indices: Any, classes: int, dtype: Any = np.float32) -> Any:
     """1 at the index and 0 elsewhere along a new last axis of size `classes`; no gradient."""
-    params = {"classes": size(classes, "one_hot: classes"), "dtype": check_dtype(dtype)}
+    params = {"classes": size(classes, "one_hot: classes"), "dtype": check_dtype("" if dtype is None else dtype)}
     return apply(_one_hot.primitive, (integers(indices, "one_hot: the indices"),), params)

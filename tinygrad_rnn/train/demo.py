@@ -161,7 +161,8 @@ class _Run:
         options = self.options
         if options.resume and not self.checkpoint.exists():
             raise UserError(f"--resume: {self.checkpoint} not found; start without --resume, or name the folder of the run with --out")
-        if options.out.is_dir():
+        early = options.out.is_dir()
+        if early:
             self.work.enter_context(claimed(options.out))
         if not options.resume:
             self.refuse_to_replace()
@@ -195,7 +196,7 @@ class _Run:
         _check_memory(settings, len(vocabulary))
         if found is None:
             trainer = Trainer(ids, vocabulary, settings)
-            if not options.out.is_dir():
+            if not early:  # not made before it is known that the run can begin
                 options.out.mkdir(parents=True, exist_ok=True)
                 self.work.enter_context(claimed(options.out))
                 self.refuse_to_replace()  # another run may have begun and ended in the meantime

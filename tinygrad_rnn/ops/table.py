@@ -1,4 +1,4 @@
-"""How a tape is shown: a table of its nodes, with the time step of each."""
+"""How lists of nodes are shown: a tape as a table with the time step of each node, a traced program as text."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from ..core.errors import GraphError
 from ..core.tape import Node, reachable
+from ..core.trace import Program
 
 
 class Tape(Sequence[Node]):
@@ -74,3 +75,21 @@ def tape(y: Any) -> Tape:
             "tape: this tensor was not recorded: nothing it was made from requires gradients. Set requires_grad=True on an input."
         )
     return Tape(y.node)
+
+
+def listing(self: Program) -> str:
+    """The program as text, a line for each node."""
+    names: dict[Any, str] = {}
+    for i, n in enumerate([*self.inputs, *self.constants, *self.nodes]):
+        names[n] = f"%{n.name}" if n.name and f"%{n.name}" not in names.values() else f"%{i}"
+    rows = [("input" if n.primitive is None else f"from {n.op}", names[n], "", n) for n in self.inputs] + [
+        ("leaf", names[n], "", n) for n in self.constants
+    ]
+    for n in self.nodes:
+        params = "".join(f" {k}={v}" for k, v in n.params.items())
+        rows.append((n.op, names[n], " ".join(names.get(i, f"{i}") for i in n.inputs) + params, n))
+    lines = [f"{name:<12} = {op:<12} {args:<44} {'x'.join(map(str, n.shape)) or 'scalar'}" for op, name, args, n in rows]
+    return "\n".join([*lines, f"return {', '.join(names.get(o, str(o)) for o in self.outputs)}"])
+
+
+Program.table = Program.__repr__ = Program.__str__ = listing  # type: ignore[attr-defined, method-assign, assignment]
