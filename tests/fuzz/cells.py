@@ -182,7 +182,7 @@ class Case:
         name = f"c{len(self.held)}"
         kind = self.rng.random()
         value = self.array(shape, dtype, large=False)
-        if kind < 0.1:
+        if kind < 0.1 or (self.edges and self.chance(0.4)):
             value = np.zeros_like(value)
         if dtype.startswith("float") and kind < 0.7:
             held: Any = tg.Parameter(value) if kind < 0.4 else tg.tensor(value, requires_grad=kind < 0.55)
@@ -302,7 +302,7 @@ class Case:
         n, s = a.name, a.shape
         m = s[-1]
         choice = self.pick(["slice", "slice", "step", "take", "none", "concat", "concat", "stack", "split", "reshape", "transpose", "roll", "flip", "pad", "index",
-                            "spread", "set"])  # fmt: skip
+                            "spread", "set", "set"])  # fmt: skip
         if choice == "slice":
             lo = int(self.rng.integers(0, m))
             hi = int(self.rng.integers(lo + 1, m + 1))
@@ -346,11 +346,14 @@ class Case:
         elif choice == "spread" and m == 1:
             self.let(f"tg.broadcast_to({n}, (*{n}.shape[:-1], 3))", (*s[:-1], 3), a.dtype, a.grid)
         elif choice == "set" and a.dtype != "bool":
-            b = self.some(self.kind_of(a), shape=s[:-1])
-            if b is None or b.dtype != a.dtype:
+            b = self.some(self.kind_of(a), shape=s) or a
+            if b.dtype != a.dtype:
                 return
-            self.let(f"{n} + {n} * 0", s, a.dtype, False)
-            self.lines.append(f"{self.values[-1].name}[..., {int(self.rng.integers(0, m))}] = {b.name}")
+            if self.chance(0.5):
+                self.let(f"{n} + {n} * 0", s, a.dtype, False)
+            else:  # of a value that is put together
+                self.let(f"tg.concatenate([{n}, {n} * 2], axis=-1) * 1", (*s[:-1], 2 * m), a.dtype, False)
+            self.lines.append(f"{self.values[-1].name}[..., {int(self.rng.integers(0, m))}] = {b.name}[..., {int(self.rng.integers(0, m))}]")
 
     def of_integers(self) -> None:
         a = self.some("i")
