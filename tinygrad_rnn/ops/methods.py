@@ -106,7 +106,7 @@ def _shape_only(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 _FUNCTIONS: dict[Any, Callable[..., Any]] = {f: _shape_only(f) for f in (
-    np.shape, np.ndim, np.size, np.zeros_like, np.ones_like, np.empty_like, np.full_like, np.array_equal, np.allclose, np.isclose,
+    np.shape, np.ndim, np.size, np.zeros_like, np.ones_like, np.empty_like, np.array_equal, np.allclose, np.isclose,
     np.result_type, np.can_cast, np.array_repr, np.array_str, np.array2string)}  # fmt: skip
 
 _NAMES = ("abs add cos divide equal exp expm1 floor greater greater_equal isfinite isnan less less_equal log log1p logaddexp logical_and "
