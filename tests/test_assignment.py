@@ -347,20 +347,37 @@ def test_a_compiled_function_does_not_write_to_what_it_is_given_or_finds() -> No
         outside += x
         return outside * 2
 
+    def counting(x: Any) -> Any:
+        nonlocal outside
+        outside += 1.0
+        return x * 2
+
+    def to_data(x: Any) -> Any:
+        outside.data = [5.0, 5.0]
+        return x * 2
+
+    def to_a_parameter(x: Any) -> Any:
+        with tg.no_grad():
+            operator.iadd(parameter, 1.0)
+        return x * parameter
+
     def to_its_own(x: Any) -> Any:
         out = tg.zeros_like(x)
         out[0] = x[1]
         out += x
         return out
 
-    x = tg.tensor(np.array([1.0, 2.0]))
+    x, parameter = tg.tensor(np.array([1.0, 2.0])), leaf([1.0, 2.0])
     with interpreting():
-        for f in (to_argument, to_outside):
-            with pytest.raises(tg.TraceError, match=r"writes to .*copy\(\)"):
+        for f in (to_argument, to_outside, counting, to_data, to_a_parameter):
+            with pytest.raises(tg.TraceError, match=r"writes to .*copy\(\)|t\.data = v is not recorded"):
                 tg.jit(f)(x)
+        close(outside, [0, 0])
+        with pytest.raises(tg.TraceError, match=r"writes to .*copy\(\)"):
+            tg.unroll(tg.jit(lambda x, h: (counting(x), h)), np.ones((3, 1, 2)), x[None])
         close(tg.jit(to_its_own)(x), [3, 2])
-    close(outside, [0, 0])
     close(x, [1, 2])
+    close(parameter, [1, 2])
 
 
 def writing(x: Any, h: Any) -> Any:
@@ -391,6 +408,30 @@ def test_a_step_may_write_to_what_it_is_given(trained: bool, checkpoint: int | N
     for found in results[1:]:
         for a, b in zip(found, results[0], strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-12)
+
+
+def test_what_a_step_writes_does_not_reach_padding_resets_or_wrappers(rng: np.random.Generator) -> None:
+    class Writing(tg.Cell):
+        input_size = hidden_size = 2
+
+        def forward(self, x: Any, h: Any) -> Any:
+            h += x
+            x *= 3.0
+            return h, h
+
+    class Pure(Writing):
+        def forward(self, x: Any, h: Any) -> Any:
+            h = h + x
+            return h, h
+
+    xs, first = rng.normal(size=(4, 3, 2)), tg.tensor(rng.normal(size=(3, 2)))
+    resets = np.zeros((4, 3), bool)
+    resets[2, 1] = resets[1, 2] = True
+    for wrap in (lambda c: c, tg.jit, lambda c: tg.nn.Residual(c), lambda c: tg.nn.Zoneout(c, 0.3, rng=0).eval()):
+        with interpreting():
+            found, expected = (tg.unroll(wrap(c), tg.tensor(xs), first, [4, 2, 3], resets=resets, return_states=True) for c in (Writing(), Pure()))
+        for a, b in zip(found, expected, strict=True):
+            close(a, b.numpy())
 
 
 def test_a_cell_that_is_called_by_hand_has_tensors_of_its_own() -> None:

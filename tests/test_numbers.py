@@ -45,7 +45,7 @@ REFUSED: dict[str, Callable[[Any], Any]] = {
     "asarray": np.asarray, "array of two": lambda t: np.array([t, t]), "full": lambda t: np.full(3, t), "float32": np.float32, "array +=": add_all, "range": lambda t: list(range(t)),
     "divmod": lambda t: divmod(t, 2), "out": lambda t: np.add(OUT, t, out=OUT), "add.at": lambda t: np.add.at(OUT, [0], t), "mean": lambda t: statistics.mean([t, t]),
     "copyto": lambda t: np.copyto(OUT, t), "uniform": lambda t: np.random.default_rng(0).uniform(0, t), "slice": lambda t: OUT.__setitem__(slice(None), t + np.zeros(3)),
-    "out of a tensor": lambda t: np.add(t, 1.0, out=t), "np.insert": lambda t: np.insert(OUT, 0, t),
+    "full_like": lambda t: np.full_like(tg.tensor(np.ones(3)), t), "out of a tensor": lambda t: np.add(t, 1.0, out=t), "np.insert": lambda t: np.insert(OUT, 0, t),
 }  # fmt: skip
 SILENT: dict[str, Callable[[Any], Any]] = {
     "item": lambda t: t.item(), "numpy": lambda t: t.numpy(), "detach": lambda t: t.detach(), "format": lambda t: f"{t:.2f}{t}", "repr": repr, "bool": bool,

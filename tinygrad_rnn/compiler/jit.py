@@ -22,7 +22,7 @@ from ..module import Module as Layer
 from ..module import Parameter
 from ..ops.elementwise import where
 from ..ops.guards import Changes, Guard, Guards, Key
-from ..recurrent.cell import Cell, CompiledCell, name_of, no_cell, returned
+from ..recurrent.cell import Cell, CompiledCell, name_of, no_cell, own, returned
 from ..recurrent.checkpoint import Stretch, as_primitive, cut
 from ..recurrent.outside import KEY
 from ..recurrent.rerun import summary
@@ -359,7 +359,7 @@ class _Variant:
             begin, (state, first) = parts.pop(), state
             state = tree_map(lambda s, f: where(_rows(begin, s), f, s), state, first)
         valid = parts.pop() if masked else None
-        result = self.cell(tuple(parts) if takes_tuple else parts[0], state)
+        result = self.cell(*own(tuple(parts) if takes_tuple else parts[0], state))
         if not isinstance(result, tuple) or len(result) != 2:
             raise ShapeError(f"tg.jit: the cell must return (output, new_state); it returned {returned(result)}")
         y, new = result

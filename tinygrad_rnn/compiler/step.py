@@ -284,7 +284,6 @@ def _record(cell: Any, x: Any, state: Any, name: str, rows: Sequence[bool], lent
     borrowed = [Leaf(Spec((batch, *t.shape[1:]), t.dtype), t.requires_grad, t.name or "captured") for t in lent]
 
     def run(x: Any, state: Any) -> Any:
-        x, state = (tree_map(Tensor.handle, part) for part in (x, state))  # a step may write to what it is given: it is its own
         found = [leaf for part in cell(x, state) for leaf in leaves(part)]
         return [*found, *(v for _, values in recorder.left for v in values)]
 

@@ -71,7 +71,7 @@ class Context:
         self.mark = Mark()
         self.sequence: dict[Any, Any] | None = None  # what belongs to the sequence that is being unrolled: masks by who drew them, ...
         self.origin: tuple[Any, ...] | None = None  # where new nodes are said to come from; None: from the line that runs
-        self.written: list[Any] | None = None  # while tracing: tensors that were given values which are not known, with what they had
+        self.written: list[Any] | None = None  # while tracing: the tensors that were written to, with what they had
         self.outer: Context = self
         self.changes: dict[str, Any] = {}
 

@@ -111,19 +111,27 @@ def trace(f: Callable[..., Any], *examples: Any) -> Program:
     inputs = [h.node for h in handles if h.node is not None]
     given = [h.handle() for h in handles]
     written: list[Any] = []
-    with setting(tracing=True, grad_enabled=True, inputs=frozenset(inputs), origin=None, written=written):
-        result = constants_too(f(*unflatten(examples, list(given))))
+    try:
+        with setting(tracing=True, grad_enabled=True, inputs=frozenset(inputs), origin=None, written=written):
+            result = constants_too(f(*unflatten(examples, list(given))))
+    except BaseException:
+        _taken_back(written)
+        raise
     outputs = [(r.node or r.leaf()) if isinstance(r, Tensor) else r for r in leaves(result)]
     structure = tree_map(lambda _: None, result)
     changed = [h for h, g in zip(handles, given, strict=True) if g.node is not h.node]
     del result  # what is left of the tensors that the function wrote to is held by others
-    for reference, array, node in written:
-        if (t := reference()) is not None:
-            t.array, t.node = array, node
-            changed.append(t)
-    if changed:
+    if changed := changed + _taken_back(written):
         raise TraceError(
             f"the function that is being traced writes to {describe(changed[0])}, which it was given or found outside: the record, which runs "
             "later, would not write to it. Write to a copy (x = x.copy()), and return what is to be kept."
         )
     return Program(inputs, outputs, structure)
+
+
+def _taken_back(written: list[Any]) -> list[Tensor]:
+    """Give the tensors that were written to in a trace what they had before; those which are still in use."""
+    found = [(t, array, node) for reference, array, node in reversed(written) if (t := reference()) is not None]
+    for t, array, node in found:
+        t.array, t.node = array, node
+    return [t for t, _, _ in found]

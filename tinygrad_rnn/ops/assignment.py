@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import DtypeError, GraphError, ShapeError, restated
+from ..core.errors import DtypeError, GraphError, ShapeError, TraceError, restated
 from ..core.primitive import Spec
 from ..core.record import apply, describe
 from ..core.tape import Leaf, Where, caller, context
@@ -81,7 +81,7 @@ def _become(t: Tensor, new: Tensor, what: str) -> None:
             )
         t.data = new.array
         return
-    if isinstance(new.array, Spec) and not isinstance(t.array, Spec) and now.written is not None:
+    if now.written is not None and not isinstance(t.array, Spec):
         now.written.append((weakref.ref(t), t.array, t.node))
     name = t.name
     t.array, t.node = new.array, new.node
@@ -223,6 +223,8 @@ def _data(t: Tensor) -> Any:
 
 
 def _set_data(t: Tensor, value: Any) -> None:
+    if context().tracing:
+        raise TraceError(f"t.data = v is not recorded, so the function that is being traced would not do it when it runs: write t[...] = v{Where(*caller()).described()}")
     _refuse_view(t, "t.data = v")
     array = tensor(value.detach() if isinstance(value, Tensor) else value, t.dtype).array
     if array.shape != t.shape:

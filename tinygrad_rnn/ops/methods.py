@@ -120,7 +120,7 @@ def _on_shapes(function: Callable[..., Any]) -> Callable[..., Any]:
 
 _FUNCTIONS: dict[Any, Callable[..., Any]] = {f: _on_values(f) for f in (
     np.array_equal, np.allclose, np.isclose, np.array_repr, np.array_str, np.array2string)}  # fmt: skip
-for _function in (np.shape, np.ndim, np.size, np.zeros_like, np.ones_like, np.empty_like, np.full_like, np.result_type, np.can_cast):
+for _function in (np.shape, np.ndim, np.size, np.zeros_like, np.ones_like, np.empty_like, np.result_type, np.can_cast):
     _FUNCTIONS[_function] = _on_shapes(_function)
 
 _NAMES = ("abs add cos divide equal exp expm1 floor greater greater_equal isfinite isnan less less_equal log log1p logaddexp logical_and "

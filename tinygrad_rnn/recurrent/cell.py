@@ -154,7 +154,7 @@ class Cell(Module):
         if state is None:
             state = self.initial_state(first.shape[0])
         try:
-            result = self.forward(x, state) if context().mark.step is not None else self._by_hand(x, state)
+            result = self.forward(*own(x, state)) if context().mark.step is not None else self._by_hand(x, state)
         except (TinygradError, TypeError, ValueError, AttributeError, IndexError, KeyError):
             check_first_state(self, state, first.shape[0], f"{name_of(self)}: the state does not fit")
             raise

@@ -221,7 +221,8 @@ class Sequence:
                         s.name = f"{x.name or 'x'}[{t}]"
                 if valid is not None:  # padding may hold what would spoil gradients, such as nan: in its place the row's last step
                     step = _choose(valid, step, tuple([x[self.ends] for x in self.parts]), self, "lengths", t)
-                result = cell(*own(step if self.tuple else step[0], state))
+                given = step if self.tuple else step[0]
+                result = cell(given, state) if isinstance(cell, Cell) else cell(*own(given, state))  # a Cell does this itself
                 if not isinstance(result, tuple) or len(result) != 2:
                     raise ShapeError(f"unroll: cell '{name}' must return (output, new_state); at step t={t} it returned {returned(result)}")
                 y, new = result
