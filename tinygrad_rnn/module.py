@@ -8,34 +8,17 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from .core.errors import DtypeError, GraphError, ShapeError, TinygradError
+from .core.errors import GraphError, ShapeError, TinygradError
 from .core.primitive import Array
 from .core.tape import Leaf
 from .core.tensor import Tensor, tensor
-from .ops.checks import array, of_kind, typed
+from .ops.checks import fitting, of_kind, typed
 
 T = TypeVar("T", bound=Tensor)
 _PACKAGE = __name__.partition(".")[0]
 
 
-class Held(Tensor):
-    """What parameters and buffers share: new values have to fit their dtype."""
-
-    __slots__ = ()
-
-    @property
-    def data(self) -> Array:
-        """The values (read-only). Setting it gives the tensor a new array, without recording; what its dtype cannot hold is an error."""
-        return self.numpy()
-
-    @data.setter
-    def data(self, value: Any) -> None:
-        if not isinstance(value, (Tensor, np.ndarray)) or value.dtype != self.dtype:
-            value = _fitting(f"{self.name or type(self).__name__}.data", value, self.dtype)
-        Tensor.data.fset(self, value)
-
-
-class Parameter(Held):
+class Parameter(Tensor):
     """A leaf tensor that requires gradients and that a Module finds among its attributes."""
 
     __slots__ = ()
@@ -52,7 +35,7 @@ class Parameter(Held):
         return twin
 
 
-class Buffer(Held):
+class Buffer(Tensor):
     """A tensor that belongs to a Module and is saved with it, but is not trained: a running mean, for example.
 
     It never requires gradients. New values are given by ``buffer.data = ...``, which is not recorded.
@@ -203,7 +186,7 @@ class Module:
                 f"load_state_dict: missing {some_of(missing)}, unknown {some_of(unknown)}; this module has {some_of(list(own))}"
                 f"{_without_prefix(missing, unknown)}"
             )
-        values = {name: _fitting(f"load_state_dict: '{name}'", state[name], p.dtype) for name, p in own.items()}
+        values = {name: fitting(state[name], p.dtype, f"load_state_dict: '{name}'") for name, p in own.items()}
         for name, p in own.items():
             if values[name].shape != p.shape:
                 raise ShapeError(f"load_state_dict: '{name}' has shape {p.shape}; found {values[name].shape}")
@@ -224,17 +207,6 @@ class Module:
     def __repr__(self) -> str:
         inner = [f"{name}={p.dtype}{p.shape}" for name, p in self.named_parameters()]
         return f"{type(self).__name__}({', '.join(inner)})"
-
-
-def _fitting(what: str, given: Any, dtype: Any) -> Array:
-    """A value in the dtype of a parameter, or the error that says why there is none."""
-    source: Array = array(given, what)
-    with np.errstate(all="ignore"):
-        made: Array = source.astype(dtype)
-        wrong = np.isfinite(source) & ~np.isfinite(made) if made.dtype.kind == "f" else made != source
-    if wrong.any():
-        raise DtypeError(f"{what} is {dtype}, which cannot hold the value {source[wrong].flat[0]} that was found")
-    return made
 
 
 def named_tensors(module: Module) -> dict[str, Tensor]:

@@ -122,10 +122,8 @@ def pull_back(
                         gradient = rule.function(g, *rule.pick(saved))  # what rule(...) does, without the call
                     else:
                         gradient = rule(g, saved, node, position)
-                except GraphError:
-                    raise
                 except Exception as error:
-                    if primitive.joint and isinstance(error, TinygradError):  # of the operations that it stands for: it names the one
+                    if isinstance(error, TinygradError if primitive.joint else GraphError):  # a joint rule's names the operation inside
                         raise
                     text = _rule_text(node, position, f"raised {type(error).__name__}: {error}")
                     numeric = isinstance(error, (FloatingPointError, OverflowError, MemoryError, ImportError, RecursionError))

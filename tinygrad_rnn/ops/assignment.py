@@ -24,6 +24,7 @@ from ..core.record import apply, describe
 from ..core.tape import Leaf, Where, caller, context
 from ..core.tensor import Tensor, as_array, tensor
 from . import elementwise, linear, shaping
+from .checks import fitting
 
 # --- views ------------------------------------------------------------------------------------------------------------------
 
@@ -218,7 +219,7 @@ for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul"
 
 
 def _data(t: Tensor) -> Any:
-    """The values, to read. Setting it gives the tensor a new array, without recording; ``t.data -= a`` does."""
+    """The values, to read. Setting it gives the tensor a new array, without recording; ``t.data -= a`` does. What its dtype cannot hold is an error."""
     return t.numpy().view(Values)
 
 
@@ -226,6 +227,8 @@ def _set_data(t: Tensor, value: Any) -> None:
     if context().tracing:
         raise TraceError(f"t.data = v is not recorded, so the function that is being traced would not do it when it runs: write t[...] = v{Where(*caller()).described()}")
     _refuse_view(t, "t.data = v")
+    if not isinstance(value, (Tensor, np.ndarray)) or value.dtype != t.dtype:
+        value = fitting(value, t.dtype, f"{t.name or type(t).__name__}.data")
     array = tensor(value.detach() if isinstance(value, Tensor) else value, t.dtype).array
     if array.shape != t.shape:
         raise ShapeError(f"data: this tensor has shape {t.shape}, the new array {array.shape}")

@@ -130,6 +130,17 @@ def array(given: Any, what: str) -> Any:
     return found
 
 
+def fitting(given: Any, dtype: Any, what: str) -> Any:
+    """Numbers as an array of this dtype, or the error that says which of them it cannot hold; roundings are no error."""
+    source = array(given, what)
+    with np.errstate(all="ignore"):
+        made = source.astype(dtype)
+        wrong = np.isfinite(source) & ~np.isfinite(made) if made.dtype.kind == "f" else made != source
+    if wrong.any():
+        raise DtypeError(f"{what} is {dtype}, which cannot hold the value {source[wrong].flat[0]} that was found")
+    return made
+
+
 def shown(value: Any) -> str:
     """What was found, for a message: short, and with a word on what a tensor would have to be."""
     if isinstance(value, Tensor):
