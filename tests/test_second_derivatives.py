@@ -264,9 +264,9 @@ def test_a_tensor_that_another_compiled_cell_computed_and_that_an_object_holds()
     found = []
     for wrapped in (tg.jit, lambda cell: cell):
         w = tg.tensor(np.array([0.5, -1.5]), requires_grad=True)
-        held = types.SimpleNamespace(w=tg.unroll(wrapped(lambda x, h: (x, h * w)), np.ones((2, SIZE, SIZE)), tg.tensor(np.ones((SIZE, SIZE))))[1])
-        ys, _ = tg.unroll(wrapped(lambda x, h: (x, h @ held.w)), np.ones((T, BATCH, SIZE)), tg.tensor(np.ones((BATCH, SIZE))))
-        _, last = tg.unroll(wrapped(lambda x, h: (x, h @ held.w)), ys, tg.tensor(np.ones((BATCH, SIZE))))
+        held = types.SimpleNamespace(w=tg.unroll(wrapped(lambda x, h: (x, h * w)), np.ones((2, SIZE, SIZE)), tg.tensor(np.ones((SIZE, SIZE))))[1])  # noqa: B023
+        ys, _ = tg.unroll(wrapped(lambda x, h: (x, h @ held.w)), np.ones((T, BATCH, SIZE)), tg.tensor(np.ones((BATCH, SIZE))))  # noqa: B023
+        _, last = tg.unroll(wrapped(lambda x, h: (x, h @ held.w)), ys, tg.tensor(np.ones((BATCH, SIZE))))  # noqa: B023
         (last**2).sum().backward()
         found.append(w.grad.numpy())
     np.testing.assert_allclose(found[0], found[1], rtol=1e-12)
@@ -325,5 +325,5 @@ def test_a_checkpoint_whose_function_uses_another_tensor_when_it_is_run_again_is
     several = [tg.tensor(np.array([2.0, 3.0]), requires_grad=True)]
     y = tg.checkpoint(lambda x: (x * several[0]).sum(), x)
     several[0] = tg.tensor(np.array([2.0, 3.0]), requires_grad=True)
-    with pytest.raises(tg.GraphError, match="was the tensor .* in the first run and the tensor .* in the second"):
+    with pytest.raises(tg.GraphError, match=r"was the tensor .* in the first run and the tensor .* in the second"):
         y.backward()
