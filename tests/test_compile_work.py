@@ -201,3 +201,17 @@ def test_the_text_of_a_module_is_the_same_in_each_recording_and_process() -> Non
     environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(root)}
     out = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True, cwd=root, env=environment).stdout
     assert json.loads(out) == expected
+
+
+@pytest.mark.parametrize("step", STEPS, ids=lambda s: s.__name__)
+def test_deep_functions_are_those_of_the_plain_function(step: Any) -> None:
+    """What walks each path through a function of forty links of this kind does not come to an end."""
+    found = []
+    for wrapped in (tg.jit, lambda f: f):
+        rng = np.random.default_rng(0)
+        arrays = [tg.tensor(rng.normal(size=shape) * 0.3, requires_grad=True) for shape in ((20, SIZE), (20, SIZE), (SIZE, SIZE))]
+        y = wrapped(lambda h, u, w: step(h, u, w, 40))(*arrays)
+        (y * y).sum().backward()
+        found.append([y.numpy(), *(t.grad.numpy() for t in arrays if t.grad is not None)])
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)

@@ -232,15 +232,20 @@ def divide(
     there: set[Value] = {v for v in forward if not _again(v)} | results
     keep: set[Value] = {g for g in gradients if g in place}
 
+    cheap: dict[Value, int] = {}  # what is known to be computed from what is there, for a value of this size or a larger one
+
     def from_what_is_there(value: Value, size: int) -> bool:
         stack = list(value.sources)
+        seen: set[Value] = set()
         while stack:
             v = stack.pop()
-            if v not in place or v in there or v in keep or v.size * 8 <= size:
+            if v in seen or v not in place or v in there or v in keep or v.size * 8 <= size or cheap.get(v, size + 1) <= size:
                 continue
             if not _again(v):
                 return False
+            seen.add(v)
             stack += v.sources
+        cheap.update(dict.fromkeys(seen, size))
         return True
 
     again: list[Value] = []
