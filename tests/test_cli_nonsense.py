@@ -328,6 +328,13 @@ def test_examples_that_do_not_fit(command: str, numbers: list[str], capsys: pyte
     one_line(*call(command, "LSTM", *numbers, capsys=capsys)[::2])
 
 
+def test_heat_of_one_step(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = call("draw", "LSTM", "--steps", "1", "--heat", capsys=capsys)
+    one_line(code, err)
+    assert "it has one time step; take two or more" in err
+    assert call("draw", "LSTM", "--steps", "2", "--heat", capsys=capsys)[0] == 0
+
+
 def test_a_fault_of_this_program_takes_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def broken(given: argparse.Namespace) -> int:
         raise ZeroDivisionError("a\nb")
