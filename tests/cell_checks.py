@@ -85,7 +85,7 @@ def check_reference(case: Case) -> None:
 def _compare(case: Case, cell: Any, xs: Any, state: Any) -> None:
     p = {name: value.tolist() for name, value in cell.state_dict().items()}
     expected = [[s.numpy()[b].tolist() if isinstance(s, tg.Tensor) else np.asarray(s)[b].tolist() for s in leaves(state)] for b in range(BATCH)]
-    state = unflatten(state, [tg.tensor(s) for s in leaves(state)])
+    state = unflatten(state, [s.detach() if isinstance(s, tg.Tensor) else tg.tensor(s) for s in leaves(state)])
     parts = xs if isinstance(xs, tuple) else (xs,)
     for t in range(T):
         step = tuple(tg.tensor(x[t]) for x in parts)
