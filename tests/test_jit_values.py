@@ -281,7 +281,12 @@ def test_largest_and_smallest_have_no_negative_zero() -> None:
         x = np.array(zeros * 8)
         for f in (tg.max, tg.min):
             assert not np.signbit(f(tg.tensor(x)).numpy())
-            same(lambda x, f=f: 1.0 / (f(x, 0, True) * (x * x + 1.0)), x, special=True, compiled=True)
+            for compiled in (False, True):  # rows, in the loop that computes what is reduced and what follows
+                same(lambda x, f=f: 1.0 / (f(x * 1.0, -1, True) * (x * x + 1.0)), x.reshape(2, 8), special=True, compiled=compiled)
+
+
+def test_largest_and_smallest_on_one_side_of_zero() -> None:
+    same(lambda x: (tg.max(-abs(x) - 1.0, -1) * 2, tg.min(abs(x) + 1.0, -1) * 2, tg.max(-abs(x) - 1.0) * 2), normal(3, 5), order=2)
 
 
 def test_clip_keeps_the_sign_of_zero() -> None:

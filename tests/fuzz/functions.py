@@ -488,7 +488,7 @@ def outcome(f: Callable[..., Any], given: list[Any], outside: list[Any], seed: i
             if again is not None:
                 again.backward(retain_graph=True)
             found += [(f"second gradient {k}", None if t.grad is None else t.grad.numpy()) for k, t in enumerate(wrt)]
-    return (type(result), rest), found
+    return (tg.Tensor if isinstance(result, tg.Tensor) else type(result), rest), found
 
 
 def different(name: str, found: Any, expected: Any, near: list[Any], special: bool) -> str | None:
