@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import tinygrad_rnn as tg
+from tinygrad_rnn.formats import keras, onnx
 
 NONSENSE: dict[str, Any] = {
     "None": None, "-1": -1, "0": 0, "nan": float("nan"), "1.5": 1.5, "1j": 1j, "text": "x", "[]": [], "object": object(), "True": True,
@@ -74,6 +75,19 @@ SPECIAL: dict[str, dict[str, Any]] = {  # where the name alone does not say it
         "module": lambda: tg.nn.Linear(3, 2, rng=0), "parameters": lambda: {}, "args": lambda: (tensor(2, 3),)},
     "tg.cells.ConvLSTM": {"_x": lambda: tensor(2, 3, 8, 8)}, "tg.cells.PhasedLSTM": {"_x": lambda: (tensor(2, 3), tensor(2, 1))},
 }  # fmt: skip
+
+
+def random(*shape: int) -> Any:
+    return lambda: np.random.default_rng(1).standard_normal(shape).astype(np.float32)
+
+
+for name, gates, layer in (("simple_rnn", 1, "RNN"), ("lstm", 4, "LSTM"), ("gru", 3, "GRU")):
+    SPECIAL[f"keras.from_keras_{name}"] = {"kernel": random(3, 4 * gates), "recurrent_kernel": random(4, 4 * gates)}
+    SPECIAL[f"keras.to_keras_{name}"] = {"state": lambda layer=layer: getattr(tg.nn, layer)(3, 4, rng=0).state_dict()}
+    SPECIAL[f"onnx.from_onnx_{name.removeprefix('simple_')}"] = {"W": random(1, 4 * gates, 3), "R": random(1, 4 * gates, 4), "linear_before_reset": lambda: 1}
+    SPECIAL[f"onnx.to_onnx_{name.removeprefix('simple_')}"] = {**SPECIAL[f"keras.to_keras_{name}"], "linear_before_reset": lambda: 1}
+SPECIAL["onnx.from_onnx_peephole_lstm"] = {"W": random(1, 16, 3), "R": random(1, 16, 4), "B": random(1, 32), "P": random(1, 12)}
+SPECIAL["onnx.to_onnx_peephole_lstm"] = {"state": lambda: tg.cells.PeepholeLSTM(3, 4, rng=0).state_dict()}
 
 
 def arguments(path: str, function: Any) -> tuple[list[Any], dict[str, Any], list[str]] | None:
@@ -152,6 +166,10 @@ def outcomes(path: str, function: Any) -> Iterator[Outcome]:
 
 def public() -> Iterator[tuple[str, Any]]:
     """What is offered, by its path."""
+    for space in (keras, onnx):
+        for name, thing in vars(space).items():
+            if inspect.isfunction(thing) and not name.startswith("_") and thing.__module__ == space.__name__:
+                yield f"{space.__name__.rpartition('.')[2]}.{name}", thing
     for path, space, names in (("tg", tg, tg.__all__), ("tg.nn", tg.nn, tg.nn.__all__), ("tg.optim", tg.optim, list(vars(tg.optim))),
                                ("tg.init", tg.init, list(vars(tg.init))), ("tg.cells", tg.cells, tg.cells.__all__)):  # fmt: skip
         for name in names:

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("eager")
 NUMBERS = {"-1", "0", "nan", "1.5", "[]", "True", "array"}  # which an operation takes in place of a tensor
 ANYTHING = {"None", "object", "text", "dict", "class", "1j", *NUMBERS}
 ELSEWHERE = {"tg.Cell", "tg.draw", "tg.explore", "tg.Drawing", "tg.Window", "tg.load", "tg.save", "tg.register_ufunc", "tg.set_num_threads",
-             "tg.cells.PublishedCell", "tg.custom_vjp", "tg.jit", "tg.elementwise"}  # fmt: skip
+             "tg.cells.PublishedCell", "tg.custom_vjp", "tg.jit", "tg.elementwise", "tg.Tape", "tg.tape"}  # fmt: skip
 def each(names: list[str], labels: set[str]) -> dict[str, set[str]]:
     return {name: labels for name in names}  # noqa: C420  (they are only read)
 
@@ -29,7 +29,7 @@ TAKEN: dict[str, set[str]] = {  # what is right, though it may be unusual: by th
     **each(["lr", "weight_decay", "eps", "lr_decay", "max_norm", "max_value", "last", "factor", "first", "then", "threshold", "smallest", "gain", "std",
                      "bound", "length_penalty", "temperature", "rtol", "atol", "scale", "spectral_radius"], {"0", "1.5"}),
     **each(["p", "dropout", "momentum", "input", "output", "patience", "padding", "pad_width", "gate", "forget", "enter",
-                     "proj_size", "start", "r_min", "seed"], {"0"}), "bias": {"None", "True"},
+                     "proj_size", "start", "r_min", "seed"], {"0"}), "tg.init.chrono: enter": {"None", "0"}, "bias": {"None", "True"},
     **each(["lengths", "resets", "hook", "k2", "mask", "attended_size", "top_k", "stride"], {"None"}),
     "state": {"None", "0"}, "rng": {"None", "0", "[]"}, "name": {"None", "text"}, "tg.Parameter: dtype": {"None"}, "tg.nn.Parameter: dtype": {"None"}, "tg.nn.Buffer: dtype": {"None"},
     "stop": {"None", "0"}, "k": {"-1", "0"}, "shift": {"-1", "0", "[]"}, "low": {"None", "-1", "0", "1.5"}, "high": {"None", "-1", "0", "1.5"},
@@ -38,6 +38,7 @@ TAKEN: dict[str, set[str]] = {  # what is right, though it may be unusual: by th
     "tg.nn.RecurrentBatchNorm: gain": {"-1", "0", "1.5"}, "tg.init.forget_bias: value": {"-1", "0", "1.5", "True"}, "tg.nn.dropout: x": NUMBERS,
     "shape": {"[]"}, "parts": {"[]"}, "index": {"None", "-1", "0", "[]", "True"}, "parameters": {"dict"}, "eps": {"0", "1.5"},
     "tg.pad: value": {"-1", "0", "nan", "1.5", "True"}, "tg.nn.greedy: state": ANYTHING, "tg.nn.sample: state": ANYTHING, "tg.nn.beam: state": {"None", "[]", "dict"},
+    "B": {"None"}, "activations": {"None"}, "clip": {"None"}, "P": {"None", "[]"}, "layer": {"0"}, "linear_before_reset": {"0"}, "input_forget": {"0"},
     "tg.checkpoint": ANYTHING, "tg.transpose": {"-1", "0"}, "tg.reshape": {"-1"}, "tg.gradcheck": {"1.5", "array"}, "tg.einsum": {"array"},
 }  # fmt: skip
 

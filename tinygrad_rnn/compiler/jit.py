@@ -17,7 +17,7 @@ from ..core.record import describe
 from ..core.tape import Node, context, no_grad, setting
 from ..core.tensor import Tensor
 from ..core.tree import flatten, leaves, pairs, tree_map, unflatten
-from ..kernels.runtime import available
+from ..kernels.runtime import available, raising
 from ..module import Module as Layer
 from ..module import Parameter
 from ..ops.elementwise import where
@@ -163,7 +163,7 @@ class Jitted(CompiledCell):
 
     def steps(self, sequence: Sequence, parts: Any, state: Any, start: int, stop: int, reverse: bool, all_states: bool, offset: int) -> Any:
         """Steps `start` to `stop` of a sequence as one node on the tape; see `Sequence.steps`."""
-        if context().tracing or not available():  # without numba, of which a warning has told, step by step
+        if context().tracing or not available() or raising():  # without numba, of which a warning has told, step by step
             return plainly(sequence, self.plain).steps(parts, state, start, stop, reverse, all_states, offset=offset)
         xs = [p if (start - offset, stop - offset) == (0, p.shape[0]) else p[start - offset : stop - offset] for p in parts]
         valid = None if sequence.valid is None else sequence.valid[start:stop]

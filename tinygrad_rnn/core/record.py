@@ -90,7 +90,7 @@ def _promote(primitive: Primitive, inputs: Sequence[Any]) -> list[Any] | None:
     chosen = [inputs[i] for i in places]
     typed = [x for x in chosen if hasattr(x, "dtype")]
     floats = {x.dtype for x in typed if x.dtype.kind == "f"}
-    decisive = {x.dtype for x in typed if x.dtype.kind == "f" and isinstance(x, Tensor)} or floats
+    decisive = {x.dtype for x in typed if x.dtype.kind == "f" and isinstance(x, Tensor) and not getattr(x, "weak", False)} or floats
     if len(decisive) > 1:
         raise DtypeError(
             f"{primitive.name}: float32 and float64 do not mix; the inputs are {', '.join(describe(x) for x in chosen)}. "

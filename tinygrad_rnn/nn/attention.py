@@ -13,6 +13,7 @@ from ..core.record import describe
 from ..core.tensor import Tensor, as_array
 from ..module import Module, Parameter
 from ..ops.checks import size, sizes
+from ..ops.define import operand
 from ..ops.elementwise import tanh, where
 from ..ops.linear import matmul
 from ..ops.reductions import softmax
@@ -71,6 +72,8 @@ class Attention(Module):
         ShapeError, DtypeError
             For shapes that do not fit, a mask that is neither bool nor lengths, and a sequence without any place to attend to.
         """
+        name = type(self).__name__
+        query, memory = operand(query, f"{name}: query"), operand(memory, f"{name}: memory")
         check_memory(self, memory)
         if len(query.shape) != 2 or query.shape[1] != self.query_size or query.shape[0] != memory.shape[0]:
             raise ShapeError(

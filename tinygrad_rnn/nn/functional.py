@@ -28,6 +28,7 @@ def mse_loss(prediction: Any, target: Any) -> Any:
     prediction, target = _tensor("mse_loss: prediction", prediction), _array("mse_loss: target", target)
     if tuple(prediction.shape) != tuple(target.shape):
         raise ShapeError(f"mse_loss: prediction has shape {tuple(prediction.shape)}, target {tuple(target.shape)}; expected equal shapes")
+    _some("mse_loss", prediction)
     difference = prediction - target
     return (difference * difference).mean()
 
@@ -48,6 +49,7 @@ def cross_entropy(logits: Any, targets: Any, mask: Any = None) -> Any:
         raise ShapeError(
             f"cross_entropy: logits have shape {tuple(logits.shape)}, so targets need {tuple(logits.shape[:-1])}; found {tuple(targets.shape)}"
         )
+    _some("cross_entropy", targets)
     classes = logits.shape[-1]
     weights = None if mask is None else _weights("cross_entropy", mask, targets.shape)
     if weights is not None:
@@ -75,6 +77,7 @@ def bce_with_logits(logits: Any, targets: Any, mask: Any = None) -> Any:
     logits, targets = _tensor("bce_with_logits: logits", logits), _array("bce_with_logits: targets", targets)
     if tuple(logits.shape) != tuple(targets.shape):
         raise ShapeError(f"bce_with_logits: logits have shape {tuple(logits.shape)}, targets {tuple(targets.shape)}; expected equal shapes")
+    _some("bce_with_logits", targets)
     weights = None if mask is None else _weights("bce_with_logits", mask, targets.shape)
     if weights is not None:
         logits, targets = _sound(logits, weights != 0), _sound(targets, weights != 0)
@@ -92,6 +95,11 @@ def _weights(name: str, mask: Any, shape: Any) -> Any:
         if not known.sum() > 0:
             raise ShapeError(f"{name}: the weights in the mask add up to {known.sum()}, so there is nothing to take the mean of")
     return mask
+
+
+def _some(name: str, values: Any) -> None:
+    if not values.size:
+        raise ShapeError(f"{name}: the shape {tuple(values.shape)} holds no numbers, so there is nothing to take the mean of")
 
 
 def _sound(x: Any, counts: Any) -> Any:

@@ -14,6 +14,7 @@ from ..core.tape import context
 from ..core.tensor import Tensor
 from ..module import Buffer, Module, Parameter
 from ..ops.checks import size
+from ..ops.define import operand
 from ..ops.elementwise import sqrt, square
 from ..recurrent.outside import leave, stands_for_others, take
 
@@ -48,7 +49,7 @@ class LayerNorm(Module):
 
     def forward(self, x: Any) -> Any:
         """(..., *normalized_shape) to the same shape."""
-        count = len(self.normalized_shape)
+        x, count = operand(x, "LayerNorm"), len(self.normalized_shape)
         if tuple(x.shape[-count:]) != self.normalized_shape:
             raise ShapeError(f"LayerNorm: expected the last axes to be {self.normalized_shape}; found shape {tuple(x.shape)}")
         axes = tuple(range(-count, 0))
@@ -102,6 +103,7 @@ class BatchNorm(Module):
 
     def normalised(self, x: Any, now: Callable[[], BatchNorm] | None = None) -> Any:
         """The same with the running statistics of another one for each step of a sequence: those of `now()`."""
+        x = operand(x, "BatchNorm")
         if not 2 <= x.ndim <= 4 or x.shape[1] != self.num_features:
             raise ShapeError(f"BatchNorm: expected 2 to 4 axes, the second of size {self.num_features}; found shape {tuple(x.shape)}")
         channels, places = (1, self.num_features, *[1] * (x.ndim - 2)), math.prod(x.shape[2:])

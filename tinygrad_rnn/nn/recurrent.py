@@ -11,10 +11,10 @@ from .. import cells, init
 from ..core.errors import ShapeError, TinygradError
 from ..core.record import describe
 from ..core.tape import at_step, context
-from ..core.tensor import Tensor, as_array, tensor
+from ..core.tensor import Tensor, tensor
 from ..core.tree import leaves, pairs, unflatten
 from ..module import Module, Parameter
-from ..ops.checks import sizes
+from ..ops.checks import array, sizes
 from ..ops.shaping import concatenate, stack, swapaxes
 from ..recurrent.cell import Cell, compiled, name_of
 from ..recurrent.unroll import unroll
@@ -152,7 +152,7 @@ class RecurrentLayer(Module):
         """
         kind = type(self).__name__
         if not isinstance(xs, Tensor):
-            values = as_array(xs)
+            values = array(xs, f"{kind}: xs")
             xs = tensor(values, self.weight_ih_l0.dtype if values.dtype.kind == "f" else None)
         if xs.ndim != 3 or xs.shape[-1] != self.input_size:
             axes, single = ("(batch, time,", "xs[None]") if self.batch_first else ("(time, batch,", "xs[:, None]")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from numbers import Integral, Real
 from typing import Any, TypeVar, cast
 
@@ -67,7 +67,7 @@ def floating(dtype: Any, what: str) -> np.dtype[Any]:
 
 
 def typed(function: F) -> F:
-    """The function with a check of what it is given: parameters that are annotated as int, float, bool or str, or are called dtype.
+    """The function with a check of what it is given: parameters that are annotated as int, float, bool, str or Mapping, or are called dtype.
 
     So the kind of every setting is stated once, in the signature; in which range it must be, the function says.
     """
@@ -110,6 +110,8 @@ _KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "float": (lambda value: isinstance(value, Real) and not isinstance(value, bool) and value == value, "a number"),
     "bool": (lambda value: isinstance(value, (bool, np.bool_)), "True or False"),
     "str": (lambda value: isinstance(value, str), "a word"),
+    "Mapping[str, Any]": (lambda value: isinstance(value, Mapping), "a dict of arrays by name"),
+    "Sequence[str]": (lambda value: isinstance(value, (list, tuple)) and all(isinstance(word, str) for word in value), "a list of words"),
     "dtype": (lambda value: True, ""),
     "None": (lambda value: value is None, "None"),
 }

@@ -40,7 +40,8 @@ def operation(primitive: Primitive, forward: Callable[..., Any]) -> Callable[...
             if len(params) > len(names) or len(args) > count + len(names) or len(args) < count:
                 unknown = [k for k in given if k not in names] or f"{len(args)} positional arguments"
                 raise TypeError(f"{primitive.name}() takes the inputs {primitive.inputs} and the parameters {names}; found {unknown}")
-            return apply(primitive, args[:count], params)
+            first = np.asarray(args[0]) if isinstance(args[0], (int, float)) else args[0]  # a number has a shape, too
+            return apply(primitive, (first, *args[1:count]), params)
 
     elif count == 1 and primitive.rules:
         op = _unary(primitive)
@@ -69,7 +70,7 @@ def _unary(primitive: Primitive) -> Callable[..., Any]:
     def op(x: Any) -> Any:
         now = context()
         if not isinstance(x, Tensor) or now.tracing:
-            return apply(primitive, (x,))
+            return apply(primitive, (np.asarray(x) if isinstance(x, bool) else x,))
         array, node = x.array, x.node
         dtype = array.dtype
         if dtype is not FLOAT32 and dtype is not FLOAT64:
@@ -184,7 +185,7 @@ def pointwise(
 
 def operand(x: Any, name: str) -> Any:
     """What a function that is written in operations is given, as a Tensor or an array, which have shapes."""
-    if isinstance(x, (Tensor, np.ndarray, Spec)):
+    if isinstance(x, (Tensor, Spec)) or (type(x) is np.ndarray and x.dtype.kind in "fiub"):
         return x
     return array(x, name if ":" in name else f"{name}: x")
 

@@ -128,6 +128,8 @@ def _norm_slope(out: Any, x: Any, axis: Any, keepdims: bool) -> Any:
            tangent=lambda t, out, x, axis, keepdims: (t * _norm_slope(out, x, axis, keepdims)).sum(axis=_of(x, axis), keepdims=keepdims))  # fmt: skip
 def norm(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
     """Euclidean norm over axes: sqrt(sum(x * x)), also where the squares are too large or too small for the dtype. The gradient at 0 is 0."""
+    if x.dtype.kind != "f":  # of arrays alone
+        x = x.astype(np.float64)
     with np.errstate(over="ignore", under="ignore"):
         squares = np.sum(x * x, axis=_of(x, axis), keepdims=keepdims)
     low, high, _, _ = _powers(x.dtype)
@@ -212,7 +214,7 @@ ALONG = [([(2, 3)], {}), ([(2, 3, 2)], {"axis": 1}), ([(4,)], {"axis": 0}), ([(0
 @primitive(_softmax_rule, shape=_one_axis, tangent=lambda t, out, x, axis: _softmax_rule(t, out, axis), floating=True, examples=ALONG)
 def softmax(x: Any, *, axis: int = -1) -> Any:
     """exp(x) / sum(exp(x)) along an axis, without overflow."""
-    e = np.exp(x - np.max(x, axis=axis, keepdims=True))
+    e = np.exp(x - np.max(x, axis=axis, keepdims=True)) if x.size else x
     return e / np.sum(e, axis=axis, keepdims=True)
 
 
@@ -220,6 +222,8 @@ def softmax(x: Any, *, axis: int = -1) -> Any:
            tangent=lambda t, out, x, axis: t - (t * exp(out)).sum(axis=axis, keepdims=True))  # fmt: skip
 def log_softmax(x: Any, *, axis: int = -1) -> Any:
     """log(softmax(x)) along an axis, without overflow or loss of small values."""
+    if not x.size:
+        return x
     shifted = x - np.max(x, axis=axis, keepdims=True)
     return shifted - np.log(np.sum(np.exp(shifted), axis=axis, keepdims=True))
 

@@ -106,6 +106,7 @@ def squeeze(x: Any, axis: Any = None) -> Any:
 
 
 def _broadcast_shape(x: Any, *, shape: Any) -> Spec:
+    shape = _numbers((shape,), "the shape")
     if broadcast(x.shape, tuple(shape)) != tuple(shape):
         raise ShapeError(f"shape {x.shape} cannot be spread to {tuple(shape)}")
     return Spec(shape, x.dtype)
@@ -114,7 +115,7 @@ def _broadcast_shape(x: Any, *, shape: Any) -> Spec:
 @primitive(lambda g: g, shape=_broadcast_shape, linear="jointly", broadcasts=True, name="broadcast_to",
            examples=[([(1, 3)], {"shape": (2, 3)}), ([()], {"shape": (2, 2)}), ([(3,)], {"shape": (2, 3)}), ([(1, 3)], {"shape": (0, 3)})])  # fmt: skip
 def _broadcast_to(x: Any, *, shape: Any) -> Any:
-    return np.broadcast_to(x, shape)
+    return np.broadcast_to(x, _numbers((shape,), "the shape"))
 
 
 def broadcast_to(x: Any, shape: Any) -> Any:
@@ -255,7 +256,7 @@ def pad(x: Any, *, pad_width: Any, value: Any = 0.0) -> Any:
     """A border of a constant, a number (nan, too): `pad_width` is a number, a pair (before, after), or a pair for each axis."""
     if not isinstance(value, (int, float, np.integer, np.floating)):
         raise TinygradError(f"pad: value must be a number; found {shown(value)}")
-    return np.pad(x, _pairs(pad_width, x.ndim), constant_values=value)
+    return np.array(x) if not x.ndim else np.pad(x, _pairs(pad_width, x.ndim), constant_values=value)
 
 
 def _triangle_shape(x: Any, *, k: int = 0) -> Spec:
@@ -314,7 +315,8 @@ def _getitem_shape(x: Any, *, index: Any) -> Spec:
 def show_index(index: Any) -> str:
     """An index as messages show it."""
     parts = index if isinstance(index, tuple) else (index,)
-    shown = [f"array{i.shape}" if isinstance(i, np.ndarray) else str(i).replace("slice", "") for i in parts]
+    names = [f"array{i.shape}" if isinstance(i, np.ndarray) else "..." if i is Ellipsis else i for i in parts]
+    shown = [":".join("" if n is None else str(n) for n in (i.start, i.stop, i.step)[: 2 + (i.step is not None)]) if isinstance(i, slice) else str(i) for i in names]
     return f"[{', '.join(shown)}]"
 
 
@@ -360,14 +362,14 @@ def getitem(x: Any, index: Any) -> Any:
 
 
 def _scatter_shape(x: Any, *, index: Any, shape: Any) -> Spec:
-    return Spec(shape, x.dtype)
+    return Spec(_numbers((shape,), "the shape"), x.dtype)
 
 
 @primitive(lambda g, index: g[index], shape=_scatter_shape, linear="jointly",
            examples=[([(3,)], {"index": (0,), "shape": (2, 3)}), ([(3,)], {"index": (np.array([0, 1, 0]),), "shape": (2,)})])  # fmt: skip
 def scatter(x: Any, *, index: Any, shape: Any) -> Any:
     """Zeros of a shape, with x added at an index: the transpose of indexing. Elements named twice add up."""
-    out = np.zeros(shape, x.dtype)
+    out = np.zeros(_numbers((shape,), "the shape"), x.dtype)
     if is_basic(index) or getattr(index, "dtype", None) == np.bool_:
         out[index] = x
     else:
@@ -448,7 +450,7 @@ def _take(x: Any, indices: Any, *, axis: int = 0) -> Any:
 
 def take(x: Any, indices: Any, axis: int = 0) -> Any:
     """x at integer indices along an axis, negative ones from its end; the gradients of elements taken twice add up."""
-    return apply(_take.primitive, (x, _places("take", x, indices)), {"axis": axis})
+    return apply(_take.primitive, (operand(x, "take"), _places("take", x, indices)), {"axis": axis})
 
 
 def _added(add: Any, tangents: Any, indices: Any, out: Any, axis: int) -> Any:
@@ -475,7 +477,7 @@ def _index_add(x: Any, indices: Any, value: Any, *, axis: int = 0) -> Any:
 
 def index_add(x: Any, indices: Any, value: Any, axis: int = 0) -> Any:
     """A copy of x with value added at integer indices along an axis; indices that repeat add up."""
-    return apply(_index_add.primitive, (x, _places("index_add", x, indices), value), {"axis": axis})
+    return apply(_index_add.primitive, (operand(x, "index_add"), _places("index_add", x, indices), value), {"axis": axis})
 
 
 def _along_shape(x: Any, indices: Any, *, axis: int = -1) -> Spec:
@@ -495,7 +497,7 @@ def _take_along_axis(x: Any, indices: Any, *, axis: int = -1) -> Any:
 
 def take_along_axis(x: Any, indices: Any, axis: int = -1) -> Any:
     """For each row along an axis, the elements at that row's own indices (as `numpy.take_along_axis`)."""
-    return apply(_take_along_axis.primitive, (x, _places("take_along_axis", x, indices)), {"axis": axis})
+    return apply(_take_along_axis.primitive, (operand(x, "take_along_axis"), _places("take_along_axis", x, indices)), {"axis": axis})
 
 
 @primitive(lambda g: g, None, lambda g, out, indices, axis: take_along_axis(g, indices, axis), promotes=slice(0, 3, 2),
