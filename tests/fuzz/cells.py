@@ -531,6 +531,8 @@ class Case:
         self.start = [self.array(((1 if one else self.batch,) if rows else ()) + shape, dtype, "float" not in dtype) for dtype, shape, rows in self.first]
         self.learnt = self.chance(0.5)
         self.second = self.chance(0.12) and not self.edges
+        if self.chance(0.1):
+            self.given["checkpoint"] = self.pick([1, 2, True])
 
     # --- running --------------------------------------------------------------------------------------------------------------
 
