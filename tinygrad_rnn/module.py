@@ -10,7 +10,7 @@ import numpy as np
 
 from .core.errors import DtypeError, GraphError, ShapeError, TinygradError
 from .core.primitive import Array
-from .core.tape import Leaf
+from .core.tape import Leaf, Where, caller
 from .core.tensor import Tensor, tensor
 from .ops.checks import array, of_kind, typed
 
@@ -32,7 +32,10 @@ class Held(Tensor):
     def data(self, value: Any) -> None:
         if not isinstance(value, (Tensor, np.ndarray)) or value.dtype != self.dtype:
             value = _fitting(f"{self.name or type(self).__name__}.data", value, self.dtype)
+        before = self.node
         Tensor.data.fset(self, value)
+        if isinstance(before, Leaf):
+            before.replaced = Where(*caller())  # not here, but where the new values were given
 
 
 class Parameter(Held):
