@@ -29,9 +29,15 @@ class _Dotted:
         return lambda function: function
 
 
+def _select(condition: Any, a: Any, b: Any) -> Any:
+    if not isinstance(condition, (bool, np.bool_)):  # which numba does not take
+        raise TypeError(f"expected a boolean condition, got {type(condition).__name__}")
+    return a if condition else b
+
+
 def _scalar(name: str) -> Any:
     if name == "select":
-        return lambda condition, a, b: a if condition else b
+        return _select
     if name == "wide_vectors":
         return lambda: None
     own = {"maximum": np.maximum, "minimum": np.minimum, "absolute": np.abs, "mod": np.mod,

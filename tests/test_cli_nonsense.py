@@ -246,6 +246,13 @@ def test_a_run_needs_nobody_who_reads(line: str, folder: Path) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs a POSIX shell")
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
+def test_no_file_gets_the_number_of_a_closed_stream(closed: str, folder: Path) -> None:
+    program = "import os; from tinygrad_rnn import cli; cli._open_streams(); os._exit(os.open('short.txt', os.O_RDONLY) <= 2)"
+    assert shell(f'"{sys.executable}" -c "{program}" {closed}').returncode == 0
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a POSIX shell")
 def test_other_commands_without_readers(folder: Path) -> None:
     for line, code in (("tinygrad-rnn info >&-", 0), ("set -o pipefail; tinygrad-rnn --help | true", 0), ("tinygrad-rnn fly 2>&-", 2),
                        ("tinygrad-rnn draw Elman >&- 2>&-", 0)):  # fmt: skip

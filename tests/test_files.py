@@ -305,6 +305,38 @@ def test_of_runs_that_begin_together_one_works(file: Path) -> None:
     assert steps(out) == 20 + codes.index("0") and sorted(content(out)) == ["checkpoint.safetensors", "loss.svg", "model.safetensors"]
 
 
+def test_a_run_that_ends_while_another_begins_is_not_replaced(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = file.parent / "out"
+    made = demo.Trainer
+
+    def late(*given: Any) -> Trainer:
+        monkeypatch.setattr(demo, "Trainer", made)
+        run(options(file, steps=3))
+        return made(*given)
+
+    monkeypatch.setattr(demo, "Trainer", late)
+    with pytest.raises(UserError, match="holds a run already"):
+        run(options(file, steps=2))
+    assert steps(out) == 3 and not (out / ".run.lock").exists()
+
+
+@posix
+def test_a_lock_that_its_owner_has_just_removed_is_taken_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock, calls = folder._lock, []
+
+    def late(file: int, path: Path) -> None:
+        if not calls:
+            path.unlink()
+        calls.append(1)
+        lock(file, path)
+
+    monkeypatch.setattr(folder, "_lock", late)
+    with folder.claimed(tmp_path):
+        assert len(calls) == 2 and (tmp_path / ".run.lock").exists()
+        with pytest.raises(UserError), folder.claimed(tmp_path):
+            pass
+
+
 @posix
 def test_a_disk_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import fcntl

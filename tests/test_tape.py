@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
 import gc
+import itertools
 import re
 import subprocess
 import sys
@@ -17,7 +20,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.core.tape import Freed, Leaf
+from tinygrad_rnn.core.tape import Freed, Leaf, context
 
 
 def leaf(values: Any, name: str | None = None) -> tg.Tensor:
@@ -850,3 +853,181 @@ def test_a_freed_tape_can_still_be_shown() -> None:
 def test_a_constant_has_no_tape() -> None:
     with pytest.raises(tg.GraphError, match=r"was not recorded.*requires_grad=True"):
         tg.tape(tg.tensor([1.0]) * 2)
+
+
+# --- settings that end in another order, in threads and tasks -------------------------------------------------------------------
+
+
+def recording() -> bool:
+    return (tg.tensor([1.0], requires_grad=True) * 2).requires_grad
+
+
+def held(make: Any) -> Any:
+    with make():
+        yield
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))), ids=str)
+def test_settings_that_generators_hold_end_in_any_order(order: tuple[int, ...]) -> None:
+    for makes in itertools.product([tg.no_grad, tg.enable_grad, lambda: tg.at_step(4, "mine")], repeat=3):
+        held_open = [held(make) for make in makes]
+        for g in held_open:
+            next(g)
+        open_still = list(range(3))
+        for k in order:
+            held_open[k].close()
+            open_still.remove(k)
+            wanted = [makes[i] for i in open_still if makes[i] in (tg.no_grad, tg.enable_grad)]
+            assert recording() == (not wanted or wanted[-1] is tg.enable_grad)
+            assert (context().mark.step == 4) == any(makes[i] not in (tg.no_grad, tg.enable_grad) for i in open_still)
+        assert recording() and context().mark.step is None
+
+
+def test_a_setting_that_ends_late_leaves_no_trace() -> None:
+    before = context()
+    for _ in range(3):
+        a, b = held(tg.no_grad), held(tg.no_grad)
+        next(a), next(b)
+        with tg.eager():
+            a.close()
+            assert not recording()
+        b.close()
+    assert context() is before
+
+
+def test_one_setting_may_be_entered_several_times() -> None:
+    off = tg.no_grad()
+    with off:
+        with off, tg.enable_grad(), off:
+            assert not recording()
+        assert not recording()
+    assert recording()
+    with pytest.raises(KeyError), off:
+        raise KeyError
+    assert recording()
+
+
+def test_a_decorated_function_may_run_in_several_threads() -> None:
+    barrier, found = threading.Barrier(8), []
+
+    @tg.no_grad()
+    def run(depth: int) -> None:
+        barrier.wait()
+        found.append(recording())
+        if depth:
+            run(depth - 1)
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        list(pool.map(run, [3] * 8))
+        assert found == [False] * 32 and all(pool.map(lambda _: recording(), range(8)))
+
+
+def test_a_setting_may_end_in_another_thread() -> None:
+    g = held(tg.no_grad)
+    next(g)
+    thread = threading.Thread(target=g.close)
+    thread.start()
+    thread.join()
+    assert recording()
+
+
+def test_tasks_have_settings_of_their_own() -> None:
+    async def one(k: int) -> bool:
+        with tg.no_grad() if k % 2 else tg.enable_grad():
+            await asyncio.sleep(0)
+            inside = recording() == (k % 2 == 0)
+        await asyncio.sleep(0)
+        return inside and recording()
+
+    async def every() -> list[bool]:
+        return await asyncio.gather(*map(one, range(6)))
+
+    assert all(asyncio.run(every())) and recording()
+
+
+# --- gradients are nobody else's tensors ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+@pytest.mark.parametrize("same", [lambda x: +x, lambda x: x + 0.0, lambda x: x.reshape(2), lambda x: x.astype(np.float32), lambda x: tg.broadcast_to(x, (2,)), lambda x: x[:]])
+def test_a_gradient_is_not_shared(same: Any, create_graph: bool) -> None:
+    x, y, g = tg.tensor([1.0, 2.0], requires_grad=True), tg.tensor([1.0, 2.0], requires_grad=True), tg.tensor([3.0, 4.0])
+    z = same(x) + same(y)
+    z.retain_grad()
+    seen: list[Any] = []
+    z.register_hook(lambda h: seen.append(h))
+    z.backward(g, create_graph=create_graph)
+    tensors = [g, x.grad, y.grad, z.grad, *seen]
+    assert len({id(t) for t in tensors}) == 5
+    for k, t in enumerate(tensors):
+        t[0] = 10.0 + k
+        t += 1.0
+    assert [t.numpy().tolist() for t in tensors] == [[11.0 + k, 5.0] for k in range(5)]
+
+
+def test_a_gradient_does_not_share_an_array_of_the_callers() -> None:
+    x, g = tg.tensor([1.0, 2.0], requires_grad=True), np.array([3.0, 4.0], np.float32)
+    (+x).backward(g)
+    g[:] = 0
+    assert x.grad.tolist() == [3, 4]
+    _, t = tg.jvp(lambda v: v, (x.detach(),), (v := tg.tensor([1.0, 1.0]),))
+    t += 1.0
+    assert v.tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_a_hook_may_change_its_gradient_in_place(create_graph: bool) -> None:
+    x = tg.tensor([1.0, 2.0], requires_grad=True)
+    y = x * x
+
+    def halved(g: Any) -> None:
+        g *= 0.5
+
+    y.register_hook(halved)
+    y.sum().backward(create_graph=create_graph)
+    assert x.grad.detach().tolist() == [1, 2]
+
+
+# --- errors keep their kind -----------------------------------------------------------------------------------------------------
+
+
+def test_errors_that_are_not_about_shapes_keep_their_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = tg.tensor([-1.0, 0.0], requires_grad=True)
+    line = r"test_tape\.py:\d+"
+    with np.errstate(all="raise"):
+        for use in (lambda: tg.log(x), lambda: 1.0 / x, lambda: np.log(x), lambda: x / tg.tensor([1.0, 0.0])):
+            with pytest.raises(FloatingPointError, match=rf"(log|divide)\(.*float32\(2,\).*encountered in.*{line}"):
+                use()
+        y = tg.sqrt(tg.tensor([0.0], requires_grad=True))
+        with pytest.raises(FloatingPointError, match=rf"derivative rule of sqrt.*{line}"):
+            y.backward()
+    cases: list[tuple[type[Exception], Any, str]] = [
+        (ValueError, lambda: tg.tensor([1, 2]) ** -1, r"power\(int64\(2,\), -1\): Integers to negative"),
+        (MemoryError, lambda: tg.broadcast_to(x[:1], (10**9, 10**9)) + 1, r"add\("),
+        (tg.ShapeError, lambda: tg.take(x, np.array([5])), r"take\("),
+        (tg.DtypeError, lambda: -tg.tensor([True]), r"neg\(bool\(1,\)\)"),
+    ]
+    for kind, use, words in cases:
+        with pytest.raises(kind, match=rf"{words}.*{line}") as caught:
+            use()
+        assert type(caught.value) is kind
+    monkeypatch.setitem(sys.modules, "scipy.special", None)
+    with pytest.raises(ImportError, match=rf"erf\(float32\(2,\)\): .*scipy.*Install what is missing.*{line}"):
+        tg.erf(x)
+
+
+def test_what_an_operation_of_the_user_raises_keeps_its_kind() -> None:
+    class Mine(LookupError):
+        pass
+
+    for error in (ZeroDivisionError("a"), OverflowError("a"), KeyError("a"), RecursionError("a"), Mine("a"), UnicodeDecodeError("utf-8", b"", 0, 1, "a")):
+
+        @tg.custom_vjp
+        def broken(x: Any) -> Any:
+            raise error  # noqa: B023
+
+        broken.vjp(lambda g: g)
+        with pytest.raises(type(error), match="a") as caught:
+            broken(tg.tensor([1.0], requires_grad=True))
+        assert type(caught.value) is type(error)
+        assert "broken(float32(1,))" in str(caught.value) + "".join(getattr(caught.value, "__notes__", []))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import namedtuple
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
+from tests.interpreted import interpreting
 
 State = namedtuple("State", "h c")
 
@@ -605,3 +607,129 @@ def test_gradcheck_says_where_a_function_has_a_kink(f: Any, at: list[float]) -> 
         with pytest.raises(tg.GradcheckError, match=r"the function has a kink or a jump at this point"):
             tg.gradcheck(f, np.array(at), modes=(mode,))
         assert tg.gradcheck(f, np.add(at, [0.25, 0.5]), modes=(mode,))
+
+
+# --- results stay on the tape of what was given ---------------------------------------------------------------------------------
+
+
+def cube(v: Any) -> Any:
+    return v * v * v
+
+
+def total(v: Any) -> Any:
+    return cube(v).sum()
+
+
+# of the vector h, in which each element is on its own: the results, and what they are of an element
+ATTACHED: dict[str, tuple[Any, Any]] = {
+    "grad": (lambda h: tg.grad(total)(h), lambda h: 3 * h**2),
+    "value_and_grad": (lambda h: sum(tg.value_and_grad(total)(h)), lambda h: tg.sum(h**3) + 3 * h**2),
+    "vjp": (lambda h: tg.vjp(cube, h)[1](np.array([2.0, 3.0]))[0], lambda h: 3 * h**2 * np.array([2.0, 3.0])),
+    "vjp, the value": (lambda h: tg.vjp(cube, h)[0], lambda h: h**3),
+    "vjp, the cotangent": (lambda h: tg.vjp(cube, h.detach())[1](h)[0], lambda h: 3 * h.detach() ** 2 * h),
+    "vjp, twice": (lambda h: twice_pulled(h), lambda h: 6 * h**2 + 3 * h**3),
+    "jvp": (lambda h: tg.jvp(cube, (h,), (np.array([2.0, 3.0]),))[1], lambda h: 3 * h**2 * np.array([2.0, 3.0])),
+    "jvp, the value": (lambda h: tg.jvp(cube, (h,), (np.ones(2),))[0], lambda h: h**3),
+    "jvp, the direction": (lambda h: tg.jvp(cube, (h.detach(),), (h,))[1], lambda h: 3 * h.detach() ** 2 * h),
+    "jvp, both": (lambda h: tg.jvp(cube, (h,), (h,))[1], lambda h: 3 * h**3),
+    "jacobian": (lambda h: tg.jacobian(cube)(h), lambda h: 3 * h**2 * np.eye(2)),
+    "hessian": (lambda h: tg.hessian(total)(h), lambda h: 6 * h * np.eye(2)),
+    "hvp": (lambda h: tg.hvp(total, h, h), lambda h: 6 * h**2),
+    "a nest": (lambda h: tg.grad(lambda d: (cube(d["a"]) * d["b"][0]).sum())({"a": h, "b": (2 * h, None)})["b"][0], lambda h: h**3),
+    "a grad of a grad": (lambda h: tg.grad(lambda v: tg.grad(total)(v).sum())(h), lambda h: 6 * h),
+    "two arguments": (lambda h: sum(tg.grad(lambda a, b: (a * a * b).sum(), (0, 1))(h, h)), lambda h: 3 * h**2),
+}  # fmt: skip
+
+
+def twice_pulled(h: Any) -> Any:
+    _, pull = tg.vjp(cube, h)
+    return pull(2 * tg.tensor(np.ones(2)))[0] + pull(h)[0]
+
+
+@pytest.mark.parametrize("name", ATTACHED)
+def test_results_are_differentiated_by_what_was_given(name: str, rng: np.random.Generator) -> None:
+    """In an ordinary computation, with create_graph, and inside another transform, as the formula is."""
+    found, formula = ATTACHED[name]
+    x, weights = rng.uniform(0.5, 1.5, 2), rng.normal(size=2)
+    for transform in (found, formula):
+        w = t64(x)
+        w.requires_grad = True
+        h = w * w
+        y = transform(h) + h
+        assert y.requires_grad
+        (y * weights).sum().backward(create_graph=True)
+        first, w.grad = w.grad, None
+        (first * first).sum().backward()
+        if transform is found:
+            results = [y.numpy(), first.numpy(), w.grad.numpy()]
+    for a, b in zip(results, [y, first, w.grad], strict=True):
+        close(a, b.numpy())
+    assert np.any(results[1]) and np.any(results[2])
+    inside = [tg.grad(lambda w, f=f: ((f(w * w) + w * w) * weights).sum())(t64(x)) for f in (found, formula)]
+    close(inside[0], inside[1].numpy())
+    close(inside[0], results[1])
+
+
+@pytest.mark.parametrize("name", ATTACHED)
+def test_without_recording_results_are_constants(name: str) -> None:
+    w = t64([0.5, 1.5])
+    w.requires_grad = True
+    found, formula = ATTACHED[name]
+    with tg.no_grad():
+        y = found(w)
+    assert not y.requires_grad
+    close(y, formula(w).numpy())
+    if name not in ("vjp, the cotangent", "jvp, the direction"):
+        assert not found(t64([0.5, 1.5])).requires_grad
+
+
+def test_pull_may_be_called_without_recording_and_elsewhere() -> None:
+    w = t64([0.5, 1.5])
+    w.requires_grad = True
+    _, pull = tg.vjp(cube, w)
+    with tg.no_grad():
+        assert not pull(w)[0].requires_grad
+    found: list[Any] = []
+    thread = threading.Thread(target=lambda: found.append(pull(np.ones(2))[0]))
+    thread.start()
+    thread.join()
+    found[0].sum().backward()
+    close(w.grad, 6 * w.numpy())
+
+
+def test_a_step_may_take_a_gradient(rng: np.random.Generator) -> None:
+    def step(x: Any, h: Any) -> Any:
+        h = h - 0.1 * tg.grad(lambda v: (v * v * v).sum())(h) + x
+        return h, h
+
+    def formula(x: Any, h: Any) -> Any:
+        h = h - 0.3 * h * h + x
+        return h, h
+
+    xs, start, results = rng.normal(size=(4, 2, 3)) * 0.3, rng.normal(size=(2, 3)) * 0.3, []
+    with interpreting():
+        for cell in (step, tg.jit(step), formula):
+            h, x = tg.tensor(start, requires_grad=True), tg.tensor(xs, requires_grad=True)
+            ys, _ = tg.unroll(cell, x, h)
+            (ys * ys).sum().backward()
+            results.append((ys.numpy(), h.grad.numpy(), x.grad.numpy()))
+    for found in results[:2]:
+        for a, b in zip(found, results[2], strict=True):
+            close(a, b)
+
+
+def test_the_given_tensor_in_place_of_the_argument_is_refused() -> None:
+    cell, x = tg.cells.Elman(2, 3, rng=0), np.ones((1, 2), np.float32)
+
+    def loss(_: Any) -> Any:
+        return (cell(x)[0] ** 2).sum()
+
+    given = list(cell.parameters())
+    for transform in (tg.grad(loss), tg.value_and_grad(loss), lambda p: tg.jacobian(loss)(p[0]), lambda p: tg.vjp(loss, p), lambda p: tg.jvp(loss, (p,), (p,))):
+        with pytest.raises(tg.GraphError, match=r"uses weight_ih float32\(3, 2\) itself, as a variable from outside.*functional_call"):
+            transform(given)
+    w = t64(2.0)
+    w.requires_grad = True
+    close(tg.grad(lambda v: v * v * w)(w), 8)  # as a variable of its own beside the argument
+    with pytest.raises(tg.DtypeError, match=r"grad: an argument to differentiate by is a Elman.*functional_call"):
+        tg.grad(loss)(cell)

@@ -245,7 +245,8 @@ def test_each_cell_within_a_wrapper_has_a_mask_of_its_own() -> None:
             y = self.from_state(h * 0 + 1, None, lambda h, _: h)
             again = self.from_state(h * 0 + 1, None, lambda h, _: h)
             other = self.from_state(h * 0 + 1, None, lambda h, _: h, name="c")
-            return tg.concatenate([x, y, again, other], -1), h
+            part = self.from_state(h[:, :1] * 0 + 1, None, lambda h, _: h)  # of another shape, so with another mask
+            return tg.concatenate([x, y, again, other, part[:, :0]], -1), h
 
     one = Shown()
     cell = tg.nn.VariationalDropout(tg.nn.Stacked([one, Shown(), one]), state=0.5, rng=0)
@@ -728,7 +729,7 @@ def test_components_that_are_no_memory_cannot_be_given_a_rate() -> None:
 def test_declarations_name_components() -> None:
     class Wrong(tg.Cell):
         hidden_size = SIZE
-        bookkeeping = ("clock",)
+        bookkeeping: Any = "clock"  # one name needs no tuple
 
         def forward(self, x: Any, state: Any) -> Any:
             return x, state

@@ -283,18 +283,20 @@ def _megabytes(modules: Sequence[Any]) -> str:
 # --- arguments ------------------------------------------------------------------------------------------------------------
 
 
-def _number(kind: Callable[[str], Any], low: float, words: str, *, above: bool = False, most: int = 2**31 - 1) -> Callable[[str], Any]:
-    """The type of an argument: a number with a lower bound, and an upper one if it is whole: more is a slip of the finger."""
+def _number(kind: Callable[[str], Any], low: float, words: str, *, above: bool = False, most: float | None = None) -> Callable[[str], Any]:
+    """The type of an argument: a number with a lower bound, and an upper one, which for whole numbers is 2**31 - 1 if none is given."""
+    if most is None:
+        most = 2**31 - 1 if kind is int else math.inf
 
     def parse(text: str) -> Any:
         try:
             value = kind(text)
         except ValueError:
             value = math.nan
-        large = kind is int and value > most
+        large = value > most
         if not (value > low if above else value >= low) or large or value == math.inf:
             shown = text if len(text) <= 40 else f"{text[:37]}..."
-            raise argparse.ArgumentTypeError(f"expected {words}{f' and at most {most}' if large else ''}, found {shown!r}")
+            raise argparse.ArgumentTypeError(f"expected {words}{f' and at most {most}' if large and most < math.inf else ''}, found {shown!r}")
         return value
 
     return parse
@@ -302,8 +304,9 @@ def _number(kind: Callable[[str], Any], low: float, words: str, *, above: bool =
 
 _POSITIVE = _number(float, 0.0, "a number above 0", above=True)
 _COUNT = _number(int, 1, "a whole number, at least 1")
-_NATURAL = _number(int, 0, "a whole number, at least 0")
 _SEED = _number(int, 0, "a whole number, at least 0", most=2**64 - 1)
+_LENGTH = _number(int, 0, "a whole number, at least 0", most=10_000_000)
+_SECONDS = _number(float, 0.0, "a number above 0", above=True, most=1_000_000_000)
 _TEMPERATURE = _number(float, 0.0, "a number, at least 0")
 
 
@@ -349,7 +352,7 @@ def _parser() -> argparse.ArgumentParser:
     sample.add_argument(
         "--prompt", default="", metavar="TEXT", help="what the text begins with (default: it goes on from the end of the training text)"
     )
-    sample.add_argument("--length", type=_NATURAL, default=500, metavar="N", help="number of characters (default 500)")
+    sample.add_argument("--length", type=_LENGTH, default=500, metavar="N", help="number of characters (default 500)")
     sample.add_argument("--temperature", type=_TEMPERATURE, default=0.7, metavar="T", help="0: the likeliest each time (default 0.7)")
     sample.add_argument("--seed", type=_SEED, metavar="N", help="draw the same text each time")
     sample.set_defaults(run=_sample)
@@ -395,7 +398,7 @@ def _training_arguments(parser: argparse.ArgumentParser, out: str | None, budget
     add("--out", type=_path, required=not demo, default=out and Path(out), metavar="FOLDER",
         help="where the results go" + (f" (default {out})" if demo else ""))  # fmt: skip
     length = parser.add_mutually_exclusive_group()
-    length.add_argument("--budget", type=_POSITIVE, metavar="SECONDS", help=f"time for training (default {budget})")
+    length.add_argument("--budget", type=_SECONDS, metavar="SECONDS", help=f"time for training (default {budget})")
     length.add_argument("--steps", type=_COUNT, metavar="N", help="train so many steps, however long that takes")
     before = parser.add_mutually_exclusive_group()  # without either, a folder that holds a run is refused
     before.add_argument("--resume", action="store_true", help="go on from the checkpoint in the folder")
@@ -415,7 +418,7 @@ def _training_arguments(parser: argparse.ArgumentParser, out: str | None, budget
     sizes.add_argument("--threads", type=_COUNT, metavar="N", help="for matrix products, at most one for each processor (default 1, or OMP_NUM_THREADS)")
     sample = parser.add_argument_group("sample")
     sample.add_argument("--temperature", type=_TEMPERATURE, default=0.7, metavar="T", help="0: the likeliest each time (default 0.7)")
-    sample.add_argument("--length", type=_NATURAL, default=600, metavar="N", help="number of characters (default 600)")
+    sample.add_argument("--length", type=_LENGTH, default=600, metavar="N", help="number of characters (default 600)")
     parser.set_defaults(run=_train)
 
 
@@ -461,7 +464,7 @@ def _tasks_arguments(parser: argparse.ArgumentParser) -> None:
     run.add_argument("names", nargs="+", metavar="NAME", help="of a task (`tasks list` lists them), or all")
     run.add_argument("--cell", metavar="NAME", help="a class of tinygrad_rnn.cells in place of the arms' own")
     run.add_argument("--seeds", type=_COUNT, metavar="N", help="runs of each arm (default: the task's)")
-    run.add_argument("--budget", type=_POSITIVE, metavar="SECONDS", help="for one run (default: the task's)")
+    run.add_argument("--budget", type=_SECONDS, metavar="SECONDS", help="for one run (default: the task's)")
     run.add_argument("--json", type=_path, metavar="PATH", help="write the results to a file .json, or to NAME.json in a folder")
     run.add_argument("--overwrite", action="store_true", help="replace results that are there (without this they are refused)")
     run.add_argument("--eager", action="store_true", help="run cells step by step in place of compiled (slow)")

@@ -20,8 +20,9 @@ import numpy as np
 
 import tinygrad_rnn as tg
 from tests.interpreted import interpreting
-from tinygrad_rnn.compiler import line, values
+from tinygrad_rnn.compiler import groups, line, nests, values
 from tinygrad_rnn.core.tree import leaves
+from tinygrad_rnn.kernels import runtime
 
 REFUSED = (tg.TinygradError, ValueError, OverflowError)  # the latter of NumPy, for integers that it does not take
 LARGEST = 72  # elements of a value
@@ -287,7 +288,10 @@ class Written:
         n = self.pool[a].ndim
         names = ["sum", "max", "min", "any", "all", "argmax", "argmin", "cumsum"]
         names += [] if self.special else ["sum", "sum", "mean", "mean", "logsumexp", "norm", "var", "std", "prod", "cumprod", "softmax", "log_softmax", "standardised"]
+        names += [] if self.special else ["max", "min"]
         name = names[int(rng.integers(len(names)))]
+        if self.pool[a].dtype.kind == "f" and not self.special and rng.random() < 0.5:  # in the loop that computes what is reduced
+            a = f"({a} * 0.7 - 0.9)"
         if name in ("softmax", "log_softmax", "cumsum", "cumprod"):
             return f"tg.{name}({a}, {self._axes(n, several=False).replace('None', '-1')})"
         if name == "standardised":
@@ -516,12 +520,20 @@ def different(name: str, found: Any, expected: Any, near: list[Any], special: bo
     return f"{name}{found.shape}: at {at} {found[at]!r} in place of {expected[at]!r}; {int(wrong.sum())} of {wrong.size} differ\nfound {found}\nexpected {expected}"
 
 
+LIMITS = ((nests, "BLOCK", 5), (nests, "LONG", 6), (nests, "SHORT", 3), (groups, "LIMIT", 5), (line, "SHARED", 8))
+
+
 @contextlib.contextmanager
-def everywhere(compiled: bool) -> Iterator[None]:
-    """Loops are generated for arrays of any size."""
-    with mock.patch.object(values, "SMALL", 1), mock.patch.object(line, "SMALL", 1), np.errstate(all="ignore"):
-        with contextlib.nullcontext() if compiled else interpreting():
-            yield
+def everywhere(compiled: bool, limited: bool = False) -> Iterator[None]:
+    """Loops are generated for arrays of any size; `limited`: as they are for large ones, in blocks and shared by threads."""
+    changes = [(values, "SMALL", 1), (line, "SMALL", 1), *(LIMITS if limited else ())]
+    with contextlib.ExitStack() as stack, np.errstate(all="ignore"):
+        for module, name, value in changes:
+            stack.enter_context(mock.patch.object(module, name, value))
+        stack.enter_context(contextlib.nullcontext() if compiled else interpreting())
+        if limited:
+            stack.enter_context(mock.patch.object(runtime, "threads", lambda: 2))
+        yield
 
 
 def case(seed: int, *, compiled: bool) -> str:
@@ -540,7 +552,7 @@ def case(seed: int, *, compiled: bool) -> str:
         scope = program.closed_over(dtype, number // 10 * 10)
         return run(number, program.function(scope), scope, dtype, order)
 
-    with everywhere(compiled):
+    with everywhere(compiled, limited=seed % 3 == 0):
         scope = program.closed_over(program.dtype)
         fast = tg.jit(program.function(scope))
         for number in (0, 1):

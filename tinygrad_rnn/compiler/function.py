@@ -11,6 +11,7 @@ import types
 import warnings
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from operator import is_
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from ..core.tape import Leaf, Node, context, setting
 from ..core.tensor import FLOAT64, Tensor, tensor
 from ..core.trace import Program, trace
 from ..core.tree import leaves, unflatten
-from ..kernels.runtime import available, complain
+from ..kernels.runtime import available, complain, raising
 from ..ops.guards import Changes, Guard, Guards, plain_key
 from ..recurrent.cell import name_of
 from ..recurrent.checkpoint import Stretch, as_primitive, captured, cut, moment, value_of
@@ -51,7 +52,7 @@ class JittedFunction(Jitted):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """What the function gives, computed by the recording for these shapes."""
         now = context()
-        if now.tracing or now.eager or not available():  # inside another recording it is a part of that
+        if now.tracing or now.eager or not available() or raising():  # inside another recording it is a part of that
             return self.plain(*args, **kwargs)
         found: dict[int, Any] = {}
         others: list[Any] = []
@@ -140,7 +141,7 @@ def _is_nest(x: Any) -> bool:
     return kind in (dict, tuple, list) or (isinstance(x, tuple) and hasattr(kind, "_fields"))
 
 
-def _structure(tree: Any, found: dict[int, Any], others: list[Any]) -> Any:
+def _structure(tree: Any, found: dict[int, Any], others: list[Any], nests: dict[int, int] | None = None) -> Any:
     """How arguments are nested, as a key, with numbers and texts as they are.
 
     Tensors and arrays are put into `found` by identity, each once; what has to be followed to find out what it is goes to `others`.
@@ -152,9 +153,13 @@ def _structure(tree: Any, found: dict[int, Any], others: list[Any]) -> Any:
         found[id(tree)] = tree
         return kind if not isinstance(tree, Tensor) else Tensor
     if _is_nest(tree):
+        nests = {} if nests is None else nests
+        if id(tree) in nests:
+            return (kind, nests[id(tree)])
+        nests[id(tree)] = len(nests)
         if kind is dict:
-            return (dict, *[(type(key), key, _structure(value, found, others)) for key, value in tree.items()])
-        return (kind, *[_structure(value, found, others) for value in tree])
+            return (dict, *[(type(key), key, _structure(value, found, others, nests)) for key, value in tree.items()])
+        return (kind, *[_structure(value, found, others, nests) for value in tree])
     key = plain_key(tree)
     if key is not None:
         return key
@@ -165,16 +170,25 @@ def _structure(tree: Any, found: dict[int, Any], others: list[Any]) -> Any:
     return None
 
 
-def _rebuilt(tree: Any, handles: dict[int, Tensor]) -> Any:
-    """The same nest with tensors in place of tensors and arrays, by the identity of these."""
+def _rebuilt(tree: Any, handles: dict[int, Tensor], made: dict[int, Any]) -> Any:
+    """The same nest with tensors in place of tensors and arrays, by the identity of these; `made` gets its parts by the identity of those there."""
     if _is_given(tree):
         return handles[id(tree)]
     if not _is_nest(tree):
         return tree
+    if id(tree) in made:
+        return made[id(tree)]
     if type(tree) is dict:
-        return {key: _rebuilt(value, handles) for key, value in tree.items()}
-    parts = [_rebuilt(value, handles) for value in tree]
-    return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)
+        made[id(tree)] = entries = {}
+        entries.update({key: _rebuilt(value, handles, made) for key, value in tree.items()})
+        return entries
+    if type(tree) is list:
+        made[id(tree)] = several = []
+        several += [_rebuilt(value, handles, made) for value in tree]
+        return several
+    parts = [_rebuilt(value, handles, made) for value in tree]
+    made[id(tree)] = found = type(tree)(*parts) if hasattr(tree, "_fields") else tuple(parts)
+    return found
 
 
 def _tensors(found: list[Any], guard: Guard) -> list[Tensor]:
@@ -215,8 +229,13 @@ class Recording:
         self.others: list[Any] = []  # its parts that are no tensors, None in place of tensors
 
         def run(*handles: Tensor) -> list[Tensor]:
-            args, kwargs = _rebuilt(arguments, dict(zip(given_ids, handles, strict=True)))
+            nests: dict[int, Any] = {}
+            args, kwargs = _rebuilt(arguments, dict(zip(given_ids, handles, strict=True)), nests)
+            before = [(nest, list(nest), list(nest.values()) if type(nest) is dict else []) for nest in nests.values()]
             result = function(*args, **kwargs)
+            for nest, parts, entries in before:
+                if not _unchanged(nest, parts) or (type(nest) is dict and not _unchanged(nest.values(), entries)):
+                    raise TraceError(f"{changes.what} changes a {type(nest).__name__} that it is given; a recording cannot. Return what is new")
             self.others = [None if isinstance(y, Tensor) else y for y in leaves(result)]
             self.result = unflatten(result, [0] * len(self.others))
             return [y for y in leaves(result) if isinstance(y, Tensor)]
@@ -434,6 +453,10 @@ def _equal(a: Any, b: Any) -> bool:
     if isinstance(a, slice):
         return _equal((a.start, a.stop, a.step), (b.start, b.stop, b.step))
     return repr(a) == repr(b) or not isinstance(a, (bool, int, float, str, np.generic, np.dtype))
+
+
+def _unchanged(several: Any, parts: list[Any]) -> bool:
+    return len(several) == len(parts) and all(map(is_, several, parts))
 
 
 def _check_result(one: Sequence[Any], two: Sequence[Any], what: str) -> None:

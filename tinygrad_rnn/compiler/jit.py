@@ -17,7 +17,7 @@ from ..core.record import describe
 from ..core.tape import Node, context, no_grad, setting
 from ..core.tensor import Tensor
 from ..core.tree import flatten, leaves, pairs, tree_map, unflatten
-from ..kernels.runtime import available
+from ..kernels.runtime import available, raising
 from ..module import Module as Layer
 from ..module import Parameter
 from ..ops.elementwise import where
@@ -163,7 +163,7 @@ class Jitted(CompiledCell):
 
     def steps(self, sequence: Sequence, parts: Any, state: Any, start: int, stop: int, reverse: bool, all_states: bool, offset: int) -> Any:
         """Steps `start` to `stop` of a sequence as one node on the tape; see `Sequence.steps`."""
-        if context().tracing or not available():  # without numba, of which a warning has told, step by step
+        if context().tracing or not available() or raising():  # without numba, of which a warning has told, step by step
             return plainly(sequence, self.plain).steps(parts, state, start, stop, reverse, all_states, offset=offset)
         xs = [p if (start - offset, stop - offset) == (0, p.shape[0]) else p[start - offset : stop - offset] for p in parts]
         valid = None if sequence.valid is None else sequence.valid[start:stop]
@@ -487,7 +487,8 @@ def jit(cell: Callable[..., Any]) -> Jitted:
     Raises
     ------
     CompileError
-        For a layer that runs over whole sequences. On first use, for a step that cannot be compiled: the operation, its line, and why.
+        For a layer that runs over whole sequences. On first use, for a step that cannot be compiled: the operation, its line, and why. Within
+        ``with tg.eager():`` such a cell runs step by step.
     TraceError
         On first use, for a function or step that looks at a number, for a function that draws a random mask, and for a step that draws one in a
         sequence inside the step.
@@ -501,8 +502,8 @@ def jit(cell: Callable[..., Any]) -> Jitted:
     outside of it (``self.last = h``, ``seen.append(x)``): the change would be made once, in the recording.
 
     Random masks of cells are those that the plain steps would draw. A tensor from outside the step, no parameter, may have a row for each of
-    the batch. Of cells are not compiled: what reads or moves single rows of the batch, values with the batch on two axes, and indices into
-    an axis that is made of the batch and another.
+    the batch, on its first axis. Cells are not compiled if they read or move single rows of the batch, have values with the batch on two axes or
+    of uint64, or index into an axis that is made of the batch and another. Integers and booleans are those of NumPy to the bit.
 
     A function is recorded anew for other shapes, dtypes, needed gradients, and for other numbers: what changes from call to call is
     better a tensor. After 64 recordings other calls run as if it were not compiled. Arrays among the arguments arrive as tensors.

@@ -22,11 +22,11 @@ from .nests import Nest
 from .op import CompileError
 from .values import SMALL, Value, alive, base
 
-MACHINE = (OSError, ImportError, MemoryError, EOFError, pickle.UnpicklingError)  # no fault of the code: NumPy can do without it
+MACHINE = (OSError, MemoryError, EOFError, pickle.UnpicklingError)  # no fault of the code: NumPy can do without it
 
 
 class NoCode(Exception):
-    """The machine failed to compile a nest: it has no room, or no numba."""
+    """The machine failed to compile a nest: it has no room for it."""
 
     def __init__(self, reason: Exception) -> None:
         super().__init__(str(reason))

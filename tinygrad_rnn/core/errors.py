@@ -1,5 +1,7 @@
 """The errors of the engine. Each says what was asked, what was found, where, and the way out."""
 
+import copy
+
 
 class TinygradError(Exception):
     """Base class of every error that this package raises on purpose."""
@@ -30,12 +32,11 @@ class NotDifferentiableError(TinygradError, TypeError):
 
 
 def restated(error: Exception, text: str) -> Exception:
-    """An error of the kind of `error` (for a library's own subclass: of the built-in one) that says `text`."""
-    for kind in type(error).__mro__:
-        if kind.__module__ == "builtins" or issubclass(kind, TinygradError):
-            try:
-                made: Exception = kind(text)
-                return made
-            except TypeError:  # a kind that is not made of one text, such as UnicodeDecodeError
-                continue
-    return error
+    """A new error of the same kind that says `text`: of NumPy's own kinds the built-in ones, of other libraries' a copy with a note."""
+    builtin: list[type[Exception]] = [k for k in type(error).__mro__ if k.__module__ == "builtins"]
+    kind = builtin[0] if type(error).__module__.startswith("numpy") else type(error)
+    if (kind in builtin or issubclass(kind, TinygradError)) and not issubclass(kind, UnicodeError):  # those are not made of one text
+        return kind(text)
+    twin = copy.copy(error)
+    twin.add_note(text)
+    return twin

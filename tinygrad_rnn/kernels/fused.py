@@ -229,7 +229,7 @@ def _large(arrays: Sequence[Any], threshold: int = LARGE) -> bool:
                 return False
         elif not isinstance(a, (int, float)):
             return False
-    return size >= threshold and dtype is not None
+    return size >= threshold and dtype is not None and not runtime.raising()
 
 
 def _stride(strides: Sequence[int], shape: Sequence[int], item: int) -> int | None:

@@ -265,9 +265,10 @@ class _Thinned(Around):
         self.found: dict[Any, Any] = {}
 
     def operand(self, owner: Any, name: str, value: Any) -> Any:
-        parts, key = leaves(value), (id(owner), context().mark.layer, name)
+        parts = leaves(value)
+        shape, dtype = tuple(parts[0].shape), floating(parts[0], "VariationalDropout: dropout of the state").dtype
+        key = (id(owner), context().mark.layer, name, shape)
         if key not in self.found:
-            shape, dtype = parts[0].shape, floating(parts[0], "VariationalDropout: dropout of the state").dtype
             self.found[key] = self.masks.dropout(self.p, shape, dtype, per="sequence", place=1 + 2 * len(self.found))
         return unflatten(value, [part * self.found[key] for part in parts])
 

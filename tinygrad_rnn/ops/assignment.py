@@ -105,9 +105,9 @@ def setitem(t: Tensor, index: Any, value: Any) -> None:
 
 
 def _axes(shape: tuple[int, ...], index: Any) -> float:
-    """How many axes has what is written to; any number where the index does not fit, of which the operation tells."""
+    """How many axes the place has that is written to; without end where the index does not fit, of which the operation tells."""
     try:
-        return np.broadcast_to(False, shape)[index].ndim
+        return len(np.broadcast_to(False, shape)[index].shape)
     except IndexError:
         return np.inf
 

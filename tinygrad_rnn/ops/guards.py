@@ -22,8 +22,8 @@ import os
 import sys
 import types
 import weakref
-from collections.abc import Callable, Iterable, Sequence
-from operator import attrgetter, is_
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from operator import is_
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,12 +42,14 @@ _OPAQUE = {  # objects of these change while a program runs, and computations do
 _BY_TEXT = {"datetime", "decimal", "_decimal", "fractions", "pathlib", "uuid", "re", "zoneinfo", "ipaddress"}  # values that do not change
 _REFLECTIVE = {  # functions and attributes that read attributes whose names do not stand in the code
     "getattr", "hasattr", "vars", "dir", "eval", "exec", "globals", "locals", "attrgetter", "methodcaller", "asdict", "astuple", "fields", "format",
-    "format_map", "getmembers", "dumps", "__dict__", "__getattribute__", "__getstate__", "__reduce__", "__reduce_ex__", "__slots__",
+    "format_map", "getmembers", "getattr_static", "dumps", "setattr", "delattr", "__dict__", "__getattribute__", "__setattr__", "__delattr__",
+    "__getstate__", "__reduce__", "__reduce_ex__", "__slots__",
 }  # fmt: skip
 _NOT_READ = {  # what Python keeps for itself in a class
     "__dict__", "__weakref__", "__module__", "__qualname__", "__doc__", "__annotations__", "__abstractmethods__", "_abc_impl", "__parameters__",
     "__orig_bases__", "__dataclass_params__", "__dataclass_fields__", "__static_attributes__", "__firstlineno__", "__slots__",
 }  # fmt: skip
+_MAKING = {"__init__", "__new__", "__post_init__", "__init_subclass__", "__set_name__", "__del__"}  # they run when objects come and go
 _ITERATORS = ("builtins", "itertools", "_collections_abc")
 _PLAIN = (type(None), bool, int, str, bytes, types.EllipsisType, types.NotImplementedType)
 _MISSING: Any = type("Missing", (), {"__slots__": (), "__repr__": lambda self: "nothing"})()
@@ -127,7 +129,7 @@ class Guards:
         """The guard of what is there now, of the roots and of further objects."""
         known = self.known
         for place, guard in enumerate(known):
-            if len(guard.more) == len(more) and all(map(is_, guard.more, more)) and guard.holds():
+            if (not (more or guard.more) or (len(guard.more) == len(more) and all(map(is_, guard.more, more)))) and guard.holds():
                 if place:
                     self.known = [guard, *known[:place], *known[place + 1 :]]
                 return guard
@@ -223,7 +225,7 @@ class Guard:
         self._items: list[Any] = []
         self._paths: list[Path] = []
         self._numbers: dict[int, int] = {}
-        self._entered: set[tuple[type, bool]] = set()
+        self._entered: set[tuple[type, bool, bool]] = set()
         self._generators: list[tuple[Any, Path]] = []
         self._kept: list[Any] = []  # what has a number, so that no other object gets its place in memory
         # what `holds` compares
@@ -242,10 +244,7 @@ class Guard:
         self._stack: list[tuple[Any, Path]] = [(value, (None, _name(value))) for value in (*more, *roots)]
         while self._stack:
             self._visit(*self._stack.pop())
-        self._sizes = list(map(len, [*self._keyed, *self._lists]))
-        self._keys = list(itertools.chain.from_iterable(self._keyed))
-        self._values = list(itertools.chain.from_iterable(map(dict.values, self._valued)))
-        self._elements = list(itertools.chain.from_iterable(map(list.__iter__, self._lists)))
+        self._checks = list(self._checking())
         self.key = Key(self._items)
 
     @property
@@ -257,36 +256,51 @@ class Guard:
 
     def holds(self) -> bool:
         """Whether each object is in its place still."""
-        got, found, chained, missing = self._got, self._found, itertools.chain.from_iterable, itertools.repeat(_MISSING)
         try:
-            if not (
-                all(map(is_, map(getattr, got[0], got[1], missing), got[2]))
-                and all(map(is_, map(dict.get, found[0], found[1], missing), found[2]))
-                and list(map(len, [*self._keyed, *self._lists])) == self._sizes
-                and all(map(is_, chained(self._keyed), self._keys))
-                and all(map(is_, chained(map(dict.values, self._valued)), self._values))
-                and all(map(is_, chained(map(list.__iter__, self._lists)), self._elements))
-                and all(map(is_, map(_vars, self._owners[0]), self._owners[1]))
-                and all(map(is_, map(type, self._types[0]), self._types[1]))
-            ):
-                return False
-            for cls, (names, values) in self._classes.items():
-                now = vars(cls)
-                if len(now) != len(names) or not all(map(is_, now, names)) or not all(map(is_, now.values(), values)):
+            for check in self._checks:  # noqa: SIM110  (it is paid at every call)
+                if not check():
                     return False
-            for t in self._leaves:
-                node = t.node
-                if node is None or not node.requires_grad or node.primitive is not None:
-                    return False
-            for t in self._constants:
-                if t.node is not None and t.node.requires_grad:
-                    return False
-            for cell in self._empty:
-                if not _is_empty(cell):
-                    return False
-            return all(function(value) == expected for function, value, expected in self._other)
+            return True
         except Exception:  # an attribute that is gone, a dict that another thread writes to, ...
             return False
+
+    def _checking(self) -> Iterator[Callable[[], bool]]:
+        """What `holds` does, for what there is: each a loop that runs in C."""
+        chained, missing = itertools.chain.from_iterable, itertools.repeat(_MISSING)
+        owners, names, got = self._got
+        spaces, keys, found = self._found
+        if owners:
+            yield lambda: all(map(is_, map(getattr, owners, names, missing), got))
+        if spaces:
+            yield lambda: all(map(is_, map(dict.get, spaces, keys, missing), found))
+        if sized := [*self._keyed, *self._lists]:
+            sizes = list(map(len, sized))
+            yield lambda: list(map(len, sized)) == sizes
+        if keyed := self._keyed:
+            every_key = list(chained(map(dict.keys, keyed)))
+            yield lambda: all(map(is_, chained(map(dict.keys, keyed)), every_key))
+        if valued := self._valued:
+            values = list(chained(map(dict.values, valued)))
+            yield lambda: all(map(is_, chained(map(dict.values, valued)), values))
+        if lists := self._lists:
+            elements = list(chained(map(list.__iter__, lists)))
+            yield lambda: all(map(is_, chained(map(list.__iter__, lists)), elements))
+        objects, dicts = self._owners
+        if objects:
+            yield lambda: all(map(is_, map(_own, objects), dicts))
+        several, kinds = self._types
+        if several:
+            yield lambda: all(map(is_, map(type, several), kinds))
+        for cls, (entries, here) in self._classes.items():
+            yield functools.partial(_same_entries, cls, entries, here)
+        if self._leaves:
+            yield functools.partial(_are_leaves, self._leaves)
+        if self._constants:
+            yield functools.partial(_are_constants, self._constants)
+        for cell in self._empty:
+            yield functools.partial(_is_empty, cell)
+        for function, value, expected in self._other:
+            yield functools.partial(_gives, function, value, expected)
 
     def still(self, guards: Guards) -> bool:
         """Whether nothing that is read differs, though objects may be other ones with the same values."""
@@ -388,54 +402,57 @@ class Guard:
             self._add((kind, value.real.hex(), value.imag.hex()), path)
         elif value is _MISSING:
             self._add(("missing",), path)
-        elif isinstance(value, Tensor):
+        elif _is(value, Tensor):
             self._tensor(value, path)
-        elif isinstance(value, (np.generic, np.dtype)):
-            self._add((kind, value) if isinstance(value, np.dtype) else (kind, value.dtype, value.tobytes()), path)
+        elif _is(value, (np.generic, np.dtype)):
+            self._add((kind, value) if _is(value, np.dtype) else (kind, value.dtype, value.tobytes()), path)
         elif kind is range:
             self._add((kind, value.start, value.stop, value.step), path)
         elif kind is slice:
             self._add((kind,), path)
             self._push((part, path) for part in (value.start, value.stop, value.step))
-        elif isinstance(value, type):
+        elif _is(value, type):
             self._class(value, path)
-        elif isinstance(value, types.MethodType):  # another object at each access
+        elif _is(value, types.MethodType):  # another object at each access
             self._add((kind,), path)
             self._push(((value.__func__, path), (value.__self__, path)))
-        elif isinstance(value, (types.BuiltinFunctionType, types.MethodWrapperType)):
+        elif _is(value, (types.BuiltinFunctionType, types.MethodWrapperType)):
             owner = value.__self__
             bound = owner is not None and not isinstance(owner, (types.ModuleType, type))
             self._add((kind, value.__name__) if bound else Same(value), path)
             if bound:
                 self._push([(owner, path)])
-        elif isinstance(value, np.ufunc):
+        elif _is(value, np.ufunc):
             self._add(Same(value), path)
         elif not self._again(value, path):
             self._compound(value, kind, path)
 
     def _compound(self, value: Any, kind: type, path: Path) -> None:
         """What has parts."""
-        if isinstance(value, types.FunctionType):
+        if _is(value, types.FunctionType):
             self._function(value, path)
-        elif isinstance(value, types.ModuleType):
+        elif _is(value, types.ModuleType):
             self._module(value, path)
-        elif isinstance(value, functools.partial):
+        elif _is(value, functools.partial):
             self._add((kind,), path)
             self._push(((value.func, path), (value.args, path), (value.keywords, path)))
-        elif isinstance(value, functools._lru_cache_wrapper):
+        elif _is(value, functools._lru_cache_wrapper):
             self._add((kind, value.cache_info()[1:]), path)
             self._other.append((_cached, value, _cached(value)))
             self._push([(value.__wrapped__, path)])
-        elif isinstance(value, weakref.ref):
+        elif kind in weakref.ProxyTypes:
+            self._add((kind,), path)
+            self._push([(value.__init__.__self__, path)])  # which is asked of the object itself
+        elif _is(value, weakref.ref):
             self._add((kind,), path)
             self._other.append((lambda ref: id(ref()), value, id(value())))
             self._push([(value(), path)])
-        elif isinstance(value, contextvars.ContextVar):
+        elif _is(value, contextvars.ContextVar):
             self._add(Same(value), path)
             found = value.get(None)
             self._other.append((lambda variable: id(variable.get(None)), value, id(found)))
             self._push([(found, path)])
-        elif isinstance(value, types.MappingProxyType):
+        elif _is(value, types.MappingProxyType):
             self._add((kind,), path)
             self._push([(dict(value), path)])
             self._other.append((lambda proxy: tuple(map(id, proxy.values())), value, tuple(map(id, value.values()))))
@@ -509,7 +526,7 @@ class Guard:
             value = inside[name] if kind == "free" else self._global(space, name)
             where: Path = (None, name)
             for k, attribute in enumerate(attributes):
-                if not isinstance(value, types.ModuleType):
+                if not _is(value, types.ModuleType):
                     reads.names |= {*attributes[k:]}
                     break
                 owner, value = value, self._lookup(vars(value), attribute)
@@ -519,7 +536,7 @@ class Guard:
             parts.append((value, where))
         parts += [(self._global(space, name), (None, name)) for name in info.texts]
         parts += [(sys.modules[name], (None, name)) for name in _imported(info.imports, space) if name in sys.modules]
-        if any(value in (os.getenv, getattr(os, "getenvb", None)) for value, _ in parts if isinstance(value, types.FunctionType)):
+        if any(value in (os.getenv, getattr(os, "getenvb", None)) for value, _ in parts if _is(value, types.FunctionType)):
             parts.append((os.environ, (None, "os.environ")))
         self._push(reversed(parts))
 
@@ -545,19 +562,23 @@ class Guard:
 
     def _class(self, cls: type, path: Path) -> None:
         self._add(Same(cls), path)
-        if not _is_library(cls.__module__) and id(cls) not in self._numbers:
+        if not _is_library_class(cls) and id(cls) not in self._numbers:
             self._numbers[id(cls)] = len(self._numbers)
-            self._entries(cls, path, everything=self._reads.everything)
+            self._entries(cls, path, everything=self._reads.everything, called=True)
             if type(cls) is not type:
                 self._class(type(cls), path)
 
-    def _entries(self, cls: type, path: Path, *, everything: bool) -> None:
-        """Methods and attributes of the user's classes, and what was put into a class of the package."""
-        if (cls, everything) in self._entered:
+    def _entries(self, cls: type, path: Path, *, everything: bool, called: bool) -> None:
+        """Methods and attributes of the user's classes, and what was put into a class of the package.
+
+        Those that make objects are read only where the class is `called`.
+        """
+        called = called or everything or "__class__" in self._reads.names
+        if (cls, everything, called) in self._entered:
             return
-        self._entered.add((cls, everything))
+        self._entered.add((cls, everything, called))
         for base in cls.__mro__[:-1]:
-            library = _is_library(base.__module__)
+            library = _is_library_class(base)
             if library and base.__module__.partition(".")[0] != _PACKAGE:
                 continue
             entries = vars(base)
@@ -565,12 +586,12 @@ class Guard:
                 self._classes[base] = (list(entries), list(entries.values()))
             for name, value in entries.items():
                 special = name.startswith("__") and name.endswith("__")
-                if name in _NOT_READ or not (everything or special or name in self._reads.names):
+                if name in _NOT_READ or (name in _MAKING and not called) or not (everything or special or name in self._reads.names):
                     continue
-                value = getattr(value, "__func__", value) if isinstance(value, (staticmethod, classmethod)) else value
-                if isinstance(value, property):
+                value = getattr(value, "__func__", value) if _is(value, (staticmethod, classmethod)) else value
+                if _is(value, property):
                     value = value.fget
-                if isinstance(value, (types.MemberDescriptorType, types.GetSetDescriptorType, types.WrapperDescriptorType, types.MethodDescriptorType)):
+                if _is(value, (types.MemberDescriptorType, types.GetSetDescriptorType, types.WrapperDescriptorType, types.MethodDescriptorType)):
                     continue
                 if library and not (type(value) in _PLAIN or type(value) is float or _is_users(value)):
                     continue
@@ -579,7 +600,7 @@ class Guard:
 
     def _object(self, value: Any, kind: type, path: Path) -> None:
         """An array, a container, or any other object."""
-        room = kind.__module__.partition(".")[0]
+        room = kind.__module__.partition(".")[0] if isinstance(kind.__module__, str) else ""
         if (room in _OPAQUE and kind.__qualname__ != "_local") or room in _BY_TEXT:
             self._add((kind, repr(value)) if room in _BY_TEXT else Same(value), path)
             return
@@ -591,10 +612,10 @@ class Guard:
         self._types[0].append(value)
         self._types[1].append(kind)
         known = self._contents(value, kind, path)
-        own = getattr(value, "__dict__", None)
+        own = _own(value)
         modules = hasattr(kind, "named_parameters")
         bases = kind.__mro__[:-1]
-        everything = modules or (not package and (self._reads.everything or any(_is_library(base.__module__) and base.__module__ != "typing" for base in bases)))
+        everything = modules or (not package and (self._reads.everything or any(_is_library_class(base) and base.__module__ != "typing" for base in bases)))
         if not known:
             self._add(Same(kind), path)
             if _state(value) is not None:
@@ -602,7 +623,7 @@ class Guard:
             if not _python_made(bases):  # an extension may keep what it likes in it
                 self._add(Same(value), path)
         if modules or not package:
-            self._entries(kind, path, everything=everything)
+            self._entries(kind, path, everything=everything, called=False)
         parts: list[tuple[Any, Path]] = []
         if isinstance(own, dict):
             self._owners[0].append(value)
@@ -636,33 +657,33 @@ class Guard:
 
     def _contents(self, value: Any, kind: type, path: Path) -> bool:
         """What stands in a container or array; False if it is neither."""
-        if isinstance(value, np.ndarray):
+        if _is(value, np.ndarray):
             plain = value.dtype.hasobject
             self._add((kind, value.shape, value.dtype) if plain else (kind, *_content(value)), path)
             self._other.append((_identities if plain else _content, value, _identities(value) if plain else _content(value)))
             if plain:
                 self._push([(part, path) for part in value.ravel().tolist()])
-        elif isinstance(value, dict):
+        elif _is(value, dict):
             self._keyed.append(value)
             self._valued.append(value)
             self._add((Same(kind), len(value)), path)
             self._push([(v, (path, f"[{k!r}]")) for k, v in dict.items(value)])
             self._push([(k, path) for k in dict.keys(value)])
-        elif isinstance(value, (list, tuple)):
+        elif _is(value, (list, tuple)):
             self._add((Same(kind), len(value)), path)
-            parts = list.__iter__(value) if isinstance(value, list) else tuple.__iter__(value)
+            parts = list.__iter__(value) if _is(value, list) else tuple.__iter__(value)
             self._push([(v, (path, f"[{k}]")) for k, v in enumerate(parts)])
-            if isinstance(value, list):
+            if _is(value, list):
                 self._lists.append(value)
-        elif isinstance(value, (set, frozenset, collections.deque)):
+        elif _is(value, (set, frozenset, collections.deque)):
             self._add((Same(kind), len(value)), path)
             self._other.append((_members, value, _members(value)))
             self._push([(v, path) for v in value])
-        elif isinstance(value, (bytearray, memoryview)) or (kind.__module__, kind.__name__) == ("array", "array"):
+        elif _is(value, (bytearray, memoryview)) or (kind.__module__, kind.__name__) == ("array", "array"):
             self._add((kind, bytes(value)), path)
             self._other.append((bytes, value, bytes(value)))
-        elif isinstance(value, (int, float, complex, str, bytes)):  # of a class derived from these
-            base = next(b for b in (bool, int, float, complex, str, bytes) if isinstance(value, b))
+        elif _is(value, (int, float, complex, str, bytes)):  # of a class derived from these
+            base = next(b for b in (bool, int, float, complex, str, bytes) if _is(value, b))
             self._add((Same(kind), base.__repr__(value)), path)
         else:
             return False
@@ -737,6 +758,7 @@ def _read(code: types.CodeType) -> _Code:
         codes += [c for c in each.co_consts if isinstance(c, types.CodeType)]
         texts |= {c for c in each.co_consts if isinstance(c, str) and c.isidentifier()}
     used = names | {name for chain in chains for name in chain[1:]}
+    names |= {"__class__"} & used | ({"__class__"} if "type" in used else set())  # whose class is had, and may be called
     if not used & {"globals", "eval", "exec", "locals"}:
         texts = set()
     return _Code(tuple(sorted(chains)), frozenset(names), tuple(sorted(texts)), tuple(sorted(imports)), reflective or bool(used & _REFLECTIVE))
@@ -763,18 +785,52 @@ def _python_made(bases: tuple[type, ...]) -> bool:
     return all(base.__flags__ & 1 << 9 for base in bases)  # Py_TPFLAGS_HEAPTYPE
 
 
+def _is_library_class(cls: type) -> bool:
+    """The same of a class; one that was made by code without a module says that it is a builtin."""
+    module = cls.__module__ if isinstance(cls.__module__, str) else ""
+    return _is_library(module) and not (module == "builtins" and _python_made((cls,)))
+
+
 def _is_library(module: str | None) -> bool:
     """Whether a module is Python's, NumPy's, or the package's own: its code is taken to stay as it is."""
     return (module or "").partition(".")[0] in _LIBRARIES or module == "builtins"
 
 
 def _is_users(value: Any) -> bool:
-    return isinstance(value, types.FunctionType) and not _is_library(value.__globals__.get("__name__"))
+    return _is(value, types.FunctionType) and not _is_library(value.__globals__.get("__name__"))
 
 
 def _iterates(value: Any) -> bool:
     kind = type(value)
-    return isinstance(value, types.GeneratorType) or (kind.__module__ in _ITERATORS and hasattr(kind, "__next__"))
+    return _is(value, types.GeneratorType) or (kind.__module__ in _ITERATORS and hasattr(kind, "__next__") and not _python_made((kind,)))
+
+
+def _same_entries(cls: type, names: list[str], values: list[Any]) -> bool:
+    """Whether a class has the same attributes."""
+    now = vars(cls)
+    return len(now) == len(names) and all(map(is_, now, names)) and all(map(is_, now.values(), values))
+
+
+def _are_leaves(tensors: list[Tensor]) -> bool:
+    """Whether tensors are leaves with gradients."""
+    for t in tensors:
+        node = t.node
+        if node is None or not node.requires_grad or node.primitive is not None:
+            return False
+    return True
+
+
+def _are_constants(tensors: list[Tensor]) -> bool:
+    return not any(t.node is not None and t.node.requires_grad for t in tensors)
+
+
+def _gives(function: Callable[[Any], Any], value: Any, expected: Any) -> bool:
+    return bool(function(value) == expected)
+
+
+def _is(value: Any, kinds: Any) -> bool:
+    """What isinstance says without asking the object, which may have a __getattribute__ of its own, or stand for another."""
+    return issubclass(type(value), kinds)
 
 
 def _is_empty(cell: Any) -> bool:
@@ -804,10 +860,10 @@ def _cached(function: Any) -> Any:
 
 def _state(generator: Any) -> Any:
     """How a generator of random numbers stands; None for anything else."""
-    owner = generator if isinstance(generator, types.ModuleType) else type(generator)
+    owner = generator if _is(generator, types.ModuleType) else type(generator)
     if hasattr(owner, "getstate") and hasattr(owner, "setstate"):  # of the module random
         return generator.getstate()
-    if isinstance(generator, np.random.Generator):
+    if _is(generator, np.random.Generator):
         return generator.bit_generator.state
     return generator.get_state(legacy=False) if hasattr(owner, "set_state") and hasattr(owner, "get_state") else None
 
@@ -828,11 +884,17 @@ def _set_state(generator: Any, state: Any) -> None:
         generator.set_state(state)
 
 
-_vars = attrgetter("__dict__")
+def _own(value: Any) -> Any:
+    """The attributes of an object; None if it has no dict of them."""
+    look = type(value).__getattribute__
+    try:
+        return (look if type(look) is types.WrapperDescriptorType else object.__getattribute__)(value, "__dict__")
+    except AttributeError:
+        return None
 
 
 def _name(value: Any) -> str:
-    return getattr(value, "__name__", None) or type(value).__name__
+    return value.__name__ if _is(value, (types.FunctionType, type)) else type(value).__name__
 
 
 def _text(path: Path) -> str:

@@ -315,7 +315,8 @@ def _getitem_shape(x: Any, *, index: Any) -> Spec:
 def show_index(index: Any) -> str:
     """An index as messages show it."""
     parts = index if isinstance(index, tuple) else (index,)
-    shown = [f"array{i.shape}" if isinstance(i, np.ndarray) else str(i).replace("slice", "") for i in parts]
+    names = [f"array{i.shape}" if isinstance(i, np.ndarray) else "..." if i is Ellipsis else i for i in parts]
+    shown = [":".join("" if n is None else str(n) for n in (i.start, i.stop, i.step)[: 2 + (i.step is not None)]) if isinstance(i, slice) else str(i) for i in names]
     return f"[{', '.join(shown)}]"
 
 

@@ -114,8 +114,12 @@ def _difference(one: Row, two: Row, node: Node) -> str:
         if a != b:
             if what == "stretch":
                 return f"what ran inside {name}{place} was not the same in both runs"
-            return f"'{what}' of {name}{place} was {_shown(a)} in the first run and {_shown(b)} in the second"
+            return f"'{what}' of {name}{place} was {_setting(a)} in the first run and {_setting(b)} in the second"
     return f"what the function of {name}{place} reads is not what it was in the first run"
+
+
+def _setting(value: Any) -> str:
+    return _shown(value) if isinstance(value, (Number, Constant)) else repr(value)
 
 
 def _shown(value: Any) -> str:

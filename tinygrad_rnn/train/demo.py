@@ -321,6 +321,8 @@ class _Run:
             raise DivergedError(f"training diverged: the held-out text has a score of {bits}. Try a lower learning rate (--lr).")
         rows = [Row(s.name, s.bits, note=_KNOWS.get(s.name, "")) for s in self.baselines]
         rows.append(Row("LSTM", bits, ours=True, note="all the characters before"))
+        path = self.file("model.safetensors", "the model, for `tinygrad-rnn sample`")
+        save_model(path, trainer.model, trainer.vocabulary, self.context)
         with self.timed("sample"):
             drawn = sample(
                 trainer.model,
@@ -329,10 +331,9 @@ class _Run:
                 prompt=self.context,
                 temperature=options.temperature,
                 rng=[trainer.settings.seed, 2],
+                between=self.interrupts.check,
             )
         self.interrupts.check()
-        path = self.file("model.safetensors", "the model, for `tinygrad-rnn sample`")
-        save_model(path, trainer.model, trainer.vocabulary, self.context)
         loss_svg = self.draw_loss(bits)
         replace_file(self.file("loss.svg", "the loss"), loss_svg)
         graph = None

@@ -68,7 +68,7 @@ def load_named(text: str) -> Any:
         module = _module(place, text)
     elif text.isidentifier():
         place, name = "tinygrad_rnn.cells", text
-        module = _module(place, text)
+        module = importlib.import_module(place)  # nothing of the folder in which one stands
     else:
         raise NamedError(f"{text}: {FORMS}")
     if not name:
