@@ -296,13 +296,13 @@ class WeightDrop(Wrapper):
     ----------
     cell : Cell
     p : float
-    names : sequence of str
+    names : str or sequence of str
         Attributes of the cell that are Parameters.
     rng : numpy Generator or int, optional
         Of the masks.
     """
 
-    def __init__(self, cell: Cell, p: float = 0.5, names: Sequence[str] = ("weight_hh",), *, rng: Any = None) -> None:
+    def __init__(self, cell: Cell, p: float = 0.5, names: str | Sequence[str] = ("weight_hh",), *, rng: Any = None) -> None:
         super().__init__(cell)
         self.p, self.masks = probability(p, "WeightDrop: p"), Masks(rng)
         if not isinstance(names, (str, list, tuple)) or not all(isinstance(n, str) for n in names):
