@@ -133,7 +133,7 @@ def norm(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
     with np.errstate(over="ignore", under="ignore"):
         squares = np.sum(x * x, axis=_of(x, axis), keepdims=keepdims)
     low, high, _, _ = _powers(x.dtype)
-    if x.size and not (np.min(squares, initial=high) >= low * low and np.max(squares, initial=low) <= high * high):
+    if squares.size and not (squares.min() >= low * low and squares.max() <= high * high):
         with np.errstate(all="ignore"):  # of what is not chosen
             return scaled_norm(x, axis, keepdims)
     return np.sqrt(squares)
