@@ -41,7 +41,7 @@ def pairs(ids, rng, length):
     return text[1:]
 
 
-def main(steps=250, window=25, batch=16):
+def main(steps=400, window=25, batch=16):
     """Train window by window, and print the shares of balanced lines; they are returned."""
     rng = np.random.default_rng(0)
     text = "".join(line(rng) for _ in range(4000))

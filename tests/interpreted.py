@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import importlib
 import math
 from collections.abc import Iterator
@@ -28,9 +29,15 @@ class _Dotted:
         return lambda function: function
 
 
+def _select(condition: Any, a: Any, b: Any) -> Any:
+    if not isinstance(condition, (bool, np.bool_)):  # which numba does not take
+        raise TypeError(f"expected a boolean condition, got {type(condition).__name__}")
+    return a if condition else b
+
+
 def _scalar(name: str) -> Any:
     if name == "select":
-        return lambda condition, a, b: a if condition else b
+        return _select
     if name == "wide_vectors":
         return lambda: None
     own = {"maximum": np.maximum, "minimum": np.minimum, "absolute": np.abs, "mod": np.mod,
@@ -82,7 +89,13 @@ def gradient(
         _spread(sums, (M, B), (B, 1))[...] = a.sum(axis=0)
 
 
-PRODUCTS = {"at": at, "pack": pack, "multiply": multiply, "transpose": transpose, "gradient": gradient}
+def pointer(address: Any, like: Any) -> Any:
+    """An array from there on; it ends nowhere, as a pointer does."""
+    kind = np.ctypeslib.as_ctypes_type(np.asarray(like).dtype)
+    return np.ctypeslib.as_array(ctypes.cast(int(address), ctypes.POINTER(kind)), (1 << 40,))
+
+
+PRODUCTS = {"pointer": pointer, "carray": lambda array, shape: array, "start": lambda array: array, "at": at, "pack": pack, "multiply": multiply, "transpose": transpose, "gradient": gradient}
 
 
 class Interpreted:

@@ -17,6 +17,8 @@ from .cell_checks import BATCH, CASES, GROUPS, Case, T, check_reference, classes
 from .cell_first_values import check_first_values
 from .cell_mutants import survivors
 from .cell_references import EQUIVALENT, FIRST, REFERENCES
+from .fuzz.zoo import extreme
+from .interpreted import interpreting
 
 
 def test_there_are_at_least_45_cells() -> None:
@@ -103,6 +105,32 @@ def test_every_gradient_is_there_and_float32_stays(case: Case) -> None:
     assert single[0].grad is not None
     for x in [*results, *(p.grad for p in cell.parameters()), *(s.grad for s in first if s.grad is not None)]:
         assert x.dtype == np.float32 and np.isfinite(x.numpy()).all()
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_extreme_numbers(case: Case) -> None:
+    """Weights, inputs or both of 100 to 10,000, in float32: everything is finite, gradients too."""
+    for seed in range(4):
+        extreme(case, seed)
+
+
+@pytest.mark.parametrize(
+    ("name", "weights", "expected"),
+    [("SLSTM", [[-110], [0], [0.5], [1]], 0.3378347), ("SLSTM", [[-1e4], [-1e4], [0.5], [1]], 0.3378347), ("RWA", [[0.8], [0.5], [-110]], 0.3537238),
+     ("RWA", [[0.8], [0.5], [-1e4]], 0.3537238)],
+)  # fmt: skip
+@pytest.mark.parametrize("how", ["first", "given", "compiled"])
+def test_a_small_first_weight_is_the_whole_of_an_average(name: str, weights: Any, expected: float, how: str) -> None:
+    """The first step's exponential gate cancels, however small: also from a state of zeros that is given, and with its gradients."""
+    cell = getattr(tg.cells, name)(1, 1, rng=0)
+    cell.W.data = np.array(weights, np.float32)
+    xs = np.ones((2, 1, 1), np.float32)
+    state = None if how == "first" else unflatten(cell.initial_state(1), [s * 0 for s in leaves(cell.initial_state(1))])
+    with interpreting():
+        ys, _ = tg.unroll(tg.jit(cell) if how == "compiled" else cell, xs, state)
+        ys.sum().backward()
+    np.testing.assert_allclose(ys.numpy()[0], expected, rtol=1e-6)
+    assert all(p.grad is None or np.isfinite(p.grad.numpy()).all() for p in cell.parameters())
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

@@ -388,7 +388,7 @@ def test_a_finished_run_is_resumed_for_longer(file: Path, capsys: pytest.Capture
     assert len(found.arrays["losses"]) == 16 and found.settings == dataclasses.replace(SMALL, lr=0.01)
 
 
-@pytest.mark.parametrize("where", ["text", "score_baselines", "evaluate", "draw_graph"])
+@pytest.mark.parametrize("where", ["text", "score_baselines", "evaluate", "sample", "draw_graph"])
 def test_a_signal_in_any_part(where: str, file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     def signalled(function: Any) -> Any:
         def wrapped(*args: Any, **named: Any) -> Any:

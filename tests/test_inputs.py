@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import pickle
 import re
 import warnings
 from collections.abc import Callable
@@ -252,6 +254,8 @@ def test_values_that_a_dtype_cannot_hold_are_not_loaded(module: Any, value: Any,
         warnings.simplefilter("error")
         with pytest.raises(tg.TinygradError, match=f"load_state_dict: .*{found}"):
             module.load_state_dict({name: value})
+        with pytest.raises(tg.TinygradError, match=found.replace("'w'", r"w\.data").replace("'count': ", "").replace("'count'", r"count\.data")):
+            getattr(module, name).data = value
     np.testing.assert_array_equal(module.state_dict()[name], before)
 
 
@@ -404,3 +408,111 @@ def test_one_number_has_no_axis_to_walk_along(f: Any) -> None:
             continue
         with pytest.raises(tg.TinygradError, match=r"ax[ie]s"):
             f(tg.tensor(3.0), axis)
+
+
+# --- Python numbers take the dtype of what they meet ------------------------------------------------------------------------
+
+CHOSEN: dict[str, Callable[[Any, Any, Any], Any]] = {  # from the module of the functions, a mask and numbers
+    "times": lambda xp, m, x: xp.where(m, 0.1, 0.7) * x,
+    "from the right": lambda xp, m, x: x - xp.where(m, 0.1, 3),
+    "the rest": lambda xp, m, x: xp.where(m, 0.3, 0.9) * x + (1 - xp.where(m, 0.3, 0.9)) * x * x,
+    "in columns": lambda xp, m, x: xp.where(m, 0.1, 0.7)[:, None] * x,
+    "of two": lambda xp, m, x: (xp.where(m, 0.1, 0.7) + xp.where(m, 0.2, 0.4)) ** 2 * x,
+    "a mean": lambda xp, m, x: x / xp.where(m, 0.1, 0.7).mean(),
+    "joined": lambda xp, m, x: xp.stack([xp.where(m, 0.1, 0.7), x]),
+    "the larger": lambda xp, m, x: xp.maximum(xp.where(m, 0.1, 0.7), x),
+    "matrix": lambda xp, m, x: xp.where(m, 0.1, 0.7) @ x,
+}
+
+
+@pytest.mark.parametrize("jitted", [False, True])
+@pytest.mark.parametrize("name", CHOSEN)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_two_numbers_take_the_dtype_of_what_they_meet(dtype: Any, name: str, jitted: bool, rng: np.random.Generator) -> None:
+    f, m = CHOSEN[name], np.array([True, False, True, True, False])
+    x = rng.uniform(0.2, 1.0, 5).astype(dtype)
+    expected = f(np, m, x.astype(np.float64))
+    with interpreting():
+        g = (lambda m, x: f(tg, m, x)) if not jitted else tg.jit(lambda m, x: f(tg, m, x))
+        t = tg.tensor(x, requires_grad=True)
+        y = g(tg.tensor(m), t)
+        assert y.dtype == dtype
+        np.testing.assert_allclose(y.numpy(), expected, rtol=1e-15 if dtype == np.float64 else 1e-6)
+        y.sum().backward()
+        assert t.grad.dtype == dtype  # type: ignore[union-attr]
+    if dtype == np.float64:
+        tg.gradcheck(lambda x: f(tg, tg.tensor(m), x), x, order=2)
+
+
+def test_two_numbers_in_a_compiled_cell(rng: np.random.Generator) -> None:
+    def cell(x: Any, h: Any) -> Any:
+        keep = tg.where(x > 0, 0.1, 0.7)
+        h = keep * h + (1 - keep) * x
+        return h, h
+
+    xs, h = rng.standard_normal((4, 3, 2)), tg.tensor(rng.standard_normal((3, 2)), requires_grad=True)
+    found = []
+    with interpreting():
+        for run in (cell, tg.jit(cell)):
+            h.grad = None
+            ys, _ = tg.unroll(run, xs, h)
+            (ys * ys).sum().backward()
+            found.append((ys.numpy(), h.grad.numpy()))  # type: ignore[union-attr]
+    assert found[0][0].dtype == np.float64
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-14)
+    keep, last = np.where(xs > 0, 0.1, 0.7), h.numpy()
+    for t in range(4):
+        last = keep[t] * last + (1 - keep[t]) * xs[t]
+    np.testing.assert_allclose(found[0][0][-1], last, rtol=1e-14)
+
+
+def test_when_numbers_have_a_dtype_of_their_own(rng: np.random.Generator) -> None:
+    m, x = tg.tensor([True, False]), tg.tensor(np.array([0.3, 0.4]))
+    w = tg.where(m, 0.1, 0.7)
+    assert w.dtype == np.float32 and tg.where(m, 1, 0).dtype == np.int64 and (tg.where(m, 1, 0) * x).dtype == np.float64
+    w[0] = 0.5  # now it was written to
+    with pytest.raises(tg.DtypeError, match="float32 and float64 do not mix"):
+        w * x
+    v = tg.where(m, 0.1, 0.7)
+    v.requires_grad = True
+    with pytest.raises(tg.DtypeError, match="float32 and float64 do not mix"):
+        v * x
+    with pytest.raises(tg.DtypeError, match="float32 and float64 do not mix"):
+        (tg.where(m, 0.1, 0.7) * tg.tensor([1.0, 2.0])) * x
+    total: Any = 0.0
+    for _ in range(2000):  # what goes on for ever keeps no history
+        total = total + tg.where(m, 1.0, 0.0)
+    assert total.tolist() == [2000, 0] and pickle.loads(pickle.dumps(tg.where(m, 0.1, 0.7))).tolist() == tg.where(m, 0.1, 0.7).tolist()
+    assert type(copy.deepcopy(tg.where(m, 0.1, 0.7))) is type(copy.copy(tg.where(m, 0.1, 0.7))) is tg.Tensor
+
+
+# --- what layers and losses are called with ---------------------------------------------------------------------------------
+
+LAYERS: dict[str, tuple[Callable[[Any], Any], Any]] = {  # with an input that is right, as lists
+    "Linear": (nn.Linear(2, 3, rng=0), [[1.0, 2.0]]), "LayerNorm": (nn.LayerNorm(2), [[1.0, 2.0]]), "BatchNorm": (nn.BatchNorm(2), [[1.0, 2.0], [0.0, 3.0]]),
+    "Dropout": (nn.Dropout(0.5, rng=0), [[1.0, 2.0]]), "Conv1d": (nn.Conv1d(1, 2, 2, rng=0), [[[1.0, 2.0, 3.0]]]), "MaxPool1d": (nn.MaxPool1d(2), [[[1.0, 2.0]]]),
+    "AvgPool2d": (nn.AvgPool2d(1), [[[[1.0, 2.0]]]]), "RNN": (nn.RNN(2, 3, rng=0), [[[1.0, 2.0]]]), "LSTM": (nn.LSTM(2, 3, rng=0), [[[1.0, 2.0]]]),
+    "Bahdanau": (lambda q: nn.BahdanauAttention(2, 2, 3, rng=0)(q, np.ones((1, 3, 2), np.float32)), [[1.0, 2.0]]),
+    "Luong": (lambda m: nn.LuongAttention(2, 2, rng=0)(np.ones((1, 2), np.float32), m), [[[1.0, 2.0]]]),
+    "mse_loss": (lambda x: nn.mse_loss(x, x), [1.0, 2.0]), "cross_entropy": (lambda z: nn.cross_entropy(z, [0]), [[1.0, 2.0]]),
+    "bce_with_logits": (lambda z: nn.bce_with_logits(z, [0.5]), [1.0]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_layers_take_lists_and_refuse_what_holds_no_numbers(name: str) -> None:
+    layer, right = LAYERS[name]
+    with tg.eager(), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        layer(right)
+        for wrong in (None, "text", object(), {}, [[1.0], [1.0, 2.0]], [None], 1j, np.ones((1, 2)) * 1j, (x for x in right), np.ma.array(right, mask=True)):
+            with pytest.raises(tg.TinygradError):
+                layer(wrong)
+
+
+def test_a_mean_of_nothing_is_an_error() -> None:
+    for call in (lambda: nn.mse_loss(np.zeros(0), np.zeros(0)), lambda: nn.cross_entropy(np.zeros((0, 3)), np.zeros(0, int)),
+                 lambda: nn.bce_with_logits(np.zeros((2, 0)), np.zeros((2, 0)))):  # fmt: skip
+        with pytest.raises(tg.ShapeError, match="holds no numbers, so there is nothing to take the mean of"):
+            call()

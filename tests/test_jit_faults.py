@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import tracemalloc
+from operator import matmul
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,7 @@ class Settings(tg.Cell):
         self.plain, self.steps, self.runner = True, 3, None
 
     def forward(self, x: Any, h: Any) -> Any:
-        h = tg.tanh(x @ self.w * self.scale + h * self.options["k"] * self.options["list"][1] + self.context)
+        h = tg.tanh(self.from_input(x, self.w, matmul) * self.scale + h * self.options["k"] * self.options["list"][1] + self.context)
         return h, h
 
 

@@ -91,6 +91,26 @@ class Reading(tg.Cell):
         return x, h
 
 
+class Unnamed(tg.Cell):
+    """Multiplies by its weights in its own way."""
+
+    input_size = hidden_size = 2
+
+    def __init__(self) -> None:
+        self.U = tg.Parameter(np.eye(2, dtype=np.float32))
+
+    def forward(self, x: Any, h: Any) -> Any:
+        h = tg.tanh(x + h @ self.U.T)
+        return h, h
+
+
+class Counted(Unnamed):
+    """Its output is a number of whole units."""
+
+    def forward(self, x: Any, h: Any) -> Any:
+        return tg.tensor(np.ones((x.shape[0], 2), int)), h
+
+
 HERE = r"at test_misuse\.py:\d+"
 CASES = [
     # --- a cell called by hand
@@ -273,8 +293,14 @@ CASES = [
     Case("residual of other sizes", lambda: tg.unroll(tg.nn.Residual(elman), X), tg.ShapeError, (r"the cell's output .*\(2, 3\) and its input .*\(2, 2\) must have one shape",)),
     Case("residual of a tuple", lambda: tg.nn.Residual(Reading())((X[0], X[0])), tg.ShapeError, (r"expected one tensor as the input of a step; found a tuple",)),
     Case("layer norm without sizes", lambda: tg.nn.RecurrentLayerNorm(Reading()), tg.TinygradError, (r"Reading has no input_size; set it, or define example_input",)),
+    Case("layer norm of products without a name", lambda: tg.nn.RecurrentLayerNorm(Unnamed()), tg.TinygradError,
+         (r"names no product with weights that could be normalised", r"self\.from_input\(x, self\.W\) in place of x @ self\.W\.T")),
+    Case("state dropout of products without a name", lambda: tg.unroll(tg.nn.VariationalDropout(Unnamed(), state=0.5), X), tg.TinygradError,
+         (r"state=0\.5 masks what recurrent weights multiply", r"self\.from_state\(h, self\.U\) in place of h @ self\.U\.T")),
+    Case("output dropout of integers", lambda: tg.unroll(tg.nn.VariationalDropout(Counted(), output=0.5), X), tg.DtypeError,
+         (r"dropout of the output needs floating features; found int",)),
     Case("batch norm of no steps", lambda: tg.nn.RecurrentBatchNorm(lstm, 0), tg.TinygradError, (r"steps must be a whole number, at least 1; found 0",)),
-    Case("batch norm of half a step", lambda: tg.nn.RecurrentBatchNorm(lstm, 2.5), tg.TinygradError, (r"steps must be a whole number, at least 1; found 2\.5",)),  # type: ignore[arg-type]
+    Case("batch norm of half a step", lambda: tg.nn.RecurrentBatchNorm(lstm, 2.5), tg.TinygradError, (r"RecurrentBatchNorm: steps must be a whole number; found 2\.5",)),  # type: ignore[arg-type]
     Case("batch norm of one row", lambda: tg.unroll(tg.nn.RecurrentBatchNorm(lstm, 2), X[:, :1]), tg.ShapeError, (r"at least 2 values; found 1", r"module\.eval\(\)")),
     Case("both directions with one cell", lambda: tg.nn.Bidirectional(lstm, lstm), tg.TinygradError, (r"need cells of their own; found the same cell twice",)),
     Case("merge", lambda: tg.nn.Bidirectional(lstm, gru, merge="mean"), tg.TinygradError, (r"merge must be 'concatenate' or 'sum'; found 'mean'",)),

@@ -261,6 +261,60 @@ def test_several_tasks_need_a_folder(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["fake.json", "other.json"]
 
 
+def test_results_are_not_replaced_unasked(tmp_path: Path) -> None:
+    run(fake(), console=screen(), save=tmp_path)
+    before = (tmp_path / "fake.json").read_bytes()
+    never = fake(arms=lambda cell: pytest.fail("it began"))
+    for save in (tmp_path, tmp_path / "fake.json"):
+        with pytest.raises(TaskError, match=r"fake\.json holds results already; name another place, or replace them by --overwrite"):
+            run(never, console=screen(), save=save)
+    assert (tmp_path / "fake.json").read_bytes() == before
+    assert runner.main([fake(arms=stopping(2))], screen(), cell=None, seeds=None, budget=None, save=tmp_path, overwrite=True) == 130
+    assert not runner.read(tmp_path / "fake.json").complete
+
+
+def test_results_are_kept_after_each_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[int] = []
+
+    def go(run: Run) -> Result:
+        path = tmp_path / "fake.json"
+        found.append(sum(len(arm.seeds) for arm in runner.read(path).arms) if path.exists() else 0)
+        if len(found) == 5:
+            raise MemoryError
+        return Result(0.1)
+
+    with pytest.raises(MemoryError):
+        run(fake(arms=lambda cell: [Arm("a", go), Arm("b", go)]), console=screen(), save=tmp_path)
+    assert found == [0, 1, 2, 3, 4]
+    results = runner.read(tmp_path / "fake.json")
+    assert [arm.seeds for arm in results.arms] == [[0, 1, 2], [0]] and not results.complete
+
+
+def test_a_disk_that_is_full_for_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, calls = runner.write, []
+
+    def full(*given: object) -> None:
+        calls.append(1)
+        if len(calls) < 3:
+            raise OSError(28, "No space left on device")
+        real(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(runner, "write", full)
+    console = screen()
+    assert run(fake(), console=console, save=tmp_path) == 0
+    assert shown(console).count("cannot be written now") == 2 and runner.read(tmp_path / "fake.json").complete
+
+
+def test_a_place_that_cannot_be_written_to_is_known_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    never = fake(arms=lambda cell: pytest.fail("it began"))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="file"):
+        run(never, console=screen(), save=tmp_path / "file" / "x")
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(PermissionError, match=r"fake\.json"):
+        run(never, console=screen(), save=tmp_path)
+
+
 def test_the_page(tmp_path: Path) -> None:
     known = [fake(), fake("left-out"), fake("other", stopping(1))]
     run(known[0], console=screen(), save=tmp_path, seeds=3, cell="GRU")

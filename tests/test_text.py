@@ -106,6 +106,13 @@ def test_long_texts_are_looked_at_in_pieces(monkeypatch: pytest.MonkeyPatch) -> 
         assert text._not_utf8(data[:55] + b"\xff" + data[55:110] + b"\xc3" + data[110:]) == ([55, 111], len(data) + 2)
 
 
+def test_a_device_is_not_read() -> None:
+    for name in ("/dev/zero", "/dev/null"):
+        if Path(name).exists():
+            with pytest.raises(TextError, match=f"{name}: expected a UTF-8 text file, found a device"):
+                text.load_file(name)
+
+
 def test_names_that_no_file_can_have() -> None:
     with pytest.raises(TextError, match="cannot be read"):
         text.load_file("a\0b")

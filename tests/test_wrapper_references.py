@@ -283,7 +283,7 @@ FAULTS: list[tuple[Any, str, str, str, str]] = [
     (wrappers.Zoneout, "forward", "self._rates(new, numbers)", "reversed(self._rates(new, numbers))", "zoneout"),
     (wrappers.Zoneout, "forward", "p * (old - fresh)", "p * (fresh - old)", "zoneout in evaluation"),
     (wrappers.Zoneout, "forward", "p * (old - fresh)", "(1 - p) * (old - fresh)", "zoneout in evaluation"),
-    (Cell, "mask_places", "-1 if name in self.bookkeeping or", "-1 if", "zoneout"),
+    (Cell, "mask_places", "-1 if name in bookkeeping or", "-1 if", "zoneout"),
     (wrappers.VariationalDropout, "forward", "with around(thinned)", "with around()", "variational dropout"),
     (wrappers.VariationalDropout, "forward", "self.masks, for_x, 0", "self.masks, for_y, 0", "variational dropout"),
     (wrappers.VariationalDropout, "forward", "2 + 2 * i", "1 + 2 * i", "variational dropout"),

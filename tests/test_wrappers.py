@@ -245,7 +245,8 @@ def test_each_cell_within_a_wrapper_has_a_mask_of_its_own() -> None:
             y = self.from_state(h * 0 + 1, None, lambda h, _: h)
             again = self.from_state(h * 0 + 1, None, lambda h, _: h)
             other = self.from_state(h * 0 + 1, None, lambda h, _: h, name="c")
-            return tg.concatenate([x, y, again, other], -1), h
+            part = self.from_state(h[:, :1] * 0 + 1, None, lambda h, _: h)  # of another shape, so with another mask
+            return tg.concatenate([x, y, again, other, part[:, :0]], -1), h
 
     one = Shown()
     cell = tg.nn.VariationalDropout(tg.nn.Stacked([one, Shown(), one]), state=0.5, rng=0)
@@ -728,7 +729,7 @@ def test_components_that_are_no_memory_cannot_be_given_a_rate() -> None:
 def test_declarations_name_components() -> None:
     class Wrong(tg.Cell):
         hidden_size = SIZE
-        bookkeeping = ("clock",)
+        bookkeeping: Any = "clock"  # one name needs no tuple
 
         def forward(self, x: Any, state: Any) -> Any:
             return x, state
@@ -754,3 +755,18 @@ def test_normalisation_over_the_zoo(name: str, wrap: Any) -> None:
     (ys * np.random.default_rng(1).normal(size=ys.shape)).sum().backward()
     for k, norms in enumerate(cell.norms):
         assert norms[0].weight.grad is not None, k
+
+
+def test_zoneout_of_cells_within_cells(rng: np.random.Generator) -> None:
+    """A clock in a stack, and the weights of an attention, are no memory there either."""
+    stack = tg.nn.Stacked([tg.cells.ClockworkRNN(6, 16, rng=0, dtype=F64), tg.cells.SLSTM(16, 4, rng=1, dtype=F64), gru(2, 4, 5)])
+    assert stack.mask_places(stack.initial_state(1)) == [0, -1, 2, -1, -1, -1, 6]
+    _, states = tg.unroll(tg.nn.Zoneout(stack, 0.5, rng=0), member_inputs("", 5), return_states=True)
+    np.testing.assert_array_equal(states[0].t.numpy()[:, 0, 0], np.arange(1, 6))
+    memory = rng.normal(size=(BATCH, 3, 2))
+    bound = tg.nn.AttentionCell(tg.cells.ClockworkRNN(6 + 16, 16, rng=0, dtype=F64), tg.nn.LuongAttention(16, 2, score="general", dtype=F64, rng=0), rng=0).attending(memory)
+    _, states = tg.unroll(tg.nn.Zoneout(bound, 0.5, rng=0), member_inputs("", 5), return_states=True)
+    np.testing.assert_array_equal(states.inner.t.numpy()[:, 0, 0], np.arange(1, 6))
+    np.testing.assert_allclose(states.weights.numpy().sum(-1), 1, rtol=1e-12)
+    ys, _ = tg.unroll(tg.nn.VariationalDropout(bound, state=0.5, rng=0), member_inputs("", 5))
+    assert np.isfinite(ys.numpy()).all()

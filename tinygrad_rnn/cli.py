@@ -146,7 +146,7 @@ def _draw(given: argparse.Namespace) -> int:
     from .drawing import draw
     from .module import Module
     from .recurrent import Cell
-    from .train.named import example, load_named, made
+    from .train.named import example, load_named, made, running
 
     found: Any = load_named(given.name)
     measured = {name: getattr(given, name) for name in ("backward", "ledger", "values") if getattr(given, name)}
@@ -154,10 +154,11 @@ def _draw(given: argparse.Namespace) -> int:
         measured["heat"] = "grad"
     if isinstance(found, type) and issubclass(found, Module):
         found = made(found, given.args)
-    whole = isinstance(found, Cell) and given.steps is None and not measured and isinstance(found.input_size, int)
-    loss = found if whole else example(found, arguments=given.args, steps=given.steps or 6, batch=given.batch)
     show = "all" if given.show == ["all"] else given.show
-    picture = draw(loss, title=given.title, show=show, memory=given.memory, direction=given.direction, theme=given.theme, **measured)
+    with running(given.name):
+        whole = isinstance(found, Cell) and given.steps is None and not measured and isinstance(found.input_size, int)
+        loss = found if whole else example(found, arguments=given.args, steps=given.steps or 6, batch=given.batch)
+        picture = draw(loss, title=given.title, show=show, memory=given.memory, direction=given.direction, theme=given.theme, **measured)
     picture.save(given.out)
     print(f"wrote {given.out}: {picture!r}")
     return 0
@@ -186,7 +187,7 @@ def _tasks_run(given: argparse.Namespace) -> int:
     from .train.tasks import runner
 
     chosen = tasks.tasks() if "all" in given.names else [tasks.find(name) for name in given.names]
-    return runner.main(chosen, console.console(), cell=given.cell, seeds=given.seeds, budget=given.budget, save=given.json)
+    return runner.main(chosen, console.console(), cell=given.cell, seeds=given.seeds, budget=given.budget, save=given.json, overwrite=given.overwrite)
 
 
 def _tasks_page(given: argparse.Namespace) -> int:
@@ -282,18 +283,20 @@ def _megabytes(modules: Sequence[Any]) -> str:
 # --- arguments ------------------------------------------------------------------------------------------------------------
 
 
-def _number(kind: Callable[[str], Any], low: float, words: str, *, above: bool = False, most: int = 2**31 - 1) -> Callable[[str], Any]:
-    """The type of an argument: a number with a lower bound, and an upper one if it is whole: more is a slip of the finger."""
+def _number(kind: Callable[[str], Any], low: float, words: str, *, above: bool = False, most: float | None = None) -> Callable[[str], Any]:
+    """The type of an argument: a number with a lower bound, and an upper one, which for whole numbers is 2**31 - 1 if none is given."""
+    if most is None:
+        most = 2**31 - 1 if kind is int else math.inf
 
     def parse(text: str) -> Any:
         try:
             value = kind(text)
         except ValueError:
             value = math.nan
-        large = kind is int and value > most
+        large = value > most
         if not (value > low if above else value >= low) or large or value == math.inf:
             shown = text if len(text) <= 40 else f"{text[:37]}..."
-            raise argparse.ArgumentTypeError(f"expected {words}{f' and at most {most}' if large else ''}, found {shown!r}")
+            raise argparse.ArgumentTypeError(f"expected {words}{f' and at most {most}' if large and most < math.inf else ''}, found {shown!r}")
         return value
 
     return parse
@@ -301,9 +304,17 @@ def _number(kind: Callable[[str], Any], low: float, words: str, *, above: bool =
 
 _POSITIVE = _number(float, 0.0, "a number above 0", above=True)
 _COUNT = _number(int, 1, "a whole number, at least 1")
-_NATURAL = _number(int, 0, "a whole number, at least 0")
 _SEED = _number(int, 0, "a whole number, at least 0", most=2**64 - 1)
+_LENGTH = _number(int, 0, "a whole number, at least 0", most=10_000_000)
+_SECONDS = _number(float, 0.0, "a number above 0", above=True, most=1_000_000_000)
 _TEMPERATURE = _number(float, 0.0, "a number, at least 0")
+
+
+def _path(text: str) -> Path:
+    """The type of an argument: the name of a file or a folder."""
+    if not text or "\0" in text:
+        raise argparse.ArgumentTypeError(f"expected the name of a file or a folder, found {text!r}")
+    return Path(text)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -337,11 +348,11 @@ def _parser() -> argparse.ArgumentParser:
     sample = commands.add_parser(
         "sample", help="draw text from a trained model", description="Draw text from a model that `demo` or `train` wrote."
     )
-    sample.add_argument("model", type=Path, metavar="MODEL", help="a model.safetensors")
+    sample.add_argument("model", type=_path, metavar="MODEL", help="a model.safetensors")
     sample.add_argument(
         "--prompt", default="", metavar="TEXT", help="what the text begins with (default: it goes on from the end of the training text)"
     )
-    sample.add_argument("--length", type=_NATURAL, default=500, metavar="N", help="number of characters (default 500)")
+    sample.add_argument("--length", type=_LENGTH, default=500, metavar="N", help="number of characters (default 500)")
     sample.add_argument("--temperature", type=_TEMPERATURE, default=0.7, metavar="T", help="0: the likeliest each time (default 0.7)")
     sample.add_argument("--seed", type=_SEED, metavar="N", help="draw the same text each time")
     sample.set_defaults(run=_sample)
@@ -362,7 +373,7 @@ def _parser() -> argparse.ArgumentParser:
         "walk back with all gradients. A cell or layer is run over a short random sequence.",
     )
     explore.add_argument("name", metavar="NAME", help="package.module:Name, file.py:Name, file.py, a cell's name, or a model.safetensors")
-    explore.add_argument("--out", type=Path, default=Path("explore.html"), metavar="FILE", help="where the page goes (default explore.html)")
+    explore.add_argument("--out", type=_path, default=Path("explore.html"), metavar="FILE", help="where the page goes (default explore.html)")
     explore.add_argument("--title", metavar="TEXT", help="stands over the page (default: the name)")
     _example_arguments(explore)
     explore.set_defaults(run=_explore)
@@ -383,11 +394,11 @@ def _parser() -> argparse.ArgumentParser:
 def _training_arguments(parser: argparse.ArgumentParser, out: str | None, budget: str) -> None:
     add = parser.add_argument
     demo = out is not None
-    add("--text", type=Path, metavar="FILE", help="UTF-8 text to learn from (default: the reference text of Python)")
-    add("--out", type=Path, required=not demo, default=out and Path(out), metavar="FOLDER",
+    add("--text", type=_path, metavar="FILE", help="UTF-8 text to learn from (default: the reference text of Python)")
+    add("--out", type=_path, required=not demo, default=out and Path(out), metavar="FOLDER",
         help="where the results go" + (f" (default {out})" if demo else ""))  # fmt: skip
     length = parser.add_mutually_exclusive_group()
-    length.add_argument("--budget", type=_POSITIVE, metavar="SECONDS", help=f"time for training (default {budget})")
+    length.add_argument("--budget", type=_SECONDS, metavar="SECONDS", help=f"time for training (default {budget})")
     length.add_argument("--steps", type=_COUNT, metavar="N", help="train so many steps, however long that takes")
     before = parser.add_mutually_exclusive_group()  # without either, a folder that holds a run is refused
     before.add_argument("--resume", action="store_true", help="go on from the checkpoint in the folder")
@@ -407,7 +418,7 @@ def _training_arguments(parser: argparse.ArgumentParser, out: str | None, budget
     sizes.add_argument("--threads", type=_COUNT, metavar="N", help="for matrix products, at most one for each processor (default 1, or OMP_NUM_THREADS)")
     sample = parser.add_argument_group("sample")
     sample.add_argument("--temperature", type=_TEMPERATURE, default=0.7, metavar="T", help="0: the likeliest each time (default 0.7)")
-    sample.add_argument("--length", type=_NATURAL, default=600, metavar="N", help="number of characters (default 600)")
+    sample.add_argument("--length", type=_LENGTH, default=600, metavar="N", help="number of characters (default 600)")
     parser.set_defaults(run=_train)
 
 
@@ -415,7 +426,7 @@ def _draw_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("name", metavar="NAME", help="package.module:Name, file.py:Name, file.py, a cell's name, or a model.safetensors")
     add("--args", nargs="+", type=_COUNT, default=[3, 4], metavar="N", help="what a class is made with (default 3 4: input and hidden size)")
-    add("--out", type=Path, default=Path("drawing.svg"), metavar="FILE", help=".svg, .html, .png, .pdf or .dot (default drawing.svg)")
+    add("--out", type=_path, default=Path("drawing.svg"), metavar="FILE", help=".svg, .html, .png, .pdf or .dot (default drawing.svg)")
     add("--steps", type=_COUNT, metavar="T", help="unroll over so many steps (default: a cell is folded, others have 6)")
     add("--batch", type=_COUNT, default=2, metavar="B", help="rows (default 2)")
     add("--show", nargs="+", metavar="SLICE", help="steps to draw, such as t=0:3 t=-2:, or all")
@@ -453,14 +464,15 @@ def _tasks_arguments(parser: argparse.ArgumentParser) -> None:
     run.add_argument("names", nargs="+", metavar="NAME", help="of a task (`tasks list` lists them), or all")
     run.add_argument("--cell", metavar="NAME", help="a class of tinygrad_rnn.cells in place of the arms' own")
     run.add_argument("--seeds", type=_COUNT, metavar="N", help="runs of each arm (default: the task's)")
-    run.add_argument("--budget", type=_POSITIVE, metavar="SECONDS", help="for one run (default: the task's)")
-    run.add_argument("--json", type=Path, metavar="PATH", help="write the results to a file .json, or to NAME.json in a folder")
+    run.add_argument("--budget", type=_SECONDS, metavar="SECONDS", help="for one run (default: the task's)")
+    run.add_argument("--json", type=_path, metavar="PATH", help="write the results to a file .json, or to NAME.json in a folder")
+    run.add_argument("--overwrite", action="store_true", help="replace results that are there (without this they are refused)")
     run.add_argument("--eager", action="store_true", help="run cells step by step in place of compiled (slow)")
     run.set_defaults(run=_tasks_run)
 
     page = actions.add_parser("page", help="results as Markdown", description="Make a page of the results that `run --json FOLDER` wrote.")
-    page.add_argument("--results", type=Path, required=True, metavar="FOLDER", help="with NAME.json for each task")
-    page.add_argument("--out", type=Path, metavar="FILE", help="where the page goes (default: standard output)")
+    page.add_argument("--results", type=_path, required=True, metavar="FOLDER", help="with NAME.json for each task")
+    page.add_argument("--out", type=_path, metavar="FILE", help="where the page goes (default: standard output)")
     page.set_defaults(run=_tasks_page)
 
 

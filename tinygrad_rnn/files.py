@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["replace_file", "replacing", "sweep"]
+__all__ = ["replace_file", "replacing", "runs", "sweep"]
 
 _STALE = 3600.0  # seconds without a change, after which nobody writes a file that is still unfinished
 _NAME = re.compile(r"\.(?P<name>.+)\.(?P<process>\d+)\.[0-9a-f]{8}\.tmp")
@@ -67,7 +67,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     except OSError as error:
         if error.errno is None:
             raise
-        missing = "" if target.parent.is_dir() else f": there is no folder {str(target.parent)!r}; make it first"
+        missing = "" if target.parent.is_dir() else f": there is no folder {str(Path(path).parent)!r}; make it first"
         raise OSError(error.errno, f"{error.strerror}{missing}", str(path)) from error
     with contextlib.suppress(OSError):  # the new name is on the disk too, where folders can be told so
         folder = os.open(target.parent, os.O_RDONLY)
@@ -83,15 +83,15 @@ def sweep(folder: Path, names: Iterable[str], *, age: float) -> None:
     with contextlib.suppress(OSError):
         for name in os.listdir(folder):
             found = _NAME.fullmatch(name)
-            if found is not None and found["name"] in wanted and not _runs(int(found["process"])):
+            if found is not None and found["name"] in wanted and not runs(int(found["process"])):
                 with contextlib.suppress(OSError):
                     if time.time() - (folder / name).lstat().st_mtime >= age:
                         (folder / name).unlink()
 
 
-def _runs(process: int) -> bool:
-    """Whether there is a process of this number; False where that cannot be asked (on Windows an open file cannot be removed)."""
-    if os.name != "posix":
+def runs(process: int) -> bool:
+    """Whether another process of this number is there; False where that cannot be asked (on Windows an open file cannot be removed)."""
+    if os.name != "posix" or process <= 0:
         return False
     try:
         os.kill(process, 0)

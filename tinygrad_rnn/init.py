@@ -9,28 +9,37 @@ import numpy as np
 
 from .core.errors import ShapeError, TinygradError
 from .core.primitive import Array
+from .core.tensor import check_dtype
+from .ops.checks import array, number, shown, size
 
 
 def generator(rng: Any = None) -> np.random.Generator:
     """A random generator from a generator, a seed or None (fresh entropy)."""
-    return rng if isinstance(rng, np.random.Generator) else np.random.default_rng(rng)
+    if isinstance(rng, np.random.Generator):
+        return rng
+    try:
+        return np.random.default_rng(None if rng is None else size(rng, "rng", 0) if np.ndim(rng) == 0 and not hasattr(rng, "spawn") else rng)
+    except (TypeError, ValueError):
+        raise TinygradError(f"rng must be a seed (a whole number of at least 0), a NumPy generator or None; found {shown(rng)}") from None
 
 
 def uniform(shape: tuple[int, ...], bound: float, *, rng: Any = None, dtype: Any = np.float32) -> Array:
     """Uniform on [-bound, bound]."""
-    values: Array = generator(rng).uniform(-bound, bound, shape).astype(dtype)
+    bound = number(bound, "uniform: bound", AMOUNT)
+    values: Array = generator(rng).uniform(-bound, bound, _shape(shape, "uniform")).astype(_dtype(dtype))
     return values
 
 
 def normal(shape: tuple[int, ...], std: float = 1.0, *, rng: Any = None, dtype: Any = np.float32) -> Array:
     """Normal with mean 0 and standard deviation `std`."""
-    values: Array = (generator(rng).standard_normal(shape) * std).astype(dtype)
+    std = number(std, "normal: std", AMOUNT)
+    values: Array = (generator(rng).standard_normal(_shape(shape, "normal")) * std).astype(_dtype(dtype))
     return values
 
 
 def zeros(shape: tuple[int, ...], *, dtype: Any = np.float32) -> Array:
     """All zeros."""
-    return np.zeros(shape, dtype)
+    return np.zeros(_shape(shape, "zeros"), _dtype(dtype))
 
 
 def xavier_uniform(shape: tuple[int, int], gain: float = 1.0, *, blocks: int = 1, rng: Any = None, dtype: Any = np.float32) -> Array:
@@ -38,12 +47,12 @@ def xavier_uniform(shape: tuple[int, int], gain: float = 1.0, *, blocks: int = 1
 
     With `blocks` the matrix holds those of several gates one upon the other, and fan_out is that of one: rows / blocks.
     """
-    return uniform(shape, gain * (6.0 / _fans(shape, blocks, "xavier_uniform")) ** 0.5, rng=rng, dtype=dtype)
+    return uniform(shape, number(gain, "xavier_uniform: gain", AMOUNT) * (6.0 / _fans(shape, blocks, "xavier_uniform")) ** 0.5, rng=rng, dtype=dtype)
 
 
 def xavier_normal(shape: tuple[int, int], gain: float = 1.0, *, blocks: int = 1, rng: Any = None, dtype: Any = np.float32) -> Array:
     """Normal with standard deviation gain * sqrt(2 / (fan_in + fan_out)) (Glorot and Bengio 2010); `blocks` as in `xavier_uniform`."""
-    return normal(shape, gain * (2.0 / _fans(shape, blocks, "xavier_normal")) ** 0.5, rng=rng, dtype=dtype)
+    return normal(shape, number(gain, "xavier_normal: gain", AMOUNT) * (2.0 / _fans(shape, blocks, "xavier_normal")) ** 0.5, rng=rng, dtype=dtype)
 
 
 def he_uniform(shape: tuple[int, ...], gain: float = 2.0**0.5, *, rng: Any = None, dtype: Any = np.float32) -> Array:
@@ -51,12 +60,12 @@ def he_uniform(shape: tuple[int, ...], gain: float = 2.0**0.5, *, rng: Any = Non
 
     fan_in is the product of all sizes but the first: of (out, in), or of (out, in, size, ...) for a convolution.
     """
-    return uniform(shape, gain * (3.0 / _fan_in(shape, "he_uniform")) ** 0.5, rng=rng, dtype=dtype)
+    return uniform(shape, number(gain, "he_uniform: gain", AMOUNT) * (3.0 / _fan_in(shape, "he_uniform")) ** 0.5, rng=rng, dtype=dtype)
 
 
 def he_normal(shape: tuple[int, ...], gain: float = 2.0**0.5, *, rng: Any = None, dtype: Any = np.float32) -> Array:
     """Normal with standard deviation gain / sqrt(fan_in), for layers before a relu (He et al. 2015); fan_in as in `he_uniform`."""
-    return normal(shape, gain * _fan_in(shape, "he_normal") ** -0.5, rng=rng, dtype=dtype)
+    return normal(shape, number(gain, "he_normal: gain", AMOUNT) * _fan_in(shape, "he_normal") ** -0.5, rng=rng, dtype=dtype)
 
 
 def identity(shape: tuple[int, int], scale: float = 1.0, *, dtype: Any = np.float32) -> Array:
@@ -65,7 +74,7 @@ def identity(shape: tuple[int, int], scale: float = 1.0, *, dtype: Any = np.floa
     The paper uses it with relu units: scale 1 for long memory, 0.01 for short.
     """
     rows, columns = _two(shape, "identity")
-    values: Array = scale * np.eye(rows, columns, dtype=dtype)
+    values: Array = number(scale, "identity: scale") * np.eye(rows, columns, dtype=_dtype(dtype))
     return values
 
 
@@ -74,7 +83,7 @@ def orthogonal(shape: tuple[int, int], gain: float = 1.0, *, rng: Any = None, dt
     rows, cols = _two(shape, "orthogonal")
     q, r = np.linalg.qr(generator(rng).standard_normal((max(rows, cols), min(rows, cols))))
     q = q * np.where(np.diagonal(r) < 0, -1.0, 1.0)  # makes the distribution uniform
-    values: Array = (gain * (q if rows >= cols else q.T)).astype(dtype)
+    values: Array = (number(gain, "orthogonal: gain") * (q if rows >= cols else q.T)).astype(_dtype(dtype))
     return values
 
 
@@ -83,8 +92,13 @@ def forget_bias(bias: Array, hidden_size: int, value: float | Array = 1.0, *, ga
 
     `gate` is the forget gate's place among the `gates` blocks of `hidden_size`: 1 in the order i, f, g, o.
     """
-    if bias.shape != (gates * hidden_size,):
-        raise ShapeError(f"forget_bias: expected a bias of shape ({gates * hidden_size},); found {bias.shape}")
+    hidden_size, gate, gates = size(hidden_size, "forget_bias: hidden_size"), size(gate, "forget_bias: gate", 0), size(gates, "forget_bias: gates")
+    if not isinstance(bias, np.ndarray) or bias.shape != (gates * hidden_size,):
+        raise ShapeError(f"forget_bias: expected a bias of shape ({gates * hidden_size},); found {bias.shape if isinstance(bias, np.ndarray) else shown(bias)}")
+    if gate >= gates:
+        raise ShapeError(f"forget_bias: gate must be below {gates}, the number of gates; found {gate}")
+    if np.shape(value) not in ((), (hidden_size,)) or not np.isfinite(array(value, "forget_bias: value")).all():
+        raise ShapeError(f"forget_bias: value must be a finite number, or an array of {hidden_size} of them; found {shown(value)}")
     out = bias.copy()
     out[gate * hidden_size : (gate + 1) * hidden_size] = value
     return out
@@ -110,28 +124,46 @@ def chrono(
     gates : int
     rng : numpy Generator or int, optional
     """
-    if not 2 <= longest < math.inf:
+    if not 2 <= number(longest, "chrono: longest", "(-inf, inf]") < math.inf:
         raise TinygradError(f"chrono: the longest range must be at least 2 steps; found {longest}")
-    values = np.log(generator(rng).uniform(1.0, longest - 1, hidden_size)).astype(bias.dtype)
+    if not isinstance(bias, np.ndarray):
+        raise ShapeError(f"chrono: expected a bias of shape (gates * hidden_size,); found {shown(bias)}")
+    values = np.log(generator(rng).uniform(1.0, longest - 1, size(hidden_size, "chrono: hidden_size"))).astype(bias.dtype)
     out = forget_bias(bias, hidden_size, values, gate=forget, gates=gates)
     return out if enter is None else forget_bias(out, hidden_size, -values, gate=enter, gates=gates)
 
 
-def _two(shape: tuple[int, ...], name: str) -> tuple[int, int]:
-    if len(shape) != 2:
-        raise ShapeError(f"{name}: expected a matrix shape (out, in); found {tuple(shape)}")
-    return shape[0], shape[1]
+AMOUNT = "[0, inf)"
 
 
-def _fans(shape: tuple[int, ...], blocks: int, name: str) -> float:
+def _dtype(dtype: Any) -> Any:
+    return check_dtype("" if dtype is None else dtype)
+
+
+def _shape(shape: Any, name: str) -> tuple[int, ...]:
+    """A tuple of sizes."""
+    if not isinstance(shape, (tuple, list)):
+        raise ShapeError(f"{name}: shape must be a tuple of sizes; found {shown(shape)}")
+    return tuple(size(n, f"{name}: a size in shape {shown(shape)}", 0) for n in shape)
+
+
+def _two(shape: Any, name: str) -> tuple[int, int]:
+    found = _shape(shape, name)
+    if len(found) != 2 or 0 in found:
+        raise ShapeError(f"{name}: expected a matrix shape (out, in), without empty axes; found {found}")
+    return found[0], found[1]
+
+
+def _fan_in(shape: Any, name: str) -> int:
+    found = _shape(shape, name)
+    if len(found) < 2 or 0 in found:
+        raise ShapeError(f"{name}: expected the shape (out, in, ...) of a weight, without empty axes; found {found}")
+    return math.prod(found[1:])
+
+
+def _fans(shape: Any, blocks: int, name: str) -> float:
     """fan_in + fan_out of each of the blocks."""
     rows, columns = _two(shape, name)
-    if blocks < 1 or rows % blocks:
+    if rows % size(blocks, f"{name}: blocks"):
         raise ShapeError(f"{name}: {rows} rows are not {blocks} blocks of one size")
     return rows / blocks + columns
-
-
-def _fan_in(shape: tuple[int, ...], name: str) -> int:
-    if len(shape) < 2 or 0 in shape:
-        raise ShapeError(f"{name}: expected the shape (out, in, ...) of a weight, without empty axes; found {tuple(shape)}")
-    return math.prod(shape[1:])

@@ -10,21 +10,40 @@ import numpy as np
 
 from .core.errors import DtypeError, GraphError, ShapeError, TinygradError
 from .core.primitive import Array
-from .core.tape import Leaf
+from .core.tape import ENGINE_FILES, Leaf
 from .core.tensor import Tensor, tensor
-from .ops.checks import array
+from .ops.checks import array, of_kind, typed
 
 T = TypeVar("T", bound=Tensor)
 _PACKAGE = __name__.partition(".")[0]
+ENGINE_FILES.add(__file__)  # messages name the line that gave a parameter its values, not the one here
 
 
-class Parameter(Tensor):
+class Held(Tensor):
+    """What parameters and buffers share: new values have to fit their dtype."""
+
+    __slots__ = ()
+
+    @property
+    def data(self) -> Any:
+        """The values (read-only). Setting it gives the tensor a new array, without recording; what its dtype cannot hold is an error."""
+        return Tensor.data.fget(self)
+
+    @data.setter
+    def data(self, value: Any) -> None:
+        if not isinstance(value, (Tensor, np.ndarray)) or value.dtype != self.dtype:
+            value = _fitting(f"{self.name or type(self).__name__}.data", value, self.dtype)
+        Tensor.data.fset(self, value)
+
+
+class Parameter(Held):
     """A leaf tensor that requires gradients and that a Module finds among its attributes."""
 
     __slots__ = ()
 
     def __init__(self, data: Any, name: str | None = None, *, dtype: Any = None) -> None:
         super().__init__(tensor(data, dtype).array)
+        of_kind(name, ["str", "None"], f"{type(self).__name__}: name")
         self.requires_grad = True
         self.name = name
 
@@ -34,7 +53,7 @@ class Parameter(Tensor):
         return twin
 
 
-class Buffer(Tensor):
+class Buffer(Held):
     """A tensor that belongs to a Module and is saved with it, but is not trained: a running mean, for example.
 
     It never requires gradients. New values are given by ``buffer.data = ...``, which is not recorded.
@@ -44,6 +63,7 @@ class Buffer(Tensor):
 
     def __init__(self, data: Any, name: str | None = None, *, dtype: Any = None) -> None:
         super().__init__(tensor(data, dtype).array)
+        of_kind(name, ["str", "None"], f"{type(self).__name__}: name")
         self.name = name
 
     def leaf(self, requires_grad: bool = False, name: str | None = None) -> Leaf:
@@ -64,6 +84,12 @@ class Module:
     """
 
     training: bool = True
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """The settings of the package's own modules are checked against their annotations."""
+        super().__init_subclass__(**kwargs)
+        if "__init__" in vars(cls) and cls.__module__.partition(".")[0] == _PACKAGE:
+            cls.__init__ = typed(cls.__init__)  # type: ignore[method-assign]
 
     def __setattr__(self, name: str, value: Any) -> None:
         method = getattr(type(self), name, None)
@@ -178,7 +204,10 @@ class Module:
                 f"load_state_dict: missing {some_of(missing)}, unknown {some_of(unknown)}; this module has {some_of(list(own))}"
                 f"{_without_prefix(missing, unknown)}"
             )
-        values = {name: _fitting(name, state[name], p) for name, p in own.items()}
+        values = {name: _fitting(f"load_state_dict: '{name}'", state[name], p.dtype) for name, p in own.items()}
+        for name, p in own.items():
+            if values[name].shape != p.shape:
+                raise ShapeError(f"load_state_dict: '{name}' has shape {p.shape}; found {values[name].shape}")
         for name, p in own.items():
             p.data = values[name]
 
@@ -198,16 +227,14 @@ class Module:
         return f"{type(self).__name__}({', '.join(inner)})"
 
 
-def _fitting(name: str, given: Any, p: Tensor) -> Array:
-    """A value for a parameter in its shape and dtype, or the error that says why there is none."""
-    source: Array = array(given, f"load_state_dict: '{name}'")
-    if source.shape != p.shape:
-        raise ShapeError(f"load_state_dict: '{name}' has shape {p.shape}; found {source.shape}")
+def _fitting(what: str, given: Any, dtype: Any) -> Array:
+    """A value in the dtype of a parameter, or the error that says why there is none."""
+    source: Array = array(given, what)
     with np.errstate(all="ignore"):
-        made: Array = source.astype(p.dtype)
-        wrong = np.isfinite(source) & ~np.isfinite(made) if p.dtype.kind == "f" else made != source
+        made: Array = source.astype(dtype)
+        wrong = np.isfinite(source) & ~np.isfinite(made) if made.dtype.kind == "f" else made != source
     if wrong.any():
-        raise DtypeError(f"load_state_dict: '{name}' is {p.dtype}, which cannot hold the value {source[wrong].flat[0]} that was found")
+        raise DtypeError(f"{what} is {dtype}, which cannot hold the value {source[wrong].flat[0]} that was found")
     return made
 
 

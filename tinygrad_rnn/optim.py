@@ -47,7 +47,7 @@ class Optimizer:
     def __init__(self, parameters: Iterable[Tensor], lr: float, weight_decay: float = 0.0) -> None:
         if isinstance(parameters, Tensor):
             raise TinygradError(f"the optimiser needs parameters, such as module.parameters(); found one {type(parameters).__name__}")
-        self.parameters = tensors("the optimiser", parameters)
+        self.parameters = _tensors("the optimiser", parameters)
         self.lr, self.weight_decay = lr, weight_decay
         self.state: dict[str, list[Array]] = {}
         self.steps = [0] * len(self.parameters)  # how often each parameter was updated
@@ -80,7 +80,7 @@ class Optimizer:
         ShapeError, DtypeError, TinygradError
             If a gradient is no tensor of its parameter's shape and dtype; then nothing is updated.
         """
-        for i, p, g in [(i, p, gradient(type(self).__name__, p)) for i, p in enumerate(self.parameters) if p.grad is not None]:
+        for i, p, g in [(i, p, _gradient(type(self).__name__, p)) for i, p in enumerate(self.parameters) if p.grad is not None]:
             self.steps[i] += 1
             value, decay = p.numpy(), self.weight_decay
             change = self.change(i, g + decay * value if decay and not self.decoupled else g)
@@ -111,8 +111,8 @@ class Optimizer:
         what, count = f"{type(self).__name__}.load_state_dict", len(self.parameters)
         begun = isinstance(state, Mapping) and any(name != "steps" for name in state)
         names = [f"{name}.{i}" for name in self.buffers() for i in range(count)] if begun else []
-        entries(what, state, [*names, "steps"])
-        steps = entry(what, state, "steps")
+        _entries(what, state, [*names, "steps"])
+        steps = _entry(what, state, "steps")
         if steps.shape != (count,):
             raise ShapeError(f"{what}: 'steps' has shape {steps.shape}; expected ({count},), a number for each parameter")
         if steps.dtype.kind not in "iu" or (steps < 0).any():
@@ -122,7 +122,7 @@ class Optimizer:
         found: dict[str, list[Array]] = {}
         for name in self.buffers() if begun else ():
             for i, p in enumerate(self.parameters):
-                value = entry(what, state, f"{name}.{i}")
+                value = _entry(what, state, f"{name}.{i}")
                 if value.shape != p.shape:
                     raise ShapeError(f"{what}: '{name}.{i}' has shape {value.shape}; parameter {i} has {p.shape}")
                 if value.dtype.newbyteorder("=") != p.dtype:
@@ -337,7 +337,7 @@ class AdamW(Adam):
 # --- what is given ----------------------------------------------------------------------------------------------------------
 
 
-def tensors(what: str, given: Any) -> list[Tensor]:
+def _tensors(what: str, given: Any) -> list[Tensor]:
     """The tensors of an iterable, or the one that was given; an empty one is an error, as it is nearly always an iterator that was used up."""
     if isinstance(given, Tensor):
         return [given]
@@ -357,7 +357,7 @@ def tensors(what: str, given: Any) -> list[Tensor]:
     return found
 
 
-def gradient(what: str, p: Tensor) -> Array:
+def _gradient(what: str, p: Tensor) -> Array:
     """The array of ``p.grad``, which may have been set by hand; it must be a tensor of the shape and dtype of `p`."""
     g: Any = p.grad
     if not isinstance(g, Tensor):
@@ -370,7 +370,7 @@ def gradient(what: str, p: Tensor) -> Array:
     return found
 
 
-def entries(what: str, state: Any, names: list[str]) -> None:
+def _entries(what: str, state: Any, names: list[str]) -> None:
     """Raise an error unless a dict of states has these names and no others."""
     if not isinstance(state, Mapping):
         raise TinygradError(f"{what}: expected what state_dict() gave, a dict of arrays; found a {type(state).__name__}")
@@ -382,15 +382,15 @@ def entries(what: str, state: Any, names: list[str]) -> None:
         )
 
 
-def entry(what: str, state: Mapping[str, Any], name: str) -> Array:
+def _entry(what: str, state: Mapping[str, Any], name: str) -> Array:
     """An entry of a dict of states as an array of numbers."""
     value: Array = checks.array(state[name], f"{what}: '{name}'")
     return value
 
 
-def scalar(what: str, state: Mapping[str, Any], name: str) -> Any:
+def _scalar(what: str, state: Mapping[str, Any], name: str) -> Any:
     """An entry of a dict of states that is one number."""
-    value = entry(what, state, name)
+    value = _entry(what, state, name)
     if value.size != 1:
         raise ShapeError(f"{what}: '{name}' must be one number; found shape {value.shape}")
     return value.item()
@@ -451,8 +451,8 @@ def clip_grad_value(parameters: Tensor | Iterable[Tensor], max_value: float) -> 
 
 def _graded(name: str, parameters: Tensor | Iterable[Tensor]) -> list[tuple[Tensor, Array]]:
     """The tensors that have a gradient, each once, with it."""
-    once = {id(p): p for p in tensors(name, parameters)}
-    return [(p, gradient(name, p)) for p in once.values() if p.grad is not None]
+    once = {id(p): p for p in _tensors(name, parameters)}
+    return [(p, _gradient(name, p)) for p in once.values() if p.grad is not None]
 
 
 # --- schedules --------------------------------------------------------------------------------------------------------------
@@ -484,7 +484,7 @@ def linear_warmup(steps: int, then: float | Callable[[int], float], first: float
     `then` is a learning rate or a schedule: ``linear_warmup(100, cosine(0.01, 900))``.
     """
     count, first = checks.size(steps, "linear_warmup: steps"), number(first, "linear_warmup: first", AMOUNT)
-    rate = None if callable(then) else number(then, "linear_warmup: then, if it is no schedule,", AMOUNT)
+    rate = None if callable(then) and not isinstance(then, type) else number(then, "linear_warmup: then, if it is no schedule,", AMOUNT)
     after: Any = then if callable(then) else lambda step: rate
     return lambda step: first + (after(0) - first) * step / count if step < count else after(step - count)
 
@@ -503,7 +503,7 @@ class Schedule:
     """
 
     def __init__(self, optimizer: Optimizer, function: Callable[[int], float]) -> None:
-        if not callable(function):
+        if isinstance(function, type) or not callable(function):
             raise TinygradError(f"Schedule: expected a function from the number of steps to a rate; found {shown(function)}")
         self.optimizer, self.function, self.count = _optimizer("Schedule", optimizer), function, 0
         self._apply()
@@ -523,8 +523,8 @@ class Schedule:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Put back what `state_dict` gave, and set the rate."""
         what = "Schedule.load_state_dict"
-        entries(what, state, ["count"])
-        self.count = checks.size(scalar(what, state, "count"), f"{what}: 'count'", 0)
+        _entries(what, state, ["count"])
+        self.count = checks.size(_scalar(what, state, "count"), f"{what}: 'count'", 0)
         self._apply()
 
 
@@ -572,10 +572,10 @@ class ReduceOnPlateau:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Put back what `state_dict` gave, and set the rate."""
         what = f"{type(self).__name__}.load_state_dict"
-        entries(what, state, ["best", "bad", "lr"])
-        best = number(scalar(what, state, "best"), f"{what}: 'best'", "[-inf, inf]")
-        bad = checks.size(scalar(what, state, "bad"), f"{what}: 'bad'", 0)
-        self.optimizer.lr = number(scalar(what, state, "lr"), f"{what}: 'lr'", AMOUNT)
+        _entries(what, state, ["best", "bad", "lr"])
+        best = number(_scalar(what, state, "best"), f"{what}: 'best'", "[-inf, inf]")
+        bad = checks.size(_scalar(what, state, "bad"), f"{what}: 'bad'", 0)
+        self.optimizer.lr = number(_scalar(what, state, "lr"), f"{what}: 'lr'", AMOUNT)
         self.best, self.bad = best, bad
 
 

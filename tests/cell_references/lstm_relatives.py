@@ -168,8 +168,8 @@ SPECIAL: dict[str, list[dict[str, Any]]] = {
     "ONLSTM": [{}, {"sizes": (2, 4), "options": {"chunk_size": 2}}],
     "ResidualLSTM": [{}, {"sizes": (3, 3), "inputs": three_inputs}],
     "ConvLSTM": [
-        {"sizes": (1, 1), "options": {"image_size": (2, 3)}, "inputs": images(1, 2, 3)},
-        {"sizes": (2, 2), "options": {"image_size": (2, 1), "kernel_size": 1}, "inputs": images(2, 2, 1)},
+        {"sizes": (1, 1), "options": {"image_size": (3, 2)}, "inputs": images(1, 3, 2)},
+        {"sizes": (2, 2), "options": {"image_size": (1, 2), "kernel_size": 1}, "inputs": images(2, 1, 2)},
     ],
     "MassConservingLSTM": [
         {},

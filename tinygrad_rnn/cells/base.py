@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import init
-from ..core.errors import DtypeError, ShapeError
 from ..core.tensor import Tensor
 from ..module import Parameter
+from ..ops.checks import sizes
 from ..recurrent.cell import Cell, dtype_of
 
 
@@ -38,13 +38,9 @@ class PublishedCell(Cell):
     State: Any = None
 
     def __init__(self, input_size: int, hidden_size: int, *, rng: Any = None, dtype: Any = np.float32) -> None:
-        if input_size < 1 or hidden_size < 1:
-            raise ShapeError(f"{type(self).__name__}: sizes must be at least 1; found input_size={input_size}, hidden_size={hidden_size}")
-        self.input_size: int = input_size
-        self.hidden_size = hidden_size
+        self.input_size: int
+        self.input_size, self.hidden_size = sizes(type(self).__name__, input_size=input_size, hidden_size=hidden_size)
         self._rng, self._dtype = init.generator(rng), np.dtype(dtype)
-        if self._dtype.kind != "f":
-            raise DtypeError(f"{type(self).__name__}: gradients need float32 or float64; found dtype={self._dtype}")
         self.tiny = float(np.finfo(self._dtype).tiny)  # the smallest number with full precision
 
     def initial_state(self, batch_size: int) -> Any:

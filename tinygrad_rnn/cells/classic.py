@@ -9,6 +9,7 @@ import numpy as np
 
 from ..core.errors import ShapeError
 from ..module import Parameter
+from ..ops.checks import shown, size
 from ..ops.elementwise import equal, floor, mod, relu, sigmoid, tanh, where
 from ..recurrent.products import scaled
 from .base import PublishedCell
@@ -228,8 +229,9 @@ class ClockworkRNN(PublishedCell):
         self, input_size: int, hidden_size: int, *, periods: Sequence[int] = (1, 2, 4, 8), rng: Any = None, dtype: Any = np.float32
     ) -> None:
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
-        if not periods or min(periods) < 1 or sorted(set(periods)) != list(periods) or any(p != int(p) for p in periods):
-            raise ShapeError(f"ClockworkRNN: periods must be increasing whole numbers from 1; found {tuple(periods)}")
+        given = [] if not isinstance(periods, Sequence) else [size(p, "ClockworkRNN: a period") for p in periods]
+        if not given or sorted(set(given)) != given:
+            raise ShapeError(f"ClockworkRNN: periods must be increasing whole numbers from 1; found {shown(periods)}")
         self.W, self.U, self.b = self.inputs(), self.recurrent(), self.bias()
         self.periods = np.array(periods, self._dtype)[np.arange(hidden_size) * len(periods) // hidden_size]
         self.mask = (self.periods >= self.periods[:, None]).astype(self._dtype)

@@ -10,6 +10,7 @@ from .. import init
 from ..core.errors import ShapeError
 from ..core.record import describe
 from ..module import Parameter
+from ..ops.checks import shown, sizes
 from ..ops.elementwise import sigmoid, tanh
 from ..ops.shaping import split
 from ..ops.windows import conv2d
@@ -22,6 +23,11 @@ def kernels(out: int, channels: int, size: int, rng: Any, dtype: Any) -> Paramet
     """Weights (4 * out, channels, size, size) of four gates, each Xavier uniform."""
     bound = (6 / (size * size * (channels + out))) ** 0.5
     return Parameter(init.uniform((4 * out, channels, size, size), bound, rng=rng, dtype=dtype))
+
+
+def convolved(images: Any, weight: Any) -> Any:
+    """The product of this cell: a convolution with an odd kernel that keeps the size of the images."""
+    return conv2d(images, weight, padding=weight.shape[-1] // 2)
 
 
 class ConvLSTM(PublishedCell):
@@ -54,7 +60,10 @@ class ConvLSTM(PublishedCell):
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
         if kernel_size < 1 or kernel_size % 2 == 0:
             raise ShapeError(f"ConvLSTM: kernel_size must be odd, so that images keep their size; found {kernel_size}")
-        self.image_size, self.kernel_size = image_size, kernel_size
+        if not isinstance(image_size, (tuple, list)) or len(image_size) != 2:
+            raise ShapeError(f"ConvLSTM: image_size must be (height, width); found {shown(image_size)}")
+        self.image_size = sizes("ConvLSTM", height=image_size[0], width=image_size[1])
+        self.kernel_size = kernel_size
         self.W = kernels(hidden_size, input_size, kernel_size, self._rng, dtype)
         self.U = kernels(hidden_size, hidden_size, kernel_size, self._rng, dtype)
         self.b = Parameter(init.forget_bias(init.zeros((4 * hidden_size,), dtype=dtype), hidden_size))
@@ -74,14 +83,10 @@ class ConvLSTM(PublishedCell):
         if tuple(getattr(x, "shape", ()))[1:] != expected:
             raise ShapeError(f"ConvLSTM: expected one step of shape (batch, {', '.join(map(str, expected))}); found {describe(x)}")
 
-    def convolved(self, images: Any, weight: Any) -> Any:
-        """The product of this cell: a convolution that keeps the size of the images."""
-        return conv2d(images, weight, padding=self.kernel_size // 2)
-
     def forward(self, x: Any, state: Any) -> Any:
         """One step: (batch, input_size, height, width) and (h, c) to the output and the new (h, c)."""
         h, c = state
-        a = self.from_input(x, self.W, self.convolved) + self.from_state(h, self.U, self.convolved) + self.b[:, None, None]
+        a = self.from_input(x, self.W, convolved) + self.from_state(h, self.U, convolved) + self.b[:, None, None]
         i, f, g, o = split(a, 4, axis=1)
         p_i, p_f, p_o = split(self.p, 3, axis=0)
         c = sigmoid(f + p_f * c) * c + sigmoid(i + p_i * c) * tanh(g)

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..core.errors import TinygradError
 from ..module import Parameter
+from ..ops.checks import number
 from ..ops.elementwise import sigmoid, softplus, tanh
 from ..ops.shaping import split
 from ..recurrent.products import scaled
@@ -97,7 +98,7 @@ class CoRNN(PublishedCell):
         dtype: Any = np.float32,
     ) -> None:  # fmt: skip
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
-        self.dt, self.gamma, self.epsilon = dt, gamma, epsilon
+        self.dt, self.gamma, self.epsilon = number(dt, "CoRNN: dt", "(0, inf)"), gamma, epsilon
         self.W, self.W_z, self.V, self.b = self.recurrent(), self.recurrent(), self.inputs(), self.bias()
 
     def forward(self, x: Any, state: Any) -> Any:
@@ -125,7 +126,7 @@ class UnICORNN(PublishedCell):
         self, input_size: int, hidden_size: int, *, dt: float = 0.1, alpha: float = 1.0, rng: Any = None, dtype: Any = np.float32
     ) -> None:
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
-        self.dt, self.alpha = dt, alpha
+        self.dt, self.alpha = number(dt, "UnICORNN: dt", "(0, inf)"), alpha
         self.w = Parameter(self._rng.uniform(0, 1, hidden_size).astype(self._dtype))
         self.V, self.b, self.c = self.inputs(), self.bias(), self.vector()
 
@@ -157,7 +158,7 @@ class LEM(PublishedCell):
 
     def __init__(self, input_size: int, hidden_size: int, *, dt: float = 1.0, rng: Any = None, dtype: Any = np.float32) -> None:
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
-        self.dt = dt
+        self.dt = number(dt, "LEM: dt", "(0, inf)")
         self.W, self.W_y, self.V, self.b = self.recurrent(3), self.recurrent(), self.inputs(4), self.bias(4)
 
     def forward(self, x: Any, state: Any) -> Any:
@@ -192,7 +193,7 @@ class LTC(PublishedCell):
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
         if unfolds < 1:
             raise TinygradError(f"LTC: unfolds must be at least 1; found {unfolds}")
-        self.unfolds, self.dt = unfolds, dt
+        self.unfolds, self.dt = unfolds, number(dt, "LTC: dt", "(0, inf)")
         self.W, self.U, self.b = self.inputs(), self.recurrent(), self.bias(value=-2.0)
         self.A, self.rho = self.vector(bound=1.0), self.bias(value=float(np.log(np.expm1(0.1))))
 

@@ -14,8 +14,8 @@ from .base import PublishedCell
 class GRU(PublishedCell):
     """r, z = sigmoid(W x + b + U h + b'); n = tanh(W_n x + b_n + r * (U_n h + b'_n)); h' = (1 - z) * n + z * h; the output is h'.
 
-    K. Cho et al., Learning Phrase Representations using RNN Encoder-Decoder (2014), arXiv:1406.1078v1: the reset gate after the product, as
-    in cuDNN and PyTorch. `GRUResetBefore` is the form of the paper's third version.
+    K. Cho et al., Learning Phrase Representations using RNN Encoder-Decoder for Statistical Machine Translation (2014), arXiv:1406.1078v1:
+    the reset gate after the product, as in cuDNN and PyTorch. `GRUResetBefore` is the form of the paper's third version.
 
     The state is h, shape (batch, hidden_size). Weights are in PyTorch's layout (`nn.GRU`): blocks in the order r, z, n.
     """

@@ -9,6 +9,7 @@ import numpy as np
 from .. import init
 from ..core.errors import TinygradError
 from ..module import Parameter
+from ..ops.checks import number
 from ..ops.elementwise import sigmoid, sqrt, square, tanh
 from ..ops.reductions import mean
 from ..ops.shaping import split
@@ -199,7 +200,7 @@ class LayerNormLSTM(PublishedCell):
 
     def __init__(self, input_size: int, hidden_size: int, *, eps: float = 1e-5, rng: Any = None, dtype: Any = np.float32) -> None:
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
-        self.eps = eps
+        self.eps = number(eps, "LayerNormLSTM: eps", "(0, inf)")
         self.W, self.U, self.b = self.inputs(4), self.recurrent(4), self.bias(4)
         self.alpha_1, self.alpha_2, self.alpha_3 = self.bias(4, 1.0), self.bias(4, 1.0), self.bias(1, 1.0)
         self.beta_1, self.beta_2, self.beta_3 = self.bias(4), self.bias(4), self.bias(1)

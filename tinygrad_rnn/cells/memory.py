@@ -9,6 +9,7 @@ import numpy as np
 from .. import init
 from ..core.errors import ShapeError
 from ..module import Parameter
+from ..ops.checks import size
 from ..ops.elementwise import relu, sigmoid, softplus, sqrt, square, stop_gradient, tanh
 from ..ops.linear import einsum
 from ..ops.reductions import norm, softmax
@@ -65,7 +66,7 @@ class FastWeights(PublishedCell):
         dtype: Any = np.float32,
     ) -> None:  # fmt: skip
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
-        self.steps, self.decay, self.rate = steps, decay, rate
+        self.steps, self.decay, self.rate = size(steps, "FastWeights: steps", 0), decay, rate
         self.W, self.C = Parameter(0.05 * np.eye(hidden_size, dtype=dtype)), self.inputs()
         self.gain, self.offset = self.bias(value=1.0), self.bias()
 

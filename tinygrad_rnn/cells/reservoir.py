@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import TinygradError
+from ..ops.checks import number
 from ..ops.elementwise import tanh
 from .base import PublishedCell
 
@@ -33,6 +34,7 @@ class EchoState(PublishedCell):
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
         if not 0 < leak <= 1:
             raise TinygradError(f"EchoState: leak must be in (0, 1]; found {leak}")
+        scale, spectral_radius = number(scale, "EchoState: scale", "[0, inf)"), number(spectral_radius, "EchoState: spectral_radius", "[0, inf)")
         U = self._rng.standard_normal((hidden_size, hidden_size))
         self.U = (U * (spectral_radius / np.abs(np.linalg.eigvals(U)).max())).astype(self._dtype)
         self.leak = leak

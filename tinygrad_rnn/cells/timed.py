@@ -10,6 +10,7 @@ from .. import init
 from ..core.errors import ShapeError, TinygradError
 from ..core.record import describe
 from ..module import Parameter
+from ..ops import checks
 from ..ops.elementwise import mod, sigmoid, tanh, where
 from ..ops.shaping import split
 from .base import LSTMState, PublishedCell
@@ -54,7 +55,7 @@ class CfC(TimedCell):
         self, input_size: int, hidden_size: int, *, backbone_size: int | None = None, rng: Any = None, dtype: Any = np.float32
     ) -> None:
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
-        size = backbone_size or hidden_size
+        size = hidden_size if backbone_size is None else checks.size(backbone_size, "CfC: backbone_size")
         self.W = self.xavier(size, input_size)
         self.U = self.xavier(size, hidden_size)
         self.b = Parameter(init.zeros((size,), dtype=dtype))
@@ -105,7 +106,7 @@ class PhasedLSTM(TimedCell):
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
         if not 0 < r <= 1:
             raise TinygradError(f"PhasedLSTM: r, the open part of a period, must be in (0, 1]; found {r}")
-        self.r, self.leak = r, leak
+        self.r, self.leak, max_log_period = r, leak, checks.number(max_log_period, "PhasedLSTM: max_log_period", "[0, inf)")
         self.W, self.U, self.p = self.inputs(4), self.recurrent(4), self.vector(blocks=3)
         self.b = Parameter(init.forget_bias(self.bias(4).numpy(), hidden_size))
         tau = np.exp(self._rng.uniform(0, max_log_period, hidden_size))

@@ -1,7 +1,7 @@
 """`tg.jit` of an ordinary function: recorded once for given shapes, its elementwise runs as loops, one node on the tape.
 
 A recording is made for each combination of structure, shapes, dtypes, needed gradients, and whatever else the function depends on
-(`settings`). It holds the forward and the backward program, each as a straight line of compiled loops and NumPy calls (`Line`), and the
+(`ops/guards.py`). It holds the forward and the backward program, each as a straight line of compiled loops and NumPy calls (`Line`), and the
 program as it was traced, which is what is differentiated again for gradients of gradients, and what tangents are pushed through.
 """
 
@@ -11,6 +11,7 @@ import types
 import warnings
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from operator import is_
 from typing import Any
 
 import numpy as np
@@ -21,13 +22,13 @@ from ..core.tape import Leaf, Node, context, setting
 from ..core.tensor import FLOAT64, Tensor, tensor
 from ..core.trace import Program, trace
 from ..core.tree import leaves, unflatten
-from ..kernels.runtime import available, complain
+from ..kernels.runtime import available, complain, raising
+from ..ops.guards import Changes, Guard, Guards, plain_key
 from ..recurrent.cell import name_of
 from ..recurrent.checkpoint import Stretch, as_primitive, captured, cut, moment, value_of
 from .jit import KEPT, Jitted
 from .line import Line, NoCode
-from .op import CompileError
-from .settings import Same, settings
+from .op import CompileError, own_faults
 from .values import Builder, Value, alive, divide, given
 
 
@@ -51,40 +52,48 @@ class JittedFunction(Jitted):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """What the function gives, computed by the recording for these shapes."""
         now = context()
-        if now.tracing or now.eager or not available():  # inside another recording it is a part of that
+        if now.tracing or now.eager or not available() or raising():  # inside another recording it is a part of that
             return self.plain(*args, **kwargs)
-        found: list[Any] = []
+        found: dict[int, Any] = {}
         others: list[Any] = []
         structure = _structure((args, kwargs), found, others)
-        depends = settings((self.plain, others))
-        outside = depends.key
-        tensors = _tensors(found, outside)
+        guard = self._guards.now(others)
+        tensors = _tensors(list(found.values()), guard)
         grad = now.grad_enabled
-        key = (structure, grad, outside, tuple([(t.array.shape, t.array.dtype, grad and t.requires_grad) for t in tensors]))
-        recording = self._recordings.get(key)
+        key = (structure, grad, tuple([(t.array.shape, t.array.dtype, grad and t.requires_grad) for t in tensors]))
+        recording = self._recordings.get((key, guard.key))
         if recording is None:
             if len(self._recordings) >= KEPT:
                 self._full()
                 return self.plain(*args, **kwargs)
-            recording = self._record(key, args, kwargs, tensors, grad, depends.computed)
+            recording = self._record(key, guard, args, kwargs, tensors, grad)
         try:
             return recording(tensors)
         except NoCode as failed:
             complain(failed.reason)
             return self.plain(*args, **kwargs)
-        except Exception:
+        except Exception as error:
             self.plain(*args, **kwargs)  # which says what is wrong with these values
-            raise
+            if isinstance(error, (TinygradError, MemoryError, Warning)):
+                raise
+            raise CompileError(
+                f"tg.jit: the code for '{name_of(self)}' fails ({type(error).__name__}: {error}), which the function itself does not. The fault is the "
+                "compiler's; within tg.eager() the function runs as if it were not compiled."
+            ) from error
 
-    def _record(self, key: Any, args: Any, kwargs: Any, tensors: list[Tensor], grad: bool, computed: Mapping[Node, Array]) -> Recording:
+    def _record(self, key: Any, guard: Guard, args: Any, kwargs: Any, tensors: list[Tensor], grad: bool) -> Recording:
+        changes = Changes(self._guards, guard, f"tg.jit: '{name_of(self)}'")
         try:
-            made = Recording(self.plain, (args, kwargs), tensors, grad, computed)
-        except TinygradError as error:
-            if not isinstance(error, TraceError):
+            made = Recording(self.plain, (args, kwargs), tensors, grad, guard.computed, changes)
+            with own_faults(name_of(self)):
+                made.compile()
+        except BaseException as error:
+            changes.restore()
+            if isinstance(error, TinygradError) and not isinstance(error, TraceError):
                 with setting(grad_enabled=False):
                     self.plain(*args, **kwargs)  # fails as well, and names the operands as they are
             raise
-        self._recordings[key] = made
+        self._recordings[key, changes.kept().key] = made
         return made
 
     def _full(self) -> None:
@@ -122,40 +131,72 @@ class JittedFunction(Jitted):
         raise CompileError(f"tg.jit: '{name_of(self)}' was not called yet, so nothing is compiled")
 
 
-def _structure(tree: Any, found: list[Any], others: list[Any]) -> Any:
-    """How arguments are nested, as a key. Tensors and arrays are appended to `found`, everything else to `others`."""
+def _is_given(x: Any) -> bool:
+    """Whether an argument is given to the recording at each call: a tensor, or an array of numbers."""
+    return isinstance(x, Tensor) or (isinstance(x, (np.ndarray, np.generic)) and x.dtype.kind in "fbiu")
+
+
+def _is_nest(x: Any) -> bool:
+    kind = type(x)
+    return kind in (dict, tuple, list) or (isinstance(x, tuple) and hasattr(kind, "_fields"))
+
+
+def _structure(tree: Any, found: dict[int, Any], others: list[Any], nests: dict[int, int] | None = None) -> Any:
+    """How arguments are nested, as a key, with numbers and texts as they are.
+
+    Tensors and arrays are put into `found` by identity, each once; what has to be followed to find out what it is goes to `others`.
+    """
     kind = type(tree)
-    if isinstance(tree, Tensor) or (isinstance(tree, (np.ndarray, np.generic)) and tree.dtype.kind in "fbiu"):
-        found.append(tree)
+    if _is_given(tree):
+        if id(tree) in found:  # the same again: which one
+            return list(found).index(id(tree))
+        found[id(tree)] = tree
         return kind if not isinstance(tree, Tensor) else Tensor
-    if kind is dict:
-        return (dict, *[(key, _structure(value, found, others)) for key, value in tree.items()])
-    if isinstance(tree, (tuple, list)):
-        return (kind, *[_structure(value, found, others) for value in tree])
+    if _is_nest(tree):
+        nests = {} if nests is None else nests
+        if id(tree) in nests:
+            return (kind, nests[id(tree)])
+        nests[id(tree)] = len(nests)
+        if kind is dict:
+            return (dict, *[(type(key), key, _structure(value, found, others, nests)) for key, value in tree.items()])
+        return (kind, *[_structure(value, found, others, nests) for value in tree])
+    key = plain_key(tree)
+    if key is not None:
+        return key
+    if type(tree) is types.MethodType:  # another object at each access
+        others += (tree.__func__, tree.__self__)
+        return types.MethodType
     others.append(tree)
     return None
 
 
-def _rebuilt(tree: Any, handles: Iterator[Tensor]) -> Any:
-    """The same nest with tensors in place of tensors and arrays."""
-    if isinstance(tree, Tensor) or (isinstance(tree, (np.ndarray, np.generic)) and tree.dtype.kind in "fbiu"):
-        return next(handles)
+def _rebuilt(tree: Any, handles: dict[int, Tensor], made: dict[int, Any]) -> Any:
+    """The same nest with tensors in place of tensors and arrays, by the identity of these; `made` gets its parts by the identity of those there."""
+    if _is_given(tree):
+        return handles[id(tree)]
+    if not _is_nest(tree):
+        return tree
+    if id(tree) in made:
+        return made[id(tree)]
     if type(tree) is dict:
-        return {key: _rebuilt(value, handles) for key, value in tree.items()}
-    if isinstance(tree, (tuple, list)):
-        parts = [_rebuilt(value, handles) for value in tree]
-        return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)
-    return tree
+        made[id(tree)] = entries = {}
+        entries.update({key: _rebuilt(value, handles, made) for key, value in tree.items()})
+        return entries
+    if type(tree) is list:
+        made[id(tree)] = several = []
+        several += [_rebuilt(value, handles, made) for value in tree]
+        return several
+    parts = [_rebuilt(value, handles, made) for value in tree]
+    made[id(tree)] = found = type(tree)(*parts) if hasattr(tree, "_fields") else tuple(parts)
+    return found
 
 
-def _tensors(found: list[Any], outside: tuple[Any, ...]) -> list[Tensor]:
+def _tensors(found: list[Any], guard: Guard) -> list[Tensor]:
     """Tensors for the arguments: an array becomes one of the floating dtype that the tensors have."""
     if all(isinstance(x, Tensor) for x in found):
         return found
     dtypes = [x.dtype for x in found if isinstance(x, Tensor) and x.dtype.kind == "f"]
-    if not dtypes:
-        owners = [item[0].value for item in outside if type(item) is tuple and item and isinstance(item[0], Same)]
-        dtypes = [t.dtype for t in owners if isinstance(t, (Tensor, Node)) and t.dtype.kind == "f"]
+    dtypes = dtypes or [t.dtype for _, t in guard.tensors if t.dtype.kind == "f"]
     dtype = dtypes[0] if dtypes else None
     return [x if isinstance(x, Tensor) else tensor(x, dtype if x.dtype.kind == "f" else None) for x in found]
 
@@ -174,29 +215,47 @@ class Recording:
         Whether gradients are recorded.
     outside : dict of Node to array
         Values of computed tensors that the function closes over.
+    changes : Changes
+        Finds out what the function changes outside of it.
     """
 
     def __init__(
-        self, function: Callable[..., Any], arguments: Any, tensors: Sequence[Tensor], grad: bool, outside: Mapping[Node, Array]
+        self, function: Callable[..., Any], arguments: Any, tensors: Sequence[Tensor], grad: bool, outside: Mapping[Node, Array], changes: Changes,
     ) -> None:  # fmt: skip
         begin = moment()
+        given_ids: dict[int, Any] = {}
+        _structure(arguments, given_ids, [])
         self.result: Any = None  # its structure
         self.others: list[Any] = []  # its parts that are no tensors, None in place of tensors
 
         def run(*handles: Tensor) -> list[Tensor]:
-            args, kwargs = _rebuilt(arguments, iter(handles))
+            nests: dict[int, Any] = {}
+            args, kwargs = _rebuilt(arguments, dict(zip(given_ids, handles, strict=True)), nests)
+            before = [(nest, list(nest), list(nest.values()) if type(nest) is dict else []) for nest in nests.values()]
             result = function(*args, **kwargs)
+            for nest, parts, entries in before:
+                if not _unchanged(nest, parts) or (type(nest) is dict and not _unchanged(nest.values(), entries)):
+                    raise TraceError(f"{changes.what} changes a {type(nest).__name__} that it is given; a recording cannot. Return what is new")
             self.others = [None if isinstance(y, Tensor) else y for y in leaves(result)]
             self.result = unflatten(result, [0] * len(self.others))
             return [y for y in leaves(result) if isinstance(y, Tensor)]
 
-        traced = trace(run, *tensors)
-        _check_same(traced, trace(run, *tensors))
-        inputs = traced.inputs
-        self.captured = captured(traced.outputs, begin, set(inputs))
+        def recorded() -> tuple[Program, list[Any]]:
+            program = trace(run, *tensors)
+            changes.after_run()
+            return program, self.others
+
+        (self.traced, one), (again, two) = recorded(), recorded()
+        _check_same(self.traced, again)
+        _check_result(one, two, changes.what)
+        self.captured = captured(self.traced.outputs, begin, set(self.traced.inputs))
         self.once = {n: value_of(n, outside) for n in self.captured if not isinstance(n, Leaf)}
-        wrt = [n for n, t in zip(inputs, tensors, strict=True) if t.requires_grad] + self.captured if grad else []
-        given_nodes = [*inputs, *self.captured]
+        self.wrt = [n for n, t in zip(self.traced.inputs, tensors, strict=True) if t.requires_grad] + self.captured if grad else []
+
+    def compile(self) -> None:
+        """Make the forward and the backward program of what was recorded."""
+        traced, wrt = self.traced, self.wrt
+        given_nodes = [*traced.inputs, *self.captured]
         live = set(wrt)
         for node in Program(given_nodes, traced.outputs).nodes:
             if any(source in live for source, _, _ in node.edges):
@@ -266,7 +325,7 @@ class Recording:
             else:
                 made.append(Tensor(_array(found[len(self.shapes) + place])))
         values = iter(made)
-        return unflatten(self.result, [next(values) if other is None else other for other in self.others])
+        return unflatten(self.result, [next(values) if other is None else other.copy() if isinstance(other, np.ndarray) else other for other in self.others])
 
     def _owner(self, node: Node) -> Tensor:
         """The tensor that the function closes over, with its values as they are now."""
@@ -328,6 +387,10 @@ class _Call(Stretch):
         self.arrays = weakref.ref(saved)
         return cut(whole, recording.shapes) if len(results) > 1 else [whole]
 
+    def did(self) -> Any:
+        """See `Stretch.did`."""
+        return self.recording
+
     def pack(self, parts: Sequence[Any]) -> Any:
         """One vector of several results; a single one stays as it is."""
         return super().pack(parts) if len(parts) > 1 else parts[0]
@@ -372,8 +435,8 @@ def _check_same(one: Program, two: Program) -> None:
     for (a, left), (_, right) in zip(words(one), words(two), strict=False):
         if not _equal(left, right):
             raise TraceError(
-                f"tg.jit: a number or an array{a.where.described()} was not the same in two recordings of the function: random numbers of NumPy, or a "
-                "count of calls. Hand over what changes from call to call as an argument."
+                f"tg.jit: a number or an array{a.where.described()} was not the same in two recordings of the function: random numbers of NumPy, the "
+                "time, or a count of calls. Hand over what changes from call to call as an argument."
             )
     if len(one.nodes) != len(two.nodes):
         raise TraceError("tg.jit: the function did not do the same in two recordings; it may not depend on how often it was called")
@@ -382,7 +445,7 @@ def _check_same(one: Program, two: Program) -> None:
 def _equal(a: Any, b: Any) -> bool:
     """Whether two settings are the same; objects that are neither numbers nor arrays count as such."""
     if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
-        return a is b or (type(a) is type(b) and a.dtype == b.dtype and np.array_equal(a, b, equal_nan=a.dtype.kind == "f"))
+        return a is b or (type(a) is type(b) and (a.dtype, a.shape) == (b.dtype, b.shape) and a.tobytes() == b.tobytes())
     if type(a) is not type(b):
         return False
     if isinstance(a, (tuple, list)):
@@ -390,3 +453,19 @@ def _equal(a: Any, b: Any) -> bool:
     if isinstance(a, slice):
         return _equal((a.start, a.stop, a.step), (b.start, b.stop, b.step))
     return repr(a) == repr(b) or not isinstance(a, (bool, int, float, str, np.generic, np.dtype))
+
+
+def _unchanged(several: Any, parts: list[Any]) -> bool:
+    return len(several) == len(parts) and all(map(is_, several, parts))
+
+
+def _check_result(one: Sequence[Any], two: Sequence[Any], what: str) -> None:
+    """Raise a TraceError if what is no tensor in a result differs between two recordings, or hides tensors."""
+    for a, b in zip(one, two, strict=False):
+        if a is None and b is None:
+            continue
+        found = Guards(a).now().traced()
+        if found:
+            raise TraceError(f"{what} returns tensors inside a {type(a).__name__} ({found}); return them in tuples, lists or dicts")
+        if not _equal(a, b):
+            raise TraceError(f"{what} returned {a!r} in one recording and {b!r} in the other: a recording gives the same at each call")

@@ -158,9 +158,8 @@ def fusable(value: Value) -> bool:
         return False
     if value.op in LOGICAL:
         return all(d == np.bool_ for d in kinds)
-    numeric = [i for i in value.inputs[value.primitive.promotes] if isinstance(i, Value)]
-    conditions = [i for i in value.sources if i not in numeric]
-    return all(i.dtype in FLOATS for i in numeric) and all(i.dtype == np.bool_ for i in conditions)
+    numeric = range(len(value.inputs))[value.primitive.promotes]  # the others are conditions
+    return all((i.dtype in FLOATS if k in numeric else i.dtype == np.bool_) for k, i in enumerate(value.inputs) if isinstance(i, Value))
 
 
 def reducible(value: Value) -> bool:

@@ -10,26 +10,28 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..core.errors import GraphError, ShapeError
+from ..core.errors import GraphError, ShapeError, TraceError
 from ..core.memory import empty
 from ..core.primitive import Array, Primitive
 from ..core.record import describe
 from ..core.tape import Node, context, no_grad, setting
 from ..core.tensor import Tensor
 from ..core.tree import flatten, leaves, pairs, tree_map, unflatten
-from ..kernels.runtime import available
+from ..kernels.runtime import available, raising
 from ..module import Module as Layer
+from ..module import Parameter
 from ..ops.elementwise import where
+from ..ops.guards import Changes, Guard, Guards, Key
 from ..recurrent.cell import Cell, CompiledCell, name_of, no_cell, own, returned
 from ..recurrent.checkpoint import Stretch, as_primitive, cut
 from ..recurrent.outside import KEY
+from ..recurrent.rerun import summary
 from ..recurrent.unroll import Sequence
 from .exchange import Player, leave_all, take_all
 from .module import Module
 from .op import SIZES, CompileError, Op, own_faults
 from .run import Runner
-from .settings import settings
-from .step import Step
+from .step import Step, check_batch
 
 if TYPE_CHECKING:
     from .explain import Explanation
@@ -53,13 +55,15 @@ class Jitted(CompiledCell):
         The cell that was given.
     """
 
-    __slots__ = ("_runners",)
+    __slots__ = ("_guards", "_runners")
 
     _runners: dict[Any, Runner]
+    _guards: Guards
 
     def __init__(self, cell: Callable[..., Any]) -> None:
         object.__setattr__(self, "plain", cell)
         object.__setattr__(self, "_runners", {})
+        object.__setattr__(self, "_guards", Guards(cell))
         if isinstance(cell, Layer):
             object.__setattr__(self, "__dict__", vars(cell))
 
@@ -159,7 +163,7 @@ class Jitted(CompiledCell):
 
     def steps(self, sequence: Sequence, parts: Any, state: Any, start: int, stop: int, reverse: bool, all_states: bool, offset: int) -> Any:
         """Steps `start` to `stop` of a sequence as one node on the tape; see `Sequence.steps`."""
-        if context().tracing or not available():  # without numba, of which a warning has told, step by step
+        if context().tracing or not available() or raising():  # without numba, of which a warning has told, step by step
             return plainly(sequence, self.plain).steps(parts, state, start, stop, reverse, all_states, offset=offset)
         xs = [p if (start - offset, stop - offset) == (0, p.shape[0]) else p[start - offset : stop - offset] for p in parts]
         valid = None if sequence.valid is None else sequence.valid[start:stop]
@@ -175,7 +179,9 @@ class Jitted(CompiledCell):
         batch = xs[0].shape[1] if xs[0].ndim > 1 else next((s.shape[0] for s in states if s.ndim), 1)
         name, layer = name_of(self), context().mark.layer
         try:
-            runner, lent, key = Jitted.runner(self, variant, inputs, carried, batch)
+            runner, lent, guard = Jitted.runner(self, variant, inputs, carried, batch)
+        except TraceError:
+            raise
         except Exception as error:
             with no_grad():  # a step of the cell itself says what is wrong with the shapes that were given
                 first, end = (stop - 1, stop) if reverse else (start, start + 1)
@@ -195,10 +201,11 @@ class Jitted(CompiledCell):
 
         def again(*handles: Tensor) -> list[Tensor]:
             """The same steps, one by one on the tape: for gradients of gradients, and tangents."""
-            if settings(self.plain, batch).key != key:
+            if not guard.still(self._guards):
+                changed = guard.difference(self._guards.now())
                 raise GraphError(
-                    f"tg.jit: gradients of gradients and tangents run the steps of '{name}' again, but the cell was changed since it was unrolled: an "
-                    "attribute, a number, an array or a tensor that it uses is another one now. Compute them before it is changed, or unroll again."
+                    f"tg.jit: gradients of gradients, tangents and pictures run the steps of '{name}' again, but {changed} is not what it was when they ran "
+                    "compiled. Compute them before the cell is changed, or unroll again."
                 )
             widest = runner.widest
             given, first = list(handles[: len(inputs)]), unflatten(carried, list(handles[len(inputs) :]))
@@ -225,44 +232,83 @@ class Jitted(CompiledCell):
             return ys[0], ys[1], last
         return ys, None, last
 
-    def runner(self, variant: _Variant, inputs: list[Tensor], state: Any, batch: int) -> tuple[Runner, list[Tensor], Any]:
+    def runner(self, variant: _Variant, inputs: list[Tensor], state: Any, batch: int) -> tuple[Runner, list[Tensor], Guard]:
         """The compiled code for inputs and states of these shapes, whatever the batch and the length.
 
-        Also the tensors that the cell holds and that have a row for each of the batch; whether there are such is found by recording. And what
-        the cell depends on, as a key.
+        Also the tensors that the cell holds and that have a row for each of the batch, which is found by recording; and the guard of what it reads.
+        That the step does the same with this size of the batch is checked when it first comes.
         """
         rows = [*(x.shape[1:2] == (batch,) for x in inputs), *(s.shape[:1] == (batch,) for s in leaves(state))]
+        runner, lent, guard = found = Jitted._compiled_for(self, variant, inputs, state, batch, rows)
+        if batch not in runner.step.batches:
+            changes = Changes(self._guards, guard, f"tg.jit: the step of '{name_of(self)}'", runs=1)
+            try:
+                check_batch(runner.step, variant, tuple(Tensor(x.array[0]) for x in inputs), state, rows, lent, batch)
+                changes.after_run()
+            except BaseException:
+                changes.restore()
+                raise
+        return found
+
+    def _compiled_for(self, variant: _Variant, inputs: list[Tensor], state: Any, batch: int, rows: list[bool]) -> tuple[Runner, list[Tensor], Guard]:
         gradients = tuple([x.requires_grad for x in inputs])
         shapes = (
             variant.flags,
             tuple([(x.shape[1 + r :], r, x.dtype) for x, r in zip(inputs, rows, strict=False)]),
             tuple([(path, s.shape[r:], r, s.dtype) for (path, s), r in zip(flatten(state), rows[len(inputs) :], strict=True)]),
         )
-        found = settings(self.plain, batch)
-        settled: Any
-        for settled, lent in ((found.key, []), (found.lending, found.lent)):
+        guard = self._guards.now()
+        lent = _lent(guard, batch)
+        for settled, borrowed in ((guard.key, []), (_lending(guard, lent), [t for _, t in lent])):
             if (known := self._runners.get((gradients, shapes, settled))) is not None:
-                return known, lent, found.key
+                return known, borrowed, guard
             if not context().grad_enabled:  # the code of training serves, and is there already
                 for other, known in list(self._runners.items()):
                     if other[1:] == (shapes, settled):
-                        return known, lent, found.key
+                        return known, borrowed, guard
         if not context().grad_enabled:  # so that the code is that of training, under other settings such as those of eval()
             gradients = next((known[0] for known in reversed(list(self._runners)) if known[1] == shapes), gradients)
         if len(self._runners) >= KEPT:  # of what changes at every call, each recording would stay
             self._runners.pop(next(iter(self._runners)), None)
         x = tuple(Tensor(x.array[0]) for x in inputs)
+
+        def made(borrowed: list[Tensor]) -> tuple[Runner, list[Tensor], Guard]:
+            changes = Changes(self._guards, guard, f"tg.jit: the step of '{name_of(self)}'")
+            try:
+                runner = compiled(variant, x, state, gradients, rows, guard.computed, borrowed, changes)
+            except BaseException:
+                changes.restore()
+                raise
+            kept = changes.kept()
+            self._runners[gradients, shapes, _lending(kept, _lent(kept, batch)) if borrowed else kept.key] = runner
+            return runner, borrowed, kept
+
         try:
-            made = self._runners[gradients, shapes, found.key] = compiled(variant, x, state, gradients, rows, found.computed)
-            return made, [], found.key
+            return made([])
         except (ShapeError, CompileError) as error:
-            if not found.lent:
+            if not lent:
                 raise
             try:
-                made = self._runners[gradients, shapes, found.lending] = compiled(variant, x, state, gradients, rows, found.computed, found.lent)
+                return made([t for _, t in lent])
             except ShapeError:
                 raise error from None
-            return made, found.lent, found.key
+
+
+def _lent(guard: Guard, batch: int) -> list[tuple[int, Tensor]]:
+    """The tensors that a cell holds and that may have a row for each of the batch: no parameters, and the first axis is the batch."""
+    found = {id(t): (place, t) for place, t in reversed(guard.tensors) if t.shape[:1] == (batch,) and not isinstance(t, Parameter)}
+    return sorted(found.values(), key=lambda one: one[0])
+
+
+def _lending(guard: Guard, lent: list[tuple[int, Tensor]]) -> Any:
+    """The key in which these tensors count by their shape alone; where there are none, nothing has it."""
+    if not lent:
+        return None
+    items, order = list(guard.key.items), {id(t): k for k, (_, t) in enumerate(lent)}
+    for place, t in guard.tensors:
+        if id(t) in order:
+            items[place] = ("lent", order[id(t)], t.shape[1:], t.dtype, t.requires_grad)
+    return Key(items)
 
 
 def plainly(sequence: Sequence, cell: Callable[..., Any], **others: Any) -> Sequence:
@@ -273,7 +319,8 @@ def plainly(sequence: Sequence, cell: Callable[..., Any], **others: Any) -> Sequ
 
 
 def compiled(
-    variant: _Variant, x: Any, state: Any, x_gradients: tuple[bool, ...], rows: list[bool], computed: Mapping[Node, Array], lent: Iterable[Tensor] = ()
+    variant: _Variant, x: Any, state: Any, x_gradients: tuple[bool, ...], rows: list[bool], computed: Mapping[Node, Array], lent: Iterable[Tensor],
+    changes: Changes,
 ) -> Runner:  # fmt: skip
     """Record one step, plan it, and compile it.
 
@@ -286,7 +333,7 @@ def compiled(
         structure.append(tree_map(lambda _: 0, result))
         return result
 
-    step = Step(record, x, state, variant.__name__, rows, list(lent))
+    step = Step(record, x, state, variant.__name__, rows, list(lent), changes.after_run)
     wanted: set[Op] = {op for op, needed in zip(step.xs, x_gradients, strict=False) if needed}
     wanted |= {op for op in [*step.constants, *step.fixed] if op.node.requires_grad}
     floats = [v.dtype for v in [*leaves([state, x]), *step.outputs] if v.dtype.kind == "f"]
@@ -316,8 +363,6 @@ class _Variant:
         if not isinstance(result, tuple) or len(result) != 2:
             raise ShapeError(f"tg.jit: the cell must return (output, new_state); it returned {returned(result)}")
         y, new = result
-        if any(not hasattr(part, "shape") for part in leaves(y)):
-            raise CompileError(f"tg.jit: an output of '{self.__name__}' is a plain number; make it a tensor of the batch")
         for a, b in pairs(state, new, "tg.jit: the state changed over a step"):
             if (tuple(a.shape), a.dtype) != (tuple(getattr(b, "shape", ())), getattr(b, "dtype", None)):
                 raise ShapeError(f"tg.jit: a component of the state changed over a step: it was {describe(a)}, now {describe(b)}")
@@ -354,7 +399,7 @@ class _Unrolled(Stretch):
     ) -> None:  # fmt: skip
         super().__init__(again, len(xs) + len(states))
         self.runner, self.xs, self.states, self.batch, self.reverse = runner, xs, states, batch, reverse
-        self.lent, self.taken = lent, taken
+        self.lent, self.taken, self.drawn = lent, taken, list(taken.values())
         self.told: list[list[Array]] = []
         self.saved: Any = None  # a weak reference, since it belongs to the node: with the node's saved values it is released
 
@@ -392,6 +437,11 @@ class _Unrolled(Stretch):
         outputs = sum(k < len(step.outputs) for k in self.live)
         parts = dict(zip(self.live, cut(whole, live, outputs), strict=True))
         return [Tensor(a) if k not in parts else parts[k] if a.dtype == whole.dtype else parts[k].astype(a.dtype) for k, a in enumerate(found)]
+
+    def did(self) -> Any:
+        """See `Stretch.did`."""
+        constants = [owner.array for owner in self.runner.owners.values() if not owner.requires_grad]
+        return (self.runner.source, self.reverse, self.batch, *map(summary, (*constants, *self.drawn)))
 
     def gradients(self, g: Any, values: Any) -> tuple[Any, ...]:
         """For each input of the node: by the compiled function, or by the steps one by one where the walk itself is recorded."""
@@ -437,19 +487,23 @@ def jit(cell: Callable[..., Any]) -> Jitted:
     Raises
     ------
     CompileError
-        For a layer that runs over whole sequences. On first use, for a step that cannot be compiled: the operation, its line, and why.
+        For a layer that runs over whole sequences. On first use, for a step that cannot be compiled: the operation, its line, and why. Within
+        ``with tg.eager():`` such a cell runs step by step.
     TraceError
         On first use, for a function or step that looks at a number, for a function that draws a random mask, and for a step that draws one in a
         sequence inside the step.
 
     Notes
     -----
-    Attributes of the cell and what a function closes over are read at each `unroll`, or call: it is recorded again when one of them is
-    another object. Changes inside other objects than modules, lists and dicts are not seen.
+    What a function or cell reads is looked at again at each `unroll`, or call, and where anything of it differs, it is recorded again: what it
+    closes over, its globals and defaults and those of functions that it calls, attributes of modules, objects and classes, and what stands in
+    lists, dicts, sets and arrays. The one limit is what Python cannot look into: the memory of extensions, files, the clock, random numbers.
+    What gives another number in a second recording, or draws from a generator, is refused. So is a function or step that changes what is
+    outside of it (``self.last = h``, ``seen.append(x)``): the change would be made once, in the recording.
 
     Random masks of cells are those that the plain steps would draw. A tensor from outside the step, no parameter, may have a row for each of
-    the batch. Of cells are not compiled: what reads or moves single rows of the batch, values with the batch on two axes, and indices into
-    an axis that is made of the batch and another.
+    the batch, on its first axis. Cells are not compiled if they read or move single rows of the batch, have values with the batch on two axes or
+    of uint64, or index into an axis that is made of the batch and another. Integers and booleans are those of NumPy to the bit.
 
     A function is recorded anew for other shapes, dtypes, needed gradients, and for other numbers: what changes from call to call is
     better a tensor. After 64 recordings other calls run as if it were not compiled. Arrays among the arguments arrive as tensors.

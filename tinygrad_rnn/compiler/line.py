@@ -6,6 +6,7 @@ import keyword
 import linecache
 import math
 import os
+import pickle
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,14 +16,17 @@ import numpy as np
 from ..core.primitive import Array
 from ..core.tape import Leaf
 from ..kernels import runtime
-from ..kernels.fused import SHARED, runtime_errors
+from ..kernels.fused import SHARED
 from .groups import Group, arrange
 from .nests import Nest
+from .op import CompileError
 from .values import SMALL, Value, alive, base
+
+MACHINE = (OSError, MemoryError, EOFError, pickle.UnpicklingError)  # no fault of the code: NumPy can do without it
 
 
 class NoCode(Exception):
-    """numba failed to compile a nest."""
+    """The machine failed to compile a nest: it has no room for it."""
 
     def __init__(self, reason: Exception) -> None:
         super().__init__(str(reason))
@@ -47,8 +51,10 @@ class Launch:
         if code is None:
             try:
                 code = self.code = runtime.load(nest.source(), distinct=True).kernel
-            except runtime_errors() as error:
+            except MACHINE as error:
                 raise NoCode(error) from error
+            except Exception as error:
+                raise self._refused(error) from error
         parts = min(runtime.threads(), nest.count) if self.large else 1
         if parts == 1:
             flat = [make(size, dtype) for make, size, dtype in self.flat]
@@ -66,6 +72,21 @@ class Launch:
         if self.adds:
             outs = [np.asarray(o, nest.group.dtype) if last else o for o, last in zip(outs, self.last, strict=True)]
         return outs
+
+
+    def _refused(self, error: Exception) -> CompileError:
+        """What a fault of the generated code is to its user: the operation, or all of them, with the lines that they come from."""
+        said = re.sub(r"\x1b\[[\d;]*m", "", str(error)).strip()
+        numbers = [getattr(error, "lineno", None), *map(int, re.findall(r"line (\d+)", said))]
+        lines = self.nest.source(line_of).splitlines()
+        found = [lines[n - 1].partition("  # ")[2] for n in numbers if n is not None and 0 < n <= len(lines) and "  # " in lines[n - 1]]
+        found = found[-1:] or list(dict.fromkeys(f"{m.op}{line_of(m)}" for m in self.nest.group.members))
+        found = found if len(found) < 4 else [*found[:3], f"{len(found) - 3} others"]
+        first = next((line.strip() for line in said.splitlines() if line.strip() and not line.startswith(("Failed in", "During:", "File "))), "")
+        return CompileError(
+            f"tg.jit: the code for {'; '.join(found)} is refused ({type(error).__name__}: {first[:200]}). The fault is the compiler's; within tg.eager() the "
+            "function runs as if it were not compiled."
+        )
 
 
 class Line:

@@ -11,7 +11,7 @@ parts that come from different places (the gradient of a slice, a concatenation)
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Callable, Container, Generator, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from ..ops.define import axes_of
 from .exchange import B
 from .op import Op
 from .scalars import Operand, converted, expression, kind_of, literal
-from .views import PIECES, VIEWS, Index, Place, Restore, pieces, symbolic, view
+from .views import PIECES, VIEWS, Index, Piece, Place, Restore, pieces, symbolic, view
 
 ZERO = "zero"  # a value that is known to be zero
 
@@ -226,6 +226,9 @@ def _kind(strides: tuple[tuple[int, int], ...], inner: tuple[Any, ...], outer: i
 # --- a program of stored values ------------------------------------------------------------------------------------------------
 
 
+_Walk = Generator[tuple[Op, Index], Any, str]
+
+
 class Block:
     """What loops are made of: where values are, and how others are computed from them.
 
@@ -239,26 +242,51 @@ class Block:
         The user's own operations, in which even a zero that is added counts: it makes 0 of -0.
     costly : dict of Op to set
         In which loops an expensive operation was written out.
+    once : callable
+        Where a value stands that is computed before the loop over time; given it, and whether it is to be repeated for each row.
+    visits : int
+        How many operations were looked at so far, all walks together: tests hold that it grows with the number of operations, not of paths.
     """
 
-    def __init__(self, stores: dict[Op, Store], base: np.dtype[Any], recorded: Container[Op]) -> None:
-        self.stores, self.base, self.recorded = stores, base, recorded
+    def __init__(self, stores: dict[Op, Store], base: np.dtype[Any], recorded: Container[Op], once: Callable[[Op, bool], Store]) -> None:
+        self.stores, self.base, self.recorded, self.once = stores, base, recorded, once
         self.ready: set[Op] = set()
         self.costly: dict[Op, set[int]] = {}
+        self.visits = 0
 
-    def value(self, loop: Loop, op: Any, index: Index, top: bool = False) -> str:
+    def value(self, loop: Loop, op: Op, index: Index, top: bool = False) -> str:
         """A variable with an element of a value, read or computed in the loop."""
+        walks: list[_Walk] = [self._value(loop, op, index, top)]  # each waits for the next: chains may be longer than Python's stack
+        found: str | None = None
+        while walks:
+            try:
+                source, place = walks[-1].send(found)
+            except StopIteration as done:
+                walks.pop()
+                found = done.value
+            else:
+                walks.append(self._value(loop, source, place))
+                found = None
+        assert found is not None
+        return found
+
+    def _value(self, loop: Loop, op: Op, index: Index, top: bool = False) -> _Walk:
+        """`value`, which yields what it needs first: values and where they are read; each is answered with its variable."""
         if 1 in op.shape:
             index = tuple((None, 1, 0) if n == 1 else p for p, n in zip(index, op.shape, strict=True))
         key = (op, index)
         if key in loop.memo:
             return loop.memo[key]
+        self.visits += 1
         if op in self.ready and not top:
             found = loop.read(self.stores[op], index)
         elif is_zero(op):
             found = ZERO
+        elif constant(op):
+            wide = bool(loop.domain) and loop.domain[-1] == B and op.size > 1
+            found = loop.read(self.once(op, wide), index)
         elif op.op == "astype":
-            found = self._cast(loop, op, self.value(loop, op.inputs[0], index))
+            found = self._cast(loop, op, (yield op.inputs[0], index))
         elif op.op in VIEWS and symbolic(op):
             try:
                 source, place = view(op, index)
@@ -268,25 +296,25 @@ class Block:
                 store = self.stores[missing.op]  # in memory the features are in the same order
                 found = loop.read(Store(store.name, op, store.base, store.wide), index)
             else:
-                found = self.value(loop, source, place)
+                found = yield source, place
         elif op.op in PIECES and symbolic(op):
-            found = self._piece(loop, op, index)
+            inside = self._piece(loop, op, index)
+            found = ZERO if inside is None else (yield inside.source, inside.place(index))
         elif op.elementwise:
-            found = self._elementwise(loop, op, index)
+            texts = []
+            for i in op.inputs:
+                if isinstance(i, Op):
+                    lead = len(op.shape) - len(i.shape)
+                    i = yield i, tuple((None, 1, 0) if n == 1 else p for p, n in zip(index[lead:], i.shape, strict=True))
+                texts.append(i)
+            found = self._elementwise(loop, op, texts)
         else:
             raise Restore(op)
         loop.memo[key] = found
         return found
 
-    def _elementwise(self, loop: Loop, op: Op, index: Index) -> str:
-        texts = []
-        for i in op.inputs:
-            if isinstance(i, Op):
-                lead = len(op.shape) - len(i.shape)
-                place = tuple((None, 1, 0) if n == 1 else p for p, n in zip(index[lead:], i.shape, strict=True))
-                texts.append(self.value(loop, i, place))
-            else:
-                texts.append(i)
+    def _elementwise(self, loop: Loop, op: Op, texts: list[Any]) -> str:
+        """An operation on variables (and numbers)."""
         if op not in self.recorded and op.op in ("add", "subtract") and op.dtype.kind == "f":  # gradients of parts: others have none
             if texts[1] == ZERO:
                 return str(texts[0])
@@ -310,7 +338,8 @@ class Block:
         loop.used |= called
         return loop.let(text, "astype")
 
-    def _piece(self, loop: Loop, op: Op, index: Index) -> str:
+    def _piece(self, loop: Loop, op: Op, index: Index) -> Piece | None:
+        """The piece in which a place lies, throughout the loop; None: between pieces there are zeros."""
         for piece in pieces(op):
             touched, inside = True, True
             for (var, step, offset), bound in zip(index, piece.bounds, strict=True):
@@ -323,45 +352,64 @@ class Block:
             if touched and not inside:  # a loop that was not cut where the piece ends
                 raise Restore(op)
             if touched:
-                return self.value(loop, piece.source, piece.place(index))
-        return ZERO
+                return piece
+        return None
 
-    def cuts(self, op: Any, index: Index, out: dict[int, set[int]], top: bool = False) -> None:
+    def cuts(self, op: Op, index: Index, out: dict[int, set[int]], top: bool = False) -> None:
         """Where the domain of a loop has to be cut, so that each part of it reads from one place."""
-        if not isinstance(op, Op) or (op in self.ready and not top) or is_zero(op):
-            return
-        if op.op == "astype":
-            self.cuts(op.inputs[0], index, out)
-        elif op.op in VIEWS and symbolic(op):
-            try:
-                source, place = view(op, index)
-            except Restore as missing:
-                if missing.op not in self.ready:
-                    raise
-                return
-            self.cuts(source, place, out)
-        elif op.op in PIECES and symbolic(op):
-            for piece in pieces(op):
-                for (var, step, offset), bound in zip(index, piece.bounds, strict=True):
-                    if bound is not None and var is not None:
-                        if step != 1:
-                            raise Restore(op)
-                        out.setdefault(var, set()).update((bound.start - offset, bound.stop - offset))
-                self.cuts(piece.source, piece.place(index), out)
-        elif op.elementwise:
-            for i in op.inputs:
-                if isinstance(i, Op):
-                    lead = len(op.shape) - len(i.shape)
-                    self.cuts(i, tuple((None, 1, 0) if n == 1 else p for p, n in zip(index[lead:], i.shape, strict=True)), out)
-        else:
-            raise Restore(op)
+        stack: list[tuple[Any, Index]] = [(op, index)]
+        seen: set[tuple[Any, Index]] = set()
+        while stack:
+            here = op, index = stack.pop()
+            if here in seen:
+                continue
+            first = not seen
+            seen.add(here)
+            self.visits += 1
+            if (op in self.ready and not (top and first)) or is_zero(op) or constant(op):
+                continue
+            if op.op == "astype":
+                stack.append((op.inputs[0], index))
+            elif op.op in VIEWS and symbolic(op):
+                try:
+                    stack.append(view(op, index))
+                except Restore as missing:
+                    if missing.op not in self.ready:
+                        raise
+            elif op.op in PIECES and symbolic(op):
+                found = pieces(op)
+                for piece in found:
+                    for (var, step, offset), bound in zip(index, piece.bounds, strict=True):
+                        if bound is not None and var is not None:
+                            if step != 1:
+                                raise Restore(op)
+                            out.setdefault(var, set()).update((bound.start - offset, bound.stop - offset))
+                stack += [(piece.source, piece.place(index)) for piece in reversed(found)]
+            elif op.elementwise:
+                for i in reversed(op.inputs):
+                    if isinstance(i, Op):
+                        lead = len(op.shape) - len(i.shape)
+                        stack.append((i, tuple((None, 1, 0) if n == 1 else p for p, n in zip(index[lead:], i.shape, strict=True))))
+            else:
+                raise Restore(op)
 
-
-    def joined(self, op: Any) -> bool:
+    def joined(self, op: Op) -> bool:
         """Whether a value is put together of parts: by one operation, or as a sum of such values (the gradient of several slices)."""
-        if not isinstance(op, Op) or op in self.ready:
-            return False
-        return (op.op in PIECES and symbolic(op)) or (op.op in ("add", "subtract") and all(self.joined(i) for i in op.inputs))
+        stack: list[Any] = [op]
+        seen: set[Op] = set()
+        while stack:
+            here = stack.pop()
+            if here in seen:
+                continue
+            if not isinstance(here, Op) or here in self.ready:
+                return False
+            seen.add(here)
+            self.visits += 1
+            if here.op in ("add", "subtract"):
+                stack += here.inputs
+            elif not (here.op in PIECES and symbolic(here)):
+                return False
+        return True
 
     def parted(self, op: Op) -> Op | None:
         """A value inside another that is put together of parts: stored by itself, it does not cut the loop of the other into parts too."""
@@ -372,11 +420,17 @@ class Block:
             if here in seen or here in self.ready or not here.varies:
                 continue
             seen.add(here)
+            self.visits += 1
             if here is not op and self.joined(here):
                 return here
             if here.elementwise or here.op in (*VIEWS, "astype"):
                 stack += [i for i in here.inputs if isinstance(i, Op)]
         return None
+
+
+def constant(op: Op) -> bool:
+    """Whether a value is the same in all steps and rows: it is computed once, before the loop over time."""
+    return not op.varies and op.batch is None
 
 
 def is_zero(op: Op) -> bool:

@@ -17,9 +17,10 @@ from ..kernels.products import symbol
 from .affine import factors, join_sums, products
 from .exchange import B
 from .keeping import kept
-from .lower import REDUCTIONS, ZERO, Block, Loop, Store, identity, is_zero, reduced_axes
-from .op import CompileError, Op
+from .lower import REDUCTIONS, ZERO, Block, Loop, Store, constant, identity, is_zero, reduced_axes
+from .op import Op
 from .scalars import FLOATS, LEAST, MOST, kind_of, literal, wrapped
+from .shared import Part, shared
 from .step import Step
 from .views import PIECES, VIEWS, Index, Restore, symbolic, unsupported
 from .whole import ADDED, SCATTERED, WHOLE, written
@@ -28,6 +29,8 @@ WAY_OUT = "there is no code for it. Compute it outside the step and hand the res
 
 LINEAR = ("transpose", "reshape", "neg", "add", "subtract", "scatter", "getitem", "sum", "concatenate", "stack", "broadcast_to", "positive",
           "tril", "triu", "pad", "astype")  # fmt: skip
+MANY = 96  # arrays; of more an array of their places is handed over
+LOOPS = 4  # in more of them a value is not computed again, but stored
 
 
 class Schedule:
@@ -52,27 +55,71 @@ class Schedule:
         self.temporary: dict[Op, Store] = {}
         self.packs: dict[tuple[str, int, int, int, int], str] = {}  # matrices of products, (name, N, K, strides), packed: the name of that array
         self.notes: list[tuple[int, Op, Any]]  # for readers: which line begins what, the operation, and its Loop or lines
-        self.extra: set[Op] = set()
+        self.extra: set[Op] = set()  # stored besides what is wanted
         self.before: set[Op] = set()  # those that are stored before any loop reads them
         self.count = itertools.count()  # of variables
-        for _ in range(len(ops) + 10):
-            try:
-                self.lines, self.used = self._build()
-            except Restore as missing:
-                if (missing.op in self.extra and missing.op not in self.before) or missing.op not in self.ops:
-                    raise unsupported(missing.op, WAY_OUT) from None
-                self.extra.add(missing.op)
-                continue
+        self.builds = self.visits = 0  # work, which tests count
+        self._store_first()
+        done = -1
+        while True:
+            self.builds += 1
+            missing: dict[Op, None] = {}
+            self.lines, self.used = self._build(missing)
+            self.visits += self.block.visits
             twice = {op for op, loops in self.block.costly.items() if len(loops) > 1 and op not in self.extra and op not in wanted}
-            if not twice:
+            if not missing and not twice:
                 return
-            self.extra |= twice
-        raise CompileError("tg.jit: no order was found for the operations of this step")
+            self.extra.update(missing or twice)
+            if len(self.extra) + len(self.before) == done:
+                raise unsupported(next(iter(missing)), WAY_OUT)
+            done = len(self.extra) + len(self.before)
 
-    def _build(self) -> tuple[list[str], set[str]]:
+    def _store_first(self) -> None:
+        """Find what has to be stored in any case, and what too many loops would compute.
+
+        A loop computes what it reads down to stored values, so a chain that each of many loops reads one link further would be written out in
+        all of them, and the code would grow with the square of its length.
+        """
+        reached: set[Op] = set()
+        stack = list(self.wanted)
+        while stack:
+            op = stack.pop()
+            if op in reached or op in self.given or constant(op) or is_zero(op):
+                continue
+            reached.add(op)
+            self.visits += 1
+            stack += [i for i in op.inputs if isinstance(i, Op)]
+            if op not in self.wanted and not self._pointwise(op):
+                self.extra.add(op)
+            if self._multiplied(op):
+                self.extra.update(value for moving, _ in products(op)[0] if (value := untransposed(moving)[0]) not in self.given and value not in self.wanted)
+        order = sorted(reached, key=self.ops.__getitem__)
+        stage: dict[Op, int] = {}  # how many operations that are no part of a loop, one after the other, come before it
+        for op in order:
+            stage[op] = max((stage[i] + (not self._pointwise(i)) for i in op.inputs if i in stage), default=0)
+        loops = dict.fromkeys(order, 0)  # of each value the loops in which it is computed, as bits
+        for k, op in enumerate(reversed(order)):
+            if self._readable(op):
+                loops[op] = 0
+            if op in self.wanted or op in self.extra:
+                loops[op] |= 1 << stage[op]
+            known = [i for i in op.inputs if isinstance(i, Op) and not constant(i) and not self._readable(i)]
+            if loops[op].bit_count() > LOOPS and known and (op.elementwise or op.op == "astype"):
+                self.extra.add(op)
+                loops[op] = 1 << stage[op]
+            here = loops[op] if self._pointwise(op) else 1 << len(order) + k  # it has a loop of its own
+            for i in op.inputs:
+                if i in loops:
+                    loops[i] |= here
+
+    def _readable(self, op: Op) -> bool:
+        """Whether a value can be read from where it is stored; what is only added up cannot."""
+        return op in self.extra or op in self.given or any(how == "{v}" for _, how in self.wanted.get(op, ()))
+
+    def _build(self, missing: dict[Op, None]) -> tuple[list[str], set[str]]:
+        """The code, for what is stored; `missing` gets what has to be stored besides, and then the code is not complete."""
         stores = dict(self.given)
-        for op in self.extra:
-            self.temporary.setdefault(op, Store(f"m{len(self.temporary)}", op))
+        self.temporary = {op: Store(f"m{k}", op) for k, op in enumerate(sorted(self.extra, key=self.ops.__getitem__))}
         for op, places in self.wanted.items():
             first = next((store for store, how in places if how == "{v}"), None)
             if first is not None:
@@ -81,58 +128,66 @@ class Schedule:
             if op not in stores and not self._pointwise(op):
                 self.temporary.setdefault(op, Store(f"m{len(self.temporary)}", op))
         stores.update({op: store for op, store in self.temporary.items() if op not in stores})
-        self.block = block = _Block(stores, self.module)
+        self.block = block = Block(stores, self.base, self.module.recorded, self.once)
         block.ready = set(self.given)
-        units = sorted({*self.wanted, *self.extra}, key=lambda op: self.ops.get(op, -1))
+        units = sorted(dict.fromkeys([*self.wanted, *self.temporary]), key=lambda op: self.ops.get(op, -1))
         levels: dict[Op, int] = {}
+        of_level: dict[int, list[Op]] = {}
         for op in units:
             levels[op] = self._level(op, levels)
+            of_level.setdefault(levels[op], []).append(op)
         lines: list[str] = []
         offsets: dict[str, str] = {}
         used: set[str] = set()
         self.notes = []
-        for level in sorted(set(levels.values())):
-            here = [op for op in units if levels[op] == level]
+        for _, here in sorted(of_level.items()):
             loops: dict[tuple[Any, ...], Loop] = {}
             order: list[Any] = []
             of: list[Op] = []  # what each part is for
-            added: set[Op] = set()  # what is added to sums alone, so that nothing can read it
-            for k, op in enumerate(here):
-                of += here[k - 1 : k] * (len(order) - len(of))
-                places = list(self.wanted.get(op, []))
-                if op in self.extra and not any(how == "{v}" for _, how in places):
-                    places.append((self.temporary[op], "{v}"))
-                if op.op in ("matmul", "affine") and op not in self.given and (text := self._products(block, op, stores)) is not None:
-                    order.append(text)
-                elif op.op in ("matmul", "einsum", *REDUCTIONS) and op not in self.given:
-                    order += self._reduce(block, op, stores, used)
-                elif self._whole(op):
-                    if all(how != "{v}" for _, how in places) and (op.op in SCATTERED or (op.op in ADDED and is_zero(op.inputs[0]))):
-                        for store, _ in places:
-                            order += self._written(block, op, stores, store)
-                        added.add(op)
-                        continue
-                    order += self._written(block, op, stores)
-                else:
-                    for loop in self._loop(block, op, places, loops):
-                        if loop not in order:
-                            order.append(loop)
-                    continue
-                for store, how in places:
-                    if store is not stores[op] and store.name != stores[op].name:
-                        copy = Loop(identity(op)[0], self.count)
-                        copy.write(store, identity(op)[1], copy.read(stores[op], identity(op)[1]), how)
-                        order.append(copy)
-            of += here[-1:] * (len(order) - len(of))
+            for op in here:
+                try:
+                    order += self._unit(block, op, stores, loops, used)
+                except Restore as restored:
+                    if restored.op not in self.ops:
+                        raise unsupported(restored.op, WAY_OUT) from None
+                    missing[restored.op] = None
+                of += [op] * (len(order) - len(of))
             for part, op in zip(order, of, strict=True):
                 self.notes.append((len(lines), op, part))
                 if isinstance(part, Loop):
                     used |= part.used
                     part = part.text(offsets)
                 lines += part
-            block.ready.update(op for op in here if op in stores and op not in added)
+            block.ready.update(op for op in here if op in stores and not self._only_added(op))
         self.notes = [(len(offsets) + at, op, part) for at, op, part in self.notes]
         return [*(f"{name} = U({text})" for text, name in offsets.items()), *lines], used
+
+    def _unit(self, block: Block, op: Op, stores: dict[Op, Store], loops: dict[tuple[Any, ...], Loop], used: set[str]) -> list[Any]:
+        """What has to be run for one stored value: loops and lines; loops that are there already get another value to compute."""
+        places = list(self.wanted.get(op, []))
+        if not any(how == "{v}" for _, how in places) and op in self.extra:
+            places.append((self.temporary[op], "{v}"))
+        if self._multiplied(op):
+            order: list[Any] = [self._products(block, op, stores)]
+        elif op.op in ("matmul", "einsum", *REDUCTIONS) and op not in self.given:
+            order = self._reduce(block, op, stores, used)
+        elif self._only_added(op):
+            return [part for store, _ in places for part in self._written(block, op, stores, store)]
+        elif self._whole(op):
+            order = self._written(block, op, stores)
+        else:
+            return self._loop(block, op, places, loops)
+        for store, how in places:
+            if store is not stores[op] and store.name != stores[op].name:
+                copy = Loop(identity(op)[0], self.count)
+                copy.write(store, identity(op)[1], copy.read(stores[op], identity(op)[1]), how)
+                order.append(copy)
+        return order
+
+    def _only_added(self, op: Op) -> bool:
+        """Whether a value is scattered right into sums, so that nothing can read it."""
+        scattered = op.op in SCATTERED or (op.op in ADDED and is_zero(op.inputs[0]))
+        return scattered and self._whole(op) and op not in self.extra and all(how != "{v}" for _, how in self.wanted.get(op, ()))
 
     # --- levels -----------------------------------------------------------------------------------------------------------------
 
@@ -172,7 +227,7 @@ class Schedule:
     # --- code -------------------------------------------------------------------------------------------------------------------
 
     def _loop(self, block: Block, op: Op, places: list[tuple[Store, str]], loops: dict[tuple[Any, ...], Loop]) -> list[Loop]:
-        """Store a value that is computed element by element: one loop, or one for each of its parts."""
+        """Store a value that is computed element by element, in one loop, or one for each of its parts; the loops that were not there yet."""
         domain, index = identity(op)
         cuts: dict[int, set[int]] = {}
         block.cuts(op, index, cuts, top=op not in self.given)
@@ -184,21 +239,25 @@ class Schedule:
         if any(len(p) > 1 for p in parts) and not block.joined(op) and (inside := block.parted(op)) is not None and inside in self.ops:
             self.before.add(inside)
             raise Restore(inside)
-        touched = []
+        new = []
         for choice in itertools.product(*parts):
             sizes = tuple(B if hi == B else hi - lo for lo, hi in choice)
-            loop = loops.setdefault(sizes, Loop(sizes, self.count))
+            if sizes not in loops:
+                loops[sizes] = Loop(sizes, self.count)
+                new.append(loops[sizes])
+            loop = loops[sizes]
             place: Index = tuple(p if p[0] is None else (p[0], 1, choice[p[0]][0]) for p in index)
             value = block.value(loop, op, place, top=op not in self.given)
             for store, how in places:
                 loop.write(store, place, value, how, zero)
-            touched.append(loop)
-        return touched
+        return new
 
-    def _products(self, block: Block, op: Op, stores: dict[Op, Store]) -> list[str] | None:
-        """Products of the batch with matrices that do not vary, added up; None for a product of another kind."""
-        if op.op == "matmul" and (factors(op) is None or any(i.dtype != self.base for i in (op, *op.inputs))):
-            return None
+    def _multiplied(self, op: Op) -> bool:
+        """Whether it is made of products of the batch with matrices that do not vary."""
+        return op not in self.given and (op.op == "affine" or (factors(op) is not None and all(i.dtype == self.base for i in (op, *op.inputs))))
+
+    def _products(self, block: Block, op: Op, stores: dict[Op, Store]) -> list[str]:
+        """Products of the batch with matrices that do not vary, added up."""
         pairs, constant = products(op)
         bias = None if constant is None else self.once(constant, False)
         lines = []
@@ -285,28 +344,6 @@ def untransposed(op: Op) -> tuple[Op, bool]:
     while op.op == "transpose" and len(op.shape) == 2 and tuple(a % 2 for a in op.params["axes"]) == (1, 0):
         op, turned = op.inputs[0], not turned
     return op, turned
-
-
-class _Block(Block):
-    """A block that finds values which do not vary where they are computed once."""
-
-    def __init__(self, stores: dict[Op, Store], module: Module) -> None:
-        super().__init__(stores, module.dtype, module.recorded)
-        self.once = module.once
-
-    def value(self, loop: Loop, op: Any, index: Index, top: bool = False) -> str:
-        if not op.varies and op.batch is None and op not in self.ready and not is_zero(op):
-            wide = bool(loop.domain) and loop.domain[-1] == B and op.size > 1
-            key = (op, index)
-            if key not in loop.memo:
-                loop.memo[key] = loop.read(self.once(op, wide), index)
-            return loop.memo[key]
-        return super().value(loop, op, index, top)
-
-    def cuts(self, op: Any, index: Index, out: dict[int, set[int]], top: bool = False) -> None:
-        if isinstance(op, Op) and not op.varies and op.batch is None:
-            return
-        super().cuts(op, index, out, top)
 
 
 def _terms(op: Op) -> tuple[list[str], dict[str, Any], list[tuple[Op, tuple[str, ...]]]]:
@@ -483,19 +520,31 @@ class Module:
 
     # --- text -------------------------------------------------------------------------------------------------------------------
 
-    def text(self) -> str:
-        """The module."""
+    def text(self, *, sharing: bool = False) -> str:
+        """The module; where it is not to be read but compiled, loops that do the same are `shared`, and many arrays are handed over as one of places."""
         kind = self.dtype.name
         other = FLOATS[self.dtype == FLOATS[0]].name
+        lines = {which: function.lines for which, function in self.functions.items()}
+        loops: list[str] = []
+        if sharing:
+            many = {which for which, function in self.functions.items() if function.many}
+            loops, lines = shared(lines, self._loops(), {which: function.kinds for which, function in self.functions.items()}, many)
+            for which in many:
+                names = enumerate(self.functions[which].kinds.items())
+                lines[which][:2] = [
+                    "@njit(types.void(*[types.int64] * 4, types.boolean, integers), **options)",
+                    f"def {which}(T, B, batch, row, reverse, places):",
+                    *(f"    {name} = {POINTERS[kind].format(k=k)}" for k, (name, kind) in names),
+                ]
         used = sorted({"wide_vectors", *self.forward_schedule.used, *self.backward_schedule.used})
         head = [
             f'"""Generated: {self._title()}. Forward and backward; values are laid out (features, batch)."""',
             "import numpy as np",
-            "from numba import njit, types",
+            f"from numba import {'carray, ' if loops else ''}njit, types",
             f"from numpy import {kind} as F, {other} as D, int64 as I, uint64 as U, inf",
             f"from tinygrad_rnn.kernels.scalar import {', '.join(name for name in used if not name.startswith('int'))}",
             *(f"from tinygrad_rnn.kernels.integers import {name}" for name in used if name.startswith("int")),
-            "from tinygrad_rnn.kernels.tiles import at",
+            f"from tinygrad_rnn.kernels.tiles import at{', pointer, start' if loops else ''}",
             "",
             *(f"{name} = types.Array(types.{dtype}, 1, 'C')" for name, dtype in zip(ARRAYS.values(), (kind, other, "int64", "boolean"), strict=True)),
             'options = {"error_model": "numpy", "fastmath": {"contract"}, "nogil": True, "cache": True}',
@@ -505,7 +554,18 @@ class Module:
             f'transpose = types.ExternalFunction("{symbol("transpose", self.dtype)}", types.void(*[types.int64] * 9))',
             f'gradient = types.ExternalFunction("{symbol("gradient", self.dtype)}", types.void(*[types.int64] * 12))',
         ]
-        return "\n".join([*head, *(line for function in self.functions.values() for line in ("", "", *function.lines)), ""])
+        if loops:  # they are compiled for whoever calls them
+            head.append('of_loops = {"error_model": "numpy", "fastmath": {"contract"}, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}')
+        return "\n".join([*head, *loops, *(line for several in lines.values() for line in ("", "", *several)), ""])
+
+    def _loops(self) -> list[Part]:
+        """Where the loops are in the lines of the functions."""
+        found = []
+        for which, schedule in (("forward", self.forward_schedule), ("backward", self.backward_schedule)):
+            body = self.functions[which].body
+            ends = [at for at, _, _ in schedule.notes[1:]] + [len(schedule.lines)]
+            found += [Part(which, body + at, body + end) for (at, _, part), end in zip(schedule.notes, ends, strict=False) if isinstance(part, Loop) and at < end]
+        return found
 
     def made_by(self, line: int) -> Op | None:
         """The operation of which a line of the text comes, counted from 1; None for what belongs to no single one."""
@@ -560,7 +620,8 @@ class Module:
             lines += [f"        {line}" for store in zeros for line in store.filled("0")]
         body = len(lines)
         lines += [*(f"        {line}" for line in schedule.lines), *(f"    {line}" for line in after)]
-        return Function(lines, body, slots, raw, list(once.values()), [self.tables[name] for name in tables])
+        names = [*(slot.name for slot in slots), *raw, *once, *tables]
+        return Function(lines, body, slots, raw, list(once.values()), [self.tables[name] for name in tables], dict(zip(names, kinds, strict=True)))
 
     def straight(self, op: Op) -> bool:
         """Whether a value comes and goes as it is, (batch, features) of the module's dtype; others are brought into order outside."""
@@ -607,7 +668,8 @@ class Module:
             for k, op in enumerate(step.states)
             if f"ds{k}" in mentioned and self.straight(op)
         ]
-        return lines + [f"{name}[:] = 0" for name in [*(store.name for store in self.collected.values()), *(f"df{k}" for k in self.df)]]
+        added = [*self.collected.values(), *(Store(f"df{k}", step.fixed[k]) for k in self.df)]
+        return lines + [line for store in added for line in store.filled("0")]
 
     def _gradients(self) -> list[str]:
         """After it: the gradients of first states, inputs and matrices, as the caller wants them."""
@@ -718,6 +780,8 @@ class Function(NamedTuple):
     once : list of (Op, bool)
         What is computed once, and whether it is repeated for each row.
     tables : list of arrays
+    kinds : dict of str to str
+        Of all arrays, see `lower.kind_of`.
     """
 
     lines: list[str]
@@ -726,6 +790,12 @@ class Function(NamedTuple):
     raw: list[str]
     once: list[tuple[Op, bool]]
     tables: list[np.ndarray[Any, Any]]
+    kinds: dict[str, str]
+
+    @property
+    def many(self) -> bool:
+        """Whether its arrays are handed over as one array of their places: each argument makes compiling all of them longer."""
+        return len(self.kinds) > MANY
 
 
 class Slot(NamedTuple):
@@ -752,4 +822,5 @@ def _words(lines: list[str]) -> set[str]:
     return set(re.findall(r"[A-Za-z_]\w*", "\n".join(lines)))
 
 
+POINTERS = {kind: f"pointer(places[{{k}}], {kind}(0))" for kind in "FDI"} | {"Q": "carray(pointer(places[{k}], False), (1,))"}  # from places
 ARRAYS = {"F": "array", "D": "others", "I": "integers", "Q": "flags"}  # their types in the code

@@ -28,7 +28,10 @@ def own_faults(name: str) -> Iterator[None]:
     except (TinygradError, OSError, MemoryError):
         raise
     except Exception as error:
-        raise CompileError(f"tg.jit: no code could be made of a step of '{name}'; the fault is the compiler's ({type(error).__name__}: {error})") from error
+        raise CompileError(
+            f"tg.jit: no code could be made of '{name}'; the fault is the compiler's ({type(error).__name__}: {error}). Within tg.eager() it runs as if it "
+            "were not compiled."
+        ) from error
 
 
 class Op:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import re
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -54,8 +55,10 @@ class Idle:
             return found
 
     def give(self, workspace: Workspace) -> None:
-        """To be taken again."""
+        """To be taken again, as long as its runner is there."""
         with self.lock:
+            if workspace.runner() is None:
+                return
             several = self.waiting.pop(workspace.key, [])
             several.append(workspace)
             self.waiting[workspace.key] = several  # now the latest
@@ -66,17 +69,24 @@ class Idle:
                 if not oldest:
                     del self.waiting[next(iter(self.waiting))]
 
+    def drop(self, number: int) -> None:
+        """Give back what waits for a runner that is gone."""
+        with self.lock:
+            for key in [key for key in self.waiting if key[0] == number]:
+                self.size -= sum(workspace.size for workspace in self.waiting.pop(key))
+
 
 _idle = Idle()
 _numbers = itertools.count()  # of runners
 
 
 class Workspace:
-    """Arrays of one call, by name."""
+    """Arrays of one call, by name, and where each begins."""
 
-    __slots__ = ("arrays", "key", "size")
+    __slots__ = ("arrays", "key", "places", "runner", "size")
 
-    def __init__(self, slots: Sequence[Slot], T: int, batch: int, dtypes: Mapping[str, np.dtype[Any]], key: Any) -> None:
+    def __init__(self, slots: Sequence[Slot], T: int, batch: int, runner: Runner, key: Any) -> None:
+        dtypes = runner.dtypes
         sizes = [slot.elements(T, batch) * dtypes[slot.kind].itemsize for slot in slots]
         begins, end = [], 0
         for k, size in enumerate(sizes):
@@ -84,10 +94,12 @@ class Workspace:
             begins.append(end)
             end += size
         whole = np.empty(end + PAGE, np.uint8)
-        begin = -_address(whole) % PAGE
+        address = _address(whole)
+        begin = -address % PAGE
         parts = zip(slots, begins, sizes, strict=True)
         self.arrays: dict[str, Array] = {slot.name: whole[begin + b : begin + b + size].view(dtypes[slot.kind]) for slot, b, size in parts}
-        self.key, self.size = key, whole.size
+        self.places = {slot.name: address + begin + b for slot, b in zip(slots, begins, strict=True)}
+        self.key, self.size, self.runner = key, whole.size, weakref.ref(runner)
 
 
 class Saved:
@@ -110,11 +122,23 @@ class _Function:
     """One of the two functions: its code, its arrays, and the constants that it reads."""
 
     def __init__(self, module: Module, which: str, code: Callable[..., None]) -> None:
-        self.code = code
-        _, _, self.slots, self.raw, self.once, self.tables = module.functions[which]
+        self.code, self.many = code, module.functions[which].many
+        _, _, self.slots, self.raw, self.once, self.tables, _ = module.functions[which]
         self.names = [slot.name for slot in self.slots]
         self.wide = [k for k, (_, wide) in enumerate(self.once) if wide]
         self.needed = _needed(module, [op for op, _ in self.once])
+
+    def run(self, sizes: tuple[Any, ...], workspaces: Sequence[Workspace], others: Sequence[Array]) -> None:
+        """Call it with arrays of workspaces, and others; of many it is given the places."""
+        arrays: dict[str, Array] = {}
+        places: dict[str, int] = {}
+        for workspace in workspaces:
+            arrays |= workspace.arrays
+            places |= workspace.places
+        if self.many:
+            self.code(*sizes, np.array([*[places[name] for name in self.names], *map(_address, others)], np.int64))
+        else:
+            self.code(*sizes, *[arrays[name] for name in self.names], *others)
 
     def constants(self, known: dict[Op, Any], batch: int) -> list[Array]:
         """Those that do not vary, as flat arrays; `known` gets what is computed on the way."""
@@ -145,7 +169,7 @@ class Runner:
     Attributes
     ----------
     source : str
-        The generated module.
+        The generated module, in which all loops stand where they are run.
     """
 
     def __init__(self, module: Module, computed: Mapping[Node, Array]) -> None:
@@ -183,22 +207,33 @@ class Runner:
 
     def _compiled(self) -> Any:
         """The module, compiled; a CompileError that names the operation which numba does not take."""
-        try:
-            return runtime.load(self.source, distinct=True)
-        except (TinygradError, OSError, MemoryError):
-            raise
-        except Exception as error:
-            lines = [line.strip() for line in re.sub(r"\x1b\[[\d;]*m", "", str(error)).splitlines()]
-            said = next((line for line in lines if line and not line.startswith(("Failed in", "File ", "During: "))), "")[:200]
-            place = getattr(error, "lineno", None) or next((int(found[1]) for line in lines if (found := re.search(r", line (\d+)", line))), 0)
-            why = f"the code for it is refused ({type(error).__name__}: {said})"
-            op = self.module.made_by(place)
-            raise (CompileError(f"tg.jit: {self.step.name}: {why}") if op is None else unsupported(op, why)) from error
+        error: Exception | None = None
+        for text in dict.fromkeys((self.module.text(sharing=True), self.source)):  # in the second each line is found
+            try:
+                code = runtime.load(text, distinct=True)
+                if error is None:
+                    return code
+            except (TinygradError, OSError, MemoryError):
+                raise
+            except Exception as failed:
+                error = failed
+        lines = [line.strip() for line in re.sub(r"\x1b\[[\d;]*m", "", str(error)).splitlines()]
+        said = next((line for line in lines if line and not line.startswith(("Failed in", "File ", "During: "))), "")[:200]
+        place = getattr(error, "lineno", None) or next((int(found[1]) for line in lines if (found := re.search(r", line (\d+)", line))), 0)
+        if not place and (unknown := re.search(r"name '(\w+)' is not defined", said)):  # of which numba does not say where it stands
+            place = next((k for k, line in enumerate(self.source.splitlines(), 1) if re.search(rf"\b{unknown[1]}\b", line)), 0)
+        why = f"the code for it is refused ({type(error).__name__}: {said})"
+        op = self.module.made_by(place)
+        raise (CompileError(f"tg.jit: {self.step.name}: {why}") if op is None else unsupported(op, why)) from error
 
     def _workspace(self, which: str, T: int, rows: int) -> Workspace:
         key = (self.number, which, T, rows)
         found = _idle.take(key)
-        return Workspace(getattr(self, which), T, rows, self.dtypes, key) if found is None else found
+        return Workspace(getattr(self, which), T, rows, self, key) if found is None else found
+
+    def __del__(self) -> None:
+        if hasattr(self, "number") and _idle is not None:  # it was made, and the program does not end
+            _idle.drop(self.number)
 
     def shapes(self, T: int, batch: int) -> list[tuple[int, ...]]:
         """Of the outputs, over all steps, of the last states, and of what the steps leave outside."""
@@ -276,7 +311,7 @@ class Runner:
                 if name in arrays:
                     bring(op, values[k], lead, lo, hi, arrays[name])
         constants = self._forward.repeated(constants, hi - lo)
-        self._forward.code(T, hi - lo, batch, lo, saved.reverse, *[arrays[name] for name in self._forward.names], *arguments, *constants)
+        self._forward.run((T, hi - lo, batch, lo, saved.reverse), (kept, fleeting), [*arguments, *constants])
         for j, op, _ in bent["y"]:
             kind, k = self.module.y_from[j]
             whole, place = arrays[f"{kind}{k}"], out[j]
@@ -350,8 +385,8 @@ class Runner:
         for k, (op, (left, right)) in enumerate(module.products.items()):
             raw[f"dw{k}"] = out = empty((left.size * right.size,), self.dtype)
             sums[op] = out.reshape(right.size, left.size).T if op in module.transposed else out.reshape(left.size, right.size)
-        given = [*[arrays[name] for name in self._backward.names], *[raw[name] for name in self._backward.raw]]
-        self._backward.code(T, rows, batch, lo, saved.reverse, *given, *self._backward.repeated(constants, rows))
+        others = [*[raw[name] for name in self._backward.raw], *self._backward.repeated(constants, rows)]
+        self._backward.run((T, rows, batch, lo, saved.reverse), (kept, own), others)
         for _, op, name in self.bent["s"]:
             if op in found and step.gradients.get(op) is not None:
                 fetch(op, arrays[f"d{name}"][elements(op, rows) :], 0, lo, hi, found[op])  # where step 0 wrote it

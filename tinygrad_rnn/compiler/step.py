@@ -1,7 +1,8 @@
 """One recorded step, with the size of the batch left open.
 
 The cell is traced twice, with batches of two different sizes. Where the two recordings differ, a size is the batch: so the axes, settings
-and numbers that stand for it are found, and the program that is left serves a batch of any size. Nothing is recorded that the tape does
+and numbers that stand for it are found, and the program that is left serves a batch of any size. Whether it does is checked for each size at
+its first use, by another recording (`check_batch`): Python code may do something else with one row. Nothing is recorded that the tape does
 not record for everybody; an `Op` is a node in which the batch has a name.
 """
 
@@ -61,9 +62,16 @@ class Step:
         Values of the backward program, each with the one of the forward program whose gradient it is.
     """
 
-    def __init__(self, cell: Callable[..., Any], x: Any, state: Any, name: str, rows: Sequence[bool], lent: Sequence[Tensor] = ()) -> None:
+    def __init__(
+        self, cell: Callable[..., Any], x: Any, state: Any, name: str, rows: Sequence[bool], lent: Sequence[Tensor], after_run: Callable[[], None]
+    ) -> None:
         self.name = name
-        one, two = (_record(cell, x, state, name, rows, lent, n) for n in SIZES)
+        recorded = []
+        for n in SIZES:
+            recorded.append(_record(cell, x, state, name, rows, lent, n))
+            after_run()
+        one, two = self.recorded = recorded
+        self.batches = {*SIZES}  # of which it is known that the step does the same
         with own_faults(name):
             self._join(one, two, len(leaves(x)), len(leaves(state)), len(lent))
 
@@ -190,6 +198,75 @@ class Step:
         return self.known[programs[0].outputs[0]]
 
 
+def check_batch(step: Step, cell: Any, x: Any, state: Any, rows: Sequence[bool], lent: Sequence[Tensor], batch: int) -> None:
+    """Raise a CompileError if the cell does with so many rows something else than what was recorded; the arguments as for `Step`."""
+    if batch in step.batches:
+        return
+    found = _record(cell, x, state, step.name, rows, lent, batch)
+    one, two = step.recorded
+    different = "it uses other tensors from outside" if one.captured != found.captured else _different(one.program, two.program, found.program, batch)
+    if not different and batch > 1:
+        different = _different(one.backward, two.backward, found.backward, batch)
+    elif not different:  # what is spread over rows need not be summed over one
+        of_one, of_many = ([n.op for n in r.backward.nodes if n.op not in SPREADING] for r in (found, one))
+        different = "" if of_one == of_many else "its backward has other operations"
+    if different:
+        raise CompileError(
+            f"the step of '{step.name}' does with a batch of {batch} something else than with {SIZES[0]} and {SIZES[1]} rows, with which it was recorded to "
+            f"serve any: {different}. Python code that decides by the size of the batch is not compiled: run the cell as it is for this size, in tg.eager()"
+        )
+    step.batches.add(batch)
+
+
+SPREADING = ("sum", "reshape", "broadcast_to")
+
+
+def _different(one: Program, two: Program, found: Program, batch: int) -> str:
+    """In what a recording with another size of the batch differs from what two others lead to expect; empty if in nothing."""
+    programs = (one, two, found)
+    read = [constants(p) for p in programs]
+    for a, b, c in zip(*read, strict=False):
+        if not _fits(a.shape, b.shape, c.shape, batch) or a.dtype != c.dtype:
+            return f"a constant of shape {c.shape}{c.where.described()}"
+        alike = a.shape == b.shape
+        expected = a.value if alike else a.value.take([0], next(k for k, (m, n) in enumerate(zip(a.shape, b.shape, strict=True)) if m != n))
+        if not np.array_equal(np.broadcast_to(expected, c.shape), c.value, equal_nan=c.dtype.kind == "f"):
+            return f"a constant of shape {c.shape} has other values{c.where.described()}"
+    places = [{n: k for k, n in enumerate([*p.inputs, *leaves_, *p.nodes])} for p, leaves_ in zip(programs, read, strict=True)]
+    for a, b, c in zip(*(p.nodes for p in programs), strict=False):
+        if a.op != c.op:
+            return f"{c.op} in place of {a.op}{c.where.described()}"
+        operands = [[(place[i],) if isinstance(i, Node) else i for i in n.inputs] for place, n in zip(places, (a, b, c), strict=True)]
+        if len(a.inputs) != len(c.inputs) or any((type(m) is tuple) != (type(n) is tuple) or (type(m) is tuple and m != n) for m, n in zip(operands[0], operands[2], strict=True)):
+            return f"{c.op} has other operands{c.where.described()}"
+        for m, n, o in [*zip(*operands, strict=True), (a.shape, b.shape, c.shape), *[(a.params[k], b.params[k], v) for k, v in c.params.items()]]:
+            if not _fits(m, n, o, batch):
+                return f"{c.op} has {_plain(o)} where {_plain(m)} and {_plain(n)} were recorded{c.where.described()}"
+    if len(one.nodes) != len(found.nodes) or len(read[0]) != len(read[2]):
+        return f"it has {len(found.nodes)} operations in place of {len(one.nodes)}"
+    ends = [[place.get(o) if isinstance(o, Node) else o for o in p.outputs] for place, p in zip(places, programs, strict=True)]
+    return "" if ends[0] == ends[2] else "it returns other values"
+
+
+def _plain(value: Any) -> str:
+    return f"an array {value.shape}" if isinstance(value, np.ndarray) else repr(value)
+
+
+def _fits(m: Any, n: Any, found: Any, batch: int) -> bool:
+    """Whether a setting or number is the one that those of two other sizes of the batch lead to expect."""
+    if isinstance(m, (tuple, list)):
+        return isinstance(found, (tuple, list)) and len(m) == len(found) and all(_fits(*each, batch) for each in zip(m, n, found, strict=True))
+    if isinstance(m, slice):
+        return isinstance(found, slice) and all(_fits(getattr(m, part), getattr(n, part), getattr(found, part), batch) for part in ("start", "stop", "step"))
+    if isinstance(m, np.ndarray):
+        return isinstance(found, np.ndarray) and np.array_equal(m, found)
+    if type(m) is int and type(n) is int and m != n:
+        return type(found) is int and 2 * (found - m) == (n - m) * (batch - SIZES[0])
+    if isinstance(m, float) and m != n and not (m != m and n != n):
+        return isinstance(found, float) and any(math.isclose(s.at(batch), found, rel_tol=1e-12) for s in _numbers(m, n))
+    return type(m) is type(found) and repr(m) == repr(found)
+
+
 class _Recorded(NamedTuple):
     program: Program
     backward: Program
@@ -298,19 +375,23 @@ class Sized(NamedTuple):
 
 
 def _number(m: Any, n: Any, node: Node) -> Any:
-    if m == n or (m != m and n != n):
+    if repr(m) == repr(n):
         return m
-    one, two = SIZES
-    found = [Sized(m / (one + o) ** p, o, p) for p in (1, -1, 0.5, -0.5) for o in (0, -1)]
-    found += [Sized(1.0, m**q - one, 1 / q) for q in (1, 2)]  # such as the count less a correction, and its root
-    for sized in found:
-        exact = type(m) is not int or (sized.power == 1 and float(sized.factor).is_integer())  # of an integer nothing is rounded
-        if exact and math.isclose(sized.at(two), n, rel_tol=1e-13):
+    for sized in _numbers(m, n):
+        if type(m) is not int or (sized.power == 1 and float(sized.factor).is_integer()):  # of an integer nothing is rounded
             return sized
     raise CompileError(
         f"a number in {node.op} was {m} in one recording of the step and {n} in the other: it depends on the size of the batch (recorded with "
         f"{SIZES[0]} and {SIZES[1]} rows), or on how often the step was run; what changes from step to step belongs in the state{node.where.described()}"
     )
+
+
+def _numbers(m: float, n: float) -> list[Sized]:
+    """What a number may be as a function of the size of the batch, by the two that were recorded."""
+    one, two = SIZES
+    found = [Sized(m / (one + o) ** p, o, p) for p in (1, -1, 0.5, -0.5) for o in (0, -1)]
+    found += [Sized(1.0, m**q - one, 1 / q) for q in (1, 2)]  # such as the count less a correction, and its root
+    return [sized for sized in found if math.isclose(sized.at(two), n, rel_tol=1e-13)]
 
 
 def _param(m: Any, n: Any, node: Node) -> Any:

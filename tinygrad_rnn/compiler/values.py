@@ -71,8 +71,9 @@ class Value:
     def __init__(self, primitive: Primitive | None, inputs: list[Any], params: dict[str, Any], shape: tuple[int, ...], dtype: Any, node: Node) -> None:
         self.primitive, self.inputs, self.params = primitive, inputs, params
         self.shape, self.dtype, self.node = shape, dtype, node
-        found = seen_through(self, inputs[0].layout) if inputs and isinstance(inputs[0], Value) else None
-        self.view, self.layout = found is not None, found or contiguous(shape)
+        found: Layout | None = seen_through(self, inputs[0].layout) if inputs and isinstance(inputs[0], Value) else None
+        self.view = found is not None
+        self.layout: Layout = found or contiguous(shape)
 
     @property
     def op(self) -> str:
@@ -174,7 +175,8 @@ class Builder:
                 continue
             value = Value(node.primitive, inputs, node.params, node.shape, node.dtype, line or node)
             params = repr(list(node.params.values()))
-            key: Any = (node.primitive, tuple((type(i), i) for i in inputs), params)
+            operands = tuple([i if isinstance(i, Value) else repr(i) for i in inputs])  # as texts, in which 0.0 is not -0.0, 1 not True
+            key: Any = (node.primitive, operands, params)
             key = value if "array(" in params else key  # long arrays are not written out
             before = self._same.setdefault(key, value)
             self.known[node] = before

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import DtypeError, ShapeError, TinygradError, restated
+from .errors import DtypeError, ShapeError, TinygradError, TraceError, restated
 from .primitive import Primitive, Spec
 from .tape import NO_PARAMS, Leaf, Node, Where, caller, context
 from .tensor import FLOAT32, FLOAT64, Tensor, as_array
@@ -66,7 +66,7 @@ def apply(primitive: Primitive, inputs: Sequence[Any], params: dict[str, Any] = 
     for k in primitive.kept[mask]:
         saved[k] = values[k]
     if None in nodes:
-        nodes = [_leaf(x, a) if node is None else node for x, a, node in zip(inputs, arrays, nodes, strict=True)]
+        nodes = [node if node is not None else x.leaf() if isinstance(x, Tensor) else Leaf(a) for x, a, node in zip(inputs, arrays, nodes, strict=True)]
     edges = primitive.edges(nodes) if mask else ()
     origin = now.origin or caller()
     return Tensor(out, Node(primitive, tuple(nodes), edges, params, saved, out.shape, out.dtype, mask > 0, origin))
@@ -84,18 +84,13 @@ def _array(primitive: Primitive, x: Any, inputs: Sequence[Any]) -> Any:
     raise DtypeError(f"{primitive.name}({', '.join(describe(i) for i in inputs)}): {fault}{Where(*caller()).described()}")
 
 
-def _leaf(x: Any, array: Any) -> Leaf:
-    """The leaf of a constant: of a tensor its own, of an array a new one."""
-    return x.leaf() if isinstance(x, Tensor) else Leaf(array)
-
-
 def _promote(primitive: Primitive, inputs: Sequence[Any]) -> list[Any] | None:
     """Bring the inputs to one floating dtype (docs/design.md, "Numbers"); None if they are as they should be."""
     places = range(len(inputs))[primitive.promotes]
     chosen = [inputs[i] for i in places]
     typed = [x for x in chosen if hasattr(x, "dtype")]
     floats = {x.dtype for x in typed if x.dtype.kind == "f"}
-    decisive = {x.dtype for x in typed if x.dtype.kind == "f" and isinstance(x, Tensor)} or floats
+    decisive = {x.dtype for x in typed if x.dtype.kind == "f" and isinstance(x, Tensor) and not getattr(x, "weak", False)} or floats
     if len(decisive) > 1:
         raise DtypeError(
             f"{primitive.name}: float32 and float64 do not mix; the inputs are {', '.join(describe(x) for x in chosen)}. "
@@ -130,7 +125,9 @@ def _explain(primitive: Primitive, inputs: Sequence[Any], arrays: list[Any], par
     shown = f"{primitive.name}({', '.join(describe(x) for x in inputs)}{''.join(f', {k}={v!r}' for k, v in params.items())})"
     place = Where(*caller()).described()
     reason: Exception = error
-    if not isinstance(error, TinygradError):
+    if any(isinstance(a, Spec) for a in arrays) and not context().tracing:
+        reason = TraceError("an operand was left by a recording (tg.jit, tg.trace), in which only shapes are known: it has no values")
+    elif not isinstance(error, TinygradError):
         try:
             primitive.shape(*[Spec(a.shape, a.dtype) if isinstance(a, np.ndarray) else a for a in arrays], **params)
         except TinygradError as found:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import DtypeError, GraphError, RuleError, ShapeError, restated
+from .errors import DtypeError, GraphError, RuleError, ShapeError, TinygradError, restated
 from .memory import empty
 from .primitive import LARGE
 from .record import apply, describe
@@ -122,9 +122,9 @@ def pull_back(
                         gradient = rule.function(g, *rule.pick(saved))  # what rule(...) does, without the call
                     else:
                         gradient = rule(g, saved, node, position)
-                except GraphError:
-                    raise
-                except Exception as error:
+                except Exception as error:  # a joint rule stands for other operations, and its error names the one
+                    if isinstance(error, GraphError) or (primitive.joint and isinstance(error, TinygradError)):
+                        raise
                     text = _rule_text(node, position, f"raised {type(error).__name__}: {error}")
                     numeric = isinstance(error, (FloatingPointError, OverflowError, MemoryError, ImportError, RecursionError))
                     raise (restated(error, text) if numeric else RuleError(text)) from error

@@ -13,6 +13,7 @@ from ..core.tape import no_grad
 from ..core.tensor import Tensor, tensor
 from ..core.transforms import jvp, vjp
 from ..core.tree import flatten, leaves, unflatten
+from ..ops.checks import number, shown, size
 
 
 class GradcheckError(TinygradError, AssertionError):
@@ -49,11 +50,19 @@ def gradcheck(
     GradcheckError
         With mode, order, the input by path, the worst element, both values, and a likely cause; or if two calls of `f` differ.
     """
-    rng = np.random.default_rng(seed)
+    if not callable(f):
+        raise TinygradError(f"gradcheck: expected a function and its inputs; found {shown(f)}")
+    order = size(order, "gradcheck: order")
+    eps, rtol, atol = number(eps, "gradcheck: eps", "(0, inf)"), number(rtol, "gradcheck: rtol", "[0, inf)"), number(atol, "gradcheck: atol", "[0, inf)")
+    if not isinstance(modes, (tuple, list)) or not modes or not set(modes) <= {"reverse", "forward"}:
+        raise TinygradError(f"gradcheck: modes must be 'reverse', 'forward', or both, in a tuple; found {shown(modes)}")
+    rng = np.random.default_rng(size(seed, "gradcheck: seed", 0))
     paths = flatten(inputs, "input")
     points = [np.array(x.numpy() if isinstance(x, Tensor) else x) for _, x in paths]
     floating = [i for i, x in enumerate(points) if x.dtype.kind == "f"]
     values = [points[i].astype(np.float64) for i in floating]
+    if not values:
+        raise GradcheckError("gradcheck: none of the inputs is a tensor or an array of floating numbers, so there is nothing to differentiate by")
 
     def of_values(*xs: Any) -> list[Tensor]:
         full: list[Any] = [tensor(x) for x in points]
@@ -62,6 +71,8 @@ def gradcheck(
         return [y for y in leaves(f(*unflatten(inputs, full))) if isinstance(y, Tensor) and y.dtype.kind == "f"]
 
     first, again = ([y.numpy() for y in of_values(*map(tensor, values))] for _ in range(2))
+    if not first:
+        raise GradcheckError("gradcheck: f returned no tensor of floating numbers, so there is nothing to differentiate")
     if [y.shape for y in first] != [y.shape for y in again] or not all(map(_same, first, again)):
         raise GradcheckError(
             "gradcheck: two calls of f with the same inputs gave different results, so differences say nothing. "

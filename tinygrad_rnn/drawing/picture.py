@@ -56,7 +56,10 @@ class Drawing:
     def dot(self) -> str:
         """DOT source. The layout is in it (``layout=nop2``), so every graphviz viewer shows the same picture."""
         if "dot" not in self._made:
-            self._made["dot"] = dot_source(self._sketch, self._layout, self.theme).encode()
+            try:
+                self._made["dot"] = dot_source(self._sketch, self._layout, self.theme).encode("utf-8", "replace")
+            except ImportError as error:
+                raise DrawingError(f"DOT, PNG and PDF need graphviz ({error}): {INSTALL}, or save as .svg, which needs nothing") from error
         return self._made["dot"].decode()
 
     @property
@@ -94,7 +97,7 @@ class Drawing:
         path = Path(path)
         form = path.suffix.lower().lstrip(".")
         if form in ("dot", "gv"):
-            data = self.dot.encode("utf-8", "replace")
+            data = self.dot.encode()
         elif form == "svg":
             data = self.svg().encode("utf-8", "replace")
         elif form in ("html", "htm"):

@@ -53,6 +53,8 @@ def load(path: str | os.PathLike[str], module: Module | None = None) -> dict[str
     TinygradError, ShapeError
         If names or shapes do not fit the module, which is then unchanged.
     """
+    if module is not None and not isinstance(module, Module):
+        raise TinygradError(f"load: expected load(path, module); found a {type(module).__name__} in place of the module")
     arrays, _ = safetensors.read(path)
     if module is not None:
         module.load_state_dict(arrays)

@@ -22,6 +22,7 @@ import numpy as np
 
 from ..core.errors import ShapeError
 from ..core.primitive import Array
+from ..ops.checks import typed
 from .gates import GRU, LSTM, RNN, Weights, as_array, expect_shape, from_state, suffix_of, to_state
 
 __all__ = ["from_keras_gru", "from_keras_lstm", "from_keras_simple_rnn", "to_keras_gru", "to_keras_lstm", "to_keras_simple_rnn"]
@@ -29,6 +30,7 @@ __all__ = ["from_keras_gru", "from_keras_lstm", "from_keras_simple_rnn", "to_ker
 _GRU = "zrn"  # Keras's order of the blocks r, z, n; the LSTM's is the same as here
 
 
+@typed
 def from_keras_simple_rnn(
     kernel: Any, recurrent_kernel: Any, bias: Any = None, *, layer: int = 0, reverse: bool = False
 ) -> dict[str, Array]:
@@ -48,6 +50,7 @@ def from_keras_simple_rnn(
     return _from("from_keras_simple_rnn", kernel, recurrent_kernel, bias, RNN, RNN, suffix_of(layer, reverse))
 
 
+@typed
 def to_keras_simple_rnn(state: Mapping[str, Any], *, layer: int = 0, reverse: bool = False) -> tuple[Array, Array, Array | None]:
     """``(kernel, recurrent_kernel, bias)`` of a Keras SimpleRNN from the state dict of a `tg.nn.RNN`; bias is None for ``use_bias=False``.
 
@@ -56,6 +59,7 @@ def to_keras_simple_rnn(state: Mapping[str, Any], *, layer: int = 0, reverse: bo
     return _to("to_keras_simple_rnn", state, RNN, RNN, suffix_of(layer, reverse))
 
 
+@typed
 def from_keras_lstm(kernel: Any, recurrent_kernel: Any, bias: Any = None, *, layer: int = 0, reverse: bool = False) -> dict[str, Array]:
     """A state dict for `tg.nn.LSTM` from the weights of a Keras LSTM.
 
@@ -71,6 +75,7 @@ def from_keras_lstm(kernel: Any, recurrent_kernel: Any, bias: Any = None, *, lay
     return _from("from_keras_lstm", kernel, recurrent_kernel, bias, LSTM, LSTM, suffix_of(layer, reverse))
 
 
+@typed
 def to_keras_lstm(state: Mapping[str, Any], *, layer: int = 0, reverse: bool = False) -> tuple[Array, Array, Array | None]:
     """``(kernel, recurrent_kernel, bias)`` of a Keras LSTM from the state dict of a `tg.nn.LSTM`; bias is None for ``use_bias=False``.
 
@@ -79,6 +84,7 @@ def to_keras_lstm(state: Mapping[str, Any], *, layer: int = 0, reverse: bool = F
     return _to("to_keras_lstm", state, LSTM, LSTM, suffix_of(layer, reverse))
 
 
+@typed
 def from_keras_gru(
     kernel: Any, recurrent_kernel: Any, bias: Any = None, reset_after: bool = True, *, layer: int = 0, reverse: bool = False
 ) -> dict[str, Array]:
@@ -105,6 +111,7 @@ def from_keras_gru(
     return _from("from_keras_gru", kernel, recurrent_kernel, bias, _GRU, GRU, suffix_of(layer, reverse), two_biases=reset_after)
 
 
+@typed
 def to_keras_gru(
     state: Mapping[str, Any], reset_after: bool = True, *, layer: int = 0, reverse: bool = False
 ) -> tuple[Array, Array, Array | None]:

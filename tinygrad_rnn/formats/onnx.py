@@ -19,6 +19,7 @@ import numpy as np
 
 from ..core.errors import ShapeError, TinygradError
 from ..core.primitive import Array
+from ..ops.checks import typed
 from .gates import GRU, LSTM, RNN, Weights, as_array, expect_shape, from_state, reorder, suffix_of, to_state
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
 _LSTM, _GRU = "iofg", "zrn"  # ONNX's order of the blocks i, f, g, o and r, z, n
 
 
+@typed
 def from_onnx_rnn(
     W: Any,
     R: Any,
@@ -74,6 +76,7 @@ def from_onnx_rnn(
     return _from("from_onnx_rnn", W, R, B, RNN, RNN, layer, reverse)
 
 
+@typed
 def to_onnx_rnn(state: Mapping[str, Any], *, layer: int = 0) -> tuple[Array, Array, Array | None]:
     """``(W, R, B)`` of the ONNX operator RNN from the state dict of a `tg.nn.RNN`; with both directions if the level has them.
 
@@ -83,6 +86,7 @@ def to_onnx_rnn(state: Mapping[str, Any], *, layer: int = 0) -> tuple[Array, Arr
     return _to("to_onnx_rnn", state, RNN, RNN, layer)
 
 
+@typed
 def from_onnx_lstm(
     W: Any,
     R: Any,
@@ -126,6 +130,7 @@ def from_onnx_lstm(
     return _from("from_onnx_lstm", W, R, B, _LSTM, LSTM, layer, reverse)
 
 
+@typed
 def to_onnx_lstm(state: Mapping[str, Any], *, layer: int = 0) -> tuple[Array, Array, Array | None]:
     """``(W, R, B)`` of the ONNX operator LSTM from the state dict of a `tg.nn.LSTM`; with both directions if the level has them.
 
@@ -134,6 +139,7 @@ def to_onnx_lstm(state: Mapping[str, Any], *, layer: int = 0) -> tuple[Array, Ar
     return _to("to_onnx_lstm", state, _LSTM, LSTM, layer)
 
 
+@typed
 def from_onnx_peephole_lstm(
     W: Any,
     R: Any,
@@ -168,6 +174,7 @@ def from_onnx_peephole_lstm(
     return {"W": state["weight_ih_l0"], "U": state["weight_hh_l0"], "b": b, "p": p}
 
 
+@typed
 def to_onnx_peephole_lstm(state: Mapping[str, Any]) -> tuple[Array, Array, Array, Array]:
     """``(W, R, B, P)`` of the ONNX operator LSTM from the state dict of a `cells.PeepholeLSTM`; the recurrent half of B is zero."""
     function = "to_onnx_peephole_lstm"
@@ -183,6 +190,7 @@ def to_onnx_peephole_lstm(state: Mapping[str, Any]) -> tuple[Array, Array, Array
     return found.weight_ih[None], found.weight_hh[None], B[None], reorder(p, "ifo", "iof")[None]
 
 
+@typed
 def from_onnx_gru(
     W: Any,
     R: Any,
@@ -221,6 +229,7 @@ def from_onnx_gru(
     return _from("from_onnx_gru", W, R, B, _GRU, GRU, layer, reverse, merge=not _flag("from_onnx_gru", linear_before_reset))
 
 
+@typed
 def to_onnx_gru(state: Mapping[str, Any], *, linear_before_reset: int, layer: int = 0) -> tuple[Array, Array, Array | None]:
     """``(W, R, B)`` of the ONNX operator GRU from the state dict of a `tg.nn.GRU`; with both directions if the level has them.
 

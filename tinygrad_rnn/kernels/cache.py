@@ -88,7 +88,7 @@ def place() -> Place:
             continue
         if fault:
             return Place(wanted, f"{wanted} is not used for compiled code, which is compiled in memory, anew in each process: {fault}")
-        if os.access(found, os.R_OK | os.W_OK | os.X_OK):
+        if os.access(found, os.R_OK | os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
             return Place(Path(found))
         reason = reason or "it cannot be written to"
     fault = f"compiled code is not kept, but compiled anew in each process: {first}: {reason}; "

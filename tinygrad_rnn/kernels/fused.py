@@ -229,7 +229,7 @@ def _large(arrays: Sequence[Any], threshold: int = LARGE) -> bool:
                 return False
         elif not isinstance(a, (int, float)):
             return False
-    return size >= threshold and dtype is not None
+    return size >= threshold and dtype is not None and not runtime.raising()
 
 
 def _stride(strides: Sequence[int], shape: Sequence[int], item: int) -> int | None:
@@ -308,7 +308,7 @@ def dispatching(primitive: Primitive, forward: Callable[..., Any], threshold: in
     chains: dict[tuple[Any, ...], Chain] = {}
 
     def large(*arrays: Any, **params: Any) -> Any:
-        key = tuple(params.values())
+        key = tuple(map(repr, params.values()))  # -0.0 is equal to 0.0, and 1 to True
         if key not in chains:
             chains[key] = Chain(trace(lambda *xs: apply(primitive, xs, params), *[Spec(()) for _ in arrays]))
         return chains[key](*arrays)[0]
@@ -335,7 +335,7 @@ class LargeRule:
         """The gradient, from g and what the rule asks for."""
         if type(values[0]) is not np.ndarray:
             return self.function(*values)
-        key = tuple(v.dtype if isinstance(v, np.ndarray) else v if isinstance(v, (int, float, type(None))) else "like" for v in values)
+        key = tuple(v.dtype if isinstance(v, np.ndarray) else repr(v) if isinstance(v, (int, float, type(None))) else "like" for v in values)
         if key not in self.chains:
             if len(self.chains) >= VARIANTS:
                 return self.function(*values)

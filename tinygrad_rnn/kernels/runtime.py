@@ -46,6 +46,14 @@ def available() -> bool:
     return _available
 
 
+def raising() -> bool:
+    """Whether NumPy was told to raise, or to call a function, at numerical faults (`numpy.errstate`): compiled code cannot, so NumPy does the work."""
+    import numpy as np
+
+    modes = np.geterr().values()
+    return "raise" in modes or "call" in modes
+
+
 def complain(error: Exception) -> None:
     """Say, once in a process, that a kernel could not be compiled and that NumPy does its work."""
     global _complained

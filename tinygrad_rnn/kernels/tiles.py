@@ -189,16 +189,31 @@ def pointer(typing_context: Any, address: Any, like: Any) -> Any:
     return kind(like)(types.int64, like), generate
 
 
+def _data(context: Any, builder: Any, kind: Any, given: Any) -> Any:
+    """The pointer to the first element of a flat array, or a pointer."""
+    return given if isinstance(kind, types.CPointer) else context.make_array(kind)(context, builder, given).data
+
+
 @intrinsic
 def at(typing_context: Any, array: Any, place: Any) -> Any:
-    """The address in bytes of an element of a flat array."""
+    """The address in bytes of an element of a flat array, or of what a pointer points to."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        data = context.make_array(array)(context, builder, arguments[0]).data
         place = context.cast(builder, arguments[1], signature.args[1], types.int64)
-        return builder.ptrtoint(builder.gep(data, [place]), _INT)
+        return builder.ptrtoint(builder.gep(_data(context, builder, array, arguments[0]), [place]), _INT)
 
     return types.int64(array, place), generate
+
+
+@intrinsic
+def start(typing_context: Any, array: Any) -> Any:
+    """A pointer to the first element of a flat array: one argument of a call in place of the seven parts of an array; a pointer as it is."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return _data(context, builder, array, arguments[0])
+
+    kind: Any = types.CPointer
+    return kind(array.dtype)(array), generate
 
 
 def _tile(count: int, write: Callable[..., None]) -> Any:

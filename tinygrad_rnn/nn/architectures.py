@@ -19,6 +19,7 @@ from ..core.tape import no_grad
 from ..core.tensor import Tensor, as_array, tensor
 from ..core.tree import tree_map
 from ..module import Module
+from ..ops.checks import size, sizes
 from ..ops.elementwise import relu, tanh, where
 from ..ops.shaping import reshape, swapaxes
 from ..ops.windows import max_pool2d
@@ -479,8 +480,7 @@ class WindowMLP(Module):
     """
 
     def __init__(self, window: int, hidden: int, output: int = 1, features: int = 1, *, rng: Any = None, dtype: Any = np.float32) -> None:
-        if min(window, features) < 1:
-            raise ShapeError(f"WindowMLP: window and features must be at least 1; found {window} and {features}")
+        sizes("WindowMLP", window=window, hidden=hidden, output=output, features=features)
         rng = init.generator(rng)
         self.window, self.features = window, features
         self.hidden = Linear(window * features, hidden, rng=rng, dtype=dtype)
@@ -520,9 +520,7 @@ class LinearAutoregression:
     intercept: float
 
     def __init__(self, order: int) -> None:
-        if order < 1:
-            raise ShapeError(f"LinearAutoregression: order must be at least 1; found {order}")
-        self.order = order
+        self.order = size(order, "LinearAutoregression: order")
 
     def fit(self, series: Any) -> LinearAutoregression:
         """Fit to a series of shape (n,), n at least 2 * order + 1, and return the object itself."""

@@ -13,7 +13,7 @@ from ..module import Parameter
 from ..ops import checks
 from ..ops.elementwise import tanh
 from ..ops.shaping import concatenate
-from ..recurrent.cell import Cell, dtype_of, name_of, no_cell
+from ..recurrent.cell import Cell, dtype_of, name_of, no_cell, plain_of
 from .attention import Attention, attention_mask, check_memory, masked
 
 
@@ -119,6 +119,11 @@ class Attending(Cell):
         first = self.cell.cell.initial_state(batch_size) if inner is None else inner
         attended, weights = (Tensor(np.zeros((batch_size, n), self.memory.dtype)) for n in (self.cell.attended_size, places))
         return AttentionState(first, attended, weights)
+
+    def mask_places(self, state: Any) -> list[int]:
+        """Those of the inner cell; what was attended to is memory, the weights are not."""
+        inner: list[int] = plain_of(self.cell.cell).mask_places(state[0])
+        return [*inner, len(inner), -1]
 
     def forward(self, x: Any, state: Any) -> Any:
         """One step: (batch, input_size) and the state to the output (batch, attended_size) and the new state."""

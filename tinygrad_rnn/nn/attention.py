@@ -12,6 +12,8 @@ from ..core.primitive import Array, Spec
 from ..core.record import describe
 from ..core.tensor import Tensor, as_array
 from ..module import Module, Parameter
+from ..ops.checks import size, sizes
+from ..ops.define import operand
 from ..ops.elementwise import tanh, where
 from ..ops.linear import matmul
 from ..ops.reductions import softmax
@@ -34,11 +36,7 @@ class Attention(Module):
     memory_size: int
 
     def __init__(self, query_size: int, memory_size: int) -> None:
-        if query_size < 1 or memory_size < 1:
-            raise ShapeError(
-                f"{type(self).__name__}: sizes must be at least 1; found query_size={query_size}, memory_size={memory_size}"
-            )
-        self.query_size, self.memory_size = query_size, memory_size
+        self.query_size, self.memory_size = sizes(type(self).__name__, query_size=query_size, memory_size=memory_size)
 
     def keys(self, memory: Any) -> Any:
         """What `scores` needs of the memory (batch, S, memory_size): its keys (batch, S, ...)."""
@@ -74,6 +72,8 @@ class Attention(Module):
         ShapeError, DtypeError
             For shapes that do not fit, a mask that is neither bool nor lengths, and a sequence without any place to attend to.
         """
+        name = type(self).__name__
+        query, memory = operand(query, f"{name}: query"), operand(memory, f"{name}: memory")
         check_memory(self, memory)
         if len(query.shape) != 2 or query.shape[1] != self.query_size or query.shape[0] != memory.shape[0]:
             raise ShapeError(
@@ -116,8 +116,7 @@ class BahdanauAttention(Attention):
 
     def __init__(self, query_size: int, memory_size: int, attention_size: int, *, rng: Any = None, dtype: Any = np.float32) -> None:
         super().__init__(query_size, memory_size)
-        if attention_size < 1:
-            raise ShapeError(f"BahdanauAttention: attention_size must be at least 1; found {attention_size}")
+        attention_size = size(attention_size, "BahdanauAttention: attention_size")
         rng = init.generator(rng)
         self.weight_query = Parameter(init.xavier_uniform((attention_size, query_size), rng=rng, dtype=dtype))
         self.weight_memory = Parameter(init.xavier_uniform((attention_size, memory_size), rng=rng, dtype=dtype))

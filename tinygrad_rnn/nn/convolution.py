@@ -10,7 +10,7 @@ import numpy as np
 from .. import init
 from ..core.errors import ShapeError
 from ..module import Module, Parameter
-from ..ops.windows import avg_pool1d, avg_pool2d, conv1d, conv2d, max_pool1d, max_pool2d
+from ..ops.windows import avg_pool1d, avg_pool2d, conv1d, conv2d, max_pool1d, max_pool2d, settings_of
 
 
 class _Convolution(Module):
@@ -41,6 +41,8 @@ class _Convolution(Module):
             )
         if groups < 1 or in_channels % groups or out_channels % groups:
             raise ShapeError(f"{name}: groups must divide the channels; found {groups} for {in_channels} in and {out_channels} out")
+        settings_of(name, self.axes, stride=stride, dilation=dilation)
+        settings_of(name, self.axes, 0, padding=padding)
         self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
         rng = init.generator(rng)
         shape = (out_channels, in_channels // groups, *size)
@@ -95,8 +97,17 @@ class Conv2d(_Convolution):
     axes = 2
 
 
+def _checked(pool: Module, padding: Any, **settings: Any) -> None:
+    """Raise an error unless these are settings of a pool."""
+    name = type(pool).__name__
+    axes = int(name[-2])  # MaxPool1d
+    settings_of(name, axes, **{key: value for key, value in settings.items() if not (key == "stride" and value is None)})
+    settings_of(name, axes, 0, padding=padding)
+
+
 class _MaxPool(Module):
     def __init__(self, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1) -> None:
+        _checked(self, padding, kernel_size=kernel_size, stride=stride, dilation=dilation)
         self.kernel_size, self.stride, self.padding, self.dilation = kernel_size, stride, padding, dilation
 
 
@@ -118,6 +129,7 @@ class MaxPool2d(_MaxPool):
 
 class _AvgPool(Module):
     def __init__(self, kernel_size: Any, stride: Any = None, padding: Any = 0, count_include_pad: bool = True) -> None:
+        _checked(self, padding, kernel_size=kernel_size, stride=stride)
         self.kernel_size, self.stride, self.padding, self.count_include_pad = kernel_size, stride, padding, count_include_pad
 
 

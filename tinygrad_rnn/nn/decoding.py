@@ -15,9 +15,9 @@ import numpy as np
 from ..core.errors import ShapeError, TinygradError
 from ..core.primitive import Array
 from ..core.tape import no_grad
-from ..core.tensor import Tensor
-from ..core.tree import leaves, tree_map
+from ..core.tree import flatten, leaves, tree_map
 from ..init import generator
+from ..ops.checks import array, shown, typed
 
 Step = Callable[[Array, Any], tuple[Any, Any]]
 
@@ -40,6 +40,7 @@ class Hypothesis(NamedTuple):
     score: float
 
 
+@typed
 def greedy(step: Step, state: Any, start: Any, stop: int | None, max_length: int) -> Array:
     """The likeliest token, step by step.
 
@@ -64,6 +65,7 @@ def greedy(step: Step, state: Any, start: Any, stop: int | None, max_length: int
     return _one_by_one(step, state, start, stop, max_length, lambda logits: np.argmax(logits, axis=-1))
 
 
+@typed
 def sample(
     step: Step,
     state: Any,
@@ -117,6 +119,7 @@ def cut(ids: Array, stop: int | None) -> list[list[int]]:
     return [row[: row.index(stop)] if stop in row else row for row in rows]
 
 
+@typed
 def beam(
     step: Step, state: Any, start: Any, stop: int | None, max_length: int, width: int, length_penalty: float = 0.0
 ) -> list[list[Hypothesis]]:
@@ -148,8 +151,12 @@ def beam(
     """
     if width < 1 or length_penalty < 0:
         raise TinygradError(f"beam: width must be at least 1 and length_penalty at least 0; found {width} and {length_penalty}")
-    batch = _batch(state, start, max_length)
-    ids = np.repeat(np.broadcast_to(np.asarray(start, np.int64), batch), width)
+    first = _start(step, state, start, stop, max_length)
+    batch, ids = len(first), np.repeat(first, width)
+    for path, s in flatten(state, "state"):
+        if getattr(s, "shape", ())[:1] != (batch,):
+            found = f"of shape {tuple(s.shape)}" if hasattr(s, "shape") else f"a {type(s).__name__}"
+            raise ShapeError(f"beam: {path} is {found}; expected a tensor whose first axis is the batch of {batch}")
     state = _rows(state, np.repeat(np.arange(batch), width))
     totals = np.full((batch, width), -np.inf)
     totals[:, 0] = 0.0  # all rows of a sequence are still the same one
@@ -190,8 +197,8 @@ def beam(
 
 def _one_by_one(step: Step, state: Any, start: Any, stop: int | None, max_length: int, choose: Callable[[Array], Any]) -> Array:
     """Decode with `choose`: logits (batch, vocabulary), in float64, to ids (batch,)."""
-    batch = _batch(state, start, max_length)
-    ids = np.array(np.broadcast_to(np.asarray(start, np.int64), batch))
+    ids = _start(step, state, start, stop, max_length)
+    batch = len(ids)
     ended = np.zeros(batch, bool)
     found = []
     for _ in range(max_length):
@@ -208,15 +215,23 @@ def _one_by_one(step: Step, state: Any, start: Any, stop: int | None, max_length
     return tokens
 
 
-def _batch(state: Any, start: Any, max_length: int) -> int:
-    """The number of sequences, from `start` if it is an array, else from the state."""
+def _start(step: Any, state: Any, start: Any, stop: int | None, max_length: int) -> Array:
+    """The first tokens (batch,), checked as all that is given; the batch is that of `start` if it is an array, else of the state."""
+    if isinstance(step, type) or not callable(step):
+        raise TinygradError(f"decoding: expected a step, (ids, state) -> (logits, state); found {shown(step)}")
     if max_length < 1:
         raise TinygradError(f"decoding: max_length must be at least 1; found {max_length}")
-    if np.ndim(start):
-        return len(start)
+    if stop is not None and stop < 0:
+        raise TinygradError(f"decoding: stop must be a token, a whole number of at least 0, or None; found {stop}")
+    ids = array(start, "decoding: start")
+    if ids.dtype.kind not in "iu" or ids.ndim > 1 or not ids.size or ids.min() < 0:
+        raise ShapeError(f"decoding: start must be a token, a whole number of at least 0, or an array (batch,) of them; found {shown(start)}")
+    if ids.ndim:
+        several: Array = ids.astype(np.int64)
+        return several
     for s in leaves(state):
         if getattr(s, "shape", ()):
-            return int(s.shape[0])
+            return np.full(int(s.shape[0]), ids, np.int64)
     raise ShapeError("decoding: the state has no tensor that tells the batch; give start as an array (batch,)")
 
 
@@ -227,14 +242,14 @@ def _rows(state: Any, rows: Array) -> Any:
 
 def _numbers(logits: Any, batch: int) -> Array:
     """The logits as float64, checked."""
-    array = np.asarray(logits.numpy() if isinstance(logits, Tensor) else logits, np.float64)
-    if array.ndim != 2 or array.shape[0] != batch:
-        raise ShapeError(f"decoding: expected logits of shape ({batch}, vocabulary) from the step; found {array.shape}")
-    if np.isnan(array).any():
+    found: Array = array(logits, "decoding: the logits of the step").astype(np.float64)
+    if found.ndim != 2 or found.shape[0] != batch:
+        raise ShapeError(f"decoding: expected logits of shape ({batch}, vocabulary) from the step; found {found.shape}")
+    if np.isnan(found).any():
         raise TinygradError("decoding: the step gave logits that are not a number; the model may have diverged")
-    if not np.isfinite(array.max(axis=-1)).all():
+    if not np.isfinite(found.max(axis=-1)).all():
         raise TinygradError("decoding: the largest logit of a row must be finite; found a row with inf, or with -inf alone (no token is allowed)")
-    return array
+    return found
 
 
 def _log_softmax(z: Array) -> Array:

@@ -10,6 +10,7 @@ from ..core.errors import ShapeError
 from ..core.primitive import Spec
 from ..core.tensor import Tensor, tensor
 from ..ops.checks import array, flag, number
+from ..ops.define import operand
 from ..ops.elementwise import isfinite, logical_and, logical_or, softplus, where
 from ..ops.reductions import all, log_softmax
 from ..ops.shaping import integers, take, take_along_axis, within
@@ -27,6 +28,7 @@ def mse_loss(prediction: Any, target: Any) -> Any:
     prediction, target = _tensor("mse_loss: prediction", prediction), _array("mse_loss: target", target)
     if tuple(prediction.shape) != tuple(target.shape):
         raise ShapeError(f"mse_loss: prediction has shape {tuple(prediction.shape)}, target {tuple(target.shape)}; expected equal shapes")
+    _some("mse_loss", prediction)
     difference = prediction - target
     return (difference * difference).mean()
 
@@ -47,6 +49,7 @@ def cross_entropy(logits: Any, targets: Any, mask: Any = None) -> Any:
         raise ShapeError(
             f"cross_entropy: logits have shape {tuple(logits.shape)}, so targets need {tuple(logits.shape[:-1])}; found {tuple(targets.shape)}"
         )
+    _some("cross_entropy", targets)
     classes = logits.shape[-1]
     weights = None if mask is None else _weights("cross_entropy", mask, targets.shape)
     if weights is not None:
@@ -74,6 +77,7 @@ def bce_with_logits(logits: Any, targets: Any, mask: Any = None) -> Any:
     logits, targets = _tensor("bce_with_logits: logits", logits), _array("bce_with_logits: targets", targets)
     if tuple(logits.shape) != tuple(targets.shape):
         raise ShapeError(f"bce_with_logits: logits have shape {tuple(logits.shape)}, targets {tuple(targets.shape)}; expected equal shapes")
+    _some("bce_with_logits", targets)
     weights = None if mask is None else _weights("bce_with_logits", mask, targets.shape)
     if weights is not None:
         logits, targets = _sound(logits, weights != 0), _sound(targets, weights != 0)
@@ -91,6 +95,11 @@ def _weights(name: str, mask: Any, shape: Any) -> Any:
         if not known.sum() > 0:
             raise ShapeError(f"{name}: the weights in the mask add up to {known.sum()}, so there is nothing to take the mean of")
     return mask
+
+
+def _some(name: str, values: Any) -> None:
+    if not values.size:
+        raise ShapeError(f"{name}: the shape {tuple(values.shape)} holds no numbers, so there is nothing to take the mean of")
 
 
 def _sound(x: Any, counts: Any) -> Any:
@@ -123,7 +132,7 @@ def _tensor(what: str, given: Any) -> Any:
 
 def dropout(x: Any, p: float, *, training: bool = True, rng: Any = None) -> Any:
     """Each element zero with probability p, the others scaled by 1 / (1 - p); the mask is drawn anew at each call."""
-    p = number(p, "dropout: p", "[0, 1)")
+    x, p = operand(x, "dropout"), number(p, "dropout: p", "[0, 1)")
     if not flag(training, "dropout: training") or p == 0:
         return x.handle() if isinstance(x, Tensor) else x
     dtype = x.dtype

@@ -9,6 +9,7 @@ import numpy as np
 from .. import init
 from ..module import Module, Parameter
 from ..ops.checks import flag, number, sizes
+from ..ops.define import operand
 from ..ops.shaping import integers, take, within
 from .functional import dropout
 
@@ -34,7 +35,7 @@ class Linear(Module):
 
     def forward(self, x: Any) -> Any:
         """(..., in_features) to (..., out_features)."""
-        y = x @ self.weight.T
+        y = operand(x, "Linear") @ self.weight.T
         return y if self.bias is None else y + self.bias
 
 

@@ -13,6 +13,8 @@ from ..core.primitive import Spec
 from ..core.tape import context
 from ..core.tensor import Tensor
 from ..module import Buffer, Module, Parameter
+from ..ops.checks import size
+from ..ops.define import operand
 from ..ops.elementwise import sqrt, square
 from ..recurrent.outside import leave, stands_for_others, take
 
@@ -39,7 +41,7 @@ class LayerNorm(Module):
         self, normalized_shape: Any, eps: float = 1e-5, elementwise_affine: bool = True, bias: bool = True, *, dtype: Any = np.float32
     ) -> None:
         shape = tuple(normalized_shape) if isinstance(normalized_shape, (tuple, list)) else (normalized_shape,)
-        if not shape or not all(isinstance(n, (int, np.integer)) and n >= 1 for n in shape):
+        if not shape or not all(isinstance(n, (int, np.integer)) and not isinstance(n, bool) and n >= 1 for n in shape):
             raise ShapeError(f"LayerNorm: normalized_shape must be one or more sizes of at least 1; found {normalized_shape!r}")
         self.normalized_shape, self.eps = shape, _positive("LayerNorm", eps)
         self.weight = Parameter(np.ones(shape, dtype)) if elementwise_affine else None
@@ -47,7 +49,7 @@ class LayerNorm(Module):
 
     def forward(self, x: Any) -> Any:
         """(..., *normalized_shape) to the same shape."""
-        count = len(self.normalized_shape)
+        x, count = operand(x, "LayerNorm"), len(self.normalized_shape)
         if tuple(x.shape[-count:]) != self.normalized_shape:
             raise ShapeError(f"LayerNorm: expected the last axes to be {self.normalized_shape}; found shape {tuple(x.shape)}")
         axes = tuple(range(-count, 0))
@@ -85,8 +87,7 @@ class BatchNorm(Module):
     def __init__(
         self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True, *, dtype: Any = np.float32
     ) -> None:
-        if num_features < 1:
-            raise ShapeError(f"BatchNorm: num_features must be at least 1; found {num_features}")
+        num_features = size(num_features, "BatchNorm: num_features")
         if momentum is not None and not 0 <= momentum <= 1:
             raise TinygradError(f"BatchNorm: momentum must be in [0, 1], or None; found {momentum}")
         self.num_features, self.eps, self.momentum = num_features, _positive("BatchNorm", eps), momentum
@@ -102,6 +103,7 @@ class BatchNorm(Module):
 
     def normalised(self, x: Any, now: Callable[[], BatchNorm] | None = None) -> Any:
         """The same with the running statistics of another one for each step of a sequence: those of `now()`."""
+        x = operand(x, "BatchNorm")
         if not 2 <= x.ndim <= 4 or x.shape[1] != self.num_features:
             raise ShapeError(f"BatchNorm: expected 2 to 4 axes, the second of size {self.num_features}; found shape {tuple(x.shape)}")
         channels, places = (1, self.num_features, *[1] * (x.ndim - 2)), math.prod(x.shape[2:])

@@ -11,9 +11,10 @@ from .. import cells, init
 from ..core.errors import ShapeError, TinygradError
 from ..core.record import describe
 from ..core.tape import at_step, context
-from ..core.tensor import Tensor, as_array, tensor
+from ..core.tensor import Tensor, tensor
 from ..core.tree import leaves, pairs, unflatten
 from ..module import Module, Parameter
+from ..ops.checks import array, sizes
 from ..ops.shaping import concatenate, stack, swapaxes
 from ..recurrent.cell import Cell, compiled, name_of
 from ..recurrent.unroll import unroll
@@ -58,10 +59,7 @@ class RecurrentLayer(Module):
         output_size: int | None = None,
     ) -> None:
         kind = type(self).__name__
-        if min(input_size, hidden_size, num_layers) < 1:
-            raise ShapeError(
-                f"{kind}: sizes must be at least 1; found input_size={input_size}, hidden_size={hidden_size}, num_layers={num_layers}"
-            )
+        sizes(kind, input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
         if not 0 <= dropout < 1:
             raise TinygradError(f"{kind}: dropout is a probability in [0, 1); found {dropout}")
         if dropout and num_layers == 1:
@@ -154,7 +152,7 @@ class RecurrentLayer(Module):
         """
         kind = type(self).__name__
         if not isinstance(xs, Tensor):
-            values = as_array(xs)
+            values = array(xs, f"{kind}: xs")
             xs = tensor(values, self.weight_ih_l0.dtype if values.dtype.kind == "f" else None)
         if xs.ndim != 3 or xs.shape[-1] != self.input_size:
             axes, single = ("(batch, time,", "xs[None]") if self.batch_first else ("(time, batch,", "xs[:, None]")

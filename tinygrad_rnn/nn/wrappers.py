@@ -16,6 +16,7 @@ from ..core.record import describe
 from ..core.tape import at_step, context
 from ..core.tree import flatten, leaves, pairs, tree_map, unflatten
 from ..module import Module, Parameter
+from ..ops.checks import shown
 from ..ops.elementwise import where
 from ..ops.shaping import concatenate, split
 from ..recurrent.cell import Cell, name_of, no_cell, plain_of
@@ -264,9 +265,10 @@ class _Thinned(Around):
         self.found: dict[Any, Any] = {}
 
     def operand(self, owner: Any, name: str, value: Any) -> Any:
-        parts, key = leaves(value), (id(owner), context().mark.layer, name)
+        parts = leaves(value)
+        shape, dtype = tuple(parts[0].shape), floating(parts[0], "VariationalDropout: dropout of the state").dtype
+        key = (id(owner), context().mark.layer, name, shape)
         if key not in self.found:
-            shape, dtype = parts[0].shape, floating(parts[0], "VariationalDropout: dropout of the state").dtype
             self.found[key] = self.masks.dropout(self.p, shape, dtype, per="sequence", place=1 + 2 * len(self.found))
         return unflatten(value, [part * self.found[key] for part in parts])
 
@@ -303,6 +305,8 @@ class WeightDrop(Wrapper):
     def __init__(self, cell: Cell, p: float = 0.5, names: Sequence[str] = ("weight_hh",), *, rng: Any = None) -> None:
         super().__init__(cell)
         self.p, self.masks = probability(p, "WeightDrop: p"), Masks(rng)
+        if not isinstance(names, (str, list, tuple)) or not all(isinstance(n, str) for n in names):
+            raise TinygradError(f"WeightDrop: names must be names of parameters of the cell; found {shown(names)}")
         self.names = (names,) if isinstance(names, str) else tuple(names)
         wrong = [n for n in self.names if not isinstance(getattr(cell, n, None), Parameter)]
         if wrong or not self.names:
@@ -365,10 +369,11 @@ class _Norms(Around):
 
     def __init__(self, wrapper: _Normalised) -> None:
         self.wrapper, self.kinds = wrapper, list[str]()
+        self.step = context().mark.step  # of the wrapper, whose statistics are kept by steps
 
     def here(self) -> _Norms:
         other = _Norms(self.wrapper)
-        other.kinds += self.kinds
+        other.kinds, other.step = list(self.kinds), self.step
         return other
 
     def product(self, kind: str, value: Any, cuts: Sequence[int]) -> Any:
@@ -376,7 +381,9 @@ class _Norms(Around):
             return value
         self.kinds.append(kind)
         self.expect(len(self.kinds))
-        return self.wrapper.normalise(len(self.kinds) - 1, value)
+        cell, layer, _ = context().mark
+        with at_step(self.step, cell, layer):
+            return self.wrapper.normalise(len(self.kinds) - 1, value)
 
     def expect(self, count: int) -> None:
         if self.kinds != self.wrapper.products[:count]:
@@ -486,6 +493,9 @@ class Bidirectional(Module):
     def __init__(self, forward_cell: Cell, backward_cell: Cell, *, merge: str = "concatenate") -> None:
         if merge not in ("concatenate", "sum"):
             raise TinygradError(f"Bidirectional: merge must be 'concatenate' or 'sum'; found {merge!r}")
+        for cell in (forward_cell, backward_cell):
+            if isinstance(cell, type) or not callable(cell):
+                raise TinygradError(f"Bidirectional: expected two cells; found {no_cell(cell)}")
         if forward_cell is backward_cell:
             raise TinygradError("Bidirectional: the two directions need cells of their own; found the same cell twice")
         self.forward_cell, self.backward_cell, self.merge = forward_cell, backward_cell, merge

@@ -99,7 +99,17 @@ def setitem(t: Tensor, index: Any, value: Any) -> None:
     elif not isinstance(value, Tensor):
         value = as_array(value).astype(t.dtype)
     index, value = _last_values(t.shape, shaping.plain_index(index), value)
+    while value.ndim and value.shape[0] == 1 and value.ndim > _axes(t.shape, index):  # which NumPy drops
+        value = value.reshape(value.shape[1:])
     _become(t, apply(shaping.setitem.primitive, (t, value), {"index": index}), "t[i] = v")
+
+
+def _axes(shape: tuple[int, ...], index: Any) -> float:
+    """How many axes the place has that is written to; without end where the index does not fit, of which the operation tells."""
+    try:
+        return len(np.broadcast_to(False, shape)[index].shape)
+    except IndexError:
+        return np.inf
 
 
 def _last_values(shape: tuple[int, ...], index: Any, value: Any) -> tuple[Any, Any]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable, Mapping
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
 from ..core.errors import DtypeError, ShapeError, TinygradError
-from ..core.tensor import Tensor, as_array
+from ..core.tensor import Tensor, as_array, check_dtype
 
+F = TypeVar("F", bound=Callable[..., Any])
 _WORDS = {"[0, inf)": "a finite number of at least 0", "(0, inf)": "a positive finite number", "(-inf, inf)": "a finite number"}
 
 
@@ -50,6 +53,68 @@ def flag(value: Any, what: str) -> bool:
     if not isinstance(value, (bool, np.bool_)):
         raise TinygradError(f"{what} must be True or False; found {shown(value)}")
     return bool(value)
+
+
+def floating(dtype: Any, what: str) -> np.dtype[Any]:
+    """float32 or float64, of which parameters are."""
+    try:
+        found = check_dtype("" if dtype is None else dtype)
+    except DtypeError:
+        found = None
+    if found is None or found.kind != "f":
+        raise DtypeError(f"{what} must be float32 or float64, of which gradients can be taken; found {shown(dtype)}")
+    return found
+
+
+def typed(function: F) -> F:
+    """The function with a check of what it is given: parameters that are annotated as int, float, bool, str or Mapping, or are called dtype.
+
+    So the kind of every setting is stated once, in the signature; in which range it must be, the function says.
+    """
+    names, kinds = function.__code__.co_varnames[: function.__code__.co_argcount], kinds_of(function)
+    method = names[:1] == ("self",)
+
+    @functools.wraps(function)
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        for name, value in (*zip(names, args, strict=False), *kwargs.items()):
+            if name in kinds:
+                of_kind(value, kinds[name], f"{type(args[0]).__name__ if method else function.__name__}: {name}")
+        return function(*args, **kwargs)
+
+    return cast("F", checked)
+
+
+def kinds_of(function: Callable[..., Any]) -> dict[str, list[str]]:
+    """The parameters of a function that are annotated as numbers, switches or words, with the names of these kinds; and a dtype."""
+    code = function.__code__
+    names, optional = code.co_varnames[: code.co_argcount], {name for name, value in (function.__kwdefaults__ or {}).items() if value is None}
+    optional |= {name for name, value in zip(reversed(names), reversed(function.__defaults__ or ()), strict=False) if value is None}
+    found: dict[str, list[str]] = {}
+    for name, annotation in function.__annotations__.items():
+        words = ["dtype"] if name == "dtype" else [word.strip() for word in str(annotation).split("|")]
+        if set(words) <= _KINDS.keys():
+            found[name] = [*words, *(["None"] if name in optional and "None" not in words else [])]
+    return found
+
+
+def of_kind(value: Any, kinds: list[str], what: str) -> None:
+    """Raise an error unless the value is of one of these kinds."""
+    if "dtype" in kinds and not (value is None and "None" in kinds):
+        floating(value, what)
+    elif not any(_KINDS[kind][0](value) for kind in kinds):
+        raise TinygradError(f"{what} must be {' or '.join(_KINDS[kind][1] for kind in kinds)}; found {shown(value)}")
+
+
+_KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "int": (_whole, "a whole number"),
+    "float": (lambda value: isinstance(value, Real) and not isinstance(value, bool) and value == value, "a number"),
+    "bool": (lambda value: isinstance(value, (bool, np.bool_)), "True or False"),
+    "str": (lambda value: isinstance(value, str), "a word"),
+    "Mapping[str, Any]": (lambda value: isinstance(value, Mapping), "a dict of arrays by name"),
+    "Sequence[str]": (lambda value: isinstance(value, (list, tuple)) and all(isinstance(word, str) for word in value), "a list of words"),
+    "dtype": (lambda value: True, ""),
+    "None": (lambda value: value is None, "None"),
+}
 
 
 def array(given: Any, what: str) -> Any:

@@ -10,12 +10,16 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import NotDifferentiableError, RuleError
-from ..core.primitive import Primitive, Spec, parameters
+from ..core.primitive import REGISTRY, Primitive, Spec, parameters
 from ..core.record import apply
 from ..core.trace import Program, trace
-from ..kernels.fused import Chain
+from ..kernels.fused import VARIANTS, Chain
 from .define import broadcast_rule, operation
 from .elementwise import erf, sigmoid, zeros_like
+from .guards import Changes, Guards, Key
+
+KEPT = 64  # versions of one scalar function
+READS: dict[Primitive, Guards] = {}  # of operations whose forward is a function of the user's
 
 
 def _signed(function: Callable[..., Any], names: Sequence[str]) -> Callable[..., Any]:
@@ -24,13 +28,17 @@ def _signed(function: Callable[..., Any], names: Sequence[str]) -> Callable[...,
     return function
 
 
-def _chain_primitive(name: str, count: int, body: Callable[[], Program], domain: Any = (-2.0, 2.0)) -> Primitive:
+def _chain_primitive(
+    name: str, count: int, body: Callable[[], Program], domain: Any = (-2.0, 2.0), compiles: Callable[[], bool] = lambda: True
+) -> Primitive:
     """An elementwise primitive defined by a program. Its derivatives are primitives of the same kind, made when first needed."""
     names = [f"v{i}" for i in range(count)]
 
     @functools.cache
     def chain() -> Chain:
-        return Chain(body())
+        made = Chain(body())
+        made.fusable = made.fusable and compiles()
+        return made
 
     @functools.cache
     def derivative(position: int) -> Primitive:
@@ -41,7 +49,7 @@ def _chain_primitive(name: str, count: int, body: Callable[[], Program], domain:
                 return trace(lambda g, *_: zeros_like(g), *[Spec(())] * (count + 1))
             return Program([back.inputs[-1], *whole.inputs], back.outputs)
 
-        return _chain_primitive(f"{name}_d{position}", count + 1, program)
+        return _chain_primitive(f"{name}_d{position}", count + 1, program, compiles=compiles)
 
     def rule(position: int) -> Callable[..., Any]:
         return _signed(lambda g, *values: apply(derivative(position), (g, *values)), ["g", *names])
@@ -59,6 +67,10 @@ def elementwise(function: Callable[..., Any] | None = None, *, domain: Any = (-2
 
     The function is written for numbers, with operators and elementwise `tg` functions. It becomes one node on the tape, a numba
     kernel on large arrays, it broadcasts, can be differentiated to any order, and fuses with its neighbours.
+
+    Numbers that it closes over, or reads as globals, attributes or defaults, are looked at in each call; the backward of a call is of the
+    numbers that it had. With each other number it is another operation: after 16 of them no further kernels are compiled, so what changes
+    from call to call is better an argument.
 
     Parameters
     ----------
@@ -78,28 +90,88 @@ def elementwise(function: Callable[..., Any] | None = None, *, domain: Any = (-2
     RuleError
         On first use, if the function uses an operation that is not elementwise, or an array from outside.
     TraceError
-        On first use, if it looks at the value of its arguments.
+        On first use, if it looks at the value of its arguments, draws random numbers, or changes what is outside of it.
     """
     if function is None:
         return functools.partial(elementwise, domain=domain)
-    count = len(parameters(function)[0])
+    own = function.__module__.startswith("tinygrad_rnn.")
+    versions = _Versions(function, function.__name__ if own else f"{function.__module__}.{function.__qualname__}", domain)
+    return versions.first if own else versions.operation()  # the package's own functions read nothing that changes
 
-    def scalar(*xs: Any) -> Any:
-        y = function(*xs)
-        return zeros_like(xs[0]) + y if isinstance(y, (int, float)) else y
 
-    @functools.cache
-    def body() -> Program:
-        program = trace(scalar, *[Spec(()) for _ in range(count)])
+class _Versions:
+    """The operations that a scalar function is made into: one for each state of what it reads besides its arguments.
+
+    The numbers that the function closes over stand in its program. A node keeps the primitive that made it, so its backward is of the numbers
+    that its forward had.
+    """
+
+    def __init__(self, function: Callable[..., Any], name: str, domain: Any) -> None:
+        self.function, self.name, self.domain = function, name, domain
+        self.count = len(parameters(function)[0])
+        self.guards = Guards(function)
+        self.made: dict[Any, Callable[..., Any]] = {}
+        self.number = 0
+        self.first = self._make(name)  # which is there before it is called: pickled graphs name it
+
+    def operation(self) -> Callable[..., Any]:
+        """The operation that looks at each call which version is the right one."""
+
+        def op(*inputs: Any) -> Any:
+            key = self.guards.now().key
+            found = self.made.get(key)
+            if found is None:
+                found = self._make(f"{self.name}[{self.number}]") if self.number else self.first
+                found.primitive.body()  # type: ignore[attr-defined]
+            op.primitive = found.primitive  # type: ignore[attr-defined]
+            return found(*inputs)
+
+        functools.update_wrapper(op, self.function)
+        op.primitive = self.first.primitive  # type: ignore[attr-defined]
+        return op
+
+    def _make(self, name: str) -> Callable[..., Any]:
+        @functools.cache
+        def body() -> Program:
+            key, program = self._recorded()
+            if len(self.made) >= KEPT:
+                old = self.made.pop(next(iter(self.made)))
+                REGISTRY.pop(old.primitive.name, None)  # type: ignore[attr-defined]
+            self.made[key] = made
+            self.number += 1
+            return program
+
+        made = operation(_chain_primitive(name, self.count, body, self.domain, lambda: self.number <= VARIANTS), self.function)
+        return made
+
+    def _recorded(self) -> tuple[Key, Program]:
+        """The program of the function, and what it read."""
+        what = f"tg.elementwise: '{self.function.__name__}'"
+        changes = Changes(self.guards, self.guards.now(), what)
+        programs = []
+        try:
+            for _ in range(2):
+                programs.append(self._program(what))
+                changes.after_run()
+        except BaseException:
+            changes.restore()
+            raise
+        if programs[0].table() != programs[1].table():
+            raise RuleError(f"{what} did not do the same in two runs: random numbers, the time, or a count of calls. Make it an argument.")
+        return changes.kept().key, programs[1]
+
+    def _program(self, what: str) -> Program:
+        program = trace(self._scalar, *[Spec(()) for _ in range(self.count)])
         wrong = [n.op for n in program.nodes if not n.primitive.elementwise]
         if wrong or program.constants or len(program.outputs) != 1:
             fault = f"it uses {wrong[0]}, which is not elementwise" if wrong else "it may use its arguments and Python numbers only"
             fault = fault if len(program.outputs) == 1 else "it must return one value"
-            raise RuleError(f"tg.elementwise: '{function.__name__}' cannot be a scalar expression: {fault}.")
+            raise RuleError(f"{what} cannot be a scalar expression: {fault}.")
         return program
 
-    name = function.__name__ if function.__module__.startswith("tinygrad_rnn.") else f"{function.__module__}.{function.__qualname__}"
-    return operation(_chain_primitive(name, count, body, domain), function)
+    def _scalar(self, *xs: Any) -> Any:
+        y = self.function(*xs)
+        return zeros_like(xs[0]) + y if isinstance(y, (int, float)) else y
 
 
 def _read_only(values: Sequence[Any]) -> list[Any]:
@@ -125,7 +197,8 @@ def _written(function: Callable[..., Any], error: ValueError) -> Exception:
 class custom_vjp:
     """Decorator: an operation whose derivative you state, where it is to differ from the function's own.
 
-    The function is given arrays and may use NumPy or `tg`. If it returns integers or booleans they become the dtype of its
+    The function is given arrays and may use NumPy or `tg`. It and its derivative are called anew each time, so what they close over counts as
+    it is then (that of the derivative in backward). If it returns integers or booleans they become the dtype of its
     floating inputs. The derivative is stated with ``@f.vjp``: a function of ``g`` (the gradient of the output), ``out``
     and the inputs, by name, in any selection; it returns the gradient of the input, or a tuple with one for each. Written with
     operators and `tg` functions it can be differentiated again. Forward mode needs ``@f.jvp``: a function of the tangents (one, or a
@@ -162,6 +235,7 @@ class custom_vjp:
             f"{function.__module__}.{function.__qualname__}", forward, [], shape=shape, joint=several, tangent=self._no_tangent
         )
         self._op = operation(self.primitive, forward)
+        READS[self.primitive] = Guards(function)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Apply the operation."""

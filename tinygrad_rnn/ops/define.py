@@ -15,6 +15,7 @@ from ..core.record import apply
 from ..core.tape import NO_PARAMS, Node, caller, context
 from ..core.tensor import FLOAT32, FLOAT64, Tensor
 from ..kernels import fused
+from .checks import array, kinds_of, of_kind
 
 Rule = Callable[..., Any] | None
 
@@ -24,6 +25,7 @@ def operation(primitive: Primitive, forward: Callable[..., Any]) -> Callable[...
     names = list(primitive.defaults)
     count = len(primitive.inputs)
     if names:
+        kinds = {name: words for name, words in kinds_of(forward).items() if name in names and name != "dtype"}
 
         def op(*args: Any, **given: Any) -> Any:
             given.update(zip(names, args[count:], strict=False))
@@ -33,10 +35,13 @@ def operation(primitive: Primitive, forward: Callable[..., Any]) -> Callable[...
                     raise ShapeError(
                         f"{primitive.name}: '{name}' is a setting and must be a number, not a tensor; use .item(), or an operation of two tensors"
                     )
+                if name in kinds:
+                    of_kind(value, kinds[name], f"{primitive.name}: {name}")
             if len(params) > len(names) or len(args) > count + len(names) or len(args) < count:
                 unknown = [k for k in given if k not in names] or f"{len(args)} positional arguments"
                 raise TypeError(f"{primitive.name}() takes the inputs {primitive.inputs} and the parameters {names}; found {unknown}")
-            return apply(primitive, args[:count], params)
+            first = np.asarray(args[0]) if isinstance(args[0], (int, float)) else args[0]  # a number has a shape, too
+            return apply(primitive, (first, *args[1:count]), params)
 
     elif count == 1 and primitive.rules:
         op = _unary(primitive)
@@ -65,7 +70,7 @@ def _unary(primitive: Primitive) -> Callable[..., Any]:
     def op(x: Any) -> Any:
         now = context()
         if not isinstance(x, Tensor) or now.tracing:
-            return apply(primitive, (x,))
+            return apply(primitive, (np.asarray(x) if isinstance(x, bool) else x,))
         array, node = x.array, x.node
         dtype = array.dtype
         if dtype is not FLOAT32 and dtype is not FLOAT64:
@@ -176,6 +181,13 @@ def pointwise(
         return operation(entry, forward)
 
     return decorate
+
+
+def operand(x: Any, name: str) -> Any:
+    """What a function that is written in operations is given, as a Tensor or an array, which have shapes."""
+    if isinstance(x, (Tensor, Spec)) or (type(x) is np.ndarray and x.dtype.kind in "fiub"):
+        return x
+    return array(x, name if ":" in name else f"{name}: x")
 
 
 def broadcast_rule(name: str, boolean: bool = False, forward: Callable[..., Any] | None = None) -> Callable[..., Spec]:

@@ -12,8 +12,11 @@ from typing import Any
 import numpy as np
 
 from ..core.primitive import Spec
+from ..core.record import apply
+from ..core.tensor import check_dtype
 from ..kernels.fused import NO_BOUND
-from .define import pointwise, primitive
+from .define import operand, pointwise, primitive
+from .weak import of_numbers
 
 # Elements from which on a kernel beats NumPy (measured by `make bench`):
 SEVERAL = 8_192  # where NumPy needs several passes, or has no vector code
@@ -286,12 +289,13 @@ def clip(x: Any, *, low: float | None = None, high: float | None = None) -> Any:
     return x + 0 if low is None and high is None else np.clip(x, low, high)
 
 
+@of_numbers
 @pointwise(
     "select(condition, a, b)", None, lambda g, condition: where(condition, g, 0.0), lambda g, condition: where(condition, 0.0, g),
     promotes=slice(1, 3), examples=[([np.array([True, False, True]), (3,), (2, 3)], {})],
 )  # fmt: skip
 def where(condition: Any, a: Any, b: Any) -> Any:
-    """a where the condition holds, else b; of two Python floats the result is float32.
+    """a where the condition holds, else b; of two Python floats the result is float32, and takes the floating dtype of what it meets.
 
     Both branches are differentiated, and a gradient of 0 times an infinite derivative is nan: the gradient of
     ``where(x > 0, sqrt(x), 0)`` at 0 is nan, as in PyTorch. Make the argument safe instead:
@@ -352,8 +356,12 @@ def _cast_shape(x: Any, *, dtype: Any) -> Spec:
     return Spec(x.shape, dtype)
 
 
-@primitive(lambda g, like_x: astype(g, like_x.dtype), shape=_cast_shape, linear="jointly", promotes=slice(0, 0),
+@primitive(lambda g, like_x: astype(g, like_x.dtype), shape=_cast_shape, linear="jointly", promotes=slice(0, 0), name="astype",
            examples=[([(2, 3)], {"dtype": np.dtype(np.float64)})])  # fmt: skip
-def astype(x: Any, *, dtype: Any) -> Any:
-    """The values in another dtype; the gradient comes back in the dtype of x."""
+def _astype(x: Any, *, dtype: Any) -> Any:
     return x.astype(dtype)
+
+
+def astype(x: Any, dtype: Any) -> Any:
+    """The values in another dtype; the gradient comes back in the dtype of x."""
+    return apply(_astype.primitive, (operand(x, "astype"),), {"dtype": check_dtype("" if dtype is None else dtype)})

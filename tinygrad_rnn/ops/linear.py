@@ -10,7 +10,7 @@ import numpy as np
 from ..core.errors import ShapeError
 from ..core.primitive import Spec
 from ..core.record import apply
-from .define import broadcast, primitive
+from .define import broadcast, operand, primitive
 
 
 def _matmul_shape(a: Any, b: Any) -> Spec:
@@ -62,6 +62,7 @@ def matmul(a: Any, b: Any) -> Any:
 
 def outer(a: Any, b: Any) -> Any:
     """Outer product of two vectors: shape (len(a), len(b))."""
+    a, b = operand(a, "outer"), operand(b, "outer")
     if a.ndim != 1 or b.ndim != 1:
         raise ShapeError(f"outer: expected two vectors; found shapes {a.shape} and {b.shape}")
     return a.reshape((-1, 1)) * b
@@ -141,7 +142,7 @@ def einsum(subscripts: Any, *operands: Any) -> Any:
     for term, x in zip(terms, operands, strict=True):
         named = len(term.replace("...", ""))
         if named > x.ndim or (named < x.ndim and "..." not in term):
-            raise ShapeError(f"einsum: '{term}' of '{subscripts}' names {named} axes; found shape {tuple(x.shape)}")
+            raise ShapeError(f"einsum of '{subscripts}': '{term}' names {named} axes; found shape {tuple(x.shape)}")
     free = [c for c in LETTERS if c not in text]
     spread = [x.ndim - len(t.replace("...", "")) if "..." in t else 0 for t, x in zip(terms, operands, strict=True)]
     dots = "".join(free.pop(0) for _ in range(max(spread, default=0)))

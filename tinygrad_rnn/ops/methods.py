@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import DtypeError, NotDifferentiableError
+from ..core.primitive import Spec
 from ..core.record import describe
 from ..core.tensor import Tensor, check_dtype
 from . import assignment, elementwise, linear, numbers, reductions, shaping
 from .custom import UFUNCS
+from .weak import Weak, passing
 
 _OPERATORS: dict[str, Callable[..., Any]] = {
     "add": elementwise.add,
@@ -95,8 +97,8 @@ def _astype(self: Tensor, dtype: Any) -> Any:
     return _copy(self) if self.dtype == found else elementwise.astype(self, found)
 
 
-def _shape_only(function: Callable[..., Any]) -> Callable[..., Any]:
-    """NumPy functions that look at shape and dtype, or compare values, and have no gradient to lose."""
+def _on_values(function: Callable[..., Any]) -> Callable[..., Any]:
+    """NumPy functions that compare values or show them, and have no gradient to lose."""
 
     def call(*args: Any, **kwargs: Any) -> Any:
         bare = [a.numpy() if isinstance(a, Tensor) else a for a in args]
@@ -105,9 +107,28 @@ def _shape_only(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-_FUNCTIONS: dict[Any, Callable[..., Any]] = {f: _shape_only(f) for f in (
-    np.shape, np.ndim, np.size, np.zeros_like, np.ones_like, np.empty_like, np.array_equal, np.allclose, np.isclose,
-    np.result_type, np.can_cast, np.array_repr, np.array_str, np.array2string)}  # fmt: skip
+def _on_shapes(function: Callable[..., Any]) -> Callable[..., Any]:
+    """NumPy functions that look at the shape and dtype of their first argument, which are known while a function is traced, too."""
+    call = _on_values(function)
+
+    def of_first(x: Any, *args: Any, **kwargs: Any) -> Any:
+        traced = isinstance(x, Tensor) and isinstance(x.array, Spec)
+        return call(np.broadcast_to(np.zeros((), x.dtype), x.shape) if traced else x, *args, **kwargs)
+
+    return of_first
+
+
+_FUNCTIONS: dict[Any, Callable[..., Any]] = {f: _on_values(f) for f in (
+    np.array_equal, np.allclose, np.isclose, np.array_repr, np.array_str, np.array2string)}  # fmt: skip
+for _function in (np.shape, np.ndim, np.size, np.zeros_like, np.ones_like, np.empty_like, np.result_type, np.can_cast):
+    _FUNCTIONS[_function] = _on_shapes(_function)
+
+
+def _full_like(a: Any, fill_value: Any, *args: Any, **kwargs: Any) -> Any:
+    return _on_shapes(np.full_like)(a, np.asarray(fill_value), *args, **kwargs)  # a value with gradients is refused
+
+
+_FUNCTIONS[np.full_like] = _full_like
 
 _NAMES = ("abs add cos divide equal exp expm1 floor greater greater_equal isfinite isnan less less_equal log log1p logaddexp logical_and "
           "logical_not logical_or maximum minimum mod multiply not_equal positive power reciprocal sign sin sqrt square subtract tanh")  # fmt: skip
@@ -282,3 +303,7 @@ Tensor.data = assignment.data
 Tensor.__array_ufunc__ = _array_ufunc  # type: ignore[attr-defined]
 Tensor.__array_function__ = _array_function  # type: ignore[attr-defined]
 Tensor.T = property(shaping.transpose, doc="The axes reversed.")  # type: ignore[attr-defined]
+for _name in (*(f"__{r}{name}__" for name in ("add", "sub", "mul", "truediv", "pow", "mod") for r in ("", "r")), *_METHODS):
+    if _name not in ("detach", "argmax", "argmin", "any", "all", "split"):
+        setattr(Weak, _name, passing(getattr(Tensor, _name)))
+Weak.T = property(passing(shaping.transpose), doc="The axes reversed.")  # type: ignore[attr-defined]

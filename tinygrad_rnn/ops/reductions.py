@@ -10,8 +10,8 @@ import numpy as np
 
 from ..core.errors import ShapeError
 from ..core.primitive import Spec
-from .checks import number
-from .define import axes_of, primitive
+from .checks import flag, number
+from .define import axes_of, operand, primitive
 from .elementwise import abs, exp, sqrt, square, where
 
 SHAPES = [([(2, 3)], {}), ([(2, 3, 2)], {"axis": 1}), ([(2, 3)], {"axis": (0, 1), "keepdims": True}), ([()], {}), ([(3, 4)], {"axis": -1, "keepdims": True})]  # fmt: skip
@@ -128,6 +128,8 @@ def _norm_slope(out: Any, x: Any, axis: Any, keepdims: bool) -> Any:
            tangent=lambda t, out, x, axis, keepdims: (t * _norm_slope(out, x, axis, keepdims)).sum(axis=_of(x, axis), keepdims=keepdims))  # fmt: skip
 def norm(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
     """Euclidean norm over axes: sqrt(sum(x * x)), also where the squares are too large or too small for the dtype. The gradient at 0 is 0."""
+    if x.dtype.kind != "f":  # of arrays alone
+        x = x.astype(np.float64)
     with np.errstate(over="ignore", under="ignore"):
         squares = np.sum(x * x, axis=_of(x, axis), keepdims=keepdims)
     low, high, _, _ = _powers(x.dtype)
@@ -155,6 +157,7 @@ def var(x: Any, axis: Any = None, correction: float = 0, keepdims: bool = False)
     `correction` is 0 as in NumPy and the array API (PyTorch's default is 1); where it is not below the count, the sum is divided by 0, which
     gives inf or nan. Recorded as mean, subtract, square, sum, divide.
     """
+    x = operand(x, "var")
     return square(x - mean(x, axis, True)).sum(axis=axis, keepdims=keepdims) / _freedom("var", x, axis, correction)
 
 
@@ -165,6 +168,7 @@ def _freedom(name: str, x: Any, axis: Any, correction: float) -> float:
 
 def std(x: Any, axis: Any = None, correction: float = 0, keepdims: bool = False) -> Any:
     """Standard deviation over axes, as the norm of the deviations; the gradient where all are equal is 0. `correction` as in `var`."""
+    x = operand(x, "std")
     return norm(x - mean(x, axis, True), axis, keepdims) / _freedom("std", x, axis, correction) ** 0.5
 
 
@@ -173,6 +177,7 @@ def prod(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
 
     Recorded as about log2(n) multiplications of halves. No division occurs, so gradients of every order are exact at zeros.
     """
+    x, keepdims = operand(x, "prod"), flag(keepdims, "prod: keepdims")
     axes = axes_of(axis, x.ndim)
     shape = _reduced(x, axis=axis, keepdims=keepdims).shape
     rest = [i for i in range(x.ndim) if i not in axes]
@@ -209,7 +214,7 @@ ALONG = [([(2, 3)], {}), ([(2, 3, 2)], {"axis": 1}), ([(4,)], {"axis": 0}), ([(0
 @primitive(_softmax_rule, shape=_one_axis, tangent=lambda t, out, x, axis: _softmax_rule(t, out, axis), floating=True, examples=ALONG)
 def softmax(x: Any, *, axis: int = -1) -> Any:
     """exp(x) / sum(exp(x)) along an axis, without overflow."""
-    e = np.exp(x - np.max(x, axis=axis, keepdims=True))
+    e = np.exp(x - np.max(x, axis=axis, keepdims=True)) if x.size else x
     return e / np.sum(e, axis=axis, keepdims=True)
 
 
@@ -217,6 +222,8 @@ def softmax(x: Any, *, axis: int = -1) -> Any:
            tangent=lambda t, out, x, axis: t - (t * exp(out)).sum(axis=axis, keepdims=True))  # fmt: skip
 def log_softmax(x: Any, *, axis: int = -1) -> Any:
     """log(softmax(x)) along an axis, without overflow or loss of small values."""
+    if not x.size:
+        return x
     shifted = x - np.max(x, axis=axis, keepdims=True)
     return shifted - np.log(np.sum(np.exp(shifted), axis=axis, keepdims=True))
 
@@ -237,7 +244,8 @@ def cumprod(x: Any, axis: int = -1) -> Any:
 
     Recorded as about log2(n) shifted multiplications (Hillis and Steele 1986), so gradients of every order are exact at zeros.
     """
-    axes_of(axis, x.ndim)
+    x = operand(x, "cumprod")
+    _one_axis(x, axis=axis)
     if not x.ndim:
         return x
     axis, n, shift = axis % x.ndim, x.shape[axis], 1

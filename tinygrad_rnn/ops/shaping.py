@@ -10,13 +10,13 @@ from weakref import ref
 
 import numpy as np
 
-from ..core.errors import DtypeError, ShapeError, TraceError
+from ..core.errors import DtypeError, ShapeError, TinygradError, TraceError
 from ..core.primitive import Spec
 from ..core.record import apply, describe
 from ..core.tape import Where, caller
 from ..core.tensor import Tensor, as_array, check_dtype, tensor
 from .checks import shown, size
-from .define import axes_of, axis_of, broadcast, primitive, same_shape
+from .define import axes_of, axis_of, broadcast, operand, primitive, same_shape
 from .elementwise import where
 
 # --- shape ----------------------------------------------------------------------------------------------------------------
@@ -44,10 +44,18 @@ def _reshape(x: Any, *, shape: Any) -> Any:
     return np.reshape(x, shape)
 
 
+def _numbers(given: tuple[Any, ...], what: str) -> tuple[int, ...]:
+    """Whole numbers, given one by one or as one sequence."""
+    found = given[0] if len(given) == 1 and not isinstance(given[0], (int, np.integer)) else given
+    if not isinstance(found, (tuple, list, range, np.ndarray)) or not all(isinstance(n, (int, np.integer)) and not isinstance(n, bool) for n in found):
+        raise ShapeError(f"{what} must be whole numbers; found {shown(found)}")
+    return tuple(int(n) for n in found)
+
+
 def reshape(x: Any, *shape: Any) -> Any:
     """The same values in another shape; one size may be -1."""
-    given = shape[0] if len(shape) == 1 and not isinstance(shape[0], (int, np.integer)) else shape
-    return _view(x, apply(_reshape.primitive, (x,), {"shape": tuple([int(n) for n in given])}))
+    x = operand(x, "reshape")
+    return _view(x, apply(_reshape.primitive, (x,), {"shape": _numbers(shape, "reshape: shape")}))
 
 
 def _transpose_shape(x: Any, *, axes: Any) -> Spec:
@@ -64,14 +72,14 @@ def _transpose(x: Any, *, axes: Any) -> Any:
 
 def transpose(x: Any, *axes: Any) -> Any:
     """The axes in another order; without `axes` reversed."""
-    given = axes[0] if len(axes) == 1 and not isinstance(axes[0], (int, np.integer)) else axes
-    if given is None or len(given) == 0:
-        given = range(x.ndim)[::-1]
-    return _view(x, apply(_transpose.primitive, (x,), {"axes": tuple([int(a) for a in given])}))
+    x = operand(x, "transpose")
+    given = () if len(axes) == 1 and axes[0] is None else _numbers(axes, "transpose: axes")
+    return _view(x, apply(_transpose.primitive, (x,), {"axes": given or tuple(range(x.ndim)[::-1])}))
 
 
 def swapaxes(x: Any, axis1: int, axis2: int) -> Any:
     """Two axes exchanged."""
+    x = operand(x, "swapaxes")
     axes = list(range(x.ndim))
     a, b = axis_of(axis1, x.ndim), axis_of(axis2, x.ndim)
     axes[a], axes[b] = b, a
@@ -80,6 +88,9 @@ def swapaxes(x: Any, axis1: int, axis2: int) -> Any:
 
 def expand_dims(x: Any, axis: Any) -> Any:
     """New axes of size 1, at places given in the result."""
+    x = operand(x, "expand_dims")
+    if axis is None:
+        raise ShapeError("expand_dims: axis must be an int or a tuple of them; found None")
     axes = axes_of(axis, x.ndim + (len(axis) if isinstance(axis, (tuple, list)) else 1))
     sizes = iter(x.shape)
     return reshape(x, [1 if i in axes else next(sizes) for i in range(x.ndim + len(axes))])
@@ -87,6 +98,7 @@ def expand_dims(x: Any, axis: Any) -> Any:
 
 def squeeze(x: Any, axis: Any = None) -> Any:
     """Without the axes of size 1 (all of them, or those named)."""
+    x = operand(x, "squeeze")
     axes = [i for i, n in enumerate(x.shape) if n == 1] if axis is None else axes_of(axis, x.ndim)
     if any(x.shape[a] != 1 for a in axes):
         raise ShapeError(f"squeeze: expected size 1 on axis {axis}; found shape {x.shape}")
@@ -94,6 +106,7 @@ def squeeze(x: Any, axis: Any = None) -> Any:
 
 
 def _broadcast_shape(x: Any, *, shape: Any) -> Spec:
+    shape = _numbers((shape,), "the shape")
     if broadcast(x.shape, tuple(shape)) != tuple(shape):
         raise ShapeError(f"shape {x.shape} cannot be spread to {tuple(shape)}")
     return Spec(shape, x.dtype)
@@ -102,7 +115,7 @@ def _broadcast_shape(x: Any, *, shape: Any) -> Spec:
 @primitive(lambda g: g, shape=_broadcast_shape, linear="jointly", broadcasts=True, name="broadcast_to",
            examples=[([(1, 3)], {"shape": (2, 3)}), ([()], {"shape": (2, 2)}), ([(3,)], {"shape": (2, 3)}), ([(1, 3)], {"shape": (0, 3)})])  # fmt: skip
 def _broadcast_to(x: Any, *, shape: Any) -> Any:
-    return np.broadcast_to(x, shape)
+    return np.broadcast_to(x, _numbers((shape,), "the shape"))
 
 
 def broadcast_to(x: Any, shape: Any) -> Any:
@@ -136,6 +149,10 @@ def _concatenate(*tensors: Any, axis: int) -> Any:
 
 
 def _several(tensors: Any, name: str) -> tuple[Any, ...]:
+    if isinstance(tensors, (Tensor, np.ndarray)) and tensors.ndim:
+        tensors = list(tensors)
+    if not isinstance(tensors, (list, tuple)):
+        raise ShapeError(f"{name}: expected a list of tensors; found {shown(tensors)}")
     found = tuple(tensors)
     if not found:
         raise ShapeError(f"{name}: expected at least one tensor; the list is empty")
@@ -144,9 +161,10 @@ def _several(tensors: Any, name: str) -> tuple[Any, ...]:
 
 def concatenate(tensors: Sequence[Any], axis: int | None = 0) -> Any:
     """Tensors joined along an axis that they have; axis None: flattened first, as in NumPy."""
+    found = _several(tensors, "concatenate")
     if axis is None:
-        tensors, axis = [reshape(t, -1) for t in tensors], 0
-    return apply(_concatenate.primitive, _several(tensors, "concatenate"), {"axis": axis})
+        found, axis = tuple([reshape(t, -1) for t in found]), 0
+    return apply(_concatenate.primitive, found, {"axis": axis})
 
 
 def _stack_shape(*tensors: Any, axis: int) -> Spec:
@@ -166,25 +184,28 @@ def _stack(*tensors: Any, axis: int) -> Any:
 
 def stack(tensors: Sequence[Any], axis: int = 0) -> Any:
     """Tensors of one shape joined along a new axis."""
-    return apply(_stack.primitive, _several(tensors, "stack"), {"axis": axis})
+    found = _several(tensors, "stack")
+    return apply(_stack.primitive, found, {"axis": axis_of(axis, np.ndim(found[0]) + 1) if isinstance(axis, bool) else axis})
 
 
 def split(x: Any, parts: int | Sequence[int], axis: int = 0) -> list[Any]:
     """Consecutive parts along an axis: a number of equal ones, or the indices at which to cut (as in NumPy)."""
+    x = operand(x, "split")
     a = axis_of(axis, x.ndim)
     n = x.shape[a]
-    if isinstance(parts, (int, np.integer)):
+    if isinstance(parts, (int, np.integer)) and not isinstance(parts, bool):
         if parts < 1 or n % parts:
             raise ShapeError(f"split: axis {axis} of shape {tuple(x.shape)} has size {n}, which {parts} equal parts do not divide")
         cuts = [i * (n // parts) for i in range(parts + 1)]
     else:
-        cuts = [0, *parts, n]
+        cuts = [0, *_numbers((parts,), "split: parts"), n]
     lead = (slice(None),) * a
     return [x[(*lead, slice(start, stop))] for start, stop in itertools.pairwise(cuts)]
 
 
 def flip(x: Any, axis: Any = None) -> Any:
     """The order reversed along axes (all by default)."""
+    x = operand(x, "flip")
     axes = axes_of(axis, x.ndim)
     return x[tuple([slice(None, None, -1) if i in axes else slice(None) for i in range(x.ndim)])]
 
@@ -203,12 +224,17 @@ def _roll_rule(g: Any, shift: Any, axis: Any) -> Any:
                      ([(4,)], {"shift": (1, 2), "axis": 0})])  # fmt: skip
 def roll(x: Any, *, shift: Any, axis: Any = None) -> Any:
     """Values moved along axes; what falls off one end comes in at the other. axis None: over the flattened tensor."""
+    _numbers((shift,), "roll: shift")
+    axes_of(tuple(dict.fromkeys(axis, 0)) if isinstance(axis, (tuple, list)) else axis, x.ndim)  # an axis may be named twice
     return np.roll(x, shift, axis)
 
 
 def _pairs(pad_width: Any, ndim: int) -> list[tuple[int, int]]:
     try:
-        return [(int(a), int(b)) for a, b in np.broadcast_to(np.asarray(pad_width, int), (ndim, 2))]
+        given = np.asarray(pad_width)
+        if given.dtype.kind not in "iu":
+            raise ValueError
+        return [(int(a), int(b)) for a, b in np.broadcast_to(given, (ndim, 2))]
     except ValueError:
         raise ShapeError(f"pad_width {pad_width} is no number, pair, or pair for each of {ndim} axes") from None
 
@@ -226,9 +252,11 @@ def _pad_rule(g: Any, like_x: Any, pad_width: Any) -> Any:
 
 @primitive(_pad_rule, shape=_pad_shape, tangent=lambda t, out, x, pad_width, value: pad(t, pad_width),
            examples=[([(2, 3)], {"pad_width": 1}), ([(2, 3)], {"pad_width": ((0, 1), (2, 0)), "value": 1.5}), ([(0,)], {"pad_width": (1, 1)})])  # fmt: skip
-def pad(x: Any, *, pad_width: Any, value: float = 0.0) -> Any:
-    """A border of a constant: `pad_width` is a number, a pair (before, after), or a pair for each axis."""
-    return np.pad(x, _pairs(pad_width, x.ndim), constant_values=value)
+def pad(x: Any, *, pad_width: Any, value: Any = 0.0) -> Any:
+    """A border of a constant, a number (nan, too): `pad_width` is a number, a pair (before, after), or a pair for each axis."""
+    if not isinstance(value, (int, float, np.integer, np.floating)):
+        raise TinygradError(f"pad: value must be a number; found {shown(value)}")
+    return np.array(x) if not x.ndim else np.pad(x, _pairs(pad_width, x.ndim), constant_values=value)
 
 
 def _triangle_shape(x: Any, *, k: int = 0) -> Spec:
@@ -334,14 +362,14 @@ def getitem(x: Any, index: Any) -> Any:
 
 
 def _scatter_shape(x: Any, *, index: Any, shape: Any) -> Spec:
-    return Spec(shape, x.dtype)
+    return Spec(_numbers((shape,), "the shape"), x.dtype)
 
 
 @primitive(lambda g, index: g[index], shape=_scatter_shape, linear="jointly",
            examples=[([(3,)], {"index": (0,), "shape": (2, 3)}), ([(3,)], {"index": (np.array([0, 1, 0]),), "shape": (2,)})])  # fmt: skip
 def scatter(x: Any, *, index: Any, shape: Any) -> Any:
     """Zeros of a shape, with x added at an index: the transpose of indexing. Elements named twice add up."""
-    out = np.zeros(shape, x.dtype)
+    out = np.zeros(_numbers((shape,), "the shape"), x.dtype)
     if is_basic(index) or getattr(index, "dtype", None) == np.bool_:
         out[index] = x
     else:
@@ -422,7 +450,7 @@ def _take(x: Any, indices: Any, *, axis: int = 0) -> Any:
 
 def take(x: Any, indices: Any, axis: int = 0) -> Any:
     """x at integer indices along an axis, negative ones from its end; the gradients of elements taken twice add up."""
-    return apply(_take.primitive, (x, _places("take", x, indices)), {"axis": axis})
+    return apply(_take.primitive, (operand(x, "take"), _places("take", x, indices)), {"axis": axis})
 
 
 def _added(add: Any, tangents: Any, indices: Any, out: Any, axis: int) -> Any:
@@ -449,7 +477,7 @@ def _index_add(x: Any, indices: Any, value: Any, *, axis: int = 0) -> Any:
 
 def index_add(x: Any, indices: Any, value: Any, axis: int = 0) -> Any:
     """A copy of x with value added at integer indices along an axis; indices that repeat add up."""
-    return apply(_index_add.primitive, (x, _places("index_add", x, indices), value), {"axis": axis})
+    return apply(_index_add.primitive, (operand(x, "index_add"), _places("index_add", x, indices), value), {"axis": axis})
 
 
 def _along_shape(x: Any, indices: Any, *, axis: int = -1) -> Spec:
@@ -469,7 +497,7 @@ def _take_along_axis(x: Any, indices: Any, *, axis: int = -1) -> Any:
 
 def take_along_axis(x: Any, indices: Any, axis: int = -1) -> Any:
     """For each row along an axis, the elements at that row's own indices (as `numpy.take_along_axis`)."""
-    return apply(_take_along_axis.primitive, (x, _places("take_along_axis", x, indices)), {"axis": axis})
+    return apply(_take_along_axis.primitive, (operand(x, "take_along_axis"), _places("take_along_axis", x, indices)), {"axis": axis})
 
 
 @primitive(lambda g: g, None, lambda g, out, indices, axis: take_along_axis(g, indices, axis), promotes=slice(0, 3, 2),
@@ -498,5 +526,5 @@ def _one_hot(indices: Any, *, classes: int, dtype: Any = np.float32) -> Any:
 
 def one_hot(indices: Any, classes: int, dtype: Any = np.float32) -> Any:
     """1 at the index and 0 elsewhere along a new last axis of size `classes`; no gradient."""
-    params = {"classes": size(classes, "one_hot: classes"), "dtype": check_dtype(dtype)}
+    params = {"classes": size(classes, "one_hot: classes"), "dtype": check_dtype("" if dtype is None else dtype)}
     return apply(_one_hot.primitive, (integers(indices, "one_hot: the indices"),), params)

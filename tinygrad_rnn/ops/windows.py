@@ -11,7 +11,8 @@ import numpy as np
 from ..core.errors import DtypeError, ShapeError
 from ..core.primitive import Spec
 from ..core.record import apply
-from .define import primitive
+from .checks import flag
+from .define import operand, primitive
 from .linear import matmul
 from .reductions import argmax
 from .shaping import expand_dims, pad, squeeze, take_along_axis
@@ -74,7 +75,7 @@ def windows(x: Any, size: Any, stride: Any = 1, dilation: Any = 1) -> Any:
         at the end of an axis is in no window.
     """
     k = len(size) if isinstance(size, (tuple, list)) else 1
-    return apply(_windows.primitive, (x,), _settings("windows", k, size=size, stride=stride, dilation=dilation))
+    return apply(_windows.primitive, (x,), settings_of("windows", k, size=size, stride=stride, dilation=dilation))
 
 
 def _unwindows_shape(x: Any, *, shape: Any, stride: Any, dilation: Any) -> Spec:
@@ -123,15 +124,15 @@ def unwindows(x: Any, shape: Any, stride: Any = 1, dilation: Any = 1) -> Any:
     Tensor, shape (..., n_1, ..., n_k)
     """
     k = len(shape) if isinstance(shape, (tuple, list)) else 1
-    return apply(_unwindows.primitive, (x,), _settings("unwindows", k, shape=shape, stride=stride, dilation=dilation))
+    return apply(_unwindows.primitive, (x,), settings_of("unwindows", k, shape=shape, stride=stride, dilation=dilation))
 
 
-def _settings(name: str, k: int, least: int = 1, **settings: Any) -> dict[str, tuple[int, ...]]:
-    """Each setting as a tuple of k integers, none below `least`."""
+def settings_of(name: str, k: int, least: int = 1, **settings: Any) -> dict[str, tuple[int, ...]]:
+    """Each setting of windows over k axes as a tuple of k integers, none below `least`."""
     found = {}
     for key, value in settings.items():
         sizes = tuple(value) if isinstance(value, (tuple, list)) else (value,) * k
-        if not sizes or len(sizes) != k or not all(isinstance(n, (int, np.integer)) and n >= least for n in sizes):
+        if not sizes or len(sizes) != k or not all(isinstance(n, (int, np.integer)) and not isinstance(n, bool) and n >= least for n in sizes):
             raise ShapeError(f"{name}: {key} must be an integer of at least {least}, or a tuple of {max(k, 1)} of them; found {value!r}")
         found[key] = tuple([int(n) for n in sizes])
     return found
@@ -185,12 +186,14 @@ def conv2d(x: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any 
 def _convolution(name: str, k: int, x: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
     """One matrix product for each group: (out, in * size) by (in * size, batch * positions)."""
     layout = ("length",) if k == 1 else ("height", "width")
+    x, weight = operand(x, name), operand(weight, f"{name}: weight")
+    bias = None if bias is None else operand(bias, f"{name}: bias")
     if x.ndim != k + 2 or weight.ndim != k + 2:
         raise ShapeError(
             f"{name}: expected x of shape (batch, channels, {', '.join(layout)}) and a weight of shape (out, in / groups, "
             f"{', '.join(f'size_{n}' for n in layout)}); found {tuple(x.shape)} and {tuple(weight.shape)}"
         )
-    _settings(name, 1, groups=groups)
+    (groups,) = settings_of(name, 1, groups=groups)["groups"]
     (batch, channels), (out, inner), size = x.shape[:2], weight.shape[:2], tuple(weight.shape[2:])
     if channels != inner * groups:
         raise ShapeError(
@@ -213,13 +216,13 @@ def _convolution(name: str, k: int, x: Any, weight: Any, bias: Any, stride: Any,
 
 
 def _border(name: str, k: int, x: Any, padding: Any, value: float = 0.0) -> Any:
-    widths = _settings(name, k, least=0, padding=padding)["padding"]
+    widths = settings_of(name, k, least=0, padding=padding)["padding"]
     return pad(x, ((0, 0),) * (x.ndim - k) + tuple([(p, p) for p in widths]), value) if any(widths) else x
 
 
 def _fitting(name: str, x: Any, padded: Any, **settings: Any) -> Any:
     """Windows of x after padding; an error names the operation that was called and the shape that it was given."""
-    settings = _settings(name, len(settings["size"]), **settings)
+    settings = settings_of(name, len(settings["size"]), **settings)
     try:
         _windows_shape(Spec(padded.shape, padded.dtype), **settings)
     except ShapeError as error:
@@ -284,11 +287,12 @@ def avg_pool2d(x: Any, size: Any, stride: Any = None, padding: Any = 0, count_in
 
 def _pools(name: str, k: int, x: Any, size: Any, stride: Any, padding: Any, dilation: Any, border: float) -> tuple[Any, tuple[int, ...]]:
     """Windows of x with all elements of each on the last axis; also their size."""
+    x = operand(x, name)
     if x.ndim != k + 2:
         axes = "length" if k == 1 else "height, width"
         raise ShapeError(f"{name}: expected x of shape (batch, channels, {axes}); found {tuple(x.shape)}")
-    size = _settings(name, k, size=size)["size"]
-    widths = _settings(name, k, least=0, padding=padding)["padding"]
+    size = settings_of(name, k, size=size)["size"]
+    widths = settings_of(name, k, least=0, padding=padding)["padding"]
     if any(p > n // 2 for p, n in zip(widths, size, strict=True)):
         raise ShapeError(f"{name}: padding {widths} is more than half of size {size}, so a window might lie on padding alone")
     padded = _border(name, k, x, padding, border)
@@ -297,6 +301,7 @@ def _pools(name: str, k: int, x: Any, size: Any, stride: Any, padding: Any, dila
 
 
 def _max_pool(name: str, k: int, x: Any, size: Any, stride: Any, padding: Any, dilation: Any) -> Any:
+    x = operand(x, name)
     if x.dtype.kind != "f":
         raise DtypeError(f"{name}: expected floating numbers; found {x.dtype}")
     parts, _ = _pools(name, k, x, size, stride, padding, dilation, -math.inf)
@@ -306,7 +311,7 @@ def _max_pool(name: str, k: int, x: Any, size: Any, stride: Any, padding: Any, d
 
 def _avg_pool(name: str, k: int, x: Any, size: Any, stride: Any, padding: Any, count_include_pad: bool) -> Any:
     parts, size = _pools(name, k, x, size, stride, padding, 1, 0.0)
-    if count_include_pad:
+    if flag(count_include_pad, f"{name}: count_include_pad"):
         return parts.mean(axis=-1)
     inside = np.ones((1, 1, *x.shape[2:]), x.dtype)
     counts = _pools(name, k, inside, size, stride, padding, 1, 0.0)[0].sum(axis=-1)

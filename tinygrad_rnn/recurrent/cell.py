@@ -135,12 +135,13 @@ class Cell(Module):
     def mask_places(self, state: Any) -> list[int]:
         """For each component of a state the number of its mask, or -1 where it is bookkeeping and never masked."""
         names = component_names(self, state).short
-        unknown = [name for name in (*self.bookkeeping, *self.joined) if name not in names]
+        bookkeeping, joined = ((given,) if isinstance(given, str) else tuple(given) for given in (self.bookkeeping, self.joined))
+        unknown = [name for name in (*bookkeeping, *joined) if name not in names]
         if unknown:
             raise TinygradError(f"{name_of(self)}: bookkeeping or joined has {unknown}; the components of its state are {names}")
-        first = next((k for k, name in enumerate(names) if name in self.joined), 0)
+        first = next((k for k, name in enumerate(names) if name in joined), 0)
         return [
-            -1 if name in self.bookkeeping or np.dtype(s.dtype).kind != "f" else first if name in self.joined else k
+            -1 if name in bookkeeping or np.dtype(s.dtype).kind != "f" else first if name in joined else k
             for k, (name, s) in enumerate(zip(names, leaves(state), strict=True))
         ]
 

@@ -21,7 +21,7 @@ import numpy as np
 from ..core.errors import DtypeError, GraphError, TinygradError
 from ..core.primitive import Primitive, Spec
 from ..core.record import apply, describe
-from ..core.tape import Leaf, Node, caller, context, setting
+from ..core.tape import Leaf, Node, caller, context, reachable, setting
 from ..core.tensor import Tensor, tensor
 from ..core.trace import Program
 from ..core.tree import leaves, unflatten
@@ -30,6 +30,7 @@ from ..ops.define import primitive
 from ..ops.elementwise import tanh
 from ..ops.shaping import concatenate, scatter
 from .products import around, wrappers
+from .rerun import Row, check_same, rows
 
 
 class Stretch:
@@ -44,6 +45,7 @@ class Stretch:
     """
 
     reads = "runs a checkpointed stretch again and needs"  # for messages
+    rows: list[Row] | None = None  # what the first run did, if it is known
 
     def __init__(self, function: Callable[..., list[Tensor]], count: int) -> None:
         now = context()
@@ -99,7 +101,19 @@ class Stretch:
         if len({y.dtype for y in (found[i] for i in self.live)}) > 1:
             raise DtypeError(f"checkpoint: the results are {', '.join(describe(found[i]) for i in self.live)}; expected one dtype")
         self.captured = captured([found[i].node for i in self.live], begin, {h.node for h in handles if h.node is not None})
+        self.rows = rows(self._made(found, handles, begin), handles, frozenset(self.captured))
         return [y.detach() for y in found]
+
+    def _made(self, found: Sequence[Tensor], handles: Sequence[Tensor], begin: int) -> list[Node]:
+        """The operations of a run that began at a moment, in their order."""
+        ends = frozenset([*self.captured, *[h.node for h in handles if h.node is not None]])
+        roots = [found[i].node for i in self.live]
+        nodes = reachable([r for r in roots if r is not None], ends)
+        return [n for n in nodes if n.index > begin and n.primitive is not None and n not in ends]
+
+    def did(self) -> Any:
+        """What it did, to be compared with what another stretch did."""
+        return self.rows if self.rows is None else tuple(self.rows)
 
     def pack(self, parts: Sequence[Any]) -> Any:
         """One vector."""
@@ -155,6 +169,9 @@ class Stretch:
             for v, needed in zip(values, self.needed, strict=False)
         ]
         found = self.run(handles, record=True)
+        if self.rows is not None:
+            made = self._made(found, handles, begin)
+            check_same(self.rows, rows(made, handles, frozenset(self.captured)), made, self.reads)
         results, nodes = [found[i] for i in self.live], [h.node for h in handles if h.node is not None]
         known = set(self.captured)
         for n in captured([y.node for y in results], begin, set(nodes)):
@@ -224,15 +241,15 @@ def value_of(node: Node, known: Mapping[Node, Any]) -> Any:
     return np.asarray(getattr(value, "array", value))
 
 
-def _fresh(array: Any, requires_grad: bool = True) -> Tensor:
+def _fresh(array: Any, requires_grad: bool) -> Tensor:
     made = Tensor(array)
     made.leaf(requires_grad and array.dtype.kind == "f")
     return made.handle()  # to which the function may write
 
 
 def _forward(*arrays: Any, stretch: Stretch) -> Any:
-    found = stretch.run([Tensor(a) for a in arrays[: stretch.count]], record=False)
-    return stretch.pack([found[i].array for i in stretch.live])
+    found, _ = stretch.again(arrays, False)
+    return stretch.pack([y.array for y in found])
 
 
 def _shape(*specs: Any, stretch: Stretch) -> Spec:
@@ -304,15 +321,20 @@ def as_primitive(name: str) -> Primitive:
 CHECKPOINT = as_primitive("checkpoint")
 
 
+def _kept(argument: Any) -> Any:
+    """What another run is given: None for a tensor, and a copy of an array, which the caller may write to."""
+    return None if isinstance(argument, Tensor) else argument.copy() if isinstance(argument, np.ndarray) else argument
+
+
 def checkpoint(function: Callable[..., Any], *args: Any) -> Any:
     """``function(*args)``, of which the tape keeps the arguments alone; the backward walk computes the rest again.
 
     Parameters
     ----------
     function : callable
-        Of nests of tensors, to a nest of tensors; run again, it must do the same (random masks of `tg.nn` do).
+        Of nests of tensors, to a nest of tensors. Run again, it must do the same (random masks of `tg.nn` do).
     *args : nests of tensors
-        Arrays and numbers in them are passed on as they are.
+        Arrays in them are copied; numbers and other objects are passed on as they are.
 
     Returns
     -------
@@ -322,7 +344,8 @@ def checkpoint(function: Callable[..., Any], *args: Any) -> Any:
     Raises
     ------
     GraphError
-        In backward, if a parameter that the function uses was given another value in between.
+        In backward, if a parameter that the function uses was given another value in between, or if the second run did something else than
+        the first: another operation, number, setting, constant or tensor.
     DtypeError
         If the results are of several floating dtypes.
     """
@@ -332,7 +355,7 @@ def checkpoint(function: Callable[..., Any], *args: Any) -> Any:
     tensors = [t for t in everything if isinstance(t, Tensor)]
     if not context().grad_enabled or context().tracing:
         return function(*unflatten(args, [x.handle() if isinstance(x, Tensor) else x for x in everything]))
-    arguments, others = unflatten(args, [0] * len(everything)), [None if isinstance(t, Tensor) else t for t in everything]
+    arguments, others = unflatten(args, [0] * len(everything)), [_kept(t) for t in everything]
     results_like = [None]
 
     def flat(*handles: Tensor) -> list[Tensor]:

@@ -14,6 +14,7 @@ from ..core.tape import Where, at_step, caller, context, setting
 from ..core.tensor import Tensor, as_array, tensor
 from ..core.tree import flatten, leaves, pairs, tree_map
 from ..module import Module
+from ..ops.checks import flag
 from ..ops.elementwise import where
 from ..ops.shaping import broadcast_to, concatenate, stack
 from .cell import (
@@ -150,6 +151,7 @@ class Sequence:
         self, reverse: bool = False, checkpoint: bool | int | None = None, return_states: bool = False, hook: Any = None
     ) -> tuple[Any, Any]:
         """Outputs of all steps and the last state (or all states)."""
+        reverse, return_states = flag(reverse, "unroll: reverse"), flag(return_states, "unroll: return_states")
         length = _segment_length(checkpoint, self.T)
         if hook is not None and not callable(hook):
             raise TinygradError(f"unroll: hook must be a function (t, output, state); found a {type(hook).__name__}")
@@ -322,7 +324,7 @@ class Sequence:
         if array is None or array.dtype != bool or array.shape != expected:
             found = "ragged lists" if array is None else f"{array.dtype} {array.shape}"
             raise ShapeError(f"unroll: resets must be booleans of shape (T, batch) = {expected}; found {found}")
-        return array
+        return array.copy()  # backward reads it, and the caller may write into his own
 
     # --- states -------------------------------------------------------------------------------------------------------------
 

@@ -169,7 +169,14 @@ def _bits(logits: npt.NDArray[Any], targets: npt.NDArray[Any]) -> FloatArray:
 
 
 def sample(
-    model: CharacterLSTM, vocabulary: Vocabulary, length: int, *, prompt: str = "\n", temperature: float = 1.0, rng: Any = None
+    model: CharacterLSTM,
+    vocabulary: Vocabulary,
+    length: int,
+    *,
+    prompt: str = "\n",
+    temperature: float = 1.0,
+    rng: Any = None,
+    between: Callable[[], None] = lambda: None,
 ) -> str:
     """Draw text from a model.
 
@@ -185,6 +192,8 @@ def sample(
         Logits are divided by it: below 1 likelier characters are drawn more often still; at 0 always the likeliest.
     rng
         Generator or seed.
+    between
+        Called after each character; what it raises ends the drawing.
     """
     if length < 0 or not prompt or not (temperature >= 0 and math.isfinite(temperature)):
         raise ArgumentError(f"expected length >= 0, a prompt and a temperature >= 0; found {length}, {prompt!r} and {temperature}")
@@ -200,6 +209,7 @@ def sample(
             else:
                 place = int(z.argmax())
             drawn.append(min(place, len(z) - 1) + 1)
+            between()
             logits, state = model(np.array([[drawn[-1]]]), state)
     return vocabulary.decode(np.array(drawn, dtype=np.int64))
 

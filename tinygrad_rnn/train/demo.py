@@ -161,7 +161,8 @@ class _Run:
         options = self.options
         if options.resume and not self.checkpoint.exists():
             raise UserError(f"--resume: {self.checkpoint} not found; start without --resume, or name the folder of the run with --out")
-        if options.out.is_dir():
+        early = options.out.is_dir()
+        if early:
             self.work.enter_context(claimed(options.out))
         if not options.resume:
             self.refuse_to_replace()
@@ -195,7 +196,7 @@ class _Run:
         _check_memory(settings, len(vocabulary))
         if found is None:
             trainer = Trainer(ids, vocabulary, settings)
-            if not options.out.is_dir():
+            if not early:  # not made before it is known that the run can begin
                 options.out.mkdir(parents=True, exist_ok=True)
                 self.work.enter_context(claimed(options.out))
                 self.refuse_to_replace()  # another run may have begun and ended in the meantime
@@ -320,6 +321,8 @@ class _Run:
             raise DivergedError(f"training diverged: the held-out text has a score of {bits}. Try a lower learning rate (--lr).")
         rows = [Row(s.name, s.bits, note=_KNOWS.get(s.name, "")) for s in self.baselines]
         rows.append(Row("LSTM", bits, ours=True, note="all the characters before"))
+        path = self.file("model.safetensors", "the model, for `tinygrad-rnn sample`")
+        save_model(path, trainer.model, trainer.vocabulary, self.context)
         with self.timed("sample"):
             drawn = sample(
                 trainer.model,
@@ -328,10 +331,9 @@ class _Run:
                 prompt=self.context,
                 temperature=options.temperature,
                 rng=[trainer.settings.seed, 2],
+                between=self.interrupts.check,
             )
         self.interrupts.check()
-        path = self.file("model.safetensors", "the model, for `tinygrad-rnn sample`")
-        save_model(path, trainer.model, trainer.vocabulary, self.context)
         loss_svg = self.draw_loss(bits)
         replace_file(self.file("loss.svg", "the loss"), loss_svg)
         graph = None

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..files import sweep
+from ..files import runs, sweep
 from .errors import UserError
 
 __all__ = ["CHECKPOINT", "RESULTS", "claimed", "present", "remove"]
@@ -95,7 +95,7 @@ def _lock(file: int, path: Path) -> None:
         if held:
             who = f"process {process} on {host}, since {since}" if process else "another process"
             raise UserError(f"{path.parent}: a run is at work there ({who}); wait for it, stop it, or name another folder with --out") from None
-        if process and process != os.getpid() and (host != socket.gethostname() or _runs(process)):
+        if process and (host != socket.gethostname() or runs(process)):
             raise UserError(
                 f"{path.parent}: a run seems to be at work there (process {process} on {host}, since {since}), and the disk has no locks that "
                 f"could tell; if it is not, remove {path}"
@@ -108,13 +108,3 @@ def _owner(path: Path) -> tuple[int, str, str]:
         return int(process), host, since
     except (OSError, ValueError):
         return 0, "", ""
-
-
-def _runs(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, OverflowError):
-        pass
-    return True

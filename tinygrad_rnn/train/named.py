@@ -29,7 +29,7 @@ from ..recurrent import Cell, unroll
 from .characters import CharacterLSTM, load_model
 
 _WORDS = 500  # characters of another's error that are shown
-PACKAGE = Path(__file__).parents[1]
+OTHERS = (Path(__file__).parents[1], Path(np.__file__).parents[1], Path(traceback.__file__).parent)  # files that are not the user's
 FORMS = "name it as package.module:Name, file.py:Name, file.py, a cell of tinygrad_rnn.cells, or a model.safetensors that `demo` wrote"
 
 
@@ -68,7 +68,7 @@ def load_named(text: str) -> Any:
         module = _module(place, text)
     elif text.isidentifier():
         place, name = "tinygrad_rnn.cells", text
-        module = _module(place, text)
+        module = importlib.import_module(place)  # nothing of the folder in which one stands
     else:
         raise NamedError(f"{text}: {FORMS}")
     if not name:
@@ -126,10 +126,36 @@ def _imports(folder: Path) -> Iterator[None]:
 
 
 def _failed(text: str, error: BaseException) -> NamedError:
-    lines = [(f.filename, f.lineno) for f in traceback.extract_tb(error.__traceback__) if PACKAGE not in Path(f.filename).parents]
-    own = [(path, line) for path, line in lines if "importlib" not in path]
-    where = f" (line {own[-1][1]} of {Path(own[-1][0]).name})" if own else ""
-    return NamedError(f"{text}: importing it {_raised(error)}{where}")
+    return NamedError(f"{text}: importing it {_raised(error)}{_where(error)}")
+
+
+@contextmanager
+def running(name: str) -> Iterator[None]:
+    """Context in which code of the user's runs: what it raises is said as theirs, and it cannot end the program.
+
+    Raises
+    ------
+    NamedError
+    """
+    try:
+        yield
+    except (TinygradError, KeyboardInterrupt, MemoryError):
+        raise
+    except BaseException as error:
+        if isinstance(error, Exception) and not _lines(error):
+            raise  # no line of theirs was at work
+        raise NamedError(f"{name}: running it {_raised(error)}{_where(error)}") from error
+
+
+def _lines(error: BaseException) -> list[tuple[str, int | None]]:
+    """Where the user's own files were at work when an error was raised."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return [(f.filename, f.lineno) for f in frames if not f.filename.startswith("<") and not any(p in Path(f.filename).parents for p in OTHERS)]
+
+
+def _where(error: BaseException) -> str:
+    own = _lines(error)
+    return f" (line {own[-1][1]} of {Path(own[-1][0]).name})" if own else ""
 
 
 def _raised(error: BaseException) -> str:

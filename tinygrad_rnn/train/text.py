@@ -13,6 +13,7 @@ import itertools
 import os
 import random
 import re
+import stat
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -169,6 +170,9 @@ def load_file(path: str | os.PathLike[str]) -> Corpus:
     """
     source = Path(path)
     try:
+        kind = source.stat().st_mode
+        if stat.S_ISCHR(kind) or stat.S_ISBLK(kind):  # reading /dev/zero would not end
+            raise TextError(f"{source}: expected a UTF-8 text file, found a device")
         data = source.read_bytes()
     except FileNotFoundError as error:
         raise TextError(f"{source}: expected a UTF-8 text file, no such file found") from error
@@ -176,6 +180,8 @@ def load_file(path: str | os.PathLike[str]) -> Corpus:
         raise TextError(f"{source}: expected a UTF-8 text file, found a folder") from error
     except OSError as error:
         raise TextError(f"{source}: cannot be read: {error.strerror or error}") from error
+    except TextError:
+        raise
     except ValueError as error:  # a name that no file can have
         raise TextError(f"{str(source)!r}: cannot be read: {error}") from error
     if fault := _fault(data):

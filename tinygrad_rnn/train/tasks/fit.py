@@ -89,8 +89,7 @@ def long_memory(cell: Any, steps: int, *, rng: Any = None) -> None:
     if kind is LSTM:
         cell.bias_ih.data = init.chrono(cell.bias_ih.numpy(), cell.hidden_size, steps + 1, rng=rng)
     elif kind is GRU:  # its update gate keeps the old state
-        keep = np.log(init.generator(rng).uniform(1, steps, cell.hidden_size)).astype(np.float32)
-        cell.bias_ih.data = init.forget_bias(cell.bias_ih.numpy(), cell.hidden_size, keep, gates=3)
+        cell.bias_ih.data = init.chrono(cell.bias_ih.numpy(), cell.hidden_size, steps + 1, enter=None, gates=3, rng=rng)
 
 
 def error_rate(model: Reader, batches: list[Batch]) -> float:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
+import os
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,46 +72,72 @@ class TaskResults:
 # --- running --------------------------------------------------------------------------------------------------------------
 
 
-def main(tasks: Sequence[Task], screen: Console, *, cell: str | None, seeds: int | None, budget: float | None, save: Path | None) -> int:
+def main(
+    tasks: Sequence[Task], screen: Console, *, cell: str | None, seeds: int | None, budget: float | None, save: Path | None, overwrite: bool = False
+) -> int:
     """Run tasks one after the other, print a table for each, and give the exit code: 0, or 128 and the signal if it was stopped.
 
     Parameters
     ----------
     save : Path, optional
-        Where the results go: a file .json for one task, or a folder, in which each task has NAME.json.
+        Where the results go: a file .json for one task, or a folder, in which each task has NAME.json. It is written after each run, so
+        what was finished is there however the program ends.
+    overwrite : bool
+        Replace results that are there; without it they are refused before anything is run.
 
     Raises
     ------
     TaskError
-        For a cell that there is not, or one file for several tasks.
+        For a cell that there is not, one file for several tasks, or results that are there already.
+    OSError
+        If the results cannot be written.
     """
     if cell is not None:
         check_cell(cell)
     one_file = save is not None and save.suffix == ".json"
     if one_file and len(tasks) != 1:
         raise TaskError(f"--json: {save} is one file, for one task; for {len(tasks)} name a folder, in which each gets NAME.json")
+    paths = {task.name: save if one_file else save / f"{task.name}.json" for task in tasks} if save is not None else {}
+    there = [str(path) for path in paths.values() if os.path.lexists(path)]
+    if there and not overwrite:
+        raise TaskError(f"--json: {', '.join(there)} holds results already; name another place, or replace them by --overwrite")
+    for path in paths.values():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not os.access(path.parent, os.W_OK):  # known now, and not after hours
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES), str(path))
     with Interrupts() as interrupts, blas.threads(None):
         for place, task in enumerate(tasks):
             if place:
                 screen.print()
             results, stopped = TaskResults(task.name, cell, seeds or task.seeds, budget or task.budget), None
+            path_of = paths.get(task.name)
             try:
-                run_task(task, results, screen, interrupts)
+                run_task(task, results, screen, interrupts, partial(_keep, results, path_of, screen, interrupts))
             except Interrupted as stop:
                 stopped = stop.number
             except KeyboardInterrupt:  # the user insisted, in the middle of a step
                 stopped = 2
             with interrupts.deferred():
                 screen.print(table(task, results), markup=False, soft_wrap=True)
-                if save is not None and results.arms:
-                    write(results, save if one_file else save / f"{task.name}.json")
+                if path_of is not None and results.arms:
+                    write(results, path_of)
             if stopped is not None:
                 return 128 + stopped
     return 0
 
 
-def run_task(task: Task, results: TaskResults, screen: Console, interrupts: Interrupts) -> None:
-    """Do all runs of a task, and add each to `results` when it is finished.
+def _keep(results: TaskResults, path: Path | None, screen: Console, interrupts: Interrupts) -> None:
+    """Write what is finished, if it is to be written; where that cannot be done, it is tried again after the next run."""
+    if path is not None:
+        with interrupts.deferred():
+            try:
+                write(results, path)
+            except OSError as error:
+                screen.print(f"The results cannot be written now: {path}: {error.strerror}", markup=False, soft_wrap=True)
+
+
+def run_task(task: Task, results: TaskResults, screen: Console, interrupts: Interrupts, keep: Callable[[], None] = lambda: None) -> None:
+    """Do all runs of a task, and add each to `results` when it is finished; `keep` is called then.
 
     Raises
     ------
@@ -143,6 +172,7 @@ def run_task(task: Task, results: TaskResults, screen: Console, interrupts: Inte
                 results.arms.append(done)
             done.seeds.append(seed)
             done.results.append(result)
+            keep()
             screen.print(f"  {words}: {_said(result, task.decimals)}", markup=False, soft_wrap=True)
     results.complete = True
 

@@ -1,0 +1,105 @@
+"""No public function or class takes nonsense: each parameter in turn is given what it is not (see `bad_settings`)."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import pytest
+
+import tinygrad_rnn as tg
+
+from .bad_settings import outcomes, public
+
+pytestmark = pytest.mark.usefixtures("eager")
+
+NUMBERS = {"-1", "0", "nan", "1.5", "[]", "True", "array"}  # which an operation takes in place of a tensor
+ANYTHING = {"None", "object", "text", "dict", "class", "1j", *NUMBERS}
+ELSEWHERE = {"tg.Cell", "tg.draw", "tg.explore", "tg.Drawing", "tg.Window", "tg.load", "tg.save", "tg.register_ufunc", "tg.set_num_threads",
+             "tg.cells.PublishedCell", "tg.custom_vjp", "tg.jit", "tg.elementwise", "tg.Tape", "tg.tape"}  # fmt: skip
+def each(names: list[str], labels: set[str]) -> dict[str, set[str]]:
+    return {name: labels for name in names}  # noqa: C420  (they are only read)
+
+
+TAKEN: dict[str, set[str]] = {  # what is right, though it may be unusual: by the name of the parameter, or with the function's
+    **each(["x", "a", "b", "condition", "value", "indices", "data", "tensors", "operands"], NUMBERS),
+    **each(["keepdims", "bias", "affine", "training", "centered", "count_include_pad", "elementwise_affine", "batch_first", "bidirectional",
+                     "reset_after", "reverse", "return_states", "peepholes", "log_space"], {"True"}),
+    **each(["axis", "axis1", "axis2"], {"None", "-1", "0", "[]"}),
+    **each(["lr", "weight_decay", "eps", "lr_decay", "max_norm", "max_value", "last", "factor", "first", "then", "threshold", "smallest", "gain", "std",
+                     "bound", "length_penalty", "temperature", "rtol", "atol", "scale", "spectral_radius"], {"0", "1.5"}),
+    **each(["p", "dropout", "momentum", "input", "output", "patience", "padding", "pad_width", "gate", "forget", "enter",
+                     "proj_size", "start", "r_min", "seed"], {"0"}), "tg.init.chrono: enter": {"None", "0"}, "bias": {"None", "True"},
+    **each(["lengths", "resets", "hook", "k2", "mask", "attended_size", "top_k", "stride"], {"None"}),
+    "state": {"None", "0"}, "rng": {"None", "0", "[]"}, "name": {"None", "text"}, "tg.Parameter: dtype": {"None"}, "tg.nn.Parameter: dtype": {"None"}, "tg.nn.Buffer: dtype": {"None"},
+    "stop": {"None", "0"}, "k": {"-1", "0"}, "shift": {"-1", "0", "[]"}, "low": {"None", "-1", "0", "1.5"}, "high": {"None", "-1", "0", "1.5"},
+    "negative_slope": {"-1", "0", "1.5"}, "alpha": {"-1", "0", "1.5"}, "correction": {"-1", "0", "1.5"}, "checkpoint": {"None", "True"},
+    "tg.nn.BatchNorm: momentum": {"None", "0"}, "tg.init.identity: scale": {"-1", "0", "1.5"}, "tg.init.orthogonal: gain": {"-1", "0", "1.5"},
+    "tg.nn.RecurrentBatchNorm: gain": {"-1", "0", "1.5"}, "tg.init.forget_bias: value": {"-1", "0", "1.5", "True"}, "tg.nn.dropout: x": NUMBERS,
+    "shape": {"[]"}, "parts": {"[]"}, "index": {"None", "-1", "0", "[]", "True"}, "parameters": {"dict"}, "eps": {"0", "1.5"},
+    "tg.pad: value": {"-1", "0", "nan", "1.5", "True"}, "tg.nn.greedy: state": ANYTHING, "tg.nn.sample: state": ANYTHING, "tg.nn.beam: state": {"None", "[]", "dict"},
+    "B": {"None"}, "activations": {"None"}, "clip": {"None"}, "P": {"None", "[]"}, "layer": {"0"}, "linear_before_reset": {"0"}, "input_forget": {"0"},
+    "tg.checkpoint": ANYTHING, "tg.transpose": {"-1", "0"}, "tg.reshape": {"-1"}, "tg.gradcheck": {"1.5", "array"}, "tg.einsum": {"array"},
+}  # fmt: skip
+
+
+def allowed(path: str, name: str) -> set[str]:
+    by_place = TAKEN.get(path, set()) if name.isdigit() else set()
+    return TAKEN.get(f"{path}: {name}", TAKEN.get(name, set())) | by_place
+
+
+PUBLIC = {path: thing for path, thing in public() if path not in ELSEWHERE}
+
+
+@pytest.mark.parametrize("path", [p for p in PUBLIC if not p.startswith("tg.cells.")])
+def test_nonsense_is_refused(path: str) -> None:
+    faults = []
+    for what, kind, text in outcomes(path, PUBLIC[path]):
+        _, _, setting = what.partition(": ")
+        name, _, label = setting.partition("=")
+        if kind != "refused" and not (kind == "taken" and label in allowed(path, name)):
+            faults.append(f"{what}: {kind} {text}")
+    assert not faults, "\n".join(faults)
+
+
+@pytest.mark.parametrize("path", [p for p in PUBLIC if p.startswith("tg.cells.")])
+def test_cells_take_settings_of_their_kind_alone(path: str) -> None:
+    """Numbers are numbers, switches switches; in which range a number of one cell may be is a matter of its own tests."""
+    kinds = {"int": {"-1", "0"}, "float": {"-1", "0", "1.5"}, "bool": {"True"}, "str": set(), "Any": {"None", "0", "[]"}}
+    annotations = {name: str(p.annotation) for name, p in inspect.signature(PUBLIC[path]).parameters.items()}
+    faults = []
+    for what, kind, text in outcomes(path, PUBLIC[path]):
+        _, _, setting = what.partition(": ")
+        name, _, label = setting.partition("=")
+        words = [w.strip() for w in annotations.get(name, "").split("|")]
+        fits = set().union(*(kinds.get(w, {"None"} if w == "None" else set()) for w in words)) if name not in ("input_size", "hidden_size", "dtype") else set()
+        if kind != "refused" and not (kind == "taken" and label in fits):
+            faults.append(f"{what}: {kind} {text}")
+    assert not faults, "\n".join(faults)
+
+
+def test_what_a_message_names() -> None:
+    """The class or function, and the parameter."""
+    for call, words in [
+        (lambda: tg.nn.Linear(2.0, 3), "Linear: in_features must be a whole number; found 2.0"),
+        (lambda: tg.nn.GRU(2, 3, bidirectional="yes"), "GRU: bidirectional must be True or False; found 'yes'"),
+        (lambda: tg.cells.LSTM(2, True), "LSTM: hidden_size must be a whole number; found True"),
+        (lambda: tg.cells.LSTM(2, 3, dtype=None), "LSTM: dtype must be float32 or float64"),
+        (lambda: tg.nn.LSTM(2, 3, rng=-1), r"rng must be a seed \(a whole number of at least 0\).*found -1"),
+        (lambda: tg.leaky_relu(tg.tensor([1.0]), negative_slope=1j), "leaky_relu: negative_slope must be a number; found 1j"),
+        (lambda: tg.elu(tg.tensor([1.0]), alpha=None), "elu: alpha must be a number; found None"),
+        (lambda: tg.clip(tg.tensor([1.0]), 1j), "clip: low must be a number or None; found 1j"),
+        (lambda: tg.tensor([1.0]).sum(keepdims="x"), "sum: keepdims must be True or False; found 'x'"),
+        (lambda: tg.init.normal((2, 3), std=float("nan")), "normal: std must be a finite number of at least 0; found nan"),
+    ]:
+        with pytest.raises(tg.TinygradError, match=words):
+            call()
+
+
+def test_a_class_of_the_users_own_is_not_checked() -> None:
+    class Own(tg.Module):
+        def __init__(self, size: int, name: str = "x") -> None:
+            self.size, self.title = size, name
+
+    made: Any = Own(1.5, 3)  # type: ignore[arg-type]
+    assert (made.size, made.title) == (1.5, 3)
