@@ -156,7 +156,7 @@ class _Versions:
         except BaseException:
             changes.restore()
             raise
-        if programs[0]str() != programs[1].table():
+        if str(programs[0]) != str(programs[1]):
             raise RuleError(f"{what} did not do the same in two runs: random numbers, the time, or a count of calls. Make it an argument.")
         return changes.kept().key, programs[1]
 
