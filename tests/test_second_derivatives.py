@@ -263,9 +263,9 @@ def test_the_values_of_a_computed_tensor_are_those_that_it_has_though_its_leaf_h
 def test_a_tensor_that_another_compiled_cell_computed_and_that_an_object_holds() -> None:
     def gradient(wrapped: Any) -> Any:
         w = tg.tensor(np.array([0.5, -1.5]), requires_grad=True)
-        held = types.SimpleNamespace(w=tg.unroll(wrapped(lambda x, h: (x, h * w)), np.ones((2, SIZE, SIZE)), tg.tensor(np.ones((SIZE, SIZE))))[1])  # noqa: B023
-        ys, _ = tg.unroll(wrapped(lambda x, h: (x, h @ held.w)), np.ones((T, BATCH, SIZE)), tg.tensor(np.ones((BATCH, SIZE))))  # noqa: B023
-        _, last = tg.unroll(wrapped(lambda x, h: (x, h @ held.w)), ys, tg.tensor(np.ones((BATCH, SIZE))))  # noqa: B023
+        held = types.SimpleNamespace(w=tg.unroll(wrapped(lambda x, h: (x, h * w)), np.ones((2, SIZE, SIZE)), tg.tensor(np.ones((SIZE, SIZE))))[1])
+        ys, _ = tg.unroll(wrapped(lambda x, h: (x, h @ held.w)), np.ones((T, BATCH, SIZE)), tg.tensor(np.ones((BATCH, SIZE))))
+        _, last = tg.unroll(wrapped(lambda x, h: (x, h @ held.w)), ys, tg.tensor(np.ones((BATCH, SIZE))))
         (last**2).sum().backward()
         return w.grad.numpy()
 

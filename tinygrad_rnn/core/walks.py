@@ -122,8 +122,8 @@ def pull_back(
                         gradient = rule.function(g, *rule.pick(saved))  # what rule(...) does, without the call
                     else:
                         gradient = rule(g, saved, node, position)
-                except Exception as error:
-                    if isinstance(error, TinygradError if primitive.joint else GraphError):  # a joint rule's names the operation inside
+                except Exception as error:  # a joint rule stands for other operations, and its error names the one
+                    if isinstance(error, GraphError) or (primitive.joint and isinstance(error, TinygradError)):
                         raise
                     text = _rule_text(node, position, f"raised {type(error).__name__}: {error}")
                     numeric = isinstance(error, (FloatingPointError, OverflowError, MemoryError, ImportError, RecursionError))

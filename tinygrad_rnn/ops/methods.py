@@ -120,16 +120,15 @@ def _on_shapes(function: Callable[..., Any]) -> Callable[..., Any]:
 
 _FUNCTIONS: dict[Any, Callable[..., Any]] = {f: _on_values(f) for f in (
     np.array_equal, np.allclose, np.isclose, np.array_repr, np.array_str, np.array2string)}  # fmt: skip
+for _function in (np.shape, np.ndim, np.size, np.zeros_like, np.ones_like, np.empty_like, np.result_type, np.can_cast):
+    _FUNCTIONS[_function] = _on_shapes(_function)
 
-def _full_like(x: Any, fill_value: Any, *args: Any, **kwargs: Any) -> Any:
-    if isinstance(fill_value, Tensor):
-        raise _unknown("full_like of a tensor", "")
-    return _on_shapes(np.full_like)(x, fill_value, *args, **kwargs)
+
+def _full_like(a: Any, fill_value: Any, *args: Any, **kwargs: Any) -> Any:
+    return _on_shapes(np.full_like)(a, np.asarray(fill_value), *args, **kwargs)  # a value with gradients is refused
 
 
 _FUNCTIONS[np.full_like] = _full_like
-for _function in (np.shape, np.ndim, np.size, np.zeros_like, np.ones_like, np.empty_like, np.result_type, np.can_cast):
-    _FUNCTIONS[_function] = _on_shapes(_function)
 
 _NAMES = ("abs add cos divide equal exp expm1 floor greater greater_equal isfinite isnan less less_equal log log1p logaddexp logical_and "
           "logical_not logical_or maximum minimum mod multiply not_equal positive power reciprocal sign sin sqrt square subtract tanh")  # fmt: skip
