@@ -10,7 +10,7 @@ from .. import init
 from ..core.errors import ShapeError
 from ..core.record import describe
 from ..module import Parameter
-from ..ops.checks import shown, sizes
+from ..ops.checks import sizes
 from ..ops.elementwise import sigmoid, tanh
 from ..ops.shaping import split
 from ..ops.windows import conv2d
@@ -23,13 +23,6 @@ def kernels(out: int, channels: int, size: int, rng: Any, dtype: Any) -> Paramet
     """Weights (4 * out, channels, size, size) of four gates, each Xavier uniform."""
     bound = (6 / (size * size * (channels + out))) ** 0.5
     return Parameter(init.uniform((4 * out, channels, size, size), bound, rng=rng, dtype=dtype))
-
-
-def height_and_width(image_size: Any) -> tuple[int, ...]:
-    """A checked `image_size`."""
-    if not isinstance(image_size, (tuple, list)) or len(image_size) != 2:
-        raise ShapeError(f"ConvLSTM: image_size must be (height, width); found {shown(image_size)}")
-    return sizes("ConvLSTM", height=image_size[0], width=image_size[1])
 
 
 def convolved(images: Any, weight: Any) -> Any:
@@ -67,7 +60,7 @@ class ConvLSTM(PublishedCell):
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
         if kernel_size < 1 or kernel_size % 2 == 0:
             raise ShapeError(f"ConvLSTM: kernel_size must be odd, so that images keep their size; found {kernel_size}")
-        self.image_size, self.kernel_size = height_and_width(image_size), kernel_size
+        self.image_size, self.kernel_size = sizes("ConvLSTM", height=image_size[0], width=image_size[1]), kernel_size
         self.W = kernels(hidden_size, input_size, kernel_size, self._rng, dtype)
         self.U = kernels(hidden_size, hidden_size, kernel_size, self._rng, dtype)
         self.b = Parameter(init.forget_bias(init.zeros((4 * hidden_size,), dtype=dtype), hidden_size))

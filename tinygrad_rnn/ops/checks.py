@@ -112,6 +112,7 @@ _KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "str": (lambda value: isinstance(value, str), "a word"),
     "Mapping[str, Any]": (lambda value: isinstance(value, Mapping), "a dict of arrays by name"),
     "Sequence[str]": (lambda value: isinstance(value, (list, tuple)) and all(isinstance(word, str) for word in value), "a list of words"),
+    "tuple[int, int]": (lambda value: isinstance(value, (tuple, list)) and len(value) == 2 and all(map(_whole, value)), "a pair of whole numbers"),
     "dtype": (lambda value: True, ""),
     "None": (lambda value: value is None, "None"),
 }
