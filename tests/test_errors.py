@@ -158,7 +158,7 @@ CASES = [
     Case("writing into an array", lambda: np.ones(3).__iadd__(x23[0]), tg.NotDifferentiableError, (r"np\.add was asked to write", r"a = a \+ t")),
     Case("data of another shape", lambda: setattr(zeros(2), "data", np.ones(3)), tg.ShapeError, (r"shape \(2,\), the new array \(3,\)",)),
     Case("data of a computed tensor", lambda: setattr(x23 * 2, "data", np.ones((2, 3))), tg.GraphError, (r"was computed; assign to a leaf", "detach")),
-    Case("data that is text", lambda: setattr(zeros(2), "data", ["a", "b"]), tg.DtypeError, (r"<U1 is not supported",)),
+    Case("data that is text", lambda: setattr(zeros(2), "data", ["a", "b"]), tg.DtypeError, (r"data must be numbers; found <U1",)),
     Case("requires_grad of a computed tensor", lambda: setattr(x23 * 2, "requires_grad", False), tg.GraphError, (r"was computed", r"t\.detach\(\)")),
     # --- walking
     Case("backward without gradients", lambda: (zeros(2) * 2).sum().backward(), tg.GraphError, (r"does not require gradients", "requires_grad=True")),

@@ -309,7 +309,7 @@ def _record(cell: Any, x: Any, state: Any, name: str, rows: Sequence[bool], lent
     inputs = [*traced.inputs, *borrowed, *(leaf for _, leaf in recorder.taken)]
     outside = [n for n in captured(traced.outputs, begin, set(inputs)) if not isinstance(n, Leaf)]
     program = Program([*inputs, *outside], traced.outputs, traced.structure)
-    wrt = [n for n in [*program.inputs, *program.constants] if n.requires_grad]
+    wrt = [n for n in [*program.inputs, *constants(program)] if n.requires_grad]  # not by age: new values of a parameter are a new leaf
     gradients: list[tuple[Node, Node]] = []
     for n in program.nodes:
         n.hooks = [*(n.hooks or []), functools.partial(_note, gradients, n)]
