@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import contextvars
 import gc
 import itertools
 import os
@@ -369,6 +370,29 @@ def another_rule_of_custom_vjp() -> Any:
 def module_of_the_package_that_is_patched() -> Any:
     linear = tg.nn.Linear(3, 3, rng=0, dtype=np.float64)
     return linear, lambda: setattr(linear, "forward", lambda x: x * 2.0)
+
+
+CONTAINERS: dict[str, tuple[Callable[[float], Any], Callable[[Any, float], None], Callable[[Any], float]]] = {
+    "set": (lambda v: {v}, lambda o, v: (o.clear(), o.add(v))[0], sum),
+    "deque": (lambda v: collections.deque([v]), lambda o, v: (o.clear(), o.append(v))[0], sum),
+    "array of objects": (lambda v: np.array([v, "a"], object), lambda o, v: o.__setitem__(0, v), lambda o: o[0]),
+    "context variable": (lambda v: (c := contextvars.ContextVar("c"), c.set(v))[0], lambda o, v: (o.set(None), o.set(v))[0], lambda o: o.get()),
+    "list": (lambda v: [v], lambda o, v: o.__setitem__(0, v), sum),
+    "dict": (lambda v: {"k": v}, lambda o, v: o.__setitem__("k", v), lambda o: o["k"]),
+    "attribute": (lambda v: types.SimpleNamespace(v=v), lambda o, v: setattr(o, "v", v), lambda o: o.v),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("compiled", [tg.jit, tg.elementwise])
+@pytest.mark.parametrize("name", CONTAINERS)
+def test_a_number_at_the_address_of_another_that_is_gone_is_another(name: str, compiled: Callable[..., Any]) -> None:
+    make, put, read = CONTAINERS[name]
+    o = make(float("2.5"))
+    f = compiled(lambda x: x * read(o))
+    for k in range(20):
+        put(o, float(f"{k}.25"))  # some of these stand where an earlier one stood
+        put(o, float(f"{k}.5"))
+        np.testing.assert_array_equal(f(tg.tensor(X)).numpy(), X * (k + 0.5))
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -239,6 +239,7 @@ class Guard:
         self._constants: list[Tensor] = []
         self._empty: list[Any] = []  # variables of closures without a value
         self._other: list[tuple[Callable[[Any], Any], Any, Any]] = []  # function(object) == value
+        self._parts: list[tuple[Callable[[Any], list[Any]], Any, list[Any]]] = []  # each of function(object) is that of the list, which holds them
         self._stack: list[tuple[Any, Path]] = [(value, (None, _name(value))) for value in (*more, *roots)]
         while self._stack:
             self._visit(*self._stack.pop())
@@ -299,6 +300,8 @@ class Guard:
             yield functools.partial(_is_empty, cell)
         for function, value, expected in self._other:
             yield functools.partial(_gives, function, value, expected)
+        for function, value, parts in self._parts:
+            yield functools.partial(_has_parts, function, value, parts)
 
     def still(self, guards: Guards) -> bool:
         """Whether nothing that is read differs, though objects may be other ones with the same values."""
@@ -323,8 +326,8 @@ class Guard:
         got, found = list(zip(*self._got, strict=True)), list(zip(*self._found, strict=True))
         tensors = [(t, t.array, t.node) for _, t in self.tensors]
         states = [(generator, _state(generator)) for generator, _, _ in self.states()]
-        arrays = [(a, a.copy()) for function, a, _ in self._other if function is _content or function is _identities]
-        others = [(x, list(x)) for function, x, _ in self._other if function is _members and isinstance(x, (set, collections.deque))]
+        arrays = [(a, a.copy()) for _, a, _ in (*self._other, *self._parts) if _is(a, np.ndarray)]
+        others = [(x, list(x)) for _, x, _ in self._parts if _is(x, (set, collections.deque))]
 
         def restore() -> None:
             for d, before in dicts:
@@ -382,6 +385,12 @@ class Guard:
     def _watch(self, value: Any, name: str, found: Any) -> None:
         for several, one in zip(self._got, (value, name, found), strict=True):
             several.append(one)
+
+    def _hold(self, function: Callable[[Any], list[Any]], value: Any) -> list[Any]:
+        """The parts that a function gives of an object, which count from now on. They are held: an address alone may soon be another's."""
+        parts = function(value)
+        self._parts.append((function, value, parts))
+        return parts
 
     def _lookup(self, space: dict[str, Any], name: str) -> Any:
         """What stands in a namespace, which counts from now on."""
@@ -446,13 +455,10 @@ class Guard:
                 self._push([(None, path)])
         elif _is(value, weakref.ref):
             self._add((kind,), path)
-            self._other.append((lambda ref: id(ref()), value, id(value())))
-            self._push([(value(), path)])
+            self._push((part, path) for part in self._hold(lambda ref: [ref()], value))
         elif _is(value, contextvars.ContextVar):
             self._add(Same(value), path)
-            found = value.get(None)
-            self._other.append((lambda variable: id(variable.get(None)), value, id(found)))
-            self._push([(found, path)])
+            self._push((part, path) for part in self._hold(lambda variable: [variable.get(None)], value))
         elif _is(value, types.MappingProxyType):
             self._add((kind,), path)
             self._push([(dict(value), path)])
@@ -661,9 +667,11 @@ class Guard:
         if _is(value, np.ndarray):
             plain = value.dtype.hasobject
             self._add((kind, value.shape, value.dtype) if plain else (kind, *_content(value)), path)
-            self._other.append((_identities if plain else _content, value, _identities(value) if plain else _content(value)))
             if plain:
-                self._push([(part, path) for part in value.ravel().tolist()])
+                self._other.append((_form, value, _form(value)))
+                self._push((part, path) for part in self._hold(_elements, value))
+            else:
+                self._other.append((_content, value, _content(value)))
         elif _is(value, dict):
             self._keyed.append(value)
             self._valued.append(value)
@@ -678,8 +686,7 @@ class Guard:
                 self._lists.append(value)
         elif _is(value, (set, frozenset, collections.deque)):
             self._add((Same(kind), len(value)), path)
-            self._other.append((_members, value, _members(value)))
-            self._push([(v, path) for v in value])
+            self._push((part, path) for part in self._hold(list, value))
         elif _is(value, (bytearray, memoryview)) or (kind.__module__, kind.__name__) == ("array", "array"):
             self._add((kind, bytes(value)), path)
             self._other.append((bytes, value, bytes(value)))
@@ -829,6 +836,11 @@ def _gives(function: Callable[[Any], Any], value: Any, expected: Any) -> bool:
     return bool(function(value) == expected)
 
 
+def _has_parts(function: Callable[[Any], list[Any]], value: Any, parts: list[Any]) -> bool:
+    now = function(value)
+    return len(now) == len(parts) and all(map(is_, now, parts))
+
+
 def _is(value: Any, kinds: Any) -> bool:
     """What isinstance says without asking the object, which may have a __getattribute__ of its own, or stand for another."""
     return issubclass(type(value), kinds)
@@ -846,13 +858,13 @@ def _content(array: Any) -> tuple[Any, ...]:
     return array.shape, array.dtype, hash(np.ndarray.tobytes(array))
 
 
-def _identities(array: Any) -> tuple[Any, ...]:
-    """Of an array of objects: which they are."""
-    return array.shape, tuple(map(id, array.ravel().tolist()))
+def _elements(array: Any) -> list[Any]:
+    """Of an array of objects."""
+    return list(np.ndarray.ravel(array).tolist())
 
 
-def _members(several: Any) -> tuple[int, ...]:
-    return tuple(map(id, several))
+def _form(array: Any) -> tuple[Any, ...]:
+    return array.shape, array.dtype
 
 
 def _cached(function: Any) -> Any:
