@@ -17,8 +17,12 @@ import collections
 import contextvars
 import dis
 import functools
+import gc
+import importlib
+import io
 import itertools
 import os
+import re
 import sys
 import types
 import weakref
@@ -40,6 +44,8 @@ _OPAQUE = {  # objects of these change while a program runs, and computations do
     "subprocess", "typing", "inspect", "importlib", "_frozen_importlib", "_frozen_importlib_external", "warnings", "numba", "llvmlite", "ctypes", "_ctypes",
 }  # fmt: skip
 _BY_TEXT = {"datetime", "decimal", "_decimal", "fractions", "pathlib", "uuid", "re", "zoneinfo", "ipaddress"}  # values that do not change
+_DECIMAL = ("decimal", "_decimal")
+_SETTINGS = {np.geterr, os.getcwd, sys.getrecursionlimit}  # functions that give how a thread or process is set
 _REFLECTIVE = {  # functions and attributes that read attributes whose names do not stand in the code
     "getattr", "hasattr", "vars", "dir", "eval", "exec", "globals", "locals", "attrgetter", "methodcaller", "asdict", "astuple", "fields", "format",
     "format_map", "getmembers", "getattr_static", "dumps", "setattr", "delattr", "__dict__", "__getattribute__", "__setattr__", "__delattr__",
@@ -50,7 +56,7 @@ _NOT_READ = {  # what Python keeps for itself in a class
     "__orig_bases__", "__dataclass_params__", "__dataclass_fields__", "__static_attributes__", "__firstlineno__", "__slots__",
 }  # fmt: skip
 _MAKING = {"__init__", "__new__", "__post_init__", "__init_subclass__", "__set_name__", "__del__"}  # they run when objects come and go
-_ITERATORS = ("builtins", "itertools", "_collections_abc")
+_VIEWS = (type({}.keys()), type({}.values()), type({}.items()))
 _PLAIN = (type(None), bool, int, str, bytes, types.EllipsisType, types.NotImplementedType)
 _MISSING: Any = type("Missing", (), {"__slots__": (), "__repr__": lambda self: "nothing"})()
 
@@ -101,12 +107,13 @@ class Reads:
 
     def __init__(self) -> None:
         self.names: set[str] = set()
+        self.imports = False  # it imports modules by texts
         self.everything = False  # it may read attributes whose names do not stand in it
 
     @property
-    def size(self) -> tuple[int, bool]:
+    def size(self) -> tuple[int, bool, bool]:
         """Grows when something is found."""
-        return len(self.names), self.everything
+        return len(self.names), self.everything, self.imports
 
 
 class Guards:
@@ -241,8 +248,12 @@ class Guard:
         self._other: list[tuple[Callable[[Any], Any], Any, Any]] = []  # function(object) == value
         self._parts: list[tuple[Callable[[Any], list[Any]], Any, list[Any]]] = []  # each of function(object) is that of the list, which holds them
         self._stack: list[tuple[Any, Path]] = [(value, (None, _name(value))) for value in (*more, *roots)]
+        self._words: set[str] = set()  # texts that stand in code, and may be names of modules
+        self._imported: set[str] = set()
         while self._stack:
             self._visit(*self._stack.pop())
+            if not self._stack and reads.imports:
+                self._named_modules()
         self._checks = list(self._checking())
         self.key = Key(self._items)
 
@@ -340,7 +351,7 @@ class Guard:
                 if getattr(value, name, _MISSING) is not before:
                     setattr(value, name, before) if before is not _MISSING else delattr(value, name)
             for space, name, before in found:
-                if dict.get(space, name, _MISSING) is not before:
+                if space is not sys.modules and dict.get(space, name, _MISSING) is not before:
                     dict.__setitem__(space, name, before) if before is not _MISSING else dict.pop(space, name)
             for cell in self._empty:
                 if not _is_empty(cell):
@@ -413,6 +424,8 @@ class Guard:
             self._tensor(value, path)
         elif _is(value, (np.generic, np.dtype)):
             self._add((kind, value) if _is(value, np.dtype) else (kind, value.dtype, value.tobytes()), path)
+            if _is(value, np.void):  # a row of an array of records, which shows what stands in the array
+                self._other.append((np.void.tobytes, value, value.tobytes()))
         elif kind is range:
             self._add((kind, value.start, value.stop, value.step), path)
         elif kind is slice:
@@ -427,10 +440,12 @@ class Guard:
             owner = value.__self__
             bound = owner is not None and not isinstance(owner, (types.ModuleType, type))
             self._add((kind, value.__name__) if bound else Same(value), path)
+            if value in _SETTINGS:
+                self._count(_asked, value, path)
+            elif not bound and value.__module__ in _DECIMAL:
+                self._count(_arithmetic, None, path)
             if bound:
                 self._push([(owner, path)])
-        elif _is(value, np.ufunc):
-            self._add(Same(value), path)
         elif not self._again(value, path):
             self._compound(value, kind, path)
 
@@ -459,10 +474,17 @@ class Guard:
         elif _is(value, contextvars.ContextVar):
             self._add(Same(value), path)
             self._push((part, path) for part in self._hold(lambda variable: [variable.get(None)], value))
-        elif _is(value, types.MappingProxyType):
+        elif _is(value, types.CellType):
+            found = _MISSING if _is_empty(value) else value.cell_contents
+            self._empty.append(value) if found is _MISSING else self._watch(value, "cell_contents", found)
             self._add((kind,), path)
-            self._push([(dict(value), path)])
-            self._other.append((lambda proxy: tuple(map(id, proxy.values())), value, tuple(map(id, value.values()))))
+            self._push([(found, path)])
+        elif _is(value, (types.MappingProxyType, *_VIEWS)):
+            self._add((kind,), path)
+            self._push((owner, path) for owner in gc.get_referents(value))  # the mapping that it shows
+        elif _is(value, np.ufunc):
+            self._add(Same(value), path)
+            self._push((part, path) for part in gc.get_referents(value) if _is_users(part))  # of np.frompyfunc
         elif _iterates(value):
             raise TraceError(
                 f"{_text(path)} is an iterator ({kind.__name__}), which gives other values each time that it is read: a recording would repeat "
@@ -503,6 +525,8 @@ class Guard:
         for name in ("__code__", "__defaults__", "__kwdefaults__"):
             self._watch(f, name, getattr(f, name))
         self._add(Same(code), path)
+        if f in _SETTINGS:
+            self._count(_asked, f, path)
         self._push(((f.__defaults__, (path, " (default)")), (f.__kwdefaults__, (path, " (default)"))))
         if own:
             self._push([(own, path)])
@@ -542,10 +566,20 @@ class Guard:
                 where = (where, f".{attribute}")
             parts.append((value, where))
         parts += [(self._global(space, name), (None, name)) for name in info.texts]
-        parts += [(sys.modules[name], (None, name)) for name in _imported(info.imports, space) if name in sys.modules]
+        parts += [(self._lookup(sys.modules, name), (None, name)) for name in _imported(info.imports, space)]
+        self._words |= info.words
+        if any(value is importlib.import_module or value is builtins.__import__ for value, _ in parts):
+            reads.imports = True
         if any(value in (os.getenv, getattr(os, "getenvb", None)) for value, _ in parts if _is(value, types.FunctionType)):
             parts.append((os.environ, (None, "os.environ")))
         self._push(reversed(parts))
+
+    def _named_modules(self) -> None:
+        """Modules whose names are texts that were found, where the code imports by a text."""
+        words = self._words | {item[1] for item in self._items if type(item) is tuple and item[0] is str}
+        for name in sorted(word for word in words - self._imported if word.replace(".", "").isidentifier()):
+            self._imported.add(name)
+            self._push([(self._lookup(sys.modules, name), (None, name))])
 
     def _global(self, space: dict[str, Any], name: str) -> Any:
         value = self._lookup(space, name)
@@ -557,9 +591,11 @@ class Guard:
     def _module(self, module: types.ModuleType, path: Path) -> None:
         """A module that is handed about as a value."""
         self._add(Same(module), path)
-        if _is_library(module.__name__):
-            return
         space = vars(module)
+        if _is_library(module.__name__):
+            if module.__name__.partition(".")[0] != _PACKAGE:
+                self._push([(self._lookup(space, name), (path, f".{name}")) for name in sorted(self._reads.names & space.keys())])
+            return
         wanted = self._reads.names | ({n for n in space if not n.startswith("__")} if self._reads.everything else set())
         names = sorted(name for name in wanted if name in space)
         for name in wanted - set(names):
@@ -569,6 +605,8 @@ class Guard:
 
     def _class(self, cls: type, path: Path) -> None:
         self._add(Same(cls), path)
+        if cls.__module__ in _DECIMAL:
+            self._count(_arithmetic, None, path)
         if not _is_library_class(cls) and id(cls) not in self._numbers:
             self._numbers[id(cls)] = len(self._numbers)
             self._entries(cls, path, everything=self._reads.everything, called=True)
@@ -607,9 +645,12 @@ class Guard:
 
     def _object(self, value: Any, kind: type, path: Path) -> None:
         """An array, a container, or any other object."""
-        room = kind.__module__.partition(".")[0] if isinstance(kind.__module__, str) else ""
-        if (room in _OPAQUE and kind.__qualname__ != "_local") or room in _BY_TEXT:
-            self._add((kind, repr(value)) if room in _BY_TEXT else Same(value), path)
+        room = _room(kind)
+        if room in _BY_TEXT:
+            self._by_text(value, kind, path)
+            return
+        if room in _OPAQUE and kind.__qualname__ != "_local" and not self._shared(value, kind, path):
+            self._add(Same(value), path)
             return
         package = room == _PACKAGE
         if package and hasattr(kind, "plain"):  # a compiled cell or function is what it was made of
@@ -658,6 +699,40 @@ class Guard:
             parts += [(f, path) for f in (own["__wrapped__"], *[getattr(r.function, "__wrapped__", None) for r in primitive.rules])]
         self._push(reversed(parts))
 
+    def _count(self, function: Callable[[Any], Any], value: Any, path: Path) -> None:
+        """What a function gives of an object is a part of the key, and counts from now on."""
+        found = function(value)
+        self._add(found, path)
+        self._other.append((function, value, found))
+
+    def _by_text(self, value: Any, kind: type, path: Path) -> None:
+        """A value of the standard library that does not change, or a context of decimals."""
+        if _is(value, re.Match):
+            self._add((kind, value.regs), path)
+            self._push([(value.string, path), (value.re, path)])
+        elif _is(value, re.Pattern):  # whose text is cut
+            self._add((kind, value.pattern, value.flags), path)
+        elif kind.__name__ == "Context":
+            self._count(_arithmetic, value, path)
+        else:
+            self._add((kind, repr(value)), path)
+            if _room(kind) in _DECIMAL:
+                self._count(_arithmetic, None, path)
+
+    def _shared(self, value: Any, kind: type, path: Path) -> bool:
+        """What stands in memory that code reads: files in memory, values of ctypes, and those that processes share."""
+        if _is(value, (io.StringIO, io.BytesIO)):
+            self._add(Same(kind), path)
+            if not value.closed:
+                self._count(_file, value, path)
+            return True
+        if kind.__module__.startswith(("multiprocessing.shared", "multiprocessing.managers")):
+            own = _own(value) or {}
+            parts = [self._lookup(own, name) for name in ("_obj", "_buf") if name in own]
+            self._push([(part, path) for part in parts])
+            return False
+        return _room(kind) in ("ctypes", "_ctypes") and self._contents(value, kind, path)
+
     def _unread(self, name: str, value: Any) -> bool:
         """Whether an attribute is an iterator that no code names, such as one over batches."""
         return _iterates(value) and name not in self._reads.names
@@ -678,6 +753,8 @@ class Guard:
             self._add((Same(kind), len(value)), path)
             self._push([(v, (path, f"[{k!r}]")) for k, v in dict.items(value)])
             self._push([(k, path) for k in dict.keys(value)])
+            if _is(value, collections.OrderedDict):  # its order is its own
+                self._push((k, path) for k in self._hold(_ordered, value))
         elif _is(value, (list, tuple)):
             self._add((Same(kind), len(value)), path)
             parts = list.__iter__(value) if _is(value, list) else tuple.__iter__(value)
@@ -687,12 +764,15 @@ class Guard:
         elif _is(value, (set, frozenset, collections.deque)):
             self._add((Same(kind), len(value)), path)
             self._push((part, path) for part in self._hold(list, value))
-        elif _is(value, (bytearray, memoryview)) or (kind.__module__, kind.__name__) == ("array", "array"):
-            self._add((kind, bytes(value)), path)
-            self._other.append((bytes, value, bytes(value)))
         elif _is(value, (int, float, complex, str, bytes)):  # of a class derived from these
             base = next(b for b in (bool, int, float, complex, str, bytes) if _is(value, b))
             self._add((Same(kind), base.__repr__(value)), path)
+        elif (memory := _memory(value)) is not None:
+            self._add((Same(kind), memory), path)
+            self._other.append((_memory, value, memory))
+            if (pointed := getattr(value, "_objects", None)) is not None:  # of a pointer of ctypes
+                self._watch(value, "_objects", pointed)
+                self._push([(pointed, path)])
         else:
             return False
         return True
@@ -717,6 +797,8 @@ class _Code(NamedTuple):
         Globals that may be read by their names as texts.
     imports : tuple of (str, int)
         Modules that it imports, and how many packages up that begins.
+    words : frozenset of str
+        Texts that stand in it.
     reflective : bool
         It may read attributes whose names do not stand in it.
     """
@@ -725,6 +807,7 @@ class _Code(NamedTuple):
     names: frozenset[str]
     texts: tuple[str, ...]
     imports: tuple[tuple[str, int], ...]
+    words: frozenset[str]
     reflective: bool
 
 
@@ -732,7 +815,7 @@ class _Code(NamedTuple):
 def _read(code: types.CodeType) -> _Code:
     chains: set[tuple[str, ...]] = set()
     names: set[str] = set()
-    texts: set[str] = set()
+    words: set[str] = set()
     imports: set[tuple[str, int]] = set()
     reflective = False
     codes = [code]
@@ -764,20 +847,21 @@ def _read(code: types.CodeType) -> _Code:
         if chain:
             chains.add(tuple(chain))
         codes += [c for c in each.co_consts if isinstance(c, types.CodeType)]
-        texts |= {c for c in each.co_consts if isinstance(c, str) and c.isidentifier()}
+        words |= {c for c in each.co_consts if isinstance(c, str)}
     used = names | {name for chain in chains for name in chain[1:]}
     names |= {"__class__"} & used | ({"__class__"} if "type" in used else set())  # whose class is had, and may be called
-    if not used & {"globals", "eval", "exec", "locals"}:
-        texts = set()
-    return _Code(tuple(sorted(chains)), frozenset(names), tuple(sorted(texts)), tuple(sorted(imports)), reflective or bool(used & _REFLECTIVE))
+    texts = sorted(word for word in words if word.isidentifier()) if used & {"globals", "eval", "exec", "locals"} else []
+    modules = tuple(sorted(imports))
+    return _Code(tuple(sorted(chains)), frozenset(names), tuple(texts), modules, frozenset(words), reflective or bool(used & _REFLECTIVE))
 
 
 def _imported(imports: Iterable[tuple[str, int]], space: dict[str, Any]) -> Iterable[str]:
-    """The full names of modules that code imports."""
+    """The full names of modules that code imports, and of the packages that they are in."""
     for name, level in imports:
         package = space.get("__package__") or ""
         base = package.rsplit(".", level - 1)[0] if level > 1 else package
-        yield name if not level else f"{base}.{name}" if name else base
+        parts = (name if not level else f"{base}.{name}" if name else base).split(".")
+        yield from itertools.accumulate(parts, "{}.{}".format)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -791,6 +875,11 @@ def _slots(bases: tuple[type, ...]) -> tuple[str, ...]:
 def _python_made(bases: tuple[type, ...]) -> bool:
     """Whether all of an object is in its attributes."""
     return all(base.__flags__ & 1 << 9 for base in bases)  # Py_TPFLAGS_HEAPTYPE
+
+
+def _room(kind: type) -> str:
+    """The outermost package or module of a class."""
+    return kind.__module__.partition(".")[0] if isinstance(kind.__module__, str) else ""
 
 
 def _is_library_class(cls: type) -> bool:
@@ -810,7 +899,7 @@ def _is_users(value: Any) -> bool:
 
 def _iterates(value: Any) -> bool:
     kind = type(value)
-    return _is(value, types.GeneratorType) or (kind.__module__ in _ITERATORS and hasattr(kind, "__next__") and not _python_made((kind,)))
+    return _is(value, types.GeneratorType) or (type(getattr(kind, "__next__", None)) is types.WrapperDescriptorType and _room(kind) not in _OPAQUE)
 
 
 def _same_entries(cls: type, names: list[str], values: list[Any]) -> bool:
@@ -865,6 +954,35 @@ def _elements(array: Any) -> list[Any]:
 
 def _form(array: Any) -> tuple[Any, ...]:
     return array.shape, array.dtype
+
+
+def _ordered(d: Any) -> list[Any]:
+    return list(collections.OrderedDict.__iter__(d))
+
+
+def _memory(value: Any) -> Any:
+    """What stands in the memory that an object shows (a memoryview, an array of Python, a value of ctypes); None if it shows none."""
+    try:
+        with memoryview(value) as view:
+            return view.format, view.shape, view.readonly, view.tobytes()
+    except (TypeError, ValueError, BufferError):
+        return None
+
+
+def _file(value: Any) -> Any:
+    """What stands in a file in memory, and where it is read next."""
+    return value.getvalue(), value.tell()
+
+
+def _arithmetic(context: Any) -> Any:
+    """How decimals are computed in a context, which is that of the thread if it is None."""
+    context = context or sys.modules["decimal"].getcontext()
+    names = ("prec", "rounding", "Emin", "Emax", "capitals", "clamp")
+    return tuple(getattr(context, name) for name in names), tuple(map(bool, context.traps.values()))
+
+
+def _asked(function: Any) -> Any:
+    return _frozen(function())
 
 
 def _cached(function: Any) -> Any:
