@@ -56,6 +56,7 @@ _NOT_READ = {  # what Python keeps for itself in a class
     "__orig_bases__", "__dataclass_params__", "__dataclass_fields__", "__static_attributes__", "__firstlineno__", "__slots__",
 }  # fmt: skip
 _MAKING = {"__init__", "__new__", "__post_init__", "__init_subclass__", "__set_name__", "__del__"}  # they run when objects come and go
+_RUNNING = (types.FrameType, types.TracebackType, types.CodeType, types.CoroutineType, types.AsyncGeneratorType)
 _VIEWS = (type({}.keys()), type({}.values()), type({}.items()))
 _PLAIN = (type(None), bool, int, str, bytes, types.EllipsisType, types.NotImplementedType)
 _MISSING: Any = type("Missing", (), {"__slots__": (), "__repr__": lambda self: "nothing"})()
@@ -440,6 +441,8 @@ class Guard:
             owner = value.__self__
             bound = owner is not None and not isinstance(owner, (types.ModuleType, type))
             self._add((kind, value.__name__) if bound else Same(value), path)
+            if value is builtins.__import__:
+                self._reads.imports = True
             if value in _SETTINGS:
                 self._count(_asked, value, path)
             elif not bound and value.__module__ in _DECIMAL:
@@ -479,6 +482,9 @@ class Guard:
             self._empty.append(value) if found is _MISSING else self._watch(value, "cell_contents", found)
             self._add((kind,), path)
             self._push([(found, path)])
+        elif _is(value, contextvars.Context):
+            self._add((kind,), path)
+            self._push((part, path) for part in self._hold(_variables, value))
         elif _is(value, (types.MappingProxyType, *_VIEWS)):
             self._add((kind,), path)
             self._push((owner, path) for owner in gc.get_referents(value))  # the mapping that it shows
@@ -525,6 +531,8 @@ class Guard:
         for name in ("__code__", "__defaults__", "__kwdefaults__"):
             self._watch(f, name, getattr(f, name))
         self._add(Same(code), path)
+        if f is importlib.import_module:
+            self._reads.imports = True
         if f in _SETTINGS:
             self._count(_asked, f, path)
         self._push(((f.__defaults__, (path, " (default)")), (f.__kwdefaults__, (path, " (default)"))))
@@ -568,8 +576,6 @@ class Guard:
         parts += [(self._global(space, name), (None, name)) for name in info.texts]
         parts += [(self._lookup(sys.modules, name), (None, name)) for name in _imported(info.imports, space)]
         self._words |= info.words
-        if any(value is importlib.import_module or value is builtins.__import__ for value, _ in parts):
-            reads.imports = True
         if any(value in (os.getenv, getattr(os, "getenvb", None)) for value, _ in parts if _is(value, types.FunctionType)):
             parts.append((os.environ, (None, "os.environ")))
         self._push(reversed(parts))
@@ -670,6 +676,11 @@ class Guard:
                 self._generators.append((value, path))
             if not _python_made(bases):  # an extension may keep what it likes in it
                 self._add(Same(value), path)
+                if _is(value, BaseException):
+                    self._watch(value, "args", value.args)
+                    self._push([(value.args, (path, ".args"))])
+                elif own is None and not _is(value, _RUNNING) and all(_room(base) in sys.stdlib_module_names for base in bases):
+                    self._push((part, path) for part in self._hold(_referents, value))  # such as operator.methodcaller
         if modules or not package:
             self._entries(kind, path, everything=everything, called=False)
         parts: list[tuple[Any, Path]] = []
@@ -726,12 +737,14 @@ class Guard:
             if not value.closed:
                 self._count(_file, value, path)
             return True
-        if kind.__module__.startswith(("multiprocessing.shared", "multiprocessing.managers")):
-            own = _own(value) or {}
-            parts = [self._lookup(own, name) for name in ("_obj", "_buf") if name in own]
-            self._push([(part, path) for part in parts])
+        if _room(kind) not in ("ctypes", "_ctypes", "multiprocessing"):
             return False
-        return _room(kind) in ("ctypes", "_ctypes") and self._contents(value, kind, path)
+        if self._contents(value, kind, path):
+            return True
+        own = _own(value)
+        if isinstance(own, dict):
+            self._push([(self._lookup(own, name), path) for name in ("_obj", "_buf") if name in own])
+        return False
 
     def _unread(self, name: str, value: Any) -> bool:
         """Whether an attribute is an iterator that no code names, such as one over batches."""
@@ -873,8 +886,13 @@ def _slots(bases: tuple[type, ...]) -> tuple[str, ...]:
 
 @functools.lru_cache(maxsize=1024)
 def _python_made(bases: tuple[type, ...]) -> bool:
-    """Whether all of an object is in its attributes."""
-    return all(base.__flags__ & 1 << 9 for base in bases)  # Py_TPFLAGS_HEAPTYPE
+    """Whether all of an object is in its attributes: no class of it is written in C, which would have methods in C of its own."""
+    return not any(
+        getattr(entry, "__objclass__", None) is base or (_is(entry, types.BuiltinFunctionType) and entry.__self__ is base)
+        for base in bases
+        for entry in vars(base).values()
+        if _is(entry, (types.WrapperDescriptorType, types.MethodDescriptorType, types.BuiltinFunctionType))
+    )
 
 
 def _room(kind: type) -> str:
@@ -954,6 +972,15 @@ def _elements(array: Any) -> list[Any]:
 
 def _form(array: Any) -> tuple[Any, ...]:
     return array.shape, array.dtype
+
+
+def _variables(context: Any) -> list[Any]:
+    return [*context.keys(), *context.values()]
+
+
+def _referents(value: Any) -> list[Any]:
+    """What an object of a class written in C refers to."""
+    return [part for part in gc.get_referents(value) if not _is(part, (type, types.ModuleType))]
 
 
 def _ordered(d: Any) -> list[Any]:
