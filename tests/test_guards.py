@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import array
 import collections
 import contextlib
 import contextvars
+import ctypes
+import decimal
 import gc
+import importlib
+import io
 import itertools
+import mmap
+import multiprocessing
+import operator
 import os
 import random
+import re
+import struct
+import sys
 import types
 import weakref
 from collections.abc import Callable, Iterator
@@ -395,6 +406,174 @@ def test_a_number_at_the_address_of_another_that_is_gone_is_another(name: str, c
         np.testing.assert_array_equal(f(tg.tensor(X)).numpy(), X * (k + 0.5))
 
 
+def box(value: Any) -> Any:
+    return types.SimpleNamespace(v=value)
+
+
+SHOWN: dict[str, tuple[Callable[[], Any], Callable[[Any], float], tuple[Callable[[Any], Any], ...]]] = {  # an object, what is read, what changes it
+    "values of a dict": (lambda: (d := {1.0: 2.5}, d.values()), lambda o: sum(o[1]), (lambda o: o[0].update({1.0: 3.5}), lambda o: o[0].clear())),
+    "keys of a dict": (lambda: (d := {1.0: 2.5}, d.keys()), lambda o: sum(o[1]), (lambda o: o[0].update({2.0: 3.5}), lambda o: o[0].pop(1.0))),
+    "items of a dict": (lambda: (d := {1.0: 2.5}, d.items()), lambda o: sum(v for _, v in o[1]), (lambda o: o[0].update({1.0: 3.5}),)),
+    "order of an ordered dict": (lambda: collections.OrderedDict(a=1.0, b=2.0), lambda o: next(iter(o.values())), (lambda o: o.move_to_end("a"),)),
+    "values of an ordered dict": (lambda: (d := collections.OrderedDict(a=1.0, b=2.0), d.values()), lambda o: next(iter(o[1])), (lambda o: o[0].move_to_end("a"),)),
+    "keys of a proxy": (lambda: (d := {"a": 2.0}, types.MappingProxyType(d)), lambda o: sum(map(ord, o[1])), (lambda o: (o[0].pop("a"), o[0].update(b=2.0)),)),
+    "proxy of a user dict": (
+        lambda: (d := collections.UserDict(a=2.0), types.MappingProxyType(d)), lambda o: o[1]["a"], (lambda o: o[0].update(a=3.0),)
+    ),
+    "values of a chain": (lambda: (d := collections.ChainMap({}, {"a": 2.0}), d.values()), lambda o: sum(o[1]), (lambda o: o[0].maps[1].update(a=3.0),)),
+    "user list": (lambda: collections.UserList([2.0]), sum, (lambda o: o.append(3.0), lambda o: o.pop(0))),
+    "counter": (lambda: collections.Counter("aab"), lambda o: o["a"], (lambda o: o.update("a"), lambda o: o.subtract("aa"))),
+    "default dict": (lambda: collections.defaultdict(lambda: 2.0), lambda o: o.get("a", 1.0), (lambda o: o["a"],)),
+    "deque": (lambda: collections.deque([2.0, 3.0], 2), lambda o: o[0], (lambda o: o.append(4.0), lambda o: o.rotate())),
+    "memory of an array": (lambda: (a := np.array([2.0]), memoryview(a)), lambda o: o[1][0], (lambda o: o[0].fill(3.0),)),
+    "memory of bytes": (lambda: (a := bytearray(b"a"), memoryview(a)), lambda o: o[1][0], (lambda o: operator.setitem(o[0], 0, 3),)),
+    "array of Python": (lambda: array.array("d", [2.0]), lambda o: o[0], (lambda o: operator.setitem(o, 0, 3.0),)),
+    "type of an array of Python": (lambda: box(array.array("i", [1])), lambda o: o.v[0], (lambda o: setattr(o, "v", array.array("f", [1.4e-45])),)),
+    "ctypes": (lambda: ctypes.c_double(2.0), lambda o: o.value, (lambda o: setattr(o, "value", 3.0),)),
+    "array of ctypes": (lambda: (ctypes.c_double * 2)(1.0, 2.0), lambda o: o[0], (lambda o: operator.setitem(o, 0, 3.0),)),
+    "pointer of ctypes": (lambda: (c := ctypes.c_double(2.0), ctypes.pointer(c)), lambda o: o[1].contents.value, (lambda o: setattr(o[0], "value", 3.0),)),
+    "text of ctypes": (lambda: ctypes.c_char_p(b"a"), lambda o: o.value[0], (lambda o: setattr(o, "value", b"b"),)),
+    "value of processes": (lambda: multiprocessing.Value("d", 2.0), lambda o: o.value, (lambda o: setattr(o, "value", 3.0),)),
+    "array of processes": (lambda: multiprocessing.Array("d", [2.0]), lambda o: o[0], (lambda o: operator.setitem(o, 0, 3.0),)),
+    "mapped memory": (lambda: mmap.mmap(-1, 16), lambda o: 1.0 + o[0], (lambda o: operator.setitem(o, 0, 3),)),
+    "text in memory": (lambda: io.StringIO("2.5"), lambda o: float(o.getvalue()), (lambda o: (o.seek(0), o.write("3.5")),)),
+    "file in memory": (lambda: io.BytesIO(b"a"), lambda o: (o.seek(0), o.read())[1][0], (lambda o: (o.seek(0), o.write(b"c")),)),
+    "decimals": (lambda: decimal.Decimal(1), lambda o: float(o / 3), (lambda o: setattr(decimal.getcontext(), "prec", 3),)),
+    "decimals that are made": (lambda: None, lambda o: float(decimal.Decimal(1) / 3), (lambda o: setattr(decimal.getcontext(), "prec", 3),)),
+    "context of decimals": (lambda: decimal.Context(prec=4), lambda o: float(o.divide(1, 3)), (lambda o: setattr(o, "prec", 3),)),
+    "numerical errors": (lambda: None, lambda o: 2.0 if np.geterr()["over"] == "ignore" else 3.0, (lambda o: np.seterr(over="ignore"), lambda o: np.seterr(over="warn"))),
+    "ufunc of a function": (lambda: (k := [2.0], np.frompyfunc(lambda a: a * k[0], 1, 1)), lambda o: float(o[1](1.0)), (lambda o: operator.setitem(o[0], 0, 3.0),)),
+    "row of records": (lambda: (a := np.array([(1.0,)], [("v", float)]), a[0]), lambda o: float(o[1]["v"]), (lambda o: o[0]["v"].fill(3.0),)),
+    "cell of a closure": (lambda: types.CellType(2.0), lambda o: o.cell_contents, (lambda o: setattr(o, "cell_contents", 3.0),)),
+    "long pattern": (lambda: box(re.compile("a" * 300 + "b")), lambda o: 2.0 if o.v.match("a" * 300 + "b") else 3.0, (lambda o: setattr(o, "v", re.compile("a" * 300 + "c")),)),
+    "match": (lambda: box(re.match("a(.*)", "abc")), lambda o: len(o.v.group(1)), (lambda o: setattr(o, "v", re.match("(a.*)", "abc")),)),
+    "item getter": (lambda: box(operator.itemgetter(0)), lambda o: o.v([2.0, 3.0]), (lambda o: setattr(o, "v", operator.itemgetter(1)),)),
+    "method caller": (lambda: (k := [2.0], operator.methodcaller("__radd__", k), Adding()), lambda o: o[1](o[2]), (lambda o: operator.setitem(o[0], 0, 3.0),)),
+    "structure of bytes": (lambda: box(struct.Struct("<f")), lambda o: o.v.size, (lambda o: setattr(o, "v", struct.Struct("<d")),)),
+    "arguments of an exception": (lambda: ValueError(2.0), lambda o: o.args[0], (lambda o: setattr(o, "args", (3.0,)),)),
+}  # fmt: skip
+
+
+class Adding:
+    def __radd__(self, several: list[float]) -> float:
+        return sum(several)
+
+
+@pytest.fixture
+def _settings() -> Iterator[None]:
+    with np.errstate(), decimal.localcontext():
+        yield
+
+
+@pytest.mark.usefixtures("_settings")
+@pytest.mark.parametrize("compiled", [tg.jit, tg.elementwise])
+@pytest.mark.parametrize("name", SHOWN)
+def test_what_another_object_shows_is_seen(name: str, compiled: Callable[..., Any]) -> None:
+    make, read, changes = SHOWN[name]
+    o = make()
+    f = compiled(lambda x: x * read(o))
+    found = {read(o)}
+    np.testing.assert_array_equal(f(tg.tensor(X)).numpy(), X * read(o))
+    for change in changes:
+        change(o)
+        found.add(read(o))
+        np.testing.assert_array_equal(f(tg.tensor(X)).numpy(), X * read(o))
+    assert len(found) > 1
+
+
+def test_a_view_among_the_arguments_is_seen() -> None:
+    d = {"k": 2.0}
+    fast = tg.jit(lambda x, several: x * sum(several))
+    for value in (2.0, 3.0):
+        d["k"] = value
+        np.testing.assert_array_equal(fast(tg.tensor(X), d.values()).numpy(), X * value)
+
+
+def imports_module() -> float:
+    import guarded_plan
+
+    return guarded_plan.s
+
+
+def imports_name() -> float:
+    from guarded_plan import s
+
+    return s
+
+
+def imports_submodule() -> float:
+    import guarded_plan.sub
+
+    return guarded_plan.sub.s
+
+
+def imports_submodule_by_another_name() -> float:
+    import guarded_plan.sub as sub
+
+    return sub.s
+
+
+def imports_by_text() -> float:
+    return importlib.import_module("guarded_plan").s
+
+
+def imports_by_text_elsewhere() -> float:
+    return imports_what_is_given("guarded_plan.sub")
+
+
+def imports_what_is_given(name: str) -> float:
+    from importlib import import_module as get
+
+    return get(name).s
+
+
+def imports_by_hand() -> float:
+    return __import__(PLAN).s
+
+
+def looks_it_up() -> float:
+    return sys.modules[PLAN].s
+
+
+PLAN = "guarded_plan"
+
+
+@pytest.mark.parametrize("read", [
+    imports_module, imports_name, imports_submodule, imports_submodule_by_another_name, imports_by_text, imports_by_text_elsewhere, imports_by_hand, looks_it_up,
+])  # fmt: skip
+def test_another_module_of_the_same_name_is_seen(read: Callable[[], float], monkeypatch: pytest.MonkeyPatch) -> None:
+    def put(value: float) -> None:
+        plan, sub = types.ModuleType("guarded_plan"), types.ModuleType("guarded_plan.sub")
+        plan.__dict__.update(s=value, sub=sub, __path__=[])
+        sub.__dict__.update(s=-value)
+        monkeypatch.setitem(sys.modules, "guarded_plan", plan)
+        monkeypatch.setitem(sys.modules, "guarded_plan.sub", sub)
+
+    put(2.0)
+    fast = tg.jit(lambda x: x * read())
+    for value in (2.0, 3.0, 2.0, 5.0):
+        put(value)
+        same(numbers(lambda x: x * read()), numbers(fast))
+    sys.modules["guarded_plan"].s = sys.modules["guarded_plan.sub"].s = 7.0  # type: ignore[attr-defined]
+    same([X * 7.0, np.full(3, 7.0)], numbers(fast))
+
+
+def test_a_module_that_the_first_run_imports_is_seen(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "guarded_late.py").write_text("s = 2.0\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def f(x: Any) -> Any:
+        import guarded_late
+
+        return x * guarded_late.s
+
+    fast = tg.jit(f)
+    same([X * 2.0, np.full(3, 2.0)], numbers(fast))
+    monkeypatch.setattr(sys.modules["guarded_late"], "s", 3.0)
+    same([X * 3.0, np.full(3, 3.0)], numbers(fast))
+    monkeypatch.delitem(sys.modules, "guarded_late")
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_a_change_is_seen(name: str) -> None:
     f, change = CASES[name]()
@@ -553,6 +732,7 @@ def writers() -> dict[str, tuple[Callable[..., Any], Callable[[], Any], str]]:
     seen: list[Any] = []
     table: dict[str, Any] = {}
     count = np.zeros(3)
+    memory, number, text = bytearray(b"a"), ctypes.c_double(2.0), io.StringIO("a")
     o, slotted, several, k = types.SimpleNamespace(z=1), Slotted(), {1}, 0
 
     def appends(x: Any, h: Any) -> Any:
@@ -583,6 +763,18 @@ def writers() -> dict[str, tuple[Callable[..., Any], Callable[[], Any], str]]:
         several.add(len(several) + 1)
         return x, h
 
+    def fills(x: Any, h: Any) -> Any:
+        memory.append(1)
+        return x, h
+
+    def counts_in_c(x: Any, h: Any) -> Any:
+        number.value += 1.0
+        return x, h
+
+    def notes(x: Any, h: Any) -> Any:
+        text.write("b")
+        return x, h
+
     def rebinds(x: Any, h: Any) -> Any:
         nonlocal k
         k += 1
@@ -592,6 +784,7 @@ def writers() -> dict[str, tuple[Callable[..., Any], Callable[[], Any], str]]:
         "list": (appends, lambda: list(seen), r"seen\[0\]"), "dict": (enters, lambda: dict(table), r"table\['a'\]"),
         "array": (counts, count.tolist, "count"), "attribute": (sets, lambda: vars(o).copy(), r"o\.last"),
         "attribute by name": (sets_by_name, lambda: vars(o).copy(), r"o\.last"), "slot": (sets_a_slot, lambda: hasattr(slotted, "last"), r"slotted\.last"),
+        "bytes": (fills, lambda: bytes(memory), "memory"), "ctypes": (counts_in_c, lambda: number.value, "number"), "text": (notes, text.getvalue, "text"),
         "set": (adds, lambda: set(several), "several"), "closure": (rebinds, lambda: k, "k"),
     }  # fmt: skip
 

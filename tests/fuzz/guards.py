@@ -7,8 +7,12 @@ code runs with the one value, with the other, and with the first again; values a
 
 from __future__ import annotations
 
+import array
 import contextlib
+import ctypes
+import io
 import itertools
+import operator
 import sys
 import textwrap
 import types
@@ -21,8 +25,8 @@ import tinygrad_rnn as tg
 from tests.interpreted import interpreting
 
 HEAD = """
-import argparse, builtins, collections, contextvars, dataclasses, enum, functools, operator, os, sys, threading, types, weakref
-from collections import ChainMap, OrderedDict, UserDict, defaultdict, deque
+import argparse, builtins, collections, contextvars, importlib, dataclasses, enum, functools, operator, os, sys, threading, types, weakref
+from collections import ChainMap, OrderedDict, UserDict, UserList, defaultdict, deque
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -58,6 +62,11 @@ def attribute(setup: str, change: str = "o.v = new", read: str = "o.v", top: str
     return Place(top, setup, read, change, nonlocals)
 
 
+OTHER_MODULE = """
+def put(value):
+    sys.modules['guards_fuzz_again'] = types.ModuleType('guards_fuzz_again')
+    sys.modules['guards_fuzz_again'].V = value
+"""
 PLACES = {
     "closure": Place("", "v = value", "v", "v = new", "v"),
     "closure of a closure": Place("", "v = value\ndef get():\n    def inner(): return v\n    return inner", "get()()", "v = new", "v"),
@@ -72,6 +81,16 @@ PLACES = {
     "user dict": Place("", "o = UserDict(a=value)", "o['a']", "o['a'] = new"),
     "chain map": Place("", "o = ChainMap({}, {'a': value})", "o['a']", "o.maps[1]['a'] = new"),
     "mapping proxy": Place("", "d = {'a': value}\no = types.MappingProxyType(d)", "o['a']", "d['a'] = new"),
+    "values of a dict": Place("", "d = {'a': value}\no = d.values()", "next(iter(o))", "d['a'] = new"),
+    "items of a dict": Place("", "d = {'a': value}\no = d.items()", "next(iter(o))[1]", "d.clear(); d['b'] = new"),
+    "values of an ordered dict": Place("", "d = OrderedDict(a=value)\no = d.values()", "next(iter(o))", "d['b'] = new; d.move_to_end('b', last=False)"),
+    "values of a chain map": Place("", "d = ChainMap({}, {'a': value})\no = d.values()", "next(iter(o))", "d.maps[1]['a'] = new"),
+    "proxy of a user dict": Place("", "d = UserDict(a=value)\no = types.MappingProxyType(d)", "o['a']", "d['a'] = new"),
+    "user list": Place("", "o = UserList([value])", "o[0]", "o[0] = new"),
+    "deque that is filled anew": Place("", "o = deque([value])", "o[-1]", "o.clear(); o.append(new)"),
+    "cell of a closure": Place("", "o = types.CellType(value)", "o.cell_contents", "o.cell_contents = new"),
+    "exception": Place("", "o = ValueError(value)", "o.args[0]", "o.args = (new,)"),
+    "context": Place("", "c = contextvars.ContextVar('c')\no = contextvars.copy_context()\no.run(c.set, value)", "o[c]", "o.run(c.set, new)"),
     "array of objects": Place("", "o = np.empty(1, object)\no[0] = value", "o[0]", "o[0] = new"),
     "namespace": attribute("o = argparse.Namespace(v=value)"),
     "simple namespace": attribute("o = types.SimpleNamespace(v=value)"),
@@ -138,6 +157,9 @@ PLACES = {
     "module in a list": Place("config = types.ModuleType('guards_fuzz_config')", "config.V = value\no = [config]", "o[0].V", "config.V = new"),
     "module that is imported inside": Place("config = types.ModuleType('guards_fuzz_config')\nsys.modules['guards_fuzz_config'] = config\ndef get():\n    import guards_fuzz_config as c\n    return c.V", "config.V = value", "get()", "config.V = new"),
     "name that is imported inside": Place("config = types.ModuleType('guards_fuzz_config')\nsys.modules['guards_fuzz_config'] = config\ndef get():\n    from guards_fuzz_config import V\n    return V", "config.V = value", "get()", "config.V = new"),
+    "another module of the same name": Place(OTHER_MODULE + "def get():\n    import guards_fuzz_again\n    return guards_fuzz_again.V", "put(value)", "get()", "put(new)"),
+    "name in another module of the same name": Place(OTHER_MODULE + "def get():\n    from guards_fuzz_again import V as v\n    return v", "put(value)", "get()", "put(new)"),
+    "another module that is imported by a text": Place(OTHER_MODULE, "put(value)", "importlib.import_module('guards_fuzz_again').V", "put(new)"),
     "object in a module": Place("config = types.ModuleType('guards_fuzz_config')\nconfig.o = Plain()", "config.o.v = value", "config.o.v", "config.o.v = new"),
     "module of tg": Place("", "m = tg.nn.Module()\nm.v = value", "m.v", "m.v = new"),
     "module in a module of tg": Place("", "m = tg.nn.Module()\nm.inner = [tg.nn.Module()]\nm.inner[0].v = value", "m.inner[0].v", "m.inner[0].v = new"),
@@ -204,6 +226,13 @@ VALUES = {
     "dtypes": Value(lambda: (np.dtype("f4"), np.dtype("f8")), lambda x, v: x * float(v.itemsize), True),
     "constant tensors": Value(lambda: (tg.tensor(np.arange(4.0)), tg.tensor(np.ones(4))), lambda x, v: x * v),
     "parameters": Value(lambda: (tg.Parameter(np.arange(4.0)), tg.Parameter(np.ones(4))), lambda x, v: x * v),
+    "memory of arrays": Value(lambda: (memoryview(np.arange(4.0)), memoryview(np.ones(4))), lambda x, v: x * sum(v), True),
+    "arrays of Python": Value(lambda: (array.array("i", [1]), array.array("f", [1.5])), lambda x, v: x * v[0], True),
+    "values of ctypes": Value(lambda: (ctypes.c_double(2.0), ctypes.c_double(-0.7)), lambda x, v: x * v.value, True),
+    "files in memory": Value(lambda: (io.StringIO("2.0"), io.StringIO("-0.7")), lambda x, v: x * float(v.getvalue()), True),
+    "item getters": Value(lambda: (operator.itemgetter(0), operator.itemgetter(1)), lambda x, v: x * v((2.0, 3.0)), True),
+    "ufuncs of functions": Value(lambda: (np.frompyfunc(lambda a: a * 2.0, 1, 1), np.frompyfunc(lambda a: a * 3.0, 1, 1)), lambda x, v: x * float(v(1.5)), True),
+    "views of dicts": Value(lambda: ({"a": 2.0}.values(), {"a": 3.0}.values()), lambda x, v: x * sum(v), True),
     "byte arrays": Value(lambda: (bytearray(b"a"), bytearray(b"b")), lambda x, v: x * float(v[0]), True),
     "derived texts": Value(lambda: (type("S", (str,), {"k": 2.0})("a"), "a"), lambda x, v: x * getattr(v, "k", 3.0), True),
 }

@@ -6,8 +6,9 @@ recordings can be found by it. The flat lists hold the very objects; where each 
 `holds` finds out in a few loops that run in C. Only where it has, the whole is followed once more.
 
 Of modules, and of plain objects of the user's classes, those attributes count whose names stand in the code; of the package's modules and of
-objects of library classes, which code of libraries reads, all of them do. What an extension keeps in memory of its own, files, clocks and
-generators of random numbers are not seen.
+objects of library classes, which code of libraries reads, all of them do. What an extension keeps in memory of its own, files on disk, clocks,
+generators of random numbers, memory at an address, objects of another process, settings of a process other than those of NumPy's numerical
+errors, of decimals, of the directory and of the limit of recursion, and modules that are imported by a computed name are not seen.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ _NOT_READ = {  # what Python keeps for itself in a class
 }  # fmt: skip
 _MAKING = {"__init__", "__new__", "__post_init__", "__init_subclass__", "__set_name__", "__del__"}  # they run when objects come and go
 _RUNNING = (types.FrameType, types.TracebackType, types.CodeType, types.CoroutineType, types.AsyncGeneratorType)
-_VIEWS = (type({}.keys()), type({}.values()), type({}.items()))
+_VIEWS: tuple[type, ...] = (type({}.keys()), type({}.values()), type({}.items()))
 _PLAIN = (type(None), bool, int, str, bytes, types.EllipsisType, types.NotImplementedType)
 _MISSING: Any = type("Missing", (), {"__slots__": (), "__repr__": lambda self: "nothing"})()
 
@@ -340,6 +341,8 @@ class Guard:
         states = [(generator, _state(generator)) for generator, _, _ in self.states()]
         arrays = [(a, a.copy()) for _, a, _ in (*self._other, *self._parts) if _is(a, np.ndarray)]
         others = [(x, list(x)) for _, x, _ in self._parts if _is(x, (set, collections.deque))]
+        memories = [(x, memory) for function, x, memory in self._other if function is _memory]
+        files = [(x, *content) for function, x, content in self._other if function is _file]
 
         def restore() -> None:
             for d, before in dicts:
@@ -365,6 +368,14 @@ class Guard:
             for several, elements in others:
                 several.clear()
                 several.update(elements) if isinstance(several, set) else several.extend(elements)
+            for value, memory in memories:
+                if _memory(value) != memory:
+                    _set_memory(value, memory[-1])
+            for file, content, place in files:
+                file.seek(0)
+                file.truncate()
+                file.write(content)
+                file.seek(place)
             for generator, state in states:
                 _set_state(generator, state)
 
@@ -994,6 +1005,16 @@ def _memory(value: Any) -> Any:
             return view.format, view.shape, view.readonly, view.tobytes()
     except (TypeError, ValueError, BufferError):
         return None
+
+
+def _set_memory(value: Any, content: bytes) -> None:
+    if _is(value, bytearray):
+        value[:] = content
+    elif hasattr(value, "frombytes"):
+        del value[:]
+        value.frombytes(content)
+    else:
+        np.frombuffer(value, np.uint8)[:] = np.frombuffer(content, np.uint8)
 
 
 def _file(value: Any) -> Any:
