@@ -16,6 +16,7 @@ import mmap
 import multiprocessing
 import operator
 import os
+import pkgutil
 import random
 import re
 import struct
@@ -438,6 +439,9 @@ SHOWN: dict[str, tuple[Callable[[], Any], Callable[[Any], float], tuple[Callable
     "mapped memory": (lambda: mmap.mmap(-1, 16), lambda o: 1.0 + o[0], (lambda o: operator.setitem(o, 0, 3),)),
     "text in memory": (lambda: io.StringIO("2.5"), lambda o: float(o.getvalue()), (lambda o: (o.seek(0), o.write("3.5")),)),
     "file in memory": (lambda: io.BytesIO(b"a"), lambda o: (o.seek(0), o.read())[1][0], (lambda o: (o.seek(0), o.write(b"c")),)),
+    "wrapped file": (lambda: (f := io.BytesIO(b"2.5"), io.TextIOWrapper(f)), lambda o: float((o[1].seek(0), o[1].read())[1]), (lambda o: (o[0].seek(0), o[0].write(b"3.5")),)),
+    "derived text in memory": (lambda: type("T", (io.StringIO,), {})("2.5"), lambda o: float(o.getvalue()), (lambda o: (o.seek(0), o.write("3.5")),)),
+    "computed text": (lambda: eval("lambda: eval('LEVEL * 2.0')", {"LEVEL": 2.0}), lambda o: o(), (lambda o: o.__globals__.update(LEVEL=3.0),)),
     "decimals": (lambda: decimal.Decimal(1), lambda o: float(o / 3), (lambda o: setattr(decimal.getcontext(), "prec", 3),)),
     "decimals that are made": (lambda: None, lambda o: float(decimal.Decimal(1) / 3), (lambda o: setattr(decimal.getcontext(), "prec", 3),)),
     "context of decimals": (lambda: decimal.Context(prec=4), lambda o: float(o.divide(1, 3)), (lambda o: setattr(o, "prec", 3),)),
@@ -531,6 +535,14 @@ def imports_by_hand() -> float:
     return __import__(PLAN).s
 
 
+def imports_in_a_text() -> float:
+    return eval("__import__('guarded_plan').s")
+
+
+def resolves() -> float:
+    return pkgutil.resolve_name("guarded_plan:s")
+
+
 def looks_it_up() -> float:
     return sys.modules[PLAN].s
 
@@ -540,6 +552,7 @@ PLAN = "guarded_plan"
 
 @pytest.mark.parametrize("read", [
     imports_module, imports_name, imports_submodule, imports_submodule_by_another_name, imports_by_text, imports_by_text_elsewhere, imports_by_hand, looks_it_up,
+    imports_in_a_text, resolves,
 ])  # fmt: skip
 def test_another_module_of_the_same_name_is_seen(read: Callable[[], float], monkeypatch: pytest.MonkeyPatch) -> None:
     def put(value: float) -> None:

@@ -499,7 +499,7 @@ def jit(cell: Callable[..., Any]) -> Jitted:
     closes over, its globals and defaults and those of functions that it calls, attributes of modules, objects and classes, and what stands in
     lists, dicts, sets, arrays, views of them, buffers and files in memory. So are modules that are imported inside, contexts of decimals and
     ``np.geterr()``. The limit is what Python cannot look into: the memory of extensions and memory at an address (a pointer of ctypes that was
-    made from a number), objects of other processes, files on disk, the clock, random numbers, other settings of the process (its locale), and
+    made from a number), objects of other processes, locks and queues of threads, files on disk, the clock, random numbers, other settings of the process (its locale), and
     modules that are imported by a name that is computed. What gives another number in a second recording, or draws from a generator, is refused. So is a function or step that changes what is
     outside of it (``self.last = h``, ``seen.append(x)``): the change would be made once, in the recording.
 

@@ -7,8 +7,8 @@ recordings can be found by it. The flat lists hold the very objects; where each 
 
 Of modules, and of plain objects of the user's classes, those attributes count whose names stand in the code; of the package's modules and of
 objects of library classes, which code of libraries reads, all of them do. What an extension keeps in memory of its own, files on disk, clocks,
-generators of random numbers, memory at an address, objects of another process, settings of a process other than those of NumPy's numerical
-errors, of decimals, of the directory and of the limit of recursion, and modules that are imported by a computed name are not seen.
+generators of random numbers, memory at an address, objects of another process, locks and queues, settings of a process other than those of
+NumPy, of decimals, of the directory and of the limit of recursion, and modules that are imported by a computed name are not seen.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ import contextvars
 import dis
 import functools
 import gc
-import importlib
 import io
 import itertools
 import os
@@ -46,10 +45,11 @@ _OPAQUE = {  # objects of these change while a program runs, and computations do
 }  # fmt: skip
 _BY_TEXT = {"datetime", "decimal", "_decimal", "fractions", "pathlib", "uuid", "re", "zoneinfo", "ipaddress"}  # values that do not change
 _DECIMAL = ("decimal", "_decimal")
-_SETTINGS = {np.geterr, os.getcwd, sys.getrecursionlimit}  # functions that give how a thread or process is set
+_IMPORTING = {"import_module", "resolve_name", "__import__", "eval", "exec"}  # functions that import what a text says
+_SETTINGS = {np.geterr, np.get_printoptions, os.getcwd, sys.getrecursionlimit}  # functions that give how a thread or process is set
 _REFLECTIVE = {  # functions and attributes that read attributes whose names do not stand in the code
     "getattr", "hasattr", "vars", "dir", "eval", "exec", "globals", "locals", "attrgetter", "methodcaller", "asdict", "astuple", "fields", "format",
-    "format_map", "getmembers", "getattr_static", "dumps", "setattr", "delattr", "__dict__", "__getattribute__", "__setattr__", "__delattr__",
+    "format_map", "resolve_name", "getmembers", "getattr_static", "dumps", "setattr", "delattr", "__dict__", "__getattribute__", "__setattr__", "__delattr__",
     "__getstate__", "__reduce__", "__reduce_ex__", "__slots__",
 }  # fmt: skip
 _NOT_READ = {  # what Python keeps for itself in a class
@@ -452,7 +452,7 @@ class Guard:
             owner = value.__self__
             bound = owner is not None and not isinstance(owner, (types.ModuleType, type))
             self._add((kind, value.__name__) if bound else Same(value), path)
-            if value is builtins.__import__:
+            if value.__name__ in _IMPORTING:
                 self._reads.imports = True
             if value in _SETTINGS:
                 self._count(_asked, value, path)
@@ -542,7 +542,7 @@ class Guard:
         for name in ("__code__", "__defaults__", "__kwdefaults__"):
             self._watch(f, name, getattr(f, name))
         self._add(Same(code), path)
-        if f is importlib.import_module:
+        if library and f.__name__ in _IMPORTING:
             self._reads.imports = True
         if f in _SETTINGS:
             self._count(_asked, f, path)
@@ -593,8 +593,9 @@ class Guard:
 
     def _named_modules(self) -> None:
         """Modules whose names are texts that were found, where the code imports by a text."""
-        words = self._words | {item[1] for item in self._items if type(item) is tuple and item[0] is str}
-        for name in sorted(word for word in words - self._imported if word.replace(".", "").isidentifier()):
+        texts = self._words | {item[1] for item in self._items if type(item) is tuple and item[0] is str}
+        words = {word for text in texts for word in re.findall(r"[^\W\d][\w.]*", text)}
+        for name in sorted(words - self._imported):
             self._imported.add(name)
             self._push([(self._lookup(sys.modules, name), (None, name))])
 
@@ -744,10 +745,9 @@ class Guard:
     def _shared(self, value: Any, kind: type, path: Path) -> bool:
         """What stands in memory that code reads: files in memory, values of ctypes, and those that processes share."""
         if _is(value, (io.StringIO, io.BytesIO)):
-            self._add(Same(kind), path)
-            if not value.closed:
-                self._count(_file, value, path)
-            return True
+            return self._contents(value, kind, path)
+        if _is(value, (io.TextIOWrapper, io.BufferedReader, io.BufferedRandom)) and not value.closed:
+            self._push([(value.buffer if _is(value, io.TextIOWrapper) else value.raw, path)])
         if _room(kind) not in ("ctypes", "_ctypes", "multiprocessing"):
             return False
         if self._contents(value, kind, path):
@@ -791,6 +791,10 @@ class Guard:
         elif _is(value, (int, float, complex, str, bytes)):  # of a class derived from these
             base = next(b for b in (bool, int, float, complex, str, bytes) if _is(value, b))
             self._add((Same(kind), base.__repr__(value)), path)
+        elif _is(value, (io.StringIO, io.BytesIO)):
+            self._add(Same(kind), path)
+            if not value.closed:
+                self._count(_file, value, path)
         elif (memory := _memory(value)) is not None:
             self._add((Same(kind), memory), path)
             self._other.append((_memory, value, memory))
@@ -874,7 +878,7 @@ def _read(code: types.CodeType) -> _Code:
         words |= {c for c in each.co_consts if isinstance(c, str)}
     used = names | {name for chain in chains for name in chain[1:]}
     names |= {"__class__"} & used | ({"__class__"} if "type" in used else set())  # whose class is had, and may be called
-    texts = sorted(word for word in words if word.isidentifier()) if used & {"globals", "eval", "exec", "locals"} else []
+    texts = sorted({name for word in words for name in re.findall(r"[^\W\d]\w*", word)}) if used & {"globals", "eval", "exec", "locals"} else []
     modules = tuple(sorted(imports))
     return _Code(tuple(sorted(chains)), frozenset(names), tuple(texts), modules, frozenset(words), reflective or bool(used & _REFLECTIVE))
 
@@ -928,6 +932,8 @@ def _is_users(value: Any) -> bool:
 
 def _iterates(value: Any) -> bool:
     kind = type(value)
+    if _is(value, io.IOBase):
+        return False
     return _is(value, types.GeneratorType) or (type(getattr(kind, "__next__", None)) is types.WrapperDescriptorType and _room(kind) not in _OPAQUE)
 
 
