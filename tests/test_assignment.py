@@ -186,7 +186,7 @@ def test_a_write_to_a_view_is_refused(name: str, recorded: bool) -> None:
     t = leaf(np.arange(6.0).reshape(2, 3)) * 1 if recorded else tg.tensor(np.arange(6.0).reshape(2, 3))
     view = VIEWS[name](t)
     for write in (lambda: view.__setitem__(0, 1.0), lambda: view.__setitem__(..., 1.0), lambda: operator.iadd(view, 1.0), lambda: setattr(view, "data", view.numpy())):
-        with pytest.raises(tg.GraphError, match=r"a view, and .* would not see the write.*copy\(\)"):
+        with pytest.raises(tg.GraphError, match=r"(a view|a view of t), and .* would not see the write.*copy\(\)"):
             write()
     close(t, np.arange(6.0).reshape(2, 3))
     fresh = view.copy()

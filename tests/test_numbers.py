@@ -301,6 +301,11 @@ def test_copies_inside_a_transform() -> None:
             tg.grad(lambda w, cut=cut: w * cut(w))(w)
 
 
+def test_a_checkpointed_function_returns_tensors() -> None:
+    with pytest.raises(tg.GraphError, match="returned an array"):
+        tg.checkpoint(lambda v: (v * v).numpy(), tg.tensor([1.0, 2.0], requires_grad=True))
+
+
 def test_masked_arrays_in_lists_are_refused() -> None:
     row = np.ma.array([1.0, 999.0], mask=[False, True])
     with pytest.raises(tg.DtypeError, match="lose its mask"):

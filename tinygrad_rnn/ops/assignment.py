@@ -45,10 +45,10 @@ def _refuse_view(t: Tensor, what: str) -> None:
     if (found := _whole(t)) is not None:
         whole, index = found
         name = whole.name or "t"
-        part = f"{name}{shaping.show_index(index)}" if index is not None else f"a view of {name}"
+        part = f"{name}{shaping.show_index(index)}, a view," if index is not None else f"a view of {name},"
         way = f"{name}{shaping.show_index(index)}" if index is not None else f"{name}[...]"
         raise GraphError(
-            f"{what}: this {describe(t)} is {part}, a view, and {describe(whole)} would not see the write. Write to the whole tensor with one "
+            f"{what}: this {describe(t)} is {part} and {describe(whole)} would not see the write. Write to the whole tensor with one "
             f"index, as in {way} = v, out[0, 1] = v or out[i] += v; or to a copy: view.copy(){Where(*caller()).described()}"
         )
 
