@@ -271,3 +271,27 @@ def test_a_parameter_that_is_not_reached_through_the_module_is_refused() -> None
 
 
 KEPT: list[Any] = []
+
+
+def test_what_was_computed_from_a_parameter() -> None:
+    """A cached property is computed anew and stays in the copy; an attribute that would keep old values is refused."""
+
+    class Cached(tg.Module):
+        def __init__(self) -> None:
+            self.w = tg.Parameter([2.0])
+
+        @functools.cached_property
+        def double(self) -> Any:
+            return self.w * 2
+
+        def forward(self, x: float) -> Any:
+            return self.double * x
+
+    model = Cached()
+    for _ in range(2):
+        assert tg.functional_call(model, {"w": tg.tensor([3.0])}, 5.0).item() == 30.0
+        assert tg.grad(lambda w: tg.functional_call(model, {"w": w}, 5.0).sum())(tg.tensor([3.0])).item() == 10.0
+        assert model(5.0).item() == 20.0
+    model.view = model.w[0:]
+    with pytest.raises(tg.GraphError, match="computed from a parameter that is replaced, and would keep its old values"):
+        tg.functional_call(model, {"w": tg.tensor([3.0])}, 5.0)

@@ -1,5 +1,7 @@
 """``python -m tinygrad_rnn``: the command line."""
 
+import sys
+
 from .cli import main
 
-raise SystemExit(main())
+sys.exit(main())

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from .core.errors import DtypeError, GraphError, ShapeError, TinygradError
-from .core.tape import Older, reachable
+from .core.record import describe
+from .core.tape import Node, Older, reachable
 from .core.tensor import Tensor, tensor
 from .core.tree import leaves
 from .module import Buffer, Module, Parameter, named_tensors, some_of
@@ -75,7 +76,7 @@ def functional_call(module: Module, parameters: Mapping[str, Any], *args: Any, *
             f"found a {type(parameters).__name__}"
         )
     chosen = _chosen(module, parameters)
-    substitution = _Substitution(chosen)
+    substitution = _Substitution(chosen, {own.node for own in named_tensors(module).values() if id(own) in chosen and own.node is not None})
     older = Older()
     result = substitution.convert(module)(*args, **kwargs)
     _check_replaced(module, parameters, result, older)
@@ -131,8 +132,9 @@ def _standing_for(given: Tensor, kind: type[Tensor]) -> Tensor:
 class _Substitution:
     """A copy of everything through which a module reaches its tensors, with others in the places of some."""
 
-    def __init__(self, chosen: dict[int, Tensor]) -> None:
+    def __init__(self, chosen: dict[int, Tensor], replaced: set[Node]) -> None:
         self.known: dict[int, Any] = dict(chosen)
+        self.replaced = replaced  # the nodes of the originals
         self.kept: list[Any] = []  # the originals, so that their identities are not given to others
         self.modules: list[tuple[Module, Module, dict[str, Any]]] = []  # the original, the copy, and its attributes before the call
 
@@ -140,6 +142,8 @@ class _Substitution:
         """The value itself if it reaches nothing that is replaced; otherwise a copy that reaches what replaces it."""
         if id(value) in self.known:
             return self.known[id(value)]
+        if isinstance(value, Tensor) and value.requires_grad and not value.is_leaf and value.node is not None:
+            self._check_derived(value)
         if value is None or isinstance(value, (bool, int, float, str, bytes, *_LEFT)):
             return value
         if isinstance(value, np.ndarray) and value.dtype != object:
@@ -150,6 +154,14 @@ class _Substitution:
         self.known[id(value)] = value  # for what leads back to it
         made = self.known[id(value)] = self._other(value)
         return made
+
+    def _check_derived(self, value: Tensor) -> None:
+        """Raise for a tensor that was computed from one that is replaced: it would keep the old values."""
+        if any(n in self.replaced for n in reachable([value.node])):  # type: ignore[list-item]
+            raise GraphError(
+                f"functional_call: the module holds {describe(value)}{value.node.where.described()}, which was computed from a parameter that is "  # type: ignore[union-attr]
+                "replaced, and would keep its old values. Compute it in forward (or in a functools.cached_property)"
+            )
 
     def _module(self, module: Module) -> Any:
         made, content = module.copied(self.convert, lambda twin: self.known.__setitem__(id(module), twin))
@@ -237,5 +249,5 @@ class _Substitution:
         """What the call assigned to attributes of copies becomes an attribute of the originals."""
         for module, made, before in self.modules:
             for name, value in vars(made).items():
-                if name not in before or value is not before[name]:
+                if name not in made.cached() and (name not in before or value is not before[name]):
                     vars(module)[name] = value

@@ -111,8 +111,8 @@ def _in_dtype(value: Any, dtype: np.dtype[Any]) -> Any:
     given = as_array(value)
     if given.dtype.kind not in "fbiu":
         raise DtypeError(f"t[i] = v: expected a tensor, an array or numbers; found {given.dtype if given.dtype.kind == 'c' else type(value).__name__}")
-    if dtype.kind in "iu" and given.dtype.kind in "iu" and not isinstance(value, (np.ndarray, np.generic)):
-        return fitting(value, dtype, "t[i] = v: the tensor")
+    if dtype.kind in "iu" and given.dtype.kind in "iuf" and not isinstance(value, (np.ndarray, np.generic)):
+        return fitting(np.trunc(given), dtype, "t[i] = v: the tensor")  # a float loses its decimals, as in NumPy
     return given.astype(dtype)
 
 
@@ -152,7 +152,7 @@ def _augmented(symbol: str, op: Callable[..., Any]) -> Callable[[Tensor, Any], T
             return new  # type: ignore[no-any-return]
         what = f"t {symbol} v"
         if getattr(self, "viewed", None) is not None and _whole(self) is not None:
-            if sys.getrefcount(self) > _TEMPORARY or not _stored_back():
+            if sys.getrefcount(self) > _TEMPORARY or not _stored_back(_ITEM):
                 _refuse_view(self, what)
             if new.shape == self.shape and new.dtype == self.dtype:
                 return new  # type: ignore[no-any-return]
@@ -162,13 +162,13 @@ def _augmented(symbol: str, op: Callable[..., Any]) -> Callable[[Tensor, Any], T
     return write
 
 
-def _stored_back() -> bool:
-    """Whether the caller's caller runs ``x[i] += v``: Python then writes the result to x[i], by the instruction that follows."""
+def _stored_back(stores: set[int]) -> bool:
+    """Whether the caller's caller runs ``x[i] += v``, or ``x.a += v``: Python then writes the result there, by the instruction that follows."""
     frame = sys._getframe(2)
     code, place = frame.f_code.co_code, frame.f_lasti + 2
     while code[place] in _BETWEEN:
         place += 2
-    return code[place] in _STORES
+    return code[place] in stores
 
 
 class _Probe:
@@ -188,7 +188,8 @@ _probe = _Probe()
 _probe[0] += 0
 _TEMPORARY = _probe.found
 _BETWEEN = {opmap["CACHE"], opmap["SWAP"]}
-_STORES = {opmap[name] for name in ("STORE_SUBSCR", "STORE_SLICE") if name in opmap}
+_ITEM = {opmap[name] for name in ("STORE_SUBSCR", "STORE_SLICE") if name in opmap}
+_ATTRIBUTE = {opmap["STORE_ATTR"]}
 
 OPERATORS: dict[str, Callable[..., Any]] = {
     "iadd": _augmented("+=", elementwise.add),
@@ -222,7 +223,17 @@ class Values(np.ndarray[Any, Any]):
 
 
 def _augmented_values(op: Callable[..., Any], in_place: Callable[..., Any]) -> Callable[[Any, Any], Any]:
-    return lambda self, other: in_place(self, other) if self.flags.writeable else op(self, other)
+    def write(self: Any, other: Any) -> Any:
+        if self.flags.writeable:
+            return in_place(self, other)
+        if not _stored_back(_ATTRIBUTE):
+            raise GraphError(
+                "the values of a tensor are read-only, and a new array under this name would leave the tensor as it is. Write t.data -= v with the "
+                f"tensor's name, t -= v inside tg.no_grad(), or work on a copy: t.data.copy(){Where(*caller()).described()}"
+            )
+        return op(self, other)
+
+    return write
 
 
 for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and", "or", "xor", "lshift", "rshift"):
