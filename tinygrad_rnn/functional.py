@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import collections
 import copy
 import functools
 import types
+import weakref
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from .core.errors import DtypeError, ShapeError, TinygradError
+from .core.errors import DtypeError, GraphError, ShapeError, TinygradError
+from .core.record import describe
+from .core.tape import Node, Older, reachable
 from .core.tensor import Tensor, tensor
+from .core.tree import leaves
 from .module import Buffer, Module, Parameter, named_tensors, some_of
 
-_LEFT = (type, types.ModuleType, types.BuiltinFunctionType, np.ndarray, np.generic, np.random.Generator, Tensor)
+_LEFT = (type, types.ModuleType, types.BuiltinFunctionType, np.generic, np.random.Generator, Tensor)
 
 
 def functional_call(module: Module, parameters: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
@@ -39,6 +44,8 @@ def functional_call(module: Module, parameters: Mapping[str, Any], *args: Any, *
 
     Raises
     ------
+    GraphError
+        If `forward` reaches a parameter of the module itself on a way on which it is not replaced, such as a global name.
     TinygradError
         For a name that the module does not have, two values for one tensor, or a `module` that is none.
     ShapeError
@@ -68,10 +75,26 @@ def functional_call(module: Module, parameters: Mapping[str, Any], *args: Any, *
             "functional_call: the parameters are a mapping of names to tensors, such as dict(module.named_parameters()); "
             f"found a {type(parameters).__name__}"
         )
-    substitution = _Substitution(_chosen(module, parameters))
+    chosen = _chosen(module, parameters)
+    substitution = _Substitution(chosen, {own.node for own in named_tensors(module).values() if id(own) in chosen and own.node is not None})
+    older = Older()
     result = substitution.convert(module)(*args, **kwargs)
+    _check_replaced(module, parameters, result, older)
     substitution.write_back()
     return result
+
+
+def _check_replaced(module: Module, parameters: Mapping[str, Any], result: Any, older: Older) -> None:
+    """Raise if a result was computed from a parameter of the module itself in place of the one that was given for it."""
+    own = named_tensors(module)
+    ends = {own[name].node: name for name, given in parameters.items() if given is not own[name] and own[name].requires_grad}
+    nodes = [y.node for y in leaves(result) if isinstance(y, Tensor) and y.node is not None and y.requires_grad]
+    for node in reachable(nodes, older) if ends else ():
+        if node in ends:
+            raise GraphError(
+                f"functional_call: the forward of {type(module).__name__} reaches its own '{ends[node]}' on a way on which it is not replaced "
+                "(a global name, for example). Reach it through the module: self...."
+            )
 
 
 def _chosen(module: Module, parameters: Mapping[str, Any]) -> dict[int, Tensor]:
@@ -109,8 +132,9 @@ def _standing_for(given: Tensor, kind: type[Tensor]) -> Tensor:
 class _Substitution:
     """A copy of everything through which a module reaches its tensors, with others in the places of some."""
 
-    def __init__(self, chosen: dict[int, Tensor]) -> None:
+    def __init__(self, chosen: dict[int, Tensor], replaced: set[Node]) -> None:
         self.known: dict[int, Any] = dict(chosen)
+        self.replaced = replaced  # the nodes of the originals
         self.kept: list[Any] = []  # the originals, so that their identities are not given to others
         self.modules: list[tuple[Module, Module, dict[str, Any]]] = []  # the original, the copy, and its attributes before the call
 
@@ -118,7 +142,11 @@ class _Substitution:
         """The value itself if it reaches nothing that is replaced; otherwise a copy that reaches what replaces it."""
         if id(value) in self.known:
             return self.known[id(value)]
+        if isinstance(value, Tensor) and value.requires_grad and not value.is_leaf and value.node is not None:
+            self._check_derived(value)
         if value is None or isinstance(value, (bool, int, float, str, bytes, *_LEFT)):
+            return value
+        if isinstance(value, np.ndarray) and value.dtype != object:
             return value
         self.kept.append(value)
         if isinstance(value, Module):
@@ -126,6 +154,14 @@ class _Substitution:
         self.known[id(value)] = value  # for what leads back to it
         made = self.known[id(value)] = self._other(value)
         return made
+
+    def _check_derived(self, value: Tensor) -> None:
+        """Raise for a tensor that was computed from one that is replaced: it would keep the old values."""
+        if any(n in self.replaced for n in reachable([value.node])):  # type: ignore[list-item]
+            raise GraphError(
+                f"functional_call: the module holds {describe(value)}{value.node.where.described()}, which was computed from a parameter that is "  # type: ignore[union-attr]
+                "replaced, and would keep its old values. Compute it in forward (or in a functools.cached_property)"
+            )
 
     def _module(self, module: Module) -> Any:
         made, content = module.copied(self.convert, lambda twin: self.known.__setitem__(id(module), twin))
@@ -141,6 +177,18 @@ class _Substitution:
             made = copy.copy(value)
             made.update(items)
             return made
+        if isinstance(value, (set, frozenset, collections.deque)):
+            parts = [self.convert(item) for item in value]
+            if all(a is b for a, b in zip(parts, value, strict=True)):
+                return value
+            return type(value)(parts, value.maxlen) if isinstance(value, collections.deque) else type(value)(parts)
+        if isinstance(value, np.ndarray):  # of objects
+            array = np.empty_like(value)
+            for place, item in np.ndenumerate(value):
+                array[place] = self.convert(item)
+            return array if any(a is not b for a, b in zip(array.flat, value.flat, strict=True)) else value
+        if isinstance(value, weakref.ref):
+            return self._reference(value)
         if isinstance(value, (list, tuple)):
             parts = [self.convert(item) for item in value]
             if all(a is b for a, b in zip(parts, value, strict=True)):
@@ -178,19 +226,28 @@ class _Substitution:
         return made
 
     def _object(self, value: Any) -> Any:
-        content = getattr(value, "__dict__", None)
-        if not isinstance(content, dict):
-            return value
+        content = dict(vars(value)) if isinstance(getattr(value, "__dict__", None), dict) else {}
+        for kind in type(value).__mro__:
+            for name, slot in vars(kind).items():
+                if isinstance(slot, types.MemberDescriptorType) and hasattr(value, name):
+                    content[name] = getattr(value, name)
         changed = {name: new for name, item in content.items() if (new := self.convert(item)) is not item}
         if not changed:
             return value
         made = copy.copy(value)
-        made.__dict__.update(changed)
+        for name, new in changed.items():
+            object.__setattr__(made, name, new)
         return made
+
+    def _reference(self, value: weakref.ref[Any]) -> Any:
+        """A weak reference to what stands for the object that it leads to."""
+        found = value()
+        new = self.convert(found)
+        return value if new is found else weakref.ref(new)
 
     def write_back(self) -> None:
         """What the call assigned to attributes of copies becomes an attribute of the originals."""
         for module, made, before in self.modules:
             for name, value in vars(made).items():
-                if name not in before or value is not before[name]:
+                if name not in made.cached() and (name not in before or value is not before[name]):
                     vars(module)[name] = value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
 from types import FunctionType
 from typing import Any, TypeVar
 
@@ -193,6 +194,10 @@ class Module:
         for name, p in own.items():
             p.data = values[name]
 
+    def cached(self) -> set[str]:
+        """The names of attributes that the class computes when they are first read (`functools.cached_property`)."""
+        return {name for kind in type(self).__mro__ for name, value in vars(kind).items() if isinstance(value, cached_property)}
+
     def copied(self, convert: Callable[[Any], Any], announce: Callable[[Module], None]) -> tuple[Module, dict[str, Any]]:
         """A module of the same class whose attributes are the converted ones, and these attributes.
 
@@ -200,7 +205,7 @@ class Module:
         """
         twin = object.__new__(type(self))
         announce(twin)
-        content = {name: convert(value) for name, value in vars(self).items()}
+        content = {name: convert(value) for name, value in vars(self).items() if name not in self.cached()}
         vars(twin).update(content)
         return twin, content
 

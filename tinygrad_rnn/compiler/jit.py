@@ -193,7 +193,7 @@ class Jitted(CompiledCell):
             raise CompileError(
                 f"tg.jit: a step of '{name_of(self)}' is recorded with batches of {SIZES[0]} and {SIZES[1]} rows, to serve any, and does not run "
                 f"with them: {error}. What has a row for each of the batch and is used from outside the step has to be a tensor, no array of NumPy and no "
-                f"parameter, and the batch its first axis (transpose it inside the step); else hand it over in x or in the state. {EAGER}"
+                f"parameter, and the batch its first axis (held so by the cell, it may be transposed inside the step); else hand it over in x or in the state. {EAGER}"
             ) from error
 
         step, times = runner.step, range(stop - 1, start - 1, -1) if reverse else range(start, stop)

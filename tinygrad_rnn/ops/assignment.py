@@ -25,6 +25,7 @@ from ..core.tape import Leaf, Where, caller, context
 from ..core.tensor import Tensor, as_array, tensor
 from . import elementwise, linear, shaping
 from .checks import fitting
+from .weak import Weak
 
 # --- views ------------------------------------------------------------------------------------------------------------------
 
@@ -44,10 +45,10 @@ def _refuse_view(t: Tensor, what: str) -> None:
     if (found := _whole(t)) is not None:
         whole, index = found
         name = whole.name or "t"
-        part = f"{name}{shaping.show_index(index)}" if index is not None else f"a view of {name}"
+        part = f"{name}{shaping.show_index(index)}, a view," if index is not None else f"a view of {name},"
         way = f"{name}{shaping.show_index(index)}" if index is not None else f"{name}[...]"
         raise GraphError(
-            f"{what}: this {describe(t)} is {part}, a view, and {describe(whole)} would not see the write. Write to the whole tensor with one "
+            f"{what}: this {describe(t)} is {part} and {describe(whole)} would not see the write. Write to the whole tensor with one "
             f"index, as in {way} = v, out[0, 1] = v or out[i] += v; or to a copy: view.copy(){Where(*caller()).described()}"
         )
 
@@ -75,7 +76,7 @@ def _become(t: Tensor, new: Tensor, what: str) -> None:
             raise GraphError(
                 f"{what}: inside no_grad this would cut {describe(t)}, which was computed, from its tape; write outside, or to t.detach()"
             )
-    if type(t) is not Tensor:  # a buffer, or a parameter that is frozen
+    if type(t) not in (Tensor, Weak):  # a buffer, or a parameter that is frozen
         if new.requires_grad or isinstance(new.array, Spec):
             raise GraphError(
                 f"{what}: {type(t).__name__} {describe(t)} holds values without gradients, and would hang on a tape. Write v.detach(), or make a new tensor: t = t + v"
@@ -98,11 +99,21 @@ def setitem(t: Tensor, index: Any, value: Any) -> None:
     elif isinstance(value, (list, tuple)) and any(isinstance(v, Tensor) and v.requires_grad for v in value):
         raise GraphError("assignment of a list of recorded tensors would cut the tape; join them first with tg.stack")
     elif not isinstance(value, Tensor):
-        value = as_array(value).astype(t.dtype)
+        value = _in_dtype(value, t.dtype)
     index, value = _last_values(t.shape, shaping.plain_index(index), value)
     while value.ndim and value.shape[0] == 1 and value.ndim > _axes(t.shape, index):  # which NumPy drops
         value = value.reshape(value.shape[1:])
     _become(t, apply(shaping.setitem.primitive, (t, value), {"index": index}), "t[i] = v")
+
+
+def _in_dtype(value: Any, dtype: np.dtype[Any]) -> Any:
+    """What is assigned, as an array of this dtype. A Python number that it cannot hold is an error, as for NumPy; arrays are cast."""
+    given = as_array(value)
+    if given.dtype.kind not in "fbiu":
+        raise DtypeError(f"t[i] = v: expected a tensor, an array or numbers; found {given.dtype if given.dtype.kind == 'c' else type(value).__name__}")
+    if dtype.kind in "iu" and given.dtype.kind in "iuf" and not isinstance(value, (np.ndarray, np.generic)):
+        return fitting(np.trunc(given), dtype, "t[i] = v: the tensor")  # a float loses its decimals, as in NumPy
+    return given.astype(dtype)
 
 
 def _axes(shape: tuple[int, ...], index: Any) -> float:
@@ -141,7 +152,7 @@ def _augmented(symbol: str, op: Callable[..., Any]) -> Callable[[Tensor, Any], T
             return new  # type: ignore[no-any-return]
         what = f"t {symbol} v"
         if getattr(self, "viewed", None) is not None and _whole(self) is not None:
-            if sys.getrefcount(self) > _TEMPORARY or not _stored_back():
+            if sys.getrefcount(self) > _TEMPORARY or not _stored_back(_ITEM):
                 _refuse_view(self, what)
             if new.shape == self.shape and new.dtype == self.dtype:
                 return new  # type: ignore[no-any-return]
@@ -151,13 +162,13 @@ def _augmented(symbol: str, op: Callable[..., Any]) -> Callable[[Tensor, Any], T
     return write
 
 
-def _stored_back() -> bool:
-    """Whether the caller's caller runs ``x[i] += v``: Python then writes the result to x[i], by the instruction that follows."""
+def _stored_back(stores: set[int]) -> bool:
+    """Whether the caller's caller runs ``x[i] += v``, or ``x.a += v``: Python then writes the result there, by the instruction that follows."""
     frame = sys._getframe(2)
     code, place = frame.f_code.co_code, frame.f_lasti + 2
     while code[place] in _BETWEEN:
         place += 2
-    return code[place] in _STORES
+    return code[place] in stores
 
 
 class _Probe:
@@ -177,7 +188,8 @@ _probe = _Probe()
 _probe[0] += 0
 _TEMPORARY = _probe.found
 _BETWEEN = {opmap["CACHE"], opmap["SWAP"]}
-_STORES = {opmap[name] for name in ("STORE_SUBSCR", "STORE_SLICE") if name in opmap}
+_ITEM = {opmap[name] for name in ("STORE_SUBSCR", "STORE_SLICE") if name in opmap}
+_ATTRIBUTE = {opmap["STORE_ATTR"]}
 
 OPERATORS: dict[str, Callable[..., Any]] = {
     "iadd": _augmented("+=", elementwise.add),
@@ -189,6 +201,7 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "imatmul": _augmented("@=", linear.matmul),
     "iand": _augmented("&=", operator.and_),
     "ior": _augmented("|=", operator.or_),
+    "ixor": _augmented("^=", operator.xor),
 }
 
 
@@ -210,7 +223,17 @@ class Values(np.ndarray[Any, Any]):
 
 
 def _augmented_values(op: Callable[..., Any], in_place: Callable[..., Any]) -> Callable[[Any, Any], Any]:
-    return lambda self, other: in_place(self, other) if self.flags.writeable else op(self, other)
+    def write(self: Any, other: Any) -> Any:
+        if self.flags.writeable:
+            return in_place(self, other)
+        if not _stored_back(_ATTRIBUTE):
+            raise GraphError(
+                "the values of a tensor are read-only, and a new array under this name would leave the tensor as it is. Write t.data -= v with the "
+                f"tensor's name, t -= v inside tg.no_grad(), or work on a copy: t.data.copy(){Where(*caller()).described()}"
+            )
+        return op(self, other)
+
+    return write
 
 
 for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and", "or", "xor", "lshift", "rshift"):
