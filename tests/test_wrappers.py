@@ -770,3 +770,54 @@ def test_zoneout_of_cells_within_cells(rng: np.random.Generator) -> None:
     np.testing.assert_allclose(states.weights.numpy().sum(-1), 1, rtol=1e-12)
     ys, _ = tg.unroll(tg.nn.VariationalDropout(bound, state=0.5, rng=0), member_inputs("", 5))
     assert np.isfinite(ys.numpy()).all()
+
+
+@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize("view", ["split", "reshape"])
+@pytest.mark.parametrize("wrap", [tg.nn.RecurrentLayerNorm, lambda c: tg.nn.RecurrentBatchNorm(c, 2)])
+def test_a_step_may_write_to_parts_of_its_products(wrap: Any, view: str, jit: bool, rng: np.random.Generator) -> None:
+    class Writes(tg.Cell):
+        input_size = hidden_size = SIZE
+
+        def __init__(self, in_place: bool) -> None:
+            self.in_place = in_place
+            self.W, self.U = (tg.Parameter(np.random.default_rng(k).normal(size=(2 * SIZE, SIZE))) for k in range(2))
+
+        def forward(self, x: Any, h: Any) -> Any:
+            if view == "split":
+                a, b = tg.split(self.from_input(x, self.W), 2, axis=-1)
+            else:
+                a, b = self.from_input(x, self.W).reshape((-1, 2 * SIZE)), 0.0
+            if self.in_place:
+                a += 1.5
+            else:
+                a = a + 1.5
+            h = tg.tanh((a * b if view == "split" else a[:, :SIZE]) + self.from_state(h, self.U)[:, :SIZE])
+            return h, h
+
+    found, xs = [], sequence(rng)
+    for in_place in (False, True):
+        cell = wrap(Writes(in_place))
+        with interpreting():
+            ys, _ = tg.unroll(tg.jit(cell) if jit else cell, xs)
+            (ys * xs).sum().backward()
+        found.append((ys.numpy(), grads(cell)))
+    np.testing.assert_allclose(found[1][0], found[0][0], rtol=1e-12)
+    for name, g in found[0][1].items():
+        np.testing.assert_allclose(found[1][1][name], g, rtol=1e-9, atol=1e-12, err_msg=name)
+
+
+def test_a_layer_in_place_of_a_cell_is_told_where_its_cell_is() -> None:
+    layer: Any = tg.nn.GRU(SIZE, SIZE)
+    wrappers: list[Callable[[Any], Any]] = [
+        tg.nn.Zoneout, tg.nn.Residual, tg.nn.VariationalDropout, tg.nn.WeightDrop, tg.nn.RecurrentLayerNorm,
+        lambda c: tg.nn.RecurrentBatchNorm(c, 2), lambda c: tg.nn.Stacked([gru(), c]), lambda c: tg.unroll(c, np.ones((T, BATCH, SIZE), np.float32)),
+    ]  # fmt: skip
+    for wrap in wrappers:
+        with pytest.raises(tg.TinygradError, match=r"GRU.*which runs over whole sequences; its step is the cell tg\.cells\.GRU.*layer\.cell\(\)"):
+            wrap(layer)
+        wrap(layer.cell())
+    with pytest.raises(tg.TinygradError, match=r"tg\.jit\(tg\.cells\.LSTM\(\.\.\.\)\)"):
+        tg.jit(layer)
+    with pytest.raises(tg.TinygradError, match=r"found the layer Linear, which is no cell.*derived from tg\.Cell"):
+        tg.nn.Zoneout(tg.nn.Linear(SIZE, SIZE))  # type: ignore[arg-type]

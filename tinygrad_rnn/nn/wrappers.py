@@ -32,11 +32,8 @@ class Wrapper(Cell):
 
     def __init__(self, cell: Cell) -> None:
         if not isinstance(cell, Cell):
-            if isinstance(cell, type):
-                raise TinygradError(f"{type(self).__name__} wraps a Cell; found {no_cell(cell)}")
-            raise TinygradError(
-                f"{type(self).__name__} wraps a Cell; found a {type(cell).__name__}. Give a plain function a class: class My(tg.Cell)"
-            )
+            way = "" if isinstance(cell, (type, Module)) else ". Give a plain function a class: class My(tg.Cell)"
+            raise TinygradError(f"{type(self).__name__} wraps a Cell; found {no_cell(cell)}{way}")
         self.cell = cell
         self.input_size = cell.input_size
         for name in ("hidden_size", "output_size"):
@@ -78,8 +75,9 @@ class Stacked(Cell):
 
     def __init__(self, cells: Sequence[Cell], *, dropout: float = 0.0, rng: Any = None) -> None:
         if not isinstance(cells, (list, tuple)) or not cells or not all(isinstance(c, Cell) for c in cells):
-            found = [type(c).__name__ for c in cells] if isinstance(cells, (list, tuple)) else f"a {type(cells).__name__}"
-            raise TinygradError(f"Stacked: expected a list of at least one Cell; found {found}")
+            others = [c for c in cells if not isinstance(c, Cell)] if isinstance(cells, (list, tuple)) else [cells]
+            found = f"found {no_cell(others[0])}" if others else "the list is empty"
+            raise TinygradError(f"Stacked: expected a list of at least one Cell; {found}")
         self.cells = list(cells)
         for below, above in zip(self.cells, self.cells[1:], strict=False):
             size = getattr(below, "output_size", getattr(below, "hidden_size", None))

@@ -238,7 +238,20 @@ def name_of(cell: Any) -> str:
 
 def no_cell(found: Any) -> str:
     """What was given in place of a cell, for messages."""
-    return f"the class {found.__name__}; make one: {found.__name__}(...)" if isinstance(found, type) else f"a {type(found).__name__}"
+    if isinstance(found, type):
+        return f"the class {found.__name__}; make one: {found.__name__}(...)"
+    if isinstance(found, Module) and not isinstance(found, Cell):
+        return f"the layer {type(found).__name__}, {way_to_cell(found)}"
+    return f"a {type(found).__name__}"
+
+
+def way_to_cell(layer: Module) -> str:
+    """What can be used in place of a module that is no cell, for messages."""
+    step = getattr(layer, "cell", None)
+    if not callable(step) or isinstance(step, Module):
+        return "which is no cell: a module that makes one step is one if its class is derived from tg.Cell"
+    kind = type(step()).__name__
+    return f"which runs over whole sequences; its step is the cell tg.cells.{kind}: give a new one, tg.cells.{kind}(...), or that of the layer, layer.cell()"
 
 
 def returned(result: Any) -> str:

@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..core.tape import at_step, no_grad, setting
+from ..core.tensor import Tensor
+from ..core.tree import tree_map
 from .outside import KEY
 
 
@@ -87,7 +89,8 @@ class _Noting(Around):
         self.found: list[Product] = []
 
     def product(self, kind: str, value: Any, cuts: Sequence[int]) -> Any:
-        self.found.append(Product(kind, value, tuple(cuts)))
+        noted = tree_map(lambda t: t.handle() if isinstance(t, Tensor) else t, value)  # not the tensor itself: while that is in use its views cannot be written to
+        self.found.append(Product(kind, noted, tuple(cuts)))
         return value
 
 
