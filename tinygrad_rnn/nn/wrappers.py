@@ -264,6 +264,10 @@ class _Looking(Around):
 
     through: set[Node] | None = None
 
+    def acted(self) -> bool:
+        """Whether the step named what the wrapper acts on; a step that does not is refused as such."""
+        return True
+
     def product(self, kind: str, value: Any, cuts: Sequence[int]) -> Any:
         if self.through is not None and kind != "output":  # what is shown is also carried, and made of other products
             self.through.update(t.node for t in leaves(value) if isinstance(t, Tensor) and t.node is not None)
@@ -287,7 +291,7 @@ def looked_at(wrapper: Wrapper, inside: _Looking, x: Any, state: Any) -> Any:
         y, new = wrapper.cell(x, state)
     nodes, given = ({t.node for t in leaves(tree) if isinstance(t, Tensor) and t.node is not None} for tree in (new, x))
     found = unnamed_product(nodes, {s.node for s in before}, given, inside.through, begin)
-    if found is not None:
+    if found is not None and inside.acted():
         raise TinygradError(
             f"{wrapper.name}: the step multiplies a component of the state {tuple(found.inputs[0].shape)} by weights without naming the product, so the wrapper "
             "would act on a part of the recurrent products alone. In all of them write self.from_state(h, self.U) in place of h @ self.U.T (name=None "
@@ -348,6 +352,9 @@ class _Thinned(_Looking):
         other = copy.copy(self)  # with the same masks
         other.steps, other.through = list(self.steps), None
         return other
+
+    def acted(self) -> bool:
+        return bool(self.found)
 
     def enter(self, owner: Any, state: Any) -> None:
         self.steps.append((owner, Components(state)))
