@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import collections
 import copy
 import functools
 import threading
+import weakref
 from typing import Any
 
 import numpy as np
@@ -141,6 +143,12 @@ def test_everything_through_which_a_module_reaches_a_parameter() -> None:
         def __init__(self, owner: Any) -> None:
             self.owner = owner
 
+    class Slots:
+        __slots__ = ("w",)
+
+        def __init__(self, w: Any) -> None:
+            self.w = w
+
     class Odd(tg.Module):
         def __init__(self) -> None:
             self.w = tg.Parameter([2.0])
@@ -154,6 +162,9 @@ def test_everything_through_which_a_module_reaches_a_parameter() -> None:
                 "default": lambda t=w: t * 1,
                 "nested": lambda: (lambda: w * 1)(),
             }
+            array = np.empty(2, object)
+            array[0] = w
+            self.places = [collections.deque([w], 3), frozenset([w]), {w}, array, weakref.ref(self), Slots(w)]
             self.helper = Helper(self)
 
         def get(self) -> Any:
@@ -161,12 +172,14 @@ def test_everything_through_which_a_module_reaches_a_parameter() -> None:
 
         def forward(self) -> Any:
             found = [way() for way in self.ways.values()] + [self.helper.owner.w, self.helper.owner.helper.owner.w, self.same[0]]
+            line, frozen, several, array, reference, slots = self.places
+            found += [line[0], *frozen, *several, array[0], reference().w, slots.w]
             return tg.stack([f[0] for f in found])
 
     odd = Odd()
-    np.testing.assert_array_equal(tg.functional_call(odd, {"w": tg.tensor([5.0])}).numpy(), np.full(9, 5.0))
-    np.testing.assert_array_equal(tg.functional_call(odd, {"same.0": tg.tensor([6.0])}).numpy(), np.full(9, 6.0))
-    np.testing.assert_array_equal(odd().numpy(), np.full(9, 2.0))
+    np.testing.assert_array_equal(tg.functional_call(odd, {"w": tg.tensor([5.0])}).numpy(), np.full(15, 5.0))
+    np.testing.assert_array_equal(tg.functional_call(odd, {"same.0": tg.tensor([6.0])}).numpy(), np.full(15, 6.0))
+    np.testing.assert_array_equal(odd().numpy(), np.full(15, 2.0))
     with pytest.raises(tg.TinygradError, match=r"'w' and 'same\.0' are one tensor"):
         tg.functional_call(odd, {"w": tg.tensor([1.0]), "same.0": tg.tensor([2.0])})
 
@@ -240,3 +253,21 @@ def test_other_threads_and_failures_leave_the_module_as_it_is(rng: np.random.Gen
 def test_what_does_not_fit_is_refused(module: Any, parameters: Any, message: str) -> None:
     with pytest.raises(tg.TinygradError, match=message):
         tg.functional_call(module, parameters, np.ones((1, 2), np.float32))
+
+
+def test_a_parameter_that_is_not_reached_through_the_module_is_refused() -> None:
+    model = tg.nn.Linear(2, 1, rng=0)
+
+    class Around(tg.Module):
+        def __init__(self) -> None:
+            self.inner = model
+
+        def forward(self, x: Any) -> Any:
+            return x @ KEPT[0].weight.T
+
+    KEPT[:] = [model]
+    with pytest.raises(tg.GraphError, match=r"the forward of Around reaches its own 'inner\.weight' on a way on which it is not replaced"):
+        tg.functional_call(Around(), {"inner.weight": tg.tensor(np.ones((1, 2), np.float32), requires_grad=True)}, np.ones((1, 2), np.float32))
+
+
+KEPT: list[Any] = []

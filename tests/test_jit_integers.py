@@ -124,6 +124,20 @@ def test_compiled_code_has_the_same_integers() -> None:
     same(step, np.zeros((5, 2, 1), np.float32), (numbers("int64", 2, 8), numbers("int32", 2, 8), numbers("uint8", 2, 8)), compiled=True)
 
 
+def test_the_compiler_does_not_conclude_that_integers_never_overflow() -> None:
+    """Of signed numbers LLVM may take a * a >= 0 and a + 1 > a for true, if it is told that nothing overflows."""
+
+    def step(x: Any, s: Any) -> Any:
+        square = s * s
+        out = (square % 7, square >= 0, s + 1 > s, s - 1 < s, s * 2 >= s, tg.maximum(square, 0), tg.clip(square, 0, 100), tg.sign(square), tg.where(square < 0, 1, 2),
+               s**2 >= 0, tg.square(s) >= 0, abs(square), -s <= 0, tg.sum(s, axis=1, keepdims=True) >= s, tg.cumsum(s, axis=1) >= s,
+               s @ np.array([[3, 1], [1, 5]]) >= 0, tg.einsum("bi,bi->b", s, s) >= 0, tg.index_add(s, np.array([0, 0]), s, axis=1) >= s)  # fmt: skip
+        return out, s * 3
+
+    ends = [2**62 - 1, 2**63 - 1, -(2**63), 2**40, -(2**31), 2**32 - 1]
+    same(step, np.zeros((3, 6, 1), np.float32), np.array([[a, 2**62 - 1] for a in ends]), compiled=True)
+
+
 def test_sums_and_products_of_integers() -> None:
     table = RNG.integers(-100, 100, (6, 3))
 

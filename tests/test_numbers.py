@@ -290,3 +290,23 @@ def test_detach_of_what_is_no_tensor() -> None:
     assert not found[0].requires_grad and found[1].tolist() == [1, 1] and found[2:] == (3, None)
     with pytest.raises(tg.TinygradError, match=r"detach: expected a tensor, or a tuple.*found a Carry"):
         tg.detach(Carry(w))
+
+
+def test_copies_inside_a_transform() -> None:
+    """A shallow copy stays on the tape; what would be cut off is refused."""
+    w = tg.tensor(2.5)
+    assert tg.grad(lambda w: w * copy.copy(w))(w).item() == 5.0
+    for cut in (copy.deepcopy, lambda t: copy.deepcopy([t])[0], lambda t: pickle.loads(pickle.dumps(t)), lambda t: copy.deepcopy([t * 2])[0]):
+        with pytest.raises(tg.GraphError, match="would be cut off from its arguments"):
+            tg.grad(lambda w, cut=cut: w * cut(w))(w)
+
+
+def test_a_checkpointed_function_returns_tensors() -> None:
+    with pytest.raises(tg.GraphError, match="returned an array"):
+        tg.checkpoint(lambda v: (v * v).numpy(), tg.tensor([1.0, 2.0], requires_grad=True))
+
+
+def test_masked_arrays_in_lists_are_refused() -> None:
+    row = np.ma.array([1.0, 999.0], mask=[False, True])
+    with pytest.raises(tg.DtypeError, match="lose its mask"):
+        tg.tensor([row, row])

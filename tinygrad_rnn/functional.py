@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import collections
 import copy
 import functools
 import types
+import weakref
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from .core.errors import DtypeError, ShapeError, TinygradError
+from .core.errors import DtypeError, GraphError, ShapeError, TinygradError
+from .core.tape import Older, reachable
 from .core.tensor import Tensor, tensor
+from .core.tree import leaves
 from .module import Buffer, Module, Parameter, named_tensors, some_of
 
-_LEFT = (type, types.ModuleType, types.BuiltinFunctionType, np.ndarray, np.generic, np.random.Generator, Tensor)
+_LEFT = (type, types.ModuleType, types.BuiltinFunctionType, np.generic, np.random.Generator, Tensor)
 
 
 def functional_call(module: Module, parameters: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
@@ -39,6 +43,8 @@ def functional_call(module: Module, parameters: Mapping[str, Any], *args: Any, *
 
     Raises
     ------
+    GraphError
+        If `forward` reaches a parameter of the module itself on a way on which it is not replaced, such as a global name.
     TinygradError
         For a name that the module does not have, two values for one tensor, or a `module` that is none.
     ShapeError
@@ -68,10 +74,26 @@ def functional_call(module: Module, parameters: Mapping[str, Any], *args: Any, *
             "functional_call: the parameters are a mapping of names to tensors, such as dict(module.named_parameters()); "
             f"found a {type(parameters).__name__}"
         )
-    substitution = _Substitution(_chosen(module, parameters))
+    chosen = _chosen(module, parameters)
+    substitution = _Substitution(chosen)
+    older = Older()
     result = substitution.convert(module)(*args, **kwargs)
+    _check_replaced(module, parameters, result, older)
     substitution.write_back()
     return result
+
+
+def _check_replaced(module: Module, parameters: Mapping[str, Any], result: Any, older: Older) -> None:
+    """Raise if a result was computed from a parameter of the module itself in place of the one that was given for it."""
+    own = named_tensors(module)
+    ends = {own[name].node: name for name, given in parameters.items() if given is not own[name] and own[name].requires_grad}
+    nodes = [y.node for y in leaves(result) if isinstance(y, Tensor) and y.node is not None and y.requires_grad]
+    for node in reachable(nodes, older) if ends else ():
+        if node in ends:
+            raise GraphError(
+                f"functional_call: the forward of {type(module).__name__} reaches its own '{ends[node]}' on a way on which it is not replaced "
+                "(a global name, for example). Reach it through the module: self...."
+            )
 
 
 def _chosen(module: Module, parameters: Mapping[str, Any]) -> dict[int, Tensor]:
@@ -120,6 +142,8 @@ class _Substitution:
             return self.known[id(value)]
         if value is None or isinstance(value, (bool, int, float, str, bytes, *_LEFT)):
             return value
+        if isinstance(value, np.ndarray) and value.dtype != object:
+            return value
         self.kept.append(value)
         if isinstance(value, Module):
             return self._module(value)
@@ -141,6 +165,18 @@ class _Substitution:
             made = copy.copy(value)
             made.update(items)
             return made
+        if isinstance(value, (set, frozenset, collections.deque)):
+            parts = [self.convert(item) for item in value]
+            if all(a is b for a, b in zip(parts, value, strict=True)):
+                return value
+            return type(value)(parts, value.maxlen) if isinstance(value, collections.deque) else type(value)(parts)
+        if isinstance(value, np.ndarray):  # of objects
+            array = np.empty_like(value)
+            for place, item in np.ndenumerate(value):
+                array[place] = self.convert(item)
+            return array if any(a is not b for a, b in zip(array.flat, value.flat, strict=True)) else value
+        if isinstance(value, weakref.ref):
+            return self._reference(value)
         if isinstance(value, (list, tuple)):
             parts = [self.convert(item) for item in value]
             if all(a is b for a, b in zip(parts, value, strict=True)):
@@ -178,15 +214,24 @@ class _Substitution:
         return made
 
     def _object(self, value: Any) -> Any:
-        content = getattr(value, "__dict__", None)
-        if not isinstance(content, dict):
-            return value
+        content = dict(vars(value)) if isinstance(getattr(value, "__dict__", None), dict) else {}
+        for kind in type(value).__mro__:
+            for name, slot in vars(kind).items():
+                if isinstance(slot, types.MemberDescriptorType) and hasattr(value, name):
+                    content[name] = getattr(value, name)
         changed = {name: new for name, item in content.items() if (new := self.convert(item)) is not item}
         if not changed:
             return value
         made = copy.copy(value)
-        made.__dict__.update(changed)
+        for name, new in changed.items():
+            object.__setattr__(made, name, new)
         return made
+
+    def _reference(self, value: weakref.ref[Any]) -> Any:
+        """A weak reference to what stands for the object that it leads to."""
+        found = value()
+        new = self.convert(found)
+        return value if new is found else weakref.ref(new)
 
     def write_back(self) -> None:
         """What the call assigned to attributes of copies becomes an attribute of the originals."""

@@ -194,6 +194,8 @@ class Schedule:
 
     def _unit(self, block: Block, op: Op, stores: dict[Op, Store], loops: dict[tuple[Any, ...], Loop], used: set[str]) -> list[Any]:
         """What has to be run for one stored value: loops and lines; loops that are there already get another value to compute."""
+        if op.dtype.kind in "iu" and self._whole(op):
+            used.add("int_add")
         places = list(self.wanted.get(op, []))
         if not any(how == "{v}" for _, how in places) and op in self.extra:
             places.append((self.temporary[op], "{v}"))
@@ -324,7 +326,8 @@ class Schedule:
         first, how, called = _collecting(op, kind)
         value = values[0] if ZERO not in values else literal(0, kind)
         for other in values[1:] if ZERO not in values else []:
-            value = loop.let(f"{value} {'and' if kind == 'Q' else '*'} {other}")
+            loop.used |= {"int_multiply"} if kind == "I" else set()
+            value = loop.let(f"int_multiply({value}, {other})" if kind == "I" else f"{value} {'and' if kind == 'Q' else '*'} {other}")
         store = stores[op]
         used |= called
         out = tuple((names.index(k), 1, 0) if k in names and k in kept else (None, 1, 0) for k in _written(op, kept, labels))
@@ -363,7 +366,9 @@ def _collecting(op: Op, kind: str) -> tuple[str, str, set[str]]:
         name = ("int_" if kind == "I" else "") + op.op + "imum"
         value = "{v}" if kind == "I" else f"{{v}} + {literal(0.0, kind)}"  # which makes 0 of -0, so that no order of zeros counts
         return literal(first, kind), f"{name}({{a}}, {value})", {name}
-    return literal(0, kind), wrapped("{a} + {v}", op.dtype) if kind == "I" else "{a} + {v}", set()
+    if kind == "I":
+        return literal(0, kind), wrapped("int_add({a}, {v})", op.dtype), {"int_add"}
+    return literal(0, kind), "{a} + {v}", set()
 
 
 def untransposed(op: Op) -> tuple[Op, bool]:

@@ -24,7 +24,7 @@ FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 INT64 = np.dtype(np.int64)
 BOOL = np.dtype(np.bool_)
 COMPARE = {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==", ast.NotEq: "!="}
-ARITHMETIC = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*"}
+ARITHMETIC = {ast.Add: "int_add", ast.Sub: "int_subtract", ast.Mult: "int_multiply"}
 OF_BOOLS = {ast.Add: "or", ast.Mult: "and"}  # others NumPy does not have
 OF_INTEGERS = ("int_absolute", "int_sign", "int_mod", "int_power", "int_maximum", "int_minimum", "int_select")  # of kernels/integers.py
 LEAST, MOST = -(2**63), 2**63 - 1
@@ -172,8 +172,12 @@ class _Typed:
         if isinstance(tree, ast.UnaryOp) and isinstance(tree.op, ast.Not):
             return f"not {self.text(tree.operand)}"
         if isinstance(tree, ast.UnaryOp) and isinstance(tree.op, ast.USub) and self.kind == "I":
-            return f"-{self.text(tree.operand)}"
+            self.called.add("int_negative")
+            return f"int_negative({self.text(tree.operand)})"
         sign = (ARITHMETIC if self.kind == "I" else OF_BOOLS).get(type(tree.op)) if isinstance(tree, ast.BinOp) else None
+        if sign is not None and self.kind == "I":
+            self.called.add(sign)
+            return f"{sign}({self.text(tree.left)}, {self.text(tree.right)})"
         if sign is not None:
             return f"{self.text(tree.left)} {sign} {self.text(tree.right)}"
         if isinstance(tree, ast.Call):

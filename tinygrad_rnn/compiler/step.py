@@ -214,7 +214,7 @@ def check_batch(step: Step, cell: Any, x: Any, state: Any, rows: Sequence[bool],
     if different:
         raise CompileError(
             f"the step of '{step.name}' does with a batch of {batch} something else than with {SIZES[0]} and {SIZES[1]} rows, with which it was recorded to "
-            f"serve any: {different}. Python code that decides by the size of the batch is not compiled: run the cell as it is for this size, in tg.eager()"
+            f"serve any: {different}. Python code that decides by the size of the batch is not compiled"
         )
     step.batches.add(batch)
 

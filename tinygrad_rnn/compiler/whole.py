@@ -211,8 +211,12 @@ def _added(op: Op, out: Store, read: Read) -> Lines:
     which = names[axis : axis + wide] if op.op == "index_add" else names
     lines += _index(pad, _at(read(indices), which), x.shape[axis])
     place, added = _at(out, [*names[:axis], "k", *names[axis + wide :]]), _at(read(value), names)
-    total = f"{place} or {added}" if op.dtype.kind == "b" else f"{place} + {added}"
-    return [*lines, f"{pad}{place} = {wrapped(total, op.dtype) if op.dtype.kind in 'iu' else total}"]
+    return [*lines, f"{pad}{place} = {f'{place} or {added}' if op.dtype.kind == 'b' else _sum(op, place, added)}"]
+
+
+def _sum(op: Op, a: str, b: str) -> str:
+    """Two numbers added in the dtype of an operation."""
+    return wrapped(f"int_add({a}, {b})", op.dtype) if op.dtype.kind in "iu" else f"{a} + {b}"
 
 
 def _one_hot(op: Op, out: Store, read: Read) -> Lines:
@@ -253,4 +257,4 @@ def _cumsum(op: Op, out: Store, read: Read) -> Lines:
     names, lines, pad = _nest(op.shape)
     before = [*names[:axis], f"({names[axis]} - 1)", *names[axis + 1 :]]
     here, start = _at(out, names), _at(read(source), names)
-    return [*lines, f"{pad}if {names[axis]} == 0:", f"{pad}    {here} = {start}", f"{pad}else:", f"{pad}    {here} = {_at(out, before)} + {start}"]
+    return [*lines, f"{pad}if {names[axis]} == 0:", f"{pad}    {here} = {start}", f"{pad}else:", f"{pad}    {here} = {_sum(op, _at(out, before), start)}"]

@@ -14,11 +14,23 @@ import numpy as np
 
 from ..core.errors import GraphError
 from ..core.primitive import REGISTRY, Array
+from ..core.record import describe
 from ..core.tape import Freed, Leaf, Mark, Node, context, reachable
 from ..core.tensor import Tensor, tensor
+from ..ops.numbers import depends_on_inputs
+
+
+def _check_uncut(t: Tensor, what: str) -> None:
+    """Raise if a copy would be cut off from what a running transform differentiates by, or a trace follows."""
+    if t.requires_grad and depends_on_inputs(t):
+        raise GraphError(
+            f"{what}: inside a transform or a recording a copy of {describe(t)} would be cut off from its arguments, and gradients through it "
+            "would be lost. Use the tensor itself, t + 0, or the values alone: t.detach()"
+        )
 
 
 def _reduce(self: Tensor) -> Any:
+    _check_uncut(self, "pickle")
     if self.node is None or isinstance(self.node, Leaf):
         grad = None if self.grad is None else self.grad.detach()
         return _restore_leaf, (type(self), self.numpy(), self.requires_grad, self.name, grad)
@@ -95,12 +107,13 @@ class _CopiedTensor(weakref.ref[Tensor]):
 
 def _copy(self: Tensor) -> Tensor:
     twin = self.handle()
-    if isinstance(self.node, Leaf):
+    if isinstance(self.node, Leaf) and self.node not in context().inputs:  # what a transform differentiates by stays on its tape
         twin.leaf(self.node.requires_grad, self.node.name)
     return twin
 
 
 def _deepcopy(self: Tensor, memo: dict[int, Any]) -> Tensor:
+    _check_uncut(self, "deepcopy")
     if not memo and self.requires_grad and not isinstance(self.node, Leaf) and context().grad_enabled:
         raise GraphError(
             "deepcopy: this tensor was computed of tensors that require gradients, and its copy would be cut off from them. Copy them together, "

@@ -1,9 +1,10 @@
 """Arithmetic of integers and booleans for generated code, equal to NumPy's to the bit.
 
-Generated code holds every integer as int64, whatever its dtype. Sums, differences and products of such numbers wrap around as they are, and what is
-left to do for a narrow dtype is to cut off the upper bits. The functions here are for what Python or numba does in another way than NumPy: division by
-zero, the smallest number divided by -1, powers that wrap around, and floats that no integer can hold. They are ordinary Python, which numba compiles
-into the kernel that calls them.
+Generated code holds every integer as int64, whatever its dtype; what is left to do for a narrow dtype is to cut off the upper bits. The functions
+here are for what Python or numba does in another way than NumPy: division by zero, the smallest number divided by -1, floats that no integer can
+hold, and all arithmetic that wraps around. Of signed numbers numba tells LLVM that sums, differences and products do not overflow, and LLVM
+concludes from that: a * a >= 0 is true for it, though NumPy's product may be negative. So these are computed on the same bits as unsigned numbers.
+The functions are ordinary Python, which numba compiles into the kernel that calls them.
 """
 
 from __future__ import annotations
@@ -17,9 +18,38 @@ SMALLEST = -9223372036854775808
 
 
 @register_jitable
+def _bits(x: Any) -> Any:
+    return np.uint64(np.int64(x))
+
+
+@register_jitable
+def int_add(a: Any, b: Any) -> Any:
+    """a + b, which wraps around."""
+    return np.int64(_bits(a) + _bits(b))
+
+
+@register_jitable
+def int_subtract(a: Any, b: Any) -> Any:
+    """a - b, which wraps around."""
+    return np.int64(_bits(a) - _bits(b))
+
+
+@register_jitable
+def int_multiply(a: Any, b: Any) -> Any:
+    """a * b, which wraps around."""
+    return np.int64(_bits(a) * _bits(b))
+
+
+@register_jitable
+def int_negative(x: Any) -> Any:
+    """-x; of the smallest number itself."""
+    return np.int64(np.uint64(0) - _bits(x))
+
+
+@register_jitable
 def int_absolute(x: Any) -> Any:
     """Magnitude; that of the smallest number is itself."""
-    return x if x >= 0 else -x
+    return np.int64(x) if x >= 0 else int_negative(x)
 
 
 @register_jitable
@@ -62,8 +92,8 @@ def int_power(a: Any, b: Any) -> Any:
     found, square, left = np.int64(1), np.int64(a), np.int64(b)
     while left > 0:
         if left & 1:
-            found = found * square
-        square = square * square
+            found = int_multiply(found, square)
+        square = int_multiply(square, square)
         left = left >> 1
     return found
 

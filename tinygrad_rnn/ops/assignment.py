@@ -25,6 +25,7 @@ from ..core.tape import Leaf, Where, caller, context
 from ..core.tensor import Tensor, as_array, tensor
 from . import elementwise, linear, shaping
 from .checks import fitting
+from .weak import Weak
 
 # --- views ------------------------------------------------------------------------------------------------------------------
 
@@ -44,10 +45,10 @@ def _refuse_view(t: Tensor, what: str) -> None:
     if (found := _whole(t)) is not None:
         whole, index = found
         name = whole.name or "t"
-        part = f"{name}{shaping.show_index(index)}" if index is not None else f"a view of {name}"
+        part = f"{name}{shaping.show_index(index)}, a view," if index is not None else f"a view of {name},"
         way = f"{name}{shaping.show_index(index)}" if index is not None else f"{name}[...]"
         raise GraphError(
-            f"{what}: this {describe(t)} is {part}, a view, and {describe(whole)} would not see the write. Write to the whole tensor with one "
+            f"{what}: this {describe(t)} is {part} and {describe(whole)} would not see the write. Write to the whole tensor with one "
             f"index, as in {way} = v, out[0, 1] = v or out[i] += v; or to a copy: view.copy(){Where(*caller()).described()}"
         )
 
@@ -75,7 +76,7 @@ def _become(t: Tensor, new: Tensor, what: str) -> None:
             raise GraphError(
                 f"{what}: inside no_grad this would cut {describe(t)}, which was computed, from its tape; write outside, or to t.detach()"
             )
-    if type(t) is not Tensor:  # a buffer, or a parameter that is frozen
+    if type(t) not in (Tensor, Weak):  # a buffer, or a parameter that is frozen
         if new.requires_grad or isinstance(new.array, Spec):
             raise GraphError(
                 f"{what}: {type(t).__name__} {describe(t)} holds values without gradients, and would hang on a tape. Write v.detach(), or make a new tensor: t = t + v"
@@ -98,11 +99,21 @@ def setitem(t: Tensor, index: Any, value: Any) -> None:
     elif isinstance(value, (list, tuple)) and any(isinstance(v, Tensor) and v.requires_grad for v in value):
         raise GraphError("assignment of a list of recorded tensors would cut the tape; join them first with tg.stack")
     elif not isinstance(value, Tensor):
-        value = as_array(value).astype(t.dtype)
+        value = _in_dtype(value, t.dtype)
     index, value = _last_values(t.shape, shaping.plain_index(index), value)
     while value.ndim and value.shape[0] == 1 and value.ndim > _axes(t.shape, index):  # which NumPy drops
         value = value.reshape(value.shape[1:])
     _become(t, apply(shaping.setitem.primitive, (t, value), {"index": index}), "t[i] = v")
+
+
+def _in_dtype(value: Any, dtype: np.dtype[Any]) -> Any:
+    """What is assigned, as an array of this dtype. A Python number that it cannot hold is an error, as for NumPy; arrays are cast."""
+    given = as_array(value)
+    if given.dtype.kind not in "fbiu":
+        raise DtypeError(f"t[i] = v: expected a tensor, an array or numbers; found {given.dtype if given.dtype.kind == 'c' else type(value).__name__}")
+    if dtype.kind in "iu" and given.dtype.kind in "iu" and not isinstance(value, (np.ndarray, np.generic)):
+        return fitting(value, dtype, "t[i] = v: the tensor")
+    return given.astype(dtype)
 
 
 def _axes(shape: tuple[int, ...], index: Any) -> float:
@@ -189,6 +200,7 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "imatmul": _augmented("@=", linear.matmul),
     "iand": _augmented("&=", operator.and_),
     "ior": _augmented("|=", operator.or_),
+    "ixor": _augmented("^=", operator.xor),
 }
 
 

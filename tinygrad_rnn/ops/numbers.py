@@ -58,10 +58,15 @@ def _number(t: Tensor, how: str) -> Any:
     return found
 
 
+def depends_on_inputs(t: Tensor) -> bool:
+    """Whether the tensor depends on what a running transform or trace was given."""
+    inputs = context().inputs
+    return bool(inputs) and any(n in inputs for n in reachable([t.node], _Before(min(n.index for n in inputs))))  # type: ignore[list-item]
+
+
 def _say(t: Tensor, text: str) -> None:
     """Warn, or raise if the derivative that is being taken depends on the tensor."""
-    inputs = context().inputs
-    if inputs and any(n in inputs for n in reachable([t.node], _Before(min(n.index for n in inputs)))):  # type: ignore[list-item]
+    if depends_on_inputs(t):
         raise GraphError(f"{text} ({describe(t)}{Where(*caller()).described()})")
     frame, level = sys._getframe(), 1
     while frame.f_code.co_filename in ENGINE_FILES and frame.f_back is not None:

@@ -229,7 +229,7 @@ def log_softmax(x: Any, *, axis: int = -1) -> Any:
 
 
 @primitive(lambda g, axis: cumsum(g[_reverse(g.ndim, axis)], axis)[_reverse(g.ndim, axis)] if g.ndim else g, shape=_cumsum_shape, linear="jointly",
-           examples=[([(2, 3)], {"axis": 1}), ([(3, 2)], {"axis": 0}), ([(2, 3, 2)], {"axis": -2}), ([(2, 3)], {}), ([(0, 3)], {"axis": 0})])  # fmt: skip
+           examples=[([(2, 3)], {"axis": 1}), ([(3, 2)], {"axis": 0}), ([(2, 3, 2)], {"axis": -2}), ([(2, 3)], {}), ([(0, 3)], {"axis": 0}), ([()], {"axis": 0})])  # fmt: skip
 def cumsum(x: Any, *, axis: int = -1) -> Any:
     """Running sum along an axis (the last by default)."""
     return np.cumsum(x, axis=axis).reshape(x.shape)

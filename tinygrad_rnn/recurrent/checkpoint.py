@@ -363,6 +363,11 @@ def checkpoint(function: Callable[..., Any], *args: Any) -> Any:
         result = function(*unflatten(arguments, [next(given) if t is None else t for t in others]))
         found = leaves(result)
         results_like[0] = unflatten(result, [0] * len(found))
+        for y in found:
+            if isinstance(y, (np.ndarray, np.generic)):
+                raise GraphError(
+                    "checkpoint: the function returned an array, through which no gradient would flow. Return tensors; tg.tensor(array) is a constant"
+                )
         return [y if isinstance(y, Tensor) else tensor(y) for y in found]
 
     stretch = Stretch(flat, len(tensors))
