@@ -245,7 +245,7 @@ def test_each_cell_within_a_wrapper_has_a_mask_of_its_own() -> None:
             y = self.from_state(h * 0 + 1, None, lambda h, _: h)
             again = self.from_state(h * 0 + 1, None, lambda h, _: h)
             other = self.from_state(h * 0 + 1, None, lambda h, _: h, name="c")
-            part = self.from_state(h[:, :1] * 0 + 1, None, lambda h, _: h)  # of another shape, so with another mask
+            part = self.from_state(h[:, :1] * 0 + 1, None, lambda h, _: h, name="h")  # of another shape, so with another mask
             return tg.concatenate([x, y, again, other, part[:, :0]], -1), h
 
     one = Shown()
@@ -770,3 +770,253 @@ def test_zoneout_of_cells_within_cells(rng: np.random.Generator) -> None:
     np.testing.assert_allclose(states.weights.numpy().sum(-1), 1, rtol=1e-12)
     ys, _ = tg.unroll(tg.nn.VariationalDropout(bound, state=0.5, rng=0), member_inputs("", 5))
     assert np.isfinite(ys.numpy()).all()
+
+
+@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize("view", ["split", "reshape"])
+@pytest.mark.parametrize("wrap", [tg.nn.RecurrentLayerNorm, lambda c: tg.nn.RecurrentBatchNorm(c, 2)])
+def test_a_step_may_write_to_parts_of_its_products(wrap: Any, view: str, jit: bool, rng: np.random.Generator) -> None:
+    class Writes(tg.Cell):
+        input_size = hidden_size = SIZE
+
+        def __init__(self, in_place: bool) -> None:
+            self.in_place = in_place
+            self.W, self.U = (tg.Parameter(np.random.default_rng(k).normal(size=(2 * SIZE, SIZE))) for k in range(2))
+
+        def forward(self, x: Any, h: Any) -> Any:
+            if view == "split":
+                a, b = tg.split(self.from_input(x, self.W), 2, axis=-1)
+            else:
+                a, b = self.from_input(x, self.W).reshape((-1, 2 * SIZE)), 0.0
+            if self.in_place:
+                a += 1.5
+            else:
+                a = a + 1.5
+            h = tg.tanh((a * b if view == "split" else a[:, :SIZE]) + self.from_state(h, self.U)[:, :SIZE])
+            return h, h
+
+    found, xs = [], sequence(rng)
+    for in_place in (False, True):
+        cell = wrap(Writes(in_place))
+        with interpreting():
+            ys, _ = tg.unroll(tg.jit(cell) if jit else cell, xs)
+            (ys * xs).sum().backward()
+        found.append((ys.numpy(), grads(cell)))
+    np.testing.assert_allclose(found[1][0], found[0][0], rtol=1e-12)
+    for name, g in found[0][1].items():
+        np.testing.assert_allclose(found[1][1][name], g, rtol=1e-9, atol=1e-12, err_msg=name)
+
+
+def test_a_layer_in_place_of_a_cell_is_told_where_its_cell_is() -> None:
+    layer: Any = tg.nn.GRU(SIZE, SIZE)
+    wrappers: list[Callable[[Any], Any]] = [
+        tg.nn.Zoneout, tg.nn.Residual, tg.nn.VariationalDropout, tg.nn.WeightDrop, tg.nn.RecurrentLayerNorm,
+        lambda c: tg.nn.RecurrentBatchNorm(c, 2), lambda c: tg.nn.Stacked([gru(), c]), lambda c: tg.unroll(c, np.ones((T, BATCH, SIZE), np.float32)),
+    ]  # fmt: skip
+    for wrap in wrappers:
+        with pytest.raises(tg.TinygradError, match=r"GRU.*which runs over whole sequences; its step is the cell tg\.cells\.GRU.*layer\.cell\(\)"):
+            wrap(layer)
+        wrap(layer.cell())
+    with pytest.raises(tg.TinygradError, match=r"tg\.jit\(tg\.cells\.LSTM\(\.\.\.\)\)"):
+        tg.jit(layer)
+    with pytest.raises(tg.TinygradError, match=r"found the layer Linear, which is no cell.*derived from tg\.Cell"):
+        tg.nn.Zoneout(tg.nn.Linear(SIZE, SIZE))  # type: ignore[arg-type]
+
+
+class Operands(tg.Cell):
+    """Its output is the operands of its recurrent products, side by side; what they are is `of(cell, h, c)`."""
+
+    def __init__(self, of: Callable[..., Any], like: Any = None) -> None:
+        self.of, self.like = of, like or (lambda cell, n: (cell.zeros(n, SIZE), cell.zeros(n, SIZE)))
+
+    def initial_state(self, batch_size: int) -> Any:
+        return self.like(self, batch_size)
+
+    def operand(self, h: Any, **named: Any) -> Any:
+        return self.from_state(h, None, lambda h, _: h, **named)
+
+    def forward(self, x: Any, state: Any) -> Any:
+        h, c = state
+        return tg.concatenate(self.of(self, h, c), -1), (h + 0.0, c + 0.0)
+
+
+def ones(cell: Any, batch: int) -> Any:
+    return tg.tensor(np.ones((batch, SIZE))), tg.tensor(np.ones((batch, SIZE)))
+
+
+@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize(
+    "of, equal",
+    [
+        (lambda s, h, c: [s.operand(h), s.operand(c), s.operand(h), s.operand(c)], "abab"),
+        (lambda s, h, c: [s.operand(h.handle()), s.operand(c[:]), s.operand(h.T.T), s.operand(c.reshape(h.shape))], "abab"),
+        (lambda s, h, c: [s.operand(h), s.operand(1.0 * h, name="h"), s.operand(1.0 * c, name="c"), s.operand(c)], "aabb"),
+        (lambda s, h, c: [s.operand(c), s.operand(1.0 * h, name="c"), s.operand(1.0 * h, name="other"), s.operand(h)], "aabc"),
+        (lambda s, h, c: [s.operand(h[:, :1]), s.operand(h[:, 1:2]), s.operand(c[:, :1]), s.operand(h[:, :1])], "abca"),
+        (lambda s, h, c: [s.operand(h), s.operand(h, name=None)], "a-"),
+    ],
+)
+def test_operands_of_one_component_have_one_mask(of: Any, equal: str, jit: bool) -> None:
+    inner = Operands(of, ones)
+    cell = tg.nn.VariationalDropout(inner, state=0.5, rng=3)
+    with interpreting():
+        ys, _ = tg.unroll(tg.jit(cell) if jit else cell, np.zeros((T, 60, 1)))
+    y = ys.numpy()
+    assert (y == y[0]).all(), "one mask for all steps"
+    parts = dict[str, Any]()
+    for letter, part in zip(equal, np.split(y[0], len(equal), axis=1), strict=True):
+        if letter == "-":
+            assert (part == 1).all()
+            continue
+        assert set(np.unique(part)) == {0, 2}
+        np.testing.assert_array_equal(parts.setdefault(letter, part), part)
+    assert all((a != b).any() for i, a in enumerate(parts.values()) for b in list(parts.values())[:i])
+
+
+def test_an_operand_of_no_known_component_needs_a_name() -> None:
+    for of in (lambda s, h, c: [s.operand(h * 0.5)], lambda s, h, c: [s.operand(h + c)], lambda s, h, c: [s.operand(tg.concatenate([h, c], -1))]):
+        with pytest.raises(tg.TinygradError, match=r"Operands is no component of the state \['h', 'c'\].*name='h'.*step t=0, at test_wrappers.py"):
+            tg.unroll(tg.nn.VariationalDropout(Operands(of, ones), state=0.5), np.zeros((T, 2, 1)))
+        tg.unroll(tg.nn.VariationalDropout(Operands(of, ones), output=0.5), np.zeros((T, 2, 1)))
+
+    class One(tg.Cell):
+        """All that is made of the one memory belongs to it; the counter is none."""
+
+        bookkeeping = ("t",)
+
+        def initial_state(self, batch_size: int) -> Any:
+            return {"h": tg.tensor(np.ones((batch_size, SIZE))), "t": self.zeros(batch_size, SIZE)}
+
+        def forward(self, x: Any, state: Any) -> Any:
+            h, keep = state["h"], lambda h, _: h
+            return tg.concatenate([self.from_state(h, None, keep), self.from_state(0.5 * h, None, keep)], -1), {"h": h + 0.0, "t": state["t"] + 1.0}
+
+    y = tg.unroll(tg.nn.VariationalDropout(One(), state=0.5, rng=0), np.zeros((T, 20, 1)))[0].numpy()
+    np.testing.assert_array_equal(y[..., :SIZE], 2 * y[..., SIZE:])
+    assert set(np.unique(y)) == {0, 1, 2}
+
+
+class Half(tg.Cell):
+    """A GRU-like step whose first product with the state is that of `first`; the second is named."""
+
+    input_size = hidden_size = SIZE
+
+    def __init__(self, first: Callable[..., Any], named: bool = True) -> None:
+        self.first, self.named = first, named
+        self.W, self.U, self.V = (tg.Parameter(0.5 * np.random.default_rng(k).normal(size=(SIZE, SIZE))) for k in range(3))
+
+    def forward(self, x: Any, h: Any) -> Any:
+        z = tg.sigmoid(self.first(self, x, h))
+        rest = self.from_state(h, self.U) if self.named else 0.0
+        h = z * h + (1 - z) * tg.tanh(self.from_input(x, self.W) + rest)
+        return tg.concatenate([h, h @ self.V.T], -1), h
+
+
+WRAPS: list[Callable[[Any], Any]] = [
+    lambda c: tg.nn.VariationalDropout(c, state=0.5), tg.nn.RecurrentLayerNorm, lambda c: tg.nn.RecurrentBatchNorm(c, 2),
+    lambda c: tg.nn.RecurrentLayerNorm(tg.nn.Zoneout(tg.nn.Stacked([gru(), c]))),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize("named", [False, True])
+@pytest.mark.parametrize("wrap", range(4))
+@pytest.mark.parametrize(
+    "first",
+    [
+        lambda s, x, h: h @ s.V.T,
+        lambda s, x, h: (s.V @ h.T).T,
+        lambda s, x, h: h[:, :2] @ s.V[:, :2].T,
+        lambda s, x, h: (tg.sigmoid(x) * h) @ (s.V * 2.0).T,
+        lambda s, x, h: tg.tanh(x @ s.V.T + h.reshape(h.shape) @ s.V),
+    ],
+)
+def test_cells_that_name_a_part_of_their_products_are_refused(first: Any, wrap: int, named: bool, jit: bool, rng: np.random.Generator) -> None:
+    if wrap == 0 and not named:
+        return  # nothing named: another message
+    with pytest.raises(tg.TinygradError, match=r"multiplies a component of the state .* by weights without naming .*self\.from_state\(h, self\.U\).*test_wrappers\.py"):
+        cell = WRAPS[wrap](Half(first, named))
+        with interpreting(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tg.unroll(tg.jit(cell) if jit else cell, sequence(rng))
+
+
+@pytest.mark.parametrize("wrap", range(4))
+def test_cells_that_name_all_of_their_products_are_taken(wrap: int, rng: np.random.Generator) -> None:
+    matrix = tg.tensor(rng.normal(size=(SIZE, SIZE)))
+    for first in (
+        lambda s, x, h: s.from_state(h, s.V),
+        lambda s, x, h: s.from_state(s.from_state(h, s.V), s.V, name=None),
+        lambda s, x, h: h @ matrix + x @ s.V,
+        lambda s, x, h: tg.tanh(s.from_state(h, s.V)) @ s.V,
+    ):
+        cell = WRAPS[wrap](Half(first))
+        for _ in range(2):
+            ys, _ = tg.unroll(cell, sequence(rng))
+            ys.sum().backward()
+
+
+def test_components_are_found_in_cells_within_cells(rng: np.random.Generator) -> None:
+    """In a copy with thinned weights, in an attention cell, and in a part of a step that is run again."""
+
+    class Two(tg.Cell):
+        input_size = hidden_size = SIZE
+
+        def __init__(self, again: bool) -> None:
+            self.again = again
+            self.U, self.V = (tg.Parameter(np.random.default_rng(k).normal(size=(SIZE, SIZE))) for k in range(2))
+
+        def initial_state(self, batch_size: int) -> Any:
+            return self.zeros(batch_size, SIZE), self.zeros(batch_size, SIZE)
+
+        def forward(self, x: Any, state: Any) -> Any:
+            h, c = state
+
+            def part(x: Any, h: Any, c: Any) -> Any:
+                return tg.tanh(x + self.from_state(h, self.U)), tg.tanh(x + self.from_state(c, self.V))
+
+            h, c = tg.checkpoint(part, x, h, c) if self.again else part(x, h, c)
+            return h + c, (h, c)
+
+    found, xs = [], sequence(rng)
+    for again in (False, True):
+        cell = tg.nn.VariationalDropout(tg.nn.WeightDrop(Two(again), 0.3, "U", rng=1), state=0.5, rng=2)
+        ys, _ = tg.unroll(cell, xs)
+        (ys * xs).sum().backward()
+        found.append((ys.numpy(), grads(cell)))
+    np.testing.assert_allclose(found[1][0], found[0][0], rtol=1e-12)
+    for name, g in found[0][1].items():
+        np.testing.assert_allclose(found[1][1][name], g, rtol=1e-9, atol=1e-12, err_msg=name)
+    attention = tg.nn.BahdanauAttention(SIZE, 2, 4, rng=0, dtype=F64)
+    decoder = tg.nn.AttentionCell(lstm(inputs=2 * SIZE), attention, rng=0)
+    ys, _ = tg.unroll(tg.nn.VariationalDropout(decoder.attending(rng.normal(size=(BATCH, 3, 2))), state=0.5, rng=0), xs)
+    assert np.isfinite(ys.numpy()).all()
+
+    class By(tg.Cell):
+        input_size = hidden_size = SIZE
+
+        def __init__(self) -> None:
+            self.inner = elman()
+
+        def forward(self, x: Any, h: Any) -> Any:
+            return self.inner.forward(x, h)
+
+    with pytest.raises(tg.TinygradError, match=r"state from which Elman makes its step is not known.*call the cell itself"):
+        tg.unroll(tg.nn.VariationalDropout(By(), state=0.5), xs)
+
+
+def test_components_of_nests_are_told_apart() -> None:
+    """Two that end in the same key, and a name that is that of a component."""
+
+    class Nested(tg.Cell):
+        def initial_state(self, batch_size: int) -> Any:
+            return {k: {"h": tg.tensor(np.ones((batch_size, SIZE)))} for k in ("low", "high")}
+
+        def forward(self, x: Any, state: Any) -> Any:
+            low, high = state["low"]["h"], state["high"]["h"]
+            shown = [self.from_state(t, None, lambda h, _: h) for t in (low, high, low)]
+            return tg.concatenate(shown, -1), {"low": {"h": low + 0.0}, "high": {"h": high + 0.0}}
+
+    y = tg.unroll(tg.nn.VariationalDropout(Nested(), state=0.5, rng=0), np.zeros((T, 50, 1)))[0].numpy()
+    low, high, again = np.split(y, 3, axis=-1)
+    assert (low == again).all() and (low != high).any()

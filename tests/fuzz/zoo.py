@@ -15,6 +15,7 @@ from tinygrad_rnn.core.tree import leaves
 
 nn = tg.nn
 T, BATCH = 4, 3
+ROUNDING = 1e-15  # of a few additions in float64
 
 # Parameters that are logarithms of what the cell works with: e to the power of 100 is no float32, so they keep their own first values.
 LOGARITHMS = {("LRU", "nu_log"), ("LRU", "theta_log"), ("LRU", "gamma_log")}
@@ -86,9 +87,10 @@ def agree(seed: int, rng: np.random.Generator, case: Case, compiled: bool) -> st
     drawn = [case.inputs(rng) for _ in range(2 * T * BATCH)]  # of T and BATCH of their own
     parts = [np.concatenate([np.concatenate([d[k] if isinstance(d, tuple) else d for d in drawn[i::2]], 1)[:, :BATCH] for i in range(2)])[:T]
              for k in range(len(drawn[0]) if isinstance(drawn[0], tuple) else 1)]  # fmt: skip
-    results = []
-    for way in (False, True):
-        xs = [tg.tensor(x, requires_grad=True) for x in parts]
+
+    def run(way: bool, moved: float = 0.0) -> Any:
+        """The error, or what was found; with `moved` all inputs are a little larger."""
+        xs = [tg.tensor(x * (1 + moved), requires_grad=True) for x in parts]
         try:
             cell = make()
             with np.errstate(all="ignore"), _running(way, compiled):
@@ -96,22 +98,25 @@ def agree(seed: int, rng: np.random.Generator, case: Case, compiled: bool) -> st
                 total = sum(((y * np.cos(np.arange(y.numpy().size)).reshape(y.shape)).sum() for y in (ys, *leaves(state))), tg.tensor(0.0, dtype=np.float64))
                 total.backward()
         except tg.TinygradError as error:
-            results.append((type(error), {}))
-            continue
+            return type(error), {}
         found = {"output": ys.numpy(), **{f"state {k}": s.numpy() for k, s in enumerate(leaves(state))}}
         found |= {f"gradient by x{k}": x.grad.numpy() for k, x in enumerate(xs) if x.grad is not None}
         found |= {f"gradient by {n}": p.grad.numpy() for n, p in cell.named_parameters() if p.grad is not None}
-        found |= {n: b.numpy() for n, b in cell.named_buffers()}
-        results.append((None, found))
-    (error, plain), (other_error, fast) = results
+        return None, found | {n: b.numpy() for n, b in cell.named_buffers()}
+
+    (error, plain), (other_error, fast) = run(False), run(True)
     if error or other_error:
         assert error is other_error, f"seed {seed}: {text}, {how}: plain {error}, compiled {other_error}"
         return "refused"
     assert set(plain) == set(fast), f"seed {seed}: {text}, {how}: {set(plain) ^ set(fast)}"
+    largest = max(np.abs(value).max(initial=0) for name, value in plain.items() if value.dtype.kind == "f")
     for name, value in plain.items():
-        scale = np.abs(value).max(initial=0) + 1e-5  # what is 0 is so by rounding
-        worst = np.abs(fast[name] - value).max(initial=0) / scale
-        assert worst < 1e-7, f"seed {seed}: {text}, {how}: {name} differs by {worst:.1e} of {scale:.1e}"
+        scale, worst = np.abs(value).max(initial=0), np.abs(fast[name] - value).max(initial=0)
+        if worst > 1e-7 * scale + ROUNDING * largest:
+            # A sum of large terms that is 0 (a shift before a normalisation, which divides by 0.003 where all is 0) consists of their
+            # rounding. How large that is, plain steps show themselves, with inputs that differ in the last digits.
+            noise = max(np.abs(run(False, k * ROUNDING)[1][name] - value).max(initial=0) for k in (-3, -2, -1, 1, 2, 3))
+            assert worst < 10 * noise, f"seed {seed}: {text}, {how}: {name} differs by {worst:.1e} of {scale:.1e}, plain steps by {noise:.1e}"
     return "equal"
 
 

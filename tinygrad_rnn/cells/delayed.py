@@ -76,8 +76,8 @@ class TauGRU(PublishedCell):
         """One step: (batch, input_size) and the state to the output and the new state."""
         h = past[:, -1]
         x_u, x_z, x_g, x_a = split(self.from_input(x, self.U) + self.b, 4, axis=-1)
-        h_u, h_g, h_a = split(self.from_state(h, self.W), 3, axis=-1)
-        u, z = tanh(h_u + x_u), tanh(self.from_state(past[:, 0], self.W_z) + x_z)
+        h_u, h_g, h_a = split(self.from_state(h, self.W, name="h"), 3, axis=-1)
+        u, z = tanh(h_u + x_u), tanh(self.from_state(past[:, 0], self.W_z, name="h") + x_z)
         g, a = sigmoid(h_g + x_g), sigmoid(h_a + x_a)
         h = (1 - g) * h + g * (u + a * z)
         return h, concatenate([past[:, 1:], h[:, None]], axis=1)

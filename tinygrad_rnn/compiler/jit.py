@@ -515,7 +515,7 @@ def jit(cell: Callable[..., Any]) -> Jitted:
     if isinstance(cell, Layer) and not isinstance(cell, Cell) and any(isinstance(m, Cell) or hasattr(m, "cell") for _, m in cell.named_modules()):
         raise CompileError(
             f"tg.jit: {type(cell).__name__} is a layer, which runs over whole sequences (RNN, LSTM and GRU of tg.nn are compiled without tg.jit); "
-            "what is compiled is one step, a cell: tg.jit(cell), and tg.unroll of it"
+            "what is compiled is one step, a cell as in tg.cells: tg.jit(tg.cells.LSTM(...)), and tg.unroll of it"
         )
     if isinstance(cell, type) or not callable(cell):
         raise CompileError(f"tg.jit: expected a function, or a cell; found {no_cell(cell)}")

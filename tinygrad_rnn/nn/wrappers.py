@@ -6,22 +6,25 @@ A wrapper takes a cell and is one, so wrappers nest: ``Residual(Zoneout(LSTM(8, 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 
 from ..core.errors import DtypeError, ShapeError, TinygradError
 from ..core.record import describe
-from ..core.tape import at_step, context
+from ..core.tape import Node, at_step, context
+from ..core.tensor import Tensor
 from ..core.tree import flatten, leaves, pairs, tree_map, unflatten
 from ..module import Module, Parameter
 from ..ops.checks import shown
 from ..ops.elementwise import where
 from ..ops.shaping import concatenate, split
-from ..recurrent.cell import Cell, name_of, no_cell, plain_of
+from ..recurrent.cell import Cell, component_names, name_of, no_cell, plain_of
+from ..recurrent.checkpoint import moment
 from ..recurrent.outside import stands_for_others
-from ..recurrent.products import Around, around, products_of
+from ..recurrent.products import Around, Components, UnclearOperand, around, products_of
 from ..recurrent.unroll import unroll
 from .masks import Masks, probability
 from .normalization import BatchNorm, LayerNorm
@@ -32,11 +35,8 @@ class Wrapper(Cell):
 
     def __init__(self, cell: Cell) -> None:
         if not isinstance(cell, Cell):
-            if isinstance(cell, type):
-                raise TinygradError(f"{type(self).__name__} wraps a Cell; found {no_cell(cell)}")
-            raise TinygradError(
-                f"{type(self).__name__} wraps a Cell; found a {type(cell).__name__}. Give a plain function a class: class My(tg.Cell)"
-            )
+            way = "" if isinstance(cell, (type, Module)) else ". Give a plain function a class: class My(tg.Cell)"
+            raise TinygradError(f"{type(self).__name__} wraps a Cell; found {no_cell(cell)}{way}")
         self.cell = cell
         self.input_size = cell.input_size
         for name in ("hidden_size", "output_size"):
@@ -78,8 +78,9 @@ class Stacked(Cell):
 
     def __init__(self, cells: Sequence[Cell], *, dropout: float = 0.0, rng: Any = None) -> None:
         if not isinstance(cells, (list, tuple)) or not cells or not all(isinstance(c, Cell) for c in cells):
-            found = [type(c).__name__ for c in cells] if isinstance(cells, (list, tuple)) else f"a {type(cells).__name__}"
-            raise TinygradError(f"Stacked: expected a list of at least one Cell; found {found}")
+            others = [c for c in cells if not isinstance(c, Cell)] if isinstance(cells, (list, tuple)) else [cells]
+            found = f"found {no_cell(others[0])}" if others else "the list is empty"
+            raise TinygradError(f"Stacked: expected a list of at least one Cell; {found}")
         self.cells = list(cells)
         for below, above in zip(self.cells, self.cells[1:], strict=False):
             size = getattr(below, "output_size", getattr(below, "hidden_size", None))
@@ -210,7 +211,8 @@ class VariationalDropout(Wrapper):
 
     The mask of the state acts on what recurrent weights multiply, the h of ``U h``, and nowhere else: what gates carry to the next step,
     as z * h in a GRU or c in an LSTM, is neither masked nor scaled. There is one mask for each component of the state, the same for
-    all gates (Gal and Ghahramani's tied weights) and steps; of several cells within the cell each has its own.
+    all gates (Gal and Ghahramani's tied weights) and steps; of several cells within the cell each has its own. To which component an
+    operand belongs, `Cell.from_state` says.
 
     Parameters
     ----------
@@ -224,7 +226,8 @@ class VariationalDropout(Wrapper):
     Raises
     ------
     TinygradError
-        At the first step in training: if `state` is set and the cell names no product with recurrent weights.
+        At a step in training, if `state` is set: the cell names no product with recurrent weights, or it can be seen that it names only some
+        of them (see `Cell`), or it is not clear to which component of the state an operand belongs.
     """
 
     def __init__(self, cell: Cell, *, input: float = 0.0, state: float = 0.0, output: float = 0.0, rng: Any = None) -> None:
@@ -240,9 +243,8 @@ class VariationalDropout(Wrapper):
             first = dropped(floating(first, "VariationalDropout: dropout of the input"), self.masks, for_x, 0)
             x = (first, *rest) if isinstance(x, tuple) else first
         if for_h:
-            thinned = _Thinned(self.masks, for_h)
-            with around(thinned):
-                y, state = self.cell(x, state)
+            thinned = _Thinned(self.name, self.masks, for_h)
+            y, state = looked_at(self, thinned, x, state)
             if not thinned.found:
                 raise TinygradError(
                     f"{self.name}: state={for_h} masks what recurrent weights multiply, and the cell's step names no such product. "
@@ -257,17 +259,140 @@ class VariationalDropout(Wrapper):
         return y, state
 
 
-class _Thinned(Around):
+class _Looking(Around):
+    """Remembers the products of a step that pass through here, so that those which do not can be found."""
+
+    through: set[Node] | None = None
+
+    def acted(self) -> bool:
+        """Whether the step named what the wrapper acts on; a step that does not is refused as such."""
+        return True
+
+    def product(self, kind: str, value: Any, cuts: Sequence[int]) -> Any:
+        if self.through is not None and kind != "output":  # what is shown is also carried, and made of other products
+            self.through.update(t.node for t in leaves(value) if isinstance(t, Tensor) and t.node is not None)
+        return value
+
+
+_looked: WeakSet[Wrapper] = WeakSet()  # not attributes, which a recorded step may not change
+
+
+def looked_at(wrapper: Wrapper, inside: _Looking, x: Any, state: Any) -> Any:
+    """A step of the cell of `wrapper` within `inside`; the first recorded ones are searched for recurrent products without a name."""
+    if wrapper in _looked and not context().tracing:
+        with around(inside):
+            return wrapper.cell(x, state)
+    before = [s for s in leaves(state) if isinstance(s, Tensor)]
+    for s in before:
+        if s.node is None:
+            s.leaf()
+    begin, inside.through = moment(), set[Node]()
+    with around(inside):
+        y, new = wrapper.cell(x, state)
+    nodes, given = ({t.node for t in leaves(tree) if isinstance(t, Tensor) and t.node is not None} for tree in (new, x))
+    found = unnamed_product(nodes, {s.node for s in before}, given, inside.through, begin)
+    if found is not None and inside.acted():
+        raise TinygradError(
+            f"{wrapper.name}: the step multiplies a component of the state {tuple(found.inputs[0].shape)} by weights without naming the product, so the wrapper "
+            "would act on a part of the recurrent products alone. In all of them write self.from_state(h, self.U) in place of h @ self.U.T (name=None "
+            f"there: dropout is not to mask it){found.where.described()}"
+        )
+    if any(s.requires_grad for s in before) and not context().tracing:  # a constant state has no record of its views
+        _looked.add(wrapper)
+    return y, new
+
+
+def unnamed_product(new: Iterable[Any], carried: Container[Any], inputs: Container[Any], through: Container[Any], begin: int) -> Any:
+    """A matrix product of a component of the state with weights on which the new state depends other than by products that were named."""
+
+    def is_carried(node: Any) -> bool:
+        while isinstance(node, Node) and node not in carried and node.index > begin and node.op in _VIEWS and node not in through:
+            node = node.inputs[0]
+        if isinstance(node, Node) and node.index > begin and node.op == "multiply" and node not in through:
+            return any(is_carried(n) for n in node.inputs)  # r * h
+        return node in carried
+
+    def is_weight(node: Any) -> bool:
+        leaf_nodes, stack, seen = list[Node](), [node], set[Any]()
+        while stack:
+            n = stack.pop()
+            if not isinstance(n, Node) or n in seen:
+                continue
+            seen.add(n)
+            if n in carried or n in inputs or n in through or (n.primitive is not None and n.index <= begin):
+                return False
+            leaf_nodes += [n] if n.primitive is None else []
+            stack += n.inputs
+        return any(n.requires_grad for n in leaf_nodes)
+
+    stack, seen = list(new), set[Any]()
+    while stack:
+        node = stack.pop()
+        if not isinstance(node, Node) or node in seen or node in carried or node in inputs or node in through or node.index <= begin:
+            continue
+        seen.add(node)
+        if node.op == "matmul" and any(is_carried(a) and is_weight(b) for a, b in (node.inputs, node.inputs[::-1])):
+            return node
+        stack += node.inputs
+    return None
+
+
+_VIEWS = {"getitem", "reshape", "transpose", "swapaxes", "expand_dims", "squeeze", "broadcast_to"}
+
+
+class _Thinned(_Looking):
     """Masks recurrent operands: one mask for each component of the state of each cell, held here for the products of a step."""
 
-    def __init__(self, masks: Masks, p: float) -> None:
-        self.masks, self.p = masks, p
+    def __init__(self, name: str, masks: Masks, p: float) -> None:
+        self.name, self.masks, self.p = name, masks, p
         self.found: dict[Any, Any] = {}
+        self.steps: list[tuple[Any, Components]] = []  # those that have begun, the innermost last
 
-    def operand(self, owner: Any, name: str, value: Any) -> Any:
+    def here(self) -> _Thinned:
+        other = copy.copy(self)  # with the same masks
+        other.steps, other.through = list(self.steps), None
+        return other
+
+    def acted(self) -> bool:
+        return bool(self.found)
+
+    def enter(self, owner: Any, state: Any) -> None:
+        self.steps.append((owner, Components(state)))
+
+    def leave(self) -> None:
+        self.steps.pop()
+
+    def component(self, owner: Any, value: Any) -> tuple[str, str]:
+        """The component to which an operand belongs that has no name, and which part of it the operand is."""
+        components = next((c for cell, c in reversed(self.steps) if cell is owner), None)
+        if components is None:
+            raise UnclearOperand(
+                f"{self.name}: the state from which {name_of(owner)} makes its step is not known, since its forward was called: call the cell itself, "
+                "cell(x, state), or name the component, self.from_state(h, self.U, name='h')"
+            )
+        state = components.state
+        full, places = component_names(owner, state), owner.mask_places(state)
+        names = [short if full.short.count(short) == 1 else name for name, short in zip(full, full.short, strict=True)]
+        places = [k if place < 0 else place for k, place in enumerate(places)]  # bookkeeping that is multiplied counts by itself
+        parts = [components.part(t) for t in leaves(value)]
+        found = {(places[part[0]], part[1]) for part in parts if part is not None}
+        if len(found) == 1 and None not in parts:
+            place, which = found.pop()
+            return names[place], which
+        shape = tuple(leaves(value)[0].shape)
+        of_shape = {place for place, s in zip(owner.mask_places(state), leaves(state), strict=True) if place >= 0 and tuple(s.shape) == shape}
+        if not found and len(of_shape) == 1:
+            return names[of_shape.pop()], ""
+        raise UnclearOperand(
+            f"{self.name}: the operand {describe(leaves(value)[0])} of self.from_state in {name_of(owner)} is no component of the state {names}, "
+            "and which of them it is made of cannot be seen. Say it, as in self.from_state(r * h, self.U, name='h'): products of one name have "
+            "one mask"
+        )
+
+    def operand(self, owner: Any, name: str, value: Any, original: Any) -> Any:
         parts = leaves(value)
         shape, dtype = tuple(parts[0].shape), floating(parts[0], "VariationalDropout: dropout of the state").dtype
-        key = (id(owner), context().mark.layer, name, shape)
+        key = (id(owner), context().mark.layer, *((name, "") if name else self.component(owner, original)), shape)
         if key not in self.found:
             self.found[key] = self.masks.dropout(self.p, shape, dtype, per="sequence", place=1 + 2 * len(self.found))
         return unflatten(value, [part * self.found[key] for part in parts])
@@ -358,13 +483,12 @@ class _Normalised(Wrapper):
     def forward(self, x: Any, state: Any) -> Any:
         """One step."""
         norms = _Norms(self)
-        with around(norms):
-            y, state = self.cell(x, state)
+        y, state = looked_at(self, norms, x, state)
         norms.expect(len(self.products))
         return y, state
 
 
-class _Norms(Around):
+class _Norms(_Looking):
     """Gives the products of one step to the norms of a wrapper, by their order."""
 
     def __init__(self, wrapper: _Normalised) -> None:
@@ -377,6 +501,7 @@ class _Norms(Around):
         return other
 
     def product(self, kind: str, value: Any, cuts: Sequence[int]) -> Any:
+        super().product(kind, value, cuts)
         if value.ndim < 2:
             return value
         self.kinds.append(kind)

@@ -20,7 +20,7 @@ from ..core.tensor import Tensor
 from ..core.tree import flatten, leaves, pairs, tree_map
 from ..kernels import runtime
 from ..module import Module, Parameter
-from .products import multiplied, shown
+from .products import entered, multiplied, shown, wrappers
 
 
 class Cell(Module):
@@ -48,7 +48,10 @@ class Cell(Module):
     Notes
     -----
     Wrappers that act inside a step have to know its products. A cell names them by the methods `from_input`, `from_state` and
-    `to_output`: ``self.from_state(h, self.U)`` in place of ``h @ self.U.T``, in all of its products or in none.
+    `to_output`: ``self.from_state(h, self.U)`` in place of ``h @ self.U.T``, in all of its products or in none. Dropout of the state and the
+    normalisations refuse a step from whose recorded operations they see that its new state depends on ``h @ self.U.T``, with h a component of the
+    state, a view of one, or a product as r * h. They cannot see other operands (``tanh(h) @ self.U.T``), weights that need no gradient,
+    products with x, or what runs under `no_grad`.
 
     Examples
     --------
@@ -106,7 +109,7 @@ class Cell(Module):
         return multiplied(self, "input", "", x, weight, product, cuts)
 
     def from_state(
-        self, h: Any, weight: Any, product: Callable[..., Any] | None = None, *, name: str | None = "h", cuts: tuple[int, ...] = ()
+        self, h: Any, weight: Any, product: Callable[..., Any] | None = None, *, name: str | None = "", cuts: tuple[int, ...] = ()
     ) -> Any:
         """The product of (part of) the state with recurrent weights, ``h @ weight.T``.
 
@@ -121,8 +124,10 @@ class Cell(Module):
         product : callable, optional
             ``product(h, weight)``, for another product than ``h @ weight.T``.
         name : str or None
-            Of the component: operands of one name have one mask within a sequence. None: what is multiplied is no component of the state,
-            but made of the product of one, so it is not masked again.
+            The component of the state to which h belongs: operands of one component (and shape) have one mask within a sequence. By default it is
+            found: h is a component of the state or a view of one (different parts have masks of their own), or the state has only one
+            memory of its shape, of which it must be made. Where that does not say which, dropout of the state asks for the name. None: what is multiplied
+            is no component of the state, but made of the product of one, so it is not masked again.
         cuts : tuple of int
             As in `from_input`.
         """
@@ -154,13 +159,21 @@ class Cell(Module):
         if state is None:
             state = self.initial_state(first.shape[0])
         try:
-            result = self.forward(*own(x, state)) if context().mark.step is not None else self._by_hand(x, state)
+            result = self._forward(x, state) if context().mark.step is not None else self._by_hand(x, state)
         except (TinygradError, TypeError, ValueError, AttributeError, IndexError, KeyError):
             check_first_state(self, state, first.shape[0], f"{name_of(self)}: the state does not fit")
             raise
         if isinstance(state, Tensor) and isinstance(result, tuple) and len(result) == 2 and not isinstance(result[1], Tensor):
             check_first_state(self, state, first.shape[0], f"{name_of(self)}: the state does not fit")  # rows passed for components
         return result
+
+    def _forward(self, x: Any, state: Any) -> Any:
+        """`forward` with handles of its own; wrappers around it know of its state."""
+        if not wrappers():
+            return self.forward(*own(x, state))
+        given = own(x, state)
+        with entered(self, given[1]):
+            return self.forward(given.pop(0), given.pop())  # nothing here keeps them in use
 
     def _by_hand(self, x: Any, state: Any) -> Any:
         """A step outside `unroll`: its number is one more than that of the step which made the state."""
@@ -172,7 +185,7 @@ class Cell(Module):
             marks = {mark for mark in marks if mark.cell in inside}
         t = max((mark.step + 1 for mark in marks if mark.step is not None), default=0)
         with at_step(t, name, layer):
-            result = self.forward(*own(x, state))
+            result = self._forward(x, state)
             if not isinstance(result, tuple) or len(result) != 2:
                 raise ShapeError(f"{name}: forward must return (output, new_state); it returned {returned(result)}")
             name_state(self, result[1], t + 1)
@@ -238,7 +251,20 @@ def name_of(cell: Any) -> str:
 
 def no_cell(found: Any) -> str:
     """What was given in place of a cell, for messages."""
-    return f"the class {found.__name__}; make one: {found.__name__}(...)" if isinstance(found, type) else f"a {type(found).__name__}"
+    if isinstance(found, type):
+        return f"the class {found.__name__}; make one: {found.__name__}(...)"
+    if isinstance(found, Module) and not isinstance(found, Cell):
+        return f"the layer {type(found).__name__}, {way_to_cell(found)}"
+    return f"a {type(found).__name__}"
+
+
+def way_to_cell(layer: Module) -> str:
+    """What can be used in place of a module that is no cell, for messages."""
+    step = getattr(layer, "cell", None)
+    if not callable(step) or isinstance(step, Module):
+        return "which is no cell: a module that makes one step is one if its class is derived from tg.Cell"
+    kind = type(step()).__name__
+    return f"which runs over whole sequences; its step is the cell tg.cells.{kind}: give a new one, tg.cells.{kind}(...), or that of the layer, layer.cell()"
 
 
 def returned(result: Any) -> str:

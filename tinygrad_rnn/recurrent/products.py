@@ -7,21 +7,38 @@ A cell writes ``self.from_input(x, W)``, ``self.from_state(h, U)`` and ``self.to
 from __future__ import annotations
 
 import contextlib
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..core.tape import at_step, no_grad, setting
+from ..core.errors import TinygradError
+from ..core.tape import Where, at_step, caller, no_grad, setting
+from ..core.tensor import Tensor
+from ..core.tree import leaves, tree_map, unflatten
 from .outside import KEY
+
+
+class UnclearOperand(TinygradError):
+    """A wrapper cannot tell to which component of the state an operand belongs."""
 
 
 class Around:
     """What a wrapper does while the cell inside it makes a step; this one does nothing."""
 
-    def operand(self, owner: Any, name: str, value: Any) -> Any:
-        """What takes the place of the component `name` of the state of `owner` before it is multiplied by recurrent weights."""
+    def enter(self, owner: Any, state: Any) -> None:
+        """A cell begins a step within this one, from `state`."""
+
+    def leave(self) -> None:
+        """The step that began last has ended."""
+
+    def operand(self, owner: Any, name: str, value: Any, original: Any) -> Any:
+        """What takes the place of an operand of recurrent weights in the step of `owner`: `value`, which other wrappers made of `original`.
+
+        `name` is what the cell calls the component of its state, "" where it does not say.
+        """
         return value
 
     def product(self, kind: str, value: Any, cuts: Sequence[int]) -> Any:
@@ -47,6 +64,47 @@ def around(*others: Around, only: bool = False) -> Iterator[None]:
         _around.reset(token)
 
 
+@contextlib.contextmanager
+def entered(owner: Any, state: Any) -> Iterator[None]:
+    """Within, `owner` makes a step from `state`, of which the wrappers around it know."""
+    others = _around.get()
+    for other in others:
+        other.enter(owner, state)
+    try:
+        yield
+    finally:
+        for other in others:
+            other.leave()
+
+
+class Components:
+    """The components of the state from which a cell makes a step, by which its operands are recognised; it keeps none of the cell's tensors in use."""
+
+    def __init__(self, state: Any) -> None:
+        parts = leaves(state)
+        self.references = [weakref.ref(s) if isinstance(s, Tensor) else None for s in parts]
+        self.state = unflatten(state, [s.handle() if isinstance(s, Tensor) else s for s in parts])
+
+    def part(self, value: Any) -> tuple[int, str] | None:
+        """The number of the component that a tensor is, through handles and views, and which part of it; None: it is none of them."""
+        path: list[Any] = []
+        reference, link = weakref.ref(value), getattr(value, "viewed", None)
+        while True:
+            for k, (own, kept) in enumerate(zip(self.references, leaves(self.state), strict=True)):
+                if own is not None and (own is reference or _same(reference(), kept)):
+                    return k, repr(path[::-1]) if value.shape != kept.shape else ""
+            if link is None:
+                return None
+            reference, index, link = link
+            if index is not None:
+                path.append(index)
+
+
+def _same(t: Any, kept: Tensor) -> bool:
+    """Whether two tensors are handles of one value; specs are shared between values, so they tell nothing."""
+    return t is not None and ((t.node is not None and t.node is kept.node) or (t.array is kept.array and isinstance(t.array, np.ndarray)))
+
+
 def rows(values: Any, weight: Any) -> Any:
     """values @ weight.T: each row of the weight gives a feature."""
     return values @ weight.T
@@ -59,10 +117,13 @@ def scaled(values: Any, weight: Any) -> Any:
 
 def multiplied(owner: Any, kind: str, name: str | None, value: Any, weight: Any, product: Callable[..., Any] | None, cuts: Sequence[int]) -> Any:
     """A product as the wrappers want it."""
-    others = _around.get()
+    others, original = _around.get(), value
     if kind == "state" and name is not None:
         for other in others:
-            value = other.operand(owner, name, value)
+            try:
+                value = other.operand(owner, name, value, original)
+            except UnclearOperand as error:
+                raise UnclearOperand(f"{error}{Where(*caller()).described()}") from None
     result = rows(value, weight) if product is None else product(value, weight)
     return shown(kind, result, cuts) if others else result
 
@@ -87,7 +148,8 @@ class _Noting(Around):
         self.found: list[Product] = []
 
     def product(self, kind: str, value: Any, cuts: Sequence[int]) -> Any:
-        self.found.append(Product(kind, value, tuple(cuts)))
+        noted = tree_map(lambda t: t.handle() if isinstance(t, Tensor) else t, value)  # not the tensor itself: while that is in use its views cannot be written to
+        self.found.append(Product(kind, noted, tuple(cuts)))
         return value
 
 

@@ -30,6 +30,7 @@ from .cell import (
     own,
     plain_of,
     returned,
+    way_to_cell,
 )
 from .checkpoint import checkpoint as checkpointed
 from .products import around
@@ -277,9 +278,10 @@ class Sequence:
     def _given_state(self, state: Any, x: Tensor) -> Any:
         if state is None:
             if isinstance(plain_of(self.cell), Module) and not isinstance(plain_of(self.cell), Cell):
+                module = plain_of(self.cell)
                 raise ShapeError(
-                    f"unroll: '{self.name}' is no cell but a {type(plain_of(self.cell)).__name__} module, which may take a whole sequence: call it with xs. "
-                    "A module that makes one step is a cell if its class is derived from tg.Cell, or if it is given state=..."
+                    f"unroll: '{self.name}' is no cell but a {type(module).__name__} module, {way_to_cell(module)}. "
+                    "For a whole sequence call the module with xs; a module that makes one step may be given state=..."
                 )
             if not isinstance(plain_of(self.cell), Cell):
                 raise ShapeError(f"unroll: '{self.name}' is a plain function, so it cannot say what its first state is; pass state=...")
