@@ -69,7 +69,7 @@ CASES = [case for group in GROUPS.values() for case in group]
 class Rows(Around):
     """Sees to it that the operands that a wrapper would mask have a row for each of the batch, as a weight has not."""
 
-    def operand(self, owner: Any, name: str, value: Any) -> Any:
+    def operand(self, owner: Any, name: str, value: Any, original: Any) -> Any:
         assert all(part.shape[0] == BATCH for part in leaves(value)), name
         return value
 

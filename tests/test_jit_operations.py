@@ -84,6 +84,8 @@ def examples(name: str) -> list[Example]:
     def add(label: str, values: list[Any], params: dict[str, Any], varies: list[bool] | None = None) -> None:
         full = {**entry.defaults, **params}
         shapes = [np.shape(v) for v in values]
+        if isinstance(full.get("axis"), int) and not shapes[0]:
+            return  # an axis of one number; each row has none
         full = full if entry.elementwise else shifted(name, full, shapes)
 
         def run(*inputs: Any) -> Any:
