@@ -258,6 +258,8 @@ class Jitted(CompiledCell):
             tuple([(path, s.shape[r:], r, s.dtype) for (path, s), r in zip(flatten(state), rows[len(inputs) :], strict=True)]),
         )
         guard = self._guards.now()
+        if (known := self._runners.get((gradients, shapes, guard.key))) is not None:  # the usual case, kept short
+            return known, [], guard
         lent = _lent(guard, batch)
         for settled, borrowed in ((guard.key, []), (_lending(guard, lent), [t for _, t in lent])):
             if (known := self._runners.get((gradients, shapes, settled))) is not None:
@@ -411,10 +413,8 @@ class _Unrolled(Stretch):
         fixed = [*[t.array for t in self.lent], *[taken[op] for op in step.fixed[step.lent :]]]
         shapes = runner.shapes(xs[0].shape[0], self.batch)
         ends, count, one = runner.ends, len(runner.ends), runner.one
-        lent = zip(step.fixed, self.lent, strict=False)
-        given = {op for op, t in (*zip([*step.xs[: len(self.xs)], *step.states], tensors, strict=True), *lent) if t.requires_grad}
-        given.update(op for op, owner in runner.owners.items() if owner.requires_grad)
-        self.live = runner.live(given, xs[0].shape[0]) if given and context().grad_enabled else []
+        needs = tuple([t.requires_grad for several in (tensors, self.lent, runner.owners.values()) for t in several])
+        self.live = runner.live(needs, len(self.xs), len(self.lent), xs[0].shape[0]) if context().grad_enabled and any(needs) else []
         live = [shapes[k] for k in self.live]
         packed = empty((sum([math.prod(shape) for shape in live]),), runner.dtype) if one else None
         written = dict(zip(self.live, cut(packed, live), strict=True)) if one else {}

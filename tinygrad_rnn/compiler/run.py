@@ -134,7 +134,8 @@ class _Function:
         places: dict[str, int] = {}
         for workspace in workspaces:
             arrays |= workspace.arrays
-            places |= workspace.places
+            if self.many:
+                places |= workspace.places
         if self.many:
             self.code(*sizes, np.array([*[places[name] for name in self.names], *map(_address, others)], np.int64))
         else:
@@ -191,6 +192,7 @@ class Runner:
         self.firsts = [f"first{k}" for k in range(len(self.step.states))]
         self.results = [*(f"out{k}" for k in range(len(self.step.outputs))), *(f"last{k}" for k in range(len(self.step.states)))]
         self._shapes: dict[tuple[int, int], list[tuple[int, ...]]] = {}
+        self._live: dict[Any, list[int]] = {}
         self.told = [op for several in self.step.told for op in several]
         self.ends = [*self.step.outputs, *self.step.states]
         floats = [op.dtype for op in self.ends if op.dtype.kind == "f"]  # which may have gradients
@@ -246,8 +248,23 @@ class Runner:
             found = self._shapes[T, batch] = [shape if k in split else (T, *shape) for k, shape in enumerate(of_one)]
         return found
 
-    def live(self, given: set[Op], T: int) -> list[int]:
-        """Which outputs and last states have a gradient after T steps, if these inputs, first states and constants have one."""
+    def live(self, needs: tuple[bool, ...], xs: int, lent: int, T: int) -> list[int]:
+        """Which outputs and last states have a gradient after T steps.
+
+        `needs` says of the first `xs` inputs, the first states, as many borrowed tensors as `lent`, and the constants whether they have one.
+        """
+        key = (needs, xs, lent, T)
+        found = self._live.get(key)
+        if found is None:
+            if len(self._live) > 64:
+                self._live = {}
+            step = self.step
+            places = [*step.xs[:xs], *step.states, *step.fixed[:lent], *self.owners]
+            found = self._live[key] = self._reached({op for op, needed in zip(places, needs, strict=True) if needed}, T)
+        return found
+
+    def _reached(self, given: set[Op], T: int) -> list[int]:
+        """The outputs and last states to which a gradient leads from these."""
         count, states = len(self.step.outputs), self.step.states
         outputs: set[int] = set()
         carried = {op for op in states if op in given}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable
 from typing import Any
@@ -33,9 +34,12 @@ from .cell import (
     way_to_cell,
 )
 from .checkpoint import checkpoint as checkpointed
-from .products import around
+from .products import around, wrappers
 
 Step = Callable[[Any, Any], tuple[Any, Any]]
+
+
+NOTHING = contextlib.nullcontext()
 
 
 def unroll(
@@ -90,7 +94,7 @@ def unroll(
         If shapes, dtypes, lengths or resets do not fit, or the state changes its structure, a shape or a dtype over a step: the component
         is named as the cell's code names it, and the step.
     """
-    with setting(sequence=draws_of_sequence()), around(only=True):  # a sequence inside a step has products of its own
+    with setting(sequence=draws_of_sequence()), (around(only=True) if wrappers() else NOTHING):  # a sequence inside a step has products of its own
         return Sequence(cell, xs, state, lengths, resets).run(reverse, checkpoint, return_states, hook)
 
 
