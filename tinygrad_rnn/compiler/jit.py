@@ -503,6 +503,9 @@ def jit(cell: Callable[..., Any]) -> Jitted:
     modules that are imported by a name that is computed. What gives another number in a second recording, or draws from a generator, is refused. So is a function or step that changes what is
     outside of it (``self.last = h``, ``seen.append(x)``): the change would be made once, in the recording.
 
+    While a function or step is recorded every floating tensor says that it requires gradients, and its name is that of the recording: code that
+    decides by `requires_grad` or `name` of its arguments is not what runs afterwards.
+
     Random masks of cells are those that the plain steps would draw. A tensor from outside the step, no parameter, may have a row for each of
     the batch, on its first axis. Cells are not compiled if they read or move single rows of the batch, have values with the batch on two axes or
     of uint64, or index into an axis that is made of the batch and another. Integers and booleans are those of NumPy to the bit.
