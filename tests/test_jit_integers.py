@@ -154,11 +154,11 @@ def test_sums_and_products_of_integers() -> None:
 
 def test_numbers_that_a_dtype_has_no_room_for() -> None:
     narrow = numbers("int8", 2, 4)
-    for step in (lambda x, s: (s, s + 300), lambda x, s: (s, tg.maximum(s, -129)), lambda x, s: (s, 2**63 - s), lambda x, s: (s, s % 1000)):
+    for step in (lambda x, s: (s, s + 300), lambda x, s: (s, tg.maximum(s, -129)), lambda x, s: (s, 2**63 - s), lambda x, s: (s, s % 1000),
+                 lambda x, s: (tg.where(s > 0, s, 300), s)):  # fmt: skip
         for cell in (step, tg.jit(step)):
             with pytest.raises((ArithmeticError, ValueError), match=r"out of bounds for int8|too large to convert"):
                 tg.unroll(cell, F4, narrow)
-    same(lambda x, s: (tg.where(s > 0, s, 300), s), F4, narrow)  # which NumPy cuts off
     for cell in (lambda x, s: (s, s ** -1), tg.jit(lambda x, s: (s, s ** -1))):
         with pytest.raises((ArithmeticError, ValueError), match="negative integer powers"):
             tg.unroll(cell, F4, narrow)

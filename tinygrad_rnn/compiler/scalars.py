@@ -196,8 +196,6 @@ class _Typed:
     def _called(self, tree: Any) -> str:
         name: str = tree.func.id
         parts: list[Any] = [self.value(a) for a in tree.args]
-        if name == "select" and self.kind == "I":  # as NumPy's where, which cuts off what its dtype has no room for
-            parts[1:] = [p if isinstance(p, str) else int(np.array(p).astype(self.op.dtype)) for p in parts[1:]]
         parts = [p if isinstance(p, str) else literal(p, self.kind) for p in parts if p is not None]
         if (len(parts) == 1 and name in ("maximum", "minimum", "floor")) or (name == "absolute" and self.kind == "Q"):
             return str(parts[0])  # one bound is not there; nothing is to be done

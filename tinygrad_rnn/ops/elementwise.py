@@ -301,6 +301,9 @@ def where(condition: Any, a: Any, b: Any) -> Any:
     ``where(x > 0, sqrt(x), 0)`` at 0 is nan, as in PyTorch. Make the argument safe instead:
     ``sqrt(where(x > 0, x, 1))`` inside the `where`.
     """
+    for number, other in ((a, b), (b, a)):
+        if type(number) is int and hasattr(other, "dtype") and other.dtype.kind in "iu":
+            other.dtype.type(number)  # an OverflowError where it has no room, which not every NumPy raises in `where`
     out = np.where(condition, a, b)
     return out if hasattr(a, "dtype") or hasattr(b, "dtype") or out.dtype.kind != "f" else out.astype(np.float32)
 
