@@ -217,7 +217,10 @@ def test_integers_and_booleans(dtype: Any) -> None:
             found = tg.jit(f)(tg.tensor(a), tg.tensor(b)).numpy()
         taken += 1
         assert found.dtype == expected.dtype and found.shape == expected.shape
-        np.testing.assert_array_equal(found, expected)
+        if found.dtype.kind == "f":  # a mean, for example, whose terms are added up in another order
+            np.testing.assert_allclose(found, expected, rtol=1e-6)
+        else:
+            np.testing.assert_array_equal(found, expected)
     assert taken > 30
 
 

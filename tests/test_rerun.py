@@ -70,6 +70,7 @@ def differing() -> dict[str, tuple[Callable[[Any], Any], Callable[[], Any], str]
     }  # fmt: skip
 
 
+@pytest.mark.recorded
 @pytest.mark.parametrize("create", [False, True])
 @pytest.mark.parametrize("name", differing())
 def test_a_checkpoint_that_does_something_else(name: str, create: bool) -> None:
