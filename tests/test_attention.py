@@ -76,8 +76,8 @@ def test_context_and_weights(kind: str, masked: str, rng: np.random.Generator) -
     mask, present = MASKS[masked]
     context, weights = attention(tg.tensor(query), tg.tensor(memory), mask)
     expected = in_loops(score, attention.state_dict(), query, memory, present)
-    np.testing.assert_allclose(context.numpy(), expected[0], rtol=1e-12)
-    np.testing.assert_allclose(weights.numpy(), expected[1], rtol=1e-12)
+    np.testing.assert_allclose(context.numpy(), expected[0], rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(weights.numpy(), expected[1], rtol=1e-12, atol=1e-15)
     again = attention(tg.tensor(query), tg.tensor(memory), mask, keys=attention.keys(tg.tensor(memory)))
     np.testing.assert_array_equal(again[0].numpy(), context.numpy())
 

@@ -103,7 +103,7 @@ def test_gradients_of_gradients(kind: dict[str, bool], rng: np.random.Generator)
     along = sum((found[name] * directions[name]).sum().item() for name in values)
     eps = 1e-5
     expected = (after_a_step(moved(eps)).item() - after_a_step(moved(-eps)).item()) / (2 * eps)
-    np.testing.assert_allclose(along, expected, rtol=1e-6)
+    np.testing.assert_allclose(along, expected, rtol=1e-5)  # differences of numbers of about 100, which divide the roundings by 2e-5
     product = tg.hvp(loss, values, directions)
     ends = [tg.grad(loss)(moved(s * eps)) for s in (1, -1)]
     for name in values:

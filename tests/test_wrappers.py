@@ -343,6 +343,7 @@ def test_wrappers_can_be_copied() -> None:
 # --- weight drop ----------------------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.recorded  # of a bias of three numbers a mask may keep none
 @pytest.mark.parametrize("names", [("weight_hh",), ("weight_hh", "weight_ih"), ("bias_hh",), "weight_ih"])
 def test_weight_drop(names: Any, rng: np.random.Generator) -> None:
     inner = elman()
