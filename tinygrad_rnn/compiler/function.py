@@ -18,17 +18,18 @@ import numpy as np
 
 from ..core.errors import TinygradError, TraceError
 from ..core.primitive import Array, Primitive, Spec
-from ..core.tape import Leaf, Node, context, setting
+from ..core.tape import Leaf, Node, Older, context, setting
 from ..core.tensor import FLOAT64, Tensor, tensor
 from ..core.trace import Program, trace
 from ..core.tree import leaves, unflatten
 from ..kernels.runtime import available, complain, raising
 from ..ops.guards import Changes, Guard, Guards, plain_key
 from ..recurrent.cell import name_of
-from ..recurrent.checkpoint import Stretch, as_primitive, captured, cut, moment, value_of
+from ..recurrent.checkpoint import Stretch, as_primitive, captured, cut, value_of
 from .jit import KEPT, Jitted
 from .line import Line, NoCode
 from .op import CompileError, own_faults
+from .run import owner
 from .values import Builder, Value, alive, divide, given
 
 
@@ -222,7 +223,7 @@ class Recording:
     def __init__(
         self, function: Callable[..., Any], arguments: Any, tensors: Sequence[Tensor], grad: bool, outside: Mapping[Node, Array], changes: Changes,
     ) -> None:  # fmt: skip
-        begin = moment()
+        older = Older()
         given_ids: dict[int, Any] = {}
         _structure(arguments, given_ids, [])
         self.result: Any = None  # its structure
@@ -248,7 +249,7 @@ class Recording:
         (self.traced, one), (again, two) = recorded(), recorded()
         _check_same(self.traced, again)
         _check_result(one, two, changes.what)
-        self.captured = captured(self.traced.outputs, begin, set(self.traced.inputs))
+        self.captured = captured(self.traced.outputs, older, set(self.traced.inputs))
         self.once = {n: value_of(n, outside) for n in self.captured if not isinstance(n, Leaf)}
         self.wrt = [n for n, t in zip(self.traced.inputs, tensors, strict=True) if t.requires_grad] + self.captured if grad else []
 
@@ -308,7 +309,7 @@ class Recording:
 
     def __call__(self, tensors: list[Tensor]) -> Any:
         """The result for tensors of the recorded shapes."""
-        owners = [self._owner(n) for n in self.captured]
+        owners = [owner(n, self.once) for n in self.captured]
         arrays = [t.array for t in (*tensors, *owners)]
         found = self._forward.run(*arrays)
         parts: Sequence[Tensor] = ()
@@ -326,13 +327,6 @@ class Recording:
                 made.append(Tensor(_array(found[len(self.shapes) + place])))
         values = iter(made)
         return unflatten(self.result, [next(values) if other is None else other.copy() if isinstance(other, np.ndarray) else other for other in self.others])
-
-    def _owner(self, node: Node) -> Tensor:
-        """The tensor that the function closes over, with its values as they are now."""
-        if isinstance(node, Leaf):
-            found = None if node.tensor is None else node.tensor()
-            return Tensor(node.value, node) if found is None else found
-        return Tensor(self.once[node], node)
 
     def gradients(self, arrays: Sequence[Any], kept: Sequence[Any], seeds: Sequence[Any]) -> tuple[Any, ...]:
         """For each argument and each captured tensor the gradient, or None."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -258,10 +258,7 @@ class Jitted(CompiledCell):
             tuple([(path, s.shape[r:], r, s.dtype) for (path, s), r in zip(flatten(state), rows[len(inputs) :], strict=True)]),
         )
         guard = self._guards.now()
-        if (known := self._runners.get((gradients, shapes, guard.key))) is not None:  # the usual case, kept short
-            return known, [], guard
-        lent = _lent(guard, batch)
-        for settled, borrowed in ((guard.key, []), (_lending(guard, lent), [t for _, t in lent])):
+        for settled, borrowed in _keys(guard, batch):
             if (known := self._runners.get((gradients, shapes, settled))) is not None:
                 return known, borrowed, guard
             if not context().grad_enabled:  # the code of training serves, and is there already
@@ -288,12 +285,21 @@ class Jitted(CompiledCell):
         try:
             return made([])
         except (ShapeError, CompileError) as error:
+            lent = _lent(guard, batch)
             if not lent:
                 raise
             try:
                 return made([t for _, t in lent])
             except ShapeError:
                 raise error from None
+
+
+def _keys(guard: Guard, batch: int) -> Iterator[tuple[Any, list[Tensor]]]:
+    """The keys under which a recording may be kept, each with the tensors that are borrowed; the usual one comes first, since others cost time."""
+    yield guard.key, []
+    lent = _lent(guard, batch)
+    if lent:
+        yield _lending(guard, lent), [t for _, t in lent]
 
 
 def _lent(guard: Guard, batch: int) -> list[tuple[int, Tensor]]:
@@ -303,9 +309,7 @@ def _lent(guard: Guard, batch: int) -> list[tuple[int, Tensor]]:
 
 
 def _lending(guard: Guard, lent: list[tuple[int, Tensor]]) -> Any:
-    """The key in which these tensors count by their shape alone; where there are none, nothing has it."""
-    if not lent:
-        return None
+    """The key in which these tensors count by their shape alone."""
     items, order = list(guard.key.items), {id(t): k for k, (_, t) in enumerate(lent)}
     for place, t in guard.tensors:
         if id(t) in order:

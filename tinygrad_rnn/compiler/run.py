@@ -18,10 +18,10 @@ import numpy as np
 from ..core.errors import TinygradError
 from ..core.memory import empty
 from ..core.primitive import Array
-from ..core.tape import Leaf, Node
+from ..core.tape import Node
 from ..core.tensor import Tensor
 from ..kernels import products, runtime
-from ..recurrent.checkpoint import value_of
+from ..recurrent.checkpoint import owner_of, value_of
 from .exchange import sized
 from .module import Module, Slot
 from .op import CompileError, Op
@@ -473,5 +473,5 @@ def _address(array: Array) -> int:
 
 def owner(node: Node, computed: Mapping[Node, Array]) -> Tensor:
     """The tensor that a constant of a recording belongs to: a leaf's with its values as they are now, one that was computed with those that it has."""
-    found = node.tensor() if isinstance(node, Leaf) and node.tensor is not None else None
+    found = owner_of(node)
     return Tensor(value_of(node, computed), node) if found is None else found

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..core.primitive import Spec
-from ..core.tape import Leaf, Node, at_origin, at_step, setting
+from ..core.tape import Leaf, Node, Older, at_origin, at_step, setting
 from ..core.tensor import Tensor
 from ..core.trace import Program, trace
 from ..core.tree import leaves, tree_map
@@ -25,7 +25,7 @@ from ..ops.reductions import _count, scaled_norm
 from ..ops.reductions import max as largest
 from ..ops.reductions import sum as total
 from ..ops.shaping import broadcast_to
-from ..recurrent.checkpoint import captured, moment
+from ..recurrent.checkpoint import captured, owner_of
 from ..recurrent.outside import KEY
 from .exchange import B, Recorder, Taken
 from .merged import Merged, is_merged, mixed
@@ -221,7 +221,7 @@ def check_batch(step: Step, cell: Any, x: Any, state: Any, rows: Sequence[bool],
 
 def _owner(node: Node) -> Any:
     """The tensor that a leaf is of, which has a new leaf for other values; of other nodes the node itself."""
-    found = node.tensor() if isinstance(node, Leaf) and node.tensor is not None else None
+    found = owner_of(node)
     return node if found is None else found
 
 
@@ -296,7 +296,7 @@ def _record(cell: Any, x: Any, state: Any, name: str, rows: Sequence[bool], lent
         found = [leaf for part in cell(x, state) for leaf in leaves(part)]
         return [*found, *(v for _, values in recorder.left for v in values)]
 
-    begin = moment()
+    older = Older()
     try:
         for t, leaf in zip(lent, borrowed, strict=True):
             t.array, t.node = leaf.value, leaf
@@ -307,7 +307,7 @@ def _record(cell: Any, x: Any, state: Any, name: str, rows: Sequence[bool], lent
         for t, (array, node) in zip(lent, own, strict=True):
             t.array, t.node = array, node
     inputs = [*traced.inputs, *borrowed, *(leaf for _, leaf in recorder.taken)]
-    outside = [n for n in captured(traced.outputs, begin, set(inputs)) if not isinstance(n, Leaf)]
+    outside = [n for n in captured(traced.outputs, older, set(inputs)) if not isinstance(n, Leaf)]
     program = Program([*inputs, *outside], traced.outputs, traced.structure)
     wrt = [n for n in [*program.inputs, *constants(program)] if n.requires_grad]  # not by age: new values of a parameter are a new leaf
     gradients: list[tuple[Node, Node]] = []

@@ -261,10 +261,10 @@ def at_step(step: int | None, cell: str = "", layer: int | None = None) -> Any:
 
 
 class Older:
-    """The nodes that were made until now, as a container."""
+    """The nodes that were made until now, or those with a smaller index than this one, as a container."""
 
-    def __init__(self) -> None:
-        self.index = _next_index()
+    def __init__(self, index: int | None = None) -> None:
+        self.index = _next_index() if index is None else index
 
     def __contains__(self, node: object) -> bool:
         return isinstance(node, Node) and node.index < self.index

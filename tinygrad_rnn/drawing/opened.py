@@ -10,16 +10,15 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from typing import Any
-
-import numpy as np
 
 from ..core.errors import TinygradError
 from ..core.primitive import Array
-from ..core.tape import Freed, Leaf, Mark, Node, reachable
+from ..core.tape import Freed, Mark, Node, Older, reachable
 from ..core.tensor import Tensor
 from ..ops.table import Tape
+from ..recurrent.checkpoint import owner_of
 from .ledger import values
 
 SEQUENCE, FUNCTION = COMPILED = ("unroll", "jit")  # the primitives of such nodes
@@ -100,7 +99,7 @@ def _again(node: Node, given: Sequence[Array], now: dict[Node, Node], held: dict
     """The nodes of the results of the steps, and whether one of the recorded nodes is compiled; None where that cannot be done."""
     stretch = node.params["stretch"]
     handles = [Tensor(value, now.get(i, i)) for value, i in zip(given[: stretch.count], node.inputs, strict=False)]
-    begin = Leaf(np.zeros(())).index
+    older = Older()
     try:
         run: list[Any] = stretch.run(handles, record=True)
     except TinygradError:
@@ -110,14 +109,14 @@ def _again(node: Node, given: Sequence[Array], now: dict[Node, Node], held: dict
         return None
     held.update((run[k].node, run[k].array) for k in stretch.live)
     for leaf in stretch.captured:  # the leaf of a parameter that has new values is another one; what was computed with the old is shown there
-        tensor = leaf.tensor() if isinstance(leaf, Leaf) and leaf.tensor is not None else None
+        tensor = owner_of(leaf)
         if tensor is not None and tensor.node is not leaf:
-            now[tensor.node] = leaf
+            now[tensor.node] = leaf  # type: ignore[index]  (a leaf has had one)
     mark = stretch.mark
     inside = False
     outer = Mark() if mark.layer is None else Mark(mark.cell, mark.layer)
-    for made in reachable(results, _UpTo(begin), every=True):
-        if made.index <= begin or made.primitive is None:
+    for made in reachable(results, older, every=True):
+        if made in older or made.primitive is None:
             continue
         inside = inside or made.primitive.name in COMPILED
         if now:
@@ -144,13 +143,3 @@ def _copy(node: Node, now: dict[Node, Node], held: dict[Node, Array]) -> Node:
         kept = tuple([held.get(i, v) if v is not None and isinstance(i, Node) else v for v, i in zip(kept or (), inputs, strict=False)])
         saved = (saved[0], (kept if saved[1] is not None else None)) if node.primitive.variadic else (saved[0], *kept)
     return Node(node.primitive, inputs, edges, node.params, saved, node.shape, node.dtype, node.requires_grad, node.origin)
-
-
-class _UpTo(Container[Node]):
-    """The nodes that were there before a moment."""
-
-    def __init__(self, index: int) -> None:
-        self.index = index
-
-    def __contains__(self, node: object) -> bool:
-        return isinstance(node, Node) and node.index <= self.index

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..core.errors import DtypeError, ShapeError, TinygradError
 from ..core.record import describe
-from ..core.tape import Node, at_step, context
+from ..core.tape import Node, Older, at_step, context
 from ..core.tensor import Tensor
 from ..core.tree import flatten, leaves, pairs, tree_map, unflatten
 from ..module import Module, Parameter
@@ -22,7 +22,6 @@ from ..ops.checks import shown
 from ..ops.elementwise import where
 from ..ops.shaping import concatenate, split
 from ..recurrent.cell import Cell, component_names, name_of, no_cell, plain_of
-from ..recurrent.checkpoint import moment
 from ..recurrent.outside import stands_for_others
 from ..recurrent.products import Around, Components, UnclearOperand, around, products_of
 from ..recurrent.unroll import unroll
@@ -286,11 +285,11 @@ def looked_at(wrapper: Wrapper, inside: _Looking, x: Any, state: Any) -> Any:
     for s in before:
         if s.node is None:
             s.leaf()
-    begin, inside.through = moment(), set[Node]()
+    older, inside.through = Older(), set[Node]()
     with around(inside):
         y, new = wrapper.cell(x, state)
     nodes, given = ({t.node for t in leaves(tree) if isinstance(t, Tensor) and t.node is not None} for tree in (new, x))
-    found = unnamed_product(nodes, {s.node for s in before}, given, inside.through, begin)
+    found = unnamed_product(nodes, {s.node for s in before}, given, inside.through, older)
     if found is not None and inside.acted():
         raise TinygradError(
             f"{wrapper.name}: the step multiplies a component of the state {tuple(found.inputs[0].shape)} by weights without naming the product, so the wrapper "
@@ -302,13 +301,13 @@ def looked_at(wrapper: Wrapper, inside: _Looking, x: Any, state: Any) -> Any:
     return y, new
 
 
-def unnamed_product(new: Iterable[Any], carried: Container[Any], inputs: Container[Any], through: Container[Any], begin: int) -> Any:
+def unnamed_product(new: Iterable[Any], carried: Container[Any], inputs: Container[Any], through: Container[Any], older: Older) -> Any:
     """A matrix product of a component of the state with weights on which the new state depends other than by products that were named."""
 
     def is_carried(node: Any) -> bool:
-        while isinstance(node, Node) and node not in carried and node.index > begin and node.op in _VIEWS and node not in through:
+        while isinstance(node, Node) and node not in carried and node not in older and node.op in _VIEWS and node not in through:
             node = node.inputs[0]
-        if isinstance(node, Node) and node.index > begin and node.op == "multiply" and node not in through:
+        if isinstance(node, Node) and node not in older and node.op == "multiply" and node not in through:
             return any(is_carried(n) for n in node.inputs)  # r * h
         return node in carried
 
@@ -319,7 +318,7 @@ def unnamed_product(new: Iterable[Any], carried: Container[Any], inputs: Contain
             if not isinstance(n, Node) or n in seen:
                 continue
             seen.add(n)
-            if n in carried or n in inputs or n in through or (n.primitive is not None and n.index <= begin):
+            if n in carried or n in inputs or n in through or (n.primitive is not None and n in older):
                 return False
             leaf_nodes += [n] if n.primitive is None else []
             stack += n.inputs
@@ -328,7 +327,7 @@ def unnamed_product(new: Iterable[Any], carried: Container[Any], inputs: Contain
     stack, seen = list(new), set[Any]()
     while stack:
         node = stack.pop()
-        if not isinstance(node, Node) or node in seen or node in carried or node in inputs or node in through or node.index <= begin:
+        if not isinstance(node, Node) or node in seen or node in carried or node in inputs or node in through or node in older:
             continue
         seen.add(node)
         if node.op == "matmul" and any(is_carried(a) and is_weight(b) for a, b in (node.inputs, node.inputs[::-1])):

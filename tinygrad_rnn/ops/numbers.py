@@ -61,7 +61,7 @@ def _number(t: Tensor, how: str) -> Any:
 def depends_on_inputs(t: Tensor) -> bool:
     """Whether the tensor depends on what a running transform or trace was given."""
     inputs = context().inputs
-    return bool(inputs) and any(n in inputs for n in reachable([t.node], _Before(min(n.index for n in inputs))))  # type: ignore[list-item]
+    return bool(inputs) and any(n in inputs for n in reachable([t.node], Older(min(n.index for n in inputs))))  # type: ignore[list-item]
 
 
 def _say(t: Tensor, text: str) -> None:
@@ -72,13 +72,6 @@ def _say(t: Tensor, text: str) -> None:
     while frame.f_code.co_filename in ENGINE_FILES and frame.f_back is not None:
         frame, level = frame.f_back, level + 1
     warnings.warn(text, RuntimeWarning, stacklevel=level)
-
-
-class _Before(Older):
-    """The nodes with a smaller index than this."""
-
-    def __init__(self, index: int) -> None:
-        self.index = index
 
 
 def _array(self: Tensor, dtype: Any = None, copy: bool | None = None) -> Array:

@@ -21,7 +21,7 @@ import numpy as np
 from ..core.errors import DtypeError, GraphError, TinygradError
 from ..core.primitive import Primitive, Spec
 from ..core.record import apply, describe
-from ..core.tape import Leaf, Node, caller, context, reachable, setting
+from ..core.tape import Leaf, Node, Older, caller, context, reachable, setting
 from ..core.tensor import Tensor, tensor
 from ..core.trace import Program
 from ..core.tree import leaves, unflatten
@@ -94,22 +94,22 @@ class Stretch:
 
     def first_run(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """The results, as constants; afterwards it is known what the function captured, and which results have a gradient."""
-        begin = moment()
+        older = Older()
         handles = [_fresh(t.array, t.requires_grad) for t in tensors]
         found = self.run(handles, record=True)
         self.live = [i for i, y in enumerate(found) if y.requires_grad]
         if len({y.dtype for y in (found[i] for i in self.live)}) > 1:
             raise DtypeError(f"checkpoint: the results are {', '.join(describe(found[i]) for i in self.live)}; expected one dtype")
-        self.captured = captured([found[i].node for i in self.live], begin, {h.node for h in handles if h.node is not None})
-        self.rows = rows(self._made(found, handles, begin), handles, frozenset(self.captured))
+        self.captured = captured([found[i].node for i in self.live], older, {h.node for h in handles if h.node is not None})
+        self.rows = rows(self._made(found, handles, older), handles, frozenset(self.captured))
         return [y.detach() for y in found]
 
-    def _made(self, found: Sequence[Tensor], handles: Sequence[Tensor], begin: int) -> list[Node]:
-        """The operations of a run that began at a moment, in their order."""
+    def _made(self, found: Sequence[Tensor], handles: Sequence[Tensor], older: Older) -> list[Node]:
+        """The operations of a run, in their order; `older` are the nodes from before it."""
         ends = frozenset([*self.captured, *[h.node for h in handles if h.node is not None]])
         roots = [found[i].node for i in self.live]
         nodes = reachable([r for r in roots if r is not None], ends)
-        return [n for n in nodes if n.index > begin and n.primitive is not None and n not in ends]
+        return [n for n in nodes if n not in older and n.primitive is not None and n not in ends]
 
     def did(self) -> Any:
         """What it did, to be compared with what another stretch did."""
@@ -163,18 +163,18 @@ class Stretch:
         The tensors are leaves, or where the walk is recorded, tensors that hang on the tape.
         """
         self.check_captured()
-        begin = moment()
+        older = Older()
         handles = [
             +v if create and isinstance(v, Tensor) and v.requires_grad else _fresh(getattr(v, "array", v), needed)
             for v, needed in zip(values, self.needed, strict=False)
         ]
         found = self.run(handles, record=True)
         if self.rows is not None:
-            made = self._made(found, handles, begin)
+            made = self._made(found, handles, older)
             check_same(self.rows, rows(made, handles, frozenset(self.captured)), made, self.reads)
         results, nodes = [found[i] for i in self.live], [h.node for h in handles if h.node is not None]
         known = set(self.captured)
-        for n in captured([y.node for y in results], begin, set(nodes)):
+        for n in captured([y.node for y in results], older, set(nodes)):
             if n not in known:
                 raise GraphError(
                     f"backward {self.reads} what was used then, but the run again used {describe(n)}{n.where.described()} besides, whose gradient "
@@ -190,13 +190,8 @@ def draw_of(scope: dict[str, Any] | None) -> Callable[[Any], Any] | None:
     return None if scope is None else scope["draw"]
 
 
-def moment() -> int:
-    """A running number of nodes: those with lower ones are older than this call."""
-    return Leaf(np.zeros(())).index
-
-
-def captured(results: Iterable[Any], begin: int, inputs: Container[Node]) -> list[Node]:
-    """The nodes with gradients, older than `begin`, from which a function computed its results, though they are none of its inputs.
+def captured(results: Iterable[Any], older: Older, inputs: Container[Node]) -> list[Node]:
+    """The nodes with gradients, among the `older` ones, from which a function computed its results, though they are none of its inputs.
 
     What lies behind such a node is not looked at: it is part of the graph around the function, whether it is a leaf or was computed. A leaf that is
     newer belongs to them as well if it is that of a tensor which outlives the function (a parameter that is made when it is first needed).
@@ -209,12 +204,17 @@ def captured(results: Iterable[Any], begin: int, inputs: Container[Node]) -> lis
         if node in seen or node in inputs:
             continue
         seen.add(node)
-        outlives = isinstance(node, Leaf) and node.tensor is not None and node.tensor() is not None
-        if node.requires_grad and (node.index < begin or outlives):
+        if node.requires_grad and (node in older or owner_of(node) is not None):
             found.add(node)
         else:
             stack += [n for n in node.inputs if isinstance(n, Node)]
     return sorted(found, key=lambda n: n.index)
+
+
+def owner_of(node: Any) -> Tensor | None:
+    """The tensor that a leaf belongs to, if somebody holds it; None of other nodes."""
+    found: Tensor | None = node.tensor() if isinstance(node, Leaf) and node.tensor is not None else None
+    return found
 
 
 def value_of(node: Node, known: Mapping[Node, Any]) -> Any:
