@@ -130,11 +130,11 @@ def test_rules_lower_a_loss(name: str, rng: np.random.Generator) -> None:
     target, w = rng.normal(size=4), tg.Parameter(np.zeros(4))
     optimizer = RULES[name]([w])
     before = ((w - target) ** 2).sum().item()
-    for _ in range(50):
+    for _ in range(100):  # Adagrad's steps become short
         optimizer.zero_grad()
         ((w - target) ** 2).sum().backward()
         optimizer.step()
-    assert ((w - target) ** 2).sum().item() < 0.6 * before  # Adagrad's steps become short: half is not reached from every start
+    assert ((w - target) ** 2).sum().item() < 0.5 * before
 
 
 def test_clipping_by_value(rng: np.random.Generator) -> None:

@@ -111,7 +111,7 @@ def _again(node: Node, given: Sequence[Array], now: dict[Node, Node], held: dict
     for leaf in stretch.captured:  # the leaf of a parameter that has new values is another one; what was computed with the old is shown there
         tensor = owner_of(leaf)
         if tensor is not None and tensor.node is not leaf:
-            now[tensor.node] = leaf  # type: ignore[index]  (a leaf has had one)
+            now[tensor.node] = leaf  # type: ignore[index]
     mark = stretch.mark
     inside = False
     outer = Mark() if mark.layer is None else Mark(mark.cell, mark.layer)
