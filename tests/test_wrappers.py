@@ -1021,3 +1021,23 @@ def test_components_of_nests_are_told_apart() -> None:
     y = tg.unroll(tg.nn.VariationalDropout(Nested(), state=0.5, rng=0), np.zeros((T, 50, 1)))[0].numpy()
     low, high, again = np.split(y, 3, axis=-1)
     assert (low == again).all() and (low != high).any()
+
+
+def test_the_search_for_unnamed_products_looks_at_each_operation_once() -> None:
+    """A value that is used twice again and again has more paths than anybody could walk."""
+
+    class Powers(tg.Cell):
+        def __init__(self) -> None:
+            self.input_size = self.hidden_size = 3
+            self.W, self.U = tg.Parameter(np.eye(3)), tg.Parameter(np.eye(3) * 0.1)
+
+        def forward(self, x: Any, h: Any) -> Any:
+            v = tg.cos(x)
+            for _ in range(200):
+                v = v * v
+            h = tg.tanh(v @ self.W.T + self.from_state(h, self.U))
+            return h, h
+
+    xs = tg.tensor(np.ones((2, 2, 3)), requires_grad=True)
+    ys, _ = tg.unroll(tg.nn.VariationalDropout(Powers(), state=0.5, rng=0), xs)
+    assert ys.shape == (2, 2, 3)

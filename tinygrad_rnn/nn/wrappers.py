@@ -305,11 +305,20 @@ def unnamed_product(new: Iterable[Any], carried: Container[Any], inputs: Contain
     """A matrix product of a component of the state with weights on which the new state depends other than by products that were named."""
 
     def is_carried(node: Any) -> bool:
-        while isinstance(node, Node) and node not in carried and node not in older and node.op in _VIEWS and node not in through:
-            node = node.inputs[0]
-        if isinstance(node, Node) and node not in older and node.op == "multiply" and node not in through:
-            return any(is_carried(n) for n in node.inputs)  # r * h
-        return node in carried
+        """Whether it is a component of the state, a view of one, or a product as r * h."""
+        stack, seen = [node], set[Any]()
+        while stack:
+            n = stack.pop()
+            if n in carried:
+                return True
+            if not isinstance(n, Node) or n in seen or n in older or n in through:
+                continue
+            seen.add(n)
+            if n.op in _VIEWS:
+                stack.append(n.inputs[0])
+            elif n.op == "multiply":
+                stack += n.inputs
+        return False
 
     def is_weight(node: Any) -> bool:
         leaf_nodes, stack, seen = list[Node](), [node], set[Any]()
