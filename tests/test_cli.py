@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import tinygrad_rnn as tg
-from tinygrad_rnn import cli
+from tests.command import call
 from tinygrad_rnn.core.tape import context, setting
 from tinygrad_rnn.train import characters, text
 from tinygrad_rnn.train.characters import Checkpoint
@@ -22,15 +22,6 @@ pytestmark = pytest.mark.usefixtures("eager")
 
 TEXT = "".join(f"{i} times {j} is {i * j}\n" for i in range(25) for j in range(25))
 SMALL = ["--hidden", "12", "--embedding", "5", "--batch", "4", "--window", "10"]
-
-
-def call(*arguments: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
-    try:
-        code = cli.main(arguments)
-    except SystemExit as end:
-        code = int(end.code or 0)
-    out, err = capsys.readouterr()
-    return code, out, err
 
 
 @pytest.fixture

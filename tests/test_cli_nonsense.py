@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
+from tests.command import call
 from tinygrad_rnn import cli
 from tinygrad_rnn.train import characters, console, demo, text
 from tinygrad_rnn.train.named import example, load_named
@@ -25,15 +26,6 @@ pytestmark = pytest.mark.usefixtures("eager")
 TEXT = "".join(f"{i} times {j} is {i * j}\n" for i in range(25) for j in range(25))
 SMALL = ["--hidden", "6", "--embedding", "3", "--batch", "2", "--window", "5", "--steps", "3", "--length", "20", "--eager"]
 ROOT = Path(__file__).resolve().parents[1]
-
-
-def call(*arguments: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
-    try:
-        code = cli.main(arguments)
-    except SystemExit as end:
-        code = int(end.code or 0)
-    out, err = capsys.readouterr()
-    return code, out, err
 
 
 def one_line(code: int, err: str) -> None:

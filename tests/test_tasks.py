@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import math
@@ -16,7 +17,7 @@ import pytest
 from rich.console import Console
 
 import tinygrad_rnn as tg
-from tinygrad_rnn import cli
+from tests import command
 from tinygrad_rnn.core.tape import setting
 from tinygrad_rnn.recurrent.cell import CompiledCell
 from tinygrad_rnn.train import tasks
@@ -362,12 +363,7 @@ def test_a_run_knows_its_budget(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- the command line -----------------------------------------------------------------------------------------------------
 
 
-def call(*arguments: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
-    try:
-        code = cli.main(["tasks", *arguments])
-    except SystemExit as end:
-        code = int(end.code or 0)
-    return (code, *capsys.readouterr())
+call = functools.partial(command.call, "tasks")
 
 
 def test_list(register: list[Task], capsys: pytest.CaptureFixture[str]) -> None:
