@@ -8,12 +8,13 @@ import re
 import secrets
 import stat
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 __all__ = ["replace_file", "replacing", "runs", "sweep"]
 
+NO_DETOUR = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)  # no link, no waiting at a pipe
 _STALE = 3600.0  # seconds without a change, after which nobody writes a file that is still unfinished
 _NAME = re.compile(r"\.(?P<name>.+)\.(?P<process>\d+)\.[0-9a-f]{8}\.tmp")
 _LONGEST = 40  # characters of a name that are taken over: file systems allow about 255 bytes
@@ -75,6 +76,33 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def lock_file(path: Path, lock: Callable[[int], None], mode: int) -> int:
+    """Open a lock file, made if there is none, and lock it: the open file.
+
+    Whoever holds the lock may remove the file, so one that was locked may be another than the one of this name by then; it is opened anew.
+
+    Parameters
+    ----------
+    path : Path
+    lock : callable
+        Locks an open file, or raises an error, which is passed on.
+    mode : int
+        Permissions of a new file.
+    """
+    while True:
+        file = os.open(path, os.O_RDWR | os.O_CREAT | NO_DETOUR, mode)
+        try:
+            lock(file)
+            if os.path.samestat(os.fstat(file), os.lstat(path)):
+                return file
+        except FileNotFoundError:
+            pass
+        except BaseException:
+            os.close(file)
+            raise
+        os.close(file)
 
 
 def sweep(folder: Path, names: Iterable[str], *, age: float) -> None:

@@ -32,7 +32,6 @@ if TYPE_CHECKING:  # the rest of the standard library is imported where it is us
 LIMIT = 512.0  # MB
 _NAMES = re.compile(r"kernel_([0-9a-f]{24})(?![0-9a-f])")
 _MAGIC = b"tinygrad_rnn compiled module 1\n"
-_OPEN = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)  # no link, no waiting at a pipe
 _LINKS = 40  # so many links in a path are a circle
 _complained = False
 
@@ -194,23 +193,15 @@ def locked(base: Path, key: str, *, wait: bool = True) -> Iterator[bool]:
 
 
 def _acquired(path: Path, how: int) -> int | None:
+    """The lock file of a module, open and locked; None if another holds it and this was not to wait."""
     import fcntl
 
-    while True:
-        file = os.open(path, os.O_RDWR | os.O_CREAT | _OPEN, 0o600)
-        try:
-            fcntl.flock(file, how)
-            if os.path.samestat(os.fstat(file), os.lstat(path)):
-                return file
-        except BlockingIOError:
-            os.close(file)
-            return None
-        except FileNotFoundError:
-            pass
-        except BaseException:
-            os.close(file)
-            raise
-        os.close(file)  # removed with its module while this waited: the lock is another file now
+    from ..files import lock_file
+
+    try:
+        return lock_file(path, lambda file: fcntl.flock(file, how), 0o600)
+    except BlockingIOError:
+        return None
 
 
 def read(base: Path, key: str) -> dict[str, bytes]:
@@ -224,9 +215,11 @@ def read(base: Path, key: str) -> dict[str, bytes]:
 
 def _content(base: Path, key: str) -> tuple[str, bytes]:
     """The title and the pickled machine code of a module; empty if it is not there, not whole or not this user's own."""
+    from ..files import NO_DETOUR
+
     path = base / f"kernel_{key}.code"
     try:
-        file = os.open(path, os.O_RDONLY | _OPEN)
+        file = os.open(path, os.O_RDONLY | NO_DETOUR)
     except FileNotFoundError:
         return "", b""
     except OSError as error:
@@ -277,10 +270,12 @@ def write(base: Path, key: str, title: str, functions: Mapping[str, bytes]) -> N
     import pickle
     import secrets
 
+    from ..files import NO_DETOUR
+
     body = title.replace("\n", " ").encode("utf-8", "replace") + b"\n" + pickle.dumps(dict(functions))
     temporary = base / f"kernel_{key}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
     try:
-        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _OPEN, 0o600), "wb") as file:
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_DETOUR, 0o600), "wb") as file:
             file.write(_MAGIC + _digest(key, body) + body)
         os.replace(temporary, base / f"kernel_{key}.code")
     except BaseException as error:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..files import runs, sweep
+from ..files import lock_file, runs, sweep
 from .errors import UserError
 
 __all__ = ["CHECKPOINT", "RESULTS", "claimed", "present", "remove"]
@@ -45,7 +45,7 @@ def claimed(folder: Path) -> Iterator[None]:
         If another run is at work there.
     """
     path = folder / _LOCK
-    file = _opened(path)
+    file = lock_file(path, lambda opened: _lock(opened, path), 0o644)
     try:
         os.ftruncate(file, 0)
         os.write(file, f"{os.getpid()} {socket.gethostname()} {time.strftime('%Y-%m-%d %H:%M:%S')}\n".encode())
@@ -59,21 +59,6 @@ def claimed(folder: Path) -> Iterator[None]:
         if os.name != "posix":
             with contextlib.suppress(OSError):  # where an open file cannot be removed
                 path.unlink()
-
-
-def _opened(path: Path) -> int:
-    while True:
-        file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0), 0o644)
-        try:
-            _lock(file, path)
-            if os.path.samestat(os.fstat(file), os.lstat(path)):
-                return file
-        except FileNotFoundError:
-            pass
-        except BaseException:
-            os.close(file)
-            raise
-        os.close(file)  # its owner has just ended and removed it: the lock is another file now
 
 
 def _lock(file: int, path: Path) -> None:
