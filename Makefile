@@ -3,7 +3,7 @@
 #   make demo        train, sample and draw; options through ARGS, e.g. make demo ARGS="--budget 60 --out run"
 #   make test        the tests without the full matrix; WORKERS=0 runs them in one process, ARGS="--seed 3" with other random numbers
 #   make test-all    all tests
-#   make lint        ruff and mypy
+#   make lint        ruff (its formatter too) and mypy
 #   make mutants     faults put into the derivative rules on purpose: each must make a test fail
 #   make fuzz        random programs, plain beside compiled; options through ARGS, e.g. make fuzz ARGS="functions --count 5000"
 #   make bench       timings beside the peers that are installed (.venv/bin/python -m pip install -e ".[bench]"); options through ARGS,
@@ -43,6 +43,7 @@ test-all: $(STAMPS)/test
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS) $(ARGS)
 
 lint: $(STAMPS)/lint
+	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 

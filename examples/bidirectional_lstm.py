@@ -1,6 +1,7 @@
 """A label for every step that needs both sides: how many of the two neighbours are 1.
 
-An LSTM that reads forwards knows the bit before and has to guess the bit after: it is right half of the time.
+An LSTM that reads forwards knows the bit before and has to guess the bit after: it is right half of
+the time.
 """
 
 import numpy as np
@@ -14,7 +15,12 @@ def draw(rng, batch, longest=12):
     inside = np.arange(longest)[:, None] < lengths
     bits = rng.integers(2, size=(longest, batch)) * inside
     none = np.zeros((1, batch), bits.dtype)
-    return bits[..., None].astype(np.float32), lengths, np.concatenate([none, bits[:-1]]) + np.concatenate([bits[1:], none]), inside
+    return (
+        bits[..., None].astype(np.float32),
+        lengths,
+        np.concatenate([none, bits[:-1]]) + np.concatenate([bits[1:], none]),
+        inside,
+    )
 
 
 class Forward(tg.nn.Module):
@@ -47,9 +53,14 @@ def train(model, rng, steps):
 def main(steps=120):
     """Train both, and print the accuracies; they are returned."""
     forwards, _ = train(Forward(rng=0), np.random.default_rng(1), steps)
-    both, always_one = train(tg.nn.BidirectionalLSTM(1, 16, 3, rng=0), np.random.default_rng(1), steps)
+    both, always_one = train(
+        tg.nn.BidirectionalLSTM(1, 16, 3, rng=0), np.random.default_rng(1), steps
+    )
     found = {"always 1": always_one, "forwards only": forwards, "both directions": both}
-    print("right labels on new sequences: " + ", ".join(f"{name} {accuracy:.1%}" for name, accuracy in found.items()))
+    print(
+        "right labels on new sequences: "
+        + ", ".join(f"{name} {accuracy:.1%}" for name, accuracy in found.items())
+    )
     return found
 
 

@@ -1,18 +1,25 @@
-"""A convolution for each frame and an LSTM over the frames: they tell which of two signs in a film comes first.
+"""A convolution for each frame and an LSTM over the frames.
 
-A sign may stand anywhere, which the convolution and its pooling do not mind; no single frame shows the order, which the LSTM keeps.
+They tell which of two signs in a film comes first.
+
+A sign may stand anywhere, which the convolution and its pooling do not mind; no single frame shows
+the order, which the LSTM keeps.
 """
 
 import numpy as np
 
 import tinygrad_rnn as tg
 
-SIGNS = np.array([[[0, 1, 0], [1, 1, 1], [0, 1, 0]], [[1, 0, 1], [0, 1, 0], [1, 0, 1]]])  # a plus and a cross
+# a plus and a cross
+SIGNS = np.array([[[0, 1, 0], [1, 1, 1], [0, 1, 0]], [[1, 0, 1], [0, 1, 0], [1, 0, 1]]])
 SIZE, FRAMES = 8, 5
 
 
 def draw(rng, batch):
-    """Films, (time, batch, 1, height, width), of noise, with both signs in two of the frames; and the number of the first."""
+    """Films, (time, batch, 1, height, width), of noise, with both signs in two of the frames.
+
+    And the number of the first.
+    """
     films = 0.2 * rng.standard_normal((FRAMES, batch, 1, SIZE, SIZE))
     first = rng.integers(2, size=batch)
     for film in range(batch):
@@ -26,7 +33,9 @@ def draw(rng, batch):
 def linear_accuracy(rng, count=2000):
     """Least squares from all pixels of all frames, on new films."""
     (films, first), (test_films, test_first) = draw(rng, count), draw(rng, count)
-    rows, test_rows = (np.c_[x.swapaxes(0, 1).reshape(count, -1), np.ones(count)] for x in (films, test_films))
+    rows, test_rows = (
+        np.c_[x.swapaxes(0, 1).reshape(count, -1), np.ones(count)] for x in (films, test_films)
+    )
     weights = np.linalg.lstsq(rows, np.eye(2)[first], rcond=None)[0]
     return float(np.mean((test_rows @ weights).argmax(-1) == test_first))
 
@@ -50,7 +59,10 @@ def main(steps=300):
     with tg.no_grad():
         right = float(np.mean(model(films).numpy().argmax(-1) == first))
     found = {"chance": 0.5, "linear": linear_accuracy(rng), "CNN and LSTM": right}
-    print("accuracy on new films: " + ", ".join(f"{name} {accuracy:.0%}" for name, accuracy in found.items()))
+    print(
+        "accuracy on new films: "
+        + ", ".join(f"{name} {accuracy:.0%}" for name, accuracy in found.items())
+    )
     return found
 
 

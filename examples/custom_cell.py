@@ -1,6 +1,7 @@
 """A recurrent cell of one's own, trained to remember the first symbol of a sequence, and drawn.
 
-The cell is the minimal gated unit (Zhou et al. 2016): one gate, f, that both resets and updates. To draw: custom_cell.py graph.svg
+The cell is the minimal gated unit (Zhou et al. 2016): one gate, f, that both resets and updates. To
+draw: custom_cell.py graph.svg
 """
 
 import sys
@@ -11,14 +12,25 @@ import tinygrad_rnn as tg
 
 
 class MinimalGatedUnit(tg.Cell):
-    """f = sigmoid(x W_f + h U_f + b_f); n = tanh(x W_n + (f * h) U_n + b_n); h' = (1 - f) * h + f * n."""
+    """f = sigmoid(x W_f + h U_f + b_f); n = tanh(x W_n + (f * h) U_n + b_n).
+
+    H' = (1 - f) * h + f * n.
+    """
 
     def __init__(self, input_size, hidden_size, *, rng=None):
         rng = tg.init.generator(rng)
         self.hidden_size = hidden_size
         for gate in "fn":
-            setattr(self, f"W_{gate}", tg.Parameter(tg.init.xavier_uniform((input_size, hidden_size), rng=rng)))
-            setattr(self, f"U_{gate}", tg.Parameter(tg.init.orthogonal((hidden_size, hidden_size), rng=rng)))
+            setattr(
+                self,
+                f"W_{gate}",
+                tg.Parameter(tg.init.xavier_uniform((input_size, hidden_size), rng=rng)),
+            )
+            setattr(
+                self,
+                f"U_{gate}",
+                tg.Parameter(tg.init.orthogonal((hidden_size, hidden_size), rng=rng)),
+            )
             setattr(self, f"b_{gate}", tg.Parameter(tg.init.zeros((hidden_size,))))
 
     def forward(self, x, h):
@@ -49,7 +61,9 @@ def main(picture=None, steps=300):
         optimizer.step()
         hits = float((tg.argmax(logits, axis=-1).numpy() == ids[0]).mean())
         if step % 100 == 0:
-            print(f"step {step}: loss {loss.item():.3f}, first symbol recalled after {length} steps: {hits:.0%}")
+            print(
+                f"step {step}: loss {loss.item():.3f}, first symbol recalled after {length} steps: {hits:.0%}"
+            )
     if picture:
         ys, _ = tg.unroll(cell, tg.one_hot(rng.integers(symbols, size=(3, 1)), symbols))
         tg.draw((ys * ys).mean()).save(picture)

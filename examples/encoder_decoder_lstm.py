@@ -1,6 +1,9 @@
-"""One LSTM reads a sequence, another writes one of another length: digits are to be sorted, each kind written once.
+"""One LSTM reads a sequence, another writes one of another length.
 
-The decoder learns from true beginnings (teacher forcing) and is used on its own, by greedy choice and by beam search.
+Digits are to be sorted, each kind written once.
+
+The decoder learns from true beginnings (teacher forcing) and is used on its own, by greedy choice
+and by beam search.
 """
 
 import numpy as np
@@ -25,7 +28,14 @@ def draw(rng, batch, longest=5):
 
 def exact(found, target):
     """The share of outputs that are right in every digit."""
-    return float(np.mean([words == [t for t in wanted if t != STOP] for words, wanted in zip(found, target.T.tolist(), strict=True)]))
+    return float(
+        np.mean(
+            [
+                words == [t for t in wanted if t != STOP]
+                for words, wanted in zip(found, target.T.tolist(), strict=True)
+            ]
+        )
+    )
 
 
 def main(steps=250):
@@ -51,7 +61,10 @@ def main(steps=250):
         found[name] = exact(model.decode(source, lengths, max_length=KINDS + 1, beam=beam), target)
     example = model.decode(source[:, :1], lengths[:1], max_length=KINDS + 1)[0]
     print(f"for example {source[: lengths[0], 0].tolist()} gives {example}")
-    print("right in every digit, on new sequences: " + ", ".join(f"{name} {share:.1%}" for name, share in found.items()))
+    print(
+        "right in every digit, on new sequences: "
+        + ", ".join(f"{name} {share:.1%}" for name, share in found.items())
+    )
     return found
 
 

@@ -1,4 +1,6 @@
-"""A model that writes: it learns brackets from examples, and its own texts close every bracket that they open.
+"""A model that writes.
+
+It learns brackets from examples, and its own texts close every bracket that they open.
 
 Counts of pairs of characters are the baseline: they do not know how many brackets are open.
 """
@@ -15,7 +17,9 @@ def line(rng, longest=12):
     """Brackets that are balanced and at most three deep."""
     text, depth = "", 0
     while not text or depth or (len(text) < longest and rng.random() < 0.7):
-        opens = depth == 0 or (depth < DEEPEST and len(text) + depth < longest and rng.random() < 0.6)
+        opens = depth == 0 or (
+            depth < DEEPEST and len(text) + depth < longest and rng.random() < 0.6
+        )
         text, depth = text + ("(" if opens else ")"), depth + (1 if opens else -1)
     return text + "\n"
 
@@ -46,7 +50,8 @@ def main(steps=400, window=25, batch=16):
     rng = np.random.default_rng(0)
     text = "".join(line(rng) for _ in range(4000))
     ids = np.array([CHARACTERS.index(c) for c in text])
-    columns = ids[: len(ids) // batch * batch].reshape(batch, -1).T  # (time, batch): each column a part of the text
+    # (time, batch): each column a part of the text
+    columns = ids[: len(ids) // batch * batch].reshape(batch, -1).T
     model = tg.nn.GenerativeLSTM(3, 4, 32, rng=rng)
     optimizer, state, place = tg.optim.Adam(model.parameters(), lr=0.01), None, 0
     for step in range(1, steps + 1):
@@ -61,11 +66,19 @@ def main(steps=400, window=25, batch=16):
         state, place = tg.detach(state), place + window
         if step % 50 == 0:
             print(f"step {step}: {loss.item() / np.log(2):.3f} bits per character")
-    drawn = model.generate(np.zeros((1, 20), int), 150, rng=rng)  # 20 texts at once, each after the end of a line
-    written = {"pairs of characters": lines(pairs(ids, rng, 10000)), "LSTM": [text for column in drawn.T for text in lines(column)]}
+    # 20 texts at once, each after the end of a line
+    drawn = model.generate(np.zeros((1, 20), int), 150, rng=rng)
+    written = {
+        "pairs of characters": lines(pairs(ids, rng, 10000)),
+        "LSTM": [text for column in drawn.T for text in lines(column)],
+    }
     print("for example:", " ".join(written["LSTM"][:5]))
-    found = {name: float(np.mean([balanced(text) for text in texts])) for name, texts in written.items()}
-    print("balanced lines: " + ", ".join(f"{name} {portion:.1%}" for name, portion in found.items()))
+    found = {
+        name: float(np.mean([balanced(text) for text in texts])) for name, texts in written.items()
+    }
+    print(
+        "balanced lines: " + ", ".join(f"{name} {portion:.1%}" for name, portion in found.items())
+    )
     return found
 
 

@@ -1,4 +1,7 @@
-"""How much of the gradient is left k steps back: an Elman network against an LSTM, from one backward pass each."""
+"""How much of the gradient is left k steps back.
+
+An Elman network against an LSTM, from one backward pass each.
+"""
 
 import numpy as np
 
@@ -24,7 +27,10 @@ def main(length=40):
     """Print the norms every five steps, as a share of the last."""
     rng = np.random.default_rng(0)
     xs = rng.normal(size=(length, 8, 4)).astype(np.float32)
-    found = {"Elman": norms(tg.cells.Elman(4, 16, rng=1), xs), "LSTM": norms(tg.cells.LSTM(4, 16, rng=1), xs)}
+    found = {
+        "Elman": norms(tg.cells.Elman(4, 16, rng=1), xs),
+        "LSTM": norms(tg.cells.LSTM(4, 16, rng=1), xs),
+    }
     print("steps back  " + "  ".join(f"{name:>9}" for name in found))
     for back in range(0, length, 5):
         print(f"{back:10}  " + "  ".join(f"{n[-1 - back] / n[-1]:9.2e}" for n in found.values()))

@@ -1,4 +1,7 @@
-"""Operations of one's own: a scalar expression, a surrogate derivative, and a function compiled with numba."""
+"""Operations of one's own.
+
+A scalar expression, a surrogate derivative, and a function compiled with numba.
+"""
 
 import numba
 import numpy as np

@@ -1,7 +1,10 @@
-"""Several LSTM levels, one reading the other, forecast a chaotic series: the equation of Mackey and Glass, six time units ahead.
+"""Several LSTM levels, one reading the other, forecast a chaotic series.
 
-What several levels are worth is told by one level with as many parameters, trained in the same way: here, on a small problem, nothing.
-Persistence and a linear model of the same 16 values are the baselines.
+The equation of Mackey and Glass, six time units ahead.
+
+What several levels are worth is told by one level with as many parameters, trained in the same way:
+here, on a small problem, nothing. Persistence and a linear model of the same 16 values are the
+baselines.
 """
 
 import numpy as np
@@ -49,12 +52,17 @@ def main(steps=200):
     training, test = np.arange(WINDOW, split - AHEAD), np.arange(split, len(series) - AHEAD)
     (known, wanted), (xs, targets) = windows(series, training), windows(series, test)
     known_rows, rows = (np.c_[x[..., 0].T, np.ones(x.shape[1])] for x in (known, xs))
-    predictions = {"persistence": xs[-1], "linear": rows @ np.linalg.lstsq(known_rows, wanted, rcond=None)[0]}
+    predictions = {
+        "persistence": xs[-1],
+        "linear": rows @ np.linalg.lstsq(known_rows, wanted, rcond=None)[0],
+    }
     for levels, units in ((1, 28), (2, 16)):
         model = train(tg.nn.StackedLSTM(1, units, 1, levels, rng=0), series, training, steps)
         count = sum(p.size for p in model.parameters())
         with tg.no_grad():
-            predictions[f"{levels} level{'s' if levels > 1 else ''} of LSTM ({count:,} parameters)"] = model(xs).numpy()
+            predictions[
+                f"{levels} level{'s' if levels > 1 else ''} of LSTM ({count:,} parameters)"
+            ] = model(xs).numpy()
     found = {name: float(np.sqrt(np.mean((p - targets) ** 2))) for name, p in predictions.items()}
     print(f"error {AHEAD} steps ahead, in standard deviations")
     for name, error in found.items():

@@ -1,4 +1,6 @@
-"""One LSTM layer, from a sequence to one number: to repeat the value that was marked, somewhere in the sequence.
+"""One LSTM layer, from a sequence to one number.
+
+To repeat the value that was marked, somewhere in the sequence.
 
 A linear model of the whole sequence cannot: what it would have to multiply by is itself an input.
 """
@@ -9,17 +11,24 @@ import tinygrad_rnn as tg
 
 
 def draw(rng, batch, length):
-    """Pairs of a value from [-1, 1] and a mark, one of which is 1, as (time, batch, 2); and the marked values, (batch, 1)."""
+    """Pairs of a value from [-1, 1] and a mark, one of which is 1, as (time, batch, 2).
+
+    And the marked values, (batch, 1).
+    """
     values, marks = rng.uniform(-1, 1, (length, batch)), np.zeros((length, batch))
     marked = rng.integers(length, size=batch)
     marks[marked, np.arange(batch)] = 1
-    return np.stack([values, marks], axis=-1).astype(np.float32), values[marked, np.arange(batch)][:, None].astype(np.float32)
+    return np.stack([values, marks], axis=-1).astype(np.float32), values[marked, np.arange(batch)][
+        :, None
+    ].astype(np.float32)
 
 
 def linear_error(rng, length, count=4000):
     """The error of least squares on all values and marks, on fresh sequences."""
     (xs, targets), (test_xs, test_targets) = draw(rng, count, length), draw(rng, count, length)
-    rows, test_rows = (np.c_[x.swapaxes(0, 1).reshape(count, -1), np.ones(count)] for x in (xs, test_xs))
+    rows, test_rows = (
+        np.c_[x.swapaxes(0, 1).reshape(count, -1), np.ones(count)] for x in (xs, test_xs)
+    )
     weights = np.linalg.lstsq(rows, targets, rcond=None)[0]
     return float(np.mean((test_rows @ weights - test_targets) ** 2))
 
@@ -45,7 +54,10 @@ def main(steps=300, length=15):
             "linear": linear_error(rng, length),
             "LSTM": tg.nn.mse_loss(model(xs), targets).item(),
         }
-    print(f"mean squared error on new sequences of {length}: " + ", ".join(f"{name} {error:.4f}" for name, error in found.items()))
+    print(
+        f"mean squared error on new sequences of {length}: "
+        + ", ".join(f"{name} {error:.4f}" for name, error in found.items())
+    )
     return found
 
 

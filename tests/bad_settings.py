@@ -82,16 +82,38 @@ def random(*shape: int) -> Any:
 
 
 for name, gates, layer in (("simple_rnn", 1, "RNN"), ("lstm", 4, "LSTM"), ("gru", 3, "GRU")):
-    SPECIAL[f"keras.from_keras_{name}"] = {"kernel": random(3, 4 * gates), "recurrent_kernel": random(4, 4 * gates)}
-    SPECIAL[f"keras.to_keras_{name}"] = {"state": lambda layer=layer: getattr(tg.nn, layer)(3, 4, rng=0).state_dict()}
-    SPECIAL[f"onnx.from_onnx_{name.removeprefix('simple_')}"] = {"W": random(1, 4 * gates, 3), "R": random(1, 4 * gates, 4), "linear_before_reset": lambda: 1}
-    SPECIAL[f"onnx.to_onnx_{name.removeprefix('simple_')}"] = {**SPECIAL[f"keras.to_keras_{name}"], "linear_before_reset": lambda: 1}
-SPECIAL["onnx.from_onnx_peephole_lstm"] = {"W": random(1, 16, 3), "R": random(1, 16, 4), "B": random(1, 32), "P": random(1, 12)}
-SPECIAL["onnx.to_onnx_peephole_lstm"] = {"state": lambda: tg.cells.PeepholeLSTM(3, 4, rng=0).state_dict()}
+    SPECIAL[f"keras.from_keras_{name}"] = {
+        "kernel": random(3, 4 * gates),
+        "recurrent_kernel": random(4, 4 * gates),
+    }
+    SPECIAL[f"keras.to_keras_{name}"] = {
+        "state": lambda layer=layer: getattr(tg.nn, layer)(3, 4, rng=0).state_dict()
+    }
+    SPECIAL[f"onnx.from_onnx_{name.removeprefix('simple_')}"] = {
+        "W": random(1, 4 * gates, 3),
+        "R": random(1, 4 * gates, 4),
+        "linear_before_reset": lambda: 1,
+    }
+    SPECIAL[f"onnx.to_onnx_{name.removeprefix('simple_')}"] = {
+        **SPECIAL[f"keras.to_keras_{name}"],
+        "linear_before_reset": lambda: 1,
+    }
+SPECIAL["onnx.from_onnx_peephole_lstm"] = {
+    "W": random(1, 16, 3),
+    "R": random(1, 16, 4),
+    "B": random(1, 32),
+    "P": random(1, 12),
+}
+SPECIAL["onnx.to_onnx_peephole_lstm"] = {
+    "state": lambda: tg.cells.PeepholeLSTM(3, 4, rng=0).state_dict()
+}
 
 
 def arguments(path: str, function: Any) -> tuple[list[Any], dict[str, Any], list[str]] | None:
-    """A call that is right: positional and named arguments, and the names of all, or None where a value is not known."""
+    """A call that is right.
+
+    Positional and named arguments, and the names of all, or None where a value is not known.
+    """
     signature = inspect.signature(function)
     positional: list[Any] = []
     named: dict[str, Any] = {}
@@ -168,14 +190,25 @@ def public() -> Iterator[tuple[str, Any]]:
     """What is offered, by its path."""
     for space in (keras, onnx):
         for name, thing in vars(space).items():
-            if inspect.isfunction(thing) and not name.startswith("_") and thing.__module__ == space.__name__:
+            if (
+                inspect.isfunction(thing)
+                and not name.startswith("_")
+                and thing.__module__ == space.__name__
+            ):
                 yield f"{space.__name__.rpartition('.')[2]}.{name}", thing
     for path, space, names in (("tg", tg, tg.__all__), ("tg.nn", tg.nn, tg.nn.__all__), ("tg.optim", tg.optim, list(vars(tg.optim))),
                                ("tg.init", tg.init, list(vars(tg.init))), ("tg.cells", tg.cells, tg.cells.__all__)):  # fmt: skip
         for name in names:
             thing = getattr(space, name)
-            own = getattr(thing, "__module__", "").startswith("tinygrad_rnn") and not thing.__module__.startswith("tinygrad_rnn.core.")
-            if name.startswith("_") or not callable(thing) or not own or (path in ("tg.optim", "tg.init") and thing.__module__ != space.__name__):
+            own = getattr(thing, "__module__", "").startswith(
+                "tinygrad_rnn"
+            ) and not thing.__module__.startswith("tinygrad_rnn.core.")
+            if (
+                name.startswith("_")
+                or not callable(thing)
+                or not own
+                or (path in ("tg.optim", "tg.init") and thing.__module__ != space.__name__)
+            ):
                 continue
             if isinstance(thing, type) and issubclass(thing, (Exception, tuple)):
                 continue

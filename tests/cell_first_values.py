@@ -30,7 +30,8 @@ def blocks(*values: float) -> Any:
 FORGET = {"b": blocks(0, 1, 0, 0)}  # i, f, g, o
 INTEGRATION = {"alpha": 1, "beta_1": 1, "beta_2": 1}
 
-# From the class to the value or distribution of NumPy expressions in its parameters (and, in EchoState, a constant).
+# From the class to the value or distribution of NumPy expressions in its parameters (and, in
+# EchoState, a constant).
 PARAMETERS: dict[str, dict[str, Any]] = {
     "CFN": {"b": blocks(1, -1)},
     "ConvLSTM": {**FORGET, "p": 0},
@@ -91,13 +92,21 @@ GREFF = {
 
 # The same where options change it: class, options, expressions.
 WITH_OPTIONS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
-    ("EchoState", {"scale": 2.0, "spectral_radius": 1.2}, {"W": Uniform(-2, 2), "max(abs(eigvals(U)))": 1.2}),
+    (
+        "EchoState",
+        {"scale": 2.0, "spectral_radius": 1.2},
+        {"W": Uniform(-2, 2), "max(abs(eigvals(U)))": 1.2},
+    ),
     *[("GreffLSTM", {"variant": v}, {"b": b}) for v, b in GREFF.items()],
     ("IRNN", {"scale": 0.01}, {**PARAMETERS["IRNN"], "U": 0.01 * np.eye(H)}),
     (
         "LRU",
         {"r_min": 0.6, "r_max": 0.9, "max_phase": 0.5},
-        {**PARAMETERS["LRU"], "exp(-2 * exp(nu_log))": Uniform(0.36, 0.81), "exp(theta_log)": Uniform(0, 0.5)},
+        {
+            **PARAMETERS["LRU"],
+            "exp(-2 * exp(nu_log))": Uniform(0.36, 0.81),
+            "exp(theta_log)": Uniform(0, 0.5),
+        },
     ),
     ("LSTMP", {"proj_size": 20}, {"bias_ih + bias_hh": blocks(0, 1, 0, 0)}),
     ("MLSTM", {"forget_gate": "exp"}, {"b_if": 0, "b": 0}),
@@ -121,22 +130,38 @@ def agree(found: Any, expected: Any, what: str) -> None:
     if isinstance(expected, Uniform):
         low, high = expected
         edge = (high - low) / 8
-        assert low <= found.min() < low + edge and high - edge < found.max() <= high, f"{what} is not uniform on [{low}, {high}]"
+        assert low <= found.min() < low + edge and high - edge < found.max() <= high, (
+            f"{what} is not uniform on [{low}, {high}]"
+        )
         assert abs(found.mean() - (low + high) / 2) < edge, f"{what}: mean {found.mean()}"
     elif isinstance(expected, Normal):
-        assert abs(found.std() / expected.deviation - 1) < 0.25 and abs(found).max() > 2 * expected.deviation, f"{what}: {found.std()}"
+        assert (
+            abs(found.std() / expected.deviation - 1) < 0.25
+            and abs(found).max() > 2 * expected.deviation
+        ), f"{what}: {found.std()}"
     else:
-        np.testing.assert_allclose(found, np.broadcast_to(expected, np.shape(found)), rtol=1e-9, atol=1e-12, err_msg=what)
+        np.testing.assert_allclose(
+            found, np.broadcast_to(expected, np.shape(found)), rtol=1e-9, atol=1e-12, err_msg=what
+        )
 
 
 def check_listed(name: str, options: dict[str, Any], expected: dict[str, Any]) -> set[str]:
     """Compare what is listed; gives the names of the parameters that it looked at."""
     cell = made(name, options)
-    values = {**vars(np), "eigvals": np.linalg.eigvals, **{k: v for k, v in vars(cell).items() if isinstance(v, np.ndarray)}}
+    values = {
+        **vars(np),
+        "eigvals": np.linalg.eigvals,
+        **{k: v for k, v in vars(cell).items() if isinstance(v, np.ndarray)},
+    }
     values |= {k: p.numpy() for k, p in cell.named_parameters()}
     for expression, value in expected.items():
         agree(eval(expression, values), value, f"{name}: {expression}")
-    return {n.id for expression in expected for n in ast.walk(ast.parse(expression)) if isinstance(n, ast.Name)}
+    return {
+        n.id
+        for expression in expected
+        for n in ast.walk(ast.parse(expression))
+        if isinstance(n, ast.Name)
+    }
 
 
 # Rows of one gate, where they are not H.
@@ -147,18 +172,25 @@ ROWS = {
 
 
 def check_matrices(name: str, options: dict[str, Any], listed: set[str]) -> None:
-    """Matrices that the docstring says nothing of: each gate is orthogonal, or Xavier uniform by its own size."""
+    """Matrices that the docstring says nothing of.
+
+    Each gate is orthogonal, or Xavier uniform by its own size.
+    """
     for k, p in made(name, options).named_parameters():
         if k in listed or p.ndim != 2:
             continue
         columns, rows = p.shape[1], ROWS.get((name, k), H)
-        assert p.shape[0] % rows == 0, f"{name}: {k} has {p.shape[0]} rows, not several times {rows}"
+        assert p.shape[0] % rows == 0, (
+            f"{name}: {k} has {p.shape[0]} rows, not several times {rows}"
+        )
         for gate in np.split(p.numpy(), p.shape[0] // rows):
             if rows == columns and np.allclose(gate @ gate.T, np.eye(rows)):
                 continue
             bound = math.sqrt(6 / (rows + columns))
             low = 0.8 * bound if gate.size > 20 else 0
-            assert low < abs(gate).max() <= bound, f"{name}: {k} is not Xavier uniform by gates: {abs(gate).max() / bound}"
+            assert low < abs(gate).max() <= bound, (
+                f"{name}: {k} is not Xavier uniform by gates: {abs(gate).max() / bound}"
+            )
 
 
 def check_the_rest(name: str, options: dict[str, Any], listed: set[str]) -> None:
@@ -171,11 +203,16 @@ def check_the_rest(name: str, options: dict[str, Any], listed: set[str]) -> None
 
 
 def check_first_values(name: str) -> None:
-    """All parameters of a cell, with each set of options that has an entry; and that the docstring says something where there is one."""
+    """All parameters of a cell, with each set of options that has an entry.
+
+    And that the docstring says something where there is one.
+    """
     mine = [(options, expected) for other, options, expected in STARTS if other == name]
     for options, expected in mine or [(NO_OPTIONS, {})]:
         listed = check_listed(name, options, expected)
         check_the_rest(name, options, listed)
         check_matrices(name, options, listed)
-    doc = classes()[name].__doc__ or ""
-    assert not mine or "start" in doc or "uniform" in doc or "Weights as in `LSTM`" in doc, f"{name}: the docstring has no first values"
+    doc = " ".join((classes()[name].__doc__ or "").split())
+    assert not mine or "start" in doc or "uniform" in doc or "Weights as in `LSTM`" in doc, (
+        f"{name}: the docstring has no first values"
+    )

@@ -1,4 +1,7 @@
-"""Faults put into the cells on purpose. `survivors` gives those that the reference on plain numbers does not notice."""
+"""Faults put into the cells on purpose.
+
+`survivors` gives those that the reference on plain numbers does not notice.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +20,15 @@ import numpy as np
 from .cell_checks import Case, check_reference, classes
 from .mutants import names_in, replaced, sites, variants
 
-SKIPPED = ("__init__", "initial_state", "example_input", "check")  # and methods that make parameters
-EXCHANGED = {"sigmoid": "tanh", "tanh": "sigmoid", "relu": "tanh", "maximum": "minimum", "minimum": "maximum"}
+# and methods that make parameters
+SKIPPED = ("__init__", "initial_state", "example_input", "check")
+EXCHANGED = {
+    "sigmoid": "tanh",
+    "tanh": "sigmoid",
+    "relu": "tanh",
+    "maximum": "minimum",
+    "minimum": "maximum",
+}
 
 
 def parsed(function: types.FunctionType) -> ast.FunctionDef:
@@ -37,14 +47,21 @@ def methods(kind: type) -> Iterator[tuple[Any, str, ast.FunctionDef]]:
         if base.__name__ in ("PublishedCell", "Cell") or base in known:
             break
         for name, function in vars(base).items():
-            if not isinstance(function, types.FunctionType) or name in SKIPPED or function.__annotations__.get("return") == "Parameter":
+            if (
+                not isinstance(function, types.FunctionType)
+                or name in SKIPPED
+                or function.__annotations__.get("return") == "Parameter"
+            ):
                 continue
             tree = parsed(function)
             beside = vars(sys.modules[base.__module__])
             for node in ast.walk(tree):
                 if isinstance(node, ast.Call) and ast.unparse(node.func) == "super":
                     node.args = [ast.Name(base.__name__, ast.Load()), ast.Name("self", ast.Load())]
-                if isinstance(node, ast.Name) and getattr(beside.get(node.id), "__module__", "") == base.__module__:
+                if (
+                    isinstance(node, ast.Name)
+                    and getattr(beside.get(node.id), "__module__", "") == base.__module__
+                ):
                     helpers[node.id] = beside[node.id]
             yield base, name, tree
     for name, helper in helpers.items():
@@ -56,7 +73,11 @@ def changes(node: ast.FunctionDef) -> Iterator[tuple[str, ast.FunctionDef]]:
     """The function with one fault each, and what was done."""
     names = [n for n in names_in(node) if n != "self"]
     for path, old in sites(node):
-        found = [(kind, new) for kind, new in variants(old, names) if not isinstance(old, ast.Constant) and ast.unparse(old) != "-1"]
+        found = [
+            (kind, new)
+            for kind, new in variants(old, names)
+            if not isinstance(old, ast.Constant) and ast.unparse(old) != "-1"
+        ]
         if isinstance(old, ast.Attribute) and old.attr == "T":
             found.append(("transpose", old.value))
         if isinstance(old, ast.Name) and old.id in EXCHANGED:
@@ -81,7 +102,10 @@ def changes(node: ast.FunctionDef) -> Iterator[tuple[str, ast.FunctionDef]]:
                 changed = copy.deepcopy(node)
                 elements = changed.body[place].targets[0].elts  # type: ignore[attr-defined]
                 elements[k], elements[k + 1] = elements[k + 1], elements[k]
-                yield f"swap: {ast.unparse(target.elts[k])} and {ast.unparse(target.elts[k + 1])}", changed
+                yield (
+                    f"swap: {ast.unparse(target.elts[k])} and {ast.unparse(target.elts[k + 1])}",
+                    changed,
+                )
         known |= {n.id for n in written}
 
 

@@ -1,8 +1,8 @@
 """Fixtures for all tests. Compiled kernels stay in the user's cache, where the next run finds them.
 
-``pytest --seed N`` lets every random number of the tests come out differently: the number is mixed into the seeds with which
-they make generators, also into those that they hand to the package. A test whose expected numbers were recorded for certain
-seeds is marked `recorded` and keeps them.
+``pytest --seed N`` lets every random number of the tests come out differently: the number is mixed
+into the seeds with which they make generators, also into those that they hand to the package. A
+test whose expected numbers were recorded for certain seeds is marked `recorded` and keeps them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,12 @@ def _seeded(seed: Any = None) -> np.random.Generator:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--seed", type=int, default=0, help="other random numbers in every test (0: those of every day)")
+    parser.addoption(
+        "--seed",
+        type=int,
+        default=0,
+        help="other random numbers in every test (0: those of every day)",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -56,6 +61,9 @@ def rng(request: pytest.FixtureRequest) -> np.random.Generator:
 
 @pytest.fixture(scope="module")
 def eager() -> Iterator[None]:
-    """Layers and compiled cells run step by step: compiling takes seconds for each new combination of sizes."""
+    """Layers and compiled cells run step by step.
+
+    Compiling takes seconds for each new combination of sizes.
+    """
     with tg.eager():
         yield

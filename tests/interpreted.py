@@ -1,4 +1,7 @@
-"""Generated modules as plain Python: what they compute can be checked in milliseconds, where compiling them takes seconds."""
+"""Generated modules as plain Python.
+
+What they compute can be checked in milliseconds, where compiling them takes seconds.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +19,15 @@ from tinygrad_rnn.compiler import run
 from tinygrad_rnn.core.primitive import REGISTRY
 from tinygrad_rnn.kernels import products, runtime
 
-jit_module = importlib.import_module("tinygrad_rnn.compiler.jit")  # whose name in the package is that of the function
+# whose name in the package is that of the function
+jit_module = importlib.import_module("tinygrad_rnn.compiler.jit")
 
 
 class _Dotted:
-    """In place of numba: what is asked for is itself, and calling it gives a decorator that changes nothing."""
+    """In place of numba.
+
+    What is asked for is itself, and calling it gives a decorator that changes nothing.
+    """
 
     def __getattr__(self, name: str) -> _Dotted:
         return self
@@ -54,7 +61,9 @@ def at(array: Any, place: Any) -> Any:
 
 def _spread(where: Any, shape: tuple[int, ...], steps: tuple[int, ...]) -> Any:
     array, place = where
-    return np.lib.stride_tricks.as_strided(array[place:], shape, [n * array.itemsize for n in steps])
+    return np.lib.stride_tricks.as_strided(
+        array[place:], shape, [n * array.itemsize for n in steps]
+    )
 
 
 _packed: dict[int, Any] = {}
@@ -67,23 +76,56 @@ def pack(matrix: Any, N: int, K: int, row: int, column: int, B: int, packed: Any
     _packed[len(_packed)] = _spread(matrix, (N, K), (row, column)).copy()
 
 
-def multiply(packed: Any, values: Any, out: Any, K: int, N: int, B: int, bias: Any, add: int) -> None:
-    total = _packed[int(packed[0][packed[1]])] @ _spread(values, (K, B), (B, 1)) if N * K else np.zeros((N, B), out[0].dtype)
+def multiply(
+    packed: Any, values: Any, out: Any, K: int, N: int, B: int, bias: Any, add: int
+) -> None:
+    total = (
+        _packed[int(packed[0][packed[1]])] @ _spread(values, (K, B), (B, 1))
+        if N * K
+        else np.zeros((N, B), out[0].dtype)
+    )
     if bias:
         total = total + _spread(bias, (N, 1), (1, 1))
     place = _spread(out, (N, B), (B, 1))
     place[...] = place + total if add else total
 
 
-def transpose(source: Any, out: Any, steps: int, rows: int, columns: int, from_step: int, from_row: int, to_step: int, to_row: int) -> None:
-    _spread(out, (steps, columns, rows), (to_step, to_row, 1))[...] = _spread(source, (steps, rows, columns), (from_step, from_row, 1)).swapaxes(1, 2)
+def transpose(
+    source: Any,
+    out: Any,
+    steps: int,
+    rows: int,
+    columns: int,
+    from_step: int,
+    from_row: int,
+    to_step: int,
+    to_row: int,
+) -> None:
+    _spread(out, (steps, columns, rows), (to_step, to_row, 1))[...] = _spread(
+        source, (steps, rows, columns), (from_step, from_row, 1)
+    ).swapaxes(1, 2)
 
 
 def gradient(
-    left: Any, left_step: int, right: Any, right_step: int, turned: int, out: Any, sums: Any, scratch: Any, T: int, M: int, N: int, B: int
+    left: Any,
+    left_step: int,
+    right: Any,
+    right_step: int,
+    turned: int,
+    out: Any,
+    sums: Any,
+    scratch: Any,
+    T: int,
+    M: int,
+    N: int,
+    B: int,
 ) -> None:
     a = _spread(left, (T, M, B), (left_step, B, 1))
-    b = _spread(right, (T, B, N), (right_step, N, 1)) if turned else _spread(right, (T, N, B), (right_step, B, 1)).swapaxes(1, 2)
+    b = (
+        _spread(right, (T, B, N), (right_step, N, 1))
+        if turned
+        else _spread(right, (T, N, B), (right_step, B, 1)).swapaxes(1, 2)
+    )
     _spread(out, (M, N), (N, 1))[...] = np.einsum("tmb,tbn->mn", a, b)
     if sums:
         _spread(sums, (M, B), (B, 1))[...] = a.sum(axis=0)
@@ -95,7 +137,16 @@ def pointer(address: Any, like: Any) -> Any:
     return np.ctypeslib.as_array(ctypes.cast(int(address), ctypes.POINTER(kind)), (1 << 40,))
 
 
-PRODUCTS = {"pointer": pointer, "carray": lambda array, shape: array, "start": lambda array: array, "at": at, "pack": pack, "multiply": multiply, "transpose": transpose, "gradient": gradient}
+PRODUCTS = {
+    "pointer": pointer,
+    "carray": lambda array, shape: array,
+    "start": lambda array: array,
+    "at": at,
+    "pack": pack,
+    "multiply": multiply,
+    "transpose": transpose,
+    "gradient": gradient,
+}
 
 
 class Interpreted:
@@ -104,8 +155,18 @@ class Interpreted:
     def __init__(self, source: str) -> None:
         head, _, rest = source.partition("from tinygrad_rnn.kernels.scalar import ")
         names, _, body = rest.partition("\n")
-        space: dict[str, Any] = {"np": np, "math": math, "njit": _Dotted(), "types": _Dotted(), **{n.strip(): _scalar(n.strip()) for n in names.split(",")}}
-        text = "\n".join(line for line in f"{head}\n{body}".splitlines() if "import at" not in line and "from numba" not in line)
+        space: dict[str, Any] = {
+            "np": np,
+            "math": math,
+            "njit": _Dotted(),
+            "types": _Dotted(),
+            **{n.strip(): _scalar(n.strip()) for n in names.split(",")},
+        }
+        text = "\n".join(
+            line
+            for line in f"{head}\n{body}".splitlines()
+            if "import at" not in line and "from numba" not in line
+        )
         exec(compile(text, "<generated>", "exec"), space)
         space.update(PRODUCTS)
         self.__dict__.update(space)

@@ -1,9 +1,11 @@
 """Faults put into the derivative rules on purpose: each must make a check fail.
 
-``python -m tests.mutants [name ...]`` takes every rule and tangent of the primitives of the package (and the helper functions they
-call), changes one thing at a time in its syntax tree, puts the changed function in its place, and runs the gradient checks of
-``tests/test_primitives.py`` and the conventions of ``tests/test_conventions.py`` of the primitives that use it. A change that
-no check notices is a survivor. Those that compute the same as the original stand in `EQUIVALENT` with the reason.
+``python -m tests.mutants [name ...]`` takes every rule and tangent of the primitives of the package
+(and the helper functions they call), changes one thing at a time in its syntax tree, puts the
+changed function in its place, and runs the gradient checks of ``tests/test_primitives.py`` and the
+conventions of ``tests/test_conventions.py`` of the primitives that use it. A change that no check
+notices is a survivor. Those that compute the same as the original stand in `EQUIVALENT` with the
+reason.
 """
 
 from __future__ import annotations
@@ -33,17 +35,27 @@ REQUIRED = 0.99
 COMMUTATIVE = ("add", "multiply", "maximum", "minimum", "logical_and", "logical_or", "swapaxes")
 SWAPPING = (ast.Sub, ast.Div, ast.MatMult, ast.Pow, ast.FloorDiv, ast.Mod)
 
-# (where, pattern of the change) -> why a mutant that survived computes the same; these count as neither killed nor surviving
+# (where, pattern of the change) -> why a mutant that survived computes the same; these count as
+# neither killed nor surviving
 LIKE = "only shape, dtype or number of axes is read, and they are the same"
 EQUIVALENT: dict[tuple[str, str], str] = {
     ("sign, x", "zeros_like(g) -> -zeros_like(g)"): "minus zero",
     ("floor, x", "zeros_like(g) -> -zeros_like(g)"): "minus zero",
     ("relu, x", "out -> x"): "x is positive where max(x, 0) is",
-    ("elu, x", "0.0 -> 1.0"): "the bound keeps exp from overflowing in the branch that is not taken; any bound does",
-    ("_power_a", "b -> [ag]"): "without the shortcuts for numbers the general formula gives the same",
+    (
+        "elu, x",
+        "0.0 -> 1.0",
+    ): "the bound keeps exp from overflowing in the branch that is not taken; any bound does",
+    (
+        "_power_a",
+        "b -> [ag]",
+    ): "without the shortcuts for numbers the general formula gives the same",
     ("_power_a", "g -> a"): LIKE,
     ("_power_a", "1.0 -> 2.0"): "a factor of 0 follows",
-    ("_matmul_a", "g -> b"): "`dot` and `@` agree on matrices: the test chooses the one that starts faster; " + LIKE,
+    (
+        "_matmul_a",
+        "g -> b",
+    ): "`dot` and `@` agree on matrices: the test chooses the one that starts faster; " + LIKE,
     ("_matmul_a", "b -> turned"): LIKE,
     ("_matmul_b", "a -> turned"): LIKE,
     ("_matmul_b", "1 -> 2"): "every negative size means: what is left over",
@@ -64,8 +76,14 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("take_along_axis, x", "like_x -> g"): LIKE,
     ("_pad_rule", "like_x -> g"): LIKE,
     ("_added", "out -> value"): LIKE,
-    ("_windows_rule", "size -> *"): "only its length is read, the number of axes, which all settings have",
-    ("_unwindows_rule", "shape -> *"): "only its length is read, the number of axes, which all settings have",
+    (
+        "_windows_rule",
+        "size -> *",
+    ): "only its length is read, the number of axes, which all settings have",
+    (
+        "_unwindows_rule",
+        "shape -> *",
+    ): "only its length is read, the number of axes, which all settings have",
 }
 
 
@@ -76,7 +94,8 @@ class Target(NamedTuple):
     label: str
     node: ast.Lambda | ast.FunctionDef
     users: tuple[str, ...]  # the primitives whose checks are run
-    places: tuple[tuple[str, int | str], ...]  # (primitive, position of the rule or "tangent") where it stands
+    # (primitive, position of the rule or "tangent") where it stands
+    places: tuple[tuple[str, int | str], ...]
     offered: tuple[str, ...]  # other values that a rule could have asked for
 
 
@@ -96,7 +115,10 @@ def parse(module: types.ModuleType) -> ast.Module:
 
 
 def modules() -> list[types.ModuleType]:
-    """The modules in which entries stand: every file of the package that decorates a function as a primitive."""
+    """The modules in which entries stand.
+
+    Every file of the package that decorates a function as a primitive.
+    """
     package = Path(str(tinygrad_rnn.__file__)).parent
     found = []
     for path in sorted(package.rglob("*.py")):
@@ -110,12 +132,20 @@ def decorated(tree: ast.Module) -> Iterator[tuple[ast.FunctionDef, ast.Call]]:
     """The functions at the top of a module that are entries, and what decorates them."""
     for definition in tree.body:
         for decorator in getattr(definition, "decorator_list", []):
-            if isinstance(decorator, ast.Call) and getattr(decorator.func, "id", "") in ("primitive", "pointwise"):
+            if isinstance(decorator, ast.Call) and getattr(decorator.func, "id", "") in (
+                "primitive",
+                "pointwise",
+            ):
                 yield definition, decorator  # type: ignore[misc]
 
 
-def entries(module: types.ModuleType) -> Iterator[tuple[Primitive, list[ast.expr | None], ast.expr | None]]:
-    """Each decorated entry of a module: its primitive, the expressions of its rules, that of its tangent."""
+def entries(
+    module: types.ModuleType,
+) -> Iterator[tuple[Primitive, list[ast.expr | None], ast.expr | None]]:
+    """Each decorated entry of a module.
+
+    Its primitive, the expressions of its rules, that of its tangent.
+    """
     for definition, decorator in decorated(parse(module)):
         rules = decorator.args[1:] if decorator.func.id == "pointwise" else decorator.args  # type: ignore[attr-defined]
         tangent = next((k.value for k in decorator.keywords if k.arg == "tangent"), None)
@@ -128,7 +158,9 @@ def called(node: ast.AST, helpers: dict[str, ast.FunctionDef]) -> set[str]:
     found: set[str] = set()
     waiting = [node]
     while waiting:
-        for name in {n.id for n in ast.walk(waiting.pop()) if isinstance(n, ast.Name)} & set(helpers) - found:
+        for name in {n.id for n in ast.walk(waiting.pop()) if isinstance(n, ast.Name)} & set(
+            helpers
+        ) - found:
             found.add(name)
             waiting.append(helpers[name])
     return found
@@ -138,8 +170,11 @@ def targets() -> list[Target]:
     found: list[Target] = []
     covered: set[tuple[str, int | str]] = set()
     for module in modules():
-        # Helpers: undecorated functions that begin with an underscore (those that do not are operations, with their own derivatives).
-        functions = [d for d in parse(module).body if isinstance(d, ast.FunctionDef) and not d.decorator_list]
+        # Helpers: undecorated functions that begin with an underscore (those that do not are
+        # operations, with their own derivatives).
+        functions = [
+            d for d in parse(module).body if isinstance(d, ast.FunctionDef) and not d.decorator_list
+        ]
         helpers = {d.name: d for d in functions if d.name.startswith("_")}
         users: dict[str, set[str]] = {}
         places: dict[str, list[tuple[str, int | str]]] = {}
@@ -156,14 +191,32 @@ def targets() -> list[Target]:
                 assert isinstance(expression, ast.Lambda)
                 offered = () if entry.variadic or place == "tangent" else ("out", *entry.inputs)
                 label = f"{entry.name}, {'tangent' if place == 'tangent' else (entry.inputs or ['inputs'])[place]}"  # type: ignore[index]
-                found.append(Target(module, label, expression, (entry.name,), ((entry.name, place),), offered))
+                found.append(
+                    Target(
+                        module, label, expression, (entry.name,), ((entry.name, place),), offered
+                    )
+                )
         for name, using in users.items():
-            found.append(Target(module, name, helpers[name], tuple(sorted(using)), tuple(places.get(name, [])), ()))
+            found.append(
+                Target(
+                    module,
+                    name,
+                    helpers[name],
+                    tuple(sorted(using)),
+                    tuple(places.get(name, [])),
+                    (),
+                )
+            )
     for name in test_primitives.NAMES:  # nothing with a rule of its own was missed
         entry = REGISTRY[name]
-        if entry.body is None and not entry.joint:  # a joint rule is a walk of its own; tests/test_unroll.py is its test
-            missed = {i for i, rule in enumerate(entry.rules) if rule is not None} | ({"tangent"} if entry.tangent else set())  # type: ignore[arg-type]
-            assert all((name, place) in covered for place in missed), f"no source was found for {name}: {missed}"
+        # a joint rule is a walk of its own; tests/test_unroll.py is its test
+        if entry.body is None and not entry.joint:
+            missed = {i for i, rule in enumerate(entry.rules) if rule is not None} | (
+                {"tangent"} if entry.tangent else set()
+            )  # type: ignore[arg-type]
+            assert all((name, place) in covered for place in missed), (
+                f"no source was found for {name}: {missed}"
+            )
     return found
 
 
@@ -177,7 +230,10 @@ def variants(node: ast.expr, names: list[str]) -> Iterator[tuple[str, ast.expr]]
     if isinstance(node, ast.BinOp):
         left, op, right = node.left, node.op, node.right
         if isinstance(op, (ast.Add, ast.Sub)):
-            yield "sign", ast.BinOp(left, ast.Sub() if isinstance(op, ast.Add) else ast.Add(), right)
+            yield (
+                "sign",
+                ast.BinOp(left, ast.Sub() if isinstance(op, ast.Add) else ast.Add(), right),
+            )
             yield "term", left
             yield "term", right if isinstance(op, ast.Add) else ast.UnaryOp(ast.USub(), right)
         if isinstance(op, (ast.Mult, ast.Div, ast.Pow, ast.MatMult)):
@@ -185,20 +241,36 @@ def variants(node: ast.expr, names: list[str]) -> Iterator[tuple[str, ast.expr]]
         if isinstance(op, (ast.Mult, ast.MatMult)):
             yield "factor", right
         if isinstance(op, (ast.Mult, ast.Div)):
-            yield "inverse", ast.BinOp(left, ast.Div() if isinstance(op, ast.Mult) else ast.Mult(), right)
+            yield (
+                "inverse",
+                ast.BinOp(left, ast.Div() if isinstance(op, ast.Mult) else ast.Mult(), right),
+            )
         if isinstance(op, SWAPPING) and ast.dump(left) != ast.dump(right):
             yield "operands", ast.BinOp(right, op, left)
     if isinstance(node, ast.Call):
         method = isinstance(node.func, ast.Attribute) and node.func.attr == "dot"
         if method and len(node.args) == 1:
-            yield "operands", ast.Call(ast.Attribute(node.args[0], "dot", ast.Load()), [node.func.value], [])  # type: ignore[attr-defined]
+            yield (
+                "operands",
+                ast.Call(ast.Attribute(node.args[0], "dot", ast.Load()), [node.func.value], []),
+            )  # type: ignore[attr-defined]
         commutes = getattr(node.func, "id", getattr(node.func, "attr", "")) in COMMUTATIVE
         for i in range(0 if commutes else len(node.args) - 1):
             a, b = node.args[i], node.args[i + 1]
-            if ast.dump(a) != ast.dump(b) and not isinstance(a, ast.Starred) and not isinstance(b, ast.Starred):
-                yield "arguments", ast.Call(node.func, [*node.args[:i], b, a, *node.args[i + 2 :]], node.keywords)
+            if (
+                ast.dump(a) != ast.dump(b)
+                and not isinstance(a, ast.Starred)
+                and not isinstance(b, ast.Starred)
+            ):
+                yield (
+                    "arguments",
+                    ast.Call(node.func, [*node.args[:i], b, a, *node.args[i + 2 :]], node.keywords),
+                )
     if isinstance(node, ast.Constant) and isinstance(node.value, (int, float)):
-        yield "constant", ast.Constant(not node.value if isinstance(node.value, bool) else node.value + 1)
+        yield (
+            "constant",
+            ast.Constant(not node.value if isinstance(node.value, bool) else node.value + 1),
+        )
     if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id in names:
         for name in names:
             if name != node.id:
@@ -206,8 +278,14 @@ def variants(node: ast.expr, names: list[str]) -> Iterator[tuple[str, ast.expr]]
 
 
 def aside(parent: ast.AST, field: str) -> bool:
-    """Where a change says nothing about derivatives: annotations, defaults, texts of errors, ``strict=``."""
-    if isinstance(parent, (ast.arg, ast.arguments, ast.Raise, ast.JoinedStr)) or field in ("returns", "decorator_list"):
+    """Where a change says nothing about derivatives.
+
+    Annotations, defaults, texts of errors, ``strict=``.
+    """
+    if isinstance(parent, (ast.arg, ast.arguments, ast.Raise, ast.JoinedStr)) or field in (
+        "returns",
+        "decorator_list",
+    ):
         return True
     return isinstance(parent, ast.keyword) and parent.arg == "strict"
 
@@ -246,7 +324,9 @@ def names_in(node: ast.Lambda | ast.FunctionDef) -> list[str]:
     """The parameters of a function, and in one with statements the names that it assigns."""
     names = [a.arg for a in [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]]
     assigned = [t for n in ast.walk(node) if isinstance(n, ast.Assign) for t in n.targets]
-    names += [n.id for t in assigned for n in ast.walk(t) if isinstance(n, ast.Name) and n.id not in names]
+    names += [
+        n.id for t in assigned for n in ast.walk(t) if isinstance(n, ast.Name) and n.id not in names
+    ]
     return list(dict.fromkeys(names))
 
 
@@ -256,7 +336,14 @@ def mutants(all_targets: list[Target]) -> list[Mutant]:
         original = ast.unparse(target.node)
         names, seen = names_in(target.node), {original}
 
-        def add(change: str, path: tuple[Any, ...], old: ast.expr, new: ast.expr, k: int = k, seen: set[str] = seen) -> None:
+        def add(
+            change: str,
+            path: tuple[Any, ...],
+            old: ast.expr,
+            new: ast.expr,
+            k: int = k,
+            seen: set[str] = seen,
+        ) -> None:
             changed = replaced(all_targets[k].node, path, new)
             if ast.unparse(changed) not in seen:
                 seen.add(ast.unparse(changed))
@@ -268,7 +355,8 @@ def mutants(all_targets: list[Target]) -> list[Mutant]:
         if target.places and isinstance(target.node, ast.Lambda):
             body = target.node.body
             add("sign", (("body", None),), body, ast.UnaryOp(ast.USub(), body))
-            for old_name in [n for n in names if n in target.offered]:  # the rule asks for another value instead
+            # the rule asks for another value instead
+            for old_name in [n for n in names if n in target.offered]:
                 for new_name in [n for n in target.offered if n not in names]:
                     changed = copy.deepcopy(target.node)
                     for n in ast.walk(changed):
@@ -286,7 +374,10 @@ def mutants(all_targets: list[Target]) -> list[Mutant]:
 def compiled(module: types.ModuleType, node: ast.Lambda | ast.FunctionDef) -> Callable[..., Any]:
     """The function of a syntax tree, in the namespace of its module."""
     if isinstance(node, ast.Lambda):
-        return eval(compile(ast.fix_missing_locations(ast.Expression(node)), "<mutant>", "eval"), vars(module))  # type: ignore[no-any-return]
+        return eval(
+            compile(ast.fix_missing_locations(ast.Expression(node)), "<mutant>", "eval"),
+            vars(module),
+        )  # type: ignore[no-any-return]
     future = ast.parse("from __future__ import annotations").body
     scope: dict[str, Any] = {}
     code = compile(ast.fix_missing_locations(ast.Module([*future, node], [])), "<mutant>", "exec")
@@ -331,7 +422,10 @@ def put_in_place(target: Target, function: Callable[..., Any]) -> Iterator[None]
 
 
 def check(name: str, conventions: bool = True) -> None:
-    """All derivative checks of a primitive, cheap ones first; AssertionError or another error if one fails."""
+    """All derivative checks of a primitive, cheap ones first.
+
+    AssertionError or another error if one fails.
+    """
     for case in test_primitives.gradient_cases(name):
         test_primitives.check_gradients(case)
     for row in test_conventions.CONVENTIONS:
@@ -346,7 +440,8 @@ def killed(target: Target, mutant: Mutant) -> str:
     with put_in_place(target, compiled(target.module, mutant.node)):
         try:
             for name in target.users:
-                check(name, conventions=mutant.change != "input")  # the functions that these call have noted what is to be saved
+                # the functions that these call have noted what is to be saved
+                check(name, conventions=mutant.change != "input")
         except AssertionError:
             return "wrong"
         except Exception:
@@ -355,7 +450,10 @@ def killed(target: Target, mutant: Mutant) -> str:
 
 
 def prepare() -> None:
-    """Operations are called through their entries: the public functions have noted what their rules need saved."""
+    """Operations are called through their entries.
+
+    The public functions have noted what their rules need saved.
+    """
     warnings.simplefilter("ignore")
     np.seterr(all="ignore")
     test_primitives.OPERATIONS.clear()
@@ -373,7 +471,11 @@ def main(chosen: list[str]) -> int:
     global STATE
     started = time.perf_counter()
     all_targets = targets()
-    found = [m for m in mutants(all_targets) if not chosen or set(chosen) & {*all_targets[m.target].users, all_targets[m.target].label}]
+    found = [
+        m
+        for m in mutants(all_targets)
+        if not chosen or set(chosen) & {*all_targets[m.target].users, all_targets[m.target].label}
+    ]
     STATE = (all_targets, found)
     prepare()
     for name in sorted({user for m in found for user in all_targets[m.target].users}):
@@ -384,7 +486,10 @@ def main(chosen: list[str]) -> int:
     survivors: list[Any] = []
     used: set[tuple[str, str]] = set()
     for m, died in zip(found, dead, strict=True):
-        label, text = all_targets[m.target].label, ast.unparse(m.node.body if isinstance(m.node, ast.Lambda) else m.node)
+        label, text = (
+            all_targets[m.target].label,
+            ast.unparse(m.node.body if isinstance(m.node, ast.Lambda) else m.node),
+        )
         change = f"{m.before} -> {m.after}"
         matching = [key for key in EQUIVALENT if key[0] == label and fnmatchcase(change, key[1])]
         reason = EQUIVALENT[matching[0]] if matching else ""
@@ -394,10 +499,14 @@ def main(chosen: list[str]) -> int:
     kinds: dict[str, int] = {}
     for m in found:
         kinds[m.change] = kinds.get(m.change, 0) + 1
-    print(f"{len(all_targets)} functions, {len(found)} mutants ({', '.join(f'{n} {k}' for k, n in sorted(kinds.items()))})")
+    print(
+        f"{len(all_targets)} functions, {len(found)} mutants ({', '.join(f'{n} {k}' for k, n in sorted(kinds.items()))})"
+    )
     for title, rows in (("equivalent", excused), ("SURVIVED", survivors)):
         for m, (label, text), reason in rows:
-            print(f"{title}: {label}: {m.change}: {m.before} -> {m.after}{': ' + reason if reason else ''}")
+            print(
+                f"{title}: {label}: {m.change}: {m.before} -> {m.after}{': ' + reason if reason else ''}"
+            )
             if not reason:
                 print("    " + text.replace("\n", "\n    "))
     for where, pattern in EQUIVALENT if not chosen else ():
@@ -406,7 +515,9 @@ def main(chosen: list[str]) -> int:
     total = len(found) - len(excused)
     rate = (total - len(survivors)) / max(total, 1)
     how = f"{dead.count('wrong')} by a wrong number, {dead.count('error')} by an error"
-    print(f"killed {total - len(survivors)}/{total} ({rate:.2%}; {how}), {len(excused)} equivalent, {time.perf_counter() - started:.0f} s")
+    print(
+        f"killed {total - len(survivors)}/{total} ({rate:.2%}; {how}), {len(excused)} equivalent, {time.perf_counter() - started:.0f} s"
+    )
     return 0 if rate >= REQUIRED else 1
 
 

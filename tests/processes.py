@@ -7,9 +7,14 @@ from collections.abc import Sequence
 
 
 def together(processes: Sequence[subprocess.Popen[str]]) -> list[str]:
-    """Wait until each has written "ready", write "go" to all, and give what they wrote then; each must end without an error."""
+    """Wait until each has written "ready", write "go" to all, and give what they wrote then.
+
+    Each must end without an error.
+    """
     for process in processes:
-        assert process.stdout is not None and process.stdout.readline() == "ready\n", process.communicate()[1]
+        assert process.stdout is not None and process.stdout.readline() == "ready\n", (
+            process.communicate()[1]
+        )
     for process in processes:
         assert process.stdin is not None
         process.stdin.write("go\n")

@@ -18,7 +18,10 @@ def cells(arrays: dict[str, Any]) -> None:
         net = kind(INPUT, HIDDEN, dtype=torch.float64)
         for p in net.parameters():
             torch.nn.init.normal_(p, std=0.7)
-        states = [torch.randn(1, BATCH, HIDDEN, dtype=torch.float64, requires_grad=True) for _ in range(2 if name == "LSTM" else 1)]
+        states = [
+            torch.randn(1, BATCH, HIDDEN, dtype=torch.float64, requires_grad=True)
+            for _ in range(2 if name == "LSTM" else 1)
+        ]
         xs = torch.randn(T, BATCH, INPUT, dtype=torch.float64, requires_grad=True)
         ys, last = net(xs, tuple(states) if name == "LSTM" else states[0])
         last = last if name == "LSTM" else (last,)
@@ -26,10 +29,17 @@ def cells(arrays: dict[str, Any]) -> None:
         sum((w * y).sum() for w, y in zip(weights, (ys, *last))).backward()
         arrays |= {f"{name}/{k}": v for k, v in {"xs": xs, "ys": ys, "d xs": xs.grad}.items()}
         for i, (s, final) in enumerate(zip(states, last)):
-            arrays |= {f"{name}/state{i}": s[0], f"{name}/d state{i}": s.grad[0], f"{name}/last{i}": final[0]}
+            arrays |= {
+                f"{name}/state{i}": s[0],
+                f"{name}/d state{i}": s.grad[0],
+                f"{name}/last{i}": final[0],
+            }
         arrays |= {f"{name}/weights{i}": w if i == 0 else w[0] for i, w in enumerate(weights)}
         for key, p in net.named_parameters():
-            arrays |= {f"{name}/{key.removesuffix('_l0')}": p, f"{name}/d {key.removesuffix('_l0')}": p.grad}
+            arrays |= {
+                f"{name}/{key.removesuffix('_l0')}": p,
+                f"{name}/d {key.removesuffix('_l0')}": p.grad,
+            }
 
 
 def losses(arrays: dict[str, Any]) -> None:
@@ -38,7 +48,12 @@ def losses(arrays: dict[str, Any]) -> None:
     targets = torch.randint(0, 4, (5, 3))
     loss = torch.nn.functional.cross_entropy(logits.reshape(-1, 4), targets.reshape(-1))
     loss.backward()
-    arrays |= {"cross_entropy/logits": logits, "cross_entropy/targets": targets, "cross_entropy/loss": loss, "cross_entropy/d": logits.grad}
+    arrays |= {
+        "cross_entropy/logits": logits,
+        "cross_entropy/targets": targets,
+        "cross_entropy/loss": loss,
+        "cross_entropy/d": logits.grad,
+    }
     x, y = (torch.randn(3, 2, dtype=torch.float64, requires_grad=True) for _ in range(2))
     loss = torch.nn.functional.mse_loss(x, y)
     loss.backward()
@@ -52,4 +67,6 @@ if __name__ == "__main__":
     losses(found)
     FILE.parent.mkdir(exist_ok=True)
     np.savez_compressed(FILE, **{k: v.detach().numpy() for k, v in found.items()})
-    print(f"{FILE.name}: {len(found)} arrays, {FILE.stat().st_size} bytes, PyTorch {torch.__version__}")
+    print(
+        f"{FILE.name}: {len(found)} arrays, {FILE.stat().st_size} bytes, PyTorch {torch.__version__}"
+    )

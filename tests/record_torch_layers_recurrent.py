@@ -25,7 +25,8 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "LSTMP": ("LSTM", {"proj_size": PROJECTED}),
     "GRU": ("GRU", {}),
 }
-SHAPES: list[tuple[dict[str, Any], bool]] = [  # levels, directions and bias; with lengths or without
+# levels, directions and bias; with lengths or without
+SHAPES: list[tuple[dict[str, Any], bool]] = [
     ({}, False),
     ({"num_layers": 2}, False),
     ({"num_layers": 3, "bias": False}, True),
@@ -40,7 +41,8 @@ SHAPES: list[tuple[dict[str, Any], bool]] = [  # levels, directions and bias; wi
 def record(arrays: dict[str, Any], kind: str, options: dict[str, Any], padded: bool) -> None:
     """One case: a layer with random weights on random inputs."""
     net = getattr(torch.nn, kind)(INPUT, HIDDEN, **options)
-    std = 0.25 if options.get("nonlinearity") == "relu" else 0.4  # relu lets values grow, and rounding with them
+    # relu lets values grow, and rounding with them
+    std = 0.25 if options.get("nonlinearity") == "relu" else 0.4
     for p in net.parameters():
         torch.nn.init.normal_(p, std=std)
     count = options.get("num_layers", 1) * (2 if options.get("bidirectional") else 1)
@@ -49,7 +51,9 @@ def record(arrays: dict[str, Any], kind: str, options: dict[str, Any], padded: b
     xs = torch.randn(T, BATCH, INPUT, requires_grad=True)
     given = tuple(states) if kind == "LSTM" else states[0]
     if padded:
-        packed = torch.nn.utils.rnn.pack_padded_sequence(xs, torch.tensor(LENGTHS), enforce_sorted=False)
+        packed = torch.nn.utils.rnn.pack_padded_sequence(
+            xs, torch.tensor(LENGTHS), enforce_sorted=False
+        )
         out, last = net(packed, given)
         ys, _ = torch.nn.utils.rnn.pad_packed_sequence(out, total_length=T)
     else:
@@ -67,7 +71,8 @@ def record(arrays: dict[str, Any], kind: str, options: dict[str, Any], padded: b
 
 if __name__ == "__main__":
     torch.manual_seed(43)
-    cases, packed = {}, {}  # one array for each case, as many small ones take several times the space
+    # one array for each case, as many small ones take several times the space
+    cases, packed = {}, {}
     for label, (kind, own) in KINDS.items():
         for i, (options, padded) in enumerate(SHAPES):
             found: dict[str, Any] = {}
@@ -76,7 +81,16 @@ if __name__ == "__main__":
             if any(v.dtype != np.float32 for v in arrays.values()):
                 raise TypeError(f"{label} {i}: expected float32 throughout")
             shapes = {k: v.shape for k, v in arrays.items()}
-            cases[f"{label} {i}"] = {"kind": kind, "options": own | options, "padded": padded, "shapes": shapes}
+            cases[f"{label} {i}"] = {
+                "kind": kind,
+                "options": own | options,
+                "padded": padded,
+                "shapes": shapes,
+            }
             packed[f"{label} {i}"] = np.concatenate([v.reshape(-1) for v in arrays.values()])
-    np.savez_compressed(FILE, cases=np.array(json.dumps(cases).encode()), lengths=np.array(LENGTHS), **packed)
-    print(f"{FILE.name}: {len(cases)} cases, {FILE.stat().st_size} bytes, PyTorch {torch.__version__}")
+    np.savez_compressed(
+        FILE, cases=np.array(json.dumps(cases).encode()), lengths=np.array(LENGTHS), **packed
+    )
+    print(
+        f"{FILE.name}: {len(cases)} cases, {FILE.stat().st_size} bytes, PyTorch {torch.__version__}"
+    )

@@ -1,4 +1,7 @@
-"""The six LSTM networks and the baselines: against the same computation by hand, and what they promise."""
+"""The six LSTM networks and the baselines.
+
+Against the same computation by hand, and what they promise.
+"""
 
 from __future__ import annotations
 
@@ -31,9 +34,13 @@ def values(module: Any) -> dict[str, Any]:
     return {name: p.numpy() for name, p in module.named_parameters()}
 
 
-def lstm_by_hand(p: dict[str, Any], xs: Any, level: int = 0, suffix: str = "", h: Any = None, c: Any = None) -> tuple[list[Any], Any, Any]:
+def lstm_by_hand(
+    p: dict[str, Any], xs: Any, level: int = 0, suffix: str = "", h: Any = None, c: Any = None
+) -> tuple[list[Any], Any, Any]:
     """One level over one sequence, a row at a time: xs is a list of vectors."""
-    w, u, b, d = (p[f"{n}_l{level}{suffix}"] for n in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
+    w, u, b, d = (
+        p[f"{n}_l{level}{suffix}"] for n in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    )
     size = u.shape[1]
     h, c = np.zeros(size) if h is None else h, np.zeros(size) if c is None else c
     ys = []
@@ -50,7 +57,11 @@ def linear_by_hand(p: dict[str, Any], name: str, x: Any) -> Any:
 
 
 def inner(p: dict[str, Any], name: str) -> dict[str, Any]:
-    return {key.removeprefix(f"{name}."): value for key, value in p.items() if key.startswith(f"{name}.")}
+    return {
+        key.removeprefix(f"{name}."): value
+        for key, value in p.items()
+        if key.startswith(f"{name}.")
+    }
 
 
 def disturbed(model: Any, rng: np.random.Generator) -> Any:
@@ -83,7 +94,9 @@ def test_vanilla_and_stacked(levels: int, lengths: Any, rng: np.random.Generator
 @pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["full", "padded"])
 def test_cnn(lengths: Any, rng: np.random.Generator) -> None:
     channels, height, width, filters = 2, 5, 4, 3
-    model = disturbed(tg.nn.CNNLSTM(channels, height, width, filters, H, OUT, rng=1, dtype=np.float64), rng)
+    model = disturbed(
+        tg.nn.CNNLSTM(channels, height, width, filters, H, OUT, rng=1, dtype=np.float64), rng
+    )
     p = values(model)
     xs = rng.normal(size=(T, B, channels, height, width))
     ends = [T] * B if lengths is None else lengths
@@ -95,7 +108,9 @@ def test_cnn(lengths: Any, rng: np.random.Generator) -> None:
             padded[:, 1:-1, 1:-1] = frame
             seen = np.zeros((filters, height, width))
             for k, i, j in np.ndindex(seen.shape):
-                seen[k, i, j] = (p["convolution.weight"][k] * padded[:, i : i + 3, j : j + 3]).sum() + p["convolution.bias"][k]
+                seen[k, i, j] = (
+                    p["convolution.weight"][k] * padded[:, i : i + 3, j : j + 3]
+                ).sum() + p["convolution.bias"][k]
             pooled = np.zeros((filters, height // 2, width // 2))
             for k, i, j in np.ndindex(pooled.shape):
                 pooled[k, i, j] = max(0.0, seen[k, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2].max())
@@ -131,7 +146,9 @@ def translator(**options: Any) -> Any:
 def by_hand_target(p: dict[str, Any], source: Any, before: Any) -> list[Any]:
     """Logits of one sequence, after the tokens `before` (the start among them)."""
     _, h, c = lstm_by_hand(inner(p, "encoder"), [p["source_embedding.weight"][i] for i in source])
-    ys, *_ = lstm_by_hand(inner(p, "decoder"), [p["target_embedding.weight"][i] for i in before], h=h, c=c)
+    ys, *_ = lstm_by_hand(
+        inner(p, "decoder"), [p["target_embedding.weight"][i] for i in before], h=h, c=c
+    )
     return [linear_by_hand(p, "output", y) for y in ys]
 
 
@@ -140,7 +157,9 @@ def test_encoder_decoder_with_teacher_forcing(rng: np.random.Generator) -> None:
     source, target = rng.integers(6, size=(T, B)), rng.integers(5, size=(4, B))
     y = model(source, target, LENGTHS).numpy()
     for row in range(B):
-        expected = by_hand_target(values(model), source[: LENGTHS[row], row], [2, *target[:-1, row]])
+        expected = by_hand_target(
+            values(model), source[: LENGTHS[row], row], [2, *target[:-1, row]]
+        )
         np.testing.assert_allclose(y[:, row], expected, **CLOSE)
     garbage = np.where(np.arange(T)[:, None] < LENGTHS, source, 99)
     np.testing.assert_array_equal(model(garbage, target, LENGTHS).numpy(), y)
@@ -152,7 +171,10 @@ def log_softmax(z: Any) -> Any:
 
 @pytest.mark.parametrize("levels", [1, 2])
 def test_decoding(levels: int, rng: np.random.Generator) -> None:
-    """Greedy choice step by step with the whole model; the widest beam against all sequences there are."""
+    """Greedy choice step by step with the whole model.
+
+    The widest beam against all sequences there are.
+    """
     model = disturbed(translator(num_layers=levels, start=4, stop=0), rng)
     source, longest = rng.integers(6, size=(T, B)), 3
     found = model.decode(source, LENGTHS, max_length=longest)
@@ -179,7 +201,10 @@ def test_decoding_learns_to_copy_and_stops() -> None:
     optimizer = tg.optim.Adam(model.parameters(), lr=0.02)
     for _ in range(150):
         source = rng.integers(2, 4, size=(2, 32))
-        loss = tg.nn.cross_entropy(model(source, np.concatenate([source, np.ones((1, 32), int)])), np.concatenate([source, np.ones((1, 32), int)]))
+        loss = tg.nn.cross_entropy(
+            model(source, np.concatenate([source, np.ones((1, 32), int)])),
+            np.concatenate([source, np.ones((1, 32), int)]),
+        )
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -210,10 +235,14 @@ def test_next_token_logits_and_state(rng: np.random.Generator) -> None:
     logits, _ = model(ids)
     for row in range(B):
         ys, *_ = lstm_by_hand(inner(p, "lstm"), [p["embedding.weight"][i] for i in ids[:, row]])
-        np.testing.assert_allclose(logits.numpy()[:, row], [linear_by_hand(p, "output", y) for y in ys], **CLOSE)
+        np.testing.assert_allclose(
+            logits.numpy()[:, row], [linear_by_hand(p, "output", y) for y in ys], **CLOSE
+        )
     first, state = model(ids[:2])
     rest, _ = model(ids[2:], state)
-    np.testing.assert_allclose(np.concatenate([first.numpy(), rest.numpy()]), logits.numpy(), **CLOSE)
+    np.testing.assert_allclose(
+        np.concatenate([first.numpy(), rest.numpy()]), logits.numpy(), **CLOSE
+    )
 
 
 @pytest.mark.parametrize("prompt_length", [1, 4])
@@ -227,7 +256,9 @@ def test_generating_the_likeliest(prompt_length: int, rng: np.random.Generator) 
         ids = np.concatenate([ids, model(ids)[0].numpy()[-1].argmax(-1)[None]])
     np.testing.assert_array_equal(drawn, ids[prompt_length:])
     np.testing.assert_array_equal(model.generate(prompt, 6, top_k=1, rng=3), drawn)
-    np.testing.assert_array_equal(model.generate(prompt[:, 1].tolist(), 6, temperature=0), drawn[:, 1])
+    np.testing.assert_array_equal(
+        model.generate(prompt[:, 1].tolist(), 6, temperature=0), drawn[:, 1]
+    )
 
 
 def test_generating_draws_from_what_is_predicted(rng: np.random.Generator) -> None:
@@ -264,16 +295,31 @@ def frames(rng: np.random.Generator) -> Any:
 
 
 BUILDERS: dict[str, tuple[Callable[..., Any], Callable[[Any, np.random.Generator], Any]]] = {
-    "VanillaLSTM": (lambda **o: tg.nn.VanillaLSTM(2, 3, 2, **o), lambda m, rng: m(rng.normal(size=(3, 2, 2)))),
-    "StackedLSTM": (lambda **o: tg.nn.StackedLSTM(2, 3, 2, 2, **o), lambda m, rng: m(rng.normal(size=(3, 2, 2)))),
+    "VanillaLSTM": (
+        lambda **o: tg.nn.VanillaLSTM(2, 3, 2, **o),
+        lambda m, rng: m(rng.normal(size=(3, 2, 2))),
+    ),
+    "StackedLSTM": (
+        lambda **o: tg.nn.StackedLSTM(2, 3, 2, 2, **o),
+        lambda m, rng: m(rng.normal(size=(3, 2, 2))),
+    ),
     "CNNLSTM": (lambda **o: tg.nn.CNNLSTM(1, 4, 4, 2, 3, 2, **o), lambda m, rng: m(frames(rng))),
-    "BidirectionalLSTM": (lambda **o: tg.nn.BidirectionalLSTM(2, 3, 2, num_layers=2, **o), lambda m, rng: m(rng.normal(size=(3, 2, 2)))),
+    "BidirectionalLSTM": (
+        lambda **o: tg.nn.BidirectionalLSTM(2, 3, 2, num_layers=2, **o),
+        lambda m, rng: m(rng.normal(size=(3, 2, 2))),
+    ),
     "EncoderDecoderLSTM": (
         lambda **o: tg.nn.EncoderDecoderLSTM(4, 3, 2, 3, **o),
         lambda m, rng: m(np.array([[0, 1], [2, 3]]), np.array([[2, 1], [0, 0], [1, 2]])),
     ),
-    "GenerativeLSTM": (lambda **o: tg.nn.GenerativeLSTM(3, 2, 3, **o), lambda m, rng: m(np.array([[0, 1], [2, 1]]))[0]),
-    "WindowMLP": (lambda **o: tg.nn.WindowMLP(3, 4, 2, 2, **o), lambda m, rng: m(rng.normal(size=(5, 2, 2)))),
+    "GenerativeLSTM": (
+        lambda **o: tg.nn.GenerativeLSTM(3, 2, 3, **o),
+        lambda m, rng: m(np.array([[0, 1], [2, 1]]))[0],
+    ),
+    "WindowMLP": (
+        lambda **o: tg.nn.WindowMLP(3, 4, 2, 2, **o),
+        lambda m, rng: m(rng.normal(size=(5, 2, 2))),
+    ),
 }
 
 
@@ -301,7 +347,13 @@ def test_gradients(name: str, rng: np.random.Generator) -> None:
                 p.data = moved
                 found.append(loss().item())
             p.data = start
-            np.testing.assert_allclose(p.grad.numpy().flat[k], (found[0] - found[1]) / 2e-6, rtol=1e-5, atol=1e-8, err_msg=path)
+            np.testing.assert_allclose(
+                p.grad.numpy().flat[k],
+                (found[0] - found[1]) / 2e-6,
+                rtol=1e-5,
+                atol=1e-8,
+                err_msg=path,
+            )
 
 
 @pytest.mark.parametrize("name", BUILDERS)
@@ -321,7 +373,10 @@ def test_dtype_seed_and_files(name: str, rng: np.random.Generator, tmp_path: Any
 
 def test_dropout_acts_between_levels_in_training(rng: np.random.Generator) -> None:
     xs = rng.normal(size=(T, B, F))
-    for model in (tg.nn.StackedLSTM(F, H, OUT, 2, 0.5, rng=1), tg.nn.BidirectionalLSTM(F, H, OUT, num_layers=2, dropout=0.5, rng=1)):
+    for model in (
+        tg.nn.StackedLSTM(F, H, OUT, 2, 0.5, rng=1),
+        tg.nn.BidirectionalLSTM(F, H, OUT, num_layers=2, dropout=0.5, rng=1),
+    ):
         assert (model(xs).numpy() != model(xs).numpy()).any()
         model.eval()
         np.testing.assert_array_equal(model(xs).numpy(), model(xs).numpy())
@@ -343,18 +398,25 @@ def test_window_mlp_by_hand(rng: np.random.Generator) -> None:
 def process(n: int, coefficients: list[float], intercept: float, noise: Any) -> Any:
     series = list(noise[: len(coefficients)])
     for t in range(len(coefficients), n):
-        series.append(intercept + sum(a * series[t - 1 - k] for k, a in enumerate(coefficients)) + noise[t])
+        series.append(
+            intercept + sum(a * series[t - 1 - k] for k, a in enumerate(coefficients)) + noise[t]
+        )
     return np.array(series)
 
 
 def test_autoregression_recovers_its_process(rng: np.random.Generator) -> None:
     coefficients = [0.5, -0.3, 0.2]
     start = np.concatenate([rng.normal(size=3), np.zeros(37)])
-    exact = tg.nn.LinearAutoregression(3).fit(process(40, coefficients, 0.7, start))  # without noise
+    # without noise
+    exact = tg.nn.LinearAutoregression(3).fit(process(40, coefficients, 0.7, start))
     np.testing.assert_allclose(exact.coefficients, coefficients, atol=1e-8)
     assert abs(exact.intercept - 0.7) < 1e-8
-    noisy = tg.nn.LinearAutoregression(3).fit(process(20_000, coefficients, 0.7, rng.normal(size=20_000)))
-    np.testing.assert_allclose([*noisy.coefficients, noisy.intercept], [*coefficients, 0.7], atol=0.04)
+    noisy = tg.nn.LinearAutoregression(3).fit(
+        process(20_000, coefficients, 0.7, rng.normal(size=20_000))
+    )
+    np.testing.assert_allclose(
+        [*noisy.coefficients, noisy.intercept], [*coefficients, 0.7], atol=0.04
+    )
 
 
 def test_autoregression_is_least_squares_with_an_intercept(rng: np.random.Generator) -> None:
@@ -362,17 +424,28 @@ def test_autoregression_is_least_squares_with_an_intercept(rng: np.random.Genera
     model = tg.nn.LinearAutoregression(order).fit(series)
     errors = []
     for t in range(order, 30):
-        errors.append(series[t] - model.intercept - sum(model.coefficients[k] * series[t - 1 - k] for k in range(order)))
-        np.testing.assert_allclose(series[t] - model.predict(series)[t - order], errors[-1], **CLOSE)
+        errors.append(
+            series[t]
+            - model.intercept
+            - sum(model.coefficients[k] * series[t - 1 - k] for k in range(order))
+        )
+        np.testing.assert_allclose(
+            series[t] - model.predict(series)[t - order], errors[-1], **CLOSE
+        )
     assert abs(sum(errors)) < 1e-9  # the normal equations
     for k in range(order):
         assert abs(sum(e * series[t - 1 - k] for t, e in enumerate(errors, order))) < 1e-8
     assert len(model.predict(series)) == 30 - order + 1
     known = series.tolist()
     for _ in range(5):
-        known.append(model.intercept + sum(model.coefficients[k] * known[-1 - k] for k in range(order)))
+        known.append(
+            model.intercept + sum(model.coefficients[k] * known[-1 - k] for k in range(order))
+        )
     np.testing.assert_allclose(model.forecast(series, 5), known[30:], **CLOSE)
-    assert model.forecast(series, 1)[0] == model.predict(series)[-1] and len(model.forecast(series, 0)) == 0
+    assert (
+        model.forecast(series, 1)[0] == model.predict(series)[-1]
+        and len(model.forecast(series, 0)) == 0
+    )
 
 
 # --- errors ---------------------------------------------------------------------------------------------------------------
@@ -382,21 +455,53 @@ def test_autoregression_is_least_squares_with_an_intercept(rng: np.random.Genera
     ("kind", "act", "words"),
     [
         (ShapeError, lambda: tg.nn.VanillaLSTM(2, 3, 1)(np.zeros((4, 2))), "xs[:, None]"),
-        (ShapeError, lambda: tg.nn.VanillaLSTM(2, 3, 1)(np.zeros((4, 2, 2)), [9, 1]), "only T=4 steps"),
+        (
+            ShapeError,
+            lambda: tg.nn.VanillaLSTM(2, 3, 1)(np.zeros((4, 2, 2)), [9, 1]),
+            "only T=4 steps",
+        ),
         (TinygradError, lambda: tg.nn.StackedLSTM(2, 3, 1, 1, 0.5), "num_layers=2"),
         (ShapeError, lambda: tg.nn.CNNLSTM(1, 4, 4, 2, 3, 2, kernel_size=2), "odd"),
         (ShapeError, lambda: tg.nn.CNNLSTM(1, 4, 4, 2, 3, 2, pool=5), "from 1 to"),
-        (ShapeError, lambda: tg.nn.CNNLSTM(1, 4, 4, 2, 3, 2)(np.zeros((3, 2, 4, 4))), "xs[:, :, None]"),
-        (ShapeError, lambda: tg.nn.CNNLSTM(1, 4, 4, 2, 3, 2)(np.zeros((3, 2, 1, 4, 4)), [1, 2, 3]), "lengths"),
-        (TinygradError, lambda: tg.nn.EncoderDecoderLSTM(3, 3, 2, 2, stop=3), "target_vocabulary - 1 = 2"),
+        (
+            ShapeError,
+            lambda: tg.nn.CNNLSTM(1, 4, 4, 2, 3, 2)(np.zeros((3, 2, 4, 4))),
+            "xs[:, :, None]",
+        ),
+        (
+            ShapeError,
+            lambda: tg.nn.CNNLSTM(1, 4, 4, 2, 3, 2)(np.zeros((3, 2, 1, 4, 4)), [1, 2, 3]),
+            "lengths",
+        ),
+        (
+            TinygradError,
+            lambda: tg.nn.EncoderDecoderLSTM(3, 3, 2, 2, stop=3),
+            "target_vocabulary - 1 = 2",
+        ),
         (TinygradError, lambda: tg.nn.EncoderDecoderLSTM(3, 3, 2, 2, start=-1), "start=-1"),
-        (ShapeError, lambda: translator()(np.zeros((2, 3), int), np.zeros((2, 4), int)), "3 sequences and target 4"),
+        (
+            ShapeError,
+            lambda: translator()(np.zeros((2, 3), int), np.zeros((2, 4), int)),
+            "3 sequences and target 4",
+        ),
         (ShapeError, lambda: translator()(np.full((2, 3), 6), np.zeros((2, 3), int)), "0 to 5"),
-        (ShapeError, lambda: translator()(np.zeros((2, 3), int), np.full((2, 3), -1)), "target has ids from -1"),
+        (
+            ShapeError,
+            lambda: translator()(np.zeros((2, 3), int), np.full((2, 3), -1)),
+            "target has ids from -1",
+        ),
         (ShapeError, lambda: translator().encode(np.zeros(3, int)), "ids[:, None]"),
         (DtypeError, lambda: translator().encode(np.zeros((2, 3))), "integers"),
-        (TinygradError, lambda: translator().decode(np.zeros((2, 3), int), max_length=4, beam=0), "beam must be at least 1"),
-        (TinygradError, lambda: translator().decode(np.zeros((2, 3), int), max_length=0), "max_length"),
+        (
+            TinygradError,
+            lambda: translator().decode(np.zeros((2, 3), int), max_length=4, beam=0),
+            "beam must be at least 1",
+        ),
+        (
+            TinygradError,
+            lambda: translator().decode(np.zeros((2, 3), int), max_length=0),
+            "max_length",
+        ),
         (ShapeError, lambda: generator().generate([], 3), "at least one token"),
         (ShapeError, lambda: generator().generate([7], 3), "0 to 4"),
         (TinygradError, lambda: generator().generate([1], 3, temperature=-1), "temperature"),
@@ -405,7 +510,11 @@ def test_autoregression_is_least_squares_with_an_intercept(rng: np.random.Genera
         (ShapeError, lambda: tg.nn.LinearAutoregression(0), "order"),
         (ShapeError, lambda: tg.nn.LinearAutoregression(3).fit(np.zeros(6)), "at least 7"),
         (TinygradError, lambda: tg.nn.LinearAutoregression(1).fit([1.0, 2.0, np.nan, 3.0]), "at 2"),
-        (TinygradError, lambda: tg.nn.LinearAutoregression(1).predict([1.0, 2.0]), "fit(series) first"),
+        (
+            TinygradError,
+            lambda: tg.nn.LinearAutoregression(1).predict([1.0, 2.0]),
+            "fit(series) first",
+        ),
     ],
 )
 def test_errors_say_what_to_do(kind: type[Exception], act: Callable[[], Any], words: str) -> None:

@@ -1,4 +1,7 @@
-"""Writes to tensors: augmented and index assignment, views, ``data``; values as NumPy's, gradients against closed forms and gradcheck."""
+"""Writes to tensors: augmented and index assignment, views, ``data``.
+
+Values as NumPy's, gradients against closed forms and gradcheck.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,9 @@ def leaf(values: Any, name: str | None = None) -> tg.Tensor:
 
 
 def close(found: Any, expected: Any) -> None:
-    np.testing.assert_allclose(found.numpy() if isinstance(found, tg.Tensor) else found, expected, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(
+        found.numpy() if isinstance(found, tg.Tensor) else found, expected, rtol=1e-12, atol=1e-12
+    )
 
 
 IN_PLACE: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
@@ -38,11 +43,17 @@ SQUARE = (3, 3)
 
 @pytest.mark.parametrize("kind", ["tensor", "array", "itself", "number"])
 @pytest.mark.parametrize("name", IN_PLACE)
-def test_augmented_assignment_changes_the_tensor_and_records(name: str, kind: str, rng: np.random.Generator) -> None:
+def test_augmented_assignment_changes_the_tensor_and_records(
+    name: str, kind: str, rng: np.random.Generator
+) -> None:
     in_place, op = IN_PLACE[name]
     if name == "@=" and kind == "number":
         pytest.skip("a number has no matrix product")
-    x, v, weights = leaf(rng.uniform(0.5, 1.5, SQUARE)), rng.uniform(0.5, 1.5, SQUARE), rng.normal(size=SQUARE)
+    x, v, weights = (
+        leaf(rng.uniform(0.5, 1.5, SQUARE)),
+        rng.uniform(0.5, 1.5, SQUARE),
+        rng.normal(size=SQUARE),
+    )
 
     def program(x: Any, function: Callable[..., Any]) -> Any:
         y = x * 2.0
@@ -75,7 +86,9 @@ def test_a_parameter_is_changed_inside_no_grad(name: str, rng: np.random.Generat
         for q in module.parameters():
             in_place(q, 0.1 * q.grad)  # an optimiser by hand
         module.p += 0.0
-    assert module.p is p and p.is_leaf and p.requires_grad and p.dtype == np.float32 and p.grad is grad
+    assert (
+        module.p is p and p.is_leaf and p.requires_grad and p.dtype == np.float32 and p.grad is grad
+    )
     np.testing.assert_allclose(p.numpy(), op(before, np.float32(0.1) * grad.numpy()), rtol=1e-6)
     p.grad = None
     (p * p).sum().backward()
@@ -83,9 +96,16 @@ def test_a_parameter_is_changed_inside_no_grad(name: str, rng: np.random.Generat
 
 
 def test_a_recorded_write_to_a_leaf_is_refused_with_both_ways_out() -> None:
-    for write in (lambda p: operator.iadd(p, 1.0), lambda p: operator.setitem(p, 0, 1.0), lambda p: operator.imatmul(p, np.eye(2))):
+    for write in (
+        lambda p: operator.iadd(p, 1.0),
+        lambda p: operator.setitem(p, 0, 1.0),
+        lambda p: operator.imatmul(p, np.eye(2)),
+    ):
         p = leaf([[1.0, 2.0], [3.0, 4.0]], "weights")
-        with pytest.raises(tg.GraphError, match=r"assignment to weights: its gradient would be lost.*t = t \+ 0.*no_grad"):
+        with pytest.raises(
+            tg.GraphError,
+            match=r"assignment to weights: its gradient would be lost.*t = t \+ 0.*no_grad",
+        ):
             write(p)
         close(p, [[1, 2], [3, 4]])
 
@@ -107,7 +127,12 @@ def test_shape_and_dtype_stay() -> None:
     flags = tg.tensor([True, False])
     flags |= True
     flags &= np.array([True, False])
-    assert whole.tolist() == [4, 5] and single.tolist() == [1.5, 2.25] and single.dtype == np.float32 and flags.tolist() == [True, False]
+    assert (
+        whole.tolist() == [4, 5]
+        and single.tolist() == [1.5, 2.25]
+        and single.dtype == np.float32
+        and flags.tolist() == [True, False]
+    )
 
 
 def test_what_was_made_before_a_write_keeps_the_old_values(rng: np.random.Generator) -> None:
@@ -129,7 +154,11 @@ def test_inside_no_grad_a_computed_tensor_is_not_cut_from_its_tape() -> None:
 
 
 def test_frozen_parameters_and_buffers_take_values_only() -> None:
-    frozen, buffer, w = tg.Parameter([1.0, 2.0]), tg.nn.Buffer([1.0, 2.0], "mean"), tg.Parameter([3.0, 4.0])
+    frozen, buffer, w = (
+        tg.Parameter([1.0, 2.0]),
+        tg.nn.Buffer([1.0, 2.0], "mean"),
+        tg.Parameter([3.0, 4.0]),
+    )
     frozen.requires_grad = False
     for t in (frozen, buffer):
         t += 1.0
@@ -148,7 +177,13 @@ def test_constants_keep_their_name() -> None:
 
 def test_identity_operations_give_tensors_of_their_own() -> None:
     x = leaf([1.0, 2.0]) * 1
-    for same in (lambda t: t.astype(np.float64), lambda t: t.copy(), lambda t: +t, copy.copy, lambda t: tg.nn.dropout(t, 0.5, training=False)):
+    for same in (
+        lambda t: t.astype(np.float64),
+        lambda t: t.copy(),
+        lambda t: +t,
+        copy.copy,
+        lambda t: tg.nn.dropout(t, 0.5, training=False),
+    ):
         y = same(x)
         y += 1.0
         y[0] = 7.0
@@ -183,10 +218,21 @@ VIEWS: dict[str, Callable[[Any], Any]] = {
 @pytest.mark.parametrize("recorded", [False, True])
 @pytest.mark.parametrize("name", VIEWS)
 def test_a_write_to_a_view_is_refused(name: str, recorded: bool) -> None:
-    t = leaf(np.arange(6.0).reshape(2, 3)) * 1 if recorded else tg.tensor(np.arange(6.0).reshape(2, 3))
+    t = (
+        leaf(np.arange(6.0).reshape(2, 3)) * 1
+        if recorded
+        else tg.tensor(np.arange(6.0).reshape(2, 3))
+    )
     view = VIEWS[name](t)
-    for write in (lambda: view.__setitem__(0, 1.0), lambda: view.__setitem__(..., 1.0), lambda: operator.iadd(view, 1.0), lambda: setattr(view, "data", view.numpy())):
-        with pytest.raises(tg.GraphError, match=r"(a view|a view of t), and .* would not see the write.*copy\(\)"):
+    for write in (
+        lambda: view.__setitem__(0, 1.0),
+        lambda: view.__setitem__(..., 1.0),
+        lambda: operator.iadd(view, 1.0),
+        lambda: setattr(view, "data", view.numpy()),
+    ):
+        with pytest.raises(
+            tg.GraphError, match=r"(a view|a view of t), and .* would not see the write.*copy\(\)"
+        ):
             write()
     close(t, np.arange(6.0).reshape(2, 3))
     fresh = view.copy()
@@ -197,12 +243,31 @@ def test_a_write_to_a_view_is_refused(name: str, recorded: bool) -> None:
 
 def test_statements_that_would_lose_a_write_are_refused() -> None:
     for statement in (
-        "t[0][1] = v", "t[0][1] += v", "t.T[0] = v", "t.T += v", "t.reshape(-1)[0] = v", "t[0].data = v", "y = t[0]; y[1] = v", "y = t[0]; y += v",
-        "for row in t: row[:] = v", "for row in t: row *= v", "a, b = split(t, 2); a[0] = v", "rows = list(t); rows[0] += v", "d = {0: t[0]}; d[0] += v",
-        "d = {0: t[0]}; d[0][1] = v", "y = z = t[0]; z -= v", "o.part += v", "y = t[0]; [y][0] += v",
-    ):  # fmt: skip
+        "t[0][1] = v",
+        "t[0][1] += v",
+        "t.T[0] = v",
+        "t.T += v",
+        "t.reshape(-1)[0] = v",
+        "t[0].data = v",
+        "y = t[0]; y[1] = v",
+        "y = t[0]; y += v",
+        "for row in t: row[:] = v",
+        "for row in t: row *= v",
+        "a, b = split(t, 2); a[0] = v",
+        "rows = list(t); rows[0] += v",
+        "d = {0: t[0]}; d[0] += v",
+        "d = {0: t[0]}; d[0][1] = v",
+        "y = z = t[0]; z -= v",
+        "o.part += v",
+        "y = t[0]; [y][0] += v",
+    ):
         t = tg.tensor(np.zeros((2, 2), np.float32), name="table")
-        space: dict[str, Any] = {"t": t, "v": 1.0, "split": tg.split, "o": type("Owner", (), {"part": t[0]})}
+        space: dict[str, Any] = {
+            "t": t,
+            "v": 1.0,
+            "split": tg.split,
+            "o": type("Owner", (), {"part": t[0]}),
+        }
         with pytest.raises((tg.GraphError, AttributeError), match=r"table"):
             exec(statement, space)
         assert not t.numpy().any(), statement
@@ -211,9 +276,21 @@ def test_statements_that_would_lose_a_write_are_refused() -> None:
 def test_one_index_is_written_to() -> None:
     t, a = tg.tensor(np.arange(12.0).reshape(3, 4)), np.arange(12.0).reshape(3, 4)
     for statement in (
-        "t[0] += 1", "t[1:, ::2] *= 3", "t[0, 1] -= 5", "t[[2, 0]] /= 2", "t[t > 6] = 0", "t[..., 1] += t[..., 2]", "t[[0, 0]] += 1", "t[:2] **= 2", "t[2] @= matrix",
-        "t[0] = t[1]", "t[0, 1:] = t[1, :3]", "o.t[1] += 1", "o.d['t'][1] += 1", "t[:] = t[::-1]",
-    ):  # fmt: skip
+        "t[0] += 1",
+        "t[1:, ::2] *= 3",
+        "t[0, 1] -= 5",
+        "t[[2, 0]] /= 2",
+        "t[t > 6] = 0",
+        "t[..., 1] += t[..., 2]",
+        "t[[0, 0]] += 1",
+        "t[:2] **= 2",
+        "t[2] @= matrix",
+        "t[0] = t[1]",
+        "t[0, 1:] = t[1, :3]",
+        "o.t[1] += 1",
+        "o.d['t'][1] += 1",
+        "t[:] = t[::-1]",
+    ):
         for array in (t, a):
             owner = type("Owner", (), {"t": array, "d": {"t": array}})
             exec(statement, {"t": array, "o": owner, "matrix": np.arange(16.0).reshape(4, 4) / 8})
@@ -261,7 +338,9 @@ TWICE: list[tuple[Any, tuple[int, ...]]] = [
 
 
 @pytest.mark.parametrize("index, shape", TWICE, ids=[str(i) for i in range(len(TWICE))])
-def test_of_an_element_named_twice_the_last_value_counts(index: Any, shape: tuple[int, ...], rng: np.random.Generator) -> None:
+def test_of_an_element_named_twice_the_last_value_counts(
+    index: Any, shape: tuple[int, ...], rng: np.random.Generator
+) -> None:
     x, v, weights = rng.normal(size=(2, 3)), rng.normal(size=shape), rng.normal(size=(2, 3))
 
     def program(x: Any, v: Any) -> Any:
@@ -276,7 +355,9 @@ def test_of_an_element_named_twice_the_last_value_counts(index: Any, shape: tupl
     close(y, expected)
     assert tg.gradcheck(program, x, v, order=2)
     with interpreting():
-        for plain, fast in zip(tg.grad(program, (0, 1))(x, v), tg.grad(tg.jit(program), (0, 1))(x, v), strict=True):
+        for plain, fast in zip(
+            tg.grad(program, (0, 1))(x, v), tg.grad(tg.jit(program), (0, 1))(x, v), strict=True
+        ):
             close(fast, plain.numpy())
 
 
@@ -370,7 +451,9 @@ def test_a_compiled_function_does_not_write_to_what_it_is_given_or_finds() -> No
     x, parameter = tg.tensor(np.array([1.0, 2.0])), leaf([1.0, 2.0])
     with interpreting():
         for f in (to_argument, to_outside, counting, to_data, to_a_parameter):
-            with pytest.raises(tg.TraceError, match=r"writes to .*copy\(\)|t\.data = v is not recorded"):
+            with pytest.raises(
+                tg.TraceError, match=r"writes to .*copy\(\)|t\.data = v is not recorded"
+            ):
                 tg.jit(f)(x)
         close(outside, [0, 0])
         with pytest.raises(tg.TraceError, match=r"writes to .*copy\(\)"):
@@ -389,8 +472,14 @@ def writing(x: Any, h: Any) -> Any:
 
 @pytest.mark.parametrize("checkpoint", [None, 2])
 @pytest.mark.parametrize("trained", [False, True])
-def test_a_step_may_write_to_what_it_is_given(trained: bool, checkpoint: int | None, rng: np.random.Generator) -> None:
-    xs, start, weights = rng.normal(size=(3, 2, 2)), rng.normal(size=(2, 2)), rng.normal(size=(3, 2, 2))
+def test_a_step_may_write_to_what_it_is_given(
+    trained: bool, checkpoint: int | None, rng: np.random.Generator
+) -> None:
+    xs, start, weights = (
+        rng.normal(size=(3, 2, 2)),
+        rng.normal(size=(2, 2)),
+        rng.normal(size=(3, 2, 2)),
+    )
 
     def pure(x: Any, h: Any) -> Any:
         h = (h + x) * np.array([0.5, 1.0])
@@ -404,13 +493,17 @@ def test_a_step_may_write_to_what_it_is_given(trained: bool, checkpoint: int | N
             ((ys * ys * weights).sum() + last.sum()).backward()
             close(h, start)
             close(x, xs)
-            results.append([ys.numpy(), last.numpy(), x.grad.numpy(), h.grad.numpy() if trained else 0.0])
+            results.append(
+                [ys.numpy(), last.numpy(), x.grad.numpy(), h.grad.numpy() if trained else 0.0]
+            )
     for found in results[1:]:
         for a, b in zip(found, results[0], strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-12)
 
 
-def test_what_a_step_writes_does_not_reach_padding_resets_or_wrappers(rng: np.random.Generator) -> None:
+def test_what_a_step_writes_does_not_reach_padding_resets_or_wrappers(
+    rng: np.random.Generator,
+) -> None:
     class Writing(tg.Cell):
         input_size = hidden_size = 2
 
@@ -427,9 +520,19 @@ def test_what_a_step_writes_does_not_reach_padding_resets_or_wrappers(rng: np.ra
     xs, first = rng.normal(size=(4, 3, 2)), tg.tensor(rng.normal(size=(3, 2)))
     resets = np.zeros((4, 3), bool)
     resets[2, 1] = resets[1, 2] = True
-    for wrap in (lambda c: c, tg.jit, lambda c: tg.nn.Residual(c), lambda c: tg.nn.Zoneout(c, 0.3, rng=0).eval()):
+    for wrap in (
+        lambda c: c,
+        tg.jit,
+        lambda c: tg.nn.Residual(c),
+        lambda c: tg.nn.Zoneout(c, 0.3, rng=0).eval(),
+    ):
         with interpreting():
-            found, expected = (tg.unroll(wrap(c), tg.tensor(xs), first, [4, 2, 3], resets=resets, return_states=True) for c in (Writing(), Pure()))
+            found, expected = (
+                tg.unroll(
+                    wrap(c), tg.tensor(xs), first, [4, 2, 3], resets=resets, return_states=True
+                )
+                for c in (Writing(), Pure())
+            )
         for a, b in zip(found, expected, strict=True):
             close(a, b.numpy())
 
@@ -451,7 +554,20 @@ def test_a_cell_that_is_called_by_hand_has_tensors_of_its_own() -> None:
 # --- numbers that a dtype cannot hold, and copies -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("dtype", "value"), [("i1", 300), ("i1", 2**40), ("u1", -1), ("i4", 2**40), ("i1", [1, 300]), ("f4", 1j), ("i8", np.nan), ("i8", np.inf), ("i4", 1e12)])
+@pytest.mark.parametrize(
+    ("dtype", "value"),
+    [
+        ("i1", 300),
+        ("i1", 2**40),
+        ("u1", -1),
+        ("i4", 2**40),
+        ("i1", [1, 300]),
+        ("f4", 1j),
+        ("i8", np.nan),
+        ("i8", np.inf),
+        ("i4", 1e12),
+    ],
+)
 def test_a_number_that_does_not_fit_is_not_assigned(dtype: str, value: Any) -> None:
     t = tg.tensor(np.zeros(2, dtype))
     with pytest.raises(tg.DtypeError, match=r"t\[i\] = v: "):

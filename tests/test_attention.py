@@ -22,7 +22,10 @@ def dot(a: Any, b: Any) -> float:
 
 
 def additive(p: dict[str, Any], q: Any, m: Any) -> float:
-    return sum(p["v"][k] * math.tanh(dot(p["weight_query"][k], q) + dot(p["weight_memory"][k], m)) for k in range(len(p["v"])))
+    return sum(
+        p["v"][k] * math.tanh(dot(p["weight_query"][k], q) + dot(p["weight_memory"][k], m))
+        for k in range(len(p["v"]))
+    )
 
 
 def general(p: dict[str, Any], q: Any, m: Any) -> float:
@@ -42,7 +45,9 @@ KINDS: dict[str, tuple[Callable[..., Attention], Callable[..., float]]] = {
 }
 
 
-def in_loops(score: Any, p: dict[str, Any], query: Any, memory: Any, present: Any) -> tuple[np.ndarray, np.ndarray]:
+def in_loops(
+    score: Any, p: dict[str, Any], query: Any, memory: Any, present: Any
+) -> tuple[np.ndarray, np.ndarray]:
     context, weights = np.zeros((len(query), memory.shape[2])), np.zeros(memory.shape[:2])
     for b in range(len(query)):
         places = [s for s in range(memory.shape[1]) if present[b][s]]
@@ -59,7 +64,12 @@ def made(kind: str, rng: np.random.Generator, dtype: Any = np.float64) -> tuple[
     for p in attention.parameters():
         p.data = rng.standard_normal(p.shape).astype(dtype)
     query = rng.standard_normal((BATCH, attention.query_size)).astype(dtype)
-    return attention, score, query, rng.standard_normal((BATCH, PLACES, attention.memory_size)).astype(dtype)
+    return (
+        attention,
+        score,
+        query,
+        rng.standard_normal((BATCH, PLACES, attention.memory_size)).astype(dtype),
+    )
 
 
 MASKS = {
@@ -78,7 +88,9 @@ def test_context_and_weights(kind: str, masked: str, rng: np.random.Generator) -
     expected = in_loops(score, attention.state_dict(), query, memory, present)
     np.testing.assert_allclose(context.numpy(), expected[0], rtol=1e-12, atol=1e-15)
     np.testing.assert_allclose(weights.numpy(), expected[1], rtol=1e-12, atol=1e-15)
-    again = attention(tg.tensor(query), tg.tensor(memory), mask, keys=attention.keys(tg.tensor(memory)))
+    again = attention(
+        tg.tensor(query), tg.tensor(memory), mask, keys=attention.keys(tg.tensor(memory))
+    )
     np.testing.assert_array_equal(again[0].numpy(), context.numpy())
 
 
@@ -146,7 +158,9 @@ INPUT, HIDDEN, STEPS = 2, 3, 3
 def pair(rng: np.random.Generator, dtype: Any = np.float64) -> tuple[Any, Any, Any, Any]:
     encoder = tg.cells.Elman(INPUT, MEMORY, rng=rng, dtype=dtype)
     inner = tg.cells.Elman(INPUT + 4, HIDDEN, rng=rng, dtype=dtype)
-    decoder = AttentionCell(inner, LuongAttention(HIDDEN, MEMORY, "general", rng=rng, dtype=dtype), 4, rng=rng)
+    decoder = AttentionCell(
+        inner, LuongAttention(HIDDEN, MEMORY, "general", rng=rng, dtype=dtype), 4, rng=rng
+    )
     source, target = (rng.standard_normal((n, BATCH, INPUT)).astype(dtype) for n in (PLACES, STEPS))
     return encoder, decoder, source, target
 
@@ -165,12 +179,23 @@ def test_the_cell_step_by_step(rng: np.random.Generator) -> None:
             x = [*target[t, b], *attended]
             h = [
                 math.tanh(
-                    dot(p["cell.weight_ih"][j], x) + p["cell.bias_ih"][j] + dot(p["cell.weight_hh"][j], h) + p["cell.bias_hh"][j]
+                    dot(p["cell.weight_ih"][j], x)
+                    + p["cell.bias_ih"][j]
+                    + dot(p["cell.weight_hh"][j], h)
+                    + p["cell.bias_hh"][j]
                 )
                 for j in range(HIDDEN)
             ]
-            context, weights = in_loops(general, {"weight": p["attention.weight"]}, [h], memory[b : b + 1], present[b : b + 1])
-            attended = np.array([math.tanh(dot(p["weight"][j], [*context[0], *h])) for j in range(4)])
+            context, weights = in_loops(
+                general,
+                {"weight": p["attention.weight"]},
+                [h],
+                memory[b : b + 1],
+                present[b : b + 1],
+            )
+            attended = np.array(
+                [math.tanh(dot(p["weight"][j], [*context[0], *h])) for j in range(4)]
+            )
             np.testing.assert_allclose(ys.numpy()[t, b], attended, rtol=1e-12)
         np.testing.assert_allclose(last.inner.numpy()[b], h, rtol=1e-12)
         np.testing.assert_allclose(last.attended.numpy()[b], attended, rtol=1e-12)
@@ -192,7 +217,9 @@ def test_derivatives_reach_the_encoder(rng: np.random.Generator) -> None:
             object.__setattr__(owner, name, value)
         memory, _ = tg.unroll(encoder, xs, tg.tensor(np.zeros((BATCH, MEMORY))))
         bound = decoder.attending(memory.swapaxes(0, 1), np.array([3, 2]))
-        return tg.unroll(bound, ys, bound.initial_state(BATCH, tg.tensor(np.zeros((BATCH, HIDDEN)))))[0]
+        return tg.unroll(
+            bound, ys, bound.initial_state(BATCH, tg.tensor(np.zeros((BATCH, HIDDEN))))
+        )[0]
 
     tg.gradcheck(f, source, target, *[p.numpy() for _, p in places])
 
@@ -217,7 +244,9 @@ def test_any_cell_learns_and_is_saved(name: str, rng: np.random.Generator, tmp_p
     assert all(p.grad is not None and p.grad.numpy().any() for p in decoder.parameters())
     tg.save(tmp_path / "decoder.safetensors", decoder)
     twin = AttentionCell(
-        getattr(tg.cells, name)(INPUT + HIDDEN, HIDDEN, rng=1), BahdanauAttention(HIDDEN, MEMORY, 4, rng=1), rng=1
+        getattr(tg.cells, name)(INPUT + HIDDEN, HIDDEN, rng=1),
+        BahdanauAttention(HIDDEN, MEMORY, 4, rng=1),
+        rng=1,
     )
     tg.load(tmp_path / "decoder.safetensors", twin)
     for key, value in decoder.state_dict().items():
@@ -240,7 +269,11 @@ def test_messages_of_the_cell(rng: np.random.Generator) -> None:
 
 @pytest.mark.parametrize("score", ["dot", "general", "concat", "additive"])
 def test_places_without_memory_may_hold_anything(score: str, rng: np.random.Generator) -> None:
-    kind = nn.BahdanauAttention(3, 3, 4, rng=0, dtype="f8") if score == "additive" else nn.LuongAttention(3, 3, score, rng=0, dtype="f8")
+    kind = (
+        nn.BahdanauAttention(3, 3, 4, rng=0, dtype="f8")
+        if score == "additive"
+        else nn.LuongAttention(3, 3, score, rng=0, dtype="f8")
+    )
     clean, query = rng.standard_normal((2, 4, 3)), rng.standard_normal((2, 3))
     lengths = np.array([2, 3])
     spoilt = clean.copy()
@@ -276,11 +309,20 @@ def test_a_cell_without_sizes_says_what_is_missing() -> None:
             h = tg.tanh(x @ self.W.T + h)
             return h, h
 
-    with pytest.raises(tg.TinygradError, match="'Bare' has no hidden_size, so say how many features are attended to: attended_size"):
+    with pytest.raises(
+        tg.TinygradError,
+        match="'Bare' has no hidden_size, so say how many features are attended to: attended_size",
+    ):
         AttentionCell(Bare(), LuongAttention(4, 3, "general"))
-    bound = AttentionCell(Bare(), LuongAttention(4, 3, "general", rng=0), attended_size=4, rng=0).attending(np.ones((2, 5, 3), np.float32))
+    bound = AttentionCell(
+        Bare(), LuongAttention(4, 3, "general", rng=0), attended_size=4, rng=0
+    ).attending(np.ones((2, 5, 3), np.float32))
     ys, _ = tg.unroll(bound, np.ones((3, 2, 2), np.float32))
     assert ys.shape == (3, 2, 4)
-    step = AttentionCell(lambda x, h: (h, h), LuongAttention(4, 3, "general"), attended_size=4).attending(np.ones((2, 5, 3), np.float32))
-    with pytest.raises(tg.TinygradError, match="has no first state of its own; give one: initial_state"):
+    step = AttentionCell(
+        lambda x, h: (h, h), LuongAttention(4, 3, "general"), attended_size=4
+    ).attending(np.ones((2, 5, 3), np.float32))
+    with pytest.raises(
+        tg.TinygradError, match="has no first state of its own; give one: initial_state"
+    ):
         step.initial_state(2)

@@ -9,7 +9,13 @@ import numpy as np
 import pytest
 
 from tinygrad_rnn.train import text
-from tinygrad_rnn.train.baselines import CharacterModel, KneserNey, Uniform, Unigram, score_baselines
+from tinygrad_rnn.train.baselines import (
+    CharacterModel,
+    KneserNey,
+    Uniform,
+    Unigram,
+    score_baselines,
+)
 
 
 class SlowKneserNey:
@@ -59,7 +65,10 @@ class SlowKneserNey:
 
 
 def skewed_ids(rng: np.random.Generator, length: int, size: int) -> list[int]:
-    """Make text whose symbols depend on the symbol before; the last of `size` symbols never occurs."""
+    """Make text whose symbols depend on the symbol before.
+
+    The last of `size` symbols never occurs.
+    """
     table = rng.dirichlet(np.full(size - 1, 0.25), size=size - 1)
     ids = [0]
     for _ in range(length - 1):
@@ -71,7 +80,15 @@ def skewed_ids(rng: np.random.Generator, length: int, size: int) -> list[int]:
 def test_kneser_ney_against_plain_loops(order: int) -> None:
     rng = np.random.default_rng(order)
     discounts = set()
-    for length, size in [(order, 3), (order + 1, 3), (12, 5), (60, 4), (300, 7), (900, 9), (2500, 16)]:
+    for length, size in [
+        (order, 3),
+        (order + 1, 3),
+        (12, 5),
+        (60, 4),
+        (300, 7),
+        (900, 9),
+        (2500, 16),
+    ]:
         train = skewed_ids(rng, length, size)
         slow, fast = SlowKneserNey(train, size, order), KneserNey(np.array(train), size, order)
         discounts |= set(slow.modified.values())
@@ -86,7 +103,8 @@ def test_kneser_ney_against_plain_loops(order: int) -> None:
 
 
 def test_kneser_ney_by_hand() -> None:
-    # a b a b a c as 0 1 0 1 0 2 of 4 symbols; bigrams ab 2, ba 2, ac 1; distinct symbols before: a 1, b 1, c 1.
+    # a b a b a c as 0 1 0 1 0 2 of 4 symbols; bigrams ab 2, ba 2, ac 1; distinct symbols before: a
+    # 1, b 1, c 1.
     model = KneserNey(np.array([0, 1, 0, 1, 0, 2]), 4, 2)
     d2 = 1 / (1 + 2 * 2)  # n1 = 1 (ac), n2 = 2 (ab, ba)
     unigram = [(1 - 0.5) / 3 + 0.5 / 4] * 3 + [0.5 / 4]  # n2 = 0: the discount is 1/2
@@ -95,7 +113,8 @@ def test_kneser_ney_by_hand() -> None:
     expected[2] += (1 - d2) / 3
     np.testing.assert_allclose(model.distribution([0]), expected, rtol=1e-14)
     np.testing.assert_allclose(model.distribution([]), unigram, rtol=1e-14)
-    np.testing.assert_allclose(model.distribution([2]), unigram, rtol=1e-14)  # c is followed by nothing
+    # c is followed by nothing
+    np.testing.assert_allclose(model.distribution([2]), unigram, rtol=1e-14)
 
 
 def test_frequent_in_one_context_is_unlikely_in_a_new_one() -> None:
@@ -122,20 +141,29 @@ def test_probabilities_sum_to_one(corpus_ids: tuple[np.ndarray, np.ndarray, int]
     models += [KneserNey(train, size, n) for n in (1, 2, 3, 5)]
     for model in models:
         for place in rng.integers(8, len(held), size=40):
-            for context in (held[:place], rng.integers(size, size=6), held[place : place + 1], held[:0]):
+            for context in (
+                held[:place],
+                rng.integers(size, size=6),
+                held[place : place + 1],
+                held[:0],
+            ):
                 p = model.distribution(context.tolist())
                 assert p.shape == (size,)
                 assert p.min() > 0
                 assert abs(p.sum() - 1) < 1e-12
 
 
-def test_bits_are_those_of_the_distributions(corpus_ids: tuple[np.ndarray, np.ndarray, int]) -> None:
+def test_bits_are_those_of_the_distributions(
+    corpus_ids: tuple[np.ndarray, np.ndarray, int],
+) -> None:
     train, held, size = corpus_ids
     models: list[CharacterModel] = [Uniform(size), Unigram(train, size), KneserNey(train, size, 3)]
     for model in models:
         bits = model.bits(held[:300])
         assert bits.shape == (299,)
-        expected = [-math.log2(model.distribution(held[:i].tolist())[held[i]]) for i in range(1, 300)]
+        expected = [
+            -math.log2(model.distribution(held[:i].tolist())[held[i]]) for i in range(1, 300)
+        ]
         np.testing.assert_allclose(bits, expected, rtol=1e-11)
 
 

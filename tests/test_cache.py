@@ -1,4 +1,7 @@
-"""The folder of generated modules: its limit, what goes first, and several processes that load, remove and damage the same modules."""
+"""The folder of generated modules.
+
+Its limit, what goes first, and several processes that load, remove and damage the same modules.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,11 @@ def module(folder: Path, key: str, age: float, size: int = 1000) -> None:
 
 def keys(folder: Path) -> set[str]:
     """Of all files that are there."""
-    return {re.findall(r"[0-9a-f]{24}", path.name)[0] for path in folder.rglob("kernel_*") if path.name != "kernel_limit.lock"}
+    return {
+        re.findall(r"[0-9a-f]{24}", path.name)[0]
+        for path in folder.rglob("kernel_*")
+        if path.name != "kernel_limit.lock"
+    }
 
 
 def test_the_least_recently_used_go_first_with_all_their_files(tmp_path: Path) -> None:
@@ -79,7 +86,9 @@ def test_what_is_being_made_or_loaded_stays(tmp_path: Path) -> None:
     assert keys(tmp_path) == set()
 
 
-def test_what_is_used_while_modules_are_removed_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_used_while_modules_are_removed_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for key in KEYS[:2]:
         module(tmp_path, key, 50.0)
     found = cache._groups(tmp_path)
@@ -98,7 +107,12 @@ def test_a_lock_that_was_removed_is_taken_anew(tmp_path: Path) -> None:
             print("mine", flush=True)
     """)
     with cache.locked(tmp_path, KEYS[0]):
-        process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, env=environment(tmp_path))
+        process = subprocess.Popen(
+            [sys.executable, "-c", program],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment(tmp_path),
+        )
         assert process.stdout is not None and process.stdout.readline() == "begin\n"
         time.sleep(0.3)
         (tmp_path / f"kernel_{KEYS[0]}.lock").unlink()
@@ -117,22 +131,30 @@ def test_the_limit_is_in_megabytes(text: str, bytes_: int, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("text", ["much", "-1", "nan", "inf"])
-def test_a_limit_that_is_no_number_is_said_and_not_used(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_limit_that_is_no_number_is_said_and_not_used(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TINYGRAD_RNN_CACHE_LIMIT", text)
     cache._limit.cache_clear()
-    with pytest.warns(RuntimeWarning, match=f"a number of MB, at least 0; found '{text}'. 512 MB are used"):
+    with pytest.warns(
+        RuntimeWarning, match=f"a number of MB, at least 0; found '{text}'. 512 MB are used"
+    ):
         assert cache.limit() == 512_000_000
 
 
 def source(k: int) -> str:
-    return textwrap.dedent(f'''
+    return (
+        textwrap.dedent(f"""
         from numba import njit, types
 
         # times {k}
         @njit(types.float64(types.float64), cache=True)
         def f(x):
             return x * {k} + 0.5
-    ''').strip().join([f'"""Generated: times {k}. A test."""\n', "\n"])
+    """)
+        .strip()
+        .join([f'"""Generated: times {k}. A test."""\n', "\n"])
+    )
 
 
 @pytest.fixture
@@ -143,7 +165,9 @@ def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_loading_keeps_to_the_limit_and_spares_what_this_process_uses(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loading_keeps_to_the_limit_and_spares_what_this_process_uses(
+    fresh: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for age, key in enumerate(KEYS[:4]):
         module(fresh, key, 100.0 + age, size=20_000)
     monkeypatch.setenv("TINYGRAD_RNN_CACHE_LIMIT", "0.05")
@@ -158,7 +182,9 @@ def test_loading_keeps_to_the_limit_and_spares_what_this_process_uses(fresh: Pat
     monkeypatch.setattr(runtime, "_modules", {})
     runtime.load(source(3))  # as another process would
     after = {e.key: e.used for e in cache.entries(fresh)}
-    assert after.keys() == before.keys() and [key for key in after if after[key] > before[key]] == [own]
+    assert after.keys() == before.keys() and [key for key in after if after[key] > before[key]] == [
+        own
+    ]
 
 
 def test_only_what_was_compiled_makes_room(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,13 +212,20 @@ def test_titles(tmp_path: Path) -> None:
 
 def test_title_and_comments_make_no_other_module(fresh: Path) -> None:
     one = runtime.load(source(3))
-    assert runtime.load(source(3).replace("times 3. A", "thrice. The").replace("# times 3", "# three times")) is one
+    assert (
+        runtime.load(
+            source(3).replace("times 3. A", "thrice. The").replace("# times 3", "# three times")
+        )
+        is one
+    )
     assert runtime.load(source(4)) is not one
     assert len(cache.entries(fresh)) == 2
     assert {cache.title(fresh, e.key) for e in cache.entries(fresh)} == {"times 3", "times 4"}
 
 
-def test_errors_of_generated_code_are_not_taken_for_damage(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_of_generated_code_are_not_taken_for_damage(
+    fresh: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from numba.core.errors import TypingError
 
     calls: list[int] = []
@@ -213,7 +246,8 @@ def test_a_cell_is_named(fresh: Path) -> None:
 
     ys, _ = tg.unroll(tg.jit(Tiny()), np.ones((3, 1, 2), np.float32))
     np.testing.assert_allclose(ys.numpy()[1], np.tanh([[1.0, 1.0]]), rtol=1e-6)
-    titles = [cache.title(fresh, entry.key) for entry in cache.entries(fresh)]  # beside the cell, the library of products where it is new
+    # beside the cell, the library of products where it is new
+    titles = [cache.title(fresh, entry.key) for entry in cache.entries(fresh)]
     assert "a ?strange??name? over a whole sequence; x: 2, state: 2, float32" in titles
 
 
@@ -222,7 +256,10 @@ def test_a_cell_is_named(fresh: Path) -> None:
 
 OTHER = 65534  # a user who is not this one
 posix = pytest.mark.skipif(not hasattr(os, "geteuid"), reason="there are no owners and modes")
-root = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can give files to another user")
+root = pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0,
+    reason="only root can give files to another user",
+)
 
 
 class Evil:
@@ -346,7 +383,11 @@ UNSAFE = [
 @pytest.mark.parametrize("where", ["named", "home", "temporary"])
 @pytest.mark.parametrize("way", UNSAFE)
 def test_from_a_folder_that_others_can_write_to_nothing_is_read(
-    way: Callable[[Path, Path], str], where: str, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    way: Callable[[Path, Path], str],
+    where: str,
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     if where == "named":
         folder = home / "between" / "cache"
@@ -362,15 +403,24 @@ def test_from_a_folder_that_others_can_write_to_nothing_is_read(
     words = way(folder, file)
     before = {path: path.lstat().st_mtime_ns for path in home.rglob("*")}
     [said] = loaded(monkeypatch)
-    assert words in said and str(folder) in said and "TINYGRAD_RNN_CACHE=FOLDER" in said and "in memory" in said
-    assert {path: path.lstat().st_mtime_ns for path in home.rglob("*")} == before, "nothing is written, either"
+    assert (
+        words in said
+        and str(folder) in said
+        and "TINYGRAD_RNN_CACHE=FOLDER" in said
+        and "in memory" in said
+    )
+    assert {path: path.lstat().st_mtime_ns for path in home.rglob("*")} == before, (
+        "nothing is written, either"
+    )
     assert cli.main(["info", "--cache"]) == 0 and words in capsys.readouterr().out
     assert cli.main(["info", "--cache", "--clear"]) == 2 and words in capsys.readouterr().err
 
 
 @posix
 @pytest.mark.parametrize("link", [False, True])
-def test_below_a_sticky_folder_and_through_an_own_link_modules_are_kept(link: bool, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_below_a_sticky_folder_and_through_an_own_link_modules_are_kept(
+    link: bool, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (home / "sticky").mkdir()
     (home / "sticky").chmod(0o1777)
     folder = home / "sticky" / "cache"
@@ -384,7 +434,9 @@ def test_below_a_sticky_folder_and_through_an_own_link_modules_are_kept(link: bo
 
 @posix
 @pytest.mark.parametrize("umask", [0o000, 0o002, 0o022, 0o077])
-def test_folders_and_files_are_made_for_this_user_alone(umask: int, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folders_and_files_are_made_for_this_user_alone(
+    umask: int, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = os.umask(umask)
     try:
         assert loaded(monkeypatch) == []
@@ -424,8 +476,19 @@ def pipe(file: Path) -> str:
 
 
 @posix
-@pytest.mark.parametrize("way", [pytest.param(file_of_another_user, marks=root), file_writable_by_the_group, linked_file, file_with_two_names, pipe])
-def test_a_file_that_others_could_have_written_is_replaced(way: Callable[[Path], str], home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "way",
+    [
+        pytest.param(file_of_another_user, marks=root),
+        file_writable_by_the_group,
+        linked_file,
+        file_with_two_names,
+        pipe,
+    ],
+)
+def test_a_file_that_others_could_have_written_is_replaced(
+    way: Callable[[Path], str], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = planted(home / "cache", home / "mark")
     words = way(file)
     monkeypatch.setenv("TINYGRAD_RNN_CACHE", str(home / "cache"))
@@ -436,7 +499,9 @@ def test_a_file_that_others_could_have_written_is_replaced(way: Callable[[Path],
 
 @posix
 @pytest.mark.parametrize("what", ["folder", "pipe", "link"])
-def test_what_stands_in_the_place_of_a_lock_or_a_file_does_not_hinder(what: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_stands_in_the_place_of_a_lock_or_a_file_does_not_hinder(
+    what: str, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = planted(home / "cache", home / "mark")
     monkeypatch.setenv("TINYGRAD_RNN_CACHE", str(home / "cache"))
     file.unlink()
@@ -453,7 +518,9 @@ def test_what_stands_in_the_place_of_a_lock_or_a_file_does_not_hinder(what: str,
 
 
 @root
-def test_a_folder_that_is_replaced_after_it_was_looked_at(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_is_replaced_after_it_was_looked_at(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = planted(home / "other", home / "mark")
     given(file)
     folder = home / "cache"
@@ -499,11 +566,25 @@ def test_a_user_without_a_name_and_a_home(temporary: bool) -> None:
     program = "import numpy as np, tinygrad_rnn as tg; print(tg.unroll(tg.jit(tg.cells.Elman(2, 3, rng=0)), np.ones((2, 1, 2), np.float32))[0].shape)"
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o1777)
-        given = {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", "TMPDIR": folder if temporary else "/dev/null"}
+        given = {
+            "PYTHONPATH": str(ROOT),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "TMPDIR": folder if temporary else "/dev/null",
+        }
         command = [sys.executable, "-c", program] if temporary else [
             sys.executable, "-c", f"import tempfile; tempfile.tempdir = '/dev/null'\n{program}"]  # fmt: skip
         try:
-            done = subprocess.run(command, env=given, cwd="/", user=54321, group=54321, extra_groups=[], capture_output=True, text=True, timeout=120)
+            done = subprocess.run(
+                command,
+                env=given,
+                cwd="/",
+                user=54321,
+                group=54321,
+                extra_groups=[],
+                capture_output=True,
+                text=True,
+                timeout=120,
+            )
         except PermissionError:
             pytest.skip("this Python is for its owner alone")
         if "PermissionError" in done.stderr or "No module named 'tinygrad_rnn'" in done.stderr:
@@ -512,11 +593,16 @@ def test_a_user_without_a_name_and_a_home(temporary: bool) -> None:
         assert done.stderr.count("Warning") == (not temporary) == ("no home folder" in done.stderr)
         found = list(Path(folder).iterdir())
         assert [path.name for path in found] == (["tinygrad_rnn-54321"] if temporary else [])
-        assert all(path.stat().st_uid == 54321 and stat.S_IMODE(path.stat().st_mode) == 0o700 for path in found)
+        assert all(
+            path.stat().st_uid == 54321 and stat.S_IMODE(path.stat().st_mode) == 0o700
+            for path in found
+        )
 
 
 @posix
-def test_without_a_name_and_a_home_the_folder_for_temporary_files_is_used(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_name_and_a_home_the_folder_for_temporary_files_is_used(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import pwd
 
     def nobody(number: int) -> object:
@@ -528,7 +614,10 @@ def test_without_a_name_and_a_home_the_folder_for_temporary_files_is_used(home: 
     assert cache.place() == (home / f"tinygrad_rnn-{os.geteuid()}", "")
     monkeypatch.setattr(tempfile, "tempdir", "/dev/null/none")
     [said] = loaded(monkeypatch)
-    assert "this user has no home folder; name a folder of your own with TINYGRAD_RNN_CACHE=FOLDER" in said
+    assert (
+        "this user has no home folder; name a folder of your own with TINYGRAD_RNN_CACHE=FOLDER"
+        in said
+    )
 
 
 def failing(flag: int, number: int) -> Callable[..., int]:
@@ -544,7 +633,9 @@ def failing(flag: int, number: int) -> Callable[..., int]:
 
 @pytest.mark.parametrize("name", ["ENOSPC", "EDQUOT", "EACCES", "EROFS", "EIO"])
 @pytest.mark.parametrize("when", ["opening", "writing", "renaming"])
-def test_a_disk_that_takes_nothing_costs_one_warning(name: str, when: str, fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_takes_nothing_costs_one_warning(
+    name: str, when: str, fresh: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import errno
 
     number = getattr(errno, name)
@@ -554,6 +645,7 @@ def test_a_disk_that_takes_nothing_costs_one_warning(name: str, when: str, fresh
     elif when == "renaming":
         monkeypatch.setattr(cache.os, "replace", lambda *_: (_ for _ in ()).throw(raised))
     else:
+
         def open_(file: int, mode: str) -> object:
             class Full:
                 def __enter__(self) -> Full:
@@ -575,7 +667,9 @@ def test_a_disk_that_takes_nothing_costs_one_warning(name: str, when: str, fresh
     assert not list(fresh.glob("*.tmp")) and not list(fresh.glob("*.code"))
 
 
-def test_what_a_killed_process_left_is_removed_by_the_next(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_killed_process_left_is_removed_by_the_next(
+    fresh: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     left = [fresh / f"kernel_{key}.4711.abcd.tmp" for key in KEYS[:3]]
     kept = [fresh / "mine.tmp", fresh / f"other_{KEYS[0]}.tmp"]
     for path in (*left, *kept):
@@ -586,14 +680,22 @@ def test_what_a_killed_process_left_is_removed_by_the_next(fresh: Path, monkeypa
     assert [path.exists() for path in (*left, *kept)] == [False, False, True, True, True]
 
 
-def test_a_folder_that_is_removed_while_a_process_runs(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_is_removed_while_a_process_runs(
+    fresh: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert loaded(monkeypatch) == []
     shutil.rmtree(fresh)
     assert loaded(monkeypatch) == [] and len(cache.entries(fresh)) == 1
 
 
-@pytest.mark.parametrize("name", ["x" * 300, "x/" * 2500, "file/cache", "loop"], ids=["a long name", "a long path", "below a file", "a link to itself"])
-def test_a_folder_that_cannot_be_is_replaced(name: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "name",
+    ["x" * 300, "x/" * 2500, "file/cache", "loop"],
+    ids=["a long name", "a long path", "below a file", "a link to itself"],
+)
+def test_a_folder_that_cannot_be_is_replaced(
+    name: str, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (home / "file").write_text("")
     (home / "loop").symlink_to("loop")
     monkeypatch.setenv("TINYGRAD_RNN_CACHE", str(home / name))
@@ -601,7 +703,9 @@ def test_a_folder_that_cannot_be_is_replaced(name: str, home: Path, monkeypatch:
     assert cache.place().path.parent == home and len(cache.entries(cache.place().path)) == 1
 
 
-def test_other_versions_and_processors_have_other_modules(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_versions_and_processors_have_other_modules(
+    fresh: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import llvmlite
     import numba
     from numba.core.registry import cpu_target
@@ -609,9 +713,12 @@ def test_other_versions_and_processors_have_other_modules(fresh: Path, monkeypat
     codegen = type(cpu_target.target_context.codegen())
     runtime.load(source(3))
     for owner, name, value in (
-        (np, "__version__", "9.9"), (numba, "__version__", "9.9"), (llvmlite, "__version__", "9.9"), (sys, "version", "9.9"),
+        (np, "__version__", "9.9"),
+        (numba, "__version__", "9.9"),
+        (llvmlite, "__version__", "9.9"),
+        (sys, "version", "9.9"),
         (codegen, "magic_tuple", lambda self: ("z80",)),
-    ):  # fmt: skip
+    ):
         before = len(runtime._modules)
         monkeypatch.setattr(owner, name, value)
         runtime.load(source(3))
@@ -664,7 +771,9 @@ def test_processes_that_load_remove_and_damage_the_same_modules(tmp_path: Path) 
 # --- the command line -------------------------------------------------------------------------------------------------------
 
 
-def test_info_and_clear(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_info_and_clear(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("TINYGRAD_RNN_CACHE", str(tmp_path))
     monkeypatch.setenv("TINYGRAD_RNN_CACHE_LIMIT", "3")
     for age, key in enumerate(KEYS):
@@ -682,7 +791,10 @@ def test_info_and_clear(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys:
     with cache.locked(tmp_path, KEYS[4]):
         assert cli.main(["info", "--cache", "--clear"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["removed", "9", "modules,", "0.50", "MB"] and "used by another process" in lines[2]
+    assert (
+        lines[0].split() == ["removed", "9", "modules,", "0.50", "MB"]
+        and "used by another process" in lines[2]
+    )
     assert cli.main(["info", "--cache", "--clear"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[2].split() == ["modules", "0"] and keys(tmp_path) == set()

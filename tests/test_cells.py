@@ -1,4 +1,8 @@
-"""Every published cell: against its equations on plain numbers, by gradcheck to second order, and under faults put in on purpose."""
+"""Every published cell.
+
+Against its equations on plain numbers, by gradcheck to second order, and under faults put in on
+purpose.
+"""
 
 from __future__ import annotations
 
@@ -50,10 +54,15 @@ def as_function(case: Case) -> tuple[Any, Any, Any, Any]:
     """The unrolled cell as a function of parameters, first state and inputs, and random values for these."""
     cell = case.make()
     xs, state = case.draw(cell, np.random.default_rng(5))
-    owners = {n: (m, n.rpartition(".")[2]) for p, m in cell.named_modules() for n in [f"{p}.{k}" if p else k for k in vars(m)]}
+    owners = {
+        n: (m, n.rpartition(".")[2])
+        for p, m in cell.named_modules()
+        for n in [f"{p}.{k}" if p else k for k in vars(m)]
+    }
     parameters = {n: np.array(p.numpy()) for n, p in cell.named_parameters()}
     first = cell.initial_state(BATCH)
-    vars(cell)["initial_state"] = lambda batch_size: first  # `run` takes the parameters away, which tell the dtype
+    # `run` takes the parameters away, which tell the dtype
+    vars(cell)["initial_state"] = lambda batch_size: first
 
     def run(values: dict[str, Any], state: Any, xs: Any) -> Any:
         for n, v in values.items():
@@ -72,7 +81,11 @@ def test_gradients_to_second_order(case: Case) -> None:
 
 
 @pytest.mark.parametrize(
-    ("step", "slope"), [(tg.cells.spiking.spike, lambda v: 1 / (1 + 10 * abs(v)) ** 2), (tg.cells.skipping.binarize, lambda v: 1.0)]
+    ("step", "slope"),
+    [
+        (tg.cells.spiking.spike, lambda v: 1 / (1 + 10 * abs(v)) ** 2),
+        (tg.cells.skipping.binarize, lambda v: 1.0),
+    ],
 )
 def test_surrogates_in_both_modes(step: Any, slope: Any) -> None:
     """What stands in place of the derivative of a step, at places on both sides of it."""
@@ -84,26 +97,45 @@ def test_surrogates_in_both_modes(step: Any, slope: Any) -> None:
     y.sum().backward()
     assert v.grad is not None
     np.testing.assert_allclose(v.grad.numpy(), expected, rtol=1e-12)
-    np.testing.assert_allclose(tg.jvp(step, [tg.tensor(places)], [tg.tensor(np.full(8, 2.0))])[1].numpy(), 2 * np.array(expected), rtol=1e-12)
+    np.testing.assert_allclose(
+        tg.jvp(step, [tg.tensor(places)], [tg.tensor(np.full(8, 2.0))])[1].numpy(),
+        2 * np.array(expected),
+        rtol=1e-12,
+    )
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_every_gradient_is_there_and_float32_stays(case: Case) -> None:
     cell = case.make(np.float32)
     xs, state = case.draw(cell, np.random.default_rng(3))
-    single = [tg.tensor(np.asarray(x, np.float32), requires_grad=True) for x in (xs if isinstance(xs, tuple) else (xs,))]
+    single = [
+        tg.tensor(np.asarray(x, np.float32), requires_grad=True)
+        for x in (xs if isinstance(xs, tuple) else (xs,))
+    ]
     first = [tg.tensor(np.asarray(s, np.float32), requires_grad=True) for s in leaves(state)]
-    ys, states = tg.unroll(cell, tuple(single) if isinstance(xs, tuple) else single[0], unflatten(state, list(first)), return_states=True)
+    ys, states = tg.unroll(
+        cell,
+        tuple(single) if isinstance(xs, tuple) else single[0],
+        unflatten(state, list(first)),
+        return_states=True,
+    )
     assert ys.shape[:2] == (T, BATCH)
     results = [ys, *leaves(states)]
     rng = np.random.default_rng(0)
-    learned = [s for s in leaves(cell.initial_state(BATCH)) if s.requires_grad]  # which the drawn state stood in for
-    total = sum(((y * rng.normal(size=y.shape)).sum() for y in [*results, *learned]), tg.tensor(0.0))
+    # which the drawn state stood in for
+    learned = [s for s in leaves(cell.initial_state(BATCH)) if s.requires_grad]
+    total = sum(
+        ((y * rng.normal(size=y.shape)).sum() for y in [*results, *learned]), tg.tensor(0.0)
+    )
     total.backward()
     for n, p in cell.named_parameters():
         assert p.grad is not None and np.abs(p.grad.numpy()).max() > 0, n
     assert single[0].grad is not None
-    for x in [*results, *(p.grad for p in cell.parameters()), *(s.grad for s in first if s.grad is not None)]:
+    for x in [
+        *results,
+        *(p.grad for p in cell.parameters()),
+        *(s.grad for s in first if s.grad is not None),
+    ]:
         assert x.dtype == np.float32 and np.isfinite(x.numpy()).all()
 
 
@@ -120,12 +152,21 @@ def test_extreme_numbers(case: Case) -> None:
      ("RWA", [[0.8], [0.5], [-1e4]], 0.3537238)],
 )  # fmt: skip
 @pytest.mark.parametrize("how", ["first", "given", "compiled"])
-def test_a_small_first_weight_is_the_whole_of_an_average(name: str, weights: Any, expected: float, how: str) -> None:
-    """The first step's exponential gate cancels, however small: also from a state of zeros that is given, and with its gradients."""
+def test_a_small_first_weight_is_the_whole_of_an_average(
+    name: str, weights: Any, expected: float, how: str
+) -> None:
+    """The first step's exponential gate cancels, however small.
+
+    Also from a state of zeros that is given, and with its gradients.
+    """
     cell = getattr(tg.cells, name)(1, 1, rng=0)
     cell.W.data = np.array(weights, np.float32)
     xs = np.ones((2, 1, 1), np.float32)
-    state = None if how == "first" else unflatten(cell.initial_state(1), [s * 0 for s in leaves(cell.initial_state(1))])
+    state = (
+        None
+        if how == "first"
+        else unflatten(cell.initial_state(1), [s * 0 for s in leaves(cell.initial_state(1))])
+    )
     with interpreting():
         ys, _ = tg.unroll(tg.jit(cell) if how == "compiled" else cell, xs, state)
         ys.sum().backward()
@@ -141,21 +182,30 @@ def test_cell_can_be_traced(case: Case) -> None:
     x = tuple(p[0] for p in xs) if isinstance(xs, tuple) else xs[0]
     with tg.at_step(0, cell=str(case)):
         program = tg.trace(cell, x, state)
-        y, new = cell(unflatten(x, [tg.tensor(v) for v in leaves(x)]), unflatten(state, [tg.tensor(v) for v in leaves(state)]))
+        y, new = cell(
+            unflatten(x, [tg.tensor(v) for v in leaves(x)]),
+            unflatten(state, [tg.tensor(v) for v in leaves(state)]),
+        )
         found = program(*leaves(x), *leaves(state))
     for a, b in zip(found, leaves((y, new)), strict=True):
         np.testing.assert_allclose(a, b.numpy(), rtol=1e-12)
 
 
-@pytest.mark.recorded  # which faults show themselves in one draw: the table of those that compute the same is for this one
+# which faults show themselves in one draw: the table of those that compute the same is for this one
+@pytest.mark.recorded
 @pytest.mark.parametrize("name", GROUPS)
 def test_faults_are_caught(name: str) -> None:
-    """A dropped term, swapped gates, a transposed matrix, the old state: each must disagree with the reference."""
+    """A dropped term, swapped gates, a transposed matrix, the old state.
+
+    Each must disagree with the reference.
+    """
     found = survivors(GROUPS[name])
     left = [f"{change}:\n{text}" for change, text in found if (name, change) not in EQUIVALENT]
     assert not left, "\n\n".join(left)
     equivalent = [change for owner, change in EQUIVALENT if owner == name]
-    assert sorted(change for change, _ in found) == sorted(equivalent), "an entry of EQUIVALENT is for one change that goes unnoticed"
+    assert sorted(change for change, _ in found) == sorted(equivalent), (
+        "an entry of EQUIVALENT is for one change that goes unnoticed"
+    )
 
 
 @pytest.mark.parametrize("name", classes())

@@ -17,9 +17,15 @@ from tinygrad_rnn.train.report import Row, headline, write_report
 NS = "{http://www.w3.org/2000/svg}"
 
 
-def draw(*series: Series, references: list[tuple[str, float]] | None = None, title: str = "t") -> ElementTree.Element:
+def draw(
+    *series: Series, references: list[tuple[str, float]] | None = None, title: str = "t"
+) -> ElementTree.Element:
     """Draw and parse, which fails unless the text is well-formed."""
-    return ElementTree.fromstring(line_chart(series, x_label="steps", y_label="bits", title=title, references=references or []))
+    return ElementTree.fromstring(
+        line_chart(
+            series, x_label="steps", y_label="bits", title=title, references=references or []
+        )
+    )
 
 
 def of_class(root: ElementTree.Element, name: str) -> list[ElementTree.Element]:
@@ -41,7 +47,11 @@ def heights(root: ElementTree.Element, kind: str) -> list[float]:
 
 def margin_labels(root: ElementTree.Element) -> dict[str, float]:
     """Read the labels beside the lines and their heights."""
-    return {str(e.text): float(e.get("y", "nan")) for e in root.iter(f"{NS}text") if e.find(f"{NS}tspan") is not None}
+    return {
+        str(e.text): float(e.get("y", "nan"))
+        for e in root.iter(f"{NS}text")
+        if e.find(f"{NS}tspan") is not None
+    }
 
 
 def test_points_are_where_the_axes_say() -> None:
@@ -55,7 +65,11 @@ def test_points_are_where_the_axes_say() -> None:
         ticks = []
         for e in root.iter(f"{NS}text"):
             if e.get("text-anchor") == "end":
-                label = str(e.text).replace("\N{MINUS SIGN}", "-").replace("\N{NARROW NO-BREAK SPACE}", "")
+                label = (
+                    str(e.text)
+                    .replace("\N{MINUS SIGN}", "-")
+                    .replace("\N{NARROW NO-BREAK SPACE}", "")
+                )
                 ticks.append((float(label), float(e.get("y", "nan"))))
         assert 3 <= len(ticks) <= 9
         value, place = np.array(ticks).T
@@ -69,7 +83,9 @@ def test_points_are_where_the_axes_say() -> None:
             corner = np.polyfit(x, drawn[:, 0], 1)
             np.testing.assert_allclose(drawn[:, 0], np.polyval(corner, x), atol=0.02)
         bottom = heights(root, "axis")[0]
-        top = next(float(e.get("y", "nan")) for e in root.iter(f"{NS}text") if e.text == "bits") + 10
+        top = (
+            next(float(e.get("y", "nan")) for e in root.iter(f"{NS}text") if e.text == "bits") + 10
+        )
         assert np.all((drawn[:, 1] >= top) & (drawn[:, 1] <= bottom + 0.01))
 
 
@@ -88,7 +104,11 @@ def test_ticks_are_round() -> None:
         assert high - step - slack < ticks[-1] <= high + slack
         texts = chart._tick_texts(ticks)
         assert len(set(texts)) == len(texts)
-    assert chart._tick_texts([-1000.0, 0.0, 1000.0]) == ["\N{MINUS SIGN}1\u202f000", "0", "1\u202f000"]
+    assert chart._tick_texts([-1000.0, 0.0, 1000.0]) == [
+        "\N{MINUS SIGN}1\u202f000",
+        "0",
+        "1\u202f000",
+    ]
     assert chart._tick_texts([0.0, 0.05, 0.1]) == ["0.00", "0.05", "0.10"]
 
 
@@ -114,7 +134,10 @@ def test_spread_is_the_least_movement() -> None:
 
 def test_labels_do_not_collide_and_stay_inside() -> None:
     names = [f"model {i}" for i in range(25)]
-    root = draw(Series("ours", [0, 1], [3, 2.001]), references=[(n, 2 + i * 0.001) for i, n in enumerate(names)])
+    root = draw(
+        Series("ours", [0, 1], [3, 2.001]),
+        references=[(n, 2 + i * 0.001) for i, n in enumerate(names)],
+    )
     labels = margin_labels(root)
     assert set(labels) == {*names, "ours"}
     places = sorted(labels.values())
@@ -130,7 +153,9 @@ def test_a_label_with_room_stands_at_its_line() -> None:
     root = draw(Series("ours", [0, 1], [6, 2]), references=[("far", 5.0)])
     labels = margin_labels(root)
     assert labels["far"] == pytest.approx(heights(root, "reference")[0] + 4.5, abs=0.02)
-    assert labels["ours"] == pytest.approx(points(of_class(root, "curve")[0])[0][-1, 1] + 4.5, abs=0.02)
+    assert labels["ours"] == pytest.approx(
+        points(of_class(root, "curve")[0])[0][-1, 1] + 4.5, abs=0.02
+    )
     assert not of_class(root, "leader")
 
 
@@ -141,7 +166,11 @@ def test_long_labels_widen_the_chart() -> None:
 
 
 def test_one_label_and_colour_for_one_name() -> None:
-    root = draw(Series("b", [0, 1], [2, 3]), Series("a", [0, 1], [0, 1]), Series("a", [0, 1], [0, 1.5], faint=True))
+    root = draw(
+        Series("b", [0, 1], [2, 3]),
+        Series("a", [0, 1], [0, 1]),
+        Series("a", [0, 1], [0, 1.5], faint=True),
+    )
     assert set(margin_labels(root)) == {"a", "b"}
     styles = [e.get("style") for e in of_class(root, "curve")]
     assert styles == ["stroke: var(--chart-1)", "stroke: var(--chart-1)", "stroke: var(--chart-0)"]
@@ -179,7 +208,13 @@ def test_many_points_are_thinned_without_losing_the_extremes() -> None:
 def test_text_is_escaped() -> None:
     nasty = '<b a="1">&\'\x00\ud800</b>'
     root = ElementTree.fromstring(
-        line_chart([Series(nasty, [0, 1], [0, 1])], x_label=nasty, y_label=nasty, title=nasty, references=[(nasty, 0.5)])
+        line_chart(
+            [Series(nasty, [0, 1], [0, 1])],
+            x_label=nasty,
+            y_label=nasty,
+            title=nasty,
+            references=[(nasty, 0.5)],
+        )
     )
     shown = nasty.replace("\x00", "\ufffd").replace("\ud800", "\ufffd")
     texts = [e.text for e in root.iter(f"{NS}text")]
@@ -189,7 +224,10 @@ def test_text_is_escaped() -> None:
 
 
 def test_chart_follows_the_colour_scheme_and_is_deterministic() -> None:
-    make = [line_chart([Series("a", [0, 1], [0, 1])], x_label="x", y_label="y", title="") for _ in range(2)]
+    make = [
+        line_chart([Series("a", [0, 1], [0, 1])], x_label="x", y_label="y", title="")
+        for _ in range(2)
+    ]
     assert make[0] == make[1]
     assert "prefers-color-scheme: dark" in make[0]
     assert 'class="title"' not in make[0]
@@ -216,12 +254,22 @@ def test_label_colours_have_contrast() -> None:
         ([], [], "at least one finite point"),
         ([Series("a", [], [])], [], "at least one finite point"),
         ([Series("a", [1.0], [np.nan])], [("r", 1.0)], "at least one finite point"),
-        ([Series("a", [1, 2], [1])], [], r"series 'a': expected x and y of equal shape .* \(2,\) and \(1,\)"),
+        (
+            [Series("a", [1, 2], [1])],
+            [],
+            r"series 'a': expected x and y of equal shape .* \(2,\) and \(1,\)",
+        ),
         ([Series("a", [[1]], [[1]])], [], "equal shape"),
-        ([Series("a", [1], [1])], [("r", np.inf)], "reference 'r': expected a finite height, found inf"),
+        (
+            [Series("a", [1], [1])],
+            [("r", np.inf)],
+            "reference 'r': expected a finite height, found inf",
+        ),
     ],
 )
-def test_chart_errors(series: list[Series], references: list[tuple[str, float]], message: str) -> None:
+def test_chart_errors(
+    series: list[Series], references: list[tuple[str, float]], message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         line_chart(series, x_label="x", y_label="y", title="t", references=references)
 
@@ -362,10 +410,16 @@ def os_listing(folder: Path) -> list[str]:
 
 def test_graph_is_inverted_in_the_dark_only_without_a_scheme_of_its_own(tmp_path: Path) -> None:
     def kind(source: str) -> str | None:
-        return next(a["class"] for tag, a in Page(source).tags if tag == "figure" and "graph" in str(a.get("class")))
+        return next(
+            a["class"]
+            for tag, a in Page(source).tags
+            if tag == "figure" and "graph" in str(a.get("class"))
+        )
 
     assert kind(report(tmp_path / "r.html")) == "graph paper"
-    own = GRAPH.replace("<g ", "<style>@media (prefers-color-scheme: dark) { text { fill: white } }</style><g ")
+    own = GRAPH.replace(
+        "<g ", "<style>@media (prefers-color-scheme: dark) { text { fill: white } }</style><g "
+    )
     assert kind(report(tmp_path / "r.html", graph_svg=own)) == "graph"
 
 
@@ -396,7 +450,10 @@ def test_report_is_deterministic(tmp_path: Path) -> None:
             "The net needs 2.00 bits per character on text it has not seen, 20 % fewer than the best baseline here, "
             "the trigram model, which needs 2.50.",
         ),
-        ([Row("net", 3.0, ours=True), Row("trigram", 2.5)], "20 % more than the best baseline here, the trigram model"),
+        (
+            [Row("net", 3.0, ours=True), Row("trigram", 2.5)],
+            "20 % more than the best baseline here, the trigram model",
+        ),
         ([Row("net", 2.499, ours=True), Row("trigram", 2.5)], "under 1 % fewer than"),
         ([Row("net", 2.5, ours=True), Row("trigram", 2.5)], "the same as the best baseline"),
         ([Row("net", 2.0, ours=True), Row("other", 1.5, ours=True)], "The other needs 1.50 bits"),

@@ -34,7 +34,11 @@ def file(tmp_path: Path) -> Path:
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     vocabulary = text.Vocabulary.from_text(TEXT, 2)
-    characters.save_model(tmp_path / "model.safetensors", characters.CharacterLSTM(len(vocabulary), 4, 8, rng=0), vocabulary)
+    characters.save_model(
+        tmp_path / "model.safetensors",
+        characters.CharacterLSTM(len(vocabulary), 4, 8, rng=0),
+        vocabulary,
+    )
     return tmp_path / "model.safetensors"
 
 
@@ -50,10 +54,14 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("command", [["demo"], ["train", "--out", "x"], ["tasks", "run", "parity"]])
-def test_eager_is_one_switch(command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_eager_is_one_switch(
+    command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     found = []
     for module in ("train.demo.run", "train.tasks.runner.main"):
-        monkeypatch.setattr(f"tinygrad_rnn.{module}", lambda *_, **__: found.append(context().eager) or 0)
+        monkeypatch.setattr(
+            f"tinygrad_rnn.{module}", lambda *_, **__: found.append(context().eager) or 0
+        )
     with setting(eager=False):
         assert [call(*command, *more, capsys=capsys)[0] for more in ([], ["--eager"])] == [0, 0]
         assert found == [False, True] and not context().eager
@@ -62,7 +70,17 @@ def test_eager_is_one_switch(command: list[str], monkeypatch: pytest.MonkeyPatch
 def test_info(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = call("info", capsys=capsys)
     assert code == 0 and err == ""
-    for name in ("tinygrad_rnn", "Python", "NumPy", "numba", "kernels", "threads", "BLAS", "cache", "graphviz"):
+    for name in (
+        "tinygrad_rnn",
+        "Python",
+        "NumPy",
+        "numba",
+        "kernels",
+        "threads",
+        "BLAS",
+        "cache",
+        "graphviz",
+    ):
         assert re.search(rf"^{name} +\S", out, re.MULTILINE), name
 
 
@@ -78,7 +96,20 @@ def test_info_says_why_there_are_no_kernels() -> None:
 
 
 def test_samples_are_fixed_by_the_seed(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    drawn = [call("sample", str(model), "--prompt", "7 times", "--length", "40", "--seed", seed, capsys=capsys) for seed in ("1", "1", "2")]
+    drawn = [
+        call(
+            "sample",
+            str(model),
+            "--prompt",
+            "7 times",
+            "--length",
+            "40",
+            "--seed",
+            seed,
+            capsys=capsys,
+        )
+        for seed in ("1", "1", "2")
+    ]
     assert drawn[0] == drawn[1] != drawn[2]
     code, out, _ = drawn[0]
     assert code == 0 and out.startswith("7 times") and len(out) == len("7 times") + 40 + 1
@@ -101,7 +132,11 @@ def test_samples_are_fixed_by_the_seed(model: Path, capsys: pytest.CaptureFixtur
     ],
 )
 def test_errors_take_one_line(
-    arguments: list[str], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    arguments: list[str],
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     code, _, err = call(*arguments, capsys=capsys)
@@ -109,7 +144,9 @@ def test_errors_take_one_line(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_wrong_files_take_one_line(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_files_take_one_line(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "short.txt").write_text("short")
     (tmp_path / "noise").write_bytes(b"\x00\x01")
     for arguments in (["demo", "--text", str(tmp_path / "short.txt")], ["sample", str(tmp_path / "noise")], ["sample", str(tmp_path)],
@@ -128,19 +165,43 @@ def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
 
 def test_ctrl_c_keeps_a_checkpoint(file: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    command = [sys.executable, "-u", "-m", "tinygrad_rnn.cli", "train", "--text", str(file), "--out", str(out)]
-    with subprocess.Popen([*command, *SMALL, "--budget", "60", "--eager"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    command = [
+        sys.executable,
+        "-u",
+        "-m",
+        "tinygrad_rnn.cli",
+        "train",
+        "--text",
+        str(file),
+        "--out",
+        str(out),
+    ]
+    with subprocess.Popen(
+        [*command, *SMALL, "--budget", "60", "--eager"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
         wait_for(out / "checkpoint.safetensors", process)
         time.sleep(0.3)
         process.send_signal(signal.SIGINT)
         shown, errors = process.communicate(timeout=30)
     assert process.returncode == 130 and errors == ""
-    assert "Stopped after step" in shown and f"--out {out} --resume" in shown and "\x1b" not in shown
+    assert (
+        "Stopped after step" in shown and f"--out {out} --resume" in shown and "\x1b" not in shown
+    )
     checkpoint = Checkpoint.read(out / "checkpoint.safetensors")
     steps = len(checkpoint.arrays["losses"])
     done = subprocess.run(  # compiled
-        [*command, "--resume", "--steps", str(steps + 5)], capture_output=True, text=True, timeout=120
+        [*command, "--resume", "--steps", str(steps + 5)],
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
-    assert done.returncode == 0 and f"Resumed after step {steps:,}" in done.stdout and done.stderr == ""
+    assert (
+        done.returncode == 0
+        and f"Resumed after step {steps:,}" in done.stdout
+        and done.stderr == ""
+    )
     assert (out / "model.safetensors").exists() and list(out.glob("*.tmp")) == []
     assert len(Checkpoint.read(out / "checkpoint.safetensors").arrays["losses"]) == steps + 5

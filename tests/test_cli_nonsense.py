@@ -1,4 +1,7 @@
-"""Every command with every option given nonsense, odd names and odd surroundings: one clear line and an exit code, never a traceback."""
+"""Every command with every option given nonsense, odd names and odd surroundings.
+
+One clear line and an exit code, never a traceback.
+"""
 
 from __future__ import annotations
 
@@ -24,12 +27,28 @@ from tinygrad_rnn.train.named import example, load_named
 pytestmark = pytest.mark.usefixtures("eager")
 
 TEXT = "".join(f"{i} times {j} is {i * j}\n" for i in range(25) for j in range(25))
-SMALL = ["--hidden", "6", "--embedding", "3", "--batch", "2", "--window", "5", "--steps", "3", "--length", "20", "--eager"]
+SMALL = [
+    "--hidden",
+    "6",
+    "--embedding",
+    "3",
+    "--batch",
+    "2",
+    "--window",
+    "5",
+    "--steps",
+    "3",
+    "--length",
+    "20",
+    "--eager",
+]
 ROOT = Path(__file__).resolve().parents[1]
 
 
 def one_line(code: int, err: str) -> None:
-    assert code == 2 and err.startswith("tinygrad-rnn") and err.count("\n") == 1 and len(err) < 1500, (code, err)
+    assert (
+        code == 2 and err.startswith("tinygrad-rnn") and err.count("\n") == 1 and len(err) < 1500
+    ), (code, err)
     assert "Traceback" not in err and "fault of this program" not in err, err
 
 
@@ -56,11 +75,49 @@ ENDS_SOON = {  # what each command needs to run; it then finds that this cannot 
     "tasks list": ["nonsense"],
     "info": ["nonsense"],
 }
-NUMBERS = ["", "-1", "0", "nan", "inf", "-inf", "1e18", "1e400", "1.5", "x", "9" * 30, "9" * 5000, "0x10", "\u0665", "\u00b2", "1 2", "--", "\udce9"]
-NAMES = ["", " ", "-", ".", "..", "/", "folder", "short.txt", "missing/file", "a\0b", "x" * 300, "/dev/null/x", "caf\udce9", "a\nb", "[bold]", "{x}"]
+NUMBERS = [
+    "",
+    "-1",
+    "0",
+    "nan",
+    "inf",
+    "-inf",
+    "1e18",
+    "1e400",
+    "1.5",
+    "x",
+    "9" * 30,
+    "9" * 5000,
+    "0x10",
+    "\u0665",
+    "\u00b2",
+    "1 2",
+    "--",
+    "\udce9",
+]
+NAMES = [
+    "",
+    " ",
+    "-",
+    ".",
+    "..",
+    "/",
+    "folder",
+    "short.txt",
+    "missing/file",
+    "a\0b",
+    "x" * 300,
+    "/dev/null/x",
+    "caf\udce9",
+    "a\nb",
+    "[bold]",
+    "{x}",
+]
 
 
-def commands(parser: argparse.ArgumentParser, names: tuple[str, ...] = ()) -> Iterator[tuple[str, argparse.ArgumentParser]]:
+def commands(
+    parser: argparse.ArgumentParser, names: tuple[str, ...] = ()
+) -> Iterator[tuple[str, argparse.ArgumentParser]]:
     found = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
     if not found:
         yield " ".join(names), parser
@@ -74,7 +131,11 @@ def cases() -> Iterator[Any]:
         for action in parser._actions:
             if isinstance(action, argparse._HelpAction):
                 continue
-            yield pytest.param(name, action, id=f"{name} {action.option_strings[0] if action.option_strings else action.dest}")
+            yield pytest.param(
+                name,
+                action,
+                id=f"{name} {action.option_strings[0] if action.option_strings else action.dest}",
+            )
 
 
 def test_all_commands_are_here() -> None:
@@ -82,8 +143,14 @@ def test_all_commands_are_here() -> None:
 
 
 @pytest.mark.parametrize(("command", "action"), list(cases()))
-def test_nonsense_takes_one_line(command: str, action: argparse.Action, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    values = (NUMBERS if action.type not in (None, cli._path) else NAMES) if action.nargs != 0 else [None]
+def test_nonsense_takes_one_line(
+    command: str, action: argparse.Action, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = (
+        (NUMBERS if action.type not in (None, cli._path) else NAMES)
+        if action.nargs != 0
+        else [None]
+    )
     before = sorted(folder.rglob("*"))
     for value in values:
         given = [] if value is None else [value]
@@ -95,7 +162,11 @@ def test_nonsense_takes_one_line(command: str, action: argparse.Action, folder: 
                 flag = [action.option_strings[0]]
             arguments = [*command.split(), *ENDS_SOON[command], *flag, *given]
         else:
-            arguments = [*command.split(), *(["--"] if value and value.startswith("-") else []), *given]
+            arguments = [
+                *command.split(),
+                *(["--"] if value and value.startswith("-") else []),
+                *given,
+            ]
         code, out, err = call(*arguments, capsys=capsys)
         one_line(code, err)
         assert "Traceback" not in out
@@ -122,7 +193,9 @@ def test_places_that_no_folder_can_have(place: str, capsys: pytest.CaptureFixtur
 
 
 def test_names_in_another_encoding(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (folder / "caf\udce9.py").write_text("import tinygrad_rnn as tg\nMine = tg.cells.Elman(3, 4, rng=0)\n")
+    (folder / "caf\udce9.py").write_text(
+        "import tinygrad_rnn as tg\nMine = tg.cells.Elman(3, 4, rng=0)\n"
+    )
     (folder / "text.txt").rename("t\udce9.txt")
     for arguments in (
         ["draw", "caf\udce9.py:Mine", "--out", "a\udce9.svg", "--title", "\udce9"],
@@ -138,7 +211,9 @@ def test_names_in_another_encoding(folder: Path, capsys: pytest.CaptureFixture[s
     ):
         code, _, err = call(*arguments, capsys=capsys)
         assert (code, err) == (0, ""), arguments
-    assert {"a\udce9.svg", "a\udce9.dot", "e\udce9.html", "explore.html", "o\udce9"} <= {path.name for path in folder.iterdir()}
+    assert {"a\udce9.svg", "a\udce9.dot", "e\udce9.html", "explore.html", "o\udce9"} <= {
+        path.name for path in folder.iterdir()
+    }
     one_line(*call("explore", "n\udce9.py", capsys=capsys)[::2])
     one_line(*call("draw", "caf\udce9.py:N\udce9", capsys=capsys)[::2])
 
@@ -165,7 +240,9 @@ MISBEHAVING = {
 
 @pytest.mark.parametrize("words", MISBEHAVING)
 @pytest.mark.parametrize("command", ["draw", "explore"])
-def test_files_that_misbehave_when_they_are_imported(words: str, command: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_files_that_misbehave_when_they_are_imported(
+    words: str, command: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (folder / "mine.py").write_text(MISBEHAVING[words])
     code, _, err = call(command, "mine.py", capsys=capsys)
     one_line(code, err)
@@ -174,7 +251,9 @@ def test_files_that_misbehave_when_they_are_imported(words: str, command: str, f
 
 @pytest.mark.parametrize("body", ["sys.exit(3)", "raise Odd('x')", "f()", "1 / 0"])
 @pytest.mark.parametrize("place", ["function", "__init__", "initial_state", "forward", "property"])
-def test_code_of_the_user_that_misbehaves_when_it_is_run(body: str, place: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_code_of_the_user_that_misbehaves_when_it_is_run(
+    body: str, place: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     lines = {name: body if name == place else default for name, default in
              (("function", "pass"), ("__init__", "pass"), ("initial_state", "return tg.tensor(np.zeros((n, 3), 'f'))"), ("forward", "return x, h"),
               ("property", "return 3"))}  # fmt: skip
@@ -197,16 +276,22 @@ def test_ctrl_c_while_a_file_is_imported(folder: Path, capsys: pytest.CaptureFix
     assert call("draw", "mine.py", capsys=capsys) == (130, "", "tinygrad-rnn: stopped\n")
 
 
-def test_a_file_with_the_name_of_a_module_of_this_program(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_with_the_name_of_a_module_of_this_program(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for name in ("numpy", "colorsys", "tinygrad_rnn"):
         before = sys.modules.get(name)
-        (folder / f"{name}.py").write_text("from tinygrad_rnn.cells import Elman\nMine = Elman(3, 4, rng=0)\n")
+        (folder / f"{name}.py").write_text(
+            "from tinygrad_rnn.cells import Elman\nMine = Elman(3, 4, rng=0)\n"
+        )
         assert call("draw", f"{name}.py:Mine", capsys=capsys)[0] == 0
         assert sys.modules.get(name) is before
 
 
 def test_what_a_file_prints_is_seen(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (folder / "mine.py").write_text("import tinygrad_rnn as tg\nprint('hello')\nMine = tg.cells.Elman(3, 4, rng=0)\n")
+    (folder / "mine.py").write_text(
+        "import tinygrad_rnn as tg\nprint('hello')\nMine = tg.cells.Elman(3, 4, rng=0)\n"
+    )
     code, out, err = call("draw", "mine.py", capsys=capsys)
     assert code == 0 and out.startswith("hello\n") and err == ""
 
@@ -225,7 +310,14 @@ TRAIN = f"tinygrad-rnn train --text text.txt --out out {' '.join(SMALL)}"
 
 @pytest.mark.skipif(os.name != "posix", reason="needs a POSIX shell")
 @pytest.mark.parametrize(
-    "line", [f"{TRAIN} >&-", f"{TRAIN} >&- 2>&- <&-", f"set -o pipefail; {TRAIN} | head -1", f"{TRAIN} 2>&-", f"{TRAIN} > /dev/full"]
+    "line",
+    [
+        f"{TRAIN} >&-",
+        f"{TRAIN} >&- 2>&- <&-",
+        f"set -o pipefail; {TRAIN} | head -1",
+        f"{TRAIN} 2>&-",
+        f"{TRAIN} > /dev/full",
+    ],
 )
 def test_a_run_needs_nobody_who_reads(line: str, folder: Path) -> None:
     if "/dev/full" in line and not os.path.exists("/dev/full"):
@@ -252,7 +344,11 @@ def test_other_commands_without_readers(folder: Path) -> None:
         assert done.returncode == code and done.stderr == "", (line, done.stderr)
     if os.path.exists("/dev/full"):
         done = shell("tinygrad-rnn info > /dev/full")
-        assert done.returncode == 2 and done.stderr.count("\n") == 1 and os.strerror(errno.ENOSPC) in done.stderr
+        assert (
+            done.returncode == 2
+            and done.stderr.count("\n") == 1
+            and os.strerror(errno.ENOSPC) in done.stderr
+        )
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs a POSIX shell")
@@ -260,7 +356,10 @@ def test_other_commands_without_readers(folder: Path) -> None:
                                      {"COLUMNS": "20", "NO_COLOR": "1"}, {"TERM": "dumb"}])  # fmt: skip
 def test_poor_terminals(changes: dict[str, str], folder: Path) -> None:
     (folder / "text.txt").write_text(TEXT.replace("times", "\u00d7 \u4e00"), encoding="utf-8")
-    done = shell(f"tinygrad-rnn demo --text text.txt --out out {' '.join(SMALL)}; tinygrad-rnn draw Elman", **changes)
+    done = shell(
+        f"tinygrad-rnn demo --text text.txt --out out {' '.join(SMALL)}; tinygrad-rnn draw Elman",
+        **changes,
+    )
     assert done.returncode == 0 and done.stderr == "" and "report.html" in done.stdout
     assert "NO_COLOR" not in changes or "\x1b" not in done.stdout
 
@@ -278,7 +377,7 @@ found = importlib.util.find_spec
 importlib.util.find_spec = lambda name, *rest: None if name == "pygraphviz" else found(name, *rest)
 sys.meta_path.insert(0, Missing())
 from tinygrad_rnn import cli
-for line in ({['train', '--text', 'text.txt', '--out', 'out', *SMALL[:-1]]!r}, ['sample', 'out/model.safetensors', '--length', '5'],
+for line in ({["train", "--text", "text.txt", "--out", "out", *SMALL[:-1]]!r}, ['sample', 'out/model.safetensors', '--length', '5'],
              ['draw', 'LSTM'], ['explore', 'GRU'], ['info'], ['info', '--cache'], ['tasks', 'list']):
     assert cli.main(line) == 0, line
 assert cli.main(['draw', 'LSTM', '--out', 'a.png']) == 2
@@ -287,20 +386,35 @@ assert cli.main(['draw', 'LSTM', '--out', 'a.png']) == 2
                           env={**os.environ, "PYTHONPATH": str(ROOT), "PATH": ""})  # fmt: skip
     assert done.returncode == 0, done.stderr
     lines = done.stderr.splitlines()
-    assert len(lines) == 2 and "numba cannot be used here" in lines[0] and "PNG and PDF need graphviz" in lines[1], done.stderr
+    assert (
+        len(lines) == 2
+        and "numba cannot be used here" in lines[0]
+        and "PNG and PDF need graphviz" in lines[1]
+    ), done.stderr
 
 
 # --- memory, and numbers that are too large ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("sizes", [["--hidden", "1000000000"], ["--embedding", "2147483647"], ["--hidden", "2147483647", "--batch", "2147483647"]])
-def test_a_network_that_does_not_fit_is_refused(sizes: list[str], folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        ["--hidden", "1000000000"],
+        ["--embedding", "2147483647"],
+        ["--hidden", "2147483647", "--batch", "2147483647"],
+    ],
+)
+def test_a_network_that_does_not_fit_is_refused(
+    sizes: list[str], folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     code, _, err = call("train", "--text", "text.txt", "--out", "out", *sizes, capsys=capsys)
     one_line(code, err)
     assert "GB" in err and sizes[0] in err and not (folder / "out").exists()
 
 
-def test_without_enough_memory(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_enough_memory(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(demo, "_memory", lambda: 10_000)
     one_line(*call("train", "--text", "text.txt", "--out", "out", *SMALL, capsys=capsys)[::2])
     monkeypatch.setattr(demo, "_memory", lambda: None)
@@ -314,9 +428,14 @@ def test_without_enough_memory(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     assert "not enough memory" in err
 
 
-@pytest.mark.parametrize("numbers", [["--args", "2147483647", "2147483647"], ["--steps", "2147483647", "--batch", "2147483647"]])
+@pytest.mark.parametrize(
+    "numbers",
+    [["--args", "2147483647", "2147483647"], ["--steps", "2147483647", "--batch", "2147483647"]],
+)
 @pytest.mark.parametrize("command", ["draw", "explore"])
-def test_examples_that_do_not_fit(command: str, numbers: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_examples_that_do_not_fit(
+    command: str, numbers: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     one_line(*call(command, "LSTM", *numbers, capsys=capsys)[::2])
 
 
@@ -327,13 +446,20 @@ def test_heat_of_one_step(capsys: pytest.CaptureFixture[str]) -> None:
     assert call("draw", "LSTM", "--steps", "2", "--heat", capsys=capsys)[0] == 0
 
 
-def test_a_fault_of_this_program_takes_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_fault_of_this_program_takes_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def broken(given: argparse.Namespace) -> int:
         raise ZeroDivisionError("a\nb")
 
     monkeypatch.setattr(cli, "_info", broken)
     code, _, err = call("info", capsys=capsys)
-    assert code == 70 and err.count("\n") == 1 and "ZeroDivisionError: a b (line" in err and "TINYGRAD_RNN_TRACEBACK=1" in err
+    assert (
+        code == 70
+        and err.count("\n") == 1
+        and "ZeroDivisionError: a b (line" in err
+        and "TINYGRAD_RNN_TRACEBACK=1" in err
+    )
     monkeypatch.setenv("TINYGRAD_RNN_TRACEBACK", "1")
     assert "Traceback" in call("info", capsys=capsys)[2]
 
@@ -341,7 +467,9 @@ def test_a_fault_of_this_program_takes_one_line(monkeypatch: pytest.MonkeyPatch,
 # --- what is shown of a sample ----------------------------------------------------------------------------------------------
 
 
-def test_a_sample_is_shown_as_it_is_but_for_what_controls_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_sample_is_shown_as_it_is_but_for_what_controls_a_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     text_ = "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645 \U0001f468\u200d\U0001f469 a\u00a0b\u3000c :smile: [bold]x[/]\t\n"
     assert demo._shown(text_) == text_
     assert demo._shown("a\x1b[31m\x07\x9b\udce9") == "a\ufffd[31m\ufffd\ufffd\ufffd"
@@ -356,11 +484,18 @@ def test_the_library_says_what_the_command_line_says(folder: Path) -> None:
     vocabulary = text.Vocabulary("ab")
     model = characters.CharacterLSTM(3, 2, 2, rng=0)
     for call_ in (
-        lambda: load_named("mine.py"), lambda: example(3), lambda: text.load("missing"), lambda: text.split("abc", 2.0), lambda: text.Vocabulary("aa"),
-        lambda: vocabulary.decode([9]), lambda: text.windows([1], 0, 1), lambda: characters.evaluate(model, [1]),
-        lambda: characters.sample(model, vocabulary, -1), lambda: characters.load_model("text.txt"),
+        lambda: load_named("mine.py"),
+        lambda: example(3),
+        lambda: text.load("missing"),
+        lambda: text.split("abc", 2.0),
+        lambda: text.Vocabulary("aa"),
+        lambda: vocabulary.decode([9]),
+        lambda: text.windows([1], 0, 1),
+        lambda: characters.evaluate(model, [1]),
+        lambda: characters.sample(model, vocabulary, -1),
+        lambda: characters.load_model("text.txt"),
         lambda: demo.run(demo.Options(out=folder / "out", resume=True), console.console()),
         lambda: tg.save(folder / "x", np.zeros(3)),  # type: ignore[arg-type]
-    ):  # fmt: skip
+    ):
         with pytest.raises(tg.TinygradError):
             call_()

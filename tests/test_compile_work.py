@@ -102,7 +102,18 @@ def turned(h: Any, u: Any, w: Any, depth: int) -> Any:
     return h
 
 
-STEPS = [sub_steps, doubled, tripled, costly, ladder, diamonds, reduced, put_together, sliced, turned]
+STEPS = [
+    sub_steps,
+    doubled,
+    tripled,
+    costly,
+    ladder,
+    diamonds,
+    reduced,
+    put_together,
+    sliced,
+    turned,
+]
 
 
 def run(step: Callable[..., Any], depth: int, compiled: bool) -> tuple[list[np.ndarray], Any]:
@@ -132,12 +143,21 @@ def test_deep_steps_are_those_of_the_plain_cell(step: Any, depth: int) -> None:
 
 @pytest.mark.parametrize("step", STEPS, ids=lambda s: s.__name__)
 def test_work_and_code_of_a_step_grow_with_its_depth(step: Any) -> None:
-    """Twice as deep is about twice as much, and not four times; 10 and 20 would not yet show what begins late."""
+    """Twice as deep is about twice as much, and not four times.
+
+    10 and 20 would not yet show what begins late.
+    """
     work = []
     for depth in (60, 120):
         module = run(step, depth, True)[1]
         schedules = (module.forward_schedule, module.backward_schedule)
-        work.append([sum(s.visits for s in schedules), len(module.text().splitlines()), len(module.text(sharing=True).splitlines())])
+        work.append(
+            [
+                sum(s.visits for s in schedules),
+                len(module.text().splitlines()),
+                len(module.text(sharing=True).splitlines()),
+            ]
+        )
         assert all(s.builds <= 8 for s in schedules)
     for once, twice in zip(*work, strict=True):
         assert twice < 3 * once
@@ -165,41 +185,73 @@ def texts(recordings: int) -> dict[str, set[str]]:
         for _ in range(recordings):
             cell, rng = case.make(), np.random.default_rng(3)
             xs, state = case.draw(cell, rng)
-            parts = tuple(tg.tensor(x, requires_grad=x.dtype.kind == "f") for x in (xs if isinstance(xs, tuple) else (xs,)))
+            parts = tuple(
+                tg.tensor(x, requires_grad=x.dtype.kind == "f")
+                for x in (xs if isinstance(xs, tuple) else (xs,))
+            )
             fast = tg.jit(cell)
             try:
-                tg.unroll(fast, parts if isinstance(xs, tuple) else parts[0], unflatten(state, [tg.tensor(s) for s in leaves(state)]))
+                tg.unroll(
+                    fast,
+                    parts if isinstance(xs, tuple) else parts[0],
+                    unflatten(state, [tg.tensor(s) for s in leaves(state)]),
+                )
                 text = next(iter(fast._runners.values())).module.text(sharing=True)
             except tg.CompileError as error:
                 text = str(error)
             found.setdefault(f"{number}: {case}", set()).add(text)
     for step in STEPS:
         for _ in range(recordings):
-            arrays = [tg.tensor(np.random.default_rng(k).normal(size=(BATCH, SIZE)), requires_grad=True) for k in range(2)]
+            arrays = [
+                tg.tensor(np.random.default_rng(k).normal(size=(BATCH, SIZE)), requires_grad=True)
+                for k in range(2)
+            ]
             w = tg.tensor(np.ones((SIZE, SIZE)), requires_grad=True)
             fast = tg.jit(lambda h, u, w, step=step: step(h, u, w, 6))
             fast(*arrays, w)
-            found.setdefault(f"function {step.__name__}", set()).add("\n".join(line.split("  #")[0] for line in fast.source().splitlines()))
-            found.setdefault(f"cell {step.__name__}", set()).add(run(step, 6, True)[1].text(sharing=True))
+            found.setdefault(f"function {step.__name__}", set()).add(
+                "\n".join(line.split("  #")[0] for line in fast.source().splitlines())
+            )
+            found.setdefault(f"cell {step.__name__}", set()).add(
+                run(step, 6, True)[1].text(sharing=True)
+            )
     return found
 
 
 def digests() -> dict[str, str]:
     """Of one recording of each."""
     with interpreting():
-        return {name: hashlib.sha256("".join(several).encode()).hexdigest() for name, several in texts(1).items()}
+        return {
+            name: hashlib.sha256("".join(several).encode()).hexdigest()
+            for name, several in texts(1).items()
+        }
 
 
 def test_the_text_of_a_module_is_the_same_in_each_recording_and_process() -> None:
-    """By the text compiled code is found on disk; so it may not depend on where objects lie in memory, or on the hashes of strings."""
+    """By the text compiled code is found on disk.
+
+    So it may not depend on where objects lie in memory, or on the hashes of strings.
+    """
     here = texts(3)
     assert not [name for name, several in here.items() if len(several) > 1]
-    command = "import json; from tests.test_compile_work import digests; print(json.dumps(digests()))"
+    command = (
+        "import json; from tests.test_compile_work import digests; print(json.dumps(digests()))"
+    )
     root = Path(__file__).parents[1]
-    expected = {name: hashlib.sha256("".join(several).encode()).hexdigest() for name, several in here.items()}
+    expected = {
+        name: hashlib.sha256("".join(several).encode()).hexdigest()
+        for name, several in here.items()
+    }
     seed = "1" if os.environ.get("PYTHONHASHSEED") != "1" else "2"
     environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(root)}
-    out = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True, cwd=root, env=environment).stdout
+    out = subprocess.run(
+        [sys.executable, "-c", command],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=root,
+        env=environment,
+    ).stdout
     assert json.loads(out) == expected
 
 
@@ -209,7 +261,10 @@ def test_deep_functions_are_those_of_the_plain_function(step: Any) -> None:
     found = []
     for wrapped in (tg.jit, lambda f: f):
         rng = np.random.default_rng(0)
-        arrays = [tg.tensor(rng.normal(size=shape) * 0.3, requires_grad=True) for shape in ((20, SIZE), (20, SIZE), (SIZE, SIZE))]
+        arrays = [
+            tg.tensor(rng.normal(size=shape) * 0.3, requires_grad=True)
+            for shape in ((20, SIZE), (20, SIZE), (SIZE, SIZE))
+        ]
         y = wrapped(lambda h, u, w: step(h, u, w, 40))(*arrays)
         (y * y).sum().backward()
         found.append([y.numpy(), *(t.grad.numpy() for t in arrays if t.grad is not None)])

@@ -1,7 +1,9 @@
-"""Values and gradients where conventions differ between libraries: ties, zeros, infinities, empty arrays, dtypes.
+"""Values and gradients where conventions differ between libraries.
 
-The numbers were recorded from PyTorch 2.13 (in float64), but for `hard_sigmoid`, whose slope is that of older Keras and whose
-gradient at the bounds is, as in PyTorch's own, 0.
+Ties, zeros, infinities, empty arrays, dtypes.
+
+The numbers were recorded from PyTorch 2.13 (in float64), but for `hard_sigmoid`, whose slope is
+that of older Keras and whose gradient at the bounds is, as in PyTorch's own, 0.
 """
 
 from __future__ import annotations
@@ -129,7 +131,9 @@ def test_gradients_recorded_for_higher_orders_are_the_same(row: Row) -> None:
     out = function(*xs)
     out.backward(np.ones(out.shape), create_graph=True)
     for x, expected in zip(xs, gradients, strict=True):
-        np.testing.assert_allclose(x.grad.numpy(), np.array(expected, np.float64), rtol=1e-8, atol=1e-30)
+        np.testing.assert_allclose(
+            x.grad.numpy(), np.array(expected, np.float64), rtol=1e-8, atol=1e-30
+        )
 
 
 @pytest.mark.full
@@ -138,17 +142,29 @@ def test_large_arrays_follow_the_same_conventions() -> None:
     """The kernels that serve large arrays choose the same values and the same side at kinks."""
     for row in CONVENTIONS:
         name, label, function, inputs, value, gradients = row
-        if np.ndim(inputs[0]) != 1 or np.ndim(value) != 1 or name in ("softmax", "log_softmax", "cumprod", "norm", "max", "min"):
+        if (
+            np.ndim(inputs[0]) != 1
+            or np.ndim(value) != 1
+            or name in ("softmax", "log_softmax", "cumprod", "norm", "max", "min")
+        ):
             continue
         for dtype in FLOATS:
             times = 10_000 // len(inputs[0])
             xs = [tg.tensor(np.tile(np.array(x, dtype), times), requires_grad=True) for x in inputs]
             out = function(*xs)
             out.backward(np.ones(out.shape, dtype))
-            for found, expected in zip([out, *(x.grad for x in xs)], [value, *gradients], strict=True):
+            for found, expected in zip(
+                [out, *(x.grad for x in xs)], [value, *gradients], strict=True
+            ):
                 found = found.numpy().reshape(times, -1)
                 for part in (found[0], found[-1]):
-                    np.testing.assert_allclose(part, np.array(expected, dtype), rtol=1e-4, atol=1e-30, err_msg=f"{name} {label} {dtype}")
+                    np.testing.assert_allclose(
+                        part,
+                        np.array(expected, dtype),
+                        rtol=1e-4,
+                        atol=1e-30,
+                        err_msg=f"{name} {label} {dtype}",
+                    )
 
 
 @pytest.mark.parametrize("name", ["max", "min", "logsumexp", "argmax", "argmin"])
@@ -237,12 +253,22 @@ def test_what_stands_beside_a_floating_tensor_takes_its_dtype(dtype: Any) -> Non
 
 def test_matrix_products_with_arrays_take_the_dtype_of_the_tensor() -> None:
     x, a = tg.tensor(np.ones((2, 2), np.float32), requires_grad=True), np.ones((2, 2))
-    for y in (x @ a, a @ x, tg.einsum("ij,jk->ik", a, x), tg.concatenate([a, x]), tg.stack([a, x]), tg.concatenate([x, a])):
+    for y in (
+        x @ a,
+        a @ x,
+        tg.einsum("ij,jk->ik", a, x),
+        tg.concatenate([a, x]),
+        tg.stack([a, x]),
+        tg.concatenate([x, a]),
+    ):
         assert y.dtype == np.float32
 
 
 def test_float32_and_float64_tensors_do_not_mix() -> None:
-    single, double = tg.tensor(np.ones(2, np.float32), name="left"), tg.tensor(np.ones(2), name="right")
+    single, double = (
+        tg.tensor(np.ones(2, np.float32), name="left"),
+        tg.tensor(np.ones(2), name="right"),
+    )
     for f in (lambda: single + double, lambda: double * single, lambda: tg.where(tg.tensor([True, False]), single, double),
               lambda: tg.concatenate([single, double]), lambda: single @ double, lambda: tg.maximum(double, single)):  # fmt: skip
         with pytest.raises(tg.DtypeError, match=r"float32.*float64|float64.*float32"):

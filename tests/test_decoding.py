@@ -16,9 +16,14 @@ SYMBOLS, STOP, START, LENGTH = 3, 0, 2, 3
 
 
 class Table:
-    """A step whose logits depend on everything so far: the state is the sequence number and the tokens, as digits."""
+    """A step whose logits depend on everything so far.
 
-    def __init__(self, rng: np.random.Generator, batch: int = 1, symbols: int = SYMBOLS, length: int = LENGTH) -> None:
+    The state is the sequence number and the tokens, as digits.
+    """
+
+    def __init__(
+        self, rng: np.random.Generator, batch: int = 1, symbols: int = SYMBOLS, length: int = LENGTH
+    ) -> None:
         self.symbols, self.length = symbols, length
         self.logits = 1.5 * rng.standard_normal((batch, (symbols + 1) ** (length + 1), symbols))
         self.calls = 0
@@ -42,7 +47,9 @@ class Table:
         return found
 
 
-def complete(stop: int | None, symbols: int = SYMBOLS, length: int = LENGTH) -> list[tuple[int, ...]]:
+def complete(
+    stop: int | None, symbols: int = SYMBOLS, length: int = LENGTH
+) -> list[tuple[int, ...]]:
     """All sequences that end with stop or at the full length."""
     found = []
     for n in range(1, length + 1):
@@ -58,7 +65,9 @@ def penalised(table: Table, sequence: int, tokens: tuple[int, ...], exponent: fl
 
 @pytest.mark.parametrize("exponent", [0.0, 0.7, 3.0])
 @pytest.mark.parametrize("stop", [STOP, None])
-def test_a_wide_beam_finds_the_best_of_all(stop: int | None, exponent: float, rng: np.random.Generator) -> None:
+def test_a_wide_beam_finds_the_best_of_all(
+    stop: int | None, exponent: float, rng: np.random.Generator
+) -> None:
     for _ in range(10):
         table = Table(rng, batch=3)
         found = beam(table, table.first(3), START, stop, LENGTH, SYMBOLS**LENGTH, exponent)
@@ -74,8 +83,15 @@ def narrow(table: Table, width: int, exponent: float) -> tuple[float, ...]:
     going: list[tuple[int, ...]] = [()]
     scores = []
     for n in range(1, LENGTH + 1):
-        longer = sorted(((*g, v) for g in going for v in range(SYMBOLS)), key=lambda tokens: -sum(table.logs(0, tokens)))
-        scores += [penalised(table, 0, tokens, exponent) for tokens in longer[:width] if tokens[-1] == STOP or n == LENGTH]
+        longer = sorted(
+            ((*g, v) for g in going for v in range(SYMBOLS)),
+            key=lambda tokens: -sum(table.logs(0, tokens)),
+        )
+        scores += [
+            penalised(table, 0, tokens, exponent)
+            for tokens in longer[:width]
+            if tokens[-1] == STOP or n == LENGTH
+        ]
         going = [tokens for tokens in longer if tokens[-1] != STOP][:width]
     return (max(scores),) if scores else ()
 
@@ -88,9 +104,15 @@ def test_a_narrow_beam_is_what_its_definition_says(width: int, rng: np.random.Ge
         exponent = (0.0, 1.0)[k % 2]
         [found] = beam(table, table.first(), START, STOP, LENGTH, width, exponent)
         assert found[0].score == pytest.approx(narrow(table, width, exponent)[0], rel=1e-9)
-        assert [h.score for h in found] == sorted((h.score for h in found), reverse=True) and len(found) <= width
-        missed += found[0].score < max(penalised(table, 0, tokens, exponent) for tokens in complete(STOP)) - 1e-9
-    assert missed if width == 1 else missed < 30  # else the test could not tell a beam from an enumeration
+        assert [h.score for h in found] == sorted((h.score for h in found), reverse=True) and len(
+            found
+        ) <= width
+        missed += (
+            found[0].score
+            < max(penalised(table, 0, tokens, exponent) for tokens in complete(STOP)) - 1e-9
+        )
+    # else the test could not tell a beam from an enumeration
+    assert missed if width == 1 else missed < 30
 
 
 def test_a_beam_of_one_is_greedy_and_greedy_takes_the_likeliest(rng: np.random.Generator) -> None:
@@ -103,7 +125,9 @@ def test_a_beam_of_one_is_greedy_and_greedy_takes_the_likeliest(rng: np.random.G
                 tokens.append(max(range(SYMBOLS), key=lambda v: table.logs(b, (*tokens, v))[-1]))
             assert cut(ids, STOP)[b] == [t for t in tokens if t != STOP]
             assert set(ids[b, len(tokens) :]) <= {STOP}
-        assert cut(ids, STOP) == [found[0].tokens for found in beam(table, table.first(4), START, STOP, LENGTH, 1)]
+        assert cut(ids, STOP) == [
+            found[0].tokens for found in beam(table, table.first(4), START, STOP, LENGTH, 1)
+        ]
 
 
 def test_the_search_ends_early() -> None:
@@ -120,14 +144,17 @@ def test_the_search_ends_early() -> None:
 
 
 def test_what_ends_makes_room_in_the_beam() -> None:
-    # Stop is likeliest at first; the second choice goes on to a sequence that is certain, and longer.
+    # Stop is likeliest at first; the second choice goes on to a sequence that is certain, and
+    # longer.
     first, later = np.log([0.5, 0.4, 0.1]), np.log([1e-9, 1.0, 1e-9])
 
     def step(ids: np.ndarray, state: Any) -> tuple[Any, Any]:
         return np.where((ids == START)[:, None], first, later), state
 
     [found] = beam(step, np.zeros((1, 1)), START, STOP, 6, 1, 2.0)
-    assert found[0].tokens == [1] * 6 and found[0].score == pytest.approx(math.log(0.4) / (11 / 6) ** 2, rel=1e-6)
+    assert found[0].tokens == [1] * 6 and found[0].score == pytest.approx(
+        math.log(0.4) / (11 / 6) ** 2, rel=1e-6
+    )
     assert greedy(step, np.zeros((1, 1)), START, STOP, 6).tolist() == [[STOP]]
 
 
@@ -135,7 +162,15 @@ def test_the_batch_does_not_matter(rng: np.random.Generator) -> None:
     table = Table(rng, batch=5)
     together = beam(table, table.first(5), START, STOP, LENGTH, 2, 0.5)
     for b in range(5):
-        alone = beam(table, {"sequence": np.array([b]), "seen": tg.tensor(np.zeros(1))}, START, STOP, LENGTH, 2, 0.5)
+        alone = beam(
+            table,
+            {"sequence": np.array([b]), "seen": tg.tensor(np.zeros(1))},
+            START,
+            STOP,
+            LENGTH,
+            2,
+            0.5,
+        )
         assert alone[0] == together[b]
 
 
@@ -148,20 +183,26 @@ def test_draws_have_the_probabilities(rng: np.random.Generator) -> None:
     n = 40000
     for temperature, top_k in [(1.0, None), (0.5, None), (2.0, 3), (1.0, 1)]:
         kept = sorted(range(4), key=lambda v: -logits[v])[:top_k]
-        weights = np.array([math.exp(logits[v] / temperature) if v in kept else 0.0 for v in range(4)])
+        weights = np.array(
+            [math.exp(logits[v] / temperature) if v in kept else 0.0 for v in range(4)]
+        )
         expected = weights / weights.sum()
         ids = sample(step, np.zeros((n, 1)), 0, None, 2, temperature, top_k, rng)
         for t in range(2):
             found = np.bincount(ids[:, t], minlength=4) / n
             assert np.all(np.abs(found - expected) <= 5 * np.sqrt(expected * (1 - expected) / n))
-        together = np.bincount(ids[:, 0] * 4 + ids[:, 1], minlength=16) / n  # the draws of two steps are independent
-        assert np.all(np.abs(together - np.outer(expected, expected).ravel()) < 5 * np.sqrt(0.25 / n))
+        # the draws of two steps are independent
+        together = np.bincount(ids[:, 0] * 4 + ids[:, 1], minlength=16) / n
+        assert np.all(
+            np.abs(together - np.outer(expected, expected).ravel()) < 5 * np.sqrt(0.25 / n)
+        )
 
 
 def test_temperature_zero_is_greedy_and_a_seed_repeats(rng: np.random.Generator) -> None:
     table = Table(rng, batch=6)
     assert np.array_equal(
-        sample(table, table.first(6), START, STOP, LENGTH, 0.0), greedy(table, table.first(6), START, STOP, LENGTH)
+        sample(table, table.first(6), START, STOP, LENGTH, 0.0),
+        greedy(table, table.first(6), START, STOP, LENGTH),
     )
     drawn = [sample(table, table.first(6), START, None, LENGTH, rng=3) for _ in range(2)]
     assert np.array_equal(*drawn)
@@ -185,7 +226,9 @@ def test_nothing_is_recorded_and_start_may_differ(rng: np.random.Generator) -> N
     ids = greedy(step, cell.initial_state(3), starts, None, 6)
     assert not any(s.requires_grad for state in states for s in state)
     for b, first in enumerate(starts):
-        np.testing.assert_array_equal(greedy(step, cell.initial_state(1), int(first), None, 6)[0], ids[b])
+        np.testing.assert_array_equal(
+            greedy(step, cell.initial_state(1), int(first), None, 6)[0], ids[b]
+        )
     found = beam(step, cell.initial_state(3), starts, None, 4, 4**4)
     for b, first in enumerate(starts):
         scores = {}
@@ -211,8 +254,14 @@ def test_messages() -> None:
         ("temperature", lambda: sample(step, first, 0, 0, 5, math.inf)),
         ("top_k", lambda: sample(step, first, 0, 0, 5, 1.0, 0)),
         ("tells the batch", lambda: greedy(step, None, 0, 0, 5)),
-        ("expected logits of shape", lambda: greedy(lambda ids, s: (np.zeros(3), s), first, 0, 0, 5)),
-        ("not a number", lambda: greedy(lambda ids, s: (np.full((2, 3), np.nan), s), first, 0, 0, 5)),
+        (
+            "expected logits of shape",
+            lambda: greedy(lambda ids, s: (np.zeros(3), s), first, 0, 0, 5),
+        ),
+        (
+            "not a number",
+            lambda: greedy(lambda ids, s: (np.full((2, 3), np.nan), s), first, 0, 0, 5),
+        ),
     ]:
         with pytest.raises(tg.TinygradError, match=words):
             call()
@@ -220,11 +269,23 @@ def test_messages() -> None:
 
 def test_infinite_logits() -> None:
     for row in ([-np.inf, -np.inf], [np.inf, 0.0]):
-        with pytest.raises(tg.core.errors.TinygradError, match="largest logit of a row must be finite"):
-            sample(lambda ids, s, row=row: (np.array([row]), s), np.zeros((1, 1)), 0, None, 2, rng=0)
+        with pytest.raises(
+            tg.core.errors.TinygradError, match="largest logit of a row must be finite"
+        ):
+            sample(
+                lambda ids, s, row=row: (np.array([row]), s), np.zeros((1, 1)), 0, None, 2, rng=0
+            )
 
 
 def test_a_temperature_of_almost_nothing_is_greedy() -> None:
     with np.errstate(all="raise", under="ignore"):
-        found = sample(lambda ids, s: (np.array([[1.0, 3.0, -np.inf]]), s), np.zeros((1, 1)), 0, None, 2, temperature=1e-320, rng=0)
+        found = sample(
+            lambda ids, s: (np.array([[1.0, 3.0, -np.inf]]), s),
+            np.zeros((1, 1)),
+            0,
+            None,
+            2,
+            temperature=1e-320,
+            rng=0,
+        )
     np.testing.assert_array_equal(found, [[1, 1]])

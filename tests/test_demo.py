@@ -18,7 +18,14 @@ from tinygrad_rnn.core.tape import setting
 from tinygrad_rnn.formats import safetensors
 from tinygrad_rnn.kernels import blas
 from tinygrad_rnn.train import characters, console, demo, text
-from tinygrad_rnn.train.characters import CharacterLSTM, Checkpoint, CheckpointError, DivergedError, Settings, Trainer
+from tinygrad_rnn.train.characters import (
+    CharacterLSTM,
+    Checkpoint,
+    CheckpointError,
+    DivergedError,
+    Settings,
+    Trainer,
+)
 from tinygrad_rnn.train.interrupt import Interrupted, Interrupts
 
 pytestmark = pytest.mark.usefixtures("eager")
@@ -48,20 +55,36 @@ def file(tmp_path: Path) -> Path:
 
 def options(file: Path, **changes: Any) -> demo.Options:
     settings = {k: getattr(SMALL, k) for k in ("hidden", "embedding", "batch", "window", "lr")}
-    return demo.Options(**{"out": file.parent / "out", "text": file, "steps": 12, "length": 80, "settings": settings, **changes})
+    return demo.Options(
+        **{
+            "out": file.parent / "out",
+            "text": file,
+            "steps": 12,
+            "length": 80,
+            "settings": settings,
+            **changes,
+        }
+    )
 
 
 # --- the score ------------------------------------------------------------------------------------------------------------
 
 
-def slow_bits(model: CharacterLSTM, ids: np.ndarray, first: int = 0, warm_up: int = 0) -> list[float]:
+def slow_bits(
+    model: CharacterLSTM, ids: np.ndarray, first: int = 0, warm_up: int = 0
+) -> list[float]:
     """-log2 p of ids[first + 1:] in float64, a character at a time, after a warm-up."""
     w = {name: p.numpy().astype(np.float64) for name, p in model.named_parameters()}
     h = c = np.zeros(w["cell.weight_hh"].shape[1])
     found = []
     for i in range(max(0, first - warm_up), len(ids) - 1):
         x = w["embedding.weight"][ids[i]]
-        z = w["cell.weight_ih"] @ x + w["cell.bias_ih"] + w["cell.weight_hh"] @ h + w["cell.bias_hh"]
+        z = (
+            w["cell.weight_ih"] @ x
+            + w["cell.bias_ih"]
+            + w["cell.weight_hh"] @ h
+            + w["cell.bias_hh"]
+        )
         i_, f, g, o = np.split(z, 4)
         c = c / (1 + np.exp(-f)) + np.tanh(g) / (1 + np.exp(-i_))
         h = np.tanh(c) / (1 + np.exp(-o))
@@ -82,8 +105,13 @@ def test_one_stream_is_the_slow_score(n: int) -> None:
     np.testing.assert_allclose(characters.evaluate(model, ids), slow_bits(model, ids), rtol=1e-5)
 
 
-@pytest.mark.parametrize(("n", "streams", "warm_up"), [(101, 4, 20), (102, 4, 20), (230, 3, 70), (40, 7, 0), (12, 50, 1), (90, 4, 60)])
-def test_streams_score_each_character_once_after_a_warm_up(n: int, streams: int, warm_up: int) -> None:
+@pytest.mark.parametrize(
+    ("n", "streams", "warm_up"),
+    [(101, 4, 20), (102, 4, 20), (230, 3, 70), (40, 7, 0), (12, 50, 1), (90, 4, 60)],
+)
+def test_streams_score_each_character_once_after_a_warm_up(
+    n: int, streams: int, warm_up: int
+) -> None:
     model, ids = model_and_ids(n)
     bits = characters.evaluate(model, ids, streams=streams, warm_up=warm_up)
     used = max(1, min(streams, (n - 1) // max(warm_up, 1)))
@@ -142,12 +170,17 @@ def test_samples_follow_the_distribution() -> None:
     p /= p.sum()
     rng = np.random.default_rng(0)
     n = 500
-    drawn = "".join(characters.sample(t.model, t.vocabulary, 1, prompt="t", temperature=0.5, rng=rng) for _ in range(n))
+    drawn = "".join(
+        characters.sample(t.model, t.vocabulary, 1, prompt="t", temperature=0.5, rng=rng)
+        for _ in range(n)
+    )
     counts = np.bincount(t.vocabulary.encode(drawn), minlength=len(p) + 1)[1:]
     assert ((counts - n * p) ** 2 / (n * p)).sum() < len(p) + 6 * math.sqrt(2 * len(p))
 
 
-@pytest.mark.parametrize("wrong", [{"length": -1}, {"prompt": ""}, {"temperature": -1}, {"temperature": math.nan}])
+@pytest.mark.parametrize(
+    "wrong", [{"length": -1}, {"prompt": ""}, {"temperature": -1}, {"temperature": math.nan}]
+)
 def test_wrong_arguments_of_sample(wrong: dict[str, Any]) -> None:
     t = trainer()
     with pytest.raises(ValueError, match="expected length"):
@@ -175,7 +208,9 @@ def test_the_learning_rate_rises_and_falls() -> None:
     t = trainer()
     rates = [t.rate(f) for f in np.linspace(0, 1, 1001)]
     assert 0 < rates[0] < max(rates) <= SMALL.lr and rates[-1] == pytest.approx(SMALL.lr / 100)
-    assert rates.index(max(rates)) == pytest.approx(20, abs=2) and rates[100:] == sorted(rates[100:], reverse=True)
+    assert rates.index(max(rates)) == pytest.approx(20, abs=2) and rates[100:] == sorted(
+        rates[100:], reverse=True
+    )
 
 
 def test_resuming_is_exact(tmp_path: Path) -> None:
@@ -186,11 +221,18 @@ def test_resuming_is_exact(tmp_path: Path) -> None:
     half.seconds, half.scores = 2.5, [(10, 3.5)]
     half.save(tmp_path / "c", {"note": "ü"})
     found = Checkpoint.read(tmp_path / "c")
-    assert (found.settings, found.vocabulary, found.seconds, found.scores) == (wide, half.vocabulary, 2.5, [(10, 3.5)])
+    assert (found.settings, found.vocabulary, found.seconds, found.scores) == (
+        wide,
+        half.vocabulary,
+        2.5,
+        [(10, 3.5)],
+    )
     assert found.about == {"note": "ü"}
     rest = train(Trainer.resume(found, whole.ids), 60, 60)
     assert rest.losses == whole.losses
-    for (name, a), (_, b) in zip(whole.model.named_parameters(), rest.model.named_parameters(), strict=True):
+    for (name, a), (_, b) in zip(
+        whole.model.named_parameters(), rest.model.named_parameters(), strict=True
+    ):
         np.testing.assert_array_equal(a.numpy(), b.numpy(), err_msg=name)
     np.testing.assert_array_equal(whole.state.c.numpy(), rest.state.c.numpy())
 
@@ -204,7 +246,9 @@ def test_a_run_goes_on_the_other_way(first: str, tmp_path: Path) -> None:
         rest = train(Trainer.resume(Checkpoint.read(tmp_path / "c"), whole.ids), 30, 30)
         scores = characters.evaluate(rest.model, whole.ids[:300], streams=2, warm_up=20)
     np.testing.assert_allclose(rest.losses, whole.losses, rtol=1e-3)
-    np.testing.assert_allclose(scores, characters.evaluate(rest.model, whole.ids[:300], streams=2, warm_up=20), rtol=1e-4)
+    np.testing.assert_allclose(
+        scores, characters.evaluate(rest.model, whole.ids[:300], streams=2, warm_up=20), rtol=1e-4
+    )
 
 
 def test_training_runs_compiled(tmp_path: Path) -> None:
@@ -244,7 +288,9 @@ def test_models_are_written_and_read(tmp_path: Path) -> None:
     characters.save_model(tmp_path / "m", t.model, t.vocabulary, "é\n")
     model, vocabulary, context = characters.load_model(tmp_path / "m")
     assert vocabulary == t.vocabulary and context == "é\n"
-    np.testing.assert_array_equal(characters.evaluate(model, t.ids[:50]), characters.evaluate(t.model, t.ids[:50]))
+    np.testing.assert_array_equal(
+        characters.evaluate(model, t.ids[:50]), characters.evaluate(t.model, t.ids[:50])
+    )
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
@@ -257,7 +303,9 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
         Checkpoint.read(tmp_path / "m")
     arrays, metadata = safetensors.read(tmp_path / "m")
     del metadata["sha256"]  # what follows is about the content
-    safetensors.write(tmp_path / "m", {k: v for k, v in arrays.items() if k != "output.bias"}, metadata)
+    safetensors.write(
+        tmp_path / "m", {k: v for k, v in arrays.items() if k != "output.bias"}, metadata
+    )
     with pytest.raises(CheckpointError, match=r"damaged.*output\.bias"):
         characters.load_model(tmp_path / "m")
     arrays, metadata = safetensors.read(tmp_path / "c")
@@ -276,7 +324,10 @@ def test_one_changed_bit_is_found(tmp_path: Path) -> None:
     path = tmp_path / "file"
     for write, read in (
         (lambda: t.save(path), lambda: Checkpoint.read(path)),
-        (lambda: characters.save_model(path, t.model, t.vocabulary), lambda: characters.load_model(path)),
+        (
+            lambda: characters.save_model(path, t.model, t.vocabulary),
+            lambda: characters.load_model(path),
+        ),
     ):
         write()
         read()
@@ -310,7 +361,12 @@ def test_threads_of_products_are_set_and_put_back(monkeypatch: pytest.MonkeyPatc
     before = blas.thread_count()
     if before is None:
         pytest.skip("this NumPy does not use OpenBLAS")
-    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"):
+    for name in (
+        "OPENBLAS_NUM_THREADS",
+        "OMP_NUM_THREADS",
+        "MKL_NUM_THREADS",
+        "VECLIB_MAXIMUM_THREADS",
+    ):
         monkeypatch.delenv(name, raising=False)
     with blas.threads(None) as count:
         assert count == blas.thread_count() == 1
@@ -345,14 +401,18 @@ def test_a_run_writes_all_files(file: Path, capsys: pytest.CaptureFixture[str]) 
     assert sorted(p.name for p in folder.iterdir() if p.name.endswith("tmp")) == []
 
 
-def test_the_table_is_over_the_same_characters(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_table_is_over_the_same_characters(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     _, out = run(options(file), capsys)
     train_text, held = text.split(TEXT)
     model, vocabulary, context = characters.load_model(file.parent / "out" / "model.safetensors")
     ids = vocabulary.encode(held)
     ours = f"{characters.evaluate(model, ids).mean():.3f}"
     assert f"{ours}" in next(line for line in out.splitlines() if line.startswith("LSTM"))
-    assert f"{len(held) - 1:,} characters" in out and vocabulary == text.Vocabulary.from_text(train_text, 2)
+    assert f"{len(held) - 1:,} characters" in out and vocabulary == text.Vocabulary.from_text(
+        train_text, 2
+    )
     assert train_text.endswith(context)
 
 
@@ -374,22 +434,32 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(
     monkeypatch.setattr(Trainer, "step", step)
     code, out = run(options(file, steps=None, text=None, settings={}, resume=True), capsys)
     assert code == 0 and "Resumed after step 6" in out
-    a, b = (safetensors.read(file.parent / name / "model.safetensors")[0] for name in ("whole", "out"))
+    a, b = (
+        safetensors.read(file.parent / name / "model.safetensors")[0] for name in ("whole", "out")
+    )
     for name, value in a.items():
         np.testing.assert_array_equal(value, b[name], err_msg=name)
-    assert len(Checkpoint.read(file.parent / "out" / demo.CHECKPOINT).scores) == demo.EVALUATIONS - 1
+    assert (
+        len(Checkpoint.read(file.parent / "out" / demo.CHECKPOINT).scores) == demo.EVALUATIONS - 1
+    )
 
 
-def test_a_finished_run_is_resumed_for_longer(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_finished_run_is_resumed_for_longer(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run(options(file), capsys)
     code, out = run(options(file, resume=True, steps=16, settings={"lr": 0.01}), capsys)
     assert code == 0 and "16 steps" in out
     found = Checkpoint.read(file.parent / "out" / demo.CHECKPOINT)
-    assert len(found.arrays["losses"]) == 16 and found.settings == dataclasses.replace(SMALL, lr=0.01)
+    assert len(found.arrays["losses"]) == 16 and found.settings == dataclasses.replace(
+        SMALL, lr=0.01
+    )
 
 
 @pytest.mark.parametrize("where", ["text", "score_baselines", "evaluate", "sample", "draw_graph"])
-def test_a_signal_in_any_part(where: str, file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_signal_in_any_part(
+    where: str, file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def signalled(function: Any) -> Any:
         def wrapped(*args: Any, **named: Any) -> Any:
             signal.raise_signal(signal.SIGINT)
@@ -410,7 +480,9 @@ def test_a_signal_in_any_part(where: str, file: Path, capsys: pytest.CaptureFixt
         assert run(options(file, resume=True), capsys)[0] == 0
 
 
-def test_a_run_without_a_picture(file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_without_a_picture(
+    file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     import tinygrad_rnn.drawing
 
     def fail(*_: Any) -> None:
@@ -425,10 +497,15 @@ def test_a_time_budget_ends_training(file: Path, capsys: pytest.CaptureFixture[s
     code, _ = run(options(file, steps=None, budget=0.5, command="train"), capsys)
     found = Checkpoint.read(file.parent / "out" / demo.CHECKPOINT)
     assert code == 0 and 0.5 <= found.seconds < 2.5 and len(found.arrays["losses"]) > 0
-    assert not (file.parent / "out" / "report.html").exists() and (file.parent / "out" / "model.safetensors").exists()
+    assert (
+        not (file.parent / "out" / "report.html").exists()
+        and (file.parent / "out" / "model.safetensors").exists()
+    )
 
 
-def test_divergence_ends_a_run(file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_divergence_ends_a_run(
+    file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def diverge(self: Trainer, fraction: float) -> float:
         raise self._diverged(math.nan, 1.0)
 
@@ -448,8 +525,22 @@ def test_what_cannot_be_resumed(file: Path, capsys: pytest.CaptureFixture[str]) 
         run(options(file, resume=True), capsys)
 
 
-
-
-def test_a_text_too_short_for_the_windows_takes_fewer_streams(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code, _ = run(options(file, command="train", steps=1, settings={"hidden": 4, "embedding": 3, "batch": 500, "window": 64}), capsys)
-    assert code == 0 and json.loads(safetensors.read(file.parent / "out" / demo.CHECKPOINT)[1]["settings"])["batch"] < 500
+def test_a_text_too_short_for_the_windows_takes_fewer_streams(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _ = run(
+        options(
+            file,
+            command="train",
+            steps=1,
+            settings={"hidden": 4, "embedding": 3, "batch": 500, "window": 64},
+        ),
+        capsys,
+    )
+    assert (
+        code == 0
+        and json.loads(safetensors.read(file.parent / "out" / demo.CHECKPOINT)[1]["settings"])[
+            "batch"
+        ]
+        < 500
+    )

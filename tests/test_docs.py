@@ -13,7 +13,10 @@ from .cell_checks import GROUPS, classes
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "cells.md").read_text(encoding="utf-8")
-ROW = re.compile(r"^\| `(?P<name>\w+)` \| (?P<year>\d{4}) \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", flags=re.MULTILINE)
+ROW = re.compile(
+    r"^\| `(?P<name>\w+)` \| (?P<year>\d{4}) \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$",
+    flags=re.MULTILINE,
+)
 
 
 class Row(NamedTuple):
@@ -44,7 +47,10 @@ def test_every_cell_stands_in_the_page_once() -> None:
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_a_row_is_true(row: Row) -> None:
-    """Year, first author and arXiv number stand in the docstring; the state is the one that the cell makes."""
+    """Year, first author and arXiv number stand in the docstring.
+
+    The state is the one that the cell makes.
+    """
     text = folded(classes()[row.name].__doc__)
     assert re.search(rf"\b{row.year}\b", text), row.year
     assert re.match(r"van der \w+|\w+", row.paper)[0] in text, row.paper  # type: ignore[index]

@@ -1,6 +1,9 @@
-"""Pictures of the tape: what is in them, that they are the same everywhere, and that they come out whatever is installed.
+"""Pictures of the tape.
 
-The golden files are DOT sources. To write them anew after a change that was meant: ``WRITE_GOLDEN=1 pytest tests/test_drawing.py``.
+What is in them, that they are the same everywhere, and that they come out whatever is installed.
+
+The golden files are DOT sources. To write them anew after a change that was meant: ``WRITE_GOLDEN=1
+pytest tests/test_drawing.py``.
 """
 
 from __future__ import annotations
@@ -28,7 +31,9 @@ from tinygrad_rnn.core.tape import Leaf
 from tinygrad_rnn.drawing import Drawing, DrawingError, draw, render
 
 GOLDEN = Path(__file__).parent / "golden"
-needs_pygraphviz = pytest.mark.skipif(importlib.util.find_spec("pygraphviz") is None, reason="pygraphviz is not installed")
+needs_pygraphviz = pytest.mark.skipif(
+    importlib.util.find_spec("pygraphviz") is None, reason="pygraphviz is not installed"
+)
 on_posix = pytest.mark.skipif(os.name != "posix", reason="writes a shell script")
 
 
@@ -51,7 +56,11 @@ def elman(steps: int) -> tg.Tensor:
 
 
 def lstm(steps: int) -> tg.Tensor:
-    w_ih, w_hh, b = parameter("weight_ih", 16, 3), parameter("weight_hh", 16, 4), parameter("bias", 16)
+    w_ih, w_hh, b = (
+        parameter("weight_ih", 16, 3),
+        parameter("weight_hh", 16, 4),
+        parameter("bias", 16),
+    )
     h, c = constant("h0", 2, 4), constant("c0", 2, 4)
     for t in range(steps):
         with tg.at_step(t, cell="lstm", layer=0):
@@ -106,7 +115,9 @@ GRAPHS: dict[str, Callable[[], Drawing]] = {
     "folded_lstm": lambda: draw(lstm(5), fold=True),
     "folded_cell": lambda: draw(tg.cells.GRU(3, 4, rng=0)),
     "folded_cut": lambda: draw(detached(6, 3), fold=True),
-    "heat": lambda: draw(elman(20), heat=[10.0 ** -(t % 7) for t in range(20)], ledger=True, memory=True),
+    "heat": lambda: draw(
+        elman(20), heat=[10.0 ** -(t % 7) for t in range(20)], ledger=True, memory=True
+    ),
     "backward": lambda: draw(elman(2), backward=True),
     "stacked": lambda: draw(stacked(2)),
     "against_time": lambda: draw(against_time(2)),
@@ -114,7 +125,10 @@ GRAPHS: dict[str, Callable[[], Drawing]] = {
 
 
 class Source:
-    """What DOT source says, read line by line: nodes with their attributes, clusters with their nodes, edges in order."""
+    """What DOT source says, read line by line.
+
+    Nodes with their attributes, clusters with their nodes, edges in order.
+    """
 
     def __init__(self, dot: str) -> None:
         self.nodes: dict[str, str] = {}
@@ -169,7 +183,13 @@ def test_dot_source_is_the_same_under_every_hash_seed_and_in_every_process() -> 
     here = {name: without_lines(make().dot) for name, make in GRAPHS.items()}
     for seed in ("0", "4242"):
         env = {**os.environ, "PYTHONHASHSEED": seed}
-        run = subprocess.run([sys.executable, "-c", code], env=env, cwd=Path(__file__).parents[1], capture_output=True, check=True)
+        run = subprocess.run(
+            [sys.executable, "-c", code],
+            env=env,
+            cwd=Path(__file__).parents[1],
+            capture_output=True,
+            check=True,
+        )
         assert json.loads(run.stdout) == here
 
 
@@ -186,14 +206,24 @@ def test_a_weight_is_drawn_once_and_read_by_every_step() -> None:
 
 def test_every_step_is_a_cluster() -> None:
     source = Source(draw(elman(6)).dot)
-    assert [label for label, _ in source.clusters] == ["t = 0 · elman", *(f"t = {t}" for t in range(1, 6))]
-    assert all(sorted(source.titles[n] for n in nodes) == ["+", "+", "W_hh", "W_ih", "b", "h = tanh", "matmul", "matmul"] for _, nodes in source.clusters)
+    assert [label for label, _ in source.clusters] == [
+        "t = 0 · elman",
+        *(f"t = {t}" for t in range(1, 6)),
+    ]
+    assert all(
+        sorted(source.titles[n] for n in nodes)
+        == ["+", "+", "W_hh", "W_ih", "b", "h = tanh", "matmul", "matmul"]
+        for _, nodes in source.clusters
+    )
     assert len(Source(draw(two_layers(3)).dot).clusters) == 6
 
 
 @pytest.mark.parametrize("make", [elman, lstm, two_layers])
 def test_edges_are_those_of_the_tape(make: Callable[[int], tg.Tensor]) -> None:
-    """All of them, with duplicates; those through time too. Boxes are numbered in the order of the tape."""
+    """All of them, with duplicates; those through time too.
+
+    Boxes are numbered in the order of the tape.
+    """
     loss = make(3)
     nodes = tg.tape(loss).nodes
     scalars = {n for n in nodes if isinstance(n, Leaf) and n.shape == () and not n.requires_grad}
@@ -201,10 +231,15 @@ def test_edges_are_those_of_the_tape(make: Callable[[int], tg.Tensor]) -> None:
     expected = Counter((number[i], number[n]) for n in number for i in n.inputs if i in number)
     source = Source(draw(loss).dot)
     drawn = [(source.ports.get(a, a) if a[0] == "p" else a, b) for a, b in source.edges]
-    drawn += [(weight, port) for port, weight in source.ports.items() if port[0] == "n"]  # transposes of weights
+    # transposes of weights
+    drawn += [(weight, port) for port, weight in source.ports.items() if port[0] == "n"]
     assert Counter(drawn) == Counter(expected)
     step = {number[n]: n.where.mark.step for n in number if n.primitive is not None}
-    through = [(a, b) for a, b in source.edges if None not in (step.get(a), step.get(b)) and step[a] != step[b]]
+    through = [
+        (a, b)
+        for a, b in source.edges
+        if None not in (step.get(a), step.get(b)) and step[a] != step[b]
+    ]
     assert len(through) == {elman: 2, lstm: 4, two_layers: 4}[make]
     cluster = {name: label for label, names in source.clusters for name in names}
     assert all(cluster[a] != cluster[b] for a, b in through)
@@ -235,7 +270,12 @@ def test_drawing_works_after_backward_and_of_tapes_programs_and_leaves() -> None
     before = without_lines(draw(loss).dot)
     loss.backward()
     assert without_lines(draw(loss).dot) == before == without_lines(draw(tg.tape(loss)).dot)
-    assert set(Source(draw(program().backward()).dot).titles.values()) >= {"sigmoid", "tanh", "d_add", "\N{MULTIPLICATION SIGN}"}
+    assert set(Source(draw(program().backward()).dot).titles.values()) >= {
+        "sigmoid",
+        "tanh",
+        "d_add",
+        "\N{MULTIPLICATION SIGN}",
+    }
     assert Source(draw(parameter("w", 2)).dot).titles == {"n0": "w"}
 
 
@@ -256,18 +296,30 @@ def test_a_drawing_keeps_nothing_of_the_graph_alive() -> None:
 
 @pytest.mark.parametrize("direction", ["LR", "TB"])
 @pytest.mark.parametrize("make", [elman, lstm, two_layers])
-def test_boxes_do_not_overlap_and_steps_are_alike(make: Callable[[int], tg.Tensor], direction: str) -> None:
+def test_boxes_do_not_overlap_and_steps_are_alike(
+    make: Callable[[int], tg.Tensor], direction: str
+) -> None:
     drawing = draw(make(4), direction=direction)
     boxes, frames = drawing._sketch.boxes, drawing._layout.frames
     for k, a in enumerate(boxes):
         assert a.width / 2 < a.x < drawing._layout.width - a.width / 2
         assert a.height / 2 < a.y < drawing._layout.height - a.height / 2
-        assert all(abs(a.x - b.x) >= (a.width + b.width) / 2 or abs(a.y - b.y) >= (a.height + b.height) / 2 for b in boxes[:k])
+        assert all(
+            abs(a.x - b.x) >= (a.width + b.width) / 2 or abs(a.y - b.y) >= (a.height + b.height) / 2
+            for b in boxes[:k]
+        )
     for k, f in enumerate(frames):
-        assert all(f.right <= g.left or g.right <= f.left or f.bottom <= g.top or g.bottom <= f.top for g in frames[:k])
+        assert all(
+            f.right <= g.left or g.right <= f.left or f.bottom <= g.top or g.bottom <= f.top
+            for g in frames[:k]
+        )
     across = (lambda b: b.y) if direction == "LR" else (lambda b: b.x)
-    depths = {(f.boxes[-1].lane, tuple(round(across(b), 6) for b in f.boxes if not b.leaf and not b.port)) for f in frames}
-    assert len(depths) == len({lane for lane, _ in depths})  # the same operation at the same height in every step of a layer
+    depths = {
+        (f.boxes[-1].lane, tuple(round(across(b), 6) for b in f.boxes if not b.leaf and not b.port))
+        for f in frames
+    }
+    # the same operation at the same height in every step of a layer
+    assert len(depths) == len({lane for lane, _ in depths})
 
 
 def test_time_runs_in_the_direction_that_was_asked_for() -> None:
@@ -304,7 +356,8 @@ def test_operations_between_hidden_steps_are_hidden_with_them() -> None:
     source = Source(draw(two_layers(50), steps=4).dot)
     assert len(source.clusters) == 8
     assert len(source.named("sum")) == 4
-    assert len(source.named("⋯ 46 identical steps")) == 3  # one for each layer, and one for what is outside of the cells
+    # one for each layer, and one for what is outside of the cells
+    assert len(source.named("⋯ 46 identical steps")) == 3
 
 
 def test_the_result_is_drawn_even_if_its_step_alone_is() -> None:
@@ -317,7 +370,9 @@ def test_without_steps_the_part_nearest_the_result_is_drawn() -> None:
         y = tg.tanh(y)
     drawing = draw(y, limit=20)
     source = Source(drawing.dot)
-    assert drawing.note == "481 of 501 nodes are not drawn, the farthest from the result (limit=20)."
+    assert (
+        drawing.note == "481 of 501 nodes are not drawn, the farthest from the result (limit=20)."
+    )
     assert len(source.named("y = tanh")) == 20
     assert len(source.named("… 481 nodes")) == 1
     assert len(source.edges) == 20
@@ -342,7 +397,9 @@ def test_one_operation_with_many_inputs() -> None:
     assert "of 3,001 nodes" in drawing.note
 
 
-@pytest.mark.parametrize("wrong", [{"direction": "up"}, {"limit": 0}, {"steps": 0}], ids=["direction", "limit", "steps"])
+@pytest.mark.parametrize(
+    "wrong", [{"direction": "up"}, {"limit": 0}, {"steps": 0}], ids=["direction", "limit", "steps"]
+)
 def test_wrong_arguments_are_named(wrong: dict[str, Any]) -> None:
     with pytest.raises(DrawingError, match=next(iter(wrong))):
         draw(elman(2), **wrong)
@@ -357,7 +414,18 @@ def test_what_cannot_be_drawn() -> None:
 
 # --- words -------------------------------------------------------------------------------------------------------------
 
-NASTY = ['"quotes"', "<b>&amp;</b>", "two\nlines", "back\\slash\\", "\\N\\G", "bell\a\0", "]]>", "a:b;{|}", "long " * 30, "\ud800"]
+NASTY = [
+    '"quotes"',
+    "<b>&amp;</b>",
+    "two\nlines",
+    "back\\slash\\",
+    "\\N\\G",
+    "bell\a\0",
+    "]]>",
+    "a:b;{|}",
+    "long " * 30,
+    "\ud800",
+]
 
 
 @pytest.mark.parametrize("name", NASTY)
@@ -368,7 +436,11 @@ def test_names_are_escaped(name: str) -> None:
     drawing = draw(y, title=name)
     for svg in {drawing.svg(), _plain(drawing)}:
         texts = "".join(ElementTree.fromstring(svg.encode()).itertext())
-        shown = " ".join("".join(c if c.isprintable() else " " if c.isspace() else "\ufffd" for c in name).split())[:20]
+        shown = " ".join(
+            "".join(
+                c if c.isprintable() else " " if c.isspace() else "\ufffd" for c in name
+            ).split()
+        )[:20]
         assert shown in texts.replace("\u200b", "")
     assert drawing.dot.encode()
     assert drawing.note == ""
@@ -389,7 +461,11 @@ def without(monkeypatch: pytest.MonkeyPatch, *, dot: bool = True, pygraphviz: bo
         monkeypatch.setenv("PATH", "")
     if pygraphviz:
         found = importlib.util.find_spec
-        monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "pygraphviz" else found(name, *a))
+        monkeypatch.setattr(
+            importlib.util,
+            "find_spec",
+            lambda name, *a: None if name == "pygraphviz" else found(name, *a),
+        )
 
 
 def program_dot(folder: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> None:
@@ -401,7 +477,9 @@ def program_dot(folder: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> Non
 
 
 @pytest.mark.parametrize("name", GRAPHS)
-def test_without_graphviz_svg_is_drawn_all_the_same(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_graphviz_svg_is_drawn_all_the_same(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     without(monkeypatch)
     drawing = GRAPHS[name]()
     drawing.save(tmp_path / "x.SVG")
@@ -410,23 +488,39 @@ def test_without_graphviz_svg_is_drawn_all_the_same(name: str, monkeypatch: pyte
     for g in root.iter("{http://www.w3.org/2000/svg}g"):
         found.setdefault((g.get("class") or "").split(" ")[0], []).append(g)
     source = Source(drawing.dot)
-    assert sorted(g.get("id") for g in found["node"]) == sorted(n for n in source.nodes if n not in ("note", "title"))
-    assert Counter(g[0].text for g in found["edge"]) == Counter(f"{a}->{b}" for a, b in source.edges)
+    assert sorted(g.get("id") for g in found["node"]) == sorted(
+        n for n in source.nodes if n not in ("note", "title")
+    )
+    assert Counter(g[0].text for g in found["edge"]) == Counter(
+        f"{a}->{b}" for a, b in source.edges
+    )
     assert len(found.get("cluster", [])) == len(source.clusters)
 
 
-def test_without_graphviz_png_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_graphviz_png_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     without(monkeypatch)
     for form in ("png", "pdf"):
-        with pytest.raises(DrawingError, match=rf"{form.upper()} needs graphviz: pip install tinygrad-rnn\[draw\]"):
+        with pytest.raises(
+            DrawingError, match=rf"{form.upper()} needs graphviz: pip install tinygrad-rnn\[draw\]"
+        ):
             draw(elman(2)).save(tmp_path / f"x.{form}")
 
 
 @needs_pygraphviz
-def test_pygraphviz_alone_draws_every_format(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_pygraphviz_alone_draws_every_format(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     without(monkeypatch, pygraphviz=False)
     drawing = draw(elman(2))
-    for form, start in [("svg", b"<svg"), ("html", b"<!doctype html>"), ("png", b"\x89PNG"), ("pdf", b"%PDF"), ("dot", b"digraph")]:
+    for form, start in [
+        ("svg", b"<svg"),
+        ("html", b"<!doctype html>"),
+        ("png", b"\x89PNG"),
+        ("pdf", b"%PDF"),
+        ("dot", b"digraph"),
+    ]:
         drawing.save(tmp_path / f"x.{form}")
         assert (tmp_path / f"x.{form}").read_bytes().startswith(start)
     picture, reasons = render.render(drawing.dot, "svg", 20)
@@ -446,7 +540,9 @@ def test_another_suffix_is_refused(tmp_path: Path) -> None:
 
 
 @on_posix
-def test_a_slow_program_is_stopped_with_its_children(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_slow_program_is_stopped_with_its_children(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     program_dot(tmp_path, monkeypatch, f"sleep 60 & echo $! > {tmp_path}/child; wait")
     without(monkeypatch, dot=False)
     drawing = draw(elman(2), timeout=0.5)
@@ -465,8 +561,14 @@ def test_a_slow_program_is_stopped_with_its_children(monkeypatch: pytest.MonkeyP
 
 
 @on_posix
-@pytest.mark.parametrize("body", ["echo broken >&2; exit 1", "exit 0", "kill -SEGV $$"], ids=["fails", "silent", "crashes"])
-def test_a_broken_program_falls_through(body: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "body",
+    ["echo broken >&2; exit 1", "exit 0", "kill -SEGV $$"],
+    ids=["fails", "silent", "crashes"],
+)
+def test_a_broken_program_falls_through(
+    body: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     program_dot(tmp_path, monkeypatch, body)
     without(monkeypatch, dot=False)
     with pytest.raises(DrawingError, match=r"PNG needs graphviz \(dot failed"):
@@ -475,15 +577,23 @@ def test_a_broken_program_falls_through(body: str, monkeypatch: pytest.MonkeyPat
 
 @on_posix
 @needs_pygraphviz
-def test_a_broken_program_falls_through_to_pygraphviz(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_broken_program_falls_through_to_pygraphviz(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     program_dot(tmp_path, monkeypatch, "exit 1")
     draw(elman(2)).save(tmp_path / "x.png")
     assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
 
 
 @on_posix
-def test_the_program_on_the_path_gets_the_source(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    program_dot(tmp_path, monkeypatch, f'echo "$@" > {tmp_path}/args; cat > {tmp_path}/source; echo "picture"')
+def test_the_program_on_the_path_gets_the_source(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    program_dot(
+        tmp_path,
+        monkeypatch,
+        f'echo "$@" > {tmp_path}/args; cat > {tmp_path}/source; echo "picture"',
+    )
     drawing = draw(elman(2))
     drawing.save(tmp_path / "x.pdf")
     assert (tmp_path / "x.pdf").read_text() == "picture\n"
@@ -509,7 +619,12 @@ def test_jupyter_gets_svg_and_no_exception(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_import_does_not_load_graphviz() -> None:
     code = "import sys, tinygrad_rnn; sys.exit(any(m.startswith(('graphviz', 'pygraphviz')) for m in sys.modules))"
-    assert subprocess.run([sys.executable, "-c", code], check=False, cwd=Path(__file__).parents[1]).returncode == 0
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], check=False, cwd=Path(__file__).parents[1]
+        ).returncode
+        == 0
+    )
 
 
 def test_render_without_programs_gives_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -523,7 +638,9 @@ def test_what_is_read_out_after_the_last_step_stands_together_with_its_weights(r
     ys, _ = tg.unroll(cell, rng.normal(size=(3, 2, 3)).astype(np.float32))
     places = {}
     for line in tg.draw(out(ys).sum()).dot.splitlines():
-        if match := re.match(r'\s*[np]\d+ \[label=<([\w\[\] =.]+?)<.*pos="([-\d.]+),([-\d.]+)"', line):
+        if match := re.match(
+            r'\s*[np]\d+ \[label=<([\w\[\] =.]+?)<.*pos="([-\d.]+),([-\d.]+)"', line
+        ):
             places.setdefault(match[1], []).append((float(match[3]), float(match[2])))
     last, column = max(places["h = tanh"])
     for name in ("readout", "transpose", "y = matmul"):
@@ -562,9 +679,14 @@ def both_ways(make: Any, steps: int) -> tg.Tensor:
 
 def against_time(steps: int) -> tg.Tensor:
     """Two directions that share the step numbers of the sequence, so one runs from right to left."""
-    xs, cells = [constant(f"x{t}", 2, 3) for t in range(steps)], [tg.cells.Elman(3, 4, rng=k) for k in (0, 1)]
+    xs, cells = (
+        [constant(f"x{t}", 2, 3) for t in range(steps)],
+        [tg.cells.Elman(3, 4, rng=k) for k in (0, 1)],
+    )
     ys: list[list[Any]] = [[None] * steps, [None] * steps]
-    for name, cell, order, out in zip(("there", "back"), cells, (range(steps), reversed(range(steps))), ys, strict=True):
+    for name, cell, order, out in zip(
+        ("there", "back"), cells, (range(steps), reversed(range(steps))), ys, strict=True
+    ):
         h = constant(f"h_{name}", 2, 4)
         for t in order:
             with tg.at_step(t, cell=name):

@@ -1,4 +1,7 @@
-"""What ran compiled is drawn and explored as the single steps: the same picture and the same numbers as in `tg.eager()`."""
+"""What ran compiled is drawn and explored as the single steps.
+
+The same picture and the same numbers as in `tg.eager()`.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +68,11 @@ PICTURES: dict[str, dict[str, Any]] = {
 
 def words(svg: str) -> Counter[str]:
     """All text of a picture, without the numbers that boxes are known by."""
-    return Counter(t for t in re.findall(r">([^<>]+)<", svg) if not re.fullmatch(r"[np]\d+(-&gt;[np]\d+)?", t.strip()))
+    return Counter(
+        t
+        for t in re.findall(r">([^<>]+)<", svg)
+        if not re.fullmatch(r"[np]\d+(-&gt;[np]\d+)?", t.strip())
+    )
 
 
 def both(name: str, look: Callable[[tg.Tensor], Any]) -> tuple[Any, Any]:
@@ -110,7 +117,9 @@ def test_the_graph_of_the_user_is_left_alone() -> None:
     before = [(n, n.inputs, n.edges, n.saved, n.hooks, n.name) for n in tg.tape(loss)]
     draw(loss, heat="grad", backward=True, values=True)
     after = [(n, n.inputs, n.edges, n.saved, n.hooks, n.name) for n in tg.tape(loss)]
-    assert all(x is y for a, b in zip(before, after, strict=True) for x, y in zip(a, b, strict=True))
+    assert all(
+        x is y for a, b in zip(before, after, strict=True) for x, y in zip(a, b, strict=True)
+    )
     loss.backward()
 
 
@@ -141,7 +150,11 @@ def test_lengths() -> None:
     loss = with_lengths()()
     picture = draw(loss, heat="grad")
     assert "t = 5" in picture.svg()
-    shown = {v.node.name: v.gradient for v in reverse(opened(tg.tape(loss)), np.ones((), np.float32)) if v.node.primitive is None}
+    shown = {
+        v.node.name: v.gradient
+        for v in reverse(opened(tg.tape(loss)), np.ones((), np.float32))
+        if v.node.primitive is None
+    }
     loss.backward()
     for name in ("weight_ih_l0", "weight_hh_l0"):
         (owner,) = (n.tensor() for n in tg.tape(loss) if n.name == name)
@@ -189,7 +202,9 @@ def test_a_hook_on_a_result_is_shown(tmp_path: Path) -> None:
     ys, _ = tg.nn.LSTM(3, 4, rng=0)(XS)
     ys.register_hook(lambda g: None)
     page = tg.explore((ys**2).mean(), tmp_path / "page.html").read_text(encoding="utf-8")
-    data = json.loads(re.search(r'<script type="application/json"[^>]*>(.*?)</script>', page, re.DOTALL)[1])
+    data = json.loads(
+        re.search(r'<script type="application/json"[^>]*>(.*?)</script>', page, re.DOTALL)[1]
+    )
     assert [b["op"] for b in data["boxes"] if b.get("hook")] == ["stack"]
     assert {b.get("op") for b in data["boxes"]} >= {"sigmoid", "tanh", "matmul"}
     assert "unroll" not in {b.get("op") for b in data["boxes"]}

@@ -1,4 +1,7 @@
-"""Pictures of time: steps that are left out, folded and proved alike, coloured, measured and cut; and that the pictures are good."""
+"""Pictures of time: steps that are left out, folded and proved alike, coloured, measured and cut.
+
+And that the pictures are good.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,20 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
-from tests.test_drawing import GRAPHS, Source, against_time, both_ways, constant, elman, flat, lstm, meets, parameter, stacked, two_layers
+from tests.test_drawing import (
+    GRAPHS,
+    Source,
+    against_time,
+    both_ways,
+    constant,
+    elman,
+    flat,
+    lstm,
+    meets,
+    parameter,
+    stacked,
+    two_layers,
+)
 from tinygrad_rnn import cli
 from tinygrad_rnn.drawing import Drawing, DrawingError, draw
 from tinygrad_rnn.drawing.fold import Kinds
@@ -48,7 +64,15 @@ def frames(drawing: Drawing) -> list[str]:
 
 @pytest.mark.parametrize(
     ("show", "expected"),
-    [("all", range(10)), ("t=0:3", [0, 1, 2]), (["t=0:2", "t=-2:"], [0, 1, 8, 9]), ("t=-1", [9]), ("3", [3]), (["t=4", "t=99"], [4]), ("t=7:", [7, 8, 9])],
+    [
+        ("all", range(10)),
+        ("t=0:3", [0, 1, 2]),
+        (["t=0:2", "t=-2:"], [0, 1, 8, 9]),
+        ("t=-1", [9]),
+        ("3", [3]),
+        (["t=4", "t=99"], [4]),
+        ("t=7:", [7, 8, 9]),
+    ],
 )
 def test_show_names_steps_as_slices(show: Any, expected: Any) -> None:
     assert shown_steps(show, range(10)) == set(expected)
@@ -58,7 +82,10 @@ def test_shown_steps_are_drawn_and_each_run_of_others_has_its_own_gap() -> None:
     drawing = draw(elman(20), show=["t=0:2", "t=10", "t=-1:"])
     assert frames(drawing) == ["t = 0 · elman", "t = 1", "t = 10", "t = 19"]
     gaps = [b for b in drawing._sketch.boxes if b.run]
-    assert [(b.title, b.detail) for b in gaps] == [("⋯ 8 identical steps", "t = 2 … 9"), ("⋯ 8 identical steps", "t = 11 … 18")]
+    assert [(b.title, b.detail) for b in gaps] == [
+        ("⋯ 8 identical steps", "t = 2 … 9"),
+        ("⋯ 8 identical steps", "t = 11 … 18"),
+    ]
     source = Source(drawing.dot)
     for gap in gaps:
         into = [source.titles[a] for a, b in source.edges if b == gap.name]
@@ -104,7 +131,9 @@ def test_steps_are_alike_only_if_every_node_is(how: str) -> None:
         assert sorted(kinds.kind[lane]) == [4, 5, 6, 7, 8]
         return
     assert alike == (how == "")
-    assert kinds.runs(lane) == ([list(range(9))] if how == "" else [[0, 1, 2, 3], [4], [5, 6, 7, 8]])
+    assert kinds.runs(lane) == (
+        [list(range(9))] if how == "" else [[0, 1, 2, 3], [4], [5, 6, 7, 8]]
+    )
     gap = next(b for b in draw(uneven(9, 4, how), show=["t=0", "t=8"])._sketch.boxes if b.run)
     assert gap.title == ("⋯ 7 identical steps" if how == "" else "⋯ 7 steps")
 
@@ -127,7 +156,12 @@ def test_an_lstm_is_folded_into_one_step_with_a_delay_for_each_state() -> None:
         assert before.title.startswith(f"{name} = ")
         assert [h for t, h in arrows if t is initial] == [after]
     assert titles(drawing)["x[t]"] == 1 and titles(drawing)["tanh"] == 2
-    assert [b.title for b in boxes if b.role == "shared"] == ["weight_ih", "weight_hh", "bias_hh", "bias_ih"]
+    assert [b.title for b in boxes if b.role == "shared"] == [
+        "weight_ih",
+        "weight_hh",
+        "bias_hh",
+        "bias_ih",
+    ]
 
 
 @pytest.mark.parametrize("how", ["weight", "number", "roll", "extra"])
@@ -144,7 +178,7 @@ def test_a_cut_state_is_found_by_folding_and_marked() -> None:
     assert frames(drawing) == ["t = 0 … 1 · Elman", "t = 2", "t = 3 … 4"]
     assert "t = 2: matmul begins anew from a constant: the state was cut" in drawing.note
     (cut,) = [b for b in drawing._sketch.boxes if b.cut]
-    assert cut.detail == "detached" and "class=\"edge cut\"" in drawing.svg()
+    assert cut.detail == "detached" and 'class="edge cut"' in drawing.svg()
 
 
 def zoo() -> list[str]:
@@ -171,7 +205,8 @@ def test_a_compiled_cell_shows_the_step_inside() -> None:
     one = draw((tg.unroll(cell, sequence(6))[0] ** 2).mean())
     other = draw((tg.unroll(tg.jit(cell), sequence(6))[0] ** 2).mean())
     assert frames(one) == frames(other)
-    assert set(titles(other) - titles(one)) <= {"constant"}  # the whole sequence, of which steps take parts
+    # the whole sequence, of which steps take parts
+    assert set(titles(other) - titles(one)) <= {"constant"}
     assert not titles(one) - titles(other)
 
 
@@ -198,7 +233,9 @@ def test_heat_is_the_norm_of_the_gradient_of_every_state() -> None:
     norms, _ = measured(loss)
     loss.backward()
     found = sorted(tuple(steps[t] for t in range(7)) for steps in norms.values())
-    expected = sorted(tuple(float(np.linalg.norm(state[k].grad.numpy())) for state in states) for k in (0, 1))
+    expected = sorted(
+        tuple(float(np.linalg.norm(state[k].grad.numpy())) for state in states) for k in (0, 1)
+    )
     np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
@@ -215,13 +252,16 @@ def test_the_ledger_is_what_each_step_adds_to_the_gradient_of_each_weight() -> N
         return (h**2).sum()
 
     shared = [tg.tensor(v, requires_grad=True, name=n) for v, n in zip(values, "wub", strict=True)]
-    apart = [[tg.tensor(v, requires_grad=True) for v in values] for _ in range(5)]  # a copy for each step
+    # a copy for each step
+    apart = [[tg.tensor(v, requires_grad=True) for v in values] for _ in range(5)]
     _, shares = measured(run(lambda t: shared))
     run(lambda t: apart[t]).backward()
     by_name = {leaf.name: steps for leaf, steps in shares.items()}
     for k, name in enumerate("wub"):
         for t in range(5):
-            assert by_name[name].get(t, 0.0) == pytest.approx(float(np.linalg.norm(apart[t][k].grad.numpy())), rel=1e-9, abs=1e-15)
+            assert by_name[name].get(t, 0.0) == pytest.approx(
+                float(np.linalg.norm(apart[t][k].grad.numpy())), rel=1e-9, abs=1e-15
+            )
     drawing = draw(run(lambda t: shared), ledger=True)
     bars = {b.title: b.bars for b in drawing._sketch.boxes if b.bars}
     assert set(bars) == {"w", "u", "b"}
@@ -242,9 +282,14 @@ def test_measuring_leaves_the_graph_as_it_was() -> None:
 def test_after_a_backward_what_needs_the_saved_values_says_so(what: Any) -> None:
     loss = elman(3)
     loss.backward()
-    with pytest.raises(DrawingError, match=r"released them\. Draw before the backward, or keep the graph"):
+    with pytest.raises(
+        DrawingError, match=r"released them\. Draw before the backward, or keep the graph"
+    ):
         draw(loss, **what)
-    assert "so far" in {s.title for s in draw(loss, memory=True)._sketch.strips} or "released by a backward" in draw(loss, memory=True).note
+    assert (
+        "so far" in {s.title for s in draw(loss, memory=True)._sketch.strips}
+        or "released by a backward" in draw(loss, memory=True).note
+    )
 
 
 def test_marks_for_what_has_no_place_on_a_scale() -> None:
@@ -254,7 +299,12 @@ def test_marks_for_what_has_no_place_on_a_scale() -> None:
     cells = {step: cell for (_, step), cell in strip.cells.items()}
     assert [cells[t][1] for t in range(6)] == ["1e-09", "0", "NaN", "∞", "none", "1"]
     assert len({cells[t][0] for t in range(6)}) == 6
-    assert {text for _, text in drawing._sketch.legend.marks} == {"0", "NaN", "infinite", "no gradient"}
+    assert {text for _, text in drawing._sketch.legend.marks} == {
+        "0",
+        "NaN",
+        "infinite",
+        "no gradient",
+    }
     svg = drawing.svg()
     assert "url(#tg-hatch)" in svg and ">1e-09<" in svg
 
@@ -277,7 +327,12 @@ def test_a_gradient_that_is_zero_or_broken_is_seen() -> None:
             h = h * w * (0.0 if t == 3 else 1.0)
     drawing = draw(h.sum(), heat="grad")
     (strip,) = drawing._sketch.strips
-    assert [strip.cells["c", None, t][1] if ("c", None, t) in strip.cells else strip.cells[("c", None), t][1] for t in range(5)][:3] == ["0"] * 3
+    assert [
+        strip.cells["c", None, t][1]
+        if ("c", None, t) in strip.cells
+        else strip.cells[("c", None), t][1]
+        for t in range(5)
+    ][:3] == ["0"] * 3
 
 
 def test_hidden_steps_are_summed_up() -> None:
@@ -298,11 +353,15 @@ def test_memory_is_what_the_tape_keeps() -> None:
     w, h = parameter("w", 2, 4), constant("h0", 2, 4)
     for t in range(5):
         with tg.at_step(t, cell="c"):
-            h = tg.tanh(h * w)  # keeps its output, which the next step's product keeps too; the first product keeps leaves
+            # keeps its output, which the next step's product keeps too; the first product keeps
+            # leaves
+            h = tg.tanh(h * w)
     drawing = draw(h.sum(), memory=True)
     own, total = drawing._sketch.strips
     assert [own.cells[("c", None), t][1] for t in range(5)] == ["32 B"] * 5
-    assert [total.cells[("c", None), t][1] for t in range(5)] == [f"{32 * (t + 1)} B" for t in range(5)]
+    assert [total.cells[("c", None), t][1] for t in range(5)] == [
+        f"{32 * (t + 1)} B" for t in range(5)
+    ]
     assert drawing.note == "Saved for the backward: 160 B at the end of the forward, the peak."
 
 
@@ -333,14 +392,24 @@ def test_the_backward_stands_over_the_forward_and_reads_it_through_ports() -> No
     ys, _ = tg.unroll(tg.cells.Elman(3, 4, rng=0), sequence(3))
     loss = (ys**2).mean()
     plain, both = draw(loss), draw(loss, backward=True)
-    assert frames(both)[:3] == frames(plain) and sorted(frames(both)[3:]) == ["t = 0 · ∂ Elman", "t = 1", "t = 2"]
+    assert frames(both)[:3] == frames(plain) and sorted(frames(both)[3:]) == [
+        "t = 0 · ∂ Elman",
+        "t = 1",
+        "t = 2",
+    ]
     there, back = both._layout.frames[:3], both._layout.frames[3:]
     assert max(f.bottom for f in back) < min(f.top for f in there)
-    assert [n for n in titles(both) if n.startswith("∂")] and sum(n.startswith("∂weight_hh") for n in titles(both)) == 1
+    assert [n for n in titles(both) if n.startswith("∂")] and sum(
+        n.startswith("∂weight_hh") for n in titles(both)
+    ) == 1
     assert any(b.family == "saved" for b in both._sketch.boxes)
     assert faults(both) == []
-    long = draw(elman(200), backward=True)  # of a long one, the steps in the middle are left out of both
-    assert len(frames(long)) <= 10 and len({f.split(" · ")[0] for f in frames(long)}) == len(frames(long)) // 2
+    # of a long one, the steps in the middle are left out of both
+    long = draw(elman(200), backward=True)
+    assert (
+        len(frames(long)) <= 10
+        and len({f.split(" · ")[0] for f in frames(long)}) == len(frames(long)) // 2
+    )
 
 
 def test_a_gradient_that_was_recorded_is_drawn_as_one() -> None:
@@ -359,7 +428,10 @@ def test_two_cells_of_one_name_are_two_bands() -> None:
     drawing = draw(ys.sum())
     lower, upper = drawing._layout.frames[:3], drawing._layout.frames[3:]
     assert [f.label[0] for f in (lower[0], upper[0])] == ["t = 0 · GRU", "t = 0 · GRU (2)"]
-    assert all(u.bottom < f.top and abs(u.left + u.right - f.left - f.right) < 60 for u, f in zip(upper, lower, strict=True))
+    assert all(
+        u.bottom < f.top and abs(u.left + u.right - f.left - f.right) < 60
+        for u, f in zip(upper, lower, strict=True)
+    )
     assert titles(drawing)["stack(axis=0)"] == 1  # that between the layers is no more than wires
 
 
@@ -373,8 +445,13 @@ def test_a_decoder_begins_where_its_encoder_ends() -> None:
 
 def test_inputs_are_below_and_losses_above() -> None:
     drawing = draw((tg.unroll(tg.cells.LSTM(3, 4, rng=0), sequence(4))[0] ** 2).mean())
-    heights = {title: [b.y for b in drawing._sketch.boxes if b.title == title] for title in titles(drawing)}
-    tops, bottoms = [f.top for f in drawing._layout.frames], [f.bottom for f in drawing._layout.frames]
+    heights = {
+        title: [b.y for b in drawing._sketch.boxes if b.title == title] for title in titles(drawing)
+    }
+    tops, bottoms = (
+        [f.top for f in drawing._layout.frames],
+        [f.bottom for f in drawing._layout.frames],
+    )
     assert heights["mean"][0] < min(tops)
     assert min(heights[f"x[{t}]"][0] for t in range(4)) > max(bottoms)
 
@@ -385,26 +462,58 @@ def test_inputs_are_below_and_losses_above() -> None:
 def faults(drawing: Drawing) -> list[str]:
     """Boxes that overlap, words that do not fit, lines behind boxes or out of the picture, arrows that end beside their boxes."""
     boxes, layout, found = drawing._sketch.boxes, drawing._layout, []
-    x, y, w, h = (np.array([getattr(b, name) for b in boxes]) for name in ("x", "y", "width", "height"))
-    near = (np.abs(x[:, None] - x) < (w[:, None] + w) / 2 - 0.5) & (np.abs(y[:, None] - y) < (h[:, None] + h) / 2 - 0.5)
-    found += [f"{boxes[i].title} over {boxes[j].title}" for i, j in zip(*np.nonzero(near), strict=True) if i < j]
-    found += [f"'{b.title}' is wider than its box" for b in boxes if text_width(b.title, 9 if b.port else 11) > b.width - 2]
-    found += [f"'{b.detail}' is wider than its box" for b in boxes if not b.port and text_width(b.detail, 8.5) > b.width - 2]
+    x, y, w, h = (
+        np.array([getattr(b, name) for b in boxes]) for name in ("x", "y", "width", "height")
+    )
+    near = (np.abs(x[:, None] - x) < (w[:, None] + w) / 2 - 0.5) & (
+        np.abs(y[:, None] - y) < (h[:, None] + h) / 2 - 0.5
+    )
+    found += [
+        f"{boxes[i].title} over {boxes[j].title}"
+        for i, j in zip(*np.nonzero(near), strict=True)
+        if i < j
+    ]
+    found += [
+        f"'{b.title}' is wider than its box"
+        for b in boxes
+        if text_width(b.title, 9 if b.port else 11) > b.width - 2
+    ]
+    found += [
+        f"'{b.detail}' is wider than its box"
+        for b in boxes
+        if not b.port and text_width(b.detail, 8.5) > b.width - 2
+    ]
     for arrow, path in layout.paths:
         points = flat(path)
         low, high = points.min(0), points.max(0)
         if low.min() < 0 or high[0] > layout.width or high[1] > layout.height:
             found.append(f"{arrow.tail.title} to {arrow.head.title} leaves the picture")
-        hit = np.nonzero((low[0] < x + w / 2) & (high[0] > x - w / 2) & (low[1] < y + h / 2) & (high[1] > y - h / 2))[0]
+        hit = np.nonzero(
+            (low[0] < x + w / 2)
+            & (high[0] > x - w / 2)
+            & (low[1] < y + h / 2)
+            & (high[1] > y - h / 2)
+        )[0]
         for box in (boxes[k] for k in hit):
             if box is not arrow.tail and box is not arrow.head and crosses(points, box):
                 found.append(f"{arrow.tail.title} to {arrow.head.title} behind {box.title}")
         for box, (px, py) in ((arrow.tail, path[0]), (arrow.head, path[-1])):
             dx, dy = abs(px - box.x) - box.width / 2, abs(py - box.y) - box.height / 2
             if max(dx, dy) > 1 or max(dx, dy) < -3:
-                found.append(f"{arrow.tail.title} to {arrow.head.title} does not end at {box.title} ({dx:.1f}, {dy:.1f})")
+                found.append(
+                    f"{arrow.tail.title} to {arrow.head.title} does not end at {box.title} ({dx:.1f}, {dy:.1f})"
+                )
     for f in layout.frames:
-        found += [f"{b.title} is not inside its frame" for b in f.boxes if not (f.left <= b.x - b.width / 2 and b.x + b.width / 2 <= f.right and f.top <= b.y - b.height / 2 and b.y + b.height / 2 <= f.bottom)]
+        found += [
+            f"{b.title} is not inside its frame"
+            for b in f.boxes
+            if not (
+                f.left <= b.x - b.width / 2
+                and b.x + b.width / 2 <= f.right
+                and f.top <= b.y - b.height / 2
+                and b.y + b.height / 2 <= f.bottom
+            )
+        ]
     return found
 
 
@@ -427,7 +536,9 @@ GOOD: dict[str, Callable[[], Any]] = {
     "both ways": lambda: both_ways(tg.cells.GRU, 3),
     "against time": lambda: against_time(3),
     "gru": lambda: tg.unroll(tg.cells.GRU(3, 4, rng=0), sequence(3))[0].sum(),
-    "layers": lambda: (tg.nn.LSTM(3, 4, num_layers=2, bidirectional=True, rng=0)(sequence(3))[0] ** 2).mean(),
+    "layers": lambda: (
+        tg.nn.LSTM(3, 4, num_layers=2, bidirectional=True, rng=0)(sequence(3))[0] ** 2
+    ).mean(),
     "long": lambda: lstm(60),
 }
 
@@ -443,7 +554,9 @@ def test_the_golden_pictures_are_good_too(name: str) -> None:
     assert faults(GRAPHS[name]()) == []
 
 
-def test_the_gallery_is_good_and_its_page_is_the_one_that_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_gallery_is_good_and_its_page_is_the_one_that_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import make
 
     assert (ROOT / "docs" / "gallery.md").read_text(encoding="utf-8") == make.page()
@@ -457,8 +570,12 @@ def test_the_gallery_is_good_and_its_page_is_the_one_that_is_made(tmp_path: Path
     make.main(["truncated", "Elman", "walk"])
     assert sorted(p.name for p in tmp_path.iterdir()) == ["cells", "truncated.svg", "walk.html"]
     assert [p.name for p in (tmp_path / "cells").iterdir()] == ["Elman.svg"]
-    pages = [(folder / "walk.html").read_text(encoding="utf-8") for folder in (ROOT / "docs" / "gallery", tmp_path)]
-    one, other = (re.sub(r'(?s)(id="data">).*?</script>', r"\1", text) for text in pages)  # numbers differ in their last digits
+    pages = [
+        (folder / "walk.html").read_text(encoding="utf-8")
+        for folder in (ROOT / "docs" / "gallery", tmp_path)
+    ]
+    # numbers differ in their last digits
+    one, other = (re.sub(r'(?s)(id="data">).*?</script>', r"\1", text) for text in pages)
     assert one == other
 
 
@@ -483,7 +600,9 @@ def test_themes() -> None:
         draw(elman(2), theme="blue")
 
 
-def test_without_any_program_svg_html_and_jupyter_work_and_png_says_one_sentence(tmp_path: Path) -> None:
+def test_without_any_program_svg_html_and_jupyter_work_and_png_says_one_sentence(
+    tmp_path: Path,
+) -> None:
     code = f"""
 import sys; sys.modules["pygraphviz"] = None
 import importlib.util
@@ -499,10 +618,20 @@ for form in ("png", "pdf"):
     except tg.TinygradError as e: print(e)
 """
     env = {**os.environ, "PATH": "", "PYTHONPATH": str(ROOT)}
-    run = subprocess.run([sys.executable, "-c", code], env=env, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        env=env,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
     assert run.returncode == 0, run.stderr
     lines = run.stdout.splitlines()
-    assert [line.split(":")[1].split()[0] for line in lines] == ["PNG", "PDF"] and all("pip install tinygrad-rnn[draw]" in line for line in lines)
+    assert [line.split(":")[1].split()[0] for line in lines] == ["PNG", "PDF"] and all(
+        "pip install tinygrad-rnn[draw]" in line for line in lines
+    )
     ElementTree.parse(tmp_path / "x.svg")
     assert "<svg" in (tmp_path / "x.html").read_text(encoding="utf-8")
 
@@ -517,7 +646,9 @@ def test_a_page_of_its_own_and_the_graphviz_object() -> None:
 def test_nodes_and_boxes_correspond() -> None:
     tape = tg.tape(two_layers(3))
     made = sketch(tape, limit=10**6)
-    assert [b.name for b in made.boxes[: len(made.nodes)]] == [f"n{k}" for k in range(len(made.nodes))]
+    assert [b.name for b in made.boxes[: len(made.nodes)]] == [
+        f"n{k}" for k in range(len(made.nodes))
+    ]
     for n, b in zip(made.nodes, made.boxes, strict=False):
         assert made.of[n] is b
     assert draw(tape)._sketch.nodes == () and draw(tape)._sketch.of == {}
@@ -550,7 +681,10 @@ def test_a_layer_is_drawn_unrolled() -> None:
         (lambda: draw(3), "expected a Tensor"),
         (lambda: draw(elman(2), show="t=a"), "show"),
         (lambda: draw(elman(2), show=3), "show"),
-        (lambda: draw(tg.cells.LSTM(3, 4), heat="grad"), "heat, ledger, values and backward are of a recorded tensor"),
+        (
+            lambda: draw(tg.cells.LSTM(3, 4), heat="grad"),
+            "heat, ledger, values and backward are of a recorded tensor",
+        ),
         (lambda: draw(parameter("w", 2).sum(), heat="grad"), "no time steps"),
     ],
     ids=["class", "module", "number", "word", "integer", "cell", "no steps"],
@@ -575,35 +709,69 @@ def test_the_work_is_linear_in_the_number_of_steps() -> None:
 
 
 @pytest.mark.full
-@pytest.mark.parametrize(("steps", "show", "seconds"), [(1000, "all", 5.0), (1000, None, 1.0), (10_000, None, 3.0)])
+@pytest.mark.parametrize(
+    ("steps", "show", "seconds"), [(1000, "all", 5.0), (1000, None, 1.0), (10_000, None, 3.0)]
+)
 def test_a_long_lstm_is_drawn_in_time(steps: int, show: str | None, seconds: float) -> None:
     loss = (tg.unroll(tg.cells.LSTM(3, 4, rng=0), sequence(steps))[0] ** 2).mean()
     draw(lstm(3))
     start = time.process_time()
     svg = draw(loss, show=show).svg()
     assert time.process_time() - start < seconds
-    classes = Counter((g.get("class") or "").split(" ")[0] for g in ElementTree.fromstring(svg).iter(f"{SVG}g"))
+    classes = Counter(
+        (g.get("class") or "").split(" ")[0] for g in ElementTree.fromstring(svg).iter(f"{SVG}g")
+    )
     assert classes["cluster"] == (steps if show else 5) and classes["node"] and classes["edge"]
 
 
-def test_the_command_draws_cells_modules_and_saved_models(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_draws_cells_modules_and_saved_models(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     from tinygrad_rnn.train.characters import CharacterLSTM, Vocabulary, save_model
 
     monkeypatch.chdir(tmp_path)
     save_model("model.safetensors", CharacterLSTM(3, 2, 4, rng=0), Vocabulary(["b", "c"]), "abcab")
     (tmp_path / "mine.py").write_text(
-        "import tinygrad_rnn as tg\nclass Mine(tg.cells.Elman):\n    pass\nmade = tg.nn.GRU(2, 3)\n", encoding="utf-8"
+        "import tinygrad_rnn as tg\nclass Mine(tg.cells.Elman):\n    pass\nmade = tg.nn.GRU(2, 3)\n",
+        encoding="utf-8",
     )
     for arguments in (
         ["LSTM", "--out", "a.svg"],
-        ["tinygrad_rnn.cells:GRU", "--steps", "12", "--heat", "--ledger", "--memory", "--values", "--theme", "dark", "--out", "b.html"],
-        ["mine.py:Mine", "--args", "5", "6", "--show", "t=0", "t=-1:", "--steps", "9", "--out", "c.dot"],
+        [
+            "tinygrad_rnn.cells:GRU",
+            "--steps",
+            "12",
+            "--heat",
+            "--ledger",
+            "--memory",
+            "--values",
+            "--theme",
+            "dark",
+            "--out",
+            "b.html",
+        ],
+        [
+            "mine.py:Mine",
+            "--args",
+            "5",
+            "6",
+            "--show",
+            "t=0",
+            "t=-1:",
+            "--steps",
+            "9",
+            "--out",
+            "c.dot",
+        ],
         ["mine.py:made", "--out", "d.svg"],
         ["model.safetensors", "--backward", "--out", "e.svg"],
     ):
         assert cli.main(["draw", *arguments]) == 0
     assert "t = 0 … 3 · LSTM" in Path("a.svg").read_text(encoding="utf-8")
-    assert "dot" in Path("c.dot").name and Path("c.dot").read_text(encoding="utf-8").count("subgraph") == 2
+    assert (
+        "dot" in Path("c.dot").name
+        and Path("c.dot").read_text(encoding="utf-8").count("subgraph") == 2
+    )
     assert "∂ LSTM" in Path("e.svg").read_text(encoding="utf-8")
     capsys.readouterr()
     for arguments, words in (
@@ -626,7 +794,9 @@ def test_names_come_from_the_variables_of_the_cell() -> None:
 
 def test_a_tooltip_says_formula_derivative_shape_and_line() -> None:
     boxes = draw(tg.cells.LSTM(3, 4, rng=0))._sketch.boxes
-    tooltip = next(b.tooltip for b in boxes if b.title == "tanh" and b.detail == "2\N{MULTIPLICATION SIGN}4")
+    tooltip = next(
+        b.tooltip for b in boxes if b.title == "tanh" and b.detail == "2\N{MULTIPLICATION SIGN}4"
+    )
     line = inspect.getsourcelines(tg.cells.LSTM.forward)[1]
     what, rule, shape, place = tooltip.splitlines()
     assert what == "tanh: tanh(x)" or what.startswith("tanh")

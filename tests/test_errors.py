@@ -297,7 +297,11 @@ def test_message(case: Case) -> None:
     assert len(str(error)) < 700, "a message is read by a person"
 
 
-@pytest.mark.parametrize("case", [c for c in CASES if issubclass(c.kind, tg.TinygradError)], ids=lambda c: c.what.replace(" ", "-"))
+@pytest.mark.parametrize(
+    "case",
+    [c for c in CASES if issubclass(c.kind, tg.TinygradError)],
+    ids=lambda c: c.what.replace(" ", "-"),
+)
 def test_every_error_is_of_the_package(case: Case) -> None:
     with pytest.raises(tg.TinygradError):
         case.misuse()
@@ -324,7 +328,9 @@ def test_the_step_is_the_one_that_failed() -> None:
         return h @ np.ones((2, 2), np.float32), state
 
     xs = np.arange(5, dtype=np.float32).reshape(5, 1, 1)
-    with pytest.raises(tg.ShapeError, match=r"found 1 != 2.*\(in cell 'cell', step t=3, at test_errors\.py:\d+\)"):
+    with pytest.raises(
+        tg.ShapeError, match=r"found 1 != 2.*\(in cell 'cell', step t=3, at test_errors\.py:\d+\)"
+    ):
         tg.unroll(cell, xs, zeros(1, 2))
 
 
@@ -382,21 +388,42 @@ def test_the_cause_is_kept() -> None:
 
 def test_errors_are_also_of_the_usual_classes() -> None:
     assert issubclass(tg.ShapeError, ValueError) and issubclass(tg.DtypeError, TypeError)
-    assert issubclass(tg.GraphError, RuntimeError) and issubclass(tg.NotDifferentiableError, TypeError)
+    assert issubclass(tg.GraphError, RuntimeError) and issubclass(
+        tg.NotDifferentiableError, TypeError
+    )
 
 
 MORE: list[tuple[str, Callable[[], Any], type[Exception], str]] = [
     ("matmul by a number", lambda: x23 @ 2.0, tg.ShapeError, r"use \* for a scalar"),
     ("astype of an unknown dtype", lambda: x23.astype("floot"), tg.DtypeError, "no dtype 'floot'"),
-    ("assignment of recorded tensors in a list", lambda: zeros(2).__setitem__(slice(None), [x4[0], 2.0]), tg.GraphError, r"tg\.stack"),
-    ("a tensor that cannot be stored", lambda: tg.save("nowhere", {"a": "text"}), tg.TinygradError, "save: 'a' must be numbers"),
-    ("threads", lambda: tg.set_num_threads(0), tg.TinygradError, "a number from 1 to 1024, found 0"),
+    (
+        "assignment of recorded tensors in a list",
+        lambda: zeros(2).__setitem__(slice(None), [x4[0], 2.0]),
+        tg.GraphError,
+        r"tg\.stack",
+    ),
+    (
+        "a tensor that cannot be stored",
+        lambda: tg.save("nowhere", {"a": "text"}),
+        tg.TinygradError,
+        "save: 'a' must be numbers",
+    ),
+    (
+        "threads",
+        lambda: tg.set_num_threads(0),
+        tg.TinygradError,
+        "a number from 1 to 1024, found 0",
+    ),
     ("sum over a text", lambda: x23.sum(axis="rows"), tg.ShapeError, r"expected .*(int|tuple)"),
 ]
 
 
-@pytest.mark.parametrize("what, misuse, kind, words", MORE, ids=[left[0].replace(" ", "-") for left in MORE])
-def test_more_messages(what: str, misuse: Callable[[], Any], kind: type[Exception], words: str) -> None:
+@pytest.mark.parametrize(
+    "what, misuse, kind, words", MORE, ids=[left[0].replace(" ", "-") for left in MORE]
+)
+def test_more_messages(
+    what: str, misuse: Callable[[], Any], kind: type[Exception], words: str
+) -> None:
     with pytest.raises(kind, match=words):
         misuse()
 
@@ -424,6 +451,9 @@ def test_what_is_raised_on_purpose_is_an_error_of_the_package() -> None:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
                 name = ast.unparse(node.exc.func)
-                if name == "argparse.ArgumentTypeError" or (isinstance(kind := getattr(builtins, name, None), type) and issubclass(kind, BaseException)):
+                if name == "argparse.ArgumentTypeError" or (
+                    isinstance(kind := getattr(builtins, name, None), type)
+                    and issubclass(kind, BaseException)
+                ):
                     found.setdefault(path.relative_to(package).as_posix(), set()).add(name)
     assert found == ALLOWED

@@ -1,7 +1,7 @@
 """`tg.explore`: the numbers in the page, its words, and the page itself in a browser.
 
-The browser is Chromium as the system has it (the package `chromium` on Debian), driven by playwright; without one of them those tests
-are skipped.
+The browser is Chromium as the system has it (the package `chromium` on Debian), driven by
+playwright; without one of them those tests are skipped.
 """
 
 from __future__ import annotations
@@ -88,12 +88,18 @@ CELLS: dict[str, Callable[[], tg.Tensor]] = {
 
 def engine_gradient(root: Node, node: Node) -> Any:
     """The gradient at a node by the engine's own walk."""
-    found = pull_back([root], [tg.Tensor(np.ones(root.shape, root.dtype))], targets=[node], retain_graph=True)
+    found = pull_back(
+        [root], [tg.Tensor(np.ones(root.shape, root.dtype))], targets=[node], retain_graph=True
+    )
     return found[node].numpy() if node in found else None
 
 
 def data_of(path: Path) -> dict[str, Any]:
-    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', path.read_text(encoding="utf-8"), re.DOTALL)
+    found = re.search(
+        r'<script type="application/json" id="data">(.*?)</script>',
+        path.read_text(encoding="utf-8"),
+        re.DOTALL,
+    )
     assert found
     return json.loads(html.unescape(found[1]))  # type: ignore[no-any-return]
 
@@ -109,7 +115,11 @@ def test_values_and_gradients_are_the_engines(name: str) -> None:
     assert list(found) == list(tape)
     inputs = [n for n in tape if n.primitive is None]
     program = tg.Program(inputs, [n for n in tape if n.primitive is not None])
-    for node, value in zip([n for n in tape if n.primitive is not None], program(*(n.value for n in inputs)), strict=True):  # type: ignore[attr-defined]
+    for node, value in zip(
+        [n for n in tape if n.primitive is not None],
+        program(*(n.value for n in inputs)),
+        strict=True,
+    ):  # type: ignore[attr-defined]
         np.testing.assert_array_equal(found[node], value)
     assert found[tape.root].tobytes() == loss.numpy().tobytes()
     visits = {v.node: v for v in reverse(tape, np.ones(loss.shape, loss.dtype))}
@@ -139,11 +149,17 @@ def test_a_graph_is_left_as_it_was(tmp_path: Path) -> None:
     assert all(a is b for a, b in zip(before, (n.saved for n in tg.tape(loss)), strict=True))
     loss.backward()
     assert len(calls) == 1 and h.grad is not None
-    assert sum(b.get("hook", False) for b in data_of(tmp_path / "page.html")["boxes"]) == 1  # retain_grad changes nothing: it is no such hook
+    # retain_grad changes nothing: it is no such hook
+    assert sum(b.get("hook", False) for b in data_of(tmp_path / "page.html")["boxes"]) == 1
 
 
 def test_compiled_and_checkpointed_sequences(tmp_path: Path) -> None:
-    for k, run in enumerate((lambda c: tg.unroll(c, sequence(4), checkpoint=2), lambda c: tg.unroll(tg.jit(c), sequence(4)))):
+    for k, run in enumerate(
+        (
+            lambda c: tg.unroll(c, sequence(4), checkpoint=2),
+            lambda c: tg.unroll(tg.jit(c), sequence(4)),
+        )
+    ):
         cell = tg.cells.GRU(3, 4, rng=0)
         loss = (run(cell)[0] ** 2).sum()
         visits = {v.node: v.gradient for v in reverse(tg.tape(loss), np.ones((), np.float32))}
@@ -161,12 +177,16 @@ def test_compiled_and_checkpointed_sequences(tmp_path: Path) -> None:
 def test_rules_in_words_compute_what_the_rules_do(name: str) -> None:
     read = 0
     for case in cases(name):
-        result = case.function(*(tg.tensor(x, requires_grad=x.dtype.kind == "f") for x in case.inputs))
+        result = case.function(
+            *(tg.tensor(x, requires_grad=x.dtype.kind == "f") for x in case.inputs)
+        )
         if not getattr(result, "requires_grad", False):
             continue
         tape = tg.tape(result)
         held = dict(values(tape))
-        for visit in reverse(tape, np.random.default_rng(0).standard_normal(result.shape).astype(result.dtype)):
+        for visit in reverse(
+            tape, np.random.default_rng(0).standard_normal(result.shape).astype(result.dtype)
+        ):
             node = visit.node
             for share in visit.shares:
                 words = rule_text(node, share.position, share.rule, visit.gradient)
@@ -174,15 +194,55 @@ def test_rules_in_words_compute_what_the_rules_do(name: str) -> None:
                     continue
                 read += 1
                 inputs = [held[i] if isinstance(i, Node) else i for i in node.inputs]
-                space = {**vars(elementwise_ops), **inspect.unwrap(share.rule.function).__globals__, **node.params, "np": np}
+                space = {
+                    **vars(elementwise_ops),
+                    **inspect.unwrap(share.rule.function).__globals__,
+                    **node.params,
+                    "np": np,
+                }
                 space |= {"g": visit.gradient, "out": held[node], "position": share.position}
-                space |= {"inputs": inputs, "like_inputs": inputs} if node.primitive.variadic else {}
-                names = ["x"] if len(inputs) == 1 and node.primitive.body else ["a", "b", "c"] if node.primitive.body else node.primitive.inputs
-                space |= {} if node.primitive.variadic else {n: v for k, v in zip(names, inputs, strict=False) for n in (k, f"like_{k}")}
+                space |= (
+                    {"inputs": inputs, "like_inputs": inputs} if node.primitive.variadic else {}
+                )
+                names = (
+                    ["x"]
+                    if len(inputs) == 1 and node.primitive.body
+                    else ["a", "b", "c"]
+                    if node.primitive.body
+                    else node.primitive.inputs
+                )
+                space |= (
+                    {}
+                    if node.primitive.variadic
+                    else {
+                        n: v for k, v in zip(names, inputs, strict=False) for n in (k, f"like_{k}")
+                    }
+                )
                 found = eval(words, space)
-                np.testing.assert_allclose(np.broadcast_to(found, share.given.shape), share.given, rtol=2e-5, atol=1e-6, err_msg=words)
+                np.testing.assert_allclose(
+                    np.broadcast_to(found, share.given.shape),
+                    share.given,
+                    rtol=2e-5,
+                    atol=1e-6,
+                    err_msg=words,
+                )
         assert all(formula(n) for n in tape if n.primitive is not None)
-    if name in ("add", "subtract", "multiply", "divide", "tanh", "sigmoid", "exp", "matmul", "sum", "mean", "getitem", "stack", "concatenate", "where"):
+    if name in (
+        "add",
+        "subtract",
+        "multiply",
+        "divide",
+        "tanh",
+        "sigmoid",
+        "exp",
+        "matmul",
+        "sum",
+        "mean",
+        "getitem",
+        "stack",
+        "concatenate",
+        "where",
+    ):
         assert read, f"no rule of {name} could be read"
 
 
@@ -192,7 +252,9 @@ def test_words_for_the_common_rules() -> None:
     found: dict[str, set[str]] = {}
     for visit in reverse(tape, np.ones((), np.float32)):
         for s in visit.shares:
-            found.setdefault(visit.node.op, set()).add(rule_text(visit.node, s.position, s.rule, visit.gradient))
+            found.setdefault(visit.node.op, set()).add(
+                rule_text(visit.node, s.position, s.rule, visit.gradient)
+            )
     assert found["multiply"] == {"g * b", "g * a"}
     assert found["matmul"] == {"g @ b.T", "a.T @ g"}
     assert found["sigmoid"] == {"g * out - g * out * out"}
@@ -238,7 +300,12 @@ def test_the_same_file_in_every_process(tmp_path: Path) -> None:
     for seed in ("1", "2"):
         path = tmp_path / f"{seed}.html"
         root = str(Path(tg.__file__).parents[1])
-        subprocess.run([sys.executable, str(program), str(path)], check=True, env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": root}, timeout=120)
+        subprocess.run(
+            [sys.executable, str(program), str(path)],
+            check=True,
+            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": root},
+            timeout=120,
+        )
         found.append(path.read_bytes())
     assert found[0] == found[1]
 
@@ -246,7 +313,9 @@ def test_the_same_file_in_every_process(tmp_path: Path) -> None:
 def test_a_text_that_ends_a_script_stays_a_text(tmp_path: Path) -> None:
     x = tg.tensor([1.0, 2.0], requires_grad=True, name="</script><script>alert(1)</script>")
     page = tg.explore((x * x).sum(), tmp_path / "page.html").read_text(encoding="utf-8")
-    assert page.count("</script>") == 2 and any(b.get("name") == x.name for b in data_of(tmp_path / "page.html")["boxes"])
+    assert page.count("</script>") == 2 and any(
+        b.get("name") == x.name for b in data_of(tmp_path / "page.html")["boxes"]
+    )
 
 
 def test_what_a_long_graph_leaves_out_is_said_and_counted(tmp_path: Path) -> None:
@@ -271,12 +340,22 @@ def test_what_a_long_graph_leaves_out_is_said_and_counted(tmp_path: Path) -> Non
     ("make", "kind", "words"),
     [
         (lambda: tg.tensor([1.0]) * 2, tg.GraphError, "not recorded"),
-        (lambda: tg.tensor([1.0, 2.0], requires_grad=True) * 2, tg.GraphError, r"shape \(2,\) is not one number; sum it"),
-        (lambda: tg.trace(lambda v: v * 2.0, tg.Spec((2,))), DrawingError, "traced Program has shapes and no numbers"),
+        (
+            lambda: tg.tensor([1.0, 2.0], requires_grad=True) * 2,
+            tg.GraphError,
+            r"shape \(2,\) is not one number; sum it",
+        ),
+        (
+            lambda: tg.trace(lambda v: v * 2.0, tg.Spec((2,))),
+            DrawingError,
+            "traced Program has shapes and no numbers",
+        ),
         (lambda: Leaky(3, 4), DrawingError, "expected a Tensor or a Tape; found a Leaky"),
     ],
 )
-def test_what_cannot_be_explored_says_so(make: Callable[[], Any], kind: type[Exception], words: str, tmp_path: Path) -> None:
+def test_what_cannot_be_explored_says_so(
+    make: Callable[[], Any], kind: type[Exception], words: str, tmp_path: Path
+) -> None:
     with pytest.raises(kind, match=words):
         tg.explore(make(), tmp_path / "page.html")
     assert not (tmp_path / "page.html").exists()
@@ -285,7 +364,10 @@ def test_what_cannot_be_explored_says_so(make: Callable[[], Any], kind: type[Exc
 def test_a_freed_graph_says_who_freed_it(tmp_path: Path) -> None:
     loss = mean_square(Leaky(3, 4), 2)
     loss.backward()
-    with pytest.raises(tg.GraphError, match=r"released by the backward of 'mean' at test_explorer.py:\d+.*retain_graph=True"):
+    with pytest.raises(
+        tg.GraphError,
+        match=r"released by the backward of 'mean' at test_explorer.py:\d+.*retain_graph=True",
+    ):
         tg.explore(loss, tmp_path / "page.html")
 
 
@@ -300,7 +382,11 @@ def test_new_values_of_parameters_are_found_out(tmp_path: Path) -> None:
 def test_a_tape_and_a_gradient_that_is_given(tmp_path: Path) -> None:
     x = tg.tensor([[1.0, -2.0, 0.5]], requires_grad=True, name="x")
     y = tg.tanh(x)
-    data = data_of(tg.explore(tg.tape(y), tmp_path / "page.html", gradient=np.array([[1.0, 10.0, 0.0]], np.float32)))
+    data = data_of(
+        tg.explore(
+            tg.tape(y), tmp_path / "page.html", gradient=np.array([[1.0, 10.0, 0.0]], np.float32)
+        )
+    )
     facts = data["arrays"]["facts"][data["backward"][-1]["gradient"]]
     expected = np.array([1.0, 10.0, 0.0]) * (1 - np.tanh([1.0, -2.0, 0.5]) ** 2)
     np.testing.assert_allclose(facts[8], np.linalg.norm(expected), rtol=1e-6)
@@ -316,10 +402,17 @@ def test_load_named(tmp_path: Path) -> None:
     assert named.load_named("tinygrad_rnn.cells:GRU") is tg.cells.GRU is named.load_named("GRU")
     file = tmp_path / "mine.py"
     file.write_text("import tinygrad_rnn as tg\nclass Mine(tg.cells.GRU):\n    pass\n")
-    assert named.load_named(str(file)).__name__ == "Mine" and named.load_named(f"{file}:Mine").__name__ == "Mine"
-    file.write_text("import tinygrad_rnn as tg\nw = tg.tensor(2.0, requires_grad=True)\na = w * w\nloss = a + 1\n")
+    assert (
+        named.load_named(str(file)).__name__ == "Mine"
+        and named.load_named(f"{file}:Mine").__name__ == "Mine"
+    )
+    file.write_text(
+        "import tinygrad_rnn as tg\nw = tg.tensor(2.0, requires_grad=True)\na = w * w\nloss = a + 1\n"
+    )
     assert float(named.load_named(str(file))) == 5.0
-    file.write_text("import tinygrad_rnn as tg\nfirst, second = tg.cells.GRU(2, 3), tg.cells.LSTM(2, 3)\n")
+    file.write_text(
+        "import tinygrad_rnn as tg\nfirst, second = tg.cells.GRU(2, 3), tg.cells.LSTM(2, 3)\n"
+    )
     for name, words in (
         (str(file), "it has first, second; say which"),
         (f"{file}:third", "there is no third"),
@@ -332,16 +425,30 @@ def test_load_named(tmp_path: Path) -> None:
         with pytest.raises(named.NamedError, match=words):
             named.load_named(name)
     file.write_text("x = 1\nraise KeyError('here')\n")
-    with pytest.raises(named.NamedError, match=r"importing it raised KeyError: 'here' \(line 2 of mine.py\)"):
+    with pytest.raises(
+        named.NamedError, match=r"importing it raised KeyError: 'here' \(line 2 of mine.py\)"
+    ):
         named.load_named(str(file))
 
 
 def test_example() -> None:
-    assert named.example(tg.cells.LSTM).requires_grad and named.example(tg.cells.LSTMP, arguments=(3, 5, 2)).requires_grad
-    assert {n.where.mark.step for n in tg.tape(named.example(tg.cells.GRU(5, 2), steps=4)) if n.op == "tanh"} == {0, 1, 2, 3}
+    assert (
+        named.example(tg.cells.LSTM).requires_grad
+        and named.example(tg.cells.LSTMP, arguments=(3, 5, 2)).requires_grad
+    )
+    assert {
+        n.where.mark.step
+        for n in tg.tape(named.example(tg.cells.GRU(5, 2), steps=4))
+        if n.op == "tanh"
+    } == {0, 1, 2, 3}
     assert named.example(tg.nn.LSTM(3, 4, num_layers=2, bidirectional=True)).shape == ()
     assert float(named.example(lambda: tg.tensor(2.0, requires_grad=True) * 3)) == 6.0
-    for thing, words in ((3, "is a int"), (tg.cells.LSTMP, "proj_size"), (lambda x: x, "takes x"), (lambda: 1, "int")):
+    for thing, words in (
+        (3, "is a int"),
+        (tg.cells.LSTMP, "proj_size"),
+        (lambda x: x, "takes x"),
+        (lambda: 1, "int"),
+    ):
         with pytest.raises(named.NamedError, match=words):
             named.example(thing)
 
@@ -349,10 +456,21 @@ def test_example() -> None:
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "page.html"
     assert cli.main(["explore", "tinygrad_rnn.cells:GRU", "--out", str(out), "--steps", "2"]) == 0
-    assert data_of(out)["title"] == "tinygrad_rnn.cells:GRU" and {b.get("step") for b in data_of(out)["boxes"]} == {0, 1, None}
+    assert data_of(out)["title"] == "tinygrad_rnn.cells:GRU" and {
+        b.get("step") for b in data_of(out)["boxes"]
+    } == {0, 1, None}
     vocabulary = text.Vocabulary.from_text("abcabcabc", 1)
-    characters.save_model(tmp_path / "model.safetensors", characters.CharacterLSTM(len(vocabulary), 4, 6, rng=0), vocabulary)
-    assert cli.main(["explore", str(tmp_path / "model.safetensors"), "--out", str(out), "--title", "mine"]) == 0
+    characters.save_model(
+        tmp_path / "model.safetensors",
+        characters.CharacterLSTM(len(vocabulary), 4, 6, rng=0),
+        vocabulary,
+    )
+    assert (
+        cli.main(
+            ["explore", str(tmp_path / "model.safetensors"), "--out", str(out), "--title", "mine"]
+        )
+        == 0
+    )
     assert data_of(out)["title"] == "mine"
     capsys.readouterr()
     assert cli.main(["explore", "nothing:here", "--out", str(out)]) == 2
@@ -361,7 +479,14 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 
 # --- in a browser ---------------------------------------------------------------------------------------------------------
 
-BROWSER = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
+BROWSER = next(
+    (
+        path
+        for name in ("chromium", "chromium-browser", "google-chrome")
+        if (path := shutil.which(name))
+    ),
+    None,
+)
 try:
     from playwright.sync_api import Page, sync_playwright
 except ImportError:
@@ -375,25 +500,45 @@ in_browser = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     with sync_playwright() as tool:
-        found = tool.chromium.launch(executable_path=BROWSER, args=["--no-sandbox", "--disable-gpu"])
+        found = tool.chromium.launch(
+            executable_path=BROWSER, args=["--no-sandbox", "--disable-gpu"]
+        )
         yield found
         found.close()
 
 
 @pytest.fixture
 def show(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Page]]:
-    """Open the page of a loss; at the end: it has complained of nothing, and has asked for nothing."""
+    """Open the page of a loss; at the end.
+
+    It has complained of nothing, and has asked for nothing.
+    """
     complaints: list[str] = []
     contexts = []
 
-    def opened(loss: tg.Tensor, *, scheme: str = "light", size: tuple[int, int] = (1280, 800), **options: Any) -> Page:
+    def opened(
+        loss: tg.Tensor,
+        *,
+        scheme: str = "light",
+        size: tuple[int, int] = (1280, 800),
+        **options: Any,
+    ) -> Page:
         path = tg.explore(loss, tmp_path / "page.html", **options)
-        context = browser.new_context(viewport={"width": size[0], "height": size[1]}, color_scheme=scheme)
+        context = browser.new_context(
+            viewport={"width": size[0], "height": size[1]}, color_scheme=scheme
+        )
         contexts.append(context)
         page = context.new_page()
         page.on("console", lambda m: complaints.append(f"{m.type}: {m.text}"))
         page.on("pageerror", lambda e: complaints.append(str(e)))
-        page.on("request", lambda r: None if r.url.startswith(("file:", "data:")) else complaints.append(f"asked for {r.url}"))
+        page.on(
+            "request",
+            lambda r: (
+                None
+                if r.url.startswith(("file:", "data:"))
+                else complaints.append(f"asked for {r.url}")
+            ),
+        )
         page.goto(path.as_uri())
         return page  # type: ignore[no-any-return]
 
@@ -409,7 +554,11 @@ def settled(page: Page) -> None:
 
 def places(page: Page, tape: tg.Tape) -> dict[Node, int]:
     """The number of the box of each node that has one."""
-    return {tape[b["tape"]]: k for k, b in enumerate(page.evaluate("explorer.data.boxes")) if "tape" in b}
+    return {
+        tape[b["tape"]]: k
+        for k, b in enumerate(page.evaluate("explorer.data.boxes"))
+        if "tape" in b
+    }
 
 
 def blocks(page: Page, what: str, boxes: list[int]) -> Any:
@@ -423,20 +572,26 @@ def blocks(page: Page, what: str, boxes: list[int]) -> Any:
 def compare(found: Any, expected: np.ndarray, **tolerance: float) -> None:
     flat = expected.reshape((-1, expected.shape[-1])) if expected.ndim else expected.reshape((1, 1))
     part = flat[: found["rows"], : found["columns"]]
-    numbers = np.array([float(v.replace("Infinity", "inf")) for v in found["values"]]).reshape(part.shape)
+    numbers = np.array([float(v.replace("Infinity", "inf")) for v in found["values"]]).reshape(
+        part.shape
+    )
     assert found["shape"] == list(expected.shape)
     np.testing.assert_allclose(numbers, part, **tolerance)
 
 
 @in_browser
 @pytest.mark.parametrize("name", CELLS)
-def test_values_and_gradients_in_the_page_are_the_tapes(name: str, show: Callable[..., Page]) -> None:
+def test_values_and_gradients_in_the_page_are_the_tapes(
+    name: str, show: Callable[..., Page]
+) -> None:
     loss = CELLS[name]()
     page = show(loss)
     tape = tg.tape(loss)
     held = dict(values(tape))
     box_of = places(page, tape)
-    assert {n for n in tape if n.primitive is not None or n.shape or n.requires_grad or n.name} == set(box_of)
+    assert {
+        n for n in tape if n.primitive is not None or n.shape or n.requires_grad or n.name
+    } == set(box_of)
     for found, node in zip(blocks(page, "value", list(box_of.values())), box_of, strict=True):
         compare(found, held[node], rtol=0, atol=0)
     page.keyboard.press("End")
@@ -446,15 +601,23 @@ def test_values_and_gradients_in_the_page_are_the_tapes(name: str, show: Callabl
         if expected is not None:
             compare(found, expected, rtol=1e-6, atol=1e-9)
     # Half way, the gradient of a weight is the sum of what the visits so far have added.
-    weight = next(n for n in box_of if n.name and n.primitive is None and n.requires_grad and n.ndim == 2)
-    k, total, step = box_of[weight], np.zeros(weight.shape, weight.dtype), page.evaluate("explorer.forward")
+    weight = next(
+        n for n in box_of if n.name and n.primitive is None and n.requires_grad and n.ndim == 2
+    )
+    k, total, step = (
+        box_of[weight],
+        np.zeros(weight.shape, weight.dtype),
+        page.evaluate("explorer.forward"),
+    )
     for visit in reverse(tape, np.ones((), loss.dtype)):
         step += 1
         arrived = [s.share for s in visit.shares if s.source is weight]
         for share in arrived:
             total = total + share
         if arrived:
-            found = page.evaluate(f"explorer.go({step}), (v => ({{...v, values: Array.from(v.values, String)}}))(explorer.gradient({k}, {step}))")
+            found = page.evaluate(
+                f"explorer.go({step}), (v => ({{...v, values: Array.from(v.values, String)}}))(explorer.gradient({k}, {step}))"
+            )
             compare(found, total, rtol=1e-6, atol=1e-9)
 
 
@@ -467,21 +630,36 @@ def test_every_step_by_the_arrow_keys_there_and_back(name: str, show: Callable[.
     tape = tg.tape(loss)
     operations = [n for n in tape if n.primitive is not None]
     visits = list(reverse(tape, np.ones((), loss.dtype)))
-    assert page.evaluate("[explorer.forward, explorer.steps]") == [len(operations), len(operations) + len(visits)]
+    assert page.evaluate("[explorer.forward, explorer.steps]") == [
+        len(operations),
+        len(operations) + len(visits),
+    ]
     heading, place = page.locator("#panel h2"), page.locator("#where")
     seen = []
     for step in range(1, len(operations) + len(visits) + 1):
         page.keyboard.press("ArrowRight")
         settled(page)
-        node = operations[step - 1] if step <= len(operations) else visits[step - len(operations) - 1].node
+        node = (
+            operations[step - 1]
+            if step <= len(operations)
+            else visits[step - len(operations) - 1].node
+        )
         seen.append((heading.inner_text(), place.inner_text()))
-        counted = f"Forward {step} of {len(operations)}" if step <= len(operations) else f"Backward {step - len(operations)} of {len(visits)}"
+        counted = (
+            f"Forward {step} of {len(operations)}"
+            if step <= len(operations)
+            else f"Backward {step - len(operations)} of {len(visits)}"
+        )
         assert seen[-1][1].splitlines()[0] == counted
         facts = page.locator("#panel .head .facts").inner_text()
-        assert (node.op if node.primitive else "parameter" if node.requires_grad else "constant") in facts
+        assert (
+            node.op if node.primitive else "parameter" if node.requires_grad else "constant"
+        ) in facts
         assert node.name is None or seen[-1][0] == node.name
         if step > len(operations) and visits[step - len(operations) - 1].shares:
-            assert page.locator("#panel .share").count() == len(visits[step - len(operations) - 1].shares)
+            assert page.locator("#panel .share").count() == len(
+                visits[step - len(operations) - 1].shares
+            )
     page.keyboard.press("ArrowRight")  # the end is the end
     for step in range(len(seen) - 1, 0, -1):
         page.keyboard.press("ArrowLeft")
@@ -500,7 +678,10 @@ def plain(text: str) -> float:
 
 @in_browser
 def test_the_rule_stands_there_with_its_numbers(show: Callable[..., Page]) -> None:
-    a, b = tg.tensor(0.31, requires_grad=True, name="a"), tg.tensor(-1.2, requires_grad=True, name="b")
+    a, b = (
+        tg.tensor(0.31, requires_grad=True, name="a"),
+        tg.tensor(-1.2, requires_grad=True, name="b"),
+    )
     page = show(tg.tanh(a * b))
     for _ in range(2):
         page.keyboard.press("ArrowRight")
@@ -509,11 +690,16 @@ def test_the_rule_stands_there_with_its_numbers(show: Callable[..., Page]) -> No
     settled(page)
     g = 1 - np.tanh(0.31 * -1.2) ** 2
     lines = page.locator("#panel .share .numbers").all_inner_texts()
-    assert page.locator("#panel .share .rule").all_inner_texts() == ["\N{PARTIAL DIFFERENTIAL}L/\N{PARTIAL DIFFERENTIAL}a += g * b", "\N{PARTIAL DIFFERENTIAL}L/\N{PARTIAL DIFFERENTIAL}b += g * a"]
+    assert page.locator("#panel .share .rule").all_inner_texts() == [
+        "\N{PARTIAL DIFFERENTIAL}L/\N{PARTIAL DIFFERENTIAL}a += g * b",
+        "\N{PARTIAL DIFFERENTIAL}L/\N{PARTIAL DIFFERENTIAL}b += g * a",
+    ]
     for line, (left, right) in zip(lines, ((g, -1.2), (g, 0.31)), strict=True):
         found = re.fullmatch(r"\s*(\S+) \* (\S+) = (\S+)\s*", line)
         assert found, line
-        np.testing.assert_allclose([plain(x) for x in found.groups()], [left, right, left * right], rtol=1e-3)
+        np.testing.assert_allclose(
+            [plain(x) for x in found.groups()], [left, right, left * right], rtol=1e-3
+        )
 
 
 @in_browser
@@ -523,18 +709,32 @@ def test_numbers_of_arrays_follow_the_cell(show: Callable[..., Page]) -> None:
     held = dict(values(tape))
     visits = list(reverse(tape, np.ones((), np.float32)))
     page = show(loss)
-    place, visit = next((k, v) for k, v in enumerate(visits) if v.node.op == "multiply" and len(v.shares) == 2 and v.node.where.mark.step == 1)
+    place, visit = next(
+        (k, v)
+        for k, v in enumerate(visits)
+        if v.node.op == "multiply" and len(v.shares) == 2 and v.node.where.mark.step == 1
+    )
     page.evaluate(f"explorer.go(explorer.forward + {place + 1})")
     settled(page)
     page.locator("#panel .heat svg [data-cell='1,2']").first.click()
     settled(page)
-    for line, share in zip(page.locator("#panel .share .numbers").all_inner_texts(), visit.shares, strict=True):
+    for line, share in zip(
+        page.locator("#panel .share .numbers").all_inner_texts(), visit.shares, strict=True
+    ):
         other = held[visit.node.inputs[1 - share.position]]
         found = re.fullmatch(r"\[1, 2\] (\S+) \* (\S+) = (\S+)", line.strip())
         assert found, line
-        np.testing.assert_allclose([plain(x) for x in found.groups()], [visit.gradient[1, 2], other[1, 2], share.share[1, 2]], rtol=6e-3)
+        np.testing.assert_allclose(
+            [plain(x) for x in found.groups()],
+            [visit.gradient[1, 2], other[1, 2], share.share[1, 2]],
+            rtol=6e-3,
+        )
     # A bias that was spread over the batch: the rule for one element, and the sum.
-    place, visit = next((k, v) for k, v in enumerate(visits) if v.node.op == "add" and any(s.source.name == "b" for s in v.shares))
+    place, visit = next(
+        (k, v)
+        for k, v in enumerate(visits)
+        if v.node.op == "add" and any(s.source.name == "b" for s in v.shares)
+    )
     page.evaluate(f"explorer.go(explorer.forward + {place + 1})")
     settled(page)
     card = page.locator("#panel .share").nth(1)
@@ -542,7 +742,9 @@ def test_numbers_of_arrays_follow_the_cell(show: Callable[..., Page]) -> None:
     cells = [plain(v) for v in card.locator("svg text").all_text_contents()]
     np.testing.assert_allclose(cells, visit.gradient.sum(axis=0), rtol=6e-3)
     # A product of matrices: one element of it, term by term.
-    place, visit = next((k, v) for k, v in enumerate(visits) if v.node.op == "matmul" and len(v.shares) == 2)
+    place, visit = next(
+        (k, v) for k, v in enumerate(visits) if v.node.op == "matmul" and len(v.shares) == 2
+    )
     page.evaluate(f"explorer.go(explorer.forward + {place + 1})")
     settled(page)
     line = page.locator("#panel .share .numbers").first.inner_text()
@@ -585,12 +787,16 @@ def test_folding(show: Callable[..., Page]) -> None:
       return all.flatMap((a, i) => all.slice(i + 1).filter(b => a[0] < b[2] && b[0] < a[2] && a[1] < b[3] && b[1] < a[3]));
     })()"""
     assert page.evaluate(meet) == []
-    assert page.evaluate("explorer.scene.arrows.every(a => (a.curve || a.line).every(Number.isFinite))")
+    assert page.evaluate(
+        "explorer.scene.arrows.every(a => (a.curve || a.line).every(Number.isFinite))"
+    )
     box = page.locator("#graph").bounding_box()
     x, y = page.evaluate("explorer.frameScreen(3)")
     page.mouse.click(box["x"] + x, box["y"] + y)
     settled(page)
-    assert page.evaluate("explorer.scene.folded.size") == count - 1 and not page.evaluate("explorer.scene.folded.has(3)")
+    assert page.evaluate("explorer.scene.folded.size") == count - 1 and not page.evaluate(
+        "explorer.scene.folded.has(3)"
+    )
     page.keyboard.press("Shift+F")
     page.keyboard.press("Shift+F")
     settled(page)
@@ -612,7 +818,10 @@ def test_folding(show: Callable[..., Page]) -> None:
     page.evaluate("explorer.go(3)")
     page.keyboard.press("f")
     settled(page)
-    assert page.evaluate("[...explorer.scene.folded].map(i => explorer.data.frames[i].step)") == [0, 0]
+    assert page.evaluate("[...explorer.scene.folded].map(i => explorer.data.frames[i].step)") == [
+        0,
+        0,
+    ]
 
 
 @in_browser
@@ -656,9 +865,27 @@ def test_all_by_the_keyboard(show: Callable[..., Page]) -> None:
     reached = []
     for _ in range(30):
         page.keyboard.press("Tab")
-        reached.append(page.evaluate("document.activeElement.id || document.activeElement.className"))
-        assert page.evaluate("document.activeElement === document.body || getComputedStyle(document.activeElement).outlineStyle !== 'none'"), reached[-1]
-    for name in ("search", "folding", "smaller", "larger", "fit", "theme", "help", "graph", "panel", "play", "next", "last", "slider"):
+        reached.append(
+            page.evaluate("document.activeElement.id || document.activeElement.className")
+        )
+        assert page.evaluate(
+            "document.activeElement === document.body || getComputedStyle(document.activeElement).outlineStyle !== 'none'"
+        ), reached[-1]
+    for name in (
+        "search",
+        "folding",
+        "smaller",
+        "larger",
+        "fit",
+        "theme",
+        "help",
+        "graph",
+        "panel",
+        "play",
+        "next",
+        "last",
+        "slider",
+    ):
         assert name in reached, name
     page.locator("#graph").focus()
     page.keyboard.press("?")
@@ -671,7 +898,9 @@ def test_all_by_the_keyboard(show: Callable[..., Page]) -> None:
     assert page.locator("#said").inner_text().startswith("Backward 1 of")
     for _ in range(2):  # what follows the last step belongs to none
         page.keyboard.press("Shift+ArrowLeft")
-    time_step = page.evaluate("explorer.data.boxes[explorer.data.forward[explorer.app.step - 1]].step")
+    time_step = page.evaluate(
+        "explorer.data.boxes[explorer.data.forward[explorer.app.step - 1]].step"
+    )
     assert time_step == 2
     page.keyboard.press("Home")
     page.keyboard.press("ArrowDown")
@@ -694,11 +923,15 @@ def test_all_by_the_keyboard(show: Callable[..., Page]) -> None:
     assert page.evaluate("explorer.app.step") >= 3
     page.evaluate("explorer.go(explorer.forward + 6)")
     settled(page)
-    heat = page.locator("#panel .heat svg").first  # the cell that the numbers follow moves by the arrows
+    # the cell that the numbers follow moves by the arrows
+    heat = page.locator("#panel .heat svg").first
     heat.focus()
     page.keyboard.press("ArrowRight")
     settled(page)
-    assert page.evaluate("explorer.app.cell") == [0, 1] and page.evaluate("document.activeElement.tagName") == "svg"
+    assert (
+        page.evaluate("explorer.app.cell") == [0, 1]
+        and page.evaluate("document.activeElement.tagName") == "svg"
+    )
 
 
 @in_browser
@@ -722,7 +955,9 @@ def test_light_and_dark(show: Callable[..., Page]) -> None:
     loss = mean_square(Leaky(3, 4), 2)
 
     def contrast(page: Page) -> float:
-        colours = page.evaluate("['color', 'backgroundColor'].map(n => getComputedStyle(document.body)[n])")
+        colours = page.evaluate(
+            "['color', 'backgroundColor'].map(n => getComputedStyle(document.body)[n])"
+        )
         lights = []
         for colour in colours:
             parts = [int(v) / 255 for v in re.findall(r"\d+", colour)[:3]]
@@ -732,11 +967,17 @@ def test_light_and_dark(show: Callable[..., Page]) -> None:
 
     for scheme in ("light", "dark"):
         page = show(loss, scheme=scheme)
-        assert page.evaluate("document.documentElement.dataset.theme") == scheme and contrast(page) > 10
+        assert (
+            page.evaluate("document.documentElement.dataset.theme") == scheme
+            and contrast(page) > 10
+        )
         before = page.evaluate("getComputedStyle(document.body).backgroundColor")
         page.locator("#theme").click()
         settled(page)
-        assert page.evaluate("document.documentElement.dataset.theme") != scheme and contrast(page) > 10
+        assert (
+            page.evaluate("document.documentElement.dataset.theme") != scheme
+            and contrast(page) > 10
+        )
         assert page.evaluate("getComputedStyle(document.body).backgroundColor") != before
 
 
@@ -754,22 +995,36 @@ def test_marks_for_zero_nan_infinity_and_nothing_yet(show: Callable[..., Page]) 
     assert found == ["Infinity", "0", "NaN", "0.25"] * 2
     shape = page.locator("#panel .heat").first
     assert shape.locator(".zero").count() == 2 and shape.locator(".mark").count() == 4
-    assert "2 NaN" in shape.inner_text() and "2 Inf" in shape.inner_text() and "2 zeros" in shape.inner_text()
+    assert (
+        "2 NaN" in shape.inner_text()
+        and "2 Inf" in shape.inner_text()
+        and "2 zeros" in shape.inner_text()
+    )
     assert page.evaluate("explorer.strength(0, explorer.steps)") == -1
 
 
 def odd() -> Iterator[tuple[tg.Tensor, dict[str, Any]]]:
     """Graphs with something unusual in them."""
     rng = np.random.default_rng(0)
-    yield tg.tensor(2.0, requires_grad=True, name="a leaf \N{SNOWMAN} alone"), {"title": "A title that goes on and on, " * 9}
+    yield (
+        tg.tensor(2.0, requires_grad=True, name="a leaf \N{SNOWMAN} alone"),
+        {"title": "A title that goes on and on, " * 9},
+    )
     yield tg.tanh(tg.tensor(np.zeros((0, 3), np.float32), requires_grad=True)).sum(), {}
     many = tg.tensor(np.arange(1000, dtype=np.float32), requires_grad=True, name="many")
     yield tg.where(many > 500, many, 0.0).sum(), {}
-    yield tg.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True) * 2, {"gradient": np.ones((2, 2), np.float32)}
+    yield (
+        tg.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True) * 2,
+        {"gradient": np.ones((2, 2), np.float32)},
+    )
     images = tg.tensor(rng.standard_normal((2, 3, 6, 6)).astype(np.float32))
-    kernels = tg.tensor(rng.standard_normal((4, 3, 3, 3)).astype(np.float32), requires_grad=True, name="kernels")
+    kernels = tg.tensor(
+        rng.standard_normal((4, 3, 3, 3)).astype(np.float32), requires_grad=True, name="kernels"
+    )
     yield tg.max_pool2d(tg.relu(tg.conv2d(images, kernels)), 2).sum(), {}
-    table = tg.tensor(rng.standard_normal((50, 8)).astype(np.float32), requires_grad=True, name="table")
+    table = tg.tensor(
+        rng.standard_normal((50, 8)).astype(np.float32), requires_grad=True, name="table"
+    )
     yield (tg.take(table, np.array([[1, 2], [3, 1]])) ** 2).mean(), {}
     yield mean_square(Leaky(3, 4), 40), {"limit": 60}
 
@@ -790,7 +1045,9 @@ def test_odd_graphs(show: Callable[..., Page]) -> None:
         for key in ("r", "Shift+F", "f", "c", "0", "Escape", "Escape"):
             page.keyboard.press(key)
         settled(page)
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth && (p => p.scrollWidth <= p.clientWidth)(document.getElementById('panel'))")
+        assert page.evaluate(
+            "document.documentElement.scrollWidth <= innerWidth && (p => p.scrollWidth <= p.clientWidth)(document.getElementById('panel'))"
+        )
 
 
 @in_browser
@@ -816,7 +1073,9 @@ def test_the_reach_of_a_loss(show: Callable[..., Page]) -> None:
         norms = dict(page.evaluate("[...explorer.scene.reach.norms]"))
         inside = {n for n in tg.tape(tg.Tensor(np.zeros(()), mean)) if n in box_of}
         assert {nodes[i] for i in norms} == inside and len(inside) < len(nodes)
-        assert {nodes[i].where.mark.step for i in norms if nodes[i].op == "sigmoid"} == set(range(t + 1))
+        assert {nodes[i].where.mark.step for i in norms if nodes[i].op == "sigmoid"} == set(
+            range(t + 1)
+        )
         for i, norm in norms.items():
             gradient = engine_gradient(mean, nodes[i]) if nodes[i].requires_grad else None
             assert (norm is None) == (gradient is None)
@@ -843,13 +1102,18 @@ def test_pan_zoom_and_fit(show: Callable[..., Page]) -> None:
     settled(page)
     after = page.evaluate("({...explorer.scene.camera})")
     assert after["k"] > before["k"]
-    fixed = [c["x"] + box["width"] / 2 / c["k"] for c in (before, after)]  # what is under the pointer stays there
+    # what is under the pointer stays there
+    fixed = [c["x"] + box["width"] / 2 / c["k"] for c in (before, after)]
     assert abs(fixed[0] - fixed[1]) < 1
     page.mouse.down()
     page.mouse.move(middle[0] - 60, middle[1] + 25, steps=4)
     page.mouse.up()
     moved = page.evaluate("({...explorer.scene.camera})")
-    np.testing.assert_allclose([(moved["x"] - after["x"]) * after["k"], (moved["y"] - after["y"]) * after["k"]], [60, -25], atol=1)
+    np.testing.assert_allclose(
+        [(moved["x"] - after["x"]) * after["k"], (moved["y"] - after["y"]) * after["k"]],
+        [60, -25],
+        atol=1,
+    )
     assert page.evaluate("explorer.app.selected") == -1  # a drag is not a click
     assert page.locator("#map").is_visible()
 
@@ -859,7 +1123,10 @@ def test_a_narrow_window_has_no_overflow(show: Callable[..., Page]) -> None:
     page = show(mean_square(tg.cells.GRU(3, 4, rng=0), 3), size=(390, 780))
     page.evaluate("explorer.go(explorer.forward + 12)")
     settled(page)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390 and page.evaluate("document.documentElement.scrollHeight") <= 780
+    assert (
+        page.evaluate("document.documentElement.scrollWidth") <= 390
+        and page.evaluate("document.documentElement.scrollHeight") <= 780
+    )
     assert page.evaluate("(p => p.scrollWidth <= p.clientWidth)(document.getElementById('panel'))")
 
 
@@ -896,7 +1163,11 @@ def test_two_thousand_nodes(show: Callable[..., Page]) -> None:
     page.keyboard.press("0")
     unfolded = page.evaluate(frames)
     assert page.evaluate("explorer.scene.folded.size") == 0
-    print(f"2,000 nodes: {loaded:.1f} s to make and load; frames of {folded[17]:.0f} ms folded, {unfolded[17]:.0f} ms unfolded (medians)")
+    print(
+        f"2,000 nodes: {loaded:.1f} s to make and load; frames of {folded[17]:.0f} ms folded, {unfolded[17]:.0f} ms unfolded (medians)"
+    )
     page.keyboard.press("End")
     settled(page)
-    assert "Backward" in page.locator("#where").inner_text() and page.evaluate("explorer.app.step === explorer.steps")
+    assert "Backward" in page.locator("#where").inner_text() and page.evaluate(
+        "explorer.app.step === explorer.steps"
+    )

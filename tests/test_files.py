@@ -59,7 +59,15 @@ def by_exploring(path: Path) -> None:
 
 
 def by_reporting(path: Path) -> None:
-    write_report(path, title="t", table=[Row("a", 1.0, ours=True)], sample="s", loss_svg="<svg></svg>", graph_svg=None, facts={})
+    write_report(
+        path,
+        title="t",
+        table=[Row("a", 1.0, ours=True)],
+        sample="s",
+        loss_svg="<svg></svg>",
+        graph_svg=None,
+        facts={},
+    )
 
 
 def by_tasks(path: Path) -> None:
@@ -78,7 +86,11 @@ def write(request: pytest.FixtureRequest) -> Callable[[Path], None]:
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
 @pytest.mark.parametrize("call", ["fsync", "replace"])
 def test_after_a_failure_the_old_file_is_there(
-    write: Callable[[Path], None], call: str, number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    write: Callable[[Path], None],
+    call: str,
+    number: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def fail(*_: Any) -> None:
         raise OSError(number, os.strerror(number), "a name that says nothing")
@@ -99,11 +111,15 @@ def test_what_is_written_is_on_the_disk_before_it_takes_the_place(
     sync, replace = os.fsync, os.replace
 
     def synced(file: int) -> None:
-        done.append(f"sync {'folder' if stat.S_ISDIR(os.fstat(file).st_mode) else os.fstat(file).st_size > 0}")
+        done.append(
+            f"sync {'folder' if stat.S_ISDIR(os.fstat(file).st_mode) else os.fstat(file).st_size > 0}"
+        )
         sync(file)
 
     monkeypatch.setattr(files.os, "fsync", synced)
-    monkeypatch.setattr(files.os, "replace", lambda *given: (done.append("replace"), replace(*given)))
+    monkeypatch.setattr(
+        files.os, "replace", lambda *given: (done.append("replace"), replace(*given))
+    )
     write(tmp_path / "file.svg")
     assert done == ["sync True", "replace", *(["sync folder"] if os.name == "posix" else [])]
 
@@ -119,7 +135,11 @@ def test_permissions_and_links_stay(write: Callable[[Path], None], tmp_path: Pat
         path.write_text("old")
         link.symlink_to("file.svg")
         write(link)
-        assert link.is_symlink() and stat.S_IMODE(path.stat().st_mode) == 0o604 and path.read_text("latin-1") != "old"
+        assert (
+            link.is_symlink()
+            and stat.S_IMODE(path.stat().st_mode) == 0o604
+            and path.read_text("latin-1") != "old"
+        )
         (tmp_path / "ahead.svg").symlink_to("new.svg")
         write(tmp_path / "ahead.svg")
         assert (tmp_path / "ahead.svg").is_symlink() and (tmp_path / "new.svg").stat().st_size
@@ -127,7 +147,10 @@ def test_permissions_and_links_stay(write: Callable[[Path], None], tmp_path: Pat
         os.umask(umask)
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can give files to another user")
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0,
+    reason="only root can give files to another user",
+)
 def test_a_file_stays_with_its_owner(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("old")
@@ -137,7 +160,9 @@ def test_a_file_stays_with_its_owner(tmp_path: Path) -> None:
 
 
 @posix
-def test_a_pipe_is_written_to_and_not_replaced(write: Callable[[Path], None], tmp_path: Path) -> None:
+def test_a_pipe_is_written_to_and_not_replaced(
+    write: Callable[[Path], None], tmp_path: Path
+) -> None:
     path = tmp_path / "file.svg"
     os.mkfifo(path)
     with subprocess.Popen(["cat", str(path)], stdout=subprocess.PIPE) as reader:
@@ -149,7 +174,12 @@ def test_a_pipe_is_written_to_and_not_replaced(write: Callable[[Path], None], tm
 def test_errors_name_what_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("")
-    for name, kind in (("none/m.svg", FileNotFoundError), ("file/m.svg", NotADirectoryError), (".", IsADirectoryError), ("x" * 300 + ".svg", OSError)):
+    for name, kind in (
+        ("none/m.svg", FileNotFoundError),
+        ("file/m.svg", NotADirectoryError),
+        (".", IsADirectoryError),
+        ("x" * 300 + ".svg", OSError),
+    ):
         for write in (by_replacing, by_save):
             with pytest.raises(kind) as caught:
                 write(Path(name))
@@ -172,10 +202,21 @@ def test_what_a_killed_process_left_goes_when_nobody_can_be_at_it(tmp_path: Path
     path = tmp_path / "m.safetensors"
     by_save(path)
     whole = path.read_bytes()
-    done = subprocess.run([sys.executable, "-c", KILLED, str(path)], env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, str(path)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        timeout=60,
+    )
     assert done.returncode == -signal.SIGKILL and path.read_bytes() == whole
     [left] = tmp_path.glob(".m.safetensors.*.tmp")
-    others = [tmp_path / name for name in (".m.safetensors.tmp", ".other.safetensors.12.abcdef01.tmp", f".m.safetensors.{os.getppid()}.abcdef01.tmp")]
+    others = [
+        tmp_path / name
+        for name in (
+            ".m.safetensors.tmp",
+            ".other.safetensors.12.abcdef01.tmp",
+            f".m.safetensors.{os.getppid()}.abcdef01.tmp",
+        )
+    ]
     for other in others:
         other.write_text("")
         os.utime(other, (1, 1))
@@ -199,7 +240,15 @@ def file(tmp_path: Path) -> Path:
 def options(file: Path, **changes: Any) -> demo.Options:
     settings = {k: getattr(SMALL, k) for k in ("hidden", "embedding", "batch", "window")}
     return demo.Options(
-        **{"out": file.parent / "out", "command": "train", "text": file, "steps": 4, "length": 10, "settings": settings, **changes}
+        **{
+            "out": file.parent / "out",
+            "command": "train",
+            "text": file,
+            "steps": 4,
+            "length": 10,
+            "settings": settings,
+            **changes,
+        }
     )
 
 
@@ -212,12 +261,17 @@ def steps(place: Path) -> int:
 
 
 @pytest.mark.parametrize("command", ["train", "demo"])
-def test_a_run_replaces_no_other_unasked(command: str, file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_replaces_no_other_unasked(
+    command: str, file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = file.parent / "out"
     assert run(options(file, command=command)) == 0
     before = content(out)
     for _ in range(2):
-        with pytest.raises(UserError, match=r"out holds a run already \(checkpoint\.safetensors, .*; 4 steps, .*--resume.*--out.*--overwrite"):
+        with pytest.raises(
+            UserError,
+            match=r"out holds a run already \(checkpoint\.safetensors, .*; 4 steps, .*--resume.*--out.*--overwrite",
+        ):
             run(options(file, steps=2))
     with pytest.raises(UserError, match="holds a run already"):  # before the text is looked at
         run(options(file, text=file.parent / "missing"))
@@ -241,7 +295,9 @@ def test_a_file_of_any_result_is_enough_to_refuse(name: str, file: Path) -> None
     assert content(out) == {name: b"mine", "notes.txt": b"mine"}
 
 
-def test_a_run_that_replaces_another_leaves_nothing_of_it(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_replaces_another_leaves_nothing_of_it(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = file.parent / "out"
     run(options(file, command="demo"))
     (out / "notes.txt").write_text("mine")
@@ -272,7 +328,9 @@ def test_two_runs_do_not_share_a_folder(file: Path) -> None:
     assert process.stdout is not None and process.stdout.readline() == "ready\n"
     before = content(out)
     for changes in ({"resume": True}, {"overwrite": True}, {}):
-        with pytest.raises(UserError, match=f"a run is at work there .process {process.pid} on .*--out"):
+        with pytest.raises(
+            UserError, match=f"a run is at work there .process {process.pid} on .*--out"
+        ):
             run(options(file, **changes))
     assert content(out) == before
     process.kill()  # without a word
@@ -302,10 +360,16 @@ def test_of_runs_that_begin_together_one_works(file: Path) -> None:
     ]  # fmt: skip
     codes = [found.split()[-1] for found in together(processes)]
     assert sorted(codes) == ["0", "2", "2"]
-    assert steps(out) == 20 + codes.index("0") and sorted(content(out)) == ["checkpoint.safetensors", "loss.svg", "model.safetensors"]
+    assert steps(out) == 20 + codes.index("0") and sorted(content(out)) == [
+        "checkpoint.safetensors",
+        "loss.svg",
+        "model.safetensors",
+    ]
 
 
-def test_a_run_that_ends_while_another_begins_is_not_replaced(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_ends_while_another_begins_is_not_replaced(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = file.parent / "out"
     made = demo.Trainer
 
@@ -321,7 +385,9 @@ def test_a_run_that_ends_while_another_begins_is_not_replaced(file: Path, monkey
 
 
 @posix
-def test_a_lock_that_its_owner_has_just_removed_is_taken_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lock_that_its_owner_has_just_removed_is_taken_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lock, calls = folder._lock, []
 
     def late(file: int, path: Path) -> None:
@@ -357,7 +423,10 @@ def test_a_disk_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
                 assert lock.read_text().startswith(f"{os.getpid()} ")
             assert not lock.exists()
         else:
-            with pytest.raises(UserError, match=r"seems to be at work there .*remove .*run\.lock"), folder.claimed(tmp_path):
+            with (
+                pytest.raises(UserError, match=r"seems to be at work there .*remove .*run\.lock"),
+                folder.claimed(tmp_path),
+            ):
                 pass
             assert lock.read_text() == owner
 
@@ -383,12 +452,20 @@ def test_the_next_run_removes_what_a_killed_one_left(file: Path) -> None:
     run(options(file))
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    left = [out / f".{name}.{gone.pid}.0123abcd.tmp" for name in (folder.CHECKPOINT, *folder.RESULTS)]
-    kept = [out / f".notes.txt.{gone.pid}.0123abcd.tmp", out / ".checkpoint.safetensors.swp", out / f".checkpoint.safetensors.{os.getppid()}.0123abcd.tmp"]
+    left = [
+        out / f".{name}.{gone.pid}.0123abcd.tmp" for name in (folder.CHECKPOINT, *folder.RESULTS)
+    ]
+    kept = [
+        out / f".notes.txt.{gone.pid}.0123abcd.tmp",
+        out / ".checkpoint.safetensors.swp",
+        out / f".checkpoint.safetensors.{os.getppid()}.0123abcd.tmp",
+    ]
     for path in (*left, *(kept if os.name == "posix" else kept[:2])):
         path.write_text("half")
     run(options(file, resume=True, steps=5))
-    assert not any(path.exists() for path in left) and all(path.exists() for path in kept[:2] + (kept[2:] if os.name == "posix" else []))
+    assert not any(path.exists() for path in left) and all(
+        path.exists() for path in kept[:2] + (kept[2:] if os.name == "posix" else [])
+    )
 
 
 KILLED_RUN = """
@@ -412,15 +489,24 @@ def test_a_run_that_was_killed_while_it_wrote_goes_on(file: Path) -> None:
     out = file.parent / "out"
     done = subprocess.run([sys.executable, "-c", KILLED_RUN, str(file), str(out)], env={**os.environ, "PYTHONPATH": str(ROOT)},
                           capture_output=True, timeout=60)  # fmt: skip
-    assert done.returncode == -signal.SIGKILL and len(list(out.glob(".*.tmp"))) == 1 and steps(out) == 6
+    assert (
+        done.returncode == -signal.SIGKILL
+        and len(list(out.glob(".*.tmp"))) == 1
+        and steps(out) == 6
+    )
     assert run(options(file, resume=True, settings={}, steps=8, text=None)) == 0
-    assert sorted(content(out)) == ["checkpoint.safetensors", "loss.svg", "model.safetensors"] and steps(out) == 8
+    assert (
+        sorted(content(out)) == ["checkpoint.safetensors", "loss.svg", "model.safetensors"]
+        and steps(out) == 8
+    )
 
 
 # --- a run that meets trouble -----------------------------------------------------------------------------------------------
 
 
-def test_a_disk_that_is_full_for_a_while_loses_nothing(file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_disk_that_is_full_for_a_while_loses_nothing(
+    file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     run(options(file, out=file.parent / "whole", steps=12))
     monkeypatch.setattr(demo, "SAVE_EVERY", 0.0)
     sync, calls = os.fsync, []
@@ -435,11 +521,18 @@ def test_a_disk_that_is_full_for_a_while_loses_nothing(file: Path, monkeypatch: 
     capsys.readouterr()
     assert run(options(file, steps=12)) == 0
     assert capsys.readouterr().out.count("cannot be written now") == 1
-    a, b = (safetensors.read(file.parent / name / "model.safetensors")[0] for name in ("whole", "out"))
-    assert all(np.array_equal(value, b[name]) for name, value in a.items()) and steps(file.parent / "out") == 12
+    a, b = (
+        safetensors.read(file.parent / name / "model.safetensors")[0] for name in ("whole", "out")
+    )
+    assert (
+        all(np.array_equal(value, b[name]) for name, value in a.items())
+        and steps(file.parent / "out") == 12
+    )
 
 
-def test_a_disk_that_stays_full_keeps_the_last_checkpoint(file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_disk_that_stays_full_keeps_the_last_checkpoint(
+    file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(demo, "SAVE_EVERY", 0.0)
     sync, calls = os.fsync, []
 
@@ -452,7 +545,9 @@ def test_a_disk_that_stays_full_keeps_the_last_checkpoint(file: Path, monkeypatc
     monkeypatch.setattr(files.os, "fsync", full)
     with pytest.raises(OSError, match="No space"):
         run(options(file, steps=12))
-    assert "go on with" in capsys.readouterr().out and sorted(content(file.parent / "out")) == ["checkpoint.safetensors"]
+    assert "go on with" in capsys.readouterr().out and sorted(content(file.parent / "out")) == [
+        "checkpoint.safetensors"
+    ]
     monkeypatch.undo()
     assert 0 < steps(file.parent / "out") < 12
     assert run(options(file, resume=True, steps=12)) == 0 and steps(file.parent / "out") == 12
@@ -472,7 +567,9 @@ def test_a_folder_that_goes_while_a_run_works(file: Path, monkeypatch: pytest.Mo
     assert run(options(file)) == 0 and steps(file.parent / "out") == 4
 
 
-def test_who_insists_in_the_middle_of_a_step_does_not_spoil_the_checkpoint(file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_who_insists_in_the_middle_of_a_step_does_not_spoil_the_checkpoint(
+    file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     run(options(file, out=file.parent / "whole", steps=9))
     update, calls = tg.optim.Adam.step, []
     monkeypatch.setattr(demo, "SAVE_EVERY", 0.0)
@@ -485,17 +582,25 @@ def test_who_insists_in_the_middle_of_a_step_does_not_spoil_the_checkpoint(file:
                 signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(tg.optim.Adam, "step", interrupted)
-    assert run(options(file, steps=9)) == 130 and "in the middle of a step" in capsys.readouterr().out
+    assert (
+        run(options(file, steps=9)) == 130 and "in the middle of a step" in capsys.readouterr().out
+    )
     monkeypatch.undo()
     assert steps(file.parent / "out") == 4
     assert run(options(file, resume=True, steps=9)) == 0
-    a, b = (safetensors.read(file.parent / name / "model.safetensors")[0] for name in ("whole", "out"))
+    a, b = (
+        safetensors.read(file.parent / name / "model.safetensors")[0] for name in ("whole", "out")
+    )
     assert all(np.array_equal(value, b[name]) for name, value in a.items())
 
 
 @posix
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)])
-def test_signals_that_end_a_program_keep_a_checkpoint(number: int, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)]
+)
+def test_signals_that_end_a_program_keep_a_checkpoint(
+    number: int, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     step = Trainer.step
 
     def signalled(self: Trainer, fraction: float) -> float:
@@ -511,7 +616,10 @@ def test_signals_that_end_a_program_keep_a_checkpoint(number: int, file: Path, m
         assert run(options(file)) == 128 + number and steps(file.parent / "out") == 3
         if number == getattr(signal, "SIGHUP", None):
             signal.signal(number, signal.SIG_IGN)
-            assert run(options(file, overwrite=True)) == 0 and signal.getsignal(number) == signal.SIG_IGN
+            assert (
+                run(options(file, overwrite=True)) == 0
+                and signal.getsignal(number) == signal.SIG_IGN
+            )
     finally:
         signal.signal(number, before)
 
@@ -521,7 +629,13 @@ def test_a_checkpoint_that_is_damaged(file: Path) -> None:
     run(options(file))
     path = out / "checkpoint.safetensors"
     whole = path.read_bytes()
-    for damaged in (b"", whole[:100], whole[:-7], whole[:-200] + bytes([whole[-200] ^ 1]) + whole[-199:], b"x" * 500):
+    for damaged in (
+        b"",
+        whole[:100],
+        whole[:-7],
+        whole[:-200] + bytes([whole[-200] ^ 1]) + whole[-199:],
+        b"x" * 500,
+    ):
         path.write_bytes(damaged)
         with pytest.raises(tg.TinygradError, match=r"checkpoint\.safetensors"):
             run(options(file, resume=True, steps=6))
@@ -536,13 +650,20 @@ def test_going_on_when_the_text_was_moved(file: Path) -> None:
     run(options(file))
     moved = file.with_name("moved.txt")
     file.rename(moved)
-    with pytest.raises(UserError, match=r"text\.txt, the text of this run, is no longer there; .*--text FILE"):
+    with pytest.raises(
+        UserError, match=r"text\.txt, the text of this run, is no longer there; .*--text FILE"
+    ):
         run(options(file, resume=True, steps=6, text=None, settings={}))
     assert run(options(file, resume=True, steps=6, text=moved, settings={})) == 0
-    assert run(options(file, resume=True, steps=8, text=None, settings={})) == 0 and steps(file.parent / "out") == 8
+    assert (
+        run(options(file, resume=True, steps=8, text=None, settings={})) == 0
+        and steps(file.parent / "out") == 8
+    )
 
 
-def test_a_model_can_be_read_at_any_moment_of_a_run(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_can_be_read_at_any_moment_of_a_run(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = file.parent / "out"
     run(options(file))
     replace, read = os.replace, []

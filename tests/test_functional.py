@@ -1,4 +1,7 @@
-"""`tg.functional_call`: a module as a function of its parameters, plain and compiled, under every transform."""
+"""`tg.functional_call`.
+
+A module as a function of its parameters, plain and compiled, under every transform.
+"""
 
 from __future__ import annotations
 
@@ -47,11 +50,15 @@ def gradients(module: tg.Module) -> dict[str, np.ndarray]:
     return {name: p.grad.numpy() for name, p in module.named_parameters() if p.grad is not None}
 
 
-KINDS = pytest.mark.parametrize("kind", [{}, {"compiled": True}, {"checkpoint": True}], ids=["plain", "compiled", "checkpoint"])
+KINDS = pytest.mark.parametrize(
+    "kind", [{}, {"compiled": True}, {"checkpoint": True}], ids=["plain", "compiled", "checkpoint"]
+)
 
 
 @KINDS
-def test_values_and_gradients_are_those_of_a_module_with_these_parameters(kind: dict[str, bool], rng: np.random.Generator) -> None:
+def test_values_and_gradients_are_those_of_a_module_with_these_parameters(
+    kind: dict[str, bool], rng: np.random.Generator
+) -> None:
     model, xs = Model(0, **kind), rng.standard_normal((5, 2, 3))
     values = others(model, rng)
     before = model.state_dict()
@@ -69,7 +76,9 @@ def test_values_and_gradients_are_those_of_a_module_with_these_parameters(kind: 
 
 
 @KINDS
-def test_gradients_reach_leaves_after_the_call(kind: dict[str, bool], rng: np.random.Generator) -> None:
+def test_gradients_reach_leaves_after_the_call(
+    kind: dict[str, bool], rng: np.random.Generator
+) -> None:
     """Steps that run again in the backward pass find the given tensors, not the module's own."""
     model, xs = Model(0, **kind), rng.standard_normal((6, 2, 3))
     values = others(model, rng)
@@ -79,12 +88,17 @@ def test_gradients_reach_leaves_after_the_call(kind: dict[str, bool], rng: np.ra
     reference = with_values(Model(0), values)
     (reference(xs) ** 3).sum().backward()
     for name, e in gradients(reference).items():
-        np.testing.assert_allclose(values[name].grad.numpy(), e, rtol=1e-9, atol=1e-12, err_msg=name)
+        np.testing.assert_allclose(
+            values[name].grad.numpy(), e, rtol=1e-9, atol=1e-12, err_msg=name
+        )
 
 
 @KINDS
 def test_gradients_of_gradients(kind: dict[str, bool], rng: np.random.Generator) -> None:
-    """An inner step of learning by gradients, differentiated as a whole, and Hessian products: against finite differences."""
+    """An inner step of learning by gradients, differentiated as a whole, and Hessian products.
+
+    Against finite differences.
+    """
     model, xs = Model(1, **kind), rng.standard_normal((3, 2, 3))
     values = others(model, rng)
     directions = others(model, rng)
@@ -97,17 +111,26 @@ def test_gradients_of_gradients(kind: dict[str, bool], rng: np.random.Generator)
         return loss({name: p[name] - 0.1 * g[name] for name in p})
 
     def moved(h: float) -> dict[str, Any]:
-        return {name: tg.tensor(values[name].numpy() + h * directions[name].numpy()) for name in values}
+        return {
+            name: tg.tensor(values[name].numpy() + h * directions[name].numpy()) for name in values
+        }
 
     found = tg.grad(after_a_step)(values)
     along = sum((found[name] * directions[name]).sum().item() for name in values)
     eps = 1e-5
     expected = (after_a_step(moved(eps)).item() - after_a_step(moved(-eps)).item()) / (2 * eps)
-    np.testing.assert_allclose(along, expected, rtol=1e-5)  # differences of numbers of about 100, which divide the roundings by 2e-5
+    # differences of numbers of about 100, which divide the roundings by 2e-5
+    np.testing.assert_allclose(along, expected, rtol=1e-5)
     product = tg.hvp(loss, values, directions)
     ends = [tg.grad(loss)(moved(s * eps)) for s in (1, -1)]
     for name in values:
-        np.testing.assert_allclose(product[name].numpy(), (ends[0][name] - ends[1][name]).numpy() / (2 * eps), rtol=1e-5, atol=1e-6, err_msg=name)
+        np.testing.assert_allclose(
+            product[name].numpy(),
+            (ends[0][name] - ends[1][name]).numpy() / (2 * eps),
+            rtol=1e-5,
+            atol=1e-6,
+            err_msg=name,
+        )
 
 
 def test_gradcheck_by_parameters(rng: np.random.Generator) -> None:
@@ -128,7 +151,9 @@ def test_layers_and_wrappers(make: Any, rng: np.random.Generator) -> None:
         holder.forward = lambda xs: tg.unroll(holder.cell, xs)  # type: ignore[method-assign]  (it closes over the module)
         module, values = holder, {f"cell.{name}": value for name, value in values.items()}
     found = tg.grad(lambda p: (tg.functional_call(module, p, xs)[0] ** 2).sum())(values)
-    reference = with_values(make(), {name.removeprefix("cell."): value for name, value in values.items()})
+    reference = with_values(
+        make(), {name.removeprefix("cell."): value for name, value in values.items()}
+    )
     ys = tg.unroll(reference, xs)[0] if isinstance(reference, tg.Cell) else reference(xs)[0]
     (ys**2).sum().backward()
     for name, e in gradients(reference).items():
@@ -164,21 +189,36 @@ def test_everything_through_which_a_module_reaches_a_parameter() -> None:
             }
             array = np.empty(2, object)
             array[0] = w
-            self.places = [collections.deque([w], 3), frozenset([w]), {w}, array, weakref.ref(self), Slots(w)]
+            self.places = [
+                collections.deque([w], 3),
+                frozenset([w]),
+                {w},
+                array,
+                weakref.ref(self),
+                Slots(w),
+            ]
             self.helper = Helper(self)
 
         def get(self) -> Any:
             return self.w * 1
 
         def forward(self) -> Any:
-            found = [way() for way in self.ways.values()] + [self.helper.owner.w, self.helper.owner.helper.owner.w, self.same[0]]
+            found = [way() for way in self.ways.values()] + [
+                self.helper.owner.w,
+                self.helper.owner.helper.owner.w,
+                self.same[0],
+            ]
             line, frozen, several, array, reference, slots = self.places
             found += [line[0], *frozen, *several, array[0], reference().w, slots.w]
             return tg.stack([f[0] for f in found])
 
     odd = Odd()
-    np.testing.assert_array_equal(tg.functional_call(odd, {"w": tg.tensor([5.0])}).numpy(), np.full(15, 5.0))
-    np.testing.assert_array_equal(tg.functional_call(odd, {"same.0": tg.tensor([6.0])}).numpy(), np.full(15, 6.0))
+    np.testing.assert_array_equal(
+        tg.functional_call(odd, {"w": tg.tensor([5.0])}).numpy(), np.full(15, 5.0)
+    )
+    np.testing.assert_array_equal(
+        tg.functional_call(odd, {"same.0": tg.tensor([6.0])}).numpy(), np.full(15, 6.0)
+    )
     np.testing.assert_array_equal(odd().numpy(), np.full(15, 2.0))
     with pytest.raises(tg.TinygradError, match=r"'w' and 'same\.0' are one tensor"):
         tg.functional_call(odd, {"w": tg.tensor([1.0]), "same.0": tg.tensor([2.0])})
@@ -188,7 +228,11 @@ def test_names_that_are_missing_are_the_modules_own(rng: np.random.Generator) ->
     model, xs = Model(0), rng.standard_normal((3, 2, 3))
     bias = tg.tensor(rng.standard_normal(2))
     found = tg.functional_call(model, {"heads.a.bias": bias}, xs)
-    np.testing.assert_allclose((found - model(xs)).numpy(), np.broadcast_to((bias - model.heads["a"].bias).numpy(), (2, 2)), rtol=1e-9)
+    np.testing.assert_allclose(
+        (found - model(xs)).numpy(),
+        np.broadcast_to((bias - model.heads["a"].bias).numpy(), (2, 2)),
+        rtol=1e-9,
+    )
 
 
 def test_what_forward_assigns_stays() -> None:
@@ -202,7 +246,9 @@ def test_what_forward_assigns_stays() -> None:
     np.testing.assert_array_equal(norm.state_dict()["weight"], np.ones(3))
 
 
-def test_parameters_of_another_precision_take_the_first_state_with_them(rng: np.random.Generator) -> None:
+def test_parameters_of_another_precision_take_the_first_state_with_them(
+    rng: np.random.Generator,
+) -> None:
     class Run(tg.Module):
         def __init__(self) -> None:
             self.cell = tg.cells.LSTM(3, 4, rng=0)
@@ -211,7 +257,10 @@ def test_parameters_of_another_precision_take_the_first_state_with_them(rng: np.
             return tg.unroll(self.cell, xs)[0]
 
     run = Run()
-    assert tg.functional_call(run, others(run, rng), rng.standard_normal((3, 2, 3))).dtype == np.float64
+    assert (
+        tg.functional_call(run, others(run, rng), rng.standard_normal((3, 2, 3))).dtype
+        == np.float64
+    )
     assert run(np.zeros((3, 2, 3), np.float32)).dtype == np.float32
     for name, p in list(vars(run.cell).items()):  # tensors put in place by hand
         if isinstance(p, tg.Parameter):
@@ -230,7 +279,11 @@ def test_other_threads_and_failures_leave_the_module_as_it_is(rng: np.random.Gen
     def other() -> None:
         values = others(model, np.random.default_rng(3))
         reference = with_values(Model(0), values)(xs).numpy()
-        wrong.extend(1 for _ in range(30) if not np.array_equal(tg.functional_call(model, values, xs).numpy(), reference))
+        wrong.extend(
+            1
+            for _ in range(30)
+            if not np.array_equal(tg.functional_call(model, values, xs).numpy(), reference)
+        )
 
     threads = [threading.Thread(target=target) for target in (own, other, own, other)]
     for thread in threads:
@@ -266,15 +319,25 @@ def test_a_parameter_that_is_not_reached_through_the_module_is_refused() -> None
             return x @ KEPT[0].weight.T
 
     KEPT[:] = [model]
-    with pytest.raises(tg.GraphError, match=r"the forward of Around reaches its own 'inner\.weight' on a way on which it is not replaced"):
-        tg.functional_call(Around(), {"inner.weight": tg.tensor(np.ones((1, 2), np.float32), requires_grad=True)}, np.ones((1, 2), np.float32))
+    with pytest.raises(
+        tg.GraphError,
+        match=r"the forward of Around reaches its own 'inner\.weight' on a way on which it is not replaced",
+    ):
+        tg.functional_call(
+            Around(),
+            {"inner.weight": tg.tensor(np.ones((1, 2), np.float32), requires_grad=True)},
+            np.ones((1, 2), np.float32),
+        )
 
 
 KEPT: list[Any] = []
 
 
 def test_what_was_computed_from_a_parameter() -> None:
-    """A cached property is computed anew and stays in the copy; an attribute that would keep old values is refused."""
+    """A cached property is computed anew and stays in the copy.
+
+    An attribute that would keep old values is refused.
+    """
 
     class Cached(tg.Module):
         def __init__(self) -> None:
@@ -290,8 +353,16 @@ def test_what_was_computed_from_a_parameter() -> None:
     model = Cached()
     for _ in range(2):
         assert tg.functional_call(model, {"w": tg.tensor([3.0])}, 5.0).item() == 30.0
-        assert tg.grad(lambda w: tg.functional_call(model, {"w": w}, 5.0).sum())(tg.tensor([3.0])).item() == 10.0
+        assert (
+            tg.grad(lambda w: tg.functional_call(model, {"w": w}, 5.0).sum())(
+                tg.tensor([3.0])
+            ).item()
+            == 10.0
+        )
         assert model(5.0).item() == 20.0
     model.view = model.w[0:]
-    with pytest.raises(tg.GraphError, match="computed from a parameter that is replaced, and would keep its old values"):
+    with pytest.raises(
+        tg.GraphError,
+        match="computed from a parameter that is replaced, and would keep its old values",
+    ):
         tg.functional_call(model, {"w": tg.tensor([3.0])}, 5.0)

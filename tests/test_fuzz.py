@@ -19,7 +19,9 @@ def run(name: str, seeds: range, compiled: bool = False) -> None:
         try:
             case(seed, compiled=compiled)
         except Exception as error:
-            error.add_note(f"python -m tests.fuzz {name} --seed {seed} --count 1{' --compiled' if compiled else ''}")
+            error.add_note(
+                f"python -m tests.fuzz {name} --seed {seed} --count 1{' --compiled' if compiled else ''}"
+            )
             raise
 
 

@@ -1,4 +1,7 @@
-"""What the code of a compiled function or cell reads besides its arguments: each change is seen, or refused by name."""
+"""What the code of a compiled function or cell reads besides its arguments.
+
+Each change is seen, or refused by name.
+"""
 
 from __future__ import annotations
 
@@ -185,21 +188,31 @@ def counter() -> Any:
 @case
 def environment() -> Any:
     os.environ["GUARDS_OF_TESTS"] = "2.0"
-    return lambda x: x * float(os.environ["GUARDS_OF_TESTS"]), lambda: os.environ.__setitem__("GUARDS_OF_TESTS", "3.0")
+    return lambda x: x * float(os.environ["GUARDS_OF_TESTS"]), lambda: os.environ.__setitem__(
+        "GUARDS_OF_TESTS", "3.0"
+    )
 
 
 @case
 def environment_by_getenv() -> Any:
     os.environ["GUARDS_OF_TESTS"] = "2.0"
-    return lambda x: x * float(os.getenv("GUARDS_OF_TESTS", "1")), lambda: os.environ.__setitem__("GUARDS_OF_TESTS", "3.0")
+    return lambda x: x * float(os.getenv("GUARDS_OF_TESTS", "1")), lambda: os.environ.__setitem__(
+        "GUARDS_OF_TESTS", "3.0"
+    )
 
 
 @case
 def class_without_a_module() -> Any:
     space: dict[str, Any] = {}
-    exec("class C:\n    k = 2.0\n    def get(self): return self.k * self.factor()\n    def factor(self): return FACTOR\nFACTOR = 1.0", space)
+    exec(
+        "class C:\n    k = 2.0\n    def get(self): return self.k * self.factor()\n    def factor(self): return FACTOR\nFACTOR = 1.0",
+        space,
+    )
     o = space["C"]()
-    return lambda x: x * o.get(), lambda: (setattr(space["C"], "k", 3.0), space.__setitem__("FACTOR", 2.0))[0]
+    return lambda x: x * o.get(), lambda: (
+        setattr(space["C"], "k", 3.0),
+        space.__setitem__("FACTOR", 2.0),
+    )[0]
 
 
 @case
@@ -397,7 +410,9 @@ CONTAINERS: dict[str, tuple[Callable[[float], Any], Callable[[Any, float], None]
 
 @pytest.mark.parametrize("compiled", [tg.jit, tg.elementwise])
 @pytest.mark.parametrize("name", CONTAINERS)
-def test_a_number_at_the_address_of_another_that_is_gone_is_another(name: str, compiled: Callable[..., Any]) -> None:
+def test_a_number_at_the_address_of_another_that_is_gone_is_another(
+    name: str, compiled: Callable[..., Any]
+) -> None:
     make, put, read = CONTAINERS[name]
     o = make(float("2.5"))
     f = compiled(lambda x: x * read(o))
@@ -411,7 +426,8 @@ def box(value: Any) -> Any:
     return types.SimpleNamespace(v=value)
 
 
-SHOWN: dict[str, tuple[Callable[[], Any], Callable[[Any], float], tuple[Callable[[Any], Any], ...]]] = {  # an object, what is read, what changes it
+# an object, what is read, what changes it
+SHOWN: dict[str, tuple[Callable[[], Any], Callable[[Any], float], tuple[Callable[[Any], Any], ...]]] = {
     "values of a dict": (lambda: (d := {1.0: 2.5}, d.values()), lambda o: sum(o[1]), (lambda o: o[0].update({1.0: 3.5}), lambda o: o[0].clear())),
     "keys of a dict": (lambda: (d := {1.0: 2.5}, d.keys()), lambda o: sum(o[1]), (lambda o: o[0].update({2.0: 3.5}), lambda o: o[0].pop(1.0))),
     "items of a dict": (lambda: (d := {1.0: 2.5}, d.items()), lambda o: sum(v for _, v in o[1]), (lambda o: o[0].update({1.0: 3.5}),)),
@@ -554,7 +570,9 @@ PLAN = "guarded_plan"
     imports_module, imports_name, imports_submodule, imports_submodule_by_another_name, imports_by_text, imports_by_text_elsewhere, imports_by_hand, looks_it_up,
     imports_in_a_text, resolves,
 ])  # fmt: skip
-def test_another_module_of_the_same_name_is_seen(read: Callable[[], float], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_module_of_the_same_name_is_seen(
+    read: Callable[[], float], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def put(value: float) -> None:
         plan, sub = types.ModuleType("guarded_plan"), types.ModuleType("guarded_plan.sub")
         plan.__dict__.update(s=value, sub=sub, __path__=[])
@@ -571,7 +589,9 @@ def test_another_module_of_the_same_name_is_seen(read: Callable[[], float], monk
     same([X * 7.0, np.full(3, 7.0)], numbers(fast))
 
 
-def test_a_module_that_the_first_run_imports_is_seen(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_module_that_the_first_run_imports_is_seen(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "guarded_late.py").write_text("s = 2.0\n")
     monkeypatch.syspath_prepend(str(tmp_path))
 
@@ -595,7 +615,10 @@ def test_a_change_is_seen(name: str) -> None:
     same(before, numbers(fast))
     change()
     after = numbers(f)
-    assert any(not np.array_equal(a, b) for a, b in zip(before, after, strict=True)) or name == "constant_tensor_comes_to_need_a_gradient"
+    assert (
+        any(not np.array_equal(a, b) for a, b in zip(before, after, strict=True))
+        or name == "constant_tensor_comes_to_need_a_gradient"
+    )
     same(after, numbers(fast))
 
 
@@ -662,7 +685,12 @@ def test_the_same_tensor_twice() -> None:
 
 def test_numbers_of_other_types_are_other_recordings() -> None:
     fast = tg.jit(lambda x, k: x * 2.0 if k is True else x * 3.0)
-    assert [float(fast(tg.tensor([1.0]), k).item()) for k in (1, True, 1.0, 1)] == [3.0, 2.0, 3.0, 3.0]
+    assert [float(fast(tg.tensor([1.0]), k).item()) for k in (1, True, 1.0, 1)] == [
+        3.0,
+        2.0,
+        3.0,
+        3.0,
+    ]
 
 
 def test_what_nobody_reads_makes_no_recording() -> None:
@@ -806,7 +834,10 @@ def writers() -> dict[str, tuple[Callable[..., Any], Callable[[], Any], str]]:
 def test_what_a_step_writes_outside_is_refused_and_put_back(name: str) -> None:
     step, look, text = writers()[name]
     before = look()
-    with pytest.raises(tg.TraceError, match=rf"the step of '{step.__name__}' changes {text}\. .*hand the value\s+back.*tg\.eager"):
+    with pytest.raises(
+        tg.TraceError,
+        match=rf"the step of '{step.__name__}' changes {text}\. .*hand the value\s+back.*tg\.eager",
+    ):
         tg.unroll(tg.jit(step), np.zeros((2, 2, 3)), np.zeros((2, 3)))
     assert look() == before
 
@@ -862,13 +893,19 @@ def test_random_numbers_are_refused_by_the_name_of_their_generator() -> None:
 
 def test_iterators_are_refused() -> None:
     once = iter([1.0, 2.0])
-    for f, args in ((lambda x: x * next(once), ()), (lambda x, several: x * sum(several), ((i for i in range(3)),)), (lambda x, c: x * next(c), (itertools.count(),))):
+    for f, args in (
+        (lambda x: x * next(once), ()),
+        (lambda x, several: x * sum(several), ((i for i in range(3)),)),
+        (lambda x, c: x * next(c), (itertools.count(),)),
+    ):
         with pytest.raises(tg.TraceError, match="is an iterator"):
             tg.jit(f)(tg.tensor([1.0]), *args)
 
 
 def test_results_that_hide_tensors_are_refused() -> None:
-    with pytest.raises(tg.TraceError, match=r"returns tensors inside a SimpleNamespace \(SimpleNamespace\.y\)"):
+    with pytest.raises(
+        tg.TraceError, match=r"returns tensors inside a SimpleNamespace \(SimpleNamespace\.y\)"
+    ):
         tg.jit(lambda x: types.SimpleNamespace(y=x * 2.0))(tg.tensor([1.0]))
 
 
@@ -911,7 +948,9 @@ def test_elementwise_functions_see_what_changes(size: int) -> None:
                 np.testing.assert_allclose(y.numpy(), x * k + x / k)
                 np.testing.assert_allclose(z.numpy(), (x * k + x / k) * 1.5)
                 np.testing.assert_allclose(t.grad.numpy(), np.full(size, k + 1 / np.float64(k)))
-                np.testing.assert_allclose(u.grad.numpy(), np.full(size, (k + 1 / np.float64(k)) * 1.5))
+                np.testing.assert_allclose(
+                    u.grad.numpy(), np.full(size, (k + 1 / np.float64(k)) * 1.5)
+                )
 
 
 def test_elementwise_gradients_of_gradients_are_of_the_numbers_of_their_forward() -> None:
@@ -928,7 +967,9 @@ def test_elementwise_gradients_of_gradients_are_of_the_numbers_of_their_forward(
 
 
 def test_elementwise_functions_of_chance_are_refused() -> None:
-    with pytest.raises(tg.TraceError, match=r"tg\.elementwise: '<lambda>' draws random numbers from random\.random"):
+    with pytest.raises(
+        tg.TraceError, match=r"tg\.elementwise: '<lambda>' draws random numbers from random\.random"
+    ):
         tg.elementwise(lambda x: x + random.random())(tg.tensor([1.0]))
 
 
@@ -963,7 +1004,9 @@ def test_steps_that_decide_by_the_size_of_the_batch(f: Any, fits: tuple[int, ...
             found = tg.unroll(fast, xs, h)[0].numpy()
         except tg.CompileError as error:
             assert batch not in fits
-            assert f"does with a batch of {batch} something else than with 11 and 13 rows" in str(error)
+            assert f"does with a batch of {batch} something else than with 11 and 13 rows" in str(
+                error
+            )
         else:
             np.testing.assert_allclose(found, tg.unroll(step, xs, h)[0].numpy(), rtol=1e-12)
 
@@ -985,20 +1028,29 @@ def test_steps_that_use_the_size_of_the_batch_serve_any(f: Any) -> None:
     fast = tg.jit(step)
     for batch in (4, 1, 3, 2, 20):
         xs, h = np.random.default_rng(batch).normal(size=(3, batch, 3)), np.zeros((batch, 3))
-        np.testing.assert_allclose(tg.unroll(fast, xs, h)[0].numpy(), tg.unroll(step, xs, h)[0].numpy(), rtol=1e-12)
+        np.testing.assert_allclose(
+            tg.unroll(fast, xs, h)[0].numpy(), tg.unroll(step, xs, h)[0].numpy(), rtol=1e-12
+        )
 
 
 @pytest.mark.parametrize("kind", [tg.cells.GRU, tg.cells.LSTM, tg.cells.LayerNormLSTM])
 @pytest.mark.parametrize("grad", [True, False])
 @pytest.mark.parametrize("first", [0, 1])
-def test_parameters_may_have_other_values_when_another_size_of_the_batch_comes(first: int, grad: bool, kind: Any) -> None:
-    """All of them, or those from the second on: a parameter with new values has a leaf that is newer than those of others."""
+def test_parameters_may_have_other_values_when_another_size_of_the_batch_comes(
+    first: int, grad: bool, kind: Any
+) -> None:
+    """All of them, or those from the second on.
+
+    A parameter with new values has a leaf that is newer than those of others.
+    """
     cell = kind(3, 4, rng=0, dtype="f8")
     fast, rng = tg.jit(cell), np.random.default_rng(0)
     for batch in (2, 1, 5, 3):
         xs = rng.standard_normal((3, batch, 3))
         with contextlib.nullcontext() if grad else tg.no_grad():
-            np.testing.assert_allclose(tg.unroll(fast, xs)[0].numpy(), tg.unroll(cell, xs)[0].numpy(), rtol=1e-12)
+            np.testing.assert_allclose(
+                tg.unroll(fast, xs)[0].numpy(), tg.unroll(cell, xs)[0].numpy(), rtol=1e-12
+            )
         with tg.no_grad():
             tg.unroll(fast, xs)
         for p in list(cell.parameters())[first::2]:
@@ -1013,7 +1065,12 @@ def test_numerical_faults_are_raised_where_numpy_is_told_to(size: int) -> None:
     x = np.full((1, size), -1.0)
     gain = tg.elementwise(lambda x: tg.log(x))
     step = tg.jit(lambda x, h: (tg.log(x) + h, h))
-    for f in (tg.jit(tg.log), gain, tg.jit(lambda x: gain(x) * 2.0), lambda x: tg.unroll(step, tg.stack([x, x]), np.zeros((1, size)))):
+    for f in (
+        tg.jit(tg.log),
+        gain,
+        tg.jit(lambda x: gain(x) * 2.0),
+        lambda x: tg.unroll(step, tg.stack([x, x]), np.zeros((1, size))),
+    ):
         with np.errstate(invalid="raise"), pytest.raises(FloatingPointError):
             f(tg.tensor(x))
 

@@ -1,4 +1,8 @@
-"""What is given: indices, masks, settings, axes and numbers that do not fit are refused, and those at the limits give the right values."""
+"""What is given.
+
+Indices, masks, settings, axes and numbers that do not fit are refused, and those at the limits give
+the right values.
+"""
 
 from __future__ import annotations
 
@@ -46,10 +50,26 @@ def test_ids_that_are_none(name: str) -> None:
         table(ids)
 
 
-@pytest.mark.parametrize("ids", [3, [1, 4, 1], [[0, 1], [2, 3]], [], np.array([4, 0], np.uint8), np.array([[1]], np.uint64), np.int64(2), [tg.tensor(1), 3]])
+@pytest.mark.parametrize(
+    "ids",
+    [
+        3,
+        [1, 4, 1],
+        [[0, 1], [2, 3]],
+        [],
+        np.array([4, 0], np.uint8),
+        np.array([[1]], np.uint64),
+        np.int64(2),
+        [tg.tensor(1), 3],
+    ],
+)
 def test_ids_of_every_form(ids: Any) -> None:
     weight = table.weight.numpy()
-    plain = np.array([int(i) for i in ids] if isinstance(ids, list) and ids and isinstance(ids[0], tg.Tensor) else ids).astype(np.int64)
+    plain = np.array(
+        [int(i) for i in ids]
+        if isinstance(ids, list) and ids and isinstance(ids[0], tg.Tensor)
+        else ids
+    ).astype(np.int64)
     table.zero_grad()
     found = table(ids)
     np.testing.assert_array_equal(found.numpy(), weight[plain])
@@ -78,7 +98,9 @@ def test_ids_out_of_range_are_found_in_compiled_code() -> None:
         fast, cell = tg.jit(lambda i: table(i) * 2.0), tg.jit(Reader())
         good = np.array([[0, 4], [2, 1]])
         np.testing.assert_array_equal(fast(tg.tensor(good)).numpy(), 2 * table.weight.numpy()[good])
-        np.testing.assert_allclose(tg.unroll(cell, good)[0].numpy(), tg.unroll(Reader(), good)[0].numpy(), rtol=1e-6)
+        np.testing.assert_allclose(
+            tg.unroll(cell, good)[0].numpy(), tg.unroll(Reader(), good)[0].numpy(), rtol=1e-6
+        )
         for bad in (-1, 5):
             ids = np.array([[0, 1], [2, bad]])
             with pytest.raises(tg.ShapeError, match=r"Embedding: ids from|out of bounds"):
@@ -91,7 +113,9 @@ def test_ids_out_of_range_are_found_in_compiled_code() -> None:
     lambda i: tg.take(np.arange(3.0), i), lambda i: tg.take(tg.tensor([0.0, 1.0, 2.0]), i), lambda i: tg.one_hot(i, 3),
     lambda i: tg.index_add(tg.tensor([0.0, 1.0, 2.0]), i, np.ones(2)), lambda i: tg.take_along_axis(tg.tensor([0.0, 1.0, 2.0]), i),
 ])  # fmt: skip
-@pytest.mark.parametrize("bad", [[0, 3], [0.0, 1.0], [True, False], "ab", [0, None], [[0], [1, 2]], 1j])
+@pytest.mark.parametrize(
+    "bad", [[0, 3], [0.0, 1.0], [True, False], "ab", [0, None], [[0], [1, 2]], 1j]
+)
 def test_indices_that_are_none(call: Any, bad: Any) -> None:
     with pytest.raises(tg.TinygradError, match=r"indices|ragged|out of bounds"):
         call(bad)
@@ -102,14 +126,28 @@ def test_indices_that_are_none(call: Any, bad: Any) -> None:
 
 # --- weights of positions in losses -----------------------------------------------------------------------------------------
 
-LOSSES: dict[str, tuple[Any, Any]] = {  # from (logits, targets, mask); values at single positions, with NumPy in float64
-    "cross entropy": (nn.cross_entropy, lambda z, t: np.log(np.exp(z - z.max(-1, keepdims=True)).sum(-1)) + z.max(-1) - z[np.arange(len(t)), t]),
-    "bce": (nn.bce_with_logits, lambda z, t: t * np.logaddexp(0, -z) + (1 - t) * np.logaddexp(0, z)),
+# from (logits, targets, mask); values at single positions, with NumPy in float64
+LOSSES: dict[str, tuple[Any, Any]] = {
+    "cross entropy": (
+        nn.cross_entropy,
+        lambda z, t: (
+            np.log(np.exp(z - z.max(-1, keepdims=True)).sum(-1))
+            + z.max(-1)
+            - z[np.arange(len(t)), t]
+        ),
+    ),
+    "bce": (
+        nn.bce_with_logits,
+        lambda z, t: t * np.logaddexp(0, -z) + (1 - t) * np.logaddexp(0, z),
+    ),
 }
 
 
 def loss_case(name: str, rng: np.random.Generator) -> tuple[Any, Any, Any]:
-    """Logits and targets in which positions 1 and 4 of 6 hold what is no number of theirs; weights that are 0 there."""
+    """Logits and targets in which positions 1 and 4 of 6 hold what is no number of theirs.
+
+    Weights that are 0 there.
+    """
     mask = np.array([1.0, 0.0, 2.0, 0.5, 0.0, 0.0])
     if name == "bce":
         z, t = rng.standard_normal(6), rng.random(6)
@@ -123,7 +161,9 @@ def loss_case(name: str, rng: np.random.Generator) -> tuple[Any, Any, Any]:
 
 @pytest.mark.parametrize("jitted", [False, True])
 @pytest.mark.parametrize("name", LOSSES)
-def test_positions_of_weight_zero_may_hold_anything(name: str, jitted: bool, rng: np.random.Generator) -> None:
+def test_positions_of_weight_zero_may_hold_anything(
+    name: str, jitted: bool, rng: np.random.Generator
+) -> None:
     loss, plain = LOSSES[name]
     z, t, mask = loss_case(name, rng)
     counts = mask > 0
@@ -139,7 +179,10 @@ def test_positions_of_weight_zero_may_hold_anything(name: str, jitted: bool, rng
     w = tg.tensor(z[counts], requires_grad=True)
     loss(w, t[counts], mask[counts]).backward()
     np.testing.assert_allclose(g[counts], w.grad.numpy(), rtol=1e-12)  # type: ignore[union-attr]
-    np.testing.assert_allclose(loss(tg.tensor(z), t, counts).item(), plain(z[counts], t[counts]).mean(), rtol=1e-12)  # a mask of booleans
+    # a mask of booleans
+    np.testing.assert_allclose(
+        loss(tg.tensor(z), t, counts).item(), plain(z[counts], t[counts]).mean(), rtol=1e-12
+    )
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -183,7 +226,9 @@ def test_masks_that_are_none_in_compiled_code(bad: list[float]) -> None:
     z, t = tg.tensor([0.5, 1.0]), tg.tensor([0.0, 1.0])
     with interpreting():
         f = tg.jit(nn.bce_with_logits)
-        np.testing.assert_allclose(f(z, t, tg.tensor([1.0, 1.0])).item(), nn.bce_with_logits(z, t).item(), rtol=1e-6)
+        np.testing.assert_allclose(
+            f(z, t, tg.tensor([1.0, 1.0])).item(), nn.bce_with_logits(z, t).item(), rtol=1e-6
+        )
         with pytest.raises(tg.ShapeError):
             f(z, t, tg.tensor(bad))
 
@@ -205,8 +250,14 @@ def parameter(x: float = 1.0) -> tg.Parameter:
 COLLIDING: dict[str, tuple[Callable[[], tg.Module], str]] = {
     "1 and '1'": (lambda: holding(heads={1: parameter(), "1": parameter()}), "heads.1"),
     "a dotted key": (lambda: holding(a={"b.c": parameter(), "b": {"c": parameter()}}), "a.b.c"),
-    "a key beside an attribute": (lambda: holding(d={"x.weight": parameter(), "x": holding(weight=parameter())}), "d.x.weight"),
-    "a dotted attribute": (lambda: holding(**{"a.b": parameter(), "a": holding(b=parameter())}), "a.b"),
+    "a key beside an attribute": (
+        lambda: holding(d={"x.weight": parameter(), "x": holding(weight=parameter())}),
+        "d.x.weight",
+    ),
+    "a dotted attribute": (
+        lambda: holding(**{"a.b": parameter(), "a": holding(b=parameter())}),
+        "a.b",
+    ),
     "modules": (lambda: holding(m={1: nn.Linear(1, 1), "1": nn.Linear(1, 1)}), "m.1.weight"),
     "a parameter and a buffer": (lambda: holding(m={1: parameter(), "1": nn.Buffer([1.0])}), "m.1"),
 }
@@ -216,11 +267,20 @@ COLLIDING: dict[str, tuple[Callable[[], tg.Module], str]] = {
 def test_names_that_collide_are_an_error(name: str, tmp_path: Any) -> None:
     make, both = COLLIDING[name]
     module, path = make(), tmp_path / "m.safetensors"
-    for call in (lambda: tg.save(path, module), module.state_dict, lambda: module.load_state_dict({both: np.ones(1)})):
-        with pytest.raises(tg.TinygradError, match=f"two of its tensors have the name '{re.escape(both)}', so one would be lost"):
+    for call in (
+        lambda: tg.save(path, module),
+        module.state_dict,
+        lambda: module.load_state_dict({both: np.ones(1)}),
+    ):
+        with pytest.raises(
+            tg.TinygradError,
+            match=f"two of its tensors have the name '{re.escape(both)}', so one would be lost",
+        ):
             call()
     assert not path.exists()
-    assert len(list(module.parameters())) + len([b for _, b in module.named_buffers()]) >= 2, "they can be trained all the same"
+    assert len(list(module.parameters())) + len([b for _, b in module.named_buffers()]) >= 2, (
+        "they can be trained all the same"
+    )
 
 
 def test_one_tensor_in_two_places_is_no_collision() -> None:
@@ -248,13 +308,20 @@ def integers(dtype: Any) -> tg.Module:
     (integers(np.int64), [[1], [1, 2]], r"'count' has no shape: its lists are ragged"),
     (integers(np.int64), np.ma.array([1, 2], mask=[0, 1]), r"'count': a masked array would lose its mask"),
 ])  # fmt: skip
-def test_values_that_a_dtype_cannot_hold_are_not_loaded(module: Any, value: Any, found: str) -> None:
-    (name, before), = module.state_dict().items()
+def test_values_that_a_dtype_cannot_hold_are_not_loaded(
+    module: Any, value: Any, found: str
+) -> None:
+    ((name, before),) = module.state_dict().items()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with pytest.raises(tg.TinygradError, match=f"load_state_dict: .*{found}"):
             module.load_state_dict({name: value})
-        with pytest.raises(tg.TinygradError, match=found.replace("'w'", r"w\.data").replace("'count': ", "").replace("'count'", r"count\.data")):
+        with pytest.raises(
+            tg.TinygradError,
+            match=found.replace("'w'", r"w\.data")
+            .replace("'count': ", "")
+            .replace("'count'", r"count\.data"),
+        ):
             getattr(module, name).data = value
     np.testing.assert_array_equal(module.state_dict()[name], before)
 
@@ -271,18 +338,29 @@ def test_values_that_a_dtype_can_hold_are_loaded() -> None:
 def test_messages_of_save(tmp_path: Any) -> None:
     path = tmp_path / "m.safetensors"
     for value, message in [
-        ({"net": {"w": np.ones(1)}}, r"save: 'net' is a dict; a file is flat, so give .* such as 'net\.w'"),
-        ({"net": nn.Linear(1, 1)}, r"save: 'net' is a Linear; a file is flat, so give .* such as 'net\.weight'"),
+        (
+            {"net": {"w": np.ones(1)}},
+            r"save: 'net' is a dict; a file is flat, so give .* such as 'net\.w'",
+        ),
+        (
+            {"net": nn.Linear(1, 1)},
+            r"save: 'net' is a Linear; a file is flat, so give .* such as 'net\.weight'",
+        ),
         ({"a": None}, r"save: 'a' must be numbers; found None"),
         ({"a": [[1], [1, 2]]}, r"save: 'a' has no shape: its lists are ragged"),
         ({"a": np.ma.array([1, 2], mask=[0, 1])}, r"save: 'a': a masked array would lose its mask"),
         ({1: np.ones(1)}, r"names must be str, found 1"),
-        (tg.optim.SGD([parameter()]), r"found save\(.*, SGD\)\. Of an optimiser: its state_dict\(\)"),
+        (
+            tg.optim.SGD([parameter()]),
+            r"found save\(.*, SGD\)\. Of an optimiser: its state_dict\(\)",
+        ),
     ]:
         with pytest.raises(tg.TinygradError, match=message):
             tg.save(path, value)  # type: ignore[arg-type]
     assert not list(tmp_path.iterdir())
-    with pytest.raises(FileNotFoundError, match=r"there is no folder '.*none'; make it first.*none/m\.safetensors'"):
+    with pytest.raises(
+        FileNotFoundError, match=r"there is no folder '.*none'; make it first.*none/m\.safetensors'"
+    ):
         tg.save(tmp_path / "none" / "m.safetensors", {"a": np.ones(1)})
     with pytest.raises(OSError, match=rf": '{tmp_path}'$"):
         tg.save(tmp_path, {"a": np.ones(1)})
@@ -291,9 +369,15 @@ def test_messages_of_save(tmp_path: Any) -> None:
 # --- magnitudes at the limits of a dtype ------------------------------------------------------------------------------------
 
 
-def spread(dtype: Any, rng: np.random.Generator, rows: int = 7, columns: int = 12) -> tuple[np.ndarray, np.ndarray]:
+def spread(
+    dtype: Any, rng: np.random.Generator, rows: int = 7, columns: int = 12
+) -> tuple[np.ndarray, np.ndarray]:
     """Rows of many magnitudes, and what they would be at magnitude 1."""
-    powers = np.array([-44, -38, -25, 0, 18, 30, 37] if dtype == np.float32 else [-320, -290, -160, 0, 150, 250, 300])
+    powers = np.array(
+        [-44, -38, -25, 0, 18, 30, 37]
+        if dtype == np.float32
+        else [-320, -290, -160, 0, 150, 250, 300]
+    )
     ones = rng.uniform(0.5, 2.0, (rows, columns)) * rng.choice([-1, 1], (rows, columns))
     x = (ones * 10.0 ** powers[:, None].astype(np.longdouble)).astype(dtype)
     return x, x.astype(np.longdouble)
@@ -324,9 +408,13 @@ def test_norms_of_any_magnitude(dtype: Any, jitted: bool, rng: np.random.Generat
 
 def test_norms_of_zeros_infinities_and_nothing() -> None:
     x = tg.tensor([[0.0, 0.0], [np.inf, 1.0], [np.nan, 1.0], [3e-30, 4e-30]])
-    np.testing.assert_array_equal(tg.norm(x, axis=1).numpy(), np.array([0, np.inf, np.nan, 5e-30], np.float32))
+    np.testing.assert_array_equal(
+        tg.norm(x, axis=1).numpy(), np.array([0, np.inf, np.nan, 5e-30], np.float32)
+    )
     assert tg.norm(tg.tensor(np.zeros((0, 3), np.float32))).item() == 0
-    np.testing.assert_array_equal(tg.grad(tg.norm)(tg.tensor([3e-30, 4e-30])).numpy(), np.array([0.6, 0.8], np.float32))
+    np.testing.assert_array_equal(
+        tg.grad(tg.norm)(tg.tensor([3e-30, 4e-30])).numpy(), np.array([0.6, 0.8], np.float32)
+    )
     np.testing.assert_array_equal(tg.grad(tg.norm)(tg.tensor([0.0, 0.0])).numpy(), [0, 0])
 
 
@@ -334,9 +422,13 @@ def test_the_deviation_of_tiny_and_huge_numbers(rng: np.random.Generator) -> Non
     values = rng.standard_normal(9)
     for scale in (1e-30, 1e30):
         x = (values * scale).astype(np.float32)
-        np.testing.assert_allclose(tg.std(tg.tensor(x)).item(), x.astype(np.float64).std(), rtol=1e-5)
+        np.testing.assert_allclose(
+            tg.std(tg.tensor(x)).item(), x.astype(np.float64).std(), rtol=1e-5
+        )
         expected = tg.grad(tg.std)(tg.tensor(x.astype(np.float64) / scale)).numpy()
-        np.testing.assert_allclose(tg.grad(tg.std)(tg.tensor(x)).numpy(), expected, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(
+            tg.grad(tg.std)(tg.tensor(x)).numpy(), expected, rtol=1e-4, atol=1e-6
+        )
 
 
 def test_a_norm_in_a_compiled_cell() -> None:
@@ -352,17 +444,22 @@ def test_a_norm_in_a_compiled_cell() -> None:
 
 @pytest.mark.parametrize("correction", [3, 4, 2.5, -1])
 @pytest.mark.parametrize("jitted", [False, True])
-def test_more_corrections_than_numbers(correction: float, jitted: bool, rng: np.random.Generator) -> None:
+def test_more_corrections_than_numbers(
+    correction: float, jitted: bool, rng: np.random.Generator
+) -> None:
     x = rng.standard_normal((30, 3))
     x[0] = 1.0
     for ours, theirs in ((tg.var, np.var), (tg.std, np.std)):
+
         def f(x: Any) -> Any:
             return ours(x, 1, correction)  # noqa: B023  (called at once)
 
         with interpreting(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             found = (tg.jit(f) if jitted else f)(tg.tensor(x))
-            np.testing.assert_allclose(found.numpy(), theirs(x, axis=1, ddof=correction), rtol=1e-12)
+            np.testing.assert_allclose(
+                found.numpy(), theirs(x, axis=1, ddof=correction), rtol=1e-12
+            )
     for bad in (1j, math.nan, "1", None, True):
         with pytest.raises(tg.TinygradError, match="correction must be a finite number"):
             tg.std(tg.tensor(x), 1, bad)
@@ -377,7 +474,10 @@ ALONG = (tg.sum, tg.mean, tg.max, tg.min, tg.prod, tg.norm, tg.cumsum, tg.cumpro
 @pytest.mark.parametrize("f", ALONG, ids=lambda f: f.__name__)
 @pytest.mark.parametrize("axis", [0, -1])
 def test_one_number_has_no_axes_to_lose(f: Any, axis: int) -> None:
-    x, line = tg.tensor(np.array(3.0), requires_grad=True), tg.tensor(np.array([3.0]), requires_grad=True)
+    x, line = (
+        tg.tensor(np.array(3.0), requires_grad=True),
+        tg.tensor(np.array([3.0]), requires_grad=True),
+    )
     y, expected = f(x, axis=axis), f(line, axis=axis)
     assert y.shape == () and y.dtype == expected.dtype and y.item() == expected.item()
     with interpreting():
@@ -412,7 +512,8 @@ def test_one_number_has_no_axis_to_walk_along(f: Any) -> None:
 
 # --- Python numbers take the dtype of what they meet ------------------------------------------------------------------------
 
-CHOSEN: dict[str, Callable[[Any, Any, Any], Any]] = {  # from the module of the functions, a mask and numbers
+# from the module of the functions, a mask and numbers
+CHOSEN: dict[str, Callable[[Any, Any, Any], Any]] = {
     "times": lambda xp, m, x: xp.where(m, 0.1, 0.7) * x,
     "from the right": lambda xp, m, x: x - xp.where(m, 0.1, 3),
     "the rest": lambda xp, m, x: xp.where(m, 0.3, 0.9) * x + (1 - xp.where(m, 0.3, 0.9)) * x * x,
@@ -428,7 +529,9 @@ CHOSEN: dict[str, Callable[[Any, Any, Any], Any]] = {  # from the module of the 
 @pytest.mark.parametrize("jitted", [False, True])
 @pytest.mark.parametrize("name", CHOSEN)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_two_numbers_take_the_dtype_of_what_they_meet(dtype: Any, name: str, jitted: bool, rng: np.random.Generator) -> None:
+def test_two_numbers_take_the_dtype_of_what_they_meet(
+    dtype: Any, name: str, jitted: bool, rng: np.random.Generator
+) -> None:
     f, m = CHOSEN[name], np.array([True, False, True, True, False])
     x = rng.uniform(0.2, 1.0, 5).astype(dtype)
     expected = f(np, m, x.astype(np.float64))
@@ -450,7 +553,10 @@ def test_two_numbers_in_a_compiled_cell(rng: np.random.Generator) -> None:
         h = keep * h + (1 - keep) * x
         return h, h
 
-    xs, h = rng.standard_normal((4, 3, 2)), tg.tensor(rng.standard_normal((3, 2)), requires_grad=True)
+    xs, h = (
+        rng.standard_normal((4, 3, 2)),
+        tg.tensor(rng.standard_normal((3, 2)), requires_grad=True),
+    )
     found = []
     with interpreting():
         for run in (cell, tg.jit(cell)):
@@ -470,7 +576,11 @@ def test_two_numbers_in_a_compiled_cell(rng: np.random.Generator) -> None:
 def test_when_numbers_have_a_dtype_of_their_own(rng: np.random.Generator) -> None:
     m, x = tg.tensor([True, False]), tg.tensor(np.array([0.3, 0.4]))
     w = tg.where(m, 0.1, 0.7)
-    assert w.dtype == np.float32 and tg.where(m, 1, 0).dtype == np.int64 and (tg.where(m, 1, 0) * x).dtype == np.float64
+    assert (
+        w.dtype == np.float32
+        and tg.where(m, 1, 0).dtype == np.int64
+        and (tg.where(m, 1, 0) * x).dtype == np.float64
+    )
     w[0] = 0.5  # now it was written to
     with pytest.raises(tg.DtypeError, match="float32 and float64 do not mix"):
         w * x
@@ -484,8 +594,16 @@ def test_when_numbers_have_a_dtype_of_their_own(rng: np.random.Generator) -> Non
     for _ in range(2000):  # what goes on for ever keeps no history
         total = total + tg.where(m, 1.0, 0.0)
     assert not getattr(total, "weak", False), "it would hold every term"
-    assert total.tolist() == [2000, 0] and pickle.loads(pickle.dumps(tg.where(m, 0.1, 0.7))).tolist() == tg.where(m, 0.1, 0.7).tolist()
-    assert type(copy.deepcopy(tg.where(m, 0.1, 0.7))) is type(copy.copy(tg.where(m, 0.1, 0.7))) is tg.Tensor
+    assert (
+        total.tolist() == [2000, 0]
+        and pickle.loads(pickle.dumps(tg.where(m, 0.1, 0.7))).tolist()
+        == tg.where(m, 0.1, 0.7).tolist()
+    )
+    assert (
+        type(copy.deepcopy(tg.where(m, 0.1, 0.7)))
+        is type(copy.copy(tg.where(m, 0.1, 0.7)))
+        is tg.Tensor
+    )
 
 
 # --- what layers and losses are called with ---------------------------------------------------------------------------------
@@ -507,7 +625,18 @@ def test_layers_take_lists_and_refuse_what_holds_no_numbers(name: str) -> None:
     with tg.eager(), warnings.catch_warnings():
         warnings.simplefilter("error")
         layer(right)
-        for wrong in (None, "text", object(), {}, [[1.0], [1.0, 2.0]], [None], 1j, np.ones((1, 2)) * 1j, (x for x in right), np.ma.array(right, mask=True)):
+        for wrong in (
+            None,
+            "text",
+            object(),
+            {},
+            [[1.0], [1.0, 2.0]],
+            [None],
+            1j,
+            np.ones((1, 2)) * 1j,
+            (x for x in right),
+            np.ma.array(right, mask=True),
+        ):
             with pytest.raises(tg.TinygradError):
                 layer(wrong)
 
@@ -515,5 +644,7 @@ def test_layers_take_lists_and_refuse_what_holds_no_numbers(name: str) -> None:
 def test_a_mean_of_nothing_is_an_error() -> None:
     for call in (lambda: nn.mse_loss(np.zeros(0), np.zeros(0)), lambda: nn.cross_entropy(np.zeros((0, 3)), np.zeros(0, int)),
                  lambda: nn.bce_with_logits(np.zeros((2, 0)), np.zeros((2, 0)))):  # fmt: skip
-        with pytest.raises(tg.ShapeError, match="holds no numbers, so there is nothing to take the mean of"):
+        with pytest.raises(
+            tg.ShapeError, match="holds no numbers, so there is nothing to take the mean of"
+        ):
             call()

@@ -1,4 +1,7 @@
-"""Weights of Keras and ONNX: their equations in their layouts, row by row and step by step, against the layers after conversion."""
+"""Weights of Keras and ONNX.
+
+Their equations in their layouts, row by row and step by step, against the layers after conversion.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +73,12 @@ def onnx_parts(w: Arrays, gates: str) -> dict[str, Any]:
     parts = {}
     for k, gate in enumerate(gates):
         rows = slice(k * H, (k + 1) * H)
-        parts |= {"W" + gate: W[rows], "R" + gate: R[rows], "Wb" + gate: Wb[rows], "Rb" + gate: Rb[rows]}
+        parts |= {
+            "W" + gate: W[rows],
+            "R" + gate: R[rows],
+            "Wb" + gate: Wb[rows],
+            "Rb" + gate: Rb[rows],
+        }
     return parts
 
 
@@ -87,7 +95,9 @@ def onnx_rnn_relu(w: Arrays, x: Any, state: Arrays) -> Arrays:
 def onnx_lstm(w: Arrays, x: Any, state: Arrays) -> Arrays:
     p = onnx_parts(w, "iofc")
     h, c = state
-    i, o, f, candidate = (p["W" + g] @ x + p["R" + g] @ h + p["Wb" + g] + p["Rb" + g] for g in "iofc")
+    i, o, f, candidate = (
+        p["W" + g] @ x + p["R" + g] @ h + p["Wb" + g] + p["Rb" + g] for g in "iofc"
+    )
     c = sigma(f) * c + sigma(i) * np.tanh(candidate)
     return [sigma(o) * np.tanh(c), c]
 
@@ -96,7 +106,9 @@ def onnx_peephole(w: Arrays, x: Any, state: Arrays) -> Arrays:
     p = onnx_parts(w[:3], "iofc")
     Pi, Po, Pf = np.split(w[3], 3)
     h, c = state
-    i, o, f, candidate = (p["W" + g] @ x + p["R" + g] @ h + p["Wb" + g] + p["Rb" + g] for g in "iofc")
+    i, o, f, candidate = (
+        p["W" + g] @ x + p["R" + g] @ h + p["Wb" + g] + p["Rb" + g] for g in "iofc"
+    )
     i, f = sigma(i + Pi * c), sigma(f + Pf * c)
     c = f * c + i * np.tanh(candidate)
     return [sigma(o + Po * c) * np.tanh(c), c]
@@ -127,7 +139,9 @@ def o(gates: int) -> tuple[tuple[int, ...], ...]:
 
 def one(f: Callable[..., Any], **options: Any) -> Callable[..., Any]:
     """An ONNX conversion of one direction, whose arrays have no axis for directions."""
-    return lambda *w, reverse=False: f(*[np.asarray(a)[None] for a in w], reverse=reverse, **options)
+    return lambda *w, reverse=False: f(
+        *[np.asarray(a)[None] for a in w], reverse=reverse, **options
+    )
 
 
 FORMATS: dict[str, tuple[Any, Any, Any, Any]] = {
@@ -192,7 +206,9 @@ def given(states: Arrays) -> Any:
 
 @pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
 @pytest.mark.parametrize("name", FORMATS)
-def test_the_layer_computes_what_the_equations_say(name: str, bias: bool, rng: np.random.Generator) -> None:
+def test_the_layer_computes_what_the_equations_say(
+    name: str, bias: bool, rng: np.random.Generator
+) -> None:
     step, shapes, convert, make = FORMATS[name]
     w = [rng.standard_normal(shape) for shape in shapes[: 3 if bias else 2]]
     xs = rng.standard_normal((T, BATCH, INPUT))
@@ -215,19 +231,24 @@ def test_the_layer_computes_what_the_equations_say(name: str, bias: bool, rng: n
     close = {"rtol": 1e-6, "atol": 1e-7}
 
     def f() -> float:
-        return float(sum((v * a).sum() for v, a in zip(weights, run(step, w, xs, states), strict=True)))
+        return float(
+            sum((v * a).sum() for v, a in zip(weights, run(step, w, xs, states), strict=True))
+        )
 
     np.testing.assert_allclose(x.grad.numpy(), difference(f, xs), **close)
     for tensor, s in zip(first, states, strict=True):
         np.testing.assert_allclose(tensor.grad.numpy()[0], difference(f, s), **close)
     gradients = {key: p.grad.numpy() for key, p in layer.named_parameters()}
     for position, array in enumerate(w):
-        # a conversion is linear, so an element's derivative is the product of the layer's gradient with what that element becomes
+        # a conversion is linear, so an element's derivative is the product of the layer's gradient
+        # with what that element becomes
         found_gradient = np.zeros_like(array)
         for index in np.ndindex(array.shape):
             unit = [np.zeros_like(a) for a in w]
             unit[position][index] = 1
-            found_gradient[index] = sum((gradients[key] * v).sum() for key, v in convert(*unit).items())
+            found_gradient[index] = sum(
+                (gradients[key] * v).sum() for key, v in convert(*unit).items()
+            )
         np.testing.assert_allclose(found_gradient, difference(f, array), **close)
 
 
@@ -241,9 +262,13 @@ def test_two_directions(name: str, rng: np.random.Generator) -> None:
     found = values_of(layer(xs))
     zeros = [np.zeros((BATCH, H))] * (len(found) - 1)
     a, b = run(step, forward, xs, zeros), run(step, backward, xs, zeros, reverse=True)
-    np.testing.assert_allclose(found[0].numpy(), np.concatenate([a[0], b[0]], -1), rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(
+        found[0].numpy(), np.concatenate([a[0], b[0]], -1), rtol=1e-12, atol=1e-14
+    )
     for state, one_way, other_way in zip(found[1:], a[1:], b[1:], strict=True):
-        np.testing.assert_allclose(state.numpy(), np.stack([one_way, other_way]), rtol=1e-12, atol=1e-14)
+        np.testing.assert_allclose(
+            state.numpy(), np.stack([one_way, other_way]), rtol=1e-12, atol=1e-14
+        )
 
 
 # --- round trips --------------------------------------------------------------------------------------------------------------
@@ -262,7 +287,10 @@ def test_keras_and_back(name: str, bias: bool, rng: np.random.Generator) -> None
     _, shapes, convert, _ = FORMATS[name]
     w = [rng.standard_normal(shape, dtype=np.float32) for shape in shapes[: 3 if bias else 2]]
     state = convert(*w, reverse=True)
-    assert set(state) == {f"{n}_l0_reverse" for n in ("weight_ih", "weight_hh", *(("bias_ih", "bias_hh") if bias else ()))}
+    assert set(state) == {
+        f"{n}_l0_reverse"
+        for n in ("weight_ih", "weight_hh", *(("bias_ih", "bias_hh") if bias else ()))
+    }
     back = BACK[name](state, reverse=True)
     for a, b in zip(back, w, strict=False):
         assert a.dtype == np.float32
@@ -272,21 +300,33 @@ def test_keras_and_back(name: str, bias: bool, rng: np.random.Generator) -> None
 
 @pytest.mark.parametrize("name", BACK)
 def test_from_here_to_keras(name: str, rng: np.random.Generator) -> None:
-    """Every bias has its part: the Keras equation with the weights that come out gives what the layer gives."""
+    """Every bias has its part.
+
+    The Keras equation with the weights that come out gives what the layer gives.
+    """
     step, _, _, make = FORMATS[name]
     layer = make(dtype=np.float64)
-    layer.load_state_dict({key: rng.standard_normal(v.shape) for key, v in layer.state_dict().items()})
+    layer.load_state_dict(
+        {key: rng.standard_normal(v.shape) for key, v in layer.state_dict().items()}
+    )
     xs = rng.standard_normal((T, BATCH, INPUT))
     found = values_of(layer(xs))
-    expected = run(step, list(BACK[name](layer.state_dict())), xs, [np.zeros((BATCH, H))] * (len(found) - 1))
+    expected = run(
+        step, list(BACK[name](layer.state_dict())), xs, [np.zeros((BATCH, H))] * (len(found) - 1)
+    )
     np.testing.assert_allclose(found[0].numpy(), expected[0], rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("directions", [1, 2])
 @pytest.mark.parametrize(("kind", "gates"), [("rnn", 1), ("lstm", 4), ("gru", 3)])
-def test_onnx_and_back(kind: str, gates: int, directions: int, bias: bool, rng: np.random.Generator) -> None:
-    w = [rng.standard_normal((directions, *shape), dtype=np.float32) for shape in o(gates)[: 3 if bias else 2]]
+def test_onnx_and_back(
+    kind: str, gates: int, directions: int, bias: bool, rng: np.random.Generator
+) -> None:
+    w = [
+        rng.standard_normal((directions, *shape), dtype=np.float32)
+        for shape in o(gates)[: 3 if bias else 2]
+    ]
     options = {"linear_before_reset": 1} if kind == "gru" else {}
     state = getattr(onnx, f"from_onnx_{kind}")(*w, **options, layer=1)
     assert all(key.endswith("_l1_reverse" if "reverse" in key else "_l1") for key in state)
@@ -302,21 +342,30 @@ def test_onnx_and_back(kind: str, gates: int, directions: int, bias: bool, rng: 
 def test_from_here_to_onnx(name: str, rng: np.random.Generator) -> None:
     step, _, _, make = FORMATS[name]
     layer = make(num_layers=2, bidirectional=True, dtype=np.float64)
-    layer.load_state_dict({key: rng.standard_normal(v.shape) for key, v in layer.state_dict().items()})
+    layer.load_state_dict(
+        {key: rng.standard_normal(v.shape) for key, v in layer.state_dict().items()}
+    )
     values: Any = rng.standard_normal((T, BATCH, INPUT))
     ys = values_of(layer(values))[0]
     for level in range(2):
         options = {"linear_before_reset": int(name[-1])} if "GRU" in name else {}
-        W, R, B = getattr(onnx, f"to_onnx_{name.split()[1].lower()}")(layer.state_dict(), **options, layer=level)
+        W, R, B = getattr(onnx, f"to_onnx_{name.split()[1].lower()}")(
+            layer.state_dict(), **options, layer=level
+        )
         zeros = [np.zeros((BATCH, H))] * (1 + ("LSTM" in name))
-        values = np.concatenate([run(step, [W[d], R[d], B[d]], values, zeros, reverse=d == 1)[0] for d in range(2)], -1)
+        values = np.concatenate(
+            [run(step, [W[d], R[d], B[d]], values, zeros, reverse=d == 1)[0] for d in range(2)], -1
+        )
     np.testing.assert_allclose(ys.numpy(), values, rtol=1e-12, atol=1e-14)
 
 
 def test_peepholes(rng: np.random.Generator) -> None:
     """To the cell that has them, and back."""
     w = [rng.standard_normal((1, *shape)) for shape in (*o(4), (3 * H,))]
-    xs, states = rng.standard_normal((T, BATCH, INPUT)), [rng.standard_normal((BATCH, H)) for _ in range(2)]
+    xs, states = (
+        rng.standard_normal((T, BATCH, INPUT)),
+        [rng.standard_normal((BATCH, H)) for _ in range(2)],
+    )
     cell = PeepholeLSTM(INPUT, H, dtype=np.float64)
     cell.load_state_dict(onnx.from_onnx_peephole_lstm(*w))
     expected = run(onnx_peephole, [a[0] for a in w], xs, states)
@@ -329,7 +378,10 @@ def test_peepholes(rng: np.random.Generator) -> None:
         np.testing.assert_array_equal(back[position], w[position])
     without = onnx.from_onnx_peephole_lstm(*w[:2], None, w[3])
     np.testing.assert_array_equal(without["b"], 0)
-    with pytest.raises(tg.ShapeError, match=r"P has shape \(2, 9\); expected \(1, 9\): blocks i, o, f of one direction"):
+    with pytest.raises(
+        tg.ShapeError,
+        match=r"P has shape \(2, 9\); expected \(1, 9\): blocks i, o, f of one direction",
+    ):
         onnx.from_onnx_peephole_lstm(*w[:3], np.ones((2, 9)))
     with pytest.raises(tg.TinygradError, match=r"has no \['p'\]"):
         onnx.to_onnx_peephole_lstm({key: v for key, v in cell.state_dict().items() if key != "p"})
@@ -341,8 +393,18 @@ def test_where_the_blocks_go() -> None:
     """Blocks of one number each, as letters of their gates."""
     letters = {"i": 1.0, "f": 2.0, "g": 3.0, "o": 4.0, "r": 5.0, "z": 6.0, "n": 7.0}
     blocks = lambda gates: np.array([[letters[g]] for g in gates])  # noqa: E731
-    lstm = {"weight_ih_l0": blocks("ifgo"), "weight_hh_l0": blocks("ifgo"), "bias_ih_l0": blocks("ifgo")[:, 0], "bias_hh_l0": np.zeros(4)}
-    gru = {"weight_ih_l0": blocks("rzn"), "weight_hh_l0": blocks("rzn"), "bias_ih_l0": blocks("rzn")[:, 0], "bias_hh_l0": np.ones(3)}
+    lstm = {
+        "weight_ih_l0": blocks("ifgo"),
+        "weight_hh_l0": blocks("ifgo"),
+        "bias_ih_l0": blocks("ifgo")[:, 0],
+        "bias_hh_l0": np.zeros(4),
+    }
+    gru = {
+        "weight_ih_l0": blocks("rzn"),
+        "weight_hh_l0": blocks("rzn"),
+        "bias_ih_l0": blocks("rzn")[:, 0],
+        "bias_hh_l0": np.ones(3),
+    }
     W, R, B = onnx.to_onnx_lstm(lstm)
     np.testing.assert_array_equal(W[0], blocks("iofg"))
     np.testing.assert_array_equal(R[0], blocks("iofg"))
@@ -350,7 +412,9 @@ def test_where_the_blocks_go() -> None:
     W, R, B = onnx.to_onnx_gru(gru, linear_before_reset=1)
     np.testing.assert_array_equal(W[0], blocks("zrn"))
     np.testing.assert_array_equal(B[0], [6, 5, 7, 1, 1, 1])
-    np.testing.assert_array_equal(onnx.to_onnx_gru(gru, linear_before_reset=0)[2], [[7, 6, 8, 0, 0, 0]])
+    np.testing.assert_array_equal(
+        onnx.to_onnx_gru(gru, linear_before_reset=0)[2], [[7, 6, 8, 0, 0, 0]]
+    )
     kernel, recurrent, bias = keras.to_keras_gru(gru)
     np.testing.assert_array_equal(kernel, blocks("zrn").T)
     np.testing.assert_array_equal(bias, [[6, 5, 7], [1, 1, 1]])
@@ -377,19 +441,51 @@ PROJECTED = tg.nn.LSTM(INPUT, H, proj_size=2, rng=0).state_dict()
 @pytest.mark.parametrize(
     ("call", "error", "text"),
     [
-        (lambda: keras.from_keras_gru(a((2, 9)), a((3, 9)), a(9)), tg.ShapeError, "that of a layer with reset_after=False; this is"),
-        (lambda: keras.from_keras_gru(a((2, 9)), a((3, 9)), a((2, 9)), False), tg.ShapeError, "that of a layer with reset_after=True"),
-        (lambda: keras.from_keras_gru(a((2, 9)), a((3, 9)), a(18)), tg.ShapeError, r"bias has shape \(18,\); expected \(2, 9\)"),
+        (
+            lambda: keras.from_keras_gru(a((2, 9)), a((3, 9)), a(9)),
+            tg.ShapeError,
+            "that of a layer with reset_after=False; this is",
+        ),
+        (
+            lambda: keras.from_keras_gru(a((2, 9)), a((3, 9)), a((2, 9)), False),
+            tg.ShapeError,
+            "that of a layer with reset_after=True",
+        ),
+        (
+            lambda: keras.from_keras_gru(a((2, 9)), a((3, 9)), a(18)),
+            tg.ShapeError,
+            r"bias has shape \(18,\); expected \(2, 9\)",
+        ),
         (
             lambda: keras.from_keras_lstm(a((12, 2)), a((12, 3))),
             tg.ShapeError,
             r"recurrent_kernel has shape \(12, 3\); expected \(12, 48\)",
         ),
-        (lambda: keras.from_keras_lstm(a((2, 9)), a((3, 12))), tg.ShapeError, r"kernel has shape \(2, 9\); expected \(2, 12\)"),
-        (lambda: keras.from_keras_lstm(a((2, 12)), a((3, 12)), a(3)), tg.ShapeError, r"bias has shape \(3,\); expected \(12,\)"),
-        (lambda: keras.from_keras_lstm(a((2, 12), int), a((3, 12))), tg.DtypeError, "from_keras_lstm: kernel must be floating"),
-        (lambda: keras.from_keras_simple_rnn(a((2, 3)), a((3, 3)), layer=-1), tg.ShapeError, "layer must be at least 0; found -1"),
-        (lambda: keras.to_keras_lstm(PROJECTED), tg.TinygradError, "weight_hr_l0 is the projection .* proj_size=0"),
+        (
+            lambda: keras.from_keras_lstm(a((2, 9)), a((3, 12))),
+            tg.ShapeError,
+            r"kernel has shape \(2, 9\); expected \(2, 12\)",
+        ),
+        (
+            lambda: keras.from_keras_lstm(a((2, 12)), a((3, 12)), a(3)),
+            tg.ShapeError,
+            r"bias has shape \(3,\); expected \(12,\)",
+        ),
+        (
+            lambda: keras.from_keras_lstm(a((2, 12), int), a((3, 12))),
+            tg.DtypeError,
+            "from_keras_lstm: kernel must be floating",
+        ),
+        (
+            lambda: keras.from_keras_simple_rnn(a((2, 3)), a((3, 3)), layer=-1),
+            tg.ShapeError,
+            "layer must be at least 0; found -1",
+        ),
+        (
+            lambda: keras.to_keras_lstm(PROJECTED),
+            tg.TinygradError,
+            "weight_hr_l0 is the projection .* proj_size=0",
+        ),
         (lambda: onnx.to_onnx_lstm(PROJECTED), tg.TinygradError, "weight_hr_l0 is the projection"),
         (
             lambda: keras.to_keras_gru({"weight_ih_l0": a((9, 2))}),
@@ -397,7 +493,9 @@ PROJECTED = tg.nn.LSTM(INPUT, H, proj_size=2, rng=0).state_dict()
             r"has no \['weight_hh_l0'\]; it has \['weight_ih_l0'\]",
         ),
         (
-            lambda: keras.to_keras_gru({"weight_ih_l0": a((9, 2)), "weight_hh_l0": a((9, 3)), "bias_hh_l0": a(9)}),
+            lambda: keras.to_keras_gru(
+                {"weight_ih_l0": a((9, 2)), "weight_hh_l0": a((9, 3)), "bias_hh_l0": a(9)}
+            ),
             tg.TinygradError,
             r"has no \['bias_ih_l0'\]",
         ),
@@ -411,19 +509,53 @@ PROJECTED = tg.nn.LSTM(INPUT, H, proj_size=2, rng=0).state_dict()
             tg.TinygradError,
             "P holds peephole weights.*from_onnx_peephole_lstm",
         ),
-        (lambda: onnx.from_onnx_lstm(a((1, 12, 2)), a((1, 12, 3)), input_forget=1), tg.TinygradError, r"couples the gates \(i = 1 - f\)"),
-        (lambda: onnx.from_onnx_gru(a((1, 9, 2)), a((1, 9, 3)), clip=3.0), tg.TinygradError, "clip=3.0 bounds what goes into the"),
         (
-            lambda: onnx.from_onnx_gru(a((1, 9, 2)), a((1, 9, 3)), activations=["HardSigmoid", "Tanh"]),
+            lambda: onnx.from_onnx_lstm(a((1, 12, 2)), a((1, 12, 3)), input_forget=1),
+            tg.TinygradError,
+            r"couples the gates \(i = 1 - f\)",
+        ),
+        (
+            lambda: onnx.from_onnx_gru(a((1, 9, 2)), a((1, 9, 3)), clip=3.0),
+            tg.TinygradError,
+            "clip=3.0 bounds what goes into the",
+        ),
+        (
+            lambda: onnx.from_onnx_gru(
+                a((1, 9, 2)), a((1, 9, 3)), activations=["HardSigmoid", "Tanh"]
+            ),
             tg.TinygradError,
             r"\['HardSigmoid', 'Tanh'\]; the layer has \['Sigmoid', 'Tanh'\] in each direction",
         ),
-        (lambda: onnx.from_onnx_rnn(a((2, 3, 2)), a((2, 3, 3)), activations=["Tanh", "Relu"]), tg.TinygradError, "activations="),
-        (lambda: onnx.from_onnx_gru(a((1, 9, 2)), a((1, 9, 3)), linear_before_reset=2), tg.TinygradError, "must be 0 or 1; found 2"),
-        (lambda: onnx.from_onnx_gru(a((9, 2)), a((1, 9, 3))), tg.ShapeError, r"W has shape \(9, 2\); expected \(directions, 3 \*"),
-        (lambda: onnx.from_onnx_gru(a((1, 9, 2)), a((1, 12, 3))), tg.ShapeError, r"R has shape \(1, 12, 3\); expected \(1, 9, 3\)"),
-        (lambda: onnx.from_onnx_gru(a((1, 9, 2)), a((1, 9, 3)), a((1, 9))), tg.ShapeError, r"B has shape \(1, 9\); expected \(1, 18\)"),
-        (lambda: onnx.from_onnx_rnn(a((2, 3, 2)), a((2, 3, 3)), reverse=True), tg.ShapeError, "reverse=True names one direction"),
+        (
+            lambda: onnx.from_onnx_rnn(a((2, 3, 2)), a((2, 3, 3)), activations=["Tanh", "Relu"]),
+            tg.TinygradError,
+            "activations=",
+        ),
+        (
+            lambda: onnx.from_onnx_gru(a((1, 9, 2)), a((1, 9, 3)), linear_before_reset=2),
+            tg.TinygradError,
+            "must be 0 or 1; found 2",
+        ),
+        (
+            lambda: onnx.from_onnx_gru(a((9, 2)), a((1, 9, 3))),
+            tg.ShapeError,
+            r"W has shape \(9, 2\); expected \(directions, 3 \*",
+        ),
+        (
+            lambda: onnx.from_onnx_gru(a((1, 9, 2)), a((1, 12, 3))),
+            tg.ShapeError,
+            r"R has shape \(1, 12, 3\); expected \(1, 9, 3\)",
+        ),
+        (
+            lambda: onnx.from_onnx_gru(a((1, 9, 2)), a((1, 9, 3)), a((1, 9))),
+            tg.ShapeError,
+            r"B has shape \(1, 9\); expected \(1, 18\)",
+        ),
+        (
+            lambda: onnx.from_onnx_rnn(a((2, 3, 2)), a((2, 3, 3)), reverse=True),
+            tg.ShapeError,
+            "reverse=True names one direction",
+        ),
     ],
 )
 def test_errors(call: Any, error: Any, text: str) -> None:
@@ -434,7 +566,9 @@ def test_errors(call: Any, error: Any, text: str) -> None:
 def test_activations_that_are_the_layers_own(rng: np.random.Generator) -> None:
     w = [rng.standard_normal((2, *shape)) for shape in o(4)]
     plain = onnx.from_onnx_lstm(*w)
-    same = onnx.from_onnx_lstm(*w, np.zeros((2, 3 * H)), activations=["Sigmoid", "Tanh", "Tanh"] * 2)
+    same = onnx.from_onnx_lstm(
+        *w, np.zeros((2, 3 * H)), activations=["Sigmoid", "Tanh", "Tanh"] * 2
+    )
     assert same.keys() == plain.keys()
     for key, v in plain.items():
         np.testing.assert_array_equal(same[key], v)

@@ -1,4 +1,7 @@
-"""Compiled cells where they could go wrong without a word: settings that change, copies, odd states, and what one recorded step cannot stand for."""
+"""Compiled cells where they could go wrong without a word.
+
+Settings that change, copies, odd states, and what one recorded step cannot stand for.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,11 @@ class Settings(tg.Cell):
         self.plain, self.steps, self.runner = True, 3, None
 
     def forward(self, x: Any, h: Any) -> Any:
-        h = tg.tanh(self.from_input(x, self.w, matmul) * self.scale + h * self.options["k"] * self.options["list"][1] + self.context)
+        h = tg.tanh(
+            self.from_input(x, self.w, matmul) * self.scale
+            + h * self.options["k"] * self.options["list"][1]
+            + self.context
+        )
         return h, h
 
 
@@ -149,7 +156,11 @@ def test_copies_and_pickles() -> None:
 
 def test_wrappers_around_a_compiled_cell_keep_their_masks() -> None:
     nn = tg.nn
-    for wrap in (lambda c: nn.WeightDrop(c, 0.5, rng=1), lambda c: nn.Zoneout(c, 0.5, rng=1), lambda c: nn.VariationalDropout(c, state=0.5, rng=1)):
+    for wrap in (
+        lambda c: nn.WeightDrop(c, 0.5, rng=1),
+        lambda c: nn.Zoneout(c, 0.5, rng=1),
+        lambda c: nn.VariationalDropout(c, state=0.5, rng=1),
+    ):
         check(wrap(cells.Elman(3, 3, rng=0)), wrap(jit(cells.Elman(3, 3, rng=0))))
 
 
@@ -159,7 +170,8 @@ def test_what_differs_from_step_to_step_is_refused_in_other_traces() -> None:
     with pytest.raises(TraceError, match="running statistics cannot be recorded"):
         trace(norm, XS[0], H)
     norm.eval()
-    assert len(trace(lambda x: tg.unroll(norm, x)[0], tg.tensor(XS)).nodes) > 4  # a whole sequence has steps
+    # a whole sequence has steps
+    assert len(trace(lambda x: tg.unroll(norm, x)[0], tg.tensor(XS)).nodes) > 4
     with pytest.raises(TraceError, match="running statistics cannot be recorded"):
         trace(lambda x, h: norm.forward(x, h)[0], XS[0], H)
 
@@ -197,7 +209,9 @@ def test_a_state_without_rows() -> None:
 
 def test_messages_speak_of_what_was_given() -> None:
     compiled = jit(cells.Elman(3, 3, rng=0))
-    with pytest.raises(ShapeError, match=r"expected one step of shape \(batch, 3\); found x\[0\] float32\(2, 5\)"):
+    with pytest.raises(
+        ShapeError, match=r"expected one step of shape \(batch, 3\); found x\[0\] float32\(2, 5\)"
+    ):
         tg.unroll(compiled, np.zeros((4, 2, 5), np.float32))
     with pytest.raises(CompileError, match="the class Elman; make one"):
         jit(cells.Elman)
@@ -268,7 +282,9 @@ def test_replaced_parameters_before_backward() -> None:
     cell = cells.Elman(3, 3, rng=0)
     ys, _ = tg.unroll(jit(cell), XS)
     cell.weight_hh.data = cell.weight_hh.numpy() * 2
-    with pytest.raises(GraphError, match="goes through a compiled cell, which needs the value that weight_hh"):
+    with pytest.raises(
+        GraphError, match="goes through a compiled cell, which needs the value that weight_hh"
+    ):
         ys.sum().backward()
 
 
@@ -290,7 +306,10 @@ def test_several_threads_with_one_compiled_cell() -> None:
     cell = tg.cells.GRU(3, 4, rng=0)
     fast, before, interval = tg.jit(cell), runtime.threads(), sys.getswitchinterval()
     rng = np.random.default_rng(0)
-    sequences = [rng.normal(size=(T, batch, 3)).astype(np.float32) for T, batch in ((5, 40), (9, 3), (5, 64), (2, 1))]
+    sequences = [
+        rng.normal(size=(T, batch, 3)).astype(np.float32)
+        for T, batch in ((5, 40), (9, 3), (5, 64), (2, 1))
+    ]
     with tg.no_grad():
         expected = [tg.unroll(cell, xs)[0].numpy() for xs in sequences]
         tg.unroll(fast, sequences[0])
@@ -364,4 +383,9 @@ def test_a_first_state_may_be_an_array() -> None:
             return h, h
 
     xs = tg.tensor(np.random.default_rng(0).normal(size=(4, 2, 3)).astype(np.float32))
-    np.testing.assert_allclose(tg.unroll(tg.jit(Plain()), xs)[0].numpy(), tg.unroll(Plain(), xs)[0].numpy(), rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(
+        tg.unroll(tg.jit(Plain()), xs)[0].numpy(),
+        tg.unroll(Plain(), xs)[0].numpy(),
+        rtol=1e-6,
+        atol=1e-7,
+    )

@@ -1,4 +1,7 @@
-"""`tg.jit` of ordinary functions: the numbers and gradients of the function as it is. Random ones: `tests/fuzz/functions.py`."""
+"""`tg.jit` of ordinary functions: the numbers and gradients of the function as it is.
+
+Random ones: `tests/fuzz/functions.py`.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,9 @@ def by_python(monkeypatch: pytest.MonkeyPatch, everywhere: None) -> None:
     monkeypatch.setattr(runtime, "load", lambda source, distinct=False: Interpreted(source))
 
 
-def outcome(f: Callable[..., Any], arrays: list[np.ndarray], dtype: Any = np.float64, order: int = 1) -> list[np.ndarray]:
+def outcome(
+    f: Callable[..., Any], arrays: list[np.ndarray], dtype: Any = np.float64, order: int = 1
+) -> list[np.ndarray]:
     """Results, gradients of a random sum of them, and for order 2 gradients of a random sum of those."""
     rng = np.random.default_rng(5)
     xs = [tg.tensor(a, dtype, requires_grad=True) for a in arrays]
@@ -46,14 +51,27 @@ def outcome(f: Callable[..., Any], arrays: list[np.ndarray], dtype: Any = np.flo
         if order > 1:
             for x in xs:
                 x.grad = None
-            again = sum(((g * rng.normal(size=g.shape)).sum() for g in first if g is not None and g.requires_grad), tg.tensor(0.0, dtype))
+            again = sum(
+                (
+                    (g * rng.normal(size=g.shape)).sum()
+                    for g in first
+                    if g is not None and g.requires_grad
+                ),
+                tg.tensor(0.0, dtype),
+            )
             if again.requires_grad:
                 again.backward()
                 found += [x.grad for x in xs if x.grad is not None]
     return [y.numpy() for y in found]
 
 
-def same(f: Callable[..., Any], fast: Callable[..., Any], arrays: list[np.ndarray], dtype: Any = np.float64, order: int = 1) -> None:
+def same(
+    f: Callable[..., Any],
+    fast: Callable[..., Any],
+    arrays: list[np.ndarray],
+    dtype: Any = np.float64,
+    order: int = 1,
+) -> None:
     expected, found = outcome(f, arrays, dtype, order), outcome(fast, arrays, dtype, order)
     assert len(expected) == len(found)
     for a, b in zip(found, expected, strict=True):
@@ -96,9 +114,13 @@ def test_an_optimiser_step(dtype: Any) -> None:
     same(lambda *s: adam(*s, 0.01), lambda *s: fast(*s, 0.01), state, dtype)
     with tg.no_grad():
         p, m, v = fast(*[tg.tensor(s, dtype) for s in state], tg.tensor(0.02, dtype))
-    for a, b in zip((p, m, v), adam(*[tg.tensor(s, dtype) for s in state], tg.tensor(0.02, dtype)), strict=True):
+    for a, b in zip(
+        (p, m, v), adam(*[tg.tensor(s, dtype) for s in state], tg.tensor(0.02, dtype)), strict=True
+    ):
         assert a.node is None
-        np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-6, atol=1e-7 if dtype == np.float32 else 1e-15)
+        np.testing.assert_allclose(
+            a.numpy(), b.numpy(), rtol=1e-6, atol=1e-7 if dtype == np.float32 else 1e-15
+        )
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -106,7 +128,12 @@ def test_losses(dtype: Any) -> None:
     targets = np.random.default_rng(1).integers(7, size=50)
     fast = tg.jit(smoothed)
     for labels in (targets, targets[::-1].copy()):  # one recording: integer arrays are inputs
-        same(lambda x, t=labels: [smoothed(x, t)], lambda x, t=labels: [fast(x, t)], [normal(50, 7)], dtype)
+        same(
+            lambda x, t=labels: [smoothed(x, t)],
+            lambda x, t=labels: [fast(x, t)],
+            [normal(50, 7)],
+            dtype,
+        )
     assert len(fast._recordings) == 1
     points = [normal(60, 3), normal(5, 3, seed=1), 0.1 * normal(5, 3, seed=2), normal(5, seed=3)]
     quick = tg.jit(mixture)
@@ -132,10 +159,15 @@ def test_transforms(rows: Any, by_python: None) -> None:
     for transform in (lambda f: tg.grad(f, (0, 1)), tg.hessian, lambda f: tg.jacobian(f, 1)):
         for a, b in zip(leaves(transform(fast)(x, w)), leaves(transform(f)(x, w)), strict=True):
             np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-10, atol=1e-12)
-    for a, b in zip(tg.jvp(fast, (x, w), (x + 1, w - 1)), tg.jvp(f, (x, w), (x + 1, w - 1)), strict=True):
+    for a, b in zip(
+        tg.jvp(fast, (x, w), (x + 1, w - 1)), tg.jvp(f, (x, w), (x + 1, w - 1)), strict=True
+    ):
         np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-11)
     assert tg.gradcheck(fast, x, w, order=2)
-    third = [tg.grad(lambda x, g=g: (tg.grad(lambda x: (tg.grad(g)(x, w) ** 2).sum())(x) ** 3).sum())(x) for g in (f, fast)]
+    third = [
+        tg.grad(lambda x, g=g: (tg.grad(lambda x: (tg.grad(g)(x, w) ** 2).sum())(x) ** 3).sum())(x)
+        for g in (f, fast)
+    ]
     np.testing.assert_allclose(third[1].numpy(), third[0].numpy(), rtol=1e-10)
 
 
@@ -165,7 +197,12 @@ def test_what_it_closes_over(by_python: None) -> None:
             y = g(x)
             if y.requires_grad:
                 y.backward()
-            found.append([y.numpy(), *(np.zeros(t.shape) if t.grad is None else t.grad.numpy() for t in (x, scale))])
+            found.append(
+                [
+                    y.numpy(),
+                    *(np.zeros(t.shape) if t.grad is None else t.grad.numpy() for t in (x, scale)),
+                ]
+            )
         for a, b in zip(*found, strict=True):
             np.testing.assert_allclose(b, a, rtol=1e-12)
 
@@ -209,20 +246,38 @@ def test_nests_keywords_and_other_arguments(by_python: None) -> None:
         a, (b, c) = batch["a"], batch["rest"]
         y = (a * b) ** power + c
         y = y if weights is None else y * weights
-        return {"total": y.sum() if mode == "sum" else y.mean(), "parts": (y, [a]), "mode": mode, "none": None, "number": 3}
+        return {
+            "total": y.sum() if mode == "sum" else y.mean(),
+            "parts": (y, [a]),
+            "mode": mode,
+            "none": None,
+            "number": 3,
+        }
 
     fast = tg.jit(f)
     a, b = (tg.tensor(normal(3, 4, seed=k), requires_grad=True) for k in (1, 2))
-    for how in ({}, {"weights": normal(4)}, {"power": 3}, {"mode": "mean", "weights": tg.tensor(normal(3, 1))}):
+    for how in (
+        {},
+        {"weights": normal(4)},
+        {"power": 3},
+        {"mode": "mean", "weights": tg.tensor(normal(3, 1))},
+    ):
         batch = {"a": a, "rest": [b, normal(4, seed=3)]}
         expected, found = f(batch, **how), fast(batch, **how)
-        assert list(found) == list(expected) and found["mode"] == expected["mode"] and found["number"] == 3 and found["none"] is None
+        assert (
+            list(found) == list(expected)
+            and found["mode"] == expected["mode"]
+            and found["number"] == 3
+            and found["none"] is None
+        )
         assert found["parts"][1][0] is a
         grads = []
         for y in (expected, found):
             a.grad = b.grad = None
             (y["total"] + (y["parts"][0] ** 2).sum()).backward()
-            grads.append([y["total"].numpy(), y["parts"][0].numpy(), a.grad.numpy(), b.grad.numpy()])
+            grads.append(
+                [y["total"].numpy(), y["parts"][0].numpy(), a.grad.numpy(), b.grad.numpy()]
+            )
         for x, z in zip(*grads, strict=True):
             np.testing.assert_allclose(z, x, rtol=1e-12)
     assert len(fast._recordings) == 4
@@ -283,7 +338,9 @@ def test_called_it_is_a_function_and_unrolled_a_cell() -> None:
     np.testing.assert_allclose(ys.numpy(), plain[0].numpy(), rtol=1e-12)
     assert fast._runners and not fast._recordings
     y, _ = fast(tg.tensor(xs[0]), tg.tensor(xs[1]))
-    np.testing.assert_allclose(y.numpy(), step(tg.tensor(xs[0]), tg.tensor(xs[1]))[0].numpy(), rtol=1e-12)
+    np.testing.assert_allclose(
+        y.numpy(), step(tg.tensor(xs[0]), tg.tensor(xs[1]))[0].numpy(), rtol=1e-12
+    )
     assert fast._recordings
     assert tg.jit(fast) is fast
 
@@ -309,7 +366,14 @@ def test_as_a_method(by_python: None) -> None:
 def test_when_it_is_recorded_again(by_python: None) -> None:
     fast = tg.jit(lambda x, k: (x * k).sum())
     x = tg.tensor(normal(3, 4))
-    for k, count in ((2.0, 1), (2.0, 1), (3.0, 2), (2, 3), (tg.tensor(2.0, np.float64), 4), (tg.tensor(5.0, np.float64), 4)):
+    for k, count in (
+        (2.0, 1),
+        (2.0, 1),
+        (3.0, 2),
+        (2, 3),
+        (tg.tensor(2.0, np.float64), 4),
+        (tg.tensor(5.0, np.float64), 4),
+    ):
         np.testing.assert_allclose(fast(x, k).numpy(), (x * k).sum().numpy(), rtol=1e-13)
         assert len(fast._recordings) == count
     fast(tg.tensor(normal(2, 4)), 2.0)
@@ -346,7 +410,11 @@ def test_large_arrays_among_threads() -> None:
     tg.set_num_threads(2)
     try:
         same(f, tg.jit(f), [normal(401, 503), normal(503, seed=1)])
-        same(lambda x: [(tg.tanh(x) * 2).sum()], tg.jit(lambda x: [(tg.tanh(x) * 2).sum()]), [normal(200_001)])
+        same(
+            lambda x: [(tg.tanh(x) * 2).sum()],
+            tg.jit(lambda x: [(tg.tanh(x) * 2).sum()]),
+            [normal(200_001)],
+        )
     finally:
         tg.set_num_threads(count)
 
@@ -357,7 +425,17 @@ def test_sums_in_float32_are_as_exact_as_they_are() -> None:
     exact = (x.astype(np.float64) ** 2 + x).sum()
     assert abs(fast(tg.tensor(x)).item() / exact - 1) < 1e-6
     rows = tg.jit(lambda x: (x * x + x).sum(axis=-1) * 2.0 + 1.0)
-    assert np.abs(rows(tg.tensor(x[:3_000_000].reshape(3, -1))).numpy() / (2 * (x[:3_000_000].astype(np.float64) ** 2 + x[:3_000_000]).reshape(3, -1).sum(-1) + 1) - 1).max() < 1e-6
+    assert (
+        np.abs(
+            rows(tg.tensor(x[:3_000_000].reshape(3, -1))).numpy()
+            / (
+                2 * (x[:3_000_000].astype(np.float64) ** 2 + x[:3_000_000]).reshape(3, -1).sum(-1)
+                + 1
+            )
+            - 1
+        ).max()
+        < 1e-6
+    )
 
 
 def test_infinities_and_nans(everywhere: None) -> None:
@@ -367,7 +445,12 @@ def test_infinities_and_nans(everywhere: None) -> None:
     x[2, 5] = np.inf
 
     def f(x: Any) -> Any:
-        return tg.logsumexp(x, axis=-1), tg.max(x, axis=-1) * 2.0, tg.min(x, axis=-1) * 2.0, tg.where(x > 0, x, 0.0).sum(axis=0)
+        return (
+            tg.logsumexp(x, axis=-1),
+            tg.max(x, axis=-1) * 2.0,
+            tg.min(x, axis=-1) * 2.0,
+            tg.where(x > 0, x, 0.0).sum(axis=0),
+        )
 
     with np.errstate(all="ignore"):
         for a, b in zip(tg.jit(f)(tg.tensor(x)), f(tg.tensor(x)), strict=True):
@@ -408,7 +491,10 @@ def test_errors(by_python: None) -> None:
         tg.jit(tg.nn.cross_entropy)(x, np.array([0, 9, 1]))
     with pytest.raises(tg.ShapeError, match="targets from -1 to 1; expected 0 to 3"):
         tg.jit(tg.nn.cross_entropy)(x, np.array([0, -1, 1]))
-    with pytest.raises(tg.TraceError, match=r"tg.take_along_axis\(x, i, axis\) take such indices.*test_jit_functions.py"):
+    with pytest.raises(
+        tg.TraceError,
+        match=r"tg.take_along_axis\(x, i, axis\) take such indices.*test_jit_functions.py",
+    ):
         tg.jit(lambda x, i: x[np.arange(3), i])(x, np.array([0, 1, 1]))
     with pytest.raises(tg.CompileError, match="was not called yet"):
         tg.jit(lambda x: x).source()
@@ -433,7 +519,9 @@ def test_graphs_are_released_and_guarded(by_python: None) -> None:
     y.backward()
     y = fast(x)
     w.data = normal(4, seed=2)
-    with pytest.raises(tg.GraphError, match="goes through a compiled function, which needs the value that w"):
+    with pytest.raises(
+        tg.GraphError, match="goes through a compiled function, which needs the value that w"
+    ):
         y.backward()
 
 
@@ -462,8 +550,6 @@ def test_source_names_the_lines(rows: Any, by_python: None) -> None:
     compile(text, "generated", "exec")
     assert "def forward(" in text and "def backward(" in text
     assert "# multiply test_jit_functions.py:" in text and "y = tg.softmax(x * w, -1)" in text
-
-
 
 
 def test_pickles(by_python: None) -> None:

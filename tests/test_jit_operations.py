@@ -1,7 +1,10 @@
-"""Every primitive of the vocabulary inside a compiled step: on values of the batch and of the state, against the plain steps.
+"""Every primitive of the vocabulary inside a compiled step.
 
-Each example of a primitive's entry gets a batch axis in front. Modules run as Python in most of these tests, which takes milliseconds; the
-tests marked `full` compile them, all examples of a primitive in one module.
+On values of the batch and of the state, against the plain steps.
+
+Each example of a primitive's entry gets a batch axis in front. Modules run as Python in most of
+these tests, which takes milliseconds; the tests marked `full` compile them, all examples of a
+primitive in one module.
 """
 
 from __future__ import annotations
@@ -23,11 +26,29 @@ from .interpreted import interpreting
 from .test_primitives import NAMES, call, draw, parameter_sets
 
 T, BATCH = 3, 5  # no axis of the examples is as long as the batch
-STRETCHES = ("checkpoint", "unroll", "jit", "part")  # nodes of whole stretches, and what cuts their results
-REGISTERED = ("reshape", "getitem", "setitem", "transpose", "windows", "unwindows", "add_along_axis")  # called by their primitive
+# nodes of whole stretches, and what cuts their results
+STRETCHES = ("checkpoint", "unroll", "jit", "part")
+# called by their primitive
+REGISTERED = (
+    "reshape",
+    "getitem",
+    "setitem",
+    "transpose",
+    "windows",
+    "unwindows",
+    "add_along_axis",
+)
 ELEMENTWISE = {
     1: [[(4, 2)], [()], [(0, 3)], [(2, 1, 3)]],
-    2: [[(3, 4), (3, 4)], [(3, 4), (1, 4)], [(3, 1), (3, 4)], [(3, 1), (1, 4)], [(), ()], [(2, 1, 3), (1, 2, 1)], [(0, 3), (1, 3)]],
+    2: [
+        [(3, 4), (3, 4)],
+        [(3, 4), (1, 4)],
+        [(3, 1), (3, 4)],
+        [(3, 1), (1, 4)],
+        [(), ()],
+        [(2, 1, 3), (1, 2, 1)],
+        [(0, 3), (1, 3)],
+    ],
     3: [[(3, 4), (3, 4), (3, 4)], [(1, 4), (3, 4), (3, 1)], [(1, 1), (3, 4), (1, 1)], [(), (), ()]],
 }
 
@@ -50,11 +71,25 @@ def shifted(name: str, params: dict[str, Any], shapes: list[tuple[int, ...]]) ->
     rank, out = len(shapes[0]) if shapes else 0, dict(params)
     if name in ("stack",):
         rank += 1
-    if name == "roll" and params.get("axis") is None:  # over the flattened row: rolled along the last axis
+    # over the flattened row: rolled along the last axis
+    if name == "roll" and params.get("axis") is None:
         out["axis"] = rank if rank else 0
-    elif "axis" in params or name in ("sum", "mean", "max", "min", "logsumexp", "norm", "any", "all"):
+    elif "axis" in params or name in (
+        "sum",
+        "mean",
+        "max",
+        "min",
+        "logsumexp",
+        "norm",
+        "any",
+        "all",
+    ):
         axis = params.get("axis")
-        out["axis"] = tuple(a + 1 for a in axes_of(axis, rank)) if not isinstance(axis, int) else axis % rank + 1
+        out["axis"] = (
+            tuple(a + 1 for a in axes_of(axis, rank))
+            if not isinstance(axis, int)
+            else axis % rank + 1
+        )
     if name in ("argmax", "argmin") and params.get("axis") is None:
         out["axis"] = 1
     if name in ("reshape", "broadcast_to"):
@@ -73,7 +108,10 @@ def shifted(name: str, params: dict[str, Any], shapes: list[tuple[int, ...]]) ->
 
 
 def with_batch(params: dict[str, Any], batch: int) -> dict[str, Any]:
-    return {k: tuple(batch if isinstance(n, str) else n for n in v) if k == "shape" else v for k, v in params.items()}
+    return {
+        k: tuple(batch if isinstance(n, str) else n for n in v) if k == "shape" else v
+        for k, v in params.items()
+    }
 
 
 def examples(name: str) -> list[Example]:
@@ -81,7 +119,9 @@ def examples(name: str) -> list[Example]:
     rng = np.random.default_rng(zlib.crc32(name.encode()))
     found: list[Example] = []
 
-    def add(label: str, values: list[Any], params: dict[str, Any], varies: list[bool] | None = None) -> None:
+    def add(
+        label: str, values: list[Any], params: dict[str, Any], varies: list[bool] | None = None
+    ) -> None:
         full = {**entry.defaults, **params}
         shapes = [np.shape(v) for v in values]
         if isinstance(full.get("axis"), int) and not shapes[0]:
@@ -89,7 +129,9 @@ def examples(name: str) -> list[Example]:
         full = full if entry.elementwise else shifted(name, full, shapes)
 
         def run(*inputs: Any) -> Any:
-            ready = with_batch(full, next(i.shape[0] for i, v in zip(inputs, chosen, strict=True) if v))
+            ready = with_batch(
+                full, next(i.shape[0] for i, v in zip(inputs, chosen, strict=True) if v)
+            )
             return apply(entry, inputs, ready) if entry.variadic or name in REGISTERED else call(
                 entry, list(inputs), ready
             )  # fmt: skip
@@ -101,15 +143,22 @@ def examples(name: str) -> list[Example]:
         for params in parameter_sets(entry):
             for shapes in ELEMENTWISE[len(entry.inputs)]:
                 drawn = [draw(entry, i, s, rng) for i, s in enumerate(shapes)]
-                label = "+".join("x".join(map(str, s)) or "number" for s in shapes) + "".join(f"-{k}={v}" for k, v in params.items())
+                label = "+".join("x".join(map(str, s)) or "number" for s in shapes) + "".join(
+                    f"-{k}={v}" for k, v in params.items()
+                )
                 add(label, drawn, params)
         return found
     for k, (inputs, params) in enumerate(entry.examples or []):
-        drawn = [draw(entry, i, v, rng) if isinstance(v, tuple) else np.asarray(v) for i, v in enumerate(inputs)]
+        drawn = [
+            draw(entry, i, v, rng) if isinstance(v, tuple) else np.asarray(v)
+            for i, v in enumerate(inputs)
+        ]
         if name in ("argmax", "argmin") and not drawn[0].ndim:
             continue
         if name == "broadcast_to":
-            drawn = [drawn[0].reshape((1,) * (len(params["shape"]) - drawn[0].ndim) + drawn[0].shape)]
+            drawn = [
+                drawn[0].reshape((1,) * (len(params["shape"]) - drawn[0].ndim) + drawn[0].shape)
+            ]
         if name == "setitem":
             part = np.zeros(drawn[0].shape)[params["index"]]
             drawn[1] = drawn[1].reshape((1,) * (part.ndim - drawn[1].ndim) + drawn[1].shape)
@@ -119,11 +168,22 @@ def examples(name: str) -> list[Example]:
         elif name == "einsum":
             left, output = params["subscripts"].split("->")
             terms = left.split(",")
-            add(f"{params['subscripts']}-all", drawn, {"subscripts": ",".join(f"z{t}" for t in terms) + f"->z{output}"})
-            add(f"{params['subscripts']}-first", drawn, {"subscripts": ",".join([f"z{terms[0]}", *terms[1:]]) + f"->z{output}"}, [True] + [False] * (len(terms) - 1))
+            add(
+                f"{params['subscripts']}-all",
+                drawn,
+                {"subscripts": ",".join(f"z{t}" for t in terms) + f"->z{output}"},
+            )
+            add(
+                f"{params['subscripts']}-first",
+                drawn,
+                {"subscripts": ",".join([f"z{terms[0]}", *terms[1:]]) + f"->z{output}"},
+                [True] + [False] * (len(terms) - 1),
+            )
         elif name == "matmul":
             if drawn[0].ndim > 1 and drawn[1].ndim > 1:
-                same = [v.reshape((1,) * (max(d.ndim for d in drawn) - v.ndim) + v.shape) for v in drawn]
+                same = [
+                    v.reshape((1,) * (max(d.ndim for d in drawn) - v.ndim) + v.shape) for v in drawn
+                ]
                 add(f"{k}-both", same, params)
             if drawn[1].ndim <= 2:
                 add(f"{k}-left", drawn, params, [True, False])
@@ -140,7 +200,10 @@ EXAMPLES = [e for name in NAMES if name not in STRETCHES for e in examples(name)
 
 
 def step_of(several: list[Example]) -> tuple[Callable[..., Any], Callable[[Any], Any]]:
-    """A step with these examples, each on an input and the state; and how its inputs are drawn for a dtype."""
+    """A step with these examples, each on an input and the state.
+
+    And how its inputs are drawn for a dtype.
+    """
 
     def draw_inputs(dtype: Any) -> tuple[tuple[np.ndarray, ...], list[Any]]:
         rng = np.random.default_rng(5)
@@ -150,10 +213,20 @@ def step_of(several: list[Example]) -> tuple[Callable[..., Any], Callable[[Any],
             for value, varies in zip(e.values, e.varies, strict=True):
                 kind = dtype if value.dtype.kind == "f" else value.dtype
                 if varies:
-                    noise = rng.uniform(0.97, 1.03, (T, BATCH, *value.shape)) if value.dtype.kind == "f" else 1
-                    xs.append((value * noise).astype(kind) if value.dtype.kind == "f" else np.broadcast_to(value, (T, BATCH, *value.shape)).copy())
+                    noise = (
+                        rng.uniform(0.97, 1.03, (T, BATCH, *value.shape))
+                        if value.dtype.kind == "f"
+                        else 1
+                    )
+                    xs.append(
+                        (value * noise).astype(kind)
+                        if value.dtype.kind == "f"
+                        else np.broadcast_to(value, (T, BATCH, *value.shape)).copy()
+                    )
                 else:
-                    held.append(tg.tensor(value.astype(kind), requires_grad=value.dtype.kind == "f"))
+                    held.append(
+                        tg.tensor(value.astype(kind), requires_grad=value.dtype.kind == "f")
+                    )
         return tuple(xs), held
 
     def make(dtype: Any) -> Any:
@@ -172,7 +245,9 @@ def step_of(several: list[Example]) -> tuple[Callable[..., Any], Callable[[Any],
                 ys.append(e.run(*inputs))
             for y in ys:
                 kept = y if y.dtype == h.dtype else y.astype(h.dtype)
-                h = 0.5 * h + 0.1 * tg.tanh(kept.sum(axis=tuple(range(1, kept.ndim))) if kept.ndim > 1 else kept)
+                h = 0.5 * h + 0.1 * tg.tanh(
+                    kept.sum(axis=tuple(range(1, kept.ndim))) if kept.ndim > 1 else kept
+                )
             return tuple(ys), h
 
         return step, xs, held
@@ -192,10 +267,19 @@ def compare(several: list[Example], dtype: Any) -> None:
         loss = (first * 0).sum()
         for k, y in enumerate(results):
             if y.dtype.kind == "f":
-                loss = loss + (y * np.cos(np.arange(y.size) + k).reshape(y.shape)).sum().astype(dtype)
+                loss = loss + (y * np.cos(np.arange(y.size) + k).reshape(y.shape)).sum().astype(
+                    dtype
+                )
         loss.backward()
-        found.append([*(y.numpy() for y in results), *(t.grad.numpy() if t.grad is not None else None for t in [first, *inputs, *held])])
-    tolerance = {"rtol": 1e-10, "atol": 1e-11} if dtype == np.float64 else {"rtol": 2e-5, "atol": 2e-5}
+        found.append(
+            [
+                *(y.numpy() for y in results),
+                *(t.grad.numpy() if t.grad is not None else None for t in [first, *inputs, *held]),
+            ]
+        )
+    tolerance = (
+        {"rtol": 1e-10, "atol": 1e-11} if dtype == np.float64 else {"rtol": 2e-5, "atol": 2e-5}
+    )
     for k, (a, b) in enumerate(zip(found[1], found[0], strict=True)):
         if b is None or a is None:
             assert not np.any(a if b is None else b), f"value {k}: a gradient is missing"
@@ -204,7 +288,11 @@ def compare(several: list[Example], dtype: Any) -> None:
         np.testing.assert_allclose(a, b, **tolerance, err_msg=f"value {k} of {len(found[0])}")
 
 
-@pytest.mark.parametrize("dtype", [np.float64, pytest.param(np.float32, marks=pytest.mark.full)], ids=["float64", "float32"])
+@pytest.mark.parametrize(
+    "dtype",
+    [np.float64, pytest.param(np.float32, marks=pytest.mark.full)],
+    ids=["float64", "float32"],
+)
 @pytest.mark.parametrize("example", EXAMPLES, ids=str)
 def test_in_a_step(example: Example, dtype: Any) -> None:
     with interpreting():
@@ -219,8 +307,19 @@ def test_compiled(name: str, dtype: Any) -> None:
 
 
 def test_several_compiled() -> None:
-    """One module with operations of each kind: by index, by a table, at places that are values, with integers and booleans."""
-    chosen = ("getitem-3", "add_along_axis-0", "argmax-1", "cumsum-0", "any-0", "astype-int32", "one_hot-0")
+    """One module with operations of each kind.
+
+    By index, by a table, at places that are values, with integers and booleans.
+    """
+    chosen = (
+        "getitem-3",
+        "add_along_axis-0",
+        "argmax-1",
+        "cumsum-0",
+        "any-0",
+        "astype-int32",
+        "one_hot-0",
+    )
     found = [e for e in EXAMPLES if str(e) in chosen]
     assert len(found) == len(chosen)
     compare(found, np.float32)
@@ -261,7 +360,10 @@ def normalised(x: Any, h: Any) -> Any:
 
 def sizes(x: Any, h: Any) -> Any:
     """Arrays that are made in the step for the size of the batch."""
-    h = tg.concatenate([h[:, :3], np.zeros((x.shape[0], 3))], axis=1) + tg.tensor(np.ones((x.shape[0], 1))) * x
+    h = (
+        tg.concatenate([h[:, :3], np.zeros((x.shape[0], 3))], axis=1)
+        + tg.tensor(np.ones((x.shape[0], 1))) * x
+    )
     return h, tg.sin(h)
 
 
@@ -278,18 +380,27 @@ def test_programs(program: Any, batch: int) -> None:
         for compiled in (False, True):
             x, first = tg.tensor(xs, requires_grad=True), tg.tensor(h, requires_grad=True)
             ys, last = tg.unroll(tg.jit(program) if compiled else program, x, first)
-            ((ys * np.cos(np.arange(ys.size)).reshape(ys.shape)).sum() + (last * last).sum()).backward()
+            (
+                (ys * np.cos(np.arange(ys.size)).reshape(ys.shape)).sum() + (last * last).sum()
+            ).backward()
             found.append([ys.numpy(), last.numpy(), x.grad.numpy(), first.grad.numpy()])
     for a, b in zip(*found, strict=True):
         np.testing.assert_allclose(b, a, rtol=1e-10, atol=1e-12)
 
 
 def test_tokens() -> None:
-    """Integers as the input of a step: an embedding, and a one-hot code; a token that is none is found out."""
+    """Integers as the input of a step: an embedding, and a one-hot code.
+
+    A token that is none is found out.
+    """
     table = tg.Parameter(np.random.default_rng(0).normal(size=(5, 3)))
 
     def step(k: Any, h: Any) -> Any:
-        h = tg.tanh(tg.take(table, k, 0) + h @ tg.one_hot(k, classes=3, dtype=np.float64).reshape((-1, 3, 1)).sum(axis=0) * 0.1 + h)
+        h = tg.tanh(
+            tg.take(table, k, 0)
+            + h @ tg.one_hot(k, classes=3, dtype=np.float64).reshape((-1, 3, 1)).sum(axis=0) * 0.1
+            + h
+        )
         return tg.argmax(h, -1), h
 
     ks = np.random.default_rng(1).integers(0, 3, (T, BATCH))
@@ -315,18 +426,33 @@ REFUSED: list[tuple[str, Callable[[Any], Any], str]] = [
     ("a row's place", lambda x: x * tg.argmax(x, 0), "argmax .*over the rows of the batch"),
     ("rows by rows", lambda x: (x @ x.T) @ x, "matmul .*has the batch on two axes"),
     ("rolled rows", lambda x: tg.roll(x, 1, 0) * x, "roll .*whole rows"),
-    ("part of a merged axis", lambda x: x * tg.concatenate([x, x], 1).reshape(-1)[1], "getitem mixes the batch with other axes"),
-    ("a wide integer", lambda x: x.astype(np.uint64).astype(np.float32), "astype .*it is uint64; compiled are float32, float64"),
+    (
+        "part of a merged axis",
+        lambda x: x * tg.concatenate([x, x], 1).reshape(-1)[1],
+        "getitem mixes the batch with other axes",
+    ),
+    (
+        "a wide integer",
+        lambda x: x.astype(np.uint64).astype(np.float32),
+        "astype .*it is uint64; compiled are float32, float64",
+    ),
 ]
 
 
 @pytest.mark.parametrize("case", REFUSED, ids=lambda c: c[0])
-def test_what_cannot_be_compiled_says_what_and_where(case: tuple[str, Callable[[Any], Any], str]) -> None:
+def test_what_cannot_be_compiled_says_what_and_where(
+    case: tuple[str, Callable[[Any], Any], str],
+) -> None:
     _, function, text = case
 
     def step(x: Any, h: Any) -> Any:
         h = h + function(x)
         return h, h
 
-    with interpreting(), pytest.raises(tg.CompileError, match=f"{text}.*test_jit_operations.py:\\d+"):
-        tg.unroll(tg.jit(step), np.ones((T, BATCH, 3), np.float32), np.zeros((BATCH, 3), np.float32))
+    with (
+        interpreting(),
+        pytest.raises(tg.CompileError, match=f"{text}.*test_jit_operations.py:\\d+"),
+    ):
+        tg.unroll(
+            tg.jit(step), np.ones((T, BATCH, 3), np.float32), np.zeros((BATCH, 3), np.float32)
+        )

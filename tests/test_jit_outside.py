@@ -1,4 +1,7 @@
-"""Compiled cells that take something from outside the step: random masks, statistics of each step, tensors that the cell holds."""
+"""Compiled cells that take something from outside the step.
+
+Random masks, statistics of each step, tensors that the cell holds.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +59,9 @@ def _way(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
 
 
-def results(make: Callable[[], Any], compiled: bool, sequences: int = 2, **how: Any) -> list[np.ndarray]:
+def results(
+    make: Callable[[], Any], compiled: bool, sequences: int = 2, **how: Any
+) -> list[np.ndarray]:
     """Outputs, states and gradients of several sequences of one cell."""
     cell = make()
     run = tg.jit(cell) if compiled else cell
@@ -65,15 +70,25 @@ def results(make: Callable[[], Any], compiled: bool, sequences: int = 2, **how: 
         x = tg.tensor(np.random.default_rng(k).normal(size=(T, BATCH, 2)), requires_grad=True)
         cell.zero_grad()
         ys, state = tg.unroll(run, x, **how)
-        sum(((y * np.cos(np.arange(y.size)).reshape(y.shape)).sum() for y in [ys, *leaves(state)]), tg.tensor(0.0, np.float64)).backward()
-        found += [ys.numpy(), *(s.numpy() for s in leaves(state)), x.grad.numpy(), *(p.grad.numpy() for p in cell.parameters())]
+        sum(
+            ((y * np.cos(np.arange(y.size)).reshape(y.shape)).sum() for y in [ys, *leaves(state)]),
+            tg.tensor(0.0, np.float64),
+        ).backward()
+        found += [
+            ys.numpy(),
+            *(s.numpy() for s in leaves(state)),
+            x.grad.numpy(),
+            *(p.grad.numpy() for p in cell.parameters()),
+        ]
     return found
 
 
 def same(found: list[np.ndarray], expected: list[np.ndarray]) -> None:
     assert len(found) == len(expected)
     for k, (a, b) in enumerate(zip(found, expected, strict=True)):
-        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12, err_msg=f"value {k} of {len(expected)}")
+        np.testing.assert_allclose(
+            a, b, rtol=1e-10, atol=1e-12, err_msg=f"value {k} of {len(expected)}"
+        )
 
 
 @pytest.mark.parametrize("how", WAYS)
@@ -137,10 +152,18 @@ def test_statistics_of_each_step(how: str) -> None:
     for compiled in (False, True):
         cell = batch_norm()
         for k in range(2):
-            ys, _ = tg.unroll(tg.jit(cell) if compiled else cell, tg.tensor(np.random.default_rng(k).normal(size=(T, BATCH, 2)), requires_grad=True), **options)
+            ys, _ = tg.unroll(
+                tg.jit(cell) if compiled else cell,
+                tg.tensor(np.random.default_rng(k).normal(size=(T, BATCH, 2)), requires_grad=True),
+                **options,
+            )
             ys.sum().backward()
         cell.eval()
-        ys, _ = tg.unroll(tg.jit(cell) if compiled else cell, np.random.default_rng(5).normal(size=(T, BATCH, 2)), **options)
+        ys, _ = tg.unroll(
+            tg.jit(cell) if compiled else cell,
+            np.random.default_rng(5).normal(size=(T, BATCH, 2)),
+            **options,
+        )
         states.append([ys.numpy(), *(b.numpy() for _, b in cell.named_buffers())])
     same(states[1], states[0])
     with pytest.raises(tg.ShapeError, match="at least 2 values"):
@@ -154,15 +177,28 @@ def test_a_mask_in_a_sequence_inside_a_step_is_refused() -> None:
         ys, _ = tg.unroll(inner, tg.stack([x, x]), h)
         return ys[-1], ys[-1]
 
-    with pytest.raises(tg.TraceError, match="a random mask cannot be recorded, in a sequence inside a step"):
-        tg.unroll(tg.jit(step), np.ones((T, BATCH, 2), np.float32), np.zeros((BATCH, 2), np.float32))
+    with pytest.raises(
+        tg.TraceError, match="a random mask cannot be recorded, in a sequence inside a step"
+    ):
+        tg.unroll(
+            tg.jit(step), np.ones((T, BATCH, 2), np.float32), np.zeros((BATCH, 2), np.float32)
+        )
 
 
-def attended(compiled: bool, how: dict[str, Any], batch: int = BATCH, order: int = 1) -> list[np.ndarray]:
-    """A decoder that attends to what an encoder made: the gradients reach the encoder through what the cell holds."""
+def attended(
+    compiled: bool, how: dict[str, Any], batch: int = BATCH, order: int = 1
+) -> list[np.ndarray]:
+    """A decoder that attends to what an encoder made.
+
+    The gradients reach the encoder through what the cell holds.
+    """
     rng = np.random.default_rng(1)
     encoder = cells.GRU(2, 3, rng=0, dtype=np.float64)
-    decoder = nn.AttentionCell(cells.LSTM(2 + 4, 4, rng=1, dtype=np.float64), nn.BahdanauAttention(4, 3, 5, rng=2, dtype=np.float64), rng=3)
+    decoder = nn.AttentionCell(
+        cells.LSTM(2 + 4, 4, rng=1, dtype=np.float64),
+        nn.BahdanauAttention(4, 3, 5, rng=2, dtype=np.float64),
+        rng=3,
+    )
     source, target = (tg.tensor(rng.normal(size=(n, batch, 2)), requires_grad=True) for n in (6, T))
     memory, _ = tg.unroll(encoder, source)
     bound = decoder.attending(memory.swapaxes(0, 1), rng.integers(1, 7, batch))
@@ -199,7 +235,9 @@ def test_a_captured_tensor_is_not_recorded_anew_when_it_is_another_one() -> None
 
     fast = tg.jit(step)
     for k in range(3):
-        held["keys"] = tg.tensor(np.random.default_rng(k).normal(size=(BATCH, 2)), requires_grad=True)
+        held["keys"] = tg.tensor(
+            np.random.default_rng(k).normal(size=(BATCH, 2)), requires_grad=True
+        )
         xs = np.random.default_rng(k).normal(size=(T, BATCH, 2))
         found = []
         for run in (step, fast):

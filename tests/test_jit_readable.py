@@ -1,4 +1,7 @@
-"""`fast.source()`: the module that is compiled, under the names of the user's source; it runs, and gives the same numbers."""
+"""`fast.source()`: the module that is compiled, under the names of the user's source.
+
+It runs, and gives the same numbers.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,8 @@ from .cell_checks import GROUPS, Case
 from .interpreted import Interpreted, interpreting
 from .test_jit import outcome
 
-GOLDEN = Path(__file__).parent / "golden" / "explain_lstm.txt"  # written anew after a change that was meant with WRITE_GOLDEN=1
+# written anew after a change that was meant with WRITE_GOLDEN=1
+GOLDEN = Path(__file__).parent / "golden" / "explain_lstm.txt"
 
 
 class Own(tg.Cell):
@@ -28,10 +32,14 @@ class Own(tg.Cell):
     def __init__(self, rng: Any, dtype: Any = np.float64) -> None:
         self.hidden_size = 3
         self.dtype = dtype
-        self.W, self.U, self.k0 = (tg.Parameter(rng.normal(size=s).astype(dtype)) for s in ((6, 2), (6, 3), (6,)))
+        self.W, self.U, self.k0 = (
+            tg.Parameter(rng.normal(size=s).astype(dtype)) for s in ((6, 2), (6, 3), (6,))
+        )
 
     def initial_state(self, batch_size: int) -> Any:
-        return tg.tensor(np.zeros((batch_size, 3), self.dtype)), tg.tensor(np.zeros((batch_size, 1), self.dtype))
+        return tg.tensor(np.zeros((batch_size, 3), self.dtype)), tg.tensor(
+            np.zeros((batch_size, 1), self.dtype)
+        )
 
     def forward(self, x: Any, state: Any) -> Any:
         h, total = state
@@ -55,7 +63,8 @@ def as_it_reads(monkeypatch: pytest.MonkeyPatch) -> None:
             changed.add(made)
             code = Interpreted(self.source())
             made._forward.code, made._backward.code = code.forward, code.backward  # type: ignore[attr-defined]
-            made._forward.many = made._backward.many = False  # the text to be read takes every array by itself
+            # the text to be read takes every array by itself
+            made._forward.many = made._backward.many = False
         return made, *others
 
     monkeypatch.setattr(Jitted, "runner", runner)
@@ -94,11 +103,23 @@ def test_values_have_the_names_of_the_source() -> None:
     with interpreting():
         text = tg.jit(tg.cells.LSTM(3, 4, rng=0)).source(np.zeros((1, 2, 3), np.float32))
     forward, _, backward = text.partition("def backward")
-    for line in ("sigmoid_f = sigmoid(f)", "h_new = sigmoid_o * tanh_c_new", "k4[p3 + q] = tanh_c_new", "# sums += weight_hh @ h"):
+    for line in (
+        "sigmoid_f = sigmoid(f)",
+        "h_new = sigmoid_o * tanh_c_new",
+        "k4[p3 + q] = tanh_c_new",
+        "# sums += weight_hh @ h",
+    ):
         assert line in forward, line
-    for line in ("d_c = d_c_new * sigmoid_f", "d_h_new = d_output + d_h_later", "# d_h = weight_hh.T @ d_sums", "g2[p4 + q] = d_i"):
+    for line in (
+        "d_c = d_c_new * sigmoid_f",
+        "d_h_new = d_output + d_h_later",
+        "# d_h = weight_hh.T @ d_sums",
+        "g2[p4 + q] = d_i",
+    ):
         assert line in backward, line
-    assert re.search(r"#   lstm\.py:\d+  c = sigmoid\(f\) \* c \+ sigmoid\(i\) \* tanh\(g\)", forward)
+    assert re.search(
+        r"#   lstm\.py:\d+  c = sigmoid\(f\) \* c \+ sigmoid\(i\) \* tanh\(g\)", forward
+    )
     assert re.search(r"#   k0 +sigmoid_f of each step, kept for backward, \(T, 4, B\)", forward)
 
 
@@ -146,13 +167,16 @@ def test_what_became_of_an_lstm(monkeypatch: pytest.MonkeyPatch) -> None:
     assert text == GOLDEN.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(("cell", "sums", "gates", "kept"), [(tg.cells.LSTM, 4, 4, 7), (tg.cells.GRU, 3, 3, 5)])
+@pytest.mark.parametrize(
+    ("cell", "sums", "gates", "kept"), [(tg.cells.LSTM, 4, 4, 7), (tg.cells.GRU, 3, 3, 5)]
+)
 def test_figures_are_those_of_the_formulas(cell: Any, sums: int, gates: int, kept: int) -> None:
     F, H = 7, 64
     found = explained(cell(F, H, rng=0), F)
     states = 2 if cell is tg.cells.LSTM else 1
     assert found.flops("forward", "products") == 2 * sums * H * (F + H)
-    assert found.flops("backward", "products") == 2 * sums * H * (F + 2 * H)  # no gradient by x; by h, and of both matrices
+    # no gradient by x; by h, and of both matrices
+    assert found.flops("backward", "products") == 2 * sums * H * (F + 2 * H)
     assert found.formula == 4 * H * (states + gates)
     assert found.kept_bytes == 4 * H * kept
     assert found.ratio <= 1.25
@@ -172,7 +196,9 @@ def test_what_becomes_of_the_operations_of_a_cell() -> None:
     found = explained(Own(np.random.default_rng(0)), 2, np.float64)
     became = {(o.walk, o.name, o.op): o.became for o in found.operations}
     assert became["forward", "", "reshape"] == "computed once per sequence"
-    assert became["forward", "T_", "affine"] == "2 products with packed matrices and the bias, one sum"
+    assert (
+        became["forward", "T_", "affine"] == "2 products with packed matrices and the bias, one sum"
+    )
     assert became["forward", "m0_", "sum"].startswith("a reduction of its own")
     assert became["backward", "d_U", "transpose"] == "after the loop, once"
     assert found.dtype == np.float64 and found.divisible and str(found) == repr(found)

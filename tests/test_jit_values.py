@@ -1,4 +1,7 @@
-"""What compiled functions compute is what plain ones compute: whatever the views, the dtypes, the signs of zeros, the order of the gradient."""
+"""What compiled functions compute is what plain ones compute.
+
+Whatever the views, the dtypes, the signs of zeros, the order of the gradient.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +23,21 @@ def normal(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=shape)
 
 
-def same(f: Callable[..., Any], *arrays: Any, order: int = 1, compiled: bool = False, special: bool = False) -> None:
+def same(
+    f: Callable[..., Any],
+    *arrays: Any,
+    order: int = 1,
+    compiled: bool = False,
+    special: bool = False,
+) -> None:
     """Values and gradients of a function, plain and compiled, also with other values in the same recording."""
     with everywhere(compiled):
         fast = tg.jit(f)
         for k in range(2):
-            tensors = [tg.tensor(a if k == 0 or special else a[::-1] if a.ndim else a + a.dtype.type(1)) for a in arrays]
+            tensors = [
+                tg.tensor(a if k == 0 or special else a[::-1] if a.ndim else a + a.dtype.type(1))
+                for a in arrays
+            ]
             for t in tensors:
                 t.requires_grad = t.dtype.kind == "f"
             with np.errstate(all="ignore"):
@@ -70,7 +82,10 @@ def test_a_view_lies_where_numpy_has_it(seed: int) -> None:
         assert value.layout.strides == ()
     elif looked.size and np.shares_memory(looked, array):
         assert base(value) is source
-        assert value.layout.offset == (looked.__array_interface__["data"][0] - array.__array_interface__["data"][0]) // 8
+        assert (
+            value.layout.offset
+            == (looked.__array_interface__["data"][0] - array.__array_interface__["data"][0]) // 8
+        )
         for n, step, stride in zip(looked.shape, value.layout.strides, looked.strides, strict=True):
             assert n == 1 or step == stride // 8
     else:
@@ -104,7 +119,10 @@ def test_reshapes_of_values_that_are_not_contiguous(name: str) -> None:
 
 
 def test_a_view_of_a_view_that_is_kept_for_backward() -> None:
-    """Of the value itself its second transpose can be walked as one axis; of the array that is kept it cannot."""
+    """Of the value itself its second transpose can be walked as one axis.
+
+    Of the array that is kept it cannot.
+    """
 
     def f(x: Any) -> Any:
         turned = tg.tanh(x).T
@@ -119,11 +137,18 @@ def test_inputs_that_are_not_contiguous() -> None:
         return tg.tanh(x.reshape(-1) * 2) + y.reshape(-1), (x.T[::-1] * y.T).sum(0)
 
     whole = normal(8, 6)
-    for look in (lambda t: t.T[:4, :4], lambda t: t[::-2, ::-1][:4, :4], lambda t: tg.broadcast_to(t[0, 0], (4, 4)), lambda t: tg.broadcast_to(t[:4, :1], (4, 4))):
+    for look in (
+        lambda t: t.T[:4, :4],
+        lambda t: t[::-2, ::-1][:4, :4],
+        lambda t: tg.broadcast_to(t[0, 0], (4, 4)),
+        lambda t: tg.broadcast_to(t[:4, :1], (4, 4)),
+    ):
         with everywhere(False):
             x, y = (look(tg.tensor(a)).detach() for a in (whole, whole + 1))
             x.requires_grad = y.requires_grad = True
-            assert not compare(outcome(tg.jit(f), [x, y], [], 0, 2), outcome(f, [x, y], [], 0, 2), [], False)
+            assert not compare(
+                outcome(tg.jit(f), [x, y], [], 0, 2), outcome(f, [x, y], [], 0, 2), [], False
+            )
 
 
 def test_masks_that_are_numbers_to_python() -> None:
@@ -203,7 +228,11 @@ WHOLE: list[Callable[[Any, Any], Any]] = [
 def test_integers_and_booleans(dtype: Any) -> None:
     """To the bit, at the ends of the range too; what NumPy does not take is refused."""
     rng = np.random.default_rng(1)
-    ends = [False, True] if dtype is np.bool_ else [np.iinfo(dtype).min, np.iinfo(dtype).max, 0, 1, 2, 3]
+    ends = (
+        [False, True]
+        if dtype is np.bool_
+        else [np.iinfo(dtype).min, np.iinfo(dtype).max, 0, 1, 2, 3]
+    )
     a, b = (rng.choice(np.array(ends, dtype), size=6) for _ in range(2))
     taken = 0
     for f in WHOLE:
@@ -217,7 +246,8 @@ def test_integers_and_booleans(dtype: Any) -> None:
             found = tg.jit(f)(tg.tensor(a), tg.tensor(b)).numpy()
         taken += 1
         assert found.dtype == expected.dtype and found.shape == expected.shape
-        if found.dtype.kind == "f":  # a mean, for example, whose terms are added up in another order
+        # a mean, for example, whose terms are added up in another order
+        if found.dtype.kind == "f":
             np.testing.assert_allclose(found, expected, rtol=1e-6)
         else:
             np.testing.assert_array_equal(found, expected)
@@ -234,17 +264,45 @@ def test_results_of_several_floating_dtypes_with_gradients() -> None:
 
 def test_axes_of_one_number() -> None:
     for axis in (None, 0, -1, (0,), ()):
-        same(lambda x, a=axis: [getattr(tg, name)(x, axis=a) * 2 + 1 for name in ("sum", "mean", "max", "min", "norm", "logsumexp", "var")], np.array(1.7), order=2)
+        same(
+            lambda x, a=axis: [
+                getattr(tg, name)(x, axis=a) * 2 + 1
+                for name in ("sum", "mean", "max", "min", "norm", "logsumexp", "var")
+            ],
+            np.array(1.7),
+            order=2,
+        )
     for axis in (0, -1):
-        same(lambda x, a=axis: [getattr(tg, name)(x, a) * 2 + 1 for name in ("softmax", "log_softmax", "cumsum", "cumprod")], np.array(1.7), order=2)
-        same(lambda x, a=axis: [tg.argmax(x, axis=a), tg.any(x, axis=a), tg.all(x, axis=a)], np.array(1.7))
+        same(
+            lambda x, a=axis: [
+                getattr(tg, name)(x, a) * 2 + 1
+                for name in ("softmax", "log_softmax", "cumsum", "cumprod")
+            ],
+            np.array(1.7),
+            order=2,
+        )
+        same(
+            lambda x, a=axis: [tg.argmax(x, axis=a), tg.any(x, axis=a), tg.all(x, axis=a)],
+            np.array(1.7),
+        )
     with pytest.raises(tg.ShapeError, match="axis 1 is out of range"):
         tg.jit(lambda x: tg.sum(x, 1))(tg.tensor(1.7))
 
 
 @pytest.mark.filterwarnings("ignore:Mean of empty slice")
 def test_empty_axes() -> None:
-    same(lambda x: (x.sum(0) * 2, x.mean(0) * 2, tg.mean(x, -1), tg.prod(x, 0) * 2, tg.norm(x, 0), tg.any(x, 0)), np.zeros((0, 100)), special=True)
+    same(
+        lambda x: (
+            x.sum(0) * 2,
+            x.mean(0) * 2,
+            tg.mean(x, -1),
+            tg.prod(x, 0) * 2,
+            tg.norm(x, 0),
+            tg.any(x, 0),
+        ),
+        np.zeros((0, 100)),
+        special=True,
+    )
 
 
 # --- zeros, infinities, nan ---------------------------------------------------------------------------------------------------------
@@ -258,24 +316,43 @@ def test_zeros_infinities_and_nan(dtype: Any) -> None:
     x = np.resize(SPECIAL, 60).astype(dtype)
     scope = {"tg": tg, "F": dtype}
     exec(f"def one(a): return [{', '.join(t.format(a='a') for t in EXACT)}]", scope)
-    exec(f"def two(a, b): return [{', '.join(t.format(a='a', b='b') for t in EXACT_BINARY)}]", scope)
+    exec(
+        f"def two(a, b): return [{', '.join(t.format(a='a', b='b') for t in EXACT_BINARY)}]", scope
+    )
     same(scope["one"], x, compiled=True, special=True)
     a, b = (g.ravel().copy() for g in np.meshgrid(SPECIAL.astype(dtype), SPECIAL.astype(dtype)))
     same(scope["two"], a, b, compiled=True, special=True)
 
 
 def test_numbers_that_differ_in_sign_or_type_alone() -> None:
-    same(lambda x: (x / 0.0, x / -0.0, x * 0.0 + 1, x * -0.0, 0.0 - x, -0.0 - x), SPECIAL, special=True)
+    same(
+        lambda x: (x / 0.0, x / -0.0, x * 0.0 + 1, x * -0.0, 0.0 - x, -0.0 - x),
+        SPECIAL,
+        special=True,
+    )
     same(lambda x: (x + 1, x + True, x + 1.0, x * 2, x * 2.0), np.arange(5, dtype=np.int8))
 
 
 def test_the_power_of_one_half_is_the_square_root() -> None:
     x = SPECIAL.copy()
     with np.errstate(all="ignore"):
-        for half in (0.5, tg.tensor(np.array(0.5)), tg.tensor(np.full(x.shape, 0.5)), tg.tensor(np.array([0.5]))):
+        for half in (
+            0.5,
+            tg.tensor(np.array(0.5)),
+            tg.tensor(np.full(x.shape, 0.5)),
+            tg.tensor(np.array([0.5])),
+        ):
             np.testing.assert_array_equal(tg.power(tg.tensor(x), half).numpy(), np.sqrt(x))
-            np.testing.assert_array_equal(np.signbit(tg.power(tg.tensor(x), half).numpy()[:2]), [False, True])
-    same(lambda x, b: (x**0.5 * 2, x**b * 2, x ** b[0]), x, np.full(x.shape, 0.5), special=True, compiled=True)
+            np.testing.assert_array_equal(
+                np.signbit(tg.power(tg.tensor(x), half).numpy()[:2]), [False, True]
+            )
+    same(
+        lambda x, b: (x**0.5 * 2, x**b * 2, x ** b[0]),
+        x,
+        np.full(x.shape, 0.5),
+        special=True,
+        compiled=True,
+    )
     assert tg.power(2.0, tg.tensor(np.array([0.5, 2.0], np.float32))).dtype == np.float32
 
 
@@ -284,17 +361,38 @@ def test_largest_and_smallest_have_no_negative_zero() -> None:
         x = np.array(zeros * 8)
         for f in (tg.max, tg.min):
             assert not np.signbit(f(tg.tensor(x)).numpy())
-            for compiled in (False, True):  # rows, in the loop that computes what is reduced and what follows
-                same(lambda x, f=f: 1.0 / (f(x * 1.0, -1, True) * (x * x + 1.0)), x.reshape(2, 8), special=True, compiled=compiled)
+            # rows, in the loop that computes what is reduced and what follows
+            for compiled in (False, True):
+                same(
+                    lambda x, f=f: 1.0 / (f(x * 1.0, -1, True) * (x * x + 1.0)),
+                    x.reshape(2, 8),
+                    special=True,
+                    compiled=compiled,
+                )
 
 
 def test_largest_and_smallest_on_one_side_of_zero() -> None:
-    same(lambda x: (tg.max(-abs(x) - 1.0, -1) * 2, tg.min(abs(x) + 1.0, -1) * 2, tg.max(-abs(x) - 1.0) * 2), normal(3, 5), order=2)
+    same(
+        lambda x: (
+            tg.max(-abs(x) - 1.0, -1) * 2,
+            tg.min(abs(x) + 1.0, -1) * 2,
+            tg.max(-abs(x) - 1.0) * 2,
+        ),
+        normal(3, 5),
+        order=2,
+    )
 
 
 def test_clip_keeps_the_sign_of_zero() -> None:
     x = np.array([0.0, -0.0, 1.0, -1.0])
-    for low, high in ((0.0, 1.0), (-0.0, 1.0), (0.0, None), (None, -0.0), (None, 0.0), (None, None)):
+    for low, high in (
+        (0.0, 1.0),
+        (-0.0, 1.0),
+        (0.0, None),
+        (None, -0.0),
+        (None, 0.0),
+        (None, None),
+    ):
         found = tg.clip(tg.tensor(x), low, high).numpy()
         np.testing.assert_array_equal(np.signbit(found[:2]), [False, True])
         same(lambda x, low=low, high=high: tg.clip(x, low, high) * 1.0, x, special=True)
@@ -338,7 +436,12 @@ def _with_a_gradient_inside(jit: Any) -> Any:
 def _views_of_the_closure(jit: Any) -> Any:
     def loss(w: Any) -> Any:
         v = w[::-1]
-        return jit(lambda x: (x * v * w.reshape((3, 1))).T.reshape(9).sum() + (v**3).sum())(normal(3, seed=1)) ** 2
+        return (
+            jit(lambda x: (x * v * w.reshape((3, 1))).T.reshape(9).sum() + (v**3).sum())(
+                normal(3, seed=1)
+            )
+            ** 2
+        )
 
     return loss
 
@@ -369,7 +472,9 @@ def test_gradients_of_gradients_through_what_it_closes_over(made: Any) -> None:
         for name, transform in transforms.items():
             plain, found = transform(made(lambda f: f)), transform(made(tg.jit))
             assert np.abs(plain.numpy()).max() > 1e-3, name
-            np.testing.assert_allclose(found.numpy(), plain.numpy(), rtol=1e-9, atol=1e-12, err_msg=name)
+            np.testing.assert_allclose(
+                found.numpy(), plain.numpy(), rtol=1e-9, atol=1e-12, err_msg=name
+            )
 
 
 def test_the_second_derivative_of_a_cube_that_it_closes_over() -> None:
@@ -386,13 +491,21 @@ def _refused(monkeypatch: pytest.MonkeyPatch, name: str, scalar: str) -> None:
 
 
 @pytest.mark.parametrize("scalar", ["cos(x", "cos(x, x)", "cos(x) if foo else x", "cos(absent)"])
-def test_code_that_is_refused_is_a_compile_error(monkeypatch: pytest.MonkeyPatch, scalar: str) -> None:
-    """With the operation and its line, forward and backward, and not in the words of numba; within tg.eager() the function runs."""
+def test_code_that_is_refused_is_a_compile_error(
+    monkeypatch: pytest.MonkeyPatch, scalar: str
+) -> None:
+    """With the operation and its line, forward and backward, and not in the words of numba.
+
+    Within tg.eager() the function runs.
+    """
     x = tg.tensor(normal(20, 30), requires_grad=True)
     forward = tg.jit(lambda x: (tg.cos(x) * 2 + 1).sum())
     backward = tg.jit(lambda x: (tg.sin(x) * 2 + 1).sum())
     _refused(monkeypatch, "cos", scalar)
-    expected = re.compile(r"tg\.jit: the code for .*cos test_jit_values\.py:\d+: .* is refused \(\w+: .*\).*tg\.eager\(\)", re.DOTALL)
+    expected = re.compile(
+        r"tg\.jit: the code for .*cos test_jit_values\.py:\d+: .* is refused \(\w+: .*\).*tg\.eager\(\)",
+        re.DOTALL,
+    )
     with pytest.raises(tg.CompileError, match=expected):
         forward(x)
     with pytest.raises(tg.CompileError, match=expected):
@@ -411,16 +524,24 @@ def test_code_that_fails_is_a_compile_error(monkeypatch: pytest.MonkeyPatch) -> 
             raise KeyError("v7")
 
     monkeypatch.setattr(runtime, "load", lambda source, distinct=False: Broken(source))
-    with pytest.raises(tg.CompileError, match=r"the code for '<lambda>' fails \(KeyError: 'v7'\), which the function itself does not.*tg\.eager\(\)"):
+    with pytest.raises(
+        tg.CompileError,
+        match=r"the code for '<lambda>' fails \(KeyError: 'v7'\), which the function itself does not.*tg\.eager\(\)",
+    ):
         tg.jit(lambda x: tg.tanh(x) * 2 + 1)(tg.tensor(normal(20, 30)))
 
 
-def test_a_program_that_cannot_be_arranged_is_a_compile_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_program_that_cannot_be_arranged_is_a_compile_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def broken(values: Any) -> Any:
         raise IndexError("list index out of range")
 
     monkeypatch.setattr("tinygrad_rnn.compiler.line.arrange", broken)
-    with pytest.raises(tg.CompileError, match=r"no code could be made of '<lambda>'; the fault is the compiler's \(IndexError: list index out of range\)"):
+    with pytest.raises(
+        tg.CompileError,
+        match=r"no code could be made of '<lambda>'; the fault is the compiler's \(IndexError: list index out of range\)",
+    ):
         tg.jit(lambda x: tg.tanh(x) * 2 + 1)(tg.tensor(normal(20, 30)))
     with pytest.raises(ZeroDivisionError):  # of the function itself
         tg.jit(lambda x: x * (1 // 0))(tg.tensor(normal(2)))
@@ -430,7 +551,12 @@ def test_a_program_that_cannot_be_arranged_is_a_compile_error(monkeypatch: pytes
 
 
 def test_numpy_looks_at_shapes_while_a_function_is_traced() -> None:
-    same(lambda x: x * np.ndim(x) + np.size(x) * np.ones_like(x) + np.full_like(x, 0.5) * np.shape(x)[1], normal(3, 4))
+    same(
+        lambda x: (
+            x * np.ndim(x) + np.size(x) * np.ones_like(x) + np.full_like(x, 0.5) * np.shape(x)[1]
+        ),
+        normal(3, 4),
+    )
     same(lambda x: tg.jacobian(lambda v: v**3 * v.sum())(x), normal(3), order=2)
     with pytest.raises(tg.TraceError, match="may not look at numbers"):
         tg.jit(lambda x: x * float(np.allclose(x, 0)))(tg.tensor(normal(3)))

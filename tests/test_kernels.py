@@ -1,4 +1,7 @@
-"""Kernels: the way back to NumPy, the cache on disk, threads and forks, and arrays of every layout."""
+"""Kernels.
+
+The way back to NumPy, the cache on disk, threads and forks, and arrays of every layout.
+"""
 
 from __future__ import annotations
 
@@ -44,12 +47,24 @@ def script(text: str) -> str:
 
 def environment(cache: Path, **changes: str) -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("NUMBA", "TINYGRAD_RNN"))}
-    return {**kept, "TINYGRAD_RNN_CACHE": str(cache), "TINYGRAD_RNN_THREADS": "2", "PYTHONPATH": str(ROOT), **changes}
+    return {
+        **kept,
+        "TINYGRAD_RNN_CACHE": str(cache),
+        "TINYGRAD_RNN_THREADS": "2",
+        "PYTHONPATH": str(ROOT),
+        **changes,
+    }
 
 
-def python(text: str, cache: Path, *arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
+def python(
+    text: str, cache: Path, *arguments: str, **changes: str
+) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
-        [sys.executable, "-c", text, *arguments], capture_output=True, text=True, timeout=240, env=environment(cache, **changes)
+        [sys.executable, "-c", text, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        env=environment(cache, **changes),
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return done
@@ -98,11 +113,16 @@ def with_kernels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, np.ndarr
 
 
 @pytest.mark.parametrize("way", ["disabled", "missing", "too old", "broken"])
-def test_everything_works_through_numpy_with_one_warning(way: str, with_kernels: dict[str, np.ndarray], tmp_path: Path) -> None:
+def test_everything_works_through_numpy_with_one_warning(
+    way: str, with_kernels: dict[str, np.ndarray], tmp_path: Path
+) -> None:
     faults = {
         "missing": ("raise ImportError('no numba here')", "ImportError: no numba here"),
         "too old": ("__version__ = '0.1'", "ImportError"),
-        "broken": ("import ctypes; raise OSError('libLLVM is damaged')", "OSError: libLLVM is damaged"),
+        "broken": (
+            "import ctypes; raise OSError('libLLVM is damaged')",
+            "OSError: libLLVM is damaged",
+        ),
     }
     changes, reason = {"NUMBA_DISABLE_JIT": "1"}, "NUMBA_DISABLE_JIT is set"
     if way != "disabled":
@@ -113,14 +133,22 @@ def test_everything_works_through_numpy_with_one_warning(way: str, with_kernels:
     done = python(BATTERY, tmp_path / "cache", str(tmp_path / "found.npz"), **changes)
     available, count, *messages = done.stdout.strip().split("|")
     assert (available, count) == ("False", "1"), done.stdout
-    assert messages[0].startswith("RuntimeWarning: tinygrad_rnn: ") and reason in messages[0] and "through NumPy" in messages[0]
+    assert (
+        messages[0].startswith("RuntimeWarning: tinygrad_rnn: ")
+        and reason in messages[0]
+        and "through NumPy" in messages[0]
+    )
     found = np.load(tmp_path / "found.npz")
     assert set(found.files) == set(with_kernels)
     for name in found.files:
         assert found[name].dtype == with_kernels[name].dtype
         tolerance = 2e-6 if found[name].dtype == np.float32 else 1e-14
         np.testing.assert_allclose(
-            found[name], with_kernels[name], rtol=tolerance, atol=tolerance * np.abs(found[name]).max(), err_msg=name
+            found[name],
+            with_kernels[name],
+            rtol=tolerance,
+            atol=tolerance * np.abs(found[name]).max(),
+            err_msg=name,
         )
     assert not (tmp_path / "cache").exists(), "nothing is written"
 
@@ -143,12 +171,18 @@ def test_nothing_is_compiled_for_small_arrays(tmp_path: Path) -> None:
 @pytest.fixture
 def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The state of the runtime before its first use, put back afterwards."""
-    for name, value in {"_available": None, "_complained": False, "_modules": dict(runtime._modules)}.items():
+    for name, value in {
+        "_available": None,
+        "_complained": False,
+        "_modules": dict(runtime._modules),
+    }.items():
         monkeypatch.setattr(runtime, name, value)
     yield
 
 
-def test_a_kernel_that_cannot_be_compiled_is_given_up_with_one_warning(fresh: None, monkeypatch: pytest.MonkeyPatch, rng: Any) -> None:
+def test_a_kernel_that_cannot_be_compiled_is_given_up_with_one_warning(
+    fresh: None, monkeypatch: pytest.MonkeyPatch, rng: Any
+) -> None:
     from numba.core.errors import TypingError
 
     def failing(source: str) -> Any:
@@ -161,7 +195,10 @@ def test_a_kernel_that_cannot_be_compiled_is_given_up_with_one_warning(fresh: No
         return tg.tanh(x) * x + 0.123
 
     x = tg.tensor(rng.normal(size=20_000), requires_grad=True)
-    with pytest.warns(RuntimeWarning, match=r"could not be compiled \(TypingError: not today\); going on through NumPy") as caught:
+    with pytest.warns(
+        RuntimeWarning,
+        match=r"could not be compiled \(TypingError: not today\); going on through NumPy",
+    ) as caught:
         y = fresh_function(x)
         y.sum().backward()
         fresh_function(x)
@@ -207,7 +244,9 @@ def test_two_processes_may_begin_with_an_empty_cache_at_the_same_time(tmp_path: 
     ]  # fmt: skip
     for out in together(both):
         assert out.startswith("True"), out
-    assert len(list(cache.glob("kernel_*.code"))) == 2, "one for the function, one for its derivative"
+    assert len(list(cache.glob("kernel_*.code"))) == 2, (
+        "one for the function, one for its derivative"
+    )
     assert not list(cache.glob("*.tmp"))
 
 
@@ -216,7 +255,10 @@ def test_the_second_process_loads_the_machine_code(tmp_path: Path) -> None:
     python(SHORT, cache)
     before = {p: p.stat().st_mtime_ns for p in cache.glob("*.code")}
     assert before
-    python(f"from tinygrad_rnn.kernels import machine_code\nmachine_code._Kept.save_overload = None\n{SHORT}", cache)
+    python(
+        f"from tinygrad_rnn.kernels import machine_code\nmachine_code._Kept.save_overload = None\n{SHORT}",
+        cache,
+    )
     assert {p: p.stat().st_mtime_ns for p in cache.glob("*.code")} == before
 
 
@@ -230,10 +272,16 @@ def test_a_cache_folder_that_cannot_be_used_is_replaced(tmp_path: Path) -> None:
 
 def test_without_any_folder_kernels_are_compiled_in_memory(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
-    text = SHORT.replace("import numpy as np", "import numpy as np, tempfile; tempfile.gettempdir = lambda: '/dev/null/none'", 1)
+    text = SHORT.replace(
+        "import numpy as np",
+        "import numpy as np, tempfile; tempfile.gettempdir = lambda: '/dev/null/none'",
+        1,
+    )
     done = python(text, tmp_path / "file" / "cache")
     assert done.stdout.split() == ["True", str(tmp_path / "file" / "cache")]
-    assert done.stderr.count("RuntimeWarning") == 1 and "Not a directory" in done.stderr, done.stderr
+    assert done.stderr.count("RuntimeWarning") == 1 and "Not a directory" in done.stderr, (
+        done.stderr
+    )
 
 
 def cut(content: bytes) -> bytes:
@@ -262,11 +310,17 @@ def test_a_damaged_cache_is_no_obstacle(damage: Callable[[bytes], bytes], tmp_pa
     for path, content in whole.items():
         path.write_bytes(damage(content))
     python(SHORT, cache)
-    assert all(len(path.read_bytes()) > 1000 and path.read_bytes() != damage(content) for path, content in whole.items())
+    assert all(
+        len(path.read_bytes()) > 1000 and path.read_bytes() != damage(content)
+        for path, content in whole.items()
+    )
 
 
 def test_threads_and_forks(tmp_path: Path) -> None:
-    """A child of a process whose pool has run has a pool of its own; threads of one process may start kernels together."""
+    """A child of a process whose pool has run has a pool of its own.
+
+    Threads of one process may start kernels together.
+    """
     done = python(
         script("""
             import os, sys, threading
@@ -353,7 +407,9 @@ LAYOUTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "columns of zero stride": lambda x: np.broadcast_to(x[:, :1], x.shape),
     "one number": lambda x: np.broadcast_to(x[:1, :1], x.shape),
     "in a wider array": lambda x: np.pad(x, 3)[3:-3, 3:-3],
-    "at an odd address": lambda x: np.frombuffer(b" " + x.tobytes(), x.dtype, x.size, 1).reshape(x.shape),
+    "at an odd address": lambda x: np.frombuffer(b" " + x.tobytes(), x.dtype, x.size, 1).reshape(
+        x.shape
+    ),
 }
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "tanh": lambda x, y: tg.tanh(x) * y,
@@ -376,7 +432,9 @@ def leaf_of(array: np.ndarray) -> tg.Tensor:
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_large_arrays_of_every_layout(function: str, layout: str, dtype: Any, rng: Any, numpy_only: Any, kernel_runs: list[Any]) -> None:
+def test_large_arrays_of_every_layout(
+    function: str, layout: str, dtype: Any, rng: Any, numpy_only: Any, kernel_runs: list[Any]
+) -> None:
     f = FUNCTIONS[function]
     x = LAYOUTS[layout](rng.normal(size=(90, 103)).astype(dtype))
     y, g = rng.normal(size=(90, 103)).astype(dtype), rng.normal(size=(90, 103)).astype(dtype)
@@ -395,7 +453,9 @@ def test_large_arrays_of_every_layout(function: str, layout: str, dtype: Any, rn
     expected = numpy_only(work)
     assert len(kernel_runs) == count
     tolerance = 4e-6 if dtype == np.float32 else 1e-13
-    for a, b, what in zip(found, expected, ("value", "first gradient", "second gradient"), strict=True):
+    for a, b, what in zip(
+        found, expected, ("value", "first gradient", "second gradient"), strict=True
+    ):
         np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance, err_msg=what)
         assert not np.shares_memory(a, x) and not np.shares_memory(a, y)
     np.testing.assert_array_equal(x, kept[0])
@@ -404,9 +464,19 @@ def test_large_arrays_of_every_layout(function: str, layout: str, dtype: Any, rn
 
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize(
-    "shapes", [((90, 103), (103,)), ((90, 103), (90, 1)), ((90, 103), ()), ((1, 103), (90, 1)), ((3, 1, 50), (1, 70, 50))], ids=str
+    "shapes",
+    [
+        ((90, 103), (103,)),
+        ((90, 103), (90, 1)),
+        ((90, 103), ()),
+        ((1, 103), (90, 1)),
+        ((3, 1, 50), (1, 70, 50)),
+    ],
+    ids=str,
 )
-def test_large_broadcasts(shapes: Any, dtype: Any, rng: Any, numpy_only: Any, kernel_runs: list[Any]) -> None:
+def test_large_broadcasts(
+    shapes: Any, dtype: Any, rng: Any, numpy_only: Any, kernel_runs: list[Any]
+) -> None:
     x, y = (rng.normal(size=s).astype(dtype) for s in shapes)
 
     def work() -> list[np.ndarray]:
@@ -440,7 +510,9 @@ def test_conditions_and_masks(dtype: Any, rng: Any, kernel_runs: list[Any]) -> N
         plain = condition.numpy() if isinstance(condition, tg.Tensor) else condition
         s = 1 / (1 + np.exp(-x.numpy().astype(np.float64)))
         np.testing.assert_allclose(y.numpy(), np.where(plain, s, 2 * x.numpy()), rtol=2e-6)
-        np.testing.assert_allclose(x.grad.numpy(), g * np.where(plain, s * (1 - s), 2), rtol=2e-5, atol=1e-7)
+        np.testing.assert_allclose(
+            x.grad.numpy(), g * np.where(plain, s * (1 - s), 2), rtol=2e-5, atol=1e-7
+        )
     assert kernel_runs
 
 
@@ -470,9 +542,15 @@ def test_an_array_that_is_both_inputs(rng: Any, numpy_only: Any) -> None:
     np.testing.assert_allclose(work(), numpy_only(work), rtol=1e-12, atol=1e-14)
 
 
-@pytest.mark.parametrize("shape", [(131_072,), (131_073,), (200_003,), (3, 50_001), (1, 140_001), (140_001, 1), (7, 11, 2003)], ids=str)
+@pytest.mark.parametrize(
+    "shape",
+    [(131_072,), (131_073,), (200_003,), (3, 50_001), (1, 140_001), (140_001, 1), (7, 11, 2003)],
+    ids=str,
+)
 @pytest.mark.parametrize("dtype", FLOATS)
-def test_the_number_of_threads_does_not_change_a_bit(shape: tuple[int, ...], dtype: Any, rng: Any) -> None:
+def test_the_number_of_threads_does_not_change_a_bit(
+    shape: tuple[int, ...], dtype: Any, rng: Any
+) -> None:
     x, row = rng.normal(size=shape).astype(dtype), rng.normal(size=shape[-1:]).astype(dtype)
     before = runtime.threads()
     results = []
@@ -505,7 +583,10 @@ def test_shares_that_do_not_divide(threads: int, rng: Any) -> None:
 def test_equal_objects_for_dtypes_are_the_same_dtype(rng: Any) -> None:
     """An array may carry a dtype object of its own (unpickled, or with metadata)."""
     strange = np.dtype("f8", metadata={"unit": "m"})
-    x, plain = rng.normal(size=20_000).astype(strange), tg.tensor(rng.normal(size=20_000), requires_grad=True)
+    x, plain = (
+        rng.normal(size=20_000).astype(strange),
+        tg.tensor(rng.normal(size=20_000), requires_grad=True),
+    )
     y = tg.logaddexp(plain, x)
     y.sum().backward()
     np.testing.assert_allclose(y.numpy(), np.logaddexp(plain.numpy(), x), rtol=1e-13, atol=1e-14)
@@ -548,8 +629,13 @@ def a_step(x: Any, y: Any) -> Any:
     (first_only, lambda x, y: np.broadcast_to(x * x, y.shape), 2, 4),
     (first_only, lambda x, y: np.broadcast_to(x * x, y.shape), 2, 20_000),
 ])  # fmt: skip
-def test_elementwise_functions_that_ignore_inputs(f: Any, value: Any, slope: float, size: int, rng: Any) -> None:
-    x, y = tg.tensor(rng.normal(size=size), requires_grad=True), tg.tensor(rng.normal(size=(3, size)), requires_grad=True)
+def test_elementwise_functions_that_ignore_inputs(
+    f: Any, value: Any, slope: float, size: int, rng: Any
+) -> None:
+    x, y = (
+        tg.tensor(rng.normal(size=size), requires_grad=True),
+        tg.tensor(rng.normal(size=(3, size)), requires_grad=True),
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         out = f(x, y)

@@ -1,4 +1,7 @@
-"""Layers without time, buffers, losses with masks and initial values: plain loops, and recorded figures of PyTorch."""
+"""Layers without time, buffers, losses with masks and initial values.
+
+Plain loops, and recorded figures of PyTorch.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,9 @@ def check_against_torch(name: str, layer: Any, x: Any, parameters: dict[str, Any
     np.testing.assert_allclose(out.numpy(), TORCH[f"{name}/out"], rtol=1e-10, atol=1e-12)
     out.backward(TORCH[f"{name}/seed"])
     for key, t in {"x": x, **parameters}.items():
-        np.testing.assert_allclose(t.grad.numpy(), TORCH[f"{name}/d {key}"], rtol=1e-9, atol=1e-11, err_msg=key)
+        np.testing.assert_allclose(
+            t.grad.numpy(), TORCH[f"{name}/d {key}"], rtol=1e-9, atol=1e-11, err_msg=key
+        )
 
 
 # --- normalisation --------------------------------------------------------------------------------------------------------
@@ -57,7 +62,9 @@ def test_layer_norm_against_loops(shape: tuple[int, ...], rng: np.random.Generat
     groups = [[(*lead, *at) for at in np.ndindex(shape)] for lead in np.ndindex(x.shape[: 3 - k])]
     expected = normalized(x, groups, 0.01)
     for at in np.ndindex(x.shape):
-        expected[at] = expected[at] * layer.weight.numpy()[at[3 - k :]] + layer.bias.numpy()[at[3 - k :]]
+        expected[at] = (
+            expected[at] * layer.weight.numpy()[at[3 - k :]] + layer.bias.numpy()[at[3 - k :]]
+        )
     np.testing.assert_allclose(layer(tg.tensor(x)).numpy(), expected, rtol=1e-10, atol=1e-12)
 
 
@@ -65,12 +72,21 @@ def test_layer_norm_against_loops(shape: tuple[int, ...], rng: np.random.Generat
 def test_layer_norm_against_torch(name: str, shape: Any) -> None:
     layer = nn.LayerNorm(shape, eps=1e-3, dtype=np.float64)
     assert [n for n, _ in layer.named_parameters()] == ["weight", "bias"]
-    check_against_torch(name, layer, tg.tensor(TORCH[f"{name}/x"], requires_grad=True), dict(layer.named_parameters()))
+    check_against_torch(
+        name,
+        layer,
+        tg.tensor(TORCH[f"{name}/x"], requires_grad=True),
+        dict(layer.named_parameters()),
+    )
 
 
 def test_layer_norm_options() -> None:
     x = tg.tensor([[1.0, 2.0, 4.0]])
-    plain, weighted, full = nn.LayerNorm(3, elementwise_affine=False), nn.LayerNorm(3, bias=False), nn.LayerNorm(3)
+    plain, weighted, full = (
+        nn.LayerNorm(3, elementwise_affine=False),
+        nn.LayerNorm(3, bias=False),
+        nn.LayerNorm(3),
+    )
     assert [len(list(m.parameters())) for m in (plain, weighted, full)] == [0, 1, 2]
     for layer in (plain, weighted, full):
         assert layer(x).dtype == np.float32
@@ -98,7 +114,9 @@ def test_batch_norm_against_loops(axes: int, rng: np.random.Generator) -> None:
             values = [x[at] for at in group]
             mean = sum(values) / len(values)
             means[c] = 0.75 * means[c] + 0.25 * mean
-            variances[c] = 0.75 * variances[c] + 0.25 * sum((v - mean) ** 2 for v in values) / (len(values) - 1)
+            variances[c] = 0.75 * variances[c] + 0.25 * sum((v - mean) ** 2 for v in values) / (
+                len(values) - 1
+            )
         np.testing.assert_allclose(layer.running_mean.numpy(), means, rtol=1e-12)
         np.testing.assert_allclose(layer.running_var.numpy(), variances, rtol=1e-12)
     layer.eval()
@@ -106,7 +124,9 @@ def test_batch_norm_against_loops(axes: int, rng: np.random.Generator) -> None:
     expected = np.zeros(shape)
     for at in np.ndindex(shape):
         c = at[1]
-        expected[at] = (x[at] - means[c]) / math.sqrt(variances[c] + 0.01) * layer.weight.numpy()[c] + layer.bias.numpy()[c]
+        expected[at] = (x[at] - means[c]) / math.sqrt(variances[c] + 0.01) * layer.weight.numpy()[
+            c
+        ] + layer.bias.numpy()[c]
     np.testing.assert_allclose(layer(tg.tensor(x)).numpy(), expected, rtol=1e-10, atol=1e-12)
     np.testing.assert_allclose(layer.running_mean.numpy(), means, rtol=1e-12)
     assert layer.num_batches_tracked.item() == 3
@@ -119,16 +139,26 @@ def test_batch_norm_against_torch(axes: int, momentum: float | None) -> None:
     for step in ("first", "second", "eval"):
         name = f"BatchNorm {axes} {momentum}/{step}"
         layer.train(step != "eval")
-        check_against_torch(name, layer, tg.tensor(TORCH[f"{name}/x"], requires_grad=True), dict(layer.named_parameters()))
+        check_against_torch(
+            name,
+            layer,
+            tg.tensor(TORCH[f"{name}/x"], requires_grad=True),
+            dict(layer.named_parameters()),
+        )
         for key, buffer in layer.named_buffers():
-            np.testing.assert_allclose(buffer.numpy(), TORCH[f"{name}/{key}"], rtol=1e-12, err_msg=key)
+            np.testing.assert_allclose(
+                buffer.numpy(), TORCH[f"{name}/{key}"], rtol=1e-12, err_msg=key
+            )
 
 
 def test_batch_norm_without_weights_in_float32() -> None:
     layer = nn.BatchNorm(2, affine=False)
     assert not list(layer.parameters())
     out = layer(tg.tensor([[1.0, 5.0], [3.0, 9.0]]))
-    assert out.dtype == np.float32 and layer.running_mean.dtype == layer.running_var.dtype == np.float32
+    assert (
+        out.dtype == np.float32
+        and layer.running_mean.dtype == layer.running_var.dtype == np.float32
+    )
     np.testing.assert_allclose(out.numpy(), [[-1, -1], [1, 1]], rtol=1e-4)
     np.testing.assert_allclose(layer.running_mean.numpy(), [0.2, 0.7], rtol=1e-6)
     np.testing.assert_allclose(layer.running_var.numpy(), [0.9 + 0.1 * 2, 0.9 + 0.1 * 8], rtol=1e-6)
@@ -137,7 +167,9 @@ def test_batch_norm_without_weights_in_float32() -> None:
 def test_batch_norm_does_not_learn_in_a_trace() -> None:
     layer = nn.BatchNorm(2)
     x = np.ones((3, 2), np.float32)
-    with pytest.raises(tg.TraceError, match=r"running statistics cannot be recorded.* switch to evaluation"):
+    with pytest.raises(
+        tg.TraceError, match=r"running statistics cannot be recorded.* switch to evaluation"
+    ):
         tg.trace(layer, x)
     layer.eval()
     np.testing.assert_array_equal(tg.trace(layer, x)(x)[0], layer(tg.tensor(x)).numpy())
@@ -169,8 +201,15 @@ POOLS: dict[str, Any] = {
 @pytest.mark.parametrize("name", CONVOLUTIONS)
 def test_convolution_against_torch(name: str) -> None:
     layer = CONVOLUTIONS[name](dtype=np.float64)
-    assert {n: p.shape for n, p in layer.named_parameters()} == {k: v.shape for k, v in figures(name, "weight", "bias").items()}
-    check_against_torch(name, layer, tg.tensor(TORCH[f"{name}/x"], requires_grad=True), dict(layer.named_parameters()))
+    assert {n: p.shape for n, p in layer.named_parameters()} == {
+        k: v.shape for k, v in figures(name, "weight", "bias").items()
+    }
+    check_against_torch(
+        name,
+        layer,
+        tg.tensor(TORCH[f"{name}/x"], requires_grad=True),
+        dict(layer.named_parameters()),
+    )
 
 
 @pytest.mark.parametrize("name", POOLS)
@@ -184,9 +223,14 @@ def test_first_values_of_convolutions() -> None:
     for p in layer.parameters():
         values = p.numpy()
         assert values.dtype == np.float32 and np.abs(values).max() <= bound
-        assert np.abs(values).max() > 0.9 * bound and abs(values.mean()) < 0.1 * bound * math.sqrt(6144 / values.size)
+        assert np.abs(values).max() > 0.9 * bound and abs(values.mean()) < 0.1 * bound * math.sqrt(
+            6144 / values.size
+        )
     np.testing.assert_allclose(layer.weight.numpy().std(), bound / math.sqrt(3), rtol=0.03)
-    again, without = nn.Conv2d(32, 64, (3, 2), groups=2, rng=0), nn.Conv1d(2, 3, 2, bias=False, dtype=np.float64)
+    again, without = (
+        nn.Conv2d(32, 64, (3, 2), groups=2, rng=0),
+        nn.Conv1d(2, 3, 2, bias=False, dtype=np.float64),
+    )
     np.testing.assert_array_equal(again.weight.numpy(), layer.weight.numpy())
     assert without.bias is None and without.weight.dtype == np.float64
     assert without(tg.tensor(np.ones((1, 2, 4)))).shape == (1, 3, 3)
@@ -224,9 +268,15 @@ def test_gradients_of_layers(name: str, rng: np.random.Generator) -> None:
             object.__setattr__(layer, key, p)
         return tg.tanh(layer(x))
 
-    if isinstance(layer, nn.BatchNorm):  # every call moves the running statistics: nothing that is checked may depend on that
+    # every call moves the running statistics: nothing that is checked may depend on that
+    if isinstance(layer, nn.BatchNorm):
         layer.momentum = 0.0
-    tg.gradcheck(function, rng.permuted(np.linspace(-1.5, 1.5, math.prod(shape))).reshape(shape), *values, order=2)
+    tg.gradcheck(
+        function,
+        rng.permuted(np.linspace(-1.5, 1.5, math.prod(shape))).reshape(shape),
+        *values,
+        order=2,
+    )
 
 
 # --- dropout --------------------------------------------------------------------------------------------------------------
@@ -266,19 +316,32 @@ class Net(tg.Module):
 def test_buffers_are_found_and_saved(rng: np.random.Generator, tmp_path: Path) -> None:
     net = Net()
     each = ["running_mean", "running_var", "num_batches_tracked"]
-    assert [n for n, _ in net.named_buffers()] == ["shared", *(f"norms.0.{n}" for n in each[1:]), *(f"norms.1.{n}" for n in each)]
+    assert [n for n, _ in net.named_buffers()] == [
+        "shared",
+        *(f"norms.0.{n}" for n in each[1:]),
+        *(f"norms.1.{n}" for n in each),
+    ]
     assert [n for n, _ in net.named_parameters()] == [
         "norms.0.weight", "norms.0.bias", "norms.1.weight", "norms.1.bias", "linear.weight", "linear.bias",
     ]  # fmt: skip
     assert not any(isinstance(p, nn.Buffer) for p in net.parameters())
     net.norms[0](tg.tensor(rng.normal(size=(4, 2))))
     state = net.state_dict()
-    assert set(state) == {n for n, _ in net.named_parameters()} | {n for n, _ in net.named_buffers()}
+    assert set(state) == {n for n, _ in net.named_parameters()} | {
+        n for n, _ in net.named_buffers()
+    }
     other = Net()
     other.load_state_dict(state)
-    np.testing.assert_array_equal(other.norms[0].running_mean.numpy(), net.norms[0].running_mean.numpy())
-    np.testing.assert_array_equal(other.norms[0].running_var.numpy(), net.norms[0].running_var.numpy())
-    assert other.norms[0].num_batches_tracked.item() == 1 and other.norms[0].num_batches_tracked.dtype == np.int64
+    np.testing.assert_array_equal(
+        other.norms[0].running_mean.numpy(), net.norms[0].running_mean.numpy()
+    )
+    np.testing.assert_array_equal(
+        other.norms[0].running_var.numpy(), net.norms[0].running_var.numpy()
+    )
+    assert (
+        other.norms[0].num_batches_tracked.item() == 1
+        and other.norms[0].num_batches_tracked.dtype == np.int64
+    )
     tg.save(tmp_path / "net.safetensors", net)
     third = Net()
     tg.load(tmp_path / "net.safetensors", third)
@@ -292,7 +355,9 @@ def test_buffers_are_found_and_saved(rng: np.random.Generator, tmp_path: Path) -
 
 def test_a_buffer_is_not_trained() -> None:
     buffer = nn.Buffer([1.0, 2.0])
-    with pytest.raises(tg.GraphError, match=r"a Buffer is not trained and requires no gradients; use tg\.Parameter"):
+    with pytest.raises(
+        tg.GraphError, match=r"a Buffer is not trained and requires no gradients; use tg\.Parameter"
+    ):
         buffer.requires_grad = True
     x = tg.tensor([3.0, 4.0], requires_grad=True)
     (x * buffer).sum().backward()
@@ -302,7 +367,10 @@ def test_a_buffer_is_not_trained() -> None:
     module = tg.Module()
     module.mean = buffer
     assert buffer.name == "mean"
-    with pytest.raises(tg.TinygradError, match=r"Module\.mean is a buffer and would become a plain tensor, which is not saved"):
+    with pytest.raises(
+        tg.TinygradError,
+        match=r"Module\.mean is a buffer and would become a plain tensor, which is not saved",
+    ):
         module.mean = tg.tensor([0.0, 0.0])
     module.mean = nn.Buffer([5.0])
     module.mean.data = [6.0]
@@ -315,23 +383,35 @@ def test_a_buffer_is_not_trained() -> None:
 @pytest.mark.parametrize("masked", [False, True])
 def test_binary_cross_entropy(masked: bool) -> None:
     name = "bce masked" if masked else "bce"
-    logits, targets = (tg.tensor(TORCH[f"{name}/{k}"], requires_grad=True) for k in ("logits", "targets"))
+    logits, targets = (
+        tg.tensor(TORCH[f"{name}/{k}"], requires_grad=True) for k in ("logits", "targets")
+    )
     mask = TORCH["mask"] if masked else None
     loss = nn.bce_with_logits(logits, targets, mask)
     loss.backward()
     np.testing.assert_allclose(loss.item(), TORCH[f"{name}/out"], rtol=1e-12)
     for key, t in (("logits", logits), ("targets", targets)):
-        np.testing.assert_allclose(t.grad.numpy() * TORCH[f"{name}/seed"], TORCH[f"{name}/d {key}"], rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(
+            t.grad.numpy() * TORCH[f"{name}/seed"], TORCH[f"{name}/d {key}"], rtol=1e-9, atol=1e-12
+        )
     total = weight = 0.0
     for at in np.ndindex(logits.shape):
-        p, t, w = 1 / (1 + math.exp(-logits.numpy()[at])), targets.numpy()[at], 1.0 if mask is None else mask[at]
+        p, t, w = (
+            1 / (1 + math.exp(-logits.numpy()[at])),
+            targets.numpy()[at],
+            1.0 if mask is None else mask[at],
+        )
         total, weight = total - w * (t * math.log(p) + (1 - t) * math.log(1 - p)), weight + w
     np.testing.assert_allclose(loss.item(), total / weight, rtol=1e-12)
 
 
 def test_binary_cross_entropy_far_out() -> None:
     logits = tg.tensor([1000.0, -1000.0, 30.0, -30.0, 1000.0], requires_grad=True)
-    for targets in (np.array([1, 0, 1, 0, 0]), np.array([1, 0, 1, 0, 0], bool), tg.tensor([1.0, 0.0, 1.0, 0.0, 0.0])):
+    for targets in (
+        np.array([1, 0, 1, 0, 0]),
+        np.array([1, 0, 1, 0, 0], bool),
+        tg.tensor([1.0, 0.0, 1.0, 0.0, 0.0]),
+    ):
         singles = [nn.bce_with_logits(logits[i], targets[i]).item() for i in range(5)]
         np.testing.assert_allclose(singles, [0, 0, math.exp(-30), math.exp(-30), 1000], rtol=1e-5)
         loss = nn.bce_with_logits(logits, targets)
@@ -343,13 +423,22 @@ def test_binary_cross_entropy_far_out() -> None:
 @pytest.mark.parametrize("kind", ["array", "tensor"])
 def test_cross_entropy_with_a_mask(kind: str) -> None:
     wrap = np.asarray if kind == "array" else tg.tensor
-    for name, mask in (("cross_entropy masked", TORCH["mask"]), ("cross_entropy kept", TORCH["mask"] > 0)):
+    for name, mask in (
+        ("cross_entropy masked", TORCH["mask"]),
+        ("cross_entropy kept", TORCH["mask"] > 0),
+    ):
         logits = tg.tensor(TORCH[f"{name}/logits"], requires_grad=True)
-        classes = np.where(TORCH["mask"] > 0, TORCH["cross_entropy masked/classes"], -100)  # what is not counted may be anything
+        # what is not counted may be anything
+        classes = np.where(TORCH["mask"] > 0, TORCH["cross_entropy masked/classes"], -100)
         loss = nn.cross_entropy(logits, wrap(classes), wrap(mask))
         loss.backward()
         np.testing.assert_allclose(loss.item(), TORCH[f"{name}/out"], rtol=1e-12)
-        np.testing.assert_allclose(logits.grad.numpy() * TORCH[f"{name}/seed"], TORCH[f"{name}/d logits"], rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(
+            logits.grad.numpy() * TORCH[f"{name}/seed"],
+            TORCH[f"{name}/d logits"],
+            rtol=1e-9,
+            atol=1e-12,
+        )
     single = nn.cross_entropy(logits.detach().astype(np.float32), classes, TORCH["mask"] > 0)
     assert single.dtype == np.float32
 
@@ -375,7 +464,10 @@ def test_normal_and_identity() -> None:
     np.testing.assert_allclose([n.std(), n.mean()], [0.3, 0], atol=0.006)
     assert n.dtype == np.float32
     np.testing.assert_array_equal(tg.init.identity((2, 3), 0.5), [[0.5, 0, 0], [0, 0.5, 0]])
-    assert tg.init.identity((2, 2)).dtype == np.float32 and tg.init.identity((2, 2), dtype=np.float64).dtype == np.float64
+    assert (
+        tg.init.identity((2, 2)).dtype == np.float32
+        and tg.init.identity((2, 2), dtype=np.float64).dtype == np.float64
+    )
 
 
 def test_chrono() -> None:
@@ -387,9 +479,17 @@ def test_chrono() -> None:
     assert out.dtype == np.float32 and bias[0] == 0
     u = np.exp(f)
     assert u.min() >= 1 and u.max() <= 100 * (1 + 1e-6)
-    np.testing.assert_allclose([np.mean(u < x) for x in (10.9, 25.75, 50.5, 75.25)], [0.1, 0.25, 0.5, 0.75], atol=0.04)
-    alone = tg.init.chrono(np.full(4, 0.5), 2, 9, forget=0, enter=None, gates=2, rng=0)  # as of JANET, which has no input gate
-    assert (alone[2:] == 0.5).all() and (alone[:2] >= 0).all() and (alone[:2] <= np.log(8)).all() and alone[0] != alone[1]
+    np.testing.assert_allclose(
+        [np.mean(u < x) for x in (10.9, 25.75, 50.5, 75.25)], [0.1, 0.25, 0.5, 0.75], atol=0.04
+    )
+    # as of JANET, which has no input gate
+    alone = tg.init.chrono(np.full(4, 0.5), 2, 9, forget=0, enter=None, gates=2, rng=0)
+    assert (
+        (alone[2:] == 0.5).all()
+        and (alone[:2] >= 0).all()
+        and (alone[:2] <= np.log(8)).all()
+        and alone[0] != alone[1]
+    )
     other = tg.init.chrono(np.zeros(6), 2, 9, forget=2, enter=1, gates=3, rng=0)
     assert (other[:2] == 0).all() and (other[4:] > 0).all() and (other[2:4] == -other[4:]).all()
 
@@ -434,7 +534,11 @@ def test_layers_train_together(rng: np.random.Generator) -> None:
 
     class Finder(tg.Module):
         def __init__(self) -> None:
-            self.convolve, self.norm, self.pool = nn.Conv1d(1, 8, 3, padding=1, rng=1), nn.BatchNorm(8), nn.MaxPool1d(2)
+            self.convolve, self.norm, self.pool = (
+                nn.Conv1d(1, 8, 3, padding=1, rng=1),
+                nn.BatchNorm(8),
+                nn.MaxPool1d(2),
+            )
             self.layer_norm, self.out = nn.LayerNorm(24), nn.Linear(24, 3, rng=2)
 
         def forward(self, x: Any) -> Any:

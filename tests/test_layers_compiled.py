@@ -1,4 +1,7 @@
-"""Layers run compiled unless `tg.eager` says otherwise: the same numbers, and nothing else changes for who uses them."""
+"""Layers run compiled unless `tg.eager` says otherwise.
+
+The same numbers, and nothing else changes for who uses them.
+"""
 
 from __future__ import annotations
 
@@ -27,16 +30,25 @@ CLOSE = {"rtol": 1e-10, "atol": 1e-12}
 LENGTHS = np.array([5, 2, 4])
 
 
-def outcome(layer: Any, xs: np.ndarray, state: list[np.ndarray] | None = None, lengths: Any = None) -> list[np.ndarray]:
+def outcome(
+    layer: Any, xs: np.ndarray, state: list[np.ndarray] | None = None, lengths: Any = None
+) -> list[np.ndarray]:
     """Outputs, last states, and the gradients of a random sum of them by the inputs, the first state and the parameters."""
     rng = np.random.default_rng(2)
     x = tg.tensor(xs, requires_grad=True)
     first = [tg.tensor(s, requires_grad=True) for s in state or []]
-    ys, last = layer(x, None if state is None else first[0] if len(first) == 1 else tuple(first), lengths)
+    ys, last = layer(
+        x, None if state is None else first[0] if len(first) == 1 else tuple(first), lengths
+    )
     results = [ys, *leaves(last)]
     layer.zero_grad()
-    sum(((y * rng.normal(size=y.shape)).sum() for y in results), tg.tensor(np.zeros((), xs.dtype))).backward()
-    return [*(y.numpy() for y in results), *(t.grad.numpy() for t in (x, *first, *layer.parameters()))]
+    sum(
+        ((y * rng.normal(size=y.shape)).sum() for y in results), tg.tensor(np.zeros((), xs.dtype))
+    ).backward()
+    return [
+        *(y.numpy() for y in results),
+        *(t.grad.numpy() for t in (x, *first, *layer.parameters())),
+    ]
 
 
 def same(found: list[np.ndarray], expected: list[np.ndarray], **close: float) -> None:
@@ -50,8 +62,13 @@ def operations(y: Any) -> list[str]:
 
 MAKE = {
     "RNN": lambda: tg.nn.RNN(3, 4, 2, bidirectional=True, rng=1, dtype=np.float64),
-    "relu, no bias": lambda: tg.nn.RNN(3, 4, 2, nonlinearity="relu", bias=False, rng=1, dtype=np.float64),
-    "LSTM": lambda: tg.nn.LSTM(8, 4, 2, bidirectional=True, batch_first=True, rng=1, dtype=np.float64),  # all levels share machine code
+    "relu, no bias": lambda: tg.nn.RNN(
+        3, 4, 2, nonlinearity="relu", bias=False, rng=1, dtype=np.float64
+    ),
+    # all levels share machine code
+    "LSTM": lambda: tg.nn.LSTM(
+        8, 4, 2, bidirectional=True, batch_first=True, rng=1, dtype=np.float64
+    ),
     "LSTM with projection": lambda: tg.nn.LSTM(3, 4, 2, proj_size=2, rng=1, dtype=np.float64),
     "GRU": lambda: tg.nn.GRU(3, 4, rng=1, dtype=np.float64),
     "GRU, reset before": lambda: tg.nn.GRU(3, 4, 2, reset_after=False, rng=1, dtype=np.float64),
@@ -59,13 +76,19 @@ MAKE = {
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[] if n in ("LSTM", "GRU") else pytest.mark.full) for n in MAKE], ids=str
+    "name",
+    [pytest.param(n, marks=[] if n in ("LSTM", "GRU") else pytest.mark.full) for n in MAKE],
+    ids=str,
 )
 def test_equal_to_the_steps_one_by_one(name: str, rng: np.random.Generator) -> None:
     layer = MAKE[name]()
     xs = rng.normal(size=(3, 5, 8) if layer.batch_first else (5, 3, 3))
     state = [rng.normal(size=s.shape) for s in leaves(layer.initial_state(3))]
-    for given in ({"lengths": LENGTHS}, {"state": state, "lengths": LENGTHS}) if name == "LSTM" else ({}, {"state": state}):
+    for given in (
+        ({"lengths": LENGTHS}, {"state": state, "lengths": LENGTHS})
+        if name == "LSTM"
+        else ({}, {"state": state})
+    ):
         found = outcome(layer, xs, **given)
         with tg.eager():
             same(found, outcome(layer, xs, **given))
@@ -105,7 +128,9 @@ def test_eager_shows_the_steps(layer: Any, xs: np.ndarray) -> None:
         plain, _ = layer(xs)
         fast, _ = tg.unroll(tg.jit(layer.cell()), xs)
     assert operations(plain).count("tanh") == operations(fast).count("tanh") == 2 * len(xs)
-    assert {node.where.mark.step for node in tg.tape(plain) if node.op == "tanh"} == set(range(len(xs)))
+    assert {node.where.mark.step for node in tg.tape(plain) if node.op == "tanh"} == set(
+        range(len(xs))
+    )
     np.testing.assert_allclose(plain.numpy(), ys.numpy(), **CLOSE)
     assert operations(layer(xs)[0]) == operations(ys)
     decorated = tg.eager()(lambda: layer(xs)[0])
@@ -137,10 +162,16 @@ def test_eager_belongs_to_its_thread(layer: Any, xs: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("again", ["checkpoint", "checkpointed unrolling"])
-def test_what_was_recorded_in_eager_mode_is_run_again_in_it(again: str, layer: Any, xs: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_recorded_in_eager_mode_is_run_again_in_it(
+    again: str, layer: Any, xs: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with tg.eager():
         x = tg.tensor(xs, requires_grad=True)
-        ys = tg.checkpoint(lambda x: layer(x)[0], x) if again == "checkpoint" else tg.unroll(tg.jit(layer.cell()), x, checkpoint=2)[0]
+        ys = (
+            tg.checkpoint(lambda x: layer(x)[0], x)
+            if again == "checkpoint"
+            else tg.unroll(tg.jit(layer.cell()), x, checkpoint=2)[0]
+        )
     monkeypatch.setattr(Jitted, "steps", lambda *_: pytest.fail("compiled"))
     ys.sum().backward()
     assert x.grad is not None
@@ -179,7 +210,9 @@ def test_nothing_of_the_compiler_is_imported_before_a_layer_runs() -> None:
         layer = tg.nn.LSTM(3, 4)
         print([name for name in sys.modules if name.startswith("tinygrad_rnn.compiler") or name == "numba"])
     """)
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, cwd=ROOT)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=120, cwd=ROOT
+    )
     assert done.stdout.strip() == "[]", done.stderr
 
 
@@ -195,7 +228,9 @@ def test_one_form_serves_as_long_as_the_parameters_are_the_same(layer: Any, xs: 
         check(made, xs)
         forms.add(made._steps(0, 0))
     assert len(forms) == 1
-    assert all(isinstance(form, Automatic) and form.weight_ih is made.weight_ih_l0 for form in forms)
+    assert all(
+        isinstance(form, Automatic) and form.weight_ih is made.weight_ih_l0 for form in forms
+    )
     assert [name for name, _ in made.named_modules()] == [""] and len(made.state_dict()) == 4
 
 
@@ -207,7 +242,9 @@ def test_values_that_are_loaded_are_used(layer: Any, xs: np.ndarray) -> None:
     assert np.abs(outcome(made, xs)[0] - before[0]).max() > 1e-3
 
 
-def test_a_replaced_parameter_is_used_and_the_old_one_keeps_its_graph(layer: Any, xs: np.ndarray) -> None:
+def test_a_replaced_parameter_is_used_and_the_old_one_keeps_its_graph(
+    layer: Any, xs: np.ndarray
+) -> None:
     made, old = twin(layer), twin(layer)
     x = tg.tensor(xs, requires_grad=True)
     ys, _ = made(x)
@@ -237,7 +274,11 @@ def test_frozen_parameters_get_no_gradient(layer: Any, xs: np.ndarray) -> None:
 def test_copies_are_on_their_own(how: str, layer: Any, xs: np.ndarray) -> None:
     made = twin(layer)
     check(made, xs)
-    other = {"deep copy": copy.deepcopy, "copy": copy.copy, "pickle": lambda layer: pickle.loads(pickle.dumps(layer))}[how](made)
+    other = {
+        "deep copy": copy.deepcopy,
+        "copy": copy.copy,
+        "pickle": lambda layer: pickle.loads(pickle.dumps(layer)),
+    }[how](made)
     other.weight_hh_l0 = tg.Parameter(np.full((16, 4), 0.1))
     for _ in range(2):
         check(other, xs)
@@ -246,7 +287,10 @@ def test_copies_are_on_their_own(how: str, layer: Any, xs: np.ndarray) -> None:
     if how != "copy":
         other.weight_ih_l0.data = np.zeros((16, 3))
         check(other, xs)
-        assert made.weight_ih_l0.numpy().all() and made.weight_ih_l0.grad is not other.weight_ih_l0.grad
+        assert (
+            made.weight_ih_l0.numpy().all()
+            and made.weight_ih_l0.grad is not other.weight_ih_l0.grad
+        )
 
 
 def test_threads_share_a_layer(layer: Any, xs: np.ndarray) -> None:
@@ -284,7 +328,9 @@ def test_evaluation_uses_the_code_of_training(monkeypatch: pytest.MonkeyPatch) -
         assert len(fast._runners) == 3  # a step with other outputs
 
 
-def test_levels_and_directions_of_one_size_share_machine_code(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_levels_and_directions_of_one_size_share_machine_code(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     sources: list[str] = []
 
     def load(source: str, **_: Any) -> None:
@@ -294,13 +340,19 @@ def test_levels_and_directions_of_one_size_share_machine_code(monkeypatch: pytes
 
     monkeypatch.setattr(runtime, "load", load)
     tg.nn.LSTM(2, 2, 3, bidirectional=True, rng=0)(np.ones((3, 1, 2), np.float32))
-    assert len(sources) == 6 and len(set(sources)) == 6 and len({cache.code(source) for source in sources}) == 2
+    assert (
+        len(sources) == 6
+        and len(set(sources)) == 6
+        and len({cache.code(source) for source in sources}) == 2
+    )
 
 
 # --- where compiling does not serve ---------------------------------------------------------------------------------------
 
 
-def test_single_steps_and_what_cannot_be_compiled_run_plainly(layer: Any, xs: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_single_steps_and_what_cannot_be_compiled_run_plainly(
+    layer: Any, xs: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert "unroll" not in operations(layer(xs[:1])[0])
     made, tried = twin(layer), []
     steps = Jitted.steps
@@ -315,10 +367,14 @@ def test_single_steps_and_what_cannot_be_compiled_run_plainly(layer: Any, xs: np
         np.testing.assert_allclose(ys.numpy(), found.numpy(), **CLOSE)
 
 
-def test_a_fault_of_the_compiler_is_said_once_and_costs_only_time(layer: Any, xs: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fault_of_the_compiler_is_said_once_and_costs_only_time(
+    layer: Any, xs: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made = twin(layer)
     monkeypatch.setattr(runtime, "_complained", False)
-    monkeypatch.setattr(importlib.import_module("tinygrad_rnn.compiler.jit"), "compiled", lambda *_: 1 / 0)
+    monkeypatch.setattr(
+        importlib.import_module("tinygrad_rnn.compiler.jit"), "compiled", lambda *_: 1 / 0
+    )
     with pytest.warns(RuntimeWarning, match=r"could not be compiled \(ZeroDivisionError") as caught:
         found = [made(xs)[0].numpy() for _ in range(3)]
     assert len(caught) == 1
@@ -327,7 +383,11 @@ def test_a_fault_of_the_compiler_is_said_once_and_costs_only_time(layer: Any, xs
 
 
 def test_errors_of_the_user_are_those_of_the_plain_steps(layer: Any, xs: np.ndarray) -> None:
-    for given in ((xs, (np.zeros((1, 3, 4)), np.zeros((1, 2, 4)))), (tg.tensor(xs.astype(np.float32)),), (xs, None, [9, 1])):
+    for given in (
+        (xs, (np.zeros((1, 3, 4)), np.zeros((1, 2, 4)))),
+        (tg.tensor(xs.astype(np.float32)),),
+        (xs, None, [9, 1]),
+    ):
         messages = []
         for how in (tg.eager(), tg.enable_grad()):
             with how, pytest.raises(tg.TinygradError) as error:

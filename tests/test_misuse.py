@@ -1,4 +1,7 @@
-"""Misuse of cells, of time, of layers, wrappers and attention: the class of the error and what it says."""
+"""Misuse of cells, of time, of layers, wrappers and attention.
+
+The class of the error and what it says.
+"""
 
 from __future__ import annotations
 
@@ -336,7 +339,9 @@ def test_message(case: Case) -> None:
             case.misuse()
     error = caught.value
     assert isinstance(error, case.kind), f"{type(error).__name__}: {error}"
-    assert case.kind in (TypeError, AttributeError) or isinstance(error, tg.TinygradError), type(error)
+    assert case.kind in (TypeError, AttributeError) or isinstance(error, tg.TinygradError), type(
+        error
+    )
     for words in case.words:
         assert re.search(words, str(error)), f"expected {words!r} in: {error}"
     assert len(str(error)) < 700, "a message is read by a person"
@@ -348,7 +353,12 @@ def test_time_goes_on_after_every_misuse() -> None:
         with pytest.raises(case.kind):
             case.misuse()
         context = tg.core.tape.context()
-        assert (context.mark, context.sequence, context.grad_enabled, context.tracing) == (("", None, None), None, True, False), case.what
+        assert (context.mark, context.sequence, context.grad_enabled, context.tracing) == (
+            ("", None, None),
+            None,
+            True,
+            False,
+        ), case.what
 
 
 def test_an_error_of_the_users_own_comes_through() -> None:
@@ -358,7 +368,12 @@ def test_an_error_of_the_users_own_comes_through() -> None:
         def forward(self, x: Any, h: Any) -> Any:
             raise KeyError("mine")
 
-    for run in (lambda c: tg.unroll(c, X), lambda c: c(X[0]), lambda c: tg.unroll(c, X, checkpoint=2), lambda c: list(tg.tbptt(c, X, 2))):
+    for run in (
+        lambda c: tg.unroll(c, X),
+        lambda c: c(X[0]),
+        lambda c: tg.unroll(c, X, checkpoint=2),
+        lambda c: list(tg.tbptt(c, X, 2)),
+    ):
         with pytest.raises(KeyError, match="mine"):
             run(Broken())
 
@@ -375,6 +390,8 @@ def test_a_cell_without_size_works_with_a_given_state() -> None:
 ])  # fmt: skip
 def test_attributes_that_would_hide_a_method_are_refused(name: str, value: Any) -> None:
     cell = tg.Cell()
-    with pytest.raises(tg.TinygradError, match=rf"{name}\(\.\.\.\) is a method that every (Cell|Module) has"):
+    with pytest.raises(
+        tg.TinygradError, match=rf"{name}\(\.\.\.\) is a method that every (Cell|Module) has"
+    ):
         setattr(cell, name, value)
     cell.forward = lambda x, h: (x, h)  # type: ignore[method-assign]  (another method may take its place)

@@ -56,26 +56,40 @@ SILENT: dict[str, Callable[[Any], Any]] = {
 @pytest.mark.parametrize("name", TAKES)
 def test_a_number_that_is_taken_unsaid(name: str) -> None:
     take, w = TAKES[name], tg.tensor(np.array(1.5), requires_grad=True)
-    with pytest.warns(RuntimeWarning, match=r"takes (a number|numbers) out of a tensor that requires gradients.*t\.item\(\).*t\.detach\(\)"):
+    with pytest.warns(
+        RuntimeWarning,
+        match=r"takes (a number|numbers) out of a tensor that requires gradients.*t\.item\(\).*t\.detach\(\)",
+    ):
         take(w * 1.0)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         take(tg.tensor(np.array(1.5)))
         with tg.no_grad():
             take(w)
-        for transform in (tg.grad, tg.jacobian, tg.hessian, lambda f: lambda x: tg.vjp(f, x), lambda f: lambda x: tg.jvp(f, (x,), (x,))):
+        for transform in (
+            tg.grad,
+            tg.jacobian,
+            tg.hessian,
+            lambda f: lambda x: tg.vjp(f, x),
+            lambda f: lambda x: tg.jvp(f, (x,), (x,)),
+        ):
             with pytest.raises((tg.GraphError, ValueError)) as caught:
                 transform(lambda v: (v * v, take(v * 2))[0])(tg.tensor(np.array(1.5)))
             error: Any = caught.value
-            while error.__cause__ is not None:  # NumPy puts errors of its own before that of an element (by `flat` without a cause)
+            # NumPy puts errors of its own before that of an element (by `flat` without a cause)
+            while error.__cause__ is not None:
                 error = error.__cause__
             assert "of a tensor that requires gradients" in str(error) or name == "flat"
 
 
 def test_the_error_in_a_transform_has_the_line() -> None:
-    with pytest.raises(tg.GraphError, match=r"float\(t\).*t\.item\(\) is the number.*at test_numbers\.py:\d+"):
+    with pytest.raises(
+        tg.GraphError, match=r"float\(t\).*t\.item\(\) is the number.*at test_numbers\.py:\d+"
+    ):
         tg.grad(lambda w: w * math.exp(w))(tg.tensor(1.0))
-    assert tg.grad(lambda w: w * math.exp(w.item()))(tg.tensor(1.0)).item() == pytest.approx(math.e, rel=1e-6)
+    assert tg.grad(lambda w: w * math.exp(w.item()))(tg.tensor(1.0)).item() == pytest.approx(
+        math.e, rel=1e-6
+    )
 
 
 def test_in_a_transform_a_number_of_another_tensor_is_as_outside() -> None:
@@ -91,7 +105,9 @@ def test_each_line_is_told_once() -> None:
         for _ in range(3):
             float(w * 2)
         float(w)
-    assert [(t.category, t.filename) for t in told] == [(RuntimeWarning, __file__)] * 2 and told[0].lineno + 1 == told[1].lineno
+    assert [(t.category, t.filename) for t in told] == [(RuntimeWarning, __file__)] * 2 and told[
+        0
+    ].lineno + 1 == told[1].lineno
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -115,7 +131,14 @@ def test_a_trace_takes_no_number_of_a_parameter() -> None:
     """The record runs later, when the parameter has other values."""
     w, x = tg.tensor(2.0, requires_grad=True), tg.tensor([1.0, 2.0])
     with interpreting():
-        for take in (float, lambda t: t.item(), lambda t: t.numpy(), lambda t: (t > 1).item(), lambda t: (t * 2).item(), lambda t: (t.detach() * 2).item()):
+        for take in (
+            float,
+            lambda t: t.item(),
+            lambda t: t.numpy(),
+            lambda t: (t > 1).item(),
+            lambda t: (t * 2).item(),
+            lambda t: (t.detach() * 2).item(),
+        ):
             with pytest.raises(tg.TraceError, match="not known"):
                 tg.jit(lambda x: x * take(w))(x)  # noqa: B023
 
@@ -148,7 +171,17 @@ def unrecorded(w: Any) -> Any:
 # --- tensors of tensors ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("make", [tg.tensor, tg.Parameter, lambda t: tg.tensor([t]), lambda t: tg.tensor([[t, 1.0]]), lambda t: tg.tensor(t, dtype=np.float64), np.array])
+@pytest.mark.parametrize(
+    "make",
+    [
+        tg.tensor,
+        tg.Parameter,
+        lambda t: tg.tensor([t]),
+        lambda t: tg.tensor([[t, 1.0]]),
+        lambda t: tg.tensor(t, dtype=np.float64),
+        np.array,
+    ],
+)
 def test_a_tensor_of_a_tensor_with_gradients_is_refused(make: Any) -> None:
     w = tg.tensor(2.0, requires_grad=True)
     for t in (w, w * 2):
@@ -172,11 +205,16 @@ def test_a_step_returns_tensors() -> None:
     def run(step: Any, state: Any = h) -> Any:
         return tg.unroll(step, xs, state)
 
-    with pytest.raises(tg.ShapeError, match=r"over step t=0: h is now a ndarray; expected a tensor.*test_numbers\.py:\d+"):
+    with pytest.raises(
+        tg.ShapeError,
+        match=r"over step t=0: h is now a ndarray; expected a tensor.*test_numbers\.py:\d+",
+    ):
         run(lambda x, h: (h * u + x, (h * u + x).numpy()))
     with pytest.raises(tg.ShapeError, match=r"s\['c'\] is now a float"):
         run(lambda x, s: (s["h"] * u, {"h": s["h"] * u, "c": 1.0}), {"h": h, "c": h})
-    with pytest.raises(tg.ShapeError, match=r"step t=0: output\[1\] is a ndarray; expected a tensor"):
+    with pytest.raises(
+        tg.ShapeError, match=r"step t=0: output\[1\] is a ndarray; expected a tensor"
+    ):
         run(lambda x, h: ((h * u, (h * u).numpy()), h * u))
     count = iter(range(9))
     with pytest.raises(tg.ShapeError, match=r"step t=2: output is a float64"):
@@ -189,7 +227,9 @@ def test_copies_of_computed_tensors() -> None:
     with pytest.raises(tg.GraphError, match=r"deepcopy: .*would be cut off.*t\.detach\(\)"):
         copy.deepcopy(h)
     for lonely in (copy.deepcopy([h])[0], pickle.loads(pickle.dumps(h))):
-        with pytest.raises(tg.GraphError, match=r"nobody holds the tensor that the gradient of .* is for.*together"):
+        with pytest.raises(
+            tg.GraphError, match=r"nobody holds the tensor that the gradient of .* is for.*together"
+        ):
             (lonely * w).sum().backward()
     for w2, h2 in (copy.deepcopy((w, h)), pickle.loads(pickle.dumps((w, h)))):
         h2.sum().backward()
@@ -239,7 +279,9 @@ def operator_iadd(t: Any, a: Any) -> Any:
 @pytest.mark.parametrize("k", range(16))
 def test_masked_arrays_and_matrices_are_refused(k: int) -> None:
     masked = np.ma.array([1.0, 999.0], mask=[0, 1])
-    with pytest.raises(tg.TinygradError, match=r"filled\(0\)|numbers of shape|component state is a"):
+    with pytest.raises(
+        tg.TinygradError, match=r"filled\(0\)|numbers of shape|component state is a"
+    ):
         entries(tg.tensor(np.array([1.0, 2.0])))[k](masked)
 
 
@@ -259,8 +301,18 @@ def test_indices_lengths_and_matrices() -> None:
 
 def test_arrays_of_other_libraries_are_refused() -> None:
     t, other = tg.tensor([1.0, 2.0]), OfAnotherLibrary(np.ones(2, np.float32))
-    for use in (lambda: t * other, lambda: other * t, lambda: tg.tensor(other), lambda: tg.stack([t, other]), lambda: t.__setitem__(0, other), lambda: t @ other):
-        with pytest.raises(tg.DtypeError, match=r"other\.float32 of a .*OfAnotherLibrary is not NumPy's; give its values as an array, np\.asarray\(x\)"):
+    for use in (
+        lambda: t * other,
+        lambda: other * t,
+        lambda: tg.tensor(other),
+        lambda: tg.stack([t, other]),
+        lambda: t.__setitem__(0, other),
+        lambda: t @ other,
+    ):
+        with pytest.raises(
+            tg.DtypeError,
+            match=r"other\.float32 of a .*OfAnotherLibrary is not NumPy's; give its values as an array, np\.asarray\(x\)",
+        ):
             use()
 
 
@@ -272,7 +324,10 @@ def test_arrays_of_the_other_byte_order_are_taken(dtype: str) -> None:
             found, expected = make(np.array([1.5, -2.0], dtype)), make(native)
             assert found.dtype == expected.dtype and found.dtype.isnative
             np.testing.assert_array_equal(found.numpy(), expected.numpy())
-    assert tg.tensor(np.array([1, 2], ">i8")).dtype.isnative and tg.tensor([1.0], dtype=">f4").dtype == np.float32
+    assert (
+        tg.tensor(np.array([1, 2], ">i8")).dtype.isnative
+        and tg.tensor([1.0], dtype=">f4").dtype == np.float32
+    )
     assert tg.tensor([1.0]).astype(">f4").dtype == np.float32
 
 
@@ -288,7 +343,9 @@ def test_detach_of_what_is_no_tensor() -> None:
     w = tg.tensor([1.0], requires_grad=True)
     found = tg.detach((w * 2, np.ones(2), 3, None))
     assert not found[0].requires_grad and found[1].tolist() == [1, 1] and found[2:] == (3, None)
-    with pytest.raises(tg.TinygradError, match=r"detach: expected a tensor, or a tuple.*found a Carry"):
+    with pytest.raises(
+        tg.TinygradError, match=r"detach: expected a tensor, or a tuple.*found a Carry"
+    ):
         tg.detach(Carry(w))
 
 
@@ -296,7 +353,12 @@ def test_copies_inside_a_transform() -> None:
     """A shallow copy stays on the tape; what would be cut off is refused."""
     w = tg.tensor(2.5)
     assert tg.grad(lambda w: w * copy.copy(w))(w).item() == 5.0
-    for cut in (copy.deepcopy, lambda t: copy.deepcopy([t])[0], lambda t: pickle.loads(pickle.dumps(t)), lambda t: copy.deepcopy([t * 2])[0]):
+    for cut in (
+        copy.deepcopy,
+        lambda t: copy.deepcopy([t])[0],
+        lambda t: pickle.loads(pickle.dumps(t)),
+        lambda t: copy.deepcopy([t * 2])[0],
+    ):
         with pytest.raises(tg.GraphError, match="would be cut off from its arguments"):
             tg.grad(lambda w, cut=cut: w * cut(w))(w)
 

@@ -1,4 +1,7 @@
-"""NumPy called with tensors: what records, what refuses, and that nothing cuts the tape in silence."""
+"""NumPy called with tensors.
+
+What records, what refuses, and that nothing cuts the tape in silence.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,10 @@ P = np.abs(X) + 0.5  # positive
 
 
 def values_and_gradients(f: Callable[..., Any], *arrays: Any) -> list[Any]:
-    """The outputs of `f` and the gradients of their sum with random weights; fails if something was not recorded."""
+    """The outputs of `f` and the gradients of their sum with random weights.
+
+    Fails if something was not recorded.
+    """
     xs = [tg.tensor(a, requires_grad=True) for a in arrays]
     out = f(*xs)
     outs = list(out) if isinstance(out, (list, tuple)) else [out]
@@ -39,7 +45,19 @@ def same(of_numpy: Callable[..., Any], of_tg: Callable[..., Any], *arrays: Any) 
         np.testing.assert_allclose(f, e, rtol=1e-14)
 
 
-UNARY = ["abs", "cos", "exp", "expm1", "positive", "reciprocal", "sign", "sin", "square", "tanh", "floor"]
+UNARY = [
+    "abs",
+    "cos",
+    "exp",
+    "expm1",
+    "positive",
+    "reciprocal",
+    "sign",
+    "sin",
+    "square",
+    "tanh",
+    "floor",
+]
 
 
 @pytest.mark.parametrize("name", [*UNARY, "log", "log1p", "sqrt"])
@@ -52,7 +70,18 @@ def test_negative_and_absolute() -> None:
     same(np.absolute, tg.abs, X)
 
 
-BINARY = ["add", "subtract", "multiply", "divide", "true_divide", "maximum", "minimum", "logaddexp", "mod", "remainder"]
+BINARY = [
+    "add",
+    "subtract",
+    "multiply",
+    "divide",
+    "true_divide",
+    "maximum",
+    "minimum",
+    "logaddexp",
+    "mod",
+    "remainder",
+]
 
 
 @pytest.mark.parametrize("name", [*BINARY, "power"])
@@ -75,7 +104,17 @@ OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
 @pytest.mark.parametrize("symbol", OPERATORS)
 def test_operators_with_an_array_on_either_side(symbol: str) -> None:
     op = OPERATORS[symbol]
-    for constant in (P, P[0], P[:, :1], P[0, 0], np.float64(1.5), np.float32(1.5), np.int64(2), P.astype(np.float32), np.array([1, 2, 3])):
+    for constant in (
+        P,
+        P[0],
+        P[:, :1],
+        P[0, 0],
+        np.float64(1.5),
+        np.float32(1.5),
+        np.int64(2),
+        P.astype(np.float32),
+        np.array([1, 2, 3]),
+    ):
         both = values_and_gradients(op, constant.astype(float), Y)
         left, right = values_and_gradients(lambda t: op(constant, t), Y), both  # noqa: B023
         np.testing.assert_allclose(left[0], right[0], rtol=1e-6)
@@ -97,7 +136,9 @@ def test_matrix_products_with_an_array_on_either_side() -> None:
     same(np.outer, tg.outer, X[0], Y[1])
 
 
-@pytest.mark.parametrize("name", ["equal", "not_equal", "less", "less_equal", "greater", "greater_equal"])
+@pytest.mark.parametrize(
+    "name", ["equal", "not_equal", "less", "less_equal", "greater", "greater_equal"]
+)
 def test_comparisons(name: str) -> None:
     t = tg.tensor(X, requires_grad=True)
     signs: dict[str, Callable[[Any, Any], Any]] = {
@@ -128,7 +169,9 @@ def test_logical_functions() -> None:
 
 
 @pytest.mark.parametrize("name", ["sum", "mean", "max", "min", "prod", "var", "std"])
-@pytest.mark.parametrize("options", [{}, {"axis": 0}, {"axis": -1, "keepdims": True}, {"axis": (0, 1)}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"axis": 0}, {"axis": -1, "keepdims": True}, {"axis": (0, 1)}], ids=str
+)
 def test_reductions(name: str, options: dict[str, Any]) -> None:
     same(lambda t: getattr(np, name)(t, **options), lambda t: getattr(tg, name)(t, **options), X)
 
@@ -143,24 +186,42 @@ def test_reductions_by_their_other_names() -> None:
     same(lambda t: np.cumprod(t, axis=0), lambda t: tg.cumprod(t, axis=0), X)
     same(np.linalg.norm, tg.norm, X)
     same(lambda t: np.linalg.norm(t, axis=1), lambda t: tg.norm(t, axis=1), X)
-    same(lambda t: np.linalg.norm(t, axis=1, keepdims=True), lambda t: tg.norm(t, axis=1, keepdims=True), X)
+    same(
+        lambda t: np.linalg.norm(t, axis=1, keepdims=True),
+        lambda t: tg.norm(t, axis=1, keepdims=True),
+        X,
+    )
 
 
 def test_cumulative_functions_without_an_axis() -> None:
-    """NumPy flattens there, and `tg` works along the last axis: the NumPy spelling means what NumPy means."""
+    """NumPy flattens there, and `tg` works along the last axis.
+
+    The NumPy spelling means what NumPy means.
+    """
     same(np.cumsum, lambda t: tg.cumsum(t.reshape(-1)), X)
     same(np.cumprod, lambda t: tg.cumprod(t.reshape(-1)), X)
     same(lambda t: np.cumsum(t, 0), lambda t: tg.cumsum(t, 0), X)
-    same(lambda t: np.take(t, np.array([4, 0])), lambda t: tg.take(t.reshape(-1), np.array([4, 0])), X)
+    same(
+        lambda t: np.take(t, np.array([4, 0])),
+        lambda t: tg.take(t.reshape(-1), np.array([4, 0])),
+        X,
+    )
     same(lambda t: np.take(t, np.array([1, 0]), 0), lambda t: tg.take(t, np.array([1, 0]), 0), X)
 
 
-@pytest.mark.parametrize(("ufunc", "ours"), [(np.add, tg.sum), (np.multiply, tg.prod), (np.maximum, tg.max), (np.minimum, tg.min)])
+@pytest.mark.parametrize(
+    ("ufunc", "ours"),
+    [(np.add, tg.sum), (np.multiply, tg.prod), (np.maximum, tg.max), (np.minimum, tg.min)],
+)
 def test_reduce_of_ufuncs(ufunc: Any, ours: Any) -> None:
     same(ufunc.reduce, lambda t: ours(t, axis=0), X)
     same(lambda t: ufunc.reduce(t, axis=1), lambda t: ours(t, axis=1), X)
     same(lambda t: ufunc.reduce(t, axis=None), ours, X)
-    same(lambda t: ufunc.reduce(t, axis=(0, 1), keepdims=True), lambda t: ours(t, axis=(0, 1), keepdims=True), X)
+    same(
+        lambda t: ufunc.reduce(t, axis=(0, 1), keepdims=True),
+        lambda t: ours(t, axis=(0, 1), keepdims=True),
+        X,
+    )
 
 
 def test_arg_functions() -> None:
@@ -176,7 +237,12 @@ def test_arg_functions() -> None:
 
 def test_joining() -> None:
     same(lambda a, b: np.concatenate([a, b]), lambda a, b: tg.concatenate([a, b]), X, Y)
-    same(lambda a, b: np.concatenate((a, b), axis=1), lambda a, b: tg.concatenate([a, b], axis=1), X, Y)
+    same(
+        lambda a, b: np.concatenate((a, b), axis=1),
+        lambda a, b: tg.concatenate([a, b], axis=1),
+        X,
+        Y,
+    )
     same(lambda a: np.concatenate([Y, a]), lambda a: tg.concatenate([Y, a]), X)
     same(lambda a, b: np.stack([a, b], axis=1), lambda a, b: tg.stack([a, b], axis=1), X, Y)
     same(lambda a: np.stack([a, Y, a]), lambda a: tg.stack([a, Y, a]), X)
@@ -207,7 +273,11 @@ def test_padding() -> None:
     same(lambda t: np.pad(t, 1), lambda t: tg.pad(t, 1), X)
     same(lambda t: np.pad(t, ((0, 1), (2, 0))), lambda t: tg.pad(t, ((0, 1), (2, 0))), X)
     same(lambda t: np.pad(t, (1, 2), "constant"), lambda t: tg.pad(t, (1, 2)), X)
-    same(lambda t: np.pad(t, 1, mode="constant", constant_values=3.0), lambda t: tg.pad(t, 1, value=3.0), X)
+    same(
+        lambda t: np.pad(t, 1, mode="constant", constant_values=3.0),
+        lambda t: tg.pad(t, 1, value=3.0),
+        X,
+    )
     with pytest.raises(tg.NotDifferentiableError, match="pad"):
         np.pad(tg.tensor(X), 1, mode="reflect")
     with pytest.raises(tg.NotDifferentiableError, match="edge"):
@@ -224,9 +294,17 @@ def test_choosing_and_indexing() -> None:
     if np.lib.NumpyVersion(np.__version__) >= "2.1.0":
         same(lambda a: np.clip(a, min=-0.5, max=1.0), lambda a: tg.clip(a, -0.5, 1.0), X)
         same(lambda a: np.clip(a, max=0.5), lambda a: tg.clip(a, high=0.5), X)
-    same(lambda a: np.take(a, np.array([1, 0, 1]), axis=1), lambda a: tg.take(a, np.array([1, 0, 1]), axis=1), X)
+    same(
+        lambda a: np.take(a, np.array([1, 0, 1]), axis=1),
+        lambda a: tg.take(a, np.array([1, 0, 1]), axis=1),
+        X,
+    )
     index = np.array([[0, 2], [1, 1]])
-    same(lambda a: np.take_along_axis(a, index, axis=1), lambda a: tg.take_along_axis(a, index, axis=1), X)
+    same(
+        lambda a: np.take_along_axis(a, index, axis=1),
+        lambda a: tg.take_along_axis(a, index, axis=1),
+        X,
+    )
     same(lambda a, b: np.einsum("ij,kj->ik", a, b), lambda a, b: tg.einsum("ij,kj->ik", a, b), X, Y)
     same(lambda a: np.einsum("ij,kj->ik", Y, a), lambda a: tg.einsum("ij,kj->ik", Y, a), X)
 
@@ -266,7 +344,9 @@ UNKNOWN: list[tuple[str, Callable[[Any], Any]]] = [
 
 
 @pytest.mark.parametrize(("name", "function"), UNKNOWN, ids=[n for n, _ in UNKNOWN])
-def test_unknown_functions_refuse_and_name_the_way_out(name: str, function: Callable[[Any], Any]) -> None:
+def test_unknown_functions_refuse_and_name_the_way_out(
+    name: str, function: Callable[[Any], Any]
+) -> None:
     for requires_grad in (True, False):
         t = tg.tensor(np.eye(3) + 0.1, requires_grad=requires_grad)
         with pytest.raises(tg.NotDifferentiableError) as caught:
@@ -438,12 +518,21 @@ def test_functions_by_position_and_by_name(name: str) -> None:
         expected = function(*args)
         given = tensors_of(args)
         equals(function(*given), expected)
-        for count in range(min(fixed, len(args)), len(args) + 1):  # so many by position, the rest by name
-            equals(function(*given[:count], **dict(zip(names[count : len(args)], given[count:], strict=True))), expected)
+        # so many by position, the rest by name
+        for count in range(min(fixed, len(args)), len(args) + 1):
+            equals(
+                function(
+                    *given[:count],
+                    **dict(zip(names[count : len(args)], given[count:], strict=True)),
+                ),
+                expected,
+            )
 
 
 @pytest.mark.parametrize("name, args, settings", MORE)
-def test_functions_with_all_their_parameters(name: str, args: Any, settings: dict[str, Any]) -> None:
+def test_functions_with_all_their_parameters(
+    name: str, args: Any, settings: dict[str, Any]
+) -> None:
     equals(theirs(name)(*tensors_of(args), **settings), theirs(name)(*args, **settings))
 
 
@@ -454,7 +543,9 @@ def test_functions_with_all_their_parameters(name: str, args: Any, settings: dic
     lambda t: np.clip(t, 0.0, 1.0, max=0.5), lambda t: np.var(t, ddof=1, correction=0), lambda t: np.einsum("ij->i", t, dtype=np.float32),
 ])  # fmt: skip
 def test_what_is_not_taken_says_so(call: Any) -> None:
-    with pytest.raises((tg.NotDifferentiableError, ValueError), match=r"has no derivative here|ddof and correction"):
+    with pytest.raises(
+        (tg.NotDifferentiableError, ValueError), match=r"has no derivative here|ddof and correction"
+    ):
         call(tg.tensor(A))
 
 

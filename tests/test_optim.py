@@ -20,7 +20,9 @@ RULES: dict[str, Callable[[Any], optim.Optimizer]] = {
     "nesterov": lambda p: optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.05),
     "SGD decay": lambda p: optim.SGD(p, lr=0.1, weight_decay=0.2),
     "RMSprop": lambda p: optim.RMSprop(p, lr=0.02),
-    "RMSprop all": lambda p: optim.RMSprop(p, lr=0.02, alpha=0.8, eps=1e-3, momentum=0.7, centered=True, weight_decay=0.1),
+    "RMSprop all": lambda p: optim.RMSprop(
+        p, lr=0.02, alpha=0.8, eps=1e-3, momentum=0.7, centered=True, weight_decay=0.1
+    ),
     "Adagrad": lambda p: optim.Adagrad(p, lr=0.1),
     "Adagrad all": lambda p: optim.Adagrad(p, lr=0.1, lr_decay=0.3, eps=1e-3, weight_decay=0.1),
     "Adam decay": lambda p: optim.Adam(p, lr=0.05, weight_decay=0.3),
@@ -39,7 +41,16 @@ def sgd(p: float, gradients: list[float], lr: float, momentum: float, decay: flo
     return p
 
 
-def rmsprop(p: float, gradients: list[float], lr: float, alpha: float, eps: float, momentum: float, centered: bool, decay: float) -> float:
+def rmsprop(
+    p: float,
+    gradients: list[float],
+    lr: float,
+    alpha: float,
+    eps: float,
+    momentum: float,
+    centered: bool,
+    decay: float,
+) -> float:
     square = mean = v = 0.0
     for g in gradients:
         g += decay * p
@@ -50,7 +61,9 @@ def rmsprop(p: float, gradients: list[float], lr: float, alpha: float, eps: floa
     return p
 
 
-def adagrad(p: float, gradients: list[float], lr: float, lr_decay: float, eps: float, decay: float) -> float:
+def adagrad(
+    p: float, gradients: list[float], lr: float, lr_decay: float, eps: float, decay: float
+) -> float:
     total = 0.0
     for t, g in enumerate(gradients):
         g += decay * p
@@ -59,7 +72,15 @@ def adagrad(p: float, gradients: list[float], lr: float, lr_decay: float, eps: f
     return p
 
 
-def adam(p: float, gradients: list[float], b1: float, b2: float, eps: float, decay: float, decoupled: float) -> float:
+def adam(
+    p: float,
+    gradients: list[float],
+    b1: float,
+    b2: float,
+    eps: float,
+    decay: float,
+    decoupled: float,
+) -> float:
     m = v = 0.0
     for t, g in enumerate(gradients, 1):
         g += decay * p
@@ -85,7 +106,10 @@ BY_HAND: dict[str, Callable[[float, list[float]], float]] = {
 @pytest.mark.parametrize("interrupted", [False, True])
 @pytest.mark.parametrize("name", RULES)
 def test_rules_against_torch_and_by_hand(name: str, interrupted: bool) -> None:
-    """The second parameter has no gradient in some steps: it is left alone there, by weight decay too."""
+    """The second parameter has no gradient in some steps.
+
+    It is left alone there, by weight decay too.
+    """
     parameters = [tg.Parameter(TORCH[f"optim/first{i}"]) for i in range(2)]
     optimizer = RULES[name](parameters)
     given: list[list[np.ndarray]] = [[], []]
@@ -101,7 +125,13 @@ def test_rules_against_torch_and_by_hand(name: str, interrupted: bool) -> None:
             optimizer = RULES[name](parameters)
             optimizer.load_state_dict(state)
         for i, p in enumerate(parameters):
-            np.testing.assert_allclose(p.numpy(), TORCH[f"optim/{name}/{t}/{i}"], rtol=1e-9, atol=1e-12, err_msg=f"step {t}, parameter {i}")
+            np.testing.assert_allclose(
+                p.numpy(),
+                TORCH[f"optim/{name}/{t}/{i}"],
+                rtol=1e-9,
+                atol=1e-12,
+                err_msg=f"step {t}, parameter {i}",
+            )
     for i, p in enumerate(parameters):
         first = TORCH[f"optim/first{i}"]
         for at in np.ndindex(first.shape):
@@ -145,13 +175,18 @@ def test_clipping_by_value(rng: np.random.Generator) -> None:
     before = [p.grad for p in parameters]
     tg.clip_grad_value((p for p in parameters), 0.4)
     for p, g, old in zip(parameters, gradients, before, strict=False):
-        np.testing.assert_array_equal(p.grad.numpy(), np.where(g > 0.4, np.float32(0.4), np.where(g < -0.4, np.float32(-0.4), g)))
+        np.testing.assert_array_equal(
+            p.grad.numpy(),
+            np.where(g > 0.4, np.float32(0.4), np.where(g < -0.4, np.float32(-0.4), g)),
+        )
         assert p.grad.dtype == np.float32 and p.grad.shape == p.shape
         np.testing.assert_array_equal(old.numpy(), g)
     assert parameters[2].grad is None
     parameters[0].grad = tg.tensor([[np.nan, -np.inf], [np.inf, 0.1], [0.0, -9.0]])
     tg.clip_grad_value(parameters[0], 1.0)
-    np.testing.assert_array_equal(parameters[0].grad.numpy(), np.array([[np.nan, -1], [1, 0.1], [0, -1]], np.float32))
+    np.testing.assert_array_equal(
+        parameters[0].grad.numpy(), np.array([[np.nan, -1], [1, 0.1], [0, -1]], np.float32)
+    )
 
 
 # --- schedules ------------------------------------------------------------------------------------------------------------
@@ -185,9 +220,13 @@ def test_schedules_by_hand() -> None:
     for t in range(30):
         assert step(t) == pytest.approx(0.4 * math.prod([0.5] * (t // 3)))
         assert exponential(t) == pytest.approx(0.4 * math.prod([0.9] * t))
-        assert cosine(t) == pytest.approx(0.01 if t > 12 else 0.01 + 0.39 * math.cos(math.pi * t / 24) ** 2)
+        assert cosine(t) == pytest.approx(
+            0.01 if t > 12 else 0.01 + 0.39 * math.cos(math.pi * t / 24) ** 2
+        )
         assert warmup(t) == pytest.approx(0.1 + 0.075 * t if t < 4 else 0.4 * 0.8 ** (t - 4))
-    assert [optim.linear_warmup(4, 0.8)(t) for t in range(7)] == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 0.8, 0.8])
+    assert [optim.linear_warmup(4, 0.8)(t) for t in range(7)] == pytest.approx(
+        [0, 0.2, 0.4, 0.6, 0.8, 0.8, 0.8]
+    )
     optimizer = optim.Adam([tg.Parameter([1.0])])
     optim.Schedule(optimizer, lambda step: 0.25)
     assert optimizer.lr == 0.25
@@ -218,7 +257,8 @@ def test_plateau_with_nan_negative_losses_and_a_low_rate() -> None:
         plateau.step(loss)
         rates.append(optimizer.lr)
     assert rates == [1, 1, 1, 0.5, 0.5, 0.5, 0.25]
-    low = optim.ReduceOnPlateau(optimizer, 0.5, 0, smallest=0.3)  # the rate is below that already and must not rise
+    # the rate is below that already and must not rise
+    low = optim.ReduceOnPlateau(optimizer, 0.5, 0, smallest=0.3)
     low.step(1.0)
     low.step(1.0)
     assert optimizer.lr == 0.25
@@ -263,8 +303,13 @@ def test_errors(name: str) -> None:
 
 
 def test_what_is_shown() -> None:
-    parameters = [tg.Parameter(np.zeros((40, 30), np.float32)), tg.Parameter(np.zeros(3, np.float32))]
-    assert repr(tg.optim.Adam(parameters, lr=0.002)) == "Adam(lr=0.002, 2 parameters of 1,203 numbers)"
+    parameters = [
+        tg.Parameter(np.zeros((40, 30), np.float32)),
+        tg.Parameter(np.zeros(3, np.float32)),
+    ]
+    assert (
+        repr(tg.optim.Adam(parameters, lr=0.002)) == "Adam(lr=0.002, 2 parameters of 1,203 numbers)"
+    )
 
 
 # --- parameters and gradients that are given --------------------------------------------------------------------------------
@@ -278,11 +323,16 @@ def test_parameters_that_were_used_up_are_refused() -> None:
     for take in takers:
         used = net.parameters()
         list(used)
-        with pytest.raises(tg.TinygradError, match=r"the iterator is at its end.*list\(module\.parameters\(\)\)"):
+        with pytest.raises(
+            tg.TinygradError, match=r"the iterator is at its end.*list\(module\.parameters\(\)\)"
+        ):
             take(used)
         with pytest.raises(tg.TinygradError, match="was given no parameters"):
             take([])
-        with pytest.raises(tg.TinygradError, match=r"needs parameters, such as module\.parameters.*found one Linear"):
+        with pytest.raises(
+            tg.TinygradError,
+            match=r"needs parameters, such as module\.parameters.*found one Linear",
+        ):
             take(net)
         with pytest.raises(tg.TinygradError, match="among them found a tuple"):
             take(net.named_parameters())
@@ -313,11 +363,19 @@ def test_clipping_of_gradients_of_any_magnitude(dtype: Any, power: int) -> None:
         assert math.isclose(found, expected, rel_tol=rtol)
         scale = min(1.0, most / expected)
         for t, g in zip((p, q), before, strict=True):
-            np.testing.assert_allclose(t.grad.numpy(), g * scale, rtol=rtol, atol=2 * float(np.finfo(dtype).smallest_subnormal))
+            np.testing.assert_allclose(
+                t.grad.numpy(),
+                g * scale,
+                rtol=rtol,
+                atol=2 * float(np.finfo(dtype).smallest_subnormal),
+            )
 
 
 BAD_GRADIENTS: dict[str, tuple[Any, str]] = {
-    "shape": (lambda: tg.tensor([1.0, 2.0, 3.0]), r"the \.grad of weight float32\(2, 3\) has shape \(3,\); expected \(2, 3\)"),
+    "shape": (
+        lambda: tg.tensor([1.0, 2.0, 3.0]),
+        r"the \.grad of weight float32\(2, 3\) has shape \(3,\); expected \(2, 3\)",
+    ),
     "number": (lambda: tg.tensor(1.0), r"has shape \(\); expected \(2, 3\)"),
     "dtype": (lambda: tg.tensor(np.ones((2, 3))), r"is float64; expected float32"),
     "array": (lambda: np.ones((2, 3), np.float32), r"is a ndarray; expected a tensor"),
@@ -329,12 +387,21 @@ def test_a_gradient_set_by_hand_has_to_fit(name: str) -> None:
     make, message = BAD_GRADIENTS[name]
     p, q = tg.Parameter(np.zeros((2, 3), np.float32), "weight"), tg.Parameter([1.0])
     optimizer = optim.SGD([q, p], lr=1.0)
-    takers: list[Callable[[], Any]] = [optimizer.step, lambda: tg.clip_grad_norm([q, p], 1e-3), lambda: tg.clip_grad_value([q, p], 1e-3)]
+    takers: list[Callable[[], Any]] = [
+        optimizer.step,
+        lambda: tg.clip_grad_norm([q, p], 1e-3),
+        lambda: tg.clip_grad_value([q, p], 1e-3),
+    ]
     for take in takers:
         q.grad, p.grad = tg.tensor([1.0]), make()
         with pytest.raises(tg.TinygradError, match=message):
             take()
-        assert q.tolist() == [1.0] and q.grad.tolist() == [1.0] and not p.numpy().any() and optimizer.steps == [0, 0], "nothing is done by half"
+        assert (
+            q.tolist() == [1.0]
+            and q.grad.tolist() == [1.0]
+            and not p.numpy().any()
+            and optimizer.steps == [0, 0]
+        ), "nothing is done by half"
 
 
 # --- states that are put back -----------------------------------------------------------------------------------------------
@@ -363,7 +430,10 @@ def stepped(kind: str, *shapes: tuple[int, ...], dtype: Any = np.float32) -> opt
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_state_goes_on_where_it_was(kind: str) -> None:
-    first, second = stepped(kind, (2, 3), (4,)), KINDS[kind]([tg.Parameter(np.ones(s, np.float32)) for s in ((2, 3), (4,))])
+    first, second = (
+        stepped(kind, (2, 3), (4,)),
+        KINDS[kind]([tg.Parameter(np.ones(s, np.float32)) for s in ((2, 3), (4,))]),
+    )
     for p, q in zip(first.parameters, second.parameters, strict=True):
         q.data = p.data
     state = first.state_dict()
@@ -385,12 +455,17 @@ def test_a_state_of_another_rule_is_refused(kind: str, other: str) -> None:
     if kind == other:
         optimizer.load_state_dict(state)
         return
-    with pytest.raises(tg.TinygradError, match=r"load_state_dict: (missing|after 2 steps there must be)"):
+    with pytest.raises(
+        tg.TinygradError, match=r"load_state_dict: (missing|after 2 steps there must be)"
+    ):
         optimizer.load_state_dict(state)
 
 
 def changed(**changes: Any) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    return lambda state: {**state, **{name.replace("_", "."): value for name, value in changes.items()}}
+    return lambda state: {
+        **state,
+        **{name.replace("_", "."): value for name, value in changes.items()},
+    }
 
 
 BAD_STATES: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
@@ -438,7 +513,12 @@ def test_states_of_schedules_have_to_fit() -> None:
 
 def test_settings_are_checked_when_they_are_set() -> None:
     optimizer = optim.RMSprop([tg.Parameter([1.0])], lr=0.5)
-    for name, values in {"lr": (-1.0, math.nan, math.inf, 1j, "x", None, True, tg.tensor(0.1)), "alpha": (1.0, -0.1), "momentum": (1.5,), "eps": (-1,)}.items():
+    for name, values in {
+        "lr": (-1.0, math.nan, math.inf, 1j, "x", None, True, tg.tensor(0.1)),
+        "alpha": (1.0, -0.1),
+        "momentum": (1.5,),
+        "eps": (-1,),
+    }.items():
         kept = getattr(optimizer, name)
         for value in values:
             with pytest.raises(tg.TinygradError, match=f"RMSprop: {name} must be"):

@@ -1,8 +1,9 @@
 """Every primitive, from its entry in the registry: derivatives, shapes, dtypes, traces and kernels.
 
-An entry has to be testable: an elementwise one by its `domain` (and `examples` for its params), any other by its `examples`. From
-these the cases are made: one function of floating inputs each, together with the inputs. `gradient_cases` and `check_gradients` also
-serve the mutation run (``python -m tests.mutants``).
+An entry has to be testable: an elementwise one by its `domain` (and `examples` for its params), any
+other by its `examples`. From these the cases are made: one function of floating inputs each,
+together with the inputs. `gradient_cases` and `check_gradients` also serve the mutation run
+(``python -m tests.mutants``).
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from tinygrad_rnn.kernels.fused import Chain
 from tinygrad_rnn.ops import custom, elementwise, linear, reductions, shaping, windows  # noqa: F401  (windows: for the registry)
 from tinygrad_rnn.recurrent import checkpoint  # noqa: F401
 
-# A dot in the name: an operation that some other test made. "_d0": the derivative of one that is a program.
+# A dot in the name: an operation that some other test made. "_d0": the derivative of one that is a
+# program.
 NAMES = [name for name in REGISTRY if "." not in name and not re.search(r"_d\d+$", name)]
 OPERATIONS = {op.primitive.name: op for module in (elementwise, linear, reductions, shaping, custom) for op in vars(module).values()
               if isinstance(getattr(op, "primitive", None), Primitive)}  # fmt: skip
@@ -45,14 +47,20 @@ class Case(NamedTuple):
 
 
 def call(entry: Primitive, inputs: Sequence[Any], params: dict[str, Any]) -> Any:
-    """The operation as users call it; operations with any number of inputs by way of their primitive."""
+    """The operation as users call it.
+
+    Operations with any number of inputs by way of their primitive.
+    """
     if entry.variadic or entry.name not in OPERATIONS:
         return apply(entry, inputs, {**entry.defaults, **params})
     return OPERATIONS[entry.name](*inputs, **params)
 
 
 def draw(entry: Primitive, position: int, shape: tuple[int, ...], rng: np.random.Generator) -> Any:
-    """Values spread evenly over the domain of an input, in random order; signs alternate with magnitude where `signed`."""
+    """Values spread evenly over the domain of an input, in random order.
+
+    Signs alternate with magnitude where `signed`.
+    """
     if is_condition(entry, position):
         n = int(np.prod(shape))
         return rng.permutation(np.arange(n) % 2 == rng.integers(2)).reshape(shape)
@@ -89,7 +97,8 @@ SHAPES: dict[int, list[list[tuple[int, ...]]]] = {
         [(3, 4), (), ()], [(3, 1), (4,), ()], [(), (), ()], [(2, 3), (2, 1, 3), ()], [(0, 3), (3,), (0, 3)], [(3,), (0, 3), (1, 3)]],
 }  # fmt: skip
 
-# How an input may lie in memory: from the values to an array, and from that to a tensor with these values that is not contiguous.
+# How an input may lie in memory: from the values to an array, and from that to a tensor with these
+# values that is not contiguous.
 LAYOUTS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
     "transposed": (lambda a: a.T.copy(), lambda t: t.transpose()),
     "strided": (lambda a: np.repeat(a, 2, axis=-1), lambda t: t[..., ::2]),
@@ -99,34 +108,56 @@ LAYOUTS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
 
 def make_case(entry: Primitive, label: str, values: Sequence[Any], params: dict[str, Any], moving: Sequence[int] | None = None,
               layout: str = "", leaves: bool = False) -> Case:  # fmt: skip
-    """The operation on `values`, as a function of those at the positions `moving` (default: all floating arrays).
+    """The operation on `values`, as a function of those at the positions `moving` (default.
 
-    With `leaves` the other floating arrays become tensors that require gradients, by which nobody differentiates.
+    All floating arrays).
+
+    With `leaves` the other floating arrays become tensors that require gradients, by which nobody
+    differentiates.
     """
-    floating = [i for i, v in enumerate(values) if isinstance(v, np.ndarray) and v.dtype.kind == "f"]
+    floating = [
+        i for i, v in enumerate(values) if isinstance(v, np.ndarray) and v.dtype.kind == "f"
+    ]
     positions = floating if moving is None else list(moving)
     view = LAYOUTS[layout][1] if layout else None
 
     def function(*tensors: Any) -> Any:
-        full = [tg.tensor(v, dtype=tensors[0].dtype, requires_grad=True) if leaves and i in floating else v for i, v in enumerate(values)]
+        full = [
+            tg.tensor(v, dtype=tensors[0].dtype, requires_grad=True)
+            if leaves and i in floating
+            else v
+            for i, v in enumerate(values)
+        ]
         for i, t in zip(positions, tensors, strict=True):
             full[i] = view(t) if view and t.ndim else t
         out = call(entry, full, params)
         return view(out) if view and out.ndim and out.dtype.kind == "f" else out
 
     pack = LAYOUTS[layout][0] if layout else None
-    return Case(entry.name, label, function, [pack(values[i]) if pack and values[i].ndim else values[i] for i in positions])
+    return Case(
+        entry.name,
+        label,
+        function,
+        [pack(values[i]) if pack and values[i].ndim else values[i] for i in positions],
+    )
 
 
 @functools.cache
 def cases(name: str) -> list[Case]:
-    """All cases of a primitive; none if its entry is not complete (`test_entry_is_complete` reports that)."""
+    """All cases of a primitive.
+
+    None if its entry is not complete (`test_entry_is_complete` reports that).
+    """
     entry = REGISTRY[name]
     rng = np.random.default_rng(zlib.crc32(name.encode()))
     if not is_complete(entry):
         return []
-    made = [*(elementwise_cases(entry, rng) if entry.elementwise else example_cases(entry, rng)), *special_cases(entry, rng)]
-    return sorted(made, key=lambda c: sum(x.size for x in c.inputs))  # cheap ones first, for the mutation run
+    made = [
+        *(elementwise_cases(entry, rng) if entry.elementwise else example_cases(entry, rng)),
+        *special_cases(entry, rng),
+    ]
+    # cheap ones first, for the mutation run
+    return sorted(made, key=lambda c: sum(x.size for x in c.inputs))
 
 
 def elementwise_cases(entry: Primitive, rng: np.random.Generator) -> list[Case]:
@@ -136,16 +167,27 @@ def elementwise_cases(entry: Primitive, rng: np.random.Generator) -> list[Case]:
         tag = "".join(f"-{k}={v}" for k, v in params.items())
         for shapes in SHAPES[count]:
             values = [draw(entry, i, s, rng) for i, s in enumerate(shapes)]
-            found.append(make_case(entry, "+".join("x".join(map(str, s)) or "scalar" for s in shapes) + tag, values, params))
+            found.append(
+                make_case(
+                    entry,
+                    "+".join("x".join(map(str, s)) or "scalar" for s in shapes) + tag,
+                    values,
+                    params,
+                )
+            )
         full = [draw(entry, i, (3, 4), rng) for i in range(count)]
-        found += [make_case(entry, f"{layout}{tag}", full, params, layout=layout) for layout in LAYOUTS]
+        found += [
+            make_case(entry, f"{layout}{tag}", full, params, layout=layout) for layout in LAYOUTS
+        ]
         if count > 1:
             found += alone_cases(entry, full, params, tag)
             for i in range(count):  # a Python number beside a tensor
                 if not is_condition(entry, i):
                     numbers = list(full)
                     numbers[i] = float(draw(entry, i, (), rng))
-                    found.append(make_case(entry, f"number-{entry.inputs[i]}{tag}", numbers, params))
+                    found.append(
+                        make_case(entry, f"number-{entry.inputs[i]}{tag}", numbers, params)
+                    )
             found.append(shared_case(entry, full, params, tag, rng))
     return found
 
@@ -153,9 +195,17 @@ def elementwise_cases(entry: Primitive, rng: np.random.Generator) -> list[Case]:
 def example_cases(entry: Primitive, rng: np.random.Generator) -> list[Case]:
     found = []
     for k, (given, params) in enumerate(entry.examples):
-        values = [rng.permuted(np.linspace(-1.9, 2.1, int(np.prod(v)))).reshape(v) if isinstance(v, tuple) else v for v in given]
+        values = [
+            rng.permuted(np.linspace(-1.9, 2.1, int(np.prod(v)))).reshape(v)
+            if isinstance(v, tuple)
+            else v
+            for v in given
+        ]
         found.append(make_case(entry, f"example{k}", values, params))
-        found += [make_case(entry, f"example{k}-{layout}", values, params, layout=layout) for layout in LAYOUTS]
+        found += [
+            make_case(entry, f"example{k}-{layout}", values, params, layout=layout)
+            for layout in LAYOUTS
+        ]
         if len(found[-1].inputs) > 1:
             found += alone_cases(entry, values, params, f"-example{k}")
             shapes = {v.shape for v in values if v.dtype.kind == "f"}
@@ -164,21 +214,35 @@ def example_cases(entry: Primitive, rng: np.random.Generator) -> list[Case]:
     return found
 
 
-def alone_cases(entry: Primitive, values: list[Any], params: dict[str, Any], tag: str) -> list[Case]:
-    """Only one input is differentiated by: what its rule needs is saved; no gradient or tangent arrives at the others."""
-    floating = [i for i, v in enumerate(values) if isinstance(v, np.ndarray) and v.dtype.kind == "f"]
+def alone_cases(
+    entry: Primitive, values: list[Any], params: dict[str, Any], tag: str
+) -> list[Case]:
+    """Only one input is differentiated by: what its rule needs is saved.
+
+    No gradient or tangent arrives at the others.
+    """
+    floating = [
+        i for i, v in enumerate(values) if isinstance(v, np.ndarray) and v.dtype.kind == "f"
+    ]
     if len(floating) < 2:
         return []
     kinds = [("alone", False), ("beside-leaves", True)]
-    return [make_case(entry, f"{kind}{i}{tag}", values, params, [i], leaves=leaves) for i in floating for kind, leaves in kinds]
+    return [
+        make_case(entry, f"{kind}{i}{tag}", values, params, [i], leaves=leaves)
+        for i in floating
+        for kind, leaves in kinds
+    ]
 
 
-def shared_case(entry: Primitive, values: list[Any], params: dict[str, Any], tag: str, rng: np.random.Generator) -> Case:
+def shared_case(
+    entry: Primitive, values: list[Any], params: dict[str, Any], tag: str, rng: np.random.Generator
+) -> Case:
     """The same tensor as every floating input."""
     floating = [i for i, v in enumerate(values) if v.dtype.kind == "f"]
     x = values[floating[0]]
     if entry.elementwise:
-        common = max((bounds(entry, i) for i in floating), key=lambda b: b[0])  # the domain that keeps away from zero
+        # the domain that keeps away from zero
+        common = max((bounds(entry, i) for i in floating), key=lambda b: b[0])
         x = rng.permuted(np.linspace(*common, x.size)).reshape(x.shape)
 
     def function(t: Any) -> Any:
@@ -195,11 +259,24 @@ def special_cases(entry: Primitive, rng: np.random.Generator) -> list[Case]:
         for exponent in (0, 1, 2, 3, 4, -1, -2, 0.0, 1.0, 2.0, 3.0, 0.5, -1.5):
             x = both if exponent == int(exponent) and exponent >= 0 else positive
             found.append(make_case(entry, f"exponent{exponent}", [x, exponent], {}))
-        found += [make_case(entry, f"base{base}", [base, both + (3 if base == 0 else 0)], {}) for base in (0.5, 1, 2.5, 0.0)]
-        found.append(make_case(entry, "negative-base", [both, np.array([2.0, 3.0, 1.0, 0.0])], {}, moving=[0]))
-        found.append(make_case(entry, "exponents-with-zero", [positive, np.array([0.0, 1.0, -1.0, 0.0])], {}))
+        found += [
+            make_case(entry, f"base{base}", [base, both + (3 if base == 0 else 0)], {})
+            for base in (0.5, 1, 2.5, 0.0)
+        ]
+        found.append(
+            make_case(
+                entry, "negative-base", [both, np.array([2.0, 3.0, 1.0, 0.0])], {}, moving=[0]
+            )
+        )
+        found.append(
+            make_case(entry, "exponents-with-zero", [positive, np.array([0.0, 1.0, -1.0, 0.0])], {})
+        )
     if entry.name == "norm":
-        found.append(make_case(entry, "zero-elements", [np.array([[0.0, 1.5, -2.0], [0.7, 0.0, 0.0]])], {"axis": 1}))
+        found.append(
+            make_case(
+                entry, "zero-elements", [np.array([[0.0, 1.5, -2.0], [0.7, 0.0, 0.0]])], {"axis": 1}
+            )
+        )
     if entry.name in ("sum", "mean", "max", "min", "logsumexp", "norm"):
         x = draw(entry, 0, (2, 3, 2), rng)
         found += [make_case(entry, f"axis{axis}-keep{keep}", [x], {"axis": axis, "keepdims": keep})
@@ -214,8 +291,12 @@ def gradient_cases(name: str) -> list[Case]:
 def is_complete(entry: Primitive) -> bool:
     if not entry.elementwise:
         return bool(entry.examples)
-    varied = {k for params in parameter_sets(entry) for k, v in params.items() if v != entry.defaults[k]}
-    return entry.domain is not None and len(entry.inputs) in SHAPES and varied == set(entry.defaults)
+    varied = {
+        k for params in parameter_sets(entry) for k, v in params.items() if v != entry.defaults[k]
+    }
+    return (
+        entry.domain is not None and len(entry.inputs) in SHAPES and varied == set(entry.defaults)
+    )
 
 
 ALL = [case for name in NAMES for case in cases(name)]
@@ -233,7 +314,10 @@ def check_gradients(case: Case) -> None:
 
 
 def check_recorded(case: Case) -> None:
-    """A backward pass that is recorded gives the numbers of one that is not: the walk takes short cuts on bare arrays."""
+    """A backward pass that is recorded gives the numbers of one that is not.
+
+    The walk takes short cuts on bare arrays.
+    """
     found = []
     for create_graph in (False, True):
         xs = [tg.tensor(x, requires_grad=np.asarray(x).dtype.kind == "f") for x in case.inputs]
@@ -254,8 +338,12 @@ def test_entry_is_complete(name: str) -> None:
         "parameter, any other needs examples"
     )
     assert not entry.rules or any(rule is not None for rule in entry.rules)
-    assert not entry.elementwise or entry.scalar is not None or entry.body is not None, f"'{name}' has no scalar expression"
-    assert entry.elementwise or not entry.rules or entry.linear or entry.tangent, f"'{name}' has no forward mode"
+    assert not entry.elementwise or entry.scalar is not None or entry.body is not None, (
+        f"'{name}' has no scalar expression"
+    )
+    assert entry.elementwise or not entry.rules or entry.linear or entry.tangent, (
+        f"'{name}' has no forward mode"
+    )
 
 
 def test_draws_lie_on_both_sides_of_every_kink() -> None:
@@ -270,8 +358,12 @@ def test_draws_lie_on_both_sides_of_every_kink() -> None:
                 x = case.inputs[0]
                 if x.size >= 24:
                     for place in places:
-                        assert (x < place - 1e-3).any() and (x > place + 1e-3).any(), f"{name} at {place}"
-                assert all(np.abs(x - place).min(initial=1) > 1e-4 for place in places), f"{name} too near to {places}"
+                        assert (x < place - 1e-3).any() and (x > place + 1e-3).any(), (
+                            f"{name} at {place}"
+                        )
+                assert all(np.abs(x - place).min(initial=1) > 1e-4 for place in places), (
+                    f"{name} too near to {places}"
+                )
     for name in ("maximum", "minimum"):
         a, b = next(c for c in cases(name) if c.label == "3x4+3x4").inputs
         assert (a < b - 1e-3).any() and (a > b + 1e-3).any()
@@ -298,12 +390,17 @@ def test_float32(case: Case) -> None:
             assert x.grad is not None and x.grad.dtype == dtype and x.grad.shape == x.shape
             results[-1].append(x.grad.numpy())
     for single, double in zip(*results, strict=True):
-        np.testing.assert_allclose(single, double, rtol=2e-5, atol=2e-6 * np.abs(double).max(initial=1.0))
+        np.testing.assert_allclose(
+            single, double, rtol=2e-5, atol=2e-6 * np.abs(double).max(initial=1.0)
+        )
 
 
 @pytest.mark.parametrize("case", ALL, ids=str)
 def test_trace_agrees_with_the_operation(case: Case) -> None:
-    """The shape rule gives the shape and dtype of the result; the traced program gives its values."""
+    """The shape rule gives the shape and dtype of the result.
+
+    The traced program gives its values.
+    """
     for dtype in FLOATS:
         arrays = [x.astype(dtype) for x in case.inputs]
         with tg.no_grad():
@@ -331,7 +428,10 @@ def test_backward_program_agrees_with_backward(case: Case) -> None:
     values = dict(zip(program.inputs, case.inputs, strict=True))
     with np.errstate(all="ignore"):
         for node in program.nodes:
-            operands = [values[n] if n in values else n.value if hasattr(n, "value") else n for n in node.inputs]
+            operands = [
+                values[n] if n in values else n.value if hasattr(n, "value") else n
+                for n in node.inputs
+            ]
             operands = [o.numpy() if isinstance(o, tg.Tensor) else o for o in operands]
             values[node] = np.asarray(apply(node.primitive, operands, node.params))
         found = back(*[values.get(n, seed) for n in back.inputs])
@@ -347,11 +447,16 @@ def test_shape_rule_of_integers_and_booleans(name: str, kind: str) -> None:
     entry = REGISTRY[name]
     for params in parameter_sets(entry):
         for shapes in SHAPES[len(entry.inputs)][:6]:
-            values = [np.ones(s, bool) if is_condition(entry, i) else np.full(s, 2 - i).astype(kind) for i, s in enumerate(shapes)]
+            values = [
+                np.ones(s, bool) if is_condition(entry, i) else np.full(s, 2 - i).astype(kind)
+                for i, s in enumerate(shapes)
+            ]
             try:
                 eager = call(entry, [tg.tensor(v) for v in values], params)
             except tg.TinygradError:
-                assert kind == "bool" and name in ("neg", "positive", "subtract", "sign"), "NumPy has this for booleans"
+                assert kind == "bool" and name in ("neg", "positive", "subtract", "sign"), (
+                    "NumPy has this for booleans"
+                )
                 continue
             (spec,) = tg.trace(lambda *xs: call(entry, xs, params), *values).outputs  # noqa: B023
             assert (spec.shape, spec.dtype) == (eager.shape, eager.dtype)
@@ -374,14 +479,16 @@ def test_shape_rule_of_integer_examples(name: str) -> None:
 
 needs_numba = pytest.mark.skipif(not runtime.available(), reason="kernels need numba")
 ROWS, COLUMNS = 3, 37
-PATTERNS = {  # how an input of a kernel over ROWS x COLUMNS lies; each drawn as a whole and then cut
+# how an input of a kernel over ROWS x COLUMNS lies; each drawn as a whole and then cut
+PATTERNS = {
     "full": lambda a: a,
     "row": lambda a: a[0],
     "column": lambda a: a[:, :1],
     "scalar": lambda a: np.asarray(a[0, 0]),
     "strided": lambda a: np.concatenate([a, a], axis=1)[:, : a.shape[1]],
 }
-CANCELLING = ("gelu", "logaddexp", "log_sigmoid", "hard_sigmoid")  # near a zero their error is relative to the terms of a sum
+# near a zero their error is relative to the terms of a sum
+CANCELLING = ("gelu", "logaddexp", "log_sigmoid", "hard_sigmoid")
 FUSIBLE = [n for n in NAMES if REGISTRY[n].elementwise]
 
 
@@ -392,7 +499,9 @@ def forward_of(entry: Primitive, params: dict[str, Any]) -> Callable[..., Any]:
     return lambda *xs: apply(entry, xs, {**entry.defaults, **params})
 
 
-def rules_of(entry: Primitive, params: dict[str, Any]) -> list[tuple[Callable[..., Any], list[str]]]:
+def rules_of(
+    entry: Primitive, params: dict[str, Any]
+) -> list[tuple[Callable[..., Any], list[str]]]:
     """The rules of an elementwise entry as functions of values, with the names of those."""
     found = []
     for rule in entry.rules if entry.body is None else ():
@@ -400,7 +509,12 @@ def rules_of(entry: Primitive, params: dict[str, Any]) -> list[tuple[Callable[..
             names = list(inspect.signature(rule.function).parameters)
             given = {**entry.defaults, **params}
             values = [n for n in names if n not in given]
-            found.append((functools.partial(rule.function, **{n: given[n] for n in names if n in given}), values))
+            found.append(
+                (
+                    functools.partial(rule.function, **{n: given[n] for n in names if n in given}),
+                    values,
+                )
+            )
     return found
 
 
@@ -412,7 +526,9 @@ def close(found: Any, expected: Any, ulps: float, floor: float = 0.0) -> None:
         return
     unit = np.spacing(np.maximum(np.abs(expected), np.asarray(floor, expected.dtype)))
     worst = np.abs(found - expected) / unit
-    assert worst.max(initial=0) <= ulps, f"{worst.max():.3g} ulp at {np.unravel_index(worst.argmax(), worst.shape)}"
+    assert worst.max(initial=0) <= ulps, (
+        f"{worst.max():.3g} ulp at {np.unravel_index(worst.argmax(), worst.shape)}"
+    )
 
 
 GROUPS = 6
@@ -424,7 +540,8 @@ GROUPS = 6
 def test_kernels_of_all_operations_and_rules(dtype: np.dtype[Any], group: int) -> None:
     """A few kernels that hold every elementwise operation and every rule, with inputs of every broadcast pattern."""
     rng = np.random.default_rng(7)
-    arrays: list[Any] = [draw(REGISTRY["add"], 0, (ROWS, COLUMNS), rng).astype(dtype)]  # the first is g
+    # the first is g
+    arrays: list[Any] = [draw(REGISTRY["add"], 0, (ROWS, COLUMNS), rng).astype(dtype)]
     jobs: list[tuple[str, Any, list[int], list[str]]] = []
     patterns = list(PATTERNS.values())
     for name in FUSIBLE[group::GROUPS]:
@@ -439,7 +556,14 @@ def test_kernels_of_all_operations_and_rules(dtype: np.dtype[Any], group: int) -
             values = list(places.values())
             jobs.append((f"{name}{params}", forward_of(entry, params), values, []))
             for rule, names in rules_of(entry, params):
-                jobs.append((f"rule of {name}{params}", rule, values, [str(places.get(n, n)) for n in names]))
+                jobs.append(
+                    (
+                        f"rule of {name}{params}",
+                        rule,
+                        values,
+                        [str(places.get(n, n)) for n in names],
+                    )
+                )
 
     def everything(*xs: Any) -> list[Any]:
         results: list[Any] = []
@@ -458,10 +582,17 @@ def test_kernels_of_all_operations_and_rules(dtype: np.dtype[Any], group: int) -
     found = chain.run(*arrays)
     expected = chain.program(*arrays)
     for (label, *_), f, e in zip(jobs, found, expected, strict=True):
-        e = np.broadcast_to(np.asarray(e if not isinstance(e, tg.Tensor) else e.numpy()), (ROWS, COLUMNS))
+        e = np.broadcast_to(
+            np.asarray(e if not isinstance(e, tg.Tensor) else e.numpy()), (ROWS, COLUMNS)
+        )
         exact = not label.startswith(("rule", *CANCELLING))
         try:
-            close(f, e.astype(f.dtype) if e.dtype != np.bool_ else e, 8 if exact else 32, 0.0 if exact else 1.0)
+            close(
+                f,
+                e.astype(f.dtype) if e.dtype != np.bool_ else e,
+                8 if exact else 32,
+                0.0 if exact else 1.0,
+            )
         except AssertionError as error:
             raise AssertionError(f"{label}: {error}") from None
 
@@ -470,7 +601,11 @@ def combinations(count: int) -> list[tuple[str, ...]]:
     if count == 1:
         return [(p,) for p in PATTERNS]
     rest = ("full",) * (count - 2)
-    return [("full", p, *rest) for p in PATTERNS] + [(p, "full", *rest) for p in PATTERNS if p != "full"] + [("row", "column", *rest)]
+    return (
+        [("full", p, *rest) for p in PATTERNS]
+        + [(p, "full", *rest) for p in PATTERNS if p != "full"]
+        + [("row", "column", *rest)]
+    )
 
 
 @pytest.mark.full
@@ -481,7 +616,9 @@ def test_kernel_in_every_broadcast_pattern(name: str, dtype: np.dtype[Any]) -> N
     entry = REGISTRY[name]
     rng = np.random.default_rng(8)
     for params in parameter_sets(entry):
-        specs = [tg.Spec((), bool if is_condition(entry, i) else dtype) for i in range(len(entry.inputs))]
+        specs = [
+            tg.Spec((), bool if is_condition(entry, i) else dtype) for i in range(len(entry.inputs))
+        ]
         chain = Chain(tg.trace(forward_of(entry, params), *specs))
         for pattern in combinations(len(entry.inputs)):
             arrays = []
@@ -549,7 +686,11 @@ def _(t: Any, out: Any, a: Any, b: Any) -> Any:
 def uneven(*shape: int) -> Any:
     """Distinct values of both signs, away from zero."""
     n = int(np.prod(shape))
-    return np.random.default_rng(n).permutation(np.where(np.arange(n) % 2, 1, -1) * np.linspace(0.4, 1.9, n)).reshape(shape)
+    return (
+        np.random.default_rng(n)
+        .permutation(np.where(np.arange(n) % 2, 1, -1) * np.linspace(0.4, 1.9, n))
+        .reshape(shape)
+    )
 
 
 def zeroed(shape: tuple[int, ...], *places: Any) -> Any:
@@ -669,8 +810,13 @@ def test_prod_and_cumprod_at_zeros(places: tuple[int, ...]) -> None:
     np.testing.assert_array_equal(t.grad.numpy(), others)
     t = tg.tensor(x, requires_grad=True)
     tg.cumprod(t).sum().backward()
-    expected = [sum(np.prod(np.delete(x[:k], i)) for k in range(i + 1, x.size + 1)) for i in range(x.size)]
+    expected = [
+        sum(np.prod(np.delete(x[:k], i)) for k in range(i + 1, x.size + 1)) for i in range(x.size)
+    ]
     np.testing.assert_allclose(t.grad.numpy(), expected, rtol=1e-15)
     full = tg.hessian(lambda v: tg.prod(v))(tg.tensor(x)).numpy()
-    pairs = [[0.0 if i == j else np.prod(np.delete(x, [i, j])) for j in range(x.size)] for i in range(x.size)]
+    pairs = [
+        [0.0 if i == j else np.prod(np.delete(x, [i, j])) for j in range(x.size)]
+        for i in range(x.size)
+    ]
     np.testing.assert_array_equal(full, pairs)

@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-BLOCK = re.compile(r"^```python\n(?P<code>.*?)^```$(?:\n\n```text\n(?P<output>.*?)```$)?", flags=re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(
+    r"^```python\n(?P<code>.*?)^```$(?:\n\n```text\n(?P<output>.*?)```$)?",
+    flags=re.MULTILINE | re.DOTALL,
+)
 SEPARATOR = "<<< end of block >>>"
 
 
@@ -49,7 +52,11 @@ def fill(page: Path, folder: Path) -> None:
 
     def filled(match: re.Match[str]) -> str:
         printed = next(outputs)
-        return match[0] if match["output"] is None else f"```python\n{match['code']}```\n\n```text\n{printed}```"
+        return (
+            match[0]
+            if match["output"] is None
+            else f"```python\n{match['code']}```\n\n```text\n{printed}```"
+        )
 
     page.write_text(BLOCK.sub(filled, page.read_text(encoding="utf-8")), encoding="utf-8")
 

@@ -29,7 +29,9 @@ KINDS = {
 }
 
 
-def with_engine(kind: Kind, values: dict[str, Any], weights: list[Any], hidden: int) -> tuple[Any, list[Any], Any, dict[str, Any]]:
+def with_engine(
+    kind: Kind, values: dict[str, Any], weights: list[Any], hidden: int
+) -> tuple[Any, list[Any], Any, dict[str, Any]]:
     """The same by `unroll`; the gradients by the names of the values."""
     cell = kind.cell(values["xs"].shape[-1], hidden, rng=0, dtype=np.float64)
     cell.load_state_dict({name: values[name] for name, _ in cell.named_parameters()})
@@ -37,24 +39,43 @@ def with_engine(kind: Kind, values: dict[str, Any], weights: list[Any], hidden: 
     states = [tg.tensor(values[f"state{k}"], requires_grad=True) for k in range(kind.states)]
     ys, last = tg.unroll(cell, xs, tuple(states) if kind.states > 1 else states[0])
     last = list(last) if kind.states > 1 else [last]
-    loss = sum(((y * w).sum() for w, y in zip(weights, [ys, *last], strict=True)), tg.tensor(np.zeros(())))
+    loss = sum(
+        ((y * w).sum() for w, y in zip(weights, [ys, *last], strict=True)), tg.tensor(np.zeros(()))
+    )
     loss.backward()
-    leaves = {"xs": xs, **{f"state{k}": s for k, s in enumerate(states)}, **dict(cell.named_parameters())}
+    leaves = {
+        "xs": xs,
+        **{f"state{k}": s for k, s in enumerate(states)},
+        **dict(cell.named_parameters()),
+    }
     return ys, last, loss, {name: leaf.grad.numpy() for name, leaf in leaves.items()}
 
 
 @pytest.mark.parametrize("name", KINDS)
 def test_cells_against_torch(name: str) -> None:
     kind = KINDS[name]
-    recorded = {key.partition("/")[2]: TORCH[key] for key in TORCH.files if key.startswith(f"{name}/")}
-    names = ["xs", "weight_ih", "weight_hh", "bias_ih", "bias_hh", *(f"state{k}" for k in range(kind.states))]
+    recorded = {
+        key.partition("/")[2]: TORCH[key] for key in TORCH.files if key.startswith(f"{name}/")
+    }
+    names = [
+        "xs",
+        "weight_ih",
+        "weight_hh",
+        "bias_ih",
+        "bias_hh",
+        *(f"state{k}" for k in range(kind.states)),
+    ]
     weights = [recorded[f"weights{i}"] for i in range(1 + kind.states)]
-    ys, last, _, gradients = with_engine(kind, {key: recorded[key] for key in names}, weights, recorded["ys"].shape[-1])
+    ys, last, _, gradients = with_engine(
+        kind, {key: recorded[key] for key in names}, weights, recorded["ys"].shape[-1]
+    )
     np.testing.assert_allclose(ys.numpy(), recorded["ys"], rtol=1e-10)
     for k, final in enumerate(last):
         np.testing.assert_allclose(final.numpy(), recorded[f"last{k}"], rtol=1e-10)
     for key in names:
-        np.testing.assert_allclose(gradients[key], recorded[f"d {key}"], rtol=1e-9, atol=1e-12, err_msg=key)
+        np.testing.assert_allclose(
+            gradients[key], recorded[f"d {key}"], rtol=1e-9, atol=1e-12, err_msg=key
+        )
 
 
 # --- unrolling -----------------------------------------------------------------------------------------------------------------------
@@ -82,7 +103,10 @@ STATES: dict[str, tuple[Callable[[Any, Any], Any], Callable[[Any], Any]]] = {
     "named tuple": (lambda a, b: Memory(a, b), lambda s: (s.fast, s.slow)),
     "dict": (lambda a, b: {"fast": a, "slow": b}, lambda s: (s["fast"], s["slow"])),
     "list": (lambda a, b: [a, b], lambda s: tuple(s)),
-    "nest": (lambda a, b: {"x": (a, None), "y": [Memory(a * 1, b)]}, lambda s: (s["x"][0], s["y"][0].slow)),
+    "nest": (
+        lambda a, b: {"x": (a, None), "y": [Memory(a * 1, b)]},
+        lambda s: (s["x"][0], s["y"][0].slow),
+    ),
 }
 
 
@@ -90,7 +114,10 @@ STATES: dict[str, tuple[Callable[[Any, Any], Any], Callable[[Any], Any]]] = {
 def test_states_of_every_structure(name: str, rng: np.random.Generator) -> None:
     pack, unpack = STATES[name]
     w = tg.Parameter(rng.normal(size=(2, 2)) * 0.5)
-    xs, a, b = (tg.tensor(rng.normal(size=shape), requires_grad=True) for shape in ((4, 3, 2), (3, 2), (3, 2)))
+    xs, a, b = (
+        tg.tensor(rng.normal(size=shape), requires_grad=True)
+        for shape in ((4, 3, 2), (3, 2), (3, 2))
+    )
 
     def cell(x: Any, state: Any) -> Any:
         fast, slow = unpack(state)
@@ -101,7 +128,10 @@ def test_states_of_every_structure(name: str, rng: np.random.Generator) -> None:
     ys, last = tg.unroll(cell, xs, pack(a, b))
     assert type(last) is type(pack(a, b))
     weights = rng.normal(size=ys.shape)
-    ((ys * weights).sum() + sum((s.sum() for s in unpack(last)), tg.tensor(0.0, dtype=np.float64))).backward()
+    (
+        (ys * weights).sum()
+        + sum((s.sum() for s in unpack(last)), tg.tensor(0.0, dtype=np.float64))
+    ).backward()
     found = [t.grad.numpy() for t in (w, xs, a)] + ([] if name == "tensor" else [b.grad.numpy()])
     for t in (w, xs, a, b):
         t.grad = None
@@ -133,7 +163,9 @@ def test_states_may_be_dicts_in_another_order(rng: np.random.Generator) -> None:
     def cell(x: Any, s: Any) -> Any:
         return s["a"], {"b": s["b"] * 2, "a": s["a"] + x}
 
-    _, last = tg.unroll(cell, np.ones((3, 1, 2)), {"a": tg.tensor(np.zeros((1, 2))), "b": tg.tensor(np.ones(1))})
+    _, last = tg.unroll(
+        cell, np.ones((3, 1, 2)), {"a": tg.tensor(np.zeros((1, 2))), "b": tg.tensor(np.ones(1))}
+    )
     assert last["a"].tolist() == [[3, 3]] and last["b"].tolist() == [8]
 
 
@@ -152,13 +184,19 @@ def test_several_inputs_and_several_outputs(rng: np.random.Generator) -> None:
     np.testing.assert_array_equal(ys["pair"][1].numpy(), xs.numpy())
     np.testing.assert_allclose(last.numpy(), expected[-1], rtol=1e-12)
     ys["h"].sum().backward()
-    np.testing.assert_allclose(xs.grad.numpy(), np.broadcast_to(gate, xs.shape) * np.arange(5, 0, -1)[:, None, None], rtol=1e-12)
+    np.testing.assert_allclose(
+        xs.grad.numpy(),
+        np.broadcast_to(gate, xs.shape) * np.arange(5, 0, -1)[:, None, None],
+        rtol=1e-12,
+    )
 
 
 def test_cells_without_output_and_integer_inputs() -> None:
     ids = np.array([[0, 1], [1, 1], [2, 0]])
     table = tg.Parameter(np.eye(3))
-    ys, last = tg.unroll(lambda i, s: (None, s + tg.take(table, i, 0)), ids, tg.tensor(np.zeros((2, 3))))
+    ys, last = tg.unroll(
+        lambda i, s: (None, s + tg.take(table, i, 0)), ids, tg.tensor(np.zeros((2, 3)))
+    )
     assert ys is None and last.tolist() == [[1, 1, 1], [1, 2, 0]]
     last.sum().backward()
     np.testing.assert_array_equal(table.grad.numpy()[:, 0], [2, 3, 1])
@@ -167,7 +205,11 @@ def test_cells_without_output_and_integer_inputs() -> None:
 def test_marks_name_cell_and_step(rng: np.random.Generator) -> None:
     cell = tg.cells.LSTM(2, 3, rng=0)
     ys, _ = tg.unroll(cell, rng.normal(size=(4, 1, 2)))
-    marks = {(n.where.mark.cell, n.where.mark.step) for n in tg.tape(ys) if n.primitive is not None and n.op != "stack"}
+    marks = {
+        (n.where.mark.cell, n.where.mark.step)
+        for n in tg.tape(ys)
+        if n.primitive is not None and n.op != "stack"
+    }
     assert marks == {("LSTM", t) for t in range(4)}
     for t in range(4):
         ops = [n.op for n in tg.tape(ys) if n.where.mark.step == t and n.primitive is not None]
@@ -202,7 +244,9 @@ def test_a_learned_first_state_gets_its_gradient(rng: np.random.Generator) -> No
     w = rng.normal(size=(3, 3))
     _, last = tg.unroll(lambda x, h: (h, h @ w), np.zeros((3, 2, 1)), tg.broadcast_to(h0, (2, 3)))
     last.sum().backward()
-    np.testing.assert_allclose(h0.grad.numpy()[0], 2 * np.linalg.matrix_power(w, 3).sum(1), rtol=1e-12)
+    np.testing.assert_allclose(
+        h0.grad.numpy()[0], 2 * np.linalg.matrix_power(w, 3).sum(1), rtol=1e-12
+    )
 
 
 # --- modules ---------------------------------------------------------------------------------------------------------------------------
@@ -221,7 +265,10 @@ class Net(tg.Module):
     def __init__(self, seed: int = 0) -> None:
         rng = np.random.default_rng(seed)
         self.blocks = [Block(rng), Block(rng)]
-        self.table = {"a": tg.nn.Embedding(4, 3, rng=rng), "b": (tg.nn.Linear(3, 2, bias=False, rng=rng),)}
+        self.table = {
+            "a": tg.nn.Embedding(4, 3, rng=rng),
+            "b": (tg.nn.Linear(3, 2, bias=False, rng=rng),),
+        }
         self.gains = [tg.Parameter([1.0]), [tg.Parameter([3.0]), {"deep": tg.Parameter([4.0])}]]
         self.head = tg.nn.Linear(3, 2, rng=rng)
         self.tied = self.head.weight
@@ -231,7 +278,10 @@ class Net(tg.Module):
         x = self.table["a"](ids)
         for block in self.blocks:
             x = block(x)
-        return self.head(x) * self.gains[0] + self.table["b"][0](x) * self.gains[1][0] * self.gains[1][1]["deep"]
+        return (
+            self.head(x) * self.gains[0]
+            + self.table["b"][0](x) * self.gains[1][0] * self.gains[1][1]["deep"]
+        )
 
 
 NAMES = [
@@ -298,7 +348,9 @@ def test_loading_keeps_dtype_and_identity() -> None:
     linear = tg.nn.Linear(2, 3, rng=0)
     weight = linear.weight
     linear.load_state_dict({"weight": np.ones((3, 2)), "bias": tg.tensor(np.zeros(3))})
-    assert linear.weight is weight and weight.dtype == np.float32 and weight.tolist() == [[1, 1]] * 3
+    assert (
+        linear.weight is weight and weight.dtype == np.float32 and weight.tolist() == [[1, 1]] * 3
+    )
     linear(np.ones((1, 2), np.float32)).sum().backward()
     assert weight.grad is not None
 
@@ -315,13 +367,20 @@ def test_linear(rng: np.random.Generator) -> None:
     for shape in ((3,), (5, 3), (2, 5, 3), (0, 3)):
         x = tg.tensor(rng.normal(size=shape), requires_grad=True)
         y = linear(x)
-        np.testing.assert_allclose(y.numpy(), np.einsum("...i,oi->...o", x.numpy(), w) + b, rtol=1e-12)
+        np.testing.assert_allclose(
+            y.numpy(), np.einsum("...i,oi->...o", x.numpy(), w) + b, rtol=1e-12
+        )
         g = rng.normal(size=y.shape)
         linear.zero_grad()
         y.backward(g)
         np.testing.assert_allclose(x.grad.numpy(), np.einsum("...o,oi->...i", g, w), rtol=1e-12)
         flat_g, flat_x = g.reshape(-1, 4), x.numpy().reshape(-1, 3)
-        np.testing.assert_allclose(linear.weight.grad.numpy(), np.einsum("no,ni->oi", flat_g, flat_x), rtol=1e-12, atol=1e-15)
+        np.testing.assert_allclose(
+            linear.weight.grad.numpy(),
+            np.einsum("no,ni->oi", flat_g, flat_x),
+            rtol=1e-12,
+            atol=1e-15,
+        )
         np.testing.assert_allclose(linear.bias.grad.numpy(), flat_g.sum(0), rtol=1e-12, atol=1e-15)
     assert tg.nn.Linear(3, 4, bias=False).bias is None
 
@@ -355,12 +414,18 @@ def test_dropout(rng: np.random.Generator) -> None:
 
 def test_cross_entropy_against_torch() -> None:
     logits = tg.tensor(TORCH["cross_entropy/logits"], requires_grad=True)
-    for targets in (TORCH["cross_entropy/targets"], tg.tensor(TORCH["cross_entropy/targets"]), TORCH["cross_entropy/targets"].tolist()):
+    for targets in (
+        TORCH["cross_entropy/targets"],
+        tg.tensor(TORCH["cross_entropy/targets"]),
+        TORCH["cross_entropy/targets"].tolist(),
+    ):
         logits.grad = None
         loss = tg.nn.cross_entropy(logits, targets)
         np.testing.assert_allclose(loss.item(), TORCH["cross_entropy/loss"], rtol=1e-12)
         loss.backward()
-        np.testing.assert_allclose(logits.grad.numpy(), TORCH["cross_entropy/d"], rtol=1e-10, atol=1e-15)
+        np.testing.assert_allclose(
+            logits.grad.numpy(), TORCH["cross_entropy/d"], rtol=1e-10, atol=1e-15
+        )
 
 
 def test_cross_entropy_of_extreme_logits() -> None:
@@ -378,7 +443,9 @@ def test_mse_against_torch() -> None:
     np.testing.assert_allclose(loss.item(), TORCH["mse/loss"], rtol=1e-12)
     np.testing.assert_allclose(x.grad.numpy(), TORCH["mse/dx"], rtol=1e-12)
     np.testing.assert_allclose(y.grad.numpy(), TORCH["mse/dy"], rtol=1e-12)
-    np.testing.assert_allclose(tg.nn.mse_loss(x, TORCH["mse/y"].tolist()).item(), TORCH["mse/loss"], rtol=1e-12)
+    np.testing.assert_allclose(
+        tg.nn.mse_loss(x, TORCH["mse/y"].tolist()).item(), TORCH["mse/loss"], rtol=1e-12
+    )
 
 
 # --- training rules -------------------------------------------------------------------------------------------------------------------------
@@ -392,7 +459,9 @@ def test_training_keeps_dtype_and_identity() -> None:
             optimizer.zero_grad()
             ((p * p).sum() * scalar).backward()
             optimizer.step()
-        assert p.dtype == np.float32 and p.is_leaf and p.requires_grad and optimizer.parameters[0] is p
+        assert (
+            p.dtype == np.float32 and p.is_leaf and p.requires_grad and optimizer.parameters[0] is p
+        )
         assert p.tolist() != [1, 2] and scalar.item() != 3 and scalar.shape == ()
 
 
@@ -408,7 +477,9 @@ def test_training_reaches_the_minimum(rng: np.random.Generator) -> None:
 
 @pytest.mark.parametrize("max_norm", [0.5, 100.0])
 def test_clipping(max_norm: float, rng: np.random.Generator) -> None:
-    parameters = [tg.Parameter(rng.normal(size=s).astype(np.float32)) for s in ((3, 2), (4,), ())] + [tg.Parameter([1.0])]
+    parameters = [
+        tg.Parameter(rng.normal(size=s).astype(np.float32)) for s in ((3, 2), (4,), ())
+    ] + [tg.Parameter([1.0])]
     gradients = [rng.normal(size=p.shape).astype(np.float32) for p in parameters[:3]]
     for p, g in zip(parameters, gradients, strict=False):
         p.grad = tg.tensor(g)
@@ -449,12 +520,23 @@ def test_initialisers_have_their_statistics() -> None:
     for dtype in (np.float32, np.float64):
         u = tg.init.xavier_uniform((300, 200), gain=2.0, rng=0, dtype=dtype)
         bound = 2 * math.sqrt(6 / 500)
-        assert u.dtype == dtype and np.abs(u).max() <= bound * (1 + 1e-6) and np.abs(u).max() > 0.99 * bound
+        assert (
+            u.dtype == dtype
+            and np.abs(u).max() <= bound * (1 + 1e-6)
+            and np.abs(u).max() > 0.99 * bound
+        )
         np.testing.assert_allclose(u.std(), bound / math.sqrt(3), rtol=0.02)
         n = tg.init.xavier_normal((300, 200), rng=0, dtype=dtype)
-        np.testing.assert_allclose([n.mean(), n.std()], [0, math.sqrt(2 / 500)], rtol=0.02, atol=1e-3)
-        assert not tg.init.zeros((2, 3), dtype=dtype).any() and tg.init.zeros((2, 3), dtype=dtype).dtype == dtype
-    assert np.array_equal(tg.init.uniform((3,), 1.0, rng=5), tg.init.uniform((3,), 1.0, rng=np.random.default_rng(5)))
+        np.testing.assert_allclose(
+            [n.mean(), n.std()], [0, math.sqrt(2 / 500)], rtol=0.02, atol=1e-3
+        )
+        assert (
+            not tg.init.zeros((2, 3), dtype=dtype).any()
+            and tg.init.zeros((2, 3), dtype=dtype).dtype == dtype
+        )
+    assert np.array_equal(
+        tg.init.uniform((3,), 1.0, rng=5), tg.init.uniform((3,), 1.0, rng=np.random.default_rng(5))
+    )
     assert not np.array_equal(tg.init.uniform((3,), 1.0), tg.init.uniform((3,), 1.0))
 
 
@@ -485,11 +567,18 @@ def test_cells_begin_with_orthogonal_blocks_and_zero_biases(name: str) -> None:
     if name == "LSTM":
         expected[5:10] = 1  # the forget gate
     np.testing.assert_array_equal(cell.bias_ih.numpy() + cell.bias_hh.numpy(), expected)
-    assert cell.weight_ih.shape == (kind.gates * 5, 3) and cell.bias_ih.requires_grad and cell.bias_ih.name == "bias_ih"
+    assert (
+        cell.weight_ih.shape == (kind.gates * 5, 3)
+        and cell.bias_ih.requires_grad
+        and cell.bias_ih.name == "bias_ih"
+    )
     again = kind.cell(3, 5, rng=0, dtype=np.float64)
     np.testing.assert_array_equal(again.weight_ih.numpy(), cell.weight_ih.numpy())
     state = cell.initial_state(4)
-    assert all(s.shape == (4, 5) and s.dtype == np.float64 and not s.numpy().any() for s in tg.core.tree.leaves(state))
+    assert all(
+        s.shape == (4, 5) and s.dtype == np.float64 and not s.numpy().any()
+        for s in tg.core.tree.leaves(state)
+    )
 
 
 def test_forget_bias() -> None:

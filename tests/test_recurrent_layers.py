@@ -40,8 +40,12 @@ def components(state: Any) -> list[Any]:
 
 def loaded(name: str, found: dict[str, Any], **options: Any) -> Any:
     case = CASES[name]
-    layer = getattr(tg.nn, case["kind"])(found["xs"].shape[-1], 5, **case["options"], **options, rng=0)
-    layer.load_state_dict({k.removeprefix("parameter "): v for k, v in found.items() if k.startswith("parameter ")})
+    layer = getattr(tg.nn, case["kind"])(
+        found["xs"].shape[-1], 5, **case["options"], **options, rng=0
+    )
+    layer.load_state_dict(
+        {k.removeprefix("parameter "): v for k, v in found.items() if k.startswith("parameter ")}
+    )
     return layer
 
 
@@ -59,8 +63,14 @@ def test_figures_of_pytorch(name: str, batch_first: bool) -> None:
     layer = loaded(name, found, batch_first=batch_first)
     turn = (lambda a: a.swapaxes(0, 1)) if batch_first else (lambda a: a)
     xs = tg.tensor(turn(found["xs"]).copy(), requires_grad=True)
-    states = [tg.tensor(found[f"state{i}"], requires_grad=True) for i in range(2) if f"state{i}" in found]
-    ys, last = layer(xs, tuple(states) if len(states) == 2 else states[0], LENGTHS if CASES[name]["padded"] else None)
+    states = [
+        tg.tensor(found[f"state{i}"], requires_grad=True) for i in range(2) if f"state{i}" in found
+    ]
+    ys, last = layer(
+        xs,
+        tuple(states) if len(states) == 2 else states[0],
+        LENGTHS if CASES[name]["padded"] else None,
+    )
     np.testing.assert_allclose(turn(ys.numpy()), found["ys"], **CLOSE)
     loss = (ys * turn(found["weights0"])).sum()
     for i, state in enumerate(components(last)):
@@ -79,7 +89,12 @@ def test_the_record_covers_what_there_is() -> None:
     options = [case["options"] for case in CASES.values()]
     assert {case["kind"] for case in CASES.values()} == set(KINDS)
     assert {o.get("num_layers", 1) for o in options} == {1, 2, 3}
-    for key, value in (("bidirectional", True), ("bias", False), ("nonlinearity", "relu"), ("proj_size", 2)):
+    for key, value in (
+        ("bidirectional", True),
+        ("bias", False),
+        ("nonlinearity", "relu"),
+        ("proj_size", 2),
+    ):
         assert any(o.get(key) == value for o in options)
         assert any(o.get(key) != value for o in options)
 
@@ -92,7 +107,9 @@ def test_names_and_order_of_pytorch(name: str) -> None:
     names = [k.removeprefix("parameter ") for k in found if k.startswith("parameter ")]
     assert list(layer.state_dict()) == names
     assert [p.name for p in layer.parameters()] == names
-    assert {k: v.shape for k, v in layer.state_dict().items()} == {k: found[f"parameter {k}"].shape for k in names}
+    assert {k: v.shape for k, v in layer.state_dict().items()} == {
+        k: found[f"parameter {k}"].shape for k in names
+    }
 
 
 # --- first states, windows, cells -----------------------------------------------------------------------------------------
@@ -104,7 +121,12 @@ def test_without_a_state_it_begins_from_zeros(kind: str, rng: np.random.Generato
     xs = rng.standard_normal((5, 2, 3), dtype=np.float32)
     zeros = np.zeros((4, 2, 4), np.float32)
     expected = layer(xs, (zeros, zeros) if kind == "LSTM" else zeros)
-    for found in (layer(xs), layer(xs, layer.initial_state(2)), layer(xs.astype(np.float64)), layer(xs.tolist())):
+    for found in (
+        layer(xs),
+        layer(xs, layer.initial_state(2)),
+        layer(xs.astype(np.float64)),
+        layer(xs.tolist()),
+    ):
         np.testing.assert_array_equal(found[0].numpy(), expected[0].numpy())
         assert found[0].dtype == np.float32
         for a, b in zip(components(found[1]), components(expected[1]), strict=True):
@@ -113,7 +135,9 @@ def test_without_a_state_it_begins_from_zeros(kind: str, rng: np.random.Generato
 
 @pytest.mark.parametrize("batch_first", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
-def test_two_windows_are_one_sequence(kind: str, batch_first: bool, rng: np.random.Generator) -> None:
+def test_two_windows_are_one_sequence(
+    kind: str, batch_first: bool, rng: np.random.Generator
+) -> None:
     layer = getattr(tg.nn, kind)(3, 4, 3, batch_first=batch_first, rng=2, dtype=np.float64)
     xs = rng.standard_normal((2, 7, 3) if batch_first else (7, 2, 3))
     first, second = np.split(xs, [3], axis=int(batch_first))
@@ -121,7 +145,12 @@ def test_two_windows_are_one_sequence(kind: str, batch_first: bool, rng: np.rand
     one, state = layer(first)
     assert isinstance(state, LSTMState) == (kind == "LSTM")
     two, end = layer(second, state)
-    np.testing.assert_allclose(tg.concatenate([one, two], axis=int(batch_first)).numpy(), whole.numpy(), rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(
+        tg.concatenate([one, two], axis=int(batch_first)).numpy(),
+        whole.numpy(),
+        rtol=1e-12,
+        atol=1e-14,
+    )
     for a, b in zip(components(end), components(last), strict=True):
         assert a.shape == (3, 2, 4)
         np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-12, atol=1e-14)
@@ -130,7 +159,10 @@ def test_two_windows_are_one_sequence(kind: str, batch_first: bool, rng: np.rand
 @pytest.mark.parametrize("kind", ["RNN", "LSTM", "LSTMP", "GRU", "GRU reset before"])
 def test_the_steps_are_those_of_the_cells(kind: str, rng: np.random.Generator) -> None:
     """Two levels and directions put together by hand from the layer's cells, each called step by step on each row alone."""
-    options: dict[str, Any] = {"LSTMP": {"proj_size": 2}, "GRU reset before": {"reset_after": False}}.get(kind, {})
+    options: dict[str, Any] = {
+        "LSTMP": {"proj_size": 2},
+        "GRU reset before": {"reset_after": False},
+    }.get(kind, {})
     layer = getattr(tg.nn, kind[: 4 if kind == "LSTMP" else None].split()[0])(
         3, 4, 2, bidirectional=True, **options, rng=3, dtype=np.float64
     )
@@ -150,9 +182,13 @@ def test_the_steps_are_those_of_the_cells(kind: str, rng: np.random.Generator) -
                     done[t], state = cell(values[t], state)
                 outputs.append([done[t] for t in range(length)])
                 for a, b in zip(components(last), components(state), strict=True):
-                    np.testing.assert_allclose(a.numpy()[2 * level + direction, row], b.numpy()[0], rtol=1e-12)
+                    np.testing.assert_allclose(
+                        a.numpy()[2 * level + direction, row], b.numpy()[0], rtol=1e-12
+                    )
             values = [tg.concatenate(list(pair), axis=-1) for pair in zip(*outputs, strict=True)]
-        np.testing.assert_allclose(ys.numpy()[:length, row], np.concatenate([v.numpy() for v in values]), rtol=1e-12)
+        np.testing.assert_allclose(
+            ys.numpy()[:length, row], np.concatenate([v.numpy() for v in values]), rtol=1e-12
+        )
         np.testing.assert_array_equal(ys.numpy()[length:, row], 0)
 
 
@@ -210,15 +246,23 @@ def test_cells_follow_the_mode_of_the_layer() -> None:
     assert layer.cell(1).training
     assert not layer.eval().cell(1).training
     assert type(layer.cell()) is tg.cells.LSTM
-    with pytest.raises(tg.ShapeError, match="a level below 2 and a direction below 1; found level 2, direction 0"):
+    with pytest.raises(
+        tg.ShapeError, match="a level below 2 and a direction below 1; found level 2, direction 0"
+    ):
         layer.cell(2)
 
 
 def test_nodes_are_marked_with_layer_and_step() -> None:
     layer = tg.nn.LSTM(3, 4, 2, bidirectional=True, rng=0)
     ys, _ = layer(np.ones((3, 2, 3), np.float32))
-    marks = {node.where.mark for node in tg.tape(ys) if node.primitive is not None and node.primitive.name == "tanh"}
-    assert marks == {(name, level, t) for name in ("LSTM", "LSTM reverse") for level in (0, 1) for t in range(3)}
+    marks = {
+        node.where.mark
+        for node in tg.tape(ys)
+        if node.primitive is not None and node.primitive.name == "tanh"
+    }
+    assert marks == {
+        (name, level, t) for name in ("LSTM", "LSTM reverse") for level in (0, 1) for t in range(3)
+    }
 
 
 # --- dropout --------------------------------------------------------------------------------------------------------------
@@ -238,7 +282,10 @@ def test_dropout_is_reproducible_and_off_in_evaluation(kind: str, rng: np.random
 
 
 def test_where_dropout_stands(rng: np.random.Generator) -> None:
-    """After every level but the last, element by element: level 1 is put together again from the masks that the generator gave."""
+    """After every level but the last, element by element.
+
+    Level 1 is put together again from the masks that the generator gave.
+    """
     xs = rng.standard_normal((6, 3, 2), dtype=np.float32)
     layer = tg.nn.GRU(2, 5, 3, dropout=0.25, rng=8)
     generator = copy.deepcopy(layer._rng)
@@ -264,7 +311,9 @@ def test_a_file_brings_back_the_layer(tmp_path: Path) -> None:
     tg.save(tmp_path / "layer.safetensors", layer)
     other = tg.nn.LSTM(3, 5, 2, bidirectional=True, proj_size=2)
     arrays = tg.load(tmp_path / "layer.safetensors", other)
-    assert set(arrays) == {k.removeprefix("parameter ") for k in found if k.startswith("parameter ")}
+    assert set(arrays) == {
+        k.removeprefix("parameter ") for k in found if k.startswith("parameter ")
+    }
     ys, last = other(found["xs"], LSTMState(found["state0"], found["state1"]), LENGTHS)
     np.testing.assert_allclose(ys.numpy(), found["ys"], **CLOSE)
     np.testing.assert_allclose(last.c.numpy(), found["last1"], **CLOSE)
@@ -277,7 +326,11 @@ def test_names_inside_a_model() -> None:
             self.head = tg.nn.Linear(6, 1)
 
     assert list(Model().state_dict()) == [
-        *(f"rnn.{name}_l0{suffix}" for suffix in ("", "_reverse") for name in ("weight_ih", "weight_hh")),
+        *(
+            f"rnn.{name}_l0{suffix}"
+            for suffix in ("", "_reverse")
+            for name in ("weight_ih", "weight_hh")
+        ),
         "head.weight",
         "head.bias",
     ]
@@ -289,13 +342,33 @@ def test_names_inside_a_model() -> None:
 @pytest.mark.parametrize(
     ("make", "error", "text"),
     [
-        (lambda: tg.nn.RNN(0, 4), tg.ShapeError, "RNN: sizes must be at least 1; found input_size=0"),
+        (
+            lambda: tg.nn.RNN(0, 4),
+            tg.ShapeError,
+            "RNN: sizes must be at least 1; found input_size=0",
+        ),
         (lambda: tg.nn.GRU(3, 4, 0), tg.ShapeError, "num_layers=0"),
-        (lambda: tg.nn.LSTM(3, 4, dropout=0.5), tg.TinygradError, r"use num_layers=2 or more, or apply tg.nn.dropout\(ys, 0.5\)"),
-        (lambda: tg.nn.LSTM(3, 4, 2, dropout=1.0), tg.TinygradError, r"a probability in \[0, 1\); found 1.0"),
-        (lambda: tg.nn.LSTM(3, 4, proj_size=4), tg.ShapeError, "proj_size must be 0 .* from 1 to hidden_size - 1 = 3; found 4"),
+        (
+            lambda: tg.nn.LSTM(3, 4, dropout=0.5),
+            tg.TinygradError,
+            r"use num_layers=2 or more, or apply tg.nn.dropout\(ys, 0.5\)",
+        ),
+        (
+            lambda: tg.nn.LSTM(3, 4, 2, dropout=1.0),
+            tg.TinygradError,
+            r"a probability in \[0, 1\); found 1.0",
+        ),
+        (
+            lambda: tg.nn.LSTM(3, 4, proj_size=4),
+            tg.ShapeError,
+            "proj_size must be 0 .* from 1 to hidden_size - 1 = 3; found 4",
+        ),
         (lambda: tg.nn.LSTM(3, 4, proj_size=-1), tg.ShapeError, "proj_size"),
-        (lambda: tg.nn.RNN(3, 4, nonlinearity="gelu"), tg.TinygradError, "'tanh' or 'relu'; found 'gelu'"),
+        (
+            lambda: tg.nn.RNN(3, 4, nonlinearity="gelu"),
+            tg.TinygradError,
+            "'tanh' or 'relu'; found 'gelu'",
+        ),
     ],
 )
 def test_errors_of_construction(make: Any, error: Any, text: str) -> None:
@@ -309,7 +382,10 @@ def test_errors_of_calls(rng: np.random.Generator) -> None:
     h, c = np.zeros((2, 2, 1), np.float32), np.zeros((2, 2, 4), np.float32)
     lstm(xs, (h, c))
     for bad, text in (
-        ((c, c), r"h has shape \(2, 2, 4\); expected shape \(2, 2, 1\), that is \(num_layers \* directions, batch, output_size\)"),
+        (
+            (c, c),
+            r"h has shape \(2, 2, 4\); expected shape \(2, 2, 1\), that is \(num_layers \* directions, batch, output_size\)",
+        ),
         ((h, c[:1]), r"c has shape \(1, 2, 4\); expected shape \(2, 2, 4\)"),
         ((h, c.swapaxes(0, 1)[:, :, :3]), r"c has shape \(2, 2, 3\)"),
         (h, r"expected the components \['state.h', 'state.c'\]; found \['state'\]"),
@@ -318,11 +394,20 @@ def test_errors_of_calls(rng: np.random.Generator) -> None:
     ):
         with pytest.raises(tg.ShapeError, match=text):
             lstm(xs, bad)
-    with pytest.raises(tg.ShapeError, match=r"h has shape \(5, 1, 4\); expected shape \(1, 5, 4\).*whether or not batch_first"):
+    with pytest.raises(
+        tg.ShapeError,
+        match=r"h has shape \(5, 1, 4\); expected shape \(1, 5, 4\).*whether or not batch_first",
+    ):
         gru(xs, np.zeros((5, 1, 4), np.float32))
-    with pytest.raises(tg.ShapeError, match=r"GRU: expected a sequence of shape \(batch, time, 3\); found .*xs\[None\]"):
+    with pytest.raises(
+        tg.ShapeError,
+        match=r"GRU: expected a sequence of shape \(batch, time, 3\); found .*xs\[None\]",
+    ):
         gru(xs[0])
-    with pytest.raises(tg.ShapeError, match=r"LSTM: expected a sequence of shape \(time, batch, 3\); found .*xs\[:, None\]"):
+    with pytest.raises(
+        tg.ShapeError,
+        match=r"LSTM: expected a sequence of shape \(time, batch, 3\); found .*xs\[:, None\]",
+    ):
         lstm(xs[:, :, :2])
     for bad in ([5], [5, 6], [5, 0]):
         with pytest.raises(tg.ShapeError, match="length"):

@@ -1,4 +1,7 @@
-"""One recorded step is a program: traced, differentiated by the ordinary rules, evaluated with NumPy alone over time."""
+"""One recorded step is a program.
+
+Traced, differentiated by the ordinary rules, evaluated with NumPy alone over time.
+"""
 
 import numpy as np
 import pytest
@@ -16,7 +19,9 @@ class LayerNormCell(tg.Cell):
     def __init__(self, input_size, hidden_size, *, rng=None, dtype=np.float32):
         rng = tg.init.generator(rng)
         self.hidden_size = hidden_size
-        self.W = tg.Parameter(tg.init.xavier_uniform((input_size, hidden_size), rng=rng, dtype=dtype))
+        self.W = tg.Parameter(
+            tg.init.xavier_uniform((input_size, hidden_size), rng=rng, dtype=dtype)
+        )
         self.U = tg.Parameter(tg.init.orthogonal((hidden_size, hidden_size), rng=rng, dtype=dtype))
         self.gain = tg.Parameter(rng.uniform(0.5, 1.5, hidden_size).astype(dtype))
         self.bias = tg.Parameter(rng.normal(size=hidden_size).astype(dtype))
@@ -40,7 +45,10 @@ def randomised(kind, rng):
 
 
 def numpy_run(program, values):
-    """Evaluate a node list in a plain loop with the primitives' NumPy functions: no tensors, no engine."""
+    """Evaluate a node list in a plain loop with the primitives' NumPy functions.
+
+    No tensors, no engine.
+    """
     known = dict(values)
     for node in program.nodes:
         arguments = [known[n] if isinstance(n, Node) else n for n in node.inputs]
@@ -53,25 +61,35 @@ def value(known, output, like):
 
 
 def step_programs(cell, rng):
-    """The forward list of one step and its backward list: from (values read, dy, dstate') to (dx, dstate, dparameters)."""
+    """The forward list of one step and its backward list.
+
+    From (values read, dy, dstate') to (dx, dstate, dparameters).
+    """
     state = cell.initial_state(BATCH)
     x = tg.Spec((BATCH, INPUT), np.float64)
     forward = tg.trace(cell, x, state)
     parameters = [p.node for p in cell.parameters()]
-    assert set(parameters) == set(forward.constants), "the parameters are the only constants of the step"
+    assert set(parameters) == set(forward.constants), (
+        "the parameters are the only constants of the step"
+    )
     backward = forward.backward([*forward.inputs, *parameters])
     return forward, backward, parameters
 
 
 def first_order(cell, xs, states, weights, rng):
-    """Outputs and gradients by the two lists, looped over time by hand; the loss is sum(weights * ys)."""
+    """Outputs and gradients by the two lists, looped over time by hand.
+
+    The loss is sum(weights * ys).
+    """
     forward, backward, parameters = step_programs(cell, rng)
     x_in, *state_in = forward.inputs
     constants = {leaf: leaf.value for leaf in forward.constants}
     state = [s.numpy() for s in states]
     tape, ys = [], []
     for t in range(T):
-        known = numpy_run(forward, {x_in: xs[t], **dict(zip(state_in, state, strict=True)), **constants})
+        known = numpy_run(
+            forward, {x_in: xs[t], **dict(zip(state_in, state, strict=True)), **constants}
+        )
         y, *state = [known[o] for o in forward.outputs]
         ys.append(y)
         tape.append(known)
@@ -84,7 +102,10 @@ def first_order(cell, xs, states, weights, rng):
         given |= {leaf: leaf.value for leaf in backward.constants}
         given |= dict(zip(cotangents, [weights[t], *carried], strict=True))
         known = numpy_run(backward, given)
-        found = [value(known, o, n) for o, n in zip(backward.outputs, [*forward.inputs, *parameters], strict=True)]
+        found = [
+            value(known, o, n)
+            for o, n in zip(backward.outputs, [*forward.inputs, *parameters], strict=True)
+        ]
         dxs[t], carried = found[0], found[1 : 1 + len(state_in)]
         gradients = [g + d for g, d in zip(gradients, found[1 + len(state_in) :], strict=True)]
     return np.stack(ys), np.stack(dxs), carried, gradients
@@ -94,7 +115,10 @@ def first_order(cell, xs, states, weights, rng):
 def test_first_order_through_time(kind, rng):
     cell = randomised(kind, rng)
     xs, weights = rng.normal(size=(T, BATCH, INPUT)), rng.normal(size=(T, BATCH, HIDDEN))
-    states = [tg.tensor(rng.normal(size=s.shape), requires_grad=True) for s in tg.core.tree.leaves(cell.initial_state(BATCH))]
+    states = [
+        tg.tensor(rng.normal(size=s.shape), requires_grad=True)
+        for s in tg.core.tree.leaves(cell.initial_state(BATCH))
+    ]
     ys, dxs, dstates, gradients = first_order(cell, xs, states, weights, rng)
 
     eager_xs = tg.tensor(xs, requires_grad=True)
@@ -111,20 +135,26 @@ def test_first_order_through_time(kind, rng):
 
 @pytest.mark.parametrize("kind", CELLS)
 def test_second_order_of_the_unrolled_program(kind, rng):
-    """The whole sequence as one node list, differentiated twice as lists: the gradient of sum(v * gradient)."""
+    """The whole sequence as one node list, differentiated twice as lists.
+
+    The gradient of sum(v * gradient).
+    """
     cell = randomised(kind, rng)
     xs, weights = rng.normal(size=(T, BATCH, INPUT)), rng.normal(size=(T, BATCH, HIDDEN))
     parameters = list(cell.parameters())
     directions = [rng.normal(size=p.shape) for p in parameters]
 
     def loss(xs):
-        ys, _ = tg.unroll(cell, xs, tg.core.tree.tree_map(lambda s: s + 0.1, cell.initial_state(BATCH)))
+        ys, _ = tg.unroll(
+            cell, xs, tg.core.tree.tree_map(lambda s: s + 0.1, cell.initial_state(BATCH))
+        )
         return (ys * weights).sum()
 
     forward = tg.trace(loss, tg.Spec(xs.shape, np.float64))
     nodes = [p.node for p in parameters]
     first = forward.backward(nodes)
-    joint = Program([*forward.inputs, first.inputs[-1]], first.outputs)  # gradients straight from xs and the cotangent
+    # gradients straight from xs and the cotangent
+    joint = Program([*forward.inputs, first.inputs[-1]], first.outputs)
     second = joint.backward(nodes)
     assert all(n.primitive is not None or isinstance(n, Leaf) for n in second.nodes)
 
@@ -139,11 +169,21 @@ def test_second_order_of_the_unrolled_program(kind, rng):
     eager = [p.grad for p in parameters]
     for p in parameters:
         p.grad = None
-    product = sum(((g * v).sum() for g, v in zip(eager, directions, strict=True)), tg.tensor(np.zeros(())))
+    product = sum(
+        ((g * v).sum() for g, v in zip(eager, directions, strict=True)), tg.tensor(np.zeros(()))
+    )
     product.backward()
     for p, o, g in zip(parameters, second.outputs, eager, strict=True):
-        np.testing.assert_allclose(known[joint.outputs[nodes.index(p.node)]], g.numpy(), rtol=1e-12, atol=1e-12, err_msg=p.name)
-        np.testing.assert_allclose(value(listed, o, p), p.grad.numpy(), rtol=1e-12, atol=1e-11, err_msg=p.name)
+        np.testing.assert_allclose(
+            known[joint.outputs[nodes.index(p.node)]],
+            g.numpy(),
+            rtol=1e-12,
+            atol=1e-12,
+            err_msg=p.name,
+        )
+        np.testing.assert_allclose(
+            value(listed, o, p), p.grad.numpy(), rtol=1e-12, atol=1e-11, err_msg=p.name
+        )
 
 
 def test_a_program_prints_as_a_table(rng):

@@ -1,4 +1,8 @@
-"""What is run again is what ran: a second run that differs from the first is an error by name, and the caller's arrays are the caller's own."""
+"""What is run again is what ran.
+
+A second run that differs from the first is an error by name, and the caller's arrays are the
+caller's own.
+"""
 
 from __future__ import annotations
 
@@ -86,15 +90,27 @@ def test_a_checkpoint_that_does_something_else(name: str, create: bool) -> None:
 def test_tangents_of_a_checkpoint_that_does_something_else() -> None:
     rng = np.random.default_rng(0)
     with pytest.raises(tg.GraphError, match="in the first run and"):
-        tg.jvp(lambda v: tg.checkpoint(lambda u: u * float(rng.random()), v), (tg.tensor(W),), (tg.tensor(W),))
+        tg.jvp(
+            lambda v: tg.checkpoint(lambda u: u * float(rng.random()), v),
+            (tg.tensor(W),),
+            (tg.tensor(W),),
+        )
 
 
 def test_a_checkpointed_unrolling_that_does_something_else() -> None:
     k = [1.0]
     h = tg.tensor(np.zeros((2, 3)), requires_grad=True)
-    ys, _ = tg.unroll(lambda x, h: (tg.tanh(x * k[0] + h), tg.tanh(x + h)), tg.tensor(np.ones((6, 2, 3)), requires_grad=True), h, checkpoint=2)
+    ys, _ = tg.unroll(
+        lambda x, h: (tg.tanh(x * k[0] + h), tg.tanh(x + h)),
+        tg.tensor(np.ones((6, 2, 3)), requires_grad=True),
+        h,
+        checkpoint=2,
+    )
     k[0] = 2.0
-    with pytest.raises(tg.GraphError, match=r"operand 1 of multiply .*step t=4.* was 1\.0 in the first run and 2\.0"):
+    with pytest.raises(
+        tg.GraphError,
+        match=r"operand 1 of multiply .*step t=4.* was 1\.0 in the first run and 2\.0",
+    ):
         ys.sum().backward()
 
 
@@ -147,7 +163,10 @@ def test_steps_that_are_run_one_by_one_are_those_that_ran() -> None:
         ys.sum().backward(retain_graph=True)  # by the compiled code of what ran
         expected.append(cell.w.grad.numpy())
         if change:
-            with pytest.raises(tg.GraphError, match=r"run the steps of 'Scaled' again, but Scaled\.scale is not what it was"):
+            with pytest.raises(
+                tg.GraphError,
+                match=r"run the steps of 'Scaled' again, but Scaled\.scale is not what it was",
+            ):
                 ys.sum().backward(create_graph=True)
         else:
             ys.sum().backward(create_graph=True)
@@ -218,7 +237,9 @@ OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {
 def test_arrays_beside_tensors_may_be_written_to_afterwards(name: str, how: str) -> None:
     """The gradient is of what ran; where that is not known any more, there is an error."""
     if (name, how) == ("mask as index", "jit"):
-        pytest.skip("a mask among the arguments is a tensor in a recording, which cannot be an index")
+        pytest.skip(
+            "a mask among the arguments is a tensor in a recording, which cannot be an index"
+        )
     found = []
     for written in (False, True):
         rng = np.random.default_rng(1)
@@ -226,7 +247,10 @@ def test_arrays_beside_tensors_may_be_written_to_afterwards(name: str, how: str)
             "mask": rng.random((4, 3)) > 0.5, "array": rng.normal(size=(4, 3)), "index": np.array([3, 0, 0]), "list": [0, 2], "targets": np.array([0, 2, 1, 1]),
             "weights": rng.random(4),
         }  # fmt: skip
-        f, x = OPERATIONS[name], tg.tensor(np.random.default_rng(2).normal(size=(4, 3)), requires_grad=True)
+        f, x = (
+            OPERATIONS[name],
+            tg.tensor(np.random.default_rng(2).normal(size=(4, 3)), requires_grad=True),
+        )
         run: Any = {
             "plain": f, "jit": tg.jit(f), "checkpoint": lambda x, a: tg.checkpoint(lambda v: f(v, a), x),  # noqa: B023
             "argument of checkpoint": lambda x, a: tg.checkpoint(f, x, a),  # noqa: B023
@@ -237,7 +261,13 @@ def test_arrays_beside_tensors_may_be_written_to_afterwards(name: str, how: str)
                 if isinstance(value, list):
                     value[:] = [1, 3]
                 else:
-                    value[...] = value == 0 if value.dtype == bool else 1 - value if value.dtype.kind == "f" else (value + 1) % 3
+                    value[...] = (
+                        value == 0
+                        if value.dtype == bool
+                        else 1 - value
+                        if value.dtype.kind == "f"
+                        else (value + 1) % 3
+                    )
         try:
             (y * y).sum().backward()
         except tg.GraphError as error:

@@ -18,7 +18,10 @@ DTYPES = ["f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?"]
 
 
 def random_arrays(rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Make up to six arrays of random dtype, shape, byte order and strides; some have no elements."""
+    """Make up to six arrays of random dtype, shape, byte order and strides.
+
+    Some have no elements.
+    """
     arrays = {}
     for i in range(rng.integers(0, 7)):
         shape = tuple(int(n) for n in rng.integers(0, 4, size=rng.integers(0, 4)))
@@ -75,7 +78,9 @@ def test_round_trip(tmp_path: Path) -> None:
 
 def test_bytes_by_hand(tmp_path: Path) -> None:
     path = tmp_path / "m.safetensors"
-    safetensors.write(path, {"b": np.array([True]), "a": np.array([[1.0, -2.0]], dtype=">f4")}, {"x": "y"})
+    safetensors.write(
+        path, {"b": np.array([True]), "a": np.array([[1.0, -2.0]], dtype=">f4")}, {"x": "y"}
+    )
     data = path.read_bytes()
     length = int.from_bytes(data[:8], "little")
     assert length % 8 == 0
@@ -88,7 +93,11 @@ def test_bytes_by_hand(tmp_path: Path) -> None:
 
 
 def test_bytes_do_not_depend_on_order(tmp_path: Path) -> None:
-    arrays: dict[str, np.ndarray] = {"a": np.arange(3), "b": np.ones(2, np.float32), "c": np.array([True])}
+    arrays: dict[str, np.ndarray] = {
+        "a": np.arange(3),
+        "b": np.ones(2, np.float32),
+        "c": np.array([True]),
+    }
     safetensors.write(tmp_path / "1", arrays)
     safetensors.write(tmp_path / "2", dict(reversed(arrays.items())))
     assert (tmp_path / "1").read_bytes() == (tmp_path / "2").read_bytes()
@@ -103,8 +112,12 @@ def test_half_precision_is_read_as_float32(tmp_path: Path) -> None:
     np.testing.assert_array_equal(arrays["h"], every.view(np.float16).astype(np.float64))
     sign, exponent, fraction = every >> 15, (every >> 7 & 255).astype(int), (every & 127) / 128
     with np.errstate(over="ignore"):
-        value = np.where(exponent > 0, (1 + fraction) * 2.0 ** (exponent - 127), fraction * 2.0**-126)
-    value = np.where(exponent == 255, np.where(fraction == 0, np.inf, np.nan), value) * np.where(sign, -1.0, 1.0)
+        value = np.where(
+            exponent > 0, (1 + fraction) * 2.0 ** (exponent - 127), fraction * 2.0**-126
+        )
+    value = np.where(exponent == 255, np.where(fraction == 0, np.inf, np.nan), value) * np.where(
+        sign, -1.0, 1.0
+    )
     np.testing.assert_array_equal(arrays["b"], value)
 
 
@@ -119,7 +132,11 @@ BAD_FILES: list[tuple[object, bytes, str]] = [
     (b'{"a": ' + b"[" * 100_000, b"", "nested too deeply|not valid JSON"),
     (b'{"a": ' + b"9" * 10_000 + b"}", b"", "JSON"),
     (b'{"\xff": 1}', b"", "not UTF-8"),
-    (b'{"a": {"dtype": "U8", "shape": [], "data_offsets": [0, 1], "dtype": "I8"}}', b"0", "'dtype' twice"),
+    (
+        b'{"a": {"dtype": "U8", "shape": [], "data_offsets": [0, 1], "dtype": "I8"}}',
+        b"0",
+        "'dtype' twice",
+    ),
     (b'{"a": {}, "a": {}}', b"", "'a' twice"),
     ({"__metadata__": {"k": 1}}, b"", "expected a string under 'k', found 1"),
     ({"__metadata__": ["k"]}, b"", "expected an object of strings"),
@@ -147,10 +164,22 @@ BAD_FILES: list[tuple[object, bytes, str]] = [
     ({"a": GOOD}, b"00000", "end at byte 4 of the data, which has 5"),
     ({}, b"0", "end at byte 0"),
     ({"a": GOOD, "b": GOOD}, b"0000", "inside tensor 'a'"),
-    ({"a": GOOD, "b": entry(offsets=[2, 6])}, b"000000", "'b': begins at byte 2, inside tensor 'a', .* byte 4"),
-    ({"a": entry(shape=[2], offsets=[0, 8]), "b": entry(shape=[0], offsets=[4, 4])}, b"0" * 8, "inside tensor"),
+    (
+        {"a": GOOD, "b": entry(offsets=[2, 6])},
+        b"000000",
+        "'b': begins at byte 2, inside tensor 'a', .* byte 4",
+    ),
+    (
+        {"a": entry(shape=[2], offsets=[0, 8]), "b": entry(shape=[0], offsets=[4, 4])},
+        b"0" * 8,
+        "inside tensor",
+    ),
     ({"a": entry(offsets=[4, 8])}, b"0" * 8, "hole after byte 0"),
-    ({"a": GOOD, "b": entry(offsets=[8, 12])}, b"0" * 12, "'b': begins at byte 8, leaving a hole after byte 4"),
+    (
+        {"a": GOOD, "b": entry(offsets=[8, 12])},
+        b"0" * 12,
+        "'b': begins at byte 8, leaving a hole after byte 4",
+    ),
     ({"a": entry("BOOL", [2], [0, 2])}, b"\x00\x02", "BOOL bytes of 0 or 1, found 2"),
 ]
 
@@ -197,7 +226,9 @@ def test_every_truncation_is_refused(tmp_path: Path) -> None:
 def test_random_damage_raises_nothing_else(tmp_path: Path) -> None:
     rng = np.random.default_rng(2)
     path = tmp_path / "m"
-    safetensors.write(path, {"weight": np.arange(6.0).reshape(2, 3), "step": np.array(3)}, {"k": "v"})
+    safetensors.write(
+        path, {"weight": np.arange(6.0).reshape(2, 3), "step": np.array(3)}, {"k": "v"}
+    )
     whole = np.frombuffer(path.read_bytes(), dtype=np.uint8)
     refused = 0
     for _ in range(500):
@@ -264,7 +295,10 @@ def test_against_the_reference_package(tmp_path: Path) -> None:
         safetensors.write(path, arrays, {"k": "v"})
         assert_same(reference.load_file(path), arrays)
         ours = path.read_bytes()
-        plain = {name: np.ascontiguousarray(a.astype(a.dtype.newbyteorder("="))).reshape(a.shape) for name, a in arrays.items()}
+        plain = {
+            name: np.ascontiguousarray(a.astype(a.dtype.newbyteorder("="))).reshape(a.shape)
+            for name, a in arrays.items()
+        }
         reference.save_file(plain, path, metadata={"k": "v"})
         found, metadata = safetensors.read(path)
         assert_same(found, arrays)

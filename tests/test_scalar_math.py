@@ -35,7 +35,9 @@ def kernel(name: str, arity: int = 1) -> Any:
         source = f"def loop({', '.join(inputs)}, out):\n    for j in range(out.size):\n        out[j] = {call}\n"
         namespace = {"f": getattr(scalar, name)}
         exec(source, namespace)
-        compiled = numba.njit(error_model="numpy", fastmath={"contract"}, nogil=True)(namespace["loop"])
+        compiled = numba.njit(error_model="numpy", fastmath={"contract"}, nogil=True)(
+            namespace["loop"]
+        )
         _kernels[name, arity] = compiled
     return _kernels[name, arity]
 
@@ -110,13 +112,17 @@ def assert_same(result: np.ndarray, expected: np.ndarray, signs: bool = True) ->
         np.testing.assert_array_equal(np.signbit(result[there]), np.signbit(expected[there]))
     np.testing.assert_array_equal(result[np.isinf(expected)], expected[np.isinf(expected)])
     finite = np.isfinite(expected)
-    assert np.all(np.abs(result[finite] - expected[finite]) <= LIMIT * np.spacing(np.abs(expected[finite])))
+    assert np.all(
+        np.abs(result[finite] - expected[finite]) <= LIMIT * np.spacing(np.abs(expected[finite]))
+    )
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("name", NUMPY)
 def test_float32_over_all_bit_patterns(name: str) -> None:
-    patterns = np.arange(0, 2**32, 16411 if name == "erf" else 4099, dtype=np.uint64).astype(np.uint32)
+    patterns = np.arange(0, 2**32, 16411 if name == "erf" else 4099, dtype=np.uint64).astype(
+        np.uint32
+    )
     x = patterns.view(np.float32)
     result, exact = apply(name, x), NUMPY[name](x.astype(np.float64))
     np.testing.assert_array_equal(np.isnan(result), np.isnan(exact))
@@ -128,7 +134,9 @@ def test_float32_over_all_bit_patterns(name: str) -> None:
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("name", NUMPY)
 def test_float32_over_usual_arguments(name: str) -> None:
-    x = (np.random.default_rng(1).standard_normal(100_000 if name == "erf" else 1_000_000) * 3).astype(np.float32)
+    x = (
+        np.random.default_rng(1).standard_normal(100_000 if name == "erf" else 1_000_000) * 3
+    ).astype(np.float32)
     if name in ("log", "log1p"):
         x = np.abs(x)
     result, exact = apply(name, x), NUMPY[name](x.astype(np.float64))
@@ -142,12 +150,16 @@ def float64_samples(name: str, count: int = 400) -> np.ndarray:
     def spread(low: int, high: int) -> np.ndarray:
         return np.asarray(np.ldexp(rng.uniform(1, 2, count), rng.integers(low, high, count)))
 
-    both = np.concatenate([rng.standard_normal(count) * 3, rng.uniform(-1, 1, count), spread(-60, 4), -spread(-60, 4)])
+    both = np.concatenate(
+        [rng.standard_normal(count) * 3, rng.uniform(-1, 1, count), spread(-60, 4), -spread(-60, 4)]
+    )
     if name == "log":
         near_one = 1 + rng.uniform(-1, 1, count) * spread(-50, -1)
         return np.concatenate([np.abs(both), spread(-1070, 1023), near_one])
     if name == "log1p":
-        return np.concatenate([np.abs(both), rng.uniform(-1, 0.5, count), spread(-900, 1000), -spread(-900, -1)])
+        return np.concatenate(
+            [np.abs(both), rng.uniform(-1, 0.5, count), spread(-900, 1000), -spread(-900, -1)]
+        )
     if name in ("exp", "expm1", "sigmoid"):
         return np.concatenate([both, rng.uniform(-745, 709, count)])
     if name in ("softplus", "log_sigmoid"):
@@ -216,7 +228,9 @@ def test_power_float32() -> None:
 def test_power_of_negative_base(dtype: type) -> None:
     a = np.array([-2, -2, -0.5, -3, -1.5], dtype)
     b = np.array([3, 4, -3, 0, 5], dtype)
-    np.testing.assert_allclose(apply("power", a, b), [-8, 16, -8, 1, -7.59375], rtol=4 * np.finfo(dtype).eps)
+    np.testing.assert_allclose(
+        apply("power", a, b), [-8, 16, -8, 1, -7.59375], rtol=4 * np.finfo(dtype).eps
+    )
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
@@ -253,11 +267,23 @@ def test_select(dtype: type) -> None:
 def test_argument_types() -> None:
     @numba.njit
     def mixed(x: Any, y: Any) -> Any:
-        return scalar.exp(x), scalar.maximum(x, y), scalar.maximum(x, 1), scalar.sqrt(4), scalar.select(x > y, x, 0)
+        return (
+            scalar.exp(x),
+            scalar.maximum(x, y),
+            scalar.maximum(x, 1),
+            scalar.sqrt(4),
+            scalar.select(x > y, x, 0),
+        )
 
     float32, float64 = numba.float32, numba.float64
     assert mixed(np.float32(0), np.float64(2)) == (1, 2, 1, 2, 0)
-    assert mixed.nopython_signatures[0].return_type.types == (float32, float64, float32, float64, float32)
+    assert mixed.nopython_signatures[0].return_type.types == (
+        float32,
+        float64,
+        float32,
+        float64,
+        float32,
+    )
 
 
 def test_other_types_are_refused() -> None:
@@ -274,9 +300,13 @@ def test_results_do_not_depend_on_the_length() -> None:
         np.testing.assert_array_equal(apply(name, x)[:37], apply(name, x[:37].copy()))
 
 
-@pytest.mark.skipif(platform.machine().lower() not in ("x86_64", "amd64"), reason="knows x86 instructions only")
+@pytest.mark.skipif(
+    platform.machine().lower() not in ("x86_64", "amd64"), reason="knows x86 instructions only"
+)
 @pytest.mark.parametrize("dtype", FLOATS)
-@pytest.mark.parametrize("name", ["tanh", "exp", "log", "sigmoid", "expm1", "log1p", "softplus", "erf"])
+@pytest.mark.parametrize(
+    "name", ["tanh", "exp", "log", "sigmoid", "expm1", "log1p", "softplus", "erf"]
+)
 def test_loops_are_vectorised(name: str, dtype: type) -> None:
     apply(name, np.ones(3, dtype))
     loop = kernel(name)

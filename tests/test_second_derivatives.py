@@ -13,7 +13,8 @@ import tinygrad_rnn as tg
 
 from .interpreted import interpreting
 
-T, BATCH, SIZE = 3, 3, 2  # the batch is no other size, or a tensor with as many rows would be taken for one of the batch
+# the batch is no other size, or a tensor with as many rows would be taken for one of the batch
+T, BATCH, SIZE = 3, 3, 2
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +25,13 @@ def _as_python() -> Any:
 
 def drawn(seed: int = 0) -> tuple[dict[str, np.ndarray], np.random.Generator]:
     rng = np.random.default_rng(seed)
-    shapes = {"w": (SIZE, SIZE), "b": (SIZE,), "r": (BATCH, SIZE), "x": (T, BATCH, SIZE), "h": (BATCH, SIZE)}
+    shapes = {
+        "w": (SIZE, SIZE),
+        "b": (SIZE,),
+        "r": (BATCH, SIZE),
+        "x": (T, BATCH, SIZE),
+        "h": (BATCH, SIZE),
+    }
     return {name: rng.normal(size=shape) for name, shape in shapes.items()}, rng
 
 
@@ -78,7 +85,11 @@ class Names(tg.Cell):
 
 def of_an_unrolling(w: Any, b: Any, r: Any) -> Callable[..., Any]:
     """Made by another compiled cell, from which the steps of this one take a state."""
-    made = tg.unroll(tg.jit(lambda x, h: (tg.tanh(h @ w + x), tg.tanh(h @ w + x))), np.ones((2, SIZE, SIZE)) * 0.3, w)[1]
+    made = tg.unroll(
+        tg.jit(lambda x, h: (tg.tanh(h @ w + x), tg.tanh(h @ w + x))),
+        np.ones((2, SIZE, SIZE)) * 0.3,
+        w,
+    )[1]
     return lambda x, h: step(x, h, made, b, r)
 
 
@@ -125,7 +136,15 @@ def step_function(cell: Any, x: Any, h: Any) -> Any:
     return tg.stack(ys), h
 
 
-WAYS = [jitted, stretches, jitted_stretches, checkpointed, checkpointed_jit, function, step_function]
+WAYS = [
+    jitted,
+    stretches,
+    jitted_stretches,
+    checkpointed,
+    checkpointed_jit,
+    function,
+    step_function,
+]
 
 
 def loss(way: Any, holder: Any, weights: Any, w: Any, b: Any, r: Any, x: Any, h: Any) -> Any:
@@ -158,7 +177,9 @@ def everything(way: Any, holder: Any, seed: int = 0) -> dict[str, Any]:
     found["hessian b"] = tg.hessian(f, 1)(*values)
     found["hessian h"] = tg.hessian(f, 4)(*values)
     found["all at once"] = tg.jvp(tg.grad(f, list(count)), values, directions)[1]
-    found["third"] = tg.grad(lambda w, b: (tg.grad(lambda b: inner(0, w, b, *values[2:]))(b) * directions[1]).sum())(*values[:2])
+    found["third"] = tg.grad(
+        lambda w, b: (tg.grad(lambda b: inner(0, w, b, *values[2:]))(b) * directions[1]).sum()
+    )(*values[:2])
 
     leaves = [tg.tensor(a, requires_grad=True) for a in arrays.values()]
     f(*leaves).backward(create_graph=True)
@@ -177,13 +198,19 @@ _plain: dict[Any, dict[str, Any]] = {}
 
 @pytest.mark.parametrize("holder", HOLDERS, ids=lambda h: h.__name__)
 @pytest.mark.parametrize("way", WAYS, ids=lambda w: w.__name__)
-def test_second_derivatives_by_each_tensor_are_those_of_the_plain_steps(way: Any, holder: Any) -> None:
+def test_second_derivatives_by_each_tensor_are_those_of_the_plain_steps(
+    way: Any, holder: Any
+) -> None:
     if holder not in _plain:
         with tg.eager():
             _plain[holder] = everything(plainly, holder)
     expected, found = _plain[holder], everything(way, holder)
     for name, value in expected.items():
-        for a, b in zip(value if isinstance(value, tuple) else [value], found[name] if isinstance(value, tuple) else [found[name]], strict=True):
+        for a, b in zip(
+            value if isinstance(value, tuple) else [value],
+            found[name] if isinstance(value, tuple) else [found[name]],
+            strict=True,
+        ):
             assert np.abs(a.numpy()).max() > 1e-6, name  # or there would be nothing to see
             np.testing.assert_allclose(b.numpy(), a.numpy(), rtol=1e-9, atol=1e-10, err_msg=name)
 
@@ -195,13 +222,20 @@ HOWS: dict[str, dict[str, Any]] = {
     "lengths": {"lengths": [2, 3, 1]},
     "resets": {"resets": np.array([[0, 0, 0], [0, 1, 0], [1, 0, 0]], bool)},
     "states": {"return_states": True},
-    "all": {"reverse": True, "lengths": [2, 3, 1], "resets": np.array([[0, 0, 0], [0, 1, 0], [1, 0, 0]], bool), "return_states": True},
+    "all": {
+        "reverse": True,
+        "lengths": [2, 3, 1],
+        "resets": np.array([[0, 0, 0], [0, 1, 0], [1, 0, 0]], bool),
+        "return_states": True,
+    },
 }
 
 
 @pytest.mark.parametrize("checkpoint", [None, 2])
 @pytest.mark.parametrize("how", HOWS)
-def test_second_derivatives_of_sequences_with_lengths_resets_and_all_states(how: str, checkpoint: int | None) -> None:
+def test_second_derivatives_of_sequences_with_lengths_resets_and_all_states(
+    how: str, checkpoint: int | None
+) -> None:
     arrays, rng = drawn(1)
     values = [tg.tensor(a) for a in arrays.values()]
     directions = [tg.tensor(rng.normal(size=a.shape)) for a in arrays.values()]
@@ -209,7 +243,13 @@ def test_second_derivatives_of_sequences_with_lengths_resets_and_all_states(how:
     def second(compiled: bool) -> Any:
         def f(w: Any, b: Any, r: Any, x: Any, h: Any) -> Any:
             cell = computed(w, b, r)
-            ys, last = tg.unroll(tg.jit(cell) if compiled else cell, x, h, **HOWS[how], checkpoint=checkpoint if compiled else None)
+            ys, last = tg.unroll(
+                tg.jit(cell) if compiled else cell,
+                x,
+                h,
+                **HOWS[how],
+                checkpoint=checkpoint if compiled else None,
+            )
             return (ys * ys).sum() + (last * last * last).sum()
 
         return tg.jvp(tg.grad(f, list(range(5))), values, directions)[1]
@@ -220,18 +260,30 @@ def test_second_derivatives_of_sequences_with_lengths_resets_and_all_states(how:
 
 
 def test_what_is_not_differentiated_stays_constant_in_a_second_run() -> None:
-    """Results of a transform hang on nothing, if what it was given does not: also where x is an array and one output a constant."""
+    """Results of a transform hang on nothing, if what it was given does not.
+
+    Also where x is an array and one output a constant.
+    """
 
     def f(w: Any, way: Any) -> Any:
         ones = tg.tensor(np.ones((BATCH, SIZE)))
-        (y, fixed), last = way(lambda x, h: ((h * w + x, ones), h * w), np.ones((T, BATCH, SIZE)), tg.tensor(np.ones((BATCH, SIZE))))
+        (y, fixed), last = way(
+            lambda x, h: ((h * w + x, ones), h * w),
+            np.ones((T, BATCH, SIZE)),
+            tg.tensor(np.ones((BATCH, SIZE))),
+        )
         return (y * fixed).sum() + (last * last).sum()
 
     w, v = tg.tensor(np.array([0.5, -1.5])), tg.tensor(np.array([1.0, 2.0]))
     for way in (jitted, stretches, checkpointed):
         expected, found = (tg.hvp(lambda w, u=u: f(w, u), w, v) for u in (plainly, way))
         np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-12)
-        assert not found.requires_grad and not tg.grad(tg.grad(lambda w, way=way: f(w, way).sum() * 1.0))(tg.tensor(np.array(0.5))).requires_grad
+        assert (
+            not found.requires_grad
+            and not tg.grad(tg.grad(lambda w, way=way: f(w, way).sum() * 1.0))(
+                tg.tensor(np.array(0.5))
+            ).requires_grad
+        )
 
 
 # --- what a graph finds of a computed tensor that a cell uses --------------------------------------------------------------------------
@@ -244,35 +296,61 @@ def test_a_computed_tensor_that_a_cell_uses_keeps_its_gradient_and_runs_its_hook
         double = w * 2
         double.retain_grad()
         double.register_hook(lambda g: g * 10)
-        ys, _ = way(lambda x, h: (h * double + x, h * double), np.ones((T, BATCH, SIZE)), tg.tensor(np.ones((BATCH, SIZE))))
+        ys, _ = way(
+            lambda x, h: (h * double + x, h * double),
+            np.ones((T, BATCH, SIZE)),
+            tg.tensor(np.ones((BATCH, SIZE))),
+        )
         (ys * ys).sum().backward()
         return [w.grad.numpy(), double.grad.numpy()]
 
     np.testing.assert_allclose(run(way), run(plainly), rtol=1e-12)
 
 
-def test_the_values_of_a_computed_tensor_are_those_that_it_has_though_its_leaf_has_others_by_now() -> None:
+def test_the_values_of_a_computed_tensor_are_those_that_it_has_though_its_leaf_has_others_by_now() -> (
+    None
+):
     w = tg.tensor(np.array([0.5, -1.5]), requires_grad=True)
-    made = tg.unroll(tg.jit(lambda x, h: (x, h * w)), np.ones((2, SIZE, SIZE)), tg.tensor(np.ones((SIZE, SIZE))))[1]
+    made = tg.unroll(
+        tg.jit(lambda x, h: (x, h * w)), np.ones((2, SIZE, SIZE)), tg.tensor(np.ones((SIZE, SIZE)))
+    )[1]
     w.data = np.array([7.0, 7.0])
     x, h = np.ones((T, BATCH, SIZE)), tg.tensor(np.ones((BATCH, SIZE)))
     for way in (jitted, function):
-        np.testing.assert_allclose(way(lambda x, h: (x, h @ made), x, h)[1].numpy(), plainly(lambda x, h: (x, h @ made), x, h)[1].numpy(), rtol=1e-12)
+        np.testing.assert_allclose(
+            way(lambda x, h: (x, h @ made), x, h)[1].numpy(),
+            plainly(lambda x, h: (x, h @ made), x, h)[1].numpy(),
+            rtol=1e-12,
+        )
 
 
 def test_a_tensor_that_another_compiled_cell_computed_and_that_an_object_holds() -> None:
     def gradient(wrapped: Any) -> Any:
         w = tg.tensor(np.array([0.5, -1.5]), requires_grad=True)
-        held = types.SimpleNamespace(w=tg.unroll(wrapped(lambda x, h: (x, h * w)), np.ones((2, SIZE, SIZE)), tg.tensor(np.ones((SIZE, SIZE))))[1])
-        ys, _ = tg.unroll(wrapped(lambda x, h: (x, h @ held.w)), np.ones((T, BATCH, SIZE)), tg.tensor(np.ones((BATCH, SIZE))))
-        _, last = tg.unroll(wrapped(lambda x, h: (x, h @ held.w)), ys, tg.tensor(np.ones((BATCH, SIZE))))
+        held = types.SimpleNamespace(
+            w=tg.unroll(
+                wrapped(lambda x, h: (x, h * w)),
+                np.ones((2, SIZE, SIZE)),
+                tg.tensor(np.ones((SIZE, SIZE))),
+            )[1]
+        )
+        ys, _ = tg.unroll(
+            wrapped(lambda x, h: (x, h @ held.w)),
+            np.ones((T, BATCH, SIZE)),
+            tg.tensor(np.ones((BATCH, SIZE))),
+        )
+        _, last = tg.unroll(
+            wrapped(lambda x, h: (x, h @ held.w)), ys, tg.tensor(np.ones((BATCH, SIZE)))
+        )
         (last**2).sum().backward()
         return w.grad.numpy()
 
     np.testing.assert_allclose(gradient(tg.jit), gradient(lambda cell: cell), rtol=1e-12)
 
 
-def test_a_parameter_that_is_made_when_it_is_first_needed_gets_its_gradient_from_a_checkpoint() -> None:
+def test_a_parameter_that_is_made_when_it_is_first_needed_gets_its_gradient_from_a_checkpoint() -> (
+    None
+):
     made: list[Any] = []
 
     def f(x: Any) -> Any:
@@ -292,7 +370,11 @@ def test_steps_that_are_run_again_refuse_a_cell_that_was_changed() -> None:
 
     class Scaled(tg.Cell):
         def __init__(self) -> None:
-            self.w, self.scale, self.several = tg.Parameter(np.array([0.5, -1.5])), 2.0, [tg.tensor(np.ones(SIZE), requires_grad=True)]
+            self.w, self.scale, self.several = (
+                tg.Parameter(np.array([0.5, -1.5])),
+                2.0,
+                [tg.tensor(np.ones(SIZE), requires_grad=True)],
+            )
 
         def forward(self, x: Any, h: Any) -> Any:
             h = h * self.w * self.scale * self.several[0] + x
@@ -311,7 +393,10 @@ def test_steps_that_are_run_again_refuse_a_cell_that_was_changed() -> None:
         cell = Scaled()
         total = (tg.unroll(tg.jit(cell), x, h)[0] ** 2).sum()
         change(cell)
-        with pytest.raises(tg.GraphError, match=r"run the steps of 'Scaled' again, but .* is not what it was when they ran compiled"):
+        with pytest.raises(
+            tg.GraphError,
+            match=r"run the steps of 'Scaled' again, but .* is not what it was when they ran compiled",
+        ):
             total.backward(create_graph=True)
         total.backward()  # the compiled backward has kept what it needs
         expected = cell.w.grad
@@ -325,5 +410,7 @@ def test_a_checkpoint_whose_function_uses_another_tensor_when_it_is_run_again_is
     several = [tg.tensor(np.array([2.0, 3.0]), requires_grad=True)]
     y = tg.checkpoint(lambda x: (x * several[0]).sum(), x)
     several[0] = tg.tensor(np.array([2.0, 3.0]), requires_grad=True)
-    with pytest.raises(tg.GraphError, match=r"was the tensor .* in the first run and the tensor .* in the second"):
+    with pytest.raises(
+        tg.GraphError, match=r"was the tensor .* in the first run and the tensor .* in the second"
+    ):
         y.backward()

@@ -1,4 +1,7 @@
-"""No public function or class takes nonsense: each parameter in turn is given what it is not (see `bad_settings`)."""
+"""No public function or class takes nonsense.
+
+Each parameter in turn is given what it is not (see `bad_settings`).
+"""
 
 from __future__ import annotations
 
@@ -13,15 +16,19 @@ from .bad_settings import outcomes, public
 
 pytestmark = pytest.mark.usefixtures("eager")
 
-NUMBERS = {"-1", "0", "nan", "1.5", "[]", "True", "array"}  # which an operation takes in place of a tensor
+# which an operation takes in place of a tensor
+NUMBERS = {"-1", "0", "nan", "1.5", "[]", "True", "array"}
 ANYTHING = {"None", "object", "text", "dict", "class", "1j", *NUMBERS}
 ELSEWHERE = {"tg.Cell", "tg.draw", "tg.explore", "tg.Drawing", "tg.Window", "tg.load", "tg.save", "tg.register_ufunc", "tg.set_num_threads",
              "tg.cells.PublishedCell", "tg.custom_vjp", "tg.jit", "tg.elementwise", "tg.Tape", "tg.tape"}  # fmt: skip
+
+
 def each(names: list[str], labels: set[str]) -> dict[str, set[str]]:
     return {name: labels for name in names}  # noqa: C420  (they are only read)
 
 
-TAKEN: dict[str, set[str]] = {  # what is right, though it may be unusual: by the name of the parameter, or with the function's
+# what is right, though it may be unusual: by the name of the parameter, or with the function's
+TAKEN: dict[str, set[str]] = {
     **each(["x", "a", "b", "condition", "value", "indices", "data", "tensors", "operands"], NUMBERS),
     **each(["keepdims", "bias", "affine", "training", "centered", "count_include_pad", "elementwise_affine", "batch_first", "bidirectional",
                      "reset_after", "reverse", "return_states", "peepholes", "log_space"], {"True"}),
@@ -64,15 +71,30 @@ def test_nonsense_is_refused(path: str) -> None:
 
 @pytest.mark.parametrize("path", [p for p in PUBLIC if p.startswith("tg.cells.")])
 def test_cells_take_settings_of_their_kind_alone(path: str) -> None:
-    """Numbers are numbers, switches switches; in which range a number of one cell may be is a matter of its own tests."""
-    kinds = {"int": {"-1", "0"}, "float": {"-1", "0", "1.5"}, "bool": {"True"}, "str": set(), "Any": {"None", "0", "[]"}}
-    annotations = {name: str(p.annotation) for name, p in inspect.signature(PUBLIC[path]).parameters.items()}
+    """Numbers are numbers, switches switches.
+
+    In which range a number of one cell may be is a matter of its own tests.
+    """
+    kinds = {
+        "int": {"-1", "0"},
+        "float": {"-1", "0", "1.5"},
+        "bool": {"True"},
+        "str": set(),
+        "Any": {"None", "0", "[]"},
+    }
+    annotations = {
+        name: str(p.annotation) for name, p in inspect.signature(PUBLIC[path]).parameters.items()
+    }
     faults = []
     for what, kind, text in outcomes(path, PUBLIC[path]):
         _, _, setting = what.partition(": ")
         name, _, label = setting.partition("=")
         words = [w.strip() for w in annotations.get(name, "").split("|")]
-        fits = set().union(*(kinds.get(w, {"None"} if w == "None" else set()) for w in words)) if name not in ("input_size", "hidden_size", "dtype") else set()
+        fits = (
+            set().union(*(kinds.get(w, {"None"} if w == "None" else set()) for w in words))
+            if name not in ("input_size", "hidden_size", "dtype")
+            else set()
+        )
         if kind != "refused" and not (kind == "taken" and label in fits):
             faults.append(f"{what}: {kind} {text}")
     assert not faults, "\n".join(faults)
@@ -82,15 +104,30 @@ def test_what_a_message_names() -> None:
     """The class or function, and the parameter."""
     for call, words in [
         (lambda: tg.nn.Linear(2.0, 3), "Linear: in_features must be a whole number; found 2.0"),
-        (lambda: tg.nn.GRU(2, 3, bidirectional="yes"), "GRU: bidirectional must be True or False; found 'yes'"),
+        (
+            lambda: tg.nn.GRU(2, 3, bidirectional="yes"),
+            "GRU: bidirectional must be True or False; found 'yes'",
+        ),
         (lambda: tg.cells.LSTM(2, True), "LSTM: hidden_size must be a whole number; found True"),
         (lambda: tg.cells.LSTM(2, 3, dtype=None), "LSTM: dtype must be float32 or float64"),
-        (lambda: tg.nn.LSTM(2, 3, rng=-1), r"rng must be a seed \(a whole number of at least 0\).*found -1"),
-        (lambda: tg.leaky_relu(tg.tensor([1.0]), negative_slope=1j), "leaky_relu: negative_slope must be a number; found 1j"),
+        (
+            lambda: tg.nn.LSTM(2, 3, rng=-1),
+            r"rng must be a seed \(a whole number of at least 0\).*found -1",
+        ),
+        (
+            lambda: tg.leaky_relu(tg.tensor([1.0]), negative_slope=1j),
+            "leaky_relu: negative_slope must be a number; found 1j",
+        ),
         (lambda: tg.elu(tg.tensor([1.0]), alpha=None), "elu: alpha must be a number; found None"),
         (lambda: tg.clip(tg.tensor([1.0]), 1j), "clip: low must be a number or None; found 1j"),
-        (lambda: tg.tensor([1.0]).sum(keepdims="x"), "sum: keepdims must be True or False; found 'x'"),
-        (lambda: tg.init.normal((2, 3), std=float("nan")), "normal: std must be a finite number of at least 0; found nan"),
+        (
+            lambda: tg.tensor([1.0]).sum(keepdims="x"),
+            "sum: keepdims must be True or False; found 'x'",
+        ),
+        (
+            lambda: tg.init.normal((2, 3), std=float("nan")),
+            "normal: std must be a finite number of at least 0; found nan",
+        ),
     ]:
         with pytest.raises(tg.TinygradError, match=words):
             call()

@@ -1,4 +1,7 @@
-"""The tape and the reverse walk: what is accumulated, kept, freed and reported, and what it costs."""
+"""The tape and the reverse walk.
+
+What is accumulated, kept, freed and reported, and what it costs.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +54,12 @@ def test_the_gradient_is_a_constant_tensor_of_the_same_dtype() -> None:
     for dtype in (np.float32, np.float64):
         x = tg.tensor(np.ones((2, 3), dtype), requires_grad=True)
         tg.tanh(x * 2.5).mean().backward()
-        assert type(x.grad) is tg.Tensor and x.grad.dtype == dtype and x.grad.shape == (2, 3) and not x.grad.requires_grad
+        assert (
+            type(x.grad) is tg.Tensor
+            and x.grad.dtype == dtype
+            and x.grad.shape == (2, 3)
+            and not x.grad.requires_grad
+        )
 
 
 @pytest.mark.parametrize(
@@ -96,11 +104,15 @@ def test_paths_of_different_length_and_shared_leaves(rng: np.random.Generator) -
     a, b = w.numpy(), x.numpy()
     d = weights @ a.T
     dh = d @ a.T + d
-    np.testing.assert_allclose(w.grad.numpy(), (b @ a @ a + b @ a).T @ weights + (b @ a).T @ d + b.T @ dh, rtol=1e-12)
+    np.testing.assert_allclose(
+        w.grad.numpy(), (b @ a @ a + b @ a).T @ weights + (b @ a).T @ d + b.T @ dh, rtol=1e-12
+    )
     np.testing.assert_allclose(x.grad.numpy(), dh @ a.T, rtol=1e-12)
 
 
-def test_a_gradient_that_arrives_many_times_is_not_shared_with_other_leaves(rng: np.random.Generator) -> None:
+def test_a_gradient_that_arrives_many_times_is_not_shared_with_other_leaves(
+    rng: np.random.Generator,
+) -> None:
     """What add hands to both of its inputs is one array: collecting must not write into it."""
     a, b, c = (leaf(rng.normal(size=3)) for _ in range(3))
     ab = a + b
@@ -112,7 +124,9 @@ def test_a_gradient_that_arrives_many_times_is_not_shared_with_other_leaves(rng:
 def test_backward_of_a_tensor_with_many_elements() -> None:
     x = leaf([1.0, 2.0])
     y = x * x
-    with pytest.raises(tg.GraphError, match=r"shape \(2,\) is not one number; sum it, or pass backward\(gradient\)"):
+    with pytest.raises(
+        tg.GraphError, match=r"shape \(2,\) is not one number; sum it, or pass backward\(gradient\)"
+    ):
         y.backward()
     y.backward([10.0, 1.0])
     assert x.grad.tolist() == [20, 4]
@@ -184,7 +198,11 @@ def test_a_hidden_state_that_was_carried_over_is_named(rng: np.random.Generator)
             loss.name = "loss"
             loss.backward()
     text = str(caught.value)
-    assert "'hidden', computed by tanh" in text and "cell 'Elman', step t=3" in text and "backward of 'loss'" in text
+    assert (
+        "'hidden', computed by tanh" in text
+        and "cell 'Elman', step t=3" in text
+        and "backward of 'loss'" in text
+    )
     assert "detach(" in text
     for _ in range(2):  # the way out
         ys, h = tg.unroll(cell, rng.normal(size=(4, 1, 2)), h.detach())
@@ -212,15 +230,22 @@ def test_a_parameter_replaced_before_backward_is_found_out(rng: np.random.Genera
     optimizer.step()
     with pytest.raises(tg.GraphError) as caught:
         second.backward()
-    assert f"the value that w float64(2, 2) had in matmul (at test_tape.py:{w_line})" in str(caught.value)
-    assert "replaced at optim.py" in str(caught.value) and "Call backward before" in str(caught.value)
+    assert f"the value that w float64(2, 2) had in matmul (at test_tape.py:{w_line})" in str(
+        caught.value
+    )
+    assert "replaced at optim.py" in str(caught.value) and "Call backward before" in str(
+        caught.value
+    )
 
 
 def test_setting_data_before_backward_is_found_out_where_the_value_matters() -> None:
     x = leaf([1.0, 2.0], "x")
     y = (x * x).sum()
     x.data = [5.0, 6.0]
-    with pytest.raises(tg.GraphError, match=r"value that x float64\(2,\) had in multiply .*replaced at test_tape\.py"):
+    with pytest.raises(
+        tg.GraphError,
+        match=r"value that x float64\(2,\) had in multiply .*replaced at test_tape\.py",
+    ):
         y.backward()
     z = (x * 3 + x).sum()  # no rule reads x here
     x.data = [7.0, 8.0]
@@ -230,7 +255,9 @@ def test_setting_data_before_backward_is_found_out_where_the_value_matters() -> 
     assert x.grad.tolist() == [4 + 14, 4 + 16], "graphs of the new value are not affected"
 
 
-def test_a_parameter_replaced_before_backward_is_found_out_behind_a_transpose(rng: np.random.Generator) -> None:
+def test_a_parameter_replaced_before_backward_is_found_out_behind_a_transpose(
+    rng: np.random.Generator,
+) -> None:
     linear = tg.nn.Linear(2, 2, rng=0)
     x = tg.tensor(rng.normal(size=(1, 2)).astype(np.float32), requires_grad=True)
     first, second = linear(x).sum(), (linear(x) ** 2).sum()
@@ -299,7 +326,9 @@ def test_each_thread_has_its_own_setting(rng: np.random.Generator) -> None:
         thread.start()
         assert entered.wait(10)
     y = x * 2
-    assert y.requires_grad and y.node.where.mark.step is None, "the other thread's setting does not reach this one"
+    assert y.requires_grad and y.node.where.mark.step is None, (
+        "the other thread's setting does not reach this one"
+    )
     leave.set()
     thread.join()
     assert found == [True, False]
@@ -337,7 +366,9 @@ def test_hooks_see_and_replace_gradients() -> None:
     y.register_hook(lambda g: g * 10)
     y.register_hook(lambda g: seen.append(g.tolist()))
     (y * y).sum().backward()
-    assert seen == [[6, 12], [60, 120]], "called once each, in order, with the gradient that has collected"
+    assert seen == [[6, 12], [60, 120]], (
+        "called once each, in order, with the gradient that has collected"
+    )
     assert x.grad.tolist() == [180, 360]
     remove()
     remove()
@@ -374,7 +405,10 @@ def test_a_hook_that_returns_the_wrong_shape_is_named() -> None:
     x = leaf([1.0, 2.0])
     y = x * 2
     y.register_hook(lambda g: g.sum())
-    with pytest.raises(tg.RuleError, match=r"a hook on <multiply \(2,\).* returned float64\(\); expected shape \(2,\)"):
+    with pytest.raises(
+        tg.RuleError,
+        match=r"a hook on <multiply \(2,\).* returned float64\(\); expected shape \(2,\)",
+    ):
         y.sum().backward()
 
 
@@ -413,10 +447,16 @@ def test_retain_grad() -> None:
 
 
 ORDERS: dict[str, tuple[Callable[[Any], Any], list[Callable[[Any], Any]]]] = {
-    "power": (lambda x: x**5, [lambda x: 5 * x**4, lambda x: 20 * x**3, lambda x: 60 * x**2, lambda x: 120 * x]),
+    "power": (
+        lambda x: x**5,
+        [lambda x: 5 * x**4, lambda x: 20 * x**3, lambda x: 60 * x**2, lambda x: 120 * x],
+    ),
     "exp": (lambda x: tg.exp(2 * x), [lambda x, k=k: 2**k * np.exp(2 * x) for k in (1, 2, 3, 4)]),
     "sin": (lambda x: tg.sin(x), [np.cos, lambda x: -np.sin(x), lambda x: -np.cos(x), np.sin]),
-    "log": (lambda x: tg.log(x), [lambda x: 1 / x, lambda x: -1 / x**2, lambda x: 2 / x**3, lambda x: -6 / x**4]),
+    "log": (
+        lambda x: tg.log(x),
+        [lambda x: 1 / x, lambda x: -1 / x**2, lambda x: 2 / x**3, lambda x: -6 / x**4],
+    ),
     "tanh": (
         lambda x: tg.tanh(x),
         [
@@ -426,8 +466,14 @@ ORDERS: dict[str, tuple[Callable[[Any], Any], list[Callable[[Any], Any]]]] = {
             lambda x: (1 - np.tanh(x) ** 2) * np.tanh(x) * (16 - 24 * np.tanh(x) ** 2),
         ],
     ),
-    "quotient": (lambda x: 1 / x, [lambda x: -1 / x**2, lambda x: 2 / x**3, lambda x: -6 / x**4, lambda x: 24 / x**5]),
-    "product of itself": (lambda x: x * x * x, [lambda x: 3 * x**2, lambda x: 6 * x, lambda x: 6 + 0 * x, lambda x: 0 * x]),
+    "quotient": (
+        lambda x: 1 / x,
+        [lambda x: -1 / x**2, lambda x: 2 / x**3, lambda x: -6 / x**4, lambda x: 24 / x**5],
+    ),
+    "product of itself": (
+        lambda x: x * x * x,
+        [lambda x: 3 * x**2, lambda x: 6 * x, lambda x: 6 + 0 * x, lambda x: 0 * x],
+    ),
 }
 
 
@@ -442,7 +488,9 @@ def test_create_graph_up_to_the_fourth_order(case: Any, rng: np.random.Generator
             assert np.all(closed(x.numpy()) == 0)
             break
         y.backward(create_graph=True)
-        np.testing.assert_allclose(x.grad.numpy(), closed(x.numpy()), rtol=1e-10, atol=1e-12, err_msg=f"order {k + 1}")
+        np.testing.assert_allclose(
+            x.grad.numpy(), closed(x.numpy()), rtol=1e-10, atol=1e-12, err_msg=f"order {k + 1}"
+        )
         y = x.grad.sum()
 
 
@@ -455,7 +503,9 @@ def test_create_graph_through_matrices(rng: np.random.Generator) -> None:
     s = a.numpy() + a.numpy().T
     v = 2 * s @ x.numpy()
     np.testing.assert_allclose(x.grad.numpy(), s @ v, rtol=1e-12)
-    np.testing.assert_allclose(a.grad.numpy(), np.outer(v, x.numpy()) + np.outer(x.numpy(), v), rtol=1e-12)
+    np.testing.assert_allclose(
+        a.grad.numpy(), np.outer(v, x.numpy()) + np.outer(x.numpy(), v), rtol=1e-12
+    )
 
 
 def test_create_graph_without_retain_graph() -> None:
@@ -521,8 +571,12 @@ def test_saved_values_are_freed_in_reverse_time_order(rng: np.random.Generator) 
     del h
     loss.backward()
     assert len(counts) == steps
-    for k, found in enumerate(counts):  # the hook of step - 1 - k; the walk still holds what it has just read
-        assert found[: steps - k] == [True] * (steps - k) and not any(found[steps - k + 1 :]), (k, found)
+    # the hook of step - 1 - k; the walk still holds what it has just read
+    for k, found in enumerate(counts):
+        assert found[: steps - k] == [True] * (steps - k) and not any(found[steps - k + 1 :]), (
+            k,
+            found,
+        )
     assert not any(alive(kept))
 
 
@@ -545,7 +599,9 @@ def without_collector() -> Iterator[None]:
     gc.enable()
 
 
-def test_dropping_the_last_handle_frees_the_graph(without_collector: None, rng: np.random.Generator) -> None:
+def test_dropping_the_last_handle_frees_the_graph(
+    without_collector: None, rng: np.random.Generator
+) -> None:
     x = leaf(rng.normal(size=4))
     y = tg.softmax(tg.tanh(x * 2) @ tg.tensor(rng.normal(size=(4, 4))))
     node, array = weakref.ref(y), weakref.ref(y.array)
@@ -612,8 +668,13 @@ def transforms(cell: tg.Cell, optimizer: Any, xs: np.ndarray) -> None:
     tg.hvp(lambda v: tg.tanh(v).sum(), x, x)
 
 
-@pytest.mark.parametrize("step", [training_step, second_order_step, failing_forward, failing_backward, freed_twice, transforms])
-def test_nothing_grows_without_the_collector(step: Any, without_collector: None, rng: np.random.Generator) -> None:
+@pytest.mark.parametrize(
+    "step",
+    [training_step, second_order_step, failing_forward, failing_backward, freed_twice, transforms],
+)
+def test_nothing_grows_without_the_collector(
+    step: Any, without_collector: None, rng: np.random.Generator
+) -> None:
     cell, xs = tg.cells.LSTM(3, 8, rng=0), rng.normal(size=(5, 4, 3)).astype(np.float32)
     optimizer = tg.optim.Adam(cell.parameters())
     tracemalloc.start()
@@ -625,7 +686,8 @@ def test_nothing_grows_without_the_collector(step: Any, without_collector: None,
     grown, (memory_after, _) = len(gc.get_objects()) - objects, tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert grown < 40, f"{grown} objects more after 20 steps"
-    # the interpreter keeps up to 2000 small tuples of each length for reuse; the graph of one step is some 100 kB
+    # the interpreter keeps up to 2000 small tuples of each length for reuse; the graph of one step
+    # is some 100 kB
     assert memory_after - memory < 200_000, f"{memory_after - memory} bytes more after 20 steps"
 
 
@@ -669,7 +731,9 @@ def test_building_and_walking_cost_is_linear(graph: Any) -> None:
     small, large = 300, 3000
     built = {n: calls(lambda n=n: graph(n)) for n in (small, large)}
     walked = {n: calls(graph(n).sum().backward) for n in (small, large)}
-    recorded = {n: calls(lambda n=n: graph(n).sum().backward(create_graph=True)) for n in (small, large)}
+    recorded = {
+        n: calls(lambda n=n: graph(n).sum().backward(create_graph=True)) for n in (small, large)
+    }
     for found in (built, walked, recorded):
         ratio = found[large] / found[small]
         assert 7 < ratio < 13, f"ten times the nodes, {ratio:.1f} times the calls"
@@ -714,9 +778,13 @@ DEEP = """
 
 
 def test_a_chain_of_two_hundred_thousand_nodes_with_a_small_stack() -> None:
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(DEEP)], capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(DEEP)], capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.splitlines() == ["['%0', 'leaf'] 200001", "2.0", "freed"], done.stdout + done.stderr
+    assert done.stdout.splitlines() == ["['%0', 'leaf'] 200001", "2.0", "freed"], (
+        done.stdout + done.stderr
+    )
 
 
 # --- where nodes were made --------------------------------------------------------------------------------------------------------------
@@ -725,7 +793,9 @@ def test_a_chain_of_two_hundred_thousand_nodes_with_a_small_stack() -> None:
 def made_at(y: tg.Tensor) -> set[int | None]:
     """The lines on which the nodes of a tensor were made, all of them in this file."""
     nodes = [n for n in tg.tape(y) if n.primitive is not None]
-    assert nodes and all(n.where.code.co_filename == __file__ for n in nodes), [str(n.where) for n in nodes]
+    assert nodes and all(n.where.code.co_filename == __file__ for n in nodes), [
+        str(n.where) for n in nodes
+    ]
     return {n.where.line for n in nodes}
 
 
@@ -787,7 +857,9 @@ def test_each_node_has_its_own_line_and_mark() -> None:
     assert z.node.where.line == line() - 4
 
 
-def test_backward_nodes_carry_the_line_and_mark_of_their_forward_node(rng: np.random.Generator) -> None:
+def test_backward_nodes_carry_the_line_and_mark_of_their_forward_node(
+    rng: np.random.Generator,
+) -> None:
     x = leaf(rng.normal(size=3))
     with tg.at_step(5, cell="mine"):
         h = tg.tanh(x)
@@ -828,13 +900,19 @@ def test_backward_table(rng: np.random.Generator) -> None:
     rows = [row.split() for row in tg.tape(loss).backward_table().splitlines()]
     assert [row[1] for row in rows[1:]] == ["sum", "multiply", "multiply", "tanh", "leaf"]
     assert rows[1][1:4] == ["sum", "%4", "scalar"]
-    assert rows[2][1:7] == ["multiply", "%3", "%0", "3", "a", "b"], "adds to both inputs, reads both"
-    assert rows[3][1:5] == ["multiply", "%1", "3", "b"], "the constant gets nothing; the rule reads it"
+    assert rows[2][1:7] == ["multiply", "%3", "%0", "3", "a", "b"], (
+        "adds to both inputs, reads both"
+    )
+    assert rows[3][1:5] == ["multiply", "%1", "3", "b"], (
+        "the constant gets nothing; the rule reads it"
+    )
     assert rows[4][1:5] == ["tanh", "%0", "3", "out"]
     assert rows[5][1:4] == ["leaf", ".grad", "3"]
 
 
-def test_tape_is_a_sequence_of_nodes_in_the_order_in_which_they_were_made(rng: np.random.Generator) -> None:
+def test_tape_is_a_sequence_of_nodes_in_the_order_in_which_they_were_made(
+    rng: np.random.Generator,
+) -> None:
     x = leaf(rng.normal(size=3))
     tape = tg.tape(tg.tanh(x) * x)
     assert [n.op for n in tape] == ["leaf", "tanh", "multiply"] == [tape[i].op for i in range(3)]
@@ -847,7 +925,11 @@ def test_a_freed_tape_can_still_be_shown() -> None:
     x = leaf([1.0])
     y = (x * x).sum()
     y.backward()
-    assert isinstance(y.node.saved, Freed) and "multiply" in str(tg.tape(y)) and "multiply" in tg.tape(y).backward_table()
+    assert (
+        isinstance(y.node.saved, Freed)
+        and "multiply" in str(tg.tape(y))
+        and "multiply" in tg.tape(y).backward_table()
+    )
 
 
 def test_a_constant_has_no_tape() -> None:
@@ -869,7 +951,9 @@ def held(make: Any) -> Any:
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))), ids=str)
 def test_settings_that_generators_hold_end_in_any_order(order: tuple[int, ...]) -> None:
-    for makes in itertools.product([tg.no_grad, tg.enable_grad, lambda: tg.at_step(4, "mine")], repeat=3):
+    for makes in itertools.product(
+        [tg.no_grad, tg.enable_grad, lambda: tg.at_step(4, "mine")], repeat=3
+    ):
         held_open = [held(make) for make in makes]
         for g in held_open:
             next(g)
@@ -879,7 +963,9 @@ def test_settings_that_generators_hold_end_in_any_order(order: tuple[int, ...]) 
             open_still.remove(k)
             wanted = [makes[i] for i in open_still if makes[i] in (tg.no_grad, tg.enable_grad)]
             assert recording() == (not wanted or wanted[-1] is tg.enable_grad)
-            assert (context().mark.step == 4) == any(makes[i] not in (tg.no_grad, tg.enable_grad) for i in open_still)
+            assert (context().mark.step == 4) == any(
+                makes[i] not in (tg.no_grad, tg.enable_grad) for i in open_still
+            )
         assert recording() and context().mark.step is None
 
 
@@ -949,9 +1035,23 @@ def test_tasks_have_settings_of_their_own() -> None:
 
 
 @pytest.mark.parametrize("create_graph", [False, True])
-@pytest.mark.parametrize("same", [lambda x: +x, lambda x: x + 0.0, lambda x: x.reshape(2), lambda x: x.astype(np.float32), lambda x: tg.broadcast_to(x, (2,)), lambda x: x[:]])
+@pytest.mark.parametrize(
+    "same",
+    [
+        lambda x: +x,
+        lambda x: x + 0.0,
+        lambda x: x.reshape(2),
+        lambda x: x.astype(np.float32),
+        lambda x: tg.broadcast_to(x, (2,)),
+        lambda x: x[:],
+    ],
+)
 def test_a_gradient_is_not_shared(same: Any, create_graph: bool) -> None:
-    x, y, g = tg.tensor([1.0, 2.0], requires_grad=True), tg.tensor([1.0, 2.0], requires_grad=True), tg.tensor([3.0, 4.0])
+    x, y, g = (
+        tg.tensor([1.0, 2.0], requires_grad=True),
+        tg.tensor([1.0, 2.0], requires_grad=True),
+        tg.tensor([3.0, 4.0]),
+    )
     z = same(x) + same(y)
     z.retain_grad()
     seen: list[Any] = []
@@ -995,14 +1095,25 @@ def test_errors_that_are_not_about_shapes_keep_their_kind(monkeypatch: pytest.Mo
     x = tg.tensor([-1.0, 0.0], requires_grad=True)
     line = r"test_tape\.py:\d+"
     with np.errstate(all="raise"):
-        for use in (lambda: tg.log(x), lambda: 1.0 / x, lambda: np.log(x), lambda: x / tg.tensor([1.0, 0.0])):
-            with pytest.raises(FloatingPointError, match=rf"(log|divide)\(.*float32\(2,\).*encountered in.*{line}"):
+        for use in (
+            lambda: tg.log(x),
+            lambda: 1.0 / x,
+            lambda: np.log(x),
+            lambda: x / tg.tensor([1.0, 0.0]),
+        ):
+            with pytest.raises(
+                FloatingPointError, match=rf"(log|divide)\(.*float32\(2,\).*encountered in.*{line}"
+            ):
                 use()
         y = tg.sqrt(tg.tensor([0.0], requires_grad=True))
         with pytest.raises(FloatingPointError, match=rf"derivative rule of sqrt.*{line}"):
             y.backward()
     cases: list[tuple[type[Exception], Any, str]] = [
-        (ValueError, lambda: tg.tensor([1, 2]) ** -1, r"power\(int64\(2,\), -1\): Integers to negative"),
+        (
+            ValueError,
+            lambda: tg.tensor([1, 2]) ** -1,
+            r"power\(int64\(2,\), -1\): Integers to negative",
+        ),
         (MemoryError, lambda: tg.broadcast_to(x[:1], (10**9, 10**9)) + 1, r"add\("),
         (tg.ShapeError, lambda: tg.take(x, np.array([5])), r"take\("),
         (tg.DtypeError, lambda: -tg.tensor([True]), r"neg\(bool\(1,\)\)"),
@@ -1012,7 +1123,9 @@ def test_errors_that_are_not_about_shapes_keep_their_kind(monkeypatch: pytest.Mo
             use()
         assert type(caught.value) is kind
     monkeypatch.setitem(sys.modules, "scipy.special", None)
-    with pytest.raises(ImportError, match=rf"erf\(float32\(2,\)\): .*scipy.*Install what is missing.*{line}"):
+    with pytest.raises(
+        ImportError, match=rf"erf\(float32\(2,\)\): .*scipy.*Install what is missing.*{line}"
+    ):
         tg.erf(x)
 
 
@@ -1020,7 +1133,14 @@ def test_what_an_operation_of_the_user_raises_keeps_its_kind() -> None:
     class Mine(LookupError):
         pass
 
-    for error in (ZeroDivisionError("a"), OverflowError("a"), KeyError("a"), RecursionError("a"), Mine("a"), UnicodeDecodeError("utf-8", b"", 0, 1, "a")):
+    for error in (
+        ZeroDivisionError("a"),
+        OverflowError("a"),
+        KeyError("a"),
+        RecursionError("a"),
+        Mine("a"),
+        UnicodeDecodeError("utf-8", b"", 0, 1, "a"),
+    ):
 
         @tg.custom_vjp
         def broken(x: Any) -> Any:
@@ -1030,4 +1150,6 @@ def test_what_an_operation_of_the_user_raises_keeps_its_kind() -> None:
         with pytest.raises(type(error), match="a") as caught:
             broken(tg.tensor([1.0], requires_grad=True))
         assert type(caught.value) is type(error)
-        assert "broken(float32(1,))" in str(caught.value) + "".join(getattr(caught.value, "__notes__", []))
+        assert "broken(float32(1,))" in str(caught.value) + "".join(
+            getattr(caught.value, "__notes__", [])
+        )

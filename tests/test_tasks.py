@@ -30,16 +30,33 @@ pytestmark = pytest.mark.usefixtures("eager")
 
 def scored(run: Run) -> Result:
     return Result(
-        [0.5, 0.1, 0.25][run.seed], run.seed != 0, 1000 * (run.seed + 1), 20_000 * (run.seed + 1), 1.5 + run.seed, f"seed {run.seed}"
+        [0.5, 0.1, 0.25][run.seed],
+        run.seed != 0,
+        1000 * (run.seed + 1),
+        20_000 * (run.seed + 1),
+        1.5 + run.seed,
+        f"seed {run.seed}",
     )
 
 
 def arms(cell: str | None) -> Sequence[Arm]:
-    return [Arm("baseline", lambda run: Result(1 / 3), "0.333", exact=True), Arm(cell or "LSTM", scored, "about 0.2")]
+    return [
+        Arm("baseline", lambda run: Result(1 / 3), "0.333", exact=True),
+        Arm(cell or "LSTM", scored, "about 0.2"),
+    ]
 
 
 def fake(name: str = "fake", arms: Callable[[str | None], Sequence[Arm]] = arms) -> Task:
-    return Task(name, f"{name} title", "What it is about.", "A. Author, A Paper (1999).", "the error", arms, seeds=3, budget=7.0)
+    return Task(
+        name,
+        f"{name} title",
+        "What it is about.",
+        "A. Author, A Paper (1999).",
+        "the error",
+        arms,
+        seeds=3,
+        budget=7.0,
+    )
 
 
 def screen(**options: object) -> Console:
@@ -51,7 +68,13 @@ def shown(console: Console) -> str:
     return console.file.getvalue()
 
 
-def run(*chosen: Task, console: Console, save: Path | None = None, cell: str | None = None, seeds: int | None = None) -> int:
+def run(
+    *chosen: Task,
+    console: Console,
+    save: Path | None = None,
+    cell: str | None = None,
+    seeds: int | None = None,
+) -> int:
     return runner.main(chosen, console, cell=cell, seeds=seeds, budget=None, save=save)
 
 
@@ -73,14 +96,28 @@ def test_every_arm_runs_over_its_seeds_and_exact_ones_once() -> None:
 
         return go
 
-    task = fake(arms=lambda cell: [Arm("a", noting("a")), Arm("b", noting("b"), exact=True), Arm("c", noting("c"))])
+    task = fake(
+        arms=lambda cell: [
+            Arm("a", noting("a")),
+            Arm("b", noting("b"), exact=True),
+            Arm("c", noting("c")),
+        ]
+    )
     console = screen()
     assert runner.main([task], console, cell=None, seeds=2, budget=0.5, save=None) == 0
     assert calls == [("a", 0, 0.5), ("a", 1, 0.5), ("b", 0, 0.5), ("c", 0, 0.5), ("c", 1, 0.5)]
     assert "5 runs of at most 0.5 s; the figure is the error." in shown(console)
     calls.clear()
     run(task, console=screen())
-    assert [call[1:] for call in calls] == [(0, 7.0), (1, 7.0), (2, 7.0), (0, 7.0), (0, 7.0), (1, 7.0), (2, 7.0)]
+    assert [call[1:] for call in calls] == [
+        (0, 7.0),
+        (1, 7.0),
+        (2, 7.0),
+        (0, 7.0),
+        (0, 7.0),
+        (1, 7.0),
+        (2, 7.0),
+    ]
 
 
 def test_the_table() -> None:
@@ -91,12 +128,38 @@ def test_the_table() -> None:
     assert "LSTM, seed 1: 0.1000, solved, 2,000 sequences in 2.5 s, seed 1" in text
     lines = text.split("\n\n")[-2].splitlines()
     assert [line.split() for line in lines] == [
-        ["arm", "ours:", "median", "[min", "..", "max]", "solved", "sequences", "steps", "seconds", "published"],
+        [
+            "arm",
+            "ours:",
+            "median",
+            "[min",
+            "..",
+            "max]",
+            "solved",
+            "sequences",
+            "steps",
+            "seconds",
+            "published",
+        ],
         ["baseline", "0.3333", "0.333"],
-        ["LSTM", "0.2500", "[0.1000", "..", "0.5000]", "2/3", "2,000", "40,000", "2.5", "about", "0.2"],
+        [
+            "LSTM",
+            "0.2500",
+            "[0.1000",
+            "..",
+            "0.5000]",
+            "2/3",
+            "2,000",
+            "40,000",
+            "2.5",
+            "about",
+            "0.2",
+        ],
     ]
     assert lines[0].index("published") == lines[2].index("about 0.2") == lines[1].rindex("0.333")
-    assert text.rstrip().endswith("LSTM: seed 0; seed 1; seed 2\nPublished: A. Author, A Paper (1999).")
+    assert text.rstrip().endswith(
+        "LSTM: seed 0; seed 1; seed 2\nPublished: A. Author, A Paper (1999)."
+    )
 
 
 @pytest.mark.parametrize(
@@ -128,16 +191,26 @@ def stopping(at: int, number: int = signal.SIGINT) -> Callable[[str | None], Seq
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_stops_between_two_steps_and_keeps_what_is_finished(number: int, tmp_path: Path) -> None:
+def test_ctrl_c_stops_between_two_steps_and_keeps_what_is_finished(
+    number: int, tmp_path: Path
+) -> None:
     console = screen()
     before = signal.getsignal(signal.SIGINT)
-    assert run(fake(arms=stopping(2, number)), fake("later"), console=console, save=tmp_path) == 128 + number
+    assert (
+        run(fake(arms=stopping(2, number)), fake("later"), console=console, save=tmp_path)
+        == 128 + number
+    )
     assert signal.getsignal(signal.SIGINT) is before
     text = shown(console)
-    assert "Stopped: these are the runs that were finished." in text and "0.1500 [0.1000 .. 0.2000]" in text
+    assert (
+        "Stopped: these are the runs that were finished." in text
+        and "0.1500 [0.1000 .. 0.2000]" in text
+    )
     assert "later" not in text and not (tmp_path / "later.json").exists()
     results = runner.read(tmp_path / "fake.json")
-    assert not results.complete and [(arm.name, arm.seeds) for arm in results.arms] == [("LSTM", [0, 1])]
+    assert not results.complete and [(arm.name, arm.seeds) for arm in results.arms] == [
+        ("LSTM", [0, 1])
+    ]
 
 
 def test_ctrl_c_before_anything_is_finished(tmp_path: Path) -> None:
@@ -153,7 +226,13 @@ def test_ctrl_c_in_the_middle_of_a_step() -> None:
         raise AssertionError("the third signal ends a step that hangs")
 
     console = screen()
-    assert run(fake(arms=lambda cell: [Arm("fine", scored, exact=True), Arm("hangs", hangs)]), console=console) == 130
+    assert (
+        run(
+            fake(arms=lambda cell: [Arm("fine", scored, exact=True), Arm("hangs", hangs)]),
+            console=console,
+        )
+        == 130
+    )
     assert "fine" in shown(console).split("published")[1]
 
 
@@ -198,7 +277,9 @@ def test_a_run_that_its_budget_ended_says_so() -> None:
     for budget, expected in ((1e-9, "stopped early, ended by its budget"), (100.0, "")):
         results = runner.TaskResults("fake", None, 1, budget)
         with Interrupts() as interrupts:
-            runner.run_task(fake(arms=lambda cell: [Arm("LSTM", steps)]), results, screen(), interrupts)
+            runner.run_task(
+                fake(arms=lambda cell: [Arm("LSTM", steps)]), results, screen(), interrupts
+            )
         assert results.arms[0].results[0].note == expected
 
 
@@ -206,10 +287,18 @@ def test_published_figures_stand_beside_their_own_cell_alone() -> None:
     for task in tasks.tasks():
         assert all(not arm.published for arm in task.arms("MGU") if "MGU" in arm.name), task.name
         shared = {arm.name: arm.published for arm in task.arms(None)}
-        assert all(arm.published == shared[arm.name] for arm in task.arms("MGU") if arm.name in shared), task.name
-    found = {task.name: {arm.name: arm.published for arm in task.arms(None) if arm.published} for task in tasks.tasks()}
+        assert all(
+            arm.published == shared[arm.name] for arm in task.arms("MGU") if arm.name in shared
+        ), task.name
+    found = {
+        task.name: {arm.name: arm.published for arm in task.arms(None) if arm.published}
+        for task in tasks.tasks()
+    }
     assert set(found["reber"]) == {"LSTM1997", "Elman"} and set(found["adding"]) == {"LSTM1997"}
-    assert {arm.name: bool(arm.published) for arm in tasks.find("reber").arms("LSTM1997")} == {"LSTM1997": True, "Elman": True}
+    assert {arm.name: bool(arm.published) for arm in tasks.find("reber").arms("LSTM1997")} == {
+        "LSTM1997": True,
+        "Elman": True,
+    }
 
 
 REPEATED = """
@@ -230,25 +319,60 @@ print(json.dumps([*found, [result.score, result.sequences, result.steps, result.
 
 @pytest.mark.parametrize("way", ["eager", pytest.param("compiled", marks=pytest.mark.full)])
 def test_a_run_repeats_in_another_process(way: str, tmp_path: Path) -> None:
-    """To the last digit, if no budget ends it: also where the cache of compiled code is empty, or full."""
-    space = {**os.environ, "TINYGRAD_RNN_EAGER": str(int(way == "eager")), "TINYGRAD_RNN_CACHE": str(tmp_path)}
-    runs = [subprocess.run([sys.executable, "-c", REPEATED], env=space, capture_output=True, text=True, check=False) for _ in range(2)]
+    """To the last digit, if no budget ends it.
+
+    Also where the cache of compiled code is empty, or full.
+    """
+    space = {
+        **os.environ,
+        "TINYGRAD_RNN_EAGER": str(int(way == "eager")),
+        "TINYGRAD_RNN_CACHE": str(tmp_path),
+    }
+    runs = [
+        subprocess.run(
+            [sys.executable, "-c", REPEATED], env=space, capture_output=True, text=True, check=False
+        )
+        for _ in range(2)
+    ]
     assert [run.returncode for run in runs] == [0, 0], runs[0].stderr
     assert runs[0].stdout == runs[1].stdout and len(json.loads(runs[0].stdout)) == 3
 
 
 def test_results_are_written_and_read(tmp_path: Path) -> None:
-    diverging = fake(arms=lambda cell: [Arm("LSTM", lambda run: Result(math.nan if run.seed else 0.25, bool(run.seed), note="ä"), "p")])
+    diverging = fake(
+        arms=lambda cell: [
+            Arm(
+                "LSTM",
+                lambda run: Result(math.nan if run.seed else 0.25, bool(run.seed), note="ä"),
+                "p",
+            )
+        ]
+    )
     file = tmp_path / "new" / "folder" / "x.json"
     assert run(diverging, console=screen(), save=file, seeds=2, cell="GRU") == 0
-    about = json.loads(file.read_text(encoding="utf-8"), parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
-    assert (about["task"], about["cell"], about["seeds"], about["budget"], about["complete"]) == ("fake", "GRU", 2, 7.0, True)
+    about = json.loads(
+        file.read_text(encoding="utf-8"),
+        parse_constant=lambda name: pytest.fail(f"{name} is no JSON"),
+    )
+    assert (about["task"], about["cell"], about["seeds"], about["budget"], about["complete"]) == (
+        "fake",
+        "GRU",
+        2,
+        7.0,
+        True,
+    )
     assert [r["score"] for r in about["arms"][0]["results"]] == [0.25, None]
     [arm] = runner.read(file).arms
-    assert arm.results[0] == Result(0.25, False, note="ä") and math.isnan(arm.results[1].score) and arm.seeds == [0, 1]
+    assert (
+        arm.results[0] == Result(0.25, False, note="ä")
+        and math.isnan(arm.results[1].score)
+        and arm.seeds == [0, 1]
+    )
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"arms": [{"results": [{}]}]}', '{"arms": [], "odd": 1}'])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"arms": [{"results": [{}]}]}', '{"arms": [], "odd": 1}']
+)
 def test_a_file_of_something_else_is_an_error(text: str, tmp_path: Path) -> None:
     (tmp_path / "fake.json").write_text(text)
     with pytest.raises(TaskError, match="does not hold the results of a task"):
@@ -267,10 +391,24 @@ def test_results_are_not_replaced_unasked(tmp_path: Path) -> None:
     before = (tmp_path / "fake.json").read_bytes()
     never = fake(arms=lambda cell: pytest.fail("it began"))
     for save in (tmp_path, tmp_path / "fake.json"):
-        with pytest.raises(TaskError, match=r"fake\.json holds results already; name another place, or replace them by --overwrite"):
+        with pytest.raises(
+            TaskError,
+            match=r"fake\.json holds results already; name another place, or replace them by --overwrite",
+        ):
             run(never, console=screen(), save=save)
     assert (tmp_path / "fake.json").read_bytes() == before
-    assert runner.main([fake(arms=stopping(2))], screen(), cell=None, seeds=None, budget=None, save=tmp_path, overwrite=True) == 130
+    assert (
+        runner.main(
+            [fake(arms=stopping(2))],
+            screen(),
+            cell=None,
+            seeds=None,
+            budget=None,
+            save=tmp_path,
+            overwrite=True,
+        )
+        == 130
+    )
     assert not runner.read(tmp_path / "fake.json").complete
 
 
@@ -303,10 +441,15 @@ def test_a_disk_that_is_full_for_a_while(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(runner, "write", full)
     console = screen()
     assert run(fake(), console=console, save=tmp_path) == 0
-    assert shown(console).count("cannot be written now") == 2 and runner.read(tmp_path / "fake.json").complete
+    assert (
+        shown(console).count("cannot be written now") == 2
+        and runner.read(tmp_path / "fake.json").complete
+    )
 
 
-def test_a_place_that_cannot_be_written_to_is_known_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_place_that_cannot_be_written_to_is_known_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     never = fake(arms=lambda cell: pytest.fail("it began"))
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="file"):
@@ -323,11 +466,20 @@ def test_the_page(tmp_path: Path) -> None:
     found = page.collect(tmp_path, known)
     assert [task.name for task, _ in found] == ["fake", "other"]
     text = page.page(found)
-    assert "## fake: fake title\n\nWhat it is about.\n\nThe figure is the error.\n\n| arm | ours: median [min .. max] | solved |" in text
+    assert (
+        "## fake: fake title\n\nWhat it is about.\n\nThe figure is the error.\n\n| arm | ours: median [min .. max] | solved |"
+        in text
+    )
     assert "| GRU | 0.2500 [0.1000 .. 0.5000] | 2/3 | 2,000 | 40,000 | 2.5 | about 0.2 |\n" in text
     assert "| baseline | 0.3333 |  |  |  |  | 0.333 |\n" in text
-    assert "`tinygrad-rnn tasks run fake --seeds 3 --budget 7 --cell GRU`" in text and "left-out" not in text
-    assert "stopped before" not in text.split("## other")[0] and "stopped before" in text.split("## other")[1]
+    assert (
+        "`tinygrad-rnn tasks run fake --seeds 3 --budget 7 --cell GRU`" in text
+        and "left-out" not in text
+    )
+    assert (
+        "stopped before" not in text.split("## other")[0]
+        and "stopped before" in text.split("## other")[1]
+    )
     with pytest.raises(TaskError, match="holds no results"):
         page.collect(tmp_path / "nowhere", known)
 
@@ -342,7 +494,9 @@ def test_cells_are_compiled_unless_eager_says_otherwise() -> None:
 def test_cells_by_name() -> None:
     assert make_cell("GRU", 3, 5, rng=0).weight_hh.shape == (15, 5)
     for name in ("Lstm", "LSTMState", "PublishedCell", "__name__"):
-        with pytest.raises(TaskError, match=rf"there is no cell '{name}'; expected one of .*Elman") as caught:
+        with pytest.raises(
+            TaskError, match=rf"there is no cell '{name}'; expected one of .*Elman"
+        ) as caught:
             check_cell(name)
         assert "LSTMState" not in str(caught.value).split("expected")[1]
     with pytest.raises(TaskError, match=r"the cell 'LSTMP' does not fit here: .*proj_size"):
@@ -355,9 +509,19 @@ def test_a_run_knows_its_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[tuple[float, str]] = []
     with Interrupts() as interrupts:
         one = Run(0, 10.0, lambda fraction, text: said.append((fraction, text)), interrupts.check)
-        for now[0], more in ((100.0, True), (105.0, True), (109.9, True), (110.0, False), (130.0, False)):
+        for now[0], more in (
+            (100.0, True),
+            (105.0, True),
+            (109.9, True),
+            (110.0, False),
+            (130.0, False),
+        ):
             assert one.go_on(str(now[0])) is more
-    assert [fraction for fraction, _ in said] == pytest.approx([0, 0.5, 0.99, 1, 1]) and said[1][1] == "105.0" and one.seconds == 30
+    assert (
+        [fraction for fraction, _ in said] == pytest.approx([0, 0.5, 0.99, 1, 1])
+        and said[1][1] == "105.0"
+        and one.seconds == 30
+    )
 
 
 # --- the command line -----------------------------------------------------------------------------------------------------
@@ -375,10 +539,29 @@ def test_list(register: list[Task], capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("names", "expected"), [(["other"], ["other"]), (["all"], ["fake", "other"]), (["other", "fake"], ["other", "fake"])]
+    ("names", "expected"),
+    [(["other"], ["other"]), (["all"], ["fake", "other"]), (["other", "fake"], ["other", "fake"])],
 )
-def test_run(names: list[str], expected: list[str], register: list[Task], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, err = call("run", *names, "--seeds", "2", "--budget", "3", "--cell", "GRU", "--json", str(tmp_path), capsys=capsys)
+def test_run(
+    names: list[str],
+    expected: list[str],
+    register: list[Task],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    code, out, err = call(
+        "run",
+        *names,
+        "--seeds",
+        "2",
+        "--budget",
+        "3",
+        "--cell",
+        "GRU",
+        "--json",
+        str(tmp_path),
+        capsys=capsys,
+    )
     assert (code, err) == (0, "")
     assert [out.index(f"{name} title with the cell GRU") for name in expected] == sorted(
         out.index(f"{name} title with") for name in expected
@@ -401,7 +584,9 @@ def test_run(names: list[str], expected: list[str], register: list[Task], tmp_pa
         (["page", "--results", "nowhere"], "nowhere holds no results"),
     ],
 )
-def test_errors_take_one_line(arguments: list[str], message: str, register: list[Task], capsys: pytest.CaptureFixture[str]) -> None:
+def test_errors_take_one_line(
+    arguments: list[str], message: str, register: list[Task], capsys: pytest.CaptureFixture[str]
+) -> None:
     code, out, err = call(*arguments, capsys=capsys)
     assert (code, out) == (2, "") and message in err and err.count("\n") == 1
 
@@ -410,5 +595,7 @@ def test_page(register: list[Task], tmp_path: Path, capsys: pytest.CaptureFixtur
     call("run", "all", "--json", str(tmp_path), capsys=capsys)
     code, out, _ = call("page", "--results", str(tmp_path), capsys=capsys)
     assert code == 0 and out.startswith("# Tasks from the literature\n") and "## other" in out
-    assert call("page", "--results", str(tmp_path), "--out", str(tmp_path / "tasks.md"), capsys=capsys) == (0, "", "")
+    assert call(
+        "page", "--results", str(tmp_path), "--out", str(tmp_path / "tasks.md"), capsys=capsys
+    ) == (0, "", "")
     assert (tmp_path / "tasks.md").read_text(encoding="utf-8") == out

@@ -1,4 +1,7 @@
-"""The digits: how images become sequences, what is held out, the scores, and what happens without scikit-learn."""
+"""The digits.
+
+How images become sequences, what is held out, the scores, and what happens without scikit-learn.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,9 @@ pytestmark = pytest.mark.usefixtures("eager")
 
 
 def needs_sklearn() -> Any:
-    return pytest.importorskip("sklearn.datasets", reason="the digits come with scikit-learn, which is not installed")
+    return pytest.importorskip(
+        "sklearn.datasets", reason="the digits come with scikit-learn, which is not installed"
+    )
 
 
 def test_images_as_sequences(rng: np.random.Generator) -> None:
@@ -40,15 +45,24 @@ def test_the_score() -> None:
 def test_what_is_held_out() -> None:
     source = needs_sklearn().load_digits()
     data = digits.images(3)
-    assert data.training.shape == (1437, 8, 8) and data.held_out.shape == (360, 8, 8) and data.training.dtype == np.float32
+    assert (
+        data.training.shape == (1437, 8, 8)
+        and data.held_out.shape == (360, 8, 8)
+        and data.training.dtype == np.float32
+    )
     found = sorted(
         (*(16 * picture).ravel().astype(int).tolist(), int(digit))
         for pictures, labels in (data[:2], data[2:])
         for picture, digit in zip(pictures, labels, strict=True)
     )
-    assert found == sorted((*row.astype(int).tolist(), int(digit)) for row, digit in zip(source.data, source.target, strict=True))
+    assert found == sorted(
+        (*row.astype(int).tolist(), int(digit))
+        for row, digit in zip(source.data, source.target, strict=True)
+    )
     again, other = digits.images(3), digits.images(4)
-    assert np.array_equal(again.held_out, data.held_out) and not np.array_equal(other.held_out, data.held_out)
+    assert np.array_equal(again.held_out, data.held_out) and not np.array_equal(
+        other.held_out, data.held_out
+    )
 
 
 def test_logistic_regression_sees_no_held_out_image() -> None:
@@ -56,14 +70,22 @@ def test_logistic_regression_sees_no_held_out_image() -> None:
     data = digits.images(0)
     score = digits.linear(data)
     assert 0.93 < score < 0.995
-    shuffled = data._replace(held_out_digits=np.random.default_rng(0).permutation(data.held_out_digits))
-    assert digits.linear(shuffled) < 0.25  # the digits of the held-out images decide the score and nothing else
+    shuffled = data._replace(
+        held_out_digits=np.random.default_rng(0).permutation(data.held_out_digits)
+    )
+    # the digits of the held-out images decide the score and nothing else
+    assert digits.linear(shuffled) < 0.25
 
 
 @pytest.mark.parametrize("name", ["LSTM", "GRU"])
 def test_a_short_training(name: str) -> None:
     needs_sklearn()
-    result = digits.train(Run(0, 60.0), 8, Plan(16, 64, 6, 2e-2), lambda f, h, rng: getattr(tg.cells, name)(f, h, rng=rng))
+    result = digits.train(
+        Run(0, 60.0),
+        8,
+        Plan(16, 64, 6, 2e-2),
+        lambda f, h, rng: getattr(tg.cells, name)(f, h, rng=rng),
+    )
     assert 0.4 < result.score < 1 and result.solved is False
     assert (result.sequences, result.steps) == (6 * 1437, 6 * 1437 * 8)
 

@@ -1,4 +1,7 @@
-"""The comparison of BPTT, evolution and guessing: its searches, its problems, and that steps are counted right."""
+"""The comparison of BPTT, evolution and guessing.
+
+Its searches, its problems, and that steps are counted right.
+"""
 
 from __future__ import annotations
 
@@ -31,10 +34,14 @@ def test_ranks_are_centred_and_ties_share_their_mean():
 
 
 def test_candidates_mirror_each_other():
-    strategy = EvolutionStrategy(np.arange(3.0), pairs=4, sigma=0.5, lr=0.1, rng=np.random.default_rng(0))
+    strategy = EvolutionStrategy(
+        np.arange(3.0), pairs=4, sigma=0.5, lr=0.1, rng=np.random.default_rng(0)
+    )
     candidates = strategy.ask()
     assert candidates.shape == (8, 3)
-    np.testing.assert_allclose(candidates[:4] + candidates[4:], np.tile(2 * np.arange(3.0), (4, 1)), atol=1e-12)
+    np.testing.assert_allclose(
+        candidates[:4] + candidates[4:], np.tile(2 * np.arange(3.0), (4, 1)), atol=1e-12
+    )
     assert np.abs(candidates[:4] - candidates[4:]).min() > 0
 
 
@@ -50,7 +57,9 @@ def test_evolution_strategy_finds_the_optimum_of_a_quadratic():
 def test_a_vector_of_parameters_goes_out_and_in():
     model = tg.nn.Linear(3, 2, rng=0)
     vector = flat(model)
-    np.testing.assert_array_equal(vector, np.concatenate([model.weight.numpy().ravel(), model.bias.numpy()]))
+    np.testing.assert_array_equal(
+        vector, np.concatenate([model.weight.numpy().ravel(), model.bias.numpy()])
+    )
     assign(model, vector[::-1].copy())
     np.testing.assert_array_equal(model.weight.numpy().ravel(), vector[::-1][:6])
     np.testing.assert_array_equal(model.bias.numpy(), vector[::-1][6:])
@@ -59,10 +68,16 @@ def test_a_vector_of_parameters_goes_out_and_in():
 def test_two_sequences():
     sequences = two_sequences(np.random.default_rng(2), 400)
     assert sequences.xs.shape == (600, 400)
-    assert sequences.lengths.min() >= 500 and sequences.lengths.max() <= 600 and len(set(sequences.lengths)) > 50
+    assert (
+        sequences.lengths.min() >= 500
+        and sequences.lengths.max() <= 600
+        and len(set(sequences.lengths)) > 50
+    )
     assert sequences.targets.sum() == 200
     noise = []
-    for row, length, target in zip(sequences.xs.T, sequences.lengths, sequences.targets, strict=True):
+    for row, length, target in zip(
+        sequences.xs.T, sequences.lengths, sequences.targets, strict=True
+    ):
         assert (row[: 600 - length] == 0).all()
         assert row[600 - length] == (1 if target else -1)
         noise.append(row[600 - length + 1 :])
@@ -81,15 +96,26 @@ def test_networks_against_a_loop_over_units(hidden):
         for b in range(5):
             h = [0.0] * units
             for x in sequences.xs[9 - sequences.lengths[b] :, b]:
-                sums = [x * w[j] + sum(h[i] * w[units + i * units + j] for i in range(units)) for j in range(units)]
-                h = [1 / (1 + np.exp(-(s + (w[units + units**2 + j] if j < hidden else 0)))) for j, s in enumerate(sums)]
+                sums = [
+                    x * w[j] + sum(h[i] * w[units + i * units + j] for i in range(units))
+                    for j in range(units)
+                ]
+                h = [
+                    1 / (1 + np.exp(-(s + (w[units + units**2 + j] if j < hidden else 0))))
+                    for j, s in enumerate(sums)
+                ]
             expected[n, b] = h[-1]
     with tg.no_grad():
-        np.testing.assert_allclose(outputs(tg.tensor(weights), sequences, hidden).numpy(), expected, atol=1e-5)
+        np.testing.assert_allclose(
+            outputs(tg.tensor(weights), sequences, hidden).numpy(), expected, atol=1e-5
+        )
 
 
 def test_right_is_an_error_below_a_tenth():
-    np.testing.assert_array_equal(right(np.array([0.95, 0.85, 0.05, 0.2]), np.array([1.0, 1.0, 0.0, 0.0])), [True, False, True, False])
+    np.testing.assert_array_equal(
+        right(np.array([0.95, 0.85, 0.05, 0.2]), np.array([1.0, 1.0, 0.0, 0.0])),
+        [True, False, True, False],
+    )
 
 
 def test_a_guess_is_right_on_all_and_its_steps_are_counted(monkeypatch):
@@ -114,7 +140,10 @@ def test_a_guess_is_right_on_all_and_its_steps_are_counted(monkeypatch):
     assert (np.abs(answers - training.targets) < 0.1).all()
 
 
-@pytest.mark.parametrize(("how", "unit"), [("gradient", 3 * 32 * 50), ("evolution", 32 * 32 * 50), ("guessing", 32 * 32 * 50)])
+@pytest.mark.parametrize(
+    ("how", "unit"),
+    [("gradient", 3 * 32 * 50), ("evolution", 32 * 32 * 50), ("guessing", 32 * 32 * 50)],
+)
 def test_adding_counts_its_steps(monkeypatch, how, unit):
     monkeypatch.setattr(evolution, "ADDING_BUDGET", 2 * unit)
     result = evolution._adding(Run(0, 60.0), "Elman", how)
@@ -125,13 +154,17 @@ def test_adding_counts_its_steps(monkeypatch, how, unit):
 
 def test_latching_by_gradient_counts_three_passes(monkeypatch):
     monkeypatch.setattr(evolution, "GUESSING_BUDGET", 1)
-    monkeypatch.setattr(evolution, "two_sequences", lambda rng, count: two_sequences(rng, count, 10, 10))
+    monkeypatch.setattr(
+        evolution, "two_sequences", lambda rng, count: two_sequences(rng, count, 10, 10)
+    )
     assert evolution._latching(Run(0, 60.0), "gradient").steps == 3 * 20 * 10
     assert evolution._latching(Run(0, 60.0), "evolution").steps == 32 * 20 * 10
 
 
 def test_parts_of_sequences():
-    sequences = Sequences(np.arange(6.0).reshape(2, 3), np.array([2, 1, 2]), np.array([1.0, 0.0, 1.0]))
+    sequences = Sequences(
+        np.arange(6.0).reshape(2, 3), np.array([2, 1, 2]), np.array([1.0, 0.0, 1.0])
+    )
     part = sequences.part(slice(1, None))
     np.testing.assert_array_equal(part.xs, [[1, 2], [4, 5]])
     np.testing.assert_array_equal(part.lengths, [1, 2])

@@ -1,4 +1,7 @@
-"""The forecasting tasks: data, baselines against plain loops, and networks that see nothing of the test values."""
+"""The forecasting tasks.
+
+Data, baselines against plain loops, and networks that see nothing of the test values.
+"""
 
 from __future__ import annotations
 
@@ -35,10 +38,17 @@ def fitted(values: list[float], split: int, order: int) -> list[float]:
 
 def series(n: int = 60, split: int = 40, season: int = 4, seed: int = 0) -> f.Series:
     rng = np.random.default_rng(seed)
-    return f.Series(np.exp(rng.normal(size=n).cumsum() / 5 + np.sin(np.arange(n) * 2 * np.pi / season)), split, season)
+    return f.Series(
+        np.exp(rng.normal(size=n).cumsum() / 5 + np.sin(np.arange(n) * 2 * np.pi / season)),
+        split,
+        season,
+    )
 
 
-@pytest.mark.parametrize(("name", "count", "first", "last", "total"), [("sunspots", 309, 5, 2.9, 15373.4), ("airline", 144, 112, 432, 40363)])
+@pytest.mark.parametrize(
+    ("name", "count", "first", "last", "total"),
+    [("sunspots", 309, 5, 2.9, 15373.4), ("airline", 144, 112, 432, 40363)],
+)
 def test_data(name: str, count: int, first: float, last: float, total: float) -> None:
     values = f.load(name)
     assert (len(values), values[0], values[-1]) == (count, first, last)
@@ -49,11 +59,17 @@ def test_data(name: str, count: int, first: float, last: float, total: float) ->
     if name == "sunspots":
         assert times == [str(year) for year in range(1700, 2009)]
     else:
-        assert times == [f"{year}-{month:02}" for year in range(1949, 1961) for month in range(1, 13)]
+        assert times == [
+            f"{year}-{month:02}" for year in range(1949, 1961) for month in range(1, 13)
+        ]
 
 
 def test_splits() -> None:
-    assert len(f.SUNSPOTS.values) == 280 and f.SUNSPOTS.split == 221 and len(f.SUNSPOTS.tested) == 35 + 24
+    assert (
+        len(f.SUNSPOTS.values) == 280
+        and f.SUNSPOTS.split == 221
+        and len(f.SUNSPOTS.tested) == 35 + 24
+    )
     assert f.SUNSPOTS.tested[36] == f.SUNSPOTS.values.max() == 190.2  # 1957
     assert len(f.AIRLINE.tested) == 48 and f.AIRLINE.tested[0] == 315  # January 1957
 
@@ -64,16 +80,22 @@ def test_baselines_against_loops() -> None:
     places = range(s.split, len(y))
     np.testing.assert_array_equal(f.persistence(s), [y[t - 1] for t in places])
     np.testing.assert_array_equal(f.seasonal(s), [y[t - 4] for t in places])
-    np.testing.assert_allclose(f.seasonal_growth(s), [y[t - 1] * y[t - 4] / y[t - 5] for t in places], rtol=1e-14)
+    np.testing.assert_allclose(
+        f.seasonal_growth(s), [y[t - 1] * y[t - 4] / y[t - 5] for t in places], rtol=1e-14
+    )
     for order in (1, 3, 5):
         np.testing.assert_allclose(f.autoregression(s, order), fitted(y, s.split, order), rtol=1e-8)
     logs = [math.log(b / a) for a, b in itertools.pairwise(y)]  # one shorter
-    grown = [y[t - 1] * math.exp(z) for t, z in zip(places, fitted(logs, s.split - 1, 3), strict=True)]
+    grown = [
+        y[t - 1] * math.exp(z) for t, z in zip(places, fitted(logs, s.split - 1, 3), strict=True)
+    ]
     np.testing.assert_allclose(f.autoregression(s, 3, f.log_differences), grown, rtol=1e-8)
 
 
 def airline_error(predictions: Any) -> float:
-    return math.sqrt(sum((a - b) ** 2 for a, b in zip(predictions, f.AIRLINE.tested, strict=True)) / 48)
+    return math.sqrt(
+        sum((a - b) ** 2 for a, b in zip(predictions, f.AIRLINE.tested, strict=True)) / 48
+    )
 
 
 def test_known_figures_of_the_airline() -> None:
@@ -149,7 +171,9 @@ def test_the_number_of_steps_is_that_of_the_least_validation_error() -> None:
     s = series(80, 60, seed=3)
     form, plan = f.plain(s), f.Plan(3, 0.05, steps=60)
     training, held_out = np.arange(3, 45), np.arange(45, 60)
-    best, used = f.steps_with_least_error(Run(0, 60), form, plan, lstm(np.random.default_rng(5)), training, held_out)
+    best, used = f.steps_with_least_error(
+        Run(0, 60), form, plan, lstm(np.random.default_rng(5)), training, held_out
+    )
     errors = {}
     for steps in range(5, 61, 5):
         model = lstm(np.random.default_rng(5))
@@ -176,7 +200,9 @@ def test_the_arms(name: str) -> None:
     exact = {arm_name: arm.run(Run(0, 1)) for arm_name, arm in arms.items() if arm.exact}
     bar = "AR(12), least squares" if name == "sunspots" else "AR(13), least squares"
     assert exact[bar].solved is None
-    assert all(r.solved == (r.score < exact[bar].score) for arm_name, r in exact.items() if arm_name != bar)
+    assert all(
+        r.solved == (r.score < exact[bar].score) for arm_name, r in exact.items() if arm_name != bar
+    )
     trained = [arm_name for arm_name, arm in arms.items() if not arm.exact]
     assert len(trained) == 4
     for arm_name in trained:  # a moment of each
@@ -185,6 +211,9 @@ def test_the_arms(name: str) -> None:
 
 
 def test_figures_of_the_sunspots() -> None:
-    """The published network is compared by the same measure: a linear model has 0.130 and 0.37 in it."""
+    """The published network is compared by the same measure.
+
+    A linear model has 0.130 and 0.37 in it.
+    """
     early, late = f.relative_variance(f.autoregression(f.SUNSPOTS, 12))
     assert (round(early, 3), round(late, 2)) == (0.130, 0.37)

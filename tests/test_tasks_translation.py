@@ -30,8 +30,12 @@ def test_questions_and_answers(reverse: bool, rng: np.random.Generator) -> None:
             assert pair.target == str(a + b)
             found.append((a, b))
     training, held_out = questions
-    assert {(b, a) for a, b in training} == set(training) and len(set(training)) == len(training)  # both ways round, each once
-    assert len({frozenset(q) for q in training}) == 4500 and len({frozenset(q) for q in held_out}) == len(held_out) == 500
+    # both ways round, each once
+    assert {(b, a) for a, b in training} == set(training) and len(set(training)) == len(training)
+    assert (
+        len({frozenset(q) for q in training}) == 4500
+        and len({frozenset(q) for q in held_out}) == len(held_out) == 500
+    )
     assert not set(training) & set(held_out)
 
 
@@ -68,13 +72,18 @@ def parsed(text: str, pattern: str) -> datetime.date:
 def test_every_format_says_the_date(rng: np.random.Generator) -> None:
     assert set(PARSERS) == set(FORMATS)
     for form, pattern in PARSERS.items():
-        for ordinal in rng.integers(translation.FIRST.toordinal(), translation.LAST.toordinal() + 1, 200).tolist():
+        for ordinal in rng.integers(
+            translation.FIRST.toordinal(), translation.LAST.toordinal() + 1, 200
+        ).tolist():
             day = datetime.date.fromordinal(ordinal)
             text = written(day, form)
             assert parsed(text, pattern) == day, text
             if "%A" in pattern:
                 assert text.startswith(day.strftime("%A").lower())
-    assert [written(datetime.date(2001, 1, d), FORMATS[7]).split()[1] for d in (1, 2, 3, 4, 11, 12, 13, 21, 22, 23, 30, 31)] == (
+    assert [
+        written(datetime.date(2001, 1, d), FORMATS[7]).split()[1]
+        for d in (1, 2, 3, 4, 11, 12, 13, 21, 22, 23, 30, 31)
+    ] == (
         ["1st", "2nd", "3rd", "4th", "11th", "12th", "13th", "21st", "22nd", "23rd", "30th", "31st"]
     )
     assert written(datetime.date(2005, 3, 7), FORMATS[4]) == "07/03/05"
@@ -130,11 +139,17 @@ def test_it_learns_and_ends_with_its_budget(attention: bool) -> None:
     texts = ["ab", "ba", "aab", "bb", "a", "b"]
     pairs = [Pair(t, t.upper()) for t in texts]
     split = translation.Split(pairs, pairs)
-    result = translation.train(Run(0, 60.0), split, Plan(16, 3, 150, 2e-2), "GRU", attention=attention)
+    result = translation.train(
+        Run(0, 60.0), split, Plan(16, 3, 150, 2e-2), "GRU", attention=attention
+    )
     assert (result.score, result.solved, result.sequences, result.note) == (1.0, True, 900, "")
     assert result.steps >= 900 * 3
-    short = translation.train(Run(0, 1e-9), split, Plan(16, 3, 150, 2e-2), "GRU", attention=attention)
-    assert short.sequences == 0 and not short.solved and short.note.startswith("wrong, for example: ")
+    short = translation.train(
+        Run(0, 1e-9), split, Plan(16, 3, 150, 2e-2), "GRU", attention=attention
+    )
+    assert (
+        short.sequences == 0 and not short.solved and short.note.startswith("wrong, for example: ")
+    )
 
 
 def test_batches_hold_every_pair_once_in_an_epoch(rng: np.random.Generator) -> None:
@@ -142,7 +157,9 @@ def test_batches_hold_every_pair_once_in_an_epoch(rng: np.random.Generator) -> N
     found = list(translation.batches(pairs, 8, 3, rng))
     assert len(found) == 3 * 13
     for epoch in range(3):
-        assert sorted(p for batch in found[13 * epoch : 13 * (epoch + 1)] for p in batch) == sorted(pairs)
+        assert sorted(p for batch in found[13 * epoch : 13 * (epoch + 1)] for p in batch) == sorted(
+            pairs
+        )
     assert found[:13] != found[13:26]
 
 
@@ -160,24 +177,45 @@ class Ticking(Run):
         return self.ticks < self.budget
 
 
-def test_the_rate_falls_with_the_epochs_alone_and_training_stops_with_the_budget_or_a_loss_that_is_not_finite() -> None:
+def test_the_rate_falls_with_the_epochs_alone_and_training_stops_with_the_budget_or_a_loss_that_is_not_finite() -> (
+    None
+):
     class Line(tg.Module):
         def __init__(self) -> None:
             self.w = tg.Parameter(np.array([1.0]))
 
     def trained(budget: float, loss: Any) -> tuple[float, Any]:
         model = Line()
-        used = run_epochs(Run(0, budget), model, Plan(1, 2, 100, 0.1), 2, ([0, 0] for _ in range(100)), lambda b: loss(model.w, b))
+        used = run_epochs(
+            Run(0, budget),
+            model,
+            Plan(1, 2, 100, 0.1),
+            2,
+            ([0, 0] for _ in range(100)),
+            lambda b: loss(model.w, b),
+        )
         return float(model.w.numpy()[0]), used
 
-    w, used = trained(1e9, lambda w, b: (w.sum(), 7))  # a steady gradient: Adam moves by the rate in each step
+    # a steady gradient: Adam moves by the rate in each step
+    w, used = trained(1e9, lambda w, b: (w.sum(), 7))
     rates = [0.1 * min(1, (k + 1) / 50) * (1 - k / 100) for k in range(100)]
     assert w == pytest.approx(1 - sum(rates), rel=1e-3) and used[:2] == (200, 1400)
 
     model = Line()
-    used = run_epochs(Ticking(0, 20.0), model, Plan(1, 2, 100, 0.1), 2, ([0, 0] for _ in range(100)), lambda b: (model.w.sum(), 7))
+    used = run_epochs(
+        Ticking(0, 20.0),
+        model,
+        Plan(1, 2, 100, 0.1),
+        2,
+        ([0, 0] for _ in range(100)),
+        lambda b: (model.w.sum(), 7),
+    )
     rates = [0.1 * (k + 1) / 50 * (1 - k / 100) for k in range(19)]  # the clock has no part in it
-    assert float(model.w.numpy()[0]) == pytest.approx(1 - sum(rates), rel=1e-4) and used == (38, 266, 20.0)
+    assert float(model.w.numpy()[0]) == pytest.approx(1 - sum(rates), rel=1e-4) and used == (
+        38,
+        266,
+        20.0,
+    )
     w, used = trained(1e9, lambda w, b: (w.sum() * np.inf, 7))
     assert w == 1.0 and used.sequences == 0
 
@@ -186,4 +224,8 @@ def test_the_tasks() -> None:
     assert [task.name for task in translation.TASKS] == ["addition", "dates"]
     for task in translation.TASKS:
         names = [[arm.name for arm in task.arms(cell)] for cell in (None, "GRU")]
-        assert len(names[0]) == len(names[1]) == 2 and all("LSTM" in n for n in names[0]) and all("GRU" in n for n in names[1])
+        assert (
+            len(names[0]) == len(names[1]) == 2
+            and all("LSTM" in n for n in names[0])
+            and all("GRU" in n for n in names[1])
+        )

@@ -57,7 +57,12 @@ def numeric(f: Any, x: np.ndarray, eps: float = 1e-6) -> np.ndarray:
 )
 def test_dtype_and_shape_of_what_is_made(data: Any, dtype: str, shape: tuple[int, ...]) -> None:
     t = tg.tensor(data)
-    assert (t.dtype, t.shape, t.ndim, t.size) == (np.dtype(dtype), shape, len(shape), int(np.prod(shape)))
+    assert (t.dtype, t.shape, t.ndim, t.size) == (
+        np.dtype(dtype),
+        shape,
+        len(shape),
+        int(np.prod(shape)),
+    )
     assert not t.requires_grad and t.is_leaf and t.grad is None
     np.testing.assert_array_equal(t.numpy(), np.array(data).astype(dtype))
 
@@ -98,7 +103,10 @@ def test_a_list_of_tensors_that_require_gradients_is_refused() -> None:
 
 
 def test_unpickled_dtypes_are_the_usual_ones() -> None:
-    """NumPy unpickles a dtype as a new object, equal to the usual one; the tensor has the usual one."""
+    """NumPy unpickles a dtype as a new object, equal to the usual one.
+
+    The tensor has the usual one.
+    """
     strange = pickle.loads(pickle.dumps(np.arange(3.0)))
     t = tg.tensor(strange)
     assert t.numpy().dtype is np.dtype(np.float64)
@@ -108,7 +116,9 @@ def test_unpickled_dtypes_are_the_usual_ones() -> None:
     y = tg.tanh(big)
     y.sum().backward()
     np.testing.assert_allclose(y.numpy(), np.tanh(big.numpy()), rtol=1e-14)
-    np.testing.assert_allclose(big.grad.numpy(), 1 - np.tanh(big.numpy()) ** 2, rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(
+        big.grad.numpy(), 1 - np.tanh(big.numpy()) ** 2, rtol=1e-12, atol=1e-15
+    )
 
 
 # --- looking at it --------------------------------------------------------------------------------------------------------
@@ -136,7 +146,9 @@ def test_len_iter_bool_and_numbers() -> None:
     first, second = t
     assert first.tolist() == [1, 2] and second.tolist() == [3, 4]
     assert bool(tg.tensor([[2.0]])) and not bool(tg.tensor(0))
-    assert float(tg.tensor(1.5)) == 1.5 and int(tg.tensor(3)) == 3 and float(tg.tensor([[2.5]])) == 2.5
+    assert (
+        float(tg.tensor(1.5)) == 1.5 and int(tg.tensor(3)) == 3 and float(tg.tensor([[2.5]])) == 2.5
+    )
     assert [10, 20, 30][tg.tensor(1)] == 20
     assert list(range(5))[tg.tensor(1) : tg.tensor(3)] == [1, 2]
     assert tg.tensor([1.0]).item() == 1.0
@@ -291,7 +303,9 @@ def test_a_shallow_copy_of_a_computed_tensor_shares_its_history() -> None:
 
 
 @pytest.mark.parametrize("way", DEEP.values(), ids=DEEP)
-def test_deep_copies_of_computed_tensors_take_their_tape_along(way: Any, rng: np.random.Generator) -> None:
+def test_deep_copies_of_computed_tensors_take_their_tape_along(
+    way: Any, rng: np.random.Generator
+) -> None:
     w = tg.Parameter(rng.normal(size=(3, 3)), name="w")
     x = tg.tensor(rng.normal(size=(2, 3)))
     with tg.at_step(4, cell="mine"):
@@ -305,7 +319,9 @@ def test_deep_copies_of_computed_tensors_take_their_tape_along(way: Any, rng: np
     assert np.any(w.grad.numpy())
     ops = [n.op for n in tg.tape(y)]
     assert [n.op for n in tg.tape(y2)] == ops
-    assert [n.where.mark for n in tg.tape(y2) if n.primitive] == [n.where.mark for n in tg.tape(y) if n.primitive]
+    assert [n.where.mark for n in tg.tape(y2) if n.primitive] == [
+        n.where.mark for n in tg.tape(y) if n.primitive
+    ]
     assert "mine" in str(tg.tape(y2))
 
 
@@ -326,12 +342,16 @@ def test_deep_copies_after_backward_still_say_that_they_are_spent(way: Any) -> N
     y.backward()
     _, twin = way((x, y))
     assert twin.item() == 5
-    with pytest.raises(tg.GraphError, match=r"released by the backward of 'sum' at test_tensor\.py:\d+"):
+    with pytest.raises(
+        tg.GraphError, match=r"released by the backward of 'sum' at test_tensor\.py:\d+"
+    ):
         twin.backward()
 
 
 @pytest.mark.parametrize("way", DEEP.values(), ids=DEEP)
-def test_objects_that_hold_computed_tensors_can_be_copied(way: Any, rng: np.random.Generator) -> None:
+def test_objects_that_hold_computed_tensors_can_be_copied(
+    way: Any, rng: np.random.Generator
+) -> None:
     cell = tg.cells.LSTM(2, 3, rng=0)
     ys, state = tg.unroll(cell, rng.normal(size=(4, 2, 2)).astype(np.float32))
     cell.last_state, cell.history = state, [ys.sum(), {"mean": ys.mean()}]
@@ -339,7 +359,9 @@ def test_objects_that_hold_computed_tensors_can_be_copied(way: Any, rng: np.rand
     assert type(twin.last_state) is type(state)
     twin.history[0].backward()
     cell.history[0].backward()
-    for (name, p), (name2, p2) in zip(cell.named_parameters(), twin.named_parameters(), strict=True):
+    for (name, p), (name2, p2) in zip(
+        cell.named_parameters(), twin.named_parameters(), strict=True
+    ):
         assert name == name2 and p2 is not p
         np.testing.assert_array_equal(p2.grad.numpy(), p.grad.numpy(), err_msg=name)
         assert np.any(p2.grad.numpy()), name
@@ -387,7 +409,9 @@ def _(g: Any, x: Any) -> Any:
     (swish, lambda x: 1 / (1 + np.exp(-x)) * (1 + x * (1 - 1 / (1 + np.exp(-x))))),
     (spike, lambda x: 1 / (1 + abs(x)) ** 2),
 ])  # fmt: skip
-def test_operations_of_the_user_are_copied(op: Any, slope: Any, way: Any, rng: np.random.Generator) -> None:
+def test_operations_of_the_user_are_copied(
+    op: Any, slope: Any, way: Any, rng: np.random.Generator
+) -> None:
     x = tg.tensor(rng.normal(size=3), requires_grad=True)
     x2, y2 = way((x, op(x) * 2))
     y2.sum().backward()
@@ -409,7 +433,9 @@ def test_unpickling_an_unknown_operation_names_it() -> None:
     name = next(n for n in REGISTRY if n.endswith("passing"))
     entry = REGISTRY.pop(name)
     try:
-        with pytest.raises(tg.GraphError, match=r"no operation named '.*passing' is registered; import the module"):
+        with pytest.raises(
+            tg.GraphError, match=r"no operation named '.*passing' is registered; import the module"
+        ):
             pickle.loads(text)
     finally:
         REGISTRY[name] = entry
@@ -464,7 +490,9 @@ def test_assignment_gives_values_and_gradients(index: Any, rng: np.random.Genera
 
 
 @pytest.mark.parametrize("shape", [(), (1,), (4,), (1, 4), (2, 1), (2, 4)], ids=str)
-def test_assigned_values_broadcast_and_their_gradient_is_summed(shape: tuple[int, ...], rng: np.random.Generator) -> None:
+def test_assigned_values_broadcast_and_their_gradient_is_summed(
+    shape: tuple[int, ...], rng: np.random.Generator
+) -> None:
     weights = rng.normal(size=(3, 4))
     v = tg.tensor(rng.normal(size=shape), requires_grad=True)
     t = tg.tensor(np.zeros((3, 4)))
@@ -547,7 +575,9 @@ def test_in_place_operators_on_an_item_record(rng: np.random.Generator) -> None:
 
 def test_assignment_to_a_leaf_that_requires_gradients() -> None:
     x = tg.tensor([1.0, 2.0], requires_grad=True, name="x")
-    with pytest.raises(tg.GraphError, match=r"assignment to x: its gradient would be lost.*no_grad"):
+    with pytest.raises(
+        tg.GraphError, match=r"assignment to x: its gradient would be lost.*no_grad"
+    ):
         x[0] = 5.0
     with tg.no_grad():
         x[0] = 5.0
@@ -560,7 +590,9 @@ def test_assignment_to_a_leaf_that_requires_gradients() -> None:
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
-def test_arrays_beside_tensors_may_change_before_backward(side: str, rng: np.random.Generator) -> None:
+def test_arrays_beside_tensors_may_change_before_backward(
+    side: str, rng: np.random.Generator
+) -> None:
     x, a = tg.tensor(rng.normal(size=3), requires_grad=True), rng.normal(size=3)
     kept = a.copy()
     y = x * a if side == "right" else a * x
@@ -570,7 +602,10 @@ def test_arrays_beside_tensors_may_change_before_backward(side: str, rng: np.ran
 
 
 def test_masks_weights_and_ids_may_change_before_backward(rng: np.random.Generator) -> None:
-    x, w = tg.tensor(rng.normal(size=(2, 3)), requires_grad=True), tg.tensor(rng.normal(size=(4, 3)), requires_grad=True)
+    x, w = (
+        tg.tensor(rng.normal(size=(2, 3)), requires_grad=True),
+        tg.tensor(rng.normal(size=(4, 3)), requires_grad=True),
+    )
     mask, matrix, ids = np.array([True, False, True]), rng.normal(size=(3, 2)), np.array([3, 1])
     kept = matrix.copy()
     y = tg.where(mask, x, 0.0) @ matrix

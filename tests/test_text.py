@@ -58,7 +58,9 @@ def test_topics_missing_from_this_python(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_file(tmp_path: Path) -> None:
     path = tmp_path / "t.txt"
-    path.write_bytes(b"\xef\xbb\xbf" + ("na\u00efve \U0001f600\r\n" + PROSE).replace("dog.\n", "dog.\r").encode())
+    path.write_bytes(
+        b"\xef\xbb\xbf" + ("na\u00efve \U0001f600\r\n" + PROSE).replace("dog.\n", "dog.\r").encode()
+    )
     corpus = text.load(path)
     assert corpus.text == "na\u00efve \U0001f600\n" + PROSE
     assert corpus.source == str(path)
@@ -71,22 +73,49 @@ def test_file(tmp_path: Path) -> None:
         (b"", "found an empty file"),
         (b" \n" * 3000, "found 6000 characters of white space alone"),
         (PROSE.encode()[:1999], "at least 2000 characters, found 1999"),
-        (PROSE.encode() + b"caf\xe9 au lait", r"byte 0xe9 at offset 2703 \(line 61\), as in Latin-1.*iconv -f LATIN1 -t UTF-8"),
+        (
+            PROSE.encode() + b"caf\xe9 au lait",
+            r"byte 0xe9 at offset 2703 \(line 61\), as in Latin-1.*iconv -f LATIN1 -t UTF-8",
+        ),
         (PROSE.encode() + b"caf\xe9", "iconv -f LATIN1"),
         (PROSE.encode() + b"caf\xe9\n", "iconv -f LATIN1"),
-        (PROSE.encode() + b"it\x92s; caf\xe9", r"byte 0x92 at offset 2702 \(line 61\), as in Windows-1252.*iconv -f CP1252 -t UTF-8"),
-        (FRENCH.encode() + b"\xff\n" + FRENCH.encode(), r"damaged in one place, the first byte 0xff at offset 2400 \(line 61\).*iconv -c"),
+        (
+            PROSE.encode() + b"it\x92s; caf\xe9",
+            r"byte 0x92 at offset 2702 \(line 61\), as in Windows-1252.*iconv -f CP1252 -t UTF-8",
+        ),
+        (
+            FRENCH.encode() + b"\xff\n" + FRENCH.encode(),
+            r"damaged in one place, the first byte 0xff at offset 2400 \(line 61\).*iconv -c",
+        ),
         (FRENCH.encode()[:-2] + b"\xa0 \x80\n" + FRENCH.encode(), "damaged in 2 places"),
-        ((FRENCH + "\u20ac").encode()[:-1], "the beginning of a character at its end, byte 0xe2.*line 61.*cut"),
-        (FRENCH.encode("utf-16"), r"found UTF-16 \(a byte order mark ff fe\); convert it with iconv -f UTF-16 -t UTF-8"),
+        (
+            (FRENCH + "\u20ac").encode()[:-1],
+            "the beginning of a character at its end, byte 0xe2.*line 61.*cut",
+        ),
+        (
+            FRENCH.encode("utf-16"),
+            r"found UTF-16 \(a byte order mark ff fe\); convert it with iconv -f UTF-16 -t UTF-8",
+        ),
         (b"\xfe\xff" + FRENCH.encode("utf-16-be"), r"found UTF-16 \(a byte order mark fe ff\)"),
         (FRENCH.encode("utf-32"), r"UTF-32 \(a byte order mark ff fe 00 00\).*iconv -f UTF-32"),
         (b"\0\0\xfe\xff" + FRENCH.encode("utf-32-be"), r"UTF-32 \(a byte order mark 00 00 fe ff\)"),
-        (FRENCH.encode("utf-16-le"), "value 0, as in UTF-16LE without a byte order mark.*iconv -f UTF-16LE"),
-        (PROSE.encode("utf-16-be"), "value 0, as in UTF-16BE without a byte order mark.*iconv -f UTF-16BE"),
-        (("\u043f\u0440\u0438\u0432\u0435\u0442 \u043c\u0438\u0440\n" * 300).encode("utf-16-le"), "UTF-16LE"),
+        (
+            FRENCH.encode("utf-16-le"),
+            "value 0, as in UTF-16LE without a byte order mark.*iconv -f UTF-16LE",
+        ),
+        (
+            PROSE.encode("utf-16-be"),
+            "value 0, as in UTF-16BE without a byte order mark.*iconv -f UTF-16BE",
+        ),
+        (
+            ("\u043f\u0440\u0438\u0432\u0435\u0442 \u043c\u0438\u0440\n" * 300).encode("utf-16-le"),
+            "UTF-16LE",
+        ),
         (PROSE.encode() + b"\0" + PROSE.encode(), r"a byte of value 0 at offset 2700 \(line 61\)"),
-        (("\u043f\u0440\u0438\u0432\u0435\u0442\n" * 400).encode("koi8-r"), "in another encoding.*iconv -f ENCODING"),
+        (
+            ("\u043f\u0440\u0438\u0432\u0435\u0442\n" * 400).encode("koi8-r"),
+            "in another encoding.*iconv -f ENCODING",
+        ),
     ],
 )
 def test_file_errors(tmp_path: Path, data: bytes | None, message: str) -> None:
@@ -103,13 +132,18 @@ def test_long_texts_are_looked_at_in_pieces(monkeypatch: pytest.MonkeyPatch) -> 
     for piece in (4, 5, 7, 64):
         monkeypatch.setattr(text, "_PIECE", piece)
         assert text._not_utf8(data) == ([], len(data))
-        assert text._not_utf8(data[:55] + b"\xff" + data[55:110] + b"\xc3" + data[110:]) == ([55, 111], len(data) + 2)
+        assert text._not_utf8(data[:55] + b"\xff" + data[55:110] + b"\xc3" + data[110:]) == (
+            [55, 111],
+            len(data) + 2,
+        )
 
 
 def test_a_device_is_not_read() -> None:
     for name in ("/dev/zero", "/dev/null"):
         if Path(name).exists():
-            with pytest.raises(TextError, match=f"{name}: expected a UTF-8 text file, found a device"):
+            with pytest.raises(
+                TextError, match=f"{name}: expected a UTF-8 text file, found a device"
+            ):
                 text.load_file(name)
 
 
@@ -151,7 +185,11 @@ def test_vocabulary_round_trips() -> None:
     rng = np.random.default_rng(0)
     alphabet = [*"abc \n\t\0'\u00e9\u4e2d\U0001f600\U0010ffff\ud800", "\ufffd"]
     for _ in range(200):
-        string = "".join(rng.choice(alphabet, size=rng.integers(1, 60), p=rng.dirichlet(np.full(len(alphabet), 0.5))))
+        string = "".join(
+            rng.choice(
+                alphabet, size=rng.integers(1, 60), p=rng.dirichlet(np.full(len(alphabet), 0.5))
+            )
+        )
         least = int(rng.integers(1, 4))
         counts = Counter(string)
         kept = {c for c in counts if counts[c] >= least and c != "\ufffd"}
@@ -237,7 +275,9 @@ def test_endless_windows_from_random_starts(n: int) -> None:
     ids = np.arange(n)
     starts = set()
     previous = None
-    for window in itertools.islice(text.endless_windows(ids, 3, 5, rng=np.random.default_rng(0)), 300):
+    for window in itertools.islice(
+        text.endless_windows(ids, 3, 5, rng=np.random.default_rng(0)), 300
+    ):
         assert window.inputs.shape == (5, 3)
         np.testing.assert_array_equal(window.targets, window.inputs + 1)
         if window.fresh:

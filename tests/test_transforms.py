@@ -68,7 +68,8 @@ def _(t: Any, out: Any, x: Any, y: Any) -> Any:
     return 2 * ((0.0 if tx is None else tx * y) + (0.0 if ty is None else x * ty))
 
 
-# from one vector to one vector: f, Jacobian, and for each output component the Hessian, in closed form
+# from one vector to one vector: f, Jacobian, and for each output component the Hessian, in closed
+# form
 MATRIX = np.random.default_rng(5).normal(size=(3, 4))
 
 
@@ -79,7 +80,9 @@ def sigma(x: np.ndarray) -> np.ndarray:
 def _tanh_layer(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     y = np.tanh(MATRIX @ x)
     slope = 1 - y * y
-    return slope[:, None] * MATRIX, (-2 * y * slope)[:, None, None] * MATRIX[:, :, None] * MATRIX[:, None, :]
+    return slope[:, None] * MATRIX, (-2 * y * slope)[:, None, None] * MATRIX[:, :, None] * MATRIX[
+        :, None, :
+    ]
 
 
 def _diagonal(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -93,7 +96,10 @@ def _softmax(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     s, n = np.exp(x) / np.exp(x).sum(), len(x)
     eye = np.eye(n)
     jacobian = s[:, None] * (eye - s[None, :])
-    hessian = np.einsum("ik,ij->ijk", jacobian, eye - s[None, :]) - s[:, None, None] * jacobian[None, :, :]
+    hessian = (
+        np.einsum("ik,ij->ijk", jacobian, eye - s[None, :])
+        - s[:, None, None] * jacobian[None, :, :]
+    )
     return jacobian, hessian
 
 
@@ -273,7 +279,9 @@ def test_no_confusion_in_a_curried_function() -> None:
     def twice(f: Any) -> Any:
         return tg.grad(lambda u: shifted(u)(f)(1.5))(0.0)
 
-    outer = tg.grad(lambda v: shifted(v)(lambda x: tg.grad(lambda u: shifted(u)(tg.exp)(x))(0.0))(1.5))(0.0)
+    outer = tg.grad(
+        lambda v: shifted(v)(lambda x: tg.grad(lambda u: shifted(u)(tg.exp)(x))(0.0))(1.5)
+    )(0.0)
     close(twice(tg.exp), np.exp(1.5), rtol=1e-6)
     close(outer, np.exp(1.5), rtol=1e-6)
 
@@ -285,11 +293,22 @@ def test_nests_come_back_as_they_were(rng: np.random.Generator) -> None:
     a, b, c, e = (rng.normal(size=n) for n in (2, 3, 2, 3))
 
     def f(tree: Any) -> Any:
-        return (tree["s"].h * tree["s"].c).sum() * 2 + (tree["t"][0] ** 2).sum() + (tree["t"][1][0] * tree["s"].h[0]).sum() + 0 * a[0]
+        return (
+            (tree["s"].h * tree["s"].c).sum() * 2
+            + (tree["t"][0] ** 2).sum()
+            + (tree["t"][1][0] * tree["s"].h[0]).sum()
+            + 0 * a[0]
+        )
 
     tree = {"s": State(t64(a), c), "t": (b, [e], None)}
     g = tg.grad(f)(tree)
-    assert list(g) == ["s", "t"] and type(g["s"]) is State and type(g["t"]) is tuple and type(g["t"][1]) is list and g["t"][2] is None
+    assert (
+        list(g) == ["s", "t"]
+        and type(g["s"]) is State
+        and type(g["t"]) is tuple
+        and type(g["t"][1]) is list
+        and g["t"][2] is None
+    )
     expected = 2 * c
     expected[0] += e.sum()
     close(g["s"].h, expected)
@@ -305,7 +324,9 @@ def test_nests_come_back_as_they_were(rng: np.random.Generator) -> None:
     close(back.h, v * c + u)
     close(back.c, v * a)
 
-    out, t = tg.jvp(lambda s: State(s["b"] * s["a"], (s["a"],)), ({"a": a, "b": c},), ({"b": v, "a": u},))
+    out, t = tg.jvp(
+        lambda s: State(s["b"] * s["a"], (s["a"],)), ({"a": a, "b": c},), ({"b": v, "a": u},)
+    )
     assert type(out) is State and type(t) is State
     close(t.h, u * c + v * a)
     close(t.c[0], u)
@@ -393,7 +414,11 @@ def test_parameters_may_be_the_arguments(rng: np.random.Generator) -> None:
     w = tg.Parameter(rng.normal(size=3))
     close(tg.grad(lambda w: (w * w).sum())(w), 2 * w.numpy())
     assert w.grad is None
-    close(tg.grad(lambda v: (v * w).sum())(w), w.numpy(), err_msg="the argument, not the parameter that it came from")
+    close(
+        tg.grad(lambda v: (v * w).sum())(w),
+        w.numpy(),
+        err_msg="the argument, not the parameter that it came from",
+    )
 
 
 def test_the_arguments_are_not_touched() -> None:
@@ -403,7 +428,9 @@ def test_the_arguments_are_not_touched() -> None:
     assert x.grad is None and x.name == "x" and x.is_leaf and array.tolist() == [1, 2]
 
 
-@pytest.mark.parametrize("constant", [3.0, 2, np.array(1.5), np.float32(2.0), tg.tensor(2.0), tg.tensor(4)])
+@pytest.mark.parametrize(
+    "constant", [3.0, 2, np.array(1.5), np.float32(2.0), tg.tensor(2.0), tg.tensor(4)]
+)
 def test_functions_that_return_constants(constant: Any) -> None:
     x, v = np.array([1.0, 2.0]), np.array([3.0, 1.0])
     for nested in (False, True):
@@ -518,7 +545,10 @@ def with_rule(forward: Any, *rules: Any, tangent: Any = None) -> Any:
 
 
 right = with_rule(np.sin, lambda g, out, x: g * tg.cos(x))
-A, B = np.random.default_rng(1).uniform(0.5, 1.5, (2, 3)), np.random.default_rng(2).uniform(0.5, 1.5, (3, 3))
+A, B = (
+    np.random.default_rng(1).uniform(0.5, 1.5, (2, 3)),
+    np.random.default_rng(2).uniform(0.5, 1.5, (3, 3)),
+)
 
 
 def test_gradcheck_accepts_what_is_right() -> None:
@@ -553,33 +583,52 @@ def test_gradcheck_names_faults(name: str, mode: str) -> None:
         pytest.skip("the tangent is right here")
     where = place if mode == "reverse" else r"output\[0\]"
     with pytest.raises(
-        tg.GradcheckError, match=rf"{mode} mode, order 1: worst at {where}.*computed .*differences.*Likely cause: .*{cause}"
+        tg.GradcheckError,
+        match=rf"{mode} mode, order 1: worst at {where}.*computed .*differences.*Likely cause: .*{cause}",
     ):
         tg.gradcheck(f, *inputs, modes=(mode,))
 
 
 def test_gradcheck_says_missing_sum_when_one_row_stands_for_all() -> None:
     op = with_rule(
-        lambda x: np.full((4,), x.sum()), lambda g, out, x: g.mean() + 0 * x, tangent=lambda t, out, x: t.sum() + tg.zeros_like(out)
+        lambda x: np.full((4,), x.sum()),
+        lambda g, out, x: g.mean() + 0 * x,
+        tangent=lambda t, out, x: t.sum() + tg.zeros_like(out),
     )
-    with pytest.raises(tg.GradcheckError, match=r"a missing sum over a broadcast axis, a mean in place of a sum, .*\(4 times too small\)"):
+    with pytest.raises(
+        tg.GradcheckError,
+        match=r"a missing sum over a broadcast axis, a mean in place of a sum, .*\(4 times too small\)",
+    ):
         tg.gradcheck(op, A, modes=("reverse",))
 
 
 @pytest.mark.parametrize("mode", ["reverse", "forward"])
 def test_gradcheck_finds_faults_of_the_second_order(mode: str) -> None:
     """The first derivative is right in value, but one factor of it is cut off from its input."""
-    op = with_rule(lambda x: x**3, lambda g, out, x: g * 3 * x * x.detach() if isinstance(x, tg.Tensor) else g * 3 * x * x)
+    op = with_rule(
+        lambda x: x**3,
+        lambda g, out, x: g * 3 * x * x.detach() if isinstance(x, tg.Tensor) else g * 3 * x * x,
+    )
     assert tg.gradcheck(op, A, modes=(mode,))
-    with pytest.raises(tg.GradcheckError, match=rf"{mode} mode, order 2: worst at (input|output)\[0\].*wrong constant factor"):
+    with pytest.raises(
+        tg.GradcheckError,
+        match=rf"{mode} mode, order 2: worst at (input|output)\[0\].*wrong constant factor",
+    ):
         tg.gradcheck(op, A, modes=(mode,), order=2)
 
 
 def test_gradcheck_names_the_path_of_a_nested_input() -> None:
     wrong = with_rule(np.sin, lambda g, out, x: -g * tg.cos(x))
     with pytest.raises(tg.GradcheckError, match=r"worst at input\[1\]\['b'\]\.c\[\d+, \d+\]: "):
-        tg.gradcheck(lambda x, p: (x * 2).sum() + wrong(p["b"].c).sum(), A, {"a": A, "b": State(A, A)}, modes=("reverse",))
-    with pytest.raises(tg.GradcheckError, match=r"forward mode, order 1: worst at output\[1\]\[\d+, \d+\]"):
+        tg.gradcheck(
+            lambda x, p: (x * 2).sum() + wrong(p["b"].c).sum(),
+            A,
+            {"a": A, "b": State(A, A)},
+            modes=("reverse",),
+        )
+    with pytest.raises(
+        tg.GradcheckError, match=r"forward mode, order 1: worst at output\[1\]\[\d+, \d+\]"
+    ):
         tg.gradcheck(lambda x: (x * 2, wrong(x)), A, modes=("forward",))
 
 
@@ -594,7 +643,9 @@ def test_gradcheck_names_the_worst_element() -> None:
 
 
 def test_gradcheck_error_is_an_assertion_and_an_error_of_the_package() -> None:
-    assert issubclass(tg.GradcheckError, AssertionError) and issubclass(tg.GradcheckError, tg.TinygradError)
+    assert issubclass(tg.GradcheckError, AssertionError) and issubclass(
+        tg.GradcheckError, tg.TinygradError
+    )
 
 
 @pytest.mark.parametrize(("f", "at"), [
@@ -604,7 +655,9 @@ def test_gradcheck_error_is_an_assertion_and_an_error_of_the_package() -> None:
 ], ids=["relu", "jump", "both"])  # fmt: skip
 def test_gradcheck_says_where_a_function_has_a_kink(f: Any, at: list[float]) -> None:
     for mode in ("reverse", "forward"):
-        with pytest.raises(tg.GradcheckError, match=r"the function has a kink or a jump at this point"):
+        with pytest.raises(
+            tg.GradcheckError, match=r"the function has a kink or a jump at this point"
+        ):
             tg.gradcheck(f, np.array(at), modes=(mode,))
         assert tg.gradcheck(f, np.add(at, [0.25, 0.5]), modes=(mode,))
 
@@ -665,7 +718,10 @@ def test_results_are_differentiated_by_what_was_given(name: str, rng: np.random.
     for a, b in zip(results, [y, first, w.grad], strict=True):
         close(a, b.numpy())
     assert np.any(results[1]) and np.any(results[2])
-    inside = [tg.grad(lambda w, f=f: ((f(w * w) + w * w) * weights).sum())(t64(x)) for f in (found, formula)]
+    inside = [
+        tg.grad(lambda w, f=f: ((f(w * w) + w * w) * weights).sum())(t64(x))
+        for f in (found, formula)
+    ]
     close(inside[0], inside[1].numpy())
     close(inside[0], results[1])
 
@@ -725,11 +781,22 @@ def test_the_given_tensor_in_place_of_the_argument_is_refused() -> None:
         return (cell(x)[0] ** 2).sum()
 
     given = list(cell.parameters())
-    for transform in (tg.grad(loss), tg.value_and_grad(loss), lambda p: tg.jacobian(loss)(p[0]), lambda p: tg.vjp(loss, p), lambda p: tg.jvp(loss, (p,), (p,))):
-        with pytest.raises(tg.GraphError, match=r"uses weight_ih float32\(3, 2\) itself, as a variable from outside.*functional_call"):
+    for transform in (
+        tg.grad(loss),
+        tg.value_and_grad(loss),
+        lambda p: tg.jacobian(loss)(p[0]),
+        lambda p: tg.vjp(loss, p),
+        lambda p: tg.jvp(loss, (p,), (p,)),
+    ):
+        with pytest.raises(
+            tg.GraphError,
+            match=r"uses weight_ih float32\(3, 2\) itself, as a variable from outside.*functional_call",
+        ):
             transform(given)
     w = t64(2.0)
     w.requires_grad = True
     close(tg.grad(lambda v: v * v * w)(w), 8)  # as a variable of its own beside the argument
-    with pytest.raises(tg.DtypeError, match=r"grad: an argument to differentiate by is a Elman.*functional_call"):
+    with pytest.raises(
+        tg.DtypeError, match=r"grad: an argument to differentiate by is a Elman.*functional_call"
+    ):
         tg.grad(loss)(cell)

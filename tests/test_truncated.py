@@ -23,7 +23,9 @@ class Leaky(tg.Cell):
     """A dict as state, of unequal shapes; the output is none of its components."""
 
     def __init__(self, rng: Any) -> None:
-        self.W, self.U = (tg.Parameter(rng.normal(size=s) * 0.5) for s in ((HIDDEN, INPUT), (HIDDEN, HIDDEN)))
+        self.W, self.U = (
+            tg.Parameter(rng.normal(size=s) * 0.5) for s in ((HIDDEN, INPUT), (HIDDEN, HIDDEN))
+        )
 
     def initial_state(self, batch_size: int) -> Any:
         return {"h": self.zeros(batch_size, HIDDEN), "mean": self.zeros(batch_size, 1)}
@@ -42,7 +44,9 @@ CELLS: dict[str, Any] = {
 
 
 def taken(named: dict[str, Any]) -> dict[str, np.ndarray]:
-    found = {name: np.zeros(t.shape) if t.grad is None else t.grad.numpy() for name, t in named.items()}
+    found = {
+        name: np.zeros(t.shape) if t.grad is None else t.grad.numpy() for name, t in named.items()
+    }
     for t in named.values():
         t.grad = None
     return found
@@ -55,9 +59,20 @@ def loss_of(ys: Any, start: int, stop: int) -> Any:
 
 
 def cut_by_hand(
-    cell: Any, xs: Any, k1: int, k2: int, named: dict[str, Any], first: Any = None, lengths: Any = None, resets: Any = None, moved: int = 0
+    cell: Any,
+    xs: Any,
+    k1: int,
+    k2: int,
+    named: dict[str, Any],
+    first: Any = None,
+    lengths: Any = None,
+    resets: Any = None,
+    moved: int = 0,
 ) -> Iterator[tuple[Any, dict[str, np.ndarray]]]:
-    """Outputs and gradients of each window: the whole graph from step 0, with the state cut at step stop - k2 (+ `moved`) alone."""
+    """Outputs and gradients of each window.
+
+    The whole graph from step 0, with the state cut at step stop - k2 (+ `moved`) alone.
+    """
     begin = cell.initial_state(BATCH) if first is None else first
     for start in range(0, T, k1):
         stop = min(start + k1, T)
@@ -65,7 +80,8 @@ def cut_by_hand(
         origin = tree_map(lambda s: s + np.zeros((BATCH, *s.shape[1:])), begin)
         state, ys = origin, []
         for t in range(stop):
-            if t == cut and t > 0:  # before step 0 there is nothing to cut: the first state may be learnt
+            # before step 0 there is nothing to cut: the first state may be learnt
+            if t == cut and t > 0:
                 state = tree_map(lambda s: s.detach(), state)
             if t < cut:
                 with tg.no_grad():
@@ -90,7 +106,9 @@ def one_step(cell: Any, x: Any, state: Any, origin: Any, t: int, lengths: Any, r
     return rows(going, y, 0.0), tree_map(lambda a, b: rows(going, a, b), new, state)
 
 
-def windows(cell: Any, xs: Any, k1: int, k2: int, named: dict[str, Any], **options: Any) -> Iterator[tuple[Any, dict[str, np.ndarray], Any]]:
+def windows(
+    cell: Any, xs: Any, k1: int, k2: int, named: dict[str, Any], **options: Any
+) -> Iterator[tuple[Any, dict[str, np.ndarray], Any]]:
     for window in tg.tbptt(cell, xs, k1, k2, **options):
         window.backward(loss_of(window.ys, window.start, window.stop))
         yield window.ys.numpy(), taken(named), window
@@ -103,13 +121,17 @@ def everything(cell: Any, **more: Any) -> dict[str, Any]:
 def assert_equal(found: dict[str, np.ndarray], expected: dict[str, np.ndarray], what: str) -> None:
     assert list(found) == list(expected)
     for name, g in expected.items():
-        np.testing.assert_allclose(found[name], g, rtol=1e-10, atol=1e-10, err_msg=f"{what}, {name}")
+        np.testing.assert_allclose(
+            found[name], g, rtol=1e-10, atol=1e-10, err_msg=f"{what}, {name}"
+        )
 
 
 @pytest.mark.parametrize("extra", ["", "lengths", "resets", "first", "all"])
 @pytest.mark.parametrize("k1, k2", PAIRS)
 @pytest.mark.parametrize("name", CELLS)
-def test_windows_against_a_graph_cut_by_hand(name: str, k1: int, k2: int, extra: str, rng: np.random.Generator) -> None:
+def test_windows_against_a_graph_cut_by_hand(
+    name: str, k1: int, k2: int, extra: str, rng: np.random.Generator
+) -> None:
     cell = CELLS[name](rng)
     xs = tg.tensor(rng.normal(size=(T, BATCH, INPUT)), requires_grad=True)
     named = everything(cell, xs=xs)
@@ -120,11 +142,15 @@ def test_windows_against_a_graph_cut_by_hand(name: str, k1: int, k2: int, extra:
         options["resets"] = rng.random((T, BATCH)) < 0.2
     first = None
     if extra in ("first", "all"):
-        first = tree_map(lambda s: tg.Parameter(rng.normal(size=(1, *s.shape[1:]))), cell.initial_state(BATCH))
+        first = tree_map(
+            lambda s: tg.Parameter(rng.normal(size=(1, *s.shape[1:]))), cell.initial_state(BATCH)
+        )
         named |= {f"first{path}": s for path, s in flatten(first)}
     expected = list(cut_by_hand(cell, xs, k1, k2, named, first, **options))
     count = 0
-    for k, (ys, gradients, window) in enumerate(windows(cell, xs, k1, k2, named, state=first, **options)):
+    for k, (ys, gradients, window) in enumerate(
+        windows(cell, xs, k1, k2, named, state=first, **options)
+    ):
         start, stop = k * k1, min((k + 1) * k1, T)
         assert (window.start, window.stop, window.reach) == (start, stop, max(0, stop - k2))
         np.testing.assert_allclose(ys, expected[k][0], rtol=1e-12, atol=1e-13)
@@ -138,11 +164,17 @@ def test_windows_against_a_graph_cut_by_hand(name: str, k1: int, k2: int, extra:
 @pytest.mark.parametrize("moved", [-1, 1])
 @pytest.mark.parametrize("k1, k2", [(1, 5), (5, 5), (5, 20), (7, 3), (4, 9)])
 @pytest.mark.parametrize("name", CELLS)
-def test_a_cut_one_step_away_gives_another_gradient(name: str, k1: int, k2: int, moved: int, rng: np.random.Generator) -> None:
+def test_a_cut_one_step_away_gives_another_gradient(
+    name: str, k1: int, k2: int, moved: int, rng: np.random.Generator
+) -> None:
     cell = CELLS[name](rng)
     xs = tg.tensor(rng.normal(size=(T, BATCH, INPUT)))
     named = everything(cell)
-    pairs = zip(windows(cell, xs, k1, k2, named), cut_by_hand(cell, xs, k1, k2, named, moved=moved), strict=True)
+    pairs = zip(
+        windows(cell, xs, k1, k2, named),
+        cut_by_hand(cell, xs, k1, k2, named, moved=moved),
+        strict=True,
+    )
     differences = []
     for (_, found, window), (_, other) in pairs:
         if window.reach > 0:
@@ -152,12 +184,18 @@ def test_a_cut_one_step_away_gives_another_gradient(name: str, k1: int, k2: int,
 
 @pytest.mark.parametrize("k1, k2", [(1, 5), (5, 5), (5, 12), (7, 3)])
 @pytest.mark.parametrize("name", CELLS)
-def test_an_optimiser_steps_between_windows(name: str, k1: int, k2: int, rng: np.random.Generator) -> None:
-    """Steps that are run again use the parameters as they are; the state before them was recorded with those of that time."""
+def test_an_optimiser_steps_between_windows(
+    name: str, k1: int, k2: int, rng: np.random.Generator
+) -> None:
+    """Steps that are run again use the parameters as they are.
+
+    The state before them was recorded with those of that time.
+    """
     cell, twin = CELLS[name](np.random.default_rng(4)), CELLS[name](np.random.default_rng(4))
     xs = tg.tensor(rng.normal(size=(T, BATCH, INPUT)))
     one, two = tg.optim.SGD(cell.parameters(), lr=0.02), tg.optim.SGD(twin.parameters(), lr=0.02)
-    entering = {0: twin.initial_state(BATCH)}  # states by the step they enter, as the newest run left them
+    # states by the step they enter, as the newest run left them
+    entering = {0: twin.initial_state(BATCH)}
     for window in tg.tbptt(cell, xs, k1, k2):
         window.backward(loss_of(window.ys, window.start, window.stop))
         start, stop = window.start, window.stop
@@ -178,7 +216,11 @@ def test_an_optimiser_steps_between_windows(name: str, k1: int, k2: int, rng: np
         newest = tg.stack(ys)
         np.testing.assert_allclose(window.ys.numpy(), newest.numpy(), rtol=1e-12, atol=1e-13)
         loss_of(newest, start, stop).backward()
-        assert_equal({n: p.grad.numpy() for n, p in cell.named_parameters()}, {n: p.grad.numpy() for n, p in twin.named_parameters()}, repr(window))
+        assert_equal(
+            {n: p.grad.numpy() for n, p in cell.named_parameters()},
+            {n: p.grad.numpy() for n, p in twin.named_parameters()},
+            repr(window),
+        )
         for optimizer in (one, two):
             optimizer.step()
             optimizer.zero_grad()
@@ -188,10 +230,17 @@ def test_an_optimiser_steps_between_windows(name: str, k1: int, k2: int, rng: np
 
 @pytest.mark.parametrize("k1, k2", [(3, 3), (2, 7), (5, 2)])
 @pytest.mark.parametrize("name", CELLS)
-def test_a_learnable_first_state_is_trained(name: str, k1: int, k2: int, rng: np.random.Generator) -> None:
-    """With a step of the optimiser between windows: the graph from the first state is new in each of them."""
+def test_a_learnable_first_state_is_trained(
+    name: str, k1: int, k2: int, rng: np.random.Generator
+) -> None:
+    """With a step of the optimiser between windows.
+
+    The graph from the first state is new in each of them.
+    """
     cell = CELLS[name](rng)
-    first = tree_map(lambda s: tg.Parameter(rng.normal(size=(1, *s.shape[1:]))), cell.initial_state(BATCH))
+    first = tree_map(
+        lambda s: tg.Parameter(rng.normal(size=(1, *s.shape[1:]))), cell.initial_state(BATCH)
+    )
     optimizer = tg.optim.SGD([*leaves(first), *cell.parameters()], lr=0.01)
     resets = rng.random((T, BATCH)) < 0.2
     for window in tg.tbptt(cell, rng.normal(size=(T, BATCH, INPUT)), k1, k2, first, resets=resets):
@@ -201,12 +250,16 @@ def test_a_learnable_first_state_is_trained(name: str, k1: int, k2: int, rng: np
         assert all((s.grad is not None and s.grad.numpy().any()) == touched for s in leaves(first))
         optimizer.step()
         optimizer.zero_grad()
-        assert all((s.numpy() != b).any() == touched for s, b in zip(leaves(first), before, strict=True))
+        assert all(
+            (s.numpy() != b).any() == touched for s, b in zip(leaves(first), before, strict=True)
+        )
 
 
 @pytest.mark.parametrize("k1, k2", [(3, 3), (2, 7), (5, 2), (40, 40)])
 @pytest.mark.parametrize("name", CELLS)
-def test_the_state_is_carried_into_the_next_call(name: str, k1: int, k2: int, rng: np.random.Generator) -> None:
+def test_the_state_is_carried_into_the_next_call(
+    name: str, k1: int, k2: int, rng: np.random.Generator
+) -> None:
     cell, xs = CELLS[name](rng), rng.normal(size=(T, BATCH, INPUT))
     whole, last = tg.unroll(cell, xs)
     state, outputs = None, []
@@ -222,19 +275,27 @@ def test_the_state_is_carried_into_the_next_call(name: str, k1: int, k2: int, rn
 
 @pytest.mark.parametrize("k1, k2", [(1, 4), (3, 3), (2, 7), (5, 2)])
 @pytest.mark.parametrize("kind", ["VariationalDropout", "Zoneout", "WeightDrop"])
-def test_masks_are_the_same_when_steps_are_run_again(kind: str, k1: int, k2: int, rng: np.random.Generator) -> None:
+def test_masks_are_the_same_when_steps_are_run_again(
+    kind: str, k1: int, k2: int, rng: np.random.Generator
+) -> None:
     xs = rng.normal(size=(T, BATCH, INPUT))
 
     def make() -> Any:
         cell = tg.cells.LSTM(INPUT, HIDDEN, rng=0, dtype=np.float64)
-        options = {"input": 0.3, "state": 0.4, "output": 0.3} if kind == "VariationalDropout" else {"p": 0.4}
+        options = (
+            {"input": 0.3, "state": 0.4, "output": 0.3}
+            if kind == "VariationalDropout"
+            else {"p": 0.4}
+        )
         return getattr(tg.nn, kind)(cell, rng=1, **options)
 
     whole, _ = tg.unroll(make(), xs)
     cell = make()
     outputs = [window.ys.numpy() for window in tg.tbptt(cell, xs, k1, k2)]
     np.testing.assert_allclose(np.concatenate(outputs), whole.numpy(), rtol=1e-12)
-    second, expected = (np.concatenate([w.ys.numpy() for w in tg.tbptt(c, xs, k1, k2)]) for c in (cell, make()))
+    second, expected = (
+        np.concatenate([w.ys.numpy() for w in tg.tbptt(c, xs, k1, k2)]) for c in (cell, make())
+    )
     np.testing.assert_array_equal(expected, np.concatenate(outputs))
     assert (second != expected).any(), "another sequence has other masks"
 
@@ -245,7 +306,9 @@ def test_gradients_with_masks(k1: int, k2: int, rng: np.random.Generator) -> Non
     xs = rng.normal(size=(T, BATCH, INPUT))
 
     def make() -> Any:
-        return tg.nn.VariationalDropout(tg.cells.GRU(INPUT, HIDDEN, rng=0, dtype=np.float64), state=0.4, input=0.3, rng=1)
+        return tg.nn.VariationalDropout(
+            tg.cells.GRU(INPUT, HIDDEN, rng=0, dtype=np.float64), state=0.4, input=0.3, rng=1
+        )
 
     cell = make()
     for window in tg.tbptt(cell, xs, k1, k2):
@@ -261,12 +324,18 @@ def test_gradients_with_masks(k1: int, k2: int, rng: np.random.Generator) -> Non
         start = (np.zeros((BATCH, 1), int), np.zeros((BATCH, HIDDEN)))
         ys, _ = tg.unroll(step, xs[: window.stop], start)
         middle = max(window.start, window.reach)
-        loss_of(tg.concatenate([ys[window.start : middle].detach(), ys[middle:]]), window.start, window.stop).backward()
+        loss_of(
+            tg.concatenate([ys[window.start : middle].detach(), ys[middle:]]),
+            window.start,
+            window.stop,
+        ).backward()
         assert_equal(found, taken(everything(twin)), repr(window))
 
 
 @pytest.mark.parametrize("k1, k2", [(1, 4), (2, 7), (5, 2)])
-def test_sequences_inside_steps_have_the_same_masks_again(k1: int, k2: int, rng: np.random.Generator) -> None:
+def test_sequences_inside_steps_have_the_same_masks_again(
+    k1: int, k2: int, rng: np.random.Generator
+) -> None:
     xs = rng.normal(size=(9, BATCH, INPUT))
 
     def make() -> Any:
@@ -312,9 +381,13 @@ def test_windows_of_nests_and_of_nothing(rng: np.random.Generator) -> None:
     whole, _ = tg.unroll(nest, xs, np.zeros((2, 3)))
     parts = [window.ys for window in tg.tbptt(nest, xs, 3, 2, np.zeros((2, 3)))]
     for k, y in enumerate(leaves(whole)):
-        np.testing.assert_array_equal(np.concatenate([leaves(p)[k].numpy() for p in parts]), y.numpy())
+        np.testing.assert_array_equal(
+            np.concatenate([leaves(p)[k].numpy() for p in parts]), y.numpy()
+        )
     for k1, k2 in ((3, 2), (2, 5)):
-        silent = list(tg.tbptt(lambda x, h: (None, tg.tanh(x + h * w)), xs[0], k1, k2, np.zeros((2, 3))))
+        silent = list(
+            tg.tbptt(lambda x, h: (None, tg.tanh(x + h * w)), xs[0], k1, k2, np.zeros((2, 3)))
+        )
         assert all(window.ys is None for window in silent) and silent[-1].stop == 7
 
 
@@ -328,37 +401,72 @@ def test_a_window_shows_itself() -> None:
 def test_marks_are_the_steps_of_the_sequence() -> None:
     cell = tg.cells.Elman(INPUT, HIDDEN, rng=0)
     for window in tg.tbptt(cell, np.ones((7, 1, INPUT), np.float32), 2, 3):
-        steps = {n.where.mark.step for n in tg.tape(window.ys) if n.primitive is not None and n.op == "tanh"}
+        steps = {
+            n.where.mark.step
+            for n in tg.tape(window.ys)
+            if n.primitive is not None and n.op == "tanh"
+        }
         assert steps == set(range(window.reach, window.stop))
 
 
 def test_misuse_of_windows() -> None:
     cell = tg.cells.Elman(INPUT, HIDDEN, rng=0)
     xs = np.ones((6, 1, INPUT), np.float32)
-    for bad, found in ((1.0, "a float"), (None, "a NoneType"), (tg.tensor(1.0), "a tensor without gradients")):
+    for bad, found in (
+        (1.0, "a float"),
+        (None, "a NoneType"),
+        (tg.tensor(1.0), "a tensor without gradients"),
+    ):
         window = next(iter(tg.tbptt(cell, xs, 2)))
-        with pytest.raises(tg.GraphError, match=rf"window\.backward expects a loss that was computed from window\.ys; found {found}"):
+        with pytest.raises(
+            tg.GraphError,
+            match=rf"window\.backward expects a loss that was computed from window\.ys; found {found}",
+        ):
             window.backward(bad)  # type: ignore[arg-type]
     window = next(iter(tg.tbptt(cell, xs, 2)))
     with pytest.raises(tg.GraphError, match="not one number"):
         window.backward(window.ys)
     loss = (window.ys**2).sum()
     window.backward(loss)
-    with pytest.raises(tg.GraphError, match=r"released by the backward of 'sum' at test_truncated\.py:\d+"):
+    with pytest.raises(
+        tg.GraphError, match=r"released by the backward of 'sum' at test_truncated\.py:\d+"
+    ):
         window.backward(loss)
-    for k1, k2, name in ((0, 1, "k1"), (-1, 1, "k1"), (1.0, 1, "k1"), (True, 1, "k1"), (1, 0, "k2"), (1, 2.5, "k2"), (1, True, "k2"), ("2", 2, "k1")):
-        with pytest.raises(tg.TinygradError, match=rf"tbptt: {name} must be a whole number of steps, at least 1; found "):
+    for k1, k2, name in (
+        (0, 1, "k1"),
+        (-1, 1, "k1"),
+        (1.0, 1, "k1"),
+        (True, 1, "k1"),
+        (1, 0, "k2"),
+        (1, 2.5, "k2"),
+        (1, True, "k2"),
+        ("2", 2, "k1"),
+    ):
+        with pytest.raises(
+            tg.TinygradError,
+            match=rf"tbptt: {name} must be a whole number of steps, at least 1; found ",
+        ):
             tg.tbptt(cell, xs, k1, k2)  # type: ignore[arg-type]
-    with pytest.raises(tg.ShapeError, match="the sequence is empty"):  # at the call, not at the first window
+    # at the call, not at the first window
+    with pytest.raises(tg.ShapeError, match="the sequence is empty"):
         tg.tbptt(cell, xs[:0], 2)
 
 
 @pytest.mark.parametrize(("k1", "k2"), [(2, 2), (2, 5), (3, 2), (7, 7)])
 @pytest.mark.parametrize("compiled", [False, True])
-def test_layers_before_the_cell_get_their_gradients(k1: int, k2: int, compiled: bool, rng: np.random.Generator) -> None:
-    """As if each step had computed its own input; window by window, so that an optimiser may step between."""
+def test_layers_before_the_cell_get_their_gradients(
+    k1: int, k2: int, compiled: bool, rng: np.random.Generator
+) -> None:
+    """As if each step had computed its own input.
+
+    Window by window, so that an optimiser may step between.
+    """
     ids = rng.integers(0, 5, (7, 2))
-    table, before, cell = tg.nn.Embedding(5, 3, rng=0, dtype="f8"), tg.nn.Linear(3, 3, rng=1, dtype="f8"), tg.cells.GRU(3, 4, rng=2, dtype="f8")
+    table, before, cell = (
+        tg.nn.Embedding(5, 3, rng=0, dtype="f8"),
+        tg.nn.Linear(3, 3, rng=1, dtype="f8"),
+        tg.cells.GRU(3, 4, rng=2, dtype="f8"),
+    )
     modules = (table, before, cell)
 
     def whole(i: Any, h: Any) -> Any:
@@ -367,7 +475,9 @@ def test_layers_before_the_cell_get_their_gradients(k1: int, k2: int, compiled: 
     with interpreting():
         fast = tg.jit(cell)
         windows = zip(
-            tg.tbptt(fast if compiled else cell, before(table(ids)), k1, k2), tg.tbptt(whole, ids, k1, k2, np.zeros((2, 4))), strict=True
+            tg.tbptt(fast if compiled else cell, before(table(ids)), k1, k2),
+            tg.tbptt(whole, ids, k1, k2, np.zeros((2, 4))),
+            strict=True,
         )
         for window, expected in windows:
             found = []
@@ -384,9 +494,15 @@ def test_a_backward_pass_that_would_lose_the_gradients_of_earlier_layers_is_refu
     table, cell = tg.nn.Embedding(5, 3, rng=0), tg.cells.GRU(3, 4, rng=1)
     ids = np.zeros((4, 1), int)
     window = next(iter(tg.tbptt(cell, table(ids), 2)))
-    with pytest.raises(tg.GraphError, match=r"Call window\.backward\(loss\) in place of loss\.backward\(\)"):
+    with pytest.raises(
+        tg.GraphError, match=r"Call window\.backward\(loss\) in place of loss\.backward\(\)"
+    ):
         (window.ys**2).sum().backward()
-    whole = tg.grad(lambda w: sum(((v.ys**2).sum() for v in tg.tbptt(cell, tg.take(w, ids, axis=0), 2)), tg.tensor(0.0)))(tg.tensor(table.weight.numpy()))
+    whole = tg.grad(
+        lambda w: sum(
+            ((v.ys**2).sum() for v in tg.tbptt(cell, tg.take(w, ids, axis=0), 2)), tg.tensor(0.0)
+        )
+    )(tg.tensor(table.weight.numpy()))
     for window in tg.tbptt(cell, table(ids), 2):
         window.backward((window.ys**2).sum())
     np.testing.assert_allclose(table.weight.grad.numpy(), whole.numpy(), rtol=1e-5, atol=1e-7)

@@ -1,4 +1,7 @@
-"""`tg.unroll`: lengths, reverse, resets, first states, checkpoints and marks, against plain loops over single rows."""
+"""`tg.unroll`.
+
+Lengths, reverse, resets, first states, checkpoints and marks, against plain loops over single rows.
+"""
 
 from __future__ import annotations
 
@@ -36,13 +39,24 @@ def normal(rng: Any, *shape: int) -> Any:
 
 
 class Shapes(tg.Cell):
-    """State of unequal shapes and ranks, one of them an outer product; the output is none of them."""
+    """State of unequal shapes and ranks, one of them an outer product.
+
+    The output is none of them.
+    """
 
     def __init__(self, rng: Any) -> None:
-        self.W, self.U, self.V = normal(rng, HIDDEN, INPUT), normal(rng, HIDDEN, HIDDEN), normal(rng, 2, HIDDEN)
+        self.W, self.U, self.V = (
+            normal(rng, HIDDEN, INPUT),
+            normal(rng, HIDDEN, HIDDEN),
+            normal(rng, 2, HIDDEN),
+        )
 
     def initial_state(self, batch_size: int) -> Any:
-        return {"h": self.zeros(batch_size, HIDDEN), "fast": self.zeros(batch_size, 2, HIDDEN), "count": self.zeros(batch_size)}
+        return {
+            "h": self.zeros(batch_size, HIDDEN),
+            "fast": self.zeros(batch_size, 2, HIDDEN),
+            "count": self.zeros(batch_size),
+        }
 
     def forward(self, x: Any, state: Any) -> Any:
         h = tg.tanh(x @ self.W.T + state["h"] @ self.U.T + state["fast"].sum(axis=1))
@@ -52,16 +66,25 @@ class Shapes(tg.Cell):
 
 
 class Gaps(tg.Cell):
-    """Input (features, time gap), of which the gap is divided by: padding of zeros would spoil the gradients."""
+    """Input (features, time gap), of which the gap is divided by.
+
+    Padding of zeros would spoil the gradients.
+    """
 
     hidden_size = HIDDEN
 
     def __init__(self, rng: Any) -> None:
-        self.W, self.U, self.rate = normal(rng, HIDDEN, INPUT), normal(rng, HIDDEN, HIDDEN), normal(rng, HIDDEN)
+        self.W, self.U, self.rate = (
+            normal(rng, HIDDEN, INPUT),
+            normal(rng, HIDDEN, HIDDEN),
+            normal(rng, HIDDEN),
+        )
 
     def forward(self, x: Any, h: Any) -> Any:
         features, gap = x
-        h = tg.tanh(features @ self.W.T + tg.exp(-tg.exp(self.rate) / gap) * (h @ self.U.T) + tg.log(gap))
+        h = tg.tanh(
+            features @ self.W.T + tg.exp(-tg.exp(self.rate) / gap) * (h @ self.U.T) + tg.log(gap)
+        )
         return h, h
 
 
@@ -77,14 +100,19 @@ class Nested(tg.Cell):
         self.W, self.U = normal(rng, HIDDEN, INPUT), normal(rng, HIDDEN, HIDDEN)
 
     def initial_state(self, batch_size: int) -> Any:
-        return Pair(self.zeros(batch_size, HIDDEN), [{"mean": self.zeros(batch_size, 1), "high": (self.zeros(batch_size, HIDDEN), None)}])
+        return Pair(
+            self.zeros(batch_size, HIDDEN),
+            [{"mean": self.zeros(batch_size, 1), "high": (self.zeros(batch_size, HIDDEN), None)}],
+        )
 
     def forward(self, x: Any, state: Any) -> Any:
         inner = state.rest[0]
         low = tg.sigmoid(x @ self.W.T + state.low @ self.U.T)
         high = tg.tanh(inner["high"][0] + low * inner["mean"])
         mean = 0.5 * inner["mean"] + high.mean(axis=1, keepdims=True)
-        return {"y": high * low, "parts": (low, mean)}, Pair(low, [{"mean": mean, "high": (high, None)}])
+        return {"y": high * low, "parts": (low, mean)}, Pair(
+            low, [{"mean": mean, "high": (high, None)}]
+        )
 
 
 class Tokens(tg.Cell):
@@ -132,7 +160,9 @@ def variables(xs: Any) -> Any:
 
 
 def random_state(cell: tg.Cell, rng: Any, batch: int = BATCH) -> Any:
-    return tree_map(lambda s: tg.tensor(rng.normal(size=s.shape), requires_grad=True), cell.initial_state(batch))
+    return tree_map(
+        lambda s: tg.tensor(rng.normal(size=s.shape), requires_grad=True), cell.initial_state(batch)
+    )
 
 
 def weights_like(tree: Any) -> Any:
@@ -149,15 +179,24 @@ def weighted(tree: Any, weights: Any) -> Any:
 
 
 def gradients_of(cell: Any, xs: Any, state: Any) -> dict[str, np.ndarray]:
-    named = [*cell.named_parameters(), *((f"xs{p}", x) for p, x in flatten(xs)), *((f"state{p}", s) for p, s in flatten(state))]
-    found = {n: np.zeros(t.shape) if t.grad is None else grad_of(t) for n, t in named if t.requires_grad}
+    named = [
+        *cell.named_parameters(),
+        *((f"xs{p}", x) for p, x in flatten(xs)),
+        *((f"state{p}", s) for p, s in flatten(state)),
+    ]
+    found = {
+        n: np.zeros(t.shape) if t.grad is None else grad_of(t) for n, t in named if t.requires_grad
+    }
     for _, t in named:
         t.grad = None
     return found
 
 
 def engine(cell: tg.Cell, xs: Any, state: Any, **options: Any) -> Result:
-    """Outputs, all states, last state and all gradients by `unroll`; the loss uses outputs and last state."""
+    """Outputs, all states, last state and all gradients by `unroll`.
+
+    The loss uses outputs and last state.
+    """
     with tg.no_grad():
         _, states = tg.unroll(cell, xs, state, return_states=True, **options)
     ys, last = tg.unroll(cell, xs, state, **options)
@@ -167,7 +206,13 @@ def engine(cell: tg.Cell, xs: Any, state: Any, **options: Any) -> Result:
 
 
 def by_rows(
-    cell: tg.Cell, xs: Any, state: Any, lengths: Any = None, reverse: bool = False, resets: Any = None, first: Any = None
+    cell: tg.Cell,
+    xs: Any,
+    state: Any,
+    lengths: Any = None,
+    reverse: bool = False,
+    resets: Any = None,
+    first: Any = None,
 ) -> Result:
     """The same, each row alone and without its padding, in a loop over `cell.forward`."""
     count = leaves(xs)[0].shape[0]
@@ -226,7 +271,9 @@ def assert_same(found: Result, expected: Result, rtol: float = 1e-10, atol: floa
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
 @pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["whole", "lengths"])
 @pytest.mark.parametrize("name", KINDS)
-def test_rows_are_what_they_are_alone(name: str, lengths: Any, reverse: bool, resetting: bool, rng: np.random.Generator) -> None:
+def test_rows_are_what_they_are_alone(
+    name: str, lengths: Any, reverse: bool, resetting: bool, rng: np.random.Generator
+) -> None:
     cell = KINDS[name].make(rng)
     xs, state = variables(KINDS[name].inputs(rng)), random_state(cell, rng)
     resets = None
@@ -244,7 +291,9 @@ def test_rows_are_what_they_are_alone(name: str, lengths: Any, reverse: bool, re
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("name", KINDS)
 @pytest.mark.parametrize("junk", [np.nan, np.inf])
-def test_padding_may_hold_anything(name: str, junk: float, reverse: bool, rng: np.random.Generator) -> None:
+def test_padding_may_hold_anything(
+    name: str, junk: float, reverse: bool, rng: np.random.Generator
+) -> None:
     cell = KINDS[name].make(rng)
     xs, state = KINDS[name].inputs(rng), random_state(cell, rng)
     padded = tree_map(np.array, xs)
@@ -252,7 +301,9 @@ def test_padding_may_hold_anything(name: str, junk: float, reverse: bool, rng: n
         for b, n in enumerate(LENGTHS):
             x[n:, b] = junk if x.dtype.kind == "f" else 10**6
     for checkpoint in (None, 2):
-        found = engine(cell, variables(padded), state, lengths=LENGTHS, reverse=reverse, checkpoint=checkpoint)
+        found = engine(
+            cell, variables(padded), state, lengths=LENGTHS, reverse=reverse, checkpoint=checkpoint
+        )
         assert_same(found, engine(cell, variables(xs), state, lengths=LENGTHS, reverse=reverse))
     for path, g in found.gradients.items():
         if path.startswith("xs"):
@@ -285,8 +336,12 @@ def test_a_reset_is_a_new_sequence(rng: np.random.Generator) -> None:
     second, end = tg.unroll(cell, xs[3:])
     np.testing.assert_array_equal(ys.numpy()[3:], second.numpy())
     np.testing.assert_array_equal(last.numpy(), end.numpy())
-    np.testing.assert_array_equal(tg.unroll(cell, xs, resets=tg.tensor(resets))[0].numpy(), ys.numpy())
-    np.testing.assert_array_equal(tg.unroll(cell, xs, resets=resets.tolist())[0].numpy(), ys.numpy())
+    np.testing.assert_array_equal(
+        tg.unroll(cell, xs, resets=tg.tensor(resets))[0].numpy(), ys.numpy()
+    )
+    np.testing.assert_array_equal(
+        tg.unroll(cell, xs, resets=resets.tolist())[0].numpy(), ys.numpy()
+    )
 
 
 # --- first states ----------------------------------------------------------------------------------------------------------------------
@@ -294,10 +349,14 @@ def test_a_reset_is_a_new_sequence(rng: np.random.Generator) -> None:
 
 @pytest.mark.parametrize("checkpoint", [None, 3])
 @pytest.mark.parametrize("name", ["Elman", "LSTM", "shapes", "nested"])
-def test_a_learnable_first_state_serves_every_row(name: str, checkpoint: Any, rng: np.random.Generator) -> None:
+def test_a_learnable_first_state_serves_every_row(
+    name: str, checkpoint: Any, rng: np.random.Generator
+) -> None:
     cell = KINDS[name].make(rng)
     xs = variables(features(rng))
-    state = tree_map(lambda s: tg.Parameter(rng.normal(size=(1, *s.shape[1:]))), cell.initial_state(BATCH))
+    state = tree_map(
+        lambda s: tg.Parameter(rng.normal(size=(1, *s.shape[1:]))), cell.initial_state(BATCH)
+    )
     resets = rng.random((T, BATCH)) < 0.3
     found = engine(cell, xs, state, lengths=LENGTHS, resets=resets, checkpoint=checkpoint)
     assert all(found.gradients[f"state{p}"].shape[0] == 1 for p, _ in flatten(state))
@@ -308,10 +367,15 @@ def test_a_learnable_first_state_serves_every_row(name: str, checkpoint: Any, rn
 def test_first_states_as_arrays_tensors_and_none(name: str, rng: np.random.Generator) -> None:
     cell, xs = KINDS[name].make(rng), KINDS[name].inputs(rng)
     values = tree_map(lambda s: rng.normal(size=s.shape), cell.initial_state(BATCH))
-    from_arrays, from_tensors = (tg.unroll(cell, xs, s) for s in (values, tree_map(tg.tensor, values)))
+    from_arrays, from_tensors = (
+        tg.unroll(cell, xs, s) for s in (values, tree_map(tg.tensor, values))
+    )
     for a, b in zip(leaves(from_arrays), leaves(from_tensors), strict=True):
         np.testing.assert_array_equal(a.numpy(), b.numpy())
-    from_none, from_zeros = tg.unroll(cell, xs), tg.unroll(cell, xs, tree_map(np.zeros_like, values))
+    from_none, from_zeros = (
+        tg.unroll(cell, xs),
+        tg.unroll(cell, xs, tree_map(np.zeros_like, values)),
+    )
     for a, b, c in zip(leaves(from_none), leaves(from_zeros), leaves(from_arrays), strict=True):
         np.testing.assert_array_equal(a.numpy(), b.numpy())
         assert (a.numpy() != c.numpy()).any()
@@ -331,7 +395,9 @@ def test_arrays_take_the_dtype_of_the_cell() -> None:
 def test_a_list_of_steps_is_a_sequence(rng: np.random.Generator) -> None:
     cell, xs = tg.cells.Elman(INPUT, HIDDEN, rng=0), features(rng).astype(np.float32)
     for given in (list(xs), [tg.tensor(x) for x in xs], xs.tolist()):
-        np.testing.assert_array_equal(tg.unroll(cell, given)[0].numpy(), tg.unroll(cell, xs)[0].numpy())
+        np.testing.assert_array_equal(
+            tg.unroll(cell, given)[0].numpy(), tg.unroll(cell, xs)[0].numpy()
+        )
 
 
 # --- all states, hooks -------------------------------------------------------------------------------------------------------------------
@@ -339,9 +405,13 @@ def test_a_list_of_steps_is_a_sequence(rng: np.random.Generator) -> None:
 
 @pytest.mark.parametrize("checkpoint", [None, 2])
 @pytest.mark.parametrize("reverse", [False, True])
-def test_gradients_reach_all_states(reverse: bool, checkpoint: Any, rng: np.random.Generator) -> None:
+def test_gradients_reach_all_states(
+    reverse: bool, checkpoint: Any, rng: np.random.Generator
+) -> None:
     cell, xs = KINDS["shapes"].make(rng), features(rng)
-    ys, states = tg.unroll(cell, xs, reverse=reverse, return_states=True, checkpoint=checkpoint, lengths=LENGTHS)
+    ys, states = tg.unroll(
+        cell, xs, reverse=reverse, return_states=True, checkpoint=checkpoint, lengths=LENGTHS
+    )
     weights = weights_like((ys, states))
     weighted((ys, states), weights).backward()
     found = gradients_of(cell, (), ())
@@ -376,7 +446,9 @@ def test_hooks_see_each_step(reverse: bool, rng: np.random.Generator) -> None:
         np.testing.assert_array_equal(y, ys.numpy()[t])
         np.testing.assert_array_equal(c, states.c.numpy()[t])
     (ys * ys).sum().backward()
-    assert sorted(norms) == list(range(T)) and all(g.shape == (BATCH, HIDDEN) for g in norms.values())
+    assert sorted(norms) == list(range(T)) and all(
+        g.shape == (BATCH, HIDDEN) for g in norms.values()
+    )
 
 
 # --- checkpoints --------------------------------------------------------------------------------------------------------------------------
@@ -385,16 +457,26 @@ def test_hooks_see_each_step(reverse: bool, rng: np.random.Generator) -> None:
 @pytest.mark.parametrize("checkpoint", [1, 2, 3, True, T, T + 5, np.int64(4)])
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
 @pytest.mark.parametrize("name", KINDS)
-def test_checkpoints_change_nothing(name: str, reverse: bool, checkpoint: Any, rng: np.random.Generator) -> None:
+def test_checkpoints_change_nothing(
+    name: str, reverse: bool, checkpoint: Any, rng: np.random.Generator
+) -> None:
     cell = KINDS[name].make(rng)
-    xs, state, resets = variables(KINDS[name].inputs(rng)), random_state(cell, rng), rng.random((T, BATCH)) < 0.3
+    xs, state, resets = (
+        variables(KINDS[name].inputs(rng)),
+        random_state(cell, rng),
+        rng.random((T, BATCH)) < 0.3,
+    )
     options: dict[str, Any] = {"lengths": LENGTHS, "reverse": reverse, "resets": resets}
     plain = engine(cell, xs, state, **options)
-    assert_same(engine(cell, xs, state, checkpoint=checkpoint, **options), plain, rtol=1e-12, atol=1e-13)
+    assert_same(
+        engine(cell, xs, state, checkpoint=checkpoint, **options), plain, rtol=1e-12, atol=1e-13
+    )
 
 
 @pytest.mark.parametrize("checkpoint", [1, 2, True, 50])
-def test_a_computed_tensor_that_all_stretches_use(checkpoint: Any, rng: np.random.Generator) -> None:
+def test_a_computed_tensor_that_all_stretches_use(
+    checkpoint: Any, rng: np.random.Generator
+) -> None:
     w, xs = (tg.Parameter(rng.normal(size=s) * 0.5) for s in ((HIDDEN, HIDDEN), (T, BATCH, HIDDEN)))
     found = []
     for option in (None, checkpoint):
@@ -416,7 +498,9 @@ def test_a_computed_tensor_that_all_stretches_use(checkpoint: Any, rng: np.rando
 def test_attention_over_a_memory(checkpoint: Any, rng: np.random.Generator) -> None:
     encoder = tg.cells.GRU(INPUT, HIDDEN, rng=1, dtype=np.float64)
     attention = tg.nn.BahdanauAttention(HIDDEN, HIDDEN, 2, rng=2, dtype=np.float64)
-    decoder = tg.nn.AttentionCell(tg.cells.LSTM(INPUT + HIDDEN, HIDDEN, rng=3, dtype=np.float64), attention, rng=4)
+    decoder = tg.nn.AttentionCell(
+        tg.cells.LSTM(INPUT + HIDDEN, HIDDEN, rng=3, dtype=np.float64), attention, rng=4
+    )
     source, target = features(rng, 5), features(rng)
     found = []
     for option in (None, checkpoint):
@@ -424,7 +508,12 @@ def test_attention_over_a_memory(checkpoint: Any, rng: np.random.Generator) -> N
         bound = decoder.attending(memory.swapaxes(0, 1), [5, 2, 3, 1])
         ys, last = tg.unroll(bound, target, checkpoint=option, lengths=LENGTHS)
         weighted((ys, last), weights_like((ys, last))).backward()
-        found.append({**gradients_of(encoder, (), ()), **{f"d{n}": g for n, g in gradients_of(decoder, (), ()).items()}})
+        found.append(
+            {
+                **gradients_of(encoder, (), ()),
+                **{f"d{n}": g for n, g in gradients_of(decoder, (), ()).items()},
+            }
+        )
     assert len(found[0]) == 12 and all(g.any() for g in found[0].values())
     for name, g in found[0].items():
         np.testing.assert_allclose(found[1][name], g, rtol=1e-10, atol=1e-13, err_msg=name)
@@ -437,14 +526,18 @@ def unrolled_energy(cell: tg.Cell, checkpoint: Any, names: list[str]) -> Callabl
         for n, p in zip(names, parameters, strict=True):
             object.__setattr__(cell, n, p)
         ys, last = tg.unroll(cell, xs, state, checkpoint=checkpoint, lengths=[3, 2])
-        return (ys * ys).sum() + sum((tg.sin(s).sum() for s in leaves(last)), tg.tensor(np.zeros(())))
+        return (ys * ys).sum() + sum(
+            (tg.sin(s).sum() for s in leaves(last)), tg.tensor(np.zeros(()))
+        )
 
     return f
 
 
 @pytest.mark.parametrize("checkpoint", [1, 2])
 @pytest.mark.parametrize("kind", ["Elman", "LSTM"])
-def test_second_derivatives_through_checkpoints(kind: str, checkpoint: int, rng: np.random.Generator) -> None:
+def test_second_derivatives_through_checkpoints(
+    kind: str, checkpoint: int, rng: np.random.Generator
+) -> None:
     cell = getattr(tg.cells, kind)(1, 2, rng=0, dtype=np.float64)
     names = ["weight_ih", "weight_hh"]
     parameters = [rng.normal(size=getattr(cell, n).shape) for n in names]
@@ -466,15 +559,25 @@ def test_hvp_jvp_and_nested_transforms_through_checkpoints(rng: np.random.Genera
         lambda c: tg.jvp(lambda x: f(x, c), (x,), (v,))[1],
         lambda c: tg.jvp(lambda x: tg.jvp(lambda x: f(x, c), (x,), (v,))[1], (x,), (v,))[1],
         lambda c: tg.grad(lambda x: (tg.grad(lambda x: f(x, c))(x) ** 2).sum())(x),
-        lambda c: tg.grad(lambda x: tg.grad(lambda x: (tg.grad(lambda x: f(x, c))(x) ** 2).sum())(x).sum())(x),
+        lambda c: tg.grad(
+            lambda x: tg.grad(lambda x: (tg.grad(lambda x: f(x, c))(x) ** 2).sum())(x).sum()
+        )(x),
         lambda c: tg.hessian(lambda x: f(x, c))(x),
-        lambda c: tg.vjp(lambda x: tg.unroll(cell, x, tg.tensor(h), checkpoint=c)[1], x)[1](tg.tensor(h))[0],
+        lambda c: tg.vjp(lambda x: tg.unroll(cell, x, tg.tensor(h), checkpoint=c)[1], x)[1](
+            tg.tensor(h)
+        )[0],
     ]
     for k, case in enumerate(cases):
         expected = case(None).numpy()
         assert np.abs(expected).max() > 1e-4
         for c in (1, 2, True):
-            np.testing.assert_allclose(case(c).numpy(), expected, rtol=1e-10, atol=1e-12, err_msg=f"case {k}, checkpoint {c}")
+            np.testing.assert_allclose(
+                case(c).numpy(),
+                expected,
+                rtol=1e-10,
+                atol=1e-12,
+                err_msg=f"case {k}, checkpoint {c}",
+            )
 
 
 def test_create_graph_and_two_walks_through_checkpoints(rng: np.random.Generator) -> None:
@@ -517,7 +620,10 @@ def test_integer_states_and_outputs_go_through_checkpoints() -> None:
     w = tg.Parameter(np.ones(2))
 
     def cell(x: Any, state: Any) -> Any:
-        return {"even": state["n"] % 2, "y": x * w}, {"n": state["n"] + 1, "sum": state["sum"] + x * w * state["n"]}
+        return {"even": state["n"] % 2, "y": x * w}, {
+            "n": state["n"] + 1,
+            "sum": state["sum"] + x * w * state["n"],
+        }
 
     first = {"n": np.zeros((2, 1), int), "sum": np.zeros((2, 2))}
     xs = np.arange(20.0).reshape(5, 2, 2)
@@ -525,7 +631,15 @@ def test_integer_states_and_outputs_go_through_checkpoints() -> None:
     for checkpoint in (None, 2):
         ys, last = tg.unroll(cell, xs, first, checkpoint=checkpoint, lengths=[5, 3])
         (last["sum"].sum() + ys["y"].sum()).backward()
-        found.append([ys["even"].numpy(), ys["y"].numpy(), last["n"].numpy(), last["sum"].numpy(), grad_of(w)])
+        found.append(
+            [
+                ys["even"].numpy(),
+                ys["y"].numpy(),
+                last["n"].numpy(),
+                last["sum"].numpy(),
+                grad_of(w),
+            ]
+        )
         w.grad = None
     assert found[0][2].ravel().tolist() == [5, 3] and found[0][2].dtype == int
     for a, b in zip(*found, strict=True):
@@ -542,21 +656,47 @@ def test_checkpoint_of_a_function(rng: np.random.Generator) -> None:
 
     def f(first: Any, options: Any, scale: float, table: Any) -> Any:
         a = tg.tanh(first @ captured) * scale
-        return {"a": a, "b": (a * options["y"] + table, first), "count": tg.argmax(a), "c": captured, "n": 3}
+        return {
+            "a": a,
+            "b": (a * options["y"] + table, first),
+            "count": tg.argmax(a),
+            "c": captured,
+            "n": 3,
+        }
 
     results = []
     for run in (lambda *args: tg.checkpoint(f, *args), f):
         out = run(x, {"y": y}, 2.0, np.ones((3, 3)))
         assert int(out["n"]) == 3
-        loss = sum(((k + 1) * (t * t).sum() for k, t in enumerate([out["a"], *out["b"], out["c"]])), captured.sum())
+        loss = sum(
+            ((k + 1) * (t * t).sum() for k, t in enumerate([out["a"], *out["b"], out["c"]])),
+            captured.sum(),
+        )
         loss.backward(retain_graph=True)
-        results.append([out["a"].numpy(), out["b"][0].numpy(), out["count"].numpy(), *[grad_of(t) for t in (w, x, y)]])
+        results.append(
+            [
+                out["a"].numpy(),
+                out["b"][0].numpy(),
+                out["count"].numpy(),
+                *[grad_of(t) for t in (w, x, y)],
+            ]
+        )
         w.grad = x.grad = y.grad = None
     for a, b in zip(*results, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-14)
     u = [rng.normal(size=(2, 2)) for _ in range(2)]
-    assert tg.gradcheck(lambda a, b: tg.checkpoint(lambda p, q: (tg.tanh(p @ q), p * p), a, b), *u, order=2, rtol=1e-4)
-    assert tg.gradcheck(lambda a, b: tg.checkpoint(lambda p: tg.checkpoint(lambda q: tg.sin(q) * b, p) * a, a), *u, order=2, rtol=1e-4)
+    assert tg.gradcheck(
+        lambda a, b: tg.checkpoint(lambda p, q: (tg.tanh(p @ q), p * p), a, b),
+        *u,
+        order=2,
+        rtol=1e-4,
+    )
+    assert tg.gradcheck(
+        lambda a, b: tg.checkpoint(lambda p: tg.checkpoint(lambda q: tg.sin(q) * b, p) * a, a),
+        *u,
+        order=2,
+        rtol=1e-4,
+    )
 
 
 def test_checkpoint_of_parts_that_need_no_gradient(rng: np.random.Generator) -> None:
@@ -574,7 +714,8 @@ def test_checkpoint_of_parts_that_need_no_gradient(rng: np.random.Generator) -> 
 
 
 def nodes_alive() -> int:
-    return sum(issubclass(type(x), Node) for x in gc.get_objects())  # isinstance would look through dead weak proxies of others
+    # isinstance would look through dead weak proxies of others
+    return sum(issubclass(type(x), Node) for x in gc.get_objects())
 
 
 def test_checkpoint_keeps_the_arguments_only() -> None:
@@ -600,7 +741,10 @@ def test_an_error_in_a_checkpointed_function_comes_through() -> None:
 
     with pytest.raises(KeyError, match="mine"):
         tg.checkpoint(f, tg.Parameter(np.ones(2)))
-    with pytest.raises(tg.DtypeError, match=r"checkpoint: the results are float64\(2,\), float32\(2,\); expected one dtype"):
+    with pytest.raises(
+        tg.DtypeError,
+        match=r"checkpoint: the results are float64\(2,\), float32\(2,\); expected one dtype",
+    ):
         tg.checkpoint(lambda x: (x * 1, x.astype(np.float32)), tg.Parameter(np.ones(2)))
 
 
@@ -611,7 +755,12 @@ def test_a_replaced_parameter_is_found_out(checkpoint: Any, rng: np.random.Gener
     cell.weight_hh.data = np.zeros((HIDDEN, HIDDEN))
     with pytest.raises(tg.GraphError) as caught:
         ys.sum().backward()
-    for words in ("runs a checkpointed stretch again", "weight_hh float32(3, 3)", "test_unroll.py:", "before the parameters are changed"):
+    for words in (
+        "runs a checkpointed stretch again",
+        "weight_hh float32(3, 3)",
+        "test_unroll.py:",
+        "before the parameters are changed",
+    ):
         assert words in str(caught.value)
     w = tg.Parameter(np.ones(3))
     y = tg.checkpoint(tg.sin, w)
@@ -621,7 +770,9 @@ def test_a_replaced_parameter_is_found_out(checkpoint: Any, rng: np.random.Gener
 
 
 @pytest.mark.parametrize("checkpoint", [1, 2, True])
-def test_random_masks_are_the_same_when_a_stretch_is_run_again(checkpoint: Any, rng: np.random.Generator) -> None:
+def test_random_masks_are_the_same_when_a_stretch_is_run_again(
+    checkpoint: Any, rng: np.random.Generator
+) -> None:
     xs = features(rng)
     found = []
     for option in (None, checkpoint):
@@ -639,7 +790,10 @@ class Noisy(tg.Cell):
     hidden_size = HIDDEN
 
     def __init__(self, *, nested: bool) -> None:
-        self.W, self.drop = normal(np.random.default_rng(3), HIDDEN, INPUT), tg.nn.Dropout(0.4, rng=7)
+        self.W, self.drop = (
+            normal(np.random.default_rng(3), HIDDEN, INPUT),
+            tg.nn.Dropout(0.4, rng=7),
+        )
         self.inner = tg.nn.Zoneout(tg.cells.Elman(1, 2, rng=0, dtype=np.float64), 0.5, rng=8)
         self.nested = nested
 
@@ -655,7 +809,9 @@ class Noisy(tg.Cell):
 
 @pytest.mark.parametrize("nested", [False, True])
 @pytest.mark.parametrize("checkpoint", [None, 1, 2, True])
-def test_every_random_number_is_the_same_again(checkpoint: Any, nested: bool, rng: np.random.Generator) -> None:
+def test_every_random_number_is_the_same_again(
+    checkpoint: Any, nested: bool, rng: np.random.Generator
+) -> None:
     xs, found = variables(features(rng)), []
     for option, inside in ((None, False), (checkpoint, nested)):
         cell = Noisy(nested=inside)
@@ -672,10 +828,18 @@ def test_a_checkpointed_call_of_a_layer_with_dropout(rng: np.random.Generator) -
     xs, found = features(rng), []
     for run in (lambda f, *a: f(*a), tg.checkpoint):
         layer = tg.nn.LSTM(INPUT, HIDDEN, 2, dropout=0.5, rng=0, dtype=np.float64)
-        other = tg.nn.VariationalDropout(tg.cells.GRU(HIDDEN, HIDDEN, rng=1, dtype=np.float64), state=0.5, input=0.3, rng=2)
+        other = tg.nn.VariationalDropout(
+            tg.cells.GRU(HIDDEN, HIDDEN, rng=1, dtype=np.float64), state=0.5, input=0.3, rng=2
+        )
         ys = run(lambda x, a=layer, b=other: tg.unroll(b, a(x)[0])[0], tg.tensor(xs))
         (ys * ys).sum().backward()
-        found.append([ys.numpy(), *gradients_of(layer, (), ()).values(), *gradients_of(other, (), ()).values()])
+        found.append(
+            [
+                ys.numpy(),
+                *gradients_of(layer, (), ()).values(),
+                *gradients_of(other, (), ()).values(),
+            ]
+        )
     for a, b in zip(*found, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-12)
 
@@ -697,7 +861,10 @@ def test_thinned_weights_inside_checkpointed_steps(rng: np.random.Generator) -> 
 
 def most(steps: int, checkpoint: Any) -> int:
     """Bytes at the peak of forward and backward, of a cell without output."""
-    xs, h = tg.tensor(np.ones((steps, 1, 1), np.float32)), tg.Parameter(np.ones((8, 256), np.float32))
+    xs, h = (
+        tg.tensor(np.ones((steps, 1, 1), np.float32)),
+        tg.Parameter(np.ones((8, 256), np.float32)),
+    )
     gc.collect()
     tracemalloc.start()
     _, last = tg.unroll(lambda x, h: (None, tg.tanh(x + h)), xs, h, checkpoint=checkpoint)
@@ -763,17 +930,26 @@ def test_every_node_of_a_step_carries_step_and_cell(name: str, rng: np.random.Ge
     for lengths in (None, LENGTHS):
         ys, last = tg.unroll(cell, variables(KINDS[name].inputs(rng)), lengths=lengths)
         nodes = [n for n in tg.tape(ys) if n.primitive is not None and n.op != "stack"]
-        assert {n.where.mark.cell for n in nodes} == {"encoder"} and {n.where.mark.step for n in nodes} == set(range(T))
-        for t in range(1, T):  # what a step reads was made in it, in the step before, or is a parameter or input
+        assert {n.where.mark.cell for n in nodes} == {"encoder"} and {
+            n.where.mark.step for n in nodes
+        } == set(range(T))
+        # what a step reads was made in it, in the step before, or is a parameter or input
+        for t in range(1, T):
             for n in nodes:
                 if n.where.mark.step == t:
                     for source in n.inputs:
                         if getattr(source, "primitive", None) is not None:
                             assert source.where.mark.step in (t, t - 1), (n, source)
                         elif hasattr(source, "primitive") and source.requires_grad:
-                            assert source in parameters or source.name is None or source.name.startswith("x")
+                            assert (
+                                source in parameters
+                                or source.name is None
+                                or source.name.startswith("x")
+                            )
         names = {s.name for s in leaves(last)}
-        assert names <= {f"{p}_{T}" for p in ("h", "c", "fast", "count")} and len(names) == len(leaves(last))
+        assert names <= {f"{p}_{T}" for p in ("h", "c", "fast", "count")} and len(names) == len(
+            leaves(last)
+        )
 
 
 def test_lines_are_those_of_the_user(rng: np.random.Generator) -> None:
@@ -782,7 +958,9 @@ def test_lines_are_those_of_the_user(rng: np.random.Generator) -> None:
         line = sys._getframe().f_lineno + 1
         ys, _ = tg.unroll(cell, xs, **options)
         shown = {str(n.where) for n in tg.tape(ys) if n.primitive is not None}
-        assert shown <= {f"test_unroll.py:{line}"} | {s for s in shown if s.startswith(("gru.py", "base.py"))}, shown
+        assert shown <= {f"test_unroll.py:{line}"} | {
+            s for s in shown if s.startswith(("gru.py", "base.py"))
+        }, shown
         assert f"test_unroll.py:{line}" in shown
 
 
@@ -814,7 +992,9 @@ def messages() -> Iterator[tuple[str, str]]:
                         ys, state = tg.unroll(cell.forward, window, h0)
                         loss = (ys * ys).mean()
                     else:
-                        ys, state = tg.unroll(cell, window, state, checkpoint=5 if form == "checkpoint" else None)
+                        ys, state = tg.unroll(
+                            cell, window, state, checkpoint=5 if form == "checkpoint" else None
+                        )
                         loss = (ys * ys).mean()
                     loss.backward()
             yield f"{kind} {form}", str(caught.value)
@@ -826,8 +1006,13 @@ def test_a_state_carried_over_with_its_tape_is_named() -> None:
         count += 1
         assert "step t=19" in text, f"{what}: {text}"
         assert "state = tg.detach(state)" in text, f"{what}: {text}"
-        assert "released by the backward of" in text and "test_unroll.py:" in text, f"{what}: {text}"
-        cell = {"layer": "'RNN'" if "Elman" in what else f"'{what.split()[0]}'", "function": "'forward'"}.get(what.split()[1], "'encoder'")
+        assert "released by the backward of" in text and "test_unroll.py:" in text, (
+            f"{what}: {text}"
+        )
+        cell = {
+            "layer": "'RNN'" if "Elman" in what else f"'{what.split()[0]}'",
+            "function": "'forward'",
+        }.get(what.split()[1], "'encoder'")
         assert f"in cell {cell}" in text, f"{what}: {text}"
         if "checkpoint" not in what:
             assert "'h_20'" in text, f"{what}: {text}"
@@ -836,14 +1021,19 @@ def test_a_state_carried_over_with_its_tape_is_named() -> None:
 
 
 def test_cells_called_by_hand_are_marked_too(rng: np.random.Generator) -> None:
-    cell, xs = tg.nn.Stacked([tg.cells.LSTM(INPUT, HIDDEN, rng=0), tg.cells.GRU(HIDDEN, 2, rng=0)]), features(rng)
+    cell, xs = (
+        tg.nn.Stacked([tg.cells.LSTM(INPUT, HIDDEN, rng=0), tg.cells.GRU(HIDDEN, 2, rng=0)]),
+        features(rng),
+    )
     state, ys = None, []
     for x in xs:
         y, state = cell(x, state)
         ys.append(y)
     nodes = [n for n in tg.tape(tg.stack(ys)) if n.primitive is not None and n.op != "stack"]
     for t in range(T):
-        assert {(n.where.mark.cell, n.where.mark.layer) for n in nodes if n.where.mark.step == t} == {("LSTM", 0), ("GRU", 1)}
+        assert {
+            (n.where.mark.cell, n.where.mark.layer) for n in nodes if n.where.mark.step == t
+        } == {("LSTM", 0), ("GRU", 1)}
     assert {n.where.mark.step for n in nodes} == set(range(T))
     np.testing.assert_array_equal(np.stack([y.numpy() for y in ys]), tg.unroll(cell, xs)[0].numpy())
     _, again = cell(xs[0], tg.detach(state))
@@ -857,13 +1047,21 @@ def test_structures_of_states_by_hand(rng: np.random.Generator) -> None:
     """`unflatten` and `flatten` of the test's own cells agree with what `unroll` returns."""
     cell = KINDS["nested"].make(rng)
     _, last = tg.unroll(cell, features(rng))
-    assert type(last) is Pair and [p for p, _ in flatten(last)] == [".low", ".rest[0]['mean']", ".rest[0]['high'][0]"]
+    assert type(last) is Pair and [p for p, _ in flatten(last)] == [
+        ".low",
+        ".rest[0]['mean']",
+        ".rest[0]['high'][0]",
+    ]
     assert last.rest[0]["high"][1] is None
     assert unflatten(last, [1, 2, 3]).rest[0]["high"] == (3, None)
 
 
 def test_a_graph_with_a_checkpoint_is_not_pickled(rng: np.random.Generator) -> None:
-    ys, _ = tg.unroll(tg.cells.GRU(INPUT, HIDDEN, rng=0), rng.normal(size=(T, 2, INPUT)).astype(np.float32), checkpoint=2)
+    ys, _ = tg.unroll(
+        tg.cells.GRU(INPUT, HIDDEN, rng=0),
+        rng.normal(size=(T, 2, INPUT)).astype(np.float32),
+        checkpoint=2,
+    )
     with pytest.raises(tg.GraphError, match=r"cannot be pickled.*detach"):
         pickle.dumps(ys)
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(ys.detach())).numpy(), ys.numpy())
@@ -885,7 +1083,9 @@ print(int(lines["VmHWM"].split()[0]) / 1024)  # ru_maxrss would begin with the p
 
 
 @pytest.mark.full
-@pytest.mark.skipif(sys.platform != "linux", reason="the peak of memory is read as Linux reports it")
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="the peak of memory is read as Linux reports it"
+)
 def test_a_hundred_thousand_steps_in_200_megabytes() -> None:
     """The peak of the whole process, with Python and NumPy in it."""
     done = subprocess.run([sys.executable, "-c", LONG], capture_output=True, text=True, check=True)

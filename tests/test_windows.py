@@ -1,4 +1,7 @@
-"""Windows, convolution and pooling against plain loops and recorded figures of PyTorch. The primitives: tests/test_primitives.py."""
+"""Windows, convolution and pooling against plain loops and recorded figures of PyTorch.
+
+The primitives: tests/test_primitives.py.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,8 @@ import tinygrad_rnn as tg
 from tinygrad_rnn.ops.windows import unwindows, windows
 
 TORCH = np.load(Path(__file__).parent / "data" / "torch_layers.npz")
-GRIDS: list[tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], tuple[int, ...]]] = [  # lengths, size, stride, dilation
+# lengths, size, stride, dilation
+GRIDS: list[tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], tuple[int, ...]]] = [
     ((7,), (3,), (1,), (1,)),
     ((9,), (2,), (3,), (4,)),
     ((4,), (4,), (2,), (1,)),
@@ -27,7 +31,8 @@ GRIDS: list[tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], tuple[int, 
 def counts(lengths: Any, size: Any, stride: Any, dilation: Any) -> list[int]:
     """The number of windows on each axis, by trying every start."""
     return [
-        sum(1 for start in range(0, n, s) if start + d * (k - 1) < n) for n, k, s, d in zip(lengths, size, stride, dilation, strict=True)
+        sum(1 for start in range(0, n, s) if start + d * (k - 1) < n)
+        for n, k, s, d in zip(lengths, size, stride, dilation, strict=True)
     ]
 
 
@@ -35,7 +40,11 @@ def places(counts: Any, size: Any, stride: Any, dilation: Any) -> Any:
     """Every (window, element of it, place of that element on the axes)."""
     for i in itertools.product(*map(range, counts)):
         for j in itertools.product(*map(range, size)):
-            yield i, j, tuple(a * s + b * d for a, b, s, d in zip(i, j, stride, dilation, strict=True))
+            yield (
+                i,
+                j,
+                tuple(a * s + b * d for a, b, s, d in zip(i, j, stride, dilation, strict=True)),
+            )
 
 
 # --- windows --------------------------------------------------------------------------------------------------------------
@@ -52,23 +61,35 @@ def test_windows_and_their_transpose(grid: Any, rng: np.random.Generator) -> Non
         expected[(slice(None), slice(None), *i, *j)] = x[(slice(None), slice(None), *at)]
         added[(slice(None), slice(None), *at)] += parts[(slice(None), slice(None), *i, *j)]
     np.testing.assert_array_equal(windows(tg.tensor(x), size, stride, dilation).numpy(), expected)
-    np.testing.assert_allclose(unwindows(tg.tensor(parts), lengths, stride, dilation).numpy(), added, rtol=1e-13, atol=1e-14)
+    np.testing.assert_allclose(
+        unwindows(tg.tensor(parts), lengths, stride, dilation).numpy(),
+        added,
+        rtol=1e-13,
+        atol=1e-14,
+    )
 
 
 def test_windows_with_one_number_for_all_axes(rng: np.random.Generator) -> None:
     x = tg.tensor(rng.normal(size=(5, 7)))
     np.testing.assert_array_equal(windows(x, 3, 2).numpy(), windows(x, (3,), (2,), (1,)).numpy())
-    np.testing.assert_array_equal(windows(x, [2, 3], 2, 1).numpy(), windows(x, (2, 3), (2, 2), (1, 1)).numpy())
+    np.testing.assert_array_equal(
+        windows(x, [2, 3], 2, 1).numpy(), windows(x, (2, 3), (2, 2), (1, 1)).numpy()
+    )
 
 
 # --- convolution ----------------------------------------------------------------------------------------------------------
 
-SETTINGS: dict[str, tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = {  # shapes of x and of the weight, settings
+# shapes of x and of the weight, settings
+SETTINGS: dict[str, tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = {
     "conv1d plain": ((3, 4, 9), (5, 4, 3), {}),
     "conv1d all": ((3, 4, 11), (6, 2, 3), {"stride": 2, "padding": 3, "dilation": 2, "groups": 2}),
     "conv1d depthwise": ((2, 3, 7), (3, 1, 2), {"groups": 3, "padding": 1}),
     "conv2d plain": ((2, 3, 6, 5), (4, 3, 3, 2), {}),
-    "conv2d all": ((2, 4, 8, 7), (6, 2, 3, 2), {"stride": (2, 1), "padding": (1, 2), "dilation": (1, 3), "groups": 2}),
+    "conv2d all": (
+        (2, 4, 8, 7),
+        (6, 2, 3, 2),
+        {"stride": (2, 1), "padding": (1, 2), "dilation": (1, 3), "groups": 2},
+    ),
     "conv2d point": ((2, 3, 4, 3), (5, 3, 1, 1), {"stride": 2}),
 }
 
@@ -77,7 +98,15 @@ def pair(value: Any, k: int) -> tuple[int, ...]:
     return value if isinstance(value, tuple) else (value,) * k
 
 
-def convolved(x: Any, weight: Any, bias: Any, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1) -> Any:
+def convolved(
+    x: Any,
+    weight: Any,
+    bias: Any,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Any:
     """Number by number."""
     k = x.ndim - 2
     stride, padding, dilation = pair(stride, k), pair(padding, k), pair(dilation, k)
@@ -104,9 +133,16 @@ def test_convolution_against_loops(name: str, rng: np.random.Generator) -> None:
     shape, weight, settings = SETTINGS[name]
     arrays = [rng.normal(size=shape), rng.normal(size=weight), rng.normal(size=weight[0])]
     expected = convolved(*arrays, **settings)
-    np.testing.assert_allclose(function(name)(*map(tg.tensor, arrays), **settings).numpy(), expected, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(
+        function(name)(*map(tg.tensor, arrays), **settings).numpy(),
+        expected,
+        rtol=1e-12,
+        atol=1e-12,
+    )
     without = function(name)(*map(tg.tensor, arrays[:2]), **settings).numpy()
-    np.testing.assert_allclose(without + arrays[2].reshape(-1, *[1] * (len(shape) - 2)), expected, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(
+        without + arrays[2].reshape(-1, *[1] * (len(shape) - 2)), expected, rtol=1e-12, atol=1e-12
+    )
     single = function(name)(*[tg.tensor(a, dtype=np.float32) for a in arrays], **settings)
     assert single.dtype == np.float32
     np.testing.assert_allclose(single.numpy(), expected, rtol=1e-4, atol=1e-5)
@@ -118,12 +154,16 @@ def check_against_torch(name: str, call: Any, keys: list[str]) -> None:
     np.testing.assert_allclose(out.numpy(), TORCH[f"{name}/out"], rtol=1e-11, atol=1e-12)
     out.backward(TORCH[f"{name}/seed"])
     for key, x in zip(keys, inputs, strict=True):
-        np.testing.assert_allclose(x.grad.numpy(), TORCH[f"{name}/d {key}"], rtol=1e-11, atol=1e-12, err_msg=key)
+        np.testing.assert_allclose(
+            x.grad.numpy(), TORCH[f"{name}/d {key}"], rtol=1e-11, atol=1e-12, err_msg=key
+        )
 
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_convolution_against_torch(name: str) -> None:
-    check_against_torch(name, lambda *xs: function(name)(*xs, **SETTINGS[name][2]), ["x", "weight", "bias"])
+    check_against_torch(
+        name, lambda *xs: function(name)(*xs, **SETTINGS[name][2]), ["x", "weight", "bias"]
+    )
 
 
 @pytest.mark.parametrize("name", SETTINGS)
@@ -172,16 +212,33 @@ POOLS: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
     "max_pool1d plain": ((2, 3, 9), {"size": 2}),
     "max_pool1d all": ((2, 3, 9), {"size": 4, "stride": 2, "padding": 2, "dilation": 2}),
     "max_pool2d plain": ((2, 3, 7, 6), {"size": (3, 2)}),
-    "max_pool2d all": ((2, 3, 8, 9), {"size": 3, "stride": (1, 2), "padding": 1, "dilation": (2, 1)}),
+    "max_pool2d all": (
+        (2, 3, 8, 9),
+        {"size": 3, "stride": (1, 2), "padding": 1, "dilation": (2, 1)},
+    ),
     "avg_pool1d plain": ((2, 3, 9), {"size": 2}),
-    "avg_pool1d all": ((2, 3, 9), {"size": 4, "stride": 3, "padding": 2, "count_include_pad": False}),
+    "avg_pool1d all": (
+        (2, 3, 9),
+        {"size": 4, "stride": 3, "padding": 2, "count_include_pad": False},
+    ),
     "avg_pool2d plain": ((2, 3, 7, 6), {"size": (3, 2)}),
     "avg_pool2d all": ((2, 3, 8, 9), {"size": 3, "stride": (1, 2), "padding": 1}),
-    "avg_pool2d inside": ((2, 3, 8, 9), {"size": 3, "stride": (1, 2), "padding": (1, 0), "count_include_pad": False}),
+    "avg_pool2d inside": (
+        (2, 3, 8, 9),
+        {"size": 3, "stride": (1, 2), "padding": (1, 0), "count_include_pad": False},
+    ),
 }
 
 
-def pooled(name: str, x: Any, size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, count_include_pad: bool = True) -> Any:
+def pooled(
+    name: str,
+    x: Any,
+    size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    count_include_pad: bool = True,
+) -> Any:
     k = x.ndim - 2
     size, padding, dilation = pair(size, k), pair(padding, k), pair(dilation, k)
     stride = size if stride is None else pair(stride, k)
@@ -195,7 +252,9 @@ def pooled(name: str, x: Any, size: Any, stride: Any = None, padding: Any = 0, d
     out = np.full((*x.shape[:2], *m), np.nan)
     for i, values in seen.items():
         whole = int(np.prod(size)) if count_include_pad else len(values)
-        out[(slice(None), slice(None), *i)] = np.max(values, axis=0) if name.startswith("max") else sum(values) / whole
+        out[(slice(None), slice(None), *i)] = (
+            np.max(values, axis=0) if name.startswith("max") else sum(values) / whole
+        )
     return out
 
 
@@ -203,7 +262,9 @@ def pooled(name: str, x: Any, size: Any, stride: Any = None, padding: Any = 0, d
 def test_pooling_against_loops(name: str, rng: np.random.Generator) -> None:
     shape, settings = POOLS[name]
     x = rng.normal(size=shape) - 3  # below zero, so that padding by zeros would show
-    np.testing.assert_allclose(function(name)(tg.tensor(x), **settings).numpy(), pooled(name, x, **settings), rtol=1e-12)
+    np.testing.assert_allclose(
+        function(name)(tg.tensor(x), **settings).numpy(), pooled(name, x, **settings), rtol=1e-12
+    )
 
 
 @pytest.mark.parametrize("name", POOLS)

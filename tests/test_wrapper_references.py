@@ -1,7 +1,11 @@
-"""Wrappers around cells against their papers' equations: outputs, states, and every gradient by finite differences of the reference."""
+"""Wrappers around cells against their papers' equations.
+
+Outputs, states, and every gradient by finite differences of the reference.
+"""
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import inspect
 import itertools
@@ -27,7 +31,11 @@ nn = tg.nn
 T, BATCH, STEPS_KEPT = 4, 3, 3
 WAYS: dict[str, dict[str, Any]] = {
     "whole": {},
-    "rows": {"lengths": [4, 2, 3], "resets": np.arange(T * BATCH).reshape(T, BATCH) % 5 == 3, "reverse": True},
+    "rows": {
+        "lengths": [4, 2, 3],
+        "resets": np.arange(T * BATCH).reshape(T, BATCH) % 5 == 3,
+        "reverse": True,
+    },
 }
 
 
@@ -62,7 +70,9 @@ def zoneout(name: str, training: bool) -> Setting:
     inner = cell(name)
     p = rates(name)
     made = nn.Zoneout(inner, inner.State(*p) if len(set(p)) > 1 else p[0], rng=4).train(training)
-    return Setting(made, lambda v: ref.zoneout(ref.bare(name, own(v)), STEPS[name].memory, p, 4, training))
+    return Setting(
+        made, lambda v: ref.zoneout(ref.bare(name, own(v)), STEPS[name].memory, p, 4, training)
+    )
 
 
 def variational(name: str) -> Setting:
@@ -80,13 +90,22 @@ def layer_norm(name: str) -> Setting:
 
 def batch_norm(name: str, training: bool) -> Setting:
     made: Any = nn.RecurrentBatchNorm(cell(name), STEPS_KEPT)
-    assert all((p.numpy() == 0.1).all() for n, p in made.named_parameters() if n.endswith(".weight")), "gains start at 0.1"
-    assert [n for n, _ in made.named_parameters() if n.endswith("bias") and n.startswith("norms")] == [
-        f"norms.{k}.0.bias" for k, kind in enumerate(STEPS[name].products) if kind == "output"
-    ], "no shift beside the cell's bias"
+    assert all(
+        (p.numpy() == 0.1).all() for n, p in made.named_parameters() if n.endswith(".weight")
+    ), "gains start at 0.1"
+    assert [
+        n for n, _ in made.named_parameters() if n.endswith("bias") and n.startswith("norms")
+    ] == [f"norms.{k}.0.bias" for k, kind in enumerate(STEPS[name].products) if kind == "output"], (
+        "no shift beside the cell's bias"
+    )
     randomise(made)
     made.train(training)
-    return Setting(made, lambda v: ref.batch_norm(name, own(v), v, STEPS_KEPT, None if training else running(made, name)))
+    return Setting(
+        made,
+        lambda v: ref.batch_norm(
+            name, own(v), v, STEPS_KEPT, None if training else running(made, name)
+        ),
+    )
 
 
 def randomise(made: Any) -> None:
@@ -98,7 +117,11 @@ def randomise(made: Any) -> None:
 
 def running(made: Any, name: str) -> dict[Any, Any]:
     kinds, steps = range(len(STEPS[name].products)), range(STEPS_KEPT)
-    return {(k, t): (made.norms[k][t].running_mean.numpy(), made.norms[k][t].running_var.numpy()) for k in kinds for t in steps}
+    return {
+        (k, t): (made.norms[k][t].running_mean.numpy(), made.norms[k][t].running_var.numpy())
+        for k in kinds
+        for t in steps
+    }
 
 
 def residual(name: str) -> Setting:
@@ -110,11 +133,29 @@ def stacked(name: str) -> Setting:
     made = nn.Stacked([cell(name), cell("GRU", inputs=H, seed=1)], dropout=0.4, rng=4)
     count = len(STEPS[name].memory)
     return Setting(
-        made, lambda v: ref.stacked(ref.bare(name, own(v, "cells.0.")), ref.bare("GRU", own(v, "cells.1.")), count, 0.4, 4, BATCH)
+        made,
+        lambda v: ref.stacked(
+            ref.bare(name, own(v, "cells.0.")),
+            ref.bare("GRU", own(v, "cells.1.")),
+            count,
+            0.4,
+            4,
+            BATCH,
+        ),
     )
 
 
-DROPPED = {"Elman": "weight_hh", "LSTM": "weight_hh", "GRU": "weight_hh", "MGU": "U_h", "MinGRU": "W", "ClockworkRNN": "U", "SLSTM": "U", "SRU": "v_r", "RWA": "U"}
+DROPPED = {
+    "Elman": "weight_hh",
+    "LSTM": "weight_hh",
+    "GRU": "weight_hh",
+    "MGU": "U_h",
+    "MinGRU": "W",
+    "ClockworkRNN": "U",
+    "SLSTM": "U",
+    "SRU": "v_r",
+    "RWA": "U",
+}
 
 
 def weight_drop(name: str) -> Setting:
@@ -145,9 +186,13 @@ CASES = list(itertools.product(WRAPPERS, STEPS))
 def first_state(made: Any, rng: np.random.Generator) -> list[Any]:
     """Random; normalisers are positive, a counter begins at 1."""
     found = []
-    for path, s in zip(names(made.initial_state(BATCH)), leaves(made.initial_state(BATCH)), strict=True):
+    for path, s in zip(
+        names(made.initial_state(BATCH)), leaves(made.initial_state(BATCH)), strict=True
+    ):
         values = 0.5 * rng.normal(size=s.shape)
-        found.append(np.ones(s.shape) if path == "t" else abs(values) + 0.5 if path in ("n", "d") else values)
+        found.append(
+            np.ones(s.shape) if path == "t" else abs(values) + 0.5 if path in ("n", "d") else values
+        )
     return found
 
 
@@ -167,24 +212,52 @@ def compare(setting: Setting, way: str, compiled: bool, gradients: bool = True) 
     seeds = [rng.normal(size=v.shape) for v in (ys, *last)]
 
     def loss(values: dict[str, Any], inputs: dict[str, Any]) -> float:
-        out, end = ref.run(setting.step(values), inputs["xs"], [inputs[f"state {k}"] for k in range(len(first))], **how)
+        out, end = ref.run(
+            setting.step(values),
+            inputs["xs"],
+            [inputs[f"state {k}"] for k in range(len(first))],
+            **how,
+        )
         return sum(float((s * v).sum()) for s, v in zip(seeds, (out, *end), strict=True))
 
     x = tg.tensor(xs, requires_grad=True)
     given = [tg.tensor(s, requires_grad=True) for s in first]
     with interpreting() if compiled else contextlib.nullcontext():
-        found, end = tg.unroll(tg.jit(made) if compiled else made, x, unflatten(made.initial_state(BATCH), list(given)), **how)
-        total = sum(((s * v).sum() for s, v in zip(seeds, (found, *leaves(end)), strict=True)), tg.tensor(0.0, dtype=np.float64))
+        found, end = tg.unroll(
+            tg.jit(made) if compiled else made,
+            x,
+            unflatten(made.initial_state(BATCH), list(given)),
+            **how,
+        )
+        total = sum(
+            ((s * v).sum() for s, v in zip(seeds, (found, *leaves(end)), strict=True)),
+            tg.tensor(0.0, dtype=np.float64),
+        )
         total.backward()
     for k, (a, b) in enumerate(zip((found, *leaves(end)), (ys, *last), strict=True)):
-        np.testing.assert_allclose(a.numpy(), b, rtol=1e-9, atol=1e-10, err_msg=f"{'output' if not k else f'state {k - 1}'}")
+        np.testing.assert_allclose(
+            a.numpy(),
+            b,
+            rtol=1e-9,
+            atol=1e-10,
+            err_msg=f"{'output' if not k else f'state {k - 1}'}",
+        )
     if not gradients:
         return
-    for group, tensors in ((values, dict(made.named_parameters())), (inputs, dict(zip(inputs, [x, *given], strict=True)))):
+    for group, tensors in (
+        (values, dict(made.named_parameters())),
+        (inputs, dict(zip(inputs, [x, *given], strict=True))),
+    ):
         for name, value in group.items():
             tensor = tensors[name]
             gradient = np.zeros(tensor.shape) if tensor.grad is None else tensor.grad.numpy()
-            np.testing.assert_allclose(gradient, slope(lambda: loss(values, inputs), value), rtol=2e-5, atol=2e-6, err_msg=f"gradient by {name}")
+            np.testing.assert_allclose(
+                gradient,
+                slope(lambda: loss(values, inputs), value),
+                rtol=2e-5,
+                atol=2e-6,
+                err_msg=f"gradient by {name}",
+            )
     made.zero_grad()
 
 
@@ -223,14 +296,23 @@ def test_running_statistics_of_products(rng: np.random.Generator) -> None:
         n = made.norms[k][0]
         return ref.normed(v, 0) * n.weight.numpy() + (0 if n.bias is None else n.bias.numpy())
 
-    p, xs = own({n: v.numpy() for n, v in made.named_parameters()}), rng.normal(size=(T, BATCH, INPUT))
-    ref.run(lambda x, s, t: ref.lstm(p, x, s, ref.Inside(norm=lambda k, v: noting(k, v, t))), xs, [np.zeros((BATCH, H))] * 2)
+    p, xs = (
+        own({n: v.numpy() for n, v in made.named_parameters()}),
+        rng.normal(size=(T, BATCH, INPUT)),
+    )
+    ref.run(
+        lambda x, s, t: ref.lstm(p, x, s, ref.Inside(norm=lambda k, v: noting(k, v, t))),
+        xs,
+        [np.zeros((BATCH, H))] * 2,
+    )
     tg.unroll(made, xs)
     for (k, t), moved in seen.items():
         mean, var = np.zeros(moved[0][0].shape), np.ones(moved[0][0].shape)
         for m, v in moved:
             mean, var = 0.9 * mean + 0.1 * m, 0.9 * var + 0.1 * v
-        np.testing.assert_allclose(made.norms[k][t].running_mean.numpy(), mean, rtol=1e-9, atol=1e-13)
+        np.testing.assert_allclose(
+            made.norms[k][t].running_mean.numpy(), mean, rtol=1e-9, atol=1e-13
+        )
         np.testing.assert_allclose(made.norms[k][t].running_var.numpy(), var, rtol=1e-9)
 
 
@@ -241,53 +323,120 @@ def test_bidirectional(name: str, lengths: Any, compiled: bool, rng: np.random.G
     there, back = cell(name), cell("GRU", seed=1)
     xs = rng.normal(size=(T, BATCH, INPUT))
     firsts = [first_state(c, rng) for c in (there, back)]
-    states = tuple(unflatten(c.initial_state(BATCH), list(s)) for c, s in zip((there, back), firsts, strict=True))
+    states = tuple(
+        unflatten(c.initial_state(BATCH), list(s))
+        for c, s in zip((there, back), firsts, strict=True)
+    )
     x = tg.tensor(xs, requires_grad=True)
     with interpreting() if compiled else contextlib.nullcontext():
-        both = nn.Bidirectional(*(tg.jit(c) for c in (there, back))) if compiled else nn.Bidirectional(there, back)
+        both = (
+            nn.Bidirectional(*(tg.jit(c) for c in (there, back)))
+            if compiled
+            else nn.Bidirectional(there, back)
+        )
         ys, lasts = both(x, states, lengths)
         seeds = [rng.normal(size=v.shape) for v in (ys, *leaves(lasts))]
-        sum(((s * v).sum() for s, v in zip(seeds, (ys, *leaves(lasts)), strict=True)), tg.tensor(0.0, dtype=np.float64)).backward()
+        sum(
+            ((s * v).sum() for s, v in zip(seeds, (ys, *leaves(lasts)), strict=True)),
+            tg.tensor(0.0, dtype=np.float64),
+        ).backward()
 
     values = [{k: p.numpy().copy() for k, p in c.named_parameters()} for c in (there, back)]
 
     def reference() -> list[Any]:
         (a, one), (b, other) = (
             ref.run(ref.bare(n, p), xs, s, lengths, reverse=r)
-            for n, p, s, r in ((name, values[0], firsts[0], False), ("GRU", values[1], firsts[1], True))
+            for n, p, s, r in (
+                (name, values[0], firsts[0], False),
+                ("GRU", values[1], firsts[1], True),
+            )
         )
         return [np.concatenate([a, b], -1), *one, *other]
 
     for found, expected in zip((ys, *leaves(lasts)), reference(), strict=True):
         np.testing.assert_allclose(found.numpy(), expected, rtol=1e-9, atol=1e-10)
-    tensors = [(x, xs), *((getattr(c, k), v) for c, p in zip((there, back), values, strict=True) for k, v in p.items())]
+    tensors = [
+        (x, xs),
+        *(
+            (getattr(c, k), v)
+            for c, p in zip((there, back), values, strict=True)
+            for k, v in p.items()
+        ),
+    ]
     for tensor, value in tensors:
-        if tensor is getattr(there, "s_0", None):  # of which the first state is made, that is given here
+        # of which the first state is made, that is given here
+        if tensor is getattr(there, "s_0", None):
             continue
         assert tensor.grad is not None
-        numeric = slope(lambda: sum(float((s * v).sum()) for s, v in zip(seeds, reference(), strict=True)), value)
+        numeric = slope(
+            lambda: sum(float((s * v).sum()) for s, v in zip(seeds, reference(), strict=True)),
+            value,
+        )
         np.testing.assert_allclose(tensor.grad.numpy(), numeric, rtol=2e-5, atol=2e-6)
 
 
 # --- faults put in on purpose ---------------------------------------------------------------------------------------------------------------
 
-# Where, what stands there, what is put in its place, and the wrappers whose comparison has to notice.
+# Where, what stands there, what is put in its place, and the wrappers whose comparison has to
+# notice.
 FAULTS: list[tuple[Any, str, str, str, str]] = [
-    (wrappers.Zoneout, "forward", "where(masks[place], old, fresh)", "where(masks[place], fresh, old)", "zoneout"),
+    (
+        wrappers.Zoneout,
+        "forward",
+        "where(masks[place], old, fresh)",
+        "where(masks[place], fresh, old)",
+        "zoneout",
+    ),
     (wrappers.Zoneout, "forward", "keep(1 - p,", "keep(p,", "zoneout"),
     (wrappers.Zoneout, "forward", 'per="step"', 'per="sequence"', "zoneout"),
     (wrappers.Zoneout, "forward", "place=place", "place=0", "zoneout"),
     (wrappers.Zoneout, "forward", "not p or place < 0", "not p", "zoneout"),
     (wrappers.Zoneout, "forward", "if f is y", "if False", "zoneout"),
     (wrappers.Zoneout, "forward", "if f is y", "if True", "zoneout"),
-    (wrappers.Zoneout, "forward", "self._rates(new, numbers)", "reversed(self._rates(new, numbers))", "zoneout"),
-    (wrappers.Zoneout, "forward", "p * (old - fresh)", "p * (fresh - old)", "zoneout in evaluation"),
-    (wrappers.Zoneout, "forward", "p * (old - fresh)", "(1 - p) * (old - fresh)", "zoneout in evaluation"),
+    (
+        wrappers.Zoneout,
+        "forward",
+        "self._rates(new, numbers)",
+        "reversed(self._rates(new, numbers))",
+        "zoneout",
+    ),
+    (
+        wrappers.Zoneout,
+        "forward",
+        "p * (old - fresh)",
+        "p * (fresh - old)",
+        "zoneout in evaluation",
+    ),
+    (
+        wrappers.Zoneout,
+        "forward",
+        "p * (old - fresh)",
+        "(1 - p) * (old - fresh)",
+        "zoneout in evaluation",
+    ),
     (Cell, "mask_places", "-1 if name in bookkeeping or", "-1 if", "zoneout"),
-    (wrappers.VariationalDropout, "forward", "looked_at(self, thinned, x, state)", "self.cell(x, state)", "variational dropout"),
-    (wrappers.VariationalDropout, "forward", "self.masks, for_x, 0", "self.masks, for_y, 0", "variational dropout"),
+    (
+        wrappers.VariationalDropout,
+        "forward",
+        "looked_at(self, thinned, x, state)",
+        "self.cell(x, state)",
+        "variational dropout",
+    ),
+    (
+        wrappers.VariationalDropout,
+        "forward",
+        "self.masks, for_x, 0",
+        "self.masks, for_y, 0",
+        "variational dropout",
+    ),
     (wrappers.VariationalDropout, "forward", "2 + 2 * i", "1 + 2 * i", "variational dropout"),
-    (wrappers.VariationalDropout, "forward", "return y, state", "return y, leaves(y)[0]", "variational dropout"),
+    (
+        wrappers.VariationalDropout,
+        "forward",
+        "return (y, state)",
+        "return (y, leaves(y)[0])",
+        "variational dropout",
+    ),
     (wrappers._Thinned, "operand", "if key not in self.found", "if True", "variational dropout"),
     (wrappers._Thinned, "operand", "part * self.found[key]", "part", "variational dropout"),
     (wrappers._Thinned, "operand", 'per="sequence"', 'per="step"', "variational dropout"),
@@ -296,32 +445,83 @@ FAULTS: list[tuple[Any, str, str, str, str]] = [
     (wrappers.Stacked, "forward", "new.append(s)", "new.insert(0, s)", "stacked"),
     (wrappers.WeightDrop, "forward", "weight * self", "weight + 0 * self", "weight drop"),
     (wrappers.WeightDrop, "forward", 'per="sequence"', 'per="step"', "weight drop"),
-    (wrappers.Residual, "forward", "return y + x", "return y - x", "residual"),
+    (wrappers.Residual, "forward", "return (y + x", "return (y - x", "residual"),
     (wrappers.RecurrentLayerNorm, "normalise", "if not cuts", "if True", "layer norm"),
-    (wrappers.RecurrentLayerNorm, "normalise", "norms, cuts = self.norms[k]", "norms, cuts = self.norms[0]", "layer norm"),
+    (
+        wrappers.RecurrentLayerNorm,
+        "normalise",
+        "norms, cuts = (self.norms[k]",
+        "norms, cuts = (self.norms[0]",
+        "layer norm",
+    ),
     (wrappers.RecurrentBatchNorm, "normalise", "self.norms[k]", "self.norms[0]", "batch norm"),
-    (wrappers.RecurrentBatchNorm, "normalise", "context().mark.step or 0", "0", "batch norm in evaluation"),
+    (
+        wrappers.RecurrentBatchNorm,
+        "normalise",
+        "context().mark.step or 0",
+        "0",
+        "batch norm in evaluation",
+    ),
     (wrappers._Norms, "product", "len(self.kinds) - 1", "0", "layer norm"),
-    (cell_module, "multiplied", "value = other.operand(owner, name, value, original)", "pass", "variational dropout"),
+    (
+        cell_module,
+        "multiplied",
+        "value = other.operand(owner, name, value, original)",
+        "pass",
+        "variational dropout",
+    ),
     (cell_module, "multiplied", 'kind == "state"', "True", "variational dropout"),
-    (cell_module, "multiplied", "shown(kind, result, cuts) if others", "shown(kind, result) if others", "layer norm"),
+    (
+        cell_module,
+        "multiplied",
+        "shown(kind, result, cuts) if others",
+        "shown(kind, result) if others",
+        "layer norm",
+    ),
     (products, "shown", "value = other.product", "other.product", "layer norm"),
     (Cell, "to_output", 'shown("output", c)', "c", "layer norm"),
     (tg.cells.LSTM, "forward", "tanh(self.to_output(c))", "tanh(c)", "batch norm"),
-    (tg.cells.GRU, "forward", "h = n + z * (h - n)", "h = n + z * (self.from_state(h, 1.0, lambda h, w: h) - n)", "variational dropout"),
-    (masks.Masks, "keep", "take(lambda shape: self._draw", "1 - take(lambda shape: self._draw", "zoneout"),
+    (
+        tg.cells.GRU,
+        "forward",
+        "h = n + z * (h - n)",
+        "h = n + z * (self.from_state(h, 1.0, lambda h, w: h) - n)",
+        "variational dropout",
+    ),
+    (
+        masks.Masks,
+        "keep",
+        "take(lambda shape: self._draw",
+        "1 - take(lambda shape: self._draw",
+        "zoneout",
+    ),
     (masks.Masks, "dropout", "1 / (1 - p)", "1 / p", "variational dropout"),
     (masks.Masks, "_draw", ">= p", "< p", "variational dropout"),
-    (masks.Masks, "_draw", "drawn[self], step, place]", "drawn[self], step, 0]", "variational dropout"),
+    (
+        masks.Masks,
+        "_draw",
+        "drawn[self], step, place]",
+        "drawn[self], step, 0]",
+        "variational dropout",
+    ),
     (masks.Masks, "_draw", "drawn[self], step, place]", "drawn[self], 0, place]", "zoneout"),
 ]
 
 
 @pytest.mark.parametrize(("owner", "method", "old", "new", "wrapper"), FAULTS)
-def test_faults_are_caught(owner: Any, method: str, old: str, new: str, wrapper: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another operand, a dropped factor, a mask of another step: the comparison of at least one cell fails."""
+def test_faults_are_caught(
+    owner: Any, method: str, old: str, new: str, wrapper: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another operand, a dropped factor, a mask of another step.
+
+    The comparison of at least one cell fails.
+    """
     original = vars(owner)[method]
-    source, scope = textwrap.dedent(inspect.getsource(original)), dict(original.__globals__)
+    scope = dict(original.__globals__)
+    source = ast.unparse(
+        ast.parse(textwrap.dedent(inspect.getsource(original)))
+    )  # on one line each
+    old, new = (text.replace('"', "'") for text in (old, new))
     assert old in source
     exec("from __future__ import annotations\n" + source.replace(old, new), scope)
     monkeypatch.setattr(owner, method, scope[method])

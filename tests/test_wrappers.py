@@ -44,7 +44,9 @@ def elman_step(p: dict[str, Any], x: Any, h: Any) -> Any:
 
 
 def lstm_step(p: dict[str, Any], x: Any, h: Any, c: Any) -> Any:
-    i, f, g, o = np.split(x @ p["weight_ih"].T + p["bias_ih"] + h @ p["weight_hh"].T + p["bias_hh"], 4, axis=1)
+    i, f, g, o = np.split(
+        x @ p["weight_ih"].T + p["bias_ih"] + h @ p["weight_hh"].T + p["bias_hh"], 4, axis=1
+    )
     c = sigma(f) * c + sigma(i) * np.tanh(g)
     return sigma(o) * np.tanh(c), c
 
@@ -62,7 +64,10 @@ def zeros(size: int = SIZE) -> Any:
 
 
 def grads(module: Any) -> dict[str, Any]:
-    found = {n: np.zeros(p.shape) if p.grad is None else p.grad.numpy() for n, p in module.named_parameters()}
+    found = {
+        n: np.zeros(p.shape) if p.grad is None else p.grad.numpy()
+        for n, p in module.named_parameters()
+    }
     module.zero_grad()
     return found
 
@@ -83,7 +88,9 @@ def test_stacked(rng: np.random.Generator) -> None:
     assert type(state) is tuple and type(state[0]) is LSTMState
     for found, expected in zip(leaves(state), (h, c, top), strict=True):
         np.testing.assert_allclose(found.numpy(), expected, rtol=1e-12)
-    assert next(n for n, _ in cell.named_parameters()) == "cells.0.weight_ih" and cell.input_size == 2
+    assert (
+        next(n for n, _ in cell.named_parameters()) == "cells.0.weight_ih" and cell.input_size == 2
+    )
     layers = {(n.where.mark.cell, n.where.mark.layer) for n in tg.tape(ys) if n.op == "tanh"}
     assert layers == {("LSTM", 0), ("Elman", 1)}
 
@@ -134,11 +141,15 @@ def test_zoneout_in_evaluation(p: Any, rng: np.random.Generator) -> None:
     for t, x in enumerate(xs):
         new_h, new_c = lstm_step(values(inner), x, h, c)
         h, c = ph * h + (1 - ph) * new_h, pc * c + (1 - pc) * new_c
-        np.testing.assert_allclose(ys.numpy()[t], h, rtol=1e-12, err_msg="the output is the state that was kept")
+        np.testing.assert_allclose(
+            ys.numpy()[t], h, rtol=1e-12, err_msg="the output is the state that was kept"
+        )
     np.testing.assert_allclose(state.c.numpy(), c, rtol=1e-12)
 
 
-@pytest.mark.parametrize("p", [0.3, LSTMState(h=0.2, c=0.6), {"h": 0.1, "c": 0.5}, {"c": 0.5, "h": 0.1}])
+@pytest.mark.parametrize(
+    "p", [0.3, LSTMState(h=0.2, c=0.6), {"h": 0.1, "c": 0.5}, {"c": 0.5, "h": 0.1}]
+)
 def test_zoneout_in_training(p: Any, rng: np.random.Generator) -> None:
     """Each element is the old value or the new one; which, is read off and counted."""
     inner, batch, size = lstm(0, 2, 40), 50, 40
@@ -149,7 +160,10 @@ def test_zoneout_in_training(p: Any, rng: np.random.Generator) -> None:
             """Its state is a dict, whose order differs from that of the next state."""
 
             def initial_state(self, batch_size: int) -> Any:
-                return {"c": tg.tensor(np.zeros((batch_size, size))), "h": tg.tensor(np.zeros((batch_size, size)))}
+                return {
+                    "c": tg.tensor(np.zeros((batch_size, size))),
+                    "h": tg.tensor(np.zeros((batch_size, size))),
+                }
 
             def forward(self, x: Any, s: Any) -> Any:
                 h, (_, c) = inner.forward(x, (s["h"], s["c"]))
@@ -169,7 +183,10 @@ def test_zoneout_in_training(p: Any, rng: np.random.Generator) -> None:
         new = lstm_step(values(inner), x, h, c)
         for k, (name, old, fresh) in enumerate((("h", h, new[0]), ("c", c, new[1]))):
             found = get(name)[t]
-            from_old, from_new = (np.isclose(found, s, rtol=1e-12, atol=1e-14) for s in (old, fresh))  # terms of about 1 are added up
+            # terms of about 1 are added up
+            from_old, from_new = (
+                np.isclose(found, s, rtol=1e-12, atol=1e-14) for s in (old, fresh)
+            )
             assert (from_old ^ from_new).all()
             kept[k].append(from_old)
         np.testing.assert_array_equal(ys.numpy()[t], get("h")[t])
@@ -177,14 +194,19 @@ def test_zoneout_in_training(p: Any, rng: np.random.Generator) -> None:
     for masks, rate in zip(kept, (ph, pc), strict=True):
         assert abs(np.mean(masks) - rate) < 0.02
         assert abs(np.mean(masks[0] & masks[1]) - rate**2) < 0.03, "steps are independent"
-    assert abs(np.mean(np.array(kept[0]) & np.array(kept[1])) - ph * pc) < 0.02, "components are independent"
+    assert abs(np.mean(np.array(kept[0]) & np.array(kept[1])) - ph * pc) < 0.02, (
+        "components are independent"
+    )
 
 
 def test_zoneout_leaves_counters_alone() -> None:
     def counting(training: bool) -> Any:
         class Counting(tg.Cell):
             def initial_state(self, batch_size: int) -> Any:
-                return {"n": tg.tensor(np.zeros((batch_size, 1), int)), "h": self.zeros(batch_size, SIZE)}
+                return {
+                    "n": tg.tensor(np.zeros((batch_size, 1), int)),
+                    "h": self.zeros(batch_size, SIZE),
+                }
 
             def forward(self, x: Any, s: Any) -> Any:
                 return s["h"], {"n": s["n"] + 1, "h": s["h"] + x}
@@ -193,7 +215,11 @@ def test_zoneout_leaves_counters_alone() -> None:
 
     for training in (True, False):
         _, last = tg.unroll(counting(training), np.ones((T, BATCH, SIZE), np.float32))
-        assert last["n"].dtype == int and (last["n"].numpy() == T).all() and (last["h"].numpy() < T).any()
+        assert (
+            last["n"].dtype == int
+            and (last["n"].numpy() == T).all()
+            and (last["h"].numpy() < T).any()
+        )
 
 
 # --- dropout that is held for a sequence -------------------------------------------------------------------------------------------------
@@ -205,7 +231,10 @@ class Echo(tg.Cell):
     hidden_size = SIZE
 
     def initial_state(self, batch_size: int) -> Any:
-        return {"rest": self.zeros(batch_size, 2), "h": tg.tensor(np.ones((batch_size, SIZE), np.float32))}
+        return {
+            "rest": self.zeros(batch_size, 2),
+            "h": tg.tensor(np.ones((batch_size, SIZE), np.float32)),
+        }
 
     def forward(self, x: Any, s: Any) -> Any:
         h = self.from_state(s["h"], None, lambda h, _: h)
@@ -219,10 +248,15 @@ def test_variational_dropout() -> None:
     y = ys.numpy()
     assert (y == y[0]).all(), "one mask for all steps"
     for part, p in ((y[0, :, :SIZE], 0.2), (y[0, :, SIZE : 2 * SIZE], 0.4)):
-        assert set(np.unique(part.round(5))) == {0, round(np.float32(1 / (1 - p)), 5)} or np.allclose(np.unique(part), [0, 1 / (1 - p)])
+        assert set(np.unique(part.round(5))) == {
+            0,
+            round(np.float32(1 / (1 - p)), 5),
+        } or np.allclose(np.unique(part), [0, 1 / (1 - p)])
         assert abs((part == 0).mean() - p) < 0.04
         assert np.unique(part, axis=0).shape[0] > 4, "rows have masks of their own"
-    assert (y[0, :, 2 * SIZE :] == 1).all() and (last["h"].numpy() == 1).all(), "only what is multiplied: h is carried as it is"
+    assert (y[0, :, 2 * SIZE :] == 1).all() and (last["h"].numpy() == 1).all(), (
+        "only what is multiplied: h is carried as it is"
+    )
     assert (tg.unroll(cell, xs)[0].numpy() != y).any(), "another sequence, another mask"
     again = tg.nn.VariationalDropout(Echo(), input=0.2, state=0.4, rng=0)
     np.testing.assert_array_equal(tg.unroll(again, xs)[0].numpy(), y)
@@ -232,7 +266,11 @@ def test_variational_dropout() -> None:
     assert (tg.unroll(cell, xs)[0].numpy() == 1).all()
     output = tg.nn.VariationalDropout(Echo(), output=0.5, rng=0)
     y = tg.unroll(output, xs)[0].numpy()
-    assert (y == y[0]).all() and np.allclose(np.unique(y), [0, 2]) and abs((y == 0).mean() - 0.5) < 0.04
+    assert (
+        (y == y[0]).all()
+        and np.allclose(np.unique(y), [0, 2])
+        and abs((y == 0).mean() - 0.5) < 0.04
+    )
 
 
 def test_each_cell_within_a_wrapper_has_a_mask_of_its_own() -> None:
@@ -245,7 +283,8 @@ def test_each_cell_within_a_wrapper_has_a_mask_of_its_own() -> None:
             y = self.from_state(h * 0 + 1, None, lambda h, _: h)
             again = self.from_state(h * 0 + 1, None, lambda h, _: h)
             other = self.from_state(h * 0 + 1, None, lambda h, _: h, name="c")
-            part = self.from_state(h[:, :1] * 0 + 1, None, lambda h, _: h, name="h")  # of another shape, so with another mask
+            # of another shape, so with another mask
+            part = self.from_state(h[:, :1] * 0 + 1, None, lambda h, _: h, name="h")
             return tg.concatenate([x, y, again, other, part[:, :0]], -1), h
 
     one = Shown()
@@ -261,14 +300,22 @@ def test_each_cell_within_a_wrapper_has_a_mask_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("jit", [False, True])
-def test_a_part_of_a_step_that_is_run_again_has_the_same_masks(jit: bool, rng: np.random.Generator) -> None:
-    """Through `tg.checkpoint` inside a step: in backward its products pass through the wrapper again."""
+def test_a_part_of_a_step_that_is_run_again_has_the_same_masks(
+    jit: bool, rng: np.random.Generator
+) -> None:
+    """Through `tg.checkpoint` inside a step.
+
+    In backward its products pass through the wrapper again.
+    """
 
     class Part(tg.Cell):
         input_size = hidden_size = SIZE
 
         def __init__(self, again: bool) -> None:
-            self.again, self.U = again, tg.Parameter(np.random.default_rng(3).normal(size=(SIZE, SIZE)))
+            self.again, self.U = (
+                again,
+                tg.Parameter(np.random.default_rng(3).normal(size=(SIZE, SIZE))),
+            )
 
         def forward(self, x: Any, h: Any) -> Any:
             def part(x: Any, h: Any) -> Any:
@@ -313,7 +360,10 @@ def test_variational_dropout_with_a_tuple_as_input(rng: np.random.Generator) -> 
         def forward(self, x: Any, h: Any) -> Any:
             return {"x": x[0], "gap": x[1]}, h
 
-    xs, gaps = np.ones((T, BATCH, SIZE), np.float32), rng.normal(size=(T, BATCH, 1)).astype(np.float32)
+    xs, gaps = (
+        np.ones((T, BATCH, SIZE), np.float32),
+        rng.normal(size=(T, BATCH, 1)).astype(np.float32),
+    )
     ys, _ = tg.unroll(tg.nn.VariationalDropout(Timed(), input=0.5, rng=0), (xs, gaps))
     np.testing.assert_array_equal(ys["gap"].numpy(), gaps)
     assert set(np.unique(ys["x"].numpy())) == {0, 2}
@@ -328,7 +378,10 @@ def test_masks_depend_on_seed_sequence_place_and_step_alone() -> None:
     assert (draw[0] != draw[1]).any()
     with tg.at_step(1):
         assert (masks[0].keep(0.5, (4, 50), bool, per="step") != draw[0]).any()
-    assert (copy.deepcopy(masks[0]).keep(0.5, (9,), bool, per="step") == masks[0].keep(0.5, (9,), bool, per="step")).all()
+    assert (
+        copy.deepcopy(masks[0]).keep(0.5, (9,), bool, per="step")
+        == masks[0].keep(0.5, (9,), bool, per="step")
+    ).all()
 
 
 def test_wrappers_can_be_copied() -> None:
@@ -344,12 +397,17 @@ def test_wrappers_can_be_copied() -> None:
 
 
 @pytest.mark.recorded  # of a bias of three numbers a mask may keep none
-@pytest.mark.parametrize("names", [("weight_hh",), ("weight_hh", "weight_ih"), ("bias_hh",), "weight_ih"])
+@pytest.mark.parametrize(
+    "names", [("weight_hh",), ("weight_hh", "weight_ih"), ("bias_hh",), "weight_ih"]
+)
 def test_weight_drop(names: Any, rng: np.random.Generator) -> None:
     inner = elman()
     for p in inner.parameters():
         p.data = rng.normal(size=p.shape)
-    before, xs = {n: v.copy() for n, v in values(inner).items()}, tg.tensor(sequence(rng), requires_grad=True)
+    before, xs = (
+        {n: v.copy() for n, v in values(inner).items()},
+        tg.tensor(sequence(rng), requires_grad=True),
+    )
     cell = tg.nn.WeightDrop(inner, 0.5, names, rng=0)
     ys, _ = tg.unroll(cell, xs)
     (ys * ys).sum().backward()
@@ -360,7 +418,11 @@ def test_weight_drop(names: Any, rng: np.random.Generator) -> None:
         assert 0 < kept.sum() < kept.size, "the gradient reaches what is kept"
         thinned[n] = np.where(kept, before[n] / 0.5, 0)
     assert all(reached[n].all() for n in before if n not in listed)
-    made = [n for n in tg.tape(ys) if n.op == "multiply" and n.shape in {before[k].shape for k in listed}]
+    made = [
+        n
+        for n in tg.tape(ys)
+        if n.op == "multiply" and n.shape in {before[k].shape for k in listed}
+    ]
     assert len(made) == len(listed), "the thinned weights are made once for all steps"
     h = zeros()
     for t, x in enumerate(xs.numpy()):  # one mask for all steps and all rows
@@ -404,7 +466,9 @@ def test_layer_norm_around_an_lstm_is_the_layer_norm_lstm(rng: np.random.Generat
         np.testing.assert_allclose(found.numpy(), e.numpy(), rtol=1e-10)
 
 
-@pytest.mark.parametrize("wrap", [tg.nn.RecurrentLayerNorm, lambda c: tg.nn.RecurrentBatchNorm(c, 2)])
+@pytest.mark.parametrize(
+    "wrap", [tg.nn.RecurrentLayerNorm, lambda c: tg.nn.RecurrentBatchNorm(c, 2)]
+)
 def test_normalisation_leaves_what_is_carried(wrap: Any) -> None:
     """With an update gate of 1 a GRU keeps its state, whatever is normalised."""
     cell = tg.cells.GRU(2, 4, rng=0)
@@ -415,7 +479,9 @@ def test_normalisation_leaves_what_is_carried(wrap: Any) -> None:
 
 
 @pytest.mark.parametrize("checkpoint", [1, 2, True])
-def test_running_statistics_move_once_with_checkpoints(checkpoint: Any, rng: np.random.Generator) -> None:
+def test_running_statistics_move_once_with_checkpoints(
+    checkpoint: Any, rng: np.random.Generator
+) -> None:
     found, xs = [], sequence(rng)
     for option in (None, checkpoint):
         for nested in (False, True):
@@ -437,7 +503,10 @@ def test_running_statistics_move_once_with_checkpoints(checkpoint: Any, rng: np.
 def test_bidirectional(lengths: Any, merge: str, rng: np.random.Generator) -> None:
     there, back = lstm(0), elman(1)
     both, xs = tg.nn.Bidirectional(there, back, merge=merge), sequence(rng)
-    states = ((rng.normal(size=(BATCH, SIZE)), rng.normal(size=(BATCH, SIZE))), rng.normal(size=(BATCH, SIZE)))
+    states = (
+        (rng.normal(size=(BATCH, SIZE)), rng.normal(size=(BATCH, SIZE))),
+        rng.normal(size=(BATCH, SIZE)),
+    )
     ys, (last, last_back) = both(xs, states, lengths)
     for b in range(BATCH):
         n = T if lengths is None else lengths[b]
@@ -451,7 +520,11 @@ def test_bidirectional(lengths: Any, merge: str, rng: np.random.Generator) -> No
         for x in xs[:n, b : b + 1][::-1]:
             r = elman_step(values(back), x, r)
             backward.insert(0, r[0])
-        joined = np.concatenate([forward, backward], 1) if merge == "concatenate" else np.add(forward, backward)
+        joined = (
+            np.concatenate([forward, backward], 1)
+            if merge == "concatenate"
+            else np.add(forward, backward)
+        )
         np.testing.assert_allclose(ys.numpy()[:n, b], joined, rtol=1e-10)
         assert not ys.numpy()[n:, b].any()
         for found, expected in ((last.h, h), (last.c, c), (last_back, r)):
@@ -489,16 +562,22 @@ WRAPPERS: dict[str, Callable[[Any], Any]] = {
     "Residual": tg.nn.Residual,
     "Zoneout": lambda c: tg.nn.Zoneout(c, 0.4, rng=0),
     "Zoneout in evaluation": lambda c: tg.nn.Zoneout(c, 0.4, rng=0).eval(),
-    "VariationalDropout": lambda c: tg.nn.VariationalDropout(c, input=0.3, state=0.3, output=0.3, rng=0),
+    "VariationalDropout": lambda c: tg.nn.VariationalDropout(
+        c, input=0.3, state=0.3, output=0.3, rng=0
+    ),
     "RecurrentLayerNorm": tg.nn.RecurrentLayerNorm,
     "RecurrentBatchNorm": lambda c: tg.nn.RecurrentBatchNorm(c, 2, gain=0.7),
-    "nested": lambda c: tg.nn.Residual(tg.nn.Zoneout(tg.nn.VariationalDropout(c, state=0.3, rng=1), 0.3, rng=0)),
+    "nested": lambda c: tg.nn.Residual(
+        tg.nn.Zoneout(tg.nn.VariationalDropout(c, state=0.3, rng=1), 0.3, rng=0)
+    ),
 }
 
 
 @pytest.mark.parametrize("checkpoint", [None, 2])
 @pytest.mark.parametrize("name", WRAPPERS)
-def test_second_derivatives_of_wrappers(name: str, checkpoint: Any, rng: np.random.Generator) -> None:
+def test_second_derivatives_of_wrappers(
+    name: str, checkpoint: Any, rng: np.random.Generator
+) -> None:
     """The masks are a function of the seed, so the wrapper is built anew for each evaluation."""
 
     def run(W: Any, U: Any, xs: Any) -> Any:
@@ -508,7 +587,8 @@ def test_second_derivatives_of_wrappers(name: str, checkpoint: Any, rng: np.rand
         return tg.unroll(cell, xs, lengths=[3, 2, 3], checkpoint=checkpoint)
 
     scale = 1.5 if "Norm" in name else 1.0
-    if "Norm" in name:  # their parameters take the dtype of the cell, which has none of its own here
+    # their parameters take the dtype of the cell, which has none of its own here
+    if "Norm" in name:
         inner = WRAPPERS[name]
 
         def run(W: Any, U: Any, xs: Any) -> Any:
@@ -525,26 +605,39 @@ def test_second_derivatives_of_weight_drop(rng: np.random.Generator) -> None:
 
     def run(W: Any, xs: Any) -> Any:
         cell = tg.nn.WeightDrop(inner, 0.5, rng=3)
-        object.__setattr__(cell.cell, "weight_hh", W)  # a tensor on the tape in place of the parameter
+        # a tensor on the tape in place of the parameter
+        object.__setattr__(cell.cell, "weight_hh", W)
         try:
             return tg.unroll(cell, xs)
         finally:
             object.__setattr__(cell.cell, "weight_hh", original)
 
     original = inner.weight_hh
-    assert tg.gradcheck(run, rng.normal(size=(2, 2)), rng.normal(size=(3, 2, 2)), order=2, rtol=1e-4)
+    assert tg.gradcheck(
+        run, rng.normal(size=(2, 2)), rng.normal(size=(3, 2, 2)), order=2, rtol=1e-4
+    )
 
 
 ALL: dict[str, Callable[[], Any]] = {
     "Stacked": lambda: tg.nn.Stacked([lstm(), gru(1), elman(2)], dropout=0.3, rng=0),
     "Residual": lambda: tg.nn.Residual(lstm()),
     "Zoneout": lambda: tg.nn.Zoneout(lstm(), LSTMState(0.1, 0.5), rng=0),
-    "VariationalDropout": lambda: tg.nn.VariationalDropout(lstm(), input=0.3, state=0.3, output=0.3, rng=0),
+    "VariationalDropout": lambda: tg.nn.VariationalDropout(
+        lstm(), input=0.3, state=0.3, output=0.3, rng=0
+    ),
     "WeightDrop": lambda: tg.nn.WeightDrop(lstm(), 0.4, rng=0),
     "RecurrentLayerNorm": lambda: tg.nn.RecurrentLayerNorm(lstm()),
     "RecurrentBatchNorm": lambda: tg.nn.RecurrentBatchNorm(lstm(), 3, gain=0.7),
-    "nested": lambda: tg.nn.Residual(tg.nn.Zoneout(tg.nn.Stacked([tg.nn.WeightDrop(lstm(), 0.4, rng=3), gru(1)], dropout=0.4, rng=2), 0.2, rng=1)),
-    "drop in norm": lambda: tg.nn.VariationalDropout(tg.nn.RecurrentLayerNorm(tg.nn.Zoneout(gru(), 0.3, rng=5)), state=0.4, rng=4),
+    "nested": lambda: tg.nn.Residual(
+        tg.nn.Zoneout(
+            tg.nn.Stacked([tg.nn.WeightDrop(lstm(), 0.4, rng=3), gru(1)], dropout=0.4, rng=2),
+            0.2,
+            rng=1,
+        )
+    ),
+    "drop in norm": lambda: tg.nn.VariationalDropout(
+        tg.nn.RecurrentLayerNorm(tg.nn.Zoneout(gru(), 0.3, rng=5)), state=0.4, rng=4
+    ),
 }
 
 
@@ -556,8 +649,13 @@ def test_wrappers_with_checkpoints(name: str, checkpoint: Any, rng: np.random.Ge
         cell = ALL[name]()
         for _ in range(2):  # two sequences: other masks in the second
             ys, last = tg.unroll(cell, xs, lengths=[6, 3, 1, 4], checkpoint=option, reverse=True)
-            ((ys * xs).sum() + sum(((s * s).sum() for s in leaves(last)), tg.tensor(np.zeros(())))).backward()
-        found.append({"ys": ys.numpy(), **grads(cell), **{n: b.numpy() for n, b in cell.named_buffers()}})
+            (
+                (ys * xs).sum()
+                + sum(((s * s).sum() for s in leaves(last)), tg.tensor(np.zeros(())))
+            ).backward()
+        found.append(
+            {"ys": ys.numpy(), **grads(cell), **{n: b.numpy() for n, b in cell.named_buffers()}}
+        )
     for what, value in found[0].items():
         np.testing.assert_allclose(found[1][what], value, rtol=1e-9, atol=1e-12, err_msg=what)
         assert value.any(), what
@@ -573,7 +671,9 @@ def test_wrappers_with_truncation(name: str, k1: int, k2: int, rng: np.random.Ge
     (ys * xs).sum().backward()
     whole = grads(cell)
     for window in tg.tbptt(twin, xs, k1, k2):
-        np.testing.assert_allclose(window.ys.numpy(), ys.numpy()[window.start : window.stop], rtol=1e-11)
+        np.testing.assert_allclose(
+            window.ys.numpy(), ys.numpy()[window.start : window.stop], rtol=1e-11
+        )
         window.backward((window.ys * xs[window.start : window.stop]).sum())
     for n, g in grads(twin).items():
         np.testing.assert_allclose(g, whole[n], rtol=1e-9, atol=1e-11, err_msg=n)
@@ -609,7 +709,11 @@ def test_sizes_of_outputs_are_known_to_stacks() -> None:
         assert ys.shape == (T, BATCH, 4)
     for name in tg.cells.__all__:
         kind: Any = getattr(tg.cells, name)
-        if name not in ("ConvLSTM", "PhasedLSTM", "LSTMP", "PublishedCell") and isinstance(kind, type) and issubclass(kind, tg.Cell):
+        if (
+            name not in ("ConvLSTM", "PhasedLSTM", "LSTMP", "PublishedCell")
+            and isinstance(kind, type)
+            and issubclass(kind, tg.Cell)
+        ):
             make: Any = kind
             one = make(4, 4, rng=0)
             y, _ = one(np.ones((2, 4), np.float32))
@@ -618,10 +722,12 @@ def test_sizes_of_outputs_are_known_to_stacks() -> None:
 
 # --- over the zoo ------------------------------------------------------------------------------------------------------------------------------
 
-# The product with recurrent weights is all that is carried, and what is kept of its operand is scaled by 1 / (1 - p) at each step.
+# The product with recurrent weights is all that is carried, and what is kept of its operand is
+# scaled by 1 / (1 - p) at each step.
 GROWS = {"IRNN", "IndRNN", "LiGRU", "LRU", "EURNN"}
 WITHOUT = {"MLSTM", "QRNN", "RGLRU", "MinGRU", "MinLSTM", "TypedRNN"}  # recurrent weights
-WINDOWS = {"DilatedRNN", "TauGRU", "MLSTM"}  # whose state has no part that can be kept element by element
+# whose state has no part that can be kept element by element
+WINDOWS = {"DilatedRNN", "TauGRU", "MLSTM"}
 COMPLEX = {"LRU", "EURNN"}
 LARGE: dict[str, tuple[int, ...]] = {"LSTMP": (6, 16, 8), "ConvLSTM": (2, 3)}
 
@@ -641,7 +747,11 @@ def member_inputs(name: str, steps: int, batch: int = 4) -> Any:
 def largest(cell: Any, name: str, steps: int) -> float:
     with tg.no_grad(), np.errstate(all="ignore"):
         ys, states = tg.unroll(cell, member_inputs(name, steps), return_states=True)
-    kept = [s for s, place in zip(leaves(states), cell.mask_places(cell.initial_state(1)), strict=True) if place >= 0]
+    kept = [
+        s
+        for s, place in zip(leaves(states), cell.mask_places(cell.initial_state(1)), strict=True)
+        if place >= 0
+    ]
     return max(float(np.abs(v.numpy()).max()) for v in (ys, *kept))
 
 
@@ -650,18 +760,26 @@ def largest(cell: Any, name: str, steps: int) -> float:
 def test_dropout_of_the_state_does_not_blow_up(name: str, steps: int) -> None:
     cell = tg.nn.VariationalDropout(member(name), state=0.5, rng=1)
     if name in WITHOUT:
-        with pytest.raises(tg.TinygradError, match=r"names no such product.*self\.from_state\(h, self\.U\)"):
+        with pytest.raises(
+            tg.TinygradError, match=r"names no such product.*self\.from_state\(h, self\.U\)"
+        ):
             largest(cell, name, steps)
         return
     found, plain = largest(cell, name, steps), largest(member(name), name, steps)
-    limit = 15 if name == "GatedAntisymmetricRNN" else 10  # which adds up small steps; each is bounded
-    assert found < limit * plain if name not in GROWS else steps == 40 or found > 10 * plain, found / plain
+    # which adds up small steps; each is bounded
+    limit = 15 if name == "GatedAntisymmetricRNN" else 10
+    assert found < limit * plain if name not in GROWS else steps == 40 or found > 10 * plain, (
+        found / plain
+    )
 
 
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("name", sorted(classes()))
 def test_zoneout_keeps_memory_and_leaves_bookkeeping(name: str, training: bool) -> None:
-    """Three steps, of the third each component: memory is mixed, what is declared as bookkeeping is as the cell makes it."""
+    """Three steps, of the third each component.
+
+    Memory is mixed, what is declared as bookkeeping is as the cell makes it.
+    """
     inner = member(name)
     cell = tg.nn.Zoneout(inner, 0.4, rng=1).train(training)
     xs = member_inputs(name, 3)
@@ -674,7 +792,9 @@ def test_zoneout_keeps_memory_and_leaves_bookkeeping(name: str, training: bool) 
     with tg.at_step(2):
         (_, new), (_, fresh) = cell(x, first), inner(x, first)
     keeps = []
-    for old, found, made, place in zip(leaves(first), leaves(new), leaves(fresh), inner.mask_places(first), strict=True):
+    for old, found, made, place in zip(
+        leaves(first), leaves(new), leaves(fresh), inner.mask_places(first), strict=True
+    ):
         a, b, c = old.numpy(), found.numpy(), made.numpy()
         if place < 0:
             np.testing.assert_array_equal(b, c)
@@ -690,22 +810,36 @@ def test_zoneout_keeps_memory_and_leaves_bookkeeping(name: str, training: bool) 
 
 @pytest.mark.parametrize("name", sorted(COMPLEX))
 def test_both_parts_of_complex_operands_are_masked(name: str) -> None:
-    """What comes in through the state alone has zeros for whole numbers: with weights of the identity the new state is the masked old one."""
+    """What comes in through the state alone has zeros for whole numbers.
+
+    With weights of the identity the new state is the masked old one.
+    """
     inner = member(name)
     for p in inner.parameters():
         p.data = np.zeros(p.shape)
     if name == "LRU":
-        inner.nu_log.data, inner.theta_log.data = np.full(16, -50.0), np.full(16, -50.0)  # lambda = 1
+        # lambda = 1
+        inner.nu_log.data, inner.theta_log.data = np.full(16, -50.0), np.full(16, -50.0)
     rng = np.random.default_rng(0)
     first = tuple(rng.normal(size=(40, 16)) for _ in range(2))
-    _, (real, imag) = tg.nn.VariationalDropout(inner, state=0.5, rng=1)(np.zeros((40, 6)), unflatten(inner.initial_state(40), [tg.tensor(s) for s in first]))
+    _, (real, imag) = tg.nn.VariationalDropout(inner, state=0.5, rng=1)(
+        np.zeros((40, 6)), unflatten(inner.initial_state(40), [tg.tensor(s) for s in first])
+    )
     kept = real.numpy() != 0
     assert 0.4 < kept.mean() < 0.6
     for found, old in zip((real, imag), first, strict=True):
         np.testing.assert_allclose(found.numpy(), np.where(kept, 2 * old, 0), rtol=1e-4, atol=1e-12)
 
 
-@pytest.mark.parametrize("options", [{}, {"lengths": [5, 2, 4, 5]}, {"reverse": True, "lengths": [3, 5, 1, 2]}, {"resets": np.arange(20).reshape(5, 4) % 7 == 4}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"lengths": [5, 2, 4, 5]},
+        {"reverse": True, "lengths": [3, 5, 1, 2]},
+        {"resets": np.arange(20).reshape(5, 4) % 7 == 4},
+    ],
+)
 @pytest.mark.parametrize("jit", [False, True])
 def test_a_clock_goes_right_under_zoneout(options: Any, jit: bool) -> None:
     """A counter of steps counts in rows of other lengths, after resets and backwards, also where the wrapped cell is compiled by itself."""
@@ -720,10 +854,16 @@ def test_a_clock_goes_right_under_zoneout(options: Any, jit: bool) -> None:
 
 def test_components_that_are_no_memory_cannot_be_given_a_rate() -> None:
     inner = tg.cells.SLSTM(6, 16, rng=0, dtype=F64)
-    with pytest.raises(tg.TinygradError, match=r"rate 0\.2 for state\.c, which is no memory of the cell but bookkeeping; expected 0"):
+    with pytest.raises(
+        tg.TinygradError,
+        match=r"rate 0\.2 for state\.c, which is no memory of the cell but bookkeeping; expected 0",
+    ):
         tg.unroll(tg.nn.Zoneout(inner, inner.State(0.1, 0.2, 0.0, 0.0)), member_inputs("SLSTM", 2))
     lru = tg.cells.LRU(6, 16, rng=0, dtype=F64)
-    with pytest.raises(tg.TinygradError, match=r"state\.imag is part of the same numbers as state\.real; expected one rate"):
+    with pytest.raises(
+        tg.TinygradError,
+        match=r"state\.imag is part of the same numbers as state\.real; expected one rate",
+    ):
         tg.unroll(tg.nn.Zoneout(lru, lru.State(0.1, 0.2)), member_inputs("LRU", 2))
 
 
@@ -735,11 +875,16 @@ def test_declarations_name_components() -> None:
         def forward(self, x: Any, state: Any) -> Any:
             return x, state
 
-    with pytest.raises(tg.TinygradError, match=r"bookkeeping or joined has \['clock'\]; the components of its state are \['state'\]"):
+    with pytest.raises(
+        tg.TinygradError,
+        match=r"bookkeeping or joined has \['clock'\]; the components of its state are \['state'\]",
+    ):
         tg.unroll(tg.nn.Zoneout(Wrong()), np.ones((2, 1, SIZE), np.float32))
 
 
-@pytest.mark.parametrize("wrap", [tg.nn.RecurrentLayerNorm, lambda c: tg.nn.RecurrentBatchNorm(c, 2)])
+@pytest.mark.parametrize(
+    "wrap", [tg.nn.RecurrentLayerNorm, lambda c: tg.nn.RecurrentBatchNorm(c, 2)]
+)
 @pytest.mark.parametrize("name", sorted(classes()))
 def test_normalisation_over_the_zoo(name: str, wrap: Any) -> None:
     """Outputs stay as large as those of the cell, every gain gets a gradient, or the wrapper says what it cannot do."""
@@ -747,8 +892,17 @@ def test_normalisation_over_the_zoo(name: str, wrap: Any) -> None:
         cell = wrap(member(name))
     except tg.TinygradError as error:
         layer = wrap is tg.nn.RecurrentLayerNorm
-        reason = "complex numbers" if name in COMPLEX else "expected (batch, features)" if not layer else "at least 2 features"
-        assert reason in str(error) and name in {*COMPLEX, *({"ConvLSTM", "MLSTM"} if layer else {"RelationalMemory"})}
+        reason = (
+            "complex numbers"
+            if name in COMPLEX
+            else "expected (batch, features)"
+            if not layer
+            else "at least 2 features"
+        )
+        assert reason in str(error) and name in {
+            *COMPLEX,
+            *({"ConvLSTM", "MLSTM"} if layer else {"RelationalMemory"}),
+        }
         return
     assert name not in COMPLEX
     ys, _ = tg.unroll(cell, member_inputs(name, 5))
@@ -760,13 +914,27 @@ def test_normalisation_over_the_zoo(name: str, wrap: Any) -> None:
 
 def test_zoneout_of_cells_within_cells(rng: np.random.Generator) -> None:
     """A clock in a stack, and the weights of an attention, are no memory there either."""
-    stack = tg.nn.Stacked([tg.cells.ClockworkRNN(6, 16, rng=0, dtype=F64), tg.cells.SLSTM(16, 4, rng=1, dtype=F64), gru(2, 4, 5)])
+    stack = tg.nn.Stacked(
+        [
+            tg.cells.ClockworkRNN(6, 16, rng=0, dtype=F64),
+            tg.cells.SLSTM(16, 4, rng=1, dtype=F64),
+            gru(2, 4, 5),
+        ]
+    )
     assert stack.mask_places(stack.initial_state(1)) == [0, -1, 2, -1, -1, -1, 6]
-    _, states = tg.unroll(tg.nn.Zoneout(stack, 0.5, rng=0), member_inputs("", 5), return_states=True)
+    _, states = tg.unroll(
+        tg.nn.Zoneout(stack, 0.5, rng=0), member_inputs("", 5), return_states=True
+    )
     np.testing.assert_array_equal(states[0].t.numpy()[:, 0, 0], np.arange(1, 6))
     memory = rng.normal(size=(BATCH, 3, 2))
-    bound = tg.nn.AttentionCell(tg.cells.ClockworkRNN(6 + 16, 16, rng=0, dtype=F64), tg.nn.LuongAttention(16, 2, score="general", dtype=F64, rng=0), rng=0).attending(memory)
-    _, states = tg.unroll(tg.nn.Zoneout(bound, 0.5, rng=0), member_inputs("", 5), return_states=True)
+    bound = tg.nn.AttentionCell(
+        tg.cells.ClockworkRNN(6 + 16, 16, rng=0, dtype=F64),
+        tg.nn.LuongAttention(16, 2, score="general", dtype=F64, rng=0),
+        rng=0,
+    ).attending(memory)
+    _, states = tg.unroll(
+        tg.nn.Zoneout(bound, 0.5, rng=0), member_inputs("", 5), return_states=True
+    )
     np.testing.assert_array_equal(states.inner.t.numpy()[:, 0, 0], np.arange(1, 6))
     np.testing.assert_allclose(states.weights.numpy().sum(-1), 1, rtol=1e-12)
     ys, _ = tg.unroll(tg.nn.VariationalDropout(bound, state=0.5, rng=0), member_inputs("", 5))
@@ -775,14 +943,21 @@ def test_zoneout_of_cells_within_cells(rng: np.random.Generator) -> None:
 
 @pytest.mark.parametrize("jit", [False, True])
 @pytest.mark.parametrize("view", ["split", "reshape"])
-@pytest.mark.parametrize("wrap", [tg.nn.RecurrentLayerNorm, lambda c: tg.nn.RecurrentBatchNorm(c, 2)])
-def test_a_step_may_write_to_parts_of_its_products(wrap: Any, view: str, jit: bool, rng: np.random.Generator) -> None:
+@pytest.mark.parametrize(
+    "wrap", [tg.nn.RecurrentLayerNorm, lambda c: tg.nn.RecurrentBatchNorm(c, 2)]
+)
+def test_a_step_may_write_to_parts_of_its_products(
+    wrap: Any, view: str, jit: bool, rng: np.random.Generator
+) -> None:
     class Writes(tg.Cell):
         input_size = hidden_size = SIZE
 
         def __init__(self, in_place: bool) -> None:
             self.in_place = in_place
-            self.W, self.U = (tg.Parameter(np.random.default_rng(k).normal(size=(2 * SIZE, SIZE))) for k in range(2))
+            self.W, self.U = (
+                tg.Parameter(np.random.default_rng(k).normal(size=(2 * SIZE, SIZE)))
+                for k in range(2)
+            )
 
         def forward(self, x: Any, h: Any) -> Any:
             if view == "split":
@@ -793,7 +968,9 @@ def test_a_step_may_write_to_parts_of_its_products(wrap: Any, view: str, jit: bo
                 a += 1.5
             else:
                 a = a + 1.5
-            h = tg.tanh((a * b if view == "split" else a[:, :SIZE]) + self.from_state(h, self.U)[:, :SIZE])
+            h = tg.tanh(
+                (a * b if view == "split" else a[:, :SIZE]) + self.from_state(h, self.U)[:, :SIZE]
+            )
             return h, h
 
     found, xs = [], sequence(rng)
@@ -815,20 +992,31 @@ def test_a_layer_in_place_of_a_cell_is_told_where_its_cell_is() -> None:
         lambda c: tg.nn.RecurrentBatchNorm(c, 2), lambda c: tg.nn.Stacked([gru(), c]), lambda c: tg.unroll(c, np.ones((T, BATCH, SIZE), np.float32)),
     ]  # fmt: skip
     for wrap in wrappers:
-        with pytest.raises(tg.TinygradError, match=r"GRU.*which runs over whole sequences; its step is the cell tg\.cells\.GRU.*layer\.cell\(\)"):
+        with pytest.raises(
+            tg.TinygradError,
+            match=r"GRU.*which runs over whole sequences; its step is the cell tg\.cells\.GRU.*layer\.cell\(\)",
+        ):
             wrap(layer)
         wrap(layer.cell())
     with pytest.raises(tg.TinygradError, match=r"tg\.jit\(tg\.cells\.LSTM\(\.\.\.\)\)"):
         tg.jit(layer)
-    with pytest.raises(tg.TinygradError, match=r"found the layer Linear, which is no cell.*derived from tg\.Cell"):
+    with pytest.raises(
+        tg.TinygradError, match=r"found the layer Linear, which is no cell.*derived from tg\.Cell"
+    ):
         tg.nn.Zoneout(tg.nn.Linear(SIZE, SIZE))  # type: ignore[arg-type]
 
 
 class Operands(tg.Cell):
-    """Its output is the operands of its recurrent products, side by side; what they are is `of(cell, h, c)`."""
+    """Its output is the operands of its recurrent products, side by side.
+
+    What they are is `of(cell, h, c)`.
+    """
 
     def __init__(self, of: Callable[..., Any], like: Any = None) -> None:
-        self.of, self.like = of, like or (lambda cell, n: (cell.zeros(n, SIZE), cell.zeros(n, SIZE)))
+        self.of, self.like = (
+            of,
+            like or (lambda cell, n: (cell.zeros(n, SIZE), cell.zeros(n, SIZE))),
+        )
 
     def initial_state(self, batch_size: int) -> Any:
         return self.like(self, batch_size)
@@ -850,10 +1038,42 @@ def ones(cell: Any, batch: int) -> Any:
     "of, equal",
     [
         (lambda s, h, c: [s.operand(h), s.operand(c), s.operand(h), s.operand(c)], "abab"),
-        (lambda s, h, c: [s.operand(h.handle()), s.operand(c[:]), s.operand(h.T.T), s.operand(c.reshape(h.shape))], "abab"),
-        (lambda s, h, c: [s.operand(h), s.operand(1.0 * h, name="h"), s.operand(1.0 * c, name="c"), s.operand(c)], "aabb"),
-        (lambda s, h, c: [s.operand(c), s.operand(1.0 * h, name="c"), s.operand(1.0 * h, name="other"), s.operand(h)], "aabc"),
-        (lambda s, h, c: [s.operand(h[:, :1]), s.operand(h[:, 1:2]), s.operand(c[:, :1]), s.operand(h[:, :1])], "abca"),
+        (
+            lambda s, h, c: [
+                s.operand(h.handle()),
+                s.operand(c[:]),
+                s.operand(h.T.T),
+                s.operand(c.reshape(h.shape)),
+            ],
+            "abab",
+        ),
+        (
+            lambda s, h, c: [
+                s.operand(h),
+                s.operand(1.0 * h, name="h"),
+                s.operand(1.0 * c, name="c"),
+                s.operand(c),
+            ],
+            "aabb",
+        ),
+        (
+            lambda s, h, c: [
+                s.operand(c),
+                s.operand(1.0 * h, name="c"),
+                s.operand(1.0 * h, name="other"),
+                s.operand(h),
+            ],
+            "aabc",
+        ),
+        (
+            lambda s, h, c: [
+                s.operand(h[:, :1]),
+                s.operand(h[:, 1:2]),
+                s.operand(c[:, :1]),
+                s.operand(h[:, :1]),
+            ],
+            "abca",
+        ),
         (lambda s, h, c: [s.operand(h), s.operand(h, name=None)], "a-"),
     ],
 )
@@ -871,12 +1091,21 @@ def test_operands_of_one_component_have_one_mask(of: Any, equal: str, jit: bool)
             continue
         assert set(np.unique(part)) == {0, 2}
         np.testing.assert_array_equal(parts.setdefault(letter, part), part)
-    assert all((a != b).any() for i, a in enumerate(parts.values()) for b in list(parts.values())[:i])
+    assert all(
+        (a != b).any() for i, a in enumerate(parts.values()) for b in list(parts.values())[:i]
+    )
 
 
 def test_an_operand_of_no_known_component_needs_a_name() -> None:
-    for of in (lambda s, h, c: [s.operand(h * 0.5)], lambda s, h, c: [s.operand(h + c)], lambda s, h, c: [s.operand(tg.concatenate([h, c], -1))]):
-        with pytest.raises(tg.TinygradError, match=r"Operands is no component of the state \['h', 'c'\].*name='h'.*step t=0, at test_wrappers.py"):
+    for of in (
+        lambda s, h, c: [s.operand(h * 0.5)],
+        lambda s, h, c: [s.operand(h + c)],
+        lambda s, h, c: [s.operand(tg.concatenate([h, c], -1))],
+    ):
+        with pytest.raises(
+            tg.TinygradError,
+            match=r"Operands is no component of the state \['h', 'c'\].*name='h'.*step t=0, at test_wrappers.py",
+        ):
             tg.unroll(tg.nn.VariationalDropout(Operands(of, ones), state=0.5), np.zeros((T, 2, 1)))
         tg.unroll(tg.nn.VariationalDropout(Operands(of, ones), output=0.5), np.zeros((T, 2, 1)))
 
@@ -890,21 +1119,30 @@ def test_an_operand_of_no_known_component_needs_a_name() -> None:
 
         def forward(self, x: Any, state: Any) -> Any:
             h, keep = state["h"], lambda h, _: h
-            return tg.concatenate([self.from_state(h, None, keep), self.from_state(0.5 * h, None, keep)], -1), {"h": h + 0.0, "t": state["t"] + 1.0}
+            return tg.concatenate(
+                [self.from_state(h, None, keep), self.from_state(0.5 * h, None, keep)], -1
+            ), {"h": h + 0.0, "t": state["t"] + 1.0}
 
-    y = tg.unroll(tg.nn.VariationalDropout(One(), state=0.5, rng=0), np.zeros((T, 20, 1)))[0].numpy()
+    y = tg.unroll(tg.nn.VariationalDropout(One(), state=0.5, rng=0), np.zeros((T, 20, 1)))[
+        0
+    ].numpy()
     np.testing.assert_array_equal(y[..., :SIZE], 2 * y[..., SIZE:])
     assert set(np.unique(y)) == {0, 1, 2}
 
 
 class Half(tg.Cell):
-    """A GRU-like step whose first product with the state is that of `first`; the second is named."""
+    """A GRU-like step whose first product with the state is that of `first`.
+
+    The second is named.
+    """
 
     input_size = hidden_size = SIZE
 
     def __init__(self, first: Callable[..., Any], named: bool = True) -> None:
         self.first, self.named = first, named
-        self.W, self.U, self.V = (tg.Parameter(0.5 * np.random.default_rng(k).normal(size=(SIZE, SIZE))) for k in range(3))
+        self.W, self.U, self.V = (
+            tg.Parameter(0.5 * np.random.default_rng(k).normal(size=(SIZE, SIZE))) for k in range(3)
+        )
 
     def forward(self, x: Any, h: Any) -> Any:
         z = tg.sigmoid(self.first(self, x, h))
@@ -932,10 +1170,15 @@ WRAPS: list[Callable[[Any], Any]] = [
         lambda s, x, h: tg.tanh(x @ s.V.T + h.reshape(h.shape) @ s.V),
     ],
 )
-def test_cells_that_name_a_part_of_their_products_are_refused(first: Any, wrap: int, named: bool, jit: bool, rng: np.random.Generator) -> None:
+def test_cells_that_name_a_part_of_their_products_are_refused(
+    first: Any, wrap: int, named: bool, jit: bool, rng: np.random.Generator
+) -> None:
     if wrap == 0 and not named:
         return  # nothing named: another message
-    with pytest.raises(tg.TinygradError, match=r"multiplies a component of the state .* by weights without naming .*self\.from_state\(h, self\.U\).*test_wrappers\.py"):
+    with pytest.raises(
+        tg.TinygradError,
+        match=r"multiplies a component of the state .* by weights without naming .*self\.from_state\(h, self\.U\).*test_wrappers\.py",
+    ):
         cell = WRAPS[wrap](Half(first, named))
         with interpreting(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -943,7 +1186,9 @@ def test_cells_that_name_a_part_of_their_products_are_refused(first: Any, wrap: 
 
 
 @pytest.mark.parametrize("wrap", range(4))
-def test_cells_that_name_all_of_their_products_are_taken(wrap: int, rng: np.random.Generator) -> None:
+def test_cells_that_name_all_of_their_products_are_taken(
+    wrap: int, rng: np.random.Generator
+) -> None:
     matrix = tg.tensor(rng.normal(size=(SIZE, SIZE)))
     for first in (
         lambda s, x, h: s.from_state(h, s.V),
@@ -965,7 +1210,9 @@ def test_components_are_found_in_cells_within_cells(rng: np.random.Generator) ->
 
         def __init__(self, again: bool) -> None:
             self.again = again
-            self.U, self.V = (tg.Parameter(np.random.default_rng(k).normal(size=(SIZE, SIZE))) for k in range(2))
+            self.U, self.V = (
+                tg.Parameter(np.random.default_rng(k).normal(size=(SIZE, SIZE))) for k in range(2)
+            )
 
         def initial_state(self, batch_size: int) -> Any:
             return self.zeros(batch_size, SIZE), self.zeros(batch_size, SIZE)
@@ -974,14 +1221,18 @@ def test_components_are_found_in_cells_within_cells(rng: np.random.Generator) ->
             h, c = state
 
             def part(x: Any, h: Any, c: Any) -> Any:
-                return tg.tanh(x + self.from_state(h, self.U)), tg.tanh(x + self.from_state(c, self.V))
+                return tg.tanh(x + self.from_state(h, self.U)), tg.tanh(
+                    x + self.from_state(c, self.V)
+                )
 
             h, c = tg.checkpoint(part, x, h, c) if self.again else part(x, h, c)
             return h + c, (h, c)
 
     found, xs = [], sequence(rng)
     for again in (False, True):
-        cell = tg.nn.VariationalDropout(tg.nn.WeightDrop(Two(again), 0.3, "U", rng=1), state=0.5, rng=2)
+        cell = tg.nn.VariationalDropout(
+            tg.nn.WeightDrop(Two(again), 0.3, "U", rng=1), state=0.5, rng=2
+        )
         ys, _ = tg.unroll(cell, xs)
         (ys * xs).sum().backward()
         found.append((ys.numpy(), grads(cell)))
@@ -990,7 +1241,12 @@ def test_components_are_found_in_cells_within_cells(rng: np.random.Generator) ->
         np.testing.assert_allclose(found[1][1][name], g, rtol=1e-9, atol=1e-12, err_msg=name)
     attention = tg.nn.BahdanauAttention(SIZE, 2, 4, rng=0, dtype=F64)
     decoder = tg.nn.AttentionCell(lstm(inputs=2 * SIZE), attention, rng=0)
-    ys, _ = tg.unroll(tg.nn.VariationalDropout(decoder.attending(rng.normal(size=(BATCH, 3, 2))), state=0.5, rng=0), xs)
+    ys, _ = tg.unroll(
+        tg.nn.VariationalDropout(
+            decoder.attending(rng.normal(size=(BATCH, 3, 2))), state=0.5, rng=0
+        ),
+        xs,
+    )
     assert np.isfinite(ys.numpy()).all()
 
     class By(tg.Cell):
@@ -1002,7 +1258,10 @@ def test_components_are_found_in_cells_within_cells(rng: np.random.Generator) ->
         def forward(self, x: Any, h: Any) -> Any:
             return self.inner.forward(x, h)
 
-    with pytest.raises(tg.TinygradError, match=r"state from which Elman makes its step is not known.*call the cell itself"):
+    with pytest.raises(
+        tg.TinygradError,
+        match=r"state from which Elman makes its step is not known.*call the cell itself",
+    ):
         tg.unroll(tg.nn.VariationalDropout(By(), state=0.5), xs)
 
 
@@ -1018,7 +1277,9 @@ def test_components_of_nests_are_told_apart() -> None:
             shown = [self.from_state(t, None, lambda h, _: h) for t in (low, high, low)]
             return tg.concatenate(shown, -1), {"low": {"h": low + 0.0}, "high": {"h": high + 0.0}}
 
-    y = tg.unroll(tg.nn.VariationalDropout(Nested(), state=0.5, rng=0), np.zeros((T, 50, 1)))[0].numpy()
+    y = tg.unroll(tg.nn.VariationalDropout(Nested(), state=0.5, rng=0), np.zeros((T, 50, 1)))[
+        0
+    ].numpy()
     low, high, again = np.split(y, 3, axis=-1)
     assert (low == again).all() and (low != high).any()
 

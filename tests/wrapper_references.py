@@ -1,7 +1,10 @@
-"""Wrappers of cells once more, from the equations of their papers, in NumPy alone: what `tests/test_wrapper_references.py` compares with.
+"""Wrappers of cells once more, from the equations of their papers, in NumPy alone.
 
-A step of a cell is a function of its parameters, x, the state and what acts inside of it: `drop` on what recurrent weights multiply, and
-`norm(k, v)` on product number k of the step. A mask is what the documentation says: a function of seed, sequence, step and place.
+What `tests/test_wrapper_references.py` compares with.
+
+A step of a cell is a function of its parameters, x, the state and what acts inside of it: `drop` on
+what recurrent weights multiply, and `norm(k, v)` on product number k of the step. A mask is what
+the documentation says: a function of seed, sequence, step and place.
 """
 
 from __future__ import annotations
@@ -39,20 +42,35 @@ class Inside(NamedTuple):
 
 def elman(p: P, x: Any, state: Any, inside: Inside) -> Any:
     (h,), (drop, norm) = state, inside
-    h = np.tanh(norm(0, x @ p["weight_ih"].T) + p["bias_ih"] + norm(1, drop(h) @ p["weight_hh"].T) + p["bias_hh"])
+    h = np.tanh(
+        norm(0, x @ p["weight_ih"].T)
+        + p["bias_ih"]
+        + norm(1, drop(h) @ p["weight_hh"].T)
+        + p["bias_hh"]
+    )
     return h, [h]
 
 
 def lstm(p: P, x: Any, state: Any, inside: Inside) -> Any:
     (h, c), (drop, norm) = state, inside
-    i, f, g, o = np.split(norm(0, x @ p["weight_ih"].T) + norm(1, drop(h) @ p["weight_hh"].T) + p["bias_ih"] + p["bias_hh"], 4, axis=1)
+    i, f, g, o = np.split(
+        norm(0, x @ p["weight_ih"].T)
+        + norm(1, drop(h) @ p["weight_hh"].T)
+        + p["bias_ih"]
+        + p["bias_hh"],
+        4,
+        axis=1,
+    )
     c = sigma(f) * c + sigma(i) * np.tanh(g)
     h = sigma(o) * np.tanh(norm(2, c))
     return h, [h, c]
 
 
 def gru(p: P, x: Any, state: Any, inside: Inside) -> Any:
-    """The reset gate after the product; Ba et al. (2016) normalise the two gates together and the candidate by itself."""
+    """The reset gate after the product.
+
+    Ba et al. (2016) normalise the two gates together and the candidate by itself.
+    """
     (h,), (drop, norm) = state, inside
     r, z, n = np.split(norm(0, x @ p["weight_ih"].T) + p["bias_ih"], 3, axis=1)
     hr, hz, hn = np.split(norm(1, drop(h) @ p["weight_hh"].T) + p["bias_hh"], 3, axis=1)
@@ -110,14 +128,25 @@ def rwa(p: P, x: Any, state: Any, inside: Inside) -> Any:
 def sru(p: P, x: Any, state: Any, inside: Inside) -> Any:
     """The gates see the state through vectors; the output is not the state."""
     (c,), (drop, norm) = state, inside
-    u, f, r, highway = np.split(norm(0, x @ p["W"].T), 4, axis=1) if len(p["W"]) == 4 * H else [*np.split(norm(0, x @ p["W"].T), 3, axis=1), x]
-    f, r = sigma(f + norm(1, p["v_f"] * drop(c)) + p["b_f"]), sigma(r + norm(2, p["v_r"] * drop(c)) + p["b_r"])
+    u, f, r, highway = (
+        np.split(norm(0, x @ p["W"].T), 4, axis=1)
+        if len(p["W"]) == 4 * H
+        else [*np.split(norm(0, x @ p["W"].T), 3, axis=1), x]
+    )
+    f, r = (
+        sigma(f + norm(1, p["v_f"] * drop(c)) + p["b_f"]),
+        sigma(r + norm(2, p["v_r"] * drop(c)) + p["b_r"]),
+    )
     c = f * c + (1 - f) * u
     return r * c + np.sqrt(3) * (1 - r) * highway, [c]
 
 
 class Ref(NamedTuple):
-    """A cell: its step, which components of the state are memory, the kinds of its products, where the features of products are cut."""
+    """A cell.
+
+    Its step, which components of the state are memory, the kinds of its products, where the
+    features of products are cut.
+    """
 
     step: Callable[..., Any]
     memory: tuple[bool, ...]
@@ -159,8 +188,13 @@ def bare(name: str, p: P, inside: Inside = Inside()) -> Step:  # noqa: B008  (no
     return lambda x, state, t: STEPS[name].step(p, x, state, inside)
 
 
-def zoneout(inner: Step, memory: tuple[bool, ...], rates: tuple[float, ...], rng: int, training: bool) -> Step:
-    """s' = m * s + (1 - m) * cell(s), with p in place of m in evaluation; the output is the kept h where it is the new h."""
+def zoneout(
+    inner: Step, memory: tuple[bool, ...], rates: tuple[float, ...], rng: int, training: bool
+) -> Step:
+    """s' = m * s + (1 - m) * cell(s), with p in place of m in evaluation.
+
+    The output is the kept h where it is the new h.
+    """
 
     def step(x: Any, state: Any, t: int) -> Any:
         y, new = inner(x, state, t)
@@ -178,7 +212,10 @@ def zoneout(inner: Step, memory: tuple[bool, ...], rates: tuple[float, ...], rng
 
 def variational(name: str, p: P, rates: tuple[float, float, float], rng: int, batch: int) -> Step:
     """Masks for the input, the recurrent operand and the output, held for the sequence."""
-    mx, mh, my = (mask(rng, rate, (batch, size), place) / (1 - rate) for rate, size, place in zip(rates, (INPUT, H, H), (0, 1, 2), strict=True))
+    mx, mh, my = (
+        mask(rng, rate, (batch, size), place) / (1 - rate)
+        for rate, size, place in zip(rates, (INPUT, H, H), (0, 1, 2), strict=True)
+    )
     inner = bare(name, p, Inside(drop=lambda h: h * mh))
 
     def step(x: Any, state: Any, t: int) -> Any:
@@ -194,11 +231,17 @@ def normed(v: Any, axis: int) -> Any:
 
 
 def layer_norm(name: str, p: P, own: P) -> Step:
-    """Every product over its features, with the gain and the shift of `own`: norms.<product>.<part>.weight and .bias."""
+    """Every product over its features, with the gain and the shift of `own`.
+
+    Norms.<product>.<part>.weight and .bias.
+    """
 
     def norm(k: int, v: Any) -> Any:
         cuts = STEPS[name].cuts
-        parts = [normed(part, 1) * own[f"norms.{k}.{j}.weight"] + own[f"norms.{k}.{j}.bias"] for j, part in enumerate(np.split(v, cuts, axis=1))]
+        parts = [
+            normed(part, 1) * own[f"norms.{k}.{j}.weight"] + own[f"norms.{k}.{j}.bias"]
+            for j, part in enumerate(np.split(v, cuts, axis=1))
+        ]
         return np.concatenate(parts, axis=1)
 
     return bare(name, p, Inside(norm=norm))
@@ -210,7 +253,11 @@ def batch_norm(name: str, p: P, own: P, steps: int, running: dict[Any, Any] | No
     def step(x: Any, state: Any, t: int) -> Any:
         def norm(k: int, v: Any) -> Any:
             t_ = min(t, steps - 1)
-            v = normed(v, 0) if running is None else (v - running[k, t_][0]) / np.sqrt(running[k, t_][1] + 1e-5)
+            v = (
+                normed(v, 0)
+                if running is None
+                else (v - running[k, t_][0]) / np.sqrt(running[k, t_][1] + 1e-5)
+            )
             return v * own[f"norms.{k}.0.weight"] + own.get(f"norms.{k}.0.bias", 0)
 
         return STEPS[name].step(p, x, state, Inside(norm=norm))
@@ -238,7 +285,14 @@ def stacked(low: Step, high: Step, count: int, p: float, rng: int, batch: int) -
     return step
 
 
-def run(step: Step, xs: Any, first: list[Any], lengths: Any = None, resets: Any = None, reverse: bool = False) -> tuple[Any, list[Any]]:
+def run(
+    step: Step,
+    xs: Any,
+    first: list[Any],
+    lengths: Any = None,
+    resets: Any = None,
+    reverse: bool = False,
+) -> tuple[Any, list[Any]]:
     """Outputs of all steps and the last state, as `tg.unroll` defines them."""
     steps, batch = xs.shape[:2]
     lengths = np.full(batch, steps) if lengths is None else np.asarray(lengths)
@@ -247,7 +301,10 @@ def run(step: Step, xs: Any, first: list[Any], lengths: Any = None, resets: Any 
         valid = (t < lengths)[:, None]
         x = np.where(valid, xs[t], xs[lengths - 1, np.arange(batch)])
         if resets is not None:
-            state = [np.where(resets[t][:, None] & valid, f, s) for f, s in zip(first, state, strict=True)]
+            state = [
+                np.where(resets[t][:, None] & valid, f, s)
+                for f, s in zip(first, state, strict=True)
+            ]
         y, new = step(x, state, t)
         ys[t] = np.where(valid, y, 0)
         state = [np.where(valid, a, b) for a, b in zip(new, state, strict=True)]

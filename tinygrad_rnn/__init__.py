@@ -2,7 +2,8 @@
 
 Usually imported as ``tg``. Where to begin:
 
-- `tensor`, operations under their NumPy names, ``Tensor.backward``, `grad`: computations and gradients;
+- `tensor`, operations under their NumPy names, ``Tensor.backward``, `grad`: computations and
+  gradients;
 - `Cell`, `Parameter`, `unroll`, `tbptt`, `jit`: recurrent networks of one's own;
 - `cells`: the published ones; `nn`: layers, wrappers, attention, losses; `init`, `optim`;
 - `draw`, `explore`, `tape`, `gradcheck`: to see what was recorded, and whether it is right;
@@ -290,13 +291,30 @@ __all__ = [
     "where",
     "zeros_like",
 ]
-_CALLED = {"cat": "concatenate", "chunk": "split", "pow": "power", "mul": "multiply", "sub": "subtract", "div": "divide", "mm": "matmul"}
-_ELSEWHERE = {
-    **dict.fromkeys(("RNN", "LSTM", "GRU"), "a layer is tg.nn.{0}; one step, for tg.unroll, is in tg.cells"),
-    **dict.fromkeys(("zeros", "ones", "arange", "eye"), "make it with NumPy: tg.tensor(np.{0}(..., dtype=np.float32))"),
-    **dict.fromkeys(("manual_seed", "seed"), "there is no global seed; what draws numbers takes rng=, a seed or a NumPy generator"),
+_CALLED = {
+    "cat": "concatenate",
+    "chunk": "split",
+    "pow": "power",
+    "mul": "multiply",
+    "sub": "subtract",
+    "div": "divide",
+    "mm": "matmul",
 }
-_LAZY = {  # loaded when first used: the tensor and its operations alone are as quick to import as NumPy
+_ELSEWHERE = {
+    **dict.fromkeys(
+        ("RNN", "LSTM", "GRU"), "a layer is tg.nn.{0}; one step, for tg.unroll, is in tg.cells"
+    ),
+    **dict.fromkeys(
+        ("zeros", "ones", "arange", "eye"),
+        "make it with NumPy: tg.tensor(np.{0}(..., dtype=np.float32))",
+    ),
+    **dict.fromkeys(
+        ("manual_seed", "seed"),
+        "there is no global seed; what draws numbers takes rng=, a seed or a NumPy generator",
+    ),
+}
+# loaded when first used: the tensor and its operations alone are as quick to import as NumPy
+_LAZY = {
     "compiler": ("CompileError", "jit"),
     "diagnosis": ("GradcheckError", "gradcheck"),
     "drawing": ("Drawing", "draw", "explore"),
@@ -307,6 +325,8 @@ _LAZY = {  # loaded when first used: the tensor and its operations alone are as 
     "optim": ("clip_grad_norm", "clip_grad_value"),
     "recurrent": ("Cell", "Window", "checkpoint", "tbptt", "unroll"),
 }
+
+
 def __getattr__(name: str) -> Any:
     if name in ("cells", "init", "nn", "optim"):
         return _import_module(f"{__name__}.{name}")
@@ -314,14 +334,26 @@ def __getattr__(name: str) -> Any:
         if name in names:
             found = globals()[name] = getattr(_import_module(f"{__name__}.{module}"), name)
             return found
-    hint = f"; it is called tg.{_CALLED[name]} here" if name in _CALLED else f"; {_ELSEWHERE[name].format(name)}" if name in _ELSEWHERE else ""
+    hint = (
+        f"; it is called tg.{_CALLED[name]} here"
+        if name in _CALLED
+        else f"; {_ELSEWHERE[name].format(name)}"
+        if name in _ELSEWHERE
+        else ""
+    )
     raise AttributeError(f"module '{__name__}' has no attribute '{name}'{hint}")
+
+
 def _compile_cell(cell: Any) -> Any:
     """What layers, which are below the compiler, call: it is loaded when the first of them runs."""
     from .compiler import automatic
 
     return automatic(cell)
+
+
 _runtime.compile_cell = _compile_cell
+
+
 def __dir__() -> list[str]:
     """What is loaded when first used is listed too."""
     return sorted({*__all__, "__version__"})

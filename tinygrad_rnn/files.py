@@ -1,4 +1,7 @@
-"""Files that are whole or as they were: each is written beside its place, and put there when it is complete."""
+"""Files that are whole or as they were.
+
+Each is written beside its place, and put there when it is complete.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +17,19 @@ from typing import BinaryIO
 
 __all__ = ["replace_file", "replacing", "runs", "sweep"]
 
-NO_DETOUR = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)  # no link, no waiting at a pipe
-_STALE = 3600.0  # seconds without a change, after which nobody writes a file that is still unfinished
+# no link, no waiting at a pipe
+NO_DETOUR = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+# seconds without a change, after which nobody writes a file that is still unfinished
+_STALE = 3600.0
 _NAME = re.compile(r"\.(?P<name>.+)\.(?P<process>\d+)\.[0-9a-f]{8}\.tmp")
 _LONGEST = 40  # characters of a name that are taken over: file systems allow about 255 bytes
 
 
 def replace_file(path: str | os.PathLike[str], content: str | bytes) -> None:
-    """Write a whole file; see `replacing`. Text is written in UTF-8, with a question mark for what is no character."""
+    """Write a whole file; see `replacing`.
+
+    Text is written in UTF-8, with a question mark for what is no character.
+    """
     data = content.encode("utf-8", "replace") if isinstance(content, str) else content
     with replacing(path) as file:
         file.write(data)
@@ -29,11 +37,15 @@ def replace_file(path: str | os.PathLike[str], content: str | bytes) -> None:
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Context: a file to write to, which takes the place of `path` at the end, or leaves all as it was if there is an error.
+    """Context.
 
-    The content is on the disk before it takes the place of what was there. An old file's permissions are kept, and its owner where this
-    user may give files away; a link stays, and the file that it names is replaced. What is no ordinary file (a pipe, /dev/null) is
-    written to directly.
+    A file to write to, which takes the place of `path` at the end, or leaves all as it was if there
+    is an error.
+
+    The content is on the disk before it takes the place of what was there. An old file's
+    permissions are kept, and its owner where this user may give files away; a link stays, and the
+    file that it names is replaced. What is no ordinary file (a pipe, /dev/null) is written to
+    directly.
 
     Raises
     ------
@@ -50,7 +62,9 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
                 yield file
             return
         sweep(target.parent, [target.name], age=_STALE)
-        temporary = target.with_name(f".{target.name[:_LONGEST]}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+        temporary = target.with_name(
+            f".{target.name[:_LONGEST]}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
+        )
         try:
             with open(temporary, "xb") as file:
                 if before is not None and hasattr(os, "fchmod"):
@@ -68,9 +82,14 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     except OSError as error:
         if error.errno is None:
             raise
-        missing = "" if target.parent.is_dir() else f": there is no folder {str(Path(path).parent)!r}; make it first"
+        missing = (
+            ""
+            if target.parent.is_dir()
+            else f": there is no folder {str(Path(path).parent)!r}; make it first"
+        )
         raise OSError(error.errno, f"{error.strerror}{missing}", str(path)) from error
-    with contextlib.suppress(OSError):  # the new name is on the disk too, where folders can be told so
+    # the new name is on the disk too, where folders can be told so
+    with contextlib.suppress(OSError):
         folder = os.open(target.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
@@ -81,7 +100,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 def lock_file(path: Path, lock: Callable[[int], None], mode: int) -> int:
     """Open a lock file, made if there is none, and lock it: the open file.
 
-    Whoever holds the lock may remove the file, so one that was locked may be another than the one of this name by then; it is opened anew.
+    Whoever holds the lock may remove the file, so one that was locked may be another than the one
+    of this name by then; it is opened anew.
 
     Parameters
     ----------
@@ -106,7 +126,10 @@ def lock_file(path: Path, lock: Callable[[int], None], mode: int) -> int:
 
 
 def sweep(folder: Path, names: Iterable[str], *, age: float) -> None:
-    """Remove unfinished files of these names that a process left which was killed: not changed for `age` seconds, the process gone."""
+    """Remove unfinished files of these names that a process left which was killed.
+
+    Not changed for `age` seconds, the process gone.
+    """
     wanted = {name[:_LONGEST] for name in names}
     with contextlib.suppress(OSError):
         for name in os.listdir(folder):
@@ -118,7 +141,10 @@ def sweep(folder: Path, names: Iterable[str], *, age: float) -> None:
 
 
 def runs(process: int) -> bool:
-    """Whether another process of this number is there; False where that cannot be asked (on Windows an open file cannot be removed)."""
+    """Whether another process of this number is there.
+
+    False where that cannot be asked (on Windows an open file cannot be removed).
+    """
     if os.name != "posix" or process <= 0:
         return False
     try:

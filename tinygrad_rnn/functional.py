@@ -1,4 +1,7 @@
-"""`functional_call`: a module with other parameters, so that transforms can differentiate by them."""
+"""`functional_call`.
+
+A module with other parameters, so that transforms can differentiate by them.
+"""
 
 from __future__ import annotations
 
@@ -22,19 +25,24 @@ from .module import Buffer, Module, Parameter, named_tensors, some_of
 _LEFT = (type, types.ModuleType, types.BuiltinFunctionType, np.generic, np.random.Generator, Tensor)
 
 
-def functional_call(module: Module, parameters: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
+def functional_call(
+    module: Module, parameters: Mapping[str, Any], *args: Any, **kwargs: Any
+) -> Any:
     """Call a module with other parameters in place of its own, which stay as they are.
 
-    Gradients reach the given tensors, also those of higher order: a module becomes a function of its parameters, which `grad`, `vjp`,
-    `jvp`, `hvp`, `jacobian` and `gradcheck` take like any other.
+    Gradients reach the given tensors, also those of higher order: a module becomes a function of
+    its parameters, which `grad`, `vjp`, `jvp`, `hvp`, `jacobian` and `gradcheck` take like any
+    other.
 
     Parameters
     ----------
     module : Module
-        It may hold compiled cells (`jit`), layers, and checkpoints; a cell is called for one step, as ever.
+        It may hold compiled cells (`jit`), layers, and checkpoints; a cell is called for one step,
+        as ever.
     parameters : mapping of str to Tensor or array
-        By the names of `Module.named_parameters`, or of `Module.named_buffers`. Parameters and buffers that are not named here are the
-        module's own. A parameter that stands in several places is replaced in all of them, under any of its names.
+        By the names of `Module.named_parameters`, or of `Module.named_buffers`. Parameters and
+        buffers that are not named here are the module's own. A parameter that stands in several
+        places is replaced in all of them, under any of its names.
     *args, **kwargs
         Of the call.
 
@@ -45,20 +53,23 @@ def functional_call(module: Module, parameters: Mapping[str, Any], *args: Any, *
     Raises
     ------
     GraphError
-        If `forward` reaches a parameter of the module itself on a way on which it is not replaced, such as a global name.
+        If `forward` reaches a parameter of the module itself on a way on which it is not replaced,
+        such as a global name.
     TinygradError
-        For a name that the module does not have, two values for one tensor, or a `module` that is none.
+        For a name that the module does not have, two values for one tensor, or a `module` that is
+        none.
     ShapeError
         For a value of another shape than the parameter.
     DtypeError
-        For a value that is not of a floating dtype where the parameter is. float64 values for a module of float32 are taken: first
-        states follow the parameters.
+        For a value that is not of a floating dtype where the parameter is. float64 values for a
+        module of float32 are taken: first states follow the parameters.
 
     Notes
     -----
-    The call runs on a copy of the tree of modules that holds the given tensors, so that steps which run again later (checkpoints,
-    gradients of gradients of compiled cells) find them, and so that other threads see no change. What `forward` assigns to
-    attributes is assigned to the module itself when the call is over. A compiled cell is recorded anew for each set of tensors.
+    The call runs on a copy of the tree of modules that holds the given tensors, so that steps which
+    run again later (checkpoints, gradients of gradients of compiled cells) find them, and so that
+    other threads see no change. What `forward` assigns to attributes is assigned to the module
+    itself when the call is over. A compiled cell is recorded anew for each set of tensors.
 
     Examples
     --------
@@ -69,14 +80,23 @@ def functional_call(module: Module, parameters: Mapping[str, Any], *args: Any, *
     ['bias', 'weight']
     """
     if not isinstance(module, Module):
-        raise TinygradError(f"functional_call: expected a module; found a {type(module).__name__}. Of a function the tensors are arguments.")
+        raise TinygradError(
+            f"functional_call: expected a module; found a {type(module).__name__}. Of a function the tensors are arguments."
+        )
     if not isinstance(parameters, Mapping):
         raise TinygradError(
             "functional_call: the parameters are a mapping of names to tensors, such as dict(module.named_parameters()); "
             f"found a {type(parameters).__name__}"
         )
     chosen = _chosen(module, parameters)
-    substitution = _Substitution(chosen, {own.node for own in named_tensors(module).values() if id(own) in chosen and own.node is not None})
+    substitution = _Substitution(
+        chosen,
+        {
+            own.node
+            for own in named_tensors(module).values()
+            if id(own) in chosen and own.node is not None
+        },
+    )
     older = Older()
     result = substitution.convert(module)(*args, **kwargs)
     _check_replaced(module, parameters, result, older)
@@ -84,11 +104,21 @@ def functional_call(module: Module, parameters: Mapping[str, Any], *args: Any, *
     return result
 
 
-def _check_replaced(module: Module, parameters: Mapping[str, Any], result: Any, older: Older) -> None:
+def _check_replaced(
+    module: Module, parameters: Mapping[str, Any], result: Any, older: Older
+) -> None:
     """Raise if a result was computed from a parameter of the module itself in place of the one that was given for it."""
     own = named_tensors(module)
-    ends = {own[name].node: name for name, given in parameters.items() if given is not own[name] and own[name].requires_grad}
-    nodes = [y.node for y in leaves(result) if isinstance(y, Tensor) and y.node is not None and y.requires_grad]
+    ends = {
+        own[name].node: name
+        for name, given in parameters.items()
+        if given is not own[name] and own[name].requires_grad
+    }
+    nodes = [
+        y.node
+        for y in leaves(result)
+        if isinstance(y, Tensor) and y.node is not None and y.requires_grad
+    ]
     for node in reachable(nodes, older) if ends else ():
         if node in ends:
             raise GraphError(
@@ -102,24 +132,39 @@ def _chosen(module: Module, parameters: Mapping[str, Any]) -> dict[int, Tensor]:
     own = named_tensors(module)
     unknown = [name for name in parameters if name not in own]
     if unknown:
-        raise TinygradError(f"functional_call: {type(module).__name__} has no {some_of(unknown)}; it has {some_of(list(own))}")
+        raise TinygradError(
+            f"functional_call: {type(module).__name__} has no {some_of(unknown)}; it has {some_of(list(own))}"
+        )
     chosen: dict[int, Tensor] = {}
     names: dict[int, str] = {}
     for name, value in parameters.items():
         old = own[name]
-        found = value if isinstance(value, Tensor) else tensor(value, old.dtype if np.asarray(value).dtype.kind == "f" else None)
+        found = (
+            value
+            if isinstance(value, Tensor)
+            else tensor(value, old.dtype if np.asarray(value).dtype.kind == "f" else None)
+        )
         if found.shape != old.shape:
-            raise ShapeError(f"functional_call: '{name}' has shape {old.shape}; found {found.shape}")
+            raise ShapeError(
+                f"functional_call: '{name}' has shape {old.shape}; found {found.shape}"
+            )
         if (old.dtype.kind == "f") != (found.dtype.kind == "f"):
-            raise DtypeError(f"functional_call: '{name}' is {old.dtype}; found {found.dtype}. Convert it with .astype(...).")
+            raise DtypeError(
+                f"functional_call: '{name}' is {old.dtype}; found {found.dtype}. Convert it with .astype(...)."
+            )
         if names.setdefault(id(old), name) != name and parameters[names[id(old)]] is not value:
-            raise TinygradError(f"functional_call: '{names[id(old)]}' and '{name}' are one tensor, for which two values were given")
+            raise TinygradError(
+                f"functional_call: '{names[id(old)]}' and '{name}' are one tensor, for which two values were given"
+            )
         chosen[id(old)] = _standing_for(found, type(old))
     return chosen
 
 
 def _standing_for(given: Tensor, kind: type[Tensor]) -> Tensor:
-    """The given tensor as one of the module's kind: the same array and node, found by all that looks for parameters or buffers."""
+    """The given tensor as one of the module's kind.
+
+    The same array and node, found by all that looks for parameters or buffers.
+    """
     if isinstance(given, kind) or kind not in (Parameter, Buffer):
         return given
     if given.node is None:
@@ -136,13 +181,22 @@ class _Substitution:
         self.known: dict[int, Any] = dict(chosen)
         self.replaced = replaced  # the nodes of the originals
         self.kept: list[Any] = []  # the originals, so that their identities are not given to others
-        self.modules: list[tuple[Module, Module, dict[str, Any]]] = []  # the original, the copy, and its attributes before the call
+        # the original, the copy, and its attributes before the call
+        self.modules: list[tuple[Module, Module, dict[str, Any]]] = []
 
     def convert(self, value: Any) -> Any:
-        """The value itself if it reaches nothing that is replaced; otherwise a copy that reaches what replaces it."""
+        """The value itself if it reaches nothing that is replaced.
+
+        Otherwise a copy that reaches what replaces it.
+        """
         if id(value) in self.known:
             return self.known[id(value)]
-        if isinstance(value, Tensor) and value.requires_grad and not value.is_leaf and value.node is not None:
+        if (
+            isinstance(value, Tensor)
+            and value.requires_grad
+            and not value.is_leaf
+            and value.node is not None
+        ):
             self._check_derived(value)
         if value is None or isinstance(value, (bool, int, float, str, bytes, *_LEFT)):
             return value
@@ -156,7 +210,10 @@ class _Substitution:
         return made
 
     def _check_derived(self, value: Tensor) -> None:
-        """Raise for a tensor that was computed from one that is replaced: it would keep the old values."""
+        """Raise for a tensor that was computed from one that is replaced.
+
+        It would keep the old values.
+        """
         if any(n in self.replaced for n in reachable([value.node])):  # type: ignore[list-item]
             raise GraphError(
                 f"functional_call: the module holds {describe(value)}{value.node.where.described()}, which was computed from a parameter that is "  # type: ignore[union-attr]
@@ -164,7 +221,9 @@ class _Substitution:
             )
 
     def _module(self, module: Module) -> Any:
-        made, content = module.copied(self.convert, lambda twin: self.known.__setitem__(id(module), twin))
+        made, content = module.copied(
+            self.convert, lambda twin: self.known.__setitem__(id(module), twin)
+        )
         self.known[id(module)] = made
         self.modules.append((module, made, content))
         return made
@@ -181,12 +240,20 @@ class _Substitution:
             parts = [self.convert(item) for item in value]
             if all(a is b for a, b in zip(parts, value, strict=True)):
                 return value
-            return type(value)(parts, value.maxlen) if isinstance(value, collections.deque) else type(value)(parts)
+            return (
+                type(value)(parts, value.maxlen)
+                if isinstance(value, collections.deque)
+                else type(value)(parts)
+            )
         if isinstance(value, np.ndarray):  # of objects
             array = np.empty_like(value)
             for place, item in np.ndenumerate(value):
                 array[place] = self.convert(item)
-            return array if any(a is not b for a, b in zip(array.flat, value.flat, strict=True)) else value
+            return (
+                array
+                if any(a is not b for a, b in zip(array.flat, value.flat, strict=True))
+                else value
+            )
         if isinstance(value, weakref.ref):
             return self._reference(value)
         if isinstance(value, (list, tuple)):
@@ -199,7 +266,9 @@ class _Substitution:
             return value if owner is value.__self__ else types.MethodType(value.__func__, owner)
         if isinstance(value, functools.partial):
             parts = [self.convert(part) for part in (value.func, value.args, value.keywords)]
-            same = all(a is b for a, b in zip(parts, (value.func, value.args, value.keywords), strict=True))
+            same = all(
+                a is b for a, b in zip(parts, (value.func, value.args, value.keywords), strict=True)
+            )
             return value if same else functools.partial(parts[0], *parts[1], **parts[2])
         if isinstance(value, types.FunctionType):
             return self._function(value)
@@ -217,10 +286,19 @@ class _Substitution:
             new = self.convert(content)
             changed = changed or new is not content
             cells.append(cell if new is content else types.CellType(new))
-        defaults, keywords = self.convert(function.__defaults__), self.convert(function.__kwdefaults__)
-        if not changed and defaults is function.__defaults__ and keywords is function.__kwdefaults__:
+        defaults, keywords = (
+            self.convert(function.__defaults__),
+            self.convert(function.__kwdefaults__),
+        )
+        if (
+            not changed
+            and defaults is function.__defaults__
+            and keywords is function.__kwdefaults__
+        ):
             return function
-        made = types.FunctionType(function.__code__, function.__globals__, function.__name__, defaults, tuple(cells))
+        made = types.FunctionType(
+            function.__code__, function.__globals__, function.__name__, defaults, tuple(cells)
+        )
         made.__kwdefaults__ = keywords
         made.__dict__.update(function.__dict__)
         return made
@@ -231,7 +309,9 @@ class _Substitution:
             for name, slot in vars(kind).items():
                 if isinstance(slot, types.MemberDescriptorType) and hasattr(value, name):
                     content[name] = getattr(value, name)
-        changed = {name: new for name, item in content.items() if (new := self.convert(item)) is not item}
+        changed = {
+            name: new for name, item in content.items() if (new := self.convert(item)) is not item
+        }
         if not changed:
             return value
         made = copy.copy(value)

@@ -37,9 +37,12 @@ class Parameter(Tensor):
 
 
 class Buffer(Tensor):
-    """A tensor that belongs to a Module and is saved with it, but is not trained: a running mean, for example.
+    """A tensor that belongs to a Module and is saved with it, but is not trained.
 
-    It never requires gradients. New values are given by ``buffer.data = ...``, which is not recorded.
+    A running mean, for example.
+
+    It never requires gradients. New values are given by ``buffer.data = ...``, which is not
+    recorded.
     """
 
     __slots__ = ()
@@ -52,7 +55,9 @@ class Buffer(Tensor):
     def leaf(self, requires_grad: bool = False, name: str | None = None) -> Leaf:
         """See `Tensor`; a leaf that requires gradients is refused."""
         if requires_grad:
-            raise GraphError(f"a Buffer{f' ({name})' if name else ''} is not trained and requires no gradients; use tg.Parameter")
+            raise GraphError(
+                f"a Buffer{f' ({name})' if name else ''} is not trained and requires no gradients; use tg.Parameter"
+            )
         return super().leaf(requires_grad, name)
 
     def __copy__(self) -> Buffer:
@@ -62,8 +67,8 @@ class Buffer(Tensor):
 class Module:
     """Base class of everything with parameters.
 
-    Parameters, buffers and modules that are assigned as attributes (also in lists, tuples and dicts) are found by name. A
-    subclass defines ``forward``; calling the module calls it.
+    Parameters, buffers and modules that are assigned as attributes (also in lists, tuples and
+    dicts) are found by name. A subclass defines ``forward``; calling the module calls it.
     """
 
     training: bool = True
@@ -76,7 +81,11 @@ class Module:
 
     def __setattr__(self, name: str, value: Any) -> None:
         method = getattr(type(self), name, None)
-        if isinstance(method, FunctionType) and method.__module__.partition(".")[0] == _PACKAGE and (isinstance(value, Module) or not callable(value)):
+        if (
+            isinstance(method, FunctionType)
+            and method.__module__.partition(".")[0] == _PACKAGE
+            and (isinstance(value, Module) or not callable(value))
+        ):
             raise TinygradError(
                 f"{type(self).__name__}.{name}: {name}(...) is a method that every {method.__qualname__.partition('.')[0]} has, and "
                 f"a {type(value).__name__} of this name would hide it; choose another name for the attribute"
@@ -84,8 +93,15 @@ class Module:
         if isinstance(value, (Parameter, Buffer)) and value.name is None:
             value.name = name
         present = vars(self).get(name)
-        for kind, loss in ((Parameter, "which no optimiser finds"), (Buffer, "which is not saved with the module")):
-            if isinstance(present, kind) and isinstance(value, (Tensor, np.ndarray)) and not isinstance(value, kind):
+        for kind, loss in (
+            (Parameter, "which no optimiser finds"),
+            (Buffer, "which is not saved with the module"),
+        ):
+            if (
+                isinstance(present, kind)
+                and isinstance(value, (Tensor, np.ndarray))
+                and not isinstance(value, kind)
+            ):
                 plain = "a plain tensor" if isinstance(value, Tensor) else "an array"
                 raise TinygradError(
                     f"{type(self).__name__}.{name} is a {kind.__name__.lower()} and would become {plain}, {loss}. "
@@ -113,11 +129,17 @@ class Module:
                 stack += reversed(list(_contents(path, vars(value))))
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
-        """Parameters with dotted names, each once, in order of assignment; two with one name are an error."""
+        """Parameters with dotted names, each once, in order of assignment.
+
+        Two with one name are an error.
+        """
         return self._named(Parameter)
 
     def named_buffers(self) -> Iterator[tuple[str, Buffer]]:
-        """Buffers with dotted names, each once, in order of assignment; two with one name are an error."""
+        """Buffers with dotted names, each once, in order of assignment.
+
+        Two with one name are an error.
+        """
         return self._named(Buffer)
 
     def tensors(self, kind: type[T]) -> Iterator[T]:
@@ -174,12 +196,15 @@ class Module:
         ShapeError
             For a shape that differs.
         DtypeError
-            For values that are no numbers, or that the dtype cannot hold: 1e300 for float32, 1.5 for integers.
+            For values that are no numbers, or that the dtype cannot hold: 1e300 for float32, 1.5
+            for integers.
         TinygradError
             For names that are missing or unknown.
         """
         if not isinstance(state, Mapping):
-            raise TinygradError(f"load_state_dict: expected a dict of arrays by name; found a {type(state).__name__}")
+            raise TinygradError(
+                f"load_state_dict: expected a dict of arrays by name; found a {type(state).__name__}"
+            )
         own: dict[str, Tensor] = dict(self._named(Parameter, Buffer))
         missing, unknown = [n for n in own if n not in state], [n for n in state if n not in own]
         if missing or unknown:
@@ -187,25 +212,40 @@ class Module:
                 f"load_state_dict: missing {some_of(missing)}, unknown {some_of(unknown)}; this module has {some_of(list(own))}"
                 f"{_without_prefix(missing, unknown)}"
             )
-        values = {name: fitting(state[name], p.dtype, f"load_state_dict: '{name}'") for name, p in own.items()}
+        values = {
+            name: fitting(state[name], p.dtype, f"load_state_dict: '{name}'")
+            for name, p in own.items()
+        }
         for name, p in own.items():
             if values[name].shape != p.shape:
-                raise ShapeError(f"load_state_dict: '{name}' has shape {p.shape}; found {values[name].shape}")
+                raise ShapeError(
+                    f"load_state_dict: '{name}' has shape {p.shape}; found {values[name].shape}"
+                )
         for name, p in own.items():
             p.data = values[name]
 
     def cached(self) -> set[str]:
         """The names of attributes that the class computes when they are first read (`functools.cached_property`)."""
-        return {name for kind in type(self).__mro__ for name, value in vars(kind).items() if isinstance(value, cached_property)}
+        return {
+            name
+            for kind in type(self).__mro__
+            for name, value in vars(kind).items()
+            if isinstance(value, cached_property)
+        }
 
-    def copied(self, convert: Callable[[Any], Any], announce: Callable[[Module], None]) -> tuple[Module, dict[str, Any]]:
+    def copied(
+        self, convert: Callable[[Any], Any], announce: Callable[[Module], None]
+    ) -> tuple[Module, dict[str, Any]]:
         """A module of the same class whose attributes are the converted ones, and these attributes.
 
-        `announce` is told of the copy before its attributes are converted, since they may lead back to it.
+        `announce` is told of the copy before its attributes are converted, since they may lead back
+        to it.
         """
         twin = object.__new__(type(self))
         announce(twin)
-        content = {name: convert(value) for name, value in vars(self).items() if name not in self.cached()}
+        content = {
+            name: convert(value) for name, value in vars(self).items() if name not in self.cached()
+        }
         vars(twin).update(content)
         return twin, content
 
@@ -215,7 +255,10 @@ class Module:
 
 
 def named_tensors(module: Module) -> dict[str, Tensor]:
-    """The parameters and buffers of a module by dotted name; one that stands in several places has a name for each."""
+    """The parameters and buffers of a module by dotted name.
+
+    One that stands in several places has a name for each.
+    """
     found: dict[str, Tensor] = {}
     stack: list[tuple[str, Any, tuple[int, ...]]] = [("", module, ())]
     while stack:
@@ -223,7 +266,9 @@ def named_tensors(module: Module) -> dict[str, Tensor]:
         if isinstance(value, Module):
             if id(value) in above:  # it holds itself
                 continue
-            stack += reversed([(name, item, (*above, id(value))) for name, item in _contents(path, vars(value))])
+            stack += reversed(
+                [(name, item, (*above, id(value))) for name, item in _contents(path, vars(value))]
+            )
         elif isinstance(value, (Parameter, Buffer)) and found.setdefault(path, value) is not value:
             raise _collision(module, path)
     return found
@@ -238,14 +283,26 @@ def _collision(module: Module, name: str) -> TinygradError:
 
 def some_of(names: list[str], limit: int = 8) -> str:
     """Names for a message, not all of very many."""
-    return f"{names[:limit]} and {len(names) - limit} more" if len(names) > limit else str(names or "nothing")
+    return (
+        f"{names[:limit]} and {len(names) - limit} more"
+        if len(names) > limit
+        else str(names or "nothing")
+    )
 
 
 def _without_prefix(missing: list[str], unknown: list[str]) -> str:
     """The way out if the names are those of a larger module in which this one stood."""
-    prefixes = {name.removesuffix(missing[0]) for name in unknown if name.endswith(f".{missing[0]}")} if missing else set()
+    prefixes = (
+        {name.removesuffix(missing[0]) for name in unknown if name.endswith(f".{missing[0]}")}
+        if missing
+        else set()
+    )
     prefix = next((p for p in prefixes if all(p + name in unknown for name in missing)), None)
-    return f". With {prefix!r} before each name they are there: pass {{name.removeprefix({prefix!r}): ...}}" if prefix else ""
+    return (
+        f". With {prefix!r} before each name they are there: pass {{name.removeprefix({prefix!r}): ...}}"
+        if prefix
+        else ""
+    )
 
 
 def _contents(path: str, value: Any) -> Iterator[tuple[str, Any]]:

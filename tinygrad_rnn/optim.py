@@ -35,9 +35,12 @@ class _Number:
 
 
 class Optimizer:
-    """Base class. ``step()`` gives the parameters new arrays; parameters without a gradient are left alone.
+    """Base class.
 
-    A graph recorded before the step and walked after it is an error, because its saved values are no longer the parameters'.
+    ``step()`` gives the parameters new arrays; parameters without a gradient are left alone.
+
+    A graph recorded before the step and walked after it is an error, because its saved values are
+    no longer the parameters'.
     """
 
     decoupled = False  # whether weight decay is a step of its own, not a part of the gradient
@@ -46,16 +49,22 @@ class Optimizer:
 
     def __init__(self, parameters: Iterable[Tensor], lr: float, weight_decay: float = 0.0) -> None:
         if isinstance(parameters, Tensor):
-            raise TinygradError(f"the optimiser needs parameters, such as module.parameters(); found one {type(parameters).__name__}")
+            raise TinygradError(
+                f"the optimiser needs parameters, such as module.parameters(); found one {type(parameters).__name__}"
+            )
         self.parameters = _tensors("the optimiser", parameters)
         self.lr, self.weight_decay = lr, weight_decay
         self.state: dict[str, list[Array]] = {}
         self.steps = [0] * len(self.parameters)  # how often each parameter was updated
         for p in self.parameters:
             if not p.is_leaf or not p.requires_grad:
-                raise GraphError(f"the optimiser needs leaf tensors that require gradients; found {p!r}")
+                raise GraphError(
+                    f"the optimiser needs leaf tensors that require gradients; found {p!r}"
+                )
         if len({id(p) for p in self.parameters}) < len(self.parameters):
-            raise TinygradError("the optimiser was given a parameter twice; it would be changed twice in every step")
+            raise TinygradError(
+                "the optimiser was given a parameter twice; it would be changed twice in every step"
+            )
 
     def buffers(self) -> tuple[str, ...]:
         """The names of the arrays that these settings keep for each parameter between steps."""
@@ -80,11 +89,17 @@ class Optimizer:
         ShapeError, DtypeError, TinygradError
             If a gradient is no tensor of its parameter's shape and dtype; then nothing is updated.
         """
-        for i, p, g in [(i, p, _gradient(type(self).__name__, p)) for i, p in enumerate(self.parameters) if p.grad is not None]:
+        for i, p, g in [
+            (i, p, _gradient(type(self).__name__, p))
+            for i, p in enumerate(self.parameters)
+            if p.grad is not None
+        ]:
             self.steps[i] += 1
             value, decay = p.numpy(), self.weight_decay
             change = self.change(i, g + decay * value if decay and not self.decoupled else g)
-            p.data = value + (change - self.lr * decay * value if decay and self.decoupled else change)
+            p.data = value + (
+                change - self.lr * decay * value if decay and self.decoupled else change
+            )
 
     def change(self, i: int, g: Array) -> Array:
         """What is added to parameter i with gradient g."""
@@ -92,14 +107,18 @@ class Optimizer:
 
     def state_dict(self) -> dict[str, Any]:
         """Buffers by ``name.index`` and the numbers of steps, as arrays (copies), for a checkpoint."""
-        arrays = {f"{name}.{i}": b.copy() for name, buffers in self.state.items() for i, b in enumerate(buffers)}
+        arrays = {
+            f"{name}.{i}": b.copy()
+            for name, buffers in self.state.items()
+            for i, b in enumerate(buffers)
+        }
         return {**arrays, "steps": np.asarray(self.steps)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Put back what `state_dict` gave; nothing is changed unless all of it fits this optimiser.
 
-        It has to be of as many parameters, of the same shapes and dtypes, and of the same rule with settings that keep the same arrays: one
-        with momentum has a velocity for each parameter.
+        It has to be of as many parameters, of the same shapes and dtypes, and of the same rule with
+        settings that keep the same arrays: one with momentum has a velocity for each parameter.
 
         Raises
         ------
@@ -114,21 +133,33 @@ class Optimizer:
         _entries(what, state, [*names, "steps"])
         steps = _entry(what, state, "steps")
         if steps.shape != (count,):
-            raise ShapeError(f"{what}: 'steps' has shape {steps.shape}; expected ({count},), a number for each parameter")
+            raise ShapeError(
+                f"{what}: 'steps' has shape {steps.shape}; expected ({count},), a number for each parameter"
+            )
         if steps.dtype.kind not in "iu" or (steps < 0).any():
-            raise TinygradError(f"{what}: 'steps' must be whole numbers of at least 0; found {steps.tolist()}")
+            raise TinygradError(
+                f"{what}: 'steps' must be whole numbers of at least 0; found {steps.tolist()}"
+            )
         if not begun and steps.any() and self.buffers():
-            raise TinygradError(f"{what}: after {steps.max()} steps there must be {', '.join(self.buffers())} of each parameter; found none")
+            raise TinygradError(
+                f"{what}: after {steps.max()} steps there must be {', '.join(self.buffers())} of each parameter; found none"
+            )
         found: dict[str, list[Array]] = {}
         for name in self.buffers() if begun else ():
             for i, p in enumerate(self.parameters):
                 value = _entry(what, state, f"{name}.{i}")
                 if value.shape != p.shape:
-                    raise ShapeError(f"{what}: '{name}.{i}' has shape {value.shape}; parameter {i} has {p.shape}")
+                    raise ShapeError(
+                        f"{what}: '{name}.{i}' has shape {value.shape}; parameter {i} has {p.shape}"
+                    )
                 if value.dtype.newbyteorder("=") != p.dtype:
-                    raise DtypeError(f"{what}: '{name}.{i}' is {value.dtype}; parameter {i} is {p.dtype}")
+                    raise DtypeError(
+                        f"{what}: '{name}.{i}' is {value.dtype}; parameter {i} is {p.dtype}"
+                    )
                 if name in self.squares and (value < 0).any():
-                    raise TinygradError(f"{what}: '{name}.{i}' holds sums of squares, of which none is below 0; found {value.min()}")
+                    raise TinygradError(
+                        f"{what}: '{name}.{i}' holds sums of squares, of which none is below 0; found {value.min()}"
+                    )
                 found.setdefault(name, []).append(value.astype(p.dtype))
         self.state, self.steps = found, steps.tolist()
 
@@ -140,7 +171,9 @@ class Optimizer:
 
 
 class SGD(Optimizer):
-    """Stochastic gradient descent, with momentum as in PyTorch: v = momentum * v + g; p = p - lr * v.
+    """Stochastic gradient descent, with momentum as in PyTorch: v = momentum * v + g.
+
+    P = p - lr * v.
 
     Parameters
     ----------
@@ -149,7 +182,8 @@ class SGD(Optimizer):
     momentum : float
         In [0, 1).
     nesterov : bool
-        Look one step ahead: p = p - lr * (g + momentum * v) (Nesterov 1983, in the form of Sutskever et al. 2013).
+        Look one step ahead: p = p - lr * (g + momentum * v) (Nesterov 1983, in the form of
+        Sutskever et al. 2013).
     weight_decay : float
         Adds weight_decay * p to the gradient.
     """
@@ -157,12 +191,20 @@ class SGD(Optimizer):
     momentum = _Number(FRACTION)
 
     def __init__(
-        self, parameters: Iterable[Tensor], lr: float = 0.01, *, momentum: float = 0.0, nesterov: bool = False, weight_decay: float = 0.0
+        self,
+        parameters: Iterable[Tensor],
+        lr: float = 0.01,
+        *,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        weight_decay: float = 0.0,
     ) -> None:
         super().__init__(parameters, lr, weight_decay)
         self.momentum, self.nesterov = momentum, flag(nesterov, "SGD: nesterov")
         if nesterov and not momentum:
-            raise TinygradError("SGD: nesterov looks ahead by the momentum, which is 0; give a momentum such as 0.9")
+            raise TinygradError(
+                "SGD: nesterov looks ahead by the momentum, which is 0; give a momentum such as 0.9"
+            )
 
     def buffers(self) -> tuple[str, ...]:
         """See `Optimizer`."""
@@ -190,7 +232,8 @@ class RMSprop(Optimizer):
     momentum : float
         In [0, 1): of the scaled steps.
     centered : bool
-        Scale by the running variance: the mean of the squares less the square of the mean (Graves 2013).
+        Scale by the running variance: the mean of the squares less the square of the mean (Graves
+        2013).
     weight_decay : float
         Adds weight_decay * p to the gradient.
     """
@@ -212,11 +255,20 @@ class RMSprop(Optimizer):
         weight_decay: float = 0.0,
     ) -> None:
         super().__init__(parameters, lr, weight_decay)
-        self.alpha, self.momentum, self.eps, self.centered = alpha, momentum, eps, flag(centered, "RMSprop: centered")
+        self.alpha, self.momentum, self.eps, self.centered = (
+            alpha,
+            momentum,
+            eps,
+            flag(centered, "RMSprop: centered"),
+        )
 
     def buffers(self) -> tuple[str, ...]:
         """See `Optimizer`."""
-        return ("squares", *(["means"] if self.centered else []), *(["velocity"] if self.momentum else []))
+        return (
+            "squares",
+            *(["means"] if self.centered else []),
+            *(["velocity"] if self.momentum else []),
+        )
 
     def change(self, i: int, g: Array) -> Array:
         """See `Optimizer`."""
@@ -252,7 +304,13 @@ class Adagrad(Optimizer):
     eps = _Number(AMOUNT)
 
     def __init__(
-        self, parameters: Iterable[Tensor], lr: float = 0.01, *, lr_decay: float = 0.0, eps: float = 1e-10, weight_decay: float = 0.0
+        self,
+        parameters: Iterable[Tensor],
+        lr: float = 0.01,
+        *,
+        lr_decay: float = 0.0,
+        eps: float = 1e-10,
+        weight_decay: float = 0.0,
     ) -> None:
         super().__init__(parameters, lr, weight_decay)
         self.lr_decay, self.eps = lr_decay, eps
@@ -265,11 +323,17 @@ class Adagrad(Optimizer):
         """See `Optimizer`."""
         sums = self.buffer("sums")
         sums[i] = sums[i] + g * g
-        return -(self.lr / (1 + (self.steps[i] - 1) * self.lr_decay)) * g / (np.sqrt(sums[i]) + self.eps)
+        return (
+            -(self.lr / (1 + (self.steps[i] - 1) * self.lr_decay))
+            * g
+            / (np.sqrt(sums[i]) + self.eps)
+        )
 
 
 class Adam(Optimizer):
-    """Adam (Kingma and Ba 2015): steps of about lr, scaled by running means of the gradient and of its square.
+    """Adam (Kingma and Ba 2015).
+
+    Steps of about lr, scaled by running means of the gradient and of its square.
 
     Parameters
     ----------
@@ -298,7 +362,10 @@ class Adam(Optimizer):
         name = type(self).__name__
         if not isinstance(betas, (tuple, list)) or len(betas) != 2:
             raise TinygradError(f"{name}: betas must be two numbers; found {shown(betas)}")
-        self.betas = (number(betas[0], f"{name}: betas[0]", FRACTION), number(betas[1], f"{name}: betas[1]", FRACTION))
+        self.betas = (
+            number(betas[0], f"{name}: betas[0]", FRACTION),
+            number(betas[1], f"{name}: betas[1]", FRACTION),
+        )
         self.eps = eps
 
     def buffers(self) -> tuple[str, ...]:
@@ -315,7 +382,9 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam with decoupled weight decay (Loshchilov and Hutter 2019): p shrinks by lr * weight_decay * p beside the step.
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019).
+
+    P shrinks by lr * weight_decay * p beside the step.
 
     Parameters as in `Adam`; here weight_decay does not go through the running means.
     """
@@ -338,34 +407,52 @@ class AdamW(Adam):
 
 
 def _tensors(what: str, given: Any) -> list[Tensor]:
-    """The tensors of an iterable, or the one that was given; an empty one is an error, as it is nearly always an iterator that was used up."""
+    """The tensors of an iterable, or the one that was given.
+
+    An empty one is an error, as it is nearly always an iterator that was used up.
+    """
     if isinstance(given, Tensor):
         return [given]
     if not isinstance(given, Iterable):
-        raise TinygradError(f"{what} needs parameters, such as module.parameters(); found one {type(given).__name__}")
+        raise TinygradError(
+            f"{what} needs parameters, such as module.parameters(); found one {type(given).__name__}"
+        )
     found = list(given.values() if isinstance(given, Mapping) else given)
     for p in found:
         if not isinstance(p, Tensor):
-            raise GraphError(f"{what} needs tensors, such as module.parameters() gives; among them found a {type(p).__name__}: {shown(p)}")
+            raise GraphError(
+                f"{what} needs tensors, such as module.parameters() gives; among them found a {type(p).__name__}: {shown(p)}"
+            )
     if not found and isinstance(given, Iterator):
         raise TinygradError(
             f"{what} was given no parameters: the iterator is at its end. One from module.parameters() can be read once; keep "
             "list(module.parameters()) to use it again. (A module finds attributes that are tg.Parameter; tg.tensor ones it does not.)"
         )
     if not found:
-        raise TinygradError(f"{what} was given no parameters (a module finds attributes that are tg.Parameter; tg.tensor ones it does not)")
+        raise TinygradError(
+            f"{what} was given no parameters (a module finds attributes that are tg.Parameter; tg.tensor ones it does not)"
+        )
     return found
 
 
 def _gradient(what: str, p: Tensor) -> Array:
-    """The array of ``p.grad``, which may have been set by hand; it must be a tensor of the shape and dtype of `p`."""
+    """The array of ``p.grad``, which may have been set by hand.
+
+    It must be a tensor of the shape and dtype of `p`.
+    """
     g: Any = p.grad
     if not isinstance(g, Tensor):
-        raise TinygradError(f"{what}: the .grad of {describe(p)} is a {type(g).__name__}; expected a tensor: p.grad = tg.tensor(...)")
+        raise TinygradError(
+            f"{what}: the .grad of {describe(p)} is a {type(g).__name__}; expected a tensor: p.grad = tg.tensor(...)"
+        )
     if g.shape != p.shape:
-        raise ShapeError(f"{what}: the .grad of {describe(p)} has shape {g.shape}; expected {p.shape}")
+        raise ShapeError(
+            f"{what}: the .grad of {describe(p)} has shape {g.shape}; expected {p.shape}"
+        )
     if g.dtype != p.dtype:
-        raise DtypeError(f"{what}: the .grad of {describe(p)} is {g.dtype}; expected {p.dtype}. Convert it with .astype({p.dtype})")
+        raise DtypeError(
+            f"{what}: the .grad of {describe(p)} is {g.dtype}; expected {p.dtype}. Convert it with .astype({p.dtype})"
+        )
     found: Array = g.numpy()
     return found
 
@@ -373,7 +460,9 @@ def _gradient(what: str, p: Tensor) -> Array:
 def _entries(what: str, state: Any, names: list[str]) -> None:
     """Raise an error unless a dict of states has these names and no others."""
     if not isinstance(state, Mapping):
-        raise TinygradError(f"{what}: expected what state_dict() gave, a dict of arrays; found a {type(state).__name__}")
+        raise TinygradError(
+            f"{what}: expected what state_dict() gave, a dict of arrays; found a {type(state).__name__}"
+        )
     missing, unknown = [n for n in names if n not in state], [n for n in state if n not in names]
     if missing or unknown:
         raise TinygradError(
@@ -405,7 +494,8 @@ def clip_grad_norm(parameters: Tensor | Iterable[Tensor], max_norm: float) -> fl
     Parameters
     ----------
     parameters : Tensor or iterable of Tensor
-        Those without a gradient are passed over; one that occurs twice counts once. An empty iterable is an error.
+        Those without a gradient are passed over; one that occurs twice counts once. An empty
+        iterable is an error.
     max_norm : float
         At least 0; with inf the norm is measured only.
 
@@ -420,7 +510,8 @@ def clip_grad_norm(parameters: Tensor | Iterable[Tensor], max_norm: float) -> fl
     if math.isfinite(total) and total > most:
         scale = most / total
         for p, g in graded:
-            if scale < np.finfo(g.dtype).tiny:  # as a number of the gradients' dtype it would lose digits, or be 0
+            # as a number of the gradients' dtype it would lose digits, or be 0
+            if scale < np.finfo(g.dtype).tiny:
                 p.grad = Tensor(np.asarray((g / np.float64(total)) * most, g.dtype))
             else:
                 p.grad = Tensor(np.multiply(g, scale, out=np.empty_like(g)))
@@ -431,16 +522,22 @@ def _joint_norm(arrays: list[Array]) -> float:
     """The Euclidean norm of all numbers, also where their squares are too large or too small for the dtype."""
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         squares = sum(float(np.vdot(g, g)) for g in arrays)
-        if 1e-20 < squares < math.inf:  # squares that vanish in float32, below 1e-45, are nothing beside this
+        # squares that vanish in float32, below 1e-45, are nothing beside this
+        if 1e-20 < squares < math.inf:
             return math.sqrt(squares)
-        largest = max((float(np.abs(g).max(initial=0)) for g in arrays), default=0.0)  # nan if there is one
+        # nan if there is one
+        largest = max((float(np.abs(g).max(initial=0)) for g in arrays), default=0.0)
         if not 0 < largest < math.inf:
             return largest
-        return largest * math.sqrt(sum(float(np.vdot(g, g)) for g in (g.astype(np.float64) / largest for g in arrays)))
+        return largest * math.sqrt(
+            sum(float(np.vdot(g, g)) for g in (g.astype(np.float64) / largest for g in arrays))
+        )
 
 
 def clip_grad_value(parameters: Tensor | Iterable[Tensor], max_value: float) -> None:
-    """Bring every element of the gradients into [-max_value, max_value]; nan stays, for the caller to see.
+    """Bring every element of the gradients into [-max_value, max_value].
+
+    Nan stays, for the caller to see.
 
     `parameters` as in `clip_grad_norm`.
     """
@@ -456,7 +553,8 @@ def _graded(name: str, parameters: Tensor | Iterable[Tensor]) -> list[tuple[Tens
 
 
 # --- schedules --------------------------------------------------------------------------------------------------------------
-# A schedule is a function from the number of steps done so far to a learning rate; `Schedule` applies one to an optimiser.
+# A schedule is a function from the number of steps done so far to a learning rate; `Schedule`
+# applies one to an optimiser.
 
 
 def step_decay(lr: float, size: int, factor: float = 0.1) -> Callable[[int], float]:
@@ -468,31 +566,52 @@ def step_decay(lr: float, size: int, factor: float = 0.1) -> Callable[[int], flo
 
 def exponential_decay(lr: float, factor: float) -> Callable[[int], float]:
     """`lr`, multiplied by `factor` after every step."""
-    lr, factor = number(lr, "exponential_decay: lr", AMOUNT), number(factor, "exponential_decay: factor", AMOUNT)
+    lr, factor = (
+        number(lr, "exponential_decay: lr", AMOUNT),
+        number(factor, "exponential_decay: factor", AMOUNT),
+    )
     return lambda step: lr * factor**step
 
 
 def cosine(lr: float, steps: int, last: float = 0.0) -> Callable[[int], float]:
     """From `lr` down to `last` along half a cosine in `steps` steps, and `last` from then on (Loshchilov and Hutter 2017)."""
-    lr, last, count = number(lr, "cosine: lr", AMOUNT), number(last, "cosine: last", AMOUNT), checks.size(steps, "cosine: steps")
+    lr, last, count = (
+        number(lr, "cosine: lr", AMOUNT),
+        number(last, "cosine: last", AMOUNT),
+        checks.size(steps, "cosine: steps"),
+    )
     return lambda step: last + (lr - last) * (1 + math.cos(math.pi * min(step / count, 1.0))) / 2
 
 
-def linear_warmup(steps: int, then: float | Callable[[int], float], first: float = 0.0) -> Callable[[int], float]:
-    """From `first` in a straight line up to where `then` begins, in `steps` steps; after them `then`, whose steps count from there.
+def linear_warmup(
+    steps: int, then: float | Callable[[int], float], first: float = 0.0
+) -> Callable[[int], float]:
+    """From `first` in a straight line up to where `then` begins, in `steps` steps.
+
+    After them `then`, whose steps count from there.
 
     `then` is a learning rate or a schedule: ``linear_warmup(100, cosine(0.01, 900))``.
     """
-    count, first = checks.size(steps, "linear_warmup: steps"), number(first, "linear_warmup: first", AMOUNT)
-    rate = None if callable(then) and not isinstance(then, type) else number(then, "linear_warmup: then, if it is no schedule,", AMOUNT)
+    count, first = (
+        checks.size(steps, "linear_warmup: steps"),
+        number(first, "linear_warmup: first", AMOUNT),
+    )
+    rate = (
+        None
+        if callable(then) and not isinstance(then, type)
+        else number(then, "linear_warmup: then, if it is no schedule,", AMOUNT)
+    )
     after: Any = then if callable(then) else lambda step: rate
-    return lambda step: first + (after(0) - first) * step / count if step < count else after(step - count)
+    return lambda step: (
+        first + (after(0) - first) * step / count if step < count else after(step - count)
+    )
 
 
 class Schedule:
     """Sets the learning rate of an optimiser from a function of the number of steps.
 
-    Call ``step()`` after each ``optimizer.step()`` (or after each epoch: what a step is, is the caller's choice).
+    Call ``step()`` after each ``optimizer.step()`` (or after each epoch: what a step is, is the
+    caller's choice).
 
     Parameters
     ----------
@@ -504,7 +623,9 @@ class Schedule:
 
     def __init__(self, optimizer: Optimizer, function: Callable[[int], float]) -> None:
         if isinstance(function, type) or not callable(function):
-            raise TinygradError(f"Schedule: expected a function from the number of steps to a rate; found {shown(function)}")
+            raise TinygradError(
+                f"Schedule: expected a function from the number of steps to a rate; found {shown(function)}"
+            )
         self.optimizer, self.function, self.count = _optimizer("Schedule", optimizer), function, 0
         self._apply()
 
@@ -514,7 +635,9 @@ class Schedule:
         self._apply()
 
     def _apply(self) -> None:
-        self.optimizer.lr = number(self.function(self.count), f"Schedule: lr, after {self.count} steps,", AMOUNT)
+        self.optimizer.lr = number(
+            self.function(self.count), f"Schedule: lr, after {self.count} steps,", AMOUNT
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """The count, for a checkpoint."""
@@ -539,17 +662,29 @@ class ReduceOnPlateau:
     patience : int
         So many calls in a row without an improvement are borne; the next one lowers the rate.
     threshold : float
-        A loss is an improvement if it is below the best one by more than this share of it (as in PyTorch, for losses above 0).
+        A loss is an improvement if it is below the best one by more than this share of it (as in
+        PyTorch, for losses above 0).
     smallest : float
         The rate is not lowered further than this.
     """
 
     def __init__(
-        self, optimizer: Optimizer, factor: float = 0.1, patience: int = 10, threshold: float = 1e-4, smallest: float = 0.0
+        self,
+        optimizer: Optimizer,
+        factor: float = 0.1,
+        patience: int = 10,
+        threshold: float = 1e-4,
+        smallest: float = 0.0,
     ) -> None:
         name = type(self).__name__
-        self.optimizer, self.factor = _optimizer(name, optimizer), number(factor, f"{name}: factor", FRACTION)
-        self.patience, self.threshold = checks.size(patience, f"{name}: patience", 0), number(threshold, f"{name}: threshold", AMOUNT)
+        self.optimizer, self.factor = (
+            _optimizer(name, optimizer),
+            number(factor, f"{name}: factor", FRACTION),
+        )
+        self.patience, self.threshold = (
+            checks.size(patience, f"{name}: patience", 0),
+            number(threshold, f"{name}: threshold", AMOUNT),
+        )
         self.smallest = number(smallest, f"{name}: smallest", AMOUNT)
         self.best, self.bad = math.inf, 0
 
@@ -557,17 +692,28 @@ class ReduceOnPlateau:
         """Tell it the loss, after an epoch or an evaluation; nan counts as no improvement."""
         if isinstance(loss, (Tensor, np.ndarray)) and loss.size == 1:
             loss = (loss.numpy() if isinstance(loss, Tensor) else loss).item()
-        loss = loss if loss != loss else number(loss, f"{type(self).__name__}.step: the loss", "[-inf, inf]")
+        loss = (
+            loss
+            if loss != loss
+            else number(loss, f"{type(self).__name__}.step: the loss", "[-inf, inf]")
+        )
         if loss < self.best - self.threshold * abs(self.best) or (loss < self.best == math.inf):
             self.best, self.bad = loss, 0
         else:
             self.bad += 1
         if self.bad > self.patience:
-            self.optimizer.lr, self.bad = min(self.optimizer.lr, max(self.optimizer.lr * self.factor, self.smallest)), 0
+            self.optimizer.lr, self.bad = (
+                min(self.optimizer.lr, max(self.optimizer.lr * self.factor, self.smallest)),
+                0,
+            )
 
     def state_dict(self) -> dict[str, Any]:
         """The best loss, the calls without an improvement and the rate, for a checkpoint."""
-        return {"best": np.asarray(self.best), "bad": np.asarray(self.bad), "lr": np.asarray(self.optimizer.lr)}
+        return {
+            "best": np.asarray(self.best),
+            "bad": np.asarray(self.bad),
+            "lr": np.asarray(self.optimizer.lr),
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Put back what `state_dict` gave, and set the rate."""
@@ -581,5 +727,7 @@ class ReduceOnPlateau:
 
 def _optimizer(what: str, given: Any) -> Optimizer:
     if not isinstance(given, Optimizer):
-        raise TinygradError(f"{what}: expected an optimiser, such as tg.optim.Adam(...); found {shown(given)}")
+        raise TinygradError(
+            f"{what}: expected an optimiser, such as tg.optim.Adam(...); found {shown(given)}"
+        )
     return given

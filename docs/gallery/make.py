@@ -83,11 +83,21 @@ def detached() -> tg.Tensor:
 LSTM = "tg.cells.LSTM(3, 4, rng=0)"
 PICTURES: dict[str, tuple[str, str, Picture]] = {  # file -> heading, what was called, the call
     "folded": ("A cell, folded", f"tg.draw({LSTM})", lambda: tg.draw(tg.cells.LSTM(3, 4, rng=0))),
-    "unrolled": ("Six steps", "tg.draw(loss)", lambda: tg.draw(mean(tg.cells.LSTM(3, 4, rng=0), 6))),
+    "unrolled": (
+        "Six steps",
+        "tg.draw(loss)",
+        lambda: tg.draw(mean(tg.cells.LSTM(3, 4, rng=0), 6)),
+    ),
     "heat": (
         "A hundred steps, with the gradient that reaches each state, the ledger of each weight, and memory",
         'tg.draw(loss, heat="grad", ledger=True, memory=True)',
-        lambda: tg.draw(last(tg.cells.LSTM(3, 4, rng=0), 100), heat="grad", ledger=True, memory=True, theme="auto"),
+        lambda: tg.draw(
+            last(tg.cells.LSTM(3, 4, rng=0), 100),
+            heat="grad",
+            ledger=True,
+            memory=True,
+            theme="auto",
+        ),
     ),
     "vanishing": (
         "A gradient that vanishes: Elman, 40 steps",
@@ -100,7 +110,11 @@ PICTURES: dict[str, tuple[str, str, Picture]] = {  # file -> heading, what was c
         lambda: tg.draw(last(tg.cells.LSTM(3, 4, rng=0), 40), heat="grad", theme="auto"),
     ),
     "bidirectional": ("Both directions", "tg.draw(loss)", lambda: tg.draw(bidirectional())),
-    "attention": ("Encoder and decoder with attention", "tg.draw(loss)", lambda: tg.draw(encoder_decoder())),
+    "attention": (
+        "Encoder and decoder with attention",
+        "tg.draw(loss)",
+        lambda: tg.draw(encoder_decoder()),
+    ),
     "stacked": (
         "Two layers",
         "tg.draw(loss)",
@@ -111,8 +125,16 @@ PICTURES: dict[str, tuple[str, str, Picture]] = {  # file -> heading, what was c
         "tg.draw(loss, backward=True)",
         lambda: tg.draw(last(tg.cells.Elman(3, 4, bias=False, rng=0), 3), backward=True),
     ),
-    "truncated": ("A window of truncated backpropagation", "tg.draw((window.ys**2).mean())", lambda: tg.draw(truncated())),
-    "detached": ("A state that was detached, found by folding", "tg.draw(loss, fold=True)", lambda: tg.draw(detached(), fold=True)),
+    "truncated": (
+        "A window of truncated backpropagation",
+        "tg.draw((window.ys**2).mean())",
+        lambda: tg.draw(truncated()),
+    ),
+    "detached": (
+        "A state that was detached, found by folding",
+        "tg.draw(loss, fold=True)",
+        lambda: tg.draw(detached(), fold=True),
+    ),
     "values": (
         "Numbers in place of shapes, time downwards",
         'tg.draw(loss, values=True, direction="TB")',
@@ -126,7 +148,10 @@ def zoo() -> dict[str, Picture]:
     found: dict[str, Picture] = {}
     for name in sorted(tg.cells.__all__):
         kind = getattr(tg.cells, name)
-        if not (inspect.isclass(kind) and issubclass(kind, tg.Cell)) or kind.forward is tg.Module.forward:
+        if (
+            not (inspect.isclass(kind) and issubclass(kind, tg.Cell))
+            or kind.forward is tg.Module.forward
+        ):
             continue
         found[name] = lambda kind=kind: tg.draw(*example(kind))  # type: ignore[misc]
     return found
@@ -137,7 +162,9 @@ def example(kind: Any) -> tuple[Any, ...]:
     if kind is tg.cells.LSTMP:
         return (kind(3, 4, 2, rng=0),)
     if kind is tg.cells.ConvLSTM:
-        return kind(3, 4, rng=0), np.random.default_rng(0).standard_normal((4, 2, 3, 8, 8)).astype(np.float32)
+        return kind(3, 4, rng=0), np.random.default_rng(0).standard_normal((4, 2, 3, 8, 8)).astype(
+            np.float32
+        )
     if kind is tg.cells.PhasedLSTM:
         times = np.arange(4, dtype=np.float32)[:, None, None] * np.ones((4, 2, 1), np.float32)
         return kind(3, 4, rng=0), (sequence(4), times)

@@ -1,1 +1,4 @@
-"""Benchmarks: ``make bench`` prints figures; nothing here is a test, because times are not asserted."""
+"""Benchmarks: ``make bench`` prints figures.
+
+Nothing here is a test, because times are not asserted.
+"""

@@ -8,17 +8,37 @@ import numpy as np
 
 from . import eager, functions, imports, kernels, sequences
 
-PARTS = {"imports": imports, "eager": eager, "kernels": kernels, "sequences": sequences, "functions": functions}
+PARTS = {
+    "imports": imports,
+    "eager": eager,
+    "kernels": kernels,
+    "sequences": sequences,
+    "functions": functions,
+}
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description="Timings, beside the peers that are installed.")
-    parser.add_argument("parts", nargs="*", metavar="part", help=f"of {', '.join(PARTS)}; all of them if none is named")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.benchmarks",
+        description="Timings, beside the peers that are installed.",
+    )
+    parser.add_argument(
+        "parts",
+        nargs="*",
+        metavar="part",
+        help=f"of {', '.join(PARTS)}; all of them if none is named",
+    )
     sequences.add_options(parser)
     options = parser.parse_args()
     if unknown := [name for name in options.parts if name not in PARTS]:
         parser.error(f"no such part: {', '.join(unknown)}; there are {', '.join(PARTS)}")
-    print(f"Python {platform.python_version()}, NumPy {np.__version__}, {platform.machine()}; medians of interleaved runs")
+    print(
+        f"Python {platform.python_version()}, NumPy {np.__version__}, {platform.machine()}; medians of interleaved runs"
+    )
     agreed = True
     for name in options.parts or PARTS:
-        agreed = sequences.main(options) and agreed if name == "sequences" else PARTS[name].main() or agreed
+        agreed = (
+            sequences.main(options) and agreed
+            if name == "sequences"
+            else PARTS[name].main() or agreed
+        )
     sys.exit(not agreed)

@@ -1,4 +1,7 @@
-"""Overhead of recording: h = tanh(h @ w + x), 100 times on 8 x 8 float32, forward and backward; and a long chain."""
+"""Overhead of recording: h = tanh(h @ w + x), 100 times on 8 x 8 float32, forward and backward.
+
+And a long chain.
+"""
 
 import itertools
 import time
@@ -44,7 +47,11 @@ def contenders():
         torch.set_num_threads(1)
 
         def theirs():
-            w, x, h = torch.tensor(W, requires_grad=True), torch.tensor(X, requires_grad=True), torch.tensor(H)
+            w, x, h = (
+                torch.tensor(W, requires_grad=True),
+                torch.tensor(X, requires_grad=True),
+                torch.tensor(H),
+            )
             for _ in range(STEPS):
                 h = torch.tanh(h @ w + x)
             h.sum().backward()
@@ -86,8 +93,14 @@ def main():
     times |= interleaved(slow, rounds=3)
     peer = times.get("torch eager")
     rows = [("", "us per op", "of torch")]
-    rows += [(name, f"{1e6 * t / OPS:.2f}", f"{t / peer:.3f}" if peer else "-") for name, t in times.items()]
-    table(f"eager overhead: h = tanh(h @ w + x), {STEPS} steps on {SIZE} x {SIZE} float32, forward + backward", rows)
+    rows += [
+        (name, f"{1e6 * t / OPS:.2f}", f"{t / peer:.3f}" if peer else "-")
+        for name, t in times.items()
+    ]
+    table(
+        f"eager overhead: h = tanh(h @ w + x), {STEPS} steps on {SIZE} x {SIZE} float32, forward + backward",
+        rows,
+    )
 
     rows = [("ops", "build s", "backward s", "print head s", "free s", "us per op")]
     for n in (100_000, 1_000_000):

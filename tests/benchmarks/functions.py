@@ -1,4 +1,7 @@
-"""Ordinary functions under tg.jit against the same functions as they are; float32, one thread. Losses with their backward."""
+"""Ordinary functions under tg.jit against the same functions as they are; float32, one thread.
+
+Losses with their backward.
+"""
 
 import numpy as np
 
@@ -43,7 +46,11 @@ def smoothed(xp):
 
 def mlp(xp):
     """Layer normalisation, a hidden layer with GELU, and back, around a residual connection."""
-    mean = (lambda x: x.mean(-1, keepdim=True)) if xp is not tg else (lambda x: x.mean(axis=-1, keepdims=True))
+    mean = (
+        (lambda x: x.mean(-1, keepdim=True))
+        if xp is not tg
+        else (lambda x: x.mean(axis=-1, keepdims=True))
+    )
     gelu = xp.gelu if xp is tg else xp.nn.functional.gelu
 
     def loss(x, scale, shift, w1, b1, w2, b2):
@@ -63,12 +70,26 @@ def arrays(name, size, rng):
         n, k, d = size
         return [normal(n, d), normal(k, d), 0.1 * normal(k, d), normal(k)], (1, 2, 3)
     if name == "Adam step":
-        return [normal(*size), normal(*size), normal(*size) ** 2, normal(*size), np.float32(0.01).reshape(())], ()
+        return [
+            normal(*size),
+            normal(*size),
+            normal(*size) ** 2,
+            normal(*size),
+            np.float32(0.01).reshape(()),
+        ], ()
     if name == "cross entropy":
         n, k = size
         return [normal(n, k), np.eye(k, dtype=np.float32)[rng.integers(k, size=n)]], (0,)
     n, d = size
-    return [normal(n, d), normal(d), normal(d), normal(d, 2 * d) / d**0.5, normal(2 * d), normal(2 * d, d) / d**0.5, normal(d)], range(7)
+    return [
+        normal(n, d),
+        normal(d),
+        normal(d),
+        normal(d, 2 * d) / d**0.5,
+        normal(2 * d),
+        normal(2 * d, d) / d**0.5,
+        normal(d),
+    ], range(7)
 
 
 FUNCTIONS = {
@@ -84,7 +105,10 @@ def ours(function, given, wanted):
 
 
 def theirs(torch, function, given, wanted):
-    return step(function, [torch.from_numpy(np.array(a)).requires_grad_(i in wanted) for i, a in enumerate(given)])
+    return step(
+        function,
+        [torch.from_numpy(np.array(a)).requires_grad_(i in wanted) for i, a in enumerate(given)],
+    )
 
 
 def step(function, tensors):

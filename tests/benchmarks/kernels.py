@@ -1,4 +1,7 @@
-"""Kernels against NumPy: single functions on a million float32, and the pointwise part of an LSTM step."""
+"""Kernels against NumPy.
+
+Single functions on a million float32, and the pointwise part of an LSTM step.
+"""
 
 import numpy as np
 
@@ -18,7 +21,10 @@ def lstm_update(i, f, g, o, c):
 
 
 def lstm_chains():
-    """The forward chain, and the backward chain by the ordinary rules: from c, what the forward saved, dh and dc to five gradients."""
+    """The forward chain, and the backward chain by the ordinary rules.
+
+    From c, what the forward saved, dh and dc to five gradients.
+    """
     forward = tg.trace(lstm_update, *[tg.Spec(())] * 5)
     i, f, g, o, c = forward.inputs
     saved = [next(n for n in forward.nodes if n.inputs[0] is source) for source in (i, f, g, o)]
@@ -35,7 +41,13 @@ def numpy_forward(i, f, g, o, c):
 
 def numpy_backward(c, i, f, g, o, t, dh, dc):
     dc = dc + dh * o * (1 - t * t)
-    return dc * g * i * (1 - i), dc * c * f * (1 - f), dc * i * (1 - g * g), dh * t * o * (1 - o), dc * f
+    return (
+        dc * g * i * (1 - i),
+        dc * c * f * (1 - f),
+        dc * i * (1 - g * g),
+        dh * t * o * (1 - o),
+        dc * f,
+    )
 
 
 def ulp(found, exact):
@@ -49,19 +61,37 @@ def main():
     positive = np.abs(x) + np.float32(1e-3)
     references = {
         "tanh": (x, np.tanh, lambda a: np.tanh(a)),
-        "sigmoid": (x, lambda a, out: np.divide(1, 1 + np.exp(-a), out=out), lambda a: 1 / (1 + np.exp(-a))),
+        "sigmoid": (
+            x,
+            lambda a, out: np.divide(1, 1 + np.exp(-a), out=out),
+            lambda a: 1 / (1 + np.exp(-a)),
+        ),
         "exp": (x, np.exp, lambda a: np.exp(a)),
         "log": (positive, np.log, lambda a: np.log(a)),
     }
-    rows = [("1,000,000 float32", "NumPy us", "1 thread us", "of NumPy", "2 threads us", "of NumPy", "max ulp")]
+    rows = [
+        (
+            "1,000,000 float32",
+            "NumPy us",
+            "1 thread us",
+            "of NumPy",
+            "2 threads us",
+            "of NumPy",
+            "max ulp",
+        )
+    ]
     for name, (data, peer, exact) in references.items():
         chain = Chain(tg.trace(getattr(tg, name), tg.Spec(())))
         out, other = np.empty_like(data), np.empty_like(data)
         times = interleaved(
             {
                 "numpy": lambda peer=peer, data=data, other=other: peer(data, out=other),
-                "one": lambda chain=chain, data=data, out=out: chain.run(data, out=[out], threads=1),
-                "two": lambda chain=chain, data=data, out=out: chain.run(data, out=[out], threads=2),
+                "one": lambda chain=chain, data=data, out=out: chain.run(
+                    data, out=[out], threads=1
+                ),
+                "two": lambda chain=chain, data=data, out=out: chain.run(
+                    data, out=[out], threads=2
+                ),
             },
             rounds=101,
         )
@@ -86,7 +116,11 @@ def main():
             for ours, theirs in zip(chain.run(*args, threads=1), reference(*args), strict=True):
                 np.testing.assert_allclose(ours, theirs, rtol=2e-4, atol=2e-5)
             times = interleaved(
-                {"numpy": lambda r=reference, a=args: r(*a), "fused": lambda k=chain, a=args: k.run(*a, threads=1)}, rounds=201
+                {
+                    "numpy": lambda r=reference, a=args: r(*a),
+                    "fused": lambda k=chain, a=args: k.run(*a, threads=1),
+                },
+                rounds=201,
             )
             rows.append((f"{label}, {batch} x {hidden}", f"{1e6 * times['numpy']:.0f}", f"{1e6 * times['fused']:.0f}",
                          f"{times['numpy'] / times['fused']:.1f}"))  # fmt: skip
@@ -96,6 +130,17 @@ def main():
     chain = Chain(tg.trace(tg.tanh, tg.Spec(())))
     for n in (1_024, 2_048, 4_096, 8_192, 16_384, 65_536):
         data = x[:n].copy()
-        times = interleaved({"numpy": lambda d=data: np.tanh(d), "kernel": lambda d=data: chain.run(d, threads=1)}, rounds=201, inner=5)
-        rows.append((f"{n:,}", f"{1e6 * times['numpy']:.1f}", f"{1e6 * times['kernel']:.1f}", f"{times['kernel'] / times['numpy']:.2f}"))
+        times = interleaved(
+            {"numpy": lambda d=data: np.tanh(d), "kernel": lambda d=data: chain.run(d, threads=1)},
+            rounds=201,
+            inner=5,
+        )
+        rows.append(
+            (
+                f"{n:,}",
+                f"{1e6 * times['numpy']:.1f}",
+                f"{1e6 * times['kernel']:.1f}",
+                f"{times['kernel'] / times['numpy']:.2f}",
+            )
+        )
     table("from which size on a kernel pays (the threshold LARGE in core/primitive.py)", rows)

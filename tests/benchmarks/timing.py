@@ -1,4 +1,7 @@
-"""Interleaved timing: every contender runs once in each round, so that a drift of the machine's speed reaches all alike."""
+"""Interleaved timing.
+
+Every contender runs once in each round, so that a drift of the machine's speed reaches all alike.
+"""
 
 import statistics
 import time
@@ -33,7 +36,10 @@ def table(title, rows):
     for i, row in enumerate(rows):
         print(
             "  "
-            + "  ".join(str(cell).ljust(w) if k == 0 else str(cell).rjust(w) for k, (cell, w) in enumerate(zip(row, widths, strict=True)))
+            + "  ".join(
+                str(cell).ljust(w) if k == 0 else str(cell).rjust(w)
+                for k, (cell, w) in enumerate(zip(row, widths, strict=True))
+            )
         )
         if i == 0:
             print("  " + "  ".join("-" * w for w in widths))

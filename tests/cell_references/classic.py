@@ -45,21 +45,29 @@ def multiplicative_integration(p: Any, x: Any, state: Any, cell: Any) -> Any:
     new = []
     for j in range(len(h)):
         wx, uh = dot(p["W"][j], x), dot(p["U"][j], h)
-        new.append(math.tanh(p["alpha"][j] * wx * uh + p["beta_1"][j] * uh + p["beta_2"][j] * wx + p["b"][j]))
+        new.append(
+            math.tanh(
+                p["alpha"][j] * wx * uh + p["beta_1"][j] * uh + p["beta_2"][j] * wx + p["b"][j]
+            )
+        )
     return new, [new]
 
 
 def scrn(p: Any, x: Any, state: Any, cell: Any) -> Any:
     h, s = state
     context = [(1 - cell.alpha) * dot(p["B"][k], x) + cell.alpha * s[k] for k in range(len(s))]
-    hidden = [sigma(dot(p["P"][j], context) + dot(p["A"][j], x) + dot(p["R"][j], h)) for j in range(len(h))]
+    hidden = [
+        sigma(dot(p["P"][j], context) + dot(p["A"][j], x) + dot(p["R"][j], h))
+        for j in range(len(h))
+    ]
     out = [u + v for u, v in zip(times(p["U"], hidden), times(p["V"], context), strict=True)]
     return out, [hidden, context]
 
 
 def clockwork(p: Any, x: Any, state: Any, cell: Any) -> Any:
     h, (t,) = state
-    periods = sorted(set(cell.periods.tolist()))  # the cell has one for each unit; here they are of the modules
+    # the cell has one for each unit; here they are of the modules
+    periods = sorted(set(cell.periods.tolist()))
     n = len(h)
     new = []
     for j in range(n):
@@ -67,7 +75,8 @@ def clockwork(p: Any, x: Any, state: Any, cell: Any) -> Any:
         if round(t) % periods[mine]:
             new.append(h[j])
             continue
-        heard = sum(p["U"][j][k] * h[k] for k in range(n) if k * len(periods) // n >= mine)  # its own module and the slower ones
+        # its own module and the slower ones
+        heard = sum(p["U"][j][k] * h[k] for k in range(n) if k * len(periods) // n >= mine)
         new.append(math.tanh(dot(p["W"][j], x) + heard + p["b"][j]))
     return new, [new, [t + 1]]
 
@@ -97,7 +106,8 @@ SPECIAL: dict[str, list[dict[str, Any]]] = {
 }
 
 EQUIVALENT = {
-    ("ClockworkRNN", "arguments: equal(mod(floor(t + 0.5), self.periods), 0.0) -> equal(0.0, mod(floor(t + 0.5), self.periods))"): (
-        "equality is symmetric"
-    ),
+    (
+        "ClockworkRNN",
+        "arguments: equal(mod(floor(t + 0.5), self.periods), 0.0) -> equal(0.0, mod(floor(t + 0.5), self.periods))",
+    ): ("equality is symmetric")
 }

@@ -10,14 +10,20 @@ from .numbers import dot, sigma
 
 def antisymmetric(p: Any, h: Any, j: int, gamma: float) -> Any:
     """Row j of (W - W^T - gamma I) h."""
-    return sum((p["W"][j][k] - p["W"][k][j] - (gamma if j == k else 0)) * h[k] for k in range(len(h)))
+    return sum(
+        (p["W"][j][k] - p["W"][k][j] - (gamma if j == k else 0)) * h[k] for k in range(len(h))
+    )
 
 
 def antisymmetric_rnn(p: Any, x: Any, state: Any, cell: Any) -> Any:
     (h,) = state
     new = []
     for j, old in enumerate(h):
-        new.append(old + cell.epsilon * math.tanh(antisymmetric(p, h, j, cell.gamma) + dot(p["V"][j], x) + p["b"][j]))
+        new.append(
+            old
+            + cell.epsilon
+            * math.tanh(antisymmetric(p, h, j, cell.gamma) + dot(p["V"][j], x) + p["b"][j])
+        )
     return new, [new]
 
 
@@ -48,7 +54,11 @@ def unicornn(p: Any, x: Any, state: Any, cell: Any) -> Any:
     new_y, new_z = [], []
     for j in range(len(y)):
         dt = cell.dt * (0.5 + 0.5 * math.tanh(p["c"][j] / 2))
-        new_z.append(z[j] - dt * math.tanh(p["w"][j] * y[j] + dot(p["V"][j], x) + p["b"][j]) - dt * cell.alpha * y[j])
+        new_z.append(
+            z[j]
+            - dt * math.tanh(p["w"][j] * y[j] + dot(p["V"][j], x) + p["b"][j])
+            - dt * cell.alpha * y[j]
+        )
         new_y.append(y[j] + dt * new_z[j])
     return new_y, [new_y, new_z]
 

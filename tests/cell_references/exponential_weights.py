@@ -1,4 +1,7 @@
-"""Cells that keep weights exp(a) in units of the largest so far: here without that, and turned into its units at the end."""
+"""Cells that keep weights exp(a) in units of the largest so far.
+
+Here without that, and turned into its units at the end.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +22,23 @@ def scalar_memory(p: Any, x: Any, state: Any, cell: Any) -> Any:
     size = len(h)
     new: list[list[float]] = [[], [], [], []]
     for j in range(size):
-        a_i, a_f, a_z, a_o = (dot(p["W"][row], x) + dot(p["U"][row], h) + p["b"][row] for row in range(j, 4 * size, size))
+        a_i, a_f, a_z, a_o = (
+            dot(p["W"][row], x) + dot(p["U"][row], h) + p["b"][row]
+            for row in range(j, 4 * size, size)
+        )
         i, f, unit = math.exp(a_i), forget(a_f, cell), math.exp(m[j])
         content = f * c[j] * unit + i * math.tanh(a_z)
         normaliser = f * n[j] * unit + i
         largest = max(f * unit, i) if n[j] else i
         for component, value in zip(
-            new, (sigma(a_o) * content / normaliser, content / largest, normaliser / largest, math.log(largest)), strict=True
+            new,
+            (
+                sigma(a_o) * content / normaliser,
+                content / largest,
+                normaliser / largest,
+                math.log(largest),
+            ),
+            strict=True,
         ):
             component.append(value)
     return new[0], new
@@ -43,12 +56,18 @@ def matrix_memory(p: Any, x: Any, state: Any, cell: Any) -> Any:
     i = math.exp(dot(p["W_if"][0], x) + p["b_if"][0])
     f = forget(dot(p["W_if"][1], x) + p["b_if"][1], cell)
     unit = math.exp(m)
-    new_memory = [[f * unit * memory[a][b] + i * v[a] * k[b] for b in range(size)] for a in range(size)]
+    new_memory = [
+        [f * unit * memory[a][b] + i * v[a] * k[b] for b in range(size)] for a in range(size)
+    ]
     new_n = [f * unit * n[b] + i * k[b] for b in range(size)]
     divisor = max(abs(dot(new_n, q)), 1.0)
     y = [o[a] * dot(new_memory[a], q) / divisor for a in range(size)]
     largest = max(f * unit, i) if any(n) or any(map(any, memory)) else i
-    return y, [[[value / largest for value in row] for row in new_memory], [value / largest for value in new_n], [math.log(largest)]]
+    return y, [
+        [[value / largest for value in row] for row in new_memory],
+        [value / largest for value in new_n],
+        [math.log(largest)],
+    ]
 
 
 def weighted_average(p: Any, x: Any, state: Any, cell: Any) -> Any:
@@ -62,7 +81,12 @@ def weighted_average(p: Any, x: Any, state: Any, cell: Any) -> Any:
         numerator = n[j] * math.exp(m[j]) + u * math.tanh(g) * math.exp(a)
         denominator = d[j] * math.exp(m[j]) + math.exp(a)
         top = max(m[j], a) if d[j] else a
-        values = (math.tanh(numerator / denominator), numerator / math.exp(top), denominator / math.exp(top), top)
+        values = (
+            math.tanh(numerator / denominator),
+            numerator / math.exp(top),
+            denominator / math.exp(top),
+            top,
+        )
         for component, value in zip(new, values, strict=True):
             component.append(value)
     return new[0], new
@@ -82,7 +106,10 @@ def large_memory(rng: np.random.Generator, first: Any) -> list[Any]:
 
 
 def emptied(rng: np.random.Generator, first: Any) -> list[Any]:
-    """Nothing in the first row, whose unit is large all the same; in the second nothing but the normaliser."""
+    """Nothing in the first row, whose unit is large all the same.
+
+    In the second nothing but the normaliser.
+    """
     h, c, n, m = (0.5 * rng.normal(size=s.shape) for s in first)
     return [h, 0 * c, (abs(n) + 0.5) * [[0.0], [1.0]], m + 3]
 
@@ -104,12 +131,23 @@ def without_normaliser(rng: np.random.Generator, first: Any) -> list[Any]:
 REFERENCES = {"SLSTM": scalar_memory, "MLSTM": matrix_memory, "RWA": weighted_average}
 
 SPECIAL: dict[str, list[dict[str, Any]]] = {
-    "SLSTM": [{"state": positive_third}, {"state": positive_third, "options": {"forget_gate": "exp"}}, {"state": emptied, "smooth": False}],
+    "SLSTM": [
+        {"state": positive_third},
+        {"state": positive_third, "options": {"forget_gate": "exp"}},
+        {"state": emptied, "smooth": False},
+    ],
     "MLSTM": [
-        {"state": large_memory}, {"state": large_memory, "options": {"forget_gate": "exp"}},
-        {"state": emptied_memory, "smooth": False}, {"state": without_normaliser, "smooth": False},
+        {"state": large_memory},
+        {"state": large_memory, "options": {"forget_gate": "exp"}},
+        {"state": emptied_memory, "smooth": False},
+        {"state": without_normaliser, "smooth": False},
     ],
     "RWA": [{"state": positive_third}, {"state": emptied, "smooth": False}],
 }
 
-FIRST = {"RWA": lambda p, cell: [[math.tanh(s) for s in p["s_0"]], *([0.0] * cell.hidden_size for _ in range(3))]}
+FIRST = {
+    "RWA": lambda p, cell: [
+        [math.tanh(s) for s in p["s_0"]],
+        *([0.0] * cell.hidden_size for _ in range(3)),
+    ]
+}

@@ -61,7 +61,10 @@ def intersection(p: Any, x: Any, state: Any, cell: Any) -> Any:
         x = [dot(row, x) for row in p["W_x"]]
     y, new = [], []
     for j in range(n):
-        through_depth, through_time = sigma(total(p, x, h, 2 * n + j)), sigma(total(p, x, h, 3 * n + j))
+        through_depth, through_time = (
+            sigma(total(p, x, h, 2 * n + j)),
+            sigma(total(p, x, h, 3 * n + j)),
+        )
         y.append(through_depth * x[j] + (1 - through_depth) * relu(total(p, x, h, j)))
         new.append(through_time * h[j] + (1 - through_time) * math.tanh(total(p, x, h, n + j)))
     return y, [new]
@@ -70,7 +73,10 @@ def intersection(p: Any, x: Any, state: Any, cell: Any) -> Any:
 def additive(p: Any, x: Any, state: Any, cell: Any) -> Any:
     h, c = state
     n = len(c)
-    new = [sigma(total(p, x, h, j)) * dot(p["W"][2 * n + j], x) + sigma(total(p, x, h, n + j)) * c[j] for j in range(n)]
+    new = [
+        sigma(total(p, x, h, j)) * dot(p["W"][2 * n + j], x) + sigma(total(p, x, h, n + j)) * c[j]
+        for j in range(n)
+    ]
     out = [math.tanh(v) for v in new]
     return out, [out, new]
 
@@ -80,7 +86,9 @@ def chaos_free(p: Any, x: Any, state: Any, cell: Any) -> Any:
     n = len(h)
     new = []
     for j in range(n):
-        theta, eta = (sigma(dot(p["V"][row], x) + dot(p["U"][row], h) + p["b"][row]) for row in (j, n + j))
+        theta, eta = (
+            sigma(dot(p["V"][row], x) + dot(p["U"][row], h) + p["b"][row]) for row in (j, n + j)
+        )
         new.append(theta * math.tanh(h[j]) + eta * math.tanh(dot(p["W"][j], x)))
     return new, [new]
 

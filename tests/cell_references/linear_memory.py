@@ -14,13 +14,18 @@ def lmu(p: Any, x: Any, state: Any, cell: Any) -> Any:
     h, m = state
     u = dot(p["e_x"], x) + dot(p["e_h"], h) + dot(p["e_m"], m)
     order = range(len(m))
-    matrix = [[(2 * i + 1) * (-1.0 if i < j else (-1.0) ** (i - j + 1)) for j in order] for i in order]
+    matrix = [
+        [(2 * i + 1) * (-1.0 if i < j else (-1.0) ** (i - j + 1)) for j in order] for i in order
+    ]
     derivative = [(dot(matrix[i], m) + (2 * i + 1) * (-1) ** i * u) / cell.theta for i in order]
     new_m = list(m)
     for n in range(1, 80):
         new_m = [new_m[i] + derivative[i] / math.factorial(n) for i in order]
         derivative = [dot(matrix[i], derivative) / cell.theta for i in order]
-    new_h = [math.tanh(dot(p["W_x"][j], x) + dot(p["W_h"][j], h) + dot(p["W_m"][j], new_m)) for j in range(len(h))]
+    new_h = [
+        math.tanh(dot(p["W_x"][j], x) + dot(p["W_h"][j], h) + dot(p["W_m"][j], new_m))
+        for j in range(len(h))
+    ]
     return new_h, [new_h, new_m]
 
 
@@ -45,7 +50,9 @@ def rg_lru(p: Any, x: Any, state: Any, cell: Any) -> Any:
     v = times(p["W"], x)
     new = []
     for j in range(n):
-        r, i = (sigma(dot(p["W_ri"][block * n + j], v) + p["b"][block * n + j]) for block in range(2))
+        r, i = (
+            sigma(dot(p["W_ri"][block * n + j], v) + p["b"][block * n + j]) for block in range(2)
+        )
         a = sigma(p["Lambda"][j]) ** (8 * r)
         new.append(a * h[j] + math.sqrt(1 - a * a) * i * v[j])
     return new, [new]

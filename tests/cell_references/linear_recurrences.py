@@ -54,7 +54,9 @@ def minimal_gru(p: Any, x: Any, state: Any, cell: Any) -> Any:
     new = []
     for j in range(n):
         z = sigma(dot(p["W"][j], x) + p["b"][j])
-        new.append((1 - z) * h[j] + z * candidate(dot(p["W"][n + j], x) + p["b"][n + j], cell.log_space))
+        new.append(
+            (1 - z) * h[j] + z * candidate(dot(p["W"][n + j], x) + p["b"][n + j], cell.log_space)
+        )
     return new, [new]
 
 
@@ -64,19 +66,32 @@ def minimal_lstm(p: Any, x: Any, state: Any, cell: Any) -> Any:
     new = []
     for j in range(n):
         f, i, a = (dot(p["W"][block * n + j], x) + p["b"][block * n + j] for block in range(3))
-        new.append((sigma(f) * h[j] + sigma(i) * candidate(a, cell.log_space)) / (sigma(f) + sigma(i)))
+        new.append(
+            (sigma(f) * h[j] + sigma(i) * candidate(a, cell.log_space)) / (sigma(f) + sigma(i))
+        )
     return new, [new]
 
 
 REFERENCES = {"SRU": sru, "QRNN": qrnn, "MinGRU": minimal_gru, "MinLSTM": minimal_lstm}
 
 SPECIAL: dict[str, list[dict[str, Any]]] = {
-    "SRU": [{}, {"sizes": (3, 3), "options": {"highway_bias": -1.5}, "inputs": lambda rng: rng.normal(size=(3, 2, 3))}],
+    "SRU": [
+        {},
+        {
+            "sizes": (3, 3),
+            "options": {"highway_bias": -1.5},
+            "inputs": lambda rng: rng.normal(size=(3, 2, 3)),
+        },
+    ],
     "QRNN": [
         {},
         {"options": {"window": 3, "pooling": "f"}},
         {"options": {"window": 1, "pooling": "ifo"}},
-        {"options": {"window": 3, "pooling": "ifo"}, "sizes": (3, 2), "inputs": lambda rng: rng.normal(size=(3, 2, 3))},
+        {
+            "options": {"window": 3, "pooling": "ifo"},
+            "sizes": (3, 2),
+            "inputs": lambda rng: rng.normal(size=(3, 2, 3)),
+        },
     ],
     "MinGRU": [{}, {"options": {"log_space": True}}],
     "MinLSTM": [{}, {"options": {"log_space": True}}],

@@ -40,7 +40,10 @@ def ordered_neurons(p: Any, x: Any, state: Any, cell: Any) -> Any:
 
     def up_to(first: int, k: int) -> float:
         """The share of exp in elements 0 to k of the block that starts at row `first`."""
-        weights = [math.exp(dot(p["V"][row], x) + dot(p["R"][row], h) + p["d"][row]) for row in range(first, first + masters)]
+        weights = [
+            math.exp(dot(p["V"][row], x) + dot(p["R"][row], h) + p["d"][row])
+            for row in range(first, first + masters)
+        ]
         return sum(weights[: k + 1]) / sum(weights)
 
     new_h, new_c = [], []
@@ -48,7 +51,10 @@ def ordered_neurons(p: Any, x: Any, state: Any, cell: Any) -> Any:
         f, i, o, g = gates(p, x, h, unit, 4)
         keep, write = up_to(0, unit // cell.chunk_size), 1 - up_to(masters, unit // cell.chunk_size)
         both = keep * write
-        new_c.append((sigma(f) * both + keep - both) * c[unit] + (sigma(i) * both + write - both) * math.tanh(g))
+        new_c.append(
+            (sigma(f) * both + keep - both) * c[unit]
+            + (sigma(i) * both + write - both) * math.tanh(g)
+        )
         new_h.append(sigma(o) * math.tanh(new_c[unit]))
     return new_h, [new_h, new_c]
 
@@ -59,7 +65,9 @@ def residual(p: Any, x: Any, state: Any, cell: Any) -> Any:
     new_c, opened = [], []
     for j in range(n):
         i, f, g, o = gates(p, x, h, j, 4)
-        new_c.append(sigma(f + p["p"][n + j] * c[j]) * c[j] + sigma(i + p["p"][j] * c[j]) * math.tanh(g))
+        new_c.append(
+            sigma(f + p["p"][n + j] * c[j]) * c[j] + sigma(i + p["p"][j] * c[j]) * math.tanh(g)
+        )
         opened.append(sigma(o + p["p"][2 * n + j] * new_c[j]))
     content = [math.tanh(value) for value in new_c]
     new_h = []
@@ -90,7 +98,10 @@ def convolutional(p: Any, x: Any, state: Any, cell: Any) -> Any:
     for j in range(n):
         for r in range(height):
             for s in range(width):
-                i, f, g, o = (seen(p["W"][k], x, r, s) + seen(p["U"][k], h, r, s) + p["b"][k] for k in (j, n + j, 2 * n + j, 3 * n + j))
+                i, f, g, o = (
+                    seen(p["W"][k], x, r, s) + seen(p["U"][k], h, r, s) + p["b"][k]
+                    for k in (j, n + j, 2 * n + j, 3 * n + j)
+                )
                 p_i, p_f, p_o = (p["p"][k][r][s] for k in (j, n + j, 2 * n + j))
                 old = c[j][r][s]
                 new = sigma(f + p_f * old) * old + sigma(i + p_i * old) * math.tanh(g)
@@ -105,7 +116,9 @@ def mass_conserving(p: Any, x: Any, state: Any, cell: Any) -> Any:
     mass, steering = x[:masses], x[masses:]
     size = sum(abs(value) for value in c)
     share = [value / size if size else 0.0 for value in c]
-    numbers = [dot(p["W"][k], steering) + dot(p["U"][k], share) + p["b"][k] for k in range(len(p["b"]))]
+    numbers = [
+        dot(p["W"][k], steering) + dot(p["U"][k], share) + p["b"][k] for k in range(len(p["b"]))
+    ]
     received = [0.0] * n
     for source in range(masses):
         weights = [math.exp(numbers[n + j * masses + source]) for j in range(n)]
@@ -136,7 +149,10 @@ def some_skip(rng: np.random.Generator, first: Any) -> list[Any]:
 
 
 def almost_full(rng: np.random.Generator, first: Any) -> list[Any]:
-    """u just below 1/2, where 1 - u is the smaller one for most probabilities; and u on 1/2, where there is no update."""
+    """u just below 1/2, where 1 - u is the smaller one for most probabilities.
+
+    And u on 1/2, where there is no update.
+    """
     return [0.5 * rng.normal(size=first.h.shape), np.array([[0.45], [0.5]])]
 
 
@@ -169,7 +185,11 @@ SPECIAL: dict[str, list[dict[str, Any]]] = {
     "ResidualLSTM": [{}, {"sizes": (3, 3), "inputs": three_inputs}],
     "ConvLSTM": [
         {"sizes": (1, 1), "options": {"image_size": (3, 2)}, "inputs": images(1, 3, 2)},
-        {"sizes": (2, 2), "options": {"image_size": (1, 2), "kernel_size": 1}, "inputs": images(2, 1, 2)},
+        {
+            "sizes": (2, 2),
+            "options": {"image_size": (1, 2), "kernel_size": 1},
+            "inputs": images(2, 1, 2),
+        },
     ],
     "MassConservingLSTM": [
         {},
@@ -180,7 +200,10 @@ SPECIAL: dict[str, list[dict[str, Any]]] = {
 }
 
 EQUIVALENT = {
-    ("MassConservingLSTM", "name: total -> c"): "a component that is 0 has the share 0, whatever it is divided by",
+    (
+        "MassConservingLSTM",
+        "name: total -> c",
+    ): "a component that is 0 has the share 0, whatever it is divided by",
     ("SkipRNN", "name: updated -> _"): "the output of a GRU is its state",
     ("SkipRNN", "swap: updated and _"): "the output of a GRU is its state",
 }

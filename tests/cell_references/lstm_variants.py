@@ -23,7 +23,8 @@ def lstm_1997(p: Any, x: Any, state: Any, cell: Any) -> Any:
     for j in range(n):
         squashed = 4 / (1 + math.exp(-total(p, x, h, 2 * n + j))) - 2  # on (-2, 2)
         new_c.append(c[j] + sigma(total(p, x, h, j)) * squashed)
-        new_h.append(sigma(total(p, x, h, n + j)) * (2 / (1 + math.exp(-new_c[j])) - 1))  # on (-1, 1)
+        # on (-1, 1)
+        new_h.append(sigma(total(p, x, h, n + j)) * (2 / (1 + math.exp(-new_c[j])) - 1))
     return new_h, [new_h, new_c]
 
 
@@ -56,7 +57,8 @@ def coupled(p: Any, x: Any, state: Any, cell: Any) -> Any:
 def greff(p: Any, x: Any, state: Any, cell: Any) -> Any:
     h, c = state
     n = len(c)
-    gates = {"NIG": "fo", "NFG": "io", "NOG": "if"}.get(cell.variant, "ifo")  # those that are left, in their order
+    # those that are left, in their order
+    gates = {"NIG": "fo", "NFG": "io", "NOG": "if"}.get(cell.variant, "ifo")
 
     def gate(name: str, j: int, seen: float) -> float:
         if name not in gates:
@@ -78,7 +80,10 @@ def greff(p: Any, x: Any, state: Any, cell: Any) -> Any:
 def normalised(z: list[float], gain: list[float], shift: list[float], eps: float) -> list[float]:
     mean = sum(z) / len(z)
     variance = sum((v - mean) ** 2 for v in z) / len(z)
-    return [(v - mean) / math.sqrt(variance + eps) * a + b for v, a, b in zip(z, gain, shift, strict=True)]
+    return [
+        (v - mean) / math.sqrt(variance + eps) * a + b
+        for v, a, b in zip(z, gain, shift, strict=True)
+    ]
 
 
 def layer_norm(p: Any, x: Any, state: Any, cell: Any) -> Any:
@@ -88,7 +93,10 @@ def layer_norm(p: Any, x: Any, state: Any, cell: Any) -> Any:
     from_x = normalised([dot(row, x) for row in p["W"]], p["alpha_2"], p["beta_2"], cell.eps)
     new_c, o = [], []
     for j in range(n):
-        row = [from_h[block * n + j] + from_x[block * n + j] + p["b"][block * n + j] for block in range(4)]
+        row = [
+            from_h[block * n + j] + from_x[block * n + j] + p["b"][block * n + j]
+            for block in range(4)
+        ]
         new_c.append(sigma(row[1]) * c[j] + sigma(row[0]) * math.tanh(row[2]))
         o.append(sigma(row[3]))
     shown = normalised(new_c, p["alpha_3"], p["beta_3"], cell.eps)
@@ -104,7 +112,12 @@ def multiplicative_integration(p: Any, x: Any, state: Any, cell: Any) -> Any:
         a = []
         for row in (j, n + j, 2 * n + j, 3 * n + j):
             wx, uh = dot(p["W"][row], x), dot(p["U"][row], h)
-            a.append(p["alpha"][row] * wx * uh + p["beta_1"][row] * uh + p["beta_2"][row] * wx + p["b"][row])
+            a.append(
+                p["alpha"][row] * wx * uh
+                + p["beta_1"][row] * uh
+                + p["beta_2"][row] * wx
+                + p["b"][row]
+            )
         i, f, g, o = sigma(a[0]), sigma(a[1]), math.tanh(a[2]), sigma(a[3])
         new_c.append(f * c[j] + i * g)
         new_h.append(o * math.tanh(new_c[j]))
@@ -117,7 +130,10 @@ def multiplicative(p: Any, x: Any, state: Any, cell: Any) -> Any:
     m = [dot(p["W_m"][j], x) * dot(p["U_m"][j], h) for j in range(n)]
     new_h, new_c = [], []
     for j in range(n):
-        new_c.append(sigma(total(p, x, m, n + j)) * c[j] + sigma(total(p, x, m, j)) * math.tanh(total(p, x, m, 2 * n + j)))
+        new_c.append(
+            sigma(total(p, x, m, n + j)) * c[j]
+            + sigma(total(p, x, m, j)) * math.tanh(total(p, x, m, 2 * n + j))
+        )
         new_h.append(math.tanh(sigma(total(p, x, m, 3 * n + j)) * new_c[j]))
     return new_h, [new_h, new_c]
 
@@ -164,7 +180,12 @@ REFERENCES = {
 
 SPECIAL: dict[str, list[dict[str, Any]]] = {
     "CoupledLSTM": [{}, {"options": {"peepholes": False}}],
-    "GreffLSTM": [{"options": {"variant": variant}} for variant in ("NIG", "NFG", "NOG", "NIAF", "NOAF")],
-    "LayerNormLSTM": [{"sizes": (1, 2), "inputs": one_feature}, {"sizes": (2, 2), "options": {"eps": 0.1}}],
+    "GreffLSTM": [
+        {"options": {"variant": variant}} for variant in ("NIG", "NFG", "NOG", "NIAF", "NOAF")
+    ],
+    "LayerNormLSTM": [
+        {"sizes": (1, 2), "inputs": one_feature},
+        {"sizes": (2, 2), "options": {"eps": 0.1}},
+    ],
     "JANET": [{}, {"options": {"beta": 0.3}}],
 }

@@ -34,7 +34,12 @@ def fast_weights(p: Any, x: Any, state: Any, cell: Any) -> Any:
     slow = [dot(p["W"][j], h) + dot(p["C"][j], x) for j in range(n)]
     s = [relu(a) for a in slow]
     for _ in range(cell.steps):
-        s = [relu(a) for a in normalised([slow[j] + dot(fast[j], s) for j in range(n)], p["gain"], p["offset"])]
+        s = [
+            relu(a)
+            for a in normalised(
+                [slow[j] + dot(fast[j], s) for j in range(n)], p["gain"], p["offset"]
+            )
+        ]
     return s, [s, fast]
 
 
@@ -55,13 +60,25 @@ def relational_memory(p: Any, x: Any, state: Any, cell: Any) -> Any:
                 scores.append(sum(q[a] * k[a] for a in columns) / math.sqrt(depth))
             weights = shares(scores)
             for a in columns:
-                attended.append(sum(w * dot(p["W_qkv"][2 * wide + a], row) for w, row in zip(weights, rows, strict=True)))
+                attended.append(
+                    sum(
+                        w * dot(p["W_qkv"][2 * wide + a], row)
+                        for w, row in zip(weights, rows, strict=True)
+                    )
+                )
         s = normalised([m[slot][a] + attended[a] for a in range(wide)], p["gain_1"], p["offset_1"])
         inner = [relu(dot(p["W_1"][a], s) + p["b_1"][a]) for a in range(wide)]
-        r = normalised([s[a] + dot(p["W_2"][a], inner) + p["b_2"][a] for a in range(wide)], p["gain_2"], p["offset_2"])
+        r = normalised(
+            [s[a] + dot(p["W_2"][a], inner) + p["b_2"][a] for a in range(wide)],
+            p["gain_2"],
+            p["offset_2"],
+        )
         memory, hidden = [], []
         for a in range(wide):
-            f, i, o = (sigma(dot(p["W"][b], x) + dot(p["U"][b], h[slot]) + p["b"][b]) for b in (a, wide + a, 2 * wide + a))
+            f, i, o = (
+                sigma(dot(p["W"][b], x) + dot(p["U"][b], h[slot]) + p["b"][b])
+                for b in (a, wide + a, 2 * wide + a)
+            )
             memory.append(f * m[slot][a] + i * r[a])
             hidden.append(o * math.tanh(memory[a]))
         new_m.append(memory)
@@ -73,9 +90,19 @@ def address(memory: Any, old: list[float], head: list[float]) -> list[float]:
     """The new weighting of a head from its numbers."""
     slots, width = len(memory), len(memory[0])
     key = head[:width]
-    beta, g, s, gamma = head[width], sigma(head[width + 1]), shares(head[width + 2 : width + 5]), head[width + 5]
+    beta, g, s, gamma = (
+        head[width],
+        sigma(head[width + 1]),
+        shares(head[width + 2 : width + 5]),
+        head[width + 5],
+    )
     length = math.sqrt(dot(key, key))
-    by_content = shares([softplus(beta) * dot(key, row) / (length * math.sqrt(dot(row, row)) + 1e-8) for row in memory])
+    by_content = shares(
+        [
+            softplus(beta) * dot(key, row) / (length * math.sqrt(dot(row, row)) + 1e-8)
+            for row in memory
+        ]
+    )
     mixed = [g * by_content[n] + (1 - g) * old[n] for n in range(slots)]
     moved = [0.0] * slots
     for n in range(slots):
@@ -108,7 +135,13 @@ def turing_machine(p: Any, x: Any, state: Any, cell: Any) -> Any:
 def weightings(rng: np.random.Generator, first: Any) -> list[Any]:
     h, r, w, _, memory = first
     w_read, w_write = rng.dirichlet([1.0] * w.shape[1], size=(2, len(w)))
-    return [rng.normal(size=h.shape), rng.normal(size=r.shape), w_read, w_write, rng.normal(size=memory.shape)]
+    return [
+        rng.normal(size=h.shape),
+        rng.normal(size=r.shape),
+        w_read,
+        w_write,
+        rng.normal(size=memory.shape),
+    ]
 
 
 def one_input(rng: np.random.Generator) -> Any:
@@ -117,27 +150,51 @@ def one_input(rng: np.random.Generator) -> Any:
 
 def slots_apart(p: Any, cell: Any) -> Any:
     wide = cell.hidden_size // cell.slots
-    return [[[0.0] * wide] * cell.slots, [[float(a == slot) for a in range(wide)] for slot in range(cell.slots)]]
+    return [
+        [[0.0] * wide] * cell.slots,
+        [[float(a == slot) for a in range(wide)] for slot in range(cell.slots)],
+    ]
 
 
 def on_slot_0(p: Any, cell: Any) -> Any:
     weighting = [1.0] + [0.0] * (cell.slots - 1)
-    return [[0.0] * cell.hidden_size, [0.0] * cell.width, weighting, weighting, [[1e-6] * cell.width] * cell.slots]
+    return [
+        [0.0] * cell.hidden_size,
+        [0.0] * cell.width,
+        weighting,
+        weighting,
+        [[1e-6] * cell.width] * cell.slots,
+    ]
 
 
-REFERENCES = {"FastWeights": fast_weights, "RelationalMemory": relational_memory, "NeuralTuringMachine": turing_machine}
+REFERENCES = {
+    "FastWeights": fast_weights,
+    "RelationalMemory": relational_memory,
+    "NeuralTuringMachine": turing_machine,
+}
 
 SPECIAL: dict[str, list[dict[str, Any]]] = {
     "FastWeights": [{}, {"options": {"steps": 2, "decay": 0.7, "rate": 0.9}}],
     "RelationalMemory": [
         {"sizes": (1, 6), "options": {"slots": 2, "heads": 3}, "inputs": one_input},
-        {"sizes": (2, 8), "options": {"slots": 2, "heads": 2}, "smooth": False},  # the order of the heads' columns; too large for gradcheck
+        # the order of the heads' columns; too large for gradcheck
+        {"sizes": (2, 8), "options": {"slots": 2, "heads": 2}, "smooth": False},
     ],
-    "NeuralTuringMachine": [{"sizes": (1, 2), "options": {"slots": 3, "width": 2}, "state": weightings, "inputs": one_input}],
+    "NeuralTuringMachine": [
+        {
+            "sizes": (1, 2),
+            "options": {"slots": 3, "width": 2},
+            "state": weightings,
+            "inputs": one_input,
+        }
+    ],
 }
 
 EQUIVALENT = {
-    ("RelationalMemory", f"name: q -> {other}"): "the last axes of q, k and v have one size; as factors the three are told apart"
+    (
+        "RelationalMemory",
+        f"name: q -> {other}",
+    ): "the last axes of q, k and v have one size; as factors the three are told apart"
     for other in "kv"
 }
 _LARGEST = "w / stop_gradient(w.max(axis=-1, keepdims=True))"

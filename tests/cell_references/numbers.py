@@ -23,4 +23,7 @@ def dot(a: Any, b: Any) -> float:
 
 def times(matrix: Any, vector: Any, first: int = 0, count: int | None = None) -> list[float]:
     """The product of `count` rows of a matrix, from row `first` on, with a vector."""
-    return [dot(matrix[first + j], vector) for j in range(len(matrix) - first if count is None else count)]
+    return [
+        dot(matrix[first + j], vector)
+        for j in range(len(matrix) - first if count is None else count)
+    ]

@@ -26,7 +26,9 @@ def echo_state(p: Any, x: Any, state: Any, cell: Any) -> Any:
     matrix = cell.U.tolist()
     new = []
     for j, old in enumerate(h):
-        new.append(old + cell.leak * (math.tanh(dot(p["W"][j], x) + dot(matrix[j], h) + p["b"][j]) - old))
+        new.append(
+            old + cell.leak * (math.tanh(dot(p["W"][j], x) + dot(matrix[j], h) + p["b"][j]) - old)
+        )
     return new, [new]
 
 

@@ -61,7 +61,13 @@ def gru_reset_before(p: Any, x: Any, state: Any, cell: Any) -> Any:
     return new, [new]
 
 
-REFERENCES = {"Elman": elman, "LSTM": lstm, "LSTMP": lstm_with_projection, "GRU": gru, "GRUResetBefore": gru_reset_before}
+REFERENCES = {
+    "Elman": elman,
+    "LSTM": lstm,
+    "LSTMP": lstm_with_projection,
+    "GRU": gru,
+    "GRUResetBefore": gru_reset_before,
+}
 
 SPECIAL: dict[str, list[dict[str, Any]]] = {
     "Elman": [{}, {"options": {"nonlinearity": "relu", "bias": False}}],

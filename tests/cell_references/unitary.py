@@ -23,8 +23,14 @@ def unitary_matrix(p: Any, n: int) -> Any:
         for a in range(first, n - 1, 2):
             theta, phi = p["theta"][place], p["phi"][place]
             place += 1
-            layer[a][a], layer[a][a + 1] = cmath.exp(1j * phi) * math.cos(theta), -cmath.exp(1j * phi) * math.sin(theta)
-            layer[a + 1][a], layer[a + 1][a + 1] = complex(math.sin(theta)), complex(math.cos(theta))
+            layer[a][a], layer[a][a + 1] = (
+                cmath.exp(1j * phi) * math.cos(theta),
+                -cmath.exp(1j * phi) * math.sin(theta),
+            )
+            layer[a + 1][a], layer[a + 1][a + 1] = (
+                complex(math.sin(theta)),
+                complex(math.cos(theta)),
+            )
         matrix, first = product(matrix, layer), 1 - first
     return matrix
 
@@ -46,5 +52,5 @@ def eurnn(p: Any, x: Any, state: Any, cell: Any) -> Any:
 REFERENCES = {"EURNN": eurnn}
 
 SPECIAL: dict[str, list[dict[str, Any]]] = {
-    "EURNN": [{"sizes": (2, 4)}, {"sizes": (2, 5), "options": {"capacity": 3}}, {"sizes": (2, 2)}],
+    "EURNN": [{"sizes": (2, 4)}, {"sizes": (2, 5), "options": {"capacity": 3}}, {"sizes": (2, 2)}]
 }

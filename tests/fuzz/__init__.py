@@ -1,8 +1,9 @@
 """Generators of random programs, which run plain and compiled (or beside NumPy) and must give the same.
 
-Each module here has ``case(seed, *, compiled) -> str``: it makes one program from the seed, compares values and gradients,
-raises AssertionError with a text that shows the program, and returns in one word what happened. With ``compiled=False`` the
-generated code runs as ordinary Python (tests/interpreted.py), which takes milliseconds in place of seconds.
+Each module here has ``case(seed, *, compiled) -> str``: it makes one program from the seed,
+compares values and gradients, raises AssertionError with a text that shows the program, and returns
+in one word what happened. With ``compiled=False`` the generated code runs as ordinary Python
+(tests/interpreted.py), which takes milliseconds in place of seconds.
 """
 
 from pathlib import Path

@@ -1,4 +1,7 @@
-"""``python -m tests.fuzz NAME --count N --seed S [--compiled]``: run a generator over many seeds and report what it found."""
+"""``python -m tests.fuzz NAME --count N --seed S [--compiled]``.
+
+Run a generator over many seeds and report what it found.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +26,18 @@ def run(name: str, seeds: range, compiled: bool, jobs: int) -> int:
     tasks = [(name, seed, compiled) for seed in seeds]
     show = sys.stderr.isatty()
     with multiprocessing.get_context("spawn").Pool(jobs, maxtasksperchild=500) as pool:
-        for done, (seed, kind, text) in enumerate(pool.imap_unordered(outcome, tasks, chunksize=4 if compiled else 20), 1):
+        for done, (seed, kind, text) in enumerate(
+            pool.imap_unordered(outcome, tasks, chunksize=4 if compiled else 20), 1
+        ):
             kinds[kind] += 1
             if text:
                 failures.append((seed, text))
             if show:
-                print(f"\r{name}: {done}/{len(tasks)}, {len(failures)} failed", end="", file=sys.stderr)
+                print(
+                    f"\r{name}: {done}/{len(tasks)}, {len(failures)} failed",
+                    end="",
+                    file=sys.stderr,
+                )
     if show:
         print(file=sys.stderr)
     for seed, text in sorted(failures)[:SHOWN]:
@@ -37,16 +46,28 @@ def run(name: str, seeds: range, compiled: bool, jobs: int) -> int:
         print(f"--- {name}, seed {seed} failed too")
     how = "compiled" if compiled else "interpreted"
     counts = ", ".join(f"{n} {kind}" for kind, n in kinds.most_common())
-    print(f"{name}, {how}, seeds {seeds.start} to {seeds.stop - 1}: {counts}; {time.perf_counter() - started:.0f} s")
+    print(
+        f"{name}, {how}, seeds {seeds.start} to {seeds.stop - 1}: {counts}; {time.perf_counter() - started:.0f} s"
+    )
     return len(failures)
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
-    parser.add_argument("names", nargs="*", choices=[*NAMES, []], metavar="NAME", help=f"of {', '.join(NAMES)}; all if none is named")
+    parser.add_argument(
+        "names",
+        nargs="*",
+        choices=[*NAMES, []],
+        metavar="NAME",
+        help=f"of {', '.join(NAMES)}; all if none is named",
+    )
     parser.add_argument("--count", type=int, default=100, help="how many cases of each (100)")
     parser.add_argument("--seed", type=int, default=0, help="the first seed (0)")
-    parser.add_argument("--compiled", action="store_true", help="compile the generated code, in place of running it as Python")
+    parser.add_argument(
+        "--compiled",
+        action="store_true",
+        help="compile the generated code, in place of running it as Python",
+    )
     parser.add_argument("--jobs", type=int, default=2, help="processes (2)")
     options: Any = parser.parse_args(arguments)
     seeds = range(options.seed, options.seed + options.count)

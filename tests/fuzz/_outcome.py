@@ -1,4 +1,7 @@
-"""What became of one case: in a module of its own, since worker processes cannot import what stands in __main__."""
+"""What became of one case.
+
+In a module of its own, since worker processes cannot import what stands in __main__.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,10 @@
-"""Random cells, run step by step and compiled: outputs, states and every gradient are to be equal; integers and booleans to the bit.
+"""Random cells, run step by step and compiled: outputs, states and every gradient are to be equal.
 
-A case is the source of a step, made from a seed, with what it closes over, and options of `tg.unroll`. Comparisons, roundings and casts to integers
-are made of numbers that are multiples of 1/8 only, which no rounding moves: two ways to compute them have no excuse to differ.
+Integers and booleans to the bit.
+
+A case is the source of a step, made from a seed, with what it closes over, and options of
+`tg.unroll`. Comparisons, roundings and casts to integers are made of numbers that are multiples of
+1/8 only, which no rounding moves: two ways to compute them have no excuse to differ.
 """
 
 from __future__ import annotations
@@ -21,8 +24,40 @@ from tinygrad_rnn.core.errors import TinygradError
 from tinygrad_rnn.core.tree import flatten
 
 INTEGERS = ("int64", "int64", "int64", "int32", "int16", "int8", "uint8", "uint32")
-SMOOTH = ("tanh", "sigmoid", "sin", "cos", "softplus", "log_sigmoid", "square", "erf", "hard_sigmoid", "elu", "leaky_relu", "relu", "abs")
-BORDERS = [0, 1, -1, 2, 3, 7, -5, 100, 127, -128, 255, 2**31 - 1, -(2**31), 2**53 + 1, 2**62 + 3, 2**63 - 1, -(2**63)]
+SMOOTH = (
+    "tanh",
+    "sigmoid",
+    "sin",
+    "cos",
+    "softplus",
+    "log_sigmoid",
+    "square",
+    "erf",
+    "hard_sigmoid",
+    "elu",
+    "leaky_relu",
+    "relu",
+    "abs",
+)
+BORDERS = [
+    0,
+    1,
+    -1,
+    2,
+    3,
+    7,
+    -5,
+    100,
+    127,
+    -128,
+    255,
+    2**31 - 1,
+    -(2**31),
+    2**53 + 1,
+    2**62 + 3,
+    2**63 - 1,
+    -(2**63),
+]
 
 
 @tg.elementwise
@@ -133,12 +168,24 @@ class Case:
         self.first: list[tuple[str, tuple[int, ...], bool]] = []
         for _ in range(self.pick([1, 1, 2, 2, 3, 4])):
             kind = self.rng.random()
-            dtype = self.base if kind < 0.6 else self.pick(INTEGERS) if kind < 0.82 else "bool" if kind < 0.93 else self.other
+            dtype = (
+                self.base
+                if kind < 0.6
+                else self.pick(INTEGERS)
+                if kind < 0.82
+                else "bool"
+                if kind < 0.93
+                else self.other
+            )
             shape = self.pick([(1,), (2,), (3,), (4,), (2, 2), (2, 3), (4,), (3,), (2,)])
             self.first.append((dtype, shape, not self.chance(0.05)))
             if self.chance(0.04):
                 self.first[-1] = (dtype, self.pick([(0,), ()]), True)
-        self.kind = self.pick(["tuple", "dict", "named"]) if len(self.first) > 1 else self.pick(["one", "one", "tuple", "dict"])
+        self.kind = (
+            self.pick(["tuple", "dict", "named"])
+            if len(self.first) > 1
+            else self.pick(["one", "one", "tuple", "dict"])
+        )
         if self.chance(0.03):
             self.first, self.kind = [], "tuple"
         names = [f"s{k}" for k in range(len(self.first))]
@@ -148,7 +195,10 @@ class Case:
             self.lines += [f"{n} = s['{n}']" for n in names]
         elif names:
             self.lines.append(f"{', '.join(names)}, = s")
-        self.values += [Value(n, shape, dtype, not dtype.startswith("float"), rows) for n, (dtype, shape, rows) in zip(names, self.first, strict=True)]
+        self.values += [
+            Value(n, shape, dtype, not dtype.startswith("float"), rows)
+            for n, (dtype, shape, rows) in zip(names, self.first, strict=True)
+        ]
         self.head = len(self.lines)
 
     def nested(self, parts: list[Any]) -> Any:
@@ -161,16 +211,32 @@ class Case:
 
     # --- statements -----------------------------------------------------------------------------------------------------------
 
-    def some(self, *kinds: str, grid: bool = False, shape: Any = None, least: int = 0) -> Value | None:
+    def some(
+        self, *kinds: str, grid: bool = False, shape: Any = None, least: int = 0
+    ) -> Value | None:
         """A variable of one of the kinds f (floating, of the main dtype), d (of the other), i, b."""
         found = [
             v for v in self.values
             if self.kind_of(v) in kinds and (v.grid or not grid) and (shape is None or v.shape == shape) and len(v.shape) >= least and v.rows
         ]  # fmt: skip
-        return None if not found else found[min(len(found) - 1, int(self.rng.exponential(len(found) / 2)))] if self.chance(0.5) else self.pick(found)
+        return (
+            None
+            if not found
+            else found[min(len(found) - 1, int(self.rng.exponential(len(found) / 2)))]
+            if self.chance(0.5)
+            else self.pick(found)
+        )
 
     def kind_of(self, v: Value) -> str:
-        return "b" if v.dtype == "bool" else "i" if "int" in v.dtype else "f" if v.dtype == self.base else "d"
+        return (
+            "b"
+            if v.dtype == "bool"
+            else "i"
+            if "int" in v.dtype
+            else "f"
+            if v.dtype == self.base
+            else "d"
+        )
 
     def let(self, text: str, shape: tuple[int, ...], dtype: str, grid: bool) -> None:
         name = f"v{len(self.values)}"
@@ -185,7 +251,9 @@ class Case:
         if kind < 0.1 or (self.edges and self.chance(0.4)):
             value = np.zeros_like(value)
         if dtype.startswith("float") and kind < 0.7:
-            held: Any = tg.Parameter(value) if kind < 0.4 else tg.tensor(value, requires_grad=kind < 0.55)
+            held: Any = (
+                tg.Parameter(value) if kind < 0.4 else tg.tensor(value, requires_grad=kind < 0.55)
+            )
             if kind < 0.04:
                 held.requires_grad = False
         else:
@@ -204,7 +272,11 @@ class Case:
         if kind == "b":
             return self.pick(["True", "False"])
         if kind == "i":
-            return str(self.pick([0, 1, 2, 3, -1, 7, 100, -100, 1000, 2**31, 2**40 + 1, 12345, 1103515245]) if self.chance(0.5) else self.pick([1, 2, 3]))
+            return str(
+                self.pick([0, 1, 2, 3, -1, 7, 100, -100, 1000, 2**31, 2**40 + 1, 12345, 1103515245])
+                if self.chance(0.5)
+                else self.pick([1, 2, 3])
+            )
         return self.pick(["0.5", "2.0", "-1.5", "1", "3", "0.125", "0.0", "-0.0"])
 
     def statement(self) -> None:
@@ -237,33 +309,80 @@ class Case:
         elif choice == "binary":
             text = self.pick([f"{n} + {b.name}", f"{n} - {b.name}", f"{n} * {b.name}", f"tg.maximum({n}, {b.name})", f"tg.minimum({n}, {b.name})",
                               f"{n} / (1.5 + {b.name} * {b.name})", f"tg.logaddexp({n}, {b.name})"])  # fmt: skip
-            self.let(text, a.shape, dtype, a.grid and b.grid and ("mum" in text or (text[len(n) : len(n) + 3] == " + " and "/" not in text)))
+            self.let(
+                text,
+                a.shape,
+                dtype,
+                a.grid
+                and b.grid
+                and ("mum" in text or (text[len(n) : len(n) + 3] == " + " and "/" not in text)),
+            )
         elif choice == "number":
             c = self.number("f")
             text = self.pick([f"{n} + {c}", f"{n} - {c}", f"{c} - {n}", f"{n} * {c}", f"{c} + {n}", f"tg.maximum({n}, {c})", f"tg.minimum({n}, {c})",
                               f"tg.clip({n}, -0.5, {c.lstrip('-')})", f"{n} ** 2", f"{n} / 4", f"-{n}", f"+{n}"])  # fmt: skip
-            self.let(text, a.shape, dtype, a.grid and any(t in text for t in ("mum", "clip", "-" + n, "+" + n)))
+            self.let(
+                text,
+                a.shape,
+                dtype,
+                a.grid and any(t in text for t in ("mum", "clip", "-" + n, "+" + n)),
+            )
         elif choice == "product" and len(a.shape) == 1 and kind == "f" and not self.edges:
             m = self.pick([1, 2, 3, 4])
-            w = self.constant((a.shape[0], m), dtype) if self.chance(0.7) else self.constant((m, a.shape[0]), dtype) + ".T"
+            w = (
+                self.constant((a.shape[0], m), dtype)
+                if self.chance(0.7)
+                else self.constant((m, a.shape[0]), dtype) + ".T"
+            )
             bias = f" + {self.constant((m,), dtype)}" if self.chance(0.5) else ""
             self.let(f"{n} @ {w}{bias}", (m,), dtype, False)
         elif choice == "held":
             shape = self.pick([a.shape, (1, *a.shape[1:]), a.shape[1:]]) if a.shape else ()
             c = self.constant(shape, dtype)
-            self.let(self.pick([f"{n} * {c}", f"{c} + {n}", f"{n} - {c}", f"tg.maximum({n}, {c})"]), a.shape, dtype, False)
+            self.let(
+                self.pick([f"{n} * {c}", f"{c} + {n}", f"{n} - {c}", f"tg.maximum({n}, {c})"]),
+                a.shape,
+                dtype,
+                False,
+            )
         elif choice == "choose":
             m = self.some("b", shape=a.shape) or self.some("b")
             if m is None or m.shape not in (a.shape, (1,)) or len(a.shape) != 1:
                 return
             other = self.pick([b.name, self.number("f")])
-            self.let(self.pick([f"tg.where({m.name}, {n}, {other})", f"tg.where({m.name}, {other}, {n})"]), a.shape, dtype, a.grid and other == n)
+            self.let(
+                self.pick(
+                    [f"tg.where({m.name}, {n}, {other})", f"tg.where({m.name}, {other}, {n})"]
+                ),
+                a.shape,
+                dtype,
+                a.grid and other == n,
+            )
         elif choice == "rows":  # a tensor from outside with a row for each of the batch
             c = f"r{len(self.held)}"
-            self.held[c] = tg.tensor(self.array((self.batch, *a.shape), dtype, large=False), requires_grad=self.chance(0.6))
-            self.let(self.pick([f"{n} * {c}", f"{c} - {n}", f"tg.maximum({c}, {n})"]), a.shape, dtype, False)
+            self.held[c] = tg.tensor(
+                self.array((self.batch, *a.shape), dtype, large=False),
+                requires_grad=self.chance(0.6),
+            )
+            self.let(
+                self.pick([f"{n} * {c}", f"{c} - {n}", f"tg.maximum({c}, {n})"]),
+                a.shape,
+                dtype,
+                False,
+            )
         elif choice == "own" and not self.edges:
-            self.let(self.pick([f"swish({n})", f"spike({n})" if a.grid else f"swish({n})", f"bent({n}, {b.name})"]), a.shape, dtype, False)
+            self.let(
+                self.pick(
+                    [
+                        f"swish({n})",
+                        f"spike({n})" if a.grid else f"swish({n})",
+                        f"bent({n}, {b.name})",
+                    ]
+                ),
+                a.shape,
+                dtype,
+                False,
+            )
         elif choice == "gather" and a.shape and 0 not in a.shape:
             i = self.some("i", shape=a.shape)
             m = a.shape[-1]
@@ -271,29 +390,81 @@ class Case:
                 self.let(self.pick([f"tg.take_along_axis({n}, ({i.name} % {m}).astype('int64'), axis=1)", f"tg.index_add({n}, np.array({[0] * m}), {b.name}, axis=1)",
                                     f"{n} * tg.one_hot(({i.name}[:, 0] % {m}).astype('int64'), {m}).astype('{dtype}')"]), a.shape, dtype, False)  # fmt: skip
             elif len(a.shape) == 2:
-                self.let(f"tg.{self.pick(['tril', 'triu'])}({n}, {self.pick([0, 1, -1])})", a.shape, dtype, False)
+                self.let(
+                    f"tg.{self.pick(['tril', 'triu'])}({n}, {self.pick([0, 1, -1])})",
+                    a.shape,
+                    dtype,
+                    False,
+                )
         elif choice == "reduce" and a.shape and 0 not in a.shape:
             axis = self.pick([-1, 1, len(a.shape)])
             keep = self.chance(0.5)
-            name = self.pick(["sum", "mean", "max", "min", "logsumexp", "norm", "softmax", "cumsum", "prod", "log_softmax"])
+            name = self.pick(
+                [
+                    "sum",
+                    "mean",
+                    "max",
+                    "min",
+                    "logsumexp",
+                    "norm",
+                    "softmax",
+                    "cumsum",
+                    "prod",
+                    "log_softmax",
+                ]
+            )
             if name in ("softmax", "cumsum", "log_softmax"):
                 self.let(f"tg.{name}({n}, axis={axis})", a.shape, dtype, False)
             else:
                 if name == "norm":
                     n = f"{n} + 0.3"
-                shape = [1 if k + 1 == axis % (len(a.shape) + 1) else m for k, m in enumerate(a.shape)]
+                shape = [
+                    1 if k + 1 == axis % (len(a.shape) + 1) else m for k, m in enumerate(a.shape)
+                ]
                 if not keep:
                     shape.pop(axis % (len(a.shape) + 1) - 1)
-                self.let(f"tg.{name}({n}, axis={axis}, keepdims={keep})", tuple(shape), dtype, a.grid and name in ("max", "min"))
+                self.let(
+                    f"tg.{name}({n}, axis={axis}, keepdims={keep})",
+                    tuple(shape),
+                    dtype,
+                    a.grid and name in ("max", "min"),
+                )
         elif choice == "special":
             if a.grid:
-                self.let(self.pick([f"tg.floor({n})", f"tg.sign({n})", f"{n} % 0.75", f"{n} % -0.5", f"2.5 % ({n} + 64.0)"]), a.shape, dtype, False)
+                self.let(
+                    self.pick(
+                        [
+                            f"tg.floor({n})",
+                            f"tg.sign({n})",
+                            f"{n} % 0.75",
+                            f"{n} % -0.5",
+                            f"2.5 % ({n} + 64.0)",
+                        ]
+                    ),
+                    a.shape,
+                    dtype,
+                    False,
+                )
             elif not self.edges:
                 self.let(self.pick([f"tg.sqrt(tg.square({n}) + 0.1)", f"tg.log(tg.abs({n}) + 0.5)", f"tg.exp(tg.minimum({n}, 1.0))", f"tg.expm1(-tg.abs({n}))",
                                     f"tg.log1p(tg.square({n}))", f"(tg.abs({n}) + 0.5) ** 1.5", f"(tg.abs({n}) + 0.5) ** 0.5", f"(tg.abs({n}) + 0.5) ** {b.name}",
                                     f"{n}.detach() * {n}"]), a.shape, dtype, False)  # fmt: skip
             else:
-                self.let(self.pick([f"{n} ** 0.5", f"{n} ** -1", f"{n} ** 3", f"tg.sqrt({n})", f"tg.log({n})", f"tg.exp({n})"]), a.shape, dtype, False)
+                self.let(
+                    self.pick(
+                        [
+                            f"{n} ** 0.5",
+                            f"{n} ** -1",
+                            f"{n} ** 3",
+                            f"tg.sqrt({n})",
+                            f"tg.log({n})",
+                            f"tg.exp({n})",
+                        ]
+                    ),
+                    a.shape,
+                    dtype,
+                    False,
+                )
 
     def of_shapes(self) -> None:
         a = self.some("f", "f", "i", "b", "d", least=1)
@@ -308,7 +479,12 @@ class Case:
             hi = int(self.rng.integers(lo + 1, m + 1))
             self.let(f"{n}[..., {lo}:{hi}]", (*s[:-1], hi - lo), a.dtype, a.grid)
         elif choice == "step":
-            self.let(f"{n}[..., ::{self.pick([2, -1, -2])}]" if m > 1 else f"{n}[..., ::-1]", (), a.dtype, a.grid)
+            self.let(
+                f"{n}[..., ::{self.pick([2, -1, -2])}]" if m > 1 else f"{n}[..., ::-1]",
+                (),
+                a.dtype,
+                a.grid,
+            )
             made = self.values.pop()
             step = int(self.lines[-1].split("::")[1][:-1])
             self.values.append(made._replace(shape=(*s[:-1], len(range(0, m, abs(step))))))
@@ -321,17 +497,38 @@ class Case:
             if b.dtype != a.dtype:
                 return
             if choice == "concat":
-                self.let(f"tg.concatenate([{n}, {b.name}], axis=-1)", (*s[:-1], 2 * m), a.dtype, a.grid and b.grid)
+                self.let(
+                    f"tg.concatenate([{n}, {b.name}], axis=-1)",
+                    (*s[:-1], 2 * m),
+                    a.dtype,
+                    a.grid and b.grid,
+                )
             else:
-                self.let(f"tg.stack([{n}, {b.name}], axis={self.pick([1, -1])})", (), a.dtype, a.grid and b.grid)
+                self.let(
+                    f"tg.stack([{n}, {b.name}], axis={self.pick([1, -1])})",
+                    (),
+                    a.dtype,
+                    a.grid and b.grid,
+                )
                 axis = int(self.lines[-1].rpartition("=")[2][:-1])
-                self.values.append(self.values.pop()._replace(shape=(2, *s) if axis == 1 else (*s, 2)))
+                self.values.append(
+                    self.values.pop()._replace(shape=(2, *s) if axis == 1 else (*s, 2))
+                )
         elif choice == "split" and m % 2 == 0:
-            self.let(f"tg.split({n}, 2, axis=-1)[{self.pick([0, 1])}]", (*s[:-1], m // 2), a.dtype, a.grid)
+            self.let(
+                f"tg.split({n}, 2, axis=-1)[{self.pick([0, 1])}]",
+                (*s[:-1], m // 2),
+                a.dtype,
+                a.grid,
+            )
         elif choice == "reshape":
             size = int(np.prod(s))
-            shape = self.pick([(size,), (1, size), (size, 1), *[(k, size // k) for k in (2, 3) if size % k == 0]])
-            self.let(f"{n}.reshape(({n}.shape[0], {', '.join(map(str, shape))}))", shape, a.dtype, a.grid)
+            shape = self.pick(
+                [(size,), (1, size), (size, 1), *[(k, size // k) for k in (2, 3) if size % k == 0]]
+            )
+            self.let(
+                f"{n}.reshape(({n}.shape[0], {', '.join(map(str, shape))}))", shape, a.dtype, a.grid
+            )
         elif choice == "transpose" and len(s) == 2:
             self.let(f"{n}.transpose((0, 2, 1))", s[::-1], a.dtype, a.grid)
         elif choice == "roll":
@@ -352,8 +549,12 @@ class Case:
             if self.chance(0.5):
                 self.let(f"{n} + {n} * 0", s, a.dtype, False)
             else:  # of a value that is put together
-                self.let(f"tg.concatenate([{n}, {n} * 2], axis=-1) * 1", (*s[:-1], 2 * m), a.dtype, False)
-            self.lines.append(f"{self.values[-1].name}[..., {int(self.rng.integers(0, m))}] = {b.name}[..., {int(self.rng.integers(0, m))}]")
+                self.let(
+                    f"tg.concatenate([{n}, {n} * 2], axis=-1) * 1", (*s[:-1], 2 * m), a.dtype, False
+                )
+            self.lines.append(
+                f"{self.values[-1].name}[..., {int(self.rng.integers(0, m))}] = {b.name}[..., {int(self.rng.integers(0, m))}]"
+            )
 
     def of_integers(self) -> None:
         a = self.some("i")
@@ -361,13 +562,27 @@ class Case:
             a = self.some("f", "b", grid=True)
             if a is not None:
                 dtype = self.pick(INTEGERS)
-                self.let(f"{a.name if dtype[0] != 'u' or a.dtype == 'bool' else f'tg.abs({a.name})'}.astype('{dtype}')", a.shape, dtype, True)
+                self.let(
+                    f"{a.name if dtype[0] != 'u' or a.dtype == 'bool' else f'tg.abs({a.name})'}.astype('{dtype}')",
+                    a.shape,
+                    dtype,
+                    True,
+                )
             return
         n, s = a.name, a.shape
         b = self.some("i", "i", "b", shape=s) or a
         c = self.number("i")
         common = str(np.result_type(a.dtype, b.dtype))
-        choice = self.pick(["binary"] * 5 + ["number"] * 5 + ["unary"] * 2 + ["cast"] * 3 + ["float"] * 2 + ["choose"] * 2 + ["reduce"] * 2 + ["hot", "take", "product", "add"])
+        choice = self.pick(
+            ["binary"] * 5
+            + ["number"] * 5
+            + ["unary"] * 2
+            + ["cast"] * 3
+            + ["float"] * 2
+            + ["choose"] * 2
+            + ["reduce"] * 2
+            + ["hot", "take", "product", "add"]
+        )
         if choice == "binary" and common != "float64":
             op = self.pick(["+", "-", "*", "%", "max", "min"])
             text = f"tg.{op}imum({n}, {b.name})" if op[0] == "m" else f"{n} {op} {b.name}"
@@ -380,7 +595,22 @@ class Case:
                 return
             self.let(text, s, a.dtype, True)
         elif choice == "unary":
-            self.let(self.pick([f"-{n}", f"tg.abs({n})", f"tg.sign({n})", f"tg.square({n})", f"tg.relu({n})", f"tg.floor({n})", f"+{n}"]), s, a.dtype, True)
+            self.let(
+                self.pick(
+                    [
+                        f"-{n}",
+                        f"tg.abs({n})",
+                        f"tg.sign({n})",
+                        f"tg.square({n})",
+                        f"tg.relu({n})",
+                        f"tg.floor({n})",
+                        f"+{n}",
+                    ]
+                ),
+                s,
+                a.dtype,
+                True,
+            )
         elif choice == "cast":
             dtype = self.pick(INTEGERS)
             self.let(f"{n}.astype('{dtype}')", s, dtype, True)
@@ -403,13 +633,20 @@ class Case:
             name = self.pick(["sum", "max", "min", "cumsum", "argmax", "argmin"])
             if name in ("sum", "cumsum") and a.dtype[0] == "u":
                 return
-            shape, dtype = (s if name == "cumsum" else s[:-1]), a.dtype if name in ("max", "min") else "int64"
+            shape, dtype = (
+                (s if name == "cumsum" else s[:-1]),
+                a.dtype if name in ("max", "min") else "int64",
+            )
             self.let(f"tg.{name}({n}, axis=-1)", shape, dtype, True)
         elif choice == "product" and len(s) == 1 and s != (0,):
             c = self.constant((s[0], 2), a.dtype)
-            self.let(self.pick([f"{n} @ {c}", f"tg.einsum('bi,ij->bj', {n}, {c})"]), (2,), a.dtype, True)
+            self.let(
+                self.pick([f"{n} @ {c}", f"tg.einsum('bi,ij->bj', {n}, {c})"]), (2,), a.dtype, True
+            )
         elif choice == "add" and s and 0 not in s:
-            self.let(f"tg.index_add({n}, np.array({[0] * s[-1]}), {n}, axis={len(s)})", s, a.dtype, True)
+            self.let(
+                f"tg.index_add({n}, np.array({[0] * s[-1]}), {n}, axis={len(s)})", s, a.dtype, True
+            )
         elif choice == "hot" and a.shape == (1,):
             self.let(f"tg.one_hot({n}[:, 0] % 3, 3)", (3,), "float32", True)
         elif choice == "take" and s:
@@ -418,16 +655,29 @@ class Case:
 
     def of_booleans(self) -> None:
         m = self.some("b")
-        choice = self.pick(["compare"] * 3 + ["logic"] * 4 + ["choose"] * 2 + ["reduce", "float", "number"]) if m is not None else "compare"
+        choice = (
+            self.pick(
+                ["compare"] * 3 + ["logic"] * 4 + ["choose"] * 2 + ["reduce", "float", "number"]
+            )
+            if m is not None
+            else "compare"
+        )
         if choice == "compare" or m is None:
             a = self.some("f", "i", "b", grid=True)
             if a is None:
                 return
             b = self.some(self.kind_of(a), grid=True, shape=a.shape)
-            if b is not None and self.kind_of(a) == "i" and str(np.result_type(a.dtype, b.dtype)) == "float64":
+            if (
+                b is not None
+                and self.kind_of(a) == "i"
+                and str(np.result_type(a.dtype, b.dtype)) == "float64"
+            ):
                 b = None
             c = b.name if b is not None and self.chance(0.6) else self.number(self.kind_of(a))
-            text = self.pick([f"{a.name} {op} {c}" for op in ("<", "<=", ">", ">=", "==", "!=")] + ([f"tg.isnan({a.name})", f"tg.isfinite({a.name})"]))
+            text = self.pick(
+                [f"{a.name} {op} {c}" for op in ("<", "<=", ">", ">=", "==", "!=")]
+                + ([f"tg.isnan({a.name})", f"tg.isfinite({a.name})"])
+            )
             self.let(text, a.shape, "bool", True)
             return
         n, s = m.name, m.shape
@@ -439,7 +689,18 @@ class Case:
                               f"tg.maximum({n}, {b.name})", f"tg.minimum({n}, {b.name})", f"{n} + {b.name}", f"{n} * {b.name}", f"tg.maximum({n}, {c})"])  # fmt: skip
             self.let(text, s, "bool", True)
         elif choice == "choose":
-            self.let(self.pick([f"tg.where({n}, {c}, {self.number('b')})", f"tg.where({n}, {b.name}, {c})", f"tg.where({b.name}, {n}, {b.name})"]), s, "bool", True)
+            self.let(
+                self.pick(
+                    [
+                        f"tg.where({n}, {c}, {self.number('b')})",
+                        f"tg.where({n}, {b.name}, {c})",
+                        f"tg.where({b.name}, {n}, {b.name})",
+                    ]
+                ),
+                s,
+                "bool",
+                True,
+            )
         elif choice == "reduce" and s and 0 not in s:
             name = self.pick(["any", "all", "max", "min", "sum", "cumsum", "argmax"])
             dtype = "int64" if name in ("sum", "cumsum", "argmax") else "bool"
@@ -447,7 +708,12 @@ class Case:
         elif choice == "float":
             a = self.some("f", shape=s)
             if a is not None:
-                self.let(self.pick([f"{a.name} * {n}", f"{a.name} + {n}", f"tg.maximum({a.name}, {n})"]), s, a.dtype, False)
+                self.let(
+                    self.pick([f"{a.name} * {n}", f"{a.name} + {n}", f"tg.maximum({a.name}, {n})"]),
+                    s,
+                    a.dtype,
+                    False,
+                )
         else:
             text, dtype = self.pick([(f"tg.where({n}, 1, 0)", "int64"), (f"{n} + 1", "int64"), (f"{n} * 3", "int64"), (f"tg.where({n}, 5, True)", "int64"),
                                      (f"{n}.astype('int8') - 1", "int8"), (f"{n} - 1", "int64"), (f"{n} ** 2", "int64"), (f"{n} % 2", "int64")])  # fmt: skip
@@ -462,11 +728,21 @@ class Case:
         if b.dtype != a.dtype:
             b = a
         if len(a.shape) == 1 and self.chance(0.7) and not self.edges:
-            self.let(self.pick([f"tg.einsum('bi,bi->b', {a.name}, {b.name})[:, None]"]), (1,), a.dtype, False)
+            self.let(
+                self.pick([f"tg.einsum('bi,bi->b', {a.name}, {b.name})[:, None]"]),
+                (1,),
+                a.dtype,
+                False,
+            )
             if self.chance(0.5):
                 self.lines.pop()
                 self.values.pop()
-                self.let(f"tg.einsum('bi,bj->bij', {a.name}, {b.name})", (*a.shape, *b.shape), a.dtype, False)
+                self.let(
+                    f"tg.einsum('bi,bj->bij', {a.name}, {b.name})",
+                    (*a.shape, *b.shape),
+                    a.dtype,
+                    False,
+                )
         elif len(a.shape) == 2 and a.shape[0] == a.shape[1] and not self.edges:
             self.let(f"{a.name} @ {b.name}", a.shape, a.dtype, False)
         elif "float" in a.dtype:
@@ -480,7 +756,9 @@ class Case:
         """What the step returns: states of the shapes and dtypes that they had, and any output."""
         new = []
         for k, (dtype, shape, rows) in enumerate(self.first):
-            fits = [v for v in self.values if v.shape == shape and v.rows == rows and v.name != f"s{k}"]
+            fits = [
+                v for v in self.values if v.shape == shape and v.rows == rows and v.name != f"s{k}"
+            ]
             same = [v for v in fits if v.dtype == dtype]
             r = self.rng.random()
             if r < 0.12 or not (same or fits):
@@ -490,10 +768,18 @@ class Case:
                 new.append(f"tg.broadcast_to({self.of_tensor(held)}, s{k}.shape)")
             elif same and r < 0.9:
                 v = self.pick(same[-4:])
-                new.append(f"tg.tanh({v.name})" if "float" in dtype and self.chance(0.4) else v.name)
+                new.append(
+                    f"tg.tanh({v.name})" if "float" in dtype and self.chance(0.4) else v.name
+                )
             else:
                 v = self.pick(fits)
-                new.append(f"{v.name}.astype('{dtype}')" if v.grid and (dtype[0] != "u" or v.dtype == "bool" or v.dtype[0] == "u") and v.dtype != dtype else f"s{k}")
+                new.append(
+                    f"{v.name}.astype('{dtype}')"
+                    if v.grid
+                    and (dtype[0] != "u" or v.dtype == "bool" or v.dtype[0] == "u")
+                    and v.dtype != dtype
+                    else f"s{k}"
+                )
         outputs = []
         for _ in range(self.pick([1, 1, 1, 2, 3])):
             r = self.rng.random()
@@ -505,7 +791,13 @@ class Case:
             outputs.append(self.pick(new))
         if self.chance(0.03):
             outputs.append(self.of_tensor(self.constant((2,), self.base)))
-        output = outputs[0] if len(outputs) == 1 else f"({', '.join(outputs)})" if self.chance(0.7) else "{" + ", ".join(f"'k{k}': {o}" for k, o in enumerate(outputs)) + "}"
+        output = (
+            outputs[0]
+            if len(outputs) == 1
+            else f"({', '.join(outputs)})"
+            if self.chance(0.7)
+            else "{" + ", ".join(f"'k{k}': {o}" for k, o in enumerate(outputs)) + "}"
+        )
         if self.kind == "one":
             state = new[0]
         elif self.kind == "dict":
@@ -528,7 +820,12 @@ class Case:
         self.xs = [self.array((self.T, self.batch, *shape), dtype) for dtype, shape in self.x]
         self.gradients = [self.chance(0.4) for _ in self.x]
         one = self.chance(0.1)
-        self.start = [self.array(((1 if one else self.batch,) if rows else ()) + shape, dtype, "float" not in dtype) for dtype, shape, rows in self.first]
+        self.start = [
+            self.array(
+                ((1 if one else self.batch,) if rows else ()) + shape, dtype, "float" not in dtype
+            )
+            for dtype, shape, rows in self.first
+        ]
         self.learnt = self.chance(0.5)
         self.second = self.chance(0.12) and not self.edges
         if self.chance(0.1):
@@ -540,30 +837,49 @@ class Case:
         """The function of the source."""
         space = {"tg": tg, "np": np, "swish": swish, "spike": spike, "bent": bent, **self.held}
         name = f"<fuzz {self.seed}>"
-        linecache.cache[name] = (len(self.source), None, self.source.splitlines(keepends=True), name)
+        linecache.cache[name] = (
+            len(self.source),
+            None,
+            self.source.splitlines(keepends=True),
+            name,
+        )
         exec(compile(self.source, name, "exec"), space)
         return space["step"]
 
     def run(self, cell: Any) -> list[tuple[str, Any]]:
         """Outputs, states and gradients with their names."""
-        xs = [tg.tensor(x.copy(), requires_grad=g and x.dtype.kind == "f") for x, g in zip(self.xs, self.gradients, strict=True)]
-        start = [tg.tensor(s.copy(), requires_grad=self.learnt and s.dtype.kind == "f") for s in self.start]
+        xs = [
+            tg.tensor(x.copy(), requires_grad=g and x.dtype.kind == "f")
+            for x, g in zip(self.xs, self.gradients, strict=True)
+        ]
+        start = [
+            tg.tensor(s.copy(), requires_grad=self.learnt and s.dtype.kind == "f")
+            for s in self.start
+        ]
         for h in self.held.values():
             if isinstance(h, tg.Tensor):
                 h.grad = None
-        ys, last = tg.unroll(cell, tuple(xs) if self.tuple else xs[0], self.nested(start), **self.given)
-        found = sorted([*flatten(ys, "output"), *flatten(last, "state")], key=lambda pair: pair[0])  # a dict may have another order
+        ys, last = tg.unroll(
+            cell, tuple(xs) if self.tuple else xs[0], self.nested(start), **self.given
+        )
+        # a dict may have another order
+        found = sorted([*flatten(ys, "output"), *flatten(last, "state")], key=lambda pair: pair[0])
         weights = np.random.default_rng(self.seed)
         floats = [(v, weights.normal(size=v.shape)) for _, v in found if v.dtype.kind == "f"]
         terms = [(v.astype("float64") * w).sum() for v, w in floats if v.requires_grad]
-        result = [(name, v.numpy().copy()) for name, v in found] + [("which have gradients", np.array([bool(v.requires_grad) for _, v in found]))]
+        result = [(name, v.numpy().copy()) for name, v in found] + [
+            ("which have gradients", np.array([bool(v.requires_grad) for _, v in found]))
+        ]
         if terms:
             sum(terms[1:], terms[0]).backward(create_graph=self.second)
         if floats:
             wanted = [*((f"x{k}", x) for k, x in enumerate(xs)), *((f"first s{k}", s) for k, s in enumerate(start)),
                       *((n, h) for n, h in self.held.items() if isinstance(h, tg.Tensor))]  # fmt: skip
             wanted = [(name, t) for name, t in wanted if t.requires_grad]
-            result += [(f"gradient of {name}", None if t.grad is None else t.grad.numpy().copy()) for name, t in wanted]
+            result += [
+                (f"gradient of {name}", None if t.grad is None else t.grad.numpy().copy())
+                for name, t in wanted
+            ]
             if self.second:
                 firsts = [t.grad for _, t in wanted if t.grad is not None and t.grad.requires_grad]
                 for _, t in wanted:
@@ -571,13 +887,22 @@ class Case:
                 if firsts:
                     squares = [tg.square(g.astype("float64")).sum() for g in firsts]
                     sum(squares[1:], squares[0]).backward()
-                result += [(f"second gradient of {name}", None if t.grad is None else t.grad.numpy().copy()) for name, t in wanted]
+                result += [
+                    (
+                        f"second gradient of {name}",
+                        None if t.grad is None else t.grad.numpy().copy(),
+                    )
+                    for name, t in wanted
+                ]
         return result
 
     def __str__(self) -> str:
         held = "\n".join(f"{n} = {type(h).__name__}({np.asarray(h.numpy() if isinstance(h, tg.Tensor) else h)!r})"
                          f"{' requires_grad' if getattr(h, 'requires_grad', False) else ''}" for n, h in self.held.items())  # fmt: skip
-        xs = "\n".join(f"x{k} = {x!r}{' requires_grad' if g else ''}" for k, (x, g) in enumerate(zip(self.xs, self.gradients, strict=True)))
+        xs = "\n".join(
+            f"x{k} = {x!r}{' requires_grad' if g else ''}"
+            for k, (x, g) in enumerate(zip(self.xs, self.gradients, strict=True))
+        )
         start = "\n".join(f"s{k} = {s!r}" for k, s in enumerate(self.start))
         return f"seed {self.seed}\n{self.source}\n{held}\n{xs}\n{start}\nlearnt={self.learnt}, second={self.second}, options: {self.given}"
 
@@ -631,7 +956,8 @@ def case(seed: int, *, compiled: bool) -> str:
         warnings.simplefilter("ignore")
         try:
             expected = one.run(one.step())
-        except (TinygradError, TypeError, ArithmeticError, ValueError) as error:  # such as a number that a dtype has no room for
+        except (TinygradError, TypeError, ArithmeticError, ValueError) as error:
+            # such as a number that a dtype has no room for
             plain: Exception | None = error
         else:
             plain = None
@@ -642,19 +968,26 @@ def case(seed: int, *, compiled: bool) -> str:
                 found = one.run(fast)
             except Exception as error:
                 own = isinstance(error, CompileError) and "compiler's" not in str(error)
-                refused = own or (plain is not None and (isinstance(error, TinygradError) or type(error) is type(plain)))
+                refused = own or (
+                    plain is not None
+                    and (isinstance(error, TinygradError) or type(error) is type(plain))
+                )
                 assert refused and "\n" not in str(error), f"{type(error).__name__}: {error}\n{one}"
                 if plain is None:
                     REFUSALS[str(error)[:100]] = seed
                 return "refused"
-            assert plain is None, f"the plain cell raises {plain!r}, the compiled one does not\n{one}"
+            assert plain is None, (
+                f"the plain cell raises {plain!r}, the compiled one does not\n{one}"
+            )
             with contextlib.suppress(StopIteration):
                 compare(one, expected, found)
             for look in (fast.source, fast.explain):
                 try:
                     str(look())
                 except Exception as error:
-                    raise AssertionError(f"{look.__name__}: {type(error).__name__}: {error}\n{one}") from error
+                    raise AssertionError(
+                        f"{look.__name__}: {type(error).__name__}: {error}\n{one}"
+                    ) from error
     return "equal"
 
 
@@ -671,19 +1004,26 @@ def compare(one: Case, expected: list[tuple[str, Any]], found: list[tuple[str, A
             assert nothing, said
             continue
         assert (a.shape, a.dtype) == (b.shape, b.dtype), said
-        if name == "which have gradients" and one.given.keys() & {"lengths", "resets"}:  # where a row ends, the state before goes on
+        # where a row ends, the state before goes on
+        if name == "which have gradients" and one.given.keys() & {"lengths", "resets"}:
             assert not (a & ~b).any(), said
             continue
         if a.dtype.kind != "f":
             assert np.array_equal(a, b), said
             continue
-        exact = one.base == "float64" and not one.mixed and "float32" not in one.source and one.other not in [d for d, *_ in one.first]
+        exact = (
+            one.base == "float64"
+            and not one.mixed
+            and "float32" not in one.source
+            and one.other not in [d for d, *_ in one.first]
+        )
         with np.errstate(all="ignore"):
             finite = np.isfinite(a)
             scale = float(np.max(np.abs(a[finite]), initial=1.0))
             near = np.abs(np.asarray(a - b, np.float64)) <= (1e-9 if exact else 2e-4) * scale
         same = (a == b) | (np.isnan(a) & np.isnan(b)) | (finite & near)
-        if one.edges and "gradient" in name:  # what no result depends on has gradients of 0 in the compiled step, and 0 * inf is nan
+        # what no result depends on has gradients of 0 in the compiled step, and 0 * inf is nan
+        if one.edges and "gradient" in name:
             same |= np.isnan(b)
         assert same.all(), said
         if one.edges and name.startswith(("output", "state")):

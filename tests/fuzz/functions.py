@@ -1,11 +1,13 @@
 """Random functions of tensors, plain and by `tg.jit`.
 
-A program is text: lines that are found one by one, each an operation on what stands before it, kept if the plain operation takes these
-operands. So a failure shows the function as it would be written. Half of the operations look at the same memory in another way
-(slices, transposes, reshapes, repetitions, in any order), since there the compiler has the most to keep apart.
+A program is text: lines that are found one by one, each an operation on what stands before it, kept
+if the plain operation takes these operands. So a failure shows the function as it would be written.
+Half of the operations look at the same memory in another way (slices, transposes, reshapes,
+repetitions, in any order), since there the compiler has the most to keep apart.
 
-Most cases have ordinary numbers, and errors are measured by how much the result changes if the inputs change in their last digit. Some have
-short programs on zeros of both signs, infinities, nan and ties, where each element has to be the same.
+Most cases have ordinary numbers, and errors are measured by how much the result changes if the
+inputs change in their last digit. Some have short programs on zeros of both signs, infinities, nan
+and ties, where each element has to be the same.
 """
 
 from __future__ import annotations
@@ -24,11 +26,42 @@ from tinygrad_rnn.compiler import groups, line, nests, values
 from tinygrad_rnn.core.tree import leaves
 from tinygrad_rnn.kernels import runtime
 
-REFUSED = (tg.TinygradError, ValueError, OverflowError)  # the latter of NumPy, for integers that it does not take
+# the latter of NumPy, for integers that it does not take
+REFUSED = (tg.TinygradError, ValueError, OverflowError)
 LARGEST = 72  # elements of a value
-SPECIAL = (0.0, -0.0, math.inf, -math.inf, math.nan, 1.0, -1.0, 0.5, -0.5, 2.0, -2.0, 3.0, -1.0, 0.0)
+SPECIAL = (
+    0.0,
+    -0.0,
+    math.inf,
+    -math.inf,
+    math.nan,
+    1.0,
+    -1.0,
+    0.5,
+    -0.5,
+    2.0,
+    -2.0,
+    3.0,
+    -1.0,
+    0.0,
+)
 INTEGERS = ("np.int64", "np.int32", "np.int8", "np.uint8", "np.int16", "np.uint32")
-LITERALS = ("2", "3", "-1", "0", "1", "0.5", "-0.7", "1.5", "True", "7", "-2.0", "0.0", "-0.0", "100")
+LITERALS = (
+    "2",
+    "3",
+    "-1",
+    "0",
+    "1",
+    "0.5",
+    "-0.7",
+    "1.5",
+    "True",
+    "7",
+    "-2.0",
+    "0.0",
+    "-0.0",
+    "100",
+)
 
 UNARY = (
     "tg.tanh({a})", "tg.sigmoid({a})", "tg.exp(0.3 * {a})", "tg.sqrt({a} * {a} + 0.7)", "-{a}", "{a} ** 2", "{a} ** 3", "tg.relu({a})",
@@ -75,13 +108,30 @@ class Written:
         self.dtype = np.float32 if rng.random() < 0.5 else np.float64
         self.lines: list[str] = []
         self.pool: dict[str, tg.Tensor] = {}
-        self.inputs: dict[str, Callable[[Any, int], Any]] = {}  # from the dtype and the number of a set of values to the tensor
+        # from the dtype and the number of a set of values to the tensor
+        self.inputs: dict[str, Callable[[Any, int], Any]] = {}
         self.outside: dict[str, Callable[[Any, int], Any]] = {}
         self.grad = {name: rng.random() < 0.8 for name in ("x0", "x1", "x2", "c0", "c1")}
         for k in range(1 + int(rng.integers(3))):
-            self._given(self.inputs, f"x{k}", seed + k, self._shape(), "f" if rng.random() < (0.2 if self.whole else 0.72) else "i" if rng.random() < 0.7 else "b")
+            self._given(
+                self.inputs,
+                f"x{k}",
+                seed + k,
+                self._shape(),
+                "f"
+                if rng.random() < (0.2 if self.whole else 0.72)
+                else "i"
+                if rng.random() < 0.7
+                else "b",
+            )
         for k in range(int(rng.integers(3))):
-            self._given(self.outside, f"c{k}", seed + 10 + k, self._shape(), "f" if rng.random() < 0.85 else "i")
+            self._given(
+                self.outside,
+                f"c{k}",
+                seed + 10 + k,
+                self._shape(),
+                "f" if rng.random() < 0.85 else "i",
+            )
         self.scope = self.closed_over(self.dtype)
         self.pool |= {name: make(self.dtype, 0) for name, make in self.inputs.items()}
         self.pool |= {name: self.scope[name] for name in self.outside}
@@ -97,33 +147,72 @@ class Written:
     def _shape(self) -> tuple[int, ...]:
         rng = self.rng
         while True:
-            shape = tuple(int(n) for n in rng.choice([0, 1, 2, 3, 4, 5, 6], p=[0.02, 0.13, 0.2, 0.25, 0.2, 0.1, 0.1], size=rng.choice(5, p=[0.07, 0.2, 0.4, 0.25, 0.08])))
+            shape = tuple(
+                int(n)
+                for n in rng.choice(
+                    [0, 1, 2, 3, 4, 5, 6],
+                    p=[0.02, 0.13, 0.2, 0.25, 0.2, 0.1, 0.1],
+                    size=rng.choice(5, p=[0.07, 0.2, 0.4, 0.25, 0.08]),
+                )
+            )
             if math.prod(shape) <= LARGEST:
                 return shape
 
-    def _given(self, where: dict[str, Any], name: str, seed: int, shape: tuple[int, ...], kind: str) -> None:
-        """An input or a tensor outside; some are views of larger ones, as they come from other work."""
+    def _given(
+        self, where: dict[str, Any], name: str, seed: int, shape: tuple[int, ...], kind: str
+    ) -> None:
+        """An input or a tensor outside.
+
+        Some are views of larger ones, as they come from other work.
+        """
         integer = INTEGERS[int(self.rng.integers(len(INTEGERS)))]
         how, grad, special = int(self.rng.integers(8)), self.grad.get(name, True), self.special
         ordinary = self.rng.random() < 0.3
 
         def make(dtype: Any, number: int) -> Any:
-            """One of two sets of values; the numbers from 10 on stand for the same sets, with changes in the last digit."""
+            """One of two sets of values.
+
+            The numbers from 10 on stand for the same sets, with changes in the last digit.
+            """
             rng = np.random.default_rng([seed, number % 10, 2])
-            full = {0: shape[::-1], 1: tuple(2 * n for n in shape), 2: (2, *shape), 3: (*shape, 3)}.get(how, shape)
+            full = {
+                0: shape[::-1],
+                1: tuple(2 * n for n in shape),
+                2: (2, *shape),
+                3: (*shape, 3),
+            }.get(how, shape)
             if kind == "f":
-                a: Any = rng.choice(SPECIAL, size=full) if special and not ordinary else rng.normal(size=full)
-                last = 4 * np.finfo(dtype).eps * np.random.default_rng([seed, number]).choice([-1, 1], size=full)
+                a: Any = (
+                    rng.choice(SPECIAL, size=full)
+                    if special and not ordinary
+                    else rng.normal(size=full)
+                )
+                last = (
+                    4
+                    * np.finfo(dtype).eps
+                    * np.random.default_rng([seed, number]).choice([-1, 1], size=full)
+                )
                 a = np.asarray(a * (1 + last) if number >= 10 else a).astype(dtype)
             elif kind == "i":
                 a = rng.integers(-5, 9, size=full).astype(eval(integer))
                 ends = np.iinfo(a.dtype)  # beyond which numbers wrap around
-                a = rng.choice(np.array([ends.min, ends.max, 0, 1, 2, 3, ends.max - 1], a.dtype), size=full) if special and not ordinary else a
+                a = (
+                    rng.choice(
+                        np.array([ends.min, ends.max, 0, 1, 2, 3, ends.max - 1], a.dtype), size=full
+                    )
+                    if special and not ordinary
+                    else a
+                )
             else:
                 a = rng.random(size=full) < 0.5
             t = tg.tensor(a)
             if how < 4:
-                t = {0: lambda: t.T, 1: lambda: t[tuple([slice(None, None, -2)] * len(shape))], 2: lambda: t[1], 3: lambda: t[..., 1]}[how]().detach()
+                t = {
+                    0: lambda: t.T,
+                    1: lambda: t[tuple([slice(None, None, -2)] * len(shape))],
+                    2: lambda: t[1],
+                    3: lambda: t[..., 1],
+                }[how]().detach()
             if kind == "f" and grad:
                 t.requires_grad = True
             return t
@@ -132,7 +221,16 @@ class Written:
 
     def closed_over(self, dtype: Any, number: int = 0) -> dict[str, Any]:
         """The names that the text uses besides its inputs."""
-        scope = {"tg": tg, "np": np, "F": dtype, "swish": swish, "pair": pair, "doubled": doubled, "inner": inner, "idx": np.array([2, 0, 1, 1])}
+        scope = {
+            "tg": tg,
+            "np": np,
+            "F": dtype,
+            "swish": swish,
+            "pair": pair,
+            "doubled": doubled,
+            "inner": inner,
+            "idx": np.array([2, 0, 1, 1]),
+        }
         for name, make in self.outside.items():
             scope[name] = make(dtype, number)
         if "c1" in scope and scope["c1"].dtype.kind == "f":
@@ -141,7 +239,9 @@ class Written:
 
     # --- lines --------------------------------------------------------------------------------------------------------------------
 
-    def _pick(self, test: Callable[[Any], bool] = lambda t: True, recent: bool = True) -> str | None:
+    def _pick(
+        self, test: Callable[[Any], bool] = lambda t: True, recent: bool = True
+    ) -> str | None:
         names = [n for n, t in self.pool.items() if test(t)]
         if recent and self.rng.random() < 0.7:
             names = names[-4:]
@@ -167,7 +267,11 @@ class Written:
         except (*REFUSED, TypeError, IndexError, ZeroDivisionError):
             return  # which the plain operations do not take, either
         made = scope[name]
-        if not isinstance(made, tg.Tensor) or made.size > LARGEST or (not self.special and made.dtype.kind == "f" and _wild(made)):
+        if (
+            not isinstance(made, tg.Tensor)
+            or made.size > LARGEST
+            or (not self.special and made.dtype.kind == "f" and _wild(made))
+        ):
             return
         self.lines.append(lines)
         self.pool[name] = made
@@ -199,7 +303,9 @@ class Written:
         elif choice in (4, 5) and n:
             text = f"{{a}}[{self._index(shape)}]"
         elif choice == 6 and n:
-            text = f"tg.flip({{a}}, {int(rng.integers(n))})" if rng.random() < 0.7 else "tg.flip({a})"
+            text = (
+                f"tg.flip({{a}}, {int(rng.integers(n))})" if rng.random() < 0.7 else "tg.flip({a})"
+            )
         elif choice == 7:
             at = int(rng.integers(n + 1))
             text, probe = f"tg.expand_dims({{a}}, {at})", np.expand_dims(probe, at)
@@ -216,7 +322,12 @@ class Written:
             return None
         try:
             with np.errstate(all="ignore"):
-                shape = list(eval(text.format(a="probe"), {"tg": tg, "probe": tg.tensor(np.zeros(shape)), "np": np}).shape)
+                shape = list(
+                    eval(
+                        text.format(a="probe"),
+                        {"tg": tg, "probe": tg.tensor(np.zeros(shape)), "np": np},
+                    ).shape
+                )
         except (tg.TinygradError, IndexError):
             return None
         return (text.format(a=a), shape) if math.prod(shape) <= LARGEST else None
@@ -245,7 +356,10 @@ class Written:
             elif kind < 0.4:
                 parts.append(":")
             else:
-                start, stop = ("" if rng.random() < 0.4 else str(int(rng.integers(-n - 1, n + 1))) for _ in range(2))
+                start, stop = (
+                    "" if rng.random() < 0.4 else str(int(rng.integers(-n - 1, n + 1)))
+                    for _ in range(2)
+                )
                 parts.append(f"{start}:{stop}:{int(rng.choice([1, 1, 2, 3, -1, -1, -2]))}")
         if rng.random() < 0.2:
             parts.insert(int(rng.integers(len(parts) + 1)), "None")
@@ -262,7 +376,13 @@ class Written:
 
     def _binary(self) -> str | None:
         a = self._pick(lambda t: t.dtype.kind == "f")
-        b = None if a is None else self._pick(lambda t: t.dtype.kind == "f" and _fits(t.shape, self.pool[a].shape), recent=False)
+        b = (
+            None
+            if a is None
+            else self._pick(
+                lambda t: t.dtype.kind == "f" and _fits(t.shape, self.pool[a].shape), recent=False
+            )
+        )
         if a is None or b is None:
             return None
         a, b = (a, b) if self.rng.random() < 0.5 else (b, a)
@@ -277,7 +397,11 @@ class Written:
         if n == 0:
             return str(rng.choice(["None", "0", "-1"]))
         if several and rng.random() < 0.25:
-            return str(tuple(int(k) for k in rng.choice(n, size=int(rng.integers(1, n + 1)), replace=False)))
+            return str(
+                tuple(
+                    int(k) for k in rng.choice(n, size=int(rng.integers(1, n + 1)), replace=False)
+                )
+            )
         return str(int(rng.integers(-n, n))) if rng.random() < 0.75 else "None"
 
     def _reduction(self) -> str | None:
@@ -287,15 +411,38 @@ class Written:
             return None
         n = self.pool[a].ndim
         names = ["sum", "max", "min", "any", "all", "argmax", "argmin", "cumsum"]
-        names += [] if self.special else ["sum", "sum", "mean", "mean", "logsumexp", "norm", "var", "std", "prod", "cumprod", "softmax", "log_softmax", "standardised"]
+        names += (
+            []
+            if self.special
+            else [
+                "sum",
+                "sum",
+                "mean",
+                "mean",
+                "logsumexp",
+                "norm",
+                "var",
+                "std",
+                "prod",
+                "cumprod",
+                "softmax",
+                "log_softmax",
+                "standardised",
+            ]
+        )
         names += [] if self.special else ["max", "min"]
         name = names[int(rng.integers(len(names)))]
-        if self.pool[a].dtype.kind == "f" and rng.random() < 0.5:  # in the loop that computes what is reduced
+        # in the loop that computes what is reduced
+        if self.pool[a].dtype.kind == "f" and rng.random() < 0.5:
             a = f"(-abs({a}))" if self.special else f"({a} * 0.7 - 0.9)"
         if name in ("softmax", "log_softmax", "cumsum", "cumprod"):
             return f"tg.{name}({a}, {self._axes(n, several=False).replace('None', '-1')})"
         if name == "standardised":
-            return f"({a} - tg.mean({a}, -1, True)) / tg.sqrt(tg.var({a}, -1, keepdims=True) + 0.3)" if n else None
+            return (
+                f"({a} - tg.mean({a}, -1, True)) / tg.sqrt(tg.var({a}, -1, keepdims=True) + 0.3)"
+                if n
+                else None
+            )
         return f"tg.{name}({a}, axis={self._axes(n, several=not name.startswith('arg'))}, keepdims={bool(rng.random() < 0.4)})"
 
     def _joined(self) -> str | None:
@@ -311,12 +458,21 @@ class Written:
             return None
         axis = int(rng.integers(n))
         if choice < 5:
-            b = self._pick(lambda t: t.ndim == n and t.dtype == kind and all(t.shape[k] == shape[k] for k in range(n) if k != axis), recent=False)
+            b = self._pick(
+                lambda t: (
+                    t.ndim == n
+                    and t.dtype == kind
+                    and all(t.shape[k] == shape[k] for k in range(n) if k != axis)
+                ),
+                recent=False,
+            )
             return f"tg.concatenate([{b}, {a}], {axis})"
         if choice == 5:
             return f"tg.pad({a}, {[(int(rng.integers(2)), int(rng.integers(3))) for _ in shape]}, {rng.choice([0, 1, -2])})"
         if choice == 6:
-            return f"tg.roll({a}, {int(rng.integers(-3, 4))}, {axis if rng.random() < 0.8 else None})"
+            return (
+                f"tg.roll({a}, {int(rng.integers(-3, 4))}, {axis if rng.random() < 0.8 else None})"
+            )
         parts = [k for k in range(1, shape[axis] + 1) if shape[axis] % k == 0]
         return f"tg.split({a}, {int(rng.choice(parts))}, {axis})[-1]" if parts else None
 
@@ -346,7 +502,11 @@ class Written:
         if choice == 6:
             b = self._pick(lambda t: t.dtype.kind in "iu", recent=False)
             return None if b is None else f"tg.one_hot({b} % 3, 3, F)"
-        return f"{a}[np.array({numbers}), ..., {int(rng.integers(shape[-1]))}]" if n > 1 and axis == 0 else f"{a}[{lead}None, np.array([{numbers}])]"
+        return (
+            f"{a}[np.array({numbers}), ..., {int(rng.integers(shape[-1]))}]"
+            if n > 1 and axis == 0
+            else f"{a}[{lead}None, np.array([{numbers}])]"
+        )
 
     def _product(self) -> str | None:
         a = self._pick(lambda t: t.dtype.kind == "f" and t.ndim > 0)
@@ -354,34 +514,80 @@ class Written:
             return None
         x, choice = self.pool[a], int(self.rng.integers(5))
         if choice < 2:
-            b = self._pick(lambda t: t.dtype == x.dtype and t.ndim > 0 and t.shape[0 if t.ndim == 1 else -2] == x.shape[-1], recent=False)
+            b = self._pick(
+                lambda t: (
+                    t.dtype == x.dtype
+                    and t.ndim > 0
+                    and t.shape[0 if t.ndim == 1 else -2] == x.shape[-1]
+                ),
+                recent=False,
+            )
             return None if b is None else f"0.5 * ({a} @ {b})"
         if choice == 2:
-            b = self._pick(lambda t: t.dtype == x.dtype and t.ndim > 0 and t.shape[-1] == x.shape[-1], recent=False)
-            return None if b is None else f"0.5 * ({a} @ {b}.T)" if self.pool[b].ndim < 3 else f"{a} @ {b}.swapaxes(-1, -2)"
+            b = self._pick(
+                lambda t: t.dtype == x.dtype and t.ndim > 0 and t.shape[-1] == x.shape[-1],
+                recent=False,
+            )
+            return (
+                None
+                if b is None
+                else f"0.5 * ({a} @ {b}.T)"
+                if self.pool[b].ndim < 3
+                else f"{a} @ {b}.swapaxes(-1, -2)"
+            )
         if choice == 3 and x.ndim == 2:
-            b = self._pick(lambda t: t.dtype == x.dtype and t.ndim == 2 and t.shape[0] == x.shape[0], recent=False)
+            b = self._pick(
+                lambda t: t.dtype == x.dtype and t.ndim == 2 and t.shape[0] == x.shape[0],
+                recent=False,
+            )
             return f"tg.einsum('ab,ac->{self.rng.choice(['cb', 'bc', 'b', 'c'])}', {a}, {b}) * 0.5"
         if x.ndim == 3 and choice == 4:
-            return str(self.rng.choice([f"tg.max_pool1d({a}, 2)", f"tg.avg_pool1d({a}, 2, 1)", f"tg.conv1d({a}, {a}[:2, :1, :2].reshape((-1, 1, 2)), groups={x.shape[1]})"]))
-        return f"tg.outer({a}, {a})" if x.ndim == 1 else f"tg.einsum('...i,...i->...', {a}, {a}) * 0.5"
+            return str(
+                self.rng.choice(
+                    [
+                        f"tg.max_pool1d({a}, 2)",
+                        f"tg.avg_pool1d({a}, 2, 1)",
+                        f"tg.conv1d({a}, {a}[:2, :1, :2].reshape((-1, 1, 2)), groups={x.shape[1]})",
+                    ]
+                )
+            )
+        return (
+            f"tg.outer({a}, {a})" if x.ndim == 1 else f"tg.einsum('...i,...i->...', {a}, {a}) * 0.5"
+        )
 
     def _discrete(self) -> str | None:
         rng = self.rng
         a = self._pick(lambda t: t.dtype.kind != "f", recent=False)
-        b = None if a is None else self._pick(lambda t: _fits(t.shape, self.pool[a].shape) and (t.dtype.kind != "f" or rng.random() < 0.3), recent=False)
+        b = (
+            None
+            if a is None
+            else self._pick(
+                lambda t: (
+                    _fits(t.shape, self.pool[a].shape)
+                    and (t.dtype.kind != "f" or rng.random() < 0.3)
+                ),
+                recent=False,
+            )
+        )
         if a is None or b is None:
             return None
         literals = [LITERALS[int(rng.integers(len(LITERALS)))] for _ in range(2)]
-        return DISCRETE[int(rng.integers(len(DISCRETE)))].format(a=a, b=b, l=literals[0], m=literals[1])
+        return DISCRETE[int(rng.integers(len(DISCRETE)))].format(
+            a=a, b=b, l=literals[0], m=literals[1]
+        )
 
     def _cast(self) -> str | None:
         a = self._pick()
         to = [*INTEGERS, "bool", "F", "F", "np.float64"]
         if a is None:
             return None
-        if self.pool[a].dtype.kind == "f":  # beyond the range of the integers C leaves open what comes out
-            return f"tg.clip({a}, 0.0, 100.0).astype({to[int(self.rng.integers(len(to)))]})" if not self.special else f"{a}.astype(bool)"
+        # beyond the range of the integers C leaves open what comes out
+        if self.pool[a].dtype.kind == "f":
+            return (
+                f"tg.clip({a}, 0.0, 100.0).astype({to[int(self.rng.integers(len(to)))]})"
+                if not self.special
+                else f"{a}.astype(bool)"
+            )
         return f"{a}.astype({to[int(self.rng.integers(len(to)))]})"
 
     def _assigned(self) -> str | None:
@@ -398,10 +604,17 @@ class Written:
     def _finish(self) -> None:
         rng = self.rng
         names = list(self.pool)
-        results = [names[-1], *(names[int(k)] for k in rng.integers(len(names), size=int(rng.integers(0, 4))))]
+        results = [
+            names[-1],
+            *(names[int(k)] for k in rng.integers(len(names), size=int(rng.integers(0, 4)))),
+        ]
         text = ", ".join(results)
         shape = int(rng.integers(8))
-        text = {0: f"{{'a': ({text},), 'b': [{results[0]}, None, 3]}}", 1: f"[{text}, 'word', None]", 2: f"(({text},), 1.5, True)"}.get(shape, f"{text}" if len(results) == 1 else f"({text})")
+        text = {
+            0: f"{{'a': ({text},), 'b': [{results[0]}, None, 3]}}",
+            1: f"[{text}, 'word', None]",
+            2: f"(({text},), 1.5, True)",
+        }.get(shape, f"{text}" if len(results) == 1 else f"({text})")
         body = "\n".join(f"    {one}" for whole in self.lines for one in whole.split("\n"))
         self.text = f"def f({', '.join(self.inputs)}):\n{body}\n    return {text}\n"
 
@@ -455,8 +668,13 @@ def _wild(t: tg.Tensor) -> bool:
 # --- runs -----------------------------------------------------------------------------------------------------------------------------
 
 
-def outcome(f: Callable[..., Any], given: list[Any], outside: list[Any], seed: int, order: int) -> tuple[Any, list[tuple[str, Any]]]:
-    """The result without its tensors, and named arrays: tensors of the result, gradients of a random sum, for order 2 of those."""
+def outcome(
+    f: Callable[..., Any], given: list[Any], outside: list[Any], seed: int, order: int
+) -> tuple[Any, list[tuple[str, Any]]]:
+    """The result without its tensors, and named arrays.
+
+    Tensors of the result, gradients of a random sum, for order 2 of those.
+    """
     wrt = [t for t in [*given, *outside] if t.requires_grad and t.is_leaf]
     for t in wrt:
         t.grad = None
@@ -471,9 +689,13 @@ def outcome(f: Callable[..., Any], given: list[Any], outside: list[Any], seed: i
             if y.requires_grad:
                 part = (y * weights.astype(y.dtype)).sum().astype(np.float64)
                 total = part if total is None else total + part
-    rest = [y if not isinstance(y, tg.Tensor) else (y.requires_grad, str(y.dtype)) for y in leaves(result)]
+    rest = [
+        y if not isinstance(y, tg.Tensor) else (y.requires_grad, str(y.dtype))
+        for y in leaves(result)
+    ]
     if total is not None:
-        total.backward(retain_graph=True, create_graph=order > 1)  # what it closes over has a history that is walked again
+        # what it closes over has a history that is walked again
+        total.backward(retain_graph=True, create_graph=order > 1)
         first = [t.grad for t in wrt]
         found += [(f"gradient {k}", None if g is None else g.numpy()) for k, g in enumerate(first)]
         if order > 1:
@@ -487,12 +709,18 @@ def outcome(f: Callable[..., Any], given: list[Any], outside: list[Any], seed: i
                 t.grad = None
             if again is not None:
                 again.backward(retain_graph=True)
-            found += [(f"second gradient {k}", None if t.grad is None else t.grad.numpy()) for k, t in enumerate(wrt)]
+            found += [
+                (f"second gradient {k}", None if t.grad is None else t.grad.numpy())
+                for k, t in enumerate(wrt)
+            ]
     return (tg.Tensor if isinstance(result, tg.Tensor) else type(result), rest), found
 
 
 def different(name: str, found: Any, expected: Any, near: list[Any], special: bool) -> str | None:
-    """What is different, or None. `near` are the arrays for inputs that differ in their last digit."""
+    """What is different, or None.
+
+    `near` are the arrays for inputs that differ in their last digit.
+    """
     if expected is None or found is None:  # no gradient is the same as one of zeros
         one = found if expected is None else expected
         return None if one is None or not np.any(one) else f"{name}: {found} in place of {expected}"
@@ -508,7 +736,13 @@ def different(name: str, found: Any, expected: Any, near: list[Any], special: bo
         a, b = found.astype(np.float64), expected.astype(np.float64)
         finite = np.isfinite(a) & np.isfinite(b)
         scale = np.max(np.abs(b), where=np.isfinite(b), initial=0.0)
-        spread = max([float(np.max(np.abs(b - other), where=finite & np.isfinite(other), initial=0.0)) for other in near], default=0.0)
+        spread = max(
+            [
+                float(np.max(np.abs(b - other), where=finite & np.isfinite(other), initial=0.0))
+                for other in near
+            ],
+            default=0.0,
+        )
         allowed = 40 * spread + 300 * eps * (scale + 0.1)
         same = np.where(finite, np.abs(a - b) <= allowed, (a == b) | (np.isnan(a) & np.isnan(b)))
         if special and name.startswith("result"):
@@ -520,13 +754,27 @@ def different(name: str, found: Any, expected: Any, near: list[Any], special: bo
     return f"{name}{found.shape}: at {at} {found[at]!r} in place of {expected[at]!r}; {int(wrong.sum())} of {wrong.size} differ\nfound {found}\nexpected {expected}"
 
 
-LIMITS = ((nests, "BLOCK", 5), (nests, "LONG", 6), (nests, "SHORT", 3), (groups, "LIMIT", 5), (line, "SHARED", 8))
+LIMITS = (
+    (nests, "BLOCK", 5),
+    (nests, "LONG", 6),
+    (nests, "SHORT", 3),
+    (groups, "LIMIT", 5),
+    (line, "SHARED", 8),
+)
 
 
 @contextlib.contextmanager
 def everywhere(compiled: bool, limited: bool = False) -> Iterator[None]:
-    """Loops are generated for arrays of any size, and for single operations; `limited`: as they are for large ones, in blocks and shared by threads."""
-    changes: list[Any] = [(values, "SMALL", 1), (line, "SMALL", 1), (line, "_pays", lambda group: True), *(LIMITS if limited else ())]
+    """Loops are generated for arrays of any size, and for single operations; `limited`.
+
+    As they are for large ones, in blocks and shared by threads.
+    """
+    changes: list[Any] = [
+        (values, "SMALL", 1),
+        (line, "SMALL", 1),
+        (line, "_pays", lambda group: True),
+        *(LIMITS if limited else ()),
+    ]
     with contextlib.ExitStack() as stack, np.errstate(all="ignore"):
         for module, name, value in changes:
             stack.enter_context(mock.patch.object(module, name, value))
@@ -539,12 +787,19 @@ def everywhere(compiled: bool, limited: bool = False) -> Iterator[None]:
 def case(seed: int, *, compiled: bool) -> str:
     """One random program: values and gradients of `tg.jit` and of the plain function.
 
-    The compiled one runs twice, with other values: what was recorded at the first call may not stand in the result of the second.
+    The compiled one runs twice, with other values: what was recorded at the first call may not
+    stand in the result of the second.
     """
     program = Written(seed)
     order = 2 if np.random.default_rng([seed, 4]).random() < 0.25 else 1
 
-    def run(number: int, f: Callable[..., Any], scope: dict[str, Any], dtype: Any = program.dtype, order: int = order) -> tuple[Any, Any]:
+    def run(
+        number: int,
+        f: Callable[..., Any],
+        scope: dict[str, Any],
+        dtype: Any = program.dtype,
+        order: int = order,
+    ) -> tuple[Any, Any]:
         given = [make(dtype, number) for make in program.inputs.values()]
         return outcome(f, given, [scope[n] for n in program.outside], seed, order)
 
@@ -559,36 +814,62 @@ def case(seed: int, *, compiled: bool) -> str:
             try:
                 expected = plainly(number)
             except REFUSED:
-                with contextlib.suppress(*REFUSED):  # unless what failed is not needed for the results
+                # unless what failed is not needed for the results
+                with contextlib.suppress(*REFUSED):
                     run(number, fast, scope)
                 return "refused"
             try:
                 found = run(number, fast, scope)
             except Exception as error:
-                raise AssertionError(f"seed {seed}: {type(error).__name__}: {error}\n{program}") from error
+                raise AssertionError(
+                    f"seed {seed}: {type(error).__name__}: {error}\n{program}"
+                ) from error
             near = [] if program.special else [plainly(number + k)[1] for k in (10, 20)]
             problems = compare(found, expected, near, program.special)
-            if not program.special and program.dtype == np.float32 and not problems:  # beside an independent computation
-                with contextlib.suppress(tg.DtypeError):  # of integers come float32 numbers all the same, which do not mix with others
+            # beside an independent computation
+            if not program.special and program.dtype == np.float32 and not problems:
+                # of integers come float32 numbers all the same, which do not mix with others
+                with contextlib.suppress(tg.DtypeError):
                     wide = plainly(number, np.float64, 1)
-                    problems = compare(([], narrowed(found[1], expected[1])), ([], narrowed(wide[1], expected[1])), near, False)[:1]
+                    problems = compare(
+                        ([], narrowed(found[1], expected[1])),
+                        ([], narrowed(wide[1], expected[1])),
+                        near,
+                        False,
+                    )[:1]
             if problems:
-                raise AssertionError(f"seed {seed}, values {number}, order {order}:\n" + "\n".join(problems[:3]) + f"\n{program}")
+                raise AssertionError(
+                    f"seed {seed}, values {number}, order {order}:\n"
+                    + "\n".join(problems[:3])
+                    + f"\n{program}"
+                )
     return "equal"
 
 
 def narrowed(found: list[tuple[str, Any]], like: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
     """Arrays of the first order in the dtypes of others."""
-    return [(name, None if a is None or b is None else a.astype(b.dtype)) for (name, a), (_, b) in zip(found, like, strict=False) if not name.startswith("second")]
+    return [
+        (name, None if a is None or b is None else a.astype(b.dtype))
+        for (name, a), (_, b) in zip(found, like, strict=False)
+        if not name.startswith("second")
+    ]
 
 
-def compare(found: tuple[Any, Any], expected: tuple[Any, Any], near: list[Any], special: bool) -> list[str]:
+def compare(
+    found: tuple[Any, Any], expected: tuple[Any, Any], near: list[Any], special: bool
+) -> list[str]:
     """The differences between two outcomes."""
-    problems = [] if found[0] == expected[0] else [f"structure {found[0]} in place of {expected[0]}"]
+    problems = (
+        [] if found[0] == expected[0] else [f"structure {found[0]} in place of {expected[0]}"]
+    )
     if len(found[1]) != len(expected[1]):
         problems.append(f"{[n for n, _ in found[1]]} in place of {[n for n, _ in expected[1]]}")
     for k, ((name, a), (_, b)) in enumerate(zip(found[1], expected[1], strict=False)):
-        others = [o[k][1] for o in near if k < len(o) and o[k][1] is not None and np.shape(o[k][1]) == np.shape(b)]
+        others = [
+            o[k][1]
+            for o in near
+            if k < len(o) and o[k][1] is not None and np.shape(o[k][1]) == np.shape(b)
+        ]
         problem = different(name, a, b, others, special)
         problems += [] if problem is None else [problem]
     return problems

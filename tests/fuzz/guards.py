@@ -1,8 +1,12 @@
-"""Random changes of what the code of a function or a cell reads: the compiled one has to see them, as the plain one does.
+"""Random changes of what the code of a function or a cell reads.
 
-A case is a place where a value stands (`PLACES`: a variable of a closure, a global two levels down, an attribute of an object with slots, ...), a
-kind of value with two values that differ (`VALUES`), and a way to run the code (`WAYS`: `tg.jit` of a function or of a cell, `tg.elementwise`, ...). The
-code runs with the one value, with the other, and with the first again; values and gradients have to be those of the plain code each time.
+The compiled one has to see them, as the plain one does.
+
+A case is a place where a value stands (`PLACES`: a variable of a closure, a global two levels down,
+an attribute of an object with slots, ...), a kind of value with two values that differ (`VALUES`),
+and a way to run the code (`WAYS`: `tg.jit` of a function or of a cell, `tg.elementwise`, ...). The
+code runs with the one value, with the other, and with the first again; values and gradients have to
+be those of the plain code each time.
 """
 
 from __future__ import annotations
@@ -49,7 +53,11 @@ class Pair(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where a value stands: module-level code, code that puts `value` there, an expression that reads it, and code that puts `new` there."""
+    """Where a value stands.
+
+    Module-level code, code that puts `value` there, an expression that reads it, and code that puts
+    `new` there.
+    """
 
     top: str
     setup: str
@@ -58,7 +66,9 @@ class Place(NamedTuple):
     nonlocals: str = ""
 
 
-def attribute(setup: str, change: str = "o.v = new", read: str = "o.v", top: str = "", nonlocals: str = "") -> Place:
+def attribute(
+    setup: str, change: str = "o.v = new", read: str = "o.v", top: str = "", nonlocals: str = ""
+) -> Place:
     return Place(top, setup, read, change, nonlocals)
 
 
@@ -186,7 +196,15 @@ def _lists() -> tuple[Any, Any]:
 
 
 def _named(x: Any, v: Any) -> Any:
-    return x * {float: 2.0, int: 3.0, bool: 4.0, np.float32: 5.0, np.float64: 6.0, str: 7.0, type(None): 8.0}.get(type(v), 1.0)
+    return x * {
+        float: 2.0,
+        int: 3.0,
+        bool: 4.0,
+        np.float32: 5.0,
+        np.float64: 6.0,
+        str: 7.0,
+        type(None): 8.0,
+    }.get(type(v), 1.0)
 
 
 VALUES = {
@@ -197,9 +215,15 @@ VALUES = {
     "True and 1": Value(lambda: (True, 1), lambda x, v: x * (2.0 if v is True else 3.0), True),
     "1 and 1.0": Value(lambda: (1, 1.0), _named, True),
     "numpy and python": Value(lambda: (np.float64(1.5), 1.5), _named, True),
-    "dtypes of numpy numbers": Value(lambda: (np.float32(1.5), np.float64(1.5)), lambda x, v: x * (2.0 if v.dtype == np.float32 else 3.0), True),
+    "dtypes of numpy numbers": Value(
+        lambda: (np.float32(1.5), np.float64(1.5)),
+        lambda x, v: x * (2.0 if v.dtype == np.float32 else 3.0),
+        True,
+    ),
     "complex": Value(lambda: (1 + 2j, 1 - 2j), lambda x, v: x * v.imag, True),
-    "large integers": Value(lambda: (10**6, 10**6 + 1), lambda x, v: x * (2.0 if v % 2 else 3.0), True),
+    "large integers": Value(
+        lambda: (10**6, 10**6 + 1), lambda x, v: x * (2.0 if v % 2 else 3.0), True
+    ),
     "texts": Value(lambda: ("tanh", "relu"), lambda x, v: getattr(tg, v)(x), True),
     "bytes": Value(lambda: (b"\x01", b"\x02"), lambda x, v: x * float(v[0]), True),
     "None": Value(lambda: (None, 1), lambda x, v: x * (2.0 if v is None else 3.0), True),
@@ -214,35 +238,83 @@ VALUES = {
     "lengths of lists": Value(lambda: ([1.0], [1.0, 0.0]), lambda x, v: x * len(v), True),
     "shared and equal": Value(_lists, _alike, True),
     "types of keys": Value(lambda: ({1: 2.0}, {"1": 2.0}), lambda x, v: x * v.get(1, 5.0), True),
-    "numbers as keys": Value(lambda: ({1: 2.0}, {True: 2.0}), lambda x, v: x * (3.0 if any(k is True for k in v) else 2.0), True),
-    "order of keys": Value(lambda: ({"a": 1.0, "b": 2.0}, {"b": 2.0, "a": 1.0}), lambda x, v: x * next(iter(v.values())), True),
+    "numbers as keys": Value(
+        lambda: ({1: 2.0}, {True: 2.0}),
+        lambda x, v: x * (3.0 if any(k is True for k in v) else 2.0),
+        True,
+    ),
+    "order of keys": Value(
+        lambda: ({"a": 1.0, "b": 2.0}, {"b": 2.0, "a": 1.0}),
+        lambda x, v: x * next(iter(v.values())),
+        True,
+    ),
     "sets": Value(lambda: ({1, 2}, {1, 3}), lambda x, v: x * sum(v), True),
-    "frozen sets": Value(lambda: (frozenset("a"), frozenset("b")), lambda x, v: x * (2.0 if "a" in v else 3.0), True),
+    "frozen sets": Value(
+        lambda: (frozenset("a"), frozenset("b")), lambda x, v: x * (2.0 if "a" in v else 3.0), True
+    ),
     "ranges": Value(lambda: (range(3), range(1, 4)), lambda x, v: x * sum(v), True),
     "slices": Value(lambda: (slice(0, 2), slice(1, 3)), lambda x, v: x * x[v].sum()),
     "arrays": Value(lambda: (np.arange(4.0), np.arange(4.0)[::-1].copy()), lambda x, v: x * v),
     "arrays of zeros": Value(lambda: (np.zeros(4), -np.zeros(4)), lambda x, v: x / v),
-    "shapes of arrays": Value(lambda: (np.ones((1, 4)), np.ones((4,))), lambda x, v: x * float(v.ndim)),
-    "dtypes": Value(lambda: (np.dtype("f4"), np.dtype("f8")), lambda x, v: x * float(v.itemsize), True),
-    "constant tensors": Value(lambda: (tg.tensor(np.arange(4.0)), tg.tensor(np.ones(4))), lambda x, v: x * v),
-    "parameters": Value(lambda: (tg.Parameter(np.arange(4.0)), tg.Parameter(np.ones(4))), lambda x, v: x * v),
-    "memory of arrays": Value(lambda: (memoryview(np.arange(4.0)), memoryview(np.ones(4))), lambda x, v: x * sum(v), True),
-    "arrays of Python": Value(lambda: (array.array("i", [1]), array.array("f", [1.5])), lambda x, v: x * v[0], True),
-    "values of ctypes": Value(lambda: (ctypes.c_double(2.0), ctypes.c_double(-0.7)), lambda x, v: x * v.value, True),
-    "files in memory": Value(lambda: (io.StringIO("2.0"), io.StringIO("-0.7")), lambda x, v: x * float(v.getvalue()), True),
-    "item getters": Value(lambda: (operator.itemgetter(0), operator.itemgetter(1)), lambda x, v: x * v((2.0, 3.0)), True),
-    "ufuncs of functions": Value(lambda: (np.frompyfunc(lambda a: a * 2.0, 1, 1), np.frompyfunc(lambda a: a * 3.0, 1, 1)), lambda x, v: x * float(v(1.5)), True),
-    "views of dicts": Value(lambda: ({"a": 2.0}.values(), {"a": 3.0}.values()), lambda x, v: x * sum(v), True),
-    "byte arrays": Value(lambda: (bytearray(b"a"), bytearray(b"b")), lambda x, v: x * float(v[0]), True),
-    "derived texts": Value(lambda: (type("S", (str,), {"k": 2.0})("a"), "a"), lambda x, v: x * getattr(v, "k", 3.0), True),
+    "shapes of arrays": Value(
+        lambda: (np.ones((1, 4)), np.ones((4,))), lambda x, v: x * float(v.ndim)
+    ),
+    "dtypes": Value(
+        lambda: (np.dtype("f4"), np.dtype("f8")), lambda x, v: x * float(v.itemsize), True
+    ),
+    "constant tensors": Value(
+        lambda: (tg.tensor(np.arange(4.0)), tg.tensor(np.ones(4))), lambda x, v: x * v
+    ),
+    "parameters": Value(
+        lambda: (tg.Parameter(np.arange(4.0)), tg.Parameter(np.ones(4))), lambda x, v: x * v
+    ),
+    "memory of arrays": Value(
+        lambda: (memoryview(np.arange(4.0)), memoryview(np.ones(4))), lambda x, v: x * sum(v), True
+    ),
+    "arrays of Python": Value(
+        lambda: (array.array("i", [1]), array.array("f", [1.5])), lambda x, v: x * v[0], True
+    ),
+    "values of ctypes": Value(
+        lambda: (ctypes.c_double(2.0), ctypes.c_double(-0.7)), lambda x, v: x * v.value, True
+    ),
+    "files in memory": Value(
+        lambda: (io.StringIO("2.0"), io.StringIO("-0.7")),
+        lambda x, v: x * float(v.getvalue()),
+        True,
+    ),
+    "item getters": Value(
+        lambda: (operator.itemgetter(0), operator.itemgetter(1)),
+        lambda x, v: x * v((2.0, 3.0)),
+        True,
+    ),
+    "ufuncs of functions": Value(
+        lambda: (np.frompyfunc(lambda a: a * 2.0, 1, 1), np.frompyfunc(lambda a: a * 3.0, 1, 1)),
+        lambda x, v: x * float(v(1.5)),
+        True,
+    ),
+    "views of dicts": Value(
+        lambda: ({"a": 2.0}.values(), {"a": 3.0}.values()), lambda x, v: x * sum(v), True
+    ),
+    "byte arrays": Value(
+        lambda: (bytearray(b"a"), bytearray(b"b")), lambda x, v: x * float(v[0]), True
+    ),
+    "derived texts": Value(
+        lambda: (type("S", (str,), {"k": 2.0})("a"), "a"),
+        lambda x, v: x * getattr(v, "k", 3.0),
+        True,
+    ),
 }
 
 
-def in_function(f: Callable[[Any], Any], n: int) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
+def in_function(
+    f: Callable[[Any], Any], n: int
+) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
     return f, tg.jit(f)
 
 
-def in_function_of_function(f: Callable[[Any], Any], n: int) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
+def in_function_of_function(
+    f: Callable[[Any], Any], n: int
+) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
     g = tg.jit(f)
     return lambda x: f(x) * 2.0, tg.jit(lambda x: g(x) * 2.0)
 
@@ -264,16 +336,22 @@ def in_cell(f: Callable[[Any], Any], n: int) -> tuple[Callable[[Any], Any], Call
     return run(cell), run(fast)
 
 
-def in_elementwise(f: Callable[[Any], Any], n: int) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
+def in_elementwise(
+    f: Callable[[Any], Any], n: int
+) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
     return f, tg.elementwise(f)
 
 
-def in_elementwise_in_function(f: Callable[[Any], Any], n: int) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
+def in_elementwise_in_function(
+    f: Callable[[Any], Any], n: int
+) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
     g = tg.elementwise(f)
     return lambda x: f(x) * 2.0, tg.jit(lambda x: g(x) * 2.0)
 
 
-def in_argument(f: Callable[[Any], Any], n: int) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
+def in_argument(
+    f: Callable[[Any], Any], n: int
+) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
     """The function that reads is an argument of the compiled one."""
     fast = tg.jit(lambda x, several: several["f"][0](x))
     return f, lambda x: fast(x, {"f": [f]})
@@ -286,9 +364,15 @@ WAYS = {
 _number = itertools.count()
 
 
-def build(place: Place, use: Callable[[Any, Any], Any], value: Any) -> tuple[Callable[[Any], Any], Callable[[Any], None]]:
+def build(
+    place: Place, use: Callable[[Any, Any], Any], value: Any
+) -> tuple[Callable[[Any], Any], Callable[[Any], None]]:
     """The function that reads a place directly, and what changes it."""
-    others = f"nonlocal {place.nonlocals}" if place.nonlocals and not place.nonlocals.startswith("global") else place.nonlocals or "pass"
+    others = (
+        f"nonlocal {place.nonlocals}"
+        if place.nonlocals and not place.nonlocals.startswith("global")
+        else place.nonlocals or "pass"
+    )
     text = "\n".join([
         HEAD, place.top, "def make(use, value):", textwrap.indent(place.setup, "    "), "    def f(x):", f"        return use(x, {place.read})",
         "    def change(new):", f"        {others}", f"        {place.change}", "    return f, change",
@@ -329,13 +413,18 @@ def case(seed: int, *, compiled: bool) -> str:
                 change(value)
             try:
                 expected = result(plain, x, value)
-            except (TypeError, tg.TinygradError):  # a function in a class is a method there, and the like
+            except (TypeError, tg.TinygradError):
+                # a function in a class is a method there, and the like
                 return "invalid"
             try:
                 found = result(fast, x, value)
             except tg.TinygradError:
                 return "refused"
             for k, (a, b) in enumerate(zip(expected, found, strict=True)):
-                same = np.allclose(b, a, rtol=1e-9, atol=1e-12, equal_nan=True) and np.array_equal(np.signbit(a[a == 0]), np.signbit(b[a == 0]))
-                assert same, f"{shown}: part {k} at step {step} is {b.ravel()[:4]}; expected {a.ravel()[:4]}"
+                same = np.allclose(b, a, rtol=1e-9, atol=1e-12, equal_nan=True) and np.array_equal(
+                    np.signbit(a[a == 0]), np.signbit(b[a == 0])
+                )
+                assert same, (
+                    f"{shown}: part {k} at step {step} is {b.ravel()[:4]}; expected {a.ravel()[:4]}"
+                )
     return "equal"

@@ -2,14 +2,42 @@
 
 from .base import LSTMState, PublishedCell
 from .bistable import BRC, NBRC
-from .classic import IRNN, MRNN, SCRN, ClockworkRNN, ClockworkState, IndRNN, Jordan, MultiplicativeIntegrationRNN, SCRNState
+from .classic import (
+    IRNN,
+    MRNN,
+    SCRN,
+    ClockworkRNN,
+    ClockworkState,
+    IndRNN,
+    Jordan,
+    MultiplicativeIntegrationRNN,
+    SCRNState,
+)
 from .conserving import MassConservingLSTM
 from .convolutional import ConvLSTM
 from .delayed import DilatedRNN, TauGRU
-from .dynamical import LEM, LTC, AntisymmetricRNN, CoRNN, GatedAntisymmetricRNN, OscillatorState, UnICORNN
+from .dynamical import (
+    LEM,
+    LTC,
+    AntisymmetricRNN,
+    CoRNN,
+    GatedAntisymmetricRNN,
+    OscillatorState,
+    UnICORNN,
+)
 from .elman import Elman
 from .fast import FastGRNN, FastRNN
-from .gated import ATR, CFN, RAN, STAR, UGRNN, IntersectionRNN, MinimalRNN, RecurrentHighway, TypedRNN
+from .gated import (
+    ATR,
+    CFN,
+    RAN,
+    STAR,
+    UGRNN,
+    IntersectionRNN,
+    MinimalRNN,
+    RecurrentHighway,
+    TypedRNN,
+)
 from .gru import GRU, GRUResetBefore
 from .gru_variants import MGU, MUT1, MUT2, MUT3, LiGRU
 from .linear_memory import LMU, LRU, RGLRU, ComplexState, LMUState
@@ -26,7 +54,14 @@ from .lstm_variants import (
     MultiplicativeLSTM,
     PeepholeLSTM,
 )
-from .memory import FastWeights, FastWeightsState, NeuralTuringMachine, NTMState, RelationalMemory, RelationalMemoryState
+from .memory import (
+    FastWeights,
+    FastWeightsState,
+    NeuralTuringMachine,
+    NTMState,
+    RelationalMemory,
+    RelationalMemoryState,
+)
 from .ordered_neurons import ONLSTM
 from .reservoir import EchoState
 from .residual import ResidualLSTM

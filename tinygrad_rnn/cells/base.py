@@ -20,26 +20,34 @@ class LSTMState(NamedTuple):
     c: Any
 
 
-EMPTY = -1e38  # as the exponent of a weight that stands for nothing: exp(EMPTY - a) is 0 for every a, in float32 too
+# as the exponent of a weight that stands for nothing: exp(EMPTY - a) is 0 for every a, in float32
+# too
+EMPTY = -1e38
 
 
 class PublishedCell(Cell):
     """A cell of the zoo: ``Name(input_size, hidden_size, *, rng=None, dtype=float32, ...)``.
 
-    A subclass makes its parameters in ``__init__`` with the methods here and states one step in ``forward``. Parameters of several gates
-    with the same inputs stand in one block matrix, rows of `hidden_size` for each gate, and are cut apart with `split`.
+    A subclass makes its parameters in ``__init__`` with the methods here and states one step in
+    ``forward``. Parameters of several gates with the same inputs stand in one block matrix, rows of
+    `hidden_size` for each gate, and are cut apart with `split`.
 
     Attributes
     ----------
     State : type or None
-        The named tuple of the state's components, each of shape (batch, hidden_size); None: the state is one tensor h.
+        The named tuple of the state's components, each of shape (batch, hidden_size); None: the
+        state is one tensor h.
     """
 
     State: Any = None
 
-    def __init__(self, input_size: int, hidden_size: int, *, rng: Any = None, dtype: Any = np.float32) -> None:
+    def __init__(
+        self, input_size: int, hidden_size: int, *, rng: Any = None, dtype: Any = np.float32
+    ) -> None:
         self.input_size: int
-        self.input_size, self.hidden_size = sizes(type(self).__name__, input_size=input_size, hidden_size=hidden_size)
+        self.input_size, self.hidden_size = sizes(
+            type(self).__name__, input_size=input_size, hidden_size=hidden_size
+        )
         self._rng, self._dtype = init.generator(rng), np.dtype(dtype)
         self.tiny = float(np.finfo(self._dtype).tiny)  # the smallest number with full precision
 
@@ -50,29 +58,49 @@ class PublishedCell(Cell):
         return self.State(*[self.zeros(batch_size, self.hidden_size) for _ in self.State._fields])
 
     def zeros(self, *shape: int) -> Tensor:
-        """Zeros in the dtype of the cell's parameters; of a cell without any, in that with which it was made."""
+        """Zeros in the dtype of the cell's parameters.
+
+        Of a cell without any, in that with which it was made.
+        """
         return Tensor(np.zeros(shape, dtype_of(self) or self._dtype))
 
     def inputs(self, blocks: int = 1, columns: int | None = None) -> Parameter:
-        """Weights (blocks * hidden_size, input_size or `columns`), each block Xavier uniform: for products with the input."""
+        """Weights (blocks * hidden_size, input_size or `columns`), each block Xavier uniform.
+
+        For products with the input.
+        """
         return self.xavier(blocks * self.hidden_size, columns or self.input_size or 0, blocks)
 
     def xavier(self, rows: int, columns: int, blocks: int = 1) -> Parameter:
         """Weights (rows, columns) of `blocks` gates, each block Xavier uniform."""
-        return Parameter(init.xavier_uniform((rows, columns), blocks=blocks, rng=self._rng, dtype=self._dtype))
+        return Parameter(
+            init.xavier_uniform((rows, columns), blocks=blocks, rng=self._rng, dtype=self._dtype)
+        )
 
     def recurrent(self, blocks: int = 1) -> Parameter:
-        """Weights (blocks * hidden_size, hidden_size), each block orthogonal: for products with the state."""
+        """Weights (blocks * hidden_size, hidden_size), each block orthogonal.
+
+        For products with the state.
+        """
         size = (self.hidden_size, self.hidden_size)
-        return Parameter(np.concatenate([init.orthogonal(size, rng=self._rng, dtype=self._dtype) for _ in range(blocks)]))
+        return Parameter(
+            np.concatenate(
+                [init.orthogonal(size, rng=self._rng, dtype=self._dtype) for _ in range(blocks)]
+            )
+        )
 
     def bias(self, blocks: int = 1, value: float = 0.0) -> Parameter:
         """A vector (blocks * hidden_size,) of one value."""
         return Parameter(np.full(blocks * self.hidden_size, value, self._dtype))
 
     def vector(self, bound: float = 0.1, blocks: int = 1) -> Parameter:
-        """A vector (blocks * hidden_size,), uniform on [-bound, bound]: for products element by element, such as peepholes."""
-        return Parameter(init.uniform((blocks * self.hidden_size,), bound, rng=self._rng, dtype=self._dtype))
+        """A vector (blocks * hidden_size,), uniform on [-bound, bound].
+
+        For products element by element, such as peepholes.
+        """
+        return Parameter(
+            init.uniform((blocks * self.hidden_size,), bound, rng=self._rng, dtype=self._dtype)
+        )
 
     def scalar(self, value: float) -> Parameter:
         """One number, shape ()."""
@@ -88,4 +116,9 @@ class PublishedCell(Cell):
         """W_ih x + b_ih + W_hh h + b_hh."""
         if self.bias_ih is None:
             return self.from_input(x, self.weight_ih) + self.from_state(h, self.weight_hh)
-        return self.from_input(x, self.weight_ih) + self.bias_ih + self.from_state(h, self.weight_hh) + self.bias_hh
+        return (
+            self.from_input(x, self.weight_ih)
+            + self.bias_ih
+            + self.from_state(h, self.weight_hh)
+            + self.bias_hh
+        )

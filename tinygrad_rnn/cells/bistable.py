@@ -1,4 +1,7 @@
-"""Bistable cells: a unit that feeds back on itself strongly enough keeps one of two values for as long as it has to."""
+"""Bistable cells.
+
+A unit that feeds back on itself strongly enough keeps one of two values for as long as it has to.
+"""
 
 from __future__ import annotations
 
@@ -15,17 +18,22 @@ __all__ = ["BRC", "NBRC"]
 
 
 class BRC(PublishedCell):
-    """a = 1 + tanh(U_a x + w_a * h); c = sigmoid(U_c x + w_c * h); h' = c * h + (1 - c) * tanh(U_h x + a * h); the output is h'.
+    """a = 1 + tanh(U_a x + w_a * h); c = sigmoid(U_c x + w_c * h).
 
-    The state is h, shape (batch, hidden_size). U (3 * hidden_size, input_size) has the blocks U_a, U_c, U_h; w (2 * hidden_size,) the
-    blocks w_a, w_c. A unit sees of the state only itself; where a is greater than 1 it has two stable values.
+    H' = c * h + (1 - c) * tanh(U_h x + a * h); the output is h'.
 
-    N. Vecoven, D. Ernst and G. Drion, A bio-inspired bistable recurrent cell allows for long-lasting memory, PLOS ONE 16 (2021),
-    arXiv:2006.05252; U_h is called U there. The paper's equations have no biases, and nor has this cell; the authors' code adds one to
-    a and one to c.
+    The state is h, shape (batch, hidden_size). U (3 * hidden_size, input_size) has the blocks U_a,
+    U_c, U_h; w (2 * hidden_size,) the blocks w_a, w_c. A unit sees of the state only itself; where
+    a is greater than 1 it has two stable values.
+
+    N. Vecoven, D. Ernst and G. Drion, A bio-inspired bistable recurrent cell allows for
+    long-lasting memory, PLOS ONE 16 (2021), arXiv:2006.05252; U_h is called U there. The paper's
+    equations have no biases, and nor has this cell; the authors' code adds one to a and one to c.
     """
 
-    def __init__(self, input_size: int, hidden_size: int, *, rng: Any = None, dtype: Any = np.float32) -> None:
+    def __init__(
+        self, input_size: int, hidden_size: int, *, rng: Any = None, dtype: Any = np.float32
+    ) -> None:
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
         self.U, self.w = self.inputs(3), self.vector(bound=1.0, blocks=2)
 
@@ -40,16 +48,22 @@ class BRC(PublishedCell):
 
 
 class NBRC(PublishedCell):
-    """a = 1 + tanh(U_a x + W_a h); c = sigmoid(U_c x + W_c h); h' = c * h + (1 - c) * tanh(U_h x + a * h); the output is h'.
+    """a = 1 + tanh(U_a x + W_a h); c = sigmoid(U_c x + W_c h).
 
-    The state is h, shape (batch, hidden_size). U (3 * hidden_size, input_size) has the blocks U_a, U_c, U_h; W (2 * hidden_size,
-    hidden_size) the blocks W_a, W_c: other units modulate whether a unit is bistable.
+    H' = c * h + (1 - c) * tanh(U_h x + a * h); the output is h'.
 
-    N. Vecoven, D. Ernst and G. Drion, A bio-inspired bistable recurrent cell allows for long-lasting memory, PLOS ONE 16 (2021),
-    arXiv:2006.05252: the neuromodulated cell. Without biases, as in `BRC`.
+    The state is h, shape (batch, hidden_size). U (3 * hidden_size, input_size) has the blocks U_a,
+    U_c, U_h; W (2 * hidden_size, hidden_size) the blocks W_a, W_c: other units modulate whether a
+    unit is bistable.
+
+    N. Vecoven, D. Ernst and G. Drion, A bio-inspired bistable recurrent cell allows for
+    long-lasting memory, PLOS ONE 16 (2021), arXiv:2006.05252: the neuromodulated cell. Without
+    biases, as in `BRC`.
     """
 
-    def __init__(self, input_size: int, hidden_size: int, *, rng: Any = None, dtype: Any = np.float32) -> None:
+    def __init__(
+        self, input_size: int, hidden_size: int, *, rng: Any = None, dtype: Any = np.float32
+    ) -> None:
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
         self.U, self.W = self.inputs(3), self.recurrent(2)
 

@@ -1,4 +1,7 @@
-"""Cells without gates. In the docstrings I is input_size, H hidden_size, h the old state and h' the new one."""
+"""Cells without gates.
+
+In the docstrings I is input_size, H hidden_size, h the old state and h' the new one.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,17 @@ from ..ops.elementwise import equal, floor, mod, relu, sigmoid, tanh, where
 from ..recurrent.products import scaled
 from .base import PublishedCell
 
-__all__ = ["IRNN", "MRNN", "SCRN", "ClockworkRNN", "ClockworkState", "IndRNN", "Jordan", "MultiplicativeIntegrationRNN", "SCRNState"]
+__all__ = [
+    "IRNN",
+    "MRNN",
+    "SCRN",
+    "ClockworkRNN",
+    "ClockworkState",
+    "IndRNN",
+    "Jordan",
+    "MultiplicativeIntegrationRNN",
+    "SCRNState",
+]
 
 
 class Jordan(PublishedCell):
@@ -23,15 +36,20 @@ class Jordan(PublishedCell):
         h  = tanh(W x + U y + b_h)
         y' = tanh(V h + b_y)
 
-    The output is y', and y, shape (batch, H), is the state. W (H, I), U (H, H), V (H, H), b_h (H,), b_y (H,).
+    The output is y', and y, shape (batch, H), is the state. W (H, I), U (H, H), V (H, H), b_h (H,),
+    b_y (H,).
 
-    M. I. Jordan, Serial Order: A Parallel Distributed Processing Approach, ICS Report 8604, University of California, San Diego (1986).
+    M. I. Jordan, Serial Order: A Parallel Distributed Processing Approach, ICS Report 8604,
+    University of California, San Diego (1986).
 
-    Jordan's units are logistic, and his state units add a decaying trace of the outputs before the last; here, as in most later
-    accounts, the units are tanh and the state is the last output. The hidden layer h is as wide as the output.
+    Jordan's units are logistic, and his state units add a decaying trace of the outputs before the
+    last; here, as in most later accounts, the units are tanh and the state is the last output. The
+    hidden layer h is as wide as the output.
     """
 
-    def __init__(self, input_size: int, hidden_size: int, *, rng: Any = None, dtype: Any = np.float32) -> None:
+    def __init__(
+        self, input_size: int, hidden_size: int, *, rng: Any = None, dtype: Any = np.float32
+    ) -> None:
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
         self.W, self.U, self.V = self.inputs(), self.recurrent(), self.recurrent()
         self.b_h, self.b_y = self.bias(), self.bias()
@@ -50,13 +68,22 @@ class IRNN(PublishedCell):
 
     The output is h', and h, shape (batch, H), is the state. W (H, I), U (H, H), b (H,).
 
-    Q. V. Le, N. Jaitly and G. E. Hinton, A Simple Way to Initialize Recurrent Networks of Rectified Linear Units (2015),
-    arXiv:1504.00941.
+    Q. V. Le, N. Jaitly and G. E. Hinton, A Simple Way to Initialize Recurrent Networks of Rectified
+    Linear Units (2015), arXiv:1504.00941.
 
-    U starts as `scale` times the identity (1 in the paper; 0.01 for its speech task), b at 0, W normal with standard deviation 0.001.
+    U starts as `scale` times the identity (1 in the paper; 0.01 for its speech task), b at 0, W
+    normal with standard deviation 0.001.
     """
 
-    def __init__(self, input_size: int, hidden_size: int, *, scale: float = 1.0, rng: Any = None, dtype: Any = np.float32) -> None:
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        scale: float = 1.0,
+        rng: Any = None,
+        dtype: Any = np.float32,
+    ) -> None:
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
         self.W = Parameter(self._rng.normal(0.0, 0.001, (hidden_size, input_size)).astype(dtype))
         self.U = Parameter(scale * np.eye(hidden_size, dtype=dtype))
@@ -75,14 +102,16 @@ class IndRNN(PublishedCell):
 
     The output is h', and h, shape (batch, H), is the state. W (H, I), u (H,), b (H,).
 
-    S. Li, W. Li, C. Cook, C. Zhu and Y. Gao, Independently Recurrent Neural Network (IndRNN): Building A Longer and Deeper RNN, CVPR
-    2018, arXiv:1803.04831.
+    S. Li, W. Li, C. Cook, C. Zhu and Y. Gao, Independently Recurrent Neural Network (IndRNN):
+    Building A Longer and Deeper RNN, CVPR 2018, arXiv:1803.04831.
 
-    u starts uniform on [0, 1]. For sequences of length T the paper also keeps abs(u) at or below gamma ** (1 / T) while training, gamma
-    a constant; here nothing does.
+    u starts uniform on [0, 1]. For sequences of length T the paper also keeps abs(u) at or below
+    gamma ** (1 / T) while training, gamma a constant; here nothing does.
     """
 
-    def __init__(self, input_size: int, hidden_size: int, *, rng: Any = None, dtype: Any = np.float32) -> None:
+    def __init__(
+        self, input_size: int, hidden_size: int, *, rng: Any = None, dtype: Any = np.float32
+    ) -> None:
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
         self.W, self.b = self.inputs(), self.bias()
         self.u = Parameter(self._rng.uniform(0.0, 1.0, hidden_size).astype(dtype))
@@ -99,15 +128,25 @@ class MRNN(PublishedCell):
         f  = (W_fx x) * (W_fh h)
         h' = tanh(W_hf f + W_hx x + b)
 
-    The output is h', and h, shape (batch, H), is the state. With F = factors (default: H): W_fx (F, I), W_fh (F, H), W_hf (H, F),
-    W_hx (H, I), b (H,).
+    The output is h', and h, shape (batch, H), is the state. With F = factors (default: H): W_fx (F,
+    I), W_fh (F, H), W_hf (H, F), W_hx (H, I), b (H,).
 
-    I. Sutskever, J. Martens and G. Hinton, Generating Text with Recurrent Neural Networks, ICML 2011.
+    I. Sutskever, J. Martens and G. Hinton, Generating Text with Recurrent Neural Networks, ICML
+    2011.
 
-    The bias is that of the paper's plain network; the equation of the multiplicative one leaves it out.
+    The bias is that of the paper's plain network; the equation of the multiplicative one leaves it
+    out.
     """
 
-    def __init__(self, input_size: int, hidden_size: int, *, factors: int | None = None, rng: Any = None, dtype: Any = np.float32) -> None:
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        factors: int | None = None,
+        rng: Any = None,
+        dtype: Any = np.float32,
+    ) -> None:
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
         factors = hidden_size if factors is None else factors
         if factors < 1:
@@ -128,15 +167,18 @@ class MultiplicativeIntegrationRNN(PublishedCell):
 
         h' = tanh(alpha * (W x) * (U h) + beta_1 * (U h) + beta_2 * (W x) + b)
 
-    The output is h', and h, shape (batch, H), is the state. W (H, I), U (H, H); alpha, beta_1, beta_2 and b (H,).
+    The output is h', and h, shape (batch, H), is the state. W (H, I), U (H, H); alpha, beta_1,
+    beta_2 and b (H,).
 
-    Y. Wu, S. Zhang, Y. Zhang, Y. Bengio and R. Salakhutdinov, On Multiplicative Integration with Recurrent Neural Networks, NIPS 2016,
-    arXiv:1606.06630, in its general form (equation 4).
+    Y. Wu, S. Zhang, Y. Zhang, Y. Bengio and R. Salakhutdinov, On Multiplicative Integration with
+    Recurrent Neural Networks, NIPS 2016, arXiv:1606.06630, in its general form (equation 4).
 
     alpha, beta_1 and beta_2 start at 1.
     """
 
-    def __init__(self, input_size: int, hidden_size: int, *, rng: Any = None, dtype: Any = np.float32) -> None:
+    def __init__(
+        self, input_size: int, hidden_size: int, *, rng: Any = None, dtype: Any = np.float32
+    ) -> None:
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
         self.W, self.U, self.b = self.inputs(), self.recurrent(), self.bias()
         self.alpha, self.beta_1, self.beta_2 = (self.bias(value=1.0) for _ in range(3))
@@ -156,28 +198,37 @@ class SCRNState(NamedTuple):
 
 
 class SCRN(PublishedCell):
-    """Structurally constrained recurrent network: beside the hidden units h, context units s that change slowly.
+    """Structurally constrained recurrent network.
+
+    Beside the hidden units h, context units s that change slowly.
 
         s' = (1 - alpha) * (B x) + alpha * s
         h' = sigmoid(P s' + A x + R h)
         y  = U h' + V s'
 
-    The output is y, shape (batch, H); the state is (h, s), shapes (batch, H) and (batch, S), where S = context_size (default: H).
-    A (H, I), B (S, I), P (H, S), R (H, H), U (H, H), V (H, S); no biases. alpha is a constant.
+    The output is y, shape (batch, H); the state is (h, s), shapes (batch, H) and (batch, S), where
+    S = context_size (default: H). A (H, I), B (S, I), P (H, S), R (H, H), U (H, H), V (H, S); no
+    biases. alpha is a constant.
 
-    T. Mikolov, A. Joulin, S. Chopra, M. Mathieu and M. Ranzato, Learning Longer Memory in Recurrent Neural Networks (2014),
-    arXiv:1412.7753, with alpha = 0.95.
+    T. Mikolov, A. Joulin, S. Chopra, M. Mathieu and M. Ranzato, Learning Longer Memory in Recurrent
+    Neural Networks (2014), arXiv:1412.7753, with alpha = 0.95.
 
-    In the paper y has the size of the vocabulary and goes through a softmax; here y has H features, and what follows is a layer of its
-    own.
+    In the paper y has the size of the vocabulary and goes through a softmax; here y has H features,
+    and what follows is a layer of its own.
     """
 
     State = SCRNState
 
     def __init__(
-        self, input_size: int, hidden_size: int, *, context_size: int | None = None, alpha: float = 0.95, rng: Any = None,
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        context_size: int | None = None,
+        alpha: float = 0.95,
+        rng: Any = None,
         dtype: Any = np.float32,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
         self.context_size = hidden_size if context_size is None else context_size
         if self.context_size < 1:
@@ -185,17 +236,27 @@ class SCRN(PublishedCell):
         self.alpha = alpha
         self.A, self.R = self.inputs(), self.recurrent()
         self.B = self.xavier(self.context_size, input_size)
-        self.P, self.U, self.V = self.inputs(columns=self.context_size), self.recurrent(), self.inputs(columns=self.context_size)
+        self.P, self.U, self.V = (
+            self.inputs(columns=self.context_size),
+            self.recurrent(),
+            self.inputs(columns=self.context_size),
+        )
 
     def initial_state(self, batch_size: int) -> SCRNState:
         """Zeros."""
-        return SCRNState(self.zeros(batch_size, self.hidden_size), self.zeros(batch_size, self.context_size))
+        return SCRNState(
+            self.zeros(batch_size, self.hidden_size), self.zeros(batch_size, self.context_size)
+        )
 
     def forward(self, x: Any, state: Any) -> Any:
         """One step: (batch, input_size) and (h, s) to the output and the new (h, s)."""
         h, s = state
         s = (1.0 - self.alpha) * (self.from_input(x, self.B)) + self.alpha * s
-        h = sigmoid(self.from_state(s, self.P, name="s") + self.from_input(x, self.A) + self.from_state(h, self.R))
+        h = sigmoid(
+            self.from_state(s, self.P, name="s")
+            + self.from_input(x, self.A)
+            + self.from_state(h, self.R)
+        )
         return h @ self.U.T + s @ self.V.T, SCRNState(h, s)
 
 
@@ -213,11 +274,13 @@ class ClockworkRNN(PublishedCell):
         h' = where(t mod T == 0, a, h)
         t' = t + 1
 
-    The output is h'; the state is (h, t), shapes (batch, H) and (batch, 1): t counts the steps done before this one and starts at 0, so
-    that all modules act on the first step (a t that is not whole is rounded for the comparison). W (H, I), U (H, H), b (H,).
-    T, shape (H,), is each unit's period: `periods` has G increasing whole numbers, and unit k = 0 ... H - 1 is in module floor(k G / H),
-    with that module's period. M, shape (H, H), is the constant mask with M[j, k] = 1 where T[k] >= T[j], else 0: a unit hears its own
-    module and the slower ones, which makes U block upper triangular.
+    The output is h'; the state is (h, t), shapes (batch, H) and (batch, 1): t counts the steps done
+    before this one and starts at 0, so that all modules act on the first step (a t that is not
+    whole is rounded for the comparison). W (H, I), U (H, H), b (H,). T, shape (H,), is each unit's
+    period: `periods` has G increasing whole numbers, and unit k = 0 ... H - 1 is in module floor(k
+    G / H), with that module's period. M, shape (H, H), is the constant mask with M[j, k] = 1 where
+    T[k] >= T[j], else 0: a unit hears its own module and the slower ones, which makes U block upper
+    triangular.
 
     J. Koutnik, K. Greff, F. Gomez and J. Schmidhuber, A Clockwork RNN, ICML 2014, arXiv:1402.3511.
     """
@@ -226,14 +289,28 @@ class ClockworkRNN(PublishedCell):
     bookkeeping = ("t",)
 
     def __init__(
-        self, input_size: int, hidden_size: int, *, periods: Sequence[int] = (1, 2, 4, 8), rng: Any = None, dtype: Any = np.float32
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        periods: Sequence[int] = (1, 2, 4, 8),
+        rng: Any = None,
+        dtype: Any = np.float32,
     ) -> None:
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
-        given = [] if not isinstance(periods, Sequence) else [size(p, "ClockworkRNN: a period") for p in periods]
+        given = (
+            []
+            if not isinstance(periods, Sequence)
+            else [size(p, "ClockworkRNN: a period") for p in periods]
+        )
         if not given or sorted(set(given)) != given:
-            raise ShapeError(f"ClockworkRNN: periods must be increasing whole numbers from 1; found {shown(periods)}")
+            raise ShapeError(
+                f"ClockworkRNN: periods must be increasing whole numbers from 1; found {shown(periods)}"
+            )
         self.W, self.U, self.b = self.inputs(), self.recurrent(), self.bias()
-        self.periods = np.array(periods, self._dtype)[np.arange(hidden_size) * len(periods) // hidden_size]
+        self.periods = np.array(periods, self._dtype)[
+            np.arange(hidden_size) * len(periods) // hidden_size
+        ]
         self.mask = (self.periods >= self.periods[:, None]).astype(self._dtype)
 
     def initial_state(self, batch_size: int) -> ClockworkState:

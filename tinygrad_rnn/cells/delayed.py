@@ -18,17 +18,26 @@ __all__ = ["DilatedRNN", "TauGRU"]
 class DilatedRNN(PublishedCell):
     """h_t = tanh(W x_t + U h_(t - dilation) + b); the output is h_t.
 
-    The state has shape (batch, dilation, hidden_size): h_(t - dilation), ..., h_(t - 1), the oldest first; a step drops the oldest and
-    appends the new one. W (hidden_size, input_size), U (hidden_size, hidden_size), b (hidden_size,). dilation (2) is an option;
-    dilation 1 is `Elman`.
+    The state has shape (batch, dilation, hidden_size): h_(t - dilation), ..., h_(t - 1), the oldest
+    first; a step drops the oldest and appends the new one. W (hidden_size, input_size), U
+    (hidden_size, hidden_size), b (hidden_size,). dilation (2) is an option; dilation 1 is `Elman`.
 
-    S. Chang et al., Dilated Recurrent Neural Networks, NeurIPS 2017, arXiv:1710.02224: one layer, with the simple cell. The paper stacks
-    layers of dilation 1, 2, 4, ..., and also takes LSTM and GRU for the cell.
+    S. Chang et al., Dilated Recurrent Neural Networks, NeurIPS 2017, arXiv:1710.02224: one layer,
+    with the simple cell. The paper stacks layers of dilation 1, 2, 4, ..., and also takes LSTM and
+    GRU for the cell.
     """
 
     bookkeeping = ("past",)
 
-    def __init__(self, input_size: int, hidden_size: int, *, dilation: int = 2, rng: Any = None, dtype: Any = np.float32) -> None:
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        dilation: int = 2,
+        rng: Any = None,
+        dtype: Any = np.float32,
+    ) -> None:
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
         if dilation < 1:
             raise TinygradError(f"DilatedRNN: dilation must be at least 1; found {dilation}")
@@ -48,25 +57,42 @@ class DilatedRNN(PublishedCell):
 class TauGRU(PublishedCell):
     """A gated recurrent unit with weighted feedback of a delayed state.
 
-    u = tanh(W_u h_n + U_u x); z = tanh(W_z h_(n - delay) + U_z x); g = sigmoid(W_g h_n + U_g x); a = sigmoid(W_a h_n + U_a x);
-    h_(n+1) = (1 - g) * h_n + g * (u + a * z); the output is h_(n+1). Each product with x has its bias.
+    u = tanh(W_u h_n + U_u x); z = tanh(W_z h_(n - delay) + U_z x); g = sigmoid(W_g h_n + U_g x); a
+    = sigmoid(W_a h_n + U_a x); h_(n+1) = (1 - g) * h_n + g * (u + a * z); the output is h_(n+1).
+    Each product with x has its bias.
 
-    The state has shape (batch, delay + 1, hidden_size): h_(n - delay), ..., h_n, the oldest first; a step drops the oldest and appends the
-    new one. U (4 * hidden_size, input_size) and b (4 * hidden_size,) have the blocks u, z, g, a; W (3 * hidden_size, hidden_size) the blocks
-    u, g, a, which multiply h_n; W_z (hidden_size, hidden_size) multiplies h_(n - delay). delay (5) is an option.
+    The state has shape (batch, delay + 1, hidden_size): h_(n - delay), ..., h_n, the oldest first;
+    a step drops the oldest and appends the new one. U (4 * hidden_size, input_size) and b (4 *
+    hidden_size,) have the blocks u, z, g, a; W (3 * hidden_size, hidden_size) the blocks u, g, a,
+    which multiply h_n; W_z (hidden_size, hidden_size) multiplies h_(n - delay). delay (5) is an
+    option.
 
-    N. B. Erichson, S. H. Lim and M. W. Mahoney, Gated Recurrent Neural Networks with Weighted Time-Delay Feedback (2022),
-    arXiv:2212.00228, where the blocks are numbered 1 to 4 in the order u, z, g, a. The paper's equations leave the biases out.
+    N. B. Erichson, S. H. Lim and M. W. Mahoney, Gated Recurrent Neural Networks with Weighted
+    Time-Delay Feedback (2022), arXiv:2212.00228, where the blocks are numbered 1 to 4 in the order
+    u, z, g, a. The paper's equations leave the biases out.
     """
 
     bookkeeping = ("past",)
 
-    def __init__(self, input_size: int, hidden_size: int, *, delay: int = 5, rng: Any = None, dtype: Any = np.float32) -> None:
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        delay: int = 5,
+        rng: Any = None,
+        dtype: Any = np.float32,
+    ) -> None:
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
         if delay < 1:
             raise TinygradError(f"TauGRU: delay must be at least 1; found {delay}")
         self.delay = delay
-        self.U, self.b, self.W, self.W_z = self.inputs(4), self.bias(4), self.recurrent(3), self.recurrent()
+        self.U, self.b, self.W, self.W_z = (
+            self.inputs(4),
+            self.bias(4),
+            self.recurrent(3),
+            self.recurrent(),
+        )
 
     def initial_state(self, batch_size: int) -> Tensor:
         """Zeros."""

@@ -14,7 +14,15 @@ from ..ops.shaping import split
 from ..recurrent.products import scaled
 from .base import PublishedCell
 
-__all__ = ["LEM", "LTC", "AntisymmetricRNN", "CoRNN", "GatedAntisymmetricRNN", "OscillatorState", "UnICORNN"]
+__all__ = [
+    "LEM",
+    "LTC",
+    "AntisymmetricRNN",
+    "CoRNN",
+    "GatedAntisymmetricRNN",
+    "OscillatorState",
+    "UnICORNN",
+]
 
 
 class OscillatorState(NamedTuple):
@@ -33,15 +41,23 @@ def antisymmetric(h: Any, weights: Any) -> Any:
 class AntisymmetricRNN(PublishedCell):
     """h' = h + epsilon * tanh((W - W^T - gamma I) h + V x + b); the output is h'.
 
-    The state is h, shape (batch, hidden_size). W (hidden_size, hidden_size), V (hidden_size, input_size), b (hidden_size,); I is the unit
-    matrix. epsilon (step size, 0.1) and gamma (diffusion, 0.01) are options, not trained.
+    The state is h, shape (batch, hidden_size). W (hidden_size, hidden_size), V (hidden_size,
+    input_size), b (hidden_size,); I is the unit matrix. epsilon (step size, 0.1) and gamma
+    (diffusion, 0.01) are options, not trained.
 
-    B. Chang, M. Chen, E. Haber and E. H. Chi, AntisymmetricRNN: A Dynamical System View on Recurrent Neural Networks, ICLR 2019,
-    arXiv:1902.09689. There W is W_h, V is V_h, b is b_h.
+    B. Chang, M. Chen, E. Haber and E. H. Chi, AntisymmetricRNN: A Dynamical System View on
+    Recurrent Neural Networks, ICLR 2019, arXiv:1902.09689. There W is W_h, V is V_h, b is b_h.
     """
 
     def __init__(
-        self, input_size: int, hidden_size: int, *, epsilon: float = 0.1, gamma: float = 0.01, rng: Any = None, dtype: Any = np.float32
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        epsilon: float = 0.1,
+        gamma: float = 0.01,
+        rng: Any = None,
+        dtype: Any = np.float32,
     ) -> None:
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
         self.epsilon, self.gamma = epsilon, gamma
@@ -55,17 +71,28 @@ class AntisymmetricRNN(PublishedCell):
 
 
 class GatedAntisymmetricRNN(PublishedCell):
-    """a = (W - W^T - gamma I) h; z = sigmoid(a + V_z x + b_z); h' = h + epsilon * z * tanh(a + V_h x + b_h); the output is h'.
+    """a = (W - W^T - gamma I) h; z = sigmoid(a + V_z x + b_z).
 
-    The state is h, shape (batch, hidden_size). W (hidden_size, hidden_size); V (2 * hidden_size, input_size) and b (2 * hidden_size,) have
-    the blocks z, h; I is the unit matrix. epsilon (step size, 0.1) and gamma (diffusion, 0.01) are options, not trained.
+    H' = h + epsilon * z * tanh(a + V_h x + b_h); the output is h'.
 
-    B. Chang, M. Chen, E. Haber and E. H. Chi, AntisymmetricRNN: A Dynamical System View on Recurrent Neural Networks, ICLR 2019,
-    arXiv:1902.09689: the form with an input gate, which shares W with the update.
+    The state is h, shape (batch, hidden_size). W (hidden_size, hidden_size); V (2 * hidden_size,
+    input_size) and b (2 * hidden_size,) have the blocks z, h; I is the unit matrix. epsilon (step
+    size, 0.1) and gamma (diffusion, 0.01) are options, not trained.
+
+    B. Chang, M. Chen, E. Haber and E. H. Chi, AntisymmetricRNN: A Dynamical System View on
+    Recurrent Neural Networks, ICLR 2019, arXiv:1902.09689: the form with an input gate, which
+    shares W with the update.
     """
 
     def __init__(
-        self, input_size: int, hidden_size: int, *, epsilon: float = 0.1, gamma: float = 0.01, rng: Any = None, dtype: Any = np.float32
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        epsilon: float = 0.1,
+        gamma: float = 0.01,
+        rng: Any = None,
+        dtype: Any = np.float32,
     ) -> None:
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
         self.epsilon, self.gamma = epsilon, gamma
@@ -81,49 +108,81 @@ class GatedAntisymmetricRNN(PublishedCell):
 
 
 class CoRNN(PublishedCell):
-    """z' = z + dt * (tanh(W y + W_z z + V x + b) - gamma * y - epsilon * z); y' = y + dt * z'; the output is y'.
+    """z' = z + dt * (tanh(W y + W_z z + V x + b) - gamma * y - epsilon * z); y' = y + dt * z'.
 
-    The state is (y, z), each (batch, hidden_size). W and W_z (hidden_size, hidden_size), V (hidden_size, input_size), b (hidden_size,).
-    dt (step size, 0.042), gamma (frequency, 2.7) and epsilon (damping, 4.7) are options, not trained.
+    The output is y'.
 
-    T. K. Rusch and S. Mishra, Coupled Oscillatory Recurrent Neural Network (coRNN): An accurate and (gradient) stable architecture for
-    learning long time dependencies, ICLR 2021, arXiv:2010.00951. The paper leaves open whether the damping acts on z or on z'; here, as
-    in the authors' code, on z.
+    The state is (y, z), each (batch, hidden_size). W and W_z (hidden_size, hidden_size), V
+    (hidden_size, input_size), b (hidden_size,). dt (step size, 0.042), gamma (frequency, 2.7) and
+    epsilon (damping, 4.7) are options, not trained.
+
+    T. K. Rusch and S. Mishra, Coupled Oscillatory Recurrent Neural Network (coRNN): An accurate and
+    (gradient) stable architecture for learning long time dependencies, ICLR 2021, arXiv:2010.00951.
+    The paper leaves open whether the damping acts on z or on z'; here, as in the authors' code, on
+    z.
     """
 
     State = OscillatorState
 
     def __init__(
-        self, input_size: int, hidden_size: int, *, dt: float = 0.042, gamma: float = 2.7, epsilon: float = 4.7, rng: Any = None,
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        dt: float = 0.042,
+        gamma: float = 2.7,
+        epsilon: float = 4.7,
+        rng: Any = None,
         dtype: Any = np.float32,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
         self.dt, self.gamma, self.epsilon = number(dt, "CoRNN: dt", "(0, inf)"), gamma, epsilon
-        self.W, self.W_z, self.V, self.b = self.recurrent(), self.recurrent(), self.inputs(), self.bias()
+        self.W, self.W_z, self.V, self.b = (
+            self.recurrent(),
+            self.recurrent(),
+            self.inputs(),
+            self.bias(),
+        )
 
     def forward(self, x: Any, state: Any) -> Any:
         """One step: (batch, input_size) and (y, z) to the output and the new (y, z)."""
         y, z = state
-        force = tanh(self.from_state(y, self.W, name="y") + self.from_state(z, self.W_z, name="z") + self.from_input(x, self.V) + self.b)
+        force = tanh(
+            self.from_state(y, self.W, name="y")
+            + self.from_state(z, self.W_z, name="z")
+            + self.from_input(x, self.V)
+            + self.b
+        )
         z = z + self.dt * (force - self.gamma * y - self.epsilon * z)
         y = y + self.dt * z
         return y, OscillatorState(y, z)
 
 
 class UnICORNN(PublishedCell):
-    """z' = z - dt * sigmoid(c) * (tanh(w * y + V x + b) + alpha * y); y' = y + dt * sigmoid(c) * z'; the output is y'.
+    """z' = z - dt * sigmoid(c) * (tanh(w * y + V x + b) + alpha * y).
 
-    The state is (y, z), each (batch, hidden_size). w, b and c (hidden_size,), V (hidden_size, input_size); w starts uniform on [0, 1], c on
-    [-0.1, 0.1]. dt (step size, 0.1) and alpha (frequency, 1) are options, not trained.
+    Y' = y + dt * sigmoid(c) * z'; the output is y'.
 
-    T. K. Rusch and S. Mishra, UnICORNN: A recurrent model for learning very long time dependencies, ICML 2021, arXiv:2103.05487: one
-    layer. The paper writes 0.5 + 0.5 tanh(c / 2), which is sigmoid(c).
+    The state is (y, z), each (batch, hidden_size). w, b and c (hidden_size,), V (hidden_size,
+    input_size); w starts uniform on [0, 1], c on [-0.1, 0.1]. dt (step size, 0.1) and alpha
+    (frequency, 1) are options, not trained.
+
+    T. K. Rusch and S. Mishra, UnICORNN: A recurrent model for learning very long time dependencies,
+    ICML 2021, arXiv:2103.05487: one layer. The paper writes 0.5 + 0.5 tanh(c / 2), which is
+    sigmoid(c).
     """
 
     State = OscillatorState
 
     def __init__(
-        self, input_size: int, hidden_size: int, *, dt: float = 0.1, alpha: float = 1.0, rng: Any = None, dtype: Any = np.float32
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        dt: float = 0.1,
+        alpha: float = 1.0,
+        rng: Any = None,
+        dtype: Any = np.float32,
     ) -> None:
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
         self.dt, self.alpha = number(dt, "UnICORNN: dt", "(0, inf)"), alpha
@@ -134,7 +193,10 @@ class UnICORNN(PublishedCell):
         """One step: (batch, input_size) and (y, z) to the output and the new (y, z)."""
         y, z = state
         step = self.dt * sigmoid(self.c)
-        z = z - step * (tanh(self.from_state(y, self.w, scaled, name="y") + self.from_input(x, self.V) + self.b) + self.alpha * y)
+        z = z - step * (
+            tanh(self.from_state(y, self.w, scaled, name="y") + self.from_input(x, self.V) + self.b)
+            + self.alpha * y
+        )
         y = y + step * z
         return y, OscillatorState(y, z)
 
@@ -142,24 +204,39 @@ class UnICORNN(PublishedCell):
 class LEM(PublishedCell):
     """Long expressive memory: every unit has time steps of its own, which change with the input.
 
-    s_1, s_2 = dt * sigmoid(W_i y + V_i x + b_i); z' = (1 - s_1) * z + s_1 * tanh(W_z y + V_z x + b_z);
-    y' = (1 - s_2) * y + s_2 * tanh(W_y z' + V_y x + b_y); the output is y'.
+    s_1, s_2 = dt * sigmoid(W_i y + V_i x + b_i); z' = (1 - s_1) * z + s_1 * tanh(W_z y + V_z x +
+    b_z); y' = (1 - s_2) * y + s_2 * tanh(W_y z' + V_y x + b_y); the output is y'.
 
-    The state is (y, z), each (batch, hidden_size). V (4 * hidden_size, input_size) and b (4 * hidden_size,) have the blocks 1, 2, z, y;
-    W (3 * hidden_size, hidden_size) has the blocks 1, 2, z, which multiply y; W_y (hidden_size, hidden_size) multiplies z'. dt (1) is an
-    option, not trained.
+    The state is (y, z), each (batch, hidden_size). V (4 * hidden_size, input_size) and b (4 *
+    hidden_size,) have the blocks 1, 2, z, y; W (3 * hidden_size, hidden_size) has the blocks 1, 2,
+    z, which multiply y; W_y (hidden_size, hidden_size) multiplies z'. dt (1) is an option, not
+    trained.
 
-    T. K. Rusch, S. Mishra, N. B. Erichson and M. W. Mahoney, Long Expressive Memory for Sequence Modeling, ICLR 2022, arXiv:2110.04744;
-    s_1 and s_2 are its two time steps. The update of y reads the new z', as in the paper and the authors' code; some collections of
-    cells read the old z there.
+    T. K. Rusch, S. Mishra, N. B. Erichson and M. W. Mahoney, Long Expressive Memory for Sequence
+    Modeling, ICLR 2022, arXiv:2110.04744; s_1 and s_2 are its two time steps. The update of y reads
+    the new z', as in the paper and the authors' code; some collections of cells read the old z
+    there.
     """
 
     State = OscillatorState
 
-    def __init__(self, input_size: int, hidden_size: int, *, dt: float = 1.0, rng: Any = None, dtype: Any = np.float32) -> None:
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        dt: float = 1.0,
+        rng: Any = None,
+        dtype: Any = np.float32,
+    ) -> None:
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
         self.dt = number(dt, "LEM: dt", "(0, inf)")
-        self.W, self.W_y, self.V, self.b = self.recurrent(3), self.recurrent(), self.inputs(4), self.bias(4)
+        self.W, self.W_y, self.V, self.b = (
+            self.recurrent(3),
+            self.recurrent(),
+            self.inputs(4),
+            self.bias(4),
+        )
 
     def forward(self, x: Any, state: Any) -> Any:
         """One step: (batch, input_size) and (y, z) to the output and the new (y, z)."""
@@ -175,20 +252,31 @@ class LEM(PublishedCell):
 class LTC(PublishedCell):
     """Liquid time-constant network, compact form.
 
-    `unfolds` times: f = sigmoid(W x + U h + b), h = (h + d * f * A) / (1 + d * (softplus(rho) + f)); with d = dt / unfolds, and the
-    same x each time; the output is the last h.
+    `unfolds` times: f = sigmoid(W x + U h + b), h = (h + d * f * A) / (1 + d * (softplus(rho) +
+    f)); with d = dt / unfolds, and the same x each time; the output is the last h.
 
-    This is a fused step (explicit in f, implicit in h) of dh/dt = -(1 / tau + f) * h + f * A, with 1 / tau = softplus(rho). The state is h,
-    shape (batch, hidden_size). W (hidden_size, input_size), U (hidden_size, hidden_size), b, A, rho (hidden_size,); A starts uniform on
-    [-1, 1], rho where tau is 10, b at -2, so that a unit forgets slowly. unfolds (6) and dt (1, the time between two inputs) are options, not trained.
+    This is a fused step (explicit in f, implicit in h) of dh/dt = -(1 / tau + f) * h + f * A, with
+    1 / tau = softplus(rho). The state is h, shape (batch, hidden_size). W (hidden_size,
+    input_size), U (hidden_size, hidden_size), b, A, rho (hidden_size,); A starts uniform on [-1,
+    1], rho where tau is 10, b at -2, so that a unit forgets slowly. unfolds (6) and dt (1, the time
+    between two inputs) are options, not trained.
 
-    R. Hasani, M. Lechner, A. Amini, D. Rus and R. Grosu, Liquid Time-constant Networks, AAAI 2021, arXiv:2006.04439: the paper's
-    compact form and its fused solver, with f one layer. f is a sigmoid, because the paper's bounds on the time constant need f >= 0. The
-    authors' code has instead a conductance and a reversal potential for each pair of units, which is another cell of the same family.
+    R. Hasani, M. Lechner, A. Amini, D. Rus and R. Grosu, Liquid Time-constant Networks, AAAI 2021,
+    arXiv:2006.04439: the paper's compact form and its fused solver, with f one layer. f is a
+    sigmoid, because the paper's bounds on the time constant need f >= 0. The authors' code has
+    instead a conductance and a reversal potential for each pair of units, which is another cell of
+    the same family.
     """
 
     def __init__(
-        self, input_size: int, hidden_size: int, *, unfolds: int = 6, dt: float = 1.0, rng: Any = None, dtype: Any = np.float32
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        unfolds: int = 6,
+        dt: float = 1.0,
+        rng: Any = None,
+        dtype: Any = np.float32,
     ) -> None:
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
         if unfolds < 1:

@@ -14,17 +14,27 @@ from .base import PublishedCell
 class Elman(PublishedCell):
     """h' = tanh(W_ih x + b_ih + W_hh h + b_hh); the output is h'.
 
-    J. L. Elman, Finding Structure in Time, Cognitive Science 14 (1990). With ``nonlinearity="relu"`` relu takes the place of tanh.
+    J. L. Elman, Finding Structure in Time, Cognitive Science 14 (1990). With
+    ``nonlinearity="relu"`` relu takes the place of tanh.
 
     The state is h, shape (batch, hidden_size). Weights are in PyTorch's layout (`nn.RNN`).
     """
 
     def __init__(
-        self, input_size: int, hidden_size: int, *, nonlinearity: str = "tanh", bias: bool = True, rng: Any = None, dtype: Any = np.float32
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        nonlinearity: str = "tanh",
+        bias: bool = True,
+        rng: Any = None,
+        dtype: Any = np.float32,
     ) -> None:
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
         if nonlinearity not in ("tanh", "relu"):
-            raise TinygradError(f"Elman: nonlinearity must be 'tanh' or 'relu'; found {nonlinearity!r}")
+            raise TinygradError(
+                f"Elman: nonlinearity must be 'tanh' or 'relu'; found {nonlinearity!r}"
+            )
         self.nonlinearity = nonlinearity
         self.torch_layout(1, bias)
 

@@ -15,15 +15,18 @@ __all__ = ["FastGRNN", "FastRNN"]
 class FastRNN(PublishedCell):
     """h~ = tanh(W x + U h + b); h' = sigmoid(alpha) * h~ + sigmoid(beta) * h; the output is h'.
 
-    The state is h, shape (batch, hidden_size). W (hidden_size, input_size), U (hidden_size, hidden_size), b (hidden_size,); alpha and beta
-    are single numbers, shape (), and start from -3 and 3: h' is then close to h.
+    The state is h, shape (batch, hidden_size). W (hidden_size, input_size), U (hidden_size,
+    hidden_size), b (hidden_size,); alpha and beta are single numbers, shape (), and start from -3
+    and 3: h' is then close to h.
 
-    A. Kusupati et al., FastGRNN: A Fast, Accurate, Stable and Tiny Kilobyte Sized Gated Recurrent Neural Network, NeurIPS 2018,
-    arXiv:1901.02358. The paper's alpha and beta, between 0 and 1, are the sigmoids of the parameters here. It allows any nonlinearity
-    for h~; here it is tanh.
+    A. Kusupati et al., FastGRNN: A Fast, Accurate, Stable and Tiny Kilobyte Sized Gated Recurrent
+    Neural Network, NeurIPS 2018, arXiv:1901.02358. The paper's alpha and beta, between 0 and 1, are
+    the sigmoids of the parameters here. It allows any nonlinearity for h~; here it is tanh.
     """
 
-    def __init__(self, input_size: int, hidden_size: int, *, rng: Any = None, dtype: Any = np.float32) -> None:
+    def __init__(
+        self, input_size: int, hidden_size: int, *, rng: Any = None, dtype: Any = np.float32
+    ) -> None:
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
         self.W, self.U, self.b = self.inputs(), self.recurrent(), self.bias()
         self.alpha, self.beta = self.scalar(-3.0), self.scalar(3.0)
@@ -36,17 +39,23 @@ class FastRNN(PublishedCell):
 
 
 class FastGRNN(PublishedCell):
-    """z = sigmoid(W x + U h + b_z); h~ = tanh(W x + U h + b_h); h' = (sigmoid(zeta) * (1 - z) + sigmoid(nu)) * h~ + z * h; output h'.
+    """z = sigmoid(W x + U h + b_z); h~ = tanh(W x + U h + b_h).
 
-    The state is h, shape (batch, hidden_size). W (hidden_size, input_size) and U (hidden_size, hidden_size) are shared by z and h~;
-    b_z and b_h (hidden_size,) start from 1; zeta and nu are single numbers, shape (), and start from 1 and -4.
+    H' = (sigmoid(zeta) * (1 - z) + sigmoid(nu)) * h~ + z * h; output h'.
 
-    A. Kusupati et al., FastGRNN: A Fast, Accurate, Stable and Tiny Kilobyte Sized Gated Recurrent Neural Network, NeurIPS 2018,
-    arXiv:1901.02358. The paper's zeta and nu, between 0 and 1, are the sigmoids of the parameters here. The paper's further steps,
-    W and U as products of thin matrices, sparse, and in 8-bit integers, are not part of the cell here.
+    The state is h, shape (batch, hidden_size). W (hidden_size, input_size) and U (hidden_size,
+    hidden_size) are shared by z and h~; b_z and b_h (hidden_size,) start from 1; zeta and nu are
+    single numbers, shape (), and start from 1 and -4.
+
+    A. Kusupati et al., FastGRNN: A Fast, Accurate, Stable and Tiny Kilobyte Sized Gated Recurrent
+    Neural Network, NeurIPS 2018, arXiv:1901.02358. The paper's zeta and nu, between 0 and 1, are
+    the sigmoids of the parameters here. The paper's further steps, W and U as products of thin
+    matrices, sparse, and in 8-bit integers, are not part of the cell here.
     """
 
-    def __init__(self, input_size: int, hidden_size: int, *, rng: Any = None, dtype: Any = np.float32) -> None:
+    def __init__(
+        self, input_size: int, hidden_size: int, *, rng: Any = None, dtype: Any = np.float32
+    ) -> None:
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
         self.W, self.U = self.inputs(), self.recurrent()
         self.b_z, self.b_h = self.bias(value=1.0), self.bias(value=1.0)

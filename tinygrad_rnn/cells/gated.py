@@ -1,4 +1,7 @@
-"""Cells with gates of their own kind. In the docstrings I is input_size, H hidden_size, h the old state and h' the new one."""
+"""Cells with gates of their own kind.
+
+In the docstrings I is input_size, H hidden_size, h the old state and h' the new one.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,17 @@ from ..ops.elementwise import relu, sigmoid, tanh
 from ..ops.shaping import split
 from .base import LSTMState, PublishedCell
 
-__all__ = ["ATR", "CFN", "RAN", "STAR", "UGRNN", "IntersectionRNN", "MinimalRNN", "RecurrentHighway", "TypedRNN"]
+__all__ = [
+    "ATR",
+    "CFN",
+    "RAN",
+    "STAR",
+    "UGRNN",
+    "IntersectionRNN",
+    "MinimalRNN",
+    "RecurrentHighway",
+    "TypedRNN",
+]
 
 
 class RecurrentHighway(PublishedCell):
@@ -26,22 +39,33 @@ class RecurrentHighway(PublishedCell):
             s = n * t + s * (1 - t)
         h' = s
 
-    The output is h', and h, shape (batch, H), is the state. W (2H, I): blocks in the order n, t. R (2 L H, H) and b (2 L H,): L parts, one
-    for each layer, of two blocks in the order n, t. b_t starts at `transform_bias`. L is `depth`.
+    The output is h', and h, shape (batch, H), is the state. W (2H, I): blocks in the order n, t. R
+    (2 L H, H) and b (2 L H,): L parts, one for each layer, of two blocks in the order n, t. b_t
+    starts at `transform_bias`. L is `depth`.
 
-    J. G. Zilly, R. K. Srivastava, J. Koutnik and J. Schmidhuber, Recurrent Highway Networks, ICML 2017, arXiv:1607.03474, with the carry
-    gate coupled to the transform gate, c = 1 - t, as in the paper's experiments. The paper writes h_l for n.
+    J. G. Zilly, R. K. Srivastava, J. Koutnik and J. Schmidhuber, Recurrent Highway Networks, ICML
+    2017, arXiv:1607.03474, with the carry gate coupled to the transform gate, c = 1 - t, as in the
+    paper's experiments. The paper writes h_l for n.
     """
 
     def __init__(
-        self, input_size: int, hidden_size: int, *, depth: int = 3, transform_bias: float = -2.0, rng: Any = None, dtype: Any = np.float32
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        depth: int = 3,
+        transform_bias: float = -2.0,
+        rng: Any = None,
+        dtype: Any = np.float32,
     ) -> None:
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
         if depth < 1:
             raise ShapeError(f"RecurrentHighway: depth must be at least 1; found {depth}")
         self.depth = depth
         self.W, self.R = self.inputs(2), self.recurrent(2 * depth)
-        self.b = Parameter(np.tile(np.repeat([0.0, transform_bias], hidden_size), depth).astype(dtype))
+        self.b = Parameter(
+            np.tile(np.repeat([0.0, transform_bias], hidden_size), depth).astype(dtype)
+        )
 
     def forward(self, x: Any, s: Any) -> Any:
         """One step: (batch, input_size) and the state to the output and the new state."""
@@ -61,13 +85,16 @@ class MinimalRNN(PublishedCell):
         u  = sigmoid(U h + V z + b_u)
         h' = u * h + (1 - u) * z
 
-    The output is h', and h, shape (batch, H), is the state. W (H, I), U (H, H), V (H, H), b_z (H,), b_u (H,).
+    The output is h', and h, shape (batch, H), is the state. W (H, I), U (H, H), V (H, H), b_z (H,),
+    b_u (H,).
 
-    M. Chen, MinimalRNN: Toward More Interpretable and Trainable Recurrent Neural Networks (2017), arXiv:1711.06788, with one dense layer
-    as the embedding of x.
+    M. Chen, MinimalRNN: Toward More Interpretable and Trainable Recurrent Neural Networks (2017),
+    arXiv:1711.06788, with one dense layer as the embedding of x.
     """
 
-    def __init__(self, input_size: int, hidden_size: int, *, rng: Any = None, dtype: Any = np.float32) -> None:
+    def __init__(
+        self, input_size: int, hidden_size: int, *, rng: Any = None, dtype: Any = np.float32
+    ) -> None:
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
         self.W, self.U, self.V = self.inputs(), self.recurrent(), self.inputs(columns=hidden_size)
         self.b_z, self.b_u = self.bias(), self.bias()
@@ -87,12 +114,16 @@ class UGRNN(PublishedCell):
         g  = sigmoid(W_g x + U_g h + b_g)
         h' = g * h + (1 - g) * c
 
-    The output is h', and h, shape (batch, H), is the state. W (2H, I), U (2H, H), b (2H,): blocks in the order c, g. b_g starts at 1.
+    The output is h', and h, shape (batch, H), is the state. W (2H, I), U (2H, H), b (2H,): blocks
+    in the order c, g. b_g starts at 1.
 
-    J. Collins, J. Sohl-Dickstein and D. Sussillo, Capacity and Trainability in Recurrent Neural Networks, ICLR 2017, arXiv:1611.09913.
+    J. Collins, J. Sohl-Dickstein and D. Sussillo, Capacity and Trainability in Recurrent Neural
+    Networks, ICLR 2017, arXiv:1611.09913.
     """
 
-    def __init__(self, input_size: int, hidden_size: int, *, rng: Any = None, dtype: Any = np.float32) -> None:
+    def __init__(
+        self, input_size: int, hidden_size: int, *, rng: Any = None, dtype: Any = np.float32
+    ) -> None:
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
         self.W, self.U, self.b = self.inputs(2), self.recurrent(2), self.bias(2)
         self.b.data = init.forget_bias(self.b.numpy(), hidden_size, gates=2)
@@ -116,17 +147,21 @@ class IntersectionRNN(PublishedCell):
         y    = g_y * p + (1 - g_y) * y_in
         h'   = g_h * h + (1 - g_h) * h_in
 
-    The output is y, shape (batch, H), and h, shape (batch, H), is the state. W (4H, H), U (4H, H), b (4H,): blocks in the order y, h, gy,
-    gh; W_x (H, I), or None if I == H. b_gy and b_gh start at 1.
+    The output is y, shape (batch, H), and h, shape (batch, H), is the state. W (4H, H), U (4H, H),
+    b (4H,): blocks in the order y, h, gy, gh; W_x (H, I), or None if I == H. b_gy and b_gh start at
+    1.
 
-    J. Collins, J. Sohl-Dickstein and D. Sussillo, Capacity and Trainability in Recurrent Neural Networks, ICLR 2017, arXiv:1611.09913;
-    relu and tanh are the choice of its experiments.
+    J. Collins, J. Sohl-Dickstein and D. Sussillo, Capacity and Trainability in Recurrent Neural
+    Networks, ICLR 2017, arXiv:1611.09913; relu and tanh are the choice of its experiments.
 
-    The depth gate needs an input of H features; a first layer with another number projects it, as in the first author's
-    implementation (which adds a bias there). The cell is meant for stacks: in a single layer y sees the past through y_in and g_y only.
+    The depth gate needs an input of H features; a first layer with another number projects it, as
+    in the first author's implementation (which adds a bias there). The cell is meant for stacks: in
+    a single layer y sees the past through y_in and g_y only.
     """
 
-    def __init__(self, input_size: int, hidden_size: int, *, rng: Any = None, dtype: Any = np.float32) -> None:
+    def __init__(
+        self, input_size: int, hidden_size: int, *, rng: Any = None, dtype: Any = np.float32
+    ) -> None:
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
         self.W_x = None if input_size == hidden_size else self.inputs()
         self.W, self.U = self.inputs(4, hidden_size), self.recurrent(4)
@@ -135,7 +170,9 @@ class IntersectionRNN(PublishedCell):
     def forward(self, x: Any, h: Any) -> Any:
         """One step: (batch, input_size) and the state to the output and the new state."""
         p = x if self.W_x is None else x @ self.W_x.T
-        y_in, h_in, g_y, g_h = split(self.from_input(p, self.W) + self.from_state(h, self.U) + self.b, 4, axis=-1)
+        y_in, h_in, g_y, g_h = split(
+            self.from_input(p, self.W) + self.from_state(h, self.U) + self.b, 4, axis=-1
+        )
         y_in, h_in, g_y, g_h = relu(y_in), tanh(h_in), sigmoid(g_y), sigmoid(g_h)
         y = g_y * p + (1.0 - g_y) * y_in
         h = g_h * h + (1.0 - g_h) * h_in
@@ -150,15 +187,18 @@ class RAN(PublishedCell):
         c' = i * (W_c x) + f * c
         h' = tanh(c')
 
-    The output is h'; the state is (h, c), each (batch, H). W (3H, I): blocks in the order i, f, c; U (2H, H) and b (2H,): blocks in the
-    order i, f. b_f starts at 1.
+    The output is h'; the state is (h, c), each (batch, H). W (3H, I): blocks in the order i, f, c;
+    U (2H, H) and b (2H,): blocks in the order i, f. b_f starts at 1.
 
-    K. Lee, O. Levy and L. Zettlemoyer, Recurrent Additive Networks (2017), arXiv:1705.07393. The paper also tries h' = c'.
+    K. Lee, O. Levy and L. Zettlemoyer, Recurrent Additive Networks (2017), arXiv:1705.07393. The
+    paper also tries h' = c'.
     """
 
     State = LSTMState
 
-    def __init__(self, input_size: int, hidden_size: int, *, rng: Any = None, dtype: Any = np.float32) -> None:
+    def __init__(
+        self, input_size: int, hidden_size: int, *, rng: Any = None, dtype: Any = np.float32
+    ) -> None:
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
         self.W, self.U, self.b = self.inputs(3), self.recurrent(2), self.bias(2)
         self.b.data = init.forget_bias(self.b.numpy(), hidden_size, gates=2)
@@ -180,20 +220,25 @@ class CFN(PublishedCell):
         eta   = sigmoid(V_eta x + U_eta h + b_eta)
         h'    = theta * tanh(h) + eta * tanh(W x)
 
-    The output is h', and h, shape (batch, H), is the state. V (2H, I), U (2H, H), b (2H,): blocks in the order theta, eta; W (H, I).
-    b_theta starts at 1, b_eta at -1.
+    The output is h', and h, shape (batch, H), is the state. V (2H, I), U (2H, H), b (2H,): blocks
+    in the order theta, eta; W (H, I). b_theta starts at 1, b_eta at -1.
 
-    T. Laurent and J. von Brecht, A Recurrent Neural Network Without Chaos, ICLR 2017, arXiv:1612.06212.
+    T. Laurent and J. von Brecht, A Recurrent Neural Network Without Chaos, ICLR 2017,
+    arXiv:1612.06212.
     """
 
-    def __init__(self, input_size: int, hidden_size: int, *, rng: Any = None, dtype: Any = np.float32) -> None:
+    def __init__(
+        self, input_size: int, hidden_size: int, *, rng: Any = None, dtype: Any = np.float32
+    ) -> None:
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
         self.V, self.U, self.W = self.inputs(2), self.recurrent(2), self.inputs()
         self.b = Parameter(np.repeat([1.0, -1.0], hidden_size).astype(dtype))
 
     def forward(self, x: Any, h: Any) -> Any:
         """One step: (batch, input_size) and the state to the output and the new state."""
-        theta, eta = split(sigmoid(self.from_input(x, self.V) + self.from_state(h, self.U) + self.b), 2, axis=-1)
+        theta, eta = split(
+            sigmoid(self.from_input(x, self.V) + self.from_state(h, self.U) + self.b), 2, axis=-1
+        )
         h = theta * tanh(h) + eta * tanh(self.from_input(x, self.W))
         return h, h
 
@@ -209,11 +254,13 @@ class ATR(PublishedCell):
 
     The output is h', and h, shape (batch, H), is the state. W (H, I), U (H, H); no biases.
 
-    B. Zhang, D. Xiong, J. Su, Q. Lin and H. Zhang, Simplifying Neural Machine Translation with Addition-Subtraction Twin-Gated Recurrent
-    Networks, EMNLP 2018, arXiv:1810.12546.
+    B. Zhang, D. Xiong, J. Su, Q. Lin and H. Zhang, Simplifying Neural Machine Translation with
+    Addition-Subtraction Twin-Gated Recurrent Networks, EMNLP 2018, arXiv:1810.12546.
     """
 
-    def __init__(self, input_size: int, hidden_size: int, *, rng: Any = None, dtype: Any = np.float32) -> None:
+    def __init__(
+        self, input_size: int, hidden_size: int, *, rng: Any = None, dtype: Any = np.float32
+    ) -> None:
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
         self.W, self.U = self.inputs(), self.recurrent()
 
@@ -232,13 +279,16 @@ class STAR(PublishedCell):
         z  = tanh(W_z x + b_z)
         h' = tanh((1 - k) * h + k * z)
 
-    The output is h', and h, shape (batch, H), is the state. W (2H, I) and b (2H,): blocks in the order k, z; U (H, H).
+    The output is h', and h, shape (batch, H), is the state. W (2H, I) and b (2H,): blocks in the
+    order k, z; U (H, H).
 
-    M. O. Turkoglu, S. D'Aronco, J. D. Wegner and K. Schindler, Gating Revisited: Deep Multi-layer RNNs That Can Be Trained (2019),
-    arXiv:1911.11033.
+    M. O. Turkoglu, S. D'Aronco, J. D. Wegner and K. Schindler, Gating Revisited: Deep Multi-layer
+    RNNs That Can Be Trained (2019), arXiv:1911.11033.
     """
 
-    def __init__(self, input_size: int, hidden_size: int, *, rng: Any = None, dtype: Any = np.float32) -> None:
+    def __init__(
+        self, input_size: int, hidden_size: int, *, rng: Any = None, dtype: Any = np.float32
+    ) -> None:
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
         self.W, self.U, self.b = self.inputs(2), self.recurrent(), self.bias(2)
 
@@ -257,12 +307,16 @@ class TypedRNN(PublishedCell):
         f  = sigmoid(W_f x + b)
         h' = f * h + (1 - f) * z
 
-    The output is h', and h, shape (batch, H), is the state. W (2H, I): blocks in the order z, f; b (H,) is the bias of f and starts at 1.
+    The output is h', and h, shape (batch, H), is the state. W (2H, I): blocks in the order z, f; b
+    (H,) is the bias of f and starts at 1.
 
-    D. Balduzzi and M. Ghifary, Strongly-Typed Recurrent Neural Networks, ICML 2016, arXiv:1602.02218.
+    D. Balduzzi and M. Ghifary, Strongly-Typed Recurrent Neural Networks, ICML 2016,
+    arXiv:1602.02218.
     """
 
-    def __init__(self, input_size: int, hidden_size: int, *, rng: Any = None, dtype: Any = np.float32) -> None:
+    def __init__(
+        self, input_size: int, hidden_size: int, *, rng: Any = None, dtype: Any = np.float32
+    ) -> None:
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
         self.W, self.b = self.inputs(2), self.bias(value=1.0)
 

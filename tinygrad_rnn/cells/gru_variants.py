@@ -1,4 +1,7 @@
-"""Relatives of the gated recurrent unit. In the docstrings I is input_size, H hidden_size, h the old state and h' the new one."""
+"""Relatives of the gated recurrent unit.
+
+In the docstrings I is input_size, H hidden_size, h the old state and h' the new one.
+"""
 
 from __future__ import annotations
 
@@ -20,17 +23,26 @@ class MUT1(PublishedCell):
         r  = sigmoid(W_r x + U_r h + b_r)
         h' = tanh(U_h (r * h) + tanh(W_h x) + b_h) * z + h * (1 - z)
 
-    The output is h', and h, shape (batch, H), is the state. W (3H, I) is W_z, W_r, W_h; U_r and U_h (H, H); b (3H,) is b_z, b_r, b_h.
+    The output is h', and h, shape (batch, H), is the state. W (3H, I) is W_z, W_r, W_h; U_r and U_h
+    (H, H); b (3H,) is b_z, b_r, b_h.
 
-    R. Jozefowicz, W. Zaremba and I. Sutskever, An Empirical Exploration of Recurrent Network Architectures, ICML 2015.
+    R. Jozefowicz, W. Zaremba and I. Sutskever, An Empirical Exploration of Recurrent Network
+    Architectures, ICML 2015.
 
-    The paper adds tanh(x), without a matrix, to a vector of H units, which is defined only where x has H features; W_h takes x there
-    for any size.
+    The paper adds tanh(x), without a matrix, to a vector of H units, which is defined only where x
+    has H features; W_h takes x there for any size.
     """
 
-    def __init__(self, input_size: int, hidden_size: int, *, rng: Any = None, dtype: Any = np.float32) -> None:
+    def __init__(
+        self, input_size: int, hidden_size: int, *, rng: Any = None, dtype: Any = np.float32
+    ) -> None:
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
-        self.W, self.U_r, self.U_h, self.b = self.inputs(3), self.recurrent(), self.recurrent(), self.bias(3)
+        self.W, self.U_r, self.U_h, self.b = (
+            self.inputs(3),
+            self.recurrent(),
+            self.recurrent(),
+            self.bias(3),
+        )
 
     def forward(self, x: Any, h: Any) -> Any:
         """One step: (batch, input_size) and the state to the output and the new state."""
@@ -49,18 +61,27 @@ class MUT2(PublishedCell):
         r  = sigmoid(W_r x + U_r h + b_r)
         h' = tanh(U_h (r * h) + W_h x + b_h) * z + h * (1 - z)
 
-    The output is h', and h, shape (batch, H), is the state. W (3H, I) is W_z, W_r, W_h; U (2H, H) is U_z, U_r; U_h (H, H); b (3H,) is
-    b_z, b_r, b_h.
+    The output is h', and h, shape (batch, H), is the state. W (3H, I) is W_z, W_r, W_h; U (2H, H)
+    is U_z, U_r; U_h (H, H); b (3H,) is b_z, b_r, b_h.
 
-    R. Jozefowicz, W. Zaremba and I. Sutskever, An Empirical Exploration of Recurrent Network Architectures, ICML 2015.
+    R. Jozefowicz, W. Zaremba and I. Sutskever, An Empirical Exploration of Recurrent Network
+    Architectures, ICML 2015.
 
-    In the paper r = sigmoid(x + U_r h + b_r), x without a matrix, which is defined only where x has H features; W_r takes x there for
-    any size. With it this is a GRU (reset before the product) in which z and 1 - z stand the other way round.
+    In the paper r = sigmoid(x + U_r h + b_r), x without a matrix, which is defined only where x has
+    H features; W_r takes x there for any size. With it this is a GRU (reset before the product) in
+    which z and 1 - z stand the other way round.
     """
 
-    def __init__(self, input_size: int, hidden_size: int, *, rng: Any = None, dtype: Any = np.float32) -> None:
+    def __init__(
+        self, input_size: int, hidden_size: int, *, rng: Any = None, dtype: Any = np.float32
+    ) -> None:
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
-        self.W, self.U, self.U_h, self.b = self.inputs(3), self.recurrent(2), self.recurrent(), self.bias(3)
+        self.W, self.U, self.U_h, self.b = (
+            self.inputs(3),
+            self.recurrent(2),
+            self.recurrent(),
+            self.bias(3),
+        )
 
     def forward(self, x: Any, h: Any) -> Any:
         """One step: (batch, input_size) and the state to the output and the new state."""
@@ -78,13 +99,16 @@ class MUT3(PublishedCell):
         r  = sigmoid(W_r x + U_r h + b_r)
         h' = tanh(U_h (r * h) + W_h x + b_h) * z + h * (1 - z)
 
-    The output is h', and h, shape (batch, H), is the state. W (3H, I) is W_z, W_r, W_h; U_z, U_r and U_h (H, H); b (3H,) is b_z, b_r,
-    b_h.
+    The output is h', and h, shape (batch, H), is the state. W (3H, I) is W_z, W_r, W_h; U_z, U_r
+    and U_h (H, H); b (3H,) is b_z, b_r, b_h.
 
-    R. Jozefowicz, W. Zaremba and I. Sutskever, An Empirical Exploration of Recurrent Network Architectures, ICML 2015.
+    R. Jozefowicz, W. Zaremba and I. Sutskever, An Empirical Exploration of Recurrent Network
+    Architectures, ICML 2015.
     """
 
-    def __init__(self, input_size: int, hidden_size: int, *, rng: Any = None, dtype: Any = np.float32) -> None:
+    def __init__(
+        self, input_size: int, hidden_size: int, *, rng: Any = None, dtype: Any = np.float32
+    ) -> None:
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
         self.W, self.b = self.inputs(3), self.bias(3)
         self.U_z, self.U_r, self.U_h = self.recurrent(), self.recurrent(), self.recurrent()
@@ -105,16 +129,23 @@ class MGU(PublishedCell):
         n  = tanh(W_h x + U_h (f * h) + b_h)
         h' = (1 - f) * h + f * n
 
-    The output is h', and h, shape (batch, H), is the state. W (2H, I) is W_f, W_h; U_f and U_h (H, H); b (2H,) is b_f, b_h. The paper
-    writes n as h with a tilde.
+    The output is h', and h, shape (batch, H), is the state. W (2H, I) is W_f, W_h; U_f and U_h (H,
+    H); b (2H,) is b_f, b_h. The paper writes n as h with a tilde.
 
-    G.-B. Zhou, J. Wu, C.-L. Zhang and Z.-H. Zhou, Minimal Gated Unit for Recurrent Neural Networks, International Journal of Automation
-    and Computing 13 (2016), arXiv:1603.09420.
+    G.-B. Zhou, J. Wu, C.-L. Zhang and Z.-H. Zhou, Minimal Gated Unit for Recurrent Neural Networks,
+    International Journal of Automation and Computing 13 (2016), arXiv:1603.09420.
     """
 
-    def __init__(self, input_size: int, hidden_size: int, *, rng: Any = None, dtype: Any = np.float32) -> None:
+    def __init__(
+        self, input_size: int, hidden_size: int, *, rng: Any = None, dtype: Any = np.float32
+    ) -> None:
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
-        self.W, self.U_f, self.U_h, self.b = self.inputs(2), self.recurrent(), self.recurrent(), self.bias(2)
+        self.W, self.U_f, self.U_h, self.b = (
+            self.inputs(2),
+            self.recurrent(),
+            self.recurrent(),
+            self.bias(2),
+        )
 
     def forward(self, x: Any, h: Any) -> Any:
         """One step: (batch, input_size) and the state to the output and the new state."""
@@ -132,16 +163,21 @@ class LiGRU(PublishedCell):
         n  = relu(W_n x + U_n h + b_n)
         h' = z * h + (1 - z) * n
 
-    The output is h', and h, shape (batch, H), is the state. W (2H, I) is W_z, W_n; U (2H, H) is U_z, U_n; b (2H,) is b_z, b_n.
+    The output is h', and h, shape (batch, H), is the state. W (2H, I) is W_z, W_n; U (2H, H) is
+    U_z, U_n; b (2H,) is b_z, b_n.
 
-    M. Ravanelli, P. Brakel, M. Omologo and Y. Bengio, Light Gated Recurrent Units for Speech Recognition, IEEE Transactions on Emerging
-    Topics in Computational Intelligence 2 (2018), arXiv:1803.10225.
+    M. Ravanelli, P. Brakel, M. Omologo and Y. Bengio, Light Gated Recurrent Units for Speech
+    Recognition, IEEE Transactions on Emerging Topics in Computational Intelligence 2 (2018),
+    arXiv:1803.10225.
 
-    In the paper W_z x and W_n x pass through batch normalisation, whose shift takes the place of the biases, and which keeps the relu
-    units from growing; here there is none, so long sequences want small steps or clipped gradients.
+    In the paper W_z x and W_n x pass through batch normalisation, whose shift takes the place of
+    the biases, and which keeps the relu units from growing; here there is none, so long sequences
+    want small steps or clipped gradients.
     """
 
-    def __init__(self, input_size: int, hidden_size: int, *, rng: Any = None, dtype: Any = np.float32) -> None:
+    def __init__(
+        self, input_size: int, hidden_size: int, *, rng: Any = None, dtype: Any = np.float32
+    ) -> None:
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
         self.W, self.U, self.b = self.inputs(2), self.recurrent(2), self.bias(2)
 

@@ -1,4 +1,7 @@
-"""Cells whose gates do not see the last output: the products with weights need the input alone and can be made for all steps at once."""
+"""Cells whose gates do not see the last output.
+
+The products with weights need the input alone and can be made for all steps at once.
+"""
 
 from __future__ import annotations
 
@@ -25,22 +28,38 @@ class SRU(PublishedCell):
         c' = f * c + (1 - f) * (W_c x)
         y  = r * c' + alpha * (1 - r) * x,  alpha = sqrt(1 + 2 exp(highway_bias))
 
-    The output is y; the state is c, both (batch, H). W (3H, I): blocks in the order c, f, r. v_f, v_r, b_f and b_r (H,). Where I differs
-    from H, W_h x takes the place of x in y, and W (4H, I) has W_h as its fourth block. `highway_bias` (0) is where b_r starts. W_c and W_h start uniform with variance 1 / I, W_f and W_r with half
-    of it, v_f and v_r with variance 1 / 2, as in the authors' code: alpha keeps the variance from level to level for this start.
+    The output is y; the state is c, both (batch, H). W (3H, I): blocks in the order c, f, r. v_f,
+    v_r, b_f and b_r (H,). Where I differs from H, W_h x takes the place of x in y, and W (4H, I)
+    has W_h as its fourth block. `highway_bias` (0) is where b_r starts. W_c and W_h start uniform
+    with variance 1 / I, W_f and W_r with half of it, v_f and v_r with variance 1 / 2, as in the
+    authors' code: alpha keeps the variance from level to level for this start.
 
-    T. Lei, Y. Zhang, S. I. Wang, H. Dai and Y. Artzi, Simple Recurrent Units for Highly Parallelizable Recurrence, EMNLP 2018,
-    arXiv:1709.02755v5.
+    T. Lei, Y. Zhang, S. I. Wang, H. Dai and Y. Artzi, Simple Recurrent Units for Highly
+    Parallelizable Recurrence, EMNLP 2018, arXiv:1709.02755v5.
 
-    The paper's first versions have neither v_f, v_r nor alpha, and tanh(c') in the place of c'. The authors' code does not scale W_h x
-    by alpha, but the values that W_h starts from.
+    The paper's first versions have neither v_f, v_r nor alpha, and tanh(c') in the place of c'. The
+    authors' code does not scale W_h x by alpha, but the values that W_h starts from.
     """
 
-    def __init__(self, input_size: int, hidden_size: int, *, highway_bias: float = 0.0, rng: Any = None, dtype: Any = np.float32) -> None:
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        highway_bias: float = 0.0,
+        rng: Any = None,
+        dtype: Any = np.float32,
+    ) -> None:
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
         self.blocks = 3 if input_size == hidden_size else 4
-        bounds = np.sqrt(np.array([3.0, 1.5, 1.5, 3.0])[: self.blocks] / input_size)  # variances 1 / I, half of it for gates
-        self.W = Parameter((self._rng.uniform(-1, 1, (self.blocks * hidden_size, input_size)) * np.repeat(bounds, hidden_size)[:, None]).astype(dtype))
+        # variances 1 / I, half of it for gates
+        bounds = np.sqrt(np.array([3.0, 1.5, 1.5, 3.0])[: self.blocks] / input_size)
+        self.W = Parameter(
+            (
+                self._rng.uniform(-1, 1, (self.blocks * hidden_size, input_size))
+                * np.repeat(bounds, hidden_size)[:, None]
+            ).astype(dtype)
+        )
         self.v_f, self.v_r = self.vector(bound=1.5**0.5), self.vector(bound=1.5**0.5)
         self.b_f, self.b_r = self.bias(), self.bias(value=highway_bias)
         self.alpha = math.sqrt(1 + 2 * math.exp(highway_bias))
@@ -72,11 +91,14 @@ class QRNN(PublishedCell):
         c' = f * c + (1 - f) * z
         y  = o * c'
 
-    The output is y, shape (batch, H). The state is (c, inputs), of shapes (batch, H) and (batch, k - 1, I): the last k - 1 inputs, the oldest
-    first. k is `window` (2). W (3H, k I), b (3H,): blocks in the order z, f, o. With ``pooling="f"`` (default "fo") there are only the
-    blocks z, f, and the output is c'. With ``pooling="ifo"`` the blocks are z, f, o, i, with i = sigmoid(W_i X + b_i) and c' = f * c + i * z.
+    The output is y, shape (batch, H). The state is (c, inputs), of shapes (batch, H) and (batch, k
+    - 1, I): the last k - 1 inputs, the oldest first. k is `window` (2). W (3H, k I), b (3H,):
+    blocks in the order z, f, o. With ``pooling="f"`` (default "fo") there are only the blocks z, f,
+    and the output is c'. With ``pooling="ifo"`` the blocks are z, f, o, i, with i = sigmoid(W_i X +
+    b_i) and c' = f * c + i * z.
 
-    J. Bradbury, S. Merity, C. Xiong and R. Socher, Quasi-Recurrent Neural Networks, ICLR 2017, arXiv:1611.01576.
+    J. Bradbury, S. Merity, C. Xiong and R. Socher, Quasi-Recurrent Neural Networks, ICLR 2017,
+    arXiv:1611.01576.
 
     The paper writes no biases; public code has them, and they start at zero here.
     """
@@ -85,7 +107,14 @@ class QRNN(PublishedCell):
     bookkeeping = ("inputs",)
 
     def __init__(
-        self, input_size: int, hidden_size: int, *, window: int = 2, pooling: str = "fo", rng: Any = None, dtype: Any = np.float32
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        window: int = 2,
+        pooling: str = "fo",
+        rng: Any = None,
+        dtype: Any = np.float32,
     ) -> None:
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
         if pooling not in ("f", "fo", "ifo"):
@@ -98,7 +127,10 @@ class QRNN(PublishedCell):
 
     def initial_state(self, batch_size: int) -> QRNNState:
         """Zeros."""
-        return QRNNState(self.zeros(batch_size, self.hidden_size), self.zeros(batch_size, self.window - 1, self.input_size or 0))
+        return QRNNState(
+            self.zeros(batch_size, self.hidden_size),
+            self.zeros(batch_size, self.window - 1, self.input_size or 0),
+        )
 
     def forward(self, x: Any, state: Any) -> Any:
         """One step: (batch, input_size) and (c, inputs) to the output and the new state."""
@@ -112,7 +144,10 @@ class QRNN(PublishedCell):
 
 
 def positive_content(x: Any) -> Any:
-    """g(x) = x + 1/2 where x >= 0, else sigmoid(x): the positive and continuous function of Feng et al. (2024), appendix B."""
+    """g(x) = x + 1/2 where x >= 0, else sigmoid(x).
+
+    The positive and continuous function of Feng et al. (2024), appendix B.
+    """
     return where(x >= 0, x + 0.5, sigmoid(x))
 
 
@@ -123,15 +158,26 @@ class MinGRU(PublishedCell):
         n  = W_n x + b_n
         h' = (1 - z) * h + z * n
 
-    The output is h', and h, shape (batch, H), is the state. W (2H, I), b (2H,): blocks in the order z, n. With ``log_space=True``
-    n = g(W_n x + b_n), where g(a) = a + 1/2 for a >= 0 and sigmoid(a) for a < 0.
+    The output is h', and h, shape (batch, H), is the state. W (2H, I), b (2H,): blocks in the order
+    z, n. With ``log_space=True`` n = g(W_n x + b_n), where g(a) = a + 1/2 for a >= 0 and sigmoid(a)
+    for a < 0.
 
-    L. Feng, F. Tung, M. O. Ahmed, Y. Bengio and H. Hajimirsadeghi, Were RNNs All We Needed? (2024), arXiv:2410.01201.
+    L. Feng, F. Tung, M. O. Ahmed, Y. Bengio and H. Hajimirsadeghi, Were RNNs All We Needed? (2024),
+    arXiv:2410.01201.
 
-    The default is the paper's equations; its computation in log space, and most public code, have g.
+    The default is the paper's equations; its computation in log space, and most public code, have
+    g.
     """
 
-    def __init__(self, input_size: int, hidden_size: int, *, log_space: bool = False, rng: Any = None, dtype: Any = np.float32) -> None:
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        log_space: bool = False,
+        rng: Any = None,
+        dtype: Any = np.float32,
+    ) -> None:
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
         self.log_space = log_space
         self.W, self.b = self.inputs(2), self.bias(2)
@@ -152,15 +198,25 @@ class MinLSTM(PublishedCell):
         n  = W_n x + b_n
         h' = (f * h + i * n) / (f + i)
 
-    The output is h', and h, shape (batch, H), is the state. W (3H, I), b (3H,): blocks in the order f, i, n. With ``log_space=True``
-    n = g(W_n x + b_n) as in `MinGRU`. b_f starts at 1.
+    The output is h', and h, shape (batch, H), is the state. W (3H, I), b (3H,): blocks in the order
+    f, i, n. With ``log_space=True`` n = g(W_n x + b_n) as in `MinGRU`. b_f starts at 1.
 
-    L. Feng, F. Tung, M. O. Ahmed, Y. Bengio and H. Hajimirsadeghi, Were RNNs All We Needed? (2024), arXiv:2410.01201.
+    L. Feng, F. Tung, M. O. Ahmed, Y. Bengio and H. Hajimirsadeghi, Were RNNs All We Needed? (2024),
+    arXiv:2410.01201.
 
-    f / (f + i) is computed as sigmoid(log f - log i), which does not divide 0 by 0 where both gates are shut.
+    f / (f + i) is computed as sigmoid(log f - log i), which does not divide 0 by 0 where both gates
+    are shut.
     """
 
-    def __init__(self, input_size: int, hidden_size: int, *, log_space: bool = False, rng: Any = None, dtype: Any = np.float32) -> None:
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        log_space: bool = False,
+        rng: Any = None,
+        dtype: Any = np.float32,
+    ) -> None:
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
         self.log_space = log_space
         self.W, self.b = self.inputs(3), self.bias(3)

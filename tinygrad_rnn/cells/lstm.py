@@ -14,18 +14,29 @@ from .base import LSTMState, PublishedCell
 
 
 class LSTM(PublishedCell):
-    """i, f, o = sigmoid(W x + b + U h + b'), g = tanh(...); c' = f * c + i * g; h' = o * tanh(c'); the output is h'.
+    """i, f, o = sigmoid(W x + b + U h + b'), g = tanh(...); c' = f * c + i * g; h' = o * tanh(c').
 
-    S. Hochreiter and J. Schmidhuber, Long Short-Term Memory, Neural Computation 9 (1997), with the forget gate of F. Gers, J. Schmidhuber
-    and F. Cummins, Learning to Forget, Neural Computation 12 (2000).
+    The output is h'.
 
-    The state is (h, c), each (batch, hidden_size). Weights are in PyTorch's layout (`nn.LSTM`): blocks in the order i, f, g, o. The forget
-    gate's bias starts at 1.
+    S. Hochreiter and J. Schmidhuber, Long Short-Term Memory, Neural Computation 9 (1997), with the
+    forget gate of F. Gers, J. Schmidhuber and F. Cummins, Learning to Forget, Neural Computation 12
+    (2000).
+
+    The state is (h, c), each (batch, hidden_size). Weights are in PyTorch's layout (`nn.LSTM`):
+    blocks in the order i, f, g, o. The forget gate's bias starts at 1.
     """
 
     State = LSTMState
 
-    def __init__(self, input_size: int, hidden_size: int, *, bias: bool = True, rng: Any = None, dtype: Any = np.float32) -> None:
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        bias: bool = True,
+        rng: Any = None,
+        dtype: Any = np.float32,
+    ) -> None:
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
         self.torch_layout(4, bias)
         if self.bias_ih is not None:
@@ -41,20 +52,32 @@ class LSTM(PublishedCell):
 
 
 class LSTMP(LSTM):
-    """i, f, o = sigmoid(W x + b + U h + b'), g = tanh(...); c' = f * c + i * g; h' = W_hr (o * tanh(c')); the output is h'.
+    """i, f, o = sigmoid(W x + b + U h + b'), g = tanh(...); c' = f * c + i * g.
 
-    H. Sak, A. Senior and F. Beaufays, Long Short-Term Memory Based Recurrent Neural Network Architectures for Large Vocabulary Speech
-    Recognition (2014), arXiv:1402.1128, without peepholes, as in PyTorch (``proj_size``).
+    H' = W_hr (o * tanh(c')); the output is h'.
 
-    The state is (h, c), of shapes (batch, proj_size) and (batch, hidden_size). Weights as in `LSTM`, and weight_hr
-    (proj_size, hidden_size).
+    H. Sak, A. Senior and F. Beaufays, Long Short-Term Memory Based Recurrent Neural Network
+    Architectures for Large Vocabulary Speech Recognition (2014), arXiv:1402.1128, without
+    peepholes, as in PyTorch (``proj_size``).
+
+    The state is (h, c), of shapes (batch, proj_size) and (batch, hidden_size). Weights as in
+    `LSTM`, and weight_hr (proj_size, hidden_size).
     """
 
     def __init__(
-        self, input_size: int, hidden_size: int, proj_size: int, *, bias: bool = True, rng: Any = None, dtype: Any = np.float32
+        self,
+        input_size: int,
+        hidden_size: int,
+        proj_size: int,
+        *,
+        bias: bool = True,
+        rng: Any = None,
+        dtype: Any = np.float32,
     ) -> None:
         if not 1 <= proj_size < hidden_size:
-            raise ShapeError(f"LSTMP: proj_size must be from 1 to hidden_size - 1 = {hidden_size - 1}; found {proj_size}")
+            raise ShapeError(
+                f"LSTMP: proj_size must be from 1 to hidden_size - 1 = {hidden_size - 1}; found {proj_size}"
+            )
         super().__init__(input_size, hidden_size, bias=bias, rng=rng, dtype=dtype)
         self.proj_size = self.output_size = proj_size
         self.weight_hh = self.xavier(4 * hidden_size, proj_size, 4)
@@ -62,7 +85,9 @@ class LSTMP(LSTM):
 
     def initial_state(self, batch_size: int) -> LSTMState:
         """Zeros."""
-        return LSTMState(self.zeros(batch_size, self.proj_size), self.zeros(batch_size, self.hidden_size))
+        return LSTMState(
+            self.zeros(batch_size, self.proj_size), self.zeros(batch_size, self.hidden_size)
+        )
 
     def forward(self, x: Any, state: Any) -> Any:
         """One step: (batch, input_size) and (h, c) to the output and the new (h, c)."""

@@ -1,4 +1,7 @@
-"""Relatives of the LSTM. In the docstrings I is input_size, H hidden_size, (h, c) the old state and (h', c') the new one."""
+"""Relatives of the LSTM.
+
+In the docstrings I is input_size, H hidden_size, (h, c) the old state and (h', c') the new one.
+"""
 
 from __future__ import annotations
 
@@ -37,24 +40,30 @@ class LSTM1997(PublishedCell):
         c' = c + i * g
         h' = o * (2 * sigmoid(c') - 1)
 
-    The output is h'; the state is (h, c), each (batch, H). W (3H, I), U (3H, H), b (3H,): blocks in the order i, o, g.
+    The output is h'; the state is (h, c), each (batch, H). W (3H, I), U (3H, H), b (3H,): blocks in
+    the order i, o, g.
 
     S. Hochreiter and J. Schmidhuber, Long Short-Term Memory, Neural Computation 9 (1997).
 
-    The two squashing functions are the paper's, with ranges (-2, 2) and (-1, 1); later accounts put tanh for both. Each memory block
-    has one cell. In the paper's experiments gates may also hear the gates of the step before; here they hear h only.
+    The two squashing functions are the paper's, with ranges (-2, 2) and (-1, 1); later accounts put
+    tanh for both. Each memory block has one cell. In the paper's experiments gates may also hear
+    the gates of the step before; here they hear h only.
     """
 
     State = LSTMState
 
-    def __init__(self, input_size: int, hidden_size: int, *, rng: Any = None, dtype: Any = np.float32) -> None:
+    def __init__(
+        self, input_size: int, hidden_size: int, *, rng: Any = None, dtype: Any = np.float32
+    ) -> None:
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
         self.W, self.U, self.b = self.inputs(3), self.recurrent(3), self.bias(3)
 
     def forward(self, x: Any, state: Any) -> Any:
         """One step: (batch, input_size) and (h, c) to the output and the new (h, c)."""
         h, c = state
-        i, o, g = split(sigmoid(self.from_input(x, self.W) + self.from_state(h, self.U) + self.b), 3, axis=-1)
+        i, o, g = split(
+            sigmoid(self.from_input(x, self.W) + self.from_state(h, self.U) + self.b), 3, axis=-1
+        )
         c = c + i * (4.0 * g - 2.0)
         h = o * (2.0 * sigmoid(self.to_output(c)) - 1.0)
         return h, LSTMState(h, c)
@@ -70,19 +79,23 @@ class PeepholeLSTM(PublishedCell):
         o  = sigmoid(W_o x + U_o h + p_o * c' + b_o)
         h' = o * tanh(c')
 
-    The output is h'; the state is (h, c), each (batch, H). W (4H, I), U (4H, H), b (4H,): blocks in the order i, f, g, o. p (3H,): blocks
-    in the order i, f, o. b_f starts at 1.
+    The output is h'; the state is (h, c), each (batch, H). W (4H, I), U (4H, H), b (4H,): blocks in
+    the order i, f, g, o. p (3H,): blocks in the order i, f, o. b_f starts at 1.
 
-    F. A. Gers and J. Schmidhuber, Recurrent Nets that Time and Count, IJCNN 2000; F. A. Gers, N. N. Schraudolph and J. Schmidhuber,
-    Learning Precise Timing with LSTM Recurrent Networks, JMLR 3 (2002).
+    F. A. Gers and J. Schmidhuber, Recurrent Nets that Time and Count, IJCNN 2000; F. A. Gers, N. N.
+    Schraudolph and J. Schmidhuber, Learning Precise Timing with LSTM Recurrent Networks, JMLR 3
+    (2002).
 
-    The later paper leaves out the tanh of c' in the last line; it stands here as in A. Graves, Generating Sequences With Recurrent Neural
-    Networks (2013), arXiv:1308.0850, and in K. Greff et al. (2017).
+    The later paper leaves out the tanh of c' in the last line; it stands here as in A. Graves,
+    Generating Sequences With Recurrent Neural Networks (2013), arXiv:1308.0850, and in K. Greff et
+    al. (2017).
     """
 
     State = LSTMState
 
-    def __init__(self, input_size: int, hidden_size: int, *, rng: Any = None, dtype: Any = np.float32) -> None:
+    def __init__(
+        self, input_size: int, hidden_size: int, *, rng: Any = None, dtype: Any = np.float32
+    ) -> None:
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
         self.W, self.U, self.b = self.inputs(4), self.recurrent(4), self.bias(4)
         self.p = self.vector(blocks=3)
@@ -91,7 +104,9 @@ class PeepholeLSTM(PublishedCell):
     def forward(self, x: Any, state: Any) -> Any:
         """One step: (batch, input_size) and (h, c) to the output and the new (h, c)."""
         h, c = state
-        i, f, g, o = split(self.from_input(x, self.W) + self.from_state(h, self.U) + self.b, 4, axis=-1)
+        i, f, g, o = split(
+            self.from_input(x, self.W) + self.from_state(h, self.U) + self.b, 4, axis=-1
+        )
         p_i, p_f, p_o = split(self.p, 3, axis=-1)
         i, f, g = sigmoid(i + p_i * c), sigmoid(f + p_f * c), tanh(g)
         c = f * c + i * g
@@ -108,17 +123,26 @@ class CoupledLSTM(PublishedCell):
         o  = sigmoid(W_o x + U_o h + p_o * c' + b_o)
         h' = o * tanh(c')
 
-    The output is h'; the state is (h, c), each (batch, H). W (3H, I), U (3H, H), b (3H,): blocks in the order i, g, o. p (2H,): blocks in
-    the order i, o; with ``peepholes=False`` p is None and its two terms are left out. b_i starts at -1, so that the cell keeps more
-    than it takes in.
+    The output is h'; the state is (h, c), each (batch, H). W (3H, I), U (3H, H), b (3H,): blocks in
+    the order i, g, o. p (2H,): blocks in the order i, o; with ``peepholes=False`` p is None and its
+    two terms are left out. b_i starts at -1, so that the cell keeps more than it takes in.
 
-    K. Greff, R. K. Srivastava, J. Koutnik, B. R. Steunebrink and J. Schmidhuber, LSTM: A Search Space Odyssey, IEEE Transactions on
-    Neural Networks and Learning Systems 28 (2017), arXiv:1503.04069: the variant f = 1 - i of an LSTM with peepholes.
+    K. Greff, R. K. Srivastava, J. Koutnik, B. R. Steunebrink and J. Schmidhuber, LSTM: A Search
+    Space Odyssey, IEEE Transactions on Neural Networks and Learning Systems 28 (2017),
+    arXiv:1503.04069: the variant f = 1 - i of an LSTM with peepholes.
     """
 
     State = LSTMState
 
-    def __init__(self, input_size: int, hidden_size: int, *, peepholes: bool = True, rng: Any = None, dtype: Any = np.float32) -> None:
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        peepholes: bool = True,
+        rng: Any = None,
+        dtype: Any = np.float32,
+    ) -> None:
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
         self.W, self.U, self.b = self.inputs(3), self.recurrent(3), self.bias(3)
         self.p = self.vector(blocks=2) if peepholes else None
@@ -127,7 +151,9 @@ class CoupledLSTM(PublishedCell):
     def forward(self, x: Any, state: Any) -> Any:
         """One step: (batch, input_size) and (h, c) to the output and the new (h, c)."""
         h, c = state
-        i, g, o = split(self.from_input(x, self.W) + self.from_state(h, self.U) + self.b, 3, axis=-1)
+        i, g, o = split(
+            self.from_input(x, self.W) + self.from_state(h, self.U) + self.b, 3, axis=-1
+        )
         p_i, p_o = (None, None) if self.p is None else split(self.p, 2, axis=-1)
         i, g = sigmoid(i if self.p is None else i + p_i * c), tanh(g)
         c = (1.0 - i) * c + i * g
@@ -145,32 +171,52 @@ class GreffLSTM(PublishedCell):
         o  = sigmoid(W_o x + U_o h + p_o * c' + b_o)     variant "NOG": o = 1
         h' = o * tanh(c')                                variant "NOAF": without the tanh
 
-    The output is h'; the state is (h, c), each (batch, H). With n = 3 gates, or 2 in NIG, NFG and NOG: W ((n + 1) H, I),
-    U ((n + 1) H, H), b ((n + 1) H,): blocks in the order i, f, o, g; p (n H,): blocks in the order i, f, o; without the missing gate.
-    b_f starts at 1.
+    The output is h'; the state is (h, c), each (batch, H). With n = 3 gates, or 2 in NIG, NFG and
+    NOG: W ((n + 1) H, I), U ((n + 1) H, H), b ((n + 1) H,): blocks in the order i, f, o, g; p (n
+    H,): blocks in the order i, f, o; without the missing gate. b_f starts at 1.
 
-    K. Greff, R. K. Srivastava, J. Koutnik, B. R. Steunebrink and J. Schmidhuber, LSTM: A Search Space Odyssey, IEEE Transactions on
-    Neural Networks and Learning Systems 28 (2017), arXiv:1503.04069. Of its other variants CIFG is `CoupledLSTM`, and NP, without
-    peepholes, `LSTM`; FGR, in which gates hear gates, is left out.
+    K. Greff, R. K. Srivastava, J. Koutnik, B. R. Steunebrink and J. Schmidhuber, LSTM: A Search
+    Space Odyssey, IEEE Transactions on Neural Networks and Learning Systems 28 (2017),
+    arXiv:1503.04069. Of its other variants CIFG is `CoupledLSTM`, and NP, without peepholes,
+    `LSTM`; FGR, in which gates hear gates, is left out.
     """
 
     State = LSTMState
 
-    def __init__(self, input_size: int, hidden_size: int, *, variant: str = "NIG", rng: Any = None, dtype: Any = np.float32) -> None:
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        variant: str = "NIG",
+        rng: Any = None,
+        dtype: Any = np.float32,
+    ) -> None:
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
         if variant not in ("NIG", "NFG", "NOG", "NIAF", "NOAF"):
-            raise TinygradError(f"GreffLSTM: variant must be 'NIG', 'NFG', 'NOG', 'NIAF' or 'NOAF'; found {variant!r}")
+            raise TinygradError(
+                f"GreffLSTM: variant must be 'NIG', 'NFG', 'NOG', 'NIAF' or 'NOAF'; found {variant!r}"
+            )
         self.variant = variant
         self.gates = [k for k in "ifo" if variant != f"N{k.upper()}G"]
         n = len(self.gates)
         self.W, self.U, self.p = self.inputs(n + 1), self.recurrent(n + 1), self.vector(blocks=n)
-        self.b = Parameter(np.repeat([float(k == "f") for k in [*self.gates, "g"]], hidden_size).astype(dtype))
+        self.b = Parameter(
+            np.repeat([float(k == "f") for k in [*self.gates, "g"]], hidden_size).astype(dtype)
+        )
 
     def forward(self, x: Any, state: Any) -> Any:
         """One step: (batch, input_size) and (h, c) to the output and the new (h, c)."""
         h, c = state
-        *sums, g = split(self.from_input(x, self.W) + self.from_state(h, self.U) + self.b, len(self.gates) + 1, axis=-1)
-        a, p = dict(zip(self.gates, sums)), dict(zip(self.gates, split(self.p, len(self.gates), axis=-1)))
+        *sums, g = split(
+            self.from_input(x, self.W) + self.from_state(h, self.U) + self.b,
+            len(self.gates) + 1,
+            axis=-1,
+        )
+        a, p = (
+            dict(zip(self.gates, sums)),
+            dict(zip(self.gates, split(self.p, len(self.gates), axis=-1))),
+        )
         i, f = (sigmoid(a[k] + p[k] * c) if k in self.gates else 1.0 for k in "if")
         c = f * c + i * (g if self.variant == "NIAF" else tanh(g))
         o = sigmoid(a["o"] + p["o"] * c) if "o" in self.gates else 1.0
@@ -184,25 +230,40 @@ class LayerNormLSTM(PublishedCell):
         a = norm(U h) * alpha_1 + beta_1 + norm(W x) * alpha_2 + beta_2 + b, cut into i, f, g, o
         c' = sigmoid(f) * c + sigmoid(i) * tanh(g)
         h' = sigmoid(o) * tanh(norm(c') * alpha_3 + beta_3)
-        norm(z) = (z - mean(z)) / sqrt(mean((z - mean(z)) ** 2) + eps), over all features of z (4H or H) of one sequence
+        norm(z) = (z - mean(z)) / sqrt(mean((z - mean(z)) ** 2) + eps), over all features of z (4H
+        or H) of one sequence
 
-    The output is h'; the state is (h, c), each (batch, H); the c' that is handed on is not normalised. W (4H, I), U (4H, H); b, alpha_1,
-    beta_1, alpha_2 and beta_2 (4H,): blocks in the order i, f, g, o; alpha_3 and beta_3 (H,). The gains alpha start at 1, the shifts
-    beta at 0, b_f at 1.
+    The output is h'; the state is (h, c), each (batch, H); the c' that is handed on is not
+    normalised. W (4H, I), U (4H, H); b, alpha_1, beta_1, alpha_2 and beta_2 (4H,): blocks in the
+    order i, f, g, o; alpha_3 and beta_3 (H,). The gains alpha start at 1, the shifts beta at 0, b_f
+    at 1.
 
-    J. L. Ba, J. R. Kiros and G. E. Hinton, Layer Normalization (2016), arXiv:1607.06450, equations 20 to 22.
+    J. L. Ba, J. R. Kiros and G. E. Hinton, Layer Normalization (2016), arXiv:1607.06450, equations
+    20 to 22.
 
-    The paper has no eps; it is needed where U h is 0, as at the first step. Other implementations normalise each gate by itself, or
-    hand the normalised cell on.
+    The paper has no eps; it is needed where U h is 0, as at the first step. Other implementations
+    normalise each gate by itself, or hand the normalised cell on.
     """
 
     State = LSTMState
 
-    def __init__(self, input_size: int, hidden_size: int, *, eps: float = 1e-5, rng: Any = None, dtype: Any = np.float32) -> None:
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        eps: float = 1e-5,
+        rng: Any = None,
+        dtype: Any = np.float32,
+    ) -> None:
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
         self.eps = number(eps, "LayerNormLSTM: eps", "(0, inf)")
         self.W, self.U, self.b = self.inputs(4), self.recurrent(4), self.bias(4)
-        self.alpha_1, self.alpha_2, self.alpha_3 = self.bias(4, 1.0), self.bias(4, 1.0), self.bias(1, 1.0)
+        self.alpha_1, self.alpha_2, self.alpha_3 = (
+            self.bias(4, 1.0),
+            self.bias(4, 1.0),
+            self.bias(1, 1.0),
+        )
         self.beta_1, self.beta_2, self.beta_3 = self.bias(4), self.bias(4), self.bias(1)
         self.b.data = init.forget_bias(self.b.numpy(), hidden_size)
 
@@ -214,7 +275,13 @@ class LayerNormLSTM(PublishedCell):
     def forward(self, x: Any, state: Any) -> Any:
         """One step: (batch, input_size) and (h, c) to the output and the new (h, c)."""
         h, c = state
-        a = self.norm(self.from_state(h, self.U)) * self.alpha_1 + self.beta_1 + self.norm(self.from_input(x, self.W)) * self.alpha_2 + self.beta_2 + self.b
+        a = (
+            self.norm(self.from_state(h, self.U)) * self.alpha_1
+            + self.beta_1
+            + self.norm(self.from_input(x, self.W)) * self.alpha_2
+            + self.beta_2
+            + self.b
+        )
         i, f, g, o = split(a, 4, axis=-1)
         c = sigmoid(f) * c + sigmoid(i) * tanh(g)
         h = sigmoid(o) * tanh(self.norm(c) * self.alpha_3 + self.beta_3)
@@ -228,16 +295,20 @@ class MultiplicativeIntegrationLSTM(PublishedCell):
         c' = sigmoid(f) * c + sigmoid(i) * tanh(g)
         h' = sigmoid(o) * tanh(c')
 
-    The output is h'; the state is (h, c), each (batch, H). W (4H, I), U (4H, H); alpha, beta_1, beta_2 and b (4H,): blocks in the order
-    i, f, g, o. alpha, beta_1 and beta_2 start at 1, as does b_f.
+    The output is h'; the state is (h, c), each (batch, H). W (4H, I), U (4H, H); alpha, beta_1,
+    beta_2 and b (4H,): blocks in the order i, f, g, o. alpha, beta_1 and beta_2 start at 1, as does
+    b_f.
 
-    Y. Wu, S. Zhang, Y. Zhang, Y. Bengio and R. Salakhutdinov, On Multiplicative Integration with Recurrent Neural Networks, NIPS 2016,
-    arXiv:1606.06630: each of the LSTM's four sums in the general form (equation 4).
+    Y. Wu, S. Zhang, Y. Zhang, Y. Bengio and R. Salakhutdinov, On Multiplicative Integration with
+    Recurrent Neural Networks, NIPS 2016, arXiv:1606.06630: each of the LSTM's four sums in the
+    general form (equation 4).
     """
 
     State = LSTMState
 
-    def __init__(self, input_size: int, hidden_size: int, *, rng: Any = None, dtype: Any = np.float32) -> None:
+    def __init__(
+        self, input_size: int, hidden_size: int, *, rng: Any = None, dtype: Any = np.float32
+    ) -> None:
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
         self.W, self.U, self.b = self.inputs(4), self.recurrent(4), self.bias(4)
         self.alpha, self.beta_1, self.beta_2 = (self.bias(4, 1.0) for _ in range(3))
@@ -262,18 +333,22 @@ class MultiplicativeLSTM(PublishedCell):
         c' = sigmoid(f) * c + sigmoid(i) * tanh(g)
         h' = tanh(sigmoid(o) * c')
 
-    The output is h'; the state is (h, c), each (batch, H). W_m (H, I), U_m (H, H); W (4H, I), U (4H, H), b (4H,): blocks in the order
-    i, f, g, o. b_f starts at 1.
+    The output is h'; the state is (h, c), each (batch, H). W_m (H, I), U_m (H, H); W (4H, I), U
+    (4H, H), b (4H,): blocks in the order i, f, g, o. b_f starts at 1.
 
-    B. Krause, L. Lu, I. Murray and S. Renals, Multiplicative LSTM for Sequence Modelling, ICLR 2017 workshop, arXiv:1609.07959.
+    B. Krause, L. Lu, I. Murray and S. Renals, Multiplicative LSTM for Sequence Modelling, ICLR 2017
+    workshop, arXiv:1609.07959.
 
-    The output gate stands inside the last tanh, as in the paper; many implementations put it outside, as in the usual LSTM. The paper
-    writes no biases. The mLSTM of xLSTM (2024) is another cell.
+    The output gate stands inside the last tanh, as in the paper; many implementations put it
+    outside, as in the usual LSTM. The paper writes no biases. The mLSTM of xLSTM (2024) is another
+    cell.
     """
 
     State = LSTMState
 
-    def __init__(self, input_size: int, hidden_size: int, *, rng: Any = None, dtype: Any = np.float32) -> None:
+    def __init__(
+        self, input_size: int, hidden_size: int, *, rng: Any = None, dtype: Any = np.float32
+    ) -> None:
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
         self.W_m, self.U_m = self.inputs(), self.recurrent()
         self.W, self.U, self.b = self.inputs(4), self.recurrent(4), self.bias(4)
@@ -283,7 +358,9 @@ class MultiplicativeLSTM(PublishedCell):
         """One step: (batch, input_size) and (h, c) to the output and the new (h, c)."""
         h, c = state
         m = self.from_input(x, self.W_m) * self.from_state(h, self.U_m)
-        i, f, g, o = split(self.from_input(x, self.W) + self.from_state(m, self.U, name=None) + self.b, 4, axis=-1)
+        i, f, g, o = split(
+            self.from_input(x, self.W) + self.from_state(m, self.U, name=None) + self.b, 4, axis=-1
+        )
         c = sigmoid(f) * c + sigmoid(i) * tanh(g)
         h = tanh(sigmoid(o) * self.to_output(c))
         return h, LSTMState(h, c)
@@ -296,16 +373,25 @@ class JANET(PublishedCell):
         g  = tanh(W_g x + U_g h + b_g)
         h' = sigmoid(s) * h + (1 - sigmoid(s - beta)) * g
 
-    The output is h', and h, shape (batch, H), is the state; the paper also calls it c. W (2H, I), U (2H, H), b (2H,): blocks in the
-    order f, g. beta is a constant. b_f starts at 1.
+    The output is h', and h, shape (batch, H), is the state; the paper also calls it c. W (2H, I), U
+    (2H, H), b (2H,): blocks in the order f, g. beta is a constant. b_f starts at 1.
 
-    J. van der Westhuizen and J. Lasenby, The Unreasonable Effectiveness of the Forget Gate (2018), arXiv:1804.04849, with beta = 1.
+    J. van der Westhuizen and J. Lasenby, The Unreasonable Effectiveness of the Forget Gate (2018),
+    arXiv:1804.04849, with beta = 1.
 
-    For sequences of length T the paper starts b_f at log(u) with u uniform on [1, T - 1] (C. Tallec and Y. Ollivier, 2018); that is for
-    the user to set, who knows T.
+    For sequences of length T the paper starts b_f at log(u) with u uniform on [1, T - 1] (C. Tallec
+    and Y. Ollivier, 2018); that is for the user to set, who knows T.
     """
 
-    def __init__(self, input_size: int, hidden_size: int, *, beta: float = 1.0, rng: Any = None, dtype: Any = np.float32) -> None:
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        beta: float = 1.0,
+        rng: Any = None,
+        dtype: Any = np.float32,
+    ) -> None:
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
         self.beta = beta
         self.W, self.U, self.b = self.inputs(2), self.recurrent(2), self.bias(2)
@@ -328,17 +414,20 @@ class WMCLSTM(PublishedCell):
         o  = sigmoid(W_o x + U_o h + tanh(V_o c') + b_o)
         h' = o * tanh(c')
 
-    The output is h'; the state is (h, c), each (batch, H). W (4H, I), U (4H, H), b (4H,): blocks in the order i, f, g, o. V (2H, H): V_i,
-    V_f; V_o (H, H). b_f starts at 1.
+    The output is h'; the state is (h, c), each (batch, H). W (4H, I), U (4H, H), b (4H,): blocks in
+    the order i, f, g, o. V (2H, H): V_i, V_f; V_o (H, H). b_f starts at 1.
 
-    F. Landi, L. Baraldi, M. Cornia and R. Cucchiara, Working Memory Connections for LSTM, Neural Networks 144 (2021), arXiv:2109.00020.
+    F. Landi, L. Baraldi, M. Cornia and R. Cucchiara, Working Memory Connections for LSTM, Neural
+    Networks 144 (2021), arXiv:2109.00020.
 
     The output gate sees the new cell c'; one public implementation gives it the old.
     """
 
     State = LSTMState
 
-    def __init__(self, input_size: int, hidden_size: int, *, rng: Any = None, dtype: Any = np.float32) -> None:
+    def __init__(
+        self, input_size: int, hidden_size: int, *, rng: Any = None, dtype: Any = np.float32
+    ) -> None:
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
         self.W, self.U, self.b = self.inputs(4), self.recurrent(4), self.bias(4)
         self.V, self.V_o = self.inputs(2, hidden_size), self.inputs(1, hidden_size)
@@ -347,7 +436,9 @@ class WMCLSTM(PublishedCell):
     def forward(self, x: Any, state: Any) -> Any:
         """One step: (batch, input_size) and (h, c) to the output and the new (h, c)."""
         h, c = state
-        i, f, g, o = split(self.from_input(x, self.W) + self.from_state(h, self.U) + self.b, 4, axis=-1)
+        i, f, g, o = split(
+            self.from_input(x, self.W) + self.from_state(h, self.U) + self.b, 4, axis=-1
+        )
         ci, cf = split(tanh(self.from_state(c, self.V, name="c")), 2, axis=-1)
         c = sigmoid(f + cf) * c + sigmoid(i + ci) * tanh(g)
         h = sigmoid(o + tanh(self.from_state(c, self.V_o, name="c"))) * tanh(self.to_output(c))

@@ -1,4 +1,7 @@
-"""Cells with a memory beside their hidden vector: a matrix of fast weights, slots that attend to each other, an addressed store."""
+"""Cells with a memory beside their hidden vector.
+
+A matrix of fast weights, slots that attend to each other, an addressed store.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +19,21 @@ from ..ops.reductions import norm, softmax
 from ..ops.shaping import concatenate, expand_dims, roll, split
 from .base import PublishedCell
 
-__all__ = ["FastWeights", "FastWeightsState", "NTMState", "NeuralTuringMachine", "RelationalMemory", "RelationalMemoryState"]
+__all__ = [
+    "FastWeights",
+    "FastWeightsState",
+    "NTMState",
+    "NeuralTuringMachine",
+    "RelationalMemory",
+    "RelationalMemoryState",
+]
 
 
 def normalised(x: Any, gain: Any, offset: Any) -> Any:
-    """Layer normalisation over the last axis: gain * (x - mean) / sqrt(variance + 1e-5) + offset, with the variance over the count."""
+    """Layer normalisation over the last axis.
+
+    Gain * (x - mean) / sqrt(variance + 1e-5) + offset, with the variance over the count.
+    """
     centred = x - x.mean(axis=-1, keepdims=True)
     return gain * centred / sqrt(square(centred).mean(axis=-1, keepdims=True) + 1e-5) + offset
 
@@ -50,11 +63,12 @@ class FastWeights(PublishedCell):
         h' = s_steps
         LN(v) = gain * (v - mean(v)) / sqrt(var(v) + 1e-5) + offset, the variance divided by H
 
-    The output is h'. The state is (h, A), of shapes (batch, H) and (batch, H, H): the fast weights do not yet contain h. W (H, H), C (H, I),
-    gain and offset (H,). `steps` is 1, `decay` 0.95, `rate` 0.5. W starts at 0.05 times the identity, gain at 1,
-    offset and the state at 0.
+    The output is h'. The state is (h, A), of shapes (batch, H) and (batch, H, H): the fast weights
+    do not yet contain h. W (H, H), C (H, I), gain and offset (H,). `steps` is 1, `decay` 0.95,
+    `rate` 0.5. W starts at 0.05 times the identity, gain at 1, offset and the state at 0.
 
-    J. Ba, G. Hinton, V. Mnih, J. Z. Leibo and C. Ionescu, Using Fast Weights to Attend to the Recent Past, NIPS 2016, arXiv:1610.06258.
+    J. Ba, G. Hinton, V. Mnih, J. Z. Leibo and C. Ionescu, Using Fast Weights to Attend to the
+    Recent Past, NIPS 2016, arXiv:1610.06258.
 
     As in the paper's formula s_0 is not normalised; some code normalises it.
     """
@@ -62,9 +76,16 @@ class FastWeights(PublishedCell):
     State = FastWeightsState
 
     def __init__(
-        self, input_size: int, hidden_size: int, *, steps: int = 1, decay: float = 0.95, rate: float = 0.5, rng: Any = None,
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        steps: int = 1,
+        decay: float = 0.95,
+        rate: float = 0.5,
+        rng: Any = None,
         dtype: Any = np.float32,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
         self.steps, self.decay, self.rate = size(steps, "FastWeights: steps", 0), decay, rate
         self.W, self.C = Parameter(0.05 * np.eye(hidden_size, dtype=dtype)), self.inputs()
@@ -72,7 +93,10 @@ class FastWeights(PublishedCell):
 
     def initial_state(self, batch_size: int) -> FastWeightsState:
         """Zeros."""
-        return FastWeightsState(self.zeros(batch_size, self.hidden_size), self.zeros(batch_size, self.hidden_size, self.hidden_size))
+        return FastWeightsState(
+            self.zeros(batch_size, self.hidden_size),
+            self.zeros(batch_size, self.hidden_size, self.hidden_size),
+        )
 
     def forward(self, x: Any, state: Any) -> Any:
         """One step: (batch, input_size) and (h, A) to the output and the new state."""
@@ -93,7 +117,10 @@ class RelationalMemoryState(NamedTuple):
 
 
 def attention(queries: Any, keys: Any, values: Any, heads: int) -> Any:
-    """Dot-product attention of (batch, N, F) to (batch, M, F) with the last axis cut into heads; the heads side by side again."""
+    """Dot-product attention of (batch, N, F) to (batch, M, F) with the last axis cut into heads.
+
+    The heads side by side again.
+    """
     q, k, v = (a.reshape((*a.shape[:2], heads, -1)) for a in (queries, keys, values))
     weights = softmax(einsum("bihd,bjhd->bhij", q, k) / q.shape[-1] ** 0.5, axis=-1)
     return einsum("bhij,bjhd->bihd", weights, v).reshape(queries.shape)
@@ -102,14 +129,23 @@ def attention(queries: Any, keys: Any, values: Any, heads: int) -> Any:
 class _Slots(_Memory):
     """The part of a `RelationalMemory` without gates: what a step may write into each slot."""
 
-    def __init__(self, input_size: int, hidden_size: int, slots: int, heads: int, *, rng: Any, dtype: Any) -> None:
+    def __init__(
+        self, input_size: int, hidden_size: int, slots: int, heads: int, *, rng: Any, dtype: Any
+    ) -> None:
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
         if slots < 1 or heads < 1 or hidden_size % (slots * heads):
-            raise ShapeError(f"RelationalMemory: slots * heads must divide hidden_size = {hidden_size}; found {slots} * {heads}")
+            raise ShapeError(
+                f"RelationalMemory: slots * heads must divide hidden_size = {hidden_size}; found {slots} * {heads}"
+            )
         self.slots, self.heads, F = slots, heads, hidden_size // slots
         self.W_e, self.b_e = self.xavier(F, input_size), self.constant(F, 0.0)
         self.W_qkv = self.xavier(3 * F, F, 3)
-        self.W_1, self.b_1, self.W_2, self.b_2 = self.xavier(F, F), self.constant(F, 0.0), self.xavier(F, F), self.constant(F, 0.0)
+        self.W_1, self.b_1, self.W_2, self.b_2 = (
+            self.xavier(F, F),
+            self.constant(F, 0.0),
+            self.xavier(F, F),
+            self.constant(F, 0.0),
+        )
         self.gain_1, self.offset_1 = self.constant(F, 1.0), self.constant(F, 0.0)
         self.gain_2, self.offset_2 = self.constant(F, 1.0), self.constant(F, 0.0)
 
@@ -117,12 +153,18 @@ class _Slots(_Memory):
         """(batch, input_size) and the slots (batch, N, F) to the new content (batch, N, F)."""
         rows = concatenate([m, expand_dims(x @ self.W_e.T + self.b_e, 1)], axis=1)
         q, k, v = split(rows @ self.W_qkv.T, 3, axis=-1)
-        s = normalised(m + attention(q[:, : self.slots], k, v, self.heads), self.gain_1, self.offset_1)
-        return normalised(s + relu(s @ self.W_1.T + self.b_1) @ self.W_2.T + self.b_2, self.gain_2, self.offset_2)
+        s = normalised(
+            m + attention(q[:, : self.slots], k, v, self.heads), self.gain_1, self.offset_1
+        )
+        return normalised(
+            s + relu(s @ self.W_1.T + self.b_1) @ self.W_2.T + self.b_2, self.gain_2, self.offset_2
+        )
 
 
 class RelationalMemory(_Slots):
-    """Relational memory core: slots that attend to each other and to the input, and keep their content by gates.
+    """Relational memory core.
+
+    Slots that attend to each other and to the input, and keep their content by gates.
 
         rows = m, and below it W_e x + b_e: N + 1 rows of F
         q, k, v = rows W_q^T, rows W_k^T, rows W_v^T, and of q the N rows of m alone
@@ -132,23 +174,34 @@ class RelationalMemory(_Slots):
         f, i, o = sigmoid(W x + h U^T + b), W x the same for every slot
         m' = f * m + i * r
         h' = o * tanh(m')
-        LN_j(v) = gain_j * (v - mean(v)) / sqrt(var(v) + 1e-5) + offset_j in each row, the variance divided by F
+        LN_j(v) = gain_j * (v - mean(v)) / sqrt(var(v) + 1e-5) + offset_j in each row, the variance
+        divided by F
 
-    The output is h' slot after slot, (batch, H). The state is (h, m), each (batch, N, F): N = `slots` (4), F = H / N, D = F / `heads` (1); head j
-    has the columns j D to (j + 1) D - 1 of q, k and v. W (3F, I), U (3F, F), b (3F,): blocks in the order f, i, o. W_qkv (3F, F): blocks q, k, v.
-    W_e (F, I); W_1, W_2 (F, F); b_e, b_1, b_2, gain_1, gain_2, offset_1, offset_2 (F,). m starts as the first N rows of the identity, so that
-    slots differ, and h at zero; b_f and both gains start at 1.
+    The output is h' slot after slot, (batch, H). The state is (h, m), each (batch, N, F): N =
+    `slots` (4), F = H / N, D = F / `heads` (1); head j has the columns j D to (j + 1) D - 1 of q, k
+    and v. W (3F, I), U (3F, F), b (3F,): blocks in the order f, i, o. W_qkv (3F, F): blocks q, k,
+    v. W_e (F, I); W_1, W_2 (F, F); b_e, b_1, b_2, gain_1, gain_2, offset_1, offset_2 (F,). m starts
+    as the first N rows of the identity, so that slots differ, and h at zero; b_f and both gains
+    start at 1.
 
     A. Santoro et al., Relational Recurrent Neural Networks, NeurIPS 2018, arXiv:1806.01822.
 
-    The gates are those of the paper's equations, one number for each unit. The authors' code differs: tanh(m) stands for h, there is no o
-    and the output is m', tanh(r) takes the place of r, the row of the input asks too, and q, k, v have biases and are normalised.
+    The gates are those of the paper's equations, one number for each unit. The authors' code
+    differs: tanh(m) stands for h, there is no o and the output is m', tanh(r) takes the place of r,
+    the row of the input asks too, and q, k, v have biases and are normalised.
     """
 
     State = RelationalMemoryState
 
     def __init__(
-        self, input_size: int, hidden_size: int, *, slots: int = 4, heads: int = 1, rng: Any = None, dtype: Any = np.float32
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        slots: int = 4,
+        heads: int = 1,
+        rng: Any = None,
+        dtype: Any = np.float32,
     ) -> None:
         super().__init__(input_size, hidden_size, slots, heads, rng=rng, dtype=dtype)
         F = hidden_size // slots
@@ -188,8 +241,13 @@ def addressed(memory: Any, w: Any, head: Any) -> Any:
     similarity = einsum("bnm,bm->bn", memory, k) / (lengths + 1e-8)
     g, s = sigmoid(g), softmax(s, axis=-1)
     w = g * softmax(softplus(beta) * similarity, axis=-1) + (1 - g) * w
-    w = s[:, 0:1] * roll(w, shift=-1, axis=-1) + s[:, 1:2] * w + s[:, 2:3] * roll(w, shift=1, axis=-1)
-    w = (w / stop_gradient(w.max(axis=-1, keepdims=True))) ** (1 + softplus(gamma))  # the largest is 1, so that a high power leaves it
+    w = (
+        s[:, 0:1] * roll(w, shift=-1, axis=-1)
+        + s[:, 1:2] * w
+        + s[:, 2:3] * roll(w, shift=1, axis=-1)
+    )
+    # the largest is 1, so that a high power leaves it
+    w = (w / stop_gradient(w.max(axis=-1, keepdims=True))) ** (1 + softplus(gamma))
     return w / w.sum(axis=-1, keepdims=True)
 
 
@@ -212,45 +270,79 @@ class NeuralTuringMachine(_Memory):
         v_n = t_0 w_g[n + 1] + t_1 w_g[n] + t_2 w_g[n - 1], the index modulo N
         w'_n = v_n^p / sum_j v_j^p,  p = 1 + softplus(gamma)
 
-    The output is y, shape (batch, H). The state is (h, r, w_read, w_write, memory), of shapes (batch, H), (batch, M), (batch, N), (batch, N) and
-    (batch, N, M): N = `slots` (16), M = `width` (8). W (H, I + M), U (H, H), b (H,), W_heads (4M + 12, H), b_heads (4M + 12,),
-    W_y (H, H + M), b_y (H,). b_heads starts uniform on [-0.1, 0.1], since a key of zeros has no direction. The weightings start on slot 0,
-    the memory at 1e-6 (M. Collier and J. Beel, Implementing Neural Turing Machines, ICANN 2018, arXiv:1807.08518), h and r at zero.
+    The output is y, shape (batch, H). The state is (h, r, w_read, w_write, memory), of shapes
+    (batch, H), (batch, M), (batch, N), (batch, N) and (batch, N, M): N = `slots` (16), M = `width`
+    (8). W (H, I + M), U (H, H), b (H,), W_heads (4M + 12, H), b_heads (4M + 12,), W_y (H, H + M),
+    b_y (H,). b_heads starts uniform on [-0.1, 0.1], since a key of zeros has no direction. The
+    weightings start on slot 0, the memory at 1e-6 (M. Collier and J. Beel, Implementing Neural
+    Turing Machines, ICANN 2018, arXiv:1807.08518), h and r at zero.
 
     A. Graves, G. Wayne and I. Danihelka, Neural Turing Machines (2014), arXiv:1410.5401.
 
-    The paper does not say which head comes first; much code reads before it writes. Here the read head sees what was just written.
+    The paper does not say which head comes first; much code reads before it writes. Here the read
+    head sees what was just written.
     """
 
     State = NTMState
     bookkeeping = ("w_read", "w_write")
 
     def __init__(
-        self, input_size: int, hidden_size: int, *, slots: int = 16, width: int = 8, rng: Any = None, dtype: Any = np.float32
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        slots: int = 16,
+        width: int = 8,
+        rng: Any = None,
+        dtype: Any = np.float32,
     ) -> None:
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
         if slots < 1 or width < 1:
-            raise ShapeError(f"NeuralTuringMachine: slots and width must be at least 1; found {slots} and {width}")
+            raise ShapeError(
+                f"NeuralTuringMachine: slots and width must be at least 1; found {slots} and {width}"
+            )
         self.slots, self.width, numbers = slots, width, 4 * width + 12
-        self.W, self.U, self.b = self.inputs(columns=input_size + width), self.recurrent(), self.bias()
+        self.W, self.U, self.b = (
+            self.inputs(columns=input_size + width),
+            self.recurrent(),
+            self.bias(),
+        )
         self.W_heads = self.xavier(numbers, hidden_size)
-        self.b_heads = Parameter(init.uniform((numbers,), 0.1, rng=self._rng, dtype=dtype))  # a key of zeros would have no direction
+        # a key of zeros would have no direction
+        self.b_heads = Parameter(init.uniform((numbers,), 0.1, rng=self._rng, dtype=dtype))
         self.W_y, self.b_y = self.xavier(hidden_size, hidden_size + width), self.bias()
 
     def initial_state(self, batch_size: int) -> NTMState:
         """The heads on slot 0, an even and nearly empty memory, the rest zeros."""
         first = self.zeros(batch_size, self.slots) + np.eye(1, self.slots, dtype=self._dtype)
         memory = self.zeros(batch_size, self.slots, self.width) + 1e-6
-        return NTMState(self.zeros(batch_size, self.hidden_size), self.zeros(batch_size, self.width), first, first, memory)
+        return NTMState(
+            self.zeros(batch_size, self.hidden_size),
+            self.zeros(batch_size, self.width),
+            first,
+            first,
+            memory,
+        )
 
     def forward(self, x: Any, state: Any) -> Any:
-        """One step: (batch, input_size) and (h, r, w_read, w_write, memory) to the output and the new state."""
+        """One step.
+
+        (batch, input_size) and (h, r, w_read, w_write, memory) to the output and the new state.
+        """
         h, r, w_read, w_write, memory = state
-        h = tanh(self.from_input(concatenate([x, r], axis=-1), self.W) + self.from_state(h, self.U) + self.b)
+        h = tanh(
+            self.from_input(concatenate([x, r], axis=-1), self.W)
+            + self.from_state(h, self.U)
+            + self.b
+        )
         M = self.width
-        read, write, e, a = split(h @ self.W_heads.T + self.b_heads, [M + 6, 2 * M + 12, 3 * M + 12], axis=-1)
+        read, write, e, a = split(
+            h @ self.W_heads.T + self.b_heads, [M + 6, 2 * M + 12, 3 * M + 12], axis=-1
+        )
         w_write = addressed(memory, w_write, write)
-        memory = memory * (1 - einsum("bn,bm->bnm", w_write, sigmoid(e))) + einsum("bn,bm->bnm", w_write, a)
+        memory = memory * (1 - einsum("bn,bm->bnm", w_write, sigmoid(e))) + einsum(
+            "bn,bm->bnm", w_write, a
+        )
         w_read = addressed(memory, w_read, read)
         r = einsum("bn,bnm->bm", w_read, memory)
         y = concatenate([h, r], axis=-1) @ self.W_y.T + self.b_y

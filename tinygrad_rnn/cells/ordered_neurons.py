@@ -32,23 +32,34 @@ class ONLSTM(PublishedCell):
         c' = (f * w + F - w) * c + (i * w + J - w) * g
         h' = o * tanh(c')
 
-    The output is h'; the state is (h, c), each (batch, H). W (4H, I), U (4H, H), b (4H,): blocks in the order f, i, o, g. The master gates
-    have D = H / `chunk_size` elements (`chunk_size` is 1), and each stands for `chunk_size` neighbours: unit u takes element u // chunk_size.
-    V (2D, I), R (2D, H), d (2D,): blocks in the order F, J. b_f starts at 1.
+    The output is h'; the state is (h, c), each (batch, H). W (4H, I), U (4H, H), b (4H,): blocks in
+    the order f, i, o, g. The master gates have D = H / `chunk_size` elements (`chunk_size` is 1),
+    and each stands for `chunk_size` neighbours: unit u takes element u // chunk_size. V (2D, I), R
+    (2D, H), d (2D,): blocks in the order F, J. b_f starts at 1.
 
-    Y. Shen, S. Tan, A. Sordoni and A. Courville, Ordered Neurons: Integrating Tree Structures into Recurrent Neural Networks, ICLR 2019,
-    arXiv:1810.09536.
+    Y. Shen, S. Tan, A. Sordoni and A. Courville, Ordered Neurons: Integrating Tree Structures into
+    Recurrent Neural Networks, ICLR 2019, arXiv:1810.09536.
 
-    F and J are the paper's f and i with a tilde, J the master input gate. The authors' code has the master gates in the order J, F, before
-    the others.
+    F and J are the paper's f and i with a tilde, J the master input gate. The authors' code has the
+    master gates in the order J, F, before the others.
     """
 
     State = LSTMState
 
-    def __init__(self, input_size: int, hidden_size: int, *, chunk_size: int = 1, rng: Any = None, dtype: Any = np.float32) -> None:
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        chunk_size: int = 1,
+        rng: Any = None,
+        dtype: Any = np.float32,
+    ) -> None:
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
         if chunk_size < 1 or hidden_size % chunk_size:
-            raise ShapeError(f"ONLSTM: chunk_size must divide hidden_size = {hidden_size}; found {chunk_size}")
+            raise ShapeError(
+                f"ONLSTM: chunk_size must divide hidden_size = {hidden_size}; found {chunk_size}"
+            )
         self.chunk_size, rows = chunk_size, 2 * hidden_size // chunk_size
         self.W, self.U, self.b = self.inputs(4), self.recurrent(4), self.bias(4)
         self.b.data = init.forget_bias(self.b.numpy(), hidden_size, gate=0)
@@ -58,14 +69,20 @@ class ONLSTM(PublishedCell):
 
     def spread(self, gate: Any) -> Any:
         """(batch, D) to (batch, hidden_size): each element `chunk_size` times."""
-        return broadcast_to(expand_dims(gate, -1), shape=(*gate.shape, self.chunk_size)).reshape((-1, self.hidden_size))
+        return broadcast_to(expand_dims(gate, -1), shape=(*gate.shape, self.chunk_size)).reshape(
+            (-1, self.hidden_size)
+        )
 
     def forward(self, x: Any, state: Any) -> Any:
         """One step: (batch, input_size) and (h, c) to the output and the new (h, c)."""
         h, c = state
-        f, i, o, g = split(self.from_input(x, self.W) + self.from_state(h, self.U) + self.b, 4, axis=-1)
+        f, i, o, g = split(
+            self.from_input(x, self.W) + self.from_state(h, self.U) + self.b, 4, axis=-1
+        )
         f, i, o, g = sigmoid(f), sigmoid(i), sigmoid(o), tanh(g)
-        master_f, master_i = split(self.from_input(x, self.V) + self.from_state(h, self.R) + self.d, 2, axis=-1)
+        master_f, master_i = split(
+            self.from_input(x, self.V) + self.from_state(h, self.R) + self.d, 2, axis=-1
+        )
         master_f, master_i = self.spread(cumax(master_f)), self.spread(1 - cumax(master_i))
         overlap = master_f * master_i
         c = (f * overlap + (master_f - overlap)) * c + (i * overlap + (master_i - overlap)) * g

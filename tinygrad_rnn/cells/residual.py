@@ -24,16 +24,19 @@ class ResidualLSTM(PublishedCell):
         o  = sigmoid(W_o x + U_o h + p_o * c' + b_o)
         h' = o * (W_p tanh(c') + x)
 
-    The output is h'; the state is (h, c), each (batch, H). W (4H, I), U (4H, H), b (4H,): blocks in the order i, f, g, o. p (3H,): blocks in the
-    order i, f, o. W_p (H, H). Where I differs from H, W_h x takes the place of x in h', with W_h (H, I). b_f starts at 1.
+    The output is h'; the state is (h, c), each (batch, H). W (4H, I), U (4H, H), b (4H,): blocks in
+    the order i, f, g, o. p (3H,): blocks in the order i, f, o. W_p (H, H). Where I differs from H,
+    W_h x takes the place of x in h', with W_h (H, I). b_f starts at 1.
 
-    J. Kim, M. El-Khamy and J. Lee, Residual LSTM: Design of a Deep Recurrent Architecture for Distant Speech Recognition, Interspeech 2017,
-    arXiv:1701.03360.
+    J. Kim, M. El-Khamy and J. Lee, Residual LSTM: Design of a Deep Recurrent Architecture for
+    Distant Speech Recognition, Interspeech 2017, arXiv:1701.03360.
     """
 
     State = LSTMState
 
-    def __init__(self, input_size: int, hidden_size: int, *, rng: Any = None, dtype: Any = np.float32) -> None:
+    def __init__(
+        self, input_size: int, hidden_size: int, *, rng: Any = None, dtype: Any = np.float32
+    ) -> None:
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
         self.W, self.U, self.b = self.inputs(4), self.recurrent(4), self.bias(4)
         self.b.data = init.forget_bias(self.b.numpy(), hidden_size)
@@ -44,7 +47,9 @@ class ResidualLSTM(PublishedCell):
     def forward(self, x: Any, state: Any) -> Any:
         """One step: (batch, input_size) and (h, c) to the output and the new (h, c)."""
         h, c = state
-        i, f, g, o = split(self.from_input(x, self.W) + self.from_state(h, self.U) + self.b, 4, axis=-1)
+        i, f, g, o = split(
+            self.from_input(x, self.W) + self.from_state(h, self.U) + self.b, 4, axis=-1
+        )
         p_i, p_f, p_o = split(self.p, 3, axis=-1)
         c = sigmoid(f + p_f * c) * c + sigmoid(i + p_i * c) * tanh(g)
         o = sigmoid(o + p_o * c)

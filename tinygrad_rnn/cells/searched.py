@@ -14,7 +14,9 @@ __all__ = ["NAS"]
 
 
 class NAS(PublishedCell):
-    """The cell that a search by reinforcement learning found for language: a tree of eight combinations.
+    """The cell that a search by reinforcement learning found for language.
+
+    A tree of eight combinations.
 
         a1, ..., a8 = the blocks of W x
         b1, ..., b8 = the blocks of U h + b
@@ -27,15 +29,18 @@ class NAS(PublishedCell):
 
     The output is h'; the state is (h, c), each (batch, H). W (8H, I), U (8H, H), b (8H,).
 
-    B. Zoph and Q. V. Le, Neural Architecture Search with Reinforcement Learning, ICLR 2017, arXiv:1611.01578: the cell found without max and
-    sin.
+    B. Zoph and Q. V. Le, Neural Architecture Search with Reinforcement Learning, ICLR 2017,
+    arXiv:1611.01578: the cell found without max and sin.
 
-    a4 and b4 are multiplied, as in the authors' `NASCell` of TensorFlow; ports that add them are another cell. The bias is part of b4.
+    a4 and b4 are multiplied, as in the authors' `NASCell` of TensorFlow; ports that add them are
+    another cell. The bias is part of b4.
     """
 
     State = LSTMState
 
-    def __init__(self, input_size: int, hidden_size: int, *, rng: Any = None, dtype: Any = np.float32) -> None:
+    def __init__(
+        self, input_size: int, hidden_size: int, *, rng: Any = None, dtype: Any = np.float32
+    ) -> None:
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
         self.W, self.U, self.b = self.inputs(8), self.recurrent(8), self.bias(8)
 

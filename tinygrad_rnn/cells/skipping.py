@@ -23,7 +23,10 @@ class SkipRNNState(NamedTuple):
 
 @custom_vjp
 def binarize(u: Any) -> Any:
-    """1 where u > 1/2, else 0; the gradient passes as if it were u itself (the straight-through estimate)."""
+    """1 where u > 1/2, else 0.
+
+    The gradient passes as if it were u itself (the straight-through estimate).
+    """
     return u > 0.5
 
 
@@ -45,18 +48,22 @@ class SkipRNN(GRU):
         p  = sigmoid(W_p h' + b_p)
         u' = k * p + (1 - k) * (u + min(p, 1 - u))
 
-    The output is h'. The state is (h, u), of shapes (batch, H) and (batch, 1). GRU(x, h) is the h' of `GRU`, with its parameters weight_ih,
-    weight_hh, bias_ih and bias_hh; W_p (1, H), b_p (1,). The derivative of k by u is taken to be 1. u starts at 1, so that the first step
-    is an update; b_p starts at 1. To make updates rare, add `binarize` of u, over all steps, to the loss at a small price.
+    The output is h'. The state is (h, u), of shapes (batch, H) and (batch, 1). GRU(x, h) is the h'
+    of `GRU`, with its parameters weight_ih, weight_hh, bias_ih and bias_hh; W_p (1, H), b_p (1,).
+    The derivative of k by u is taken to be 1. u starts at 1, so that the first step is an update;
+    b_p starts at 1. To make updates rare, add `binarize` of u, over all steps, to the loss at a
+    small price.
 
-    V. Campos, B. Jou, X. Giró-i-Nieto, J. Torres and S.-F. Chang, Skip RNN: Learning to Skip State Updates in Recurrent Neural Networks,
-    ICLR 2018, arXiv:1708.06834.
+    V. Campos, B. Jou, X. Giró-i-Nieto, J. Torres and S.-F. Chang, Skip RNN: Learning to Skip State
+    Updates in Recurrent Neural Networks, ICLR 2018, arXiv:1708.06834.
     """
 
     State = SkipRNNState
     bookkeeping = ("u",)
 
-    def __init__(self, input_size: int, hidden_size: int, *, rng: Any = None, dtype: Any = np.float32) -> None:
+    def __init__(
+        self, input_size: int, hidden_size: int, *, rng: Any = None, dtype: Any = np.float32
+    ) -> None:
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
         self.W_p = self.xavier(1, hidden_size)
         self.b_p = Parameter(np.ones(1, dtype))

@@ -17,7 +17,10 @@ SLOPE = 10.0
 
 @custom_vjp
 def spike(v: Any) -> Any:
-    """1 where v > 0, otherwise 0; as its derivative stands 1 / (1 + 10 |v|)^2 (SuperSpike, Zenke and Ganguli 2018)."""
+    """1 where v > 0, otherwise 0.
+
+    As its derivative stands 1 / (1 + 10 |v|)^2 (SuperSpike, Zenke and Ganguli 2018).
+    """
     return v > 0
 
 
@@ -39,23 +42,36 @@ class LIFState(NamedTuple):
 
 
 class LIF(PublishedCell):
-    """u' = beta * u + W x + U s + b - threshold * s; s' = 1 where u' > threshold, otherwise 0; the output is s'.
+    """u' = beta * u + W x + U s + b - threshold * s; s' = 1 where u' > threshold, otherwise 0.
 
-    The state is (s, u), each (batch, hidden_size). W (hidden_size, input_size), U (hidden_size, hidden_size), b (hidden_size,). beta (0.9,
-    which is exp(-dt / tau) of the membrane) and threshold (1) are options, not trained. In derivatives s' = `spike` (u' - threshold)
-    has the surrogate slope 1 / (1 + 10 |u' - threshold|)^2 in place of the true one, which is zero; also on the path through the reset.
+    The output is s'.
 
-    E. O. Neftci, H. Mostafa and F. Zenke, Surrogate Gradient Learning in Spiking Neural Networks, IEEE Signal Processing Magazine 36
-    (2019), arXiv:1901.09948; the slope of F. Zenke and S. Ganguli, SuperSpike, Neural Computation 30 (2018), arXiv:1705.11146. A spike
-    lowers the potential by the threshold in the next step, as in the first paper, which also filters the synaptic current;
-    here the current acts at once. Implementations differ in whether gradients pass through the reset.
+    The state is (s, u), each (batch, hidden_size). W (hidden_size, input_size), U (hidden_size,
+    hidden_size), b (hidden_size,). beta (0.9, which is exp(-dt / tau) of the membrane) and
+    threshold (1) are options, not trained. In derivatives s' = `spike` (u' - threshold) has the
+    surrogate slope 1 / (1 + 10 |u' - threshold|)^2 in place of the true one, which is zero; also on
+    the path through the reset.
+
+    E. O. Neftci, H. Mostafa and F. Zenke, Surrogate Gradient Learning in Spiking Neural Networks,
+    IEEE Signal Processing Magazine 36 (2019), arXiv:1901.09948; the slope of F. Zenke and S.
+    Ganguli, SuperSpike, Neural Computation 30 (2018), arXiv:1705.11146. A spike lowers the
+    potential by the threshold in the next step, as in the first paper, which also filters the
+    synaptic current; here the current acts at once. Implementations differ in whether gradients
+    pass through the reset.
     """
 
     State = LIFState
     bookkeeping = ("s",)
 
     def __init__(
-        self, input_size: int, hidden_size: int, *, beta: float = 0.9, threshold: float = 1.0, rng: Any = None, dtype: Any = np.float32
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        beta: float = 0.9,
+        threshold: float = 1.0,
+        rng: Any = None,
+        dtype: Any = np.float32,
     ) -> None:
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
         self.beta, self.threshold = beta, threshold
@@ -64,6 +80,12 @@ class LIF(PublishedCell):
     def forward(self, x: Any, state: Any) -> Any:
         """One step: (batch, input_size) and (s, u) to the output and the new (s, u)."""
         s, u = state
-        u = self.beta * u + self.from_input(x, self.W) + self.from_state(s, self.U, name="s") + self.b - self.threshold * s
+        u = (
+            self.beta * u
+            + self.from_input(x, self.W)
+            + self.from_state(s, self.U, name="s")
+            + self.b
+            - self.threshold * s
+        )
         s = spike(u - self.threshold)
         return s, LIFState(s, u)

@@ -32,8 +32,9 @@ class RWA(PublishedCell):
         d' = d + exp(a)
         h' = tanh(n' / d')
 
-    The output is h'. W (3H, I): blocks in the order u, g, a; U (2H, H): g, a; b_u, b_g and s_0 (H,). The first h is tanh(s_0), and s_0 is
-    learned. The state is (h, n, d, m), each (batch, H). It keeps n and d divided by exp(m), so that nothing overflows; h' does not depend on m:
+    The output is h'. W (3H, I): blocks in the order u, g, a; U (2H, H): g, a; b_u, b_g and s_0
+    (H,). The first h is tanh(s_0), and s_0 is learned. The state is (h, n, d, m), each (batch, H).
+    It keeps n and d divided by exp(m), so that nothing overflows; h' does not depend on m:
 
         m' = max(m, a), or a where d is 0
         n' = n * exp(m - m') + (u * tanh(g)) * exp(a - m')
@@ -41,16 +42,19 @@ class RWA(PublishedCell):
 
     n, d and m start at zero; a first state that is given needs d > 0, or n = d = 0.
 
-    J. Ostmeyer and L. Cowell, Machine Learning on Sequential Data Using a Recurrent Weighted Average, Neurocomputing 331 (2019),
-    arXiv:1703.01253.
+    J. Ostmeyer and L. Cowell, Machine Learning on Sequential Data Using a Recurrent Weighted
+    Average, Neurocomputing 331 (2019), arXiv:1703.01253.
 
-    a has no bias: it would cancel. The authors' code starts m at -1e38 and takes the largest of m and a always, which is the same.
+    a has no bias: it would cancel. The authors' code starts m at -1e38 and takes the largest of m
+    and a always, which is the same.
     """
 
     State = RWAState
     bookkeeping = ("n", "d", "m")
 
-    def __init__(self, input_size: int, hidden_size: int, *, rng: Any = None, dtype: Any = np.float32) -> None:
+    def __init__(
+        self, input_size: int, hidden_size: int, *, rng: Any = None, dtype: Any = np.float32
+    ) -> None:
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
         self.W, self.U = self.inputs(3), self.recurrent(2)
         self.b_u, self.b_g, self.s_0 = self.bias(), self.bias(), self.bias()

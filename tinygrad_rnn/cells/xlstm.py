@@ -1,4 +1,7 @@
-"""The two cells of the extended LSTM: exponential gates, kept finite by a running maximum of their exponents."""
+"""The two cells of the extended LSTM.
+
+Exponential gates, kept finite by a running maximum of their exponents.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,10 @@ __all__ = ["MLSTM", "SLSTM", "MLSTMState", "SLSTMState"]
 
 
 class SLSTMState(NamedTuple):
-    """Output h, cell c, normaliser n and stabiliser m, each (batch, hidden_size); c and n are in units of exp(m)."""
+    """Output h, cell c, normaliser n and stabiliser m, each (batch, hidden_size).
+
+    C and n are in units of exp(m).
+    """
 
     h: Any
     c: Any
@@ -30,11 +36,19 @@ class _ExponentialGates(PublishedCell):
     """What the two cells share: the choice of the forget gate and the stabiliser."""
 
     def __init__(
-        self, input_size: int, hidden_size: int, *, forget_gate: str = "sigmoid", rng: Any = None, dtype: Any = np.float32
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        forget_gate: str = "sigmoid",
+        rng: Any = None,
+        dtype: Any = np.float32,
     ) -> None:
         super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
         if forget_gate not in ("sigmoid", "exp"):
-            raise TinygradError(f"{type(self).__name__}: forget_gate must be 'sigmoid' or 'exp'; found {forget_gate!r}")
+            raise TinygradError(
+                f"{type(self).__name__}: forget_gate must be 'sigmoid' or 'exp'; found {forget_gate!r}"
+            )
         self.forget_gate = forget_gate
 
     def stabilised(self, i: Any, f: Any, m: Any) -> Any:
@@ -56,34 +70,47 @@ class SLSTM(_ExponentialGates):
         n' = f * n + i
         h' = o * c' / n'
 
-    The output is h'. W (4H, I), U (4H, H), b (4H,): blocks in the order i, f, z, o. The state is (h, c, n, m), each (batch, H). It keeps c and n
-    divided by exp(m), so that nothing overflows; h' does not depend on m:
+    The output is h'. W (4H, I), U (4H, H), b (4H,): blocks in the order i, f, z, o. The state is
+    (h, c, n, m), each (batch, H). It keeps c and n divided by exp(m), so that nothing overflows; h'
+    does not depend on m:
 
         m' = max(log f + m, a_i), or a_i where n is 0
         c' = exp(log f + m - m') * c + exp(a_i - m') * z
         n' = exp(log f + m - m') * n + exp(a_i - m')
 
-    All components start at zero; a first state that is given needs n > 0, or n = c = 0. b_f starts at 3 for the sigmoid and at 0 for exp.
+    All components start at zero; a first state that is given needs n > 0, or n = c = 0. b_f starts
+    at 3 for the sigmoid and at 0 for exp.
 
-    M. Beck, K. Pöppel, M. Spanring, A. Auer, O. Prudnikova, M. Kopp, G. Klambauer, J. Brandstetter and S. Hochreiter, xLSTM: Extended Long
-    Short-Term Memory, NeurIPS 2024, arXiv:2405.04517. One head, and not the block around the cell.
+    M. Beck, K. Pöppel, M. Spanring, A. Auer, O. Prudnikova, M. Kopp, G. Klambauer, J. Brandstetter
+    and S. Hochreiter, xLSTM: Extended Long Short-Term Memory, NeurIPS 2024, arXiv:2405.04517. One
+    head, and not the block around the cell.
     """
 
     State = SLSTMState
     bookkeeping = ("c", "n", "m")
 
     def __init__(
-        self, input_size: int, hidden_size: int, *, forget_gate: str = "sigmoid", rng: Any = None, dtype: Any = np.float32
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        forget_gate: str = "sigmoid",
+        rng: Any = None,
+        dtype: Any = np.float32,
     ) -> None:
         super().__init__(input_size, hidden_size, forget_gate=forget_gate, rng=rng, dtype=dtype)
         self.W, self.U = self.inputs(4), self.recurrent(4)
         start = 3.0 if forget_gate == "sigmoid" else 0.0  # exp(3) would let the old content grow
-        self.b = Parameter(init.forget_bias(init.zeros((4 * hidden_size,), dtype=dtype), hidden_size, start))
+        self.b = Parameter(
+            init.forget_bias(init.zeros((4 * hidden_size,), dtype=dtype), hidden_size, start)
+        )
 
     def forward(self, x: Any, state: Any) -> Any:
         """One step: (batch, input_size) and (h, c, n, m) to the output and the new state."""
         h, c, n, m = state
-        i, f, z, o = split(self.from_input(x, self.W) + self.from_state(h, self.U) + self.b, 4, axis=-1)
+        i, f, z, o = split(
+            self.from_input(x, self.W) + self.from_state(h, self.U) + self.b, 4, axis=-1
+        )
         i, f, m = self.stabilised(i, f, where(n == 0, EMPTY, m))
         c = f * c + i * tanh(z)
         n = f * n + i
@@ -110,28 +137,38 @@ class MLSTM(_ExponentialGates):
         n' = f n + i k
         y  = o * (C' q) / max(|n' . q|, 1)
 
-    The output is y, shape (batch, H). W (4H, I), b (4H,): blocks in the order q, k, v, o. W_if (2, I), b_if (2,): rows in the order i, f.
-    The state is (C, n, m), of shapes (batch, H, H), (batch, H) and (batch, 1); the first axis of C is that of v. It keeps C and n divided by
-    exp(m), so that nothing overflows; y does not depend on m:
+    The output is y, shape (batch, H). W (4H, I), b (4H,): blocks in the order q, k, v, o. W_if (2,
+    I), b_if (2,): rows in the order i, f. The state is (C, n, m), of shapes (batch, H, H), (batch,
+    H) and (batch, 1); the first axis of C is that of v. It keeps C and n divided by exp(m), so that
+    nothing overflows; y does not depend on m:
 
         m' = max(log f + m, log i), or log i where C and n are 0
         C' = exp(log f + m - m') C + exp(log i - m') v k^T
         n' = exp(log f + m - m') n + exp(log i - m') k
-        y  = o * (C' q) / max(|n' . q|, exp(-m'))    with both parts times exp(min(m', 0)), so that exp(-m') does not overflow
+        y  = o * (C' q) / max(|n' . q|, exp(-m'))    with both parts times exp(min(m', 0)), so that
+        exp(-m') does not overflow
 
     All components start at zero. b_f starts at 3 for the sigmoid and at 0 for exp.
 
-    M. Beck, K. Pöppel, M. Spanring, A. Auer, O. Prudnikova, M. Kopp, G. Klambauer, J. Brandstetter and S. Hochreiter, xLSTM: Extended Long
-    Short-Term Memory, NeurIPS 2024, arXiv:2405.04517. One head, and not the block around the cell.
+    M. Beck, K. Pöppel, M. Spanring, A. Auer, O. Prudnikova, M. Kopp, G. Klambauer, J. Brandstetter
+    and S. Hochreiter, xLSTM: Extended Long Short-Term Memory, NeurIPS 2024, arXiv:2405.04517. One
+    head, and not the block around the cell.
 
-    Some code keeps 1 in the maximum beside the stabilised n'; only exp(-m') gives the paper's equations.
+    Some code keeps 1 in the maximum beside the stabilised n'; only exp(-m') gives the paper's
+    equations.
     """
 
     State = MLSTMState
     bookkeeping = ("C", "n", "m")
 
     def __init__(
-        self, input_size: int, hidden_size: int, *, forget_gate: str = "sigmoid", rng: Any = None, dtype: Any = np.float32
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        forget_gate: str = "sigmoid",
+        rng: Any = None,
+        dtype: Any = np.float32,
     ) -> None:
         super().__init__(input_size, hidden_size, forget_gate=forget_gate, rng=rng, dtype=dtype)
         self.W, self.b = self.inputs(4), self.bias(4)
@@ -141,7 +178,9 @@ class MLSTM(_ExponentialGates):
     def initial_state(self, batch_size: int) -> MLSTMState:
         """Zeros."""
         d = self.hidden_size
-        return MLSTMState(self.zeros(batch_size, d, d), self.zeros(batch_size, d), self.zeros(batch_size, 1))
+        return MLSTMState(
+            self.zeros(batch_size, d, d), self.zeros(batch_size, d), self.zeros(batch_size, 1)
+        )
 
     def forward(self, x: Any, state: Any) -> Any:
         """One step: (batch, input_size) and (C, n, m) to the output and the new state."""
@@ -155,6 +194,7 @@ class MLSTM(_ExponentialGates):
         C = f[..., None] * C + einsum("bi,bj->bij", i * v, k)
         n = f * n + i * k
         unit = exp(minimum(m, 0.0))
-        least = maximum(exp(-maximum(m, 0.0)), self.tiny)  # which is not 0 where exp(-m) underflows and q is 0
+        # which is not 0 where exp(-m) underflows and q is 0
+        least = maximum(exp(-maximum(m, 0.0)), self.tiny)
         size = maximum(abs((n * q).sum(axis=-1, keepdims=True)) * unit, least)
         return o * einsum("bij,bj->bi", C, q) * unit / size, MLSTMState(C, n, m)

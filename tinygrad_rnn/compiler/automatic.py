@@ -15,7 +15,8 @@ from .op import CompileError
 class Automatic(Jitted):
     """A cell that nobody asked to compile, so it never fails where its plain steps do not.
 
-    A stretch of one step runs plainly, which takes less time; so do sequences that cannot be compiled, such as unsigned integers of 64 bits.
+    A stretch of one step runs plainly, which takes less time; so do sequences that cannot be
+    compiled, such as unsigned integers of 64 bits.
     """
 
     __slots__ = ("_refused",)
@@ -26,15 +27,29 @@ class Automatic(Jitted):
         super().__init__(cell)
         object.__setattr__(self, "_refused", set())
 
-    def steps(self, sequence: Sequence, parts: Any, state: Any, start: int, stop: int, reverse: bool, all_states: bool, offset: int) -> Any:
+    def steps(
+        self,
+        sequence: Sequence,
+        parts: Any,
+        state: Any,
+        start: int,
+        stop: int,
+        reverse: bool,
+        all_states: bool,
+        offset: int,
+    ) -> Any:
         """See `Jitted.steps`."""
         failure: Exception | None = None
         if stop - start > 1 and not (self._refused and _kind(parts) in self._refused):
             try:
-                return super().steps(sequence, parts, state, start, stop, reverse, all_states, offset)
+                return super().steps(
+                    sequence, parts, state, start, stop, reverse, all_states, offset
+                )
             except Exception as error:
                 failure = error
-        found = plainly(sequence, self.plain).steps(parts, state, start, stop, reverse, all_states, offset=offset)
+        found = plainly(sequence, self.plain).steps(
+            parts, state, start, stop, reverse, all_states, offset=offset
+        )
         if failure is not None:  # of the compiler: an error of the user's would have come again
             self._refused.add(_kind(parts))
             if not isinstance(failure, (CompileError, TraceError)):

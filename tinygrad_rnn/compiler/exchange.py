@@ -1,7 +1,8 @@
 """What a compiled step takes from outside and leaves there; see `recurrent/outside.py`.
 
-While a step is recorded, a `Recorder` gives it inputs in place of what it takes, and outputs for what it leaves. At each call `take_all` asks for
-the values of all steps as the plain steps would, in their order; a `Player` hands the same values to plain steps that are run again.
+While a step is recorded, a `Recorder` gives it inputs in place of what it takes, and outputs for
+what it leaves. At each call `take_all` asks for the values of all steps as the plain steps would,
+in their order; a `Player` hands the same values to plain steps that are run again.
 """
 
 from __future__ import annotations
@@ -25,7 +26,10 @@ def sized(shape: tuple[Any, ...], batch: int) -> tuple[int, ...]:
 
 
 class Taken(NamedTuple):
-    """What a step takes: how it is found for a shape, its shape (with B), dtype, and for how long it holds."""
+    """What a step takes.
+
+    How it is found for a shape, its shape (with B), dtype, and for how long it holds.
+    """
 
     make: Callable[[tuple[int, ...]], Any]
     shape: tuple[Any, ...]
@@ -48,7 +52,9 @@ class Recorder:
         self.taken: list[tuple[Taken, Leaf]] = []
         self.left: list[tuple[Callable[..., None], list[Any]]] = []
 
-    def take(self, make: Callable[[tuple[int, ...]], Any], shape: tuple[int, ...], dtype: Any, per: str) -> Tensor:
+    def take(
+        self, make: Callable[[tuple[int, ...]], Any], shape: tuple[int, ...], dtype: Any, per: str
+    ) -> Tensor:
         """An input in place of the value."""
         handle = Tensor(Spec(shape, dtype))
         self.taken.append((Taken(make, shape, handle.dtype, per), handle.leaf(False, "taken")))
@@ -60,9 +66,14 @@ class Recorder:
 
 
 class Player:
-    """The exchange of plain steps that are run again: what was taken at first is taken again, what is left was left already."""
+    """The exchange of plain steps that are run again.
 
-    def __init__(self, taken: Sequence[Taken], values: Sequence[Array], times: Sequence[int]) -> None:
+    What was taken at first is taken again, what is left was left already.
+    """
+
+    def __init__(
+        self, taken: Sequence[Taken], values: Sequence[Array], times: Sequence[int]
+    ) -> None:
         self.taken, self.values, self.first = taken, values, min(times)
         self.found: Iterator[int] = iter(())
         self.step: int | None = None
@@ -80,10 +91,15 @@ class Player:
         """Nothing."""
 
 
-def take_all(taken: Sequence[Taken], times: Sequence[int], batch: int, name: str, layer: int | None) -> list[Array]:
+def take_all(
+    taken: Sequence[Taken], times: Sequence[int], batch: int, name: str, layer: int | None
+) -> list[Array]:
     """The values for all steps, those of one step stacked along time; `times` in the order of the steps."""
     shapes = [sized(t.shape, batch) for t in taken]
-    found: list[Any] = [np.empty((len(times), *s), t.dtype) if t.per == "step" else None for t, s in zip(taken, shapes, strict=True)]
+    found: list[Any] = [
+        np.empty((len(times), *s), t.dtype) if t.per == "step" else None
+        for t, s in zip(taken, shapes, strict=True)
+    ]
     first = min(times)
     for count, t in enumerate(times):
         with at_step(t, name, layer):
@@ -95,8 +111,18 @@ def take_all(taken: Sequence[Taken], times: Sequence[int], batch: int, name: str
     return found
 
 
-def leave_all(left: Sequence[Callable[..., None]], values: Sequence[Sequence[Array]], times: Sequence[int], batch: int, name: str, layer: int | None) -> None:
-    """Hand over what the steps left, in their order; each value is (steps, ...) in the order of time."""
+def leave_all(
+    left: Sequence[Callable[..., None]],
+    values: Sequence[Sequence[Array]],
+    times: Sequence[int],
+    batch: int,
+    name: str,
+    layer: int | None,
+) -> None:
+    """Hand over what the steps left, in their order.
+
+    Each value is (steps, ...) in the order of time.
+    """
     first = min(times)
     for t in times:
         with at_step(t, name, layer):

@@ -1,4 +1,7 @@
-"""What became of a cell when it was compiled: where each of its operations is computed, what it costs, and what is kept for backward."""
+"""What became of a cell when it was compiled.
+
+Where each of its operations is computed, what it costs, and what is kept for backward.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,8 @@ from .readable import Reader, held, loops
 from .run import Runner
 from .views import PIECES, VIEWS
 
-NOT_BENT = ("neg", "positive", "astype", "zeros_like", "stop_gradient")  # functions of one value that are linear: they need no argument kept
+# functions of one value that are linear: they need no argument kept
+NOT_BENT = ("neg", "positive", "astype", "zeros_like", "stop_gradient")
 
 
 class Operation(NamedTuple):
@@ -49,7 +53,9 @@ class Operation(NamedTuple):
 
 
 class Unit(NamedTuple):
-    """A loop, product or other part of the generated code; flops and bytes read and written per step and row.
+    """A loop, product or other part of the generated code.
+
+    Flops and bytes read and written per step and row.
 
     Of matrices the bytes do not count: they are shared by all rows.
     """
@@ -62,7 +68,10 @@ class Unit(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """An array that waits for backward: bytes per step and row, and those that it has in addition per row, once."""
+    """An array that waits for backward.
+
+    Bytes per step and row, and those that it has in addition per row, once.
+    """
 
     name: str
     what: str
@@ -80,12 +89,13 @@ class Explanation:
     dtype : dtype
     operations : list of Operation
     units : list of Unit
-        In the order in which they run. Those of backward that are named "after" are done once for all steps; their figures are per step.
+        In the order in which they run. Those of backward that are named "after" are done once for
+        all steps; their figures are per step.
     kept : list of Kept
         Inputs are not among them: they are read again from the caller's array.
     formula : int
-        Bytes per step and row of the new states and of the arguments of the functions that are not linear (the gates, before sigmoid and
-        tanh): what the formulas of an LSTM or GRU need.
+        Bytes per step and row of the new states and of the arguments of the functions that are not
+        linear (the gates, before sigmoid and tanh): what the formulas of an LSTM or GRU need.
     steps, batch : int or None
         Of the example.
     threads : int
@@ -95,7 +105,9 @@ class Explanation:
         What does not vary, and is repeated for each row to be read along with what does.
     """
 
-    def __init__(self, runner: Runner, reader: Reader, steps: int | None, batch: int | None) -> None:
+    def __init__(
+        self, runner: Runner, reader: Reader, steps: int | None, batch: int | None
+    ) -> None:
         self.runner, self.reader = runner, reader
         step, module = runner.step, runner.module
         self.name, self.dtype, self.steps, self.batch = step.name, runner.dtype, steps, batch
@@ -104,16 +116,28 @@ class Explanation:
         self.kept = self._kept()
         self.units = [*self._units("forward"), *self._units("backward")]
         self.operations = [*self._operations("forward"), *self._operations("backward")]
-        bent = {op.inputs[0] for op in step.forward if op.elementwise and len(op.inputs) == 1 and op.op not in NOT_BENT}
+        bent = {
+            op.inputs[0]
+            for op in step.forward
+            if op.elementwise and len(op.inputs) == 1 and op.op not in NOT_BENT
+        }
         bent -= {*step.new_states, *step.states, *step.xs}
-        needed = [op for op in [*dict.fromkeys(step.new_states), *bent] if isinstance(op, Op) and op.varies and op.batch is not None and op.dtype.kind == "f"]
+        needed = [
+            op
+            for op in [*dict.fromkeys(step.new_states), *bent]
+            if isinstance(op, Op) and op.varies and op.batch is not None and op.dtype.kind == "f"
+        ]
         self.formula = sum(op.size * op.dtype.itemsize for op in needed)
 
     # --- figures ----------------------------------------------------------------------------------------------------------------
 
     def flops(self, walk: str, kind: str) -> int:
         """Per step and row; walk: "forward" or "backward"; kind: "products" or "elementwise"."""
-        return sum(u.flops for u in self.units if u.walk == walk and (u.name.startswith(("product", "after"))) == (kind == "products"))
+        return sum(
+            u.flops
+            for u in self.units
+            if u.walk == walk and (u.name.startswith(("product", "after"))) == (kind == "products")
+        )
 
     @property
     def kept_bytes(self) -> int:
@@ -135,8 +159,17 @@ class Explanation:
             if not slot.batch:  # of size without rows: as if of one row
                 continue
             n = slot.size * self.runner.dtypes[slot.kind].itemsize
-            what = self.reader.array("forward", slot.name, slot)[0].removesuffix(", kept for backward")
-            found.append(Kept(slot.name, what, n if slot.times in ("all", "states") else 0, 0 if slot.times == "all" else n))
+            what = self.reader.array("forward", slot.name, slot)[0].removesuffix(
+                ", kept for backward"
+            )
+            found.append(
+                Kept(
+                    slot.name,
+                    what,
+                    n if slot.times in ("all", "states") else 0,
+                    0 if slot.times == "all" else n,
+                )
+            )
         return found
 
     def _units(self, walk: str) -> list[Unit]:
@@ -152,30 +185,63 @@ class Explanation:
                 size = features(part.domain)
                 made = dict.fromkeys(names[v] for *_, v, _ in part.writes if v in names)
                 moved = len(part.writes) + len(part.streams)
-                found.append(Unit(walk, f"loop {count}", ", ".join(made) or reader.label(op), len(part.lines) * size, moved * size * item))
+                found.append(
+                    Unit(
+                        walk,
+                        f"loop {count}",
+                        ", ".join(made) or reader.label(op),
+                        len(part.lines) * size,
+                        moved * size * item,
+                    )
+                )
             elif op.op in ("matmul", "affine") and part and part[0].startswith("multiply("):
                 pairs, _ = products(op)
                 flops = sum(2 * moving.size * op.size for moving, _ in pairs)
                 moved = (op.size * len(pairs) + sum(moving.size for moving, _ in pairs)) * item
                 target = reader.names.get(op) or schedule.block.stores[op].name
-                terms = [reader.product(moving, fixed, op.inputs[2 * k if op.op == "affine" else 0] is moving) for k, (moving, fixed) in enumerate(pairs)]
+                terms = [
+                    reader.product(
+                        moving, fixed, op.inputs[2 * k if op.op == "affine" else 0] is moving
+                    )
+                    for k, (moving, fixed) in enumerate(pairs)
+                ]
                 found.append(Unit(walk, "product", f"{target} = {' + '.join(terms)}", flops, moved))
         if walk == "backward":
             for op, (left, right) in module.products.items():
                 text = f"{reader.weight_of(op)}, over all steps"
-                found.append(Unit(walk, "after", text, 2 * left.size * right.size, (left.size + right.size) * item))
+                found.append(
+                    Unit(
+                        walk,
+                        "after",
+                        text,
+                        2 * left.size * right.size,
+                        (left.size + right.size) * item,
+                    )
+                )
         return found
 
     def _operations(self, walk: str) -> list[Operation]:
         runner, module, reader = self.runner, self.runner.module, self.reader
         step = runner.step
-        schedules: dict[str, Schedule] = {w: getattr(module, f"{w}_schedule") for w in ("forward", "backward")}
+        schedules: dict[str, Schedule] = {
+            w: getattr(module, f"{w}_schedule") for w in ("forward", "backward")
+        }
         where = {w: computed_in(schedule) for w, schedule in schedules.items()}
-        own = {w: {op: part for _, op, part in schedule.notes if not isinstance(part, Loop)} for w, schedule in schedules.items()}
+        own = {
+            w: {op: part for _, op, part in schedule.notes if not isinstance(part, Loop)}
+            for w, schedule in schedules.items()
+        }
         hoisted = {*runner._forward.needed, *runner._backward.needed}
-        saved = {op: store.name for op, places in module.forward_wanted.items() for store, _ in places if store.name[0] in "ksy"}
+        saved = {
+            op: store.name
+            for op, places in module.forward_wanted.items()
+            for store, _ in places
+            if store.name[0] in "ksy"
+        }
         kept = {k.name: k.bytes for k in self.kept}
-        same = {op for loop in loops(schedules[walk]) for ops in held(loop).values() for op in ops[1:]}
+        same = {
+            op for loop in loops(schedules[walk]) for ops in held(loop).values() for op in ops[1:]
+        }
 
         def unused(op: Op) -> str:
             """A matrix is packed as it is turned."""
@@ -183,12 +249,23 @@ class Explanation:
 
         found = []
         for op in step.forward if walk == "forward" else step.backward:
-            flops = sum(n * size for loops_of in where.values() for n, size in loops_of.get(op, {}).values())
+            flops = sum(
+                n * size for loops_of in where.values() for n, size in loops_of.get(op, {}).values()
+            )
             if not op.varies and op.batch is None:
-                became = "computed once per sequence" if op in hoisted else "computed once, after backward" if op in runner.after else unused(op)
+                became = (
+                    "computed once per sequence"
+                    if op in hoisted
+                    else "computed once, after backward"
+                    if op in runner.after
+                    else unused(op)
+                )
             elif op in module.products:
                 left, right = module.products[op]
-                flops, became = 2 * left.size * right.size, "gradient product, sunk: one product over all steps"
+                flops, became = (
+                    2 * left.size * right.size,
+                    "gradient product, sunk: one product over all steps",
+                )
             elif op in module.sums:
                 became = "sum, sunk: over all steps and rows at the end"
             elif op in module.post:
@@ -196,8 +273,16 @@ class Explanation:
             elif op in own[walk] and own[walk][op] and own[walk][op][0].startswith("multiply("):
                 pairs, bias = products(op)
                 flops = sum(2 * moving.size * op.size for moving, _ in pairs)
-                became = "product with a packed matrix" if len(pairs) == 1 else f"{len(pairs)} products with packed matrices"
-                became += f"{' and the bias' if bias is not None else ''}, one sum" if len(pairs) > 1 or bias is not None else ""
+                became = (
+                    "product with a packed matrix"
+                    if len(pairs) == 1
+                    else f"{len(pairs)} products with packed matrices"
+                )
+                became += (
+                    f"{' and the bias' if bias is not None else ''}, one sum"
+                    if len(pairs) > 1 or bias is not None
+                    else ""
+                )
             elif op in own[walk]:
                 became = f"a {'reduction' if op.op in (*REDUCTIONS, 'matmul', 'einsum') else 'loop'} of its own"
                 flops = op.inputs[0].size if op.inputs and isinstance(op.inputs[0], Op) else op.size
@@ -214,7 +299,17 @@ class Explanation:
                     became += f"; kept as {saved[op]}"
                 elif op in where["backward"]:
                     became += "; again in backward"
-            found.append(Operation(walk, reader.names.get(op, ""), op.op, str(op.node.where) if op.node.origin[:2] in reader.own else "", became, flops, held_bytes))
+            found.append(
+                Operation(
+                    walk,
+                    reader.names.get(op, ""),
+                    op.op,
+                    str(op.node.where) if op.node.origin[:2] in reader.own else "",
+                    became,
+                    flops,
+                    held_bytes,
+                )
+            )
         return found
 
     # --- text -------------------------------------------------------------------------------------------------------------------
@@ -222,7 +317,11 @@ class Explanation:
     def __str__(self) -> str:
         parts = []
         if self.divisible:
-            shards = "" if self.batch is None else f": {self.batch} rows in {len(self.runner.shards(self.batch))}"
+            shards = (
+                ""
+                if self.batch is None
+                else f": {self.batch} rows in {len(self.runner.shards(self.batch))}"
+            )
             threads = f"the batch is divided among up to {self.threads} thread{'s' if self.threads > 1 else ''}{shards}"
         else:
             threads = "the batch is not divided among threads: rows depend on each other"
@@ -230,32 +329,63 @@ class Explanation:
         if self.wide:
             parts.append(f"repeated for each row: {', '.join(self.wide)}")
         for walk in ("forward", "backward"):
-            rows = [[o.name, o.op, o.line, o.became, _count(o.flops), _count(o.kept)] for o in self.operations if o.walk == walk]
+            rows = [
+                [o.name, o.op, o.line, o.became, _count(o.flops), _count(o.kept)]
+                for o in self.operations
+                if o.walk == walk
+            ]
             last = ["kept bytes"] if walk == "forward" else []
             head = ["value", "operation", "line", f"what became of it, {walk}", "flops", *last]
             parts.append(table(head, [row[: len(head)] for row in rows], right=(4, 5)))
         rows = [[u.walk, u.name, u.does, _count(u.flops), _count(u.bytes)] for u in self.units]
         for walk in ("forward", "backward"):
-            rows.append([walk, "in all", f"products {self.flops(walk, 'products')}, elementwise {self.flops(walk, 'elementwise')}",
-                         _count(sum(u.flops for u in self.units if u.walk == walk)), _count(sum(u.bytes for u in self.units if u.walk == walk))])  # fmt: skip
+            rows.append(
+                [
+                    walk,
+                    "in all",
+                    f"products {self.flops(walk, 'products')}, elementwise {self.flops(walk, 'elementwise')}",
+                    _count(sum(u.flops for u in self.units if u.walk == walk)),
+                    _count(sum(u.bytes for u in self.units if u.walk == walk)),
+                ]
+            )
         parts.append(table(["what runs", "", "", "flops", "bytes"], rows, right=(3, 4)))
         rows = [[k.name, k.what, _count(k.bytes)] for k in self.kept]
-        rows.append(["in all", f"{self.ratio:.3f} times the {self.formula} bytes of new states and gates" if self.formula else "", str(self.kept_bytes)])
+        rows.append(
+            [
+                "in all",
+                f"{self.ratio:.3f} times the {self.formula} bytes of new states and gates"
+                if self.formula
+                else "",
+                str(self.kept_bytes),
+            ]
+        )
         if self.steps is not None and self.batch is not None:
-            rows.append(["", f"for {self.steps} steps of {self.batch} rows", str(self.memory(self.steps, self.batch))])
+            rows.append(
+                [
+                    "",
+                    f"for {self.steps} steps of {self.batch} rows",
+                    str(self.memory(self.steps, self.batch)),
+                ]
+            )
         parts.append(table(["kept", "for backward", "bytes"], rows, right=(2,)))
-        return "\n\n".join([*parts, "Figures are per step and row of the batch, where nothing else is said."])
+        return "\n\n".join(
+            [*parts, "Figures are per step and row of the batch, where nothing else is said."]
+        )
 
     __repr__ = __str__
 
 
 def computed_in(schedule: Schedule) -> dict[Op, dict[int, tuple[int, int]]]:
-    """In which loops, by number, each operation is computed: how often, and for how many elements of a row."""
+    """In which loops, by number, each operation is computed.
+
+    How often, and for how many elements of a row.
+    """
     found: dict[Op, dict[int, tuple[int, int]]] = {}
     for k, loop in enumerate(loops(schedule), start=1):
         read = set(loop.streams.values())
         for var, ops in held(loop).items():
-            for op in ops[:1]:  # others are the same number: an index, or put together of it and zeros
+            # others are the same number: an index, or put together of it and zeros
+            for op in ops[:1]:
                 if var not in read and (op.elementwise or op.op == "astype"):
                     n = found.setdefault(op, {}).get(k, (0, 0))[0]
                     found[op][k] = (n + 1, features(loop.domain))
@@ -275,4 +405,10 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[in
     """Columns as text; those in `right` are numbers."""
     every = [head, *rows]
     widths = [max(len(row[k]) for row in every) for k in range(len(head))]
-    return "\n".join("  ".join(cell.rjust(w) if k in right else cell.ljust(w) for k, (cell, w) in enumerate(zip(row, widths, strict=True))).rstrip() for row in every)
+    return "\n".join(
+        "  ".join(
+            cell.rjust(w) if k in right else cell.ljust(w)
+            for k, (cell, w) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in every
+    )

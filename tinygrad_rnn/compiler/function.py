@@ -1,8 +1,12 @@
-"""`tg.jit` of an ordinary function: recorded once for given shapes, its elementwise runs as loops, one node on the tape.
+"""`tg.jit` of an ordinary function.
 
-A recording is made for each combination of structure, shapes, dtypes, needed gradients, and whatever else the function depends on
-(`ops/guards.py`). It holds the forward and the backward program, each as a straight line of compiled loops and NumPy calls (`Line`), and the
-program as it was traced, which is what is differentiated again for gradients of gradients, and what tangents are pushed through.
+Recorded once for given shapes, its elementwise runs as loops, one node on the tape.
+
+A recording is made for each combination of structure, shapes, dtypes, needed gradients, and
+whatever else the function depends on (`ops/guards.py`). It holds the forward and the backward
+program, each as a straight line of compiled loops and NumPy calls (`Line`), and the program as it
+was traced, which is what is differentiated again for gradients of gradients, and what tangents are
+pushed through.
 """
 
 from __future__ import annotations
@@ -40,7 +44,10 @@ class Arrays(dict[str, Any]):
 
 
 class JittedFunction(Jitted):
-    """A function of tensors that runs fused; made by `jit`. Handed to `unroll` it is a compiled cell, as any `Jitted`."""
+    """A function of tensors that runs fused; made by `jit`.
+
+    Handed to `unroll` it is a compiled cell, as any `Jitted`.
+    """
 
     __slots__ = ("_recordings",)
 
@@ -53,7 +60,8 @@ class JittedFunction(Jitted):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """What the function gives, computed by the recording for these shapes."""
         now = context()
-        if now.tracing or now.eager or not available() or raising():  # inside another recording it is a part of that
+        # inside another recording it is a part of that
+        if now.tracing or now.eager or not available() or raising():
             return self.plain(*args, **kwargs)
         found: dict[int, Any] = {}
         others: list[Any] = []
@@ -61,7 +69,11 @@ class JittedFunction(Jitted):
         guard = self._guards.now(others)
         tensors = _tensors(list(found.values()), guard)
         grad = now.grad_enabled
-        key = (structure, grad, tuple([(t.array.shape, t.array.dtype, grad and t.requires_grad) for t in tensors]))
+        key = (
+            structure,
+            grad,
+            tuple([(t.array.shape, t.array.dtype, grad and t.requires_grad) for t in tensors]),
+        )
         recording = self._recordings.get((key, guard.key))
         if recording is None:
             if len(self._recordings) >= KEPT:
@@ -82,7 +94,9 @@ class JittedFunction(Jitted):
                 "compiler's; within tg.eager() the function runs as if it were not compiled."
             ) from error
 
-    def _record(self, key: Any, guard: Guard, args: Any, kwargs: Any, tensors: list[Tensor], grad: bool) -> Recording:
+    def _record(
+        self, key: Any, guard: Guard, args: Any, kwargs: Any, tensors: list[Tensor], grad: bool
+    ) -> Recording:
         changes = Changes(self._guards, guard, f"tg.jit: '{name_of(self)}'")
         try:
             made = Recording(self.plain, (args, kwargs), tensors, grad, guard.computed, changes)
@@ -103,8 +117,9 @@ class JittedFunction(Jitted):
             warnings.warn(
                 f"tg.jit: '{name_of(self)}' was recorded {KEPT} times, for different shapes, numbers or values from outside; other calls run as "
                 "if it were not compiled. A number that changes from call to call is better handed over as a tensor, tg.tensor(number).",
-                RuntimeWarning, stacklevel=4,
-            )  # fmt: skip
+                RuntimeWarning,
+                stacklevel=4,
+            )
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else types.MethodType(self, instance)
@@ -113,7 +128,9 @@ class JittedFunction(Jitted):
         return JittedFunction, (self.plain,)
 
     def source(self, xs: Any = None, state: Any = None) -> str:
-        """What was generated for the latest recording, as readable Python: each line with the line of the function that it comes from.
+        """What was generated for the latest recording, as readable Python.
+
+        Each line with the line of the function that it comes from.
 
         Parameters
         ----------
@@ -133,8 +150,13 @@ class JittedFunction(Jitted):
 
 
 def _is_given(x: Any) -> bool:
-    """Whether an argument is given to the recording at each call: a tensor, or an array of numbers."""
-    return isinstance(x, Tensor) or (isinstance(x, (np.ndarray, np.generic)) and x.dtype.kind in "fbiu")
+    """Whether an argument is given to the recording at each call.
+
+    A tensor, or an array of numbers.
+    """
+    return isinstance(x, Tensor) or (
+        isinstance(x, (np.ndarray, np.generic)) and x.dtype.kind in "fbiu"
+    )
 
 
 def _is_nest(x: Any) -> bool:
@@ -142,10 +164,13 @@ def _is_nest(x: Any) -> bool:
     return kind in (dict, tuple, list) or (isinstance(x, tuple) and hasattr(kind, "_fields"))
 
 
-def _structure(tree: Any, found: dict[int, Any], others: list[Any], nests: dict[int, int] | None = None) -> Any:
+def _structure(
+    tree: Any, found: dict[int, Any], others: list[Any], nests: dict[int, int] | None = None
+) -> Any:
     """How arguments are nested, as a key, with numbers and texts as they are.
 
-    Tensors and arrays are put into `found` by identity, each once; what has to be followed to find out what it is goes to `others`.
+    Tensors and arrays are put into `found` by identity, each once; what has to be followed to find
+    out what it is goes to `others`.
     """
     kind = type(tree)
     if _is_given(tree):
@@ -159,7 +184,13 @@ def _structure(tree: Any, found: dict[int, Any], others: list[Any], nests: dict[
             return (kind, nests[id(tree)])
         nests[id(tree)] = len(nests)
         if kind is dict:
-            return (dict, *[(type(key), key, _structure(value, found, others, nests)) for key, value in tree.items()])
+            return (
+                dict,
+                *[
+                    (type(key), key, _structure(value, found, others, nests))
+                    for key, value in tree.items()
+                ],
+            )
         return (kind, *[_structure(value, found, others, nests) for value in tree])
     key = plain_key(tree)
     if key is not None:
@@ -193,13 +224,19 @@ def _rebuilt(tree: Any, handles: dict[int, Tensor], made: dict[int, Any]) -> Any
 
 
 def _tensors(found: list[Any], guard: Guard) -> list[Tensor]:
-    """Tensors for the arguments: an array becomes one of the floating dtype that the tensors have."""
+    """Tensors for the arguments.
+
+    An array becomes one of the floating dtype that the tensors have.
+    """
     if all(isinstance(x, Tensor) for x in found):
         return found
     dtypes = [x.dtype for x in found if isinstance(x, Tensor) and x.dtype.kind == "f"]
     dtypes = dtypes or [t.dtype for _, t in guard.tensors if t.dtype.kind == "f"]
     dtype = dtypes[0] if dtypes else None
-    return [x if isinstance(x, Tensor) else tensor(x, dtype if x.dtype.kind == "f" else None) for x in found]
+    return [
+        x if isinstance(x, Tensor) else tensor(x, dtype if x.dtype.kind == "f" else None)
+        for x in found
+    ]
 
 
 class Recording:
@@ -221,8 +258,14 @@ class Recording:
     """
 
     def __init__(
-        self, function: Callable[..., Any], arguments: Any, tensors: Sequence[Tensor], grad: bool, outside: Mapping[Node, Array], changes: Changes,
-    ) -> None:  # fmt: skip
+        self,
+        function: Callable[..., Any],
+        arguments: Any,
+        tensors: Sequence[Tensor],
+        grad: bool,
+        outside: Mapping[Node, Array],
+        changes: Changes,
+    ) -> None:
         older = Older()
         given_ids: dict[int, Any] = {}
         _structure(arguments, given_ids, [])
@@ -232,11 +275,18 @@ class Recording:
         def run(*handles: Tensor) -> list[Tensor]:
             nests: dict[int, Any] = {}
             args, kwargs = _rebuilt(arguments, dict(zip(given_ids, handles, strict=True)), nests)
-            before = [(nest, list(nest), list(nest.values()) if type(nest) is dict else []) for nest in nests.values()]
+            before = [
+                (nest, list(nest), list(nest.values()) if type(nest) is dict else [])
+                for nest in nests.values()
+            ]
             result = function(*args, **kwargs)
             for nest, parts, entries in before:
-                if not _unchanged(nest, parts) or (type(nest) is dict and not _unchanged(nest.values(), entries)):
-                    raise TraceError(f"{changes.what} changes a {type(nest).__name__} that it is given; a recording cannot. Return what is new")
+                if not _unchanged(nest, parts) or (
+                    type(nest) is dict and not _unchanged(nest.values(), entries)
+                ):
+                    raise TraceError(
+                        f"{changes.what} changes a {type(nest).__name__} that it is given; a recording cannot. Return what is new"
+                    )
             self.others = [None if isinstance(y, Tensor) else y for y in leaves(result)]
             self.result = unflatten(result, [0] * len(self.others))
             return [y for y in leaves(result) if isinstance(y, Tensor)]
@@ -251,7 +301,12 @@ class Recording:
         _check_result(one, two, changes.what)
         self.captured = captured(self.traced.outputs, older, set(self.traced.inputs))
         self.once = {n: value_of(n, outside) for n in self.captured if not isinstance(n, Leaf)}
-        self.wrt = [n for n, t in zip(self.traced.inputs, tensors, strict=True) if t.requires_grad] + self.captured if grad else []
+        self.wrt = (
+            [n for n, t in zip(self.traced.inputs, tensors, strict=True) if t.requires_grad]
+            + self.captured
+            if grad
+            else []
+        )
 
     def compile(self) -> None:
         """Make the forward and the backward program of what was recorded."""
@@ -261,7 +316,8 @@ class Recording:
         for node in Program(given_nodes, traced.outputs).nodes:
             if any(source in live for source, _, _ in node.edges):
                 live.add(node)
-        self.outputs: list[tuple[str, Any]] = []  # for each tensor of the result where it comes from
+        # for each tensor of the result where it comes from
+        self.outputs: list[tuple[str, Any]] = []
         computed: list[Node] = []
         kept: list[Node] = []
         for o in traced.outputs:
@@ -295,13 +351,25 @@ class Recording:
             backward: list[Value] = []
             builder.add(back.nodes, backward)
             gradients = [builder.value(o) for o in back.outputs if o is not None]
-            forward = [v for v in forward if v in set(alive([*forward, *backward], [*results, *gradients]))]
+            forward = [
+                v for v in forward if v in set(alive([*forward, *backward], [*results, *gradients]))
+            ]
             keep, program, names = divide(forward, alive(backward, gradients), results, gradients)
-            self._backward = Line(program, [*values, *[names[v] for v in keep], *seeds], [names.get(x, x) for x in gradients], "backward")
+            self._backward = Line(
+                program,
+                [*values, *[names[v] for v in keep], *seeds],
+                [names.get(x, x) for x in gradients],
+                "backward",
+            )
         found = iter(range(len(wrt)))
-        places = iter([] if not computed else [k for k, o in enumerate(o for o in back.outputs if o is not None)])
+        places = iter(
+            []
+            if not computed
+            else [k for k, o in enumerate(o for o in back.outputs if o is not None)]
+        )
         asked = set(wrt)
-        self.gradient_of: list[int | None] = []  # for each given node the place of its gradient among those that `backward` computes
+        # for each given node the place of its gradient among those that `backward` computes
+        self.gradient_of: list[int | None] = []
         for n in given_nodes:
             wanted = computed and n in asked and back.outputs[next(found)] is not None
             self.gradient_of.append(next(places) if wanted else None)
@@ -326,13 +394,27 @@ class Recording:
             else:
                 made.append(Tensor(_array(found[len(self.shapes) + place])))
         values = iter(made)
-        return unflatten(self.result, [next(values) if other is None else other.copy() if isinstance(other, np.ndarray) else other for other in self.others])
+        return unflatten(
+            self.result,
+            [
+                next(values)
+                if other is None
+                else other.copy()
+                if isinstance(other, np.ndarray)
+                else other
+                for other in self.others
+            ],
+        )
 
-    def gradients(self, arrays: Sequence[Any], kept: Sequence[Any], seeds: Sequence[Any]) -> tuple[Any, ...]:
+    def gradients(
+        self, arrays: Sequence[Any], kept: Sequence[Any], seeds: Sequence[Any]
+    ) -> tuple[Any, ...]:
         """For each argument and each captured tensor the gradient, or None."""
         assert self._backward is not None
         found = self._backward.run(*arrays, *kept, *seeds)
-        return tuple([None if place is None else _array(found[place]) for place in self.gradient_of])
+        return tuple(
+            [None if place is None else _array(found[place]) for place in self.gradient_of]
+        )
 
     def source(self) -> str:
         """The text of both programs."""
@@ -360,7 +442,10 @@ class _Call(Stretch):
         outside = [(o.array, o.node) for o in owners]
 
         def again(*handles: Tensor) -> list[Tensor]:
-            """The recorded program on tensors, operation by operation: for gradients of gradients, and tangents."""
+            """The recorded program on tensors, operation by operation.
+
+            For gradients of gradients, and tangents.
+            """
             found = recording.program(*handles, *[Tensor(array, node) for array, node in outside])
             return [y if isinstance(y, Tensor) else Tensor(_array(y)) for y in found]
 
@@ -368,9 +453,13 @@ class _Call(Stretch):
         self.recording = recording
         self.live = list(range(len(recording.shapes)))
         self.captured = [o.node for o in owners if o.node is not None]
-        self.arrays: Any = None  # a weak reference to the Arrays, which belong to the node: with its saved values they are released
+        # a weak reference to the Arrays, which belong to the node: with its saved values they are
+        # released
+        self.arrays: Any = None
 
-    def outputs(self, tensors: list[Tensor], arrays: list[Any], found: tuple[Any, ...]) -> list[Tensor]:
+    def outputs(
+        self, tensors: list[Tensor], arrays: list[Any], found: tuple[Any, ...]
+    ) -> list[Tensor]:
         """The results that have gradients, which hang on one node."""
         recording = self.recording
         results = [_array(y) for y in found[: len(recording.shapes)]]
@@ -390,13 +479,18 @@ class _Call(Stretch):
         return super().pack(parts) if len(parts) > 1 else parts[0]
 
     def gradients(self, g: Any, values: Any) -> tuple[Any, ...]:
-        """For each input of the node: by the compiled program, or where the walk itself is recorded by the operations one by one."""
+        """For each input of the node.
+
+        By the compiled program, or where the walk itself is recorded by the operations one by one.
+        """
         shapes = self.recording.shapes
         if not isinstance(g, Tensor):
             self.check_captured()
             saved = self.arrays()
             try:
-                return self.recording.gradients(saved["given"], saved["kept"], cut(g, shapes) if len(shapes) > 1 else [g])
+                return self.recording.gradients(
+                    saved["given"], saved["kept"], cut(g, shapes) if len(shapes) > 1 else [g]
+                )
             except NoCode as failed:
                 complain(failed.reason)
         return super().gradients(g.reshape((-1,)) if len(shapes) == 1 else g, values)
@@ -406,10 +500,16 @@ JIT: Primitive = as_primitive("jit")
 
 
 def _check_same(one: Program, two: Program) -> None:
-    """Raise a TraceError if two recordings of a function differ: what is drawn or counted inside would be the same at each call."""
+    """Raise a TraceError if two recordings of a function differ.
+
+    What is drawn or counted inside would be the same at each call.
+    """
 
     def words(program: Program) -> Iterator[tuple[Node, Any]]:
-        """What is done, in order, with each constant where it is first used; nodes by their place in this list."""
+        """What is done, in order, with each constant where it is first used.
+
+        Nodes by their place in this list.
+        """
         known = {n: k for k, n in enumerate(program.inputs)}
 
         def place(node: Any) -> Iterator[tuple[Node, Any]]:
@@ -420,7 +520,14 @@ def _check_same(one: Program, two: Program) -> None:
         for node in program.nodes:
             for i in node.inputs:
                 yield from place(i)
-            yield node, (node.op, [known[i] if isinstance(i, Node) else i for i in node.inputs], list(node.params.values()))
+            yield (
+                node,
+                (
+                    node.op,
+                    [known[i] if isinstance(i, Node) else i for i in node.inputs],
+                    list(node.params.values()),
+                ),
+            )
             known[node] = len(known)
         for o in program.outputs:
             yield from place(o)
@@ -433,13 +540,22 @@ def _check_same(one: Program, two: Program) -> None:
                 "time, or a count of calls. Hand over what changes from call to call as an argument."
             )
     if len(one.nodes) != len(two.nodes):
-        raise TraceError("tg.jit: the function did not do the same in two recordings; it may not depend on how often it was called")
+        raise TraceError(
+            "tg.jit: the function did not do the same in two recordings; it may not depend on how often it was called"
+        )
 
 
 def _equal(a: Any, b: Any) -> bool:
-    """Whether two settings are the same; objects that are neither numbers nor arrays count as such."""
+    """Whether two settings are the same.
+
+    Objects that are neither numbers nor arrays count as such.
+    """
     if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
-        return a is b or (type(a) is type(b) and (a.dtype, a.shape) == (b.dtype, b.shape) and a.tobytes() == b.tobytes())
+        return a is b or (
+            type(a) is type(b)
+            and (a.dtype, a.shape) == (b.dtype, b.shape)
+            and a.tobytes() == b.tobytes()
+        )
     if type(a) is not type(b):
         return False
     if isinstance(a, (tuple, list)):
@@ -460,6 +576,10 @@ def _check_result(one: Sequence[Any], two: Sequence[Any], what: str) -> None:
             continue
         found = Guards(a).now().traced()
         if found:
-            raise TraceError(f"{what} returns tensors inside a {type(a).__name__} ({found}); return them in tuples, lists or dicts")
+            raise TraceError(
+                f"{what} returns tensors inside a {type(a).__name__} ({found}); return them in tuples, lists or dicts"
+            )
         if not _equal(a, b):
-            raise TraceError(f"{what} returned {a!r} in one recording and {b!r} in the other: a recording gives the same at each call")
+            raise TraceError(
+                f"{what} returned {a!r} in one recording and {b!r} in the other: a recording gives the same at each call"
+            )

@@ -1,13 +1,15 @@
 """Which values of a program share a loop.
 
-A `Group` is a nest of loops over the axes of one shape. Its members are elementwise values, each of which depends on some of the axes, and
-reductions of them:
+A `Group` is a nest of loops over the axes of one shape. Its members are elementwise values, each of
+which depends on some of the axes, and reductions of them:
 
-- over the last axes, where the result may be used again by the same row (softmax and layer normalisation are one nest, row by row);
+- over the last axes, where the result may be used again by the same row (softmax and layer
+  normalisation are one nest, row by row);
 - over any axes, where the group leaves a sum to others (a loss, the gradient of a bias).
 
-A value joins a group that has room for it, first of all one that computes its operands, unless one of its other operands has to wait
-for that group; otherwise it begins a group of its own. What is used outside a group is stored; all else stays in registers.
+A value joins a group that has room for it, first of all one that computes its operands, unless one
+of its other operands has to wait for that group; otherwise it begins a group of its own. What is
+used outside a group is stored; all else stays in registers.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ import numpy as np
 from ..ops.define import axes_of
 from .values import Value, base
 
-Axes = tuple[int | None, ...]  # for each axis of a value the axis of its group; None where it has one element, or repeats one
+# for each axis of a value the axis of its group; None where it has one element, or repeats one
+Axes = tuple[int | None, ...]
 LIMIT = 120  # members of a group: very long loops run out of registers, and take long to compile
 RECENT = 8  # groups that a value may join besides those that compute its operands
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
@@ -43,7 +46,8 @@ class Group:
     last : set of Value
         The sums that are complete only when the group is done.
     split : int or None
-        From which axis on the loops are those of a row, if a reduction over rows is used within the group.
+        From which axis on the loops are those of a row, if a reduction over rows is used within the
+        group.
     """
 
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
@@ -112,14 +116,24 @@ class Group:
             return None, False
         reduced = {a for k in over if (a := axes[k]) is not None}
         keep = value.params["keepdims"]
-        kept = tuple([None if k in over else a for k, a in enumerate(axes) if keep or k not in over])
+        kept = tuple(
+            [None if k in over else a for k, a in enumerate(axes) if keep or k not in over]
+        )
         depends = {a for a in axes if a is not None}
         rows = {a for a in self.live if self.split is not None and a >= self.split}
         if reduced == self.live:  # the rest of the loop would have to wait for it
             return (kept, True) if value.op == "sum" and reduced else (None, False)
-        if reduced and reduced <= depends and reduced == (rows or set(sorted(self.live)[-len(reduced) :])):
+        if (
+            reduced
+            and reduced <= depends
+            and reduced == (rows or set(sorted(self.live)[-len(reduced) :]))
+        ):
             return kept, False
-        if value.op == "sum" and reduced and (depends == self.live or (rows and depends == self.live - rows)):
+        if (
+            value.op == "sum"
+            and reduced
+            and (depends == self.live or (rows and depends == self.live - rows))
+        ):
             return kept, True
         return None, False
 
@@ -159,12 +173,21 @@ def fusable(value: Value) -> bool:
     if value.op in LOGICAL:
         return all(d == np.bool_ for d in kinds)
     numeric = range(len(value.inputs))[value.primitive.promotes]  # the others are conditions
-    return all((i.dtype in FLOATS if k in numeric else i.dtype == np.bool_) for k, i in enumerate(value.inputs) if isinstance(i, Value))
+    return all(
+        (i.dtype in FLOATS if k in numeric else i.dtype == np.bool_)
+        for k, i in enumerate(value.inputs)
+        if isinstance(i, Value)
+    )
 
 
 def reducible(value: Value) -> bool:
     """Whether it is a reduction of floating values for which there is code."""
-    return value.primitive is not None and value.primitive.name in REDUCTIONS and value.inputs[0].dtype in FLOATS and value.inputs[0].size > 0
+    return (
+        value.primitive is not None
+        and value.primitive.name in REDUCTIONS
+        and value.inputs[0].dtype in FLOATS
+        and value.inputs[0].size > 0
+    )
 
 
 def arrange(values: Sequence[Value]) -> list[Group | Value]:
@@ -211,7 +234,11 @@ def arrange(values: Sequence[Value]) -> list[Group | Value]:
             needed = after(outside(value, group))
             if group is not fresh and needed >> unit_of[group] & 1:
                 continue
-            axes, last = group.of_reduction(value) if reducible(value) else (group.of_elementwise(value), False)
+            axes, last = (
+                group.of_reduction(value)
+                if reducible(value)
+                else (group.of_elementwise(value), False)
+            )
             if axes is None:
                 continue
             group.add(value, axes, last)
@@ -224,6 +251,7 @@ def arrange(values: Sequence[Value]) -> list[Group | Value]:
                     before[k] |= before[place]
             break
         else:
-            home[value] = k = new(value)  # a reduction for which a loop of its own would be no better
+            # a reduction for which a loop of its own would be no better
+            home[value] = k = new(value)
             before[k] = after(outside(value, None))
     return [units[k] for k in sorted(range(len(units)), key=lambda k: (before[k].bit_count(), k))]

@@ -1,4 +1,7 @@
-"""`tg.jit`, and what it makes of a cell: one that is compiled for whole sequences. For functions see `function`."""
+"""`tg.jit`, and what it makes of a cell: one that is compiled for whole sequences.
+
+For functions see `function`.
+"""
 
 from __future__ import annotations
 
@@ -44,10 +47,13 @@ EAGER = "Within 'with tg.eager():' the steps run one by one, not compiled."
 
 
 class Jitted(CompiledCell):
-    """A cell that `unroll` and `tbptt` run as one compiled function for the whole sequence; made by `jit`.
+    """A cell that `unroll` and `tbptt` run as one compiled function for the whole sequence.
 
-    It is the cell itself with another way to run: both have one set of attributes, so parameters, their names and settings are the same,
-    and a change of one is a change of the other. Calling it computes one ordinary step.
+    Made by `jit`.
+
+    It is the cell itself with another way to run: both have one set of attributes, so parameters,
+    their names and settings are the same, and a change of one is a change of the other. Calling it
+    computes one ordinary step.
 
     Attributes
     ----------
@@ -79,7 +85,11 @@ class Jitted(CompiledCell):
 
     def initial_state(self, batch_size: int) -> Any:
         """That of the cell."""
-        return self.plain.initial_state(batch_size) if isinstance(self.plain, Cell) else super().initial_state(batch_size)
+        return (
+            self.plain.initial_state(batch_size)
+            if isinstance(self.plain, Cell)
+            else super().initial_state(batch_size)
+        )
 
     def check(self, x: Any) -> None:
         """As the cell does."""
@@ -90,7 +100,9 @@ class Jitted(CompiledCell):
         """One step, not compiled."""
         return self.plain(x, state)
 
-    def copied(self, convert: Callable[[Any], Any], announce: Callable[[Layer], None]) -> tuple[Jitted, dict[str, Any]]:
+    def copied(
+        self, convert: Callable[[Any], Any], announce: Callable[[Layer], None]
+    ) -> tuple[Jitted, dict[str, Any]]:
         """See `Module.copied`; what it is made of is copied, and gives the copy its attributes."""
         made = type(self)(convert(self.plain))
         return made, dict(vars(made))
@@ -99,15 +111,19 @@ class Jitted(CompiledCell):
         return Jitted(copy.copy(self.plain))  # which has attributes of its own
 
     def __reduce__(self) -> Any:
-        return Jitted, (self.plain,)  # for deep copies and pickles: the code is made anew where it runs
+        # for deep copies and pickles: the code is made anew where it runs
+        return Jitted, (self.plain,)
 
     def source(self, xs: Any = None, state: Any = None) -> str:
-        """The generated module, as Python that can be read and run: with the names of the cell's own source, and comments.
+        """The generated module, as Python that can be read and run.
+
+        With the names of the cell's own source, and comments.
 
         Parameters
         ----------
         xs : Tensor or array, shape (T, batch, ...), optional
-            As for `unroll`: the module for such inputs, which is made now if it was not yet. Default: that of the latest recording.
+            As for `unroll`: the module for such inputs, which is made now if it was not yet.
+            Default: that of the latest recording.
         state : Tensor or nest, optional
             The first state.
 
@@ -121,7 +137,9 @@ class Jitted(CompiledCell):
         return readable(Jitted.reader(self, xs, state)[1])
 
     def explain(self, xs: Any = None, state: Any = None) -> Explanation:
-        """What became of each operation of the cell, its cost, and what is kept for backward; it prints as tables.
+        """What became of each operation of the cell, its cost, and what is kept for backward.
+
+        It prints as tables.
 
         Parameters
         ----------
@@ -145,47 +163,91 @@ class Jitted(CompiledCell):
         from .readable import Reader
 
         runner, (takes_tuple, masked, resets, _) = Jitted.recording(self, xs, state)
-        return runner, Reader(runner.module, runner.source, self.plain, runner.structure[1], takes_tuple, masked, resets)
+        return runner, Reader(
+            runner.module,
+            runner.source,
+            self.plain,
+            runner.structure[1],
+            takes_tuple,
+            masked,
+            resets,
+        )
 
     def recording(self, xs: Any, state: Any) -> tuple[Runner, tuple[bool, ...]]:
-        """The compiled code for a sequence, or the latest; and whether x is a tuple, lengths and resets are given, and all states wanted."""
+        """The compiled code for a sequence, or the latest.
+
+        And whether x is a tuple, lengths and resets are given, and all states wanted.
+        """
         if xs is not None:
             sequence = Sequence(self, xs, state, None, None)
             variant = _Variant(self.plain, sequence.tuple, False, False, False)
-            runner, *_ = Jitted.runner(self, variant, list(sequence.parts), sequence.first, sequence.parts[0].shape[1])
+            runner, *_ = Jitted.runner(
+                self, variant, list(sequence.parts), sequence.first, sequence.parts[0].shape[1]
+            )
             return runner, variant.flags
         if not self._runners:
-            raise CompileError(f"tg.jit: '{name_of(self)}' was not unrolled yet, so nothing is compiled; give an example: fast.source(xs)")
+            raise CompileError(
+                f"tg.jit: '{name_of(self)}' was not unrolled yet, so nothing is compiled; give an example: fast.source(xs)"
+            )
         (_, shapes, _), runner = list(self._runners.items())[-1]
         return runner, shapes[0]
 
     # --- compiled -----------------------------------------------------------------------------------------------------------------
 
-    def steps(self, sequence: Sequence, parts: Any, state: Any, start: int, stop: int, reverse: bool, all_states: bool, offset: int) -> Any:
+    def steps(
+        self,
+        sequence: Sequence,
+        parts: Any,
+        state: Any,
+        start: int,
+        stop: int,
+        reverse: bool,
+        all_states: bool,
+        offset: int,
+    ) -> Any:
         """Steps `start` to `stop` of a sequence as one node on the tape; see `Sequence.steps`."""
-        if context().tracing or not available() or raising():  # without numba, of which a warning has told, step by step
-            return plainly(sequence, self.plain).steps(parts, state, start, stop, reverse, all_states, offset=offset)
-        xs = [p if (start - offset, stop - offset) == (0, p.shape[0]) else p[start - offset : stop - offset] for p in parts]
+        # without numba, of which a warning has told, step by step
+        if context().tracing or not available() or raising():
+            return plainly(sequence, self.plain).steps(
+                parts, state, start, stop, reverse, all_states, offset=offset
+            )
+        xs = [
+            p
+            if (start - offset, stop - offset) == (0, p.shape[0])
+            else p[start - offset : stop - offset]
+            for p in parts
+        ]
         valid = None if sequence.valid is None else sequence.valid[start:stop]
-        if valid is not None:  # in place of padding, which may hold anything, the row's last step, as in the plain loop
-            xs = [where(valid.reshape((*valid.shape, *[1] * (x.ndim - 2))), x, p[sequence.ends]) for x, p in zip(xs, sequence.parts, strict=True)]
+        # in place of padding, which may hold anything, the row's last step, as in the plain loop
+        if valid is not None:
+            xs = [
+                where(valid.reshape((*valid.shape, *[1] * (x.ndim - 2))), x, p[sequence.ends])
+                for x, p in zip(xs, sequence.parts, strict=True)
+            ]
         resets = None if sequence.resets is None else sequence.resets[start:stop]
         if resets is not None and valid is not None:  # a row that has ended does not begin anew
             resets = resets & valid
         extra = [Tensor(m) for m in (valid, resets) if m is not None]
         carried = state if resets is None else (state, sequence.first)
-        variant = _Variant(self.plain, sequence.tuple, valid is not None, resets is not None, all_states)
+        variant = _Variant(
+            self.plain, sequence.tuple, valid is not None, resets is not None, all_states
+        )
         inputs, states = [*xs, *extra], leaves(carried)
-        batch = xs[0].shape[1] if xs[0].ndim > 1 else next((s.shape[0] for s in states if s.ndim), 1)
+        batch = (
+            xs[0].shape[1] if xs[0].ndim > 1 else next((s.shape[0] for s in states if s.ndim), 1)
+        )
         name, layer = name_of(self), context().mark.layer
         try:
             runner, lent, guard = Jitted.runner(self, variant, inputs, carried, batch)
         except TraceError:
             raise
         except Exception as error:
-            with no_grad():  # a step of the cell itself says what is wrong with the shapes that were given
+            # a step of the cell itself says what is wrong with the shapes that were given
+            with no_grad():
                 first, end = (stop - 1, stop) if reverse else (start, start + 1)
-                plainly(sequence, self.plain).steps(parts, state, first, end, reverse, offset=offset)
+                plainly(sequence, self.plain).steps(
+                    parts, state, first, end, reverse, offset=offset
+                )
             if isinstance(error, CompileError):
                 raise CompileError(f"{error}. {EAGER}") from error
             if not isinstance(error, ShapeError):
@@ -197,7 +259,9 @@ class Jitted(CompiledCell):
             ) from error
 
         step, times = runner.step, range(stop - 1, start - 1, -1) if reverse else range(start, stop)
-        found = take_all([t for t, _ in step.taken], times, batch, name, layer) if step.taken else []
+        found = (
+            take_all([t for t, _ in step.taken], times, batch, name, layer) if step.taken else []
+        )
 
         def again(*handles: Tensor) -> list[Tensor]:
             """The same steps, one by one on the tape: for gradients of gradients, and tangents."""
@@ -208,17 +272,39 @@ class Jitted(CompiledCell):
                     "compiled. Compute them before the cell is changed, or unroll again."
                 )
             widest = runner.widest
-            given, first = list(handles[: len(inputs)]), unflatten(carried, list(handles[len(inputs) :]))
+            given, first = (
+                list(handles[: len(inputs)]),
+                unflatten(carried, list(handles[len(inputs) :])),
+            )
             plain = plainly(sequence, variant, tuple=True, valid=None, resets=None)
-            with setting(sequence={**(context().sequence or {}), KEY: Player([t for t, _ in step.taken], found, times)}):
+            with setting(
+                sequence={
+                    **(context().sequence or {}),
+                    KEY: Player([t for t, _ in step.taken], found, times),
+                }
+            ):
                 ys, _, last = plain.steps(tuple(given), first, start, stop, reverse, offset=start)
-            return [y.astype(widest) if y.dtype.kind == "f" and y.dtype != widest else y for y in (*leaves(ys), *leaves(last))]
+            return [
+                y.astype(widest) if y.dtype.kind == "f" and y.dtype != widest else y
+                for y in (*leaves(ys), *leaves(last))
+            ]
 
-        stretch = _Unrolled(runner, again, inputs, states, lent, batch, reverse, {op: v for (_, op), v in zip(step.taken, found, strict=True)})
+        stretch = _Unrolled(
+            runner,
+            again,
+            inputs,
+            states,
+            lent,
+            batch,
+            reverse,
+            {op: v for (_, op), v in zip(step.taken, found, strict=True)},
+        )
         try:
             flat = stretch.outputs()
-        except (IndexError, ValueError):  # of a place that is out of range; of a power with a negative exponent
-            plainly(sequence, self.plain).steps(parts, state, start, stop, reverse, offset=offset)  # which says where
+        except (IndexError, ValueError):
+            # of a place that is out of range; of a power with a negative exponent
+            # which says where
+            plainly(sequence, self.plain).steps(parts, state, start, stop, reverse, offset=offset)
             raise
         if step.left:
             leave_all(step.left, stretch.told, times, batch, name, layer)
@@ -232,30 +318,53 @@ class Jitted(CompiledCell):
             return ys[0], ys[1], last
         return ys, None, last
 
-    def runner(self, variant: _Variant, inputs: list[Tensor], state: Any, batch: int) -> tuple[Runner, list[Tensor], Guard]:
+    def runner(
+        self, variant: _Variant, inputs: list[Tensor], state: Any, batch: int
+    ) -> tuple[Runner, list[Tensor], Guard]:
         """The compiled code for inputs and states of these shapes, whatever the batch and the length.
 
-        Also the tensors that the cell holds and that have a row for each of the batch, which is found by recording; and the guard of what it reads.
-        That the step does the same with this size of the batch is checked when it first comes.
+        Also the tensors that the cell holds and that have a row for each of the batch, which is
+        found by recording; and the guard of what it reads. That the step does the same with this
+        size of the batch is checked when it first comes.
         """
-        rows = [*(x.shape[1:2] == (batch,) for x in inputs), *(s.shape[:1] == (batch,) for s in leaves(state))]
-        runner, lent, guard = found = Jitted._compiled_for(self, variant, inputs, state, batch, rows)
+        rows = [
+            *(x.shape[1:2] == (batch,) for x in inputs),
+            *(s.shape[:1] == (batch,) for s in leaves(state)),
+        ]
+        runner, lent, guard = found = Jitted._compiled_for(
+            self, variant, inputs, state, batch, rows
+        )
         if batch not in runner.step.batches:
             changes = Changes(self._guards, guard, f"tg.jit: the step of '{name_of(self)}'", runs=1)
             try:
-                check_batch(runner.step, variant, tuple(Tensor(x.array[0]) for x in inputs), state, rows, lent, batch)
+                check_batch(
+                    runner.step,
+                    variant,
+                    tuple(Tensor(x.array[0]) for x in inputs),
+                    state,
+                    rows,
+                    lent,
+                    batch,
+                )
                 changes.after_run()
             except BaseException:
                 changes.restore()
                 raise
         return found
 
-    def _compiled_for(self, variant: _Variant, inputs: list[Tensor], state: Any, batch: int, rows: list[bool]) -> tuple[Runner, list[Tensor], Guard]:
+    def _compiled_for(
+        self, variant: _Variant, inputs: list[Tensor], state: Any, batch: int, rows: list[bool]
+    ) -> tuple[Runner, list[Tensor], Guard]:
         gradients = tuple([x.requires_grad for x in inputs])
         shapes = (
             variant.flags,
             tuple([(x.shape[1 + r :], r, x.dtype) for x, r in zip(inputs, rows, strict=False)]),
-            tuple([(path, s.shape[r:], r, s.dtype) for (path, s), r in zip(flatten(state), rows[len(inputs) :], strict=True)]),
+            tuple(
+                [
+                    (path, s.shape[r:], r, s.dtype)
+                    for (path, s), r in zip(flatten(state), rows[len(inputs) :], strict=True)
+                ]
+            ),
         )
         guard = self._guards.now()
         for settled, borrowed in _keys(guard, batch):
@@ -265,8 +374,12 @@ class Jitted(CompiledCell):
                 for other, known in list(self._runners.items()):
                     if other[1:] == (shapes, settled):
                         return known, borrowed, guard
-        if not context().grad_enabled:  # so that the code is that of training, under other settings such as those of eval()
-            gradients = next((known[0] for known in reversed(list(self._runners)) if known[1] == shapes), gradients)
+        # so that the code is that of training, under other settings such as those of eval()
+        if not context().grad_enabled:
+            gradients = next(
+                (known[0] for known in reversed(list(self._runners)) if known[1] == shapes),
+                gradients,
+            )
         if len(self._runners) >= KEPT:  # of what changes at every call, each recording would stay
             self._runners.pop(next(iter(self._runners)), None)
         x = tuple(Tensor(x.array[0]) for x in inputs)
@@ -274,12 +387,16 @@ class Jitted(CompiledCell):
         def made(borrowed: list[Tensor]) -> tuple[Runner, list[Tensor], Guard]:
             changes = Changes(self._guards, guard, f"tg.jit: the step of '{name_of(self)}'")
             try:
-                runner = compiled(variant, x, state, gradients, rows, guard.computed, borrowed, changes)
+                runner = compiled(
+                    variant, x, state, gradients, rows, guard.computed, borrowed, changes
+                )
             except BaseException:
                 changes.restore()
                 raise
             kept = changes.kept()
-            self._runners[gradients, shapes, _lending(kept, _lent(kept, batch)) if borrowed else kept.key] = runner
+            self._runners[
+                gradients, shapes, _lending(kept, _lent(kept, batch)) if borrowed else kept.key
+            ] = runner
             return runner, borrowed, kept
 
         try:
@@ -295,7 +412,10 @@ class Jitted(CompiledCell):
 
 
 def _keys(guard: Guard, batch: int) -> Iterator[tuple[Any, list[Tensor]]]:
-    """The keys under which a recording may be kept, each with the tensors that are borrowed; the usual one comes first, since others cost time."""
+    """The keys under which a recording may be kept, each with the tensors that are borrowed.
+
+    The usual one comes first, since others cost time.
+    """
     yield guard.key, []
     lent = _lent(guard, batch)
     if lent:
@@ -303,8 +423,15 @@ def _keys(guard: Guard, batch: int) -> Iterator[tuple[Any, list[Tensor]]]:
 
 
 def _lent(guard: Guard, batch: int) -> list[tuple[int, Tensor]]:
-    """The tensors that a cell holds and that may have a row for each of the batch: no parameters, and the first axis is the batch."""
-    found = {id(t): (place, t) for place, t in reversed(guard.tensors) if t.shape[:1] == (batch,) and not isinstance(t, Parameter)}
+    """The tensors that a cell holds and that may have a row for each of the batch.
+
+    No parameters, and the first axis is the batch.
+    """
+    found = {
+        id(t): (place, t)
+        for place, t in reversed(guard.tensors)
+        if t.shape[:1] == (batch,) and not isinstance(t, Parameter)
+    }
     return sorted(found.values(), key=lambda one: one[0])
 
 
@@ -325,12 +452,19 @@ def plainly(sequence: Sequence, cell: Callable[..., Any], **others: Any) -> Sequ
 
 
 def compiled(
-    variant: _Variant, x: Any, state: Any, x_gradients: tuple[bool, ...], rows: list[bool], computed: Mapping[Node, Array], lent: Iterable[Tensor],
+    variant: _Variant,
+    x: Any,
+    state: Any,
+    x_gradients: tuple[bool, ...],
+    rows: list[bool],
+    computed: Mapping[Node, Array],
+    lent: Iterable[Tensor],
     changes: Changes,
-) -> Runner:  # fmt: skip
+) -> Runner:
     """Record one step, plan it, and compile it.
 
-    `rows` says which inputs and states have a row for each of the batch, as those of `lent` have; `computed` has values of tensors from outside.
+    `rows` says which inputs and states have a row for each of the batch, as those of `lent` have;
+    `computed` has values of tensors from outside.
     """
     structure: list[Any] = []
 
@@ -344,19 +478,32 @@ def compiled(
     wanted |= {op for op in [*step.constants, *step.fixed] if op.node.requires_grad}
     floats = [v.dtype for v in [*leaves([state, x]), *step.outputs] if v.dtype.kind == "f"]
     with own_faults(variant.__name__):
-        runner = Runner(Module(step, floats[0] if floats else np.dtype(np.float32), wanted), computed)
+        runner = Runner(
+            Module(step, floats[0] if floats else np.dtype(np.float32), wanted), computed
+        )
     runner.structure = structure[0]
     return runner
 
 
 class _Variant:
-    """The step that is compiled: the cell's, with padding, resets and the states as further outputs where they are asked for."""
+    """The step that is compiled.
 
-    def __init__(self, cell: Callable[..., Any], takes_tuple: bool, masked: bool, resets: bool, all_states: bool) -> None:
+    The cell's, with padding, resets and the states as further outputs where they are asked for.
+    """
+
+    def __init__(
+        self,
+        cell: Callable[..., Any],
+        takes_tuple: bool,
+        masked: bool,
+        resets: bool,
+        all_states: bool,
+    ) -> None:
         self.cell, self.flags = cell, (takes_tuple, masked, resets, all_states)
         self.__name__ = name_of(cell)
         if not resets:
-            self.__wrapped__ = cell.forward if isinstance(cell, Layer) else cell  # whose variables name the parts of the state
+            # whose variables name the parts of the state
+            self.__wrapped__ = cell.forward if isinstance(cell, Layer) else cell
 
     def __call__(self, x: tuple[Any, ...], state: Any) -> Any:
         takes_tuple, masked, resets, all_states = self.flags
@@ -367,11 +514,18 @@ class _Variant:
         valid = parts.pop() if masked else None
         result = self.cell(*own(tuple(parts) if takes_tuple else parts[0], state))
         if not isinstance(result, tuple) or len(result) != 2:
-            raise ShapeError(f"tg.jit: the cell must return (output, new_state); it returned {returned(result)}")
+            raise ShapeError(
+                f"tg.jit: the cell must return (output, new_state); it returned {returned(result)}"
+            )
         y, new = result
         for a, b in pairs(state, new, "tg.jit: the state changed over a step"):
-            if (tuple(a.shape), a.dtype) != (tuple(getattr(b, "shape", ())), getattr(b, "dtype", None)):
-                raise ShapeError(f"tg.jit: a component of the state changed over a step: it was {describe(a)}, now {describe(b)}")
+            if (tuple(a.shape), a.dtype) != (
+                tuple(getattr(b, "shape", ())),
+                getattr(b, "dtype", None),
+            ):
+                raise ShapeError(
+                    f"tg.jit: a component of the state changed over a step: it was {describe(a)}, now {describe(b)}"
+                )
         new = _in_order(state, new)
         if masked:
             y = tree_map(lambda a: where(_rows(valid, a), a, 0.0 if a.dtype.kind == "f" else 0), y)
@@ -400,14 +554,29 @@ class _Unrolled(Stretch):
     reads = "goes through a compiled cell, which needs"
 
     def __init__(
-        self, runner: Runner, again: Callable[..., list[Tensor]], xs: list[Tensor], states: list[Tensor], lent: list[Tensor], batch: int,
-        reverse: bool, taken: dict[Op, Array],
-    ) -> None:  # fmt: skip
+        self,
+        runner: Runner,
+        again: Callable[..., list[Tensor]],
+        xs: list[Tensor],
+        states: list[Tensor],
+        lent: list[Tensor],
+        batch: int,
+        reverse: bool,
+        taken: dict[Op, Array],
+    ) -> None:
         super().__init__(again, len(xs) + len(states))
-        self.runner, self.xs, self.states, self.batch, self.reverse = runner, xs, states, batch, reverse
+        self.runner, self.xs, self.states, self.batch, self.reverse = (
+            runner,
+            xs,
+            states,
+            batch,
+            reverse,
+        )
         self.lent, self.taken, self.drawn = lent, taken, list(taken.values())
         self.told: list[list[Array]] = []
-        self.saved: Any = None  # a weak reference, since it belongs to the node: with the node's saved values it is released
+        # a weak reference, since it belongs to the node: with the node's saved values it is
+        # released
+        self.saved: Any = None
 
     def outputs(self) -> list[Tensor]:
         """Run forward; the floating outputs hang on one node."""
@@ -417,38 +586,83 @@ class _Unrolled(Stretch):
         fixed = [*[t.array for t in self.lent], *[taken[op] for op in step.fixed[step.lent :]]]
         shapes = runner.shapes(xs[0].shape[0], self.batch)
         ends, count, one = runner.ends, len(runner.ends), runner.one
-        needs = tuple([t.requires_grad for several in (tensors, self.lent, runner.owners.values()) for t in several])
-        self.live = runner.live(needs, len(self.xs), len(self.lent), xs[0].shape[0]) if context().grad_enabled and any(needs) else []
+        needs = tuple(
+            [
+                t.requires_grad
+                for several in (tensors, self.lent, runner.owners.values())
+                for t in several
+            ]
+        )
+        self.live = (
+            runner.live(needs, len(self.xs), len(self.lent), xs[0].shape[0])
+            if context().grad_enabled and any(needs)
+            else []
+        )
         live = [shapes[k] for k in self.live]
         packed = empty((sum([math.prod(shape) for shape in live]),), runner.dtype) if one else None
         written = dict(zip(self.live, cut(packed, live), strict=True)) if one else {}
-        found = [written[k] if k in written else np.empty(shapes[k], op.dtype) for k, op in enumerate(ends)]
-        told = [np.empty(shape, op.dtype) for shape, op in zip(shapes[count:], runner.told, strict=True)]
+        found = [
+            written[k] if k in written else np.empty(shapes[k], op.dtype)
+            for k, op in enumerate(ends)
+        ]
+        told = [
+            np.empty(shape, op.dtype) for shape, op in zip(shapes[count:], runner.told, strict=True)
+        ]
         rest = iter(told)
         self.told = [[next(rest) for _ in several] for several in step.told]
         asked = {op: value for op, value in taken.items() if op.op == "constant"}
         results = [*found, *told]
-        saved = runner.forward(xs, [t.array for t in self.states], fixed, asked, self.batch, self.reverse, results)
-        self.reached = [*runner.module.constants, *(op for op, t in zip(step.fixed, self.lent, strict=False) if t.requires_grad)]
-        self.captured = [o.node for o in [*runner.wanted, *(t for t in self.lent if t.requires_grad)] if o.node is not None]
+        saved = runner.forward(
+            xs, [t.array for t in self.states], fixed, asked, self.batch, self.reverse, results
+        )
+        self.reached = [
+            *runner.module.constants,
+            *(op for op, t in zip(step.fixed, self.lent, strict=False) if t.requires_grad),
+        ]
+        self.captured = [
+            o.node
+            for o in [*runner.wanted, *(t for t in self.lent if t.requires_grad)]
+            if o.node is not None
+        ]
         self.xs, self.states, self.lent, self.taken = [], [], [], {}
         if not self.live:
             return [Tensor(a if k < len(step.outputs) else a.copy()) for k, a in enumerate(found)]
-        whole = self.on_tape(UNROLL, tensors, packed if one else self.pack([found[k].astype(runner.widest) for k in self.live]))
+        whole = self.on_tape(
+            UNROLL,
+            tensors,
+            packed if one else self.pack([found[k].astype(runner.widest) for k in self.live]),
+        )
         assert whole.node is not None
         whole.node.saved[0] = saved  # in place of the output, which no rule reads
         self.saved = weakref.ref(saved)
         outputs = sum(k < len(step.outputs) for k in self.live)
         parts = dict(zip(self.live, cut(whole, live, outputs), strict=True))
-        return [Tensor(a) if k not in parts else parts[k] if a.dtype == whole.dtype else parts[k].astype(a.dtype) for k, a in enumerate(found)]
+        return [
+            Tensor(a)
+            if k not in parts
+            else parts[k]
+            if a.dtype == whole.dtype
+            else parts[k].astype(a.dtype)
+            for k, a in enumerate(found)
+        ]
 
     def did(self) -> Any:
         """See `Stretch.did`."""
-        constants = [owner.array for owner in self.runner.owners.values() if not owner.requires_grad]
-        return (self.runner.source, self.reverse, self.batch, *map(summary, (*constants, *self.drawn)))
+        constants = [
+            owner.array for owner in self.runner.owners.values() if not owner.requires_grad
+        ]
+        return (
+            self.runner.source,
+            self.reverse,
+            self.batch,
+            *map(summary, (*constants, *self.drawn)),
+        )
 
     def gradients(self, g: Any, values: Any) -> tuple[Any, ...]:
-        """For each input of the node: by the compiled function, or by the steps one by one where the walk itself is recorded."""
+        """For each input of the node.
+
+        By the compiled function, or by the steps one by one where the walk itself is recorded.
+        """
         if isinstance(g, Tensor):
             return super().gradients(g, values)
         self.check_captured()
@@ -458,7 +672,11 @@ class _Unrolled(Stretch):
         parts = dict(zip(self.live, cut(g, [shapes[k] for k in self.live]), strict=True))
         for k, op in enumerate(self.runner.ends):
             if op.dtype.kind == "f":
-                parts[k] = parts[k].astype(op.dtype, copy=False) if k in parts else np.zeros(shapes[k], op.dtype)
+                parts[k] = (
+                    parts[k].astype(op.dtype, copy=False)
+                    if k in parts
+                    else np.zeros(shapes[k], op.dtype)
+                )
         found = self.runner.backward(saved, [parts.get(k) for k in range(len(self.runner.ends))])
         own = step.xs[: self.count - len(step.states)]
         return tuple([found.get(op) for op in (*own, *step.states, *self.reached)])
@@ -468,20 +686,24 @@ UNROLL: Primitive = as_primitive("unroll")
 
 
 def jit(cell: Callable[..., Any]) -> Jitted:
-    """Compile a cell for whole sequences, or an ordinary function of tensors: the same call, numbers, and gradients of any order.
+    """Compile a cell for whole sequences, or an ordinary function of tensors.
 
-    The first `unroll` of a compiled cell records one step of it, derives its backward by the ordinary rules, and compiles one function
-    forward and one backward with the loop over time inside. They serve any length and any batch, and are kept on disk.
+    The same call, numbers, and gradients of any order.
 
-    The first call of a compiled function records it for the shapes that it was given, derives its backward, and makes loops of the runs of
-    elementwise operations and reductions in both. Matrix products, indexing and the rest are done by NumPy. A function of (x, state) is
-    both: called it is a function, unrolled it is a cell.
+    The first `unroll` of a compiled cell records one step of it, derives its backward by the
+    ordinary rules, and compiles one function forward and one backward with the loop over time
+    inside. They serve any length and any batch, and are kept on disk.
+
+    The first call of a compiled function records it for the shapes that it was given, derives its
+    backward, and makes loops of the runs of elementwise operations and reductions in both. Matrix
+    products, indexing and the rest are done by NumPy. A function of (x, state) is both: called it
+    is a function, unrolled it is a cell.
 
     Parameters
     ----------
     cell : Cell, module or callable
-        A cell or a function ``(x, state) -> (output, state)``; or any function of nests of tensors, arrays and other arguments, to a nest
-        of tensors. Without `if` on values.
+        A cell or a function ``(x, state) -> (output, state)``; or any function of nests of tensors,
+        arrays and other arguments, to a nest of tensors. Without `if` on values.
 
     Returns
     -------
@@ -491,35 +713,48 @@ def jit(cell: Callable[..., Any]) -> Jitted:
     Raises
     ------
     CompileError
-        For a layer that runs over whole sequences. On first use, for a step that cannot be compiled: the operation, its line, and why. Within
-        ``with tg.eager():`` such a cell runs step by step.
+        For a layer that runs over whole sequences. On first use, for a step that cannot be
+        compiled: the operation, its line, and why. Within ``with tg.eager():`` such a cell runs
+        step by step.
     TraceError
-        On first use, for a function or step that looks at a number, for a function that draws a random mask, and for a step that draws one in a
-        sequence inside the step.
+        On first use, for a function or step that looks at a number, for a function that draws a
+        random mask, and for a step that draws one in a sequence inside the step.
 
     Notes
     -----
-    What a function or cell reads is looked at again at each `unroll`, or call, and where anything of it differs, it is recorded again: what it
-    closes over, its globals and defaults and those of functions that it calls, attributes of modules, objects and classes, and what stands in
-    lists, dicts, sets, arrays, views of them, buffers and files in memory. So are modules that are imported inside, contexts of decimals and
-    ``np.geterr()``. The limit is what Python cannot look into: the memory of extensions and memory at an address (a pointer of ctypes that was
-    made from a number), objects of other processes, locks and queues of threads, files on disk, the clock, random numbers, other settings of the process (its locale), and
-    modules that are imported by a name that is computed. What gives another number in a second recording, or draws from a generator, is refused. So is a function or step that changes what is
-    outside of it (``self.last = h``, ``seen.append(x)``): the change would be made once, in the recording.
+    What a function or cell reads is looked at again at each `unroll`, or call, and where anything
+    of it differs, it is recorded again: what it closes over, its globals and defaults and those of
+    functions that it calls, attributes of modules, objects and classes, and what stands in lists,
+    dicts, sets, arrays, views of them, buffers and files in memory. So are modules that are
+    imported inside, contexts of decimals and ``np.geterr()``. The limit is what Python cannot look
+    into: the memory of extensions and memory at an address (a pointer of ctypes that was made from
+    a number), objects of other processes, locks and queues of threads, files on disk, the clock,
+    random numbers, other settings of the process (its locale), and modules that are imported by a
+    name that is computed. What gives another number in a second recording, or draws from a
+    generator, is refused. So is a function or step that changes what is outside of it (``self.last
+    = h``, ``seen.append(x)``): the change would be made once, in the recording.
 
-    While a function or step is recorded every floating tensor says that it requires gradients, and its name is that of the recording: code that
-    decides by `requires_grad` or `name` of its arguments is not what runs afterwards.
+    While a function or step is recorded every floating tensor says that it requires gradients, and
+    its name is that of the recording: code that decides by `requires_grad` or `name` of its
+    arguments is not what runs afterwards.
 
-    Random masks of cells are those that the plain steps would draw. A tensor from outside the step, no parameter, may have a row for each of
-    the batch, on its first axis. Cells are not compiled if they read or move single rows of the batch, have values with the batch on two axes or
-    of uint64, or index into an axis that is made of the batch and another. Integers and booleans are those of NumPy to the bit.
+    Random masks of cells are those that the plain steps would draw. A tensor from outside the step,
+    no parameter, may have a row for each of the batch, on its first axis. Cells are not compiled if
+    they read or move single rows of the batch, have values with the batch on two axes or of uint64,
+    or index into an axis that is made of the batch and another. Integers and booleans are those of
+    NumPy to the bit.
 
-    A function is recorded anew for other shapes, dtypes, needed gradients, and for other numbers: what changes from call to call is
-    better a tensor. After 64 recordings other calls run as if it were not compiled. Arrays among the arguments arrive as tensors.
+    A function is recorded anew for other shapes, dtypes, needed gradients, and for other numbers:
+    what changes from call to call is better a tensor. After 64 recordings other calls run as if it
+    were not compiled. Arrays among the arguments arrive as tensors.
     """
     if isinstance(cell, Jitted):
         return cell
-    if isinstance(cell, Layer) and not isinstance(cell, Cell) and any(isinstance(m, Cell) or hasattr(m, "cell") for _, m in cell.named_modules()):
+    if (
+        isinstance(cell, Layer)
+        and not isinstance(cell, Cell)
+        and any(isinstance(m, Cell) or hasattr(m, "cell") for _, m in cell.named_modules())
+    ):
         raise CompileError(
             f"tg.jit: {type(cell).__name__} is a layer, which runs over whole sequences (RNN, LSTM and GRU of tg.nn are compiled without tg.jit); "
             "what is compiled is one step, a cell as in tg.cells: tg.jit(tg.cells.LSTM(...)), and tg.unroll of it"

@@ -1,8 +1,11 @@
-"""What of a step is kept for its backward: what the backward reads, or less from which that is cheap to compute again.
+"""What of a step is kept for its backward.
 
-Memory costs more than arithmetic: a number that is kept is written and read again long after, while a sum or product of numbers that are
-kept anyway is one more instruction in a loop that reads them. So sums, products with one operation an element, and slices are computed
-again, where that does not make more to be kept; functions such as tanh, reductions and matrix products are not.
+What the backward reads, or less from which that is cheap to compute again.
+
+Memory costs more than arithmetic: a number that is kept is written and read again long after, while
+a sum or product of numbers that are kept anyway is one more instruction in a loop that reads them.
+So sums, products with one operation an element, and slices are computed again, where that does not
+make more to be kept; functions such as tanh, reductions and matrix products are not.
 """
 
 from __future__ import annotations
@@ -12,8 +15,21 @@ from collections.abc import Container, Iterable
 from .op import Op
 from .views import VIEWS, symbolic
 
-CHEAP = ("add", "subtract", "multiply", "neg", "zeros_like", "maximum", "minimum", "relu", "abs", "sign")
-WORK = 200_000  # operations that are looked at, at most, to find less: of steps with thousands of them the first choice stays
+CHEAP = (
+    "add",
+    "subtract",
+    "multiply",
+    "neg",
+    "zeros_like",
+    "maximum",
+    "minimum",
+    "relu",
+    "abs",
+    "sign",
+)
+# operations that are looked at, at most, to find less: of steps with thousands of them the first
+# choice stays
+WORK = 200_000
 
 
 def kept(read: Iterable[Op], there: Container[Op]) -> list[Op]:
@@ -24,7 +40,11 @@ def kept(read: Iterable[Op], there: Container[Op]) -> list[Op]:
     total = _bytes(found)
     if len(again) * (len(again) + len(found)) > WORK:
         return list(found)
-    slices = [readers for op, readers in found.items() if op not in readers and all(r.op == "getitem" and symbolic(r) for r in readers)]
+    slices = [
+        readers
+        for op, readers in found.items()
+        if op not in readers and all(r.op == "getitem" and symbolic(r) for r in readers)
+    ]
     for group in [*slices, *([op] for op in again)]:
         others, _ = _reached(roots, there, whole | set(group))
         if _bytes(others) < total:
@@ -33,8 +53,13 @@ def kept(read: Iterable[Op], there: Container[Op]) -> list[Op]:
     return list(found)
 
 
-def _reached(roots: list[Op], there: Container[Op], whole: set[Op]) -> tuple[dict[Op, list[Op]], list[Op]]:
-    """What has to be kept, each with those that read it (itself: the backward does), and what is computed again."""
+def _reached(
+    roots: list[Op], there: Container[Op], whole: set[Op]
+) -> tuple[dict[Op, list[Op]], list[Op]]:
+    """What has to be kept, each with those that read it (itself.
+
+    The backward does), and what is computed again.
+    """
     found: dict[Op, list[Op]] = {}
     again: dict[Op, None] = {}
     stack = [(op, op) for op in roots]
@@ -44,7 +69,11 @@ def _reached(roots: list[Op], there: Container[Op], whole: set[Op]) -> tuple[dic
         if (op, reader) in seen or op in there:
             continue
         seen.add((op, reader))
-        cheap = op.op in (*VIEWS, "astype") or op.dtype.kind == "b" or (op.elementwise and op.op in CHEAP)
+        cheap = (
+            op.op in (*VIEWS, "astype")
+            or op.dtype.kind == "b"
+            or (op.elementwise and op.op in CHEAP)
+        )
         if not cheap or op in whole:
             found.setdefault(op, []).append(reader)
         elif op not in again:

@@ -1,4 +1,7 @@
-"""A program as a straight line: calls of compiled nests and of NumPy, one after the other, without a tape."""
+"""A program as a straight line.
+
+Calls of compiled nests and of NumPy, one after the other, without a tape.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,8 @@ from .nests import Nest
 from .op import CompileError
 from .values import SMALL, Value, alive, base
 
-MACHINE = (OSError, MemoryError, EOFError, pickle.UnpicklingError)  # no fault of the code: NumPy can do without it
+# no fault of the code: NumPy can do without it
+MACHINE = (OSError, MemoryError, EOFError, pickle.UnpicklingError)
 
 
 class NoCode(Exception):
@@ -38,9 +42,15 @@ class Launch:
 
     def __init__(self, nest: Nest) -> None:
         self.nest = nest
-        self.results = [(shape, np.dtype(np.float64) if nest.total(r) else r.dtype) for r, shape in zip(nest.results, nest.shapes, strict=True)]
+        self.results = [
+            (shape, np.dtype(np.float64) if nest.total(r) else r.dtype)
+            for r, shape in zip(nest.results, nest.shapes, strict=True)
+        ]
         self.last = [r in nest.group.last for r in nest.results]
-        self.flat = [(np.zeros if last else np.empty, math.prod(s), d) for (s, d), last in zip(self.results, self.last, strict=True)]
+        self.flat = [
+            (np.zeros if last else np.empty, math.prod(s), d)
+            for (s, d), last in zip(self.results, self.last, strict=True)
+        ]
         self.adds = any(self.last)
         self.large = nest.count > 1 and math.prod(nest.group.shape) >= SHARED
         self.code: Callable[..., Any] | None = None
@@ -61,28 +71,52 @@ class Launch:
             code(nest.sizes, nest.numbers, 0, nest.count, *arrays, *flat)
             outs = [o.reshape(shape) for o, (shape, _) in zip(flat, self.results, strict=True)]
         else:
-            outs = [np.zeros((parts, *shape), dtype) if last else np.empty(shape, dtype) for (shape, dtype), last in zip(self.results, self.last, strict=True)]
+            outs = [
+                np.zeros((parts, *shape), dtype) if last else np.empty(shape, dtype)
+                for (shape, dtype), last in zip(self.results, self.last, strict=True)
+            ]
             jobs = []
             for i in range(parts):
                 lo, hi = nest.count * i // parts, nest.count * (i + 1) // parts
-                mine = [(o[i : i + 1] if last else o).reshape(-1) for o, last in zip(outs, self.last, strict=True)]
+                mine = [
+                    (o[i : i + 1] if last else o).reshape(-1)
+                    for o, last in zip(outs, self.last, strict=True)
+                ]
                 jobs.append((nest.sizes, nest.numbers, lo, hi, *arrays, *mine))
             runtime.share(code, jobs)
             outs = [o.sum(axis=0) if last else o for o, last in zip(outs, self.last, strict=True)]
         if self.adds:
-            outs = [np.asarray(o, nest.group.dtype) if last else o for o, last in zip(outs, self.last, strict=True)]
+            outs = [
+                np.asarray(o, nest.group.dtype) if last else o
+                for o, last in zip(outs, self.last, strict=True)
+            ]
         return outs
 
-
     def _refused(self, error: Exception) -> CompileError:
-        """What a fault of the generated code is to its user: the operation, or all of them, with the lines that they come from."""
+        """What a fault of the generated code is to its user.
+
+        The operation, or all of them, with the lines that they come from.
+        """
         said = re.sub(r"\x1b\[[\d;]*m", "", str(error)).strip()
         numbers = [getattr(error, "lineno", None), *map(int, re.findall(r"line (\d+)", said))]
         lines = self.nest.source(line_of).splitlines()
-        found = [lines[n - 1].partition("  # ")[2] for n in numbers if n is not None and 0 < n <= len(lines) and "  # " in lines[n - 1]]
-        found = found[-1:] or list(dict.fromkeys(f"{m.op}{line_of(m)}" for m in self.nest.group.members))
+        found = [
+            lines[n - 1].partition("  # ")[2]
+            for n in numbers
+            if n is not None and 0 < n <= len(lines) and "  # " in lines[n - 1]
+        ]
+        found = found[-1:] or list(
+            dict.fromkeys(f"{m.op}{line_of(m)}" for m in self.nest.group.members)
+        )
         found = found if len(found) < 4 else [*found[:3], f"{len(found) - 3} others"]
-        first = next((line.strip() for line in said.splitlines() if line.strip() and not line.startswith(("Failed in", "During:", "File "))), "")
+        first = next(
+            (
+                line.strip()
+                for line in said.splitlines()
+                if line.strip() and not line.startswith(("Failed in", "During:", "File "))
+            ),
+            "",
+        )
         return CompileError(
             f"tg.jit: the code for {'; '.join(found)} is refused ({type(error).__name__}: {first[:200]}). The fault is the compiler's; within tg.eager() the "
             "function runs as if it were not compiled."
@@ -103,7 +137,9 @@ class Line:
         Of the function in the generated text.
     """
 
-    def __init__(self, values: Sequence[Value], inputs: Sequence[Value], outputs: Sequence[Value], name: str) -> None:
+    def __init__(
+        self, values: Sequence[Value], inputs: Sequence[Value], outputs: Sequence[Value], name: str
+    ) -> None:
         self.name, self.inputs, self.outputs = name, list(inputs), list(outputs)
         self.launches: list[Launch] = []
         self._names = {v: f"g{k}" for k, v in enumerate(self.inputs)}
@@ -144,7 +180,10 @@ class Line:
             self._scope[called] = launch
             self.launches.append(launch)
             targets = ", ".join(self._names[r] for r in results)
-            self._put(f"{targets}{',' if len(results) == 1 else ''} = {called}({', '.join(self._names[a] for a in nest.arrays)})", launch)
+            self._put(
+                f"{targets}{',' if len(results) == 1 else ''} = {called}({', '.join(self._names[a] for a in nest.arrays)})",
+                launch,
+            )
         self._put(f"return ({''.join(self._array(o) + ', ' for o in self.outputs)})")
 
     def _put(self, text: str, value: Value | Launch | None = None) -> None:
@@ -187,7 +226,9 @@ class Line:
             else:
                 arguments.append(self._constant(i))
         arguments += [f"{k}={self._constant(p)}" for k, p in value.params.items()]
-        function = value.op if value.op.isidentifier() and not keyword.iskeyword(value.op) else "operation"
+        function = (
+            value.op if value.op.isidentifier() and not keyword.iskeyword(value.op) else "operation"
+        )
         if self._scope.setdefault(function, value.primitive.forward) is not value.primitive.forward:
             function = f"{value.op}_{len(self._scope)}"
             self._scope[function] = value.primitive.forward
@@ -195,7 +236,9 @@ class Line:
         self._put(f"{self._names[value]} = {function}({', '.join(arguments)})", value)
 
     def _constant(self, value: Any) -> str:
-        if type(value) in (bool, int, type(None)) or (type(value) is float and math.isfinite(value)):
+        if type(value) in (bool, int, type(None)) or (
+            type(value) is float and math.isfinite(value)
+        ):
             return repr(value)
         if type(value) is tuple and all(type(v) is int for v in value):
             return repr(value)
@@ -211,8 +254,13 @@ class Line:
 
     def _text(self, note: Callable[[Any], str] | None) -> str:
         lines = self._released()
-        body = [f"    {text}" + (note(value) if note is not None and value is not None else "") for text, value in lines]
-        return "\n".join([f"def {self.name}({', '.join(f'g{k}' for k in range(len(self.inputs)))}):", *body, ""])
+        body = [
+            f"    {text}" + (note(value) if note is not None and value is not None else "")
+            for text, value in lines
+        ]
+        return "\n".join(
+            [f"def {self.name}({', '.join(f'g{k}' for k in range(len(self.inputs)))}):", *body, ""]
+        )
 
     def _released(self) -> list[tuple[str, Any]]:
         """The lines, each variable deleted after the last line that reads it, so that its memory is used again."""
@@ -237,7 +285,9 @@ class Line:
         nests = []
         for k, launch in enumerate(self.launches):
             text = launch.nest.source(line_of).partition("\n\n\n")[2]
-            nests.append(f"# {'x'.join(map(str, launch.nest.group.shape))}\n{text.replace('def kernel(', f'def k{k}(')}")
+            nests.append(
+                f"# {'x'.join(map(str, launch.nest.group.shape))}\n{text.replace('def kernel(', f'def k{k}(')}"
+            )
         return "\n\n".join([*nests, self._text(note)])
 
 
@@ -253,5 +303,3 @@ def line_of(value: Value) -> str:
         return ""
     text = linecache.getline(where.code.co_filename, where.line).strip()
     return f" {os.path.basename(where.code.co_filename)}:{where.line}{': ' + text if text else ''}"
-
-

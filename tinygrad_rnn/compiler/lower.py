@@ -1,11 +1,15 @@
-"""From the operations of one step to loops: what is stored, which operations share a loop, and the text of the module.
+"""From the operations of one step to loops.
 
-Every value of a batch is laid out with the batch last, (features, batch): a gate is then one contiguous piece of the sums of all gates,
-elementwise work is one flat loop over all of it, and a product with a weight is one matrix product without a transpose.
+What is stored, which operations share a loop, and the text of the module.
 
-A value is *stored* if something reads it as a whole: the products, the reductions, the next step, or the backward walk. Everything else
-is written into the loop that uses it. Slices, transposes and reshapes are no work at all: they become indices. Where a loop would write
-parts that come from different places (the gradient of a slice, a concatenation), it is cut into one loop for each part.
+Every value of a batch is laid out with the batch last, (features, batch): a gate is then one
+contiguous piece of the sums of all gates, elementwise work is one flat loop over all of it, and a
+product with a weight is one matrix product without a transpose.
+
+A value is *stored* if something reads it as a whole: the products, the reductions, the next step,
+or the backward walk. Everything else is written into the loop that uses it. Slices, transposes and
+reshapes are no work at all: they become indices. Where a loop would write parts that come from
+different places (the gradient of a slice, a concatenation), it is cut into one loop for each part.
 """
 
 from __future__ import annotations
@@ -26,7 +30,23 @@ from .views import PIECES, VIEWS, Index, Piece, Place, Restore, pieces, symbolic
 ZERO = "zero"  # a value that is known to be zero
 
 REDUCTIONS = ("sum", "max", "min", "any", "all")
-COSTLY = ("exp", "expm1", "log", "log1p", "tanh", "sigmoid", "erf", "softplus", "log_sigmoid", "logaddexp", "power", "sin", "cos", "sqrt", "elu")
+COSTLY = (
+    "exp",
+    "expm1",
+    "log",
+    "log1p",
+    "tanh",
+    "sigmoid",
+    "erf",
+    "softplus",
+    "log_sigmoid",
+    "logaddexp",
+    "power",
+    "sin",
+    "cos",
+    "sqrt",
+    "elu",
+)
 
 
 class Store:
@@ -40,7 +60,8 @@ class Store:
     base : str
         Where the value of this step begins, such as "s * 64 * B".
     wide : bool
-        A value without a batch, repeated for each row, so that a loop over (features, batch) can walk along it.
+        A value without a batch, repeated for each row, so that a loop over (features, batch) can
+        walk along it.
     """
 
     def __init__(self, name: str, op: Op, base: str = "0", wide: bool = False) -> None:
@@ -67,16 +88,25 @@ class Store:
 
     def spot(self, place: str) -> str:
         """An element, as code."""
-        return f"{self.name}[{place}]" if self.base == "0" else f"{self.name}[{self.base} + {place}]"
+        return (
+            f"{self.name}[{place}]" if self.base == "0" else f"{self.name}[{self.base} + {place}]"
+        )
 
     def filled(self, value: str) -> list[str]:
         """The lines that set all elements: for numba a loop is much less work than a slice."""
         start = f"o{self.name}"
-        return [f"{start} = U({self.base})", f"for q in range(U({counted(self.size)})):", f"    {self.name}[{start} + q] = {value}"]
+        return [
+            f"{start} = U({self.base})",
+            f"for q in range(U({counted(self.size)})):",
+            f"    {self.name}[{start} + q] = {value}",
+        ]
 
 
 def counted(size: Any) -> str:
-    """How often a loop runs, as code: for LLVM no constant, as it would write out loops over few features one by one, for minutes."""
+    """How often a loop runs, as code.
+
+    For LLVM no constant, as it would write out loops over few features one by one, for minutes.
+    """
     return f"{size}" if "B" in str(size) else f"{size} * one"
 
 
@@ -92,8 +122,9 @@ def linear(constant: int, batches: int) -> str:
 class Loop:
     """A loop nest over one domain: reads, scalar statements and writes.
 
-    Arrays are read at unsigned places, for which numba asks no question about negative ones; a slice of each would take several times as
-    long to compile. No two loops of a function share a variable, which numba would have to tell apart.
+    Arrays are read at unsigned places, for which numba asks no question about negative ones; a
+    slice of each would take several times as long to compile. No two loops of a function share a
+    variable, which numba would have to tell apart.
 
     Attributes
     ----------
@@ -122,7 +153,13 @@ class Loop:
         if store.wide:
             strides[-1] = (1, 0)
         begin = linear(constant, batches)
-        base = store.base if begin == "0" else begin if store.base == "0" else f"{store.base} + {begin}"
+        base = (
+            store.base
+            if begin == "0"
+            else begin
+            if store.base == "0"
+            else f"{store.base} + {begin}"
+        )
         return store.name, base, tuple(strides)
 
     def read(self, store: Store, index: Index) -> str:
@@ -138,13 +175,18 @@ class Loop:
         self.lines.append(f"{name} = {text}" + (f"  # {comment}" if comment else ""))
         return name
 
-    def write(self, store: Store, index: Index, value: str, how: str = "{v}", zero: str = "F(0.0)") -> None:
+    def write(
+        self, store: Store, index: Index, value: str, how: str = "{v}", zero: str = "F(0.0)"
+    ) -> None:
         """Store an element; `how` says what of the new value {v} and of what stands there {a}."""
         if value != ZERO or how == "{v}":
             self.writes.append((*self.stream(store, index), value if value != ZERO else zero, how))
 
     def text(self, offsets: dict[str, str]) -> list[str]:
-        """The loop nest as code; what it needs of places that are the same for a whole step stands in `offsets`, with their names.
+        """The loop nest as code.
+
+        What it needs of places that are the same for a whole step stands in `offsets`, with their
+        names.
 
         The longest run of last axes over which every stream is contiguous or constant is one loop.
         """
@@ -168,7 +210,11 @@ class Loop:
 
         def at(base: str, strides: tuple[tuple[int, int], ...]) -> str:
             parts = [] if base == "0" else [base]
-            parts += [f"i{k} * ({linear(*strides[k])})" if strides[k] != (1, 0) else f"i{k}" for k in range(outer) if strides[k] != (0, 0)]
+            parts += [
+                f"i{k} * ({linear(*strides[k])})" if strides[k] != (1, 0) else f"i{k}"
+                for k in range(outer)
+                if strides[k] != (0, 0)
+            ]
             return " + ".join(parts) or "0"
 
         def spot(array: str, base: str, strides: tuple[tuple[int, int], ...], name: str) -> str:
@@ -180,7 +226,13 @@ class Loop:
                 if outer:
                     lines.append(f"{pad}o{name} = U({text})")
             o = known[text]
-            return f"{array}[{o}]" if kind == "constant" else f"{array}[{o} + q]" if kind == "contiguous" else f"{array}[{o} + q * U({linear(*strides[-1])})]"
+            return (
+                f"{array}[{o}]"
+                if kind == "constant"
+                else f"{array}[{o} + q]"
+                if kind == "contiguous"
+                else f"{array}[{o} + q * U({linear(*strides[-1])})]"
+            )
 
         for (array, base, strides), name in self.streams.items():
             line = f"{name} = {spot(array, base, strides, name)}"
@@ -243,21 +295,31 @@ class Block:
     costly : dict of Op to set
         In which loops an expensive operation was written out.
     once : callable
-        Where a value stands that is computed before the loop over time; given it, and whether it is to be repeated for each row.
+        Where a value stands that is computed before the loop over time; given it, and whether it is
+        to be repeated for each row.
     visits : int
-        How many operations were looked at so far, all walks together: tests hold that it grows with the number of operations, not of paths.
+        How many operations were looked at so far, all walks together: tests hold that it grows with
+        the number of operations, not of paths.
     """
 
-    def __init__(self, stores: dict[Op, Store], base: np.dtype[Any], recorded: Container[Op], once: Callable[[Op, bool], Store]) -> None:
+    def __init__(
+        self,
+        stores: dict[Op, Store],
+        base: np.dtype[Any],
+        recorded: Container[Op],
+        once: Callable[[Op, bool], Store],
+    ) -> None:
         self.stores, self.base, self.recorded, self.once = stores, base, recorded, once
         self.ready: set[Op] = set()
         self.costly: dict[Op, set[int]] = {}
-        self.uncut: dict[tuple[Any, ...], set[tuple[Op, Index]]] = {}  # for a domain what is known to read from one place
+        # for a domain what is known to read from one place
+        self.uncut: dict[tuple[Any, ...], set[tuple[Op, Index]]] = {}
         self.visits = 0
 
     def value(self, loop: Loop, op: Op, index: Index, top: bool = False) -> str:
         """A variable with an element of a value, read or computed in the loop."""
-        walks: list[_Walk] = [self._value(loop, op, index, top)]  # each waits for the next: chains may be longer than Python's stack
+        # each waits for the next: chains may be longer than Python's stack
+        walks: list[_Walk] = [self._value(loop, op, index, top)]
         found: str | None = None
         while walks:
             try:
@@ -272,9 +334,14 @@ class Block:
         return found
 
     def _value(self, loop: Loop, op: Op, index: Index, top: bool = False) -> _Walk:
-        """`value`, which yields what it needs first: values and where they are read; each is answered with its variable."""
+        """`value`, which yields what it needs first: values and where they are read.
+
+        Each is answered with its variable.
+        """
         if 1 in op.shape:
-            index = tuple((None, 1, 0) if n == 1 else p for p, n in zip(index, op.shape, strict=True))
+            index = tuple(
+                (None, 1, 0) if n == 1 else p for p, n in zip(index, op.shape, strict=True)
+            )
         key = (op, index)
         if key in loop.memo:
             return loop.memo[key]
@@ -306,7 +373,13 @@ class Block:
             for i in op.inputs:
                 if isinstance(i, Op):
                     lead = len(op.shape) - len(i.shape)
-                    i = yield i, tuple((None, 1, 0) if n == 1 else p for p, n in zip(index[lead:], i.shape, strict=True))
+                    i = yield (
+                        i,
+                        tuple(
+                            (None, 1, 0) if n == 1 else p
+                            for p, n in zip(index[lead:], i.shape, strict=True)
+                        ),
+                    )
                 texts.append(i)
             found = self._elementwise(loop, op, texts)
         else:
@@ -316,7 +389,8 @@ class Block:
 
     def _elementwise(self, loop: Loop, op: Op, texts: list[Any]) -> str:
         """An operation on variables (and numbers)."""
-        if op not in self.recorded and op.op in ("add", "subtract") and op.dtype.kind == "f":  # gradients of parts: others have none
+        # gradients of parts: others have none
+        if op not in self.recorded and op.op in ("add", "subtract") and op.dtype.kind == "f":
             if texts[1] == ZERO:
                 return str(texts[0])
             if op.op == "add" and texts[0] == ZERO:
@@ -324,7 +398,14 @@ class Block:
         operands = []
         for text, i in zip(texts, op.inputs, strict=True):
             dtype = i.dtype if isinstance(i, Op) else None
-            operands.append(Operand(text if text != ZERO or dtype is None else literal(0, kind_of(dtype, self.base)), dtype))
+            operands.append(
+                Operand(
+                    text
+                    if text != ZERO or dtype is None
+                    else literal(0, kind_of(dtype, self.base)),
+                    dtype,
+                )
+            )
         text, called = expression(op, operands, self.base)
         loop.used |= called
         if op.op in COSTLY:
@@ -340,7 +421,10 @@ class Block:
         return loop.let(text, "astype")
 
     def _piece(self, loop: Loop, op: Op, index: Index) -> Piece | None:
-        """The piece in which a place lies, throughout the loop; None: between pieces there are zeros."""
+        """The piece in which a place lies, throughout the loop; None.
+
+        Between pieces there are zeros.
+        """
         for piece in pieces(op):
             touched, inside = True, True
             for (var, step, offset), bound in zip(index, piece.bounds, strict=True):
@@ -356,7 +440,9 @@ class Block:
                 return piece
         return None
 
-    def cuts(self, op: Op, index: Index, domain: Sequence[Any], top: bool = False) -> dict[int, set[int]]:
+    def cuts(
+        self, op: Op, index: Index, domain: Sequence[Any], top: bool = False
+    ) -> dict[int, set[int]]:
         """Where each variable of the domain of a loop has to be cut, so that each part of it reads from one place."""
         out: dict[int, set[int]] = {}
         uncut = self.uncut.setdefault(tuple(domain), set())
@@ -382,14 +468,23 @@ class Block:
             elif op.op in PIECES and symbolic(op):
                 touched = []
                 for piece in pieces(op):
-                    ends: list[tuple[int, int, int]] = []  # of a variable: from where to where it is in the piece
+                    # of a variable: from where to where it is in the piece
+                    ends: list[tuple[int, int, int]] = []
                     there = True
                     for (var, step, offset), bound in zip(index, piece.bounds, strict=True):
                         if bound is not None:
                             if step != 1 and var is not None:
                                 raise Restore(op)
-                            there = there and offset < bound.stop and offset + (0 if var is None else domain[var] - 1) >= bound.start
-                            ends += [] if var is None else [(var, bound.start - offset, bound.stop - offset)]
+                            there = (
+                                there
+                                and offset < bound.stop
+                                and offset + (0 if var is None else domain[var] - 1) >= bound.start
+                            )
+                            ends += (
+                                []
+                                if var is None
+                                else [(var, bound.start - offset, bound.stop - offset)]
+                            )
                     if there:
                         touched.append((piece.source, piece.place(index)))
                         for var, begin, end in ends:
@@ -399,7 +494,15 @@ class Block:
                 for i in reversed(op.inputs):
                     if isinstance(i, Op):
                         lead = len(op.shape) - len(i.shape)
-                        stack.append((i, tuple((None, 1, 0) if n == 1 else p for p, n in zip(index[lead:], i.shape, strict=True))))
+                        stack.append(
+                            (
+                                i,
+                                tuple(
+                                    (None, 1, 0) if n == 1 else p
+                                    for p, n in zip(index[lead:], i.shape, strict=True)
+                                ),
+                            )
+                        )
             else:
                 raise Restore(op)
         if not out:
@@ -407,7 +510,10 @@ class Block:
         return out
 
     def joined(self, op: Op) -> bool:
-        """Whether a value is put together of parts: by one operation, or as a sum of such values (the gradient of several slices)."""
+        """Whether a value is put together of parts.
+
+        By one operation, or as a sum of such values (the gradient of several slices).
+        """
         stack: list[Any] = [op]
         seen: set[Op] = set()
         while stack:
@@ -425,7 +531,10 @@ class Block:
         return True
 
     def parted(self, op: Op) -> list[Op]:
-        """The values inside another that are put together of parts: stored by themselves, they do not cut the loop of the other into parts too."""
+        """The values inside another that are put together of parts.
+
+        Stored by themselves, they do not cut the loop of the other into parts too.
+        """
         found: list[Op] = []
         stack = [op]
         seen: set[Op] = set()
@@ -443,7 +552,10 @@ class Block:
 
 
 def constant(op: Op) -> bool:
-    """Whether a value is the same in all steps and rows: it is computed once, before the loop over time."""
+    """Whether a value is the same in all steps and rows.
+
+    It is computed once, before the loop over time.
+    """
     return not op.varies and op.batch is None
 
 
@@ -453,13 +565,21 @@ def is_zero(op: Op) -> bool:
         return True
     if op.op == "constant":
         node = op.node
-        return isinstance(node, Leaf) and node.tensor is None and isinstance(node.value, np.ndarray) and not any(node.value.tobytes())  # -0 is none
+        # -0 is none
+        return (
+            isinstance(node, Leaf)
+            and node.tensor is None
+            and isinstance(node.value, np.ndarray)
+            and not any(node.value.tobytes())
+        )
     return op.op == "zeros_like" or (op.op == "broadcast_to" and is_zero(op.inputs[0]))
 
 
 def identity(op: Op) -> tuple[tuple[Any, ...], Index]:
     """The domain of the loop that stores a value, the batch last, and the index of its elements."""
-    order = [i for i, n in enumerate(op.shape) if n != B] + ([op.batch] if op.batch is not None else [])
+    order = [i for i, n in enumerate(op.shape) if n != B] + (
+        [op.batch] if op.batch is not None else []
+    )
     index: list[Place] = [(None, 1, 0)] * len(op.shape)
     for var, axis in enumerate(order):
         index[axis] = (var, 1, 0)

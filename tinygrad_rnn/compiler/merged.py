@@ -1,8 +1,9 @@
 """Values in which the batch and other axes are one axis, such as ``x.reshape(-1, features)`` of (batch, places, features).
 
-Such a value is kept with its axes apart, as `Op.groups` says: for each axis of the node the axes of the op that it is made of. Products, sums
-and elementwise work on it become the same work on the axes apart, and a reshape that takes the axis apart again finds it so. The code
-for a step never sees a merged axis.
+Such a value is kept with its axes apart, as `Op.groups` says: for each axis of the node the axes of
+the op that it is made of. Products, sums and elementwise work on it become the same work on the
+axes apart, and a reshape that takes the axis apart again finds it so. The code for a step never
+sees a merged axis.
 """
 
 from __future__ import annotations
@@ -24,8 +25,14 @@ REDUCED = ("sum", "max", "min", "any", "all")
 
 
 def is_merged(a: Node, b: Node) -> bool:
-    """Whether an axis of a node is several times the batch: in recordings of two batches its sizes have their ratio."""
-    return any(m != n and (m, n) != SIZES and m * SIZES[1] == n * SIZES[0] for m, n in zip(a.shape, b.shape, strict=True))
+    """Whether an axis of a node is several times the batch.
+
+    In recordings of two batches its sizes have their ratio.
+    """
+    return any(
+        m != n and (m, n) != SIZES and m * SIZES[1] == n * SIZES[0]
+        for m, n in zip(a.shape, b.shape, strict=True)
+    )
 
 
 def groups_of(op: Op) -> Groups:
@@ -54,14 +61,35 @@ class Merged:
         primitive = a.primitive
         assert primitive is not None
         if primitive.elementwise or a.op in ("astype", "zeros_like"):
-            return self._elementwise(a, b, inputs, {k: param(v, b.params[k], a) for k, v in a.params.items()})
-        handler = {"transpose": self._transpose, "matmul": self._matmul, "einsum": self._einsum, "getitem": self._getitem, "scatter": self._getitem,
-                   "broadcast_to": self._broadcast, "concatenate": self._concatenate, **dict.fromkeys(REDUCED, self._reduce)}.get(a.op)  # fmt: skip
+            return self._elementwise(
+                a, b, inputs, {k: param(v, b.params[k], a) for k, v in a.params.items()}
+            )
+        handler = {
+            "transpose": self._transpose,
+            "matmul": self._matmul,
+            "einsum": self._einsum,
+            "getitem": self._getitem,
+            "scatter": self._getitem,
+            "broadcast_to": self._broadcast,
+            "concatenate": self._concatenate,
+            **dict.fromkeys(REDUCED, self._reduce),
+        }.get(a.op)
         if handler is None:
-            raise mixed(a, "it has no code for an axis that is made of the batch and others; apply it before that reshape, or after undoing it")
+            raise mixed(
+                a,
+                "it has no code for an axis that is made of the batch and others; apply it before that reshape, or after undoing it",
+            )
         return handler(a, b, inputs)
 
-    def _put(self, name: str, node: Node, shape: Sequence[Any], inputs: list[Any], params: dict[str, Any], groups: Groups | None) -> Op:
+    def _put(
+        self,
+        name: str,
+        node: Node,
+        shape: Sequence[Any],
+        inputs: list[Any],
+        params: dict[str, Any],
+        groups: Groups | None,
+    ) -> Op:
         op = Op(name, node, tuple(shape), inputs, params)
         if op.shape.count(B) > 1:
             raise mixed(node, "its result has the batch on two axes")
@@ -105,7 +133,9 @@ class Merged:
         axes = [k for group in order for k in group]
         ends = itertools.accumulate((len(g) for g in order), initial=0)
         groups = [list(range(start, stop)) for start, stop in itertools.pairwise(ends)]
-        return self._put("transpose", a, [source.shape[k] for k in axes], inputs, {"axes": tuple(axes)}, groups)
+        return self._put(
+            "transpose", a, [source.shape[k] for k in axes], inputs, {"axes": tuple(axes)}, groups
+        )
 
     def _sizes(self, node: Node, sources: Sequence[tuple[Op, int]]) -> list[tuple[Any, ...]]:
         """The sizes that each axis of a node is made of, from those of sources and the number of axes that they lack in front."""
@@ -116,12 +146,18 @@ class Merged:
                 if sizes == (1,) or sizes == found[k + lack]:
                     continue
                 if found[k + lack] != (1,):
-                    raise mixed(node, f"an axis is made of {'x'.join(map(str, sizes))} in one operand and {'x'.join(map(str, found[k + lack]))} in another")
+                    raise mixed(
+                        node,
+                        f"an axis is made of {'x'.join(map(str, sizes))} in one operand and {'x'.join(map(str, found[k + lack]))} in another",
+                    )
                 found[k + lack] = sizes
         return found
 
     def _spread(self, op: Op, sizes: Sequence[tuple[Any, ...]]) -> Op:
-        """With as many axes as the result has: of size 1 where an axis of size 1 meets one that is made of several."""
+        """With as many axes as the result has.
+
+        Of size 1 where an axis of size 1 meets one that is made of several.
+        """
         groups = groups_of(op)
         shape: list[Any] = []
         for group, wanted in zip(groups, sizes[len(sizes) - len(groups) :], strict=True):
@@ -141,7 +177,9 @@ class Merged:
         shape, groups = _joined(sizes)
         return self._put(a.op, a, shape, spread, params, groups)
 
-    def _letters(self, terms: Sequence[Sequence[str]], sources: Sequence[Op], node: Node) -> dict[str, str]:
+    def _letters(
+        self, terms: Sequence[Sequence[str]], sources: Sequence[Op], node: Node
+    ) -> dict[str, str]:
         """For each label of a product, the letters of the axes that it is made of."""
         free = iter("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
         made: dict[str, tuple[tuple[Any, ...], str]] = {}
@@ -151,18 +189,35 @@ class Merged:
                 if label not in made:
                     made[label] = sizes, "".join(next(free) for _ in sizes)
                 elif made[label][0] != sizes:
-                    raise mixed(node, "two operands are summed over axes that are made of the batch and others in different orders")
+                    raise mixed(
+                        node,
+                        "two operands are summed over axes that are made of the batch and others in different orders",
+                    )
         return {label: text for label, (_, text) in made.items()}
 
-    def _product(self, node: Node, terms: Sequence[Sequence[str]], kept: Sequence[str], inputs: list[Any]) -> Op:
+    def _product(
+        self, node: Node, terms: Sequence[Sequence[str]], kept: Sequence[str], inputs: list[Any]
+    ) -> Op:
         letters = self._letters(terms, inputs, node)
-        size = {c: source.shape[k] for term, source in zip(terms, inputs, strict=True)
-                for c, k in zip("".join(letters[t] for t in term), itertools.chain(*groups_of(source)), strict=True)}  # fmt: skip
+        size = {
+            c: source.shape[k]
+            for term, source in zip(terms, inputs, strict=True)
+            for c, k in zip(
+                "".join(letters[t] for t in term), itertools.chain(*groups_of(source)), strict=True
+            )
+        }
         output = "".join(letters[t] for t in kept)
         text = ",".join("".join(letters[t] for t in term) for term in terms)
         ends = itertools.accumulate((len(letters[t]) for t in kept), initial=0)
         groups = [list(range(start, stop)) for start, stop in itertools.pairwise(ends)]
-        return self._put("einsum", node, [size[c] for c in output], inputs, {"subscripts": f"{text}->{output}"}, groups)
+        return self._put(
+            "einsum",
+            node,
+            [size[c] for c in output],
+            inputs,
+            {"subscripts": f"{text}->{output}"},
+            groups,
+        )
 
     def _matmul(self, a: Node, b: Node, inputs: list[Any]) -> Op:
         ranks = [len(groups_of(i)) for i in inputs]
@@ -183,26 +238,51 @@ class Merged:
         old = groups_of(source)
         axes = axes_of(a.params["axis"], len(old))
         gone = [k for axis in axes for k in old[axis]]
-        kept = [tuple(source.shape[k] for k in group) for axis, group in enumerate(old) if axis not in axes]
+        kept = [
+            tuple(source.shape[k] for k in group)
+            for axis, group in enumerate(old)
+            if axis not in axes
+        ]
         shape, groups = _joined(kept)
         op = self._put(a.op, a, shape, inputs, {"axis": tuple(gone), "keepdims": False}, groups)
         if not a.params["keepdims"]:
             return op
-        shape, groups = _joined([(1,) if axis in axes else tuple(source.shape[k] for k in group) for axis, group in enumerate(old)])
+        shape, groups = _joined(
+            [
+                (1,) if axis in axes else tuple(source.shape[k] for k in group)
+                for axis, group in enumerate(old)
+            ]
+        )
         return self._put("reshape", a, shape, [op], {"shape": tuple(shape)}, groups)
 
     def _getitem(self, a: Node, b: Node, inputs: list[Any]) -> Op:
         """An index that leaves the merged axes alone."""
-        raise mixed(a, "an index into a value with an axis that is made of the batch and others; index before that reshape, or after undoing it")
+        raise mixed(
+            a,
+            "an index into a value with an axis that is made of the batch and others; index before that reshape, or after undoing it",
+        )
 
     def _broadcast(self, a: Node, b: Node, inputs: list[Any]) -> Op:
         lack = len(a.shape) - len(groups_of(inputs[0]))
         sizes = self._sizes(a, [(inputs[0], lack)])
         for k, (m, n) in enumerate(zip(a.shape, b.shape, strict=True)):
             if sizes[k] == (1,):  # all that it is spread over is equal, so any order will do
-                sizes[k] = (m,) if m == n else (B,) if (m, n) == SIZES else self.known.get(m, (B, m // SIZES[0]))
+                sizes[k] = (
+                    (m,)
+                    if m == n
+                    else (B,)
+                    if (m, n) == SIZES
+                    else self.known.get(m, (B, m // SIZES[0]))
+                )
         shape, groups = _joined(sizes)
-        return self._put("broadcast_to", a, shape, [self._spread(inputs[0], sizes)], {"shape": tuple(shape)}, groups)
+        return self._put(
+            "broadcast_to",
+            a,
+            shape,
+            [self._spread(inputs[0], sizes)],
+            {"shape": tuple(shape)},
+            groups,
+        )
 
     def _concatenate(self, a: Node, b: Node, inputs: list[Any]) -> Op:
         axis = a.params["axis"] % len(a.shape)
@@ -228,4 +308,6 @@ def _joined(sizes: Sequence[tuple[Any, ...]]) -> tuple[list[Any], Groups]:
 
 def mixed(node: Node, why: str) -> CompileError:
     """The error for what cannot be done with an axis that is made of the batch and others."""
-    return CompileError(f"tg.jit: {node.op} mixes the batch with other axes: {why}{node.where.described()}")
+    return CompileError(
+        f"tg.jit: {node.op} mixes the batch with other axes: {why}{node.where.described()}"
+    )

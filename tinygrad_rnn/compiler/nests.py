@@ -1,11 +1,14 @@
 """The text of the loops of a group, as a module for numba.
 
-Loops run over the axes of the group, adjacent ones as one where every array allows it. The innermost loop is the one that LLVM turns into
-vector instructions; the first one is shared among threads. A reduction that is used again in the same row cuts the row into phases: a
-loop for the sum, then what is computed of the sum, then the next loop. What a later phase reads of an earlier one is computed again if
-it is cheap, and otherwise stored, in a buffer as long as a row. Sums for others are added up in arrays of their own, one for each thread.
+Loops run over the axes of the group, adjacent ones as one where every array allows it. The
+innermost loop is the one that LLVM turns into vector instructions; the first one is shared among
+threads. A reduction that is used again in the same row cuts the row into phases: a loop for the
+sum, then what is computed of the sum, then the next loop. What a later phase reads of an earlier
+one is computed again if it is cheap, and otherwise stored, in a buffer as long as a row. Sums for
+others are added up in arrays of their own, one for each thread.
 
-Sizes, strides and numbers are arguments, so one module serves arrays of any sizes (short innermost loops excepted, which are unrolled).
+Sizes, strides and numbers are arguments, so one module serves arrays of any sizes (short innermost
+loops excepted, which are unrolled).
 """
 
 from __future__ import annotations
@@ -22,15 +25,21 @@ from .groups import REDUCTIONS, Axes, Group
 from .lower import COSTLY
 from .values import Layout, Value, contiguous, seen_through, spread
 
-BLOCK = 4_096  # elements of a flat loop that are summed in the dtype of the elements; blocks are added up in float64
+# elements of a flat loop that are summed in the dtype of the elements; blocks are added up in
+# float64
+BLOCK = 4_096
 LONG = 32_768  # rows of more elements than this are summed in float64
 SHORT = 64  # innermost loops of at most this many elements have their length in the text
-PLAIN = (0.0, 0.5, 1.0, 2.0, 3.0, 4.0, math.inf)  # numbers that stand in the text, with their negatives
+# numbers that stand in the text, with their negatives
+PLAIN = (0.0, 0.5, 1.0, 2.0, 3.0, 4.0, math.inf)
 STEP = {"sum": ("0.0", "plus"), "max": ("-inf", "largest"), "min": ("inf", "smallest")}
 
 
 class Place(NamedTuple):
-    """Where a value of a nest lies in an array: which array, where it begins, and a stride for each axis of the group."""
+    """Where a value of a nest lies in an array.
+
+    Which array, where it begins, and a stride for each axis of the group.
+    """
 
     array: Any
     offset: int
@@ -38,9 +47,12 @@ class Place(NamedTuple):
 
 
 def layout(value: Value, stored: dict[Value, tuple[int, ...]]) -> tuple[Value, Layout]:
-    """The value whose array holds the elements of a value, and where in it they are. `stored` has the shapes of the arrays of values.
+    """The value whose array holds the elements of a value, and where in it they are.
 
-    An array may have fewer elements than its value, which repeats them: where a view is then none any more, it has an array of its own.
+    `stored` has the shapes of the arrays of values.
+
+    An array may have fewer elements than its value, which repeats them: where a view is then none
+    any more, it has an array of its own.
     """
     chain = [value]
     while chain[-1].view:
@@ -63,7 +75,8 @@ class Nest:
     results : list of Value
         The members that others use, in order.
     stored : dict of Value to shape
-        The shapes of the arrays in which values lie that have fewer elements than their own shapes say; completed with the results.
+        The shapes of the arrays in which values lie that have fewer elements than their own shapes
+        say; completed with the results.
 
     Attributes
     ----------
@@ -75,20 +88,30 @@ class Nest:
         Length of the loop that is shared among threads.
     """
 
-    def __init__(self, group: Group, results: Sequence[Value], stored: dict[Value, tuple[int, ...]]) -> None:
+    def __init__(
+        self, group: Group, results: Sequence[Value], stored: dict[Value, tuple[int, ...]]
+    ) -> None:
         self.group, self.results = group, list(results)
         self.arrays: list[Value] = []
         self._places: dict[Any, Place] = {}
         self._operands: dict[tuple[Value, Value], Place] = {}
         for member in group.members:
-            axes = group.axes[member] if member.op not in REDUCTIONS else group.where(member.inputs[0]) or group.whole
+            axes = (
+                group.axes[member]
+                if member.op not in REDUCTIONS
+                else group.where(member.inputs[0]) or group.whole
+            )
             for source in member.sources:
                 if group.where(source) is None:
                     self._operands[source, member] = self._operand(source, axes, stored)
         for k, result in enumerate(self.results):
             axes = group.axes[result]
-            stored[result] = shape = tuple([1 if a is None else n for a, n in zip(axes, result.shape, strict=True)])
-            self._places[result] = Place(f"o{k}", 0, self._spread(axes, contiguous(shape).strides, shape))
+            stored[result] = shape = tuple(
+                [1 if a is None else n for a, n in zip(axes, result.shape, strict=True)]
+            )
+            self._places[result] = Place(
+                f"o{k}", 0, self._spread(axes, contiguous(shape).strides, shape)
+            )
         self.shapes = [stored[r] for r in self.results]
         self._scalars = {f"x{k}" for k, a in enumerate(self.arrays) if not a.shape}
         self._loops()
@@ -102,7 +125,11 @@ class Nest:
         if base not in self.arrays:
             self.arrays.append(base)
         axes = axes[len(axes) - len(source.shape) :]
-        return Place(f"x{self.arrays.index(base)}", place.offset, self._spread(axes, place.strides, source.shape))
+        return Place(
+            f"x{self.arrays.index(base)}",
+            place.offset,
+            self._spread(axes, place.strides, source.shape),
+        )
 
     def _spread(self, axes: Axes, steps: Sequence[int], shape: Sequence[int]) -> tuple[int, ...]:
         strides = [0] * len(self.group.shape)
@@ -117,7 +144,11 @@ class Nest:
         places = [*self._operands.values(), *self._places.values()]
         loops: list[list[int]] = []
         for a in sorted(group.live):
-            if loops and a != group.split and all(p.strides[loops[-1][-1]] == p.strides[a] * shape[a] for p in places):
+            if (
+                loops
+                and a != group.split
+                and all(p.strides[loops[-1][-1]] == p.strides[a] * shape[a] for p in places)
+            ):
                 loops[-1].append(a)
             else:
                 loops.append([a])
@@ -166,7 +197,14 @@ class Nest:
             self._names: dict[Value, str] = {}
             self._computed: dict[Value, set[int]] = {}
             body = self._body()
-            twice = [m for m, phases in self._computed.items() if len(phases) > 1 and m.op in COSTLY and m not in self._kept and m not in self._places]
+            twice = [
+                m
+                for m, phases in self._computed.items()
+                if len(phases) > 1
+                and m.op in COSTLY
+                and m not in self._kept
+                and m not in self._places
+            ]
             if not twice:
                 break
             for m in twice:
@@ -211,12 +249,18 @@ class Nest:
         return " + ".join(parts) or "0"
 
     def _number(self, place: Place) -> int:
-        known = list(dict.fromkeys([*self._operands.values(), *self._places.values(), *self._kept.values()]))
+        known = list(
+            dict.fromkeys([*self._operands.values(), *self._places.values(), *self._kept.values()])
+        )
         return known.index(place)
 
     def _at(self, place: Place, loops: Sequence[int]) -> str:
         """The element at which these loops stand."""
-        return f"{place.array}[{self._start(place, loops)}]" if place.array not in self._scalars else place.array
+        return (
+            f"{place.array}[{self._start(place, loops)}]"
+            if place.array not in self._scalars
+            else place.array
+        )
 
     def _stride(self, place: Place) -> int:
         """Along the innermost loop."""
@@ -247,10 +291,22 @@ class Nest:
         self._row_names: dict[Any, str] = {}
         for phase in range(max(self.phase.values(), default=0) + 1):
             for member in self.group.members:
-                if self.phase[member] == phase and not self._inside(member) and (member.op not in REDUCTIONS or member in self.group.last):
+                if (
+                    self.phase[member] == phase
+                    and not self._inside(member)
+                    and (member.op not in REDUCTIONS or member in self.group.last)
+                ):
                     self._row_line(member, loops, put)
-                elif self.phase[member] == phase and member.op in REDUCTIONS and member not in self.group.last and member in self._places:
-                    put(f"{self._places[member].array}[{self._start(self._places[member], loops)}] = {self._names[member]}", member)
+                elif (
+                    self.phase[member] == phase
+                    and member.op in REDUCTIONS
+                    and member not in self.group.last
+                    and member in self._places
+                ):
+                    put(
+                        f"{self._places[member].array}[{self._start(self._places[member], loops)}] = {self._names[member]}",
+                        member,
+                    )
             indent = self._phase(phase, loops, put, lines, indent)
         return lines
 
@@ -292,13 +348,25 @@ class Nest:
                 source = self._member(member.inputs[0])
                 at = 0 if source is None else self.phase[source]
                 if at == phase and self._source_inside(member):
-                    here = adds if member in group.last and self._stride(self._places[member]) else sums
+                    here = (
+                        adds
+                        if member in group.last and self._stride(self._places[member])
+                        else sums
+                    )
                     here.append(member)
-            elif self.phase[member] == phase and self._inside(member) and (member in self._places or member in self._kept):
+            elif (
+                self.phase[member] == phase
+                and self._inside(member)
+                and (member in self._places or member in self._kept)
+            ):
                 writes.append(member)
         if not (writes or sums or adds):
             return indent
-        nest = list(range(len(self.outer), len(self.outer) + len(self.inner) - 1)) if not self.flat else []
+        nest = (
+            list(range(len(self.outer), len(self.outer) + len(self.inner) - 1))
+            if not self.flat
+            else []
+        )
         depth = indent
         long = "D" if self.row > LONG and not self.flat else "F"
         totals: dict[Value, str] = {}
@@ -307,7 +375,12 @@ class Nest:
             if s not in group.last:
                 lines.append(("    " * depth + f"{totals[s]} = {long}({STEP[s.op][0]})", None))
         for k in nest:
-            lines.append(("    " * depth + f"for i{k} in range({self._size(self.length[k], f'n{k}')}):", None))
+            lines.append(
+                (
+                    "    " * depth + f"for i{k} in range({self._size(self.length[k], f'n{k}')}):",
+                    None,
+                )
+            )
             depth += 1
         everything = [*loops, *nest]
         head: list[str] = []
@@ -328,7 +401,9 @@ class Nest:
                     names["element", place] = f"b{number}[j]"
                 else:
                     head.append(f"p{number} = {start}")
-                    names["element", place] = f"{place.array}[p{number} + j * {self._size(stride, f's{number}_j')}]"
+                    names["element", place] = (
+                        f"{place.array}[p{number} + j * {self._size(stride, f's{number}_j')}]"
+                    )
             return names["element", place]
 
         def element(source: Value, member: Value) -> str:
@@ -370,7 +445,12 @@ class Nest:
         for s in sums:
             text = element(s.inputs[0], s)
             self._used.add(STEP[s.op][1])
-            inside.append((f"{totals[s]} = {STEP[s.op][1]}({totals[s]}, {long + '(' + text + ')' if long == 'D' else text})", s))
+            inside.append(
+                (
+                    f"{totals[s]} = {STEP[s.op][1]}({totals[s]}, {long + '(' + text + ')' if long == 'D' else text})",
+                    s,
+                )
+            )
         pad = "    " * depth
         for s in sums:
             if s in group.last:
@@ -381,11 +461,17 @@ class Nest:
         for s in sums:
             if s in group.last:
                 place = self._places[s]
-                lines.append((f"{pad}{place.array}[{self._start(place, [] if self.flat else everything)}] += {totals[s]}", None))
+                lines.append(
+                    (
+                        f"{pad}{place.array}[{self._start(place, [] if self.flat else everything)}] += {totals[s]}",
+                        None,
+                    )
+                )
         for s in sums:
             if s not in group.last:
                 self._names[s] = f"r{len(self._names)}"
-                zero = "" if s.op == "sum" else " + F(0.0)"  # the largest and smallest elements have no -0.0, as in `ops/reductions.py`
+                # the largest and smallest elements have no -0.0, as in `ops/reductions.py`
+                zero = "" if s.op == "sum" else " + F(0.0)"
                 lines.append((f"{'    ' * indent}{self._names[s]} = F({totals[s]}){zero}", s))
         return indent
 
@@ -397,7 +483,11 @@ class Nest:
                 return names[first]
             self._used.add("select")
             return f"select({names[first]}, F(1.0), F(0.0))"
-        if member.op == "power" and isinstance(member.inputs[1], (int, float)) and member.inputs[1] in (2, 3, 4):
+        if (
+            member.op == "power"
+            and isinstance(member.inputs[1], (int, float))
+            and member.inputs[1] in (2, 3, 4)
+        ):
             return " * ".join([names[first]] * int(member.inputs[1]))
         text, functions = _expression(member, names, self._literal)
         self._used |= functions
@@ -406,37 +496,70 @@ class Nest:
     def source(self, where: Any = None) -> str:
         """The module; `where` gives for a value what to say of it besides its operation."""
         kind = self.group.dtype.name
-        arrays = [f"Array(types.{_kind(a)}, {len(a.shape)}, 'C', readonly=True)" for a in self.arrays]
-        results = [f"Array(types.{_kind(r) if not self.total(r) else 'float64'}, 1, 'C')" for r in self.results]
-        ints, floats = "Array(types.int64, 1, 'C', readonly=True)", f"Array(types.{kind}, 1, 'C', readonly=True)"
-        kinds = [ints, floats, "types.int64", "types.int64", *arrays, *results]
-        names = ["n", "c", "lo", "hi", *(f"u{k}" for k in range(len(self.arrays))), *(f"o{k}" for k in range(len(self.results)))]
-        top = ["wide_vectors()", *(f"c{k} = c[{k}]" for k in range(len(self._numbers))), *self._loaded.values()]
-        top += [f"x{k} = u{k}.reshape(u{k}.size)" if a.shape else f"x{k} = u{k}[()]" for k, a in enumerate(self.arrays)]
-        top += [f"{place.array} = empty({self.row if self.row <= SHORT else self._row_length()}, F)" for place in self._kept.values()]
-        lines: list[tuple[str, Value | None]] = [(f"    {text}", None) for text in top] + [(f"    {text}", value) for text, value in self._lines]
-        text = [
-            line + ("" if value is None else f"  # {value.op}" + ("" if where is None else where(value))) for line, value in lines
+        arrays = [
+            f"Array(types.{_kind(a)}, {len(a.shape)}, 'C', readonly=True)" for a in self.arrays
         ]
-        return "\n".join([
-            '"""Generated: the loops of a group of operations."""',
-            "from numba import njit, types",
-            f"from numpy import empty, float64 as D, {kind} as F, inf",
-            f"from tinygrad_rnn.kernels.scalar import {', '.join(sorted(self._used))}",
-            "",
-            "Array = types.Array",
-            f"signature = types.void({', '.join(kinds)})",
-            "",
-            "",
-            '@njit(signature, error_model="numpy", fastmath={"contract"}, nogil=True, cache=True)',
-            f"def kernel({', '.join(names)}):",
-            *text,
-            "",
-        ])  # fmt: skip
+        results = [
+            f"Array(types.{_kind(r) if not self.total(r) else 'float64'}, 1, 'C')"
+            for r in self.results
+        ]
+        ints, floats = (
+            "Array(types.int64, 1, 'C', readonly=True)",
+            f"Array(types.{kind}, 1, 'C', readonly=True)",
+        )
+        kinds = [ints, floats, "types.int64", "types.int64", *arrays, *results]
+        names = [
+            "n",
+            "c",
+            "lo",
+            "hi",
+            *(f"u{k}" for k in range(len(self.arrays))),
+            *(f"o{k}" for k in range(len(self.results))),
+        ]
+        top = [
+            "wide_vectors()",
+            *(f"c{k} = c[{k}]" for k in range(len(self._numbers))),
+            *self._loaded.values(),
+        ]
+        top += [
+            f"x{k} = u{k}.reshape(u{k}.size)" if a.shape else f"x{k} = u{k}[()]"
+            for k, a in enumerate(self.arrays)
+        ]
+        top += [
+            f"{place.array} = empty({self.row if self.row <= SHORT else self._row_length()}, F)"
+            for place in self._kept.values()
+        ]
+        lines: list[tuple[str, Value | None]] = [(f"    {text}", None) for text in top] + [
+            (f"    {text}", value) for text, value in self._lines
+        ]
+        text = [
+            line
+            + ("" if value is None else f"  # {value.op}" + ("" if where is None else where(value)))
+            for line, value in lines
+        ]
+        return "\n".join(
+            [
+                '"""Generated: the loops of a group of operations."""',
+                "from numba import njit, types",
+                f"from numpy import empty, float64 as D, {kind} as F, inf",
+                f"from tinygrad_rnn.kernels.scalar import {', '.join(sorted(self._used))}",
+                "",
+                "Array = types.Array",
+                f"signature = types.void({', '.join(kinds)})",
+                "",
+                "",
+                '@njit(signature, error_model="numpy", fastmath={"contract"}, nogil=True, cache=True)',
+                f"def kernel({', '.join(names)}):",
+                *text,
+                "",
+            ]
+        )
 
     def _row_length(self) -> str:
         inner = range(len(self.outer), len(self.length))
-        return " * ".join([*(f"n{k}" for k in itertools.islice(inner, len(self.inner) - 1)), self._m])
+        return " * ".join(
+            [*(f"n{k}" for k in itertools.islice(inner, len(self.inner) - 1)), self._m]
+        )
 
     def total(self, result: Value) -> bool:
         """Whether a result is one number, added up in float64."""

@@ -11,7 +11,8 @@ from ..core.errors import TinygradError
 from ..core.tape import Node
 from .exchange import B
 
-SIZES = (11, 13)  # of the two batches; a size that is 11 in one recording and 13 in the other is the batch's
+# of the two batches; a size that is 11 in one recording and 13 in the other is the batch's
+SIZES = (11, 13)
 
 Size = Any  # an int, or B
 
@@ -22,7 +23,10 @@ class CompileError(TinygradError, NotImplementedError):
 
 @contextlib.contextmanager
 def own_faults(name: str) -> Iterator[None]:
-    """Within, what goes wrong is the compiler's fault: a CompileError says so. What the machine lacks, such as memory, passes."""
+    """Within, what goes wrong is the compiler's fault: a CompileError says so.
+
+    What the machine lacks, such as memory, passes.
+    """
     try:
         yield
     except (TinygradError, OSError, MemoryError):
@@ -56,12 +60,33 @@ class Op:
     groups : list of list of int, or None
         Where an axis of the node is made of several axes of the op: see `merged.py`.
     varies : bool
-        It depends on what changes from step to step; otherwise it is computed once for a whole sequence.
+        It depends on what changes from step to step; otherwise it is computed once for a whole
+        sequence.
     """
 
-    __slots__ = ("batch", "dtype", "features", "groups", "inputs", "node", "op", "params", "place", "shape", "size", "varies")
+    __slots__ = (
+        "batch",
+        "dtype",
+        "features",
+        "groups",
+        "inputs",
+        "node",
+        "op",
+        "params",
+        "place",
+        "shape",
+        "size",
+        "varies",
+    )
 
-    def __init__(self, op: str, node: Node, shape: tuple[Size, ...], inputs: list[Any], params: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        op: str,
+        node: Node,
+        shape: tuple[Size, ...],
+        inputs: list[Any],
+        params: dict[str, Any],
+    ) -> None:
         self.op, self.node, self.shape, self.inputs, self.params = op, node, shape, inputs, params
         self.dtype = node.dtype
         self.place = 0
@@ -69,12 +94,18 @@ class Op:
         self.features = tuple(n for n in shape if n != B)
         self.size: int = math.prod(self.features)
         self.groups: list[list[int]] | None = None
-        self.varies: bool = op in ("x", "state", "fixed", "cotangent") or any(isinstance(i, Op) and i.varies for i in inputs)
+        self.varies: bool = op in ("x", "state", "fixed", "cotangent") or any(
+            isinstance(i, Op) and i.varies for i in inputs
+        )
 
     @property
     def elementwise(self) -> bool:
         """Whether its primitive has a scalar expression."""
-        return self.op == self.node.op and self.node.primitive is not None and self.node.primitive.scalar is not None
+        return (
+            self.op == self.node.op
+            and self.node.primitive is not None
+            and self.node.primitive.scalar is not None
+        )
 
     def __repr__(self) -> str:
         return f"<{self.op} {'x'.join(map(str, self.shape))}>"

@@ -1,9 +1,12 @@
-"""A generated module as it is read: the code that is compiled, under the names of the user's source, with comments.
+"""A generated module as it is read.
 
-The module is compiled under names of its own, so that equal steps are compiled once, whatever their authors called things. For readers the
-scalars of its loops are renamed: a value has the name of the variable that the user's code assigns it to, a state that of its component, a
-parameter its own, and the gradient of i is d_i. Comments say which of the user's lines a loop holds, what a product multiplies, and what
-the arrays are. Comments and these names apart, it is the same text.
+The code that is compiled, under the names of the user's source, with comments.
+
+The module is compiled under names of its own, so that equal steps are compiled once, whatever their
+authors called things. For readers the scalars of its loops are renamed: a value has the name of the
+variable that the user's code assigns it to, a state that of its component, a parameter its own, and
+the gradient of i is d_i. Comments say which of the user's lines a loop holds, what a product
+multiplies, and what the arrays are. Comments and these names apart, it is the same text.
 """
 
 from __future__ import annotations
@@ -37,12 +40,16 @@ def readable(reader: Reader) -> str:
     lines = text.splitlines()
     for which in ("backward", "forward"):  # from the end, so that places stay
         begin = next(k for k, line in enumerate(lines) if line.startswith(f"def {which}(")) - 1
-        end = next((k for k in range(begin + 2, len(lines)) if not lines[k].startswith(" ")), len(lines))
+        end = next(
+            (k for k in range(begin + 2, len(lines)) if not lines[k].startswith(" ")), len(lines)
+        )
         lines[begin:end] = reader.function(which, lines[begin:end])
     return "\n".join([*lines, ""])
 
 
-def given_names(module: Module, cell: Callable[..., Any], state: Any, several: bool, masked: bool, resets: bool) -> dict[Op, str]:
+def given_names(
+    module: Module, cell: Callable[..., Any], state: Any, several: bool, masked: bool, resets: bool
+) -> dict[Op, str]:
     """What the user's code calls the inputs and the state of a step."""
     step = module.step
     own: Names = component_names(cell, state[0] if resets else state)
@@ -51,7 +58,13 @@ def given_names(module: Module, cell: Callable[..., Any], state: Any, several: b
     found.update(zip(step.xs[xs:], [*["valid"] * masked, *["begins"] * resets], strict=False))
     names = [*own.short, *([f"first_{name}" for name in own.short] if resets else [])]
     found.update(zip(step.states, names, strict=True))
-    found.update({op: (op.node.name or "").rpartition(".")[2] or "taken" for op in [*step.fixed, *(op for _, op in step.taken)] if op not in found})
+    found.update(
+        {
+            op: (op.node.name or "").rpartition(".")[2] or "taken"
+            for op in [*step.fixed, *(op for _, op in step.taken)]
+            if op not in found
+        }
+    )
     return found
 
 
@@ -71,10 +84,23 @@ class Reader:
         Whether x is a tuple, and whether lengths and resets are among what the step is given.
     """
 
-    def __init__(self, module: Module, text: str, cell: Callable[..., Any], state: Any, several: bool, masked: bool, resets: bool) -> None:
+    def __init__(
+        self,
+        module: Module,
+        text: str,
+        cell: Callable[..., Any],
+        state: Any,
+        several: bool,
+        masked: bool,
+        resets: bool,
+    ) -> None:
         self.module, self.step, self.text = module, module.step, text
         given = given_names(module, cell, state, several, masked, resets)
-        self.reserved = {*re.findall(r"[A-Za-z_]\w*", re.sub(r"#.*", "", code(text))), *keyword.kwlist, *dir(builtins)}
+        self.reserved = {
+            *re.findall(r"[A-Za-z_]\w*", re.sub(r"#.*", "", code(text))),
+            *keyword.kwlist,
+            *dir(builtins),
+        }
         self.own = {node.origin[:2] for node in self.step.nodes}  # places in the user's source
         self.names: dict[Op, str] = {}
         self._name(given)
@@ -102,7 +128,11 @@ class Reader:
         for op in step.constants:
             call(op, op.node.name or "constant")
         own = variables(step.nodes)
-        assigned = {op: own[op.node] for op in step.forward if op.node in own and self.first(op.node) in (None, op)}
+        assigned = {
+            op: own[op.node]
+            for op in step.forward
+            if op.node in own and self.first(op.node) in (None, op)
+        }
         for op, state in zip(step.new_states, step.states, strict=True):
             if op not in given and assigned.get(op, given[state]) == given[state]:
                 call(op, f"{given[state]}_new")
@@ -137,8 +167,11 @@ class Reader:
             used: set[str] = set()
             for var, ops in held(loop).items():
                 size = math.prod(n for n in loop.domain if n != B)
-                called = [op for op in reversed(ops) if op in self.names]  # of several names for one number the last, of a whole that it is
-                called = [op for op in called if op.size <= size] or (called if var in loop.streams.values() else [])
+                # of several names for one number the last, of a whole that it is
+                called = [op for op in reversed(ops) if op in self.names]
+                called = [op for op in called if op.size <= size] or (
+                    called if var in loop.streams.values() else []
+                )
                 name = self.names[called[0]] if called else None
                 if name is not None and name not in used and var not in found:
                     used.add(name)
@@ -146,12 +179,17 @@ class Reader:
         return found
 
     def label(self, op: Any, depth: int = 3) -> str:
-        """A value in a comment: its name, or how it is made; of long expressions the last operation."""
+        """A value in a comment: its name, or how it is made.
+
+        Of long expressions the last operation.
+        """
         if not isinstance(op, Op):
             return str(op)
         if op in self.names:
             return op.node.name or self.names[op] if op.op == "constant" else self.names[op]
-        name = next((self.names[o] for g, o in self.step.gradient_of if g is op and o in self.names), None)
+        name = next(
+            (self.names[o] for g, o in self.step.gradient_of if g is op and o in self.names), None
+        )
         if name is not None:
             return f"d_{name}"
         if not depth or not op.inputs or len(op.inputs) > 7:
@@ -164,10 +202,15 @@ class Reader:
             text = f"{first}[{_index(op.params['index'])}]"
         elif op.op == "affine":
             pairs, bias = products(op)
-            terms = [self.product(moving, fixed, op.inputs[2 * k] is moving) for k, (moving, fixed) in enumerate(pairs)]
+            terms = [
+                self.product(moving, fixed, op.inputs[2 * k] is moving)
+                for k, (moving, fixed) in enumerate(pairs)
+            ]
             text = " + ".join([*terms, *([] if bias is None else [self.label(bias)])])
         elif op.op in SIGNS:
-            text = SIGNS[op.op].join(inputs if op.op == "add" else [i if " " not in i else f"({i})" for i in inputs])
+            text = SIGNS[op.op].join(
+                inputs if op.op == "add" else [i if " " not in i else f"({i})" for i in inputs]
+            )
         else:
             text = f"{op.op}({', '.join(inputs)})"
         return text if len(text) <= LONGEST else f"{op.op}(...)"
@@ -177,7 +220,11 @@ class Reader:
         value, matrix = untransposed(moving)[0], untransposed(fixed)
         turned = first != matrix[1]  # x @ W.T of the source is W @ x here
         name = self.label(matrix[0])
-        name = name if name.isidentifier() or re.fullmatch(r"[\w.]+(\[.*\]|\(.*\))?", name) else f"({name})"
+        name = (
+            name
+            if name.isidentifier() or re.fullmatch(r"[\w.]+(\[.*\]|\(.*\))?", name)
+            else f"({name})"
+        )
         right = self.label(value)
         return f"{name}{'.T' if turned else ''} @ {right if right.isidentifier() else f'({right})'}"
 
@@ -197,12 +244,18 @@ class Reader:
                 pairs, bias = products(op)
                 target = self.names.get(op) or schedule.block.stores[op].name
                 for k, (moving, fixed) in enumerate(pairs):
-                    text = self.product(moving, fixed, op.inputs[2 * k if op.op == "affine" else 0] is moving)
+                    text = self.product(
+                        moving, fixed, op.inputs[2 * k if op.op == "affine" else 0] is moving
+                    )
                     text += f" + {self.label(bias)}" if bias is not None and not k else ""
                     where = _line(op.node)
-                    comments[body + at + k] = [f"# {target} {'+=' if k else '='} {text}{f'  ({where})' if where and not k else ''}"]
+                    comments[body + at + k] = [
+                        f"# {target} {'+=' if k else '='} {text}{f'  ({where})' if where and not k else ''}"
+                    ]
             else:
-                comments[body + at] = [f"# {self.names.get(op) or schedule.block.stores[op].name}: {op.op}{_of_line(op.node)}"]
+                comments[body + at] = [
+                    f"# {self.names.get(op) or schedule.block.stores[op].name}: {op.op}{_of_line(op.node)}"
+                ]
         out = [f"# {line}" if line else "#" for line in self.legend(which, lines[1])]
         after = body + len(schedule.lines)
         for k, line in enumerate(lines):
@@ -213,8 +266,11 @@ class Reader:
                 out.append(f"    # {self._over_steps(line)}")
             bare, _, note = line.partition("  # ")
             stripped = bare.lstrip()
-            note = "" if note and stripped.startswith("v") else note  # the operation stands in the line
-            out.append(_SCALAR.sub(lambda m: names.get(m[0], m[0]), bare) + (f"  # {note}" if note else ""))
+            # the operation stands in the line
+            note = "" if note and stripped.startswith("v") else note
+            out.append(
+                _SCALAR.sub(lambda m: names.get(m[0], m[0]), bare) + (f"  # {note}" if note else "")
+            )
         return out
 
     def loop(self, loop: Loop, schedule: Schedule, names: dict[str, str], which: str) -> list[str]:
@@ -224,10 +280,15 @@ class Reader:
         ops = computed(loop)
         if not ops:
             return [f"# {made or 'a copy'}"]
-        lines = source_lines([op.node for op in ops if op.node.origin[:2] in self.own], which == "backward")
+        lines = source_lines(
+            [op.node for op in ops if op.node.origin[:2] in self.own], which == "backward"
+        )
         head = f"# {made}" if made else "#"
         if which == "backward":
-            return [f"{head}{': ' if made else ' '}the chain rule through", *(f"#   {line}" for line in lines)]
+            return [
+                f"{head}{': ' if made else ' '}the chain rule through",
+                *(f"#   {line}" for line in lines),
+            ]
         return [f"{head}:" if made else "# lines of the cell:", *(f"#   {line}" for line in lines)]
 
     def _over_steps(self, line: str) -> str:
@@ -240,14 +301,20 @@ class Reader:
 
     def _summed(self, line: str) -> str:
         found = re.search(r"at\((b\d+), 0\)", line)
-        return f"; {found[1]} = the sum of {self.label(next(s for s, n in self.module.totals.items() if n == found[1]))}" if found else ""
+        return (
+            f"; {found[1]} = the sum of {self.label(next(s for s, n in self.module.totals.items() if n == found[1]))}"
+            if found
+            else ""
+        )
 
     def weight_of(self, op: Op) -> str:
         """Whose gradient a product over all steps is, as it is computed, or what it is a part of."""
         module, found = self.module, []
         for constant in module.constants:
             name = f"d_{constant.node.name or 'constant'}"
-            stack: list[tuple[Any, bool, bool]] = [(self.step.gradients[constant], op in module.transposed, False)]
+            stack: list[tuple[Any, bool, bool]] = [
+                (self.step.gradients[constant], op in module.transposed, False)
+            ]
             seen: set[Op] = set()
             while stack:
                 here, turned, part = stack.pop()
@@ -256,7 +323,11 @@ class Reader:
                     break
                 if here not in seen and here not in module.products and here not in module.sums:
                     seen.add(here)
-                    stack += [(i, turned != (here.op == "transpose"), part or here.op != "transpose") for i in here.inputs if isinstance(i, Op)]
+                    stack += [
+                        (i, turned != (here.op == "transpose"), part or here.op != "transpose")
+                        for i in here.inputs
+                        if isinstance(i, Op)
+                    ]
         return ", ".join(dict.fromkeys(found)) or "a part"
 
     # --- the legend -------------------------------------------------------------------------------------------------------------
@@ -267,14 +338,24 @@ class Reader:
         assert arguments is not None
         slots = {slot.name: slot for slot in self.module.functions[which].slots}
         rows = []
-        for name in [a.strip() for a in arguments[1].split(",") if a.strip()][5:]:  # a backward without gradients has sizes alone
+        # a backward without gradients has sizes alone
+        for name in [a.strip() for a in arguments[1].split(",") if a.strip()][5:]:
             what, shape = self.array(which, name, slots.get(name))
             rows.append((name, what, shape))
         width = max([len(row[0]) for row in rows], default=0)
-        title = "Forward: all steps." if which == "forward" else "Backward through time: the gradients of all steps, the last first."
-        return [title, "T steps; B rows of the batch, which begin at `row` of `batch`. The arrays, each flat:", *(
-            f"  {name:<{width}}  {what}{f', ({shape})' if shape else ''}" for name, what, shape in rows
-        )]  # fmt: skip
+        title = (
+            "Forward: all steps."
+            if which == "forward"
+            else "Backward through time: the gradients of all steps, the last first."
+        )
+        return [
+            title,
+            "T steps; B rows of the batch, which begin at `row` of `batch`. The arrays, each flat:",
+            *(
+                f"  {name:<{width}}  {what}{f', ({shape})' if shape else ''}"
+                for name, what, shape in rows
+            ),
+        ]
 
     def array(self, which: str, name: str, slot: Slot | None) -> tuple[str, str]:
         """What an array of a function is, and its shape."""
@@ -282,15 +363,23 @@ class Reader:
         kind, k = re.fullmatch(r"([a-z]+)(\d+)", name).groups()  # type: ignore[union-attr]
         k = int(k)
         if kind in ("c", "wide"):
-            op, wide = next((op, wide) for (op, wide), store in module.once_ops.items() if store.name == name)
-            return f"{self.label(op)}{', repeated for each row' if wide else ''}", ", ".join(map(str, op.shape))
+            op, wide = next(
+                (op, wide) for (op, wide), store in module.once_ops.items() if store.name == name
+            )
+            return f"{self.label(op)}{', repeated for each row' if wide else ''}", ", ".join(
+                map(str, op.shape)
+            )
         if kind == "n":
             return "places of elements", ""
         if kind in ("in", "first", "out", "last", "din", "dfirst", "dout", "dlast", "dw"):
             return self._argument(kind, k)
         assert slot is not None
         if kind == "z":
-            packed = next(matrix for (matrix, *_), own in getattr(module, f"{which}_schedule").packs.items() if own == name)
+            packed = next(
+                matrix
+                for (matrix, *_), own in getattr(module, f"{which}_schedule").packs.items()
+                if own == name
+            )
             return f"{packed}, packed for products", ""
         if kind == "h":
             return "room for the products over all steps", ""
@@ -318,14 +407,21 @@ class Reader:
     def owner(self, which: str, name: str) -> Op:
         """The value that an array holds."""
         module = self.module
-        wanted, given = (module.forward_wanted, module.given) if which == "forward" else (module.backward_wanted, module.backward_given)
+        wanted, given = (
+            (module.forward_wanted, module.given)
+            if which == "forward"
+            else (module.backward_wanted, module.backward_given)
+        )
         for op, places in wanted.items():
             if any(store.name == name for store, _ in places):
                 return op
         stores = {**given, **getattr(module, f"{which}_schedule").temporary}
         totals = {total: op for op, total in getattr(module, "totals", {}).items()}
-        found = next((op for op, store in stores.items() if store.name == name), None) or totals.get(name)
-        return found if found is not None else self.step.states[int(name[1:])]  # a state that the step does not read
+        found = next(
+            (op for op, store in stores.items() if store.name == name), None
+        ) or totals.get(name)
+        # a state that the step does not read
+        return found if found is not None else self.step.states[int(name[1:])]
 
     def _argument(self, kind: str, k: int) -> tuple[str, str]:
         """An array of the caller's."""
@@ -336,10 +432,19 @@ class Reader:
             sides = (right, left) if op in self.module.transposed else (left, right)
             return self.weight_of(op), ", ".join(str(side.size) for side in sides)
         d, base = kind[:1] == "d", kind.removeprefix("d")
-        op = {"in": step.xs, "first": step.states, "out": step.outputs, "last": step.states}[base][k]
-        label = {"in": self.label(op), "first": f"the first {self.label(op)}", "out": "the outputs", "last": f"the last {self.label(op)}"}[base]
+        op = {"in": step.xs, "first": step.states, "out": step.outputs, "last": step.states}[base][
+            k
+        ]
+        label = {
+            "in": self.label(op),
+            "first": f"the first {self.label(op)}",
+            "out": "the outputs",
+            "last": f"the last {self.label(op)}",
+        }[base]
         shape = ["T"] if base in ("in", "out") else []
-        return f"of the caller: {'the gradient of ' if d else ''}{label}", ", ".join([*shape, *("batch" if n == B else str(n) for n in op.shape)])
+        return f"of the caller: {'the gradient of ' if d else ''}{label}", ", ".join(
+            [*shape, *("batch" if n == B else str(n) for n in op.shape)]
+        )
 
 
 # --- loops -------------------------------------------------------------------------------------------------------------------------
@@ -352,7 +457,10 @@ def loops(schedule: Schedule) -> list[Loop]:
 
 def held(loop: Loop) -> dict[str, list[Op]]:
     """The variables of a loop, in order, each with the values that it stands for."""
-    found: dict[str, list[Op]] = {var: [] for var in [*loop.streams.values(), *(line.partition(" = ")[0] for line in loop.lines)]}
+    found: dict[str, list[Op]] = {
+        var: []
+        for var in [*loop.streams.values(), *(line.partition(" = ")[0] for line in loop.lines)]
+    }
     for (op, _), var in loop.memo.items():
         if var in found:
             found[var].append(op)
@@ -362,17 +470,29 @@ def held(loop: Loop) -> dict[str, list[Op]]:
 def computed(loop: Loop) -> list[Op]:
     """The operations that a loop computes."""
     read = set(loop.streams.values())
-    return [op for (op, _), var in loop.memo.items() if var not in read and (op.elementwise or op.op == "astype")]
+    return [
+        op
+        for (op, _), var in loop.memo.items()
+        if var not in read and (op.elementwise or op.op == "astype")
+    ]
 
 
 def source_lines(nodes: Iterable[Node], reverse: bool = False) -> list[str]:
-    """The lines of the source that made nodes: file, number and text, in the order in which they were run."""
+    """The lines of the source that made nodes.
+
+    File, number and text, in the order in which they were run.
+    """
     found: dict[tuple[str, int], str] = {}
     for node in nodes:
         code, line = node.origin[0], node.where.line
         if code is not None and line is not None:
-            found[code.co_filename, line] = f"{node.where}  {linecache.getline(code.co_filename, line).strip()}".rstrip()
-    return [found[key] for key in sorted(found, key=lambda key: (key[0], -key[1] if reverse else key[1]))]
+            found[code.co_filename, line] = (
+                f"{node.where}  {linecache.getline(code.co_filename, line).strip()}".rstrip()
+            )
+    return [
+        found[key]
+        for key in sorted(found, key=lambda key: (key[0], -key[1] if reverse else key[1]))
+    ]
 
 
 def _turned(label: str) -> str:

@@ -1,7 +1,8 @@
 """Running a generated module on arrays.
 
-The arrays that the code works on are a `Workspace`, which is used again by the next call of the same length and batch: the first touch of fresh
-memory costs as much as the work on it. With several threads each takes a part of the batch, in a workspace of its own.
+The arrays that the code works on are a `Workspace`, which is used again by the next call of the
+same length and batch: the first touch of fresh memory costs as much as the work on it. With several
+threads each takes a part of the batch, in a workspace of its own.
 """
 
 from __future__ import annotations
@@ -31,14 +32,19 @@ from .views import unsupported
 
 IDLE = 1 << 28  # bytes of all workspaces that wait for their next use
 LINE = 64  # bytes in a cache line, at which arrays begin
-PAGE = 4096  # arrays that begin at the same place of a page would take each other's room in the cache
+# arrays that begin at the same place of a page would take each other's room in the cache
+PAGE = 4096
 
 
 class Idle:
-    """The workspaces that wait for a call of the same kind; of those that wait longest, what is more than `IDLE` bytes is given back."""
+    """The workspaces that wait for a call of the same kind.
+
+    Of those that wait longest, what is more than `IDLE` bytes is given back.
+    """
 
     def __init__(self) -> None:
-        self.lock = threading.RLock()  # the collector of garbage may give one while another is taken
+        # the collector of garbage may give one while another is taken
+        self.lock = threading.RLock()
         self.waiting: dict[Any, list[Workspace]] = {}
         self.size = 0
 
@@ -97,17 +103,27 @@ class Workspace:
         address = _address(whole)
         begin = -address % PAGE
         parts = zip(slots, begins, sizes, strict=True)
-        self.arrays: dict[str, Array] = {slot.name: whole[begin + b : begin + b + size].view(dtypes[slot.kind]) for slot, b, size in parts}
-        self.places = {slot.name: address + begin + b for slot, b in zip(slots, begins, strict=True)}
+        self.arrays: dict[str, Array] = {
+            slot.name: whole[begin + b : begin + b + size].view(dtypes[slot.kind])
+            for slot, b, size in parts
+        }
+        self.places = {
+            slot.name: address + begin + b for slot, b in zip(slots, begins, strict=True)
+        }
         self.key, self.size, self.runner = key, whole.size, weakref.ref(runner)
 
 
 class Saved:
-    """What a forward pass leaves for the backward pass; when nothing refers to it any more, its workspaces are free for another call."""
+    """What a forward pass leaves for the backward pass.
+
+    When nothing refers to it any more, its workspaces are free for another call.
+    """
 
     __slots__ = ("__weakref__", "constants", "raw", "reverse", "shape", "shards", "xs")
 
-    def __init__(self, T: int, batch: int, reverse: bool, xs: Sequence[Array], constants: dict[Op, Array]) -> None:
+    def __init__(
+        self, T: int, batch: int, reverse: bool, xs: Sequence[Array], constants: dict[Op, Array]
+    ) -> None:
         self.shape, self.reverse, self.xs, self.constants = (T, batch), reverse, xs, constants
         self.raw: dict[str, Array] = {}  # inputs as the code takes them
         self.shards: list[tuple[int, int, Workspace] | None] = []  # first row, last row + 1, arrays
@@ -128,7 +144,9 @@ class _Function:
         self.wide = [k for k, (_, wide) in enumerate(self.once) if wide]
         self.needed = _needed(module, [op for op, _ in self.once])
 
-    def run(self, sizes: tuple[Any, ...], workspaces: Sequence[Workspace], others: Sequence[Array]) -> None:
+    def run(
+        self, sizes: tuple[Any, ...], workspaces: Sequence[Workspace], others: Sequence[Array]
+    ) -> None:
         """Call it with arrays of workspaces, and others; of many it is given the places."""
         arrays: dict[str, Array] = {}
         places: dict[str, int] = {}
@@ -137,7 +155,12 @@ class _Function:
             if self.many:
                 places |= workspace.places
         if self.many:
-            self.code(*sizes, np.array([*[places[name] for name in self.names], *map(_address, others)], np.int64))
+            self.code(
+                *sizes,
+                np.array(
+                    [*[places[name] for name in self.names], *map(_address, others)], np.int64
+                ),
+            )
         else:
             self.code(*sizes, *[arrays[name] for name in self.names], *others)
 
@@ -146,11 +169,18 @@ class _Function:
         for op in self.needed:
             if op not in known:
                 known[op] = compute(op, known, batch)
-        return [*[_flat(np.asarray(known[op], inner_dtype(op))) for op, _ in self.once], *self.tables]
+        return [
+            *[_flat(np.asarray(known[op], inner_dtype(op))) for op, _ in self.once],
+            *self.tables,
+        ]
 
     def repeated(self, constants: list[Array], rows: int) -> list[Array]:
         """The same, where they are wanted for each row of the batch so often."""
-        return [np.repeat(c, rows) if k in self.wide else c for k, c in enumerate(constants)] if self.wide else constants
+        return (
+            [np.repeat(c, rows) if k in self.wide else c for k, c in enumerate(constants)]
+            if self.wide
+            else constants
+        )
 
 
 def _needed(module: Module, ends: Iterable[Op]) -> list[Op]:
@@ -161,7 +191,11 @@ def _needed(module: Module, ends: Iterable[Op]) -> list[Op]:
         if op not in wanted and op.inputs:
             wanted.add(op)
             stack += [i for i in op.inputs if isinstance(i, Op)]
-    return [op for op in [*module.step.forward, *module.step.backward] if op in wanted and not op.varies and op.batch is None]
+    return [
+        op
+        for op in [*module.step.forward, *module.step.backward]
+        if op in wanted and not op.varies and op.batch is None
+    ]
 
 
 class Runner:
@@ -179,38 +213,84 @@ class Runner:
         self.source = module.text()
         products.library(self.dtype)  # whose functions the module calls by name
         code = self._compiled()
-        self._forward, self._backward = _Function(module, "forward", code.forward), _Function(module, "backward", code.backward)
+        self._forward, self._backward = (
+            _Function(module, "forward", code.forward),
+            _Function(module, "backward", code.backward),
+        )
         read = {slot.name for slot in self._backward.slots if slot.name[0] in "ksyf"}
         self.kept = [slot for slot in self._forward.slots if slot.name in read]
         self.fleeting = [slot for slot in self._forward.slots if slot.name not in read]
-        self.own = [slot for slot in self._backward.slots if slot.name not in {one.name for one in self.kept}]
+        self.own = [
+            slot
+            for slot in self._backward.slots
+            if slot.name not in {one.name for one in self.kept}
+        ]
         self.number = next(_numbers)
-        self.dtypes = {kind_of(dtype, self.dtype): dtype for dtype in (*FLOATS, np.dtype(np.int64), np.dtype(np.bool_))}
+        self.dtypes = {
+            kind_of(dtype, self.dtype): dtype
+            for dtype in (*FLOATS, np.dtype(np.int64), np.dtype(np.bool_))
+        }
         self.owners = {op: owner(op.node, computed) for op in self.step.constants}
         self.wanted = [self.owners[op] for op in module.constants]  # to which gradients go
-        self.straight_xs = [(f"in{k}", k) for k, op in enumerate(self.step.xs) if module.straight(op)]
+        self.straight_xs = [
+            (f"in{k}", k) for k, op in enumerate(self.step.xs) if module.straight(op)
+        ]
         self.firsts = [f"first{k}" for k in range(len(self.step.states))]
-        self.results = [*(f"out{k}" for k in range(len(self.step.outputs))), *(f"last{k}" for k in range(len(self.step.states)))]
+        self.results = [
+            *(f"out{k}" for k in range(len(self.step.outputs))),
+            *(f"last{k}" for k in range(len(self.step.states))),
+        ]
         self._shapes: dict[tuple[int, int], list[tuple[int, ...]]] = {}
         self._live: dict[Any, list[int]] = {}
         self.told = [op for several in self.step.told for op in several]
         self.ends = [*self.step.outputs, *self.step.states]
         floats = [op.dtype for op in self.ends if op.dtype.kind == "f"]  # which may have gradients
-        self.one = all(dtype == self.dtype for dtype in floats)  # they are written where they stand one after the other
+        # they are written where they stand one after the other
+        self.one = all(dtype == self.dtype for dtype in floats)
         self.widest = np.result_type(*floats, np.float32)  # in which they stand otherwise
         self.bent = {  # what is brought into order here, see `Module.straight`
-            kind: [(k, op, f"{kind}{k}") for k, op in enumerate(ops) if kind == "f" or not module.straight(op)]
-            for kind, ops in (("x", self.step.xs), ("s", self.step.states), ("f", self.step.fixed), ("y", self.step.outputs))
+            kind: [
+                (k, op, f"{kind}{k}")
+                for k, op in enumerate(ops)
+                if kind == "f" or not module.straight(op)
+            ]
+            for kind, ops in (
+                ("x", self.step.xs),
+                ("s", self.step.states),
+                ("f", self.step.fixed),
+                ("y", self.step.outputs),
+            )
         }
-        after = [g for g in (self.step.gradients[op] for op in module.constants) if g is not None and not g.varies]
-        self.after = _needed(module, [*after, *[i for op in module.post for i in op.inputs if isinstance(i, Op) and not i.varies]])
-        rows = [*self.step.xs, *self.step.states, *self.step.fixed, *[op for op in self.step.forward if op.varies]]
-        self.divisible = all(op.batch is not None and not any(isinstance(i, Sized) for i in op.inputs) for op in rows)
+        after = [
+            g
+            for g in (self.step.gradients[op] for op in module.constants)
+            if g is not None and not g.varies
+        ]
+        self.after = _needed(
+            module,
+            [
+                *after,
+                *[i for op in module.post for i in op.inputs if isinstance(i, Op) and not i.varies],
+            ],
+        )
+        rows = [
+            *self.step.xs,
+            *self.step.states,
+            *self.step.fixed,
+            *[op for op in self.step.forward if op.varies],
+        ]
+        self.divisible = all(
+            op.batch is not None and not any(isinstance(i, Sized) for i in op.inputs) for op in rows
+        )
 
     def _compiled(self) -> Any:
-        """The module, compiled; a CompileError that names the operation which numba does not take."""
+        """The module, compiled.
+
+        A CompileError that names the operation which numba does not take.
+        """
         error: Exception | None = None
-        for text in dict.fromkeys((self.module.text(sharing=True), self.source)):  # in the second each line is found
+        # in the second each line is found
+        for text in dict.fromkeys((self.module.text(sharing=True), self.source)):
             try:
                 code = runtime.load(text, distinct=True)
                 if error is None:
@@ -220,13 +300,32 @@ class Runner:
             except Exception as failed:
                 error = failed
         lines = [line.strip() for line in re.sub(r"\x1b\[[\d;]*m", "", str(error)).splitlines()]
-        said = next((line for line in lines if line and not line.startswith(("Failed in", "File ", "During: "))), "")[:200]
-        place = getattr(error, "lineno", None) or next((int(found[1]) for line in lines if (found := re.search(r", line (\d+)", line))), 0)
-        if not place and (unknown := re.search(r"name '(\w+)' is not defined", said)):  # of which numba does not say where it stands
-            place = next((k for k, line in enumerate(self.source.splitlines(), 1) if re.search(rf"\b{unknown[1]}\b", line)), 0)
+        said = next(
+            (
+                line
+                for line in lines
+                if line and not line.startswith(("Failed in", "File ", "During: "))
+            ),
+            "",
+        )[:200]
+        place = getattr(error, "lineno", None) or next(
+            (int(found[1]) for line in lines if (found := re.search(r", line (\d+)", line))), 0
+        )
+        # of which numba does not say where it stands
+        if not place and (unknown := re.search(r"name '(\w+)' is not defined", said)):
+            place = next(
+                (
+                    k
+                    for k, line in enumerate(self.source.splitlines(), 1)
+                    if re.search(rf"\b{unknown[1]}\b", line)
+                ),
+                0,
+            )
         why = f"the code for it is refused ({type(error).__name__}: {said})"
         op = self.module.made_by(place)
-        raise (CompileError(f"tg.jit: {self.step.name}: {why}") if op is None else unsupported(op, why)) from error
+        raise (
+            CompileError(f"tg.jit: {self.step.name}: {why}") if op is None else unsupported(op, why)
+        ) from error
 
     def _workspace(self, which: str, T: int, rows: int) -> Workspace:
         key = (self.number, which, T, rows)
@@ -234,7 +333,8 @@ class Runner:
         return Workspace(getattr(self, which), T, rows, self, key) if found is None else found
 
     def __del__(self) -> None:
-        if hasattr(self, "number") and _idle is not None:  # it was made, and the program does not end
+        # it was made, and the program does not end
+        if hasattr(self, "number") and _idle is not None:
             _idle.drop(self.number)
 
     def shapes(self, T: int, batch: int) -> list[tuple[int, ...]]:
@@ -245,13 +345,16 @@ class Runner:
                 self._shapes = {}
             of_one = [sized(op.shape, batch) for op in (*self.ends, *self.told)]
             split = range(len(self.step.outputs), len(self.results))
-            found = self._shapes[T, batch] = [shape if k in split else (T, *shape) for k, shape in enumerate(of_one)]
+            found = self._shapes[T, batch] = [
+                shape if k in split else (T, *shape) for k, shape in enumerate(of_one)
+            ]
         return found
 
     def live(self, needs: tuple[bool, ...], xs: int, lent: int, T: int) -> list[int]:
         """Which outputs and last states have a gradient after T steps.
 
-        `needs` says of the first `xs` inputs, the first states, as many borrowed tensors as `lent`, and the constants whether they have one.
+        `needs` says of the first `xs` inputs, the first states, as many borrowed tensors as `lent`,
+        and the constants whether they have one.
         """
         key = (needs, xs, lent, T)
         found = self._live.get(key)
@@ -260,7 +363,9 @@ class Runner:
                 self._live = {}
             step = self.step
             places = [*step.xs[:xs], *step.states, *step.fixed[:lent], *self.owners]
-            found = self._live[key] = self._reached({op for op, needed in zip(places, needs, strict=True) if needed}, T)
+            found = self._live[key] = self._reached(
+                {op for op, needed in zip(places, needs, strict=True) if needed}, T
+            )
         return found
 
     def _reached(self, given: set[Op], T: int) -> list[int]:
@@ -271,7 +376,9 @@ class Runner:
         rest = given - carried
         for _ in range(T):
             here = rest | carried
-            found = [k for k, sources in enumerate(self.step.reaches) if not sources.isdisjoint(here)]
+            found = [
+                k for k, sources in enumerate(self.step.reaches) if not sources.isdisjoint(here)
+            ]
             outputs.update(k for k in found if k < count)
             before, carried = carried, {states[k - count] for k in found if k >= count}
             if carried == before:
@@ -280,13 +387,24 @@ class Runner:
 
     def shards(self, batch: int) -> list[tuple[int, int]]:
         """The parts of the batch that threads take; one, if the rows depend on each other."""
-        count = max(1, min(runtime.threads(), batch * self.dtype.itemsize // LINE)) if self.divisible else 1
+        count = (
+            max(1, min(runtime.threads(), batch * self.dtype.itemsize // LINE))
+            if self.divisible
+            else 1
+        )
         bounds = [batch * k // count for k in range(count + 1)]
         return list(itertools.pairwise(bounds))
 
     def forward(
-        self, xs: Sequence[Array], states: Sequence[Array], fixed: Sequence[Array], asked: Mapping[Op, Array], batch: int, reverse: bool, out: Sequence[Array],
-    ) -> Saved:  # fmt: skip
+        self,
+        xs: Sequence[Array],
+        states: Sequence[Array],
+        fixed: Sequence[Array],
+        asked: Mapping[Op, Array],
+        batch: int,
+        reverse: bool,
+        out: Sequence[Array],
+    ) -> Saved:
         """Run all steps.
 
         Parameters
@@ -298,7 +416,8 @@ class Runner:
         asked : dict
             Values of constants that are found anew for each sequence.
         out : arrays
-            Where the outputs (T, batch, ...), the last states (batch, ...) and what the steps leave outside (T, batch, ...) go.
+            Where the outputs (T, batch, ...), the last states (batch, ...) and what the steps leave
+            outside (T, batch, ...) go.
         """
         T = xs[0].shape[0]
         known: dict[Op, Any] = {op: owner.array for op, owner in self.owners.items()}
@@ -311,32 +430,54 @@ class Runner:
             raw.update(zip(names, [_flat(a) for a in arrays], strict=False))
         arguments = [raw[name] for name in self._forward.raw]
         shards = self.shards(batch)
-        saved.shards = [None] * len(shards)  # in order, so that gradients are added up in the same order each time
-        jobs = [(saved, k, lo, hi, (xs, states, fixed), arguments, constants, out) for k, (lo, hi) in enumerate(shards)]
+        # in order, so that gradients are added up in the same order each time
+        saved.shards = [None] * len(shards)
+        jobs = [
+            (saved, k, lo, hi, (xs, states, fixed), arguments, constants, out)
+            for k, (lo, hi) in enumerate(shards)
+        ]
         runtime.share(self._forward_rows, jobs) if len(jobs) > 1 else self._forward_rows(*jobs[0])
         return saved
 
     def _forward_rows(
-        self, saved: Saved, number: int, lo: int, hi: int, given: Sequence[Sequence[Array]], arguments: list[Array], constants: list[Array], out: Sequence[Array],
-    ) -> None:  # fmt: skip
+        self,
+        saved: Saved,
+        number: int,
+        lo: int,
+        hi: int,
+        given: Sequence[Sequence[Array]],
+        arguments: list[Array],
+        constants: list[Array],
+        out: Sequence[Array],
+    ) -> None:
         """`forward` of some rows of the batch."""
         (T, batch), step, bent = saved.shape, self.step, self.bent
-        kept, fleeting = self._workspace("kept", T, hi - lo), self._workspace("fleeting", T, hi - lo)
+        kept, fleeting = (
+            self._workspace("kept", T, hi - lo),
+            self._workspace("fleeting", T, hi - lo),
+        )
         arrays = {**kept.arrays, **fleeting.arrays}
         for kind, values, lead in (("x", given[0], 1), ("s", given[1], 0), ("f", given[2], 0)):
             for k, op, name in bent[kind]:
                 if name in arrays:
                     bring(op, values[k], lead, lo, hi, arrays[name])
         constants = self._forward.repeated(constants, hi - lo)
-        self._forward.run((T, hi - lo, batch, lo, saved.reverse), (kept, fleeting), [*arguments, *constants])
+        self._forward.run(
+            (T, hi - lo, batch, lo, saved.reverse), (kept, fleeting), [*arguments, *constants]
+        )
         for j, op, _ in bent["y"]:
             kind, k = self.module.y_from[j]
             whole, place = arrays[f"{kind}{k}"], out[j]
             if kind == "s":
-                whole, place = whole[elements(op, hi - lo) :], place[::-1] if saved.reverse else place
+                whole, place = (
+                    whole[elements(op, hi - lo) :],
+                    place[::-1] if saved.reverse else place,
+                )
             fetch(op, whole, 1, lo, hi, place)
         for k, op, name in bent["s"]:
-            fetch(op, arrays[name][T * elements(op, hi - lo) :], 0, lo, hi, out[len(step.outputs) + k])
+            fetch(
+                op, arrays[name][T * elements(op, hi - lo) :], 0, lo, hi, out[len(step.outputs) + k]
+            )
         for k, (op, place) in enumerate(zip(self.told, out[len(self.results) :], strict=True)):
             fetch(op, arrays[f"l{k}"], 1, lo, hi, place)
         _idle.give(fleeting)
@@ -347,7 +488,14 @@ class Runner:
         T, batch = saved.shape
         module, step = self.module, self.step
         constants = self._backward.constants(saved.constants, batch)
-        raw = {**saved.raw, **{f"d{name}": _flat(g) for name, g in zip(self.results, gradients, strict=True) if g is not None}}
+        raw = {
+            **saved.raw,
+            **{
+                f"d{name}": _flat(g)
+                for name, g in zip(self.results, gradients, strict=True)
+                if g is not None
+            },
+        }
         found: dict[Op, Array] = {}
         for name, op in zip(self.firsts, step.states, strict=True):
             if step.gradients.get(op) is not None:
@@ -362,7 +510,10 @@ class Runner:
             found[op] = empty(sized(op.shape, batch), op.dtype)
         shards = [shard for shard in saved.shards if shard is not None]
         parts: list[dict[Op, Array]] = [{} for _ in shards]
-        jobs = [(saved, *shard, gradients, raw, constants, found, part) for shard, part in zip(shards, parts, strict=True)]
+        jobs = [
+            (saved, *shard, gradients, raw, constants, found, part)
+            for shard, part in zip(shards, parts, strict=True)
+        ]
         runtime.share(self._backward_rows, jobs) if len(jobs) > 1 else self._backward_rows(*jobs[0])
         known = {**saved.constants, **parts[0]}
         for part in parts[1:]:
@@ -376,13 +527,22 @@ class Runner:
             assert gradient is not None
             if gradient not in known:
                 known[gradient] = compute(gradient, known, batch)
-            found[op] = np.asarray(known[gradient], order="C")  # ascontiguousarray would give a number an axis
+            # ascontiguousarray would give a number an axis
+            found[op] = np.asarray(known[gradient], order="C")
         return found
 
     def _backward_rows(
-        self, saved: Saved, lo: int, hi: int, kept: Workspace, gradients: Sequence[Array | None], raw: dict[str, Array], constants: list[Array],
-        found: dict[Op, Array], sums: dict[Op, Array],
-    ) -> None:  # fmt: skip
+        self,
+        saved: Saved,
+        lo: int,
+        hi: int,
+        kept: Workspace,
+        gradients: Sequence[Array | None],
+        raw: dict[str, Array],
+        constants: list[Array],
+        found: dict[Op, Array],
+        sums: dict[Op, Array],
+    ) -> None:
         """`backward` of some rows of the batch; `sums` gets the products and sums over all steps."""
         (T, batch), rows, module, step = saved.shape, hi - lo, self.module, self.step
         own = self._workspace("own", T, rows)
@@ -401,12 +561,20 @@ class Runner:
         raw = dict(raw)
         for k, (op, (left, right)) in enumerate(module.products.items()):
             raw[f"dw{k}"] = out = empty((left.size * right.size,), self.dtype)
-            sums[op] = out.reshape(right.size, left.size).T if op in module.transposed else out.reshape(left.size, right.size)
-        others = [*[raw[name] for name in self._backward.raw], *self._backward.repeated(constants, rows)]
+            sums[op] = (
+                out.reshape(right.size, left.size).T
+                if op in module.transposed
+                else out.reshape(left.size, right.size)
+            )
+        others = [
+            *[raw[name] for name in self._backward.raw],
+            *self._backward.repeated(constants, rows),
+        ]
         self._backward.run((T, rows, batch, lo, saved.reverse), (kept, own), others)
         for _, op, name in self.bent["s"]:
             if op in found and step.gradients.get(op) is not None:
-                fetch(op, arrays[f"d{name}"][elements(op, rows) :], 0, lo, hi, found[op])  # where step 0 wrote it
+                # where step 0 wrote it
+                fetch(op, arrays[f"d{name}"][elements(op, rows) :], 0, lo, hi, found[op])
         for k, op, name in self.bent["x"]:
             if k in module.dx:
                 fetch(op, arrays[f"d{name}"], 1, lo, hi, found[op])
@@ -425,7 +593,10 @@ class Runner:
                 sums[op] = over_rows[source].reshape(op.shape)
             else:
                 total = np.moveaxis(total.reshape((*source.features, rows)), -1, source.batch or 0)
-                sums[op] = total.sum(axis=tuple(axes) if isinstance(axes, list) else axes, keepdims=op.params["keepdims"])
+                sums[op] = total.sum(
+                    axis=tuple(axes) if isinstance(axes, list) else axes,
+                    keepdims=op.params["keepdims"],
+                )
         _idle.give(own)
 
 
@@ -457,7 +628,10 @@ def compute(op: Op, known: dict[Op, Any], batch: int) -> Any:
     """An operation that is done once for a whole sequence."""
     primitive = op.node.primitive
     assert primitive is not None
-    inputs = [known[i] if isinstance(i, Op) else i.at(batch) if isinstance(i, Sized) else i for i in op.inputs]
+    inputs = [
+        known[i] if isinstance(i, Op) else i.at(batch) if isinstance(i, Sized) else i
+        for i in op.inputs
+    ]
     return np.asarray(primitive.forward(*inputs, **op.node.params))
 
 
@@ -472,6 +646,9 @@ def _address(array: Array) -> int:
 
 
 def owner(node: Node, computed: Mapping[Node, Array]) -> Tensor:
-    """The tensor that a constant of a recording belongs to: a leaf's with its values as they are now, one that was computed with those that it has."""
+    """The tensor that a constant of a recording belongs to.
+
+    A leaf's with its values as they are now, one that was computed with those that it has.
+    """
     found = owner_of(node)
     return Tensor(value_of(node, computed), node) if found is None else found

@@ -1,9 +1,11 @@
 """One recorded step, with the size of the batch left open.
 
-The cell is traced twice, with batches of two different sizes. Where the two recordings differ, a size is the batch: so the axes, settings
-and numbers that stand for it are found, and the program that is left serves a batch of any size. Whether it does is checked for each size at
-its first use, by another recording (`check_batch`): Python code may do something else with one row. Nothing is recorded that the tape does
-not record for everybody; an `Op` is a node in which the batch has a name.
+The cell is traced twice, with batches of two different sizes. Where the two recordings differ, a
+size is the batch: so the axes, settings and numbers that stand for it are found, and the program
+that is left serves a batch of any size. Whether it does is checked for each size at its first use,
+by another recording (`check_batch`): Python code may do something else with one row. Nothing is
+recorded that the tape does not record for everybody; an `Op` is a node in which the batch has a
+name.
 """
 
 from __future__ import annotations
@@ -40,7 +42,8 @@ class Step:
     name : str
         Of the cell.
     xs, states, fixed, constants : list of Op
-        What the step is given: anew at each step, from step to step, for the whole sequence with and without rows.
+        What the step is given: anew at each step, from step to step, for the whole sequence with
+        and without rows.
     lent : int
         How many of the fixed inputs are tensors that the cell holds; they come first.
     taken : list of (Taken, Op)
@@ -59,11 +62,19 @@ class Step:
     nodes : list of Node
         As they were recorded, for the names in the source.
     gradient_of : list of (Op, Op)
-        Values of the backward program, each with the one of the forward program whose gradient it is.
+        Values of the backward program, each with the one of the forward program whose gradient it
+        is.
     """
 
     def __init__(
-        self, cell: Callable[..., Any], x: Any, state: Any, name: str, rows: Sequence[bool], lent: Sequence[Tensor], after_run: Callable[[], None]
+        self,
+        cell: Callable[..., Any],
+        x: Any,
+        state: Any,
+        name: str,
+        rows: Sequence[bool],
+        lent: Sequence[Tensor],
+        after_run: Callable[[], None],
     ) -> None:
         self.name = name
         recorded = []
@@ -85,14 +96,21 @@ class Step:
         self.sizes: dict[int, tuple[Any, ...]] = {}  # of axes that are made of the batch and others
         given = list(zip(first.inputs, second.inputs, strict=True))
         self.xs = [self._given("x", a, b, i) for i, (a, b) in enumerate(given[:count])]
-        self.states = [self._given("state", a, b, i) for i, (a, b) in enumerate(given[count : count + states])]
-        self.fixed = [self._given("fixed", a, b, i) for i, (a, b) in enumerate(given[count + states : count + states + lent])]
+        self.states = [
+            self._given("state", a, b, i) for i, (a, b) in enumerate(given[count : count + states])
+        ]
+        self.fixed = [
+            self._given("fixed", a, b, i)
+            for i, (a, b) in enumerate(given[count + states : count + states + lent])
+        ]
         self.lent = lent
         self.taken: list[tuple[Taken, Op]] = []
         for found, _ in one.taken:
             self._taken(found, *given[count + states + self.lent + len(self.taken)])
         if one.captured != two.captured:
-            raise CompileError("the step did not use the same tensors from outside in its two recordings")
+            raise CompileError(
+                "the step did not use the same tensors from outside in its two recordings"
+            )
         self.constants += [self._given("constant", n, n, k) for k, n in enumerate(one.captured)]
         self.left = [keep for keep, _ in one.left]
         for a, b in zip(constants(first), constants(second), strict=True):
@@ -103,7 +121,9 @@ class Step:
         split = len(outputs) - states - sum(told)
         self.outputs, self.new_states = outputs[:split], outputs[split : split + states]
         ends = {op.node: op for op in (*self.xs, *self.states, *self.fixed, *self.constants)}
-        self.reaches = [{ends[n] for n in _sources(o, ends)} for o in first.outputs[: split + states]]
+        self.reaches = [
+            {ends[n] for n in _sources(o, ends)} for o in first.outputs[: split + states]
+        ]
         rest = iter(outputs[split + states :])
         self.told = [[next(rest) for _ in range(n)] for n in told]
         reads = len(back.inputs) - len(outputs)
@@ -117,7 +137,10 @@ class Step:
         self.nodes = first.nodes
         pairs_of = [(self.known.get(a), self.known.get(b)) for a, b in one.gradients]
         self.gradient_of = [(a, b) for a, b in pairs_of if a is not None and b is not None]
-        self.gradients = {self.known[n]: None if g is None else self.known[g] for n, g in zip(one.wrt, back.outputs, strict=True)}
+        self.gradients = {
+            self.known[n]: None if g is None else self.known[g]
+            for n, g in zip(one.wrt, back.outputs, strict=True)
+        }
 
     def _output(self, o: Any) -> Op:
         if self.known[o].groups:
@@ -130,7 +153,10 @@ class Step:
         return op
 
     def _taken(self, taken: Taken, a: Node, b: Node) -> None:
-        """What is taken at each step is one more input; what holds for the sequence is fixed, or without rows a constant that is asked for."""
+        """What is taken at each step is one more input.
+
+        What holds for the sequence is fixed, or without rows a constant that is asked for.
+        """
         shape = _shape(a, b)
         kind = "x" if taken.per == "step" else "fixed" if B in shape else "constant"
         several = {"x": self.xs, "fixed": self.fixed, "constant": []}[kind]
@@ -139,7 +165,10 @@ class Step:
         self.taken.append((taken._replace(shape=shape), op))
 
     def _constant(self, a: Leaf, b: Leaf, out: list[Op]) -> None:
-        """An array or tensor from outside the step; one with equal rows, such as zeros, is one row that is repeated."""
+        """An array or tensor from outside the step.
+
+        One with equal rows, such as zeros, is one row that is repeated.
+        """
         if a is b or _equal(a.value, b.value):
             self.constants.append(self._given("constant", a, b, len(self.constants)))
             return
@@ -151,8 +180,13 @@ class Step:
             )
         axis = shape.index(B)
         row = a.value.take([0], axis)
-        if not (_equal(np.broadcast_to(row, a.shape), a.value) and _equal(np.broadcast_to(row, b.shape), b.value)):
-            raise CompileError(f"a constant of shape {a.shape} depends on the size of the batch, and its rows differ{a.where.described()}")
+        if not (
+            _equal(np.broadcast_to(row, a.shape), a.value)
+            and _equal(np.broadcast_to(row, b.shape), b.value)
+        ):
+            raise CompileError(
+                f"a constant of shape {a.shape} depends on the size of the batch, and its rows differ{a.where.described()}"
+            )
         leaf = Leaf(row)
         one = self._given("constant", leaf, leaf, len(self.constants))
         self.constants.append(one)
@@ -164,7 +198,10 @@ class Step:
         if [n.op for n in one.nodes] != [n.op for n in two.nodes]:
             raise CompileError("the operations of the step depend on the size of the batch")
         for a, b in zip(one.nodes, two.nodes, strict=True):
-            inputs = [self.known[i] if isinstance(i, Node) else _number(i, j, a) for i, j in zip(a.inputs, b.inputs, strict=True)]
+            inputs = [
+                self.known[i] if isinstance(i, Node) else _number(i, j, a)
+                for i, j in zip(a.inputs, b.inputs, strict=True)
+            ]
             if simpler(a) is not None:
                 self.known[a] = self._simpler(a, b, inputs, out)
                 continue
@@ -174,7 +211,9 @@ class Step:
             params = {k: _param(v, b.params[k], a) for k, v in a.params.items()}
             self.known[a] = op = Op(a.op, a, _shape(a, b), inputs, params)
             if op.shape.count(B) > 1:
-                raise CompileError(f"tg.jit: {a.op} {a.shape} cannot be compiled: its result has the batch on two axes{a.where.described()}")
+                raise CompileError(
+                    f"tg.jit: {a.op} {a.shape} cannot be compiled: its result has the batch on two axes{a.where.described()}"
+                )
             out.append(op)
 
     def _simpler(self, a: Node, b: Node, inputs: list[Any], out: list[Op]) -> Op:
@@ -189,8 +228,12 @@ class Step:
                 at_origin(node)
                 return made(*[next(given) if i is None else i for i in numbers], **node.params)
 
-            programs.append(trace(run, *[Spec(i.shape, i.dtype) for i in node.inputs if isinstance(i, Node)]))
-        for source, op in zip(programs[0].inputs, [i for i in inputs if isinstance(i, Op)], strict=True):
+            programs.append(
+                trace(run, *[Spec(i.shape, i.dtype) for i in node.inputs if isinstance(i, Node)])
+            )
+        for source, op in zip(
+            programs[0].inputs, [i for i in inputs if isinstance(i, Op)], strict=True
+        ):
             self.known[source] = op
         for c, d in zip(constants(programs[0]), constants(programs[1]), strict=True):
             self._constant(c, d, out)
@@ -198,18 +241,32 @@ class Step:
         return self.known[programs[0].outputs[0]]
 
 
-def check_batch(step: Step, cell: Any, x: Any, state: Any, rows: Sequence[bool], lent: Sequence[Tensor], batch: int) -> None:
+def check_batch(
+    step: Step,
+    cell: Any,
+    x: Any,
+    state: Any,
+    rows: Sequence[bool],
+    lent: Sequence[Tensor],
+    batch: int,
+) -> None:
     """Raise a CompileError if the cell does with so many rows something else than what was recorded; the arguments as for `Step`."""
     if batch in step.batches:
         return
     found = _record(cell, x, state, step.name, rows, lent, batch)
     one, two = step.recorded
     same = [id(_owner(n)) for n in one.captured] == [id(_owner(n)) for n in found.captured]
-    different = _different(one.program, two.program, found.program, batch) if same else "it uses other tensors from outside"
+    different = (
+        _different(one.program, two.program, found.program, batch)
+        if same
+        else "it uses other tensors from outside"
+    )
     if not different and batch > 1:
         different = _different(one.backward, two.backward, found.backward, batch)
     elif not different:  # what is spread over rows need not be summed over one
-        of_one, of_many = ([n.op for n in r.backward.nodes if n.op not in SPREADING] for r in (found, one))
+        of_one, of_many = (
+            [n.op for n in r.backward.nodes if n.op not in SPREADING] for r in (found, one)
+        )
         different = "" if of_one == of_many else "its backward has other operations"
     if different:
         raise CompileError(
@@ -220,7 +277,10 @@ def check_batch(step: Step, cell: Any, x: Any, state: Any, rows: Sequence[bool],
 
 
 def _owner(node: Node) -> Any:
-    """The tensor that a leaf is of, which has a new leaf for other values; of other nodes the node itself."""
+    """The tensor that a leaf is of, which has a new leaf for other values.
+
+    Of other nodes the node itself.
+    """
     found = owner_of(node)
     return node if found is None else found
 
@@ -238,22 +298,47 @@ def _different(one: Program, two: Program, found: Program, batch: int) -> str:
         if isinstance(_owner(c), Tensor) and _owner(a) is _owner(c):
             continue  # a parameter, which may have other values by now
         alike = a.shape == b.shape
-        expected = a.value if alike else a.value.take([0], next(k for k, (m, n) in enumerate(zip(a.shape, b.shape, strict=True)) if m != n))
-        if not np.array_equal(np.broadcast_to(expected, c.shape), c.value, equal_nan=c.dtype.kind == "f"):
+        expected = (
+            a.value
+            if alike
+            else a.value.take(
+                [0],
+                next(k for k, (m, n) in enumerate(zip(a.shape, b.shape, strict=True)) if m != n),
+            )
+        )
+        if not np.array_equal(
+            np.broadcast_to(expected, c.shape), c.value, equal_nan=c.dtype.kind == "f"
+        ):
             return f"a constant of shape {c.shape} has other values{c.where.described()}"
-    places = [{n: k for k, n in enumerate([*p.inputs, *leaves_, *p.nodes])} for p, leaves_ in zip(programs, read, strict=True)]
+    places = [
+        {n: k for k, n in enumerate([*p.inputs, *leaves_, *p.nodes])}
+        for p, leaves_ in zip(programs, read, strict=True)
+    ]
     for a, b, c in zip(*(p.nodes for p in programs), strict=False):
         if a.op != c.op:
             return f"{c.op} in place of {a.op}{c.where.described()}"
-        operands = [[(place[i],) if isinstance(i, Node) else i for i in n.inputs] for place, n in zip(places, (a, b, c), strict=True)]
-        if len(a.inputs) != len(c.inputs) or any((type(m) is tuple) != (type(n) is tuple) or (type(m) is tuple and m != n) for m, n in zip(operands[0], operands[2], strict=True)):
+        operands = [
+            [(place[i],) if isinstance(i, Node) else i for i in n.inputs]
+            for place, n in zip(places, (a, b, c), strict=True)
+        ]
+        if len(a.inputs) != len(c.inputs) or any(
+            (type(m) is tuple) != (type(n) is tuple) or (type(m) is tuple and m != n)
+            for m, n in zip(operands[0], operands[2], strict=True)
+        ):
             return f"{c.op} has other operands{c.where.described()}"
-        for m, n, o in [*zip(*operands, strict=True), (a.shape, b.shape, c.shape), *[(a.params[k], b.params[k], v) for k, v in c.params.items()]]:
+        for m, n, o in [
+            *zip(*operands, strict=True),
+            (a.shape, b.shape, c.shape),
+            *[(a.params[k], b.params[k], v) for k, v in c.params.items()],
+        ]:
             if not _fits(m, n, o, batch):
                 return f"{c.op} has {_plain(o)} where {_plain(m)} and {_plain(n)} were recorded{c.where.described()}"
     if len(one.nodes) != len(found.nodes) or len(read[0]) != len(read[2]):
         return f"it has {len(found.nodes)} operations in place of {len(one.nodes)}"
-    ends = [[place.get(o) if isinstance(o, Node) else o for o in p.outputs] for place, p in zip(places, programs, strict=True)]
+    ends = [
+        [place.get(o) if isinstance(o, Node) else o for o in p.outputs]
+        for place, p in zip(places, programs, strict=True)
+    ]
     return "" if ends[0] == ends[2] else "it returns other values"
 
 
@@ -264,15 +349,24 @@ def _plain(value: Any) -> str:
 def _fits(m: Any, n: Any, found: Any, batch: int) -> bool:
     """Whether a setting or number is the one that those of two other sizes of the batch lead to expect."""
     if isinstance(m, (tuple, list)):
-        return isinstance(found, (tuple, list)) and len(m) == len(found) and all(_fits(*each, batch) for each in zip(m, n, found, strict=True))
+        return (
+            isinstance(found, (tuple, list))
+            and len(m) == len(found)
+            and all(_fits(*each, batch) for each in zip(m, n, found, strict=True))
+        )
     if isinstance(m, slice):
-        return isinstance(found, slice) and all(_fits(getattr(m, part), getattr(n, part), getattr(found, part), batch) for part in ("start", "stop", "step"))
+        return isinstance(found, slice) and all(
+            _fits(getattr(m, part), getattr(n, part), getattr(found, part), batch)
+            for part in ("start", "stop", "step")
+        )
     if isinstance(m, np.ndarray):
         return isinstance(found, np.ndarray) and np.array_equal(m, found)
     if type(m) is int and type(n) is int and m != n:
         return type(found) is int and 2 * (found - m) == (n - m) * (batch - SIZES[0])
     if isinstance(m, float) and m != n and not (m != m and n != n):
-        return isinstance(found, float) and any(math.isclose(s.at(batch), found, rel_tol=1e-12) for s in _numbers(m, n))
+        return isinstance(found, float) and any(
+            math.isclose(s.at(batch), found, rel_tol=1e-12) for s in _numbers(m, n)
+        )
     return type(m) is type(found) and repr(m) == repr(found)
 
 
@@ -280,17 +374,29 @@ class _Recorded(NamedTuple):
     program: Program
     backward: Program
     wrt: list[Node]
-    captured: list[Node]  # tensors from outside that were computed: what they were computed from is no part of the step
+    # tensors from outside that were computed: what they were computed from is no part of the step
+    captured: list[Node]
     taken: list[tuple[Taken, Leaf]]
     left: list[tuple[Callable[..., None], list[Any]]]
     gradients: list[tuple[Node, Node]]  # a gradient, and the value whose gradient it is
 
 
-def _record(cell: Any, x: Any, state: Any, name: str, rows: Sequence[bool], lent: Sequence[Tensor], batch: int) -> _Recorded:
+def _record(
+    cell: Any,
+    x: Any,
+    state: Any,
+    name: str,
+    rows: Sequence[bool],
+    lent: Sequence[Tensor],
+    batch: int,
+) -> _Recorded:
     """The programs for a batch of one size; `lent` are tensors that the cell holds and that have a row for each of the batch."""
     recorder, flags = Recorder(), iter(rows)
     own = [(t.array, t.node) for t in lent]
-    borrowed = [Leaf(Spec((batch, *t.shape[1:]), t.dtype), t.requires_grad, t.name or "captured") for t in lent]
+    borrowed = [
+        Leaf(Spec((batch, *t.shape[1:]), t.dtype), t.requires_grad, t.name or "captured")
+        for t in lent
+    ]
 
     def run(x: Any, state: Any) -> Any:
         found = [leaf for part in cell(x, state) for leaf in leaves(part)]
@@ -300,8 +406,14 @@ def _record(cell: Any, x: Any, state: Any, name: str, rows: Sequence[bool], lent
     try:
         for t, leaf in zip(lent, borrowed, strict=True):
             t.array, t.node = leaf.value, leaf
-        with setting(sequence={KEY: recorder}), at_step(None, name):  # no step of a sequence: what differs from step to step is taken
-            x, state = (tree_map(lambda s: Spec((batch, *s.shape[1:]) if next(flags) else s.shape, s.dtype), part) for part in (x, state))
+        # no step of a sequence: what differs from step to step is taken
+        with setting(sequence={KEY: recorder}), at_step(None, name):
+            x, state = (
+                tree_map(
+                    lambda s: Spec((batch, *s.shape[1:]) if next(flags) else s.shape, s.dtype), part
+                )
+                for part in (x, state)
+            )
             traced = trace(run, x, state)
     finally:
         for t, (array, node) in zip(lent, own, strict=True):
@@ -309,7 +421,8 @@ def _record(cell: Any, x: Any, state: Any, name: str, rows: Sequence[bool], lent
     inputs = [*traced.inputs, *borrowed, *(leaf for _, leaf in recorder.taken)]
     outside = [n for n in captured(traced.outputs, older, set(inputs)) if not isinstance(n, Leaf)]
     program = Program([*inputs, *outside], traced.outputs, traced.structure)
-    wrt = [n for n in [*program.inputs, *constants(program)] if n.requires_grad]  # not by age: new values of a parameter are a new leaf
+    # not by age: new values of a parameter are a new leaf
+    wrt = [n for n in [*program.inputs, *constants(program)] if n.requires_grad]
     gradients: list[tuple[Node, Node]] = []
     for n in program.nodes:
         n.hooks = [*(n.hooks or []), functools.partial(_note, gradients, n)]
@@ -342,7 +455,10 @@ def _note(gradients: list[tuple[Node, Node]], node: Node, gradient: Tensor) -> N
 
 
 def constants(program: Program) -> list[Leaf]:
-    """The constants of a program in the order in which they are read: a tensor becomes a leaf where it is first used, an array has a new leaf in each recording."""
+    """The constants of a program in the order in which they are read.
+
+    A tensor becomes a leaf where it is first used, an array has a new leaf in each recording.
+    """
     read = [i for n in program.nodes for i in n.inputs] + program.outputs
     known = set(program.constants)
     return [leaf for leaf in dict.fromkeys(i for i in read if isinstance(i, Leaf)) if leaf in known]
@@ -387,7 +503,8 @@ def _number(m: Any, n: Any, node: Node) -> Any:
     if repr(m) == repr(n):
         return m
     for sized in _numbers(m, n):
-        if type(m) is not int or (sized.power == 1 and float(sized.factor).is_integer()):  # of an integer nothing is rounded
+        # of an integer nothing is rounded
+        if type(m) is not int or (sized.power == 1 and float(sized.factor).is_integer()):
             return sized
     raise CompileError(
         f"a number in {node.op} was {m} in one recording of the step and {n} in the other: it depends on the size of the batch (recorded with "
@@ -399,7 +516,8 @@ def _numbers(m: float, n: float) -> list[Sized]:
     """What a number may be as a function of the size of the batch, by the two that were recorded."""
     one, two = SIZES
     found = [Sized(m / (one + o) ** p, o, p) for p in (1, -1, 0.5, -0.5) for o in (0, -1)]
-    found += [Sized(1.0, m**q - one, 1 / q) for q in (1, 2)]  # such as the count less a correction, and its root
+    # such as the count less a correction, and its root
+    found += [Sized(1.0, m**q - one, 1 / q) for q in (1, 2)]
     return [sized for sized in found if math.isclose(sized.at(two), n, rel_tol=1e-13)]
 
 
@@ -407,10 +525,17 @@ def _param(m: Any, n: Any, node: Node) -> Any:
     if isinstance(m, (tuple, list)):
         return type(m)(_param(a, b, node) for a, b in zip(m, n, strict=True))
     if isinstance(m, slice):
-        return slice(*(_param(a, b, node) for a, b in ((m.start, n.start), (m.stop, n.stop), (m.step, n.step))))
+        return slice(
+            *(
+                _param(a, b, node)
+                for a, b in ((m.start, n.start), (m.stop, n.stop), (m.step, n.step))
+            )
+        )
     if isinstance(m, np.ndarray):
         if not np.array_equal(m, n):
-            raise CompileError(f"an index in {node.op} depends on the size of the batch{node.where.described()}")
+            raise CompileError(
+                f"an index in {node.op} depends on the size of the batch{node.where.described()}"
+            )
         return m
     return _same(m, n, node)
 
@@ -467,7 +592,12 @@ def simpler(node: Node) -> Callable[..., Any] | None:
         body = primitive.body
         return lambda *xs: body()(*xs)[0]
     function = getattr(primitive.forward, "__wrapped__", None)
-    if function is not None and primitive.scalar is None and not hasattr(primitive.forward, "names"):  # tg.custom_vjp
+    # tg.custom_vjp
+    if (
+        function is not None
+        and primitive.scalar is None
+        and not hasattr(primitive.forward, "names")
+    ):
 
         def as_floats(*xs: Any, **params: Any) -> Any:
             y = function(*xs, **params)

@@ -1,7 +1,9 @@
-"""Where a value is read when it is a view of another, or is put together of others: by index, without work.
+"""Where a value is read when it is a view of another, or is put together of others.
 
-Slices, transposes and reshapes lead from an index of the result to one of their source. What is put together (a concatenation, the gradient
-of a slice) has pieces, each with a place.
+By index, without work.
+
+Slices, transposes and reshapes lead from an index of the result to one of their source. What is put
+together (a concatenation, the gradient of a slice) has pieces, each with a place.
 """
 
 from __future__ import annotations
@@ -36,7 +38,9 @@ def view(op: Op, index: Index) -> tuple[Op, Index]:
         return source, tuple(out)
     if op.op == "broadcast_to":
         lead = len(op.shape) - len(source.shape)
-        return source, tuple((None, 1, 0) if n == 1 else p for p, n in zip(index[lead:], source.shape, strict=True))
+        return source, tuple(
+            (None, 1, 0) if n == 1 else p for p, n in zip(index[lead:], source.shape, strict=True)
+        )
     if op.op == "getitem":
         return source, _through_getitem(op, source, index)
     return source, _through_reshape(op, source, index)
@@ -51,7 +55,9 @@ def _through_getitem(op: Op, source: Op, index: Index) -> Index:
         elif isinstance(part, slice):
             var, step, offset = next(places)
             if n == B and part != slice(None):
-                raise unsupported(op, "it takes some rows of the batch, or moves them; give it whole rows")
+                raise unsupported(
+                    op, "it takes some rows of the batch, or moves them; give it whole rows"
+                )
             start, _, stride = (0, n, 1) if n == B and part == slice(None) else part.indices(n)
             out.append((var, step * stride, start + stride * offset))
         elif n == B:
@@ -65,23 +71,41 @@ def basic(op: Any) -> bool:
     """Whether its index has slices and numbers alone (True and False, which are numbers to Python, are masks)."""
     index = op.params["index"]
     parts = index if isinstance(index, tuple) else (index,)
-    return all(i is None or i is Ellipsis or (isinstance(i, (int, np.integer, slice)) and not isinstance(i, bool)) for i in parts)
+    return all(
+        i is None
+        or i is Ellipsis
+        or (isinstance(i, (int, np.integer, slice)) and not isinstance(i, bool))
+        for i in parts
+    )
 
 
 def symbolic(op: Op) -> bool:
-    """Whether a view, or a value that is put together, can be followed by index: otherwise it is stored as a whole."""
+    """Whether a view, or a value that is put together, can be followed by index.
+
+    Otherwise it is stored as a whole.
+    """
     if op.op == "getitem":
         return basic(op)
     if op.op == "scatter":
-        return basic(op) and all(not isinstance(p, slice) or p.step in (None, 1) for p in index_parts(op, op))
+        return basic(op) and all(
+            not isinstance(p, slice) or p.step in (None, 1) for p in index_parts(op, op)
+        )
     if op.op == "roll":
         axes = axes_of(op.params["axis"], len(op.shape))
-        return op.params["axis"] is not None and len(axes) == 1 and isinstance(op.params["shift"], (int, np.integer)) and op.shape[axes[0]] != B
+        return (
+            op.params["axis"] is not None
+            and len(axes) == 1
+            and isinstance(op.params["shift"], (int, np.integer))
+            and op.shape[axes[0]] != B
+        )
     return op.op != "pad" or not op.params["value"]
 
 
 def index_parts(op: Any, source: Any) -> list[Any]:
-    """The index of a getitem or scatter: a slice or number for each axis of the source, and None for each new one."""
+    """The index of a getitem or scatter.
+
+    A slice or number for each axis of the source, and None for each new one.
+    """
     given = op.params["index"]
     given = given if isinstance(given, tuple) else (given,)
     missing = len(source.shape) - sum(i is not None and i is not Ellipsis for i in given)
@@ -99,7 +123,10 @@ def _kept(op: Op, source: Op) -> list[Any]:
 
 
 def _through_reshape(op: Op, source: Op, index: Index) -> Index:
-    """The axes of both sides in groups of equal size; in each the place is one number, or runs along equal axes."""
+    """The axes of both sides in groups of equal size.
+
+    In each the place is one number, or runs along equal axes.
+    """
     out: list[Place] = []
     for here, there in groups(op.shape, source.shape, op):
         sizes, places = [op.shape[i] for i in here], [index[i] for i in here]
@@ -108,7 +135,8 @@ def _through_reshape(op: Op, source: Op, index: Index) -> Index:
             moving = iter([p for p, n in zip(places, sizes, strict=True) if n != 1])
             out += [(None, 1, 0) if n == 1 else next(moving) for n in wanted]
             continue
-        if len([n for n in wanted if n != 1]) == 1:  # several axes become one: only along the last of them
+        # several axes become one: only along the last of them
+        if len([n for n in wanted if n != 1]) == 1:
             stride, step, offset, var = 1, 0, 0, None
             for n, (v, s, o) in zip(reversed(sizes), reversed(places), strict=True):
                 if v is not None:
@@ -175,11 +203,16 @@ def groups(a: Sequence[Any], b: Sequence[Any], op: Op) -> list[tuple[list[int], 
 def unsupported(op: Op, why: str) -> CompileError:
     """The error that names an operation and its line."""
     shape = "x".join(map(str, op.shape)) or "scalar"
-    return CompileError(f"tg.jit: {op.op} (of shape {shape}) cannot be compiled: {why}{op.node.where.described()}")
+    return CompileError(
+        f"tg.jit: {op.op} (of shape {shape}) cannot be compiled: {why}{op.node.where.described()}"
+    )
 
 
 class Bound(NamedTuple):
-    """On one axis of a value that is put together: where a piece lies, and whether the source has the axis, from which place on."""
+    """On one axis of a value that is put together.
+
+    Where a piece lies, and whether the source has the axis, from which place on.
+    """
 
     start: int
     stop: int
@@ -188,7 +221,11 @@ class Bound(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """A part of a value: its source, where it lies (for each axis a Bound, or None for all of it), and axes that only the source has."""
+    """A part of a value.
+
+    Its source, where it lies (for each axis a Bound, or None for all of it), and axes that only the
+    source has.
+    """
 
     source: Op
     bounds: list[Bound | None]
@@ -223,16 +260,25 @@ def pieces(op: Op) -> list[Piece]:
         return found
     if op.op == "stack":
         axis = op.params["axis"] % rank
-        return [Piece(source, only(axis, Bound(k, k + 1, kept=False))) for k, source in enumerate(op.inputs)]
+        return [
+            Piece(source, only(axis, Bound(k, k + 1, kept=False)))
+            for k, source in enumerate(op.inputs)
+        ]
     source = op.inputs[0]
     if op.op == "roll":
         axes = axes_of(op.params["axis"], rank)
         n = source.shape[axes[0]]
         shift = op.params["shift"] % n
-        return [Piece(source, only(axes[0], Bound(shift, n))), Piece(source, only(axes[0], Bound(0, shift, begin=n - shift)))]
+        return [
+            Piece(source, only(axes[0], Bound(shift, n))),
+            Piece(source, only(axes[0], Bound(0, shift, begin=n - shift))),
+        ]
     if op.op == "pad":
         widths = _pairs(op.params["pad_width"], rank)
-        bounds = [None if not (a or b) else Bound(a, a + n) for (a, b), n in zip(widths, source.shape, strict=True)]
+        bounds = [
+            None if not (a or b) else Bound(a, a + n)
+            for (a, b), n in zip(widths, source.shape, strict=True)
+        ]
         return [Piece(source, bounds)]
     parts: list[Bound | None] = []
     sizes = iter(op.shape)

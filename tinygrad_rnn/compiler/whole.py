@@ -1,8 +1,12 @@
-"""Operations on whole values: what is read and written at places that a loop over one element at a time cannot follow.
+"""Operations on whole values.
 
-Their sources are stored, and each is a nest of plain loops over the features, with the rows of the batch innermost. Where a place is known
-beforehand (an index of numbers, windows, a roll over several axes) it stands in a table, which is found by asking NumPy: the operation is
-run on the numbers of the elements. Where a place is a value of the step (a token, the result of argmax) the loop reads it, and checks it.
+What is read and written at places that a loop over one element at a time cannot follow.
+
+Their sources are stored, and each is a nest of plain loops over the features, with the rows of the
+batch innermost. Where a place is known beforehand (an index of numbers, windows, a roll over
+several axes) it stands in a table, which is found by asking NumPy: the operation is run on the
+numbers of the elements. Where a place is a value of the step (a token, the result of argmax) the
+loop reads it, and checks it.
 """
 
 from __future__ import annotations
@@ -31,7 +35,9 @@ Lines = list[str]
 Read = Callable[[Op], Store]
 
 
-def written(op: Op, out: Store, read: Read, table: Callable[[Array], str], base: np.dtype[Any], onto: bool) -> Lines:
+def written(
+    op: Op, out: Store, read: Read, table: Callable[[Array], str], base: np.dtype[Any], onto: bool
+) -> Lines:
     """The loops that store a value.
 
     Parameters
@@ -45,7 +51,8 @@ def written(op: Op, out: Store, read: Read, table: Callable[[Array], str], base:
     base : dtype
         The floating dtype of the module.
     onto : bool
-        What is scattered is added to what stands there; otherwise the value begins as zeros, or with the copy that stands there.
+        What is scattered is added to what stands there; otherwise the value begins as zeros, or
+        with the copy that stands there.
     """
     name = op.op
     if name in GATHERED:
@@ -56,7 +63,14 @@ def written(op: Op, out: Store, read: Read, table: Callable[[Array], str], base:
         return _assigned(op, out, read, table, base)
     if name in ADDED:
         return _added(op, out, read)
-    return {"take": _take, "take_along_axis": _take, "one_hot": _one_hot, "argmax": _extreme, "argmin": _extreme, "cumsum": _cumsum}[name](op, out, read)
+    return {
+        "take": _take,
+        "take_along_axis": _take,
+        "one_hot": _one_hot,
+        "argmax": _extreme,
+        "argmin": _extreme,
+        "cumsum": _cumsum,
+    }[name](op, out, read)
 
 
 # --- places that are known beforehand -------------------------------------------------------------------------------------------
@@ -65,7 +79,9 @@ def written(op: Op, out: Store, read: Read, table: Callable[[Array], str], base:
 def _numbers(op: Op, batch: int) -> Array:
     """The numbers of a value's elements, from 1, where the rows of an element stand side by side."""
     count = op.size * (batch if op.batch is not None else 1)
-    whole = np.arange(1, count + 1).reshape((*op.features, *([batch] if op.batch is not None else [])))
+    whole = np.arange(1, count + 1).reshape(
+        (*op.features, *([batch] if op.batch is not None else []))
+    )
     return whole if op.batch is None else np.moveaxis(whole, -1, op.batch)
 
 
@@ -75,7 +91,10 @@ def _flat(op: Op, values: Array) -> Array:
 
 
 def _places(op: Op, run: Callable[[int], Array], like: Op) -> Array:
-    """From the features of `like` to the number that `run` finds for each, the same for every row; 0: none."""
+    """From the features of `like` to the number that `run` finds for each, the same for every row.
+
+    0: none.
+    """
     one, two = (run(batch) for batch in (1, 2))
     expected = [like.size * (b if like.batch is not None else 1) for b in (1, 2)]
     places = _flat(like, one) if one.size == expected[0] else None
@@ -84,7 +103,9 @@ def _places(op: Op, run: Callable[[int], Array], like: Op) -> Array:
     if like.batch is not None:
         wanted = np.where(places[:, None] > 0, 2 * (places[:, None] - 1) + 1 + np.arange(2), 0)
         if not np.array_equal(_flat(like, two).reshape(-1, 2), wanted):
-            raise unsupported(op, "it takes some rows of the batch, or moves them; give it whole rows")
+            raise unsupported(
+                op, "it takes some rows of the batch, or moves them; give it whole rows"
+            )
     return places
 
 
@@ -105,19 +126,32 @@ def _gathered(op: Op, out: Store, read: Read, table: Any, base: np.dtype[Any]) -
     return _copied(op, out, read(source), places, table, fill if not places.all() else None)
 
 
-def _copied(op: Op, out: Store, source: Store, places: Array, table: Any, fill: str | None) -> Lines:
+def _copied(
+    op: Op, out: Store, source: Store, places: Array, table: Any, fill: str | None
+) -> Lines:
     name = table(places - 1)
     rows = op.batch is not None
     q, many = (" * B + q", "B") if rows else ("", "1")
     lines = [f"for i in range({counted(op.size)}):", f"    j = {name}[i]"]
     pad = "    "
     if fill is not None:
-        lines += ["    if j < 0:", f"        for q in range({many}):", f"            {out.spot(f'i{q}')} = {fill}", "    else:"]
+        lines += [
+            "    if j < 0:",
+            f"        for q in range({many}):",
+            f"            {out.spot(f'i{q}')} = {fill}",
+            "    else:",
+        ]
         pad = "        "
-    return [*lines, f"{pad}for q in range({many}):", f"{pad}    {out.spot(f'i{q}')} = {source.spot(f'j{q}')}"]
+    return [
+        *lines,
+        f"{pad}for q in range({many}):",
+        f"{pad}    {out.spot(f'i{q}')} = {source.spot(f'j{q}')}",
+    ]
 
 
-def _scattered(op: Op, out: Store, read: Read, table: Any, base: np.dtype[Any], onto: bool) -> Lines:
+def _scattered(
+    op: Op, out: Store, read: Read, table: Any, base: np.dtype[Any], onto: bool
+) -> Lines:
     source = op.inputs[0]
     if (source.batch is None) != (op.batch is None):
         raise unsupported(op, "it fills single rows of the batch")
@@ -130,37 +164,63 @@ def _scattered(op: Op, out: Store, read: Read, table: Any, base: np.dtype[Any], 
 
         params = at_size(op.params, n)
         size = source.node.shape[len(source.node.shape) - len(params["shape"]) :]
-        return np.asarray(_windows.primitive.forward(_numbers(op, n), size=size, stride=params["stride"], dilation=params["dilation"]))
+        return np.asarray(
+            _windows.primitive.forward(
+                _numbers(op, n), size=size, stride=params["stride"], dilation=params["dilation"]
+            )
+        )
 
     name = table(_places(op, places_in, source) - 1)
     q, many = (" * B + q", "B") if op.batch is not None else ("", "1")
     given = read(source)
     lines = [] if onto else out.filled(literal(0, kind_of(op.dtype, base)))
     return [
-        *lines, f"for i in range({counted(source.size)}):", f"    j = {name}[i]", f"    for q in range({many}):",
+        *lines,
+        f"for i in range({counted(source.size)}):",
+        f"    j = {name}[i]",
+        f"    for q in range({many}):",
         f"        {out.spot(f'j{q}')} += {given.spot(f'i{q}')}",
-    ]  # fmt: skip
+    ]
 
 
 def _assigned(op: Op, out: Store, read: Read, table: Any, base: np.dtype[Any]) -> Lines:
     """A copy with some elements from elsewhere; x stands in `out` already."""
     x, value = op.inputs
     if x.batch != op.batch:
-        raise unsupported(op, "a value of the batch is put into one without rows; broadcast that first")
+        raise unsupported(
+            op, "a value of the batch is put into one without rows; broadcast that first"
+        )
 
     def places_in(n: int) -> Array:
-        return _forward(op, np.zeros([n if m == B else m for m in op.shape], int), _numbers(value, n) if isinstance(value, Op) else 1, batch=n)
+        return _forward(
+            op,
+            np.zeros([n if m == B else m for m in op.shape], int),
+            _numbers(value, n) if isinstance(value, Op) else 1,
+            batch=n,
+        )
 
     if isinstance(value, Op) and value.batch is not None:
         places = _places(op, places_in, op)
     else:
         places = _flat(op, places_in(1))
-        if not np.array_equal(np.repeat(places, 2 if op.batch is not None else 1), _flat(op, places_in(2))):
+        if not np.array_equal(
+            np.repeat(places, 2 if op.batch is not None else 1), _flat(op, places_in(2))
+        ):
             raise unsupported(op, "it fills single rows of the batch")
     name = table(places - 1)
     q, many = (" * B + q", "B") if op.batch is not None else ("", "1")
-    text = read(value).spot("j * B + q" if value.batch is not None else "j") if isinstance(value, Op) else literal(value, kind_of(op.dtype, base))
-    return [f"for i in range({counted(op.size)}):", f"    j = {name}[i]", "    if j >= 0:", f"        for q in range({many}):", f"            {out.spot(f'i{q}')} = {text}"]
+    text = (
+        read(value).spot("j * B + q" if value.batch is not None else "j")
+        if isinstance(value, Op)
+        else literal(value, kind_of(op.dtype, base))
+    )
+    return [
+        f"for i in range({counted(op.size)}):",
+        f"    j = {name}[i]",
+        "    if j >= 0:",
+        f"        for q in range({many}):",
+        f"            {out.spot(f'i{q}')} = {text}",
+    ]
 
 
 # --- places that are values of the step -----------------------------------------------------------------------------------------
@@ -170,25 +230,40 @@ def _nest(shape: Sequence[Any], skip: Sequence[int] = ()) -> tuple[list[str], Li
     """Names for the axes, loops over them with the batch innermost, and the indentation inside."""
     names = [f"i{k}" for k in range(len(shape))]
     order = sorted((k for k in range(len(shape)) if k not in skip), key=lambda k: shape[k] == B)
-    lines = [f"{'    ' * depth}for {names[k]} in range({counted(shape[k])}):" for depth, k in enumerate(order)]
+    lines = [
+        f"{'    ' * depth}for {names[k]} in range({counted(shape[k])}):"
+        for depth, k in enumerate(order)
+    ]
     return names, lines, "    " * len(order)
 
 
 def _at(store: Store, names: Sequence[str]) -> str:
     """An element by the names of its axes; an axis of size 1 stands still."""
-    parts = [f"{name} * ({linear(*stride)})" for name, stride, n in zip(names, store.strides, store.op.shape, strict=True) if n != 1]
+    parts = [
+        f"{name} * ({linear(*stride)})"
+        for name, stride, n in zip(names, store.strides, store.op.shape, strict=True)
+        if n != 1
+    ]
     return store.spot(" + ".join(parts) or "0")
 
 
 def _index(pad: str, text: str, n: int) -> Lines:
     """An index that is read: from the end where it is negative, and inside the axis."""
-    return [f"{pad}k = {text}", f"{pad}if k < 0:", f"{pad}    k += {n}", f"{pad}if k < 0 or k >= {n}:", f'{pad}    raise IndexError("out of range")']
+    return [
+        f"{pad}k = {text}",
+        f"{pad}if k < 0:",
+        f"{pad}    k += {n}",
+        f"{pad}if k < 0 or k >= {n}:",
+        f'{pad}    raise IndexError("out of range")',
+    ]
 
 
 def _axis(op: Op, source: Op) -> int:
     axis = int(op.params["axis"]) % len(source.shape)
     if source.shape[axis] == B:
-        raise unsupported(op, "its axis is the batch: rows of other places in the batch would be read")
+        raise unsupported(
+            op, "its axis is the batch: rows of other places in the batch would be read"
+        )
     return axis
 
 
@@ -198,7 +273,10 @@ def _take(op: Op, out: Store, read: Read) -> Lines:
     names, lines, pad = _nest(op.shape)
     which = names[axis : axis + wide] if op.op == "take" else names
     lines += _index(pad, _at(read(indices), which), x.shape[axis])
-    return [*lines, f"{pad}{_at(out, names)} = {_at(read(x), [*names[:axis], 'k', *names[axis + wide :]])}"]
+    return [
+        *lines,
+        f"{pad}{_at(out, names)} = {_at(read(x), [*names[:axis], 'k', *names[axis + wide :]])}",
+    ]
 
 
 def _added(op: Op, out: Store, read: Read) -> Lines:
@@ -206,12 +284,17 @@ def _added(op: Op, out: Store, read: Read) -> Lines:
     x, indices, value = op.inputs
     axis, wide = _axis(op, x), len(indices.shape) if op.op == "index_add" else 1
     if op.batch != x.batch:
-        raise unsupported(op, "values of the batch are added into a value without rows; broadcast that first")
+        raise unsupported(
+            op, "values of the batch are added into a value without rows; broadcast that first"
+        )
     names, lines, pad = _nest(value.shape)
     which = names[axis : axis + wide] if op.op == "index_add" else names
     lines += _index(pad, _at(read(indices), which), x.shape[axis])
     place, added = _at(out, [*names[:axis], "k", *names[axis + wide :]]), _at(read(value), names)
-    return [*lines, f"{pad}{place} = {f'{place} or {added}' if op.dtype.kind == 'b' else _sum(op, place, added)}"]
+    return [
+        *lines,
+        f"{pad}{place} = {f'{place} or {added}' if op.dtype.kind == 'b' else _sum(op, place, added)}",
+    ]
 
 
 def _sum(op: Op, a: str, b: str) -> str:
@@ -222,7 +305,11 @@ def _sum(op: Op, a: str, b: str) -> str:
 def _one_hot(op: Op, out: Store, read: Read) -> Lines:
     indices, n = op.inputs[0], op.shape[-1]
     names, lines, pad = _nest(indices.shape)
-    check = [f"{pad}k = {_at(read(indices), names)}", f"{pad}if k < 0 or k >= {n}:", f'{pad}    raise IndexError("out of range")']
+    check = [
+        f"{pad}k = {_at(read(indices), names)}",
+        f"{pad}if k < 0 or k >= {n}:",
+        f'{pad}    raise IndexError("out of range")',
+    ]
     return [*out.filled("0"), *lines, *check, f"{pad}{_at(out, [*names, 'k'])} = 1"]
 
 
@@ -243,12 +330,21 @@ def _extreme(op: Op, out: Store, read: Read) -> Lines:
     elif not lines:
         spot = read(source).spot("k")
     else:
-        raise unsupported(op, "it looks for an element over several axes of the rows; give it one axis")
-    v, top = f"v_{out.name}", f"top_{out.name}"  # another type may have another in the same function
+        raise unsupported(
+            op, "it looks for an element over several axes of the rows; give it one axis"
+        )
+    # another type may have another in the same function
+    v, top = f"v_{out.name}", f"top_{out.name}"
     return [
-        *lines, f"{pad}best = k = 0", f"{pad}{top} = {spot}", f"{pad}for k in range(1, {counted(int(np.prod(shape)))}):", f"{pad}    {v} = {spot}",
-        f"{pad}    if {v} {order} {top} or ({v} != {v} and {top} == {top}):", f"{pad}        best, {top} = k, {v}", f"{pad}{_at(out, kept)} = best",
-    ]  # fmt: skip
+        *lines,
+        f"{pad}best = k = 0",
+        f"{pad}{top} = {spot}",
+        f"{pad}for k in range(1, {counted(int(np.prod(shape)))}):",
+        f"{pad}    {v} = {spot}",
+        f"{pad}    if {v} {order} {top} or ({v} != {v} and {top} == {top}):",
+        f"{pad}        best, {top} = k, {v}",
+        f"{pad}{_at(out, kept)} = best",
+    ]
 
 
 def _cumsum(op: Op, out: Store, read: Read) -> Lines:
@@ -257,4 +353,10 @@ def _cumsum(op: Op, out: Store, read: Read) -> Lines:
     names, lines, pad = _nest(op.shape)
     before = [*names[:axis], f"({names[axis]} - 1)", *names[axis + 1 :]]
     here, start = _at(out, names), _at(read(source), names)
-    return [*lines, f"{pad}if {names[axis]} == 0:", f"{pad}    {here} = {start}", f"{pad}else:", f"{pad}    {here} = {_sum(op, _at(out, before), start)}"]
+    return [
+        *lines,
+        f"{pad}if {names[axis]} == 0:",
+        f"{pad}    {here} = {start}",
+        f"{pad}else:",
+        f"{pad}    {here} = {_sum(op, _at(out, before), start)}",
+    ]

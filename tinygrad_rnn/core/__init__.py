@@ -1,1 +1,4 @@
-"""The engine: read in the order errors, primitive, tape, tensor, record, walks, tree, trace, transforms."""
+"""The engine.
+
+Read in the order errors, primitive, tape, tensor, record, walks, tree, trace, transforms.
+"""

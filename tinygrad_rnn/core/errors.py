@@ -32,10 +32,14 @@ class NotDifferentiableError(TinygradError, TypeError):
 
 
 def restated(error: Exception, text: str) -> Exception:
-    """A new error of the same kind that says `text`: of NumPy's own kinds the built-in ones, of other libraries' a copy with a note."""
+    """A new error of the same kind that says `text`.
+
+    Of NumPy's own kinds the built-in ones, of other libraries' a copy with a note.
+    """
     builtin: list[type[Exception]] = [k for k in type(error).__mro__ if k.__module__ == "builtins"]
     kind = builtin[0] if type(error).__module__.startswith("numpy") else type(error)
-    if (kind in builtin or issubclass(kind, TinygradError)) and not issubclass(kind, UnicodeError):  # those are not made of one text
+    # those are not made of one text
+    if (kind in builtin or issubclass(kind, TinygradError)) and not issubclass(kind, UnicodeError):
         return kind(text)
     twin = copy.copy(error)
     twin.add_note(text)

@@ -1,7 +1,8 @@
 """Memory of large arrays, which is used again when they are gone.
 
-The C library gives large blocks back to the system at once, and fresh ones are mapped page by page when they are first touched: that takes as
-long as the arithmetic of a large elementwise operation. A few free blocks wait here for the next array of their size.
+The C library gives large blocks back to the system at once, and fresh ones are mapped page by page
+when they are first touched: that takes as long as the arithmetic of a large elementwise operation.
+A few free blocks wait here for the next array of their size.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-SMALL, LARGEST = 1 << 17, 1 << 24  # bytes: below, the C library keeps blocks itself; above, a block is too much to keep
+# bytes: below, the C library keeps blocks itself; above, a block is too much to keep
+SMALL, LARGEST = 1 << 17, 1 << 24
 KEPT = 16  # blocks
 _free: dict[int, Any] = {}
 
@@ -21,7 +23,12 @@ class _Block:
 
     def __init__(self, memory: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         self.memory, place = memory, memory.__array_interface__["data"][0]
-        self.__array_interface__ = {"version": 3, "shape": shape, "typestr": dtype.str, "data": (place + -place % 64, False)}
+        self.__array_interface__ = {
+            "version": 3,
+            "shape": shape,
+            "typestr": dtype.str,
+            "data": (place + -place % 64, False),
+        }
 
     def __del__(self) -> None:
         if self.memory.size <= LARGEST:
@@ -35,7 +42,9 @@ def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
     needed = math.prod(shape) * dtype.itemsize
     if needed < SMALL:
         return np.empty(shape, dtype)
-    grain = 1 << (needed.bit_length() - 4)  # sizes in steps of at most an eighth: a block fits arrays of nearly one size
+    # sizes in steps of at most an eighth: a block fits arrays of nearly one size
+    grain = 1 << (needed.bit_length() - 4)
     size = (needed + grain - 1) // grain * grain + 64
-    memory = _free.pop(next((key for key, m in list(_free.items()) if m.size == size), 0), None)  # None, too, if another thread was quicker
+    # None, too, if another thread was quicker
+    memory = _free.pop(next((key for key, m in list(_free.items()) if m.size == size), 0), None)
     return np.asarray(_Block(np.empty(size, np.uint8) if memory is None else memory, shape, dtype))

@@ -40,11 +40,14 @@ class Spec:
 
 
 class Rule:
-    """A derivative rule: a function of ``g``, the gradient of the output, and of whatever else it names.
+    """A derivative rule.
 
-    Names it may use: ``out``, the output; an input of the operation by its name; a parameter of the operation by its name;
-    ``like_out`` and ``like_<input>`` for shape and dtype only. For an operation with any number of inputs: ``inputs``,
-    ``like_inputs`` (tuples) and ``position`` (which input the gradient is for).
+    A function of ``g``, the gradient of the output, and of whatever else it names.
+
+    Names it may use: ``out``, the output; an input of the operation by its name; a parameter of the
+    operation by its name; ``like_out`` and ``like_<input>`` for shape and dtype only. For an
+    operation with any number of inputs: ``inputs``, ``like_inputs`` (tuples) and ``position``
+    (which input the gradient is for).
 
     Attributes
     ----------
@@ -55,7 +58,8 @@ class Rule:
     needs : tuple of int
         Positions in ``(out, *inputs)`` of the values that it reads: these have to be saved.
     pick : callable or None
-        From ``(out, *inputs, like_out, *like_inputs, *params, position)`` to the arguments after ``g``.
+        From ``(out, *inputs, like_out, *like_inputs, *params, position)`` to the arguments after
+        ``g``.
     simple : bool
         It reads values only, no parameters and no ``like_x``.
     """
@@ -90,15 +94,22 @@ class Rule:
 
 def parameters(function: Callable[..., Any]) -> tuple[list[str], dict[str, Any], bool]:
     """The positional parameters of a function, its keyword-only ones with their defaults, and whether it takes ``*args``."""
-    if hasattr(function, "names"):  # made for a number of inputs that is known only when the program runs
+    # made for a number of inputs that is known only when the program runs
+    if hasattr(function, "names"):
         return list(function.names), {}, False
     function = getattr(function, "__wrapped__", function)
     if not hasattr(function, "__code__"):
-        raise RuleError(f"expected a Python function, whose parameters have names; found {function!r}. Wrap it: lambda x: f(x)")
+        raise RuleError(
+            f"expected a Python function, whose parameters have names; found {function!r}. Wrap it: lambda x: f(x)"
+        )
     code, defaults = function.__code__, function.__kwdefaults__ or {}
     count = code.co_argcount
     keywords = code.co_varnames[count : count + code.co_kwonlyargcount]
-    return list(code.co_varnames[:count]), {name: defaults.get(name) for name in keywords}, bool(code.co_flags & 4)
+    return (
+        list(code.co_varnames[:count]),
+        {name: defaults.get(name) for name in keywords},
+        bool(code.co_flags & 4),
+    )
 
 
 def _picker(places: list[int]) -> Any:
@@ -116,8 +127,14 @@ class Kept(dict[int, tuple[int, ...]]):
 
     def __missing__(self, mask: int) -> tuple[int, ...]:
         every = self.primitive.variadic or self.primitive.joint
-        rules = [r for i, r in enumerate(self.primitive.rules) if r is not None and (every or mask >> i & 1)]
-        self[mask] = found = tuple(sorted({place for rule in rules for place in rule.needs})) if mask else ()
+        rules = [
+            r
+            for i, r in enumerate(self.primitive.rules)
+            if r is not None and (every or mask >> i & 1)
+        ]
+        self[mask] = found = (
+            tuple(sorted({place for rule in rules for place in rule.needs})) if mask else ()
+        )
         return found
 
 
@@ -129,32 +146,35 @@ class Primitive:
     name : str
         Unique; nodes are printed, pickled and compiled by it.
     forward : callable
-        ``forward(*arrays, **params) -> array``. Its positional parameters are the inputs, its keyword-only ones the
-        parameters of the operation.
+        ``forward(*arrays, **params) -> array``. Its positional parameters are the inputs, its
+        keyword-only ones the parameters of the operation.
     rules : tuple of callable or None
         The gradient for each input (None in place of one: no gradient). Empty: not differentiable.
     shape : callable
-        ``shape(*specs, **params) -> Spec``; raises ShapeError. Used for tracing and to explain failures.
+        ``shape(*specs, **params) -> Spec``; raises ShapeError. Used for tracing and to explain
+        failures.
     scalar : str, optional
         For an elementwise operation: its expression on scalars, in the input and parameter names.
     linear : {"each", "jointly"}, optional
         Linear in each input with the others held, or in all of them together.
     tangent : callable, optional
-        ``tangent(t, out, *inputs, **params)`` where neither the rules nor `linear` give it; t is a tuple for several inputs.
+        ``tangent(t, out, *inputs, **params)`` where neither the rules nor `linear` give it; t is a
+        tuple for several inputs.
     floating : bool
         Integer inputs become float32 first.
     elementwise : bool
         Each output element depends on one element of each input; implied by `scalar`.
     broadcasts : bool
-        Inputs may be spread over axes; the walk then sums what a rule returns over them. True for elementwise ones.
+        Inputs may be spread over axes; the walk then sums what a rule returns over them. True for
+        elementwise ones.
     joint : bool
         One rule gives the gradients for all inputs at once, as a tuple (None in it: no gradient).
     promotes : slice
         The inputs that are brought to one dtype.
     domain, examples :
-        On what inputs the entry is tested; see ``tests/test_primitives.py``. `domain` is (low, high) or a list with one for
-        each input; `examples` a list of (shapes or arrays of the inputs, params). An elementwise entry needs examples only for
-        its params.
+        On what inputs the entry is tested; see ``tests/test_primitives.py``. `domain` is (low,
+        high) or a list with one for each input; `examples` a list of (shapes or arrays of the
+        inputs, params). An elementwise entry needs examples only for its params.
     signed : bool
         The domain gives magnitudes (that keep away from a kink or a pole); signs are drawn as well.
     """
@@ -185,27 +205,43 @@ class Primitive:
         self.floating, self.promotes, self.joint = floating, promotes, joint
         self.elementwise = elementwise or scalar is not None
         self.broadcasts = broadcasts or self.elementwise
-        self.add_into: Callable[..., None] | None = None  # ``add_into(total, g, **params)`` adds the input's gradient to an array in place
-        self.body: Callable[[], Any] | None = None  # an elementwise one that is itself a program (tg.elementwise)
+        # ``add_into(total, g, **params)`` adds the input's gradient to an array in place
+        self.add_into: Callable[..., None] | None = None
+        # an elementwise one that is itself a program (tg.elementwise)
+        self.body: Callable[[], Any] | None = None
         self.domain, self.examples, self.signed = domain, examples, signed
         self.kept = Kept(self)
         self.set_rules(rules)
         REGISTRY[name] = self
 
     def set_rules(self, rules: Sequence[Callable[..., Any] | None]) -> None:
-        """Attach the derivative: a rule for each input, or one for all of them where their number varies or the rule is joint."""
+        """Attach the derivative.
+
+        A rule for each input, or one for all of them where their number varies or the rule is
+        joint.
+        """
         expected = 1 if self.variadic or self.joint else len(self.inputs)
         if rules and len(rules) != expected:
-            raise RuleError(f"'{self.name}' was given {len(rules)} derivative rules; expected {expected}")
+            raise RuleError(
+                f"'{self.name}' was given {len(rules)} derivative rules; expected {expected}"
+            )
         self.rules = tuple(None if rule is None else Rule(rule, self) for rule in rules)
         self.kept.clear()
 
     def edges(self, nodes: Sequence[Any]) -> tuple[tuple[Any, int, Rule], ...]:
         """For each input that needs a gradient: its node, its position, its rule."""
         if len(nodes) == 1:  # often, and then quicker
-            return ((nodes[0], 0, self.rules[0]),) if self.rules[0] and nodes[0].requires_grad else ()
+            return (
+                ((nodes[0], 0, self.rules[0]),) if self.rules[0] and nodes[0].requires_grad else ()
+            )
         rules = self.rules * len(nodes) if self.variadic or self.joint else self.rules
-        return tuple([(n, i, r) for i, (n, r) in enumerate(zip(nodes, rules, strict=True)) if r and getattr(n, "requires_grad", False)])
+        return tuple(
+            [
+                (n, i, r)
+                for i, (n, r) in enumerate(zip(nodes, rules, strict=True))
+                if r and getattr(n, "requires_grad", False)
+            ]
+        )
 
     def __repr__(self) -> str:
         return f"<primitive {self.name}>"

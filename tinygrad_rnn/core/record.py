@@ -17,8 +17,8 @@ from .tensor import FLOAT32, FLOAT64, Tensor, as_array
 def apply(primitive: Primitive, inputs: Sequence[Any], params: dict[str, Any] = NO_PARAMS) -> Any:
     """Compute a primitive, and record a node where a gradient (or a trace) will want it.
 
-    Given arrays only, it returns an array and records nothing: so the derivative rules, which are written in operations,
-    run on plain arrays as fast as NumPy does.
+    Given arrays only, it returns an array and records nothing: so the derivative rules, which are
+    written in operations, run on plain arrays as fast as NumPy does.
     """
     arrays: list[Any] = []
     nodes: list[Any] = []
@@ -43,7 +43,11 @@ def apply(primitive: Primitive, inputs: Sequence[Any], params: dict[str, Any] = 
         arrays.append(x)
         nodes.append(node)
         bit += bit
-    if dtype is not None and (mixed or (dtype is not FLOAT32 and dtype is not FLOAT64)) and (cast := _promote(primitive, inputs)) is not None:
+    if (
+        dtype is not None
+        and (mixed or (dtype is not FLOAT32 and dtype is not FLOAT64))
+        and (cast := _promote(primitive, inputs)) is not None
+    ):
         return apply(primitive, cast, params)
     now = context()
     traced = now.tracing and any(isinstance(a, Spec) for a in arrays)
@@ -57,19 +61,32 @@ def apply(primitive: Primitive, inputs: Sequence[Any], params: dict[str, Any] = 
         out = np.asarray(out)  # NumPy turns 0-d results into scalars
     if not now.grad_enabled or not primitive.rules or out.dtype.kind != "f":
         mask = 0
-    if not mask and not traced and not (now.tracing and any(isinstance(n, Node) and n.may_change for n in nodes)):
+    if (
+        not mask
+        and not traced
+        and not (now.tracing and any(isinstance(n, Node) and n.may_change for n in nodes))
+    ):
         return Tensor(out)
     if mixed:  # an array of the caller's may be written to later: what is kept of it is a copy
-        arrays = [a.copy() if isinstance(x, np.ndarray) else a for x, a in zip(inputs, arrays, strict=True)]
+        arrays = [
+            a.copy() if isinstance(x, np.ndarray) else a
+            for x, a in zip(inputs, arrays, strict=True)
+        ]
     values = (out, tuple(arrays)) if primitive.variadic else (out, *arrays)
     saved: list[Any] = [None] * len(values)
     for k in primitive.kept[mask]:
         saved[k] = values[k]
     if None in nodes:
-        nodes = [node if node is not None else x.leaf() if isinstance(x, Tensor) else Leaf(a) for x, a, node in zip(inputs, arrays, nodes, strict=True)]
+        nodes = [
+            node if node is not None else x.leaf() if isinstance(x, Tensor) else Leaf(a)
+            for x, a, node in zip(inputs, arrays, nodes, strict=True)
+        ]
     edges = primitive.edges(nodes) if mask else ()
     origin = now.origin or caller()
-    return Tensor(out, Node(primitive, tuple(nodes), edges, params, saved, out.shape, out.dtype, mask > 0, origin))
+    return Tensor(
+        out,
+        Node(primitive, tuple(nodes), edges, params, saved, out.shape, out.dtype, mask > 0, origin),
+    )
 
 
 def _array(primitive: Primitive, x: Any, inputs: Sequence[Any]) -> Any:
@@ -81,16 +98,25 @@ def _array(primitive: Primitive, x: Any, inputs: Sequence[Any]) -> Any:
         fault = f"expected tensors, arrays or numbers; found {type(x).__name__}"
     except DtypeError as error:
         fault = str(error)
-    raise DtypeError(f"{primitive.name}({', '.join(describe(i) for i in inputs)}): {fault}{Where(*caller()).described()}")
+    raise DtypeError(
+        f"{primitive.name}({', '.join(describe(i) for i in inputs)}): {fault}{Where(*caller()).described()}"
+    )
 
 
 def _promote(primitive: Primitive, inputs: Sequence[Any]) -> list[Any] | None:
-    """Bring the inputs to one floating dtype (docs/design.md, "Numbers"); None if they are as they should be."""
+    """Bring the inputs to one floating dtype (docs/design.md, "Numbers").
+
+    None if they are as they should be.
+    """
     places = range(len(inputs))[primitive.promotes]
     chosen = [inputs[i] for i in places]
     typed = [x for x in chosen if hasattr(x, "dtype")]
     floats = {x.dtype for x in typed if x.dtype.kind == "f"}
-    decisive = {x.dtype for x in typed if x.dtype.kind == "f" and isinstance(x, Tensor) and not getattr(x, "weak", False)} or floats
+    decisive = {
+        x.dtype
+        for x in typed
+        if x.dtype.kind == "f" and isinstance(x, Tensor) and not getattr(x, "weak", False)
+    } or floats
     if len(decisive) > 1:
         raise DtypeError(
             f"{primitive.name}: float32 and float64 do not mix; the inputs are {', '.join(describe(x) for x in chosen)}. "
@@ -114,30 +140,53 @@ def describe(x: Any) -> str:
         return repr(x)
     node = x.node if isinstance(x, Tensor) else x if isinstance(x, Node) else None
     name = getattr(x, "name", None)
-    if name is None and node is not None and node.op == "transpose" and isinstance(node.inputs[0], Node) and node.inputs[0].name:
+    if (
+        name is None
+        and node is not None
+        and node.op == "transpose"
+        and isinstance(node.inputs[0], Node)
+        and node.inputs[0].name
+    ):
         name = f"{node.inputs[0].name}.T"
     kind = "array " if isinstance(x, np.ndarray) else ""
     return f"{kind}{name + ' ' if name else ''}{x.dtype}{tuple(x.shape)}"
 
 
-def _explain(primitive: Primitive, inputs: Sequence[Any], arrays: list[Any], params: Any, error: Exception) -> Exception:
-    """The error of a failed operation: what the shape rule has to say, the operands, the step and the line."""
+def _explain(
+    primitive: Primitive, inputs: Sequence[Any], arrays: list[Any], params: Any, error: Exception
+) -> Exception:
+    """The error of a failed operation.
+
+    What the shape rule has to say, the operands, the step and the line.
+    """
     shown = f"{primitive.name}({', '.join(describe(x) for x in inputs)}{''.join(f', {k}={v!r}' for k, v in params.items())})"
     place = Where(*caller()).described()
     reason: Exception = error
     if any(isinstance(a, Spec) for a in arrays) and not context().tracing:
-        reason = TraceError("an operand was left by a recording (tg.jit, tg.trace), in which only shapes are known: it has no values")
+        reason = TraceError(
+            "an operand was left by a recording (tg.jit, tg.trace), in which only shapes are known: it has no values"
+        )
     elif not isinstance(error, TinygradError):
         try:
-            primitive.shape(*[Spec(a.shape, a.dtype) if isinstance(a, np.ndarray) else a for a in arrays], **params)
+            primitive.shape(
+                *[Spec(a.shape, a.dtype) if isinstance(a, np.ndarray) else a for a in arrays],
+                **params,
+            )
         except TinygradError as found:
-            reason = found.with_traceback(None)  # with it, this frame and the error would hold each other
+            # with it, this frame and the error would hold each other
+            reason = found.with_traceback(None)
         except Exception:  # the rule met what the operation met
             pass
     # NumPy has no kinds of its own for what is about shapes, or about booleans
-    if isinstance(reason, IndexError) or (type(reason) is ValueError and re.search("shape|dimension|broadcast|axis", str(reason))):
+    if isinstance(reason, IndexError) or (
+        type(reason) is ValueError and re.search("shape|dimension|broadcast|axis", str(reason))
+    ):
         return ShapeError(f"{shown}: {reason}{place}")
     if isinstance(reason, TypeError) and any(getattr(a, "dtype", None) == np.bool_ for a in arrays):
         return DtypeError(f"{shown}: {reason}{place}")
-    advice = ". Install what is missing, or use another operation" if isinstance(reason, ImportError) else ""
+    advice = (
+        ". Install what is missing, or use another operation"
+        if isinstance(reason, ImportError)
+        else ""
+    )
     return restated(reason, f"{shown}: {reason}{advice}{place}")

@@ -20,7 +20,12 @@ NO_PARAMS: dict[str, Any] = {}
 _next_index = itertools.count().__next__
 _here = os.path.dirname(os.path.abspath(__file__))
 ENGINE_FILES = {
-    os.path.join(folder, name) for folder in (_here, *(os.path.join(os.path.dirname(_here), f) for f in ("ops", "recurrent", "compiler"))) for name in os.listdir(folder)
+    os.path.join(folder, name)
+    for folder in (
+        _here,
+        *(os.path.join(os.path.dirname(_here), f) for f in ("ops", "recurrent", "compiler")),
+    )
+    for name in os.listdir(folder)
 }
 _EAGER = os.environ.get("TINYGRAD_RNN_EAGER", "0") not in ("", "0")
 
@@ -45,7 +50,9 @@ class Where(NamedTuple):
         """The line number in the file of `code`."""
         if self.code is None:
             return None
-        lines = (number for start, stop, number in self.code.co_lines() if start <= self.offset < stop)
+        lines = (
+            number for start, stop, number in self.code.co_lines() if start <= self.offset < stop
+        )
         return next(lines, None)
 
     def __str__(self) -> str:
@@ -54,24 +61,36 @@ class Where(NamedTuple):
     def described(self) -> str:
         """For messages: " (in cell 'lstm', layer 0, step t=3, at train.py:12)", or nothing."""
         cell, layer, step = self.mark
-        parts = [f"in cell '{cell}'" if cell else "", f"layer {layer}" if layer is not None else "",
-                 f"step t={step}" if step is not None else "", f"at {self}" if self.code else ""]  # fmt: skip
+        parts = [
+            f"in cell '{cell}'" if cell else "",
+            f"layer {layer}" if layer is not None else "",
+            f"step t={step}" if step is not None else "",
+            f"at {self}" if self.code else "",
+        ]
         text = ", ".join(p for p in parts if p)
         return f" ({text})" if text else ""
 
 
 class Context:
-    """What recording depends on. Each thread (and asynchronous task) has its own; `setting` changes it for a while."""
+    """What recording depends on.
+
+    Each thread (and asynchronous task) has its own; `setting` changes it for a while.
+    """
 
     def __init__(self) -> None:
         self.grad_enabled = True
         self.tracing = False
-        self.eager = _EAGER  # whether what could run compiled runs step by step, each operation a node
-        self.inputs: frozenset[Node] = frozenset()  # what the running transforms (grad, jvp, ...) and traces were given
+        # whether what could run compiled runs step by step, each operation a node
+        self.eager = _EAGER
+        # what the running transforms (grad, jvp, ...) and traces were given
+        self.inputs: frozenset[Node] = frozenset()
         self.mark = Mark()
-        self.sequence: dict[Any, Any] | None = None  # what belongs to the sequence that is being unrolled: masks by who drew them, ...
-        self.origin: tuple[Any, ...] | None = None  # where new nodes are said to come from; None: from the line that runs
-        self.written: list[Any] | None = None  # while tracing: the tensors that were written to, with what they had
+        # what belongs to the sequence that is being unrolled: masks by who drew them, ...
+        self.sequence: dict[Any, Any] | None = None
+        # where new nodes are said to come from; None: from the line that runs
+        self.origin: tuple[Any, ...] | None = None
+        # while tracing: the tensors that were written to, with what they had
+        self.written: list[Any] | None = None
         self.outer: Context = self
         self.changes: dict[str, Any] = {}
 
@@ -88,7 +107,8 @@ context = _context.get
 class setting(ContextDecorator):
     """Context manager, and decorator: change fields of the context.
 
-    Settings may end in another order than that of nested blocks, as those of two generators do: each takes back its own changes alone.
+    Settings may end in another order than that of nested blocks, as those of two generators do:
+    each takes back its own changes alone.
     """
 
     def __init__(self, **changes: Any) -> None:
@@ -96,7 +116,8 @@ class setting(ContextDecorator):
         self.entered: list[Context] = []
 
     def _recreate_cm(self) -> setting:
-        return setting(**self.changes)  # each call of a decorated function has its own: several threads may call it
+        # each call of a decorated function has its own: several threads may call it
+        return setting(**self.changes)
 
     def __enter__(self) -> None:
         self.entered.append(Context.__new__(Context).take(context(), self.changes))
@@ -106,7 +127,8 @@ class setting(ContextDecorator):
         inside = [context()]
         while inside[-1] not in self.entered and inside[-1] is not inside[-1].outer:
             inside.append(inside[-1].outer)
-        own = inside.pop() if inside[-1] in self.entered else self.entered[-1]  # the latter was entered in another thread
+        # the latter was entered in another thread
+        own = inside.pop() if inside[-1] in self.entered else self.entered[-1]
         self.entered.remove(own)
         if not inside:
             _context.set(own.outer)
@@ -127,7 +149,8 @@ class Node:
     inputs : tuple of Node or number
         In order, with duplicates. Python numbers stay literals.
     edges : tuple of (Node, int, Rule)
-        The inputs that need gradients, with their positions and rules: what the backward walk follows.
+        The inputs that need gradients, with their positions and rules: what the backward walk
+        follows.
     params : dict
         Parameters of the primitive, complete and in its order.
     saved : tuple, or Freed
@@ -142,7 +165,20 @@ class Node:
         Grows as nodes are made, so rising index is a topological order.
     """
 
-    __slots__ = ("dtype", "edges", "hooks", "index", "inputs", "name", "origin", "params", "primitive", "requires_grad", "saved", "shape")
+    __slots__ = (
+        "dtype",
+        "edges",
+        "hooks",
+        "index",
+        "inputs",
+        "name",
+        "origin",
+        "params",
+        "primitive",
+        "requires_grad",
+        "saved",
+        "shape",
+    )
 
     def __init__(
         self,
@@ -176,7 +212,10 @@ class Node:
 
     @property
     def may_change(self) -> bool:
-        """Whether a trace may not take the value for a constant: it is computed in the trace, or is that of a parameter."""
+        """Whether a trace may not take the value for a constant.
+
+        It is computed in the trace, or is that of a parameter.
+        """
         return self.requires_grad or self.primitive is not None
 
     @property
@@ -196,15 +235,25 @@ class Node:
 class Leaf(Node):
     """A node without a primitive: an input, a parameter or a constant; it holds its array.
 
-    `tensor` is a weak reference to the tensor whose `.grad` it fills; `replaced` is the place where that tensor was given
-    another array after this leaf was used.
+    `tensor` is a weak reference to the tensor whose `.grad` it fills; `replaced` is the place where
+    that tensor was given another array after this leaf was used.
     """
 
     __slots__ = ("replaced", "tensor", "value")
 
     def __init__(self, value: Any, requires_grad: bool = False, name: str | None = None) -> None:
         origin = (None, 0, context().mark)
-        super().__init__(None, (), (), NO_PARAMS, None, value.shape, value.dtype, requires_grad, origin)  # type: ignore[arg-type]
+        super().__init__(
+            None,  # type: ignore[arg-type]
+            (),
+            (),
+            NO_PARAMS,
+            None,
+            value.shape,
+            value.dtype,
+            requires_grad,
+            origin,
+        )
         self.value = value
         self.tensor: Any = None
         self.replaced: Where | None = None
@@ -222,7 +271,10 @@ class Freed(NamedTuple):
 
 
 def at_origin(node: Node) -> None:
-    """Directly inside a `setting`: say of the nodes made from now on that they come from where this node came from."""
+    """Directly inside a `setting`.
+
+    Say of the nodes made from now on that they come from where this node came from.
+    """
     context().origin = node.origin
 
 
@@ -249,8 +301,9 @@ def enable_grad() -> Any:
 def eager() -> Any:
     """Context in which layers and cells of `tg.jit` run step by step, each operation a node on the tape (in this thread).
 
-    For what looks at single steps: tables of the tape, hooks (pictures open what ran compiled); and where compiling takes longer than the run itself. The
-    environment variable TINYGRAD_RNN_EAGER=1 says the same for a whole program.
+    For what looks at single steps: tables of the tape, hooks (pictures open what ran compiled); and
+    where compiling takes longer than the run itself. The environment variable TINYGRAD_RNN_EAGER=1
+    says the same for a whole program.
     """
     return setting(eager=True)
 
@@ -270,7 +323,9 @@ class Older:
         return isinstance(node, Node) and node.index < self.index
 
 
-def reachable(roots: Iterable[Node], ends: Container[Node] = (), *, every: bool = False) -> list[Node]:
+def reachable(
+    roots: Iterable[Node], ends: Container[Node] = (), *, every: bool = False
+) -> list[Node]:
     """Nodes that the roots depend on, not beyond `ends`, in the order in which they were made.
 
     Only those that need gradients, unless `every`.

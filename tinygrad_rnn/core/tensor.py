@@ -1,4 +1,7 @@
-"""The tensor: an array, and the node that made it. Operators and methods are attached by `ops/methods.py`."""
+"""The tensor: an array, and the node that made it.
+
+Operators and methods are attached by `ops/methods.py`.
+"""
 
 from __future__ import annotations
 
@@ -30,11 +33,11 @@ class Tensor:
         Filled by `backward` in leaves, and in tensors that asked for it with `retain_grad`.
     """
 
-    __slots__ = ("__weakref__", "array", "grad", "node", "viewed")  # viewed is set in views alone: see ops/assignment.py
+    # viewed is set in views alone: see ops/assignment.py
+    __slots__ = ("__weakref__", "array", "grad", "node", "viewed")
     __array_priority__ = 1000
 
     if TYPE_CHECKING:  # attached by ops/methods.py
-
         data: Any
         viewed: Any
 
@@ -43,8 +46,12 @@ class Tensor:
         def __setitem__(self, index: Any, value: Any) -> None: ...
         def _binary(self, other: Any) -> Tensor: ...
 
-        __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _binary
-        __matmul__ = __rmatmul__ = __pow__ = __rpow__ = __mod__ = __lt__ = __le__ = __gt__ = __ge__ = _binary
+        __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = (
+            __rtruediv__
+        ) = _binary
+        __matmul__ = __rmatmul__ = __pow__ = __rpow__ = __mod__ = __lt__ = __le__ = __gt__ = (
+            __ge__
+        ) = _binary
 
         def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array: ...
         def __float__(self) -> float: ...
@@ -81,8 +88,13 @@ class Tensor:
         return self.array.size  # type: ignore[no-any-return]
 
     def numpy(self) -> Array:
-        """The values as a read-only view: writing goes through ``t[i] = v`` or ``t.data = array``."""
-        if isinstance(self.array, Spec) or (self.node is not None and self.node.may_change and context().tracing):
+        """The values as a read-only view.
+
+        Writing goes through ``t[i] = v`` or ``t.data = array``.
+        """
+        if isinstance(self.array, Spec) or (
+            self.node is not None and self.node.may_change and context().tracing
+        ):
             raise TraceError(
                 f"the value of this {Spec(self.shape, self.dtype)} is not known: the function is being traced, so it may not look at numbers "
                 f"(bool, item, numpy, printing). Use tg.where in place of `if`.{Where(*caller()).described()}"
@@ -120,9 +132,13 @@ class Tensor:
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
         if value and self.dtype.kind != "f":
-            raise DtypeError(f"requires_grad: gradients need float32 or float64; this tensor is {self.dtype}")
+            raise DtypeError(
+                f"requires_grad: gradients need float32 or float64; this tensor is {self.dtype}"
+            )
         if self.node is not None and not isinstance(self.node, Leaf):
-            raise GraphError("requires_grad: this tensor was computed; its inputs decide. Use t.detach() for a new leaf.")
+            raise GraphError(
+                "requires_grad: this tensor was computed; its inputs decide. Use t.detach() for a new leaf."
+            )
         if value != self.requires_grad:
             self.leaf(value, self.name)
 
@@ -144,7 +160,10 @@ class Tensor:
         """Keep the gradient of this computed tensor in `.grad` (leaves do so anyway)."""
         if not self.requires_grad:
             raise GraphError("retain_grad: this tensor does not require gradients")
-        if not self.is_leaf and not any(getattr(h, "keeps_for", None) == id(self) for h in self.node.hooks or ()):  # type: ignore[union-attr]
+        if not self.is_leaf and not any(
+            getattr(h, "keeps_for", None) == id(self)
+            for h in self.node.hooks or ()  # type: ignore[union-attr]
+        ):
             me = weakref.ref(self)
 
             def keep(g: Tensor) -> None:
@@ -155,7 +174,9 @@ class Tensor:
             self.register_hook(keep)
 
     def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> Callable[[], None]:
-        """Call ``hook(gradient)`` in backward; what it returns, if not None, takes the gradient's place.
+        """Call ``hook(gradient)`` in backward.
+
+        What it returns, if not None, takes the gradient's place.
 
         Returns
         -------
@@ -168,8 +189,13 @@ class Tensor:
         hooks.append(hook)
         return lambda: hooks.remove(hook) if hook in hooks else None
 
-    def backward(self, gradient: Any = None, *, retain_graph: bool | None = None, create_graph: bool = False) -> None:
-        """Add the gradient of this tensor to `.grad` of every leaf it depends on; see `walks.backward`."""
+    def backward(
+        self, gradient: Any = None, *, retain_graph: bool | None = None, create_graph: bool = False
+    ) -> None:
+        """Add the gradient of this tensor to `.grad` of every leaf it depends on.
+
+        See `walks.backward`.
+        """
         from .walks import backward
 
         backward([self], [gradient], retain_graph=retain_graph, create_graph=create_graph)
@@ -181,7 +207,9 @@ class Tensor:
         return Tensor(self.array, self.node)
 
 
-def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, name: str | None = None) -> Tensor:
+def tensor(
+    data: Any, dtype: Any = None, requires_grad: bool = False, name: str | None = None
+) -> Tensor:
     """Make a tensor from numbers, nested lists, an array or a tensor; the values are copied.
 
     Parameters
@@ -198,9 +226,11 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, name: str 
     Raises
     ------
     DtypeError
-        For other dtypes (complex, float16, strings, objects), or an integer tensor that requires gradients.
+        For other dtypes (complex, float16, strings, objects), or an integer tensor that requires
+        gradients.
     GraphError
-        For a tensor that requires gradients, or a list of such, where recording is on: they would be cut off.
+        For a tensor that requires gradients, or a list of such, where recording is on: they would
+        be cut off.
     ShapeError
         For ragged lists.
     """
@@ -209,11 +239,18 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, name: str 
     try:
         source = as_array(data)
     except ValueError as error:
-        raise ShapeError(f"tensor: the nested lists are ragged, so they have no shape ({error})") from error
+        raise ShapeError(
+            f"tensor: the nested lists are ragged, so they have no shape ({error})"
+        ) from error
     if source.dtype.kind not in "fbiu" or wanted is None:
         found = check_dtype(source.dtype)
-        wanted = FLOAT32 if found is FLOAT64 and not isinstance(data, (np.ndarray, np.generic)) else found
-    made = Tensor(np.array(source, dtype=wanted).view(wanted))  # view: NumPy keeps a dtype that is equal, but another object
+        wanted = (
+            FLOAT32
+            if found is FLOAT64 and not isinstance(data, (np.ndarray, np.generic))
+            else found
+        )
+    # view: NumPy keeps a dtype that is equal, but another object
+    made = Tensor(np.array(source, dtype=wanted).view(wanted))
     if requires_grad:
         made.requires_grad = True
     if name is not None:
@@ -227,17 +264,24 @@ def as_array(given: Any) -> Array:
     Raises
     ------
     DtypeError
-        For masked arrays and matrices, which would lose what makes them different, and for arrays and tensors of other libraries.
+        For masked arrays and matrices, which would lose what makes them different, and for arrays
+        and tensors of other libraries.
     """
     kind = type(given)
     if kind is not np.ndarray:
         if isinstance(given, np.ma.MaskedArray):
-            raise DtypeError("a masked array would lose its mask; give its values, as in a.filled(0), and the mask by themselves")
+            raise DtypeError(
+                "a masked array would lose its mask; give its values, as in a.filled(0), and the mask by themselves"
+            )
         if isinstance(given, np.matrix):
-            raise DtypeError("the operators of a numpy.matrix mean other things; give np.asarray(matrix)")
+            raise DtypeError(
+                "the operators of a numpy.matrix mean other things; give np.asarray(matrix)"
+            )
         if not isinstance(getattr(given, "dtype", FLOAT32), np.dtype):
             name = f"{kind.__module__}.{kind.__qualname__}"
-            raise DtypeError(f"the dtype {given.dtype} of a {name} is not NumPy's; give its values as an array, np.asarray(x)")
+            raise DtypeError(
+                f"the dtype {given.dtype} of a {name} is not NumPy's; give its values as an array, np.asarray(x)"
+            )
     found = np.asarray(given)
     return found if found.dtype.isnative else found.astype(found.dtype.newbyteorder("="))
 
@@ -249,11 +293,16 @@ def check_dtype(dtype: Any) -> np.dtype[Any]:
     try:
         found: np.dtype[Any] = np.dtype(dtype).newbyteorder("=")
     except TypeError:
-        raise DtypeError(f"there is no dtype {dtype!r}; use float32, float64, an integer type or bool") from None
+        raise DtypeError(
+            f"there is no dtype {dtype!r}; use float32, float64, an integer type or bool"
+        ) from None
     if found in (FLOAT32, FLOAT64):
-        return FLOAT32 if found == FLOAT32 else FLOAT64  # an unpickled dtype is equal to these, but another object
+        # an unpickled dtype is equal to these, but another object
+        return FLOAT32 if found == FLOAT32 else FLOAT64
     if found.kind not in "biu":
-        raise DtypeError(f"dtype {found} is not supported; use float32, float64, an integer type or bool")
+        raise DtypeError(
+            f"dtype {found} is not supported; use float32, float64, an integer type or bool"
+        )
     return found
 
 
@@ -266,4 +315,10 @@ def _untensor(data: Any) -> Any:
             "tensor: this is made of a tensor that requires gradients, which would be cut off; use tg.stack([...]) for a list of tensors, "
             f"the tensor itself, or t.detach() for a copy of its values{Where(*caller()).described()}"
         )
-    return data.numpy() if isinstance(data, Tensor) else as_array(data) if isinstance(data, np.ndarray) else data
+    return (
+        data.numpy()
+        if isinstance(data, Tensor)
+        else as_array(data)
+        if isinstance(data, np.ndarray)
+        else data
+    )

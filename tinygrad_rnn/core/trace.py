@@ -1,4 +1,7 @@
-"""Tracing: run a function on shapes and dtypes, and keep the nodes. The node list is the program."""
+"""Tracing: run a function on shapes and dtypes, and keep the nodes.
+
+The node list is the program.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,8 @@ class Program:
     Attributes
     ----------
     inputs : list of Node
-        What is to be given. Leaves for a traced function; a backward program also takes the forward nodes that it reads.
+        What is to be given. Leaves for a traced function; a backward program also takes the forward
+        nodes that it reads.
     nodes : list of Node
         The operations, in an order in which they can be computed.
     outputs : list of Node, number or None
@@ -31,7 +35,9 @@ class Program:
         How the outputs were nested.
     """
 
-    def __init__(self, inputs: Sequence[Node], outputs: Sequence[Any], structure: Any = None) -> None:
+    def __init__(
+        self, inputs: Sequence[Node], outputs: Sequence[Any], structure: Any = None
+    ) -> None:
         self.inputs, self.outputs, self.structure = list(inputs), list(outputs), structure
         given = set(self.inputs)
         order = _between(given, [o for o in self.outputs if isinstance(o, Node)])
@@ -43,31 +49,53 @@ class Program:
         known: dict[Any, Any] = dict(zip(self.inputs, values, strict=True))
         known.update((leaf, leaf.value) for leaf in self.constants)
         for node in self.nodes:
-            known[node] = apply(node.primitive, [known[n] if isinstance(n, Node) else n for n in node.inputs], node.params)
+            known[node] = apply(
+                node.primitive,
+                [known[n] if isinstance(n, Node) else n for n in node.inputs],
+                node.params,
+            )
         return [known[o] if isinstance(o, Node) else o for o in self.outputs]
 
     def backward(self, wrt: Sequence[Node] | None = None) -> Program:
         """The program of the gradients, by the ordinary rules.
 
-        Its inputs are the forward nodes whose values it reads (inputs of this program among them), followed by a
-        cotangent for each output; its outputs are the gradients of `wrt` (default: the inputs of this program that have
-        gradients, then its parameters). Being a program of ordinary nodes it can be differentiated again.
+        Its inputs are the forward nodes whose values it reads (inputs of this program among them),
+        followed by a cotangent for each output; its outputs are the gradients of `wrt` (default:
+        the inputs of this program that have gradients, then its parameters). Being a program of
+        ordinary nodes it can be differentiated again.
         """
-        wrt = list(wrt if wrt is not None else [n for n in [*self.inputs, *self.constants] if n.requires_grad])
+        wrt = list(
+            wrt
+            if wrt is not None
+            else [n for n in [*self.inputs, *self.constants] if n.requires_grad]
+        )
         with setting(tracing=True):
             seeds = [Tensor(Spec(o.shape, o.dtype)) for o in self.outputs]
-            cotangents = [seed.leaf(True, f"d_{o.name or o.op}") for seed, o in zip(seeds, self.outputs, strict=True)]
+            cotangents = [
+                seed.leaf(True, f"d_{o.name or o.op}")
+                for seed, o in zip(seeds, self.outputs, strict=True)
+            ]
             live = [(o, s) for o, s in zip(self.outputs, seeds, strict=True) if o.requires_grad]
-            found = pull_back([o for o, _ in live], [s for _, s in live], targets=wrt, create_graph=True)
+            found = pull_back(
+                [o for o, _ in live], [s for _, s in live], targets=wrt, create_graph=True
+            )
         outputs = [found[n].node if n in found else None for n in wrt]
         forward = {*self.inputs, *self.nodes}
         order = _between({*forward, *cotangents}, [o for o in outputs if o is not None])
-        read = {n for node in [*order, *(o for o in outputs if o)] for n in (*node.inputs, node) if n in forward}
+        read = {
+            n
+            for node in [*order, *(o for o in outputs if o)]
+            for n in (*node.inputs, node)
+            if n in forward
+        }
         return Program([*sorted(read, key=lambda n: n.index), *cotangents], outputs)
 
 
 def _between(given: set[Node], outputs: Sequence[Node]) -> list[Node]:
-    """What has to be computed for the outputs when the values of `given` are there; includes leaves, excludes `given`."""
+    """What has to be computed for the outputs when the values of `given` are there.
+
+    Includes leaves, excludes `given`.
+    """
     seen: set[Node] = set()
     stack = [o for o in outputs if o not in given]
     while stack:
@@ -112,7 +140,9 @@ def trace(f: Callable[..., Any], *examples: Any) -> Program:
     given = [h.handle() for h in handles]
     written: list[Any] = []
     try:
-        with setting(tracing=True, grad_enabled=True, inputs=frozenset(inputs), origin=None, written=written):
+        with setting(
+            tracing=True, grad_enabled=True, inputs=frozenset(inputs), origin=None, written=written
+        ):
             result = constants_too(f(*unflatten(examples, list(given))))
     except BaseException:
         _taken_back(written)
@@ -130,8 +160,15 @@ def trace(f: Callable[..., Any], *examples: Any) -> Program:
 
 
 def _taken_back(written: list[Any]) -> list[Tensor]:
-    """Give the tensors that were written to in a trace what they had before; those which are still in use."""
-    found = [(t, array, node) for reference, array, node in reversed(written) if (t := reference()) is not None]
+    """Give the tensors that were written to in a trace what they had before.
+
+    Those which are still in use.
+    """
+    found = [
+        (t, array, node)
+        for reference, array, node in reversed(written)
+        if (t := reference()) is not None
+    ]
     for t, array, node in found:
         t.array, t.node = array, node
     return [t for t, _, _ in found]

@@ -1,4 +1,7 @@
-"""Functions of functions: grad, vjp, jvp, jacobian, hessian, hvp. Arguments may be nests of tensors."""
+"""Functions of functions: grad, vjp, jvp, jacobian, hessian, hvp.
+
+Arguments may be nests of tensors.
+"""
 
 from __future__ import annotations
 
@@ -20,14 +23,22 @@ Function = Callable[..., Any]
 
 
 class _Inputs:
-    """The arguments of a transform: a nest of tensors of its own, by whose nodes alone it differentiates.
+    """The arguments of a transform.
 
-    Where recording is on, the tensor in place of one that requires gradients hangs on the tape of this one, so that the results of the
-    transform do: they can be differentiated by what was given, inside another transform and outside. Otherwise it is a leaf.
+    A nest of tensors of its own, by whose nodes alone it differentiates.
+
+    Where recording is on, the tensor in place of one that requires gradients hangs on the tape of
+    this one, so that the results of the transform do: they can be differentiated by what was given,
+    inside another transform and outside. Otherwise it is a leaf.
     """
 
     def __init__(self, given: Any, name: str) -> None:
-        self.name, self.given, self.recording, self.tracing = name, leaves(given), context().grad_enabled, context().tracing
+        self.name, self.given, self.recording, self.tracing = (
+            name,
+            leaves(given),
+            context().grad_enabled,
+            context().tracing,
+        )
         self.handles = tree_map(self._handle, given)
         self.nodes: list[Any] = [handle.node for handle in leaves(self.handles)]
         self.older = Older()
@@ -40,7 +51,11 @@ class _Inputs:
             handle.node.requires_grad = True  # also of a traced one without gradients
             return handle  # type: ignore[no-any-return]
         try:
-            made = tensor(x.array if isinstance(x, Tensor) else x, requires_grad=True, name=getattr(x, "name", None))
+            made = tensor(
+                x.array if isinstance(x, Tensor) else x,
+                requires_grad=True,
+                name=getattr(x, "name", None),
+            )
         except DtypeError as error:
             raise DtypeError(
                 f"{self.name}: an argument to differentiate by is a {type(x).__name__}: {error}. Arguments are tensors, arrays, numbers or nests "
@@ -49,29 +64,58 @@ class _Inputs:
         return made.handle()  # the function may write to it: it is not the tensor of the leaf
 
     def linked(self, outputs: Sequence[Tensor]) -> bool:
-        """Whether results are part of a larger graph, and so have to be recorded: the outputs depend on tensors from outside."""
-        found = reachable([o.node for o in outputs if o.node is not None and o.requires_grad], self.older)
+        """Whether results are part of a larger graph, and so have to be recorded.
+
+        The outputs depend on tensors from outside.
+        """
+        found = reachable(
+            [o.node for o in outputs if o.node is not None and o.requires_grad], self.older
+        )
         inner, reached = set(self.nodes), set(found)
         for x, node in zip(self.given, self.nodes, strict=True):
-            if isinstance(x, Tensor) and x.requires_grad and x.node in reached and node not in reached:
+            if (
+                isinstance(x, Tensor)
+                and x.requires_grad
+                and x.node in reached
+                and node not in reached
+            ):
                 raise GraphError(
                     f"{self.name}: the function uses {describe(x)} itself, as a variable from outside, not the argument in its place, by which the "
                     "gradient would be zero. Use the argument; a module takes other parameters by tg.functional_call(module, parameters, ...)"
                 )
-        return self.recording and (self.tracing or any(n.edges if n in inner else n in self.older or isinstance(n, Leaf) for n in found))
+        return self.recording and (
+            self.tracing
+            or any(n.edges if n in inner else n in self.older or isinstance(n, Leaf) for n in found)
+        )
 
-    def pull(self, y: Sequence[Tensor], seeds: Sequence[Tensor], record: bool, retain_graph: bool | None = None) -> Any:
+    def pull(
+        self,
+        y: Sequence[Tensor],
+        seeds: Sequence[Tensor],
+        record: bool,
+        retain_graph: bool | None = None,
+    ) -> Any:
         """Gradients of the arguments, in their structure; zeros where there is no path."""
         paths = [(o, s) for o, s in zip(y, seeds, strict=True) if o.requires_grad]
         roots, seeds = [o.node for o, _ in paths if o.node], [s for _, s in paths]
-        found = pull_back(roots, seeds, targets=self.nodes, create_graph=record, retain_graph=retain_graph) if paths else {}
-        return unflatten(self.handles, [found.get(n, Tensor(np.zeros(n.shape, n.dtype))) for n in self.nodes])
+        found = (
+            pull_back(
+                roots, seeds, targets=self.nodes, create_graph=record, retain_graph=retain_graph
+            )
+            if paths
+            else {}
+        )
+        return unflatten(
+            self.handles, [found.get(n, Tensor(np.zeros(n.shape, n.dtype))) for n in self.nodes]
+        )
 
 
 def _one_number(y: Any) -> Tensor:
     y = tensor(y) if isinstance(y, (int, float, np.ndarray, np.generic)) else y
     if not isinstance(y, Tensor) or y.size != 1:
-        raise ShapeError(f"grad: the function must return one number; it returned {getattr(y, 'shape', y)!r}. Sum it, or use jacobian.")
+        raise ShapeError(
+            f"grad: the function must return one number; it returned {getattr(y, 'shape', y)!r}. Sum it, or use jacobian."
+        )
     return y
 
 
@@ -79,7 +123,9 @@ def _numbers(argnums: int | Sequence[int], args: Sequence[Any], name: str) -> li
     """Which arguments to differentiate by, counted from the first."""
     numbers = [argnums] if isinstance(argnums, int) else list(argnums)
     if any(not -len(args) <= i < len(args) for i in numbers):
-        raise GraphError(f"{name}: argnums={argnums}, but the function was called with {len(args)} arguments")
+        raise GraphError(
+            f"{name}: argnums={argnums}, but the function was called with {len(args)} arguments"
+        )
     return [i % len(args) for i in numbers]
 
 
@@ -96,7 +142,9 @@ def value_and_grad(f: Function, argnums: int | Sequence[int] = 0) -> Function:
             y = _one_number(f(*full, **kwargs))
             linked = inputs.linked([y])
             found = inputs.pull([y], [Tensor(np.ones(y.shape, y.dtype))], linked)
-        return (y if linked else y.detach()), (found[0] if isinstance(argnums, int) else tuple(found))
+        return (y if linked else y.detach()), (
+            found[0] if isinstance(argnums, int) else tuple(found)
+        )
 
     return wrapped
 
@@ -114,18 +162,22 @@ def grad(f: Function, argnums: int | Sequence[int] = 0) -> Function:
     Returns
     -------
     callable
-        With the arguments of `f`; returns the gradient in the structure of the argument (a tuple for several).
+        With the arguments of `f`; returns the gradient in the structure of the argument (a tuple
+        for several).
 
     Notes
     -----
-    The result, as that of every transform, is part of the computation in which it is asked for: it can be differentiated by tensors that
-    require gradients, whether they were given or are used by `f` besides. So transforms nest, ``grad(lambda x: grad(f)(x).sum())``, and a
-    loss may be made of gradients. Where nothing is recorded (`no_grad`), and for arguments without gradients, results are constants.
+    The result, as that of every transform, is part of the computation in which it is asked for: it
+    can be differentiated by tensors that require gradients, whether they were given or are used by
+    `f` besides. So transforms nest, ``grad(lambda x: grad(f)(x).sum())``, and a loss may be made of
+    gradients. Where nothing is recorded (`no_grad`), and for arguments without gradients, results
+    are constants.
 
     Raises
     ------
     GraphError
-        If `f` uses not the argument, but the very tensor that was given for it, as a variable from outside: the gradient would be zero.
+        If `f` uses not the argument, but the very tensor that was given for it, as a variable from
+        outside: the gradient would be zero.
     """
     both = value_and_grad(f, argnums)
     return lambda *args, **kwargs: both(*args, **kwargs)[1]
@@ -155,24 +207,36 @@ def jvp(f: Function, xs: Sequence[Any], vs: Sequence[Any]) -> tuple[Any, Any]:
         The arguments, and a direction of the same structure and shapes.
     """
     inputs = _Inputs(tuple(xs), "jvp")
-    directions = [like(x, v, "jvp: a direction") for x, v in pairs(inputs.handles, tuple(vs), "jvp, the directions")]
+    directions = [
+        like(x, v, "jvp: a direction")
+        for x, v in pairs(inputs.handles, tuple(vs), "jvp, the directions")
+    ]
     with inputs.running:
         y = constants_too(f(*inputs.handles))
         linked = inputs.linked(leaves(y))
         record = linked or (inputs.recording and any(v.requires_grad for v in directions))
-        tangents: dict[Any, Any] = {n: v if record else v.array for n, v in zip(inputs.nodes, directions, strict=True)}
+        tangents: dict[Any, Any] = {
+            n: v if record else v.array for n, v in zip(inputs.nodes, directions, strict=True)
+        }
         outs = [o for o in leaves(y) if o.requires_grad]
         push_forward([o.node for o in outs], tangents, create_graph=record)
 
     def tangent(o: Tensor) -> Tensor:
         t = tangents.get(o.node)
-        return t.handle() if isinstance(t, Tensor) else Tensor(np.zeros(o.shape, o.dtype) if t is None else np.asarray(t))
+        return (
+            t.handle()
+            if isinstance(t, Tensor)
+            else Tensor(np.zeros(o.shape, o.dtype) if t is None else np.asarray(t))
+        )
 
     return (y if linked else detach(y)), tree_map(tangent, y)
 
 
 def jacobian(f: Function, argnums: int = 0) -> Function:
-    """All derivatives of a tensor by a tensor: the result has shape ``output.shape + input.shape``."""
+    """All derivatives of a tensor by a tensor.
+
+    The result has shape ``output.shape + input.shape``.
+    """
 
     def wrapped(*args: Any) -> Tensor:
         (place,) = _numbers(argnums, args, "jacobian")
@@ -182,7 +246,9 @@ def jacobian(f: Function, argnums: int = 0) -> Function:
 
         y, pull = vjp(of_one, args[place])
         if not isinstance(y, Tensor):
-            raise ShapeError(f"jacobian: the function must return one tensor; it returned a {type(y).__name__}")
+            raise ShapeError(
+                f"jacobian: the function must return one tensor; it returned a {type(y).__name__}"
+            )
         rows = [pull(Tensor(row.reshape(y.shape)))[0] for row in np.eye(y.size, dtype=y.dtype)]
         whole: Any = np.stack(rows) if rows else Tensor(np.zeros(0, y.dtype))
         return whole.reshape((*y.shape, *np.shape(args[place])))  # type: ignore[no-any-return]
@@ -191,7 +257,10 @@ def jacobian(f: Function, argnums: int = 0) -> Function:
 
 
 def hessian(f: Function, argnums: int = 0) -> Function:
-    """Second derivatives of a function that returns one number: shape ``input.shape + input.shape``."""
+    """Second derivatives of a function that returns one number.
+
+    Shape ``input.shape + input.shape``.
+    """
     return jacobian(grad(f, argnums), argnums)
 
 

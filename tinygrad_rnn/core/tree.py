@@ -11,7 +11,10 @@ from .errors import ShapeError, TinygradError
 
 
 def flatten(tree: Any, path: str = "") -> list[tuple[str, Any]]:
-    """The leaves of a nest with their paths, in order (dicts in order of insertion); None has no leaves."""
+    """The leaves of a nest with their paths, in order (dicts in order of insertion).
+
+    None has no leaves.
+    """
     return list(_items(tree, path))
 
 
@@ -45,7 +48,9 @@ def pairs(tree: Any, other: Any, what: str, root: str = "") -> list[tuple[Any, A
     except (KeyError, TypeError, ValueError):
         fits = False
     if not fits:
-        expected, got = ([path or "one tensor" for path, _ in flatten(t, root)] for t in (tree, other))
+        expected, got = (
+            [path or "one tensor" for path, _ in flatten(t, root)] for t in (tree, other)
+        )
         raise ShapeError(f"{what}: expected the components {expected}; found {got}")
     return found
 
@@ -61,11 +66,16 @@ def tree_map(f: Callable[..., Any], tree: Any, *others: Any) -> Any:
 
 
 def detach(tree: Any) -> Any:
-    """A nest with each tensor cut from its tape: what carries a state from one window to the next; arrays and numbers stay as they are."""
+    """A nest with each tensor cut from its tape: what carries a state from one window to the next.
+
+    Arrays and numbers stay as they are.
+    """
 
     def one(t: Any) -> Any:
         if not hasattr(t, "detach") and not isinstance(t, (int, float, np.ndarray, np.generic)):
-            raise TinygradError(f"detach: expected a tensor, or a tuple, list, dict or named tuple of tensors; found a {type(t).__name__}")
+            raise TinygradError(
+                f"detach: expected a tensor, or a tuple, list, dict or named tuple of tensors; found a {type(t).__name__}"
+            )
         return t.detach() if hasattr(t, "detach") else t
 
     return tree_map(one, tree)

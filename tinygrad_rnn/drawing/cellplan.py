@@ -1,11 +1,15 @@
-"""Where the boxes of one step stand: rows, the order within a row, and places, for the union of all steps of a cell.
+"""Where the boxes of one step stand.
 
-K. Sugiyama, S. Tagawa and M. Toda, Methods for visual understanding of hierarchical system structures, IEEE Trans. SMC 11 (1981): rows by
-longest paths, order by barycentres, and here places by least squares with minimal distances (pool adjacent violators). The steps of a
-sequence are alike, so one plan serves all of them, and the work does not grow with their number.
+Rows, the order within a row, and places, for the union of all steps of a cell.
 
-Depth grows from what is given to what is computed, in rows; across is the other axis. A line that passes a row does so straight, at a place
-of its own, and turns between rows only: so no line can run behind a box.
+K. Sugiyama, S. Tagawa and M. Toda, Methods for visual understanding of hierarchical system
+structures, IEEE Trans. SMC 11 (1981): rows by longest paths, order by barycentres, and here places
+by least squares with minimal distances (pool adjacent violators). The steps of a sequence are
+alike, so one plan serves all of them, and the work does not grow with their number.
+
+Depth grows from what is given to what is computed, in rows; across is the other axis. A line that
+passes a row does so straight, at a place of its own, and turns between rows only: so no line can
+run behind a box.
 """
 
 from __future__ import annotations
@@ -18,7 +22,9 @@ from typing import Any, NamedTuple
 FOOT = 27.0  # below the lowest row of a frame: lines that come in from the side, and the label
 APART, SLIM = 13.0, 9.0  # between boxes of a row; room of a line that passes a row
 SWEEPS = 24  # over the rows; of a large plan fewer, so that EFFORT bounds the work
-EFFORT, SMALL = 100_000, 150  # boxes and lines that are looked at for the order; plans in which neighbours are exchanged one by one
+# boxes and lines that are looked at for the order; plans in which neighbours are exchanged one by
+# one
+EFFORT, SMALL = 100_000, 150
 
 Key = Any
 Point = tuple[float, float]
@@ -38,7 +44,8 @@ class Item(NamedTuple):
 class Spot(NamedTuple):
     """One thing in a row: a box, or the place where a line passes."""
 
-    key: Key  # of a box; for a passing line a tuple ("pass", tail, row), shared by all lines of one tail
+    # of a box; for a passing line a tuple ("pass", tail, row), shared by all lines of one tail
+    key: Key
     wide: float
     real: bool
 
@@ -55,10 +62,18 @@ class CellPlan:
     left, right : float
         Extent across.
     base, top, floor : float
-        Depth of the lowest edge of all boxes, of the highest, and of the lowest edge inside the frame.
+        Depth of the lowest edge of all boxes, of the highest, and of the lowest edge inside the
+        frame.
     """
 
-    def __init__(self, items: dict[Key, Item], edges: Iterable[tuple[Key, Key]], ups: Iterable[Key], downs: Iterable[Key], gap: float) -> None:
+    def __init__(
+        self,
+        items: dict[Key, Item],
+        edges: Iterable[tuple[Key, Key]],
+        ups: Iterable[Key],
+        downs: Iterable[Key],
+        gap: float,
+    ) -> None:
         self.items, self.gap = items, gap
         self.edges = [e for e in dict.fromkeys(edges) if e[0] in items and e[1] in items]
         self.ups, self.downs = dict.fromkeys(ups), dict.fromkeys(downs)
@@ -102,7 +117,10 @@ class CellPlan:
         self.last = max(row.values(), default=0)
 
     def _passing(self) -> None:
-        """Add to the rows what passes them: lines to the next rows, up out of the cell, and in from below."""
+        """Add to the rows what passes them.
+
+        Lines to the next rows, up out of the cell, and in from below.
+        """
         self.rows: dict[int, list[Spot]] = {r: [] for r in range(self.first - 1, self.last + 2)}
         for k, item in self.items.items():
             self.rows[self.row[k]].append(Spot(k, item.wide, True))
@@ -152,8 +170,14 @@ class CellPlan:
         place = {s.key: k for spots in self.rows.values() for k, s in enumerate(spots)}
         total = 0
         for r in self.rows:
-            ends = sorted((place[s.key], place[n]) for s in self.rows[r] for n, _ in self.near.get(s.key, ()) if self.level[n] == r + 1)
-            seen: list[int] = []  # heads so far, in order: those behind a new one belong to lines that cross its line
+            ends = sorted(
+                (place[s.key], place[n])
+                for s in self.rows[r]
+                for n, _ in self.near.get(s.key, ())
+                if self.level[n] == r + 1
+            )
+            # heads so far, in order: those behind a new one belong to lines that cross its line
+            seen: list[int] = []
             for _, head in ends:
                 at = bisect.bisect_right(seen, head)
                 total += len(seen) - at
@@ -168,12 +192,20 @@ class CellPlan:
         self.sweeps = max(2, min(SWEEPS, EFFORT // max(len(self.level), 1)))
         best, fewest = {r: list(s) for r, s in self.rows.items()}, self._crossings()
         for sweep in range(self.sweeps):
-            place = {s.key: k + 0.5 - len(spots) / 2 for spots in self.rows.values() for k, s in enumerate(spots)}
+            place = {
+                s.key: k + 0.5 - len(spots) / 2
+                for spots in self.rows.values()
+                for k, s in enumerate(spots)
+            }
             up = sweep % 2 == 0
             for r in order if up else reversed(order):
                 wish = {}
                 for s in self.rows[r]:
-                    seen = [(place[n], w) for n, w in self.near.get(s.key, ()) if (self.level[n] < r) == up] or [(place[s.key], 1.0)]
+                    seen = [
+                        (place[n], w)
+                        for n, w in self.near.get(s.key, ())
+                        if (self.level[n] < r) == up
+                    ] or [(place[s.key], 1.0)]
                     wish[s.key] = sum(p * w for p, w in seen) / sum(w for _, w in seen)
                 half = sweep < self.sweeps - 6
                 self.rows[r].sort(key=lambda s: (self._side(s) if half else 0, wish[s.key]))
@@ -192,7 +224,10 @@ class CellPlan:
         self._places()
 
     def _keep_sides(self, spots: list[Spot]) -> None:
-        """What receives states to the left of other boxes, what gives them to the right; passing lines where they are."""
+        """What receives states to the left of other boxes, what gives them to the right.
+
+        Passing lines where they are.
+        """
         real = sorted((s for s in spots if s.real), key=self._side)
         k = 0
         for i, s in enumerate(spots):
@@ -206,7 +241,11 @@ class CellPlan:
             before = fewest
             for spots in self.rows.values():
                 for k in range(len(spots) - 1):
-                    if self._side(spots[k]) < self._side(spots[k + 1]) and spots[k].real and spots[k + 1].real:
+                    if (
+                        self._side(spots[k]) < self._side(spots[k + 1])
+                        and spots[k].real
+                        and spots[k + 1].real
+                    ):
                         continue
                     spots[k], spots[k + 1] = spots[k + 1], spots[k]
                     crossed = self._crossings()
@@ -218,10 +257,19 @@ class CellPlan:
                 break
 
     def _places(self) -> None:
-        """Near to the neighbours: rows are moved one after the other, weighted by how straight a line should be."""
+        """Near to the neighbours.
+
+        Rows are moved one after the other, weighted by how straight a line should be.
+        """
         x: dict[Key, float] = {}
         for spots in self.rows.values():
-            x.update(zip([s.key for s in spots], spread([0.0] * len(spots), [1.0] * len(spots), [s.wide for s in spots]), strict=True))
+            x.update(
+                zip(
+                    [s.key for s in spots],
+                    spread([0.0] * len(spots), [1.0] * len(spots), [s.wide for s in spots]),
+                    strict=True,
+                )
+            )
         order = sorted(self.rows)
         for sweep in range(3 * self.sweeps):
             for r in order if sweep % 2 == 0 else reversed(order):
@@ -230,33 +278,62 @@ class CellPlan:
                 for s in spots:
                     seen = self.near.get(s.key, ())
                     if sweep < self.sweeps // 2:
-                        seen = [(n, w) for n, w in seen if (self.level[n] < r) == (sweep % 2 == 0)] or seen
+                        seen = [
+                            (n, w) for n, w in seen if (self.level[n] < r) == (sweep % 2 == 0)
+                        ] or seen
                     total = sum(w for _, w in seen)
                     wish.append(sum(x[n] * w for n, w in seen) / total if total else x[s.key])
                     weight.append((total or 0.1) * (1.0 if s.real else 3.0))
-                x.update(zip([s.key for s in spots], spread(wish, weight, [s.wide for s in spots]), strict=True))
+                x.update(
+                    zip(
+                        [s.key for s in spots],
+                        spread(wish, weight, [s.wide for s in spots]),
+                        strict=True,
+                    )
+                )
         self._straighten(x)
         lows = [x[s.key] - s.wide / 2 for spots in self.rows.values() for s in spots if s.real]
         highs = [x[s.key] + s.wide / 2 for spots in self.rows.values() for s in spots if s.real]
         middle = (min(lows, default=0.0) + max(highs, default=0.0)) / 2
         self.x = {k: v - middle for k, v in x.items()}
-        ends = [(self.x[s.key] - s.wide / 2, self.x[s.key] + s.wide / 2) for spots in self.rows.values() for s in spots]
-        self.left, self.right = min((a for a, _ in ends), default=0.0), max((b for _, b in ends), default=0.0)
+        ends = [
+            (self.x[s.key] - s.wide / 2, self.x[s.key] + s.wide / 2)
+            for spots in self.rows.values()
+            for s in spots
+        ]
+        self.left, self.right = (
+            min((a for a, _ in ends), default=0.0),
+            max((b for _, b in ends), default=0.0),
+        )
 
     def _straighten(self, x: dict[Key, float]) -> None:
-        """Move what has room to where most of its lines are upright; then lines that pass several rows are made of long upright parts."""
+        """Move what has room to where most of its lines are upright.
+
+        Then lines that pass several rows are made of long upright parts.
+        """
         for sweep in range(10):
             for r in sorted(self.rows, reverse=sweep % 2 == 1):
                 for k, s in enumerate(self.rows[r]):
                     low, high = self._room(x, r, k)
-                    seen = sorted(x[n] for n, w in self.near.get(s.key, ()) for _ in range(round(w)))
+                    seen = sorted(
+                        x[n] for n, w in self.near.get(s.key, ()) for _ in range(round(w))
+                    )
                     if seen and low < high:
-                        wish = seen[len(seen) // 2] if len(seen) % 2 else (seen[len(seen) // 2 - 1] + seen[len(seen) // 2]) / 2
+                        wish = (
+                            seen[len(seen) // 2]
+                            if len(seen) % 2
+                            else (seen[len(seen) // 2 - 1] + seen[len(seen) // 2]) / 2
+                        )
                         x[s.key] = min(max(wish, low), high)
         place = {s.key: (r, k) for r, spots in self.rows.items() for k, s in enumerate(spots)}
         chains: dict[Key, list[Key]] = {}
         for key in place:
-            if isinstance(key, tuple) and len(key) == 3 and key[0] in ("pass", "in") and key not in self.items:
+            if (
+                isinstance(key, tuple)
+                and len(key) == 3
+                and key[0] in ("pass", "in")
+                and key not in self.items
+            ):
                 chains.setdefault(key[:2], []).append(key)
         for chain in chains.values():
             chain.sort(key=lambda key: self.level[key])
@@ -268,7 +345,12 @@ class CellPlan:
                         break
                     low, high, count = max(low, a), min(high, b), count + 1
                 if count:
-                    ends = [x[n] for key in (chain[0], chain[count - 1]) for n, _ in self.near.get(key, ()) if n not in chain[:count]]
+                    ends = [
+                        x[n]
+                        for key in (chain[0], chain[count - 1])
+                        for n, _ in self.near.get(key, ())
+                        if n not in chain[:count]
+                    ]
                     own = sum(x[key] for key in chain[:count]) / count
                     wish = min(ends, key=lambda e: abs(e - own)) if ends else own
                     x.update(dict.fromkeys(chain[:count], min(max(wish, low), high)))
@@ -281,7 +363,9 @@ class CellPlan:
         for other, sign in ((k - 1, -1), (k + 1, 1)):
             if 0 <= other < len(spots):
                 apart = APART if min(spots[k].wide, spots[other].wide) > SLIM else APART / 2
-                edge = x[spots[other].key] - sign * ((spots[k].wide + spots[other].wide) / 2 + apart)
+                edge = x[spots[other].key] - sign * (
+                    (spots[k].wide + spots[other].wide) / 2 + apart
+                )
                 low, high = (max(low, edge), high) if sign < 0 else (low, min(high, edge))
         return low, high
 
@@ -292,7 +376,9 @@ class CellPlan:
         depth = 0.0
         for r in range(self.first, self.last + 1):
             deep = max((self.items[s.key].deep for s in self.rows[r] if s.real), default=0.0)
-            depth += self.gap * (r > self.first) + (FOOT - self.gap + 12.0 if r == 0 and self.first < 0 else 0.0)
+            depth += self.gap * (r > self.first) + (
+                FOOT - self.gap + 12.0 if r == 0 and self.first < 0 else 0.0
+            )
             self.reach[r] = deep / 2
             self.middle[r] = depth + deep / 2
             depth += deep
@@ -337,24 +423,36 @@ class CellPlan:
 
     def up(self, tail: Key) -> list[Point]:
         """From the upper edge of a box to the top of the cell."""
-        return self._through(tail, [("pass", tail, r) for r in range(self.row[tail] + 1, self.last + 2)], None)
+        return self._through(
+            tail, [("pass", tail, r) for r in range(self.row[tail] + 1, self.last + 2)], None
+        )
 
     def down(self, head: Key) -> list[Point]:
         """From below the cell to the lower edge of a box."""
-        return self._through(None, [("in", head, r) for r in range(self.first - 1, self.row[head])], head)
+        return self._through(
+            None, [("in", head, r) for r in range(self.first - 1, self.row[head])], head
+        )
 
     def _through(self, tail: Key, passes: Sequence[Key], head: Key) -> list[Point]:
-        """Points: where a line leaves a box, enters and leaves each row that it passes, and arrives."""
+        """Points.
+
+        Where a line leaves a box, enters and leaves each row that it passes, and arrives.
+        """
         points: list[Point] = []
         if tail is not None:
             x, y = self.at[tail]
-            points.append((self.hold[tail, passes[0] if passes else head], y + self.items[tail].deep / 2))
+            points.append(
+                (self.hold[tail, passes[0] if passes else head], y + self.items[tail].deep / 2)
+            )
             if self.items[tail].deep / 2 < self.reach[self.row[tail]]:
                 points.append((points[0][0], y + self.reach[self.row[tail]]))
         for key in passes:
             r = self.level[key]
             if r in self.middle:
-                points += [(self.x[key], self.middle[r] - self.reach[r]), (self.x[key], self.middle[r] + self.reach[r])]
+                points += [
+                    (self.x[key], self.middle[r] - self.reach[r]),
+                    (self.x[key], self.middle[r] + self.reach[r]),
+                ]
             else:  # above or below all rows
                 points.append((self.x[key], self.top if r > self.last else self.base))
         if head is not None:
@@ -380,7 +478,10 @@ class CellPlan:
 
     def beside(self, key: Key, side: int) -> bool:
         """Whether there is no box between a box and the edge of the cell."""
-        return not any(s.real and s.key != key and (self.x[s.key] - self.x[key]) * side > 0 for s in self.rows[self.row[key]])
+        return not any(
+            s.real and s.key != key and (self.x[s.key] - self.x[key]) * side > 0
+            for s in self.rows[self.row[key]]
+        )
 
     def between(self, key: Key, side: int) -> float:
         """The depth of the room between the row of a box and the one above (1) or below it (-1)."""

@@ -9,7 +9,20 @@ from typing import TYPE_CHECKING
 from .heat import Legend
 from .layout import TIP, Layout, Point
 from .sketch import DELAY, HEIGHT, Box, Sketch
-from .style import CUT, FONT, GAP_STYLE, ROOT_WIDTH, SIZE, SMALL, THEMES, TINY, WIDTHS, dark_letters, kind, xml
+from .style import (
+    CUT,
+    FONT,
+    GAP_STYLE,
+    ROOT_WIDTH,
+    SIZE,
+    SMALL,
+    THEMES,
+    TINY,
+    WIDTHS,
+    dark_letters,
+    kind,
+    xml,
+)
 
 if TYPE_CHECKING:
     import graphviz
@@ -18,7 +31,11 @@ BLOCKS = "▁▂▃▄▅▆▇█"
 
 
 def dot_source(sketch: Sketch, layout: Layout, theme: str = "light") -> str:
-    """DOT source. Names come from counters and attributes are in a fixed order: the same tape gives the same text everywhere."""
+    """DOT source.
+
+    Names come from counters and attributes are in a fixed order: the same tape gives the same text
+    everywhere.
+    """
     import graphviz
 
     look = THEMES["dark" if theme == "dark" else "light"]
@@ -28,7 +45,13 @@ def dot_source(sketch: Sketch, layout: Layout, theme: str = "light") -> str:
 
     def draw(box: Box, into: graphviz.Digraph) -> None:
         fill, outline = look.fills[box.family]
-        special: dict[str, str] = {"style": GAP_STYLE} if box.gap or box.cut else {"penwidth": f"{ROOT_WIDTH}"} if box.root else {}
+        special: dict[str, str] = (
+            {"style": GAP_STYLE}
+            if box.gap or box.cut
+            else {"penwidth": f"{ROOT_WIDTH}"}
+            if box.root
+            else {}
+        )
         ink, faint = look.text, look.faint
         if box.family == DELAY:
             ink = faint = look.page
@@ -48,23 +71,61 @@ def dot_source(sketch: Sketch, layout: Layout, theme: str = "light") -> str:
             space = '<font point-size="11"> </font>'  # sets the distance between the lines
             label += f'<br/>{space}<font point-size="{SMALL}" color="{faint}">{xml(box.detail)}</font>{space}'
         if box.bars:
-            size = min((box.width - 16) / len(box.bars) / 0.8, 9.0)  # a block is about 0.8 of its size wide
-            label += f'<br/><font point-size="{size:.1f}" color="{outline}">{_blocks(box.bars)}</font>'
-        classes = " ".join([box.family, *[f"port of-{box.of}"] * box.port, *["cut"] * bool(box.cut)])
-        into.node(box.name, f"<{label}>", pos=at(box.x, box.y), width=f"{box.width / 72:.3f}",
-                  fillcolor=fill, color=outline, tooltip=_tooltip(box.tooltip), **{"class": classes}, **special)  # fmt: skip
+            # a block is about 0.8 of its size wide
+            size = min((box.width - 16) / len(box.bars) / 0.8, 9.0)
+            label += (
+                f'<br/><font point-size="{size:.1f}" color="{outline}">{_blocks(box.bars)}</font>'
+            )
+        classes = " ".join(
+            [box.family, *[f"port of-{box.of}"] * box.port, *["cut"] * bool(box.cut)]
+        )
+        into.node(
+            box.name,
+            f"<{label}>",
+            pos=at(box.x, box.y),
+            width=f"{box.width / 72:.3f}",
+            fillcolor=fill,
+            color=outline,
+            tooltip=_tooltip(box.tooltip),
+            **{"class": classes},
+            **special,
+        )
 
     graph = graphviz.Digraph("tape")
-    graph.attr("graph", layout="nop2", bb=f"0,0,{layout.width:.1f},{layout.height:.1f}", outputorder="edgesfirst")
+    graph.attr(
+        "graph",
+        layout="nop2",
+        bb=f"0,0,{layout.width:.1f},{layout.height:.1f}",
+        outputorder="edgesfirst",
+    )
     graph.attr("graph", fontname=FONT, tooltip=" ", bgcolor=look.page)
-    graph.attr("node", shape="box", style="rounded,filled", fixedsize="true", height=f"{HEIGHT / 72:.3f}", margin="0", penwidth="0.9")
+    graph.attr(
+        "node",
+        shape="box",
+        style="rounded,filled",
+        fixedsize="true",
+        height=f"{HEIGHT / 72:.3f}",
+        margin="0",
+        penwidth="0.9",
+    )
     graph.attr("node", fontname=FONT, fontsize=f"{SIZE}", fontcolor=look.text)
     framed = set()
     for count, frame in enumerate(layout.frames):
         with graph.subgraph(name=f"cluster_{count}") as cluster:
-            cluster.attr(bb=f"{at(frame.left, frame.bottom)},{at(frame.right, frame.top)}", style="rounded,filled", penwidth="0.9")
+            cluster.attr(
+                bb=f"{at(frame.left, frame.bottom)},{at(frame.right, frame.top)}",
+                style="rounded,filled",
+                penwidth="0.9",
+            )
             words = " ".join(frame.label)
-            cluster.attr(label=f"<{xml(words)}>", fontsize="10", fontcolor=look.faint, fillcolor=look.frame[0], color=look.frame[1], tooltip=" ")
+            cluster.attr(
+                label=f"<{xml(words)}>",
+                fontsize="10",
+                fontcolor=look.faint,
+                fillcolor=look.frame[0],
+                color=look.frame[1],
+                tooltip=" ",
+            )
             cluster.attr(lp=at(frame.lx + 2.5 * len(words), frame.ly))
             for box in frame.boxes:
                 draw(box, cluster)
@@ -73,31 +134,64 @@ def dot_source(sketch: Sketch, layout: Layout, theme: str = "light") -> str:
         if box not in framed:
             draw(box, graph)
     for name, text, y, letters in layout.captions:
-        graph.node(name, f"<{xml(text)}>", shape="plaintext", style="", pos=at(layout.width / 2, y), fontsize=f"{letters}",
-                   width=f"{(layout.width - 8) / 72:.3f}", height="0.2")  # fmt: skip
+        graph.node(
+            name,
+            f"<{xml(text)}>",
+            shape="plaintext",
+            style="",
+            pos=at(layout.width / 2, y),
+            fontsize=f"{letters}",
+            width=f"{(layout.width - 8) / 72:.3f}",
+            height="0.2",
+        )
     _figures(graph, sketch, layout, at, look.frame[1])
     for arrow, path in layout.paths:
         name = kind(arrow, layout)
         points = " ".join(at(*p) for p in shortened(path))
         edges = f": {len(arrow.places):,} edges" if len(arrow.places) > 1 else ""
         dashed = {"style": "dashed"} if name == CUT else {}
-        graph.edge(arrow.tail.name, arrow.head.name, pos=f"e,{at(*path[-1])} {points}", color=look.edges[name], penwidth=f"{WIDTHS[name]}",
-                   arrowsize="0.55", tooltip=_tooltip(f"{arrow.tail.title} to {arrow.head.title}{edges}"), **{"class": name}, **dashed)  # fmt: skip
+        graph.edge(
+            arrow.tail.name,
+            arrow.head.name,
+            pos=f"e,{at(*path[-1])} {points}",
+            color=look.edges[name],
+            penwidth=f"{WIDTHS[name]}",
+            arrowsize="0.55",
+            tooltip=_tooltip(f"{arrow.tail.title} to {arrow.head.title}{edges}"),
+            **{"class": name},
+            **dashed,
+        )
     return str(graph.source)
 
 
-def _figures(graph: graphviz.Digraph, sketch: Sketch, layout: Layout, at: object, outline: str) -> None:
+def _figures(
+    graph: graphviz.Digraph, sketch: Sketch, layout: Layout, at: object, outline: str
+) -> None:
     """The rows of figures and the legend, as nodes without meaning."""
     assert callable(at)
-    plain = {"shape": "box", "style": "filled", "fontsize": f"{SMALL}", "penwidth": "0.5", "color": outline}
+    plain = {
+        "shape": "box",
+        "style": "filled",
+        "fontsize": f"{SMALL}",
+        "penwidth": "0.5",
+        "color": outline,
+    }
     count = 0
 
-    def put(x: float, y: float, wide: float, tall: float, text: str, fill: str, **more: str) -> None:
+    def put(
+        x: float, y: float, wide: float, tall: float, text: str, fill: str, **more: str
+    ) -> None:
         nonlocal count
         ink = {"fontcolor": "#111111" if dark_letters(fill) else "#ffffff"} if fill else {}
         special = {"fillcolor": fill} if fill else {"style": "dashed"}
-        graph.node(f"f{count}", f"<{xml(text) or ' '}>", pos=at(x, y), width=f"{wide / 72:.3f}", height=f"{tall / 72:.3f}",
-                   **{**plain, **ink, **special, **more, "class": "figure"})  # fmt: skip
+        graph.node(
+            f"f{count}",
+            f"<{xml(text) or ' '}>",
+            pos=at(x, y),
+            width=f"{wide / 72:.3f}",
+            height=f"{tall / 72:.3f}",
+            **{**plain, **ink, **special, **more, "class": "figure"},
+        )
         count += 1
 
     bare = {"shape": "plaintext", "style": ""}
@@ -109,7 +203,15 @@ def _figures(graph: graphviz.Digraph, sketch: Sketch, layout: Layout, at: object
         legend, x = sketch.legend, 14.0
         notes = sum(name.startswith("note") for name, *_ in layout.captions)
         y = layout.height - 46.0 - (8 + 14 * notes) * bool(notes)
-        put(x + 2.3 * len(legend.title), y + 5, 4.6 * len(legend.title), 12, legend.title, "", **bare)
+        put(
+            x + 2.3 * len(legend.title),
+            y + 5,
+            4.6 * len(legend.title),
+            12,
+            legend.title,
+            "",
+            **bare,
+        )
         wide = 150.0 / len(legend.colours)
         for k, colour in enumerate(legend.colours):
             put(x + wide * (k + 0.5), y + 18, wide, 9, "", colour, penwidth="0")

@@ -1,8 +1,9 @@
 """`explore`: one page in which a learner steps through a recorded graph, forward and backward.
 
-The page holds all it shows: places of the boxes (from `layout`), the numbers (from `ledger`), the rules in words (from `rules`) and the
-user's source lines (from `source`). What it does with them is in ``page/``: ``state.js`` the steps of the two walks, ``scene.js`` the
-graph, ``panel.js`` the numbers of the node in hand, ``app.js`` keys and controls. Nothing is loaded from anywhere.
+The page holds all it shows: places of the boxes (from `layout`), the numbers (from `ledger`), the
+rules in words (from `rules`) and the user's source lines (from `source`). What it does with them is
+in ``page/``: ``state.js`` the steps of the two walks, ``scene.js`` the graph, ``panel.js`` the
+numbers of the node in hand, ``app.js`` keys and controls. Nothing is loaded from anywhere.
 """
 
 from __future__ import annotations
@@ -40,16 +41,25 @@ PAGE = Path(__file__).parent / "page"
 SCRIPTS = ("state.js", "scene.js", "panel.js", "app.js")
 FOLDABLE, FLAT = 3000, 500  # nodes that are shown of a graph with time steps, and of one without
 AROUND = 6  # source lines before and after that of a node
-CELLS = 1_500_000  # numbers in a page, about; the blocks that are shown of large arrays shrink to keep it
+# numbers in a page, about; the blocks that are shown of large arrays shrink to keep it
+CELLS = 1_500_000
 TERMS, WORK = 24, 60_000  # losses whose own reach is computed, and the visits that this may take
 
 
-def explore(x: Any, path: str | os.PathLike[str], *, gradient: Any = None, title: str | None = None, limit: int | None = None) -> Path:
+def explore(
+    x: Any,
+    path: str | os.PathLike[str],
+    *,
+    gradient: Any = None,
+    title: str | None = None,
+    limit: int | None = None,
+) -> Path:
     """Write a page in which one can step through the computation of a tensor and through its reverse-mode differentiation.
 
-    The page is one file that needs no network and no server: graph, values, gradients, derivative rules with numbers, source lines. The
-    gradients are computed for it: `.grad`, hooks and the graph itself are left alone, so `backward` can follow. A gradient hook that
-    changes gradients is not applied; the page marks its node. What ran compiled is run again for it, step by step.
+    The page is one file that needs no network and no server: graph, values, gradients, derivative
+    rules with numbers, source lines. The gradients are computed for it: `.grad`, hooks and the
+    graph itself are left alone, so `backward` can follow. A gradient hook that changes gradients is
+    not applied; the page marks its node. What ran compiled is run again for it, step by step.
 
     Parameters
     ----------
@@ -62,8 +72,9 @@ def explore(x: Any, path: str | os.PathLike[str], *, gradient: Any = None, title
     title : str, optional
         Stands over the page.
     limit : int, optional
-        Show about so many nodes at most (default: 3000, and 500 of a graph without time steps, which cannot be folded). Of more, the time
-        steps in the middle, or what is farthest from `x`, are one box, and the page says so. The numbers take all of them into account.
+        Show about so many nodes at most (default: 3000, and 500 of a graph without time steps,
+        which cannot be folded). Of more, the time steps in the middle, or what is farthest from
+        `x`, are one box, and the page says so. The numbers take all of them into account.
 
     Returns
     -------
@@ -78,12 +89,17 @@ def explore(x: Any, path: str | os.PathLike[str], *, gradient: Any = None, title
         If `x` is neither, or is traced and so has no numbers.
     """
     if isinstance(x, Program):
-        raise DrawingError("explore: a traced Program has shapes and no numbers; run the function on tensors and explore its result")
+        raise DrawingError(
+            "explore: a traced Program has shapes and no numbers; run the function on tensors and explore its result"
+        )
     if limit is not None and limit < 1:
-        raise DrawingError(f"explore: limit counts the nodes that are shown, so it is at least 1 (limit={limit})")
+        raise DrawingError(
+            f"explore: limit counts the nodes that are shown, so it is at least 1 (limit={limit})"
+        )
     if isinstance(x, Tape):
         root = x.root
-        x = Tensor(np.zeros(root.shape, root.dtype), root)  # backward asks for no more than shape and dtype
+        # backward asks for no more than shape and dtype
+        x = Tensor(np.zeros(root.shape, root.dtype), root)
     if not isinstance(x, Tensor):
         raise DrawingError(
             f"explore: expected a Tensor or a Tape; found a {type(x).__name__}. What is explored is how a result was computed: run the "
@@ -95,13 +111,19 @@ def explore(x: Any, path: str | os.PathLike[str], *, gradient: Any = None, title
             "use a module's parameters, outside of tg.no_grad()."
         )
     if gradient is None and x.size != 1:
-        raise GraphError(f"explore: a tensor of shape {x.shape} is not one number; sum it, or pass gradient= of that shape.")
-    seed = like(x, np.ones(x.shape) if gradient is None else gradient, "explore: the gradient").array
+        raise GraphError(
+            f"explore: a tensor of shape {x.shape} is not one number; sum it, or pass gradient= of that shape."
+        )
+    seed = like(
+        x, np.ones(x.shape) if gradient is None else gradient, "explore: the gradient"
+    ).array
     tape = Tape(x.node)
     check_walkable(tape)
     tape = opened(tape, measured=True)
     path = Path(path)
-    replace_file(path, _html(_Contents(tape, seed, title or "", limit).data(), title or "Explore a graph"))
+    replace_file(
+        path, _html(_Contents(tape, seed, title or "", limit).data(), title or "Explore a graph")
+    )
     return path
 
 
@@ -111,19 +133,27 @@ def _html(data: dict[str, Any], title: str) -> str:
     def read(name: str) -> str:
         return (PAGE / name).read_text(encoding="utf-8")
 
-    light = "".join(f"--{family}: {inside}; --{family}-edge: {outline}; " for family, (inside, outline) in FILLS.items())
+    light = "".join(
+        f"--{family}: {inside}; --{family}-edge: {outline}; "
+        for family, (inside, outline) in FILLS.items()
+    )
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     parts = {
         "TITLE": escape(title),
         "STYLE": f":root {{ {light}}}\n{read('style.css')}",
         "SCRIPT": "\n".join(map(read, SCRIPTS)),
-        "DATA": text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029"),
+        "DATA": text.replace("<", "\\u003c")
+        .replace("\u2028", "\\u2028")
+        .replace("\u2029", "\\u2029"),
     }
     return re.sub(r"@(TITLE|STYLE|SCRIPT|DATA)@", lambda found: parts[found[1]], read("page.html"))
 
 
 class _Arrays:
-    """The numbers of the page: of every array its measures, and its first rows and columns, each distinct block once."""
+    """The numbers of the page.
+
+    Of every array its measures, and its first rows and columns, each distinct block once.
+    """
 
     def __init__(self, side: int) -> None:
         self.side = side
@@ -133,12 +163,18 @@ class _Arrays:
         self.sizes = {"f4": 0, "f8": 0}
 
     def add(self, array: Array) -> int:
-        """Its place in `facts`: shape, pool, offset, rows and columns there, smallest, largest, mean, norm, zeros, NaNs, infinities."""
+        """Its place in `facts`.
+
+        Shape, pool, offset, rows and columns there, smallest, largest, mean, norm, zeros, NaNs,
+        infinities.
+        """
         array = np.asarray(array)
         pool = "f4" if array.dtype in (np.float32, np.bool_) else "f8"
         flat = array.reshape((-1, array.shape[-1])) if array.ndim else array.reshape((1, 1))
         rows, columns = self.side, self.side if len(flat) > 1 else self.side * 4
-        block = np.ascontiguousarray(flat[:rows, :columns], np.float32 if pool == "f4" else np.float64)
+        block = np.ascontiguousarray(
+            flat[:rows, :columns], np.float32 if pool == "f4" else np.float64
+        )
         wide = array.astype(np.float64)
         finite = wide[np.isfinite(wide)]
         measures = [finite.min(), finite.max(), finite.mean()] if finite.size else [0.0, 0.0, 0.0]
@@ -147,15 +183,28 @@ class _Arrays:
         key = (array.shape, pool, block.tobytes(), *measures, *counts)
         if key not in self.found:
             self.found[key] = len(self.facts)
-            self.facts.append([list(array.shape), pool, self.sizes[pool], *block.shape, *(_short(m) for m in measures), *counts])
+            self.facts.append(
+                [
+                    list(array.shape),
+                    pool,
+                    self.sizes[pool],
+                    *block.shape,
+                    *(_short(m) for m in measures),
+                    *counts,
+                ]
+            )
             self.pools[pool].append(block.tobytes())
             self.sizes[pool] += block.size
         return self.found[key]
 
     def data(self) -> dict[str, Any]:
         """For the page."""
-        pools = {name: base64.b64encode(b"".join(np.frombuffer(p, f"={name}").astype(f"<{name}").tobytes() for p in parts)).decode()
-                 for name, parts in self.pools.items()}  # fmt: skip
+        pools = {
+            name: base64.b64encode(
+                b"".join(np.frombuffer(p, f"={name}").astype(f"<{name}").tobytes() for p in parts)
+            ).decode()
+            for name, parts in self.pools.items()
+        }
         return {"facts": self.facts, **pools}
 
 
@@ -165,13 +214,18 @@ def _short(number: float) -> float:
 
 
 class _Contents:
-    """What the page is told, as lists and numbers. Nodes are known by their places in a list: no address gets out."""
+    """What the page is told, as lists and numbers.
+
+    Nodes are known by their places in a list: no address gets out.
+    """
 
     def __init__(self, tape: Tape, seed: Array, title: str, limit: int | None) -> None:
         self.tape, self.seed = tape, seed
         self.graph = Graph(tape)
         if limit is None:
-            limit = FOLDABLE if any(self.graph.step(n) is not None for n in self.graph.nodes) else FLAT
+            limit = (
+                FOLDABLE if any(self.graph.step(n) is not None for n in self.graph.nodes) else FLAT
+            )
         self.sketch = sketch(tape, steps=len(tape), limit=limit)  # all steps, if there is room
         self.names, self.whole = variables(tape.nodes), expressions(tape.nodes)
         self.places = {n: k for k, n in enumerate(tape)}  # as `tg.tape` numbers them
@@ -199,7 +253,8 @@ class _Contents:
                 continue
             mark = self.graph.marks[n]
             found = gaps.get(None) or gaps.get(mark[:2] if mark else None, [])
-            before = [b for b in found if (b.step or 0) <= ((mark and mark.step) or 0)]  # a gap begins with the step that it is marked with
+            # a gap begins with the step that it is marked with
+            before = [b for b in found if (b.step or 0) <= ((mark and mark.step) or 0)]
             if before or found:
                 self.box_of[n] = max(before, key=lambda b: b.step or 0) if before else found[0]
         for b, n in self.node_of.items():
@@ -235,7 +290,9 @@ class _Contents:
             "reach": self._reach(),
             "rules": list(self.rules),
             "words": {k: v for k, v in WORDS.items() if any(b.get("op") == k for b in boxes)},
-            "files": [{"name": os.path.basename(p), "lines": self.lines[k]} for p, k in self.files.items()],
+            "files": [
+                {"name": os.path.basename(p), "lines": self.lines[k]} for p, k in self.files.items()
+            ],
             "arrays": self.arrays.data(),
         }
 
@@ -271,7 +328,10 @@ class _Contents:
             found["params"] = {k: _plain(v) for k, v in n.params.items()}
             spot = spot_of(n)
             if spot is not None:
-                found["code"], found["spot"] = spot.text(), [self._file(spot.path, spot.range), *spot.range]
+                found["code"], found["spot"] = (
+                    spot.text(),
+                    [self._file(spot.path, spot.range), *spot.range],
+                )
                 found["whole"] = n in self.whole
         return found
 
@@ -283,14 +343,31 @@ class _Contents:
         return [f"{number:.7g}" if isinstance(number, float) else str(number)]
 
     def _arrow(self, arrow: Arrow, path: Iterable[tuple[float, float]]) -> list[Any]:
-        kind = "state" if arrow in self.layout.states else "parameter" if arrow.tail.family == "parameter" else ""
-        return [self.number[arrow.tail], self.number[arrow.head], kind, [_point(v) for p in path for v in p]]
+        kind = (
+            "state"
+            if arrow in self.layout.states
+            else "parameter"
+            if arrow.tail.family == "parameter"
+            else ""
+        )
+        return [
+            self.number[arrow.tail],
+            self.number[arrow.head],
+            kind,
+            [_point(v) for p in path for v in p],
+        ]
 
     def _frame(self, f: Frame) -> dict[str, Any]:
         corners = (f.left, f.top, f.right, f.bottom)
         mark = f.boxes[0].mark or Mark()
         place = {"step": mark.step, "cell": mark.cell, "layer": mark.layer}
-        return {"label": f.label, "begin": _point(f.lx - f.left), **place, "at": [_point(v) for v in corners], "boxes": [self.number[b] for b in f.boxes]}
+        return {
+            "label": f.label,
+            "begin": _point(f.lx - f.left),
+            **place,
+            "at": [_point(v) for v in corners],
+            "boxes": [self.number[b] for b in f.boxes],
+        }
 
     def _file(self, path: str, lines: tuple[int, ...]) -> int:
         number = self.files.setdefault(path, len(self.files))
@@ -304,14 +381,21 @@ class _Contents:
     # --- the two walks --------------------------------------------------------------------------------------------------
 
     def _forward(self) -> list[Any]:
-        """The boxes in the order in which they are computed; of the nodes of a gap, which come one after the other, the first."""
-        order = [k for n in self.graph.nodes if not self.graph.is_leaf(n) and (k := self.at(n)) >= 0]
+        """The boxes in the order in which they are computed.
+
+        Of the nodes of a gap, which come one after the other, the first.
+        """
+        order = [
+            k for n in self.graph.nodes if not self.graph.is_leaf(n) and (k := self.at(n)) >= 0
+        ]
         return [k for i, k in enumerate(order) if i == 0 or k != order[i - 1]]
 
     def _backward(self) -> list[dict[str, Any]]:
         """The visits of the reverse walk; those of a gap that follow each other are one."""
         found: list[dict[str, Any]] = []
-        hidden: dict[Node, Array] = {}  # where the visits of the gap that is being walked have added to, and the sums there afterwards
+        # where the visits of the gap that is being walked have added to, and the sums there
+        # afterwards
+        hidden: dict[Node, Array] = {}
         for visit in reverse(self.tape, self.seed):
             if self.graph.is_literal(visit.node):
                 continue
@@ -323,7 +407,11 @@ class _Contents:
             if self.box_of[visit.node].gap:
                 if not found or found[-1]["box"] != at:
                     found.append({"box": at, "shares": []})
-                hidden.update((s.source, s.total) for s in visit.shares if s.source in self.box_of and not self.box_of[s.source].gap)
+                hidden.update(
+                    (s.source, s.total)
+                    for s in visit.shares
+                    if s.source in self.box_of and not self.box_of[s.source].gap
+                )
                 continue
             shares = []
             for s in visit.shares:
@@ -347,7 +435,9 @@ class _Contents:
 
     def _add_hidden(self, visit: dict[str, Any], hidden: dict[Node, Array]) -> None:
         for n, total in hidden.items():
-            visit["shares"].append({"to": self.at(n), "total": self.arrays.add(total), "norm": _norm(total)})
+            visit["shares"].append(
+                {"to": self.at(n), "total": self.arrays.add(total), "norm": _norm(total)}
+            )
         hidden.clear()
 
     def _rule(self, visit: Visit, position: int, rule: Rule) -> int:
@@ -356,7 +446,10 @@ class _Contents:
         return self.rules.setdefault(key, len(self.rules))
 
     def _reach(self) -> dict[int, list[Any]]:
-        """For each loss that the root adds up: the boxes that it depends on, and the norms of its own gradients there."""
+        """For each loss that the root adds up.
+
+        The boxes that it depends on, and the norms of its own gradients there.
+        """
         terms, stack, seen = [], [self.tape.root], set()
         while stack:
             n = stack.pop()
@@ -375,8 +468,14 @@ class _Contents:
             work += len(own)
             if len(found) >= TERMS or work > WORK:
                 break
-            norms = [(self.at(v.node), _norm(v.gradient)) for v in reverse(own, np.ones(n.shape, n.dtype))]
-            found[self.at(n)] = [[k for k, _ in norms if k >= 0], [norm for k, norm in norms if k >= 0]]
+            norms = [
+                (self.at(v.node), _norm(v.gradient))
+                for v in reverse(own, np.ones(n.shape, n.dtype))
+            ]
+            found[self.at(n)] = [
+                [k for k, _ in norms if k >= 0],
+                [norm for k, norm in norms if k >= 0],
+            ]
         found.pop(-1, None)
         return found
 
@@ -394,7 +493,9 @@ def _point(v: float) -> float:
 def _plain(value: Any) -> str:
     """A parameter of an operation, as text that is the same in every run."""
     if isinstance(value, slice):
-        parts = ["" if part is None else str(part) for part in (value.start, value.stop, value.step)]
+        parts = [
+            "" if part is None else str(part) for part in (value.start, value.stop, value.step)
+        ]
         return ":".join(parts if value.step is not None else parts[:2])
     if isinstance(value, (tuple, list)):
         return f"({', '.join(map(_plain, value))}{',' * (len(value) == 1)})"

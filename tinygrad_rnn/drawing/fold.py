@@ -1,8 +1,10 @@
 """Are the steps of a sequence the same? The proof behind "94 identical steps" and behind the folded picture.
 
-Two steps are of one kind if their nodes, in the order in which they were made, agree one by one: primitive, parameters, shape, dtype and
-source line, and each input is the same thing seen from the step: a number, the node with the same place in the step, the same weight, the
-same place in the step before (a state), the input of that step. In the first step a state may come from anywhere: it is the initial one.
+Two steps are of one kind if their nodes, in the order in which they were made, agree one by one:
+primitive, parameters, shape, dtype and source line, and each input is the same thing seen from the
+step: a number, the node with the same place in the step, the same weight, the same place in the
+step before (a state), the input of that step. In the first step a state may come from anywhere: it
+is the initial one.
 """
 
 from __future__ import annotations
@@ -38,7 +40,8 @@ class Kinds:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.number: dict[Node, int] = {}
-        self.beyond: set[Node] = set()  # what brings steps together, and what follows from it: no part of the last step
+        # what brings steps together, and what follows from it: no part of the last step
+        self.beyond: set[Node] = set()
         self.steps: dict[Lane, dict[int, list[Node]]] = {}
         last, nodes = None, []
         for n in graph.nodes:
@@ -46,28 +49,52 @@ class Kinds:
             if mark is None or mark[2] is None:
                 continue
             if mark is not last:
-                last, nodes = mark, self.steps.setdefault((mark[0], mark[1]), {}).setdefault(mark[2], [])
-            if n.primitive is not None and n not in graph.given and not (n not in graph.framed and self._is_beyond(n)):
+                last, nodes = (
+                    mark,
+                    self.steps.setdefault((mark[0], mark[1]), {}).setdefault(mark[2], []),
+                )
+            if (
+                n.primitive is not None
+                and n not in graph.given
+                and not (n not in graph.framed and self._is_beyond(n))
+            ):
                 self.number[n] = len(nodes)
                 nodes.append(n)
         self._end()
         self.states: dict[tuple[Lane, int, int], tuple[int, Any]] = {}
         self.makers: dict[tuple[Lane, Any], dict[int, Node]] = {}
-        self.once: set[tuple[Lane, int, int]] = set()  # inputs that are no states, but one thing that an early step computed for all
+        # inputs that are no states, but one thing that an early step computed for all
+        self.once: set[tuple[Lane, int, int]] = set()
         self._keys: dict[Node, Any] = {}
         self._find_states()
         self.kind: dict[Lane, dict[int, int]] = {}
         self._moving: dict[tuple[Lane, int], bool] = {}
         known: dict[Any, int] = {}
         for lane, steps in self.steps.items():
-            self.kind[lane] = {step: known.setdefault((lane, *(self.describe(n, lane, step) for n in nodes)), len(known)) for step, nodes in steps.items()}
+            self.kind[lane] = {
+                step: known.setdefault(
+                    (lane, *(self.describe(n, lane, step) for n in nodes)), len(known)
+                )
+                for step, nodes in steps.items()
+            }
 
     def _is_beyond(self, n: Node) -> bool:
         graph, marks = self.graph, self.graph.marks
         inputs = graph.inputs[n]
         found = n.op in ("stack", "concatenate") or any(i in self.beyond for i in inputs)
         if not found and len(inputs) > 1:
-            found = len({m[2] for i in inputs if i in graph.framed and i.primitive is not None and (m := marks[i]) is not None}) > 1
+            found = (
+                len(
+                    {
+                        m[2]
+                        for i in inputs
+                        if i in graph.framed
+                        and i.primitive is not None
+                        and (m := marks[i]) is not None
+                    }
+                )
+                > 1
+            )
         if found:
             self.beyond.add(n)
         return found
@@ -86,7 +113,12 @@ class Kinds:
                 self.number.update((n, k) for k, n in enumerate(nodes))
 
     def _find_states(self) -> None:
-        marks, number, states, framed = self.graph.marks, self.number, self.states, self.graph.framed
+        marks, number, states, framed = (
+            self.graph.marks,
+            self.number,
+            self.states,
+            self.graph.framed,
+        )
         before: dict[Any, tuple[int, Node]] = {}
         read: list[tuple[tuple[Lane, int, int], int, Node]] = []
         for lane, steps in self.steps.items():
@@ -99,7 +131,10 @@ class Kinds:
                             mark = marks[i]
                             if mark is not None and mark[2] != step and (mark[0], mark[1]) == lane:
                                 here = (lane, number[n], place)
-                                if before.setdefault(here, (step, i))[1] is i and before[here][0] != step:
+                                if (
+                                    before.setdefault(here, (step, i))[1] is i
+                                    and before[here][0] != step
+                                ):
                                     self.once.add(here)
                                 read.append((here, step - (mark[2] or 0), i))
         for here, back, i in read:
@@ -107,10 +142,20 @@ class Kinds:
                 key = self.key(i)
                 states.setdefault(here, (back, key))
                 self.makers.setdefault((here[0], key), {})[self.graph.step(i) or 0] = i
-        for (lane, key), made in self.makers.items():  # also where nothing reads it any more, as in the last step
+        # also where nothing reads it any more, as in the last step
+        for (lane, key), made in self.makers.items():
             for step, nodes in self.steps[lane].items():
                 if step not in made:
-                    found = next((n for n in nodes if n.primitive is key[0] and self.graph.place(n) == key[1] and self.key(n) == key), None)
+                    found = next(
+                        (
+                            n
+                            for n in nodes
+                            if n.primitive is key[0]
+                            and self.graph.place(n) == key[1]
+                            and self.key(n) == key
+                        ),
+                        None,
+                    )
                     if found is not None:
                         made[step] = found
 
@@ -121,7 +166,11 @@ class Kinds:
             mark = self.graph.marks[n]
             assert mark is not None and mark[2] is not None
             place = self.graph.place(n)
-            same = [m for m in self.steps[mark[0], mark[1]][mark[2]] if m.primitive is n.primitive and self.graph.place(m) == place]
+            same = [
+                m
+                for m in self.steps[mark[0], mark[1]][mark[2]]
+                if m.primitive is n.primitive and self.graph.place(m) == place
+            ]
             for k, m in enumerate(same):
                 self._keys[m] = (m.primitive, place, k)
             found = self._keys[n]
@@ -140,7 +189,9 @@ class Kinds:
                 if (mark[0], mark[1]) == lane:
                     back = step - (mark[2] or 0)
                     once = back and (lane, number[n], place) in self.once
-                    found = ("once", i.index) if once else (back, self.key(i)) if back else number[i]
+                    found = (
+                        ("once", i.index) if once else (back, self.key(i)) if back else number[i]
+                    )
                 else:
                     inside = False
                     first = self._first(lane, number[n], place, step)
@@ -158,13 +209,21 @@ class Kinds:
         params: Any = None
         if n.params:
             index = index_of(n)
-            params = ("t", index - step) if type(index) is int and not inside and self._follows(lane, number[n]) else tuple([_shown(v) for v in n.params.values()])
+            params = (
+                ("t", index - step)
+                if type(index) is int and not inside and self._follows(lane, number[n])
+                else tuple([_shown(v) for v in n.params.values()])
+            )
         return (n.primitive, graph.place(n), n.op, n.shape, n.dtype, params, *inputs)
 
     def _follows(self, lane: Lane, number: int) -> bool:
         """Whether the index that is taken out moves with the steps, as of a sequence, and is not always the same."""
         if (lane, number) not in self._moving:
-            found = [nodes[number] for nodes in itertools.islice(self.steps[lane].values(), 2) if number < len(nodes)]
+            found = [
+                nodes[number]
+                for nodes in itertools.islice(self.steps[lane].values(), 2)
+                if number < len(nodes)
+            ]
             self._moving[lane, number] = len(found) < 2 or index_of(found[0]) != index_of(found[1])
         return self._moving[lane, number]
 
@@ -203,9 +262,20 @@ class Kinds:
             elif one[5] != two[5]:
                 said.append(f"{n.op} has other parameters")
             else:
-                where = next((k for k, (x, y) in enumerate(zip(one[6:], two[6:], strict=False)) if x != y), None)
-                cut = where is not None and isinstance(n.inputs[where], Leaf) and (lane, self.number[n], where) in self.states
-                said.append(f"{n.op} begins anew from a constant: the state was cut" if cut else f"{n.op} reads another input")
+                where = next(
+                    (k for k, (x, y) in enumerate(zip(one[6:], two[6:], strict=False)) if x != y),
+                    None,
+                )
+                cut = (
+                    where is not None
+                    and isinstance(n.inputs[where], Leaf)
+                    and (lane, self.number[n], where) in self.states
+                )
+                said.append(
+                    f"{n.op} begins anew from a constant: the state was cut"
+                    if cut
+                    else f"{n.op} reads another input"
+                )
         if len(a) != len(b) and not said:
             said.append(f"{len(a)} operations in place of {len(b)}")
         return said[:LONGEST]
@@ -221,4 +291,8 @@ def _shown(value: Any) -> Any:
     """A parameter as something that can be compared."""
     if isinstance(value, (int, float, str, bool, type(None))):
         return value
-    return repr(value) if isinstance(value, (tuple, list, slice, type(...))) else f"{type(value).__name__} {getattr(value, 'shape', '')}"
+    return (
+        repr(value)
+        if isinstance(value, (tuple, list, slice, type(...)))
+        else f"{type(value).__name__} {getattr(value, 'shape', '')}"
+    )

@@ -1,13 +1,16 @@
 """Figures over time, laid over a picture: heat, the ledger of each weight, memory, values.
 
-*Heat* is a number for each step, as a colour: by default the norm of the gradient of the loss with respect to each state. The scale is
-logarithmic, because gradients through time shrink and grow by factors; the colours are cividis (J. R. Nunez, C. R. Anderton and
-R. S. Renslow, PLOS ONE 13 (2018) e0199239), which readers of all kinds of colour vision see alike. Zero, NaN, infinity and a gradient that
-is not there have marks of their own, since they are no small or large numbers.
+*Heat* is a number for each step, as a colour: by default the norm of the gradient of the loss with
+respect to each state. The scale is logarithmic, because gradients through time shrink and grow by
+factors; the colours are cividis (J. R. Nunez, C. R. Anderton and R. S. Renslow, PLOS ONE 13 (2018)
+e0199239), which readers of all kinds of colour vision see alike. Zero, NaN, infinity and a gradient
+that is not there have marks of their own, since they are no small or large numbers.
 
-The *ledger* is what each step adds to the gradient of a weight. *Memory* is what the tape keeps for the backward, step by step.
+The *ledger* is what each step adds to the gradient of a weight. *Memory* is what the tape keeps for
+the backward, step by step.
 
-The reverse walk is made on the side (`ledger.reverse`): it runs no hook, frees nothing and fills no `.grad`.
+The reverse walk is made on the side (`ledger.reverse`): it runs no hook, frees nothing and fills no
+`.grad`.
 """
 
 from __future__ import annotations
@@ -26,7 +29,18 @@ from .fold import Kinds
 from .ledger import reverse, values
 from .sketch import GRADIENT, Box, Graph, Sketch, Strip
 
-CIVIDIS = ("#00224e", "#123570", "#3b496c", "#575d6d", "#707173", "#8a8678", "#a59c74", "#c3b369", "#e1cc55", "#fee838")
+CIVIDIS = (
+    "#00224e",
+    "#123570",
+    "#3b496c",
+    "#575d6d",
+    "#707173",
+    "#8a8678",
+    "#a59c74",
+    "#c3b369",
+    "#e1cc55",
+    "#fee838",
+)
 ZERO, BROKEN, ENDLESS, MISSING = "#ffffff", "#c0392b", "#8e44ad", "hatch"
 WIDEST = 1e12  # from the largest to the smallest number of a scale
 BARS = 40
@@ -65,22 +79,39 @@ class Scale:
         if kind:
             return {"0": ZERO, "NaN": BROKEN, "infinite": ENDLESS, "no gradient": MISSING}[kind]
         assert v is not None
-        part = min(max((math.log10(v) - self.low) / (self.high - self.low), 0.0), 1.0) * (len(CIVIDIS) - 1)
+        part = min(max((math.log10(v) - self.low) / (self.high - self.low), 0.0), 1.0) * (
+            len(CIVIDIS) - 1
+        )
         k = min(int(part), len(CIVIDIS) - 2)
-        mix = [round(int(CIVIDIS[k][i : i + 2], 16) * (k + 1 - part) + int(CIVIDIS[k + 1][i : i + 2], 16) * (part - k)) for i in (1, 3, 5)]
+        mix = [
+            round(
+                int(CIVIDIS[k][i : i + 2], 16) * (k + 1 - part)
+                + int(CIVIDIS[k + 1][i : i + 2], 16) * (part - k)
+            )
+            for i in (1, 3, 5)
+        ]
         return "#" + "".join(f"{c:02x}" for c in mix)
 
     def legend(self, title: str) -> Legend:
         """The scale, and the marks that occur."""
-        colours = [self.colour(10 ** (self.low + (self.high - self.low) * (k + 0.5) / 30)) for k in range(30)]
+        colours = [
+            self.colour(10 ** (self.low + (self.high - self.low) * (k + 0.5) / 30))
+            for k in range(30)
+        ]
         every = max(1, math.ceil((self.high - self.low) / 4))
-        decades = [k for k in range(math.ceil(self.low), math.floor(self.high) + 1) if k % every == 0]
+        decades = [
+            k for k in range(math.ceil(self.low), math.floor(self.high) + 1) if k % every == 0
+        ]
         if len(decades) < 2:
             ticks = [(0.0, f"{10**self.low:.2g}"), (1.0, f"{10**self.high:.2g}")]
         else:
-            ticks = [((k - self.low) / (self.high - self.low), f"1e{k}" if k else "1") for k in decades]
+            ticks = [
+                ((k - self.low) / (self.high - self.low), f"1e{k}" if k else "1") for k in decades
+            ]
         marks = {"0": ZERO, "NaN": BROKEN, "infinite": ENDLESS, "no gradient": MISSING}
-        return Legend(title, colours, ticks, [(marks[kind], kind) for kind in marks if kind in self.kinds])
+        return Legend(
+            title, colours, ticks, [(marks[kind], kind) for kind in marks if kind in self.kinds]
+        )
 
 
 def _kind(v: float | None) -> str:
@@ -152,16 +183,32 @@ def lay_heat(sketch: Sketch, kinds: Kinds, numbers: Numbers, title: str) -> None
     boxes = sketch.of
     for (lane, key), steps in numbers.items():
         nodes = kinds.makers[lane, key]
-        name = next((b.title.split(" = ")[0] for n in nodes.values() if (b := boxes.get(n)) and " = " in b.title), "")
+        name = next(
+            (
+                b.title.split(" = ")[0]
+                for n in nodes.values()
+                if (b := boxes.get(n)) and " = " in b.title
+            ),
+            "",
+        )
         for step, n in nodes.items():
             box = boxes.get(n)
             if box is not None and step in steps:
                 colour = scale.colour(steps[step])
                 box.hatch, box.fill = colour == MISSING, "" if colour == MISSING else colour
-                box.tooltip += f"\n{title.replace('state', name or 'state')} = {_figure(steps[step])}"
+                box.tooltip += (
+                    f"\n{title.replace('state', name or 'state')} = {_figure(steps[step])}"
+                )
         words = title.replace("state", name or "state")
         strip = Strip(words + _lane_words(lane, len(lanes) > 1))
-        _fill(sketch, strip, lane, steps, lambda found: _hidden(found, scale), lambda v: (scale.colour(v), _figure(v)))
+        _fill(
+            sketch,
+            strip,
+            lane,
+            steps,
+            lambda found: _hidden(found, scale),
+            lambda v: (scale.colour(v), _figure(v)),
+        )
         sketch.strips.append(strip)
     sketch.legend = scale.legend(title)
 
@@ -169,12 +216,25 @@ def lay_heat(sketch: Sketch, kinds: Kinds, numbers: Numbers, title: str) -> None
 def _lane_words(lane: Any, several: bool) -> str:
     if not several:
         return ""
-    return " · " + " ".join(str(part) for part in (lane[0], "" if lane[1] is None else f"layer {lane[1]}") if part)
+    return " · " + " ".join(
+        str(part) for part in (lane[0], "" if lane[1] is None else f"layer {lane[1]}") if part
+    )
 
 
-def _fill(sketch: Sketch, strip: Strip, lane: Any, steps: Mapping[int, Any], hidden: Callable[[list[Any]], tuple[str, str]], one: Callable[[Any], tuple[str, str]]) -> None:
+def _fill(
+    sketch: Sketch,
+    strip: Strip,
+    lane: Any,
+    steps: Mapping[int, Any],
+    hidden: Callable[[list[Any]], tuple[str, str]],
+    one: Callable[[Any], tuple[str, str]],
+) -> None:
     """A cell of a strip for each column of a lane."""
-    gaps = {b.step: b.hides for b in sketch.boxes if b.run and b.framed and b.mark and b.mark[:2] == lane}
+    gaps = {
+        b.step: b.hides
+        for b in sketch.boxes
+        if b.run and b.framed and b.mark and b.mark[:2] == lane
+    }
     covered = {s for found in gaps.values() for s in found}
     for first, found in gaps.items():
         if first is not None:
@@ -198,7 +258,10 @@ def _figure(v: float | None) -> str:
 
 
 def lay_given(sketch: Sketch, kinds: Kinds, given: Any, title: str) -> None:
-    """Heat of figures that the caller has: a mapping from step to number, or one number for each step."""
+    """Heat of figures that the caller has.
+
+    A mapping from step to number, or one number for each step.
+    """
     numbers: dict[int, float | None] = {}
     lanes = [lane for lane in kinds.steps if not lane[0].startswith(GRADIENT)]
     steps = sorted({s for lane in lanes for s in kinds.steps[lane]})
@@ -208,14 +271,25 @@ def lay_given(sketch: Sketch, kinds: Kinds, given: Any, title: str) -> None:
         try:
             found = np.asarray(getattr(given, "array", given), np.float64).ravel()
         except (TypeError, ValueError):
-            raise DrawingError(f"draw: heat is 'grad', a mapping from step to number, or a number for each step; found {given!r}") from None
+            raise DrawingError(
+                f"draw: heat is 'grad', a mapping from step to number, or a number for each step; found {given!r}"
+            ) from None
         if len(found) != len(steps):
-            raise DrawingError(f"draw: heat has {len(found)} numbers; the picture has {len(steps)} steps")
+            raise DrawingError(
+                f"draw: heat has {len(found)} numbers; the picture has {len(steps)} steps"
+            )
         numbers = {s: float(v) for s, v in zip(steps, found, strict=True)}
     scale = Scale(list(numbers.values()))
     lane = lanes[0] if lanes else None
     strip = Strip(title)
-    _fill(sketch, strip, lane, numbers, lambda found: _hidden(found, scale), lambda v: (scale.colour(v), _figure(v)))
+    _fill(
+        sketch,
+        strip,
+        lane,
+        numbers,
+        lambda found: _hidden(found, scale),
+        lambda v: (scale.colour(v), _figure(v)),
+    )
     sketch.strips.append(strip)
     sketch.legend = scale.legend(title)
 
@@ -237,7 +311,11 @@ def lay_ledger(sketch: Sketch, shares: dict[Leaf, dict[int, float]]) -> None:
 
 def lay_memory(sketch: Sketch, graph: Graph, kinds: Kinds) -> None:
     """Bytes that each step keeps for the backward, and all so far."""
-    given = {id(_base(n.value)) for n in graph.nodes if isinstance(n, Leaf) and isinstance(n.value, np.ndarray)}
+    given = {
+        id(_base(n.value))
+        for n in graph.nodes
+        if isinstance(n, Leaf) and isinstance(n.value, np.ndarray)
+    }
     seen: set[int] = set()
     own: dict[Any, dict[int, float]] = {}
     total: dict[Any, dict[int, float]] = {}
@@ -266,9 +344,20 @@ def lay_memory(sketch: Sketch, graph: Graph, kinds: Kinds) -> None:
             if lane[0].startswith(GRADIENT):
                 continue
             strip = Strip(word + _lane_words(lane, len(found) > 1))
-            _fill(sketch, strip, lane, steps, lambda v, combine=combine: ("", _bytes(combine(v))), lambda v: ("", _bytes(v)))  # type: ignore[misc]
+            _fill(
+                sketch,
+                strip,
+                lane,
+                steps,
+                lambda v, combine=combine: ("", _bytes(combine(v))),  # type: ignore[misc]
+                lambda v: ("", _bytes(v)),
+            )
             sketch.strips.append(strip)
-    peak = "released by a backward" if freed and not running else f"{_bytes(running)} at the end of the forward, the peak"
+    peak = (
+        "released by a backward"
+        if freed and not running
+        else f"{_bytes(running)} at the end of the forward, the peak"
+    )
     sketch.note = " ".join(filter(None, [sketch.note, f"Saved for the backward: {peak}."]))
 
 

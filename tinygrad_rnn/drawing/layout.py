@@ -1,15 +1,18 @@
 """Where everything goes: a grid of time and depth.
 
-A column is a time step; a band is a cell with its layer (a row of frames, one for each step), or the operations outside of cells that
-follow it. Bands are stacked from what is given to what is computed: inputs below, losses above. A step is laid out once for all columns
-(`cellplan`), so the same operation stands at the same height in every step, and the work is linear in what is drawn.
+A column is a time step; a band is a cell with its layer (a row of frames, one for each step), or
+the operations outside of cells that follow it. Bands are stacked from what is given to what is
+computed: inputs below, losses above. A step is laid out once for all columns (`cellplan`), so the
+same operation stands at the same height in every step, and the work is linear in what is drawn.
 
-Between columns are channels, between bands gaps; nothing stands in them but lines. A line leaves its cell upwards into the gap above it, or
-sideways into the channel beside it, and reaches the other cell through channels and gaps. So no line runs behind a box.
+Between columns are channels, between bands gaps; nothing stands in them but lines. A line leaves
+its cell upwards into the gap above it, or sideways into the channel beside it, and reaches the
+other cell through channels and gaps. So no line runs behind a box.
 
-It is computed here, and not by a general layout program: these take minutes for an unrolled network, and do not know that its steps are
-alike. All lengths are in points. The code speaks of u, along time, and d, the depth, which grows upwards on the page; for time that runs
-downwards the axes are exchanged at the end.
+It is computed here, and not by a general layout program: these take minutes for an unrolled
+network, and do not know that its steps are alike. All lengths are in points. The code speaks of u,
+along time, and d, the depth, which grows upwards on the page; for time that runs downwards the axes
+are exchanged at the end.
 """
 
 from __future__ import annotations
@@ -20,12 +23,24 @@ from typing import Any, NamedTuple
 
 from ..core.tape import Mark
 from .cellplan import FOOT, CellPlan, Item, smooth
-from .sketch import GRADIENT, HEIGHT, INITIAL, PARAMETER, SEQUENCE, SHARED, Arrow, Box, Sketch, Strip
+from .sketch import (
+    GRADIENT,
+    HEIGHT,
+    INITIAL,
+    PARAMETER,
+    SEQUENCE,
+    SHARED,
+    Arrow,
+    Box,
+    Sketch,
+    Strip,
+)
 
 DOWN = 24.0  # between rows
 TIP = 5.5  # length of an arrow head
 MARGIN = 11.0  # between a frame and its boxes
-BETWEEN, LINE, CORNER = 11.0, 6.0, 6.0  # beside the lines of a channel; from line to line; radius of their bends
+# beside the lines of a channel; from line to line; radius of their bends
+BETWEEN, LINE, CORNER = 11.0, 6.0, 6.0
 CELL = 15.0  # depth of a row of figures
 
 Point = tuple[float, float]
@@ -56,34 +71,55 @@ class Figure(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """What a renderer needs. A path is its start and then, three by three, the points of cubic Bezier curves."""
+    """What a renderer needs.
+
+    A path is its start and then, three by three, the points of cubic Bezier curves.
+    """
 
     width: float
     height: float
     frames: list[Frame]
     paths: list[tuple[Arrow, list[Point]]]
     states: set[Arrow]  # the arrows that carry a state from step to step, or into the first one
-    captions: list[tuple[str, str, float, float]]  # name, text, y, size of its letters; in the middle of the width
+    # name, text, y, size of its letters; in the middle of the width
+    captions: list[tuple[str, str, float, float]]
     figures: list[Figure] = []  # noqa: RUF012  (never changed in place)
     words: list[tuple[str, float, float]] = []  # noqa: RUF012  text that ends at x, and its middle y
 
 
 def place(sketch: Sketch, direction: str = "LR") -> Layout:
-    """Set x and y (the middle, y growing downwards) of every box; find the frames and the paths of the arrows.
+    """Set x and y (the middle, y growing downwards) of every box.
 
-    `direction` is that of time, "LR" or "TB": the operations of a step run across it. Without steps it is that of the operations.
+    Find the frames and the paths of the arrows.
+
+    `direction` is that of time, "LR" or "TB": the operations of a step run across it. Without steps
+    it is that of the operations.
     """
     steps = any(box.framed or box.run for box in sketch.boxes)
     turned = (direction == "TB") == steps
     upwards = steps and not turned
     plan = _Plan(sketch, turned)
-    turn = (lambda p: (p[1], p[0])) if turned else (lambda p: (p[0], -p[1])) if upwards else (lambda p: p)
+    turn = (
+        (lambda p: (p[1], p[0]))
+        if turned
+        else (lambda p: (p[0], -p[1]))
+        if upwards
+        else (lambda p: p)
+    )
     for b in sketch.boxes:
         b.x, b.y = turn(plan.at[b])
-    frames = [f._replace(left=min(p[0], q[0]), top=min(p[1], q[1]), right=max(p[0], q[0]), bottom=max(p[1], q[1]))
-              for f, p, q in ((f, turn((f.left, f.top)), turn((f.right, f.bottom))) for f in plan.frames())]  # fmt: skip
+    frames = [
+        f._replace(
+            left=min(p[0], q[0]), top=min(p[1], q[1]), right=max(p[0], q[0]), bottom=max(p[1], q[1])
+        )
+        for f, p, q in (
+            (f, turn((f.left, f.top)), turn((f.right, f.bottom))) for f in plan.frames()
+        )
+    ]
     frames = [f._replace(lx=f.left + (8 if turned else f.lx), ly=f.bottom - 8) for f in frames]
-    paths = [(arrow, [turn(p) for p in path]) for arrow in sketch.arrows for path in plan.paths(arrow)]
+    paths = [
+        (arrow, [turn(p) for p in path]) for arrow in sketch.arrows for path in plan.paths(arrow)
+    ]
     figures, words = plan.strips(sketch.strips)
     placed = [f._replace(x=p[0], y=p[1]) for f in figures for p in [turn((f.x, f.y))]]
     texts = [(word, *turn((x, y))) for word, x, y in [*words, *plan.names]]
@@ -110,7 +146,12 @@ def _framed(sketch: Sketch, layout: Layout) -> Layout:
         ys += [y - 6, y + 6]
     inner = max(xs) - min(xs) + 2 * MARGIN
     legend = 46.0 if sketch.legend is not None else 0.0
-    width = max(inner, 8 * len(sketch.title) + 2 * MARGIN, 5.3 * min(len(sketch.note), 150) + 2 * MARGIN, 330.0 if legend else 0.0)
+    width = max(
+        inner,
+        8 * len(sketch.title) + 2 * MARGIN,
+        5.3 * min(len(sketch.note), 150) + 2 * MARGIN,
+        330.0 if legend else 0.0,
+    )
     notes = _wrapped(sketch.note, max(40, int((width - 2 * MARGIN) / 5.0)))
     head, foot = 26.0 if sketch.title else 0.0, (8.0 + 14.0 * len(notes)) * bool(notes) + legend
     dx, dy = MARGIN - min(xs) + (width - inner) / 2, MARGIN - min(ys) + head
@@ -118,11 +159,22 @@ def _framed(sketch: Sketch, layout: Layout) -> Layout:
     for b in sketch.boxes:
         b.x, b.y = b.x + dx, b.y + dy
     frames = [
-        f._replace(left=f.left + dx, top=f.top + dy, right=f.right + dx, bottom=f.bottom + dy, lx=f.lx + dx, ly=f.ly + dy) for f in layout.frames
+        f._replace(
+            left=f.left + dx,
+            top=f.top + dy,
+            right=f.right + dx,
+            bottom=f.bottom + dy,
+            lx=f.lx + dx,
+            ly=f.ly + dy,
+        )
+        for f in layout.frames
     ]
     paths = [(arrow, [(x + dx, y + dy) for x, y in path]) for arrow, path in layout.paths]
     captions = [("title", sketch.title, MARGIN + 7, 14.0)] * bool(sketch.title)
-    captions += [(f"note{k or ''}", text, height - MARGIN - 4 - 14 * (len(notes) - 1 - k), 10.0) for k, text in enumerate(notes)]
+    captions += [
+        (f"note{k or ''}", text, height - MARGIN - 4 - 14 * (len(notes) - 1 - k), 10.0)
+        for k, text in enumerate(notes)
+    ]
     figures = [g._replace(x=g.x + dx, y=g.y + dy) for g in layout.figures]
     words = [(word, x + dx, y + dy) for word, x, y in layout.words]
     return Layout(width, height, frames, paths, layout.states, captions, figures, words)
@@ -156,7 +208,8 @@ class _Plan:
     def __init__(self, sketch: Sketch, turned: bool) -> None:
         self.boxes, self.arrows, self.turned = sketch.boxes, sketch.arrows, turned
         self.at: dict[Box, Point] = {}
-        self.names: list[tuple[str, float, float]] = []  # of bands whose frames are too narrow for them
+        # of bands whose frames are too narrow for them
+        self.names: list[tuple[str, float, float]] = []
         self.heads: dict[Box, list[Arrow]] = {b: [] for b in self.boxes}
         self.tails: dict[Box, list[Arrow]] = {b: [] for b in self.boxes}
         for a in self.arrows:
@@ -164,8 +217,15 @@ class _Plan:
             self.tails[a.head].append(a)
         # An argument is a state if, in any step, it comes from another step.
         through = [a for a in self.arrows if a.through_time and a.tail.lane == a.head.lane]
-        self.entering = {(a.head.lane, a.head.key, k) for a in through if not a.head.run for k in a.places}
-        self.entering |= {(a.head.lane, a.head.key, k) for a in self.arrows if a.tail.role == INITIAL or a.tail.name.startswith("z") for k in a.places}
+        self.entering = {
+            (a.head.lane, a.head.key, k) for a in through if not a.head.run for k in a.places
+        }
+        self.entering |= {
+            (a.head.lane, a.head.key, k)
+            for a in self.arrows
+            if a.tail.role == INITIAL or a.tail.name.startswith("z")
+            for k in a.places
+        }
         self.backward = {a.head.lane for a in through if (a.head.step or 0) < (a.tail.step or 0)}
         self.states = {a for a in self.arrows if self._is_state(a)}
         self._bands()
@@ -185,9 +245,20 @@ class _Plan:
         return b.width if self.turned else b.height
 
     def _is_state(self, a: Arrow) -> bool:
-        if a.tail.role == INITIAL or (a.through_time and a.tail.lane == a.head.lane) or a.tail.name.startswith("z") or a.head.name.startswith("z"):
+        if (
+            a.tail.role == INITIAL
+            or (a.through_time and a.tail.lane == a.head.lane)
+            or a.tail.name.startswith("z")
+            or a.head.name.startswith("z")
+        ):
             return True
-        return a.head.lane is not None and not a.tail.leaf and not a.head.run and self._enters(a) and a.tail.mark != a.head.mark
+        return (
+            a.head.lane is not None
+            and not a.tail.leaf
+            and not a.head.run
+            and self._enters(a)
+            and a.tail.mark != a.head.mark
+        )
 
     def _enters(self, a: Arrow) -> bool:
         """Whether it gives an operation the state that the step begins with."""
@@ -197,7 +268,11 @@ class _Plan:
 
     def _bands(self) -> None:
         """A band for each cell and layer, and one for what follows it; -1 is before all."""
-        self.lanes = list(dict.fromkeys(b.lane for b in self.boxes if b.framed and b.lane and not b.leaf and not b.port))
+        self.lanes = list(
+            dict.fromkeys(
+                b.lane for b in self.boxes if b.framed and b.lane and not b.leaf and not b.port
+            )
+        )
         number = {lane: k for k, lane in enumerate(self.lanes)}
         after: dict[Box, int] = {}
         for b in self.boxes:
@@ -218,7 +293,10 @@ class _Plan:
         self.bands = {band: k for k, band in enumerate(used)}
 
     def _columns(self) -> None:
-        """A column for each step; a cell that starts from what another one ends with begins to the right of it."""
+        """A column for each step.
+
+        A cell that starts from what another one ends with begins to the right of it.
+        """
         ends: dict[Any, list[int]] = {lane: [] for lane in self.lanes}
         for b in self.boxes:
             if b.lane in ends and b.step is not None and b.framed:
@@ -226,7 +304,9 @@ class _Plan:
         self.offset: dict[Any, int] = dict.fromkeys(self.lanes, 0)
         number = {lane: k for k, lane in enumerate(self.lanes)}
         for lane in self.lanes:
-            base = lane[0].removeprefix(GRADIENT).rpartition(" (")[0] or lane[0].removeprefix(GRADIENT)
+            base = lane[0].removeprefix(GRADIENT).rpartition(" (")[0] or lane[0].removeprefix(
+                GRADIENT
+            )
             twin = next((o for o in self.lanes if o != lane and o == (base, lane[1])), None)
             if lane[0].startswith(GRADIENT) and twin:
                 self.offset[lane] = self.offset[twin]
@@ -236,16 +316,36 @@ class _Plan:
                 if b.lane != lane or b.leaf or b.port or b.run:
                     continue
                 for a in self.tails[b]:
-                    other = a.tail.mark[:2] if a.tail.mark and not a.tail.leaf and not a.tail.port else None
-                    if other is None or other == lane or other not in number or number[other] > number[lane]:
+                    other = (
+                        a.tail.mark[:2]
+                        if a.tail.mark and not a.tail.leaf and not a.tail.port
+                        else None
+                    )
+                    if (
+                        other is None
+                        or other == lane
+                        or other not in number
+                        or number[other] > number[lane]
+                    ):
                         continue
                     begins = min(ends[lane]) if lane not in self.backward else max(ends[lane])
-                    if self._enters(a) and b.step == begins and a.tail.step == max(ends[other]) and len(ends[other]) > 0:
-                        least = max(least, self.offset[other] + max(ends[other]) + 1 - min(ends[lane]))
+                    if (
+                        self._enters(a)
+                        and b.step == begins
+                        and a.tail.step == max(ends[other])
+                        and len(ends[other]) > 0
+                    ):
+                        least = max(
+                            least, self.offset[other] + max(ends[other]) + 1 - min(ends[lane])
+                        )
                     elif a.tail.framed and a.tail.step == b.step:
                         least = max(least, self.offset[other])
             self.offset[lane] = least
-        self.first = {lane: (max(s) if lane in self.backward else min(s)) + self.offset[lane] for lane, s in ends.items() if s}
+        self.first = {
+            lane: (max(s) if lane in self.backward else min(s)) + self.offset[lane]
+            for lane, s in ends.items()
+            if s
+        }
         columns: dict[Box, int] = {}
         before = min(self.first.values(), default=0) - 1
         for b in self.boxes:
@@ -283,9 +383,13 @@ class _Plan:
         delay = a.tail.name.startswith("z") and not a.tail.framed
         if (bt, ct) == (bh, ch):
             return None
-        aside = a.tail.role == INITIAL or delay or (bt == bh and ct != ch) or bh < bt or (
-            self._enters(a) and a.head.lane is not None and ct != ch and not a.head.run
-        )  # fmt: skip
+        aside = (
+            a.tail.role == INITIAL
+            or delay
+            or (bt == bh and ct != ch)
+            or bh < bt
+            or (self._enters(a) and a.head.lane is not None and ct != ch and not a.head.run)
+        )
         if aside:
             if ct == ch:
                 left = a.head.lane not in self.backward
@@ -296,7 +400,11 @@ class _Plan:
             if start == stop:
                 return _Route(out, into, start, None, None, ("from", a.tail))
             return _Route(out, into, start, min(bt, bh), stop, ("from", a.tail))
-        many = sum(self.place_of.get(b.tail, (bh, ch))[1] != ch for b in self.tails[a.head]) if len(self.tails[a.head]) < 3 else 3
+        many = (
+            sum(self.place_of.get(b.tail, (bh, ch))[1] != ch for b in self.tails[a.head])
+            if len(self.tails[a.head]) < 3
+            else 3
+        )
         key = ("to", a.head) if many > 2 else ("from", a.tail)
         if bh == bt + 1:
             return _Route("up", "down", None, None if ct == ch and many < 3 else bt, None, key)
@@ -326,7 +434,11 @@ class _Plan:
             boxes = {where: [b for b in self.cells[where] if not b.run] for where in wheres}
             most = max(map(len, boxes.values()))
             keys = {b: b.key for found in boxes.values() for b in found}
-            if len(wheres) > 1 and len(set(keys.values())) <= 2.5 * most + 8 and all(len({keys[b] for b in found}) == len(found) for found in boxes.values()):
+            if (
+                len(wheres) > 1
+                and len(set(keys.values())) <= 2.5 * most + 8
+                and all(len({keys[b] for b in found}) == len(found) for found in boxes.values())
+            ):
                 try:
                     plan = self._plan(wheres, boxes, arrows, keys)
                 except ValueError:
@@ -340,7 +452,13 @@ class _Plan:
                 self.plan[where] = self._plan([where], boxes, arrows, own)
                 self.key.update(own)
 
-    def _plan(self, wheres: Sequence[tuple[int, int]], boxes: dict[Any, list[Box]], arrows: dict[Any, list[Arrow]], keys: dict[Box, Any]) -> CellPlan:
+    def _plan(
+        self,
+        wheres: Sequence[tuple[int, int]],
+        boxes: dict[Any, list[Box]],
+        arrows: dict[Any, list[Arrow]],
+        keys: dict[Box, Any],
+    ) -> CellPlan:
         items: dict[Any, Item] = {}
         edges: dict[tuple[Any, Any], None] = {}
         ups: dict[Any, None] = {}
@@ -351,19 +469,35 @@ class _Plan:
                 left = right = False
                 for a in self.tails[b]:
                     if a in self.routes:
-                        left, right = left or self.routes[a].into == "left", right or self.routes[a].into == "right"
+                        left, right = (
+                            left or self.routes[a].into == "left",
+                            right or self.routes[a].into == "right",
+                        )
                         if self.routes[a].into == "down":
                             downs[keys[b]] = None
                 for a in self.heads[b]:
                     if a in self.routes:
-                        left, right = left or self.routes[a].out == "left", right or self.routes[a].out == "right"
+                        left, right = (
+                            left or self.routes[a].out == "left",
+                            right or self.routes[a].out == "right",
+                        )
                         if self.routes[a].out == "up":
                             ups[keys[b]] = None
                 late = b.leaf or b.port
                 item = Item(self.wide(b), self.deep(b), low, late, left, right)
                 old = items.get(keys[b])
-                items[keys[b]] = item if old is None else Item(
-                    max(item.wide, old.wide), max(item.deep, old.deep), low or old.low, late, left or old.left, right or old.right)  # fmt: skip
+                items[keys[b]] = (
+                    item
+                    if old is None
+                    else Item(
+                        max(item.wide, old.wide),
+                        max(item.deep, old.deep),
+                        low or old.low,
+                        late,
+                        left or old.left,
+                        right or old.right,
+                    )
+                )
             for a in arrows[where]:
                 if not a.tail.run and not a.head.run:
                     edges[keys[a.tail], keys[a.head]] = None
@@ -374,12 +508,20 @@ class _Plan:
 
     def _is_input(self, b: Box) -> bool:
         """Whether it stands below the frame of its step: what the step is given."""
-        if b.port or (b.lane is None and not (b.leaf and b.mark and self.heads[b] and self.heads[b][0].head.lane)):
+        if b.port or (
+            b.lane is None
+            and not (b.leaf and b.mark and self.heads[b] and self.heads[b][0].head.lane)
+        ):
             return False
         if b.leaf:
             return not b.role and b.family != PARAMETER
         inner = [a for a in self.tails[b] if a not in self.routes]
-        return b.key[0] == "getitem" and not inner and bool(self.tails[b]) and all(self.routes[a].into == "down" for a in self.tails[b])
+        return (
+            b.key[0] == "getitem"
+            and not inner
+            and bool(self.tails[b])
+            and all(self.routes[a].into == "down" for a in self.tails[b])
+        )
 
     # --- lines between cells ----------------------------------------------------------------------------------------------------
 
@@ -389,7 +531,11 @@ class _Plan:
         plan = self.plan.get(where)
         if b not in self.key or plan is None:
             return where[0] + 0.5
-        return where[0] + 0.1 + 0.8 * (plan.row[self.key[b]] - plan.first) / (plan.last - plan.first + 1)
+        return (
+            where[0]
+            + 0.1
+            + 0.8 * (plan.row[self.key[b]] - plan.first) / (plan.last - plan.first + 1)
+        )
 
     def _lines(self) -> None:
         """Which of the lines of a channel or a gap each arrow takes."""
@@ -459,7 +605,11 @@ class _Plan:
             d += self.tall[b] + (MARGIN if framed else 0.0)
             used = max(self.level_lines.get(b, {"": -1}).values(), default=-1) + 1
             self.gap[b] = d + BETWEEN + 4
-            crossed = any(r.out == "up" and self.place_of[a.tail][0] == b for a, r in self.routes.items()) if b + 1 < count else False
+            crossed = (
+                any(r.out == "up" and self.place_of[a.tail][0] == b for a, r in self.routes.items())
+                if b + 1 < count
+                else False
+            )
             d += 2 * BETWEEN + 8 + LINE * max(used - 1, 0) if used else 26.0 if crossed else 18.0
         for where, found in self.cells.items():
             plan = self.plan[where]
@@ -477,7 +627,10 @@ class _Plan:
         for where, found in self.cells.items():
             for b in found:
                 if b.run:
-                    low, high = self.base[where[0]] + self.floor[where[0]], self.base[where[0]] + self.tall[where[0]]
+                    low, high = (
+                        self.base[where[0]] + self.floor[where[0]],
+                        self.base[where[0]] + self.tall[where[0]],
+                    )
                     if not self.turned and b.framed:
                         b.tall = high - low
                     self.at[b] = (self.middle[where[1]], (low + high) / 2)
@@ -485,7 +638,10 @@ class _Plan:
     def _first_states(self) -> None:
         """At the height at which they enter; two for one height side by side along the depth."""
         for where, found in self.beside.items():
-            wish = sorted((self._entry(next(a for a in self.heads[b]), where)[0][1], k) for k, b in enumerate(found))
+            wish = sorted(
+                (self._entry(next(a for a in self.heads[b]), where)[0][1], k)
+                for k, b in enumerate(found)
+            )
             edge = -math.inf
             for y, k in wish:
                 b = found[k]
@@ -497,7 +653,9 @@ class _Plan:
         """The shared weights, in a row along the depth before everything."""
         if not self.rail:
             return
-        left = min((self.at[b][0] - self.wide(b) / 2 for b in self.at), default=0.0) - MARGIN - BETWEEN
+        left = (
+            min((self.at[b][0] - self.wide(b) / 2 for b in self.at), default=0.0) - MARGIN - BETWEEN
+        )
         groups: dict[int, list[Box]] = {}
         reader = {}
         for b in self.boxes:  # the lowest band with a port of it
@@ -518,20 +676,36 @@ class _Plan:
     # --- paths ------------------------------------------------------------------------------------------------------------------
 
     def paths(self, arrow: Arrow) -> list[list[Point]]:
-        """The way of an arrow; for an operation that uses one thing twice (x * x), two ways side by side."""
-        single = arrow.tail.run or arrow.head.run or arrow.tail.port or len(arrow.tail.hides) > 1 or len(arrow.places) > 3
+        """The way of an arrow.
+
+        For an operation that uses one thing twice (x * x), two ways side by side.
+        """
+        single = (
+            arrow.tail.run
+            or arrow.head.run
+            or arrow.tail.port
+            or len(arrow.tail.hides) > 1
+            or len(arrow.places) > 3
+        )
         copies = 1 if single else min(len(arrow.places), 3)
         path = self.path(arrow)
         if arrow in self.routes and self.routes[arrow].out != "up":
             copies = 1
-        return [[(u + 7.0 * k, d) for u, d in path] for k in (i - (copies - 1) / 2 for i in range(copies))]
+        return [
+            [(u + 7.0 * k, d) for u, d in path]
+            for k in (i - (copies - 1) / 2 for i in range(copies))
+        ]
 
     def path(self, arrow: Arrow) -> list[Point]:
         """One way of an arrow."""
         tail, head, _ = arrow
         route = self.routes.get(arrow)
         if route is None:
-            return smooth(self._moved(tail, self.plan[self.place_of[tail]].line(self.key[tail], self.key[head])))
+            return smooth(
+                self._moved(
+                    tail, self.plan[self.place_of[tail]].line(self.key[tail], self.key[head])
+                )
+            )
         into = self._arrival(arrow, route)
         out = self._departure(arrow, route)
         (bt, _), (bh, _) = self.place_of[tail], self.place_of[head]
@@ -551,9 +725,19 @@ class _Plan:
         assert route.start is not None
         x = self._beside(route.start, route.key)
         if tail.run:
-            out = [(self.at[tail][0] + self.wide(tail) / 2 * (1 if route.out == "right" else -1), self._clamped(tail, into[0][1]))]
+            out = [
+                (
+                    self.at[tail][0] + self.wide(tail) / 2 * (1 if route.out == "right" else -1),
+                    self._clamped(tail, into[0][1]),
+                )
+            ]
         if head.run:
-            into = [(self.at[head][0] - self.wide(head) / 2 * (1 if route.into == "left" else -1), self._clamped(head, out[-1][1]))]
+            into = [
+                (
+                    self.at[head][0] - self.wide(head) / 2 * (1 if route.into == "left" else -1),
+                    self._clamped(head, out[-1][1]),
+                )
+            ]
         if route.gap is None:
             return _rounded([*out, (x, out[-1][1]), (x, into[0][1]), *into])
         assert route.stop is not None
@@ -605,7 +789,10 @@ class _Plan:
         return list(reversed(self._aside(b, side, -1)))
 
     def _aside(self, b: Box, side: int, way: int) -> list[Point]:
-        """From a box to the side of its cell: straight, or through the room above (1) or below (-1) its row."""
+        """From a box to the side of its cell.
+
+        Straight, or through the room above (1) or below (-1) its row.
+        """
         u, d = self.at[b]
         plan, key = self.plan[self.place_of[b]], self.key[b]
         if plan.beside(key, side):
@@ -623,14 +810,23 @@ class _Plan:
         for where, found in self.cells.items():
             if self._has_frame(where):
                 boxes = [b for b in found if b.framed]
-                groups[where], names[where] = boxes, next(b.mark for b in boxes if b.mark and not b.port and not b.leaf)
+                groups[where], names[where] = (
+                    boxes,
+                    next(b.mark for b in boxes if b.mark and not b.port and not b.leaf),
+                )
         shown: set[Any] = set()
         made = []
         for where, boxes in sorted(groups.items(), key=lambda item: (item[0][0], item[0][1])):
             plan, mark = self.plan[where], names[where]
             (band, column) = where
-            left, right = self.middle[column] + plan.left - MARGIN / 2 - 2, self.middle[column] + plan.right + MARGIN / 2 + 2
-            low, high = self.base[band] + self.floor[band], self.base[band] + self.tall[band] + MARGIN
+            left, right = (
+                self.middle[column] + plan.left - MARGIN / 2 - 2,
+                self.middle[column] + plan.right + MARGIN / 2 + 2,
+            )
+            low, high = (
+                self.base[band] + self.floor[band],
+                self.base[band] + self.tall[band] + MARGIN,
+            )
             low -= MARGIN if self.turned else FOOT
             steps = max((b.hides for b in boxes), key=len, default=())
             own = "" if mark[:2] in shown else _lane_name(mark)
@@ -640,22 +836,50 @@ class _Plan:
             elif own:
                 self.names.append((own, left - 8, low + 8))
             shown.add(mark[:2])
-            wide, room = 5.0 * len(label[0]) + 6, [(self.middle[column] + a - 4, self.middle[column] + b + 4) for a, b in plan.entering()]
-            spots = [left + 8 + k * 6 for k in range(int(max(right - left - 12 - wide, 0) // 6) + 1)]
+            wide, room = (
+                5.0 * len(label[0]) + 6,
+                [
+                    (self.middle[column] + a - 4, self.middle[column] + b + 4)
+                    for a, b in plan.entering()
+                ],
+            )
+            spots = [
+                left + 8 + k * 6 for k in range(int(max(right - left - 12 - wide, 0) // 6) + 1)
+            ]
             at = [x for x in spots if not any(x < b and a < x + wide for a, b in room)]
-            made.append(Frame(label, [b for b in boxes if not self._is_input(b)], left, high, right, low, (at or [left + 8])[0] - left))
+            made.append(
+                Frame(
+                    label,
+                    [b for b in boxes if not self._is_input(b)],
+                    left,
+                    high,
+                    right,
+                    low,
+                    (at or [left + 8])[0] - left,
+                )
+            )
         return sorted(made, key=lambda f: min(int(b.name[1:]) for b in f.boxes if b.name[0] == "n"))
 
     def _has_frame(self, where: tuple[int, int]) -> bool:
         return any(b.framed and not b.leaf and not b.port and not b.run for b in self.cells[where])
 
-    def strips(self, strips: Sequence[Strip]) -> tuple[list[Figure], list[tuple[str, float, float]]]:
+    def strips(
+        self, strips: Sequence[Strip]
+    ) -> tuple[list[Figure], list[tuple[str, float, float]]]:
         """Rows of figures below everything, one for each column that has one."""
         figures: list[Figure] = []
         words: list[tuple[str, float, float]] = []
         if not strips or not self.at:
             return figures, words
-        bottom = min(min(self.at[b][1] - self.deep(b) / 2 for b in self.at), min((self.base[k] + self.floor[k] - 20 for k in range(len(self.base))), default=0.0)) - 12
+        bottom = (
+            min(
+                min(self.at[b][1] - self.deep(b) / 2 for b in self.at),
+                min(
+                    (self.base[k] + self.floor[k] - 20 for k in range(len(self.base))), default=0.0
+                ),
+            )
+            - 12
+        )
         steps: dict[tuple[Any, int], tuple[float, float]] = {}
         for where, found in self.cells.items():
             lane = next((b.lane for b in found if b.framed and b.lane and not b.leaf), None)
@@ -665,8 +889,11 @@ class _Plan:
             plan = self.plan[where]
             gap = [b for b in found if b.run]
             half = max(self.wide(b) / 2 for b in gap) if gap else 0.0
-            ends = (self.middle[where[1]] - half, self.middle[where[1]] + half) if gap else (
-                self.middle[where[1]] + plan.left, self.middle[where[1]] + plan.right)  # fmt: skip
+            ends = (
+                (self.middle[where[1]] - half, self.middle[where[1]] + half)
+                if gap
+                else (self.middle[where[1]] + plan.left, self.middle[where[1]] + plan.right)
+            )
             steps.setdefault((lane, step), ends)
         for k, strip in enumerate(strips):
             y = bottom - CELL * (k + 0.5) - 3 * k
@@ -683,7 +910,9 @@ def _packed(found: dict[Any, list[float]]) -> dict[Any, int]:
     """A line for each key, so that keys whose intervals overlap are on different ones."""
     ends: list[float] = []
     lines: dict[Any, int] = {}
-    for key, (low, high) in sorted(found.items(), key=lambda item: (item[1][0], item[1][1] - item[1][0])):
+    for key, (low, high) in sorted(
+        found.items(), key=lambda item: (item[1][0], item[1][1] - item[1][0])
+    ):
         k = next((k for k, end in enumerate(ends) if end < low), len(ends))
         if k == len(ends):
             ends.append(high)
@@ -694,7 +923,9 @@ def _packed(found: dict[Any, list[float]]) -> dict[Any, int]:
 
 def _lane_name(mark: Mark) -> str:
     """What the cell and layer of a band are called."""
-    return " · ".join(filter(None, [mark.cell, "" if mark.layer is None else f"layer {mark.layer}"]))
+    return " · ".join(
+        filter(None, [mark.cell, "" if mark.layer is None else f"layer {mark.layer}"])
+    )
 
 
 def _rounded(points: Sequence[Point]) -> list[Point]:
@@ -707,10 +938,18 @@ def _rounded(points: Sequence[Point]) -> list[Point]:
         after = math.inf if end else math.dist(points[k], points[k + 1])
         radius = 0.0 if end else min(CORNER, before / 2, after / 2)
         start, stop = path[-1], _towards(points[k], points[k - 1], radius)
-        path += [_towards(start, stop, math.dist(start, stop) / 3), _towards(stop, start, math.dist(start, stop) / 3), stop]
+        path += [
+            _towards(start, stop, math.dist(start, stop) / 3),
+            _towards(stop, start, math.dist(start, stop) / 3),
+            stop,
+        ]
         if not end:
             leave = _towards((x, y), points[k + 1], radius)
-            path += [_towards(stop, (x, y), radius * 0.55), _towards(leave, (x, y), radius * 0.55), leave]
+            path += [
+                _towards(stop, (x, y), radius * 0.55),
+                _towards(leave, (x, y), radius * 0.55),
+                leave,
+            ]
     return path
 
 

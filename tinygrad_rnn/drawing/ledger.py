@@ -1,7 +1,9 @@
-"""What every node of a tape holds, and what the reverse walk does at each of them: the numbers that the explorer shows.
+"""What every node of a tape holds, and what the reverse walk does at each of them.
 
-The walk is the one of `core.walks.pull_back`, with everything in the open. It writes to no `.grad`, calls no hook and frees nothing, so
-the user's graph is afterwards what it was before.
+The numbers that the explorer shows.
+
+The walk is the one of `core.walks.pull_back`, with everything in the open. It writes to no `.grad`,
+calls no hook and frees nothing, so the user's graph is afterwards what it was before.
 """
 
 from __future__ import annotations
@@ -54,7 +56,10 @@ class Visit(NamedTuple):
 
 
 def check_walkable(tape: Tape) -> None:
-    """Raise a GraphError if the reverse walk cannot be made: a backward has freed saved values, or a parameter has new ones."""
+    """Raise a GraphError if the reverse walk cannot be made.
+
+    A backward has freed saved values, or a parameter has new ones.
+    """
     stale = [node for node in tape if isinstance(node, Leaf) and node.replaced]
     for node in tape:
         if type(node.saved) is Freed:
@@ -75,8 +80,8 @@ def _named(node: Node) -> str:
 def values(tape: Sequence[Node]) -> Iterator[tuple[Node, Array]]:
     """The value of every node, in the order of the tape.
 
-    The tape keeps what the rules read and no more. The rest is computed again from the inputs; an array is held until its last reader
-    has been computed.
+    The tape keeps what the rules read and no more. The rest is computed again from the inputs; an
+    array is held until its last reader has been computed.
     """
     kept: dict[Node, Array] = {}
     last: dict[Node, int] = {}
@@ -100,7 +105,10 @@ def values(tape: Sequence[Node]) -> Iterator[tuple[Node, Array]]:
 
 
 def reverse(tape: Tape, seed: Array) -> Iterator[Visit]:
-    """The reverse walk from the root of a tape, with `seed` as the root's gradient; leaves are visited too, and pass nothing on."""
+    """The reverse walk from the root of a tape, with `seed` as the root's gradient.
+
+    Leaves are visited too, and pass nothing on.
+    """
     gradients: dict[Node, Array] = {tape.root: seed}
     with setting(grad_enabled=False, origin=None):
         for node in reversed(tape.nodes):
@@ -116,7 +124,9 @@ def reverse(tape: Tape, seed: Array) -> Iterator[Visit]:
                     given = rule(g, node.saved, node, position)
                 if given is None:
                     continue
-                share = given if given.shape == source.shape else sum_to(given, node, source, position)
+                share = (
+                    given if given.shape == source.shape else sum_to(given, node, source, position)
+                )
                 before = gradients.get(source)
                 gradients[source] = total = share if before is None else before + share
                 shares.append(Share(source, position, rule, given, share, total))

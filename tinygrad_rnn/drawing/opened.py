@@ -1,9 +1,10 @@
 """What ran compiled is one node on the tape; here it is opened, to show the steps inside.
 
-Its steps are run once more, one by one and recorded, on the values that the node was given: what is done too for gradients of gradients.
-The recorded nodes hang on the inputs of the node, and who read a part of its output reads the step that made it. So that nothing of the
-user's graph changes, the nodes that lead from there to the result are copied. What comes out is a tape like that of `tg.eager()`: gradients,
-values, and what each node keeps are those of the single steps.
+Its steps are run once more, one by one and recorded, on the values that the node was given: what is
+done too for gradients of gradients. The recorded nodes hang on the inputs of the node, and who read
+a part of its output reads the step that made it. So that nothing of the user's graph changes, the
+nodes that lead from there to the result are copied. What comes out is a tape like that of
+`tg.eager()`: gradients, values, and what each node keeps are those of the single steps.
 """
 
 from __future__ import annotations
@@ -31,12 +32,14 @@ def opened(whole: Tape, *, measured: bool = False) -> Tape:
     ----------
     whole : Tape
     measured : bool
-        Whether numbers will be read. Without, the graph is had even where a backward has released them, or parameters have new values.
+        Whether numbers will be read. Without, the graph is had even where a backward has released
+        them, or parameters have new values.
 
     Raises
     ------
     GraphError
-        If numbers will be read, and a parameter that a compiled node used was given other values since.
+        If numbers will be read, and a parameter that a compiled node used was given other values
+        since.
     """
     (root,) = opened_all([whole.root], measured=measured)
     return whole if root is whole.root else Tape(root)
@@ -61,9 +64,11 @@ def _opened(roots: list[Node], measured: bool) -> tuple[list[Node], bool]:
             node.params["stretch"].check_captured()
     given = _given(nodes, compiled)
     now: dict[Node, Node] = {}  # what is read in place of a node
-    held: dict[Node, Array] = {}  # the values of what is read in place of the output of an opened node
+    # the values of what is read in place of the output of an opened node
+    held: dict[Node, Array] = {}
     inside = False
-    starts: dict[Node, dict[int, Node]] = {}  # of an opened node: what stands at which place of its output
+    # of an opened node: what stands at which place of its output
+    starts: dict[Node, dict[int, Node]] = {}
     for node in nodes:
         whole = node.inputs[0] if node.op == "part" else None
         if node in given and (found := _again(node, given[node], now, held)) is not None:
@@ -71,7 +76,13 @@ def _opened(roots: list[Node], measured: bool) -> tuple[list[Node], bool]:
             inside = inside or more
             if node.shape == results[0].shape and len(results) == 1:
                 now[node] = results[0]
-            starts[node] = dict(zip(itertools.accumulate((math.prod(r.shape) for r in results), initial=0), results, strict=False))
+            starts[node] = dict(
+                zip(
+                    itertools.accumulate((math.prod(r.shape) for r in results), initial=0),
+                    results,
+                    strict=False,
+                )
+            )
         elif whole in starts:
             now[node] = starts[whole][node.params["begin"]]
         elif any(i in now for i in node.inputs if isinstance(i, Node)):
@@ -82,7 +93,10 @@ def _opened(roots: list[Node], measured: bool) -> tuple[list[Node], bool]:
 
 
 def _given(nodes: Sequence[Node], compiled: Sequence[Node]) -> dict[Node, list[Array]]:
-    """The values that each compiled node was given: those it saved, and where they were released, those that the leaves lead to."""
+    """The values that each compiled node was given.
+
+    Those it saved, and where they were released, those that the leaves lead to.
+    """
     found: dict[Node, list[Array]] = {}
     missing: set[Node] = set()
     for node in compiled:
@@ -95,10 +109,18 @@ def _given(nodes: Sequence[Node], compiled: Sequence[Node]) -> dict[Node, list[A
     return found
 
 
-def _again(node: Node, given: Sequence[Array], now: dict[Node, Node], held: dict[Node, Array]) -> tuple[list[Node], bool] | None:
-    """The nodes of the results of the steps, and whether one of the recorded nodes is compiled; None where that cannot be done."""
+def _again(
+    node: Node, given: Sequence[Array], now: dict[Node, Node], held: dict[Node, Array]
+) -> tuple[list[Node], bool] | None:
+    """The nodes of the results of the steps, and whether one of the recorded nodes is compiled.
+
+    None where that cannot be done.
+    """
     stretch = node.params["stretch"]
-    handles = [Tensor(value, now.get(i, i)) for value, i in zip(given[: stretch.count], node.inputs, strict=False)]
+    handles = [
+        Tensor(value, now.get(i, i))
+        for value, i in zip(given[: stretch.count], node.inputs, strict=False)
+    ]
     older = Older()
     try:
         run: list[Any] = stretch.run(handles, record=True)
@@ -108,7 +130,9 @@ def _again(node: Node, given: Sequence[Array], now: dict[Node, Node], held: dict
     if not results or any(r is None for r in results):
         return None
     held.update((run[k].node, run[k].array) for k in stretch.live)
-    for leaf in stretch.captured:  # the leaf of a parameter that has new values is another one; what was computed with the old is shown there
+    # the leaf of a parameter that has new values is another one; what was computed with the old is
+    # shown there
+    for leaf in stretch.captured:
         tensor = owner_of(leaf)
         if tensor is not None and tensor.node is not leaf:
             now[tensor.node] = leaf  # type: ignore[index]
@@ -121,14 +145,19 @@ def _again(node: Node, given: Sequence[Array], now: dict[Node, Node], held: dict
         inside = inside or made.primitive.name in COMPILED
         if now:
             made.inputs = tuple([now.get(i, i) if isinstance(i, Node) else i for i in made.inputs])
-            made.edges = tuple([(now.get(source, source), place, rule) for source, place, rule in made.edges])
+            made.edges = tuple(
+                [(now.get(source, source), place, rule) for source, place, rule in made.edges]
+            )
         if type(node.saved) is Freed:
             made.saved = node.saved
-        if made.origin[0] is _again.__code__:  # what the engine did for the steps, as taking out their inputs
+        # what the engine did for the steps, as taking out their inputs
+        if made.origin[0] is _again.__code__:
             made.origin = (*node.origin[:2], made.origin[2])
-        if node.op == SEQUENCE and made.origin[2] is mark:  # what brings the steps together is in none of them
+        # what brings the steps together is in none of them
+        if node.op == SEQUENCE and made.origin[2] is mark:
             made.origin = (*node.origin[:2], outer)
-        elif node.op == FUNCTION and mark.step is not None:  # it was recorded in some step, and called in this one
+        elif node.op == FUNCTION and mark.step is not None:
+            # it was recorded in some step, and called in this one
             made.origin = (*made.origin[:2], mark)
     return results, inside
 
@@ -140,6 +169,25 @@ def _copy(node: Node, now: dict[Node, Node], held: dict[Node, Array]) -> Node:
     saved = node.saved
     if type(saved) is not Freed and any(i in held for i in inputs if isinstance(i, Node)):
         kept = saved[1] if node.primitive.variadic else saved[1:]
-        kept = tuple([held.get(i, v) if v is not None and isinstance(i, Node) else v for v, i in zip(kept or (), inputs, strict=False)])
-        saved = (saved[0], (kept if saved[1] is not None else None)) if node.primitive.variadic else (saved[0], *kept)
-    return Node(node.primitive, inputs, edges, node.params, saved, node.shape, node.dtype, node.requires_grad, node.origin)
+        kept = tuple(
+            [
+                held.get(i, v) if v is not None and isinstance(i, Node) else v
+                for v, i in zip(kept or (), inputs, strict=False)
+            ]
+        )
+        saved = (
+            (saved[0], (kept if saved[1] is not None else None))
+            if node.primitive.variadic
+            else (saved[0], *kept)
+        )
+    return Node(
+        node.primitive,
+        inputs,
+        edges,
+        node.params,
+        saved,
+        node.shape,
+        node.dtype,
+        node.requires_grad,
+        node.origin,
+    )

@@ -14,7 +14,16 @@ from ..files import replace_file
 from ..ops.table import Tape
 from .dot import dot_source
 from .fold import Kinds
-from .heat import DrawingError, check_walkable, lay_given, lay_heat, lay_ledger, lay_memory, lay_values, measure
+from .heat import (
+    DrawingError,
+    check_walkable,
+    lay_given,
+    lay_heat,
+    lay_ledger,
+    lay_memory,
+    lay_values,
+    measure,
+)
 from .layout import Layout, place
 from .opened import opened, opened_all
 from .render import render
@@ -34,7 +43,9 @@ CLAIM = "‖∂L/∂state‖"
 
 
 class Drawing:
-    """A picture of a graph; it shows itself in Jupyter. Made by `draw`, it holds words and places, and nothing of the graph.
+    """A picture of a graph; it shows itself in Jupyter.
+
+    Made by `draw`, it holds words and places, and nothing of the graph.
 
     Attributes
     ----------
@@ -46,7 +57,9 @@ class Drawing:
         Seconds that a graphviz program may take.
     """
 
-    def __init__(self, sketch: Sketch, layout: Layout, *, theme: str = "light", timeout: float = 20.0) -> None:
+    def __init__(
+        self, sketch: Sketch, layout: Layout, *, theme: str = "light", timeout: float = 20.0
+    ) -> None:
         self._sketch, self._layout = sketch, layout
         self._sketch.nodes, self._sketch.of = (), {}  # a picture does not hold on to the graph
         self._made: dict[str, bytes] = {}
@@ -54,12 +67,19 @@ class Drawing:
 
     @property
     def dot(self) -> str:
-        """DOT source. The layout is in it (``layout=nop2``), so every graphviz viewer shows the same picture."""
+        """DOT source.
+
+        The layout is in it (``layout=nop2``), so every graphviz viewer shows the same picture.
+        """
         if "dot" not in self._made:
             try:
-                self._made["dot"] = dot_source(self._sketch, self._layout, self.theme).encode("utf-8", "replace")
+                self._made["dot"] = dot_source(self._sketch, self._layout, self.theme).encode(
+                    "utf-8", "replace"
+                )
             except ImportError as error:
-                raise DrawingError(f"DOT, PNG and PDF need graphviz ({error}): {INSTALL}, or save as .svg, which needs nothing") from error
+                raise DrawingError(
+                    f"DOT, PNG and PDF need graphviz ({error}): {INSTALL}, or save as .svg, which needs nothing"
+                ) from error
         return self._made["dot"].decode()
 
     @property
@@ -70,17 +90,25 @@ class Drawing:
         return graphviz.Source(self.dot)
 
     def svg(self) -> str:
-        """The picture as SVG text. It is written without any graphviz program, so it is the same everywhere."""
+        """The picture as SVG text.
+
+        It is written without any graphviz program, so it is the same everywhere.
+        """
         if "svg" not in self._made:
             self._made["svg"] = plain_svg(self._sketch, self._layout, self.theme).encode()
         return self._made["svg"].decode()
 
     def html(self) -> str:
-        """A page of its own with the picture in it: it scrolls, zooms with the browser, and shows what each node is on hover."""
+        """A page of its own with the picture in it.
+
+        It scrolls, zooms with the browser, and shows what each node is on hover.
+        """
         title = xml(self._sketch.title or "tinygrad_rnn")
         page = {"light": "#ffffff", "dark": "#17191c"}.get(self.theme)
         colour = f"background:{page}" if page else "background:#ffffff;color-scheme:light dark"
-        dark = "" if page else "@media (prefers-color-scheme:dark){body{background:#17191c!important}}"
+        dark = (
+            "" if page else "@media (prefers-color-scheme:dark){body{background:#17191c!important}}"
+        )
         return (
             f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>body{{margin:0;{colour}}}{dark}'
             f"main{{overflow:auto;padding:8px}}svg{{display:block;margin:auto}}</style></head><body><main>\n{self.svg()}</main></body></html>\n"
@@ -105,15 +133,24 @@ class Drawing:
         elif form in ("png", "pdf"):
             data = self._rendered(form)
         else:
-            raise DrawingError(f"save: the suffix of '{path.name}' says no format that can be written; use .svg, .html, .png, .pdf or .dot")
+            raise DrawingError(
+                f"save: the suffix of '{path.name}' says no format that can be written; use .svg, .html, .png, .pdf or .dot"
+            )
         replace_file(path, data)
 
     def _rendered(self, form: str) -> bytes:
         if form not in self._made:
-            picture, reasons = render(self.dot, form, self.timeout, dpi=144 if max(self._layout.width, self._layout.height) < LARGEST else 72)
+            picture, reasons = render(
+                self.dot,
+                form,
+                self.timeout,
+                dpi=144 if max(self._layout.width, self._layout.height) < LARGEST else 72,
+            )
             if picture is None:
                 why = f" ({', '.join(reasons)})" if reasons else ""
-                raise DrawingError(f"save: {form.upper()} needs graphviz{why}: {INSTALL}, or save as .svg, which needs nothing")
+                raise DrawingError(
+                    f"save: {form.upper()} needs graphviz{why}: {INSTALL}, or save as .svg, which needs nothing"
+                )
             self._made[form] = picture
         return self._made[form]
 
@@ -123,11 +160,17 @@ class Drawing:
         except Exception:  # a picture must not break a notebook
             return None
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None, **_: Any) -> dict[str, str]:
+    def _repr_mimebundle_(
+        self, include: Any = None, exclude: Any = None, **_: Any
+    ) -> dict[str, str]:
         try:
             svg = self._repr_svg_()
             bundle = {"text/plain": repr(self), **({} if svg is None else {"image/svg+xml": svg})}
-            return {k: v for k, v in bundle.items() if (include is None or k in include) and (exclude is None or k not in exclude)}
+            return {
+                k: v
+                for k, v in bundle.items()
+                if (include is None or k in include) and (exclude is None or k not in exclude)
+            }
         except Exception:
             return {"text/plain": "<Drawing>"}
 
@@ -139,7 +182,10 @@ class Drawing:
 
 @contextlib.contextmanager
 def _no_collection() -> Iterator[None]:
-    """Do not look for garbage for a while: many small objects are made and none is dropped, and each search would walk the whole tape."""
+    """Do not look for garbage for a while.
+
+    Many small objects are made and none is dropped, and each search would walk the whole tape.
+    """
     was = gc.isenabled()
     gc.disable()
     try:
@@ -168,41 +214,51 @@ def draw(
 ) -> Drawing:
     """Draw what a tensor was computed from, or a cell, on a grid of time and depth.
 
-    Time runs to the right; in every step the same operation stands at the same height. Inputs are below, outputs and losses above. A weight
-    that many steps read stands once on the left, and a port with its name where it enters a step. Boxes have the names of the cell's own
-    variables; what a box is, its source line, formula, derivative rules, shape and dtype show when the pointer rests on it.
+    Time runs to the right; in every step the same operation stands at the same height. Inputs are
+    below, outputs and losses above. A weight that many steps read stands once on the left, and a
+    port with its name where it enters a step. Boxes have the names of the cell's own variables;
+    what a box is, its source line, formula, derivative rules, shape and dtype show when the pointer
+    rests on it.
 
     Parameters
     ----------
     x : Tensor, Tape, Program, Cell, function or Module
-        A recorded tensor (also a gradient that was computed with ``create_graph=True``), a traced function, or a cell, which is run on a
-        short sequence and drawn folded. A compiled cell (`tg.jit`) is opened: the steps are drawn, not the one node that the tape has.
+        A recorded tensor (also a gradient that was computed with ``create_graph=True``), a traced
+        function, or a cell, which is run on a short sequence and drawn folded. A compiled cell
+        (`tg.jit`) is opened: the steps are drawn, not the one node that the tape has.
     *inputs
-        For a module: what it is called with. For a cell: the sequence, of shape (time, batch, ...), and a first state if it has none of its
-        own. By default a cell with an `input_size` gets a random sequence.
+        For a module: what it is called with. For a cell: the sequence, of shape (time, batch, ...),
+        and a first state if it has none of its own. By default a cell with an `input_size` gets a
+        random sequence.
     title : str, optional
         Stands over the picture.
     show : str or list of str, optional
-        The time steps to draw: "all", or slices such as ``["t=0:3", "t=-2:"]``. By default all of up to 8, of more the first three and the
-        last two. In place of the others stands a box that says how many they are and whether they are identical; its arrows are real.
+        The time steps to draw: "all", or slices such as ``["t=0:3", "t=-2:"]``. By default all of
+        up to 8, of more the first three and the last two. In place of the others stands a box that
+        says how many they are and whether they are identical; its arrows are real.
     steps : int, optional
         Draw at most so many time steps: the first and the last ones.
     fold : bool, optional
-        Draw one step for all that are the same node by node, with a delay (z⁻¹) for each state. Steps that differ are drawn and listed. By
-        default for cells.
+        Draw one step for all that are the same node by node, with a delay (z⁻¹) for each state.
+        Steps that differ are drawn and listed. By default for cells.
     backward : bool
-        Draw the gradient graph of the parameters over the forward one. Values that it reads again are ports.
+        Draw the gradient graph of the parameters over the forward one. Values that it reads again
+        are ports.
     heat : "grad", mapping or sequence of numbers, optional
-        "grad": the norm of the gradient of `x` with respect to the states of each step, as colour. Or a number for each step.
+        "grad": the norm of the gradient of `x` with respect to the states of each step, as colour.
+        Or a number for each step.
     ledger : bool
-        At each shared weight a bar for each step: the norm of what the step adds to the gradient of the weight.
+        At each shared weight a bar for each step: the norm of what the step adds to the gradient of
+        the weight.
     memory : bool
         Bytes that each step keeps for the backward, under the time axis.
     values : bool or "numbers"
-        Numbers in place of shapes: of larger arrays mean and standard deviation, with "numbers" all of up to six.
+        Numbers in place of shapes: of larger arrays mean and standard deviation, with "numbers" all
+        of up to six.
     limit : int
-        Draw about so many nodes at most, where `show` and `fold` do not decide. Of more, time steps are left out, or, without time steps,
-        what is farthest from `x`; a box stands for them, and picture and `Drawing.note` say so.
+        Draw about so many nodes at most, where `show` and `fold` do not decide. Of more, time steps
+        are left out, or, without time steps, what is farthest from `x`; a box stands for them, and
+        picture and `Drawing.note` say so.
     direction : {"LR", "TB"}
         Where time runs: to the right or downwards. Without time steps: where the operations lead.
     theme : {"light", "dark", "auto"}
@@ -219,7 +275,8 @@ def draw(
     GraphError
         If the tensor was not recorded.
     DrawingError
-        If `x` is none of these, an argument is not valid, or what is to be measured was released by a backward.
+        If `x` is none of these, an argument is not valid, or what is to be measured was released by
+        a backward.
     """
     _check(direction, theme, limit, steps, show)
     what, folded, name, given = subject(x, inputs)
@@ -228,12 +285,18 @@ def draw(
     tape = what if isinstance(what, Tape) else None
     measured = isinstance(heat, str) or ledger or bool(values) or backward
     if measured and tape is None:
-        raise DrawingError("draw: heat, ledger, values and backward are of a recorded tensor, such as a loss; found a traced function or a cell")
+        raise DrawingError(
+            "draw: heat, ledger, values and backward are of a recorded tensor, such as a loss; found a traced function or a cell"
+        )
     if isinstance(heat, str) and heat != "grad":
-        raise DrawingError(f"draw: heat is 'grad', a mapping from step to number, or a number for each step; found {heat!r}")
+        raise DrawingError(
+            f"draw: heat is 'grad', a mapping from step to number, or a number for each step; found {heat!r}"
+        )
     with _no_collection():
         if tape is not None and (isinstance(heat, str) or ledger or backward):
-            check_walkable(tape, "heat" if isinstance(heat, str) else "ledger" if ledger else "backward")
+            check_walkable(
+                tape, "heat" if isinstance(heat, str) else "ledger" if ledger else "backward"
+            )
         if tape is not None:
             what = tape = opened(tape, measured=measured)
         elif isinstance(what, list):
@@ -248,8 +311,17 @@ def draw(
             if tape is not None and (isinstance(heat, str) or ledger):
                 norms, shares = measure(tape, graph, kinds)
                 if isinstance(heat, str) and not norms:
-                    count = len({mark.step for mark in graph.marks.values() if mark is not None and mark.step is not None})
-                    what_there_is = {0: "it has no time steps", 1: "it has one time step; take two or more"}
+                    count = len(
+                        {
+                            mark.step
+                            for mark in graph.marks.values()
+                            if mark is not None and mark.step is not None
+                        }
+                    )
+                    what_there_is = {
+                        0: "it has no time steps",
+                        1: "it has one time step; take two or more",
+                    }
                     raise DrawingError(
                         "draw: heat colours states that one time step hands to the next, and there are none on this tape: "
                         + what_there_is.get(count, f"its {count} time steps hand nothing on")
@@ -273,9 +345,13 @@ def _check(direction: str, theme: str, limit: int, steps: int | None, show: Any)
     if theme not in ("light", "dark", "auto"):
         raise DrawingError(f"draw: theme is 'light', 'dark' or 'auto', not {theme!r}")
     if limit < 1 or (steps is not None and steps < 1):
-        raise DrawingError(f"draw: limit and steps count what is drawn, so they are at least 1 (limit={limit}, steps={steps})")
+        raise DrawingError(
+            f"draw: limit and steps count what is drawn, so they are at least 1 (limit={limit}, steps={steps})"
+        )
     if show is not None:
         try:
             shown_steps(show, [0, 1])
         except (ValueError, AttributeError, TypeError):
-            raise DrawingError(f"draw: show is 'all', or slices of time such as ['t=0:3', 't=-2:']; found {show!r}") from None
+            raise DrawingError(
+                f"draw: show is 'all', or slices of time such as ['t=0:3', 't=-2:']; found {show!r}"
+            ) from None

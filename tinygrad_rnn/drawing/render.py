@@ -12,7 +12,8 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 
-# What pygraphviz brings along is run in another process: it could neither be stopped in this one, nor fail without ending it.
+# What pygraphviz brings along is run in another process: it could neither be stopped in this one,
+# nor fail without ending it.
 PYGRAPHVIZ = """
 import sys
 sys.path[:] = {path!r}
@@ -28,7 +29,14 @@ def renderers(form: str, dpi: int) -> Iterator[tuple[str, Sequence[str]]]:
     if program:
         yield "dot", [program, f"-T{form}", *args]
     if importlib.util.find_spec("pygraphviz") is not None and sys.executable:
-        yield "pygraphviz", [sys.executable, "-c", PYGRAPHVIZ.format(path=sys.path, form=form, args=" ".join(args))]
+        yield (
+            "pygraphviz",
+            [
+                sys.executable,
+                "-c",
+                PYGRAPHVIZ.format(path=sys.path, form=form, args=" ".join(args)),
+            ],
+        )
 
 
 def render(source: str, form: str, timeout: float, dpi: int = 96) -> tuple[bytes | None, list[str]]:
@@ -68,12 +76,22 @@ def render(source: str, form: str, timeout: float, dpi: int = 96) -> tuple[bytes
 
 
 def _run(command: Sequence[str], data: bytes, timeout: float) -> tuple[bytes, str]:
-    """Output and last line of complaint of a command; nothing of it is left running after `timeout` seconds."""
-    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as taken, tempfile.TemporaryFile() as said:
+    """Output and last line of complaint of a command.
+
+    Nothing of it is left running after `timeout` seconds.
+    """
+    with (
+        tempfile.TemporaryFile() as given,
+        tempfile.TemporaryFile() as taken,
+        tempfile.TemporaryFile() as said,
+    ):
         given.write(data)
         given.seek(0)
-        # Files in place of pipes: a pipe that some grandchild has inherited would keep us waiting for its end.
-        process = subprocess.Popen(command, stdin=given, stdout=taken, stderr=said, start_new_session=os.name == "posix")
+        # Files in place of pipes: a pipe that some grandchild has inherited would keep us waiting
+        # for its end.
+        process = subprocess.Popen(
+            command, stdin=given, stdout=taken, stderr=said, start_new_session=os.name == "posix"
+        )
         try:
             code = process.wait(timeout)
         finally:

@@ -1,7 +1,10 @@
-"""Derivative rules in words: the expression that a rule computes, read from its own source, for the inputs at hand.
+"""Derivative rules in words.
 
-A rule is written once, in `ops/` or by the user. Its source is simplified for one node: variables are replaced by what they stand for,
-and of branches on dimensions or parameters the one that is taken stays. So matmul's rule reads ``g @ b.T`` between matrices.
+The expression that a rule computes, read from its own source, for the inputs at hand.
+
+A rule is written once, in `ops/` or by the user. Its source is simplified for one node: variables
+are replaced by what they stand for, and of branches on dimensions or parameters the one that is
+taken stays. So matmul's rule reads ``g @ b.T`` between matrices.
 """
 
 from __future__ import annotations
@@ -40,14 +43,23 @@ def _call_names(names: Sequence[str]) -> list[str]:
     """The inputs of a function made by `tg.elementwise`, which are called v0, v1, ..., as x or as a, b, ..."""
     if not all(re.fullmatch(r"v\d+", name) for name in names):
         return list(names)
-    return ["x"] if len(names) == 1 else [chr(ord("a") + k) for k in range(len(names))] if len(names) < 7 else list(names)
+    return (
+        ["x"]
+        if len(names) == 1
+        else [chr(ord("a") + k) for k in range(len(names))]
+        if len(names) < 7
+        else list(names)
+    )
 
 
 def formula(node: Node) -> str:
     """The operation as an expression of its inputs."""
     primitive = node.primitive
     if primitive.body is not None:
-        return _program_text(primitive.body(), names_of(primitive, node)) or f"{node.op}({', '.join(names_of(primitive, node))})"
+        return (
+            _program_text(primitive.body(), names_of(primitive, node))
+            or f"{node.op}({', '.join(names_of(primitive, node))})"
+        )
     if primitive.scalar:
         return primitive.scalar
     if primitive.name == "matmul":
@@ -59,7 +71,10 @@ def formula(node: Node) -> str:
 
 
 def rule_text(node: Node, position: int, rule: Rule, g: Array) -> str:
-    """The expression of a rule for a node whose output has the gradient `g`; empty if it cannot be read."""
+    """The expression of a rule for a node whose output has the gradient `g`.
+
+    Empty if it cannot be read.
+    """
     function = inspect.unwrap(rule.function)
     body = node.primitive.body
     if body is not None:
@@ -67,14 +82,23 @@ def rule_text(node: Node, position: int, rule: Rule, g: Array) -> str:
         back = whole.backward([whole.inputs[position]])
         if back.outputs[0] is None:
             return "0"
-        return _program_text(Program([back.inputs[-1], *whole.inputs], back.outputs), ["g", *_call_names(node.primitive.inputs)])
+        return _program_text(
+            Program([back.inputs[-1], *whole.inputs], back.outputs),
+            ["g", *_call_names(node.primitive.inputs)],
+        )
     saved = [g, *(node.saved or ())]
     known: dict[str, Any] = {"g": g, "position": position, **node.params}
     offered = ["out", "inputs"] if node.primitive.variadic else ["out", *node.primitive.inputs]
     likes = (node.inputs,) if node.primitive.variadic else node.inputs
     for name, value, like in zip(offered, saved[1:], (node, *likes), strict=False):
         known[f"like_{name}"] = like
-        known[name] = like.value if value is None and isinstance(like, Leaf) else like if value is None else value
+        known[name] = (
+            like.value
+            if value is None and isinstance(like, Leaf)
+            else like
+            if value is None
+            else value
+        )
     try:
         found = _expression(function, known)
     except (_UnreadableError, RecursionError):
@@ -94,7 +118,9 @@ def _expression(function: Callable[..., Any], known: dict[str, Any]) -> ast.expr
     if code is None:
         raise _UnreadableError
     asked = parameters(function)[0]
-    answer = _run(_body(code), {}, _scope(function), {name: known[name] for name in asked if name in known})
+    answer = _run(
+        _body(code), {}, _scope(function), {name: known[name] for name in asked if name in known}
+    )
     if answer is None:
         raise _UnreadableError
     return answer
@@ -102,7 +128,10 @@ def _expression(function: Callable[..., Any], known: dict[str, Any]) -> ast.expr
 
 def _scope(function: Any) -> dict[str, Any]:
     closed = [c.cell_contents for c in function.__closure__ or ()]
-    return {**function.__globals__, **dict(zip(function.__code__.co_freevars, closed, strict=False))}
+    return {
+        **function.__globals__,
+        **dict(zip(function.__code__.co_freevars, closed, strict=False)),
+    }
 
 
 def _body(code: CodeType) -> list[ast.stmt]:
@@ -129,15 +158,31 @@ def _definition(code: CodeType) -> ast.Lambda | ast.FunctionDef:
     raise _UnreadableError
 
 
-def _run(body: Sequence[ast.stmt], bound: dict[str, ast.expr], scope: dict[str, Any], known: dict[str, Any]) -> ast.expr | None:
-    """The expression that is returned, with `bound` variables replaced; None if the statements end without."""
+def _run(
+    body: Sequence[ast.stmt],
+    bound: dict[str, ast.expr],
+    scope: dict[str, Any],
+    known: dict[str, Any],
+) -> ast.expr | None:
+    """The expression that is returned, with `bound` variables replaced.
+
+    None if the statements end without.
+    """
     for statement in body:
         if isinstance(statement, ast.Return) and statement.value is not None:
             return _Simplified(bound, scope, known).visit(_copy(statement.value))  # type: ignore[no-any-return]
-        if isinstance(statement, ast.Assign) and len(statement.targets) == 1 and isinstance(statement.targets[0], ast.Name):
-            bound[statement.targets[0].id] = _Simplified(bound, scope, known).visit(_copy(statement.value))
+        if (
+            isinstance(statement, ast.Assign)
+            and len(statement.targets) == 1
+            and isinstance(statement.targets[0], ast.Name)
+        ):
+            bound[statement.targets[0].id] = _Simplified(bound, scope, known).visit(
+                _copy(statement.value)
+            )
         elif isinstance(statement, ast.If):
-            chosen = _truth(_Simplified(bound, scope, known).visit(_copy(statement.test)), scope, known)
+            chosen = _truth(
+                _Simplified(bound, scope, known).visit(_copy(statement.test)), scope, known
+            )
             if chosen is None:
                 raise _UnreadableError
             answer = _run(statement.body if chosen else statement.orelse, bound, scope, known)
@@ -149,12 +194,18 @@ def _run(body: Sequence[ast.stmt], bound: dict[str, ast.expr], scope: dict[str, 
 
 
 def _truth(test: ast.expr, scope: dict[str, Any], known: dict[str, Any]) -> bool | None:
-    """Whether a condition on dimensions, types or parameters holds; None if it asks for something else."""
+    """Whether a condition on dimensions, types or parameters holds.
+
+    None if it asks for something else.
+    """
     used = {n.id for n in ast.walk(test) if isinstance(n, ast.Name)}
     if not used <= known.keys() | scope.keys() | {"isinstance", "int", "float", "len", "type"}:
         return None
     try:
-        value = eval(compile(ast.Expression(ast.fix_missing_locations(test)), "<rule>", "eval"), {**scope, **known})
+        value = eval(
+            compile(ast.Expression(ast.fix_missing_locations(test)), "<rule>", "eval"),
+            {**scope, **known},
+        )
     except Exception:
         return None
     return value if isinstance(value, bool) else None
@@ -163,7 +214,9 @@ def _truth(test: ast.expr, scope: dict[str, Any], known: dict[str, Any]) -> bool
 class _Simplified(ast.NodeTransformer):
     """Variables replaced by what they stand for, and of ``a if condition else b`` the one that is taken."""
 
-    def __init__(self, bound: dict[str, ast.expr], scope: dict[str, Any], known: dict[str, Any]) -> None:
+    def __init__(
+        self, bound: dict[str, ast.expr], scope: dict[str, Any], known: dict[str, Any]
+    ) -> None:
         self.bound, self.scope, self.known = bound, scope, known
 
     def visit_Name(self, node: ast.Name) -> ast.expr:
@@ -172,12 +225,24 @@ class _Simplified(ast.NodeTransformer):
     def visit_Call(self, node: ast.Call) -> ast.expr:
         """A helper of the file that the rule is in is replaced by what it returns, where that can be read."""
         self.generic_visit(node)
-        helper = self.scope.get(node.func.id) if isinstance(node.func, ast.Name) and node.func.id.startswith("_") else None
+        helper = (
+            self.scope.get(node.func.id)
+            if isinstance(node.func, ast.Name) and node.func.id.startswith("_")
+            else None
+        )
         code = getattr(helper, "__code__", None)
         if code is None or node.keywords or len(node.args) != code.co_argcount:
             return node
         try:
-            return _run(_body(code), dict(zip(code.co_varnames, node.args, strict=False)), self.scope, self.known) or node
+            return (
+                _run(
+                    _body(code),
+                    dict(zip(code.co_varnames, node.args, strict=False)),
+                    self.scope,
+                    self.known,
+                )
+                or node
+            )
         except _UnreadableError:
             return node
 
@@ -199,15 +264,26 @@ class _Folded(ast.NodeTransformer):
 
     def _value(self, node: Any) -> ast.expr | None:
         names = [n for n in ast.walk(node) if isinstance(n, ast.Name)]
-        looked_at = {id(n.value) for n in ast.walk(node) if isinstance(n, ast.Attribute) and n.attr in ("shape", "ndim", "size")}
+        looked_at = {
+            id(n.value)
+            for n in ast.walk(node)
+            if isinstance(n, ast.Attribute) and n.attr in ("shape", "ndim", "size")
+        }
         own = {n.id for n in names if isinstance(n.ctx, ast.Store)}
-        if any(n.id in self.arrays and id(n) not in looked_at for n in names) or not any(n.id in self.known for n in names if n.id not in own):
+        if any(n.id in self.arrays and id(n) not in looked_at for n in names) or not any(
+            n.id in self.known for n in names if n.id not in own
+        ):
             return None
         try:
-            value = eval(compile(ast.Expression(ast.fix_missing_locations(_copy(node))), "<rule>", "eval"), {**self.scope, **self.known})
+            value = eval(
+                compile(ast.Expression(ast.fix_missing_locations(_copy(node))), "<rule>", "eval"),
+                {**self.scope, **self.known},
+            )
         except Exception:
             return None
-        return _literal(value.tolist() if isinstance(value, np.ndarray) and value.ndim == 1 else value)
+        return _literal(
+            value.tolist() if isinstance(value, np.ndarray) and value.ndim == 1 else value
+        )
 
 
 def _literal(value: Any) -> ast.expr | None:
@@ -215,7 +291,9 @@ def _literal(value: Any) -> ast.expr | None:
     if type(value) is int:
         return ast.Constant(value)
     if isinstance(value, slice):
-        parts = [None if p is None else ast.Constant(p) for p in (value.start, value.stop, value.step)]
+        parts = [
+            None if p is None else ast.Constant(p) for p in (value.start, value.stop, value.step)
+        ]
         return ast.Slice(*parts)
     if isinstance(value, (tuple, list)) and len(value) <= 8:
         found = [_literal(v) for v in value]
@@ -258,10 +336,16 @@ def _program_text(program: Program, names: Sequence[str]) -> str:
             return ""
         given = {}
         for name, i in zip(node.primitive.inputs, node.inputs, strict=True):
-            given[name] = found[i] if isinstance(i, Node) else f"{i:.6g}" if isinstance(i, float) else repr(i)
+            given[name] = (
+                found[i] if isinstance(i, Node) else f"{i:.6g}" if isinstance(i, float) else repr(i)
+            )
         given.update((name, repr(value)) for name, value in node.params.items())
         tree = ast.parse(scalar, mode="eval").body
-        text = ast.unparse(_Simplified({name: ast.parse(text, mode="eval").body for name, text in given.items()}, {}, {}).visit(tree))
+        text = ast.unparse(
+            _Simplified(
+                {name: ast.parse(text, mode="eval").body for name, text in given.items()}, {}, {}
+            ).visit(tree)
+        )
         if len(text) > LONGEST:
             return ""
         found[node] = text
@@ -288,7 +372,12 @@ def source_of(function: Callable[..., Any]) -> list[str]:
     code = getattr(inspect.unwrap(function), "__code__", None)
     if code is None:
         return []
-    lines = [line.rstrip() for line in linecache.getlines(code.co_filename)[code.co_firstlineno - 1 : code.co_firstlineno + 11]]
+    lines = [
+        line.rstrip()
+        for line in linecache.getlines(code.co_filename)[
+            code.co_firstlineno - 1 : code.co_firstlineno + 11
+        ]
+    ]
     try:
         return [line.rstrip() for line in inspect.getblock([f"{line}\n" for line in lines])]
     except (SyntaxError, IndentationError):

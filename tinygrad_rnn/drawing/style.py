@@ -1,8 +1,9 @@
 """The look, in light and in dark, and words made safe for DOT and XML.
 
-Colour says what a thing is: the family of an operation, a weight (gold), a state on its way through time (blue), a gradient on its
-way back (purple), a value that is read again by a backward (rust). Heat is the only colour with a scale. All of them are told apart in grey and by colour-blind readers by their
-lightness, or by a dash or a mark beside the colour.
+Colour says what a thing is: the family of an operation, a weight (gold), a state on its way through
+time (blue), a gradient on its way back (purple), a value that is read again by a backward (rust).
+Heat is the only colour with a scale. All of them are told apart in grey and by colour-blind readers
+by their lightness, or by a dash or a mark beside the colour.
 """
 
 from __future__ import annotations
@@ -13,7 +14,20 @@ from html import escape
 from typing import NamedTuple
 
 from .layout import Layout
-from .sketch import ARITHMETIC, DELAY, FUNCTION, GAP, GRADIENT, INPUT, LINEAR, PARAMETER, REDUCTION, SAVED, SHAPING, Arrow
+from .sketch import (
+    ARITHMETIC,
+    DELAY,
+    FUNCTION,
+    GAP,
+    GRADIENT,
+    INPUT,
+    LINEAR,
+    PARAMETER,
+    REDUCTION,
+    SAVED,
+    SHAPING,
+    Arrow,
+)
 
 FILLS = {  # family -> inside and outline of its boxes
     ARITHMETIC: ("#f6f6f2", "#8a8a82"),
@@ -52,17 +66,50 @@ class Theme(NamedTuple):
     edges: dict[str, str]
 
 
-STATE, PLAIN, WEIGHT, READ, CUT, BACK, CARRIED = KINDS = ("state", "plain", "weight", "read", "cut", "back", "carried")  # of arrows; the last
+# of arrows; the last
+STATE, PLAIN, WEIGHT, READ, CUT, BACK, CARRIED = KINDS = (
+    "state",
+    "plain",
+    "weight",
+    "read",
+    "cut",
+    "back",
+    "carried",
+)
 # two are gradients within a step, and from step to step
 WIDTHS = {STATE: 1.5, PLAIN: 0.9, WEIGHT: 0.8, READ: 0.8, CUT: 1.3, BACK: 0.9, CARRIED: 1.5}
 LIGHT = Theme(
-    "#ffffff", "#1f2328", "#5f666e", ("#f7f8fa", "#d5dae0"), FILLS,
-    {STATE: "#2f5f8f", PLAIN: "#5b6066", WEIGHT: "#b8922a", READ: "#b5532f", CUT: "#c0392b", BACK: "#8a4b7d", CARRIED: "#8a4b7d"},
-)  # fmt: skip
+    "#ffffff",
+    "#1f2328",
+    "#5f666e",
+    ("#f7f8fa", "#d5dae0"),
+    FILLS,
+    {
+        STATE: "#2f5f8f",
+        PLAIN: "#5b6066",
+        WEIGHT: "#b8922a",
+        READ: "#b5532f",
+        CUT: "#c0392b",
+        BACK: "#8a4b7d",
+        CARRIED: "#8a4b7d",
+    },
+)
 DARK = Theme(
-    "#17191c", "#e6e8ea", "#a3a9b0", ("#1d2024", "#3a3f45"), DARK_FILLS,
-    {STATE: "#8ab4dd", PLAIN: "#9aa0a6", WEIGHT: "#d3ad3f", READ: "#d3734e", CUT: "#ff7b6b", BACK: "#c68ab9", CARRIED: "#c68ab9"},
-)  # fmt: skip
+    "#17191c",
+    "#e6e8ea",
+    "#a3a9b0",
+    ("#1d2024", "#3a3f45"),
+    DARK_FILLS,
+    {
+        STATE: "#8ab4dd",
+        PLAIN: "#9aa0a6",
+        WEIGHT: "#d3ad3f",
+        READ: "#d3734e",
+        CUT: "#ff7b6b",
+        BACK: "#c68ab9",
+        CARRIED: "#c68ab9",
+    },
+)
 THEMES = {"light": LIGHT, "dark": DARK}
 
 GAP_STYLE, ROOT_WIDTH = "rounded,filled,dashed", 2.0
@@ -75,7 +122,9 @@ def kind(arrow: Arrow, layout: Layout) -> str:
     """What an arrow is."""
     if arrow.tail.cut:
         return CUT
-    backward = arrow.head.back or (arrow.head.mark is not None and arrow.head.mark.cell.startswith(GRADIENT))
+    backward = arrow.head.back or (
+        arrow.head.mark is not None and arrow.head.mark.cell.startswith(GRADIENT)
+    )
     if arrow in layout.states:
         return CARRIED if backward else STATE
     if arrow.tail.family in (PARAMETER, SAVED):
@@ -91,7 +140,11 @@ def dark_letters(fill: str) -> bool:
 
 @functools.lru_cache(maxsize=8192)
 def xml(text: str) -> str:
-    """For XML, HTML-like labels and quoted strings of DOT alike: what could end or change them becomes an entity."""
+    """For XML, HTML-like labels and quoted strings of DOT alike.
+
+    What could end or change them becomes an entity.
+    """
     allowed = "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text)
-    apart = re.sub(r"\\(?=[A-Za-z\\])", "\\\\\u200b", allowed)  # graphviz would replace a backslash and a letter
+    # graphviz would replace a backslash and a letter
+    apart = re.sub(r"\\(?=[A-Za-z\\])", "\\\\\u200b", allowed)
     return escape(apart).replace("\\", "&#92;")

@@ -49,7 +49,9 @@ def subject(x: Any, inputs: Sequence[Any]) -> Subject:
         return Subject(tape(x))
     x = plain_of(x)
     if isinstance(x, type):
-        raise DrawingError(f"draw: {x.__name__} is a class; make one of it, such as {x.__name__}(3, 4), and draw that")
+        raise DrawingError(
+            f"draw: {x.__name__} is a class; make one of it, such as {x.__name__}(3, 4), and draw that"
+        )
     if isinstance(x, Cell) or (callable(x) and not isinstance(x, Module) and len(inputs) >= 2):
         return _cell(x, inputs)
     if isinstance(x, Module):
@@ -61,14 +63,22 @@ def subject(x: Any, inputs: Sequence[Any]) -> Subject:
 
 
 def _cell(cell: Any, inputs: Sequence[Any]) -> Subject:
-    """A cell, run on a sequence; its first state takes part in the tape, so that the first step has all operations that others have."""
+    """A cell, run on a sequence.
+
+    Its first state takes part in the tape, so that the first step has all operations that others
+    have.
+    """
     if len(inputs) > 2:
-        raise DrawingError(f"draw: a cell takes a sequence and a first state, tg.draw(cell, xs, state); found {len(inputs)} inputs")
+        raise DrawingError(
+            f"draw: a cell takes a sequence and a first state, tg.draw(cell, xs, state); found {len(inputs)} inputs"
+        )
     xs = inputs[0] if inputs else None
     if xs is None:
         size = getattr(cell, "input_size", None)
         if not isinstance(size, int):
-            raise DrawingError(f"draw: {name_of(cell)} does not say its input_size; pass a sequence too: tg.draw(cell, xs), xs of shape (time, batch, ...)")
+            raise DrawingError(
+                f"draw: {name_of(cell)} does not say its input_size; pass a sequence too: tg.draw(cell, xs), xs of shape (time, batch, ...)"
+            )
         xs = np.random.default_rng(0).standard_normal((STEPS, BATCH, size)).astype(_dtype(cell))
     given: list[Node] = []
 
@@ -95,14 +105,22 @@ def _run_module(module: Any, inputs: Sequence[Any]) -> Any:
     if not inputs:
         size = getattr(module, "input_size", None)
         if not isinstance(size, int):
-            raise DrawingError(f"draw: pass what the module {type(module).__name__} is called with: tg.draw(module, x)")
-        inputs = (np.random.default_rng(0).standard_normal((STEPS, BATCH, size)).astype(_dtype(module)),)
+            raise DrawingError(
+                f"draw: pass what the module {type(module).__name__} is called with: tg.draw(module, x)"
+            )
+        inputs = (
+            np.random.default_rng(0).standard_normal((STEPS, BATCH, size)).astype(_dtype(module)),
+        )
     result = _explained(lambda: module(*inputs), module, True)
     return result[0] if isinstance(result, tuple) else result
 
 
 def _dtype(module: Any) -> Any:
-    return next((p.dtype for p in module.parameters()), np.dtype(np.float32)) if isinstance(module, Module) else np.float32
+    return (
+        next((p.dtype for p in module.parameters()), np.dtype(np.float32))
+        if isinstance(module, Module)
+        else np.float32
+    )
 
 
 def _explained(run: Callable[[], Any], x: Any, given: bool) -> Any:
@@ -112,19 +130,30 @@ def _explained(run: Callable[[], Any], x: Any, given: bool) -> Any:
     except (TinygradError, NotImplementedError):
         raise
     except Exception as error:
-        way = "" if given else f". Pass an input of the right shape: tg.draw({type(x).__name__.lower()}, xs)"
-        raise DrawingError(f"draw: running {name_of(x)} failed: {type(error).__name__}: {error}{way}") from error
+        way = (
+            ""
+            if given
+            else f". Pass an input of the right shape: tg.draw({type(x).__name__.lower()}, xs)"
+        )
+        raise DrawingError(
+            f"draw: running {name_of(x)} failed: {type(error).__name__}: {error}{way}"
+        ) from error
 
 
 def _roots(result: Any, x: Any) -> Tape | list[Node]:
     found = [t.node for t in leaves(result) if isinstance(t, Tensor) and t.node is not None]
     if not found:
-        raise DrawingError(f"draw: nothing of what {name_of(x)} returned was recorded: it has no parameters that require gradients")
+        raise DrawingError(
+            f"draw: nothing of what {name_of(x)} returned was recorded: it has no parameters that require gradients"
+        )
     return Tape(found[0]) if len(found) == 1 else found
 
 
 def gradients_of(whole: Tape) -> list[Node]:
-    """The gradients of a tape's parameters, recorded: the nodes of the backward hang on those of the forward."""
+    """The gradients of a tape's parameters, recorded.
+
+    The nodes of the backward hang on those of the forward.
+    """
     root = whole.root
     targets = [n for n in reachable([root]) if isinstance(n, Leaf)]
     seed = Tensor(np.ones(root.shape, root.dtype))

@@ -1,7 +1,7 @@
 """The picture as SVG, written without graphviz.
 
-It has the structure that graphviz gives its SVG, so that programs find nodes, edges and clusters by the same classes, and in addition
-tooltips, and colours for light and dark.
+It has the structure that graphviz gives its SVG, so that programs find nodes, edges and clusters by
+the same classes, and in addition tooltips, and colours for light and dark.
 """
 
 from __future__ import annotations
@@ -11,7 +11,21 @@ import math
 from .heat import Legend
 from .layout import TIP, Layout, Point
 from .sketch import DELAY, Arrow, Box, Sketch
-from .style import DARK, FONT, KINDS, LIGHT, ROOT_WIDTH, SIZE, SMALL, TINY, WIDTHS, Theme, dark_letters, kind, xml
+from .style import (
+    DARK,
+    FONT,
+    KINDS,
+    LIGHT,
+    ROOT_WIDTH,
+    SIZE,
+    SMALL,
+    TINY,
+    WIDTHS,
+    Theme,
+    dark_letters,
+    kind,
+    xml,
+)
 
 
 def plain_svg(sketch: Sketch, layout: Layout, theme: str = "light") -> str:
@@ -35,8 +49,18 @@ def plain_svg(sketch: Sketch, layout: Layout, theme: str = "light") -> str:
     parts += [_edge(arrow, path, kind(arrow, layout)) for arrow, path in layout.paths]
     parts += [_node(b) for b in sketch.boxes]
     for g in layout.figures:
-        own = 'fill="url(#tg-hatch)"' if g.fill == "hatch" else f'fill="{g.fill}"' if g.fill else 'fill="none"'
-        ink = f' style="fill:{"#111111" if dark_letters(g.fill) else "#ffffff"}"' if g.fill and g.fill != "hatch" else ""
+        own = (
+            'fill="url(#tg-hatch)"'
+            if g.fill == "hatch"
+            else f'fill="{g.fill}"'
+            if g.fill
+            else 'fill="none"'
+        )
+        ink = (
+            f' style="fill:{"#111111" if dark_letters(g.fill) else "#ffffff"}"'
+            if g.fill and g.fill != "hatch"
+            else ""
+        )
         parts.append(
             f'<g class="figure"><rect x="{g.x - g.width / 2:.1f}" y="{g.y - g.height / 2:.1f}" width="{g.width:.1f}" height="{g.height:.1f}" {own}/>'
             f'<text x="{g.x:.1f}" y="{g.y + 3:.1f}"{ink}>{xml(g.text)}</text></g>'
@@ -44,7 +68,9 @@ def plain_svg(sketch: Sketch, layout: Layout, theme: str = "light") -> str:
     for word, x, y in layout.words:
         parts.append(f'<text class="word" x="{x:.1f}" y="{y + 3:.1f}">{xml(word)}</text>')
     for name, text, y, size in layout.captions:
-        parts.append(f'<text id="{name}" class="caption" x="{w / 2:.1f}" y="{y + size / 3:.1f}" font-size="{size}">{xml(text)}</text>')
+        parts.append(
+            f'<text id="{name}" class="caption" x="{w / 2:.1f}" y="{y + size / 3:.1f}" font-size="{size}">{xml(text)}</text>'
+        )
     if isinstance(sketch.legend, Legend):
         notes = sum(name.startswith("note") for name, *_ in layout.captions)
         parts.append(_legend(sketch.legend, 14.0, h - 46.0 - (8 + 14 * notes) * bool(notes)))
@@ -59,8 +85,14 @@ def _rules(theme: str) -> str:
 
 def _colours(t: Theme) -> str:
     """The rules of a theme."""
-    boxes = "".join(f".tg .{family}>rect{{fill:{inside};stroke:{outline}}}" for family, (inside, outline) in t.fills.items())
-    lines = "".join(f".tg .{name}>path{{stroke:{t.edges[name]}}}.tg .{name}>polygon{{fill:{t.edges[name]}}}" for name in KINDS)
+    boxes = "".join(
+        f".tg .{family}>rect{{fill:{inside};stroke:{outline}}}"
+        for family, (inside, outline) in t.fills.items()
+    )
+    lines = "".join(
+        f".tg .{name}>path{{stroke:{t.edges[name]}}}.tg .{name}>polygon{{fill:{t.edges[name]}}}"
+        for name in KINDS
+    )
     return (
         f".tg .page{{fill:{t.page}}}.tg text{{fill:{t.text}}}.tg .hatch{{stroke:{t.faint}}}{boxes}{lines}"
         f".tg .cluster rect{{fill:{t.frame[0]};stroke:{t.frame[1]}}}.tg .cluster text,.tg .detail,.tg .word{{fill:{t.faint}}}"
@@ -80,11 +112,25 @@ STILL = (
 
 
 def _node(b: Box) -> str:
-    classes = " ".join(["node", b.family, *["root"] * b.root, *[f"port of-{b.of}"] * b.port, *["cut"] * bool(b.cut)])
+    classes = " ".join(
+        [
+            "node",
+            b.family,
+            *["root"] * b.root,
+            *[f"port of-{b.of}"] * b.port,
+            *["cut"] * bool(b.cut),
+        ]
+    )
     left, top = b.x - b.width / 2, b.y - b.height / 2
-    round_ = b.height / 2 if b.family in ("arithmetic", DELAY) and not b.port else 5 if b.port else 7
+    round_ = (
+        b.height / 2 if b.family in ("arithmetic", DELAY) and not b.port else 5 if b.port else 7
+    )
     own = ' style="fill:url(#tg-hatch)"' if b.hatch else f' style="fill:{b.fill}"' if b.fill else ""
-    ink = f' style="fill:{"#111111" if dark_letters(b.fill) else "#ffffff"}"' if b.fill and not b.hatch else ""
+    ink = (
+        f' style="fill:{"#111111" if dark_letters(b.fill) else "#ffffff"}"'
+        if b.fill and not b.hatch
+        else ""
+    )
     made = (
         f'<g id="{b.name}" class="{classes}"><title>{xml(b.tooltip)}</title><rect x="{left:.1f}" y="{top:.1f}" '
         f'width="{b.width:.1f}" height="{b.height:.1f}" rx="{round_:.0f}"{own}/>'
@@ -109,7 +155,9 @@ def _bars(b: Box) -> str:
     parts = []
     for k, v in enumerate(b.bars):
         tall = 18.0 * v / most if math.isfinite(v) else 18.0
-        parts.append(f'<rect class="bar" x="{b.x - room / 2 + k * wide:.2f}" y="{b.y + b.height / 2 - 4 - tall:.1f}" width="{max(wide - 0.6, 0.4):.2f}" height="{tall:.1f}"/>')
+        parts.append(
+            f'<rect class="bar" x="{b.x - room / 2 + k * wide:.2f}" y="{b.y + b.height / 2 - 4 - tall:.1f}" width="{max(wide - 0.6, 0.4):.2f}" height="{tall:.1f}"/>'
+        )
     return f'<g class="bars">{"".join(parts)}</g>'
 
 
@@ -136,22 +184,32 @@ def _cut_mark(path: list[Point]) -> str:
     parts = []
     for along in (5.0, 8.5):
         x, y = x0 + ux * along, y0 + uy * along
-        parts.append(f'<line class="cutmark" x1="{x + uy * 5 - ux * 2:.1f}" y1="{y - ux * 5 - uy * 2:.1f}" x2="{x - uy * 5 + ux * 2:.1f}" y2="{y + ux * 5 + uy * 2:.1f}"/>')
+        parts.append(
+            f'<line class="cutmark" x1="{x + uy * 5 - ux * 2:.1f}" y1="{y - ux * 5 - uy * 2:.1f}" x2="{x - uy * 5 + ux * 2:.1f}" y2="{y + ux * 5 + uy * 2:.1f}"/>'
+        )
     return "".join(parts)
 
 
 def _legend(legend: Legend, x: float, y: float) -> str:
     """The scale of the colours, and the marks for what has no place on it."""
     wide, count = 150.0, len(legend.colours)
-    parts = [f'<g class="figure" id="legend"><text x="{x:.1f}" y="{y + 9:.1f}" style="text-anchor:start">{xml(legend.title)}</text>']
+    parts = [
+        f'<g class="figure" id="legend"><text x="{x:.1f}" y="{y + 9:.1f}" style="text-anchor:start">{xml(legend.title)}</text>'
+    ]
     for k, colour in enumerate(legend.colours):
-        parts.append(f'<rect x="{x + wide * k / count:.1f}" y="{y + 14:.1f}" width="{wide / count + 0.3:.1f}" height="9" style="fill:{colour};stroke:none"/>')
+        parts.append(
+            f'<rect x="{x + wide * k / count:.1f}" y="{y + 14:.1f}" width="{wide / count + 0.3:.1f}" height="9" style="fill:{colour};stroke:none"/>'
+        )
     for part, text in legend.ticks:
         parts.append(f'<text x="{x + wide * part:.1f}" y="{y + 33:.1f}">{xml(text)}</text>')
     left = x + wide + 24
     for fill, text in legend.marks:
         inside = "url(#tg-hatch)" if fill == "hatch" else fill
-        parts.append(f'<rect x="{left:.1f}" y="{y + 12:.1f}" width="14" height="12" style="fill:{inside}"/>')
-        parts.append(f'<text x="{left + 19:.1f}" y="{y + 22:.1f}" style="text-anchor:start">{xml(text)}</text>')
+        parts.append(
+            f'<rect x="{left:.1f}" y="{y + 12:.1f}" width="14" height="12" style="fill:{inside}"/>'
+        )
+        parts.append(
+            f'<text x="{left + 19:.1f}" y="{y + 22:.1f}" style="text-anchor:start">{xml(text)}</text>'
+        )
         left += 30 + 4.8 * len(text)
     return "".join(parts) + "</g>"

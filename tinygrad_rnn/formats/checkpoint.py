@@ -28,7 +28,11 @@ def save(path: str | os.PathLike[str], module: Module | Mapping[str, Any]) -> No
             f"save: expected save(path, module or dict of arrays); found save({type(path).__name__}, {type(module).__name__})"
             + (". Of an optimiser: its state_dict()" if hasattr(module, "state_dict") else "")
         )
-    state = module.state_dict() if isinstance(module, Module) else {name: _array(name, value) for name, value in module.items()}
+    state = (
+        module.state_dict()
+        if isinstance(module, Module)
+        else {name: _array(name, value) for name, value in module.items()}
+    )
     safetensors.write(path, state)
 
 
@@ -54,7 +58,9 @@ def load(path: str | os.PathLike[str], module: Module | None = None) -> dict[str
         If names or shapes do not fit the module, which is then unchanged.
     """
     if module is not None and not isinstance(module, Module):
-        raise TinygradError(f"load: expected load(path, module); found a {type(module).__name__} in place of the module")
+        raise TinygradError(
+            f"load: expected load(path, module); found a {type(module).__name__} in place of the module"
+        )
     arrays, _ = safetensors.read(path)
     if module is not None:
         module.load_state_dict(arrays)

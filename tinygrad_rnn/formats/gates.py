@@ -1,4 +1,7 @@
-"""The weights of one recurrent layer under PyTorch's names: what the converters for Keras and ONNX share."""
+"""The weights of one recurrent layer under PyTorch's names.
+
+What the converters for Keras and ONNX share.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,10 @@ RNN, LSTM, GRU = "h", "ifgo", "rzn"
 
 
 class Weights(NamedTuple):
-    """One layer and direction: weight_ih (gates * H, I), weight_hh (gates * H, H), and biases (gates * H,) or None for both."""
+    """One layer and direction.
+
+    Weight_ih (gates * H, I), weight_hh (gates * H, H), and biases (gates * H,) or None for both.
+    """
 
     weight_ih: Array
     weight_hh: Array
@@ -52,11 +58,20 @@ def suffix_of(layer: int, reverse: bool) -> str:
 
 
 def to_state(weights: Weights, gates: str, order: str, suffix: str) -> dict[str, Array]:
-    """A state dict from weights whose blocks stand in the order `gates`; without biases there are no names for them."""
-    return {name + suffix: reorder(value, gates, order) for name, value in weights._asdict().items() if value is not None}
+    """A state dict from weights whose blocks stand in the order `gates`.
+
+    Without biases there are no names for them.
+    """
+    return {
+        name + suffix: reorder(value, gates, order)
+        for name, value in weights._asdict().items()
+        if value is not None
+    }
 
 
-def from_state(state: Mapping[str, Any], gates: str, order: str, suffix: str, function: str) -> Weights:
+def from_state(
+    state: Mapping[str, Any], gates: str, order: str, suffix: str, function: str
+) -> Weights:
     """The weights of one layer and direction of a state dict, their blocks in the order `gates`.
 
     Raises
@@ -80,10 +95,27 @@ def from_state(state: Mapping[str, Any], gates: str, order: str, suffix: str, fu
     weight_ih, weight_hh = values[names[0]], values[names[1]]
     hidden = weight_hh.shape[-1] if weight_hh.ndim else 0
     rows = len(order) * hidden
-    expect_shape(weight_hh, (rows, hidden), f"{function}: {names[1]}", f": {len(order)} blocks of a square matrix")
-    expect_shape(weight_ih, (rows, *weight_ih.shape[1:2]), f"{function}: {names[0]}", f" to go with {names[1]} {weight_hh.shape}")
+    expect_shape(
+        weight_hh,
+        (rows, hidden),
+        f"{function}: {names[1]}",
+        f": {len(order)} blocks of a square matrix",
+    )
+    expect_shape(
+        weight_ih,
+        (rows, *weight_ih.shape[1:2]),
+        f"{function}: {names[0]}",
+        f" to go with {names[1]} {weight_hh.shape}",
+    )
     for name in names[2:]:
         if name in values:
-            expect_shape(values[name], (rows,), f"{function}: {name}", f" to go with {names[1]} {weight_hh.shape}")
-    weight_ih, weight_hh, *found = [reorder(values[name], order, gates) for name in names if name in values]
+            expect_shape(
+                values[name],
+                (rows,),
+                f"{function}: {name}",
+                f" to go with {names[1]} {weight_hh.shape}",
+            )
+    weight_ih, weight_hh, *found = [
+        reorder(values[name], order, gates) for name in names if name in values
+    ]
     return Weights(weight_ih, weight_hh, *(found or (None, None)))

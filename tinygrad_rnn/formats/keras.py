@@ -1,15 +1,19 @@
-"""Weights of Keras layers to and from those of `tg.nn.RNN`, `tg.nn.LSTM` and `tg.nn.GRU`; arrays in, arrays out.
+"""Weights of Keras layers to and from those of `tg.nn.RNN`, `tg.nn.LSTM` and `tg.nn.GRU`.
 
-Keras keeps kernels as (features, gates * units), that is transposed, and its gates in the order i, f, c, o (LSTM) and z, r, h (GRU).
-`layer.get_weights()` of a Keras layer gives ``[kernel, recurrent_kernel, bias]``, or without bias the first two. Of a
-``Bidirectional`` it gives those of the forward layer and then those of the backward one, which is converted with ``reverse=True``::
+Arrays in, arrays out.
+
+Keras keeps kernels as (features, gates * units), that is transposed, and its gates in the order i,
+f, c, o (LSTM) and z, r, h (GRU). `layer.get_weights()` of a Keras layer gives ``[kernel,
+recurrent_kernel, bias]``, or without bias the first two. Of a ``Bidirectional`` it gives those of
+the forward layer and then those of the backward one, which is converted with ``reverse=True``::
 
     forward, backward = weights[:3], weights[3:]
     layer = tg.nn.LSTM(8, 16, bidirectional=True)
     layer.load_state_dict(from_keras_lstm(*forward) | from_keras_lstm(*backward, reverse=True))
 
-Only weights are converted, and they mean the same only where the Keras layer has its default activations: tanh, and sigmoid for the
-gates (for SimpleRNN also relu, with ``tg.nn.RNN(nonlinearity="relu")``). Layers saved by Keras before version 2.3 may have
+Only weights are converted, and they mean the same only where the Keras layer has its default
+activations: tanh, and sigmoid for the gates (for SimpleRNN also relu, with
+``tg.nn.RNN(nonlinearity="relu")``). Layers saved by Keras before version 2.3 may have
 ``recurrent_activation="hard_sigmoid"``, which these layers do not have.
 """
 
@@ -25,7 +29,14 @@ from ..core.primitive import Array
 from ..ops.checks import typed
 from .gates import GRU, LSTM, RNN, Weights, as_array, expect_shape, from_state, suffix_of, to_state
 
-__all__ = ["from_keras_gru", "from_keras_lstm", "from_keras_simple_rnn", "to_keras_gru", "to_keras_lstm", "to_keras_simple_rnn"]
+__all__ = [
+    "from_keras_gru",
+    "from_keras_lstm",
+    "from_keras_simple_rnn",
+    "to_keras_gru",
+    "to_keras_lstm",
+    "to_keras_simple_rnn",
+]
 
 _GRU = "zrn"  # Keras's order of the blocks r, z, n; the LSTM's is the same as here
 
@@ -41,26 +52,34 @@ def from_keras_simple_rnn(
     kernel : array, shape (input_size, units)
     recurrent_kernel : array, shape (units, units)
     bias : array, shape (units,), optional
-        It becomes bias_ih; bias_hh is zero. Without it the result has no biases, for a layer with ``bias=False``.
+        It becomes bias_ih; bias_hh is zero. Without it the result has no biases, for a layer with
+        ``bias=False``.
     layer : int
         The level that the names say: ``_l0``, ``_l1``, ...
     reverse : bool
         Names of the reverse direction.
     """
-    return _from("from_keras_simple_rnn", kernel, recurrent_kernel, bias, RNN, RNN, suffix_of(layer, reverse))
+    return _from(
+        "from_keras_simple_rnn", kernel, recurrent_kernel, bias, RNN, RNN, suffix_of(layer, reverse)
+    )
 
 
 @typed
-def to_keras_simple_rnn(state: Mapping[str, Any], *, layer: int = 0, reverse: bool = False) -> tuple[Array, Array, Array | None]:
+def to_keras_simple_rnn(
+    state: Mapping[str, Any], *, layer: int = 0, reverse: bool = False
+) -> tuple[Array, Array, Array | None]:
     """``(kernel, recurrent_kernel, bias)`` of a Keras SimpleRNN from the state dict of a `tg.nn.RNN`; bias is None for ``use_bias=False``.
 
-    The one bias of Keras is the sum bias_ih + bias_hh: the same function, from which the two parts cannot be had back.
+    The one bias of Keras is the sum bias_ih + bias_hh: the same function, from which the two parts
+    cannot be had back.
     """
     return _to("to_keras_simple_rnn", state, RNN, RNN, suffix_of(layer, reverse))
 
 
 @typed
-def from_keras_lstm(kernel: Any, recurrent_kernel: Any, bias: Any = None, *, layer: int = 0, reverse: bool = False) -> dict[str, Array]:
+def from_keras_lstm(
+    kernel: Any, recurrent_kernel: Any, bias: Any = None, *, layer: int = 0, reverse: bool = False
+) -> dict[str, Array]:
     """A state dict for `tg.nn.LSTM` from the weights of a Keras LSTM.
 
     Parameters
@@ -68,25 +87,39 @@ def from_keras_lstm(kernel: Any, recurrent_kernel: Any, bias: Any = None, *, lay
     kernel : array, shape (input_size, 4 * units)
     recurrent_kernel : array, shape (units, 4 * units)
     bias : array, shape (4 * units,), optional
-        With Keras's unit_forget_bias included, as Keras stores it. It becomes bias_ih; bias_hh is zero.
+        With Keras's unit_forget_bias included, as Keras stores it. It becomes bias_ih; bias_hh is
+        zero.
     layer, reverse
         As in `from_keras_simple_rnn`.
     """
-    return _from("from_keras_lstm", kernel, recurrent_kernel, bias, LSTM, LSTM, suffix_of(layer, reverse))
+    return _from(
+        "from_keras_lstm", kernel, recurrent_kernel, bias, LSTM, LSTM, suffix_of(layer, reverse)
+    )
 
 
 @typed
-def to_keras_lstm(state: Mapping[str, Any], *, layer: int = 0, reverse: bool = False) -> tuple[Array, Array, Array | None]:
-    """``(kernel, recurrent_kernel, bias)`` of a Keras LSTM from the state dict of a `tg.nn.LSTM`; bias is None for ``use_bias=False``.
+def to_keras_lstm(
+    state: Mapping[str, Any], *, layer: int = 0, reverse: bool = False
+) -> tuple[Array, Array, Array | None]:
+    """``(kernel, recurrent_kernel, bias)`` of a Keras LSTM from the state dict of a `tg.nn.LSTM`.
 
-    The one bias of Keras is the sum bias_ih + bias_hh. A layer with a projection cannot be converted.
+    Bias is None for ``use_bias=False``.
+
+    The one bias of Keras is the sum bias_ih + bias_hh. A layer with a projection cannot be
+    converted.
     """
     return _to("to_keras_lstm", state, LSTM, LSTM, suffix_of(layer, reverse))
 
 
 @typed
 def from_keras_gru(
-    kernel: Any, recurrent_kernel: Any, bias: Any = None, reset_after: bool = True, *, layer: int = 0, reverse: bool = False
+    kernel: Any,
+    recurrent_kernel: Any,
+    bias: Any = None,
+    reset_after: bool = True,
+    *,
+    layer: int = 0,
+    reverse: bool = False,
 ) -> dict[str, Array]:
     """A state dict for `tg.nn.GRU` with the same `reset_after`, from the weights of a Keras GRU.
 
@@ -95,11 +128,12 @@ def from_keras_gru(
     kernel : array, shape (input_size, 3 * units)
     recurrent_kernel : array, shape (units, 3 * units)
     bias : array, optional
-        Shape (2, 3 * units) with `reset_after`: the input's and the recurrent one, which become bias_ih and bias_hh. Shape (3 * units,)
-        without: it becomes bias_ih, and bias_hh is zero.
+        Shape (2, 3 * units) with `reset_after`: the input's and the recurrent one, which become
+        bias_ih and bias_hh. Shape (3 * units,) without: it becomes bias_ih, and bias_hh is zero.
     reset_after : bool
-        As the Keras layer was made (True is its default). The result of False is for ``tg.nn.GRU(reset_after=False)`` and
-        `cells.GRUResetBefore`: names and shapes are the same in both forms, the function is not.
+        As the Keras layer was made (True is its default). The result of False is for
+        ``tg.nn.GRU(reset_after=False)`` and `cells.GRUResetBefore`: names and shapes are the same
+        in both forms, the function is not.
     layer, reverse
         As in `from_keras_simple_rnn`.
 
@@ -108,7 +142,16 @@ def from_keras_gru(
     ShapeError
         If shapes do not fit, or the bias is that of the other form.
     """
-    return _from("from_keras_gru", kernel, recurrent_kernel, bias, _GRU, GRU, suffix_of(layer, reverse), two_biases=reset_after)
+    return _from(
+        "from_keras_gru",
+        kernel,
+        recurrent_kernel,
+        bias,
+        _GRU,
+        GRU,
+        suffix_of(layer, reverse),
+        two_biases=reset_after,
+    )
 
 
 @typed
@@ -117,21 +160,39 @@ def to_keras_gru(
 ) -> tuple[Array, Array, Array | None]:
     """``(kernel, recurrent_kernel, bias)`` of a Keras GRU from the state dict of a `tg.nn.GRU` with the same `reset_after`.
 
-    The bias has shape (2, 3 * units) with `reset_after`; without, it is the sum bias_ih + bias_hh, shape (3 * units,). It is None for
-    ``use_bias=False``.
+    The bias has shape (2, 3 * units) with `reset_after`; without, it is the sum bias_ih + bias_hh,
+    shape (3 * units,). It is None for ``use_bias=False``.
     """
     return _to("to_keras_gru", state, _GRU, GRU, suffix_of(layer, reverse), two_biases=reset_after)
 
 
 def _from(
-    function: str, kernel: Any, recurrent_kernel: Any, bias: Any, gates: str, order: str, suffix: str, *, two_biases: bool = False
+    function: str,
+    kernel: Any,
+    recurrent_kernel: Any,
+    bias: Any,
+    gates: str,
+    order: str,
+    suffix: str,
+    *,
+    two_biases: bool = False,
 ) -> dict[str, Array]:
-    kernel, recurrent = as_array(kernel, f"{function}: kernel"), as_array(recurrent_kernel, f"{function}: recurrent_kernel")
+    kernel, recurrent = (
+        as_array(kernel, f"{function}: kernel"),
+        as_array(recurrent_kernel, f"{function}: recurrent_kernel"),
+    )
     units = recurrent.shape[0] if recurrent.ndim else 0
     columns = len(gates) * units
     width = f"{len(gates)} * units" if len(gates) > 1 else "units"
-    expect_shape(recurrent, (units, columns), f"{function}: recurrent_kernel", f", that is (units, {width})")
-    expect_shape(kernel, (*kernel.shape[:1], columns), f"{function}: kernel", f", that is (input_size, {width})")
+    expect_shape(
+        recurrent, (units, columns), f"{function}: recurrent_kernel", f", that is (units, {width})"
+    )
+    expect_shape(
+        kernel,
+        (*kernel.shape[:1], columns),
+        f"{function}: kernel",
+        f", that is (input_size, {width})",
+    )
     bias_ih = bias_hh = None
     if bias is not None:
         bias = as_array(bias, f"{function}: bias")
@@ -146,10 +207,23 @@ def _from(
 
 
 def _to(
-    function: str, state: Mapping[str, Any], gates: str, order: str, suffix: str, *, two_biases: bool = False
+    function: str,
+    state: Mapping[str, Any],
+    gates: str,
+    order: str,
+    suffix: str,
+    *,
+    two_biases: bool = False,
 ) -> tuple[Array, Array, Array | None]:
     found = from_state(state, gates, order, suffix, function)
-    kernel, recurrent = np.ascontiguousarray(found.weight_ih.T), np.ascontiguousarray(found.weight_hh.T)
+    kernel, recurrent = (
+        np.ascontiguousarray(found.weight_ih.T),
+        np.ascontiguousarray(found.weight_hh.T),
+    )
     if found.bias_ih is None or found.bias_hh is None:
         return kernel, recurrent, None
-    return kernel, recurrent, np.stack([found.bias_ih, found.bias_hh]) if two_biases else found.bias_ih + found.bias_hh
+    return (
+        kernel,
+        recurrent,
+        np.stack([found.bias_ih, found.bias_hh]) if two_biases else found.bias_ih + found.bias_hh,
+    )

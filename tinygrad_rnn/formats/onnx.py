@@ -1,13 +1,15 @@
 """Weights of the ONNX operators RNN, LSTM and GRU to and from those of `tg.nn.RNN`, `tg.nn.LSTM` and `tg.nn.GRU`; arrays in, arrays out.
 
-ONNX stacks directions on the first axis, writes both biases in one array B (input's, then recurrent), and orders the gates i, o, f, c (LSTM)
-and z, r, h (GRU). One operator is one level; a stack of levels is the union of their state dicts::
+ONNX stacks directions on the first axis, writes both biases in one array B (input's, then
+recurrent), and orders the gates i, o, f, c (LSTM) and z, r, h (GRU). One operator is one level; a
+stack of levels is the union of their state dicts::
 
     layer = tg.nn.LSTM(8, 16, 2, bidirectional=True)
     layer.load_state_dict(from_onnx_lstm(W0, R0, B0) | from_onnx_lstm(W1, R1, B1, layer=1))
 
-The attributes of an operator that change what is computed are arguments here; one that the layers of this package do not have raises a
-TinygradError which says why. The attribute `layout` and the input `sequence_lens` make no difference to the weights.
+The attributes of an operator that change what is computed are arguments here; one that the layers
+of this package do not have raises a TinygradError which says why. The attribute `layout` and the
+input `sequence_lens` make no difference to the weights.
 """
 
 from __future__ import annotations
@@ -20,7 +22,18 @@ import numpy as np
 from ..core.errors import ShapeError, TinygradError
 from ..core.primitive import Array
 from ..ops.checks import typed
-from .gates import GRU, LSTM, RNN, Weights, as_array, expect_shape, from_state, reorder, suffix_of, to_state
+from .gates import (
+    GRU,
+    LSTM,
+    RNN,
+    Weights,
+    as_array,
+    expect_shape,
+    from_state,
+    reorder,
+    suffix_of,
+    to_state,
+)
 
 __all__ = [
     "from_onnx_gru",
@@ -56,13 +69,15 @@ def from_onnx_rnn(
     B : array, shape (directions, 2 * hidden_size), optional
         Without it the result has no biases, for a layer with ``bias=False``.
     activations : sequence of str, optional
-        The operator's attribute: "Tanh" for each direction (the default), or "Relu" for each, with ``tg.nn.RNN(nonlinearity="relu")``.
+        The operator's attribute: "Tanh" for each direction (the default), or "Relu" for each, with
+        ``tg.nn.RNN(nonlinearity="relu")``.
     clip : float, optional
         The operator's attribute; must be absent.
     layer : int
         The level that the names say: ``_l0``, ``_l1``, ...
     reverse : bool
-        For one direction: names of the reverse one (``direction="reverse"``). Two directions give the names of both.
+        For one direction: names of the reverse one (``direction="reverse"``). Two directions give
+        the names of both.
 
     Raises
     ------
@@ -78,10 +93,12 @@ def from_onnx_rnn(
 
 @typed
 def to_onnx_rnn(state: Mapping[str, Any], *, layer: int = 0) -> tuple[Array, Array, Array | None]:
-    """``(W, R, B)`` of the ONNX operator RNN from the state dict of a `tg.nn.RNN`; with both directions if the level has them.
+    """``(W, R, B)`` of the ONNX operator RNN from the state dict of a `tg.nn.RNN`.
 
-    B is None for a layer without biases. A layer with ``nonlinearity="relu"`` needs the attribute ``activations=["Relu"]`` (for each
-    direction).
+    With both directions if the level has them.
+
+    B is None for a layer without biases. A layer with ``nonlinearity="relu"`` needs the attribute
+    ``activations=["Relu"]`` (for each direction).
     """
     return _to("to_onnx_rnn", state, RNN, RNN, layer)
 
@@ -132,7 +149,9 @@ def from_onnx_lstm(
 
 @typed
 def to_onnx_lstm(state: Mapping[str, Any], *, layer: int = 0) -> tuple[Array, Array, Array | None]:
-    """``(W, R, B)`` of the ONNX operator LSTM from the state dict of a `tg.nn.LSTM`; with both directions if the level has them.
+    """``(W, R, B)`` of the ONNX operator LSTM from the state dict of a `tg.nn.LSTM`.
+
+    With both directions if the level has them.
 
     B is None for a layer without biases. A layer with a projection cannot be converted.
     """
@@ -168,7 +187,9 @@ def from_onnx_peephole_lstm(
     state = _from(function, W, R, B, _LSTM, LSTM, 0, False, merge=True)
     hidden = state["weight_hh_l0"].shape[1]
     P = as_array(P, f"{function}: P")
-    expect_shape(P, (1, 3 * hidden), f"{function}: P", ": blocks i, o, f of one direction; the cell has one")
+    expect_shape(
+        P, (1, 3 * hidden), f"{function}: P", ": blocks i, o, f of one direction; the cell has one"
+    )
     p = reorder(P[0], "iof", "ifo")
     b = state.get("bias_ih_l0", np.zeros(4 * hidden, p.dtype))
     return {"W": state["weight_ih_l0"], "U": state["weight_hh_l0"], "b": b, "p": p}
@@ -176,13 +197,21 @@ def from_onnx_peephole_lstm(
 
 @typed
 def to_onnx_peephole_lstm(state: Mapping[str, Any]) -> tuple[Array, Array, Array, Array]:
-    """``(W, R, B, P)`` of the ONNX operator LSTM from the state dict of a `cells.PeepholeLSTM`; the recurrent half of B is zero."""
+    """``(W, R, B, P)`` of the ONNX operator LSTM from the state dict of a `cells.PeepholeLSTM`.
+
+    The recurrent half of B is zero.
+    """
     function = "to_onnx_peephole_lstm"
     missing = [name for name in ("W", "U", "b", "p") if name not in state]
     if missing:
         raise TinygradError(f"{function}: the state dict has no {missing}; it has {list(state)}")
     b = as_array(state["b"], f"{function}: b")
-    names = {"weight_ih_l0": state["W"], "weight_hh_l0": state["U"], "bias_ih_l0": b, "bias_hh_l0": np.zeros_like(b)}
+    names = {
+        "weight_ih_l0": state["W"],
+        "weight_hh_l0": state["U"],
+        "bias_ih_l0": b,
+        "bias_hh_l0": np.zeros_like(b),
+    }
     found = from_state(names, _LSTM, LSTM, "_l0", function)
     p = as_array(state["p"], f"{function}: p")
     expect_shape(p, (3 * found.weight_hh.shape[1],), f"{function}: p", ": blocks i, f, o")
@@ -210,9 +239,11 @@ def from_onnx_gru(
     R : array, shape (directions, 3 * hidden_size, hidden_size)
     B : array, shape (directions, 6 * hidden_size), optional
     linear_before_reset : int
-        The operator's attribute. 1: the result is for ``tg.nn.GRU()``. 0, the default of ONNX: the reset gate acts before the product, and
-        the result is for ``tg.nn.GRU(reset_after=False)`` or `cells.GRUResetBefore`. There the two biases only ever occur as their sum,
-        so it is put in bias_ih, and bias_hh is zero. Names and shapes are the same in both forms, the function is not.
+        The operator's attribute. 1: the result is for ``tg.nn.GRU()``. 0, the default of ONNX: the
+        reset gate acts before the product, and the result is for ``tg.nn.GRU(reset_after=False)``
+        or `cells.GRUResetBefore`. There the two biases only ever occur as their sum, so it is put
+        in bias_ih, and bias_hh is zero. Names and shapes are the same in both forms, the function
+        is not.
     activations, clip
         The operator's attributes: sigmoid, tanh for each direction; absent.
     layer, reverse
@@ -226,33 +257,57 @@ def from_onnx_gru(
         If shapes do not fit.
     """
     _refuse("from_onnx_gru", activations, ["Sigmoid", "Tanh"], clip)
-    return _from("from_onnx_gru", W, R, B, _GRU, GRU, layer, reverse, merge=not _flag("from_onnx_gru", linear_before_reset))
+    return _from(
+        "from_onnx_gru",
+        W,
+        R,
+        B,
+        _GRU,
+        GRU,
+        layer,
+        reverse,
+        merge=not _flag("from_onnx_gru", linear_before_reset),
+    )
 
 
 @typed
-def to_onnx_gru(state: Mapping[str, Any], *, linear_before_reset: int, layer: int = 0) -> tuple[Array, Array, Array | None]:
-    """``(W, R, B)`` of the ONNX operator GRU from the state dict of a `tg.nn.GRU`; with both directions if the level has them.
+def to_onnx_gru(
+    state: Mapping[str, Any], *, linear_before_reset: int, layer: int = 0
+) -> tuple[Array, Array, Array | None]:
+    """``(W, R, B)`` of the ONNX operator GRU from the state dict of a `tg.nn.GRU`.
 
-    B is None for a layer without biases. `linear_before_reset` is the attribute that the operator will have: 1 for ``tg.nn.GRU()``, 0 for
-    ``tg.nn.GRU(reset_after=False)``, where the sum of the biases is written as the input's and the recurrent one is zero.
+    With both directions if the level has them.
+
+    B is None for a layer without biases. `linear_before_reset` is the attribute that the operator
+    will have: 1 for ``tg.nn.GRU()``, 0 for ``tg.nn.GRU(reset_after=False)``, where the sum of the
+    biases is written as the input's and the recurrent one is zero.
     """
-    return _to("to_onnx_gru", state, _GRU, GRU, layer, merge=not _flag("to_onnx_gru", linear_before_reset))
+    return _to(
+        "to_onnx_gru", state, _GRU, GRU, layer, merge=not _flag("to_onnx_gru", linear_before_reset)
+    )
 
 
 def _flag(function: str, linear_before_reset: int) -> bool:
     if linear_before_reset not in (0, 1):
-        raise TinygradError(f"{function}: linear_before_reset must be 0 or 1; found {linear_before_reset!r}")
+        raise TinygradError(
+            f"{function}: linear_before_reset must be 0 or 1; found {linear_before_reset!r}"
+        )
     return bool(linear_before_reset)
 
 
-def _refuse(function: str, activations: Sequence[str] | None, own: list[str], clip: float | None) -> None:
+def _refuse(
+    function: str, activations: Sequence[str] | None, own: list[str], clip: float | None
+) -> None:
     """Raise a TinygradError for what no layer computes."""
     if clip is not None:
         raise TinygradError(
             f"{function}: clip={clip} bounds what goes into the activations, which no layer of this package does; only an operator "
             "without the attribute can be converted"
         )
-    if activations is not None and [str(a).lower() for a in activations] not in ([a.lower() for a in own], [a.lower() for a in 2 * own]):
+    if activations is not None and [str(a).lower() for a in activations] not in (
+        [a.lower() for a in own],
+        [a.lower() for a in 2 * own],
+    ):
         raise TinygradError(
             f"{function}: activations={list(activations)}; the layer has {own} in each direction, and no others can be chosen"
         )
@@ -267,34 +322,70 @@ def _refuse_coupled(function: str, input_forget: int) -> None:
 
 
 def _from(
-    function: str, W: Any, R: Any, B: Any, gates: str, order: str, layer: int, reverse: bool, *, merge: bool = False
+    function: str,
+    W: Any,
+    R: Any,
+    B: Any,
+    gates: str,
+    order: str,
+    layer: int,
+    reverse: bool,
+    *,
+    merge: bool = False,
 ) -> dict[str, Array]:
     W, R = as_array(W, f"{function}: W"), as_array(R, f"{function}: R")
     B = None if B is None else as_array(B, f"{function}: B")
     for name, array, last in (("W", W, "input_size"), ("R", R, "hidden_size")):
         if array.ndim != 3 or array.shape[0] not in (1, 2):
             blocks = "hidden_size" if len(gates) == 1 else f"{len(gates)} * hidden_size"
-            raise ShapeError(f"{function}: {name} has shape {array.shape}; expected (directions, {blocks}, {last}), 1 or 2 directions")
+            raise ShapeError(
+                f"{function}: {name} has shape {array.shape}; expected (directions, {blocks}, {last}), 1 or 2 directions"
+            )
     directions, hidden = R.shape[0], R.shape[2]
     rows = len(gates) * hidden
-    expect_shape(R, (directions, rows, hidden), f"{function}: R", f", for {len(gates)} blocks of a square matrix")
+    expect_shape(
+        R,
+        (directions, rows, hidden),
+        f"{function}: R",
+        f", for {len(gates)} blocks of a square matrix",
+    )
     expect_shape(W, (directions, rows, W.shape[2]), f"{function}: W", f" to go with R {R.shape}")
     if B is not None:
-        expect_shape(B, (directions, 2 * rows), f"{function}: B", ": the input's biases and the recurrent ones of each direction")
+        expect_shape(
+            B,
+            (directions, 2 * rows),
+            f"{function}: B",
+            ": the input's biases and the recurrent ones of each direction",
+        )
     if reverse and directions == 2:
-        raise ShapeError(f"{function}: reverse=True names one direction, and these weights have two, which get both names")
+        raise ShapeError(
+            f"{function}: reverse=True names one direction, and these weights have two, which get both names"
+        )
     state: dict[str, Array] = {}
     for d in range(directions):
-        weights = Weights(W[d], R[d], None, None) if B is None else Weights(W[d], R[d], *_merged(B[d, :rows], B[d, rows:], merge))
+        weights = (
+            Weights(W[d], R[d], None, None)
+            if B is None
+            else Weights(W[d], R[d], *_merged(B[d, :rows], B[d, rows:], merge))
+        )
         state |= to_state(weights, gates, order, suffix_of(layer, reverse or d == 1))
     return state
 
 
 def _to(
-    function: str, state: Mapping[str, Any], gates: str, order: str, layer: int, *, merge: bool = False
+    function: str,
+    state: Mapping[str, Any],
+    gates: str,
+    order: str,
+    layer: int,
+    *,
+    merge: bool = False,
 ) -> tuple[Array, Array, Array | None]:
     reverse = f"weight_ih{suffix_of(layer, True)}" in state
-    found = [from_state(state, gates, order, suffix_of(layer, d == 1), function) for d in range(1 + reverse)]
+    found = [
+        from_state(state, gates, order, suffix_of(layer, d == 1), function)
+        for d in range(1 + reverse)
+    ]
     W, R = np.stack([w.weight_ih for w in found]), np.stack([w.weight_hh for w in found])
     biases = []
     for w in found:

@@ -1,7 +1,10 @@
-"""Copying and pickling tensors. A computed tensor takes its tape along, as a flat list of rows, so that depth does not matter.
+"""Copying and pickling tensors.
 
-The copied tape ends in copies of the leaves. They get the gradients if they are copied together with it, as with the module whose parameters
-they are; a gradient for a leaf that nobody holds is an error.
+A computed tensor takes its tape along, as a flat list of rows, so that depth does not matter.
+
+The copied tape ends in copies of the leaves. They get the gradients if they are copied together
+with it, as with the module whose parameters they are; a gradient for a leaf that nobody holds is an
+error.
 """
 
 from __future__ import annotations
@@ -41,14 +44,18 @@ def _reduce(self: Tensor) -> Any:
         if isinstance(node, Leaf):
             rows.append(_owner(node))
         else:
-            inputs = [("node", number[n]) if isinstance(n, Node) else ("number", n) for n in node.inputs]
+            inputs = [
+                ("node", number[n]) if isinstance(n, Node) else ("number", n) for n in node.inputs
+            ]
             mark = tuple(node.where.mark)
             rows.append(
                 (
                     node.primitive.name,
                     inputs,
                     node.params,
-                    Freed(node.saved.root, str(node.saved.where)) if isinstance(node.saved, Freed) else node.saved,
+                    Freed(node.saved.root, str(node.saved.where))
+                    if isinstance(node.saved, Freed)
+                    else node.saved,
                     node.requires_grad,
                     node.name,
                     node.shape,
@@ -68,7 +75,9 @@ def _owner(leaf: Leaf) -> Tensor:
     return owner
 
 
-def _restore_leaf(kind: type[Tensor], array: Array, requires_grad: bool, name: str | None, grad: Tensor | None) -> Tensor:
+def _restore_leaf(
+    kind: type[Tensor], array: Array, requires_grad: bool, name: str | None, grad: Tensor | None
+) -> Tensor:
     made = kind.__new__(kind)
     Tensor.__init__(made, tensor(array).array)
     if requires_grad or name:
@@ -89,11 +98,23 @@ def _restore(array: Array, rows: list[Any]) -> Tensor:
             continue
         op, inputs, params, saved, requires_grad, name, shape, dtype, mark = row
         if op not in REGISTRY:
-            raise GraphError(f"unpickling: no operation named '{op}' is registered; import the module that defines it first")
+            raise GraphError(
+                f"unpickling: no operation named '{op}' is registered; import the module that defines it first"
+            )
         links = tuple(nodes[value] if kind == "node" else value for kind, value in inputs)
         edges = REGISTRY[op].edges(links) if requires_grad else ()
         origin = (None, 0, Mark(*mark))
-        node = Node(REGISTRY[op], links, edges, params, saved, tuple(shape), np.dtype(dtype), requires_grad, origin)
+        node = Node(
+            REGISTRY[op],
+            links,
+            edges,
+            params,
+            saved,
+            tuple(shape),
+            np.dtype(dtype),
+            requires_grad,
+            origin,
+        )
         node.name = name
         nodes.append(node)
     return Tensor(tensor(array).array, nodes[-1])
@@ -107,14 +128,20 @@ class _CopiedTensor(weakref.ref[Tensor]):
 
 def _copy(self: Tensor) -> Tensor:
     twin = self.handle()
-    if isinstance(self.node, Leaf) and self.node not in context().inputs:  # what a transform differentiates by stays on its tape
+    # what a transform differentiates by stays on its tape
+    if isinstance(self.node, Leaf) and self.node not in context().inputs:
         twin.leaf(self.node.requires_grad, self.node.name)
     return twin
 
 
 def _deepcopy(self: Tensor, memo: dict[int, Any]) -> Tensor:
     _check_uncut(self, "deepcopy")
-    if not memo and self.requires_grad and not isinstance(self.node, Leaf) and context().grad_enabled:
+    if (
+        not memo
+        and self.requires_grad
+        and not isinstance(self.node, Leaf)
+        and context().grad_enabled
+    ):
         raise GraphError(
             "deepcopy: this tensor was computed of tensors that require gradients, and its copy would be cut off from them. Copy them together, "
             "as in copy.deepcopy((leaves, t)), or the values alone, t.detach(); copy.copy(t) is another tensor on the same tape"

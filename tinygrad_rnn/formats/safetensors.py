@@ -1,11 +1,12 @@
 """Read and write the safetensors format, without pickle.
 
-A file is an 8-byte little-endian unsigned length ``N``, a JSON header of ``N`` bytes, and a data buffer.  The header
-maps each tensor name to ``{"dtype", "shape", "data_offsets": [begin, end]}``, offsets counted from the start of the
-buffer, and may hold a ``"__metadata__"`` map of strings.  Data are little-endian, in C order; the tensors fill the
-buffer without gap or overlap.
+A file is an 8-byte little-endian unsigned length ``N``, a JSON header of ``N`` bytes, and a data
+buffer.  The header maps each tensor name to ``{"dtype", "shape", "data_offsets": [begin, end]}``,
+offsets counted from the start of the buffer, and may hold a ``"__metadata__"`` map of strings.
+Data are little-endian, in C order; the tensors fill the buffer without gap or overlap.
 
-Reading trusts nothing: a file that breaks a rule raises :class:`FormatError` before any array is allocated for it.
+Reading trusts nothing: a file that breaks a rule raises :class:`FormatError` before any array is
+allocated for it.
 """
 
 from __future__ import annotations
@@ -55,19 +56,25 @@ class FormatError(TinygradError, ValueError):
     """
 
 
-def write(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray], metadata: dict[str, str] | None = None) -> None:
+def write(
+    path: str | os.PathLike[str],
+    arrays: Mapping[str, np.ndarray],
+    metadata: dict[str, str] | None = None,
+) -> None:
     """Write named arrays to a safetensors file.
 
-    `path` holds either its old content or all of the new one (see :func:`tinygrad_rnn.files.replacing`).  Equal arguments give equal bytes: tensors are ordered by item size (largest first),
-    then by name, and the header is padded with spaces so that every tensor is aligned.
+    `path` holds either its old content or all of the new one (see
+    :func:`tinygrad_rnn.files.replacing`).  Equal arguments give equal bytes: tensors are ordered by
+    item size (largest first), then by name, and the header is padded with spaces so that every
+    tensor is aligned.
 
     Parameters
     ----------
     path
         The file to create or replace.
     arrays
-        Arrays of any shape by name; dtype float32, float64, int8 to int64, uint8 to uint64 or bool, any byte order and
-        strides.
+        Arrays of any shape by name; dtype float32, float64, int8 to int64, uint8 to uint64 or bool,
+        any byte order and strides.
     metadata
         Strings by name, stored in the header.
 
@@ -90,11 +97,17 @@ def write(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray], metada
 
     for name, array in arrays.items():
         if not isinstance(name, str):
-            raise FormatError(f"{target}: tensor names must be str, found {name!r} ({type(name).__name__})")
+            raise FormatError(
+                f"{target}: tensor names must be str, found {name!r} ({type(name).__name__})"
+            )
         if name == _METADATA:
-            raise FormatError(f"{target}: a tensor cannot be named {_METADATA!r}, the format reserves it; rename it")
+            raise FormatError(
+                f"{target}: a tensor cannot be named {_METADATA!r}, the format reserves it; rename it"
+            )
         if not isinstance(array, np.ndarray):
-            raise FormatError(f"{target}: tensor {name!r}: expected a numpy.ndarray, found {type(array).__name__}; use numpy.asarray")
+            raise FormatError(
+                f"{target}: tensor {name!r}: expected a numpy.ndarray, found {type(array).__name__}; use numpy.asarray"
+            )
         if array.dtype.newbyteorder("<") not in _NAMES:
             raise FormatError(
                 f"{target}: tensor {name!r}: expected dtype float32, float64, int8-int64, uint8-uint64 or bool, "
@@ -112,10 +125,14 @@ def write(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray], metada
     try:
         encoded = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
     except UnicodeEncodeError as error:
-        raise FormatError(f"{target}: a name or metadata string is not valid Unicode: {error}") from error
+        raise FormatError(
+            f"{target}: a name or metadata string is not valid Unicode: {error}"
+        ) from error
     encoded += b" " * (-len(encoded) % 8)
     if len(encoded) > HEADER_LIMIT:
-        raise FormatError(f"{target}: the header would take {len(encoded)} bytes, the limit is {HEADER_LIMIT}; shorten the metadata")
+        raise FormatError(
+            f"{target}: the header would take {len(encoded)} bytes, the limit is {HEADER_LIMIT}; shorten the metadata"
+        )
 
     with replacing(target) as file:
         file.write(len(encoded).to_bytes(_LENGTH_BYTES, "little"))
@@ -138,8 +155,8 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str,
     Returns
     -------
     arrays
-        New, writable arrays in native byte order by name, in the order of the header.  F16 and BF16 tensors are
-        returned as float32; the conversion is exact.
+        New, writable arrays in native byte order by name, in the order of the header.  F16 and BF16
+        tensors are returned as float32; the conversion is exact.
     metadata
         The strings under ``"__metadata__"``, or an empty dict.
 
@@ -155,7 +172,9 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str,
         file_size = os.fstat(file.fileno()).st_size
         prefix = file.read(_LENGTH_BYTES)
         if len(prefix) < _LENGTH_BYTES:
-            raise FormatError(f"{source}: expected an {_LENGTH_BYTES}-byte header length, found {len(prefix)} bytes")
+            raise FormatError(
+                f"{source}: expected an {_LENGTH_BYTES}-byte header length, found {len(prefix)} bytes"
+            )
         length = int.from_bytes(prefix, "little")
         if length > HEADER_LIMIT:
             raise FormatError(
@@ -175,7 +194,9 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str,
         arrays: dict[str, np.ndarray] = {}
         for name, (dtype, shape, begin, end) in entries.items():
             file.seek(_LENGTH_BYTES + length + begin)
-            arrays[name] = _read_array(source, name, file.read(end - begin), dtype, shape, end - begin)
+            arrays[name] = _read_array(
+                source, name, file.read(end - begin), dtype, shape, end - begin
+            )
     return arrays, metadata
 
 
@@ -197,7 +218,9 @@ def _parse_header(source: Path, encoded: bytes) -> dict[str, Any]:
     if not encoded.startswith(b"{"):
         raise FormatError(f"{source}: expected a header starting with '{{', found {encoded[:16]!r}")
     try:
-        header = json.loads(encoded.decode("utf-8"), object_pairs_hook=unique, parse_constant=constant)
+        header = json.loads(
+            encoded.decode("utf-8"), object_pairs_hook=unique, parse_constant=constant
+        )
     except FormatError:
         raise
     except UnicodeDecodeError as error:
@@ -212,10 +235,14 @@ def _parse_header(source: Path, encoded: bytes) -> dict[str, Any]:
 
 def _check_metadata(source: Path, metadata: object) -> dict[str, str]:
     if not isinstance(metadata, dict):
-        raise FormatError(f"{source}: {_METADATA}: expected an object of strings, found {_shown(metadata)}")
+        raise FormatError(
+            f"{source}: {_METADATA}: expected an object of strings, found {_shown(metadata)}"
+        )
     for key, value in metadata.items():
         if not isinstance(value, str):
-            raise FormatError(f"{source}: {_METADATA}: expected a string under {key!r}, found {_shown(value)}")
+            raise FormatError(
+                f"{source}: {_METADATA}: expected a string under {key!r}, found {_shown(value)}"
+            )
     return metadata
 
 
@@ -225,23 +252,36 @@ def _check_entry(source: Path, name: str, entry: object) -> _Entry:
         raise FormatError(f"{where}: expected an object, found {_shown(entry)}")
     missing = [key for key in ("dtype", "shape", "data_offsets") if key not in entry]
     if missing:
-        raise FormatError(f"{where}: expected the keys dtype, shape and data_offsets, {', '.join(missing)} not found")
+        raise FormatError(
+            f"{where}: expected the keys dtype, shape and data_offsets, {', '.join(missing)} not found"
+        )
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in _STORED:
-        raise FormatError(f"{where}: expected a dtype among {', '.join(_STORED)}, found {_shown(dtype)}")
+        raise FormatError(
+            f"{where}: expected a dtype among {', '.join(_STORED)}, found {_shown(dtype)}"
+        )
     if not isinstance(shape, list) or not all(_is_size(n) for n in shape):
-        raise FormatError(f"{where}: expected a shape of integers from 0 to 2**63 - 1, found {_shown(shape)}")
+        raise FormatError(
+            f"{where}: expected a shape of integers from 0 to 2**63 - 1, found {_shown(shape)}"
+        )
     if len(shape) > _DIMENSION_LIMIT:
-        raise FormatError(f"{where}: expected at most {_DIMENSION_LIMIT} dimensions, found {len(shape)}")
+        raise FormatError(
+            f"{where}: expected at most {_DIMENSION_LIMIT} dimensions, found {len(shape)}"
+        )
     if not isinstance(offsets, list) or len(offsets) != 2 or not all(_is_size(n) for n in offsets):
-        raise FormatError(f"{where}: expected data_offsets of two integers from 0 to 2**63 - 1, found {_shown(offsets)}")
+        raise FormatError(
+            f"{where}: expected data_offsets of two integers from 0 to 2**63 - 1, found {_shown(offsets)}"
+        )
     begin, end = offsets
     if begin > end:
-        raise FormatError(f"{where}: expected data_offsets in increasing order, found [{begin}, {end}]")
+        raise FormatError(
+            f"{where}: expected data_offsets in increasing order, found [{begin}, {end}]"
+        )
     itemsize = np.dtype(_STORED[dtype]).itemsize
     span = itemsize
     for n in shape:
-        span *= max(n, 1)  # The extent without its zeros: NumPy cannot hold (2**40, 2**40, 0) either.
+        # The extent without its zeros: NumPy cannot hold (2**40, 2**40, 0) either.
+        span *= max(n, 1)
         if span > _SIZE_LIMIT:
             raise FormatError(f"{where}: shape {_shown(shape)} of {dtype} overflows a 64-bit size")
     expected = 0 if 0 in shape else span
@@ -255,7 +295,9 @@ def _check_entry(source: Path, name: str, entry: object) -> _Entry:
 def _check_layout(source: Path, entries: dict[str, _Entry], buffer_size: int) -> None:
     position = 0
     previous = ""
-    for name, (_, _, begin, end) in sorted(entries.items(), key=lambda item: (item[1][2], item[1][3])):
+    for name, (_, _, begin, end) in sorted(
+        entries.items(), key=lambda item: (item[1][2], item[1][3])
+    ):
         if end > buffer_size:
             raise FormatError(
                 f"{source}: tensor {name!r}: data_offsets [{begin}, {end}] reach past the {buffer_size} bytes of data; "
@@ -271,12 +313,18 @@ def _check_layout(source: Path, entries: dict[str, _Entry], buffer_size: int) ->
             )
         position, previous = end, name
     if position != buffer_size:
-        raise FormatError(f"{source}: the tensors end at byte {position} of the data, which has {buffer_size} bytes")
+        raise FormatError(
+            f"{source}: the tensors end at byte {position} of the data, which has {buffer_size} bytes"
+        )
 
 
-def _read_array(source: Path, name: str, data: bytes, dtype: str, shape: tuple[int, ...], size: int) -> np.ndarray:
+def _read_array(
+    source: Path, name: str, data: bytes, dtype: str, shape: tuple[int, ...], size: int
+) -> np.ndarray:
     if len(data) != size:
-        raise FormatError(f"{source}: tensor {name!r}: expected {size} bytes of data, found {len(data)}")
+        raise FormatError(
+            f"{source}: tensor {name!r}: expected {size} bytes of data, found {len(data)}"
+        )
     stored = np.frombuffer(data, dtype=_STORED[dtype])
     if dtype == "BF16":
         flat = (stored.astype(np.uint32) << 16).view(np.float32)
@@ -285,10 +333,13 @@ def _read_array(source: Path, name: str, data: bytes, dtype: str, shape: tuple[i
     elif dtype == "BOOL":
         raw = np.frombuffer(data, dtype=np.uint8)
         if np.any(raw > 1):
-            raise FormatError(f"{source}: tensor {name!r}: expected BOOL bytes of 0 or 1, found {int(raw.max())}")
+            raise FormatError(
+                f"{source}: tensor {name!r}: expected BOOL bytes of 0 or 1, found {int(raw.max())}"
+            )
         flat = stored.astype(np.bool_)
     else:
-        flat = stored.astype(stored.dtype.newbyteorder("="))  # astype copies: the result is writable.
+        # astype copies: the result is writable.
+        flat = stored.astype(stored.dtype.newbyteorder("="))
     return flat.reshape(shape)
 
 

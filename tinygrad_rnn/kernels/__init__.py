@@ -1,1 +1,4 @@
-"""Numba kernels made from the scalar expressions of elementwise operations. Importing this does not import numba."""
+"""Numba kernels made from the scalar expressions of elementwise operations.
+
+Importing this does not import numba.
+"""

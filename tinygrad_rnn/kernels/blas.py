@@ -1,7 +1,8 @@
 """How many threads NumPy's matrix products use.
 
-The products of a recurrent network are small: they gain little from threads, and where another program takes a core, OpenBLAS loses a
-factor of ten by waiting for its threads. So training uses one, unless the environment says otherwise.
+The products of a recurrent network are small: they gain little from threads, and where another
+program takes a core, OpenBLAS loses a factor of ten by waiting for its threads. So training uses
+one, unless the environment says otherwise.
 """
 
 from __future__ import annotations
@@ -18,25 +19,46 @@ import numpy as np
 
 __all__ = ["description", "thread_count", "threads"]
 
-_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+_VARIABLES = (
+    "OPENBLAS_NUM_THREADS",
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)
 
 
 @cache
 def _functions() -> list[tuple[Any, Any]]:
-    """Of each OpenBLAS that is there (NumPy's, and SciPy's): how its number of threads is read and set."""
+    """Of each OpenBLAS that is there (NumPy's, and SciPy's).
+
+    How its number of threads is read and set.
+    """
     package = Path(np.__file__).parent
-    folders = (package.parent / "numpy.libs", package / ".dylibs", package.parent / "scipy.libs", package.parent / "scipy" / ".dylibs")
+    folders = (
+        package.parent / "numpy.libs",
+        package / ".dylibs",
+        package.parent / "scipy.libs",
+        package.parent / "scipy" / ".dylibs",
+    )
     paths = {str(p) for folder in folders for p in folder.glob("*openblas*")}
     maps = Path("/proc/self/maps")
     if not paths and maps.exists():
-        paths = {line.split(maxsplit=5)[-1] for line in maps.read_text().splitlines() if "openblas" in line}
+        paths = {
+            line.split(maxsplit=5)[-1]
+            for line in maps.read_text().splitlines()
+            if "openblas" in line
+        }
     found = []
     for path in sorted(paths):
         try:
             library = ctypes.CDLL(path)
         except OSError:
             continue
-        names = (f"{prefix}openblas_%s_num_threads{suffix}" for prefix in ("scipy_", "") for suffix in ("64_", ""))
+        names = (
+            f"{prefix}openblas_%s_num_threads{suffix}"
+            for prefix in ("scipy_", "")
+            for suffix in ("64_", "")
+        )
         name = next((name for name in names if hasattr(library, name % "set")), None)
         if name is not None:
             found.append((getattr(library, name % "get"), getattr(library, name % "set")))
@@ -60,7 +82,10 @@ def description() -> str:
 
 @contextmanager
 def threads(count: int | None) -> Iterator[int | None]:
-    """Context: products use `count` threads. None means one, or what an environment variable such as OMP_NUM_THREADS asks for."""
+    """Context: products use `count` threads.
+
+    None means one, or what an environment variable such as OMP_NUM_THREADS asks for.
+    """
     if count is None and any(os.environ.get(name) for name in _VARIABLES):
         yield thread_count()
         return

@@ -1,18 +1,25 @@
-"""The folder of compiled modules: where it may be, what is in it, and how it is kept below its limit.
+"""The folder of compiled modules.
 
-A module is a file ``kernel_KEY.code``, with the machine code of its functions, and an empty lock file. KEY is a hash of all that the
-machine code is made from (the source, the versions, the processor), so files are made and removed but never changed.
+Where it may be, what is in it, and how it is kept below its limit.
 
-Machine code is run, and it is kept as a pickle, so nothing is read that another user could have written. `place` looks at each folder
-from the root downwards, without following links blindly: each has to belong to this user or to root, and nobody else may write to it (to
-one above the last only where it is sticky, as /tmp is). Below a folder that has passed only this user and root can change what the
-next name stands for, so what was found is still true when it is used. Each file is opened without following a link, and the open file
-has to be a regular one, of this user, with one name, which nobody else can write to; a checksum finds damage. Access lists (ACLs) beyond
-what the mode bits show are not looked at. On Windows, which has no such bits, the owner is not checked: the default folder lies in the
-user's profile, and a folder named by TINYGRAD_RNN_CACHE has to be private.
+A module is a file ``kernel_KEY.code``, with the machine code of its functions, and an empty lock
+file. KEY is a hash of all that the machine code is made from (the source, the versions, the
+processor), so files are made and removed but never changed.
 
-Whoever makes, loads or removes a module holds its lock. A module that was loaded is in memory, and its files may go. The time of
-the lock file is the module's last use. Where nothing can be kept, modules are compiled in memory, and one warning says why.
+Machine code is run, and it is kept as a pickle, so nothing is read that another user could have
+written. `place` looks at each folder from the root downwards, without following links blindly: each
+has to belong to this user or to root, and nobody else may write to it (to one above the last only
+where it is sticky, as /tmp is). Below a folder that has passed only this user and root can change
+what the next name stands for, so what was found is still true when it is used. Each file is opened
+without following a link, and the open file has to be a regular one, of this user, with one name,
+which nobody else can write to; a checksum finds damage. Access lists (ACLs) beyond what the mode
+bits show are not looked at. On Windows, which has no such bits, the owner is not checked: the
+default folder lies in the user's profile, and a folder named by TINYGRAD_RNN_CACHE has to be
+private.
+
+Whoever makes, loads or removes a module holds its lock. A module that was loaded is in memory, and
+its files may go. The time of the lock file is the module's last use. Where nothing can be kept,
+modules are compiled in memory, and one warning says why.
 """
 
 from __future__ import annotations
@@ -26,7 +33,8 @@ import warnings
 from collections.abc import Container, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-if TYPE_CHECKING:  # the rest of the standard library is imported where it is used: importing the package stays quick
+# the rest of the standard library is imported where it is used: importing the package stays quick
+if TYPE_CHECKING:
     from pathlib import Path
 
 LIMIT = 512.0  # MB
@@ -63,21 +71,31 @@ class Place(NamedTuple):
 
 
 def place() -> Place:
-    """The folder of compiled modules, made if there is none: TINYGRAD_RNN_CACHE, or tinygrad_rnn in the user's cache folder.
+    """The folder of compiled modules, made if there is none.
 
-    Where that cannot be made or written to, it is a folder of this user's in the folder for temporary files. A folder that somebody else
-    could write to is not used, and no other is looked for: it is for the user to decide.
+    TINYGRAD_RNN_CACHE, or tinygrad_rnn in the user's cache folder.
+
+    Where that cannot be made or written to, it is a folder of this user's in the folder for
+    temporary files. A folder that somebody else could write to is not used, and no other is looked
+    for: it is for the user to decide.
     """
     import tempfile
     from pathlib import Path
 
-    named = os.environ.get("TINYGRAD_RNN_CACHE") or os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    named = (
+        os.environ.get("TINYGRAD_RNN_CACHE")
+        or os.environ.get("XDG_CACHE_HOME")
+        or os.path.expanduser("~/.cache")
+    )
     first = Path(named) if os.environ.get("TINYGRAD_RNN_CACHE") else Path(named, "tinygrad_rnn")
     reason = ""
     for wanted in (first, None):
         try:
             if wanted is None:
-                wanted = Path(tempfile.gettempdir()) / f"tinygrad_rnn-{os.geteuid() if hasattr(os, 'geteuid') else 'user'}"
+                wanted = (
+                    Path(tempfile.gettempdir())
+                    / f"tinygrad_rnn-{os.geteuid() if hasattr(os, 'geteuid') else 'user'}"
+                )
             if str(wanted).startswith("~"):
                 reason = reason or "this user has no home folder"
                 continue
@@ -86,8 +104,13 @@ def place() -> Place:
             reason = reason or getattr(error, "strerror", None) or str(error)
             continue
         if fault:
-            return Place(wanted, f"{wanted} is not used for compiled code, which is compiled in memory, anew in each process: {fault}")
-        if os.access(found, os.R_OK | os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
+            return Place(
+                wanted,
+                f"{wanted} is not used for compiled code, which is compiled in memory, anew in each process: {fault}",
+            )
+        if os.access(
+            found, os.R_OK | os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids
+        ):
             return Place(Path(found))
         reason = reason or "it cannot be written to"
     fault = f"compiled code is not kept, but compiled anew in each process: {first}: {reason}; "
@@ -95,7 +118,10 @@ def place() -> Place:
 
 
 def _examined(path: str) -> tuple[str, str]:
-    """An absolute path with no links in it, its folders made where they are missing; and why somebody else could write there, or ""."""
+    """An absolute path with no links in it, its folders made where they are missing.
+
+    And why somebody else could write there, or "".
+    """
     if not hasattr(os, "geteuid"):
         os.makedirs(path, exist_ok=True)
         return path, ""
@@ -112,7 +138,10 @@ def _examined(path: str) -> tuple[str, str]:
             about = os.lstat(here)
         last = not rest
         if about.st_uid not in ((me,) if last and not stat.S_ISLNK(about.st_mode) else (me, 0)):
-            return here, f"{here} belongs to {_user(about.st_uid)}; name a folder of your own with TINYGRAD_RNN_CACHE=FOLDER"
+            return (
+                here,
+                f"{here} belongs to {_user(about.st_uid)}; name a folder of your own with TINYGRAD_RNN_CACHE=FOLDER",
+            )
         if stat.S_ISLNK(about.st_mode):
             links += 1
             target = os.readlink(here)
@@ -126,7 +155,10 @@ def _examined(path: str) -> tuple[str, str]:
         if about.st_mode & 0o022 and (last or not about.st_mode & stat.S_ISVTX):
             way = f"chmod {'700' if last else 'go-w'} {here}"
             mode = stat.S_IMODE(about.st_mode)
-            return here, f"others may write to {here} (mode {mode:o}); {way}, or name a folder of your own with TINYGRAD_RNN_CACHE=FOLDER"
+            return (
+                here,
+                f"others may write to {here} (mode {mode:o}); {way}, or name a folder of your own with TINYGRAD_RNN_CACHE=FOLDER",
+            )
         if last:
             return here, ""
         name = rest.pop(0)
@@ -147,7 +179,10 @@ def _user(number: int) -> str:
 
 
 def limit() -> int:
-    """The most bytes that modules may take: TINYGRAD_RNN_CACHE_LIMIT in MB (millions of bytes), or 512 MB."""
+    """The most bytes that modules may take.
+
+    TINYGRAD_RNN_CACHE_LIMIT in MB (millions of bytes), or 512 MB.
+    """
     return _limit(os.environ.get("TINYGRAD_RNN_CACHE_LIMIT", ""))
 
 
@@ -174,14 +209,16 @@ def _limit(text: str) -> int:
 def locked(base: Path, key: str, *, wait: bool = True) -> Iterator[bool]:
     """Context: hold the lock of a module, and yield True; without `wait` False if another holds it.
 
-    Where there are no locks (Windows, some network disks, a full disk) a process may compile once more than needed, which is harmless.
-    The lock ends with the process, however that ends.
+    Where there are no locks (Windows, some network disks, a full disk) a process may compile once
+    more than needed, which is harmless. The lock ends with the process, however that ends.
     """
     file: int | None = None
     try:
         import fcntl
 
-        file = _acquired(base / f"kernel_{key}.lock", fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        file = _acquired(
+            base / f"kernel_{key}.lock", fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB)
+        )
         mine = file is not None
     except (ImportError, OSError):
         mine = True
@@ -193,7 +230,10 @@ def locked(base: Path, key: str, *, wait: bool = True) -> Iterator[bool]:
 
 
 def _acquired(path: Path, how: int) -> int | None:
-    """The lock file of a module, open and locked; None if another holds it and this was not to wait."""
+    """The lock file of a module, open and locked.
+
+    None if another holds it and this was not to wait.
+    """
     import fcntl
 
     from ..files import lock_file
@@ -205,7 +245,10 @@ def _acquired(path: Path, how: int) -> int | None:
 
 
 def read(base: Path, key: str) -> dict[str, bytes]:
-    """The machine code of a module by function; empty if there is none, or it is damaged or not this user's own. The lock is held."""
+    """The machine code of a module by function.
+
+    Empty if there is none, or it is damaged or not this user's own. The lock is held.
+    """
     import pickle
 
     _, code = _content(base, key)
@@ -214,7 +257,10 @@ def read(base: Path, key: str) -> dict[str, bytes]:
 
 
 def _content(base: Path, key: str) -> tuple[str, bytes]:
-    """The title and the pickled machine code of a module; empty if it is not there, not whole or not this user's own."""
+    """The title and the pickled machine code of a module.
+
+    Empty if it is not there, not whole or not this user's own.
+    """
     from ..files import NO_DETOUR
 
     path = base / f"kernel_{key}.code"
@@ -266,16 +312,23 @@ def _fault(about: os.stat_result) -> str:
 
 
 def write(base: Path, key: str, title: str, functions: Mapping[str, bytes]) -> None:
-    """Keep the machine code of a module; a warning says if that cannot be done. The lock is held."""
+    """Keep the machine code of a module; a warning says if that cannot be done.
+
+    The lock is held.
+    """
     import pickle
     import secrets
 
     from ..files import NO_DETOUR
 
-    body = title.replace("\n", " ").encode("utf-8", "replace") + b"\n" + pickle.dumps(dict(functions))
+    body = (
+        title.replace("\n", " ").encode("utf-8", "replace") + b"\n" + pickle.dumps(dict(functions))
+    )
     temporary = base / f"kernel_{key}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
     try:
-        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_DETOUR, 0o600), "wb") as file:
+        with open(
+            os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_DETOUR, 0o600), "wb"
+        ) as file:
             file.write(_MAGIC + _digest(key, body) + body)
         os.replace(temporary, base / f"kernel_{key}.code")
     except BaseException as error:
@@ -283,12 +336,16 @@ def write(base: Path, key: str, title: str, functions: Mapping[str, bytes]) -> N
             temporary.unlink()
         if not isinstance(error, OSError):
             raise
-        complain(f"{base}: compiled code cannot be kept ({error.strerror or error}); it is compiled anew in each process")
+        complain(
+            f"{base}: compiled code cannot be kept ({error.strerror or error}); it is compiled anew in each process"
+        )
 
 
 def code(source: str) -> str:
     """The lines of a module without its title and comments, which may differ between modules that compute the same."""
-    return "\n".join(line for line in source.splitlines() if not line.lstrip().startswith(("#", '"""')))
+    return "\n".join(
+        line for line in source.splitlines() if not line.lstrip().startswith(("#", '"""'))
+    )
 
 
 def use(base: Path, key: str) -> None:
@@ -348,7 +405,10 @@ def _groups(base: Path) -> list[Entry]:
                 if name is None:
                     continue
                 with contextlib.suppress(OSError):  # removed by another process in the meantime
-                    about, (key, size, used, paths) = file.stat(), found.get(name[1], Entry(name[1], 0, 0.0, []))
+                    about, (key, size, used, paths) = (
+                        file.stat(),
+                        found.get(name[1], Entry(name[1], 0, 0.0, [])),
+                    )
                     if file.name.endswith(".lock"):
                         found[key] = Entry(key, size, about.st_mtime, [*paths, file.path])
                     else:
@@ -377,8 +437,8 @@ def first_sentence(source: str) -> str:
 def shrink(base: Path, most: int, spare: Container[str] = ()) -> list[Entry]:
     """Remove modules until all take at most so many bytes: those not used for longest first.
 
-    Modules that another process makes or loads at this moment stay, and those in `spare`. One process at a time does this; to others
-    that ask in the meantime it is done.
+    Modules that another process makes or loads at this moment stay, and those in `spare`. One
+    process at a time does this; to others that ask in the meantime it is done.
 
     Returns
     -------
@@ -394,7 +454,8 @@ def shrink(base: Path, most: int, spare: Container[str] = ()) -> list[Entry]:
                 continue
             with locked(base, entry.key, wait=False) as free:
                 lock = base / f"kernel_{entry.key}.lock"
-                if free and (not entry.used or _time(lock) == entry.used):  # else it was used while this went on
+                # else it was used while this went on
+                if free and (not entry.used or _time(lock) == entry.used):
                     for path in (*entry.files, str(lock)):
                         with contextlib.suppress(OSError):
                             os.unlink(path)

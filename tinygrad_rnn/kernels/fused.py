@@ -1,8 +1,8 @@
 """Runs of elementwise nodes as one loop.
 
-A `Chain` holds a program whose nodes are all elementwise. It is evaluated node by node with NumPy, or, on large arrays, by a
-numba kernel into which the scalar expressions of the nodes are substituted. A single operation, a derivative rule and a
-function of the user's are all chains.
+A `Chain` holds a program whose nodes are all elementwise. It is evaluated node by node with NumPy,
+or, on large arrays, by a numba kernel into which the scalar expressions of the nodes are
+substituted. A single operation, a derivative rule and a function of the user's are all chains.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ from . import runtime
 SHARED = 131_072  # from this many elements on the work is shared among threads
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 VARIANTS = (
-    16  # kernels of one rule for different numbers in it; after these NumPy does the work, so that a schedule does not compile for ever
+    # kernels of one rule for different numbers in it; after these NumPy does the work, so that a
+    # schedule does not compile for ever
+    16
 )
 Pattern = tuple[tuple[bool, bool], ...]
 NO_BOUND = {"low": -np.inf, "high": np.inf}  # what None stands for as a parameter
@@ -45,7 +47,9 @@ class Chain:
         self.program = program
         self._kernels: dict[tuple[Any, ...], Any] = {}
         self._out_dtypes = [self._dtype(o, FLOATS[0]) for o in program.outputs]
-        self.fusable = all(n.primitive.scalar is not None for n in program.nodes) and not program.constants
+        self.fusable = (
+            all(n.primitive.scalar is not None for n in program.nodes) and not program.constants
+        )
 
     def __call__(self, *arrays: Any) -> list[Any]:
         """The outputs for these inputs, as arrays."""
@@ -60,19 +64,30 @@ class Chain:
     def _evaluate(self, arrays: Sequence[Any]) -> list[Any]:
         """Node by node with NumPy."""
         known: dict[Any, Any] = dict(zip(self.program.inputs, arrays, strict=True))
-        dtype = next((a.dtype for a in arrays if isinstance(a, (np.ndarray, np.generic)) and a.dtype in FLOATS), FLOATS[0])
+        dtype = next(
+            (
+                a.dtype
+                for a in arrays
+                if isinstance(a, (np.ndarray, np.generic)) and a.dtype in FLOATS
+            ),
+            FLOATS[0],
+        )
         for node in self.program.nodes:
             values = [known[n] if isinstance(n, Node) else n for n in node.inputs]
             places = range(len(values))[node.primitive.promotes]
-            if not any(hasattr(values[i], "dtype") for i in places):  # a choice between two numbers: in the dtype of the chain
+            # a choice between two numbers: in the dtype of the chain
+            if not any(hasattr(values[i], "dtype") for i in places):
                 for i in places:
                     values[i] = dtype.type(values[i])
             known[node] = node.primitive.forward(*values, **node.params)
         outs = [known[o] if isinstance(o, Node) else o for o in self.program.outputs]
         shape = np.broadcast_shapes(*(np.shape(a) for a in arrays))
-        return [o if np.shape(o) == shape else np.array(np.broadcast_to(o, shape)) for o in outs]  # one may ignore an input
+        # one may ignore an input
+        return [o if np.shape(o) == shape else np.array(np.broadcast_to(o, shape)) for o in outs]
 
-    def run(self, *arrays: Any, out: Sequence[Array] | None = None, threads: int | None = None) -> list[Array]:
+    def run(
+        self, *arrays: Any, out: Sequence[Array] | None = None, threads: int | None = None
+    ) -> list[Array]:
         """Evaluate with the numba kernel, whatever the size.
 
         Parameters
@@ -87,17 +102,34 @@ class Chain:
         if type(first) is np.ndarray and (threads == 1 or first.size < SHARED) and first.ndim:
             shape, dtype = first.shape, first.dtype
             for a in arrays:  # the usual case, kept short: it is paid at every call
-                if type(a) is not np.ndarray or a.shape != shape or a.dtype is not dtype or not a.flags.c_contiguous:
+                if (
+                    type(a) is not np.ndarray
+                    or a.shape != shape
+                    or a.dtype is not dtype
+                    or not a.flags.c_contiguous
+                ):
                     break
             else:
-                kernel = self._kernels.get((dtype.num, len(shape))) or self.kernel(dtype, len(shape))
-                outs = out if out is not None else [empty(shape, dtype if o == FLOATS[0] else o) for o in self._out_dtypes]
+                kernel = self._kernels.get((dtype.num, len(shape))) or self.kernel(
+                    dtype, len(shape)
+                )
+                outs = (
+                    out
+                    if out is not None
+                    else [empty(shape, dtype if o == FLOATS[0] else o) for o in self._out_dtypes]
+                )
                 kernel(*arrays, *outs)
                 return list(outs)
-        dtype = next((a.dtype for a in arrays if isinstance(a, np.ndarray) and a.dtype in FLOATS), FLOATS[0])
+        dtype = next(
+            (a.dtype for a in arrays if isinstance(a, np.ndarray) and a.dtype in FLOATS), FLOATS[0]
+        )
         shape, rows, cols, views, pattern = _layout(arrays, dtype)
         kernel = self.kernel(dtype, pattern)
-        outs = out if out is not None else [empty(shape, dtype if o == FLOATS[0] else o) for o in self._out_dtypes]
+        outs = (
+            out
+            if out is not None
+            else [empty(shape, dtype if o == FLOATS[0] else o) for o in self._out_dtypes]
+        )
         flat = [o.reshape(-1) for o in outs]
         size = rows * cols
         parts = 1 if size < SHARED and threads is None else threads or runtime.threads()
@@ -109,9 +141,12 @@ class Chain:
         return list(outs)
 
     def kernel(self, dtype: np.dtype[Any], pattern: Pattern | int) -> Callable[..., Any]:
-        """The compiled function for a floating dtype and a pattern: for each input, (moves along a row, is bool).
+        """The compiled function for a floating dtype and a pattern.
 
-        A number stands for the usual case, where all inputs are floating, contiguous and of one shape with so many axes.
+        For each input, (moves along a row, is bool).
+
+        A number stands for the usual case, where all inputs are floating, contiguous and of one
+        shape with so many axes.
         """
         key = (dtype.num, pattern)
         if key not in self._kernels:
@@ -123,38 +158,65 @@ class Chain:
         return output.dtype if isinstance(output, Node) and output.dtype == np.bool_ else dtype
 
     def source(self, dtype: np.dtype[Any], pattern: Pattern | int) -> str:
-        """The module that computes this chain: readable Python for numba. `pattern` as for `kernel`."""
+        """The module that computes this chain: readable Python for numba.
+
+        `pattern` as for `kernel`.
+        """
         ndim = pattern if isinstance(pattern, int) else 0
         moves = ((True, False),) * len(self.program.inputs) if isinstance(pattern, int) else pattern
-        names: dict[Any, str] = {n: f"{'v' if p[0] else 'b'}{i}" for i, (n, p) in enumerate(zip(self.program.inputs, moves, strict=True))}
+        names: dict[Any, str] = {
+            n: f"{'v' if p[0] else 'b'}{i}"
+            for i, (n, p) in enumerate(zip(self.program.inputs, moves, strict=True))
+        }
         lines, used = [], {"wide_vectors"}
         for i, node in enumerate(self.program.nodes):
             text, functions = _expression(node, names)
             used |= functions
             names[node] = f"t{i}"
             lines.append(f"t{i} = {text}  # {node.op}")
-        outputs = [names[o] if isinstance(o, Node) else f"F({float(o)!r})" for o in self.program.outputs]
+        outputs = [
+            names[o] if isinstance(o, Node) else f"F({float(o)!r})" for o in self.program.outputs
+        ]
         ins, outs, kind = range(len(moves)), range(len(outputs)), dtype.name
         kinds = ["boolean" if p[1] else kind for p in moves]
-        results = [self._dtype(o, dtype).name.replace("bool", "boolean") for o in self.program.outputs]
+        results = [
+            self._dtype(o, dtype).name.replace("bool", "boolean") for o in self.program.outputs
+        ]
         if ndim:  # contiguous arrays of one shape: one flat loop
             args = [*(f"x{i}" for i in ins), *(f"y{k}" for k in outs)]
-            types = [f"Array(types.{t}, {ndim}, 'C', readonly=True)" for t in kinds] + [f"Array(types.{t}, {ndim}, 'C')" for t in results]
+            types = [f"Array(types.{t}, {ndim}, 'C', readonly=True)" for t in kinds] + [
+                f"Array(types.{t}, {ndim}, 'C')" for t in results
+            ]
             body = ["wide_vectors()", "size = y0.size"]
-            body += [f"a{i} = x{i}.reshape(size)" for i in ins] + [f"o{k} = y{k}.reshape(size)" for k in outs]
+            body += [f"a{i} = x{i}.reshape(size)" for i in ins] + [
+                f"o{k} = y{k}.reshape(size)" for k in outs
+            ]
             depth, count = 0, "size"
         else:  # rows of flat arrays, s0, s1, ... elements apart (0: the same row again)
             args = ["rows", "cols", *(f"x{i}, s{i}" for i in ins), *(f"y{k}" for k in outs)]
-            types = ["types.int64", "types.int64", *(f"Array(types.{t}, 1, 'C', readonly=True), types.int64" for t in kinds)]
+            types = [
+                "types.int64",
+                "types.int64",
+                *(f"Array(types.{t}, 1, 'C', readonly=True), types.int64" for t in kinds),
+            ]
             types += [f"Array(types.{t}, 1, 'C')" for t in results]
             body = ["wide_vectors()", "for i in range(rows):"]
-            body += [f"    a{i} = x{i}[i * s{i} : i * s{i} + cols]" if moves[i][0] else f"    b{i} = x{i}[i * s{i}]" for i in ins]
+            body += [
+                f"    a{i} = x{i}[i * s{i} : i * s{i} + cols]"
+                if moves[i][0]
+                else f"    b{i} = x{i}[i * s{i}]"
+                for i in ins
+            ]
             body += [f"    o{k} = y{k}[i * cols : (i + 1) * cols]" for k in outs]
             depth, count = 4, "cols"
         loop = [f"for j in range({count}):", *(f"    v{i} = a{i}[j]" for i in ins if moves[i][0])]
-        loop += [f"    {line}" for line in lines] + [f"    o{k}[j] = {name}" for k, name in enumerate(outputs)]
+        loop += [f"    {line}" for line in lines] + [
+            f"    o{k}[j] = {name}" for k, name in enumerate(outputs)
+        ]
         head = [
-            '"""Generated: one loop for ' + (", ".join(n.op for n in self.program.nodes) or "nothing") + '."""',
+            '"""Generated: one loop for '
+            + (", ".join(n.op for n in self.program.nodes) or "nothing")
+            + '."""',
             "from numba import njit, types",
             f"from numpy import {kind} as F, inf",
             f"from tinygrad_rnn.kernels.scalar import {', '.join(sorted(used))}",
@@ -166,7 +228,14 @@ class Chain:
             '@njit(signature, error_model="numpy", fastmath={"contract"}, nogil=True, cache=True)',
             f"def kernel({', '.join(args)}):",
         ]
-        return "\n".join([*head, *(f"    {line}" for line in body), *(" " * (4 + depth) + line for line in loop), ""])
+        return "\n".join(
+            [
+                *head,
+                *(f"    {line}" for line in body),
+                *(" " * (4 + depth) + line for line in loop),
+                "",
+            ]
+        )
 
 
 @functools.cache
@@ -174,7 +243,16 @@ def runtime_errors() -> tuple[type[Exception], ...]:
     """What a failed compilation raises."""
     from numba.core.errors import NumbaError
 
-    return (NumbaError, OSError, ImportError, RuntimeError, AttributeError, SyntaxError, EOFError, pickle.UnpicklingError)
+    return (
+        NumbaError,
+        OSError,
+        ImportError,
+        RuntimeError,
+        AttributeError,
+        SyntaxError,
+        EOFError,
+        pickle.UnpicklingError,
+    )
 
 
 _WORD = re.compile(r"(?<![\w.])([A-Za-z_]\w*)|(?<![\w.])(\d+\.?\d*(?:e-?\d+)?)")
@@ -186,12 +264,15 @@ def _literal(value: Any) -> str:
 
 
 def _expression(
-    node: Any, names: dict[Any, str], literal: Callable[[Any], str] = _literal, fixed: Callable[[Any], str] = _literal
+    node: Any,
+    names: dict[Any, str],
+    literal: Callable[[Any], str] = _literal,
+    fixed: Callable[[Any], str] = _literal,
 ) -> tuple[str, set[str]]:
     """The node's scalar expression with its operands put in, and the scalar functions that it calls.
 
-    `names` has the variables of the inputs; those that are not in it are numbers, which `literal` turns into code, as `fixed` does with the
-    numbers of the expression itself.
+    `names` has the variables of the inputs; those that are not in it are numbers, which `literal`
+    turns into code, as `fixed` does with the numbers of the expression itself.
     """
     primitive = node.primitive
     numbers = range(len(node.inputs))[primitive.promotes]  # the others are conditions
@@ -233,7 +314,10 @@ def _large(arrays: Sequence[Any], threshold: int = LARGE) -> bool:
 
 
 def _stride(strides: Sequence[int], shape: Sequence[int], item: int) -> int | None:
-    """The one stride, in elements, by which these axes can be walked as a single axis; None if there is none."""
+    """The one stride, in elements, by which these axes can be walked as a single axis.
+
+    None if there is none.
+    """
     step, expected = None, None
     for stride, n in zip(reversed(strides), reversed(shape), strict=True):
         if n == 1:
@@ -246,10 +330,13 @@ def _stride(strides: Sequence[int], shape: Sequence[int], item: int) -> int | No
     return 0 if step is None else step // item if step >= 0 and step % item == 0 else None
 
 
-def _layout(arrays: Sequence[Any], dtype: np.dtype[Any]) -> tuple[Any, int, int, list[Any], Pattern]:
+def _layout(
+    arrays: Sequence[Any], dtype: np.dtype[Any]
+) -> tuple[Any, int, int, list[Any], Pattern]:
     """The inputs as flat contiguous views with a stride between rows, for the fewest rows that allow it.
 
-    Returns the broadcast shape, rows, columns, ``[x0, s0, x1, s1, ...]`` and for each input (moves along a row, is bool).
+    Returns the broadcast shape, rows, columns, ``[x0, s0, x1, s1, ...]`` and for each input (moves
+    along a row, is bool).
     """
     arrays = [a if isinstance(a, np.ndarray) else np.full((), a, dtype) for a in arrays]
     shapes = {a.shape for a in arrays if a.shape}
@@ -282,13 +369,21 @@ def _layout(arrays: Sequence[Any], dtype: np.dtype[Any]) -> tuple[Any, int, int,
         if cols == 1:
             inner = 0
         length = (rows - 1) * outer + ((cols - 1) * inner) + 1
-        views += [np.lib.stride_tricks.as_strided(a, (length,), (a.itemsize,), writeable=False), outer]
+        views += [
+            np.lib.stride_tricks.as_strided(a, (length,), (a.itemsize,), writeable=False),
+            outer,
+        ]
         pattern.append((inner == 1, a.dtype == np.bool_))
     return shape, rows, cols, views, tuple(pattern)
 
 
-def _part(rows: int, cols: int, views: list[Any], pattern: Any, outs: list[Array], i: int, parts: int) -> tuple[Any, ...]:
-    """The arguments for the i-th of `parts` shares of the work: some of the rows, or of the columns of the only row."""
+def _part(
+    rows: int, cols: int, views: list[Any], pattern: Any, outs: list[Array], i: int, parts: int
+) -> tuple[Any, ...]:
+    """The arguments for the i-th of `parts` shares of the work.
+
+    Some of the rows, or of the columns of the only row.
+    """
     taken: list[Any] = []
     if rows >= parts:
         lo, hi = rows * i // parts, rows * (i + 1) // parts
@@ -303,14 +398,21 @@ def _part(rows: int, cols: int, views: list[Any], pattern: Any, outs: list[Array
     return (rows if i == 0 else 0, cols, *views, *outs)
 
 
-def dispatching(primitive: Primitive, forward: Callable[..., Any], threshold: int) -> Callable[..., Any]:
-    """The forward function of one operation: NumPy's, or from `threshold` elements on the kernel of its scalar expression."""
+def dispatching(
+    primitive: Primitive, forward: Callable[..., Any], threshold: int
+) -> Callable[..., Any]:
+    """The forward function of one operation.
+
+    NumPy's, or from `threshold` elements on the kernel of its scalar expression.
+    """
     chains: dict[tuple[Any, ...], Chain] = {}
 
     def large(*arrays: Any, **params: Any) -> Any:
         key = tuple(map(repr, params.values()))  # -0.0 is equal to 0.0, and 1 to True
         if key not in chains:
-            chains[key] = Chain(trace(lambda *xs: apply(primitive, xs, params), *[Spec(()) for _ in arrays]))
+            chains[key] = Chain(
+                trace(lambda *xs: apply(primitive, xs, params), *[Spec(()) for _ in arrays])
+            )
         return chains[key](*arrays)[0]
 
     def either(*arrays: Any, **params: Any) -> Any:
@@ -319,13 +421,20 @@ def dispatching(primitive: Primitive, forward: Callable[..., Any], threshold: in
         return forward(*arrays, **params)
 
     def of_one(x: Any) -> Any:
-        return either(x) if isinstance(x, np.ndarray) and x.size >= threshold else forward(np.asarray(x))
+        return (
+            either(x)
+            if isinstance(x, np.ndarray) and x.size >= threshold
+            else forward(np.asarray(x))
+        )
 
     return of_one if len(primitive.inputs) == 1 and not primitive.defaults else either
 
 
 class LargeRule:
-    """A derivative rule of an elementwise operation for large arrays: fused into one kernel where that pays."""
+    """A derivative rule of an elementwise operation for large arrays.
+
+    Fused into one kernel where that pays.
+    """
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
@@ -335,16 +444,30 @@ class LargeRule:
         """The gradient, from g and what the rule asks for."""
         if type(values[0]) is not np.ndarray:
             return self.function(*values)
-        key = tuple(v.dtype if isinstance(v, np.ndarray) else repr(v) if isinstance(v, (int, float, type(None))) else "like" for v in values)
+        key = tuple(
+            v.dtype
+            if isinstance(v, np.ndarray)
+            else repr(v)
+            if isinstance(v, (int, float, type(None)))
+            else "like"
+            for v in values
+        )
         if key not in self.chains:
             if len(self.chains) >= VARIANTS:
                 return self.function(*values)
             self.chains[key] = self._chain(values)
         chain = self.chains[key]
-        return self.function(*values) if chain is None else chain(*[v for v in values if isinstance(v, np.ndarray)])[0]
+        return (
+            self.function(*values)
+            if chain is None
+            else chain(*[v for v in values if isinstance(v, np.ndarray)])[0]
+        )
 
     def _chain(self, values: Sequence[Any]) -> Chain | None:
-        """The rule traced; None where one NumPy call does it, or where it is not made of elementwise operations."""
+        """The rule traced.
+
+        None where one NumPy call does it, or where it is not made of elementwise operations.
+        """
         places = [i for i, v in enumerate(values) if isinstance(v, np.ndarray)]
 
         def of_arrays(*arrays: Any) -> Any:

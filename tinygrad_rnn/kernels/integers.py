@@ -1,9 +1,11 @@
 """Arithmetic of integers and booleans for generated code, equal to NumPy's to the bit.
 
-Generated code holds every integer as int64, whatever its dtype; what is left to do for a narrow dtype is to cut off the upper bits. The functions
-here are for what Python or numba does in another way than NumPy: division by zero, the smallest number divided by -1, floats that no integer can
-hold, and all arithmetic that wraps around. Of signed numbers numba tells LLVM that sums, differences and products do not overflow, and LLVM
-concludes from that: a * a >= 0 is true for it, though NumPy's product may be negative. So these are computed on the same bits as unsigned numbers.
+Generated code holds every integer as int64, whatever its dtype; what is left to do for a narrow
+dtype is to cut off the upper bits. The functions here are for what Python or numba does in another
+way than NumPy: division by zero, the smallest number divided by -1, floats that no integer can
+hold, and all arithmetic that wraps around. Of signed numbers numba tells LLVM that sums,
+differences and products do not overflow, and LLVM concludes from that: a * a >= 0 is true for it,
+though NumPy's product may be negative. So these are computed on the same bits as unsigned numbers.
 The functions are ordinary Python, which numba compiles into the kernel that calls them.
 """
 
@@ -78,7 +80,10 @@ def int_select(condition: Any, a: Any, b: Any) -> Any:
 
 @register_jitable
 def int_mod(a: Any, b: Any) -> Any:
-    """Remainder with the sign of b; 0 for b = 0, and for b = -1, by which the smallest number cannot be divided."""
+    """Remainder with the sign of b.
+
+    0 for b = 0, and for b = -1, by which the smallest number cannot be divided.
+    """
     if b == 0 or b == -1:
         return np.int64(0)
     return np.int64(a) % np.int64(b)
@@ -100,7 +105,10 @@ def int_power(a: Any, b: Any) -> Any:
 
 @register_jitable
 def int64_of(x: Any) -> Any:
-    """A float as int64; what none is, nan among it, gives the smallest, as x86 processors have it."""
+    """A float as int64.
+
+    What none is, nan among it, gives the smallest, as x86 processors have it.
+    """
     if x >= -9223372036854775808.0 and x < 9223372036854775808.0:
         return np.int64(x)
     return np.int64(SMALLEST)

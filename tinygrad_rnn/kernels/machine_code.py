@@ -1,7 +1,10 @@
-"""numba's compiled functions as bytes: taken from what was kept of a module, or handed over to be kept.
+"""numba's compiled functions as bytes.
 
-numba's own cache looks for its files in several folders (beside the source, in NUMBA_CACHE_DIR, in the user's cache) and unpickles what
-it finds there, whoever wrote it. Here the bytes come from `cache.read`, which says whose they are and that they are whole.
+Taken from what was kept of a module, or handed over to be kept.
+
+numba's own cache looks for its files in several folders (beside the source, in NUMBA_CACHE_DIR, in
+the user's cache) and unpickles what it finds there, whoever wrote it. Here the bytes come from
+`cache.read`, which says whose they are and that they are whole.
 """
 
 from __future__ import annotations
@@ -32,20 +35,24 @@ class _Kept(NullCache):
         return None if content is None else CompileResult._rebuild(target, *pickle.loads(content))  # type: ignore[no-untyped-call]
 
     def save_overload(self, signature: Any, result: Any) -> None:
-        if not result.lifted and not result.library.has_dynamic_globals:  # else it is true in this process alone
+        # else it is true in this process alone
+        if not result.lifted and not result.library.has_dynamic_globals:
             self.made[f"{self.name} {signature}"] = dumps(result._reduce())  # type: ignore[no-untyped-call]
 
 
 @contextlib.contextmanager
 def keeping(space: dict[str, Any], known: dict[str, bytes]) -> Iterator[dict[str, bytes]]:
-    """Context: functions of one module that say ``cache=True`` come from `known`; what had to be compiled is yielded.
+    """Context: functions of one module that say ``cache=True`` come from `known`.
+
+    What had to be compiled is yielded.
 
     Parameters
     ----------
     space : dict
         The global names of the module. Functions of others keep numba's own cache.
     known : dict of str to bytes
-        Machine code by name and signature of a function; it is unpickled, so it must be this user's own.
+        Machine code by name and signature of a function; it is unpickled, so it must be this user's
+        own.
     """
     made: dict[str, bytes] = {}
     places: tuple[Any, ...] = (dispatcher, ccallback)

@@ -1,7 +1,8 @@
 """Matrix products of recurrent networks, as machine code that generated modules call by name.
 
-The text of this file is compiled once for each kind of number by `products`, with BITS set; it is not imported. Values of a batch are laid out
-(features, batch), and addresses are integers in bytes, see `tiles`.
+The text of this file is compiled once for each kind of number by `products`, with BITS set; it is
+not imported. Values of a batch are laid out (features, batch), and addresses are integers in bytes,
+see `tiles`.
 """
 # mypy: ignore-errors
 
@@ -25,9 +26,19 @@ TALL = BLOCK  # panels in a tile of one vector
 wide_1_1, wide_tall_1 = tiles.wide(1, 1, BITS), tiles.wide(TALL, 1, BITS)
 wide_1_2, wide_2_2 = tiles.wide(1, 2, BITS), tiles.wide(2, 2, BITS)
 wide_1_3, wide_1_4 = tiles.wide(1, 3, BITS), tiles.wide(1, 4, BITS)
-narrow_1, narrow_2, narrow_3, narrow_4 = tiles.narrow(1, BITS), tiles.narrow(2, BITS), tiles.narrow(3, BITS), tiles.narrow(4, BITS)
+narrow_1, narrow_2, narrow_3, narrow_4 = (
+    tiles.narrow(1, BITS),
+    tiles.narrow(2, BITS),
+    tiles.narrow(3, BITS),
+    tiles.narrow(4, BITS),
+)
 turned = tiles.turned(BITS)
-outer_1, outer_2, outer_3, outer_4 = tiles.outer(1, BITS), tiles.outer(2, BITS), tiles.outer(3, BITS), tiles.outer(4, BITS)
+outer_1, outer_2, outer_3, outer_4 = (
+    tiles.outer(1, BITS),
+    tiles.outer(2, BITS),
+    tiles.outer(3, BITS),
+    tiles.outer(4, BITS),
+)
 
 
 @cfunc(types.void(INT, INT, INT, INT, INT, INT, INT), **options)
@@ -115,7 +126,14 @@ def turn(source, out, steps, rows, columns, from_step, from_row, to_step, to_row
         for r in range(0, rows, LANES):
             for c in range(0, columns, LANES):
                 start, end = s * from_step + r * from_row + c, s * to_step + c * to_row + r
-                turned(source + start * SIZE, out + end * SIZE, from_row, to_row, min(rows - r, LANES), min(columns - c, LANES))
+                turned(
+                    source + start * SIZE,
+                    out + end * SIZE,
+                    from_row,
+                    to_row,
+                    min(rows - r, LANES),
+                    min(columns - c, LANES),
+                )
 
 
 @cfunc(types.void(INT, INT, INT, INT, INT, INT, INT, INT, INT), **options)
@@ -128,8 +146,8 @@ def transpose(source, out, steps, rows, columns, from_step, from_row, to_step, t
 def gradient(left, left_step, right, right_step, turned, out, sums, scratch, T, M, N, B):
     """out (M, N) = the sum over T steps of left (M, B) @ right.T, and sums (M, B) = that of left, if its address is not 0.
 
-    right is (N, B) at each step, or with `turned` already (B, N); the steps of both are so many elements apart. scratch has room for 512 + B times N
-    elements.
+    right is (N, B) at each step, or with `turned` already (B, N); the steps of both are so many
+    elements apart. scratch has room for 512 + B times N elements.
     """
     total = carray(pointer(out, ZERO), (M * N,))
     total[:] = ZERO

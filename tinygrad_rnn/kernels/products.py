@@ -1,7 +1,10 @@
-"""Matrix products for values of a batch, (features, batch): own register tiles over packed matrices.
+"""Matrix products for values of a batch, (features, batch).
 
-A library's product packs its operands at each call. In a recurrent network the same matrix meets a few columns at each step: here it is packed once
-for a whole sequence, and the product begins at once; so it is as quick for 1 column as for 64. Generated modules call these functions by name.
+Own register tiles over packed matrices.
+
+A library's product packs its operands at each call. In a recurrent network the same matrix meets a
+few columns at each step: here it is packed once for a whole sequence, and the product begins at
+once; so it is as quick for 1 column as for 64. Generated modules call these functions by name.
 """
 
 from __future__ import annotations
@@ -20,7 +23,10 @@ CODE = Path(__file__).with_name("product_code.py")
 
 @functools.cache
 def library(dtype: np.dtype[Any]) -> Any:
-    """The compiled functions for a kind of number: those of product_code.py, which generated modules find by `symbol`."""
+    """The compiled functions for a kind of number.
+
+    Those of product_code.py, which generated modules find by `symbol`.
+    """
     import llvmlite.binding  # here, since without numba nothing is compiled
 
     text = CODE.read_text(encoding="utf-8").replace("BITS = 32", f"BITS = {8 * dtype.itemsize}")

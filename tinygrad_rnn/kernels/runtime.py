@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 from ..core.errors import TinygradError
 from . import cache
 
-if TYPE_CHECKING:  # the rest of the standard library is imported where it is used: importing the package stays quick
+# the rest of the standard library is imported where it is used: importing the package stays quick
+if TYPE_CHECKING:
     from pathlib import Path
     from queue import SimpleQueue
 
 MOST_THREADS = 1024
-compile_cell: Callable[[Any], Any] | None = None  # for floors below the compiler: the face of the package puts it here, and it loads it
+# for floors below the compiler: the face of the package puts it here, and it loads it
+compile_cell: Callable[[Any], Any] | None = None
 _available: bool | None = None
 _complained = False
 _pool: SimpleQueue[Any] | None = None
@@ -29,7 +31,10 @@ _modules: dict[str, Any] = {}
 
 
 def available() -> bool:
-    """Whether kernels can be compiled here. The first time that they cannot, one warning says why; NumPy does the work."""
+    """Whether kernels can be compiled here.
+
+    The first time that they cannot, one warning says why; NumPy does the work.
+    """
     global _available
     if _available is None:
         reason = ""
@@ -42,7 +47,11 @@ def available() -> bool:
                 reason = f"numba cannot be used here ({type(error).__name__}: {error})"
         _available = not reason
         if reason:
-            warnings.warn(f"tinygrad_rnn: {reason}; elementwise kernels run through NumPy.", RuntimeWarning, stacklevel=2)
+            warnings.warn(
+                f"tinygrad_rnn: {reason}; elementwise kernels run through NumPy.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
     return _available
 
 
@@ -68,7 +77,9 @@ def threads() -> int:
     global _threads
     if not _threads:
         asked = os.environ.get("TINYGRAD_RNN_THREADS", "")
-        usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        usable = (
+            len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        )
         _threads = int(asked) if asked.isascii() and asked.isdigit() and len(asked) < 5 else 0
         if asked and not 0 < _threads <= MOST_THREADS:
             text = f"TINYGRAD_RNN_THREADS must be a number from 1 to {MOST_THREADS}; found {asked!r}. The cores of this process are used."
@@ -79,21 +90,28 @@ def threads() -> int:
 
 
 def set_num_threads(count: int) -> None:
-    """Set the number of threads for kernels (the default: TINYGRAD_RNN_THREADS, or the cores this process may use)."""
+    """Set the number of threads for kernels (the default.
+
+    TINYGRAD_RNN_THREADS, or the cores this process may use).
+    """
     global _threads, _pool
     if not 1 <= count <= MOST_THREADS:
-        raise TinygradError(f"set_num_threads: expected a number from 1 to {MOST_THREADS}, found {count}")
+        raise TinygradError(
+            f"set_num_threads: expected a number from 1 to {MOST_THREADS}, found {count}"
+        )
     with _pool_lock:
         if _pool is not None:
             for _ in range(max(1, threads() - 1)):
-                _pool.put(None)  # the threads there are go home, when they have done what was put there before
+                # the threads there are go home, when they have done what was put there before
+                _pool.put(None)
         _threads, _pool = count, None
 
 
 def share(function: Callable[..., Any], jobs: list[tuple[Any, ...]]) -> None:
     """Call a function that releases the GIL with each of several tuples of arguments, the first of them in this thread.
 
-    A queue and threads that wait at it start the work in a third of the time that an executor takes.
+    A queue and threads that wait at it start the work in a third of the time that an executor
+    takes.
     """
     import queue
 
@@ -124,7 +142,10 @@ def _workers() -> SimpleQueue[Any]:
 
 
 def _serve(jobs: SimpleQueue[Any]) -> None:
-    """What each thread does: take a job, answer None or the error, until there is None for a job."""
+    """What each thread does.
+
+    Take a job, answer None or the error, until there is None for a job.
+    """
     while (job := jobs.get()) is not None:
         function, arguments, done = job
         try:
@@ -158,10 +179,13 @@ def _digest(content: bytes) -> str:
 
 
 def load(source: str, *, distinct: bool = False) -> Any:
-    """A generated module: its machine code is kept on disk under a hash of its code, and compiled at most once (see `cache`).
+    """A generated module.
 
-    `distinct` promises that the arrays that its functions are called with do not overlap. The first line of the source is a docstring
-    that says what it is; this line and comments do not count.
+    Its machine code is kept on disk under a hash of its code, and compiled at most once (see
+    `cache`).
+
+    `distinct` promises that the arrays that its functions are called with do not overlap. The first
+    line of the source is a docstring that says what it is; this line and comments do not count.
     """
     key = _digest(f"{_made_with()} {distinct}\n{cache.code(source)}".encode())
     if key in _modules:
@@ -182,7 +206,10 @@ def load(source: str, *, distinct: bool = False) -> Any:
 
 
 def _kept(source: str, key: str, distinct: bool, folder: Path) -> tuple[Any, dict[str, bytes]]:
-    """A module from the folder, or compiled and put there; and the machine code that had to be made."""
+    """A module from the folder, or compiled and put there.
+
+    And the machine code that had to be made.
+    """
     from numba.core.errors import NumbaError
 
     known = cache.read(folder, key)
@@ -201,7 +228,10 @@ def _kept(source: str, key: str, distinct: bool, folder: Path) -> tuple[Any, dic
 
 
 def _made_with() -> str:
-    """All that machine code depends on beside its source: versions, the processor, and the files that are compiled into it."""
+    """All that machine code depends on beside its source.
+
+    Versions, the processor, and the files that are compiled into it.
+    """
     import llvmlite
     import numba
     import numpy
@@ -215,8 +245,13 @@ def _made_with() -> str:
     return f"{versions} {processor} {ours}"
 
 
-def _run(source: str, key: str, known: dict[str, bytes], distinct: bool) -> tuple[Any, dict[str, bytes]]:
-    """The module of a source, of whose functions the machine code may be known; and the machine code that had to be made."""
+def _run(
+    source: str, key: str, known: dict[str, bytes], distinct: bool
+) -> tuple[Any, dict[str, bytes]]:
+    """The module of a source, of whose functions the machine code may be known.
+
+    And the machine code that had to be made.
+    """
     import linecache
     import types
 
@@ -226,7 +261,8 @@ def _run(source: str, key: str, known: dict[str, bytes], distinct: bool) -> tupl
     module = types.ModuleType(f"tinygrad_rnn_kernel_{key}")
     module.__file__ = path
     sys.modules[module.__name__] = module  # numba looks the module up by name
-    linecache.cache[path] = len(source), None, source.splitlines(keepends=True), path  # for messages
+    # for messages
+    linecache.cache[path] = len(source), None, source.splitlines(keepends=True), path
     with (
         scalar.interleaving(),
         scalar.distinct_arrays() if distinct else contextlib.nullcontext(),

@@ -1,8 +1,9 @@
 """Scalar mathematics for generated kernels, in a form that LLVM vectorises.
 
-A call such as ``np.tanh(x)`` inside a jitted loop becomes one call of the C library per element.  The functions of
-this module are instead formulas of additions, multiplications, selections and bit operations, without branches and
-without calls, so that LLVM turns a loop over contiguous arrays into vector instructions::
+A call such as ``np.tanh(x)`` inside a jitted loop becomes one call of the C library per element.
+The functions of this module are instead formulas of additions, multiplications, selections and bit
+operations, without branches and without calls, so that LLVM turns a loop over contiguous arrays
+into vector instructions::
 
     @njit(error_model="numpy", fastmath={"contract"}, nogil=True)
     def kernel(x, out):
@@ -11,25 +12,28 @@ without calls, so that LLVM turns a loop over contiguous arrays into vector inst
 
 How it is built
 ---------------
-A formula is a Python function over `_Value`, a thin wrapper of an LLVM value with Python's operators.  `_unary` and
-`_binary` make a numba intrinsic of it: when numba compiles a call, the formula runs once and writes its instructions
-straight into the calling kernel.  Nothing is left to type inference, inlining or fast-math licence: a float32 argument
-is computed with float32 constants and gives a float32 result, and compiling a call takes a millisecond or so.
+A formula is a Python function over `_Value`, a thin wrapper of an LLVM value with Python's
+operators.  `_unary` and `_binary` make a numba intrinsic of it: when numba compiles a call, the
+formula runs once and writes its instructions straight into the calling kernel.  Nothing is left to
+type inference, inlining or fast-math licence: a float32 argument is computed with float32 constants
+and gives a float32 result, and compiling a call takes a millisecond or so.
 
 Rules for callers
 -----------------
 * The functions exist only inside jitted code.
-* An argument is float32 or float64; the wider of two float types wins, and integers take the type of the float beside
-  them, or float64.  A Python float literal is float64: in float32 kernels write ``np.float32(0.5)``.
+* An argument is float32 or float64; the wider of two float types wins, and integers take the type
+  of the float beside them, or float64.  A Python float literal is float64: in float32 kernels write
+  ``np.float32(0.5)``.
 * The results follow NumPy for NaN, infinities, signed zeros, overflow and subnormal numbers.
-* Compile with ``fastmath={"contract"}`` or without fast-math: ``fastmath=True`` allows LLVM to assume that there are no
-  NaNs.  Use ``error_model="numpy"`` if the kernel itself divides.
-* The instructions are part of the compiled kernel.  A cache of kernels must include the text of this file in its key.
+* Compile with ``fastmath={"contract"}`` or without fast-math: ``fastmath=True`` allows LLVM to
+  assume that there are no NaNs.  Use ``error_model="numpy"`` if the kernel itself divides.
+* The instructions are part of the compiled kernel.  A cache of kernels must include the text of
+  this file in its key.
 
 Errors
 ------
-The errors stated are the largest seen, in units in the last place (ulp) of the exact result, against references of
-higher precision on a machine with fused multiply-add.
+The errors stated are the largest seen, in units in the last place (ulp) of the exact result,
+against references of higher precision on a machine with fused multiply-add.
 """
 
 from __future__ import annotations
@@ -87,15 +91,17 @@ __all__ = [
 class _Format:
     """A binary floating-point format, the constants that belong to it, and its polynomials.
 
-    Every polynomial is a minimax fit: its coefficients, lowest degree first, come from the Remez exchange algorithm run
-    with 50 digits, minimising the relative error of the function it serves, and are then rounded to the format.
+    Every polynomial is a minimax fit: its coefficients, lowest degree first, come from the Remez
+    exchange algorithm run with 50 digits, minimising the relative error of the function it serves,
+    and are then rounded to the format.
 
     Attributes
     ----------
     bits, fraction : int
         Bits in all, and explicit bits of the significand.
     ln2_high, ln2_low : float
-        ln 2 in two parts.  The low bits of the first are zero, so its product with any exponent is exact.
+        ln 2 in two parts.  The low bits of the first are zero, so its product with any exponent is
+        exact.
     exp_low, exp_high : float
         Arguments at which exp has reached zero and infinity.
     erf_one, tanh_one : float
@@ -105,14 +111,16 @@ class _Format:
     log_poly : tuple of float
         P in log(1 + f) = f - f**2 / 2 + f**3 P(f) for sqrt(1/2) <= 1 + f <= sqrt(2).
     erf_slope, erf_poly : float, tuple of float
-        c and P in log(1 - erf(a)) = a (c + P(a)) for 0 <= a <= `erf_one`; c is -2 / sqrt(pi) rounded to the format, and
-        its rounding error begins P.
+        c and P in log(1 - erf(a)) = a (c + P(a)) for 0 <= a <= `erf_one`; c is -2 / sqrt(pi)
+        rounded to the format, and its rounding error begins P.
     sin_poly, cos_poly : tuple of float
-        P in sin(r) = r + r**3 P(r**2) and in cos(r) = 1 - r**2 / 2 + r**4 P(r**2), for abs(r) <= pi / 4.
+        P in sin(r) = r + r**3 P(r**2) and in cos(r) = 1 - r**2 / 2 + r**4 P(r**2), for abs(r) <= pi
+        / 4.
     tanh_ratio : pair of tuple of float, or None
-        P and Q in tanh(a / 2) = a P(a**2) / Q(a**2) for 0 <= a <= `tanh_one`; None if tanh comes from expm1.  Found by
-        reweighted least squares; the error matters less and less as tanh(a) nears one.  Both carry a factor, 59 / 32,
-        that keeps them for small a in the upper part of a binade, where the relative rounding errors are smallest.
+        P and Q in tanh(a / 2) = a P(a**2) / Q(a**2) for 0 <= a <= `tanh_one`; None if tanh comes
+        from expm1.  Found by reweighted least squares; the error matters less and less as tanh(a)
+        nears one.  Both carry a factor, 59 / 32, that keeps them for small a in the upper part of a
+        binade, where the relative rounding errors are smallest.
     """
 
     bits: int
@@ -239,8 +247,8 @@ class _Value:
 
     Notes
     -----
-    Python numbers beside a value are constants of the value's type.  Products and sums are fused only where a formula
-    asks for it (`times_plus`, `fused`).
+    Python numbers beside a value are constants of the value's type.  Products and sums are fused
+    only where a formula asks for it (`times_plus`, `fused`).
     """
 
     __slots__ = ("builder", "format", "raw")
@@ -276,8 +284,8 @@ class _Value:
         return self.wrap(self.builder.call(function, values))
 
     def _arithmetic(self, name: str, other: _Value | float) -> _Value:
-        # numba gives the fast-math flags of the kernel to every instruction that has none.  To keep these as written,
-        # each gets one flag that means nothing to it.
+        # numba gives the fast-math flags of the kernel to every instruction that has none.  To keep
+        # these as written, each gets one flag that means nothing to it.
         right = self.lift(other).raw
         if self.is_float:
             flag = "contract" if name == "div" else "arcp"
@@ -329,7 +337,9 @@ class _Value:
         if not self.is_float:
             return self.wrap(self.builder.icmp_signed(operator, self.raw, right))
         if operator == "!=":
-            return self.wrap(self.builder.fcmp_unordered(operator, self.raw, right, flags=("contract",)))
+            return self.wrap(
+                self.builder.fcmp_unordered(operator, self.raw, right, flags=("contract",))
+            )
         return self.wrap(self.builder.fcmp_ordered(operator, self.raw, right, flags=("contract",)))
 
     def __lt__(self, other: _Value | float) -> _Value:
@@ -371,7 +381,10 @@ class _Value:
         return self.call("fmuladd", factor, term)
 
     def fused(self, factor: _Value | float, term: _Value | float) -> _Value:
-        """Return self * factor + term, always rounded once; slow where the processor has no such instruction."""
+        """Return self * factor + term, always rounded once.
+
+        Slow where the processor has no such instruction.
+        """
         return self.call("fma", factor, term)
 
     def to_bits(self) -> _Value:
@@ -403,8 +416,9 @@ def _horner(x: _Value, coefficients: Sequence[float]) -> _Value:
 def _polynomial(x: _Value, coefficients: Sequence[float]) -> _Value:
     """Evaluate a polynomial, lowest degree first.
 
-    A long one is split into its even and its odd terms, each summed by Horner's rule in x**2.  The two sums do not wait
-    for each other, which halves the chain of dependent steps for one multiplication more.
+    A long one is split into its even and its odd terms, each summed by Horner's rule in x**2.  The
+    two sums do not wait for each other, which halves the chain of dependent steps for one
+    multiplication more.
     """
     if len(coefficients) <= 4:
         return _horner(x, coefficients)
@@ -424,19 +438,24 @@ def _bits_of(number: float, fmt: _Format) -> int:
 def _prefer_wide_vectors(builder: Any) -> None:
     """Let LLVM use 512-bit vectors in the function being built, if the processor has them.
 
-    For many processors LLVM limits itself to half of that, which costs up to a third of the speed here.  The preference
-    is an attribute of the one function and changes nothing elsewhere.
+    For many processors LLVM limits itself to half of that, which costs up to a third of the speed
+    here.  The preference is an attribute of the one function and changes nothing elsewhere.
     """
-    # llvmlite checks names against a list that lacks this attribute; the set below the check takes it.
+    # llvmlite checks names against a list that lacks this attribute; the set below the check takes
+    # it.
     set.add(builder.function.attributes, '"prefer-vector-width"="512"')
 
 
 def _float_type(*arguments: Any) -> Any:
     """Return the float type in which a call with arguments of these numba types is computed."""
     floats = [argument for argument in arguments if isinstance(argument, types.Float)]
-    others = [argument for argument in arguments if not isinstance(argument, (types.Float, types.Integer))]
+    others = [
+        argument for argument in arguments if not isinstance(argument, (types.Float, types.Integer))
+    ]
     if others or any(argument.bitwidth not in (32, 64) for argument in floats):
-        raise TypingError(f"expected float32, float64 or integer arguments, got {', '.join(map(str, arguments))}")
+        raise TypingError(
+            f"expected float32, float64 or integer arguments, got {', '.join(map(str, arguments))}"
+        )
     return max(floats, key=lambda argument: int(argument.bitwidth), default=types.float64)
 
 
@@ -480,8 +499,8 @@ def _binary(formula: Callable[[_Value, _Value], _Value]) -> Any:
 def _wide_vectors(typing_context: Any) -> Any:
     """Let LLVM use 512-bit vectors in the kernel that calls this, if the processor has them.
 
-    The functions of this module do so by themselves where they are called; a kernel that calls none of them directly
-    may call this.
+    The functions of this module do so by themselves where they are called; a kernel that calls none
+    of them directly may call this.
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Sequence[Any]) -> Any:
@@ -498,10 +517,10 @@ wide_vectors = intrinsic(_wide_vectors)
 def interleaving() -> Iterator[None]:
     """Let LLVM interleave iterations of long loops in the kernels compiled inside the ``with`` block.
 
-    A formula of this module is one long chain of dependent instructions.  LLVM works on several vectors at once only in
-    loops it holds to be short; with a higher limit the kernels here take 10 to 35 % less time.  The limit is global to
-    the process: it is raised while the compiler lock is held, and then restored.  Kernels loaded from a cache keep what
-    they were compiled with.
+    A formula of this module is one long chain of dependent instructions.  LLVM works on several
+    vectors at once only in loops it holds to be short; with a higher limit the kernels here take 10
+    to 35 % less time.  The limit is global to the process: it is raised while the compiler lock is
+    held, and then restored.  Kernels loaded from a cache keep what they were compiled with.
     """
     with global_compiler_lock:
         llvmlite.binding.set_option("", "-small-loop-cost=400")
@@ -515,8 +534,9 @@ def interleaving() -> Iterator[None]:
 def distinct_arrays() -> Iterator[None]:
     """Tell LLVM that the array arguments of what is compiled inside the ``with`` block do not overlap.
 
-    A fused loop of a recurrent step reads and writes more arrays than LLVM is willing to compare with one another before the loop; it
-    would then not use vectors at all.  numba has the mark but no option for it, so the flag is set where its options become flags.
+    A fused loop of a recurrent step reads and writes more arrays than LLVM is willing to compare
+    with one another before the loop; it would then not use vectors at all.  numba has the mark but
+    no option for it, so the flag is set where its options become flags.
     """
     from numba.core import cpu
 
@@ -541,9 +561,9 @@ def distinct_arrays() -> Iterator[None]:
 def _reduce_exp(x: _Value, polynomial: Sequence[float] | None = None) -> tuple[_Value, _Value]:
     """Write exp(x) as (1 + q) * s**2 with s = 2**m and q = expm1(r), where r = x - m ln 4 and abs(r) <= ln 2.
 
-    The square keeps s a normal number even where exp(x) is subnormal or just overflows.  Rounding to an integer is done
-    by adding a large number whose unit in the last place is one; as the low bits of the sum hold m plus the exponent
-    bias, a shift makes s of them.
+    The square keeps s a normal number even where exp(x) is subnormal or just overflows.  Rounding
+    to an integer is done by adding a large number whose unit in the last place is one; as the low
+    bits of the sum hold m plus the exponent bias, a shift makes s of them.
 
     Parameters
     ----------
@@ -595,9 +615,10 @@ def expm1(x: _Value) -> _Value:
 def tanh(x: _Value) -> _Value:
     """Hyperbolic tangent.
 
-    In float32 it is 2 n d / (d**2 + n**2), where n / d = tanh(abs(x) / 2) is a ratio of short polynomials; doubling the
-    argument damps the rounding errors of n and d near one.  In float64 it is E / (E + 2) with E = exp(2 abs(x)) - 1.
-    Error: float32 3.5 ulp (over all arguments), float64 2.3 ulp.
+    In float32 it is 2 n d / (d**2 + n**2), where n / d = tanh(abs(x) / 2) is a ratio of short
+    polynomials; doubling the argument damps the rounding errors of n and d near one.  In float64 it
+    is E / (E + 2) with E = exp(2 abs(x)) - 1. Error: float32 3.5 ulp (over all arguments), float64
+    2.3 ulp.
     """
     magnitude = abs(x).at_most(x.format.tanh_one)
     if x.format.tanh_ratio:
@@ -615,8 +636,8 @@ def tanh(x: _Value) -> _Value:
 def sigmoid(x: _Value) -> _Value:
     """Logistic function 1 / (1 + exp(-x)).
 
-    With z = exp(-abs(x)) it is 1 / (1 + z) or z / (1 + z), so nothing overflows and the smallest results are right too.
-    Error: float32 3.4 ulp, float64 3.1 ulp.
+    With z = exp(-abs(x)) it is 1 / (1 + z) or z / (1 + z), so nothing overflows and the smallest
+    results are right too. Error: float32 3.4 ulp, float64 3.1 ulp.
     """
     z = _exp_of(-abs(x))
     return z.where(x < 0.0, 1.0) / (z + 1.0)
@@ -637,7 +658,10 @@ def erf(x: _Value) -> _Value:
 
 
 def _split(x: _Value) -> tuple[_Value, _Value]:
-    """Write a positive normal x as 2**e (1 + f) with sqrt(1/2) <= 1 + f < sqrt(2); return the integer e, and f."""
+    """Write a positive normal x as 2**e (1 + f) with sqrt(1/2) <= 1 + f < sqrt(2).
+
+    Return the integer e, and f.
+    """
     fmt = x.format
     base = _bits_of(_SQRT_HALF, fmt)
     offset = x.to_bits() - base
@@ -648,7 +672,9 @@ def _split(x: _Value) -> tuple[_Value, _Value]:
 def _join_log(e: _Value, f: _Value, polynomial: Sequence[float] | None = None) -> _Value:
     """Return e ln 2 + log(1 + f), adding the small parts first."""
     square = f * f
-    small = (square * f).times_plus(_polynomial(f, polynomial or f.format.log_poly), e * f.format.ln2_low)
+    small = (square * f).times_plus(
+        _polynomial(f, polynomial or f.format.log_poly), e * f.format.ln2_low
+    )
     return e.times_plus(f.format.ln2_high, f + square.times_plus(-0.5, small))
 
 
@@ -683,7 +709,10 @@ def log(x: _Value) -> _Value:
 
 @_unary
 def log1p(x: _Value) -> _Value:
-    """Logarithm of 1 + x without cancellation; -inf at -1, NaN below.  Error: float32 1.5 ulp, float64 1.4 ulp."""
+    """Logarithm of 1 + x without cancellation; -inf at -1, NaN below.
+
+    Error: float32 1.5 ulp, float64 1.4 ulp.
+    """
     return _log_limits(x, -1.0, _log1p_of(x).with_sign(x))
 
 
@@ -709,7 +738,8 @@ def log_sigmoid(x: _Value) -> _Value:
 def logaddexp(a: _Value, b: _Value) -> _Value:
     """Logarithm of exp(a) + exp(b), as max(a, b) + log(1 + exp(-abs(a - b))).
 
-    Error: 3 ulp of the largest of abs(a), abs(b) and the result; near zero the two terms cancel, as in NumPy.
+    Error: 3 ulp of the largest of abs(a), abs(b) and the result; near zero the two terms cancel, as
+    in NumPy.
     """
     larger = a.where(a > b, b)
     return (a + _LN2).where(a.equals(b), larger + _log1p_of(_exp_of(-abs(a - b))))
@@ -752,8 +782,8 @@ def _turn_parts(k: int, count: int) -> list[float]:
 def _turn_rows(x: _Value) -> tuple[_Value, list[_Value]]:
     """Write the float64 x (2 / pi) modulo 4 as x 2**-k times a sum of four parts, looked up in a table of all k.
 
-    Where k = exponent(x) - 52 is positive, x 2**-k is a whole number, so whole turns can be left out of the other
-    factor; elsewhere k is zero.
+    Where k = exponent(x) - 52 is positive, x 2**-k is a whole number, so whole turns can be left
+    out of the other factor; elsewhere k is zero.
     """
     builder, fmt = x.builder, x.format
     rows, parts = fmt.bias + 2 - fmt.fraction, 4
@@ -762,7 +792,9 @@ def _turn_rows(x: _Value) -> tuple[_Value, list[_Value]]:
     table = builder.module.globals.get(name)
     if table is None:
         table = ir.GlobalVariable(builder.module, table_type, name)
-        table.initializer = ir.Constant(table_type, [part for k in range(rows) for part in _turn_parts(k, parts)])
+        table.initializer = ir.Constant(
+            table_type, [part for k in range(rows) for part in _turn_parts(k, parts)]
+        )
         table.global_constant = True
         table.linkage = "internal"
     exponent = (abs(x).to_bits() >> fmt.fraction) - (fmt.bias + fmt.fraction)
@@ -770,20 +802,25 @@ def _turn_rows(x: _Value) -> tuple[_Value, list[_Value]]:
     scale = ((fmt.bias - k) << fmt.fraction).from_bits()
     zero = ir.Constant(fmt.int_type, 0)
     places = [(k * parts + part).raw for part in range(parts)]
-    return x * scale, [x.wrap(builder.load(builder.gep(table, [zero, place], inbounds=True))) for place in places]
+    return x * scale, [
+        x.wrap(builder.load(builder.gep(table, [zero, place], inbounds=True))) for place in places
+    ]
 
 
 def _turn_groups(x: _Value) -> tuple[_Value, list[_Value]]:
     """Write the float32 x (2 / pi) modulo 4 as x 2**-k times a sum of two float64 parts, for k = 0, 21, 42, 63 or 84.
 
-    A float32 has so few bits that x 2**-k may be a whole number of up to 45 bits, so five rows of the table do.
+    A float32 has so few bits that x 2**-k may be a whole number of up to 45 bits, so five rows of
+    the table do.
     """
     magnitude = abs(x)
     first, *others = [[2.0**-k, *_turn_parts(k, 2)] for k in (0, 21, 42, 63, 84)]
     wide = x.to_format(_FLOAT64)
     chosen = [wide.constant(number) for number in first]
     for limit, row in zip((2.0**45, 2.0**66, 2.0**87, 2.0**108), others, strict=True):
-        chosen = [old.where(magnitude < limit, number) for old, number in zip(chosen, row, strict=True)]
+        chosen = [
+            old.where(magnitude < limit, number) for old, number in zip(chosen, row, strict=True)
+        ]
     scale, *parts = chosen
     return wide * scale, parts
 
@@ -796,10 +833,12 @@ def _two_sum(a: _Value, b: _Value) -> tuple[_Value, _Value]:
 
 
 def _reduce_angle(x: _Value) -> tuple[_Value, _Value]:
-    """Write x as r + n pi / 2 with abs(r) <= pi / 4; return r, and an integer that equals n modulo 4.
+    """Write x as r + n pi / 2 with abs(r) <= pi / 4.
 
-    The method is that of Payne and Hanek: only those digits of 2 / pi are used which decide the angle within a turn.
-    A float32 is reduced in float64, where two parts do.
+    Return r, and an integer that equals n modulo 4.
+
+    The method is that of Payne and Hanek: only those digits of 2 / pi are used which decide the
+    angle within a turn. A float32 is reduced in float64, where two parts do.
     """
     whole = 1.5 * 2.0**52
     if x.format is _FLOAT32:
@@ -815,7 +854,9 @@ def _reduce_angle(x: _Value) -> tuple[_Value, _Value]:
 
     scaled, parts = _turn_rows(x)
     products = [scaled * part for part in parts]
-    errors = [scaled.fused(part, -product) for part, product in zip(parts[:3], products, strict=False)]
+    errors = [
+        scaled.fused(part, -product) for part, product in zip(parts[:3], products, strict=False)
+    ]
     quarters = products[0] - (products[0] * 0.25).call("rint") * 4.0
     shifted = (quarters + (errors[0] + products[1])) + whole
     # From here on the sum may cancel to nearly nothing, so every rounding error is kept.
@@ -832,7 +873,9 @@ def _sine_at(r: _Value, n: _Value) -> _Value:
     fmt = r.format
     square = r * r
     sine = (r * square).times_plus(_polynomial(square, fmt.sin_poly), r).with_sign(r)
-    cosine = (square * square).times_plus(_polynomial(square, fmt.cos_poly), square.times_plus(-0.5, 1.0))
+    cosine = (square * square).times_plus(
+        _polynomial(square, fmt.cos_poly), square.times_plus(-0.5, 1.0)
+    )
     value = sine.where((n & 1).equals(0), cosine)
     return (value.to_bits() ^ ((n & 2) << (fmt.bits - 2))).from_bits()
 
@@ -871,10 +914,12 @@ _SHORT_LOG_POLY = (
 
 @_binary
 def power(a: _Value, b: _Value) -> _Value:
-    """Power, as C's pow: where a is negative and b is not whole, it is NaN. Where b is 0.5 it is the square root: of -0.0 -0.0, of -inf NaN.
+    """Power, as C's pow: where a is negative and b is not whole, it is NaN.
 
-    In float32 it is exp(b log(abs(a))) computed in float64; in float64 it is the C library's function, called for one
-    element at a time.  Error: float32 0.6 ulp, float64 as the library.
+    Where b is 0.5 it is the square root: of -0.0 -0.0, of -inf NaN.
+
+    In float32 it is exp(b log(abs(a))) computed in float64; in float64 it is the C library's
+    function, called for one element at a time.  Error: float32 0.6 ulp, float64 as the library.
     """
     root, half = a.call("sqrt"), b.equals(0.5)
     if a.format is _FLOAT64:
@@ -890,7 +935,9 @@ def power(a: _Value, b: _Value) -> _Value:
     result = result.with_sign(a).where(odd, result)
     result = a.constant(math.nan).where((a < 0.0) & (a > -math.inf) & whole.negated(), result)
     infinite_root_of_one = abs(a).equals(1.0) & abs(b).equals(math.inf)
-    return root.where(half, a.constant(1.0).where(b.equals(0.0) | a.equals(1.0) | infinite_root_of_one, result))
+    return root.where(
+        half, a.constant(1.0).where(b.equals(0.0) | a.equals(1.0) | infinite_root_of_one, result)
+    )
 
 
 # --- Rounding, signs and choices -------------------------------------------------------------------------------------
@@ -971,13 +1018,16 @@ def _reduction(write: Callable[[Any, Any, Any], Any]) -> Any:
 
 def _extreme(name: str) -> Callable[[Any, Any, Any], Any]:
     def write(builder: Any, a: Any, b: Any) -> Any:
-        function = builder.module.declare_intrinsic(name, [a.type], ir.FunctionType(a.type, [a.type, a.type]))
+        function = builder.module.declare_intrinsic(
+            name, [a.type], ir.FunctionType(a.type, [a.type, a.type])
+        )
         return builder.call(function, [a, b])
 
     return write
 
 
-# In a sum with `plus` LLVM may change the order of the additions, of these alone; `largest` and `smallest` are NaN if an element is.
+# In a sum with `plus` LLVM may change the order of the additions, of these alone; `largest` and
+# `smallest` are NaN if an element is.
 plus = _reduction(lambda builder, a, b: builder.fadd(a, b, flags=("reassoc",)))
 largest = _reduction(_extreme("llvm.maximum"))
 smallest = _reduction(_extreme("llvm.minimum"))

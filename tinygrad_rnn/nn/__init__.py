@@ -1,4 +1,7 @@
-"""Modules: layers, recurrent layers, wrappers of cells, attention, architectures; losses and decoding."""
+"""Modules: layers, recurrent layers, wrappers of cells, attention, architectures.
+
+Losses and decoding.
+"""
 
 from typing import TYPE_CHECKING, Any
 
@@ -85,7 +88,10 @@ _ELSEWHERE = {  # names of PyTorch, for which this package has others
     "CrossEntropyLoss": "losses are functions: tg.nn.cross_entropy(logits, targets)",
     "MSELoss": "losses are functions: tg.nn.mse_loss(prediction, target)",
     "BCEWithLogitsLoss": "losses are functions: tg.nn.bce_with_logits(logits, targets)",
-    **dict.fromkeys(("ModuleList", "ModuleDict", "ParameterList", "ParameterDict"), "a module finds what is in plain lists, tuples and dicts"),
+    **dict.fromkeys(
+        ("ModuleList", "ModuleDict", "ParameterList", "ParameterDict"),
+        "a module finds what is in plain lists, tuples and dicts",
+    ),
 }
 
 if not TYPE_CHECKING:  # a type checker shall not believe that every name exists

@@ -18,7 +18,10 @@ from .attention import Attention, attention_mask, check_memory, masked
 
 
 class AttentionState(NamedTuple):
-    """The inner cell's state; what was attended to, (batch, attended_size); the weights with which, (batch, S)."""
+    """The inner cell's state; what was attended to, (batch, attended_size).
+
+    The weights with which, (batch, S).
+    """
 
     inner: Any
     attended: Any
@@ -28,10 +31,11 @@ class AttentionState(NamedTuple):
 class AttentionCell(Cell):
     """Any cell with attention and input feeding; `attending` binds it to a memory.
 
-    y, state' = cell([x; a], state); context = attention(y, memory); a' = tanh(W [context; y]); the output is a'.
+    y, state' = cell([x; a], state); context = attention(y, memory); a' = tanh(W [context; y]); the
+    output is a'.
 
-    M.-T. Luong, H. Pham and C. D. Manning, Effective Approaches to Attention-based Neural Machine Translation, EMNLP 2015,
-    arXiv:1508.04025, equation 5 and section 3.3 (input feeding).
+    M.-T. Luong, H. Pham and C. D. Manning, Effective Approaches to Attention-based Neural Machine
+    Translation, EMNLP 2015, arXiv:1508.04025, equation 5 and section 3.3 (input feeding).
 
     The cell bound to a memory is used like any other::
 
@@ -40,7 +44,8 @@ class AttentionCell(Cell):
         bound = decoder.attending(memory.swapaxes(0, 1), lengths)
         outputs, state = unroll(bound, ys, bound.initial_state(batch, last))
 
-    The memory is a tensor that the bound cell holds, so gradients reach the encoder. The weights of each step are in the state.
+    The memory is a tensor that the bound cell holds, so gradients reach the encoder. The weights of
+    each step are in the state.
 
     Parameters
     ----------
@@ -65,15 +70,21 @@ class AttentionCell(Cell):
         W.
     """
 
-    def __init__(self, cell: Cell, attention: Attention, attended_size: int | None = None, *, rng: Any = None) -> None:
+    def __init__(
+        self, cell: Cell, attention: Attention, attended_size: int | None = None, *, rng: Any = None
+    ) -> None:
         if isinstance(cell, type) or not callable(cell) or not isinstance(attention, Attention):
             raise TinygradError(
                 f"AttentionCell: expected a cell and an attention, such as tg.nn.LuongAttention(...); found {no_cell(cell)} and {no_cell(attention)}"
             )
         self.cell, self.attention = cell, attention
-        attended_size = getattr(cell, "hidden_size", None) if attended_size is None else attended_size
+        attended_size = (
+            getattr(cell, "hidden_size", None) if attended_size is None else attended_size
+        )
         if attended_size is None:
-            raise TinygradError(f"AttentionCell: '{name_of(cell)}' has no hidden_size, so say how many features are attended to: attended_size=...")
+            raise TinygradError(
+                f"AttentionCell: '{name_of(cell)}' has no hidden_size, so say how many features are attended to: attended_size=..."
+            )
         self.attended_size = checks.size(attended_size, "AttentionCell: attended_size")
         if (reads := getattr(cell, "input_size", None)) is not None:
             self.input_size = reads - self.attended_size
@@ -83,7 +94,9 @@ class AttentionCell(Cell):
                     f"input_size must be more than {self.attended_size}; found {cell.input_size}"
                 )
         size = (self.attended_size, attention.memory_size + attention.query_size)
-        self.weight = Parameter(init.xavier_uniform(size, rng=rng, dtype=dtype_of(cell) or np.float32))
+        self.weight = Parameter(
+            init.xavier_uniform(size, rng=rng, dtype=dtype_of(cell) or np.float32)
+        )
 
     def attending(self, memory: Any, mask: Any = None) -> Attending:
         """The cell that attends to `memory` (batch, S, memory_size); `mask` as in `Attention`, such as lengths (batch,)."""
@@ -99,7 +112,10 @@ class AttentionCell(Cell):
 
 
 class Attending(Cell):
-    """An `AttentionCell` bound to a memory; made by its method `attending`. The state is an `AttentionState`."""
+    """An `AttentionCell` bound to a memory; made by its method `attending`.
+
+    The state is an `AttentionState`.
+    """
 
     def __init__(self, cell: AttentionCell, memory: Any, mask: Any) -> None:
         self.cell, self.input_size = cell, cell.input_size
@@ -110,14 +126,24 @@ class Attending(Cell):
         self.keys = cell.attention.keys(self.memory)
 
     def initial_state(self, batch_size: int, inner: Any = None) -> AttentionState:
-        """The first state: `inner`, such as the encoder's last state, or the inner cell's own; nothing attended to yet."""
+        """The first state: `inner`, such as the encoder's last state, or the inner cell's own.
+
+        Nothing attended to yet.
+        """
         batch, places = self.memory.shape[:2]
         if batch_size != batch:
-            raise ShapeError(f"Attending: the memory has a batch of {batch}, the sequence one of {batch_size}; expected equal numbers")
+            raise ShapeError(
+                f"Attending: the memory has a batch of {batch}, the sequence one of {batch_size}; expected equal numbers"
+            )
         if inner is None and not isinstance(self.cell.cell, Cell):
-            raise TinygradError(f"AttentionCell: '{name_of(self.cell.cell)}' has no first state of its own; give one: initial_state(batch, inner)")
+            raise TinygradError(
+                f"AttentionCell: '{name_of(self.cell.cell)}' has no first state of its own; give one: initial_state(batch, inner)"
+            )
         first = self.cell.cell.initial_state(batch_size) if inner is None else inner
-        attended, weights = (Tensor(np.zeros((batch_size, n), self.memory.dtype)) for n in (self.cell.attended_size, places))
+        attended, weights = (
+            Tensor(np.zeros((batch_size, n), self.memory.dtype))
+            for n in (self.cell.attended_size, places)
+        )
         return AttentionState(first, attended, weights)
 
     def mask_places(self, state: Any) -> list[int]:
@@ -126,7 +152,10 @@ class Attending(Cell):
         return [*inner, len(inner), -1]
 
     def forward(self, x: Any, state: Any) -> Any:
-        """One step: (batch, input_size) and the state to the output (batch, attended_size) and the new state."""
+        """One step.
+
+        (batch, input_size) and the state to the output (batch, attended_size) and the new state.
+        """
         inner, attended, _ = state
         y, inner = self.cell.cell(concatenate([x, attended], -1), inner)
         context, weights = self.cell.attention(y, self.memory, self.mask, keys=self.keys)
@@ -135,4 +164,6 @@ class Attending(Cell):
 
 
 def _unbound() -> TinygradError:
-    return TinygradError("AttentionCell has no memory to attend to; use the cell that cell.attending(memory, lengths) gives")
+    return TinygradError(
+        "AttentionCell has no memory to attend to; use the cell that cell.attending(memory, lengths) gives"
+    )

@@ -24,7 +24,8 @@ class Attention(Module):
 
     weights = softmax(score(query, memory_s) over s); context = sum over s of weights_s * memory_s.
 
-    A subclass defines `scores`, and `keys` for what the scores need of the memory alone, which may then be computed once for many queries.
+    A subclass defines `scores`, and `keys` for what the scores need of the memory alone, which may
+    then be computed once for many queries.
 
     Attributes
     ----------
@@ -36,17 +37,24 @@ class Attention(Module):
     memory_size: int
 
     def __init__(self, query_size: int, memory_size: int) -> None:
-        self.query_size, self.memory_size = sizes(type(self).__name__, query_size=query_size, memory_size=memory_size)
+        self.query_size, self.memory_size = sizes(
+            type(self).__name__, query_size=query_size, memory_size=memory_size
+        )
 
     def keys(self, memory: Any) -> Any:
         """What `scores` needs of the memory (batch, S, memory_size): its keys (batch, S, ...)."""
         return memory
 
     def scores(self, query: Any, keys: Any) -> Any:
-        """The score of each place before the softmax: (batch, query_size) and the keys to (batch, S)."""
+        """The score of each place before the softmax.
+
+        (batch, query_size) and the keys to (batch, S).
+        """
         raise NotImplementedError(f"{type(self).__name__} defines no scores(query, keys)")
 
-    def forward(self, query: Any, memory: Any, mask: Any = None, *, keys: Any = None) -> tuple[Any, Any]:
+    def forward(
+        self, query: Any, memory: Any, mask: Any = None, *, keys: Any = None
+    ) -> tuple[Any, Any]:
         """Attend to a memory.
 
         Parameters
@@ -55,11 +63,12 @@ class Attention(Module):
         memory : Tensor, shape (batch, S, memory_size)
             Batch first; the outputs of `unroll` are made so with ``swapaxes(0, 1)``.
         mask : array, optional
-            Bool (batch, S), true where there is memory, or integer lengths (batch,): the first so many places. The others get weight 0, and
-            may hold anything.
+            Bool (batch, S), true where there is memory, or integer lengths (batch,): the first so
+            many places. The others get weight 0, and may hold anything.
         keys : Tensor, optional
-            ``self.keys(memory)``, if it is known already. The memory is then read as it is, so that places without memory must hold finite
-            numbers: `masked` makes them 0 once for many queries.
+            ``self.keys(memory)``, if it is known already. The memory is then read as it is, so that
+            places without memory must hold finite numbers: `masked` makes them 0 once for many
+            queries.
 
         Returns
         -------
@@ -70,12 +79,17 @@ class Attention(Module):
         Raises
         ------
         ShapeError, DtypeError
-            For shapes that do not fit, a mask that is neither bool nor lengths, and a sequence without any place to attend to.
+            For shapes that do not fit, a mask that is neither bool nor lengths, and a sequence
+            without any place to attend to.
         """
         name = type(self).__name__
         query, memory = operand(query, f"{name}: query"), operand(memory, f"{name}: memory")
         check_memory(self, memory)
-        if len(query.shape) != 2 or query.shape[1] != self.query_size or query.shape[0] != memory.shape[0]:
+        if (
+            len(query.shape) != 2
+            or query.shape[1] != self.query_size
+            or query.shape[0] != memory.shape[0]
+        ):
             raise ShapeError(
                 f"{type(self).__name__}: expected a query of shape ({memory.shape[0]}, {self.query_size}), for a memory of shape "
                 f"{tuple(memory.shape)}; found {describe(query)}"
@@ -95,8 +109,8 @@ class Attention(Module):
 class BahdanauAttention(Attention):
     """score(s, m) = v . tanh(W s + U m), "additive" attention.
 
-    D. Bahdanau, K. Cho and Y. Bengio, Neural Machine Translation by Jointly Learning to Align and Translate, ICLR 2015, arXiv:1409.0473,
-    appendix A.1.2.
+    D. Bahdanau, K. Cho and Y. Bengio, Neural Machine Translation by Jointly Learning to Align and
+    Translate, ICLR 2015, arXiv:1409.0473, appendix A.1.2.
 
     Parameters
     ----------
@@ -114,13 +128,27 @@ class BahdanauAttention(Attention):
     v : Parameter, shape (attention_size,)
     """
 
-    def __init__(self, query_size: int, memory_size: int, attention_size: int, *, rng: Any = None, dtype: Any = np.float32) -> None:
+    def __init__(
+        self,
+        query_size: int,
+        memory_size: int,
+        attention_size: int,
+        *,
+        rng: Any = None,
+        dtype: Any = np.float32,
+    ) -> None:
         super().__init__(query_size, memory_size)
         attention_size = size(attention_size, "BahdanauAttention: attention_size")
         rng = init.generator(rng)
-        self.weight_query = Parameter(init.xavier_uniform((attention_size, query_size), rng=rng, dtype=dtype))
-        self.weight_memory = Parameter(init.xavier_uniform((attention_size, memory_size), rng=rng, dtype=dtype))
-        self.v = Parameter(init.uniform((attention_size,), attention_size**-0.5, rng=rng, dtype=dtype))
+        self.weight_query = Parameter(
+            init.xavier_uniform((attention_size, query_size), rng=rng, dtype=dtype)
+        )
+        self.weight_memory = Parameter(
+            init.xavier_uniform((attention_size, memory_size), rng=rng, dtype=dtype)
+        )
+        self.v = Parameter(
+            init.uniform((attention_size,), attention_size**-0.5, rng=rng, dtype=dtype)
+        )
 
     def keys(self, memory: Any) -> Any:
         """U m of each place: (batch, S, attention_size)."""
@@ -134,8 +162,8 @@ class BahdanauAttention(Attention):
 class LuongAttention(Attention):
     """score(h, m) = h . m ("dot"), h . W m ("general") or v . tanh(W [h; m]) ("concat").
 
-    M.-T. Luong, H. Pham and C. D. Manning, Effective Approaches to Attention-based Neural Machine Translation, EMNLP 2015,
-    arXiv:1508.04025, equation 8: global attention.
+    M.-T. Luong, H. Pham and C. D. Manning, Effective Approaches to Attention-based Neural Machine
+    Translation, EMNLP 2015, arXiv:1508.04025, equation 8: global attention.
 
     Parameters
     ----------
@@ -148,15 +176,26 @@ class LuongAttention(Attention):
     Attributes
     ----------
     weight : Parameter
-        (query_size, memory_size) for "general"; (query_size, query_size + memory_size) for "concat".
+        (query_size, memory_size) for "general"; (query_size, query_size + memory_size) for
+        "concat".
     v : Parameter, shape (query_size,)
         For "concat".
     """
 
-    def __init__(self, query_size: int, memory_size: int, score: str = "dot", *, rng: Any = None, dtype: Any = np.float32) -> None:
+    def __init__(
+        self,
+        query_size: int,
+        memory_size: int,
+        score: str = "dot",
+        *,
+        rng: Any = None,
+        dtype: Any = np.float32,
+    ) -> None:
         super().__init__(query_size, memory_size)
         if score not in ("dot", "general", "concat"):
-            raise TinygradError(f"LuongAttention: score must be 'dot', 'general' or 'concat'; found {score!r}")
+            raise TinygradError(
+                f"LuongAttention: score must be 'dot', 'general' or 'concat'; found {score!r}"
+            )
         if score == "dot" and query_size != memory_size:
             raise ShapeError(
                 f"LuongAttention: score 'dot' needs equal sizes; found query_size={query_size}, memory_size={memory_size}. Use score='general'."
@@ -164,16 +203,23 @@ class LuongAttention(Attention):
         rng = init.generator(rng)
         self.score = score
         if score == "general":
-            self.weight = Parameter(init.xavier_uniform((query_size, memory_size), rng=rng, dtype=dtype))
+            self.weight = Parameter(
+                init.xavier_uniform((query_size, memory_size), rng=rng, dtype=dtype)
+            )
         elif score == "concat":
-            self.weight = Parameter(init.xavier_uniform((query_size, query_size + memory_size), rng=rng, dtype=dtype))
+            self.weight = Parameter(
+                init.xavier_uniform((query_size, query_size + memory_size), rng=rng, dtype=dtype)
+            )
             self.v = Parameter(init.uniform((query_size,), query_size**-0.5, rng=rng, dtype=dtype))
 
     def keys(self, memory: Any) -> Any:
         """The memory, or its product with the weights: (batch, S, query_size)."""
         if self.score == "dot":
             return memory
-        return memory @ (self.weight if self.score == "general" else self.weight[:, self.query_size :]).T
+        return (
+            memory
+            @ (self.weight if self.score == "general" else self.weight[:, self.query_size :]).T
+        )
 
     def scores(self, query: Any, keys: Any) -> Any:
         """(batch, query_size) and (batch, S, query_size) to (batch, S)."""
@@ -184,7 +230,11 @@ class LuongAttention(Attention):
 
 def check_memory(attention: Attention, memory: Any) -> None:
     """Raise a ShapeError if `memory` is not (batch, S, memory_size) with S at least 1."""
-    if len(getattr(memory, "shape", ())) != 3 or memory.shape[2] != attention.memory_size or not memory.shape[1]:
+    if (
+        len(getattr(memory, "shape", ())) != 3
+        or memory.shape[2] != attention.memory_size
+        or not memory.shape[1]
+    ):
         raise ShapeError(
             f"{type(attention).__name__}: expected a memory of shape (batch, S, {attention.memory_size}), S at least 1; found "
             f"{describe(memory)}. The outputs of tg.unroll have time first: swapaxes(0, 1) puts the batch first."
@@ -192,7 +242,10 @@ def check_memory(attention: Attention, memory: Any) -> None:
 
 
 def masked(memory: Any, mask: Any) -> Any:
-    """The memory (batch, S, memory_size) with 0 where the bool mask (batch, S) is false: there it may hold anything, and 0 * nan is nan."""
+    """The memory (batch, S, memory_size) with 0 where the bool mask (batch, S) is false.
+
+    There it may hold anything, and 0 * nan is nan.
+    """
     return memory if mask is None else where(mask[:, :, None], memory, 0)
 
 
@@ -204,12 +257,19 @@ def attention_mask(mask: Any, batch: int, places: int) -> Any:
     ShapeError, DtypeError
         If it is neither, or leaves a sequence no place to attend to.
     """
-    if isinstance(mask, Tensor) and isinstance(mask.array, Spec) and mask.dtype.kind == "b" and mask.shape == (batch, places):
+    if (
+        isinstance(mask, Tensor)
+        and isinstance(mask.array, Spec)
+        and mask.dtype.kind == "b"
+        and mask.shape == (batch, places)
+    ):
         return mask  # of a step that is recorded: its values are not known
     array = mask.numpy() if isinstance(mask, Tensor) else as_array(mask)
     if array.dtype.kind in "iu" and array.shape == (batch,):
         if array.size and not (array.min() >= 1 and array.max() <= places):
-            raise ShapeError(f"attention: lengths from {array.min()} to {array.max()}; expected 1 to {places}")
+            raise ShapeError(
+                f"attention: lengths from {array.min()} to {array.max()}; expected 1 to {places}"
+            )
         lengths: Array = np.arange(places) < array[:, None]
         return lengths
     if array.dtype.kind != "b":
@@ -217,8 +277,12 @@ def attention_mask(mask: Any, batch: int, places: int) -> Any:
             f"attention: expected a bool mask of shape ({batch}, {places}) or integer lengths of shape ({batch},); found {describe(mask)}"
         )
     if array.shape != (batch, places):
-        raise ShapeError(f"attention: expected a mask of shape ({batch}, {places}); found {array.shape}")
+        raise ShapeError(
+            f"attention: expected a mask of shape ({batch}, {places}); found {array.shape}"
+        )
     empty = np.flatnonzero(~array.any(axis=1))
     if empty.size:
-        raise ShapeError(f"attention: the mask leaves sequence {empty[0]} of the batch no place to attend to; expected at least one")
+        raise ShapeError(
+            f"attention: the mask leaves sequence {empty[0]} of the batch no place to attend to; expected at least one"
+        )
     return array

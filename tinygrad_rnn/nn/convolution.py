@@ -10,7 +10,15 @@ import numpy as np
 from .. import init
 from ..core.errors import ShapeError
 from ..module import Module, Parameter
-from ..ops.windows import avg_pool1d, avg_pool2d, conv1d, conv2d, max_pool1d, max_pool2d, settings_of
+from ..ops.windows import (
+    avg_pool1d,
+    avg_pool2d,
+    conv1d,
+    conv2d,
+    max_pool1d,
+    max_pool2d,
+    settings_of,
+)
 
 
 class _Convolution(Module):
@@ -33,14 +41,22 @@ class _Convolution(Module):
         dtype: Any = np.float32,
     ) -> None:
         name = type(self).__name__
-        size = tuple(kernel_size) if isinstance(kernel_size, (tuple, list)) else (kernel_size,) * self.axes
-        if len(size) != self.axes or not all(isinstance(n, (int, np.integer)) and n >= 1 for n in (*size, in_channels, out_channels)):
+        size = (
+            tuple(kernel_size)
+            if isinstance(kernel_size, (tuple, list))
+            else (kernel_size,) * self.axes
+        )
+        if len(size) != self.axes or not all(
+            isinstance(n, (int, np.integer)) and n >= 1 for n in (*size, in_channels, out_channels)
+        ):
             raise ShapeError(
                 f"{name}: expected channels of at least 1 and a kernel_size of {self.axes} size(s) of at least 1; "
                 f"found in_channels={in_channels}, out_channels={out_channels}, kernel_size={kernel_size}"
             )
         if groups < 1 or in_channels % groups or out_channels % groups:
-            raise ShapeError(f"{name}: groups must divide the channels; found {groups} for {in_channels} in and {out_channels} out")
+            raise ShapeError(
+                f"{name}: groups must divide the channels; found {groups} for {in_channels} in and {out_channels} out"
+            )
         settings_of(name, self.axes, stride=stride, dilation=dilation)
         settings_of(name, self.axes, 0, padding=padding)
         self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
@@ -48,12 +64,16 @@ class _Convolution(Module):
         shape = (out_channels, in_channels // groups, *size)
         bound = math.prod(shape[1:]) ** -0.5
         self.weight = Parameter(init.uniform(shape, bound, rng=rng, dtype=dtype))
-        self.bias = Parameter(init.uniform((out_channels,), bound, rng=rng, dtype=dtype)) if bias else None
+        self.bias = (
+            Parameter(init.uniform((out_channels,), bound, rng=rng, dtype=dtype)) if bias else None
+        )
 
     def forward(self, x: Any) -> Any:
         """(batch, in_channels, ...) to (batch, out_channels, ...)."""
         convolve = conv1d if self.axes == 1 else conv2d
-        return convolve(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+        return convolve(
+            x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups
+        )
 
 
 class Conv1d(_Convolution):
@@ -68,8 +88,8 @@ class Conv1d(_Convolution):
         As in `conv1d`.
     bias : bool
     rng : numpy Generator or int, optional
-        The weight (out_channels, in_channels / groups, size) and the bias are drawn uniformly from ±1/sqrt(in_channels / groups * size),
-        as in PyTorch.
+        The weight (out_channels, in_channels / groups, size) and the bias are drawn uniformly from
+        ±1/sqrt(in_channels / groups * size), as in PyTorch.
     dtype : dtype
     """
 
@@ -89,8 +109,8 @@ class Conv2d(_Convolution):
         As in `conv2d`.
     bias : bool
     rng : numpy Generator or int, optional
-        The weight (out_channels, in_channels / groups, rows, columns) and the bias are drawn uniformly from
-        ±1/sqrt(in_channels / groups * rows * columns), as in PyTorch.
+        The weight (out_channels, in_channels / groups, rows, columns) and the bias are drawn
+        uniformly from ±1/sqrt(in_channels / groups * rows * columns), as in PyTorch.
     dtype : dtype
     """
 
@@ -101,18 +121,34 @@ def _checked(pool: Module, padding: Any, **settings: Any) -> None:
     """Raise an error unless these are settings of a pool."""
     name = type(pool).__name__
     axes = int(name[-2])  # MaxPool1d
-    settings_of(name, axes, **{key: value for key, value in settings.items() if not (key == "stride" and value is None)})
+    settings_of(
+        name,
+        axes,
+        **{
+            key: value for key, value in settings.items() if not (key == "stride" and value is None)
+        },
+    )
     settings_of(name, axes, 0, padding=padding)
 
 
 class _MaxPool(Module):
-    def __init__(self, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1) -> None:
+    def __init__(
+        self, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1
+    ) -> None:
         _checked(self, padding, kernel_size=kernel_size, stride=stride, dilation=dilation)
-        self.kernel_size, self.stride, self.padding, self.dilation = kernel_size, stride, padding, dilation
+        self.kernel_size, self.stride, self.padding, self.dilation = (
+            kernel_size,
+            stride,
+            padding,
+            dilation,
+        )
 
 
 class MaxPool1d(_MaxPool):
-    """The largest element of each window along the last axis; the settings are those of `max_pool1d`."""
+    """The largest element of each window along the last axis.
+
+    The settings are those of `max_pool1d`.
+    """
 
     def forward(self, x: Any) -> Any:
         """(batch, channels, length) to (batch, channels, new length)."""
@@ -120,7 +156,10 @@ class MaxPool1d(_MaxPool):
 
 
 class MaxPool2d(_MaxPool):
-    """The largest element of each window over height and width; the settings are those of `max_pool2d`."""
+    """The largest element of each window over height and width.
+
+    The settings are those of `max_pool2d`.
+    """
 
     def forward(self, x: Any) -> Any:
         """(batch, channels, height, width) to (batch, channels, new height, new width)."""
@@ -128,9 +167,16 @@ class MaxPool2d(_MaxPool):
 
 
 class _AvgPool(Module):
-    def __init__(self, kernel_size: Any, stride: Any = None, padding: Any = 0, count_include_pad: bool = True) -> None:
+    def __init__(
+        self, kernel_size: Any, stride: Any = None, padding: Any = 0, count_include_pad: bool = True
+    ) -> None:
         _checked(self, padding, kernel_size=kernel_size, stride=stride)
-        self.kernel_size, self.stride, self.padding, self.count_include_pad = kernel_size, stride, padding, count_include_pad
+        self.kernel_size, self.stride, self.padding, self.count_include_pad = (
+            kernel_size,
+            stride,
+            padding,
+            count_include_pad,
+        )
 
 
 class AvgPool1d(_AvgPool):

@@ -1,7 +1,8 @@
 """From a step that predicts the next token to sequences: greedy choice, beam search, drawing.
 
-A step is any function ``(ids, state) -> (logits, state)``: ids, int64 of shape (batch,), are the tokens before; logits have shape
-(batch, vocabulary); the state is any nest of tensors or arrays whose first axis is the batch. Nothing is recorded for gradients.
+A step is any function ``(ids, state) -> (logits, state)``: ids, int64 of shape (batch,), are the
+tokens before; logits have shape (batch, vocabulary); the state is any nest of tensors or arrays
+whose first axis is the batch. Nothing is recorded for gradients.
 """
 
 from __future__ import annotations
@@ -60,9 +61,12 @@ def greedy(step: Step, state: Any, start: Any, stop: int | None, max_length: int
     Returns
     -------
     int64 array, shape (batch, length)
-        Length is at most `max_length`; from its end on, a sequence is filled with `stop`. `cut` makes lists of it.
+        Length is at most `max_length`; from its end on, a sequence is filled with `stop`. `cut`
+        makes lists of it.
     """
-    return _one_by_one(step, state, start, stop, max_length, lambda logits: np.argmax(logits, axis=-1))
+    return _one_by_one(
+        step, state, start, stop, max_length, lambda logits: np.argmax(logits, axis=-1)
+    )
 
 
 @typed
@@ -83,7 +87,8 @@ def sample(
     step, state, start, stop, max_length
         See `greedy`.
     temperature : float
-        Logits are divided by it: below 1 likely tokens are drawn more often still; at 0 always the likeliest.
+        Logits are divided by it: below 1 likely tokens are drawn more often still; at 0 always the
+        likeliest.
     top_k : int, optional
         Only the k likeliest tokens are drawn (of equal ones those with the lower id).
     rng : numpy Generator or int, optional
@@ -94,7 +99,9 @@ def sample(
         See `greedy`.
     """
     if not (temperature >= 0 and math.isfinite(temperature)):
-        raise TinygradError(f"sample: temperature must be a number of at least 0; found {temperature}")
+        raise TinygradError(
+            f"sample: temperature must be a number of at least 0; found {temperature}"
+        )
     if top_k is not None and top_k < 1:
         raise TinygradError(f"sample: top_k must be at least 1, or None; found {top_k}")
     if temperature == 0:
@@ -104,7 +111,8 @@ def sample(
     def draw(logits: Array) -> Array:
         order = np.argsort(-logits, axis=-1, kind="stable")[:, :top_k]
         z = np.take_along_axis(logits, order, -1)
-        with np.errstate(over="ignore"):  # at a very low temperature: then only the likeliest is left
+        # at a very low temperature: then only the likeliest is left
+        with np.errstate(over="ignore"):
             heights = np.cumsum(np.exp((z - z[:, :1]) / temperature), axis=-1)
         place = (heights <= rng.random((len(z), 1)) * heights[:, -1:]).sum(axis=-1)
         drawn: Array = np.take_along_axis(order, place[:, None], -1)[:, 0]
@@ -121,19 +129,29 @@ def cut(ids: Array, stop: int | None) -> list[list[int]]:
 
 @typed
 def beam(
-    step: Step, state: Any, start: Any, stop: int | None, max_length: int, width: int, length_penalty: float = 0.0
+    step: Step,
+    state: Any,
+    start: Any,
+    stop: int | None,
+    max_length: int,
+    width: int,
+    length_penalty: float = 0.0,
 ) -> list[list[Hypothesis]]:
-    """Beam search: of all that continues the `width` best beginnings of a sequence, the `width` best are kept.
+    """Beam search.
 
-    A hypothesis is complete with `stop` or at `max_length`. Those with `stop` leave the beam, if they are among the `width` best when they
-    come. A search ends when nothing in its beam can become better than the best complete hypothesis; with length penalty 0 and width 1 it
-    is `greedy`.
+    Of all that continues the `width` best beginnings of a sequence, the `width` best are kept.
+
+    A hypothesis is complete with `stop` or at `max_length`. Those with `stop` leave the beam, if
+    they are among the `width` best when they come. A search ends when nothing in its beam can
+    become better than the best complete hypothesis; with length penalty 0 and width 1 it is
+    `greedy`.
 
     Parameters
     ----------
     step : callable
-        It is called with batch * width rows; those of sequence b are rows b * width to b * width + width - 1. What it reads beside the
-        state must have as many, such as a memory that is attended to: ``np.repeat(memory, width, axis=0)``.
+        It is called with batch * width rows; those of sequence b are rows b * width to b * width +
+        width - 1. What it reads beside the state must have as many, such as a memory that is
+        attended to: ``np.repeat(memory, width, axis=0)``.
     state : nest
         The first state, for the batch; it is repeated here.
     start, stop, max_length
@@ -141,8 +159,9 @@ def beam(
     width : int
         Of the beam, at least 1.
     length_penalty : float
-        Exponent a of the penalty ((5 + length) / 6) ** a, by which log-probabilities are divided (Y. Wu et al., Google's Neural Machine
-        Translation System, 2016, arXiv:1609.08144, equation 14); the length counts stop. 0: none; above 0: longer ones gain.
+        Exponent a of the penalty ((5 + length) / 6) ** a, by which log-probabilities are divided
+        (Y. Wu et al., Google's Neural Machine Translation System, 2016, arXiv:1609.08144, equation
+        14); the length counts stop. 0: none; above 0: longer ones gain.
 
     Returns
     -------
@@ -150,13 +169,17 @@ def beam(
         For each sequence of the batch its complete hypotheses, the best first, at most `width`.
     """
     if width < 1 or length_penalty < 0:
-        raise TinygradError(f"beam: width must be at least 1 and length_penalty at least 0; found {width} and {length_penalty}")
+        raise TinygradError(
+            f"beam: width must be at least 1 and length_penalty at least 0; found {width} and {length_penalty}"
+        )
     first = _start(step, state, start, stop, max_length)
     batch, ids = len(first), np.repeat(first, width)
     for path, s in flatten(state, "state"):
         if getattr(s, "shape", ())[:1] != (batch,):
             found = f"of shape {tuple(s.shape)}" if hasattr(s, "shape") else f"a {type(s).__name__}"
-            raise ShapeError(f"beam: {path} is {found}; expected a tensor whose first axis is the batch of {batch}")
+            raise ShapeError(
+                f"beam: {path} is {found}; expected a tensor whose first axis is the batch of {batch}"
+            )
     state = _rows(state, np.repeat(np.arange(batch), width))
     totals = np.full((batch, width), -np.inf)
     totals[:, 0] = 0.0  # all rows of a sequence are still the same one
@@ -175,27 +198,51 @@ def beam(
         rows, following = np.zeros((2, batch, width), np.int64)
         for b in np.flatnonzero(running):
             flat = candidates[b].ravel()
-            # Each row can end in one way only, so the 2 * width best contain `width` that go on, if there are as many.
+            # Each row can end in one way only, so the 2 * width best contain `width` that go on, if
+            # there are as many.
             best = _largest(flat, 2 * width)
-            ends = np.full(len(best), last) | (best % vocabulary == stop) if stop is not None else np.full(len(best), last)
+            ends = (
+                np.full(len(best), last) | (best % vocabulary == stop)
+                if stop is not None
+                else np.full(len(best), last)
+            )
             for k in best[:width][ends[:width]]:
                 words = [*tokens[b, k // vocabulary].tolist(), int(k % vocabulary)]
-                complete[b].append(Hypothesis(words[:-1] if words[-1] == stop else words, float(flat[k]), float(flat[k] / scale)))
+                complete[b].append(
+                    Hypothesis(
+                        words[:-1] if words[-1] == stop else words,
+                        float(flat[k]),
+                        float(flat[k] / scale),
+                    )
+                )
             going = best[~ends][:width]
             totals[b] = -np.inf
             totals[b, : len(going)] = flat[going]
-            rows[b, : len(going)], following[b, : len(going)] = going // vocabulary, going % vocabulary
+            rows[b, : len(going)], following[b, : len(going)] = (
+                going // vocabulary,
+                going % vocabulary,
+            )
             bar = max((h.score for h in complete[b]), default=-np.inf)
-            running[b] = len(going) > 0 and totals[b].max() / longest > bar  # log-probabilities only fall
+            # log-probabilities only fall
+            running[b] = len(going) > 0 and totals[b].max() / longest > bar
         if not running.any():
             break
-        tokens = np.concatenate([np.take_along_axis(tokens, rows[:, :, None], 1), following[:, :, None]], -1)
+        tokens = np.concatenate(
+            [np.take_along_axis(tokens, rows[:, :, None], 1), following[:, :, None]], -1
+        )
         ids = following.ravel()
         state = _rows(state, (np.arange(batch)[:, None] * width + rows).ravel())
     return [sorted(found, key=lambda h: -h.score)[:width] for found in complete]
 
 
-def _one_by_one(step: Step, state: Any, start: Any, stop: int | None, max_length: int, choose: Callable[[Array], Any]) -> Array:
+def _one_by_one(
+    step: Step,
+    state: Any,
+    start: Any,
+    stop: int | None,
+    max_length: int,
+    choose: Callable[[Array], Any],
+) -> Array:
     """Decode with `choose`: logits (batch, vocabulary), in float64, to ids (batch,)."""
     ids = _start(step, state, start, stop, max_length)
     batch = len(ids)
@@ -216,23 +263,34 @@ def _one_by_one(step: Step, state: Any, start: Any, stop: int | None, max_length
 
 
 def _start(step: Any, state: Any, start: Any, stop: int | None, max_length: int) -> Array:
-    """The first tokens (batch,), checked as all that is given; the batch is that of `start` if it is an array, else of the state."""
+    """The first tokens (batch,), checked as all that is given.
+
+    The batch is that of `start` if it is an array, else of the state.
+    """
     if isinstance(step, type) or not callable(step):
-        raise TinygradError(f"decoding: expected a step, (ids, state) -> (logits, state); found {shown(step)}")
+        raise TinygradError(
+            f"decoding: expected a step, (ids, state) -> (logits, state); found {shown(step)}"
+        )
     if max_length < 1:
         raise TinygradError(f"decoding: max_length must be at least 1; found {max_length}")
     if stop is not None and stop < 0:
-        raise TinygradError(f"decoding: stop must be a token, a whole number of at least 0, or None; found {stop}")
+        raise TinygradError(
+            f"decoding: stop must be a token, a whole number of at least 0, or None; found {stop}"
+        )
     ids = array(start, "decoding: start")
     if ids.dtype.kind not in "iu" or ids.ndim > 1 or not ids.size or ids.min() < 0:
-        raise ShapeError(f"decoding: start must be a token, a whole number of at least 0, or an array (batch,) of them; found {shown(start)}")
+        raise ShapeError(
+            f"decoding: start must be a token, a whole number of at least 0, or an array (batch,) of them; found {shown(start)}"
+        )
     if ids.ndim:
         several: Array = ids.astype(np.int64)
         return several
     for s in leaves(state):
         if getattr(s, "shape", ()):
             return np.full(int(s.shape[0]), ids, np.int64)
-    raise ShapeError("decoding: the state has no tensor that tells the batch; give start as an array (batch,)")
+    raise ShapeError(
+        "decoding: the state has no tensor that tells the batch; give start as an array (batch,)"
+    )
 
 
 def _rows(state: Any, rows: Array) -> Any:
@@ -244,11 +302,17 @@ def _numbers(logits: Any, batch: int) -> Array:
     """The logits as float64, checked."""
     found: Array = array(logits, "decoding: the logits of the step").astype(np.float64)
     if found.ndim != 2 or found.shape[0] != batch:
-        raise ShapeError(f"decoding: expected logits of shape ({batch}, vocabulary) from the step; found {found.shape}")
+        raise ShapeError(
+            f"decoding: expected logits of shape ({batch}, vocabulary) from the step; found {found.shape}"
+        )
     if np.isnan(found).any():
-        raise TinygradError("decoding: the step gave logits that are not a number; the model may have diverged")
+        raise TinygradError(
+            "decoding: the step gave logits that are not a number; the model may have diverged"
+        )
     if not np.isfinite(found.max(axis=-1)).all():
-        raise TinygradError("decoding: the largest logit of a row must be finite; found a row with inf, or with -inf alone (no token is allowed)")
+        raise TinygradError(
+            "decoding: the largest logit of a row must be finite; found a row with inf, or with -inf alone (no token is allowed)"
+        )
     return found
 
 

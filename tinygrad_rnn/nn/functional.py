@@ -25,9 +25,14 @@ def mse_loss(prediction: Any, target: Any) -> Any:
     ShapeError
         If they differ: broadcasting here is nearly always a mistake.
     """
-    prediction, target = _tensor("mse_loss: prediction", prediction), _array("mse_loss: target", target)
+    prediction, target = (
+        _tensor("mse_loss: prediction", prediction),
+        _array("mse_loss: target", target),
+    )
     if tuple(prediction.shape) != tuple(target.shape):
-        raise ShapeError(f"mse_loss: prediction has shape {tuple(prediction.shape)}, target {tuple(target.shape)}; expected equal shapes")
+        raise ShapeError(
+            f"mse_loss: prediction has shape {tuple(prediction.shape)}, target {tuple(target.shape)}; expected equal shapes"
+        )
     _some("mse_loss", prediction)
     difference = prediction - target
     return (difference * difference).mean()
@@ -41,10 +46,14 @@ def cross_entropy(logits: Any, targets: Any, mask: Any = None) -> Any:
     logits : Tensor, shape (..., classes)
     targets : integer Tensor or array, shape (...)
     mask : array, shape (...), optional
-        The weight of each position, at least 0: the loss is sum(mask * values) / sum(mask), so with zeros and ones the mean over the ones.
-        Where it is 0, logits and targets may be anything, nan and inf too: they add 0 to the loss and get the gradient 0.
+        The weight of each position, at least 0: the loss is sum(mask * values) / sum(mask), so with
+        zeros and ones the mean over the ones. Where it is 0, logits and targets may be anything,
+        nan and inf too: they add 0 to the loss and get the gradient 0.
     """
-    logits, targets = _tensor("cross_entropy: logits", logits), integers(targets, "cross_entropy: targets")
+    logits, targets = (
+        _tensor("cross_entropy: logits", logits),
+        integers(targets, "cross_entropy: targets"),
+    )
     if not logits.ndim or tuple(targets.shape) != tuple(logits.shape[:-1]):
         raise ShapeError(
             f"cross_entropy: logits have shape {tuple(logits.shape)}, so targets need {tuple(logits.shape[:-1])}; found {tuple(targets.shape)}"
@@ -72,11 +81,17 @@ def bce_with_logits(logits: Any, targets: Any, mask: Any = None) -> Any:
     targets : Tensor or array, shape (...)
         Probabilities of 1: zeros and ones, or anything between.
     mask : array, shape (...), optional
-        The weight of each position, as in `cross_entropy`: where it is 0, logits and targets may be anything.
+        The weight of each position, as in `cross_entropy`: where it is 0, logits and targets may be
+        anything.
     """
-    logits, targets = _tensor("bce_with_logits: logits", logits), _array("bce_with_logits: targets", targets)
+    logits, targets = (
+        _tensor("bce_with_logits: logits", logits),
+        _array("bce_with_logits: targets", targets),
+    )
     if tuple(logits.shape) != tuple(targets.shape):
-        raise ShapeError(f"bce_with_logits: logits have shape {tuple(logits.shape)}, targets {tuple(targets.shape)}; expected equal shapes")
+        raise ShapeError(
+            f"bce_with_logits: logits have shape {tuple(logits.shape)}, targets {tuple(targets.shape)}; expected equal shapes"
+        )
     _some("bce_with_logits", targets)
     weights = None if mask is None else _weights("bce_with_logits", mask, targets.shape)
     if weights is not None:
@@ -87,19 +102,27 @@ def bce_with_logits(logits: Any, targets: Any, mask: Any = None) -> Any:
 def _weights(name: str, mask: Any, shape: Any) -> Any:
     mask = _array(f"{name}: the mask", mask)
     if tuple(mask.shape) != tuple(shape):
-        raise ShapeError(f"{name}: expected a mask of shape {tuple(shape)}, a weight for each position; found {tuple(mask.shape)}")
+        raise ShapeError(
+            f"{name}: expected a mask of shape {tuple(shape)}, a weight for each position; found {tuple(mask.shape)}"
+        )
     known = mask.array if isinstance(mask, Tensor) else mask
     if isinstance(known, np.ndarray):
         if not (np.isfinite(known) & (known >= 0)).all():
-            raise ShapeError(f"{name}: the weights in the mask must be finite numbers of at least 0; found {known.min()} to {known.max()}")
+            raise ShapeError(
+                f"{name}: the weights in the mask must be finite numbers of at least 0; found {known.min()} to {known.max()}"
+            )
         if not known.sum() > 0:
-            raise ShapeError(f"{name}: the weights in the mask add up to {known.sum()}, so there is nothing to take the mean of")
+            raise ShapeError(
+                f"{name}: the weights in the mask add up to {known.sum()}, so there is nothing to take the mean of"
+            )
     return mask
 
 
 def _some(name: str, values: Any) -> None:
     if not values.size:
-        raise ShapeError(f"{name}: the shape {tuple(values.shape)} holds no numbers, so there is nothing to take the mean of")
+        raise ShapeError(
+            f"{name}: the shape {tuple(values.shape)} holds no numbers, so there is nothing to take the mean of"
+        )
 
 
 def _sound(x: Any, counts: Any) -> Any:
@@ -114,8 +137,12 @@ def _mean(values: Any, weights: Any) -> Any:
     if weights is None:
         return values.mean()
     total = weights.sum()
-    if isinstance(getattr(weights, "array", None), Spec):  # while tracing: weights that are none fail in a look-up
-        total = take(total.reshape(1), where(logical_and(total > 0, all(logical_and(weights >= 0, isfinite(weights)))), 0, 1))
+    # while tracing: weights that are none fail in a look-up
+    if isinstance(getattr(weights, "array", None), Spec):
+        total = take(
+            total.reshape(1),
+            where(logical_and(total > 0, all(logical_and(weights >= 0, isfinite(weights)))), 0, 1),
+        )
     return (_sound(values, weights != 0) * weights).sum() / total
 
 
@@ -131,10 +158,18 @@ def _tensor(what: str, given: Any) -> Any:
 
 
 def dropout(x: Any, p: float, *, training: bool = True, rng: Any = None) -> Any:
-    """Each element zero with probability p, the others scaled by 1 / (1 - p); the mask is drawn anew at each call."""
+    """Each element zero with probability p, the others scaled by 1 / (1 - p).
+
+    The mask is drawn anew at each call.
+    """
     x, p = operand(x, "dropout"), number(p, "dropout: p", "[0, 1)")
     if not flag(training, "dropout: training") or p == 0:
         return x.handle() if isinstance(x, Tensor) else x
     dtype = x.dtype
-    mask = drawing(rng, x.shape, dtype, lambda made, shape: (made.random(shape) >= p).astype(dtype) / np.asarray(1 - p, dtype))
+    mask = drawing(
+        rng,
+        x.shape,
+        dtype,
+        lambda made, shape: (made.random(shape) >= p).astype(dtype) / np.asarray(1 - p, dtype),
+    )
     return x * mask

@@ -26,12 +26,28 @@ class Linear(Module):
     dtype : dtype
     """
 
-    def __init__(self, in_features: int, out_features: int, bias: bool = True, *, rng: Any = None, dtype: Any = np.float32) -> None:
-        in_features, out_features = sizes("Linear", in_features=in_features, out_features=out_features)
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        *,
+        rng: Any = None,
+        dtype: Any = np.float32,
+    ) -> None:
+        in_features, out_features = sizes(
+            "Linear", in_features=in_features, out_features=out_features
+        )
         rng = init.generator(rng)
         bound = in_features**-0.5
-        self.weight = Parameter(init.uniform((out_features, in_features), bound, rng=rng, dtype=dtype))
-        self.bias = Parameter(init.uniform((out_features,), bound, rng=rng, dtype=dtype)) if flag(bias, "Linear: bias") else None
+        self.weight = Parameter(
+            init.uniform((out_features, in_features), bound, rng=rng, dtype=dtype)
+        )
+        self.bias = (
+            Parameter(init.uniform((out_features,), bound, rng=rng, dtype=dtype))
+            if flag(bias, "Linear: bias")
+            else None
+        )
 
     def forward(self, x: Any) -> Any:
         """(..., in_features) to (..., out_features)."""
@@ -50,19 +66,30 @@ class Embedding(Module):
     dtype : dtype
     """
 
-    def __init__(self, num_embeddings: int, embedding_dim: int, *, rng: Any = None, dtype: Any = np.float32) -> None:
+    def __init__(
+        self, num_embeddings: int, embedding_dim: int, *, rng: Any = None, dtype: Any = np.float32
+    ) -> None:
         shape = sizes("Embedding", num_embeddings=num_embeddings, embedding_dim=embedding_dim)
         self.weight = Parameter(init.normal(shape, rng=rng, dtype=dtype))
 
     def forward(self, ids: Any) -> Any:
-        """Integer ids of any shape, or a number, to ``ids.shape + (embedding_dim,)``; a negative id is an error, not a row from the end."""
-        return take(self.weight, within(integers(ids, "Embedding: ids"), self.weight.shape[0], "Embedding: ids", "rows"))
+        """Integer ids of any shape, or a number, to ``ids.shape + (embedding_dim,)``.
+
+        A negative id is an error, not a row from the end.
+        """
+        return take(
+            self.weight,
+            within(integers(ids, "Embedding: ids"), self.weight.shape[0], "Embedding: ids", "rows"),
+        )
 
 
 class Dropout(Module):
-    """In training, each element zero with probability p and the others scaled by 1 / (1 - p); in evaluation nothing (Srivastava et al. 2014).
+    """In training, each element zero with probability p and the others scaled by 1 / (1 - p).
 
-    The mask is drawn anew for each call and each element: called at every step of a sequence, every step has its own.
+    In evaluation nothing (Srivastava et al. 2014).
+
+    The mask is drawn anew for each call and each element: called at every step of a sequence, every
+    step has its own.
 
     Parameters
     ----------

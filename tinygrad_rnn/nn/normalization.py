@@ -22,7 +22,8 @@ from ..recurrent.outside import leave, stands_for_others, take
 class LayerNorm(Module):
     """Each example brought to mean 0 and variance 1 over its last axes, then scaled and shifted (Ba, Kiros and Hinton 2016).
 
-    y = weight * (x - mean) / sqrt(variance + eps) + bias, with the variance over the count (not the count less one).
+    y = weight * (x - mean) / sqrt(variance + eps) + bias, with the variance over the count (not the
+    count less one).
 
     Parameters
     ----------
@@ -31,18 +32,33 @@ class LayerNorm(Module):
     eps : float
         Keeps the division finite.
     elementwise_affine : bool
-        Whether there are a weight (1 at first) and a bias (0 at first), both of shape `normalized_shape`.
+        Whether there are a weight (1 at first) and a bias (0 at first), both of shape
+        `normalized_shape`.
     bias : bool
         Whether there is a bias beside the weight.
     dtype : dtype
     """
 
     def __init__(
-        self, normalized_shape: Any, eps: float = 1e-5, elementwise_affine: bool = True, bias: bool = True, *, dtype: Any = np.float32
+        self,
+        normalized_shape: Any,
+        eps: float = 1e-5,
+        elementwise_affine: bool = True,
+        bias: bool = True,
+        *,
+        dtype: Any = np.float32,
     ) -> None:
-        shape = tuple(normalized_shape) if isinstance(normalized_shape, (tuple, list)) else (normalized_shape,)
-        if not shape or not all(isinstance(n, (int, np.integer)) and not isinstance(n, bool) and n >= 1 for n in shape):
-            raise ShapeError(f"LayerNorm: normalized_shape must be one or more sizes of at least 1; found {normalized_shape!r}")
+        shape = (
+            tuple(normalized_shape)
+            if isinstance(normalized_shape, (tuple, list))
+            else (normalized_shape,)
+        )
+        if not shape or not all(
+            isinstance(n, (int, np.integer)) and not isinstance(n, bool) and n >= 1 for n in shape
+        ):
+            raise ShapeError(
+                f"LayerNorm: normalized_shape must be one or more sizes of at least 1; found {normalized_shape!r}"
+            )
         self.normalized_shape, self.eps = shape, _positive("LayerNorm", eps)
         self.weight = Parameter(np.ones(shape, dtype)) if elementwise_affine else None
         self.bias = Parameter(np.zeros(shape, dtype)) if elementwise_affine and bias else None
@@ -51,7 +67,9 @@ class LayerNorm(Module):
         """(..., *normalized_shape) to the same shape."""
         x, count = operand(x, "LayerNorm"), len(self.normalized_shape)
         if tuple(x.shape[-count:]) != self.normalized_shape:
-            raise ShapeError(f"LayerNorm: expected the last axes to be {self.normalized_shape}; found shape {tuple(x.shape)}")
+            raise ShapeError(
+                f"LayerNorm: expected the last axes to be {self.normalized_shape}; found shape {tuple(x.shape)}"
+            )
         axes = tuple(range(-count, 0))
         centred = x - x.mean(axis=axes, keepdims=True)
         y = centred / sqrt(square(centred).mean(axis=axes, keepdims=True) + self.eps)
@@ -62,9 +80,10 @@ class LayerNorm(Module):
 class BatchNorm(Module):
     """Each channel brought to mean 0 and variance 1 over the batch, then scaled and shifted (Ioffe and Szegedy 2015).
 
-    In training, mean and variance (over the count) are those of the batch, and the running statistics move towards them by
-    `momentum`; in evaluation the running ones are used. As in PyTorch the running variance is over the count less one.
-    A stretch that is run again (`tg.checkpoint`, overlapping windows of `tg.tbptt`) does not move them twice.
+    In training, mean and variance (over the count) are those of the batch, and the running
+    statistics move towards them by `momentum`; in evaluation the running ones are used. As in
+    PyTorch the running variance is over the count less one. A stretch that is run again
+    (`tg.checkpoint`, overlapping windows of `tg.tbptt`) does not move them twice.
 
     Parameters
     ----------
@@ -73,9 +92,11 @@ class BatchNorm(Module):
     eps : float
         Keeps the division finite.
     momentum : float or None
-        Share of the batch in the new running statistics; None: the plain mean over all batches seen.
+        Share of the batch in the new running statistics; None: the plain mean over all batches
+        seen.
     affine : bool
-        Whether there are a weight (1 at first) and a bias (0 at first), both of shape (num_features,).
+        Whether there are a weight (1 at first) and a bias (0 at first), both of shape
+        (num_features,).
     dtype : dtype
 
     Attributes
@@ -85,12 +106,22 @@ class BatchNorm(Module):
     """
 
     def __init__(
-        self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True, *, dtype: Any = np.float32
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        *,
+        dtype: Any = np.float32,
     ) -> None:
         num_features = size(num_features, "BatchNorm: num_features")
         if momentum is not None and not 0 <= momentum <= 1:
             raise TinygradError(f"BatchNorm: momentum must be in [0, 1], or None; found {momentum}")
-        self.num_features, self.eps, self.momentum = num_features, _positive("BatchNorm", eps), momentum
+        self.num_features, self.eps, self.momentum = (
+            num_features,
+            _positive("BatchNorm", eps),
+            momentum,
+        )
         self.weight = Parameter(np.ones(num_features, dtype)) if affine else None
         self.bias = Parameter(np.zeros(num_features, dtype)) if affine else None
         self.running_mean = Buffer(np.zeros(num_features, dtype))
@@ -102,10 +133,15 @@ class BatchNorm(Module):
         return self.normalised(x)
 
     def normalised(self, x: Any, now: Callable[[], BatchNorm] | None = None) -> Any:
-        """The same with the running statistics of another one for each step of a sequence: those of `now()`."""
+        """The same with the running statistics of another one for each step of a sequence.
+
+        Those of `now()`.
+        """
         x = operand(x, "BatchNorm")
         if not 2 <= x.ndim <= 4 or x.shape[1] != self.num_features:
-            raise ShapeError(f"BatchNorm: expected 2 to 4 axes, the second of size {self.num_features}; found shape {tuple(x.shape)}")
+            raise ShapeError(
+                f"BatchNorm: expected 2 to 4 axes, the second of size {self.num_features}; found shape {tuple(x.shape)}"
+            )
         channels, places = (1, self.num_features, *[1] * (x.ndim - 2)), math.prod(x.shape[2:])
         of_step: Callable[[], BatchNorm] = now or (lambda: self)
         if self.training:
@@ -113,10 +149,21 @@ class BatchNorm(Module):
             mean = x.mean(axis=axes, keepdims=True)
             centred = x - mean
             variance = square(centred).mean(axis=axes, keepdims=True)
-            statistics = (m.detach() if isinstance(m, Tensor) and not isinstance(m.array, Spec) else m for m in (mean, variance))
-            leave(lambda mean, variance, batch: of_step().track(mean, variance, batch * places), *statistics, batch=x.shape[0], what=_TRACKED)
+            statistics = (
+                m.detach() if isinstance(m, Tensor) and not isinstance(m.array, Spec) else m
+                for m in (mean, variance)
+            )
+            leave(
+                lambda mean, variance, batch: of_step().track(mean, variance, batch * places),
+                *statistics,
+                batch=x.shape[0],
+                what=_TRACKED,
+            )
         else:
-            mean, variance = (_statistics(of_step, name, now is not None).reshape(channels) for name in ("running_mean", "running_var"))
+            mean, variance = (
+                _statistics(of_step, name, now is not None).reshape(channels)
+                for name in ("running_mean", "running_var")
+            )
             centred = x - mean
         y = centred / sqrt(variance + self.eps)
         y = y if self.weight is None else y * self.weight.reshape(channels)
@@ -125,23 +172,37 @@ class BatchNorm(Module):
     def track(self, mean: Any, variance: Any, count: int) -> None:
         """Move the running statistics towards those of a batch with `count` values in each channel."""
         if count < 2:
-            raise ShapeError(f"BatchNorm: in training each channel needs at least 2 values; found {count}. For evaluation: module.eval()")
+            raise ShapeError(
+                f"BatchNorm: in training each channel needs at least 2 values; found {count}. For evaluation: module.eval()"
+            )
         if (context().sequence or {}).get("again"):
             return
         batches = self.num_batches_tracked.item() + 1
         share = 1 / batches if self.momentum is None else self.momentum
-        for running, found in ((self.running_mean, mean), (self.running_var, variance * (count / (count - 1)))):
+        for running, found in (
+            (self.running_mean, mean),
+            (self.running_var, variance * (count / (count - 1))),
+        ):
             values = found.numpy() if isinstance(found, Tensor) else found
             running.data = (1 - share) * running.numpy() + share * values.reshape(-1)
         self.num_batches_tracked.data = batches
 
 
 def _statistics(of_step: Callable[[], BatchNorm], name: str, each: bool) -> Any:
-    """A running statistic; where each step has one of its own, and one step stands for others, it is taken anew at each."""
+    """A running statistic.
+
+    Where each step has one of its own, and one step stands for others, it is taken anew at each.
+    """
     here: Tensor = getattr(of_step(), name)
     if not each or not stands_for_others():
         return here
-    return take(lambda _: getattr(of_step(), name).numpy(), here.shape, here.dtype, per="step", what=_TRACKED)
+    return take(
+        lambda _: getattr(of_step(), name).numpy(),
+        here.shape,
+        here.dtype,
+        per="step",
+        what=_TRACKED,
+    )
 
 
 _TRACKED = "BatchNorm: the running statistics"

@@ -1,4 +1,7 @@
-"""Recurrent layers: a cell unrolled over a sequence, in several levels and one or two directions, under PyTorch's names."""
+"""Recurrent layers.
+
+A cell unrolled over a sequence, in several levels and one or two directions, under PyTorch's names.
+"""
 
 from __future__ import annotations
 
@@ -24,21 +27,24 @@ from .functional import dropout
 class RecurrentLayer(Module):
     """What `RNN`, `LSTM` and `GRU` share; the step itself is a cell of `tinygrad_rnn.cells`.
 
-    Sequences run compiled, each level and direction as one node on the tape: the first call with other sizes than before takes seconds. In
-    ``tg.eager()`` every operation of every step is a node.
+    Sequences run compiled, each level and direction as one node on the tape: the first call with
+    other sizes than before takes seconds. In ``tg.eager()`` every operation of every step is a
+    node.
 
-    The layer owns the parameters, under PyTorch's names: weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0 (and weight_hr_l0 with a
-    projection), then those of the reverse direction with the suffix _reverse, then those of level 1, and so on. Their first values are
-    those of the cell.
+    The layer owns the parameters, under PyTorch's names: weight_ih_l0, weight_hh_l0, bias_ih_l0,
+    bias_hh_l0 (and weight_hr_l0 with a projection), then those of the reverse direction with the
+    suffix _reverse, then those of level 1, and so on. Their first values are those of the cell.
 
-    Dropout stands after every level but the last and acts in training only: each element of each step of a level's output is zero with
-    probability `dropout`, and the others are scaled by 1 / (1 - dropout). The mask is drawn anew for every element, step and call, from
-    the generator that also gave the first values: the same `rng` gives the same masks in the same order of calls.
+    Dropout stands after every level but the last and acts in training only: each element of each
+    step of a level's output is zero with probability `dropout`, and the others are scaled by 1 / (1
+    - dropout). The mask is drawn anew for every element, step and call, from the generator that
+    also gave the first values: the same `rng` gives the same masks in the same order of calls.
 
     Attributes
     ----------
     output_size : int
-        Features of one direction's output: `hidden_size`, or `proj_size` where there is a projection.
+        Features of one direction's output: `hidden_size`, or `proj_size` where there is a
+        projection.
     directions : int
         1, or 2 if bidirectional.
     """
@@ -72,19 +78,30 @@ class RecurrentLayer(Module):
         self.directions = 2 if bidirectional else 1
         self.batch_first, self.dropout = batch_first, dropout
         self._rng = init.generator(rng)
-        self._plans: list[tuple[type[Cell], dict[str, Any], list[tuple[str, str]]]] = []  # class, attributes, names in cell and layer
+        # class, attributes, names in cell and layer
+        self._plans: list[tuple[type[Cell], dict[str, Any], list[tuple[str, str]]]] = []
         self._compiled = _Kept()
         for level in range(num_layers):
             for direction in range(self.directions):
                 cell = make(self.output_size * self.directions if level else input_size, self._rng)
                 suffix = f"_l{level}{'_reverse' if direction else ''}"
-                names = [(name, name + suffix) for name, value in vars(cell).items() if isinstance(value, Parameter)]
+                names = [
+                    (name, name + suffix)
+                    for name, value in vars(cell).items()
+                    if isinstance(value, Parameter)
+                ]
                 for name, full in names:
                     parameter = getattr(cell, name)
                     parameter.name = full
                     setattr(self, full, parameter)
-                plain = {name: value for name, value in vars(cell).items() if not isinstance(value, Parameter)}
-                self._plans.append((type(cell), {**plain, "name": f"{kind} reverse" if direction else kind}, names))
+                plain = {
+                    name: value
+                    for name, value in vars(cell).items()
+                    if not isinstance(value, Parameter)
+                }
+                self._plans.append(
+                    (type(cell), {**plain, "name": f"{kind} reverse" if direction else kind}, names)
+                )
 
     def cell(self, level: int = 0, direction: int = 0) -> Cell:
         """The step of one level and direction (1 is the reverse) as a cell.
@@ -103,9 +120,12 @@ class RecurrentLayer(Module):
         return cell
 
     def _steps(self, level: int, direction: int) -> Cell:
-        """The same cell to run over sequences: compiled, and kept as long as the layer has these parameters.
+        """The same cell to run over sequences.
 
-        One that was used is never changed: a backward pass may run its steps again. The cells of layers do not read `training`.
+        Compiled, and kept as long as the layer has these parameters.
+
+        One that was used is never changed: a backward pass may run its steps again. The cells of
+        layers do not read `training`.
         """
         if context().eager:
             return self.cell(level, direction)
@@ -119,31 +139,40 @@ class RecurrentLayer(Module):
         return made
 
     def initial_state(self, batch_size: int) -> Any:
-        """Zeros: (num_layers * directions, batch_size, features) for each component of the cell's state."""
+        """Zeros.
+
+        (num_layers * directions, batch_size, features) for each component of the cell's state.
+        """
         first = self.cell().initial_state(batch_size)
         count = self.num_layers * self.directions
-        return unflatten(first, [Tensor(np.zeros((count, *s.shape), s.dtype)) for s in leaves(first)])
+        return unflatten(
+            first, [Tensor(np.zeros((count, *s.shape), s.dtype)) for s in leaves(first)]
+        )
 
     def forward(self, xs: Any, state: Any = None, lengths: Any = None) -> tuple[Any, Any]:
         """Run the layer over a sequence.
 
         Parameters
         ----------
-        xs : Tensor or array, shape (T, batch, input_size), or (batch, T, input_size) with `batch_first`
+        xs : Tensor or array, shape (T, batch, input_size), or (batch, T, input_size) with
+        `batch_first`
         state : optional
-            The first state of every level and direction; by default zeros. One component has shape (num_layers * directions, batch,
-            features): level by level, and in each the forward direction first; `batch_first` makes no difference. One row (a batch axis of
-            1, such as a learnable ``tg.Parameter``) serves the whole batch.
+            The first state of every level and direction; by default zeros. One component has shape
+            (num_layers * directions, batch, features): level by level, and in each the forward
+            direction first; `batch_first` makes no difference. One row (a batch axis of 1, such as
+            a learnable ``tg.Parameter``) serves the whole batch.
         lengths : integers, shape (batch,), optional
-            Steps of each row; what stands after them is padding. Outputs after a row's end are zero, the returned state is that of the
-            row's last step, and the reverse direction begins at the row's end.
+            Steps of each row; what stands after them is padding. Outputs after a row's end are
+            zero, the returned state is that of the row's last step, and the reverse direction
+            begins at the row's end.
 
         Returns
         -------
         ys : Tensor, shape (T, batch, directions * output_size), or batch first
             Outputs of the last level, the forward direction's features first.
         state
-            The last states (of the reverse direction: after its step at t = 0), in the same form as the first.
+            The last states (of the reverse direction: after its step at t = 0), in the same form as
+            the first.
 
         Raises
         ------
@@ -155,7 +184,11 @@ class RecurrentLayer(Module):
             values = array(xs, f"{kind}: xs")
             xs = tensor(values, self.weight_ih_l0.dtype if values.dtype.kind == "f" else None)
         if xs.ndim != 3 or xs.shape[-1] != self.input_size:
-            axes, single = ("(batch, time,", "xs[None]") if self.batch_first else ("(time, batch,", "xs[:, None]")
+            axes, single = (
+                ("(batch, time,", "xs[None]")
+                if self.batch_first
+                else ("(time, batch,", "xs[:, None]")
+            )
             raise ShapeError(
                 f"{kind}: expected a sequence of shape {axes} {self.input_size}); found {describe(xs)}. "
                 f"A single sequence gets its batch axis with {single}."
@@ -196,7 +229,10 @@ class RecurrentLayer(Module):
 
 
 class _Kept:
-    """The compiled cells of a layer, which are no part of its content: copies of the layer and pickles begin without."""
+    """The compiled cells of a layer, which are no part of its content.
+
+    Copies of the layer and pickles begin without.
+    """
 
     def __init__(self) -> None:
         self.cells: dict[int, Cell] = {}
@@ -214,19 +250,21 @@ class RNN(RecurrentLayer):
     nonlinearity : "tanh" or "relu"
     bias : bool
     batch_first : bool
-        Sequences are (batch, time, features) instead of (time, batch, features); states are not affected.
+        Sequences are (batch, time, features) instead of (time, batch, features); states are not
+        affected.
     dropout : float
         Probability of dropout between levels, in [0, 1); see `RecurrentLayer`.
     bidirectional : bool
-        With a second set of weights that runs from the end to the beginning; the outputs stand side by side.
+        With a second set of weights that runs from the end to the beginning; the outputs stand side
+        by side.
     rng : numpy Generator or int, optional
         For first values and dropout.
     dtype : dtype
 
     Notes
     -----
-    ``layer(xs, state=None, lengths=None) -> (ys, state)``, see `RecurrentLayer.forward`. The state is h, shape
-    (num_layers * directions, batch, hidden_size).
+    ``layer(xs, state=None, lengths=None) -> (ys, state)``, see `RecurrentLayer.forward`. The state
+    is h, shape (num_layers * directions, batch, hidden_size).
     """
 
     def __init__(
@@ -244,7 +282,9 @@ class RNN(RecurrentLayer):
         dtype: Any = np.float32,
     ) -> None:
         super().__init__(
-            lambda size, rng: cells.Elman(size, hidden_size, nonlinearity=nonlinearity, bias=bias, rng=rng, dtype=dtype),
+            lambda size, rng: cells.Elman(
+                size, hidden_size, nonlinearity=nonlinearity, bias=bias, rng=rng, dtype=dtype
+            ),
             *(input_size, hidden_size, num_layers),
             batch_first=batch_first,
             dropout=dropout,
@@ -254,21 +294,26 @@ class RNN(RecurrentLayer):
 
 
 class LSTM(RecurrentLayer):
-    """Long short-term memory over a sequence (`cells.LSTM`), as `torch.nn.LSTM`; gates in the order i, f, g, o.
+    """Long short-term memory over a sequence (`cells.LSTM`), as `torch.nn.LSTM`.
 
-    The first values are those of the cell: the forget gate's bias begins at 1, which PyTorch's does not.
+    Gates in the order i, f, g, o.
+
+    The first values are those of the cell: the forget gate's bias begins at 1, which PyTorch's does
+    not.
 
     Parameters
     ----------
     proj_size : int
-        0, or the number of features to which each output is projected (`cells.LSTMP`): less than `hidden_size`.
+        0, or the number of features to which each output is projected (`cells.LSTMP`): less than
+        `hidden_size`.
     input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, rng, dtype
         As in `RNN`.
 
     Notes
     -----
-    ``layer(xs, state=None, lengths=None) -> (ys, state)``, see `RecurrentLayer.forward`. The state is (h, c): `LSTMState` of h,
-    shape (num_layers * directions, batch, proj_size or hidden_size), and c, shape (num_layers * directions, batch, hidden_size).
+    ``layer(xs, state=None, lengths=None) -> (ys, state)``, see `RecurrentLayer.forward`. The state
+    is (h, c): `LSTMState` of h, shape (num_layers * directions, batch, proj_size or hidden_size),
+    and c, shape (num_layers * directions, batch, hidden_size).
     """
 
     def __init__(
@@ -307,20 +352,23 @@ class LSTM(RecurrentLayer):
 
 
 class GRU(RecurrentLayer):
-    """Gated recurrent unit over a sequence (`cells.GRU`), as `torch.nn.GRU`; gates in the order r, z, n.
+    """Gated recurrent unit over a sequence (`cells.GRU`), as `torch.nn.GRU`.
+
+    Gates in the order r, z, n.
 
     Parameters
     ----------
     reset_after : bool
-        True: the reset gate acts after the recurrent product, as in PyTorch and cuDNN. False: before it, as in Keras with
-        ``reset_after=False`` (`cells.GRUResetBefore`); PyTorch has no such layer.
+        True: the reset gate acts after the recurrent product, as in PyTorch and cuDNN. False:
+        before it, as in Keras with ``reset_after=False`` (`cells.GRUResetBefore`); PyTorch has no
+        such layer.
     input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, rng, dtype
         As in `RNN`.
 
     Notes
     -----
-    ``layer(xs, state=None, lengths=None) -> (ys, state)``, see `RecurrentLayer.forward`. The state is h, shape
-    (num_layers * directions, batch, hidden_size).
+    ``layer(xs, state=None, lengths=None) -> (ys, state)``, see `RecurrentLayer.forward`. The state
+    is h, shape (num_layers * directions, batch, hidden_size).
     """
 
     def __init__(

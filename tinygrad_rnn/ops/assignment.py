@@ -1,10 +1,12 @@
 """What writes to a tensor: ``t[i] = v``, ``t += v`` and its kin, ``t.data = v``.
 
-A write changes the tensor that it is applied to, and no other. Arrays are never written to: the tensor gets a new array, and where the
-write is recorded a new node, while nodes and tensors that were made of the old values keep them.
+A write changes the tensor that it is applied to, and no other. Arrays are never written to: the
+tensor gets a new array, and where the write is recorded a new node, while nodes and tensors that
+were made of the old values keep them.
 
-A view (the result of a basic index, reshape, transpose, ...) shows in NumPy what is written to it in the tensor that it was taken from; here
-it has values of its own, so a write to it would be lost there. It is refused as long as that tensor is in use.
+A view (the result of a basic index, reshape, transpose, ...) shows in NumPy what is written to it
+in the tensor that it was taken from; here it has values of its own, so a write to it would be lost
+there. It is refused as long as that tensor is in use.
 """
 
 from __future__ import annotations
@@ -33,7 +35,8 @@ from .weak import Weak
 def _whole(t: Tensor) -> tuple[Tensor, Any] | None:
     """The tensor of which t is a view, as far as it is still in use, and the index by which t was taken (None: another operation)."""
     link = getattr(t, "viewed", None)
-    while link is not None and (link[1] is None or shaping.is_basic(link[1])):  # an advanced index gives a copy
+    # an advanced index gives a copy
+    while link is not None and (link[1] is None or shaping.is_basic(link[1])):
         reference, index, link = link
         if (whole := reference()) is not None:
             return whole, index
@@ -45,7 +48,11 @@ def _refuse_view(t: Tensor, what: str) -> None:
     if (found := _whole(t)) is not None:
         whole, index = found
         name = whole.name or "t"
-        part = f"{name}{shaping.show_index(index)}, a view," if index is not None else f"a view of {name},"
+        part = (
+            f"{name}{shaping.show_index(index)}, a view,"
+            if index is not None
+            else f"a view of {name},"
+        )
         way = f"{name}{shaping.show_index(index)}" if index is not None else f"{name}[...]"
         raise GraphError(
             f"{what}: this {describe(t)} is {part} and {describe(whole)} would not see the write. Write to the whole tensor with one "
@@ -60,9 +67,13 @@ def _become(t: Tensor, new: Tensor, what: str) -> None:
     """Give t the values and the node of `new`."""
     now, node = context(), t.node
     if new.dtype != t.dtype:
-        raise DtypeError(f"{what}: {describe(t)} keeps its dtype, but the new values are {new.dtype}. Convert with .astype, or make a new tensor: t = t + v")
+        raise DtypeError(
+            f"{what}: {describe(t)} keeps its dtype, but the new values are {new.dtype}. Convert with .astype, or make a new tensor: t = t + v"
+        )
     if new.shape != t.shape:
-        raise ShapeError(f"{what}: {describe(t)} keeps its shape, but the new values have shape {new.shape}. Make a new tensor: t = t + v")
+        raise ShapeError(
+            f"{what}: {describe(t)} keeps its shape, but the new values have shape {new.shape}. Make a new tensor: t = t + v"
+        )
     if node is not None and node.requires_grad:
         if isinstance(node, Leaf) and node.tensor is not None and node.tensor() is t:
             if now.grad_enabled:
@@ -92,32 +103,53 @@ def _become(t: Tensor, new: Tensor, what: str) -> None:
 
 
 def setitem(t: Tensor, index: Any, value: Any) -> None:
-    """``t[i] = v``: t gets a copy of its values with new ones at the index. Of an element that is named twice, the last value counts."""
+    """``t[i] = v``: t gets a copy of its values with new ones at the index.
+
+    Of an element that is named twice, the last value counts.
+    """
     _refuse_view(t, "t[i] = v")
     if isinstance(value, Tensor) and value.dtype != t.dtype:
         value = value.astype(t.dtype)
-    elif isinstance(value, (list, tuple)) and any(isinstance(v, Tensor) and v.requires_grad for v in value):
-        raise GraphError("assignment of a list of recorded tensors would cut the tape; join them first with tg.stack")
+    elif isinstance(value, (list, tuple)) and any(
+        isinstance(v, Tensor) and v.requires_grad for v in value
+    ):
+        raise GraphError(
+            "assignment of a list of recorded tensors would cut the tape; join them first with tg.stack"
+        )
     elif not isinstance(value, Tensor):
         value = _in_dtype(value, t.dtype)
     index, value = _last_values(t.shape, shaping.plain_index(index), value)
-    while value.ndim and value.shape[0] == 1 and value.ndim > _axes(t.shape, index):  # which NumPy drops
+    # which NumPy drops
+    while value.ndim and value.shape[0] == 1 and value.ndim > _axes(t.shape, index):
         value = value.reshape(value.shape[1:])
     _become(t, apply(shaping.setitem.primitive, (t, value), {"index": index}), "t[i] = v")
 
 
 def _in_dtype(value: Any, dtype: np.dtype[Any]) -> Any:
-    """What is assigned, as an array of this dtype. A Python number that it cannot hold is an error, as for NumPy; arrays are cast."""
+    """What is assigned, as an array of this dtype.
+
+    A Python number that it cannot hold is an error, as for NumPy; arrays are cast.
+    """
     given = as_array(value)
     if given.dtype.kind not in "fbiu":
-        raise DtypeError(f"t[i] = v: expected a tensor, an array or numbers; found {given.dtype if given.dtype.kind == 'c' else type(value).__name__}")
-    if dtype.kind in "iu" and given.dtype.kind in "iuf" and not isinstance(value, (np.ndarray, np.generic)):
-        return fitting(np.trunc(given), dtype, "t[i] = v: the tensor")  # a float loses its decimals, as in NumPy
+        raise DtypeError(
+            f"t[i] = v: expected a tensor, an array or numbers; found {given.dtype if given.dtype.kind == 'c' else type(value).__name__}"
+        )
+    if (
+        dtype.kind in "iu"
+        and given.dtype.kind in "iuf"
+        and not isinstance(value, (np.ndarray, np.generic))
+    ):
+        # a float loses its decimals, as in NumPy
+        return fitting(np.trunc(given), dtype, "t[i] = v: the tensor")
     return given.astype(dtype)
 
 
 def _axes(shape: tuple[int, ...], index: Any) -> float:
-    """How many axes the place has that is written to; without end where the index does not fit, of which the operation tells."""
+    """How many axes the place has that is written to.
+
+    Without end where the index does not fit, of which the operation tells.
+    """
     try:
         return len(np.broadcast_to(False, shape)[index].shape)
     except IndexError:
@@ -127,7 +159,9 @@ def _axes(shape: tuple[int, ...], index: Any) -> float:
 def _last_values(shape: tuple[int, ...], index: Any, value: Any) -> tuple[Any, Any]:
     """The index and the value without the elements that are written again later in the same assignment."""
     parts = index if isinstance(index, tuple) else (index,)
-    if not any(isinstance(i, (list, np.ndarray)) and np.asarray(i).dtype != np.bool_ for i in parts):
+    if not any(
+        isinstance(i, (list, np.ndarray)) and np.asarray(i).dtype != np.bool_ for i in parts
+    ):
         return index, value
     try:
         places = np.arange(int(np.prod(shape))).reshape(shape)[index]
@@ -140,7 +174,9 @@ def _last_values(shape: tuple[int, ...], index: Any, value: Any) -> tuple[Any, A
     last = np.sort(flat.size - 1 - np.unique(flat[::-1], return_index=True)[1])
     if last.size == flat.size:
         return index, value
-    return np.unravel_index(flat[last], shape), shaping.broadcast_to(value, places.shape).reshape(-1)[last]
+    return np.unravel_index(flat[last], shape), shaping.broadcast_to(value, places.shape).reshape(
+        -1
+    )[last]
 
 
 def _augmented(symbol: str, op: Callable[..., Any]) -> Callable[[Tensor, Any], Tensor]:
@@ -163,7 +199,10 @@ def _augmented(symbol: str, op: Callable[..., Any]) -> Callable[[Tensor, Any], T
 
 
 def _stored_back(stores: set[int]) -> bool:
-    """Whether the caller's caller runs ``x[i] += v``, or ``x.a += v``: Python then writes the result there, by the instruction that follows."""
+    """Whether the caller's caller runs ``x[i] += v``, or ``x.a += v``.
+
+    Python then writes the result there, by the instruction that follows.
+    """
     frame = sys._getframe(2)
     code, place = frame.f_code.co_code, frame.f_lasti + 2
     while code[place] in _BETWEEN:
@@ -218,11 +257,17 @@ class Values(np.ndarray[Any, Any]):
         try:
             super().__setitem__(index, value)
         except ValueError as error:
-            way = "" if self.flags.writeable else "; t.data is set as a whole: t.data = array, or inside tg.no_grad() t[i] = v"
+            way = (
+                ""
+                if self.flags.writeable
+                else "; t.data is set as a whole: t.data = array, or inside tg.no_grad() t[i] = v"
+            )
             raise restated(error, f"{error}{way}") from error
 
 
-def _augmented_values(op: Callable[..., Any], in_place: Callable[..., Any]) -> Callable[[Any, Any], Any]:
+def _augmented_values(
+    op: Callable[..., Any], in_place: Callable[..., Any]
+) -> Callable[[Any, Any], Any]:
     def write(self: Any, other: Any) -> Any:
         if self.flags.writeable:
             return in_place(self, other)
@@ -236,19 +281,39 @@ def _augmented_values(op: Callable[..., Any], in_place: Callable[..., Any]) -> C
     return write
 
 
-for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and", "or", "xor", "lshift", "rshift"):
+for _name in (
+    "add",
+    "sub",
+    "mul",
+    "truediv",
+    "floordiv",
+    "mod",
+    "pow",
+    "matmul",
+    "and",
+    "or",
+    "xor",
+    "lshift",
+    "rshift",
+):
     _names = (f"__{_name}__", f"__i{_name}__")
     setattr(Values, _names[1], _augmented_values(*(getattr(np.ndarray, n) for n in _names)))
 
 
 def _data(t: Tensor) -> Any:
-    """The values, to read. Setting it gives the tensor a new array, without recording; ``t.data -= a`` does. What its dtype cannot hold is an error."""
+    """The values, to read.
+
+    Setting it gives the tensor a new array, without recording; ``t.data -= a`` does. What its dtype
+    cannot hold is an error.
+    """
     return t.numpy().view(Values)
 
 
 def _set_data(t: Tensor, value: Any) -> None:
     if context().tracing:
-        raise TraceError(f"t.data = v is not recorded, so the function that is being traced would not do it when it runs: write t[...] = v{Where(*caller()).described()}")
+        raise TraceError(
+            f"t.data = v is not recorded, so the function that is being traced would not do it when it runs: write t[...] = v{Where(*caller()).described()}"
+        )
     _refuse_view(t, "t.data = v")
     if not isinstance(value, (Tensor, np.ndarray)) or value.dtype != t.dtype:
         value = fitting(value, t.dtype, f"{t.name or type(t).__name__}.data")
@@ -260,7 +325,8 @@ def _set_data(t: Tensor, value: Any) -> None:
         raise GraphError("data: this tensor was computed; assign to a leaf, or work on t.detach()")
     t.array = array
     if node is not None:
-        if node.tensor is not None and node.tensor() is t:  # otherwise the leaf is that of another tensor, which keeps its values
+        # otherwise the leaf is that of another tensor, which keeps its values
+        if node.tensor is not None and node.tensor() is t:
             node.replaced = Where(*caller())
         t.leaf(node.requires_grad, node.name)
 

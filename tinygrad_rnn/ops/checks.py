@@ -1,4 +1,7 @@
-"""Checks of what is given beside tensors: numbers, sizes, switches. Each raises an error with the name of the setting, or gives it back."""
+"""Checks of what is given beside tensors: numbers, sizes, switches.
+
+Each raises an error with the name of the setting, or gives it back.
+"""
 
 from __future__ import annotations
 
@@ -14,24 +17,37 @@ from ..core.errors import DtypeError, ShapeError, TinygradError
 from ..core.tensor import Tensor, as_array, check_dtype
 
 F = TypeVar("F", bound=Callable[..., Any])
-_WORDS = {"[0, inf)": "a finite number of at least 0", "(0, inf)": "a positive finite number", "(-inf, inf)": "a finite number"}
+_WORDS = {
+    "[0, inf)": "a finite number of at least 0",
+    "(0, inf)": "a positive finite number",
+    "(-inf, inf)": "a finite number",
+}
 
 
 def number(value: Any, what: str, inside: str = "(-inf, inf)") -> float:
-    """A real number in an interval, which is written as in mathematics: "[0, 1)". A Tensor, a bool, nan and 1j are none."""
+    """A real number in an interval, which is written as in mathematics: "[0, 1)".
+
+    A Tensor, a bool, nan and 1j are none.
+    """
     low, high = (float(end) for end in inside[1:-1].split(","))
     fits = isinstance(value, Real) and not isinstance(value, bool)
     if fits:
-        fits = (value > low or (inside[0] == "[" and value == low)) and (value < high or (inside[-1] == "]" and value == high))
+        fits = (value > low or (inside[0] == "[" and value == low)) and (
+            value < high or (inside[-1] == "]" and value == high)
+        )
     if not fits:
-        raise TinygradError(f"{what} must be {_WORDS.get(inside, f'in {inside}')}; found {shown(value)}")
+        raise TinygradError(
+            f"{what} must be {_WORDS.get(inside, f'in {inside}')}; found {shown(value)}"
+        )
     return float(value)
 
 
 def size(value: Any, what: str, least: int = 1) -> int:
     """A whole number of at least `least`."""
     if not _whole(value) or value < least:
-        raise ShapeError(f"{what} must be {'' if _whole(value) else 'a whole number, '}at least {least}; found {shown(value)}")
+        raise ShapeError(
+            f"{what} must be {'' if _whole(value) else 'a whole number, '}at least {least}; found {shown(value)}"
+        )
     return int(value)
 
 
@@ -62,23 +78,35 @@ def floating(dtype: Any, what: str) -> np.dtype[Any]:
     except DtypeError:
         found = None
     if found is None or found.kind != "f":
-        raise DtypeError(f"{what} must be float32 or float64, of which gradients can be taken; found {shown(dtype)}")
+        raise DtypeError(
+            f"{what} must be float32 or float64, of which gradients can be taken; found {shown(dtype)}"
+        )
     return found
 
 
 def typed(function: F) -> F:
-    """The function with a check of what it is given: parameters that are annotated as int, float, bool, str or Mapping, or are called dtype.
+    """The function with a check of what it is given.
 
-    So the kind of every setting is stated once, in the signature; in which range it must be, the function says.
+    Parameters that are annotated as int, float, bool, str or Mapping, or are called dtype.
+
+    So the kind of every setting is stated once, in the signature; in which range it must be, the
+    function says.
     """
-    names, kinds = function.__code__.co_varnames[: function.__code__.co_argcount], kinds_of(function)
+    names, kinds = (
+        function.__code__.co_varnames[: function.__code__.co_argcount],
+        kinds_of(function),
+    )
     method = names[:1] == ("self",)
 
     @functools.wraps(function)
     def checked(*args: Any, **kwargs: Any) -> Any:
         for name, value in (*zip(names, args, strict=False), *kwargs.items()):
             if name in kinds:
-                of_kind(value, kinds[name], f"{type(args[0]).__name__ if method else function.__name__}: {name}")
+                of_kind(
+                    value,
+                    kinds[name],
+                    f"{type(args[0]).__name__ if method else function.__name__}: {name}",
+                )
         return function(*args, **kwargs)
 
     return cast("F", checked)
@@ -87,11 +115,20 @@ def typed(function: F) -> F:
 def kinds_of(function: Callable[..., Any]) -> dict[str, list[str]]:
     """The parameters of a function that are annotated as numbers, switches or words, with the names of these kinds; and a dtype."""
     code = function.__code__
-    names, optional = code.co_varnames[: code.co_argcount], {name for name, value in (function.__kwdefaults__ or {}).items() if value is None}
-    optional |= {name for name, value in zip(reversed(names), reversed(function.__defaults__ or ()), strict=False) if value is None}
+    names, optional = (
+        code.co_varnames[: code.co_argcount],
+        {name for name, value in (function.__kwdefaults__ or {}).items() if value is None},
+    )
+    optional |= {
+        name
+        for name, value in zip(reversed(names), reversed(function.__defaults__ or ()), strict=False)
+        if value is None
+    }
     found: dict[str, list[str]] = {}
     for name, annotation in function.__annotations__.items():
-        words = ["dtype"] if name == "dtype" else [word.strip() for word in str(annotation).split("|")]
+        words = (
+            ["dtype"] if name == "dtype" else [word.strip() for word in str(annotation).split("|")]
+        )
         if set(words) <= _KINDS.keys():
             found[name] = [*words, *(["None"] if name in optional and "None" not in words else [])]
     return found
@@ -102,24 +139,42 @@ def of_kind(value: Any, kinds: list[str], what: str) -> None:
     if "dtype" in kinds and not (value is None and "None" in kinds):
         floating(value, what)
     elif not any(_KINDS[kind][0](value) for kind in kinds):
-        raise TinygradError(f"{what} must be {' or '.join(_KINDS[kind][1] for kind in kinds)}; found {shown(value)}")
+        raise TinygradError(
+            f"{what} must be {' or '.join(_KINDS[kind][1] for kind in kinds)}; found {shown(value)}"
+        )
 
 
 _KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "int": (_whole, "a whole number"),
-    "float": (lambda value: isinstance(value, Real) and not isinstance(value, bool) and value == value, "a number"),
+    "float": (
+        lambda value: isinstance(value, Real) and not isinstance(value, bool) and value == value,
+        "a number",
+    ),
     "bool": (lambda value: isinstance(value, (bool, np.bool_)), "True or False"),
     "str": (lambda value: isinstance(value, str), "a word"),
     "Mapping[str, Any]": (lambda value: isinstance(value, Mapping), "a dict of arrays by name"),
-    "Sequence[str]": (lambda value: isinstance(value, (list, tuple)) and all(isinstance(word, str) for word in value), "a list of words"),
-    "tuple[int, int]": (lambda value: isinstance(value, (tuple, list)) and len(value) == 2 and all(map(_whole, value)), "a pair of whole numbers"),
+    "Sequence[str]": (
+        lambda value: (
+            isinstance(value, (list, tuple)) and all(isinstance(word, str) for word in value)
+        ),
+        "a list of words",
+    ),
+    "tuple[int, int]": (
+        lambda value: (
+            isinstance(value, (tuple, list)) and len(value) == 2 and all(map(_whole, value))
+        ),
+        "a pair of whole numbers",
+    ),
     "dtype": (lambda value: True, ""),
     "None": (lambda value: value is None, "None"),
 }
 
 
 def array(given: Any, what: str) -> Any:
-    """Numbers as an array with the dtype that NumPy gives them; what holds none, ragged lists and masked arrays are refused."""
+    """Numbers as an array with the dtype that NumPy gives them.
+
+    What holds none, ragged lists and masked arrays are refused.
+    """
     try:
         found = given.numpy() if isinstance(given, Tensor) else as_array(given)
     except DtypeError as error:
@@ -127,25 +182,36 @@ def array(given: Any, what: str) -> Any:
     except ValueError:
         raise ShapeError(f"{what} has no shape: its lists are ragged") from None
     if found.dtype.kind not in "fiub":
-        raise DtypeError(f"{what} must be numbers; found {shown(given) if found.dtype.kind == 'O' else found.dtype}")
+        raise DtypeError(
+            f"{what} must be numbers; found {shown(given) if found.dtype.kind == 'O' else found.dtype}"
+        )
     return found
 
 
 def fitting(given: Any, dtype: Any, what: str) -> Any:
-    """Numbers as an array of this dtype, or the error that says which of them it cannot hold; roundings are no error."""
+    """Numbers as an array of this dtype, or the error that says which of them it cannot hold.
+
+    Roundings are no error.
+    """
     source = array(given, what)
     with np.errstate(all="ignore"):
         made = source.astype(dtype)
-        wrong = np.isfinite(source) & ~np.isfinite(made) if made.dtype.kind == "f" else made != source
+        wrong = (
+            np.isfinite(source) & ~np.isfinite(made) if made.dtype.kind == "f" else made != source
+        )
     if wrong.any():
-        raise DtypeError(f"{what} is {dtype}, which cannot hold the value {source[wrong].flat[0]} that was found")
+        raise DtypeError(
+            f"{what} is {dtype}, which cannot hold the value {source[wrong].flat[0]} that was found"
+        )
     return made
 
 
 def shown(value: Any) -> str:
     """What was found, for a message: short, and with a word on what a tensor would have to be."""
     if isinstance(value, Tensor):
-        return f"a tensor of shape {value.shape}" + ("; .item() makes a number of it" if math.prod(value.shape) == 1 else "")
+        return f"a tensor of shape {value.shape}" + (
+            "; .item() makes a number of it" if math.prod(value.shape) == 1 else ""
+        )
     if isinstance(value, np.ndarray):
         return f"an array of shape {value.shape}"
     text = repr(value)

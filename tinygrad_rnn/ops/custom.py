@@ -1,4 +1,7 @@
-"""Operations of the user's own: `elementwise`, `custom_vjp`, `register_ufunc`; and the built-in ones made in the same way."""
+"""Operations of the user's own: `elementwise`, `custom_vjp`, `register_ufunc`.
+
+And the built-in ones made in the same way.
+"""
 
 from __future__ import annotations
 
@@ -29,9 +32,16 @@ def _signed(function: Callable[..., Any], names: Sequence[str]) -> Callable[...,
 
 
 def _chain_primitive(
-    name: str, count: int, body: Callable[[], Program], domain: Any = (-2.0, 2.0), compiles: Callable[[], bool] = lambda: True
+    name: str,
+    count: int,
+    body: Callable[[], Program],
+    domain: Any = (-2.0, 2.0),
+    compiles: Callable[[], bool] = lambda: True,
 ) -> Primitive:
-    """An elementwise primitive defined by a program. Its derivatives are primitives of the same kind, made when first needed."""
+    """An elementwise primitive defined by a program.
+
+    Its derivatives are primitives of the same kind, made when first needed.
+    """
     names = [f"v{i}" for i in range(count)]
 
     @functools.cache
@@ -56,7 +66,13 @@ def _chain_primitive(
 
     forward = _signed(lambda *arrays: chain()(*arrays)[0], names)
     entry = Primitive(
-        name, forward, [rule(i) for i in range(count)], shape=broadcast_rule(name), floating=True, elementwise=True, domain=domain
+        name,
+        forward,
+        [rule(i) for i in range(count)],
+        shape=broadcast_rule(name),
+        floating=True,
+        elementwise=True,
+        domain=domain,
     )
     entry.body = body
     return entry
@@ -65,12 +81,14 @@ def _chain_primitive(
 def elementwise(function: Callable[..., Any] | None = None, *, domain: Any = (-2.0, 2.0)) -> Any:
     """Decorator: make one operation of a scalar expression.
 
-    The function is written for numbers, with operators and elementwise `tg` functions. It becomes one node on the tape, a numba
-    kernel on large arrays, it broadcasts, can be differentiated to any order, and fuses with its neighbours.
+    The function is written for numbers, with operators and elementwise `tg` functions. It becomes
+    one node on the tape, a numba kernel on large arrays, it broadcasts, can be differentiated to
+    any order, and fuses with its neighbours.
 
-    Numbers that it closes over, or reads as globals, attributes or defaults, are looked at in each call; the backward of a call is of the
-    numbers that it had. With each other number it is another operation: after 16 of them no further kernels are compiled, so what changes
-    from call to call is better an argument.
+    Numbers that it closes over, or reads as globals, attributes or defaults, are looked at in each
+    call; the backward of a call is of the numbers that it had. With each other number it is another
+    operation: after 16 of them no further kernels are compiled, so what changes from call to call
+    is better an argument.
 
     Parameters
     ----------
@@ -88,22 +106,31 @@ def elementwise(function: Callable[..., Any] | None = None, *, domain: Any = (-2
     Raises
     ------
     RuleError
-        On first use, if the function uses an operation that is not elementwise, or an array from outside.
+        On first use, if the function uses an operation that is not elementwise, or an array from
+        outside.
     TraceError
-        On first use, if it looks at the value of its arguments, draws random numbers, or changes what is outside of it.
+        On first use, if it looks at the value of its arguments, draws random numbers, or changes
+        what is outside of it.
     """
     if function is None:
         return functools.partial(elementwise, domain=domain)
     own = function.__module__.startswith("tinygrad_rnn.")
-    versions = _Versions(function, function.__name__ if own else f"{function.__module__}.{function.__qualname__}", domain)
-    return versions.first if own else versions.operation()  # the package's own functions read nothing that changes
+    versions = _Versions(
+        function,
+        function.__name__ if own else f"{function.__module__}.{function.__qualname__}",
+        domain,
+    )
+    # the package's own functions read nothing that changes
+    return versions.first if own else versions.operation()
 
 
 class _Versions:
-    """The operations that a scalar function is made into: one for each state of what it reads besides its arguments.
+    """The operations that a scalar function is made into.
 
-    The numbers that the function closes over stand in its program. A node keeps the primitive that made it, so its backward is of the numbers
-    that its forward had.
+    One for each state of what it reads besides its arguments.
+
+    The numbers that the function closes over stand in its program. A node keeps the primitive that
+    made it, so its backward is of the numbers that its forward had.
     """
 
     def __init__(self, function: Callable[..., Any], name: str, domain: Any) -> None:
@@ -141,7 +168,10 @@ class _Versions:
             self.number += 1
             return program
 
-        made = operation(_chain_primitive(name, self.count, body, self.domain, lambda: self.number <= VARIANTS), self.function)
+        made = operation(
+            _chain_primitive(name, self.count, body, self.domain, lambda: self.number <= VARIANTS),
+            self.function,
+        )
         return made
 
     def _recorded(self) -> tuple[Key, Program]:
@@ -157,14 +187,20 @@ class _Versions:
             changes.restore()
             raise
         if str(programs[0]) != str(programs[1]):
-            raise RuleError(f"{what} did not do the same in two runs: random numbers, the time, or a count of calls. Make it an argument.")
+            raise RuleError(
+                f"{what} did not do the same in two runs: random numbers, the time, or a count of calls. Make it an argument."
+            )
         return changes.kept().key, programs[1]
 
     def _program(self, what: str) -> Program:
         program = trace(self._scalar, *[Spec(()) for _ in range(self.count)])
         wrong = [n.op for n in program.nodes if not n.primitive.elementwise]
         if wrong or program.constants or len(program.outputs) != 1:
-            fault = f"it uses {wrong[0]}, which is not elementwise" if wrong else "it may use its arguments and Python numbers only"
+            fault = (
+                f"it uses {wrong[0]}, which is not elementwise"
+                if wrong
+                else "it may use its arguments and Python numbers only"
+            )
             fault = fault if len(program.outputs) == 1 else "it must return one value"
             raise RuleError(f"{what} cannot be a scalar expression: {fault}.")
         return program
@@ -186,7 +222,10 @@ def _read_only(values: Sequence[Any]) -> list[Any]:
 
 
 def _written(function: Callable[..., Any], error: ValueError) -> Exception:
-    """What to raise for a ValueError in a user's function: if it wrote to its arguments, a message that says so."""
+    """What to raise for a ValueError in a user's function.
+
+    If it wrote to its arguments, a message that says so.
+    """
     if "read-only" not in str(error):
         return error
     return RuleError(
@@ -195,14 +234,18 @@ def _written(function: Callable[..., Any], error: ValueError) -> Exception:
 
 
 class custom_vjp:
-    """Decorator: an operation whose derivative you state, where it is to differ from the function's own.
+    """Decorator.
 
-    The function is given arrays and may use NumPy or `tg`. It and its derivative are called anew each time, so what they close over counts as
-    it is then (that of the derivative in backward). If it returns integers or booleans they become the dtype of its
-    floating inputs. The derivative is stated with ``@f.vjp``: a function of ``g`` (the gradient of the output), ``out``
-    and the inputs, by name, in any selection; it returns the gradient of the input, or a tuple with one for each. Written with
-    operators and `tg` functions it can be differentiated again. Forward mode needs ``@f.jvp``: a function of the tangents (one, or a
-    tuple with None for a constant input), ``out`` and the inputs.
+    An operation whose derivative you state, where it is to differ from the function's own.
+
+    The function is given arrays and may use NumPy or `tg`. It and its derivative are called anew
+    each time, so what they close over counts as it is then (that of the derivative in backward). If
+    it returns integers or booleans they become the dtype of its floating inputs. The derivative is
+    stated with ``@f.vjp``: a function of ``g`` (the gradient of the output), ``out`` and the
+    inputs, by name, in any selection; it returns the gradient of the input, or a tuple with one for
+    each. Written with operators and `tg` functions it can be differentiated again. Forward mode
+    needs ``@f.jvp``: a function of the tangents (one, or a tuple with None for a constant input),
+    ``out`` and the inputs.
 
     Examples
     --------
@@ -222,17 +265,26 @@ class custom_vjp:
             except ValueError as error:
                 raise _written(function, error) from error
             out = out if out.flags.writeable else out.copy()  # a function may return its argument
-            dtypes = [a.dtype for a in arrays if getattr(getattr(a, "dtype", None), "kind", "") == "f"]
+            dtypes = [
+                a.dtype for a in arrays if getattr(getattr(a, "dtype", None), "kind", "") == "f"
+            ]
             return out.astype(dtypes[0]) if out.dtype.kind != "f" and dtypes else out
 
         def shape(*specs: Any, **params: Any) -> Spec:
-            out = forward(*[np.zeros(s.shape, s.dtype) if isinstance(s, Spec) else s for s in specs], **params)
+            out = forward(
+                *[np.zeros(s.shape, s.dtype) if isinstance(s, Spec) else s for s in specs], **params
+            )
             return Spec(out.shape, out.dtype)
 
         functools.update_wrapper(self, function)
         several = len(parameters(forward)[0]) > 1
         self.primitive = Primitive(
-            f"{function.__module__}.{function.__qualname__}", forward, [], shape=shape, joint=several, tangent=self._no_tangent
+            f"{function.__module__}.{function.__qualname__}",
+            forward,
+            [],
+            shape=shape,
+            joint=several,
+            tangent=self._no_tangent,
         )
         self._op = operation(self.primitive, forward)
         READS[self.primitive] = Guards(function)
@@ -240,7 +292,9 @@ class custom_vjp:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Apply the operation."""
         if not self.primitive.rules:
-            raise RuleError(f"custom_vjp: '{self.__name__}' has no derivative yet: state it with @{self.__name__}.vjp")  # type: ignore[attr-defined]
+            raise RuleError(
+                f"custom_vjp: '{self.__name__}' has no derivative yet: state it with @{self.__name__}.vjp"  # type: ignore[attr-defined]
+            )
         return self._op(*args, **kwargs)
 
     def vjp(self, rule: Callable[..., Any]) -> Callable[..., Any]:
@@ -254,8 +308,12 @@ class custom_vjp:
             except ValueError as error:
                 raise _written(rule, error) from error
             if count > 1 and (not isinstance(found, tuple) or len(found) != count):
-                got = f"a tuple of {len(found)}" if isinstance(found, tuple) else type(found).__name__
-                raise RuleError(f"expected a tuple of {count} gradients, one for each of {self.primitive.inputs}; found {got}")
+                got = (
+                    f"a tuple of {len(found)}" if isinstance(found, tuple) else type(found).__name__
+                )
+                raise RuleError(
+                    f"expected a tuple of {count} gradients, one for each of {self.primitive.inputs}; found {got}"
+                )
             return found
 
         self.primitive.set_rules([checked])
@@ -268,10 +326,13 @@ class custom_vjp:
 
     def _no_tangent(self, *values: Any, **params: Any) -> Any:
         name = self.primitive.name.rpartition(".")[2]
-        raise NotDifferentiableError(f"forward mode reached '{name}', which states only a vjp; state how tangents pass with @{name}.jvp")
+        raise NotDifferentiableError(
+            f"forward mode reached '{name}', which states only a vjp; state how tangents pass with @{name}.jvp"
+        )
 
 
-UFUNCS: dict[Any, Callable[..., Any]] = {}  # NumPy ufuncs and numba vectorised functions that record on the tape
+# NumPy ufuncs and numba vectorised functions that record on the tape
+UFUNCS: dict[Any, Callable[..., Any]] = {}
 
 
 def register_ufunc(ufunc: Any, *rules: Callable[..., Any]) -> Callable[..., Any]:
@@ -282,7 +343,8 @@ def register_ufunc(ufunc: Any, *rules: Callable[..., Any]) -> Callable[..., Any]
     ufunc : ufunc or numba DUFunc
         Called with tensors afterwards, it records.
     *rules : callable
-        For each input a function of ``g``, ``out`` and the inputs (named ``a``, ``b``, ...; a single one ``x``), in any selection.
+        For each input a function of ``g``, ``out`` and the inputs (named ``a``, ``b``, ...; a
+        single one ``x``), in any selection.
 
     Returns
     -------
@@ -299,7 +361,9 @@ def register_ufunc(ufunc: Any, *rules: Callable[..., Any]) -> Callable[..., Any]
     names = ["x"] if len(rules) == 1 else [chr(ord("a") + i) for i in range(len(rules))]
     count = getattr(ufunc, "nin", len(rules))
     if count != len(rules):
-        raise RuleError(f"register_ufunc: '{ufunc.__name__}' has {count} inputs; found {len(rules)} rules")
+        raise RuleError(
+            f"register_ufunc: '{ufunc.__name__}' has {count} inputs; found {len(rules)} rules"
+        )
 
     def compute(*arrays: Any) -> Any:
         out = ufunc(*arrays)  # numba's may have been compiled for float64 only
@@ -308,7 +372,15 @@ def register_ufunc(ufunc: Any, *rules: Callable[..., Any]) -> Callable[..., Any]
 
     forward = _signed(compute, names)
     name = f"{getattr(ufunc, '__module__', None) or 'ufunc'}.{ufunc.__name__}"
-    entry = Primitive(name, forward, rules, shape=broadcast_rule(name), floating=True, broadcasts=True, elementwise=True)
+    entry = Primitive(
+        name,
+        forward,
+        rules,
+        shape=broadcast_rule(name),
+        floating=True,
+        broadcasts=True,
+        elementwise=True,
+    )
     forward.__name__ = ufunc.__name__
     UFUNCS[ufunc] = op = operation(entry, forward)
     return op

@@ -1,4 +1,7 @@
-"""How an entry of the vocabulary is written: decorators that turn a NumPy function and its rules into an operation."""
+"""How an entry of the vocabulary is written.
+
+Decorators that turn a NumPy function and its rules into an operation.
+"""
 
 from __future__ import annotations
 
@@ -21,11 +24,18 @@ Rule = Callable[..., Any] | None
 
 
 def operation(primitive: Primitive, forward: Callable[..., Any]) -> Callable[..., Any]:
-    """The public function of a primitive: with the docstring of its forward function, parameters by position or name."""
+    """The public function of a primitive.
+
+    With the docstring of its forward function, parameters by position or name.
+    """
     names = list(primitive.defaults)
     count = len(primitive.inputs)
     if names:
-        kinds = {name: words for name, words in kinds_of(forward).items() if name in names and name != "dtype"}
+        kinds = {
+            name: words
+            for name, words in kinds_of(forward).items()
+            if name in names and name != "dtype"
+        }
 
         def op(*args: Any, **given: Any) -> Any:
             given.update(zip(names, args[count:], strict=False))
@@ -38,9 +48,14 @@ def operation(primitive: Primitive, forward: Callable[..., Any]) -> Callable[...
                 if name in kinds:
                     of_kind(value, kinds[name], f"{primitive.name}: {name}")
             if len(params) > len(names) or len(args) > count + len(names) or len(args) < count:
-                unknown = [k for k in given if k not in names] or f"{len(args)} positional arguments"
-                raise TypeError(f"{primitive.name}() takes the inputs {primitive.inputs} and the parameters {names}; found {unknown}")
-            first = np.asarray(args[0]) if isinstance(args[0], (int, float)) else args[0]  # a number has a shape, too
+                unknown = [
+                    k for k in given if k not in names
+                ] or f"{len(args)} positional arguments"
+                raise TypeError(
+                    f"{primitive.name}() takes the inputs {primitive.inputs} and the parameters {names}; found {unknown}"
+                )
+            # a number has a shape, too
+            first = np.asarray(args[0]) if isinstance(args[0], (int, float)) else args[0]
             return apply(primitive, (first, *args[1:count]), params)
 
     elif count == 1 and primitive.rules:
@@ -51,7 +66,9 @@ def operation(primitive: Primitive, forward: Callable[..., Any]) -> Callable[...
 
         def op(*inputs: Any) -> Any:  # type: ignore[misc]
             if len(inputs) != count and not primitive.variadic:
-                raise TypeError(f"{primitive.name}() takes {count} inputs {primitive.inputs}; found {len(inputs)}")
+                raise TypeError(
+                    f"{primitive.name}() takes {count} inputs {primitive.inputs}; found {len(inputs)}"
+                )
             return apply(primitive, inputs)
 
     functools.update_wrapper(op, forward)
@@ -59,8 +76,9 @@ def operation(primitive: Primitive, forward: Callable[..., Any]) -> Callable[...
     return op
 
 
-# The two shortcuts do exactly what `apply` does, for tensors of one floating dtype outside a trace, without its general loops:
-# on small arrays those would cost as much as NumPy does. Whatever is unusual goes to `apply`.
+# The two shortcuts do exactly what `apply` does, for tensors of one floating dtype outside a trace,
+# without its general loops: on small arrays those would cost as much as NumPy does. Whatever is
+# unusual goes to `apply`.
 
 
 def _unary(primitive: Primitive) -> Callable[..., Any]:
@@ -87,7 +105,20 @@ def _unary(primitive: Primitive) -> Callable[..., Any]:
         if out.dtype is not dtype:
             return Tensor(out)  # a comparison: no gradient
         edges = ((node, 0, rule),)
-        return Tensor(out, Node(primitive, (node,), edges, NO_PARAMS, saved, out.shape, out.dtype, True, now.origin or caller()))
+        return Tensor(
+            out,
+            Node(
+                primitive,
+                (node,),
+                edges,
+                NO_PARAMS,
+                saved,
+                out.shape,
+                out.dtype,
+                True,
+                now.origin or caller(),
+            ),
+        )
 
     return op
 
@@ -105,7 +136,11 @@ def _binary(primitive: Primitive) -> Callable[..., Any]:
         if dtype is not y.dtype or (dtype is not FLOAT32 and dtype is not FLOAT64):
             return apply(primitive, (a, b))
         try:
-            out = primitive.forward(x, y, out=empty(x.shape, dtype)) if ufunc and x.size >= LARGE and x.shape == y.shape else primitive.forward(x, y)
+            out = (
+                primitive.forward(x, y, out=empty(x.shape, dtype))
+                if ufunc and x.size >= LARGE and x.shape == y.shape
+                else primitive.forward(x, y)
+            )
         except Exception:
             return apply(primitive, (a, b))
         if type(out) is not np.ndarray:
@@ -117,8 +152,25 @@ def _binary(primitive: Primitive) -> Callable[..., Any]:
         if not edges or not now.grad_enabled:
             return Tensor(out)
         kept = primitive.kept[left.requires_grad + 2 * right.requires_grad]
-        saved = (out if 0 in kept else None, x if 1 in kept else None, y if 2 in kept else None) if kept else _NOTHING
-        return Tensor(out, Node(primitive, (left, right), edges, NO_PARAMS, saved, out.shape, out.dtype, True, now.origin or caller()))
+        saved = (
+            (out if 0 in kept else None, x if 1 in kept else None, y if 2 in kept else None)
+            if kept
+            else _NOTHING
+        )
+        return Tensor(
+            out,
+            Node(
+                primitive,
+                (left, right),
+                edges,
+                NO_PARAMS,
+                saved,
+                out.shape,
+                out.dtype,
+                True,
+                now.origin or caller(),
+            ),
+        )
 
     return op
 
@@ -126,7 +178,9 @@ def _binary(primitive: Primitive) -> Callable[..., Any]:
 _NOTHING = (None, None, None)
 
 
-def primitive(*rules: Rule, shape: Callable[..., Spec], name: str | None = None, **facts: Any) -> Callable[..., Any]:
+def primitive(
+    *rules: Rule, shape: Callable[..., Spec], name: str | None = None, **facts: Any
+) -> Callable[..., Any]:
     """Decorator: an operation that is not elementwise. `facts` as in `Primitive`."""
 
     def decorate(forward: Callable[..., Any]) -> Any:
@@ -155,20 +209,31 @@ def pointwise(
     *rules : callable
         For each input, the gradient; broadcasting is undone by the walk.
     numpy : ufunc, optional
-        The forward function where it is a NumPy function as it stands; the decorated function then only documents.
+        The forward function where it is a NumPy function as it stands; the decorated function then
+        only documents.
     floating : bool
         Integers become float32 first.
     boolean : bool
         The result is bool.
     kernel : int
-        From this many elements on a numba kernel is used, because it beats NumPy there (measured by ``make bench``); 0: never.
+        From this many elements on a numba kernel is used, because it beats NumPy there (measured by
+        ``make bench``); 0: never.
     domain : (low, high) or a list of them
         Where inputs are drawn from in tests; one for all inputs or one for each.
     """
 
     def decorate(forward: Callable[..., Any]) -> Any:
         shape = broadcast_rule(forward.__name__, boolean, numpy or forward)
-        entry = Primitive(forward.__name__, forward, [], shape=shape, scalar=scalar, floating=floating, domain=domain, **facts)
+        entry = Primitive(
+            forward.__name__,
+            forward,
+            [],
+            shape=shape,
+            scalar=scalar,
+            floating=floating,
+            domain=domain,
+            **facts,
+        )
         if numpy is not None:
             entry.forward = numpy
         if rules:
@@ -190,8 +255,13 @@ def operand(x: Any, name: str) -> Any:
     return array(x, name if ":" in name else f"{name}: x")
 
 
-def broadcast_rule(name: str, boolean: bool = False, forward: Callable[..., Any] | None = None) -> Callable[..., Spec]:
-    """Shape rule of an elementwise operation; the dtype for integers and booleans is found by trying `forward` on ones."""
+def broadcast_rule(
+    name: str, boolean: bool = False, forward: Callable[..., Any] | None = None
+) -> Callable[..., Spec]:
+    """Shape rule of an elementwise operation.
+
+    The dtype for integers and booleans is found by trying `forward` on ones.
+    """
 
     def rule(*specs: Any, **params: Any) -> Spec:
         arrays = [s for s in specs if hasattr(s, "shape")]
@@ -200,7 +270,11 @@ def broadcast_rule(name: str, boolean: bool = False, forward: Callable[..., Any]
         elif forward is None or all(a.dtype.kind == "f" for a in arrays):
             dtype = np.result_type(*(s.dtype if hasattr(s, "dtype") else s for s in specs))
         else:
-            dtype = np.asarray(forward(*(np.ones(1, s.dtype) if hasattr(s, "dtype") else s for s in specs), **params)).dtype
+            dtype = np.asarray(
+                forward(
+                    *(np.ones(1, s.dtype) if hasattr(s, "dtype") else s for s in specs), **params
+                )
+            ).dtype
         return Spec(broadcast(*(a.shape for a in arrays)), dtype)
 
     return rule
@@ -223,7 +297,8 @@ def broadcast(*shapes: tuple[int, ...]) -> tuple[int, ...]:
 def axes_of(axis: Any, ndim: int) -> tuple[int, ...]:
     """An axis argument (None, int or tuple) as a sorted tuple of non-negative axes.
 
-    Axis 0 or -1 of no dimensions is no axis: what reduces one number, or runs along it, leaves it as it is.
+    Axis 0 or -1 of no dimensions is no axis: what reduces one number, or runs along it, leaves it
+    as it is.
     """
     if axis is None:
         return tuple(range(ndim))
@@ -232,7 +307,9 @@ def axes_of(axis: Any, ndim: int) -> tuple[int, ...]:
         if not isinstance(a, (int, np.integer)) or isinstance(a, bool):
             raise ShapeError(f"axis {axis!r}: expected None, an int or a tuple of them")
         if not -(ndim or 1) <= a < (ndim or 1):
-            raise ShapeError(f"axis {a} is out of range; expected {-(ndim or 1)} to {(ndim or 1) - 1} for {ndim} dimensions")
+            raise ShapeError(
+                f"axis {a} is out of range; expected {-(ndim or 1)} to {(ndim or 1) - 1} for {ndim} dimensions"
+            )
         axes.append(int(a) % (ndim or 1))
     if len(set(axes)) != len(axes):
         raise ShapeError(f"axis {axis} names an axis twice")
@@ -242,7 +319,10 @@ def axes_of(axis: Any, ndim: int) -> tuple[int, ...]:
 def axis_of(axis: Any, ndim: int) -> int:
     """One axis that there is, not negative."""
     if not isinstance(axis, (int, np.integer)) or not ndim:
-        raise ShapeError(f"axis {axis!r}: expected one axis" + ("" if ndim else ", of which a tensor of no dimensions has none"))
+        raise ShapeError(
+            f"axis {axis!r}: expected one axis"
+            + ("" if ndim else ", of which a tensor of no dimensions has none")
+        )
     return axes_of(axis, ndim)[0]
 
 

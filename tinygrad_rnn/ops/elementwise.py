@@ -1,7 +1,8 @@
 """Elementwise operations.
 
-Each entry is: the expression on scalars (for kernels), the derivative rule of each input, and the NumPy function, either named
-(`numpy=`) or written out. Conventions at ties, zeros and infinities are PyTorch's and are stated where there is something to state.
+Each entry is: the expression on scalars (for kernels), the derivative rule of each input, and the
+NumPy function, either named (`numpy=`) or written out. Conventions at ties, zeros and infinities
+are PyTorch's and are stated where there is something to state.
 """
 
 from __future__ import annotations
@@ -65,13 +66,25 @@ def divide(a: Any, b: Any) -> Any:
 
 def _power_a(g: Any, a: Any, b: Any) -> Any:
     if isinstance(b, (int, float)):
-        return zeros_like(g) if b == 0 else g if b == 1 else g * (b * a) if b == 2 else g * (b * a ** (b - 1))
+        return (
+            zeros_like(g)
+            if b == 0
+            else g
+            if b == 1
+            else g * (b * a)
+            if b == 2
+            else g * (b * a ** (b - 1))
+        )
     return g * (b * where(logical_and(a == 0, b == 0), 1.0, a) ** (b - 1))
 
 
 def _power_b(g: Any, out: Any, a: Any, b: Any) -> Any:
     if isinstance(a, (int, float)):
-        return g * where(b >= 0, 0.0, -out) if a == 0 else g * out * (math.log(a) if a > 0 else math.nan)
+        return (
+            g * where(b >= 0, 0.0, -out)
+            if a == 0
+            else g * out * (math.log(a) if a > 0 else math.nan)
+        )
     return g * out * log(where(logical_and(a == 0, b >= 0), 1.0, a))
 
 
@@ -79,8 +92,9 @@ def _power_b(g: Any, out: Any, a: Any, b: Any) -> Any:
 def power(a: Any, b: Any) -> Any:
     """a ** b.
 
-    Where b is 0.5 it is the square root (so -0.0 stays -0.0 and -inf gives nan), otherwise what C's pow gives. The gradient by a is 0 where b is 0 (also at a = 0); the gradient by b is 0 where a is 0 (and b not negative), and nan where
-    a is negative.
+    Where b is 0.5 it is the square root (so -0.0 stays -0.0 and -inf gives nan), otherwise what C's
+    pow gives. The gradient by a is 0 where b is 0 (also at a = 0); the gradient by b is 0 where a
+    is 0 (and b not negative), and nan where a is negative.
     """
     root = b == 0.5  # for which NumPy takes the root or not as the memory lies
     if root is True:
@@ -100,7 +114,9 @@ def reciprocal(x: Any) -> Any:
     return np.true_divide(1, x)
 
 
-@pointwise("sqrt(x)", lambda g, out: g / (2.0 * out), numpy=np.sqrt, floating=True, domain=(0.3, 2.0))
+@pointwise(
+    "sqrt(x)", lambda g, out: g / (2.0 * out), numpy=np.sqrt, floating=True, domain=(0.3, 2.0)
+)
 def sqrt(x: Any) -> Any:
     """Square root. The gradient at 0 is inf (and 0 * inf = nan if what arrives there is 0)."""
 
@@ -120,9 +136,19 @@ def floor(x: Any) -> Any:
     """The largest integer not above x; the gradient is 0 everywhere."""
 
 
-@pointwise("mod(a, b)", lambda g: g, lambda g, a, b: -g * floor(a / b), numpy=np.mod, domain=[(2.3, 2.9), (1.05, 1.1)], signed=True)
+@pointwise(
+    "mod(a, b)",
+    lambda g: g,
+    lambda g, a, b: -g * floor(a / b),
+    numpy=np.mod,
+    domain=[(2.3, 2.9), (1.05, 1.1)],
+    signed=True,
+)
 def mod(a: Any, b: Any) -> Any:
-    """a - b * floor(a / b): the remainder with the sign of b. By a the gradient is 1, by b it is -floor(a / b)."""
+    """a - b * floor(a / b): the remainder with the sign of b.
+
+    By a the gradient is 1, by b it is -floor(a / b).
+    """
 
 
 # --- exponentials and logarithms -----------------------------------------------------------------------------------------
@@ -133,17 +159,28 @@ def exp(x: Any) -> Any:
     """e ** x."""
 
 
-@pointwise("expm1(x)", lambda g, out: g * (out + 1.0), numpy=np.expm1, floating=True, kernel=SEVERAL)
+@pointwise(
+    "expm1(x)", lambda g, out: g * (out + 1.0), numpy=np.expm1, floating=True, kernel=SEVERAL
+)
 def expm1(x: Any) -> Any:
     """e ** x - 1, accurate near 0."""
 
 
-@pointwise("log(x)", lambda g, x: g / x, numpy=np.log, floating=True, kernel=VECTOR, domain=(0.3, 3.0))
+@pointwise(
+    "log(x)", lambda g, x: g / x, numpy=np.log, floating=True, kernel=VECTOR, domain=(0.3, 3.0)
+)
 def log(x: Any) -> Any:
     """Natural logarithm; -inf at 0 (with gradient inf), nan below."""
 
 
-@pointwise("log1p(x)", lambda g, x: g / (1.0 + x), numpy=np.log1p, floating=True, kernel=SEVERAL, domain=(-0.5, 2.0))
+@pointwise(
+    "log1p(x)",
+    lambda g, x: g / (1.0 + x),
+    numpy=np.log1p,
+    floating=True,
+    kernel=SEVERAL,
+    domain=(-0.5, 2.0),
+)
 def log1p(x: Any) -> Any:
     """log(1 + x), accurate near 0."""
 
@@ -170,7 +207,9 @@ def cos(x: Any) -> Any:
     """Cosine; x in radians."""
 
 
-@pointwise("erf(x)", lambda g, x: g * (2 / np.pi**0.5 * exp(-(x * x))), floating=True, kernel=SEVERAL)
+@pointwise(
+    "erf(x)", lambda g, x: g * (2 / np.pi**0.5 * exp(-(x * x))), floating=True, kernel=SEVERAL
+)
 def erf(x: Any) -> Any:
     """Error function, 2 / sqrt(pi) times the integral of exp(-t * t) from 0 to x."""
     from scipy.special import erf as scipy_erf
@@ -244,10 +283,16 @@ def elu(x: Any, *, alpha: float = 1.0) -> Any:
 
 
 @pointwise(
-    "minimum(maximum(0.2 * x + 0.5, 0), 1)", lambda g, x: where(abs(x) < 2.5, 0.2 * g, 0.0), floating=True, domain=(0.2, 3.0), signed=True
+    "minimum(maximum(0.2 * x + 0.5, 0), 1)",
+    lambda g, x: where(abs(x) < 2.5, 0.2 * g, 0.0),
+    floating=True,
+    domain=(0.2, 3.0),
+    signed=True,
 )
 def hard_sigmoid(x: Any) -> Any:
-    """clip(0.2 x + 0.5, 0, 1): the piecewise linear gate of older Keras. The gradient at x = -2.5 and 2.5 is 0.
+    """clip(0.2 x + 0.5, 0, 1): the piecewise linear gate of older Keras.
+
+    The gradient at x = -2.5 and 2.5 is 0.
 
     PyTorch's hardsigmoid has slope 1/6; write ``tg.clip(x / 6 + 0.5, 0, 1)`` for it.
     """
@@ -261,14 +306,30 @@ def _share(lost: Any, tie: Any, g: Any) -> Any:
     return where(lost, 0.0, where(tie, 0.5 * g, g))
 
 
-@pointwise("maximum(a, b)", lambda g, a, b: _share(a < b, a == b, g), lambda g, a, b: _share(b < a, a == b, g), numpy=np.maximum)
+@pointwise(
+    "maximum(a, b)",
+    lambda g, a, b: _share(a < b, a == b, g),
+    lambda g, a, b: _share(b < a, a == b, g),
+    numpy=np.maximum,
+)
 def maximum(a: Any, b: Any) -> Any:
-    """The larger of a and b; nan if one is nan. At a tie each gets half of the gradient, beside a nan each gets all of it."""
+    """The larger of a and b; nan if one is nan.
+
+    At a tie each gets half of the gradient, beside a nan each gets all of it.
+    """
 
 
-@pointwise("minimum(a, b)", lambda g, a, b: _share(a > b, a == b, g), lambda g, a, b: _share(b > a, a == b, g), numpy=np.minimum)
+@pointwise(
+    "minimum(a, b)",
+    lambda g, a, b: _share(a > b, a == b, g),
+    lambda g, a, b: _share(b > a, a == b, g),
+    numpy=np.minimum,
+)
 def minimum(a: Any, b: Any) -> Any:
-    """The smaller of a and b; nan if one is nan. At a tie each gets half of the gradient, beside a nan each gets all of it."""
+    """The smaller of a and b; nan if one is nan.
+
+    At a tie each gets half of the gradient, beside a nan each gets all of it.
+    """
 
 
 def _clip_rule(g: Any, x: Any, low: Any, high: Any) -> Any:
@@ -277,35 +338,61 @@ def _clip_rule(g: Any, x: Any, low: Any, high: Any) -> Any:
 
 
 @pointwise(
-    "minimum(high, maximum(low, x))", _clip_rule, domain=(0.2, 3.0), signed=True,
-    examples=[([(3, 4)], {"low": -1.0, "high": 1.5}), ([(3, 4)], {"low": -1.0}), ([(3, 4)], {"high": 0.1})],
-)  # fmt: skip
+    "minimum(high, maximum(low, x))",
+    _clip_rule,
+    domain=(0.2, 3.0),
+    signed=True,
+    examples=[
+        ([(3, 4)], {"low": -1.0, "high": 1.5}),
+        ([(3, 4)], {"low": -1.0}),
+        ([(3, 4)], {"high": 0.1}),
+    ],
+)
 def clip(x: Any, *, low: float | None = None, high: float | None = None) -> Any:
-    """x brought into [low, high] (None: no bound). The gradient is 1 inside and on the bounds, 0 outside."""
+    """x brought into [low, high] (None: no bound).
+
+    The gradient is 1 inside and on the bounds, 0 outside.
+    """
     if x.dtype.kind != "f" and (type(low) is float or type(high) is float):
         x = x.astype(np.float32)
-    if x.dtype.kind == "f":  # with two bounds NumPy keeps the sign of a zero that is on one of them, with one bound it does not
-        low, high = NO_BOUND["low"] if low is None else low, NO_BOUND["high"] if high is None else high
+    # with two bounds NumPy keeps the sign of a zero that is on one of them, with one bound it does
+    # not
+    if x.dtype.kind == "f":
+        low, high = (
+            NO_BOUND["low"] if low is None else low,
+            NO_BOUND["high"] if high is None else high,
+        )
     return x + 0 if low is None and high is None else np.clip(x, low, high)
 
 
 @of_numbers
 @pointwise(
-    "select(condition, a, b)", None, lambda g, condition: where(condition, g, 0.0), lambda g, condition: where(condition, 0.0, g),
-    promotes=slice(1, 3), examples=[([np.array([True, False, True]), (3,), (2, 3)], {})],
-)  # fmt: skip
+    "select(condition, a, b)",
+    None,
+    lambda g, condition: where(condition, g, 0.0),
+    lambda g, condition: where(condition, 0.0, g),
+    promotes=slice(1, 3),
+    examples=[([np.array([True, False, True]), (3,), (2, 3)], {})],
+)
 def where(condition: Any, a: Any, b: Any) -> Any:
-    """a where the condition holds, else b; of two Python floats the result is float32, and takes the floating dtype of what it meets.
+    """a where the condition holds, else b.
 
-    Both branches are differentiated, and a gradient of 0 times an infinite derivative is nan: the gradient of
-    ``where(x > 0, sqrt(x), 0)`` at 0 is nan, as in PyTorch. Make the argument safe instead:
-    ``sqrt(where(x > 0, x, 1))`` inside the `where`.
+    Of two Python floats the result is float32, and takes the floating dtype of what it meets.
+
+    Both branches are differentiated, and a gradient of 0 times an infinite derivative is nan: the
+    gradient of ``where(x > 0, sqrt(x), 0)`` at 0 is nan, as in PyTorch. Make the argument safe
+    instead: ``sqrt(where(x > 0, x, 1))`` inside the `where`.
     """
     for number, other in ((a, b), (b, a)):
         if type(number) is int and hasattr(other, "dtype") and other.dtype.kind in "iu":
-            other.dtype.type(number)  # an OverflowError where it has no room, which not every NumPy raises in `where`
+            # an OverflowError where it has no room, which not every NumPy raises in `where`
+            other.dtype.type(number)
     out = np.where(condition, a, b)
-    return out if hasattr(a, "dtype") or hasattr(b, "dtype") or out.dtype.kind != "f" else out.astype(np.float32)
+    return (
+        out
+        if hasattr(a, "dtype") or hasattr(b, "dtype") or out.dtype.kind != "f"
+        else out.astype(np.float32)
+    )
 
 
 def _comparison(name: str, scalar: str, ufunc: Any) -> Any:
@@ -359,12 +446,22 @@ def _cast_shape(x: Any, *, dtype: Any) -> Spec:
     return Spec(x.shape, dtype)
 
 
-@primitive(lambda g, like_x: astype(g, like_x.dtype), shape=_cast_shape, linear="jointly", promotes=slice(0, 0), name="astype",
-           examples=[([(2, 3)], {"dtype": np.dtype(np.float64)})])  # fmt: skip
+@primitive(
+    lambda g, like_x: astype(g, like_x.dtype),
+    shape=_cast_shape,
+    linear="jointly",
+    promotes=slice(0, 0),
+    name="astype",
+    examples=[([(2, 3)], {"dtype": np.dtype(np.float64)})],
+)
 def _astype(x: Any, *, dtype: Any) -> Any:
     return x.astype(dtype)
 
 
 def astype(x: Any, dtype: Any) -> Any:
     """The values in another dtype; the gradient comes back in the dtype of x."""
-    return apply(_astype.primitive, (operand(x, "astype"),), {"dtype": check_dtype("" if dtype is None else dtype)})
+    return apply(
+        _astype.primitive,
+        (operand(x, "astype"),),
+        {"dtype": check_dtype("" if dtype is None else dtype)},
+    )

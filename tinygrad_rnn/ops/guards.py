@@ -1,14 +1,21 @@
-"""Guards: what a function or a cell reads besides its arguments, and whether all of it is as it was when it was recorded.
+"""Guards.
 
-A recording holds for the values that its code read. A `Guard` finds them by following what the code can reach: closures, globals, defaults,
-attributes of objects and of their classes, what stands in containers. It keeps them in two forms. The `key` describes them by value, so that
-recordings can be found by it. The flat lists hold the very objects; where each of them is still in its place nothing has changed, which
-`holds` finds out in a few loops that run in C. Only where it has, the whole is followed once more.
+What a function or a cell reads besides its arguments, and whether all of it is as it was when it
+was recorded.
 
-Of modules, and of plain objects of the user's classes, those attributes count whose names stand in the code; of the package's modules and of
-objects of library classes, which code of libraries reads, all of them do. What an extension keeps in memory of its own, files on disk, clocks,
-generators of random numbers, memory at an address, objects of another process, locks and queues, settings of a process other than those of
-NumPy, of decimals, of the directory and of the limit of recursion, and modules that are imported by a computed name are not seen.
+A recording holds for the values that its code read. A `Guard` finds them by following what the code
+can reach: closures, globals, defaults, attributes of objects and of their classes, what stands in
+containers. It keeps them in two forms. The `key` describes them by value, so that recordings can be
+found by it. The flat lists hold the very objects; where each of them is still in its place nothing
+has changed, which `holds` finds out in a few loops that run in C. Only where it has, the whole is
+followed once more.
+
+Of modules, and of plain objects of the user's classes, those attributes count whose names stand in
+the code; of the package's modules and of objects of library classes, which code of libraries reads,
+all of them do. What an extension keeps in memory of its own, files on disk, clocks, generators of
+random numbers, memory at an address, objects of another process, locks and queues, settings of a
+process other than those of NumPy, of decimals, of the directory and of the limit of recursion, and
+modules that are imported by a computed name are not seen.
 """
 
 from __future__ import annotations
@@ -38,26 +45,111 @@ from ..core.tape import Leaf, Node
 from ..core.tensor import Tensor
 
 _PACKAGE = __name__.partition(".")[0]
-_LIBRARIES = (sys.stdlib_module_names | {_PACKAGE, "numpy", "scipy", "numba", "llvmlite"}) - {"__main__"}  # whose code stays as it is
+# whose code stays as it is
+_LIBRARIES = (sys.stdlib_module_names | {_PACKAGE, "numpy", "scipy", "numba", "llvmlite"}) - {
+    "__main__"
+}
 _OPAQUE = {  # objects of these change while a program runs, and computations do not read them
-    "logging", "threading", "_thread", "io", "_io", "abc", "_abc", "asyncio", "multiprocessing", "concurrent", "queue", "_queue", "socket",
-    "subprocess", "typing", "inspect", "importlib", "_frozen_importlib", "_frozen_importlib_external", "warnings", "numba", "llvmlite", "ctypes", "_ctypes",
-}  # fmt: skip
-_BY_TEXT = {"datetime", "decimal", "_decimal", "fractions", "pathlib", "uuid", "re", "zoneinfo", "ipaddress"}  # values that do not change
+    "logging",
+    "threading",
+    "_thread",
+    "io",
+    "_io",
+    "abc",
+    "_abc",
+    "asyncio",
+    "multiprocessing",
+    "concurrent",
+    "queue",
+    "_queue",
+    "socket",
+    "subprocess",
+    "typing",
+    "inspect",
+    "importlib",
+    "_frozen_importlib",
+    "_frozen_importlib_external",
+    "warnings",
+    "numba",
+    "llvmlite",
+    "ctypes",
+    "_ctypes",
+}
+# values that do not change
+_BY_TEXT = {
+    "datetime",
+    "decimal",
+    "_decimal",
+    "fractions",
+    "pathlib",
+    "uuid",
+    "re",
+    "zoneinfo",
+    "ipaddress",
+}
 _DECIMAL = ("decimal", "_decimal")
-_IMPORTING = {"import_module", "resolve_name", "__import__", "eval", "exec"}  # functions that import what a text says
-_SETTINGS = {np.geterr, np.get_printoptions, os.getcwd, sys.getrecursionlimit}  # functions that give how a thread or process is set
-_REFLECTIVE = {  # functions and attributes that read attributes whose names do not stand in the code
-    "getattr", "hasattr", "vars", "dir", "eval", "exec", "globals", "locals", "attrgetter", "methodcaller", "asdict", "astuple", "fields", "format",
-    "format_map", "resolve_name", "getmembers", "getattr_static", "dumps", "setattr", "delattr", "__dict__", "__getattribute__", "__setattr__", "__delattr__",
-    "__getstate__", "__reduce__", "__reduce_ex__", "__slots__",
-}  # fmt: skip
+# functions that import what a text says
+_IMPORTING = {"import_module", "resolve_name", "__import__", "eval", "exec"}
+# functions that give how a thread or process is set
+_SETTINGS = {np.geterr, np.get_printoptions, os.getcwd, sys.getrecursionlimit}
+# functions and attributes that read attributes whose names do not stand in the code
+_REFLECTIVE = {
+    "getattr",
+    "hasattr",
+    "vars",
+    "dir",
+    "eval",
+    "exec",
+    "globals",
+    "locals",
+    "attrgetter",
+    "methodcaller",
+    "asdict",
+    "astuple",
+    "fields",
+    "format",
+    "format_map",
+    "resolve_name",
+    "getmembers",
+    "getattr_static",
+    "dumps",
+    "setattr",
+    "delattr",
+    "__dict__",
+    "__getattribute__",
+    "__setattr__",
+    "__delattr__",
+    "__getstate__",
+    "__reduce__",
+    "__reduce_ex__",
+    "__slots__",
+}
 _NOT_READ = {  # what Python keeps for itself in a class
-    "__dict__", "__weakref__", "__module__", "__qualname__", "__doc__", "__annotations__", "__abstractmethods__", "_abc_impl", "__parameters__",
-    "__orig_bases__", "__dataclass_params__", "__dataclass_fields__", "__static_attributes__", "__firstlineno__", "__slots__",
-}  # fmt: skip
-_MAKING = {"__init__", "__new__", "__post_init__", "__init_subclass__", "__set_name__", "__del__"}  # they run when objects come and go
-_RUNNING = (types.FrameType, types.TracebackType, types.CodeType, types.CoroutineType, types.AsyncGeneratorType)
+    "__dict__",
+    "__weakref__",
+    "__module__",
+    "__qualname__",
+    "__doc__",
+    "__annotations__",
+    "__abstractmethods__",
+    "_abc_impl",
+    "__parameters__",
+    "__orig_bases__",
+    "__dataclass_params__",
+    "__dataclass_fields__",
+    "__static_attributes__",
+    "__firstlineno__",
+    "__slots__",
+}
+# they run when objects come and go
+_MAKING = {"__init__", "__new__", "__post_init__", "__init_subclass__", "__set_name__", "__del__"}
+_RUNNING = (
+    types.FrameType,
+    types.TracebackType,
+    types.CodeType,
+    types.CoroutineType,
+    types.AsyncGeneratorType,
+)
 _VIEWS: tuple[type, ...] = (type({}.keys()), type({}.values()), type({}.items()))
 _PLAIN = (type(None), bool, int, str, bytes, types.EllipsisType, types.NotImplementedType)
 _MISSING: Any = type("Missing", (), {"__slots__": (), "__repr__": lambda self: "nothing"})()
@@ -74,7 +166,10 @@ def plain_key(value: Any) -> Any:
 
 
 class Same:
-    """An object that is equal to itself alone; it is kept, so that its place in memory is not given to another."""
+    """An object that is equal to itself alone.
+
+    It is kept, so that its place in memory is not given to another.
+    """
 
     __slots__ = ("value",)
 
@@ -98,7 +193,9 @@ class Key:
         self.hash = hash(self.items)
 
     def __eq__(self, other: object) -> bool:
-        return self is other or (isinstance(other, Key) and self.hash == other.hash and self.items == other.items)
+        return self is other or (
+            isinstance(other, Key) and self.hash == other.hash and self.items == other.items
+        )
 
     def __hash__(self) -> int:
         return self.hash
@@ -127,7 +224,8 @@ class Guards:
         What is followed.
     """
 
-    KEPT = 2  # such as those of training and evaluation; they hold what they found, so that there are few
+    # such as those of training and evaluation; they hold what they found, so that there are few
+    KEPT = 2
 
     def __init__(self, *roots: Any) -> None:
         self.roots, self.reads = roots, Reads()
@@ -137,7 +235,10 @@ class Guards:
         """The guard of what is there now, of the roots and of further objects."""
         known = self.known
         for place, guard in enumerate(known):
-            if (not (more or guard.more) or (len(guard.more) == len(more) and all(map(is_, guard.more, more)))) and guard.holds():
+            if (
+                not (more or guard.more)
+                or (len(guard.more) == len(more) and all(map(is_, guard.more, more)))
+            ) and guard.holds():
                 if place:
                     self.known = [guard, *known[:place], *known[place + 1 :]]
                 return guard
@@ -154,16 +255,20 @@ class Guards:
     def keep(self, guard: Guard) -> Guard:
         """Let `now` find it."""
         known = self.known
-        guard.key = next((other.key for other in known if other.key == guard.key), guard.key)  # one object, which is compared at once
-        self.known = [guard, *[other for other in known if other.key is not guard.key][: self.KEPT - 1]]
+        # one object, which is compared at once
+        guard.key = next((other.key for other in known if other.key == guard.key), guard.key)
+        self.known = [
+            guard,
+            *[other for other in known if other.key is not guard.key][: self.KEPT - 1],
+        ]
         return guard
 
 
 class Changes:
     """What the runs of a function that is recorded change in what it reads.
 
-    Nothing may: the assignment would be made in the recording and never again, and leave a tensor without values. What the first run makes once
-    for all, such as an entry of a cache, may be.
+    Nothing may: the assignment would be made in the recording and never again, and leave a tensor
+    without values. What the first run makes once for all, such as an entry of a cache, may be.
 
     Parameters
     ----------
@@ -179,7 +284,9 @@ class Changes:
     def __init__(self, guards: Guards, guard: Guard, what: str, runs: int = 0) -> None:
         self.guards, self.what, self.guard, self.runs = guards, what, guard, runs
         if name := guard.traced():
-            raise TraceError(f"{what} reads {name}, a tensor that an earlier recording (tg.trace) has left: it has no values")
+            raise TraceError(
+                f"{what} reads {name}, a tensor that an earlier recording (tg.trace) has left: it has no values"
+            )
         self.restore = guard.snapshot()  # puts everything back as it was
         self.states = guard.states()
 
@@ -234,9 +341,11 @@ class Guard:
         self._numbers: dict[int, int] = {}
         self._entered: set[tuple[type, bool, bool]] = set()
         self._generators: list[tuple[Any, Path]] = []
-        self._kept: list[Any] = []  # what has a number, so that no other object gets its place in memory
+        # what has a number, so that no other object gets its place in memory
+        self._kept: list[Any] = []
         # what `holds` compares
-        self._got: tuple[list[Any], list[str], list[Any]] = ([], [], [])  # getattr(object, name) is value
+        # getattr(object, name) is value
+        self._got: tuple[list[Any], list[str], list[Any]] = ([], [], [])
         self._found: tuple[list[Any], list[Any], list[Any]] = ([], [], [])  # dict.get(key) is value
         self._keyed: list[dict[Any, Any]] = []  # dicts of which all keys count,
         self._valued: list[dict[Any, Any]] = []  # and those of which all values do
@@ -248,8 +357,11 @@ class Guard:
         self._constants: list[Tensor] = []
         self._empty: list[Any] = []  # variables of closures without a value
         self._other: list[tuple[Callable[[Any], Any], Any, Any]] = []  # function(object) == value
-        self._parts: list[tuple[Callable[[Any], list[Any]], Any, list[Any]]] = []  # each of function(object) is that of the list, which holds them
-        self._stack: list[tuple[Any, Path]] = [(value, (None, _name(value))) for value in (*more, *roots)]
+        # each of function(object) is that of the list, which holds them
+        self._parts: list[tuple[Callable[[Any], list[Any]], Any, list[Any]]] = []
+        self._stack: list[tuple[Any, Path]] = [
+            (value, (None, _name(value))) for value in (*more, *roots)
+        ]
         self._words: set[str] = set()  # texts that stand in code, and may be names of modules
         self._imported: set[str] = set()
         while self._stack:
@@ -262,7 +374,11 @@ class Guard:
     @property
     def computed(self) -> dict[Node, Any]:
         """The values of tensors that were computed from others."""
-        return {t.node: t.array for _, t in self.tensors if t.node is not None and not isinstance(t.node, Leaf)}
+        return {
+            t.node: t.array
+            for _, t in self.tensors
+            if t.node is not None and not isinstance(t.node, Leaf)
+        }
 
     # --- afterwards ---------------------------------------------------------------------------------------------------------------
 
@@ -321,8 +437,15 @@ class Guard:
         return self.holds() or self.key == guards.fresh(self.more).key
 
     def difference(self, other: Guard) -> str:
-        """The first thing that differs in another guard, as the code calls it; empty if nothing does."""
-        for (item, path), (now, _) in zip(zip(self._items, self._paths, strict=True), zip(other._items, other._paths, strict=True), strict=False):
+        """The first thing that differs in another guard, as the code calls it.
+
+        Empty if nothing does.
+        """
+        for (item, path), (now, _) in zip(
+            zip(self._items, self._paths, strict=True),
+            zip(other._items, other._paths, strict=True),
+            strict=False,
+        ):
             if item != now:
                 names = set(item) ^ set(now) if type(item) is type(now) is _Names else set()
                 return _text(path) + (f".{min(names)}" if names else "")
@@ -330,11 +453,16 @@ class Guard:
 
     def traced(self) -> str:
         """The first tensor without values, which a recording has left; empty if there is none."""
-        return next((_text(self._paths[place]) for place, t in self.tensors if isinstance(t.array, Spec)), "")
+        return next(
+            (_text(self._paths[place]) for place, t in self.tensors if isinstance(t.array, Spec)),
+            "",
+        )
 
     def snapshot(self) -> Callable[[], None]:
         """A function that puts everything back as it is now."""
-        dicts = [(d, dict.copy(d)) for d in {id(d): d for d in (*self._keyed, *self._valued)}.values()]
+        dicts = [
+            (d, dict.copy(d)) for d in {id(d): d for d in (*self._keyed, *self._valued)}.values()
+        ]
         lists = [(x, list(x)) for x in self._lists]
         got, found = list(zip(*self._got, strict=True)), list(zip(*self._found, strict=True))
         tensors = [(t, t.array, t.node) for _, t in self.tensors]
@@ -346,7 +474,11 @@ class Guard:
 
         def restore() -> None:
             for d, before in dicts:
-                if len(d) != len(before) or not all(map(is_, d, before)) or not all(map(is_, dict.values(d), before.values())):
+                if (
+                    len(d) != len(before)
+                    or not all(map(is_, d, before))
+                    or not all(map(is_, dict.values(d), before.values()))
+                ):
                     dict.clear(d)
                     dict.update(d, before)
             for x, elements in lists:
@@ -356,7 +488,9 @@ class Guard:
                     setattr(value, name, before) if before is not _MISSING else delattr(value, name)
             for space, name, before in found:
                 if space is not sys.modules and dict.get(space, name, _MISSING) is not before:
-                    dict.__setitem__(space, name, before) if before is not _MISSING else dict.pop(space, name)
+                    dict.__setitem__(space, name, before) if before is not _MISSING else dict.pop(
+                        space, name
+                    )
             for cell in self._empty:
                 if not _is_empty(cell):
                     del cell.cell_contents
@@ -382,8 +516,18 @@ class Guard:
         return restore
 
     def states(self) -> list[tuple[Any, str, Any]]:
-        """The generators of random numbers that were found and those that everybody uses: what they are, their names, how they stand."""
-        found = [*self._generators, *[(module, (None, name)) for name in ("random", "numpy.random") if (module := sys.modules.get(name)) is not None]]
+        """The generators of random numbers that were found and those that everybody uses.
+
+        What they are, their names, how they stand.
+        """
+        found = [
+            *self._generators,
+            *[
+                (module, (None, name))
+                for name in ("random", "numpy.random")
+                if (module := sys.modules.get(name)) is not None
+            ],
+        ]
         return [(generator, _text(path), _frozen(_state(generator))) for generator, path in found]
 
     # --- following ----------------------------------------------------------------------------------------------------------------
@@ -410,7 +554,10 @@ class Guard:
             several.append(one)
 
     def _hold(self, function: Callable[[Any], list[Any]], value: Any) -> list[Any]:
-        """The parts that a function gives of an object, which count from now on. They are held: an address alone may soon be another's."""
+        """The parts that a function gives of an object, which count from now on.
+
+        They are held: an address alone may soon be another's.
+        """
         parts = function(value)
         self._parts.append((function, value, parts))
         return parts
@@ -435,8 +582,12 @@ class Guard:
         elif _is(value, Tensor):
             self._tensor(value, path)
         elif _is(value, (np.generic, np.dtype)):
-            self._add((kind, value) if _is(value, np.dtype) else (kind, value.dtype, value.tobytes()), path)
-            if _is(value, np.void):  # a row of an array of records, which shows what stands in the array
+            self._add(
+                (kind, value) if _is(value, np.dtype) else (kind, value.dtype, value.tobytes()),
+                path,
+            )
+            # a row of an array of records, which shows what stands in the array
+            if _is(value, np.void):
                 self._other.append((np.void.tobytes, value, value.tobytes()))
         elif kind is range:
             self._add((kind, value.start, value.stop, value.step), path)
@@ -487,10 +638,14 @@ class Guard:
             self._push((part, path) for part in self._hold(lambda ref: [ref()], value))
         elif _is(value, contextvars.ContextVar):
             self._add(Same(value), path)
-            self._push((part, path) for part in self._hold(lambda variable: [variable.get(None)], value))
+            self._push(
+                (part, path) for part in self._hold(lambda variable: [variable.get(None)], value)
+            )
         elif _is(value, types.CellType):
             found = _MISSING if _is_empty(value) else value.cell_contents
-            self._empty.append(value) if found is _MISSING else self._watch(value, "cell_contents", found)
+            self._empty.append(value) if found is _MISSING else self._watch(
+                value, "cell_contents", found
+            )
             self._add((kind,), path)
             self._push([(found, path)])
         elif _is(value, contextvars.Context):
@@ -498,10 +653,12 @@ class Guard:
             self._push((part, path) for part in self._hold(_variables, value))
         elif _is(value, (types.MappingProxyType, *_VIEWS)):
             self._add((kind,), path)
-            self._push((owner, path) for owner in gc.get_referents(value))  # the mapping that it shows
+            # the mapping that it shows
+            self._push((owner, path) for owner in gc.get_referents(value))
         elif _is(value, np.ufunc):
             self._add(Same(value), path)
-            self._push((part, path) for part in gc.get_referents(value) if _is_users(part))  # of np.frompyfunc
+            # of np.frompyfunc
+            self._push((part, path) for part in gc.get_referents(value) if _is_users(part))
         elif _iterates(value):
             raise TraceError(
                 f"{_text(path)} is an iterator ({kind.__name__}), which gives other values each time that it is read: a recording would repeat "
@@ -515,7 +672,8 @@ class Guard:
         gradient = node is not None and node.requires_grad
         leaf = node is None or isinstance(node, Leaf)
         self.tensors.append((len(self._items), t))
-        # a leaf that has gradients is asked for its values at each run; what is computed of constants alone stands in the recording as a number
+        # a leaf that has gradients is asked for its values at each run; what is computed of
+        # constants alone stands in the recording as a number
         self._add((Same(t if leaf else node), gradient, None if gradient else Same(t.array)), path)
         if gradient and leaf:
             self._leaves.append(t)
@@ -546,7 +704,9 @@ class Guard:
             self._reads.imports = True
         if f in _SETTINGS:
             self._count(_asked, f, path)
-        self._push(((f.__defaults__, (path, " (default)")), (f.__kwdefaults__, (path, " (default)"))))
+        self._push(
+            ((f.__defaults__, (path, " (default)")), (f.__kwdefaults__, (path, " (default)")))
+        )
         if own:
             self._push([(own, path)])
         info = _read(code)
@@ -567,10 +727,15 @@ class Guard:
         reads.names |= info.names
         reads.everything = reads.everything or info.reflective
         parts: list[tuple[Any, Path]] = []
-        for name in inside.keys() - {chain[1] for chain in info.chains if chain[0] == "free"} - {"__class__"}:
+        for name in (
+            inside.keys()
+            - {chain[1] for chain in info.chains if chain[0] == "free"}
+            - {"__class__"}
+        ):
             parts.append((inside[name], (None, name)))
         for kind, name, *attributes in info.chains:
-            if kind == "free" and name not in inside:  # a variable of this function, which a nested one uses
+            # a variable of this function, which a nested one uses
+            if kind == "free" and name not in inside:
                 reads.names |= {*attributes}
                 continue
             value = inside[name] if kind == "free" else self._global(space, name)
@@ -585,15 +750,24 @@ class Guard:
                 where = (where, f".{attribute}")
             parts.append((value, where))
         parts += [(self._global(space, name), (None, name)) for name in info.texts]
-        parts += [(self._lookup(sys.modules, name), (None, name)) for name in _imported(info.imports, space)]
+        parts += [
+            (self._lookup(sys.modules, name), (None, name))
+            for name in _imported(info.imports, space)
+        ]
         self._words |= info.words
-        if any(value in (os.getenv, getattr(os, "getenvb", None)) for value, _ in parts if _is(value, types.FunctionType)):
+        if any(
+            value in (os.getenv, getattr(os, "getenvb", None))
+            for value, _ in parts
+            if _is(value, types.FunctionType)
+        ):
             parts.append((os.environ, (None, "os.environ")))
         self._push(reversed(parts))
 
     def _named_modules(self) -> None:
         """Modules whose names are texts that were found, where the code imports by a text."""
-        texts = self._words | {item[1] for item in self._items if type(item) is tuple and item[0] is str}
+        texts = self._words | {
+            item[1] for item in self._items if type(item) is tuple and item[0] is str
+        }
         words = {word for text in texts for word in re.findall(r"[^\W\d][\w.]*", text)}
         for name in sorted(words - self._imported):
             self._imported.add(name)
@@ -612,9 +786,16 @@ class Guard:
         space = vars(module)
         if _is_library(module.__name__):
             if module.__name__.partition(".")[0] != _PACKAGE:
-                self._push([(self._lookup(space, name), (path, f".{name}")) for name in sorted(self._reads.names & space.keys())])
+                self._push(
+                    [
+                        (self._lookup(space, name), (path, f".{name}"))
+                        for name in sorted(self._reads.names & space.keys())
+                    ]
+                )
             return
-        wanted = self._reads.names | ({n for n in space if not n.startswith("__")} if self._reads.everything else set())
+        wanted = self._reads.names | (
+            {n for n in space if not n.startswith("__")} if self._reads.everything else set()
+        )
         names = sorted(name for name in wanted if name in space)
         for name in wanted - set(names):
             self._lookup(space, name)
@@ -649,14 +830,32 @@ class Guard:
                 self._classes[base] = (list(entries), list(entries.values()))
             for name, value in entries.items():
                 special = name.startswith("__") and name.endswith("__")
-                if name in _NOT_READ or (name in _MAKING and not called) or not (everything or special or name in self._reads.names):
+                if (
+                    name in _NOT_READ
+                    or (name in _MAKING and not called)
+                    or not (everything or special or name in self._reads.names)
+                ):
                     continue
-                value = getattr(value, "__func__", value) if _is(value, (staticmethod, classmethod)) else value
+                value = (
+                    getattr(value, "__func__", value)
+                    if _is(value, (staticmethod, classmethod))
+                    else value
+                )
                 if _is(value, property):
                     value = value.fget
-                if _is(value, (types.MemberDescriptorType, types.GetSetDescriptorType, types.WrapperDescriptorType, types.MethodDescriptorType)):
+                if _is(
+                    value,
+                    (
+                        types.MemberDescriptorType,
+                        types.GetSetDescriptorType,
+                        types.WrapperDescriptorType,
+                        types.MethodDescriptorType,
+                    ),
+                ):
                     continue
-                if library and not (type(value) in _PLAIN or type(value) is float or _is_users(value)):
+                if library and not (
+                    type(value) in _PLAIN or type(value) is float or _is_users(value)
+                ):
                     continue
                 self._stack.append((value, (path, f".{name}")))
                 self._add((name,), path)
@@ -667,7 +866,11 @@ class Guard:
         if room in _BY_TEXT:
             self._by_text(value, kind, path)
             return
-        if room in _OPAQUE and kind.__qualname__ != "_local" and not self._shared(value, kind, path):
+        if (
+            room in _OPAQUE
+            and kind.__qualname__ != "_local"
+            and not self._shared(value, kind, path)
+        ):
             self._add(Same(value), path)
             return
         package = room == _PACKAGE
@@ -681,7 +884,13 @@ class Guard:
         own = _own(value)
         modules = hasattr(kind, "named_parameters")
         bases = kind.__mro__[:-1]
-        everything = modules or (not package and (self._reads.everything or any(_is_library_class(base) and base.__module__ != "typing" for base in bases)))
+        everything = modules or (
+            not package
+            and (
+                self._reads.everything
+                or any(_is_library_class(base) and base.__module__ != "typing" for base in bases)
+            )
+        )
         if not known:
             self._add(Same(kind), path)
             if _state(value) is not None:
@@ -691,8 +900,13 @@ class Guard:
                 if _is(value, BaseException):
                     self._watch(value, "args", value.args)
                     self._push([(value.args, (path, ".args"))])
-                elif own is None and not _is(value, _RUNNING) and all(_room(base) in sys.stdlib_module_names for base in bases):
-                    self._push((part, path) for part in self._hold(_referents, value))  # such as operator.methodcaller
+                elif (
+                    own is None
+                    and not _is(value, _RUNNING)
+                    and all(_room(base) in sys.stdlib_module_names for base in bases)
+                ):
+                    # such as operator.methodcaller
+                    self._push((part, path) for part in self._hold(_referents, value))
         if modules or not package:
             self._entries(kind, path, everything=everything, called=False)
         parts: list[tuple[Any, Path]] = []
@@ -715,11 +929,18 @@ class Guard:
                     found = _MISSING
                 self._watch(value, name, found)
                 parts.append((found, (path, f".{name}")))
-        if package and not modules and isinstance(own, dict) and "__wrapped__" in own:  # tg.custom_vjp
+        # tg.custom_vjp
+        if package and not modules and isinstance(own, dict) and "__wrapped__" in own:
             primitive = own["primitive"]
             self._watch(primitive, "rules", primitive.rules)
             self._watch(primitive, "tangent", primitive.tangent)
-            parts += [(f, path) for f in (own["__wrapped__"], *[getattr(r.function, "__wrapped__", None) for r in primitive.rules])]
+            parts += [
+                (f, path)
+                for f in (
+                    own["__wrapped__"],
+                    *[getattr(r.function, "__wrapped__", None) for r in primitive.rules],
+                )
+            ]
         self._push(reversed(parts))
 
     def _count(self, function: Callable[[Any], Any], value: Any, path: Path) -> None:
@@ -743,10 +964,16 @@ class Guard:
                 self._count(_arithmetic, None, path)
 
     def _shared(self, value: Any, kind: type, path: Path) -> bool:
-        """What stands in memory that code reads: files in memory, values of ctypes, and those that processes share."""
+        """What stands in memory that code reads.
+
+        Files in memory, values of ctypes, and those that processes share.
+        """
         if _is(value, (io.StringIO, io.BytesIO)):
             return self._contents(value, kind, path)
-        if _is(value, (io.TextIOWrapper, io.BufferedReader, io.BufferedRandom)) and not value.closed:
+        if (
+            _is(value, (io.TextIOWrapper, io.BufferedReader, io.BufferedRandom))
+            and not value.closed
+        ):
             self._push([(value.buffer if _is(value, io.TextIOWrapper) else value.raw, path)])
         if _room(kind) not in ("ctypes", "_ctypes", "multiprocessing"):
             return False
@@ -754,7 +981,9 @@ class Guard:
             return True
         own = _own(value)
         if isinstance(own, dict):
-            self._push([(self._lookup(own, name), path) for name in ("_obj", "_buf") if name in own])
+            self._push(
+                [(self._lookup(own, name), path) for name in ("_obj", "_buf") if name in own]
+            )
         return False
 
     def _unread(self, name: str, value: Any) -> bool:
@@ -818,7 +1047,8 @@ class _Code(NamedTuple):
     Attributes
     ----------
     chains : tuple
-        ("global" or "free", name of the variable, attributes that are read from it one from another ...).
+        ("global" or "free", name of the variable, attributes that are read from it one from another
+        ...).
     names : frozenset of str
         Attributes of anything else, read or set.
     texts : tuple of str
@@ -862,11 +1092,24 @@ def _read(code: types.CodeType) -> _Code:
                 chain = []
             if op in ("LOAD_GLOBAL", "LOAD_NAME", "STORE_GLOBAL", "DELETE_GLOBAL"):
                 chain = ["global", name]
-            elif op in ("LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF", "STORE_DEREF", "DELETE_DEREF"):
+            elif op in (
+                "LOAD_DEREF",
+                "LOAD_CLASSDEREF",
+                "LOAD_FROM_DICT_OR_DEREF",
+                "STORE_DEREF",
+                "DELETE_DEREF",
+            ):
                 chain = ["free", name]
             elif op == "IMPORT_NAME":
                 imports.add((name, level))
-            elif op in ("LOAD_ATTR", "LOAD_METHOD", "STORE_ATTR", "DELETE_ATTR", "IMPORT_FROM", "LOAD_SUPER_ATTR"):
+            elif op in (
+                "LOAD_ATTR",
+                "LOAD_METHOD",
+                "STORE_ATTR",
+                "DELETE_ATTR",
+                "IMPORT_FROM",
+                "LOAD_SUPER_ATTR",
+            ):
                 names.add(name)
             elif op in ("MATCH_CLASS", "MATCH_KEYS"):
                 reflective = True
@@ -877,10 +1120,22 @@ def _read(code: types.CodeType) -> _Code:
         codes += [c for c in each.co_consts if isinstance(c, types.CodeType)]
         words |= {c for c in each.co_consts if isinstance(c, str)}
     used = names | {name for chain in chains for name in chain[1:]}
-    names |= {"__class__"} & used | ({"__class__"} if "type" in used else set())  # whose class is had, and may be called
-    texts = sorted({name for word in words for name in re.findall(r"[^\W\d]\w*", word)}) if used & {"globals", "eval", "exec", "locals"} else []
+    # whose class is had, and may be called
+    names |= {"__class__"} & used | ({"__class__"} if "type" in used else set())
+    texts = (
+        sorted({name for word in words for name in re.findall(r"[^\W\d]\w*", word)})
+        if used & {"globals", "eval", "exec", "locals"}
+        else []
+    )
     modules = tuple(sorted(imports))
-    return _Code(tuple(sorted(chains)), frozenset(names), tuple(texts), modules, frozenset(words), reflective or bool(used & _REFLECTIVE))
+    return _Code(
+        tuple(sorted(chains)),
+        frozenset(names),
+        tuple(texts),
+        modules,
+        frozenset(words),
+        reflective or bool(used & _REFLECTIVE),
+    )
 
 
 def _imported(imports: Iterable[tuple[str, int]], space: dict[str, Any]) -> Iterable[str]:
@@ -895,18 +1150,30 @@ def _imported(imports: Iterable[tuple[str, int]], space: dict[str, Any]) -> Iter
 @functools.lru_cache(maxsize=1024)
 def _slots(bases: tuple[type, ...]) -> tuple[str, ...]:
     """The attributes that objects have in slots."""
-    found = [name for base in bases for name, entry in vars(base).items() if isinstance(entry, types.MemberDescriptorType)]
+    found = [
+        name
+        for base in bases
+        for name, entry in vars(base).items()
+        if isinstance(entry, types.MemberDescriptorType)
+    ]
     return tuple(dict.fromkeys(found))
 
 
 @functools.lru_cache(maxsize=1024)
 def _python_made(bases: tuple[type, ...]) -> bool:
-    """Whether all of an object is in its attributes: no class of it is written in C, which would have methods in C of its own."""
+    """Whether all of an object is in its attributes.
+
+    No class of it is written in C, which would have methods in C of its own.
+    """
     return not any(
-        getattr(entry, "__objclass__", None) is base or (_is(entry, types.BuiltinFunctionType) and entry.__self__ is base)
+        getattr(entry, "__objclass__", None) is base
+        or (_is(entry, types.BuiltinFunctionType) and entry.__self__ is base)
         for base in bases
         for entry in vars(base).values()
-        if _is(entry, (types.WrapperDescriptorType, types.MethodDescriptorType, types.BuiltinFunctionType))
+        if _is(
+            entry,
+            (types.WrapperDescriptorType, types.MethodDescriptorType, types.BuiltinFunctionType),
+        )
     )
 
 
@@ -922,7 +1189,10 @@ def _is_library_class(cls: type) -> bool:
 
 
 def _is_library(module: str | None) -> bool:
-    """Whether a module is Python's, NumPy's, or the package's own: its code is taken to stay as it is."""
+    """Whether a module is Python's, NumPy's, or the package's own.
+
+    Its code is taken to stay as it is.
+    """
     return (module or "").partition(".")[0] in _LIBRARIES or module == "builtins"
 
 
@@ -934,13 +1204,18 @@ def _iterates(value: Any) -> bool:
     kind = type(value)
     if _is(value, io.IOBase):
         return False
-    return _is(value, types.GeneratorType) or (type(getattr(kind, "__next__", None)) is types.WrapperDescriptorType and _room(kind) not in _OPAQUE)
+    return _is(value, types.GeneratorType) or (
+        type(getattr(kind, "__next__", None)) is types.WrapperDescriptorType
+        and _room(kind) not in _OPAQUE
+    )
 
 
 def _same_entries(cls: type, names: list[str], values: list[Any]) -> bool:
     """Whether a class has the same attributes."""
     now = vars(cls)
-    return len(now) == len(names) and all(map(is_, now, names)) and all(map(is_, now.values(), values))
+    return (
+        len(now) == len(names) and all(map(is_, now, names)) and all(map(is_, now.values(), values))
+    )
 
 
 def _are_leaves(tensors: list[Tensor]) -> bool:
@@ -1050,7 +1325,11 @@ def _state(generator: Any) -> Any:
         return generator.getstate()
     if _is(generator, np.random.Generator):
         return generator.bit_generator.state
-    return generator.get_state(legacy=False) if hasattr(owner, "set_state") and hasattr(owner, "get_state") else None
+    return (
+        generator.get_state(legacy=False)
+        if hasattr(owner, "set_state") and hasattr(owner, "get_state")
+        else None
+    )
 
 
 def _frozen(state: Any) -> Any:
@@ -1073,7 +1352,9 @@ def _own(value: Any) -> Any:
     """The attributes of an object; None if it has no dict of them."""
     look = type(value).__getattribute__
     try:
-        return (look if type(look) is types.WrapperDescriptorType else object.__getattribute__)(value, "__dict__")
+        return (look if type(look) is types.WrapperDescriptorType else object.__getattribute__)(
+            value, "__dict__"
+        )
     except AttributeError:
         return None
 

@@ -16,7 +16,9 @@ from .define import broadcast, operand, primitive
 def _matmul_shape(a: Any, b: Any) -> Spec:
     left, right = getattr(a, "shape", ()), getattr(b, "shape", ())
     if not left or not right:
-        raise ShapeError(f"expected at least one dimension each; found shapes {left} and {right}; use * for a scalar")
+        raise ShapeError(
+            f"expected at least one dimension each; found shapes {left} and {right}; use * for a scalar"
+        )
     inner = b.shape[0] if b.ndim == 1 else b.shape[-2]
     if a.shape[-1] != inner:
         raise ShapeError(
@@ -24,7 +26,10 @@ def _matmul_shape(a: Any, b: Any) -> Spec:
             f"(shapes {a.shape} and {b.shape})"
         )
     lead = broadcast(tuple(a.shape[:-2]), tuple(b.shape[:-2]))
-    return Spec((*lead, *a.shape[-2:-1], *(b.shape[-1:] if b.ndim > 1 else ())), np.result_type(a.dtype, b.dtype))
+    return Spec(
+        (*lead, *a.shape[-2:-1], *(b.shape[-1:] if b.ndim > 1 else ())),
+        np.result_type(a.dtype, b.dtype),
+    )
 
 
 def _matmul_a(g: Any, b: Any) -> Any:
@@ -35,29 +40,56 @@ def _matmul_a(g: Any, b: Any) -> Any:
     turned = b.swapaxes(-1, -2)
     if g.ndim >= b.ndim:
         return g @ turned
-    return (g.reshape((*g.shape[:-1], 1, g.shape[-1])) @ turned).reshape((*g.shape[:-1], turned.shape[-1]))  # a is a vector
+    # a is a vector
+    return (g.reshape((*g.shape[:-1], 1, g.shape[-1])) @ turned).reshape(
+        (*g.shape[:-1], turned.shape[-1])
+    )
 
 
 def _matmul_b(g: Any, a: Any) -> Any:
     if a.ndim == 2 == g.ndim:
         return a.T.dot(g)
     if a.ndim == 1:
-        return a * g if g.ndim == 0 else a.reshape((-1, 1)) * g.reshape((*g.shape[:-1], 1, g.shape[-1]))
+        return (
+            a * g
+            if g.ndim == 0
+            else a.reshape((-1, 1)) * g.reshape((*g.shape[:-1], 1, g.shape[-1]))
+        )
     turned = a.swapaxes(-1, -2)
     if g.ndim >= a.ndim:
         return turned @ g
-    return (turned @ g.reshape((*g.shape, 1))).reshape((*a.shape[:-2], a.shape[-1]))  # b is a vector
+    # b is a vector
+    return (turned @ g.reshape((*g.shape, 1))).reshape((*a.shape[:-2], a.shape[-1]))
 
 
-@primitive(_matmul_a, _matmul_b, shape=_matmul_shape, linear="each", broadcasts=True,
-           examples=[([(2, 3), (3, 4)], {}), ([(3,), (3,)], {}), ([(2, 3), (3,)], {}), ([(3,), (3, 2)], {}), ([(2, 2, 3), (3, 2)], {}),
-                     ([(2, 1, 2, 3), (3, 3, 2)], {}), ([(3,), (2, 3, 2)], {}), ([(2, 2, 3), (3,)], {}), ([(0, 3), (3, 2)], {}),
-                     ([(3, 3), (3, 3)], {}), ([(2, 3, 4), (2, 4, 2)], {}), ([(2, 3), (2, 3, 2)], {})])  # fmt: skip
+@primitive(
+    _matmul_a,
+    _matmul_b,
+    shape=_matmul_shape,
+    linear="each",
+    broadcasts=True,
+    examples=[
+        ([(2, 3), (3, 4)], {}),
+        ([(3,), (3,)], {}),
+        ([(2, 3), (3,)], {}),
+        ([(3,), (3, 2)], {}),
+        ([(2, 2, 3), (3, 2)], {}),
+        ([(2, 1, 2, 3), (3, 3, 2)], {}),
+        ([(3,), (2, 3, 2)], {}),
+        ([(2, 2, 3), (3,)], {}),
+        ([(0, 3), (3, 2)], {}),
+        ([(3, 3), (3, 3)], {}),
+        ([(2, 3, 4), (2, 4, 2)], {}),
+        ([(2, 3), (2, 3, 2)], {}),
+    ],
+)
 def matmul(a: Any, b: Any) -> Any:
     """Matrix product, with NumPy's rules for 1-D operands and for leading (batch) axes, which broadcast."""
-    if b.ndim == 2 < a.ndim and a.size:  # one product of matrices, not one for each place in the leading axes
+    # one product of matrices, not one for each place in the leading axes
+    if b.ndim == 2 < a.ndim and a.size:
         return a.reshape(-1, a.shape[-1]).dot(b).reshape((*a.shape[:-1], b.shape[1]))
-    return a.dot(b) if a.ndim == 2 == b.ndim else np.matmul(a, b)  # the same; dot starts in half the time
+    # the same; dot starts in half the time
+    return a.dot(b) if a.ndim == 2 == b.ndim else np.matmul(a, b)
 
 
 def outer(a: Any, b: Any) -> Any:
@@ -78,7 +110,9 @@ def _einsum_shape(*operands: Any, subscripts: str) -> Spec:
             raise ShapeError(f"'{term}' names {len(term)} axes; found shape {x.shape}")
         for label, n in zip(term, x.shape, strict=True):
             if sizes.setdefault(label, n) != n:
-                raise ShapeError(f"label '{label}' has size {sizes[label]} in one operand and {n} in another")
+                raise ShapeError(
+                    f"label '{label}' has size {sizes[label]} in one operand and {n} in another"
+                )
     return Spec([sizes[label] for label in output], np.result_type(*(x.dtype for x in operands)))
 
 
@@ -92,16 +126,35 @@ def _einsum_rule(g: Any, inputs: Any, like_inputs: Any, subscripts: str, positio
     others = [(t, x) for i, (t, x) in enumerate(zip(terms, inputs, strict=True)) if i != position]
     term, like = terms[position], like_inputs[position]
     present = output + "".join(t for t, _ in others)
-    ones = [(c, np.ones(n, like.dtype)) for c, n in zip(term, like.shape, strict=True) if c not in present]  # summed over alone
+    # summed over alone
+    ones = [
+        (c, np.ones(n, like.dtype))
+        for c, n in zip(term, like.shape, strict=True)
+        if c not in present
+    ]
     operands = [(output, g), *others, *ones]
-    return apply(_EINSUM, [x for _, x in operands], {"subscripts": f"{','.join(t for t, _ in operands)}->{term}"})
+    return apply(
+        _EINSUM,
+        [x for _, x in operands],
+        {"subscripts": f"{','.join(t for t, _ in operands)}->{term}"},
+    )
 
 
-@primitive(_einsum_rule, shape=_einsum_shape, linear="each", name="einsum",
-           examples=[([(2, 3), (3, 4)], {"subscripts": "ab,bc->ac"}), ([(2, 3)], {"subscripts": "ab->b"}),
-                     ([(2, 3), (3, 2), (2,)], {"subscripts": "ab,bc,c->"}), ([(2, 2, 3), (2, 3, 2)], {"subscripts": "nab,nbc->nca"}),
-                     ([(3, 2), (3, 2)], {"subscripts": "ab,ab->a"}),
-                     ([(2, 3), (2,)], {"subscripts": "ab,c->c"}), ([(0, 3), (3,)], {"subscripts": "ab,b->a"})])  # fmt: skip
+@primitive(
+    _einsum_rule,
+    shape=_einsum_shape,
+    linear="each",
+    name="einsum",
+    examples=[
+        ([(2, 3), (3, 4)], {"subscripts": "ab,bc->ac"}),
+        ([(2, 3)], {"subscripts": "ab->b"}),
+        ([(2, 3), (3, 2), (2,)], {"subscripts": "ab,bc,c->"}),
+        ([(2, 2, 3), (2, 3, 2)], {"subscripts": "nab,nbc->nca"}),
+        ([(3, 2), (3, 2)], {"subscripts": "ab,ab->a"}),
+        ([(2, 3), (2,)], {"subscripts": "ab,c->c"}),
+        ([(0, 3), (3,)], {"subscripts": "ab,b->a"}),
+    ],
+)
 def _einsum(*operands: Any, subscripts: str) -> Any:
     return np.einsum(subscripts, *operands)
 
@@ -113,7 +166,9 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
 def einsum(subscripts: Any, *operands: Any) -> Any:
-    """Einstein summation, as `numpy.einsum`: explicit or implicit output, ellipsis, repeated labels (diagonals).
+    """Einstein summation, as `numpy.einsum`.
+
+    Explicit or implicit output, ellipsis, repeated labels (diagonals).
 
     Parameters
     ----------
@@ -123,7 +178,8 @@ def einsum(subscripts: Any, *operands: Any) -> Any:
 
     Notes
     -----
-    Also ``einsum(a, [0, 1], b, [1, 2], [0, 2])``: each operand with its labels as numbers, and perhaps those of the result.
+    Also ``einsum(a, [0, 1], b, [1, 2], [0, 2])``: each operand with its labels as numbers, and
+    perhaps those of the result.
     """
     if not isinstance(subscripts, str):
         subscripts, operands = _numbered((subscripts, *operands))
@@ -133,18 +189,29 @@ def einsum(subscripts: Any, *operands: Any) -> Any:
     terms = left.split(",")
     for part in (*terms, output):
         if part.replace("...", "", 1).strip(LETTERS):
-            raise ShapeError(f"einsum: '{subscripts}' may hold letters, commas, one '->', and '...' once in a term; found '{part}'")
+            raise ShapeError(
+                f"einsum: '{subscripts}' may hold letters, commas, one '->', and '...' once in a term; found '{part}'"
+            )
     if len(terms) != len(operands):
-        raise ShapeError(f"einsum: '{subscripts}' names {len(terms)} operands; found {len(operands)}")
+        raise ShapeError(
+            f"einsum: '{subscripts}' names {len(terms)} operands; found {len(operands)}"
+        )
     for c in output.replace("...", ""):
         if c not in left or output.count(c) > 1:
-            raise ShapeError(f"einsum: label '{c}' of the result of '{subscripts}' must be one of the operands', and stand there once")
+            raise ShapeError(
+                f"einsum: label '{c}' of the result of '{subscripts}' must be one of the operands', and stand there once"
+            )
     for term, x in zip(terms, operands, strict=True):
         named = len(term.replace("...", ""))
         if named > x.ndim or (named < x.ndim and "..." not in term):
-            raise ShapeError(f"einsum of '{subscripts}': '{term}' names {named} axes; found shape {tuple(x.shape)}")
+            raise ShapeError(
+                f"einsum of '{subscripts}': '{term}' names {named} axes; found shape {tuple(x.shape)}"
+            )
     free = [c for c in LETTERS if c not in text]
-    spread = [x.ndim - len(t.replace("...", "")) if "..." in t else 0 for t, x in zip(terms, operands, strict=True)]
+    spread = [
+        x.ndim - len(t.replace("...", "")) if "..." in t else 0
+        for t, x in zip(terms, operands, strict=True)
+    ]
     dots = "".join(free.pop(0) for _ in range(max(spread, default=0)))
     terms = [t.replace("...", dots[len(dots) - n :]) for t, n in zip(terms, spread, strict=True)]
     if arrow:
@@ -153,15 +220,26 @@ def einsum(subscripts: Any, *operands: Any) -> Any:
         joined = "".join(terms)
         output = dots + "".join(sorted(c for c in set(joined) - set(dots) if joined.count(c) == 1))
     given = list(operands)
-    pairs = [(c, n) for t, x in zip(terms, given, strict=True) for c, n in zip(t, x.shape, strict=False)]
+    pairs = [
+        (c, n) for t, x in zip(terms, given, strict=True) for c, n in zip(t, x.shape, strict=False)
+    ]
     spread_over = {c for c, n in pairs if n != 1}
-    for i, (term, x) in enumerate(zip(list(terms), operands, strict=True)):  # an axis of size 1 broadcasts: it needs no label
-        kept = [k for k, (c, n) in enumerate(zip(term, x.shape, strict=False)) if n != 1 or c not in spread_over]
+    # an axis of size 1 broadcasts: it needs no label
+    for i, (term, x) in enumerate(zip(list(terms), operands, strict=True)):
+        kept = [
+            k
+            for k, (c, n) in enumerate(zip(term, x.shape, strict=False))
+            if n != 1 or c not in spread_over
+        ]
         if len(kept) < len(term) == x.ndim:
-            terms[i], given[i] = "".join(term[k] for k in kept), x.reshape([x.shape[k] for k in kept])
+            terms[i], given[i] = (
+                "".join(term[k] for k in kept),
+                x.reshape([x.shape[k] for k in kept]),
+            )
     for i, term in enumerate(list(terms)):
         for label in sorted({c for c in term if term.count(c) > 1}):
-            while terms[i].count(label) > 1:  # a diagonal: the second label gets its own name, tied by an identity matrix
+            # a diagonal: the second label gets its own name, tied by an identity matrix
+            while terms[i].count(label) > 1:
                 fresh, at = free.pop(0), terms[i].rindex(label)
                 terms[i] = terms[i][:at] + fresh + terms[i][at + 1 :]
                 terms.append(label + fresh)
@@ -171,14 +249,22 @@ def einsum(subscripts: Any, *operands: Any) -> Any:
 
 def _numbered(given: Sequence[Any]) -> tuple[str, tuple[Any, ...]]:
     """Subscripts and operands from operands that are each followed by labels as numbers, in the order of the numbers."""
-    operands, labels, result = given[: len(given) // 2 * 2 : 2], given[1::2], given[-1] if len(given) % 2 else None
+    operands, labels, result = (
+        given[: len(given) // 2 * 2 : 2],
+        given[1::2],
+        given[-1] if len(given) % 2 else None,
+    )
     parts: list[str] = []
     for part in (*labels, *(() if result is None else (result,))):
-        if not isinstance(part, (list, tuple)) or not all(n is Ellipsis or (type(n) is int and 0 <= n < len(LETTERS)) for n in part):
+        if not isinstance(part, (list, tuple)) or not all(
+            n is Ellipsis or (type(n) is int and 0 <= n < len(LETTERS)) for n in part
+        ):
             raise ShapeError(
                 "einsum: expected subscripts such as 'ij,jk->ik', or each operand followed by a list of its labels, numbers from 0 to "
                 f"{len(LETTERS) - 1}; found {part if isinstance(part, (list, tuple, str)) else type(part).__name__}"
             )
         parts.append("".join("..." if n is Ellipsis else LETTERS[n] for n in part))
     count = len(labels)
-    return ",".join(parts[:count]) + (f"->{parts[count]}" if result is not None else ""), tuple(operands)
+    return ",".join(parts[:count]) + (f"->{parts[count]}" if result is not None else ""), tuple(
+        operands
+    )

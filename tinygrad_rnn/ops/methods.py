@@ -41,7 +41,11 @@ for _name, _op in numbers.METHODS.items():
 
 def _equality(op: Callable[..., Any]) -> Callable[..., Any]:
     """== and != with something that is no number or array (None, a string) are left to Python."""
-    return lambda self, other: op(self, other) if isinstance(other, (Tensor, int, float, np.ndarray, np.generic)) else NotImplemented
+    return lambda self, other: (
+        op(self, other)
+        if isinstance(other, (Tensor, int, float, np.ndarray, np.generic))
+        else NotImplemented
+    )
 
 
 Tensor.__eq__ = _equality(elementwise.equal)  # type: ignore[method-assign]
@@ -60,8 +64,27 @@ _METHODS: dict[str, Callable[..., Any]] = {
     "norm": reductions.norm,
     "outer": linear.outer,
 }
-for _name in ("exp", "expm1", "log", "log1p", "sqrt", "square", "reciprocal", "abs", "sign", "floor", "sin", "cos", "tanh", "sigmoid",
-              "relu", "erf", "clip", "maximum", "minimum"):  # fmt: skip
+for _name in (
+    "exp",
+    "expm1",
+    "log",
+    "log1p",
+    "sqrt",
+    "square",
+    "reciprocal",
+    "abs",
+    "sign",
+    "floor",
+    "sin",
+    "cos",
+    "tanh",
+    "sigmoid",
+    "relu",
+    "erf",
+    "clip",
+    "maximum",
+    "minimum",
+):
     _METHODS[_name] = getattr(elementwise, _name)
 for _name in (
     "sum",
@@ -80,7 +103,16 @@ for _name in (
     "all",
 ):
     _METHODS[_name] = getattr(reductions, _name)
-for _name in ("swapaxes", "expand_dims", "squeeze", "broadcast_to", "split", "flip", "roll", "take"):
+for _name in (
+    "swapaxes",
+    "expand_dims",
+    "squeeze",
+    "broadcast_to",
+    "split",
+    "flip",
+    "roll",
+    "take",
+):
     _METHODS[_name] = getattr(shaping, _name)
 for _name, _op in _METHODS.items():
     setattr(Tensor, _name, _op)
@@ -102,7 +134,9 @@ def _on_values(function: Callable[..., Any]) -> Callable[..., Any]:
 
     def call(*args: Any, **kwargs: Any) -> Any:
         bare = [a.numpy() if isinstance(a, Tensor) else a for a in args]
-        return function(*bare, **{k: v.numpy() if isinstance(v, Tensor) else v for k, v in kwargs.items()})
+        return function(
+            *bare, **{k: v.numpy() if isinstance(v, Tensor) else v for k, v in kwargs.items()}
+        )
 
     return call
 
@@ -113,25 +147,41 @@ def _on_shapes(function: Callable[..., Any]) -> Callable[..., Any]:
 
     def of_first(x: Any, *args: Any, **kwargs: Any) -> Any:
         traced = isinstance(x, Tensor) and isinstance(x.array, Spec)
-        return call(np.broadcast_to(np.zeros((), x.dtype), x.shape) if traced else x, *args, **kwargs)
+        return call(
+            np.broadcast_to(np.zeros((), x.dtype), x.shape) if traced else x, *args, **kwargs
+        )
 
     return of_first
 
 
-_FUNCTIONS: dict[Any, Callable[..., Any]] = {f: _on_values(f) for f in (
-    np.array_equal, np.allclose, np.isclose, np.array_repr, np.array_str, np.array2string)}  # fmt: skip
-for _function in (np.shape, np.ndim, np.size, np.zeros_like, np.ones_like, np.empty_like, np.result_type, np.can_cast):
+_FUNCTIONS: dict[Any, Callable[..., Any]] = {
+    f: _on_values(f)
+    for f in (np.array_equal, np.allclose, np.isclose, np.array_repr, np.array_str, np.array2string)
+}
+for _function in (
+    np.shape,
+    np.ndim,
+    np.size,
+    np.zeros_like,
+    np.ones_like,
+    np.empty_like,
+    np.result_type,
+    np.can_cast,
+):
     _FUNCTIONS[_function] = _on_shapes(_function)
 
 
 def _full_like(a: Any, fill_value: Any, *args: Any, **kwargs: Any) -> Any:
-    return _on_shapes(np.full_like)(a, np.asarray(fill_value), *args, **kwargs)  # a value with gradients is refused
+    # a value with gradients is refused
+    return _on_shapes(np.full_like)(a, np.asarray(fill_value), *args, **kwargs)
 
 
 _FUNCTIONS[np.full_like] = _full_like
 
-_NAMES = ("abs add cos divide equal exp expm1 floor greater greater_equal isfinite isnan less less_equal log log1p logaddexp logical_and "
-          "logical_not logical_or maximum minimum mod multiply not_equal positive power reciprocal sign sin sqrt square subtract tanh")  # fmt: skip
+_NAMES = (
+    "abs add cos divide equal exp expm1 floor greater greater_equal isfinite isnan less less_equal log log1p logaddexp logical_and "
+    "logical_not logical_or maximum minimum mod multiply not_equal positive power reciprocal sign sin sqrt square subtract tanh"
+)
 for _name in _NAMES.split():
     UFUNCS[getattr(np, _name)] = getattr(elementwise, _name)
 UFUNCS[np.matmul] = linear.matmul
@@ -175,8 +225,10 @@ def _flat(op: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-# Functions of NumPy by its parameters, in its order: those that are inputs; then settings, with our name behind a colon where it is another one.
-# What stands in brackets there is not here: it may be given with its default, which is None or stands behind the sign of equality.
+# Functions of NumPy by its parameters, in its order: those that are inputs; then settings, with our
+# name behind a colon where it is another one.
+# What stands in brackets there is not here: it may be given with its default, which is None or
+# stands behind the sign of equality.
 _OUT = "[dtype] [out]"
 _TAKEN: dict[Any, tuple[Callable[..., Any], str, str]] = {
     np.clip: (elementwise.clip, "a", "a_min:low a_max:high [out] min:low max:high"),
@@ -184,8 +236,16 @@ _TAKEN: dict[Any, tuple[Callable[..., Any], str, str]] = {
     np.sum: (reductions.sum, "a", f"axis {_OUT} keepdims [initial] [where]"),
     np.prod: (reductions.prod, "a", f"axis {_OUT} keepdims [initial] [where]"),
     np.mean: (reductions.mean, "a", f"axis {_OUT} keepdims [where]"),
-    np.std: (reductions.std, "a", f"axis {_OUT} ddof:correction keepdims [where] [mean] correction"),
-    np.var: (reductions.var, "a", f"axis {_OUT} ddof:correction keepdims [where] [mean] correction"),
+    np.std: (
+        reductions.std,
+        "a",
+        f"axis {_OUT} ddof:correction keepdims [where] [mean] correction",
+    ),
+    np.var: (
+        reductions.var,
+        "a",
+        f"axis {_OUT} ddof:correction keepdims [where] [mean] correction",
+    ),
     np.max: (reductions.max, "a", "axis [out] keepdims [initial] [where]"),
     np.min: (reductions.min, "a", "axis [out] keepdims [initial] [where]"),
     np.all: (reductions.all, "a", "axis [out] keepdims [where]"),
@@ -217,19 +277,39 @@ _TAKEN: dict[Any, tuple[Callable[..., Any], str, str]] = {
 
 
 def _called(function: Any) -> Callable[..., Any]:
-    """A function of NumPy by ours: arguments by position and by name find their places as NumPy has them."""
+    """A function of NumPy by ours.
+
+    Arguments by position and by name find their places as NumPy has them.
+    """
     op, inputs, settings = _TAKEN[function]
-    names = [*inputs.split(), *(word.strip("[]").partition("=")[0].partition(":")[0] for word in settings.split())]
+    names = [
+        *inputs.split(),
+        *(word.strip("[]").partition("=")[0].partition(":")[0] for word in settings.split()),
+    ]
     ours = dict(word.split(":") for word in settings.split() if ":" in word)
-    left = {name: default for name, _, default in (w.strip("[]").partition("=") for w in settings.split() if w.startswith("["))}
+    left = {
+        name: default
+        for name, _, default in (
+            w.strip("[]").partition("=") for w in settings.split() if w.startswith("[")
+        )
+    }
 
     def call(*args: Any, **kwargs: Any) -> Any:
         given = dict(zip(names, args, strict=False))
         wrong = [name for name in kwargs if name not in names or name in given]
         lacking = [name for name in inputs.split() if name not in given and name not in kwargs]
         if wrong or lacking or len(args) > len(names):
-            found = f"without {lacking[0]}" if lacking else f"with {sorted(wrong)}" if wrong else f"of {len(args)} arguments"
-            raise _unknown(f"{function.__name__} {found}", f"Here it takes {', '.join(n for n in names if n not in left)}. ")
+            found = (
+                f"without {lacking[0]}"
+                if lacking
+                else f"with {sorted(wrong)}"
+                if wrong
+                else f"of {len(args)} arguments"
+            )
+            raise _unknown(
+                f"{function.__name__} {found}",
+                f"Here it takes {', '.join(n for n in names if n not in left)}. ",
+            )
         settled: dict[str, Any] = {}
         for name, value in (given | kwargs).items():
             if name in inputs.split() or value is np._NoValue:
@@ -249,7 +329,8 @@ _FUNCTIONS |= {function: _called(function) for function in _TAKEN}
 
 
 def _einsum(*operands: Any, **settings: Any) -> Any:
-    given = {k: v for k, v in settings.items() if k != "optimize" and v is not None}  # the order of the products changes no value
+    # the order of the products changes no value
+    given = {k: v for k, v in settings.items() if k != "optimize" and v is not None}
     if given:
         raise _unknown(f"einsum with {sorted(given)}", "")
     return linear.einsum(*operands)
@@ -257,13 +338,23 @@ def _einsum(*operands: Any, **settings: Any) -> Any:
 
 _FUNCTIONS[np.einsum] = _einsum
 Tensor.dot = _dot  # type: ignore[attr-defined]
-for _symbol, _name, _op in (("&", "and", elementwise.logical_and), ("|", "or", elementwise.logical_or), ("^", "xor", elementwise.not_equal)):
+for _symbol, _name, _op in (
+    ("&", "and", elementwise.logical_and),
+    ("|", "or", elementwise.logical_or),
+    ("^", "xor", elementwise.not_equal),
+):
     _checked = _of_bools(_op, _symbol)
-    UFUNCS[getattr(np, f"bitwise_{_name}")] = _checked  # which an array of NumPy calls where it stands on the left
+    # which an array of NumPy calls where it stands on the left
+    UFUNCS[getattr(np, f"bitwise_{_name}")] = _checked
     setattr(Tensor, f"__{_name}__", _checked)
     setattr(Tensor, f"__r{_name}__", _checked)
 setattr(Tensor, "__invert__", _of_bools(elementwise.logical_not, "~"))  # noqa: B010  (an operator)
-_REDUCE = {np.add: reductions.sum, np.multiply: reductions.prod, np.maximum: reductions.max, np.minimum: reductions.min}
+_REDUCE = {
+    np.add: reductions.sum,
+    np.multiply: reductions.prod,
+    np.maximum: reductions.max,
+    np.minimum: reductions.min,
+}
 
 
 def _array_ufunc(self: Tensor, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
@@ -272,11 +363,17 @@ def _array_ufunc(self: Tensor, ufunc: Any, method: str, *inputs: Any, **kwargs: 
             f"np.{ufunc.__name__} was asked to write its result into an existing array (out=, or an operator such as += on an ndarray); "
             "the tape cannot record that. Use the result instead: a = a + t."
         )
-    kwargs = {name: value for name, value in kwargs.items() if name == "axis" or not (value is None or value is np._NoValue)}
+    kwargs = {
+        name: value
+        for name, value in kwargs.items()
+        if name == "axis" or not (value is None or value is np._NoValue)
+    }
     if method == "__call__" and ufunc in UFUNCS and not kwargs:
         return UFUNCS[ufunc](*inputs)
     if method == "reduce" and ufunc in _REDUCE and set(kwargs) <= {"axis", "keepdims"}:
-        return _REDUCE[ufunc](inputs[0], axis=kwargs.get("axis", 0), keepdims=kwargs.get("keepdims", False))
+        return _REDUCE[ufunc](
+            inputs[0], axis=kwargs.get("axis", 0), keepdims=kwargs.get("keepdims", False)
+        )
     name = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
     extra = f" with {sorted(kwargs)}" if kwargs else ""
     raise _unknown(name + extra, "tg.register_ufunc states the derivative of a ufunc; ")
@@ -285,7 +382,9 @@ def _array_ufunc(self: Tensor, ufunc: Any, method: str, *inputs: Any, **kwargs: 
 def _array_function(self: Tensor, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
     op = _FUNCTIONS.get(function)
     if op is None:
-        raise _unknown(f"{function.__module__.removeprefix('numpy')}.{function.__name__}".lstrip("."), "")
+        raise _unknown(
+            f"{function.__module__.removeprefix('numpy')}.{function.__name__}".lstrip("."), ""
+        )
     return op(*args, **kwargs)
 
 
@@ -303,7 +402,14 @@ Tensor.data = assignment.data
 Tensor.__array_ufunc__ = _array_ufunc  # type: ignore[attr-defined]
 Tensor.__array_function__ = _array_function  # type: ignore[attr-defined]
 Tensor.T = property(shaping.transpose, doc="The axes reversed.")  # type: ignore[attr-defined]
-for _name in (*(f"__{r}{name}__" for name in ("add", "sub", "mul", "truediv", "pow", "mod") for r in ("", "r")), *_METHODS):
+for _name in (
+    *(
+        f"__{r}{name}__"
+        for name in ("add", "sub", "mul", "truediv", "pow", "mod")
+        for r in ("", "r")
+    ),
+    *_METHODS,
+):
     if _name not in ("detach", "argmax", "argmin", "any", "all", "split"):
         setattr(Weak, _name, passing(getattr(Tensor, _name)))
 Weak.T = property(passing(shaping.transpose), doc="The axes reversed.")  # type: ignore[attr-defined]

@@ -1,9 +1,11 @@
 """Numbers that Python and NumPy take out of a tensor: ``float(t)``, ``round(t)``, ``array[i] = t``, ``np.asarray(t)``.
 
-No gradient goes through a number. So one that is taken from a tensor with gradients is asked for: ``t.item()``, ``t.numpy()`` and
-``t.detach()`` say that none is wanted. What takes it without saying so (`float`, and all that calls it, such as ``math.exp(t)`` and an
-assignment to an element of an array) is an error where a derivative is being taken and the number depends on what it is taken by; elsewhere
-Python warns once for each line. Whole arrays are always refused. Where nothing is recorded, nothing is said.
+No gradient goes through a number. So one that is taken from a tensor with gradients is asked for:
+``t.item()``, ``t.numpy()`` and ``t.detach()`` say that none is wanted. What takes it without saying
+so (`float`, and all that calls it, such as ``math.exp(t)`` and an assignment to an element of an
+array) is an error where a derivative is being taken and the number depends on what it is taken by;
+elsewhere Python warns once for each line. Whole arrays are always refused. Where nothing is
+recorded, nothing is said.
 """
 
 from __future__ import annotations
@@ -34,13 +36,23 @@ def _item(self: Tensor) -> Any:
 
 def _bool(self: Tensor) -> bool:
     if self.size != 1:
-        raise ShapeError(f"bool: a tensor of shape {self.shape} is neither true nor false; use .any() or .all() of numpy()")
+        raise ShapeError(
+            f"bool: a tensor of shape {self.shape} is neither true nor false; use .any() or .all() of numpy()"
+        )
     return bool(self.item())
 
 
 def _repr(self: Tensor) -> str:
-    head = self.array if isinstance(self.array, Spec) else np.array2string(self.array, separator=", ", prefix="tensor(", precision=4)
-    notes = [] if self.dtype in (FLOAT32, np.dtype(np.int64), np.dtype(bool)) else [f"dtype={self.dtype}"]
+    head = (
+        self.array
+        if isinstance(self.array, Spec)
+        else np.array2string(self.array, separator=", ", prefix="tensor(", precision=4)
+    )
+    notes = (
+        []
+        if self.dtype in (FLOAT32, np.dtype(np.int64), np.dtype(bool))
+        else [f"dtype={self.dtype}"]
+    )
     if self.node is not None and not isinstance(self.node, Leaf):
         notes.append(f"from={self.node.op}")
     elif self.requires_grad:
@@ -61,7 +73,10 @@ def _number(t: Tensor, how: str) -> Any:
 def depends_on_inputs(t: Tensor) -> bool:
     """Whether the tensor depends on what a running transform or trace was given."""
     inputs = context().inputs
-    return bool(inputs) and any(n in inputs for n in reachable([t.node], Older(min(n.index for n in inputs))))  # type: ignore[list-item]
+    return bool(inputs) and any(
+        n in inputs
+        for n in reachable([t.node], Older(min(n.index for n in inputs)))  # type: ignore[list-item]
+    )
 
 
 def _say(t: Tensor, text: str) -> None:
@@ -110,6 +125,7 @@ METHODS: dict[str, Callable[..., Any]] = {
     "__trunc__": lambda self: math.trunc(_number(self, "math.trunc(t)")),
     "__floor__": lambda self: math.floor(_number(self, "math.floor(t)")),
     "__ceil__": lambda self: math.ceil(_number(self, "math.ceil(t)")),
-    "__format__": lambda self, spec: format(self.item(), spec) if spec else str(self),  # only looked at
+    # only looked at
+    "__format__": lambda self, spec: format(self.item(), spec) if spec else str(self),
     "tolist": _tolist,
 }

@@ -14,9 +14,20 @@ from .checks import flag, number
 from .define import axes_of, operand, primitive
 from .elementwise import abs, exp, sqrt, square, where
 
-SHAPES = [([(2, 3)], {}), ([(2, 3, 2)], {"axis": 1}), ([(2, 3)], {"axis": (0, 1), "keepdims": True}), ([()], {}), ([(3, 4)], {"axis": -1, "keepdims": True})]  # fmt: skip
+SHAPES = [
+    ([(2, 3)], {}),
+    ([(2, 3, 2)], {"axis": 1}),
+    ([(2, 3)], {"axis": (0, 1), "keepdims": True}),
+    ([()], {}),
+    ([(3, 4)], {"axis": -1, "keepdims": True}),
+]
 EMPTY = ([(0, 3)], {"axis": 0})
-PLACES = [([(2, 3)], {}), ([(2, 3, 2)], {"axis": 1}), ([(3, 4)], {"axis": -1, "keepdims": True}), ([()], {})]
+PLACES = [
+    ([(2, 3)], {}),
+    ([(2, 3, 2)], {"axis": 1}),
+    ([(3, 4)], {"axis": -1, "keepdims": True}),
+    ([()], {}),
+]
 
 
 def _reduced(x: Any, *, axis: Any = None, keepdims: bool = False, **_: Any) -> Spec:
@@ -53,15 +64,28 @@ def _sum_shape(x: Any, *, axis: Any = None, keepdims: bool = False) -> Spec:
     return Spec(spec.shape, np.sum(np.zeros(0, x.dtype)).dtype)
 
 
-@primitive(lambda g, like_x, axis, keepdims: broadcast_to(_spread(g, like_x, axis, keepdims), like_x.shape),
-           shape=_sum_shape, linear="jointly", examples=[*SHAPES, EMPTY])  # fmt: skip
+@primitive(
+    lambda g, like_x, axis, keepdims: broadcast_to(
+        _spread(g, like_x, axis, keepdims), like_x.shape
+    ),
+    shape=_sum_shape,
+    linear="jointly",
+    examples=[*SHAPES, EMPTY],
+)
 def sum(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
     """Sum over axes; 0 for an empty one."""
     return np.sum(x, axis=_of(x, axis), keepdims=keepdims)
 
 
-@primitive(lambda g, like_x, axis, keepdims: broadcast_to(_spread(g, like_x, axis, keepdims) / _count(like_x, axis), like_x.shape),
-           shape=_reduced, linear="jointly", floating=True, examples=SHAPES)  # fmt: skip
+@primitive(
+    lambda g, like_x, axis, keepdims: broadcast_to(
+        _spread(g, like_x, axis, keepdims) / _count(like_x, axis), like_x.shape
+    ),
+    shape=_reduced,
+    linear="jointly",
+    floating=True,
+    examples=SHAPES,
+)
 def mean(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
     """Mean over axes; nan for an empty one. Integers become float32."""
     return np.mean(x, axis=_of(x, axis), keepdims=keepdims)
@@ -82,25 +106,42 @@ def _extreme_tangent(t: Any, out: Any, x: Any, *, axis: Any, keepdims: bool) -> 
 
 
 def _plain_zero(out: Any) -> Any:
-    """0.0 in place of -0.0: where zeros of both signs tie, the sign would follow from the order in which they are compared."""
+    """0.0 in place of -0.0.
+
+    Where zeros of both signs tie, the sign would follow from the order in which they are compared.
+    """
     return out + 0.0 if out.dtype.kind == "f" else out
 
 
 @primitive(_extreme_rule, shape=_reduced_nonempty, tangent=_extreme_tangent, examples=SHAPES)
 def max(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
-    """Largest element over axes (PyTorch's amax). Elements that tie share the gradient equally; nan if one is nan, and 0.0 for -0.0."""
+    """Largest element over axes (PyTorch's amax).
+
+    Elements that tie share the gradient equally; nan if one is nan, and 0.0 for -0.0.
+    """
     return _plain_zero(np.max(x, axis=_of(x, axis), keepdims=keepdims))
 
 
 @primitive(_extreme_rule, shape=_reduced_nonempty, tangent=_extreme_tangent, examples=SHAPES)
 def min(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
-    """Smallest element over axes (PyTorch's amin). Elements that tie share the gradient equally; nan if one is nan, and 0.0 for -0.0."""
+    """Smallest element over axes (PyTorch's amin).
+
+    Elements that tie share the gradient equally; nan if one is nan, and 0.0 for -0.0.
+    """
     return _plain_zero(np.min(x, axis=_of(x, axis), keepdims=keepdims))
 
 
-@primitive(lambda g, out, x, axis, keepdims: _spread(g, x, axis, keepdims) * exp(x - _spread(out, x, axis, keepdims)),
-           shape=_reduced_nonempty, floating=True, examples=SHAPES,
-           tangent=lambda t, out, x, axis, keepdims: (t * exp(x - _spread(out, x, axis, keepdims))).sum(axis=_of(x, axis), keepdims=keepdims))  # fmt: skip
+@primitive(
+    lambda g, out, x, axis, keepdims: (
+        _spread(g, x, axis, keepdims) * exp(x - _spread(out, x, axis, keepdims))
+    ),
+    shape=_reduced_nonempty,
+    floating=True,
+    examples=SHAPES,
+    tangent=lambda t, out, x, axis, keepdims: (t * exp(x - _spread(out, x, axis, keepdims))).sum(
+        axis=_of(x, axis), keepdims=keepdims
+    ),
+)
 def logsumexp(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
     """log(sum(exp(x))) over axes without overflow; -inf where all are -inf."""
     top = np.max(x, axis=_of(x, axis), keepdims=True)
@@ -115,7 +156,11 @@ def _powers(dtype: Any) -> tuple[float, float, float, float]:
 
     The factors are powers of two, so nothing else changes by them.
     """
-    return (2.0**-50, 2.0**50, 2.0**96, 2.0**-96) if dtype == np.float32 else (2.0**-450, 2.0**450, 2.0**600, 2.0**-600)
+    return (
+        (2.0**-50, 2.0**50, 2.0**96, 2.0**-96)
+        if dtype == np.float32
+        else (2.0**-450, 2.0**450, 2.0**600, 2.0**-600)
+    )
 
 
 def _norm_slope(out: Any, x: Any, axis: Any, keepdims: bool) -> Any:
@@ -123,11 +168,23 @@ def _norm_slope(out: Any, x: Any, axis: Any, keepdims: bool) -> Any:
     return x / where(length == 0, 1.0, length)
 
 
-@primitive(lambda g, out, x, axis, keepdims: _spread(g, x, axis, keepdims) * _norm_slope(out, x, axis, keepdims),
-           shape=_reduced, floating=True, examples=SHAPES,
-           tangent=lambda t, out, x, axis, keepdims: (t * _norm_slope(out, x, axis, keepdims)).sum(axis=_of(x, axis), keepdims=keepdims))  # fmt: skip
+@primitive(
+    lambda g, out, x, axis, keepdims: (
+        _spread(g, x, axis, keepdims) * _norm_slope(out, x, axis, keepdims)
+    ),
+    shape=_reduced,
+    floating=True,
+    examples=SHAPES,
+    tangent=lambda t, out, x, axis, keepdims: (t * _norm_slope(out, x, axis, keepdims)).sum(
+        axis=_of(x, axis), keepdims=keepdims
+    ),
+)
 def norm(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
-    """Euclidean norm over axes: sqrt(sum(x * x)), also where the squares are too large or too small for the dtype. The gradient at 0 is 0."""
+    """Euclidean norm over axes.
+
+    Sqrt(sum(x * x)), also where the squares are too large or too small for the dtype. The gradient
+    at 0 is 0.
+    """
     if x.dtype.kind != "f":  # of arrays alone
         x = x.astype(np.float64)
     with np.errstate(over="ignore", under="ignore"):
@@ -154,11 +211,14 @@ def scaled_norm(x: Any, axis: Any, keepdims: bool) -> Any:
 def var(x: Any, axis: Any = None, correction: float = 0, keepdims: bool = False) -> Any:
     """Variance over axes: the sum of squared deviations over (count - correction).
 
-    `correction` is 0 as in NumPy and the array API (PyTorch's default is 1); where it is not below the count, the sum is divided by 0, which
-    gives inf or nan. Recorded as mean, subtract, square, sum, divide.
+    `correction` is 0 as in NumPy and the array API (PyTorch's default is 1); where it is not below
+    the count, the sum is divided by 0, which gives inf or nan. Recorded as mean, subtract, square,
+    sum, divide.
     """
     x = operand(x, "var")
-    return square(x - mean(x, axis, True)).sum(axis=axis, keepdims=keepdims) / _freedom("var", x, axis, correction)
+    return square(x - mean(x, axis, True)).sum(axis=axis, keepdims=keepdims) / _freedom(
+        "var", x, axis, correction
+    )
 
 
 def _freedom(name: str, x: Any, axis: Any, correction: float) -> float:
@@ -167,15 +227,21 @@ def _freedom(name: str, x: Any, axis: Any, correction: float) -> float:
 
 
 def std(x: Any, axis: Any = None, correction: float = 0, keepdims: bool = False) -> Any:
-    """Standard deviation over axes, as the norm of the deviations; the gradient where all are equal is 0. `correction` as in `var`."""
+    """Standard deviation over axes, as the norm of the deviations.
+
+    The gradient where all are equal is 0. `correction` as in `var`.
+    """
     x = operand(x, "std")
-    return norm(x - mean(x, axis, True), axis, keepdims) / _freedom("std", x, axis, correction) ** 0.5
+    return (
+        norm(x - mean(x, axis, True), axis, keepdims) / _freedom("std", x, axis, correction) ** 0.5
+    )
 
 
 def prod(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """Product over axes, 1 for an empty one.
 
-    Recorded as about log2(n) multiplications of halves. No division occurs, so gradients of every order are exact at zeros.
+    Recorded as about log2(n) multiplications of halves. No division occurs, so gradients of every
+    order are exact at zeros.
     """
     x, keepdims = operand(x, "prod"), flag(keepdims, "prod: keepdims")
     axes = axes_of(axis, x.ndim)
@@ -208,18 +274,34 @@ def _cumsum_shape(x: Any, *, axis: int = -1) -> Spec:
     return Spec(_one_axis(x, axis=axis).shape, np.sum(np.zeros(0, x.dtype)).dtype)
 
 
-ALONG = [([(2, 3)], {}), ([(2, 3, 2)], {"axis": 1}), ([(4,)], {"axis": 0}), ([(0, 3)], {"axis": -1})]
+ALONG = [
+    ([(2, 3)], {}),
+    ([(2, 3, 2)], {"axis": 1}),
+    ([(4,)], {"axis": 0}),
+    ([(0, 3)], {"axis": -1}),
+]
 
 
-@primitive(_softmax_rule, shape=_one_axis, tangent=lambda t, out, x, axis: _softmax_rule(t, out, axis), floating=True, examples=ALONG)
+@primitive(
+    _softmax_rule,
+    shape=_one_axis,
+    tangent=lambda t, out, x, axis: _softmax_rule(t, out, axis),
+    floating=True,
+    examples=ALONG,
+)
 def softmax(x: Any, *, axis: int = -1) -> Any:
     """exp(x) / sum(exp(x)) along an axis, without overflow."""
     e = np.exp(x - np.max(x, axis=axis, keepdims=True)) if x.size else x
     return e / np.sum(e, axis=axis, keepdims=True)
 
 
-@primitive(lambda g, out, axis: g - exp(out) * g.sum(axis=axis, keepdims=True), shape=_one_axis, floating=True, examples=ALONG,
-           tangent=lambda t, out, x, axis: t - (t * exp(out)).sum(axis=axis, keepdims=True))  # fmt: skip
+@primitive(
+    lambda g, out, axis: g - exp(out) * g.sum(axis=axis, keepdims=True),
+    shape=_one_axis,
+    floating=True,
+    examples=ALONG,
+    tangent=lambda t, out, x, axis: t - (t * exp(out)).sum(axis=axis, keepdims=True),
+)
 def log_softmax(x: Any, *, axis: int = -1) -> Any:
     """log(softmax(x)) along an axis, without overflow or loss of small values."""
     if not x.size:
@@ -228,8 +310,21 @@ def log_softmax(x: Any, *, axis: int = -1) -> Any:
     return shifted - np.log(np.sum(np.exp(shifted), axis=axis, keepdims=True))
 
 
-@primitive(lambda g, axis: cumsum(g[_reverse(g.ndim, axis)], axis)[_reverse(g.ndim, axis)] if g.ndim else g, shape=_cumsum_shape, linear="jointly",
-           examples=[([(2, 3)], {"axis": 1}), ([(3, 2)], {"axis": 0}), ([(2, 3, 2)], {"axis": -2}), ([(2, 3)], {}), ([(0, 3)], {"axis": 0}), ([()], {"axis": 0})])  # fmt: skip
+@primitive(
+    lambda g, axis: (
+        cumsum(g[_reverse(g.ndim, axis)], axis)[_reverse(g.ndim, axis)] if g.ndim else g
+    ),
+    shape=_cumsum_shape,
+    linear="jointly",
+    examples=[
+        ([(2, 3)], {"axis": 1}),
+        ([(3, 2)], {"axis": 0}),
+        ([(2, 3, 2)], {"axis": -2}),
+        ([(2, 3)], {}),
+        ([(0, 3)], {"axis": 0}),
+        ([()], {"axis": 0}),
+    ],
+)
 def cumsum(x: Any, *, axis: int = -1) -> Any:
     """Running sum along an axis (the last by default)."""
     return np.cumsum(x, axis=axis).reshape(x.shape)
@@ -242,7 +337,8 @@ def _reverse(ndim: int, axis: int) -> tuple[slice, ...]:
 def cumprod(x: Any, axis: int = -1) -> Any:
     """Running product along an axis (the last by default).
 
-    Recorded as about log2(n) shifted multiplications (Hillis and Steele 1986), so gradients of every order are exact at zeros.
+    Recorded as about log2(n) shifted multiplications (Hillis and Steele 1986), so gradients of
+    every order are exact at zeros.
     """
     x = operand(x, "cumprod")
     _one_axis(x, axis=axis)

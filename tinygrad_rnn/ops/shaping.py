@@ -38,8 +38,18 @@ def _reshape_shape(x: Any, *, shape: Any) -> Spec:
     return Spec([x.size // known if n == -1 else n for n in shape], x.dtype)
 
 
-@primitive(lambda g, like_x: g.reshape(like_x.shape), shape=_reshape_shape, linear="jointly", name="reshape",
-           examples=[([(2, 3)], {"shape": (3, 2)}), ([(2, 3)], {"shape": (-1,)}), ([()], {"shape": (1, 1)}), ([(0, 3)], {"shape": (3, 0)})])  # fmt: skip
+@primitive(
+    lambda g, like_x: g.reshape(like_x.shape),
+    shape=_reshape_shape,
+    linear="jointly",
+    name="reshape",
+    examples=[
+        ([(2, 3)], {"shape": (3, 2)}),
+        ([(2, 3)], {"shape": (-1,)}),
+        ([()], {"shape": (1, 1)}),
+        ([(0, 3)], {"shape": (3, 0)}),
+    ],
+)
 def _reshape(x: Any, *, shape: Any) -> Any:
     return np.reshape(x, shape)
 
@@ -47,7 +57,9 @@ def _reshape(x: Any, *, shape: Any) -> Any:
 def _numbers(given: tuple[Any, ...], what: str) -> tuple[int, ...]:
     """Whole numbers, given one by one or as one sequence."""
     found = given[0] if len(given) == 1 and not isinstance(given[0], (int, np.integer)) else given
-    if not isinstance(found, (tuple, list, range, np.ndarray)) or not all(isinstance(n, (int, np.integer)) and not isinstance(n, bool) for n in found):
+    if not isinstance(found, (tuple, list, range, np.ndarray)) or not all(
+        isinstance(n, (int, np.integer)) and not isinstance(n, bool) for n in found
+    ):
         raise ShapeError(f"{what} must be whole numbers; found {shown(found)}")
     return tuple(int(n) for n in found)
 
@@ -64,8 +76,17 @@ def _transpose_shape(x: Any, *, axes: Any) -> Spec:
     return Spec([x.shape[a] for a in axes], x.dtype)
 
 
-@primitive(lambda g, axes: transpose(g, np.argsort([a % len(axes) for a in axes])), shape=_transpose_shape, linear="jointly", name="transpose",
-           examples=[([(2, 3)], {"axes": (1, 0)}), ([(2, 3, 4)], {"axes": (2, 0, 1)}), ([()], {"axes": ()})])  # fmt: skip
+@primitive(
+    lambda g, axes: transpose(g, np.argsort([a % len(axes) for a in axes])),
+    shape=_transpose_shape,
+    linear="jointly",
+    name="transpose",
+    examples=[
+        ([(2, 3)], {"axes": (1, 0)}),
+        ([(2, 3, 4)], {"axes": (2, 0, 1)}),
+        ([()], {"axes": ()}),
+    ],
+)
 def _transpose(x: Any, *, axes: Any) -> Any:
     return np.transpose(x, axes)
 
@@ -74,7 +95,9 @@ def transpose(x: Any, *axes: Any) -> Any:
     """The axes in another order; without `axes` reversed."""
     x = operand(x, "transpose")
     given = () if len(axes) == 1 and axes[0] is None else _numbers(axes, "transpose: axes")
-    return _view(x, apply(_transpose.primitive, (x,), {"axes": given or tuple(range(x.ndim)[::-1])}))
+    return _view(
+        x, apply(_transpose.primitive, (x,), {"axes": given or tuple(range(x.ndim)[::-1])})
+    )
 
 
 def swapaxes(x: Any, axis1: int, axis2: int) -> Any:
@@ -112,8 +135,19 @@ def _broadcast_shape(x: Any, *, shape: Any) -> Spec:
     return Spec(shape, x.dtype)
 
 
-@primitive(lambda g: g, shape=_broadcast_shape, linear="jointly", broadcasts=True, name="broadcast_to",
-           examples=[([(1, 3)], {"shape": (2, 3)}), ([()], {"shape": (2, 2)}), ([(3,)], {"shape": (2, 3)}), ([(1, 3)], {"shape": (0, 3)})])  # fmt: skip
+@primitive(
+    lambda g: g,
+    shape=_broadcast_shape,
+    linear="jointly",
+    broadcasts=True,
+    name="broadcast_to",
+    examples=[
+        ([(1, 3)], {"shape": (2, 3)}),
+        ([()], {"shape": (2, 2)}),
+        ([(3,)], {"shape": (2, 3)}),
+        ([(1, 3)], {"shape": (0, 3)}),
+    ],
+)
 def _broadcast_to(x: Any, *, shape: Any) -> Any:
     return np.broadcast_to(x, _numbers((shape,), "the shape"))
 
@@ -129,8 +163,12 @@ def broadcast_to(x: Any, shape: Any) -> Any:
 def _concatenate_shape(*tensors: Any, axis: int) -> Spec:
     a = axis_of(axis, tensors[0].ndim)
     for i, t in enumerate(tensors):
-        if t.ndim != tensors[0].ndim or any(t.shape[k] != tensors[0].shape[k] for k in range(t.ndim) if k != a):
-            raise ShapeError(f"operand {i} has shape {t.shape}; expected {tensors[0].shape} except on axis {axis}")
+        if t.ndim != tensors[0].ndim or any(
+            t.shape[k] != tensors[0].shape[k] for k in range(t.ndim) if k != a
+        ):
+            raise ShapeError(
+                f"operand {i} has shape {t.shape}; expected {tensors[0].shape} except on axis {axis}"
+            )
     shape = list(tensors[0].shape)
     shape[a] = sum(t.shape[a] for t in tensors)
     return Spec(shape, np.result_type(*(t.dtype for t in tensors)))
@@ -142,8 +180,13 @@ def _concatenate_rule(g: Any, like_inputs: Any, axis: int, position: int) -> Any
     return g[(slice(None),) * axis + (slice(start, start + like_inputs[position].shape[axis]),)]
 
 
-@primitive(_concatenate_rule, shape=_concatenate_shape, linear="jointly", name="concatenate",
-           examples=[([(2, 3), (1, 3)], {"axis": 0}), ([(2, 3), (2, 1), (2, 0)], {"axis": -1})])  # fmt: skip
+@primitive(
+    _concatenate_rule,
+    shape=_concatenate_shape,
+    linear="jointly",
+    name="concatenate",
+    examples=[([(2, 3), (1, 3)], {"axis": 0}), ([(2, 3), (2, 1), (2, 0)], {"axis": -1})],
+)
 def _concatenate(*tensors: Any, axis: int) -> Any:
     return np.concatenate(tensors, axis=axis)
 
@@ -170,14 +213,25 @@ def concatenate(tensors: Sequence[Any], axis: int | None = 0) -> Any:
 def _stack_shape(*tensors: Any, axis: int) -> Spec:
     for i, t in enumerate(tensors):
         if t.shape != tensors[0].shape:
-            raise ShapeError(f"operand {i} has shape {t.shape}; expected {tensors[0].shape} as the first")
+            raise ShapeError(
+                f"operand {i} has shape {t.shape}; expected {tensors[0].shape} as the first"
+            )
     a = axis_of(axis, tensors[0].ndim + 1)
     shape = list(tensors[0].shape)
     return Spec([*shape[:a], len(tensors), *shape[a:]], np.result_type(*(t.dtype for t in tensors)))
 
 
-@primitive(lambda g, axis, position: g[(slice(None),) * (axis % g.ndim) + (position,)], shape=_stack_shape, linear="jointly", name="stack",
-           examples=[([(2, 3), (2, 3)], {"axis": 0}), ([(2,), (2,)], {"axis": -1}), ([(), ()], {"axis": 0})])  # fmt: skip
+@primitive(
+    lambda g, axis, position: g[(slice(None),) * (axis % g.ndim) + (position,)],
+    shape=_stack_shape,
+    linear="jointly",
+    name="stack",
+    examples=[
+        ([(2, 3), (2, 3)], {"axis": 0}),
+        ([(2,), (2,)], {"axis": -1}),
+        ([(), ()], {"axis": 0}),
+    ],
+)
 def _stack(*tensors: Any, axis: int) -> Any:
     return np.stack(tensors, axis=axis)
 
@@ -185,17 +239,26 @@ def _stack(*tensors: Any, axis: int) -> Any:
 def stack(tensors: Sequence[Any], axis: int = 0) -> Any:
     """Tensors of one shape joined along a new axis."""
     found = _several(tensors, "stack")
-    return apply(_stack.primitive, found, {"axis": axis_of(axis, np.ndim(found[0]) + 1) if isinstance(axis, bool) else axis})
+    return apply(
+        _stack.primitive,
+        found,
+        {"axis": axis_of(axis, np.ndim(found[0]) + 1) if isinstance(axis, bool) else axis},
+    )
 
 
 def split(x: Any, parts: int | Sequence[int], axis: int = 0) -> list[Any]:
-    """Consecutive parts along an axis: a number of equal ones, or the indices at which to cut (as in NumPy)."""
+    """Consecutive parts along an axis.
+
+    A number of equal ones, or the indices at which to cut (as in NumPy).
+    """
     x = operand(x, "split")
     a = axis_of(axis, x.ndim)
     n = x.shape[a]
     if isinstance(parts, (int, np.integer)) and not isinstance(parts, bool):
         if parts < 1 or n % parts:
-            raise ShapeError(f"split: axis {axis} of shape {tuple(x.shape)} has size {n}, which {parts} equal parts do not divide")
+            raise ShapeError(
+                f"split: axis {axis} of shape {tuple(x.shape)} has size {n}, which {parts} equal parts do not divide"
+            )
         cuts = [i * (n // parts) for i in range(parts + 1)]
     else:
         cuts = [0, *_numbers((parts,), "split: parts"), n]
@@ -219,13 +282,25 @@ def _roll_rule(g: Any, shift: Any, axis: Any) -> Any:
     return roll(g, tuple(-s for s in shift) if isinstance(shift, tuple) else -shift, axis)
 
 
-@primitive(_roll_rule, shape=_roll_shape, linear="jointly",
-           examples=[([(4,)], {"shift": 1}), ([(2, 3)], {"shift": (1, 2), "axis": (0, 1)}), ([(2, 3)], {"shift": -1}),
-                     ([(4,)], {"shift": (1, 2), "axis": 0})])  # fmt: skip
+@primitive(
+    _roll_rule,
+    shape=_roll_shape,
+    linear="jointly",
+    examples=[
+        ([(4,)], {"shift": 1}),
+        ([(2, 3)], {"shift": (1, 2), "axis": (0, 1)}),
+        ([(2, 3)], {"shift": -1}),
+        ([(4,)], {"shift": (1, 2), "axis": 0}),
+    ],
+)
 def roll(x: Any, *, shift: Any, axis: Any = None) -> Any:
-    """Values moved along axes; what falls off one end comes in at the other. axis None: over the flattened tensor."""
+    """Values moved along axes; what falls off one end comes in at the other. axis None.
+
+    Over the flattened tensor.
+    """
     _numbers((shift,), "roll: shift")
-    axes_of(tuple(dict.fromkeys(axis, 0)) if isinstance(axis, (tuple, list)) else axis, x.ndim)  # an axis may be named twice
+    # an axis may be named twice
+    axes_of(tuple(dict.fromkeys(axis, 0)) if isinstance(axis, (tuple, list)) else axis, x.ndim)
     return np.roll(x, shift, axis)
 
 
@@ -236,7 +311,9 @@ def _pairs(pad_width: Any, ndim: int) -> list[tuple[int, int]]:
             raise ValueError
         return [(int(a), int(b)) for a, b in np.broadcast_to(given, (ndim, 2))]
     except ValueError:
-        raise ShapeError(f"pad_width {pad_width} is no number, pair, or pair for each of {ndim} axes") from None
+        raise ShapeError(
+            f"pad_width {pad_width} is no number, pair, or pair for each of {ndim} axes"
+        ) from None
 
 
 def _pad_shape(x: Any, *, pad_width: Any, value: float = 0.0) -> Spec:
@@ -247,16 +324,33 @@ def _pad_shape(x: Any, *, pad_width: Any, value: float = 0.0) -> Spec:
 
 
 def _pad_rule(g: Any, like_x: Any, pad_width: Any) -> Any:
-    return g[tuple([slice(a, a + n) for n, (a, _) in zip(like_x.shape, _pairs(pad_width, like_x.ndim), strict=True)])]
+    return g[
+        tuple(
+            [
+                slice(a, a + n)
+                for n, (a, _) in zip(like_x.shape, _pairs(pad_width, like_x.ndim), strict=True)
+            ]
+        )
+    ]
 
 
-@primitive(_pad_rule, shape=_pad_shape, tangent=lambda t, out, x, pad_width, value: pad(t, pad_width),
-           examples=[([(2, 3)], {"pad_width": 1}), ([(2, 3)], {"pad_width": ((0, 1), (2, 0)), "value": 1.5}), ([(0,)], {"pad_width": (1, 1)})])  # fmt: skip
+@primitive(
+    _pad_rule,
+    shape=_pad_shape,
+    tangent=lambda t, out, x, pad_width, value: pad(t, pad_width),
+    examples=[
+        ([(2, 3)], {"pad_width": 1}),
+        ([(2, 3)], {"pad_width": ((0, 1), (2, 0)), "value": 1.5}),
+        ([(0,)], {"pad_width": (1, 1)}),
+    ],
+)
 def pad(x: Any, *, pad_width: Any, value: Any = 0.0) -> Any:
     """A border of a constant, a number (nan, too): `pad_width` is a number, a pair (before, after), or a pair for each axis."""
     if not isinstance(value, (int, float, np.integer, np.floating)):
         raise TinygradError(f"pad: value must be a number; found {shown(value)}")
-    return np.array(x) if not x.ndim else np.pad(x, _pairs(pad_width, x.ndim), constant_values=value)
+    return (
+        np.array(x) if not x.ndim else np.pad(x, _pairs(pad_width, x.ndim), constant_values=value)
+    )
 
 
 def _triangle_shape(x: Any, *, k: int = 0) -> Spec:
@@ -265,14 +359,24 @@ def _triangle_shape(x: Any, *, k: int = 0) -> Spec:
     return Spec(x.shape, x.dtype)
 
 
-@primitive(lambda g, k: tril(g, k), shape=_triangle_shape, linear="jointly", examples=[([(3, 3)], {}), ([(2, 2, 3)], {"k": -1})])
+@primitive(
+    lambda g, k: tril(g, k),
+    shape=_triangle_shape,
+    linear="jointly",
+    examples=[([(3, 3)], {}), ([(2, 2, 3)], {"k": -1})],
+)
 def tril(x: Any, *, k: int = 0) -> Any:
     """Zero above the k-th diagonal of the last two axes."""
     _triangle_shape(x)
     return np.tril(x, k)
 
 
-@primitive(lambda g, k: triu(g, k), shape=_triangle_shape, linear="jointly", examples=[([(3, 3)], {}), ([(2, 2, 3)], {"k": 1})])
+@primitive(
+    lambda g, k: triu(g, k),
+    shape=_triangle_shape,
+    linear="jointly",
+    examples=[([(3, 3)], {}), ([(2, 2, 3)], {"k": 1})],
+)
 def triu(x: Any, *, k: int = 0) -> Any:
     """Zero below the k-th diagonal of the last two axes."""
     _triangle_shape(x)
@@ -302,21 +406,35 @@ def plain_index(index: Any) -> Any:
         return tuple([plain_index(i) for i in index])
     if isinstance(index, list):
         return np.asarray(index) if index else np.zeros(0, np.intp)
-    return as_array(index).copy() if isinstance(index, np.ndarray) else index  # the node keeps it, and the caller may write into his own
+    # the node keeps it, and the caller may write into his own
+    return as_array(index).copy() if isinstance(index, np.ndarray) else index
 
 
 def _getitem_shape(x: Any, *, index: Any) -> Spec:
     try:
         return Spec(np.broadcast_to(np.zeros((), x.dtype), x.shape)[index].shape, x.dtype)
     except IndexError as error:
-        raise ShapeError(f"index {show_index(index)} does not fit shape {x.shape}: {error}") from None
+        raise ShapeError(
+            f"index {show_index(index)} does not fit shape {x.shape}: {error}"
+        ) from None
 
 
 def show_index(index: Any) -> str:
     """An index as messages show it."""
     parts = index if isinstance(index, tuple) else (index,)
-    names = [f"array{i.shape}" if isinstance(i, np.ndarray) else "..." if i is Ellipsis else i for i in parts]
-    shown = [":".join("" if n is None else str(n) for n in (i.start, i.stop, i.step)[: 2 + (i.step is not None)]) if isinstance(i, slice) else str(i) for i in names]
+    names = [
+        f"array{i.shape}" if isinstance(i, np.ndarray) else "..." if i is Ellipsis else i
+        for i in parts
+    ]
+    shown = [
+        ":".join(
+            "" if n is None else str(n)
+            for n in (i.start, i.stop, i.step)[: 2 + (i.step is not None)]
+        )
+        if isinstance(i, slice)
+        else str(i)
+        for i in names
+    ]
     return f"[{', '.join(shown)}]"
 
 
@@ -336,8 +454,14 @@ INDICES: list[Any] = [
 ]
 
 
-@primitive(lambda g, like_x, index: scatter(g, index, like_x.shape), shape=_getitem_shape, linear="jointly", name="getitem",
-           examples=[([(2, 3)], {"index": i}) for i in INDICES] + [([(3,)], {"index": np.array([True, False, True])}), ([(0, 3)], {"index": slice(None)})])  # fmt: skip
+@primitive(
+    lambda g, like_x, index: scatter(g, index, like_x.shape),
+    shape=_getitem_shape,
+    linear="jointly",
+    name="getitem",
+    examples=[([(2, 3)], {"index": i}) for i in INDICES]
+    + [([(3,)], {"index": np.array([True, False, True])}), ([(0, 3)], {"index": slice(None)})],
+)
 def _getitem(x: Any, *, index: Any) -> Any:
     return x[index]
 
@@ -353,7 +477,10 @@ _getitem.primitive.add_into = _add_at
 
 
 def getitem(x: Any, index: Any) -> Any:
-    """x[index]: basic and advanced indexing as in NumPy. An integer tensor as the only index is `take` along axis 0."""
+    """x[index]: basic and advanced indexing as in NumPy.
+
+    An integer tensor as the only index is `take` along axis 0.
+    """
     if type(index) not in _PLAIN:
         if isinstance(index, Tensor) and index.dtype.kind in "iu" and index.ndim:
             return take(x, index, 0)
@@ -365,10 +492,20 @@ def _scatter_shape(x: Any, *, index: Any, shape: Any) -> Spec:
     return Spec(_numbers((shape,), "the shape"), x.dtype)
 
 
-@primitive(lambda g, index: g[index], shape=_scatter_shape, linear="jointly",
-           examples=[([(3,)], {"index": (0,), "shape": (2, 3)}), ([(3,)], {"index": (np.array([0, 1, 0]),), "shape": (2,)})])  # fmt: skip
+@primitive(
+    lambda g, index: g[index],
+    shape=_scatter_shape,
+    linear="jointly",
+    examples=[
+        ([(3,)], {"index": (0,), "shape": (2, 3)}),
+        ([(3,)], {"index": (np.array([0, 1, 0]),), "shape": (2,)}),
+    ],
+)
 def scatter(x: Any, *, index: Any, shape: Any) -> Any:
-    """Zeros of a shape, with x added at an index: the transpose of indexing. Elements named twice add up."""
+    """Zeros of a shape, with x added at an index: the transpose of indexing.
+
+    Elements named twice add up.
+    """
     out = np.zeros(_numbers((shape,), "the shape"), x.dtype)
     if is_basic(index) or getattr(index, "dtype", None) == np.bool_:
         out[index] = x
@@ -384,41 +521,68 @@ def _shape(value: Any) -> tuple[int, ...]:
 def _setitem_shape(x: Any, value: Any, *, index: Any) -> Spec:
     part = _getitem_shape(x, index=index).shape
     if broadcast(part, _shape(value)) != part:
-        raise ShapeError(f"a value of shape {_shape(value)} does not fit {show_index(index)}, which has shape {part}")
+        raise ShapeError(
+            f"a value of shape {_shape(value)} does not fit {show_index(index)}, which has shape {part}"
+        )
     return Spec(x.shape, x.dtype)
 
 
-@primitive(lambda g, index: setitem(g, 0.0, index), lambda g, index: g[index], shape=_setitem_shape, linear="jointly", broadcasts=True,
-           examples=[([(2, 3), (3,)], {"index": (0,)}), ([(2, 3), ()], {"index": (slice(None), 1)}), ([(3,), (2,)], {"index": np.array([2, 0])}),
-                     ([(2, 3), (1, 3)], {"index": np.array([True, False])})])  # fmt: skip
+@primitive(
+    lambda g, index: setitem(g, 0.0, index),
+    lambda g, index: g[index],
+    shape=_setitem_shape,
+    linear="jointly",
+    broadcasts=True,
+    examples=[
+        ([(2, 3), (3,)], {"index": (0,)}),
+        ([(2, 3), ()], {"index": (slice(None), 1)}),
+        ([(3,), (2,)], {"index": np.array([2, 0])}),
+        ([(2, 3), (1, 3)], {"index": np.array([True, False])}),
+    ],
+)
 def setitem(x: Any, value: Any, *, index: Any) -> Any:
-    """A copy of x with value at an index: what ``x[index] = value`` records. Elements named twice get one of the values."""
+    """A copy of x with value at an index: what ``x[index] = value`` records.
+
+    Elements named twice get one of the values.
+    """
     out = np.array(x)
     out[index] = value
     return out
 
 
 def integers(given: Any, what: str) -> Any:
-    """Indices as a Tensor or an array: from a number, nested lists, an array or a tensor of integers."""
+    """Indices as a Tensor or an array.
+
+    From a number, nested lists, an array or a tensor of integers.
+    """
     made: Any
     try:
         made = given if isinstance(given, (Tensor, np.ndarray, Spec)) else tensor(given)
     except DtypeError:
-        raise DtypeError(f"{what} must be integers; found {shown(given)}{Where(*caller()).described()}") from None
+        raise DtypeError(
+            f"{what} must be integers; found {shown(given)}{Where(*caller()).described()}"
+        ) from None
     if made.size == 0 and isinstance(given, (list, tuple)):
         made = made.astype(np.int64)  # an empty list has no dtype of its own
     if made.dtype.kind not in "iu":
-        raise DtypeError(f"{what} must be integers; found {made.dtype}{Where(*caller()).described()}")
+        raise DtypeError(
+            f"{what} must be integers; found {made.dtype}{Where(*caller()).described()}"
+        )
     return made
 
 
 def within(ids: Any, count: int, what: str, names: str) -> Any:
-    """Integers, checked to be from 0 to count - 1: those of a trace when they are looked up, for which a negative one becomes `count`."""
+    """Integers, checked to be from 0 to count - 1.
+
+    Those of a trace when they are looked up, for which a negative one becomes `count`.
+    """
     known = ids.array if isinstance(ids, Tensor) else ids
     if isinstance(known, Spec):
         return ids if ids.dtype.kind == "u" else where(ids < 0, count, ids.astype(np.int64))
     if known.size and (known.min() < 0 or known.max() >= count):
-        raise ShapeError(f"{what} from {known.min()} to {known.max()}; expected 0 to {count - 1}, one of the {count} {names}")
+        raise ShapeError(
+            f"{what} from {known.min()} to {known.max()}; expected 0 to {count - 1}, one of the {count} {names}"
+        )
     return ids
 
 
@@ -431,7 +595,11 @@ def _places(name: str, x: Any, indices: Any) -> Any:
 
 
 def _in_range(indices: Any, n: int) -> None:
-    if isinstance(indices, np.ndarray) and indices.size and not (-n <= indices.min() and indices.max() < n):
+    if (
+        isinstance(indices, np.ndarray)
+        and indices.size
+        and not (-n <= indices.min() and indices.max() < n)
+    ):
         raise ShapeError(f"indices from {indices.min()} to {indices.max()} on an axis of size {n}")
 
 
@@ -441,22 +609,43 @@ def _take_shape(x: Any, indices: Any, *, axis: int = 0) -> Spec:
     return Spec([*x.shape[:a], *indices.shape, *x.shape[a + 1 :]], x.dtype)
 
 
-@primitive(lambda g, indices, like_x, axis: index_add(np.zeros(like_x.shape, like_x.dtype), indices, g, axis), None,
-           shape=_take_shape, linear="each", promotes=slice(0, 1), name="take",
-           examples=[([(3, 2), np.array([0, 2, 0])], {"axis": 0}), ([(2, 3), np.array([[1], [-1]])], {"axis": 1})])  # fmt: skip
+@primitive(
+    lambda g, indices, like_x, axis: index_add(
+        np.zeros(like_x.shape, like_x.dtype), indices, g, axis
+    ),
+    None,
+    shape=_take_shape,
+    linear="each",
+    promotes=slice(0, 1),
+    name="take",
+    examples=[
+        ([(3, 2), np.array([0, 2, 0])], {"axis": 0}),
+        ([(2, 3), np.array([[1], [-1]])], {"axis": 1}),
+    ],
+)
 def _take(x: Any, indices: Any, *, axis: int = 0) -> Any:
     return np.take(x, indices, axis_of(axis, x.ndim))
 
 
 def take(x: Any, indices: Any, axis: int = 0) -> Any:
-    """x at integer indices along an axis, negative ones from its end; the gradients of elements taken twice add up."""
+    """x at integer indices along an axis, negative ones from its end.
+
+    The gradients of elements taken twice add up.
+    """
     return apply(_take.primitive, (operand(x, "take"), _places("take", x, indices)), {"axis": axis})
 
 
 def _added(add: Any, tangents: Any, indices: Any, out: Any, axis: int) -> Any:
-    """Tangent of adding at indices: the same addition of the tangents (`out` is saved for its shape)."""
+    """Tangent of adding at indices.
+
+    The same addition of the tangents (`out` is saved for its shape).
+    """
     onto, _, value = tangents
-    return onto if value is None else add(np.zeros(out.shape, out.dtype) if onto is None else onto, indices, value, axis)
+    return (
+        onto
+        if value is None
+        else add(np.zeros(out.shape, out.dtype) if onto is None else onto, indices, value, axis)
+    )
 
 
 def _index_add_shape(x: Any, indices: Any, value: Any, *, axis: int = 0) -> Spec:
@@ -466,9 +655,19 @@ def _index_add_shape(x: Any, indices: Any, value: Any, *, axis: int = 0) -> Spec
     return Spec(x.shape, x.dtype)
 
 
-@primitive(lambda g: g, None, lambda g, out, indices, axis: take(g, indices, axis), shape=_index_add_shape,
-           promotes=slice(0, 3, 2), tangent=lambda t, out, x, indices, value, axis: _added(index_add, t, indices, out, axis), name="index_add",
-           examples=[([(3, 2), np.array([0, 2, 0]), (3, 2)], {"axis": 0}), ([(2, 3), np.array([1]), (2, 1)], {"axis": 1})])  # fmt: skip
+@primitive(
+    lambda g: g,
+    None,
+    lambda g, out, indices, axis: take(g, indices, axis),
+    shape=_index_add_shape,
+    promotes=slice(0, 3, 2),
+    tangent=lambda t, out, x, indices, value, axis: _added(index_add, t, indices, out, axis),
+    name="index_add",
+    examples=[
+        ([(3, 2), np.array([0, 2, 0]), (3, 2)], {"axis": 0}),
+        ([(2, 3), np.array([1]), (2, 1)], {"axis": 1}),
+    ],
+)
 def _index_add(x: Any, indices: Any, value: Any, *, axis: int = 0) -> Any:
     out = np.array(x)
     np.add.at(out, (slice(None),) * (axis % x.ndim) + (indices,), value)
@@ -477,36 +676,68 @@ def _index_add(x: Any, indices: Any, value: Any, *, axis: int = 0) -> Any:
 
 def index_add(x: Any, indices: Any, value: Any, axis: int = 0) -> Any:
     """A copy of x with value added at integer indices along an axis; indices that repeat add up."""
-    return apply(_index_add.primitive, (operand(x, "index_add"), _places("index_add", x, indices), value), {"axis": axis})
+    return apply(
+        _index_add.primitive,
+        (operand(x, "index_add"), _places("index_add", x, indices), value),
+        {"axis": axis},
+    )
 
 
 def _along_shape(x: Any, indices: Any, *, axis: int = -1) -> Spec:
     a = axis_of(axis, x.ndim)
-    if x.ndim != indices.ndim or any(m != n for k, (m, n) in enumerate(zip(x.shape, indices.shape, strict=True)) if k != a):
-        raise ShapeError(f"expected indices of shape {x.shape} except on axis {axis}; found {indices.shape}")
+    if x.ndim != indices.ndim or any(
+        m != n for k, (m, n) in enumerate(zip(x.shape, indices.shape, strict=True)) if k != a
+    ):
+        raise ShapeError(
+            f"expected indices of shape {x.shape} except on axis {axis}; found {indices.shape}"
+        )
     _in_range(indices, x.shape[a])
     return Spec(indices.shape, x.dtype)
 
 
-@primitive(lambda g, indices, like_x, axis: _add_along_axis(np.zeros(like_x.shape, like_x.dtype), indices, g, axis), None,
-           shape=_along_shape, linear="each", promotes=slice(0, 1), name="take_along_axis",
-           examples=[([(2, 3), np.array([[2], [0]])], {"axis": 1}), ([(2, 3), np.array([[1, 1, 0]])], {"axis": 0})])  # fmt: skip
+@primitive(
+    lambda g, indices, like_x, axis: _add_along_axis(
+        np.zeros(like_x.shape, like_x.dtype), indices, g, axis
+    ),
+    None,
+    shape=_along_shape,
+    linear="each",
+    promotes=slice(0, 1),
+    name="take_along_axis",
+    examples=[
+        ([(2, 3), np.array([[2], [0]])], {"axis": 1}),
+        ([(2, 3), np.array([[1, 1, 0]])], {"axis": 0}),
+    ],
+)
 def _take_along_axis(x: Any, indices: Any, *, axis: int = -1) -> Any:
     return np.take_along_axis(x, indices, axis_of(axis, x.ndim))
 
 
 def take_along_axis(x: Any, indices: Any, axis: int = -1) -> Any:
     """For each row along an axis, the elements at that row's own indices (as `numpy.take_along_axis`)."""
-    return apply(_take_along_axis.primitive, (operand(x, "take_along_axis"), _places("take_along_axis", x, indices)), {"axis": axis})
+    return apply(
+        _take_along_axis.primitive,
+        (operand(x, "take_along_axis"), _places("take_along_axis", x, indices)),
+        {"axis": axis},
+    )
 
 
-@primitive(lambda g: g, None, lambda g, out, indices, axis: take_along_axis(g, indices, axis), promotes=slice(0, 3, 2),
-           name="add_along_axis", shape=same_shape,
-           tangent=lambda t, out, x, indices, value, axis: _added(_add_along_axis, t, indices, out, axis),
-           examples=[([(2, 3), np.array([[2, 2], [0, 1]]), (2, 2)], {"axis": 1})])  # fmt: skip
+@primitive(
+    lambda g: g,
+    None,
+    lambda g, out, indices, axis: take_along_axis(g, indices, axis),
+    promotes=slice(0, 3, 2),
+    name="add_along_axis",
+    shape=same_shape,
+    tangent=lambda t, out, x, indices, value, axis: _added(_add_along_axis, t, indices, out, axis),
+    examples=[([(2, 3), np.array([[2, 2], [0, 1]]), (2, 2)], {"axis": 1})],
+)
 def _add_along_axis(x: Any, indices: Any, value: Any, *, axis: int = -1) -> Any:
     out = np.array(x)
-    places = [np.arange(n).reshape([-1 if k == i else 1 for k in range(x.ndim)]) for i, n in enumerate(indices.shape)]
+    places = [
+        np.arange(n).reshape([-1 if k == i else 1 for k in range(x.ndim)])
+        for i, n in enumerate(indices.shape)
+    ]
     places[axis] = indices
     np.add.at(out, tuple(places), value)
     return out
@@ -516,8 +747,14 @@ def _one_hot_shape(indices: Any, *, classes: int, dtype: Any = np.float32) -> Sp
     return Spec((*indices.shape, classes), dtype)
 
 
-@primitive(shape=_one_hot_shape, name="one_hot",
-           examples=[([np.array([[0], [2]])], {"classes": 3}), ([np.array([], int)], {"classes": 2, "dtype": np.float64})])  # fmt: skip
+@primitive(
+    shape=_one_hot_shape,
+    name="one_hot",
+    examples=[
+        ([np.array([[0], [2]])], {"classes": 3}),
+        ([np.array([], int)], {"classes": 2, "dtype": np.float64}),
+    ],
+)
 def _one_hot(indices: Any, *, classes: int, dtype: Any = np.float32) -> Any:
     if indices.size and (indices.min() < 0 or indices.max() >= classes):
         raise ShapeError(f"indices from {indices.min()} to {indices.max()} for {classes} classes")
@@ -526,5 +763,8 @@ def _one_hot(indices: Any, *, classes: int, dtype: Any = np.float32) -> Any:
 
 def one_hot(indices: Any, classes: int, dtype: Any = np.float32) -> Any:
     """1 at the index and 0 elsewhere along a new last axis of size `classes`; no gradient."""
-    params = {"classes": size(classes, "one_hot: classes"), "dtype": check_dtype("" if dtype is None else dtype)}
+    params = {
+        "classes": size(classes, "one_hot: classes"),
+        "dtype": check_dtype("" if dtype is None else dtype),
+    }
     return apply(_one_hot.primitive, (integers(indices, "one_hot: the indices"),), params)

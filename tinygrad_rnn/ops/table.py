@@ -1,4 +1,7 @@
-"""How lists of nodes are shown: a tape as a table with the time step of each node, a traced program as text."""
+"""How lists of nodes are shown.
+
+A tape as a table with the time step of each node, a traced program as text.
+"""
 
 from __future__ import annotations
 
@@ -31,14 +34,32 @@ class Tape(Sequence[Node]):
         return self._rows(range(len(self.nodes)), limit)
 
     def backward_table(self, limit: int | None = 40) -> str:
-        """The reverse walk: the same rows in the order in which backward visits them, with the values each rule reads."""
-        return self._rows([i for i in reversed(range(len(self.nodes))) if self.nodes[i].requires_grad], limit, backward=True)
+        """The reverse walk.
+
+        The same rows in the order in which backward visits them, with the values each rule reads.
+        """
+        return self._rows(
+            [i for i in reversed(range(len(self.nodes))) if self.nodes[i].requires_grad],
+            limit,
+            backward=True,
+        )
 
     def _rows(self, order: Sequence[int], limit: int | None, backward: bool = False) -> str:
         number = {node: i for i, node in enumerate(self.nodes)}
         hidden = 0 if limit is None else max(0, len(order) - limit)
         head = len(order) - hidden - (limit // 4 if hidden and limit else 0)
-        rows = [("", "t", "cell", "op", "adds to" if backward else "inputs", "shape", "reads" if backward else "name", "line")]
+        rows = [
+            (
+                "",
+                "t",
+                "cell",
+                "op",
+                "adds to" if backward else "inputs",
+                "shape",
+                "reads" if backward else "name",
+                "line",
+            )
+        ]
         for place, i in enumerate(order):
             if hidden and head <= place < head + hidden:
                 continue
@@ -49,7 +70,18 @@ class Tape(Sequence[Node]):
             step = "" if node.where.mark.step is None else str(node.where.mark.step)
             note = _reads(node) if backward else node.name or ""
             shape = "x".join(map(str, node.shape)) or "scalar"
-            rows.append((f"%{i}", step, node.where.mark.cell, node.op, " ".join(inputs), shape, note, str(node.where)))
+            rows.append(
+                (
+                    f"%{i}",
+                    step,
+                    node.where.mark.cell,
+                    node.op,
+                    " ".join(inputs),
+                    shape,
+                    note,
+                    str(node.where),
+                )
+            )
         widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
         used = [k for k in range(len(widths)) if any(row[k] for row in rows[1:])]
         lines = ["  ".join(row[k].ljust(widths[k]) for k in used).rstrip() for row in rows]
@@ -82,13 +114,16 @@ def listing(self: Program) -> str:
     names: dict[Any, str] = {}
     for i, n in enumerate([*self.inputs, *self.constants, *self.nodes]):
         names[n] = f"%{n.name}" if n.name and f"%{n.name}" not in names.values() else f"%{i}"
-    rows = [("input" if n.primitive is None else f"from {n.op}", names[n], "", n) for n in self.inputs] + [
-        ("leaf", names[n], "", n) for n in self.constants
-    ]
+    rows = [
+        ("input" if n.primitive is None else f"from {n.op}", names[n], "", n) for n in self.inputs
+    ] + [("leaf", names[n], "", n) for n in self.constants]
     for n in self.nodes:
         params = "".join(f" {k}={v}" for k, v in n.params.items())
         rows.append((n.op, names[n], " ".join(names.get(i, f"{i}") for i in n.inputs) + params, n))
-    lines = [f"{name:<12} = {op:<12} {args:<44} {'x'.join(map(str, n.shape)) or 'scalar'}" for op, name, args, n in rows]
+    lines = [
+        f"{name:<12} = {op:<12} {args:<44} {'x'.join(map(str, n.shape)) or 'scalar'}"
+        for op, name, args, n in rows
+    ]
     return "\n".join([*lines, f"return {', '.join(names.get(o, str(o)) for o in self.outputs)}"])
 
 

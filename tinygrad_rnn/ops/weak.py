@@ -1,6 +1,7 @@
 """Tensors that are made of Python numbers alone, and so take the floating dtype of what they meet, as Python numbers do.
 
-``where(m, 1.0, 0.0)`` is float32. Beside a float64 tensor it is computed anew in float64, so that 0.1 is the 0.1 of that dtype.
+``where(m, 1.0, 0.0)`` is float32. Beside a float64 tensor it is computed anew in float64, so that
+0.1 is the 0.1 of that dtype.
 """
 
 from __future__ import annotations
@@ -28,13 +29,23 @@ class Weak(Tensor):
 
     @property
     def weak(self) -> bool:
-        """Whether it still has no dtype of its own: neither was it written to, nor are there gradients to keep."""
+        """Whether it still has no dtype of its own.
+
+        Neither was it written to, nor are there gradients to keep.
+        """
         return self.array is self._first and not self.requires_grad
 
     def astype(self, dtype: Any) -> Any:
-        """The values in another dtype; of a floating one, those that are nearest to the numbers in it."""
+        """The values in another dtype.
+
+        Of a floating one, those that are nearest to the numbers in it.
+        """
         found = check_dtype(dtype)
-        return self._make(found) if self.weak and found.kind == "f" and found != FLOAT32 else vars(Tensor)["astype"](self, found)
+        return (
+            self._make(found)
+            if self.weak and found.kind == "f" and found != FLOAT32
+            else vars(Tensor)["astype"](self, found)
+        )
 
     def __reduce__(self) -> Any:
         return Tensor.__reduce__(Tensor(self.array, self.node))
@@ -53,8 +64,15 @@ def of_numbers(op: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(op)
     def chosen(condition: Any, a: Any, b: Any) -> Any:
         out = op(condition, a, b)
-        if isinstance(a, (int, float)) and isinstance(b, (int, float)) and isinstance(out, Tensor) and out.dtype is FLOAT32:
-            return Weak(out, lambda dtype: op(condition, np.asarray(a, dtype), np.asarray(b, dtype)))
+        if (
+            isinstance(a, (int, float))
+            and isinstance(b, (int, float))
+            and isinstance(out, Tensor)
+            and out.dtype is FLOAT32
+        ):
+            return Weak(
+                out, lambda dtype: op(condition, np.asarray(a, dtype), np.asarray(b, dtype))
+            )
         return out
 
     return chosen
@@ -66,13 +84,19 @@ def passing(op: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(op)
     def passed(self: Any, *args: Any, **kwargs: Any) -> Any:
         out = op(self, *args, **kwargs)
-        mixed = any(isinstance(x, (Tensor, np.ndarray, np.generic)) and not getattr(x, "weak", False) for x in (self, *args))
+        mixed = any(
+            isinstance(x, (Tensor, np.ndarray, np.generic)) and not getattr(x, "weak", False)
+            for x in (self, *args)
+        )
         depth = 1 + max(x.depth for x in (self, *args) if isinstance(x, Weak))
         if mixed or type(out) is not Tensor or out.dtype is not FLOAT32 or depth > LONGEST:
             return out
 
         def make(dtype: Any) -> Any:
-            return op(*[x.astype(dtype) if getattr(x, "weak", False) else x for x in (self, *args)], **kwargs)
+            return op(
+                *[x.astype(dtype) if getattr(x, "weak", False) else x for x in (self, *args)],
+                **kwargs,
+            )
 
         return Weak(out, make, depth)
 

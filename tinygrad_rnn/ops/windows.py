@@ -27,9 +27,13 @@ def _positions(length: int, size: int, stride: int, dilation: int) -> int:
 
 def _windows_shape(x: Any, *, size: Any, stride: Any, dilation: Any) -> Spec:
     if len(size) > x.ndim:
-        raise ShapeError(f"windows of {len(size)} axes need a tensor that has as many; found shape {x.shape}")
+        raise ShapeError(
+            f"windows of {len(size)} axes need a tensor that has as many; found shape {x.shape}"
+        )
     lead, lengths = x.shape[: -len(size)], x.shape[-len(size) :]
-    counts = [_positions(n, *setting) for n, *setting in zip(lengths, size, stride, dilation, strict=True)]
+    counts = [
+        _positions(n, *setting) for n, *setting in zip(lengths, size, stride, dilation, strict=True)
+    ]
     for i, count in enumerate(counts):
         if count < 1:
             raise ShapeError(
@@ -43,10 +47,20 @@ def _windows_rule(g: Any, like_x: Any, size: Any, stride: Any, dilation: Any) ->
     return unwindows(g, like_x.shape[-len(size) :], stride, dilation)
 
 
-@primitive(_windows_rule, shape=_windows_shape, linear="jointly", name="windows",
-           examples=[([(5,)], {"size": (2,), "stride": (1,), "dilation": (1,)}), ([(2, 7)], {"size": (3,), "stride": (2,), "dilation": (1,)}),
-                     ([(2, 8)], {"size": (2,), "stride": (3,), "dilation": (2,)}), ([(6,)], {"size": (2,), "stride": (3,), "dilation": (1,)}),
-                     ([(2, 4, 5)], {"size": (2, 3), "stride": (1, 2), "dilation": (2, 1)}), ([(0, 3)], {"size": (2,), "stride": (1,), "dilation": (1,)})])  # fmt: skip
+@primitive(
+    _windows_rule,
+    shape=_windows_shape,
+    linear="jointly",
+    name="windows",
+    examples=[
+        ([(5,)], {"size": (2,), "stride": (1,), "dilation": (1,)}),
+        ([(2, 7)], {"size": (3,), "stride": (2,), "dilation": (1,)}),
+        ([(2, 8)], {"size": (2,), "stride": (3,), "dilation": (2,)}),
+        ([(6,)], {"size": (2,), "stride": (3,), "dilation": (1,)}),
+        ([(2, 4, 5)], {"size": (2, 3), "stride": (1, 2), "dilation": (2, 1)}),
+        ([(0, 3)], {"size": (2,), "stride": (1,), "dilation": (1,)}),
+    ],
+)
 def _windows(x: Any, *, size: Any, stride: Any, dilation: Any) -> Any:
     k = len(size)
     span = [d * (n - 1) + 1 for n, d in zip(size, dilation, strict=True)]
@@ -71,21 +85,31 @@ def windows(x: Any, size: Any, stride: Any = 1, dilation: Any = 1) -> Any:
     Returns
     -------
     Tensor, shape (..., m_1, ..., m_k, size_1, ..., size_k)
-        ``out[..., i, j] == x[..., i * stride + j * dilation]``, with m = (n - dilation * (size - 1) - 1) // stride + 1. What is left over
-        at the end of an axis is in no window.
+        ``out[..., i, j] == x[..., i * stride + j * dilation]``, with m = (n - dilation * (size - 1)
+        - 1) // stride + 1. What is left over at the end of an axis is in no window.
     """
     k = len(size) if isinstance(size, (tuple, list)) else 1
-    return apply(_windows.primitive, (x,), settings_of("windows", k, size=size, stride=stride, dilation=dilation))
+    return apply(
+        _windows.primitive,
+        (x,),
+        settings_of("windows", k, size=size, stride=stride, dilation=dilation),
+    )
 
 
 def _unwindows_shape(x: Any, *, shape: Any, stride: Any, dilation: Any) -> Spec:
     k = len(shape)
     if x.ndim < 2 * k:
-        raise ShapeError(f"expected {k} axes of positions and {k} of windows at the end; found shape {x.shape}")
+        raise ShapeError(
+            f"expected {k} axes of positions and {k} of windows at the end; found shape {x.shape}"
+        )
     lead, counts, size = x.shape[: -2 * k], x.shape[-2 * k : -k], x.shape[-k:]
-    expected = tuple([_positions(n, *setting) for n, *setting in zip(shape, size, stride, dilation, strict=True)])
+    expected = tuple(
+        [_positions(n, *setting) for n, *setting in zip(shape, size, stride, dilation, strict=True)]
+    )
     if counts != expected:
-        raise ShapeError(f"on axes of sizes {tuple(shape)} there are {expected} windows of size {size}; found {counts} in shape {x.shape}")
+        raise ShapeError(
+            f"on axes of sizes {tuple(shape)} there are {expected} windows of size {size}; found {counts} in shape {x.shape}"
+        )
     return Spec((*lead, *shape), x.dtype)
 
 
@@ -93,17 +117,35 @@ def _unwindows_rule(g: Any, like_x: Any, shape: Any, stride: Any, dilation: Any)
     return windows(g, like_x.shape[-len(shape) :], stride, dilation)
 
 
-@primitive(_unwindows_rule, shape=_unwindows_shape, linear="jointly", name="unwindows",
-           examples=[([(4, 2)], {"shape": (5,), "stride": (1,), "dilation": (1,)}), ([(2, 3, 3)], {"shape": (8,), "stride": (2,), "dilation": (1,)}),
-                     ([(2, 2, 2)], {"shape": (8,), "stride": (3,), "dilation": (2,)}),
-                     ([(2, 2, 2, 2, 3)], {"shape": (4, 5), "stride": (1, 2), "dilation": (2, 1)}), ([(0, 2, 2)], {"shape": (3,), "stride": (1,), "dilation": (1,)})])  # fmt: skip
+@primitive(
+    _unwindows_rule,
+    shape=_unwindows_shape,
+    linear="jointly",
+    name="unwindows",
+    examples=[
+        ([(4, 2)], {"shape": (5,), "stride": (1,), "dilation": (1,)}),
+        ([(2, 3, 3)], {"shape": (8,), "stride": (2,), "dilation": (1,)}),
+        ([(2, 2, 2)], {"shape": (8,), "stride": (3,), "dilation": (2,)}),
+        ([(2, 2, 2, 2, 3)], {"shape": (4, 5), "stride": (1, 2), "dilation": (2, 1)}),
+        ([(0, 2, 2)], {"shape": (3,), "stride": (1,), "dilation": (1,)}),
+    ],
+)
 def _unwindows(x: Any, *, shape: Any, stride: Any, dilation: Any) -> Any:
-    out = np.zeros(_unwindows_shape(x, shape=shape, stride=stride, dilation=dilation).shape, x.dtype)
+    out = np.zeros(
+        _unwindows_shape(x, shape=shape, stride=stride, dilation=dilation).shape, x.dtype
+    )
     k = len(shape)
     counts, size = x.shape[-2 * k : -k], x.shape[-k:]
-    for place in itertools.product(*map(range, size)):  # one addition for each element of a window: none of these meet
+    # one addition for each element of a window: none of these meet
+    for place in itertools.product(*map(range, size)):
         starts = [j * d for j, d in zip(place, dilation, strict=True)]
-        target: Any = (..., *(slice(start, start + s * (m - 1) + 1, s) for start, s, m in zip(starts, stride, counts, strict=True)))
+        target: Any = (
+            ...,
+            *(
+                slice(start, start + s * (m - 1) + 1, s)
+                for start, s, m in zip(starts, stride, counts, strict=True)
+            ),
+        )
         out[target] += x[(..., *place)]
     return out
 
@@ -124,7 +166,11 @@ def unwindows(x: Any, shape: Any, stride: Any = 1, dilation: Any = 1) -> Any:
     Tensor, shape (..., n_1, ..., n_k)
     """
     k = len(shape) if isinstance(shape, (tuple, list)) else 1
-    return apply(_unwindows.primitive, (x,), settings_of("unwindows", k, shape=shape, stride=stride, dilation=dilation))
+    return apply(
+        _unwindows.primitive,
+        (x,),
+        settings_of("unwindows", k, shape=shape, stride=stride, dilation=dilation),
+    )
 
 
 def settings_of(name: str, k: int, least: int = 1, **settings: Any) -> dict[str, tuple[int, ...]]:
@@ -132,8 +178,17 @@ def settings_of(name: str, k: int, least: int = 1, **settings: Any) -> dict[str,
     found = {}
     for key, value in settings.items():
         sizes = tuple(value) if isinstance(value, (tuple, list)) else (value,) * k
-        if not sizes or len(sizes) != k or not all(isinstance(n, (int, np.integer)) and not isinstance(n, bool) and n >= least for n in sizes):
-            raise ShapeError(f"{name}: {key} must be an integer of at least {least}, or a tuple of {max(k, 1)} of them; found {value!r}")
+        if (
+            not sizes
+            or len(sizes) != k
+            or not all(
+                isinstance(n, (int, np.integer)) and not isinstance(n, bool) and n >= least
+                for n in sizes
+            )
+        ):
+            raise ShapeError(
+                f"{name}: {key} must be an integer of at least {least}, or a tuple of {max(k, 1)} of them; found {value!r}"
+            )
         found[key] = tuple([int(n) for n in sizes])
     return found
 
@@ -141,7 +196,15 @@ def settings_of(name: str, k: int, least: int = 1, **settings: Any) -> dict[str,
 # --- convolution ------------------------------------------------------------------------------------------------------------
 
 
-def conv1d(x: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1) -> Any:
+def conv1d(
+    x: Any,
+    weight: Any,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Any:
     """Convolution along one axis, as PyTorch's: the weight is not turned round.
 
     Parameters
@@ -154,16 +217,26 @@ def conv1d(x: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any 
     padding : int
         Zeros at both ends. For a border on one side alone (a causal convolution) use `pad` first.
     groups : int
-        The channels are cut into so many groups, each convolved by itself; as many as channels: depthwise.
+        The channels are cut into so many groups, each convolved by itself; as many as channels:
+        depthwise.
 
     Returns
     -------
-    Tensor, shape (batch, out_channels, (length + 2 * padding - dilation * (size - 1) - 1) // stride + 1)
+    Tensor, shape (batch, out_channels, (length + 2 * padding - dilation * (size - 1) - 1) // stride
+    + 1)
     """
     return _convolution("conv1d", 1, x, weight, bias, stride, padding, dilation, groups)
 
 
-def conv2d(x: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1) -> Any:
+def conv2d(
+    x: Any,
+    weight: Any,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Any:
     """Convolution over height and width, as PyTorch's: the weight is not turned round.
 
     Parameters
@@ -183,7 +256,17 @@ def conv2d(x: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any 
     return _convolution("conv2d", 2, x, weight, bias, stride, padding, dilation, groups)
 
 
-def _convolution(name: str, k: int, x: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
+def _convolution(
+    name: str,
+    k: int,
+    x: Any,
+    weight: Any,
+    bias: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: int,
+) -> Any:
     """One matrix product for each group: (out, in * size) by (in * size, batch * positions)."""
     layout = ("length",) if k == 1 else ("height", "width")
     x, weight = operand(x, name), operand(weight, f"{name}: weight")
@@ -201,27 +284,43 @@ def _convolution(name: str, k: int, x: Any, weight: Any, bias: Any, stride: Any,
             f"found shapes {tuple(x.shape)} and {tuple(weight.shape)}"
         )
     if out % groups:
-        raise ShapeError(f"{name}: the weight has {out} output channels, which {groups} groups do not divide")
+        raise ShapeError(
+            f"{name}: the weight has {out} output channels, which {groups} groups do not divide"
+        )
     if bias is not None and tuple(bias.shape) != (out,):
         raise ShapeError(f"{name}: expected a bias of shape ({out},); found {tuple(bias.shape)}")
-    parts = _fitting(name, x, _border(name, k, x, padding), size=size, stride=stride, dilation=dilation)
+    parts = _fitting(
+        name, x, _border(name, k, x, padding), size=size, stride=stride, dilation=dilation
+    )
     positions = tuple(parts.shape[2 : 2 + k])
-    columns = parts.transpose((1, *range(2 + k, 2 + 2 * k), 0, *range(2, 2 + k))).reshape((channels * math.prod(size), -1))
+    columns = parts.transpose((1, *range(2 + k, 2 + 2 * k), 0, *range(2, 2 + k))).reshape(
+        (channels * math.prod(size), -1)
+    )
     if groups == 1:
         y = matmul(weight.reshape((out, -1)), columns)
     else:
-        y = matmul(weight.reshape((groups, out // groups, -1)), columns.reshape((groups, inner * math.prod(size), -1)))
+        y = matmul(
+            weight.reshape((groups, out // groups, -1)),
+            columns.reshape((groups, inner * math.prod(size), -1)),
+        )
     y = y.reshape((out, batch, *positions)).swapaxes(0, 1)
     return y if bias is None else y + bias.reshape((out, *[1] * k))
 
 
 def _border(name: str, k: int, x: Any, padding: Any, value: float = 0.0) -> Any:
     widths = settings_of(name, k, least=0, padding=padding)["padding"]
-    return pad(x, ((0, 0),) * (x.ndim - k) + tuple([(p, p) for p in widths]), value) if any(widths) else x
+    return (
+        pad(x, ((0, 0),) * (x.ndim - k) + tuple([(p, p) for p in widths]), value)
+        if any(widths)
+        else x
+    )
 
 
 def _fitting(name: str, x: Any, padded: Any, **settings: Any) -> Any:
-    """Windows of x after padding; an error names the operation that was called and the shape that it was given."""
+    """Windows of x after padding.
+
+    An error names the operation that was called and the shape that it was given.
+    """
     settings = settings_of(name, len(settings["size"]), **settings)
     try:
         _windows_shape(Spec(padded.shape, padded.dtype), **settings)
@@ -235,7 +334,9 @@ def _fitting(name: str, x: Any, padded: Any, **settings: Any) -> Any:
 
 
 def max_pool1d(x: Any, size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1) -> Any:
-    """The largest element of each window along the last axis; of several, the first gets the gradient, as in PyTorch.
+    """The largest element of each window along the last axis.
+
+    Of several, the first gets the gradient, as in PyTorch.
 
     Parameters
     ----------
@@ -249,7 +350,8 @@ def max_pool1d(x: Any, size: Any, stride: Any = None, padding: Any = 0, dilation
 
     Returns
     -------
-    Tensor, shape (batch, channels, (length + 2 * padding - dilation * (size - 1) - 1) // stride + 1)
+    Tensor, shape (batch, channels, (length + 2 * padding - dilation * (size - 1) - 1) // stride +
+    1)
     """
     return _max_pool("max_pool1d", 1, x, size, stride, padding, dilation)
 
@@ -259,7 +361,9 @@ def max_pool2d(x: Any, size: Any, stride: Any = None, padding: Any = 0, dilation
     return _max_pool("max_pool2d", 2, x, size, stride, padding, dilation)
 
 
-def avg_pool1d(x: Any, size: Any, stride: Any = None, padding: Any = 0, count_include_pad: bool = True) -> Any:
+def avg_pool1d(
+    x: Any, size: Any, stride: Any = None, padding: Any = 0, count_include_pad: bool = True
+) -> Any:
     """The mean of each window along the last axis.
 
     Parameters
@@ -271,7 +375,8 @@ def avg_pool1d(x: Any, size: Any, stride: Any = None, padding: Any = 0, count_in
     padding : int
         Zeros at both ends; at most half the size.
     count_include_pad : bool
-        Whether these zeros count (as in PyTorch they do by default); if not, the mean is over the elements of x alone.
+        Whether these zeros count (as in PyTorch they do by default); if not, the mean is over the
+        elements of x alone.
 
     Returns
     -------
@@ -280,27 +385,39 @@ def avg_pool1d(x: Any, size: Any, stride: Any = None, padding: Any = 0, count_in
     return _avg_pool("avg_pool1d", 1, x, size, stride, padding, count_include_pad)
 
 
-def avg_pool2d(x: Any, size: Any, stride: Any = None, padding: Any = 0, count_include_pad: bool = True) -> Any:
+def avg_pool2d(
+    x: Any, size: Any, stride: Any = None, padding: Any = 0, count_include_pad: bool = True
+) -> Any:
     """The mean of each window over height and width: `avg_pool1d` on (batch, channels, height, width); settings may be pairs."""
     return _avg_pool("avg_pool2d", 2, x, size, stride, padding, count_include_pad)
 
 
-def _pools(name: str, k: int, x: Any, size: Any, stride: Any, padding: Any, dilation: Any, border: float) -> tuple[Any, tuple[int, ...]]:
+def _pools(
+    name: str, k: int, x: Any, size: Any, stride: Any, padding: Any, dilation: Any, border: float
+) -> tuple[Any, tuple[int, ...]]:
     """Windows of x with all elements of each on the last axis; also their size."""
     x = operand(x, name)
     if x.ndim != k + 2:
         axes = "length" if k == 1 else "height, width"
-        raise ShapeError(f"{name}: expected x of shape (batch, channels, {axes}); found {tuple(x.shape)}")
+        raise ShapeError(
+            f"{name}: expected x of shape (batch, channels, {axes}); found {tuple(x.shape)}"
+        )
     size = settings_of(name, k, size=size)["size"]
     widths = settings_of(name, k, least=0, padding=padding)["padding"]
     if any(p > n // 2 for p, n in zip(widths, size, strict=True)):
-        raise ShapeError(f"{name}: padding {widths} is more than half of size {size}, so a window might lie on padding alone")
+        raise ShapeError(
+            f"{name}: padding {widths} is more than half of size {size}, so a window might lie on padding alone"
+        )
     padded = _border(name, k, x, padding, border)
-    parts = _fitting(name, x, padded, size=size, stride=size if stride is None else stride, dilation=dilation)
+    parts = _fitting(
+        name, x, padded, size=size, stride=size if stride is None else stride, dilation=dilation
+    )
     return parts.reshape((*parts.shape[: 2 + k], math.prod(size))), size
 
 
-def _max_pool(name: str, k: int, x: Any, size: Any, stride: Any, padding: Any, dilation: Any) -> Any:
+def _max_pool(
+    name: str, k: int, x: Any, size: Any, stride: Any, padding: Any, dilation: Any
+) -> Any:
     x = operand(x, name)
     if x.dtype.kind != "f":
         raise DtypeError(f"{name}: expected floating numbers; found {x.dtype}")
@@ -309,7 +426,9 @@ def _max_pool(name: str, k: int, x: Any, size: Any, stride: Any, padding: Any, d
     return squeeze(take_along_axis(parts, first, -1), -1)
 
 
-def _avg_pool(name: str, k: int, x: Any, size: Any, stride: Any, padding: Any, count_include_pad: bool) -> Any:
+def _avg_pool(
+    name: str, k: int, x: Any, size: Any, stride: Any, padding: Any, count_include_pad: bool
+) -> Any:
     parts, size = _pools(name, k, x, size, stride, padding, 1, 0.0)
     if flag(count_include_pad, f"{name}: count_include_pad"):
         return parts.mean(axis=-1)

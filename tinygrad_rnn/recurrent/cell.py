@@ -26,9 +26,10 @@ from .products import entered, multiplied, shown, wrappers
 class Cell(Module):
     """One step of a recurrent network.
 
-    A subclass defines ``forward(x, state) -> (output, new_state)`` for one step, where x has shape (batch, input_size), and
-    ``initial_state(batch_size)``. A state is a Tensor or a tuple, named tuple or dict of them, of any shapes whose first axis is the
-    batch. x may be a tuple of tensors, and the output may differ from the state. Any plain function with this signature is a cell too,
+    A subclass defines ``forward(x, state) -> (output, new_state)`` for one step, where x has shape
+    (batch, input_size), and ``initial_state(batch_size)``. A state is a Tensor or a tuple, named
+    tuple or dict of them, of any shapes whose first axis is the batch. x may be a tuple of tensors,
+    and the output may differ from the state. Any plain function with this signature is a cell too,
     if it is given its first state.
 
     Attributes
@@ -40,18 +41,22 @@ class Cell(Module):
     output_size : int
         Features of the output; to be set only where they are not `hidden_size`.
     bookkeeping : tuple of str
-        Components of the state, by name, that are no memory of the cell but serve its computation: counters, windows of past values,
-        normalisers and stabilisers. Zoneout leaves them as they are. Components of integers or booleans never are memory.
+        Components of the state, by name, that are no memory of the cell but serve its computation:
+        counters, windows of past values, normalisers and stabilisers. Zoneout leaves them as they
+        are. Components of integers or booleans never are memory.
     joined : tuple of str
-        Components that hold parts of the same numbers, such as the real and the imaginary part: a mask of one is that of the others.
+        Components that hold parts of the same numbers, such as the real and the imaginary part: a
+        mask of one is that of the others.
 
     Notes
     -----
-    Wrappers that act inside a step have to know its products. A cell names them by the methods `from_input`, `from_state` and
-    `to_output`: ``self.from_state(h, self.U)`` in place of ``h @ self.U.T``, in all of its products or in none. Dropout of the state and the
-    normalisations refuse a step from whose recorded operations they see that its new state depends on ``h @ self.U.T``, with h a component of the
-    state, a view of one, or a product as r * h. They cannot see other operands (``tanh(h) @ self.U.T``), weights that need no gradient,
-    products with x, or what runs under `no_grad`.
+    Wrappers that act inside a step have to know its products. A cell names them by the methods
+    `from_input`, `from_state` and `to_output`: ``self.from_state(h, self.U)`` in place of ``h @
+    self.U.T``, in all of its products or in none. Dropout of the state and the normalisations
+    refuse a step from whose recorded operations they see that its new state depends on ``h @
+    self.U.T``, with h a component of the state, a view of one, or a product as r * h. They cannot
+    see other operands (``tanh(h) @ self.U.T``), weights that need no gradient, products with x, or
+    what runs under `no_grad`.
 
     Examples
     --------
@@ -79,7 +84,9 @@ class Cell(Module):
     def initial_state(self, batch_size: int) -> Any:
         """The state before the first step; by default zeros of shape (batch_size, hidden_size)."""
         if not hasattr(self, "hidden_size"):
-            raise TinygradError(f"{type(self).__name__} has no hidden_size; set it, or define initial_state(batch_size)")
+            raise TinygradError(
+                f"{type(self).__name__} has no hidden_size; set it, or define initial_state(batch_size)"
+            )
         return self.zeros(batch_size, self.hidden_size)
 
     def zeros(self, *shape: int) -> Tensor:
@@ -87,14 +94,26 @@ class Cell(Module):
         return Tensor(np.zeros(shape, dtype_of(self) or np.float32))
 
     def example_input(self, batch_size: int) -> Any:
-        """Zeros as one step of input, from which wrappers learn the sizes of products; to be defined by cells of other inputs."""
+        """Zeros as one step of input, from which wrappers learn the sizes of products.
+
+        To be defined by cells of other inputs.
+        """
         if self.input_size is None:
-            raise TinygradError(f"{name_of(self)} has no input_size; set it, or define example_input(batch_size)")
+            raise TinygradError(
+                f"{name_of(self)} has no input_size; set it, or define example_input(batch_size)"
+            )
         return self.zeros(batch_size, self.input_size)
 
     # --- what wrappers act on ---------------------------------------------------------------------------------------------------
 
-    def from_input(self, x: Any, weight: Any, product: Callable[..., Any] | None = None, *, cuts: tuple[int, ...] = ()) -> Any:
+    def from_input(
+        self,
+        x: Any,
+        weight: Any,
+        product: Callable[..., Any] | None = None,
+        *,
+        cuts: tuple[int, ...] = (),
+    ) -> Any:
         """The product of the input with weights, ``x @ weight.T``, which `nn.RecurrentLayerNorm` and `nn.RecurrentBatchNorm` normalise.
 
         Parameters
@@ -104,49 +123,72 @@ class Cell(Module):
         product : callable, optional
             ``product(x, weight)``, for another product than ``x @ weight.T``.
         cuts : tuple of int
-            Features at which layer normalisation begins anew; by default all features of the product are normalised together.
+            Features at which layer normalisation begins anew; by default all features of the
+            product are normalised together.
         """
         return multiplied(self, "input", "", x, weight, product, cuts)
 
     def from_state(
-        self, h: Any, weight: Any, product: Callable[..., Any] | None = None, *, name: str | None = "", cuts: tuple[int, ...] = ()
+        self,
+        h: Any,
+        weight: Any,
+        product: Callable[..., Any] | None = None,
+        *,
+        name: str | None = "",
+        cuts: tuple[int, ...] = (),
     ) -> Any:
         """The product of (part of) the state with recurrent weights, ``h @ weight.T``.
 
-        `nn.VariationalDropout` masks h here and nowhere else, `nn.RecurrentLayerNorm` and `nn.RecurrentBatchNorm` normalise the product;
-        what is carried from step to step past this product stays as it is.
+        `nn.VariationalDropout` masks h here and nowhere else, `nn.RecurrentLayerNorm` and
+        `nn.RecurrentBatchNorm` normalise the product; what is carried from step to step past this
+        product stays as it is.
 
         Parameters
         ----------
         h : Tensor, or tuple of Tensor
-            A component of the state, or what is made of it element by element, such as r * h. Several parts of one complex number get one mask.
+            A component of the state, or what is made of it element by element, such as r * h.
+            Several parts of one complex number get one mask.
         weight : Tensor, shape (features, columns of h)
         product : callable, optional
             ``product(h, weight)``, for another product than ``h @ weight.T``.
         name : str or None
-            The component of the state to which h belongs: operands of one component (and shape) have one mask within a sequence. By default it is
-            found: h is a component of the state or a view of one (different parts have masks of their own), or the state has only one
-            memory of its shape, of which it must be made. Where that does not say which, dropout of the state asks for the name. None: what is multiplied
-            is no component of the state, but made of the product of one, so it is not masked again.
+            The component of the state to which h belongs: operands of one component (and shape)
+            have one mask within a sequence. By default it is found: h is a component of the state
+            or a view of one (different parts have masks of their own), or the state has only one
+            memory of its shape, of which it must be made. Where that does not say which, dropout of
+            the state asks for the name. None: what is multiplied is no component of the state, but
+            made of the product of one, so it is not masked again.
         cuts : tuple of int
             As in `from_input`.
         """
         return multiplied(self, "state", name, h, weight, product, cuts)
 
     def to_output(self, c: Any) -> Any:
-        """The carried memory where the output is made of it, as c in ``h = o * tanh(c)``; normalising wrappers normalise it there alone."""
+        """The carried memory where the output is made of it, as c in ``h = o * tanh(c)``.
+
+        Normalising wrappers normalise it there alone.
+        """
         return shown("output", c)
 
     def mask_places(self, state: Any) -> list[int]:
         """For each component of a state the number of its mask, or -1 where it is bookkeeping and never masked."""
         names = component_names(self, state).short
-        bookkeeping, joined = ((given,) if isinstance(given, str) else tuple(given) for given in (self.bookkeeping, self.joined))
+        bookkeeping, joined = (
+            (given,) if isinstance(given, str) else tuple(given)
+            for given in (self.bookkeeping, self.joined)
+        )
         unknown = [name for name in (*bookkeeping, *joined) if name not in names]
         if unknown:
-            raise TinygradError(f"{name_of(self)}: bookkeeping or joined has {unknown}; the components of its state are {names}")
+            raise TinygradError(
+                f"{name_of(self)}: bookkeeping or joined has {unknown}; the components of its state are {names}"
+            )
         first = next((k for k, name in enumerate(names) if name in joined), 0)
         return [
-            -1 if name in bookkeeping or np.dtype(s.dtype).kind != "f" else first if name in joined else k
+            -1
+            if name in bookkeeping or np.dtype(s.dtype).kind != "f"
+            else first
+            if name in joined
+            else k
             for k, (name, s) in enumerate(zip(names, leaves(state), strict=True))
         ]
 
@@ -155,16 +197,32 @@ class Cell(Module):
         self.check(x)
         first = x[0] if isinstance(x, tuple) and x else x
         if not getattr(first, "shape", ()):
-            raise ShapeError(f"{name_of(self)}: expected one step of input, a tensor of shape (batch, ...); found {describe(first)}")
+            raise ShapeError(
+                f"{name_of(self)}: expected one step of input, a tensor of shape (batch, ...); found {describe(first)}"
+            )
         if state is None:
             state = self.initial_state(first.shape[0])
         try:
-            result = self._forward(x, state) if context().mark.step is not None else self._by_hand(x, state)
+            result = (
+                self._forward(x, state)
+                if context().mark.step is not None
+                else self._by_hand(x, state)
+            )
         except (TinygradError, TypeError, ValueError, AttributeError, IndexError, KeyError):
-            check_first_state(self, state, first.shape[0], f"{name_of(self)}: the state does not fit")
+            check_first_state(
+                self, state, first.shape[0], f"{name_of(self)}: the state does not fit"
+            )
             raise
-        if isinstance(state, Tensor) and isinstance(result, tuple) and len(result) == 2 and not isinstance(result[1], Tensor):
-            check_first_state(self, state, first.shape[0], f"{name_of(self)}: the state does not fit")  # rows passed for components
+        if (
+            isinstance(state, Tensor)
+            and isinstance(result, tuple)
+            and len(result) == 2
+            and not isinstance(result[1], Tensor)
+        ):
+            # rows passed for components
+            check_first_state(
+                self, state, first.shape[0], f"{name_of(self)}: the state does not fit"
+            )
         return result
 
     def _forward(self, x: Any, state: Any) -> Any:
@@ -176,25 +234,33 @@ class Cell(Module):
             return self.forward(given.pop(0), given.pop())  # nothing here keeps them in use
 
     def _by_hand(self, x: Any, state: Any) -> Any:
-        """A step outside `unroll`: its number is one more than that of the step which made the state."""
+        """A step outside `unroll`.
+
+        Its number is one more than that of the step which made the state.
+        """
         name, layer = name_of(self), context().mark.layer
         nodes = [s.node for s in leaves(state) if isinstance(s, Tensor) and s.node is not None]
         marks = {node.origin[2] for node in nodes if node.origin[2].step is not None}
-        if any(mark.cell != name for mark in marks):  # made by another cell, or by one inside this one
+        # made by another cell, or by one inside this one
+        if any(mark.cell != name for mark in marks):
             inside = {name_of(m) for _, m in self.named_modules() if isinstance(m, Cell)}
             marks = {mark for mark in marks if mark.cell in inside}
         t = max((mark.step + 1 for mark in marks if mark.step is not None), default=0)
         with at_step(t, name, layer):
             result = self._forward(x, state)
             if not isinstance(result, tuple) or len(result) != 2:
-                raise ShapeError(f"{name}: forward must return (output, new_state); it returned {returned(result)}")
+                raise ShapeError(
+                    f"{name}: forward must return (output, new_state); it returned {returned(result)}"
+                )
             name_state(self, result[1], t + 1)
         return result
 
     def check(self, x: Any) -> None:
         """Raise a ShapeError if x is not one step of input."""
         first = x[0] if isinstance(x, tuple) and x else x
-        if self.input_size is not None and (len(getattr(first, "shape", ())) != 2 or first.shape[1] != self.input_size):
+        if self.input_size is not None and (
+            len(getattr(first, "shape", ())) != 2 or first.shape[1] != self.input_size
+        ):
             raise ShapeError(
                 f"{name_of(self)}: expected one step of shape (batch, {self.input_size}); found {describe(first)}. A sequence has "
                 f"shape (time, batch, {self.input_size}); a single one gets its batch axis with xs[:, None].{Where(*caller()).described()}"
@@ -202,14 +268,19 @@ class Cell(Module):
 
 
 def dtype_of(cell: Any) -> np.dtype[Any] | None:
-    """The dtype of a module's parameters, or of the floating tensors that stand in their places; None without any, or for a function."""
+    """The dtype of a module's parameters, or of the floating tensors that stand in their places.
+
+    None without any, or for a function.
+    """
     if not isinstance(cell, Module):
         return None
     for value in vars(cell).values():  # the usual case, kept short: it is paid at every unrolling
         if isinstance(value, Parameter):
             return value.dtype
     kinds: tuple[type[Tensor], ...] = (Parameter, Tensor)
-    return next((t.dtype for kind in kinds for t in cell.tensors(kind) if t.dtype.kind == "f"), None)
+    return next(
+        (t.dtype for kind in kinds for t in cell.tensors(kind) if t.dtype.kind == "f"), None
+    )
 
 
 class CompiledCell(Cell):
@@ -225,7 +296,17 @@ class CompiledCell(Cell):
 
     plain: Any
 
-    def steps(self, sequence: Any, parts: Any, state: Any, start: int, stop: int, reverse: bool, all_states: bool, offset: int) -> Any:
+    def steps(
+        self,
+        sequence: Any,
+        parts: Any,
+        state: Any,
+        start: int,
+        stop: int,
+        reverse: bool,
+        all_states: bool,
+        offset: int,
+    ) -> Any:
         """Steps `start` to `stop` of a sequence, as `Sequence.steps`."""
         raise NotImplementedError
 
@@ -244,7 +325,10 @@ def plain_of(cell: Any) -> Any:
 
 
 def name_of(cell: Any) -> str:
-    """How messages, tables and pictures call a cell: its `name`, the function's name, or its class."""
+    """How messages, tables and pictures call a cell.
+
+    Its `name`, the function's name, or its class.
+    """
     cell = plain_of(cell)
     return getattr(cell, "name", None) or getattr(cell, "__name__", None) or type(cell).__name__
 
@@ -273,12 +357,23 @@ def returned(result: Any) -> str:
 
 
 def own(*trees: Any) -> list[Any]:
-    """Nests with tensors of a step's own: what the step writes to them does not change those of the caller."""
-    return [t.handle() if isinstance(t, Tensor) else tree_map(lambda s: s.handle() if isinstance(s, Tensor) else s, t) for t in trees]
+    """Nests with tensors of a step's own.
+
+    What the step writes to them does not change those of the caller.
+    """
+    return [
+        t.handle()
+        if isinstance(t, Tensor)
+        else tree_map(lambda s: s.handle() if isinstance(s, Tensor) else s, t)
+        for t in trees
+    ]
 
 
 def name_state(cell: Any, state: Any, t: int) -> None:
-    """Name the components for pictures and messages, such as h_20: the state when t steps have been made."""
+    """Name the components for pictures and messages, such as h_20.
+
+    The state when t steps have been made.
+    """
     components = leaves(state)
     if any(isinstance(s, Tensor) and s.name is None for s in components):
         for s, name in zip(components, component_names(cell, state).short, strict=True):
@@ -295,18 +390,29 @@ def check_first_state(cell: Any, state: Any, batch: int, head: str, one_row: boo
     if type(cell).initial_state is Cell.initial_state and not hasattr(cell, "hidden_size"):
         return  # it cannot say what it expects
     expected = cell.initial_state(batch)
-    for (a, b), name in zip(matched(cell, expected, state, head), component_names(cell, expected), strict=True):
+    for (a, b), name in zip(
+        matched(cell, expected, state, head), component_names(cell, expected), strict=True
+    ):
         shape = getattr(b, "shape", None)
         if shape is None:
-            raise ShapeError(f"{head}: {name} is a {type(b).__name__}; expected a tensor of shape {a.shape}")
+            raise ShapeError(
+                f"{head}: {name} is a {type(b).__name__}; expected a tensor of shape {a.shape}"
+            )
         wanted, found = tuple(a.shape), tuple(shape)
         if found != wanted and not (one_row and found == (1, *wanted[1:])):
-            way = f". A cell's state has no axis of levels as a layer's has: pass {name}[i] of level i" if found[1:] == wanted else ""
+            way = (
+                f". A cell's state has no axis of levels as a layer's has: pass {name}[i] of level i"
+                if found[1:] == wanted
+                else ""
+            )
             raise ShapeError(f"{head}: {name} has shape {found}; expected {wanted}{way}")
         own = dtype_of(cell)
-        follows = a.dtype.kind == "f" and b.dtype == own  # the cell's own state may have been made without a look at its parameters
+        # the cell's own state may have been made without a look at its parameters
+        follows = a.dtype.kind == "f" and b.dtype == own
         if b.dtype != a.dtype and isinstance(b, Tensor) and own is not None and not follows:
-            raise DtypeError(f"{head}: {name} is {b.dtype}; expected {a.dtype}. Convert it with .astype({a.dtype}).")
+            raise DtypeError(
+                f"{head}: {name} is {b.dtype}; expected {a.dtype}. Convert it with .astype({a.dtype})."
+            )
 
 
 def matched(cell: Any, before: Any, after: Any, head: str) -> list[tuple[Any, Any]]:
@@ -330,19 +436,27 @@ class Names(list[str]):
     @functools.cached_property
     def short(self) -> list[str]:
         """Such as "c" for state.c and for state['c']."""
-        return [(re.findall(r"[^\W\d]\w*", name.removeprefix(self.root)) or [name])[-1] for name in self]
+        return [
+            (re.findall(r"[^\W\d]\w*", name.removeprefix(self.root)) or [name])[-1] for name in self
+        ]
 
 
 def component_names(cell: Callable[..., Any], state: Any) -> Names:
     """What the user's own code calls the components of a state.
 
-    The second parameter of the cell names the whole. A component of a dict or named tuple has its key or field; one of a plain tuple the
-    variable into which the cell unpacks it (``h, c = state``), if its source can be read.
+    The second parameter of the cell names the whole. A component of a dict or named tuple has its
+    key or field; one of a plain tuple the variable into which the cell unpacks it (``h, c =
+    state``), if its source can be read.
     """
     cell = plain_of(cell)
     function: Any = inspect.unwrap(cell.forward if isinstance(cell, Module) else cell)
     code: CodeType | None = getattr(getattr(function, "__func__", function), "__code__", None)
-    return _names(code, hasattr(function, "__func__"), type(state) in (tuple, list), tuple([path for path, _ in flatten(state)]))
+    return _names(
+        code,
+        hasattr(function, "__func__"),
+        type(state) in (tuple, list),
+        tuple([path for path, _ in flatten(state)]),
+    )
 
 
 @functools.lru_cache(maxsize=1024)
@@ -369,7 +483,11 @@ def _unpacked(code: CodeType, root: str) -> list[str] | None:
     except (OSError, TypeError, SyntaxError):
         return None
     for node in ast.walk(tree):
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Name) and node.value.id == root:
+        if (
+            isinstance(node, ast.Assign)
+            and isinstance(node.value, ast.Name)
+            and node.value.id == root
+        ):
             target = node.targets[0]
             if isinstance(target, ast.Tuple) and all(isinstance(e, ast.Name) for e in target.elts):
                 return [e.id for e in target.elts if isinstance(e, ast.Name)]

@@ -1,7 +1,10 @@
-"""What a step takes from outside its inputs while it runs, and what it leaves there: random masks, running statistics.
+"""What a step takes from outside its inputs while it runs, and what it leaves there.
 
-A step that runs by itself takes and leaves directly. Where a step stands for others, because it is recorded to be compiled, or run again
-with what was taken before, an `Exchange` of the sequence does both in its place.
+Random masks, running statistics.
+
+A step that runs by itself takes and leaves directly. Where a step stands for others, because it is
+recorded to be compiled, or run again with what was taken before, an `Exchange` of the sequence does
+both in its place.
 """
 
 from __future__ import annotations
@@ -18,20 +21,30 @@ KEY = "exchange"  # in what belongs to a sequence
 class Exchange(Protocol):
     """What serves the steps of a sequence."""
 
-    def take(self, make: Callable[[tuple[int, ...]], Any], shape: tuple[int, ...], dtype: Any, per: str) -> Any:
+    def take(
+        self, make: Callable[[tuple[int, ...]], Any], shape: tuple[int, ...], dtype: Any, per: str
+    ) -> Any:
         """What `make(shape)` would give."""
 
     def leave(self, keep: Callable[..., None], values: tuple[Any, ...], batch: int) -> None:
         """What `keep(*values, batch)` is for."""
 
 
-def take(make: Callable[[tuple[int, ...]], Any], shape: tuple[int, ...], dtype: Any, *, per: str, what: str) -> Any:
+def take(
+    make: Callable[[tuple[int, ...]], Any],
+    shape: tuple[int, ...],
+    dtype: Any,
+    *,
+    per: str,
+    what: str,
+) -> Any:
     """``make(shape)``, a constant that is found anew at each step.
 
     Parameters
     ----------
     make : callable
-        From a shape to an array. It is called in the order of the steps, with `context()` saying which step it is.
+        From a shape to an array. It is called in the order of the steps, with `context()` saying
+        which step it is.
     shape, dtype
         Of the array; the size of the batch among the sizes is what `make` is given for it.
     per : {"step", "sequence"}
@@ -58,7 +71,10 @@ def leave(keep: Callable[..., None], *values: Any, batch: int, what: str) -> Non
 
 
 def stands_for_others() -> bool:
-    """Whether the step that runs is one for many: recorded, or run again with what was taken before."""
+    """Whether the step that runs is one for many.
+
+    Recorded, or run again with what was taken before.
+    """
     now = context()
     return KEY in (now.sequence or {}) or (now.tracing and now.mark.step is None)
 

@@ -1,7 +1,10 @@
-"""The products of a step with the weights of its cell, which wrappers of the cell change: they drop operands, or normalise results.
+"""The products of a step with the weights of its cell, which wrappers of the cell change.
 
-A cell writes ``self.from_input(x, W)``, ``self.from_state(h, U)`` and ``self.to_output(c)`` (see `Cell`). Without a wrapper these are
-``x @ W.T``, ``h @ U.T`` and ``c``. A wrapper that is to act there makes the step of its cell within `around`.
+They drop operands, or normalise results.
+
+A cell writes ``self.from_input(x, W)``, ``self.from_state(h, U)`` and ``self.to_output(c)`` (see
+`Cell`). Without a wrapper these are ``x @ W.T``, ``h @ U.T`` and ``c``. A wrapper that is to act
+there makes the step of its cell within `around`.
 """
 
 from __future__ import annotations
@@ -46,7 +49,10 @@ class Around:
         return value
 
     def here(self) -> Around:
-        """One that begins where this one stands within the step: for a part of the step that is run again."""
+        """One that begins where this one stands within the step.
+
+        For a part of the step that is run again.
+        """
         return self
 
 
@@ -56,7 +62,10 @@ wrappers = _around.get  # the outermost first
 
 @contextlib.contextmanager
 def around(*others: Around, only: bool = False) -> Iterator[None]:
-    """Within, products pass through `others` too, inside of those that are there; with `only` through no others."""
+    """Within, products pass through `others` too, inside of those that are there.
+
+    With `only` through no others.
+    """
     token = _around.set(others if only else (*_around.get(), *others))
     try:
         yield
@@ -101,8 +110,14 @@ class Components:
 
 
 def _same(t: Any, kept: Tensor) -> bool:
-    """Whether two tensors are handles of one value; specs are shared between values, so they tell nothing."""
-    return t is not None and ((t.node is not None and t.node is kept.node) or (t.array is kept.array and isinstance(t.array, np.ndarray)))
+    """Whether two tensors are handles of one value.
+
+    Specs are shared between values, so they tell nothing.
+    """
+    return t is not None and (
+        (t.node is not None and t.node is kept.node)
+        or (t.array is kept.array and isinstance(t.array, np.ndarray))
+    )
 
 
 def rows(values: Any, weight: Any) -> Any:
@@ -115,7 +130,15 @@ def scaled(values: Any, weight: Any) -> Any:
     return weight * values
 
 
-def multiplied(owner: Any, kind: str, name: str | None, value: Any, weight: Any, product: Callable[..., Any] | None, cuts: Sequence[int]) -> Any:
+def multiplied(
+    owner: Any,
+    kind: str,
+    name: str | None,
+    value: Any,
+    weight: Any,
+    product: Callable[..., Any] | None,
+    cuts: Sequence[int],
+) -> Any:
     """A product as the wrappers want it."""
     others, original = _around.get(), value
     if kind == "state" and name is not None:
@@ -136,7 +159,10 @@ def shown(kind: str, value: Any, cuts: Sequence[int] = ()) -> Any:
 
 
 class Product(NamedTuple):
-    """What a step of a cell multiplies or shows: its kind, its value for a batch of 2, and where it is cut for normalisation."""
+    """What a step of a cell multiplies or shows.
+
+    Its kind, its value for a batch of 2, and where it is cut for normalisation.
+    """
 
     kind: str
     value: Any
@@ -148,13 +174,17 @@ class _Noting(Around):
         self.found: list[Product] = []
 
     def product(self, kind: str, value: Any, cuts: Sequence[int]) -> Any:
-        noted = tree_map(lambda t: t.handle() if isinstance(t, Tensor) else t, value)  # not the tensor itself: while that is in use its views cannot be written to
+        # not the tensor itself: while that is in use its views cannot be written to
+        noted = tree_map(lambda t: t.handle() if isinstance(t, Tensor) else t, value)
         self.found.append(Product(kind, noted, tuple(cuts)))
         return value
 
 
 class _Apart:
-    """The exchange of a step that is made to look at: it gets ones for masks, and leaves nothing."""
+    """The exchange of a step that is made to look at.
+
+    It gets ones for masks, and leaves nothing.
+    """
 
     def take(self, make: Any, shape: tuple[int, ...], dtype: Any, per: str) -> Any:
         return np.ones(shape, dtype)
@@ -166,6 +196,12 @@ class _Apart:
 def products_of(cell: Any, name: str, x: Any, state: Any) -> list[Product]:
     """The products of one step, in their order; the step draws no masks and moves no statistics."""
     noting = _Noting()
-    with no_grad(), setting(sequence={KEY: _Apart()}), at_step(0, name), around(noting, only=True), np.errstate(all="ignore"):
+    with (
+        no_grad(),
+        setting(sequence={KEY: _Apart()}),
+        at_step(0, name),
+        around(noting, only=True),
+        np.errstate(all="ignore"),
+    ):
         cell(x, state)
     return noting.found

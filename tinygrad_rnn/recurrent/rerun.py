@@ -1,8 +1,9 @@
 """Whether a function that is run again does what it did at first.
 
-Backward of a stretch is of the function that ran. It is had by running the function again, so the second run has to do the same: the same
-operations on the same operands, with the same numbers, settings and constant arrays. `rows` writes these down for a run, a row for each
-operation; steps that do the same share their rows. Constants count by a checksum, so no array is kept for it.
+Backward of a stretch is of the function that ran. It is had by running the function again, so the
+second run has to do the same: the same operations on the same operands, with the same numbers,
+settings and constant arrays. `rows` writes these down for a run, a row for each operation; steps
+that do the same share their rows. Constants count by a checksum, so no array is kept for it.
 """
 
 from __future__ import annotations
@@ -47,8 +48,11 @@ def rows(nodes: Sequence[Node], given: Sequence[Tensor], outside: Container[Node
         Nodes from before the run; in the rows they stand themselves.
     """
     place = {n: k for k, n in enumerate(nodes)}
-    known: dict[Any, Any] = {t.node: ("given", k) for k, t in enumerate(given) if t.node is not None}
-    settings: dict[Any, Any] = {}  # by operation and operands, as steps repeat them: the latest, and the same to be compared
+    known: dict[Any, Any] = {
+        t.node: ("given", k) for k, t in enumerate(given) if t.node is not None
+    }
+    # by operation and operands, as steps repeat them: the latest, and the same to be compared
+    settings: dict[Any, Any] = {}
     made: list[Row] = []
     shared: dict[Row, Row] = {}
     for k, n in enumerate(nodes):
@@ -61,7 +65,11 @@ def rows(nodes: Sequence[Node], given: Sequence[Tensor], outside: Container[Node
                 operands.append(Number((type(i).__name__, repr(i))))
             else:
                 if i not in known:
-                    known[i] = summary(i.value) if isinstance(i, Leaf) and not i.requires_grad and i not in outside else i
+                    known[i] = (
+                        summary(i.value)
+                        if isinstance(i, Leaf) and not i.requires_grad and i not in outside
+                        else i
+                    )
                 operands.append(known[i])
         key = (n.primitive, tuple(operands))
         if n.params:
@@ -85,7 +93,9 @@ def _equal(one: dict[str, Any], two: dict[str, Any]) -> bool:
         return False
 
 
-def check_same(first: Sequence[Row], second: Sequence[Row], nodes: Sequence[Node], reads: str) -> None:
+def check_same(
+    first: Sequence[Row], second: Sequence[Row], nodes: Sequence[Node], reads: str
+) -> None:
     """Raise a GraphError that says where a second run did something else than the first; `nodes` are those of the second."""
     if first == second:
         return
@@ -93,7 +103,12 @@ def check_same(first: Sequence[Row], second: Sequence[Row], nodes: Sequence[Node
         if one != two:
             raise GraphError(_text(_difference(one, two, node), reads))
     end = nodes[-1].where.described() if nodes else ""
-    raise GraphError(_text(f"it made {len(first)} operations in the first run and {len(second)} in the second{end}", reads))
+    raise GraphError(
+        _text(
+            f"it made {len(first)} operations in the first run and {len(second)} in the second{end}",
+            reads,
+        )
+    )
 
 
 def _text(difference: str, reads: str) -> str:
@@ -132,14 +147,23 @@ def _shown(value: Any) -> str:
         return f"the tensor {describe(value)}{value.where.described()}"
     if isinstance(value, tuple) and value and value[0] == "given":
         return f"tensor {value[1]} of its arguments"
-    return f"the result of the operation {value} before it" if isinstance(value, int) else repr(value)
+    return (
+        f"the result of the operation {value} before it" if isinstance(value, int) else repr(value)
+    )
 
 
 def summary(array: Any) -> Constant:
     """What stands for an array in a row."""
     data = np.ascontiguousarray(array)
     text = repr(array.item()) if array.size == 1 else ""
-    return Constant((array.shape, str(array.dtype), zlib.crc32(data.reshape(-1).view(np.uint8).data) if data.size else 0, text))
+    return Constant(
+        (
+            array.shape,
+            str(array.dtype),
+            zlib.crc32(data.reshape(-1).view(np.uint8).data) if data.size else 0,
+            text,
+        )
+    )
 
 
 def _frozen(value: Any) -> Any:

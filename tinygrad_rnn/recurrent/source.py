@@ -1,4 +1,7 @@
-"""Where in the user's source a node was made: the lines, the expression, and the variable that it was assigned to."""
+"""Where in the user's source a node was made.
+
+The lines, the expression, and the variable that it was assigned to.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,8 @@ from typing import NamedTuple
 
 from ..core.tape import Node
 
-Range = tuple[int, int, int, int]  # first and last line, from 1; first column and the one after the last, in bytes
+# first and last line, from 1; first column and the one after the last, in bytes
+Range = tuple[int, int, int, int]
 
 
 class Spot(NamedTuple):
@@ -56,8 +60,8 @@ def _positions(code: CodeType) -> list[tuple[int | None, ...]]:
 def variables(nodes: Sequence[Node]) -> dict[Node, str]:
     """The variables that nodes were assigned to, as ``z`` for what ``z = x * y`` made.
 
-    Of several operations that one expression made, as those inside a function of the engine, the last is what the variable holds. Of
-    ``i, f = tg.split(z, 2)`` each is one.
+    Of several operations that one expression made, as those inside a function of the engine, the
+    last is what the variable holds. Of ``i, f = tg.split(z, 2)`` each is one.
     """
     found: dict[Node, str] = {}
     made = [n for n in nodes if n.primitive is not None]
@@ -93,12 +97,19 @@ def _targets(path: str) -> dict[Range, list[str]]:
     found: dict[Range, list[str]] = {}
 
     def enter(place: ast.AST, target: ast.expr, value: ast.expr) -> None:
-        if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple) and len(target.elts) == len(value.elts):
+        if (
+            isinstance(target, ast.Tuple)
+            and isinstance(value, ast.Tuple)
+            and len(target.elts) == len(value.elts)
+        ):
             for t, v in zip(target.elts, value.elts, strict=True):
                 enter(v, t, v)
             return
         elements = target.elts if isinstance(target, ast.Tuple) else [target]
-        names = [e.id if isinstance(e, ast.Name) else e.attr if isinstance(e, ast.Attribute) else "" for e in elements]
+        names = [
+            e.id if isinstance(e, ast.Name) else e.attr if isinstance(e, ast.Attribute) else ""
+            for e in elements
+        ]
         found[_range(place)] = names
 
     tree = syntax(path)

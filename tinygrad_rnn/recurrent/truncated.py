@@ -24,14 +24,18 @@ class Window:
     start, stop : int
         The newest steps are start, ..., stop - 1.
     reach : int
-        The first step of the graph; the state before it is a constant (unless it is the first state of the sequence).
+        The first step of the graph; the state before it is a constant (unless it is the first state
+        of the sequence).
     ys : Tensor or nest
-        Outputs of the newest steps, shape (stop - start, batch, ...). Those before `reach` are constants.
+        Outputs of the newest steps, shape (stop - start, batch, ...). Those before `reach` are
+        constants.
     state
         After the last step, cut from the tape: what the next sequence may start from.
     """
 
-    def __init__(self, start: int, stop: int, reach: int, ys: Any, state: Any, inputs: _Inputs) -> None:
+    def __init__(
+        self, start: int, stop: int, reach: int, ys: Any, state: Any, inputs: _Inputs
+    ) -> None:
         self.start, self.stop, self.reach, self.ys, self.state = start, stop, reach, ys, state
         self._inputs = inputs
 
@@ -44,8 +48,14 @@ class Window:
             If the loss does not depend on anything that requires gradients.
         """
         if not isinstance(loss, Tensor) or not loss.requires_grad:
-            found = f"a {type(loss).__name__}" if not isinstance(loss, Tensor) else "a tensor without gradients"
-            raise GraphError(f"tbptt: window.backward expects a loss that was computed from window.ys; found {found}")
+            found = (
+                f"a {type(loss).__name__}"
+                if not isinstance(loss, Tensor)
+                else "a tensor without gradients"
+            )
+            raise GraphError(
+                f"tbptt: window.backward expects a loss that was computed from window.ys; found {found}"
+            )
         with self._inputs:
             loss.backward()
 
@@ -54,9 +64,12 @@ class Window:
 
 
 class _Inputs:
-    """The parts of a sequence that was computed, by an embedding for example: windows read stand-ins, so that the graph below serves every window.
+    """The parts of a sequence that was computed, by an embedding for example.
 
-    Inside ``with`` a backward pass may reach the stand-ins; at its end their gradients go on to what the sequence was computed from.
+    Windows read stand-ins, so that the graph below serves every window.
+
+    Inside ``with`` a backward pass may reach the stand-ins; at its end their gradients go on to
+    what the sequence was computed from.
     """
 
     def __init__(self, parts: tuple[Tensor, ...]) -> None:
@@ -91,21 +104,36 @@ class _Inputs:
                 part.backward(g, retain_graph=True)
 
 
-def tbptt(cell: Step, xs: Any, k1: int, k2: int | None = None, state: Any = None, *, lengths: Any = None, resets: Any = None) -> Iterator[Window]:
-    """Truncated backpropagation through time: every `k1` steps a window whose gradients reach `k2` steps back.
+def tbptt(
+    cell: Step,
+    xs: Any,
+    k1: int,
+    k2: int | None = None,
+    state: Any = None,
+    *,
+    lengths: Any = None,
+    resets: Any = None,
+) -> Iterator[Window]:
+    """Truncated backpropagation through time.
 
-    R. J. Williams and J. Peng, An efficient gradient-based algorithm for on-line training of recurrent network trajectories, Neural
-    Computation 2 (1990): BPTT(h; h') with h = k2 and h' = k1.
+    Every `k1` steps a window whose gradients reach `k2` steps back.
 
-    The window that ends at step e has the outputs of its `k1` newest steps; the loss is to be made of these. Gradients flow through the
-    steps e - k2 to e - 1; the state that enters step e - k2 is a constant. For k2 > k1 windows overlap, and the older steps are run
-    again from their recorded first state with the parameters as they are now, so that an optimiser may step between windows. For
-    k2 < k1 the oldest outputs of a window are constants. The last window of a sequence may be shorter.
+    R. J. Williams and J. Peng, An efficient gradient-based algorithm for on-line training of
+    recurrent network trajectories, Neural Computation 2 (1990): BPTT(h; h') with h = k2 and h' =
+    k1.
+
+    The window that ends at step e has the outputs of its `k1` newest steps; the loss is to be made
+    of these. Gradients flow through the steps e - k2 to e - 1; the state that enters step e - k2 is
+    a constant. For k2 > k1 windows overlap, and the older steps are run again from their recorded
+    first state with the parameters as they are now, so that an optimiser may step between windows.
+    For k2 < k1 the oldest outputs of a window are constants. The last window of a sequence may be
+    shorter.
 
     Parameters
     ----------
     cell, xs, state, lengths, resets
-        As in `unroll`. `resets` (booleans, shape (T, batch)) begin single rows anew from the first state, before that step.
+        As in `unroll`. `resets` (booleans, shape (T, batch)) begin single rows anew from the first
+        state, before that step.
     k1 : int
         New steps in each window.
     k2 : int, optional
@@ -117,8 +145,9 @@ def tbptt(cell: Step, xs: Any, k1: int, k2: int | None = None, state: Any = None
 
     Notes
     -----
-    `xs` may be computed, by an embedding for example. `Window.backward` then adds the gradients of what it was computed from as well:
-    window by window, with the values of the time when `xs` was computed.
+    `xs` may be computed, by an embedding for example. `Window.backward` then adds the gradients of
+    what it was computed from as well: window by window, with the values of the time when `xs` was
+    computed.
 
     Examples
     --------
@@ -130,8 +159,11 @@ def tbptt(cell: Step, xs: Any, k1: int, k2: int | None = None, state: Any = None
     k2 = k1 if k2 is None else k2
     for name, k in (("k1", k1), ("k2", k2)):
         if not isinstance(k, (int, np.integer)) or isinstance(k, bool) or k < 1:
-            raise TinygradError(f"tbptt: {name} must be a whole number of steps, at least 1; found {k!r}")
-    draws = draws_of_sequence()  # random masks belong to the whole sequence, also where steps are run twice
+            raise TinygradError(
+                f"tbptt: {name} must be a whole number of steps, at least 1; found {k!r}"
+            )
+    # random masks belong to the whole sequence, also where steps are run twice
+    draws = draws_of_sequence()
     with setting(sequence=draws):
         sequence = Sequence(cell, xs, state, lengths, resets)
     inputs = _Inputs(sequence.parts)
@@ -139,7 +171,9 @@ def tbptt(cell: Step, xs: Any, k1: int, k2: int | None = None, state: Any = None
     return _windows(sequence, int(k1), int(k2), draws, inputs)
 
 
-def _windows(sequence: Sequence, k1: int, k2: int, draws: dict[Any, Any], inputs: _Inputs) -> Iterator[Window]:
+def _windows(
+    sequence: Sequence, k1: int, k2: int, draws: dict[Any, Any], inputs: _Inputs
+) -> Iterator[Window]:
     known = {0: sequence.first}  # states by the step that they enter
     learnt = any(isinstance(s, Tensor) and s.requires_grad for s in leaves(sequence.first))
     for start in range(0, sequence.T, k1):
@@ -165,7 +199,13 @@ def _windows(sequence: Sequence, k1: int, k2: int, draws: dict[Any, Any], inputs
                 if b > start:
                     outputs.append(_since(start - a, ys))
         parts = [ys for ys in outputs if ys is not None]
-        ys = None if not parts else parts[0] if len(parts) == 1 else tree_map(lambda *group: concatenate(group), *parts)
+        ys = (
+            None
+            if not parts
+            else parts[0]
+            if len(parts) == 1
+            else tree_map(lambda *group: concatenate(group), *parts)
+        )
         yield Window(start, stop, reach, ys, known[stop], inputs)
         known = {step: s for step, s in known.items() if step >= min(after, stop)}
 

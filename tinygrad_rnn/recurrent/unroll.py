@@ -61,19 +61,22 @@ def unroll(
     cell : Cell or callable
         ``(x, state) -> (output, state)``.
     xs : Tensor or array, shape (T, batch, ...)
-        Time first; or a tuple of such, of which the cell is then given a tuple at each step. A floating array takes the dtype of
-        the state, as arrays do beside tensors.
+        Time first; or a tuple of such, of which the cell is then given a tuple at each step. A
+        floating array takes the dtype of the state, as arrays do beside tensors.
     state : Tensor or nest, optional
-        The first state; by default ``cell.initial_state(batch)``. A component whose first axis is 1, such as a learnable
-        ``tg.Parameter`` of shape (1, hidden), serves every row of the batch.
+        The first state; by default ``cell.initial_state(batch)``. A component whose first axis is
+        1, such as a learnable ``tg.Parameter`` of shape (1, hidden), serves every row of the batch.
     lengths : integers, shape (batch,), optional
-        How many steps of each row count, from 1 to T; the rest is padding, which is not looked at and may hold anything. Outputs there
-        are zero, and the state of a row stays as it was after its last step. The first axis of outputs and states must be the batch.
+        How many steps of each row count, from 1 to T; the rest is padding, which is not looked at
+        and may hold anything. Outputs there are zero, and the state of a row stays as it was after
+        its last step. The first axis of outputs and states must be the batch.
     reverse : bool
-        Run from the last step to the first: in each row from the last step that counts. Outputs stand at the time of their input.
+        Run from the last step to the first: in each row from the last step that counts. Outputs
+        stand at the time of their input.
     checkpoint : bool or int, optional
-        Keep the states between stretches of so many steps only (True: about the square root of T), and run each stretch again in
-        backward: the same gradients, and memory of about two stretches in place of T steps.
+        Keep the states between stretches of so many steps only (True: about the square root of T),
+        and run each stretch again in backward: the same gradients, and memory of about two
+        stretches in place of T steps.
     resets : booleans, shape (T, batch), optional
         Where True, the row begins anew from the first state, before that step.
     return_states : bool
@@ -86,25 +89,34 @@ def unroll(
     ys : Tensor, shape (T, batch, ...)
         The outputs (a nest of them if the cell's output is one).
     state
-        The last state; with `return_states` the states after every step, each component of shape (T, batch, ...).
+        The last state; with `return_states` the states after every step, each component of shape
+        (T, batch, ...).
 
     Raises
     ------
     ShapeError, DtypeError
-        If shapes, dtypes, lengths or resets do not fit, or the state changes its structure, a shape or a dtype over a step: the component
-        is named as the cell's code names it, and the step.
+        If shapes, dtypes, lengths or resets do not fit, or the state changes its structure, a shape
+        or a dtype over a step: the component is named as the cell's code names it, and the step.
     """
-    with setting(sequence=draws_of_sequence()), (around(only=True) if wrappers() else NOTHING):  # a sequence inside a step has products of its own
-        return Sequence(cell, xs, state, lengths, resets).run(reverse, checkpoint, return_states, hook)
+    # a sequence inside a step has products of its own
+    with setting(sequence=draws_of_sequence()), around(only=True) if wrappers() else NOTHING:
+        return Sequence(cell, xs, state, lengths, resets).run(
+            reverse, checkpoint, return_states, hook
+        )
 
 
 def draws_of_sequence() -> dict[str, Any]:
-    """Where the random masks of a new sequence are kept; of one inside a step, or inside a stretch that is run again, those it had."""
+    """Where the random masks of a new sequence are kept.
+
+    Of one inside a step, or inside a stretch that is run again, those it had.
+    """
     outer = context().sequence
     if outer is None:
         return {}
     number = outer["inner"] = outer.get("inner", -1) + 1  # counted within a step, or a stretch
-    found: dict[str, Any] = outer.setdefault(("inner", context().mark.step, number), {"outer": outer})
+    found: dict[str, Any] = outer.setdefault(
+        ("inner", context().mark.step, number), {"outer": outer}
+    )
     found["again"] = outer.get("again", False)
     return found
 
@@ -125,22 +137,31 @@ class Sequence:
 
     def __init__(self, cell: Step, xs: Any, state: Any, lengths: Any, resets: Any) -> None:
         if isinstance(cell, type) or not callable(cell):
-            raise TinygradError(f"unroll: expected a cell, (x, state) -> (output, state); found {no_cell(cell)}")
+            raise TinygradError(
+                f"unroll: expected a cell, (x, state) -> (output, state); found {no_cell(cell)}"
+            )
         self.cell, self.name = cell, name_of(cell)
         self.tuple = isinstance(xs, tuple)
         given = xs if isinstance(xs, tuple) else (xs,)
         parts = tuple(_input(x) for x in given)
         if len({x.shape[0] if x.ndim else None for x in parts}) != 1 or not parts[0].ndim:
-            raise ShapeError(f"unroll: xs must have time as their first axis, all of one length; found shapes {[x.shape for x in parts]}")
+            raise ShapeError(
+                f"unroll: xs must have time as their first axis, all of one length; found shapes {[x.shape for x in parts]}"
+            )
         self.T = parts[0].shape[0]
         if self.T == 0:
-            raise ShapeError(f"unroll: the sequence is empty (xs has shape {parts[0].shape}; expected (T, batch, ...) with T >= 1)")
+            raise ShapeError(
+                f"unroll: the sequence is empty (xs has shape {parts[0].shape}; expected (T, batch, ...) with T >= 1)"
+            )
         self.given = self._given_state(state, parts[0])
         self.first = self.first_state(parts[0])
-        dtypes = [s.dtype for s in leaves(self.first) if isinstance(s, Tensor) and s.dtype.kind == "f"] or [d for d in [dtype_of(cell)] if d]
+        dtypes = [
+            s.dtype for s in leaves(self.first) if isinstance(s, Tensor) and s.dtype.kind == "f"
+        ] or [d for d in [dtype_of(cell)] if d]
         if dtypes:
             parts = tuple(
-                p.astype(dtypes[0]) if p.dtype.kind == "f" and not isinstance(x, Tensor) else p for x, p in zip(given, parts, strict=True)
+                p.astype(dtypes[0]) if p.dtype.kind == "f" and not isinstance(x, Tensor) else p
+                for x, p in zip(given, parts, strict=True)
             )
         self.valid = None if lengths is None else self._valid(lengths, parts[0])
         self.resets = None if resets is None else self._flags(resets, parts[0])
@@ -150,36 +171,60 @@ class Sequence:
             )
         self.parts = parts
         if self.valid is not None:
-            self.ends = (self.valid.sum(0) - 1, np.arange(self.valid.shape[1]))  # where the last step of each row stands
+            # where the last step of each row stands
+            self.ends = (self.valid.sum(0) - 1, np.arange(self.valid.shape[1]))
 
     def run(
-        self, reverse: bool = False, checkpoint: bool | int | None = None, return_states: bool = False, hook: Any = None
+        self,
+        reverse: bool = False,
+        checkpoint: bool | int | None = None,
+        return_states: bool = False,
+        hook: Any = None,
     ) -> tuple[Any, Any]:
         """Outputs of all steps and the last state (or all states)."""
-        reverse, return_states = flag(reverse, "unroll: reverse"), flag(return_states, "unroll: return_states")
+        reverse, return_states = (
+            flag(reverse, "unroll: reverse"),
+            flag(return_states, "unroll: return_states"),
+        )
         length = _segment_length(checkpoint, self.T)
         if hook is not None and not callable(hook):
-            raise TinygradError(f"unroll: hook must be a function (t, output, state); found a {type(hook).__name__}")
+            raise TinygradError(
+                f"unroll: hook must be a function (t, output, state); found a {type(hook).__name__}"
+            )
         if length is not None and hook is not None:
-            raise TinygradError("unroll: a hook sees tensors that checkpoint throws away; use one of the two")
+            raise TinygradError(
+                "unroll: a hook sees tensors that checkpoint throws away; use one of the two"
+            )
         starts = range(0, self.T, length or self.T)
         state, pieces = self.first, []
         for start in reversed(starts) if reverse else starts:
             stop = min(start + (length or self.T), self.T)
             if length is None:
-                *piece, state = self.steps(self.parts, state, start, stop, reverse, return_states, hook)
+                *piece, state = self.steps(
+                    self.parts, state, start, stop, reverse, return_states, hook
+                )
             else:
                 parts = tuple(p[start:stop] for p in self.parts)
                 for x, p in zip(self.parts, parts, strict=True):
                     p.name = p.name or f"{x.name or 'x'}[{start}:{stop}]"
-                *piece, state = self._checkpointed(parts, state, start, stop, reverse, return_states)
+                *piece, state = self._checkpointed(
+                    parts, state, start, stop, reverse, return_states
+                )
             pieces.append(piece)
         if reverse:
             pieces.reverse()
-        joined = pieces[0] if len(pieces) == 1 else [tree_map(lambda *ys: concatenate(ys), *group) for group in zip(*pieces, strict=True)]
+        joined = (
+            pieces[0]
+            if len(pieces) == 1
+            else [
+                tree_map(lambda *ys: concatenate(ys), *group) for group in zip(*pieces, strict=True)
+            ]
+        )
         return joined[0], joined[1] if return_states else state
 
-    def _checkpointed(self, parts: Any, state: Any, start: int, stop: int, reverse: bool, return_states: bool) -> Any:
+    def _checkpointed(
+        self, parts: Any, state: Any, start: int, stop: int, reverse: bool, return_states: bool
+    ) -> Any:
         """`steps` as one node on the tape; marked with the step that is run last."""
 
         def stretch(parts: Any, state: Any) -> Any:
@@ -191,10 +236,19 @@ class Sequence:
         return ys, states, last
 
     def steps(
-        self, parts: Any, state: Any, start: int, stop: int, reverse: bool = False, return_states: bool = False, hook: Any = None,
+        self,
+        parts: Any,
+        state: Any,
+        start: int,
+        stop: int,
+        reverse: bool = False,
+        return_states: bool = False,
+        hook: Any = None,
         offset: int = 0,
-    ) -> tuple[Any, Any, Any]:  # fmt: skip
-        """Steps `start` to `stop`: outputs and (if wanted) states, stacked over time, and the state at the end.
+    ) -> tuple[Any, Any, Any]:
+        """Steps `start` to `stop`.
+
+        Outputs and (if wanted) states, stacked over time, and the state at the end.
 
         `offset` is the step at which `parts` begins.
         """
@@ -203,9 +257,13 @@ class Sequence:
             cell = cell.plain
         if isinstance(cell, CompiledCell):
             if hook is not None:
-                raise TinygradError("unroll: a hook looks at single steps, which a compiled cell does not have; unroll it in tg.eager()")
+                raise TinygradError(
+                    "unroll: a hook looks at single steps, which a compiled cell does not have; unroll it in tg.eager()"
+                )
             with at_step(start, name, layer):
-                whole: tuple[Any, Any, Any] = type(cell).steps(cell, self, parts, state, start, stop, reverse, return_states, offset)
+                whole: tuple[Any, Any, Any] = type(cell).steps(
+                    cell, self, parts, state, start, stop, reverse, return_states, offset
+                )
             return whole
         outputs: list[Any] = []
         states: list[Any] = []
@@ -215,7 +273,13 @@ class Sequence:
         for t in range(stop - 1, start - 1, -1) if reverse else range(start, stop):
             with at_step(t, name, layer):
                 valid = None if self.valid is None or self.valid[t].all() else self.valid[t]
-                resets = None if self.resets is None else self.resets[t] if valid is None else self.resets[t] & valid
+                resets = (
+                    None
+                    if self.resets is None
+                    else self.resets[t]
+                    if valid is None
+                    else self.resets[t] & valid
+                )
                 if resets is not None and resets.any():
                     state = _choose(resets, self.first, state, self, "resets", t)
                 if sequence is not None:
@@ -224,12 +288,19 @@ class Sequence:
                 for x, s in zip(parts, step, strict=True):
                     if s.name is None:
                         s.name = f"{x.name or 'x'}[{t}]"
-                if valid is not None:  # padding may hold what would spoil gradients, such as nan: in its place the row's last step
-                    step = _choose(valid, step, tuple([x[self.ends] for x in self.parts]), self, "lengths", t)
+                # padding may hold what would spoil gradients, such as nan: in its place the row's
+                # last step
+                if valid is not None:
+                    step = _choose(
+                        valid, step, tuple([x[self.ends] for x in self.parts]), self, "lengths", t
+                    )
                 given = step if self.tuple else step[0]
-                result = cell(given, state) if isinstance(cell, Cell) else cell(*own(given, state))  # a Cell does this itself
+                # a Cell does this itself
+                result = cell(given, state) if isinstance(cell, Cell) else cell(*own(given, state))
                 if not isinstance(result, tuple) or len(result) != 2:
-                    raise ShapeError(f"unroll: cell '{name}' must return (output, new_state); at step t={t} it returned {returned(result)}")
+                    raise ShapeError(
+                        f"unroll: cell '{name}' must return (output, new_state); at step t={t} it returned {returned(result)}"
+                    )
                 y, new = result
                 found = _signature(new)
                 if found != known:
@@ -257,7 +328,10 @@ class Sequence:
     # --- what is given ------------------------------------------------------------------------------------------------------
 
     def first_state(self, x: Tensor) -> Any:
-        """The state before the first step, in new nodes: each window of a truncated backpropagation frees its own."""
+        """The state before the first step, in new nodes.
+
+        Each window of a truncated backpropagation frees its own.
+        """
         if self.given is None:
             state = self.cell.initial_state(self._batch(x))  # type: ignore[attr-defined]
             for path, s in flatten(state, "state"):
@@ -277,50 +351,79 @@ class Sequence:
         if not any(isinstance(s, np.ndarray) for s in leaves(state)):
             return state
         own = dtype_of(self.cell)
-        return tree_map(lambda s: tensor(s, own if s.dtype.kind == "f" else None) if isinstance(s, np.ndarray) else s, state)
+        return tree_map(
+            lambda s: (
+                tensor(s, own if s.dtype.kind == "f" else None) if isinstance(s, np.ndarray) else s
+            ),
+            state,
+        )
 
     def _given_state(self, state: Any, x: Tensor) -> Any:
         if state is None:
-            if isinstance(plain_of(self.cell), Module) and not isinstance(plain_of(self.cell), Cell):
+            if isinstance(plain_of(self.cell), Module) and not isinstance(
+                plain_of(self.cell), Cell
+            ):
                 module = plain_of(self.cell)
                 raise ShapeError(
                     f"unroll: '{self.name}' is no cell but a {type(module).__name__} module, {way_to_cell(module)}. "
                     "For a whole sequence call the module with xs; a module that makes one step may be given state=..."
                 )
             if not isinstance(plain_of(self.cell), Cell):
-                raise ShapeError(f"unroll: '{self.name}' is a plain function, so it cannot say what its first state is; pass state=...")
+                raise ShapeError(
+                    f"unroll: '{self.name}' is a plain function, so it cannot say what its first state is; pass state=..."
+                )
             return None
         state = self._tensors(state)
         for path, s in flatten(state, "state"):
             if not isinstance(s, Tensor):
-                raise ShapeError(f"unroll: the first state's component {path} is a {type(s).__name__}; expected a tensor or an array")
+                raise ShapeError(
+                    f"unroll: the first state's component {path} is a {type(s).__name__}; expected a tensor or an array"
+                )
         if x.ndim >= 2 and isinstance(plain_of(self.cell), Cell):
             batch = self._batch(x)
-            check_first_state(self.cell, state, batch, f"unroll: the state does not fit cell '{self.name}'", one_row=True)
+            check_first_state(
+                self.cell,
+                state,
+                batch,
+                f"unroll: the state does not fit cell '{self.name}'",
+                one_row=True,
+            )
         return state
 
     def _batch(self, x: Tensor) -> int:
         if x.ndim < 2:
             raise ShapeError(f"unroll: xs has shape {x.shape}; expected (T, batch, ...)")
         if x.shape[1] == 0:
-            raise ShapeError(f"unroll: the batch is empty (xs has shape {x.shape}; expected (T, batch, ...) with batch >= 1)")
+            raise ShapeError(
+                f"unroll: the batch is empty (xs has shape {x.shape}; expected (T, batch, ...) with batch >= 1)"
+            )
         return x.shape[1]
 
     def _valid(self, lengths: Any, x: Tensor) -> Array | None:
         batch = self._batch(x)
         array = _array(lengths)
         if array is None:
-            raise DtypeError(f"unroll: lengths must be integers of shape ({batch},); found ragged lists {_shown(lengths)}")
+            raise DtypeError(
+                f"unroll: lengths must be integers of shape ({batch},); found ragged lists {_shown(lengths)}"
+            )
         if array.dtype.kind not in "iu":
-            raise DtypeError(f"unroll: lengths must be integers; found {array.dtype} {_shown(array)}")
+            raise DtypeError(
+                f"unroll: lengths must be integers; found {array.dtype} {_shown(array)}"
+            )
         if array.shape != (batch,):
-            raise ShapeError(f"unroll: lengths must have shape ({batch},), one for each row of xs {x.shape}; found {array.shape}")
+            raise ShapeError(
+                f"unroll: lengths must have shape ({batch},), one for each row of xs {x.shape}; found {array.shape}"
+            )
         if array.min() < 1:
             row = int(array.argmin())
-            raise ShapeError(f"unroll: row {row} has length {array[row]}; expected 1 to T={self.T}. Leave empty rows out of the batch.")
+            raise ShapeError(
+                f"unroll: row {row} has length {array[row]}; expected 1 to T={self.T}. Leave empty rows out of the batch."
+            )
         if array.max() > self.T:
             row = int(array.argmax())
-            raise ShapeError(f"unroll: row {row} has length {array[row]}, but xs has only T={self.T} steps (shape {x.shape})")
+            raise ShapeError(
+                f"unroll: row {row} has length {array[row]}, but xs has only T={self.T} steps (shape {x.shape})"
+            )
         valid = np.arange(self.T)[:, None] < array
         return None if valid.all() else valid
 
@@ -329,7 +432,9 @@ class Sequence:
         array = _array(resets)
         if array is None or array.dtype != bool or array.shape != expected:
             found = "ragged lists" if array is None else f"{array.dtype} {array.shape}"
-            raise ShapeError(f"unroll: resets must be booleans of shape (T, batch) = {expected}; found {found}")
+            raise ShapeError(
+                f"unroll: resets must be booleans of shape (T, batch) = {expected}; found {found}"
+            )
         return array.copy()  # backward reads it, and the caller may write into his own
 
     # --- states -------------------------------------------------------------------------------------------------------------
@@ -337,8 +442,12 @@ class Sequence:
     def _check_change(self, before: Any, after: Any, t: int) -> None:
         """That a step kept structure (a plain tuple may become the cell's named one), shapes and dtypes of the state."""
         head = f"unroll: the state of cell '{self.name}' changed over step t={t}"
-        for (a, b), name in zip(matched(self.cell, before, after, head), component_names(self.cell, before), strict=True):
-            shape, dtype, shape2, dtype2 = (getattr(x, what, None) for x in (a, b) for what in ("shape", "dtype"))
+        for (a, b), name in zip(
+            matched(self.cell, before, after, head), component_names(self.cell, before), strict=True
+        ):
+            shape, dtype, shape2, dtype2 = (
+                getattr(x, what, None) for x in (a, b) for what in ("shape", "dtype")
+            )
             if not isinstance(b, Tensor):
                 raise ShapeError(
                     f"{head}: {name} is now a {type(b).__name__}; expected a tensor of shape {shape}. What is no tensor has no gradient: "
@@ -353,7 +462,6 @@ class Sequence:
                     f"{head}: {name} was {dtype}, now {dtype2}. Make the first state {dtype2}, or cast with .astype({dtype}) in the cell."
                 )
 
-
     def _check_output(self, y: Any, first: Any, t: int) -> None:
         """That the outputs of all steps can be stacked."""
         head = f"unroll: the output of cell '{self.name}'"
@@ -364,12 +472,20 @@ class Sequence:
                     f"tensor itself, or a constant as tg.tensor(...){Where(*caller()).described()}"
                 )
         names = [path for path, _ in flatten(first, "output")]
-        for (a, b), name in zip(pairs(first, y, f"{head} changed at step t={t}", "output"), names, strict=True):
-            shape, dtype, shape2, dtype2 = (getattr(x, what, None) for x in (a, b) for what in ("shape", "dtype"))
+        for (a, b), name in zip(
+            pairs(first, y, f"{head} changed at step t={t}", "output"), names, strict=True
+        ):
+            shape, dtype, shape2, dtype2 = (
+                getattr(x, what, None) for x in (a, b) for what in ("shape", "dtype")
+            )
             if shape != shape2:
-                raise ShapeError(f"{head} changed at step t={t}: {name} had shape {shape}, now {shape2}. All steps must give one shape.")
+                raise ShapeError(
+                    f"{head} changed at step t={t}: {name} had shape {shape}, now {shape2}. All steps must give one shape."
+                )
             if dtype != dtype2:
-                raise DtypeError(f"{head} changed at step t={t}: {name} was {dtype}, now {dtype2}. All steps must give one dtype.")
+                raise DtypeError(
+                    f"{head} changed at step t={t}: {name} was {dtype}, now {dtype2}. All steps must give one dtype."
+                )
 
 
 def _input(x: Any) -> Tensor:
@@ -426,7 +542,11 @@ def _spread(batch: int) -> Callable[[Any], Any]:
     """To the whole batch, what serves every row."""
 
     def one(s: Any) -> Any:
-        return broadcast_to(s, (batch, *s.shape[1:])) if batch > 1 and s.shape and s.shape[0] == 1 else s
+        return (
+            broadcast_to(s, (batch, *s.shape[1:]))
+            if batch > 1 and s.shape and s.shape[0] == 1
+            else s
+        )
 
     return one
 
@@ -441,7 +561,9 @@ def _segment_length(checkpoint: bool | int | None, T: int) -> int | None:
     if checkpoint is True:
         return max(1, round(math.sqrt(T)))
     if not isinstance(checkpoint, (int, np.integer)) or checkpoint < 1:
-        raise TinygradError(f"unroll: checkpoint must be True or a number of steps, at least 1; found {checkpoint!r}")
+        raise TinygradError(
+            f"unroll: checkpoint must be True or a number of steps, at least 1; found {checkpoint!r}"
+        )
     return int(checkpoint)
 
 

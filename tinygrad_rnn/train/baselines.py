@@ -1,9 +1,9 @@
 """Character models by counting, to read a network's score against.
 
-Every model gives each held-out symbol a probability from the symbols before it, and is scored in bits per character,
-the mean of ``-log2 p``.  The first held-out symbol has nothing before it and is not scored; all models, and the
-network, are scored on the same ``ids[1:]``.  Counts are of the training text only; held-out text is never counted, not
-even the part already read.
+Every model gives each held-out symbol a probability from the symbols before it, and is scored in
+bits per character, the mean of ``-log2 p``.  The first held-out symbol has nothing before it and is
+not scored; all models, and the network, are scored on the same ``ids[1:]``.  Counts are of the
+training text only; held-out text is never counted, not even the part already read.
 
 Uniform
     ``p(w) = 1 / V`` with V the size of the vocabulary.
@@ -18,27 +18,30 @@ Interpolated Kneser-Ney of order n
         b(h)       = sum over seen w of D_k(a(hw)) / a(h.)
         p_0(w)     = 1 / V
 
-    ``a(hw)`` is the count c(hw) at the highest order n.  At each lower order it is the number of distinct symbols v
-    seen before hw, ``N1+(.hw) = |{v : c(vhw) > 0}|``: a symbol that occurs in many contexts is likelier in a new one
-    than one that is frequent in a single context (Kneser and Ney).  ``a(h.)`` is the sum of a(hw) over w.  If h was
-    never seen, ``p_k(w | h) = p_{k-1}(w | h')``.  b(h) is what the discounts take away, so each p_k sums to 1 over w.
+    ``a(hw)`` is the count c(hw) at the highest order n.  At each lower order it is the number of
+    distinct symbols v seen before hw, ``N1+(.hw) = |{v : c(vhw) > 0}|``: a symbol that occurs in
+    many contexts is likelier in a new one than one that is frequent in a single context (Kneser and
+    Ney).  ``a(h.)`` is the sum of a(hw) over w.  If h was never seen, ``p_k(w | h) = p_{k-1}(w |
+    h')``.  b(h) is what the discounts take away, so each p_k sums to 1 over w.
 
-    The discount is one of three by count, D(1), D(2) and D(3 or more) (Chen and Goodman, "modified").  With n_i the
-    number of k-grams with a = i and ``Y = n1 / (n1 + 2 n2)``::
+    The discount is one of three by count, D(1), D(2) and D(3 or more) (Chen and Goodman,
+    "modified").  With n_i the number of k-grams with a = i and ``Y = n1 / (n1 + 2 n2)``::
 
         D(1) = 1 - 2 Y n2 / n1     D(2) = 2 - 3 Y n3 / n2     D(3+) = 3 - 4 Y n4 / n3
 
-    Where an n_i is 0 or a D(i) is outside (0, i), as in small texts, that order takes the single discount Y, or 1/2 if
-    Y is not strictly between 0 and 1.
+    Where an n_i is 0 or a D(i) is outside (0, i), as in small texts, that order takes the single
+    discount Y, or 1/2 if Y is not strictly between 0 and 1.
 
-    Where fewer than n - 1 symbols precede (the start of the text), the recursion starts at the order that fits.
+    Where fewer than n - 1 symbols precede (the start of the text), the recursion starts at the
+    order that fits.
 
 References
 ----------
-R. Kneser and H. Ney, "Improved backing-off for m-gram language modeling", ICASSP 1995, vol. 1, pp. 181-184.
+R. Kneser and H. Ney, "Improved backing-off for m-gram language modeling", ICASSP 1995, vol. 1, pp.
+181-184.
 
-S. F. Chen and J. Goodman, "An empirical study of smoothing techniques for language modeling", Computer Speech and
-Language 13 (1999), pp. 359-394.
+S. F. Chen and J. Goodman, "An empirical study of smoothing techniques for language modeling",
+Computer Speech and Language 13 (1999), pp. 359-394.
 """
 
 from __future__ import annotations
@@ -69,7 +72,10 @@ class CharacterModel(Protocol):
         ...
 
     def bits(self, ids: npt.ArrayLike) -> FloatArray:
-        """Give ``-log2 p`` of each of ``ids[1:]`` from the ids before it; float64 of shape (len(ids) - 1,)."""
+        """Give ``-log2 p`` of each of ``ids[1:]`` from the ids before it.
+
+        Float64 of shape (len(ids) - 1,).
+        """
         ...
 
 
@@ -154,9 +160,13 @@ class KneserNey:
         if order < 1:
             raise ArgumentError(f"order must be at least 1, found {order}")
         if size**order >= 2**63:
-            raise ArgumentError(f"size ** order must be below 2 ** 63, found {size} ** {order}; lower the order")
+            raise ArgumentError(
+                f"size ** order must be below 2 ** 63, found {size} ** {order}; lower the order"
+            )
         if len(array) < order:
-            raise ArgumentError(f"expected at least {order} ids to count {order}-grams, found {len(array)}")
+            raise ArgumentError(
+                f"expected at least {order} ids to count {order}-grams, found {len(array)}"
+            )
         self.order = order
         self._levels: list[_Level] = []  # of 1-grams, 2-grams, ..., order-grams
         for k in range(1, order + 1):
@@ -186,7 +196,10 @@ class KneserNey:
         return p
 
     def bits(self, ids: npt.ArrayLike) -> FloatArray:
-        """Give ``-log2 p`` of each of ``ids[1:]`` from the ids before it; float64 of shape (len(ids) - 1,)."""
+        """Give ``-log2 p`` of each of ``ids[1:]`` from the ids before it.
+
+        Float64 of shape (len(ids) - 1,).
+        """
         array = _checked_ids(ids, self.size)
         p = np.full(len(array), 1.0 / self.size)
         for k, level in enumerate(self._levels, start=1):
@@ -216,7 +229,9 @@ class Score:
     characters: int
 
 
-def score_baselines(train: npt.ArrayLike, held_out: npt.ArrayLike, size: int, orders: Sequence[int] = (2, 3)) -> list[Score]:
+def score_baselines(
+    train: npt.ArrayLike, held_out: npt.ArrayLike, size: int, orders: Sequence[int] = (2, 3)
+) -> list[Score]:
     """Score the baselines on held-out text.
 
     Parameters
@@ -242,8 +257,13 @@ def score_baselines(train: npt.ArrayLike, held_out: npt.ArrayLike, size: int, or
     """
     held = _checked_ids(held_out, size)
     if len(held) < 2:
-        raise ArgumentError(f"expected at least 2 held-out ids, of which all but the first are scored, found {len(held)}")
-    models: list[tuple[str, CharacterModel]] = [("uniform", Uniform(size)), ("unigram", Unigram(train, size))]
+        raise ArgumentError(
+            f"expected at least 2 held-out ids, of which all but the first are scored, found {len(held)}"
+        )
+    models: list[tuple[str, CharacterModel]] = [
+        ("uniform", Uniform(size)),
+        ("unigram", Unigram(train, size)),
+    ]
     models += [(_ORDER_NAMES.get(n, f"{n}-gram"), KneserNey(train, size, n)) for n in orders]
     return [Score(name, float(model.bits(held).mean()), len(held) - 1) for name, model in models]
 
@@ -257,14 +277,21 @@ def _checked_size(size: int) -> int:
 def _checked_ids(ids: npt.ArrayLike, size: int) -> IntArray:
     array = np.asarray(ids)
     if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer) or array.size == 0:
-        raise ArgumentError(f"expected integer ids of shape (n,), n at least 1, found {array.dtype} of {array.shape}")
+        raise ArgumentError(
+            f"expected integer ids of shape (n,), n at least 1, found {array.dtype} of {array.shape}"
+        )
     if array.min() < 0 or array.max() >= size:
-        raise ArgumentError(f"expected ids from 0 to {size - 1}, found {array.min()} to {array.max()}")
+        raise ArgumentError(
+            f"expected ids from 0 to {size - 1}, found {array.min()} to {array.max()}"
+        )
     return array.astype(np.int64)
 
 
 def _keys(ids: IntArray, k: int, size: int) -> IntArray:
-    """Read each k-gram of `ids` as a number in base `size`; shape (len(ids) - k + 1,), empty if there is none."""
+    """Read each k-gram of `ids` as a number in base `size`.
+
+    Shape (len(ids) - k + 1,), empty if there is none.
+    """
     count = max(len(ids) - k + 1, 0)
     keys = np.zeros(count, dtype=np.int64)
     for j in range(k):

@@ -58,7 +58,9 @@ class CheckpointError(TinygradError, ValueError):
 
 
 class CharacterLSTM(nn.Module):
-    """The distribution of the next character: embedding, LSTM, linear. The LSTM is compiled for whole sequences.
+    """The distribution of the next character: embedding, LSTM, linear.
+
+    The LSTM is compiled for whole sequences.
 
     Parameters
     ----------
@@ -105,9 +107,10 @@ def evaluate(
 ) -> FloatArray:
     """Score text: ``-log2 p`` of each of ``ids[1:]`` from the ids before it.
 
-    One stream carries the state from the first character to the last. Several are quicker: the text is cut into equal parts that
-    run side by side. Before its first score, a part reads the `warm_up` characters that precede it, from a state of zeros; so every
-    character is scored once, from at least that much of the text before it (or all, where there is less).
+    One stream carries the state from the first character to the last. Several are quicker: the text
+    is cut into equal parts that run side by side. Before its first score, a part reads the
+    `warm_up` characters that precede it, from a state of zeros; so every character is scored once,
+    from at least that much of the text before it (or all, where there is less).
 
     Parameters
     ----------
@@ -132,7 +135,9 @@ def evaluate(
     array = np.asarray(ids)
     n = len(array) - 1
     if array.ndim != 1 or n < 1 or streams < 1 or warm_up < 0:
-        raise ArgumentError(f"expected at least 2 ids of shape (n,), streams >= 1 and warm_up >= 0; found {array.shape}, {streams}, {warm_up}")
+        raise ArgumentError(
+            f"expected at least 2 ids of shape (n,), streams >= 1 and warm_up >= 0; found {array.shape}, {streams}, {warm_up}"
+        )
     streams = max(1, min(streams, n // max(warm_up, 1)))
     length = -(-n // streams)
     streams = -(-n // length)
@@ -146,7 +151,11 @@ def evaluate(
                 offsets = np.arange(t, min(t + _CHUNK, warm_up)) - warm_up
                 _, early = model(array[starts[1:] + offsets[:, None]], early)
                 between()
-            state = tree_map(lambda zero, part: Tensor(np.concatenate([zero.numpy(), part.numpy()])), state, early)
+            state = tree_map(
+                lambda zero, part: Tensor(np.concatenate([zero.numpy(), part.numpy()])),
+                state,
+                early,
+            )
         elif streams > 1:
             state = model.cell.initial_state(streams)
         bits = np.empty((count, streams))
@@ -189,14 +198,17 @@ def sample(
     prompt
         What the model reads first, at least one character; it is not part of the result.
     temperature
-        Logits are divided by it: below 1 likelier characters are drawn more often still; at 0 always the likeliest.
+        Logits are divided by it: below 1 likelier characters are drawn more often still; at 0
+        always the likeliest.
     rng
         Generator or seed.
     between
         Called after each character; what it raises ends the drawing.
     """
     if length < 0 or not prompt or not (temperature >= 0 and math.isfinite(temperature)):
-        raise ArgumentError(f"expected length >= 0, a prompt and a temperature >= 0; found {length}, {prompt!r} and {temperature}")
+        raise ArgumentError(
+            f"expected length >= 0, a prompt and a temperature >= 0; found {length}, {prompt!r} and {temperature}"
+        )
     rng = np.random.default_rng(rng)
     drawn: list[int] = []
     with no_grad(), eager():  # there is nothing to gain for single steps
@@ -217,14 +229,28 @@ def sample(
 # --- files ----------------------------------------------------------------------------------------------------------------
 
 
-def save_model(path: str | os.PathLike[str], model: CharacterLSTM, vocabulary: Vocabulary, context: str = "\n") -> None:
-    """Write a model as a safetensors file, atomically; its vocabulary, and text from which samples may go on, are in the metadata."""
-    metadata = {"kind": _KIND, "vocabulary": json.dumps(vocabulary.characters), "context": json.dumps(context)}
+def save_model(
+    path: str | os.PathLike[str], model: CharacterLSTM, vocabulary: Vocabulary, context: str = "\n"
+) -> None:
+    """Write a model as a safetensors file, atomically.
+
+    Its vocabulary, and text from which samples may go on, are in the metadata.
+    """
+    metadata = {
+        "kind": _KIND,
+        "vocabulary": json.dumps(vocabulary.characters),
+        "context": json.dumps(context),
+    }
     _write(path, model.state_dict(), metadata)
 
 
-def _write(path: str | os.PathLike[str], arrays: dict[str, npt.NDArray[Any]], metadata: dict[str, str]) -> None:
-    """Write a file of one of the two kinds, with a checksum: the format has none, and weights that were damaged still look like weights."""
+def _write(
+    path: str | os.PathLike[str], arrays: dict[str, npt.NDArray[Any]], metadata: dict[str, str]
+) -> None:
+    """Write a file of one of the two kinds, with a checksum.
+
+    The format has none, and weights that were damaged still look like weights.
+    """
     safetensors.write(path, arrays, {**metadata, "sha256": _checksum(arrays, metadata)})
 
 
@@ -237,19 +263,28 @@ def _checksum(arrays: dict[str, npt.NDArray[Any]], metadata: dict[str, str]) -> 
     return found.hexdigest()
 
 
-def _read(path: str | os.PathLike[str], kind: str, what: str) -> tuple[dict[str, npt.NDArray[Any]], dict[str, str]]:
+def _read(
+    path: str | os.PathLike[str], kind: str, what: str
+) -> tuple[dict[str, npt.NDArray[Any]], dict[str, str]]:
     """The arrays and metadata of a file of one of the two kinds that are written here."""
     arrays, metadata = safetensors.read(path)
     if metadata.get("kind") != kind:
-        raise CheckpointError(f"{path}: expected {what}, found {metadata.get('kind', 'other tensors')!r}")
+        raise CheckpointError(
+            f"{path}: expected {what}, found {metadata.get('kind', 'other tensors')!r}"
+        )
     written = metadata.pop("sha256", None)
-    if written is not None and written != _checksum(arrays, metadata):  # files of earlier versions have none
-        raise CheckpointError(f"{path} is damaged: its content does not have the checksum that was written with it")
+    # files of earlier versions have none
+    if written is not None and written != _checksum(arrays, metadata):
+        raise CheckpointError(
+            f"{path} is damaged: its content does not have the checksum that was written with it"
+        )
     return arrays, metadata
 
 
 def load_model(path: str | os.PathLike[str]) -> tuple[CharacterLSTM, Vocabulary, str]:
-    """Read what `save_model` wrote: the model, its vocabulary, and text from which samples may go on.
+    """Read what `save_model` wrote.
+
+    The model, its vocabulary, and text from which samples may go on.
 
     Raises
     ------
@@ -260,14 +295,21 @@ def load_model(path: str | os.PathLike[str]) -> tuple[CharacterLSTM, Vocabulary,
     """
     arrays, metadata = _read(path, _KIND, "a model written by demo or train")
     try:
-        vocabulary, context = Vocabulary(json.loads(metadata["vocabulary"])), str(json.loads(metadata["context"]))
+        vocabulary, context = (
+            Vocabulary(json.loads(metadata["vocabulary"])),
+            str(json.loads(metadata["context"])),
+        )
         symbols, embedding = arrays["embedding.weight"].shape
         model = CharacterLSTM(symbols, embedding, arrays["cell.weight_hh"].shape[1], rng=0)
         model.load_state_dict(arrays)
     except (KeyError, ValueError, TypeError, IndexError, TinygradError) as error:
-        raise CheckpointError(f"{path}: the model in it is damaged ({type(error).__name__}: {error})") from error
+        raise CheckpointError(
+            f"{path}: the model in it is damaged ({type(error).__name__}: {error})"
+        ) from error
     if len(vocabulary) != symbols:
-        raise CheckpointError(f"{path}: the model has {symbols} symbols, its vocabulary {len(vocabulary)}")
+        raise CheckpointError(
+            f"{path}: the model has {symbols} symbols, its vocabulary {len(vocabulary)}"
+        )
     return model, vocabulary, context
 
 
@@ -304,8 +346,8 @@ class Settings:
 class Trainer:
     """A model, its optimiser and its place in the text: all that a checkpoint keeps.
 
-    Training is truncated backpropagation through time: each step takes the next window of every stream, with the state that the
-    window before left, cut from its graph.
+    Training is truncated backpropagation through time: each step takes the next window of every
+    stream, with the state that the window before left, cut from its graph.
 
     Parameters
     ----------
@@ -317,9 +359,13 @@ class Trainer:
         Sizes and rates.
     """
 
-    def __init__(self, ids: npt.NDArray[np.int64], vocabulary: Vocabulary, settings: Settings) -> None:
+    def __init__(
+        self, ids: npt.NDArray[np.int64], vocabulary: Vocabulary, settings: Settings
+    ) -> None:
         self.ids, self.vocabulary, self.settings = ids, vocabulary, settings
-        self.model = CharacterLSTM(len(vocabulary), settings.embedding, settings.hidden, rng=[settings.seed, 0])
+        self.model = CharacterLSTM(
+            len(vocabulary), settings.embedding, settings.hidden, rng=[settings.seed, 0]
+        )
         self.optimizer = Adam(self.model.parameters(), lr=settings.lr)
         self.state = self.model.cell.initial_state(settings.batch)
         self.losses: list[float] = []  # bits per character, step by step
@@ -352,17 +398,28 @@ class Trainer:
         return self.settings.batch * self.settings.window
 
     def rate(self, fraction: float) -> float:
-        """Learning rate when a fraction of the budget is used: up over the first 2 %, then down half a cosine to a hundredth."""
-        rising = min(1.0, (fraction + 1e-3) / 0.02)
-        return self.settings.lr * rising * (0.505 + 0.495 * math.cos(math.pi * min(max(fraction, 0.0), 1.0)))
+        """Learning rate when a fraction of the budget is used.
 
-    def loss(self, ids: npt.NDArray[np.int64], targets: npt.NDArray[np.int64], state: Any = None) -> tuple[Any, Any]:
+        Up over the first 2 %, then down half a cosine to a hundredth.
+        """
+        rising = min(1.0, (fraction + 1e-3) / 0.02)
+        return (
+            self.settings.lr
+            * rising
+            * (0.505 + 0.495 * math.cos(math.pi * min(max(fraction, 0.0), 1.0)))
+        )
+
+    def loss(
+        self, ids: npt.NDArray[np.int64], targets: npt.NDArray[np.int64], state: Any = None
+    ) -> tuple[Any, Any]:
         """Give the mean loss of a window in nats, and the state after it."""
         logits, state = self.model(ids, state)
         return nn.cross_entropy(logits, targets), state
 
     def step(self, fraction: float) -> float:
-        """Train on the next window; `fraction` of the budget is used. Gives the loss in bits per character.
+        """Train on the next window; `fraction` of the budget is used.
+
+        Gives the loss in bits per character.
 
         Raises
         ------
@@ -386,14 +443,21 @@ class Trainer:
         return self.losses[-1]
 
     def _diverged(self, loss: float, norm: float) -> DivergedError:
-        found = f"the loss is {loss}" if not math.isfinite(loss) else f"the norm of the gradient is {norm} (the loss is {loss:.3g})"
+        found = (
+            f"the loss is {loss}"
+            if not math.isfinite(loss)
+            else f"the norm of the gradient is {norm} (the loss is {loss:.3g})"
+        )
         return DivergedError(
             f"training diverged at step {self.steps + 1}: {found}. "
             f"Try a lower learning rate (--lr {self.settings.lr / 4:.2g}) or stronger clipping (--clip {self.settings.clip / 4:.2g})."
         )
 
     def prepare(self) -> float:
-        """Run one window forward and backward and forget it, so that kernels are compiled. Gives the seconds that it took."""
+        """Run one window forward and backward and forget it, so that kernels are compiled.
+
+        Gives the seconds that it took.
+        """
         started = time.perf_counter()
         ids = np.resize(self.ids, (self.settings.window, self.settings.batch))
         self.loss(ids, ids)[0].backward()
@@ -403,7 +467,9 @@ class Trainer:
     def save(self, path: str | os.PathLike[str], about: dict[str, Any] | None = None) -> None:
         """Write a checkpoint, atomically. `about` is kept beside it, as JSON."""
         arrays = {f"model.{name}": value for name, value in self.model.state_dict().items()}
-        arrays |= {f"optimizer.{name}": value for name, value in self.optimizer.state_dict().items()}
+        arrays |= {
+            f"optimizer.{name}": value for name, value in self.optimizer.state_dict().items()
+        }
         arrays |= {f"state.{i}": value.numpy() for i, value in enumerate(leaves(self.state))}
         arrays["losses"] = np.array(self.losses)
         metadata = {
@@ -426,12 +492,17 @@ class Trainer:
                 parts.get(part, {})[rest] = value
             trainer.model.load_state_dict(parts["model"])
             trainer.optimizer.load_state_dict(parts["optimizer"])
-            trainer.state = unflatten(trainer.state, [Tensor(parts["state"][str(i)]) for i in range(len(leaves(trainer.state)))])
+            trainer.state = unflatten(
+                trainer.state,
+                [Tensor(parts["state"][str(i)]) for i in range(len(leaves(trainer.state)))],
+            )
             trainer.losses = checkpoint.arrays["losses"].tolist()
             trainer.seconds = checkpoint.seconds
             trainer.scores = list(checkpoint.scores)
         except (KeyError, ValueError, IndexError, TinygradError) as error:
-            raise CheckpointError(f"{checkpoint.path}: the checkpoint is damaged ({type(error).__name__}: {error})") from error
+            raise CheckpointError(
+                f"{checkpoint.path}: the checkpoint is damaged ({type(error).__name__}: {error})"
+            ) from error
         trainer.windows = itertools.islice(trainer.windows, trainer.steps, None)
         return trainer
 
@@ -472,4 +543,6 @@ class Checkpoint:
                 arrays=arrays,
             )
         except (KeyError, ValueError, TypeError) as error:
-            raise CheckpointError(f"{path}: the checkpoint is damaged ({type(error).__name__}: {error})") from error
+            raise CheckpointError(
+                f"{path}: the checkpoint is damaged ({type(error).__name__}: {error})"
+            ) from error

@@ -1,8 +1,8 @@
 """A line chart as SVG text, for loss curves.
 
-The chart has one y axis, direct labels at the line ends instead of a legend, and dashed horizontal references.  It
-follows the reader's light or dark colour scheme, alone or inside a page; a page can set ``--chart-paper`` on the
-``svg.line-chart`` element to put it on another ground.
+The chart has one y axis, direct labels at the line ends instead of a legend, and dashed horizontal
+references.  It follows the reader's light or dark colour scheme, alone or inside a page; a page can
+set ``--chart-paper`` on the ``svg.line-chart`` element to put it on another ground.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ __all__ = ["Series", "line_chart", "moving_average"]
 FloatArray = npt.NDArray[np.float64]
 _Number = TypeVar("_Number", float, npt.NDArray[np.float64])
 
-# Blue, vermilion, green and purple after Okabe and Ito, darkened for text on white and lightened for text on black.
+# Blue, vermilion, green and purple after Okabe and Ito, darkened for text on white and lightened
+# for text on black.
 _LIGHT = ("#0a5fa5", "#c24a00", "#00755b", "#95417f")
 _DARK = ("#6db5f2", "#ff9a57", "#41c9a0", "#e39ccb")
 
@@ -69,7 +70,8 @@ class Series:
     name
         Its label.  Series of the same name share a colour and one label.
     x, y
-        Numbers, one-dimensional and of equal length.  Where x or y is not finite the line is broken.
+        Numbers, one-dimensional and of equal length.  Where x or y is not finite the line is
+        broken.
     faint
         Draw it thin, pale and without a label: for the raw values behind a smoothed line.
     markers
@@ -86,8 +88,9 @@ class Series:
 def moving_average(values: npt.ArrayLike, span: int) -> FloatArray:
     """Average over a centred window.
 
-    Near the start the window is narrowed on both sides, so that a steep beginning keeps its height; at the end it is
-    cut off on the right only, so that the last value is a mean too and not one noisy number.
+    Near the start the window is narrowed on both sides, so that a steep beginning keeps its height;
+    at the end it is cut off on the right only, so that the last value is a mean too and not one
+    noisy number.
 
     Parameters
     ----------
@@ -107,7 +110,9 @@ def moving_average(values: npt.ArrayLike, span: int) -> FloatArray:
     """
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1 or span < 1:
-        raise ArgumentError(f"expected values of shape (n,) and a span of at least 1, found {array.shape} and {span}")
+        raise ArgumentError(
+            f"expected values of shape (n,) and a span of at least 1, found {array.shape} and {span}"
+        )
     n, half = len(array), span // 2
     sums = np.concatenate([[0.0], np.cumsum(array)])
     position = np.arange(n)
@@ -130,7 +135,8 @@ def line_chart(
     Parameters
     ----------
     series
-        The lines, the most important first: it is drawn in front, in blue.  At least one finite point in all.
+        The lines, the most important first: it is drawn in front, in blue.  At least one finite
+        point in all.
     x_label, y_label
         What the axes measure, with units.
     title
@@ -146,8 +152,8 @@ def line_chart(
     Raises
     ------
     ArgumentError
-        If a series has arrays of unequal length or of more than one dimension, if no point is finite, or if a reference
-        is not finite.
+        If a series has arrays of unequal length or of more than one dimension, if no point is
+        finite, or if a reference is not finite.
     """
     lines = [(one, *_points(one)) for one in series]
     marks = [(str(label), float(y)) for label, y in references]
@@ -158,7 +164,9 @@ def line_chart(
     if not any(mask.any() for mask in finite):
         raise ArgumentError("expected a series with at least one finite point, found none")
     all_x = np.concatenate([x[mask] for (_, x, _), mask in zip(lines, finite, strict=True)])
-    all_y = np.concatenate([y[mask] for (_, _, y), mask in zip(lines, finite, strict=True)] + [[y for _, y in marks]])
+    all_y = np.concatenate(
+        [y[mask] for (_, _, y), mask in zip(lines, finite, strict=True)] + [[y for _, y in marks]]
+    )
 
     x_low, x_high = _padded(float(all_x.min()), float(all_x.max()), 0.0)
     y_low, y_high = _padded(float(all_y.min()), float(all_y.max()), 0.04)
@@ -179,7 +187,11 @@ def line_chart(
             labelled.add(one.name)
 
     left = 16.0 + max(_text_width(text) for text in y_texts) + 8.0
-    right = _LABEL_OFFSET + max((_text_width(a.text + "  " + a.value) for a in labels), default=0.0) * 1.04 + 12.0
+    right = (
+        _LABEL_OFFSET
+        + max((_text_width(a.text + "  " + a.value) for a in labels), default=0.0) * 1.04
+        + 12.0
+    )
     top = 24.0 + (30.0 if title else 0.0) + 22.0
     width = max(_WIDTH, left + _PLOT_WIDTH_LEAST + right)
     plot_width = width - left - right
@@ -206,19 +218,27 @@ def line_chart(
     for value, text in zip(y_ticks, y_texts, strict=True):
         at = _c(to_y(value))
         out.append(f'<path class="grid" d="M{_c(left)} {at}H{_c(end)}"/>')
-        out.append(f'<text class="muted" x="{_c(left - 8)}" y="{at}" dy="4.5" text-anchor="end">{text}</text>')
+        out.append(
+            f'<text class="muted" x="{_c(left - 8)}" y="{at}" dy="4.5" text-anchor="end">{text}</text>'
+        )
     out.append(f'<path class="axis" d="M{_c(left)} {_c(bottom)}H{_c(end)}"/>')
     for value, text in zip(x_ticks, x_texts, strict=True):
         at = _c(to_x(value))
         out.append(f'<path class="axis" d="M{at} {_c(bottom)}v5"/>')
-        out.append(f'<text class="muted" x="{at}" y="{_c(bottom + 20)}" text-anchor="middle">{text}</text>')
+        out.append(
+            f'<text class="muted" x="{at}" y="{_c(bottom + 20)}" text-anchor="middle">{text}</text>'
+        )
     middle = (left + end) / 2
-    out.append(f'<text class="muted" x="{_c(middle)}" y="{_c(bottom + 43)}" text-anchor="middle">{_text(x_label)}</text>')
+    out.append(
+        f'<text class="muted" x="{_c(middle)}" y="{_c(bottom + 43)}" text-anchor="middle">{_text(x_label)}</text>'
+    )
 
     for _, reference in marks:
         at = _c(to_y(reference))
         out.append(f'<path class="reference" d="M{_c(left)} {at}H{_c(end)}"/>')
-    drawn = sorted(zip(reversed(lines), reversed(finite), strict=True), key=lambda item: not item[0][0].faint)
+    drawn = sorted(
+        zip(reversed(lines), reversed(finite), strict=True), key=lambda item: not item[0][0].faint
+    )
     for (one, x_values, y_values), mask in drawn:
         x_places = np.where(mask, to_x(np.where(mask, x_values, x_low)), np.nan)
         y_places = np.where(mask, to_y(np.where(mask, y_values, y_low)), np.nan)
@@ -229,7 +249,9 @@ def line_chart(
     for label, start, place in zip(labels, ends, places, strict=True):
         if abs(place - start) > 1.0:
             turn = end + _LABEL_OFFSET - 4
-            out.append(f'<path class="leader" d="M{_c(end + 4)} {_c(start)}L{_c(turn)} {_c(place)}"/>')
+            out.append(
+                f'<path class="leader" d="M{_c(end + 4)} {_c(start)}L{_c(turn)} {_c(place)}"/>'
+            )
         if label.colour is None:
             opening = '<text class="muted"'
         else:
@@ -252,7 +274,9 @@ class _Label:
 def _points(one: Series) -> tuple[FloatArray, FloatArray]:
     x, y = np.asarray(one.x, dtype=np.float64), np.asarray(one.y, dtype=np.float64)
     if x.ndim != 1 or x.shape != y.shape:
-        raise ArgumentError(f"series {one.name!r}: expected x and y of equal shape (n,), found {x.shape} and {y.shape}")
+        raise ArgumentError(
+            f"series {one.name!r}: expected x and y of equal shape (n,), found {x.shape} and {y.shape}"
+        )
     return x, y
 
 
@@ -266,7 +290,10 @@ def _padded(low: float, high: float, fraction: float) -> tuple[float, float]:
 
 
 def _ticks(low: float, high: float, wanted: int) -> list[float]:
-    """Give round numbers inside an interval, 1, 2 or 5 times a power of ten apart; at most `wanted` + 1."""
+    """Give round numbers inside an interval, 1, 2 or 5 times a power of ten apart.
+
+    At most `wanted` + 1.
+    """
     rough = (high - low) / wanted
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(m * power for m in (1, 2, 5, 10) if m * power >= rough * (1 - 1e-9))
@@ -290,15 +317,31 @@ def _grouped(text: str) -> str:
 
 
 def _number(value: float) -> str:
-    """Write a value beside a label: two decimals, or three significant digits when that says more."""
+    """Write a value beside a label.
+
+    Two decimals, or three significant digits when that says more.
+    """
     text = f"{value:,.2f}" if 0.1 <= abs(value) < 1e6 or value == 0 else f"{value:.3g}"
     return _grouped(text)
 
 
 def _text_width(text: str) -> float:
     """Estimate the width of text in pixels, a little too wide rather than too narrow."""
-    widths = {" ": 0.28, ".": 0.28, ",": 0.28, "i": 0.25, "l": 0.25, "t": 0.3, "f": 0.3, "r": 0.36, "-": 0.36}
-    ems = sum(widths.get(c, 0.62 if c.islower() or c.isdigit() else 1.0 if ord(c) > 0x2E80 else 0.72) for c in text)
+    widths = {
+        " ": 0.28,
+        ".": 0.28,
+        ",": 0.28,
+        "i": 0.25,
+        "l": 0.25,
+        "t": 0.3,
+        "f": 0.3,
+        "r": 0.36,
+        "-": 0.36,
+    }
+    ems = sum(
+        widths.get(c, 0.62 if c.islower() or c.isdigit() else 1.0 if ord(c) > 0x2E80 else 0.72)
+        for c in text
+    )
     return ems * _FONT
 
 
@@ -344,7 +387,9 @@ def _curve(one: Series, colour: int, x: FloatArray, y: FloatArray) -> list[str]:
     kind = "curve faint" if one.faint else "curve"
     out = []
     if commands:
-        out.append(f'<path class="{kind}" style="stroke: var(--chart-{colour})" d="{"".join(commands)}"/>')
+        out.append(
+            f'<path class="{kind}" style="stroke: var(--chart-{colour})" d="{"".join(commands)}"/>'
+        )
     dots = list(zip(x[good], y[good], strict=True)) if one.markers else lone
     for a, b in dots:
         out.append(f'<circle cx="{_c(a)}" cy="{_c(b)}" r="3" style="fill: var(--chart-{colour})"/>')
@@ -352,7 +397,10 @@ def _curve(one: Series, colour: int, x: FloatArray, y: FloatArray) -> list[str]:
 
 
 def _thinned(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Keep the first, lowest, highest and last point of each pixel column; what is left looks the same."""
+    """Keep the first, lowest, highest and last point of each pixel column.
+
+    What is left looks the same.
+    """
     if len(x) <= 4 or np.any(np.diff(x) < 0):
         return x, y
     column = np.floor(x)
@@ -360,14 +408,18 @@ def _thinned(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
     keep: set[int] = set()
     for begin, end in zip(starts, [*starts[1:], len(x)], strict=True):
         part = y[begin:end]
-        keep.update((int(begin), int(begin + part.argmin()), int(begin + part.argmax()), int(end - 1)))
+        keep.update(
+            (int(begin), int(begin + part.argmin()), int(begin + part.argmax()), int(end - 1))
+        )
     index = np.array(sorted(keep))
     return x[index], y[index]
 
 
 def _summary(title: str, y_label: str, labels: Sequence[_Label]) -> str:
     listed = "; ".join(f"{a.text} {a.value}" for a in labels)
-    return ". ".join(part for part in (title, f"{y_label}: {listed}" if listed else y_label) if part)
+    return ". ".join(
+        part for part in (title, f"{y_label}: {listed}" if listed else y_label) if part
+    )
 
 
 def _c(value: float) -> str:
@@ -385,4 +437,9 @@ def _attribute(text: str) -> str:
 
 def _printable(text: str) -> str:
     """Replace characters that XML cannot hold."""
-    return "".join(c if c in "\t\n" or (c >= " " and not "\ud800" <= c <= "\udfff" and c not in "\ufffe\uffff") else "\ufffd" for c in text)
+    return "".join(
+        c
+        if c in "\t\n" or (c >= " " and not "\ud800" <= c <= "\udfff" and c not in "\ufffe\uffff")
+        else "\ufffd"
+        for c in text
+    )

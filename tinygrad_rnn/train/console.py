@@ -17,18 +17,24 @@ if TYPE_CHECKING:
 __all__ = ["Meter", "clock", "console", "mute", "phase"]
 
 _EVERY = 5.0  # seconds between two lines where there is no terminal
-_WORDS = 64  # columns beside the bar, and some for the ^C that a terminal writes: a full line would be broken by it
+# columns beside the bar, and some for the ^C that a terminal writes: a full line would be broken by
+# it
+_WORDS = 64
 
 
 def console(**options: Any) -> Console:
-    """A rich console for standard output: plain text without a terminal or with NO_COLOR. Text such as ":x:" stays as it is.
+    """A rich console for standard output: plain text without a terminal or with NO_COLOR.
 
-    What cannot be written (the reader of a pipe has gone, a full disk, a terminal that was closed) is left out: the files of a run
-    matter more.
+    Text such as ":x:" stays as it is.
+
+    What cannot be written (the reader of a pipe has gone, a full disk, a terminal that was closed)
+    is left out: the files of a run matter more.
     """
     from rich.console import Console
 
-    return Console(highlight=False, emoji=False, file=cast("IO[str]", _Lasting(sys.stdout)), **options)
+    return Console(
+        highlight=False, emoji=False, file=cast("IO[str]", _Lasting(sys.stdout)), **options
+    )
 
 
 class _Lasting:
@@ -80,7 +86,10 @@ def thousands(number: float) -> str:
 
 @contextmanager
 def phase(screen: Console, text: str) -> Iterator[None]:
-    """Say what is being done: with a spinner while it lasts, or a line where there is no terminal."""
+    """Say what is being done.
+
+    With a spinner while it lasts, or a line where there is no terminal.
+    """
     if _animated(screen):
         with screen.status(text, spinner_style="default"):
             yield
@@ -115,7 +124,11 @@ class Meter:
 
             self.bar = Progress(
                 TextColumn("Training"),
-                BarColumn(bar_width=max(10, min(40, self.screen.width - _WORDS)), complete_style="blue", finished_style="blue"),
+                BarColumn(
+                    bar_width=max(10, min(40, self.screen.width - _WORDS)),
+                    complete_style="blue",
+                    finished_style="blue",
+                ),
                 TextColumn("[bold]{task.fields[bits]}[/] bits/char"),
                 TextColumn("{task.fields[speed]} chars/s"),
                 TextColumn("{task.fields[time]}"),
@@ -129,12 +142,25 @@ class Meter:
         if self.bar is not None:
             self.bar.stop()
 
-    def update(self, fraction: float, seconds: float, bits: float, speed: float, *, last: bool = False) -> None:
-        """Show where training is: fraction of the budget, seconds so far, smoothed bits per character, characters per second."""
+    def update(
+        self, fraction: float, seconds: float, bits: float, speed: float, *, last: bool = False
+    ) -> None:
+        """Show where training is.
+
+        Fraction of the budget, seconds so far, smoothed bits per character, characters per second.
+        """
         left = seconds * (1 - fraction) / fraction if fraction > 0 else 0.0
         if self.bar is not None:
-            times = f"{clock(seconds)}, {clock(max(left, 0.0))} left" if not last else clock(seconds)
-            self.bar.update(self.task, completed=min(fraction, 1.0), bits=f"{bits:.3f}", speed=thousands(speed), time=times)
+            times = (
+                f"{clock(seconds)}, {clock(max(left, 0.0))} left" if not last else clock(seconds)
+            )
+            self.bar.update(
+                self.task,
+                completed=min(fraction, 1.0),
+                bits=f"{bits:.3f}",
+                speed=thousands(speed),
+                time=times,
+            )
         elif last or time.monotonic() - self.said >= _EVERY:
             self.said = time.monotonic()
             self.screen.print(

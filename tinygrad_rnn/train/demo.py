@@ -1,4 +1,7 @@
-"""A training run from the text to the report: what ``tinygrad-rnn demo`` and ``tinygrad-rnn train`` do."""
+"""A training run from the text to the report.
+
+What ``tinygrad-rnn demo`` and ``tinygrad-rnn train`` do.
+"""
 
 from __future__ import annotations
 
@@ -37,9 +40,11 @@ if TYPE_CHECKING:
 __all__ = ["Options", "UserError", "run"]
 
 BUDGET = 70.0  # seconds of training; with the rest of a run about 80
-LONGEST = 2_000_000  # characters of a text that the demo uses: counting n-grams in more takes too long
+# characters of a text that the demo uses: counting n-grams in more takes too long
+LONGEST = 2_000_000
 HELD_OUT = 100_000  # most characters held out; else a tenth
-EVALUATIONS = 10  # the last on all of the held-out text, those in the course of training on a sample of it
+# the last on all of the held-out text, those in the course of training on a sample of it
+EVALUATIONS = 10
 CONTEXT = 200  # characters that a sample goes on from
 SAVE_EVERY = 15.0  # seconds between two checkpoints
 STREAMS, WARM_UP = 32, 256  # of `evaluate`
@@ -73,7 +78,8 @@ class Options:
     resume
         Go on from the checkpoint in `out`.
     overwrite
-        Replace the run in `out`. Without either, a folder with a run in it is refused: no run replaces what another made.
+        Replace the run in `out`. Without either, a folder with a run in it is refused: no run
+        replaces what another made.
     settings
         Fields of `Settings` that differ from the defaults.
     temperature, length
@@ -96,7 +102,9 @@ class Options:
 
 
 def run(options: Options, screen: Console) -> int:
-    """Do a whole run, and give the exit code: 0, or 1 if training diverged, or 128 and the signal if it was stopped.
+    """Do a whole run, and give the exit code.
+
+    0, or 1 if training diverged, or 128 and the signal if it was stopped.
 
     Raises
     ------
@@ -160,7 +168,9 @@ class _Run:
         """Read the text, and make the trainer or take it from the checkpoint."""
         options = self.options
         if options.resume and not self.checkpoint.exists():
-            raise UserError(f"--resume: {self.checkpoint} not found; start without --resume, or name the folder of the run with --out")
+            raise UserError(
+                f"--resume: {self.checkpoint} not found; start without --resume, or name the folder of the run with --out"
+            )
         early = options.out.is_dir()
         if early:
             self.work.enter_context(claimed(options.out))
@@ -170,20 +180,34 @@ class _Run:
         about = {} if found is None else found.about
         path = options.text or (Path(about["text"]) if about.get("text") else None)
         if found is not None and options.text is None and path is not None and not path.exists():
-            raise UserError(f"--resume: {path}, the text of this run, is no longer there; say where it is now with --text FILE")
+            raise UserError(
+                f"--resume: {path}, the text of this run, is no longer there; say where it is now with --text FILE"
+            )
         self.budget, self.steps = options.budget, options.steps
         if self.budget is None and self.steps is None:
             self.budget, self.steps = about.get("budget", BUDGET), about.get("steps")
         with self.timed("text", "Reading the text"):
             corpus = text.load(path)
             if options.command == "demo" and len(corpus.text) > LONGEST:
-                self.say(f"{corpus.source} has {len(corpus.text):,} characters; the first {LONGEST:,} are used.")
+                self.say(
+                    f"{corpus.source} has {len(corpus.text):,} characters; the first {LONGEST:,} are used."
+                )
                 corpus = text.Corpus(corpus.text[:LONGEST], corpus.source)
             if found is not None and about.get("sha256") != corpus.sha256:
-                raise UserError(f"--resume: {corpus.source} is not the text that {self.checkpoint} was trained on; give that with --text")
+                raise UserError(
+                    f"--resume: {corpus.source} is not the text that {self.checkpoint} was trained on; give that with --text"
+                )
             train, held = text.split(corpus.text, min(0.1, HELD_OUT / len(corpus.text)))
-            vocabulary = found.vocabulary if found else text.Vocabulary.from_text(train, 10 if len(train) >= 50_000 else 2)
-            ids, self.held, self.context = vocabulary.encode(train), vocabulary.encode(held), train[-CONTEXT:]
+            vocabulary = (
+                found.vocabulary
+                if found
+                else text.Vocabulary.from_text(train, 10 if len(train) >= 50_000 else 2)
+            )
+            ids, self.held, self.context = (
+                vocabulary.encode(train),
+                vocabulary.encode(held),
+                train[-CONTEXT:],
+            )
         self.interrupts.check()
         self.corpus = corpus
         self.about = {
@@ -206,10 +230,16 @@ class _Run:
         else:
             self.trainer = Trainer.resume(found, ids)
         s, model = self.trainer.settings, self.trainer.model
-        self.say(f"Text: {corpus.source}; {len(ids):,} characters to train on, {len(held):,} held out, {len(vocabulary)} symbols.")
-        self.say(f"Model: LSTM with {s.hidden} units, {model.size:,} parameters; windows of {s.batch} x {s.window} characters.")
+        self.say(
+            f"Text: {corpus.source}; {len(ids):,} characters to train on, {len(held):,} held out, {len(vocabulary)} symbols."
+        )
+        self.say(
+            f"Model: LSTM with {s.hidden} units, {model.size:,} parameters; windows of {s.batch} x {s.window} characters."
+        )
         if found is not None:
-            self.say(f"Resumed after step {self.trainer.steps:,}, {self.trainer.seconds:.0f} s of training.")
+            self.say(
+                f"Resumed after step {self.trainer.steps:,}, {self.trainer.seconds:.0f} s of training."
+            )
         self.baselines: list[Score] = []
         if options.command == "demo":
             with self.timed("baselines", "Counting n-grams"):
@@ -226,8 +256,12 @@ class _Run:
         for name, value in self.options.settings.items():
             before = getattr(found.settings, name)
             if name not in ("lr", "clip") and value != before:
-                raise UserError(f"--resume: --{name} is {before} in {self.checkpoint} and cannot become {value}; leave it out")
-        return dataclasses.replace(found, settings=dataclasses.replace(found.settings, **self.options.settings))
+                raise UserError(
+                    f"--resume: --{name} is {before} in {self.checkpoint} and cannot become {value}; leave it out"
+                )
+        return dataclasses.replace(
+            found, settings=dataclasses.replace(found.settings, **self.options.settings)
+        )
 
     def refuse_to_replace(self) -> None:
         """Raise a UserError if there is a run in the folder, unless its replacement was asked for."""
@@ -238,10 +272,14 @@ class _Run:
         if CHECKPOINT in there:
             try:
                 found = Checkpoint.read(self.checkpoint)
-                about += f"; {len(found.arrays['losses']):,} steps, {found.seconds:.0f} s of training"
+                about += (
+                    f"; {len(found.arrays['losses']):,} steps, {found.seconds:.0f} s of training"
+                )
             except (OSError, TinygradError, KeyError, TypeError):
                 about += "; the checkpoint cannot be read"
-            about += time.strftime(", %Y-%m-%d %H:%M", time.localtime(self.checkpoint.lstat().st_mtime))
+            about += time.strftime(
+                ", %Y-%m-%d %H:%M", time.localtime(self.checkpoint.lstat().st_mtime)
+            )
         go_on = "go on with it by --resume, " if CHECKPOINT in there else ""
         raise UserError(
             f"{self.options.out} holds a run already ({about}); {go_on}name another folder with --out, or replace it by --overwrite"
@@ -279,7 +317,13 @@ class _Run:
                     self.save()
                 trainer.seconds = time.perf_counter() - start
             if trainer.steps:
-                meter.update(1.0, trainer.seconds, float(np.mean(trainer.losses[-50:])), trainer.speed, last=True)
+                meter.update(
+                    1.0,
+                    trainer.seconds,
+                    float(np.mean(trainer.losses[-50:])),
+                    trainer.speed,
+                    last=True,
+                )
         self.seconds["training"] = trainer.seconds
         self.save()
         if not self.saved:
@@ -288,13 +332,21 @@ class _Run:
     def score_sample(self) -> None:
         """Score an even sample of the held-out text, for the chart."""
         assert self.trainer is not None
-        scored = evaluate(self.trainer.model, self.held, streams=STREAMS, warm_up=64, each=256, between=self.interrupts.check)
+        scored = evaluate(
+            self.trainer.model,
+            self.held,
+            streams=STREAMS,
+            warm_up=64,
+            each=256,
+            between=self.interrupts.check,
+        )
         self.trainer.scores.append((self.trainer.steps, float(scored.mean())))
 
     def save(self) -> None:
         """Write the checkpoint; no signal interrupts that.
 
-        Where it cannot be written, the one before is still there, and training goes on: the next attempt may succeed.
+        Where it cannot be written, the one before is still there, and training goes on: the next
+        attempt may succeed.
         """
         assert self.trainer is not None
         with self.interrupts.deferred():
@@ -304,7 +356,9 @@ class _Run:
                 self.saved = True
             except OSError as error:
                 if self.saved:
-                    self.say(f"The checkpoint cannot be written now: {self.checkpoint}: {error.strerror or error}. Training goes on.")
+                    self.say(
+                        f"The checkpoint cannot be written now: {self.checkpoint}: {error.strerror or error}. Training goes on."
+                    )
                 self.saved = False
 
     # --- after ----------------------------------------------------------------------------------------------------------
@@ -316,9 +370,19 @@ class _Run:
         if not trainer.steps:
             raise UserError("no step was trained; give a larger --budget")
         with self.timed("scoring", "Scoring the held-out text"):
-            bits = float(evaluate(trainer.model, self.held, streams=STREAMS, warm_up=WARM_UP, between=self.interrupts.check).mean())
+            bits = float(
+                evaluate(
+                    trainer.model,
+                    self.held,
+                    streams=STREAMS,
+                    warm_up=WARM_UP,
+                    between=self.interrupts.check,
+                ).mean()
+            )
         if not math.isfinite(bits):
-            raise DivergedError(f"training diverged: the held-out text has a score of {bits}. Try a lower learning rate (--lr).")
+            raise DivergedError(
+                f"training diverged: the held-out text has a score of {bits}. Try a lower learning rate (--lr)."
+            )
         rows = [Row(s.name, s.bits, note=_KNOWS.get(s.name, "")) for s in self.baselines]
         rows.append(Row("LSTM", bits, ours=True, note="all the characters before"))
         path = self.file("model.safetensors", "the model, for `tinygrad-rnn sample`")
@@ -360,7 +424,10 @@ class _Run:
         return self.options.out / name
 
     def draw_loss(self, bits: float) -> str:
-        """The chart: loss by characters read, the held-out scores, the baselines as dashed lines."""
+        """The chart.
+
+        Loss by characters read, the held-out scores, the baselines as dashed lines.
+        """
         assert self.trainer is not None
         trainer = self.trainer
         read = np.arange(1, trainer.steps + 1) * trainer.characters_per_step / 1e6
@@ -371,7 +438,12 @@ class _Run:
             [
                 Series("training", read, smooth),
                 Series("training", read, losses, faint=True),
-                Series("held out", [n * trainer.characters_per_step / 1e6 for n, _ in scores], [b for _, b in scores], markers=True),
+                Series(
+                    "held out",
+                    [n * trainer.characters_per_step / 1e6 for n, _ in scores],
+                    [b for _, b in scores],
+                    markers=True,
+                ),
             ],
             x_label="million characters read",
             y_label="bits per character",
@@ -380,7 +452,10 @@ class _Run:
         )
 
     def draw_graph(self, path: Path) -> str | None:
-        """Draw the tape of the trained model over a few characters; None (and a word about it) where that cannot be done."""
+        """Draw the tape of the trained model over a few characters.
+
+        None (and a word about it) where that cannot be done.
+        """
         assert self.trainer is not None
         ids = self.held[: GRAPH_STEPS + 1, None]
         with eager():  # the picture shows the steps
@@ -401,7 +476,12 @@ class _Run:
         assert self.trainer is not None
         t, s = self.trainer, self.trainer.settings
         seconds = {**self.seconds, "all": time.perf_counter() - self.started}
-        parts = {"kernels": "compiling", "scoring": "scoring", "drawing": "drawing", "all": "in all"}
+        parts = {
+            "kernels": "compiling",
+            "scoring": "scoring",
+            "drawing": "drawing",
+            "all": "in all",
+        }
         return {
             "Text": self.corpus.source,
             "Characters": f"{len(t.ids):,} to train on, {len(self.held):,} held out",
@@ -413,7 +493,9 @@ class _Run:
             "Speed": f"{t.speed:,.0f} characters per second",
             "Held out": f"{bits:.4f} bits per character over {len(self.held) - 1:,} characters",
             "How scored": self.how_scored(),
-            "Seconds": ", ".join(f"{word} {seconds[name]:.1f}" for name, word in parts.items() if name in seconds),
+            "Seconds": ", ".join(
+                f"{word} {seconds[name]:.1f}" for name, word in parts.items() if name in seconds
+            ),
             "Sample": f"goes on from the end of the training text; temperature {self.options.temperature:g}, seed {s.seed}",
             "Versions": f"tinygrad_rnn {_version()}, Python {platform.python_version()}, NumPy {np.__version__}",
         }
@@ -444,8 +526,20 @@ class _Run:
             longest = max(row.bits for row in rows)
             for row in sorted(rows, key=lambda row: -row.bits):
                 ink = "blue" if row.ours else "bright_black"
-                bar = ProgressBar(total=longest, completed=row.bits, width=16, complete_style=ink, finished_style=ink)
-                table.add_row(row.name, row.note, f"{row.bits:.3f}", bar, style="bold blue" if row.ours else "")
+                bar = ProgressBar(
+                    total=longest,
+                    completed=row.bits,
+                    width=16,
+                    complete_style=ink,
+                    finished_style=ink,
+                )
+                table.add_row(
+                    row.name,
+                    row.note,
+                    f"{row.bits:.3f}",
+                    bar,
+                    style="bold blue" if row.ours else "",
+                )
             screen.print(table)
             screen.print()
         self.say(headline(rows))
@@ -472,7 +566,9 @@ class _Run:
             self.save()
             trainer = self.trainer
             start = f"Stopped after step {trainer.steps:,} and {trainer.seconds:.0f} s of training."
-            self.tell_checkpoint(start if self.saved else f"{start} The last checkpoint could not be written.")
+            self.tell_checkpoint(
+                start if self.saved else f"{start} The last checkpoint could not be written."
+            )
         else:
             self.say("Stopped before training began.")
         return 128 + number
@@ -490,7 +586,9 @@ class _Run:
             command = ["tinygrad-rnn", self.options.command]
             if self.options.out != Options.out:
                 command += ["--out", str(self.options.out)]
-            words.append(f"The checkpoint is {self.checkpoint}; go on with\n\n    {shlex.join([*command, '--resume'])}\n")
+            words.append(
+                f"The checkpoint is {self.checkpoint}; go on with\n\n    {shlex.join([*command, '--resume'])}\n"
+            )
         self.say(" ".join(words))
 
     def say(self, words: str) -> None:
@@ -501,7 +599,9 @@ class _Run:
 def _fitting(settings: Settings, characters: int) -> Settings:
     """The settings, with fewer streams or shorter windows where the text has too few characters for them."""
     window = min(settings.window, characters - 1)
-    return dataclasses.replace(settings, window=window, batch=max(1, min(settings.batch, (characters - 1) // window)))
+    return dataclasses.replace(
+        settings, window=window, batch=max(1, min(settings.batch, (characters - 1) // window))
+    )
 
 
 def _smooth(before: float, value: float, count: int) -> float:
@@ -511,20 +611,31 @@ def _smooth(before: float, value: float, count: int) -> float:
 
 
 def _check_memory(settings: Settings, symbols: int) -> None:
-    """Raise a UserError if training needs more memory than the machine has: the system would end the program without a word."""
+    """Raise a UserError if training needs more memory than the machine has.
+
+    The system would end the program without a word.
+    """
     there = _memory()
     h, e = settings.hidden, settings.embedding
     parameters = symbols * e + 4 * h * (e + h + 2) + symbols * (h + 1)
-    needed = 4 * (5 * parameters + settings.window * settings.batch * (2 * e + 12 * h + 3 * symbols))
+    needed = 4 * (
+        5 * parameters + settings.window * settings.batch * (2 * e + 12 * h + 3 * symbols)
+    )
     if there is not None and needed > there:
-        sizes = ", ".join(f"--{name} {getattr(settings, name)}" for name in ("hidden", "embedding", "batch", "window"))
+        sizes = ", ".join(
+            f"--{name} {getattr(settings, name)}"
+            for name in ("hidden", "embedding", "batch", "window")
+        )
         raise UserError(
             f"training with {sizes} needs about {needed / 1e9:,.1f} GB of memory; there are {there / 1e9:,.1f} GB. Give smaller sizes"
         )
 
 
 def _memory() -> int | None:
-    """Bytes of memory of this machine, or of the control group where that has fewer; None if it cannot be found out."""
+    """Bytes of memory of this machine, or of the control group where that has fewer.
+
+    None if it cannot be found out.
+    """
     try:
         found = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, OSError, ValueError):
@@ -536,9 +647,15 @@ def _memory() -> int | None:
 
 
 def _shown(text: str) -> str:
-    """Text for a terminal: joiners and spaces of all kinds stay, what would control the terminal becomes U+FFFD."""
+    """Text for a terminal.
+
+    Joiners and spaces of all kinds stay, what would control the terminal becomes U+FFFD.
+    """
     hidden = ("Cc", "Cs")
-    return "".join("\N{REPLACEMENT CHARACTER}" if unicodedata.category(c) in hidden and c not in "\n\t" else c for c in text)
+    return "".join(
+        "\N{REPLACEMENT CHARACTER}" if unicodedata.category(c) in hidden and c not in "\n\t" else c
+        for c in text
+    )
 
 
 def _version() -> str:

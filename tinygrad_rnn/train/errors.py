@@ -10,4 +10,7 @@ class ArgumentError(TinygradError, ValueError):
 
 
 class UserError(TinygradError, ValueError):
-    """What was asked for on the command line cannot be done; the message says why and what to do, in one line."""
+    """What was asked for on the command line cannot be done.
+
+    The message says why and what to do, in one line.
+    """

@@ -26,7 +26,10 @@ def present(folder: Path) -> list[str]:
 
 
 def remove(folder: Path) -> None:
-    """Remove the results of an earlier run; its checkpoint is there until the first one of this run takes its place."""
+    """Remove the results of an earlier run.
+
+    Its checkpoint is there until the first one of this run takes its place.
+    """
     for name in RESULTS:
         with contextlib.suppress(FileNotFoundError):
             (folder / name).unlink()
@@ -36,8 +39,9 @@ def remove(folder: Path) -> None:
 def claimed(folder: Path) -> Iterator[None]:
     """Context: no other run works in the folder. What killed runs left unfinished is removed.
 
-    The system ends the lock with the process, however that ends, so the file of a killed run hinders nobody; the file says which process
-    holds it. On a disk without locks the process is asked for; if it belongs to another computer, the user has to decide.
+    The system ends the lock with the process, however that ends, so the file of a killed run
+    hinders nobody; the file says which process holds it. On a disk without locks the process is
+    asked for; if it belongs to another computer, the user has to decide.
 
     Raises
     ------
@@ -48,7 +52,10 @@ def claimed(folder: Path) -> Iterator[None]:
     file = lock_file(path, lambda opened: _lock(opened, path), 0o644)
     try:
         os.ftruncate(file, 0)
-        os.write(file, f"{os.getpid()} {socket.gethostname()} {time.strftime('%Y-%m-%d %H:%M:%S')}\n".encode())
+        os.write(
+            file,
+            f"{os.getpid()} {socket.gethostname()} {time.strftime('%Y-%m-%d %H:%M:%S')}\n".encode(),
+        )
         sweep(folder, (CHECKPOINT, *RESULTS), age=0.0)
         yield
     finally:
@@ -79,7 +86,9 @@ def _lock(file: int, path: Path) -> None:
         process, host, since = _owner(path)
         if held:
             who = f"process {process} on {host}, since {since}" if process else "another process"
-            raise UserError(f"{path.parent}: a run is at work there ({who}); wait for it, stop it, or name another folder with --out") from None
+            raise UserError(
+                f"{path.parent}: a run is at work there ({who}); wait for it, stop it, or name another folder with --out"
+            ) from None
         if process and (host != socket.gethostname() or runs(process)):
             raise UserError(
                 f"{path.parent}: a run seems to be at work there (process {process} on {host}, since {since}), and the disk has no locks that "
@@ -89,7 +98,9 @@ def _lock(file: int, path: Path) -> None:
 
 def _owner(path: Path) -> tuple[int, str, str]:
     try:
-        process, host, since = path.read_text(encoding="utf-8", errors="replace").strip().split(" ", 2)
+        process, host, since = (
+            path.read_text(encoding="utf-8", errors="replace").strip().split(" ", 2)
+        )
         return int(process), host, since
     except (OSError, ValueError):
         return 0, "", ""

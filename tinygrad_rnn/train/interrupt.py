@@ -20,7 +20,8 @@ class Interrupted(KeyboardInterrupt):
     number
         The signal.
     between
-        Whether it is between two steps; if not, the user insisted, and what is being computed may be half changed.
+        Whether it is between two steps; if not, the user insisted, and what is being computed may
+        be half changed.
     """
 
     def __init__(self, number: int, *, between: bool = True) -> None:
@@ -29,10 +30,14 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Interrupts:
-    """Context manager: SIGINT, SIGTERM and SIGHUP (unless that is ignored, as nohup has it) are noted; `check` raises what was noted.
+    """Context manager.
 
-    Inside ``with interrupts.deferred():`` even repeated signals wait: for writing files. Elsewhere the third one raises at once.
-    In a thread other than the main one signals cannot be caught, and nothing is changed.
+    SIGINT, SIGTERM and SIGHUP (unless that is ignored, as nohup has it) are noted; `check` raises
+    what was noted.
+
+    Inside ``with interrupts.deferred():`` even repeated signals wait: for writing files. Elsewhere
+    the third one raises at once. In a thread other than the main one signals cannot be caught, and
+    nothing is changed.
     """
 
     def __init__(self) -> None:
@@ -45,7 +50,9 @@ class Interrupts:
         if threading.current_thread() is threading.main_thread():
             for name in ("SIGINT", "SIGTERM", "SIGHUP"):
                 number = getattr(signal, name, None)
-                if number is not None and not (name == "SIGHUP" and signal.getsignal(number) == signal.SIG_IGN):
+                if number is not None and not (
+                    name == "SIGHUP" and signal.getsignal(number) == signal.SIG_IGN
+                ):
                     self._before[number] = signal.signal(number, self._note)
         return self
 

@@ -1,7 +1,7 @@
 """What a name on the command line stands for, and a small computation with it that can be drawn or explored.
 
-A name is ``package.module:Name``, ``file.py:Name``, a ``file.py`` with one thing in it that can be meant, the ``Name`` of a cell of
-`tinygrad_rnn.cells`, or a saved ``model.safetensors``.
+A name is ``package.module:Name``, ``file.py:Name``, a ``file.py`` with one thing in it that can be
+meant, the ``Name`` of a cell of `tinygrad_rnn.cells`, or a saved ``model.safetensors``.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ from ..recurrent import Cell, unroll
 from .characters import CharacterLSTM, load_model
 
 _WORDS = 500  # characters of another's error that are shown
-OTHERS = (Path(__file__).parents[1], Path(np.__file__).parents[1], Path(traceback.__file__).parent)  # files that are not the user's
+# files that are not the user's
+OTHERS = (Path(__file__).parents[1], Path(np.__file__).parents[1], Path(traceback.__file__).parent)
 FORMS = "name it as package.module:Name, file.py:Name, file.py, a cell of tinygrad_rnn.cells, or a model.safetensors that `demo` wrote"
 
 
@@ -43,7 +44,8 @@ def load_named(text: str) -> Any:
     Parameters
     ----------
     text : str
-        See the head of this file. What a module or a file computes when it is imported, is computed.
+        See the head of this file. What a module or a file computes when it is imported, is
+        computed.
 
     Returns
     -------
@@ -77,7 +79,9 @@ def load_named(text: str) -> Any:
     for part in name.split("."):
         if not hasattr(found, part):
             near = _candidates(module) or get_close_matches(part, dir(found), cutoff=0.5)
-            raise NamedError(f"{text}: there is no {part} in {place}{'; it has ' if near else ''}{', '.join(near)}")
+            raise NamedError(
+                f"{text}: there is no {part} in {place}{'; it has ' if near else ''}{', '.join(near)}"
+            )
         found = getattr(found, part)
     return found
 
@@ -103,7 +107,8 @@ def _file(path: Path) -> ModuleType:
     if spec is None or spec.loader is None:
         raise NamedError(f"{path}: Python cannot import this file")
     module = importlib.util.module_from_spec(spec)
-    if path.stem not in sys.modules and path.stem not in sys.stdlib_module_names:  # else this program would meet it in place of its own
+    # else this program would meet it in place of its own
+    if path.stem not in sys.modules and path.stem not in sys.stdlib_module_names:
         sys.modules[path.stem] = module
     with _imports(path.parent):
         try:
@@ -131,7 +136,9 @@ def _failed(text: str, error: BaseException) -> NamedError:
 
 @contextmanager
 def running(name: str) -> Iterator[None]:
-    """Context in which code of the user's runs: what it raises is said as theirs, and it cannot end the program.
+    """Context in which code of the user's runs.
+
+    What it raises is said as theirs, and it cannot end the program.
 
     Raises
     ------
@@ -150,7 +157,11 @@ def running(name: str) -> Iterator[None]:
 def _lines(error: BaseException) -> list[tuple[str, int | None]]:
     """Where the user's own files were at work when an error was raised."""
     frames = traceback.extract_tb(error.__traceback__)
-    return [(f.filename, f.lineno) for f in frames if not f.filename.startswith("<") and not any(p in Path(f.filename).parents for p in OTHERS)]
+    return [
+        (f.filename, f.lineno)
+        for f in frames
+        if not f.filename.startswith("<") and not any(p in Path(f.filename).parents for p in OTHERS)
+    ]
 
 
 def _where(error: BaseException) -> str:
@@ -170,34 +181,53 @@ def _raised(error: BaseException) -> str:
 
 
 def _candidates(module: ModuleType) -> list[str]:
-    """The names in a module that can be meant: recorded tensors, else networks, else classes of networks that are defined there."""
+    """The names in a module that can be meant.
+
+    Recorded tensors, else networks, else classes of networks that are defined there.
+    """
     named = {name: value for name, value in vars(module).items() if not name.startswith("_")}
-    tensors = [name for name, v in named.items() if isinstance(v, Tensor) and v.requires_grad and not v.is_leaf]
+    tensors = [
+        name
+        for name, v in named.items()
+        if isinstance(v, Tensor) and v.requires_grad and not v.is_leaf
+    ]
     networks = [name for name, v in named.items() if isinstance(v, Module)]
-    classes = [name for name, v in named.items() if isinstance(v, type) and issubclass(v, Module) and v.__module__ == module.__name__]
+    classes = [
+        name
+        for name, v in named.items()
+        if isinstance(v, type) and issubclass(v, Module) and v.__module__ == module.__name__
+    ]
     return (["loss"] if "loss" in tensors else tensors) or networks or classes
 
 
 def _only(module: ModuleType, text: str) -> Any:
     names = _candidates(module)
     if len(names) != 1:
-        what = f"it has {', '.join(names)}; say which: {text}:{names[0]}" if names else "it has no recorded tensor, no cell and no module"
+        what = (
+            f"it has {', '.join(names)}; say which: {text}:{names[0]}"
+            if names
+            else "it has no recorded tensor, no cell and no module"
+        )
         raise NamedError(f"{text}: {what}")
     return getattr(module, names[0])
 
 
-def example(found: Any, *, arguments: Sequence[int] = (3, 4), steps: int = 3, batch: int = 2, seed: int = 0) -> Tensor:
+def example(
+    found: Any, *, arguments: Sequence[int] = (3, 4), steps: int = 3, batch: int = 2, seed: int = 0
+) -> Tensor:
     """A recorded number that was computed with a named object.
 
-    A tensor is itself; a function without arguments is called. A class is made. A cell or a layer is run over a random sequence, and the
-    number is the mean square of its outputs; of a character model it is the cross entropy of random text.
+    A tensor is itself; a function without arguments is called. A class is made. A cell or a layer
+    is run over a random sequence, and the number is the mean square of its outputs; of a character
+    model it is the cross entropy of random text.
 
     Parameters
     ----------
     found : object
         What `load_named` returned.
     arguments : sequence of int
-        What a class is made with; usually input and hidden size. A cell that does not say how many features it takes is given the first.
+        What a class is made with; usually input and hidden size. A cell that does not say how many
+        features it takes is given the first.
     steps, batch : int
         Length of the sequence, and rows in it.
     seed : int
@@ -216,7 +246,9 @@ def example(found: Any, *, arguments: Sequence[int] = (3, 4), steps: int = 3, ba
         if callable(found) and not isinstance(found, Module):
             wanted = _required(found)
             if wanted:
-                raise NamedError(f"{name} takes {', '.join(wanted)}; name a function without arguments that returns a recorded tensor")
+                raise NamedError(
+                    f"{name} takes {', '.join(wanted)}; name a function without arguments that returns a recorded tensor"
+                )
             found = found()
         if isinstance(found, Tensor):
             return found
@@ -226,7 +258,9 @@ def example(found: Any, *, arguments: Sequence[int] = (3, 4), steps: int = 3, ba
             return loss
         if isinstance(found, Module):
             features = getattr(found, "input_size", None) or arguments[0]
-            xs = rng.standard_normal((steps, batch, features)).astype(next((p.dtype for p in found.parameters()), np.float32))
+            xs = rng.standard_normal((steps, batch, features)).astype(
+                next((p.dtype for p in found.parameters()), np.float32)
+            )
             result = unroll(found, xs)[0] if isinstance(found, Cell) else found(xs)
             outputs = leaves(result[0] if isinstance(result, tuple) else result)
             squares = [(y * y).mean() for y in outputs]
@@ -237,7 +271,9 @@ def example(found: Any, *, arguments: Sequence[int] = (3, 4), steps: int = 3, ba
     except BaseException as error:
         what = "could not be run on a random sequence: it " if isinstance(found, Module) else ""
         raise NamedError(f"{name} {what}{_raised(error)}") from error
-    raise NamedError(f"{name} is a {type(found).__name__}; expected a cell, a layer, a recorded tensor, or a function that returns one")
+    raise NamedError(
+        f"{name} is a {type(found).__name__}; expected a cell, a layer, a recorded tensor, or a function that returns one"
+    )
 
 
 def _required(function: Any) -> list[str]:
@@ -245,11 +281,18 @@ def _required(function: Any) -> list[str]:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
         return []
-    return [p.name for p in parameters if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    return [
+        p.name
+        for p in parameters
+        if p.default is p.empty
+        and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+    ]
 
 
 def made(kind: type, arguments: Sequence[int], seed: int = 0) -> Any:
-    """An object of a class: called with as many of the arguments as it takes, and with the seed if it draws its weights.
+    """An object of a class.
+
+    Called with as many of the arguments as it takes, and with the seed if it draws its weights.
 
     Raises
     ------
@@ -258,7 +301,9 @@ def made(kind: type, arguments: Sequence[int], seed: int = 0) -> Any:
     """
     wanted = _required(kind)
     if len(wanted) > len(arguments):
-        raise NamedError(f"{kind.__name__} takes {', '.join(wanted)}; give {len(wanted)} numbers (--args), or make one in a file of yours and name it")
+        raise NamedError(
+            f"{kind.__name__} takes {', '.join(wanted)}; give {len(wanted)} numbers (--args), or make one in a file of yours and name it"
+        )
     draws = {"rng": seed} if "rng" in inspect.signature(kind).parameters else {}
     try:
         return kind(*arguments[: len(wanted)], **draws)

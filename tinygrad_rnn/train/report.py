@@ -85,7 +85,8 @@ def write_report(
 ) -> None:
     """Write the page.
 
-    The page loads nothing: styles and figures are inside it, and its content policy forbids scripts and requests.
+    The page loads nothing: styles and figures are inside it, and its content policy forbids scripts
+    and requests.
 
     Parameters
     ----------
@@ -100,9 +101,9 @@ def write_report(
     loss_svg
         The loss chart, from :func:`tinygrad_rnn.train.chart.line_chart`.
     graph_svg
-        The unrolled graph, SVG text from Graphviz (declaration and doctype are removed), or None if it could not be
-        drawn.  It is scaled to the width of the page; the full size is in ``unrolled.svg``, to which the page links if that
-        file stands beside it.
+        The unrolled graph, SVG text from Graphviz (declaration and doctype are removed), or None if
+        it could not be drawn.  It is scaled to the width of the page; the full size is in
+        ``unrolled.svg``, to which the page links if that file stands beside it.
     facts
         Hyper-parameters, times, versions: names and values, in order.
 
@@ -116,12 +117,17 @@ def write_report(
     lede = headline(table)
     loss = _svg_element(loss_svg, "loss_svg")
     if graph_svg is None:
-        graph = "<p>The graph was not drawn: Graphviz, the program <code>dot</code>, was not found.</p>"
+        graph = (
+            "<p>The graph was not drawn: Graphviz, the program <code>dot</code>, was not found.</p>"
+        )
     else:
         element = _svg_element(graph_svg, "graph_svg")
-        # A figure with a dark scheme of its own is left alone; another one is inverted on a dark page.
+        # A figure with a dark scheme of its own is left alone; another one is inverted on a dark
+        # page.
         kind = "graph" if "prefers-color-scheme" in element else "graph paper"
-        graph = f'<figure class="{kind}" role="group" aria-label="Unrolled graph">{element}</figure>'
+        graph = (
+            f'<figure class="{kind}" role="group" aria-label="Unrolled graph">{element}</figure>'
+        )
         if Path(path).with_name("unrolled.svg").is_file():
             graph += '\n<p class="under">In full size: <a href="unrolled.svg">unrolled.svg</a>.</p>'
     page = _PAGE.format(
@@ -132,7 +138,9 @@ def write_report(
         loss=loss,
         graph=graph,
         sample=_text(sample),
-        facts="\n".join(f"<div><dt>{_text(str(k))}</dt><dd>{_text(str(v))}</dd></div>" for k, v in facts.items()),
+        facts="\n".join(
+            f"<div><dt>{_text(str(k))}</dt><dd>{_text(str(v))}</dd></div>" for k, v in facts.items()
+        ),
     )
     replace_file(path, page)
 
@@ -168,7 +176,9 @@ def _choices(bits: float) -> str:
 def _svg_element(text: str, argument: str) -> str:
     found = re.search(r"<svg[\s>].*</svg\s*>", text, re.DOTALL)
     if found is None:
-        raise ArgumentError(f"{argument}: expected SVG text with an <svg> element, found {text[:60]!r}")
+        raise ArgumentError(
+            f"{argument}: expected SVG text with an <svg> element, found {text[:60]!r}"
+        )
     return found.group()
 
 

@@ -1,8 +1,9 @@
 """The text a character model is trained and scored on: corpus, vocabulary, split and batches.
 
-The default corpus is the English reference text that every Python ships in ``pydoc_data.topics``.  Its topics overlap:
-many are a copy of a part of a longer one ("if" stands in "compound" again).  Copies would put held-out text into the
-training text, so they are removed first (:func:`load_topics`).
+The default corpus is the English reference text that every Python ships in ``pydoc_data.topics``.
+Its topics overlap: many are a copy of a part of a longer one ("if" stands in "compound" again).
+Copies would put held-out text into the training text, so they are removed first
+(:func:`load_topics`).
 """
 
 from __future__ import annotations
@@ -97,10 +98,11 @@ def load(path: str | os.PathLike[str] | None = None, *, seed: int = 0) -> Corpus
 def load_topics(*, seed: int = 0) -> Corpus:
     """Load the language reference that ships with this Python, ``pydoc_data.topics``.
 
-    The topics are taken longest first.  A topic of which less than half is new is left out; from the others, paragraphs
-    that stood in an earlier topic are removed (paragraphs under 40 characters stay).  What is left, about four fifths
-    of the characters, is shuffled by topic, so that the end of the text, which :func:`split` holds out, is of the same
-    kind as its beginning.  The result depends on the Python version and `seed` only.
+    The topics are taken longest first.  A topic of which less than half is new is left out; from
+    the others, paragraphs that stood in an earlier topic are removed (paragraphs under 40
+    characters stay).  What is left, about four fifths of the characters, is shuffled by topic, so
+    that the end of the text, which :func:`split` holds out, is of the same kind as its beginning.
+    The result depends on the Python version and `seed` only.
 
     Parameters
     ----------
@@ -138,8 +140,8 @@ def distinct_topics(topics: Mapping[str, str]) -> dict[str, str]:
     Returns
     -------
     dict of str to str
-        The topics of which at least half is new, without the paragraphs that a longer topic (of equally long ones, the
-        first by name) has already; whitespace is ignored in comparing.
+        The topics of which at least half is new, without the paragraphs that a longer topic (of
+        equally long ones, the first by name) has already; whitespace is ignored in comparing.
     """
     seen: set[str] = set()
     result: dict[str, str] = {}
@@ -149,7 +151,9 @@ def distinct_topics(topics: Mapping[str, str]) -> dict[str, str]:
         new = sum(len(key) for key in keys if key not in seen)
         if 2 * new >= sum(map(len, keys)) and new > 0:
             pairs = zip(keys, paragraphs, strict=True)
-            result[name] = "\n\n".join(text for key, text in pairs if len(key) < _REPEAT_LENGTH or key not in seen)
+            result[name] = "\n\n".join(
+                text for key, text in pairs if len(key) < _REPEAT_LENGTH or key not in seen
+            )
         seen.update(keys)
     return result
 
@@ -165,8 +169,9 @@ def load_file(path: str | os.PathLike[str]) -> Corpus:
     Raises
     ------
     TextError
-        If the file is missing, a folder, unreadable, empty, white space alone, not UTF-8 (the message says what it seems to be, and the
-        command that converts it), with bytes of value 0, or shorter than 2000 characters.
+        If the file is missing, a folder, unreadable, empty, white space alone, not UTF-8 (the
+        message says what it seems to be, and the command that converts it), with bytes of value 0,
+        or shorter than 2000 characters.
     """
     source = Path(path)
     try:
@@ -201,9 +206,10 @@ _MARKS = (  # the longer first: that of UTF-32-LE begins with that of UTF-16-LE
 def _fault(data: bytes) -> str:
     """Why bytes are no UTF-8 text, and the command that mends it if it can be known; or "".
 
-    What is not UTF-8 is told by its byte order mark, or by where its zero bytes are. Of single bytes above 127 those from 0x80 to 0x9f
-    are quotation marks and dashes in Windows-1252 and control characters in Latin-1, so they tell the two apart. Where most of such bytes
-    do form UTF-8 characters, the file is UTF-8 with damage, and converting it would spoil the rest.
+    What is not UTF-8 is told by its byte order mark, or by where its zero bytes are. Of single
+    bytes above 127 those from 0x80 to 0x9f are quotation marks and dashes in Windows-1252 and
+    control characters in Latin-1, so they tell the two apart. Where most of such bytes do form
+    UTF-8 characters, the file is UTF-8 with damage, and converting it would spoil the rest.
     """
     for mark, name in _MARKS:
         if data.startswith(mark):
@@ -220,21 +226,37 @@ def _fault(data: bytes) -> str:
         return ""
     where = f"byte 0x{data[wrong[0]]:02x} at offset {wrong[0]} ({_line(data, wrong[0])})"
     high = [byte for byte in data[:seen] if byte >= 0x80]
-    whole = sum(byte >= 0xC2 for byte in high) - sum(data[place] >= 0xC2 for place in wrong)  # characters of several bytes
+    # characters of several bytes
+    whole = sum(byte >= 0xC2 for byte in high) - sum(data[place] >= 0xC2 for place in wrong)
     rest = data[wrong[0] + 1 :][:4]
-    if 0xC2 <= data[wrong[0]] < 0xF5 and len(rest) < 3 and (whole or rest) and all(0x80 <= byte < 0xC0 for byte in rest):
+    if (
+        0xC2 <= data[wrong[0]] < 0xF5
+        and len(rest) < 3
+        and (whole or rest)
+        and all(0x80 <= byte < 0xC0 for byte in rest)
+    ):
         return f"the beginning of a character at its end, {where}: the file was cut; leave that out with iconv -c -f UTF-8 -t UTF-8"
     if whole > len(wrong):
-        count = "one place" if len(wrong) == 1 else f"{len(wrong)} places" if len(wrong) < _ENOUGH else "many places"
+        count = (
+            "one place"
+            if len(wrong) == 1
+            else f"{len(wrong)} places"
+            if len(wrong) < _ENOUGH
+            else "many places"
+        )
         return f"UTF-8 that is damaged in {count}, the first {where}; mend it there, or leave such bytes out with iconv -c -f UTF-8 -t UTF-8"
-    if len(high) > 0.3 * seen or {0x81, 0x8D, 0x8F, 0x90, 0x9D} & {*high}:  # too many for a Western text, or none of its characters
+    # too many for a Western text, or none of its characters
+    if len(high) > 0.3 * seen or {0x81, 0x8D, 0x8F, 0x90, 0x9D} & {*high}:
         return f"{where}, in another encoding; convert it with {_iconv('ENCODING')}, where ENCODING is its name, such as CP1251 or SHIFT_JIS"
     name = "CP1252" if min(high) < 0xA0 else "LATIN1"
     return f"{where}, as in {_WESTERN[name]}; if it is that, convert it with {_iconv(name)}"
 
 
 def _not_utf8(data: bytes) -> tuple[list[int], int]:
-    """Where bytes are that belong to no UTF-8 character, at most `_ENOUGH` places; and how many bytes were looked at."""
+    """Where bytes are that belong to no UTF-8 character, at most `_ENOUGH` places.
+
+    And how many bytes were looked at.
+    """
     wrong: list[int] = []
     start = 0
     while start < len(data) and len(wrong) < _ENOUGH:
@@ -243,7 +265,12 @@ def _not_utf8(data: bytes) -> tuple[list[int], int]:
             piece.decode("utf-8")
             start += len(piece)
         except UnicodeDecodeError as error:
-            divided = error.end == len(piece) and start + len(piece) < len(data) and error.start and "end of data" in error.reason
+            divided = (
+                error.end == len(piece)
+                and start + len(piece) < len(data)
+                and error.start
+                and "end of data" in error.reason
+            )
             if not divided:
                 wrong.append(start + error.start)
             start += error.start if divided else error.end
@@ -252,7 +279,10 @@ def _not_utf8(data: bytes) -> tuple[list[int], int]:
 
 _PIECE = 1 << 20  # bytes that are looked at together
 _ENOUGH = 1000  # places by which an encoding is judged
-_WESTERN = {"CP1252": "Windows-1252 (Western European, with curved quotation marks)", "LATIN1": "Latin-1 or Windows-1252 (Western European)"}
+_WESTERN = {
+    "CP1252": "Windows-1252 (Western European, with curved quotation marks)",
+    "LATIN1": "Latin-1 or Windows-1252 (Western European)",
+}
 
 
 def _iconv(encoding: str) -> str:
@@ -265,7 +295,11 @@ def _line(data: bytes, place: int) -> str:
 
 def _checked(corpus: Corpus) -> Corpus:
     if not corpus.text.strip():
-        found = f"{len(corpus.text)} characters of white space alone" if corpus.text else "an empty file"
+        found = (
+            f"{len(corpus.text)} characters of white space alone"
+            if corpus.text
+            else "an empty file"
+        )
         raise TextError(f"{corpus.source}: expected text, found {found}")
     if len(corpus.text) < MINIMUM_LENGTH:
         raise TextError(
@@ -301,21 +335,25 @@ def split(text: str, held_out: float = 0.1) -> tuple[str, str]:
         raise ArgumentError(f"held_out must be a fraction above 0 and below 1, found {held_out}")
     cut = len(text) - round(len(text) * held_out)
     if cut < 2 or len(text) - cut < 2:
-        raise TextError(f"a text of {len(text)} characters is too short to hold out the fraction {held_out} of it")
+        raise TextError(
+            f"a text of {len(text)} characters is too short to hold out the fraction {held_out} of it"
+        )
     return text[:cut], text[cut:]
 
 
 class Vocabulary:
     """Characters and their ids.
 
-    Id 0 is the unknown symbol and stands for every character outside the vocabulary; ids 1 to ``len(self) - 1`` are
-    the characters in the order of their code points.  Scores over a vocabulary are scores of the encoded text: a model
-    has to predict that a rare character comes, not which, and this is so for every model compared.
+    Id 0 is the unknown symbol and stands for every character outside the vocabulary; ids 1 to
+    ``len(self) - 1`` are the characters in the order of their code points.  Scores over a
+    vocabulary are scores of the encoded text: a model has to predict that a rare character comes,
+    not which, and this is so for every model compared.
 
     Parameters
     ----------
     characters
-        The characters other than the unknown symbol, in any order.  ``Vocabulary(v.characters)`` equals ``v``.
+        The characters other than the unknown symbol, in any order.  ``Vocabulary(v.characters)``
+        equals ``v``.
 
     Raises
     ------
@@ -327,9 +365,13 @@ class Vocabulary:
         ordered = sorted(characters)
         doubled = [a for a, b in itertools.pairwise(ordered) if a == b]
         if doubled:
-            raise ArgumentError(f"expected each character once, found {doubled[0]!r} more than once")
+            raise ArgumentError(
+                f"expected each character once, found {doubled[0]!r} more than once"
+            )
         if UNKNOWN in ordered:
-            raise ArgumentError(f"{UNKNOWN!r} stands for unknown characters and cannot be one of the vocabulary")
+            raise ArgumentError(
+                f"{UNKNOWN!r} stands for unknown characters and cannot be one of the vocabulary"
+            )
         self._characters = "".join(ordered)
         self._codes = np.array([ord(c) for c in ordered], dtype=np.uint32)
 
@@ -359,7 +401,9 @@ class Vocabulary:
         counts.pop(UNKNOWN, None)
         common = [c for c, n in counts.items() if n >= min_count]
         if not common:
-            raise TextError(f"no character occurs {min_count} times in a text of {len(text)} characters; lower min_count or give more text")
+            raise TextError(
+                f"no character occurs {min_count} times in a text of {len(text)} characters; lower min_count or give more text"
+            )
         return cls("".join(common))
 
     @property
@@ -427,7 +471,9 @@ class Vocabulary:
         if not np.issubdtype(array.dtype, np.integer):
             raise ArgumentError(f"expected ids of an integer dtype, found {array.dtype}")
         if array.min() < 0 or array.max() >= len(self):
-            raise ArgumentError(f"expected ids from 0 to {len(self) - 1}, found {array.min()} to {array.max()}")
+            raise ArgumentError(
+                f"expected ids from 0 to {len(self) - 1}, found {array.min()} to {array.max()}"
+            )
         symbols = UNKNOWN + self._characters
         return "".join([symbols[i] for i in array.tolist()])
 
@@ -440,7 +486,8 @@ class Window(NamedTuple):
     inputs, targets
         int64 arrays of shape (steps, batch); ``targets`` are the ids one position later.
     fresh
-        True where a pass begins: reset the hidden state.  Otherwise the rows continue those of the window before.
+        True where a pass begins: reset the hidden state.  Otherwise the rows continue those of the
+        window before.
     """
 
     inputs: IntArray
@@ -448,13 +495,17 @@ class Window(NamedTuple):
     fresh: bool
 
 
-def windows(ids: npt.ArrayLike, batch_size: int, steps: int, *, partial: bool = False) -> Iterator[tuple[IntArray, IntArray]]:
+def windows(
+    ids: npt.ArrayLike, batch_size: int, steps: int, *, partial: bool = False
+) -> Iterator[tuple[IntArray, IntArray]]:
     """Cut ids into windows for one pass of truncated backpropagation through time.
 
-    The ids are cut into `batch_size` contiguous streams of ``(len(ids) - 1) // batch_size`` positions, one per column.
-    Column b of each window continues column b of the window before, so the hidden state can be carried over.
+    The ids are cut into `batch_size` contiguous streams of ``(len(ids) - 1) // batch_size``
+    positions, one per column. Column b of each window continues column b of the window before, so
+    the hidden state can be carried over.
 
-    With ``batch_size=1, partial=True`` the targets are exactly ``ids[1:]``: the characters the baselines are scored on.
+    With ``batch_size=1, partial=True`` the targets are exactly ``ids[1:]``: the characters the
+    baselines are scored on.
 
     Parameters
     ----------
@@ -483,7 +534,9 @@ def windows(ids: npt.ArrayLike, batch_size: int, steps: int, *, partial: bool = 
     return _cut(inputs, targets, steps, partial)
 
 
-def endless_windows(ids: npt.ArrayLike, batch_size: int, steps: int, *, rng: np.random.Generator | None = None) -> Iterator[Window]:
+def endless_windows(
+    ids: npt.ArrayLike, batch_size: int, steps: int, *, rng: np.random.Generator | None = None
+) -> Iterator[Window]:
     """Repeat the passes of :func:`windows` without end.
 
     Parameters
@@ -491,8 +544,8 @@ def endless_windows(ids: npt.ArrayLike, batch_size: int, steps: int, *, rng: np.
     ids, batch_size, steps
         As in :func:`windows`.
     rng
-        If given, each pass starts at a random position below `steps` where the length allows, so that windows are not
-        cut at the same places in every pass.
+        If given, each pass starts at a random position below `steps` where the length allows, so
+        that windows are not cut at the same places in every pass.
 
     Yields
     ------
@@ -508,12 +561,18 @@ def endless_windows(ids: npt.ArrayLike, batch_size: int, steps: int, *, rng: np.
     return _repeat(array, batch_size, steps, rng, min(steps - 1, spare))
 
 
-def _streams_checked(ids: npt.ArrayLike, batch_size: int, steps: int, needed: int) -> tuple[IntArray, int]:
+def _streams_checked(
+    ids: npt.ArrayLike, batch_size: int, steps: int, needed: int
+) -> tuple[IntArray, int]:
     array = np.asarray(ids)
     if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
-        raise ArgumentError(f"expected integer ids of shape (n,), found {array.dtype} of shape {array.shape}")
+        raise ArgumentError(
+            f"expected integer ids of shape (n,), found {array.dtype} of shape {array.shape}"
+        )
     if batch_size < 1 or steps < 1:
-        raise ArgumentError(f"batch_size and steps must be at least 1, found {batch_size} and {steps}")
+        raise ArgumentError(
+            f"batch_size and steps must be at least 1, found {batch_size} and {steps}"
+        )
     spare = len(array) - 1 - batch_size * needed
     if spare < 0:
         raise TextError(
@@ -523,7 +582,9 @@ def _streams_checked(ids: npt.ArrayLike, batch_size: int, steps: int, needed: in
     return array.astype(np.int64), spare
 
 
-def _streams(ids: npt.ArrayLike, batch_size: int, steps: int, needed: int) -> tuple[IntArray, IntArray]:
+def _streams(
+    ids: npt.ArrayLike, batch_size: int, steps: int, needed: int
+) -> tuple[IntArray, IntArray]:
     array, _ = _streams_checked(ids, batch_size, steps, needed)
     length = (len(array) - 1) // batch_size
     used = length * batch_size
@@ -532,13 +593,20 @@ def _streams(ids: npt.ArrayLike, batch_size: int, steps: int, needed: int) -> tu
     return inputs, targets
 
 
-def _cut(inputs: IntArray, targets: IntArray, steps: int, partial: bool) -> Iterator[tuple[IntArray, IntArray]]:
+def _cut(
+    inputs: IntArray, targets: IntArray, steps: int, partial: bool
+) -> Iterator[tuple[IntArray, IntArray]]:
     length = len(inputs)
     for t in range(0, length if partial else length - steps + 1, steps):
-        yield np.ascontiguousarray(inputs[t : t + steps]), np.ascontiguousarray(targets[t : t + steps])
+        yield (
+            np.ascontiguousarray(inputs[t : t + steps]),
+            np.ascontiguousarray(targets[t : t + steps]),
+        )
 
 
-def _repeat(array: IntArray, batch_size: int, steps: int, rng: np.random.Generator | None, last_start: int) -> Iterator[Window]:
+def _repeat(
+    array: IntArray, batch_size: int, steps: int, rng: np.random.Generator | None, last_start: int
+) -> Iterator[Window]:
     while True:
         start = 0 if rng is None else int(rng.integers(last_start + 1))
         inputs, targets = _streams(array[start:], batch_size, steps, steps)

@@ -1,5 +1,7 @@
 """Table 5: what grows with the number of steps, and with the number of training steps."""
 
+import itertools
+
 from ..timing import table
 from . import problems
 from .report import NAMES, median_ms, note_down, progress, said
@@ -13,13 +15,26 @@ def lengths(workers, options, figures):
     """Sequences of one row and 32 units, each ten times as long as the one before."""
     if "length" not in options.tables:
         return
-    rows = [(said(workers.threads), *(f"T={T:,}, ms" for T in LENGTHS), *(f"{b:,} / {a:,}" for a, b in zip(LENGTHS, LENGTHS[1:])))]  # noqa: RUF007
+    rows = [
+        (
+            said(workers.threads),
+            *(f"T={T:,}, ms" for T in LENGTHS),
+            *(f"{b:,} / {a:,}" for a, b in itertools.pairwise(LENGTHS)),
+        )
+    ]
     for cell in ("Elman", "LSTM"):
         if cell not in options.cells:
             continue
         progress(f"{cell}, lengths")
-        contenders = {T: ("jit", problems.problem(cell, problems.Size(T, 1, 16, 32))) for T in LENGTHS}
-        times, failed = race(workers, contenders, 1.0 if options.quick else 4.0, PAUSE if workers.threads == 1 else LONG)
+        contenders = {
+            T: ("jit", problems.problem(cell, problems.Size(T, 1, 16, 32))) for T in LENGTHS
+        }
+        times, failed = race(
+            workers,
+            contenders,
+            1.0 if options.quick else 4.0,
+            PAUSE if workers.threads == 1 else LONG,
+        )
         ms = {T: median_ms(t) for T, t in times.items()}
         for T, note in failed.items():
             note_down(figures, f"{cell}, T={T:,}: {note}")
@@ -32,13 +47,20 @@ def lengths(workers, options, figures):
 
 
 def memory(workers, options, figures):
-    """The process's memory before and after many training steps; the first tenth as many are not watched."""
+    """The process's memory before and after many training steps.
+
+    The first tenth as many are not watched.
+    """
     if "memory" not in options.tables:
         return
     rows = [(said(workers.threads), "before, MB", "after, MB", "growth, MB")]
     for cell in ("Elman", "LSTM"):
         for kind, size in (("jit", "tiny"), ("jit", "small"), ("plain", "tiny")):
-            if cell not in options.cells or size not in options.sizes or (options.quick and size == "small"):
+            if (
+                cell not in options.cells
+                or size not in options.sizes
+                or (options.quick and size == "small")
+            ):
                 continue
             progress(f"{cell}, {size}, {NAMES[kind]}, memory")
             worker = workers[kind]
@@ -56,7 +78,11 @@ def memory(workers, options, figures):
                 print("\nmemory is left out: this system does not say how much a process has")
                 return
             mb = [before / 1e6, after / 1e6, (after - before) / 1e6]
-            rows.append((f"{cell}, {size}, {NAMES[kind]}", f"{mb[0]:.1f}", f"{mb[1]:.1f}", f"{mb[2]:+.2f}"))
-            figures["memory"].append({"cell": cell, "size": size, "kind": kind, "before_mb": mb[0], "after_mb": mb[1]})
+            rows.append(
+                (f"{cell}, {size}, {NAMES[kind]}", f"{mb[0]:.1f}", f"{mb[1]:.1f}", f"{mb[2]:+.2f}")
+            )
+            figures["memory"].append(
+                {"cell": cell, "size": size, "kind": kind, "before_mb": mb[0], "after_mb": mb[1]}
+            )
     if len(rows) > 1:
         table(f"memory of the process over {TRAINED:,} training steps", rows)

@@ -1,8 +1,9 @@
 """JAX's side: `jax.jit` of `jax.value_and_grad` of a `jax.lax.scan`, the input's product taken out of it by hand.
 
-A cell here is two functions of its parameters p, which are named as in `tg.cells`, with matrices transposed to (in, out), as JAX's
-libraries have them, so that no step of the scan transposes one: `inputs`, what depends on the sequence alone, for all steps at once; and
-`step`, from one step of that and the states to the new states, the first of which is the output.
+A cell here is two functions of its parameters p, which are named as in `tg.cells`, with matrices
+transposed to (in, out), as JAX's libraries have them, so that no step of the scan transposes one:
+`inputs`, what depends on the sequence alone, for all steps at once; and `step`, from one step of
+that and the states to the new states, the first of which is the output.
 """
 
 from typing import Any, NamedTuple
@@ -134,7 +135,10 @@ CELLS = {
 
 
 def use_threads(count):
-    """Nothing to set: JAX starts as many threads as its process may use cores, when it is imported."""
+    """Nothing to set.
+
+    JAX starts as many threads as its process may use cores, when it is imported.
+    """
 
 
 def training(kind, problem):
@@ -160,7 +164,9 @@ def training(kind, problem):
 
     def read():
         (_, ys), gradients = step()
-        found = {"the outputs": ys} | {f"the gradient of {name}": g.T for name, g in gradients.items()}
+        found = {"the outputs": ys} | {
+            f"the gradient of {name}": g.T for name, g in gradients.items()
+        }
         return {name: np.asarray(a) for name, a in found.items()}
 
     return step, read

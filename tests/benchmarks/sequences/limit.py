@@ -1,4 +1,7 @@
-"""The limit that shares refer to: one large matrix product of NumPy, in float32. How many threads it has is set before NumPy is imported."""
+"""The limit that shares refer to: one large matrix product of NumPy, in float32.
+
+How many threads it has is set before NumPy is imported.
+"""
 
 import numpy as np
 

@@ -20,6 +20,8 @@ def training(kind, problem):
 
     def read():
         ys = step().numpy()
-        return {"the outputs": ys} | {f"the gradient of {name}": p.grad.numpy() for name, p in cell.named_parameters()}
+        return {"the outputs": ys} | {
+            f"the gradient of {name}": p.grad.numpy() for name, p in cell.named_parameters()
+        }
 
     return step, read

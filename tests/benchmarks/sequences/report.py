@@ -1,4 +1,7 @@
-"""What the tables have in common: names of the contenders ("steps": the plain cell, step by step), and how times are summed up."""
+"""What the tables have in common: names of the contenders ("steps".
+
+The plain cell, step by step), and how times are summed up.
+"""
 
 import statistics
 import sys
@@ -6,7 +9,13 @@ import time
 
 import numpy as np
 
-NAMES = {"jit": "tg.jit", "plain": "steps", "layer": "torch nn", "loop": "torch loop", "scan": "JAX scan"}
+NAMES = {
+    "jit": "tg.jit",
+    "plain": "steps",
+    "layer": "torch nn",
+    "loop": "torch loop",
+    "scan": "JAX scan",
+}
 
 
 def progress(text):

@@ -1,4 +1,7 @@
-"""Table 4: from nothing to the first result: a fresh process that imports a library, unrolls an LSTM over 100 steps and goes backward once."""
+"""Table 4: from nothing to the first result.
+
+A fresh process that imports a library, unrolls an LSTM over 100 steps and goes backward once.
+"""
 
 import os
 import statistics
@@ -57,7 +60,8 @@ SIDES = {  # side, script, whether it has a cache on disk
 
 def seconds(script, folder):
     """Until the result is printed, of a new process with the caches of the libraries in `folder`."""
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}  # compiled files, as an installed package has
+    # compiled files, as an installed package has
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     environment |= {
         "TINYGRAD_RNN_CACHE": folder,
         "JAX_COMPILATION_CACHE_DIR": folder,
@@ -65,7 +69,9 @@ def seconds(script, folder):
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
     }
     start = time.perf_counter()
-    with subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, env=environment, stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", script], cwd=ROOT, env=environment, stdout=subprocess.PIPE
+    ) as process:
         printed = process.stdout.readline()
         spent = time.perf_counter() - start
     if process.returncode or not printed:
@@ -74,11 +80,19 @@ def seconds(script, folder):
 
 
 def measure(rounds):
-    """Seconds of each round by side: {name: {"empty": [...], "filled": [...]}}; the second where there is a cache on disk."""
-    found = {name: {"empty": [], **({"filled": []} if cached else {})} for name, (side, _, cached) in SIDES.items() if installed(side)}
+    """Seconds of each round by side: {name: {"empty": [...], "filled": [...]}}.
+
+    The second where there is a cache on disk.
+    """
+    found = {
+        name: {"empty": [], **({"filled": []} if cached else {})}
+        for name, (side, _, cached) in SIDES.items()
+        if installed(side)
+    }
     for name in found:
         with tempfile.TemporaryDirectory() as folder:
-            seconds(SIDES[name][1], folder)  # so that the files of the library are in memory, and its Python is compiled
+            # so that the files of the library are in memory, and its Python is compiled
+            seconds(SIDES[name][1], folder)
     for _ in range(rounds):
         for name, times in found.items():
             with tempfile.TemporaryDirectory() as folder:
@@ -94,8 +108,17 @@ def first_results(options, figures):
     except Failure as failure:
         note_down(figures, f"from nothing to the first result: {failure}")
         return
-    medians = {name: {state: statistics.median(t) for state, t in times.items()} for name, times in found.items()}
+    medians = {
+        name: {state: statistics.median(t) for state, t in times.items()}
+        for name, times in found.items()
+    }
     figures["start"] = medians
     rows = [("seconds", "nothing on disk", "after an earlier process")]
-    rows += [(name, f"{t['empty']:.2f}", f"{t['filled']:.2f}" if "filled" in t else "") for name, t in medians.items()]
-    table("from nothing to the first result: a new process, import, forward and backward of an LSTM, 100 x 32 x 64", rows)
+    rows += [
+        (name, f"{t['empty']:.2f}", f"{t['filled']:.2f}" if "filled" in t else "")
+        for name, t in medians.items()
+    ]
+    table(
+        "from nothing to the first result: a new process, import, forward and backward of an LSTM, 100 x 32 x 64",
+        rows,
+    )

@@ -1,7 +1,10 @@
-"""PyTorch's side: its own layers, and the formulas of the custom cells in a loop, the input's product taken out of it.
+"""PyTorch's side.
 
-A cell here is two functions of its parameters p, which are named as in `tg.cells`: `inputs`, what depends on the sequence alone, for all
-steps at once; and `step`, from one step of that and the states to the new states, the first of which is the output.
+Its own layers, and the formulas of the custom cells in a loop, the input's product taken out of it.
+
+A cell here is two functions of its parameters p, which are named as in `tg.cells`: `inputs`, what
+depends on the sequence alone, for all steps at once; and `step`, from one step of that and the
+states to the new states, the first of which is the output.
 """
 
 from typing import Any, NamedTuple
@@ -19,7 +22,9 @@ class Cell(NamedTuple):
 
 
 def norm(z, eps=1e-5):
-    return (z - z.mean(-1, keepdim=True)) / torch.sqrt(z.var(-1, keepdim=True, unbiased=False) + eps)
+    return (z - z.mean(-1, keepdim=True)) / torch.sqrt(
+        z.var(-1, keepdim=True, unbiased=False) + eps
+    )
 
 
 def layer_norm_inputs(p, xs):
@@ -133,6 +138,8 @@ def training(kind, problem):
 
     def read():
         ys = step().detach().numpy()
-        return {"the outputs": ys} | {f"the gradient of {name}": w.grad.numpy() for name, w in p.items()}
+        return {"the outputs": ys} | {
+            f"the gradient of {name}": w.grad.numpy() for name, w in p.items()
+        }
 
     return step, read

@@ -1,14 +1,17 @@
 """A process for each library, and runs in turns.
 
-How many threads a library uses is settled in part when it is imported. So for each number of threads every library gets a process of its
-own, which may use as many cores (one logical core of each real one first) and whose environment names the number to OpenBLAS, OpenMP
-and XLA; where a library has a call for it, it is made too. JAX has none: the cores decide. Where the system does not let a process
-choose its cores (macOS), JAX has all of them, and a line says so.
+How many threads a library uses is settled in part when it is imported. So for each number of
+threads every library gets a process of its own, which may use as many cores (one logical core of
+each real one first) and whose environment names the number to OpenBLAS, OpenMP and XLA; where a
+library has a call for it, it is made too. JAX has none: the cores decide. Where the system does not
+let a process choose its cores (macOS), JAX has all of them, and a line says so.
 
-The processes live side by side, and only one works at a time: in each round each contender has a turn, so a drift of the machine's speed
-reaches all alike. A turn is one run, or, where that takes less than half of TURN seconds, as many more as fill the turn; then the first is
-not counted, since another's turn has emptied the caches. Before a turn there is a pause, in which those threads of the last contender
-that wait for more work go to sleep. What is kept is the time of each run; the figure is their median.
+The processes live side by side, and only one works at a time: in each round each contender has a
+turn, so a drift of the machine's speed reaches all alike. A turn is one run, or, where that takes
+less than half of TURN seconds, as many more as fill the turn; then the first is not counted, since
+another's turn has emptied the caches. Before a turn there is a pause, in which those threads of the
+last contender that wait for more work go to sleep. What is kept is the time of each run; the figure
+is their median.
 """
 
 import contextlib
@@ -28,10 +31,20 @@ from . import problems
 ROOT = Path(__file__).resolve().parents[3]
 TOLERANCE = 1e-4
 TURN, PAUSE = 0.1, 0.03
-LONG = 0.3  # pause where there are threads: those of the last one wait for their next work busily, on a core that the next one needs
+# pause where there are threads: those of the last one wait for their next work busily, on a core
+# that the next one needs
+LONG = 0.3
 ROUNDS = (3, 15)  # at least, at most
-LIBRARIES = {"ours": "tinygrad_rnn", "torch_cells": "torch", "jax_cells": "jax", "limit": "numpy"}  # what each side needs
-KINDS = {"jit": "ours", "plain": "ours", "layer": "torch_cells", "loop": "torch_cells", "scan": "jax_cells", "sgemm": "limit"}
+# what each side needs
+LIBRARIES = {"ours": "tinygrad_rnn", "torch_cells": "torch", "jax_cells": "jax", "limit": "numpy"}
+KINDS = {
+    "jit": "ours",
+    "plain": "ours",
+    "layer": "torch_cells",
+    "loop": "torch_cells",
+    "scan": "jax_cells",
+    "sgemm": "limit",
+}
 VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
@@ -44,7 +57,10 @@ def installed(side):
 
 
 def cores():
-    """The cores that this process may use, those that share one with another last; None where a process cannot choose."""
+    """The cores that this process may use, those that share one with another last.
+
+    None where a process cannot choose.
+    """
     if not hasattr(os, "sched_setaffinity"):
         return None
     first, others, seen = [], [], set()
@@ -77,10 +93,16 @@ class Worker:
         code = f"from tests.benchmarks.sequences.workers import serve; serve({side!r}, {threads})"
         environment = os.environ | dict.fromkeys(VARIABLES, str(threads))
         if threads == 1:
-            environment["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_multi_thread_eigen=false"
+            environment["XLA_FLAGS"] = (
+                f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_multi_thread_eigen=false"
+            )
         with restricted(threads):
             self.process = subprocess.Popen(
-                [sys.executable, "-c", code], cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+                [sys.executable, "-c", code],
+                cwd=ROOT,
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
             )
 
     def call(self, method, *arguments):
@@ -89,7 +111,9 @@ class Worker:
             self.process.stdin.flush()
             answer = pickle.load(self.process.stdout)
         except (EOFError, BrokenPipeError, pickle.UnpicklingError):
-            raise Failure(f"the process of {LIBRARIES[self.side]} ended with code {self.process.wait()}") from None
+            raise Failure(
+                f"the process of {LIBRARIES[self.side]} ended with code {self.process.wait()}"
+            ) from None
         if isinstance(answer, Failure):
             raise answer
         return answer
@@ -184,7 +208,9 @@ class Bench:
     def memory(self):
         """Bytes of the process that are in memory; None where the system does not say."""
         path = Path("/proc/self/statm")
-        return int(path.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if path.exists() else None
+        return (
+            int(path.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if path.exists() else None
+        )
 
 
 def timed(step):
@@ -204,9 +230,12 @@ class Row(NamedTuple):
 
 
 def race(workers, contenders, seconds, pause=PAUSE):
-    """Prepare contenders, key: (kind, problem), and let them run in turns, for `seconds` if ROUNDS allow it.
+    """Prepare contenders, key.
 
-    The results of those that solve the first one's problem are compared with the first one's. Without the first there is no race.
+    (kind, problem), and let them run in turns, for `seconds` if ROUNDS allow it.
+
+    The results of those that solve the first one's problem are compared with the first one's.
+    Without the first there is no race.
     """
     times, notes, first, reference = {}, {}, None, None
     for key, (kind, problem) in contenders.items():

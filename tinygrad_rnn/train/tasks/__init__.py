@@ -8,7 +8,8 @@ from .task import Task, TaskError
 
 __all__ = ["MODULES", "find", "tasks"]
 
-MODULES = ["synthetic", "grammars", "translation", "digits", "forecasting", "evolution"]  # each has a list TASKS
+# each has a list TASKS
+MODULES = ["synthetic", "grammars", "translation", "digits", "forecasting", "evolution"]
 
 
 def tasks() -> list[Task]:

@@ -27,9 +27,10 @@ Draw = Callable[[np.random.Generator, int, int], Batch]
 def adding_1997(rng: np.random.Generator, batch: int, length: int) -> Batch:
     """Pairs of a value and a marker, as Hochreiter and Schmidhuber (1997) defined them.
 
-    The batch has one length from `length`, at least 22, to 1.1 `length`. Values are uniform on [-1, 1]. One of the first ten pairs is marked by 1, then
-    one of the first length/2 - 1 that is not marked yet; the first and the last pair have marker -1, the others 0. The target is
-    0.5 + (X1 + X2)/4; where the first pair was chosen, it keeps -1 and its X counts as zero.
+    The batch has one length from `length`, at least 22, to 1.1 `length`. Values are uniform on [-1,
+    1]. One of the first ten pairs is marked by 1, then one of the first length/2 - 1 that is not
+    marked yet; the first and the last pair have marker -1, the others 0. The target is 0.5 + (X1 +
+    X2)/4; where the first pair was chosen, it keeps -1 and its X counts as zero.
     """
     steps = int(rng.integers(length, length + length // 10 + 1))
     values = rng.uniform(-1, 1, (steps, batch))
@@ -39,12 +40,19 @@ def adding_1997(rng: np.random.Generator, batch: int, length: int) -> Batch:
     markers, row = np.zeros((steps, batch)), np.arange(batch)
     markers[first, row] = markers[second, row] = 1
     markers[0] = markers[-1] = -1
-    sums = np.where(first > 0, values[first, row], 0.0) + np.where(second > 0, values[second, row], 0.0)
-    return Batch(np.stack([values, markers], axis=-1).astype(np.float32), (0.5 + sums / 4).astype(np.float32))
+    sums = np.where(first > 0, values[first, row], 0.0) + np.where(
+        second > 0, values[second, row], 0.0
+    )
+    return Batch(
+        np.stack([values, markers], axis=-1).astype(np.float32), (0.5 + sums / 4).astype(np.float32)
+    )
 
 
 def mean_squared_error_1997(length: int) -> float:
-    """Of predicting the mean, 0.5: the variance of (X1 + X2)/4, each X with variance 1/3 unless the first pair was chosen for it."""
+    """Of predicting the mean, 0.5.
+
+    The variance of (X1 + X2)/4, each X with variance 1/3 unless the first pair was chosen for it.
+    """
     first_is_zero = 1 / 10
     second_is_zero = (1 - first_is_zero) / (length // 2 - 2)
     return (2 - first_is_zero - second_is_zero) / 3 / 16
@@ -53,7 +61,8 @@ def mean_squared_error_1997(length: int) -> float:
 def adding_unit(rng: np.random.Generator, batch: int, length: int) -> Batch:
     """Pairs of a value and a marker, as Le et al. (2015) and Arjovsky et al. (2016) define them.
 
-    Values are uniform on [0, 1]; one marker is 1 in each half of the sequence, the others are 0. The target is the sum of the two.
+    Values are uniform on [0, 1]; one marker is 1 in each half of the sequence, the others are 0.
+    The target is the sum of the two.
     """
     values = rng.uniform(0, 1, (length, batch))
     first, second = rng.integers(0, length // 2, batch), rng.integers(length // 2, length, batch)
@@ -69,8 +78,22 @@ def _train(cell: str, draw: Draw, goal: float) -> Callable[[Run], Result]:
         model = Reader(cell, 2, HIDDEN, 1, memory=LENGTH, rng=weights)
         optimizer = Adam(model.parameters(), lr=RATES.get(cell, RATE))
         held = [draw(validation, VALIDATED // 2, LENGTH) for _ in range(2)]
-        done = fit(run, model, optimizer, lambda: draw(training, BATCH, LENGTH), lambda: model.evaluate(held), goal, most=MOST, unit="MSE")
-        return _test(model, done, [draw(test, 256, LENGTH) for _ in range(TESTED // 256)], draw is adding_1997)
+        done = fit(
+            run,
+            model,
+            optimizer,
+            lambda: draw(training, BATCH, LENGTH),
+            lambda: model.evaluate(held),
+            goal,
+            most=MOST,
+            unit="MSE",
+        )
+        return _test(
+            model,
+            done,
+            [draw(test, 256, LENGTH) for _ in range(TESTED // 256)],
+            draw is adding_1997,
+        )
 
     return run
 
@@ -78,17 +101,29 @@ def _train(cell: str, draw: Draw, goal: float) -> Callable[[Run], Result]:
 def _test(model: Reader, done: Fit, batches: list[Batch], count: bool) -> Result:
     """The mean squared error; for 1997's definition also how many sequences are wrong."""
     with no_grad():
-        errors = np.concatenate([model(batch.xs).numpy()[:, 0] - batch.targets for batch in batches])
+        errors = np.concatenate(
+            [model(batch.xs).numpy()[:, 0] - batch.targets for batch in batches]
+        )
     score = float(np.mean(errors**2))
     note = f"{np.sum(np.abs(errors) >= CORRECT):,} of {errors.size:,} wrong" if count else ""
     return done.result(score, score < GOAL, note)
 
 
-def _arms(draw: Draw, baseline: float, cells: list[str], published: dict[str, str], goal: float) -> Callable[[str | None], Sequence[Arm]]:
+def _arms(
+    draw: Draw, baseline: float, cells: list[str], published: dict[str, str], goal: float
+) -> Callable[[str | None], Sequence[Arm]]:
     def arms(cell: str | None) -> Sequence[Arm]:
         return [
-            Arm("predict the mean", lambda run: Result(baseline), published.get("mean", ""), exact=True),
-            *(Arm(c, _train(c, draw, goal), published.get(c, "")) for c in dict.fromkeys([*([cell] if cell else cells), "Elman"])),
+            Arm(
+                "predict the mean",
+                lambda run: Result(baseline),
+                published.get("mean", ""),
+                exact=True,
+            ),
+            *(
+                Arm(c, _train(c, draw, goal), published.get(c, ""))
+                for c in dict.fromkeys([*([cell] if cell else cells), "Elman"])
+            ),
         ]
 
     return arms
@@ -110,7 +145,13 @@ TASKS = [
         "sequence at a time.",
         source="S. Hochreiter and J. Schmidhuber, Long Short-Term Memory, Neural Computation 9 (1997), experiment 4.",
         metric=f"the mean squared error on {TESTED:,} test sequences",
-        arms=_arms(adding_1997, mean_squared_error_1997(LENGTH), ["LSTM", "LSTM1997"], {"LSTM1997": "learnt from 74,000 sequences (2 blocks of 2 cells)"}, 0.0002),
+        arms=_arms(
+            adding_1997,
+            mean_squared_error_1997(LENGTH),
+            ["LSTM", "LSTM1997"],
+            {"LSTM1997": "learnt from 74,000 sequences (2 blocks of 2 cells)"},
+            0.0002,
+        ),
         budget=120,
         decimals=5,
     ),

@@ -24,7 +24,10 @@ VALIDATED, TESTED = 256, 1024  # sequences
 
 
 def copying(rng: np.random.Generator, batch: int, pause: int) -> Batch:
-    """Ten random symbols of eight, `pause` - 1 blanks, a delimiter, ten blanks; the targets are blanks, and at the end the ten symbols."""
+    """Ten random symbols of eight, `pause` - 1 blanks, a delimiter, ten blanks.
+
+    The targets are blanks, and at the end the ten symbols.
+    """
     symbols = rng.integers(0, SYMBOLS, (COPIED, batch))
     read = np.full((pause + 2 * COPIED, batch), BLANK)
     targets = read.copy()
@@ -39,14 +42,25 @@ def _one_hot(ids: Array, size: int) -> Array:
 
 
 def baseline(pause: int) -> float:
-    """Cross entropy, in nats for a step, of what remembers nothing: sure of every blank, and of the ten symbols only that they are eight."""
+    """Cross entropy, in nats for a step, of what remembers nothing.
+
+    Sure of every blank, and of the ten symbols only that they are eight.
+    """
     return COPIED * math.log(SYMBOLS) / (pause + 2 * COPIED)
 
 
 def _train(cell: str) -> Callable[[Run], Result]:
     def run(run: Run) -> Result:
         weights, training, validation, test = streams(run.seed)
-        model = Reader(cell, SYMBOLS + 2, HIDDEN, SYMBOLS + 1, every=True, memory=PAUSE + 2 * COPIED, rng=weights)
+        model = Reader(
+            cell,
+            SYMBOLS + 2,
+            HIDDEN,
+            SYMBOLS + 1,
+            every=True,
+            memory=PAUSE + 2 * COPIED,
+            rng=weights,
+        )
         optimizer = Adam(model.parameters(), lr=RATES.get(cell, RATE))
         held = [copying(validation, VALIDATED, PAUSE)]
         done = fit(
@@ -62,7 +76,9 @@ def _train(cell: str) -> Callable[[Run], Result]:
         batches = [copying(test, 256, PAUSE) for _ in range(TESTED // 256)]
         score = model.evaluate(batches)
         right = 1 - error_rate(model, batches) * (PAUSE + 2 * COPIED) / COPIED
-        return done.result(score, score < 0.1 * baseline(PAUSE), f"{max(right, 0):.1%} of the symbols right")
+        return done.result(
+            score, score < 0.1 * baseline(PAUSE), f"{max(right, 0):.1%} of the symbols right"
+        )
 
     return run
 
@@ -70,7 +86,12 @@ def _train(cell: str) -> Callable[[Run], Result]:
 def _arms(cell: str | None) -> Sequence[Arm]:
     cells = [cell] if cell else ["LSTM", "GRU", "Elman"]
     return [
-        Arm("remember nothing", lambda run: Result(baseline(PAUSE)), "10 ln 8 / (T + 20)", exact=True),
+        Arm(
+            "remember nothing",
+            lambda run: Result(baseline(PAUSE)),
+            "10 ln 8 / (T + 20)",
+            exact=True,
+        ),
         *(Arm(c, _train(c)) for c in cells),
     ]
 

@@ -25,7 +25,10 @@ HELD_OUT = 360
 
 
 class Images(NamedTuple):
-    """Images, float32 of shape (n, 8, 8) from 0 to 1, and their digits, shape (n,): to train on, and held out."""
+    """Images, float32 of shape (n, 8, 8) from 0 to 1, and their digits, shape (n,).
+
+    To train on, and held out.
+    """
 
     training: Array
     training_digits: Array
@@ -59,7 +62,10 @@ def _sklearn(name: str) -> Any:
 
 
 def sequences(pictures: Array, features: int) -> Array:
-    """Images (n, 8, 8) as sequences (64 / features, n, features): with 8 the rows from the top, with 1 the pixels row by row."""
+    """Images (n, 8, 8) as sequences (64 / features, n, features).
+
+    With 8 the rows from the top, with 1 the pixels row by row.
+    """
     return np.ascontiguousarray(pictures.reshape(len(pictures), -1, features).swapaxes(0, 1))
 
 
@@ -98,7 +104,9 @@ def batches(count: int, plan: Plan, rng: np.random.Generator) -> Iterator[Array]
         yield from (order[k : k + plan.batch] for k in range(0, count, plan.batch))
 
 
-def train(run: Run, features: int, plan: Plan, make: Callable[[int, int, np.random.Generator], Any]) -> Result:
+def train(
+    run: Run, features: int, plan: Plan, make: Callable[[int, int, np.random.Generator], Any]
+) -> Result:
     """Train a cell, and compare it with logistic regression on the same images."""
     data = images(run.seed)
     rng = np.random.default_rng([run.seed, 1])
@@ -108,11 +116,15 @@ def train(run: Run, features: int, plan: Plan, make: Callable[[int, int, np.rand
     def loss(chosen: Array) -> tuple[Any, int]:
         return cross_entropy(model(xs[:, chosen]), data.training_digits[chosen]), len(xs)
 
-    used = run_epochs(run, model, plan, len(data.training), batches(len(data.training), plan, rng), loss)
+    used = run_epochs(
+        run, model, plan, len(data.training), batches(len(data.training), plan, rng), loss
+    )
     with no_grad():
         score = accuracy(model(sequences(data.held_out, features)).numpy(), data.held_out_digits)
     bar = linear(data)
-    return Result(score, score > bar, *used, note=f"logistic regression on the same images: {bar:.4f}")
+    return Result(
+        score, score > bar, *used, note=f"logistic regression on the same images: {bar:.4f}"
+    )
 
 
 # --- the tasks ------------------------------------------------------------------------------------------------------------
@@ -123,21 +135,43 @@ def _regression(run: Run) -> Result:
     return Result(linear(data), None, len(data.training), 0, run.seconds)
 
 
-def _arms(features: int, plan: Plan, irnn_plan: Plan, published: dict[str, str]) -> Callable[[str | None], list[Arm]]:
+def _arms(
+    features: int, plan: Plan, irnn_plan: Plan, published: dict[str, str]
+) -> Callable[[str | None], list[Arm]]:
     def arms(cell: str | None) -> list[Arm]:
         name = cell or "LSTM"
         found = [
-            Arm(name, lambda run: train(run, features, plan, lambda f, h, rng: make_cell(name, f, h, rng=rng)), published.get(name, ""))
+            Arm(
+                name,
+                lambda run: train(
+                    run, features, plan, lambda f, h, rng: make_cell(name, f, h, rng=rng)
+                ),
+                published.get(name, ""),
+            )
         ]
         if cell is None:
-            found.append(Arm("IRNN", lambda run: train(run, features, irnn_plan, lambda f, h, rng: IRNN(f, h, rng=rng)), published.get("IRNN", "")))
+            found.append(
+                Arm(
+                    "IRNN",
+                    lambda run: train(
+                        run, features, irnn_plan, lambda f, h, rng: IRNN(f, h, rng=rng)
+                    ),
+                    published.get("IRNN", ""),
+                )
+            )
         return [*found, Arm("logistic regression", _regression)]
 
     return arms
 
 
-ROWS, ROWS_IRNN = Plan(hidden=128, batch=32, epochs=40, lr=1e-2), Plan(hidden=128, batch=32, epochs=80, lr=1e-3)
-PIXELS, PIXELS_IRNN = Plan(hidden=64, batch=32, epochs=40, lr=1e-2), Plan(hidden=128, batch=32, epochs=40, lr=3e-4)
+ROWS, ROWS_IRNN = (
+    Plan(hidden=128, batch=32, epochs=40, lr=1e-2),
+    Plan(hidden=128, batch=32, epochs=80, lr=1e-3),
+)
+PIXELS, PIXELS_IRNN = (
+    Plan(hidden=64, batch=32, epochs=40, lr=1e-2),
+    Plan(hidden=128, batch=32, epochs=40, lr=3e-4),
+)
 
 _ABOUT = (
     "The 1,797 images of handwritten digits that scikit-learn contains, 8 by 8 pixels; 360 of them, drawn by the seed, are held out. "

@@ -55,8 +55,8 @@ def run_epochs(
 ) -> Used:
     """Train a model until the epochs or the budget are used up.
 
-    The rate falls to zero with the share of the epochs that is done; the clock has no part in it. If the loss is not finite, training ends
-    there.
+    The rate falls to zero with the share of the epochs that is done; the clock has no part in it.
+    If the loss is not finite, training ends there.
 
     Parameters
     ----------
@@ -72,7 +72,9 @@ def run_epochs(
     sequences = steps = 0
     recent = math.nan
     for done, batch in enumerate(batches):
-        if not run.go_on(f"epoch {done * plan.epochs // total + 1} of {plan.epochs}, loss {recent:.4f}"):
+        if not run.go_on(
+            f"epoch {done * plan.epochs // total + 1} of {plan.epochs}, loss {recent:.4f}"
+        ):
             break
         optimizer.lr = plan.lr * min(1.0, (done + 1) / _RISING) * max(1 - done / total, 0.0)
         value, length = loss(batch)

@@ -1,7 +1,7 @@
 """Backpropagation through time against evolution strategies and random guessing, at an equal budget of forward steps.
 
-The unit of cost is one time step of one sequence through one network, forward. A training step by gradient counts three times its
-forward steps: the walk back costs about two passes more.
+The unit of cost is one time step of one sequence through one network, forward. A training step by
+gradient counts three times its forward steps: the walk back costs about two passes more.
 """
 
 from __future__ import annotations
@@ -24,7 +24,19 @@ from .adding import adding_unit
 from .fit import Batch, Reader, streams
 from .task import Arm, Result, Run, Task
 
-__all__ = ["TASKS", "EvolutionStrategy", "Sequences", "assign", "flat", "guess", "outputs", "parameters_of", "ranks", "right", "two_sequences"]
+__all__ = [
+    "TASKS",
+    "EvolutionStrategy",
+    "Sequences",
+    "assign",
+    "flat",
+    "guess",
+    "outputs",
+    "parameters_of",
+    "ranks",
+    "right",
+    "two_sequences",
+]
 
 PASSES = 3  # of a training step by gradient: one forward, and a walk back that costs about two
 
@@ -35,7 +47,8 @@ PASSES = 3  # of a training step by gradient: one forward, and a walk back that 
 class EvolutionStrategy:
     """An evolution strategy with a normal distribution of fixed width around a mean that climbs (Salimans et al. 2017).
 
-    Every deviation is tried with both signs, costs count by their rank only, and the estimated gradient of the mean goes through Adam.
+    Every deviation is tried with both signs, costs count by their rank only, and the estimated
+    gradient of the mean goes through Adam.
 
     Parameters
     ----------
@@ -50,14 +63,19 @@ class EvolutionStrategy:
     rng : numpy Generator
     """
 
-    def __init__(self, start: Array, *, pairs: int, sigma: float, lr: float, rng: np.random.Generator) -> None:
+    def __init__(
+        self, start: Array, *, pairs: int, sigma: float, lr: float, rng: np.random.Generator
+    ) -> None:
         self.mean = Parameter(start)
         self.pairs, self.sigma, self._rng = pairs, sigma, rng
         self._optimizer = Adam([self.mean], lr)
         self._deviations = np.zeros((0, start.size), start.dtype)
 
     def ask(self) -> Array:
-        """The candidates of the next generation, shape (2 * pairs, parameters); row k + pairs mirrors row k."""
+        """The candidates of the next generation, shape (2 * pairs, parameters).
+
+        Row k + pairs mirrors row k.
+        """
         drawn = self._rng.standard_normal((self.pairs, self.mean.size)).astype(self.mean.dtype)
         self._deviations = np.concatenate([drawn, -drawn])
         candidates: Array = self.mean.numpy() + self._deviations * self.mean.dtype.type(self.sigma)
@@ -65,13 +83,18 @@ class EvolutionStrategy:
 
     def tell(self, costs: Array) -> None:
         """The candidates' costs, shape (2 * pairs,), of which less is better: moves the mean."""
-        slope = (ranks(costs) @ self._deviations / (costs.size * self.sigma)).astype(self.mean.dtype)
+        slope = (ranks(costs) @ self._deviations / (costs.size * self.sigma)).astype(
+            self.mean.dtype
+        )
         self.mean.grad = Tensor(slope)
         self._optimizer.step()
 
 
 def ranks(costs: Array) -> Array:
-    """The ranks of the costs, scaled to -1/2 (least) ... 1/2 (greatest); equal costs share their mean rank."""
+    """The ranks of the costs, scaled to -1/2 (least) ... 1/2 (greatest).
+
+    Equal costs share their mean rank.
+    """
     values, places, counts = np.unique(costs, return_inverse=True, return_counts=True)
     middle = np.cumsum(counts) - (counts + 1) / 2
     if len(values) == 1:
@@ -137,7 +160,14 @@ def _adding(run: Run, cell: str, how: str) -> Result:
         assign(model, strategy.mean.numpy() if how == "evolution" else best)
     score = model.evaluate([adding_unit(test, 1000, LENGTH)])
     passes = PASSES if how == "gradient" else 1
-    return Result(score, score < ADDING_GOAL, spent // (passes * LENGTH), spent, seconds, f"{best.size} parameters")
+    return Result(
+        score,
+        score < ADDING_GOAL,
+        spent // (passes * LENGTH),
+        spent,
+        seconds,
+        f"{best.size} parameters",
+    )
 
 
 # --- where guessing wins: the two-sequence problem ---------------------------------------------------------------------------
@@ -169,8 +199,13 @@ class Sequences(NamedTuple):
         return Sequences(self.xs[:, rows], self.lengths[rows], self.targets[rows])
 
 
-def two_sequences(rng: np.random.Generator, count: int, shortest: int = 500, longest: int = 600) -> Sequences:
-    """Half of them begin with 1 (target 1), half with -1 (target 0), in turn; all that follows is noise of variance 0.2."""
+def two_sequences(
+    rng: np.random.Generator, count: int, shortest: int = 500, longest: int = 600
+) -> Sequences:
+    """Half of them begin with 1 (target 1), half with -1 (target 0), in turn.
+
+    All that follows is noise of variance 0.2.
+    """
     lengths = rng.integers(shortest, longest + 1, count)
     targets = (np.arange(count) % 2 == 0).astype(np.float32)
     xs = rng.normal(0, 0.2**0.5, (longest, count)).astype(np.float32)
@@ -188,7 +223,8 @@ def parameters_of(hidden: int) -> int:
 def outputs(weights: Any, sequences: Sequences, hidden: int = HIDDEN_UNITS) -> Any:
     """The last outputs of several fully connected networks of logistic units, on several sequences.
 
-    Every unit hears the input and all units of the step before; the hidden ones have a bias. All activations start at zero.
+    Every unit hears the input and all units of the step before; the hidden ones have a bias. All
+    activations start at zero.
 
     Parameters
     ----------
@@ -204,7 +240,9 @@ def outputs(weights: Any, sequences: Sequences, hidden: int = HIDDEN_UNITS) -> A
     units, networks = hidden + 1, weights.shape[0]
     from_input = weights[:, None, :units]
     from_units = weights[:, units : units * (units + 1)].reshape(networks, units, units)
-    bias = concatenate([weights[:, units * (units + 1) :], np.zeros((networks, 1), np.float32)], axis=-1)[:, None]
+    bias = concatenate(
+        [weights[:, units * (units + 1) :], np.zeros((networks, 1), np.float32)], axis=-1
+    )[:, None]
     length, batch = sequences.xs.shape
     started = np.arange(length)[:, None] >= length - sequences.lengths
     h: Any = Tensor(np.zeros((networks, batch, units), np.float32))
@@ -221,12 +259,19 @@ def right(answers: Array, targets: Array) -> Array:
     return good
 
 
-def guess(training: Sequences, rng: np.random.Generator, networks: int = 100) -> tuple[Array | None, int, int]:
-    """Draw networks at once: the first that gets all training sequences right or None, how many were drawn up to it, and the time steps.
+def guess(
+    training: Sequences, rng: np.random.Generator, networks: int = 100
+) -> tuple[Array | None, int, int]:
+    """Draw networks at once.
+
+    The first that gets all training sequences right or None, how many were drawn up to it, and the
+    time steps.
 
     All are run on two sequences, those that got them right on eight more, and those on the rest.
     """
-    weights = rng.uniform(-WEIGHT, WEIGHT, (networks, parameters_of(HIDDEN_UNITS))).astype(np.float32)
+    weights = rng.uniform(-WEIGHT, WEIGHT, (networks, parameters_of(HIDDEN_UNITS))).astype(
+        np.float32
+    )
     left, steps = np.arange(networks), 0
     for first, stop in pairwise(STAGES):
         part = training.part(slice(first, stop))
@@ -248,7 +293,11 @@ def _latching(run: Run, how: str) -> Result:
     strategy = EvolutionStrategy(start[0], pairs=PAIRS, sigma=1.0, lr=0.5, rng=search)
     spent = seen = tried = 0
     found: Array | None = None
-    while found is None and spent < GUESSING_BUDGET and run.go_on(f"{spent} of {GUESSING_BUDGET} steps"):
+    while (
+        found is None
+        and spent < GUESSING_BUDGET
+        and run.go_on(f"{spent} of {GUESSING_BUDGET} steps")
+    ):
         if how == "guessing":
             found, drawn, steps = guess(training, search)
             tried, spent = tried + drawn, spent + steps
@@ -267,13 +316,23 @@ def _latching(run: Run, how: str) -> Result:
             strategy.tell(((answers - batch.targets) ** 2).mean(1))
             spent += 2 * PAIRS * steps
     seconds = run.seconds
-    final = {"gradient": weights.numpy()[0], "evolution": strategy.mean.numpy(), "guessing": start[0] if found is None else found}[how]
+    final = {
+        "gradient": weights.numpy()[0],
+        "evolution": strategy.mean.numpy(),
+        "guessing": start[0] if found is None else found,
+    }[how]
     unseen = two_sequences(test, 100)
     with no_grad():
-        learnt, answers = (outputs(Tensor(final[None]), part).numpy()[0] for part in (training, unseen))
+        learnt, answers = (
+            outputs(Tensor(final[None]), part).numpy()[0] for part in (training, unseen)
+        )
     before, after = right(learnt, training.targets), right(answers, unseen.targets)
     seen = spent // (550 * (PASSES if how == "gradient" else 1))
-    note = f"{tried} guesses" if how == "guessing" else f"{((answers > 0.5) == unseen.targets).mean():.2f} on the right side of 1/2"
+    note = (
+        f"{tried} guesses"
+        if how == "guessing"
+        else f"{((answers > 0.5) == unseen.targets).mean():.2f} on the right side of 1/2"
+    )
     return Result(float(after.mean()), bool(before.all()), seen, spent, seconds, note)
 
 
@@ -288,8 +347,15 @@ TASKS = [
         "T. Salimans et al., Evolution Strategies as a Scalable Alternative to Reinforcement Learning (2017), for the strategy",
         "mean squared error on 1000 fresh sequences",
         lambda cell: [
-            Arm(f"{cell or 'LSTM'}, {label}", lambda run, how=how: _adding(run, cell or "LSTM", how))  # type: ignore[misc]
-            for label, how in (("BPTT", "gradient"), ("evolution", "evolution"), ("guessing", "guessing"))
+            Arm(
+                f"{cell or 'LSTM'}, {label}",
+                lambda run, how=how: _adding(run, cell or "LSTM", how),  # type: ignore[misc]
+            )
+            for label, how in (
+                ("BPTT", "gradient"),
+                ("evolution", "evolution"),
+                ("guessing", "guessing"),
+            )
         ],
         budget=120.0,
     ),

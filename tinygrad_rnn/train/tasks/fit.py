@@ -28,7 +28,8 @@ class Batch(NamedTuple):
     ----------
     xs : array, shape (time, batch, features)
     targets : array
-        Shape (batch,) if the last output is read, (time, batch) if every one is; integers for classes.
+        Shape (batch,) if the last output is read, (time, batch) if every one is; integers for
+        classes.
     """
 
     xs: Array
@@ -52,7 +53,15 @@ class Reader(Module):
     """
 
     def __init__(
-        self, cell: str, input_size: int, hidden_size: int, outputs: int, *, every: bool = False, memory: int | None = None, rng: Any = None
+        self,
+        cell: str,
+        input_size: int,
+        hidden_size: int,
+        outputs: int,
+        *,
+        every: bool = False,
+        memory: int | None = None,
+        rng: Any = None,
     ) -> None:
         rng = init.generator(rng)
         self.cell = make_cell(cell, input_size, hidden_size, rng=rng)
@@ -71,7 +80,11 @@ class Reader(Module):
     def loss(self, batch: Batch) -> Any:
         """Cross entropy in nats for targets that are classes, else the mean squared error."""
         y = self(batch.xs)
-        return cross_entropy(y, batch.targets) if batch.targets.dtype.kind in "iu" else mse_loss(y[..., 0], batch.targets)
+        return (
+            cross_entropy(y, batch.targets)
+            if batch.targets.dtype.kind in "iu"
+            else mse_loss(y[..., 0], batch.targets)
+        )
 
     def evaluate(self, batches: list[Batch]) -> float:
         """The loss, and nothing recorded: the mean over batches of one size."""
@@ -80,16 +93,21 @@ class Reader(Module):
 
 
 def long_memory(cell: Any, steps: int, *, rng: Any = None) -> None:
-    """Start the gates of an LSTM or GRU so that units forget over 1 to `steps` steps; leave other cells as they are.
+    """Start the gates of an LSTM or GRU so that units forget over 1 to `steps` steps.
 
-    C. Tallec and Y. Ollivier, Can Recurrent Neural Networks Warp Time? (2018), arXiv:1804.11188: the bias of what is kept is log(u) with u
-    uniform on [1, steps], and that of an LSTM's input gate is its negative.
+    Leave other cells as they are.
+
+    C. Tallec and Y. Ollivier, Can Recurrent Neural Networks Warp Time? (2018), arXiv:1804.11188:
+    the bias of what is kept is log(u) with u uniform on [1, steps], and that of an LSTM's input
+    gate is its negative.
     """
     kind = type(plain_of(cell))
     if kind is LSTM:
         cell.bias_ih.data = init.chrono(cell.bias_ih.numpy(), cell.hidden_size, steps + 1, rng=rng)
     elif kind is GRU:  # its update gate keeps the old state
-        cell.bias_ih.data = init.chrono(cell.bias_ih.numpy(), cell.hidden_size, steps + 1, enter=None, gates=3, rng=rng)
+        cell.bias_ih.data = init.chrono(
+            cell.bias_ih.numpy(), cell.hidden_size, steps + 1, enter=None, gates=3, rng=rng
+        )
 
 
 def error_rate(model: Reader, batches: list[Batch]) -> float:
@@ -147,7 +165,11 @@ def fit(
     """
     sequences = steps = count = 0
     figure, checked = math.inf, False
-    while figure > goal and sequences < most and run.go_on(f"{unit} {figure:.4f}" if count >= every else ""):
+    while (
+        figure > goal
+        and sequences < most
+        and run.go_on(f"{unit} {figure:.4f}" if count >= every else "")
+    ):
         batch = draw()
         loss = model.loss(batch)
         optimizer.zero_grad()

@@ -1,4 +1,7 @@
-"""Forecasting two old series one step ahead: persistence, linear autoregression and networks, all in one table."""
+"""Forecasting two old series one step ahead.
+
+Persistence, linear autoregression and networks, all in one table.
+"""
 
 from __future__ import annotations
 
@@ -122,14 +125,22 @@ def plain(series: Series) -> Form:
 
 
 def log_differences(series: Series) -> Form:
-    """log(y[t] / y[t - 1]), standardised in the same way: neither trend nor growing swings are left."""
+    """log(y[t] / y[t - 1]), standardised in the same way.
+
+    Neither trend nor growing swings are left.
+    """
     found = np.diff(np.log(series.values), prepend=np.nan)
     mean, deviation = found[1 : series.split].mean(), found[1 : series.split].std()
-    return Form((found - mean) / deviation, 1, lambda z: persistence(series) * np.exp(z * deviation + mean))
+    return Form(
+        (found - mean) / deviation, 1, lambda z: persistence(series) * np.exp(z * deviation + mean)
+    )
 
 
 def windows(form: Form, size: int, places: Array) -> tuple[Array, Array]:
-    """For each place the `size` values of the form before it, and the value there: float32, (size, places, 1) and (places,)."""
+    """For each place the `size` values of the form before it, and the value there.
+
+    Float32, (size, places, 1) and (places,).
+    """
     rows = np.stack([form.values[places - back] for back in range(size, 0, -1)])
     return rows[:, :, None].astype(np.float32), form.values[places].astype(np.float32)
 
@@ -182,17 +193,24 @@ _EPOCHS = 100  # of the tutorial
 
 
 def network(
-    run: Run, series: Series, form: Callable[[Series], Form], plan: Plan, make: Callable[[np.random.Generator], Module]
+    run: Run,
+    series: Series,
+    form: Callable[[Series], Form],
+    plan: Plan,
+    make: Callable[[np.random.Generator], Module],
 ) -> tuple[Array, Result]:
     """Train a network, and predict: the predictions, and a `Result` that has no score yet.
 
-    The number of steps is the one with the least error on the last training places; then a new network with the same first values is
-    trained for so many steps on all of them. Test values are not looked at.
+    The number of steps is the one with the least error on the last training places; then a new
+    network with the same first values is trained for so many steps on all of them. Test values are
+    not looked at.
     """
     found = form(series)
     places = np.arange(found.first + plan.window, series.split)
     kept = len(places) - round(plan.held_out * len(places))
-    steps, used = steps_with_least_error(run, found, plan, make(np.random.default_rng([run.seed, 0])), places[:kept], places[kept:])
+    steps, used = steps_with_least_error(
+        run, found, plan, make(np.random.default_rng([run.seed, 0])), places[:kept], places[kept:]
+    )
     model = make(np.random.default_rng([run.seed, 0]))
     optimizer = Adam(model.parameters(), lr=plan.lr)
     xs, targets = windows(found, plan.window, places)
@@ -203,17 +221,23 @@ def network(
         used += len(places)
     inner = plan.window if isinstance(model, Reader) else 1
     result = Result(math.nan, None, used, used * inner, run.seconds)
-    return found.back(_predict(model, windows(found, plan.window, np.arange(series.split, len(series.values)))[0])), result
+    return found.back(
+        _predict(model, windows(found, plan.window, np.arange(series.split, len(series.values)))[0])
+    ), result
 
 
-def steps_with_least_error(run: Run, form: Form, plan: Plan, model: Module, training: Array, held_out: Array) -> tuple[int, int]:
+def steps_with_least_error(
+    run: Run, form: Form, plan: Plan, model: Module, training: Array, held_out: Array
+) -> tuple[int, int]:
     """After how many steps the error on places that are held out is least, and how many windows were used to find out."""
     optimizer = Adam(model.parameters(), lr=plan.lr)
     xs, targets = windows(form, plan.window, training)
     held_xs, held_targets = windows(form, plan.window, held_out)
     best, least, used = _EVERY, math.inf, 0
     for done in range(1, plan.steps + 1):
-        if run.seconds > run.budget / 2 or not run.go_on(f"step {done} of {plan.steps}, validation error {least:.4f}"):
+        if run.seconds > run.budget / 2 or not run.go_on(
+            f"step {done} of {plan.steps}, validation error {least:.4f}"
+        ):
             break  # the other half of the budget is for the second training
         _step(model, optimizer, xs, targets)
         used += len(training)
@@ -238,9 +262,12 @@ def _predict(model: Module, xs: Array) -> Array:
 
 
 def tutorial(run: Run, series: Series, cell: str) -> tuple[Array, Result]:
-    """As the tutorial does it: 4 units that see one value; batches of one; 100 epochs of Adam at 0.001.
+    """As the tutorial does it: 4 units that see one value; batches of one.
 
-    Values are scaled to [0, 1] by the range of all of them. That tells how large the test values become, which is not known in earnest.
+    100 epochs of Adam at 0.001.
+
+    Values are scaled to [0, 1] by the range of all of them. That tells how large the test values
+    become, which is not known in earnest.
     """
     least, most = series.values.min(), series.values.max()
     form = Form((series.values - least) / (most - least), 0, lambda z: z * (most - least) + least)
@@ -256,7 +283,9 @@ def tutorial(run: Run, series: Series, cell: str) -> tuple[Array, Result]:
             _step(model, optimizer, xs[:, place : place + 1], targets[place : place + 1], math.inf)
             used += 1
     result = Result(math.nan, None, used, used, run.seconds)
-    return form.back(_predict(model, windows(form, 1, np.arange(series.split, len(series.values)))[0])), result
+    return form.back(
+        _predict(model, windows(form, 1, np.arange(series.split, len(series.values)))[0])
+    ), result
 
 
 # --- the tasks -------------------------------------------------------------------------------------------------------------
@@ -277,7 +306,10 @@ def relative_variance(predictions: Array) -> tuple[float, float]:
 def _score_sunspots(predictions: Array) -> tuple[float, str]:
     early, late = relative_variance(predictions)
     deviation = SUNSPOTS.values.std()
-    return early, f"RMSE {math.sqrt(early) * deviation:.1f}, in 1956-1979 {late:.3f} and RMSE {math.sqrt(late) * deviation:.1f}"
+    return (
+        early,
+        f"RMSE {math.sqrt(early) * deviation:.1f}, in 1956-1979 {late:.3f} and RMSE {math.sqrt(late) * deviation:.1f}",
+    )
 
 
 def _score_airline(predictions: Array) -> tuple[float, str]:
@@ -285,7 +317,12 @@ def _score_airline(predictions: Array) -> tuple[float, str]:
 
 
 def _arm(
-    name: str, predict: Predicted, score: Callable[[Array], tuple[float, str]], bar: float, published: str = "", exact: bool = False
+    name: str,
+    predict: Predicted,
+    score: Callable[[Array], tuple[float, str]],
+    bar: float,
+    published: str = "",
+    exact: bool = False,
 ) -> Arm:
     """`bar` is the error of the best linear autoregression."""
 
@@ -301,14 +338,25 @@ def _exact(predictions: Array) -> Predicted:
     return lambda run: (predictions, Result(math.nan))
 
 
-def _networks(series: Series, form: Callable[[Series], Form], window: int, cell: str) -> list[tuple[str, Predicted]]:
+def _networks(
+    series: Series, form: Callable[[Series], Form], window: int, cell: str
+) -> list[tuple[str, Predicted]]:
     def trained(plan: Plan, make: Callable[[np.random.Generator], Module]) -> Predicted:
         return lambda run: network(run, series, form, plan, make)
 
     return [
-        (f"linear window of {window}, trained by gradient", trained(Plan(window, 0.02), lambda rng: LinearWindow(window, rng=rng))),
-        (f"MLP, window of {window}", trained(Plan(window, 0.01), lambda rng: WindowMLP(window, 8, rng=rng))),
-        (f"{cell}, window of {window}", trained(Plan(window, 0.01), lambda rng: Reader(cell, 1, 16, 1, rng=rng))),
+        (
+            f"linear window of {window}, trained by gradient",
+            trained(Plan(window, 0.02), lambda rng: LinearWindow(window, rng=rng)),
+        ),
+        (
+            f"MLP, window of {window}",
+            trained(Plan(window, 0.01), lambda rng: WindowMLP(window, 8, rng=rng)),
+        ),
+        (
+            f"{cell}, window of {window}",
+            trained(Plan(window, 0.01), lambda rng: Reader(cell, 1, 16, 1, rng=rng)),
+        ),
     ]
 
 
@@ -322,16 +370,18 @@ def _sunspots(cell: str | None) -> Sequence[Arm]:
     bar = relative_variance(exact["AR(12), least squares"])[0]
 
     def one_value(run: Run) -> tuple[Array, Result]:
-        return network(run, series, plain, Plan(1, 0.01), lambda rng: Reader(cell, 1, 16, 1, rng=rng))
+        return network(
+            run, series, plain, Plan(1, 0.01), lambda rng: Reader(cell, 1, 16, 1, rng=rng)
+        )
 
-    networks = [
-        (f"{cell}, one value", one_value),
-        *_networks(series, plain, 12, cell),
-    ]
+    networks = [(f"{cell}, one value", one_value), *_networks(series, plain, 12, cell)]
     published = {"MLP, window of 12": "0.086, and 0.35 in 1956-1979, with weight elimination"}
     return [
         *(_arm(name, _exact(p), _score_sunspots, bar, exact=True) for name, p in exact.items()),
-        *(_arm(name, predict, _score_sunspots, bar, published.get(name, "")) for name, predict in networks),
+        *(
+            _arm(name, predict, _score_sunspots, bar, published.get(name, ""))
+            for name, predict in networks
+        ),
     ]
 
 
@@ -347,12 +397,18 @@ def _airline(cell: str | None) -> Sequence[Arm]:
     bar = root_mean_square(exact["AR(13), least squares"] - series.tested)
     networks = [
         (f"{cell}, one value, as in the tutorial", lambda run: tutorial(run, series, cell)),
-        *((f"{name}, log differences", predict) for name, predict in _networks(series, log_differences, 12, cell)),
+        *(
+            (f"{name}, log differences", predict)
+            for name, predict in _networks(series, log_differences, 12, cell)
+        ),
     ]
     published = {"LSTM, one value, as in the tutorial": "47.53"}
     return [
         *(_arm(name, _exact(p), _score_airline, bar, exact=True) for name, p in exact.items()),
-        *(_arm(name, predict, _score_airline, bar, published.get(name, "")) for name, predict in networks),
+        *(
+            _arm(name, predict, _score_airline, bar, published.get(name, ""))
+            for name, predict in networks
+        ),
     ]
 
 

@@ -22,11 +22,31 @@ from ...recurrent import unroll
 from .fit import long_memory
 from .task import Arm, Result, Run, Task, make_cell
 
-__all__ = ["TASKS", "Batch", "Reader", "accepted", "counting", "largest", "most_active", "reber_stream", "reber_string", "strings_right", "together"]
+__all__ = [
+    "TASKS",
+    "Batch",
+    "Reader",
+    "accepted",
+    "counting",
+    "largest",
+    "most_active",
+    "reber_stream",
+    "reber_string",
+    "strings_right",
+    "together",
+]
 
 REBER = "BTPSXVE"
 NETWORKS = 20  # that a run of a counting task trains at most
-_INNER = [{"B": 1}, {"T": 2, "P": 3}, {"S": 2, "X": 4}, {"T": 3, "V": 5}, {"X": 3, "S": 6}, {"P": 4, "V": 6}, {"E": 7}]
+_INNER = [
+    {"B": 1},
+    {"T": 2, "P": 3},
+    {"S": 2, "X": 4},
+    {"T": 3, "V": 5},
+    {"X": 3, "S": 6},
+    {"P": 4, "V": 6},
+    {"E": 7},
+]
 
 
 class Batch(NamedTuple):
@@ -69,8 +89,8 @@ class Reader(Module):
 def reber_string(rng: np.random.Generator) -> tuple[str, list[str]]:
     """A random string of the embedded Reber grammar, and after each of its symbols those that may come next.
 
-    The string is B, then T or P, a Reber string, the same T or P again, and E; each of two choices has probability 1/2. After the last
-    E comes the B of another string.
+    The string is B, then T or P, a Reber string, the same T or P again, and E; each of two choices
+    has probability 1/2. After the last E comes the B of another string.
     """
     outer = str(rng.choice(["T", "P"]))
     symbols, legal, state = ["B", outer], ["TP", "B"], 0
@@ -83,7 +103,10 @@ def reber_string(rng: np.random.Generator) -> tuple[str, list[str]]:
 
 
 def reber_stream(rng: np.random.Generator, length: int) -> tuple[str, list[str], list[int]]:
-    """Strings one after the other, cut at `length` symbols: the symbols, those that may come next, and where strings start."""
+    """Strings one after the other, cut at `length` symbols.
+
+    The symbols, those that may come next, and where strings start.
+    """
     symbols, legal, starts = "", list[str](), list[int]()
     while len(symbols) < length:
         starts.append(len(symbols))
@@ -116,7 +139,8 @@ def together(strings: Sequence[tuple[str, list[str]]], alphabet: str, *, train_o
     alphabet : str
         The symbols, in the order of the inputs and outputs.
     train_on : {"next", "legal"}
-        The targets: the symbol that came next (the last symbol of a string is then only predicted), or all that may come.
+        The targets: the symbol that came next (the last symbol of a string is then only predicted),
+        or all that may come.
     """
     drop = 1 if train_on == "next" else 0
     shape = (max(len(symbols) for symbols, _ in strings) - drop, len(strings), len(alphabet))
@@ -137,24 +161,35 @@ def together(strings: Sequence[tuple[str, list[str]]], alphabet: str, *, train_o
 
 def most_active(logits: Array, legal: Array) -> Array:
     """Whether every legal symbol is more active than every other; (..., symbols) to (...)."""
-    worst: Array = np.where(legal, logits, np.inf).min(-1) > np.where(legal, -np.inf, logits).max(-1)
+    worst: Array = np.where(legal, logits, np.inf).min(-1) > np.where(legal, -np.inf, logits).max(
+        -1
+    )
     return worst
 
 
 def accepted(logits: Array, legal: Array) -> Array:
-    """Whether the outputs above 1/2 (logits above 0) are exactly the legal symbols; (..., symbols) to (...)."""
+    """Whether the outputs above 1/2 (logits above 0) are exactly the legal symbols.
+
+    (..., symbols) to (...).
+    """
     same: Array = ((logits > 0) == legal).all(-1)
     return same
 
 
 def strings_right(steps: Array, starts: Sequence[int]) -> Array:
-    """Of a stream's steps that are right, shape (T,), which strings are right at every step; the last, cut one is left out."""
+    """Of a stream's steps that are right, shape (T,), which strings are right at every step.
+
+    The last, cut one is left out.
+    """
     whole: Array = np.logical_and.reduceat(steps, starts)[:-1]
     return whole
 
 
 def _loss(logits: Tensor, batch: Batch) -> Any:
-    """Cross-entropy of independent yes-or-no outputs: the sum over symbols, the mean over real steps."""
+    """Cross-entropy of independent yes-or-no outputs.
+
+    The sum over symbols, the mean over real steps.
+    """
     weight = (batch.real / batch.real.sum())[..., None].astype(np.float32)
     return ((softplus(logits) - logits * batch.targets) * weight).sum()
 
@@ -178,17 +213,30 @@ def _reber(run: Run, name: str, hidden_size: int, lr: float, most: int = 20_000)
     model = Reader(make_cell(name, len(REBER), hidden_size, rng=rng), len(REBER), rng=rng)
     long_memory(model.cell, 20, rng=rng)
     optimizer = Adam(model.parameters(), lr)
-    test, further = (together([reber_string(rng) for _ in range(n)], REBER, train_on="next") for n in (256, 1000))
+    test, further = (
+        together([reber_string(rng) for _ in range(n)], REBER, train_on="next") for n in (256, 1000)
+    )
     strings = steps = 0
     right = 0.0
-    while right < 1 and strings < most and run.go_on(f"{right:.3f} of the test strings right after {strings}"):
+    while (
+        right < 1
+        and strings < most
+        and run.go_on(f"{right:.3f} of the test strings right after {strings}")
+    ):
         for _ in range(25):
             batch = together([reber_string(rng) for _ in range(8)], REBER, train_on="next")
             _update(model, optimizer, batch)
             strings, steps = strings + 8, steps + int(batch.real.sum())
         right = _share(model, test)
     seconds = run.seconds
-    return Result(right, right == 1, strings, steps, seconds, f"{_share(model, further):.3f} of 1000 further strings right")
+    return Result(
+        right,
+        right == 1,
+        strings,
+        steps,
+        seconds,
+        f"{_share(model, further):.3f} of 1000 further strings right",
+    )
 
 
 def _share(model: Reader, batch: Batch) -> float:
@@ -198,8 +246,19 @@ def _share(model: Reader, batch: Batch) -> float:
     return float((most_active(logits.numpy(), batch.legal) | ~batch.real).all(0).mean())
 
 
-def _continual(run: Run, name: str, hidden_size: int, lr: float, windows: int = 2500, beside: int = 8, window: int = 40) -> Result:
-    """Train on `beside` endless streams, `window` steps at a time with the state carried over; then test on others, without resets."""
+def _continual(
+    run: Run,
+    name: str,
+    hidden_size: int,
+    lr: float,
+    windows: int = 2500,
+    beside: int = 8,
+    window: int = 40,
+) -> Result:
+    """Train on `beside` endless streams, `window` steps at a time with the state carried over.
+
+    Then test on others, without resets.
+    """
     rng = np.random.default_rng(run.seed)
     model = Reader(make_cell(name, len(REBER), hidden_size, rng=rng), len(REBER), rng=rng)
     long_memory(model.cell, 20, rng=rng)
@@ -208,27 +267,54 @@ def _continual(run: Run, name: str, hidden_size: int, lr: float, windows: int = 
     whole = together([(symbols, legal) for symbols, legal, _ in streams], REBER, train_on="next")
     state, k = None, 0
     while k < windows and run.go_on(f"window {k} of {windows}"):
-        state = _update(model, optimizer, Batch(*[part[k * window : (k + 1) * window] for part in whole]), state)
+        state = _update(
+            model, optimizer, Batch(*[part[k * window : (k + 1) * window] for part in whole]), state
+        )
         optimizer.lr = lr * (1 - k / windows)
         k += 1
-    seconds, strings = run.seconds, sum(start < k * window for _, _, starts in streams for start in starts)
+    seconds, strings = (
+        run.seconds,
+        sum(start < k * window for _, _, starts in streams for start in starts),
+    )
     right, norm = _continual_share(model, [reber_stream(rng, 4000) for _ in range(32)])
-    return Result(right, right > 0.95, strings, k * window * beside, seconds, f"norm of the cell state at the end {norm:.0f}")
+    return Result(
+        right,
+        right > 0.95,
+        strings,
+        k * window * beside,
+        seconds,
+        f"norm of the cell state at the end {norm:.0f}",
+    )
 
 
-def _continual_share(model: Reader, streams: Sequence[tuple[str, list[str], list[int]]]) -> tuple[float, float]:
+def _continual_share(
+    model: Reader, streams: Sequence[tuple[str, list[str], list[int]]]
+) -> tuple[float, float]:
     """The share of the strings of test streams that are right at every step, and the norm of the state at the streams' ends."""
     test = together([(symbols, legal) for symbols, legal, _ in streams], REBER, train_on="legal")
     with no_grad():
         logits, state = model(test.inputs)
     steps = most_active(logits.numpy(), test.legal)
-    right = np.concatenate([strings_right(steps[:, b], starts) for b, (_, _, starts) in enumerate(streams)])
+    right = np.concatenate(
+        [strings_right(steps[:, b], starts) for b, (_, _, starts) in enumerate(streams)]
+    )
     memory = leaves(state)[-1].numpy()  # of an LSTM the cell state c
     return float(right.mean()), float(np.linalg.norm(memory, axis=-1).mean())
 
 
-def _count(run: Run, name: str, letters: str, goal: int, updates: int = 1500, check: int = 50, networks: int = NETWORKS) -> Result:
-    """Train on n = 1 to 10, all at once, until a network is right up to n = `goal`; a new network after every `updates` updates, up to `networks`."""
+def _count(
+    run: Run,
+    name: str,
+    letters: str,
+    goal: int,
+    updates: int = 1500,
+    check: int = 50,
+    networks: int = NETWORKS,
+) -> Result:
+    """Train on n = 1 to 10, all at once, until a network is right up to n = `goal`.
+
+    A new network after every `updates` updates, up to `networks`.
+    """
     rng = np.random.default_rng(run.seed)
     alphabet = f"S{letters}T"
     batch = together([counting(letters, n) for n in range(1, 11)], alphabet, train_on="legal")
@@ -248,7 +334,9 @@ def _count(run: Run, name: str, letters: str, goal: int, updates: int = 1500, ch
                 reached[-1] = max(reached[-1], reach)
                 if kept is None or reach > kept[0]:
                     kept = reach, model, model.state_dict()
-                if reach >= goal or not run.go_on(f"network {len(reached)}, update {k}, right up to n = {max(reached)}"):
+                if reach >= goal or not run.go_on(
+                    f"network {len(reached)}, update {k}, right up to n = {max(reached)}"
+                ):
                     break
     seconds = run.seconds
     if kept is None:
@@ -257,11 +345,16 @@ def _count(run: Run, name: str, letters: str, goal: int, updates: int = 1500, ch
     model.load_state_dict(weights)
     reach = largest(model, letters)
     note = f"network {len(reached)}; the first reached n = {reached[0]}"
-    return Result(float(reach), reach >= goal, 10 * total, total * int(batch.real.sum()), seconds, note)
+    return Result(
+        float(reach), reach >= goal, 10 * total, total * int(batch.real.sum()), seconds, note
+    )
 
 
 def _remember(cell: Any) -> None:
-    """Start the forget gates of an LSTM all but open, with a bias of 10: to count is to forget nothing; other cells stay as they are."""
+    """Start the forget gates of an LSTM all but open, with a bias of 10.
+
+    To count is to forget nothing; other cells stay as they are.
+    """
     bias = {LSTM: "bias_ih", PeepholeLSTM: "b"}.get(type(cell))
     if bias:
         parameter = getattr(cell, bias)
@@ -292,7 +385,10 @@ _REBER = {
     "LSTM1997": "8,440 strings at best (3 blocks of 2 cells), of fixed sets of 256",
     "Elman": "0 % of the networks, in more than 200,000 strings",
 }
-_CONTINUAL = {"LSTM": "18 % of the networks perfect, 62 % with a decaying rate (a million symbols without an error)", "LSTM1997": "fails"}
+_CONTINUAL = {
+    "LSTM": "18 % of the networks perfect, 62 % with a decaying rate (a million symbols without an error)",
+    "LSTM1997": "fails",
+}
 
 TASKS = [
     Task(
@@ -306,7 +402,11 @@ TASKS = [
         "S. Hochreiter and J. Schmidhuber, Long Short-Term Memory, Neural Computation 9 (1997), experiment 1",
         "share of 256 test strings that are right at every step",
         lambda cell: [
-            Arm(name, partial(_reber, name=name, hidden_size=48, lr=0.003 if name == "Elman" else 0.015), _REBER.get(name, ""))
+            Arm(
+                name,
+                partial(_reber, name=name, hidden_size=48, lr=0.003 if name == "Elman" else 0.015),
+                _REBER.get(name, ""),
+            )
             for name in dict.fromkeys([*([cell] if cell else ["LSTM", "LSTM1997"]), "Elman"])
         ],
         seeds=5,
@@ -323,7 +423,11 @@ TASKS = [
         "F. A. Gers, J. Schmidhuber and F. Cummins, Learning to Forget: Continual Prediction with LSTM, Neural Computation 12 (2000)",
         "share of the strings of a stream without resets that are right at every step",
         lambda cell: [
-            Arm(name, partial(_continual, name=name, hidden_size=48, lr=0.01), _CONTINUAL.get(name, ""))
+            Arm(
+                name,
+                partial(_continual, name=name, hidden_size=48, lr=0.01),
+                _CONTINUAL.get(name, ""),
+            )
             for name in dict.fromkeys([cell or "LSTM", "LSTM1997"])
         ],
         budget=120.0,
@@ -344,6 +448,9 @@ TASKS = [
             budget=120.0,
             decimals=0,
         )
-        for name, letters, title, goal in (("anbn", "ab", "a^n b^n", 100), ("anbncn", "abc", "a^n b^n c^n", 30))
+        for name, letters, title, goal in (
+            ("anbn", "ab", "a^n b^n", 100),
+            ("anbncn", "abc", "a^n b^n c^n", 30),
+        )
     ],
 ]

@@ -38,9 +38,15 @@ def collect(folder: Path, tasks: Sequence[Task]) -> list[tuple[Task, TaskResults
     TaskError
         If there is none.
     """
-    found = [(task, read(folder / f"{task.name}.json")) for task in tasks if (folder / f"{task.name}.json").exists()]
+    found = [
+        (task, read(folder / f"{task.name}.json"))
+        for task in tasks
+        if (folder / f"{task.name}.json").exists()
+    ]
     if not found:
-        raise TaskError(f"{folder} holds no results; expected NAME.json, made by: tinygrad-rnn tasks run NAME --json {folder}")
+        raise TaskError(
+            f"{folder} holds no results; expected NAME.json, made by: tinygrad-rnn tasks run NAME --json {folder}"
+        )
     return found
 
 
@@ -50,7 +56,9 @@ def page(found: Sequence[tuple[Task, TaskResults]]) -> str:
 
 
 def _section(task: Task, results: TaskResults) -> str:
-    command = f"tinygrad-rnn tasks run {task.name} --seeds {results.seeds} --budget {results.budget:g}"
+    command = (
+        f"tinygrad-rnn tasks run {task.name} --seeds {results.seeds} --budget {results.budget:g}"
+    )
     if results.cell:
         command += f" --cell {results.cell}"
     lines = [HEADS, ("---", "---:", "---:", "---:", "---:", "---:", "---"), *rows(task, results)]
@@ -61,7 +69,9 @@ def _section(task: Task, results: TaskResults) -> str:
         f"## {task.name}: {task.title}",
         task.about,
         f"The figure is {task.metric}.",
-        "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines),
+        "\n".join(
+            f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines
+        ),
         *([" ".join(said)] if said else []),
         f"Published: {task.source}",
         f"`{command}`",

@@ -1,4 +1,7 @@
-"""Parity: whether a sequence of bits has an odd number of ones; trained on short sequences, tested on long ones."""
+"""Parity: whether a sequence of bits has an odd number of ones.
+
+Trained on short sequences, tested on long ones.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,9 @@ def parity(rng: np.random.Generator, batch: int, length: int) -> Batch:
 
 
 class Curriculum:
-    """Lengths to train on: from 1 to a longest that begins with 3 and grows by a third whenever it is mastered.
+    """Lengths to train on.
+
+    From 1 to a longest that begins with 3 and grows by a third whenever it is mastered.
 
     Parameters
     ----------
@@ -33,7 +38,9 @@ class Curriculum:
     training, validation : numpy Generator
     """
 
-    def __init__(self, model: Reader, training: np.random.Generator, validation: np.random.Generator) -> None:
+    def __init__(
+        self, model: Reader, training: np.random.Generator, validation: np.random.Generator
+    ) -> None:
         self.model, self.training, self.validation = model, training, validation
         self.longest = 3
         self.masters = 0
@@ -43,12 +50,18 @@ class Curriculum:
         return parity(self.training, BATCH, int(self.training.integers(1, self.longest + 1)))
 
     def validate(self) -> float:
-        """The error rate on lengths up to `LONGEST`; 1 as long as training has not come to them, and until it was low twice."""
+        """The error rate on lengths up to `LONGEST`.
+
+        1 as long as training has not come to them, and until it was low twice.
+        """
         if self.longest < LONGEST:
             if error_rate(self.model, [parity(self.validation, 128, self.longest)]) < 0.02:
                 self.longest = min(LONGEST, self.longest + max(1, self.longest // 3))
             return 1.0
-        error = error_rate(self.model, [parity(self.validation, 128, length) for length in range(4, LONGEST + 1, 4)])
+        error = error_rate(
+            self.model,
+            [parity(self.validation, 128, length) for length in range(4, LONGEST + 1, 4)],
+        )
         self.masters = self.masters + 1 if error == 0 else 0
         return error if self.masters >= 2 else max(error, 0.001)
 
@@ -61,7 +74,11 @@ def _train(cell: str) -> Callable[[Run], Result]:
         optimizer = Adam(model.parameters(), lr=RATES.get(cell, RATE))
         done = fit(run, model, optimizer, course.draw, course.validate, 0.0, every=25, unit="error")
         score = error_rate(model, [parity(test, 256, length) for length in TESTED])
-        return done.result(score, score < SOLVED, "" if course.longest == LONGEST else f"training came to length {course.longest}")
+        return done.result(
+            score,
+            score < SOLVED,
+            "" if course.longest == LONGEST else f"training came to length {course.longest}",
+        )
 
     return run
 
@@ -70,7 +87,10 @@ def _arms(cell: str | None) -> Sequence[Arm]:
     cells = [cell] if cell else ["Elman", "LSTM"]
     return [
         Arm("guess", lambda run: Result(0.5), "0.5", exact=True),
-        *(Arm(c, _train(c), "about 0 at lengths 41 to 500" if c in ("Elman", "LSTM") else "") for c in cells),
+        *(
+            Arm(c, _train(c), "about 0 at lengths 41 to 500" if c in ("Elman", "LSTM") else "")
+            for c in cells
+        ),
     ]
 
 

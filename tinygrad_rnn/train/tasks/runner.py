@@ -1,4 +1,7 @@
-"""Running a task: every arm over its seeds, what is shown meanwhile, the table, and the file of the results."""
+"""Running a task.
+
+Every arm over its seeds, what is shown meanwhile, the table, and the file of the results.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,19 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
-__all__ = ["ArmResults", "TaskResults", "figure", "list_tasks", "main", "notes", "read", "rows", "run_task", "table", "write"]
+__all__ = [
+    "ArmResults",
+    "TaskResults",
+    "figure",
+    "list_tasks",
+    "main",
+    "notes",
+    "read",
+    "rows",
+    "run_task",
+    "table",
+    "write",
+]
 
 _EVERY = 10.0  # seconds between two lines where there is no terminal
 OUT_OF_TIME = "ended by its budget"
@@ -73,15 +88,25 @@ class TaskResults:
 
 
 def main(
-    tasks: Sequence[Task], screen: Console, *, cell: str | None, seeds: int | None, budget: float | None, save: Path | None, overwrite: bool = False
+    tasks: Sequence[Task],
+    screen: Console,
+    *,
+    cell: str | None,
+    seeds: int | None,
+    budget: float | None,
+    save: Path | None,
+    overwrite: bool = False,
 ) -> int:
-    """Run tasks one after the other, print a table for each, and give the exit code: 0, or 128 and the signal if it was stopped.
+    """Run tasks one after the other, print a table for each, and give the exit code.
+
+    0, or 128 and the signal if it was stopped.
 
     Parameters
     ----------
     save : Path, optional
-        Where the results go: a file .json for one task, or a folder, in which each task has NAME.json. It is written after each run, so
-        what was finished is there however the program ends.
+        Where the results go: a file .json for one task, or a folder, in which each task has
+        NAME.json. It is written after each run, so what was finished is there however the program
+        ends.
     overwrite : bool
         Replace results that are there; without it they are refused before anything is run.
 
@@ -96,11 +121,19 @@ def main(
         check_cell(cell)
     one_file = save is not None and save.suffix == ".json"
     if one_file and len(tasks) != 1:
-        raise TaskError(f"--json: {save} is one file, for one task; for {len(tasks)} name a folder, in which each gets NAME.json")
-    paths = {task.name: save if one_file else save / f"{task.name}.json" for task in tasks} if save is not None else {}
+        raise TaskError(
+            f"--json: {save} is one file, for one task; for {len(tasks)} name a folder, in which each gets NAME.json"
+        )
+    paths = (
+        {task.name: save if one_file else save / f"{task.name}.json" for task in tasks}
+        if save is not None
+        else {}
+    )
     there = [str(path) for path in paths.values() if os.path.lexists(path)]
     if there and not overwrite:
-        raise TaskError(f"--json: {', '.join(there)} holds results already; name another place, or replace them by --overwrite")
+        raise TaskError(
+            f"--json: {', '.join(there)} holds results already; name another place, or replace them by --overwrite"
+        )
     for path in paths.values():
         path.parent.mkdir(parents=True, exist_ok=True)
         if not os.access(path.parent, os.W_OK):  # known now, and not after hours
@@ -109,10 +142,19 @@ def main(
         for place, task in enumerate(tasks):
             if place:
                 screen.print()
-            results, stopped = TaskResults(task.name, cell, seeds or task.seeds, budget or task.budget), None
+            results, stopped = (
+                TaskResults(task.name, cell, seeds or task.seeds, budget or task.budget),
+                None,
+            )
             path_of = paths.get(task.name)
             try:
-                run_task(task, results, screen, interrupts, partial(_keep, results, path_of, screen, interrupts))
+                run_task(
+                    task,
+                    results,
+                    screen,
+                    interrupts,
+                    partial(_keep, results, path_of, screen, interrupts),
+                )
             except Interrupted as stop:
                 stopped = stop.number
             except KeyboardInterrupt:  # the user insisted, in the middle of a step
@@ -127,16 +169,29 @@ def main(
 
 
 def _keep(results: TaskResults, path: Path | None, screen: Console, interrupts: Interrupts) -> None:
-    """Write what is finished, if it is to be written; where that cannot be done, it is tried again after the next run."""
+    """Write what is finished, if it is to be written.
+
+    Where that cannot be done, it is tried again after the next run.
+    """
     if path is not None:
         with interrupts.deferred():
             try:
                 write(results, path)
             except OSError as error:
-                screen.print(f"The results cannot be written now: {path}: {error.strerror}", markup=False, soft_wrap=True)
+                screen.print(
+                    f"The results cannot be written now: {path}: {error.strerror}",
+                    markup=False,
+                    soft_wrap=True,
+                )
 
 
-def run_task(task: Task, results: TaskResults, screen: Console, interrupts: Interrupts, keep: Callable[[], None] = lambda: None) -> None:
+def run_task(
+    task: Task,
+    results: TaskResults,
+    screen: Console,
+    interrupts: Interrupts,
+    keep: Callable[[], None] = lambda: None,
+) -> None:
     """Do all runs of a task, and add each to `results` when it is finished; `keep` is called then.
 
     Raises
@@ -150,7 +205,11 @@ def run_task(task: Task, results: TaskResults, screen: Console, interrupts: Inte
     total = sum(1 if arm.exact else results.seeds for arm in arms)
     screen.print(f"[bold]{task.name}[/]", end="")
     screen.print(f": {task.title}", markup=False, soft_wrap=True)
-    screen.print(f"{total} runs of at most {results.budget:g} s; the figure is {task.metric}.", markup=False, soft_wrap=True)
+    screen.print(
+        f"{total} runs of at most {results.budget:g} s; the figure is {task.metric}.",
+        markup=False,
+        soft_wrap=True,
+    )
     number = 0
     for arm in arms:
         done = ArmResults(arm.name, arm.published)
@@ -200,7 +259,11 @@ class _Meter:
 
             self.bar = Progress(
                 TextColumn("{task.description}", markup=False),
-                BarColumn(bar_width=max(8, min(30, self.screen.width - 78)), complete_style="blue", finished_style="blue"),
+                BarColumn(
+                    bar_width=max(8, min(30, self.screen.width - 78)),
+                    complete_style="blue",
+                    finished_style="blue",
+                ),
                 TextColumn("[bold]{task.fields[figure]}[/]"),
                 TextColumn("{task.fields[time]}"),
                 console=self.screen,
@@ -222,7 +285,11 @@ class _Meter:
             self.bar.update(self.task, completed=fraction, figure=text, time=times)
         elif now - self.said >= _EVERY:
             self.said = now
-            self.screen.print(f"  {self.words}: {', '.join(filter(None, [text, times]))}", markup=False, soft_wrap=True)
+            self.screen.print(
+                f"  {self.words}: {', '.join(filter(None, [text, times]))}",
+                markup=False,
+                soft_wrap=True,
+            )
 
 
 # --- tables ---------------------------------------------------------------------------------------------------------------
@@ -230,7 +297,10 @@ class _Meter:
 
 def list_tasks(tasks: Sequence[Task], screen: Console) -> None:
     """Print the names, and what a run of each takes at most."""
-    lines = [("task", "what it is", "runs of each arm, at most"), *((t.name, t.title, f"{t.seeds} x {t.budget:g} s") for t in tasks)]
+    lines = [
+        ("task", "what it is", "runs of each arm, at most"),
+        *((t.name, t.title, f"{t.seeds} x {t.budget:g} s") for t in tasks),
+    ]
     screen.print(_columns(lines, "lll"), markup=False, soft_wrap=True)
 
 
@@ -248,7 +318,10 @@ def table(task: Task, results: TaskResults) -> str:
 
 
 def rows(task: Task, results: TaskResults) -> list[tuple[str, ...]]:
-    """A row of cells under `HEADS` for each arm; of several runs the median, in the figure with its range."""
+    """A row of cells under `HEADS` for each arm.
+
+    Of several runs the median, in the figure with its range.
+    """
     found: list[tuple[str, ...]] = []
     for arm in results.arms:
         judged = [r.solved for r in arm.results if r.solved is not None]
@@ -284,14 +357,21 @@ def _number(score: float, decimals: int) -> str:
 
 def notes(results: TaskResults) -> list[str]:
     """The notes of each arm's runs that have any, in the order of the seeds; equal ones once."""
-    return [f"{arm.name}: {'; '.join(found)}" for arm in results.arms if (found := dict.fromkeys(r.note for r in arm.results if r.note))]
+    return [
+        f"{arm.name}: {'; '.join(found)}"
+        for arm in results.arms
+        if (found := dict.fromkeys(r.note for r in arm.results if r.note))
+    ]
 
 
 def _columns(lines: Sequence[Sequence[str]], sides: str) -> str:
     """Lines of cells as text, each column as wide as its widest cell, aligned to the left or right side."""
     widths = [max(len(line[i]) for line in lines) for i in range(len(sides))]
     return "\n".join(
-        "  ".join(f"{cell:{'<' if side == 'l' else '>'}{width}}" for cell, width, side in zip(line, widths, sides, strict=True)).rstrip()
+        "  ".join(
+            f"{cell:{'<' if side == 'l' else '>'}{width}}"
+            for cell, width, side in zip(line, widths, sides, strict=True)
+        ).rstrip()
         for line in lines
     )
 
@@ -303,7 +383,10 @@ def write(results: TaskResults, path: Path) -> None:
     """Write the results as JSON; a score that is no number becomes null."""
     about = asdict(results)
     for arm, written in zip(results.arms, about["arms"], strict=True):
-        written["results"] = [{**r._asdict(), "score": r.score if math.isfinite(r.score) else None} for r in arm.results]
+        written["results"] = [
+            {**r._asdict(), "score": r.score if math.isfinite(r.score) else None}
+            for r in arm.results
+        ]
     path.parent.mkdir(parents=True, exist_ok=True)
     replace_file(path, json.dumps(about, indent=2, allow_nan=False) + "\n")
 
@@ -320,10 +403,18 @@ def read(path: Path) -> TaskResults:
         about: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         arms = [
             ArmResults(
-                **{**arm, "results": [Result(**{**r, "score": math.nan if r["score"] is None else r["score"]}) for r in arm["results"]]}
+                **{
+                    **arm,
+                    "results": [
+                        Result(**{**r, "score": math.nan if r["score"] is None else r["score"]})
+                        for r in arm["results"]
+                    ],
+                }
             )
             for arm in about["arms"]
         ]
         return TaskResults(**{**about, "arms": arms})
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise TaskError(f"{path} does not hold the results of a task (tinygrad-rnn tasks run NAME --json {path}): {error}") from None
+        raise TaskError(
+            f"{path} does not hold the results of a task (tinygrad-rnn tasks run NAME --json {path}): {error}"
+        ) from None

@@ -1,4 +1,7 @@
-"""What a task is: arms that are run over several seeds, a figure for each, and what was published."""
+"""What a task is.
+
+Arms that are run over several seeds, a figure for each, and what was published.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +58,8 @@ class Run:
     budget : float
         Seconds of training; a run may end earlier when it has reached its criterion.
     report : callable, optional
-        ``report(fraction, text)`` is called now and then with the share of the budget that is used and the figure that matters.
+        ``report(fraction, text)`` is called now and then with the share of the budget that is used
+        and the figure that matters.
     check : callable, optional
         Called between two training steps; raises when the user wants to stop.
     """
@@ -78,7 +82,10 @@ class Run:
         return time.monotonic() - self.start
 
     def go_on(self, text: str = "") -> bool:
-        """Whether there is budget left; to be asked between two training steps. `text` is the figure that matters."""
+        """Whether there is budget left; to be asked between two training steps.
+
+        `text` is the figure that matters.
+        """
         if self._check is not None:
             self._check()
         used = self.seconds / self.budget
@@ -97,7 +104,8 @@ class Arm(NamedTuple):
     run : callable
         ``run(Run) -> Result``.
     published : str
-        The figure that the source gives for this cell and set-up, with what it was measured on, or "". It is never that of another cell.
+        The figure that the source gives for this cell and set-up, with what it was measured on, or
+        "". It is never that of another cell.
     exact : bool
         It has no randomness: one run says it all.
     """
@@ -122,8 +130,8 @@ class Task(NamedTuple):
     metric : str
         What `Result.score` is, with its unit.
     arms : callable
-        ``arms(cell) -> sequence of Arm``; `cell` is the name of a class in `tinygrad_rnn.cells` that takes the place of the arms'
-        own, or None.
+        ``arms(cell) -> sequence of Arm``; `cell` is the name of a class in `tinygrad_rnn.cells`
+        that takes the place of the arms' own, or None.
     seeds : int
         How many by default.
     budget : float
@@ -144,7 +152,9 @@ class Task(NamedTuple):
 
 
 def make_cell(name: str, *sizes: Any, **options: Any) -> Any:
-    """A cell of `tinygrad_rnn.cells` by its name; compiled for whole sequences, unless `tg.eager` says otherwise.
+    """A cell of `tinygrad_rnn.cells` by its name.
+
+    Compiled for whole sequences, unless `tg.eager` says otherwise.
 
     Raises
     ------
@@ -170,7 +180,9 @@ def fast(cell: Any, input_size: int) -> Any:
     try:
         unroll(made, np.zeros((2, 2, input_size), np.float32))  # compiles it
     except CompileError as error:
-        warnings.warn(f"{type(cell).__name__} runs step by step: {error}", RuntimeWarning, stacklevel=3)
+        warnings.warn(
+            f"{type(cell).__name__} runs step by step: {error}", RuntimeWarning, stacklevel=3
+        )
         return cell
     return made
 
@@ -181,6 +193,10 @@ def check_cell(name: str) -> None:
     from ...recurrent import Cell
 
     kinds = {n: getattr(cells, n) for n in cells.__all__}
-    names = [n for n, kind in kinds.items() if isinstance(kind, type) and issubclass(kind, Cell) and kind is not cells.PublishedCell]
+    names = [
+        n
+        for n, kind in kinds.items()
+        if isinstance(kind, type) and issubclass(kind, Cell) and kind is not cells.PublishedCell
+    ]
     if name not in names:
         raise TaskError(f"there is no cell '{name}'; expected one of {', '.join(names)}")

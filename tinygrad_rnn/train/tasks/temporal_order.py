@@ -1,4 +1,7 @@
-"""The temporal-order problem: which two symbols came, and in which order; with and without clipping of the gradient."""
+"""The temporal-order problem: which two symbols came, and in which order.
+
+With and without clipping of the gradient.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,9 @@ __all__ = ["TASKS", "temporal_order"]
 
 LENGTH = 50
 HIDDEN, BATCH, RATE, CLIP = 50, 64, 0.1, 1.0
-INPUTS = 0.3  # of Xavier's bound for the input weights: tanh is nearly linear at first, and the units keep what they hold
+# of Xavier's bound for the input weights: tanh is nearly linear at first, and the units keep what
+# they hold
+INPUTS = 0.3
 MOST = 1_000_000  # training sequences of a run
 VALIDATED, TESTED = 1000, 10_000  # sequences
 SOLVED = 0.01  # error rate on test sequences
@@ -25,11 +30,13 @@ SYMBOLS = 6  # A, B, and four that mean nothing
 def temporal_order(rng: np.random.Generator, batch: int, length: int) -> Batch:
     """Sequences of one-hot symbols with classes 2 * first + second, where A is 0 and B is 1.
 
-    Symbols are drawn from four that mean nothing; at one place from length/10 to 2 length/10, and at one from 4 length/10 to
-    5 length/10, stands A or B instead.
+    Symbols are drawn from four that mean nothing; at one place from length/10 to 2 length/10, and
+    at one from 4 length/10 to 5 length/10, stands A or B instead.
     """
     symbols, row = rng.integers(2, SYMBOLS, (length, batch)), np.arange(batch)
-    places = [rng.integers(low * length // 10, (low + 1) * length // 10 + 1, batch) for low in (1, 4)]
+    places = [
+        rng.integers(low * length // 10, (low + 1) * length // 10 + 1, batch) for low in (1, 4)
+    ]
     first, second = rng.integers(0, 2, (2, batch))
     symbols[places[0], row], symbols[places[1], row] = first, second
     return Batch(np.eye(SYMBOLS, dtype=np.float32)[symbols], 2 * first + second)

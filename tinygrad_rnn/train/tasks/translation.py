@@ -1,4 +1,7 @@
-"""Translation of characters with an encoder and a decoder: additions to their sums, dates to the form year-month-day."""
+"""Translation of characters with an encoder and a decoder.
+
+Additions to their sums, dates to the form year-month-day.
+"""
 
 from __future__ import annotations
 
@@ -43,19 +46,30 @@ class Split(NamedTuple):
 # --- additions ------------------------------------------------------------------------------------------------------------
 
 
-def additions(rng: np.random.Generator, digits: int = 2, count: int = 5000, held_out: int = 500, *, reverse: bool = True) -> Split:
+def additions(
+    rng: np.random.Generator,
+    digits: int = 2,
+    count: int = 5000,
+    held_out: int = 500,
+    *,
+    reverse: bool = True,
+) -> Split:
     """Different questions such as ``12+34``, of numbers with at most `digits` digits, and their answers, such as ``46``.
 
-    Of a+b and b+a one is drawn. What is trained on is there both ways round; what is held out is not in training either way. Questions are
-    padded with spaces at the end and then, with `reverse`, turned round: ``"43+21"``.
+    Of a+b and b+a one is drawn. What is trained on is there both ways round; what is held out is
+    not in training either way. Questions are padded with spaces at the end and then, with
+    `reverse`, turned round: ``"43+21"``.
     """
     drawn: dict[tuple[int, int], tuple[int, int]] = {}
     while len(drawn) < count:
         for a, b in rng.integers(10 ** rng.integers(1, digits + 1, (count, 2))).tolist():
             drawn.setdefault((min(a, b), max(a, b)), (a, b))
     numbers = list(drawn.values())[:count]
-    numbers = [numbers[i] for i in rng.permutation(count)]  # small numbers are found early and large ones late
-    training = [(a, b) for a, b in numbers[held_out:]] + [(b, a) for a, b in numbers[held_out:] if a != b]
+    # small numbers are found early and large ones late
+    numbers = [numbers[i] for i in rng.permutation(count)]
+    training = [(a, b) for a, b in numbers[held_out:]] + [
+        (b, a) for a, b in numbers[held_out:] if a != b
+    ]
 
     def pair(a: int, b: int) -> Pair:
         question = f"{a}+{b}".ljust(2 * digits + 1)
@@ -66,7 +80,20 @@ def additions(rng: np.random.Generator, digits: int = 2, count: int = 5000, held
 
 # --- dates ----------------------------------------------------------------------------------------------------------------
 
-MONTHS = ["january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november", "december"]
+MONTHS = [
+    "january",
+    "february",
+    "march",
+    "april",
+    "may",
+    "june",
+    "july",
+    "august",
+    "september",
+    "october",
+    "november",
+    "december",
+]
 DAYS = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
 FORMATS = (
     "{day} {month} {year}",
@@ -80,12 +107,15 @@ FORMATS = (
     "{weekday} {day} {month} {year}",
     "{weekday}, {month} {day}, {year}",
 )
-FIRST, LAST = datetime.date(1950, 1, 1), datetime.date(2049, 12, 31)  # a century, so that two digits say which year is meant
+# a century, so that two digits say which year is meant
+FIRST, LAST = datetime.date(1950, 1, 1), datetime.date(2049, 12, 31)
 
 
 def written(day: datetime.date, form: str) -> str:
     """A date in one of the `FORMATS`."""
-    suffix = "th" if day.day in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(day.day % 10, "th")
+    suffix = (
+        "th" if day.day in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(day.day % 10, "th")
+    )
     month = MONTHS[day.month - 1]
     return form.format(
         day=day.day,
@@ -104,7 +134,9 @@ def dates(rng: np.random.Generator, count: int = 10000, held_out: int = 1000) ->
 
     No day that is held out occurs in training, in whatever format.
     """
-    ordinals = rng.permutation(np.arange(FIRST.toordinal(), LAST.toordinal() + 1))[: count + held_out]
+    ordinals = rng.permutation(np.arange(FIRST.toordinal(), LAST.toordinal() + 1))[
+        : count + held_out
+    ]
     found = []
     for ordinal in ordinals.tolist():
         day = datetime.date.fromordinal(ordinal)
@@ -152,23 +184,39 @@ class Translator(Module):
     hidden : int
         Size of both cells.
     attention : bool
-        The writing cell attends to the outputs of the reading one: Luong's "general" score, and input feeding.
+        The writing cell attends to the outputs of the reading one: Luong's "general" score, and
+        input feeding.
     rng : numpy Generator or int
     """
 
-    def __init__(self, cell: str, source: Alphabet, target: Alphabet, hidden: int, *, attention: bool, rng: Any) -> None:
+    def __init__(
+        self,
+        cell: str,
+        source: Alphabet,
+        target: Alphabet,
+        hidden: int,
+        *,
+        attention: bool,
+        rng: Any,
+    ) -> None:
         rng = np.random.default_rng(rng)
         self.source, self.target = source, target
         self.encoder = make_cell(cell, len(source), hidden, rng=rng)
         inner = make_cell(cell, len(target) + hidden * attention, hidden, rng=rng)
-        self.decoder = AttentionCell(inner, LuongAttention(hidden, hidden, "general", rng=rng), rng=rng) if attention else inner
+        self.decoder = (
+            AttentionCell(inner, LuongAttention(hidden, hidden, "general", rng=rng), rng=rng)
+            if attention
+            else inner
+        )
         self.output = Linear(hidden, len(target), rng=rng)
 
     def read(self, texts: Sequence[str]) -> tuple[Any, Any]:
         """Read texts: the cell that is to write their translations, and its first state."""
         lengths = np.array([len(text) for text in texts])
         some = None if (lengths == lengths[0]).all() else lengths
-        memory, state = unroll(self.encoder, self.source.one_hot(self.source.encode(texts)), lengths=some)
+        memory, state = unroll(
+            self.encoder, self.source.one_hot(self.source.encode(texts)), lengths=some
+        )
         if not isinstance(self.decoder, AttentionCell):
             return self.decoder, state
         cell = self.decoder.attending(memory.swapaxes(0, 1), lengths)
@@ -180,7 +228,9 @@ class Translator(Module):
         targets = self.target.encode([p.target for p in pairs], 1)
         before = np.concatenate([np.zeros_like(targets[:1]), targets[:-1]])
         ys, _ = unroll(cell, self.target.one_hot(before), state)
-        return cross_entropy(self.output(ys), targets), max(len(p.source) for p in pairs) + len(targets)
+        return cross_entropy(self.output(ys), targets), max(len(p.source) for p in pairs) + len(
+            targets
+        )
 
     def translate(self, texts: Sequence[str], max_length: int) -> list[str]:
         """The likeliest character, one after the other."""
@@ -196,11 +246,18 @@ class Translator(Module):
 
 def exact(translations: Sequence[str], pairs: Sequence[Pair]) -> float:
     """The share of translations that are right in every character."""
-    return sum(text == pair.target for text, pair in zip(translations, pairs, strict=True)) / len(pairs)
+    return sum(text == pair.target for text, pair in zip(translations, pairs, strict=True)) / len(
+        pairs
+    )
 
 
-def batches(pairs: Sequence[Pair], size: int, epochs: int, rng: np.random.Generator, pool: int = 8) -> Iterator[list[Pair]]:
-    """All pairs in random order, again and again. Within `pool` batches texts of similar length come together, to save padding."""
+def batches(
+    pairs: Sequence[Pair], size: int, epochs: int, rng: np.random.Generator, pool: int = 8
+) -> Iterator[list[Pair]]:
+    """All pairs in random order, again and again.
+
+    Within `pool` batches texts of similar length come together, to save padding.
+    """
     for _ in range(epochs):
         order = rng.permutation(len(pairs)).tolist()
         for start in range(0, len(order), size * pool):
@@ -220,7 +277,9 @@ def train(run: Run, split: Split, plan: Plan, cell: str, *, attention: bool) -> 
     longest = max(len(p.target) for p in pairs) + 1
     translations = model.translate([p.source for p in split.held_out], longest)
     score = exact(translations, split.held_out)
-    wrong = next(((t, p) for t, p in zip(translations, split.held_out, strict=True) if t != p.target), None)
+    wrong = next(
+        ((t, p) for t, p in zip(translations, split.held_out, strict=True) if t != p.target), None
+    )
     note = f"wrong, for example: {wrong[0]} for {wrong[1].target}" if wrong else ""
     return Result(score, score > SOLVED, *used, note)
 
@@ -239,7 +298,11 @@ def _additions(cell: str | None) -> list[Arm]:
         return run
 
     return [
-        Arm(f"{name}, questions reversed", arm(True), "99 % of characters after 55 epochs of 5,000 questions" if name == "LSTM" else ""),
+        Arm(
+            f"{name}, questions reversed",
+            arm(True),
+            "99 % of characters after 55 epochs of 5,000 questions" if name == "LSTM" else "",
+        ),
         Arm(f"{name}, questions as they are", arm(False)),
     ]
 
@@ -249,7 +312,9 @@ def _dates(cell: str | None) -> list[Arm]:
 
     def arm(attention: bool) -> Any:
         def run(run: Run) -> Result:
-            return train(run, dates(np.random.default_rng([run.seed, 0])), DATES, name, attention=attention)
+            return train(
+                run, dates(np.random.default_rng([run.seed, 0])), DATES, name, attention=attention
+            )
 
         return run
 
