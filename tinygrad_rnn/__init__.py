@@ -85,6 +85,7 @@ from .ops.elementwise import (
     where,
     zeros_like,
 )
+from .ops.indexing import index_add, one_hot, scatter, take, take_along_axis
 from .ops.linear import einsum, matmul, outer
 from .ops.reductions import (
     all,
@@ -110,18 +111,13 @@ from .ops.shaping import (
     concatenate,
     expand_dims,
     flip,
-    index_add,
-    one_hot,
     pad,
     reshape,
     roll,
-    scatter,
     split,
     squeeze,
     stack,
     swapaxes,
-    take,
-    take_along_axis,
     transpose,
     tril,
     triu,

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..ops.define import axes_of
-from ..ops.shaping import _pairs
+from ..ops.shaping import pad_pairs
 from .exchange import B
 from .op import CompileError, Op
 
@@ -274,7 +274,7 @@ def pieces(op: Op) -> list[Piece]:
             Piece(source, only(axes[0], Bound(0, shift, begin=n - shift))),
         ]
     if op.op == "pad":
-        widths = _pairs(op.params["pad_width"], rank)
+        widths = pad_pairs(op.params["pad_width"], rank)
         bounds = [
             None if not (a or b) else Bound(a, a + n)
             for (a, b), n in zip(widths, source.shape, strict=True)

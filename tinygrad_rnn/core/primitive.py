@@ -177,6 +177,10 @@ class Primitive:
         inputs, params). An elementwise entry needs examples only for its params.
     signed : bool
         The domain gives magnitudes (that keep away from a kink or a pole); signs are drawn as well.
+    add_into : callable, optional
+        ``add_into(total, g, **params)`` adds the gradient of the only input to an array in place.
+    facts : optional
+        What is known besides, for the compiler and the pictures: a `Facts` of ``ops/facts.py``.
     """
 
     def __init__(
@@ -197,16 +201,16 @@ class Primitive:
         domain: Any = None,
         examples: Any = None,
         signed: bool = False,
+        add_into: Callable[..., None] | None = None,
+        facts: Any = None,
     ) -> None:
-        self.name = name
-        self.forward = forward
+        self.name, self.forward = name, forward
         self.inputs, self.defaults, self.variadic = parameters(forward)
         self.shape, self.scalar, self.linear, self.tangent = shape, scalar, linear, tangent
         self.floating, self.promotes, self.joint = floating, promotes, joint
         self.elementwise = elementwise or scalar is not None
         self.broadcasts = broadcasts or self.elementwise
-        # ``add_into(total, g, **params)`` adds the input's gradient to an array in place
-        self.add_into: Callable[..., None] | None = None
+        self.add_into, self.facts = add_into, facts
         # an elementwise one that is itself a program (tg.elementwise)
         self.body: Callable[[], Any] | None = None
         self.domain, self.examples, self.signed = domain, examples, signed
@@ -231,9 +235,8 @@ class Primitive:
     def edges(self, nodes: Sequence[Any]) -> tuple[tuple[Any, int, Rule], ...]:
         """For each input that needs a gradient: its node, its position, its rule."""
         if len(nodes) == 1:  # often, and then quicker
-            return (
-                ((nodes[0], 0, self.rules[0]),) if self.rules[0] and nodes[0].requires_grad else ()
-            )
+            node, rule = nodes[0], self.rules[0]
+            return ((node, 0, rule),) if rule and node.requires_grad else ()
         rules = self.rules * len(nodes) if self.variadic or self.joint else self.rules
         return tuple(
             [

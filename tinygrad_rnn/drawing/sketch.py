@@ -41,7 +41,7 @@ ARITHMETIC, FUNCTION, LINEAR, REDUCTION, SHAPING, PARAMETER, INPUT, GAP, SAVED, 
     "saved",
     "delay",
 )
-FILES = {"linear": LINEAR, "reductions": REDUCTION, "shaping": SHAPING}
+FILES = {"linear": LINEAR, "reductions": REDUCTION, "shaping": SHAPING, "indexing": SHAPING}
 # parameters of operations that belong into the picture; the tooltip has all
 IN_LABEL = ("axis", "subscripts", "shift", "dtype")
 LONGEST = 28  # characters of a label

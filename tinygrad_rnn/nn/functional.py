@@ -12,8 +12,8 @@ from ..core.tensor import Tensor, tensor
 from ..ops.checks import array, flag, number
 from ..ops.define import operand
 from ..ops.elementwise import isfinite, logical_and, logical_or, softplus, where
+from ..ops.indexing import integers, take, take_along_axis, within
 from ..ops.reductions import all, log_softmax
-from ..ops.shaping import integers, take, take_along_axis, within
 from .masks import drawing
 
 

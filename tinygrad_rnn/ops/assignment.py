@@ -25,7 +25,7 @@ from ..core.primitive import Spec
 from ..core.record import apply, describe
 from ..core.tape import Leaf, Where, caller, context
 from ..core.tensor import Tensor, as_array, tensor
-from . import elementwise, linear, shaping
+from . import elementwise, indexing, linear, shaping
 from .checks import fitting
 from .weak import Weak
 
@@ -36,7 +36,7 @@ def _whole(t: Tensor) -> tuple[Tensor, Any] | None:
     """The tensor of which t is a view, as far as it is still in use, and the index by which t was taken (None: another operation)."""
     link = getattr(t, "viewed", None)
     # an advanced index gives a copy
-    while link is not None and (link[1] is None or shaping.is_basic(link[1])):
+    while link is not None and (link[1] is None or indexing.is_basic(link[1])):
         reference, index, link = link
         if (whole := reference()) is not None:
             return whole, index
@@ -49,11 +49,11 @@ def _refuse_view(t: Tensor, what: str) -> None:
         whole, index = found
         name = whole.name or "t"
         part = (
-            f"{name}{shaping.show_index(index)}, a view,"
+            f"{name}{indexing.show_index(index)}, a view,"
             if index is not None
             else f"a view of {name},"
         )
-        way = f"{name}{shaping.show_index(index)}" if index is not None else f"{name}[...]"
+        way = f"{name}{indexing.show_index(index)}" if index is not None else f"{name}[...]"
         raise GraphError(
             f"{what}: this {describe(t)} is {part} and {describe(whole)} would not see the write. Write to the whole tensor with one "
             f"index, as in {way} = v, out[0, 1] = v or out[i] += v; or to a copy: view.copy(){Where(*caller()).described()}"
@@ -118,11 +118,11 @@ def setitem(t: Tensor, index: Any, value: Any) -> None:
         )
     elif not isinstance(value, Tensor):
         value = _in_dtype(value, t.dtype)
-    index, value = _last_values(t.shape, shaping.plain_index(index), value)
+    index, value = _last_values(t.shape, indexing.plain_index(index), value)
     # which NumPy drops
     while value.ndim and value.shape[0] == 1 and value.ndim > _axes(t.shape, index):
         value = value.reshape(value.shape[1:])
-    _become(t, apply(shaping.setitem.primitive, (t, value), {"index": index}), "t[i] = v")
+    _become(t, apply(indexing.setitem.primitive, (t, value), {"index": index}), "t[i] = v")
 
 
 def _in_dtype(value: Any, dtype: np.dtype[Any]) -> Any:

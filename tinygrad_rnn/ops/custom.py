@@ -19,6 +19,7 @@ from ..core.trace import Program, trace
 from ..kernels.fused import VARIANTS, Chain
 from .define import broadcast_rule, operation
 from .elementwise import erf, sigmoid, zeros_like
+from .facts import Facts
 from .guards import Changes, Guards, Key
 
 KEPT = 64  # versions of one scalar function
@@ -73,6 +74,7 @@ def _chain_primitive(
         floating=True,
         elementwise=True,
         domain=domain,
+        facts=Facts(decomposition=lambda *values: body()(*values)[0]),
     )
     entry.body = body
     return entry
@@ -285,6 +287,7 @@ class custom_vjp:
             shape=shape,
             joint=several,
             tangent=self._no_tangent,
+            facts=Facts(decomposition=function),
         )
         self._op = operation(self.primitive, forward)
         READS[self.primitive] = Guards(function)

@@ -19,6 +19,7 @@ from ..core.tape import NO_PARAMS, Node, caller, context
 from ..core.tensor import FLOAT32, FLOAT64, Tensor
 from ..kernels import fused
 from .checks import array, kinds_of, of_kind
+from .facts import taken_from
 
 Rule = Callable[..., Any] | None
 
@@ -179,12 +180,27 @@ _NOTHING = (None, None, None)
 
 
 def primitive(
-    *rules: Rule, shape: Callable[..., Spec], name: str | None = None, **facts: Any
+    *rules: Rule, shape: Callable[..., Spec], name: str | None = None, **given: Any
 ) -> Callable[..., Any]:
-    """Decorator: an operation that is not elementwise. `facts` as in `Primitive`."""
+    """Make the decorated function an operation that is not elementwise.
+
+    Parameters
+    ----------
+    *rules : callable or None
+        For each input, the gradient.
+    shape : callable
+        The shape rule.
+    name : str, optional
+        The name of the operation where it is not that of the function.
+    **given
+        Further arguments of `Primitive`, and the fields of `Facts`.
+    """
 
     def decorate(forward: Callable[..., Any]) -> Any:
-        entry = Primitive(name or forward.__name__, forward, rules, shape=shape, **facts)
+        known = taken_from(given)
+        entry = Primitive(
+            name or forward.__name__, forward, rules, shape=shape, facts=known, **given
+        )
         return operation(entry, forward)
 
     return decorate
@@ -198,9 +214,9 @@ def pointwise(
     boolean: bool = False,
     kernel: int = 0,
     domain: Any = (-2.0, 2.0),
-    **facts: Any,
+    **given: Any,
 ) -> Callable[..., Any]:
-    """Decorator: an elementwise operation.
+    """Make the decorated function an elementwise operation.
 
     Parameters
     ----------
@@ -220,9 +236,12 @@ def pointwise(
         ``make bench``); 0: never.
     domain : (low, high) or a list of them
         Where inputs are drawn from in tests; one for all inputs or one for each.
+    **given
+        Further arguments of `Primitive`, and the fields of `Facts`.
     """
 
     def decorate(forward: Callable[..., Any]) -> Any:
+        known = taken_from(given, scalar)
         shape = broadcast_rule(forward.__name__, boolean, numpy or forward)
         entry = Primitive(
             forward.__name__,
@@ -232,7 +251,8 @@ def pointwise(
             scalar=scalar,
             floating=floating,
             domain=domain,
-            **facts,
+            facts=known,
+            **given,
         )
         if numpy is not None:
             entry.forward = numpy

@@ -17,6 +17,8 @@ from ..core.record import apply
 from ..core.tensor import check_dtype
 from ..kernels.fused import NO_BOUND
 from .define import operand, pointwise, primitive
+from .facts import CHEAP, ORDINARY
+from .views import unmoved
 from .weak import of_numbers
 
 # Elements from which on a kernel beats NumPy (measured by `make bench`):
@@ -26,7 +28,7 @@ VECTOR = 32_768  # where NumPy has a vector loop of its own
 # --- arithmetic ---------------------------------------------------------------------------------------------------------
 
 
-@pointwise("x", lambda g: g, numpy=np.positive)
+@pointwise("x", lambda g: g, numpy=np.positive, view=unmoved)
 def positive(x: Any) -> Any:
     """The same values, as a new node."""
 
@@ -36,17 +38,23 @@ def neg(x: Any) -> Any:
     """-x."""
 
 
-@pointwise("a + b", lambda g: g, lambda g: g, numpy=np.add)
+@pointwise("a + b", lambda g: g, lambda g: g, numpy=np.add, symbol="+")
 def add(a: Any, b: Any) -> Any:
     """a + b, with broadcasting."""
 
 
-@pointwise("a - b", lambda g: g, lambda g: -g, numpy=np.subtract)
+@pointwise("a - b", lambda g: g, lambda g: -g, numpy=np.subtract, symbol="\N{MINUS SIGN}")
 def subtract(a: Any, b: Any) -> Any:
     """a - b, with broadcasting."""
 
 
-@pointwise("a * b", lambda g, b: g * b, lambda g, a: g * a, numpy=np.multiply)
+@pointwise(
+    "a * b",
+    lambda g, b: g * b,
+    lambda g, a: g * a,
+    numpy=np.multiply,
+    symbol="\N{MULTIPLICATION SIGN}",
+)
 def multiply(a: Any, b: Any) -> Any:
     """a * b elementwise, with broadcasting."""
 
@@ -59,6 +67,7 @@ def multiply(a: Any, b: Any) -> Any:
     floating=True,
     domain=[(-2.0, 2.0), (0.5, 2.0)],
     signed=True,
+    symbol="\N{DIVISION SIGN}",
 )
 def divide(a: Any, b: Any) -> Any:
     """a / b. Division by zero gives inf or nan, as IEEE 754 has it; integers become float32."""
@@ -103,7 +112,7 @@ def power(a: Any, b: Any) -> Any:
     return np.where(root, np.sqrt(a, dtype=out.dtype), out) if np.any(root) else out
 
 
-@pointwise("x * x", lambda g, x: g * (2.0 * x), numpy=np.square)
+@pointwise("x * x", lambda g, x: g * (2.0 * x), numpy=np.square, cost=ORDINARY)
 def square(x: Any) -> Any:
     """x * x."""
 
@@ -230,7 +239,13 @@ def _sigmoid_rule(g: Any, out: Any) -> Any:
     return slope - slope * out
 
 
-@pointwise("sigmoid(x)", _sigmoid_rule, floating=True, kernel=SEVERAL)
+@pointwise(
+    "sigmoid(x)",
+    _sigmoid_rule,
+    floating=True,
+    kernel=SEVERAL,
+    symbol="\N{GREEK SMALL LETTER SIGMA}",
+)
 def sigmoid(x: Any) -> Any:
     """1 / (1 + exp(-x)), the logistic function."""
     z = np.exp(-np.abs(x))  # at most 1, so nothing overflows and small values keep their digits
@@ -431,7 +446,7 @@ def isfinite(x: Any) -> Any:
 # --- constants and conversions -------------------------------------------------------------------------------------------
 
 
-@pointwise("x")
+@pointwise("x", view=unmoved)
 def stop_gradient(x: Any) -> Any:
     """The same values as a constant: no gradient passes."""
     return x
@@ -452,6 +467,8 @@ def _cast_shape(x: Any, *, dtype: Any) -> Spec:
     linear="jointly",
     promotes=slice(0, 0),
     name="astype",
+    cost=CHEAP,
+    casts=True,
     examples=[([(2, 3)], {"dtype": np.dtype(np.float64)})],
 )
 def _astype(x: Any, *, dtype: Any) -> Any:

@@ -11,6 +11,7 @@ from ..core.errors import ShapeError
 from ..core.primitive import Spec
 from ..core.record import apply
 from .define import broadcast, operand, primitive
+from .facts import Contraction
 
 
 def _matmul_shape(a: Any, b: Any) -> Spec:
@@ -62,6 +63,14 @@ def _matmul_b(g: Any, a: Any) -> Any:
     return (turned @ g.reshape((*g.shape, 1))).reshape((*a.shape[:-2], a.shape[-1]))
 
 
+def _matmul_labels(params: dict[str, Any], ranks: Sequence[int]) -> Contraction:
+    lead = [f"lead{k}" for k in range(max(*ranks, 2) - 2)]
+    own = [lead[len(lead) - max(rank - 2, 0) :] for rank in ranks]
+    row, column = (["row"] if ranks[0] > 1 else []), (["column"] if ranks[1] > 1 else [])
+    terms = ((*own[0], *row, "inner"), (*own[1], "inner", *column))
+    return Contraction(terms, (*lead, *row, *column))
+
+
 @primitive(
     _matmul_a,
     _matmul_b,
@@ -82,6 +91,8 @@ def _matmul_b(g: Any, a: Any) -> Any:
         ([(2, 3, 4), (2, 4, 2)], {}),
         ([(2, 3), (2, 3, 2)], {}),
     ],
+    contraction=_matmul_labels,
+    formula="a @ b",
 )
 def matmul(a: Any, b: Any) -> Any:
     """Matrix product, with NumPy's rules for 1-D operands and for leading (batch) axes, which broadcast."""
@@ -140,6 +151,11 @@ def _einsum_rule(g: Any, inputs: Any, like_inputs: Any, subscripts: str, positio
     )
 
 
+def _einsum_labels(params: dict[str, Any], ranks: Sequence[int]) -> Contraction:
+    terms, output = _terms(params["subscripts"])
+    return Contraction(tuple(tuple(term) for term in terms), tuple(output))
+
+
 @primitive(
     _einsum_rule,
     shape=_einsum_shape,
@@ -154,6 +170,7 @@ def _einsum_rule(g: Any, inputs: Any, like_inputs: Any, subscripts: str, positio
         ([(2, 3), (2,)], {"subscripts": "ab,c->c"}),
         ([(0, 3), (3,)], {"subscripts": "ab,b->a"}),
     ],
+    contraction=_einsum_labels,
 )
 def _einsum(*operands: Any, subscripts: str) -> Any:
     return np.einsum(subscripts, *operands)

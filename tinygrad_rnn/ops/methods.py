@@ -11,7 +11,7 @@ from ..core.errors import DtypeError, NotDifferentiableError
 from ..core.primitive import Spec
 from ..core.record import describe
 from ..core.tensor import Tensor, check_dtype
-from . import assignment, elementwise, linear, numbers, reductions, shaping
+from . import assignment, elementwise, indexing, linear, numbers, reductions, shaping
 from .custom import UFUNCS
 from .weak import Weak, passing
 
@@ -55,7 +55,7 @@ _METHODS: dict[str, Callable[..., Any]] = {
     "__neg__": elementwise.neg,
     "__pos__": elementwise.positive,
     "__abs__": elementwise.abs,
-    "__getitem__": shaping.getitem,
+    "__getitem__": indexing.getitem,
     "detach": elementwise.stop_gradient,
     "transpose": shaping.transpose,
     "reshape": shaping.reshape,
@@ -103,17 +103,9 @@ for _name in (
     "all",
 ):
     _METHODS[_name] = getattr(reductions, _name)
-for _name in (
-    "swapaxes",
-    "expand_dims",
-    "squeeze",
-    "broadcast_to",
-    "split",
-    "flip",
-    "roll",
-    "take",
-):
+for _name in ("swapaxes", "expand_dims", "squeeze", "broadcast_to", "split", "flip", "roll"):
     _METHODS[_name] = getattr(shaping, _name)
+_METHODS["take"] = indexing.take
 for _name, _op in _METHODS.items():
     setattr(Tensor, _name, _op)
 
@@ -269,8 +261,8 @@ _TAKEN: dict[Any, tuple[Callable[..., Any], str, str]] = {
     np.transpose: (lambda x, axes=None: shaping.transpose(x, axes), "a", "axes"),
     np.swapaxes: (shaping.swapaxes, "a axis1 axis2", ""),
     np.split: (shaping.split, "ary", "indices_or_sections:parts axis"),
-    np.take: (_flat(shaping.take), "a indices", "axis [out] [mode=raise]"),
-    np.take_along_axis: (shaping.take_along_axis, "arr indices", "axis"),
+    np.take: (_flat(indexing.take), "a indices", "axis [out] [mode=raise]"),
+    np.take_along_axis: (indexing.take_along_axis, "arr indices", "axis"),
     np.tril: (shaping.tril, "m", "k"),
     np.triu: (shaping.triu, "m", "k"),
 }

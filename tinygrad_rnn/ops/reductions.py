@@ -12,7 +12,8 @@ from ..core.errors import ShapeError
 from ..core.primitive import Spec
 from .checks import flag, number
 from .define import axes_of, operand, primitive
-from .elementwise import abs, exp, sqrt, square, where
+from .elementwise import abs, exp, isfinite, log, sqrt, square, where
+from .facts import ALL_HOLD, LARGEST, ONE_HOLDS, SMALLEST, SUM
 
 SHAPES = [
     ([(2, 3)], {}),
@@ -71,10 +72,17 @@ def _sum_shape(x: Any, *, axis: Any = None, keepdims: bool = False) -> Spec:
     shape=_sum_shape,
     linear="jointly",
     examples=[*SHAPES, EMPTY],
+    reduction=SUM,
+    rule_in_words="Every element that was summed gets the gradient of the sum.",
 )
 def sum(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
     """Sum over axes; 0 for an empty one."""
     return np.sum(x, axis=_of(x, axis), keepdims=keepdims)
+
+
+def _mean_of_others(x: Any, axis: Any, keepdims: bool) -> Any:
+    # nan for an empty axis
+    return sum(x, axis, keepdims) * (1.0 / (_count(x, axis) or math.nan))
 
 
 @primitive(
@@ -85,6 +93,8 @@ def sum(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
     linear="jointly",
     floating=True,
     examples=SHAPES,
+    decomposition=_mean_of_others,
+    rule_in_words="Every element gets the gradient of the mean, divided by their number.",
 )
 def mean(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
     """Mean over axes; nan for an empty one. Integers become float32."""
@@ -113,7 +123,13 @@ def _plain_zero(out: Any) -> Any:
     return out + 0.0 if out.dtype.kind == "f" else out
 
 
-@primitive(_extreme_rule, shape=_reduced_nonempty, tangent=_extreme_tangent, examples=SHAPES)
+@primitive(
+    _extreme_rule,
+    shape=_reduced_nonempty,
+    tangent=_extreme_tangent,
+    examples=SHAPES,
+    reduction=LARGEST,
+)
 def max(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
     """Largest element over axes (PyTorch's amax).
 
@@ -122,13 +138,26 @@ def max(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
     return _plain_zero(np.max(x, axis=_of(x, axis), keepdims=keepdims))
 
 
-@primitive(_extreme_rule, shape=_reduced_nonempty, tangent=_extreme_tangent, examples=SHAPES)
+@primitive(
+    _extreme_rule,
+    shape=_reduced_nonempty,
+    tangent=_extreme_tangent,
+    examples=SHAPES,
+    reduction=SMALLEST,
+)
 def min(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
     """Smallest element over axes (PyTorch's amin).
 
     Elements that tie share the gradient equally; nan if one is nan, and 0.0 for -0.0.
     """
     return _plain_zero(np.min(x, axis=_of(x, axis), keepdims=keepdims))
+
+
+def _logsumexp_of_others(x: Any, axis: Any, keepdims: bool) -> Any:
+    top = max(x, axis, True)
+    top = where(isfinite(top), top, 0.0)
+    out = log(sum(exp(x - top), axis, True)) + top
+    return out if keepdims else out.reshape(sum(x, axis, keepdims).shape)
 
 
 @primitive(
@@ -141,6 +170,7 @@ def min(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
     tangent=lambda t, out, x, axis, keepdims: (t * exp(x - _spread(out, x, axis, keepdims))).sum(
         axis=_of(x, axis), keepdims=keepdims
     ),
+    decomposition=_logsumexp_of_others,
 )
 def logsumexp(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
     """log(sum(exp(x))) over axes without overflow; -inf where all are -inf."""
@@ -168,6 +198,18 @@ def _norm_slope(out: Any, x: Any, axis: Any, keepdims: bool) -> Any:
     return x / where(length == 0, 1.0, length)
 
 
+def scaled_norm(x: Any, axis: Any, keepdims: bool) -> Any:
+    """The norm, of numbers of any magnitude."""
+    low, high, up, down = _powers(x.dtype)
+    if 0 in x.shape:
+        return sqrt(sum(square(x), axis, keepdims))
+    top = max(abs(x), axis, True)
+    x = where(top > high, x * down, where(top < low, x * up, x))
+    length = sqrt(sum(square(x), axis, keepdims))
+    top = top.reshape(length.shape)
+    return where(top > high, length * up, where(top < low, length * down, length))
+
+
 @primitive(
     lambda g, out, x, axis, keepdims: (
         _spread(g, x, axis, keepdims) * _norm_slope(out, x, axis, keepdims)
@@ -178,6 +220,7 @@ def _norm_slope(out: Any, x: Any, axis: Any, keepdims: bool) -> Any:
     tangent=lambda t, out, x, axis, keepdims: (t * _norm_slope(out, x, axis, keepdims)).sum(
         axis=_of(x, axis), keepdims=keepdims
     ),
+    decomposition=scaled_norm,
 )
 def norm(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
     """Euclidean norm over axes.
@@ -194,18 +237,6 @@ def norm(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
         with np.errstate(all="ignore"):  # of what is not chosen
             return scaled_norm(x, axis, keepdims)
     return np.sqrt(squares)
-
-
-def scaled_norm(x: Any, axis: Any, keepdims: bool) -> Any:
-    """The norm, of numbers of any magnitude."""
-    low, high, up, down = _powers(x.dtype)
-    if 0 in x.shape:
-        return sqrt(sum(square(x), axis, keepdims))
-    top = max(abs(x), axis, True)
-    x = where(top > high, x * down, where(top < low, x * up, x))
-    length = sqrt(sum(square(x), axis, keepdims))
-    top = top.reshape(length.shape)
-    return where(top > high, length * up, where(top < low, length * down, length))
 
 
 def var(x: Any, axis: Any = None, correction: float = 0, keepdims: bool = False) -> Any:
@@ -282,17 +313,28 @@ ALONG = [
 ]
 
 
+def _softmax_of_others(x: Any, axis: int) -> Any:
+    e = exp(x - max(x, axis, True))
+    return e / sum(e, axis, True)
+
+
 @primitive(
     _softmax_rule,
     shape=_one_axis,
     tangent=lambda t, out, x, axis: _softmax_rule(t, out, axis),
     floating=True,
     examples=ALONG,
+    decomposition=_softmax_of_others,
 )
 def softmax(x: Any, *, axis: int = -1) -> Any:
     """exp(x) / sum(exp(x)) along an axis, without overflow."""
     e = np.exp(x - np.max(x, axis=axis, keepdims=True)) if x.size else x
     return e / np.sum(e, axis=axis, keepdims=True)
+
+
+def _log_softmax_of_others(x: Any, axis: int) -> Any:
+    shifted = x - max(x, axis, True)
+    return shifted - log(sum(exp(shifted), axis, True))
 
 
 @primitive(
@@ -301,6 +343,7 @@ def softmax(x: Any, *, axis: int = -1) -> Any:
     floating=True,
     examples=ALONG,
     tangent=lambda t, out, x, axis: t - (t * exp(out)).sum(axis=axis, keepdims=True),
+    decomposition=_log_softmax_of_others,
 )
 def log_softmax(x: Any, *, axis: int = -1) -> Any:
     """log(softmax(x)) along an axis, without overflow or loss of small values."""
@@ -324,6 +367,7 @@ def log_softmax(x: Any, *, axis: int = -1) -> Any:
         ([(0, 3)], {"axis": 0}),
         ([()], {"axis": 0}),
     ],
+    scan=SUM,
 )
 def cumsum(x: Any, *, axis: int = -1) -> Any:
     """Running sum along an axis (the last by default)."""
@@ -361,13 +405,13 @@ def _arg_shape(x: Any, *, axis: Any = None, keepdims: bool = False) -> Spec:
     return Spec(_reduced_nonempty(x, axis=axis, keepdims=keepdims).shape, np.int64)
 
 
-@primitive(shape=_arg_shape, examples=PLACES)
+@primitive(shape=_arg_shape, examples=PLACES, extreme=">")
 def argmax(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
     """Index of the (first) largest element; int64, no gradient."""
     return np.argmax(x, axis=axis, keepdims=keepdims)
 
 
-@primitive(shape=_arg_shape, examples=PLACES)
+@primitive(shape=_arg_shape, examples=PLACES, extreme="<")
 def argmin(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
     """Index of the (first) smallest element; int64, no gradient."""
     return np.argmin(x, axis=axis, keepdims=keepdims)
@@ -377,13 +421,13 @@ def _any_shape(x: Any, *, axis: Any = None, keepdims: bool = False) -> Spec:
     return Spec(_reduced(x, axis=axis, keepdims=keepdims).shape, bool)
 
 
-@primitive(shape=_any_shape, examples=[*SHAPES, EMPTY])
+@primitive(shape=_any_shape, examples=[*SHAPES, EMPTY], reduction=ONE_HOLDS)
 def any(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
     """Whether some element is true; no gradient."""
     return np.any(x, axis=_of(x, axis), keepdims=keepdims)
 
 
-@primitive(shape=_any_shape, examples=[*SHAPES, EMPTY])
+@primitive(shape=_any_shape, examples=[*SHAPES, EMPTY], reduction=ALL_HOLD)
 def all(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
     """Whether every element is true; no gradient."""
     return np.all(x, axis=_of(x, axis), keepdims=keepdims)

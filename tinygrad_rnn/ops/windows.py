@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,12 @@ from ..core.primitive import Spec
 from ..core.record import apply
 from .checks import flag
 from .define import operand, primitive
+from .facts import Gather, Scatter
+from .indexing import take_along_axis
 from .linear import matmul
 from .reductions import argmax
-from .shaping import expand_dims, pad, squeeze, take_along_axis
+from .shaping import expand_dims, pad, squeeze
+from .views import Axis, Size, View
 
 # --- windows and their transpose --------------------------------------------------------------------------------------------
 
@@ -47,6 +51,14 @@ def _windows_rule(g: Any, like_x: Any, size: Any, stride: Any, dilation: Any) ->
     return unwindows(g, like_x.shape[-len(size) :], stride, dilation)
 
 
+def _windows_view(params: dict[str, Any], source: Sequence[Size], shape: Sequence[Size]) -> View:
+    lead = len(source) - len(params["size"])
+    axes = [Axis(((k, 1),)) for k in range(lead)]
+    for k, steps in enumerate(zip(params["stride"], params["dilation"], strict=True), lead):
+        axes.append(Axis(tuple(zip((k, k + len(source) - lead), steps, strict=True))))
+    return View(tuple(axes), len(shape))
+
+
 @primitive(
     _windows_rule,
     shape=_windows_shape,
@@ -60,6 +72,8 @@ def _windows_rule(g: Any, like_x: Any, size: Any, stride: Any, dilation: Any) ->
         ([(2, 4, 5)], {"size": (2, 3), "stride": (1, 2), "dilation": (2, 1)}),
         ([(0, 3)], {"size": (2,), "stride": (1,), "dilation": (1,)}),
     ],
+    view=_windows_view,
+    moves=Gather(),
 )
 def _windows(x: Any, *, size: Any, stride: Any, dilation: Any) -> Any:
     k = len(size)
@@ -117,6 +131,13 @@ def _unwindows_rule(g: Any, like_x: Any, shape: Any, stride: Any, dilation: Any)
     return windows(g, like_x.shape[-len(shape) :], stride, dilation)
 
 
+def _where_added(whole: Any, params: dict[str, Any], shape: Sequence[int]) -> Any:
+    size = tuple(shape[len(shape) - len(params["shape"]) :])
+    return _windows.primitive.forward(
+        whole, size=size, stride=params["stride"], dilation=params["dilation"]
+    )
+
+
 @primitive(
     _unwindows_rule,
     shape=_unwindows_shape,
@@ -129,6 +150,7 @@ def _unwindows_rule(g: Any, like_x: Any, shape: Any, stride: Any, dilation: Any)
         ([(2, 2, 2, 2, 3)], {"shape": (4, 5), "stride": (1, 2), "dilation": (2, 1)}),
         ([(0, 2, 2)], {"shape": (3,), "stride": (1,), "dilation": (1,)}),
     ],
+    moves=Scatter(_where_added),
 )
 def _unwindows(x: Any, *, shape: Any, stride: Any, dilation: Any) -> Any:
     out = np.zeros(

@@ -33,7 +33,10 @@ from ..core.tree import leaves, unflatten
 from ..core.walks import pull_back, push_forward
 from ..ops.define import primitive
 from ..ops.elementwise import tanh
-from ..ops.shaping import concatenate, scatter
+from ..ops.facts import FREE, Facts
+from ..ops.indexing import scatter
+from ..ops.shaping import concatenate
+from ..ops.views import Axis, Size, View
 from .products import around, wrappers
 from .rerun import Row, check_same, rows
 
@@ -361,18 +364,24 @@ def _add_part(total: Any, g: Any, *, begin: int, shape: tuple[int, ...]) -> None
     total[begin : begin + g.size] += g.reshape(-1)
 
 
+def _part_view(params: dict[str, Any], source: Sequence[Size], shape: Sequence[Size]) -> View:
+    terms = tuple([(k, math.prod(shape[k + 1 :])) for k in range(len(shape))])
+    return View((Axis(terms, params["begin"]),), len(shape))
+
+
 @primitive(
     lambda g, like_x, begin: scatter(g.reshape((-1,)), slice(begin, begin + g.size), like_x.shape),
     shape=_part_shape,
     linear="jointly",
     name="part",
     examples=[([(7,)], {"begin": 1, "shape": (2, 3)})],
+    cost=FREE,
+    view=_part_view,
+    add_into=_add_part,
+    rule_in_words="Zeros, with g at the places that were taken.",
 )
 def _part(x: Any, *, begin: int, shape: tuple[int, ...]) -> Any:
     return x[begin : begin + math.prod(shape)].reshape(shape)
-
-
-_part.primitive.add_into = _add_part
 
 
 def cut(whole: Any, shapes: Sequence[tuple[int, ...]], apart: int | None = None) -> list[Any]:
@@ -430,6 +439,9 @@ def as_primitive(name: str) -> Primitive:
         ),
         promotes=slice(0, 0),
         examples=[([(2, 3)], {"stretch": _example()})],
+        facts=Facts(
+            runs_again=True, rule_in_words="The stretch is run again, recorded, and walked back."
+        ),
     )
 
 
