@@ -27,14 +27,16 @@ from ..core.tensor import FLOAT64, Tensor, tensor
 from ..core.trace import Program, trace
 from ..core.tree import leaves, unflatten
 from ..kernels.runtime import available, complain, raising
+from ..ops.facts import ORDINARY
 from ..ops.guards import Changes, Guard, Guards, plain_key
 from ..recurrent.cell import name_of
 from ..recurrent.checkpoint import Stretch, as_primitive, captured, cut, value_of
 from .jit import KEPT, Jitted
-from .line import Line, NoCode
-from .op import CompileError, own_faults
+from .host import HostProgram, NoCode
 from .run import owner
-from .values import Builder, Value, alive, divide, given
+from .program import Builder, given
+from .remat import remade, residuals
+from .value import CompileError, Value, alive, own_faults
 
 
 class Arrays(dict[str, Any]):
@@ -310,70 +312,62 @@ class Recording:
 
     def compile(self) -> None:
         """Make the forward and the backward program of what was recorded."""
-        traced, wrt = self.traced, self.wrt
-        given_nodes = [*traced.inputs, *self.captured]
-        live = set(wrt)
-        for node in Program(given_nodes, traced.outputs).nodes:
+        given_nodes = [*self.traced.inputs, *self.captured]
+        computed, constant = self._sorted_outputs(given_nodes)
+        self.dtypes = [o.dtype for o in computed]
+        if len(set(self.dtypes)) > 1:  # they become one vector, which has one dtype
+            computed = [_wide(o) for o in computed]
+        self.program = Program(given_nodes, computed)
+        self.shapes = [o.shape for o in computed]
+        builder = Builder()
+        values = [given(n) for n in given_nodes]
+        builder.known.update(zip(given_nodes, values, strict=True))
+        forward: list[Value] = []
+        builder.add(Program(given_nodes, [*computed, *constant]).nodes, forward)
+        results = [builder.value(o) for o in [*computed, *constant]]
+        self.count = len(results)
+        keep: list[Value] = []
+        self._backward: HostProgram | None = None
+        found: list[Node | None] = []
+        if computed:
+            back = self.program.backward(self.wrt)
+            found = back.outputs
+            seeds = [given(n) for n in back.inputs[-len(computed) :]]
+            builder.known.update(zip(back.inputs[-len(computed) :], seeds, strict=True))
+            backward: list[Value] = []
+            builder.add(back.nodes, backward)
+            gradients = [builder.value(o) for o in found if o is not None]
+            wanted = set(alive([*forward, *backward], [*results, *gradients]))
+            forward = [v for v in forward if v in wanted]
+            keep, self._backward = _backward_of(
+                forward, alive(backward, gradients), values, results, gradients, seeds
+            )
+        # for each given node the place of its gradient among those that `backward` computes
+        self.gradient_of = _places(given_nodes, self.wrt, found)
+        self._forward = HostProgram(forward, values, [*results, *keep], "forward")
+
+    def _sorted_outputs(self, given_nodes: Sequence[Node]) -> tuple[list[Node], list[Node]]:
+        """Return the outputs that have gradients, and those that are computed and have none.
+
+        `outputs` gets for each tensor of the result where it comes from.
+        """
+        live = set(self.wrt)
+        for node in Program(given_nodes, self.traced.outputs).nodes:
             if any(source in live for source, _, _ in node.edges):
                 live.add(node)
-        # for each tensor of the result where it comes from
-        self.outputs: list[tuple[str, Any]] = []
+        self.outputs: list[tuple[str, int]] = []
         computed: list[Node] = []
-        kept: list[Node] = []
-        for o in traced.outputs:
+        constant: list[Node] = []
+        for o in self.traced.outputs:
             if o in given_nodes:
                 self.outputs.append(("given", given_nodes.index(o)))
             elif o in live:
                 self.outputs.append(("live", len(computed)))
                 computed.append(o)
             else:
-                self.outputs.append(("constant", len(kept)))
-                kept.append(o)
-        self.dtypes = [o.dtype for o in computed]
-        if len(set(self.dtypes)) > 1:  # they become one vector, which has one dtype
-            computed = [_wide(o) for o in computed]
-        self.program = Program(given_nodes, computed)
-        whole = Program(given_nodes, [*computed, *kept])
-        self.shapes = [o.shape for o in computed]
-        builder = Builder()
-        values = [given(n) for n in given_nodes]
-        builder.known.update(zip(given_nodes, values, strict=True))
-        forward: list[Value] = []
-        builder.add(whole.nodes, forward)
-        results = [builder.value(o) for o in [*computed, *kept]]
-        self.count = len(results)
-        keep: list[Value] = []
-        self._backward: Line | None = None
-        if computed:
-            back = self.program.backward(wrt)
-            seeds = [given(n) for n in back.inputs[-len(computed) :]]
-            builder.known.update(zip(back.inputs[-len(computed) :], seeds, strict=True))
-            backward: list[Value] = []
-            builder.add(back.nodes, backward)
-            gradients = [builder.value(o) for o in back.outputs if o is not None]
-            forward = [
-                v for v in forward if v in set(alive([*forward, *backward], [*results, *gradients]))
-            ]
-            keep, program, names = divide(forward, alive(backward, gradients), results, gradients)
-            self._backward = Line(
-                program,
-                [*values, *[names[v] for v in keep], *seeds],
-                [names.get(x, x) for x in gradients],
-                "backward",
-            )
-        found = iter(range(len(wrt)))
-        places = iter(
-            []
-            if not computed
-            else [k for k, o in enumerate(o for o in back.outputs if o is not None)]
-        )
-        asked = set(wrt)
-        # for each given node the place of its gradient among those that `backward` computes
-        self.gradient_of: list[int | None] = []
-        for n in given_nodes:
-            wanted = computed and n in asked and back.outputs[next(found)] is not None
-            self.gradient_of.append(next(places) if wanted else None)
-        self._forward = Line(forward, values, [*results, *keep], "forward")
+                self.outputs.append(("constant", len(constant)))
+                constant.append(o)
+        return computed, constant
 
     def __call__(self, tensors: list[Tensor]) -> Any:
         """The result for tensors of the recorded shapes."""
@@ -420,6 +414,36 @@ class Recording:
         """The text of both programs."""
         lines = [self._forward] if self._backward is None else [self._forward, self._backward]
         return "\n\n".join([f"# --- {line.name} ---\n\n{line.source()}" for line in lines])
+
+
+def _backward_of(
+    forward: Sequence[Value],
+    backward: Sequence[Value],
+    values: Sequence[Value],
+    results: Sequence[Value],
+    gradients: Sequence[Value],
+    seeds: Sequence[Value],
+) -> tuple[list[Value], HostProgram]:
+    """Return what the forward program leaves for the backward one, and the backward program."""
+    order = {v: k for k, v in enumerate(forward)}
+    read = dict.fromkeys(i for v in backward for i in v.sources if i in order)
+    read.update(dict.fromkeys(g for g in gradients if g in order))
+    found = residuals(read, {*values, *results}, ORDINARY)
+    needed = set(alive([*(v for v in forward if v not in found), *backward], gradients))
+    used = {i for v in needed for i in v.sources} | set(gradients)
+    keep = sorted({*found, *(r for r in results if r in used and r in order)}, key=order.__getitem__)
+    program, names = remade([*forward, *backward], keep, gradients)
+    inputs = [*values, *[names[v] for v in keep], *seeds]
+    return keep, HostProgram(program, inputs, [names.get(g, g) for g in gradients], "backward")
+
+
+def _places(
+    given_nodes: Sequence[Node], wrt: Sequence[Node], found: Sequence[Node | None]
+) -> list[int | None]:
+    """Return for each given node the place of its gradient among those that there are."""
+    there = [n for n, o in zip(wrt, found, strict=False) if o is not None]
+    place = {n: k for k, n in enumerate(there)}
+    return [place.get(n) for n in given_nodes]
 
 
 def _array(x: Any) -> Array:

@@ -16,7 +16,7 @@ from ..core.errors import NotDifferentiableError, RuleError
 from ..core.primitive import REGISTRY, Primitive, Spec, parameters
 from ..core.record import apply
 from ..core.trace import Program, trace
-from ..kernels.fused import VARIANTS, Chain
+from ..loops.elementwise import VARIANTS, ElementwiseKernel
 from .define import broadcast_rule, operation
 from .elementwise import erf, sigmoid, zeros_like
 from .facts import Facts
@@ -46,8 +46,8 @@ def _chain_primitive(
     names = [f"v{i}" for i in range(count)]
 
     @functools.cache
-    def chain() -> Chain:
-        made = Chain(body())
+    def chain() -> ElementwiseKernel:
+        made = ElementwiseKernel(body())
         made.fusable = made.fusable and compiles()
         return made
 

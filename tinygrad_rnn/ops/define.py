@@ -17,7 +17,7 @@ from ..core.primitive import LARGE, Primitive, Spec
 from ..core.record import apply
 from ..core.tape import NO_PARAMS, Node, caller, context
 from ..core.tensor import FLOAT32, FLOAT64, Tensor
-from ..kernels import fused
+from ..loops import elementwise
 from .checks import array, kinds_of, of_kind
 from .facts import taken_from
 
@@ -260,9 +260,9 @@ def pointwise(
             entry.set_rules(rules)
             for rule in entry.rules:
                 if rule is not None:
-                    rule.large = fused.LargeRule(rule.function)
+                    rule.large = elementwise.LargeRule(rule.function)
         if kernel:
-            entry.forward = fused.dispatching(entry, entry.forward, kernel)
+            entry.forward = elementwise.dispatching(entry, entry.forward, kernel)
         return operation(entry, forward)
 
     return decorate

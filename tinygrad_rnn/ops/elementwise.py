@@ -15,7 +15,7 @@ import numpy as np
 from ..core.primitive import Spec
 from ..core.record import apply
 from ..core.tensor import check_dtype
-from ..kernels.fused import NO_BOUND
+from ..loops.elementwise import NO_BOUND
 from .define import operand, pointwise, primitive
 from .facts import CHEAP, ORDINARY
 from .views import unmoved

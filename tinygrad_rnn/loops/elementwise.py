@@ -1,8 +1,8 @@
 """Runs of elementwise nodes as one loop.
 
-A `Chain` holds a program whose nodes are all elementwise. It is evaluated node by node with NumPy,
+An `ElementwiseKernel` holds a program whose nodes are all elementwise. It is evaluated node by node with NumPy,
 or, on large arrays, by a numba kernel into which the scalar expressions of the nodes are
-substituted. A single operation, a derivative rule and a function of the user's are all chains.
+substituted. A single operation, a derivative rule and a function of the user's are all of this kind.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import math
 import pickle
-import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,10 +20,30 @@ from ..core.primitive import LARGE, Array, Primitive, Spec
 from ..core.record import apply
 from ..core.tape import Node
 from ..core.trace import Program, trace
-from . import runtime
+from ..kernels import runtime
+from .expression import Operand, expression
+from .ir import (
+    FLOATS,
+    Access,
+    Function,
+    Let,
+    Linear,
+    Load,
+    Loop,
+    LoopKind,
+    Module,
+    Number,
+    Origin,
+    Role,
+    Scalar,
+    Statement,
+    Store,
+    Var,
+    kind_of,
+)
+from .ir import Array as Buffer
 
 SHARED = 131_072  # from this many elements on the work is shared among threads
-FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 VARIANTS = (
     # kernels of one rule for different numbers in it; after these NumPy does the work, so that a
     # schedule does not compile for ever
@@ -34,7 +53,7 @@ Pattern = tuple[tuple[bool, bool], ...]
 NO_BOUND = {"low": -np.inf, "high": np.inf}  # what None stands for as a parameter
 
 
-class Chain:
+class ElementwiseKernel:
     """A callable made from a program of elementwise nodes.
 
     Parameters
@@ -118,12 +137,12 @@ class Chain:
                     if out is not None
                     else [empty(shape, dtype if o == FLOATS[0] else o) for o in self._out_dtypes]
                 )
-                kernel(*arrays, *outs)
+                kernel(first.size, *arrays, *outs)
                 return list(outs)
         dtype = next(
             (a.dtype for a in arrays if isinstance(a, np.ndarray) and a.dtype in FLOATS), FLOATS[0]
         )
-        shape, rows, cols, views, pattern = _layout(arrays, dtype)
+        shape, rows, cols, strides, views, pattern = _layout(arrays, dtype)
         kernel = self.kernel(dtype, pattern)
         outs = (
             out
@@ -134,9 +153,9 @@ class Chain:
         size = rows * cols
         parts = 1 if size < SHARED and threads is None else threads or runtime.threads()
         if parts == 1 or size < parts:
-            kernel(rows, cols, *views, *flat)
+            kernel(rows, cols, *strides, *views, *flat)
             return list(outs)
-        jobs = [_part(rows, cols, views, pattern, flat, i, parts) for i in range(parts)]
+        jobs = [_part(rows, cols, strides, views, pattern, flat, i, parts) for i in range(parts)]
         runtime.share(kernel, jobs)
         return list(outs)
 
@@ -158,84 +177,66 @@ class Chain:
         return output.dtype if isinstance(output, Node) and output.dtype == np.bool_ else dtype
 
     def source(self, dtype: np.dtype[Any], pattern: Pattern | int) -> str:
-        """The module that computes this chain: readable Python for numba.
+        """Return the module that computes this: readable Python for numba.
 
         `pattern` as for `kernel`.
         """
-        ndim = pattern if isinstance(pattern, int) else 0
-        moves = ((True, False),) * len(self.program.inputs) if isinstance(pattern, int) else pattern
-        names: dict[Any, str] = {
-            n: f"{'v' if p[0] else 'b'}{i}"
-            for i, (n, p) in enumerate(zip(self.program.inputs, moves, strict=True))
-        }
-        lines, used = [], {"wide_vectors"}
+        from .writer import KERNELS, write
+
+        inputs, outputs = self.program.inputs, self.program.outputs
+        axes = pattern if isinstance(pattern, int) else 1
+        moves = ((True, False),) * len(inputs) if isinstance(pattern, int) else pattern
+        ins = [
+            _array(f"x{i}", np.dtype(bool) if is_bool else dtype, dtype, axes, Role.INPUT)
+            for i, (_, is_bool) in enumerate(moves)
+        ]
+        outs = [
+            _array(f"y{k}", self._dtype(o, dtype), dtype, axes, Role.OUTPUT)
+            for k, o in enumerate(outputs)
+        ]
+        lane, row = Linear.of("j"), Linear.of("i")
+        of_rows = not isinstance(pattern, int)
+        body: list[Statement] = []
+        values: dict[Any, Scalar] = {}
+        for i, (node, array) in enumerate(zip(inputs, ins, strict=True)):
+            place = row * f"s{i}" if of_rows else Linear()
+            place = place + lane if moves[i][0] else place
+            body.append(Load(f"v{i}", Access(array, place)))
+            values[node] = Var(f"v{i}")
+        body += self._computed(values, dtype)
+        for k, (o, array) in enumerate(zip(outputs, outs, strict=True)):
+            value = values[o] if isinstance(o, Node) else Number(float(o), array.kind)
+            place = row * "cols" + lane if of_rows else lane
+            body.append(Store(Access(array, place), value))
+        sizes: tuple[str, ...] = ("size",)
+        loop = Loop("j", Linear.of("cols" if of_rows else "size"), tuple(body), LoopKind.LANES)
+        if of_rows:  # rows of flat arrays, s0, s1, ... elements apart (0: the same row again)
+            sizes = ("rows", "cols", *(f"s{i}" for i in range(len(ins))))
+            loop = Loop("i", Linear.of("rows"), (loop,))
+        title = "one loop for " + (", ".join(n.op for n in self.program.nodes) or "nothing")
+        function = Function("kernel", sizes, (*ins, *outs), (loop,))
+        return write(Module(title, dtype, (function,)), KERNELS).text
+
+    def _computed(self, values: dict[Any, Scalar], dtype: np.dtype[Any]) -> list[Statement]:
+        """Return the statements of the nodes; `values` gets their numbers."""
+        found: list[Statement] = []
         for i, node in enumerate(self.program.nodes):
-            text, functions = _expression(node, names)
-            used |= functions
-            names[node] = f"t{i}"
-            lines.append(f"t{i} = {text}  # {node.op}")
-        outputs = [
-            names[o] if isinstance(o, Node) else f"F({float(o)!r})" for o in self.program.outputs
-        ]
-        ins, outs, kind = range(len(moves)), range(len(outputs)), dtype.name
-        kinds = ["boolean" if p[1] else kind for p in moves]
-        results = [
-            self._dtype(o, dtype).name.replace("bool", "boolean") for o in self.program.outputs
-        ]
-        if ndim:  # contiguous arrays of one shape: one flat loop
-            args = [*(f"x{i}" for i in ins), *(f"y{k}" for k in outs)]
-            types = [f"Array(types.{t}, {ndim}, 'C', readonly=True)" for t in kinds] + [
-                f"Array(types.{t}, {ndim}, 'C')" for t in results
+            operands = [
+                Operand(values[n], self._dtype(n, dtype))
+                if isinstance(n, Node)
+                else Operand(n, None)
+                for n in node.inputs
             ]
-            body = ["wide_vectors()", "size = y0.size"]
-            body += [f"a{i} = x{i}.reshape(size)" for i in ins] + [
-                f"o{k} = y{k}.reshape(size)" for k in outs
-            ]
-            depth, count = 0, "size"
-        else:  # rows of flat arrays, s0, s1, ... elements apart (0: the same row again)
-            args = ["rows", "cols", *(f"x{i}, s{i}" for i in ins), *(f"y{k}" for k in outs)]
-            types = [
-                "types.int64",
-                "types.int64",
-                *(f"Array(types.{t}, 1, 'C', readonly=True), types.int64" for t in kinds),
-            ]
-            types += [f"Array(types.{t}, 1, 'C')" for t in results]
-            body = ["wide_vectors()", "for i in range(rows):"]
-            body += [
-                f"    a{i} = x{i}[i * s{i} : i * s{i} + cols]"
-                if moves[i][0]
-                else f"    b{i} = x{i}[i * s{i}]"
-                for i in ins
-            ]
-            body += [f"    o{k} = y{k}[i * cols : (i + 1) * cols]" for k in outs]
-            depth, count = 4, "cols"
-        loop = [f"for j in range({count}):", *(f"    v{i} = a{i}[j]" for i in ins if moves[i][0])]
-        loop += [f"    {line}" for line in lines] + [
-            f"    o{k}[j] = {name}" for k, name in enumerate(outputs)
-        ]
-        head = [
-            '"""Generated: one loop for '
-            + (", ".join(n.op for n in self.program.nodes) or "nothing")
-            + '."""',
-            "from numba import njit, types",
-            f"from numpy import {kind} as F, inf",
-            f"from tinygrad_rnn.kernels.scalar import {', '.join(sorted(used))}",
-            "",
-            "Array = types.Array",
-            f"signature = types.void({', '.join(types)})",
-            "",
-            "",
-            '@njit(signature, error_model="numpy", fastmath={"contract"}, nogil=True, cache=True)',
-            f"def kernel({', '.join(args)}):",
-        ]
-        return "\n".join(
-            [
-                *head,
-                *(f"    {line}" for line in body),
-                *(" " * (4 + depth) + line for line in loop),
-                "",
-            ]
-        )
+            value = expression(
+                node.primitive, node.params, operands, self._dtype(node, dtype), dtype
+            )
+            found.append(Let(f"t{i}", value, origin=Origin(node.op, node)))
+            values[node] = Var(f"t{i}")
+        return found
+
+
+def _array(name: str, own: np.dtype[Any], base: np.dtype[Any], axes: int, role: Role) -> Buffer:
+    return Buffer(name, kind_of(own, base), role, axes=axes, written=role is Role.OUTPUT)
 
 
 @functools.cache
@@ -253,48 +254,6 @@ def runtime_errors() -> tuple[type[Exception], ...]:
         EOFError,
         pickle.UnpicklingError,
     )
-
-
-_WORD = re.compile(r"(?<![\w.])([A-Za-z_]\w*)|(?<![\w.])(\d+\.?\d*(?:e-?\d+)?)")
-
-
-def _literal(value: Any) -> str:
-    text = repr(float(value))
-    return f"F({text.replace('nan', 'inf * 0')})"
-
-
-def _expression(
-    node: Any,
-    names: dict[Any, str],
-    literal: Callable[[Any], str] = _literal,
-    fixed: Callable[[Any], str] = _literal,
-) -> tuple[str, set[str]]:
-    """The node's scalar expression with its operands put in, and the scalar functions that it calls.
-
-    `names` has the variables of the inputs; those that are not in it are numbers, which `literal`
-    turns into code, as `fixed` does with the numbers of the expression itself.
-    """
-    primitive = node.primitive
-    numbers = range(len(node.inputs))[primitive.promotes]  # the others are conditions
-    values = {
-        name: names[n] if n in names else literal(n) if i in numbers else repr(bool(n))
-        for i, (name, n) in enumerate(zip(primitive.inputs, node.inputs, strict=True))
-    }
-    values |= {name: literal(NO_BOUND[name] if v is None else v) for name, v in node.params.items()}
-    called: set[str] = set()
-
-    def put(match: re.Match[str]) -> str:
-        word, number = match.groups()
-        if number:
-            return fixed(float(number))
-        if word in values:
-            return values[word]
-        if word not in ("and", "or", "not", "inf", "F"):
-            called.add(word)
-        return word
-
-    assert primitive.scalar is not None
-    return _WORD.sub(put, primitive.scalar), called
 
 
 def _large(arrays: Sequence[Any], threshold: int = LARGE) -> bool:
@@ -332,36 +291,25 @@ def _stride(strides: Sequence[int], shape: Sequence[int], item: int) -> int | No
 
 def _layout(
     arrays: Sequence[Any], dtype: np.dtype[Any]
-) -> tuple[Any, int, int, list[Any], Pattern]:
-    """The inputs as flat contiguous views with a stride between rows, for the fewest rows that allow it.
+) -> tuple[Any, int, int, list[int], list[Array], Pattern]:
+    """Return the inputs as flat contiguous arrays of rows, for the fewest rows that allow it.
 
-    Returns the broadcast shape, rows, columns, ``[x0, s0, x1, s1, ...]`` and for each input (moves
-    along a row, is bool).
+    Returns the broadcast shape, rows, columns, for each input the stride between its rows, the
+    inputs, and for each input (moves along a row, is bool).
     """
     arrays = [a if isinstance(a, np.ndarray) else np.full((), a, dtype) for a in arrays]
     shapes = {a.shape for a in arrays if a.shape}
     shape = shapes.pop() if len(shapes) == 1 else np.broadcast_shapes(*(a.shape for a in arrays))
-    views: list[Any] = []
-    pattern = []
     if all(not a.shape or (a.shape == shape and a.flags.c_contiguous) for a in arrays):
-        for a in arrays:
-            views += [a.reshape(-1), 0]
-            pattern.append((a.size > 1, a.dtype == np.bool_))
-        return shape, 1, math.prod(shape), views, tuple(pattern)
+        pattern = tuple([(a.size > 1, a.dtype == np.bool_) for a in arrays])
+        flat = [a.reshape(-1) for a in arrays]
+        return shape, 1, math.prod(shape), [0] * len(arrays), flat, pattern
     spread = [np.broadcast_to(a, shape) for a in arrays]
-    best: tuple[int, int, list[tuple[int, int] | None]] | None = None
-    for split in range(len(shape) + 1):
-        plan: list[tuple[int, int] | None] = []
-        for a in spread:
-            outer = _stride(a.strides[:split], shape[:split], a.itemsize)
-            inner = _stride(a.strides[split:], shape[split:], a.itemsize)
-            plan.append(None if outer is None or inner not in (0, 1) else (outer, inner))
-        copies = sum(p is None for p in plan)
-        if best is None or copies < best[0]:
-            best = (copies, split, plan)
-    assert best is not None
-    _, split, plan = best
+    split, plan = _split(spread)
     rows, cols = math.prod(shape[:split]), math.prod(shape[split:])
+    strides: list[int] = []
+    views: list[Array] = []
+    moves: list[tuple[bool, bool]] = []
     for a, found in zip(spread, plan, strict=True):
         if found is None:
             a, found = np.ascontiguousarray(a), (cols, 1)
@@ -369,33 +317,55 @@ def _layout(
         if cols == 1:
             inner = 0
         length = (rows - 1) * outer + ((cols - 1) * inner) + 1
-        views += [
-            np.lib.stride_tricks.as_strided(a, (length,), (a.itemsize,), writeable=False),
-            outer,
-        ]
-        pattern.append((inner == 1, a.dtype == np.bool_))
-    return shape, rows, cols, views, tuple(pattern)
+        strides.append(outer)
+        views.append(np.lib.stride_tricks.as_strided(a, (length,), (a.itemsize,), writeable=False))
+        moves.append((inner == 1, a.dtype == np.bool_))
+    return shape, rows, cols, strides, views, tuple(moves)
+
+
+def _split(arrays: Sequence[Array]) -> tuple[int, list[tuple[int, int] | None]]:
+    """Return how many leading axes are those of the rows, and the strides of rows and columns.
+
+    None in place of the strides of an array that has to be copied; as few as possible have to be.
+    """
+    best: tuple[int, int, list[tuple[int, int] | None]] | None = None
+    shape = arrays[0].shape
+    for split in range(len(shape) + 1):
+        plan: list[tuple[int, int] | None] = []
+        for a in arrays:
+            outer = _stride(a.strides[:split], shape[:split], a.itemsize)
+            inner = _stride(a.strides[split:], shape[split:], a.itemsize)
+            plan.append(None if outer is None or inner not in (0, 1) else (outer, inner))
+        copies = sum(p is None for p in plan)
+        if best is None or copies < best[0]:
+            best = (copies, split, plan)
+    assert best is not None
+    return best[1], best[2]
 
 
 def _part(
-    rows: int, cols: int, views: list[Any], pattern: Any, outs: list[Array], i: int, parts: int
+    rows: int,
+    cols: int,
+    strides: list[int],
+    views: list[Array],
+    pattern: Any,
+    outs: list[Array],
+    i: int,
+    parts: int,
 ) -> tuple[Any, ...]:
-    """The arguments for the i-th of `parts` shares of the work.
+    """Return the arguments for the i-th of `parts` shares of the work.
 
     Some of the rows, or of the columns of the only row.
     """
-    taken: list[Any] = []
     if rows >= parts:
         lo, hi = rows * i // parts, rows * (i + 1) // parts
-        for x, stride in zip(views[::2], views[1::2], strict=True):
-            taken += [x[lo * stride :], stride]
-        return (hi - lo, cols, *taken, *(o[lo * cols : hi * cols] for o in outs))
+        taken = [x[lo * stride :] for x, stride in zip(views, strides, strict=True)]
+        return (hi - lo, cols, *strides, *taken, *(o[lo * cols : hi * cols] for o in outs))
     if rows == 1:
         lo, hi = cols * i // parts, cols * (i + 1) // parts
-        for k, (x, stride) in enumerate(zip(views[::2], views[1::2], strict=True)):
-            taken += [x[lo:hi] if pattern[k][0] else x, stride]
-        return (1, hi - lo, *taken, *(o[lo:hi] for o in outs))
-    return (rows if i == 0 else 0, cols, *views, *outs)
+        taken = [x[lo:hi] if pattern[k][0] else x for k, x in enumerate(views)]
+        return (1, hi - lo, *strides, *taken, *(o[lo:hi] for o in outs))
+    return (rows if i == 0 else 0, cols, *strides, *views, *outs)
 
 
 def dispatching(
@@ -405,12 +375,12 @@ def dispatching(
 
     NumPy's, or from `threshold` elements on the kernel of its scalar expression.
     """
-    chains: dict[tuple[Any, ...], Chain] = {}
+    chains: dict[tuple[Any, ...], ElementwiseKernel] = {}
 
     def large(*arrays: Any, **params: Any) -> Any:
         key = tuple(map(repr, params.values()))  # -0.0 is equal to 0.0, and 1 to True
         if key not in chains:
-            chains[key] = Chain(
+            chains[key] = ElementwiseKernel(
                 trace(lambda *xs: apply(primitive, xs, params), *[Spec(()) for _ in arrays])
             )
         return chains[key](*arrays)[0]
@@ -438,7 +408,7 @@ class LargeRule:
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
-        self.chains: dict[tuple[Any, ...], Chain | None] = {}
+        self.chains: dict[tuple[Any, ...], ElementwiseKernel | None] = {}
 
     def __call__(self, *values: Any) -> Any:
         """The gradient, from g and what the rule asks for."""
@@ -463,7 +433,7 @@ class LargeRule:
             else chain(*[v for v in values if isinstance(v, np.ndarray)])[0]
         )
 
-    def _chain(self, values: Sequence[Any]) -> Chain | None:
+    def _chain(self, values: Sequence[Any]) -> ElementwiseKernel | None:
         """The rule traced.
 
         None where one NumPy call does it, or where it is not made of elementwise operations.
@@ -476,5 +446,5 @@ class LargeRule:
                 full[i] = a
             return self.function(*full)
 
-        chain = Chain(trace(of_arrays, *[Spec((), values[i].dtype) for i in places]))
+        chain = ElementwiseKernel(trace(of_arrays, *[Spec((), values[i].dtype) for i in places]))
         return chain if chain.fusable and len(chain.program.nodes) > 1 else None

@@ -1,0 +1,434 @@
+"""A program as a straight line on the host: calls of compiled loops and of NumPy, without a tape."""
+
+from __future__ import annotations
+
+import itertools
+import keyword
+import linecache
+import math
+import os
+import pickle
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..core.primitive import Array
+from ..kernels import runtime
+from ..loops.elementwise import SHARED
+from ..loops.ir import FLOATS, Function, Module, Role, kind_of
+from ..loops.ir import Array as Buffer
+from ..loops.lift import Lifted
+from ..loops.writer import KERNELS, Text, write
+from ..ops.facts import facts_of, is_logical, is_zero
+from .fusion import FusionGroup, Rules, dtypes_of, fuse
+from .layout import Layout, base, contiguous, is_view, seen_through, spread
+from .nest import Nest, Shared, Target
+from .program import SMALL, constant_of
+from .value import CompileError, Value, alive
+
+# no fault of the code: NumPy can do without it
+MACHINE = (OSError, MemoryError, EOFError, pickle.UnpicklingError)
+BOOL = np.dtype(np.bool_)
+
+
+class NoCode(Exception):
+    """The machine failed to compile loops: it has no room for them."""
+
+    def __init__(self, reason: Exception) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
+
+
+def fusable(value: Value) -> bool:
+    """Whether there is a loop for an elementwise operation on these dtypes."""
+    if value.leaf or 0 in value.shape:
+        return False
+    kinds = [i.dtype for i in value.sources]
+    dtypes = dtypes_of(value)
+    if len({d for d in dtypes if d in FLOATS}) != 1:
+        return False
+    if any(d not in FLOATS and d != BOOL for d in dtypes):
+        return False
+    if facts_of(value.primitive).casts:
+        return value.dtype in FLOATS
+    primitive = value.primitive
+    if primitive is None or primitive.scalar is None:
+        return False
+    if is_logical(primitive):
+        return all(d == BOOL for d in kinds)
+    numeric = range(len(value.inputs))[primitive.promotes]  # the others are conditions
+    return all(
+        (i.dtype in FLOATS if k in numeric else i.dtype == BOOL)
+        for k, i in enumerate(value.inputs)
+        if isinstance(i, Value)
+    )
+
+
+def reducible(value: Value) -> bool:
+    """Whether it is a reduction of floating values for which there is a loop."""
+    reduction = facts_of(value.primitive).reduction
+    if value.leaf or reduction is None or isinstance(reduction.start, bool):
+        return False
+    return value.inputs[0].dtype in FLOATS and 0 not in value.inputs[0].shape
+
+
+def _float_of(value: Value) -> np.dtype[Any]:
+    return next(d for d in dtypes_of(value) if d in FLOATS)
+
+
+RULES = Rules(fusable, reducible, _float_of, any_last=False, contracts=False)
+
+
+def whole_layout(value: Value, stored: dict[Value, tuple[int, ...]]) -> tuple[Value, Layout]:
+    """Return the value whose array holds the elements of a value, and where in it they are.
+
+    An array may have fewer elements than its value, which repeats them: `stored` has the shapes of
+    the arrays. Where a view is then none any more, it has an array of its own.
+    """
+    chain = [value]
+    while is_view(chain[-1]):
+        chain.append(chain[-1].inputs[0])
+    source = chain.pop()
+    shape = stored.get(source, source.shape)
+    layout = spread(contiguous(shape), shape, source.shape)
+    for view in reversed(chain):
+        found = seen_through(view, layout)
+        if found is None:
+            source, layout = view, contiguous(view.shape)
+        else:
+            layout = found
+    return source, layout
+
+
+class KernelCall:
+    """The compiled loops of a group, as a function of arrays to a list of arrays.
+
+    Parameters
+    ----------
+    group : FusionGroup
+    results : sequence of Value
+        The members that others use, in order.
+    stored : dict of Value to shape
+        The shapes of the arrays of values that have fewer elements than their values; completed
+        with the results.
+
+    Attributes
+    ----------
+    arrays : list of Value
+        What it reads, in order.
+    """
+
+    def __init__(
+        self, group: FusionGroup, results: Sequence[Value], stored: dict[Value, tuple[int, ...]]
+    ) -> None:
+        self.group, self.arrays = group, list[Value]()
+        self.dtype: np.dtype[Any] = group.apart
+        places: dict[Value, Buffer] = {}
+
+        def find(value: Value, by_rows: bool) -> tuple[Buffer, Layout]:
+            source, layout = whole_layout(value, stored)
+            if source not in places:
+                kind = kind_of(source.dtype, self.dtype)
+                places[source] = Buffer(
+                    f"x{len(places)}", kind, Role.INPUT, axes=len(source.shape), written=False
+                )
+                self.arrays.append(source)
+            return places[source], layout
+
+        self.last = [r in group.last for r in results]
+        self.shapes: list[tuple[int, ...]] = []
+        targets: dict[Value, list[Target]] = {}
+        outs: list[Buffer] = []
+        for k, r in enumerate(results):
+            axes = group.axes[r]
+            shape = tuple([1 if a is None else n for a, n in zip(axes, r.shape, strict=True)])
+            stored[r] = shape
+            self.shapes.append(shape)
+            dtype = np.dtype(np.float64) if self.last[k] and math.prod(shape) == 1 else r.dtype
+            out = Buffer(f"o{k}", kind_of(r.dtype, self.dtype), Role.OUTPUT, dtype=dtype)
+            outs.append(out)
+            targets[r] = [Target(out, spread(contiguous(shape), shape, r.shape), False)]
+        nest = Nest(group, find, targets, self.dtype, itertools.count(), Shared("lo", "hi"))
+        count = nest.count.constant
+        assert count is not None
+        self.count = count
+        function = Function(
+            "kernel", ("lo", "hi"), (*places.values(), *outs), tuple(nest.statements)
+        )
+        self.lifted = Lifted(function, self.dtype)
+        self.outs = [(s, o.dtype) for s, o in zip(self.shapes, outs, strict=True)]
+        self.flat = [
+            (np.zeros if last else np.empty, math.prod(s), d)
+            for (s, d), last in zip(self.outs, self.last, strict=True)
+        ]
+        self.adds = any(self.last)
+        self.large = self.count > 1 and math.prod(group.shape) >= SHARED
+        self.code: Callable[..., Any] | None = None
+
+    def __call__(self, *arrays: Array) -> list[Array]:
+        """Return the results, from loops that are compiled at the first call."""
+        code = self.code or self._compiled()
+        sizes, numbers, count = self.lifted.sizes, self.lifted.numbers, self.count
+        parts = min(runtime.threads(), count) if self.large else 1
+        if parts == 1:
+            flat = [make(size, dtype) for make, size, dtype in self.flat]
+            code(0, count, sizes, numbers, *arrays, *flat)
+            outs = [o.reshape(shape) for o, (shape, _) in zip(flat, self.outs, strict=True)]
+        else:
+            outs = [
+                np.zeros((parts, *shape), dtype) if last else np.empty(shape, dtype)
+                for (shape, dtype), last in zip(self.outs, self.last, strict=True)
+            ]
+            jobs = []
+            for i in range(parts):
+                lo, hi = count * i // parts, count * (i + 1) // parts
+                mine = [
+                    (o[i : i + 1] if last else o).reshape(-1)
+                    for o, last in zip(outs, self.last, strict=True)
+                ]
+                jobs.append((lo, hi, sizes, numbers, *arrays, *mine))
+            runtime.share(code, jobs)
+            outs = [o.sum(axis=0) if last else o for o, last in zip(outs, self.last, strict=True)]
+        if self.adds:
+            outs = [
+                np.asarray(o, self.dtype) if last else o
+                for o, last in zip(outs, self.last, strict=True)
+            ]
+        return outs
+
+    def text(self, where: Callable[[Value], str] | None = None) -> Text:
+        """Return the module; `where` gives for a value what to say of it besides its operation."""
+
+        def beside(statement: Any) -> list[str]:
+            if statement.origin is None or not isinstance(statement.origin.value, Value):
+                return []
+            value = statement.origin.value
+            return [f"{value.op}{'' if where is None else where(value)}"]
+
+        module = Module("the loops of a group of operations", self.dtype, (self.lifted.function,))
+        return write(module, KERNELS, beside=beside if where is not None else None)
+
+    def _compiled(self) -> Callable[..., Any]:
+        text = self.text().text
+        try:
+            code: Callable[..., Any] = runtime.load(text, distinct=True).kernel
+        except MACHINE as error:
+            raise NoCode(error) from error
+        except Exception as error:
+            raise self._refused(error) from error
+        self.code = code
+        return code
+
+    def _refused(self, error: Exception) -> CompileError:
+        """Return what a fault of the generated code is to its user.
+
+        The operation, or all of them, with the lines that they come from.
+        """
+        said = re.sub(r"\x1b\[[\d;]*m", "", str(error)).strip()
+        numbers = [getattr(error, "lineno", None), *map(int, re.findall(r"line (\d+)", said))]
+        statements = self.text().statements
+        found = []
+        for n in numbers:
+            statement = statements[n - 1] if n is not None and 0 < n <= len(statements) else None
+            if statement is not None and statement.origin is not None:
+                value = statement.origin.value
+                found.append(f"{value.op}{line_of(value)}")
+        found = found[-1:] or list(dict.fromkeys(f"{m.op}{line_of(m)}" for m in self.group.members))
+        found = found if len(found) < 4 else [*found[:3], f"{len(found) - 3} others"]
+        skipped = ("Failed in", "During:", "File ")
+        lines = [line.strip() for line in said.splitlines()]
+        first = next((line for line in lines if line and not line.startswith(skipped)), "")
+        return CompileError(
+            f"tg.jit: the code for {'; '.join(found)} is refused ({type(error).__name__}: "
+            f"{first[:200]}). The fault is the compiler's; within tg.eager() the function runs as "
+            "if it were not compiled."
+        )
+
+
+class HostProgram:
+    """A program that is run on arrays, by its attribute `run`.
+
+    Parameters
+    ----------
+    values : list of Value
+        In order.
+    inputs : list of Value
+        What is given.
+    outputs : list of Value
+    name : str
+        Of the function in the generated text.
+    """
+
+    def __init__(
+        self, values: Sequence[Value], inputs: Sequence[Value], outputs: Sequence[Value], name: str
+    ) -> None:
+        self.name, self.inputs, self.outputs = name, list(inputs), list(outputs)
+        self.kernels: list[KernelCall] = []
+        self._names = {v: f"g{k}" for k, v in enumerate(self.inputs)}
+        self._scope: dict[str, Any] = {"asarray": np.asarray, "broadcast_to": np.broadcast_to}
+        self._lines: list[tuple[str, Value | KernelCall | None]] = []
+        self._stored: dict[Value, tuple[int, ...]] = {}
+        self._tidy: set[Value] = set()  # what is known to be an array without gaps
+        self._write(alive(values, self.outputs))
+        self.run: Callable[..., tuple[Any, ...]] = self._compiled()
+
+    def _write(self, values: Sequence[Value]) -> None:
+        order = fuse(values, RULES)
+        for entry in order:
+            if isinstance(entry, Value):
+                self._numpy(entry)
+            elif math.prod(entry.shape) < SMALL or not _pays(entry):
+                for member in entry.members:
+                    self._numpy(member)
+            else:
+                self._kernel(entry, [m for m in entry.members if m in self._readers(order)])
+        outputs = "".join(self._array(o) + ", " for o in self.outputs)
+        self._put(f"return ({outputs})")
+
+    def _readers(self, order: Sequence[FusionGroup | Value]) -> set[Value]:
+        """Return the values that are read outside the group that computes them."""
+        if not hasattr(self, "_read"):
+            self._read = {base(output) for output in self.outputs}
+            for entry in order:
+                group = entry if isinstance(entry, FusionGroup) else None
+                for value in [entry] if isinstance(entry, Value) else entry.members:
+                    for source in value.sources:
+                        if group is None or group.where(source) is None:
+                            self._read.add(base(source))
+        return self._read
+
+    def _kernel(self, group: FusionGroup, results: list[Value]) -> None:
+        kernel = KernelCall(group, results, self._stored)
+        for array in kernel.arrays:
+            self._make_tidy(array)
+        for r in results:
+            self._names[r] = f"v{len(self._names)}"
+            self._tidy.add(r)
+        called = f"k{len(self.kernels)}"
+        self._scope[called] = kernel
+        self.kernels.append(kernel)
+        targets = ", ".join(self._names[r] for r in results)
+        comma = "," if len(results) == 1 else ""
+        arguments = ", ".join(self._names[a] for a in kernel.arrays)
+        self._put(f"{targets}{comma} = {called}({arguments})", kernel)
+
+    def _put(self, text: str, value: Value | KernelCall | None = None) -> None:
+        self._lines.append((text, value))
+
+    def _make_tidy(self, value: Value) -> None:
+        """Make the variable of a value an array without gaps."""
+        name = self._name(value)
+        if value not in self._tidy:
+            self._tidy.add(value)
+            self._put(f"{name} = asarray({name}, order='C')")
+
+    def _array(self, value: Value) -> str:
+        """Return a variable with a value as an array of its own shape."""
+        name = self._name(value)
+        if value in self._stored and self._stored[value] != value.shape:
+            return f"broadcast_to({name}, {value.shape})"
+        return name
+
+    def _name(self, value: Value) -> str:
+        """Return the variable of a value; a view is made here."""
+        if value not in self._names:
+            if value.leaf:
+                self._names[value] = name = f"a{len(self._names)}"
+                self._scope[name] = constant_of(value)
+                self._tidy.add(value)
+            else:
+                assert is_view(value)
+                self._numpy(value)
+        return self._names[value]
+
+    def _numpy(self, value: Value) -> None:
+        """Compute one operation by its own forward function."""
+        assert value.primitive is not None
+        arguments = [
+            self._array(i) if isinstance(i, Value) else self._constant(i) for i in value.inputs
+        ]
+        arguments += [f"{k}={self._constant(p)}" for k, p in value.params.items()]
+        plain = value.op.isidentifier() and not keyword.iskeyword(value.op)
+        function = value.op if plain else "operation"
+        forward = value.primitive.forward
+        if self._scope.setdefault(function, forward) is not forward:
+            function = f"{value.op}_{len(self._scope)}"
+            self._scope[function] = forward
+        self._names[value] = f"v{len(self._names)}"
+        self._put(f"{self._names[value]} = {function}({', '.join(arguments)})", value)
+
+    def _constant(self, value: Any) -> str:
+        exact = type(value) in (bool, int, type(None))
+        if exact or (type(value) is float and math.isfinite(value)):
+            return repr(value)
+        if type(value) is tuple and all(type(v) is int for v in value):
+            return repr(value)
+        name = f"p{len(self._scope)}"
+        self._scope[name] = value
+        return name
+
+    def _compiled(self) -> Callable[..., tuple[Any, ...]]:
+        scope = dict(self._scope)
+        exec(compile(self._text(None), f"<tg.jit {self.name}>", "exec"), scope)
+        found: Callable[..., tuple[Any, ...]] = scope[self.name]
+        return found
+
+    def _text(self, note: Callable[[Any], str] | None) -> str:
+        body = [
+            f"    {text}" + (note(value) if note is not None and value is not None else "")
+            for text, value in self._released()
+        ]
+        arguments = ", ".join(f"g{k}" for k in range(len(self.inputs)))
+        return "\n".join([f"def {self.name}({arguments}):", *body, ""])
+
+    def _released(self) -> list[tuple[str, Any]]:
+        """Return the lines, each variable deleted after the last line that reads it.
+
+        So its memory is used again.
+        """
+        last: dict[str, int] = {}
+        for k, (text, _) in enumerate(self._lines):
+            for name in re.findall(r"\bv\d+\b", text):
+                last[name] = k
+        lines: list[tuple[str, Any]] = []
+        for k, (text, value) in enumerate(self._lines):
+            lines.append((text, value))
+            ends = k < len(self._lines) - 1
+            gone = sorted(name for name, at in last.items() if at == k and ends)
+            if gone:
+                lines.append((f"del {', '.join(gone)}", None))
+        return lines
+
+    def source(self) -> str:
+        """Return the text, with the lines of the user's code that each part holds, and the loops."""
+
+        def note(value: Any) -> str:
+            return "" if isinstance(value, KernelCall) else f"  #{line_of(value)}"
+
+        nests = []
+        for k, kernel in enumerate(self.kernels):
+            text = kernel.text(line_of).text.partition("\n\n\n")[2]
+            shape = "x".join(map(str, kernel.group.shape))
+            nests.append(f"# {shape}\n{text.replace('def kernel(', f'def k{k}(')}")
+        return "\n\n".join([*nests, self._text(note)])
+
+
+def _pays(group: FusionGroup) -> bool:
+    """Whether one loop is better than NumPy's: for several operations, not for one."""
+
+    def works(member: Value) -> bool:
+        return not (facts_of(member.primitive).casts or is_zero(member.primitive))
+
+    return len([m for m in group.members if works(m)]) > 1
+
+
+def line_of(value: Value) -> str:
+    """Return the place in the user's code that a value comes from, and what stands there."""
+    where = value.node.where
+    if where.code is None or where.line is None:
+        return ""
+    text = linecache.getline(where.code.co_filename, where.line).strip()
+    name = os.path.basename(where.code.co_filename)
+    return f" {name}:{where.line}{': ' + text if text else ''}"

@@ -1,0 +1,599 @@
+"""From a fusion group to loops.
+
+Loops run over the axes of the group in the order of memory, adjacent ones as one where every array
+allows it. The innermost loop is the one that becomes vector instructions. A reduction that is used
+again in the same row cuts the row into phases: a loop for the sum, then what is computed of the
+sum, then the next loop. What a later phase reads of an earlier one is computed again if it is
+cheap, and otherwise stored, in a buffer as long as a row. Reductions that are left to others are
+collected in their arrays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..loops.expression import NoExpression, Operand, collecting, converted, expression
+from ..loops.ir import (
+    Access,
+    Accumulate,
+    Apply,
+    Array,
+    Buffer,
+    Convert,
+    Kind,
+    Let,
+    Linear,
+    Load,
+    Loop,
+    LoopKind,
+    Number,
+    Role,
+    Scalar,
+    Set,
+    Statement,
+    Store,
+    Var,
+    kind_of,
+    product,
+)
+from ..ops.facts import Cost, facts_of, is_identity
+from .fusion import Axes, FusionGroup, contraction
+from .layout import Layout, spread
+from .value import Value, unsupported
+
+BLOCK = 4_096  # elements of a flat loop that are summed in the dtype of the elements
+LONG = 32_768  # rows of more elements than this are summed in float64
+
+
+class Place(NamedTuple):
+    """Where a value lies in an array: where it begins, and a stride for each axis of the group."""
+
+    array: Array
+    offset: Linear
+    strides: tuple[Linear, ...]
+
+
+class Target(NamedTuple):
+    """Where a member is stored; `adds`: what stands there already is added to it."""
+
+    array: Array
+    layout: Layout
+    adds: bool
+
+
+class Shared(NamedTuple):
+    """How a nest is shared among threads: its first loop runs from `lo` to `hi`, in blocks if flat."""
+
+    lo: str
+    hi: str
+
+
+def split_axes(layout: Layout, axes: Axes, shape: Sequence[Any], rank: int) -> tuple[Linear, ...]:
+    """Return the stride for each axis of a group, from the strides of a value's own axes."""
+    strides = [Linear()] * rank
+    for a, step, n in zip(axes, layout.strides, shape, strict=True):
+        if a is not None and n != 1:
+            strides[a] = step
+    return tuple(strides)
+
+
+class Nest:
+    """The loops of one group, as statements.
+
+    Parameters
+    ----------
+    group : FusionGroup
+    find : callable
+        From a value that is read, and whether it is to be repeated for each row of the batch, to
+        its array and its layout in that.
+    targets : mapping of Value to list of Target
+        Where members are stored.
+    base : dtype
+        The floating dtype of the module.
+    names : iterator of int
+        Numbers for names; no two loops of a function share a name, which numba would tell apart.
+    shared : Shared, optional
+        If the first loop is shared among threads.
+
+    Attributes
+    ----------
+    statements : list of Statement
+    count : Linear
+        Length of the first loop.
+    """
+
+    def __init__(
+        self,
+        group: FusionGroup,
+        find: Callable[[Value, bool], tuple[Array, Layout]],
+        targets: Mapping[Value, Sequence[Target]],
+        base: np.dtype[Any],
+        names: Iterator[int],
+        shared: Shared | None = None,
+    ) -> None:
+        self.group, self.base, self.names, self.shared = group, base, names, shared
+        self.rank = len(group.shape)
+        self.operands: dict[tuple[Value, int], Place] = {}
+        self.places: dict[Value, list[tuple[Place, bool]]] = {}
+        self.buffers: dict[Value, Place] = {}
+        self._find_operands(find)
+        for member, several in targets.items():
+            axes = group.axes[member]
+            self.places[member] = [
+                (
+                    Place(
+                        t.array,
+                        t.layout.offset,
+                        split_axes(t.layout, axes, member.shape, self.rank),
+                    ),
+                    t.adds,
+                )
+                for t in several
+            ]
+        self._plan_loops()
+        self._plan_phases()
+        self.statements = self._write()
+
+    # --- where things are -------------------------------------------------------------------------
+
+    def _find_operands(self, find: Callable[[Value, bool], tuple[Array, Layout]]) -> None:
+        group = self.group
+        by_rows = bool(group.live) and group.shape[group.live[-1]] == "B"
+        for member in group.members:
+            for k, source in enumerate(member.sources):
+                if group.where(source) is None and not source.zero:
+                    array, layout = find(source, by_rows)
+                    strides = self._strides(member, k, source, layout)
+                    if by_rows and array.role is Role.REPLICATED:
+                        last = group.live[-1]
+                        strides = (*strides[:last], Linear.of(1), *strides[last + 1 :])
+                    self.operands[member, k] = Place(array, layout.offset, strides)
+
+    def _strides(self, member: Value, k: int, source: Value, layout: Layout) -> tuple[Linear, ...]:
+        """Return the strides of an operand along the axes of the group."""
+        group = self.group
+        if member in group.labels:
+            labels = contraction(member)
+            assert labels is not None
+            place = group.labels[member]
+            axes: Axes = tuple(place.get(label) for label in labels.terms[k])
+        elif self._collects(member):
+            axes = group.where(source) or group.whole
+        else:
+            own = group.axes[member]
+            axes = own[len(own) - len(source.shape) :]
+        return split_axes(layout, axes, source.shape, self.rank)
+
+    def _collects(self, member: Value) -> bool:
+        """Whether a member collects elements: it is a reduction or a contraction."""
+        return member in self.group.labels or facts_of(member.primitive).reduction is not None
+
+    def _plan_loops(self) -> None:
+        """Find which axes of the group each loop runs over."""
+        group, shape = self.group, self.group.shape
+        places = [
+            *self.operands.values(),
+            *(p for several in self.places.values() for p, _ in several),
+        ]
+        loops: list[list[int]] = []
+        for rank, a in enumerate(group.live):
+            joined = bool(loops) and rank != group.split
+            if joined and all(p.strides[loops[-1][-1]] == p.strides[a] * shape[a] for p in places):
+                loops[-1].append(a)
+            else:
+                loops.append([a])
+        self.flat = group.split is None and len(loops) <= 1
+        if self.flat:
+            count = 0
+        elif group.split is None:
+            count = len(loops) - 1
+        else:
+            count = len([axes for axes in loops if group.rank(axes[0]) < group.split])
+        self.outer, self.inner = loops[:count], loops[count:]
+        self.length = [product(shape[a] for a in axes) for axes in loops]
+        self.indices = [f"i{next(self.names)}" for _ in loops]
+        self.inner_axes = {a for axes in self.inner for a in axes}
+        self.row = product(n for k, n in enumerate(self.length) if k >= count)
+        self.count = self.length[0] if self.length and (self.flat or self.outer) else Linear.of(1)
+
+    def _inside(self, value: Value) -> bool:
+        """Whether a member depends on where in the row it is."""
+        return any(a in self.inner_axes for a in self.group.axes[value])
+
+    def _member(self, source: Value) -> Value | None:
+        """Return the member that a value is or looks at, if the group may use it."""
+        if self.group.where(source) is None:
+            return None
+        while source not in self.group.axes:
+            source = source.inputs[0]
+        return source
+
+    def _plan_phases(self) -> None:
+        """Find after which loops of the row each member can be computed."""
+        self.phase: dict[Value, int] = {}
+        for member in self.group.members:
+            phases = [self.phase[m] for s in member.sources if (m := self._member(s)) is not None]
+            after = self._collects(member) and self._source_inside(member)
+            last = member in self.group.last
+            self.phase[member] = max(phases, default=0) + (after and not last)
+
+    def _source_inside(self, reduction: Value) -> bool:
+        if reduction in self.group.labels:
+            return True
+        member = self._member(reduction.inputs[0])
+        return self._inside(member) if member is not None else True
+
+    # --- statements -------------------------------------------------------------------------------
+
+    def _write(self) -> list[Statement]:
+        while True:
+            self.row_names: dict[Any, Scalar] = {}
+            self.computed: dict[Value, set[int]] = {}
+            body = self._body()
+            twice = [
+                m
+                for m, phases in self.computed.items()
+                if len(phases) > 1 and self._is_costly(m) and m not in self.buffers
+            ]
+            if not twice:
+                buffers = [Buffer(p.array, self.row) for p in self.buffers.values()]
+                return [*buffers, *body]
+            for m in twice:
+                self._give_buffer(m)
+
+    def _is_costly(self, value: Value) -> bool:
+        stored = any(not adds for _, adds in self.places.get(value, ()))
+        return facts_of(value.primitive).cost is Cost.COSTLY and not stored
+
+    def _give_buffer(self, value: Value) -> None:
+        strides, step = [Linear()] * self.rank, Linear.of(1)
+        for a in sorted(self.inner_axes, key=self.group.rank, reverse=True):
+            if a in self.group.axes[value]:
+                strides[a] = step
+                step = step * self.group.shape[a]
+        name = f"w{next(self.names)}"
+        array = Array(name, kind_of(value.dtype, self.base), Role.SCRATCH)
+        self.buffers[value] = Place(array, Linear(), tuple(strides))
+
+    def _access(self, place: Place, loops: Sequence[int]) -> Access:
+        """Return the element of an array at which some of the loops stand."""
+        found = place.offset
+        every = [*self.outer, *self.inner]
+        for k in loops:
+            stride = place.strides[every[k][-1]]
+            if stride:
+                found = found + stride * self._index(k)
+        return Access(place.array, found)
+
+    def _index(self, k: int) -> Linear:
+        if (
+            self.flat and self.shared is not None and k == 0
+        ):  # in blocks: where it begins, and in it
+            return Linear.of(self.indices[0]) + self.lane
+        return Linear.of(self.indices[k])
+
+    def _body(self) -> list[Statement]:
+        outer = list(range(len(self.outer)))
+        if self.flat and self.shared is not None:
+            self.lane, rest = f"j{next(self.names)}", f"m{next(self.names)}"
+            self.lanes = (self.lane, Linear.of(rest))
+            inside = self._phases([])
+            lo, hi = Linear.of(self.shared.lo), Linear.of(self.shared.hi)
+            return [Loop(self.indices[0], hi, tuple(inside), start=lo, block=BLOCK, rest=rest)]
+        if self.inner:
+            self.lanes = (self.indices[-1], self.length[-1])
+        statements = self._phases(outer)
+        for k in reversed(outer):
+            start, stop = Linear(), self.length[k]
+            if k == 0 and self.shared is not None:
+                start, stop = Linear.of(self.shared.lo), Linear.of(self.shared.hi)
+            statements = [Loop(self.indices[k], stop, tuple(statements), start=start)]
+        return statements
+
+    def _phases(self, outer: list[int]) -> list[Statement]:
+        """Return the statements of one row, phase by phase."""
+        lines: list[Statement] = []
+        last = self.group.last
+        for phase in range(max(self.phase.values(), default=0) + 1):
+            for member in self.group.members:
+                if self.phase[member] != phase:
+                    continue
+                collects = self._collects(member)
+                if not self._inside(member) and (not collects or member in last):
+                    lines += self._of_row(member, outer)
+                elif collects and member not in last and member in self.places:
+                    lines += self._stores(member, self.row_names[member], outer)
+            lines += self._phase(phase, outer)
+        return lines
+
+    def _of_row(self, member: Value, outer: list[int]) -> list[Statement]:
+        """Return the statements for a member that is one number for the whole row."""
+        if member in self.group.last:
+            if self._source_inside(member):
+                return []
+            source = self._member(member.inputs[0])
+            assert source is not None
+            return self._collected(member, self.row_names[source], outer)
+        lines: list[Statement] = []
+        operands: list[Any] = []
+        k = -1
+        for i in member.inputs:
+            if not isinstance(i, Value):
+                operands.append(Operand(i, None))
+                continue
+            k += 1
+            inner = self._member(i)
+            if inner is not None:
+                operands.append(Operand(self.row_names[inner], i.dtype))
+            elif i.zero:
+                operands.append(Operand(self._zero(i), i.dtype))
+            else:
+                place = self.operands[member, k]
+                if place not in self.row_names:
+                    name = f"v{next(self.names)}"
+                    lines.append(Load(name, self._access(place, outer), origin=i.origin()))
+                    self.row_names[place] = Var(name)
+                operands.append(Operand(self.row_names[place], i.dtype))
+        value, more = self._computed(member, operands)
+        self.row_names[member] = value
+        return [*lines, *more, *self._stores(member, value, outer)]
+
+    def _phase(self, phase: int, outer: list[int]) -> list[Statement]:
+        """Return the loop of one phase over the row."""
+        writes, sums, adds = self._work(phase)
+        if not (writes or sums or adds):
+            return []
+        return _Row(self, phase, outer, writes, sums, adds).statements()
+
+    def _work(self, phase: int) -> tuple[list[Value], list[Value], list[Value]]:
+        """Return what a phase stores, what it collects in registers, and what in arrays."""
+        writes: list[Value] = []
+        sums: list[Value] = []
+        adds: list[Value] = []
+        for member in self.group.members:
+            if self._collects(member):
+                source = None if member in self.group.labels else self._member(member.inputs[0])
+                at = 0 if source is None else self.phase[source]
+                if at == phase and self._source_inside(member):
+                    moves = member in self.group.last and self._moves(member)
+                    (adds if moves or not self._in_register(member) else sums).append(member)
+            elif self.phase[member] == phase and self._inside(member):
+                if member in self.places or member in self.buffers:
+                    writes.append(member)
+        return writes, sums, adds
+
+    def _moves(self, member: Value) -> bool:
+        """Whether the place where a member is collected moves along the innermost loop."""
+        last = self.inner[-1][-1]
+        return any(place.strides[last] for place, _ in self.places[member])
+
+    def _in_register(self, member: Value) -> bool:
+        return bool(self.collecting(member).in_register)
+
+    def collecting(self, member: Value) -> Any:
+        """Return how a reduction or a contraction collects its elements."""
+        reduction = facts_of(member.primitive).reduction
+        start, step = (0.0, "a + x") if reduction is None else (reduction.start, reduction.step)
+        return collecting(start, step, member.dtype, self.base)
+
+    def _zero(self, value: Value) -> Scalar:
+        return Number(0, kind_of(value.dtype, self.base))
+
+    def _computed(self, member: Value, operands: list[Any]) -> tuple[Scalar, list[Statement]]:
+        """Return the number of a member, and the statement that computes it."""
+        primitive = member.primitive
+        if facts_of(primitive).casts:
+            operand = operands[0]
+            value = converted(operand.value, operand.dtype, member.dtype, self.base)
+        elif is_identity(primitive):
+            return operands[0].value, []
+        else:
+            try:
+                value = expression(primitive, member.params, operands, member.dtype, self.base)
+            except NoExpression as missing:
+                raise unsupported(member, str(missing)) from None
+        if isinstance(value, Var):
+            return value, []
+        name = f"v{next(self.names)}"
+        return Var(name), [Let(name, value, origin=member.origin())]
+
+    def _stores(self, member: Value, value: Scalar, loops: list[int]) -> list[Statement]:
+        found: list[Statement] = []
+        for place, adds in self.places.get(member, ()):
+            access = self._access(place, loops)
+            origin = member.origin()
+            if adds:
+                combine = "+" if member.dtype.kind == "f" else "int_add"
+                found.append(Accumulate(access, combine, value, member.dtype, origin=origin))
+            else:
+                found.append(Store(access, value, origin=origin))
+        return found
+
+    def _collected(self, member: Value, value: Scalar, loops: list[int]) -> list[Statement]:
+        """Return the statements that collect a number in the arrays of a reduction."""
+        combine = self.collecting(member).combine
+        value = self.prepared(member, value)
+        return [
+            Accumulate(
+                self._access(place, loops), combine, value, member.dtype, origin=member.origin()
+            )
+            for place, _ in self.places[member]
+        ]
+
+    def _collected_total(self, member: Value, value: Scalar, loops: list[int]) -> list[Statement]:
+        """Return the statements that collect what a loop collected in a register."""
+        combine = self.collecting(member).combine
+        return [
+            Accumulate(
+                self._access(place, loops), combine, value, member.dtype, origin=member.origin()
+            )
+            for place, _ in self.places[member]
+        ]
+
+    def prepared(self, member: Value, value: Scalar) -> Scalar:
+        """Return an element as a reduction takes it: 0.0 for -0.0, where zeros have no order."""
+        reduction = facts_of(member.primitive).reduction
+        if reduction is None:
+            return value
+        source = member.inputs[0].dtype
+        if isinstance(reduction.start, bool) and source.kind != "b":
+            return converted(value, source, np.dtype(np.bool_), self.base)
+        if member.dtype.kind == "f" and source.kind == "f" and reduction.plain_zero:
+            return Apply("+", (value, Number(0.0, kind_of(member.dtype, self.base))))
+        return converted(value, source, member.dtype, self.base)
+
+
+class _Row:
+    """The loop of one phase of a row."""
+
+    def __init__(
+        self,
+        nest: Nest,
+        phase: int,
+        outer: list[int],
+        writes: list[Value],
+        sums: list[Value],
+        adds: list[Value],
+    ) -> None:
+        self.nest, self.phase, self.outer = nest, phase, outer
+        self.writes, self.sums, self.adds = writes, sums, adds
+        first = len(nest.outer)
+        self.between = list(range(first, first + len(nest.inner) - 1))
+        blocked = nest.flat and nest.shared is not None
+        self.loops = (
+            [0]
+            if blocked
+            else [*outer, *self.between, *([first + len(nest.inner) - 1] if nest.inner else [])]
+        )
+        self.loads: dict[Place, str] = {}
+        self.names: dict[Any, Scalar] = {}
+        self.body: list[Statement] = []
+
+    def statements(self) -> list[Statement]:
+        """Return the loop, with what comes before and after it."""
+        nest = self.nest
+        for w in self.writes:
+            value = self._value(w)
+            self.body += nest._stores(w, value, self.loops)
+            if w in nest.buffers:
+                self.body.append(
+                    Store(nest._access(nest.buffers[w], self.loops), value, origin=w.origin())
+                )
+        for s in self.adds:
+            self.body += nest._collected(s, self._collected(s), self.loops)
+        totals = {s: self._total(s) for s in self.sums}
+        if not nest.inner:
+            return self.body
+        lane, stop = nest.lanes
+        found: list[Statement] = [Loop(lane, stop, tuple(self.body), LoopKind.LANES)]
+        last = [s for s in self.sums if s in nest.group.last]
+        rows = [s for s in self.sums if s not in nest.group.last]
+        found = [*(self._start(s, totals[s]) for s in last), *found]
+        loops = [] if nest.flat else [*self.outer, *self.between]
+        for s in last:
+            found += nest._collected_total(s, Var(totals[s]), loops)
+        for k in reversed(self.between):
+            found = [Loop(nest.indices[k], nest.length[k], tuple(found))]
+        found = [*(self._start(s, totals[s]) for s in rows), *found]
+        for s in rows:
+            found += self._finished(s, totals[s])
+        return found
+
+    def _kind(self, s: Value) -> Kind:
+        """Return the kind in which a sum is collected: rows that are long in float64."""
+        kind = kind_of(s.dtype, self.nest.base)
+        row = self.nest.row.constant
+        long = row is not None and row > LONG and not self.nest.flat
+        narrow = kind is Kind.FLOAT and self.nest.base == np.float32
+        return Kind.OTHER_FLOAT if long and narrow else kind
+
+    def _start(self, s: Value, total: str) -> Statement:
+        number = self.nest.collecting(s).start
+        return Let(total, Number(number.value, self._kind(s)))
+
+    def _total(self, s: Value) -> str:
+        total = f"a{next(self.nest.names)}"
+        value = self._collected(s)
+        kind = self._kind(s)
+        if kind is not kind_of(s.dtype, self.nest.base):
+            value = Convert(kind, value)
+        combined = Apply(self.nest.collecting(s).in_register, (Var(total), value))
+        self.body.append(Set(total, combined, origin=s.origin()))
+        return total
+
+    def _finished(self, s: Value, total: str) -> list[Statement]:
+        """Return the statement that makes a sum of a row a number that the row uses."""
+        kind = kind_of(s.dtype, self.nest.base)
+        value: Scalar = Var(total)
+        if self._kind(s) is not kind:
+            value = Convert(kind, value)
+        reduction = facts_of(s.primitive).reduction
+        if reduction is not None and reduction.plain_zero:  # the largest and smallest have no -0.0
+            value = Apply("+", (value, Number(0.0, kind)))
+        name = f"r{next(self.nest.names)}"
+        self.nest.row_names[s] = Var(name)
+        return [Let(name, value, origin=s.origin())]
+
+    def _collected(self, s: Value) -> Scalar:
+        """Return the number that a reduction or contraction collects."""
+        nest = self.nest
+        if s not in nest.group.labels:
+            return self._source(s, 0, s.inputs[0])
+        parts = [
+            converted(self._source(s, k, source), source.dtype, s.dtype, nest.base)
+            for k, source in enumerate(s.sources)
+        ]
+        sign = {"f": "*", "b": "and"}.get(s.dtype.kind, "int_multiply")
+        found = parts[0]
+        for part in parts[1:]:
+            found = Apply(sign, (found, part))
+        if len(parts) == 1:
+            return found
+        name = f"v{next(nest.names)}"
+        self.body.append(Let(name, found, origin=s.origin()))
+        return Var(name)
+
+    def _source(self, member: Value, k: int, source: Value) -> Scalar:
+        """Return the number of an operand: of a member, or read from an array."""
+        nest = self.nest
+        if member not in nest.group.labels:
+            m = nest._member(source)
+            if m is not None:
+                return self._value(m)
+        if source.zero:
+            return nest._zero(source)
+        return self._load(nest.operands[member, k], source)
+
+    def _load(self, place: Place, source: Value) -> Scalar:
+        if place not in self.loads:
+            self.loads[place] = name = f"v{next(self.nest.names)}"
+            access = self.nest._access(place, self.loops)
+            self.body.append(Load(name, access, origin=source.origin()))
+        return Var(self.loads[place])
+
+    def _value(self, m: Value) -> Scalar:
+        """Return the number of a member at a place of the row."""
+        nest = self.nest
+        if not nest._inside(m):
+            return nest.row_names[m]
+        if m not in self.names:
+            stored = [p for p, adds in nest.places.get(m, ()) if not adds]
+            stored += [nest.buffers[m]] if m in nest.buffers else []
+            if stored and nest.phase[m] < self.phase:
+                self.names[m] = self._load(stored[0], m)
+            else:
+                nest.computed.setdefault(m, set()).add(self.phase)
+                operands: list[Any] = []
+                k = -1
+                for i in m.inputs:
+                    if isinstance(i, Value):
+                        k += 1
+                        operands.append(Operand(self._source(m, k, i), i.dtype))
+                    else:
+                        operands.append(Operand(i, None))
+                self.names[m], more = nest._computed(m, operands)
+                self.body += more
+        return self.names[m]

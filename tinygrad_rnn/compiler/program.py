@@ -1,0 +1,120 @@
+"""The program of an ordinary function: its traced nodes as values.
+
+Operations such as softmax are replaced by those that they are made of, so that their elementwise
+parts can join their neighbours, and equal operations on equal operands are computed once. Nothing
+is changed otherwise.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..core.primitive import Spec
+from ..core.tape import Leaf, Node
+from ..core.trace import trace
+from ..ops.facts import facts_of
+from .value import Given, Value
+
+# elements below which a loop is left to NumPy: it would be quicker by a few microseconds, and takes
+# a second to compile
+SMALL = 64
+
+
+def given(node: Node, place: int = 0) -> Value:
+    """Return the value of an input, a constant or a cotangent."""
+    return Value(None, [], {}, node.shape, node, given=Given.CONSTANT, place=place)
+
+
+def decomposition(node: Node) -> Callable[..., Any] | None:
+    """Return what an operation is made of, as a function of tensors; None if it is a simple one."""
+    primitive = node.primitive
+    assert primitive is not None
+    if primitive.body is not None:  # a function of the user's on scalars
+        body = primitive.body
+        return lambda *xs: body()(*xs)[0]
+    function = getattr(primitive.forward, "__wrapped__", None)
+    own_derivative = function is not None and primitive.scalar is None
+    if own_derivative and not hasattr(primitive.forward, "names"):
+
+        def as_floats(*xs: Any, **params: Any) -> Any:
+            y = function(*xs, **params)
+            return y.astype(node.dtype) if y.dtype != node.dtype else y
+
+        return as_floats
+    return facts_of(primitive).decomposition
+
+
+class Builder:
+    """Makes values of nodes."""
+
+    def __init__(self) -> None:
+        self.known: dict[Node, Value] = {}
+        self._same: dict[Any, Value] = {}
+
+    def add(self, nodes: Sequence[Node], out: list[Value], line: Node | None = None) -> None:
+        """Append the values of these nodes to a list.
+
+        `line` is the node that they stand for, if they stand for one.
+        """
+        for node in nodes:
+            inputs = [self.value(i) if isinstance(i, Node) else i for i in node.inputs]
+            made = self._made_of_others(node)
+            if made is not None:
+                self._replace(node, made, inputs, out, line or node)
+                continue
+            value = Value(
+                node.primitive, inputs, node.params, node.shape, line or node, dtype=node.dtype
+            )
+            before = self._same.setdefault(self._key(value), value)
+            self.known[node] = before
+            if before is value:
+                out.append(value)
+
+    def value(self, node: Node) -> Value:
+        """Return the value of a node; a leaf that was not given is a constant."""
+        if node not in self.known:
+            assert isinstance(node, Leaf)
+            self.known[node] = given(node)
+        return self.known[node]
+
+    def _key(self, value: Value) -> Any:
+        """Return what two values have in common that are computed once."""
+        params = repr(list(value.params.values()))
+        if "array(" in params:  # long arrays are not written out
+            return value
+        # numbers as texts, in which 0.0 is not -0.0, and 1 is not True
+        operands = tuple([i if isinstance(i, Value) else repr(i) for i in value.inputs])
+        return (value.primitive, operands, params)
+
+    def _made_of_others(self, node: Node) -> Callable[..., Any] | None:
+        sizes = (math.prod(i.shape) for i in (*node.inputs, node) if isinstance(i, Node))
+        primitive = node.primitive
+        if max(sizes, default=0) < SMALL or primitive is None:
+            return None
+        simple = primitive.body is None and facts_of(primitive).decomposition is None
+        return None if simple else decomposition(node)
+
+    def _replace(
+        self, node: Node, made: Callable[..., Any], inputs: list[Any], out: list[Value], line: Node
+    ) -> None:
+        numbers = [None if isinstance(i, Node) else i for i in node.inputs]
+
+        def run(*xs: Any) -> Any:
+            values = iter(xs)
+            return made(*[next(values) if i is None else i for i in numbers], **node.params)
+
+        program = trace(run, *[Spec(i.shape, i.dtype) for i in node.inputs if isinstance(i, Node)])
+        values = [i for i in inputs if isinstance(i, Value)]
+        self.known.update(zip(program.inputs, values, strict=True))
+        self.add(program.nodes, out, line)
+        self.known[node] = self.value(program.outputs[0])
+
+
+def constant_of(value: Value) -> np.ndarray[Any, Any]:
+    """Return the array of a constant that a recording holds."""
+    assert isinstance(value.node, Leaf)
+    return np.asarray(value.node.value, order="C")
