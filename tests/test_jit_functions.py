@@ -16,7 +16,7 @@ import pytest
 import tinygrad_rnn as tg
 from tests.interpreted import Interpreted
 from tinygrad_rnn.compiler import function as functions
-from tinygrad_rnn.compiler import line, values
+from tinygrad_rnn.compiler import host, program
 from tinygrad_rnn.compiler.function import JittedFunction
 from tinygrad_rnn.core.tree import leaves
 from tinygrad_rnn.kernels import runtime
@@ -25,7 +25,7 @@ from tinygrad_rnn.kernels import runtime
 @pytest.fixture
 def everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """Loops for arrays of any size."""
-    for module in (values, line):
+    for module in (program, host):
         monkeypatch.setattr(module, "SMALL", 1)
 
 
@@ -388,7 +388,7 @@ def test_numbers_do_not_compile_again(everywhere: None) -> None:
     sources = set()
     for k in (0.17, 0.23, 11.5):
         np.testing.assert_allclose(fast(x, k).numpy(), tg.tanh(x * k + 1.7 * k).numpy(), rtol=1e-13)
-        sources.add(list(fast._recordings.values())[-1]._forward.launches[0].nest.source())
+        sources.add(list(fast._recordings.values())[-1]._forward.kernels[0].text().text)
     assert len(sources) == 1
 
 

@@ -22,6 +22,7 @@ import numpy as np
 
 from ..ops.define import axes_of
 from ..ops.facts import Contraction, Cost, facts_of
+from ..ops.views import View
 from .internal import COPY
 from .layout import base, is_view, view_of
 from .value import B, Value
@@ -128,7 +129,9 @@ class FusionGroup:
             if not is_view(value):
                 return None
             view = view_of(value)
-            whole = None if view is None else getattr(view, "whole_axes", None)
+            whole = None
+            if isinstance(view, View):
+                whole = view.whole_axes(value.inputs[0].shape, value.shape)
             if whole is None:
                 return None
             chain.append(whole)

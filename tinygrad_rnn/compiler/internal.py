@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from ..ops.facts import CHEAP, FREE, Facts
 
@@ -20,7 +20,7 @@ class Internal:
     facts: Facts
     scalar: str | None = None
     inputs: tuple[str, ...] = ("x",)
-    promotes: slice = slice(None)
+    promotes: ClassVar[slice] = slice(None)
     linear: str = "jointly"
     rules: tuple[Any, ...] = ()
     body: Callable[..., Any] | None = None

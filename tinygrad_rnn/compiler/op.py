@@ -10,32 +10,12 @@ from typing import Any
 from ..core.errors import TinygradError
 from ..core.tape import Node
 from .exchange import B
+from .value import CompileError, own_faults
 
 # of the two batches; a size that is 11 in one recording and 13 in the other is the batch's
 SIZES = (11, 13)
 
 Size = Any  # an int, or B
-
-
-class CompileError(TinygradError, NotImplementedError):
-    """A step that cannot be compiled: the message names the operation, its line, and why."""
-
-
-@contextlib.contextmanager
-def own_faults(name: str) -> Iterator[None]:
-    """Within, what goes wrong is the compiler's fault: a CompileError says so.
-
-    What the machine lacks, such as memory, passes.
-    """
-    try:
-        yield
-    except (TinygradError, OSError, MemoryError):
-        raise
-    except Exception as error:
-        raise CompileError(
-            f"tg.jit: no code could be made of '{name}'; the fault is the compiler's ({type(error).__name__}: {error}). Within tg.eager() it runs as if it "
-            "were not compiled."
-        ) from error
 
 
 class Op:

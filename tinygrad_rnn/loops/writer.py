@@ -368,7 +368,7 @@ class _Function:
     def fresh(self, letter: str) -> str:
         """Return a name for a place."""
         self.count += 1
-        return f"{letter}{self.count - 1}"
+        return f"{letter}_{self.count - 1}"  # no other name has such a form
 
     # --- numbers ----------------------------------------------------------------------------------
 
@@ -443,7 +443,7 @@ class _Places:
                 function.starts[text] = function.fresh("p")
             return function.starts[text]
         if ("", text) not in self.known:
-            name = self.known["", text] = function.fresh("o")
+            name = self.known["", text] = function.fresh("p")
             value = f"U({text})" if function.style.unsigned else text
             self.head.append((f"{INDENT * self.depth}{name} = {value}", self.loop))
         return self.known["", text]
