@@ -27,10 +27,10 @@ from ..ops.elementwise import where
 from ..ops.guards import Changes, Guard, Guards, Key
 from ..recurrent.cell import Cell, CompiledCell, name_of, no_cell, own, returned
 from ..recurrent.checkpoint import Stretch, as_primitive, cut
-from ..recurrent.outside import KEY
+from ..recurrent.effects import KEY
 from ..recurrent.rerun import summary
 from ..recurrent.unroll import Sequence
-from .exchange import Player, leave_all, take_all
+from .effects import Player, draw_all, emit_all
 from .module import Module
 from .op import SIZES, CompileError, Op, own_faults
 from .run import Runner
@@ -260,7 +260,7 @@ class Jitted(CompiledCell):
 
         step, times = runner.step, range(stop - 1, start - 1, -1) if reverse else range(start, stop)
         found = (
-            take_all([t for t, _ in step.taken], times, batch, name, layer) if step.taken else []
+            draw_all([t for t, _ in step.drawn], times, batch, name, layer) if step.drawn else []
         )
 
         def again(*handles: Tensor) -> list[Tensor]:
@@ -280,7 +280,7 @@ class Jitted(CompiledCell):
             with setting(
                 sequence={
                     **(context().sequence or {}),
-                    KEY: Player([t for t, _ in step.taken], found, times),
+                    KEY: Player([t for t, _ in step.drawn], found, times),
                 }
             ):
                 ys, _, last = plain.steps(tuple(given), first, start, stop, reverse, offset=start)
@@ -297,7 +297,7 @@ class Jitted(CompiledCell):
             lent,
             batch,
             reverse,
-            {op: v for (_, op), v in zip(step.taken, found, strict=True)},
+            {op: v for (_, op), v in zip(step.drawn, found, strict=True)},
         )
         try:
             flat = stretch.outputs()
@@ -306,8 +306,8 @@ class Jitted(CompiledCell):
             # which says where
             plainly(sequence, self.plain).steps(parts, state, start, stop, reverse, offset=offset)
             raise
-        if step.left:
-            leave_all(step.left, stretch.told, times, batch, name, layer)
+        if step.receivers:
+            emit_all(step.receivers, stretch.emitted, times, batch, name, layer)
         count = len(runner.step.outputs)
         y_tree, state_tree = runner.structure
         ys = unflatten(y_tree, flat[:count])
@@ -562,7 +562,7 @@ class _Unrolled(Stretch):
         lent: list[Tensor],
         batch: int,
         reverse: bool,
-        taken: dict[Op, Array],
+        drawn: dict[Op, Array],
     ) -> None:
         super().__init__(again, len(xs) + len(states))
         self.runner, self.xs, self.states, self.batch, self.reverse = (
@@ -572,18 +572,18 @@ class _Unrolled(Stretch):
             batch,
             reverse,
         )
-        self.lent, self.taken, self.drawn = lent, taken, list(taken.values())
-        self.told: list[list[Array]] = []
+        self.lent, self.drawn, self.drawn_values = lent, drawn, list(drawn.values())
+        self.emitted: list[list[Array]] = []
         # a weak reference, since it belongs to the node: with the node's saved values it is
         # released
         self.saved: Any = None
 
     def outputs(self) -> list[Tensor]:
         """Run forward; the floating outputs hang on one node."""
-        runner, step, taken = self.runner, self.runner.step, self.taken
+        runner, step, drawn = self.runner, self.runner.step, self.drawn
         tensors = [*self.xs, *self.states]
-        xs = [*[t.array for t in self.xs], *[taken[op] for op in step.xs[len(self.xs) :]]]
-        fixed = [*[t.array for t in self.lent], *[taken[op] for op in step.fixed[step.lent :]]]
+        xs = [*[t.array for t in self.xs], *[drawn[op] for op in step.xs[len(self.xs) :]]]
+        fixed = [*[t.array for t in self.lent], *[drawn[op] for op in step.fixed[step.lent :]]]
         shapes = runner.shapes(xs[0].shape[0], self.batch)
         ends, count, one = runner.ends, len(runner.ends), runner.one
         needs = tuple(
@@ -605,13 +605,14 @@ class _Unrolled(Stretch):
             written[k] if k in written else np.empty(shapes[k], op.dtype)
             for k, op in enumerate(ends)
         ]
-        told = [
-            np.empty(shape, op.dtype) for shape, op in zip(shapes[count:], runner.told, strict=True)
+        emitted = [
+            np.empty(shape, op.dtype)
+            for shape, op in zip(shapes[count:], runner.emitted, strict=True)
         ]
-        rest = iter(told)
-        self.told = [[next(rest) for _ in several] for several in step.told]
-        asked = {op: value for op, value in taken.items() if op.op == "constant"}
-        results = [*found, *told]
+        rest = iter(emitted)
+        self.emitted = [[next(rest) for _ in several] for several in step.emitted]
+        asked = {op: value for op, value in drawn.items() if op.op == "constant"}
+        results = [*found, *emitted]
         saved = runner.forward(
             xs, [t.array for t in self.states], fixed, asked, self.batch, self.reverse, results
         )
@@ -624,7 +625,7 @@ class _Unrolled(Stretch):
             for o in [*runner.wanted, *(t for t in self.lent if t.requires_grad)]
             if o.node is not None
         ]
-        self.xs, self.states, self.lent, self.taken = [], [], [], {}
+        self.xs, self.states, self.lent, self.drawn = [], [], [], {}
         if not self.live:
             return [Tensor(a if k < len(step.outputs) else a.copy()) for k, a in enumerate(found)]
         whole = self.on_tape(
@@ -655,7 +656,7 @@ class _Unrolled(Stretch):
             self.runner.source,
             self.reverse,
             self.batch,
-            *map(summary, (*constants, *self.drawn)),
+            *map(summary, (*constants, *self.drawn_values)),
         )
 
     def gradients(self, g: Any, values: Any) -> tuple[Any, ...]:

@@ -16,7 +16,7 @@ from ..core.primitive import Array
 from ..core.tape import context
 from ..init import generator
 from ..recurrent.checkpoint import draw_of
-from ..recurrent.outside import take
+from ..recurrent.effects import draw
 
 
 class Masks:
@@ -48,7 +48,7 @@ class Masks:
         place : int
             Tells masks of one owner apart.
         """
-        return take(  # type: ignore[no-any-return]
+        return draw(  # type: ignore[no-any-return]
             lambda shape: self._draw(p, shape, dtype, per, place),
             shape,
             dtype,
@@ -61,7 +61,7 @@ class Masks:
     ) -> Array:
         """The same, scaled by 1 / (1 - p), so that the mean of what is multiplied by it stays."""
         scale = np.asarray(1 / (1 - p), dtype)
-        return take(  # type: ignore[no-any-return]
+        return draw(  # type: ignore[no-any-return]
             lambda shape: self._draw(p, shape, dtype, per, place) * scale,
             shape,
             dtype,
@@ -99,10 +99,10 @@ def drawing(
     """
 
     def drawn(shape: tuple[int, ...]) -> Array:
-        made, draw = generator(rng), draw_of(context().sequence)
-        return make(made if draw is None else draw(made), shape)
+        made, recorded = generator(rng), draw_of(context().sequence)
+        return make(made if recorded is None else recorded(made), shape)
 
-    return take(drawn, shape, dtype, per="step", what="a random mask")  # type: ignore[no-any-return]
+    return draw(drawn, shape, dtype, per="step", what="a random mask")  # type: ignore[no-any-return]
 
 
 def probability(p: Any, what: str) -> float:

@@ -16,7 +16,7 @@ from ..module import Buffer, Module, Parameter
 from ..ops.checks import size
 from ..ops.define import operand
 from ..ops.elementwise import sqrt, square
-from ..recurrent.outside import leave, stands_for_others, take
+from ..recurrent.effects import draw, emit, stands_for_others
 
 
 class LayerNorm(Module):
@@ -153,7 +153,7 @@ class BatchNorm(Module):
                 m.detach() if isinstance(m, Tensor) and not isinstance(m.array, Spec) else m
                 for m in (mean, variance)
             )
-            leave(
+            emit(
                 lambda mean, variance, batch: of_step().track(mean, variance, batch * places),
                 *statistics,
                 batch=x.shape[0],
@@ -196,7 +196,7 @@ def _statistics(of_step: Callable[[], BatchNorm], name: str, each: bool) -> Any:
     here: Tensor = getattr(of_step(), name)
     if not each or not stands_for_others():
         return here
-    return take(
+    return draw(
         lambda _: getattr(of_step(), name).numpy(),
         here.shape,
         here.dtype,

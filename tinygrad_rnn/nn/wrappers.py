@@ -25,7 +25,7 @@ from ..ops.checks import shown
 from ..ops.elementwise import where
 from ..ops.shaping import concatenate, split
 from ..recurrent.cell import Cell, component_names, name_of, no_cell, plain_of
-from ..recurrent.outside import stands_for_others
+from ..recurrent.effects import stands_for_others
 from ..recurrent.products import Around, Components, UnclearOperand, around, products_of
 from ..recurrent.unroll import unroll
 from .masks import Masks, probability

@@ -3,7 +3,7 @@
 Random masks, running statistics.
 
 A step that runs by itself takes and leaves directly. Where a step stands for others, because it is
-recorded to be compiled, or run again with what was taken before, an `Exchange` of the sequence does
+recorded to be compiled, or run again with what was taken before, an `Effects` of the sequence does
 both in its place.
 """
 
@@ -15,22 +15,22 @@ from typing import Any, Protocol
 from ..core.errors import TraceError
 from ..core.tape import context
 
-KEY = "exchange"  # in what belongs to a sequence
+KEY = "effects"  # in what belongs to a sequence
 
 
-class Exchange(Protocol):
+class Effects(Protocol):
     """What serves the steps of a sequence."""
 
-    def take(
+    def draw(
         self, make: Callable[[tuple[int, ...]], Any], shape: tuple[int, ...], dtype: Any, per: str
     ) -> Any:
         """What `make(shape)` would give."""
 
-    def leave(self, keep: Callable[..., None], values: tuple[Any, ...], batch: int) -> None:
-        """What `keep(*values, batch)` is for."""
+    def emit(self, receive: Callable[..., None], values: tuple[Any, ...], batch: int) -> None:
+        """What `receive(*values, batch)` is for."""
 
 
-def take(
+def draw(
     make: Callable[[tuple[int, ...]], Any],
     shape: tuple[int, ...],
     dtype: Any,
@@ -57,17 +57,17 @@ def take(
     TraceError
         While tracing, unless a whole sequence is being compiled.
     """
-    exchange = _exchange(what)
-    return make(shape) if exchange is None else exchange.take(make, tuple(shape), dtype, per)
+    effects = _effects(what)
+    return make(shape) if effects is None else effects.draw(make, tuple(shape), dtype, per)
 
 
-def leave(keep: Callable[..., None], *values: Any, batch: int, what: str) -> None:
-    """``keep(*values, batch)``: after each step, in the order of the steps; see `take`."""
-    exchange = _exchange(what)
-    if exchange is None:
-        keep(*values, batch)
+def emit(receive: Callable[..., None], *values: Any, batch: int, what: str) -> None:
+    """``receive(*values, batch)``: after each step, in the order of the steps; see `draw`."""
+    effects = _effects(what)
+    if effects is None:
+        receive(*values, batch)
     else:
-        exchange.leave(keep, values, batch)
+        effects.emit(receive, values, batch)
 
 
 def stands_for_others() -> bool:
@@ -79,11 +79,11 @@ def stands_for_others() -> bool:
     return KEY in (now.sequence or {}) or (now.tracing and now.mark.step is None)
 
 
-def _exchange(what: str) -> Exchange | None:
+def _effects(what: str) -> Effects | None:
     now = context()
     scope = now.sequence or {}
     if KEY in scope:
-        found: Exchange = scope[KEY]
+        found: Effects = scope[KEY]
         return found
     if now.tracing:
         where = ", in a sequence inside a step" if "outer" in scope else ""
