@@ -15,7 +15,7 @@ from .op import CompileError
 class Automatic(Jitted):
     """A cell that nobody asked to compile, so it never fails where its plain steps do not.
 
-    A stretch of one step runs plainly, which takes less time; so do sequences that cannot be
+    A segment of one step runs plainly, which takes less time; so do sequences that cannot be
     compiled, such as unsigned integers of 64 bits.
     """
 

@@ -29,7 +29,7 @@ from ..core.tree import leaves, unflatten
 from ..kernels.runtime import available, complain, raising
 from ..ops.guards import Changes, Guard, Guards, plain_key
 from ..recurrent.cell import name_of
-from ..recurrent.checkpoint import Stretch, as_primitive, captured, cut, value_of
+from ..recurrent.checkpoint import Segment, as_primitive, captured, cut, value_of
 from .jit import KEPT, Jitted
 from .line import Line, NoCode
 from .op import CompileError, own_faults
@@ -433,7 +433,7 @@ def _wide(node: Node) -> Node:
     return found
 
 
-class _Call(Stretch):
+class _Call(Segment):
     """One call of a recorded function as a node on the tape."""
 
     reads = "goes through a compiled function, which needs"
@@ -471,7 +471,7 @@ class _Call(Stretch):
         return cut(whole, recording.shapes) if len(results) > 1 else [whole]
 
     def did(self) -> Any:
-        """See `Stretch.did`."""
+        """See `Segment.did`."""
         return self.recording
 
     def pack(self, parts: Sequence[Any]) -> Any:

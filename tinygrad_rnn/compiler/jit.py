@@ -26,7 +26,7 @@ from ..module import Parameter
 from ..ops.elementwise import where
 from ..ops.guards import Changes, Guard, Guards, Key
 from ..recurrent.cell import Cell, CompiledCell, name_of, no_cell, own, returned
-from ..recurrent.checkpoint import Stretch, as_primitive, cut
+from ..recurrent.checkpoint import Segment, as_primitive, cut
 from ..recurrent.effects import KEY
 from ..recurrent.rerun import summary
 from ..recurrent.unroll import Sequence
@@ -289,7 +289,7 @@ class Jitted(CompiledCell):
                 for y in (*leaves(ys), *leaves(last))
             ]
 
-        stretch = _Unrolled(
+        segment = _Unrolled(
             runner,
             again,
             inputs,
@@ -300,14 +300,14 @@ class Jitted(CompiledCell):
             {op: v for (_, op), v in zip(step.drawn, found, strict=True)},
         )
         try:
-            flat = stretch.outputs()
+            flat = segment.outputs()
         except (IndexError, ValueError):
             # of a place that is out of range; of a power with a negative exponent
             # which says where
             plainly(sequence, self.plain).steps(parts, state, start, stop, reverse, offset=offset)
             raise
         if step.receivers:
-            emit_all(step.receivers, stretch.emitted, times, batch, name, layer)
+            emit_all(step.receivers, segment.emitted, times, batch, name, layer)
         count = len(runner.step.outputs)
         y_tree, state_tree = runner.structure
         ys = unflatten(y_tree, flat[:count])
@@ -548,7 +548,7 @@ def _rows(flags: Any, like: Any) -> Any:
     return flags.reshape((flags.shape[0], *[1] * (len(like.shape) - 1)))
 
 
-class _Unrolled(Stretch):
+class _Unrolled(Segment):
     """A compiled unrolling as a node on the tape."""
 
     reads = "goes through a compiled cell, which needs"
@@ -648,7 +648,7 @@ class _Unrolled(Stretch):
         ]
 
     def did(self) -> Any:
-        """See `Stretch.did`."""
+        """See `Segment.did`."""
         constants = [
             owner.array for owner in self.runner.owners.values() if not owner.requires_grad
         ]

@@ -1,6 +1,6 @@
 """Random masks whose numbers depend on a seed, the sequence, and the time step alone.
 
-A step that is run again (in a checkpointed stretch, in an overlapping window of truncated
+A step that is run again (in a checkpointed segment, in an overlapping window of truncated
 backpropagation) finds the same mask again.
 """
 
@@ -95,7 +95,7 @@ def drawing(
 ) -> Array:
     """``make(generator, shape)``, drawn anew at each call.
 
-    In a stretch that is run again from where the generator stood in the first run.
+    In a segment that is run again from where the generator stood in the first run.
     """
 
     def drawn(shape: tuple[int, ...]) -> Array:

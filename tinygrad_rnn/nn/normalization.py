@@ -82,7 +82,7 @@ class BatchNorm(Module):
 
     In training, mean and variance (over the count) are those of the batch, and the running
     statistics move towards them by `momentum`; in evaluation the running ones are used. As in
-    PyTorch the running variance is over the count less one. A stretch that is run again
+    PyTorch the running variance is over the count less one. A segment that is run again
     (`tg.checkpoint`, overlapping windows of `tg.tbptt`) does not move them twice.
 
     Parameters

@@ -1,12 +1,12 @@
 """Checkpoints.
 
-A stretch of computation that keeps its inputs alone, and is run again when its backward needs the
+A segment of computation that keeps its inputs alone, and is run again when its backward needs the
 rest.
 
 T. Chen, B. Xu, C. Zhang and C. Guestrin, Training Deep Nets with Sublinear Memory Cost (2016),
 arXiv:1604.06174.
 
-The stretch is one node on the tape. Its inputs are the tensors that the function was given and
+The segment is one node on the tape. Its inputs are the tensors that the function was given and
 those it uses besides (parameters, or values computed before): of the nodes that its result depends
 on, the ones that are older than the run. Its output is one vector in which the floating results
 stand one after the other.
@@ -38,7 +38,7 @@ from .products import around, wrappers
 from .rerun import Row, check_same, rows
 
 
-class Stretch:
+class Segment:
     """A function of tensors, and what has to be known to run it again.
 
     Parameters
@@ -49,7 +49,7 @@ class Stretch:
         How many tensors it takes.
     """
 
-    reads = "runs a checkpointed stretch again and needs"  # for messages
+    reads = "runs a checkpointed segment again and needs"  # for messages
     rows: list[Row] | None = None  # what the first run did, if it is known
 
     def __init__(self, function: Callable[..., list[Tensor]], count: int) -> None:
@@ -67,7 +67,7 @@ class Stretch:
 
     def __reduce__(self) -> Any:
         raise GraphError(
-            "this graph cannot be pickled: a stretch that is run again in backward (a checkpoint, or a compiled unrolling) holds a function. "
+            "this graph cannot be pickled: a segment that is run again in backward (a checkpoint, or a compiled unrolling) holds a function. "
             "Pickle the values, t.detach(), or the module; layers in tg.eager() record single steps."
         )
 
@@ -145,7 +145,7 @@ class Stretch:
         return [n for n in nodes if n not in older and n.primitive is not None and n not in ends]
 
     def did(self) -> Any:
-        """What it did, to be compared with what another stretch did."""
+        """What it did, to be compared with what another segment did."""
         return self.rows if self.rows is None else tuple(self.rows)
 
     def pack(self, parts: Sequence[Any]) -> Any:
@@ -196,7 +196,7 @@ class Stretch:
                 primitive,
                 nodes,
                 primitive.edges(nodes),
-                {"stretch": self},
+                {"segment": self},
                 saved,
                 packed.shape,
                 packed.dtype,
@@ -261,7 +261,7 @@ class Stretch:
 
 
 def draw_of(scope: dict[str, Any] | None) -> Callable[[Any], Any] | None:
-    """What says which generator a draw gets in the stretch that is running.
+    """What says which generator a draw gets in the segment that is running.
 
     In a run again one that stands as it did; or None.
     """
@@ -316,7 +316,7 @@ def value_of(node: Node, known: Mapping[Node, Any]) -> Any:
         return node.value
     program = Program([n for n in known if n is not node], [node])
     for n in program.nodes:
-        if "stretch" in n.params:
+        if "segment" in n.params:
             raise GraphError(
                 f"a function uses {describe(node)}{node.where.described()}, which was computed from the result of {n.op}{n.where.described()}, and "
                 "holds it where it is not found: hand it over as an argument, or keep it in an attribute of a module, a list, a dict or a variable."
@@ -332,25 +332,25 @@ def _fresh(array: Any, requires_grad: bool) -> Tensor:
     return made.handle()  # to which the function may write
 
 
-def _forward(*arrays: Any, stretch: Stretch) -> Any:
-    found, _ = stretch.again(arrays, False)
-    return stretch.pack([y.array for y in found])
+def _forward(*arrays: Any, segment: Segment) -> Any:
+    found, _ = segment.again(arrays, False)
+    return segment.pack([y.array for y in found])
 
 
-def _shape(*specs: Any, stretch: Stretch) -> Spec:
+def _shape(*specs: Any, segment: Segment) -> Spec:
     with setting(tracing=True):
-        found = stretch.run(
-            [Tensor(Spec(s.shape, s.dtype)) for s in specs[: stretch.count]], record=False
+        found = segment.run(
+            [Tensor(Spec(s.shape, s.dtype)) for s in specs[: segment.count]], record=False
         )
     return Spec(
-        [sum(math.prod(found[i].shape) for i in stretch.live)], found[stretch.live[0]].dtype
+        [sum(math.prod(found[i].shape) for i in segment.live)], found[segment.live[0]].dtype
     )
 
 
-def _example() -> Stretch:
-    stretch = Stretch(lambda x: [tanh(x), tanh(x) * x], 1)
-    stretch.live = [0, 1]
-    return stretch
+def _example() -> Segment:
+    segment = Segment(lambda x: [tanh(x), tanh(x) * x], 1)
+    segment.live = [0, 1]
+    return segment
 
 
 def _part_shape(x: Any, *, begin: int, shape: tuple[int, ...]) -> Spec:
@@ -418,18 +418,18 @@ def cut(whole: Any, shapes: Sequence[tuple[int, ...]], apart: int | None = None)
 
 
 def as_primitive(name: str) -> Primitive:
-    """The primitive whose nodes are stretches."""
+    """The primitive whose nodes are segments."""
     return Primitive(
         name,
         _forward,
-        [lambda g, inputs, stretch: stretch.gradients(g, inputs)],
+        [lambda g, inputs, segment: segment.gradients(g, inputs)],
         shape=_shape,
         joint=True,
-        tangent=lambda t, out, *values, stretch: stretch.tangent(
+        tangent=lambda t, out, *values, segment: segment.tangent(
             t if isinstance(t, tuple) else (t,), values
         ),
         promotes=slice(0, 0),
-        examples=[([(2, 3)], {"stretch": _example()})],
+        examples=[([(2, 3)], {"segment": _example()})],
     )
 
 
@@ -503,13 +503,13 @@ def checkpoint(function: Callable[..., Any], *args: Any) -> Any:
                 )
         return [y if isinstance(y, Tensor) else tensor(y) for y in found]
 
-    stretch = Stretch(flat, len(tensors))
-    results: list[Any] = stretch.first_run(tensors)
-    if stretch.live:
-        whole = stretch.on_tape(
-            CHECKPOINT, tensors, stretch.pack([results[i].array for i in stretch.live])
+    segment = Segment(flat, len(tensors))
+    results: list[Any] = segment.first_run(tensors)
+    if segment.live:
+        whole = segment.on_tape(
+            CHECKPOINT, tensors, segment.pack([results[i].array for i in segment.live])
         )
-        parts = cut(whole, [results[i].shape for i in stretch.live])
-        for i, part in zip(stretch.live, parts, strict=True):
+        parts = cut(whole, [results[i].shape for i in segment.live])
+        for i, part in zip(segment.live, parts, strict=True):
             results[i] = part
     return unflatten(results_like[0], results)

@@ -1,6 +1,6 @@
 """Whether a function that is run again does what it did at first.
 
-Backward of a stretch is of the function that ran. It is had by running the function again, so the
+Backward of a segment is of the function that ran. It is had by running the function again, so the
 second run has to do the same: the same operations on the same operands, with the same numbers,
 settings and constant arrays. `rows` writes these down for a run, a row for each operation; steps
 that do the same share their rows. Constants count by a checksum, so no array is kept for it.
@@ -127,7 +127,7 @@ def _difference(one: Row, two: Row, node: Node) -> str:
             return f"operand {k} of {name}{place} was {_shown(a)} in the first run and {_shown(b)} in the second"
     for what, a, b in zip(node.params, one[2], two[2], strict=False):
         if a != b:
-            if what == "stretch":
+            if what == "segment":
                 return f"what ran inside {name}{place} was not the same in both runs"
             return f"'{what}' of {name}{place} was {_setting(a)} in the first run and {_setting(b)} in the second"
     return f"what the function of {name}{place} reads is not what it was in the first run"
@@ -175,6 +175,6 @@ def _frozen(value: Any) -> Any:
         return (slice, value.start, value.stop, value.step)
     if isinstance(value, np.ndarray):
         return summary(value)
-    if hasattr(value, "did"):  # a stretch inside the stretch
+    if hasattr(value, "did"):  # a segment inside the segment
         return value.did()
     return Number((kind.__name__, repr(value))) if kind is float else value

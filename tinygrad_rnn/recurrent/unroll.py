@@ -74,9 +74,9 @@ def unroll(
         Run from the last step to the first: in each row from the last step that counts. Outputs
         stand at the time of their input.
     checkpoint : bool or int, optional
-        Keep the states between stretches of so many steps only (True: about the square root of T),
-        and run each stretch again in backward: the same gradients, and memory of about two
-        stretches in place of T steps.
+        Keep the states between segments of so many steps only (True: about the square root of T),
+        and run each segment again in backward: the same gradients, and memory of about two
+        segments in place of T steps.
     resets : booleans, shape (T, batch), optional
         Where True, the row begins anew from the first state, before that step.
     return_states : bool
@@ -108,12 +108,12 @@ def unroll(
 def draws_of_sequence() -> dict[str, Any]:
     """Where the random masks of a new sequence are kept.
 
-    Of one inside a step, or inside a stretch that is run again, those it had.
+    Of one inside a step, or inside a segment that is run again, those it had.
     """
     outer = context().sequence
     if outer is None:
         return {}
-    number = outer["inner"] = outer.get("inner", -1) + 1  # counted within a step, or a stretch
+    number = outer["inner"] = outer.get("inner", -1) + 1  # counted within a step, or a segment
     found: dict[str, Any] = outer.setdefault(
         ("inner", context().mark.step, number), {"outer": outer}
     )
@@ -227,11 +227,11 @@ class Sequence:
     ) -> Any:
         """`steps` as one node on the tape; marked with the step that is run last."""
 
-        def stretch(parts: Any, state: Any) -> Any:
+        def segment(parts: Any, state: Any) -> Any:
             return self.steps(parts, state, start, stop, reverse, return_states, None, offset=start)
 
         with at_step(start if reverse else stop - 1, cell=self.name, layer=context().mark.layer):
-            ys, states, last = checkpointed(stretch, parts, state)
+            ys, states, last = checkpointed(segment, parts, state)
         name_state(self.cell, last, start if reverse else stop)
         return ys, states, last
 
