@@ -28,8 +28,10 @@ from ..core.trace import Program, trace
 from ..core.tree import leaves, unflatten
 from ..kernels.runtime import available, complain, raising
 from ..ops.guards import Changes, Guard, Guards, plain_key
+from ..recurrent.captured import captured, value_of
 from ..recurrent.cell import name_of
-from ..recurrent.checkpoint import Segment, as_primitive, captured, cut, value_of
+from ..recurrent.packing import cut
+from ..recurrent.segment import Segment, as_primitive
 from .jit import KEPT, Jitted
 from .line import Line, NoCode
 from .op import CompileError, own_faults

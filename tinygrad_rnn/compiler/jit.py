@@ -26,9 +26,10 @@ from ..module import Parameter
 from ..ops.elementwise import where
 from ..ops.guards import Changes, Guard, Guards, Key
 from ..recurrent.cell import Cell, CompiledCell, name_of, no_cell, own, returned
-from ..recurrent.checkpoint import Segment, as_primitive, cut
-from ..recurrent.effects import KEY
+from ..recurrent.context import SequenceContext, sequence_context
+from ..recurrent.packing import cut
 from ..recurrent.rerun import summary
+from ..recurrent.segment import Segment, as_primitive
 from ..recurrent.unroll import Sequence
 from .effects import Player, draw_all, emit_all
 from .module import Module
@@ -277,12 +278,9 @@ class Jitted(CompiledCell):
                 unflatten(carried, list(handles[len(inputs) :])),
             )
             plain = plainly(sequence, variant, tuple=True, valid=None, resets=None)
-            with setting(
-                sequence={
-                    **(context().sequence or {}),
-                    KEY: Player([t for t, _ in step.drawn], found, times),
-                }
-            ):
+            player = Player([t for t, _ in step.drawn], found, times)
+            running = sequence_context() or SequenceContext()
+            with setting(sequence=running.with_effects(player)):
                 ys, _, last = plain.steps(tuple(given), first, start, stop, reverse, offset=start)
             return [
                 y.astype(widest) if y.dtype.kind == "f" and y.dtype != widest else y

@@ -22,7 +22,7 @@ from ..core.primitive import Array
 from ..core.tape import Node
 from ..core.tensor import Tensor
 from ..kernels import products, runtime
-from ..recurrent.checkpoint import owner_of, value_of
+from ..recurrent.captured import owner_of, value_of
 from .effects import sized
 from .module import Module, Slot
 from .op import CompileError, Op

@@ -27,8 +27,8 @@ from ..ops.reductions import _count, scaled_norm
 from ..ops.reductions import max as largest
 from ..ops.reductions import sum as total
 from ..ops.shaping import broadcast_to
-from ..recurrent.checkpoint import captured, owner_of
-from ..recurrent.effects import KEY
+from ..recurrent.captured import captured, owner_of
+from ..recurrent.context import SequenceContext
 from .effects import B, Drawn, Recorder
 from .merged import Merged, is_merged, mixed
 from .op import SIZES, CompileError, Op, own_faults
@@ -407,7 +407,7 @@ def _record(
         for t, leaf in zip(lent, borrowed, strict=True):
             t.array, t.node = leaf.value, leaf
         # no step of a sequence: what differs from step to step is drawn
-        with setting(sequence={KEY: recorder}), at_step(None, name):
+        with setting(sequence=SequenceContext(effects=recorder)), at_step(None, name):
             x, state = (
                 tree_map(
                     lambda s: Spec((batch, *s.shape[1:]) if next(flags) else s.shape, s.dtype), part

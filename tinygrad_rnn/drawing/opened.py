@@ -19,7 +19,7 @@ from ..core.primitive import Array
 from ..core.tape import Freed, Mark, Node, Older, reachable
 from ..core.tensor import Tensor
 from ..ops.table import Tape
-from ..recurrent.checkpoint import owner_of
+from ..recurrent.captured import owner_of
 from .ledger import values
 
 SEQUENCE, FUNCTION = COMPILED = ("unroll", "jit")  # the primitives of such nodes

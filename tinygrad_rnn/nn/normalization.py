@@ -10,12 +10,12 @@ import numpy as np
 
 from ..core.errors import ShapeError, TinygradError
 from ..core.primitive import Spec
-from ..core.tape import context
 from ..core.tensor import Tensor
 from ..module import Buffer, Module, Parameter
 from ..ops.checks import size
 from ..ops.define import operand
 from ..ops.elementwise import sqrt, square
+from ..recurrent.context import sequence_context
 from ..recurrent.effects import draw, emit, stands_for_others
 
 
@@ -175,7 +175,8 @@ class BatchNorm(Module):
             raise ShapeError(
                 f"BatchNorm: in training each channel needs at least 2 values; found {count}. For evaluation: module.eval()"
             )
-        if (context().sequence or {}).get("again"):
+        sequence = sequence_context()
+        if sequence is not None and sequence.rerun:
             return
         batches = self.num_batches_tracked.item() + 1
         share = 1 / batches if self.momentum is None else self.momentum

@@ -21,7 +21,7 @@ from ..core.errors import TinygradError
 from ..core.tape import Where, at_step, caller, no_grad, setting
 from ..core.tensor import Tensor
 from ..core.tree import leaves, tree_map, unflatten
-from .effects import KEY
+from .context import SequenceContext
 
 
 class UnclearOperand(TinygradError):
@@ -198,7 +198,7 @@ def products_of(cell: Any, name: str, x: Any, state: Any) -> list[Product]:
     noting = _Noting()
     with (
         no_grad(),
-        setting(sequence={KEY: _Apart()}),
+        setting(sequence=SequenceContext(effects=_Apart())),
         at_step(0, name),
         around(noting, only=True),
         np.errstate(all="ignore"),

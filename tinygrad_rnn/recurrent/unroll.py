@@ -34,6 +34,7 @@ from .cell import (
     way_to_cell,
 )
 from .checkpoint import checkpoint as checkpointed
+from .context import begin_sequence, sequence_context
 from .products import around, wrappers
 
 Step = Callable[[Any, Any], tuple[Any, Any]]
@@ -99,26 +100,10 @@ def unroll(
         or a dtype over a step: the component is named as the cell's code names it, and the step.
     """
     # a sequence inside a step has products of its own
-    with setting(sequence=draws_of_sequence()), around(only=True) if wrappers() else NOTHING:
+    with setting(sequence=begin_sequence()), around(only=True) if wrappers() else NOTHING:
         return Sequence(cell, xs, state, lengths, resets).run(
             reverse, checkpoint, return_states, hook
         )
-
-
-def draws_of_sequence() -> dict[str, Any]:
-    """Where the random masks of a new sequence are kept.
-
-    Of one inside a step, or inside a segment that is run again, those it had.
-    """
-    outer = context().sequence
-    if outer is None:
-        return {}
-    number = outer["inner"] = outer.get("inner", -1) + 1  # counted within a step, or a segment
-    found: dict[str, Any] = outer.setdefault(
-        ("inner", context().mark.step, number), {"outer": outer}
-    )
-    found["again"] = outer.get("again", False)
-    return found
 
 
 class Sequence:
@@ -268,8 +253,8 @@ class Sequence:
         outputs: list[Any] = []
         states: list[Any] = []
         known, produced = _signature(state), None
-        if (sequence := context().sequence) is not None:
-            sequence["run"] = {}  # what wrappers compute once for all steps that share a tape
+        if (scope := sequence_context()) is not None:
+            scope.shared = {}
         for t in range(stop - 1, start - 1, -1) if reverse else range(start, stop):
             with at_step(t, name, layer):
                 valid = None if self.valid is None or self.valid[t].all() else self.valid[t]
@@ -282,8 +267,8 @@ class Sequence:
                 )
                 if resets is not None and resets.any():
                     state = _choose(resets, self.first, state, self, "resets", t)
-                if sequence is not None:
-                    sequence["inner"] = -1
+                if scope is not None:
+                    scope.begun = 0
                 step = tuple([x[t - offset] for x in parts])
                 for x, s in zip(parts, step, strict=True):
                     if s.name is None:
