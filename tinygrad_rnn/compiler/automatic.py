@@ -7,8 +7,8 @@ from typing import Any
 from ..core.errors import TraceError
 from ..kernels.runtime import complain
 from ..recurrent.cell import Cell
-from ..recurrent.unroll import Sequence
-from .jit import Jitted, plainly
+from ..recurrent.sequence import Sequence
+from .jit import Jitted
 from .op import CompileError
 
 
@@ -47,7 +47,7 @@ class Automatic(Jitted):
                 )
             except Exception as error:
                 failure = error
-        found = plainly(sequence, self.plain).steps(
+        found = sequence.with_cell(self.plain).steps(
             parts, state, start, stop, reverse, all_states, offset=offset
         )
         if failure is not None:  # of the compiler: an error of the user's would have come again

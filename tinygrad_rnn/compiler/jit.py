@@ -30,7 +30,7 @@ from ..recurrent.context import SequenceContext, sequence_context
 from ..recurrent.packing import cut
 from ..recurrent.rerun import summary
 from ..recurrent.segment import Segment, as_primitive
-from ..recurrent.unroll import Sequence
+from ..recurrent.sequence import Sequence
 from .effects import Player, draw_all, emit_all
 from .module import Module
 from .op import SIZES, CompileError, Op, own_faults
@@ -209,7 +209,7 @@ class Jitted(CompiledCell):
         """Steps `start` to `stop` of a sequence as one node on the tape; see `Sequence.steps`."""
         # without numba, of which a warning has told, step by step
         if context().tracing or not available() or raising():
-            return plainly(sequence, self.plain).steps(
+            return sequence.with_cell(self.plain).steps(
                 parts, state, start, stop, reverse, all_states, offset=offset
             )
         xs = [
@@ -246,7 +246,7 @@ class Jitted(CompiledCell):
             # a step of the cell itself says what is wrong with the shapes that were given
             with no_grad():
                 first, end = (stop - 1, stop) if reverse else (start, start + 1)
-                plainly(sequence, self.plain).steps(
+                sequence.with_cell(self.plain).steps(
                     parts, state, first, end, reverse, offset=offset
                 )
             if isinstance(error, CompileError):
@@ -277,7 +277,8 @@ class Jitted(CompiledCell):
                 list(handles[: len(inputs)]),
                 unflatten(carried, list(handles[len(inputs) :])),
             )
-            plain = plainly(sequence, variant, tuple=True, valid=None, resets=None)
+            plain = sequence.with_cell(variant)
+            plain.tuple, plain.valid, plain.resets = True, None, None
             player = Player([t for t, _ in step.drawn], found, times)
             running = sequence_context() or SequenceContext()
             with setting(sequence=running.with_effects(player)):
@@ -302,7 +303,7 @@ class Jitted(CompiledCell):
         except (IndexError, ValueError):
             # of a place that is out of range; of a power with a negative exponent
             # which says where
-            plainly(sequence, self.plain).steps(parts, state, start, stop, reverse, offset=offset)
+            sequence.with_cell(self.plain).steps(parts, state, start, stop, reverse, offset=offset)
             raise
         if step.receivers:
             emit_all(step.receivers, segment.emitted, times, batch, name, layer)
@@ -440,13 +441,6 @@ def _lending(guard: Guard, lent: list[tuple[int, Tensor]]) -> Any:
         if id(t) in order:
             items[place] = ("lent", order[id(t)], t.shape[1:], t.dtype, t.requires_grad)
     return Key(items)
-
-
-def plainly(sequence: Sequence, cell: Callable[..., Any], **others: Any) -> Sequence:
-    """The same sequence for another cell, which is run step by step."""
-    plain = Sequence.__new__(Sequence)
-    vars(plain).update(vars(sequence), cell=cell, **others)
-    return plain
 
 
 def compiled(

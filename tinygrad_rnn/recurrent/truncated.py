@@ -14,7 +14,7 @@ from ..core.tensor import Tensor
 from ..core.tree import detach, leaves, tree_map
 from ..ops.shaping import concatenate
 from .context import SequenceContext, begin_sequence
-from .unroll import Sequence, Step
+from .sequence import Sequence, Step
 
 
 class Window:
