@@ -7,15 +7,15 @@ from typing import Any
 from ..core.errors import TraceError
 from ..kernels.runtime import complain
 from ..recurrent.cell import Cell
-from ..recurrent.unroll import Sequence
-from .jit import Jitted, plainly
+from ..recurrent.sequence import Sequence
+from .jit import Jitted
 from .op import CompileError
 
 
 class Automatic(Jitted):
     """A cell that nobody asked to compile, so it never fails where its plain steps do not.
 
-    A stretch of one step runs plainly, which takes less time; so do sequences that cannot be
+    A segment of one step runs plainly, which takes less time; so do sequences that cannot be
     compiled, such as unsigned integers of 64 bits.
     """
 
@@ -47,7 +47,7 @@ class Automatic(Jitted):
                 )
             except Exception as error:
                 failure = error
-        found = plainly(sequence, self.plain).steps(
+        found = sequence.with_cell(self.plain).steps(
             parts, state, start, stop, reverse, all_states, offset=offset
         )
         if failure is not None:  # of the compiler: an error of the user's would have come again

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..kernels import runtime
 from .affine import products
-from .exchange import B
+from .effects import B
 from .lower import REDUCTIONS, Loop
 from .module import Schedule
 from .op import Op

@@ -29,8 +29,10 @@ from ..core.tree import leaves, unflatten
 from ..kernels.runtime import available, complain, raising
 from ..ops.facts import ORDINARY
 from ..ops.guards import Changes, Guard, Guards, plain_key
+from ..recurrent.captured import captured, value_of
 from ..recurrent.cell import name_of
-from ..recurrent.checkpoint import Stretch, as_primitive, captured, cut, value_of
+from ..recurrent.packing import cut
+from ..recurrent.segment import Segment, as_primitive
 from .jit import KEPT, Jitted
 from .host import HostProgram, NoCode
 from .run import owner
@@ -457,7 +459,7 @@ def _wide(node: Node) -> Node:
     return found
 
 
-class _Call(Stretch):
+class _Call(Segment):
     """One call of a recorded function as a node on the tape."""
 
     reads = "goes through a compiled function, which needs"
@@ -495,7 +497,7 @@ class _Call(Stretch):
         return cut(whole, recording.shapes) if len(results) > 1 else [whole]
 
     def did(self) -> Any:
-        """See `Stretch.did`."""
+        """See `Segment.did`."""
         return self.recording
 
     def pack(self, parts: Sequence[Any]) -> Any:

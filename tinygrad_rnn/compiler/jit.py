@@ -26,11 +26,12 @@ from ..module import Parameter
 from ..ops.elementwise import where
 from ..ops.guards import Changes, Guard, Guards, Key
 from ..recurrent.cell import Cell, CompiledCell, name_of, no_cell, own, returned
-from ..recurrent.checkpoint import Stretch, as_primitive, cut
-from ..recurrent.outside import KEY
+from ..recurrent.context import SequenceContext, sequence_context
+from ..recurrent.packing import cut
 from ..recurrent.rerun import summary
-from ..recurrent.unroll import Sequence
-from .exchange import Player, leave_all, take_all
+from ..recurrent.segment import Segment, as_primitive
+from ..recurrent.sequence import Sequence
+from .effects import Player, draw_all, emit_all
 from .module import Module
 from .op import SIZES, CompileError, Op, own_faults
 from .run import Runner
@@ -208,7 +209,7 @@ class Jitted(CompiledCell):
         """Steps `start` to `stop` of a sequence as one node on the tape; see `Sequence.steps`."""
         # without numba, of which a warning has told, step by step
         if context().tracing or not available() or raising():
-            return plainly(sequence, self.plain).steps(
+            return sequence.with_cell(self.plain).steps(
                 parts, state, start, stop, reverse, all_states, offset=offset
             )
         xs = [
@@ -245,7 +246,7 @@ class Jitted(CompiledCell):
             # a step of the cell itself says what is wrong with the shapes that were given
             with no_grad():
                 first, end = (stop - 1, stop) if reverse else (start, start + 1)
-                plainly(sequence, self.plain).steps(
+                sequence.with_cell(self.plain).steps(
                     parts, state, first, end, reverse, offset=offset
                 )
             if isinstance(error, CompileError):
@@ -260,7 +261,7 @@ class Jitted(CompiledCell):
 
         step, times = runner.step, range(stop - 1, start - 1, -1) if reverse else range(start, stop)
         found = (
-            take_all([t for t, _ in step.taken], times, batch, name, layer) if step.taken else []
+            draw_all([t for t, _ in step.drawn], times, batch, name, layer) if step.drawn else []
         )
 
         def again(*handles: Tensor) -> list[Tensor]:
@@ -276,20 +277,18 @@ class Jitted(CompiledCell):
                 list(handles[: len(inputs)]),
                 unflatten(carried, list(handles[len(inputs) :])),
             )
-            plain = plainly(sequence, variant, tuple=True, valid=None, resets=None)
-            with setting(
-                sequence={
-                    **(context().sequence or {}),
-                    KEY: Player([t for t, _ in step.taken], found, times),
-                }
-            ):
+            plain = sequence.with_cell(variant)
+            plain.tuple, plain.valid, plain.resets = True, None, None
+            player = Player([t for t, _ in step.drawn], found, times)
+            running = sequence_context() or SequenceContext()
+            with setting(sequence=running.with_effects(player)):
                 ys, _, last = plain.steps(tuple(given), first, start, stop, reverse, offset=start)
             return [
                 y.astype(widest) if y.dtype.kind == "f" and y.dtype != widest else y
                 for y in (*leaves(ys), *leaves(last))
             ]
 
-        stretch = _Unrolled(
+        segment = _Unrolled(
             runner,
             again,
             inputs,
@@ -297,17 +296,17 @@ class Jitted(CompiledCell):
             lent,
             batch,
             reverse,
-            {op: v for (_, op), v in zip(step.taken, found, strict=True)},
+            {op: v for (_, op), v in zip(step.drawn, found, strict=True)},
         )
         try:
-            flat = stretch.outputs()
+            flat = segment.outputs()
         except (IndexError, ValueError):
             # of a place that is out of range; of a power with a negative exponent
             # which says where
-            plainly(sequence, self.plain).steps(parts, state, start, stop, reverse, offset=offset)
+            sequence.with_cell(self.plain).steps(parts, state, start, stop, reverse, offset=offset)
             raise
-        if step.left:
-            leave_all(step.left, stretch.told, times, batch, name, layer)
+        if step.receivers:
+            emit_all(step.receivers, segment.emitted, times, batch, name, layer)
         count = len(runner.step.outputs)
         y_tree, state_tree = runner.structure
         ys = unflatten(y_tree, flat[:count])
@@ -444,13 +443,6 @@ def _lending(guard: Guard, lent: list[tuple[int, Tensor]]) -> Any:
     return Key(items)
 
 
-def plainly(sequence: Sequence, cell: Callable[..., Any], **others: Any) -> Sequence:
-    """The same sequence for another cell, which is run step by step."""
-    plain = Sequence.__new__(Sequence)
-    vars(plain).update(vars(sequence), cell=cell, **others)
-    return plain
-
-
 def compiled(
     variant: _Variant,
     x: Any,
@@ -548,7 +540,7 @@ def _rows(flags: Any, like: Any) -> Any:
     return flags.reshape((flags.shape[0], *[1] * (len(like.shape) - 1)))
 
 
-class _Unrolled(Stretch):
+class _Unrolled(Segment):
     """A compiled unrolling as a node on the tape."""
 
     reads = "goes through a compiled cell, which needs"
@@ -562,7 +554,7 @@ class _Unrolled(Stretch):
         lent: list[Tensor],
         batch: int,
         reverse: bool,
-        taken: dict[Op, Array],
+        drawn: dict[Op, Array],
     ) -> None:
         super().__init__(again, len(xs) + len(states))
         self.runner, self.xs, self.states, self.batch, self.reverse = (
@@ -572,18 +564,18 @@ class _Unrolled(Stretch):
             batch,
             reverse,
         )
-        self.lent, self.taken, self.drawn = lent, taken, list(taken.values())
-        self.told: list[list[Array]] = []
+        self.lent, self.drawn, self.drawn_values = lent, drawn, list(drawn.values())
+        self.emitted: list[list[Array]] = []
         # a weak reference, since it belongs to the node: with the node's saved values it is
         # released
         self.saved: Any = None
 
     def outputs(self) -> list[Tensor]:
         """Run forward; the floating outputs hang on one node."""
-        runner, step, taken = self.runner, self.runner.step, self.taken
+        runner, step, drawn = self.runner, self.runner.step, self.drawn
         tensors = [*self.xs, *self.states]
-        xs = [*[t.array for t in self.xs], *[taken[op] for op in step.xs[len(self.xs) :]]]
-        fixed = [*[t.array for t in self.lent], *[taken[op] for op in step.fixed[step.lent :]]]
+        xs = [*[t.array for t in self.xs], *[drawn[op] for op in step.xs[len(self.xs) :]]]
+        fixed = [*[t.array for t in self.lent], *[drawn[op] for op in step.fixed[step.lent :]]]
         shapes = runner.shapes(xs[0].shape[0], self.batch)
         ends, count, one = runner.ends, len(runner.ends), runner.one
         needs = tuple(
@@ -605,13 +597,14 @@ class _Unrolled(Stretch):
             written[k] if k in written else np.empty(shapes[k], op.dtype)
             for k, op in enumerate(ends)
         ]
-        told = [
-            np.empty(shape, op.dtype) for shape, op in zip(shapes[count:], runner.told, strict=True)
+        emitted = [
+            np.empty(shape, op.dtype)
+            for shape, op in zip(shapes[count:], runner.emitted, strict=True)
         ]
-        rest = iter(told)
-        self.told = [[next(rest) for _ in several] for several in step.told]
-        asked = {op: value for op, value in taken.items() if op.op == "constant"}
-        results = [*found, *told]
+        rest = iter(emitted)
+        self.emitted = [[next(rest) for _ in several] for several in step.emitted]
+        asked = {op: value for op, value in drawn.items() if op.op == "constant"}
+        results = [*found, *emitted]
         saved = runner.forward(
             xs, [t.array for t in self.states], fixed, asked, self.batch, self.reverse, results
         )
@@ -624,7 +617,7 @@ class _Unrolled(Stretch):
             for o in [*runner.wanted, *(t for t in self.lent if t.requires_grad)]
             if o.node is not None
         ]
-        self.xs, self.states, self.lent, self.taken = [], [], [], {}
+        self.xs, self.states, self.lent, self.drawn = [], [], [], {}
         if not self.live:
             return [Tensor(a if k < len(step.outputs) else a.copy()) for k, a in enumerate(found)]
         whole = self.on_tape(
@@ -647,7 +640,7 @@ class _Unrolled(Stretch):
         ]
 
     def did(self) -> Any:
-        """See `Stretch.did`."""
+        """See `Segment.did`."""
         constants = [
             owner.array for owner in self.runner.owners.values() if not owner.requires_grad
         ]
@@ -655,7 +648,7 @@ class _Unrolled(Stretch):
             self.runner.source,
             self.reverse,
             self.batch,
-            *map(summary, (*constants, *self.drawn)),
+            *map(summary, (*constants, *self.drawn_values)),
         )
 
     def gradients(self, g: Any, values: Any) -> tuple[Any, ...]:

@@ -22,7 +22,7 @@ import numpy as np
 
 from ..core.tape import Leaf
 from ..ops.define import axes_of
-from .exchange import B
+from .effects import B
 from .op import Op
 from .scalars import Operand, converted, expression, kind_of, literal
 from .views import PIECES, VIEWS, Index, Piece, Place, Restore, pieces, symbolic, view

@@ -17,7 +17,7 @@ from ..core.primitive import Spec
 from ..core.tape import Node
 from ..core.trace import trace
 from ..ops.define import axes_of
-from .exchange import B
+from .effects import B
 from .op import SIZES, CompileError, Op
 
 Groups = list[list[int]]

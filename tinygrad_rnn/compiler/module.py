@@ -19,7 +19,7 @@ import numpy as np
 
 from ..kernels.products import symbol
 from .affine import factors, join_sums, products
-from .exchange import B
+from .effects import B
 from .keeping import kept
 from .lower import REDUCTIONS, ZERO, Block, Loop, Store, constant, identity, is_zero, reduced_axes
 from .op import Op
@@ -676,7 +676,7 @@ class Module:
                 continue
             wanted.setdefault(op, []).append((Store.at_each(f"y{k}", op, "t"), "{v}"))
             self.y_from.append(("y", k))
-        for k, op in enumerate(v for several in step.told for v in several):
+        for k, op in enumerate(v for several in step.emitted for v in several):
             wanted.setdefault(op, []).append((Store.at_each(f"l{k}", op, "t"), "{v}"))
         read = [
             i

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..core.errors import TinygradError
 from ..core.tape import Node
-from .exchange import B
+from .effects import B
 from .value import CompileError, own_faults
 
 # of the two batches; a size that is 11 in one recording and 13 in the other is the batch's

@@ -24,7 +24,7 @@ from ..kernels.cache import code
 from ..recurrent.cell import Names, component_names
 from ..recurrent.source import variables
 from .affine import products
-from .exchange import B
+from .effects import B
 from .lower import Loop
 from .module import Module, Schedule, Slot, untransposed
 from .op import Op
@@ -53,15 +53,15 @@ def given_names(
     """What the user's code calls the inputs and the state of a step."""
     step = module.step
     own: Names = component_names(cell, state[0] if resets else state)
-    xs = len(step.xs) - sum(op.op == "x" for _, op in step.taken) - masked - resets
+    xs = len(step.xs) - sum(op.op == "x" for _, op in step.drawn) - masked - resets
     found = {op: f"{own.given}_{k}" if several else own.given for k, op in enumerate(step.xs[:xs])}
     found.update(zip(step.xs[xs:], [*["valid"] * masked, *["begins"] * resets], strict=False))
     names = [*own.short, *([f"first_{name}" for name in own.short] if resets else [])]
     found.update(zip(step.states, names, strict=True))
     found.update(
         {
-            op: (op.node.name or "").rpartition(".")[2] or "taken"
-            for op in [*step.fixed, *(op for _, op in step.taken)]
+            op: (op.node.name or "").rpartition(".")[2] or "drawn"
+            for op in [*step.fixed, *(op for _, op in step.drawn)]
             if op not in found
         }
     )

@@ -22,8 +22,8 @@ from ..core.primitive import Array
 from ..core.tape import Node
 from ..core.tensor import Tensor
 from ..kernels import products, runtime
-from ..recurrent.checkpoint import owner_of, value_of
-from .exchange import sized
+from ..recurrent.captured import owner_of, value_of
+from .effects import sized
 from .module import Module, Slot
 from .op import CompileError, Op
 from .scalars import FLOATS, kind_of
@@ -242,7 +242,7 @@ class Runner:
         ]
         self._shapes: dict[tuple[int, int], list[tuple[int, ...]]] = {}
         self._live: dict[Any, list[int]] = {}
-        self.told = [op for several in self.step.told for op in several]
+        self.emitted = [op for several in self.step.emitted for op in several]
         self.ends = [*self.step.outputs, *self.step.states]
         floats = [op.dtype for op in self.ends if op.dtype.kind == "f"]  # which may have gradients
         # they are written where they stand one after the other
@@ -343,7 +343,7 @@ class Runner:
         if found is None:
             if len(self._shapes) > 64:
                 self._shapes = {}
-            of_one = [sized(op.shape, batch) for op in (*self.ends, *self.told)]
+            of_one = [sized(op.shape, batch) for op in (*self.ends, *self.emitted)]
             split = range(len(self.step.outputs), len(self.results))
             found = self._shapes[T, batch] = [
                 shape if k in split else (T, *shape) for k, shape in enumerate(of_one)
@@ -478,7 +478,7 @@ class Runner:
             fetch(
                 op, arrays[name][T * elements(op, hi - lo) :], 0, lo, hi, out[len(step.outputs) + k]
             )
-        for k, (op, place) in enumerate(zip(self.told, out[len(self.results) :], strict=True)):
+        for k, (op, place) in enumerate(zip(self.emitted, out[len(self.results) :], strict=True)):
             fetch(op, arrays[f"l{k}"], 1, lo, hi, place)
         _idle.give(fleeting)
         saved.shards[number] = (lo, hi, kept)

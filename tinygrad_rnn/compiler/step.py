@@ -27,9 +27,9 @@ from ..ops.reductions import _count, scaled_norm
 from ..ops.reductions import max as largest
 from ..ops.reductions import sum as total
 from ..ops.shaping import broadcast_to
-from ..recurrent.checkpoint import captured, owner_of
-from ..recurrent.outside import KEY
-from .exchange import B, Recorder, Taken
+from ..recurrent.captured import captured, owner_of
+from ..recurrent.context import SequenceContext
+from .effects import B, Drawn, Recorder
 from .merged import Merged, is_merged, mixed
 from .op import SIZES, CompileError, Op, own_faults
 
@@ -46,9 +46,9 @@ class Step:
         and without rows.
     lent : int
         How many of the fixed inputs are tensors that the cell holds; they come first.
-    taken : list of (Taken, Op)
+    drawn : list of (Drawn, Op)
         What it takes from outside, each an input of one of these kinds.
-    left, told : lists
+    receivers, emitted : lists
         Who wants values of the step, and the values.
     outputs, new_states : list of Op
     forward, backward : list of Op
@@ -104,28 +104,28 @@ class Step:
             for i, (a, b) in enumerate(given[count + states : count + states + lent])
         ]
         self.lent = lent
-        self.taken: list[tuple[Taken, Op]] = []
-        for found, _ in one.taken:
-            self._taken(found, *given[count + states + self.lent + len(self.taken)])
+        self.drawn: list[tuple[Drawn, Op]] = []
+        for found, _ in one.drawn:
+            self._drawn(found, *given[count + states + self.lent + len(self.drawn)])
         if one.captured != two.captured:
             raise CompileError(
                 "the step did not use the same tensors from outside in its two recordings"
             )
         self.constants += [self._given("constant", n, n, k) for k, n in enumerate(one.captured)]
-        self.left = [keep for keep, _ in one.left]
+        self.receivers = [receive for receive, _ in one.emitted]
         for a, b in zip(constants(first), constants(second), strict=True):
             self._constant(a, b, self.forward)
         self._programs(first, second, self.forward)
         outputs = [self._output(o) for o in first.outputs]
-        told = [len(values) for _, values in one.left]
-        split = len(outputs) - states - sum(told)
+        counts = [len(values) for _, values in one.emitted]
+        split = len(outputs) - states - sum(counts)
         self.outputs, self.new_states = outputs[:split], outputs[split : split + states]
         ends = {op.node: op for op in (*self.xs, *self.states, *self.fixed, *self.constants)}
         self.reaches = [
             {ends[n] for n in _sources(o, ends)} for o in first.outputs[: split + states]
         ]
         rest = iter(outputs[split + states :])
-        self.told = [[next(rest) for _ in range(n)] for n in told]
+        self.emitted = [[next(rest) for _ in range(n)] for n in counts]
         reads = len(back.inputs) - len(outputs)
         pairs = list(zip(back.inputs[reads:], back2.inputs[reads:], strict=True))
         cotangents = [self._given("cotangent", a, b, i) for i, (a, b) in enumerate(pairs)]
@@ -152,17 +152,17 @@ class Step:
         op.place = place
         return op
 
-    def _taken(self, taken: Taken, a: Node, b: Node) -> None:
-        """What is taken at each step is one more input.
+    def _drawn(self, drawn: Drawn, a: Node, b: Node) -> None:
+        """What is drawn at each step is one more input.
 
         What holds for the sequence is fixed, or without rows a constant that is asked for.
         """
         shape = _shape(a, b)
-        kind = "x" if taken.per == "step" else "fixed" if B in shape else "constant"
+        kind = "x" if drawn.per == "step" else "fixed" if B in shape else "constant"
         several = {"x": self.xs, "fixed": self.fixed, "constant": []}[kind]
         op = self._given(kind, a, b, len(several))
         several.append(op)
-        self.taken.append((taken._replace(shape=shape), op))
+        self.drawn.append((drawn._replace(shape=shape), op))
 
     def _constant(self, a: Leaf, b: Leaf, out: list[Op]) -> None:
         """An array or tensor from outside the step.
@@ -376,8 +376,8 @@ class _Recorded(NamedTuple):
     wrt: list[Node]
     # tensors from outside that were computed: what they were computed from is no part of the step
     captured: list[Node]
-    taken: list[tuple[Taken, Leaf]]
-    left: list[tuple[Callable[..., None], list[Any]]]
+    drawn: list[tuple[Drawn, Leaf]]
+    emitted: list[tuple[Callable[..., None], list[Any]]]
     gradients: list[tuple[Node, Node]]  # a gradient, and the value whose gradient it is
 
 
@@ -400,14 +400,14 @@ def _record(
 
     def run(x: Any, state: Any) -> Any:
         found = [leaf for part in cell(x, state) for leaf in leaves(part)]
-        return [*found, *(v for _, values in recorder.left for v in values)]
+        return [*found, *(v for _, values in recorder.emitted for v in values)]
 
     older = Older()
     try:
         for t, leaf in zip(lent, borrowed, strict=True):
             t.array, t.node = leaf.value, leaf
-        # no step of a sequence: what differs from step to step is taken
-        with setting(sequence={KEY: recorder}), at_step(None, name):
+        # no step of a sequence: what differs from step to step is drawn
+        with setting(sequence=SequenceContext(effects=recorder)), at_step(None, name):
             x, state = (
                 tree_map(
                     lambda s: Spec((batch, *s.shape[1:]) if next(flags) else s.shape, s.dtype), part
@@ -418,7 +418,7 @@ def _record(
     finally:
         for t, (array, node) in zip(lent, own, strict=True):
             t.array, t.node = array, node
-    inputs = [*traced.inputs, *borrowed, *(leaf for _, leaf in recorder.taken)]
+    inputs = [*traced.inputs, *borrowed, *(leaf for _, leaf in recorder.drawn)]
     outside = [n for n in captured(traced.outputs, older, set(inputs)) if not isinstance(n, Leaf)]
     program = Program([*inputs, *outside], traced.outputs, traced.structure)
     # not by age: new values of a parameter are a new leaf
@@ -428,7 +428,7 @@ def _record(
         n.hooks = [*(n.hooks or []), functools.partial(_note, gradients, n)]
     back = program.backward(wrt)
     gradients += [(g, n) for n, g in zip(wrt, back.outputs, strict=True) if g is not None]
-    return _Recorded(program, back, wrt, outside, recorder.taken, recorder.left, gradients)
+    return _Recorded(program, back, wrt, outside, recorder.drawn, recorder.emitted, gradients)
 
 
 def _sources(output: Any, ends: Container[Node]) -> set[Node]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..ops.define import axes_of
 from ..ops.shaping import pad_pairs
-from .exchange import B
+from .effects import B
 from .op import CompileError, Op
 
 # (variable of the loop nest or None, step, offset) for each axis of a value: where it is read

@@ -18,7 +18,7 @@ import numpy as np
 
 from ..core.primitive import Array
 from ..ops.define import axes_of
-from .exchange import B
+from .effects import B
 from .lower import Store, counted, linear
 from .op import Op
 from .scalars import kind_of, literal, wrapped

@@ -85,8 +85,8 @@ class Context:
         # what the running transforms (grad, jvp, ...) and traces were given
         self.inputs: frozenset[Node] = frozenset()
         self.mark = Mark()
-        # what belongs to the sequence that is being unrolled: masks by who drew them, ...
-        self.sequence: dict[Any, Any] | None = None
+        # what belongs to the sequence that is being unrolled: a recurrent.context.SequenceContext
+        self.sequence: Any = None
         # where new nodes are said to come from; None: from the line that runs
         self.origin: tuple[Any, ...] | None = None
         # while tracing: the tensors that were written to, with what they had

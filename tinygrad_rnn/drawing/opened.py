@@ -19,7 +19,7 @@ from ..core.primitive import Array
 from ..core.tape import Freed, Mark, Node, Older, reachable
 from ..core.tensor import Tensor
 from ..ops.table import Tape
-from ..recurrent.checkpoint import owner_of
+from ..recurrent.captured import owner_of
 from .ledger import values
 
 SEQUENCE, FUNCTION = COMPILED = ("unroll", "jit")  # the primitives of such nodes
@@ -61,7 +61,7 @@ def _opened(roots: list[Node], measured: bool) -> tuple[list[Node], bool]:
         return roots, False
     if measured:
         for node in compiled:
-            node.params["stretch"].check_captured()
+            node.params["segment"].check_captured()
     given = _given(nodes, compiled)
     now: dict[Node, Node] = {}  # what is read in place of a node
     # the values of what is read in place of the output of an opened node
@@ -116,27 +116,27 @@ def _again(
 
     None where that cannot be done.
     """
-    stretch = node.params["stretch"]
+    segment = node.params["segment"]
     handles = [
         Tensor(value, now.get(i, i))
-        for value, i in zip(given[: stretch.count], node.inputs, strict=False)
+        for value, i in zip(given[: segment.count], node.inputs, strict=False)
     ]
     older = Older()
     try:
-        run: list[Any] = stretch.run(handles, record=True)
+        run: list[Any] = segment.run(handles, record=True)
     except TinygradError:
         return None
-    results = [run[k].node for k in stretch.live]
+    results = [run[k].node for k in segment.live]
     if not results or any(r is None for r in results):
         return None
-    held.update((run[k].node, run[k].array) for k in stretch.live)
+    held.update((run[k].node, run[k].array) for k in segment.live)
     # the leaf of a parameter that has new values is another one; what was computed with the old is
     # shown there
-    for leaf in stretch.captured:
+    for leaf in segment.captured:
         tensor = owner_of(leaf)
         if tensor is not None and tensor.node is not leaf:
             now[tensor.node] = leaf  # type: ignore[index]
-    mark = stretch.mark
+    mark = segment.mark
     inside = False
     outer = Mark() if mark.layer is None else Mark(mark.cell, mark.layer)
     for made in reachable(results, older, every=True):

@@ -67,7 +67,7 @@ def formula(node: Node) -> str:
     if primitive.name == "getitem":
         return "x[index]"
     names = "*inputs" if primitive.variadic else ", ".join(names_of(primitive, node))
-    return f"{node.op}({', '.join([names, *(k for k in node.params if k != 'stretch')])})"
+    return f"{node.op}({', '.join([names, *(k for k in node.params if k != 'segment')])})"
 
 
 def rule_text(node: Node, position: int, rule: Rule, g: Array) -> str:
@@ -363,7 +363,7 @@ WORDS = {  # what the rules of operations that move values about do
     "reshape": "The same numbers in the shape of x.",
     "broadcast_to": "g, summed over the axes along which x was spread.",
     "take": "Zeros, to which each row of g is added at the index that it was taken from.",
-    "checkpoint": "The stretch is run again, recorded, and walked back.",
+    "checkpoint": "The segment is run again, recorded, and walked back.",
 }
 
 

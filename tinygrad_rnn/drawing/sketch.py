@@ -1102,7 +1102,7 @@ class Words:
     def _what(self, n: Node) -> list[str]:
         """The operation with its parameters, and its derivative."""
         params = ", ".join(
-            f"{key}={_text(value)}" for key, value in n.params.items() if key != "stretch"
+            f"{key}={_text(value)}" for key, value in n.params.items() if key != "segment"
         )
         key = (n.primitive, n.origin[:2], params, len(n.edges), len(n.shape))
         if key not in self._rules:

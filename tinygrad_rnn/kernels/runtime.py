@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from queue import SimpleQueue
 
 MOST_THREADS = 1024
-# for floors below the compiler: the face of the package puts it here, and it loads it
-compile_cell: Callable[[Any], Any] | None = None
 _available: bool | None = None
 _complained = False
 _pool: SimpleQueue[Any] | None = None

@@ -10,13 +10,13 @@ import numpy as np
 
 from ..core.errors import ShapeError, TinygradError
 from ..core.primitive import Spec
-from ..core.tape import context
 from ..core.tensor import Tensor
 from ..module import Buffer, Module, Parameter
 from ..ops.checks import size
 from ..ops.define import operand
 from ..ops.elementwise import sqrt, square
-from ..recurrent.outside import leave, stands_for_others, take
+from ..recurrent.context import sequence_context
+from ..recurrent.effects import draw, emit, stands_for_others
 
 
 class LayerNorm(Module):
@@ -82,7 +82,7 @@ class BatchNorm(Module):
 
     In training, mean and variance (over the count) are those of the batch, and the running
     statistics move towards them by `momentum`; in evaluation the running ones are used. As in
-    PyTorch the running variance is over the count less one. A stretch that is run again
+    PyTorch the running variance is over the count less one. A segment that is run again
     (`tg.checkpoint`, overlapping windows of `tg.tbptt`) does not move them twice.
 
     Parameters
@@ -153,7 +153,7 @@ class BatchNorm(Module):
                 m.detach() if isinstance(m, Tensor) and not isinstance(m.array, Spec) else m
                 for m in (mean, variance)
             )
-            leave(
+            emit(
                 lambda mean, variance, batch: of_step().track(mean, variance, batch * places),
                 *statistics,
                 batch=x.shape[0],
@@ -175,7 +175,8 @@ class BatchNorm(Module):
             raise ShapeError(
                 f"BatchNorm: in training each channel needs at least 2 values; found {count}. For evaluation: module.eval()"
             )
-        if (context().sequence or {}).get("again"):
+        sequence = sequence_context()
+        if sequence is not None and sequence.rerun:
             return
         batches = self.num_batches_tracked.item() + 1
         share = 1 / batches if self.momentum is None else self.momentum
@@ -196,7 +197,7 @@ def _statistics(of_step: Callable[[], BatchNorm], name: str, each: bool) -> Any:
     here: Tensor = getattr(of_step(), name)
     if not each or not stands_for_others():
         return here
-    return take(
+    return draw(
         lambda _: getattr(of_step(), name).numpy(),
         here.shape,
         here.dtype,

@@ -25,7 +25,8 @@ from ..ops.checks import shown
 from ..ops.elementwise import where
 from ..ops.shaping import concatenate, split
 from ..recurrent.cell import Cell, component_names, name_of, no_cell, plain_of
-from ..recurrent.outside import stands_for_others
+from ..recurrent.context import sequence_context
+from ..recurrent.effects import stands_for_others
 from ..recurrent.products import Around, Components, UnclearOperand, around, products_of
 from ..recurrent.unroll import unroll
 from .masks import Masks, probability
@@ -590,10 +591,11 @@ class WeightDrop(Wrapper):
         if not (self.training and self.p):
             return self.cell(x, state)
         # the thinned weights are made once for all steps that share a tape
-        run = {} if stands_for_others() else (context().sequence or {}).get("run", {})
-        thin = run.get(self)
+        sequence = None if stands_for_others() else sequence_context()
+        shared = {} if sequence is None else sequence.shared
+        thin = shared.get(self)
         if thin is None:
-            thin = run[self] = copy.copy(self.cell)
+            thin = shared[self] = copy.copy(self.cell)
             for place, name in enumerate(self.names):
                 weight = getattr(self.cell, name)
                 vars(thin)[name] = weight * self.masks.dropout(

@@ -18,7 +18,6 @@ from ..core.record import describe
 from ..core.tape import Where, at_step, caller, context
 from ..core.tensor import Tensor
 from ..core.tree import flatten, leaves, pairs, tree_map
-from ..kernels import runtime
 from ..module import Module, Parameter
 from .products import entered, multiplied, shown, wrappers
 
@@ -311,12 +310,17 @@ class CompiledCell(Cell):
         raise NotImplementedError
 
 
-def compiled(cell: Cell) -> Cell:
-    """A cell that runs whole sequences compiled where that can be, and has the attributes of this one; without a compiler, this one.
+# Compiles a cell. The compiler is above this floor: the face of the package puts a function here that
+# loads it.
+compile_cell: Callable[[Cell], Cell] | None = None
 
-    The compiler is above this floor, and is loaded here when it is first needed.
+
+def compiled(cell: Cell) -> Cell:
+    """Return a cell with the attributes of this one that runs whole sequences compiled, where that can be.
+
+    Without a compiler that is the cell itself.
     """
-    return cell if runtime.compile_cell is None else runtime.compile_cell(cell)
+    return cell if compile_cell is None else compile_cell(cell)
 
 
 def plain_of(cell: Any) -> Any:

@@ -21,7 +21,7 @@ from ..core.errors import TinygradError
 from ..core.tape import Where, at_step, caller, no_grad, setting
 from ..core.tensor import Tensor
 from ..core.tree import leaves, tree_map, unflatten
-from .outside import KEY
+from .context import SequenceContext
 
 
 class UnclearOperand(TinygradError):
@@ -181,15 +181,15 @@ class _Noting(Around):
 
 
 class _Apart:
-    """The exchange of a step that is made to look at.
+    """The effects of a step that is made to look at.
 
     It gets ones for masks, and leaves nothing.
     """
 
-    def take(self, make: Any, shape: tuple[int, ...], dtype: Any, per: str) -> Any:
+    def draw(self, make: Any, shape: tuple[int, ...], dtype: Any, per: str) -> Any:
         return np.ones(shape, dtype)
 
-    def leave(self, keep: Any, values: Any, batch: int) -> None:
+    def emit(self, receive: Any, values: Any, batch: int) -> None:
         pass
 
 
@@ -198,7 +198,7 @@ def products_of(cell: Any, name: str, x: Any, state: Any) -> list[Product]:
     noting = _Noting()
     with (
         no_grad(),
-        setting(sequence={KEY: _Apart()}),
+        setting(sequence=SequenceContext(effects=_Apart())),
         at_step(0, name),
         around(noting, only=True),
         np.errstate(all="ignore"),

@@ -13,7 +13,8 @@ from ..core.tape import context, no_grad, setting
 from ..core.tensor import Tensor
 from ..core.tree import detach, leaves, tree_map
 from ..ops.shaping import concatenate
-from .unroll import Sequence, Step, draws_of_sequence
+from .context import SequenceContext, begin_sequence
+from .sequence import Sequence, Step
 
 
 class Window:
@@ -163,16 +164,16 @@ def tbptt(
                 f"tbptt: {name} must be a whole number of steps, at least 1; found {k!r}"
             )
     # random masks belong to the whole sequence, also where steps are run twice
-    draws = draws_of_sequence()
-    with setting(sequence=draws):
+    shared = begin_sequence()
+    with setting(sequence=shared):
         sequence = Sequence(cell, xs, state, lengths, resets)
     inputs = _Inputs(sequence.parts)
     sequence.parts = inputs.parts
-    return _windows(sequence, int(k1), int(k2), draws, inputs)
+    return _windows(sequence, int(k1), int(k2), shared, inputs)
 
 
 def _windows(
-    sequence: Sequence, k1: int, k2: int, draws: dict[Any, Any], inputs: _Inputs
+    sequence: Sequence, k1: int, k2: int, shared: SequenceContext, inputs: _Inputs
 ) -> Iterator[Window]:
     known = {0: sequence.first}  # states by the step that they enter
     learnt = any(isinstance(s, Tensor) and s.requires_grad for s in leaves(sequence.first))
@@ -180,7 +181,7 @@ def _windows(
         stop = min(start + k1, sequence.T)
         reach = max(0, stop - k2)
         after = max(0, min(stop + k1, sequence.T) - k2)  # where the next window's graph will begin
-        with setting(sequence=draws):
+        with setting(sequence=shared):
             if learnt:
                 sequence.first = sequence.first_state(sequence.parts[0])
                 known = {step: sequence.first if step == 0 else s for step, s in known.items()}
@@ -193,7 +194,7 @@ def _windows(
             cuts = sorted({reach, stop, *(step for step in (after, start) if reach < step < stop)})
             known = {reach: state}  # a constant, unless it is the first state of the sequence
             for a, b in itertools.pairwise(cuts):
-                draws["again"] = b <= start
+                shared.rerun = b <= start
                 ys, _, state = sequence.steps(sequence.parts, state, a, b)
                 known[b] = detach(state)
                 if b > start:

@@ -1,7 +1,7 @@
-"""What a compiled step takes from outside and leaves there; see `recurrent/outside.py`.
+"""What a compiled step takes from outside and leaves there; see `recurrent/effects.py`.
 
 While a step is recorded, a `Recorder` gives it inputs in place of what it takes, and outputs for
-what it leaves. At each call `take_all` asks for the values of all steps as the plain steps would,
+what it leaves. At each call `draw_all` asks for the values of all steps as the plain steps would,
 in their order; a `Player` hands the same values to plain steps that are run again.
 """
 
@@ -25,7 +25,7 @@ def sized(shape: tuple[Any, ...], batch: int) -> tuple[int, ...]:
     return tuple([batch if n == B else n for n in shape])
 
 
-class Taken(NamedTuple):
+class Drawn(NamedTuple):
     """What a step takes.
 
     How it is found for a shape, its shape (with B), dtype, and for how long it holds.
@@ -38,72 +38,72 @@ class Taken(NamedTuple):
 
 
 class Recorder:
-    """The exchange of a step that is recorded.
+    """The effects of a step that is recorded.
 
     Attributes
     ----------
-    taken : list of (Taken, Leaf)
+    drawn : list of (Drawn, Leaf)
         What the step takes, and the input that it was given.
-    left : list of (callable, list of Tensor)
+    emitted : list of (callable, list of Tensor)
         Who wants which values.
     """
 
     def __init__(self) -> None:
-        self.taken: list[tuple[Taken, Leaf]] = []
-        self.left: list[tuple[Callable[..., None], list[Any]]] = []
+        self.drawn: list[tuple[Drawn, Leaf]] = []
+        self.emitted: list[tuple[Callable[..., None], list[Any]]] = []
 
-    def take(
+    def draw(
         self, make: Callable[[tuple[int, ...]], Any], shape: tuple[int, ...], dtype: Any, per: str
     ) -> Tensor:
         """An input in place of the value."""
         handle = Tensor(Spec(shape, dtype))
-        self.taken.append((Taken(make, shape, handle.dtype, per), handle.leaf(False, "taken")))
+        self.drawn.append((Drawn(make, shape, handle.dtype, per), handle.leaf(False, "drawn")))
         return handle
 
-    def leave(self, keep: Callable[..., None], values: tuple[Any, ...], batch: int) -> None:
+    def emit(self, receive: Callable[..., None], values: tuple[Any, ...], batch: int) -> None:
         """Outputs for the values."""
-        self.left.append((keep, [stop_gradient(v) for v in values]))
+        self.emitted.append((receive, [stop_gradient(v) for v in values]))
 
 
 class Player:
-    """The exchange of plain steps that are run again.
+    """The effects of plain steps that are run again.
 
-    What was taken at first is taken again, what is left was left already.
+    What was drawn at first is drawn again, what is left was left already.
     """
 
     def __init__(
-        self, taken: Sequence[Taken], values: Sequence[Array], times: Sequence[int]
+        self, drawn: Sequence[Drawn], values: Sequence[Array], times: Sequence[int]
     ) -> None:
-        self.taken, self.values, self.first = taken, values, min(times)
+        self.drawn, self.values, self.first = drawn, values, min(times)
         self.found: Iterator[int] = iter(())
         self.step: int | None = None
 
-    def take(self, make: Any, shape: tuple[int, ...], dtype: Any, per: str) -> Array:
+    def draw(self, make: Any, shape: tuple[int, ...], dtype: Any, per: str) -> Array:
         """The value that the compiled steps had."""
         t = context().mark.step
         if t != self.step:
-            self.step, self.found = t, iter(range(len(self.taken)))
+            self.step, self.found = t, iter(range(len(self.drawn)))
         k = next(self.found)
         value: Array = self.values[k]
-        return value[(t or 0) - self.first] if self.taken[k].per == "step" else value
+        return value[(t or 0) - self.first] if self.drawn[k].per == "step" else value
 
-    def leave(self, keep: Any, values: Any, batch: int) -> None:
+    def emit(self, receive: Any, values: Any, batch: int) -> None:
         """Nothing."""
 
 
-def take_all(
-    taken: Sequence[Taken], times: Sequence[int], batch: int, name: str, layer: int | None
+def draw_all(
+    drawn: Sequence[Drawn], times: Sequence[int], batch: int, name: str, layer: int | None
 ) -> list[Array]:
     """The values for all steps, those of one step stacked along time; `times` in the order of the steps."""
-    shapes = [sized(t.shape, batch) for t in taken]
+    shapes = [sized(t.shape, batch) for t in drawn]
     found: list[Any] = [
         np.empty((len(times), *s), t.dtype) if t.per == "step" else None
-        for t, s in zip(taken, shapes, strict=True)
+        for t, s in zip(drawn, shapes, strict=True)
     ]
     first = min(times)
     for count, t in enumerate(times):
         with at_step(t, name, layer):
-            for k, (one, shape) in enumerate(zip(taken, shapes, strict=True)):
+            for k, (one, shape) in enumerate(zip(drawn, shapes, strict=True)):
                 if one.per == "step":
                     found[k][t - first] = one.make(shape)
                 elif not count:
@@ -111,8 +111,8 @@ def take_all(
     return found
 
 
-def leave_all(
-    left: Sequence[Callable[..., None]],
+def emit_all(
+    receivers: Sequence[Callable[..., None]],
     values: Sequence[Sequence[Array]],
     times: Sequence[int],
     batch: int,
@@ -126,5 +126,5 @@ def leave_all(
     first = min(times)
     for t in times:
         with at_step(t, name, layer):
-            for keep, several in zip(left, values, strict=True):
-                keep(*(v[t - first] for v in several), batch)
+            for receive, several in zip(receivers, values, strict=True):
+                receive(*(v[t - first] for v in several), batch)
