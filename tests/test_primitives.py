@@ -22,7 +22,7 @@ import tinygrad_rnn as tg
 from tinygrad_rnn.core.primitive import LARGE, REGISTRY, Primitive
 from tinygrad_rnn.core.record import apply
 from tinygrad_rnn.kernels import runtime
-from tinygrad_rnn.kernels.fused import Chain
+from tinygrad_rnn.loops.elementwise import ElementwiseKernel as Chain
 from tinygrad_rnn.ops import custom, elementwise, indexing, linear, reductions, shaping, windows  # noqa: F401  (windows: for the registry)
 from tinygrad_rnn.recurrent import checkpoint  # noqa: F401
 

@@ -2,6 +2,6 @@
 
 from .automatic import automatic
 from .jit import Jitted, jit
-from .op import CompileError
+from .value import CompileError
 
 __all__ = ["CompileError", "Jitted", "automatic", "jit"]

@@ -9,7 +9,7 @@ from ..kernels.runtime import complain
 from ..recurrent.cell import Cell
 from ..recurrent.sequence import Sequence
 from .jit import Jitted
-from .op import CompileError
+from .value import CompileError
 
 
 class Automatic(Jitted):

@@ -16,13 +16,7 @@ from ..core.primitive import Array, Spec
 from ..core.tape import Leaf, at_step, context
 from ..core.tensor import Tensor
 from ..ops.elementwise import stop_gradient
-
-B = "B"
-
-
-def sized(shape: tuple[Any, ...], batch: int) -> tuple[int, ...]:
-    """A shape with a number in place of B."""
-    return tuple([batch if n == B else n for n in shape])
+from .sizes import sized
 
 
 class Drawn(NamedTuple):

@@ -35,7 +35,7 @@ from ..recurrent.packing import cut
 from ..recurrent.segment import Segment, as_primitive
 from .jit import KEPT, Jitted
 from .host import HostProgram, NoCode
-from .run import owner
+from .runner import owner
 from .program import Builder, given
 from .remat import remade, residuals
 from .value import CompileError, Value, alive, own_faults
@@ -433,7 +433,9 @@ def _backward_of(
     found = residuals(read, {*values, *results}, ORDINARY)
     needed = set(alive([*(v for v in forward if v not in found), *backward], gradients))
     used = {i for v in needed for i in v.sources} | set(gradients)
-    keep = sorted({*found, *(r for r in results if r in used and r in order)}, key=order.__getitem__)
+    keep = sorted(
+        {*found, *(r for r in results if r in used and r in order)}, key=order.__getitem__
+    )
     program, names = remade([*forward, *backward], keep, gradients)
     inputs = [*values, *[names[v] for v in keep], *seeds]
     return keep, HostProgram(program, inputs, [names.get(g, g) for g in gradients], "backward")

@@ -32,10 +32,12 @@ from ..recurrent.rerun import summary
 from ..recurrent.segment import Segment, as_primitive
 from ..recurrent.sequence import Sequence
 from .effects import Player, draw_all, emit_all
-from .module import Module
-from .op import SIZES, CompileError, Op, own_faults
-from .run import Runner
-from .step import Step, check_batch
+from .batches import check_batch
+from .runner import Runner
+from .sequence import SequenceCode
+from .sizes import PROBE_BATCHES
+from .step import StepProgram
+from .value import CompileError, Given, Value, own_faults
 
 if TYPE_CHECKING:
     from .explain import Explanation
@@ -165,13 +167,7 @@ class Jitted(CompiledCell):
 
         runner, (takes_tuple, masked, resets, _) = Jitted.recording(self, xs, state)
         return runner, Reader(
-            runner.module,
-            runner.source,
-            self.plain,
-            runner.structure[1],
-            takes_tuple,
-            masked,
-            resets,
+            runner.code, runner.source, self.plain, runner.structure[1], takes_tuple, masked, resets
         )
 
     def recording(self, xs: Any, state: Any) -> tuple[Runner, tuple[bool, ...]]:
@@ -254,7 +250,7 @@ class Jitted(CompiledCell):
             if not isinstance(error, ShapeError):
                 raise
             raise CompileError(
-                f"tg.jit: a step of '{name_of(self)}' is recorded with batches of {SIZES[0]} and {SIZES[1]} rows, to serve any, and does not run "
+                f"tg.jit: a step of '{name_of(self)}' is recorded with batches of {PROBE_BATCHES[0]} and {PROBE_BATCHES[1]} rows, to serve any, and does not run "
                 f"with them: {error}. What has a row for each of the batch and is used from outside the step has to be a tensor, no array of NumPy and no "
                 f"parameter, and the batch its first axis (held so by the cell, it may be transposed inside the step); else hand it over in x or in the state. {EAGER}"
             ) from error
@@ -465,13 +461,13 @@ def compiled(
         structure.append(tree_map(lambda _: 0, result))
         return result
 
-    step = Step(record, x, state, variant.__name__, rows, list(lent), changes.after_run)
-    wanted: set[Op] = {op for op, needed in zip(step.xs, x_gradients, strict=False) if needed}
+    step = StepProgram(record, x, state, variant.__name__, rows, list(lent), changes.after_run)
+    wanted: set[Value] = {op for op, needed in zip(step.xs, x_gradients, strict=False) if needed}
     wanted |= {op for op in [*step.constants, *step.fixed] if op.node.requires_grad}
     floats = [v.dtype for v in [*leaves([state, x]), *step.outputs] if v.dtype.kind == "f"]
     with own_faults(variant.__name__):
         runner = Runner(
-            Module(step, floats[0] if floats else np.dtype(np.float32), wanted), computed
+            SequenceCode(step, floats[0] if floats else np.dtype(np.float32), wanted), computed
         )
     runner.structure = structure[0]
     return runner
@@ -554,7 +550,7 @@ class _Unrolled(Segment):
         lent: list[Tensor],
         batch: int,
         reverse: bool,
-        drawn: dict[Op, Array],
+        drawn: dict[Value, Array],
     ) -> None:
         super().__init__(again, len(xs) + len(states))
         self.runner, self.xs, self.states, self.batch, self.reverse = (
@@ -603,13 +599,13 @@ class _Unrolled(Segment):
         ]
         rest = iter(emitted)
         self.emitted = [[next(rest) for _ in several] for several in step.emitted]
-        asked = {op: value for op, value in drawn.items() if op.op == "constant"}
+        asked = {op: value for op, value in drawn.items() if op.given is Given.CONSTANT}
         results = [*found, *emitted]
         saved = runner.forward(
             xs, [t.array for t in self.states], fixed, asked, self.batch, self.reverse, results
         )
         self.reached = [
-            *runner.module.constants,
+            *runner.code.constants,
             *(op for op, t in zip(step.fixed, self.lent, strict=False) if t.requires_grad),
         ]
         self.captured = [

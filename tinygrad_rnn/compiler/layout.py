@@ -117,10 +117,13 @@ def seen_through(value: Value, layout: Layout) -> Layout | None:
     return Layout(Linear.of(found[0]), tuple(Linear.of(stride) for stride in found[1]))
 
 
-def view_of(value: Value) -> View | Regrouped | None:
-    """Return the index map of a value from its input, or None if it has none."""
+def view_of(value: Value, *, hoisted: bool = False) -> View | Regrouped | None:
+    """Return the index map of a value from its input, or None if it has none.
+
+    A value that is hoisted is an array of its own; `hoisted` asks for its map all the same.
+    """
     view = facts_of(value.primitive).view
-    if view is None or value.leaf:
+    if view is None or (value.leaf and not hoisted):
         return None
     try:
         return view(value.params, value.inputs[0].shape, value.shape)

@@ -468,27 +468,30 @@ class _Row:
             if blocked
             else [*outer, *self.between, *([first + len(nest.inner) - 1] if nest.inner else [])]
         )
-        self.loads: dict[Place, str] = {}
+        self.known: dict[Place, str] = {}
         self.names: dict[Any, Scalar] = {}
-        self.body: list[Statement] = []
+        # reads come first and writes last, so that LLVM has nothing to keep apart
+        self.reads: list[Statement] = []
+        self.computed: list[Statement] = []
+        self.written: list[Statement] = []
 
     def statements(self) -> list[Statement]:
         """Return the loop, with what comes before and after it."""
         nest = self.nest
         for w in self.writes:
             value = self._value(w)
-            self.body += nest._stores(w, value, self.loops)
+            self.written += nest._stores(w, value, self.loops)
             if w in nest.buffers:
-                self.body.append(
-                    Store(nest._access(nest.buffers[w], self.loops), value, origin=w.origin())
-                )
+                access = nest._access(nest.buffers[w], self.loops)
+                self.written.append(Store(access, value, origin=w.origin()))
         for s in self.adds:
-            self.body += nest._collected(s, self._collected(s), self.loops)
+            self.written += nest._collected(s, self._collected(s), self.loops)
         totals = {s: self._total(s) for s in self.sums}
+        body = (*self.reads, *self.computed, *self.written)
         if not nest.inner:
-            return self.body
+            return list(body)
         lane, stop = nest.lanes
-        found: list[Statement] = [Loop(lane, stop, tuple(self.body), LoopKind.LANES)]
+        found: list[Statement] = [Loop(lane, stop, body, LoopKind.LANES)]
         last = [s for s in self.sums if s in nest.group.last]
         rows = [s for s in self.sums if s not in nest.group.last]
         found = [*(self._start(s, totals[s]) for s in last), *found]
@@ -521,7 +524,7 @@ class _Row:
         if kind is not kind_of(s.dtype, self.nest.base):
             value = Convert(kind, value)
         combined = Apply(self.nest.collecting(s).in_register, (Var(total), value))
-        self.body.append(Set(total, combined, origin=s.origin()))
+        self.computed.append(Set(total, combined, origin=s.origin()))
         return total
 
     def _finished(self, s: Value, total: str) -> list[Statement]:
@@ -553,7 +556,7 @@ class _Row:
         if len(parts) == 1:
             return found
         name = f"v{next(nest.names)}"
-        self.body.append(Let(name, found, origin=s.origin()))
+        self.computed.append(Let(name, found, origin=s.origin()))
         return Var(name)
 
     def _source(self, member: Value, k: int, source: Value) -> Scalar:
@@ -568,11 +571,11 @@ class _Row:
         return self._load(nest.operands[member, k], source)
 
     def _load(self, place: Place, source: Value) -> Scalar:
-        if place not in self.loads:
-            self.loads[place] = name = f"v{next(self.nest.names)}"
+        if place not in self.known:
+            self.known[place] = name = f"v{next(self.nest.names)}"
             access = self.nest._access(place, self.loops)
-            self.body.append(Load(name, access, origin=source.origin()))
-        return Var(self.loads[place])
+            self.reads.append(Load(name, access, origin=source.origin()))
+        return Var(self.known[place])
 
     def _value(self, m: Value) -> Scalar:
         """Return the number of a member at a place of the row."""
@@ -595,5 +598,5 @@ class _Row:
                     else:
                         operands.append(Operand(i, None))
                 self.names[m], more = nest._computed(m, operands)
-                self.body += more
+                self.computed += more
         return self.names[m]

@@ -24,9 +24,9 @@ from .value import Given, Value
 SMALL = 64
 
 
-def given(node: Node, place: int = 0) -> Value:
+def given(node: Node, kind: Given = Given.INPUT) -> Value:
     """Return the value of an input, a constant or a cotangent."""
-    return Value(None, [], {}, node.shape, node, given=Given.CONSTANT, place=place)
+    return Value(None, [], {}, node.shape, node, given=kind)
 
 
 def decomposition(node: Node) -> Callable[..., Any] | None:
@@ -78,7 +78,7 @@ class Builder:
         """Return the value of a node; a leaf that was not given is a constant."""
         if node not in self.known:
             assert isinstance(node, Leaf)
-            self.known[node] = given(node)
+            self.known[node] = given(node, Given.CONSTANT)
         return self.known[node]
 
     def _key(self, value: Value) -> Any:

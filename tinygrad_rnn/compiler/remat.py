@@ -70,7 +70,7 @@ def _reached(
             found.setdefault(value, []).append(reader)
         elif value not in again:
             again[value] = None
-            stack += [(i, value) for i in value.sources if not i.leaf]
+            stack += [(i, value) for i in value.sources if i.varies and not i.leaf]
     return found, list(again)
 
 

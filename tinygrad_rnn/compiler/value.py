@@ -19,6 +19,7 @@ from ..core.errors import TinygradError
 from ..core.primitive import Primitive
 from ..core.tape import Leaf, Node
 from ..loops.ir import Origin
+from ..ops.facts import facts_of, is_zero
 
 B = "B"  # the size of the batch, where it is not known
 Size = Any  # an int, or B
@@ -167,12 +168,18 @@ class Value:
     @property
     def zero(self) -> bool:
         """Whether it is known to be zero, or has no elements; -0.0 is no such zero."""
-        if 0 in self.shape:
-            return True
-        node = self.node
-        if self.given is Given.CONSTANT and isinstance(node, Leaf) and node.tensor is None:
-            return isinstance(node.value, np.ndarray) and not any(node.value.tobytes())
-        return False
+        value = self
+        while True:
+            if 0 in value.shape or is_zero(value.primitive):
+                return True
+            if value.given is Given.CONSTANT:
+                node = value.node
+                if not isinstance(node, Leaf) or node.tensor is not None:
+                    return False
+                return isinstance(node.value, np.ndarray) and not any(node.value.tobytes())
+            if value.given is not None or facts_of(value.primitive).view is None:
+                return False
+            value = value.inputs[0]
 
     def origin(self) -> Origin:
         """Return what a statement says of where it comes from."""

@@ -237,6 +237,8 @@ class Array:
     rows : bool
         Whether it has a value for each row of the batch, which is then its last axis.
     steps : Steps
+    padding : int
+        Rows that it has room for besides those of the batch.
     axes : int
         How many axes it has where the code is given it; in the code it is flat.
     written : bool
@@ -251,6 +253,7 @@ class Array:
     size: int = 1
     rows: bool = False
     steps: Steps = Steps.ONCE
+    padding: int = 0
     axes: int = 1
     written: bool = True
     dtype: np.dtype[Any] | None = None
@@ -258,7 +261,7 @@ class Array:
     def elements(self, T: int, B: int) -> int:
         """Return the total number of elements for T steps of B rows."""
         many = {Steps.ONCE: 1, Steps.EACH: T, Steps.BETWEEN: T + 1, Steps.TWO: 2}[self.steps]
-        return self.size * (B if self.rows else 1) * many
+        return self.size * (B + self.padding if self.rows else 1) * many
 
     @property
     def block(self) -> Linear:

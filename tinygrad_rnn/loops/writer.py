@@ -57,6 +57,12 @@ ROUTINES = {"pack": 7, "multiply": 8, "transpose": 9, "gradient": 12}  # matrix 
 PRECEDENCE = {"or": 1, "and": 2, "not": 3, "+": 5, "-": 5, "*": 6, "/": 6, "neg": 7}
 COMPARED = ("<", "<=", ">", ">=", "==", "!=")
 INDENT = "    "
+TYPES = {  # what the usual arrays are called
+    Kind.FLOAT: "floats",
+    Kind.OTHER_FLOAT: "others",
+    Kind.INTEGER: "integers",
+    Kind.BOOLEAN: "flags",
+}
 OPTIONS = '"error_model": "numpy", "fastmath": {"contract"}'
 
 
@@ -152,6 +158,11 @@ def _head(module: Module, written: Sequence[_Function]) -> list[str]:
         "",
         f'options = {{{OPTIONS}, "nogil": True, "cache": True}}',
     ]
+    for array_kind, name in TYPES.items():
+        if any(name in function.types for function in written):
+            dtype = dtype_of(array_kind, module.dtype)
+            text = _type("boolean" if dtype.kind == "b" else dtype.name, 1, False)
+            head.append(f"{name} = {text}")
     if inner:  # these are compiled for whoever calls them
         flags = '"no_cpython_wrapper": True, "no_cfunc_wrapper": True'
         head.append(f"of_loops = {{{OPTIONS}, {flags}}}")
@@ -188,9 +199,10 @@ class _Function:
             *(function.size_table or ()),
         }  # names that do not change in a step
         self.count = 0
-        self.body = self._block(function.body, 1)
-        top = self._starts(1)
-        self.body = [*top, *self.body]
+        body = self._block(function.body, 1)
+        self.body = [*self._starts(1), *body]
+        given = [] if function.inner or function.packed else function.arrays
+        self.types = [self._type(a) for a in given]
 
     # --- the frame --------------------------------------------------------------------------------
 
@@ -206,7 +218,7 @@ class _Function:
             return [*((text, None) for text in (*head, f"{INDENT}wide_vectors()")), *self.body]
         tables = [] if f.size_table is None else ["n"]
         tables += [] if f.number_table is None else ["c"]
-        kinds = ["types.int64"] * len(f.sizes)
+        kinds = [f"*[types.int64] * {len(f.sizes)}"]
         kinds += [_table("int64" if t == "n" else self.module.dtype.name) for t in tables]
         top = [f"{INDENT}wide_vectors()"]
         if f.packed:
@@ -214,7 +226,7 @@ class _Function:
             arguments = [*f.sizes, *tables, "places"]
             top += [f"{INDENT}{a.name} = {_pointer(a, k)}" for k, a in enumerate(f.arrays)]
         else:
-            kinds += [self._type(a) for a in f.arrays]
+            kinds += self.types
             arguments = [*f.sizes, *tables, *given]
             top += [f"{INDENT}{line}" for a in f.arrays for line in _flattened(a)]
         top += [f"{INDENT}{name} = n[{k}]" for k, name in enumerate(f.size_table or ())]
@@ -230,6 +242,8 @@ class _Function:
 
     def _type(self, array: Array) -> str:
         dtype = array.dtype if array.dtype is not None else dtype_of(array.kind, self.module.dtype)
+        if array.axes == 1 and array.written and array.dtype is None:
+            return TYPES[array.kind]
         return _type("boolean" if dtype.kind == "b" else dtype.name, array.axes, not array.written)
 
     # --- statements -------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import ShapeError
-from ..core.primitive import Spec
+from ..core.primitive import Primitive, Spec
 from ..core.record import apply
 from .define import broadcast, operand, primitive
 from .facts import Contraction
@@ -285,3 +285,6 @@ def _numbered(given: Sequence[Any]) -> tuple[str, tuple[Any, ...]]:
     return ",".join(parts[:count]) + (f"->{parts[count]}" if result is not None else ""), tuple(
         operands
     )
+
+
+EINSUM: Primitive = _einsum.primitive

@@ -11,7 +11,7 @@ from weakref import ref
 import numpy as np
 
 from ..core.errors import ShapeError, TinygradError
-from ..core.primitive import Spec
+from ..core.primitive import Primitive, Spec
 from ..core.record import apply
 from ..core.tensor import Tensor
 from .checks import shown
@@ -485,3 +485,9 @@ def triu(x: Any, *, k: int = 0) -> Any:
     """Zero below the k-th diagonal of the last two axes."""
     _triangle_shape(x)
     return np.triu(x, k)
+
+
+RESHAPE: Primitive = _reshape.primitive
+TRANSPOSE: Primitive = _transpose.primitive
+BROADCAST_TO: Primitive = _broadcast_to.primitive
+CONCATENATE: Primitive = _concatenate.primitive

@@ -102,4 +102,3 @@ def _part_view(params: dict[str, Any], source: Sequence[Size], shape: Sequence[S
 )
 def _part(x: Any, *, begin: int, shape: tuple[int, ...]) -> Any:
     return x[begin : begin + math.prod(shape)].reshape(shape)
-
