@@ -33,11 +33,11 @@ from ..recurrent.captured import captured, value_of
 from ..recurrent.cell import name_of
 from ..recurrent.packing import cut
 from ..recurrent.segment import Segment, as_primitive
-from .jit import KEPT, Jitted
 from .host import HostProgram, NoCode
-from .runner import owner
+from .jit import KEPT, Jitted
 from .program import Builder, given
 from .remat import remade, residuals
+from .runner import owner
 from .value import CompileError, Value, alive, own_faults
 
 

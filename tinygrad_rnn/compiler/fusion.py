@@ -49,6 +49,8 @@ class Rules:
         threads have made are added up.
     contracts : bool
         Whether products of values are loops, where no matrix kernel computes them.
+    repeats : bool
+        Whether a value may be stored with fewer elements than it has, which it repeats.
     """
 
     def __init__(
@@ -59,9 +61,10 @@ class Rules:
         *,
         any_last: bool,
         contracts: bool,
+        repeats: bool,
     ) -> None:
         self.elementwise, self.reducible, self.apart = elementwise, reducible, apart
-        self.any_last, self.contracts = any_last, contracts
+        self.any_last, self.contracts, self.repeats = any_last, contracts, repeats
 
     def collects(self, value: Value) -> bool:
         """Whether a value collects elements of others: a reduction, or a contraction."""
@@ -237,6 +240,11 @@ def of_contraction(value: Value, labels: Contraction, apart: Any) -> FusionGroup
     return group
 
 
+def _is_whole(axes: Axes, value: Value) -> bool:
+    """Whether a group has an element for each element of a value."""
+    return all(a is not None or n == 1 for a, n in zip(axes, value.shape, strict=True))
+
+
 class _Arrangement:
     """Groups and other values, and which of them have to wait for which."""
 
@@ -278,7 +286,7 @@ class _Arrangement:
                 if reducible
                 else (group.of_elementwise(value), False)
             )
-            if axes is None:
+            if axes is None or not (rules.repeats or _is_whole(axes, value)):
                 continue
             group.add(value, axes, last)
             self._enter(value, self._new(group) if group is fresh else self.unit_of[group], needed)

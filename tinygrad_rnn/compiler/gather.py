@@ -16,9 +16,28 @@ import numpy as np
 
 from ..core.primitive import Array
 from ..loops.expression import collecting, converted
-from ..loops.ir import Access, Accumulate, Apply, Branch, Fail, Index, Kind, Let, Linear, Load, Loop
+from ..loops.ir import (
+    Access,
+    Accumulate,
+    Apply,
+    Branch,
+    Fail,
+    Index,
+    Kind,
+    Let,
+    Linear,
+    Load,
+    Loop,
+    LoopKind,
+    Number,
+    Scalar,
+    Set,
+    Statement,
+    Store,
+    Var,
+    kind_of,
+)
 from ..loops.ir import Array as Buffer
-from ..loops.ir import LoopKind, Number, Scalar, Set, Statement, Store, Var, kind_of
 from ..ops.define import axes_of
 from ..ops.facts import Assign, AtIndices, Gather, OneHot, Scatter, facts_of
 from .layout import Layout, layout_of
@@ -295,7 +314,7 @@ class Gathers:
     def _take(self, value: Value, out: Where, moves: AtIndices) -> list[Statement]:
         x, indices = value.inputs
         axis, wide = self._axis(value, x), 1 if moves.aligned else len(indices.shape)
-        names, k = self._indices(value.shape), self._name("k")
+        names, k = self._indices(value.shape), self._name("at")
         which = names if moves.aligned else names[axis : axis + wide]
         body = self._checked(
             self.find(indices).at(which, indices.shape), x.shape[axis], k, wraps=True
@@ -309,7 +328,7 @@ class Gathers:
         """Return the loops that add values at indices onto the copy that is there."""
         x, indices, given = value.inputs
         axis, wide = self._axis(value, x), 1 if moves.aligned else len(indices.shape)
-        names, k = self._indices(given.shape), self._name("k")
+        names, k = self._indices(given.shape), self._name("at")
         which = names if moves.aligned else names[axis : axis + wide]
         body = self._checked(
             self.find(indices).at(which, indices.shape), x.shape[axis], k, wraps=True
@@ -323,7 +342,7 @@ class Gathers:
 
     def _one_hot(self, value: Value, out: Where) -> list[Statement]:
         indices, n = value.inputs[0], value.shape[-1]
-        names, k = self._indices(indices.shape), self._name("k")
+        names, k = self._indices(indices.shape), self._name("at")
         body = self._checked(self.find(indices).at(names, indices.shape), n, k, wraps=False)
         one = self._number(1, value)
         store = Store(out.at([*names, k], value.shape), one, origin=value.origin())
@@ -338,7 +357,7 @@ class Gathers:
         if any(source.shape[a] == B for a in axes):
             raise unsupported(value, "it looks for an element over the rows of the batch")
         names, where = self._indices(source.shape), self.find(source)
-        k, best, top, v = (self._name(letter) for letter in ("k", "best", "top", "v"))
+        k, best, top, v = (self._name(letter) for letter in ("at", "best", "top", "v"))
         if len(axes) > 1 and len(axes) < len(source.shape):
             raise unsupported(
                 value, "it looks for an element over several axes of the rows; give it one axis"

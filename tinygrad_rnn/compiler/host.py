@@ -26,7 +26,7 @@ from .fusion import FusionGroup, Rules, dtypes_of, fuse
 from .layout import Layout, base, contiguous, is_view, seen_through, spread
 from .nest import Nest, Shared, Target
 from .program import SMALL, constant_of
-from .value import CompileError, Value, alive
+from .value import CompileError, Refused, Value, alive
 
 # no fault of the code: NumPy can do without it
 MACHINE = (OSError, MemoryError, EOFError, pickle.UnpicklingError)
@@ -78,7 +78,7 @@ def _float_of(value: Value) -> np.dtype[Any]:
     return next(d for d in dtypes_of(value) if d in FLOATS)
 
 
-RULES = Rules(fusable, reducible, _float_of, any_last=False, contracts=False)
+RULES = Rules(fusable, reducible, _float_of, any_last=False, contracts=False, repeats=True)
 
 
 def whole_layout(value: Value, stored: dict[Value, tuple[int, ...]]) -> tuple[Value, Layout]:
@@ -222,29 +222,30 @@ class KernelCall:
         return code
 
     def _refused(self, error: Exception) -> CompileError:
-        """Return what a fault of the generated code is to its user.
+        """Return what a fault of the generated code is to its user: the operation and its line.
 
-        The operation, or all of them, with the lines that they come from.
+        Or all of them, where numba does not say which it is.
         """
-        said = re.sub(r"\x1b\[[\d;]*m", "", str(error)).strip()
-        numbers = [getattr(error, "lineno", None), *map(int, re.findall(r"line (\d+)", said))]
+        said = re.sub(r"\x1b\[[\d;]*m", "", str(error))
+        places = [getattr(error, "lineno", None), *map(int, re.findall(r"line (\d+)", said))]
         statements = self.text().statements
-        found = []
-        for n in numbers:
-            statement = statements[n - 1] if n is not None and 0 < n <= len(statements) else None
-            if statement is not None and statement.origin is not None:
-                value = statement.origin.value
-                found.append(f"{value.op}{line_of(value)}")
-        found = found[-1:] or list(dict.fromkeys(f"{m.op}{line_of(m)}" for m in self.group.members))
-        found = found if len(found) < 4 else [*found[:3], f"{len(found) - 3} others"]
-        skipped = ("Failed in", "During:", "File ")
-        lines = [line.strip() for line in said.splitlines()]
-        first = next((line for line in lines if line and not line.startswith(skipped)), "")
-        return CompileError(
-            f"tg.jit: the code for {'; '.join(found)} is refused ({type(error).__name__}: "
-            f"{first[:200]}). The fault is the compiler's; within tg.eager() the function runs as "
-            "if it were not compiled."
-        )
+        there = (statements[n - 1] for n in places if n is not None and 0 < n <= len(statements))
+        found = [s.origin.value for s in there if s is not None and s.origin is not None]
+        return refused_code(found[-1:] or self.group.members, error)
+
+
+def refused_code(values: Sequence[Value], error: BaseException | None) -> CompileError:
+    """Return the error for code of operations that cannot be compiled."""
+    found = list(dict.fromkeys(f"{v.op}{line_of(v)}" for v in values))
+    found = found if len(found) < 4 else [*found[:3], f"{len(found) - 3} others"]
+    lines = [line.strip() for line in re.sub(r"\x1b\[[\d;]*m", "", str(error)).splitlines()]
+    skipped = ("Failed in", "During:", "File ")
+    first = next((line for line in lines if line and not line.startswith(skipped)), "")
+    return CompileError(
+        f"tg.jit: the code for {'; '.join(found)} is refused ({type(error).__name__}: "
+        f"{first[:200]}). The fault is the compiler's; within tg.eager() the function runs as "
+        "if it were not compiled."
+    )
 
 
 class HostProgram:
@@ -300,7 +301,10 @@ class HostProgram:
         return self._read
 
     def _kernel(self, group: FusionGroup, results: list[Value]) -> None:
-        kernel = KernelCall(group, results, self._stored)
+        try:
+            kernel = KernelCall(group, results, self._stored)
+        except Refused as refused:
+            raise refused_code([refused.value], refused.__cause__) from refused.__cause__
         for array in kernel.arrays:
             self._make_tidy(array)
         for r in results:

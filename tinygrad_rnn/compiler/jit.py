@@ -31,8 +31,8 @@ from ..recurrent.packing import cut
 from ..recurrent.rerun import summary
 from ..recurrent.segment import Segment, as_primitive
 from ..recurrent.sequence import Sequence
-from .effects import Player, draw_all, emit_all
 from .batches import check_batch
+from .effects import Player, draw_all, emit_all
 from .runner import Runner
 from .sequence import SequenceCode
 from .sizes import PROBE_BATCHES

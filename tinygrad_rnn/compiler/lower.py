@@ -11,8 +11,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..loops.expression import Collecting, collecting
-from ..loops.ir import Access, Accumulate, Address, Array, Call, Linear, Load, Loop, LoopKind
-from ..loops.ir import Role, Statement, Store, Var, arrays
+from ..loops.ir import (
+    Access,
+    Accumulate,
+    Address,
+    Array,
+    Call,
+    Linear,
+    Load,
+    Loop,
+    LoopKind,
+    Role,
+    Statement,
+    Store,
+    Var,
+    arrays,
+)
 from ..ops.facts import AtIndices, Scatter, facts_of
 from .fusion import FusionGroup, Rules, fuse
 from .gather import Gathers, Where, is_gather
@@ -21,7 +35,7 @@ from .layout import Layout, base, contiguous, layout_of
 from .nest import Nest, Target
 from .prepare import copy_of, prepared
 from .products import factors
-from .value import B, Given, Value, alive, unsupported
+from .value import B, Given, Refused, Value, alive, unsupported
 
 if TYPE_CHECKING:
     from .sequence import SequenceCode
@@ -164,7 +178,9 @@ class _Lowering:
             self.wanted[v] = list(places)
         program = alive(prepared(whole, self.wanted.keys(), own), self.wanted)
         self.gathers = Gathers(self._where, code.table, code.dtype, code.names)
-        rules = Rules(_has_loop, _is_reduction, lambda _: None, any_last=True, contracts=True)
+        rules = Rules(
+            _has_loop, _is_reduction, lambda _: None, any_last=True, contracts=True, repeats=False
+        )
         self.units = fuse(program, rules)
         self.read = self._read()
         for v in program:
@@ -249,7 +265,12 @@ class _Lowering:
                 if places:
                     targets[m] = [self._target(m, s) for s in places]
         code = self.code
-        nest = Nest(group, self._find, targets, code.dtype, code.names)
+        try:
+            nest = Nest(group, self._find, targets, code.dtype, code.names)
+        except Refused as refused:
+            error = refused.__cause__
+            why = f"the code for it is refused ({type(error).__name__}: {error})"
+            raise unsupported(refused.value, why) from error
         return [*before, *nest.statements, *after]
 
     def _target(self, value: Value, stored: Stored) -> Target:

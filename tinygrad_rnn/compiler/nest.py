@@ -41,8 +41,8 @@ from ..loops.ir import (
 )
 from ..ops.facts import Cost, facts_of, is_identity
 from .fusion import Axes, FusionGroup, contraction
-from .layout import Layout, spread
-from .value import Value, unsupported
+from .layout import Layout
+from .value import Refused, Value, unsupported
 
 BLOCK = 4_096  # elements of a flat loop that are summed in the dtype of the elements
 LONG = 32_768  # rows of more elements than this are summed in float64
@@ -395,6 +395,8 @@ class Nest:
                 value = expression(primitive, member.params, operands, member.dtype, self.base)
             except NoExpression as missing:
                 raise unsupported(member, str(missing)) from None
+            except (SyntaxError, LookupError) as error:
+                raise Refused(member) from error
         if isinstance(value, Var):
             return value, []
         name = f"v{next(self.names)}"

@@ -17,8 +17,25 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..loops import ir
-from ..loops.ir import FLOATS, Address, Array, Call, Define, Function, Kind, Linear, Loop, LoopKind
-from ..loops.ir import Module, Number, Role, Statement, Steps, Store, kind_of
+from ..loops.ir import (
+    FLOATS,
+    Address,
+    Array,
+    Call,
+    Define,
+    Function,
+    Kind,
+    Linear,
+    Loop,
+    LoopKind,
+    Module,
+    Number,
+    Role,
+    Statement,
+    Steps,
+    Store,
+    kind_of,
+)
 from ..loops.share import shared
 from ..loops.writer import SEQUENCES, Text, write
 from ..ops.facts import CHEAP

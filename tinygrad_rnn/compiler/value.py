@@ -29,6 +29,14 @@ class CompileError(TinygradError, NotImplementedError):
     """A program cannot be compiled: the message names the operation, its line, and why."""
 
 
+class Refused(Exception):
+    """The expression of an operation cannot be written; the cause says why."""
+
+    def __init__(self, value: Value) -> None:
+        super().__init__(value)
+        self.value = value
+
+
 @contextlib.contextmanager
 def own_faults(name: str) -> Iterator[None]:
     """Turn what goes wrong inside into a CompileError that says the fault is the compiler's.
