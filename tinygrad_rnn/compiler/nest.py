@@ -365,10 +365,12 @@ class Nest:
                 if at == phase and self._source_inside(member):
                     moves = member in self.group.last and self._moves(member)
                     (adds if moves or not self._in_register(member) else sums).append(member)
-            elif self.phase[member] == phase and self._inside(member):
-                if member in self.places or member in self.buffers:
-                    writes.append(member)
+            elif self.phase[member] == phase and self._inside(member) and self._is_written(member):
+                writes.append(member)
         return writes, sums, adds
+
+    def _is_written(self, member: Value) -> bool:
+        return member in self.places or member in self.buffers
 
     def _moves(self, member: Value) -> bool:
         """Whether the place where a member is collected moves along the innermost loop."""
