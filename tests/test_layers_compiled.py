@@ -319,13 +319,13 @@ def test_evaluation_uses_the_code_of_training(monkeypatch: pytest.MonkeyPatch) -
     with tg.no_grad(), monkeypatch.context() as patch:
         patch.setattr(runtime, "_run", lambda *_: pytest.fail("compiled"))
         np.testing.assert_array_equal(tg.unroll(fast, xs)[0].numpy(), expected)
-        assert len(fast._runners) == 1
+        assert len(fast.recordings.runners) == 1
         fast.eval()
         np.testing.assert_array_equal(tg.unroll(fast, xs)[0].numpy(), expected)
-        assert len(fast._runners) == 2
+        assert len(fast.recordings.runners) == 2
     with tg.no_grad():
         tg.unroll(fast, xs, return_states=True)
-        assert len(fast._runners) == 3  # a step with other outputs
+        assert len(fast.recordings.runners) == 3  # a step with other outputs
 
 
 def test_levels_and_directions_of_one_size_share_machine_code(
@@ -373,7 +373,7 @@ def test_a_fault_of_the_compiler_is_said_once_and_costs_only_time(
     made = twin(layer)
     monkeypatch.setattr(runtime, "_complained", False)
     monkeypatch.setattr(
-        importlib.import_module("tinygrad_rnn.compiler.jit"), "compiled", lambda *_: 1 / 0
+        importlib.import_module("tinygrad_rnn.compiler.recordings"), "compiled", lambda *_: 1 / 0
     )
     with pytest.warns(RuntimeWarning, match=r"could not be compiled \(ZeroDivisionError") as caught:
         found = [made(xs)[0].numpy() for _ in range(3)]

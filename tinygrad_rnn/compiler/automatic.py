@@ -8,7 +8,7 @@ from ..core.errors import TraceError
 from ..kernels.runtime import complain
 from ..recurrent.cell import Cell
 from ..recurrent.sequence import Sequence
-from .jit import Jitted
+from .cell import Jitted
 from .value import CompileError
 
 
