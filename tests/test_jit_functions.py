@@ -336,7 +336,7 @@ def test_called_it_is_a_function_and_unrolled_a_cell() -> None:
     ys, _ = tg.unroll(fast, xs, np.zeros((30, 4)))
     plain = tg.unroll(step, xs, np.zeros((30, 4)))
     np.testing.assert_allclose(ys.numpy(), plain[0].numpy(), rtol=1e-12)
-    assert fast.recordings.runners and not fast._programs
+    assert fast._code.runners and not fast._programs
     y, _ = fast(tg.tensor(xs[0]), tg.tensor(xs[1]))
     np.testing.assert_allclose(
         y.numpy(), step(tg.tensor(xs[0]), tg.tensor(xs[1]))[0].numpy(), rtol=1e-12

@@ -135,7 +135,7 @@ def test_cells_that_differ_in_names_alone_are_compiled_once() -> None:
     xs, h = np.zeros((2, 3, 4), np.float32), np.zeros((3, 4), np.float32)
     with interpreting():
         texts = [tg.jit(f).source(xs, h) for f in (one, two)]
-        codes = [tg.jit(f).recording(xs, h)[0].source for f in (one, two)]
+        codes = [tg.jit(f)._recording(xs, h)[0].source for f in (one, two)]
     assert "gate = sigmoid" in texts[0] and "u = sigmoid" in texts[1]
     assert codes[0].splitlines()[1:] == codes[1].splitlines()[1:]
 
@@ -148,7 +148,7 @@ def test_the_latest_recording_or_one_for_an_example() -> None:
         text = fast.source(np.zeros((1, 2, 2), np.float32))
         tg.unroll(fast, np.zeros((5, 3, 2), np.float32))
         assert fast.source() == text
-        assert len(fast.recordings.runners) == 1
+        assert len(fast._code.runners) == 1
 
 
 # --- explain -----------------------------------------------------------------------------------------------------------------------
@@ -187,7 +187,7 @@ def test_the_memory_is_that_of_the_arrays() -> None:
     with interpreting():
         cell = tg.jit(tg.cells.GRU(3, 4, rng=0))
         found = cell.explain(np.zeros((5, 2, 3), np.float32))
-        runner = next(iter(cell.recordings.runners.values()))
+        runner = next(iter(cell._code.runners.values()))
         assert found.memory(5, 2) == sum(slot.elements(5, 2) for slot in runner.kept) * 4
         assert [k.name for k in found.kept] == [slot.name for slot in runner.kept]
 

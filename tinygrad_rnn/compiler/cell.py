@@ -88,13 +88,13 @@ class Jitted(CompiledCell):
         The cell that was given.
     """
 
-    __slots__ = ("recordings",)
+    __slots__ = ("_code",)
 
-    recordings: Recordings
+    _code: Recordings
 
     def __init__(self, cell: Callable[..., Any]) -> None:
         object.__setattr__(self, "plain", cell)
-        object.__setattr__(self, "recordings", Recordings(cell))
+        object.__setattr__(self, "_code", Recordings(cell))
 
     # --- what it has of its cell ------------------------------------------------------------------
 
@@ -165,9 +165,9 @@ class Jitted(CompiledCell):
         try:
             from .readable import readable
         except ImportError:
-            return self.recording(xs, state)[0].source  # TEMPORARY
+            return self._recording(xs, state)[0].source  # TEMPORARY
 
-        return readable(self.reader(xs, state)[1])
+        return readable(self._reader(xs, state)[1])
 
     def explain(self, xs: Any = None, state: Any = None) -> Explanation:
         """Return what became of each operation of the cell; it prints as tables.
@@ -189,21 +189,21 @@ class Jitted(CompiledCell):
         except ImportError:
             return "TEMPORARY"  # type: ignore[return-value]
 
-        runner, reader = self.reader(xs, state)
+        runner, reader = self._reader(xs, state)
         parts = [] if xs is None else leaves(xs if isinstance(xs, tuple) else (xs,))
         steps, batch = np.shape(parts[0])[:2] if parts else (None, None)
         return Explanation(runner, reader, steps, batch)
 
-    def reader(self, xs: Any, state: Any) -> tuple[Runner, Reader]:
+    def _reader(self, xs: Any, state: Any) -> tuple[Runner, Reader]:
         """Return the compiled code, and what reads it under the names of the cell's own source."""
         from .readable import Reader
 
-        runner, (takes_tuple, masked, resets, _) = self.recording(xs, state)
+        runner, (takes_tuple, masked, resets, _) = self._recording(xs, state)
         return runner, Reader(
             runner.code, self.plain, runner.structure[1], takes_tuple, masked, resets
         )
 
-    def recording(self, xs: Any, state: Any) -> tuple[Runner, tuple[bool, ...]]:
+    def _recording(self, xs: Any, state: Any) -> tuple[Runner, tuple[bool, ...]]:
         """Return the compiled code for a sequence, or the latest.
 
         And whether x is a tuple, lengths and resets are given, and all states wanted.
@@ -212,9 +212,9 @@ class Jitted(CompiledCell):
             unrolling = Unrolling(self, xs, state, None, None)
             variant = Variant(self.plain, unrolling.tuple, False, False, False)
             inputs = list(unrolling.parts)
-            runner, *_ = self.recordings.find(variant, inputs, unrolling.first, inputs[0].shape[1])
+            runner, *_ = self._code.find(variant, inputs, unrolling.first, inputs[0].shape[1])
             return runner, variant.flags
-        runners = self.recordings.runners
+        runners = self._code.runners
         if not runners:
             raise CompileError(
                 f"tg.jit: '{name_of(self)}' was not unrolled yet, so nothing is compiled; give an "
@@ -225,7 +225,7 @@ class Jitted(CompiledCell):
 
     # --- compiled ---------------------------------------------------------------------------------
 
-    def steps(
+    def run_steps(
         self,
         sequence: Unrolling,
         parts: Any,
@@ -243,7 +243,7 @@ class Jitted(CompiledCell):
             return plain.steps(parts, state, start, stop, reverse, all_states, offset=offset)
         piece = self._piece(sequence, parts, state, start, stop, reverse, all_states, offset)
         try:
-            runner, lent, guard = self.recordings.find(
+            runner, lent, guard = self._code.find(
                 piece.variant, piece.inputs, piece.carried, piece.batch
             )
         except TraceError:
@@ -334,7 +334,7 @@ class Jitted(CompiledCell):
         reverse: bool,
     ) -> Callable[..., list[Tensor]]:
         """Return the same steps, to be run one by one: for gradients of gradients, and tangents."""
-        guards, name = self.recordings.guards, name_of(self)
+        guards, name = self._code.guards, name_of(self)
 
         def again(*handles: Tensor) -> list[Tensor]:
             if not guard.still(guards):

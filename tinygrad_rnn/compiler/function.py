@@ -71,7 +71,7 @@ class JittedFunction(Jitted):
         found: dict[int, Any] = {}
         others: list[Any] = []
         structure = _structure((args, kwargs), found, others)
-        guard = self.recordings.guards.now(others)
+        guard = self._code.guards.now(others)
         tensors = _tensors(list(found.values()), guard)
         grad = now.grad_enabled
         key = (
@@ -102,7 +102,7 @@ class JittedFunction(Jitted):
     def _record(
         self, key: Any, guard: Guard, args: Any, kwargs: Any, tensors: list[Tensor], grad: bool
     ) -> Recording:
-        changes = Changes(self.recordings.guards, guard, f"tg.jit: '{name_of(self)}'")
+        changes = Changes(self._code.guards, guard, f"tg.jit: '{name_of(self)}'")
         try:
             made = Recording(self.plain, (args, kwargs), tensors, grad, guard.computed, changes)
             with own_faults(name_of(self)):
@@ -149,7 +149,7 @@ class JittedFunction(Jitted):
         """
         if self._programs and xs is None:
             return [r for k, r in self._programs.items() if k != "full"][-1].source()
-        if self.recordings.runners or xs is not None:
+        if self._code.runners or xs is not None:
             return super().source(xs, state)
         raise CompileError(f"tg.jit: '{name_of(self)}' was not called yet, so nothing is compiled")
 

@@ -188,7 +188,11 @@ class SequenceCode:
             kept = array(f"k{k}", Role.RESIDUAL, v, Steps.EACH)
             wanted[v] = [Stored(kept, When.THIS)]
         self.given, self.wanted, self.states = given, wanted, states
-        lowered = lower(step.forward, given, wanted, set(), self)
+        # lowering changes the values that it is given, and backward needs these as they are
+        program, names = remade(step.forward, (), wanted.keys())
+        self.originals = {copy: v for v, copy in names.items()}
+        stores = {names.get(v, v): places for v, places in wanted.items()}
+        lowered = lower(program, given, stores, set(), self)
         before = self._rows_in(step.xs, "in", "x", {a.name: a for a in lowered.arrays})
         before += self._first_states(lowered)
         self.functions = {"forward": self._function("forward", lowered, before, self._results())}
@@ -296,7 +300,7 @@ class SequenceCode:
         computed = [v for v in found if v.given is None]
         values = [*step.forward, *step.backward]
         program, names = remade(values, computed, wanted.keys())
-        self.originals = {copy: v for v, copy in names.items()}
+        self.originals.update({copy: v for v, copy in names.items()})
         given = {names.get(v, v): stored for v, stored in found.items()}
         stores = {names.get(v, v): places for v, places in wanted.items()}
         own = {names[v] for v in step.backward if v in names}

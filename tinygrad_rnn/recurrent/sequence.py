@@ -212,7 +212,7 @@ class Sequence:
                     "unroll: a hook looks at single steps, which a compiled cell does not have; unroll it in tg.eager()"
                 )
             with at_step(start, self.name, layer):
-                whole: tuple[Any, Any, Any] = cell.steps(
+                whole: tuple[Any, Any, Any] = cell.run_steps(
                     self, parts, state, start, stop, reverse, return_states, offset
                 )
             return whole
