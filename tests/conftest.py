@@ -43,6 +43,12 @@ def pytest_configure(config: pytest.Config) -> None:
         np.random.default_rng = _seeded
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _programs_of_loops_are_checked() -> None:
+    """Every program of loops is looked at before it becomes text."""
+    check.enabled = True
+
+
 @pytest.fixture(autouse=True)
 def _recorded(request: pytest.FixtureRequest) -> Iterator[None]:
     global _mixed_in

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..kernels.products import symbol
+from .check import checked
 from .ir import (
     FLOATS,
     Access,
@@ -121,6 +122,7 @@ def write(
         Comments on a statement: lines that stand before it, and one behind its first line.
         Default: the operation of a number stands behind it.
     """
+    checked(module)
     written = [_Function(module, f, style, names or {}, before, beside) for f in module.functions]
     lines: list[Line] = [(text, None) for text in _head(module, written)]
     for function in written:
