@@ -97,7 +97,7 @@ def _power_b(g: Any, out: Any, a: Any, b: Any) -> Any:
     return g * out * log(where(logical_and(a == 0, b >= 0), 1.0, a))
 
 
-@pointwise("power(a, b)", _power_a, _power_b, domain=[(0.5, 2.0), (-2.0, 2.0)])
+@pointwise("power(a, b)", _power_a, _power_b, domain=[(0.5, 2.0), (-2.0, 2.0)], formula="a ** b")
 def power(a: Any, b: Any) -> Any:
     """a ** b.
 

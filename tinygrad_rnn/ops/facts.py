@@ -205,7 +205,8 @@ class Facts:
     symbol : str or None
         What stands for the operation in a picture, if not its name.
     formula : str or None
-        The operation as an expression of its inputs, where there is no scalar expression to say it.
+        The operation as an expression of its inputs, where the scalar expression does not say it as
+        one would write it.
     rule_in_words : str or None
         What the derivative rule does, as a sentence, where that says more than its code.
     """
@@ -323,7 +324,7 @@ def infix(primitive: Primitive | None) -> str | None:
     """Return the sign between the two inputs, such as ``+`` or ``@``; None if none stands there."""
     if primitive is None:
         return None
-    text = primitive.scalar or facts_of(primitive).formula or ""
+    text = facts_of(primitive).formula or primitive.scalar or ""
     tree = _tree(text) if text else None
     operands = [getattr(tree, "left", None), getattr(tree, "right", None)]
     if not isinstance(tree, ast.BinOp) or [getattr(o, "id", "") for o in operands] != list(
