@@ -277,7 +277,11 @@ def ways(primitive: Primitive) -> list[str]:
 
 @functools.cache
 def _tree(expression: str) -> Any:
-    return ast.parse(expression, mode="eval").body
+    """The syntax tree of an expression; nothing follows from one that is no Python."""
+    try:
+        return ast.parse(expression, mode="eval").body
+    except SyntaxError:  # whoever makes code of it says so, with the line of the user's program
+        return ast.Constant(...)
 
 
 # functions of the scalar language that are an instruction, or a few; all others are costly
