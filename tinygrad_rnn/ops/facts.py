@@ -307,10 +307,15 @@ def signs(primitive: Primitive | None) -> tuple[int, ...] | None:
     """Return the sign of each input if the result is a sum of the inputs: (1, -1) for ``a - b``."""
     if primitive is None or primitive.scalar is None:
         return None
+    return _signs(primitive.scalar, tuple(primitive.inputs))
+
+
+@functools.cache
+def _signs(scalar: str, inputs: tuple[str, ...]) -> tuple[int, ...] | None:
     found: dict[str, int] = {}
 
     def collect(tree: Any, sign: int) -> bool:
-        if isinstance(tree, ast.Name) and tree.id in primitive.inputs and tree.id not in found:
+        if isinstance(tree, ast.Name) and tree.id in inputs and tree.id not in found:
             found[tree.id] = sign
             return True
         if isinstance(tree, ast.UnaryOp) and isinstance(tree.op, ast.USub):
@@ -320,8 +325,8 @@ def signs(primitive: Primitive | None) -> tuple[int, ...] | None:
             return collect(tree.left, sign) and collect(tree.right, right)
         return False
 
-    complete = collect(_tree(primitive.scalar), 1) and len(found) == len(primitive.inputs)
-    return tuple(found[name] for name in primitive.inputs) if complete else None
+    complete = collect(_tree(scalar), 1) and len(found) == len(inputs)
+    return tuple(found[name] for name in inputs) if complete else None
 
 
 def infix(primitive: Primitive | None) -> str | None:
