@@ -266,7 +266,7 @@ def facts_of(primitive: Primitive | None) -> Facts:
 
 
 def ways(primitive: Primitive) -> list[str]:
-    """List the facts from which compiled code for an operation can be made; empty: there is none."""
+    """List the facts from which compiled code for an operation can be made."""
     facts = facts_of(primitive)
     found = ["scalar"] if primitive.scalar is not None else []
     return found + [name for name in WAYS if getattr(facts, name)]
