@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
+from tinygrad_rnn.loops import check
 
 _default_rng = np.random.default_rng
 _mixed_in = 0
