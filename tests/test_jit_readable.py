@@ -15,7 +15,7 @@ import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.compiler.jit import Jitted
-from tinygrad_rnn.compiler.run import Runner
+from tinygrad_rnn.compiler.runner import Runner
 from tinygrad_rnn.kernels import runtime
 
 from .cell_checks import GROUPS, Case
@@ -62,9 +62,9 @@ def as_it_reads(monkeypatch: pytest.MonkeyPatch) -> None:
         if made not in changed:
             changed.add(made)
             code = Interpreted(self.source())
-            made._forward.code, made._backward.code = code.forward, code.backward  # type: ignore[attr-defined]
+            made._forward.call, made._backward.call = code.forward, code.backward  # type: ignore[attr-defined]
             # the text to be read takes every array by itself
-            made._forward.many = made._backward.many = False
+            made._forward.packed = made._backward.packed = False
         return made, *others
 
     monkeypatch.setattr(Jitted, "runner", runner)
@@ -106,7 +106,7 @@ def test_values_have_the_names_of_the_source() -> None:
     for line in (
         "sigmoid_f = sigmoid(f)",
         "h_new = sigmoid_o * tanh_c_new",
-        "k4[p3 + q] = tanh_c_new",
+        "k4[p_3 + i0] = tanh_c_new",
         "# sums += weight_hh @ h",
     ):
         assert line in forward, line
@@ -114,7 +114,7 @@ def test_values_have_the_names_of_the_source() -> None:
         "d_c = d_c_new * sigmoid_f",
         "d_h_new = d_output + d_h_later",
         "# d_h = weight_hh.T @ d_sums",
-        "g2[p4 + q] = d_i",
+        "g0[p_7 + i15] = d_i",
     ):
         assert line in backward, line
     assert re.search(
@@ -188,8 +188,8 @@ def test_the_memory_is_that_of_the_arrays() -> None:
         cell = tg.jit(tg.cells.GRU(3, 4, rng=0))
         found = cell.explain(np.zeros((5, 2, 3), np.float32))
         runner = next(iter(cell._runners.values()))
-        assert found.memory(5, 2) == sum(slot.elements(5, 2) for slot in runner.kept) * 4
-        assert [k.name for k in found.kept] == [slot.name for slot in runner.kept]
+        assert found.memory(5, 2) == sum(array.elements(5, 2) for array in runner.kept) * 4
+        assert [k.name for k in found.kept] == [array.name for array in runner.kept]
 
 
 def test_what_becomes_of_the_operations_of_a_cell() -> None:

@@ -41,7 +41,7 @@ from .value import CompileError, Given, Value, own_faults
 
 if TYPE_CHECKING:
     from .explain import Explanation
-    from .readable import Reader
+    from .names import ValueNames
 
 KEPT = 64  # recordings of one cell: for other shapes, settings, or values that it closes over
 
@@ -118,9 +118,9 @@ class Jitted(CompiledCell):
         return Jitted, (self.plain,)
 
     def source(self, xs: Any = None, state: Any = None) -> str:
-        """The generated module, as Python that can be read and run.
+        """Return the generated module, as Python that can be read and run.
 
-        With the names of the cell's own source, and comments.
+        It has the names of the cell's own source, and comments.
 
         Parameters
         ----------
@@ -140,7 +140,7 @@ class Jitted(CompiledCell):
         return readable(Jitted.reader(self, xs, state)[1])
 
     def explain(self, xs: Any = None, state: Any = None) -> Explanation:
-        """What became of each operation of the cell, its cost, and what is kept for backward.
+        """Return what became of each operation of the cell, its cost, and what backward needs.
 
         It prints as tables.
 
@@ -156,24 +156,23 @@ class Jitted(CompiledCell):
         """
         from .explain import Explanation
 
-        runner, reader = Jitted.reader(self, xs, state)
+        runner, names = Jitted.reader(self, xs, state)
         parts = [] if xs is None else leaves(xs if isinstance(xs, tuple) else (xs,))
         steps, batch = np.shape(parts[0])[:2] if parts else (None, None)
-        return Explanation(runner, reader, steps, batch)
+        return Explanation(runner, names, steps, batch)
 
-    def reader(self, xs: Any, state: Any) -> tuple[Runner, Reader]:
-        """The compiled code for a sequence, or the latest, and what reads it under the names of the cell's own source."""
-        from .readable import Reader
+    def reader(self, xs: Any, state: Any) -> tuple[Runner, ValueNames]:
+        """Return the code for a sequence, or the latest, and what the cell's source calls its values."""
+        from .names import ValueNames
 
         runner, (takes_tuple, masked, resets, _) = Jitted.recording(self, xs, state)
-        return runner, Reader(
-            runner.code, runner.source, self.plain, runner.structure[1], takes_tuple, masked, resets
-        )
+        first = runner.structure[1]
+        return runner, ValueNames(runner.code, self.plain, first, takes_tuple, masked, resets)
 
     def recording(self, xs: Any, state: Any) -> tuple[Runner, tuple[bool, ...]]:
-        """The compiled code for a sequence, or the latest.
+        """Return the compiled code for a sequence, or the latest, and how the step is given things.
 
-        And whether x is a tuple, lengths and resets are given, and all states wanted.
+        That is whether x is a tuple, lengths and resets are given, and all states wanted.
         """
         if xs is not None:
             sequence = Sequence(self, xs, state, None, None)

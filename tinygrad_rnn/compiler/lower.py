@@ -98,14 +98,11 @@ class Lowered(NamedTuple):
         What is done once before the loop over time.
     arrays : list of Array
         All that they touch.
-    stored : dict of Value to Stored
-        Where values are, for readers.
     """
 
     statements: list[Statement]
     packs: list[Statement]
     arrays: list[Array]
-    stored: dict[Value, Stored]
 
 
 def _has_loop(value: Value) -> bool:
@@ -151,7 +148,7 @@ def lower(
     found = _Lowering(program, given, wanted, set(own), code)
     statements = found.statements()
     every = arrays([*found.packs.values(), *statements])
-    return Lowered(statements, list(found.packs.values()), every, found.stored)
+    return Lowered(statements, list(found.packs.values()), every)
 
 
 class _Lowering:

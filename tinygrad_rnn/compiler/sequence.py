@@ -68,6 +68,8 @@ class FunctionCode(NamedTuple):
         What is computed once, and whether it is repeated for each row.
     tables : list of array
         Of integers.
+    held : dict of Array to Value
+        What arrays have room for, for readers.
     """
 
     function: Function
@@ -76,6 +78,7 @@ class FunctionCode(NamedTuple):
     caller: list[Array]
     hoisted: list[tuple[Value, bool]]
     tables: list[np.ndarray[Any, Any]]
+    held: dict[Array, Value]
 
 
 class SequenceCode:
@@ -114,6 +117,7 @@ class SequenceCode:
         self.names = itertools.count()  # numbers of names: no two functions share one
         self._tables: list[tuple[Array, np.ndarray[Any, Any]]] = []
         self._hoisted: dict[tuple[Value, bool], Array] = {}
+        self._held: dict[Array, Value] = {}
         self._forward()
         self._backward()
         functions = tuple(f.function for f in self.functions.values())
@@ -131,7 +135,9 @@ class SequenceCode:
     ) -> Array:
         """Return an array with room for a value."""
         by_rows = value.batch is not None if rows is None else rows
-        return Array(name, kind_of(value.dtype, self.dtype), role, value.size, by_rows, steps)
+        made = Array(name, kind_of(value.dtype, self.dtype), role, value.size, by_rows, steps)
+        self._held[made] = value
+        return made
 
     def table(self, places: np.ndarray[Any, Any]) -> Array:
         """Return the array of the code that holds integers; equal ones are one array."""
@@ -496,7 +502,8 @@ class SequenceCode:
         packed = len(every) > MANY
         function = Function(name, SIZES, every, statements, packed=packed)
         keys, numbers = [key for key, _ in hoisted], [n for _, n in tables]
-        return FunctionCode(function, lowered, own, caller, keys, numbers)
+        held = dict(self._held)  # scratch of the two functions may have the same names
+        return FunctionCode(function, lowered, own, caller, keys, numbers, held)
 
     # --- text -------------------------------------------------------------------------------------
 
