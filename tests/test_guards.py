@@ -33,13 +33,13 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.compiler import run as running
+from tinygrad_rnn.compiler import workspace as running
 from tinygrad_rnn.ops.guards import Guards
 
 from .interpreted import interpreting
 
 X = np.array([1.0, -2.0, 3.0])
-GIVE = running.Idle.give  # where code runs as Python, another takes its place
+GIVE = running.WorkspacePool.give  # where code runs as Python, another takes its place
 CASES: dict[str, Callable[[], tuple[Callable[..., Any], Callable[[], None]]]] = {}
 
 
@@ -1079,14 +1079,14 @@ def test_numerical_faults_are_raised_where_numpy_is_told_to(size: int) -> None:
 
 
 def test_workspaces_go_with_the_cell(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(running.Idle, "give", GIVE)
-    before = running._idle.size
+    monkeypatch.setattr(running.WorkspacePool, "give", GIVE)
+    before = running.pool.size
     fast = tg.jit(tg.cells.GRU(3, 4, rng=0))
     ys = tg.unroll(fast, np.zeros((5, 2, 3), np.float32))[0]
     ys.sum().backward()
     ys = tg.unroll(fast, np.zeros((5, 2, 3), np.float32))[0]
-    assert running._idle.size > before
+    assert running.pool.size > before
     del fast
     ys.sum().backward()
     del ys
-    assert running._idle.size == before
+    assert running.pool.size == before

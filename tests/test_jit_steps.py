@@ -304,12 +304,14 @@ def test_the_gradient_of_elements_that_a_matrix_without_gradient_and_a_bias_shar
 # --- what cannot be compiled ------------------------------------------------------------------------------------------------------
 
 
+TEXT = writer._Function._text
+
+
 def failing(monkeypatch: pytest.MonkeyPatch, change: Callable[[str], Any]) -> str:
     """The message of a cell of which the code for tanh is changed."""
-    made = writer._Function._text
 
     def changed(self: Any, value: Any, *others: Any, **more: Any) -> str:
-        text = made(self, value, *others, **more)
+        text = TEXT(self, value, *others, **more)
         return change(text) if isinstance(value, ir.Apply) and value.function == "tanh" else text
 
     def cell(x: Any, h: Any) -> Any:

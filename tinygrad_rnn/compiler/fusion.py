@@ -15,6 +15,7 @@ used outside a group is stored; all else stays in registers.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -117,6 +118,11 @@ class FusionGroup:
         self.live = sorted(
             (a for a, n in enumerate(shape) if n != 1), key=lambda a: (shape[a] == B, a)
         )
+
+    @property
+    def has_room(self) -> bool:
+        """Whether other values may become members."""
+        return len(self.members) < LIMIT and not self.labels
 
     def rank(self, axis: int) -> int:
         """Return where an axis stands in the order of memory."""
@@ -252,8 +258,9 @@ class _Arrangement:
         self.rules = rules
         self.units: list[FusionGroup | Value] = []
         self.before: list[int] = []  # for each unit those that have to be run before it, as bits
-        self.home: dict[Value, int] = {}  # for each value the units that compute it, as bits
+        self.place_of: dict[Value, int] = {}  # which of the units computes a value
         self.unit_of: dict[FusionGroup, int] = {}
+        self.open: list[FusionGroup] = []  # those that have room
 
     def place(self, value: Value) -> None:
         """Find a place for a value."""
@@ -271,11 +278,9 @@ class _Arrangement:
         """Put a value into the first group that has room for it, or into a new one."""
         rules, reducible = self.rules, self.rules.reducible(value)
         apart = rules.apart(value)
-        open_groups = [
-            g for g in self.unit_of if g.apart == apart and len(g.members) < LIMIT and not g.labels
-        ]
-        choices = [g for g in open_groups if any(g.where(i) is not None for i in value.sources)]
-        choices += [g for g in open_groups[-RECENT:] if g not in choices]
+        choices = [g for g in self._homes(value) if g.apart == apart]
+        recent = (g for g in reversed(self.open) if g.apart == apart)
+        choices += [g for g in list(itertools.islice(recent, RECENT))[::-1] if g not in choices]
         fresh = FusionGroup(value.inputs[0].shape if reducible else value.shape, apart)
         for group in [*choices, fresh]:
             needed = self._after(self._outside(value, group))
@@ -294,37 +299,55 @@ class _Arrangement:
         # a reduction for which a loop of its own would be no better
         self._enter(value, self._new(value), self._after(self._outside(value, None)))
 
+    def _homes(self, value: Value) -> list[FusionGroup]:
+        """Return the groups with room that compute what a value reads, in order."""
+        places = {base(i) for i in value.sources}
+        units = sorted({self.place_of[v] for v in places if v in self.place_of})
+        found = (self.units[k] for k in units)
+        return [g for g in found if isinstance(g, FusionGroup) and g.has_room]
+
     def _new(self, unit: FusionGroup | Value) -> int:
         self.units.append(unit)
         self.before.append(0)
         if isinstance(unit, FusionGroup):
             self.unit_of[unit] = len(self.units) - 1
+            if unit.has_room:
+                self.open.append(unit)
         return len(self.units) - 1
 
     def _enter(self, value: Value, unit: int, needed: int) -> None:
-        self.home[value] = self.home.get(value, 0) | 1 << unit
-        self.before[unit] |= needed
-        for k, others in enumerate(self.before):
-            if others >> unit & 1:
-                self.before[k] |= self.before[unit]
+        self.place_of[value] = unit
+        if needed & ~self.before[unit]:
+            self.before[unit] |= needed
+            for k, others in enumerate(self.before):
+                if others >> unit & 1:
+                    self.before[k] |= self.before[unit]
+        group = self.units[unit]
+        if isinstance(group, FusionGroup) and not group.has_room and group in self.open:
+            self.open.remove(group)
 
     def _outside(self, value: Value, group: FusionGroup | None) -> int:
         """Return the units from which a value takes what it cannot take from within the group."""
         found = 0
         for source in value.sources:
             if group is None or group.where(source) is None:
-                found |= self.home.get(base(source), 0)
+                found |= self._bit(base(source))
         if value.primitive is COPY:  # what it is put upon has to be there
             for other in value.params.get("upon", ()):
-                found |= self.home.get(other, 0)
+                found |= self._bit(other)
         return found
+
+    def _bit(self, value: Value) -> int:
+        place = self.place_of.get(value)
+        return 0 if place is None else 1 << place
 
     def _after(self, bits: int) -> int:
         """Return these units, and all that have to be run before them."""
-        found = bits
-        for k, others in enumerate(self.before):
-            if bits >> k & 1:
-                found |= others
+        found = rest = bits
+        while rest:
+            k = rest.bit_length() - 1
+            found |= self.before[k]
+            rest ^= 1 << k
         return found
 
 

@@ -193,6 +193,7 @@ class Nest:
         else:
             count = len([axes for axes in loops if group.rank(axes[0]) < group.split])
         self.outer, self.inner = loops[:count], loops[count:]
+        self.blocked = self.flat and self.shared is not None and bool(loops)
         self.length = [product(shape[a] for a in axes) for axes in loops]
         self.indices = [f"i{next(self.names)}" for _ in loops]
         self.inner_axes = {a for axes in self.inner for a in axes}
@@ -269,15 +270,19 @@ class Nest:
         return Access(place.array, found)
 
     def _index(self, k: int) -> Linear:
-        if (
-            self.flat and self.shared is not None and k == 0
-        ):  # in blocks: where it begins, and in it
+        if self.blocked and k == 0:  # where the block begins, and in it
             return Linear.of(self.indices[0]) + self.lane
         return Linear.of(self.indices[k])
 
     def _body(self) -> list[Statement]:
         outer = list(range(len(self.outer)))
-        if self.flat and self.shared is not None:
+        if not self.inner:
+            inside = self._phases(outer)
+            if self.shared is not None and not outer:  # one element, for one thread
+                lo, hi = Linear.of(self.shared.lo), Linear.of(self.shared.hi)
+                return [Loop(f"i{next(self.names)}", hi, tuple(inside), start=lo)]
+        if self.blocked:
+            assert self.shared is not None
             self.lane, rest = f"j{next(self.names)}", f"m{next(self.names)}"
             self.lanes = (self.lane, Linear.of(rest))
             inside = self._phases([])
@@ -464,10 +469,9 @@ class _Row:
         self.writes, self.sums, self.adds = writes, sums, adds
         first = len(nest.outer)
         self.between = list(range(first, first + len(nest.inner) - 1))
-        blocked = nest.flat and nest.shared is not None
         self.loops = (
             [0]
-            if blocked
+            if nest.blocked
             else [*outer, *self.between, *([first + len(nest.inner) - 1] if nest.inner else [])]
         )
         self.known: dict[Place, str] = {}

@@ -432,15 +432,16 @@ class Runner:
         others += self._backward.repeated(constants, rows)
         self._backward.run(self._sizes(T, lo, hi, batch, left.reverse), (kept, own), others)
         for k, v in self.turned_states:
-            if v in found:  # where step 0 wrote it
+            if v in found and f"ds{k}" in arrays:  # where step 0 wrote it
                 values = arrays[f"ds{k}"][elements(v, rows) :]
                 unpack_rows(v, values, 0, lo, hi, found[v])
         for k, v in self.turned_xs:
-            if k in code.d_inputs:
+            if k in code.d_inputs and f"dx{k}" in arrays:
                 unpack_rows(v, arrays[f"dx{k}"], 1, lo, hi, found[v])
         for k in code.d_fixed:
             v = self.step.fixed[k]
-            unpack_rows(v, arrays[f"df{k}"], 0, lo, hi, found[v])
+            if f"df{k}" in arrays:
+                unpack_rows(v, arrays[f"df{k}"], 0, lo, hi, found[v])
         self._sum_rows(rows, arrays, sums)
         workspace.pool.give(own)
 

@@ -307,7 +307,8 @@ class SequenceCode:
         stores = {names.get(v, v): places for v, places in wanted.items()}
         own = {names[v] for v in step.backward if v in names}
         lowered = lower(program, given, stores, own, self)
-        self.backward_found = {**{v: w[0] for v, w in wanted.items() if not w[0].adds}, **found}
+        sides = dict.fromkeys(v for pair in self.sunk.products.values() for v in pair)
+        self.sides = {v: _of_all_steps(v, found, wanted) for v in sides}
         before = self._rows_in(step.xs, "in", "x", lowered)
         before += self._rows_in(step.outputs, "dout", "dy", lowered)
         turn = Linear.of("last_turn")
@@ -393,7 +394,7 @@ class SequenceCode:
 
     def _operand(self, side: Value) -> Stored:
         """Return where the values of all steps of a side of a product are."""
-        return self.backward_found[side]
+        return self.sides[side]
 
     # --- functions --------------------------------------------------------------------------------
 
@@ -527,6 +528,14 @@ class SequenceCode:
             f"{name} over a whole sequence; x: {xs}, state: {states}, {self.dtype.name}. "
             "Forward and backward; values are laid out (features, batch)"
         )
+
+
+def _of_all_steps(
+    value: Value, found: dict[Value, Stored], wanted: dict[Value, list[Stored]]
+) -> Stored:
+    """Return where the values of all steps are."""
+    places = [*([found[value]] if value in found else []), *wanted.get(value, [])]
+    return next(s for s in places if s.of_all_steps and not s.adds)
 
 
 NOT_OWN = (Role.CALLER, Role.HOISTED, Role.REPLICATED, Role.TABLE)
