@@ -11,7 +11,6 @@ from typing import NamedTuple
 from ..kernels import runtime
 from ..loops.ir import Role, Steps, dtype_of
 from ..ops.facts import facts_of, is_identity, is_zero, linear_groups
-from .fusion import contraction
 from .gather import is_gather
 from .internal import ASSEMBLED
 from .names import ValueNames
@@ -344,12 +343,10 @@ class _Fates:
 
     def _in_loops(self, value: Value, loops: list[LoopPart]) -> str:
         numbers = ", ".join(str(part.number) for part in loops)
-        if is_gather(value):
-            return f"a loop of its own: loop {numbers}"
-        collects = facts_of(value.primitive).reduction is not None or contraction(value) is not None
-        if collects and all(len(part.computed) == 1 for part in loops):
-            return f"a reduction of its own: loop {numbers}"
-        return f"fused into loop {numbers}"
+        if any(part.alone is not value for part in loops):
+            return f"fused into loop {numbers}"
+        kind = "loop" if is_gather(value) else "reduction"
+        return f"a {kind} of its own: loop {numbers}"
 
     def _is_moved(self, value: Value) -> bool:
         """Whether a value is made of others without any work: by where they are read or written."""
@@ -376,8 +373,8 @@ def _computed_in(loops: Iterable[LoopPart]) -> dict[Value, list[LoopPart]]:
     """Return for each value the loops in which it is computed."""
     found: dict[Value, list[LoopPart]] = {}
     for part in loops:
-        moved = [v for v in part.stored if is_gather(v)]  # without arithmetic
-        for v in dict.fromkeys([*part.computed, *moved]):
+        alone = [] if part.alone is None else [part.alone]  # it may be moved without arithmetic
+        for v in dict.fromkeys([*part.computed, *alone]):
             found.setdefault(v, []).append(part)
     return found
 

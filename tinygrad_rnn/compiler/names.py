@@ -20,7 +20,7 @@ from ..ops.facts import Contraction, facts_of, infix, is_identity, signs
 from ..recurrent.cell import Names, component_names
 from ..recurrent.source import variables
 from .fusion import contraction
-from .internal import AFFINE, ASSEMBLED, COPY
+from .internal import AFFINE, ASSEMBLED
 from .parts import LoopPart, Parts
 from .products import Factor, factors, untransposed
 from .sequence import SequenceCode
@@ -193,9 +193,12 @@ class ValueNames:
         """Return the names of what a loop stores, as the code says them."""
         found: list[str | None] = []
         for s in walk(part.statements):
-            if isinstance(s, (Store, Accumulate)) and s.origin is not None:
+            if isinstance(s, Store) and s.origin is not None:
                 number = self.numbers.get(s.value.name) if isinstance(s.value, Var) else None
                 found.append(number or self.of_number(s.origin.value))
+            elif isinstance(s, Accumulate) and s.origin is not None:
+                value = s.origin.value
+                found.append(self.of_number(value) or self.label(value, 2))
         return list(dict.fromkeys(name for name in found if name))
 
     # --- expressions ------------------------------------------------------------------------------
@@ -213,7 +216,7 @@ class ValueNames:
             return own or self.names[value]
         if value in self._gradients:
             return f"d_{self._gradients[value]}"
-        operands = _operands(value)
+        operands = self._operands(value)
         if not depth or not operands or len(operands) > MOST:
             return f"{value.node.op}(...)"
         text = self._expression(value, [self.label(i, depth - 1) for i in operands])
@@ -235,6 +238,13 @@ class ValueNames:
             return f" {sign} ".join(operands if total else map(bracketed, operands))
         return f"{value.node.op}({', '.join(operands)})"
 
+    def _operands(self, value: Value) -> list[Any]:
+        """Return what a value is made of; of one that is put together what was put together."""
+        if value.primitive is not ASSEMBLED:
+            return value.inputs
+        known = self.step.known
+        return [known.get(i, i) if isinstance(i, Node) else i for i in value.node.inputs]
+
     def product(self, factor: Factor) -> str:
         """Return a product of a batch with a matrix, as it is computed: the batch last."""
         moving = self.parts.original(factor.moving)
@@ -252,8 +262,8 @@ class ValueNames:
             while stack:
                 top, part = stack.pop()
                 here, turned = untransposed(top)
-                if here is value or top is value:
-                    turned = (turned and top is not value) != (value in code.transposed)
+                if here is value:
+                    turned = turned != (value in code.transposed)
                     found.append(f"part of {name}" if part else f"{name}{'.T' if turned else ''}")
                     break
                 ends = here in code.sunk.products or here in code.sunk.sums
@@ -304,13 +314,6 @@ def _is_product(value: Value) -> bool:
     """Whether it is a product of matrices that was not joined with others."""
     labels: Contraction | None = contraction(value)
     return labels is not None and infix(value.primitive) is not None
-
-
-def _operands(value: Value) -> list[Any]:
-    """Return what a value is made of; of one that is put together its parts."""
-    if value.primitive is ASSEMBLED:
-        return [i for i in value.inputs if i.primitive is COPY]
-    return value.inputs
 
 
 def _index(index: Any) -> str:

@@ -33,7 +33,11 @@ from ..loops.ir import (
     dtype_of,
     numbers,
 )
+from ..ops.facts import facts_of
+from .fusion import contraction
+from .gather import is_gather
 from .internal import AFFINE, COPY, PART
+from .layout import is_view
 from .products import Factor, factors
 from .sequence import SequenceCode
 from .value import Value
@@ -99,6 +103,9 @@ class LoopPart:
         The values that are put together of what it stores.
     bytes : int
         Bytes that it reads and writes per row of the batch; what all rows share does not count.
+    alone : Value or None
+        The one value that it is for, if that is one which moves elements (see `gather`), or
+        collects what no other value of the loop has computed.
     """
 
     number: int
@@ -107,6 +114,7 @@ class LoopPart:
     stored: list[Value]
     assembled: list[Value]
     bytes: int
+    alone: Value | None
 
     @property
     def flops(self) -> int:
@@ -252,12 +260,15 @@ class Parts:
         inside = list(placed(statements))
         stored: dict[Value, None] = {}
         assembled: dict[Value, None] = {}
+        gathered: list[Value] = []
         for p in inside:
             if isinstance(p.statement, (Store, Accumulate)) and p.statement.origin is not None:
-                copy = p.statement.origin.value
-                stored[self.original(copy)] = None
-                if copy.primitive is COPY and "into" in copy.params:
-                    assembled[self.original(copy.params["into"])] = None
+                own = p.statement.origin.value
+                stored[self.original(own)] = None
+                if own.primitive is COPY and "into" in own.params:
+                    assembled[self.original(own.params["into"])] = None
+                elif is_gather(own) and not is_view(own):
+                    gathered.append(self.original(own))
         computed: dict[Value, int] = {}
         moved = 0
         for p in inside:
@@ -267,4 +278,11 @@ class Parts:
             for access in accesses(p.statement):
                 if access.array.role not in SHARED:
                     moved += p.moved(access) * dtype_of(access.array.kind, self.code.dtype).itemsize
-        return LoopPart(number, statements, computed, list(stored), list(assembled), moved)
+        alone = gathered[0] if gathered else None
+        if len(computed) == 1 and _collects(next(iter(computed))):
+            alone = next(iter(computed))
+        return LoopPart(number, statements, computed, list(stored), list(assembled), moved, alone)
+
+
+def _collects(value: Value) -> bool:
+    return facts_of(value.primitive).reduction is not None or contraction(value) is not None

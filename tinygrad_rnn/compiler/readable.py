@@ -13,7 +13,6 @@ from collections.abc import Iterable, Sequence
 
 from ..core.tape import Node
 from ..loops.ir import Accumulate, Address, Array, Call, Function, Linear, Role, Steps, Store, walk
-from .gather import is_gather
 from .names import ValueNames, bracketed, transposed
 from .parts import LoopPart, OverStepsPart, ProductPart
 from .value import B, Value
@@ -86,8 +85,8 @@ class _Comments:
 
     def _loop(self, part: LoopPart) -> list[str]:
         """Say what a loop computes, and of which lines of the source."""
-        value = part.stored[0]
-        if is_gather(value):
+        value = part.alone
+        if value is not None:
             name = self.names.names.get(value) or _target(part).name
             return [f"{name}: {self.names.operation(value)}{_of_line(value.node)}"]
         made = ", ".join(self.names.stored(part))
