@@ -16,9 +16,9 @@ import pytest
 import tinygrad_rnn as tg
 from tests.interpreted import interpreting
 from tinygrad_rnn.compiler import CompileError
-from tinygrad_rnn.loops import ir, writer
 from tinygrad_rnn.core.errors import ShapeError
 from tinygrad_rnn.core.tree import flatten, tree_map
+from tinygrad_rnn.loops import ir, writer
 
 RNG = np.random.default_rng(5)
 XS = RNG.normal(size=(3, 2, 4))

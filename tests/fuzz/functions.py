@@ -23,9 +23,9 @@ import numpy as np
 import tinygrad_rnn as tg
 from tests.interpreted import interpreting
 from tinygrad_rnn.compiler import fusion, host, nest, program
-from tinygrad_rnn.loops import lift
 from tinygrad_rnn.core.tree import leaves
 from tinygrad_rnn.kernels import runtime
+from tinygrad_rnn.loops import lift
 
 # the latter of NumPy, for integers that it does not take
 REFUSED = (tg.TinygradError, ValueError, OverflowError)

@@ -30,7 +30,7 @@ from .variant import Variant
 
 if TYPE_CHECKING:
     from .explain import Explanation
-    from .readable import Reader
+    from .names import ValueNames
 
 EAGER = "Within 'with tg.eager():' the steps run one by one, not compiled."
 
@@ -114,15 +114,15 @@ class Jitted(CompiledCell):
     def __delattr__(self, name: str) -> None:
         delattr(self.plain, name)
 
-    training = _Forwarded()  # type: ignore[assignment]
-    input_size = _Forwarded()  # type: ignore[assignment]
-    bookkeeping = _Forwarded()  # type: ignore[assignment]
-    joined = _Forwarded()  # type: ignore[assignment]
-    initial_state = _Forwarded()  # type: ignore[assignment]
-    check = _Forwarded()  # type: ignore[assignment]
-    zeros = _Forwarded()  # type: ignore[assignment]
-    example_input = _Forwarded()  # type: ignore[assignment]
-    mask_places = _Forwarded()  # type: ignore[assignment]
+    training = _Forwarded()
+    input_size = _Forwarded()
+    bookkeeping = _Forwarded()
+    joined = _Forwarded()
+    initial_state = _Forwarded()
+    check = _Forwarded()
+    zeros = _Forwarded()
+    example_input = _Forwarded()
+    mask_places = _Forwarded()
 
     def forward(self, x: Any, state: Any) -> Any:
         """Compute one step, not compiled."""
@@ -162,10 +162,7 @@ class Jitted(CompiledCell):
         CompileError
             Without xs, if the cell was not unrolled yet.
         """
-        try:
-            from .readable import readable
-        except ImportError:
-            return self._recording(xs, state)[0].source  # TEMPORARY
+        from .readable import readable
 
         return readable(self._reader(xs, state)[1])
 
@@ -184,24 +181,20 @@ class Jitted(CompiledCell):
         CompileError
             Without xs, if the cell was not unrolled yet.
         """
-        try:
-            from .explain import Explanation
-        except ImportError:
-            return "TEMPORARY"  # type: ignore[return-value]
+        from .explain import Explanation
 
-        runner, reader = self._reader(xs, state)
+        runner, names = self._reader(xs, state)
         parts = [] if xs is None else leaves(xs if isinstance(xs, tuple) else (xs,))
         steps, batch = np.shape(parts[0])[:2] if parts else (None, None)
-        return Explanation(runner, reader, steps, batch)
+        return Explanation(runner, names, steps, batch)
 
-    def _reader(self, xs: Any, state: Any) -> tuple[Runner, Reader]:
-        """Return the compiled code, and what reads it under the names of the cell's own source."""
-        from .readable import Reader
+    def _reader(self, xs: Any, state: Any) -> tuple[Runner, ValueNames]:
+        """Return the compiled code, and what the cell's own source calls its values."""
+        from .names import ValueNames
 
         runner, (takes_tuple, masked, resets, _) = self._recording(xs, state)
-        return runner, Reader(
-            runner.code, self.plain, runner.structure[1], takes_tuple, masked, resets
-        )
+        first = runner.structure[1]
+        return runner, ValueNames(runner.code, self.plain, first, takes_tuple, masked, resets)
 
     def _recording(self, xs: Any, state: Any) -> tuple[Runner, tuple[bool, ...]]:
         """Return the compiled code for a sequence, or the latest.

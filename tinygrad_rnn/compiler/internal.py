@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
+from ..core.primitive import Primitive
 from ..ops.facts import CHEAP, FREE, Facts
 
 
@@ -30,17 +31,22 @@ class Internal:
         raise NotImplementedError(self.name)
 
 
+def _entry(name: str, facts: Facts, **more: Any) -> Primitive:
+    """Return an operation as an entry: it has all that the compiler asks of one."""
+    return cast("Primitive", Internal(name, facts, **more))
+
+
 # a copy of a value: into an array of its own, or into its place in a value that is put together
-COPY = Internal("copy", Facts(cost=CHEAP), scalar="x")
+COPY = _entry("copy", Facts(cost=CHEAP), scalar="x")
 
 # the part of an input that lies in a box of a value that is put together; params: view
-PART = Internal("part", Facts(cost=FREE, view=lambda params, source, shape: params["view"]))
+PART = _entry("part", Facts(cost=FREE, view=lambda params, source, shape: params["view"]))
 
 # zeros, on which parts are put or added
-ZEROS = Internal("zeros", Facts(), inputs=())
+ZEROS = _entry("zeros", Facts(), inputs=())
 
 # a value that is put together: its inputs are copies that stand in it; params: boxes, adds
-ASSEMBLED = Internal("assembled", Facts(), inputs=())
+ASSEMBLED = _entry("assembled", Facts(), inputs=())
 
 # a sum of products of the batch with matrices that do not vary, and a bias; params: products
-AFFINE = Internal("affine", Facts(), inputs=())
+AFFINE = _entry("affine", Facts(), inputs=())

@@ -26,6 +26,7 @@ from ..loops.ir import (
     Store,
     Var,
     arrays,
+    linears,
 )
 from ..ops.facts import AtIndices, Scatter, facts_of
 from .fusion import FusionGroup, Rules, fuse
@@ -98,14 +99,11 @@ class Lowered(NamedTuple):
         What is done once before the loop over time.
     arrays : list of Array
         All that they touch.
-    stored : dict of Value to Stored
-        Where values are, for readers.
     """
 
     statements: list[Statement]
     packs: list[Statement]
     arrays: list[Array]
-    stored: dict[Value, Stored]
 
 
 def _has_loop(value: Value) -> bool:
@@ -151,7 +149,7 @@ def lower(
     found = _Lowering(program, given, wanted, set(own), code)
     statements = found.statements()
     every = arrays([*found.packs.values(), *statements])
-    return Lowered(statements, list(found.packs.values()), every, found.stored)
+    return Lowered(statements, list(found.packs.values()), every)
 
 
 class _Lowering:
@@ -370,7 +368,7 @@ class _Lowering:
                 kind = stored.array.kind
                 packed = Array(f"z{len(self.packed)}", kind, Role.PACKED, (f.N + 16) * f.K)
                 self.packed[key] = packed
-                sizes = map(Linear.of, (f.N, f.K, f.row, f.column, B))
+                sizes = linears(f.N, f.K, f.row, f.column, B)
                 arguments = (Address(matrix), *sizes, Address(packed))
                 self.packs[key] = Call("pack", arguments, origin=f.matrix.origin())
             array, layout = self._find(f.moving, False)
@@ -381,7 +379,7 @@ class _Lowering:
                 Address(self.packed[key]),
                 Address(array, layout.offset),
                 Address(stored.array, stored.place),
-                *map(Linear.of, (f.K, f.N, B)),
+                *linears(f.K, f.N, B),
                 begin,
                 Linear.of(min(k, 1)),
             )

@@ -331,24 +331,24 @@ class Runner:
         kept, fleeting = self._workspace("kept", T, rows), self._workspace("fleeting", T, rows)
         arrays = {**kept.arrays, **fleeting.arrays}
         fixed = list(enumerate(self.step.fixed))
-        for letter, turned, values, lead in (
+        for letter, turned, several, lead in (
             ("x", self.turned_xs, given[0], 1),
             ("s", self.turned_states, given[1], 0),
             ("f", fixed, given[2], 0),
         ):
             for k, v in turned:
                 if f"{letter}{k}" in arrays:
-                    pack_rows(v, values[k], lead, lo, hi, arrays[f"{letter}{k}"])
+                    pack_rows(v, several[k], lead, lo, hi, arrays[f"{letter}{k}"])
         constants = self._forward.repeated(constants, rows)
         sizes = self._sizes(T, lo, hi, batch, left.reverse)
         self._forward.run(sizes, (kept, fleeting), [*arguments, *constants])
         for k, v in self.turned_outputs:
             array = self.code.outputs[k]
-            values, place = arrays[array.name], out[k]
+            own, place = arrays[array.name], out[k]
             if array.role is Role.STATE:  # in the order of the steps, after the first state
-                values = values[elements(v, rows) :]
+                own = own[elements(v, rows) :]
                 place = place[::-1] if left.reverse else place
-            unpack_rows(v, values, 1, lo, hi, place)
+            unpack_rows(v, own, 1, lo, hi, place)
         for k, v in self.turned_states:
             last = arrays[f"s{k}"][T * elements(v, rows) :]
             unpack_rows(v, last, 0, lo, hi, out[len(self.step.outputs) + k])

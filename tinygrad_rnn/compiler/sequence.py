@@ -35,6 +35,7 @@ from ..loops.ir import (
     Steps,
     Store,
     kind_of,
+    linears,
 )
 from ..loops.share import shared
 from ..loops.writer import SEQUENCES, Text, write
@@ -68,6 +69,8 @@ class FunctionCode(NamedTuple):
         What is computed once, and whether it is repeated for each row.
     tables : list of array
         Of integers.
+    held : dict of Array to Value
+        What arrays have room for, for readers.
     """
 
     function: Function
@@ -76,6 +79,7 @@ class FunctionCode(NamedTuple):
     caller: list[Array]
     hoisted: list[tuple[Value, bool]]
     tables: list[np.ndarray[Any, Any]]
+    held: dict[Array, Value]
 
 
 class SequenceCode:
@@ -114,6 +118,7 @@ class SequenceCode:
         self.names = itertools.count()  # numbers of names: no two functions share one
         self._tables: list[tuple[Array, np.ndarray[Any, Any]]] = []
         self._hoisted: dict[tuple[Value, bool], Array] = {}
+        self._held: dict[Array, Value] = {}
         self._forward()
         self._backward()
         functions = tuple(f.function for f in self.functions.values())
@@ -131,7 +136,9 @@ class SequenceCode:
     ) -> Array:
         """Return an array with room for a value."""
         by_rows = value.batch is not None if rows is None else rows
-        return Array(name, kind_of(value.dtype, self.dtype), role, value.size, by_rows, steps)
+        made = Array(name, kind_of(value.dtype, self.dtype), role, value.size, by_rows, steps)
+        self._held[made] = value
+        return made
 
     def table(self, places: np.ndarray[Any, Any]) -> Array:
         """Return the array of the code that holds integers; equal ones are one array."""
@@ -388,7 +395,7 @@ class SequenceCode:
         scratch = Array("h0", Kind.FLOAT, Role.SCRATCH, size, True, padding=LOOPED)
         arguments: list[Any] = [Address(arrays[0], starts[0]), steps[0]]
         arguments += [Address(arrays[1], starts[1]), steps[1], Linear.of(int(turned)), Address(dw)]
-        arguments += [total, Address(scratch), *map(Linear.of, ("T", left.size, right.size, "B"))]
+        arguments += [total, Address(scratch), *linears("T", left.size, right.size, "B")]
         return Call("gradient", tuple(arguments), origin=v.origin())
 
     def _operand(self, side: Value) -> Stored:
@@ -439,7 +446,7 @@ class SequenceCode:
         arguments = [
             Address(self._caller(source, v), Linear.of("row") * n),
             Address(target, to or Linear()),
-            *map(Linear.of, (steps, "B", n)),
+            *linears(steps, "B", n),
             Linear.of("batch") * n if many else Linear(),
             Linear.of(n),
             B * n if many else Linear(),
@@ -462,7 +469,7 @@ class SequenceCode:
         arguments = [
             Address(source, begin),
             Address(self._caller(target, v), to),
-            *map(Linear.of, (steps, n, "B")),
+            *linears(steps, n, "B"),
             B * n if steps == "T" else Linear(),
             B,
             way,
@@ -501,7 +508,8 @@ class SequenceCode:
         packed = len(every) > MANY
         function = Function(name, SIZES, every, statements, packed=packed)
         keys, numbers = [key for key, _ in hoisted], [n for _, n in tables]
-        return FunctionCode(function, lowered, own, caller, keys, numbers)
+        held = dict(self._held)  # scratch of the two functions may have the same names
+        return FunctionCode(function, lowered, own, caller, keys, numbers, held)
 
     # --- text -------------------------------------------------------------------------------------
 

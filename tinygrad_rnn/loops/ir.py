@@ -215,7 +215,12 @@ def _without(names: tuple[str, ...], index: str) -> tuple[str, ...]:
     return names[:k] + names[k + 1 :]
 
 
-def product(sizes: Iterable[int | str]) -> Linear:
+def linears(*values: int | str | Linear) -> tuple[Linear, ...]:
+    """Return the forms of several numbers or names."""
+    return tuple(Linear.of(value) for value in values)
+
+
+def product(sizes: Iterable[int | str | Linear]) -> Linear:
     """Return the product of sizes."""
     found = Linear.of(1)
     for n in sizes:

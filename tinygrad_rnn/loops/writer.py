@@ -109,6 +109,7 @@ def write(
     names: Mapping[str, str] | None = None,
     before: Comments | None = None,
     beside: Comments | None = None,
+    legend: Callable[[Function], Sequence[str]] | None = None,
 ) -> Text:
     """Write a module.
 
@@ -121,12 +122,16 @@ def write(
     before, beside : callable, optional
         Comments on a statement: lines that stand before it, and one behind its first line.
         Default: the operation of a number stands behind it.
+    legend : callable, optional
+        Comments that stand above a function.
     """
     checked(module)
     written = [_Function(module, f, style, names or {}, before, beside) for f in module.functions]
     lines: list[Line] = [(text, None) for text in _head(module, written)]
     for function in written:
-        lines += [("", None), ("", None), *function.lines()]
+        above = [] if legend is None else legend(function.function)
+        lines += [("", None), ("", None), *((f"# {text}", None) for text in above)]
+        lines += function.lines()
     text = "\n".join([line for line, _ in lines] + [""])
     return Text(text, tuple(statement for _, statement in lines))
 
@@ -254,7 +259,7 @@ class _Function:
         lines: list[Line] = []
         for statement in statements:
             if self.before is not None:
-                lines += [(INDENT * depth + text, None) for text in self.before(statement)]
+                lines += [(f"{INDENT * depth}# {text}", None) for text in self.before(statement)]
             lines += self._statement(statement, depth)
         return lines
 
