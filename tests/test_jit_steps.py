@@ -6,6 +6,7 @@ compiled.
 
 from __future__ import annotations
 
+import inspect
 import contextlib
 from collections.abc import Callable
 from typing import Any
@@ -333,7 +334,8 @@ def failing(monkeypatch: pytest.MonkeyPatch, change: Callable[[str], Any]) -> st
 def test_what_numba_refuses_names_the_operation_and_its_line(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    line = failing.__code__.co_firstlineno + 10
+    lines, first = inspect.getsourcelines(failing)
+    line = first + next(k for k, text in enumerate(lines) if "# the line" in text)
     for change, said in (
         (lambda text: f"({text})[0]", "TypingError"),
         (lambda text: f"{text} +* 1", "SyntaxError"),

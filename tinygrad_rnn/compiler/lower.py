@@ -375,7 +375,7 @@ class _Lowering:
             begin: Address | Linear = Linear()
             if bias is not None and not k:
                 begin = Address(self.code.hoisted(bias, False))
-            arguments_of_product = (
+            given: tuple[Any, ...] = (
                 Address(self.packed[key]),
                 Address(array, layout.offset),
                 Address(stored.array, stored.place),
@@ -383,5 +383,5 @@ class _Lowering:
                 begin,
                 Linear.of(min(k, 1)),
             )
-            found.append(Call("multiply", arguments_of_product, origin=value.origin()))
+            found.append(Call("multiply", given, origin=value.origin()))
         return found

@@ -228,7 +228,7 @@ def _covers(parts: Sequence[_Part], shape: Sequence[Any]) -> bool:
         sides = zip(box, shape, strict=True)
         return math.prod((1 if n == B else n) if b is None else b[1] - b[0] for b, n in sides)
 
-    return sum(size(part.box) for part in parts) == math.prod(n for n in shape if n != B)
+    return bool(sum(size(part.box) for part in parts) == math.prod(n for n in shape if n != B))
 
 
 def _with_copies(program: Sequence[Value]) -> list[Value]:
@@ -257,7 +257,7 @@ def _with_copies(program: Sequence[Value]) -> list[Value]:
             inputs = [
                 copied(i) if k in moving and not as_it_is(i) else i for k, i in enumerate(v.inputs)
             ]
-            v.change(AFFINE, inputs, v.params)  # type: ignore[arg-type]
+            v.change(AFFINE, inputs, v.params)
         elif is_gather(v):
             inputs = [
                 copied(i) if isinstance(i, Value) and not as_it_is(i) else i for i in v.inputs

@@ -443,7 +443,7 @@ class SequenceCode:
         """Return the call that turns rows of a part of the batch into features by rows."""
         n, B = v.size, Linear.of("B")
         many = steps == "T"
-        arguments = [
+        arguments: list[Any] = [
             Address(self._caller(source, v), Linear.of("row") * n),
             Address(target, to or Linear()),
             *linears(steps, "B", n),
@@ -466,7 +466,7 @@ class SequenceCode:
     ) -> Statement:
         """Return the call that turns features by rows into rows, for the caller."""
         n, B = v.size, Linear.of("B")
-        arguments = [
+        arguments: list[Any] = [
             Address(source, begin),
             Address(self._caller(target, v), to),
             *linears(steps, n, "B"),

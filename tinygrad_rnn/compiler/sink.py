@@ -98,7 +98,7 @@ def _turned(side: Value) -> Value:
 def _is_linear(v: Value) -> bool:
     """Whether a value is linear in all of its inputs that vary."""
     varying = {k for k, i in enumerate(v.inputs) if isinstance(i, Value) and i.varies}
-    groups = linear_groups(v.primitive, v.params, len(v.inputs))  # type: ignore[arg-type]
+    groups = linear_groups(v.primitive, v.params, len(v.inputs))
     if facts_of(v.primitive).casts:
         return True
     return any(varying <= group for group in groups)

@@ -187,7 +187,7 @@ REGISTERS = {"+": "plus", "maximum": "largest", "minimum": "smallest"}
 
 
 @functools.cache
-def parsed(scalar: str) -> ast.expr:
+def parsed(scalar: str) -> Any:
     """Return the tree of a scalar expression."""
     return ast.parse(scalar, mode="eval").body
 
@@ -241,12 +241,11 @@ class _Expression:
         if isinstance(tree, ast.Compare):
             return self._compared(tree)
         if isinstance(tree, ast.Call):
-            return self._called(tree.func.id, [self.value(a) for a in tree.args])  # type: ignore[attr-defined]
-        parts = {
-            ast.BoolOp: lambda: tree.values,
-            ast.BinOp: lambda: [tree.left, tree.right],
-            ast.UnaryOp: lambda: [tree.operand],
-        }[type(tree)]()
+            return self._called(tree.func.id, [self.value(a) for a in tree.args])
+        if isinstance(tree, ast.BoolOp):
+            parts = tree.values
+        else:
+            parts = [tree.left, tree.right] if isinstance(tree, ast.BinOp) else [tree.operand]
         return self._operator(SIGNS[type(tree.op)], tuple(self.scalar(part) for part in parts))
 
     def _operator(self, sign: str, inputs: tuple[Scalar, ...]) -> Scalar:

@@ -84,7 +84,7 @@ class View:
             sum((index[axis] * step for axis, step in terms), offset) for terms, offset in self.axes
         )
 
-    def layout(self, offset: int, strides: Sequence[int]) -> tuple[int, tuple[int, ...]]:
+    def layout(self, offset: Any, strides: Sequence[Any]) -> tuple[Any, tuple[Any, ...]]:
         """Return offset and strides of the result, where the source has the given ones."""
         found = [0] * self.rank
         for (terms, begin), stride in zip(self.axes, strides, strict=True):
@@ -163,7 +163,7 @@ class Regrouped:
                 number = number // self.source[k] if len(there) > 1 else 0
         return tuple(found)
 
-    def layout(self, offset: int, strides: Sequence[int]) -> tuple[int, tuple[int, ...]] | None:
+    def layout(self, offset: Any, strides: Sequence[Any]) -> tuple[Any, tuple[Any, ...]] | None:
         """Return offset and strides of the result, where the source has the given ones.
 
         None if its elements do not lie there at equal distances: then only a copy has this shape.
