@@ -21,7 +21,8 @@ from typing import Any
 
 from ..core.tape import Node
 from ..kernels.cache import code
-from ..recurrent.cell import Names, component_names
+from ..recurrent.cell import component_names
+from ..recurrent.names import Names
 from ..recurrent.source import variables
 from .affine import products
 from .effects import B
