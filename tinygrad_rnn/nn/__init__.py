@@ -24,16 +24,9 @@ from .functional import bce_with_logits, cross_entropy, dropout, mse_loss
 from .layers import Dropout, Embedding, Linear
 from .normalization import BatchNorm, LayerNorm
 from .recurrent import GRU, LSTM, RNN
-from .wrappers import (
-    Bidirectional,
-    RecurrentBatchNorm,
-    RecurrentLayerNorm,
-    Residual,
-    Stacked,
-    VariationalDropout,
-    WeightDrop,
-    Zoneout,
-)
+from .recurrent_norms import RecurrentBatchNorm, RecurrentLayerNorm
+from .regularisers import VariationalDropout, WeightDrop, Zoneout
+from .wrappers import Bidirectional, Residual, Stacked
 
 __all__ = [
     "CNNLSTM",

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import TinygradError
+from ..core.errors import DtypeError, TinygradError
 from ..core.primitive import Array
+from ..core.record import describe
 from ..core.tape import context
 from ..init import generator
 from ..recurrent.context import SequenceContext, sequence_context
@@ -120,6 +121,18 @@ def drawing(
 
     mask: Array = draw(drawn, shape, dtype, per="step", what="a random mask")
     return mask
+
+
+def dropped(x: Any, masks: Masks, p: float, place: int) -> Any:
+    """x under a mask that is held for the sequence."""
+    return x * masks.dropout(p, x.shape, x.dtype, per="sequence", place=place)
+
+
+def floating(x: Any, what: str) -> Any:
+    """x, if it has floating numbers, which can be scaled."""
+    if np.dtype(x.dtype).kind != "f":
+        raise DtypeError(f"{what} needs floating features; found {describe(x)}")
+    return x
 
 
 def probability(p: Any, what: str) -> float:
