@@ -181,58 +181,104 @@ def beam(
                 f"beam: {path} is {found}; expected a tensor whose first axis is the batch of {batch}"
             )
     state = _rows(state, np.repeat(np.arange(batch), width))
-    totals = np.full((batch, width), -np.inf)
-    totals[:, 0] = 0.0  # all rows of a sequence are still the same one
-    tokens = np.zeros((batch, width, 0), np.int64)
-    complete: list[list[Hypothesis]] = [[] for _ in range(batch)]
-    running = np.ones(batch, bool)
-    longest = _penalty(max_length, length_penalty)
+    beams = _Beams(batch, width, stop, max_length, length_penalty)
     for length in range(1, max_length + 1):
         with no_grad():
             logits, state = step(ids, state)
-        logs = _log_softmax(_numbers(logits, batch * width))
-        vocabulary = logs.shape[-1]
-        candidates = totals[:, :, None] + logs.reshape(batch, width, vocabulary)
-        last = length == max_length
-        scale = _penalty(length, length_penalty)
-        rows, following = np.zeros((2, batch, width), np.int64)
-        for b in np.flatnonzero(running):
-            flat = candidates[b].ravel()
-            # Each row can end in one way only, so the 2 * width best contain `width` that go on, if
-            # there are as many.
-            best = _largest(flat, 2 * width)
-            ends = (
-                np.full(len(best), last) | (best % vocabulary == stop)
-                if stop is not None
-                else np.full(len(best), last)
-            )
-            for k in best[:width][ends[:width]]:
-                words = [*tokens[b, k // vocabulary].tolist(), int(k % vocabulary)]
-                complete[b].append(
-                    Hypothesis(
-                        words[:-1] if words[-1] == stop else words,
-                        float(flat[k]),
-                        float(flat[k] / scale),
-                    )
-                )
-            going = best[~ends][:width]
-            totals[b] = -np.inf
-            totals[b, : len(going)] = flat[going]
-            rows[b, : len(going)], following[b, : len(going)] = (
-                going // vocabulary,
-                going % vocabulary,
-            )
-            bar = max((h.score for h in complete[b]), default=-np.inf)
-            # log-probabilities only fall
-            running[b] = len(going) > 0 and totals[b].max() / longest > bar
-        if not running.any():
+        rows, ids = beams.extend(_log_softmax(_numbers(logits, batch * width)), length)
+        if not beams.running.any():
             break
-        tokens = np.concatenate(
-            [np.take_along_axis(tokens, rows[:, :, None], 1), following[:, :, None]], -1
-        )
-        ids = following.ravel()
-        state = _rows(state, (np.arange(batch)[:, None] * width + rows).ravel())
-    return [sorted(found, key=lambda h: -h.score)[:width] for found in complete]
+        state = _rows(state, rows)
+    return beams.best()
+
+
+class _Beams:
+    """What a beam search keeps: beginnings, `width` for each sequence, and complete hypotheses.
+
+    Attributes
+    ----------
+    totals : float64 array, shape (batch, width)
+        The log-probabilities of the beginnings; -inf where there is none.
+    tokens : int64 array, shape (batch, width, length)
+        The beginnings.
+    complete : list of list of Hypothesis
+        For each sequence what is complete.
+    running : bool array, shape (batch,)
+        Which sequences can still become better.
+    """
+
+    def __init__(
+        self, batch: int, width: int, stop: int | None, max_length: int, length_penalty: float
+    ) -> None:
+        self.width, self.stop = width, stop
+        self.max_length, self.length_penalty = max_length, length_penalty
+        self.totals = np.full((batch, width), -np.inf)
+        self.totals[:, 0] = 0.0  # all rows of a sequence are still the same one
+        self.tokens = np.zeros((batch, width, 0), np.int64)
+        self.complete: list[list[Hypothesis]] = [[] for _ in range(batch)]
+        self.running = np.ones(batch, bool)
+
+    def extend(self, logs: Array, length: int) -> tuple[Array, Array]:
+        """Extend the beginnings by one token, to `length`.
+
+        Parameters
+        ----------
+        logs : float64 array, shape (batch * width, vocabulary)
+            The log-probabilities of the next token after each beginning.
+        length : int
+            The number of tokens from now on, stop included.
+
+        Returns
+        -------
+        rows : int64 array, shape (batch * width,)
+            From which beginning each new one was made.
+        ids : int64 array, shape (batch * width,)
+            The last tokens of the new ones.
+        """
+        batch, width = self.totals.shape
+        candidates = self.totals[:, :, None] + logs.reshape(batch, width, -1)
+        rows, ids = np.zeros((2, batch, width), np.int64)
+        for b in np.flatnonzero(self.running):
+            going = self._go_on(int(b), candidates[b], length)
+            rows[b, : len(going)], ids[b, : len(going)] = np.divmod(going, logs.shape[-1])
+        before = np.take_along_axis(self.tokens, rows[:, :, None], 1)
+        self.tokens = np.concatenate([before, ids[:, :, None]], -1)
+        return (np.arange(batch)[:, None] * width + rows).ravel(), ids.ravel()
+
+    def _go_on(self, b: int, candidates: Array, length: int) -> Array:
+        """Complete what ends of sequence b, and return the places of the candidates that go on.
+
+        `candidates` (width, vocabulary) are log-probabilities; places are in the flat array.
+        """
+        flat, vocabulary = candidates.ravel(), candidates.shape[1]
+        # Each row can end in one way only, so the 2 * width best contain `width` that go on, if
+        # there are as many.
+        best = _largest(flat, 2 * self.width)
+        ends = np.full(len(best), length == self.max_length)
+        if self.stop is not None:
+            ends |= best % vocabulary == self.stop
+        scale = _penalty(length, self.length_penalty)
+        for k in best[: self.width][ends[: self.width]]:
+            words = [*self.tokens[b, k // vocabulary].tolist(), int(k % vocabulary)]
+            self.complete[b].append(
+                Hypothesis(
+                    words[:-1] if words[-1] == self.stop else words,
+                    float(flat[k]),
+                    float(flat[k] / scale),
+                )
+            )
+        going: Array = best[~ends][: self.width]
+        self.totals[b] = -np.inf
+        self.totals[b, : len(going)] = flat[going]
+        bar = max((h.score for h in self.complete[b]), default=-np.inf)
+        # log-probabilities only fall
+        longest = _penalty(self.max_length, self.length_penalty)
+        self.running[b] = len(going) > 0 and self.totals[b].max() / longest > bar
+        return going
+
+    def best(self) -> list[list[Hypothesis]]:
+        """Return for each sequence its complete hypotheses, the best first, at most `width`."""
+        return [sorted(found, key=lambda h: -h.score)[: self.width] for found in self.complete]
 
 
 def _one_by_one(

@@ -29,7 +29,10 @@ class NamedProducts(Around):
     named: set[Node] | None = None
 
     def acted(self) -> bool:
-        """Whether the step named what the wrapper acts on; a step that did not is refused as such."""
+        """Whether the step named what the wrapper acts on.
+
+        A step that did not is refused as such.
+        """
         return True
 
     def product(self, kind: str, value: Any, cuts: Sequence[int]) -> Any:
@@ -117,7 +120,7 @@ class UnnamedProduct:
         self.carried, self.inputs, self.named, self.older = carried, inputs, named, older
 
     def among(self, new: Iterable[Any]) -> Node | None:
-        """Return such a product, on which the new state depends by other ways than named products."""
+        """Return an unnamed product on which the new state depends, or None."""
         stack, seen = list(new), set[Any]()
         while stack:
             node = stack.pop()

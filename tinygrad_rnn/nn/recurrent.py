@@ -78,30 +78,18 @@ class RecurrentLayer(Module):
         self.directions = 2 if bidirectional else 1
         self.batch_first, self.dropout = batch_first, dropout
         self._rng = init.generator(rng)
-        # class, attributes, names in cell and layer
-        self._plans: list[tuple[type[Cell], dict[str, Any], list[tuple[str, str]]]] = []
+        self._levels: list[_Level] = []  # level by level, and in each the forward direction first
         self._compiled = _Kept()
         for level in range(num_layers):
             for direction in range(self.directions):
                 cell = make(self.output_size * self.directions if level else input_size, self._rng)
-                suffix = f"_l{level}{'_reverse' if direction else ''}"
-                names = [
-                    (name, name + suffix)
-                    for name, value in vars(cell).items()
-                    if isinstance(value, Parameter)
-                ]
-                for name, full in names:
-                    parameter = getattr(cell, name)
+                cell.name = f"{kind} reverse" if direction else kind
+                step = _Level(cell, f"_l{level}{'_reverse' if direction else ''}")
+                self._levels.append(step)
+                for name, full in step.names:
+                    parameter = vars(cell).pop(name)
                     parameter.name = full
                     setattr(self, full, parameter)
-                plain = {
-                    name: value
-                    for name, value in vars(cell).items()
-                    if not isinstance(value, Parameter)
-                }
-                self._plans.append(
-                    (type(cell), {**plain, "name": f"{kind} reverse" if direction else kind}, names)
-                )
 
     def cell(self, level: int = 0, direction: int = 0) -> Cell:
         """The step of one level and direction (1 is the reverse) as a cell.
@@ -113,10 +101,9 @@ class RecurrentLayer(Module):
                 f"{type(self).__name__}.cell: expected a level below {self.num_layers} and a direction below {self.directions}; "
                 f"found level {level}, direction {direction}"
             )
-        kind, plain, names = self._plans[level * self.directions + direction]
-        cell = kind.__new__(kind)
-        vars(cell).update(plain, training=self.training)
-        vars(cell).update({name: getattr(self, full) for name, full in names})
+        step = self._levels[level * self.directions + direction]
+        cell = step.cell.with_parameters({name: getattr(self, full) for name, full in step.names})
+        cell.training = self.training
         return cell
 
     def _steps(self, level: int, direction: int) -> Cell:
@@ -131,10 +118,10 @@ class RecurrentLayer(Module):
             return self.cell(level, direction)
         k = level * self.directions + direction
         kept = self._compiled.cells.get(k)
-        if kept is not None:
-            found = vars(kept)
-            if all(found[name] is getattr(self, full) for name, full in self._plans[k][2]):
-                return kept
+        if kept is not None and all(
+            getattr(kept, name) is getattr(self, full) for name, full in self._levels[k].names
+        ):
+            return kept
         made = self._compiled.cells[k] = compiled(self.cell(level, direction))
         return made
 
@@ -228,11 +215,28 @@ class RecurrentLayer(Module):
                 )
 
 
-class _Kept:
-    """The compiled cells of a layer, which are no part of its content.
+class _Level:
+    """The step of one level and direction of a layer.
 
-    Copies of the layer and pickles begin without.
+    Attributes
+    ----------
+    cell : Cell
+        The step, without its parameters, which the layer holds.
+    names : list of (str, str)
+        What each parameter is called in the cell and in the layer.
     """
+
+    def __init__(self, cell: Cell, suffix: str) -> None:
+        self.cell = cell
+        self.names = [
+            (name, name + suffix)
+            for name, value in vars(cell).items()
+            if isinstance(value, Parameter)
+        ]
+
+
+class _Kept:
+    """The compiled cells of a layer, which are no part of its content: a copy begins without."""
 
     def __init__(self) -> None:
         self.cells: dict[int, Cell] = {}

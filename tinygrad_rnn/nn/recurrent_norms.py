@@ -19,9 +19,14 @@ from .wrappers import Wrapper
 
 
 class _Normalised(Wrapper):
-    """What the two normalisations share.
+    """What the two normalisations share: each product of a step passes through a norm of its own.
 
-    The products of a step are found once, and each passes through a norm of its own.
+    The products are found once, when the wrapper is made.
+
+    Parameters
+    ----------
+    cell : Cell
+        The inner cell.
 
     Attributes
     ----------
@@ -50,11 +55,11 @@ class _Normalised(Wrapper):
         self.products = [product.kind for product in self._found]
 
     def normalise(self, k: int, value: Any) -> Any:
-        """Product number k, normalised."""
+        """Return product number k, normalised."""
         raise NotImplementedError
 
     def forward(self, x: Any, state: Any) -> Any:
-        """One step."""
+        """Make one step."""
         norms = _Norms(self)
         y, state = checked_step(self, norms, x, state)
         norms.expect(len(self.products))
@@ -62,7 +67,7 @@ class _Normalised(Wrapper):
 
 
 class _Norms(NamedProducts):
-    """Gives the products of one step to the norms of a wrapper, by their order."""
+    """What gives the products of one step to the norms of a wrapper, by their order."""
 
     def __init__(self, wrapper: _Normalised) -> None:
         self.wrapper, self.kinds = wrapper, list[str]()
@@ -91,27 +96,25 @@ class _Norms(NamedProducts):
 
 
 class RecurrentLayerNorm(_Normalised):
-    """Layer normalisation of the products of a cell.
-
-    Of W x and of U h, each with a gain and a shift of its own.
+    """Layer normalisation of the products of a cell: each has a gain and a shift of its own.
 
     J. L. Ba, J. R. Kiros and G. E. Hinton, Layer Normalization (2016), arXiv:1607.06450. Each
-    product of the step with the input or the state is normalised over its features, in a GRU those
-    of the gates together and those of the candidate by themselves; biases are added after. The
-    memory of LSTMs is normalised where the output is made of it. What is carried to the next step
-    is not changed. Around an `LSTM` this is `cells.LayerNormLSTM`. A product that is a single
-    number for each row stays as it is.
+    product of the step with the input (W x) or the state (U h) is normalised over its features, in
+    a GRU those of the gates together and those of the candidate by themselves; biases are added
+    after. The memory of LSTMs is normalised where the output is made of it. What is carried to the
+    next step is not changed. Around an `LSTM` this is `cells.LayerNormLSTM`. A product that is a
+    single number for each row stays as it is.
 
     Parameters
     ----------
     cell : Cell
-        Whose step names its products by `Cell.from_input` and `Cell.from_state`, as all of `cells`
-        do.
+        The inner cell. Its step must name its products by `Cell.from_input` and `Cell.from_state`,
+        as all of `cells` do.
 
     Attributes
     ----------
     norms : list of list of LayerNorm
-        For each product, in the order of the step, and each of its parts.
+        For each product, in the order of the step, a norm for each of its parts.
     """
 
     def __init__(self, cell: Cell) -> None:
@@ -130,7 +133,7 @@ class RecurrentLayerNorm(_Normalised):
         del self._found
 
     def normalise(self, k: int, value: Any) -> Any:
-        """Each part of product number k brought to mean 0 and variance 1 over its features."""
+        """Return product number k with each part brought to mean 0 and variance 1 over its features."""
         norms, cuts = self.norms[k], self.cuts[k]
         if not cuts:
             return norms[0](value)
@@ -144,33 +147,31 @@ class RecurrentLayerNorm(_Normalised):
 
 
 class RecurrentBatchNorm(_Normalised):
-    """Batch normalisation of the products of a cell.
-
-    Of W x and of U h apart, with statistics of their own for each step.
+    """Batch normalisation of the products of a cell, with statistics of its own for each step.
 
     T. Cooijmans, N. Ballas, C. Laurent, C. Gulcehre and A. Courville, Recurrent Batch
-    Normalization, ICLR 2017, arXiv:1603.09025. Each product of the step with the input or the state
-    has a gain, which starts at 0.1, and no shift, which would repeat the cell's bias. The memory of
-    LSTMs is normalised where the output is made of it, with a gain and a shift; the memory that is
-    carried is not changed. Running statistics are kept for each of the first `steps` steps, and
-    later steps use those of the last; gain and shift are shared by all steps. The statistics are
-    over all rows of the batch, with `lengths` also over those that have ended, which repeat their
-    last input.
+    Normalization, ICLR 2017, arXiv:1603.09025. Each product of the step, those with the input (W x)
+    and those with the state (U h), has a gain, which starts at 0.1, and no shift, which would
+    repeat the cell's bias. The memory of LSTMs is normalised where the output is made of it, with a
+    gain and a shift; the memory that is carried is not changed. Running statistics are kept for
+    each of the first `steps` steps, and later steps use those of the last; gain and shift are
+    shared by all steps. The statistics are over all rows of the batch, with `lengths` also over
+    those that have ended, which repeat their last input.
 
     Parameters
     ----------
     cell : Cell
-        Whose step names its products by `Cell.from_input` and `Cell.from_state`, as all of `cells`
-        do.
+        The inner cell. Its step must name its products by `Cell.from_input` and `Cell.from_state`,
+        as all of `cells` do.
     steps : int
         For how many steps statistics are kept.
     gain : float
-        First value of the gains.
+        The first value of the gains.
 
     Attributes
     ----------
     norms : list of list of BatchNorm
-        For each product, in the order of the step, and each of the `steps`.
+        For each product, in the order of the step, a norm for each of the `steps`.
     """
 
     def __init__(self, cell: Cell, steps: int, *, gain: float = 0.1) -> None:
@@ -197,7 +198,7 @@ class RecurrentBatchNorm(_Normalised):
         del self._found
 
     def normalise(self, k: int, value: Any) -> Any:
-        """Product number k, normalised with the statistics of the step."""
+        """Return product number k, normalised with the statistics of the step."""
         norms = self.norms[k]
         return norms[0].normalised(
             value, lambda: norms[min(context().mark.step or 0, len(norms) - 1)]

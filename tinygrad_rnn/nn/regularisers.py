@@ -38,17 +38,18 @@ class Zoneout(Wrapper):
     Parameters
     ----------
     cell : Cell
-    p : float, or a nest like the state
+        The inner cell.
+    p : float, or a tree like the state
         One probability for all memory, or one for each component, 0 for what is no memory:
         ``LSTMState(h=0.05, c=0.5)``.
     rng : numpy Generator or int, optional
-        Of the masks.
+        For the masks.
 
     Raises
     ------
     TinygradError
-        At the first step: if the cell has no memory that could be kept element by element, p has a
-        rate for what is no memory, or two rates for parts of one number.
+        At the first step, if the cell has no memory that could be kept element by element, or p has
+        a rate for what is no memory, or two rates for parts of one number.
     """
 
     def __init__(self, cell: Cell, p: Any = 0.1, *, rng: Any = None) -> None:
@@ -58,7 +59,7 @@ class Zoneout(Wrapper):
             probability(q, "Zoneout: p")
 
     def forward(self, x: Any, state: Any) -> Any:
-        """One step."""
+        """Make one step."""
         places = self.mask_places(state)
         if all(place < 0 for place in places):
             raise TinygradError(
@@ -90,7 +91,7 @@ class Zoneout(Wrapper):
         return y, unflatten(new, mixed)
 
     def _rates(self, new: Any, places: list[int]) -> list[float]:
-        """The probability of each component."""
+        """Return the probability of each component."""
         if not isinstance(self.p, (tuple, list, dict)):
             return [self.p] * len(places)
         rates = [p for _, p in pairs(new, self.p, "Zoneout: p for a state", "state")]
@@ -108,7 +109,7 @@ class Zoneout(Wrapper):
 
 
 class VariationalDropout(Wrapper):
-    """Dropout of the input, the recurrent operand and the output of a cell with masks that are held for a whole sequence.
+    """Dropout whose masks are held for a sequence: of a cell's input, recurrent operand and output.
 
     Y. Gal and Z. Ghahramani, A Theoretically Grounded Application of Dropout in Recurrent Neural
     Networks, NIPS 2016, arXiv:1512.05287. The masks are drawn once for each sequence (each call of
@@ -117,25 +118,25 @@ class VariationalDropout(Wrapper):
     The mask of the state acts on what recurrent weights multiply, the h of ``U h``, and nowhere
     else: what gates carry to the next step, as z * h in a GRU or c in an LSTM, is neither masked
     nor scaled. There is one mask for each component of the state, the same for all gates (Gal and
-    Ghahramani's tied weights) and steps; of several cells within the cell each has its own. To
-    which component an operand belongs, `Cell.from_state` says.
+    Ghahramani's tied weights) and steps; where there are several cells within the cell, each has
+    its own. `Cell.from_state` says to which component an operand belongs.
 
     Parameters
     ----------
     cell : Cell
-        For `state` one whose step names its recurrent products by `Cell.from_state`, as all of
-        `cells` do that have any.
+        The inner cell. For `state` its step must name its recurrent products by `Cell.from_state`,
+        as all of `cells` do that have any.
     input, state, output : float
         Probabilities. That of the input applies to x wherever the cell uses it.
     rng : numpy Generator or int, optional
-        Of the masks.
+        For the masks.
 
     Raises
     ------
     TinygradError
-        At a step in training, if `state` is set: the cell names no product with recurrent weights,
-        or it can be seen that it names only some of them (see `Cell`), or it is not clear to which
-        component of the state an operand belongs.
+        At a step in training, if `state` is set and the cell names no product with recurrent
+        weights, or it can be seen that it names only some of them (see `Cell`), or it is not clear
+        to which component of the state an operand belongs.
     """
 
     def __init__(
@@ -155,7 +156,7 @@ class VariationalDropout(Wrapper):
         self.masks = Masks(rng)
 
     def forward(self, x: Any, state: Any) -> Any:
-        """One step."""
+        """Make one step."""
         for_x, for_h, for_y = self.rates if self.training else (0.0, 0.0, 0.0)
         if for_x:
             first, *rest = x if isinstance(x, tuple) else (x,)
@@ -185,9 +186,10 @@ class VariationalDropout(Wrapper):
 
 
 class _Thinned(NamedProducts):
-    """Masks recurrent operands.
+    """What masks the recurrent operands of a step.
 
-    One mask for each component of the state of each cell, held here for the products of a step.
+    There is one mask for each component of the state of each cell; it is held here for all products
+    of the step.
     """
 
     def __init__(self, name: str, masks: Masks, p: float) -> None:
@@ -210,7 +212,7 @@ class _Thinned(NamedProducts):
         self.steps.pop()
 
     def component(self, owner: Any, value: Any) -> tuple[str, str]:
-        """The component to which an operand belongs that has no name, and which part of it the operand is."""
+        """Return to which component an operand without a name belongs, and which part of it it is."""
         components = next((c for cell, c in reversed(self.steps) if cell is owner), None)
         if components is None:
             raise UnclearOperand(
@@ -264,9 +266,7 @@ class _Thinned(NamedProducts):
 
 
 class WeightDrop(Wrapper):
-    """DropConnect on weights of a cell.
-
-    Each element of a weight is zero with probability p, for a whole sequence.
+    """DropConnect: each element of a weight is zero with probability p, for a whole sequence.
 
     S. Merity, N. S. Keskar and R. Socher, Regularizing and Optimizing LSTM Language Models, ICLR
     2018, arXiv:1708.02182. One mask is drawn for each sequence (each call of `unroll` or `tbptt`),
@@ -276,11 +276,13 @@ class WeightDrop(Wrapper):
     Parameters
     ----------
     cell : Cell
+        The inner cell.
     p : float
+        The probability, in [0, 1).
     names : str or sequence of str
         Attributes of the cell that are Parameters.
     rng : numpy Generator or int, optional
-        Of the masks.
+        For the masks.
     """
 
     def __init__(
@@ -306,7 +308,7 @@ class WeightDrop(Wrapper):
             )
 
     def forward(self, x: Any, state: Any) -> Any:
-        """One step."""
+        """Make one step."""
         if not (self.training and self.p):
             return self.cell(x, state)
         # the thinned weights are made once for all steps that share a tape

@@ -21,7 +21,13 @@ from .masks import Masks, dropped, floating, probability
 
 
 class Wrapper(Cell):
-    """A cell around a cell: sizes, first state and input check are those of the inner one."""
+    """A cell around a cell: sizes, first state and input check are those of the inner one.
+
+    Parameters
+    ----------
+    cell : Cell
+        The inner cell.
+    """
 
     def __init__(self, cell: Cell) -> None:
         if not isinstance(cell, Cell):
@@ -39,38 +45,38 @@ class Wrapper(Cell):
         self.name = f"{type(self).__name__}({name_of(cell)})"
 
     def initial_state(self, batch_size: int) -> Any:
-        """That of the inner cell."""
+        """Return the first state of the inner cell."""
         return self.cell.initial_state(batch_size)
 
     def example_input(self, batch_size: int) -> Any:
-        """That of the inner cell."""
+        """Return the example input of the inner cell."""
         return plain_of(self.cell).example_input(batch_size)
 
     def mask_places(self, state: Any) -> list[int]:
-        """Those of the inner cell."""
+        """Return the mask places of the inner cell."""
         found: list[int] = plain_of(self.cell).mask_places(state)
         return found
 
     def check(self, x: Any) -> None:
-        """As the inner cell does."""
+        """Check the input as the inner cell does."""
         self.cell.check(x)
 
 
 class Stacked(Cell):
     """Cells one upon the other within a step: the output of each is the input of the next.
 
-    The state is a tuple with the state of each.
+    The state is a tuple with the state of each cell.
 
     Parameters
     ----------
     cells : sequence of Cell
-        The lowest first.
+        The cells, the lowest first.
     dropout : float
         Probability with which an element between two cells is zero, in training; the others are
         scaled. A mask is drawn for each sequence and held for all its steps (Gal and Ghahramani
         2016).
     rng : numpy Generator or int, optional
-        Of the masks.
+        For the masks.
     """
 
     def __init__(self, cells: Sequence[Cell], *, dropout: float = 0.0, rng: Any = None) -> None:
@@ -98,26 +104,29 @@ class Stacked(Cell):
         self.name = f"Stacked({', '.join(name_of(c) for c in self.cells)})"
 
     def initial_state(self, batch_size: int) -> tuple[Any, ...]:
-        """The first state of each cell."""
+        """Return the first state of each cell."""
         return tuple(c.initial_state(batch_size) for c in self.cells)
 
     def example_input(self, batch_size: int) -> Any:
-        """That of the lowest cell."""
+        """Return the example input of the lowest cell."""
         return plain_of(self.cells[0]).example_input(batch_size)
 
     def mask_places(self, state: Any) -> list[int]:
-        """Those of all cells, the numbers of each after those of the cell below it."""
+        """Return the mask places of all cells.
+
+        The numbers of each cell follow those of the cell below it.
+        """
         places: list[int] = []
         for cell, s in zip(self.cells, state, strict=True):
             places += [p if p < 0 else p + len(places) for p in plain_of(cell).mask_places(s)]
         return places
 
     def check(self, x: Any) -> None:
-        """As the lowest cell does."""
+        """Check the input as the lowest cell does."""
         self.cells[0].check(x)
 
     def forward(self, x: Any, state: Any) -> Any:
-        """One step through all cells."""
+        """Make one step through all cells."""
         if not isinstance(state, (tuple, list)) or len(state) != len(self.cells):
             found = len(state) if isinstance(state, (tuple, list)) else f"a {type(state).__name__}"
             raise ShapeError(
@@ -136,13 +145,18 @@ class Stacked(Cell):
 
 
 class Residual(Wrapper):
-    """y' = y + x: the input added to the output of a cell of the same size (He et al. 2016.
+    """A cell whose input is added to its output, y' = y + x; both have one size.
 
-    Wu et al. 2016, GNMT). The state is unchanged.
+    He et al. 2016; Wu et al. 2016, GNMT. The state is unchanged.
+
+    Parameters
+    ----------
+    cell : Cell
+        The inner cell.
     """
 
     def forward(self, x: Any, state: Any) -> Any:
-        """One step."""
+        """Make one step."""
         if not hasattr(x, "shape"):
             raise ShapeError(
                 f"{self.name}: expected one tensor as the input of a step; found a {type(x).__name__}"
@@ -156,9 +170,7 @@ class Residual(Wrapper):
 
 
 class Bidirectional(Module):
-    """Two cells over a sequence, one from each end.
-
-    Called like a recurrent layer, with whole sequences.
+    """Two cells over a sequence, one from each end; called like a recurrent layer.
 
     M. Schuster and K. K. Paliwal, Bidirectional Recurrent Neural Networks, IEEE Transactions on
     Signal Processing 45 (1997).
@@ -166,6 +178,7 @@ class Bidirectional(Module):
     Parameters
     ----------
     forward_cell, backward_cell : Cell
+        The cells of the two directions.
     merge : {"concatenate", "sum"}
         How the outputs of the two are joined.
     """
@@ -189,7 +202,24 @@ class Bidirectional(Module):
     def forward(
         self, xs: Any, state: Any = None, lengths: Any = None
     ) -> tuple[Any, tuple[Any, Any]]:
-        """Outputs (T, batch, features) and the pair of last states; `state` is such a pair."""
+        """Run both cells over a sequence.
+
+        Parameters
+        ----------
+        xs : Tensor or array, shape (T, batch, ...)
+            The sequence.
+        state : pair of states, optional
+            The first state of each direction.
+        lengths : integers, shape (batch,), optional
+            As in `unroll`.
+
+        Returns
+        -------
+        ys : Tensor, shape (T, batch, features)
+            The joined outputs.
+        state : pair of states
+            The last state of each direction.
+        """
         if state is not None and (not isinstance(state, (tuple, list)) or len(state) != 2):
             found = (
                 f"{len(state)} states"
