@@ -24,14 +24,13 @@ from .recurrent import LSTM
 
 
 class StackedLSTM(Module):
-    """Several LSTM levels, and a linear layer on the last state of the highest.
-
-    A sequence to one output.
+    """Several LSTM levels, and a linear layer on the last state: a sequence to one output.
 
     Each level reads the outputs of the one below (A. Graves, A. Mohamed and G. Hinton, Speech
-    Recognition with Deep Recurrent Neural Networks, ICASSP 2013, arXiv:1303.5778); dropout stands
-    between levels and not in the recurrence (W. Zaremba, I. Sutskever and O. Vinyals, Recurrent
-    Neural Network Regularization, 2014, arXiv:1409.2329).
+    Recognition with Deep Recurrent Neural Networks, ICASSP 2013, arXiv:1303.5778), and the linear
+    layer reads the state of the highest. Dropout stands between levels and not in the recurrence
+    (W. Zaremba, I. Sutskever and O. Vinyals, Recurrent Neural Network Regularization, 2014,
+    arXiv:1409.2329).
 
     Parameters
     ----------
@@ -111,7 +110,7 @@ class VanillaLSTM(StackedLSTM):
 
 
 class CNNLSTM(Module):
-    """A convolution looks at each frame of an image sequence, an LSTM at the sequence of what it found.
+    """A convolution that looks at each frame of an image sequence, and an LSTM that reads on.
 
     Each frame goes through a convolution that keeps height and width, max(0, .) and max pooling;
     the result is one vector, the LSTM's input at that step. The weights of the convolution are the
@@ -121,7 +120,7 @@ class CNNLSTM(Module):
     Parameters
     ----------
     channels, height, width : int
-        Of a frame.
+        Sizes of a frame.
     filters : int
         Channels of the convolution's output.
     hidden_size, output_size : int
@@ -132,7 +131,9 @@ class CNNLSTM(Module):
         Rows and columns that max pooling makes one of; what is left over at the edge is not looked
         at.
     rng : numpy Generator or int, optional
+        For first values.
     dtype : dtype
+        The dtype of the parameters.
     """
 
     def __init__(
@@ -265,7 +266,7 @@ class BidirectionalLSTM(Module):
 
 
 def floats(model: Module, xs: Any) -> Any:
-    """A tensor; an array of floating numbers takes the dtype of the model."""
+    """Return a tensor; an array of floating numbers takes the dtype of the model."""
     if isinstance(xs, Tensor):
         return xs
     values = as_array(xs)

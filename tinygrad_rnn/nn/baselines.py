@@ -22,21 +22,23 @@ from .layers import Linear
 class WindowMLP(Module):
     """A network without memory: linear, tanh, linear on the last steps of a sequence.
 
-    The baseline of forecasting. F. Gers, D. Eck and J. Schmidhuber, Applying LSTM to Time Series
-    Predictable through Time-Window Approaches, ICANN 2001, advise to use LSTM only where this
-    fails. A. Weigend, D. Rumelhart and B. Huberman, Generalization by Weight-Elimination with
+    It is the baseline of forecasting. F. Gers, D. Eck and J. Schmidhuber, Applying LSTM to Time
+    Series Predictable through Time-Window Approaches, ICANN 2001, advise to use LSTM only where
+    this fails. A. Weigend, D. Rumelhart and B. Huberman, Generalization by Weight-Elimination with
     Application to Forecasting, NeurIPS 1990, predict sunspots with such a network.
 
     Parameters
     ----------
     window : int
-        Steps that it sees.
+        How many steps it sees.
     hidden, output : int
         Units, and numbers in the output.
     features : int
-        Of a step.
+        Features of a step.
     rng : numpy Generator or int, optional
+        For first values.
     dtype : dtype
+        The dtype of the parameters.
     """
 
     def __init__(
@@ -56,7 +58,7 @@ class WindowMLP(Module):
         self.output = Linear(hidden, output, rng=rng, dtype=dtype)
 
     def forward(self, xs: Any) -> Any:
-        """(T, batch, features), T at least `window`, to (batch, output)."""
+        """Read sequences (T, batch, features), T at least `window`, and return (batch, output)."""
         xs = floats(self, xs)
         if xs.ndim != 3 or xs.shape[2] != self.features or xs.shape[0] < self.window:
             raise ShapeError(
@@ -69,7 +71,7 @@ class WindowMLP(Module):
 
 
 class LinearAutoregression:
-    """Each value of a series as a weighted sum of those before it, and an intercept, by least squares.
+    """Each value of a series as a weighted sum of those before it, fitted by least squares.
 
     y[t] = intercept + coefficients[0] y[t - 1] + ... + coefficients[order - 1] y[t - order]. The
     fit is conditional on the first `order` values and computed in float64; there is nothing to
@@ -80,13 +82,14 @@ class LinearAutoregression:
     Parameters
     ----------
     order : int
-        Values that are looked at.
+        How many values are looked at.
 
     Attributes
     ----------
     coefficients : float64 array, shape (order,)
-        That of the latest value first.
+        The weights, that of the latest value first.
     intercept : float
+        The intercept.
     """
 
     coefficients: Array
@@ -106,7 +109,12 @@ class LinearAutoregression:
         return self
 
     def predict(self, series: Any) -> Array:
-        """The value that follows, at every place of a series of shape (n,), n at least order, where `order` values are known.
+        """Return the value that follows, at every place of a series where `order` values are known.
+
+        Parameters
+        ----------
+        series : array, shape (n,)
+            The values, n at least `order`.
 
         Returns
         -------
@@ -122,9 +130,9 @@ class LinearAutoregression:
         return predicted
 
     def forecast(self, series: Any, steps: int) -> Array:
-        """The next `steps` values after the end of a series.
+        """Return the next `steps` values after the end of a series, shape (steps,).
 
-        Each prediction is the next one's latest value. Shape (steps,).
+        Each prediction is the next one's latest value.
         """
         self._check_fitted()
         known = self._checked(series, self.order, "to forecast").tolist()
@@ -133,7 +141,7 @@ class LinearAutoregression:
         return np.array(known[len(known) - steps :])
 
     def _rows(self, series: Array) -> Array:
-        """The `order` values up to each place, the latest first."""
+        """Return the `order` values up to each place, the latest first."""
         return np.lib.stride_tricks.sliding_window_view(series, self.order)[:, ::-1]
 
     def _checked(self, series: Any, least: int, what: str) -> Array:

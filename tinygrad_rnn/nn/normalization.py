@@ -133,7 +133,10 @@ class BatchNorm(Module):
         self.num_batches_tracked = Buffer(np.zeros((), np.int64))
 
     def forward(self, x: Any) -> Any:
-        """Normalise x of shape (batch, channels), optionally with a length, or a height and a width."""
+        """Normalise x of shape (batch, channels), (batch, channels, length) or one of images.
+
+        Images are (batch, channels, height, width). The shape stays.
+        """
         return self.normalised(x)
 
     def normalised(self, x: Any, now: Callable[[], BatchNorm] | None = None) -> Any:
@@ -180,7 +183,15 @@ class BatchNorm(Module):
         return y if self.bias is None else y + self.bias.reshape(channels)
 
     def track(self, mean: Any, variance: Any, count: int) -> None:
-        """Move the running statistics towards those of a batch with `count` values in each channel."""
+        """Move the running statistics towards those of a batch.
+
+        Parameters
+        ----------
+        mean, variance : Tensor or array
+            The statistics of the batch, with the variance over the count.
+        count : int
+            The number of values in each channel, at least 2.
+        """
         if count < 2:
             raise ShapeError(
                 f"BatchNorm: in training each channel needs at least 2 values; found {count}. For evaluation: module.eval()"

@@ -1,6 +1,6 @@
-"""Recurrent layers.
+"""Recurrent layers: cells unrolled over sequences, in levels and one or two directions.
 
-A cell unrolled over a sequence, in several levels and one or two directions, under PyTorch's names.
+The names are PyTorch's.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class RecurrentLayer(Module):
                     setattr(self, full, parameter)
 
     def cell(self, level: int = 0, direction: int = 0) -> Cell:
-        """The step of one level and direction (1 is the reverse) as a cell.
+        """Return the step of one level and direction (1 is the reverse) as a cell.
 
         It holds the layer's own parameters, as they are at the time of the call.
         """
@@ -107,12 +107,10 @@ class RecurrentLayer(Module):
         return cell
 
     def _steps(self, level: int, direction: int) -> Cell:
-        """The same cell to run over sequences.
+        """Return the same cell to run over sequences: compiled, unless within ``tg.eager()``.
 
-        Compiled, and kept as long as the layer has these parameters.
-
-        One that was used is never changed: a backward pass may run its steps again. The cells of
-        layers do not read `training`.
+        It is kept as long as the layer has these parameters. A cell that was used is never changed,
+        since a backward pass may run its steps again. The cells of layers do not read `training`.
         """
         if context().eager:
             return self.cell(level, direction)
@@ -126,9 +124,9 @@ class RecurrentLayer(Module):
         return made
 
     def initial_state(self, batch_size: int) -> Any:
-        """Zeros.
+        """Return zeros: the first state of every level and direction.
 
-        (num_layers * directions, batch_size, features) for each component of the cell's state.
+        Each component has shape (num_layers * directions, batch_size, features).
         """
         first = self.cell().initial_state(batch_size)
         count = self.num_layers * self.directions
@@ -141,9 +139,10 @@ class RecurrentLayer(Module):
 
         Parameters
         ----------
-        xs : Tensor or array, shape (T, batch, input_size), or (batch, T, input_size) with
-        `batch_first`
-        state : optional
+        xs : Tensor or array
+            The sequence, shape (T, batch, input_size), or (batch, T, input_size) with
+            `batch_first`.
+        state : Tensor or tuple of Tensor, optional
             The first state of every level and direction; by default zeros. One component has shape
             (num_layers * directions, batch, features): level by level, and in each the forward
             direction first; `batch_first` makes no difference. One row (a batch axis of 1, such as
@@ -157,7 +156,7 @@ class RecurrentLayer(Module):
         -------
         ys : Tensor, shape (T, batch, directions * output_size), or batch first
             Outputs of the last level, the forward direction's features first.
-        state
+        state : Tensor or tuple of Tensor
             The last states (of the reverse direction: after its step at t = 0), in the same form as
             the first.
 
@@ -201,7 +200,10 @@ class RecurrentLayer(Module):
         return (swapaxes(ys, 0, 1) if self.batch_first else ys), final
 
     def _check_state(self, state: Any, batch: int) -> None:
-        """Raise a ShapeError that names the component if a given state differs from the layer's own in structure or shape."""
+        """Raise a ShapeError if a given state differs from the layer's own in structure or shape.
+
+        It names the component.
+        """
         head = f"{type(self).__name__}: the state does not fit"
         expected = self.initial_state(batch)
         names = getattr(expected, "_fields", ("h",))
@@ -246,7 +248,9 @@ class _Kept:
 
 
 class RNN(RecurrentLayer):
-    """h' = tanh(W_ih x + b_ih + W_hh h + b_hh) over a sequence (`cells.Elman`), as `torch.nn.RNN`.
+    """An Elman network over a sequence (`cells.Elman`), as `torch.nn.RNN`.
+
+    h' = tanh(W_ih x + b_ih + W_hh h + b_hh).
 
     Parameters
     ----------
@@ -300,10 +304,8 @@ class RNN(RecurrentLayer):
 class LSTM(RecurrentLayer):
     """Long short-term memory over a sequence (`cells.LSTM`), as `torch.nn.LSTM`.
 
-    Gates in the order i, f, g, o.
-
-    The first values are those of the cell: the forget gate's bias begins at 1, which PyTorch's does
-    not.
+    The gates stand in the order i, f, g, o. The first values are those of the cell: the forget
+    gate's bias begins at 1, which PyTorch's does not.
 
     Parameters
     ----------
@@ -358,7 +360,7 @@ class LSTM(RecurrentLayer):
 class GRU(RecurrentLayer):
     """Gated recurrent unit over a sequence (`cells.GRU`), as `torch.nn.GRU`.
 
-    Gates in the order r, z, n.
+    The gates stand in the order r, z, n.
 
     Parameters
     ----------

@@ -133,7 +133,7 @@ class RecurrentLayerNorm(_Normalised):
         del self._found
 
     def normalise(self, k: int, value: Any) -> Any:
-        """Return product number k with each part brought to mean 0 and variance 1 over its features."""
+        """Return product number k; each part has mean 0 and variance 1 over its features."""
         norms, cuts = self.norms[k], self.cuts[k]
         if not cuts:
             return norms[0](value)

@@ -1,4 +1,4 @@
-"""Regularisers of cells with a defined meaning in time: Zoneout, variational dropout, DropConnect."""
+"""Regularisers of cells with a meaning in time: zoneout, variational dropout, DropConnect."""
 
 from __future__ import annotations
 
@@ -212,7 +212,7 @@ class _Thinned(NamedProducts):
         self.steps.pop()
 
     def component(self, owner: Any, value: Any) -> tuple[str, str]:
-        """Return to which component an operand without a name belongs, and which part of it it is."""
+        """Return the component to which an operand without a name belongs, and which part of it."""
         components = next((c for cell, c in reversed(self.steps) if cell is owner), None)
         if components is None:
             raise UnclearOperand(

@@ -26,12 +26,12 @@ from .recurrent import LSTM
 
 
 class EncoderDecoderLSTM(Module):
-    """One LSTM reads a sequence of tokens, another writes a sequence of tokens from the state in which the first ended.
+    """One LSTM reads a sequence of tokens, and from its last state another writes one.
 
     I. Sutskever, O. Vinyals and Q. V. Le, Sequence to Sequence Learning with Neural Networks,
     NeurIPS 2014, arXiv:1409.3215; and K. Cho et al., Learning Phrase Representations using RNN
     Encoder-Decoder for Statistical Machine Translation, EMNLP 2014, arXiv:1406.1078. There is no
-    attention: all that is known of the source is in the state. See `AttentionCell` for that.
+    attention: all that is known of the source is in the state. `AttentionCell` is for that.
 
     Parameters
     ----------
@@ -85,12 +85,14 @@ class EncoderDecoderLSTM(Module):
         self.output = Linear(hidden_size, target_vocabulary, rng=rng, dtype=dtype)
 
     def encode(self, source: Any, lengths: Any = None) -> Any:
-        """Source ids (S, batch), and the lengths of the sequences in it, to the encoder's last state."""
+        """Return the encoder's last state after source ids (S, batch) of some lengths."""
         source = _ids("EncoderDecoderLSTM", "source", "S", source, self.source_vocabulary, lengths)
         return self.encoder(self.source_embedding(source), lengths=lengths)[1]
 
     def forward(self, source: Any, target: Any, lengths: Any = None) -> Any:
-        """Logits of the target's tokens, each from the source and the true tokens before it (teacher forcing).
+        """Return logits of the target's tokens, each from the source and the true tokens before it.
+
+        That is called teacher forcing.
 
         Parameters
         ----------
@@ -128,7 +130,7 @@ class EncoderDecoderLSTM(Module):
     ) -> list[list[int]]:
         """Write the target, by greedy choice or beam search (`nn.decoding`).
 
-        Without dropout and without gradients.
+        Dropout and gradients are off meanwhile.
 
         Parameters
         ----------
@@ -164,7 +166,7 @@ class EncoderDecoderLSTM(Module):
 
 
 class GenerativeLSTM(Module):
-    """A model of token sequences that predicts each token from those before it, and can be asked to go on.
+    """A model of token sequences that predicts each token from those before it, and can go on.
 
     A. Graves, Generating Sequences With Recurrent Neural Networks, 2013, arXiv:1308.0850.
 
@@ -203,7 +205,7 @@ class GenerativeLSTM(Module):
         self.output = Linear(hidden_size, vocabulary, rng=rng, dtype=dtype)
 
     def forward(self, ids: Any, state: Any = None) -> tuple[Any, Any]:
-        """Logits of the token that follows each token.
+        """Return logits of the token that follows each token.
 
         Parameters
         ----------
@@ -233,7 +235,7 @@ class GenerativeLSTM(Module):
     ) -> Array:
         """Go on from a prompt, by drawing from what is predicted (`nn.decoding.sample`).
 
-        Without dropout and without gradients.
+        Dropout and gradients are off meanwhile.
 
         Parameters
         ----------
@@ -278,7 +280,7 @@ class GenerativeLSTM(Module):
 
 
 def _ids(owner: str, what: str, time: str, ids: Any, vocabulary: int, lengths: Any = None) -> Array:
-    """Token ids as an integer array (time, batch).
+    """Return token ids as an integer array (time, batch), checked.
 
     What lies after `lengths` is not checked but made 0.
     """
@@ -301,9 +303,9 @@ def _ids(owner: str, what: str, time: str, ids: Any, vocabulary: int, lengths: A
 
 
 def _batch_first(state: Any) -> Any:
-    """The state of a layer, (levels, batch, features), with the batch first, as decoding wants it.
+    """Return the state of a layer, (levels, batch, features), with the batch first, for decoding.
 
-    And the other way round.
+    It turns such a state back as well.
     """
     return tree_map(lambda s: swapaxes(s, 0, 1), state)
 
@@ -311,7 +313,7 @@ def _batch_first(state: Any) -> Any:
 def _stepping(
     embedding: Embedding, lstm: LSTM, output: Linear
 ) -> Callable[[Array, Any], tuple[Any, Any]]:
-    """The step that `nn.decoding` calls."""
+    """Return the step that `nn.decoding` calls."""
 
     def step(ids: Array, state: Any) -> tuple[Any, Any]:
         ys, state = lstm(embedding(ids[None]), _batch_first(state))
@@ -322,7 +324,7 @@ def _stepping(
 
 @contextmanager
 def _evaluation(model: Module) -> Iterator[None]:
-    """Without dropout; afterwards every part is as it was."""
+    """Switch to evaluation within the block; afterwards every part is as it was."""
     parts = [(module, module.training) for _, module in model.named_modules()]
     model.eval()
     try:
