@@ -1,8 +1,9 @@
-"""What a compiled step takes from outside and leaves there; see `recurrent/effects.py`.
+"""The effects of a compiled step: what it draws from outside, and what it emits.
 
-While a step is recorded, a `Recorder` gives it inputs in place of what it takes, and outputs for
-what it leaves. At each call `draw_all` asks for the values of all steps as the plain steps would,
-in their order; a `Player` hands the same values to plain steps that are run again.
+`recurrent/effects.py` says what these are. While a step is recorded, a `Recorder` gives it inputs
+in place of what it draws, and makes outputs of what it emits. At each call `draw_all` draws the
+values of all steps as the plain steps would, in their order, and `emit_all` hands over what they
+emitted; a `Player` hands the same values to plain steps that are run again.
 """
 
 from __future__ import annotations
@@ -20,9 +21,18 @@ from .sizes import sized
 
 
 class Drawn(NamedTuple):
-    """What a step takes.
+    """Something that a step draws.
 
-    How it is found for a shape, its shape (with B), dtype, and for how long it holds.
+    Attributes
+    ----------
+    make : callable
+        Makes its value for a shape.
+    shape : tuple
+        Its shape, with B for the batch.
+    dtype : dtype
+        Its dtype.
+    per : {"step", "sequence"}
+        For how long a value holds.
     """
 
     make: Callable[[tuple[int, ...]], Any]
@@ -37,9 +47,9 @@ class Recorder:
     Attributes
     ----------
     drawn : list of (Drawn, Leaf)
-        What the step takes, and the input that it was given.
+        What the step draws, and the input that it was given in its place.
     emitted : list of (callable, list of Tensor)
-        Who wants which values.
+        Who receives which values.
     """
 
     def __init__(self) -> None:
@@ -49,20 +59,27 @@ class Recorder:
     def draw(
         self, make: Callable[[tuple[int, ...]], Any], shape: tuple[int, ...], dtype: Any, per: str
     ) -> Tensor:
-        """An input in place of the value."""
+        """Return an input in place of the value."""
         handle = Tensor(Spec(shape, dtype))
         self.drawn.append((Drawn(make, shape, handle.dtype, per), handle.leaf(False, "drawn")))
         return handle
 
     def emit(self, receive: Callable[..., None], values: tuple[Any, ...], batch: int) -> None:
-        """Outputs for the values."""
+        """Make the values outputs of the recorded step."""
         self.emitted.append((receive, [stop_gradient(v) for v in values]))
 
 
 class Player:
-    """The effects of plain steps that are run again.
+    """The effects of plain steps that are run again, after they ran compiled.
 
-    What was drawn at first is drawn again, what is left was left already.
+    Parameters
+    ----------
+    drawn : sequence of Drawn
+        What a step draws.
+    values : sequence of array
+        The values that the compiled steps had, one for each of `drawn`; those of a step (T, ...).
+    times : sequence of int
+        The steps.
     """
 
     def __init__(
@@ -73,7 +90,7 @@ class Player:
         self.step: int | None = None
 
     def draw(self, make: Any, shape: tuple[int, ...], dtype: Any, per: str) -> Array:
-        """The value that the compiled steps had."""
+        """Return the value that the compiled step had."""
         t = context().mark.step
         if t != self.step:
             self.step, self.found = t, iter(range(len(self.drawn)))
@@ -82,13 +99,30 @@ class Player:
         return value[(t or 0) - self.first] if self.drawn[k].per == "step" else value
 
     def emit(self, receive: Any, values: Any, batch: int) -> None:
-        """Nothing."""
+        """Ignore the values: the first run has already handed them over."""
 
 
 def draw_all(
     drawn: Sequence[Drawn], times: Sequence[int], batch: int, name: str, layer: int | None
 ) -> list[Array]:
-    """The values for all steps, those of one step stacked along time; `times` in the order of the steps."""
+    """Draw the values for all steps.
+
+    Parameters
+    ----------
+    drawn : sequence of Drawn
+        What a step draws.
+    times : sequence of int
+        The steps, in the order in which they run.
+    batch : int
+        The size of the batch.
+    name, layer
+        The mark of the steps.
+
+    Returns
+    -------
+    list of array
+        The values, those that each step has of its own stacked along time.
+    """
     shapes = [sized(t.shape, batch) for t in drawn]
     found: list[Any] = [
         np.empty((len(times), *s), t.dtype) if t.per == "step" else None
@@ -113,9 +147,20 @@ def emit_all(
     name: str,
     layer: int | None,
 ) -> None:
-    """Hand over what the steps left, in their order.
+    """Hand over what the steps emitted, in the order in which they ran.
 
-    Each value is (steps, ...) in the order of time.
+    Parameters
+    ----------
+    receivers : sequence of callable
+        Who receives values of each step.
+    values : sequence of sequence of array
+        The values for each receiver, (steps, ...) in the order of time.
+    times : sequence of int
+        The steps, in the order in which they ran.
+    batch : int
+        The size of the batch.
+    name, layer
+        The mark of the steps.
     """
     first = min(times)
     for t in times:

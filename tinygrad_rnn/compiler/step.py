@@ -40,9 +40,9 @@ class StepProgram:
     lent : int
         How many of the fixed inputs are tensors that the cell holds; they come first.
     drawn : list of (Drawn, Value)
-        What it takes from outside, each an input of one of these kinds.
+        What it draws from outside, each an input of one of these kinds.
     receivers, emitted : lists
-        Who wants values of the step, and the values.
+        Who receives values of the step, and the values.
     outputs, new_states : list of Value
     forward, backward : list of Value
         In order.

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import TinygradError
+from ..core.errors import DtypeError, TinygradError
 from ..core.primitive import Array
+from ..core.record import describe
 from ..core.tape import context
 from ..init import generator
 from ..recurrent.context import SequenceContext, sequence_context
@@ -65,7 +66,10 @@ class Masks:
     def dropout(
         self, p: float, shape: tuple[int, ...], dtype: Any, *, per: str, place: int = 0
     ) -> Array:
-        """Return the mask of `keep` scaled by 1 / (1 - p), so that what is multiplied by it keeps its mean."""
+        """Return the mask of `keep`, scaled by 1 / (1 - p).
+
+        So the mean of what is multiplied by it stays. The parameters are those of `keep`.
+        """
         scale = np.asarray(1 / (1 - p), dtype)
         return draw(  # type: ignore[no-any-return]
             lambda shape: self._draw(p, shape, dtype, per, place) * scale,
@@ -122,8 +126,20 @@ def drawing(
     return mask
 
 
+def dropped(x: Any, masks: Masks, p: float, place: int) -> Any:
+    """Return x under a mask that is held for the sequence."""
+    return x * masks.dropout(p, x.shape, x.dtype, per="sequence", place=place)
+
+
+def floating(x: Any, what: str) -> Any:
+    """Return x if it has floating numbers, which can be scaled, or raise a DtypeError."""
+    if np.dtype(x.dtype).kind != "f":
+        raise DtypeError(f"{what} needs floating features; found {describe(x)}")
+    return x
+
+
 def probability(p: Any, what: str) -> float:
-    """Return a probability in [0, 1), or raise a TinygradError that begins with `what`."""
+    """Return a probability in [0, 1), or raise an error that begins with `what`."""
     if (
         isinstance(p, bool)
         or not isinstance(p, (int, float, np.floating, np.integer))

@@ -56,7 +56,7 @@ def batch_of(x: Tensor) -> int:
     return x.shape[1]
 
 
-# --- first states -----------------------------------------------------------------------------------------------------------
+# --- first states ---------------------------------------------------------------------------------
 
 
 def given_state(cell: Callable[..., Any], state: Any, x: Tensor) -> Any:
@@ -138,7 +138,7 @@ def for_every_row(state: Any, batch: int) -> Any:
     return tree_map(one, state)
 
 
-# --- which steps count ------------------------------------------------------------------------------------------------------
+# --- which steps count ----------------------------------------------------------------------------
 
 
 def valid_steps(lengths: Any, x: Tensor) -> Array | None:
@@ -178,7 +178,10 @@ def valid_steps(lengths: Any, x: Tensor) -> Array | None:
 
 
 def reset_flags(resets: Any, x: Tensor) -> Array:
-    """Return a copy of the resets, booleans (T, batch), since backward reads them and the caller may write to his own."""
+    """Return the resets as booleans (T, batch).
+
+    They are a copy, since backward reads them and the caller may write to his own.
+    """
     expected = (x.shape[0], batch_of(x))
     array = _array(resets)
     if array is None or array.dtype != bool or array.shape != expected:

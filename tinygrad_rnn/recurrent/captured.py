@@ -19,7 +19,7 @@ from ..core.trace import Program
 
 
 def captured(results: Iterable[Any], older: Older, inputs: Container[Node]) -> list[Node]:
-    """Return the nodes with gradients that a function used to compute its results, but was not given.
+    """Return the nodes with gradients that a function used without being given them.
 
     What lies behind such a node is not looked at: it is part of the graph around the function,
     whether the node is a leaf or was computed.
@@ -63,7 +63,9 @@ def owner_of(node: Any) -> Tensor | None:
 
 
 def value_of(node: Node, known: Mapping[Node, Any]) -> Any:
-    """Return the value that a node had when it was made: a known one, that of a leaf, or one that is computed again from those.
+    """Return the value that a node had when it was made.
+
+    It is a known one, that of a leaf, or one that is computed again from those.
 
     Raises
     ------

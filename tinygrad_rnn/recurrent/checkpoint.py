@@ -1,4 +1,4 @@
-"""Checkpoints: a function whose inputs alone are kept, and which is run again when its backward needs the rest.
+"""Checkpoints: functions that are run again when their backward needs what they computed.
 
 T. Chen, B. Xu, C. Zhang and C. Guestrin, Training Deep Nets with Sublinear Memory Cost (2016),
 arXiv:1604.06174.
@@ -22,7 +22,10 @@ CHECKPOINT = as_primitive("checkpoint")
 
 
 def _kept(argument: Any) -> Any:
-    """Return what another run is given: None for a tensor, and a copy of an array, to which the caller may write."""
+    """Return what another run is given in place of an argument.
+
+    It is None for a tensor, and a copy of an array, since the caller may write to his own.
+    """
     return (
         None
         if isinstance(argument, Tensor)
@@ -33,7 +36,9 @@ def _kept(argument: Any) -> Any:
 
 
 def checkpoint(function: Callable[..., Any], *args: Any) -> Any:
-    """Return ``function(*args)``; the tape keeps the arguments alone, and backward runs the function again.
+    """Return ``function(*args)``, but let the tape keep the arguments alone.
+
+    Backward runs the function again.
 
     Parameters
     ----------

@@ -43,8 +43,8 @@ class SequenceContext:
     - A sequence that is unrolled within a step is begun again when the step is. It then gets the
       context that it had (`inner`), which is found by its step and by how many were begun in that
       step, or segment, before it (`begun`).
-    - What is drawn from a generator directly (`nn.masks.drawing`) comes from a copy of the generator
-      as it stood, which the segment hands out (`generators`).
+    - What is drawn from a generator directly (`nn.masks.drawing`) comes from a copy of the
+      generator as it stood, which the segment hands out (`generators`).
     - The steps of a compiled sequence draw nothing themselves: `effects` hands them what was drawn.
 
     Attributes
@@ -82,7 +82,10 @@ class SequenceContext:
     effects: Effects | None = None
 
     def begin_inner(self) -> SequenceContext:
-        """Return the context of the next sequence within the running step, or segment: the one it had if it ran before."""
+        """Return the context of the next sequence within the running step, or segment.
+
+        It is the one that the sequence had, if it ran before.
+        """
         found = self.inner.setdefault(
             (context().mark.step, self.begun), SequenceContext(outer=self)
         )
@@ -122,14 +125,17 @@ class SequenceContext:
                 self.begun = begun
 
     def running_generators(self) -> Callable[[Any], Any] | None:
-        """Return `generators` of the innermost segment that is running, or None outside of segments."""
+        """Return `generators` of the innermost running segment, or None outside of segments."""
         scope: SequenceContext | None = self
         while scope is not None and scope.generators is None:
             scope = scope.outer
         return None if scope is None else scope.generators
 
     def with_effects(self, effects: Effects) -> SequenceContext:
-        """Return a copy whose steps draw from `effects` and emit to it, and leave no mask in this one."""
+        """Return a copy whose steps draw from `effects` and emit to it.
+
+        They leave no mask in this one.
+        """
         return dataclasses.replace(
             self,
             effects=effects,
@@ -140,12 +146,15 @@ class SequenceContext:
 
 
 def sequence_context() -> SequenceContext | None:
-    """Return the context of the sequence whose step, or segment, is running; None outside of one."""
+    """Return the context of the sequence whose step, or segment, is running, or None."""
     found: SequenceContext | None = context().sequence
     return found
 
 
 def begin_sequence() -> SequenceContext:
-    """Return the context of a new sequence; within a step, or a segment, that runs again the one that the sequence had."""
+    """Return the context of a new sequence.
+
+    Within a step, or segment, that runs again it is the one that the sequence had.
+    """
     outer = sequence_context()
     return SequenceContext() if outer is None else outer.begin_inner()

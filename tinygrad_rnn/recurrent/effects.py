@@ -2,9 +2,9 @@
 
 It draws random masks and statistics that each step has of its own, and emits statistics that move.
 
-A step that runs by itself does both directly. Where one step stands for many, because it is recorded
-to be compiled, or run again with what was drawn before, the `effects` of its `SequenceContext` do
-both in its place.
+A step that runs by itself does both directly. Where one step stands for many, because it is
+recorded to be compiled, or run again with what was drawn before, the `effects` of its
+`SequenceContext` do both in its place.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def emit(receive: Callable[..., None], *values: Any, batch: int, what: str) -> N
 
 
 def stands_for_others() -> bool:
-    """Whether the step that runs is one for many: recorded, or run again with what was drawn before."""
+    """Whether the running step is one for many: recorded, or run again with what was drawn."""
     now, sequence = context(), sequence_context()
     return (sequence is not None and sequence.effects is not None) or (
         now.tracing and now.mark.step is None

@@ -1,4 +1,4 @@
-"""Several arrays in one vector, where they stand one after the other: the output of a node that has several results."""
+"""Several arrays in one vector, one after the other: how a node has several results."""
 
 from __future__ import annotations
 

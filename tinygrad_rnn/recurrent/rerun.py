@@ -26,7 +26,7 @@ Row = tuple[Any, ...]
 
 
 class Repeatable:
-    """Something that is run again in backward, so that it may stand among the settings of an operation of a run."""
+    """Something that is run again in backward, such as a segment within a segment."""
 
     def did(self) -> Any:
         """Return what it did, to be compared with what another one did."""
@@ -34,13 +34,16 @@ class Repeatable:
 
 
 class Number(tuple[str, ...]):
-    """A Python number among the operands, as its type and its text: -0.0 is not 0.0, and 1 is not True."""
+    """A Python number among the operands, as its type and its text.
+
+    So -0.0 is not 0.0, and 1 is not True.
+    """
 
     __slots__ = ()
 
 
 class Constant(tuple[Any, ...]):
-    """An array, as its shape, dtype and checksum, and the text of its element if it has only one."""
+    """An array, as its shape, dtype and checksum; if it has only one element, also as its text."""
 
     __slots__ = ()
 

@@ -36,7 +36,12 @@ class Returned:
         self.output_signature: Any = None
 
     def check(self, y: Any, before: Any, after: Any, t: int) -> None:
-        """Raise a ShapeError or DtypeError if step t returned an output or a state of another form than the steps before."""
+        """Raise an error if step t returned an output or a state of another form than before.
+
+        Raises
+        ------
+        ShapeError, DtypeError
+        """
         found = _signature(after)
         if found != self.state_signature:
             self._check_state(before, after, t)
@@ -47,7 +52,10 @@ class Returned:
             self.output_signature = found
 
     def _check_state(self, before: Any, after: Any, t: int) -> None:
-        """Check that a step kept structure (a plain tuple may become the cell's named one), shapes and dtypes of the state."""
+        """Check that a step kept structure, shapes and dtypes of the state.
+
+        A plain tuple may become the cell's named one.
+        """
         head = f"unroll: the state of cell '{self.name}' changed over step t={t}"
         for (a, b), name in zip(
             matched(self.cell, before, after, head), component_names(self.cell, before), strict=True

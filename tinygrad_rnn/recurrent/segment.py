@@ -1,4 +1,4 @@
-"""A segment of computation that is one node on the tape, and is run again when its backward needs what it computed.
+"""A segment of computation that is one node on the tape, and is run again in backward.
 
 The inputs of the node are the tensors that the function was given and those that it captured, its
 output is one vector in which the floating results stand one after the other. Checkpoints, compiled
@@ -74,7 +74,7 @@ class Segment(Repeatable):
         )
 
     def run(self, handles: Sequence[Tensor], *, record: bool) -> list[Tensor]:
-        """Return the results of the function, with the marks, masks and wrappers of its first run."""
+        """Return the results of the function, with marks, masks, wrappers as in its first run."""
         again, self.ran = self.ran, True
         inside = (
             around(*[w.here() for w in self.wrappers], only=True)
@@ -95,7 +95,10 @@ class Segment(Repeatable):
             return self.function(*handles)
 
     def _generators(self, again: bool) -> Callable[[Any], Any]:
-        """Return what says from which generator a draw takes its numbers; see `SequenceContext.generators`."""
+        """Return what says from which generator a draw takes its numbers.
+
+        See `SequenceContext.generators`.
+        """
         if again:
             recorded = iter(self.generators)
             return lambda rng: copy.deepcopy(next(recorded))
@@ -109,7 +112,10 @@ class Segment(Repeatable):
         return noted
 
     def first_run(self, tensors: Sequence[Tensor]) -> list[Tensor]:
-        """Return the results as constants; afterwards it is known what was captured and which results have a gradient."""
+        """Return the results as constants.
+
+        Afterwards it is known what was captured, and which results have a gradient.
+        """
         older = Older()
         handles = [_fresh(t.array, t.requires_grad) for t in tensors]
         found = self.run(handles, record=True)
@@ -142,7 +148,10 @@ class Segment(Repeatable):
         return pack(parts)
 
     def on_tape(self, primitive: Primitive, tensors: Sequence[Tensor], packed: Any) -> Tensor:
-        """Return the packed results of the first run, with the node whose inputs are the tensors and what was captured."""
+        """Return the packed results of the first run, with their node.
+
+        Its inputs are the tensors and what was captured.
+        """
         nodes = (*[t.node or t.leaf() for t in tensors], *self.captured)
         self.needed = [t.requires_grad for t in tensors]
         # the rule looks at no other values
@@ -164,10 +173,12 @@ class Segment(Repeatable):
             ),
         )
 
-    # --- backward and forward through it ------------------------------------------------------------------------------------
+    # --- backward and forward through it ----------------------------------------------------------
 
     def gradients(self, g: Any, values: Sequence[Any]) -> tuple[Any, ...]:
-        """Return the gradient by each input of the node: the function is run again, and walked back through.
+        """Return the gradient by each input of the node.
+
+        The function is run again, and walked back through.
 
         Parameters
         ----------
@@ -198,7 +209,9 @@ class Segment(Repeatable):
         return tuple(x if x is None or create else x.array for x in gradients)
 
     def tangent(self, arriving: tuple[Any, ...], values: Sequence[Any]) -> Any:
-        """Return the tangent of the output: the function is run again, and walked forward through.
+        """Return the tangent of the output.
+
+        The function is run again, and walked forward through.
 
         Parameters
         ----------
@@ -266,7 +279,7 @@ class Segment(Repeatable):
         return results, [*nodes, *self.captured]
 
     def check_captured(self) -> None:
-        """Raise a GraphError if a tensor that the function uses was given other values since its first run."""
+        """Raise a GraphError if a tensor that the function uses was given other values since."""
         for leaf in self.captured:
             if isinstance(leaf, Leaf) and leaf.replaced:
                 raise GraphError(

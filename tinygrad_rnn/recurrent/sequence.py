@@ -92,7 +92,10 @@ class Sequence:
             self.ends = (self.valid.sum(0) - 1, np.arange(self.valid.shape[1]))
 
     def first_state(self, x: Tensor) -> Any:
-        """Return the state before the first step, in new nodes: each window of a truncated backpropagation frees its own."""
+        """Return the state before the first step, in new nodes.
+
+        Each window of a truncated backpropagation frees its own.
+        """
         state = self.given
         if state is None:
             state = own_state(self.cell, batch_of(x))
@@ -100,12 +103,15 @@ class Sequence:
         return state if x.ndim < 2 else for_every_row(state, batch_of(x))
 
     def with_cell(self, cell: Step) -> Sequence:
-        """Return the same sequence for another cell, which keeps the name of this one in messages and marks."""
+        """Return the same sequence for another cell.
+
+        In messages and marks it keeps the name of this one.
+        """
         other = copy.copy(self)
         other.cell = cell
         return other
 
-    # --- running ------------------------------------------------------------------------------------------------------------
+    # --- running ----------------------------------------------------------------------------------
 
     def run(
         self,
@@ -292,7 +298,7 @@ def _stacked(values: list[Any]) -> Any:
 
 
 def _segment_length(checkpoint: bool | int | None, T: int) -> int | None:
-    """Return the number of steps of a segment, as `unroll` was given it; None without checkpoints."""
+    """Return the number of steps of a segment, as `unroll` was given it; None: no segments."""
     if checkpoint is None or checkpoint is False:
         return None
     if checkpoint is True:

@@ -27,11 +27,11 @@ class Window:
     reach : int
         The first step of the graph; the state before it is a constant (unless it is the first state
         of the sequence).
-    ys : Tensor or nest
-        Outputs of the newest steps, shape (stop - start, batch, ...). Those before `reach` are
+    ys : Tensor, or tree of tensors
+        The outputs of the newest steps, shape (stop - start, batch, ...). Those before `reach` are
         constants.
-    state
-        After the last step, cut from the tape: what the next sequence may start from.
+    state : tree of tensors
+        The state after the last step, cut from the tape: what the next sequence may start from.
     """
 
     def __init__(
@@ -41,7 +41,9 @@ class Window:
         self._inputs = inputs
 
     def backward(self, loss: Tensor) -> None:
-        """Add the gradients of a loss of these `ys` to `.grad` of the parameters, also of those from which `xs` was computed.
+        """Add the gradients of a loss of these `ys` to `.grad` of the parameters.
+
+        The parameters from which `xs` was computed get theirs too.
 
         Raises
         ------
@@ -67,10 +69,9 @@ class Window:
 class _Inputs:
     """The parts of a sequence that was computed, by an embedding for example.
 
-    Windows read stand-ins, so that the graph below serves every window.
-
-    Inside ``with`` a backward pass may reach the stand-ins; at its end their gradients go on to
-    what the sequence was computed from.
+    Windows read stand-ins, so that the graph below serves every window. Inside ``with`` a backward
+    pass may reach the stand-ins; at its end their gradients go on to what the sequence was computed
+    from.
     """
 
     def __init__(self, parts: tuple[Tensor, ...]) -> None:
@@ -115,9 +116,7 @@ def tbptt(
     lengths: Any = None,
     resets: Any = None,
 ) -> Iterator[Window]:
-    """Truncated backpropagation through time.
-
-    Every `k1` steps a window whose gradients reach `k2` steps back.
+    """Truncated backpropagation: every `k1` steps a window whose gradients reach `k2` steps back.
 
     R. J. Williams and J. Peng, An efficient gradient-based algorithm for on-line training of
     recurrent network trajectories, Neural Computation 2 (1990): BPTT(h; h') with h = k2 and h' =
@@ -212,5 +211,5 @@ def _windows(
 
 
 def _since(step: int, ys: Any) -> Any:
-    """Outputs from a step on; all if it is before them."""
+    """Return the outputs from a step on; all of them if it is before the first."""
     return tree_map(lambda y: y[max(step, 0) :], ys)

@@ -33,9 +33,9 @@ def unroll(
     cell : Cell or callable
         ``(x, state) -> (output, state)``.
     xs : Tensor or array, shape (T, batch, ...)
-        Time first; or a tuple of such, of which the cell is then given a tuple at each step. A
-        floating array takes the dtype of the state, as arrays do beside tensors.
-    state : Tensor or nest, optional
+        The sequence, time first; or a tuple of such, and then the cell is given a tuple at each
+        step. A floating array takes the dtype of the state, as arrays do beside tensors.
+    state : Tensor or tree of tensors, optional
         The first state; by default ``cell.initial_state(batch)``. A component whose first axis is
         1, such as a learnable ``tg.Parameter`` of shape (1, hidden), serves every row of the batch.
     lengths : integers, shape (batch,), optional
@@ -43,8 +43,8 @@ def unroll(
         and may hold anything. Outputs there are zero, and the state of a row stays as it was after
         its last step. The first axis of outputs and states must be the batch.
     reverse : bool
-        Run from the last step to the first: in each row from the last step that counts. Outputs
-        stand at the time of their input.
+        Whether to run from the last step to the first: in each row from the last step that counts.
+        Outputs stand at the time of their input.
     checkpoint : bool or int, optional
         Keep the states between segments of so many steps only (True: about the square root of T),
         and run each segment again in backward: the same gradients, and memory of about two
@@ -52,15 +52,15 @@ def unroll(
     resets : booleans, shape (T, batch), optional
         Where True, the row begins anew from the first state, before that step.
     return_states : bool
-        Return all states in place of the last.
+        Whether to return all states in place of the last.
     hook : callable, optional
         ``hook(t, output, state)`` is called after each step, to look or to register gradient hooks.
 
     Returns
     -------
     ys : Tensor, shape (T, batch, ...)
-        The outputs (a nest of them if the cell's output is one).
-    state
+        The outputs; a tree of tensors if the cell's output is one.
+    state : tree of tensors
         The last state; with `return_states` the states after every step, each component of shape
         (T, batch, ...).
 
@@ -68,7 +68,8 @@ def unroll(
     ------
     ShapeError, DtypeError
         If shapes, dtypes, lengths or resets do not fit, or the state changes its structure, a shape
-        or a dtype over a step: the component is named as the cell's code names it, and the step.
+        or a dtype over a step. The message names the step, and the component as the cell's code
+        does.
     """
     # a sequence inside a step has products of its own
     with setting(sequence=begin_sequence()), around(only=True) if wrappers() else _NOTHING:

@@ -15,7 +15,7 @@ import numpy as np
 from ...core.primitive import Array
 from ...core.tape import no_grad
 from ...module import Module
-from ...nn.architectures import LinearAutoregression, WindowMLP
+from ...nn.baselines import LinearAutoregression, WindowMLP
 from ...nn.functional import mse_loss
 from ...nn.layers import Linear
 from ...ops.shaping import reshape
