@@ -311,7 +311,7 @@ class Block:
     ) -> None:
         self.stores, self.base, self.recorded, self.once = stores, base, recorded, once
         self.ready: set[Op] = set()
-        self.costly: dict[Op, set[int]] = {}
+        self.costly: dict[Op, set[Loop]] = {}
         # for a domain what is known to read from one place
         self.uncut: dict[tuple[Any, ...], set[tuple[Op, Index]]] = {}
         self.visits = 0
@@ -409,7 +409,7 @@ class Block:
         text, called = expression(op, operands, self.base)
         loop.used |= called
         if op.op in COSTLY:
-            self.costly.setdefault(op, set()).add(id(loop))
+            self.costly.setdefault(op, set()).add(loop)
         return loop.let(text, op.op)
 
     def _cast(self, loop: Loop, op: Op, value: str) -> str:
