@@ -17,7 +17,8 @@ from typing import Any
 from ..core.tape import Node
 from ..loops.ir import Accumulate, Let, Load, Loop, Statement, Store, Var, inside, walk
 from ..ops.facts import Contraction, facts_of, infix, is_identity, signs
-from ..recurrent.cell import Names, component_names
+from ..recurrent.cell import component_names
+from ..recurrent.names import Names
 from ..recurrent.source import variables
 from .fusion import contraction
 from .internal import AFFINE, ASSEMBLED
