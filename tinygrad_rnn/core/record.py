@@ -82,11 +82,7 @@ def apply(primitive: Primitive, inputs: Sequence[Any], params: dict[str, Any] = 
             for x, a, node in zip(inputs, arrays, nodes, strict=True)
         ]
     edges = primitive.edges(nodes) if mask else ()
-    origin = now.origin or caller()
-    return Tensor(
-        out,
-        Node(primitive, tuple(nodes), edges, params, saved, out.shape, out.dtype, mask > 0, origin),
-    )
+    return Tensor(out, Node(primitive, tuple(nodes), edges, params, saved, out, mask > 0))
 
 
 def _array(primitive: Primitive, x: Any, inputs: Sequence[Any]) -> Any:

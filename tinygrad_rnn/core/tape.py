@@ -18,15 +18,7 @@ from .primitive import Primitive, Rule
 
 NO_PARAMS: dict[str, Any] = {}
 _next_index = itertools.count().__next__
-_here = os.path.dirname(os.path.abspath(__file__))
-ENGINE_FILES = {
-    os.path.join(folder, name)
-    for folder in (
-        _here,
-        *(os.path.join(os.path.dirname(_here), f) for f in ("ops", "recurrent", "compiler")),
-    )
-    for name in os.listdir(folder)
-}
+ENGINE_FILES: set[str] = set()  # the source files that `caller` passes over
 _EAGER = os.environ.get("TINYGRAD_RNN_EAGER", "0") not in ("", "0")
 
 
@@ -187,20 +179,19 @@ class Node:
         edges: tuple[tuple[Node, int, Rule], ...],
         params: dict[str, Any],
         saved: Any,
-        shape: tuple[int, ...],
-        dtype: np.dtype[Any],
-        requires_grad: bool,
-        origin: tuple[Any, ...],
+        out: Any,
+        requires_grad: bool = True,
+        origin: tuple[Any, ...] | None = None,
     ) -> None:
         self.primitive = primitive
         self.inputs = inputs
         self.edges = edges
         self.params = params
         self.saved = saved
-        self.shape = shape
-        self.dtype = dtype
+        self.shape: tuple[int, ...] = out.shape
+        self.dtype: np.dtype[Any] = out.dtype
         self.requires_grad = requires_grad
-        self.origin = origin
+        self.origin = origin or context().origin or caller(3)
         self.hooks: list[Callable[[Any], Any]] | None = None
         self.name: str | None = None
         self.index: int = _next_index()
@@ -249,8 +240,7 @@ class Leaf(Node):
             (),
             NO_PARAMS,
             None,
-            value.shape,
-            value.dtype,
+            value,
             requires_grad,
             origin,
         )
@@ -278,9 +268,23 @@ def at_origin(node: Node) -> None:
     context().origin = node.origin
 
 
-def caller() -> tuple[Any, ...]:
-    """The first line outside the engine, and the current mark, as a node's `origin`."""
-    frame: Any = sys._getframe(2)
+def add_to_engine(folders: Iterable[str]) -> None:
+    """Count the source files in these folders as the engine's.
+
+    A folder does so with its own ``__path__``. Cells and layers do not: a node is said to come from
+    the line of the cell that computed it.
+    """
+    ENGINE_FILES.update(
+        os.path.join(folder, file) for folder in folders for file in os.listdir(folder)
+    )
+
+
+def caller(depth: int = 2) -> tuple[Any, ...]:
+    """Find the first line outside the engine, and the current mark: the `origin` of a node.
+
+    The search begins `depth` frames above this one.
+    """
+    frame: Any = sys._getframe(depth)
     code = frame.f_code
     while code.co_filename in ENGINE_FILES:
         frame = frame.f_back

@@ -13,10 +13,8 @@ import copy
 import weakref
 from typing import Any
 
-import numpy as np
-
 from ..core.errors import GraphError
-from ..core.primitive import REGISTRY, Array
+from ..core.primitive import REGISTRY, Array, Spec
 from ..core.record import describe
 from ..core.tape import Freed, Leaf, Mark, Node, context, reachable
 from ..core.tensor import Tensor, tensor
@@ -103,18 +101,8 @@ def _restore(array: Array, rows: list[Any]) -> Tensor:
             )
         links = tuple(nodes[value] if kind == "node" else value for kind, value in inputs)
         edges = REGISTRY[op].edges(links) if requires_grad else ()
-        origin = (None, 0, Mark(*mark))
-        node = Node(
-            REGISTRY[op],
-            links,
-            edges,
-            params,
-            saved,
-            tuple(shape),
-            np.dtype(dtype),
-            requires_grad,
-            origin,
-        )
+        out, origin = Spec(shape, dtype), (None, 0, Mark(*mark))
+        node = Node(REGISTRY[op], links, edges, params, saved, out, requires_grad, origin)
         node.name = name
         nodes.append(node)
     return Tensor(tensor(array).array, nodes[-1])

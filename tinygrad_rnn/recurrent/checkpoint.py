@@ -188,22 +188,8 @@ class Stretch:
         self.needed = [t.requires_grad for t in tensors]
         # the rule looks at no other values
         saved = [None, (*[t.array for t in tensors], *[None] * len(self.captured))]
-        now = context()
-        place = now.origin or caller()
-        return Tensor(
-            packed,
-            Node(
-                primitive,
-                nodes,
-                primitive.edges(nodes),
-                {"stretch": self},
-                saved,
-                packed.shape,
-                packed.dtype,
-                True,
-                place,
-            ),
-        )
+        edges = primitive.edges(nodes)
+        return Tensor(packed, Node(primitive, nodes, edges, {"stretch": self}, saved, packed))
 
     def check_captured(self) -> None:
         """Raise a GraphError if a tensor that the function uses was given other values since."""
@@ -394,7 +380,8 @@ def cut(whole: Any, shapes: Sequence[tuple[int, ...]], apart: int | None = None)
             apply(primitive, (whole,), {"begin": a, "shape": shape})
             for a, shape in zip(begins, shapes, strict=False)
         ]
-    nodes, place = (whole.node,), now.origin or caller()  # what `apply` does, for all parts at once
+    # what `apply` does, for all parts at once
+    nodes, place = (whole.node,), now.origin or caller()
     edges = primitive.edges(nodes)
     return [
         Tensor(
@@ -405,10 +392,8 @@ def cut(whole: Any, shapes: Sequence[tuple[int, ...]], apart: int | None = None)
                 edges,
                 {"begin": a, "shape": shape},
                 (None, None),
-                shape,
-                part.dtype,
-                True,
-                place,
+                part,
+                origin=place,
             ),
         )
         for k, (a, part, shape) in enumerate(
