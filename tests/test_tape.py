@@ -445,6 +445,16 @@ def test_retain_grad() -> None:
     assert x.grad.tolist() == [36, 72]
 
 
+def test_retain_grad_of_a_handle_whose_predecessor_has_gone() -> None:
+    y = leaf([1.0, 2.0]) * 3
+    y.handle().retain_grad()  # nobody holds it; the next one gets its place in memory
+    second = y.handle()
+    second.retain_grad()
+    second.retain_grad()  # says nothing new
+    (y * y).sum().backward()
+    assert second.grad.tolist() == [6, 12] and y.grad is None
+
+
 # --- higher orders ------------------------------------------------------------------------------------------------------------------
 
 

@@ -18,7 +18,13 @@ from .tape import Leaf, Node, Where, caller, context
 FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
 
-class Tensor:
+if TYPE_CHECKING:
+    from .attached import Attached
+else:
+    Attached = {"Tensor": object}  # operators and methods are attached, not inherited
+
+
+class Tensor(Attached["Tensor"]):
     """A multi-dimensional array that remembers how it was made.
 
     Users make one with `tinygrad_rnn.tensor`; operations make the others.
@@ -33,32 +39,9 @@ class Tensor:
         Filled by `backward` in leaves, and in tensors that asked for it with `retain_grad`.
     """
 
-    # viewed is set in views alone: see ops/assignment.py
     __slots__ = ("__weakref__", "array", "grad", "node", "viewed")
+    viewed: Any  # of what it is a view; set in views alone, see ops/assignment.py
     __array_priority__ = 1000
-
-    if TYPE_CHECKING:  # attached by ops/methods.py
-        data: Any
-        viewed: Any
-
-        def __getattr__(self, name: str) -> Any: ...
-        def __getitem__(self, index: Any) -> Tensor: ...
-        def __setitem__(self, index: Any, value: Any) -> None: ...
-        def _binary(self, other: Any) -> Tensor: ...
-
-        __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = (
-            __rtruediv__
-        ) = _binary
-        __matmul__ = __rmatmul__ = __pow__ = __rpow__ = __mod__ = __lt__ = __le__ = __gt__ = (
-            __ge__
-        ) = _binary
-
-        def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array: ...
-        def __float__(self) -> float: ...
-        def __int__(self) -> int: ...
-        def __index__(self) -> int: ...
-        def __neg__(self) -> Tensor: ...
-        def __pos__(self) -> Tensor: ...
 
     def __init__(self, array: Any, node: Node | None = None) -> None:
         self.array = array
@@ -160,18 +143,11 @@ class Tensor:
         """Keep the gradient of this computed tensor in `.grad` (leaves do so anyway)."""
         if not self.requires_grad:
             raise GraphError("retain_grad: this tensor does not require gradients")
+        hooks = (self.node and self.node.hooks) or []
         if not self.is_leaf and not any(
-            getattr(h, "keeps_for", None) == id(self)
-            for h in self.node.hooks or ()  # type: ignore[union-attr]
+            isinstance(h, KeepGrad) and h.tensor() is self for h in hooks
         ):
-            me = weakref.ref(self)
-
-            def keep(g: Tensor) -> None:
-                if (tensor := me()) is not None:
-                    tensor.grad = g.handle() if tensor.grad is None else tensor.grad + g
-
-            keep.keeps_for = id(self)  # type: ignore[attr-defined]
-            self.register_hook(keep)
+            self.register_hook(KeepGrad(self))
 
     def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> Callable[[], None]:
         """Call ``hook(gradient)`` in backward.
@@ -189,22 +165,29 @@ class Tensor:
         hooks.append(hook)
         return lambda: hooks.remove(hook) if hook in hooks else None
 
-    def backward(
-        self, gradient: Any = None, *, retain_graph: bool | None = None, create_graph: bool = False
-    ) -> None:
-        """Add the gradient of this tensor to `.grad` of every leaf it depends on.
-
-        See `walks.backward`.
-        """
-        from .walks import backward
-
-        backward([self], [gradient], retain_graph=retain_graph, create_graph=create_graph)
-
     # --- copies -----------------------------------------------------------------------------------------------------
 
     def handle(self) -> Tensor:
         """Another tensor of the same values and node: to write to one does not change the other."""
         return Tensor(self.array, self.node)
+
+
+class KeepGrad:
+    """The hook of `retain_grad`: it adds to the `.grad` of its tensor, while somebody holds that."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = weakref.ref(tensor)
+
+    def __call__(self, g: Tensor) -> None:
+        """Keep a gradient."""
+        if (tensor := self.tensor()) is not None:
+            tensor.grad = g.handle() if tensor.grad is None else tensor.grad + g
+
+
+def attach(kind: type[Tensor], **members: Any) -> None:
+    """Give a class of tensors operators and methods that are made further up."""
+    for name, member in members.items():
+        setattr(kind, name, member)
 
 
 def tensor(

@@ -17,7 +17,7 @@ from ..core.errors import GraphError
 from ..core.primitive import REGISTRY, Array, Spec
 from ..core.record import describe
 from ..core.tape import Freed, Leaf, Mark, Node, context, reachable
-from ..core.tensor import Tensor, tensor
+from ..core.tensor import Tensor, attach, tensor
 from ..ops.numbers import depends_on_inputs
 
 
@@ -138,6 +138,4 @@ def _deepcopy(self: Tensor, memo: dict[int, Any]) -> Tensor:
     return restore(*copy.deepcopy(values, memo))  # type: ignore[no-any-return]
 
 
-Tensor.__reduce__ = _reduce  # type: ignore[method-assign, assignment]
-Tensor.__copy__ = _copy  # type: ignore[attr-defined]
-Tensor.__deepcopy__ = _deepcopy  # type: ignore[attr-defined]
+attach(Tensor, __reduce__=_reduce, __copy__=_copy, __deepcopy__=_deepcopy)

@@ -6,6 +6,7 @@ And the built-in ones made in the same way.
 from __future__ import annotations
 
 import functools
+import inspect
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -26,8 +27,9 @@ READS: dict[Primitive, Guards] = {}  # of operations whose forward is a function
 
 
 def _signed(function: Callable[..., Any], names: Sequence[str]) -> Callable[..., Any]:
-    """Give a function of any arguments named parameters, by which Primitive and Rule know it."""
-    function.names = tuple(names)  # type: ignore[attr-defined]
+    """State the names of the inputs of a function of any arguments, by which Primitive and Rule know it."""
+    inputs = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_ONLY) for name in names]
+    function.__signature__ = inspect.Signature(inputs)  # type: ignore[attr-defined]
     return function
 
 
