@@ -1,4 +1,4 @@
-"""What type checkers know of a tensor: the operators and methods that it is given at run time, and nothing else."""
+"""What type checkers know of a tensor: what it is given at run time, and nothing else."""
 
 from __future__ import annotations
 

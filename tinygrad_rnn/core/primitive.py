@@ -1,4 +1,4 @@
-"""A primitive: everything the engine knows of one operation, in one place."""
+"""The primitive: everything that the engine knows of one operation, in one place."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ REGISTRY: dict[str, Primitive] = {}  # name -> primitive; filled by the decorato
 
 
 class Spec:
-    """Shape and dtype of an array whose numbers are not known."""
+    """The shape and dtype of an array whose numbers are not known; tracing computes with these."""
 
     __slots__ = ("dtype", "shape")
     __array_ufunc__ = None
@@ -28,12 +28,12 @@ class Spec:
 
     @property
     def ndim(self) -> int:
-        """Number of axes."""
+        """The number of axes."""
         return len(self.shape)
 
     @property
     def size(self) -> int:
-        """Number of elements."""
+        """The number of elements."""
         return int(np.prod(self.shape))
 
     def __repr__(self) -> str:
@@ -41,14 +41,12 @@ class Spec:
 
 
 class Rule:
-    """A derivative rule.
+    """A derivative rule: from the gradient of the output it makes that of an input.
 
-    A function of ``g``, the gradient of the output, and of whatever else it names.
-
-    Names it may use: ``out``, the output; an input of the operation by its name; a parameter of the
-    operation by its name; ``like_out`` and ``like_<input>`` for shape and dtype only. For an
-    operation with any number of inputs: ``inputs``, ``like_inputs`` (tuples) and ``position``
-    (which input the gradient is for).
+    It is a function of ``g``, the gradient of the output, and of whatever else it names: ``out``,
+    the output; an input of the operation or a parameter of it; ``like_out`` or ``like_<input>``,
+    for shape and dtype only. For an operation with any number of inputs it may name ``inputs`` and
+    ``like_inputs`` (tuples), and ``position``, which says for which input the gradient is wanted.
 
     Attributes
     ----------
@@ -57,12 +55,14 @@ class Rule:
     large : callable
         The same for large arrays: a fused kernel, where there is one.
     needs : tuple of int
-        Positions in ``(out, *inputs)`` of the values that it reads: these have to be saved.
-    pick : callable or None
-        From ``(out, *inputs, like_out, *like_inputs, *params, position)`` to the arguments after
-        ``g``.
+        The positions in ``(out, *inputs)`` of the values that the rule reads: these are saved.
     simple : bool
-        It reads values only, no parameters and no ``like_x``.
+        Whether it reads saved values only, neither parameters nor ``like_x``.
+    only : int or None
+        The position of the saved value that it reads, if that is all it asks for besides ``g``.
+    pick : callable or None
+        Takes from ``(out, *inputs, like_out, *like_inputs, *params, position)`` the arguments after
+        ``g``; None if there are none.
     """
 
     __slots__ = ("function", "large", "needs", "only", "pick", "simple")
@@ -84,7 +84,19 @@ class Rule:
         self.pick: Any = _picker(places)
 
     def __call__(self, g: Any, saved: Sequence[Any], node: Any, position: int) -> Any:
-        """Call the rule with what it asks for."""
+        """Call the rule with what it asks for.
+
+        Parameters
+        ----------
+        g : ndarray or Tensor
+            The gradient of the output.
+        saved : sequence
+            Values in the order ``(out, *inputs)``; only those that it needs have to be there.
+        node : Node
+            The node whose primitive the rule belongs to: it gives parameters and shapes.
+        position : int
+            The input for which the gradient is wanted.
+        """
         function = self.function if g.size < LARGE else self.large
         if self.only is not None:
             return function(g, saved[self.only])
@@ -97,9 +109,23 @@ class Rule:
 
 
 def parameters(function: Callable[..., Any]) -> tuple[list[str], dict[str, Any], bool]:
-    """Return the positional parameters of a function, its keyword-only ones with their defaults, and whether it takes ``*args``.
+    """Look at the parameters of a function.
 
     A function that was made for a number of inputs states their names in its ``__signature__``.
+
+    Returns
+    -------
+    names : list of str
+        The positional ones.
+    settings : dict
+        The keyword-only ones with their defaults (None where there is none).
+    variadic : bool
+        Whether it takes ``*args``.
+
+    Raises
+    ------
+    RuleError
+        If it is no Python function.
     """
     function = getattr(function, "__wrapped__", function)
     if not hasattr(function, "__code__"):
@@ -122,14 +148,17 @@ def parameters(function: Callable[..., Any]) -> tuple[list[str], dict[str, Any],
 
 
 def _picker(places: list[int]) -> Any:
-    """A function that takes a tuple of the values at these places, or None if there are none."""
+    """Return a function that takes the values at these places as a tuple; None for no places."""
     if len(places) == 1:
         return itemgetter(slice(places[0], places[0] + 1))
     return itemgetter(*places) if places else None
 
 
 class Kept(dict[int, tuple[int, ...]]):
-    """From a bit mask of the inputs that need gradients to the positions in ``(out, *inputs)`` that have to be saved."""
+    """What has to be saved, by which inputs need gradients.
+
+    The keys are bit masks of these inputs, the values positions in ``(out, *inputs)``.
+    """
 
     def __init__(self, primitive: Primitive) -> None:
         self.primitive = primitive
@@ -148,44 +177,47 @@ class Kept(dict[int, tuple[int, ...]]):
 
 
 class Primitive:
-    """One operation.
+    """One operation. Making it enters it into `REGISTRY`.
 
     Parameters
     ----------
     name : str
-        Unique; nodes are printed, pickled and compiled by it.
+        A unique name, by which nodes are printed, pickled and compiled.
     forward : callable
-        ``forward(*arrays, **params) -> array``. Its positional parameters are the inputs, its
-        keyword-only ones the parameters of the operation.
+        The function ``forward(*arrays, **params) -> array``. Its positional parameters are the
+        inputs, its keyword-only ones the parameters of the operation.
     rules : tuple of callable or None
-        The gradient for each input (None in place of one: no gradient). Empty: not differentiable.
+        For each input a `Rule` as a function; None for one that gets no gradient. An operation
+        without rules is not differentiable.
     shape : callable
-        ``shape(*specs, **params) -> Spec``; raises ShapeError. Used for tracing and to explain
-        failures.
+        The function ``shape(*specs, **params) -> Spec``, which raises ShapeError. It is used for
+        tracing, and to explain failures.
     scalar : str, optional
         For an elementwise operation: its expression on scalars, in the input and parameter names.
     linear : {"each", "jointly"}, optional
-        Linear in each input with the others held, or in all of them together.
+        Whether it is linear in each input with the others held, or in all of them together.
     tangent : callable, optional
-        ``tangent(t, out, *inputs, **params)`` where neither the rules nor `linear` give it; t is a
-        tuple for several inputs.
+        The function ``tangent(t, out, *inputs, **params)``, where neither the rules nor `linear`
+        say how a tangent passes; t is a tuple for several inputs, with None for a constant one.
     floating : bool
-        Integer inputs become float32 first.
+        Whether integer inputs become float32 first.
     elementwise : bool
-        Each output element depends on one element of each input; implied by `scalar`.
+        Whether each output element depends on one element of each input; `scalar` implies it.
     broadcasts : bool
-        Inputs may be spread over axes; the walk then sums what a rule returns over them. True for
-        elementwise ones.
+        Whether inputs may be spread over axes: the walk then sums over these what a rule returns.
+        `elementwise` implies it.
     joint : bool
-        One rule gives the gradients for all inputs at once, as a tuple (None in it: no gradient).
+        Whether one rule gives the gradients for all inputs at once, as a tuple (in which None means
+        no gradient).
     promotes : slice
         The inputs that are brought to one dtype.
     domain, examples :
         On what inputs the entry is tested; see ``tests/test_primitives.py``. `domain` is (low,
-        high) or a list with one for each input; `examples` a list of (shapes or arrays of the
+        high) or a list with one for each input; `examples` is a list of (shapes or arrays of the
         inputs, params). An elementwise entry needs examples only for its params.
     signed : bool
-        The domain gives magnitudes (that keep away from a kink or a pole); signs are drawn as well.
+        Whether the domain gives magnitudes (that keep away from a kink or a pole), for which signs
+        are drawn as well.
     """
 
     def __init__(
@@ -224,10 +256,9 @@ class Primitive:
         REGISTRY[name] = self
 
     def set_rules(self, rules: Sequence[Callable[..., Any] | None]) -> None:
-        """Attach the derivative.
+        """State the derivative.
 
-        A rule for each input, or one for all of them where their number varies or the rule is
-        joint.
+        There is a rule for each input, or a single one where it is joint or their number varies.
         """
         expected = 1 if self.variadic or self.joint else len(self.inputs)
         if rules and len(rules) != expected:
@@ -238,8 +269,8 @@ class Primitive:
         self.kept.clear()
 
     def edges(self, nodes: Sequence[Any]) -> tuple[tuple[Any, int, Rule], ...]:
-        """For each input that needs a gradient: its node, its position, its rule."""
-        if len(nodes) == 1:  # often, and then quicker
+        """Return the node, the position and the rule of each input that needs a gradient."""
+        if len(nodes) == 1:  # often so, and then quicker
             return (
                 ((nodes[0], 0, self.rules[0]),) if self.rules[0] and nodes[0].requires_grad else ()
             )

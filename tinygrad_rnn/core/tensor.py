@@ -1,6 +1,6 @@
 """The tensor: an array, and the node that made it.
 
-Operators and methods are attached by `ops/methods.py`.
+Operators and methods are attached by `ops/methods.py`, and `backward` by `walks.py`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ else:
 class Tensor(Attached["Tensor"]):
     """A multi-dimensional array that remembers how it was made.
 
-    Users make one with `tinygrad_rnn.tensor`; operations make the others.
+    Users make one with `tinygrad_rnn.tensor`; operations make all others.
 
     Attributes
     ----------
@@ -36,7 +36,8 @@ class Tensor(Attached["Tensor"]):
     node : Node or None
         What made it; None for a constant that no node has used yet.
     grad : Tensor or None
-        Filled by `backward` in leaves, and in tensors that asked for it with `retain_grad`.
+        The sum of the gradients that backwards brought: to leaves, and to tensors that asked for it
+        with `retain_grad`.
     """
 
     __slots__ = ("__weakref__", "array", "grad", "node", "viewed")
@@ -48,32 +49,35 @@ class Tensor(Attached["Tensor"]):
         self.node = node
         self.grad: Tensor | None = None
 
-    # --- the array --------------------------------------------------------------------------------------------------
+    # --- the array --------------------------------------------------------------------------------
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Sizes of the axes."""
+        """The sizes of the axes."""
         return self.array.shape  # type: ignore[no-any-return]
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Type of the elements."""
+        """The type of the elements."""
         return self.array.dtype  # type: ignore[no-any-return]
 
     @property
     def ndim(self) -> int:
-        """Number of axes."""
+        """The number of axes."""
         return len(self.array.shape)
 
     @property
     def size(self) -> int:
-        """Number of elements."""
+        """The number of elements."""
         return self.array.size  # type: ignore[no-any-return]
 
     def numpy(self) -> Array:
-        """The values as a read-only view.
+        """Return the values as a read-only view; ``t[i] = v`` and ``t.data = array`` write to them.
 
-        Writing goes through ``t[i] = v`` or ``t.data = array``.
+        Raises
+        ------
+        TraceError
+            While a function is traced, if the value depends on its arguments.
         """
         if isinstance(self.array, Spec) or (
             self.node is not None and self.node.may_change and context().tracing
@@ -97,10 +101,10 @@ class Tensor(Attached["Tensor"]):
     def __hash__(self) -> int:
         return id(self)
 
-    # --- the node ---------------------------------------------------------------------------------------------------
+    # --- the node ---------------------------------------------------------------------------------
 
     def leaf(self, requires_grad: bool = False, name: str | None = None) -> Leaf:
-        """Give the tensor a Leaf, to which nodes can point; hooks move on to it."""
+        """Give the tensor a Leaf, to which nodes can point, and return it; hooks move on to it."""
         hooks = None if self.node is None else self.node.hooks
         self.node = node = Leaf(self.array, requires_grad, name)
         node.hooks = hooks
@@ -127,7 +131,7 @@ class Tensor(Attached["Tensor"]):
 
     @property
     def is_leaf(self) -> bool:
-        """Whether it was given, not computed from tensors that require gradients."""
+        """Whether the tensor was given, and not computed from tensors that require gradients."""
         return self.node is None or isinstance(self.node, Leaf)
 
     @property
@@ -150,14 +154,19 @@ class Tensor(Attached["Tensor"]):
             self.register_hook(KeepGrad(self))
 
     def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> Callable[[], None]:
-        """Call ``hook(gradient)`` in backward.
+        """Let backward call ``hook(gradient)``.
 
-        What it returns, if not None, takes the gradient's place.
+        What the hook returns, if not None, takes the place of the gradient.
 
         Returns
         -------
         callable
-            Removes the hook.
+            A function of no arguments, which removes the hook.
+
+        Raises
+        ------
+        GraphError
+            If the tensor does not require gradients.
         """
         if self.node is None or not self.node.requires_grad:
             raise GraphError("register_hook: this tensor does not require gradients")
@@ -165,15 +174,15 @@ class Tensor(Attached["Tensor"]):
         hooks.append(hook)
         return lambda: hooks.remove(hook) if hook in hooks else None
 
-    # --- copies -----------------------------------------------------------------------------------------------------
+    # --- copies -----------------------------------------------------------------------------------
 
     def handle(self) -> Tensor:
-        """Another tensor of the same values and node: to write to one does not change the other."""
+        """Return another tensor of the same values and node, which can be written to by itself."""
         return Tensor(self.array, self.node)
 
 
 class KeepGrad:
-    """The hook of `retain_grad`: it adds to the `.grad` of its tensor, while somebody holds that."""
+    """The hook of `retain_grad`: adds to the `.grad` of its tensor, while somebody holds that."""
 
     def __init__(self, tensor: Tensor) -> None:
         self.tensor = weakref.ref(tensor)
@@ -242,7 +251,7 @@ def tensor(
 
 
 def as_array(given: Any) -> Array:
-    """An array of what a caller gave, in the byte order of the machine.
+    """Return what a caller gave as an array, in the byte order of the machine.
 
     Raises
     ------
@@ -270,7 +279,7 @@ def as_array(given: Any) -> Array:
 
 
 def check_dtype(dtype: Any) -> np.dtype[Any]:
-    """The dtype, if it is one that tensors may have; DtypeError otherwise."""
+    """Return the dtype if it is one that tensors may have; raise a DtypeError otherwise."""
     if dtype is FLOAT32 or dtype is FLOAT64:
         return dtype
     try:
@@ -290,7 +299,7 @@ def check_dtype(dtype: Any) -> np.dtype[Any]:
 
 
 def _untensor(data: Any) -> Any:
-    """Arrays in place of a tensor, or of those in nested lists."""
+    """Return arrays in place of a tensor, or of the tensors in nested lists."""
     if isinstance(data, (list, tuple)):
         return [_untensor(x) for x in data]
     if isinstance(data, Tensor) and data.requires_grad and context().grad_enabled:

@@ -85,7 +85,7 @@ def like(y: Tensor, given: Any, what: str) -> Tensor:
     return found
 
 
-# --- backward ---------------------------------------------------------------------------------------
+# --- backward -------------------------------------------------------------------------------------
 
 
 def pull_back(
@@ -96,7 +96,7 @@ def pull_back(
     retain_graph: bool | None = None,
     create_graph: bool = False,
 ) -> dict[Node, Tensor]:
-    """Walk backward, and return the gradients of ``sum(seed * root)`` for the leaves, or the `targets`.
+    """Walk backward: the gradients of ``sum(seed * root)`` by the leaves, or by the `targets`.
 
     The walk ends at the targets: what lies behind them or beside the paths to them is somebody
     else's graph, and is neither walked nor freed.
@@ -123,11 +123,10 @@ def pull_back(
             g, primitive = gradients.pop(node, None), node.primitive
             if g is None:
                 continue
-            if (
-                node.hooks and node not in ends
-            ):  # a target's are run by the walk that goes on from it
+            end = node in ends
+            if node.hooks and not end:  # a target's are run by the walk that goes on from it
                 g = _run_hooks(node, g)
-            if primitive is None or node in ends:
+            if primitive is None or end:
                 results[node] = _handle(g)
                 continue
             if type(node.saved) is Freed:
@@ -185,7 +184,10 @@ class _Gradients(dict[Node, Any]):
 
 
 def _edges(node: Node, paths: set[Node] | None, stale: list[Leaf]) -> list[tuple[Node, int, Any]]:
-    """The edges of a node that lie on the paths, after a check that no rule needs a stale value."""
+    """Return the edges of a node that lie on the paths; raise if their rules need a stale value.
+
+    A joint rule is called for the first of them, and serves all.
+    """
     edges: list[tuple[Node, int, Any]] = [
         edge for edge in node.edges if paths is None or edge[0] in paths
     ]
@@ -198,12 +200,16 @@ def _edges(node: Node, paths: set[Node] | None, stale: list[Leaf]) -> list[tuple
     whole: list[Any] = []
 
     def part(g: Any, saved: Any, node: Node, position: int) -> Any:
-        """Take the part of one input from what the joint rule, called once, gives for all."""
+        """Return the gradient of one input, from those of all that the joint rule gives at once."""
         if not whole:
             whole.append(joint(g, saved, node, position))
         return whole[0][position]
 
     return [(source, position, part) for source, position, _ in edges]
+
+
+# errors that a rule which is right can meet
+_NOT_THE_RULES = (FloatingPointError, OverflowError, MemoryError, ImportError, RecursionError)
 
 
 def _gradient(rule: Any, g: Any, saved: Any, node: Node, source: Node, position: int) -> Any:
@@ -212,9 +218,7 @@ def _gradient(rule: Any, g: Any, saved: Any, node: Node, source: Node, position:
     An error of the rule becomes one that says which rule it was, of which operation, where.
     """
     try:
-        gradient = rule.__call__(
-            g, saved, node, position
-        )  # which Python finds faster than rule(...)
+        gradient = rule.__call__(g, saved, node, position)  # faster than rule(...)
     except Exception as error:
         # a joint rule stands for other operations, and its error names the one
         if isinstance(error, GraphError) or (
@@ -222,9 +226,8 @@ def _gradient(rule: Any, g: Any, saved: Any, node: Node, source: Node, position:
         ):
             raise
         text = _rule_text(node, position, f"raised {type(error).__name__}: {error}")
-        raise (
-            restated(error, text) if isinstance(error, _NOT_THE_RULES) else RuleError(text)
-        ) from error
+        known = isinstance(error, _NOT_THE_RULES)
+        raise (restated(error, text) if known else RuleError(text)) from error
     if getattr(gradient, "shape", None) == source.shape and gradient.dtype is source.dtype:
         return gradient
     if gradient is None:
@@ -238,10 +241,6 @@ def _gradient(rule: Any, g: Any, saved: Any, node: Node, source: Node, position:
         fault = f"returned {gradient.dtype}; expected {source.dtype}"
         raise RuleError(_rule_text(node, position, fault))
     return gradient
-
-
-# errors that a rule which is right can meet
-_NOT_THE_RULES = (FloatingPointError, OverflowError, MemoryError, ImportError, RecursionError)
 
 
 def _leading_to(targets: Iterable[Node], order: list[Node]) -> set[Node]:
@@ -276,7 +275,7 @@ def sum_to(gradient: Any, node: Node, source: Node, position: int) -> Any:
 
 
 def _run_hooks(node: Node, g: Any) -> Any:
-    """Call the hooks of a node with its gradient, one after the other; return what they make of it."""
+    """Call the hooks of a node with its gradient, and return what they make of it."""
     for hook in list(node.hooks or ()):
         given = _handle(g)
         back = hook(given)
@@ -297,13 +296,13 @@ def _handle(g: Any) -> Tensor:
     return g.handle() if isinstance(g, Tensor) else Tensor(np.asarray(g))
 
 
-# --- forward ----------------------------------------------------------------------------------------
+# --- forward --------------------------------------------------------------------------------------
 
 
 def push_forward(
     roots: Sequence[Node], tangents: dict[Node, Any], *, create_graph: bool = False
 ) -> dict[Node, Any]:
-    """Walk forward: add to `tangents` those of all nodes between its nodes and the roots, and return it.
+    """Walk forward: from the tangents of some nodes to those of all that lie before the roots.
 
     With `create_graph` the tangents are tensors, and the walk is recorded.
     """
@@ -349,7 +348,7 @@ def _tangent(node: Node, arriving: list[Any], saved: Sequence[Any]) -> Any:
     return sum(parts[1:], parts[0]) if parts else None
 
 
-# --- what both walks read ---------------------------------------------------------------------------
+# --- what both walks read -------------------------------------------------------------------------
 
 
 def _as_tensors(node: Node) -> list[Any]:
@@ -370,7 +369,7 @@ def _as_tensors(node: Node) -> list[Any]:
 
 
 def check_replaced(node: Node, needs: tuple[int, ...], stale: list[Leaf]) -> None:
-    """Raise if a value that a rule needs is (a view of) an array that its tensor has since replaced."""
+    """Raise if a value that a rule needs is (a view of) an array that was replaced since."""
     for k in needs:
         for value in node.saved[k] if isinstance(node.saved[k], tuple) else (node.saved[k],):
             for leaf in stale:

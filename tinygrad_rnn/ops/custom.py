@@ -1,6 +1,6 @@
 """Operations of the user's own: `elementwise`, `custom_vjp`, `register_ufunc`.
 
-And the built-in ones made in the same way.
+The built-in ones that are made in the same way stand at the end.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ READS: dict[Primitive, Guards] = {}  # of operations whose forward is a function
 
 
 def _signed(function: Callable[..., Any], names: Sequence[str]) -> Callable[..., Any]:
-    """State the names of the inputs of a function of any arguments, by which Primitive and Rule know it."""
+    """State the names of the inputs of a function of any arguments, for Primitive and Rule."""
     inputs = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_ONLY) for name in names]
     function.__signature__ = inspect.Signature(inputs)  # type: ignore[attr-defined]
     return function
@@ -40,9 +40,9 @@ def _chain_primitive(
     domain: Any = (-2.0, 2.0),
     compiles: Callable[[], bool] = lambda: True,
 ) -> Primitive:
-    """An elementwise primitive defined by a program.
+    """Make an elementwise primitive that is defined by a program.
 
-    Its derivatives are primitives of the same kind, made when first needed.
+    Its derivatives are primitives of the same kind, made when they are first needed.
     """
     names = [f"v{i}" for i in range(count)]
 
@@ -81,7 +81,7 @@ def _chain_primitive(
 
 
 def elementwise(function: Callable[..., Any] | None = None, *, domain: Any = (-2.0, 2.0)) -> Any:
-    """Decorator: make one operation of a scalar expression.
+    """Decorator that makes one operation of a scalar expression.
 
     The function is written for numbers, with operators and elementwise `tg` functions. It becomes
     one node on the tape, a numba kernel on large arrays, it broadcasts, can be differentiated to
@@ -95,7 +95,7 @@ def elementwise(function: Callable[..., Any] | None = None, *, domain: Any = (-2
     Parameters
     ----------
     function : callable
-        Of one or more numbers, without `if` on them (use `tg.where`).
+        A function of one or more numbers, without `if` on them (use `tg.where`).
     domain : (low, high) or list
         Where inputs are drawn from in checks.
 
@@ -108,11 +108,11 @@ def elementwise(function: Callable[..., Any] | None = None, *, domain: Any = (-2
     Raises
     ------
     RuleError
-        On first use, if the function uses an operation that is not elementwise, or an array from
-        outside.
+        When the operation is first used, if the function uses one that is not elementwise, or an
+        array from outside.
     TraceError
-        On first use, if it looks at the value of its arguments, draws random numbers, or changes
-        what is outside of it.
+        When the operation is first used, if the function looks at the value of its arguments, draws
+        random numbers, or changes what is outside of it.
     """
     if function is None:
         return functools.partial(elementwise, domain=domain)
@@ -127,12 +127,11 @@ def elementwise(function: Callable[..., Any] | None = None, *, domain: Any = (-2
 
 
 class _Versions:
-    """The operations that a scalar function is made into.
+    """The operations that a scalar function is made into: one for each state of what it reads.
 
-    One for each state of what it reads besides its arguments.
-
-    The numbers that the function closes over stand in its program. A node keeps the primitive that
-    made it, so its backward is of the numbers that its forward had.
+    Its arguments do not count among that. The numbers that the function closes over stand in its
+    program. A node keeps the primitive that made it, so its backward is of the numbers that its
+    forward had.
     """
 
     def __init__(self, function: Callable[..., Any], name: str, domain: Any) -> None:
@@ -144,7 +143,7 @@ class _Versions:
         self.first = self._make(name)  # which is there before it is called: pickled graphs name it
 
     def operation(self) -> Callable[..., Any]:
-        """The operation that looks at each call which version is the right one."""
+        """Return the operation that finds out at each call which version is the right one."""
 
         def op(*inputs: Any) -> Any:
             key = self.guards.now().key
@@ -177,7 +176,7 @@ class _Versions:
         return made
 
     def _recorded(self) -> tuple[Key, Program]:
-        """The program of the function, and what it read."""
+        """Record the function: return the key of what it read, and its program."""
         what = f"tg.elementwise: '{self.function.__name__}'"
         changes = Changes(self.guards, self.guards.now(), what)
         programs = []
@@ -213,7 +212,7 @@ class _Versions:
 
 
 def _read_only(values: Sequence[Any]) -> list[Any]:
-    """Views of the arrays among some values that cannot be written to: they are the tape's."""
+    """Return the values with views that cannot be written to for arrays, which are the tape's."""
     views = []
     for value in values:
         if isinstance(value, np.ndarray):
@@ -224,9 +223,9 @@ def _read_only(values: Sequence[Any]) -> list[Any]:
 
 
 def _written(function: Callable[..., Any], error: ValueError) -> Exception:
-    """What to raise for a ValueError in a user's function.
+    """Return what to raise for a ValueError in a user's function.
 
-    If it wrote to its arguments, a message that says so.
+    If the function wrote to its arguments, the message says so.
     """
     if "read-only" not in str(error):
         return error
@@ -236,9 +235,9 @@ def _written(function: Callable[..., Any], error: ValueError) -> Exception:
 
 
 class custom_vjp:
-    """Decorator.
+    """Decorator that makes an operation whose derivative you state.
 
-    An operation whose derivative you state, where it is to differ from the function's own.
+    It is for a derivative that is to differ from the function's own, or that the tape cannot find.
 
     The function is given arrays and may use NumPy or `tg`. It and its derivative are called anew
     each time, so what they close over counts as it is then (that of the derivative in backward). If
@@ -300,7 +299,7 @@ class custom_vjp:
         return self._op(*args, **kwargs)
 
     def vjp(self, rule: Callable[..., Any]) -> Callable[..., Any]:
-        """Decorator: state the derivative."""
+        """Decorator that states the derivative."""
         count = len(self.primitive.inputs)
 
         @functools.wraps(rule)
@@ -322,7 +321,7 @@ class custom_vjp:
         return rule
 
     def jvp(self, rule: Callable[..., Any]) -> Callable[..., Any]:
-        """Decorator: state how tangents pass."""
+        """Decorator that states how tangents pass."""
         self.primitive.tangent = rule
         return rule
 
@@ -343,7 +342,7 @@ def register_ufunc(ufunc: Any, *rules: Callable[..., Any]) -> Callable[..., Any]
     Parameters
     ----------
     ufunc : ufunc or numba DUFunc
-        Called with tensors afterwards, it records.
+        The function. When it is called with tensors afterwards, it records.
     *rules : callable
         For each input a function of ``g``, ``out`` and the inputs (named ``a``, ``b``, ...; a
         single one ``x``), in any selection.
@@ -388,7 +387,7 @@ def register_ufunc(ufunc: Any, *rules: Callable[..., Any]) -> Callable[..., Any]
     return op
 
 
-# --- built-in operations that are expressions of others ------------------------------------------------------------------
+# --- built-in operations that are expressions of others -------------------------------------------
 
 
 @elementwise
@@ -399,5 +398,8 @@ def silu(x: Any) -> Any:
 
 @elementwise
 def gelu(x: Any) -> Any:
-    """x times the standard normal distribution function of x (Hendrycks and Gimpel 2016), exactly, by erf."""
+    """x times the standard normal distribution function of x, exactly (by erf).
+
+    D. Hendrycks and K. Gimpel, Gaussian Error Linear Units (2016), arXiv:1606.08415.
+    """
     return 0.5 * x * (1.0 + erf(x * math.sqrt(0.5)))

@@ -1,6 +1,6 @@
-"""How an entry of the vocabulary is written.
+"""How an entry of the vocabulary is written: decorators that make an operation.
 
-Decorators that turn a NumPy function and its rules into an operation.
+They are given a function of NumPy arrays and its derivative rules.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ Rule = Callable[..., Any] | None
 
 
 def operation(primitive: Primitive, forward: Callable[..., Any]) -> Callable[..., Any]:
-    """The public function of a primitive.
+    """Return the public function of a primitive, with the docstring of its forward function.
 
-    With the docstring of its forward function, parameters by position or name.
+    The parameters of the operation may be given by position or by name.
     """
     names = list(primitive.defaults)
     count = len(primitive.inputs)
@@ -82,6 +82,7 @@ def operation(primitive: Primitive, forward: Callable[..., Any]) -> Callable[...
 
 
 def _unary(primitive: Primitive) -> Callable[..., Any]:
+    """Return the public function of a primitive of one input and no parameters."""
     rule: Any = primitive.rules[0]
     keeps_out, keeps_input = (k in primitive.kept[1] for k in (0, 1))
 
@@ -110,6 +111,7 @@ def _unary(primitive: Primitive) -> Callable[..., Any]:
 
 
 def _binary(primitive: Primitive) -> Callable[..., Any]:
+    """Return the public function of a primitive of two inputs and no parameters."""
     first, second = primitive.rules[0], primitive.rules[1]
     ufunc = type(primitive.forward) is np.ufunc  # which can be told where to write
 
@@ -157,7 +159,7 @@ _NOTHING = (None, None, None)
 def primitive(
     *rules: Rule, shape: Callable[..., Spec], name: str | None = None, **facts: Any
 ) -> Callable[..., Any]:
-    """Decorator: an operation that is not elementwise. `facts` as in `Primitive`."""
+    """Decorator that makes an operation which is not elementwise; `facts` are as in `Primitive`."""
 
     def decorate(forward: Callable[..., Any]) -> Any:
         entry = Primitive(name or forward.__name__, forward, rules, shape=shape, **facts)
@@ -176,26 +178,28 @@ def pointwise(
     domain: Any = (-2.0, 2.0),
     **facts: Any,
 ) -> Callable[..., Any]:
-    """Decorator: an elementwise operation.
+    """Decorator that makes an elementwise operation.
 
     Parameters
     ----------
     scalar : str
         Its expression on scalars, in the vocabulary of ``kernels/scalar.py``.
     *rules : callable
-        For each input, the gradient; broadcasting is undone by the walk.
+        The gradient for each input; broadcasting is undone by the walk.
     numpy : ufunc, optional
         The forward function where it is a NumPy function as it stands; the decorated function then
-        only documents.
+        only documents it.
     floating : bool
-        Integers become float32 first.
+        Whether integers become float32 first.
     boolean : bool
-        The result is bool.
+        Whether the result is bool.
     kernel : int
-        From this many elements on a numba kernel is used, because it beats NumPy there (measured by
-        ``make bench``); 0: never.
+        The number of elements from which on a numba kernel is used, because it beats NumPy there
+        (measured by ``make bench``); 0 means never.
     domain : (low, high) or a list of them
-        Where inputs are drawn from in tests; one for all inputs or one for each.
+        Where inputs are drawn from in tests: one for all inputs, or one for each.
+    **facts
+        As in `Primitive`.
     """
 
     def decorate(forward: Callable[..., Any]) -> Any:
@@ -225,7 +229,10 @@ def pointwise(
 
 
 def operand(x: Any, name: str) -> Any:
-    """What a function that is written in operations is given, as a Tensor or an array, which have shapes."""
+    """Return an argument of a function that is written in operations as what has a shape.
+
+    A Tensor stays one; all else becomes an array.
+    """
     if isinstance(x, (Tensor, Spec)) or (type(x) is np.ndarray and x.dtype.kind in "fiub"):
         return x
     return array(x, name if ":" in name else f"{name}: x")
@@ -234,9 +241,9 @@ def operand(x: Any, name: str) -> Any:
 def broadcast_rule(
     name: str, boolean: bool = False, forward: Callable[..., Any] | None = None
 ) -> Callable[..., Spec]:
-    """Shape rule of an elementwise operation.
+    """Return the shape rule of an elementwise operation.
 
-    The dtype for integers and booleans is found by trying `forward` on ones.
+    For integers and booleans it finds the dtype by trying `forward` on ones.
     """
 
     def rule(*specs: Any, **params: Any) -> Spec:
@@ -257,7 +264,7 @@ def broadcast_rule(
 
 
 def broadcast(*shapes: tuple[int, ...]) -> tuple[int, ...]:
-    """The common shape, or a ShapeError that says which axis does not fit."""
+    """Return the common shape, or raise a ShapeError that says which axis does not fit."""
     try:
         return np.broadcast_shapes(*shapes)
     except ValueError:
@@ -271,10 +278,15 @@ def broadcast(*shapes: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def axes_of(axis: Any, ndim: int) -> tuple[int, ...]:
-    """An axis argument (None, int or tuple) as a sorted tuple of non-negative axes.
+    """Return an axis argument (None, int or tuple) as a sorted tuple of non-negative axes.
 
     Axis 0 or -1 of no dimensions is no axis: what reduces one number, or runs along it, leaves it
     as it is.
+
+    Raises
+    ------
+    ShapeError
+        If an axis is not there, is named twice, or is no int.
     """
     if axis is None:
         return tuple(range(ndim))
@@ -293,7 +305,7 @@ def axes_of(axis: Any, ndim: int) -> tuple[int, ...]:
 
 
 def axis_of(axis: Any, ndim: int) -> int:
-    """One axis that there is, not negative."""
+    """Return one axis as a non-negative number; raise a ShapeError if it is not there."""
     if not isinstance(axis, (int, np.integer)) or not ndim:
         raise ShapeError(
             f"axis {axis!r}: expected one axis"
@@ -303,5 +315,5 @@ def axis_of(axis: Any, ndim: int) -> int:
 
 
 def same_shape(*specs: Any, **params: Any) -> Spec:
-    """Shape rule of an operation whose output is like its first input."""
+    """Return the shape and dtype of the first input: the shape rule of what keeps both."""
     return Spec(specs[0].shape, specs[0].dtype)

@@ -21,7 +21,7 @@ from .custom import UFUNCS
 
 
 def _on_values(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a NumPy function for the bare values: one that compares or shows them, and has no gradient to lose."""
+    """Return a NumPy function for the bare values, which it compares or shows."""
 
     def call(*args: Any, **kwargs: Any) -> Any:
         bare = [a.numpy() if isinstance(a, Tensor) else a for a in args]
@@ -91,7 +91,7 @@ def dot(a: Any, b: Any) -> Any:
 
 
 def _of_bools(op: Callable[..., Any], symbol: str) -> Callable[..., Any]:
-    """Return the operator & | ^ or ~ for booleans; on integers it would be bitwise, which is not there."""
+    """Return the operator & | ^ or ~ for booleans; on integers it would be bitwise: an error."""
 
     def checked(*operands: Any) -> Any:
         if any(getattr(x, "dtype", np.dtype(type(x))) != np.bool_ for x in operands):
@@ -114,7 +114,7 @@ logical_not = _of_bools(elementwise.logical_not, "~")
 
 
 def _flat(op: Callable[..., Any]) -> Callable[..., Any]:
-    """Return an operation that takes the flattened array by default, as NumPy does, and not a certain axis."""
+    """Return an operation that flattens the array where no axis is given, as NumPy's does."""
 
     def call(x: Any, *args: Any, axis: Any = None) -> Any:
         x = x if isinstance(x, Tensor) else np.asarray(x)
@@ -175,7 +175,7 @@ _TAKEN: dict[Any, tuple[Callable[..., Any], str, str]] = {
 
 
 def _called(function: Any) -> Callable[..., Any]:
-    """Return our function under the signature of NumPy's: arguments find their places as they do there."""
+    """Return our function with the signature of NumPy's."""
     op, inputs, settings = _TAKEN[function]
     names = [
         *inputs.split(),
@@ -224,7 +224,7 @@ _FUNCTIONS |= {function: _called(function) for function in _TAKEN}
 
 
 def _einsum(*operands: Any, **settings: Any) -> Any:
-    """Compute ``np.einsum``; `optimize` is ignored, since the order of the products changes no value."""
+    """Compute ``np.einsum``; `optimize` is ignored: the order of the products changes no value."""
     given = {k: v for k, v in settings.items() if k != "optimize" and v is not None}
     if given:
         raise _unknown(f"einsum with {sorted(given)}", "")
@@ -264,7 +264,7 @@ def array_ufunc(self: Tensor, ufunc: Any, method: str, *inputs: Any, **kwargs: A
 
 
 def array_function(self: Tensor, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
-    """Answer to another function of NumPy that was called with a tensor (``__array_function__``)."""
+    """Answer to another function of NumPy, called with a tensor (``__array_function__``)."""
     op = _FUNCTIONS.get(function)
     if op is None:
         raise _unknown(
