@@ -216,8 +216,7 @@ class Primitive:
         high) or a list with one for each input; `examples` is a list of (shapes or arrays of the
         inputs, params). An elementwise entry needs examples only for its params.
     signed : bool
-        Whether the domain gives magnitudes (that keep away from a kink or a pole), for which signs
-        are drawn as well.
+        The domain gives magnitudes (that keep away from a kink or a pole); signs are drawn as well.
     """
 
     def __init__(
@@ -271,17 +270,15 @@ class Primitive:
     def edges(self, nodes: Sequence[Any]) -> tuple[tuple[Any, int, Rule], ...]:
         """Return the node, the position and the rule of each input that needs a gradient."""
         if len(nodes) == 1:  # often so, and then quicker
-            return (
-                ((nodes[0], 0, self.rules[0]),) if self.rules[0] and nodes[0].requires_grad else ()
-            )
-        rules = self.rules * len(nodes) if self.variadic or self.joint else self.rules
-        return tuple(
-            [
-                (n, i, r)
-                for i, (n, r) in enumerate(zip(nodes, rules, strict=True))
-                if r and getattr(n, "requires_grad", False)
-            ]
-        )
+            rule, node = self.rules[0], nodes[0]
+            return ((node, 0, rule),) if rule is not None and node.requires_grad else ()
+        several = self.variadic or self.joint  # inputs have one rule
+        found = []
+        for position, rule in enumerate(self.rules * len(nodes) if several else self.rules):
+            node = nodes[position]
+            if rule is not None and getattr(node, "requires_grad", False):
+                found.append((node, position, rule))
+        return tuple(found)
 
     def __repr__(self) -> str:
         return f"<primitive {self.name}>"

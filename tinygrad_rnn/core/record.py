@@ -62,11 +62,8 @@ def apply(primitive: Primitive, inputs: Sequence[Any], params: dict[str, Any] = 
         arrays.append(x)
         nodes.append(node)
         bit += bit
-    if (
-        dtype is not None
-        and (mixed or (dtype is not FLOAT32 and dtype is not FLOAT64))
-        and (cast := _promote(primitive, inputs)) is not None
-    ):
+    usual = not mixed and (dtype is FLOAT32 or dtype is FLOAT64 or dtype is None)
+    if not usual and dtype is not None and (cast := _promote(primitive, inputs)) is not None:
         return apply(primitive, cast, params)
     now = context()
     traced = now.tracing and any(isinstance(a, Spec) for a in arrays)
@@ -88,30 +85,21 @@ def apply(primitive: Primitive, inputs: Sequence[Any], params: dict[str, Any] = 
             a.copy() if isinstance(x, np.ndarray) else a
             for x, a in zip(inputs, arrays, strict=True)
         ]
-    return _record(primitive, inputs, arrays, nodes, mask, params, out)
-
-
-def _record(
-    primitive: Primitive,
-    inputs: Sequence[Any],
-    arrays: Sequence[Any],
-    nodes: list[Any],
-    mask: int,
-    params: dict[str, Any],
-    out: Any,
-) -> Tensor:
-    """Return the output with a node, which saves the values that the rules will ask for."""
+    if None in nodes:
+        nodes = list(map(_node_of, inputs, arrays, nodes))
     values = (out, tuple(arrays)) if primitive.variadic else (out, *arrays)
     saved: list[Any] = [None] * len(values)
     for k in primitive.kept[mask]:
         saved[k] = values[k]
-    if None in nodes:
-        nodes = [
-            node if node is not None else x.leaf() if isinstance(x, Tensor) else Leaf(a)
-            for x, a, node in zip(inputs, arrays, nodes, strict=True)
-        ]
     edges = primitive.edges(nodes) if mask else ()
     return Tensor(out, Node(primitive, tuple(nodes), edges, params, saved, out, mask > 0))
+
+
+def _node_of(x: Any, array: Any, node: Any) -> Any:
+    """Return the node of an operand (a number is its own): a constant without one gets a leaf."""
+    if node is not None:
+        return node
+    return x.leaf() if isinstance(x, Tensor) else Leaf(array)
 
 
 def _array(primitive: Primitive, x: Any, inputs: Sequence[Any]) -> Any:

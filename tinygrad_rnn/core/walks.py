@@ -112,7 +112,6 @@ def pull_back(
     paths = None if targets is None else _leading_to(ends, order)
     if paths is not None:
         order = [node for node in order if node in paths]
-    plain = paths is None and not stale
     gradients, results = _Gradients(), {}
 
     with setting(grad_enabled=create_graph, origin=None):
@@ -135,8 +134,11 @@ def pull_back(
                 gradients.add_part(node, g, primitive.add_into)
             else:
                 saved = _as_tensors(node) if create_graph else node.saved
-                usual = plain and not primitive.joint
-                for source, position, rule in node.edges if usual else _edges(node, paths, stale):
+                for source, position, rule in _joint(node) if primitive.joint else node.edges:
+                    if paths is not None and source not in paths:
+                        continue
+                    if stale:
+                        check_replaced(node, rule.needs, stale)
                     gradients.add(source, _gradient(rule, g, saved, node, source, position))
             if freed is not None:
                 node.saved = freed
@@ -183,29 +185,23 @@ class _Gradients(dict[Node, Any]):
         add_into(self[source], g, **node.params)
 
 
-def _edges(node: Node, paths: set[Node] | None, stale: list[Leaf]) -> list[tuple[Node, int, Any]]:
-    """Return the edges of a node that lie on the paths; raise if their rules need a stale value.
+def _joint(node: Node) -> list[tuple[Node, int, _Joint]]:
+    """Return the edges of a node whose one rule gives the gradients for all inputs at once."""
+    rule = _Joint(node.primitive.rules[0])
+    return [(source, position, rule) for source, position, _ in node.edges]
 
-    A joint rule is called for the first of them, and serves all.
-    """
-    edges: list[tuple[Node, int, Any]] = [
-        edge for edge in node.edges if paths is None or edge[0] in paths
-    ]
-    if stale:
-        for _, _, rule in edges:
-            check_replaced(node, rule.needs, stale)
-    if not node.primitive.joint:
-        return edges
-    joint: Any = node.primitive.rules[0]
-    whole: list[Any] = []
 
-    def part(g: Any, saved: Any, node: Node, position: int) -> Any:
-        """Return the gradient of one input, from those of all that the joint rule gives at once."""
-        if not whole:
-            whole.append(joint(g, saved, node, position))
-        return whole[0][position]
+class _Joint:
+    """A joint rule at one node of a walk: called for several inputs, it is computed once."""
 
-    return [(source, position, part) for source, position, _ in edges]
+    def __init__(self, rule: Any) -> None:
+        self.rule, self.needs, self.whole = rule, rule.needs, None
+
+    def __call__(self, g: Any, saved: Sequence[Any], node: Node, position: int) -> Any:
+        """Return the gradient of one input."""
+        if self.whole is None:
+            self.whole = self.rule(g, saved, node, position)
+        return self.whole[position]  # type: ignore[index]
 
 
 # errors that a rule which is right can meet
@@ -308,8 +304,10 @@ def push_forward(
     """
     with setting(grad_enabled=create_graph, origin=None):
         for node in reachable(roots, tangents):
+            if node in tangents:
+                continue
             arriving = [tangents.get(n) if isinstance(n, Node) else None for n in node.inputs]
-            if node in tangents or all(t is None for t in arriving):
+            if not any(t is not None for t in arriving):
                 continue
             if type(node.saved) is Freed:
                 raise _freed_error(node, node.saved)

@@ -40,9 +40,9 @@ def _chain_primitive(
     domain: Any = (-2.0, 2.0),
     compiles: Callable[[], bool] = lambda: True,
 ) -> Primitive:
-    """Make an elementwise primitive that is defined by a program.
+    """An elementwise primitive defined by a program.
 
-    Its derivatives are primitives of the same kind, made when they are first needed.
+    Its derivatives are primitives of the same kind, made when first needed.
     """
     names = [f"v{i}" for i in range(count)]
 
@@ -81,7 +81,7 @@ def _chain_primitive(
 
 
 def elementwise(function: Callable[..., Any] | None = None, *, domain: Any = (-2.0, 2.0)) -> Any:
-    """Decorator that makes one operation of a scalar expression.
+    """Decorator: make one operation of a scalar expression.
 
     The function is written for numbers, with operators and elementwise `tg` functions. It becomes
     one node on the tape, a numba kernel on large arrays, it broadcasts, can be differentiated to
@@ -95,7 +95,7 @@ def elementwise(function: Callable[..., Any] | None = None, *, domain: Any = (-2
     Parameters
     ----------
     function : callable
-        A function of one or more numbers, without `if` on them (use `tg.where`).
+        Of one or more numbers, without `if` on them (use `tg.where`).
     domain : (low, high) or list
         Where inputs are drawn from in checks.
 
@@ -108,11 +108,11 @@ def elementwise(function: Callable[..., Any] | None = None, *, domain: Any = (-2
     Raises
     ------
     RuleError
-        When the operation is first used, if the function uses one that is not elementwise, or an
-        array from outside.
+        On first use, if the function uses an operation that is not elementwise, or an array from
+        outside.
     TraceError
-        When the operation is first used, if the function looks at the value of its arguments, draws
-        random numbers, or changes what is outside of it.
+        On first use, if it looks at the value of its arguments, draws random numbers, or changes
+        what is outside of it.
     """
     if function is None:
         return functools.partial(elementwise, domain=domain)
@@ -127,11 +127,12 @@ def elementwise(function: Callable[..., Any] | None = None, *, domain: Any = (-2
 
 
 class _Versions:
-    """The operations that a scalar function is made into: one for each state of what it reads.
+    """The operations that a scalar function is made into.
 
-    Its arguments do not count among that. The numbers that the function closes over stand in its
-    program. A node keeps the primitive that made it, so its backward is of the numbers that its
-    forward had.
+    One for each state of what it reads besides its arguments.
+
+    The numbers that the function closes over stand in its program. A node keeps the primitive that
+    made it, so its backward is of the numbers that its forward had.
     """
 
     def __init__(self, function: Callable[..., Any], name: str, domain: Any) -> None:
@@ -143,7 +144,7 @@ class _Versions:
         self.first = self._make(name)  # which is there before it is called: pickled graphs name it
 
     def operation(self) -> Callable[..., Any]:
-        """Return the operation that finds out at each call which version is the right one."""
+        """The operation that looks at each call which version is the right one."""
 
         def op(*inputs: Any) -> Any:
             key = self.guards.now().key
@@ -176,7 +177,7 @@ class _Versions:
         return made
 
     def _recorded(self) -> tuple[Key, Program]:
-        """Record the function: return the key of what it read, and its program."""
+        """The program of the function, and what it read."""
         what = f"tg.elementwise: '{self.function.__name__}'"
         changes = Changes(self.guards, self.guards.now(), what)
         programs = []
@@ -212,7 +213,7 @@ class _Versions:
 
 
 def _read_only(values: Sequence[Any]) -> list[Any]:
-    """Return the values with views that cannot be written to for arrays, which are the tape's."""
+    """Views of the arrays among some values that cannot be written to: they are the tape's."""
     views = []
     for value in values:
         if isinstance(value, np.ndarray):
@@ -223,9 +224,9 @@ def _read_only(values: Sequence[Any]) -> list[Any]:
 
 
 def _written(function: Callable[..., Any], error: ValueError) -> Exception:
-    """Return what to raise for a ValueError in a user's function.
+    """What to raise for a ValueError in a user's function.
 
-    If the function wrote to its arguments, the message says so.
+    If it wrote to its arguments, a message that says so.
     """
     if "read-only" not in str(error):
         return error
@@ -235,9 +236,9 @@ def _written(function: Callable[..., Any], error: ValueError) -> Exception:
 
 
 class custom_vjp:
-    """Decorator that makes an operation whose derivative you state.
+    """Decorator.
 
-    It is for a derivative that is to differ from the function's own, or that the tape cannot find.
+    An operation whose derivative you state, where it is to differ from the function's own.
 
     The function is given arrays and may use NumPy or `tg`. It and its derivative are called anew
     each time, so what they close over counts as it is then (that of the derivative in backward). If
@@ -299,7 +300,7 @@ class custom_vjp:
         return self._op(*args, **kwargs)
 
     def vjp(self, rule: Callable[..., Any]) -> Callable[..., Any]:
-        """Decorator that states the derivative."""
+        """Decorator: state the derivative."""
         count = len(self.primitive.inputs)
 
         @functools.wraps(rule)
@@ -321,7 +322,7 @@ class custom_vjp:
         return rule
 
     def jvp(self, rule: Callable[..., Any]) -> Callable[..., Any]:
-        """Decorator that states how tangents pass."""
+        """Decorator: state how tangents pass."""
         self.primitive.tangent = rule
         return rule
 
@@ -342,7 +343,7 @@ def register_ufunc(ufunc: Any, *rules: Callable[..., Any]) -> Callable[..., Any]
     Parameters
     ----------
     ufunc : ufunc or numba DUFunc
-        The function. When it is called with tensors afterwards, it records.
+        Called with tensors afterwards, it records.
     *rules : callable
         For each input a function of ``g``, ``out`` and the inputs (named ``a``, ``b``, ...; a
         single one ``x``), in any selection.
@@ -387,7 +388,7 @@ def register_ufunc(ufunc: Any, *rules: Callable[..., Any]) -> Callable[..., Any]
     return op
 
 
-# --- built-in operations that are expressions of others -------------------------------------------
+# --- built-in operations that are expressions of others ------------------------------------------------------------------
 
 
 @elementwise
@@ -398,8 +399,5 @@ def silu(x: Any) -> Any:
 
 @elementwise
 def gelu(x: Any) -> Any:
-    """x times the standard normal distribution function of x, exactly (by erf).
-
-    D. Hendrycks and K. Gimpel, Gaussian Error Linear Units (2016), arXiv:1606.08415.
-    """
+    """x times the standard normal distribution function of x (Hendrycks and Gimpel 2016), exactly, by erf."""
     return 0.5 * x * (1.0 + erf(x * math.sqrt(0.5)))

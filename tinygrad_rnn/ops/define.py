@@ -24,9 +24,9 @@ Rule = Callable[..., Any] | None
 
 
 def operation(primitive: Primitive, forward: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the public function of a primitive, with the docstring of its forward function.
+    """The public function of a primitive.
 
-    The parameters of the operation may be given by position or by name.
+    With the docstring of its forward function, parameters by position or name.
     """
     names = list(primitive.defaults)
     count = len(primitive.inputs)
@@ -159,7 +159,7 @@ _NOTHING = (None, None, None)
 def primitive(
     *rules: Rule, shape: Callable[..., Spec], name: str | None = None, **facts: Any
 ) -> Callable[..., Any]:
-    """Decorator that makes an operation which is not elementwise; `facts` are as in `Primitive`."""
+    """Decorator: an operation that is not elementwise. `facts` as in `Primitive`."""
 
     def decorate(forward: Callable[..., Any]) -> Any:
         entry = Primitive(name or forward.__name__, forward, rules, shape=shape, **facts)
@@ -178,28 +178,26 @@ def pointwise(
     domain: Any = (-2.0, 2.0),
     **facts: Any,
 ) -> Callable[..., Any]:
-    """Decorator that makes an elementwise operation.
+    """Decorator: an elementwise operation.
 
     Parameters
     ----------
     scalar : str
         Its expression on scalars, in the vocabulary of ``kernels/scalar.py``.
     *rules : callable
-        The gradient for each input; broadcasting is undone by the walk.
+        For each input, the gradient; broadcasting is undone by the walk.
     numpy : ufunc, optional
         The forward function where it is a NumPy function as it stands; the decorated function then
-        only documents it.
+        only documents.
     floating : bool
-        Whether integers become float32 first.
+        Integers become float32 first.
     boolean : bool
-        Whether the result is bool.
+        The result is bool.
     kernel : int
-        The number of elements from which on a numba kernel is used, because it beats NumPy there
-        (measured by ``make bench``); 0 means never.
+        From this many elements on a numba kernel is used, because it beats NumPy there (measured by
+        ``make bench``); 0: never.
     domain : (low, high) or a list of them
-        Where inputs are drawn from in tests: one for all inputs, or one for each.
-    **facts
-        As in `Primitive`.
+        Where inputs are drawn from in tests; one for all inputs or one for each.
     """
 
     def decorate(forward: Callable[..., Any]) -> Any:
@@ -229,10 +227,7 @@ def pointwise(
 
 
 def operand(x: Any, name: str) -> Any:
-    """Return an argument of a function that is written in operations as what has a shape.
-
-    A Tensor stays one; all else becomes an array.
-    """
+    """What a function that is written in operations is given, as a Tensor or an array, which have shapes."""
     if isinstance(x, (Tensor, Spec)) or (type(x) is np.ndarray and x.dtype.kind in "fiub"):
         return x
     return array(x, name if ":" in name else f"{name}: x")
@@ -241,9 +236,9 @@ def operand(x: Any, name: str) -> Any:
 def broadcast_rule(
     name: str, boolean: bool = False, forward: Callable[..., Any] | None = None
 ) -> Callable[..., Spec]:
-    """Return the shape rule of an elementwise operation.
+    """Shape rule of an elementwise operation.
 
-    For integers and booleans it finds the dtype by trying `forward` on ones.
+    The dtype for integers and booleans is found by trying `forward` on ones.
     """
 
     def rule(*specs: Any, **params: Any) -> Spec:
@@ -264,7 +259,7 @@ def broadcast_rule(
 
 
 def broadcast(*shapes: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the common shape, or raise a ShapeError that says which axis does not fit."""
+    """The common shape, or a ShapeError that says which axis does not fit."""
     try:
         return np.broadcast_shapes(*shapes)
     except ValueError:
@@ -278,15 +273,10 @@ def broadcast(*shapes: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def axes_of(axis: Any, ndim: int) -> tuple[int, ...]:
-    """Return an axis argument (None, int or tuple) as a sorted tuple of non-negative axes.
+    """An axis argument (None, int or tuple) as a sorted tuple of non-negative axes.
 
     Axis 0 or -1 of no dimensions is no axis: what reduces one number, or runs along it, leaves it
     as it is.
-
-    Raises
-    ------
-    ShapeError
-        If an axis is not there, is named twice, or is no int.
     """
     if axis is None:
         return tuple(range(ndim))
@@ -305,7 +295,7 @@ def axes_of(axis: Any, ndim: int) -> tuple[int, ...]:
 
 
 def axis_of(axis: Any, ndim: int) -> int:
-    """Return one axis as a non-negative number; raise a ShapeError if it is not there."""
+    """One axis that there is, not negative."""
     if not isinstance(axis, (int, np.integer)) or not ndim:
         raise ShapeError(
             f"axis {axis!r}: expected one axis"
@@ -315,5 +305,5 @@ def axis_of(axis: Any, ndim: int) -> int:
 
 
 def same_shape(*specs: Any, **params: Any) -> Spec:
-    """Return the shape and dtype of the first input: the shape rule of what keeps both."""
+    """Shape rule of an operation whose output is like its first input."""
     return Spec(specs[0].shape, specs[0].dtype)
