@@ -500,7 +500,7 @@ def equals(found: Any, expected: Any) -> None:
 
 
 def test_every_function_is_called_here() -> None:
-    from tinygrad_rnn.ops.methods import _TAKEN
+    from tinygrad_rnn.ops.dispatch import _TAKEN
 
     assert {f.__name__ for f in _TAKEN} == {theirs(name).__name__ for name in CALLS}
 

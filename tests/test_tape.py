@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import gc
+import importlib
 import itertools
 import re
 import subprocess
@@ -17,13 +18,14 @@ import threading
 import tracemalloc
 import weakref
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.core.tape import Freed, Leaf, context
+from tinygrad_rnn.core.tape import ENGINE_FILES, Freed, Leaf, context
 
 
 def leaf(values: Any, name: str | None = None) -> tg.Tensor:
@@ -443,6 +445,16 @@ def test_retain_grad() -> None:
     assert x.grad.tolist() == [36, 72]
 
 
+def test_retain_grad_of_a_handle_whose_predecessor_has_gone() -> None:
+    y = leaf([1.0, 2.0]) * 3
+    y.handle().retain_grad()  # nobody holds it; the next one gets its place in memory
+    second = y.handle()
+    second.retain_grad()
+    second.retain_grad()  # says nothing new
+    (y * y).sum().backward()
+    assert second.grad.tolist() == [6, 12] and y.grad is None
+
+
 # --- higher orders ------------------------------------------------------------------------------------------------------------------
 
 
@@ -836,6 +848,30 @@ def made_at(y: tg.Tensor) -> set[int | None]:
 def test_nodes_name_the_line_of_the_user(f: Any, rng: np.random.Generator) -> None:
     x = leaf(rng.uniform(0.5, 1.5, (2, 2)))
     assert made_at(f(x)) == {f.__code__.co_firstlineno}
+
+
+def test_nodes_of_a_sequence_name_the_line_of_the_cell_or_of_the_user() -> None:
+    """The folders of the engine are passed over; cells are not of the engine, wherever they stand."""
+    folder = Path(tg.__file__).parent
+    cell = tg.cells.LSTM(2, 3)
+    with tg.eager():
+        ys, _ = tg.unroll(cell, np.ones((4, 1, 2), np.float32))
+    nodes = [n for n in tg.tape(ys) if n.primitive is not None]
+    stepped = {n.where.code.co_filename for n in nodes if n.where.mark.step is not None}
+    assert str(folder / "cells" / "lstm.py") in stepped
+    assert {Path(name).parent for name in stepped} <= {folder / "cells", Path(__file__).parent}
+    importlib.import_module("tinygrad_rnn.compiler")  # which joins them when it is first needed
+    engine = [folder / name for name in ("core", "ops", "recurrent", "compiler")]
+    assert {Path(name).parent for name in ENGINE_FILES} == set(engine)
+
+
+@pytest.mark.parametrize("place", ["examples/made_up.py", "tinygrad_rnn/cells/made_up.py"])
+def test_code_in_examples_and_in_cells_is_named(place: str) -> None:
+    file = Path(tg.__file__).parents[1] / place
+    space = {"x": leaf([1.0])}
+    exec(compile("\n\ny = x * 2", str(file), "exec"), space)
+    where = space["y"].node.where
+    assert (where.code.co_filename, where.line) == (str(file), 3)
 
 
 def test_assignment_names_its_line() -> None:

@@ -458,8 +458,8 @@ def _array(x: Any) -> Array:
 def _wide(node: Node) -> Node:
     """The node of a value in float64."""
     with setting(tracing=True, grad_enabled=True, origin=node.origin):
-        found: Node = Tensor(Spec(node.shape, node.dtype), node).astype(FLOAT64).node
-    return found
+        wide = Tensor(Spec(node.shape, node.dtype), node).astype(FLOAT64)
+    return wide.node or wide.leaf()
 
 
 class _Call(Segment):

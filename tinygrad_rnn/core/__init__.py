@@ -1,4 +1,9 @@
-"""The engine.
+"""The engine: reverse-mode differentiation of what was recorded on a tape.
 
-Read in the order errors, primitive, tape, tensor, record, walks, tree, trace, transforms.
+The files are read best in the order errors, primitive, tape, tensor, record, walks, tree, trace,
+transforms. `attached.pyi` declares for type checkers what `ops` attaches to tensors.
 """
+
+from .tape import add_to_engine
+
+add_to_engine(__path__)

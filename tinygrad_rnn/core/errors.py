@@ -1,10 +1,10 @@
-"""The errors of the engine. Each says what was asked, what was found, where, and the way out."""
+"""The errors of the engine: each says what was asked, what was found, where, and the way out."""
 
 import copy
 
 
 class TinygradError(Exception):
-    """Base class of every error that this package raises on purpose."""
+    """The base class of every error that this package raises on purpose."""
 
 
 class ShapeError(TinygradError, ValueError):
@@ -32,13 +32,14 @@ class NotDifferentiableError(TinygradError, TypeError):
 
 
 def restated(error: Exception, text: str) -> Exception:
-    """A new error of the same kind that says `text`.
+    """Make an error of the same kind that says `text`.
 
-    Of NumPy's own kinds the built-in ones, of other libraries' a copy with a note.
+    A kind of NumPy's own becomes the built-in one that it is derived from. An error of another
+    library is copied, and the text added as a note.
     """
     builtin: list[type[Exception]] = [k for k in type(error).__mro__ if k.__module__ == "builtins"]
     kind = builtin[0] if type(error).__module__.startswith("numpy") else type(error)
-    # those are not made of one text
+    # a UnicodeError is not made from a text alone
     if (kind in builtin or issubclass(kind, TinygradError)) and not issubclass(kind, UnicodeError):
         return kind(text)
     twin = copy.copy(error)

@@ -1,4 +1,4 @@
-"""Memory of large arrays, which is used again when they are gone.
+"""The memory of large arrays, which is used again when they are gone.
 
 The C library gives large blocks back to the system at once, and fresh ones are mapped page by page
 when they are first touched: that takes as long as the arithmetic of a large elementwise operation.
@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-# bytes: below, the C library keeps blocks itself; above, a block is too much to keep
+# in bytes; the C library itself keeps smaller blocks, and a larger one is too much to keep
 SMALL, LARGEST = 1 << 17, 1 << 24
-KEPT = 16  # blocks
+KEPT = 16  # free blocks, at most
 _free: dict[int, Any] = {}
 
 
@@ -38,13 +38,16 @@ class _Block:
 
 
 def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
-    """An array with any numbers in it, as `numpy.empty`."""
+    """Return an array with any numbers in it, as `numpy.empty` does.
+
+    A large one is made from a free block, if one fits.
+    """
     needed = math.prod(shape) * dtype.itemsize
     if needed < SMALL:
         return np.empty(shape, dtype)
     # sizes in steps of at most an eighth: a block fits arrays of nearly one size
     grain = 1 << (needed.bit_length() - 4)
     size = (needed + grain - 1) // grain * grain + 64
-    # None, too, if another thread was quicker
+    # this is None, too, if another thread was quicker
     memory = _free.pop(next((key for key, m in list(_free.items()) if m.size == size), 0), None)
     return np.asarray(_Block(np.empty(size, np.uint8) if memory is None else memory, shape, dtype))

@@ -1,7 +1,8 @@
-"""A primitive: everything the engine knows of one operation, in one place."""
+"""The primitive: everything that the engine knows of one operation, in one place."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import Any
@@ -16,7 +17,7 @@ REGISTRY: dict[str, Primitive] = {}  # name -> primitive; filled by the decorato
 
 
 class Spec:
-    """Shape and dtype of an array whose numbers are not known."""
+    """The shape and dtype of an array whose numbers are not known; tracing computes with these."""
 
     __slots__ = ("dtype", "shape")
     __array_ufunc__ = None
@@ -27,12 +28,12 @@ class Spec:
 
     @property
     def ndim(self) -> int:
-        """Number of axes."""
+        """The number of axes."""
         return len(self.shape)
 
     @property
     def size(self) -> int:
-        """Number of elements."""
+        """The number of elements."""
         return int(np.prod(self.shape))
 
     def __repr__(self) -> str:
@@ -40,14 +41,12 @@ class Spec:
 
 
 class Rule:
-    """A derivative rule.
+    """A derivative rule: from the gradient of the output it makes that of an input.
 
-    A function of ``g``, the gradient of the output, and of whatever else it names.
-
-    Names it may use: ``out``, the output; an input of the operation by its name; a parameter of the
-    operation by its name; ``like_out`` and ``like_<input>`` for shape and dtype only. For an
-    operation with any number of inputs: ``inputs``, ``like_inputs`` (tuples) and ``position``
-    (which input the gradient is for).
+    It is a function of ``g``, the gradient of the output, and of whatever else it names: ``out``,
+    the output; an input of the operation or a parameter of it; ``like_out`` or ``like_<input>``,
+    for shape and dtype only. For an operation with any number of inputs it may name ``inputs`` and
+    ``like_inputs`` (tuples), and ``position``, which says for which input the gradient is wanted.
 
     Attributes
     ----------
@@ -56,25 +55,17 @@ class Rule:
     large : callable
         The same for large arrays: a fused kernel, where there is one.
     needs : tuple of int
-        Positions in ``(out, *inputs)`` of the values that it reads: these have to be saved.
-    pick : callable or None
-        From ``(out, *inputs, like_out, *like_inputs, *params, position)`` to the arguments after
-        ``g``.
+        The positions in ``(out, *inputs)`` of the values that the rule reads: these are saved.
     simple : bool
-        It reads values only, no parameters and no ``like_x``.
+        Whether it reads saved values only, neither parameters nor ``like_x``.
+    only : int or None
+        The position of the saved value that it reads, if that is all it asks for besides ``g``.
+    pick : callable or None
+        Takes from ``(out, *inputs, like_out, *like_inputs, *params, position)`` the arguments after
+        ``g``; None if there are none.
     """
 
-    __slots__ = ("function", "large", "needs", "pick", "simple")
-
-    def __call__(self, g: Any, saved: Sequence[Any], node: Any, position: int) -> Any:
-        """Call the rule with what it asks for."""
-        function = self.function if g.size < LARGE else self.large
-        if self.pick is None:
-            return function(g)
-        if self.simple:
-            return function(g, *self.pick(saved))
-        likes = (node.inputs,) if node.primitive.variadic else node.inputs
-        return function(g, *self.pick((*saved, node, *likes, *node.params.values(), position)))
+    __slots__ = ("function", "large", "needs", "only", "pick", "simple")
 
     def __init__(self, function: Callable[..., Any], primitive: Primitive) -> None:
         values = ["out", "inputs"] if primitive.variadic else ["out", *primitive.inputs]
@@ -88,39 +79,86 @@ class Rule:
         places = [offered.index(name) for name in asked]
         self.function = self.large = function
         self.needs = tuple(p for p in places if p < len(values))
+        self.only = places[0] if len(places) == 1 == len(self.needs) else None
         self.simple = len(self.needs) == len(places)
         self.pick: Any = _picker(places)
 
+    def __call__(self, g: Any, saved: Sequence[Any], node: Any, position: int) -> Any:
+        """Call the rule with what it asks for.
+
+        Parameters
+        ----------
+        g : ndarray or Tensor
+            The gradient of the output.
+        saved : sequence
+            Values in the order ``(out, *inputs)``; only those that it needs have to be there.
+        node : Node
+            The node whose primitive the rule belongs to: it gives parameters and shapes.
+        position : int
+            The input for which the gradient is wanted.
+        """
+        function = self.function if g.size < LARGE else self.large
+        if self.only is not None:
+            return function(g, saved[self.only])
+        if self.pick is None:
+            return function(g)
+        if self.simple:
+            return function(g, *self.pick(saved))
+        likes = (node.inputs,) if node.primitive.variadic else node.inputs
+        return function(g, *self.pick((*saved, node, *likes, *node.params.values(), position)))
+
 
 def parameters(function: Callable[..., Any]) -> tuple[list[str], dict[str, Any], bool]:
-    """The positional parameters of a function, its keyword-only ones with their defaults, and whether it takes ``*args``."""
-    # made for a number of inputs that is known only when the program runs
-    if hasattr(function, "names"):
-        return list(function.names), {}, False
+    """Look at the parameters of a function.
+
+    A function that was made for a number of inputs states their names in its ``__signature__``.
+
+    Returns
+    -------
+    names : list of str
+        The positional ones.
+    settings : dict
+        The keyword-only ones with their defaults (None where there is none).
+    variadic : bool
+        Whether it takes ``*args``.
+
+    Raises
+    ------
+    RuleError
+        If it is no Python function.
+    """
     function = getattr(function, "__wrapped__", function)
     if not hasattr(function, "__code__"):
         raise RuleError(
             f"expected a Python function, whose parameters have names; found {function!r}. Wrap it: lambda x: f(x)"
         )
-    code, defaults = function.__code__, function.__kwdefaults__ or {}
-    count = code.co_argcount
-    keywords = code.co_varnames[count : count + code.co_kwonlyargcount]
-    return (
-        list(code.co_varnames[:count]),
-        {name: defaults.get(name) for name in keywords},
-        bool(code.co_flags & 4),
-    )
+    if hasattr(function, "__signature__"):
+        given = inspect.signature(function).parameters.values()
+        names = [p.name for p in given if p.kind <= p.POSITIONAL_OR_KEYWORD]
+        keywords = [p.name for p in given if p.kind is p.KEYWORD_ONLY]
+        defaults = {p.name: p.default for p in given if p.default is not p.empty}
+        variadic = any(p.kind is p.VAR_POSITIONAL for p in given)
+    else:  # the same, in a tenth of the time: an import makes some three hundred rules
+        code, defaults = function.__code__, function.__kwdefaults__ or {}
+        count = code.co_argcount
+        names = list(code.co_varnames[:count])
+        keywords = list(code.co_varnames[count : count + code.co_kwonlyargcount])
+        variadic = bool(code.co_flags & inspect.CO_VARARGS)
+    return names, {name: defaults.get(name) for name in keywords}, variadic
 
 
 def _picker(places: list[int]) -> Any:
-    """A function that takes a tuple of the values at these places, or None if there are none."""
+    """Return a function that takes the values at these places as a tuple; None for no places."""
     if len(places) == 1:
-        return lambda values: (values[places[0]],)
+        return itemgetter(slice(places[0], places[0] + 1))
     return itemgetter(*places) if places else None
 
 
 class Kept(dict[int, tuple[int, ...]]):
-    """From a bit mask of the inputs that need gradients to the positions in ``(out, *inputs)`` that have to be saved."""
+    """What has to be saved, by which inputs need gradients.
+
+    The keys are bit masks of these inputs, the values positions in ``(out, *inputs)``.
+    """
 
     def __init__(self, primitive: Primitive) -> None:
         self.primitive = primitive
@@ -139,48 +177,46 @@ class Kept(dict[int, tuple[int, ...]]):
 
 
 class Primitive:
-    """One operation.
+    """One operation. Making it enters it into `REGISTRY`.
 
     Parameters
     ----------
     name : str
-        Unique; nodes are printed, pickled and compiled by it.
+        A unique name, by which nodes are printed, pickled and compiled.
     forward : callable
-        ``forward(*arrays, **params) -> array``. Its positional parameters are the inputs, its
-        keyword-only ones the parameters of the operation.
+        The function ``forward(*arrays, **params) -> array``. Its positional parameters are the
+        inputs, its keyword-only ones the parameters of the operation.
     rules : tuple of callable or None
-        The gradient for each input (None in place of one: no gradient). Empty: not differentiable.
+        For each input a `Rule` as a function; None for one that gets no gradient. An operation
+        without rules is not differentiable.
     shape : callable
-        ``shape(*specs, **params) -> Spec``; raises ShapeError. Used for tracing and to explain
-        failures.
+        The function ``shape(*specs, **params) -> Spec``, which raises ShapeError. It is used for
+        tracing, and to explain failures.
     scalar : str, optional
         For an elementwise operation: its expression on scalars, in the input and parameter names.
     linear : {"each", "jointly"}, optional
-        Linear in each input with the others held, or in all of them together.
+        Whether it is linear in each input with the others held, or in all of them together.
     tangent : callable, optional
-        ``tangent(t, out, *inputs, **params)`` where neither the rules nor `linear` give it; t is a
-        tuple for several inputs.
+        The function ``tangent(t, out, *inputs, **params)``, where neither the rules nor `linear`
+        say how a tangent passes; t is a tuple for several inputs, with None for a constant one.
     floating : bool
-        Integer inputs become float32 first.
+        Whether integer inputs become float32 first.
     elementwise : bool
-        Each output element depends on one element of each input; implied by `scalar`.
+        Whether each output element depends on one element of each input; `scalar` implies it.
     broadcasts : bool
-        Inputs may be spread over axes; the walk then sums what a rule returns over them. True for
-        elementwise ones.
+        Whether inputs may be spread over axes: the walk then sums over these what a rule returns.
+        `elementwise` implies it.
     joint : bool
-        One rule gives the gradients for all inputs at once, as a tuple (None in it: no gradient).
+        Whether one rule gives the gradients for all inputs at once, as a tuple (in which None means
+        no gradient).
     promotes : slice
         The inputs that are brought to one dtype.
     domain, examples :
         On what inputs the entry is tested; see ``tests/test_primitives.py``. `domain` is (low,
-        high) or a list with one for each input; `examples` a list of (shapes or arrays of the
+        high) or a list with one for each input; `examples` is a list of (shapes or arrays of the
         inputs, params). An elementwise entry needs examples only for its params.
     signed : bool
         The domain gives magnitudes (that keep away from a kink or a pole); signs are drawn as well.
-    add_into : callable, optional
-        ``add_into(total, g, **params)`` adds the gradient of the only input to an array in place.
-    facts : optional
-        What is known besides, for the compiler and the pictures: a `Facts` of ``ops/facts.py``.
     """
 
     def __init__(
@@ -201,16 +237,16 @@ class Primitive:
         domain: Any = None,
         examples: Any = None,
         signed: bool = False,
-        add_into: Callable[..., None] | None = None,
-        facts: Any = None,
     ) -> None:
-        self.name, self.forward = name, forward
+        self.name = name
+        self.forward = forward
         self.inputs, self.defaults, self.variadic = parameters(forward)
         self.shape, self.scalar, self.linear, self.tangent = shape, scalar, linear, tangent
         self.floating, self.promotes, self.joint = floating, promotes, joint
         self.elementwise = elementwise or scalar is not None
         self.broadcasts = broadcasts or self.elementwise
-        self.add_into, self.facts = add_into, facts
+        # ``add_into(total, g, **params)`` adds the input's gradient to an array in place
+        self.add_into: Callable[..., None] | None = None
         # an elementwise one that is itself a program (tg.elementwise)
         self.body: Callable[[], Any] | None = None
         self.domain, self.examples, self.signed = domain, examples, signed
@@ -219,10 +255,9 @@ class Primitive:
         REGISTRY[name] = self
 
     def set_rules(self, rules: Sequence[Callable[..., Any] | None]) -> None:
-        """Attach the derivative.
+        """State the derivative.
 
-        A rule for each input, or one for all of them where their number varies or the rule is
-        joint.
+        There is a rule for each input, or a single one where it is joint or their number varies.
         """
         expected = 1 if self.variadic or self.joint else len(self.inputs)
         if rules and len(rules) != expected:
@@ -233,18 +268,17 @@ class Primitive:
         self.kept.clear()
 
     def edges(self, nodes: Sequence[Any]) -> tuple[tuple[Any, int, Rule], ...]:
-        """For each input that needs a gradient: its node, its position, its rule."""
-        if len(nodes) == 1:  # often, and then quicker
-            node, rule = nodes[0], self.rules[0]
-            return ((node, 0, rule),) if rule and node.requires_grad else ()
-        rules = self.rules * len(nodes) if self.variadic or self.joint else self.rules
-        return tuple(
-            [
-                (n, i, r)
-                for i, (n, r) in enumerate(zip(nodes, rules, strict=True))
-                if r and getattr(n, "requires_grad", False)
-            ]
-        )
+        """Return the node, the position and the rule of each input that needs a gradient."""
+        if len(nodes) == 1:  # often so, and then quicker
+            rule, node = self.rules[0], nodes[0]
+            return ((node, 0, rule),) if rule is not None and node.requires_grad else ()
+        several = self.variadic or self.joint  # inputs have one rule
+        found = []
+        for position, rule in enumerate(self.rules * len(nodes) if several else self.rules):
+            node = nodes[position]
+            if rule is not None and getattr(node, "requires_grad", False):
+                found.append((node, position, rule))
+        return tuple(found)
 
     def __repr__(self) -> str:
         return f"<primitive {self.name}>"

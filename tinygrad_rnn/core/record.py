@@ -1,4 +1,7 @@
-"""`apply`: how an operation is computed and recorded; `ops/define.py` has a short cut for the most common case."""
+"""`apply`: how an operation is computed and recorded.
+
+`ops/define.py` has a short cut for the most common case.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,22 @@ def apply(primitive: Primitive, inputs: Sequence[Any], params: dict[str, Any] = 
 
     Given arrays only, it returns an array and records nothing: so the derivative rules, which are
     written in operations, run on plain arrays as fast as NumPy does.
+
+    Parameters
+    ----------
+    primitive : Primitive
+    inputs : sequence of Tensor, array or number
+    params : dict
+        The parameters of the primitive, complete and in its order.
+
+    Returns
+    -------
+    Tensor, or an array where no tensor is among the inputs
+
+    Raises
+    ------
+    ShapeError, DtypeError, TraceError
+        If the operation fails; the message says with which operands, in which step, on which line.
     """
     arrays: list[Any] = []
     nodes: list[Any] = []
@@ -43,11 +62,8 @@ def apply(primitive: Primitive, inputs: Sequence[Any], params: dict[str, Any] = 
         arrays.append(x)
         nodes.append(node)
         bit += bit
-    if (
-        dtype is not None
-        and (mixed or (dtype is not FLOAT32 and dtype is not FLOAT64))
-        and (cast := _promote(primitive, inputs)) is not None
-    ):
+    usual = not mixed and (dtype is FLOAT32 or dtype is FLOAT64 or dtype is None)
+    if not usual and dtype is not None and (cast := _promote(primitive, inputs)) is not None:
         return apply(primitive, cast, params)
     now = context()
     traced = now.tracing and any(isinstance(a, Spec) for a in arrays)
@@ -61,36 +77,33 @@ def apply(primitive: Primitive, inputs: Sequence[Any], params: dict[str, Any] = 
         out = np.asarray(out)  # NumPy turns 0-d results into scalars
     if not now.grad_enabled or not primitive.rules or out.dtype.kind != "f":
         mask = 0
-    if (
-        not mask
-        and not traced
-        and not (now.tracing and any(isinstance(n, Node) and n.may_change for n in nodes))
-    ):
+    seen = now.tracing and any(isinstance(n, Node) and n.may_change for n in nodes)
+    if not (mask or traced or seen):
         return Tensor(out)
     if mixed:  # an array of the caller's may be written to later: what is kept of it is a copy
         arrays = [
             a.copy() if isinstance(x, np.ndarray) else a
             for x, a in zip(inputs, arrays, strict=True)
         ]
+    if None in nodes:
+        nodes = list(map(_node_of, inputs, arrays, nodes))
     values = (out, tuple(arrays)) if primitive.variadic else (out, *arrays)
     saved: list[Any] = [None] * len(values)
     for k in primitive.kept[mask]:
         saved[k] = values[k]
-    if None in nodes:
-        nodes = [
-            node if node is not None else x.leaf() if isinstance(x, Tensor) else Leaf(a)
-            for x, a, node in zip(inputs, arrays, nodes, strict=True)
-        ]
     edges = primitive.edges(nodes) if mask else ()
-    origin = now.origin or caller()
-    return Tensor(
-        out,
-        Node(primitive, tuple(nodes), edges, params, saved, out.shape, out.dtype, mask > 0, origin),
-    )
+    return Tensor(out, Node(primitive, tuple(nodes), edges, params, saved, out, mask > 0))
+
+
+def _node_of(x: Any, array: Any, node: Any) -> Any:
+    """Return the node of an operand (a number is its own): a constant without one gets a leaf."""
+    if node is not None:
+        return node
+    return x.leaf() if isinstance(x, Tensor) else Leaf(array)
 
 
 def _array(primitive: Primitive, x: Any, inputs: Sequence[Any]) -> Any:
-    """An operand that is no tensor and no number."""
+    """Return an operand that is no tensor and no number as an array."""
     try:
         found = as_array(x)
         if found.dtype.kind in "fbiu":
@@ -106,7 +119,10 @@ def _array(primitive: Primitive, x: Any, inputs: Sequence[Any]) -> Any:
 def _promote(primitive: Primitive, inputs: Sequence[Any]) -> list[Any] | None:
     """Bring the inputs to one floating dtype (docs/design.md, "Numbers").
 
-    None if they are as they should be.
+    Returns
+    -------
+    list or None
+        The inputs, some of them converted; None if they are as they should be.
     """
     places = range(len(inputs))[primitive.promotes]
     chosen = [inputs[i] for i in places]
@@ -135,7 +151,7 @@ def _promote(primitive: Primitive, inputs: Sequence[Any]) -> list[Any] | None:
 
 
 def describe(x: Any) -> str:
-    """An operand as error messages show it: its name, dtype and shape."""
+    """Return an operand as error messages show it: its name, dtype and shape."""
     if not hasattr(x, "shape"):
         return repr(x)
     node = x.node if isinstance(x, Tensor) else x if isinstance(x, Node) else None
@@ -155,9 +171,9 @@ def describe(x: Any) -> str:
 def _explain(
     primitive: Primitive, inputs: Sequence[Any], arrays: list[Any], params: Any, error: Exception
 ) -> Exception:
-    """The error of a failed operation.
+    """Make the error of a failed operation.
 
-    What the shape rule has to say, the operands, the step and the line.
+    It says what the shape rule has to say, with the operands, the step and the line.
     """
     shown = f"{primitive.name}({', '.join(describe(x) for x in inputs)}{''.join(f', {k}={v!r}' for k, v in params.items())})"
     place = Where(*caller()).described()

@@ -1,4 +1,9 @@
-"""The tape: what a node is, where it was made, and what recording depends on."""
+"""The tape: what a node is, where it was made, and what recording depends on.
+
+A tensor holds the node that made it, a node holds its inputs, and nothing points back: so what
+nobody can reach is freed at once. A list of the nodes behind a result is made by `reachable`, when
+a walk needs it.
+"""
 
 from __future__ import annotations
 
@@ -18,20 +23,12 @@ from .primitive import Primitive, Rule
 
 NO_PARAMS: dict[str, Any] = {}
 _next_index = itertools.count().__next__
-_here = os.path.dirname(os.path.abspath(__file__))
-ENGINE_FILES = {
-    os.path.join(folder, name)
-    for folder in (
-        _here,
-        *(os.path.join(os.path.dirname(_here), f) for f in ("ops", "recurrent", "compiler")),
-    )
-    for name in os.listdir(folder)
-}
+ENGINE_FILES: set[str] = set()  # the source files that `caller` passes over
 _EAGER = os.environ.get("TINYGRAD_RNN_EAGER", "0") not in ("", "0")
 
 
 class Mark(NamedTuple):
-    """Where in a network a node was made: the cell, its layer, the time step."""
+    """The place in a network where a node was made: the cell, its layer, the time step."""
 
     cell: str = ""
     layer: int | None = None
@@ -39,7 +36,7 @@ class Mark(NamedTuple):
 
 
 class Where(NamedTuple):
-    """The code that made a node: cheap to take, turned into a file and a line only when asked."""
+    """The code that made a node: cheap to take; file and line are looked up only when asked for."""
 
     code: CodeType | None
     offset: int
@@ -47,7 +44,7 @@ class Where(NamedTuple):
 
     @property
     def line(self) -> int | None:
-        """The line number in the file of `code`."""
+        """The number of the line in the file of `code`."""
         if self.code is None:
             return None
         lines = (
@@ -59,7 +56,7 @@ class Where(NamedTuple):
         return "" if self.code is None else f"{os.path.basename(self.code.co_filename)}:{self.line}"
 
     def described(self) -> str:
-        """For messages: " (in cell 'lstm', layer 0, step t=3, at train.py:12)", or nothing."""
+        """Say it as messages do: " (in cell 'lstm', layer 0, step t=3, at train.py:12)", or ""."""
         cell, layer, step = self.mark
         parts = [
             f"in cell '{cell}'" if cell else "",
@@ -72,9 +69,9 @@ class Where(NamedTuple):
 
 
 class Context:
-    """What recording depends on.
+    """What recording depends on; `setting` changes it for a while.
 
-    Each thread (and asynchronous task) has its own; `setting` changes it for a while.
+    Each thread, and each asynchronous task, has its own.
     """
 
     def __init__(self) -> None:
@@ -82,7 +79,7 @@ class Context:
         self.tracing = False
         # whether what could run compiled runs step by step, each operation a node
         self.eager = _EAGER
-        # what the running transforms (grad, jvp, ...) and traces were given
+        # the nodes that the running transforms (grad, jvp, ...) and traces were given
         self.inputs: frozenset[Node] = frozenset()
         self.mark = Mark()
         # what belongs to the sequence that is being unrolled: a recurrent.context.SequenceContext
@@ -95,20 +92,21 @@ class Context:
         self.changes: dict[str, Any] = {}
 
     def take(self, outer: Context, changes: dict[str, Any]) -> Context:
-        """Become what `outer` is, but for the changes."""
+        """Become like `outer`, but for the changes."""
         vars(self).update(vars(outer), outer=outer, changes=changes, **changes)
         return self
 
 
-_context: ContextVar[Context] = ContextVar("tinygrad_rnn", default=Context())  # noqa: B039  (only `setting` changes one in place, never this one)
+# `setting` changes contexts in place, but never this one
+_context: ContextVar[Context] = ContextVar("tinygrad_rnn", default=Context())  # noqa: B039
 context = _context.get
 
 
 class setting(ContextDecorator):
-    """Context manager, and decorator: change fields of the context.
+    """Context manager and decorator that changes fields of the context.
 
-    Settings may end in another order than that of nested blocks, as those of two generators do:
-    each takes back its own changes alone.
+    Settings need not end in the order of nested blocks (those of two generators do not): each takes
+    back its own changes alone.
     """
 
     def __init__(self, **changes: Any) -> None:
@@ -124,16 +122,16 @@ class setting(ContextDecorator):
         _context.set(self.entered[-1])
 
     def __exit__(self, *error: object) -> None:
-        inside = [context()]
-        while inside[-1] not in self.entered and inside[-1] is not inside[-1].outer:
-            inside.append(inside[-1].outer)
-        # the latter was entered in another thread
-        own = inside.pop() if inside[-1] in self.entered else self.entered[-1]
+        above = [context()]  # the contexts that stay open on top of the one that ends
+        while above[-1] not in self.entered and above[-1] is not above[-1].outer:
+            above.append(above[-1].outer)
+        # one that was entered in another thread is not in the chain of this one
+        own = above.pop() if above[-1] in self.entered else self.entered[-1]
         self.entered.remove(own)
-        if not inside:
+        if not above:
             _context.set(own.outer)
-        elif own is inside[-1].outer:
-            for outer, inner in zip([own.outer, *reversed(inside)], reversed(inside), strict=False):
+        elif own is above[-1].outer:
+            for outer, inner in zip([own.outer, *reversed(above)], reversed(above), strict=False):
                 inner.take(outer, inner.changes)
         else:
             own.take(own.outer, {})
@@ -142,27 +140,39 @@ class setting(ContextDecorator):
 class Node:
     """One recorded application of a primitive.
 
-    Attributes
+    Parameters
     ----------
     primitive : Primitive or None
-        None for a Leaf.
+        The operation; None for a Leaf.
     inputs : tuple of Node or number
-        In order, with duplicates. Python numbers stay literals.
+        The operands in order, with duplicates. Python numbers stay literals.
     edges : tuple of (Node, int, Rule)
         The inputs that need gradients, with their positions and rules: what the backward walk
         follows.
     params : dict
-        Parameters of the primitive, complete and in its order.
+        The parameters of the primitive, complete and in its order.
     saved : tuple, or Freed
-        Values the rules asked for, at their places in ``(out, *inputs)``; None elsewhere.
-    shape, dtype
-        Of the output.
+        The values that the rules asked for, at their places in ``(out, *inputs)``; None elsewhere.
+    out : array, Spec or Node
+        What has the shape and dtype of the output; it is not kept.
     requires_grad : bool
-        False for nodes that exist only in a trace.
-    origin : tuple
-        ``(code, offset, mark)``: what `where` is made from.
+        False for a node that exists only in a trace.
+    origin : tuple, optional
+        ``(code, offset, mark)``, from which `where` is made. Default: where the context says that
+        new nodes come from, or else the line of the user's that is running.
+
+    Attributes
+    ----------
+    shape, dtype
+        Those of the output.
+    hooks : list of callable, or None
+        The functions that backward calls with the gradient of the output; see
+        `Tensor.register_hook`.
+    name : str or None
+        A name for pictures, tables and messages.
     index : int
-        Grows as nodes are made, so rising index is a topological order.
+        A running number. A node can be made only after its inputs, so rising index is a topological
+        order.
     """
 
     __slots__ = (
@@ -187,20 +197,19 @@ class Node:
         edges: tuple[tuple[Node, int, Rule], ...],
         params: dict[str, Any],
         saved: Any,
-        shape: tuple[int, ...],
-        dtype: np.dtype[Any],
-        requires_grad: bool,
-        origin: tuple[Any, ...],
+        out: Any,
+        requires_grad: bool = True,
+        origin: tuple[Any, ...] | None = None,
     ) -> None:
         self.primitive = primitive
         self.inputs = inputs
         self.edges = edges
         self.params = params
         self.saved = saved
-        self.shape = shape
-        self.dtype = dtype
+        self.shape: tuple[int, ...] = out.shape
+        self.dtype: np.dtype[Any] = out.dtype
         self.requires_grad = requires_grad
-        self.origin = origin
+        self.origin = origin or context().origin or caller(3)
         self.hooks: list[Callable[[Any], Any]] | None = None
         self.name: str | None = None
         self.index: int = _next_index()
@@ -212,20 +221,20 @@ class Node:
 
     @property
     def may_change(self) -> bool:
-        """Whether a trace may not take the value for a constant.
+        """Whether a trace must not take the value for a constant.
 
-        It is computed in the trace, or is that of a parameter.
+        Such a value is computed in the trace, or belongs to a parameter.
         """
         return self.requires_grad or self.primitive is not None
 
     @property
     def where(self) -> Where:
-        """Source line and mark."""
+        """The source line and the mark."""
         return Where(*self.origin)
 
     @property
     def op(self) -> str:
-        """The primitive's name without its module, or "leaf"."""
+        """The name of the primitive without its module, or "leaf"."""
         return "leaf" if self.primitive is None else self.primitive.name.rpartition(".")[2]
 
     def __repr__(self) -> str:
@@ -233,10 +242,15 @@ class Node:
 
 
 class Leaf(Node):
-    """A node without a primitive: an input, a parameter or a constant; it holds its array.
+    """A node without a primitive: an input, a parameter or a constant. It holds its array.
 
-    `tensor` is a weak reference to the tensor whose `.grad` it fills; `replaced` is the place where
-    that tensor was given another array after this leaf was used.
+    Attributes
+    ----------
+    value : ndarray, or Spec while tracing
+    tensor : weak reference or None
+        The tensor whose `.grad` the leaf fills.
+    replaced : Where or None
+        The line on which that tensor was given another array after this leaf was used.
     """
 
     __slots__ = ("replaced", "tensor", "value")
@@ -249,8 +263,7 @@ class Leaf(Node):
             (),
             NO_PARAMS,
             None,
-            value.shape,
-            value.dtype,
+            value,
             requires_grad,
             origin,
         )
@@ -261,26 +274,40 @@ class Leaf(Node):
 
 
 class Freed(NamedTuple):
-    """Stands in `saved` of a node whose values a backward pass has released."""
+    """What stands in `saved` of a node whose values a backward has released."""
 
     root: str
     where: Any  # a Where, or its text
 
 
-# --- recording on and off, and where it happens -------------------------------------------------------------------------
+# --- recording on and off, and where it happens ---------------------------------------------------
 
 
 def at_origin(node: Node) -> None:
-    """Directly inside a `setting`.
+    """Let the nodes that are made from now on come from where this node came from.
 
-    Say of the nodes made from now on that they come from where this node came from.
+    To be called directly inside a `setting`, which ends it.
     """
     context().origin = node.origin
 
 
-def caller() -> tuple[Any, ...]:
-    """The first line outside the engine, and the current mark, as a node's `origin`."""
-    frame: Any = sys._getframe(2)
+def add_to_engine(folders: Iterable[str]) -> None:
+    """Count the source files in these folders as the engine's, so that `caller` passes over them.
+
+    Each folder of the engine does this with its own ``__path__``. Cells and layers do not: a node
+    is said to come from the line of the cell that computed it.
+    """
+    ENGINE_FILES.update(
+        os.path.join(folder, file) for folder in folders for file in os.listdir(folder)
+    )
+
+
+def caller(depth: int = 2) -> tuple[Any, ...]:
+    """Find the first line outside the engine, and the current mark: the `origin` of a node.
+
+    The search begins `depth` frames above this one.
+    """
+    frame: Any = sys._getframe(depth)
     code = frame.f_code
     while code.co_filename in ENGINE_FILES:
         frame = frame.f_back
@@ -289,32 +316,33 @@ def caller() -> tuple[Any, ...]:
 
 
 def no_grad() -> Any:
-    """Context in which nothing is recorded (in this thread)."""
+    """Return a context in which nothing is recorded (in this thread)."""
     return setting(grad_enabled=False)
 
 
 def enable_grad() -> Any:
-    """Context in which recording is on again, inside `no_grad`."""
+    """Return a context in which recording is on again, inside `no_grad`."""
     return setting(grad_enabled=True)
 
 
 def eager() -> Any:
-    """Context in which layers and cells of `tg.jit` run step by step, each operation a node on the tape (in this thread).
+    """Return a context in which layers and cells of `tg.jit` run step by step (in this thread).
 
-    For what looks at single steps: tables of the tape, hooks (pictures open what ran compiled); and
-    where compiling takes longer than the run itself. The environment variable TINYGRAD_RNN_EAGER=1
-    says the same for a whole program.
+    Each operation is a node on the tape then. That is wanted by what looks at single steps, such as
+    tables of the tape and hooks (pictures open what ran compiled), and where compiling takes longer
+    than the run itself. The environment variable TINYGRAD_RNN_EAGER=1 says the same for a whole
+    program.
     """
     return setting(eager=True)
 
 
 def at_step(step: int | None, cell: str = "", layer: int | None = None) -> Any:
-    """Context that marks every node made in it with a time step, a cell and a layer."""
+    """Return a context that marks every node made in it with a time step, a cell and a layer."""
     return setting(mark=Mark(cell, layer, step))
 
 
 class Older:
-    """The nodes that were made until now, or those with a smaller index than this one, as a container."""
+    """The nodes that were made until now, or with a smaller index than `index`, as a container."""
 
     def __init__(self, index: int | None = None) -> None:
         self.index = _next_index() if index is None else index
@@ -326,9 +354,9 @@ class Older:
 def reachable(
     roots: Iterable[Node], ends: Container[Node] = (), *, every: bool = False
 ) -> list[Node]:
-    """Nodes that the roots depend on, not beyond `ends`, in the order in which they were made.
+    """Return the nodes that the roots depend on, in the order in which they were made.
 
-    Only those that need gradients, unless `every`.
+    The search does not go beyond `ends`, and only through nodes that need gradients unless `every`.
     """
     seen: set[Node] = set()
     stack = list(roots)

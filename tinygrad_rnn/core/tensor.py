@@ -1,6 +1,6 @@
 """The tensor: an array, and the node that made it.
 
-Operators and methods are attached by `ops/methods.py`.
+Operators and methods are attached by `ops/methods.py`, and `backward` by `walks.py`.
 """
 
 from __future__ import annotations
@@ -18,10 +18,16 @@ from .tape import Leaf, Node, Where, caller, context
 FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
 
-class Tensor:
+if TYPE_CHECKING:
+    from .attached import Attached
+else:
+    Attached = {"Tensor": object}  # operators and methods are attached, not inherited
+
+
+class Tensor(Attached["Tensor"]):
     """A multi-dimensional array that remembers how it was made.
 
-    Users make one with `tinygrad_rnn.tensor`; operations make the others.
+    Users make one with `tinygrad_rnn.tensor`; operations make all others.
 
     Attributes
     ----------
@@ -30,67 +36,48 @@ class Tensor:
     node : Node or None
         What made it; None for a constant that no node has used yet.
     grad : Tensor or None
-        Filled by `backward` in leaves, and in tensors that asked for it with `retain_grad`.
+        The sum of the gradients that backwards brought: to leaves, and to tensors that asked for it
+        with `retain_grad`.
     """
 
-    # viewed is set in views alone: see ops/assignment.py
     __slots__ = ("__weakref__", "array", "grad", "node", "viewed")
+    viewed: Any  # of what it is a view; set in views alone, see ops/assignment.py
     __array_priority__ = 1000
-
-    if TYPE_CHECKING:  # attached by ops/methods.py
-        data: Any
-        viewed: Any
-
-        def __getattr__(self, name: str) -> Any: ...
-        def __getitem__(self, index: Any) -> Tensor: ...
-        def __setitem__(self, index: Any, value: Any) -> None: ...
-        def _binary(self, other: Any) -> Tensor: ...
-
-        __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = (
-            __rtruediv__
-        ) = _binary
-        __matmul__ = __rmatmul__ = __pow__ = __rpow__ = __mod__ = __lt__ = __le__ = __gt__ = (
-            __ge__
-        ) = _binary
-
-        def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array: ...
-        def __float__(self) -> float: ...
-        def __int__(self) -> int: ...
-        def __index__(self) -> int: ...
-        def __neg__(self) -> Tensor: ...
-        def __pos__(self) -> Tensor: ...
 
     def __init__(self, array: Any, node: Node | None = None) -> None:
         self.array = array
         self.node = node
         self.grad: Tensor | None = None
 
-    # --- the array --------------------------------------------------------------------------------------------------
+    # --- the array --------------------------------------------------------------------------------
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Sizes of the axes."""
+        """The sizes of the axes."""
         return self.array.shape  # type: ignore[no-any-return]
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Type of the elements."""
+        """The type of the elements."""
         return self.array.dtype  # type: ignore[no-any-return]
 
     @property
     def ndim(self) -> int:
-        """Number of axes."""
+        """The number of axes."""
         return len(self.array.shape)
 
     @property
     def size(self) -> int:
-        """Number of elements."""
+        """The number of elements."""
         return self.array.size  # type: ignore[no-any-return]
 
     def numpy(self) -> Array:
-        """The values as a read-only view.
+        """Return the values as a read-only view; ``t[i] = v`` and ``t.data = array`` write to them.
 
-        Writing goes through ``t[i] = v`` or ``t.data = array``.
+        Raises
+        ------
+        TraceError
+            While a function is traced, if the value depends on its arguments.
         """
         if isinstance(self.array, Spec) or (
             self.node is not None and self.node.may_change and context().tracing
@@ -114,10 +101,10 @@ class Tensor:
     def __hash__(self) -> int:
         return id(self)
 
-    # --- the node ---------------------------------------------------------------------------------------------------
+    # --- the node ---------------------------------------------------------------------------------
 
     def leaf(self, requires_grad: bool = False, name: str | None = None) -> Leaf:
-        """Give the tensor a Leaf, to which nodes can point; hooks move on to it."""
+        """Give the tensor a Leaf, to which nodes can point, and return it; hooks move on to it."""
         hooks = None if self.node is None else self.node.hooks
         self.node = node = Leaf(self.array, requires_grad, name)
         node.hooks = hooks
@@ -144,7 +131,7 @@ class Tensor:
 
     @property
     def is_leaf(self) -> bool:
-        """Whether it was given, not computed from tensors that require gradients."""
+        """Whether the tensor was given, and not computed from tensors that require gradients."""
         return self.node is None or isinstance(self.node, Leaf)
 
     @property
@@ -160,28 +147,26 @@ class Tensor:
         """Keep the gradient of this computed tensor in `.grad` (leaves do so anyway)."""
         if not self.requires_grad:
             raise GraphError("retain_grad: this tensor does not require gradients")
+        hooks = (self.node and self.node.hooks) or []
         if not self.is_leaf and not any(
-            getattr(h, "keeps_for", None) == id(self)
-            for h in self.node.hooks or ()  # type: ignore[union-attr]
+            isinstance(h, KeepGrad) and h.tensor() is self for h in hooks
         ):
-            me = weakref.ref(self)
-
-            def keep(g: Tensor) -> None:
-                if (tensor := me()) is not None:
-                    tensor.grad = g.handle() if tensor.grad is None else tensor.grad + g
-
-            keep.keeps_for = id(self)  # type: ignore[attr-defined]
-            self.register_hook(keep)
+            self.register_hook(KeepGrad(self))
 
     def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> Callable[[], None]:
-        """Call ``hook(gradient)`` in backward.
+        """Let backward call ``hook(gradient)``.
 
-        What it returns, if not None, takes the gradient's place.
+        What the hook returns, if not None, takes the place of the gradient.
 
         Returns
         -------
         callable
-            Removes the hook.
+            A function of no arguments, which removes the hook.
+
+        Raises
+        ------
+        GraphError
+            If the tensor does not require gradients.
         """
         if self.node is None or not self.node.requires_grad:
             raise GraphError("register_hook: this tensor does not require gradients")
@@ -189,22 +174,29 @@ class Tensor:
         hooks.append(hook)
         return lambda: hooks.remove(hook) if hook in hooks else None
 
-    def backward(
-        self, gradient: Any = None, *, retain_graph: bool | None = None, create_graph: bool = False
-    ) -> None:
-        """Add the gradient of this tensor to `.grad` of every leaf it depends on.
-
-        See `walks.backward`.
-        """
-        from .walks import backward
-
-        backward([self], [gradient], retain_graph=retain_graph, create_graph=create_graph)
-
-    # --- copies -----------------------------------------------------------------------------------------------------
+    # --- copies -----------------------------------------------------------------------------------
 
     def handle(self) -> Tensor:
-        """Another tensor of the same values and node: to write to one does not change the other."""
+        """Return another tensor of the same values and node, which can be written to by itself."""
         return Tensor(self.array, self.node)
+
+
+class KeepGrad:
+    """The hook of `retain_grad`: adds to the `.grad` of its tensor, while somebody holds that."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = weakref.ref(tensor)
+
+    def __call__(self, g: Tensor) -> None:
+        """Keep a gradient."""
+        if (tensor := self.tensor()) is not None:
+            tensor.grad = g.handle() if tensor.grad is None else tensor.grad + g
+
+
+def attach(kind: type[Tensor], **members: Any) -> None:
+    """Give a class of tensors operators and methods that are made further up."""
+    for name, member in members.items():
+        setattr(kind, name, member)
 
 
 def tensor(
@@ -259,7 +251,7 @@ def tensor(
 
 
 def as_array(given: Any) -> Array:
-    """An array of what a caller gave, in the byte order of the machine.
+    """Return what a caller gave as an array, in the byte order of the machine.
 
     Raises
     ------
@@ -287,7 +279,7 @@ def as_array(given: Any) -> Array:
 
 
 def check_dtype(dtype: Any) -> np.dtype[Any]:
-    """The dtype, if it is one that tensors may have; DtypeError otherwise."""
+    """Return the dtype if it is one that tensors may have; raise a DtypeError otherwise."""
     if dtype is FLOAT32 or dtype is FLOAT64:
         return dtype
     try:
@@ -307,7 +299,7 @@ def check_dtype(dtype: Any) -> np.dtype[Any]:
 
 
 def _untensor(data: Any) -> Any:
-    """Arrays in place of a tensor, or of those in nested lists."""
+    """Return arrays in place of a tensor, or of the tensors in nested lists."""
     if isinstance(data, (list, tuple)):
         return [_untensor(x) for x in data]
     if isinstance(data, Tensor) and data.requires_grad and context().grad_enabled:

@@ -1,7 +1,4 @@
-"""Tracing: run a function on shapes and dtypes, and keep the nodes.
-
-The node list is the program.
-"""
+"""Tracing: run a function on shapes and dtypes, and keep the nodes. Their list is the program."""
 
 from __future__ import annotations
 
@@ -23,16 +20,16 @@ class Program:
     Attributes
     ----------
     inputs : list of Node
-        What is to be given. Leaves for a traced function; a backward program also takes the forward
-        nodes that it reads.
+        The nodes whose values are to be given: leaves for a traced function, and for a backward
+        program also the forward nodes that it reads.
     nodes : list of Node
         The operations, in an order in which they can be computed.
     outputs : list of Node, number or None
-        What comes out (None: a gradient that is zero).
+        What comes out; None is a gradient that is zero.
     constants : list of Leaf
-        Parameters and constants that the function closed over; each has its value.
-    structure : nest
-        How the outputs were nested.
+        The parameters and constants that the function closed over, each with its value.
+    structure : tree
+        The outputs as the function returned them, with None for each.
     """
 
     def __init__(
@@ -45,7 +42,7 @@ class Program:
         self.constants = [n for n in order if isinstance(n, Leaf) and n not in given]
 
     def __call__(self, *values: Any) -> list[Any]:
-        """Evaluate on arrays (with NumPy alone), on tensors (recorded), or on traced tensors."""
+        """Evaluate the program on arrays (by NumPy alone), tensors (recorded) or traced tensors."""
         known: dict[Any, Any] = dict(zip(self.inputs, values, strict=True))
         known.update((leaf, leaf.value) for leaf in self.constants)
         for node in self.nodes:
@@ -57,12 +54,20 @@ class Program:
         return [known[o] if isinstance(o, Node) else o for o in self.outputs]
 
     def backward(self, wrt: Sequence[Node] | None = None) -> Program:
-        """The program of the gradients, by the ordinary rules.
+        """Return the program of the gradients, which the ordinary rules give.
 
-        Its inputs are the forward nodes whose values it reads (inputs of this program among them),
-        followed by a cotangent for each output; its outputs are the gradients of `wrt` (default:
-        the inputs of this program that have gradients, then its parameters). Being a program of
-        ordinary nodes it can be differentiated again.
+        Parameters
+        ----------
+        wrt : sequence of Node, optional
+            What to differentiate by. Default: the inputs of this program that have gradients, then
+            its parameters.
+
+        Returns
+        -------
+        Program
+            Its inputs are the forward nodes whose values it reads (inputs of this program among
+            them), followed by a cotangent for each output; its outputs are the gradients. Being
+            made of ordinary nodes, it can be differentiated again.
         """
         wrt = list(
             wrt
@@ -92,10 +97,7 @@ class Program:
 
 
 def _between(given: set[Node], outputs: Sequence[Node]) -> list[Node]:
-    """What has to be computed for the outputs when the values of `given` are there.
-
-    Includes leaves, excludes `given`.
-    """
+    """Return the nodes that the outputs need besides `given`, leaves among them, in order."""
     seen: set[Node] = set()
     stack = [o for o in outputs if o not in given]
     while stack:
@@ -107,7 +109,7 @@ def _between(given: set[Node], outputs: Sequence[Node]) -> list[Node]:
 
 
 def constants_too(result: Any) -> Any:
-    """What a function returned, with tensors in place of constant numbers and arrays."""
+    """Return what a function returned, with tensors in place of constant numbers and arrays."""
     return tree_map(lambda r: r if isinstance(r, Tensor) else tensor(r), result)
 
 
@@ -117,9 +119,9 @@ def trace(f: Callable[..., Any], *examples: Any) -> Program:
     Parameters
     ----------
     f : callable
-        Of tensors, or nests of tensors.
-    *examples : Tensor, array, Spec, or a nest of them
-        Their shapes and dtypes are used, not their values.
+        A function of tensors, or of trees of tensors.
+    *examples : Tensor, array, Spec, or a tree of them
+        The arguments. Their shapes and dtypes are used, not their values.
 
     Returns
     -------
@@ -129,7 +131,8 @@ def trace(f: Callable[..., Any], *examples: Any) -> Program:
     Raises
     ------
     TraceError
-        If `f` looks at a number (``if x > 0``, ``item``, ``numpy``): only shapes are known.
+        If `f` looks at a number (``if x > 0``, ``item``, ``numpy``), since only shapes are known;
+        or if it writes to a tensor that it was given or found outside.
     """
     handles = []
     for path, example in flatten(examples, "x"):
@@ -160,10 +163,7 @@ def trace(f: Callable[..., Any], *examples: Any) -> Program:
 
 
 def _taken_back(written: list[Any]) -> list[Tensor]:
-    """Give the tensors that were written to in a trace what they had before.
-
-    Those which are still in use.
-    """
+    """Give the tensors that a trace wrote to what they had before; return those still in use."""
     found = [
         (t, array, node)
         for reference, array, node in reversed(written)

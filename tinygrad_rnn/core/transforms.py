@@ -1,6 +1,6 @@
 """Functions of functions: grad, vjp, jvp, jacobian, hessian, hvp.
 
-Arguments may be nests of tensors.
+Arguments may be trees of tensors.
 """
 
 from __future__ import annotations
@@ -23,13 +23,12 @@ Function = Callable[..., Any]
 
 
 class _Inputs:
-    """The arguments of a transform.
+    """The arguments of a transform: tensors of its own, by whose nodes alone it differentiates.
 
-    A nest of tensors of its own, by whose nodes alone it differentiates.
-
-    Where recording is on, the tensor in place of one that requires gradients hangs on the tape of
-    this one, so that the results of the transform do: they can be differentiated by what was given,
-    inside another transform and outside. Otherwise it is a leaf.
+    Where recording is on and an argument requires gradients, the tensor in its place hangs on the
+    tape of the argument. The results of the transform then hang on it, too, and can be
+    differentiated by what was given, inside another transform and outside. Otherwise the tensor is
+    a leaf.
     """
 
     def __init__(self, given: Any, name: str) -> None:
@@ -64,10 +63,7 @@ class _Inputs:
         return made.handle()  # the function may write to it: it is not the tensor of the leaf
 
     def linked(self, outputs: Sequence[Tensor]) -> bool:
-        """Whether results are part of a larger graph, and so have to be recorded.
-
-        The outputs depend on tensors from outside.
-        """
+        """Whether to record the results, because the outputs depend on tensors from outside."""
         found = reachable(
             [o.node for o in outputs if o.node is not None and o.requires_grad], self.older
         )
@@ -95,7 +91,7 @@ class _Inputs:
         record: bool,
         retain_graph: bool | None = None,
     ) -> Any:
-        """Gradients of the arguments, in their structure; zeros where there is no path."""
+        """Return the gradients of the arguments in their structure; zeros where no path leads."""
         paths = [(o, s) for o, s in zip(y, seeds, strict=True) if o.requires_grad]
         roots, seeds = [o.node for o, _ in paths if o.node], [s for _, s in paths]
         found = (
@@ -111,6 +107,7 @@ class _Inputs:
 
 
 def _one_number(y: Any) -> Tensor:
+    """Return what a function returned as a tensor; raise a ShapeError if it is not one number."""
     y = tensor(y) if isinstance(y, (int, float, np.ndarray, np.generic)) else y
     if not isinstance(y, Tensor) or y.size != 1:
         raise ShapeError(
@@ -120,7 +117,7 @@ def _one_number(y: Any) -> Tensor:
 
 
 def _numbers(argnums: int | Sequence[int], args: Sequence[Any], name: str) -> list[int]:
-    """Which arguments to differentiate by, counted from the first."""
+    """Return which arguments to differentiate by, counted from the first."""
     numbers = [argnums] if isinstance(argnums, int) else list(argnums)
     if any(not -len(args) <= i < len(args) for i in numbers):
         raise GraphError(
@@ -130,7 +127,7 @@ def _numbers(argnums: int | Sequence[int], args: Sequence[Any], name: str) -> li
 
 
 def value_and_grad(f: Function, argnums: int | Sequence[int] = 0) -> Function:
-    """``value_and_grad(f)(*args) -> (f(*args), gradient)``; see `grad`."""
+    """Return a function that computes ``(f(*args), gradient)``; see `grad`."""
 
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         numbers = _numbers(argnums, args, "grad")
@@ -150,41 +147,58 @@ def value_and_grad(f: Function, argnums: int | Sequence[int] = 0) -> Function:
 
 
 def grad(f: Function, argnums: int | Sequence[int] = 0) -> Function:
-    """The gradient of a function that returns one number.
+    """Return the gradient of a function that returns one number.
 
     Parameters
     ----------
     f : callable
-        Of tensors or nests of tensors.
+        A function of tensors or trees of tensors.
     argnums : int or sequence of int
         The arguments to differentiate by.
 
     Returns
     -------
     callable
-        With the arguments of `f`; returns the gradient in the structure of the argument (a tuple
-        for several).
+        A function of the arguments of `f`. It returns the gradient in the structure of the argument
+        (a tuple for several).
 
     Notes
     -----
-    The result, as that of every transform, is part of the computation in which it is asked for: it
-    can be differentiated by tensors that require gradients, whether they were given or are used by
-    `f` besides. So transforms nest, ``grad(lambda x: grad(f)(x).sum())``, and a loss may be made of
-    gradients. Where nothing is recorded (`no_grad`), and for arguments without gradients, results
-    are constants.
+    The result, like that of every transform, is part of the computation in which it is asked for:
+    it can be differentiated by tensors that require gradients, whether they were given or `f` uses
+    them besides. So transforms nest, ``grad(lambda x: grad(f)(x).sum())``, and a loss may be made
+    of gradients. Where nothing is recorded (`no_grad`), and for arguments without gradients,
+    results are constants.
 
     Raises
     ------
+    ShapeError
+        If `f` returns something else than one number.
     GraphError
-        If `f` uses not the argument, but the very tensor that was given for it, as a variable from
-        outside: the gradient would be zero.
+        If `f` does not use the argument, but the very tensor that was given for it, as a variable
+        from outside: the gradient would be zero.
     """
     both = value_and_grad(f, argnums)
     return lambda *args, **kwargs: both(*args, **kwargs)[1]
 
 
 def vjp(f: Function, *xs: Any) -> tuple[Any, Function]:
-    """``y, pull = vjp(f, *xs)``; ``pull(v)`` is the tuple of gradients of ``sum(v * y)`` by the arguments."""
+    """Return ``f(*xs)`` and a function that pulls gradients back through it (reverse mode).
+
+    Parameters
+    ----------
+    f : callable
+        A function of tensors or trees of tensors, which returns a tensor or a tree of tensors.
+    *xs : tensors, arrays, numbers or trees of them
+        The arguments.
+
+    Returns
+    -------
+    y : tensor or tree of tensors
+    pull : callable
+        ``pull(v)`` is the tuple of the gradients of ``sum(v * y)`` by the arguments; v is like y.
+        It may be called any number of times.
+    """
     inputs = _Inputs(xs, "vjp")
     with inputs.running:
         y = constants_too(f(*inputs.handles))
@@ -199,12 +213,18 @@ def vjp(f: Function, *xs: Any) -> tuple[Any, Function]:
 
 
 def jvp(f: Function, xs: Sequence[Any], vs: Sequence[Any]) -> tuple[Any, Any]:
-    """Forward mode: ``f(*xs)`` and its derivative in the direction `vs`, by a walk up the tape with tangents.
+    """Return ``f(*xs)`` and its derivative in the direction `vs` (forward mode).
 
     Parameters
     ----------
-    xs, vs : sequences of tensors or nests
+    f : callable
+        A function of tensors or trees of tensors, which returns a tensor or a tree of tensors.
+    xs, vs : sequences of tensors or trees of tensors
         The arguments, and a direction of the same structure and shapes.
+
+    Returns
+    -------
+    y, tangent : tensors or trees of tensors
     """
     inputs = _Inputs(tuple(xs), "jvp")
     directions = [
@@ -233,9 +253,10 @@ def jvp(f: Function, xs: Sequence[Any], vs: Sequence[Any]) -> tuple[Any, Any]:
 
 
 def jacobian(f: Function, argnums: int = 0) -> Function:
-    """All derivatives of a tensor by a tensor.
+    """Return a function that computes all derivatives of a tensor by a tensor.
 
-    The result has shape ``output.shape + input.shape``.
+    Its result has the shape ``output.shape + input.shape``. `argnums` says by which argument of `f`
+    to differentiate.
     """
 
     def wrapped(*args: Any) -> Tensor:
@@ -257,13 +278,17 @@ def jacobian(f: Function, argnums: int = 0) -> Function:
 
 
 def hessian(f: Function, argnums: int = 0) -> Function:
-    """Second derivatives of a function that returns one number.
+    """Return a function that computes the second derivatives of a function that returns one number.
 
-    Shape ``input.shape + input.shape``.
+    Its result has the shape ``input.shape + input.shape``. `argnums` says by which argument of `f`
+    to differentiate.
     """
     return jacobian(grad(f, argnums), argnums)
 
 
 def hvp(f: Function, x: Any, v: Any) -> Any:
-    """The Hessian of `f` at `x` times `v`, without the Hessian: forward mode over the gradient."""
+    """Return the Hessian of `f` at `x` times `v`.
+
+    The Hessian itself is not computed: this is forward mode over the gradient.
+    """
     return jvp(grad(f), (x,), (v,))[1]

@@ -1,4 +1,4 @@
-"""Nested tuples, lists, dicts and named tuples of tensors, as flat lists and back."""
+"""Trees of tensors (nested tuples, lists, dicts and named tuples) as flat lists, and back."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .errors import ShapeError, TinygradError
 
 
 def flatten(tree: Any, path: str = "") -> list[tuple[str, Any]]:
-    """The leaves of a nest with their paths, in order (dicts in order of insertion).
+    """Return the leaves of a tree with their paths, in order (dicts in order of insertion).
 
     None has no leaves.
     """
@@ -31,7 +31,7 @@ def _items(tree: Any, path: str) -> Iterator[tuple[str, Any]]:
 
 
 def leaves(tree: Any) -> list[Any]:
-    """The leaves of a nest, in order."""
+    """Return the leaves of a tree, in order."""
     if isinstance(tree, dict):
         tree = tree.values()
     elif not isinstance(tree, (tuple, list)):
@@ -40,7 +40,14 @@ def leaves(tree: Any) -> list[Any]:
 
 
 def pairs(tree: Any, other: Any, what: str, root: str = "") -> list[tuple[Any, Any]]:
-    """Corresponding leaves of two nests (of dicts by key), or a ShapeError if they are not of one structure."""
+    """Return the corresponding leaves of two trees; those of dicts correspond by key.
+
+    Raises
+    ------
+    ShapeError
+        If the trees are not of one structure. Its message begins with `what`, and the names of the
+        components with `root`.
+    """
     found: list[tuple[Any, Any]] = []
     try:
         tree_map(lambda a, b: found.append((a, b)), tree, other)
@@ -56,7 +63,7 @@ def pairs(tree: Any, other: Any, what: str, root: str = "") -> list[tuple[Any, A
 
 
 def tree_map(f: Callable[..., Any], tree: Any, *others: Any) -> Any:
-    """Apply `f` to corresponding leaves of nests of the same structure."""
+    """Return the tree of what `f` makes of the corresponding leaves of trees of one structure."""
     if isinstance(tree, dict):
         return {key: tree_map(f, tree[key], *(o[key] for o in others)) for key in tree}
     if isinstance(tree, (tuple, list)):
@@ -66,9 +73,14 @@ def tree_map(f: Callable[..., Any], tree: Any, *others: Any) -> Any:
 
 
 def detach(tree: Any) -> Any:
-    """A nest with each tensor cut from its tape: what carries a state from one window to the next.
+    """Return a tree with each tensor cut from its tape: so a state is carried to the next window.
 
     Arrays and numbers stay as they are.
+
+    Raises
+    ------
+    TinygradError
+        If a leaf is neither a tensor nor an array nor a number.
     """
 
     def one(t: Any) -> Any:
@@ -82,6 +94,6 @@ def detach(tree: Any) -> Any:
 
 
 def unflatten(tree: Any, values: list[Any]) -> Any:
-    """A nest of the structure of `tree` with new leaves."""
+    """Return a tree of the structure of `tree` with new leaves."""
     iterator = iter(values)
     return tree_map(lambda _: next(iterator), tree)

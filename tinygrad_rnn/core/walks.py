@@ -1,73 +1,79 @@
 """The two walks over the tape: backward with gradients, forward with tangents.
 
-Neither is recursive.
+Neither is recursive. Both rely on the order in which nodes are made: a node is newer than its
+inputs, so falling index is an order in which every gradient is complete before it is passed on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from .errors import DtypeError, GraphError, RuleError, ShapeError, TinygradError, restated
 from .memory import empty
-from .primitive import LARGE
 from .record import apply, describe
 from .tape import Freed, Leaf, Node, Where, at_origin, caller, reachable, setting
-from .tensor import Tensor, tensor
+from .tensor import Tensor, attach, tensor
 
 
 def backward(
-    outputs: Sequence[Tensor],
-    gradients: Sequence[Any],
+    self: Tensor,
+    gradient: Any = None,
     *,
     retain_graph: bool | None = None,
     create_graph: bool = False,
 ) -> None:
-    """Add the gradients of the outputs to `.grad` of every leaf that they depend on.
+    """Add the gradient of this tensor to `.grad` of every leaf that it depends on.
 
     Parameters
     ----------
-    outputs : sequence of Tensor
-    gradients : sequence of Tensor, array or None
-        The gradient that arrives at each output; None for an output with one element means 1.
+    gradient : Tensor, array or None
+        The gradient that arrives at this tensor; for one element, None means 1.
     retain_graph : bool, optional
         Keep the saved values, so that the graph can be walked again. Default: only with
         `create_graph`.
     create_graph : bool
         Record the walk itself, so that the gradients can be differentiated.
+
+    Raises
+    ------
+    GraphError
+        If the tensor does not require gradients, if the graph was freed by another backward, or if
+        a value that is needed was replaced.
+    ShapeError, DtypeError
+        If `gradient` is not like the tensor.
     """
-    nodes, seeds = [], []
-    for y, gradient in zip(outputs, gradients, strict=True):
-        if y.node is None or not y.node.requires_grad:
-            raise GraphError(
-                "backward: this tensor does not require gradients: nothing it was made from has requires_grad=True."
-            )
-        if gradient is None and y.size != 1:
-            raise GraphError(
-                f"backward: a tensor of shape {y.shape} is not one number; sum it, or pass backward(gradient) of that shape."
-            )
-        nodes.append(y.node)
-        seeds.append(
-            like(y, np.ones(y.shape) if gradient is None else gradient, "backward: the gradient")
+    if self.node is None or not self.node.requires_grad:
+        raise GraphError(
+            "backward: this tensor does not require gradients: nothing it was made from has requires_grad=True."
         )
-    for leaf, g in pull_back(
-        nodes, seeds, retain_graph=retain_graph, create_graph=create_graph
-    ).items():
-        owner = leaf.tensor() if isinstance(leaf, Leaf) and leaf.tensor is not None else None
-        if owner is None and hasattr(getattr(leaf, "tensor", None), "lost"):
-            raise GraphError(
-                f"backward: nobody holds the tensor that the gradient of {describe(leaf)} is for: {leaf.tensor.lost}"  # type: ignore[attr-defined]
-            )
+    if gradient is None and self.size != 1:
+        raise GraphError(
+            f"backward: a tensor of shape {self.shape} is not one number; sum it, or pass backward(gradient) of that shape."
+        )
+    given = np.ones(self.shape) if gradient is None else gradient
+    seed = like(self, given, "backward: the gradient")
+    found = pull_back([self.node], [seed], retain_graph=retain_graph, create_graph=create_graph)
+    for leaf, g in found.items():
+        reference: Any = leaf.tensor if isinstance(leaf, Leaf) else None
+        owner = None if reference is None else reference()
         if owner is not None:
             owner.grad = g if owner.grad is None else owner.grad + g
+        elif hasattr(reference, "lost"):
+            raise GraphError(
+                f"backward: nobody holds the tensor that the gradient of {describe(leaf)} is for: {reference.lost}"
+            )
+
+
+attach(Tensor, backward=backward)
 
 
 def like(y: Tensor, given: Any, what: str) -> Tensor:
-    """A gradient or tangent of `y`, from what the caller gave.
+    """Return what the caller gave as a gradient or tangent of `y`: a tensor of its shape and dtype.
 
-    Of its shape and dtype, and no array of the caller's.
+    An array is copied, since the caller may write to it later.
     """
     found = given if isinstance(given, Tensor) else tensor(given, y.dtype)
     if found.shape != y.shape:
@@ -79,6 +85,9 @@ def like(y: Tensor, given: Any, what: str) -> Tensor:
     return found
 
 
+# --- backward -------------------------------------------------------------------------------------
+
+
 def pull_back(
     roots: Sequence[Node],
     seeds: Sequence[Tensor],
@@ -87,232 +96,189 @@ def pull_back(
     retain_graph: bool | None = None,
     create_graph: bool = False,
 ) -> dict[Node, Tensor]:
-    """The reverse walk.
+    """Walk backward: the gradients of ``sum(seed * root)`` by the leaves, or by the `targets`.
 
-    Gradients of ``sum(seed * root)`` with respect to the leaves, or to the `targets`, where it
-    ends.
+    The walk ends at the targets: what lies behind them or beside the paths to them is somebody
+    else's graph, and is neither walked nor freed.
 
     With `create_graph` the gradients are tensors all the way and every rule is recorded; otherwise
     the rules run on bare arrays. Either way they are the same rules.
     """
-    retain_graph = create_graph if retain_graph is None else retain_graph
-    kept = frozenset(targets or ())
-    order = reachable(roots, kept)
-    wanted = None if targets is None else _leading_to(kept, order)
+    keep = create_graph if retain_graph is None else retain_graph
+    freed = None if keep else Freed(roots[0].name or roots[0].op, Where(*caller()))
+    ends = frozenset(targets or ())
+    order = reachable(roots, ends)
     stale = [node for node in order if isinstance(node, Leaf) and node.replaced]
-    freed = None if retain_graph else Freed(roots[0].name or roots[0].op, Where(*caller()))
-    gradients: dict[Node, Any] = {}
-    # whose collected gradient is a fresh array of ours, so that we may add to it in place
-    owned: set[Node] = set()
-    results: dict[Node, Tensor] = {}
-    if wanted is not None:  # the rest is somebody else's graph: neither walked nor freed
-        order = [node for node in order if node in wanted]
+    paths = None if targets is None else _leading_to(ends, order)
+    if paths is not None:
+        order = [node for node in order if node in paths]
+    gradients, results = _Gradients(), {}
 
     with setting(grad_enabled=create_graph, origin=None):
         for root, seed in zip(roots, seeds, strict=True):
-            seed = seed if create_graph else seed.array
-            gradients[root] = gradients[root] + seed if root in gradients else seed
+            gradients.add(root, seed if create_graph else seed.array)
         while order:
             node = order.pop()
-            g = gradients.pop(node, None)
+            g, primitive = gradients.pop(node, None), node.primitive
             if g is None:
                 continue
-            primitive = node.primitive
-            end = node in kept
-            if node.hooks and not end:  # those of a target are run by the walk that goes on from it
+            end = node in ends
+            if node.hooks and not end:  # a target's are run by the walk that goes on from it
                 g = _run_hooks(node, g)
             if primitive is None or end:
-                # nobody else's tensor
-                results[node] = g.handle() if isinstance(g, Tensor) else Tensor(np.asarray(g))
+                results[node] = _handle(g)
                 continue
-            saved, whole = node.saved, None
-            if type(saved) is Freed:
-                raise _freed_error(node, saved)
-            if create_graph:
-                saved = _as_tensors(node)
-                at_origin(node)
-            for source, position, rule in node.edges:
-                if wanted is not None and source not in wanted:
-                    continue
-                if stale:
-                    check_replaced(node, rule.needs, stale)
-                # many small parts of one large array: no array for each
-                if primitive.add_into is not None and not create_graph:
-                    if source not in owned:
-                        owned.add(source)
-                        before = gradients.get(source)
-                        gradients[source] = total = empty(source.shape, source.dtype)
-                        total[...] = 0 if before is None else before
-                    primitive.add_into(gradients[source], g, **node.params)
-                    continue
-                try:
-                    if primitive.joint:
-                        whole = rule(g, saved, node, position) if whole is None else whole
-                        gradient = whole[position]
-                    elif rule.simple and rule.pick is not None and g.size < LARGE:
-                        # what rule(...) does, without the call
-                        gradient = rule.function(g, *rule.pick(saved))
-                    else:
-                        gradient = rule(g, saved, node, position)
-                except Exception as error:
-                    # a joint rule stands for other operations, and its error names the one
-                    if isinstance(error, GraphError) or (
-                        primitive.joint and isinstance(error, TinygradError)
-                    ):
-                        raise
-                    text = _rule_text(node, position, f"raised {type(error).__name__}: {error}")
-                    numeric = isinstance(
-                        error,
-                        (
-                            FloatingPointError,
-                            OverflowError,
-                            MemoryError,
-                            ImportError,
-                            RecursionError,
-                        ),
-                    )
-                    raise (restated(error, text) if numeric else RuleError(text)) from error
-                if gradient is None:
-                    continue
-                try:
-                    fits = gradient.shape == source.shape
-                except AttributeError:
-                    fault = f"returned a {type(gradient).__name__}; expected an array of shape {source.shape}"
-                    raise RuleError(_rule_text(node, position, fault)) from None
-                if not fits:
-                    gradient = sum_to(gradient, node, source, position)
-                if gradient.dtype is not source.dtype and gradient.dtype != source.dtype:
-                    raise RuleError(
-                        _rule_text(
-                            node, position, f"returned {gradient.dtype}; expected {source.dtype}"
-                        )
-                    )
-                before = gradients.get(source)
-                if before is None:
-                    gradients[source] = gradient
-                elif source in owned:
-                    np.add(before, gradient, before)
-                else:
-                    bare = type(before) is np.ndarray and type(gradient) is np.ndarray
-                    gradients[source] = (
-                        np.add(before, gradient, out=empty(before.shape, before.dtype))
-                        if bare
-                        else before + gradient
-                    )
-                    owned |= {source} if bare else set()
+            if type(node.saved) is Freed:
+                raise _freed_error(node, node.saved)
+            if primitive.add_into is not None and not create_graph:
+                gradients.add_part(node, g, primitive.add_into)
+            else:
+                saved = _as_tensors(node) if create_graph else node.saved
+                for source, position, rule in _joint(node) if primitive.joint else node.edges:
+                    if paths is not None and source not in paths:
+                        continue
+                    if stale:
+                        check_replaced(node, rule.needs, stale)
+                    gradients.add(source, _gradient(rule, g, saved, node, source, position))
             if freed is not None:
                 node.saved = freed
     return results
 
 
-def push_forward(
-    roots: Sequence[Node], tangents: dict[Node, Any], *, create_graph: bool = False
-) -> dict[Node, Any]:
-    """The forward walk.
+class _Gradients(dict[Node, Any]):
+    """The gradient that each node has collected so far.
 
-    From the tangents of some nodes to those of all nodes that depend on them.
+    A first gradient is taken as it is: it may be an array that somebody else holds. The sum with a
+    second one is a new array, and to that all others are added in place.
     """
-    with setting(grad_enabled=create_graph, origin=None):
-        for node in reachable(roots, tangents):
-            if node in tangents or not any(
-                isinstance(n, Node) and n in tangents for n in node.inputs
-            ):
-                continue
-            if type(node.saved) is Freed:
-                raise _freed_error(node, node.saved)
-            primitive, saved = node.primitive, _as_tensors(node) if create_graph else node.saved
-            if create_graph:
-                at_origin(node)
-            arriving = [tangents.get(n) if isinstance(n, Node) else None for n in node.inputs]
-            values = saved[1] if primitive.variadic and saved[1] is not None else saved[1:]
-            parts = []
-            if primitive.tangent is not None:
-                parts.append(
-                    primitive.tangent(
-                        arriving[0] if len(arriving) == 1 else tuple(arriving),
-                        saved[0],
-                        *values,
-                        **node.params,
-                    )
-                )
-            elif primitive.linear == "jointly":
-                nothing = [np.zeros(getattr(n, "shape", ()), node.dtype) for n in node.inputs]
-                filled = [z if t is None else t for t, z in zip(arriving, nothing, strict=True)]
-                parts.append(apply(primitive, filled, node.params))
-            elif primitive.linear == "each":
-                for i, t in enumerate(arriving):
-                    if t is not None:
-                        parts.append(
-                            apply(primitive, [*values[:i], t, *values[i + 1 :]], node.params)
-                        )
-            else:
-                # elementwise: the rule multiplies what it is given by the derivative, gradient or
-                # tangent
-                for i, t in enumerate(arriving):
-                    if t is not None and (rule := primitive.rules[i]) is not None:
-                        spread = (
-                            t + np.zeros(node.shape, node.dtype) if t.shape != node.shape else t
-                        )
-                        parts.append(rule(spread, saved, node, i))
-            parts = [p for p in parts if p is not None]
-            if parts:
-                tangents[node] = sum(parts[1:], parts[0])
-    return tangents
+
+    def __init__(self) -> None:
+        self.own: set[Node] = set()  # the nodes whose array was made here
+
+    def add(self, node: Node, gradient: Any) -> None:
+        """Add a gradient to what the node has collected; None is no gradient."""
+        if gradient is None:
+            return
+        before = self.get(node)
+        if before is None:
+            self[node] = gradient
+        elif node in self.own:
+            np.add(before, gradient, before)
+        elif type(before) is np.ndarray and type(gradient) is np.ndarray:
+            self[node] = np.add(before, gradient, out=empty(before.shape, before.dtype))
+            self.own.add(node)
+        else:
+            self[node] = before + gradient
+
+    def add_part(self, node: Node, g: Any, add_into: Callable[..., None]) -> None:
+        """Add the gradient of a part to that of the whole, in place.
+
+        A large array is read in many small parts; an array of its size for each would make the walk
+        quadratic.
+        """
+        ((source, _, _),) = node.edges
+        if source not in self.own:
+            before = self.get(source)
+            self[source] = total = empty(source.shape, source.dtype)
+            total[...] = 0 if before is None else before
+            self.own.add(source)
+        add_into(self[source], g, **node.params)
 
 
-def _as_tensors(node: Node) -> list[Any]:
-    """The saved values as handles on the nodes that they belong to."""
-    out, *rest = node.saved
+def _joint(node: Node) -> list[tuple[Node, int, _Joint]]:
+    """Return the edges of a node whose one rule gives the gradients for all inputs at once."""
+    rule = _Joint(node.primitive.rules[0])
+    return [(source, position, rule) for source, position, _ in node.edges]
 
-    def handle(value: Any, source: Any) -> Any:
-        return Tensor(value, source) if value is not None and isinstance(source, Node) else value
 
-    if node.primitive.variadic:
-        inputs = (
-            None
-            if rest[0] is None
-            else tuple(handle(v, n) for v, n in zip(rest[0], node.inputs, strict=True))
-        )
-        return [handle(out, node), inputs]
-    return [handle(out, node), *(handle(v, n) for v, n in zip(rest, node.inputs, strict=True))]
+class _Joint:
+    """A joint rule at one node of a walk: called for several inputs, it is computed once."""
+
+    def __init__(self, rule: Any) -> None:
+        self.rule, self.needs, self.whole = rule, rule.needs, None
+
+    def __call__(self, g: Any, saved: Sequence[Any], node: Node, position: int) -> Any:
+        """Return the gradient of one input."""
+        if self.whole is None:
+            self.whole = self.rule(g, saved, node, position)
+        return self.whole[position]  # type: ignore[index]
+
+
+# errors that a rule which is right can meet
+_NOT_THE_RULES = (FloatingPointError, OverflowError, MemoryError, ImportError, RecursionError)
+
+
+def _gradient(rule: Any, g: Any, saved: Any, node: Node, source: Node, position: int) -> Any:
+    """Return the gradient of one input by its rule, checked to be like the input; or None.
+
+    An error of the rule becomes one that says which rule it was, of which operation, where.
+    """
+    try:
+        gradient = rule.__call__(g, saved, node, position)  # faster than rule(...)
+    except Exception as error:
+        # a joint rule stands for other operations, and its error names the one
+        if isinstance(error, GraphError) or (
+            node.primitive.joint and isinstance(error, TinygradError)
+        ):
+            raise
+        text = _rule_text(node, position, f"raised {type(error).__name__}: {error}")
+        known = isinstance(error, _NOT_THE_RULES)
+        raise (restated(error, text) if known else RuleError(text)) from error
+    if getattr(gradient, "shape", None) == source.shape and gradient.dtype is source.dtype:
+        return gradient
+    if gradient is None:
+        return None
+    if not hasattr(gradient, "shape"):
+        fault = f"returned a {type(gradient).__name__}; expected an array of shape {source.shape}"
+        raise RuleError(_rule_text(node, position, fault))
+    if gradient.shape != source.shape:
+        gradient = sum_to(gradient, node, source, position)
+    if gradient.dtype != source.dtype:
+        fault = f"returned {gradient.dtype}; expected {source.dtype}"
+        raise RuleError(_rule_text(node, position, fault))
+    return gradient
 
 
 def _leading_to(targets: Iterable[Node], order: list[Node]) -> set[Node]:
-    """The nodes through which the targets reach the roots, and the targets themselves."""
+    """Find the nodes through which the targets reach the roots; the targets are among them."""
     found = set(targets)
     for node in order:
-        if node not in found and any(n in found for n, _, _ in node.edges):
+        if node not in found and any(source in found for source, _, _ in node.edges):
             found.add(node)
     return found
 
 
 def sum_to(gradient: Any, node: Node, source: Node, position: int) -> Any:
-    """Undo broadcasting: what was spread over an axis is summed over it."""
-    lead = len(gradient.shape) - len(source.shape)
-    shape = gradient.shape
-    fits = (
+    """Undo broadcasting: sum a gradient over the axes along which the input was spread.
+
+    Raises
+    ------
+    RuleError
+        If the shapes differ otherwise.
+    """
+    shape, wanted = gradient.shape, source.shape
+    lead = len(shape) - len(wanted)
+    if not (
         node.primitive.broadcasts
         and lead >= 0
-        and all(s in (1, n) for n, s in zip(shape[lead:], source.shape, strict=True))
-    )
-    if not fits:
-        raise RuleError(
-            _rule_text(node, position, f"returned shape {tuple(shape)}; expected {source.shape}")
-        )
-    axes = (
-        *range(lead),
-        *(i + lead for i, n in enumerate(source.shape) if n == 1 and shape[i + lead] != 1),
-    )
-    total = gradient.sum(axis=axes)
-    return total if total.shape == source.shape else total.reshape(source.shape)
+        and all(n in (1, size) for size, n in zip(shape[lead:], wanted, strict=True))
+    ):
+        fault = f"returned shape {tuple(shape)}; expected {wanted}"
+        raise RuleError(_rule_text(node, position, fault))
+    spread = (i + lead for i, n in enumerate(wanted) if n == 1 and shape[i + lead] != 1)
+    total = gradient.sum(axis=(*range(lead), *spread))
+    return total if total.shape == wanted else total.reshape(wanted)
 
 
 def _run_hooks(node: Node, g: Any) -> Any:
+    """Call the hooks of a node with its gradient, and return what they make of it."""
     for hook in list(node.hooks or ()):
-        given = g.handle() if isinstance(g, Tensor) else Tensor(np.asarray(g))
+        given = _handle(g)
         back = hook(given)
-        # it may have changed what it was given
-        back = given if back is None else back if isinstance(back, Tensor) else tensor(back)
+        if back is None:
+            back = given  # to which the hook may have written
+        elif not isinstance(back, Tensor):
+            back = tensor(back)
         if back.shape != node.shape or back.dtype != node.dtype:
             raise RuleError(
                 f"a hook on {node} returned {describe(back)}; expected shape {node.shape}, {node.dtype}"
@@ -321,14 +287,99 @@ def _run_hooks(node: Node, g: Any) -> Any:
     return g
 
 
-def _rule_text(node: Node, position: int, fault: str) -> str:
-    primitive = node.primitive
-    name = f"input {position}" if primitive.variadic else f"'{primitive.inputs[position]}'"
-    operands = ", ".join(describe(n) for n in node.inputs)
-    return f"the derivative rule of {primitive.name}({operands}) for {name} {fault}{node.where.described()}"
+def _handle(g: Any) -> Tensor:
+    """Return a gradient as a tensor that nobody else has."""
+    return g.handle() if isinstance(g, Tensor) else Tensor(np.asarray(g))
+
+
+# --- forward --------------------------------------------------------------------------------------
+
+
+def push_forward(
+    roots: Sequence[Node], tangents: dict[Node, Any], *, create_graph: bool = False
+) -> dict[Node, Any]:
+    """Walk forward: from the tangents of some nodes to those of all that lie before the roots.
+
+    With `create_graph` the tangents are tensors, and the walk is recorded.
+    """
+    with setting(grad_enabled=create_graph, origin=None):
+        for node in reachable(roots, tangents):
+            if node in tangents:
+                continue
+            arriving = [tangents.get(n) if isinstance(n, Node) else None for n in node.inputs]
+            if not any(t is not None for t in arriving):
+                continue
+            if type(node.saved) is Freed:
+                raise _freed_error(node, node.saved)
+            saved = _as_tensors(node) if create_graph else node.saved
+            found = _tangent(node, arriving, saved)
+            if found is not None:
+                tangents[node] = found
+    return tangents
+
+
+def _tangent(node: Node, arriving: list[Any], saved: Sequence[Any]) -> Any:
+    """Return the tangent of a node from those that arrive at its inputs; None stands for zero."""
+    primitive, params = node.primitive, node.params
+    values = saved[1] if primitive.variadic and saved[1] is not None else saved[1:]
+    if primitive.tangent is not None:
+        t = arriving[0] if len(arriving) == 1 else tuple(arriving)
+        return primitive.tangent(t, saved[0], *values, **params)
+    if primitive.linear == "jointly":
+        filled = [
+            np.zeros(getattr(n, "shape", ()), node.dtype) if t is None else t
+            for t, n in zip(arriving, node.inputs, strict=True)
+        ]
+        return apply(primitive, filled, params)
+    parts = []
+    for i, t in enumerate(arriving):
+        if t is None:
+            continue
+        if primitive.linear == "each":
+            parts.append(apply(primitive, [*values[:i], t, *values[i + 1 :]], params))
+        elif (rule := primitive.rules[i]) is not None:
+            # Elementwise: the rule multiplies what it is given by the derivative, be it a gradient
+            # or a tangent.
+            spread = t + np.zeros(node.shape, node.dtype) if t.shape != node.shape else t
+            parts.append(rule(spread, saved, node, i))
+    parts = [p for p in parts if p is not None]
+    return sum(parts[1:], parts[0]) if parts else None
+
+
+# --- what both walks read -------------------------------------------------------------------------
+
+
+def _as_tensors(node: Node) -> list[Any]:
+    """Return the saved values of a node as tensors on the tape, for a walk that is recorded.
+
+    What is made from them is then said to come from where the node came from.
+    """
+    at_origin(node)
+    out, *rest = node.saved
+
+    def handle(value: Any, source: Any) -> Any:
+        return Tensor(value, source) if value is not None and isinstance(source, Node) else value
+
+    values = rest[0] if node.primitive.variadic else rest
+    if values is not None:
+        values = tuple(handle(v, n) for v, n in zip(values, node.inputs, strict=True))
+    return [handle(out, node), *([values] if node.primitive.variadic else values)]
+
+
+def check_replaced(node: Node, needs: tuple[int, ...], stale: list[Leaf]) -> None:
+    """Raise if a value that a rule needs is (a view of) an array that was replaced since."""
+    for k in needs:
+        for value in node.saved[k] if isinstance(node.saved[k], tuple) else (node.saved[k],):
+            for leaf in stale:
+                if isinstance(value, np.ndarray) and np.may_share_memory(value, leaf.value):
+                    raise GraphError(
+                        f"backward needs the value that {describe(leaf)} had in {node.op}{node.where.described()}, but its array was "
+                        f"replaced at {leaf.replaced}. Call backward before the parameters are changed."
+                    )
 
 
 def _freed_error(node: Node, freed: Freed) -> GraphError:
+    """Make the error for a node whose saved values another backward has released."""
     name = f"'{node.name}', computed by {node.op}," if node.name else f"the result of {node.op}"
     if node.where.mark.step is None:
         way_out = "To walk one graph twice, pass retain_graph=True to the first backward; to start anew from a value, use its .detach()."
@@ -340,13 +391,9 @@ def _freed_error(node: Node, freed: Freed) -> GraphError:
     )
 
 
-def check_replaced(node: Node, needs: tuple[int, ...], stale: list[Leaf]) -> None:
-    """Raise if a value that a rule needs is (a view of) an array that its tensor has since replaced."""
-    for k in needs:
-        for value in node.saved[k] if isinstance(node.saved[k], tuple) else (node.saved[k],):
-            for leaf in stale:
-                if isinstance(value, np.ndarray) and np.may_share_memory(value, leaf.value):
-                    raise GraphError(
-                        f"backward needs the value that {describe(leaf)} had in {node.op}{node.where.described()}, but its array was "
-                        f"replaced at {leaf.replaced}. Call backward before the parameters are changed."
-                    )
+def _rule_text(node: Node, position: int, fault: str) -> str:
+    """Say of which rule something is a fault, and where its operation was recorded."""
+    primitive = node.primitive
+    name = f"input {position}" if primitive.variadic else f"'{primitive.inputs[position]}'"
+    operands = ", ".join(describe(n) for n in node.inputs)
+    return f"the derivative rule of {primitive.name}({operands}) for {name} {fault}{node.where.described()}"

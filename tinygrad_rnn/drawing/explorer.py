@@ -23,7 +23,7 @@ import numpy as np
 from ..core.errors import GraphError
 from ..core.primitive import Array, Rule
 from ..core.tape import Mark, Node
-from ..core.tensor import Tensor
+from ..core.tensor import KeepGrad, Tensor
 from ..core.trace import Program
 from ..core.walks import like
 from ..files import replace_file
@@ -315,7 +315,7 @@ class _Contents:
             "dtype": str(n.dtype),
             "value": value[n],
             "framed": b.framed,
-            "hook": any(not hasattr(h, "keeps_for") for h in n.hooks or ()),
+            "hook": any(not isinstance(h, KeepGrad) for h in n.hooks or ()),
             "needs": n.requires_grad,
         }
         if mark is not None and mark.step is not None:

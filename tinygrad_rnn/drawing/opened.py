@@ -181,13 +181,5 @@ def _copy(node: Node, now: dict[Node, Node], held: dict[Node, Array]) -> Node:
             else (saved[0], *kept)
         )
     return Node(
-        node.primitive,
-        inputs,
-        edges,
-        node.params,
-        saved,
-        node.shape,
-        node.dtype,
-        node.requires_grad,
-        node.origin,
+        node.primitive, inputs, edges, node.params, saved, node, node.requires_grad, node.origin
     )

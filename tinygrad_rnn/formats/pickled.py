@@ -13,13 +13,11 @@ import copy
 import weakref
 from typing import Any
 
-import numpy as np
-
 from ..core.errors import GraphError
-from ..core.primitive import REGISTRY, Array
+from ..core.primitive import REGISTRY, Array, Spec
 from ..core.record import describe
 from ..core.tape import Freed, Leaf, Mark, Node, context, reachable
-from ..core.tensor import Tensor, tensor
+from ..core.tensor import Tensor, attach, tensor
 from ..ops.numbers import depends_on_inputs
 
 
@@ -103,18 +101,8 @@ def _restore(array: Array, rows: list[Any]) -> Tensor:
             )
         links = tuple(nodes[value] if kind == "node" else value for kind, value in inputs)
         edges = REGISTRY[op].edges(links) if requires_grad else ()
-        origin = (None, 0, Mark(*mark))
-        node = Node(
-            REGISTRY[op],
-            links,
-            edges,
-            params,
-            saved,
-            tuple(shape),
-            np.dtype(dtype),
-            requires_grad,
-            origin,
-        )
+        out, origin = Spec(shape, dtype), (None, 0, Mark(*mark))
+        node = Node(REGISTRY[op], links, edges, params, saved, out, requires_grad, origin)
         node.name = name
         nodes.append(node)
     return Tensor(tensor(array).array, nodes[-1])
@@ -150,6 +138,4 @@ def _deepcopy(self: Tensor, memo: dict[int, Any]) -> Tensor:
     return restore(*copy.deepcopy(values, memo))  # type: ignore[no-any-return]
 
 
-Tensor.__reduce__ = _reduce  # type: ignore[method-assign, assignment]
-Tensor.__copy__ = _copy  # type: ignore[attr-defined]
-Tensor.__deepcopy__ = _deepcopy  # type: ignore[attr-defined]
+attach(Tensor, __reduce__=_reduce, __copy__=_copy, __deepcopy__=_deepcopy)

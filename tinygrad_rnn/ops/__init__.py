@@ -1,1 +1,5 @@
 """The vocabulary of operations, by family."""
+
+from ..core.tape import add_to_engine
+
+add_to_engine(__path__)

@@ -1,11 +1,12 @@
 """Operations of the user's own: `elementwise`, `custom_vjp`, `register_ufunc`.
 
-And the built-in ones made in the same way.
+The built-in ones that are made in the same way stand at the end.
 """
 
 from __future__ import annotations
 
 import functools
+import inspect
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -27,8 +28,9 @@ READS: dict[Primitive, Guards] = {}  # of operations whose forward is a function
 
 
 def _signed(function: Callable[..., Any], names: Sequence[str]) -> Callable[..., Any]:
-    """Give a function of any arguments named parameters, by which Primitive and Rule know it."""
-    function.names = tuple(names)  # type: ignore[attr-defined]
+    """State the names of the inputs of a function of any arguments, for Primitive and Rule."""
+    inputs = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_ONLY) for name in names]
+    function.__signature__ = inspect.Signature(inputs)  # type: ignore[attr-defined]
     return function
 
 

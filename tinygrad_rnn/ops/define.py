@@ -1,6 +1,6 @@
-"""How an entry of the vocabulary is written.
+"""How an entry of the vocabulary is written: decorators that make an operation.
 
-Decorators that turn a NumPy function and its rules into an operation.
+They are given a function of NumPy arrays and its derivative rules.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ..core.errors import ShapeError
 from ..core.memory import empty
 from ..core.primitive import LARGE, Primitive, Spec
 from ..core.record import apply
-from ..core.tape import NO_PARAMS, Node, caller, context
+from ..core.tape import NO_PARAMS, Node, context
 from ..core.tensor import FLOAT32, FLOAT64, Tensor
 from ..loops import elementwise
 from .checks import array, kinds_of, of_kind
@@ -83,8 +83,9 @@ def operation(primitive: Primitive, forward: Callable[..., Any]) -> Callable[...
 
 
 def _unary(primitive: Primitive) -> Callable[..., Any]:
+    """Return the public function of a primitive of one input and no parameters."""
     rule: Any = primitive.rules[0]
-    kept = primitive.kept[1]
+    keeps_out, keeps_input = (k in primitive.kept[1] for k in (0, 1))
 
     def op(x: Any) -> Any:
         now = context()
@@ -102,29 +103,16 @@ def _unary(primitive: Primitive) -> Callable[..., Any]:
             out = np.asarray(out)
         if node is None or not node.requires_grad or not now.grad_enabled:
             return Tensor(out)
-        saved = (out if 0 in kept else None, array if 1 in kept else None)
         if out.dtype is not dtype:
             return Tensor(out)  # a comparison: no gradient
-        edges = ((node, 0, rule),)
-        return Tensor(
-            out,
-            Node(
-                primitive,
-                (node,),
-                edges,
-                NO_PARAMS,
-                saved,
-                out.shape,
-                out.dtype,
-                True,
-                now.origin or caller(),
-            ),
-        )
+        saved = (out if keeps_out else None, array if keeps_input else None)
+        return Tensor(out, Node(primitive, (node,), ((node, 0, rule),), NO_PARAMS, saved, out))
 
     return op
 
 
 def _binary(primitive: Primitive) -> Callable[..., Any]:
+    """Return the public function of a primitive of two inputs and no parameters."""
     first, second = primitive.rules[0], primitive.rules[1]
     ufunc = type(primitive.forward) is np.ufunc  # which can be told where to write
 
@@ -147,31 +135,21 @@ def _binary(primitive: Primitive) -> Callable[..., Any]:
         if type(out) is not np.ndarray:
             out = np.asarray(out)
         left, right = a.node or a.leaf(), b.node or b.leaf()
-        edges: Any = ((left, 0, first),) if left.requires_grad else ()
-        if right.requires_grad:
-            edges += ((right, 1, second),)
-        if not edges or not now.grad_enabled:
+        mask = left.requires_grad + 2 * right.requires_grad
+        if not mask or not now.grad_enabled:
             return Tensor(out)
-        kept = primitive.kept[left.requires_grad + 2 * right.requires_grad]
+        edges: Any
+        if mask == 3:
+            edges = ((left, 0, first), (right, 1, second))
+        else:
+            edges = ((left, 0, first),) if mask == 1 else ((right, 1, second),)
+        kept = primitive.kept[mask]
         saved = (
             (out if 0 in kept else None, x if 1 in kept else None, y if 2 in kept else None)
             if kept
             else _NOTHING
         )
-        return Tensor(
-            out,
-            Node(
-                primitive,
-                (left, right),
-                edges,
-                NO_PARAMS,
-                saved,
-                out.shape,
-                out.dtype,
-                True,
-                now.origin or caller(),
-            ),
-        )
+        return Tensor(out, Node(primitive, (left, right), edges, NO_PARAMS, saved, out))
 
     return op
 

@@ -1,4 +1,8 @@
-"""What `ops` gives to Tensor: operators, methods, assignment, and NumPy's dispatch protocols."""
+"""What Tensor is given by `ops`: operators, methods, and assignment.
+
+A name that is added here is known to type checkers when `core/attached.pyi` has been made anew, by
+``python -m tests.declarations``.
+"""
 
 from __future__ import annotations
 
@@ -7,107 +11,23 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import DtypeError, NotDifferentiableError
-from ..core.primitive import Spec
-from ..core.record import describe
-from ..core.tensor import Tensor, check_dtype
-from . import assignment, elementwise, indexing, linear, numbers, reductions, shaping
-from .custom import UFUNCS
+from ..core.tensor import Tensor, attach, check_dtype
+from . import assignment, dispatch, elementwise, indexing, linear, numbers, reductions, shaping
 from .weak import Weak, passing
 
-_OPERATORS: dict[str, Callable[..., Any]] = {
-    "add": elementwise.add,
-    "sub": elementwise.subtract,
-    "mul": elementwise.multiply,
-    "truediv": elementwise.divide,
-    "pow": elementwise.power,
-    "mod": elementwise.mod,
-    "matmul": linear.matmul,
-    "lt": elementwise.less,
-    "le": elementwise.less_equal,
-    "gt": elementwise.greater,
-    "ge": elementwise.greater_equal,
-}
-for _name, _op in _OPERATORS.items():
-    setattr(Tensor, f"__{_name}__", _op)
-    setattr(Tensor, f"__r{_name}__", lambda self, other, op=_op: op(other, self))
 
-
-for _name, _op in assignment.OPERATORS.items():
-    setattr(Tensor, f"__{_name}__", _op)
-for _name, _op in numbers.METHODS.items():
-    setattr(Tensor, _name, _op)
+def _turned(op: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the operator for a tensor that stands on the right of something else."""
+    return lambda self, other: op(other, self)
 
 
 def _equality(op: Callable[..., Any]) -> Callable[..., Any]:
-    """Leave == and != with something that is no number or array (None, a string) to Python."""
+    """Return == or != that leaves what is no number or array (None, a string) to Python."""
     return lambda self, other: (
         op(self, other)
         if isinstance(other, (Tensor, int, float, np.ndarray, np.generic))
         else NotImplemented
     )
-
-
-Tensor.__eq__ = _equality(elementwise.equal)  # type: ignore[method-assign]
-Tensor.__ne__ = _equality(elementwise.not_equal)  # type: ignore[method-assign]
-
-_METHODS: dict[str, Callable[..., Any]] = {
-    "__neg__": elementwise.neg,
-    "__pos__": elementwise.positive,
-    "__abs__": elementwise.abs,
-    "__getitem__": indexing.getitem,
-    "detach": elementwise.stop_gradient,
-    "transpose": shaping.transpose,
-    "reshape": shaping.reshape,
-    "var": reductions.var,
-    "std": reductions.std,
-    "norm": reductions.norm,
-    "outer": linear.outer,
-}
-for _name in (
-    "exp",
-    "expm1",
-    "log",
-    "log1p",
-    "sqrt",
-    "square",
-    "reciprocal",
-    "abs",
-    "sign",
-    "floor",
-    "sin",
-    "cos",
-    "tanh",
-    "sigmoid",
-    "relu",
-    "erf",
-    "clip",
-    "maximum",
-    "minimum",
-):
-    _METHODS[_name] = getattr(elementwise, _name)
-for _name in (
-    "sum",
-    "mean",
-    "max",
-    "min",
-    "prod",
-    "logsumexp",
-    "softmax",
-    "log_softmax",
-    "cumsum",
-    "cumprod",
-    "argmax",
-    "argmin",
-    "any",
-    "all",
-):
-    _METHODS[_name] = getattr(reductions, _name)
-for _name in ("swapaxes", "expand_dims", "squeeze", "broadcast_to", "split", "flip", "roll"):
-    _METHODS[_name] = getattr(shaping, _name)
-_METHODS["take"] = indexing.take
-for _name, _op in _METHODS.items():
-    setattr(Tensor, _name, _op)
 
 
 def _copy(self: Tensor) -> Tensor:
@@ -121,296 +41,81 @@ def _astype(self: Tensor, dtype: Any) -> Any:
     return _copy(self) if self.dtype == found else elementwise.astype(self, found)
 
 
-def _on_values(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the NumPy functions that compare or show values: they have no gradient to lose."""
-
-    def call(*args: Any, **kwargs: Any) -> Any:
-        bare = [a.numpy() if isinstance(a, Tensor) else a for a in args]
-        return function(
-            *bare, **{k: v.numpy() if isinstance(v, Tensor) else v for k, v in kwargs.items()}
-        )
-
-    return call
-
-
-def _on_shapes(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the NumPy functions that look at shape and dtype of their first argument alone.
-
-    These are known while a function is traced, too.
-    """
-    call = _on_values(function)
-
-    def of_first(x: Any, *args: Any, **kwargs: Any) -> Any:
-        traced = isinstance(x, Tensor) and isinstance(x.array, Spec)
-        return call(
-            np.broadcast_to(np.zeros((), x.dtype), x.shape) if traced else x, *args, **kwargs
-        )
-
-    return of_first
-
-
-_FUNCTIONS: dict[Any, Callable[..., Any]] = {
-    f: _on_values(f)
-    for f in (np.array_equal, np.allclose, np.isclose, np.array_repr, np.array_str, np.array2string)
+_ARITHMETIC: dict[str, Callable[..., Any]] = {
+    "add": elementwise.add,
+    "sub": elementwise.subtract,
+    "mul": elementwise.multiply,
+    "truediv": elementwise.divide,
+    "pow": elementwise.power,
+    "mod": elementwise.mod,
+    "matmul": linear.matmul,
 }
-for _function in (
-    np.shape,
-    np.ndim,
-    np.size,
-    np.zeros_like,
-    np.ones_like,
-    np.empty_like,
-    np.result_type,
-    np.can_cast,
-):
-    _FUNCTIONS[_function] = _on_shapes(_function)
+_T = property(shaping.transpose, doc="The axes reversed.")
 
+# those whose results are weak where they are made of weak tensors (ops/weak.py)
+_PASSING: dict[str, Callable[..., Any]] = {
+    "__neg__": elementwise.neg,
+    "__pos__": elementwise.positive,
+    "__abs__": elementwise.abs,
+    "__getitem__": indexing.getitem,
+    **{
+        name: getattr(family, name)
+        for family, names in (
+            (
+                elementwise,
+                "exp expm1 log log1p sqrt square reciprocal abs sign floor sin cos tanh sigmoid "
+                "relu erf clip maximum minimum",
+            ),
+            (
+                reductions,
+                "sum mean max min prod logsumexp softmax log_softmax cumsum cumprod var std norm",
+            ),
+            (shaping, "transpose reshape swapaxes expand_dims squeeze broadcast_to flip roll"),
+            (indexing, "take"),
+            (linear, "outer"),
+        )
+        for name in names.split()
+    },
+}
+METHODS: dict[str, Any] = {
+    **{f"__{name}__": op for name, op in _ARITHMETIC.items()},
+    **{f"__r{name}__": _turned(op) for name, op in _ARITHMETIC.items()},
+    **{f"__{name}__": op for name, op in assignment.OPERATORS.items()},
+    **{f"__{r}{name}__": op for name, op in dispatch.LOGICAL.items() for r in ("", "r")},
+    **numbers.METHODS,
+    **_PASSING,
+    "__eq__": _equality(elementwise.equal),
+    "__ne__": _equality(elementwise.not_equal),
+    "__lt__": elementwise.less,
+    "__le__": elementwise.less_equal,
+    "__gt__": elementwise.greater,
+    "__ge__": elementwise.greater_equal,
+    "__invert__": dispatch.logical_not,
+    "__setitem__": assignment.setitem,
+    "__array_ufunc__": dispatch.array_ufunc,
+    "__array_function__": dispatch.array_function,
+    "T": _T,
+    "data": assignment.data,
+    "astype": _astype,
+    "copy": _copy,
+    "detach": elementwise.stop_gradient,
+    "dot": dispatch.dot,
+    "split": shaping.split,
+    "argmax": reductions.argmax,
+    "argmin": reductions.argmin,
+    "any": reductions.any,
+    "all": reductions.all,
+}
+attach(Tensor, **METHODS)
 
-def _full_like(a: Any, fill_value: Any, *args: Any, **kwargs: Any) -> Any:
-    # a value with gradients is refused
-    return _on_shapes(np.full_like)(a, np.asarray(fill_value), *args, **kwargs)
-
-
-_FUNCTIONS[np.full_like] = _full_like
-
-_NAMES = (
-    "abs add cos divide equal exp expm1 floor greater greater_equal isfinite isnan less less_equal log log1p logaddexp logical_and "
-    "logical_not logical_or maximum minimum mod multiply not_equal positive power reciprocal sign sin sqrt square subtract tanh"
+attach(
+    Weak,
+    T=property(passing(shaping.transpose), doc=_T.__doc__),
+    **{name: passing(op) for name, op in _PASSING.items()},
+    **{
+        name: passing(METHODS[name])
+        for plain in _ARITHMETIC
+        if plain != "matmul"
+        for name in (f"__{plain}__", f"__r{plain}__")
+    },
 )
-for _name in _NAMES.split():
-    UFUNCS[getattr(np, _name)] = getattr(elementwise, _name)
-UFUNCS[np.matmul] = linear.matmul
-UFUNCS[np.negative] = elementwise.neg
-
-
-def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
-    several = (x.ndim if axis is None else len(axis) if isinstance(axis, (tuple, list)) else 1) > 1
-    if ord not in (None, "fro" if several else 2):
-        raise _unknown(f"linalg.norm with ord={ord}", "")
-    return reductions.norm(x, axis, keepdims)
-
-
-def _dot(a: Any, b: Any) -> Any:
-    left, right = getattr(a, "ndim", 0), getattr(b, "ndim", 0)
-    if left > 2 or right > 2:
-        raise _unknown("dot of more than two axes", "Write it with @ or np.einsum. ")
-    return linear.matmul(a, b) if left and right else a * b
-
-
-def _of_bools(op: Callable[..., Any], symbol: str) -> Callable[..., Any]:
-    """Return an operator of & | ^ ~ on booleans.
-
-    On integers it would be bitwise, which there is not.
-    """
-
-    def checked(*operands: Any) -> Any:
-        if any(getattr(x, "dtype", np.dtype(type(x))) != np.bool_ for x in operands):
-            raise DtypeError(
-                f"{symbol} is for boolean tensors; found {', '.join(describe(x) for x in operands)}. Compare first, as in (t > 0)"
-            )
-        return op(*operands)
-
-    return checked
-
-
-def _flat(op: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function that flattens if no axis is given, as NumPy's does.
-
-    Ours has a certain axis then.
-    """
-
-    def call(x: Any, *args: Any, axis: Any = None) -> Any:
-        x = x if isinstance(x, Tensor) else np.asarray(x)
-        return op(x.reshape(-1) if axis is None else x, *args, axis=0 if axis is None else axis)
-
-    return call
-
-
-# Functions of NumPy by its parameters, in its order: those that are inputs; then settings, with our
-# name behind a colon where it is another one.
-# What stands in brackets there is not here: it may be given with its default, which is None or
-# stands behind the sign of equality.
-_OUT = "[dtype] [out]"
-_TAKEN: dict[Any, tuple[Callable[..., Any], str, str]] = {
-    np.clip: (elementwise.clip, "a", "a_min:low a_max:high [out] min:low max:high"),
-    np.where: (elementwise.where, "condition x y", ""),
-    np.sum: (reductions.sum, "a", f"axis {_OUT} keepdims [initial] [where]"),
-    np.prod: (reductions.prod, "a", f"axis {_OUT} keepdims [initial] [where]"),
-    np.mean: (reductions.mean, "a", f"axis {_OUT} keepdims [where]"),
-    np.std: (
-        reductions.std,
-        "a",
-        f"axis {_OUT} ddof:correction keepdims [where] [mean] correction",
-    ),
-    np.var: (
-        reductions.var,
-        "a",
-        f"axis {_OUT} ddof:correction keepdims [where] [mean] correction",
-    ),
-    np.max: (reductions.max, "a", "axis [out] keepdims [initial] [where]"),
-    np.min: (reductions.min, "a", "axis [out] keepdims [initial] [where]"),
-    np.all: (reductions.all, "a", "axis [out] keepdims [where]"),
-    np.any: (reductions.any, "a", "axis [out] keepdims [where]"),
-    np.argmax: (reductions.argmax, "a", "axis [out] keepdims"),
-    np.argmin: (reductions.argmin, "a", "axis [out] keepdims"),
-    np.cumsum: (_flat(reductions.cumsum), "a", f"axis {_OUT}"),
-    np.cumprod: (_flat(reductions.cumprod), "a", f"axis {_OUT}"),
-    np.outer: (linear.outer, "a b", "[out]"),
-    np.dot: (_dot, "a b", "[out]"),
-    np.linalg.norm: (_norm, "x", "ord axis keepdims"),
-    np.broadcast_to: (shaping.broadcast_to, "array", "shape [subok=False]"),
-    np.concatenate: (shaping.concatenate, "arrays", "axis [out] [dtype] [casting=same_kind]"),
-    np.stack: (shaping.stack, "arrays", "axis [out] [dtype] [casting=same_kind]"),
-    np.expand_dims: (shaping.expand_dims, "a", "axis"),
-    np.squeeze: (shaping.squeeze, "a", "axis"),
-    np.flip: (shaping.flip, "m", "axis"),
-    np.roll: (shaping.roll, "a", "shift axis"),
-    np.pad: (shaping.pad, "array", "pad_width [mode=constant] constant_values:value"),
-    np.reshape: (shaping.reshape, "a shape", "[order=C] [copy]"),
-    np.transpose: (lambda x, axes=None: shaping.transpose(x, axes), "a", "axes"),
-    np.swapaxes: (shaping.swapaxes, "a axis1 axis2", ""),
-    np.split: (shaping.split, "ary", "indices_or_sections:parts axis"),
-    np.take: (_flat(indexing.take), "a indices", "axis [out] [mode=raise]"),
-    np.take_along_axis: (indexing.take_along_axis, "arr indices", "axis"),
-    np.tril: (shaping.tril, "m", "k"),
-    np.triu: (shaping.triu, "m", "k"),
-}
-
-
-def _called(function: Any) -> Callable[..., Any]:
-    """Return a function that does by ours what one of NumPy does.
-
-    Arguments by position and by name find their places as NumPy has them.
-    """
-    op, inputs, settings = _TAKEN[function]
-    names = [
-        *inputs.split(),
-        *(word.strip("[]").partition("=")[0].partition(":")[0] for word in settings.split()),
-    ]
-    ours = dict(word.split(":") for word in settings.split() if ":" in word)
-    left = {
-        name: default
-        for name, _, default in (
-            w.strip("[]").partition("=") for w in settings.split() if w.startswith("[")
-        )
-    }
-
-    def call(*args: Any, **kwargs: Any) -> Any:
-        given = dict(zip(names, args, strict=False))
-        wrong = [name for name in kwargs if name not in names or name in given]
-        lacking = [name for name in inputs.split() if name not in given and name not in kwargs]
-        if wrong or lacking or len(args) > len(names):
-            found = (
-                f"without {lacking[0]}"
-                if lacking
-                else f"with {sorted(wrong)}"
-                if wrong
-                else f"of {len(args)} arguments"
-            )
-            raise _unknown(
-                f"{function.__name__} {found}",
-                f"Here it takes {', '.join(n for n in names if n not in left)}. ",
-            )
-        settled: dict[str, Any] = {}
-        for name, value in (given | kwargs).items():
-            if name in inputs.split() or value is np._NoValue:
-                continue
-            if name in left:
-                if value is not None and str(value) != left[name]:
-                    raise _unknown(f"{function.__name__} with {name}={value!r}", "")
-            elif settled.setdefault(ours.get(name, name), value) is not value:
-                raise _unknown(f"{function.__name__} with two values for {name}", "")
-        return op(*[(given | kwargs)[name] for name in inputs.split()], **settled)
-
-    return call
-
-
-_TAKEN |= {np.amax: _TAKEN[np.max], np.amin: _TAKEN[np.min]}
-_FUNCTIONS |= {function: _called(function) for function in _TAKEN}
-
-
-def _einsum(*operands: Any, **settings: Any) -> Any:
-    # the order of the products changes no value
-    given = {k: v for k, v in settings.items() if k != "optimize" and v is not None}
-    if given:
-        raise _unknown(f"einsum with {sorted(given)}", "")
-    return linear.einsum(*operands)
-
-
-_FUNCTIONS[np.einsum] = _einsum
-Tensor.dot = _dot  # type: ignore[attr-defined]
-for _symbol, _name, _op in (
-    ("&", "and", elementwise.logical_and),
-    ("|", "or", elementwise.logical_or),
-    ("^", "xor", elementwise.not_equal),
-):
-    _checked = _of_bools(_op, _symbol)
-    # which an array of NumPy calls where it stands on the left
-    UFUNCS[getattr(np, f"bitwise_{_name}")] = _checked
-    setattr(Tensor, f"__{_name}__", _checked)
-    setattr(Tensor, f"__r{_name}__", _checked)
-setattr(Tensor, "__invert__", _of_bools(elementwise.logical_not, "~"))  # noqa: B010  (an operator)
-_REDUCE = {
-    np.add: reductions.sum,
-    np.multiply: reductions.prod,
-    np.maximum: reductions.max,
-    np.minimum: reductions.min,
-}
-
-
-def _array_ufunc(self: Tensor, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
-    if kwargs.get("out") is not None:
-        raise NotDifferentiableError(
-            f"np.{ufunc.__name__} was asked to write its result into an existing array (out=, or an operator such as += on an ndarray); "
-            "the tape cannot record that. Use the result instead: a = a + t."
-        )
-    kwargs = {
-        name: value
-        for name, value in kwargs.items()
-        if name == "axis" or not (value is None or value is np._NoValue)
-    }
-    if method == "__call__" and ufunc in UFUNCS and not kwargs:
-        return UFUNCS[ufunc](*inputs)
-    if method == "reduce" and ufunc in _REDUCE and set(kwargs) <= {"axis", "keepdims"}:
-        return _REDUCE[ufunc](
-            inputs[0], axis=kwargs.get("axis", 0), keepdims=kwargs.get("keepdims", False)
-        )
-    name = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
-    extra = f" with {sorted(kwargs)}" if kwargs else ""
-    raise _unknown(name + extra, "tg.register_ufunc states the derivative of a ufunc; ")
-
-
-def _array_function(self: Tensor, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
-    op = _FUNCTIONS.get(function)
-    if op is None:
-        raise _unknown(
-            f"{function.__module__.removeprefix('numpy')}.{function.__name__}".lstrip("."), ""
-        )
-    return op(*args, **kwargs)
-
-
-def _unknown(name: str, hint: str) -> NotDifferentiableError:
-    return NotDifferentiableError(
-        f"np.{name} has no derivative here, and converting the tensor would cut the tape. {hint}"
-        "t.numpy() or t.detach().numpy() gives NumPy the values where no gradient is wanted."
-    )
-
-
-Tensor.astype = _astype  # type: ignore[attr-defined]
-Tensor.copy = _copy  # type: ignore[attr-defined]
-Tensor.__setitem__ = assignment.setitem  # type: ignore[method-assign]
-Tensor.data = assignment.data
-Tensor.__array_ufunc__ = _array_ufunc  # type: ignore[attr-defined]
-Tensor.__array_function__ = _array_function  # type: ignore[attr-defined]
-Tensor.T = property(shaping.transpose, doc="The axes reversed.")  # type: ignore[attr-defined]
-for _name in (
-    *(
-        f"__{r}{name}__"
-        for name in ("add", "sub", "mul", "truediv", "pow", "mod")
-        for r in ("", "r")
-    ),
-    *_METHODS,
-):
-    if _name not in ("detach", "argmax", "argmin", "any", "all", "split"):
-        setattr(Weak, _name, passing(getattr(Tensor, _name)))
-Weak.T = property(passing(shaping.transpose), doc="The axes reversed.")  # type: ignore[attr-defined]

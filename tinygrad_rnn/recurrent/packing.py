@@ -64,10 +64,8 @@ def cut(whole: Any, shapes: Sequence[tuple[int, ...]], apart: int | None = None)
                 edges,
                 {"begin": a, "shape": shape},
                 (None, None),
-                shape,
-                part.dtype,
-                True,
-                place,
+                part,
+                origin=place,
             ),
         )
         for k, (a, part, shape) in enumerate(

@@ -18,7 +18,7 @@ import numpy as np
 from ..core.errors import DtypeError, GraphError
 from ..core.primitive import Primitive, Spec
 from ..core.record import describe
-from ..core.tape import Leaf, Node, Older, caller, context, reachable, setting
+from ..core.tape import Leaf, Node, Older, context, reachable, setting
 from ..core.tensor import Tensor
 from ..core.walks import pull_back, push_forward
 from ..ops.elementwise import tanh
@@ -156,22 +156,8 @@ class Segment(Repeatable):
         self.needed = [t.requires_grad for t in tensors]
         # the rule looks at no other values
         saved = [None, (*[t.array for t in tensors], *[None] * len(self.captured))]
-        now = context()
-        place = now.origin or caller()
-        return Tensor(
-            packed,
-            Node(
-                primitive,
-                nodes,
-                primitive.edges(nodes),
-                {"segment": self},
-                saved,
-                packed.shape,
-                packed.dtype,
-                True,
-                place,
-            ),
-        )
+        edges = primitive.edges(nodes)
+        return Tensor(packed, Node(primitive, nodes, edges, {"segment": self}, saved, packed))
 
     # --- backward and forward through it ----------------------------------------------------------
 

@@ -1,0 +1,281 @@
+"""NumPy's functions on tensors: ``np.tanh(t)``, ``np.sum(t, axis=0)``, ``np.concatenate([t, t])``.
+
+A tensor answers NumPy's two protocols, ``__array_ufunc__`` and ``__array_function__``, with the
+operation of the same meaning. What has no derivative here is an error, since NumPy would convert
+the tensor to an array and cut the tape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..core.errors import DtypeError, NotDifferentiableError
+from ..core.primitive import Spec
+from ..core.record import describe
+from ..core.tensor import Tensor
+from . import elementwise, indexing, linear, reductions, shaping
+from .custom import UFUNCS
+
+
+def _on_values(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a NumPy function for the bare values, which it compares or shows."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        bare = [a.numpy() if isinstance(a, Tensor) else a for a in args]
+        return function(
+            *bare, **{k: v.numpy() if isinstance(v, Tensor) else v for k, v in kwargs.items()}
+        )
+
+    return call
+
+
+def _on_shapes(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a NumPy function that looks only at the shape and dtype of its first argument.
+
+    These are known while a function is traced, too.
+    """
+    call = _on_values(function)
+
+    def of_first(x: Any, *args: Any, **kwargs: Any) -> Any:
+        traced = isinstance(x, Tensor) and isinstance(x.array, Spec)
+        return call(
+            np.broadcast_to(np.zeros((), x.dtype), x.shape) if traced else x, *args, **kwargs
+        )
+
+    return of_first
+
+
+_FUNCTIONS: dict[Any, Callable[..., Any]] = {
+    f: _on_values(f)
+    for f in (np.array_equal, np.allclose, np.isclose, np.array_repr, np.array_str, np.array2string)
+}
+_LIKE = (np.zeros_like, np.ones_like, np.empty_like)
+for _function in (np.shape, np.ndim, np.size, *_LIKE, np.result_type, np.can_cast):
+    _FUNCTIONS[_function] = _on_shapes(_function)
+
+
+def _full_like(a: Any, fill_value: Any, *args: Any, **kwargs: Any) -> Any:
+    """Fill an array as NumPy does; a value with gradients is refused."""
+    return _on_shapes(np.full_like)(a, np.asarray(fill_value), *args, **kwargs)
+
+
+_FUNCTIONS[np.full_like] = _full_like
+
+_NAMES = (
+    "abs add cos divide equal exp expm1 floor greater greater_equal isfinite isnan less less_equal log log1p logaddexp logical_and "
+    "logical_not logical_or maximum minimum mod multiply not_equal positive power reciprocal sign sin sqrt square subtract tanh"
+)
+for _name in _NAMES.split():
+    UFUNCS[getattr(np, _name)] = getattr(elementwise, _name)
+UFUNCS[np.matmul] = linear.matmul
+UFUNCS[np.negative] = elementwise.neg
+
+
+def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
+    """Compute the norm of a vector or a matrix: the Euclidean one, which NumPy calls 2 or "fro"."""
+    several = (x.ndim if axis is None else len(axis) if isinstance(axis, (tuple, list)) else 1) > 1
+    if ord not in (None, "fro" if several else 2):
+        raise _unknown(f"linalg.norm with ord={ord}", "")
+    return reductions.norm(x, axis, keepdims)
+
+
+def dot(a: Any, b: Any) -> Any:
+    """Multiply as ``np.dot`` does, for operands of at most two axes."""
+    left, right = getattr(a, "ndim", 0), getattr(b, "ndim", 0)
+    if left > 2 or right > 2:
+        raise _unknown("dot of more than two axes", "Write it with @ or np.einsum. ")
+    return linear.matmul(a, b) if left and right else a * b
+
+
+def _of_bools(op: Callable[..., Any], symbol: str) -> Callable[..., Any]:
+    """Return the operator & | ^ or ~ for booleans; on integers it would be bitwise: an error."""
+
+    def checked(*operands: Any) -> Any:
+        if any(getattr(x, "dtype", np.dtype(type(x))) != np.bool_ for x in operands):
+            raise DtypeError(
+                f"{symbol} is for boolean tensors; found {', '.join(describe(x) for x in operands)}. Compare first, as in (t > 0)"
+            )
+        return op(*operands)
+
+    return checked
+
+
+LOGICAL = {
+    "and": _of_bools(elementwise.logical_and, "&"),
+    "or": _of_bools(elementwise.logical_or, "|"),
+    "xor": _of_bools(elementwise.not_equal, "^"),
+}
+for _name, _op in LOGICAL.items():  # which an array of NumPy calls where it stands on the left
+    UFUNCS[getattr(np, f"bitwise_{_name}")] = _op
+logical_not = _of_bools(elementwise.logical_not, "~")
+
+
+def _flat(op: Callable[..., Any]) -> Callable[..., Any]:
+    """Return an operation that flattens the array where no axis is given, as NumPy's does."""
+
+    def call(x: Any, *args: Any, axis: Any = None) -> Any:
+        x = x if isinstance(x, Tensor) else np.asarray(x)
+        return op(x.reshape(-1) if axis is None else x, *args, axis=0 if axis is None else axis)
+
+    return call
+
+
+# For each function of NumPy ours, and the names of NumPy's parameters in their order: first those
+# that are inputs, then the settings. Where a setting has another name here, that stands behind a
+# colon. One in brackets does not exist here: it may be given with its default, which is None or
+# stands behind the sign of equality.
+_OUT = "[dtype] [out]"
+_TAKEN: dict[Any, tuple[Callable[..., Any], str, str]] = {
+    np.clip: (elementwise.clip, "a", "a_min:low a_max:high [out] min:low max:high"),
+    np.where: (elementwise.where, "condition x y", ""),
+    np.sum: (reductions.sum, "a", f"axis {_OUT} keepdims [initial] [where]"),
+    np.prod: (reductions.prod, "a", f"axis {_OUT} keepdims [initial] [where]"),
+    np.mean: (reductions.mean, "a", f"axis {_OUT} keepdims [where]"),
+    np.std: (
+        reductions.std,
+        "a",
+        f"axis {_OUT} ddof:correction keepdims [where] [mean] correction",
+    ),
+    np.var: (
+        reductions.var,
+        "a",
+        f"axis {_OUT} ddof:correction keepdims [where] [mean] correction",
+    ),
+    np.max: (reductions.max, "a", "axis [out] keepdims [initial] [where]"),
+    np.min: (reductions.min, "a", "axis [out] keepdims [initial] [where]"),
+    np.all: (reductions.all, "a", "axis [out] keepdims [where]"),
+    np.any: (reductions.any, "a", "axis [out] keepdims [where]"),
+    np.argmax: (reductions.argmax, "a", "axis [out] keepdims"),
+    np.argmin: (reductions.argmin, "a", "axis [out] keepdims"),
+    np.cumsum: (_flat(reductions.cumsum), "a", f"axis {_OUT}"),
+    np.cumprod: (_flat(reductions.cumprod), "a", f"axis {_OUT}"),
+    np.outer: (linear.outer, "a b", "[out]"),
+    np.dot: (dot, "a b", "[out]"),
+    np.linalg.norm: (_norm, "x", "ord axis keepdims"),
+    np.broadcast_to: (shaping.broadcast_to, "array", "shape [subok=False]"),
+    np.concatenate: (shaping.concatenate, "arrays", "axis [out] [dtype] [casting=same_kind]"),
+    np.stack: (shaping.stack, "arrays", "axis [out] [dtype] [casting=same_kind]"),
+    np.expand_dims: (shaping.expand_dims, "a", "axis"),
+    np.squeeze: (shaping.squeeze, "a", "axis"),
+    np.flip: (shaping.flip, "m", "axis"),
+    np.roll: (shaping.roll, "a", "shift axis"),
+    np.pad: (shaping.pad, "array", "pad_width [mode=constant] constant_values:value"),
+    np.reshape: (shaping.reshape, "a shape", "[order=C] [copy]"),
+    np.transpose: (lambda x, axes=None: shaping.transpose(x, axes), "a", "axes"),
+    np.swapaxes: (shaping.swapaxes, "a axis1 axis2", ""),
+    np.split: (shaping.split, "ary", "indices_or_sections:parts axis"),
+    np.take: (_flat(indexing.take), "a indices", "axis [out] [mode=raise]"),
+    np.take_along_axis: (indexing.take_along_axis, "arr indices", "axis"),
+    np.tril: (shaping.tril, "m", "k"),
+    np.triu: (shaping.triu, "m", "k"),
+}
+
+
+def _called(function: Any) -> Callable[..., Any]:
+    """Return our function with the signature of NumPy's."""
+    op, inputs, settings = _TAKEN[function]
+    names = [
+        *inputs.split(),
+        *(word.strip("[]").partition("=")[0].partition(":")[0] for word in settings.split()),
+    ]
+    ours = dict(word.split(":") for word in settings.split() if ":" in word)
+    left = {
+        name: default
+        for name, _, default in (
+            w.strip("[]").partition("=") for w in settings.split() if w.startswith("[")
+        )
+    }
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        given = dict(zip(names, args, strict=False))
+        wrong = [name for name in kwargs if name not in names or name in given]
+        lacking = [name for name in inputs.split() if name not in given and name not in kwargs]
+        if wrong or lacking or len(args) > len(names):
+            found = (
+                f"without {lacking[0]}"
+                if lacking
+                else f"with {sorted(wrong)}"
+                if wrong
+                else f"of {len(args)} arguments"
+            )
+            raise _unknown(
+                f"{function.__name__} {found}",
+                f"Here it takes {', '.join(n for n in names if n not in left)}. ",
+            )
+        settled: dict[str, Any] = {}
+        for name, value in (given | kwargs).items():
+            if name in inputs.split() or value is np._NoValue:
+                continue
+            if name in left:
+                if value is not None and str(value) != left[name]:
+                    raise _unknown(f"{function.__name__} with {name}={value!r}", "")
+            elif settled.setdefault(ours.get(name, name), value) is not value:
+                raise _unknown(f"{function.__name__} with two values for {name}", "")
+        return op(*[(given | kwargs)[name] for name in inputs.split()], **settled)
+
+    return call
+
+
+_TAKEN |= {np.amax: _TAKEN[np.max], np.amin: _TAKEN[np.min]}
+_FUNCTIONS |= {function: _called(function) for function in _TAKEN}
+
+
+def _einsum(*operands: Any, **settings: Any) -> Any:
+    """Compute ``np.einsum``; `optimize` is ignored: the order of the products changes no value."""
+    given = {k: v for k, v in settings.items() if k != "optimize" and v is not None}
+    if given:
+        raise _unknown(f"einsum with {sorted(given)}", "")
+    return linear.einsum(*operands)
+
+
+_FUNCTIONS[np.einsum] = _einsum
+_REDUCE = {
+    np.add: reductions.sum,
+    np.multiply: reductions.prod,
+    np.maximum: reductions.max,
+    np.minimum: reductions.min,
+}
+
+
+def array_ufunc(self: Tensor, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+    """Answer to a ufunc of NumPy that was called with a tensor (NumPy's ``__array_ufunc__``)."""
+    if kwargs.get("out") is not None:
+        raise NotDifferentiableError(
+            f"np.{ufunc.__name__} was asked to write its result into an existing array (out=, or an operator such as += on an ndarray); "
+            "the tape cannot record that. Use the result instead: a = a + t."
+        )
+    kwargs = {
+        name: value
+        for name, value in kwargs.items()
+        if name == "axis" or not (value is None or value is np._NoValue)
+    }
+    if method == "__call__" and ufunc in UFUNCS and not kwargs:
+        return UFUNCS[ufunc](*inputs)
+    if method == "reduce" and ufunc in _REDUCE and set(kwargs) <= {"axis", "keepdims"}:
+        return _REDUCE[ufunc](
+            inputs[0], axis=kwargs.get("axis", 0), keepdims=kwargs.get("keepdims", False)
+        )
+    name = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
+    extra = f" with {sorted(kwargs)}" if kwargs else ""
+    raise _unknown(name + extra, "tg.register_ufunc states the derivative of a ufunc; ")
+
+
+def array_function(self: Tensor, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+    """Answer to another function of NumPy, called with a tensor (``__array_function__``)."""
+    op = _FUNCTIONS.get(function)
+    if op is None:
+        raise _unknown(
+            f"{function.__module__.removeprefix('numpy')}.{function.__name__}".lstrip("."), ""
+        )
+    return op(*args, **kwargs)
+
+
+def _unknown(name: str, hint: str) -> NotDifferentiableError:
+    """Make the error for a function, or a use of one, that has no derivative here."""
+    return NotDifferentiableError(
+        f"np.{name} has no derivative here, and converting the tensor would cut the tape. {hint}"
+        "t.numpy() or t.detach().numpy() gives NumPy the values where no gradient is wanted."
+    )
