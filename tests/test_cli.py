@@ -86,7 +86,7 @@ def test_info(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_info_says_why_there_are_no_kernels() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "tinygrad_rnn.cli", "info"],
+        [sys.executable, "-m", "tinygrad_rnn", "info"],
         capture_output=True,
         text=True,
         env={**os.environ, "NUMBA_DISABLE_JIT": "1"},
@@ -169,7 +169,7 @@ def test_ctrl_c_keeps_a_checkpoint(file: Path, tmp_path: Path) -> None:
         sys.executable,
         "-u",
         "-m",
-        "tinygrad_rnn.cli",
+        "tinygrad_rnn",
         "train",
         "--text",
         str(file),

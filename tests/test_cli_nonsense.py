@@ -20,7 +20,7 @@ import pytest
 
 import tinygrad_rnn as tg
 from tests.command import call
-from tinygrad_rnn import cli
+from tinygrad_rnn.cli import arguments, info
 from tinygrad_rnn.train import characters, console, demo, text
 from tinygrad_rnn.train.named import example, load_named
 
@@ -127,7 +127,7 @@ def commands(
 
 
 def cases() -> Iterator[Any]:
-    for name, parser in commands(cli._parser()):
+    for name, parser in commands(arguments.parser()):
         for action in parser._actions:
             if isinstance(action, argparse._HelpAction):
                 continue
@@ -139,7 +139,7 @@ def cases() -> Iterator[Any]:
 
 
 def test_all_commands_are_here() -> None:
-    assert {name for name, _ in commands(cli._parser())} == ENDS_SOON.keys()
+    assert {name for name, _ in commands(arguments.parser())} == ENDS_SOON.keys()
 
 
 @pytest.mark.parametrize(("command", "action"), list(cases()))
@@ -147,7 +147,7 @@ def test_nonsense_takes_one_line(
     command: str, action: argparse.Action, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     values = (
-        (NUMBERS if action.type not in (None, cli._path) else NAMES)
+        (NUMBERS if action.type not in (None, arguments.path) else NAMES)
         if action.nargs != 0
         else [None]
     )
@@ -160,14 +160,10 @@ def test_nonsense_takes_one_line(
                 flag = [f"{action.option_strings[0]}={value}"]
             else:
                 flag = [action.option_strings[0]]
-            arguments = [*command.split(), *ENDS_SOON[command], *flag, *given]
+            line = [*command.split(), *ENDS_SOON[command], *flag, *given]
         else:
-            arguments = [
-                *command.split(),
-                *(["--"] if value and value.startswith("-") else []),
-                *given,
-            ]
-        code, out, err = call(*arguments, capsys=capsys)
+            line = [*command.split(), *(["--"] if value and value.startswith("-") else []), *given]
+        code, out, err = call(*line, capsys=capsys)
         one_line(code, err)
         assert "Traceback" not in out
     assert sorted(folder.rglob("*")) == before and (folder / "short.txt").read_text() == "short"
@@ -197,7 +193,7 @@ def test_names_in_another_encoding(folder: Path, capsys: pytest.CaptureFixture[s
         "import tinygrad_rnn as tg\nMine = tg.cells.Elman(3, 4, rng=0)\n"
     )
     (folder / "text.txt").rename("t\udce9.txt")
-    for arguments in (
+    for words in (
         ["draw", "caf\udce9.py:Mine", "--out", "a\udce9.svg", "--title", "\udce9"],
         ["draw", "caf\udce9.py:Mine", "--out", "a\udce9.dot", "--title", "\udce9"],
         ["draw", "caf\udce9.py:Mine", "--out", "a\udce9.html", "--steps", "2", "--heat"],
@@ -209,8 +205,8 @@ def test_names_in_another_encoding(folder: Path, capsys: pytest.CaptureFixture[s
         ["sample", "o\udce9/model.safetensors", "--prompt", "\udce9", "--length", "5"],
         ["draw", "o\udce9/model.safetensors"],
     ):
-        code, _, err = call(*arguments, capsys=capsys)
-        assert (code, err) == (0, ""), arguments
+        code, _, err = call(*words, capsys=capsys)
+        assert (code, err) == (0, ""), words
     assert {"a\udce9.svg", "a\udce9.dot", "e\udce9.html", "explore.html", "o\udce9"} <= {
         path.name for path in folder.iterdir()
     }
@@ -300,7 +296,7 @@ def test_what_a_file_prints_is_seen(folder: Path, capsys: pytest.CaptureFixture[
 
 
 def shell(line: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = f'"{sys.executable}" -m tinygrad_rnn.cli'
+    command = f'"{sys.executable}" -m tinygrad_rnn'
     return subprocess.run(["bash", "-c", line.replace("tinygrad-rnn", command)], capture_output=True, text=True, timeout=120,
                           env={**os.environ, "PYTHONPATH": str(ROOT), **environment})  # fmt: skip
 
@@ -332,7 +328,7 @@ def test_a_run_needs_nobody_who_reads(line: str, folder: Path) -> None:
 @pytest.mark.skipif(os.name != "posix", reason="needs a POSIX shell")
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
 def test_no_file_gets_the_number_of_a_closed_stream(closed: str, folder: Path) -> None:
-    program = "import os; from tinygrad_rnn import cli; cli._open_streams(); os._exit(os.open('short.txt', os.O_RDONLY) <= 2)"
+    program = "import os; from tinygrad_rnn.cli import streams; streams.open_streams(); os._exit(os.open('short.txt', os.O_RDONLY) <= 2)"
     assert shell(f'"{sys.executable}" -c "{program}" {closed}').returncode == 0
 
 
@@ -452,7 +448,7 @@ def test_a_fault_of_this_program_takes_one_line(
     def broken(given: argparse.Namespace) -> int:
         raise ZeroDivisionError("a\nb")
 
-    monkeypatch.setattr(cli, "_info", broken)
+    monkeypatch.setattr(info, "info", broken)
     code, _, err = call("info", capsys=capsys)
     assert (
         code == 70
