@@ -21,8 +21,10 @@ import pytest
 import tinygrad_rnn as tg
 from tests.command import call
 from tinygrad_rnn.cli import arguments, info
-from tinygrad_rnn.train import characters, console, demo, text
+from tinygrad_rnn.train import characters, console, demo, memory, model_files, text, windows
 from tinygrad_rnn.train.named import example, load_named
+from tinygrad_rnn.train.options import Options
+from tinygrad_rnn.train.vocabulary import Vocabulary
 
 pytestmark = pytest.mark.usefixtures("eager")
 
@@ -322,7 +324,7 @@ def test_a_run_needs_nobody_who_reads(line: str, folder: Path) -> None:
     assert done.returncode == 0 and done.stderr == "", done.stderr
     names = ["checkpoint.safetensors", "loss.svg", "model.safetensors"]
     assert sorted(path.name for path in (folder / "out").iterdir()) == names
-    characters.load_model(folder / "out" / "model.safetensors")
+    model_files.load_model(folder / "out" / "model.safetensors")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs a POSIX shell")
@@ -411,9 +413,9 @@ def test_a_network_that_does_not_fit_is_refused(
 def test_without_enough_memory(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(demo, "_memory", lambda: 10_000)
+    monkeypatch.setattr(memory, "_memory", lambda: 10_000)
     one_line(*call("train", "--text", "text.txt", "--out", "out", *SMALL, capsys=capsys)[::2])
-    monkeypatch.setattr(demo, "_memory", lambda: None)
+    monkeypatch.setattr(memory, "_memory", lambda: None)
 
     def none(*_: Any, **__: Any) -> None:
         raise MemoryError
@@ -467,8 +469,8 @@ def test_a_sample_is_shown_as_it_is_but_for_what_controls_a_terminal(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     text_ = "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645 \U0001f468\u200d\U0001f469 a\u00a0b\u3000c :smile: [bold]x[/]\t\n"
-    assert demo._shown(text_) == text_
-    assert demo._shown("a\x1b[31m\x07\x9b\udce9") == "a\ufffd[31m\ufffd\ufffd\ufffd"
+    assert console.printable(text_) == text_
+    assert console.printable("a\x1b[31m\x07\x9b\udce9") == "a\ufffd[31m\ufffd\ufffd\ufffd"
     console.console(width=200).print(text_, markup=False, soft_wrap=True)
     out = capsys.readouterr().out
     assert out.replace("\t", "").replace(" ", "") == text_.replace("\t", "").replace(" ", "") + "\n"
@@ -477,20 +479,20 @@ def test_a_sample_is_shown_as_it_is_but_for_what_controls_a_terminal(
 def test_the_library_says_what_the_command_line_says(folder: Path) -> None:
     """What is raised on purpose is a TinygradError, so that one except clause of a caller is enough."""
     (folder / "mine.py").write_text("import sys; sys.exit(3)")
-    vocabulary = text.Vocabulary("ab")
+    vocabulary = Vocabulary("ab")
     model = characters.CharacterLSTM(3, 2, 2, rng=0)
     for call_ in (
         lambda: load_named("mine.py"),
         lambda: example(3),
         lambda: text.load("missing"),
         lambda: text.split("abc", 2.0),
-        lambda: text.Vocabulary("aa"),
+        lambda: Vocabulary("aa"),
         lambda: vocabulary.decode([9]),
-        lambda: text.windows([1], 0, 1),
+        lambda: windows.windows([1], 0, 1),
         lambda: characters.evaluate(model, [1]),
         lambda: characters.sample(model, vocabulary, -1),
-        lambda: characters.load_model("text.txt"),
-        lambda: demo.run(demo.Options(out=folder / "out", resume=True), console.console()),
+        lambda: model_files.load_model("text.txt"),
+        lambda: demo.run(Options(out=folder / "out", resume=True), console.console()),
         lambda: tg.save(folder / "x", np.zeros(3)),  # type: ignore[arg-type]
     ):
         with pytest.raises(tg.TinygradError):

@@ -14,9 +14,10 @@ from typing import Any
 def train(given: argparse.Namespace) -> int:
     """Run `demo` or `train`."""
     from ..train import console, demo
+    from ..train.options import Options
 
     names = ("hidden", "embedding", "batch", "window", "lr", "clip", "seed")
-    options = demo.Options(
+    options = Options(
         out=given.out,
         command=given.command,
         text=given.text,
@@ -35,9 +36,9 @@ def train(given: argparse.Namespace) -> int:
 def sample(given: argparse.Namespace) -> int:
     """Draw text from a trained model."""
     from ..kernels import blas
-    from ..train import characters
+    from ..train import characters, model_files
 
-    model, vocabulary, context = characters.load_model(given.model)
+    model, vocabulary, context = model_files.load_model(given.model)
     with blas.threads(None):
         drawn = characters.sample(
             model,

@@ -26,7 +26,8 @@ from ..core.tree import leaves
 from ..module import Module
 from ..nn import cross_entropy
 from ..recurrent import Cell, unroll
-from .characters import CharacterLSTM, load_model
+from .characters import CharacterLSTM
+from .model_files import load_model
 
 _WORDS = 500  # characters of another's error that are shown
 # files that are not the user's
