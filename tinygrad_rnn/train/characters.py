@@ -26,7 +26,7 @@ _CHUNK = 64  # steps that evaluation unrolls at a time
 
 
 class CharacterLSTM(nn.Module):
-    """The distribution of the next character: embedding, LSTM, linear.
+    """A network that gives the distribution of the next character: embedding, LSTM, linear.
 
     The LSTM is compiled for whole sequences.
 
@@ -49,7 +49,14 @@ class CharacterLSTM(nn.Module):
             p.name = name  # for pictures and messages
 
     def forward(self, ids: Any, state: Any = None) -> tuple[Any, Any]:
-        """Give logits of shape (T, B, symbols) and the last state for ids of shape (T, B) and a first state (default: zeros)."""
+        """Run the network over ids of shape (T, B) from a first state, which is zeros by default.
+
+        Returns
+        -------
+        logits : Tensor, shape (T, B, symbols)
+        state : tuple
+            The last state.
+        """
         outputs, state = unroll(self.cell, self.embedding(ids), state)
         return self.output(outputs), state
 
@@ -73,7 +80,7 @@ def evaluate(
     each: int | None = None,
     between: Callable[[], None] = lambda: None,
 ) -> FloatArray:
-    """Score text: ``-log2 p`` of each of ``ids[1:]`` from the ids before it.
+    """Return the score of a text: ``-log2 p`` of each of ``ids[1:]`` from the ids before it.
 
     One stream carries the state from the first character to the last. Several are quicker: the text
     is cut into equal parts that run side by side. Before its first score, a part reads the
@@ -91,14 +98,19 @@ def evaluate(
     warm_up
         Characters that each part but the first reads without being scored on them.
     each
-        Score the first so many characters of each part only: an even sample of the text.
+        If given, only so many characters of each part are scored: an even sample of the text.
     between
-        Called now and then; what it raises ends the evaluation.
+        It is called now and then, and what it raises ends the evaluation.
 
     Returns
     -------
     ndarray of float64
         Bits in the order of the text; shape (n - 1,) unless `each` is given.
+
+    Raises
+    ------
+    ArgumentError
+        If there are fewer than two ids, or a number is out of range.
     """
     array = np.asarray(ids)
     n = len(array) - 1
@@ -138,6 +150,7 @@ def evaluate(
 
 
 def _bits(logits: npt.NDArray[Any], targets: npt.NDArray[Any]) -> FloatArray:
+    """Return ``-log2 p`` of each target; logits have one axis more, that of the symbols."""
     z = logits.astype(np.float64)
     z -= z.max(axis=-1, keepdims=True)
     chosen = np.take_along_axis(z, targets[..., None], -1)[..., 0]
@@ -164,14 +177,24 @@ def sample(
     length
         Number of characters.
     prompt
-        What the model reads first, at least one character; it is not part of the result.
+        What the model reads first, at least one character. It is not part of the result.
     temperature
-        Logits are divided by it: below 1 likelier characters are drawn more often still; at 0
-        always the likeliest.
+        Logits are divided by it. Below 1 likelier characters are drawn more often still, and at 0
+        the likeliest is drawn each time.
     rng
         Generator or seed.
     between
-        Called after each character; what it raises ends the drawing.
+        It is called after each character, and what it raises ends the drawing.
+
+    Returns
+    -------
+    str
+        Text of `length` characters.
+
+    Raises
+    ------
+    ArgumentError
+        If `length` or `temperature` is negative, or the prompt is empty.
     """
     if length < 0 or not prompt or not (temperature >= 0 and math.isfinite(temperature)):
         raise ArgumentError(

@@ -1,4 +1,4 @@
-"""Files of a trained model, and what they have in common with the checkpoints of a training run."""
+"""Files of trained models, and what they have in common with checkpoints: kind and checksum."""
 
 from __future__ import annotations
 
@@ -26,7 +26,19 @@ def save_model(
 ) -> None:
     """Write a model as a safetensors file, atomically.
 
-    Its vocabulary, and text from which samples may go on, are in the metadata.
+    Parameters
+    ----------
+    path
+        The file to create or replace.
+    model, vocabulary
+        The network and its symbols. The symbols stand in the metadata.
+    context
+        Text from which samples may go on; it stands in the metadata.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written.
     """
     metadata = {
         "kind": _KIND,
@@ -39,7 +51,7 @@ def save_model(
 def write(
     path: str | os.PathLike[str], arrays: dict[str, npt.NDArray[Any]], metadata: dict[str, str]
 ) -> None:
-    """Write a file of one of the two kinds, with a checksum.
+    """Write arrays and metadata as a safetensors file, with a checksum in the metadata.
 
     The format has none, and weights that were damaged still look like weights.
     """
@@ -47,6 +59,7 @@ def write(
 
 
 def _checksum(arrays: dict[str, npt.NDArray[Any]], metadata: dict[str, str]) -> str:
+    """Return the SHA-256 of arrays and metadata, in hexadecimal."""
     found = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
     for name in sorted(arrays):
         value = np.ascontiguousarray(arrays[name])
@@ -58,14 +71,31 @@ def _checksum(arrays: dict[str, npt.NDArray[Any]], metadata: dict[str, str]) -> 
 def read(
     path: str | os.PathLike[str], kind: str, what: str
 ) -> tuple[dict[str, npt.NDArray[Any]], dict[str, str]]:
-    """The arrays and metadata of a file of one of the two kinds that are written here."""
+    """Read the arrays and the metadata of a file that `write` wrote.
+
+    Parameters
+    ----------
+    path
+        The file.
+    kind
+        The entry "kind" of its metadata.
+    what
+        What a file of this kind is, for messages.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is of another kind, or damaged.
+    FormatError, OSError
+        If it is no valid safetensors file, or cannot be read.
+    """
     arrays, metadata = safetensors.read(path)
     if metadata.get("kind") != kind:
         raise CheckpointError(
             f"{path}: expected {what}, found {metadata.get('kind', 'other tensors')!r}"
         )
     written = metadata.pop("sha256", None)
-    # files of earlier versions have none
+    # Files of earlier versions have no checksum.
     if written is not None and written != _checksum(arrays, metadata):
         raise CheckpointError(
             f"{path} is damaged: its content does not have the checksum that was written with it"
@@ -76,7 +106,12 @@ def read(
 def load_model(path: str | os.PathLike[str]) -> tuple[CharacterLSTM, Vocabulary, str]:
     """Read what `save_model` wrote.
 
-    The model, its vocabulary, and text from which samples may go on.
+    Returns
+    -------
+    model, vocabulary
+        The network and its symbols.
+    context
+        Text from which samples may go on.
 
     Raises
     ------
@@ -87,10 +122,8 @@ def load_model(path: str | os.PathLike[str]) -> tuple[CharacterLSTM, Vocabulary,
     """
     arrays, metadata = read(path, _KIND, "a model written by demo or train")
     try:
-        vocabulary, context = (
-            Vocabulary(json.loads(metadata["vocabulary"])),
-            str(json.loads(metadata["context"])),
-        )
+        vocabulary = Vocabulary(json.loads(metadata["vocabulary"]))
+        context = str(json.loads(metadata["context"]))
         symbols, embedding = arrays["embedding.weight"].shape
         model = CharacterLSTM(symbols, embedding, arrays["cell.weight_hh"].shape[1], rng=0)
         model.load_state_dict(arrays)

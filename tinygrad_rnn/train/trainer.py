@@ -46,7 +46,7 @@ class Settings:
     clip
         Largest norm of the gradient.
     seed
-        Of weights, windows and samples.
+        Seed of weights, windows and samples.
     """
 
     hidden: int = 128
@@ -67,7 +67,7 @@ class Trainer:
     Parameters
     ----------
     ids
-        Training text as ids.
+        The training text as ids.
     vocabulary
         Its symbols.
     settings
@@ -89,6 +89,7 @@ class Trainer:
         self.windows = self._windows()
 
     def _windows(self) -> Any:
+        """Return the windows of all passes, from the first."""
         s = self.settings
         return endless_windows(self.ids, s.batch, s.window, rng=np.random.default_rng([s.seed, 1]))
 
@@ -113,9 +114,9 @@ class Trainer:
         return self.settings.batch * self.settings.window
 
     def rate(self, fraction: float) -> float:
-        """Learning rate when a fraction of the budget is used.
+        """Return the learning rate when a fraction of the budget is used.
 
-        Up over the first 2 %, then down half a cosine to a hundredth.
+        It rises over the first 2 %, and then falls by half a cosine to a hundredth.
         """
         rising = min(1.0, (fraction + 1e-3) / 0.02)
         return (
@@ -127,14 +128,22 @@ class Trainer:
     def loss(
         self, ids: npt.NDArray[np.int64], targets: npt.NDArray[np.int64], state: Any = None
     ) -> tuple[Any, Any]:
-        """Give the mean loss of a window in nats, and the state after it."""
+        """Return the mean loss of a window in nats, and the state after it."""
         logits, state = self.model(ids, state)
         return nn.cross_entropy(logits, targets), state
 
     def step(self, fraction: float) -> float:
-        """Train on the next window; `fraction` of the budget is used.
+        """Train on the next window.
 
-        Gives the loss in bits per character.
+        Parameters
+        ----------
+        fraction
+            How much of the budget is used.
+
+        Returns
+        -------
+        float
+            The loss in bits per character.
 
         Raises
         ------
@@ -158,6 +167,7 @@ class Trainer:
         return self.losses[-1]
 
     def _diverged(self, loss: float, norm: float) -> DivergedError:
+        """Return the error for a loss or a norm of the gradient that is not finite."""
         found = (
             f"the loss is {loss}"
             if not math.isfinite(loss)
@@ -171,7 +181,10 @@ class Trainer:
     def prepare(self) -> float:
         """Run one window forward and backward and forget it, so that kernels are compiled.
 
-        Gives the seconds that it took.
+        Returns
+        -------
+        float
+            The seconds that it took.
         """
         started = time.perf_counter()
         ids = np.resize(self.ids, (self.settings.window, self.settings.batch))
@@ -180,7 +193,15 @@ class Trainer:
         return time.perf_counter() - started
 
     def save(self, path: str | os.PathLike[str], about: dict[str, Any] | None = None) -> None:
-        """Write a checkpoint, atomically. `about` is kept beside it, as JSON."""
+        """Write a checkpoint, atomically.
+
+        Parameters
+        ----------
+        path
+            The file to create or replace.
+        about
+            What else is to be known of the run. It is kept in the metadata as JSON.
+        """
         arrays = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         arrays |= {
             f"optimizer.{name}": value for name, value in self.optimizer.state_dict().items()
@@ -198,7 +219,13 @@ class Trainer:
 
     @classmethod
     def resume(cls, checkpoint: Checkpoint, ids: npt.NDArray[np.int64]) -> Trainer:
-        """Go on from a checkpoint with the same text, as if there had been no break."""
+        """Go on from a checkpoint with the same text, as if there had been no break.
+
+        Raises
+        ------
+        CheckpointError
+            If the checkpoint is damaged.
+        """
         try:
             trainer = cls(ids, checkpoint.vocabulary, checkpoint.settings)
             parts: dict[str, dict[str, Any]] = {"model": {}, "optimizer": {}, "state": {}}
@@ -224,7 +251,23 @@ class Trainer:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What `Trainer.save` wrote, as read back."""
+    """What `Trainer.save` wrote, as it was read back.
+
+    Attributes
+    ----------
+    path
+        The file.
+    settings, vocabulary
+        Sizes, rates and symbols of the run.
+    seconds
+        Time spent in training, over all sessions.
+    scores
+        Steps, and bits per held-out character there.
+    about
+        What the run noted besides.
+    arrays
+        Parameters, state of the optimiser and of the cell, and losses, by name.
+    """
 
     path: Path
     settings: Settings
