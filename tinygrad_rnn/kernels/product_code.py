@@ -9,12 +9,12 @@ see `tiles`.
 import numpy as np
 from numba import carray, cfunc, njit, types
 
-from tinygrad_rnn.kernels import tiles
+from tinygrad_rnn.kernels import tiles, vector_code
 from tinygrad_rnn.kernels.tiles import pointer
 
 BITS = 32
 SIZE = BITS // 8
-LANES = tiles.vector_bytes() // SIZE
+LANES = vector_code.vector_bytes() // SIZE
 PANEL = tiles.PANEL
 BLOCK = tiles.block_vectors()
 WIDTH = BLOCK * LANES

@@ -237,11 +237,11 @@ def _made_with() -> str:
     import numpy
     from numba.core.registry import cpu_target
 
-    from . import integers, scalar, tiles
+    from . import integers, scalar, tiles, vector_code
 
     versions = (sys.version, numba.__version__, llvmlite.__version__, numpy.__version__)
     processor = cpu_target.target_context.codegen().magic_tuple()
-    ours = " ".join(_text_of(module.__file__) for module in (scalar, tiles, integers))
+    ours = " ".join(_text_of(module.__file__) for module in (scalar, vector_code, tiles, integers))
     return f"{versions} {processor} {ours}"
 
 
