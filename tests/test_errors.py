@@ -435,7 +435,7 @@ ALLOWED = {  # builtin errors with a meaning for Python, and what is caught agai
     "module.py": {"NotImplementedError"},  # a method that the user has not written
     "nn/attention.py": {"NotImplementedError"},
     "files.py": {"OSError", "IsADirectoryError"},
-    "kernels/cache.py": {"OSError", "NotADirectoryError"},
+    "kernels/ownership.py": {"OSError", "NotADirectoryError"},
     "train/tasks/runner.py": {"OSError"},
     "kernels/integers.py": {"ValueError"},  # in compiled code, in NumPy's words
     "drawing/cellplan.py": {"ValueError"},  # another plan is tried
