@@ -5,10 +5,10 @@ few vectors of one factor are loaded, and each number of the other factor is spr
 and multiplied with all of them. A few shapes of tile are enough for recurrent networks:
 
 * `wide`: vectors run along the batch, numbers come from a packed matrix;
-* `narrow`: for few columns vectors run along the rows of the packed matrix, numbers come from the
-  columns;
+* `one_column`: for few columns vectors run along the rows of the packed matrix, numbers come from
+  the columns;
 * `outer`: the gradient of a matrix, a sum of outer products over steps and batch;
-* `turned`: a square block, transposed.
+* `transposed`: a square block, transposed.
 
 The functions are intrinsics of numba: they exist only inside jitted code. Addresses are integers in
 bytes, all else counts elements.
@@ -146,7 +146,7 @@ def wide(panels: int, vectors: int, bits: int) -> Any:
     return _tile(10, write)(bits)
 
 
-def narrow(vectors: int, bits: int) -> Any:
+def one_column(vectors: int, bits: int) -> Any:
     """Make ``tile(packed, values, out, K, B, rows, bias, add)``.
 
     It computes out[r, 0] for `vectors` vectors along the rows, which is one column of values (K, B)
@@ -251,7 +251,7 @@ def outer(vectors: int, bits: int) -> Any:
     return _tile(10, write)(bits)
 
 
-def turned(bits: int) -> Any:
+def transposed(bits: int) -> Any:
     """Make ``tile(source, out, from_row, to_row, rows, columns)``.
 
     It computes out[c, r] = source[r, c] for a block with at most one vector of rows and of columns.
