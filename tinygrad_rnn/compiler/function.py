@@ -3,7 +3,7 @@
 Recorded once for given shapes, its elementwise runs as loops, one node on the tape.
 
 A recording is made for each combination of structure, shapes, dtypes, needed gradients, and
-whatever else the function depends on (`ops/guards.py`). It holds the forward and the backward
+whatever else the function depends on (`ops/guards/`). It holds the forward and the backward
 program, each as a straight line of compiled loops and NumPy calls (`Line`), and the program as it
 was traced, which is what is differentiated again for gradients of gradients, and what tangents are
 pushed through.

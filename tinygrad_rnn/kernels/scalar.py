@@ -435,7 +435,7 @@ def _bits_of(number: float, fmt: _Format) -> int:
 # --- Making intrinsics of formulas -----------------------------------------------------------------------------------
 
 
-def _prefer_wide_vectors(builder: Any) -> None:
+def prefer_wide_vectors(builder: Any) -> None:
     """Let LLVM use 512-bit vectors in the function being built, if the processor has them.
 
     For many processors LLVM limits itself to half of that, which costs up to a third of the speed
@@ -463,7 +463,7 @@ def _emit(formula: Callable[..., _Value]) -> Callable[..., Any]:
     """Return the code generator, as numba calls it, of a formula over floats of one format."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Sequence[Any]) -> Any:
-        _prefer_wide_vectors(builder)
+        prefer_wide_vectors(builder)
         fmt = _FLOAT32 if signature.return_type == types.float32 else _FLOAT64
         return formula(*[_Value(builder, fmt, argument) for argument in arguments]).raw
 
@@ -504,7 +504,7 @@ def _wide_vectors(typing_context: Any) -> Any:
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Sequence[Any]) -> Any:
-        _prefer_wide_vectors(builder)
+        prefer_wide_vectors(builder)
         return context.get_dummy_value()
 
     return types.void(), generate
@@ -989,7 +989,7 @@ def _select(typing_context: Any, condition: Any, a: Any, b: Any) -> Any:
     float_type = _float_type(a, b)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Sequence[Any]) -> Any:
-        _prefer_wide_vectors(builder)
+        prefer_wide_vectors(builder)
         return builder.select(*arguments)
 
     return float_type(types.boolean, float_type, float_type), generate
@@ -1008,7 +1008,7 @@ def _reduction(write: Callable[[Any, Any, Any], Any]) -> Any:
         float_type = _float_type(total, x)
 
         def generate(context: Any, builder: Any, signature: Any, arguments: Sequence[Any]) -> Any:
-            _prefer_wide_vectors(builder)
+            prefer_wide_vectors(builder)
             return write(builder, *arguments)
 
         return float_type(float_type, float_type), generate
