@@ -39,8 +39,11 @@ from tests.test_drawing import (
 from tinygrad_rnn import cli
 from tinygrad_rnn.drawing import Drawing, DrawingError, draw
 from tinygrad_rnn.drawing.fold import Kinds
+from tinygrad_rnn.drawing.graph import Graph
 from tinygrad_rnn.drawing.heat import Scale, measure
-from tinygrad_rnn.drawing.sketch import Graph, shown_steps, sketch
+from tinygrad_rnn.drawing.moments import Lane
+from tinygrad_rnn.drawing.selection import shown_steps
+from tinygrad_rnn.drawing.sketch import sketch
 
 ROOT = Path(__file__).parents[1]
 SVG = "{http://www.w3.org/2000/svg}"
@@ -327,20 +330,15 @@ def test_a_gradient_that_is_zero_or_broken_is_seen() -> None:
             h = h * w * (0.0 if t == 3 else 1.0)
     drawing = draw(h.sum(), heat="grad")
     (strip,) = drawing._sketch.strips
-    assert [
-        strip.cells["c", None, t][1]
-        if ("c", None, t) in strip.cells
-        else strip.cells[("c", None), t][1]
-        for t in range(5)
-    ][:3] == ["0"] * 3
+    assert [strip.cells[Lane("c"), t][1] for t in range(5)][:3] == ["0"] * 3
 
 
 def test_hidden_steps_are_summed_up() -> None:
     drawing = draw(elman(50), heat=[10.0**-t for t in range(50)])
     (strip,) = drawing._sketch.strips
-    assert strip.cells[("elman", None), 3][1] == "1e-47 … 0.001"
+    assert strip.cells[Lane("elman"), 3][1] == "1e-47 … 0.001"
     bad = [float("nan") if t == 20 else 1.0 for t in range(50)]
-    assert draw(elman(50), heat=bad)._sketch.strips[0].cells[("elman", None), 3][1] == "1 are NaN"
+    assert draw(elman(50), heat=bad)._sketch.strips[0].cells[Lane("elman"), 3][1] == "1 are NaN"
 
 
 @pytest.mark.parametrize("wrong", ["norm", [1.0, 2.0], object()])
@@ -358,8 +356,8 @@ def test_memory_is_what_the_tape_keeps() -> None:
             h = tg.tanh(h * w)
     drawing = draw(h.sum(), memory=True)
     own, total = drawing._sketch.strips
-    assert [own.cells[("c", None), t][1] for t in range(5)] == ["32 B"] * 5
-    assert [total.cells[("c", None), t][1] for t in range(5)] == [
+    assert [own.cells[Lane("c"), t][1] for t in range(5)] == ["32 B"] * 5
+    assert [total.cells[Lane("c"), t][1] for t in range(5)] == [
         f"{32 * (t + 1)} B" for t in range(5)
     ]
     assert drawing.note == "Saved for the backward: 160 B at the end of the forward, the peak."

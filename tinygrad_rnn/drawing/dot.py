@@ -6,9 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .heat import Legend
+from .boxes import HEIGHT, Box, Sketch
 from .layout import TIP, Layout, Point
-from .sketch import DELAY, HEIGHT, Box, Sketch
 from .style import (
     CUT,
     FONT,
@@ -53,7 +52,7 @@ def dot_source(sketch: Sketch, layout: Layout, theme: str = "light") -> str:
             else {}
         )
         ink, faint = look.text, look.faint
-        if box.family == DELAY:
+        if box.delay:
             ink = faint = look.page
         if box.hatch:
             fill, special = look.page, {"style": GAP_STYLE}
@@ -77,7 +76,11 @@ def dot_source(sketch: Sketch, layout: Layout, theme: str = "light") -> str:
                 f'<br/><font point-size="{size:.1f}" color="{outline}">{_blocks(box.bars)}</font>'
             )
         classes = " ".join(
-            [box.family, *[f"port of-{box.of}"] * box.port, *["cut"] * bool(box.cut)]
+            [
+                box.family,
+                *([f"port of-{box.source.name}"] if box.source else []),
+                *["cut"] * bool(box.cut),
+            ]
         )
         into.node(
             box.name,
@@ -199,7 +202,7 @@ def _figures(
         put(f.x, f.y, f.width, f.height, f.text, "" if f.fill == "hatch" else f.fill)
     for word, x, y in layout.words:
         put(x - 2.4 * len(word), y, 4.8 * len(word), 12, word, "", **bare)
-    if isinstance(sketch.legend, Legend):
+    if sketch.legend is not None:
         legend, x = sketch.legend, 14.0
         notes = sum(name.startswith("note") for name, *_ in layout.captions)
         y = layout.height - 46.0 - (8 + 14 * notes) * bool(notes)

@@ -22,19 +22,23 @@ import numpy as np
 
 from ..core.errors import GraphError
 from ..core.primitive import Array, Rule
-from ..core.tape import Mark, Node
+from ..core.tape import Node
 from ..core.tensor import Tensor
 from ..core.trace import Program
 from ..core.walks import like
 from ..files import replace_file
 from ..ops.table import Tape
 from ..recurrent.source import expressions, spot_of, variables
+from .boxes import Arrow, Box, Family, Sketch
+from .facts import RULES_IN_WORDS
+from .graph import Graph
 from .heat import DrawingError
 from .layout import Frame, Layout, place
 from .ledger import Visit, check_walkable, reverse, values
+from .moments import Moment
 from .opened import opened
-from .rules import WORDS, formula, names_of, rule_text, source_of
-from .sketch import Arrow, Box, Graph, Sketch, sketch
+from .rules import formula, names_of, rule_text, source_of
+from .sketch import sketch
 from .style import FILLS
 
 PAGE = Path(__file__).parent / "page"
@@ -241,20 +245,19 @@ class _Contents:
     def _boxes(self, sketch: Sketch) -> None:
         """Number the boxes, find the one in which each node is shown, and name boxes as the user's code does."""
         self.number = {b: k for k, b in enumerate(sketch.boxes)}
-        self.by_name = {b.name: k for b, k in self.number.items()}
         self.box_of: dict[Node, Box] = dict(sketch.of)
         self.node_of = {b: n for n, b in sketch.of.items()}
         gaps: dict[Any, list[Box]] = {}
         for b in sketch.boxes:
             if b.gap:
-                gaps.setdefault(b.mark[:2] if b.mark else None, []).append(b)
+                gaps.setdefault(b.moment.lane if b.moment else None, []).append(b)
         for n in self.graph.nodes:
             if n in self.box_of or not gaps or self.graph.is_leaf(n):
                 continue
-            mark = self.graph.marks[n]
-            found = gaps.get(None) or gaps.get(mark[:2] if mark else None, [])
+            moment = self.graph.moments[n]
+            found = gaps.get(None) or gaps.get(moment.lane if moment else None, [])
             # a gap begins with the step that it is marked with
-            before = [b for b in found if (b.step or 0) <= ((mark and mark.step) or 0)]
+            before = [b for b in found if (b.step or 0) <= (moment.step if moment else 0)]
             if before or found:
                 self.box_of[n] = max(before, key=lambda b: b.step or 0) if before else found[0]
         for b, n in self.node_of.items():
@@ -289,7 +292,9 @@ class _Contents:
             "root": self.at(self.tape.root),
             "reach": self._reach(),
             "rules": list(self.rules),
-            "words": {k: v for k, v in WORDS.items() if any(b.get("op") == k for b in boxes)},
+            "words": {
+                k: v for k, v in RULES_IN_WORDS.items() if any(b.get("op") == k for b in boxes)
+            },
             "files": [
                 {"name": os.path.basename(p), "lines": self.lines[k]} for p, k in self.files.items()
             ],
@@ -303,8 +308,11 @@ class _Contents:
         place = {"title": b.title, "detail": b.detail, "family": b.family, "at": size}
         n = self.node_of.get(b)
         if n is None:
-            return {**place, "port": self.by_name[b.of]} if b.of else {**place, "gap": b.tooltip}
-        mark = self.graph.marks[n] if b.framed else n.where.mark
+            return (
+                {**place, "port": self.number[b.source]}
+                if b.source
+                else {**place, "gap": b.tooltip}
+            )
         found: dict[str, Any] = {
             **place,
             "name": n.name or self.names.get(n) or "",
@@ -318,7 +326,10 @@ class _Contents:
             "hook": any(not hasattr(h, "keeps_for") for h in n.hooks or ()),
             "needs": n.requires_grad,
         }
-        if mark is not None and mark.step is not None:
+        mark = n.where.mark
+        if b.framed and b.moment is not None:
+            found.update(_moment(b.moment))
+        elif mark.step is not None:
             found.update(step=mark.step, cell=mark.cell, layer=mark.layer)
         if n.primitive is not None:
             found["inputs"] = [self._input(i) for i in n.inputs]
@@ -347,7 +358,7 @@ class _Contents:
             "state"
             if arrow in self.layout.states
             else "parameter"
-            if arrow.tail.family == "parameter"
+            if arrow.tail.family == Family.PARAMETER
             else ""
         )
         return [
@@ -359,12 +370,11 @@ class _Contents:
 
     def _frame(self, f: Frame) -> dict[str, Any]:
         corners = (f.left, f.top, f.right, f.bottom)
-        mark = f.boxes[0].mark or Mark()
-        place = {"step": mark.step, "cell": mark.cell, "layer": mark.layer}
+        moment = f.boxes[0].moment
         return {
             "label": f.label,
             "begin": _point(f.lx - f.left),
-            **place,
+            **_moment(moment),
             "at": [_point(v) for v in corners],
             "boxes": [self.number[b] for b in f.boxes],
         }
@@ -484,6 +494,12 @@ def _norm(array: Array) -> float:
     """The Euclidean norm; -1 for one that is not finite, which JSON cannot say."""
     norm = float(np.sqrt(np.square(array.astype(np.float64)).sum()))
     return _short(norm) if np.isfinite(norm) else -1.0
+
+
+def _moment(moment: Moment | None) -> dict[str, Any]:
+    if moment is None:
+        return {"step": None, "cell": "", "layer": None}
+    return {"step": moment.step, "cell": moment.lane.title, "layer": moment.lane.layer}
 
 
 def _point(v: float) -> float:

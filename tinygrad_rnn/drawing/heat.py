@@ -18,16 +18,18 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from ..core.errors import TinygradError
 from ..core.tape import Freed, Leaf, Node
 from ..ops.table import Tape
+from .boxes import HATCH, Box, Legend, Role, Sketch, Strip
 from .fold import Kinds
+from .graph import Graph
 from .ledger import reverse, values
-from .sketch import GRADIENT, Box, Graph, Sketch, Strip
+from .moments import Lane
 
 CIVIDIS = (
     "#00224e",
@@ -41,7 +43,7 @@ CIVIDIS = (
     "#e1cc55",
     "#fee838",
 )
-ZERO, BROKEN, ENDLESS, MISSING = "#ffffff", "#c0392b", "#8e44ad", "hatch"
+ZERO, BROKEN, ENDLESS, MISSING = "#ffffff", "#c0392b", "#8e44ad", HATCH
 WIDEST = 1e12  # from the largest to the smallest number of a scale
 BARS = 40
 
@@ -50,15 +52,6 @@ Numbers = dict[Any, dict[int, float | None]]  # (what, lane) -> step -> number; 
 
 class DrawingError(TinygradError, RuntimeError):
     """A picture that cannot be made here, or not in this format."""
-
-
-class Legend(NamedTuple):
-    """The scale of the colours."""
-
-    title: str
-    colours: list[str]
-    ticks: list[tuple[float, str]]  # part of the length, text
-    marks: list[tuple[str, str]]  # colour or "hatch", text
 
 
 class Scale:
@@ -154,9 +147,9 @@ def measure(tape: Tape, graph: Graph, kinds: Kinds) -> tuple[Numbers, dict[Leaf,
             if visit.node in wanted:
                 key, step = wanted[visit.node]
                 norms[key][step] = _norm(visit.gradient)
-            here = graph.marks.get(visit.node)
+            here = graph.moments.get(visit.node)
             for share in visit.shares:
-                if isinstance(share.source, Leaf) and here is not None and here.step is not None:
+                if isinstance(share.source, Leaf) and here is not None:
                     before = open_.get(share.source)
                     if before is not None and before[0] == here.step:
                         open_[share.source] = (here.step, before[1] + share.share)
@@ -183,14 +176,7 @@ def lay_heat(sketch: Sketch, kinds: Kinds, numbers: Numbers, title: str) -> None
     boxes = sketch.of
     for (lane, key), steps in numbers.items():
         nodes = kinds.makers[lane, key]
-        name = next(
-            (
-                b.title.split(" = ")[0]
-                for n in nodes.values()
-                if (b := boxes.get(n)) and " = " in b.title
-            ),
-            "",
-        )
+        name = next((b.variable for n in nodes.values() if (b := boxes.get(n)) and b.variable), "")
         for step, n in nodes.items():
             box = boxes.get(n)
             if box is not None and step in steps:
@@ -213,12 +199,8 @@ def lay_heat(sketch: Sketch, kinds: Kinds, numbers: Numbers, title: str) -> None
     sketch.legend = scale.legend(title)
 
 
-def _lane_words(lane: Any, several: bool) -> str:
-    if not several:
-        return ""
-    return " · " + " ".join(
-        str(part) for part in (lane[0], "" if lane[1] is None else f"layer {lane[1]}") if part
-    )
+def _lane_words(lane: Lane, several: bool) -> str:
+    return " · " + lane.described() if several else ""
 
 
 def _fill(
@@ -233,7 +215,7 @@ def _fill(
     gaps = {
         b.step: b.hides
         for b in sketch.boxes
-        if b.run and b.framed and b.mark and b.mark[:2] == lane
+        if b.run and b.framed and b.moment and b.moment.lane == lane
     }
     covered = {s for found in gaps.values() for s in found}
     for first, found in gaps.items():
@@ -263,7 +245,7 @@ def lay_given(sketch: Sketch, kinds: Kinds, given: Any, title: str) -> None:
     A mapping from step to number, or one number for each step.
     """
     numbers: dict[int, float | None] = {}
-    lanes = [lane for lane in kinds.steps if not lane[0].startswith(GRADIENT)]
+    lanes = [lane for lane in kinds.steps if not lane.backward]
     steps = sorted({s for lane in lanes for s in kinds.steps[lane]})
     if isinstance(given, Mapping):
         numbers = {s: None if given.get(s) is None else float(given[s]) for s in steps}
@@ -298,7 +280,7 @@ def lay_ledger(sketch: Sketch, shares: dict[Leaf, dict[int, float]]) -> None:
     """At each shared weight, a bar for each step."""
     for leaf, steps in shares.items():
         box = sketch.of.get(leaf)
-        if box is None or box.role != "shared":
+        if box is None or box.role != Role.SHARED:
             continue
         first, last = min(steps), max(steps)
         line = [steps.get(s, 0.0) for s in range(first, last + 1)]
@@ -334,14 +316,14 @@ def lay_memory(sketch: Sketch, graph: Graph, kinds: Kinds) -> None:
                 seen.add(id(base))
                 size += base.nbytes
         running += size
-        mark = graph.marks[n]
-        if n in graph.framed and mark is not None and mark.step is not None:
-            steps = own.setdefault(mark[:2], {})
+        mark = graph.moments[n]
+        if n in graph.framed and mark is not None:
+            steps = own.setdefault(mark.lane, {})
             steps[mark.step] = steps.get(mark.step, 0) + size
-            total.setdefault(mark[:2], {})[mark.step] = running
+            total.setdefault(mark.lane, {})[mark.step] = running
     for word, found, combine in (("saved for backward", own, sum), ("so far", total, max)):
         for lane, steps in found.items():
-            if lane[0].startswith(GRADIENT):
+            if lane.backward:
                 continue
             strip = Strip(word + _lane_words(lane, len(found) > 1))
             _fill(

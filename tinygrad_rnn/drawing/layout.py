@@ -21,20 +21,9 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ..core.tape import Mark
+from .boxes import HEIGHT, Arrow, Box, Family, Role, Sketch, Strip
 from .cellplan import FOOT, CellPlan, Item, smooth
-from .sketch import (
-    GRADIENT,
-    HEIGHT,
-    INITIAL,
-    PARAMETER,
-    SEQUENCE,
-    SHARED,
-    Arrow,
-    Box,
-    Sketch,
-    Strip,
-)
+from .moments import Lane, Moment
 
 DOWN = 24.0  # between rows
 TIP = 5.5  # length of an arrow head
@@ -223,7 +212,7 @@ class _Plan:
         self.entering |= {
             (a.head.lane, a.head.key, k)
             for a in self.arrows
-            if a.tail.role == INITIAL or a.tail.name.startswith("z")
+            if a.tail.role == Role.INITIAL or a.tail.delay
             for k in a.places
         }
         self.backward = {a.head.lane for a in through if (a.head.step or 0) < (a.tail.step or 0)}
@@ -246,10 +235,10 @@ class _Plan:
 
     def _is_state(self, a: Arrow) -> bool:
         if (
-            a.tail.role == INITIAL
+            a.tail.role == Role.INITIAL
             or (a.through_time and a.tail.lane == a.head.lane)
-            or a.tail.name.startswith("z")
-            or a.head.name.startswith("z")
+            or a.tail.delay
+            or a.head.delay
         ):
             return True
         return (
@@ -257,7 +246,7 @@ class _Plan:
             and not a.tail.leaf
             and not a.head.run
             and self._enters(a)
-            and a.tail.mark != a.head.mark
+            and a.tail.moment != a.head.moment
         )
 
     def _enters(self, a: Arrow) -> bool:
@@ -279,15 +268,20 @@ class _Plan:
             if b.framed and b.lane in number:
                 after[b] = number[b.lane]
             else:
-                own = number.get(b.mark[:2], -1) if b.mark and not b.leaf else -1
+                own = number.get(b.moment.lane, -1) if b.moment and not b.leaf else -1
                 after[b] = max([own, *(after.get(a.tail, -1) for a in self.tails[b])])
         self.band_of: dict[Box, tuple[int, bool]] = {}  # (lane, whether it follows it)
-        self.rail = [b for b in self.boxes if b.role == SHARED]
+        self.rail = [b for b in self.boxes if b.role == Role.SHARED]
         for b in self.boxes:
-            if b.role != SHARED:
+            if b.role != Role.SHARED:
                 self.band_of[b] = (after[b], not (b.framed and b.lane in number))
         for b in reversed(self.boxes):  # what is only read goes with its first reader
-            if b in self.band_of and (b.leaf or b.port) and self.heads[b] and b.role != SEQUENCE:
+            if (
+                b in self.band_of
+                and (b.leaf or b.port)
+                and self.heads[b]
+                and b.role != Role.SEQUENCE
+            ):
                 self.band_of[b] = self.band_of[self.heads[b][0].head]
         used = sorted(set(self.band_of.values()))
         self.bands = {band: k for k, band in enumerate(used)}
@@ -304,11 +298,8 @@ class _Plan:
         self.offset: dict[Any, int] = dict.fromkeys(self.lanes, 0)
         number = {lane: k for k, lane in enumerate(self.lanes)}
         for lane in self.lanes:
-            base = lane[0].removeprefix(GRADIENT).rpartition(" (")[0] or lane[0].removeprefix(
-                GRADIENT
-            )
-            twin = next((o for o in self.lanes if o != lane and o == (base, lane[1])), None)
-            if lane[0].startswith(GRADIENT) and twin:
+            twin = Lane(lane.cell, lane.layer)
+            if lane.backward and twin in self.offset:
                 self.offset[lane] = self.offset[twin]
                 continue
             least = 0
@@ -317,8 +308,8 @@ class _Plan:
                     continue
                 for a in self.tails[b]:
                     other = (
-                        a.tail.mark[:2]
-                        if a.tail.mark and not a.tail.leaf and not a.tail.port
+                        a.tail.moment.lane
+                        if a.tail.moment and not a.tail.leaf and not a.tail.port
                         else None
                     )
                     if (
@@ -349,17 +340,17 @@ class _Plan:
         columns: dict[Box, int] = {}
         before = min(self.first.values(), default=0) - 1
         for b in self.boxes:
-            if b.role == SHARED:
+            if b.role == Role.SHARED:
                 continue
-            if b.mark is None or b.mark.step is None:
+            if b.moment is None:
                 columns[b] = before
             else:
-                columns[b] = b.mark.step + self.offset.get(b.mark[:2], 0)
+                columns[b] = b.moment.step + self.offset.get(b.moment.lane, 0)
         for b in reversed(self.boxes):
-            if b in columns and (b.leaf or b.port) and self.heads[b] and b.role != SEQUENCE:
+            if b in columns and (b.leaf or b.port) and self.heads[b] and b.role != Role.SEQUENCE:
                 head = self.heads[b][0].head
                 columns[b] = columns[head]
-                if b.role == INITIAL:
+                if b.role == Role.INITIAL:
                     columns[b] += 1 if head.lane in self.backward else -1
         names = sorted(set(columns.values()))
         index = {c: k for k, c in enumerate(names)}
@@ -372,19 +363,19 @@ class _Plan:
         self.beside: dict[tuple[int, int], list[Box]] = {}  # initial states
         self.place_of: dict[Box, tuple[int, int]] = {}
         for b in self.boxes:
-            if b.role == SHARED:
+            if b.role == Role.SHARED:
                 continue
             where = self.place_of[b] = (self.bands[self.band_of[b]], self.column[b])
-            (self.beside if b.role == INITIAL else self.cells).setdefault(where, []).append(b)
+            (self.beside if b.role == Role.INITIAL else self.cells).setdefault(where, []).append(b)
 
     def _route(self, a: Arrow) -> _Route | None:
         """None within a cell."""
         (bt, ct), (bh, ch) = self.place_of[a.tail], self.place_of[a.head]
-        delay = a.tail.name.startswith("z") and not a.tail.framed
+        delay = a.tail.delay and not a.tail.framed
         if (bt, ct) == (bh, ch):
             return None
         aside = (
-            a.tail.role == INITIAL
+            a.tail.role == Role.INITIAL
             or delay
             or (bt == bh and ct != ch)
             or bh < bt
@@ -414,7 +405,7 @@ class _Plan:
     def _routes(self) -> None:
         self.routes: dict[Arrow, _Route] = {}
         for a in self.arrows:
-            if a.tail.role != SHARED and (route := self._route(a)) is not None:
+            if a.tail.role != Role.SHARED and (route := self._route(a)) is not None:
                 self.routes[a] = route
 
     # --- cells ------------------------------------------------------------------------------------------------------------------
@@ -428,7 +419,7 @@ class _Plan:
             by_band.setdefault(where[0], []).append(where)
         arrows: dict[tuple[int, int], list[Arrow]] = {where: [] for where in self.cells}
         for a in self.arrows:
-            if a.tail.role != SHARED and a not in self.routes:
+            if a.tail.role != Role.SHARED and a not in self.routes:
                 arrows[self.place_of[a.head]].append(a)
         for wheres in by_band.values():
             boxes = {where: [b for b in self.cells[where] if not b.run] for where in wheres}
@@ -510,14 +501,14 @@ class _Plan:
         """Whether it stands below the frame of its step: what the step is given."""
         if b.port or (
             b.lane is None
-            and not (b.leaf and b.mark and self.heads[b] and self.heads[b][0].head.lane)
+            and not (b.leaf and b.moment and self.heads[b] and self.heads[b][0].head.lane)
         ):
             return False
         if b.leaf:
-            return not b.role and b.family != PARAMETER
+            return not b.role and b.family != Family.PARAMETER
         inner = [a for a in self.tails[b] if a not in self.routes]
         return (
-            b.key[0] == "getitem"
+            b.takes_part
             and not inner
             and bool(self.tails[b])
             and all(self.routes[a].into == "down" for a in self.tails[b])
@@ -576,7 +567,9 @@ class _Plan:
             if any(not b.run for b in self.cells[(_, c)]):
                 low[c], high[c] = min(low[c], plan.left), max(high[c], plan.right)
         for (_, c), found in [*self.cells.items(), *self.beside.items()]:
-            wide = max((self.wide(b) / 2 for b in found if b.run or b.role == INITIAL), default=0.0)
+            wide = max(
+                (self.wide(b) / 2 for b in found if b.run or b.role == Role.INITIAL), default=0.0
+            )
             low[c], high[c] = min(low[c], -wide), max(high[c], wide)
         self.channel, u = [], 0.0
         self.middle = [0.0] * self.count
@@ -659,10 +652,10 @@ class _Plan:
         groups: dict[int, list[Box]] = {}
         reader = {}
         for b in self.boxes:  # the lowest band with a port of it
-            if b.port and b.of not in reader:
-                reader[b.of] = self.place_of[b][0]
+            if b.port and b.source not in reader:
+                reader[b.source] = self.place_of[b][0]
         for b in self.rail:
-            groups.setdefault(reader.get(b.name, 0), []).append(b)
+            groups.setdefault(reader.get(b, 0), []).append(b)
         u = left - 14.0 - max(self.wide(b) for b in self.rail) / 2
         edge = -math.inf
         for band in sorted(groups):
@@ -767,7 +760,7 @@ class _Plan:
                 return [(self.at[b][0], self.at[b][1] + self.deep(b) / 2)]
             return self._moved(b, self.plan[self.place_of[b]].up(self.key[b]))
         side = 1 if route.out == "right" else -1
-        if b.run or b.role == INITIAL:
+        if b.run or b.role == Role.INITIAL:
             return [(self.at[b][0] + side * self.wide(b) / 2, self.at[b][1])]
         return self._aside(b, side, 1)
 
@@ -806,13 +799,13 @@ class _Plan:
     def frames(self) -> list[Frame]:
         """The outlines of the steps."""
         groups: dict[tuple[int, int], list[Box]] = {}
-        names: dict[tuple[int, int], Mark] = {}
+        names: dict[tuple[int, int], Moment] = {}
         for where, found in self.cells.items():
             if self._has_frame(where):
                 boxes = [b for b in found if b.framed]
                 groups[where], names[where] = (
                     boxes,
-                    next(b.mark for b in boxes if b.mark and not b.port and not b.leaf),
+                    next(b.moment for b in boxes if b.moment and not b.port and not b.leaf),
                 )
         shown: set[Any] = set()
         made = []
@@ -829,13 +822,13 @@ class _Plan:
             )
             low -= MARGIN if self.turned else FOOT
             steps = max((b.hides for b in boxes), key=len, default=())
-            own = "" if mark[:2] in shown else _lane_name(mark)
+            own = "" if mark.lane in shown else mark.lane.described(" · ")
             label = [f"t = {mark.step} … {steps[-1]}" if len(steps) > 1 else f"t = {mark.step}"]
             if own and 5.2 * (len(own) + len(label[0]) + 3) < right - left - 16:
                 label[0] += f" · {own}"
             elif own:
                 self.names.append((own, left - 8, low + 8))
-            shown.add(mark[:2])
+            shown.add(mark.lane)
             wide, room = (
                 5.0 * len(label[0]) + 6,
                 [
@@ -858,7 +851,7 @@ class _Plan:
                     (at or [left + 8])[0] - left,
                 )
             )
-        return sorted(made, key=lambda f: min(int(b.name[1:]) for b in f.boxes if b.name[0] == "n"))
+        return sorted(made, key=lambda f: min(b.order for b in f.boxes if b.order is not None))
 
     def _has_frame(self, where: tuple[int, int]) -> bool:
         return any(b.framed and not b.leaf and not b.port and not b.run for b in self.cells[where])
@@ -883,7 +876,7 @@ class _Plan:
         steps: dict[tuple[Any, int], tuple[float, float]] = {}
         for where, found in self.cells.items():
             lane = next((b.lane for b in found if b.framed and b.lane and not b.leaf), None)
-            if lane is None or lane[0].startswith(GRADIENT):
+            if lane is None or lane.backward:
                 continue
             step = next(b.step for b in found if b.framed and b.step is not None and not b.leaf)
             plan = self.plan[where]
@@ -919,13 +912,6 @@ def _packed(found: dict[Any, list[float]]) -> dict[Any, int]:
         ends[k] = high
         lines[key] = k
     return lines
-
-
-def _lane_name(mark: Mark) -> str:
-    """What the cell and layer of a band are called."""
-    return " · ".join(
-        filter(None, [mark.cell, "" if mark.layer is None else f"layer {mark.layer}"])
-    )
 
 
 def _rounded(points: Sequence[Point]) -> list[Point]:

@@ -20,9 +20,8 @@ from ..core.tape import Freed, Mark, Node, Older, reachable
 from ..core.tensor import Tensor
 from ..ops.table import Tape
 from ..recurrent.checkpoint import owner_of
+from .facts import PIECE, is_compiled, is_result, is_sequence
 from .ledger import values
-
-SEQUENCE, FUNCTION = COMPILED = ("unroll", "jit")  # the primitives of such nodes
 
 
 def opened(whole: Tape, *, measured: bool = False) -> Tape:
@@ -56,12 +55,12 @@ def opened_all(roots: list[Node], *, measured: bool = False) -> list[Node]:
 def _opened(roots: list[Node], measured: bool) -> tuple[list[Node], bool]:
     """The results with the compiled nodes opened, and whether there are others in these."""
     nodes = reachable(roots, every=True)
-    compiled = [n for n in nodes if n.primitive is not None and n.primitive.name in COMPILED]
+    compiled = [n for n in nodes if is_compiled(n)]
     if not compiled:
         return roots, False
     if measured:
         for node in compiled:
-            node.params["stretch"].check_captured()
+            node.params[PIECE].check_captured()
     given = _given(nodes, compiled)
     now: dict[Node, Node] = {}  # what is read in place of a node
     # the values of what is read in place of the output of an opened node
@@ -70,7 +69,7 @@ def _opened(roots: list[Node], measured: bool) -> tuple[list[Node], bool]:
     # of an opened node: what stands at which place of its output
     starts: dict[Node, dict[int, Node]] = {}
     for node in nodes:
-        whole = node.inputs[0] if node.op == "part" else None
+        whole = node.inputs[0] if is_result(node) else None
         if node in given and (found := _again(node, given[node], now, held)) is not None:
             results, more = found
             inside = inside or more
@@ -116,7 +115,7 @@ def _again(
 
     None where that cannot be done.
     """
-    stretch = node.params["stretch"]
+    stretch = node.params[PIECE]
     handles = [
         Tensor(value, now.get(i, i))
         for value, i in zip(given[: stretch.count], node.inputs, strict=False)
@@ -142,7 +141,7 @@ def _again(
     for made in reachable(results, older, every=True):
         if made in older or made.primitive is None:
             continue
-        inside = inside or made.primitive.name in COMPILED
+        inside = inside or is_compiled(made)
         if now:
             made.inputs = tuple([now.get(i, i) if isinstance(i, Node) else i for i in made.inputs])
             made.edges = tuple(
@@ -154,9 +153,9 @@ def _again(
         if made.origin[0] is _again.__code__:
             made.origin = (*node.origin[:2], made.origin[2])
         # what brings the steps together is in none of them
-        if node.op == SEQUENCE and made.origin[2] is mark:
+        if is_sequence(node) and made.origin[2] is mark:
             made.origin = (*node.origin[:2], outer)
-        elif node.op == FUNCTION and mark.step is not None:
+        elif not is_sequence(node) and mark.step is not None:
             # it was recorded in some step, and called in this one
             made.origin = (*made.origin[:2], mark)
     return results, inside

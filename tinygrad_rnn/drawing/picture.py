@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..files import replace_file
 from ..ops.table import Tape
+from .boxes import Sketch
 from .dot import dot_source
 from .fold import Kinds
+from .graph import Graph
 from .heat import (
     DrawingError,
     check_walkable,
@@ -27,7 +29,8 @@ from .heat import (
 from .layout import Layout, place
 from .opened import opened, opened_all
 from .render import render
-from .sketch import Graph, Sketch, shown_steps, sketch_graph
+from .selection import Request, shown_steps
+from .sketch import sketch_graph
 from .style import xml
 from .subject import gradients_of, subject
 from .svg import plain_svg
@@ -302,21 +305,17 @@ def draw(
         elif isinstance(what, list):
             what = opened_all(what)
         graph = Graph(gradients_of(tape) if backward and tape is not None else what, given)
-        made = sketch_graph(graph, title=title, steps=steps, limit=limit, show=show, fold=fold)
+        made = sketch_graph(graph, Request(steps, limit, show, fold), title)
         if backward and tape is not None:
             for n, box in made.of.items():
-                box.back = n.index > tape.root.index
+                box.recorded_by_backward = n.index > tape.root.index
         if heat is not None or ledger or memory:
             kinds = Kinds(graph)
             if tape is not None and (isinstance(heat, str) or ledger):
                 norms, shares = measure(tape, graph, kinds)
                 if isinstance(heat, str) and not norms:
                     count = len(
-                        {
-                            mark.step
-                            for mark in graph.marks.values()
-                            if mark is not None and mark.step is not None
-                        }
+                        {moment.step for moment in graph.moments.values() if moment is not None}
                     )
                     what_there_is = {
                         0: "it has no time steps",

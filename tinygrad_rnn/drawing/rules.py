@@ -24,6 +24,7 @@ from ..core.primitive import Array, Primitive, Rule, parameters
 from ..core.tape import Leaf, Node
 from ..core.trace import Program
 from ..recurrent.source import syntax
+from .facts import FORMULAS, PIECE
 
 LONGEST = 160  # characters of an expression; a longer one is not shown
 
@@ -62,12 +63,10 @@ def formula(node: Node) -> str:
         )
     if primitive.scalar:
         return primitive.scalar
-    if primitive.name == "matmul":
-        return "a @ b"
-    if primitive.name == "getitem":
-        return "x[index]"
+    if primitive.name in FORMULAS:
+        return FORMULAS[primitive.name]
     names = "*inputs" if primitive.variadic else ", ".join(names_of(primitive, node))
-    return f"{node.op}({', '.join([names, *(k for k in node.params if k != 'stretch')])})"
+    return f"{node.op}({', '.join([names, *(k for k in node.params if k != PIECE)])})"
 
 
 def rule_text(node: Node, position: int, rule: Rule, g: Array) -> str:
@@ -350,21 +349,6 @@ def _program_text(program: Program, names: Sequence[str]) -> str:
             return ""
         found[node] = text
     return found.get(program.outputs[0], "")
-
-
-WORDS = {  # what the rules of operations that move values about do
-    "sum": "Every element that was summed gets the gradient of the sum.",
-    "mean": "Every element gets the gradient of the mean, divided by their number.",
-    "getitem": "Zeros, with g at the places that were taken.",
-    "stack": "The part of g at the place where this input stands.",
-    "concatenate": "The part of g at the place where this input stands.",
-    "part": "Zeros, with g at the places that were taken.",
-    "transpose": "The axes back in their old order.",
-    "reshape": "The same numbers in the shape of x.",
-    "broadcast_to": "g, summed over the axes along which x was spread.",
-    "take": "Zeros, to which each row of g is added at the index that it was taken from.",
-    "checkpoint": "The stretch is run again, recorded, and walked back.",
-}
 
 
 def source_of(function: Callable[..., Any]) -> list[str]:

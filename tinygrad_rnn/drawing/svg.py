@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import math
 
-from .heat import Legend
+from .boxes import Arrow, Box, Family, Legend, Sketch
 from .layout import TIP, Layout, Point
-from .sketch import DELAY, Arrow, Box, Sketch
 from .style import (
     DARK,
     FONT,
@@ -71,7 +70,7 @@ def plain_svg(sketch: Sketch, layout: Layout, theme: str = "light") -> str:
         parts.append(
             f'<text id="{name}" class="caption" x="{w / 2:.1f}" y="{y + size / 3:.1f}" font-size="{size}">{xml(text)}</text>'
         )
-    if isinstance(sketch.legend, Legend):
+    if sketch.legend is not None:
         notes = sum(name.startswith("note") for name, *_ in layout.captions)
         parts.append(_legend(sketch.legend, 14.0, h - 46.0 - (8 + 14 * notes) * bool(notes)))
     return "\n".join([*parts, "</g></svg>\n"])
@@ -96,7 +95,7 @@ def _colours(t: Theme) -> str:
     return (
         f".tg .page{{fill:{t.page}}}.tg text{{fill:{t.text}}}.tg .hatch{{stroke:{t.faint}}}{boxes}{lines}"
         f".tg .cluster rect{{fill:{t.frame[0]};stroke:{t.frame[1]}}}.tg .cluster text,.tg .detail,.tg .word{{fill:{t.faint}}}"
-        f".tg .{DELAY} text{{fill:{t.page}}}.tg .figure rect{{stroke:{t.frame[1]}}}.tg .bar{{fill:{t.fills['parameter'][1]}}}"
+        f".tg .{Family.DELAY} text{{fill:{t.page}}}.tg .figure rect{{stroke:{t.frame[1]}}}.tg .bar{{fill:{t.fills[Family.PARAMETER][1]}}}"
         f".tg .cutmark{{stroke:{t.edges['cut']}}}"
     )
 
@@ -117,13 +116,17 @@ def _node(b: Box) -> str:
             "node",
             b.family,
             *["root"] * b.root,
-            *[f"port of-{b.of}"] * b.port,
+            *([f"port of-{b.source.name}"] if b.source else []),
             *["cut"] * bool(b.cut),
         ]
     )
     left, top = b.x - b.width / 2, b.y - b.height / 2
     round_ = (
-        b.height / 2 if b.family in ("arithmetic", DELAY) and not b.port else 5 if b.port else 7
+        b.height / 2
+        if b.family in (Family.ARITHMETIC, Family.DELAY) and not b.port
+        else 5
+        if b.port
+        else 7
     )
     own = ' style="fill:url(#tg-hatch)"' if b.hatch else f' style="fill:{b.fill}"' if b.fill else ""
     ink = (
