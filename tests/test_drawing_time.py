@@ -59,7 +59,7 @@ def titles(drawing: Drawing) -> Counter[str]:
 
 
 def frames(drawing: Drawing) -> list[str]:
-    return [f.label[0] for f in drawing._layout.frames]
+    return [f.label for f in drawing._layout.frames]
 
 
 # --- which steps are drawn ----------------------------------------------------------------------------------------------------
@@ -425,7 +425,7 @@ def test_two_cells_of_one_name_are_two_bands() -> None:
     ys, _ = tg.unroll(tg.cells.GRU(4, 4, rng=1), ys)
     drawing = draw(ys.sum())
     lower, upper = drawing._layout.frames[:3], drawing._layout.frames[3:]
-    assert [f.label[0] for f in (lower[0], upper[0])] == ["t = 0 · GRU", "t = 0 · GRU (2)"]
+    assert [f.label for f in (lower[0], upper[0])] == ["t = 0 · GRU", "t = 0 · GRU (2)"]
     assert all(
         u.bottom < f.top and abs(u.left + u.right - f.left - f.right) < 60
         for u, f in zip(upper, lower, strict=True)

@@ -31,9 +31,10 @@ from ..ops.table import Tape
 from ..recurrent.source import expressions, spot_of, variables
 from .boxes import Arrow, Box, Family, Sketch
 from .facts import RULES_IN_WORDS
+from .frames import Frame
 from .graph import Graph
 from .heat import DrawingError
-from .layout import Frame, Layout, place
+from .layout import Layout, place
 from .ledger import Visit, check_walkable, reverse, values
 from .moments import Moment
 from .opened import opened
@@ -372,8 +373,8 @@ class _Contents:
         corners = (f.left, f.top, f.right, f.bottom)
         moment = f.boxes[0].moment
         return {
-            "label": f.label,
-            "begin": _point(f.lx - f.left),
+            "label": [f.label],
+            "begin": _point(f.label_x - f.left),
             **_moment(moment),
             "at": [_point(v) for v in corners],
             "boxes": [self.number[b] for b in f.boxes],

@@ -43,7 +43,19 @@ DARK_FILLS = {
 
 
 class Theme(NamedTuple):
-    """Colours that do not depend on the family of a box."""
+    """The colours of a picture.
+
+    Attributes
+    ----------
+    page, text, faint : str
+        The background, letters, and letters of lesser weight.
+    frame : (str, str)
+        Inside and outline of a time step.
+    fills : dict of Family to (str, str)
+        Inside and outline of the boxes.
+    edges : dict of str to str
+        Of the kinds of arrows.
+    """
 
     page: str
     text: str
@@ -53,7 +65,7 @@ class Theme(NamedTuple):
     edges: dict[str, str]
 
 
-# of arrows; the last
+# of arrows; the last two are gradients within a step, and from step to step
 STATE, PLAIN, WEIGHT, READ, CUT, BACK, CARRIED = KINDS = (
     "state",
     "plain",
@@ -63,7 +75,6 @@ STATE, PLAIN, WEIGHT, READ, CUT, BACK, CARRIED = KINDS = (
     "back",
     "carried",
 )
-# two are gradients within a step, and from step to step
 WIDTHS = {STATE: 1.5, PLAIN: 0.9, WEIGHT: 0.8, READ: 0.8, CUT: 1.3, BACK: 0.9, CARRIED: 1.5}
 LIGHT = Theme(
     "#ffffff",
@@ -106,7 +117,7 @@ TEXT = LIGHT.text
 
 
 def kind(arrow: Arrow, layout: Layout) -> str:
-    """What an arrow is."""
+    """Return what an arrow is: one of KINDS."""
     if arrow.tail.cut:
         return CUT
     backward = arrow.head.recorded_by_backward or arrow.head.backward
@@ -117,15 +128,15 @@ def kind(arrow: Arrow, layout: Layout) -> str:
     return BACK if backward else PLAIN
 
 
-def dark_letters(fill: str) -> bool:
-    """Whether letters on this colour have to be dark."""
+def ink(fill: str) -> str:
+    """Return the colour of letters on this colour: dark ones if it is light."""
     red, green, blue = (int(fill[k : k + 2], 16) for k in (1, 3, 5))
-    return 0.299 * red + 0.587 * green + 0.114 * blue > 140
+    return "#111111" if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else "#ffffff"
 
 
 @functools.lru_cache(maxsize=8192)
 def xml(text: str) -> str:
-    """For XML, HTML-like labels and quoted strings of DOT alike.
+    """Return a text that is safe in XML, in HTML-like labels and in quoted strings of DOT.
 
     What could end or change them becomes an entity.
     """
