@@ -40,8 +40,9 @@ from tinygrad_rnn import cli
 from tinygrad_rnn.drawing import Drawing, DrawingError, draw
 from tinygrad_rnn.drawing.fold import Kinds
 from tinygrad_rnn.drawing.graph import Graph
-from tinygrad_rnn.drawing.heat import Scale, measure
+from tinygrad_rnn.drawing.measures import measure
 from tinygrad_rnn.drawing.moments import Lane
+from tinygrad_rnn.drawing.scale import Scale
 from tinygrad_rnn.drawing.selection import shown_steps
 from tinygrad_rnn.drawing.sketch import sketch
 

@@ -1,7 +1,7 @@
 """Pictures of the tape."""
 
+from .errors import DrawingError
 from .explorer import explore
-from .heat import DrawingError
 from .picture import Drawing, draw
 
 __all__ = ["Drawing", "DrawingError", "draw", "explore"]

@@ -30,10 +30,10 @@ from ..files import replace_file
 from ..ops.table import Tape
 from ..recurrent.source import expressions, spot_of, variables
 from .boxes import Arrow, Box, Family, Sketch
+from .errors import DrawingError
 from .facts import RULES_IN_WORDS
 from .frames import Frame
 from .graph import Graph
-from .heat import DrawingError
 from .layout import Layout, place
 from .ledger import Visit, check_walkable, reverse, values
 from .moments import Moment

@@ -17,7 +17,7 @@ from ..module import Module
 from ..ops.table import Tape, tape
 from ..recurrent.cell import Cell, name_of, name_state, plain_of
 from ..recurrent.unroll import unroll
-from .heat import DrawingError
+from .errors import DrawingError
 
 STEPS, BATCH = 4, 2  # of the sequence on which a cell is run to be drawn
 
