@@ -133,7 +133,7 @@ class Contents:
             "arrays": self.arrays.data(),
         }
 
-    # --- boxes and arrows ---------------------------------------------------------------------------------------------
+    # --- boxes and arrows -------------------------------------------------------------------------
 
     def _box(self, b: Box, value: dict[Node, int]) -> dict[str, Any]:
         """Return what the page is told of a box."""
@@ -217,7 +217,7 @@ class Contents:
                 self.lines[number][k] = text
         return number
 
-    # --- the two walks ------------------------------------------------------------------------------------------------
+    # --- the two walks ----------------------------------------------------------------------------
 
     def _forward(self) -> list[int]:
         """Return the boxes in the order in which they are computed.

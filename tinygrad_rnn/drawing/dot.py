@@ -171,7 +171,7 @@ class _Writer:
             **({"style": "dashed"} if name == CUT else {}),
         )
 
-    # --- rows of figures, and the legend: nodes without meaning ------------------------------------------------------
+    # --- rows of figures, and the legend: nodes without meaning -----------------------------------
 
     def _figures(self) -> None:
         """Write the rows of figures and the legend."""

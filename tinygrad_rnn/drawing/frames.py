@@ -106,7 +106,7 @@ def _outline(places: Places, slot: Slot, boxes: list[Box]) -> Frame:
 
 
 def _label_x(frame: Frame, label: str, plan: StepPlan, middle: float) -> float:
-    """Return how far from the left edge of a frame its label begins, so that no line runs through."""
+    """Return how far from the left edge of a frame its label begins, free of lines."""
     wide = 5.0 * len(label) + 6
     lines = [(middle + a - 4, middle + b + 4) for a, b in plan.entering()]
     first = frame.left + 8
@@ -118,7 +118,10 @@ def _label_x(frame: Frame, label: str, plan: StepPlan, middle: float) -> float:
 
 
 def figures_of(places: Places, strips: Sequence[Strip]) -> tuple[list[Figure], list[Word]]:
-    """Return rows of figures below everything, one for each column that has one, and their names."""
+    """Return the rows of figures, and their names.
+
+    They stand below everything, a figure in each column that has one.
+    """
     figures: list[Figure] = []
     words: list[Word] = []
     if not strips or not places.at:

@@ -84,7 +84,7 @@ class Grid:
         """Return the extent of a box along depth."""
         return b.width if self.turned else b.height
 
-    # --- states -------------------------------------------------------------------------------------------------------
+    # --- states -----------------------------------------------------------------------------------
 
     def _find_states(self) -> None:
         """Find the arrows that carry states; an input is a state if it is one in any step."""
@@ -118,7 +118,7 @@ class Grid:
         """Whether an arrow gives an operation the state that its step begins with."""
         return any((a.head.lane, a.head.key, k) in self._entering for k in a.places)
 
-    # --- bands and columns --------------------------------------------------------------------------------------------
+    # --- bands and columns ------------------------------------------------------------------------
 
     def _goes_along(self, b: Box) -> bool:
         """Whether a box is only read, and so stands where its first reader does."""

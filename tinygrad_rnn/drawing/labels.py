@@ -203,7 +203,7 @@ def _family(n: Node) -> Family:
     return Family.FUNCTION
 
 
-# --- of all steps at once ---------------------------------------------------------------------------------------------
+# --- of all steps at once -------------------------------------------------------------------------
 
 
 def name_states(boxes: Mapping[Any, Box]) -> None:

@@ -89,7 +89,7 @@ class Measured:
 
 
 def check_walkable(tape: Tape, what: str) -> None:
-    """Raise a DrawingError if the reverse walk cannot be made: a backward has freed saved values."""
+    """Raise a DrawingError if a backward has freed what the reverse walk needs."""
     node = first_released(tape)
     if node is not None:
         raise DrawingError(

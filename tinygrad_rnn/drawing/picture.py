@@ -39,7 +39,7 @@ LARGEST = 10_000  # points; a PNG of more has fewer dots
 class Drawing:
     """A picture of a graph; it shows itself in Jupyter.
 
-    Made by `draw`, it holds words and places, and nothing of the graph.
+    It is made by `draw`, and holds words and places, and nothing of the graph.
 
     Attributes
     ----------
@@ -61,7 +61,7 @@ class Drawing:
 
     @property
     def dot(self) -> str:
-        """DOT source.
+        """The picture as DOT source.
 
         The layout is in it (``layout=nop2``), so every graphviz viewer shows the same picture.
         """

@@ -60,7 +60,7 @@ class Places:
         u, d = self.middle[slot[1]], self.base[slot[0]]
         return [(x + u, y + d) for x, y in points]
 
-    # --- bands, columns, and the room between them --------------------------------------------------------------------
+    # --- bands, columns, and the room between them ------------------------------------------------
 
     def _find_columns(self) -> None:
         """Find the columns, and the channels between them."""
@@ -120,7 +120,7 @@ class Places:
         """Return u of the line of an arrow in a channel."""
         return self._channel[channel] + LINE * self.lines.upright[channel][self.routes[arrow].key]
 
-    # --- what has no place in a plan ----------------------------------------------------------------------------------
+    # --- what has no place in a plan --------------------------------------------------------------
 
     def _place_gaps(self) -> None:
         """Make what stands for hidden steps as tall as a step."""
@@ -134,7 +134,7 @@ class Places:
                     self.at[b] = (self.middle[column], (low + high) / 2)
 
     def _place_first_states(self) -> None:
-        """Put initial states at the height at which they enter, and those of one height side by side."""
+        """Put initial states where they enter; of those at one height, one above the other."""
         for (_, column), found in self.grid.beside.items():
             heights = [self.entry(self.grid.heads[b][0])[0][1] for b in found]
             edge = -math.inf
@@ -167,7 +167,7 @@ class Places:
                 d += grid.deep(b) + 8
             edge = d + 6
 
-    # --- from a box to the edge of its slot ---------------------------------------------------------------------------
+    # --- from a box to the edge of its slot -------------------------------------------------------
 
     def side(self, b: Box, sign: int) -> Point:
         """Return the middle of the left (-1) or right (1) edge of a box."""

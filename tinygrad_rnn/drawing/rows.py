@@ -142,7 +142,10 @@ class Rows:
         self._arrange()
 
     def _rows(self) -> dict[Key, int]:
-        """Return the rows by longest paths from below; what only serves something is right below it."""
+        """Return the row of each box, by longest paths from below.
+
+        What only serves another box stands right below it.
+        """
         items = self.items
         before: dict[Key, list[Key]] = {k: [] for k in items}
         after: dict[Key, list[Key]] = {k: [] for k in items}
@@ -169,7 +172,7 @@ class Rows:
         return {k: r if items[k].low else r - lowest for k, r in row.items()}
 
     def _add_passes(self, ups: Iterable[Key], downs: Iterable[Key]) -> None:
-        """Add to the rows the places where lines pass them, and find the neighbours of each spot."""
+        """Add to the rows the places where lines pass, and find the neighbours of each spot."""
         linked: set[tuple[Key, Key]] = set()
         made: set[Pass] = set()
 
@@ -199,7 +202,7 @@ class Rows:
         for k in downs:
             through(k, range(row[k] - 1, self.first - 2, -1), entering=True)
 
-    # --- the order in the rows ----------------------------------------------------------------------------------------
+    # --- the order in the rows --------------------------------------------------------------------
 
     def _side(self, s: Spot) -> int:
         return self.items[s.key].side if s.real else 0

@@ -120,9 +120,9 @@ def _from_both_ends(order: Sequence[int]) -> Iterator[int]:
 
 
 def nearest(graph: Graph, count: int) -> set[Node]:
-    """Return the `count` nodes that are fewest edges away from a result; the latest, if equally far.
+    """Return the `count` nodes that are fewest edges away from a result.
 
-    With each of them comes what reads it: so the rest is only read, and one box for it stands in
+    Of those that are equally far it takes the latest. With each of them comes what reads it: so the rest is only read, and one box for it stands in
     no circle.
     """
     readers = Counter(i for n in graph.nodes for i in set(graph.inputs[n]))

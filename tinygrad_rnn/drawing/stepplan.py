@@ -90,7 +90,10 @@ class StepPlan:
         self.floor = self.middle.get(inner, 0.0) - self.reach.get(inner, 0.0)
 
     def _find_holds(self) -> None:
-        """Find where on a box its lines begin and end: side by side, in the order of where they lead."""
+        """Find where on a box its lines begin and end.
+
+        They stand side by side, in the order of where they lead.
+        """
         outs: dict[Key, list[Key]] = {k: [] for k in self.items}
         ins: dict[Key, list[Key]] = {k: [] for k in self.items}
         for a, b in self.edges:
@@ -113,7 +116,7 @@ class StepPlan:
                 for j, n in enumerate(found):
                     self.hold[k, n] = self.x[k] + (j - (len(found) - 1) / 2) * room
 
-    # --- lines --------------------------------------------------------------------------------------------------------
+    # --- lines ------------------------------------------------------------------------------------
 
     def _passes(self, tail: Key, head: Key) -> list[Pass]:
         """Return where a line inside the step passes rows."""
@@ -134,7 +137,7 @@ class StepPlan:
         return self._through(None, passes, head)
 
     def _through(self, tail: Key, passes: Sequence[Pass], head: Key) -> list[Point]:
-        """Return where a line leaves a box, enters and leaves each row that it passes, and arrives."""
+        """Return where a line leaves a box, enters and leaves each row on its way, and arrives."""
         points: list[Point] = []
         if tail is not None:
             y = self.at[tail][1]
@@ -180,7 +183,7 @@ class StepPlan:
         )
 
     def between(self, key: Key, way: int) -> float:
-        """Return the depth of the room between the row of a box and that above (1) or below (-1)."""
+        """Return the depth of the room above (1) or below (-1) the row of a box."""
         r = self.row[key]
         if way < 0 and r == 0:
             return self.floor - 7.0

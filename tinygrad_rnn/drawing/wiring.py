@@ -49,7 +49,7 @@ class Wiring:
         for a in self.arrows:
             self.heads.setdefault(a.tail, []).append(a)
 
-    # --- what leaves are ----------------------------------------------------------------------------------------------
+    # --- what leaves are --------------------------------------------------------------------------
 
     def find_roles(self) -> None:
         """Find out which leaves are initial states, and which cut the gradient."""
@@ -105,10 +105,10 @@ class Wiring:
             (head.lane, head.key, k) for (_, head), found in self.returning.items() for k in found
         }
 
-    # --- ports --------------------------------------------------------------------------------------------------------
+    # --- ports ------------------------------------------------------------------------------------
 
     def make_ports(self) -> None:
-        """Put boxes with the name of what is drawn elsewhere in place of lines across the picture."""
+        """Put small boxes, with the name of what is drawn elsewhere, in place of long lines."""
         gone: set[Arrow] = set()
         new: list[Arrow] = []
         columns: dict[Box, set[Any]] = {}
@@ -196,10 +196,10 @@ class Wiring:
         self.added.append(port)
         return Arrow(port, head, places)
 
-    # --- delays -------------------------------------------------------------------------------------------------------
+    # --- delays -----------------------------------------------------------------------------------
 
     def make_delays(self) -> None:
-        """Put a box z⁻¹ on the way of each state from one step to the next, in a folded picture."""
+        """Put a box z⁻¹ on the way of each state from step to step, in a folded picture."""
         made: dict[Box, Box] = {}
         for (tail, head), found in self.returning.items():
             if tail.port or head.port:
