@@ -168,6 +168,14 @@ def test_an_lstm_is_folded_into_one_step_with_a_delay_for_each_state() -> None:
     ]
 
 
+@pytest.mark.parametrize("direction", ["LR", "TB"])
+def test_a_loss_that_is_added_up_outside_of_the_steps_is_folded_too(direction: str) -> None:
+    drawing = draw(two_layers(4), fold=True, direction=direction)
+    assert faults(drawing) == []
+    arrows = [(a.tail.title, a.head.title) for a in drawing._sketch.arrows]
+    assert ("total = +", "z⁻¹") in arrows and ("z⁻¹", "total = +") in arrows
+
+
 @pytest.mark.parametrize("how", ["weight", "number", "roll", "extra"])
 def test_a_step_that_differs_is_drawn_and_named(how: str) -> None:
     drawing = draw(uneven(9, 4, how), fold=True)
@@ -419,6 +427,18 @@ def test_a_gradient_that_was_recorded_is_drawn_as_one() -> None:
     h.sum().backward(create_graph=True)
     drawing = draw(w.grad)
     assert {f.split(" · ")[-1] for f in frames(drawing) if "·" in f} == {"c", "∂ c"}
+
+
+def test_nothing_is_read_out_of_the_name_of_a_cell() -> None:
+    w, h = parameter("w", 4, 4), constant("h0", 2, 4)
+    for t in range(4):
+        for name in ("c", "c (2)", "∂ c"):
+            with tg.at_step(t, cell=name):
+                h = tg.tanh(h @ w)
+    drawing = draw(h.sum(), memory=True)
+    assert not any(b.backward for b in drawing._sketch.boxes)
+    strips = {lane for strip in drawing._sketch.strips for lane, _ in strip.cells}
+    assert strips == {Lane("c"), Lane("c (2)"), Lane("∂ c")}
 
 
 def test_two_cells_of_one_name_are_two_bands() -> None:

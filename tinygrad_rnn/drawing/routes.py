@@ -67,7 +67,7 @@ def routes_of(grid: Grid) -> dict[Arrow, Route]:
 def _route(grid: Grid, a: Arrow) -> Route | None:
     """Return the route of an arrow; None within a slot."""
     (band, column), (above, other) = grid.slot_of[a.tail], grid.slot_of[a.head]
-    if (band, column) == (above, other):
+    if (band, column) == (above, other) and not _returns(grid, a):
         return None
     if _leads_aside(grid, a):
         key = (False, a.tail)
@@ -89,6 +89,12 @@ def _route(grid: Grid, a: Arrow) -> Route | None:
         return Route(Side.ABOVE, Side.BELOW, None, None if straight else band, None, key)
     side = column + 1 if other >= column else column
     return Route(Side.ABOVE, Side.BELOW, side, band, None, key)
+
+
+def _returns(grid: Grid, a: Arrow) -> bool:
+    """Whether an arrow inside a slot brings a state back to where it was made: it goes around."""
+    slot = grid.slot_of[a.head]
+    return a.tail.delay and any(grid.slot_of[b.tail] == slot for b in grid.tails[a.tail])
 
 
 def _leads_aside(grid: Grid, a: Arrow) -> bool:
