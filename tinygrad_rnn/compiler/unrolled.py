@@ -24,6 +24,7 @@ class Unrolled(Segment):
     """A compiled unrolling as a node on the tape."""
 
     reads = "goes through a compiled cell, which needs"
+    of_sequence = True
 
     def __init__(
         self,

@@ -53,6 +53,7 @@ class Segment(Repeatable):
     """
 
     reads = "runs a checkpointed segment again and needs"  # for messages
+    of_sequence = False  # whether it is a whole sequence of a cell's steps
     rows: list[Row] | None = None
 
     def __init__(self, function: Callable[..., list[Tensor]], count: int) -> None:
