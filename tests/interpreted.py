@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import importlib
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -15,12 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tinygrad_rnn.compiler import runner, workspace
+from tinygrad_rnn.compiler import runner, unrolled, workspace
 from tinygrad_rnn.core.primitive import REGISTRY
 from tinygrad_rnn.kernels import products, runtime
-
-# whose name in the package is that of the function
-jit_module = importlib.import_module("tinygrad_rnn.compiler.jit")
 
 
 class _Dotted:
@@ -194,7 +190,7 @@ def interpreting() -> Iterator[None]:
         patch.setattr(runner, "Workspace", _Spoilt)
         patch.setattr(workspace, "pool", workspace.WorkspacePool())
         patch.setattr(workspace.WorkspacePool, "give", lambda self, workspace: None)
-        for module in (runner, jit_module):
+        for module in (runner, unrolled):
             patch.setattr(module, "empty", lambda shape, dtype: _spoilt(np.empty(shape, dtype)))
         patch.setattr(products, "library", lambda dtype: None)
         patch.setattr(runtime, "load", lambda source, distinct=False: Interpreted(source))

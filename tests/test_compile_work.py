@@ -132,7 +132,7 @@ def run(step: Callable[..., Any], depth: int, compiled: bool) -> tuple[list[np.n
     ys, last = tg.unroll(fast, x, h)
     (ys * ys).sum().backward()
     found = [t.numpy() for t in (ys, last, w.grad, x.grad, h.grad) if t is not None]
-    return found, next(iter(fast._runners.values())).code if compiled else None
+    return found, next(iter(fast._code.runners.values())).code if compiled else None
 
 
 @pytest.mark.parametrize("depth", [10, 40])
@@ -201,7 +201,7 @@ def texts(recordings: int) -> dict[str, set[str]]:
                     parts if isinstance(xs, tuple) else parts[0],
                     unflatten(state, [tg.tensor(s) for s in leaves(state)]),
                 )
-                text = next(iter(fast._runners.values())).code.text(sharing=True).text
+                text = next(iter(fast._code.runners.values())).code.text(sharing=True).text
             except tg.CompileError as error:
                 text = str(error)
             found.setdefault(f"{number}: {case}", set()).add(text)

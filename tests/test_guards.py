@@ -711,7 +711,7 @@ def test_what_nobody_reads_makes_no_recording() -> None:
     trainer = Trainer()
     for _ in range(5):
         trainer.step()
-    assert len(trainer.fast._recordings) == 1
+    assert len(trainer.fast._programs) == 1
     trainer.k = 3.0
     trainer.step()
     assert trainer.losses[-1] == 6.0
@@ -746,7 +746,7 @@ def test_what_was_read_before_is_not_held() -> None:
         tg.unroll(fast, np.ones((2, 2, 3)), np.zeros((2, 3)))[0].sum().backward()
     held.clear()
     gc.collect()
-    assert len(fast._runners) == 1
+    assert len(fast._code.runners) == 1
     assert sum(t() is not None for t in alive) <= Guards.KEPT
 
 
@@ -864,7 +864,7 @@ def test_what_is_made_once_for_all_may_be_kept() -> None:
     fast, xs = tg.jit(step), np.ones((2, 2, 3))
     found = tg.unroll(fast, xs, np.zeros((2, 3)))[0]
     tg.unroll(fast, xs, np.zeros((2, 3)))
-    assert len(fast._runners) == 1
+    assert len(fast._code.runners) == 1
     np.testing.assert_allclose(found.numpy(), tg.unroll(step, xs, np.zeros((2, 3)))[0].numpy())
 
 

@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.compiler.jit import Jitted
+from tinygrad_rnn.compiler.names import ValueNames
+from tinygrad_rnn.compiler.readable import readable
+from tinygrad_rnn.compiler.recordings import Recordings
 from tinygrad_rnn.compiler.runner import Runner
 from tinygrad_rnn.kernels import runtime
 
@@ -54,20 +56,21 @@ class Own(tg.Cell):
 
 def as_it_reads(monkeypatch: pytest.MonkeyPatch) -> None:
     """From now on compiled cells run the readable text."""
-    original = Jitted.runner
+    original = Recordings.find
     changed: set[Runner] = set()
 
-    def runner(self: Any, variant: Any, inputs: Any, state: Any, batch: int) -> Any:
+    def find(self: Any, variant: Any, inputs: Any, state: Any, batch: int) -> Any:
         made, *others = original(self, variant, inputs, state, batch)
         if made not in changed:
             changed.add(made)
-            code = Interpreted(self.source())
+            names = ValueNames(made.code, self.cell, made.structure[1], *variant.flags[:3])
+            code = Interpreted(readable(names))
             made._forward.call, made._backward.call = code.forward, code.backward  # type: ignore[attr-defined]
             # the text to be read takes every array by itself
             made._forward.packed = made._backward.packed = False
         return made, *others
 
-    monkeypatch.setattr(Jitted, "runner", runner)
+    monkeypatch.setattr(Recordings, "find", find)
 
 
 @pytest.mark.parametrize("case", [group[0] for group in GROUPS.values()], ids=str)
@@ -135,7 +138,7 @@ def test_cells_that_differ_in_names_alone_are_compiled_once() -> None:
     xs, h = np.zeros((2, 3, 4), np.float32), np.zeros((3, 4), np.float32)
     with interpreting():
         texts = [tg.jit(f).source(xs, h) for f in (one, two)]
-        codes = [Jitted.recording(tg.jit(f), xs, h)[0].source for f in (one, two)]
+        codes = [tg.jit(f)._recording(xs, h)[0].source for f in (one, two)]
     assert "gate = sigmoid" in texts[0] and "u = sigmoid" in texts[1]
     assert codes[0].splitlines()[1:] == codes[1].splitlines()[1:]
 
@@ -148,7 +151,7 @@ def test_the_latest_recording_or_one_for_an_example() -> None:
         text = fast.source(np.zeros((1, 2, 2), np.float32))
         tg.unroll(fast, np.zeros((5, 3, 2), np.float32))
         assert fast.source() == text
-        assert len(fast._runners) == 1
+        assert len(fast._code.runners) == 1
 
 
 # --- explain -----------------------------------------------------------------------------------------------------------------------
@@ -187,7 +190,7 @@ def test_the_memory_is_that_of_the_arrays() -> None:
     with interpreting():
         cell = tg.jit(tg.cells.GRU(3, 4, rng=0))
         found = cell.explain(np.zeros((5, 2, 3), np.float32))
-        runner = next(iter(cell._runners.values()))
+        runner = next(iter(cell._code.runners.values()))
         assert found.memory(5, 2) == sum(array.elements(5, 2) for array in runner.kept) * 4
         assert [k.name for k in found.kept] == [array.name for array in runner.kept]
 

@@ -490,7 +490,9 @@ def _refused(monkeypatch: pytest.MonkeyPatch, name: str, scalar: str) -> None:
     monkeypatch.setattr(REGISTRY[name], "scalar", scalar)
 
 
-@pytest.mark.parametrize("scalar", ["nowhere(x)", "cos(x, x)", "cos(x) if foo else x", "cos(absent)"])
+@pytest.mark.parametrize(
+    "scalar", ["nowhere(x)", "cos(x, x)", "cos(x) if foo else x", "cos(absent)"]
+)
 def test_code_that_is_refused_is_a_compile_error(
     monkeypatch: pytest.MonkeyPatch, scalar: str
 ) -> None:

@@ -940,7 +940,7 @@ def test_a_constant_has_no_tape() -> None:
 # --- settings that end in another order, in threads and tasks -------------------------------------------------------------------
 
 
-def recording() -> bool:
+def _recording() -> bool:
     return (tg.tensor([1.0], requires_grad=True) * 2).requires_grad
 
 

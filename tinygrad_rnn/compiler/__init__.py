@@ -1,7 +1,8 @@
 """The compiler: from one recorded step of a cell to one function for the whole sequence."""
 
+from .api import jit
 from .automatic import automatic
-from .jit import Jitted, jit
+from .cell import Jitted
 from .value import CompileError
 
 __all__ = ["CompileError", "Jitted", "automatic", "jit"]

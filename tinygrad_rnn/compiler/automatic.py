@@ -8,7 +8,7 @@ from ..core.errors import TraceError
 from ..kernels.runtime import complain
 from ..recurrent.cell import Cell
 from ..recurrent.sequence import Sequence
-from .jit import Jitted
+from .cell import Jitted
 from .value import CompileError
 
 
@@ -27,7 +27,7 @@ class Automatic(Jitted):
         super().__init__(cell)
         object.__setattr__(self, "_refused", set())
 
-    def steps(
+    def run_steps(
         self,
         sequence: Sequence,
         parts: Any,
@@ -38,11 +38,11 @@ class Automatic(Jitted):
         all_states: bool,
         offset: int,
     ) -> Any:
-        """See `Jitted.steps`."""
+        """See `Jitted.run_steps`."""
         failure: Exception | None = None
         if stop - start > 1 and not (self._refused and _kind(parts) in self._refused):
             try:
-                return super().steps(
+                return super().run_steps(
                     sequence, parts, state, start, stop, reverse, all_states, offset
                 )
             except Exception as error:

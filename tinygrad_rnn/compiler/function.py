@@ -33,9 +33,10 @@ from ..recurrent.captured import captured, value_of
 from ..recurrent.cell import name_of
 from ..recurrent.packing import cut
 from ..recurrent.segment import Segment, as_primitive
+from .cell import Jitted
 from .host import HostProgram, NoCode
-from .jit import KEPT, Jitted
 from .program import Builder, given
+from .recordings import KEPT
 from .remat import remade, residuals
 from .runner import owner
 from .value import CompileError, Value, alive, own_faults
@@ -53,13 +54,13 @@ class JittedFunction(Jitted):
     Handed to `unroll` it is a compiled cell, as any `Jitted`.
     """
 
-    __slots__ = ("_recordings",)
+    __slots__ = ("_programs",)
 
-    _recordings: dict[Any, Recording]
+    _programs: dict[Any, Recording]
 
     def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__(function)
-        object.__setattr__(self, "_recordings", {})
+        object.__setattr__(self, "_programs", {})
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """What the function gives, computed by the recording for these shapes."""
@@ -70,7 +71,7 @@ class JittedFunction(Jitted):
         found: dict[int, Any] = {}
         others: list[Any] = []
         structure = _structure((args, kwargs), found, others)
-        guard = self._guards.now(others)
+        guard = self._code.guards.now(others)
         tensors = _tensors(list(found.values()), guard)
         grad = now.grad_enabled
         key = (
@@ -78,9 +79,9 @@ class JittedFunction(Jitted):
             grad,
             tuple([(t.array.shape, t.array.dtype, grad and t.requires_grad) for t in tensors]),
         )
-        recording = self._recordings.get((key, guard.key))
+        recording = self._programs.get((key, guard.key))
         if recording is None:
-            if len(self._recordings) >= KEPT:
+            if len(self._programs) >= KEPT:
                 self._full()
                 return self.plain(*args, **kwargs)
             recording = self._record(key, guard, args, kwargs, tensors, grad)
@@ -101,7 +102,7 @@ class JittedFunction(Jitted):
     def _record(
         self, key: Any, guard: Guard, args: Any, kwargs: Any, tensors: list[Tensor], grad: bool
     ) -> Recording:
-        changes = Changes(self._guards, guard, f"tg.jit: '{name_of(self)}'")
+        changes = Changes(self._code.guards, guard, f"tg.jit: '{name_of(self)}'")
         try:
             made = Recording(self.plain, (args, kwargs), tensors, grad, guard.computed, changes)
             with own_faults(name_of(self)):
@@ -112,12 +113,12 @@ class JittedFunction(Jitted):
                 with setting(grad_enabled=False):
                     self.plain(*args, **kwargs)  # fails as well, and names the operands as they are
             raise
-        self._recordings[key, changes.kept().key] = made
+        self._programs[key, changes.kept().key] = made
         return made
 
     def _full(self) -> None:
-        if "full" not in self._recordings:
-            self._recordings["full"] = next(iter(self._recordings.values()))
+        if "full" not in self._programs:
+            self._programs["full"] = next(iter(self._programs.values()))
             warnings.warn(
                 f"tg.jit: '{name_of(self)}' was recorded {KEPT} times, for different shapes, numbers or values from outside; other calls run as "
                 "if it were not compiled. A number that changes from call to call is better handed over as a tensor, tg.tensor(number).",
@@ -146,9 +147,9 @@ class JittedFunction(Jitted):
         CompileError
             If the function was not called yet (nor unrolled, as a cell).
         """
-        if self._recordings and xs is None:
-            return [r for k, r in self._recordings.items() if k != "full"][-1].source()
-        if self._runners or xs is not None:
+        if self._programs and xs is None:
+            return [r for k, r in self._programs.items() if k != "full"][-1].source()
+        if self._code.runners or xs is not None:
             return super().source(xs, state)
         raise CompileError(f"tg.jit: '{name_of(self)}' was not called yet, so nothing is compiled")
 

@@ -281,6 +281,7 @@ class Nest:
             if self.shared is not None and not outer:  # one element, for one thread
                 lo, hi = Linear.of(self.shared.lo), Linear.of(self.shared.hi)
                 return [Loop(f"i{next(self.names)}", hi, tuple(inside), start=lo)]
+            return self._around(inside, outer)
         if self.blocked:
             assert self.shared is not None
             self.lane, rest = f"j{next(self.names)}", f"m{next(self.names)}"
@@ -288,9 +289,11 @@ class Nest:
             inside = self._phases([])
             lo, hi = Linear.of(self.shared.lo), Linear.of(self.shared.hi)
             return [Loop(self.indices[0], hi, tuple(inside), start=lo, block=BLOCK, rest=rest)]
-        if self.inner:
-            self.lanes = (self.indices[-1], self.length[-1])
-        statements = self._phases(outer)
+        self.lanes = (self.indices[-1], self.length[-1])
+        return self._around(self._phases(outer), outer)
+
+    def _around(self, statements: list[Statement], outer: list[int]) -> list[Statement]:
+        """Return the outer loops around the statements of a row."""
         for k in reversed(outer):
             start, stop = Linear(), self.length[k]
             if k == 0 and self.shared is not None:
@@ -365,10 +368,12 @@ class Nest:
                 if at == phase and self._source_inside(member):
                     moves = member in self.group.last and self._moves(member)
                     (adds if moves or not self._in_register(member) else sums).append(member)
-            elif self.phase[member] == phase and self._inside(member):
-                if member in self.places or member in self.buffers:
-                    writes.append(member)
+            elif self.phase[member] == phase and self._inside(member) and self._is_written(member):
+                writes.append(member)
         return writes, sums, adds
+
+    def _is_written(self, member: Value) -> bool:
+        return member in self.places or member in self.buffers
 
     def _moves(self, member: Value) -> bool:
         """Whether the place where a member is collected moves along the innermost loop."""

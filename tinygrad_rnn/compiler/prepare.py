@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from ..ops.elementwise import positive
-from ..ops.facts import facts_of, signs
+from ..ops.facts import signs
 from ..ops.views import Axis, Piece, Regrouped, View
 from .gather import is_gather
 from .internal import AFFINE, ASSEMBLED, COPY, PART, ZEROS
@@ -248,9 +248,9 @@ def _with_copies(program: Sequence[Value]) -> list[Value]:
         if v.leaf:
             found.append(v)
             continue
-        if facts_of(v.primitive).view is not None and not is_view(v) and 0 not in v.shape:
-            if isinstance(view_of(v), Regrouped):  # of a transposed value, for example
-                v.change(v.primitive, [copied(v.inputs[0])], v.params)  # type: ignore[arg-type]
+        if not is_view(v) and isinstance(view_of(v), Regrouped) and 0 not in v.shape:
+            # of a transposed value, for example
+            v.change(v.primitive, [copied(v.inputs[0])], v.params)  # type: ignore[arg-type]
         elif v.primitive is AFFINE:
             last = len(v.inputs) - len(v.inputs) % 2
             moving = range(0, last, 2)

@@ -16,6 +16,7 @@ import numpy as np
 from ..core.primitive import Spec
 from ..core.tape import Leaf, Node
 from ..core.trace import trace
+from ..ops.custom import READS
 from ..ops.facts import facts_of
 from .value import Given, Value
 
@@ -31,21 +32,16 @@ def given(node: Node, kind: Given = Given.INPUT) -> Value:
 
 def decomposition(node: Node) -> Callable[..., Any] | None:
     """Return what an operation is made of, as a function of tensors; None if it is a simple one."""
-    primitive = node.primitive
-    assert primitive is not None
-    if primitive.body is not None:  # a function of the user's on scalars
-        body = primitive.body
-        return lambda *xs: body()(*xs)[0]
-    function = getattr(primitive.forward, "__wrapped__", None)
-    own_derivative = function is not None and primitive.scalar is None
-    if own_derivative and not hasattr(primitive.forward, "names"):
+    found = facts_of(node.primitive).decomposition
+    if found is None or node.primitive not in READS:
+        return found
 
-        def as_floats(*xs: Any, **params: Any) -> Any:
-            y = function(*xs, **params)
-            return y.astype(node.dtype) if y.dtype != node.dtype else y
+    def of_one_dtype(*xs: Any, **params: Any) -> Any:
+        """Compute what a user's function does, in the dtype that the recording has."""
+        y = found(*xs, **params)
+        return y.astype(node.dtype) if y.dtype != node.dtype else y
 
-        return as_floats
-    return facts_of(primitive).decomposition
+    return of_one_dtype
 
 
 class Builder:
@@ -92,11 +88,10 @@ class Builder:
 
     def _made_of_others(self, node: Node) -> Callable[..., Any] | None:
         sizes = (math.prod(i.shape) for i in (*node.inputs, node) if isinstance(i, Node))
-        primitive = node.primitive
-        if max(sizes, default=0) < SMALL or primitive is None:
+        # a function of the user's is called anew each time
+        if max(sizes, default=0) < SMALL or node.primitive in READS:
             return None
-        simple = primitive.body is None and facts_of(primitive).decomposition is None
-        return None if simple else decomposition(node)
+        return decomposition(node)
 
     def _replace(
         self, node: Node, made: Callable[..., Any], inputs: list[Any], out: list[Value], line: Node

@@ -194,8 +194,12 @@ class SequenceCode:
             kept = array(f"k{k}", Role.RESIDUAL, v, Steps.EACH)
             wanted[v] = [Stored(kept, When.THIS)]
         self.given, self.wanted, self.states = given, wanted, states
-        lowered = lower(step.forward, given, wanted, set(), self)
-        before = self._rows_in(step.xs, "in", "x", lowered)
+        # lowering changes the values that it is given, and backward needs these as they are
+        program, names = remade(step.forward, (), wanted.keys())
+        self.originals = {copy: v for v, copy in names.items()}
+        stores = {names.get(v, v): places for v, places in wanted.items()}
+        lowered = lower(program, given, stores, set(), self)
+        before = self._rows_in(step.xs, "in", "x", {a.name: a for a in lowered.arrays})
         before += self._first_states(lowered)
         self.functions = {"forward": self._function("forward", lowered, before, self._results())}
 
@@ -302,19 +306,21 @@ class SequenceCode:
         computed = [v for v in found if v.given is None]
         values = [*step.forward, *step.backward]
         program, names = remade(values, computed, wanted.keys())
-        self.originals = {copy: v for v, copy in names.items()}
+        self.originals.update({copy: v for v, copy in names.items()})
         given = {names.get(v, v): stored for v, stored in found.items()}
         stores = {names.get(v, v): places for v, places in wanted.items()}
         own = {names[v] for v in step.backward if v in names}
         lowered = lower(program, given, stores, own, self)
         sides = dict.fromkeys(v for pair in self.sunk.products.values() for v in pair)
         self.sides = {v: _of_all_steps(v, found, wanted) for v in sides}
-        before = self._rows_in(step.xs, "in", "x", lowered)
-        before += self._rows_in(step.outputs, "dout", "dy", lowered)
+        after = self._gradients(d_states)
+        read = {a.name: a for a in (*lowered.arrays, *ir.arrays(after))}
+        before = self._rows_in(step.xs, "in", "x", read)
+        before += self._rows_in(step.outputs, "dout", "dy", read)
         turn = Linear.of("last_turn")
         begin: list[Statement] = []
         for k, (v, d_state) in enumerate(zip(step.states, d_states, strict=True)):
-            if d_state in lowered.arrays and self.row_major(v):
+            if d_state.name in read and self.row_major(v):
                 begin.append(self._into(f"dlast{k}", v, d_state, steps=1, to=turn * d_state.block))
         if begin:
             before += [Define("last_turn", Linear.of("T") + 1, modulo=2), *begin]
@@ -325,7 +331,6 @@ class SequenceCode:
             if array in lowered.arrays
             for s in self.filled(array, When.OTHER.index * array.block)
         ]
-        after = self._gradients(d_states)
         self.functions["backward"] = self._function("backward", lowered, before, after, other)
 
     def _gradients(self, d_states: list[Array]) -> list[Statement]:
@@ -415,13 +420,12 @@ class SequenceCode:
         return Array(name, kind_of(value.dtype, self.dtype), Role.CALLER, value.size)
 
     def _rows_in(
-        self, values: Sequence[Value], caller: str, own: str, lowered: Lowered
+        self, values: Sequence[Value], caller: str, own: str, read: dict[str, Array]
     ) -> list[Statement]:
         """Before the loop: what the caller gave for all steps, features by batch."""
         found = []
-        by_name = {a.name: a for a in lowered.arrays}
         for k, v in enumerate(values):
-            array = by_name.get(f"{own}{k}")
+            array = read.get(f"{own}{k}")
             if array is not None and self.row_major(v):
                 found.append(self._into(f"{caller}{k}", v, array))
         return found

@@ -204,7 +204,7 @@ class ElementwiseKernel:
             body.append(Load(f"v{i}", Access(array, place)))
             values[node] = Var(f"v{i}")
         body += self._computed(values, dtype)
-        for k, (o, array) in enumerate(zip(outputs, outs, strict=True)):
+        for o, array in zip(outputs, outs, strict=True):
             value = values[o] if isinstance(o, Node) else Number(float(o), array.kind)
             place = row * "cols" + lane if of_rows else lane
             body.append(Store(Access(array, place), value))

@@ -26,7 +26,8 @@ The grammar, with ``*`` for any number of them::
               | Apply function scalar* | Convert kind dtype scalar
     linear    = a sum of products of an integer and names (of sizes, loop indices, integers)
 
-A name is given once in a function, and after that read; only `Set` gives one again. All arrays are
+A name is given once in a function, and after that read; only `Set` gives one again, and loops that
+stand one after the other may have the same index. All arrays are
 flat, and all places are linear forms, so what a loop does to a place can be read off: the
 coefficient of its index is the stride. `kind` says of a number how the code holds it, see `Kind`.
 

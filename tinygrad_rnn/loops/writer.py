@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..kernels.products import symbol
+from .check import checked
 from .ir import (
     FLOATS,
     Access,
@@ -124,6 +125,7 @@ def write(
     legend : callable, optional
         Comments that stand above a function.
     """
+    checked(module)
     written = [_Function(module, f, style, names or {}, before, beside) for f in module.functions]
     lines: list[Line] = [(text, None) for text in _head(module, written)]
     for function in written:

@@ -25,9 +25,9 @@ Rule = Callable[..., Any] | None
 
 
 def operation(primitive: Primitive, forward: Callable[..., Any]) -> Callable[..., Any]:
-    """The public function of a primitive.
+    """Return the public function of a primitive.
 
-    With the docstring of its forward function, parameters by position or name.
+    It has the docstring of the forward function, and takes parameters by position or by name.
     """
     names = list(primitive.defaults)
     count = len(primitive.inputs)
@@ -269,7 +269,10 @@ def pointwise(
 
 
 def operand(x: Any, name: str) -> Any:
-    """What a function that is written in operations is given, as a Tensor or an array, which have shapes."""
+    """Return what a function that is written in operations was given, as a Tensor or an array.
+
+    Both have a shape.
+    """
     if isinstance(x, (Tensor, Spec)) or (type(x) is np.ndarray and x.dtype.kind in "fiub"):
         return x
     return array(x, name if ":" in name else f"{name}: x")
@@ -278,7 +281,7 @@ def operand(x: Any, name: str) -> Any:
 def broadcast_rule(
     name: str, boolean: bool = False, forward: Callable[..., Any] | None = None
 ) -> Callable[..., Spec]:
-    """Shape rule of an elementwise operation.
+    """Return the shape rule of an elementwise operation.
 
     The dtype for integers and booleans is found by trying `forward` on ones.
     """
@@ -301,7 +304,7 @@ def broadcast_rule(
 
 
 def broadcast(*shapes: tuple[int, ...]) -> tuple[int, ...]:
-    """The common shape, or a ShapeError that says which axis does not fit."""
+    """Return the common shape, or raise a ShapeError that says which axis does not fit."""
     try:
         return np.broadcast_shapes(*shapes)
     except ValueError:
@@ -315,7 +318,7 @@ def broadcast(*shapes: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def axes_of(axis: Any, ndim: int) -> tuple[int, ...]:
-    """An axis argument (None, int or tuple) as a sorted tuple of non-negative axes.
+    """Return an axis argument (None, int or tuple) as a sorted tuple of non-negative axes.
 
     Axis 0 or -1 of no dimensions is no axis: what reduces one number, or runs along it, leaves it
     as it is.
@@ -337,7 +340,7 @@ def axes_of(axis: Any, ndim: int) -> tuple[int, ...]:
 
 
 def axis_of(axis: Any, ndim: int) -> int:
-    """One axis that there is, not negative."""
+    """Return an axis argument that must be one axis, as a non-negative int."""
     if not isinstance(axis, (int, np.integer)) or not ndim:
         raise ShapeError(
             f"axis {axis!r}: expected one axis"
@@ -347,5 +350,5 @@ def axis_of(axis: Any, ndim: int) -> int:
 
 
 def same_shape(*specs: Any, **params: Any) -> Spec:
-    """Shape rule of an operation whose output is like its first input."""
+    """Return the Spec of the first input: a shape rule of operations whose output is like it."""
     return Spec(specs[0].shape, specs[0].dtype)

@@ -205,7 +205,8 @@ class Facts:
     symbol : str or None
         What stands for the operation in a picture, if not its name.
     formula : str or None
-        The operation as an expression of its inputs, where there is no scalar expression to say it.
+        The operation as an expression of its inputs, where the scalar expression does not say it as
+        one would write it.
     rule_in_words : str or None
         What the derivative rule does, as a sentence, where that says more than its code.
     """
@@ -265,7 +266,7 @@ def facts_of(primitive: Primitive | None) -> Facts:
 
 
 def ways(primitive: Primitive) -> list[str]:
-    """List the facts from which compiled code for an operation can be made; empty: there is none."""
+    """List the facts from which compiled code for an operation can be made."""
     facts = facts_of(primitive)
     found = ["scalar"] if primitive.scalar is not None else []
     return found + [name for name in WAYS if getattr(facts, name)]
@@ -276,7 +277,11 @@ def ways(primitive: Primitive) -> list[str]:
 
 @functools.cache
 def _tree(expression: str) -> Any:
-    return ast.parse(expression, mode="eval").body
+    """The syntax tree of an expression; nothing follows from one that is no Python."""
+    try:
+        return ast.parse(expression, mode="eval").body
+    except SyntaxError:  # whoever makes code of it says so, with the line of the user's program
+        return ast.Constant(...)
 
 
 # functions of the scalar language that are an instruction, or a few; all others are costly
@@ -302,10 +307,15 @@ def signs(primitive: Primitive | None) -> tuple[int, ...] | None:
     """Return the sign of each input if the result is a sum of the inputs: (1, -1) for ``a - b``."""
     if primitive is None or primitive.scalar is None:
         return None
+    return _signs(primitive.scalar, tuple(primitive.inputs))
+
+
+@functools.cache
+def _signs(scalar: str, inputs: tuple[str, ...]) -> tuple[int, ...] | None:
     found: dict[str, int] = {}
 
     def collect(tree: Any, sign: int) -> bool:
-        if isinstance(tree, ast.Name) and tree.id in primitive.inputs and tree.id not in found:
+        if isinstance(tree, ast.Name) and tree.id in inputs and tree.id not in found:
             found[tree.id] = sign
             return True
         if isinstance(tree, ast.UnaryOp) and isinstance(tree.op, ast.USub):
@@ -315,15 +325,15 @@ def signs(primitive: Primitive | None) -> tuple[int, ...] | None:
             return collect(tree.left, sign) and collect(tree.right, right)
         return False
 
-    complete = collect(_tree(primitive.scalar), 1) and len(found) == len(primitive.inputs)
-    return tuple(found[name] for name in primitive.inputs) if complete else None
+    complete = collect(_tree(scalar), 1) and len(found) == len(inputs)
+    return tuple(found[name] for name in inputs) if complete else None
 
 
 def infix(primitive: Primitive | None) -> str | None:
     """Return the sign between the two inputs, such as ``+`` or ``@``; None if none stands there."""
     if primitive is None:
         return None
-    text = primitive.scalar or facts_of(primitive).formula or ""
+    text = facts_of(primitive).formula or primitive.scalar or ""
     tree = _tree(text) if text else None
     operands = [getattr(tree, "left", None), getattr(tree, "right", None)]
     if not isinstance(tree, ast.BinOp) or [getattr(o, "id", "") for o in operands] != list(

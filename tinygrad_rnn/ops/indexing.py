@@ -1,4 +1,4 @@
-"""Indexing: parts of a tensor taken out, put in and added up. Without their indices all are linear."""
+"""Operations that take parts of a tensor out, put them in, or add them up, at indices."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from .facts import FREE, Assign, AtIndices, Gather, OneHot, Scatter
 from .shaping import as_view, whole_numbers
 from .views import Axis, Piece, Size, View, bounds_of, index_parts, is_affine, start_and_step
 
-# --- indexing -------------------------------------------------------------------------------------------------------------
+# --- indexing ------------------------------------------------------------------------------------
 
 
 _PLAIN = {int, slice, type(None), type(Ellipsis)}
 
 
 def plain_index(index: Any) -> Any:
-    """An index without tensors in it."""
+    """Return an index with arrays in place of the tensors in it."""
     if type(index) in _PLAIN:
         return index
     if isinstance(index, Tensor):
@@ -56,7 +56,7 @@ def _getitem_shape(x: Any, *, index: Any) -> Spec:
 
 
 def show_index(index: Any) -> str:
-    """An index as messages show it."""
+    """Return an index as messages show it."""
     parts = index if isinstance(index, tuple) else (index,)
     names = [
         f"array{i.shape}" if isinstance(i, np.ndarray) else "..." if i is Ellipsis else i
@@ -75,7 +75,7 @@ def show_index(index: Any) -> str:
 
 
 def is_basic(index: Any) -> bool:
-    """Whether NumPy gives a view for an index, not a copy."""
+    """Whether NumPy returns a view for an index, and not a copy."""
     parts = index if isinstance(index, tuple) else (index,)
     return all(i is None or i is Ellipsis or isinstance(i, (int, np.integer, slice)) for i in parts)
 
@@ -135,7 +135,7 @@ def _getitem(x: Any, *, index: Any) -> Any:
 
 
 def getitem(x: Any, index: Any) -> Any:
-    """x[index]: basic and advanced indexing as in NumPy.
+    """Return x[index], with basic and advanced indexing as in NumPy.
 
     An integer tensor as the only index is `take` along axis 0.
     """
@@ -186,9 +186,9 @@ def _scatter_pieces(
     moves=Scatter(lambda whole, params, shape: whole[params["index"]]),
 )
 def scatter(x: Any, *, index: Any, shape: Any) -> Any:
-    """Zeros of a shape, with x added at an index: the transpose of indexing.
+    """Return zeros of a shape, with x added at an index: the transpose of indexing.
 
-    Elements named twice add up.
+    What is added to an element that the index names twice adds up.
     """
     out = np.zeros(whole_numbers((shape,), "the shape"), x.dtype)
     if is_basic(index) or getattr(index, "dtype", None) == np.bool_:
@@ -226,9 +226,9 @@ def _setitem_shape(x: Any, value: Any, *, index: Any) -> Spec:
     moves=Assign(),
 )
 def setitem(x: Any, value: Any, *, index: Any) -> Any:
-    """A copy of x with value at an index: what ``x[index] = value`` records.
+    """Return a copy of x with value at an index: what ``x[index] = value`` records.
 
-    Elements named twice get one of the values.
+    An element that the index names twice gets one of the values.
     """
     out = np.array(x)
     out[index] = value
@@ -236,9 +236,9 @@ def setitem(x: Any, value: Any, *, index: Any) -> Any:
 
 
 def integers(given: Any, what: str) -> Any:
-    """Indices as a Tensor or an array.
+    """Return indices as a Tensor or an array.
 
-    From a number, nested lists, an array or a tensor of integers.
+    They may be given as a number, nested lists, an array or a tensor of integers.
     """
     made: Any
     try:
@@ -257,9 +257,9 @@ def integers(given: Any, what: str) -> Any:
 
 
 def within(ids: Any, count: int, what: str, names: str) -> Any:
-    """Integers, checked to be from 0 to count - 1.
+    """Return integers, which are checked to be from 0 to count - 1.
 
-    Those of a trace when they are looked up, for which a negative one becomes `count`.
+    Those of a trace are checked when they are looked up, for which a negative one becomes `count`.
     """
     known = ids.array if isinstance(ids, Tensor) else ids
     if isinstance(known, Spec):
@@ -272,7 +272,7 @@ def within(ids: Any, count: int, what: str, names: str) -> Any:
 
 
 def _places(name: str, x: Any, indices: Any) -> Any:
-    """Indices as an array that NumPy takes, which refuses uint64."""
+    """Return indices in a dtype that NumPy takes: it refuses uint64."""
     if isinstance(indices, (Tensor, np.ndarray, Spec)) and indices.dtype.kind == "i":
         return indices
     found: Any = integers(indices, f"{name}({describe(x)}, indices): the indices")
@@ -315,17 +315,17 @@ def _take(x: Any, indices: Any, *, axis: int = 0) -> Any:
 
 
 def take(x: Any, indices: Any, axis: int = 0) -> Any:
-    """x at integer indices along an axis, negative ones from its end.
+    """Return x at integer indices along an axis; negative ones count from its end.
 
-    The gradients of elements taken twice add up.
+    The gradients of elements that are taken twice add up.
     """
     return apply(_take.primitive, (operand(x, "take"), _places("take", x, indices)), {"axis": axis})
 
 
 def _added(add: Any, tangents: Any, indices: Any, out: Any, axis: int) -> Any:
-    """Tangent of adding at indices.
+    """Return the tangent of adding at indices.
 
-    The same addition of the tangents (`out` is saved for its shape).
+    It is the same addition of the tangents (`out` is saved for its shape).
     """
     onto, _, value = tangents
     return (
@@ -364,7 +364,10 @@ def _index_add(x: Any, indices: Any, value: Any, *, axis: int = 0) -> Any:
 
 
 def index_add(x: Any, indices: Any, value: Any, axis: int = 0) -> Any:
-    """A copy of x with value added at integer indices along an axis; indices that repeat add up."""
+    """Return a copy of x with value added at integer indices along an axis.
+
+    What is added at an index that repeats adds up.
+    """
     return apply(
         _index_add.primitive,
         (operand(x, "index_add"), _places("index_add", x, indices), value),
@@ -404,7 +407,10 @@ def _take_along_axis(x: Any, indices: Any, *, axis: int = -1) -> Any:
 
 
 def take_along_axis(x: Any, indices: Any, axis: int = -1) -> Any:
-    """For each row along an axis, the elements at that row's own indices (as `numpy.take_along_axis`)."""
+    """Return the elements at indices along an axis, where each row has its own indices.
+
+    It is `numpy.take_along_axis`.
+    """
     return apply(
         _take_along_axis.primitive,
         (operand(x, "take_along_axis"), _places("take_along_axis", x, indices)),
@@ -455,7 +461,10 @@ def _one_hot(indices: Any, *, classes: int, dtype: Any = np.float32) -> Any:
 
 
 def one_hot(indices: Any, classes: int, dtype: Any = np.float32) -> Any:
-    """1 at the index and 0 elsewhere along a new last axis of size `classes`; no gradient."""
+    """Return 1 at the index and 0 elsewhere, along a new last axis; no gradient.
+
+    `classes` is the size of that axis.
+    """
     params = {
         "classes": size(classes, "one_hot: classes"),
         "dtype": check_dtype("" if dtype is None else dtype),

@@ -40,7 +40,7 @@ for _name, _op in numbers.METHODS.items():
 
 
 def _equality(op: Callable[..., Any]) -> Callable[..., Any]:
-    """== and != with something that is no number or array (None, a string) are left to Python."""
+    """Leave == and != with something that is no number or array (None, a string) to Python."""
     return lambda self, other: (
         op(self, other)
         if isinstance(other, (Tensor, int, float, np.ndarray, np.generic))
@@ -111,18 +111,18 @@ for _name, _op in _METHODS.items():
 
 
 def _copy(self: Tensor) -> Tensor:
-    """The same values in a tensor of its own, to write to; gradients pass."""
+    """Return the same values in a tensor of its own, to write to; gradients pass."""
     return elementwise.positive(self) if self.requires_grad else self.handle()
 
 
 def _astype(self: Tensor, dtype: Any) -> Any:
-    """The values in another dtype, in a tensor of its own."""
+    """Return the values in another dtype, in a tensor of its own."""
     found = check_dtype(dtype)
     return _copy(self) if self.dtype == found else elementwise.astype(self, found)
 
 
 def _on_values(function: Callable[..., Any]) -> Callable[..., Any]:
-    """NumPy functions that compare values or show them, and have no gradient to lose."""
+    """Return the NumPy functions that compare or show values: they have no gradient to lose."""
 
     def call(*args: Any, **kwargs: Any) -> Any:
         bare = [a.numpy() if isinstance(a, Tensor) else a for a in args]
@@ -134,7 +134,10 @@ def _on_values(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _on_shapes(function: Callable[..., Any]) -> Callable[..., Any]:
-    """NumPy functions that look at the shape and dtype of their first argument, which are known while a function is traced, too."""
+    """Return the NumPy functions that look at shape and dtype of their first argument alone.
+
+    These are known while a function is traced, too.
+    """
     call = _on_values(function)
 
     def of_first(x: Any, *args: Any, **kwargs: Any) -> Any:
@@ -195,7 +198,10 @@ def _dot(a: Any, b: Any) -> Any:
 
 
 def _of_bools(op: Callable[..., Any], symbol: str) -> Callable[..., Any]:
-    """The operators & | ^ ~ on booleans; on integers they would be bitwise, which there is not."""
+    """Return an operator of & | ^ ~ on booleans.
+
+    On integers it would be bitwise, which there is not.
+    """
 
     def checked(*operands: Any) -> Any:
         if any(getattr(x, "dtype", np.dtype(type(x))) != np.bool_ for x in operands):
@@ -208,7 +214,10 @@ def _of_bools(op: Callable[..., Any], symbol: str) -> Callable[..., Any]:
 
 
 def _flat(op: Callable[..., Any]) -> Callable[..., Any]:
-    """NumPy's default where ours is a certain axis: flattened."""
+    """Return a function that flattens if no axis is given, as NumPy's does.
+
+    Ours has a certain axis then.
+    """
 
     def call(x: Any, *args: Any, axis: Any = None) -> Any:
         x = x if isinstance(x, Tensor) else np.asarray(x)
@@ -269,7 +278,7 @@ _TAKEN: dict[Any, tuple[Callable[..., Any], str, str]] = {
 
 
 def _called(function: Any) -> Callable[..., Any]:
-    """A function of NumPy by ours.
+    """Return a function that does by ours what one of NumPy does.
 
     Arguments by position and by name find their places as NumPy has them.
     """

@@ -44,7 +44,10 @@ def _reduced_nonempty(x: Any, *, axis: Any = None, keepdims: bool = False) -> Sp
 
 
 def _of(x: Any, axis: Any) -> Any:
-    """The axis argument for NumPy's functions, which do not all take axis 0 of no dimensions."""
+    """Return the axis argument for NumPy's functions.
+
+    Not all of them take axis 0 of no dimensions.
+    """
     return None if axis is None else axes_of(axis, len(x.shape))
 
 
@@ -76,7 +79,7 @@ def _sum_shape(x: Any, *, axis: Any = None, keepdims: bool = False) -> Spec:
     rule_in_words="Every element that was summed gets the gradient of the sum.",
 )
 def sum(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
-    """Sum over axes; 0 for an empty one."""
+    """Return the sum over axes; it is 0 over an empty one."""
     return np.sum(x, axis=_of(x, axis), keepdims=keepdims)
 
 
@@ -97,12 +100,12 @@ def _mean_of_others(x: Any, axis: Any, keepdims: bool) -> Any:
     rule_in_words="Every element gets the gradient of the mean, divided by their number.",
 )
 def mean(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
-    """Mean over axes; nan for an empty one. Integers become float32."""
+    """Return the mean over axes; it is nan over an empty one. Integers become float32."""
     return np.mean(x, axis=_of(x, axis), keepdims=keepdims)
 
 
 def _ties(out: Any, x: Any, axis: Any, keepdims: bool) -> Any:
-    """1 / (number of maxima) at each maximum, else 0."""
+    """Return 1 / (number of maxima) at each maximum, and 0 elsewhere."""
     top = (x == _spread(out, x, axis, keepdims)).astype(x.dtype)
     return top / top.sum(axis=_of(x, axis), keepdims=True)
 
@@ -116,7 +119,7 @@ def _extreme_tangent(t: Any, out: Any, x: Any, *, axis: Any, keepdims: bool) -> 
 
 
 def _plain_zero(out: Any) -> Any:
-    """0.0 in place of -0.0.
+    """Replace -0.0 by 0.0.
 
     Where zeros of both signs tie, the sign would follow from the order in which they are compared.
     """
@@ -131,9 +134,9 @@ def _plain_zero(out: Any) -> Any:
     reduction=LARGEST,
 )
 def max(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
-    """Largest element over axes (PyTorch's amax).
+    """Return the largest element over axes (PyTorch's amax).
 
-    Elements that tie share the gradient equally; nan if one is nan, and 0.0 for -0.0.
+    Elements that tie share the gradient equally. It is nan if one is nan, and 0.0 in place of -0.0.
     """
     return _plain_zero(np.max(x, axis=_of(x, axis), keepdims=keepdims))
 
@@ -146,9 +149,9 @@ def max(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
     reduction=SMALLEST,
 )
 def min(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
-    """Smallest element over axes (PyTorch's amin).
+    """Return the smallest element over axes (PyTorch's amin).
 
-    Elements that tie share the gradient equally; nan if one is nan, and 0.0 for -0.0.
+    Elements that tie share the gradient equally. It is nan if one is nan, and 0.0 in place of -0.0.
     """
     return _plain_zero(np.min(x, axis=_of(x, axis), keepdims=keepdims))
 
@@ -173,7 +176,7 @@ def _logsumexp_of_others(x: Any, axis: Any, keepdims: bool) -> Any:
     decomposition=_logsumexp_of_others,
 )
 def logsumexp(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
-    """log(sum(exp(x))) over axes without overflow; -inf where all are -inf."""
+    """Return log(sum(exp(x))) over axes without overflow; it is -inf where all are -inf."""
     top = np.max(x, axis=_of(x, axis), keepdims=True)
     top = np.where(np.isfinite(top), top, np.zeros((), x.dtype))
     with np.errstate(divide="ignore"):
@@ -182,9 +185,10 @@ def logsumexp(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
 
 
 def _powers(dtype: Any) -> tuple[float, float, float, float]:
-    """Magnitudes below and above which squares do not fit a dtype, and factors that bring them to where they do.
+    """Return the magnitudes below and above which squares do not fit a dtype, and two factors.
 
-    The factors are powers of two, so nothing else changes by them.
+    The factors bring numbers to where their squares fit. They are powers of two, so nothing
+    else changes by them.
     """
     return (
         (2.0**-50, 2.0**50, 2.0**96, 2.0**-96)
@@ -199,7 +203,7 @@ def _norm_slope(out: Any, x: Any, axis: Any, keepdims: bool) -> Any:
 
 
 def scaled_norm(x: Any, axis: Any, keepdims: bool) -> Any:
-    """The norm, of numbers of any magnitude."""
+    """Return the norm of numbers of any magnitude."""
     low, high, up, down = _powers(x.dtype)
     if 0 in x.shape:
         return sqrt(sum(square(x), axis, keepdims))
@@ -223,10 +227,10 @@ def scaled_norm(x: Any, axis: Any, keepdims: bool) -> Any:
     decomposition=scaled_norm,
 )
 def norm(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
-    """Euclidean norm over axes.
+    """Return the Euclidean norm over axes.
 
-    Sqrt(sum(x * x)), also where the squares are too large or too small for the dtype. The gradient
-    at 0 is 0.
+    It is sqrt(sum(x * x)), also where the squares are too large or too small for the dtype. The
+    gradient at 0 is 0.
     """
     if x.dtype.kind != "f":  # of arrays alone
         x = x.astype(np.float64)
@@ -240,11 +244,11 @@ def norm(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
 
 
 def var(x: Any, axis: Any = None, correction: float = 0, keepdims: bool = False) -> Any:
-    """Variance over axes: the sum of squared deviations over (count - correction).
+    """Return the variance over axes: the sum of squared deviations over (count - correction).
 
     `correction` is 0 as in NumPy and the array API (PyTorch's default is 1); where it is not below
-    the count, the sum is divided by 0, which gives inf or nan. Recorded as mean, subtract, square,
-    sum, divide.
+    the count, the sum is divided by 0, which gives inf or nan. It is recorded as mean, subtract,
+    square, sum, divide.
     """
     x = operand(x, "var")
     return square(x - mean(x, axis, True)).sum(axis=axis, keepdims=keepdims) / _freedom(
@@ -253,14 +257,14 @@ def var(x: Any, axis: Any = None, correction: float = 0, keepdims: bool = False)
 
 
 def _freedom(name: str, x: Any, axis: Any, correction: float) -> float:
-    """The count less the correction, and not below 0, as in NumPy."""
+    """Return the count less the correction, and not less than 0, as in NumPy."""
     return builtins.max(_count(x, axis) - number(correction, f"{name}: correction"), 0.0)
 
 
 def std(x: Any, axis: Any = None, correction: float = 0, keepdims: bool = False) -> Any:
-    """Standard deviation over axes, as the norm of the deviations.
+    """Return the standard deviation over axes, as the norm of the deviations.
 
-    The gradient where all are equal is 0. `correction` as in `var`.
+    The gradient where all are equal is 0. `correction` is as in `var`.
     """
     x = operand(x, "std")
     return (
@@ -269,10 +273,10 @@ def std(x: Any, axis: Any = None, correction: float = 0, keepdims: bool = False)
 
 
 def prod(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
-    """Product over axes, 1 for an empty one.
+    """Return the product over axes; it is 1 over an empty one.
 
-    Recorded as about log2(n) multiplications of halves. No division occurs, so gradients of every
-    order are exact at zeros.
+    It is recorded as about log2(n) multiplications of halves. No division occurs, so gradients of
+    every order are exact at zeros.
     """
     x, keepdims = operand(x, "prod"), flag(keepdims, "prod: keepdims")
     axes = axes_of(axis, x.ndim)
@@ -327,7 +331,7 @@ def _softmax_of_others(x: Any, axis: int) -> Any:
     decomposition=_softmax_of_others,
 )
 def softmax(x: Any, *, axis: int = -1) -> Any:
-    """exp(x) / sum(exp(x)) along an axis, without overflow."""
+    """Return exp(x) / sum(exp(x)) along an axis, without overflow."""
     e = np.exp(x - np.max(x, axis=axis, keepdims=True)) if x.size else x
     return e / np.sum(e, axis=axis, keepdims=True)
 
@@ -346,7 +350,7 @@ def _log_softmax_of_others(x: Any, axis: int) -> Any:
     decomposition=_log_softmax_of_others,
 )
 def log_softmax(x: Any, *, axis: int = -1) -> Any:
-    """log(softmax(x)) along an axis, without overflow or loss of small values."""
+    """Return log(softmax(x)) along an axis, without overflow or loss of small values."""
     if not x.size:
         return x
     shifted = x - np.max(x, axis=axis, keepdims=True)
@@ -370,7 +374,7 @@ def log_softmax(x: Any, *, axis: int = -1) -> Any:
     scan=SUM,
 )
 def cumsum(x: Any, *, axis: int = -1) -> Any:
-    """Running sum along an axis (the last by default)."""
+    """Return the running sum along an axis (the last by default)."""
     return np.cumsum(x, axis=axis).reshape(x.shape)
 
 
@@ -379,10 +383,10 @@ def _reverse(ndim: int, axis: int) -> tuple[slice, ...]:
 
 
 def cumprod(x: Any, axis: int = -1) -> Any:
-    """Running product along an axis (the last by default).
+    """Return the running product along an axis (the last by default).
 
-    Recorded as about log2(n) shifted multiplications (Hillis and Steele 1986), so gradients of
-    every order are exact at zeros.
+    It is recorded as about log2(n) shifted multiplications (Hillis and Steele 1986), so gradients
+    of every order are exact at zeros.
     """
     x = operand(x, "cumprod")
     _one_axis(x, axis=axis)
@@ -407,13 +411,13 @@ def _arg_shape(x: Any, *, axis: Any = None, keepdims: bool = False) -> Spec:
 
 @primitive(shape=_arg_shape, examples=PLACES, extreme=">")
 def argmax(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
-    """Index of the (first) largest element; int64, no gradient."""
+    """Return the index of the (first) largest element; int64, no gradient."""
     return np.argmax(x, axis=axis, keepdims=keepdims)
 
 
 @primitive(shape=_arg_shape, examples=PLACES, extreme="<")
 def argmin(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
-    """Index of the (first) smallest element; int64, no gradient."""
+    """Return the index of the (first) smallest element; int64, no gradient."""
     return np.argmin(x, axis=axis, keepdims=keepdims)
 
 

@@ -1,4 +1,4 @@
-"""Operations that move values about: shapes, joining, indexing. All of them are linear."""
+"""Operations on shapes: reshape, transpose, join, split, roll, pad. All of them are linear."""
 
 from __future__ import annotations
 
@@ -30,11 +30,14 @@ from .views import (
     shifted,
 )
 
-# --- shape ----------------------------------------------------------------------------------------------------------------
+# --- shape ---------------------------------------------------------------------------------------
 
 
 def as_view(x: Any, made: Any, index: Any = None) -> Any:
-    """A result that is a view in NumPy, which remembers of what: `assignment` refuses writes that would be lost."""
+    """Let a result remember of what it is a view, and return it.
+
+    In NumPy a write to it would show in the other; `assignment` refuses writes that would be lost.
+    """
     if made.__class__ is Tensor and isinstance(x, Tensor):
         made.viewed = (ref(x), index, getattr(x, "viewed", None))
     return made
@@ -76,7 +79,7 @@ def _reshape(x: Any, *, shape: Any) -> Any:
 
 
 def whole_numbers(given: tuple[Any, ...], what: str) -> tuple[int, ...]:
-    """Whole numbers, given one by one or as one sequence."""
+    """Return whole numbers that were given one by one or as one sequence."""
     found = given[0] if len(given) == 1 and not isinstance(given[0], (int, np.integer)) else given
     if not isinstance(found, (tuple, list, range, np.ndarray)) or not all(
         isinstance(n, (int, np.integer)) and not isinstance(n, bool) for n in found
@@ -86,7 +89,7 @@ def whole_numbers(given: tuple[Any, ...], what: str) -> tuple[int, ...]:
 
 
 def reshape(x: Any, *shape: Any) -> Any:
-    """The same values in another shape; one size may be -1."""
+    """Return the same values in another shape; one size may be -1."""
     x = operand(x, "reshape")
     return as_view(
         x, apply(_reshape.primitive, (x,), {"shape": whole_numbers(shape, "reshape: shape")})
@@ -123,7 +126,7 @@ def _transpose(x: Any, *, axes: Any) -> Any:
 
 
 def transpose(x: Any, *axes: Any) -> Any:
-    """The axes in another order; without `axes` reversed."""
+    """Bring the axes into another order; without `axes`, reverse them."""
     x = operand(x, "transpose")
     given = () if len(axes) == 1 and axes[0] is None else whole_numbers(axes, "transpose: axes")
     return as_view(
@@ -132,7 +135,7 @@ def transpose(x: Any, *axes: Any) -> Any:
 
 
 def swapaxes(x: Any, axis1: int, axis2: int) -> Any:
-    """Two axes exchanged."""
+    """Exchange two axes."""
     x = operand(x, "swapaxes")
     axes = list(range(x.ndim))
     a, b = axis_of(axis1, x.ndim), axis_of(axis2, x.ndim)
@@ -141,7 +144,7 @@ def swapaxes(x: Any, axis1: int, axis2: int) -> Any:
 
 
 def expand_dims(x: Any, axis: Any) -> Any:
-    """New axes of size 1, at places given in the result."""
+    """Insert axes of size 1, at places that are given in the result."""
     x = operand(x, "expand_dims")
     if axis is None:
         raise ShapeError("expand_dims: axis must be an int or a tuple of them; found None")
@@ -151,7 +154,7 @@ def expand_dims(x: Any, axis: Any) -> Any:
 
 
 def squeeze(x: Any, axis: Any = None) -> Any:
-    """Without the axes of size 1 (all of them, or those named)."""
+    """Remove the axes of size 1: all of them, or those that are named."""
     x = operand(x, "squeeze")
     axes = [i for i, n in enumerate(x.shape) if n == 1] if axis is None else axes_of(axis, x.ndim)
     if any(x.shape[a] != 1 for a in axes):
@@ -193,11 +196,11 @@ def _broadcast_to(x: Any, *, shape: Any) -> Any:
 
 
 def broadcast_to(x: Any, shape: Any) -> Any:
-    """x repeated along axes of size 1 and new leading axes, without copying."""
+    """Repeat x along axes of size 1 and new leading axes, without copying."""
     return as_view(x, _broadcast_to(x, shape))
 
 
-# --- joining and repeating ------------------------------------------------------------------------------------------------
+# --- joining and repeating ----------------------------------------------------------------------
 
 
 def _concatenate_shape(*tensors: Any, axis: int) -> Spec:
@@ -256,7 +259,7 @@ def _several(tensors: Any, name: str) -> tuple[Any, ...]:
 
 
 def concatenate(tensors: Sequence[Any], axis: int | None = 0) -> Any:
-    """Tensors joined along an axis that they have; axis None: flattened first, as in NumPy."""
+    """Join tensors along an axis that they have; with axis None they are flattened first."""
     found = _several(tensors, "concatenate")
     if axis is None:
         found, axis = tuple([reshape(t, -1) for t in found]), 0
@@ -300,7 +303,7 @@ def _stack(*tensors: Any, axis: int) -> Any:
 
 
 def stack(tensors: Sequence[Any], axis: int = 0) -> Any:
-    """Tensors of one shape joined along a new axis."""
+    """Join tensors of one shape along a new axis."""
     found = _several(tensors, "stack")
     return apply(
         _stack.primitive,
@@ -310,9 +313,9 @@ def stack(tensors: Sequence[Any], axis: int = 0) -> Any:
 
 
 def split(x: Any, parts: int | Sequence[int], axis: int = 0) -> list[Any]:
-    """Consecutive parts along an axis.
+    """Cut a tensor into consecutive parts along an axis.
 
-    A number of equal ones, or the indices at which to cut (as in NumPy).
+    `parts` is a number of equal parts, or the indices at which to cut, as in NumPy.
     """
     x = operand(x, "split")
     a = axis_of(axis, x.ndim)
@@ -330,7 +333,7 @@ def split(x: Any, parts: int | Sequence[int], axis: int = 0) -> list[Any]:
 
 
 def flip(x: Any, axis: Any = None) -> Any:
-    """The order reversed along axes (all by default)."""
+    """Reverse the order along axes (all by default)."""
     x = operand(x, "flip")
     axes = axes_of(axis, x.ndim)
     return x[tuple([slice(None, None, -1) if i in axes else slice(None) for i in range(x.ndim)])]
@@ -374,9 +377,9 @@ def _roll_pieces(
     moves=Gather(),
 )
 def roll(x: Any, *, shift: Any, axis: Any = None) -> Any:
-    """Values moved along axes; what falls off one end comes in at the other. axis None.
+    """Move values along axes; what falls off one end comes in at the other.
 
-    Over the flattened tensor.
+    With axis None they move along the flattened tensor.
     """
     whole_numbers((shift,), "roll: shift")
     # an axis may be named twice
@@ -445,7 +448,11 @@ def _pad_pieces(
     linear_if=lambda params: not params["value"],
 )
 def pad(x: Any, *, pad_width: Any, value: Any = 0.0) -> Any:
-    """A border of a constant, a number (nan, too): `pad_width` is a number, a pair (before, after), or a pair for each axis."""
+    """Put a border of a constant around a tensor.
+
+    `pad_width` is a number, a pair (before, after), or a pair for each axis; the constant `value`
+    is a number, which may be nan.
+    """
     if not isinstance(value, (int, float, np.integer, np.floating)):
         raise TinygradError(f"pad: value must be a number; found {shown(value)}")
     return (
@@ -469,7 +476,7 @@ def _triangle_shape(x: Any, *, k: int = 0) -> Spec:
     moves=Gather(),
 )
 def tril(x: Any, *, k: int = 0) -> Any:
-    """Zero above the k-th diagonal of the last two axes."""
+    """Set what is above the k-th diagonal of the last two axes to zero."""
     _triangle_shape(x)
     return np.tril(x, k)
 
@@ -482,7 +489,7 @@ def tril(x: Any, *, k: int = 0) -> Any:
     moves=Gather(),
 )
 def triu(x: Any, *, k: int = 0) -> Any:
-    """Zero below the k-th diagonal of the last two axes."""
+    """Set what is below the k-th diagonal of the last two axes to zero."""
     _triangle_shape(x)
     return np.triu(x, k)
 

@@ -85,7 +85,7 @@ class View:
         )
 
     def layout(self, offset: int, strides: Sequence[int]) -> tuple[int, tuple[int, ...]]:
-        """Return offset and strides of the result in an array where the source has the given ones."""
+        """Return offset and strides of the result, where the source has the given ones."""
         found = [0] * self.rank
         for (terms, begin), stride in zip(self.axes, strides, strict=True):
             offset += begin * stride
@@ -164,7 +164,7 @@ class Regrouped:
         return tuple(found)
 
     def layout(self, offset: int, strides: Sequence[int]) -> tuple[int, tuple[int, ...]] | None:
-        """Return offset and strides of the result in an array where the source has the given ones.
+        """Return offset and strides of the result, where the source has the given ones.
 
         None if its elements do not lie there at equal distances: then only a copy has this shape.
         """
@@ -335,7 +335,7 @@ def groups(here: Sequence[Size], there: Sequence[Size]) -> list[tuple[list[int],
 def _group(
     here: Sequence[Size], there: Sequence[Size], i: int, j: int
 ) -> tuple[tuple[list[int], list[int]], int, int]:
-    """The group that begins with axis i of one shape and axis j of the other, and what follows it."""
+    """The group that begins with axis i of one shape and axis j of the other, and the next axes."""
     ours: list[int] = []
     theirs: list[int] = []
 

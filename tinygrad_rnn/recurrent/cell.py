@@ -295,7 +295,7 @@ class CompiledCell(Cell):
 
     plain: Any
 
-    def steps(
+    def run_steps(
         self,
         sequence: Any,
         parts: Any,

@@ -212,8 +212,8 @@ class Sequence:
                     "unroll: a hook looks at single steps, which a compiled cell does not have; unroll it in tg.eager()"
                 )
             with at_step(start, self.name, layer):
-                whole: tuple[Any, Any, Any] = type(cell).steps(
-                    cell, self, parts, state, start, stop, reverse, return_states, offset
+                whole: tuple[Any, Any, Any] = cell.run_steps(
+                    self, parts, state, start, stop, reverse, return_states, offset
                 )
             return whole
         found = Returned(self.cell, self.name, state)
