@@ -63,9 +63,7 @@ def as_it_reads(monkeypatch: pytest.MonkeyPatch) -> None:
         made, *others = original(self, variant, inputs, state, batch)
         if made not in changed:
             changed.add(made)
-            takes_tuple, masked, resets, _ = variant.flags
-            first = made.structure[1]
-            names = ValueNames(made.code, self.cell, first, takes_tuple, masked, resets)
+            names = ValueNames(made.code, self.cell, made.structure[1], *variant.flags[:3])
             code = Interpreted(readable(names))
             made._forward.call, made._backward.call = code.forward, code.backward  # type: ignore[attr-defined]
             # the text to be read takes every array by itself

@@ -6,8 +6,8 @@ compiled.
 
 from __future__ import annotations
 
-import inspect
 import contextlib
+import inspect
 from collections.abc import Callable
 from typing import Any
 

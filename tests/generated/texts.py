@@ -14,9 +14,9 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
+from tinygrad_rnn.compiler.run import Runner
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.compiler.run import Runner
 from tinygrad_rnn.core.primitive import Primitive, Spec
 from tinygrad_rnn.core.record import apply
 from tinygrad_rnn.core.trace import trace

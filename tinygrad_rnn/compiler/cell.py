@@ -164,12 +164,12 @@ class Jitted(CompiledCell):
         """
         from .readable import readable
 
-        return readable(self._reader(xs, state)[1])
+        return readable(self._names(xs, state)[1])
 
     def explain(self, xs: Any = None, state: Any = None) -> Explanation:
-        """Return what became of each operation of the cell; it prints as tables.
+        """Return what became of each operation of the cell, its cost, and what backward needs.
 
-        With its cost, and what is kept for backward.
+        It prints as tables.
 
         Parameters
         ----------
@@ -183,12 +183,12 @@ class Jitted(CompiledCell):
         """
         from .explain import Explanation
 
-        runner, names = self._reader(xs, state)
+        runner, names = self._names(xs, state)
         parts = [] if xs is None else leaves(xs if isinstance(xs, tuple) else (xs,))
         steps, batch = np.shape(parts[0])[:2] if parts else (None, None)
         return Explanation(runner, names, steps, batch)
 
-    def _reader(self, xs: Any, state: Any) -> tuple[Runner, ValueNames]:
+    def _names(self, xs: Any, state: Any) -> tuple[Runner, ValueNames]:
         """Return the compiled code, and what the cell's own source calls its values."""
         from .names import ValueNames
 
@@ -197,9 +197,9 @@ class Jitted(CompiledCell):
         return runner, ValueNames(runner.code, self.plain, first, takes_tuple, masked, resets)
 
     def _recording(self, xs: Any, state: Any) -> tuple[Runner, tuple[bool, ...]]:
-        """Return the compiled code for a sequence, or the latest.
+        """Return the compiled code for a sequence, or the latest, and how its step is given things.
 
-        And whether x is a tuple, lengths and resets are given, and all states wanted.
+        That is whether x is a tuple, lengths and resets are given, and all states are wanted.
         """
         if xs is not None:
             unrolling = Unrolling(self, xs, state, None, None)

@@ -160,7 +160,7 @@ class ValueNames:
                 self._call(gradient, f"d_{self.names[v]}")
 
     def _find_aliases(self) -> dict[Value, str]:
-        """Return names for values that have none of their own, but are the same as one with a name."""
+        """Return names for values without one of their own that are the same as one with a name."""
         found: dict[Value, str] = {}
         for v in reversed([*self.step.forward, *self.step.backward]):
             name = self.names.get(v) or found.get(v)
@@ -181,7 +181,7 @@ class ValueNames:
         return self.names.get(value) or self._aliases[value]
 
     def _name_numbers(self, statements: Iterable[Statement], used: set[str]) -> None:
-        """Find names for the numbers of statements; where one can be read, it is the only such name."""
+        """Find names for the numbers of statements; `used` are those that can be read there."""
         for s in statements:
             if isinstance(s, (Load, Let)) and s.origin is not None:
                 name = self.of_number(s.origin.value)
@@ -254,7 +254,7 @@ class ValueNames:
         return f"{transposed(matrix) if turned else bracketed(matrix)} @ {bracketed(right)}"
 
     def weight_of(self, value: Value) -> str:
-        """Return whose gradient a product over all steps is, as it is computed, or a part of which."""
+        """Return whose gradient a product over all steps is, as it is computed, or is part of."""
         code, found = self.code, []
         for constant in code.constants:
             name = f"d_{constant.node.name or 'constant'}"
@@ -274,7 +274,7 @@ class ValueNames:
         return ", ".join(dict.fromkeys(found)) or "a part"
 
     def operation(self, value: Value) -> str:
-        """Return the name of the operation that made a value; of joined products that of the sum."""
+        """Return the name of the operation that made a value; joined products are one operation."""
         joined = value.primitive is AFFINE and len(value.inputs) > 2
         return value.op if joined else value.node.op
 

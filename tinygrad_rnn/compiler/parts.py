@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from ..loops.ir import (
     Access,
     Accumulate,
+    Address,
     Apply,
     Array,
     Branch,
@@ -150,7 +151,7 @@ class ProductPart:
 
     @property
     def bytes(self) -> int:
-        """Bytes that are read and written per row of the batch; those of the matrices do not count."""
+        """Bytes that are read and written per row of the batch; matrices do not count."""
         moved = sum(self.value.size + f.moving.size for f in self.factors)
         return moved * self.value.dtype.itemsize
 
@@ -236,8 +237,10 @@ class Parts:
         for (kind, value), run in itertools.groupby(body, self._belongs_to):
             statements = tuple(run)
             if kind is ProductPart:
-                out = statements[0].arguments[OUT]  # type: ignore[attr-defined]
-                found.append(ProductPart(value, statements, *factors(value), out.array))  # type: ignore[arg-type]
+                calls = tuple(s for s in statements if isinstance(s, Call))
+                out = calls[0].arguments[OUT]
+                assert isinstance(out, Address)
+                found.append(ProductPart(value, calls, *factors(value), out.array))
             elif kind is LoopPart:
                 part = self._loop(loops + 1, statements)
                 if part.stored or part.computed:  # and not zeros that begin a sum
@@ -246,7 +249,7 @@ class Parts:
         return found
 
     def _belongs_to(self, s: Statement) -> tuple[Any, Any]:
-        """Return the kind of part that a statement of the step is in, and what tells the parts apart."""
+        """Return the kind of part that a statement of a step is in, and what tells parts apart."""
         if isinstance(s, Loop):
             return LoopPart, id(s)
         if isinstance(s, (Load, Let, Set, Store, Accumulate, Branch)):  # one run of them is a part
