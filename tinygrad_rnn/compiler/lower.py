@@ -369,7 +369,7 @@ class _Lowering:
                 packed = Array(f"z{len(self.packed)}", kind, Role.PACKED, (f.N + 16) * f.K)
                 self.packed[key] = packed
                 sizes = linears(f.N, f.K, f.row, f.column, B)
-                arguments = (Address(matrix), *sizes, Address(packed))
+                arguments: tuple[Any, ...] = (Address(matrix), *sizes, Address(packed))
                 self.packs[key] = Call("pack", arguments, origin=f.matrix.origin())
             array, layout = self._find(f.moving, False)
             begin: Address | Linear = Linear()
