@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .boxes import Arrow, Box, Family, Role
+from .errors import DrawingError
 from .grid import Grid, Slot
 from .routes import Route, Side
 from .rows import Item
@@ -55,7 +56,7 @@ class Plans:
             return False
         try:
             plan = self._plan(boxes, keys)
-        except ValueError:  # what one step computes from another, another computes in reverse
+        except DrawingError:  # what one step computes from another, another computes in reverse
             return False
         self.plan.update(dict.fromkeys(boxes, plan))
         self.key.update(keys)

@@ -13,6 +13,8 @@ import bisect
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from .errors import DrawingError
+
 SLIM = 9.0  # room of a line that passes a row
 SWEEPS = 24  # over the rows; of a large plan fewer, so that EFFORT bounds the work
 # boxes and lines that are looked at for the order; plans in which neighbours are exchanged one by
@@ -117,7 +119,7 @@ class Rows:
 
     Raises
     ------
-    ValueError
+    DrawingError
         If the edges form a circle.
     """
 
@@ -160,7 +162,7 @@ class Rows:
                 if not waiting[h]:
                     order.append(h)
         if len(order) < len(items):
-            raise ValueError("a circle")
+            raise DrawingError("draw: operations of one step lead back to each other in a circle")
         row: dict[Key, int] = {}
         for k in order:
             below = [row[p] + 1 for p in before[k] if not items[p].low]

@@ -46,7 +46,7 @@ class StepPlan:
 
     Raises
     ------
-    ValueError
+    DrawingError
         If the edges form a circle.
     """
 
