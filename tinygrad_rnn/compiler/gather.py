@@ -25,7 +25,6 @@ from ..loops.ir import (
     Index,
     Kind,
     Let,
-    Linear,
     Load,
     Loop,
     LoopKind,
@@ -38,6 +37,7 @@ from ..loops.ir import (
     kind_of,
 )
 from ..loops.ir import Array as Buffer
+from ..loops.linear import Linear
 from ..ops.define import axes_of
 from ..ops.facts import Assign, AtIndices, Gather, OneHot, Scatter, facts_of
 from .layout import Layout, layout_of

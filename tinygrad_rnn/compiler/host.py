@@ -24,7 +24,8 @@ from ..loops.writer import KERNELS, Text, write
 from ..ops.facts import facts_of, is_logical, is_zero
 from .fusion import FusionGroup, Rules, dtypes_of, fuse
 from .layout import Layout, base, contiguous, is_view, seen_through, spread
-from .nest import Nest, Shared, Target
+from .nest import Nest
+from .nestplan import Shared, Target
 from .program import SMALL, constant_of
 from .value import CompileError, Refused, Value, alive
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ..loops.ir import Linear
+from ..loops.linear import NOWHERE, Linear
 from ..ops.facts import facts_of
 from ..ops.views import Piece, Regrouped, SizeUnknown, View
 from .value import B, Value, unsupported
@@ -36,9 +36,6 @@ class Layout(NamedTuple):
 
     offset: Linear
     strides: tuple[Linear, ...]
-
-
-NOWHERE = Linear()
 
 
 def contiguous(shape: Sequence[Any]) -> Layout:

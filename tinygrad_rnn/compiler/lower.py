@@ -17,7 +17,6 @@ from ..loops.ir import (
     Address,
     Array,
     Call,
-    Linear,
     Load,
     Loop,
     LoopKind,
@@ -26,14 +25,15 @@ from ..loops.ir import (
     Store,
     Var,
     arrays,
-    linears,
 )
+from ..loops.linear import Linear, linears
 from ..ops.facts import AtIndices, Scatter, facts_of
 from .fusion import FusionGroup, Rules, fuse
 from .gather import Gathers, Where, is_gather
 from .internal import AFFINE, ASSEMBLED, COPY, ZEROS
 from .layout import Layout, base, contiguous, layout_of
-from .nest import Nest, Target
+from .nest import Nest
+from .nestplan import Target
 from .prepare import copy_of, prepared
 from .products import factors
 from .value import B, Given, Refused, Value, alive, unsupported

@@ -12,7 +12,8 @@ import linecache
 from collections.abc import Iterable, Sequence
 
 from ..core.tape import Node
-from ..loops.ir import Accumulate, Address, Array, Call, Function, Linear, Role, Steps, Store, walk
+from ..loops.ir import Accumulate, Address, Array, Call, Function, Role, Steps, Store, walk
+from ..loops.linear import Linear
 from .names import ValueNames, bracketed, transposed
 from .parts import LoopPart, OverStepsPart, ProductPart
 from .value import B, Value

@@ -25,7 +25,6 @@ from ..loops.ir import (
     Define,
     Function,
     Kind,
-    Linear,
     Loop,
     LoopKind,
     Module,
@@ -35,8 +34,8 @@ from ..loops.ir import (
     Steps,
     Store,
     kind_of,
-    linears,
 )
+from ..loops.linear import Linear, linears
 from ..loops.share import shared
 from ..loops.writer import SEQUENCES, Text, write
 from ..ops.facts import CHEAP

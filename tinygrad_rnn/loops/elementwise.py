@@ -27,7 +27,6 @@ from .ir import (
     Access,
     Function,
     Let,
-    Linear,
     Load,
     Loop,
     LoopKind,
@@ -42,6 +41,7 @@ from .ir import (
     kind_of,
 )
 from .ir import Array as Buffer
+from .linear import Linear
 
 SHARED = 131_072  # from this many elements on the work is shared among threads
 VARIANTS = (

@@ -173,7 +173,7 @@ def collecting(start: float, step: str, dtype: np.dtype[Any], base: np.dtype[Any
     """Return how elements of a dtype are collected, from the start and the step of a reduction."""
     kind = kind_of(dtype, base)
     tree: Any = parsed(step)
-    name = tree.func.id if isinstance(tree, ast.Call) else SIGNS[type(tree.op)]
+    name = _called_name(tree) if isinstance(tree, ast.Call) else SIGNS[type(tree.op)]
     if kind is Kind.BOOLEAN:  # the smallest says whether all hold; all else whether one does
         every = name in ("and", "minimum")
         return Collecting(Number(every, kind), "and" if every else "or", "")
@@ -190,6 +190,11 @@ REGISTERS = {"+": "plus", "maximum": "largest", "minimum": "smallest"}
 def parsed(scalar: str) -> Any:
     """Return the tree of a scalar expression."""
     return ast.parse(scalar, mode="eval").body
+
+
+def _called_name(tree: ast.Call) -> str:
+    name: str = tree.func.id  # type: ignore[attr-defined]
+    return name
 
 
 def _is_narrow(dtype: np.dtype[Any]) -> bool:
@@ -241,7 +246,7 @@ class _Expression:
         if isinstance(tree, ast.Compare):
             return self._compared(tree)
         if isinstance(tree, ast.Call):
-            return self._called(tree.func.id, [self.value(a) for a in tree.args])
+            return self._called(_called_name(tree), [self.value(a) for a in tree.args])
         if isinstance(tree, ast.BoolOp):
             parts = tree.values
         else:

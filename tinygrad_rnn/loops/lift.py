@@ -17,7 +17,6 @@ from .ir import (
     Function,
     Kind,
     Let,
-    Linear,
     Load,
     Loop,
     LoopKind,
@@ -28,6 +27,7 @@ from .ir import (
     Store,
     Var,
 )
+from .linear import Linear
 
 SHORT = 64  # innermost loops of at most this many elements have their length in the text
 PLAIN = (

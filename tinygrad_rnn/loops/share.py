@@ -25,7 +25,6 @@ from .ir import (
     Function,
     Index,
     Let,
-    Linear,
     Load,
     Loop,
     LoopKind,
@@ -42,6 +41,7 @@ from .ir import (
     scalars,
     walk,
 )
+from .linear import Linear
 
 SAVED = 24  # statements that have to be saved at least for a loop to be shared
 

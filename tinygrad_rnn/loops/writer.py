@@ -18,7 +18,6 @@ import numpy as np
 from ..kernels.products import symbol
 from .check import checked
 from .ir import (
-    FLOATS,
     Access,
     Accumulate,
     Address,
@@ -34,7 +33,6 @@ from .ir import (
     Index,
     Kind,
     Let,
-    Linear,
     Load,
     Loop,
     LoopKind,
@@ -46,13 +44,10 @@ from .ir import (
     Statement,
     Store,
     Var,
-    arrays,
     dtype_of,
-    inside,
-    numbers,
-    scalars,
     walk,
 )
+from .linear import Linear
 
 ROUTINES = {"pack": 7, "multiply": 8, "transpose": 9, "gradient": 12}  # matrix kernels: arguments
 PRECEDENCE = {"or": 1, "and": 2, "not": 3, "+": 5, "-": 5, "*": 6, "/": 6, "neg": 7}
@@ -516,18 +511,3 @@ def _pointer(array: Array, k: int) -> str:
     if array.kind is Kind.BOOLEAN:
         return f"carray(pointer(places[{k}], False), (1,))"
     return f"pointer(places[{k}], {array.kind.value}(0))"
-
-
-__all__ = [
-    "FLOATS",
-    "KERNELS",
-    "SEQUENCES",
-    "Style",
-    "Text",
-    "arrays",
-    "inside",
-    "literal",
-    "numbers",
-    "scalars",
-    "write",
-]
