@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from ..loops.expression import Collecting, collecting
 from ..loops.ir import (
@@ -24,10 +24,11 @@ from ..loops.ir import (
     Statement,
     Store,
     Var,
-    arrays,
 )
+from ..loops.ir import arrays as arrays_in
 from ..loops.linear import Linear, linears
 from ..ops.facts import AtIndices, Scatter, facts_of
+from .arrays import Arrays
 from .fusion import FusionGroup, Rules, fuse
 from .gather import Gathers, Where, is_gather
 from .internal import AFFINE, ASSEMBLED, COPY, ZEROS
@@ -37,9 +38,6 @@ from .nestplan import Target
 from .prepare import copy_of, prepared
 from .products import factors
 from .value import B, Given, Refused, Value, alive, unsupported
-
-if TYPE_CHECKING:
-    from .sequence import SequenceCode
 
 WAY_OUT = "there is no code for it. Compute it outside the step and hand the result over in x"
 
@@ -124,7 +122,7 @@ def lower(
     given: Mapping[Value, Stored],
     wanted: Mapping[Value, Sequence[Stored]],
     own: Iterable[Value],
-    code: SequenceCode,
+    arrays: Arrays,
 ) -> Lowered:
     """Return the statements that compute and store what is wanted of a program.
 
@@ -138,17 +136,16 @@ def lower(
         Where values have to be stored.
     own : iterable of Value
         Values of the backward program itself.
-    code : SequenceCode
-        Makes arrays and tables.
+    arrays : Arrays
 
     Raises
     ------
     CompileError
         If there is no code for an operation.
     """
-    found = _Lowering(program, given, wanted, set(own), code)
+    found = _Lowering(program, given, wanted, set(own), arrays)
     statements = found.statements()
-    every = arrays([*found.packs.values(), *statements])
+    every = arrays_in([*found.packs.values(), *statements])
     return Lowered(statements, list(found.packs.values()), every)
 
 
@@ -161,9 +158,9 @@ class _Lowering:
         given: Mapping[Value, Stored],
         wanted: Mapping[Value, Sequence[Stored]],
         own: set[Value],
-        code: SequenceCode,
+        arrays: Arrays,
     ) -> None:
-        self.code, self.stored = code, dict(given)
+        self.arrays, self.stored = arrays, dict(given)
         self.wanted: dict[Value, list[Stored]] = {}
         self.packs: dict[Any, Call] = {}
         self.packed: dict[Any, Array] = {}
@@ -175,7 +172,7 @@ class _Lowering:
                 whole.append(v)
             self.wanted[v] = list(places)
         program = alive(prepared(whole, self.wanted.keys(), own), self.wanted)
-        self.gathers = Gathers(self._where, code.table, code.dtype, code.names)
+        self.gathers = Gathers(self._where, arrays.table, arrays.dtype, arrays.names)
         rules = Rules(
             _has_loop, _is_reduction, lambda _: None, any_last=True, contracts=True, repeats=False
         )
@@ -212,7 +209,7 @@ class _Lowering:
 
     def _temporary(self, value: Value) -> Stored:
         self.count += 1
-        array = self.code.array(f"m{self.count - 1}", Role.SCRATCH, value)
+        array = self.arrays.new(f"m{self.count - 1}", Role.SCRATCH, value)
         return Stored(array, When.ONCE)
 
     def _give_array(self, value: Value) -> Stored | None:
@@ -231,7 +228,7 @@ class _Lowering:
             return stored.array, Layout(layout.offset + stored.place, layout.strides)
         if source.hoisted or source.given is Given.CONSTANT:
             repeated = by_rows and source.size > 1
-            array = self.code.hoisted(source, repeated)
+            array = self.arrays.hoisted(source, repeated)
             if repeated:
                 layout = Layout(layout.offset * B, tuple(n * B for n in layout.strides))
             return array, layout
@@ -262,9 +259,8 @@ class _Lowering:
                     places.append(own)
                 if places:
                     targets[m] = [self._target(m, s) for s in places]
-        code = self.code
         try:
-            nest = Nest(group, self._find, targets, code.dtype, code.names)
+            nest = Nest(group, self._find, targets, self.arrays.dtype, self.arrays.names)
         except Refused as refused:
             error = refused.__cause__
             why = f"the code for it is refused ({type(error).__name__}: {error})"
@@ -293,12 +289,12 @@ class _Lowering:
     def _begun(self, value: Value, stored: Stored) -> list[Statement]:
         """Return the statements with which a collection begins."""
         start = self._collecting(value).start.value
-        return self.code.filled(stored.array, stored.place, start)
+        return self.arrays.filled(stored.array, stored.place, start)
 
     def _collecting(self, value: Value) -> Collecting:
         reduction = facts_of(value.primitive).reduction
         start, step = (0.0, "a + x") if reduction is None else (reduction.start, reduction.step)
-        return collecting(start, step, value.dtype, self.code.dtype)
+        return collecting(start, step, value.dtype, self.arrays.dtype)
 
     def _copies(self, value: Value, stored: Stored) -> list[Statement]:
         """Return the copies of a stored value to all other places where it is wanted."""
@@ -306,7 +302,7 @@ class _Lowering:
         for other in self.wanted.get(value, ()):
             if other is stored or other == stored:
                 continue
-            lane, name = f"q{next(self.code.names)}", f"v{next(self.code.names)}"
+            lane, name = f"q{next(self.arrays.names)}", f"v{next(self.arrays.names)}"
             read = Load(name, Access(stored.array, stored.place + lane), origin=value.origin())
             access = Access(other.array, other.place + lane)
             write: Statement = Store(access, Var(name), origin=value.origin())
@@ -325,7 +321,7 @@ class _Lowering:
             whole = value.params["into"]
             plain = [s for s in self.wanted.get(whole, ()) if not s.adds]
             plain = plain or [self.stored[whole]] if whole in self.stored else plain
-            return [s for p in plain for s in self.code.filled(p.array, p.place)]
+            return [s for p in plain for s in self.arrays.filled(p.array, p.place)]
         if self._is_only_added(value):
             return [
                 statement
@@ -362,7 +358,7 @@ class _Lowering:
         found: list[Statement] = []
         several, bias = factors(value)
         for k, f in enumerate(several):
-            matrix = self.code.hoisted(f.matrix, False)
+            matrix = self.arrays.hoisted(f.matrix, False)
             key = (matrix.name, f.N, f.K, f.row, f.column)
             if key not in self.packed:
                 kind = stored.array.kind
@@ -374,7 +370,7 @@ class _Lowering:
             array, layout = self._find(f.moving, False)
             begin: Address | Linear = Linear()
             if bias is not None and not k:
-                begin = Address(self.code.hoisted(bias, False))
+                begin = Address(self.arrays.hoisted(bias, False))
             given: tuple[Any, ...] = (
                 Address(self.packed[key]),
                 Address(array, layout.offset),

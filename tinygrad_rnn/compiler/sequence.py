@@ -28,17 +28,16 @@ from ..loops.ir import (
     Loop,
     LoopKind,
     Module,
-    Number,
     Role,
     Statement,
     Steps,
-    Store,
     kind_of,
 )
 from ..loops.linear import Linear, linears
 from ..loops.share import shared
 from ..loops.writer import SEQUENCES, Text, write
 from ..ops.facts import CHEAP
+from .arrays import Arrays
 from .lower import Lowered, Stored, When, lower
 from .prepare import drop_zeros, hoist
 from .products import join
@@ -114,54 +113,17 @@ class SequenceCode:
         ends += [g for g in step.gradients.values() if g is not None]
         join((step.forward, step.backward), ends, dtype)
         hoist((step.forward, step.backward))
-        self.names = itertools.count()  # numbers of names: no two functions share one
-        self._tables: list[tuple[Array, np.ndarray[Any, Any]]] = []
-        self._hoisted: dict[tuple[Value, bool], Array] = {}
-        self._held: dict[Array, Value] = {}
+        self.arrays = Arrays(dtype)
         self._forward()
         self._backward()
         functions = tuple(f.function for f in self.functions.values())
         self.module = Module(self._title(), dtype, functions)
 
-    # --- arrays -----------------------------------------------------------------------------------
-
-    def array(
-        self,
-        name: str,
-        role: Role,
-        value: Value,
-        steps: Steps = Steps.ONCE,
-        rows: bool | None = None,
-    ) -> Array:
-        """Return an array with room for a value."""
-        by_rows = value.batch is not None if rows is None else rows
-        made = Array(name, kind_of(value.dtype, self.dtype), role, value.size, by_rows, steps)
-        self._held[made] = value
-        return made
-
-    def table(self, places: np.ndarray[Any, Any]) -> Array:
-        """Return the array of the code that holds integers; equal ones are one array."""
-        for array, known in self._tables:
-            if np.array_equal(known, places):
-                return array
-        array = Array(f"n{len(self._tables)}", Kind.INTEGER, Role.TABLE, places.size)
-        self._tables.append((array, np.ascontiguousarray(places, np.int64)))
-        return array
-
-    def hoisted(self, value: Value, repeated: bool) -> Array:
-        """Return where a value stands that is computed once, or repeated for each row besides."""
-        key = (value, repeated)
-        if key not in self._hoisted:
-            role = Role.REPLICATED if repeated else Role.HOISTED
-            name = f"{'wide' if repeated else 'c'}{len(self._hoisted)}"
-            self._hoisted[key] = self.array(name, role, value, rows=repeated)
-        return self._hoisted[key]
-
     # --- forward ----------------------------------------------------------------------------------
 
     def _forward(self) -> None:
         step = self.step
-        array, given = self.array, dict[Value, Stored]()
+        array, given = self.arrays.new, dict[Value, Stored]()
         states = [array(f"s{k}", Role.STATE, v, Steps.BETWEEN) for k, v in enumerate(step.states)]
         for k, v in enumerate(step.xs):
             given[v] = Stored(array(f"x{k}", Role.INPUT, v, Steps.EACH), When.TIME)
@@ -198,7 +160,7 @@ class SequenceCode:
         program, names = remade(step.forward, (), wanted.keys())
         self.originals = {copy: v for v, copy in names.items()}
         stores = {names.get(v, v): places for v, places in wanted.items()}
-        lowered = lower(program, given, stores, set(), self)
+        lowered = lower(program, given, stores, set(), self.arrays)
         before = self._rows_in(step.xs, "in", "x", {a.name: a for a in lowered.arrays})
         before += self._first_states(lowered)
         self.functions = {"forward": self._function("forward", lowered, before, self._results())}
@@ -233,7 +195,7 @@ class SequenceCode:
     # --- backward ---------------------------------------------------------------------------------
 
     def _backward(self) -> None:
-        step, array = self.step, self.array
+        step, array = self.step, self.arrays.new
         # what the backward walk finds
         found = {v: places[0] for v, places in self.wanted.items()} | self.given
         for k, v in enumerate(step.d_outputs):
@@ -282,7 +244,7 @@ class SequenceCode:
                 return
             if any(s.of_all_steps and not s.adds for s in wanted.get(v, [])):
                 return
-            g = self.array(f"g{next(count)}", Role.DEFERRED, v, Steps.EACH)
+            g = self.arrays.new(f"g{next(count)}", Role.DEFERRED, v, Steps.EACH)
             wanted.setdefault(v, []).insert(0, Stored(g, When.THIS))
 
         order = {v: k for k, v in enumerate(step.backward)}
@@ -290,7 +252,7 @@ class SequenceCode:
         self.sunk = sink(gradients, order, self.dtype, keep)
         self.summed: dict[Value, Array] = {}
         for k, v in enumerate(self.sunk.collected):
-            self.summed[v] = b = self.array(f"b{k}", Role.COLLECTED, v)
+            self.summed[v] = b = self.arrays.new(f"b{k}", Role.COLLECTED, v)
             wanted.setdefault(v, []).append(Stored(b, When.ONCE, adds=True))
         return list(self.summed.values())
 
@@ -310,7 +272,7 @@ class SequenceCode:
         given = {names.get(v, v): stored for v, stored in found.items()}
         stores = {names.get(v, v): places for v, places in wanted.items()}
         own = {names[v] for v in step.backward if v in names}
-        lowered = lower(program, given, stores, own, self)
+        lowered = lower(program, given, stores, own, self.arrays)
         sides = dict.fromkeys(v for pair in self.sunk.products.values() for v in pair)
         self.sides = {v: _of_all_steps(v, found, wanted) for v in sides}
         after = self._gradients(d_states)
@@ -324,12 +286,12 @@ class SequenceCode:
                 begin.append(self._into(f"dlast{k}", v, d_state, steps=1, to=turn * d_state.block))
         if begin:
             before += [Define("last_turn", Linear.of("T") + 1, modulo=2), *begin]
-        before += [s for array in added for s in self.filled(array, Linear())]
+        before += [s for array in added for s in self.arrays.filled(array, Linear())]
         other = [
             s
             for array in zeros
             if array in lowered.arrays
-            for s in self.filled(array, When.OTHER.index * array.block)
+            for s in self.arrays.filled(array, When.OTHER.index * array.block)
         ]
         self.functions["backward"] = self._function("backward", lowered, before, after, other)
 
@@ -344,7 +306,7 @@ class SequenceCode:
         for k in self.d_inputs:
             v = step.xs[k]
             if self.row_major(v):
-                dx = self.array(f"dx{k}", Role.GRADIENT, v, Steps.EACH)
+                dx = self.arrays.new(f"dx{k}", Role.GRADIENT, v, Steps.EACH)
                 found.append(
                     self._out(f"din{k}", v, dx, Linear(), row * v.size, "T", batch * v.size)
                 )
@@ -367,7 +329,7 @@ class SequenceCode:
             total: Address | Linear = Linear()
             if left in waiting:
                 waiting = [s for s in waiting if s is not left]
-                b = self.array(f"b{len(self.summed)}", Role.COLLECTED, left)
+                b = self.arrays.new(f"b{len(self.summed)}", Role.COLLECTED, left)
                 self.summed[left] = b
                 total = Address(b)
             found.append(self._product(k, v, left, right, total, right in by_rows))
@@ -409,12 +371,6 @@ class SequenceCode:
         Others are brought into order outside.
         """
         return value.batch == 0 and value.dtype == self.dtype
-
-    def filled(self, array: Array, begin: Linear, number: float = 0.0) -> list[Statement]:
-        """Return the statements that set all elements of one step."""
-        lane = f"q{next(self.names)}"
-        store = Store(ir.Access(array, begin + lane), Number(number, array.kind))
-        return [Loop(lane, array.block, (store,), LoopKind.LANES)]
 
     def _caller(self, name: str, value: Value) -> Array:
         return Array(name, kind_of(value.dtype, self.dtype), Role.CALLER, value.size)
@@ -501,13 +457,13 @@ class SequenceCode:
             ]
         own = sorted(dict.fromkeys(own), key=_order)
         caller = [a for a in arrays if a.role is Role.CALLER]
-        hoisted = [(key, a) for key, a in self._hoisted.items() if a in arrays]
-        tables = [(a, numbers) for a, numbers in self._tables if a in arrays]
+        hoisted = [(key, a) for key, a in self.arrays.all_hoisted.items() if a in arrays]
+        tables = [(a, numbers) for a, numbers in self.arrays.tables if a in arrays]
         every = (*own, *caller, *(a for _, a in hoisted), *(a for a, _ in tables))
         packed = len(every) > MANY
         function = Function(name, SIZES, every, statements, packed=packed)
         keys, numbers = [key for key, _ in hoisted], [n for _, n in tables]
-        held = dict(self._held)  # scratch of the two functions may have the same names
+        held = dict(self.arrays.held)  # scratch of the two functions may have the same names
         return FunctionCode(function, lowered, own, caller, keys, numbers, held)
 
     # --- text -------------------------------------------------------------------------------------
