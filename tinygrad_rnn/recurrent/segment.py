@@ -60,8 +60,9 @@ class Segment(Repeatable):
         now = context()
         self.function, self.count = function, count
         self.mark, self.eager, self.wrappers = now.mark, now.eager, [w.here() for w in wrappers()]
-        self.sequence = sequence_context() or SequenceContext()  # from which masks are drawn again
-        self.begun = self.sequence.begun
+        # by which masks are drawn again; outside of a sequence the first run begins one
+        self.sequence = sequence_context()
+        self.begun = 0 if self.sequence is None else self.sequence.begun
         self.ran = False
         self.generators: list[Any] = []  # copies, one as it stood at each draw of the first run
         self.needed = [True] * count
@@ -77,13 +78,15 @@ class Segment(Repeatable):
     def run(self, handles: Sequence[Tensor], *, record: bool) -> list[Tensor]:
         """Return the results of the function, with marks, masks, wrappers as in its first run."""
         again, self.ran = self.ran, True
+        if self.sequence is None:
+            self.sequence = SequenceContext()
         inside = (
             around(*[w.here() for w in self.wrappers], only=True)
             if again
             else contextlib.nullcontext()
         )
         with (
-            self.sequence.segment(self.begun, self._generators(again), again=again),
+            self.sequence.segment(self.begun, self._generators(self.sequence, again), again=again),
             setting(
                 grad_enabled=record,
                 eager=self.eager,
@@ -95,7 +98,7 @@ class Segment(Repeatable):
         ):
             return self.function(*handles)
 
-    def _generators(self, again: bool) -> Callable[[Any], Any]:
+    def _generators(self, sequence: SequenceContext, again: bool) -> Callable[[Any], Any]:
         """Return what says from which generator a draw takes its numbers.
 
         See `SequenceContext.generators`.
@@ -103,7 +106,7 @@ class Segment(Repeatable):
         if again:
             recorded = iter(self.generators)
             return lambda rng: copy.deepcopy(next(recorded))
-        around_this = self.sequence.running_generators()
+        around_this = sequence.running_generators()
 
         def noted(rng: Any) -> Any:
             rng = rng if around_this is None else around_this(rng)
