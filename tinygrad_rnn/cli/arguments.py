@@ -10,7 +10,7 @@ from typing import Any
 
 from . import commands, info
 
-# --- types of arguments ----------------------------------------------------------------------------
+# --- types of arguments ---------------------------------------------------------------------------
 
 
 def _number(
@@ -78,7 +78,7 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {' '.join(message.split())} (--help lists the options)\n")
 
 
-# --- commands --------------------------------------------------------------------------------------
+# --- commands -------------------------------------------------------------------------------------
 
 
 def parser() -> argparse.ArgumentParser:

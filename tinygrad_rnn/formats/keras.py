@@ -1,9 +1,10 @@
 """Weights of Keras layers to and from those of `tg.nn.RNN`, `tg.nn.LSTM` and `tg.nn.GRU`.
 
-The functions take arrays and return arrays. Keras keeps kernels as (features, gates * units), that is transposed, and its gates in the order i,
-f, c, o (LSTM) and z, r, h (GRU). `layer.get_weights()` of a Keras layer gives ``[kernel,
-recurrent_kernel, bias]``, or without bias the first two. Of a ``Bidirectional`` it gives those of
-the forward layer and then those of the backward one, which is converted with ``reverse=True``::
+The functions take arrays and return arrays. Keras keeps kernels as (features, gates * units), that
+is transposed, and its gates in the order i, f, c, o (LSTM) and z, r, h (GRU). `layer.get_weights()`
+of a Keras layer gives ``[kernel, recurrent_kernel, bias]``, or without bias the first two. Of a
+``Bidirectional`` it gives those of the forward layer and then those of the backward one, which is
+converted with ``reverse=True``::
 
     forward, backward = weights[:3], weights[3:]
     layer = tg.nn.LSTM(8, 16, bidirectional=True)

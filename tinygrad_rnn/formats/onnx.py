@@ -1,8 +1,8 @@
 """Weights of the ONNX operators RNN, LSTM and GRU to and from those of the layers of `tg.nn`.
 
-The functions take arrays and return arrays. ONNX stacks directions on the first axis, writes both biases in one array B (input's, then
-recurrent), and orders the gates i, o, f, c (LSTM) and z, r, h (GRU). One operator is one level; a
-stack of levels is the union of their state dicts::
+The functions take arrays and return arrays. ONNX stacks directions on the first axis, writes both
+biases in one array B (input's, then recurrent), and orders the gates i, o, f, c (LSTM) and z, r, h
+(GRU). One operator is one level; a stack of levels is the union of their state dicts::
 
     layer = tg.nn.LSTM(8, 16, 2, bidirectional=True)
     layer.load_state_dict(from_onnx_lstm(W0, R0, B0) | from_onnx_lstm(W1, R1, B1, layer=1))
@@ -121,8 +121,9 @@ def from_onnx_rnn(
 def to_onnx_rnn(state: Mapping[str, Any], *, layer: int = 0) -> tuple[Array, Array, Array | None]:
     """Return ``(W, R, B)`` of the ONNX operator RNN from the state dict of a `tg.nn.RNN`.
 
-    The arrays have both directions if the level has them. B is None for a layer without biases. A layer with ``nonlinearity="relu"`` needs the attribute
-    ``activations=["Relu"]`` (for each direction).
+    The arrays have both directions if the level has them. B is None for a layer without biases. A
+    layer with ``nonlinearity="relu"`` needs the attribute ``activations=["Relu"]`` (for each
+    direction).
     """
     return _to("to_onnx_rnn", _RNN, state, layer)
 
@@ -177,7 +178,8 @@ def from_onnx_lstm(
 def to_onnx_lstm(state: Mapping[str, Any], *, layer: int = 0) -> tuple[Array, Array, Array | None]:
     """Return ``(W, R, B)`` of the ONNX operator LSTM from the state dict of a `tg.nn.LSTM`.
 
-    The arrays have both directions if the level has them. B is None for a layer without biases. A layer with a projection cannot be converted.
+    The arrays have both directions if the level has them. B is None for a layer without biases. A
+    layer with a projection cannot be converted.
     """
     return _to("to_onnx_lstm", _LSTM, state, layer)
 
@@ -310,9 +312,10 @@ def to_onnx_gru(
 ) -> tuple[Array, Array, Array | None]:
     """Return ``(W, R, B)`` of the ONNX operator GRU from the state dict of a `tg.nn.GRU`.
 
-    The arrays have both directions if the level has them. B is None for a layer without biases. `linear_before_reset` is the attribute that the operator
-    will have: 1 for ``tg.nn.GRU()``, 0 for ``tg.nn.GRU(reset_after=False)``, where the sum of the
-    biases is written as the input's and the recurrent one is zero.
+    The arrays have both directions if the level has them. B is None for a layer without biases.
+    `linear_before_reset` is the attribute that the operator will have: 1 for ``tg.nn.GRU()``, 0 for
+    ``tg.nn.GRU(reset_after=False)``, where the sum of the biases is written as the input's and the
+    recurrent one is zero.
     """
     function = "to_onnx_gru"
     return _to(function, _GRU, state, layer, merge=not _flag(function, linear_before_reset))

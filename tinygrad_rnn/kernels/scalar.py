@@ -84,7 +84,7 @@ __all__ = [
 ]
 
 
-# --- Number formats and their constants ------------------------------------------------------------------------------
+# --- Number formats and their constants -----------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -230,7 +230,7 @@ _SQRT_HALF = 0.7071067811865476
 _HALF_PI = 1.5707963267948966
 
 
-# --- Values ----------------------------------------------------------------------------------------------------------
+# --- Values ---------------------------------------------------------------------------------------
 
 
 class _Value:
@@ -432,7 +432,7 @@ def _bits_of(number: float, fmt: _Format) -> int:
     return int(struct.unpack(int_code, struct.pack(float_code, number))[0])
 
 
-# --- Making intrinsics of formulas -----------------------------------------------------------------------------------
+# --- Making intrinsics of formulas ----------------------------------------------------------------
 
 
 def prefer_wide_vectors(builder: Any) -> None:
@@ -555,7 +555,7 @@ def distinct_arrays() -> Iterator[None]:
             options_class.finalize = finalize
 
 
-# --- Exponential family ----------------------------------------------------------------------------------------------
+# --- Exponential family ---------------------------------------------------------------------------
 
 
 def _reduce_exp(x: _Value, polynomial: Sequence[float] | None = None) -> tuple[_Value, _Value]:
@@ -654,7 +654,7 @@ def erf(x: _Value) -> _Value:
     return _expm1_of(magnitude.times_plus(x.format.erf_slope, small)).with_sign(x)
 
 
-# --- Logarithm family ------------------------------------------------------------------------------------------------
+# --- Logarithm family -----------------------------------------------------------------------------
 
 
 def _split(x: _Value) -> tuple[_Value, _Value]:
@@ -745,7 +745,7 @@ def logaddexp(a: _Value, b: _Value) -> _Value:
     return (a + _LN2).where(a.equals(b), larger + _log1p_of(_exp_of(-abs(a - b))))
 
 
-# --- Sine and cosine -------------------------------------------------------------------------------------------------
+# --- Sine and cosine ------------------------------------------------------------------------------
 
 _TURN_PRECISION = 1400  # bits after the point: enough for the last part of the last row
 
@@ -893,7 +893,7 @@ def cos(x: _Value) -> _Value:
     return _sine_at(r, n + 1)
 
 
-# --- Powers and roots ------------------------------------------------------------------------------------------------
+# --- Powers and roots -----------------------------------------------------------------------------
 
 
 @_unary
@@ -940,7 +940,7 @@ def power(a: _Value, b: _Value) -> _Value:
     )
 
 
-# --- Rounding, signs and choices -------------------------------------------------------------------------------------
+# --- Rounding, signs and choices ------------------------------------------------------------------
 
 
 @_unary
@@ -998,7 +998,7 @@ def _select(typing_context: Any, condition: Any, a: Any, b: Any) -> Any:
 select = intrinsic(_select)
 
 
-# --- Reductions ------------------------------------------------------------------------------------------------------
+# --- Reductions -----------------------------------------------------------------------------------
 
 
 def _reduction(write: Callable[[Any, Any, Any], Any]) -> Any:

@@ -114,8 +114,8 @@ def wide(panels: int, vectors: int, bits: int) -> Any:
     """Make ``tile(packed, size, values, out, K, B, rows, columns, bias, add)``.
 
     It computes out[r, b] for PANEL * panels rows and `vectors` vectors along the batch. `size` is
-    the number of elements from one packed panel to the next; values are (K, B) and the result (rows,
-    B). The sums begin at the numbers of the bias, unless its address is 0.
+    the number of elements from one packed panel to the next; values are (K, B) and the result
+    (rows, B). The sums begin at the numbers of the bias, unless its address is 0.
     """
 
     def write(code: VectorCode, *integers: Any) -> None:

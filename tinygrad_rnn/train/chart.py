@@ -1,8 +1,8 @@
 """A line chart as SVG text, for loss curves.
 
 The chart has one y axis, labels at the ends of the lines in place of a legend, and dashed
-horizontal references. It follows the reader's light or dark colour scheme, alone or inside a page; a page can
-set ``--chart-paper`` on the ``svg.line-chart`` element to put it on another ground.
+horizontal references. It follows the reader's light or dark colour scheme, alone or inside a page;
+a page can set ``--chart-paper`` on the ``svg.line-chart`` element to put it on another ground.
 """
 
 from __future__ import annotations

@@ -150,7 +150,7 @@ def _compound(walk: Walk, value: Any, path: Path) -> None:
     objects.object_(walk, value, type(value), path)
 
 
-# --- kinds of objects that have parts ---------------------------------------------------------------
+# --- kinds of objects that have parts -------------------------------------------------------------
 
 
 def _partial(walk: Walk, value: Any, path: Path) -> None:

@@ -43,7 +43,7 @@ def is_empty(cell: Any) -> bool:
     return False
 
 
-# --- arrays, files and other memory ----------------------------------------------------------------
+# --- arrays, files and other memory ---------------------------------------------------------------
 
 
 def array_form(array: Any) -> tuple[Any, ...]:
@@ -89,7 +89,7 @@ def file_content(file: Any) -> Any:
     return file.getvalue(), file.tell()
 
 
-# --- parts of objects ------------------------------------------------------------------------------
+# --- parts of objects -----------------------------------------------------------------------------
 
 
 def ordered_keys(d: Any) -> list[Any]:
@@ -109,7 +109,7 @@ def referents(value: Any) -> list[Any]:
     ]
 
 
-# --- settings, counters and generators -------------------------------------------------------------
+# --- settings, counters and generators ------------------------------------------------------------
 
 
 def arithmetic(context: Any) -> Any:

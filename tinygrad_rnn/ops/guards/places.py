@@ -159,7 +159,7 @@ class Places:
         ]
 
 
-# --- comparing one kind of place -------------------------------------------------------------------
+# --- comparing one kind of place ------------------------------------------------------------------
 
 
 def _same_entries(cls: type, names: list[str], values: list[Any]) -> bool:
@@ -195,7 +195,7 @@ def _has_parts(function: Callable[[Any], list[Any]], value: Any, parts: list[Any
     return len(now) == len(parts) and all(map(is_, now, parts))
 
 
-# --- putting one kind of place back ----------------------------------------------------------------
+# --- putting one kind of place back ---------------------------------------------------------------
 
 
 def _restore_dict(d: dict[Any, Any], before: dict[Any, Any]) -> None:

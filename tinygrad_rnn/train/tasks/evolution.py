@@ -42,7 +42,7 @@ __all__ = [
 PASSES = 3  # of a training step by gradient: one forward, and a walk back that costs about two
 
 
-# --- search without gradients ----------------------------------------------------------------------------------------------
+# --- search without gradients ---------------------------------------------------------------------
 
 
 class EvolutionStrategy:
@@ -118,7 +118,7 @@ def assign(model: Module, vector: Array) -> None:
         place += p.size
 
 
-# --- where the gradient wins: the adding problem -----------------------------------------------------------------------------
+# --- where the gradient wins: the adding problem --------------------------------------------------
 
 LENGTH, BATCH, HIDDEN, ADDING_BUDGET = 50, 32, 8, 7_200_000
 ADDING_GOAL = 0.01  # mean squared error that counts as solved; 1/6 is that of a constant
@@ -173,7 +173,7 @@ def _adding(run: Run, cell: str, how: str) -> Result:
     )
 
 
-# --- where guessing wins: the two-sequence problem ---------------------------------------------------------------------------
+# --- where guessing wins: the two-sequence problem ------------------------------------------------
 
 HIDDEN_UNITS = 1  # besides the output unit
 GUESSING_BUDGET = 6_000_000

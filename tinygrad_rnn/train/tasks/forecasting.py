@@ -82,7 +82,7 @@ def root_mean_square(errors: Array) -> float:
     return math.sqrt(float(np.mean(np.square(errors))))
 
 
-# --- predictions without training: one for each test value, from the true values before it ---------------------------------
+# --- predictions without training: one for each test value, from the true values before it --------
 
 
 def persistence(series: Series) -> Array:
@@ -104,7 +104,7 @@ def seasonal_growth(series: Series) -> Array:
     return persistence(series) * seasonal(series) / seasonal(before)
 
 
-# --- what models read: the series in another form --------------------------------------------------------------------------
+# --- what models read: the series in another form -------------------------------------------------
 
 
 class Form(NamedTuple):
@@ -153,7 +153,7 @@ def windows(form: Form, size: int, places: Array) -> tuple[Array, Array]:
     return rows[:, :, None].astype(np.float32), form.values[places].astype(np.float32)
 
 
-# --- models ----------------------------------------------------------------------------------------------------------------
+# --- models ---------------------------------------------------------------------------------------
 
 
 def autoregression(series: Series, order: int, form: Callable[[Series], Form] = plain) -> Array:
@@ -315,7 +315,7 @@ def tutorial(run: Run, series: Series, cell: str) -> tuple[Array, Result]:
     ), result
 
 
-# --- the tasks -------------------------------------------------------------------------------------------------------------
+# --- the tasks ------------------------------------------------------------------------------------
 
 SUNSPOTS = Series(load("sunspots")[: 1979 - 1700 + 1], 1921 - 1700, 11)
 AIRLINE = Series(load("airline"), 96, 12)

@@ -77,7 +77,7 @@ def _update(model: Reader, optimizer: Adam, batch: Batch, state: Any = None) -> 
     return detach(state)
 
 
-# --- the tasks -----------------------------------------------------------------------------------------------------------
+# --- the tasks ------------------------------------------------------------------------------------
 
 
 def _reber(run: Run, name: str, hidden_size: int, lr: float, most: int = 20_000) -> Result:

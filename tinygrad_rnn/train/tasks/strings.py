@@ -54,7 +54,7 @@ class Batch(NamedTuple):
     real: Array
 
 
-# --- the embedded Reber grammar ------------------------------------------------------------------------------------------
+# --- the embedded Reber grammar -------------------------------------------------------------------
 
 
 def reber_string(rng: np.random.Generator) -> tuple[str, list[str]]:
@@ -100,7 +100,7 @@ def reber_stream(rng: np.random.Generator, length: int) -> tuple[str, list[str],
     return symbols[:length], legal[:length], starts
 
 
-# --- counting ------------------------------------------------------------------------------------------------------------
+# --- counting -------------------------------------------------------------------------------------
 
 
 def counting(letters: str, n: int) -> tuple[str, list[str]]:
@@ -115,7 +115,7 @@ def counting(letters: str, n: int) -> tuple[str, list[str]]:
     return "S" + "".join(letter * n for letter in letters), legal
 
 
-# --- batches, and what is right ------------------------------------------------------------------------------------------
+# --- batches, and what is right -------------------------------------------------------------------
 
 
 def together(strings: Sequence[tuple[str, list[str]]], alphabet: str, *, train_on: str) -> Batch:
