@@ -20,7 +20,7 @@ from ..loops.ir import (
     Store,
     kind_of,
 )
-from ..loops.linear import Linear
+from ..loops.linear import Linear, linears
 from .value import Value
 
 
@@ -88,3 +88,53 @@ class Arrays:
         lane = f"q{next(self.names)}"
         store = Store(Access(array, begin + lane), Number(number, array.kind))
         return [Loop(lane, array.block, (store,), LoopKind.LANES)]
+
+    def caller(self, name: str, value: Value) -> Array:
+        """Return an array of the caller, in which rows come first."""
+        return Array(name, kind_of(value.dtype, self.dtype), Role.CALLER, value.size)
+
+    def into(
+        self,
+        source: str,
+        v: Value,
+        target: Array,
+        *,
+        steps: int | str = "T",
+        to: Linear | None = None,
+    ) -> Statement:
+        """Return the call that turns rows of a part of the batch into features by rows."""
+        n, B = v.size, Linear.of("B")
+        many = steps == "T"
+        arguments: list[Any] = [
+            Address(self.caller(source, v), Linear.of("row") * n),
+            Address(target, to or Linear()),
+            *linears(steps, "B", n),
+            Linear.of("batch") * n if many else Linear(),
+            Linear.of(n),
+            B * n if many else Linear(),
+            B,
+        ]
+        return Call("transpose", tuple(arguments), origin=v.origin())
+
+    def out(
+        self,
+        target: str,
+        v: Value,
+        source: Array,
+        begin: Linear,
+        to: Linear,
+        steps: int | str,
+        way: Linear,
+    ) -> Statement:
+        """Return the call that turns features by rows into rows, for the caller."""
+        n, B = v.size, Linear.of("B")
+        arguments: list[Any] = [
+            Address(source, begin),
+            Address(self.caller(target, v), to),
+            *linears(steps, n, "B"),
+            B * n if steps == "T" else Linear(),
+            B,
+            way,
+            Linear.of(n),
+        ]
+        return Call("transpose", tuple(arguments), origin=v.origin())

@@ -14,8 +14,7 @@ from __future__ import annotations
 import types
 import warnings
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from operator import is_
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,22 +22,24 @@ import numpy as np
 from ..core.errors import TinygradError, TraceError
 from ..core.primitive import Array, Primitive, Spec
 from ..core.tape import Leaf, Node, Older, context, setting
-from ..core.tensor import FLOAT64, Tensor, tensor
+from ..core.tensor import FLOAT64, Tensor
 from ..core.trace import Program, trace
 from ..core.tree import leaves, unflatten
 from ..kernels.runtime import available, complain, raising
 from ..ops.facts import ORDINARY
-from ..ops.guards import Changes, Guard, Guards, plain_key
+from ..ops.guards import Changes, Guard
 from ..recurrent.captured import captured, value_of
 from ..recurrent.cell import name_of
 from ..recurrent.packing import cut
 from ..recurrent.segment import Segment, as_primitive
+from .arguments import rebuilt, structure_of, tensors_of
 from .cell import Jitted
 from .host import HostProgram, NoCode
+from .marshal import owner
 from .program import Builder, given
 from .recordings import KEPT
 from .remat import remade, residuals
-from .runner import owner
+from .twice import check_result, check_same, unchanged
 from .value import CompileError, Value, alive, own_faults
 
 
@@ -70,9 +71,9 @@ class JittedFunction(Jitted):
             return self.plain(*args, **kwargs)
         found: dict[int, Any] = {}
         others: list[Any] = []
-        structure = _structure((args, kwargs), found, others)
+        structure = structure_of((args, kwargs), found, others)
         guard = self._code.guards.now(others)
-        tensors = _tensors(list(found.values()), guard)
+        tensors = tensors_of(list(found.values()), guard)
         grad = now.grad_enabled
         key = (
             structure,
@@ -154,96 +155,6 @@ class JittedFunction(Jitted):
         raise CompileError(f"tg.jit: '{name_of(self)}' was not called yet, so nothing is compiled")
 
 
-def _is_given(x: Any) -> bool:
-    """Whether an argument is given to the recording at each call.
-
-    A tensor, or an array of numbers.
-    """
-    return isinstance(x, Tensor) or (
-        isinstance(x, (np.ndarray, np.generic)) and x.dtype.kind in "fbiu"
-    )
-
-
-def _is_nest(x: Any) -> bool:
-    kind = type(x)
-    return kind in (dict, tuple, list) or (isinstance(x, tuple) and hasattr(kind, "_fields"))
-
-
-def _structure(
-    tree: Any, found: dict[int, Any], others: list[Any], nests: dict[int, int] | None = None
-) -> Any:
-    """How arguments are nested, as a key, with numbers and texts as they are.
-
-    Tensors and arrays are put into `found` by identity, each once; what has to be followed to find
-    out what it is goes to `others`.
-    """
-    kind = type(tree)
-    if _is_given(tree):
-        if id(tree) in found:  # the same again: which one
-            return list(found).index(id(tree))
-        found[id(tree)] = tree
-        return kind if not isinstance(tree, Tensor) else Tensor
-    if _is_nest(tree):
-        nests = {} if nests is None else nests
-        if id(tree) in nests:
-            return (kind, nests[id(tree)])
-        nests[id(tree)] = len(nests)
-        if kind is dict:
-            return (
-                dict,
-                *[
-                    (type(key), key, _structure(value, found, others, nests))
-                    for key, value in tree.items()
-                ],
-            )
-        return (kind, *[_structure(value, found, others, nests) for value in tree])
-    key = plain_key(tree)
-    if key is not None:
-        return key
-    if type(tree) is types.MethodType:  # another object at each access
-        others += (tree.__func__, tree.__self__)
-        return types.MethodType
-    others.append(tree)
-    return None
-
-
-def _rebuilt(tree: Any, handles: dict[int, Tensor], made: dict[int, Any]) -> Any:
-    """The same nest with tensors in place of tensors and arrays, by the identity of these; `made` gets its parts by the identity of those there."""
-    if _is_given(tree):
-        return handles[id(tree)]
-    if not _is_nest(tree):
-        return tree
-    if id(tree) in made:
-        return made[id(tree)]
-    if type(tree) is dict:
-        made[id(tree)] = entries = {}
-        entries.update({key: _rebuilt(value, handles, made) for key, value in tree.items()})
-        return entries
-    if type(tree) is list:
-        made[id(tree)] = several = []
-        several += [_rebuilt(value, handles, made) for value in tree]
-        return several
-    parts = [_rebuilt(value, handles, made) for value in tree]
-    made[id(tree)] = found = type(tree)(*parts) if hasattr(tree, "_fields") else tuple(parts)
-    return found
-
-
-def _tensors(found: list[Any], guard: Guard) -> list[Tensor]:
-    """Tensors for the arguments.
-
-    An array becomes one of the floating dtype that the tensors have.
-    """
-    if all(isinstance(x, Tensor) for x in found):
-        return found
-    dtypes = [x.dtype for x in found if isinstance(x, Tensor) and x.dtype.kind == "f"]
-    dtypes = dtypes or [t.dtype for _, t in guard.tensors if t.dtype.kind == "f"]
-    dtype = dtypes[0] if dtypes else None
-    return [
-        x if isinstance(x, Tensor) else tensor(x, dtype if x.dtype.kind == "f" else None)
-        for x in found
-    ]
-
-
 class Recording:
     """A function for arguments of certain shapes.
 
@@ -273,21 +184,21 @@ class Recording:
     ) -> None:
         older = Older()
         given_ids: dict[int, Any] = {}
-        _structure(arguments, given_ids, [])
+        structure_of(arguments, given_ids, [])
         self.result: Any = None  # its structure
         self.others: list[Any] = []  # its parts that are no tensors, None in place of tensors
 
         def run(*handles: Tensor) -> list[Tensor]:
             nests: dict[int, Any] = {}
-            args, kwargs = _rebuilt(arguments, dict(zip(given_ids, handles, strict=True)), nests)
+            args, kwargs = rebuilt(arguments, dict(zip(given_ids, handles, strict=True)), nests)
             before = [
                 (nest, list(nest), list(nest.values()) if type(nest) is dict else [])
                 for nest in nests.values()
             ]
             result = function(*args, **kwargs)
             for nest, parts, entries in before:
-                if not _unchanged(nest, parts) or (
-                    type(nest) is dict and not _unchanged(nest.values(), entries)
+                if not unchanged(nest, parts) or (
+                    type(nest) is dict and not unchanged(nest.values(), entries)
                 ):
                     raise TraceError(
                         f"{changes.what} changes a {type(nest).__name__} that it is given; a recording cannot. Return what is new"
@@ -302,8 +213,8 @@ class Recording:
             return program, self.others
 
         (self.traced, one), (again, two) = recorded(), recorded()
-        _check_same(self.traced, again)
-        _check_result(one, two, changes.what)
+        check_same(self.traced, again)
+        check_result(one, two, changes.what)
         self.captured = captured(self.traced.outputs, older, set(self.traced.inputs))
         self.once = {n: value_of(n, outside) for n in self.captured if not isinstance(n, Leaf)}
         self.wrt = (
@@ -526,89 +437,3 @@ class _Call(Segment):
 
 
 JIT: Primitive = as_primitive("jit")
-
-
-def _check_same(one: Program, two: Program) -> None:
-    """Raise a TraceError if two recordings of a function differ.
-
-    What is drawn or counted inside would be the same at each call.
-    """
-
-    def words(program: Program) -> Iterator[tuple[Node, Any]]:
-        """What is done, in order, with each constant where it is first used.
-
-        Nodes by their place in this list.
-        """
-        known = {n: k for k, n in enumerate(program.inputs)}
-
-        def place(node: Any) -> Iterator[tuple[Node, Any]]:
-            if isinstance(node, Leaf) and node not in known:
-                known[node] = len(known)
-                yield node, node.value
-
-        for node in program.nodes:
-            for i in node.inputs:
-                yield from place(i)
-            yield (
-                node,
-                (
-                    node.op,
-                    [known[i] if isinstance(i, Node) else i for i in node.inputs],
-                    list(node.params.values()),
-                ),
-            )
-            known[node] = len(known)
-        for o in program.outputs:
-            yield from place(o)
-            yield o, known[o]
-
-    for (a, left), (_, right) in zip(words(one), words(two), strict=False):
-        if not _equal(left, right):
-            raise TraceError(
-                f"tg.jit: a number or an array{a.where.described()} was not the same in two recordings of the function: random numbers of NumPy, the "
-                "time, or a count of calls. Hand over what changes from call to call as an argument."
-            )
-    if len(one.nodes) != len(two.nodes):
-        raise TraceError(
-            "tg.jit: the function did not do the same in two recordings; it may not depend on how often it was called"
-        )
-
-
-def _equal(a: Any, b: Any) -> bool:
-    """Whether two settings are the same.
-
-    Objects that are neither numbers nor arrays count as such.
-    """
-    if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
-        return a is b or (
-            type(a) is type(b)
-            and (a.dtype, a.shape) == (b.dtype, b.shape)
-            and a.tobytes() == b.tobytes()
-        )
-    if type(a) is not type(b):
-        return False
-    if isinstance(a, (tuple, list)):
-        return len(a) == len(b) and all(_equal(x, y) for x, y in zip(a, b, strict=True))
-    if isinstance(a, slice):
-        return _equal((a.start, a.stop, a.step), (b.start, b.stop, b.step))
-    return repr(a) == repr(b) or not isinstance(a, (bool, int, float, str, np.generic, np.dtype))
-
-
-def _unchanged(several: Any, parts: list[Any]) -> bool:
-    return len(several) == len(parts) and all(map(is_, several, parts))
-
-
-def _check_result(one: Sequence[Any], two: Sequence[Any], what: str) -> None:
-    """Raise a TraceError if what is no tensor in a result differs between two recordings, or hides tensors."""
-    for a, b in zip(one, two, strict=False):
-        if a is None and b is None:
-            continue
-        found = Guards(a).now().traced()
-        if found:
-            raise TraceError(
-                f"{what} returns tensors inside a {type(a).__name__} ({found}); return them in tuples, lists or dicts"
-            )
-        if not _equal(a, b):
-            raise TraceError(
-                f"{what} returned {a!r} in one recording and {b!r} in the other: a recording gives the same at each call"
-            )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,95 +16,20 @@ from ..core.errors import TinygradError
 from ..core.memory import empty
 from ..core.primitive import Array
 from ..core.tape import Node
-from ..core.tensor import Tensor
 from ..kernels import products, runtime
 from ..loops.expression import BatchNumber
 from ..loops.ir import Role
-from ..recurrent.captured import owner_of, value_of
 from . import workspace
+from .calls import CompiledFunction, Residuals
+from .marshal import compute, elements, flat, needed, owner, pack_rows, unpack_rows
 from .sequence import SequenceCode
 from .sizes import sized
 from .value import CompileError, Value, unsupported
-from .workspace import LINE, Workspace, address
+from .workspace import LINE, Workspace
 
 REMEMBERED = (
     64  # combinations of sizes, or of needed gradients, about which something is remembered
 )
-
-
-class Residuals:
-    """What a forward pass leaves for the backward pass.
-
-    When nothing refers to it any more, its workspaces are free for another call.
-
-    Attributes
-    ----------
-    shape : (int, int)
-        Steps, and rows of the batch.
-    constants : dict of Value to array
-        What was computed once.
-    caller : dict of str to array
-        Inputs as the code takes them.
-    shards : list of (int, int, Workspace)
-        First row, last row + 1, arrays.
-    """
-
-    __slots__ = ("__weakref__", "caller", "constants", "reverse", "shape", "shards", "xs")
-
-    def __init__(
-        self, T: int, batch: int, reverse: bool, xs: Sequence[Array], constants: dict[Value, Array]
-    ) -> None:
-        self.shape, self.reverse, self.xs, self.constants = (T, batch), reverse, xs, constants
-        self.caller: dict[str, Array] = {}
-        self.shards: list[tuple[int, int, Workspace] | None] = []
-
-    def __del__(self) -> None:
-        for shard in self.shards:
-            if shard is not None:
-                workspace.pool.give(shard[2])
-
-
-class CompiledFunction:
-    """One of the two functions: compiled, with the constants that it reads."""
-
-    def __init__(self, code: SequenceCode, which: str, function: Callable[..., None]) -> None:
-        self.call, found = function, code.functions[which]
-        self.packed = found.function.packed
-        self.own, self.caller = found.own, found.caller
-        self.hoisted, self.tables = found.hoisted, found.tables
-        self.names = [a.name for a in self.own]
-        self.repeats = [k for k, (_, repeated) in enumerate(self.hoisted) if repeated]
-        self.needed = needed(code, [v for v, _ in self.hoisted])
-
-    def run(
-        self, sizes: tuple[int, ...], workspaces: Sequence[Workspace], others: Sequence[Array]
-    ) -> None:
-        """Call it with arrays of workspaces, and others; if packed, with the addresses of all."""
-        if self.packed:
-            addresses: dict[str, int] = {}
-            for w in workspaces:
-                addresses |= w.addresses
-            every = [*[addresses[name] for name in self.names], *map(address, others)]
-            self.call(*sizes, np.array(every, np.int64))
-            return
-        arrays: dict[str, Array] = {}
-        for w in workspaces:
-            arrays |= w.arrays
-        self.call(*sizes, *[arrays[name] for name in self.names], *others)
-
-    def constants(self, known: dict[Value, Any], batch: int) -> list[Array]:
-        """Return what does not vary, as flat arrays; `known` gets what is computed on the way."""
-        for v in self.needed:
-            if v not in known:
-                known[v] = compute(v, known, batch)
-        values = [flat(np.asarray(known[v], inner_dtype(v))) for v, _ in self.hoisted]
-        return [*values, *self.tables]
-
-    def repeated(self, constants: list[Array], rows: int) -> list[Array]:
-        """Return the same, repeated where they are wanted for each row of the batch."""
-        if not self.repeats:
-            return constants
-        return [np.repeat(c, rows) if k in self.repeats else c for k, c in enumerate(constants)]
 
 
 class Runner:
@@ -163,7 +88,7 @@ class Runner:
         gradients = (step.gradients[v] for v in code.constants)
         ends = [g for g in gradients if g is not None and not g.varies]
         ends += [i for v in code.sunk.after for i in v.sources if not i.varies]
-        self.after = [*needed(code, ends), *code.sunk.after]
+        self.after = [*needed(code.program, ends), *code.sunk.after]
         rows = [*step.xs, *step.states, *step.fixed, *(v for v in step.forward if v.varies)]
         self.divisible = all(
             v.batch is not None and not any(isinstance(i, BatchNumber) for i in v.inputs)
@@ -486,71 +411,3 @@ class Runner:
                 total = np.moveaxis(total.reshape((*source.features, rows)), -1, source.batch or 0)
                 axis = tuple(axes) if isinstance(axes, list) else axes
                 sums[v] = total.sum(axis=axis, keepdims=v.params["keepdims"])
-
-
-# --- values as arrays -----------------------------------------------------------------------------
-
-
-def needed(code: SequenceCode, ends: Iterable[Value]) -> list[Value]:
-    """Return what is computed once, in order, from constants up to these values."""
-    wanted: set[Value] = set()
-    stack = list(ends)
-    while stack:
-        v = stack.pop()
-        if v not in wanted and v.inputs:
-            wanted.add(v)
-            stack += v.sources
-    every = [*code.step.forward, *code.step.backward]
-    return [v for v in every if v in wanted and not v.varies and v.batch is None]
-
-
-def elements(value: Value, rows: int) -> int:
-    """Return how many numbers a value has."""
-    return value.size * (rows if value.batch is not None else 1)
-
-
-def inner_dtype(value: Value) -> np.dtype[Any]:
-    """Return in which dtype the code has a value: integers are int64."""
-    return np.dtype(np.int64) if value.dtype.kind in "iu" else value.dtype
-
-
-def pack_rows(value: Value, given: Array, lead: int, lo: int, hi: int, place: Array) -> None:
-    """Put some rows of a value where the code has them: flat, the batch last.
-
-    `lead` axes stand before those of the value.
-    """
-    if value.batch is not None:
-        given = np.moveaxis(given, value.batch + lead, -1)[..., lo:hi]
-    place[: given.size].reshape(given.shape)[...] = given
-
-
-def unpack_rows(value: Value, values: Array, lead: int, lo: int, hi: int, place: Array) -> None:
-    """Put what the code has into the rows of an array as the caller wants it."""
-    if value.batch is not None:
-        place = np.moveaxis(place, value.batch + lead, -1)[..., lo:hi]
-    place[...] = values[: place.size].reshape(place.shape)
-
-
-def compute(value: Value, known: Mapping[Value, Any], batch: int) -> Array:
-    """Compute an operation that is done once for a whole sequence."""
-    assert value.primitive is not None
-    inputs = [
-        known[i] if isinstance(i, Value) else i.at(batch) if isinstance(i, BatchNumber) else i
-        for i in value.inputs
-    ]
-    return np.asarray(value.primitive.forward(*inputs, **value.params))
-
-
-def flat(array: Array) -> Array:
-    """Return an array in one row; compiled code wants arrays that could be written to."""
-    found = np.ascontiguousarray(array).reshape(-1)
-    return found if found.flags.writeable else found.copy()
-
-
-def owner(node: Node, computed: Mapping[Node, Array]) -> Tensor:
-    """Return the tensor that a constant of a recording belongs to.
-
-    A leaf's, with its values as they are now; of one that was computed, with those that it has.
-    """
-    found = owner_of(node)
-    return Tensor(value_of(node, computed), node) if found is None else found

@@ -31,7 +31,6 @@ from ..loops.ir import (
     Role,
     Statement,
     Steps,
-    kind_of,
 )
 from ..loops.linear import Linear, linears
 from ..loops.share import shared
@@ -119,6 +118,11 @@ class SequenceCode:
         functions = tuple(f.function for f in self.functions.values())
         self.module = Module(self._title(), dtype, functions)
 
+    @property
+    def program(self) -> list[Value]:
+        """All values of the step, forward and backward, in order."""
+        return [*self.step.forward, *self.step.backward]
+
     # --- forward ----------------------------------------------------------------------------------
 
     def _forward(self) -> None:
@@ -167,7 +171,7 @@ class SequenceCode:
 
     def _first_states(self, lowered: Lowered) -> list[Statement]:
         return [
-            self._into(f"first{k}", v, state, steps=1)
+            self.arrays.into(f"first{k}", v, state, steps=1)
             for k, (v, state) in enumerate(zip(self.step.states, self.states, strict=True))
             if self.row_major(v)
         ]
@@ -183,13 +187,15 @@ class SequenceCode:
             if array.role is Role.STATE:  # that of the first step is no output
                 to = (last * batch + row) * n
                 way = Linear.of("way") * batch * n
-                found.append(self._out(f"out{k}", v, array, array.block, to, "T", way))
+                found.append(self.arrays.out(f"out{k}", v, array, array.block, to, "T", way))
             else:  # in the order of time
-                found.append(self._out(f"out{k}", v, array, Linear(), row * n, "T", batch * n))
+                found.append(
+                    self.arrays.out(f"out{k}", v, array, Linear(), row * n, "T", batch * n)
+                )
         for k, (v, array) in enumerate(zip(self.step.states, self.states, strict=True)):
             if self.row_major(v):
                 end = Linear.of("T") * array.block
-                found.append(self._out(f"last{k}", v, array, end, row * v.size, 1, Linear()))
+                found.append(self.arrays.out(f"last{k}", v, array, end, row * v.size, 1, Linear()))
         return found
 
     # --- backward ---------------------------------------------------------------------------------
@@ -283,7 +289,9 @@ class SequenceCode:
         begin: list[Statement] = []
         for k, (v, d_state) in enumerate(zip(step.states, d_states, strict=True)):
             if d_state.name in read and self.row_major(v):
-                begin.append(self._into(f"dlast{k}", v, d_state, steps=1, to=turn * d_state.block))
+                begin.append(
+                    self.arrays.into(f"dlast{k}", v, d_state, steps=1, to=turn * d_state.block)
+                )
         if begin:
             before += [Define("last_turn", Linear.of("T") + 1, modulo=2), *begin]
         before += [s for array in added for s in self.arrays.filled(array, Linear())]
@@ -302,13 +310,15 @@ class SequenceCode:
         for k, (v, d_state) in enumerate(zip(step.states, d_states, strict=True)):
             if self.row_major(v) and step.gradients.get(v) is not None:
                 place = d_state.block
-                found.append(self._out(f"dfirst{k}", v, d_state, place, row * v.size, 1, Linear()))
+                found.append(
+                    self.arrays.out(f"dfirst{k}", v, d_state, place, row * v.size, 1, Linear())
+                )
         for k in self.d_inputs:
             v = step.xs[k]
             if self.row_major(v):
                 dx = self.arrays.new(f"dx{k}", Role.GRADIENT, v, Steps.EACH)
                 found.append(
-                    self._out(f"din{k}", v, dx, Linear(), row * v.size, "T", batch * v.size)
+                    self.arrays.out(f"din{k}", v, dx, Linear(), row * v.size, "T", batch * v.size)
                 )
         return found + self._products()
 
@@ -340,12 +350,12 @@ class SequenceCode:
     ) -> Statement:
         """Return the call of one product over all steps."""
         row, batch = Linear.of("row"), Linear.of("batch")
-        a, b = (self._operand(side) for side in (left, right))
+        a, b = (self.sides[side] for side in (left, right))
         arrays = [a.array, b.array]
         starts = [s.array.block if s.when is When.NEXT else Linear() for s in (a, b)]
         steps = [s.array.block if s.moves else Linear() for s in (a, b)]
         if turned:
-            arrays[1] = self._caller(f"in{self.step.xs.index(right)}", right)
+            arrays[1] = self.arrays.caller(f"in{self.step.xs.index(right)}", right)
             starts[1], steps[1] = row * right.size, batch * right.size
         for side, (one, other) in enumerate(((a, b), (b, a))):
             if one.when is When.TIME and other.moves and other.when is not When.TIME:
@@ -359,10 +369,6 @@ class SequenceCode:
         arguments += [total, Address(scratch), *linears("T", left.size, right.size, "B")]
         return Call("gradient", tuple(arguments), origin=v.origin())
 
-    def _operand(self, side: Value) -> Stored:
-        """Return where the values of all steps of a side of a product are."""
-        return self.sides[side]
-
     # --- functions --------------------------------------------------------------------------------
 
     def row_major(self, value: Value) -> bool:
@@ -372,9 +378,6 @@ class SequenceCode:
         """
         return value.batch == 0 and value.dtype == self.dtype
 
-    def _caller(self, name: str, value: Value) -> Array:
-        return Array(name, kind_of(value.dtype, self.dtype), Role.CALLER, value.size)
-
     def _rows_in(
         self, values: Sequence[Value], caller: str, own: str, read: dict[str, Array]
     ) -> list[Statement]:
@@ -383,54 +386,8 @@ class SequenceCode:
         for k, v in enumerate(values):
             array = read.get(f"{own}{k}")
             if array is not None and self.row_major(v):
-                found.append(self._into(f"{caller}{k}", v, array))
+                found.append(self.arrays.into(f"{caller}{k}", v, array))
         return found
-
-    def _into(
-        self,
-        source: str,
-        v: Value,
-        target: Array,
-        *,
-        steps: int | str = "T",
-        to: Linear | None = None,
-    ) -> Statement:
-        """Return the call that turns rows of a part of the batch into features by rows."""
-        n, B = v.size, Linear.of("B")
-        many = steps == "T"
-        arguments: list[Any] = [
-            Address(self._caller(source, v), Linear.of("row") * n),
-            Address(target, to or Linear()),
-            *linears(steps, "B", n),
-            Linear.of("batch") * n if many else Linear(),
-            Linear.of(n),
-            B * n if many else Linear(),
-            B,
-        ]
-        return Call("transpose", tuple(arguments), origin=v.origin())
-
-    def _out(
-        self,
-        target: str,
-        v: Value,
-        source: Array,
-        begin: Linear,
-        to: Linear,
-        steps: int | str,
-        way: Linear,
-    ) -> Statement:
-        """Return the call that turns features by rows into rows, for the caller."""
-        n, B = v.size, Linear.of("B")
-        arguments: list[Any] = [
-            Address(source, begin),
-            Address(self._caller(target, v), to),
-            *linears(steps, n, "B"),
-            B * n if steps == "T" else Linear(),
-            B,
-            way,
-            Linear.of(n),
-        ]
-        return Call("transpose", tuple(arguments), origin=v.origin())
 
     def _function(
         self,

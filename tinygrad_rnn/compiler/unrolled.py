@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from ..core.tensor import Tensor
 from ..recurrent.packing import cut
 from ..recurrent.rerun import summary
 from ..recurrent.segment import Segment, as_primitive
+from .calls import Residuals
 from .runner import Runner
 from .value import Given, Value
 
@@ -52,73 +53,67 @@ class Unrolled(Segment):
         self.saved: Any = None
 
     def outputs(self) -> list[Tensor]:
-        """Run forward; the floating outputs hang on one node."""
-        runner, step, drawn = self.runner, self.runner.step, self.drawn
+        """Run forward, and return the results; those with gradients hang on one node."""
+        runner, step = self.runner, self.runner.step
         tensors = [*self.xs, *self.states]
-        xs = [*[t.array for t in self.xs], *[drawn[op] for op in step.xs[len(self.xs) :]]]
-        fixed = [*[t.array for t in self.lent], *[drawn[op] for op in step.fixed[step.lent :]]]
-        shapes = runner.shapes(xs[0].shape[0], self.batch)
-        ends, count, one = runner.ends, len(runner.ends), runner.one
-        needs = tuple(
-            [
-                t.requires_grad
-                for several in (tensors, self.lent, runner.owners.values())
-                for t in several
-            ]
-        )
-        self.live = (
-            runner.live(needs, len(self.xs), len(self.lent), xs[0].shape[0])
-            if context().grad_enabled and any(needs)
-            else []
-        )
+        T = self.xs[0].shape[0]
+        needs = [t.requires_grad for several in (tensors, self.lent) for t in several]
+        needs += [t.requires_grad for t in runner.owners.values()]
+        if context().grad_enabled and any(needs):
+            self.live = runner.live(tuple(needs), len(self.xs), len(self.lent), T)
+        else:
+            self.live = []
+        shapes = runner.shapes(T, self.batch)
         live = [shapes[k] for k in self.live]
-        packed = empty((sum([math.prod(shape) for shape in live]),), runner.dtype) if one else None
-        written = dict(zip(self.live, cut(packed, live), strict=True)) if one else {}
+        size = sum([math.prod(shape) for shape in live])
+        packed = empty((size,), runner.dtype) if runner.one else None
+        written = dict(zip(self.live, cut(packed, live), strict=True)) if runner.one else {}
         found = [
-            written[k] if k in written else np.empty(shapes[k], op.dtype)
-            for k, op in enumerate(ends)
+            written[k] if k in written else np.empty(shapes[k], v.dtype)
+            for k, v in enumerate(runner.ends)
         ]
+        residuals = self._run(found, shapes)
+        if not self.live:
+            return [Tensor(a if k < len(step.outputs) else a.copy()) for k, a in enumerate(found)]
+        if packed is None:
+            packed = self.pack([found[k].astype(runner.widest) for k in self.live])
+        whole = self.on_tape(UNROLL, tensors, packed)
+        assert whole.node is not None
+        whole.node.saved[0] = residuals  # in place of the output, which no rule reads
+        self.saved = weakref.ref(residuals)
+        apart = sum(k < len(step.outputs) for k in self.live)
+        parts = dict(zip(self.live, cut(whole, live, apart), strict=True))
+        made = [parts.get(k, a) for k, a in enumerate(found)]
+        return [
+            Tensor(y)
+            if not isinstance(y, Tensor)
+            else y
+            if y.dtype == a.dtype
+            else y.astype(a.dtype)
+            for y, a in zip(made, found, strict=True)
+        ]
+
+    def _run(self, found: list[Array], shapes: Sequence[tuple[int, ...]]) -> Residuals:
+        """Run forward into these arrays; what is not needed any more is let go."""
+        runner, step, drawn = self.runner, self.runner.step, self.drawn
+        xs = [*[t.array for t in self.xs], *[drawn[v] for v in step.xs[len(self.xs) :]]]
+        fixed = [*[t.array for t in self.lent], *[drawn[v] for v in step.fixed[step.lent :]]]
         emitted = [
-            np.empty(shape, op.dtype)
-            for shape, op in zip(shapes[count:], runner.emitted, strict=True)
+            np.empty(shape, v.dtype)
+            for shape, v in zip(shapes[len(runner.ends) :], runner.emitted, strict=True)
         ]
         rest = iter(emitted)
         self.emitted = [[next(rest) for _ in several] for several in step.emitted]
-        asked = {op: value for op, value in drawn.items() if op.given is Given.CONSTANT}
+        asked = {v: value for v, value in drawn.items() if v.given is Given.CONSTANT}
+        states = [t.array for t in self.states]
         results = [*found, *emitted]
-        saved = runner.forward(
-            xs, [t.array for t in self.states], fixed, asked, self.batch, self.reverse, results
-        )
-        self.reached = [
-            *runner.code.constants,
-            *(op for op, t in zip(step.fixed, self.lent, strict=False) if t.requires_grad),
-        ]
-        self.captured = [
-            o.node
-            for o in [*runner.wanted, *(t for t in self.lent if t.requires_grad)]
-            if o.node is not None
-        ]
+        left = runner.forward(xs, states, fixed, asked, self.batch, self.reverse, results)
+        lent = [t for t in self.lent if t.requires_grad]
+        with_gradient = (v for v, t in zip(step.fixed, self.lent, strict=False) if t.requires_grad)
+        self.reached = [*runner.code.constants, *with_gradient]
+        self.captured = [o.node for o in [*runner.wanted, *lent] if o.node is not None]
         self.xs, self.states, self.lent, self.drawn = [], [], [], {}
-        if not self.live:
-            return [Tensor(a if k < len(step.outputs) else a.copy()) for k, a in enumerate(found)]
-        whole = self.on_tape(
-            UNROLL,
-            tensors,
-            packed if one else self.pack([found[k].astype(runner.widest) for k in self.live]),
-        )
-        assert whole.node is not None
-        whole.node.saved[0] = saved  # in place of the output, which no rule reads
-        self.saved = weakref.ref(saved)
-        outputs = sum(k < len(step.outputs) for k in self.live)
-        parts = dict(zip(self.live, cut(whole, live, outputs), strict=True))
-        return [
-            Tensor(a)
-            if k not in parts
-            else parts[k]
-            if a.dtype == whole.dtype
-            else parts[k].astype(a.dtype)
-            for k, a in enumerate(found)
-        ]
+        return left
 
     def did(self) -> Any:
         """See `Segment.did`."""

@@ -16,37 +16,8 @@ from typing import Any
 import numpy as np
 
 from ..kernels.products import symbol
+from . import ir
 from .check import checked
-from .ir import (
-    Access,
-    Accumulate,
-    Address,
-    Apply,
-    Array,
-    Branch,
-    Buffer,
-    Call,
-    Convert,
-    Define,
-    Fail,
-    Function,
-    Index,
-    Kind,
-    Let,
-    Load,
-    Loop,
-    LoopKind,
-    Module,
-    Number,
-    Scalar,
-    Set,
-    SizeNumber,
-    Statement,
-    Store,
-    Var,
-    dtype_of,
-    walk,
-)
 from .linear import Linear
 
 ROUTINES = {"pack": 7, "multiply": 8, "transpose": 9, "gradient": 12}  # matrix kernels: arguments
@@ -54,10 +25,10 @@ PRECEDENCE = {"or": 1, "and": 2, "not": 3, "+": 5, "-": 5, "*": 6, "/": 6, "neg"
 COMPARED = ("<", "<=", ">", ">=", "==", "!=")
 INDENT = "    "
 TYPES = {  # what the usual arrays are called
-    Kind.FLOAT: "floats",
-    Kind.OTHER_FLOAT: "others",
-    Kind.INTEGER: "integers",
-    Kind.BOOLEAN: "flags",
+    ir.Kind.FLOAT: "floats",
+    ir.Kind.OTHER_FLOAT: "others",
+    ir.Kind.INTEGER: "integers",
+    ir.Kind.BOOLEAN: "flags",
 }
 OPTIONS = '"error_model": "numpy", "fastmath": {"contract"}'
 
@@ -90,27 +61,27 @@ class Text:
     """The text of a module, and for each line the statement that it comes from, or None."""
 
     text: str
-    statements: tuple[Statement | None, ...]
+    statements: tuple[ir.Statement | None, ...]
 
 
-Line = tuple[str, Statement | None]
-Comments = Callable[[Statement], Sequence[str]]
+Line = tuple[str, ir.Statement | None]
+Comments = Callable[[ir.Statement], Sequence[str]]
 
 
 def write(
-    module: Module,
+    module: ir.Module,
     style: Style,
     *,
     names: Mapping[str, str] | None = None,
     before: Comments | None = None,
     beside: Comments | None = None,
-    legend: Callable[[Function], Sequence[str]] | None = None,
+    legend: Callable[[ir.Function], Sequence[str]] | None = None,
 ) -> Text:
     """Write a module.
 
     Parameters
     ----------
-    module : Module
+    module : ir.Module
     style : Style
     names : mapping of str to str, optional
         Other names for numbers, for readers.
@@ -131,16 +102,16 @@ def write(
     return Text(text, tuple(statement for _, statement in lines))
 
 
-def _head(module: Module, written: Sequence[_Function]) -> list[str]:
+def _head(module: ir.Module, written: Sequence[_Function]) -> list[str]:
     """Write what stands before the functions: imports, types and options."""
     kind = module.dtype.name
-    other = dtype_of(Kind.OTHER_FLOAT, module.dtype).name
+    other = ir.dtype_of(ir.Kind.OTHER_FLOAT, module.dtype).name
     used = sorted({name for function in written for name in function.used})
     called = {
         s.routine
         for f in module.functions
-        for s in walk(f.body)
-        if isinstance(s, Call) and s.routine in ROUTINES
+        for s in ir.walk(f.body)
+        if isinstance(s, ir.Call) and s.routine in ROUTINES
     }
     inner = any(f.inner for f in module.functions)
     packed = any(f.packed for f in module.functions)
@@ -162,7 +133,7 @@ def _head(module: Module, written: Sequence[_Function]) -> list[str]:
     ]
     for array_kind, name in TYPES.items():
         if any(name in function.types for function in written):
-            dtype = dtype_of(array_kind, module.dtype)
+            dtype = ir.dtype_of(array_kind, module.dtype)
             text = _type("boolean" if dtype.kind == "b" else dtype.name, 1, False)
             head.append(f"{name} = {text}")
     if inner:  # these are compiled for whoever calls them
@@ -183,8 +154,8 @@ class _Function:
 
     def __init__(
         self,
-        module: Module,
-        function: Function,
+        module: ir.Module,
+        function: ir.Function,
         style: Style,
         names: Mapping[str, str],
         before: Comments | None,
@@ -239,18 +210,20 @@ class _Function:
         ]
         return [*((text, None) for text in (*head, *top)), *self.body]
 
-    def _given(self, array: Array) -> str:
+    def _given(self, array: ir.Array) -> str:
         return array.name if array.axes == 1 else f"{array.name}_"
 
-    def _type(self, array: Array) -> str:
-        dtype = array.dtype if array.dtype is not None else dtype_of(array.kind, self.module.dtype)
+    def _type(self, array: ir.Array) -> str:
+        dtype = (
+            array.dtype if array.dtype is not None else ir.dtype_of(array.kind, self.module.dtype)
+        )
         if array.axes == 1 and array.written and array.dtype is None:
             return TYPES[array.kind]
         return _type("boolean" if dtype.kind == "b" else dtype.name, array.axes, not array.written)
 
     # --- statements -------------------------------------------------------------------------------
 
-    def _block(self, statements: Iterable[Statement], depth: int) -> list[Line]:
+    def _block(self, statements: Iterable[ir.Statement], depth: int) -> list[Line]:
         lines: list[Line] = []
         for statement in statements:
             if self.before is not None:
@@ -258,18 +231,18 @@ class _Function:
             lines += self._statement(statement, depth)
         return lines
 
-    def _statement(self, statement: Statement, depth: int) -> list[Line]:
-        if isinstance(statement, Loop):
-            lanes = statement.kind is LoopKind.LANES
+    def _statement(self, statement: ir.Statement, depth: int) -> list[Line]:
+        if isinstance(statement, ir.Loop):
+            lanes = statement.kind is ir.LoopKind.LANES
             return self._lanes(statement, depth) if lanes else self._loop(statement, depth)
         pad = INDENT * depth
-        if isinstance(statement, Branch):
+        if isinstance(statement, ir.Branch):
             lines: list[Line] = [(f"{pad}if {self._text(statement.condition)}:", statement)]
             lines += self._block(statement.then, depth + 1)
             if statement.otherwise:
                 lines += [(f"{pad}else:", statement), *self._block(statement.otherwise, depth + 1)]
             return lines
-        if isinstance(statement, Define):
+        if isinstance(statement, ir.Define):
             rest = "" if statement.modulo is None else f" % {statement.modulo}"
             text = (
                 f"({statement.value})"
@@ -277,60 +250,60 @@ class _Function:
                 else str(statement.value)
             )
             return [(f"{pad}{statement.name} = {text}{rest}", statement)]
-        if isinstance(statement, Buffer):
-            dtype = dtype_of(statement.array.kind, self.module.dtype).name
+        if isinstance(statement, ir.Buffer):
+            dtype = ir.dtype_of(statement.array.kind, self.module.dtype).name
             return [
                 (
                     f"{pad}{statement.array.name} = np.empty({statement.length}, np.{dtype})",
                     statement,
                 )
             ]
-        if isinstance(statement, Fail):
+        if isinstance(statement, ir.Fail):
             return [(f'{pad}raise IndexError("{statement.message}")', statement)]
-        if isinstance(statement, Call):
+        if isinstance(statement, ir.Call):
             arguments = ", ".join(self._argument(a) for a in statement.arguments)
             return [(f"{pad}{statement.routine}({arguments})", statement)]
         return [(pad + self._simple(statement, self._element), statement)]
 
-    def _argument(self, argument: Address | Linear | Array) -> str:
-        if isinstance(argument, Address):
+    def _argument(self, argument: ir.Address | Linear | ir.Array) -> str:
+        if isinstance(argument, ir.Address):
             return f"at({argument.array.name}, {argument.place})"
-        if isinstance(argument, Array):
+        if isinstance(argument, ir.Array):
             # a boolean in memory is no boolean to a pointer
-            return argument.name if argument.kind is Kind.BOOLEAN else f"start({argument.name})"
+            return argument.name if argument.kind is ir.Kind.BOOLEAN else f"start({argument.name})"
         return str(argument)
 
-    def _simple(self, statement: Statement, element: Callable[[Access], str]) -> str:
+    def _simple(self, statement: ir.Statement, element: Callable[[ir.Access], str]) -> str:
         """Write a statement that is one line."""
-        if isinstance(statement, Load):
+        if isinstance(statement, ir.Load):
             text = f"{self._name(statement.name)} = {element(statement.access)}"
-        elif isinstance(statement, (Let, Set)):
+        elif isinstance(statement, (ir.Let, ir.Set)):
             text = f"{self._name(statement.name)} = {self._text(statement.value)}"
-        elif isinstance(statement, Store):
+        elif isinstance(statement, ir.Store):
             text = f"{element(statement.access)} = {self._text(statement.value)}"
         else:
-            assert isinstance(statement, Accumulate)
+            assert isinstance(statement, ir.Accumulate)
             place = element(statement.access)
             text = f"{place} = {self._combined(place, statement)}"
         return text + self._comment(statement)
 
-    def _comment(self, statement: Statement) -> str:
+    def _comment(self, statement: ir.Statement) -> str:
         if self.beside is not None:
             found = list(self.beside(statement))
             return f"  # {found[0]}" if found else ""
-        known = isinstance(statement, Let) and statement.origin is not None
+        known = isinstance(statement, ir.Let) and statement.origin is not None
         return f"  # {statement.origin.operation}" if known and statement.origin else ""
 
-    def _combined(self, place: str, statement: Accumulate) -> str:
-        value = Apply(statement.combine, (Var(place), statement.value))
+    def _combined(self, place: str, statement: ir.Accumulate) -> str:
+        value = ir.Apply(statement.combine, (ir.Var(place), statement.value))
         dtype = statement.dtype
         narrow = dtype is not None and dtype.kind in "iu" and dtype != np.int64
-        return self._text(Convert(Kind.INTEGER, value, dtype) if narrow else value, raw=place)
+        return self._text(ir.Convert(ir.Kind.INTEGER, value, dtype) if narrow else value, raw=place)
 
     # --- loops ------------------------------------------------------------------------------------
 
-    def _loop(self, loop: Loop, depth: int) -> list[Line]:
-        pad, time = INDENT * depth, loop.kind is LoopKind.TIME
+    def _loop(self, loop: ir.Loop, depth: int) -> list[Line]:
+        pad, time = INDENT * depth, loop.kind is ir.LoopKind.TIME
         lines: list[Line] = [(f"{pad}for {loop.index} in {self._range(loop)}:", loop)]
         if loop.rest:
             rest = f"min({loop.block}, {loop.stop} - {loop.index})"
@@ -338,10 +311,10 @@ class _Function:
         if not time:
             return [*lines, *self._block(loop.body, depth + 1)]
         outer, self.starts = self.starts, {}
-        defined = [s for s in loop.body if isinstance(s, Define)]
+        defined = [s for s in loop.body if isinstance(s, ir.Define)]
         names = {loop.index, *(s.name for s in defined)}
         self.steady |= names
-        body = self._block([s for s in loop.body if not isinstance(s, Define)], depth + 1)
+        body = self._block([s for s in loop.body if not isinstance(s, ir.Define)], depth + 1)
         first = self._block(defined, depth + 1)
         lines += [*first, *self._starts(depth + 1), *body]
         self.steady -= names
@@ -351,7 +324,7 @@ class _Function:
     def _starts(self, depth: int) -> list[Line]:
         return [(f"{INDENT * depth}{name} = U({text})", None) for text, name in self.starts.items()]
 
-    def _range(self, loop: Loop) -> str:
+    def _range(self, loop: ir.Loop) -> str:
         if loop.descending:
             return f"range({loop.stop + -1}, {loop.start + -1}, -1)"
         stop = self._stop(loop)
@@ -359,16 +332,16 @@ class _Function:
             return f"range({loop.start}, {stop}, {loop.block})"
         return f"range({loop.start}, {stop})" if loop.start else f"range({stop})"
 
-    def _stop(self, loop: Loop) -> str:
+    def _stop(self, loop: ir.Loop) -> str:
         known = loop.stop.constant is not None
         return f"{loop.stop} * one" if known and self.style.open_extents else str(loop.stop)
 
-    def _lanes(self, loop: Loop, depth: int) -> list[Line]:
+    def _lanes(self, loop: ir.Loop, depth: int) -> list[Line]:
         """Write an innermost loop: the places where it begins, what it reads once, and its body."""
         places = _Places(self, loop, depth)
         body: list[Line] = []
         for statement in loop.body:
-            if isinstance(statement, Load) and not statement.access.place.stride(loop.index):
+            if isinstance(statement, ir.Load) and not statement.access.place.stride(loop.index):
                 text = self._simple(statement, lambda a: places.element(a))
                 places.head.append((INDENT * depth + text, statement))
             else:
@@ -378,7 +351,7 @@ class _Function:
         span = f"range(U({stop}))" if self.style.unsigned else f"range({stop})"
         return [*places.head, (f"{INDENT * depth}for {loop.index} in {span}:", loop), *body]
 
-    def _element(self, access: Access) -> str:
+    def _element(self, access: ir.Access) -> str:
         return f"{access.array.name}[{access.place}]"
 
     def fresh(self, letter: str) -> str:
@@ -391,17 +364,17 @@ class _Function:
     def _name(self, name: str) -> str:
         return self.names.get(name, name)
 
-    def _text(self, value: Scalar, above: int = 0, raw: str = "") -> str:
+    def _text(self, value: ir.Scalar, above: int = 0, raw: str = "") -> str:
         """Write a number; in brackets where an operator of precedence `above` needs them."""
-        if isinstance(value, Var):
+        if isinstance(value, ir.Var):
             return value.name if value.name == raw else self._name(value.name)
-        if isinstance(value, Number):
+        if isinstance(value, ir.Number):
             return literal(value.value, value.kind)
-        if isinstance(value, Index):
+        if isinstance(value, ir.Index):
             return f"({value.value})" if above and len(value.value.terms) > 1 else str(value.value)
-        if isinstance(value, SizeNumber):
+        if isinstance(value, ir.SizeNumber):
             return _size_number(value)
-        if isinstance(value, Convert):
+        if isinstance(value, ir.Convert):
             inner = self._text(value.value, 0, raw)
             cut = value.dtype is not None and value.dtype != np.int64
             return (
@@ -409,7 +382,7 @@ class _Function:
                 if cut and value.dtype
                 else f"{value.kind.value}({inner})"
             )
-        assert isinstance(value, Apply)
+        assert isinstance(value, ir.Apply)
         sign, inputs = value.function, value.inputs
         own = PRECEDENCE.get(sign, 4 if sign in COMPARED else 0)
         if not own:
@@ -428,12 +401,12 @@ class _Function:
 class _Places:
     """Where the arrays of one loop over lanes begin."""
 
-    def __init__(self, function: _Function, loop: Loop, depth: int) -> None:
+    def __init__(self, function: _Function, loop: ir.Loop, depth: int) -> None:
         self.function, self.loop, self.depth = function, loop, depth
         self.head: list[Line] = []
         self.known: dict[tuple[str, str], str] = {}
 
-    def element(self, access: Access) -> str:
+    def element(self, access: ir.Access) -> str:
         """Write an element of an array at the index of the loop."""
         stride = access.place.stride(self.loop.index)
         start = access.place.without(self.loop.index)
@@ -472,21 +445,21 @@ class _Places:
         return self.known[array, place]
 
 
-def literal(value: Any, kind: Kind) -> str:
+def literal(value: Any, kind: ir.Kind) -> str:
     """Write a number as code of a kind."""
-    if kind is Kind.INTEGER:
+    if kind is ir.Kind.INTEGER:
         value = int(
             value
         )  # Python would read -(2 ** 63) as the negative of a number that is too large
         return str(value) if value > -(2**63) else f"({value + 1} - 1)"
-    if kind is Kind.BOOLEAN:
+    if kind is ir.Kind.BOOLEAN:
         return str(bool(value))
     number = float(value)
     return f"{kind.value}(inf * 0)" if math.isnan(number) else f"{kind.value}({number!r})"
 
 
-def _size_number(n: SizeNumber) -> str:
-    if n.kind is Kind.INTEGER:
+def _size_number(n: ir.SizeNumber) -> str:
+    if n.kind is ir.Kind.INTEGER:
         return f"({int(n.factor)} * ({n.size} + {int(n.offset)}))"
     return f"{n.kind.value}({float(n.factor)!r} * ({n.size} + {float(n.offset)!r}) ** {float(n.power)!r})"
 
@@ -499,7 +472,7 @@ def _table(dtype: str) -> str:
     return _type(dtype, 1, True)
 
 
-def _flattened(array: Array) -> list[str]:
+def _flattened(array: ir.Array) -> list[str]:
     if array.axes == 1:
         return []
     given = f"{array.name}_"
@@ -507,7 +480,7 @@ def _flattened(array: Array) -> list[str]:
     return [f"{array.name} = {flat}"]
 
 
-def _pointer(array: Array, k: int) -> str:
-    if array.kind is Kind.BOOLEAN:
+def _pointer(array: ir.Array, k: int) -> str:
+    if array.kind is ir.Kind.BOOLEAN:
         return f"carray(pointer(places[{k}], False), (1,))"
     return f"pointer(places[{k}], {array.kind.value}(0))"
