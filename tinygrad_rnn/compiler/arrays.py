@@ -9,7 +9,9 @@ import numpy as np
 
 from ..loops.ir import (
     Access,
+    Address,
     Array,
+    Call,
     Kind,
     Loop,
     LoopKind,

@@ -246,7 +246,8 @@ class Jitted(CompiledCell):
             with no_grad():
                 first, end = (stop - 1, stop) if reverse else (start, start + 1)
                 plain.steps(parts, state, first, end, reverse, offset=offset)
-            raise self._explained(error) from error
+            explained = self._explained(error)
+            raise explained from (None if explained is error else error)
         step, mark = runner.step, context().mark
         name = name_of(self)
         draws = [draw for draw, _ in step.drawn]
@@ -303,7 +304,8 @@ class Jitted(CompiledCell):
     def _explained(self, error: Exception) -> Exception:
         """Return the error for a step that cannot be recorded or compiled, with the way out."""
         if isinstance(error, CompileError):
-            return CompileError(f"{error}. {EAGER}")
+            said = "tg.eager()" in str(error)  # the way out
+            return error if said else CompileError(f"{error}. {EAGER}")
         if not isinstance(error, ShapeError):
             return error
         one, two = PROBE_BATCHES
