@@ -247,7 +247,9 @@ class Jitted(CompiledCell):
                 first, end = (stop - 1, stop) if reverse else (start, start + 1)
                 plain.steps(parts, state, first, end, reverse, offset=offset)
             explained = self._explained(error)
-            raise explained from (None if explained is error else error)
+            if explained is error:
+                raise
+            raise explained from error
         step, mark = runner.step, context().mark
         name = name_of(self)
         draws = [draw for draw, _ in step.drawn]
