@@ -88,13 +88,18 @@ class Linear:
         return _sorted({tuple(sorted(term, key=_order)): n for term, n in terms})
 
     def __str__(self) -> str:
-        parts = []
-        for names, n in self.terms:
-            first = [name for name in names if name not in SIZES]
-            last = [name for name in names if name in SIZES]
-            number = [str(n)] if n != 1 or not names else []
-            parts.append(" * ".join([*first, *number, *last]))
-        return " + ".join(parts) or "0"
+        plus = [_product_text(names, n) for names, n in self.terms if n > 0]
+        minus = [_product_text(names, -n) for names, n in self.terms if n < 0]
+        if not plus and minus:
+            plus = [f"-{minus.pop(0)}"]
+        return " - ".join([" + ".join(plus) or "0", *minus])
+
+
+def _product_text(names: tuple[str, ...], n: int) -> str:
+    first = [name for name in names if name not in SIZES]
+    last = [name for name in names if name in SIZES]
+    number = [str(n)] if n != 1 or not names else []
+    return " * ".join([*first, *number, *last])
 
 
 def _sorted(terms: dict[tuple[str, ...], int]) -> Linear:
