@@ -7,21 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..loops.ir import (
-    Access,
-    Address,
-    Array,
-    Call,
-    Kind,
-    Loop,
-    LoopKind,
-    Number,
-    Role,
-    Statement,
-    Steps,
-    Store,
-    kind_of,
-)
+from ..loops import ir
 from ..loops.linear import Linear, linears
 from .value import Value
 
@@ -49,94 +35,94 @@ class Arrays:
     def __init__(self, dtype: np.dtype[Any]) -> None:
         self.dtype = dtype
         self.names = itertools.count()
-        self.tables: list[tuple[Array, np.ndarray[Any, Any]]] = []
-        self.all_hoisted: dict[tuple[Value, bool], Array] = {}
-        self.held: dict[Array, Value] = {}
+        self.tables: list[tuple[ir.Array, np.ndarray[Any, Any]]] = []
+        self.all_hoisted: dict[tuple[Value, bool], ir.Array] = {}
+        self.held: dict[ir.Array, Value] = {}
 
     def new(
         self,
         name: str,
-        role: Role,
+        role: ir.Role,
         value: Value,
-        steps: Steps = Steps.ONCE,
+        steps: ir.Steps = ir.Steps.ONCE,
         rows: bool | None = None,
-    ) -> Array:
+    ) -> ir.Array:
         """Return an array with room for a value."""
         by_rows = value.batch is not None if rows is None else rows
-        made = Array(name, kind_of(value.dtype, self.dtype), role, value.size, by_rows, steps)
+        made = ir.Array(name, ir.kind_of(value.dtype, self.dtype), role, value.size, by_rows, steps)
         self.held[made] = value
         return made
 
-    def table(self, places: np.ndarray[Any, Any]) -> Array:
+    def table(self, places: np.ndarray[Any, Any]) -> ir.Array:
         """Return the array of the code that holds integers; equal ones are one array."""
         for array, known in self.tables:
             if np.array_equal(known, places):
                 return array
-        array = Array(f"n{len(self.tables)}", Kind.INTEGER, Role.TABLE, places.size)
+        array = ir.Array(f"n{len(self.tables)}", ir.Kind.INTEGER, ir.Role.TABLE, places.size)
         self.tables.append((array, np.ascontiguousarray(places, np.int64)))
         return array
 
-    def hoisted(self, value: Value, repeated: bool) -> Array:
+    def hoisted(self, value: Value, repeated: bool) -> ir.Array:
         """Return where a value stands that is computed once, or repeated for each row besides."""
         key = (value, repeated)
         if key not in self.all_hoisted:
-            role = Role.REPLICATED if repeated else Role.HOISTED
+            role = ir.Role.REPLICATED if repeated else ir.Role.HOISTED
             name = f"{'wide' if repeated else 'c'}{len(self.all_hoisted)}"
             self.all_hoisted[key] = self.new(name, role, value, rows=repeated)
         return self.all_hoisted[key]
 
-    def filled(self, array: Array, begin: Linear, number: float = 0.0) -> list[Statement]:
+    def filled(self, array: ir.Array, begin: Linear, number: float = 0.0) -> list[ir.Statement]:
         """Return the statements that set all elements of one step."""
         lane = f"q{next(self.names)}"
-        store = Store(Access(array, begin + lane), Number(number, array.kind))
-        return [Loop(lane, array.block, (store,), LoopKind.LANES)]
+        store = ir.Store(ir.Access(array, begin + lane), ir.Number(number, array.kind))
+        return [ir.Loop(lane, array.block, (store,), ir.LoopKind.LANES)]
 
-    def caller(self, name: str, value: Value) -> Array:
+    def caller(self, name: str, value: Value) -> ir.Array:
         """Return an array of the caller, in which rows come first."""
-        return Array(name, kind_of(value.dtype, self.dtype), Role.CALLER, value.size)
+        return ir.Array(name, ir.kind_of(value.dtype, self.dtype), ir.Role.CALLER, value.size)
 
     def into(
         self,
         source: str,
         v: Value,
-        target: Array,
+        target: ir.Array,
         *,
         steps: int | str = "T",
         to: Linear | None = None,
-    ) -> Statement:
+    ) -> ir.Statement:
         """Return the call that turns rows of a part of the batch into features by rows."""
         n, B = v.size, Linear.of("B")
         many = steps == "T"
         arguments: list[Any] = [
-            Address(self.caller(source, v), Linear.of("row") * n),
-            Address(target, to or Linear()),
+            ir.Address(self.caller(source, v), Linear.of("row") * n),
+            ir.Address(target, to or Linear()),
             *linears(steps, "B", n),
             Linear.of("batch") * n if many else Linear(),
             Linear.of(n),
             B * n if many else Linear(),
             B,
         ]
-        return Call("transpose", tuple(arguments), origin=v.origin())
+        return ir.Call("transpose", tuple(arguments), origin=v.origin())
 
     def out(
         self,
         target: str,
         v: Value,
-        source: Array,
+        source: ir.Array,
         begin: Linear,
         to: Linear,
         steps: int | str,
         way: Linear,
-    ) -> Statement:
+    ) -> ir.Statement:
         """Return the call that turns features by rows into rows, for the caller."""
         n, B = v.size, Linear.of("B")
         arguments: list[Any] = [
-            Address(source, begin),
-            Address(self.caller(target, v), to),
+            ir.Address(source, begin),
+            ir.Address(self.caller(target, v), to),
             *linears(steps, n, "B"),
             B * n if steps == "T" else Linear(),
             B,
             way,
             Linear.of(n),
         ]
-        return Call("transpose", tuple(arguments), origin=v.origin())
+        return ir.Call("transpose", tuple(arguments), origin=v.origin())

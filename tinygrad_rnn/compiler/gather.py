@@ -15,28 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..core.primitive import Array
+from ..loops import ir
 from ..loops.expression import collecting, converted
-from ..loops.ir import (
-    Access,
-    Accumulate,
-    Apply,
-    Branch,
-    Fail,
-    Index,
-    Kind,
-    Let,
-    Load,
-    Loop,
-    LoopKind,
-    Number,
-    Scalar,
-    Set,
-    Statement,
-    Store,
-    Var,
-    kind_of,
-)
-from ..loops.ir import Array as Buffer
 from ..loops.linear import Linear
 from ..ops.define import axes_of
 from ..ops.facts import Assign, AtIndices, Gather, OneHot, Scatter, facts_of
@@ -50,16 +30,16 @@ MOVED = "it takes some rows of the batch, or moves them; give it whole rows"
 class Where(NamedTuple):
     """A stored value: its array, and where in that its elements are."""
 
-    array: Buffer
+    array: ir.Array
     layout: Layout
 
-    def at(self, indices: Sequence[Linear | str], shape: Sequence[Any]) -> Access:
+    def at(self, indices: Sequence[Linear | str], shape: Sequence[Any]) -> ir.Access:
         """Return an element by the index on each axis; an axis of size 1 stands still."""
         place = self.layout.offset
         for index, stride, n in zip(indices, self.layout.strides, shape, strict=True):
             if n != 1:
                 place = place + Linear.of(index) * stride
-        return Access(self.array, place)
+        return ir.Access(self.array, place)
 
 
 def is_gather(value: Value) -> bool:
@@ -86,13 +66,13 @@ class Gathers:
     def __init__(
         self,
         find: Callable[[Value], Where],
-        table: Callable[[Array], Buffer],
+        table: Callable[[Array], ir.Array],
         base: np.dtype[Any],
         names: Iterator[int],
     ) -> None:
         self.find, self.table, self.base, self.names = find, table, base, names
 
-    def statements(self, value: Value, out: Where) -> list[Statement]:
+    def statements(self, value: Value, out: Where) -> list[ir.Statement]:
         """Return the loops that store a value."""
         facts, moves = facts_of(value.primitive), facts_of(value.primitive).moves
         if isinstance(moves, Gather):
@@ -110,7 +90,7 @@ class Gathers:
             return self._one_hot(value, out)
         return self._scan(value, out) if facts.scan is not None else self._extreme(value, out)
 
-    def added(self, value: Value, out: Where) -> list[Statement]:
+    def added(self, value: Value, out: Where) -> list[ir.Statement]:
         """Return the loops that add what a value scatters to what stands there."""
         moves = facts_of(value.primitive).moves
         if isinstance(moves, Scatter):
@@ -123,15 +103,17 @@ class Gathers:
     def _name(self, letter: str) -> str:
         return f"{letter}{next(self.names)}"
 
-    def _number(self, number: Any, value: Value) -> Number:
-        return Number(number, kind_of(value.dtype, self.base))
+    def _number(self, number: Any, value: Value) -> ir.Number:
+        return ir.Number(number, ir.kind_of(value.dtype, self.base))
 
-    def _rows(self, value: Value, make: Callable[[Linear], list[Statement]]) -> list[Statement]:
+    def _rows(
+        self, value: Value, make: Callable[[Linear], list[ir.Statement]]
+    ) -> list[ir.Statement]:
         """Return statements for each row of the batch; `make` is given the place of the row."""
         if value.batch is None:
             return make(Linear())
         lane = self._name("q")
-        return [Loop(lane, Linear.of(B), tuple(make(Linear.of(lane))), LoopKind.LANES)]
+        return [ir.Loop(lane, Linear.of(B), tuple(make(Linear.of(lane))), ir.LoopKind.LANES)]
 
     def _block(self, value: Value, number: str) -> Linear:
         """Return where the rows of a feature begin."""
@@ -139,37 +121,39 @@ class Gathers:
 
     def _moved(
         self, value: Value, source: Where, here: str, out: Where, there: str
-    ) -> list[Statement]:
+    ) -> list[ir.Statement]:
         """Return the copy of one feature, in all rows."""
 
-        def make(row: Linear) -> list[Statement]:
+        def make(row: Linear) -> list[ir.Statement]:
             name = self._name("v")
             read = source.layout.offset + self._block(value, here) + row
             write = out.layout.offset + self._block(value, there) + row
             return [
-                Load(name, Access(source.array, read), origin=value.origin()),
-                Store(Access(out.array, write), Var(name), origin=value.origin()),
+                ir.Load(name, ir.Access(source.array, read), origin=value.origin()),
+                ir.Store(ir.Access(out.array, write), ir.Var(name), origin=value.origin()),
             ]
 
         return self._rows(value, make)
 
     def _filled(
-        self, value: Value, out: Where, number: Scalar, feature: str = ""
-    ) -> list[Statement]:
+        self, value: Value, out: Where, number: ir.Scalar, feature: str = ""
+    ) -> list[ir.Statement]:
         """Return the statements that set all elements, or those of one feature."""
         begin = out.layout.offset
         if feature:
             begin = begin + self._block(value, feature)
             return self._rows(
                 value,
-                lambda row: [Store(Access(out.array, begin + row), number, origin=value.origin())],
+                lambda row: [
+                    ir.Store(ir.Access(out.array, begin + row), number, origin=value.origin())
+                ],
             )
         lane = self._name("q")
-        store = Store(Access(out.array, begin + lane), number, origin=value.origin())
+        store = ir.Store(ir.Access(out.array, begin + lane), number, origin=value.origin())
         size = Linear.of(B) * value.size if value.batch is not None else Linear.of(value.size)
-        return [Loop(lane, size, (store,), LoopKind.LANES)]
+        return [ir.Loop(lane, size, (store,), ir.LoopKind.LANES)]
 
-    def _copy(self, value: Value, out: Where) -> list[Statement]:
+    def _copy(self, value: Value, out: Where) -> list[ir.Statement]:
         x = value.inputs[0]
         if x.batch != value.batch:
             raise unsupported(
@@ -177,18 +161,20 @@ class Gathers:
             )
         lane, name = self._name("q"), self._name("v")
         size = Linear.of(B) * value.size if value.batch is not None else Linear.of(value.size)
-        write = Access(out.array, out.layout.offset + lane)
+        write = ir.Access(out.array, out.layout.offset + lane)
         if x.zero:
-            body: list[Statement] = [Store(write, self._number(0, value), origin=value.origin())]
+            body: list[ir.Statement] = [
+                ir.Store(write, self._number(0, value), origin=value.origin())
+            ]
         else:
             source = self.find(x)
-            read = Load(name, Access(source.array, source.layout.offset + lane))
-            body = [read, Store(write, Var(name), origin=value.origin())]
-        return [Loop(lane, size, tuple(body), LoopKind.LANES)]
+            read = ir.Load(name, ir.Access(source.array, source.layout.offset + lane))
+            body = [read, ir.Store(write, ir.Var(name), origin=value.origin())]
+        return [ir.Loop(lane, size, tuple(body), ir.LoopKind.LANES)]
 
     # --- places that are known beforehand ---------------------------------------------------------
 
-    def _gather(self, value: Value, out: Where, moves: Gather) -> list[Statement]:
+    def _gather(self, value: Value, out: Where, moves: Gather) -> list[ir.Statement]:
         source = value.inputs[0]
         if (source.batch is None) != (value.batch is None):
             raise unsupported(value, "it takes single rows of the batch")
@@ -199,15 +185,15 @@ class Gathers:
 
         places = _places(value, numbers, value)
         i, j = self._name("i"), self._name("j")
-        loaded = Load(j, Access(self.table(places - 1), Linear.of(i)))
+        loaded = ir.Load(j, ir.Access(self.table(places - 1), Linear.of(i)))
         body = self._moved(value, self.find(source), j, out, i)
         if not places.all():
             constant = self._number(moves.constant(value.params), value)
-            missing = Apply("<", (Var(j), Number(0, Kind.INTEGER)))
-            body = [Branch(missing, tuple(self._filled(value, out, constant, i)), tuple(body))]
-        return [Loop(i, Linear.of(value.size), (loaded, *body))]
+            missing = ir.Apply("<", (ir.Var(j), ir.Number(0, ir.Kind.INTEGER)))
+            body = [ir.Branch(missing, tuple(self._filled(value, out, constant, i)), tuple(body))]
+        return [ir.Loop(i, Linear.of(value.size), (loaded, *body))]
 
-    def _scatter(self, value: Value, out: Where, moves: Scatter) -> list[Statement]:
+    def _scatter(self, value: Value, out: Where, moves: Scatter) -> list[ir.Statement]:
         source = value.inputs[0]
         if (source.batch is None) != (value.batch is None):
             raise unsupported(value, "it fills single rows of the batch")
@@ -220,20 +206,20 @@ class Gathers:
         i, j = self._name("i"), self._name("j")
         given = self.find(source)
 
-        def make(row: Linear) -> list[Statement]:
+        def make(row: Linear) -> list[ir.Statement]:
             name = self._name("v")
-            read = Access(given.array, given.layout.offset + self._block(value, i) + row)
-            write = Access(out.array, out.layout.offset + self._block(value, j) + row)
-            return [Load(name, read), self._added(value, write, Var(name))]
+            read = ir.Access(given.array, given.layout.offset + self._block(value, i) + row)
+            write = ir.Access(out.array, out.layout.offset + self._block(value, j) + row)
+            return [ir.Load(name, read), self._added(value, write, ir.Var(name))]
 
-        loaded = Load(j, Access(self.table(places - 1), Linear.of(i)))
-        return [Loop(i, Linear.of(source.size), (loaded, *self._rows(value, make)))]
+        loaded = ir.Load(j, ir.Access(self.table(places - 1), Linear.of(i)))
+        return [ir.Loop(i, Linear.of(source.size), (loaded, *self._rows(value, make)))]
 
-    def _added(self, value: Value, access: Access, number: Scalar) -> Statement:
+    def _added(self, value: Value, access: ir.Access, number: ir.Scalar) -> ir.Statement:
         combine = {"f": "+", "b": "or"}.get(value.dtype.kind, "int_add")
-        return Accumulate(access, combine, number, value.dtype, origin=value.origin())
+        return ir.Accumulate(access, combine, number, value.dtype, origin=value.origin())
 
-    def _assign(self, value: Value, out: Where) -> list[Statement]:
+    def _assign(self, value: Value, out: Where) -> list[ir.Statement]:
         """Return the loops that put some elements from elsewhere on the copy that is there."""
         given, primitive = value.inputs[1], value.primitive
         assert primitive is not None
@@ -254,49 +240,49 @@ class Gathers:
             if not np.array_equal(repeated, _flat(value, numbers(2))):
                 raise unsupported(value, "it fills single rows of the batch")
         i, j = self._name("i"), self._name("j")
-        loaded = Load(j, Access(self.table(places - 1), Linear.of(i)))
-        there = Apply(">=", (Var(j), Number(0, Kind.INTEGER)))
+        loaded = ir.Load(j, ir.Access(self.table(places - 1), Linear.of(i)))
+        there = ir.Apply(">=", (ir.Var(j), ir.Number(0, ir.Kind.INTEGER)))
         if by_rows:
             body = self._moved(value, self.find(given), j, out, i)
         elif isinstance(given, Value) and not given.zero:
             source, name = self.find(given), self._name("v")
             place = source.layout.offset + j
-            number = converted(Var(name), given.dtype, value.dtype, self.base)
-            read = Load(name, Access(source.array, place))
+            number = converted(ir.Var(name), given.dtype, value.dtype, self.base)
+            read = ir.Load(name, ir.Access(source.array, place))
             body = [read, *self._filled(value, out, number, i)]
         else:
             constant = 0 if isinstance(given, Value) else given
             body = self._filled(value, out, self._number(constant, value), i)
-        return [Loop(i, Linear.of(value.size), (loaded, Branch(there, tuple(body))))]
+        return [ir.Loop(i, Linear.of(value.size), (loaded, ir.Branch(there, tuple(body))))]
 
     # --- places that are values of the step -------------------------------------------------------
 
     def _loops(
         self,
         shape: Sequence[Any],
-        body: Sequence[Statement],
+        body: Sequence[ir.Statement],
         indices: Sequence[str],
         skip: Sequence[int] = (),
-    ) -> list[Statement]:
+    ) -> list[ir.Statement]:
         """Return loops over axes around statements, the batch innermost."""
         order = sorted((k for k in range(len(shape)) if k not in skip), key=lambda k: shape[k] == B)
         found = list(body)
         for k in reversed(order):
-            found = [Loop(indices[k], Linear.of(shape[k]), tuple(found))]
+            found = [ir.Loop(indices[k], Linear.of(shape[k]), tuple(found))]
         return found
 
     def _indices(self, shape: Sequence[Any]) -> list[str]:
         return [self._name("i") for _ in shape]
 
-    def _checked(self, access: Access, n: int, name: str, *, wraps: bool) -> list[Statement]:
+    def _checked(self, access: ir.Access, n: int, name: str, *, wraps: bool) -> list[ir.Statement]:
         """Return the statements that read an index: inside the axis, and from its end if negative."""
-        k, zero, size = Var(name), Number(0, Kind.INTEGER), Number(n, Kind.INTEGER)
-        below = Apply("<", (k, zero))
-        outside = Apply("or", (below, Apply(">=", (k, size))))
-        found: list[Statement] = [Load(name, access)]
+        k, zero, size = ir.Var(name), ir.Number(0, ir.Kind.INTEGER), ir.Number(n, ir.Kind.INTEGER)
+        below = ir.Apply("<", (k, zero))
+        outside = ir.Apply("or", (below, ir.Apply(">=", (k, size))))
+        found: list[ir.Statement] = [ir.Load(name, access)]
         if wraps:
-            found.append(Branch(below, (Set(name, Apply("+", (k, size))),)))
-        return [*found, Branch(outside, (Fail("out of range"),))]
+            found.append(ir.Branch(below, (ir.Set(name, ir.Apply("+", (k, size))),)))
+        return [*found, ir.Branch(outside, (ir.Fail("out of range"),))]
 
     def _axis(self, value: Value, source: Value) -> int:
         axis = int(value.params["axis"]) % len(source.shape)
@@ -306,12 +292,14 @@ class Gathers:
             )
         return axis
 
-    def _source(self, value: Value, access: Access, of: Value) -> tuple[list[Statement], Scalar]:
+    def _source(
+        self, value: Value, access: ir.Access, of: Value
+    ) -> tuple[list[ir.Statement], ir.Scalar]:
         name = self._name("v")
-        number = converted(Var(name), of.dtype, value.dtype, self.base)
-        return [Load(name, access, origin=of.origin())], number
+        number = converted(ir.Var(name), of.dtype, value.dtype, self.base)
+        return [ir.Load(name, access, origin=of.origin())], number
 
-    def _take(self, value: Value, out: Where, moves: AtIndices) -> list[Statement]:
+    def _take(self, value: Value, out: Where, moves: AtIndices) -> list[ir.Statement]:
         x, indices = value.inputs
         axis, wide = self._axis(value, x), 1 if moves.aligned else len(indices.shape)
         names, k = self._indices(value.shape), self._name("at")
@@ -321,10 +309,10 @@ class Gathers:
         )
         place = [*names[:axis], k, *names[axis + wide :]]
         loads, number = self._source(value, self.find(x).at(place, x.shape), x)
-        store = Store(out.at(names, value.shape), number, origin=value.origin())
+        store = ir.Store(out.at(names, value.shape), number, origin=value.origin())
         return self._loops(value.shape, [*body, *loads, store], names)
 
-    def _add(self, value: Value, out: Where, moves: AtIndices) -> list[Statement]:
+    def _add(self, value: Value, out: Where, moves: AtIndices) -> list[ir.Statement]:
         """Return the loops that add values at indices onto the copy that is there."""
         x, indices, given = value.inputs
         axis, wide = self._axis(value, x), 1 if moves.aligned else len(indices.shape)
@@ -340,16 +328,16 @@ class Gathers:
         add = self._added(value, out.at(place, value.shape), number)
         return self._loops(given.shape, [*body, *loads, add], names)
 
-    def _one_hot(self, value: Value, out: Where) -> list[Statement]:
+    def _one_hot(self, value: Value, out: Where) -> list[ir.Statement]:
         indices, n = value.inputs[0], value.shape[-1]
         names, k = self._indices(indices.shape), self._name("at")
         body = self._checked(self.find(indices).at(names, indices.shape), n, k, wraps=False)
         one = self._number(1, value)
-        store = Store(out.at([*names, k], value.shape), one, origin=value.origin())
+        store = ir.Store(out.at([*names, k], value.shape), one, origin=value.origin())
         zeros = self._filled(value, out, self._number(0, value))
         return [*zeros, *self._loops(indices.shape, [*body, store], names)]
 
-    def _extreme(self, value: Value, out: Where) -> list[Statement]:
+    def _extreme(self, value: Value, out: Where) -> list[ir.Statement]:
         """Return the loops that find the first element ahead of all others; a nan is ahead."""
         source, ahead = value.inputs[0], facts_of(value.primitive).extreme
         assert ahead is not None
@@ -363,28 +351,33 @@ class Gathers:
                 value, "it looks for an element over several axes of the rows; give it one axis"
             )
 
-        def at(index: str | int) -> Access:
+        def at(index: str | int) -> ir.Access:
             if len(axes) != 1:  # all of the value
-                return Access(where.array, where.layout.offset + index)
+                return ir.Access(where.array, where.layout.offset + index)
             here: list[Any] = list(names)
             here[axes[0]] = Linear.of(index)
             return where.at(here, source.shape)
 
         count = int(np.prod([source.shape[a] for a in axes]))
-        first, other = Var(top), Var(v)
-        is_nan = Apply("and", (Apply("!=", (other, other)), Apply("==", (first, first))))
-        better = Apply("or", (Apply(ahead, (other, first)), is_nan))
-        found = (Set(best, Index(Linear.of(k))), Set(top, other))
-        body: list[Statement] = [
-            Let(best, Number(0, Kind.INTEGER)),
-            Load(top, at(0)),
-            Loop(k, Linear.of(count), (Load(v, at(k)), Branch(better, found)), start=Linear.of(1)),
+        first, other = ir.Var(top), ir.Var(v)
+        is_nan = ir.Apply("and", (ir.Apply("!=", (other, other)), ir.Apply("==", (first, first))))
+        better = ir.Apply("or", (ir.Apply(ahead, (other, first)), is_nan))
+        found = (ir.Set(best, ir.Index(Linear.of(k))), ir.Set(top, other))
+        body: list[ir.Statement] = [
+            ir.Let(best, ir.Number(0, ir.Kind.INTEGER)),
+            ir.Load(top, at(0)),
+            ir.Loop(
+                k,
+                Linear.of(count),
+                (ir.Load(v, at(k)), ir.Branch(better, found)),
+                start=Linear.of(1),
+            ),
         ]
         kept = [n for a, n in enumerate(names) if a not in axes or value.params["keepdims"]]
-        body.append(Store(out.at(kept, value.shape), Var(best), origin=value.origin()))
+        body.append(ir.Store(out.at(kept, value.shape), ir.Var(best), origin=value.origin()))
         return self._loops(source.shape, body, names, axes)
 
-    def _scan(self, value: Value, out: Where) -> list[Statement]:
+    def _scan(self, value: Value, out: Where) -> list[ir.Statement]:
         source, scan = value.inputs[0], facts_of(value.primitive).scan
         assert scan is not None
         axis = self._axis(value, source)
@@ -394,17 +387,17 @@ class Gathers:
         loads, number = self._source(value, self.find(source).at(names, source.shape), source)
         here, old = out.at(names, value.shape), self._name("v")
         combine = collecting(scan.start, scan.step, value.dtype, self.base).combine
-        next_ = Apply(combine, (Var(old), number))
+        next_ = ir.Apply(combine, (ir.Var(old), number))
         wrapped = converted(next_, np.dtype(np.int64), value.dtype, self.base)
-        following: list[Statement] = [
-            Load(old, out.at(before, value.shape)),
-            Store(here, wrapped if value.dtype.kind in "iu" else next_, origin=value.origin()),
+        following: list[ir.Statement] = [
+            ir.Load(old, out.at(before, value.shape)),
+            ir.Store(here, wrapped if value.dtype.kind in "iu" else next_, origin=value.origin()),
         ]
         if value.shape[axis] == 1:
-            return self._loops(value.shape, [*loads, Store(here, number)], names)
-        begins = Apply("==", (Index(Linear.of(names[axis])), Number(0, Kind.INTEGER)))
-        first = Store(here, number, origin=value.origin())
-        body = [*loads, Branch(begins, (first,), tuple(following))]
+            return self._loops(value.shape, [*loads, ir.Store(here, number)], names)
+        begins = ir.Apply("==", (ir.Index(Linear.of(names[axis])), ir.Number(0, ir.Kind.INTEGER)))
+        first = ir.Store(here, number, origin=value.origin())
+        body = [*loads, ir.Branch(begins, (first,), tuple(following))]
         return self._loops(value.shape, body, names)
 
 
@@ -439,7 +432,7 @@ def _places(value: Value, run: Callable[[int], Array], like: Value) -> Array:
     return places
 
 
-def stored(array: Buffer, value: Value, offset: Linear) -> Where:
+def stored(array: ir.Array, value: Value, offset: Linear) -> Where:
     """Return where a value is whose array begins at a place with the base of the value."""
     layout = layout_of(value)
     return Where(array, Layout(layout.offset + offset, layout.strides))

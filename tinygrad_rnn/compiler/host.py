@@ -16,9 +16,8 @@ import numpy as np
 
 from ..core.primitive import Array
 from ..kernels import runtime
+from ..loops import ir
 from ..loops.elementwise import SHARED
-from ..loops.ir import FLOATS, Function, Module, Role, kind_of
-from ..loops.ir import Array as Buffer
 from ..loops.lift import Lifted
 from ..loops.writer import KERNELS, Text, write
 from ..ops.facts import facts_of, is_logical, is_zero
@@ -48,12 +47,12 @@ def fusable(value: Value) -> bool:
         return False
     kinds = [i.dtype for i in value.sources]
     dtypes = dtypes_of(value)
-    if len({d for d in dtypes if d in FLOATS}) != 1:
+    if len({d for d in dtypes if d in ir.FLOATS}) != 1:
         return False
-    if any(d not in FLOATS and d != BOOL for d in dtypes):
+    if any(d not in ir.FLOATS and d != BOOL for d in dtypes):
         return False
     if facts_of(value.primitive).casts:
-        return value.dtype in FLOATS
+        return value.dtype in ir.FLOATS
     primitive = value.primitive
     if primitive is None or primitive.scalar is None:
         return False
@@ -61,7 +60,7 @@ def fusable(value: Value) -> bool:
         return all(d == BOOL for d in kinds)
     numeric = range(len(value.inputs))[primitive.promotes]  # the others are conditions
     return all(
-        (i.dtype in FLOATS if k in numeric else i.dtype == BOOL)
+        (i.dtype in ir.FLOATS if k in numeric else i.dtype == BOOL)
         for k, i in enumerate(value.inputs)
         if isinstance(i, Value)
     )
@@ -72,11 +71,11 @@ def reducible(value: Value) -> bool:
     reduction = facts_of(value.primitive).reduction
     if value.leaf or reduction is None or isinstance(reduction.start, bool):
         return False
-    return value.inputs[0].dtype in FLOATS and 0 not in value.inputs[0].shape
+    return value.inputs[0].dtype in ir.FLOATS and 0 not in value.inputs[0].shape
 
 
 def _float_of(value: Value) -> np.dtype[Any]:
-    return next(d for d in dtypes_of(value) if d in FLOATS)
+    return next(d for d in dtypes_of(value) if d in ir.FLOATS)
 
 
 RULES = Rules(fusable, reducible, _float_of, any_last=False, contracts=False, repeats=True)
@@ -126,14 +125,14 @@ class KernelCall:
     ) -> None:
         self.group, self.arrays = group, list[Value]()
         self.dtype: np.dtype[Any] = group.apart
-        places: dict[Value, Buffer] = {}
+        places: dict[Value, ir.Array] = {}
 
-        def find(value: Value, by_rows: bool) -> tuple[Buffer, Layout]:
+        def find(value: Value, by_rows: bool) -> tuple[ir.Array, Layout]:
             source, layout = whole_layout(value, stored)
             if source not in places:
-                kind = kind_of(source.dtype, self.dtype)
-                places[source] = Buffer(
-                    f"x{len(places)}", kind, Role.INPUT, axes=len(source.shape), written=False
+                kind = ir.kind_of(source.dtype, self.dtype)
+                places[source] = ir.Array(
+                    f"x{len(places)}", kind, ir.Role.INPUT, axes=len(source.shape), written=False
                 )
                 self.arrays.append(source)
             return places[source], layout
@@ -141,21 +140,21 @@ class KernelCall:
         self.last = [r in group.last for r in results]
         self.shapes: list[tuple[int, ...]] = []
         targets: dict[Value, list[Target]] = {}
-        outs: list[Buffer] = []
+        outs: list[ir.Array] = []
         for k, r in enumerate(results):
             axes = group.axes[r]
             shape = tuple([1 if a is None else n for a, n in zip(axes, r.shape, strict=True)])
             stored[r] = shape
             self.shapes.append(shape)
             dtype = np.dtype(np.float64) if self.last[k] and math.prod(shape) == 1 else r.dtype
-            out = Buffer(f"o{k}", kind_of(r.dtype, self.dtype), Role.OUTPUT, dtype=dtype)
+            out = ir.Array(f"o{k}", ir.kind_of(r.dtype, self.dtype), ir.Role.OUTPUT, dtype=dtype)
             outs.append(out)
             targets[r] = [Target(out, spread(contiguous(shape), shape, r.shape), False)]
         nest = Nest(group, find, targets, self.dtype, itertools.count(), Shared("lo", "hi"))
         count = nest.count.constant
         assert count is not None
         self.count = count
-        function = Function(
+        function = ir.Function(
             "kernel", ("lo", "hi"), (*places.values(), *outs), tuple(nest.statements)
         )
         self.lifted = Lifted(function, self.dtype)
@@ -208,7 +207,9 @@ class KernelCall:
             value = statement.origin.value
             return [f"{value.op}{'' if where is None else where(value)}"]
 
-        module = Module("the loops of a group of operations", self.dtype, (self.lifted.function,))
+        module = ir.Module(
+            "the loops of a group of operations", self.dtype, (self.lifted.function,)
+        )
         return write(module, KERNELS, beside=beside if where is not None else None)
 
     def _compiled(self) -> Callable[..., Any]:

@@ -10,22 +10,8 @@ import enum
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from ..loops import ir
 from ..loops.expression import Collecting, collecting
-from ..loops.ir import (
-    Access,
-    Accumulate,
-    Address,
-    Array,
-    Call,
-    Load,
-    Loop,
-    LoopKind,
-    Role,
-    Statement,
-    Store,
-    Var,
-)
-from ..loops.ir import arrays as arrays_in
 from ..loops.linear import Linear, linears
 from ..ops.facts import AtIndices, Scatter, facts_of
 from .arrays import Arrays
@@ -65,7 +51,7 @@ class When(enum.Enum):
 class Stored(NamedTuple):
     """Where a value is stored; `adds`: it is added to what stands there."""
 
-    array: Array
+    array: ir.Array
     when: When
     adds: bool = False
 
@@ -82,7 +68,7 @@ class Stored(NamedTuple):
     @property
     def of_all_steps(self) -> bool:
         """Whether the array has the values of all steps, or one that is the same at all."""
-        if self.array.role is Role.FIXED:
+        if self.array.role is ir.Role.FIXED:
             return True
         return self.when in (When.THIS, When.NEXT, When.TIME)
 
@@ -99,9 +85,9 @@ class Lowered(NamedTuple):
         All that they touch.
     """
 
-    statements: list[Statement]
-    packs: list[Statement]
-    arrays: list[Array]
+    statements: list[ir.Statement]
+    packs: list[ir.Statement]
+    arrays: list[ir.Array]
 
 
 def _has_loop(value: Value) -> bool:
@@ -145,7 +131,7 @@ def lower(
     """
     found = _Lowering(program, given, wanted, set(own), arrays)
     statements = found.statements()
-    every = arrays_in([*found.packs.values(), *statements])
+    every = ir.arrays([*found.packs.values(), *statements])
     return Lowered(statements, list(found.packs.values()), every)
 
 
@@ -162,8 +148,8 @@ class _Lowering:
     ) -> None:
         self.arrays, self.stored = arrays, dict(given)
         self.wanted: dict[Value, list[Stored]] = {}
-        self.packs: dict[Any, Call] = {}
-        self.packed: dict[Any, Array] = {}
+        self.packs: dict[Any, ir.Call] = {}
+        self.packed: dict[Any, ir.Array] = {}
         self.count = 0
         whole = list(program)
         for v, places in wanted.items():
@@ -195,9 +181,9 @@ class _Lowering:
                 found.update(base(i) for i in outside)
         return found
 
-    def statements(self) -> list[Statement]:
+    def statements(self) -> list[ir.Statement]:
         """Return the statements of the step, in an order in which they can run."""
-        found: list[Statement] = []
+        found: list[ir.Statement] = []
         for unit in self.units:
             if isinstance(unit, FusionGroup):
                 found += self._group(unit)
@@ -209,7 +195,7 @@ class _Lowering:
 
     def _temporary(self, value: Value) -> Stored:
         self.count += 1
-        array = self.arrays.new(f"m{self.count - 1}", Role.SCRATCH, value)
+        array = self.arrays.new(f"m{self.count - 1}", ir.Role.SCRATCH, value)
         return Stored(array, When.ONCE)
 
     def _give_array(self, value: Value) -> Stored | None:
@@ -220,7 +206,7 @@ class _Lowering:
         self.stored[value] = plain[0] if plain else self._temporary(value)
         return self.stored[value]
 
-    def _find(self, value: Value, by_rows: bool) -> tuple[Array, Layout]:
+    def _find(self, value: Value, by_rows: bool) -> tuple[ir.Array, Layout]:
         """Return the array of a value, and where in it its elements are."""
         source, layout = base(value), layout_of(value)
         if source in self.stored:
@@ -239,10 +225,10 @@ class _Lowering:
 
     # --- groups -----------------------------------------------------------------------------------
 
-    def _group(self, group: FusionGroup) -> list[Statement]:
+    def _group(self, group: FusionGroup) -> list[ir.Statement]:
         targets: dict[Value, list[Target]] = {}
-        before: list[Statement] = []
-        after: list[Statement] = []
+        before: list[ir.Statement] = []
+        after: list[ir.Statement] = []
         for m in group.members:
             if m in group.last:
                 stored = self._give_array(m) or self._temporary(m)
@@ -286,7 +272,7 @@ class _Lowering:
             for s in places
         ]
 
-    def _begun(self, value: Value, stored: Stored) -> list[Statement]:
+    def _begun(self, value: Value, stored: Stored) -> list[ir.Statement]:
         """Return the statements with which a collection begins."""
         start = self._collecting(value).start.value
         return self.arrays.filled(stored.array, stored.place, start)
@@ -296,25 +282,29 @@ class _Lowering:
         start, step = (0.0, "a + x") if reduction is None else (reduction.start, reduction.step)
         return collecting(start, step, value.dtype, self.arrays.dtype)
 
-    def _copies(self, value: Value, stored: Stored) -> list[Statement]:
+    def _copies(self, value: Value, stored: Stored) -> list[ir.Statement]:
         """Return the copies of a stored value to all other places where it is wanted."""
-        found: list[Statement] = []
+        found: list[ir.Statement] = []
         for other in self.wanted.get(value, ()):
             if other is stored or other == stored:
                 continue
             lane, name = f"q{next(self.arrays.names)}", f"v{next(self.arrays.names)}"
-            read = Load(name, Access(stored.array, stored.place + lane), origin=value.origin())
-            access = Access(other.array, other.place + lane)
-            write: Statement = Store(access, Var(name), origin=value.origin())
+            read = ir.Load(
+                name, ir.Access(stored.array, stored.place + lane), origin=value.origin()
+            )
+            access = ir.Access(other.array, other.place + lane)
+            write: ir.Statement = ir.Store(access, ir.Var(name), origin=value.origin())
             if other.adds:
                 combine = "+" if value.dtype.kind == "f" else "int_add"
-                write = Accumulate(access, combine, Var(name), value.dtype, origin=value.origin())
-            found.append(Loop(lane, stored.array.block, (read, write), LoopKind.LANES))
+                write = ir.Accumulate(
+                    access, combine, ir.Var(name), value.dtype, origin=value.origin()
+                )
+            found.append(ir.Loop(lane, stored.array.block, (read, write), ir.LoopKind.LANES))
         return found
 
     # --- operations on whole arrays ---------------------------------------------------------------
 
-    def _whole(self, value: Value) -> list[Statement]:
+    def _whole(self, value: Value) -> list[ir.Statement]:
         if value.primitive is ASSEMBLED:
             return []
         if value.primitive is ZEROS:
@@ -353,31 +343,31 @@ class _Lowering:
         places = self.wanted.get(value, ())
         return onto_zeros and value not in self.read and all(s.adds for s in places)
 
-    def _products(self, value: Value, stored: Stored) -> list[Statement]:
+    def _products(self, value: Value, stored: Stored) -> list[ir.Statement]:
         """Return the calls for products of the batch with matrices, added up in one place."""
-        found: list[Statement] = []
+        found: list[ir.Statement] = []
         several, bias = factors(value)
         for k, f in enumerate(several):
             matrix = self.arrays.hoisted(f.matrix, False)
             key = (matrix.name, f.N, f.K, f.row, f.column)
             if key not in self.packed:
                 kind = stored.array.kind
-                packed = Array(f"z{len(self.packed)}", kind, Role.PACKED, (f.N + 16) * f.K)
+                packed = ir.Array(f"z{len(self.packed)}", kind, ir.Role.PACKED, (f.N + 16) * f.K)
                 self.packed[key] = packed
                 sizes = linears(f.N, f.K, f.row, f.column, B)
-                arguments: tuple[Any, ...] = (Address(matrix), *sizes, Address(packed))
-                self.packs[key] = Call("pack", arguments, origin=f.matrix.origin())
+                arguments: tuple[Any, ...] = (ir.Address(matrix), *sizes, ir.Address(packed))
+                self.packs[key] = ir.Call("pack", arguments, origin=f.matrix.origin())
             array, layout = self._find(f.moving, False)
-            begin: Address | Linear = Linear()
+            begin: ir.Address | Linear = Linear()
             if bias is not None and not k:
-                begin = Address(self.arrays.hoisted(bias, False))
+                begin = ir.Address(self.arrays.hoisted(bias, False))
             given: tuple[Any, ...] = (
-                Address(self.packed[key]),
-                Address(array, layout.offset),
-                Address(stored.array, stored.place),
+                ir.Address(self.packed[key]),
+                ir.Address(array, layout.offset),
+                ir.Address(stored.array, stored.place),
                 *linears(f.K, f.N, B),
                 begin,
                 Linear.of(min(k, 1)),
             )
-            found.append(Call("multiply", given, origin=value.origin()))
+            found.append(ir.Call("multiply", given, origin=value.origin()))
         return found

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..core.tape import Node
-from ..loops.ir import Accumulate, Let, Load, Loop, Statement, Store, Var, inside, walk
+from ..loops import ir
 from ..ops.facts import Contraction, facts_of, infix, is_identity, signs
 from ..recurrent.cell import component_names
 from ..recurrent.names import Names
@@ -180,24 +180,24 @@ class ValueNames:
             value = self.parts.original(value.inputs[0])
         return self.names.get(value) or self._aliases[value]
 
-    def _name_numbers(self, statements: Iterable[Statement], used: set[str]) -> None:
+    def _name_numbers(self, statements: Iterable[ir.Statement], used: set[str]) -> None:
         """Find names for the numbers of statements; `used` are those that can be read there."""
         for s in statements:
-            if isinstance(s, (Load, Let)) and s.origin is not None:
+            if isinstance(s, (ir.Load, ir.Let)) and s.origin is not None:
                 name = self.of_number(s.origin.value)
                 if name is not None and name not in used:
                     used.add(name)
                     self.numbers[s.name] = name
-            self._name_numbers(inside(s), {*used} if isinstance(s, Loop) else used)
+            self._name_numbers(ir.inside(s), {*used} if isinstance(s, ir.Loop) else used)
 
     def stored(self, part: LoopPart) -> list[str]:
         """Return the names of what a loop stores, as the code says them."""
         found: list[str | None] = []
-        for s in walk(part.statements):
-            if isinstance(s, Store) and s.origin is not None:
-                number = self.numbers.get(s.value.name) if isinstance(s.value, Var) else None
+        for s in ir.walk(part.statements):
+            if isinstance(s, ir.Store) and s.origin is not None:
+                number = self.numbers.get(s.value.name) if isinstance(s.value, ir.Var) else None
                 found.append(number or self.of_number(s.origin.value))
-            elif isinstance(s, Accumulate) and s.origin is not None:
+            elif isinstance(s, ir.Accumulate) and s.origin is not None:
                 value = s.origin.value
                 found.append(self.of_number(value) or self.label(value, 2))
         return list(dict.fromkeys(name for name in found if name))

@@ -12,28 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from ..loops import ir
 from ..loops.expression import NoExpression, Operand, collecting, converted, expression
-from ..loops.ir import (
-    Access,
-    Accumulate,
-    Apply,
-    Array,
-    Buffer,
-    Convert,
-    Kind,
-    Let,
-    Load,
-    Loop,
-    LoopKind,
-    Number,
-    Role,
-    Scalar,
-    Set,
-    Statement,
-    Store,
-    Var,
-    kind_of,
-)
 from ..loops.linear import Linear
 from ..ops.facts import Cost, facts_of, is_identity
 from .nestplan import NestPlan, Place
@@ -55,9 +35,9 @@ class Nest(NestPlan):
         super().__init__(*given)
         self.statements = self._write()
 
-    def _write(self) -> list[Statement]:
+    def _write(self) -> list[ir.Statement]:
         while True:
-            self.row_names: dict[Any, Scalar] = {}
+            self.row_names: dict[Any, ir.Scalar] = {}
             self.computed: dict[Value, set[int]] = {}
             body = self._body()
             twice = [
@@ -66,7 +46,7 @@ class Nest(NestPlan):
                 if len(phases) > 1 and self._is_costly(m) and m not in self.buffers
             ]
             if not twice:
-                buffers = [Buffer(p.array, self.row) for p in self.buffers.values()]
+                buffers = [ir.Buffer(p.array, self.row) for p in self.buffers.values()]
                 return [*buffers, *body]
             for m in twice:
                 self._give_buffer(m)
@@ -82,10 +62,10 @@ class Nest(NestPlan):
                 strides[a] = step
                 step = step * self.group.shape[a]
         name = f"w{next(self.names)}"
-        array = Array(name, kind_of(value.dtype, self.base), Role.SCRATCH)
+        array = ir.Array(name, ir.kind_of(value.dtype, self.base), ir.Role.SCRATCH)
         self.buffers[value] = Place(array, Linear(), tuple(strides))
 
-    def _access(self, place: Place, loops: Sequence[int]) -> Access:
+    def _access(self, place: Place, loops: Sequence[int]) -> ir.Access:
         """Return the element of an array at which some of the loops stand."""
         found = place.offset
         every = [*self.outer, *self.inner]
@@ -93,20 +73,20 @@ class Nest(NestPlan):
             stride = place.strides[every[k][-1]]
             if stride:
                 found = found + stride * self._index(k)
-        return Access(place.array, found)
+        return ir.Access(place.array, found)
 
     def _index(self, k: int) -> Linear:
         if self.blocked and k == 0:  # where the block begins, and in it
             return Linear.of(self.indices[0]) + self.lane
         return Linear.of(self.indices[k])
 
-    def _body(self) -> list[Statement]:
+    def _body(self) -> list[ir.Statement]:
         outer = list(range(len(self.outer)))
         if not self.inner:
             inside = self._phases(outer)
             if self.shared is not None and not outer:  # one element, for one thread
                 lo, hi = Linear.of(self.shared.lo), Linear.of(self.shared.hi)
-                return [Loop(f"i{next(self.names)}", hi, tuple(inside), start=lo)]
+                return [ir.Loop(f"i{next(self.names)}", hi, tuple(inside), start=lo)]
             return self._around(inside, outer)
         if self.blocked:
             assert self.shared is not None
@@ -114,22 +94,22 @@ class Nest(NestPlan):
             self.lanes = (self.lane, Linear.of(rest))
             inside = self._phases([])
             lo, hi = Linear.of(self.shared.lo), Linear.of(self.shared.hi)
-            return [Loop(self.indices[0], hi, tuple(inside), start=lo, block=BLOCK, rest=rest)]
+            return [ir.Loop(self.indices[0], hi, tuple(inside), start=lo, block=BLOCK, rest=rest)]
         self.lanes = (self.indices[-1], self.length[-1])
         return self._around(self._phases(outer), outer)
 
-    def _around(self, statements: list[Statement], outer: list[int]) -> list[Statement]:
+    def _around(self, statements: list[ir.Statement], outer: list[int]) -> list[ir.Statement]:
         """Return the outer loops around the statements of a row."""
         for k in reversed(outer):
             start, stop = Linear(), self.length[k]
             if k == 0 and self.shared is not None:
                 start, stop = Linear.of(self.shared.lo), Linear.of(self.shared.hi)
-            statements = [Loop(self.indices[k], stop, tuple(statements), start=start)]
+            statements = [ir.Loop(self.indices[k], stop, tuple(statements), start=start)]
         return statements
 
-    def _phases(self, outer: list[int]) -> list[Statement]:
+    def _phases(self, outer: list[int]) -> list[ir.Statement]:
         """Return the statements of one row, phase by phase."""
-        lines: list[Statement] = []
+        lines: list[ir.Statement] = []
         last = self.group.last
         for phase in range(max(self.phase.values(), default=0) + 1):
             for member in self.group.members:
@@ -143,7 +123,7 @@ class Nest(NestPlan):
             lines += self._phase(phase, outer)
         return lines
 
-    def _of_row(self, member: Value, outer: list[int]) -> list[Statement]:
+    def _of_row(self, member: Value, outer: list[int]) -> list[ir.Statement]:
         """Return the statements for a member that is one number for the whole row."""
         if member in self.group.last:
             if self._source_inside(member):
@@ -151,7 +131,7 @@ class Nest(NestPlan):
             source = self._member(member.inputs[0])
             assert source is not None
             return self._collected(member, self.row_names[source], outer)
-        lines: list[Statement] = []
+        lines: list[ir.Statement] = []
         operands: list[Any] = []
         k = -1
         for i in member.inputs:
@@ -168,14 +148,14 @@ class Nest(NestPlan):
                 place = self.operands[member, k]
                 if place not in self.row_names:
                     name = f"v{next(self.names)}"
-                    lines.append(Load(name, self._access(place, outer), origin=i.origin()))
-                    self.row_names[place] = Var(name)
+                    lines.append(ir.Load(name, self._access(place, outer), origin=i.origin()))
+                    self.row_names[place] = ir.Var(name)
                 operands.append(Operand(self.row_names[place], i.dtype))
         value, more = self._computed(member, operands)
         self.row_names[member] = value
         return [*lines, *more, *self._stores(member, value, outer)]
 
-    def _phase(self, phase: int, outer: list[int]) -> list[Statement]:
+    def _phase(self, phase: int, outer: list[int]) -> list[ir.Statement]:
         """Return the loop of one phase over the row."""
         writes, sums, adds = self._work(phase)
         if not (writes or sums or adds):
@@ -215,10 +195,10 @@ class Nest(NestPlan):
         start, step = (0.0, "a + x") if reduction is None else (reduction.start, reduction.step)
         return collecting(start, step, member.dtype, self.base)
 
-    def _zero(self, value: Value) -> Scalar:
-        return Number(0, kind_of(value.dtype, self.base))
+    def _zero(self, value: Value) -> ir.Scalar:
+        return ir.Number(0, ir.kind_of(value.dtype, self.base))
 
-    def _computed(self, member: Value, operands: list[Any]) -> tuple[Scalar, list[Statement]]:
+    def _computed(self, member: Value, operands: list[Any]) -> tuple[ir.Scalar, list[ir.Statement]]:
         """Return the number of a member, and the statement that computes it."""
         primitive = member.primitive
         if facts_of(primitive).casts:
@@ -233,45 +213,47 @@ class Nest(NestPlan):
                 raise unsupported(member, str(missing)) from None
             except (SyntaxError, LookupError) as error:
                 raise Refused(member) from error
-        if isinstance(value, Var):
+        if isinstance(value, ir.Var):
             return value, []
         name = f"v{next(self.names)}"
-        return Var(name), [Let(name, value, origin=member.origin())]
+        return ir.Var(name), [ir.Let(name, value, origin=member.origin())]
 
-    def _stores(self, member: Value, value: Scalar, loops: list[int]) -> list[Statement]:
-        found: list[Statement] = []
+    def _stores(self, member: Value, value: ir.Scalar, loops: list[int]) -> list[ir.Statement]:
+        found: list[ir.Statement] = []
         for place, adds in self.places.get(member, ()):
             access = self._access(place, loops)
             origin = member.origin()
             if adds:
                 combine = "+" if member.dtype.kind == "f" else "int_add"
-                found.append(Accumulate(access, combine, value, member.dtype, origin=origin))
+                found.append(ir.Accumulate(access, combine, value, member.dtype, origin=origin))
             else:
-                found.append(Store(access, value, origin=origin))
+                found.append(ir.Store(access, value, origin=origin))
         return found
 
-    def _collected(self, member: Value, value: Scalar, loops: list[int]) -> list[Statement]:
+    def _collected(self, member: Value, value: ir.Scalar, loops: list[int]) -> list[ir.Statement]:
         """Return the statements that collect a number in the arrays of a reduction."""
         combine = self.collecting(member).combine
         value = self.prepared(member, value)
         return [
-            Accumulate(
+            ir.Accumulate(
                 self._access(place, loops), combine, value, member.dtype, origin=member.origin()
             )
             for place, _ in self.places[member]
         ]
 
-    def _collected_total(self, member: Value, value: Scalar, loops: list[int]) -> list[Statement]:
+    def _collected_total(
+        self, member: Value, value: ir.Scalar, loops: list[int]
+    ) -> list[ir.Statement]:
         """Return the statements that collect what a loop collected in a register."""
         combine = self.collecting(member).combine
         return [
-            Accumulate(
+            ir.Accumulate(
                 self._access(place, loops), combine, value, member.dtype, origin=member.origin()
             )
             for place, _ in self.places[member]
         ]
 
-    def prepared(self, member: Value, value: Scalar) -> Scalar:
+    def prepared(self, member: Value, value: ir.Scalar) -> ir.Scalar:
         """Return an element as a reduction takes it: 0.0 for -0.0, where zeros have no order."""
         reduction = facts_of(member.primitive).reduction
         if reduction is None:
@@ -280,7 +262,7 @@ class Nest(NestPlan):
         if isinstance(reduction.start, bool) and source.kind != "b":
             return converted(value, source, np.dtype(np.bool_), self.base)
         if member.dtype.kind == "f" and source.kind == "f" and reduction.plain_zero:
-            return Apply("+", (value, Number(0.0, kind_of(member.dtype, self.base))))
+            return ir.Apply("+", (value, ir.Number(0.0, ir.kind_of(member.dtype, self.base))))
         return converted(value, source, member.dtype, self.base)
 
 
@@ -306,13 +288,13 @@ class _Row:
             else [*outer, *self.between, *([first + len(nest.inner) - 1] if nest.inner else [])]
         )
         self.known: dict[Place, str] = {}
-        self.names: dict[Any, Scalar] = {}
+        self.names: dict[Any, ir.Scalar] = {}
         # reads come first and writes last, so that LLVM has nothing to keep apart
-        self.reads: list[Statement] = []
-        self.computed: list[Statement] = []
-        self.written: list[Statement] = []
+        self.reads: list[ir.Statement] = []
+        self.computed: list[ir.Statement] = []
+        self.written: list[ir.Statement] = []
 
-    def statements(self) -> list[Statement]:
+    def statements(self) -> list[ir.Statement]:
         """Return the loop, with what comes before and after it."""
         nest = self.nest
         for w in self.writes:
@@ -320,7 +302,7 @@ class _Row:
             self.written += nest._stores(w, value, self.loops)
             if w in nest.buffers:
                 access = nest._access(nest.buffers[w], self.loops)
-                self.written.append(Store(access, value, origin=w.origin()))
+                self.written.append(ir.Store(access, value, origin=w.origin()))
         for s in self.adds:
             self.written += nest._collected(s, self._collected(s), self.loops)
         totals = {s: self._total(s) for s in self.sums}
@@ -328,56 +310,56 @@ class _Row:
         if not nest.inner:
             return list(body)
         lane, stop = nest.lanes
-        found: list[Statement] = [Loop(lane, stop, body, LoopKind.LANES)]
+        found: list[ir.Statement] = [ir.Loop(lane, stop, body, ir.LoopKind.LANES)]
         last = [s for s in self.sums if s in nest.group.last]
         rows = [s for s in self.sums if s not in nest.group.last]
         found = [*(self._start(s, totals[s]) for s in last), *found]
         loops = [] if nest.flat else [*self.outer, *self.between]
         for s in last:
-            found += nest._collected_total(s, Var(totals[s]), loops)
+            found += nest._collected_total(s, ir.Var(totals[s]), loops)
         for k in reversed(self.between):
-            found = [Loop(nest.indices[k], nest.length[k], tuple(found))]
+            found = [ir.Loop(nest.indices[k], nest.length[k], tuple(found))]
         found = [*(self._start(s, totals[s]) for s in rows), *found]
         for s in rows:
             found += self._finished(s, totals[s])
         return found
 
-    def _kind(self, s: Value) -> Kind:
+    def _kind(self, s: Value) -> ir.Kind:
         """Return the kind in which a sum is collected: rows that are long in float64."""
-        kind = kind_of(s.dtype, self.nest.base)
+        kind = ir.kind_of(s.dtype, self.nest.base)
         row = self.nest.row.constant
         long = row is not None and row > LONG and not self.nest.flat
-        narrow = kind is Kind.FLOAT and self.nest.base == np.float32
-        return Kind.OTHER_FLOAT if long and narrow else kind
+        narrow = kind is ir.Kind.FLOAT and self.nest.base == np.float32
+        return ir.Kind.OTHER_FLOAT if long and narrow else kind
 
-    def _start(self, s: Value, total: str) -> Statement:
+    def _start(self, s: Value, total: str) -> ir.Statement:
         number = self.nest.collecting(s).start
-        return Let(total, Number(number.value, self._kind(s)))
+        return ir.Let(total, ir.Number(number.value, self._kind(s)))
 
     def _total(self, s: Value) -> str:
         total = f"a{next(self.nest.names)}"
         value = self._collected(s)
         kind = self._kind(s)
-        if kind is not kind_of(s.dtype, self.nest.base):
-            value = Convert(kind, value)
-        combined = Apply(self.nest.collecting(s).in_register, (Var(total), value))
-        self.computed.append(Set(total, combined, origin=s.origin()))
+        if kind is not ir.kind_of(s.dtype, self.nest.base):
+            value = ir.Convert(kind, value)
+        combined = ir.Apply(self.nest.collecting(s).in_register, (ir.Var(total), value))
+        self.computed.append(ir.Set(total, combined, origin=s.origin()))
         return total
 
-    def _finished(self, s: Value, total: str) -> list[Statement]:
+    def _finished(self, s: Value, total: str) -> list[ir.Statement]:
         """Return the statement that makes a sum of a row a number that the row uses."""
-        kind = kind_of(s.dtype, self.nest.base)
-        value: Scalar = Var(total)
+        kind = ir.kind_of(s.dtype, self.nest.base)
+        value: ir.Scalar = ir.Var(total)
         if self._kind(s) is not kind:
-            value = Convert(kind, value)
+            value = ir.Convert(kind, value)
         reduction = facts_of(s.primitive).reduction
         if reduction is not None and reduction.plain_zero:  # the largest and smallest have no -0.0
-            value = Apply("+", (value, Number(0.0, kind)))
+            value = ir.Apply("+", (value, ir.Number(0.0, kind)))
         name = f"r{next(self.nest.names)}"
-        self.nest.row_names[s] = Var(name)
-        return [Let(name, value, origin=s.origin())]
+        self.nest.row_names[s] = ir.Var(name)
+        return [ir.Let(name, value, origin=s.origin())]
 
-    def _collected(self, s: Value) -> Scalar:
+    def _collected(self, s: Value) -> ir.Scalar:
         """Return the number that a reduction or contraction collects."""
         nest = self.nest
         if s not in nest.group.labels:
@@ -389,14 +371,14 @@ class _Row:
         sign = {"f": "*", "b": "and"}.get(s.dtype.kind, "int_multiply")
         found = parts[0]
         for part in parts[1:]:
-            found = Apply(sign, (found, part))
+            found = ir.Apply(sign, (found, part))
         if len(parts) == 1:
             return found
         name = f"v{next(nest.names)}"
-        self.computed.append(Let(name, found, origin=s.origin()))
-        return Var(name)
+        self.computed.append(ir.Let(name, found, origin=s.origin()))
+        return ir.Var(name)
 
-    def _source(self, member: Value, k: int, source: Value) -> Scalar:
+    def _source(self, member: Value, k: int, source: Value) -> ir.Scalar:
         """Return the number of an operand: of a member, or read from an array."""
         nest = self.nest
         if member not in nest.group.labels:
@@ -407,14 +389,14 @@ class _Row:
             return nest._zero(source)
         return self._load(nest.operands[member, k], source)
 
-    def _load(self, place: Place, source: Value) -> Scalar:
+    def _load(self, place: Place, source: Value) -> ir.Scalar:
         if place not in self.known:
             self.known[place] = name = f"v{next(self.nest.names)}"
             access = self.nest._access(place, self.loops)
-            self.reads.append(Load(name, access, origin=source.origin()))
-        return Var(self.known[place])
+            self.reads.append(ir.Load(name, access, origin=source.origin()))
+        return ir.Var(self.known[place])
 
-    def _value(self, m: Value) -> Scalar:
+    def _value(self, m: Value) -> ir.Scalar:
         """Return the number of a member at a place of the row."""
         nest = self.nest
         if not nest._inside(m):

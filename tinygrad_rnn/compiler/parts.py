@@ -12,28 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from ..loops.ir import (
-    Access,
-    Accumulate,
-    Address,
-    Apply,
-    Array,
-    Branch,
-    Call,
-    Convert,
-    Function,
-    Let,
-    Load,
-    Loop,
-    LoopKind,
-    Role,
-    Set,
-    Statement,
-    Store,
-    accesses,
-    dtype_of,
-    numbers,
-)
+from ..loops import ir
 from ..ops.facts import facts_of
 from .fusion import contraction
 from .gather import is_gather
@@ -44,21 +23,21 @@ from .sequence import SequenceCode
 from .value import Value
 
 OUT = 2  # which argument of a product is the address where its result goes
-SHARED = (Role.HOISTED, Role.TABLE, Role.PACKED)  # arrays that all rows of the batch share
+SHARED = (ir.Role.HOISTED, ir.Role.TABLE, ir.Role.PACKED)  # arrays that all rows of the batch share
 
 
 class Placed(NamedTuple):
     """A statement with the loops that it stands in, below the loop over time."""
 
-    statement: Statement
-    loops: tuple[Loop, ...]
+    statement: ir.Statement
+    loops: tuple[ir.Loop, ...]
 
     @property
     def runs(self) -> int:
         """How often it runs for one row of the batch, in one step."""
         return math.prod(per_row(loop) for loop in self.loops)
 
-    def moved(self, access: Access) -> int:
+    def moved(self, access: ir.Access) -> int:
         """Return how many elements of an array it goes over, for one row of the batch."""
         moving = (loop for loop in self.loops if access.place.stride(loop.index))
         return math.prod(per_row(loop) for loop in moving)
@@ -66,25 +45,25 @@ class Placed(NamedTuple):
     @property
     def flops(self) -> int:
         """How many numbers it computes; what it only passes on is not counted."""
-        if isinstance(self.statement, Accumulate):
+        if isinstance(self.statement, ir.Accumulate):
             return self.runs
-        computed = (isinstance(n, (Apply, Convert)) for n in numbers(self.statement))
-        return self.runs if any(computed) and not isinstance(self.statement, Branch) else 0
+        computed = (isinstance(n, (ir.Apply, ir.Convert)) for n in ir.numbers(self.statement))
+        return self.runs if any(computed) and not isinstance(self.statement, ir.Branch) else 0
 
 
-def per_row(loop: Loop) -> int:
+def per_row(loop: ir.Loop) -> int:
     """Return how many times the body of a loop runs for one row of the batch."""
     length = loop.stop + loop.start * -1
     return sum(n for _, n in length.terms)  # the only name in it is that of the batch
 
 
-def placed(statements: Iterable[Statement], loops: tuple[Loop, ...] = ()) -> Iterator[Placed]:
+def placed(statements: Iterable[ir.Statement], loops: tuple[ir.Loop, ...] = ()) -> Iterator[Placed]:
     """Go through statements and those inside them; of two ways to go on the longer one counts."""
     for s in statements:
         yield Placed(s, loops)
-        if isinstance(s, Loop):
+        if isinstance(s, ir.Loop):
             yield from placed(s.body, (*loops, s))
-        elif isinstance(s, Branch):
+        elif isinstance(s, ir.Branch):
             yield from placed(s.otherwise if len(s.otherwise) > len(s.then) else s.then, loops)
 
 
@@ -110,7 +89,7 @@ class LoopPart:
     """
 
     number: int
-    statements: tuple[Statement, ...]
+    statements: tuple[ir.Statement, ...]
     computed: dict[Value, int]
     stored: list[Value]
     assembled: list[Value]
@@ -139,10 +118,10 @@ class ProductPart:
     """
 
     value: Value
-    calls: tuple[Call, ...]
+    calls: tuple[ir.Call, ...]
     factors: list[Factor]
     bias: Value | None
-    target: Array
+    target: ir.Array
 
     @property
     def flops(self) -> int:
@@ -169,7 +148,7 @@ class OverStepsPart:
     """
 
     value: Value
-    call: Call
+    call: ir.Call
     left: Value
     right: Value
 
@@ -214,16 +193,16 @@ class Parts:
             return value
         return self.code.step.known.get(value.node, value)  # a sum that a value is put together on
 
-    def value_of(self, statement: Statement) -> Value | None:
+    def value_of(self, statement: ir.Statement) -> Value | None:
         """Return the recorded value that a statement comes from."""
         return None if statement.origin is None else self.original(statement.origin.value)
 
-    def _parts(self, function: Function) -> list[Part]:
+    def _parts(self, function: ir.Function) -> list[Part]:
         found: list[Part] = []
         for s in function.body:
-            if isinstance(s, Loop) and s.kind is LoopKind.TIME:
+            if isinstance(s, ir.Loop) and s.kind is ir.LoopKind.TIME:
                 found += self._of_step(s.body)
-            elif isinstance(s, Call) and (value := self.value_of(s)) in self.code.sunk.products:
+            elif isinstance(s, ir.Call) and (value := self.value_of(s)) in self.code.sunk.products:
                 assert value is not None
                 left, right = self.code.sunk.products[value]
                 if value in self.code.transposed:
@@ -231,15 +210,15 @@ class Parts:
                 found.append(OverStepsPart(value, s, left, right))
         return found
 
-    def _of_step(self, body: Sequence[Statement]) -> list[Part]:
+    def _of_step(self, body: Sequence[ir.Statement]) -> list[Part]:
         found: list[Part] = []
         loops = 0
         for (kind, value), run in itertools.groupby(body, self._belongs_to):
             statements = tuple(run)
             if kind is ProductPart:
-                calls = tuple(s for s in statements if isinstance(s, Call))
+                calls = tuple(s for s in statements if isinstance(s, ir.Call))
                 out = calls[0].arguments[OUT]
-                assert isinstance(out, Address)
+                assert isinstance(out, ir.Address)
                 found.append(ProductPart(value, calls, *factors(value), out.array))
             elif kind is LoopPart:
                 part = self._loop(loops + 1, statements)
@@ -248,24 +227,29 @@ class Parts:
                     loops += 1
         return found
 
-    def _belongs_to(self, s: Statement) -> tuple[Any, Any]:
+    def _belongs_to(self, s: ir.Statement) -> tuple[Any, Any]:
         """Return the kind of part that a statement of a step is in, and what tells parts apart."""
-        if isinstance(s, Loop):
+        if isinstance(s, ir.Loop):
             return LoopPart, id(s)
-        if isinstance(s, (Load, Let, Set, Store, Accumulate, Branch)):  # one run of them is a part
+        if isinstance(
+            s, (ir.Load, ir.Let, ir.Set, ir.Store, ir.Accumulate, ir.Branch)
+        ):  # one run of them is a part
             return LoopPart, None
         value = self.value_of(s)
-        if isinstance(s, Call) and value is not None and value.primitive is AFFINE:
+        if isinstance(s, ir.Call) and value is not None and value.primitive is AFFINE:
             return ProductPart, value
         return None, None
 
-    def _loop(self, number: int, statements: tuple[Statement, ...]) -> LoopPart:
+    def _loop(self, number: int, statements: tuple[ir.Statement, ...]) -> LoopPart:
         inside = list(placed(statements))
         stored: dict[Value, None] = {}
         assembled: dict[Value, None] = {}
         gathered: list[Value] = []
         for p in inside:
-            if isinstance(p.statement, (Store, Accumulate)) and p.statement.origin is not None:
+            if (
+                isinstance(p.statement, (ir.Store, ir.Accumulate))
+                and p.statement.origin is not None
+            ):
                 own = p.statement.origin.value
                 stored[self.original(own)] = None
                 if own.primitive is COPY and "into" in own.params:
@@ -278,9 +262,11 @@ class Parts:
             value = self.value_of(p.statement) or next(iter(stored), None)
             if value is not None and p.flops:
                 computed[value] = computed.get(value, 0) + p.flops
-            for access in accesses(p.statement):
+            for access in ir.accesses(p.statement):
                 if access.array.role not in SHARED:
-                    moved += p.moved(access) * dtype_of(access.array.kind, self.code.dtype).itemsize
+                    moved += (
+                        p.moved(access) * ir.dtype_of(access.array.kind, self.code.dtype).itemsize
+                    )
         alone = gathered[0] if gathered else None
         if len(computed) == 1 and _collects(next(iter(computed))):
             alone = next(iter(computed))

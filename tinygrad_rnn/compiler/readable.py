@@ -12,32 +12,32 @@ import linecache
 from collections.abc import Iterable, Sequence
 
 from ..core.tape import Node
-from ..loops.ir import Accumulate, Address, Array, Call, Function, Role, Steps, Store, walk
+from ..loops import ir
 from ..loops.linear import Linear
 from .names import ValueNames, bracketed, transposed
 from .parts import LoopPart, OverStepsPart, ProductPart
 from .value import B, Value
 
 WHAT = {  # what an array is, of the value that it has room for
-    Role.INPUT: "{}, of each time",
-    Role.STATE: "the state {}, before each step and after the last",
-    Role.FIXED: "{}, the same at each step",
-    Role.OUTPUT: "{}, what the step gives",
-    Role.EMITTED: "{}, which the step leaves outside",
-    Role.RESIDUAL: "{} of each step, kept for backward",
-    Role.SCRATCH: "{}, of one step",
-    Role.HOISTED: "{}",
-    Role.REPLICATED: "{}, repeated for each row",
-    Role.COTANGENT: "{}: the gradient of the outputs",
-    Role.GRADIENT: "the gradient of {}",
-    Role.COLLECTED: "the sum over all steps of {}",
-    Role.DEFERRED: "{} of each step, for the products over all steps",
+    ir.Role.INPUT: "{}, of each time",
+    ir.Role.STATE: "the state {}, before each step and after the last",
+    ir.Role.FIXED: "{}, the same at each step",
+    ir.Role.OUTPUT: "{}, what the step gives",
+    ir.Role.EMITTED: "{}, which the step leaves outside",
+    ir.Role.RESIDUAL: "{} of each step, kept for backward",
+    ir.Role.SCRATCH: "{}, of one step",
+    ir.Role.HOISTED: "{}",
+    ir.Role.REPLICATED: "{}, repeated for each row",
+    ir.Role.COTANGENT: "{}: the gradient of the outputs",
+    ir.Role.GRADIENT: "the gradient of {}",
+    ir.Role.COLLECTED: "the sum over all steps of {}",
+    ir.Role.DEFERRED: "{} of each step, for the products over all steps",
 }
 LEAD = {  # the axis over steps
-    Steps.ONCE: [],
-    Steps.EACH: ["T"],
-    Steps.BETWEEN: ["T + 1"],
-    Steps.TWO: ["2"],
+    ir.Steps.ONCE: [],
+    ir.Steps.EACH: ["T"],
+    ir.Steps.BETWEEN: ["T + 1"],
+    ir.Steps.TWO: ["2"],
 }
 TITLES = {
     "forward": "Forward: all steps.",
@@ -117,8 +117,8 @@ class _Comments:
         names = self.names
         left, right = bracketed(names.label(part.left)), transposed(names.label(part.right))
         text = f"{names.weight_of(part.value)}: the sum over all steps of {left} @ {right}"
-        arrays = [a.array for a in part.call.arguments if isinstance(a, Address)]
-        collected = (a for a in arrays if a.role is Role.COLLECTED)
+        arrays = [a.array for a in part.call.arguments if isinstance(a, ir.Address)]
+        collected = (a for a in arrays if a.role is ir.Role.COLLECTED)
         return text + "".join(
             f"; {a.name} = the sum of {names.label(part.left)}" for a in collected
         )
@@ -130,7 +130,7 @@ class Legend:
     def __init__(self, names: ValueNames) -> None:
         self.names, self.code, self.step = names, names.code, names.step
 
-    def lines(self, function: Function) -> list[str]:
+    def lines(self, function: ir.Function) -> list[str]:
         """Return the comments that stand above a function."""
         rows = [(a.name, *self.array(function, a)) for a in function.arrays]
         width = max([len(name) for name, _, _ in rows], default=0)
@@ -141,62 +141,62 @@ class Legend:
         ]
         return [TITLES[function.name], *SIZES, *arrays]
 
-    def array(self, function: Function, array: Array) -> tuple[str, str]:
+    def array(self, function: ir.Function, array: ir.Array) -> tuple[str, str]:
         """Return what an array of a function is, and its shape."""
-        if array.role is Role.TABLE:
+        if array.role is ir.Role.TABLE:
             return "places of elements", ""
-        if array.role is Role.PACKED:
+        if array.role is ir.Role.PACKED:
             return f"{self._matrix(function, array)}, packed for products", ""
-        if array.role is Role.CALLER:
+        if array.role is ir.Role.CALLER:
             return self._of_caller(function, array)
         value = self.code.functions[function.name].held.get(array)
         if value is None:
             return "room for the products over all steps", ""
         text = WHAT[array.role]
-        if array.steps is Steps.TWO:
+        if array.steps is ir.Steps.TWO:
             text = "the gradient of the state {}, of two steps in turn"
         value = self.names.parts.original(value)
-        rows = [B] if array.rows and array.role is not Role.REPLICATED else []
+        rows = [B] if array.rows and array.role is not ir.Role.REPLICATED else []
         return text.format(self.names.label(value)), _shape(
             [*LEAD[array.steps], *value.features, *rows]
         )
 
-    def _matrix(self, function: Function, packed: Array) -> str:
+    def _matrix(self, function: ir.Function, packed: ir.Array) -> str:
         """Return the name of the matrix that is packed into an array."""
         for call in _calls(function):
-            arrays = [a.array for a in call.arguments if isinstance(a, Address)]
+            arrays = [a.array for a in call.arguments if isinstance(a, ir.Address)]
             if arrays[-1] == packed:
                 return arrays[0].name
         raise LookupError(packed.name)
 
-    def _of_caller(self, function: Function, array: Array) -> tuple[str, str]:
+    def _of_caller(self, function: ir.Function, array: ir.Array) -> tuple[str, str]:
         """Return what an array of the caller is: by what is copied from it or to it, and where."""
         for part in self.names.parts.of[function.name]:
             if isinstance(part, OverStepsPart):
-                addresses = [a for a in part.call.arguments if isinstance(a, Address)]
+                addresses = [a for a in part.call.arguments if isinstance(a, ir.Address)]
                 if addresses[1].array == array:
                     return self._told(self.names.label(part.right), part.right, each=True)
                 if addresses[2].array == array:
                     sizes = (part.left.size, part.right.size)
                     return self.names.weight_of(part.value), _shape(sizes)
         for call in _calls(function):
-            source, target = [a.array for a in call.arguments if isinstance(a, Address)][:2]
+            source, target = [a.array for a in call.arguments if isinstance(a, ir.Address)][:2]
             value = self.names.parts.value_of(call)
             if array in (source, target) and value is not None:
                 return self._copied(call, value, target if source == array else source)
         raise LookupError(array.name)
 
-    def _copied(self, call: Call, value: Value, other: Array) -> tuple[str, str]:
+    def _copied(self, call: ir.Call, value: Value, other: ir.Array) -> tuple[str, str]:
         """Return what an array of the caller is that is copied to another array, or from it."""
-        given = isinstance(call.arguments[1], Address) and call.arguments[1].array == other
+        given = isinstance(call.arguments[1], ir.Address) and call.arguments[1].array == other
         steps = call.arguments[STEPS]
         each = isinstance(steps, Linear) and "T" in steps.names
         name = self.names.label(value)
         if not each:
-            name = f"the {'first' if given == (other.role is Role.STATE) else 'last'} {name}"
-        elif other.role not in (Role.INPUT, Role.GRADIENT):
+            name = f"the {'first' if given == (other.role is ir.Role.STATE) else 'last'} {name}"
+        elif other.role not in (ir.Role.INPUT, ir.Role.GRADIENT):
             name = "the outputs"
-        gradient = other.role in (Role.COTANGENT, Role.GRADIENT)
+        gradient = other.role in (ir.Role.COTANGENT, ir.Role.GRADIENT)
         return self._told(f"the gradient of {name}" if gradient else name, value, each=each)
 
     def _told(self, text: str, value: Value, *, each: bool) -> tuple[str, str]:
@@ -219,14 +219,16 @@ def source_lines(nodes: Iterable[Node], reverse: bool = False) -> list[str]:
     return [found[key] for key in order]
 
 
-def _calls(function: Function) -> list[Call]:
+def _calls(function: ir.Function) -> list[ir.Call]:
     """Return the calls before and after the loop over time."""
-    return [s for s in function.body if isinstance(s, Call)]
+    return [s for s in function.body if isinstance(s, ir.Call)]
 
 
-def _target(part: LoopPart) -> Array:
+def _target(part: LoopPart) -> ir.Array:
     """Return the array that a loop writes to first."""
-    return next(s.access.array for s in walk(part.statements) if isinstance(s, (Store, Accumulate)))
+    return next(
+        s.access.array for s in ir.walk(part.statements) if isinstance(s, (ir.Store, ir.Accumulate))
+    )
 
 
 def _of_line(node: Node) -> str:

@@ -17,21 +17,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..loops import ir
-from ..loops.ir import (
-    FLOATS,
-    Address,
-    Array,
-    Call,
-    Define,
-    Function,
-    Kind,
-    Loop,
-    LoopKind,
-    Module,
-    Role,
-    Statement,
-    Steps,
-)
 from ..loops.linear import Linear, linears
 from ..loops.share import shared
 from ..loops.writer import SEQUENCES, Text, write
@@ -70,13 +55,13 @@ class FunctionCode(NamedTuple):
         What arrays have room for, for readers.
     """
 
-    function: Function
+    function: ir.Function
     lowered: Lowered
-    own: list[Array]
-    caller: list[Array]
+    own: list[ir.Array]
+    caller: list[ir.Array]
     hoisted: list[tuple[Value, bool]]
     tables: list[np.ndarray[Any, Any]]
-    held: dict[Array, Value]
+    held: dict[ir.Array, Value]
 
 
 class SequenceCode:
@@ -100,7 +85,7 @@ class SequenceCode:
     def __init__(self, step: StepProgram, dtype: np.dtype[Any], wanted: set[Value]) -> None:
         self.step, self.dtype, self.wanted_gradients = step, dtype, wanted
         for v in [*step.xs, *step.states, *step.fixed, *step.forward, *step.backward]:
-            other_float = v.dtype.kind == "f" and v.dtype not in FLOATS
+            other_float = v.dtype.kind == "f" and v.dtype not in ir.FLOATS
             if other_float or v.dtype.kind not in "fiub" or v.dtype == np.uint64:
                 raise unsupported(
                     v,
@@ -116,7 +101,7 @@ class SequenceCode:
         self._forward()
         self._backward()
         functions = tuple(f.function for f in self.functions.values())
-        self.module = Module(self._title(), dtype, functions)
+        self.module = ir.Module(self._title(), dtype, functions)
 
     @property
     def program(self) -> list[Value]:
@@ -128,28 +113,30 @@ class SequenceCode:
     def _forward(self) -> None:
         step = self.step
         array, given = self.arrays.new, dict[Value, Stored]()
-        states = [array(f"s{k}", Role.STATE, v, Steps.BETWEEN) for k, v in enumerate(step.states)]
+        states = [
+            array(f"s{k}", ir.Role.STATE, v, ir.Steps.BETWEEN) for k, v in enumerate(step.states)
+        ]
         for k, v in enumerate(step.xs):
-            given[v] = Stored(array(f"x{k}", Role.INPUT, v, Steps.EACH), When.TIME)
+            given[v] = Stored(array(f"x{k}", ir.Role.INPUT, v, ir.Steps.EACH), When.TIME)
         for v, state in zip(step.states, states, strict=True):
             given[v] = Stored(state, When.THIS)
         for k, v in enumerate(step.fixed):
-            given[v] = Stored(array(f"f{k}", Role.FIXED, v), When.ONCE)
+            given[v] = Stored(array(f"f{k}", ir.Role.FIXED, v), When.ONCE)
         wanted: dict[Value, list[Stored]] = {}
         for v, state in zip(step.new_states, states, strict=True):
             wanted.setdefault(v, []).append(Stored(state, When.NEXT))
         # for each output the array that holds it
-        self.outputs: list[Array] = []
+        self.outputs: list[ir.Array] = []
         for k, v in enumerate(step.outputs):
             if v in step.new_states:
                 self.outputs.append(states[step.new_states.index(v)])
                 continue
-            y = array(f"y{k}", Role.OUTPUT, v, Steps.EACH)
+            y = array(f"y{k}", ir.Role.OUTPUT, v, ir.Steps.EACH)
             wanted.setdefault(v, []).append(Stored(y, When.TIME))
             self.outputs.append(y)
         self.emitted = []
         for k, v in enumerate(v for several in step.emitted for v in several):
-            self.emitted.append(array(f"l{k}", Role.EMITTED, v, Steps.EACH))
+            self.emitted.append(array(f"l{k}", ir.Role.EMITTED, v, ir.Steps.EACH))
             wanted.setdefault(v, []).append(Stored(self.emitted[-1], When.TIME))
         known = {*step.forward, *given}
         read = [
@@ -157,7 +144,7 @@ class SequenceCode:
         ]
         self.residuals = residuals(dict.fromkeys(read), {*given, *wanted}, CHEAP)
         for k, v in enumerate(self.residuals):
-            kept = array(f"k{k}", Role.RESIDUAL, v, Steps.EACH)
+            kept = array(f"k{k}", ir.Role.RESIDUAL, v, ir.Steps.EACH)
             wanted[v] = [Stored(kept, When.THIS)]
         self.given, self.wanted, self.states = given, wanted, states
         # lowering changes the values that it is given, and backward needs these as they are
@@ -169,22 +156,22 @@ class SequenceCode:
         before += self._first_states(lowered)
         self.functions = {"forward": self._function("forward", lowered, before, self._results())}
 
-    def _first_states(self, lowered: Lowered) -> list[Statement]:
+    def _first_states(self, lowered: Lowered) -> list[ir.Statement]:
         return [
             self.arrays.into(f"first{k}", v, state, steps=1)
             for k, (v, state) in enumerate(zip(self.step.states, self.states, strict=True))
             if self.row_major(v)
         ]
 
-    def _results(self) -> list[Statement]:
+    def _results(self) -> list[ir.Statement]:
         """After the loop: outputs and last states, as the caller wants them."""
-        found: list[Statement] = []
+        found: list[ir.Statement] = []
         last, row, batch = Linear.of("last"), Linear.of("row"), Linear.of("batch")
         for k, (v, array) in enumerate(zip(self.step.outputs, self.outputs, strict=True)):
             n = v.size
             if not self.row_major(v):
                 continue
-            if array.role is Role.STATE:  # that of the first step is no output
+            if array.role is ir.Role.STATE:  # that of the first step is no output
                 to = (last * batch + row) * n
                 way = Linear.of("way") * batch * n
                 found.append(self.arrays.out(f"out{k}", v, array, array.block, to, "T", way))
@@ -205,14 +192,14 @@ class SequenceCode:
         # what the backward walk finds
         found = {v: places[0] for v, places in self.wanted.items()} | self.given
         for k, v in enumerate(step.d_outputs):
-            found[v] = Stored(array(f"dy{k}", Role.COTANGENT, v, Steps.EACH), When.TIME)
+            found[v] = Stored(array(f"dy{k}", ir.Role.COTANGENT, v, ir.Steps.EACH), When.TIME)
         d_states = [
-            array(f"ds{k}", Role.COTANGENT, v, Steps.TWO) for k, v in enumerate(step.states)
+            array(f"ds{k}", ir.Role.COTANGENT, v, ir.Steps.TWO) for k, v in enumerate(step.states)
         ]
         for v, d_state in zip(step.d_states, d_states, strict=True):
             found[v] = Stored(d_state, When.TURN)
         wanted: dict[Value, list[Stored]] = {}
-        zeros: list[Array] = []
+        zeros: list[ir.Array] = []
         for v, d_state in zip(step.states, d_states, strict=True):
             gradient = step.gradients.get(v)
             if gradient is not None:
@@ -221,12 +208,12 @@ class SequenceCode:
                 zeros.append(d_state)
         self.d_inputs = self._wanted_of(step.xs)
         for k, gradient in self.d_inputs.items():
-            dx = array(f"dx{k}", Role.GRADIENT, step.xs[k], Steps.EACH)
+            dx = array(f"dx{k}", ir.Role.GRADIENT, step.xs[k], ir.Steps.EACH)
             wanted.setdefault(gradient, []).append(Stored(dx, When.TIME))
         self.d_fixed = self._wanted_of(step.fixed)
-        added: list[Array] = []
+        added: list[ir.Array] = []
         for k, gradient in self.d_fixed.items():
-            df = array(f"df{k}", Role.GRADIENT, step.fixed[k])
+            df = array(f"df{k}", ir.Role.GRADIENT, step.fixed[k])
             added.append(df)
             wanted.setdefault(gradient, []).append(Stored(df, When.ONCE, adds=True))
         added += self._sink(found, wanted)
@@ -236,7 +223,9 @@ class SequenceCode:
         gradients = ((k, v, self.step.gradients.get(v)) for k, v in enumerate(values))
         return {k: g for k, v, g in gradients if g is not None and v in self.wanted_gradients}
 
-    def _sink(self, found: dict[Value, Stored], wanted: dict[Value, list[Stored]]) -> list[Array]:
+    def _sink(
+        self, found: dict[Value, Stored], wanted: dict[Value, list[Stored]]
+    ) -> list[ir.Array]:
         """Find what leaves the loop, and return the arrays in which sums are collected."""
         step = self.step
         has_gradient = (v for v in step.constants if v in self.wanted_gradients)
@@ -250,15 +239,15 @@ class SequenceCode:
                 return
             if any(s.of_all_steps and not s.adds for s in wanted.get(v, [])):
                 return
-            g = self.arrays.new(f"g{next(count)}", Role.DEFERRED, v, Steps.EACH)
+            g = self.arrays.new(f"g{next(count)}", ir.Role.DEFERRED, v, ir.Steps.EACH)
             wanted.setdefault(v, []).insert(0, Stored(g, When.THIS))
 
         order = {v: k for k, v in enumerate(step.backward)}
         gradients = [step.gradients[v] for v in self.constants]
         self.sunk = sink(gradients, order, self.dtype, keep)
-        self.summed: dict[Value, Array] = {}
+        self.summed: dict[Value, ir.Array] = {}
         for k, v in enumerate(self.sunk.collected):
-            self.summed[v] = b = self.arrays.new(f"b{k}", Role.COLLECTED, v)
+            self.summed[v] = b = self.arrays.new(f"b{k}", ir.Role.COLLECTED, v)
             wanted.setdefault(v, []).append(Stored(b, When.ONCE, adds=True))
         return list(self.summed.values())
 
@@ -266,9 +255,9 @@ class SequenceCode:
         self,
         found: dict[Value, Stored],
         wanted: dict[Value, list[Stored]],
-        d_states: list[Array],
-        zeros: list[Array],
-        added: list[Array],
+        d_states: list[ir.Array],
+        zeros: list[ir.Array],
+        added: list[ir.Array],
     ) -> None:
         step = self.step
         computed = [v for v in found if v.given is None]
@@ -286,14 +275,14 @@ class SequenceCode:
         before = self._rows_in(step.xs, "in", "x", read)
         before += self._rows_in(step.outputs, "dout", "dy", read)
         turn = Linear.of("last_turn")
-        begin: list[Statement] = []
+        begin: list[ir.Statement] = []
         for k, (v, d_state) in enumerate(zip(step.states, d_states, strict=True)):
             if d_state.name in read and self.row_major(v):
                 begin.append(
                     self.arrays.into(f"dlast{k}", v, d_state, steps=1, to=turn * d_state.block)
                 )
         if begin:
-            before += [Define("last_turn", Linear.of("T") + 1, modulo=2), *begin]
+            before += [ir.Define("last_turn", Linear.of("T") + 1, modulo=2), *begin]
         before += [s for array in added for s in self.arrays.filled(array, Linear())]
         other = [
             s
@@ -303,10 +292,10 @@ class SequenceCode:
         ]
         self.functions["backward"] = self._function("backward", lowered, before, after, other)
 
-    def _gradients(self, d_states: list[Array]) -> list[Statement]:
+    def _gradients(self, d_states: list[ir.Array]) -> list[ir.Statement]:
         """After the loop: gradients of first states, inputs and matrices, as the caller wants them."""
         step, row, batch = self.step, Linear.of("row"), Linear.of("batch")
-        found: list[Statement] = []
+        found: list[ir.Statement] = []
         for k, (v, d_state) in enumerate(zip(step.states, d_states, strict=True)):
             if self.row_major(v) and step.gradients.get(v) is not None:
                 place = d_state.block
@@ -316,15 +305,15 @@ class SequenceCode:
         for k in self.d_inputs:
             v = step.xs[k]
             if self.row_major(v):
-                dx = self.arrays.new(f"dx{k}", Role.GRADIENT, v, Steps.EACH)
+                dx = self.arrays.new(f"dx{k}", ir.Role.GRADIENT, v, ir.Steps.EACH)
                 found.append(
                     self.arrays.out(f"din{k}", v, dx, Linear(), row * v.size, "T", batch * v.size)
                 )
         return found + self._products()
 
-    def _products(self) -> list[Statement]:
+    def _products(self) -> list[ir.Statement]:
         """After the loop: the products over all steps."""
-        found: list[Statement] = []
+        found: list[ir.Statement] = []
         self.transposed: list[
             Value
         ] = []  # of the products, those of which the transpose is computed
@@ -336,18 +325,18 @@ class SequenceCode:
             if right in waiting or prefers:
                 left, right = right, left
                 self.transposed.append(v)
-            total: Address | Linear = Linear()
+            total: ir.Address | Linear = Linear()
             if left in waiting:
                 waiting = [s for s in waiting if s is not left]
-                b = self.arrays.new(f"b{len(self.summed)}", Role.COLLECTED, left)
+                b = self.arrays.new(f"b{len(self.summed)}", ir.Role.COLLECTED, left)
                 self.summed[left] = b
-                total = Address(b)
+                total = ir.Address(b)
             found.append(self._product(k, v, left, right, total, right in by_rows))
         return found
 
     def _product(
-        self, k: int, v: Value, left: Value, right: Value, total: Address | Linear, turned: bool
-    ) -> Statement:
+        self, k: int, v: Value, left: Value, right: Value, total: ir.Address | Linear, turned: bool
+    ) -> ir.Statement:
         """Return the call of one product over all steps."""
         row, batch = Linear.of("row"), Linear.of("batch")
         a, b = (self.sides[side] for side in (left, right))
@@ -361,13 +350,18 @@ class SequenceCode:
             if one.when is When.TIME and other.moves and other.when is not When.TIME:
                 starts[side] = starts[side] + Linear.of("last") * steps[side]
                 steps[side] = Linear.of("way") * steps[side]
-        dw = Array(f"dw{k}", Kind.FLOAT, Role.CALLER, left.size * right.size)
+        dw = ir.Array(f"dw{k}", ir.Kind.FLOAT, ir.Role.CALLER, left.size * right.size)
         size = max(max(x.size, y.size) for x, y in self.sunk.products.values())
-        scratch = Array("h0", Kind.FLOAT, Role.SCRATCH, size, True, padding=LOOPED)
-        arguments: list[Any] = [Address(arrays[0], starts[0]), steps[0]]
-        arguments += [Address(arrays[1], starts[1]), steps[1], Linear.of(int(turned)), Address(dw)]
-        arguments += [total, Address(scratch), *linears("T", left.size, right.size, "B")]
-        return Call("gradient", tuple(arguments), origin=v.origin())
+        scratch = ir.Array("h0", ir.Kind.FLOAT, ir.Role.SCRATCH, size, True, padding=LOOPED)
+        arguments: list[Any] = [ir.Address(arrays[0], starts[0]), steps[0]]
+        arguments += [
+            ir.Address(arrays[1], starts[1]),
+            steps[1],
+            Linear.of(int(turned)),
+            ir.Address(dw),
+        ]
+        arguments += [total, ir.Address(scratch), *linears("T", left.size, right.size, "B")]
+        return ir.Call("gradient", tuple(arguments), origin=v.origin())
 
     # --- functions --------------------------------------------------------------------------------
 
@@ -379,8 +373,8 @@ class SequenceCode:
         return value.batch == 0 and value.dtype == self.dtype
 
     def _rows_in(
-        self, values: Sequence[Value], caller: str, own: str, read: dict[str, Array]
-    ) -> list[Statement]:
+        self, values: Sequence[Value], caller: str, own: str, read: dict[str, ir.Array]
+    ) -> list[ir.Statement]:
         """Before the loop: what the caller gave for all steps, features by batch."""
         found = []
         for k, v in enumerate(values):
@@ -393,17 +387,17 @@ class SequenceCode:
         self,
         name: str,
         lowered: Lowered,
-        before: list[Statement],
-        after: list[Statement],
-        first: Iterable[Statement] = (),
+        before: list[ir.Statement],
+        after: list[ir.Statement],
+        first: Iterable[ir.Statement] = (),
     ) -> FunctionCode:
         forward = name == "forward"
         T, s = Linear.of("T"), Linear.of("s")
-        body: list[Statement] = [Define("t", Linear.of("last") + Linear.of("way") * s)]
+        body: list[ir.Statement] = [ir.Define("t", Linear.of("last") + Linear.of("way") * s)]
         if not forward:
-            body += [Define("turn", s, modulo=2), Define("other", Linear.of("turn") * -1 + 1)]
+            body += [ir.Define("turn", s, modulo=2), ir.Define("other", Linear.of("turn") * -1 + 1)]
         body += [*first, *lowered.statements]
-        loop = Loop("s", T, tuple(body), LoopKind.TIME, descending=not forward)
+        loop = ir.Loop("s", T, tuple(body), ir.LoopKind.TIME, descending=not forward)
         statements = (*lowered.packs, *before, loop, *after)
         arrays = ir.arrays(statements)
         own = [a for a in arrays if a.role not in NOT_OWN]
@@ -413,12 +407,12 @@ class SequenceCode:
                 s.array for several in self.wanted.values() for s in several if s.array not in own
             ]
         own = sorted(dict.fromkeys(own), key=_order)
-        caller = [a for a in arrays if a.role is Role.CALLER]
+        caller = [a for a in arrays if a.role is ir.Role.CALLER]
         hoisted = [(key, a) for key, a in self.arrays.all_hoisted.items() if a in arrays]
         tables = [(a, numbers) for a, numbers in self.arrays.tables if a in arrays]
         every = (*own, *caller, *(a for _, a in hoisted), *(a for a, _ in tables))
         packed = len(every) > MANY
-        function = Function(name, SIZES, every, statements, packed=packed)
+        function = ir.Function(name, SIZES, every, statements, packed=packed)
         keys, numbers = [key for key, _ in hoisted], [n for _, n in tables]
         held = dict(self.arrays.held)  # scratch of the two functions may have the same names
         return FunctionCode(function, lowered, own, caller, keys, numbers, held)
@@ -455,15 +449,15 @@ def _of_all_steps(
     return next(s for s in places if s.of_all_steps and not s.adds)
 
 
-NOT_OWN = (Role.CALLER, Role.HOISTED, Role.REPLICATED, Role.TABLE)
+NOT_OWN = (ir.Role.CALLER, ir.Role.HOISTED, ir.Role.REPLICATED, ir.Role.TABLE)
 
 
-def unpacked(module: Module) -> Module:
+def unpacked(module: ir.Module) -> ir.Module:
     """Return a module whose functions are given each array by itself, for readers."""
     functions = tuple(dataclasses.replace(f, packed=False) for f in module.functions)
-    return Module(module.title, module.dtype, functions)
+    return ir.Module(module.title, module.dtype, functions)
 
 
-def _order(array: Array) -> tuple[str, int]:
+def _order(array: ir.Array) -> tuple[str, int]:
     name = array.name.rstrip("0123456789")
     return name, int(array.name[len(name) :] or 0)

@@ -8,25 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .ir import (
-    Access,
-    Accumulate,
-    Apply,
-    Buffer,
-    Convert,
-    Function,
-    Kind,
-    Let,
-    Load,
-    Loop,
-    LoopKind,
-    Number,
-    Scalar,
-    Set,
-    Statement,
-    Store,
-    Var,
-)
+from . import ir
 from .linear import Linear
 
 SHORT = 64  # innermost loops of at most this many elements have their length in the text
@@ -51,7 +33,7 @@ class Lifted:
     numbers : array of the module's dtype
     """
 
-    def __init__(self, function: Function, dtype: np.dtype[Any]) -> None:
+    def __init__(self, function: ir.Function, dtype: np.dtype[Any]) -> None:
         self._sizes: dict[Any, tuple[str, int]] = {}
         self._numbers: dict[float, str] = {}
         body = tuple(self._statement(s) for s in function.body)
@@ -69,43 +51,43 @@ class Lifted:
             self._sizes[key] = f"n{len(self._sizes)}", value
         return self._sizes[key][0]
 
-    def _place(self, access: Access) -> Access:
+    def _place(self, access: ir.Access) -> ir.Access:
         found = Linear()
         for names, n in access.place.terms:
             if n == 1 and names:
                 found = found + Linear(((names, 1),))
             else:
                 found = found + Linear.of(self._size((access.array.name, names), n)) * _of(names)
-        return Access(access.array, found)
+        return ir.Access(access.array, found)
 
-    def _statement(self, s: Statement) -> Statement:
-        if isinstance(s, Loop):
+    def _statement(self, s: ir.Statement) -> ir.Statement:
+        if isinstance(s, ir.Loop):
             stop, n = s.stop, s.stop.constant
-            if n is not None and (n > SHORT or s.kind is not LoopKind.LANES):
+            if n is not None and (n > SHORT or s.kind is not ir.LoopKind.LANES):
                 stop = Linear.of(self._size(("loop", s.index), n))
             return dataclasses.replace(s, stop=stop, body=tuple(self._statement(b) for b in s.body))
-        if isinstance(s, Buffer):
+        if isinstance(s, ir.Buffer):
             n = s.length.constant
             assert n is not None
             return dataclasses.replace(s, length=Linear.of(self._size(("buffer", s.array.name), n)))
-        if isinstance(s, Load):
+        if isinstance(s, ir.Load):
             return dataclasses.replace(s, access=self._place(s.access))
-        if isinstance(s, (Store, Accumulate)):
+        if isinstance(s, (ir.Store, ir.Accumulate)):
             return dataclasses.replace(s, access=self._place(s.access), value=self._scalar(s.value))
-        assert isinstance(s, (Let, Set))
+        assert isinstance(s, (ir.Let, ir.Set))
         return dataclasses.replace(s, value=self._scalar(s.value))
 
-    def _scalar(self, value: Scalar) -> Scalar:
-        if isinstance(value, Apply):
-            return Apply(value.function, tuple(self._scalar(v) for v in value.inputs))
-        if isinstance(value, Convert):
+    def _scalar(self, value: ir.Scalar) -> ir.Scalar:
+        if isinstance(value, ir.Apply):
+            return ir.Apply(value.function, tuple(self._scalar(v) for v in value.inputs))
+        if isinstance(value, ir.Convert):
             return dataclasses.replace(value, value=self._scalar(value.value))
-        if not isinstance(value, Number) or value.kind is not Kind.FLOAT:
+        if not isinstance(value, ir.Number) or value.kind is not ir.Kind.FLOAT:
             return value
         number = float(value.value)
         if abs(number) in PLAIN or number != number:
             return value
-        return Var(self._numbers.setdefault(number, f"c{len(self._numbers)}"))
+        return ir.Var(self._numbers.setdefault(number, f"c{len(self._numbers)}"))
 
 
 def _of(names: tuple[str, ...]) -> Linear:

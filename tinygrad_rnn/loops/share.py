@@ -13,40 +13,13 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from .ir import (
-    Access,
-    Accumulate,
-    Apply,
-    Array,
-    Branch,
-    Call,
-    Convert,
-    Define,
-    Function,
-    Index,
-    Let,
-    Load,
-    Loop,
-    LoopKind,
-    Module,
-    Number,
-    Role,
-    Scalar,
-    Set,
-    SizeNumber,
-    Statement,
-    Store,
-    Var,
-    numbers,
-    scalars,
-    walk,
-)
+from . import ir
 from .linear import Linear
 
 SAVED = 24  # statements that have to be saved at least for a loop to be shared
 
 
-def shared(module: Module) -> Module:
+def shared(module: ir.Module) -> ir.Module:
     """Return a module in which loops that occur several times are functions of their own.
 
     In a function whose arrays are handed over as addresses all loops become functions: its arrays
@@ -58,8 +31,8 @@ def shared(module: Module) -> Module:
         for loop in _loops(function.body):
             renamed = _Renamed(loop, function)
             found.setdefault(renamed.key, []).append(renamed)
-    functions: list[Function] = []
-    calls: dict[int, Call] = {}
+    functions: list[ir.Function] = []
+    calls: dict[int, ir.Call] = {}
     for several in found.values():
         first = several[0]
         saved = (len(several) - 1) * first.length
@@ -68,26 +41,28 @@ def shared(module: Module) -> Module:
         name = f"loop{len(functions)}"
         functions.append(first.as_function(name))
         for r in several:
-            calls[id(r.loop)] = Call(name, r.arguments, origin=r.loop.origin)
+            calls[id(r.loop)] = ir.Call(name, r.arguments, origin=r.loop.origin)
     changed = [dataclasses.replace(f, body=_with_calls(f.body, calls)) for f in module.functions]
     return dataclasses.replace(module, functions=(*functions, *changed))
 
 
-def _loops(statements: tuple[Statement, ...]) -> list[Loop]:
+def _loops(statements: tuple[ir.Statement, ...]) -> list[ir.Loop]:
     """Return the outermost loops of a function, below the loop over time."""
-    found: list[Loop] = []
+    found: list[ir.Loop] = []
     for s in statements:
-        if isinstance(s, Loop):
-            found += _loops(s.body) if s.kind is LoopKind.TIME else [s]
+        if isinstance(s, ir.Loop):
+            found += _loops(s.body) if s.kind is ir.LoopKind.TIME else [s]
     return found
 
 
-def _with_calls(statements: tuple[Statement, ...], calls: dict[int, Call]) -> tuple[Statement, ...]:
-    found: list[Statement] = []
+def _with_calls(
+    statements: tuple[ir.Statement, ...], calls: dict[int, ir.Call]
+) -> tuple[ir.Statement, ...]:
+    found: list[ir.Statement] = []
     for s in statements:
         if id(s) in calls:
             found.append(calls[id(s)])
-        elif isinstance(s, Loop) and s.kind is LoopKind.TIME:
+        elif isinstance(s, ir.Loop) and s.kind is ir.LoopKind.TIME:
             found.append(dataclasses.replace(s, body=_with_calls(s.body, calls)))
         else:
             found.append(s)
@@ -97,39 +72,41 @@ def _with_calls(statements: tuple[Statement, ...], calls: dict[int, Call]) -> tu
 class _Renamed:
     """A loop with names of its own, and what they stand for."""
 
-    def __init__(self, loop: Loop, function: Function) -> None:
+    def __init__(self, loop: ir.Loop, function: ir.Function) -> None:
         self.loop, self.function = loop, function
-        self.length = sum(1 for _ in walk([loop]))
+        self.length = sum(1 for _ in ir.walk([loop]))
         self.names: dict[str, str] = {}  # of numbers and indices
-        self.arrays: dict[Array, Array] = {}
+        self.arrays: dict[ir.Array, ir.Array] = {}
         self.places: dict[Linear, str] = {}  # where arrays begin, and sizes
-        inner = [s for s in walk([loop]) if isinstance(s, (Loop, Load, Let, Define))]
-        self.own = {s.index if isinstance(s, Loop) else s.name for s in inner}
+        inner = [s for s in ir.walk([loop]) if isinstance(s, (ir.Loop, ir.Load, ir.Let, ir.Define))]
+        self.own = {s.index if isinstance(s, ir.Loop) else s.name for s in inner}
         self.body = self._statement(loop)
-        every = (n for s in walk([loop]) for value in numbers(s) for n in scalars(value))
-        exact = tuple(repr(n.value) for n in every if isinstance(n, Number))  # -0.0 is equal to 0.0
+        every = (n for s in ir.walk([loop]) for value in ir.numbers(s) for n in ir.scalars(value))
+        exact = tuple(
+            repr(n.value) for n in every if isinstance(n, ir.Number)
+        )  # -0.0 is equal to 0.0
         self.key = (self.body, tuple(self.arrays.values()), tuple(self.places.values()), exact)
 
-    def as_function(self, name: str) -> Function:
+    def as_function(self, name: str) -> ir.Function:
         """Return the function that does what the loop does."""
         sizes = tuple(self.places.values())
-        assert isinstance(self.body, Loop)
-        return Function(
+        assert isinstance(self.body, ir.Loop)
+        return ir.Function(
             name, (*sizes, "one"), tuple(self.arrays.values()), (self.body,), inner=True
         )
 
     @property
-    def arguments(self) -> tuple[Array | Linear, ...]:
+    def arguments(self) -> tuple[ir.Array | Linear, ...]:
         """What the function is called with: arrays, and places."""
         return (*self.arrays, *self.places, Linear.of("one"))
 
     def _name(self, name: str) -> str:
         return self.names.setdefault(name, f"v{len(self.names)}")
 
-    def _array(self, array: Array) -> Array:
+    def _array(self, array: ir.Array) -> ir.Array:
         if array not in self.arrays:
             name = f"{array.kind.value.lower()}{len(self.arrays)}"
-            self.arrays[array] = Array(name, array.kind, Role.SCRATCH)
+            self.arrays[array] = ir.Array(name, array.kind, ir.Role.SCRATCH)
         return self.arrays[array]
 
     def _linear(self, form: Linear) -> Linear:
@@ -155,39 +132,39 @@ class _Renamed:
     def _place(self, form: Linear) -> Linear:
         return Linear.of(self.places.setdefault(form, f"p{len(self.places)}"))
 
-    def _access(self, access: Access) -> Access:
-        return Access(self._array(access.array), self._linear(access.place))
+    def _access(self, access: ir.Access) -> ir.Access:
+        return ir.Access(self._array(access.array), self._linear(access.place))
 
-    def _scalar(self, value: Scalar) -> Scalar:
-        if isinstance(value, Var):
-            return Var(self._name(value.name))
-        if isinstance(value, Index):
-            return Index(self._linear(value.value))
-        if isinstance(value, Apply):
-            return Apply(value.function, tuple(self._scalar(v) for v in value.inputs))
-        if isinstance(value, Convert):
+    def _scalar(self, value: ir.Scalar) -> ir.Scalar:
+        if isinstance(value, ir.Var):
+            return ir.Var(self._name(value.name))
+        if isinstance(value, ir.Index):
+            return ir.Index(self._linear(value.value))
+        if isinstance(value, ir.Apply):
+            return ir.Apply(value.function, tuple(self._scalar(v) for v in value.inputs))
+        if isinstance(value, ir.Convert):
             return dataclasses.replace(value, value=self._scalar(value.value))
-        if isinstance(value, SizeNumber):
+        if isinstance(value, ir.SizeNumber):
             place = self._place(Linear.of(value.size))
             return dataclasses.replace(value, size=str(place))
-        assert isinstance(value, Number)
+        assert isinstance(value, ir.Number)
         return value
 
-    def _statement(self, s: Statement) -> Statement:
-        if isinstance(s, Loop):
+    def _statement(self, s: ir.Statement) -> ir.Statement:
+        if isinstance(s, ir.Loop):
             start, stop = self._linear(s.start), self._linear(s.stop)
             index, body = self._name(s.index), tuple(self._statement(b) for b in s.body)
             return dataclasses.replace(s, index=index, start=start, stop=stop, body=body)
-        if isinstance(s, Load):
+        if isinstance(s, ir.Load):
             access = self._access(s.access)
             return dataclasses.replace(s, name=self._name(s.name), access=access)
-        if isinstance(s, (Let, Set)):
+        if isinstance(s, (ir.Let, ir.Set)):
             value = self._scalar(s.value)
             return dataclasses.replace(s, name=self._name(s.name), value=value)
-        if isinstance(s, (Store, Accumulate)):
+        if isinstance(s, (ir.Store, ir.Accumulate)):
             access, value = self._access(s.access), self._scalar(s.value)
             return dataclasses.replace(s, access=access, value=value)
-        if isinstance(s, Branch):
+        if isinstance(s, ir.Branch):
             then = tuple(self._statement(b) for b in s.then)
             otherwise = tuple(self._statement(b) for b in s.otherwise)
             condition = self._scalar(s.condition)
