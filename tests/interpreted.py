@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tinygrad_rnn.compiler import runner, unrolled, workspace
+from tinygrad_rnn.compiler import runner, unrolled
 from tinygrad_rnn.core.primitive import REGISTRY
 from tinygrad_rnn.kernels import products, runtime
+from tinygrad_rnn.loops import workspace
 
 
 class _Dotted:

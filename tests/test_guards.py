@@ -33,7 +33,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.compiler import workspace as running
+from tinygrad_rnn.loops import workspace as running
 from tinygrad_rnn.ops.guards import Guards
 
 from .interpreted import interpreting

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from ..core.primitive import Array
-from . import workspace
+from ..loops import workspace
+from ..loops.workspace import Workspace, address
 from .marshal import compute, flat, inner_dtype, needed
 from .sequence import SequenceCode
 from .value import Value
-from .workspace import Workspace, address
 
 
 class Residuals:

@@ -8,9 +8,8 @@ import linecache
 import math
 import os
 import pickle
-import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,6 +17,7 @@ from ..core.primitive import Array
 from ..kernels import runtime
 from ..loops import ir
 from ..loops.elementwise import SHARED
+from ..loops.launch import CodeRefused, compiled, why
 from ..loops.lift import Lifted
 from ..loops.writer import KERNELS, Text, write
 from ..ops.facts import facts_of, is_logical, is_zero
@@ -213,41 +213,36 @@ class KernelCall:
         return write(module, KERNELS, beside=beside if where is not None else None)
 
     def _compiled(self) -> Callable[..., Any]:
-        text = self.text().text
         try:
-            code: Callable[..., Any] = runtime.load(text, distinct=True).kernel
+            self.code = compiled(self.text()).kernel
         except MACHINE as error:
             raise NoCode(error) from error
-        except Exception as error:
-            raise self._refused(error) from error
-        self.code = code
-        return code
-
-    def _refused(self, error: Exception) -> CompileError:
-        """Return what a fault of the generated code is to its user: the operation and its line.
-
-        Or all of them, where numba does not say which it is.
-        """
-        said = re.sub(r"\x1b\[[\d;]*m", "", str(error))
-        places = [getattr(error, "lineno", None), *map(int, re.findall(r"line (\d+)", said))]
-        statements = self.text().statements
-        there = (statements[n - 1] for n in places if n is not None and 0 < n <= len(statements))
-        found = [s.origin.value for s in there if s is not None and s.origin is not None]
-        return refused_code(found[-1:] or self.group.members, error)
+        except CodeRefused as refused:
+            statement = refused.statement
+            found = (
+                None if statement is None or statement.origin is None else statement.origin.value
+            )
+            members = self.group.members if found is None else [found]
+            raise refused_code(members, refused.reason) from refused
+        return self.code
 
 
-def refused_code(values: Sequence[Value], error: BaseException | None) -> CompileError:
-    """Return the error for code of operations that cannot be compiled."""
+def refused_code(values: Sequence[Value], why: str) -> CompileError:
+    """Return the error for code of operations that cannot be compiled: the first few of them."""
     found = list(dict.fromkeys(f"{v.op}{line_of(v)}" for v in values))
     found = found if len(found) < 4 else [*found[:3], f"{len(found) - 3} others"]
-    lines = [line.strip() for line in re.sub(r"\x1b\[[\d;]*m", "", str(error)).splitlines()]
-    skipped = ("Failed in", "During:", "File ")
-    first = next((line for line in lines if line and not line.startswith(skipped)), "")
     return CompileError(
-        f"tg.jit: the code for {'; '.join(found)} is refused ({type(error).__name__}: "
-        f"{first[:200]}). The fault is the compiler's; within tg.eager() the function runs as "
-        "if it were not compiled."
+        f"tg.jit: the code for {'; '.join(found)} is refused ({why}). The fault is the compiler's; "
+        "within tg.eager() the function runs as if it were not compiled."
     )
+
+
+class HostLine(NamedTuple):
+    """A line of a program, the variables that it reads or sets, and what it computes."""
+
+    text: str
+    names: tuple[str, ...]
+    origin: Value | KernelCall | None
 
 
 class HostProgram:
@@ -271,9 +266,10 @@ class HostProgram:
         self.kernels: list[KernelCall] = []
         self._names = {v: f"g{k}" for k, v in enumerate(self.inputs)}
         self._scope: dict[str, Any] = {"asarray": np.asarray, "broadcast_to": np.broadcast_to}
-        self._lines: list[tuple[str, Value | KernelCall | None]] = []
+        self._lines: list[HostLine] = []
         self._stored: dict[Value, tuple[int, ...]] = {}
         self._tidy: set[Value] = set()  # what is known to be an array without gaps
+        self._computed: set[Value] = set()  # what has a variable of its own, not given or constant
         self._write(alive(values, self.outputs))
         self.run: Callable[..., tuple[Any, ...]] = self._compiled()
 
@@ -288,7 +284,7 @@ class HostProgram:
             else:
                 self._kernel(entry, [m for m in entry.members if m in self._readers(order)])
         outputs = "".join(self._array(o) + ", " for o in self.outputs)
-        self._put(f"return ({outputs})")
+        self._put(f"return ({outputs})", None, self.outputs)
 
     def _readers(self, order: Sequence[FusionGroup | Value]) -> set[Value]:
         """Return the values that are read outside the group that computes them."""
@@ -306,29 +302,34 @@ class HostProgram:
         try:
             kernel = KernelCall(group, results, self._stored)
         except Refused as refused:
-            raise refused_code([refused.value], refused.__cause__) from refused.__cause__
+            error = refused.__cause__
+            raise refused_code([refused.value], why(error)) from error
         for array in kernel.arrays:
             self._make_tidy(array)
         for r in results:
             self._names[r] = f"v{len(self._names)}"
             self._tidy.add(r)
+            self._computed.add(r)
         called = f"k{len(self.kernels)}"
         self._scope[called] = kernel
         self.kernels.append(kernel)
         targets = ", ".join(self._names[r] for r in results)
         comma = "," if len(results) == 1 else ""
         arguments = ", ".join(self._names[a] for a in kernel.arrays)
-        self._put(f"{targets}{comma} = {called}({arguments})", kernel)
+        text = f"{targets}{comma} = {called}({arguments})"
+        self._put(text, kernel, [*results, *kernel.arrays])
 
-    def _put(self, text: str, value: Value | KernelCall | None = None) -> None:
-        self._lines.append((text, value))
+    def _put(self, text: str, origin: Value | KernelCall | None, values: Sequence[Value]) -> None:
+        """Append a line; `values` are those that it reads or computes."""
+        names = dict.fromkeys(self._names[v] for v in values if v in self._computed)
+        self._lines.append(HostLine(text, tuple(names), origin))
 
     def _make_tidy(self, value: Value) -> None:
         """Make the variable of a value an array without gaps."""
         name = self._name(value)
         if value not in self._tidy:
             self._tidy.add(value)
-            self._put(f"{name} = asarray({name}, order='C')")
+            self._put(f"{name} = asarray({name}, order='C')", None, [value])
 
     def _array(self, value: Value) -> str:
         """Return a variable with a value as an array of its own shape."""
@@ -363,7 +364,9 @@ class HostProgram:
             function = f"{value.op}_{len(self._scope)}"
             self._scope[function] = forward
         self._names[value] = f"v{len(self._names)}"
-        self._put(f"{self._names[value]} = {function}({', '.join(arguments)})", value)
+        self._computed.add(value)
+        text = f"{self._names[value]} = {function}({', '.join(arguments)})"
+        self._put(text, value, [value, *value.sources])
 
     def _constant(self, value: Any) -> str:
         exact = type(value) in (bool, int, type(None))
@@ -394,18 +397,14 @@ class HostProgram:
 
         So its memory is used again.
         """
-        last: dict[str, int] = {}
-        for k, (text, _) in enumerate(self._lines):
-            for name in re.findall(r"\bv\d+\b", text):
-                last[name] = k
+        last = {name: k for k, line in enumerate(self._lines) for name in line.names}
         lines: list[tuple[str, Any]] = []
-        for k, (text, value) in enumerate(self._lines):
-            lines.append((text, value))
-            ends = k < len(self._lines) - 1
-            gone = sorted(name for name, at in last.items() if at == k and ends)
+        for k, line in enumerate(self._lines[:-1]):
+            lines.append((line.text, line.origin))
+            gone = sorted(name for name in line.names if last[name] == k)
             if gone:
                 lines.append((f"del {', '.join(gone)}", None))
-        return lines
+        return [*lines, (self._lines[-1].text, None)]
 
     def source(self) -> str:
         """Return the text, with the lines of the user's code that each part holds, and the loops."""

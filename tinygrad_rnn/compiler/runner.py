@@ -6,26 +6,25 @@ With several threads each takes a part of the batch, in workspaces of its own.
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from ..core.errors import TinygradError
 from ..core.memory import empty
 from ..core.primitive import Array
 from ..core.tape import Node
 from ..kernels import products, runtime
+from ..loops import workspace
 from ..loops.expression import BatchNumber
 from ..loops.ir import Role
-from . import workspace
+from ..loops.launch import CodeRefused, compiled
+from ..loops.workspace import LINE, Workspace
 from .calls import CompiledFunction, Residuals
 from .marshal import compute, elements, flat, needed, owner, pack_rows, unpack_rows
 from .sequence import SequenceCode
 from .sizes import sized
 from .value import CompileError, Value, unsupported
-from .workspace import LINE, Workspace
 
 REMEMBERED = (
     64  # combinations of sizes, or of needed gradients, about which something is remembered
@@ -97,32 +96,13 @@ class Runner:
 
     def _compiled(self) -> Any:
         """Compile the module; a CompileError names the operation that numba does not take."""
-        error: Exception | None = None
-        # in the second each line is found
-        for text in dict.fromkeys((self.code.text(sharing=True).text, self.source)):
-            try:
-                module = runtime.load(text, distinct=True)
-                if error is None:
-                    return module
-            except (TinygradError, OSError, MemoryError):
-                raise
-            except Exception as failed:
-                error = failed
-        lines = [line.strip() for line in re.sub(r"\x1b\[[\d;]*m", "", str(error)).splitlines()]
-        skipped = ("Failed in", "File ", "During: ")
-        said = next((line for line in lines if line and not line.startswith(skipped)), "")[:200]
-        found = (re.search(r", line (\d+)", line) for line in lines)
-        place = getattr(error, "lineno", None) or next((int(n[1]) for n in found if n), 0)
-        unknown = re.search(r"name '(\w+)' is not defined", said)
-        if not place and unknown:  # of which numba does not say where it stands
-            numbered = enumerate(self.source.splitlines(), 1)
-            place = next((k for k, line in numbered if re.search(rf"\b{unknown[1]}\b", line)), 0)
-        why = f"the code for it is refused ({type(error).__name__}: {said})"
-        statements = self.code.text().statements
-        statement = statements[place - 1] if 0 < place <= len(statements) else None
-        if statement is None or statement.origin is None:
-            raise CompileError(f"tg.jit: {self.step.name}: {why}") from error
-        raise unsupported(statement.origin.value, why) from error
+        try:
+            return compiled(self.code.text(sharing=True), self.code.text())
+        except CodeRefused as refused:
+            why, statement = f"the code for it is refused ({refused.reason})", refused.statement
+            if statement is None or statement.origin is None:
+                raise CompileError(f"tg.jit: {self.step.name}: {why}") from refused
+            raise unsupported(statement.origin.value, why) from refused
 
     def _workspace(self, which: str, T: int, rows: int) -> Workspace:
         key = (self.number, which, T, rows)

@@ -249,8 +249,10 @@ class _Expression:
             return self._called(_called_name(tree), [self.value(a) for a in tree.args])
         if isinstance(tree, ast.BoolOp):
             parts = tree.values
+        elif isinstance(tree, (ast.BinOp, ast.UnaryOp)):
+            parts = [tree.operand] if isinstance(tree, ast.UnaryOp) else [tree.left, tree.right]
         else:
-            parts = [tree.left, tree.right] if isinstance(tree, ast.BinOp) else [tree.operand]
+            raise SyntaxError(f"{ast.unparse(tree)} is no part of a scalar expression")
         return self._operator(SIGNS[type(tree.op)], tuple(self.scalar(part) for part in parts))
 
     def _operator(self, sign: str, inputs: tuple[Scalar, ...]) -> Scalar:

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from ..core.primitive import Array
-from ..loops.ir import Array as Buffer
-from ..loops.ir import dtype_of
+from .ir import Array as Buffer
+from .ir import dtype_of
 
 IDLE = 1 << 28  # bytes of all workspaces that wait for their next use
 LINE = 64  # bytes in a cache line, at which arrays begin
