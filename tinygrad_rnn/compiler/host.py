@@ -14,10 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..core.primitive import Array
-from ..kernels import runtime
 from ..loops import ir
 from ..loops.elementwise import SHARED
-from ..loops.launch import CodeRefused, compiled, why
+from ..loops.launch import CodeRefused, Launch, compiled, why
 from ..loops.lift import Lifted
 from ..loops.writer import KERNELS, Text, write
 from ..ops.facts import facts_of, is_logical, is_zero
@@ -153,50 +152,18 @@ class KernelCall:
         nest = Nest(group, find, targets, self.dtype, itertools.count(), Shared("lo", "hi"))
         count = nest.count.constant
         assert count is not None
-        self.count = count
         function = ir.Function(
             "kernel", ("lo", "hi"), (*places.values(), *outs), tuple(nest.statements)
         )
         self.lifted = Lifted(function, self.dtype)
-        self.outs = [(s, o.dtype) for s, o in zip(self.shapes, outs, strict=True)]
-        self.flat = [
-            (np.zeros if last else np.empty, math.prod(s), d)
-            for (s, d), last in zip(self.outs, self.last, strict=True)
-        ]
-        self.adds = any(self.last)
-        self.large = self.count > 1 and math.prod(group.shape) >= SHARED
+        made = [(s, o.dtype) for s, o in zip(self.shapes, outs, strict=True)]
+        shared = count > 1 and math.prod(group.shape) >= SHARED
+        self.launch = Launch(self.lifted, count, made, self.last, shared)
         self.code: Callable[..., Any] | None = None
 
     def __call__(self, *arrays: Array) -> list[Array]:
         """Return the results, from loops that are compiled at the first call."""
-        code = self.code or self._compiled()
-        sizes, numbers, count = self.lifted.sizes, self.lifted.numbers, self.count
-        parts = min(runtime.threads(), count) if self.large else 1
-        if parts == 1:
-            flat = [make(size, dtype) for make, size, dtype in self.flat]
-            code(0, count, sizes, numbers, *arrays, *flat)
-            outs = [o.reshape(shape) for o, (shape, _) in zip(flat, self.outs, strict=True)]
-        else:
-            outs = [
-                np.zeros((parts, *shape), dtype) if last else np.empty(shape, dtype)
-                for (shape, dtype), last in zip(self.outs, self.last, strict=True)
-            ]
-            jobs = []
-            for i in range(parts):
-                lo, hi = count * i // parts, count * (i + 1) // parts
-                mine = [
-                    (o[i : i + 1] if last else o).reshape(-1)
-                    for o, last in zip(outs, self.last, strict=True)
-                ]
-                jobs.append((lo, hi, sizes, numbers, *arrays, *mine))
-            runtime.share(code, jobs)
-            outs = [o.sum(axis=0) if last else o for o, last in zip(outs, self.last, strict=True)]
-        if self.adds:
-            outs = [
-                np.asarray(o, self.dtype) if last else o
-                for o, last in zip(outs, self.last, strict=True)
-            ]
-        return outs
+        return self.launch(self.code or self._compiled(), arrays)
 
     def text(self, where: Callable[[Value], str] | None = None) -> Text:
         """Return the module; `where` gives for a value what to say of it besides its operation."""
