@@ -17,7 +17,7 @@ import numpy as np
 from ..core.primitive import Array
 from ..kernels import runtime
 from ..loops.elementwise import SHARED
-from ..loops.ir import FLOATS, Function, Module, Role, kind_of
+from ..loops.ir import FLOATS, Function, Let, Module, Role, Statement, kind_of
 from ..loops.ir import Array as Buffer
 from ..loops.lift import Lifted
 from ..loops.writer import KERNELS, Text, write
@@ -202,10 +202,12 @@ class KernelCall:
     def text(self, where: Callable[[Value], str] | None = None) -> Text:
         """Return the module; `where` gives for a value what to say of it besides its operation."""
 
-        def beside(statement: Any) -> list[str]:
-            if statement.origin is None or not isinstance(statement.origin.value, Value):
+        def beside(statement: Statement) -> list[str]:
+            if not isinstance(statement, Let) or statement.origin is None:
                 return []
             value = statement.origin.value
+            if not isinstance(value, Value):
+                return []
             return [f"{value.op}{'' if where is None else where(value)}"]
 
         module = Module("the loops of a group of operations", self.dtype, (self.lifted.function,))
@@ -415,6 +417,7 @@ class HostProgram:
         nests = []
         for k, kernel in enumerate(self.kernels):
             text = kernel.text(line_of).text.partition("\n\n\n")[2]
+            text = re.sub(r"types\.void\(.*\), ", "signature, ", text)  # long, and tells nothing
             shape = "x".join(map(str, kernel.group.shape))
             nests.append(f"# {shape}\n{text.replace('def kernel(', f'def k{k}(')}")
         return "\n\n".join([*nests, self._text(note)])
