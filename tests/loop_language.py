@@ -15,10 +15,13 @@ from typing import Any
 from tinygrad_rnn.compiler.sequence import SequenceCode
 from tinygrad_rnn.loops import ir
 
+from .interpreted import interpreting
+
 
 def program_of(fast: Any, xs: Any) -> SequenceCode:
-    """Return the code of a compiled cell for a sequence as data; nothing is compiled."""
-    runner, _ = fast._recording(xs, None)
+    """Return the code of a compiled cell for a sequence, as data; numba is not asked."""
+    with interpreting():
+        runner, _ = fast._recording(xs, None)
     code: SequenceCode = runner.code
     return code
 
@@ -96,7 +99,9 @@ def _element(access: ir.Access) -> str:
 
 
 def _argument(a: Any) -> str:
-    return f"&{a.array.name}[{a.place}]" if isinstance(a, ir.Address) else getattr(a, "name", str(a))
+    return (
+        f"&{a.array.name}[{a.place}]" if isinstance(a, ir.Address) else getattr(a, "name", str(a))
+    )
 
 
 def scalar(value: ir.Scalar) -> str:
