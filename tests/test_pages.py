@@ -21,6 +21,15 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert not missing
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_files_that_a_page_names_are_there(page: Path) -> None:
+    """Files in backticks: a path from the root or from the package, or the name of some file there."""
+    named = re.findall(r"`([\w./]+\.py)`", page.read_text(encoding="utf-8"))
+    known = {path.name for path in (ROOT / "tinygrad_rnn").rglob("*.py")}
+    paths = [n for n in named if n not in known]
+    assert not [n for n in paths if not any((ROOT / f / n).exists() for f in ("", "tinygrad_rnn"))]
+
+
 def test_every_decision_is_in_the_list_and_has_its_parts() -> None:
     page = ROOT / "docs" / "decisions" / "README.md"
     listed = re.findall(r"^(\d+)\. \[(.+)\]\((.+)\)$", page.read_text("utf-8"), re.MULTILINE)

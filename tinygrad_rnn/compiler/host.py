@@ -168,10 +168,12 @@ class KernelCall:
     def text(self, where: Callable[[Value], str] | None = None) -> Text:
         """Return the module; `where` gives for a value what to say of it besides its operation."""
 
-        def beside(statement: Any) -> list[str]:
-            if statement.origin is None or not isinstance(statement.origin.value, Value):
+        def beside(statement: ir.Statement) -> list[str]:
+            if not isinstance(statement, ir.Let) or statement.origin is None:
                 return []
             value = statement.origin.value
+            if not isinstance(value, Value):
+                return []
             return [f"{value.op}{'' if where is None else where(value)}"]
 
         module = ir.Module(
@@ -382,6 +384,7 @@ class HostProgram:
         nests = []
         for k, kernel in enumerate(self.kernels):
             text = kernel.text(line_of).text.partition("\n\n\n")[2]
+            text = re.sub(r"types\.void\(.*\), ", "signature, ", text)  # long, and tells nothing
             shape = "x".join(map(str, kernel.group.shape))
             nests.append(f"# {shape}\n{text.replace('def kernel(', f'def k{k}(')}")
         return "\n\n".join([*nests, self._text(note)])

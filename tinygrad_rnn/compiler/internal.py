@@ -11,6 +11,7 @@ from typing import Any, ClassVar, cast
 
 from ..core.primitive import Primitive
 from ..ops.facts import CHEAP, FREE, Facts
+from .value import CompileError
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +29,7 @@ class Internal:
 
     def forward(self, *inputs: Any, **params: Any) -> Any:
         """Fail: none of these is ever computed outside of generated code."""
-        raise NotImplementedError(self.name)
+        raise CompileError(f"{self.name} is computed by generated code alone")
 
 
 def _entry(name: str, facts: Facts, **more: Any) -> Primitive:

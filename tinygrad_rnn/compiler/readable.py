@@ -16,7 +16,7 @@ from ..loops import ir
 from ..loops.linear import Linear
 from .names import ValueNames, bracketed, transposed
 from .parts import LoopPart, OverStepsPart, ProductPart
-from .value import B, Value
+from .value import B, CompileError, Value
 
 WHAT = {  # what an array is, of the value that it has room for
     ir.Role.INPUT: "{}, of each time",
@@ -167,7 +167,7 @@ class Legend:
             arrays = [a.array for a in call.arguments if isinstance(a, ir.Address)]
             if arrays[-1] == packed:
                 return arrays[0].name
-        raise LookupError(packed.name)
+        raise CompileError(f"no call packs {packed.name}")
 
     def _of_caller(self, function: ir.Function, array: ir.Array) -> tuple[str, str]:
         """Return what an array of the caller is: by what is copied from it or to it, and where."""
@@ -184,7 +184,7 @@ class Legend:
             value = self.names.parts.value_of(call)
             if array in (source, target) and value is not None:
                 return self._copied(call, value, target if source == array else source)
-        raise LookupError(array.name)
+        raise CompileError(f"no call copies {array.name}")
 
     def _copied(self, call: ir.Call, value: Value, other: ir.Array) -> tuple[str, str]:
         """Return what an array of the caller is that is copied to another array, or from it."""

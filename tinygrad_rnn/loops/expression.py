@@ -47,6 +47,10 @@ class NoExpression(Exception):
     """An expression has no meaning in the dtype of its operands; the message says which part."""
 
 
+class UnknownPart(LookupError):
+    """An expression has a part that its language does not know."""
+
+
 class BatchNumber(NamedTuple):
     """A number that depends on the size of the batch: factor * (B + offset) ** power."""
 
@@ -95,6 +99,8 @@ def expression(
     ------
     NoExpression
         If the expression has no meaning among integers or booleans.
+    SyntaxError, LookupError
+        If it is no expression of the language at all.
     """
     tree = parsed(primitive.scalar)
     several = _small_power(primitive, operands, dtype, base)
@@ -252,7 +258,7 @@ class _Expression:
         elif isinstance(tree, (ast.BinOp, ast.UnaryOp)):
             parts = [tree.operand] if isinstance(tree, ast.UnaryOp) else [tree.left, tree.right]
         else:
-            raise SyntaxError(f"{ast.unparse(tree)} is no part of a scalar expression")
+            raise UnknownPart(f"{ast.unparse(tree)} is no part of a scalar expression")
         return self._operator(SIGNS[type(tree.op)], tuple(self.scalar(part) for part in parts))
 
     def _operator(self, sign: str, inputs: tuple[Scalar, ...]) -> Scalar:
