@@ -8,6 +8,7 @@ import linecache
 import math
 import os
 import pickle
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
