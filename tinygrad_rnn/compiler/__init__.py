@@ -1,4 +1,4 @@
-"""The compiler: from one recorded step of a cell to one function for the whole sequence."""
+"""The compiler: from a recorded step, or function, to loops. docs/design.md goes through its files."""
 
 from ..core.tape import add_to_engine
 from .api import jit

@@ -1,4 +1,4 @@
-"""`tg.jit`."""
+"""`tg.jit`: which of the two front ends compiles what it is given, `cell` or `function`."""
 
 from __future__ import annotations
 

@@ -1,12 +1,10 @@
-"""`tg.jit` of an ordinary function.
-
-Recorded once for given shapes, its elementwise runs as loops, one node on the tape.
+"""`tg.jit` of an ordinary function: it is recorded for given shapes, and a call is one node.
 
 A recording is made for each combination of structure, shapes, dtypes, needed gradients, and
 whatever else the function depends on (`ops/guards/`). It holds the forward and the backward
-program, each as a straight line of compiled loops and NumPy calls (`Line`), and the program as it
-was traced, which is what is differentiated again for gradients of gradients, and what tangents are
-pushed through.
+program, each as a straight line of compiled loops and NumPy calls (`HostProgram`), and the program
+as it was traced, which is what is differentiated again for gradients of gradients, and what
+tangents are pushed through.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Values in which the batch and other axes are one axis, such as ``x.reshape(-1, features)`` of (batch, places, features).
+"""Values in which the batch and other axes are one axis.
 
-Such a value is kept with its axes apart, as `Value.merged` says: for each axis of the node the axes of
-the op that it is made of. Products, sums and elementwise work on it become the same work on the
-axes apart, and a reshape that takes the axis apart again finds it so. The code for a step never
-sees a merged axis.
+``x.reshape(-1, features)`` of (batch, places, features) has such an axis. The value is kept with its
+axes apart, and `Value.merged` says for each axis of the node which axes of the value it is made of.
+Products, sums and elementwise work on it become the same work on the axes apart, and a reshape that
+takes the axis apart again finds it so. The code for a step never sees a merged axis.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A compiled unrolling as one node on the tape."""
+"""A compiled unrolling as one node on the tape: its forward pass and its gradients."""
 
 from __future__ import annotations
 

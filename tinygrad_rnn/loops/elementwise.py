@@ -1,7 +1,7 @@
-"""Runs of elementwise nodes as one loop.
+"""The eager kernels: a run of elementwise nodes as one loop.
 
-An `ElementwiseKernel` holds a program whose nodes are all elementwise. It is evaluated node by node with NumPy,
-or, on large arrays, by a numba kernel into which the scalar expressions of the nodes are
+An `ElementwiseKernel` holds a program whose nodes are all elementwise. It is evaluated node by node
+with NumPy, or, on large arrays, by a numba kernel into which the scalar expressions of the nodes are
 substituted. A single operation, a derivative rule and a function of the user's are all of this kind.
 """
 
