@@ -371,8 +371,8 @@ class _Function:
         if isinstance(value, ir.Number):
             return literal(value.value, value.kind)
         if isinstance(value, ir.Index):
-            text = str(value.value)
-            own = PRECEDENCE["+" if " + " in text else "*" if " * " in text else "neg"]
+            text, terms = str(value.value), value.value.terms
+            own = PRECEDENCE["+" if len(terms) > 1 else "*" if "*" in text else "neg"]
             return f"({text})" if own < above else text
         if isinstance(value, ir.SizeNumber):
             return _size_number(value)
