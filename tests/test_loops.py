@@ -626,12 +626,13 @@ def whole_numbers() -> Program:
         Accumulate(Access(total, Linear()), "int_add", Var("v"), np.dtype(np.int8)),
         Accumulate(Access(total, Linear.of(1)), "int_multiply", Var("v")),
         Accumulate(Access(q, Linear()), "or", Apply("<", (Var("v"), Number(-90, Kind.INTEGER)))),
+        Store(Access(total, Linear.of(2)), Number(LEAST, Kind.INTEGER)),
     )
     numbers = np.array([100, 100, -99, 7], np.int64)
-    arrays = {"n": numbers, "total": np.array([0, LEAST + 1]), "q": np.zeros(1, bool)}
+    arrays = {"n": numbers, "total": np.array([0, LEAST + 1, 0]), "q": np.zeros(1, bool)}
     with np.errstate(over="ignore"):
         product_ = np.multiply.reduce(np.array([LEAST + 1, *numbers]))
-    expected = np.array([numbers.astype(np.int8).sum(dtype=np.int8), product_])
+    expected = np.array([numbers.astype(np.int8).sum(dtype=np.int8), product_, LEAST])
     function = Function("whole_numbers", ("size",), (n, total, q), (body,))
     return Program(function, (4,), arrays, {"total": expected, "q": np.array([True])})
 
