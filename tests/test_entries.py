@@ -18,7 +18,14 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
+from tests.test_jit_operations import EXAMPLES
+from tinygrad_rnn.compiler.host import fusable, reducible
+from tinygrad_rnn.compiler.layout import is_view
+from tinygrad_rnn.compiler.program import Builder
+from tinygrad_rnn.compiler.program import given as compiled_as
+from tinygrad_rnn.compiler.value import Value
 from tinygrad_rnn.core.primitive import REGISTRY, Primitive
+from tinygrad_rnn.core.record import apply
 from tinygrad_rnn.core.trace import trace
 from tinygrad_rnn.ops import facts as facts_file
 from tinygrad_rnn.ops import windows  # noqa: F401  (for the registry)
@@ -178,6 +185,157 @@ def _new(name: str, **facts: Any) -> Primitive:
 )
 def test_what_a_new_entry_lacks_is_said(facts: dict[str, Any], words: str) -> None:
     assert words in missing(_new("new_operation", **facts))
+
+
+# --- who can handle it ----------------------------------------------------------------------------
+
+NO_GRADIENT = {
+    "stop_gradient": "that is what it is for",
+    "zeros_like": "it is 0 whatever its input is",
+    "one_hot": "its input holds indices",
+}
+
+
+def in_gradient(entry: Primitive) -> str:
+    """Say how a gradient comes through, or what is missing."""
+    if any(entry.rules):
+        return "by its rules"
+    if entry.name in NO_GRADIENT or result_kinds(entry) <= set("iub"):
+        return "there is none"
+    return f"'{entry.name}' has no derivative rule, and its result is floating"
+
+
+def in_tangent(entry: Primitive) -> str:
+    """Say how a tangent passes through, or what is missing."""
+    if entry.linear is not None:
+        return "by the operation itself"
+    if entry.tangent is not None:
+        return "by a function of its own"
+    if entry.elementwise or not any(entry.rules):
+        return "by its rules"
+    return f"'{entry.name}' is neither linear nor elementwise and says no tangent: jvp refuses it"
+
+
+def in_cell(entry: Primitive) -> str:
+    """Say how a compiled cell has it, or what is missing."""
+    if facts_of(entry).runs_again:
+        return "as its single steps"
+    if facts_of(entry).decomposition is not None:
+        return "by what it is made of"
+    if facts_of(entry).view is not None:
+        return "where its source lies, if strides allow it"
+    if not ways(entry):
+        return missing(entry)
+    return {"pieces": "by copies into their places", "moves": "by loops of its own"}.get(
+        ways(entry)[0], "in a loop with others"
+    )
+
+
+def in_function(entry: Primitive) -> str:
+    """Say how a compiled function has it. Whatever it has no loop for it leaves to NumPy."""
+    facts = facts_of(entry)
+    if facts.runs_again:
+        return "as its single steps"
+    if facts.decomposition is not None:
+        return "by what it is made of"
+    if facts.view is not None:
+        return "where its source lies, if strides allow it"
+    collects = facts.reduction is not None and not isinstance(facts.reduction.start, bool)
+    scalar = entry.scalar is not None and not is_logical(entry)
+    return "in a loop with others" if scalar or facts.casts or collects else "by NumPy"
+
+
+PARTS: dict[str, Callable[[Primitive], str]] = {
+    "gradient": in_gradient,
+    "tangent": in_tangent,
+    "cell": in_cell,
+    "function": in_function,
+}
+
+
+def result_kinds(entry: Primitive) -> set[str]:
+    """The kinds of dtype of its results on its examples."""
+    rng = np.random.default_rng(0)
+    several = given(entry.name)
+    return {np.asarray(entry.forward(*drawn(v, rng), **p)).dtype.kind for v, p in several}
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("name", NAMES)
+def test_each_part_of_the_package_can_handle_it(name: str, part: str) -> None:
+    answer = PARTS[part](REGISTRY[name])
+    assert not answer.startswith("'"), answer
+
+
+def test_how_each_part_handles_an_operation() -> None:
+    found = {n: [PARTS[part](REGISTRY[n]) for part in PARTS] for n in NAMES}
+    assert found["tanh"] == ["by its rules"] * 2 + ["in a loop with others"] * 2
+    assert found["softmax"][2:] == ["by what it is made of"] * 2
+    assert found["transpose"][1:3] == [
+        "by the operation itself",
+        "where its source lies, if strides allow it",
+    ]
+    assert found["take"] == [
+        "by its rules",
+        "by the operation itself",
+        "by loops of its own",
+        "by NumPy",
+    ]
+    assert found["concatenate"][2:] == ["by copies into their places", "by NumPy"]
+    assert found["less"][0] == found["argmax"][0] == "there is none"
+    none = {n for n in NAMES if found[n][0] == "there is none"}
+    assert none >= NO_GRADIENT.keys() and "floor" not in none
+    assert found["max"][1] == "by a function of its own"
+    assert found["checkpoint"][2:] == ["as its single steps"] * 2
+
+
+def test_a_new_operation_that_a_part_cannot_handle() -> None:
+    entry = _new("new_operation")
+    REGISTRY["new_operation"] = entry
+    try:
+        answers = {part: say(entry) for part, say in PARTS.items()}
+    finally:
+        del REGISTRY["new_operation"]
+    assert "no derivative rule" in answers["gradient"]
+    assert "tg.jit refuses a cell that uses it" in answers["cell"]
+    assert answers["function"] == "by NumPy"
+    entry = Primitive("new_operation", lambda x: x, [lambda g: g], shape=lambda x: x)
+    del REGISTRY["new_operation"]
+    assert "jvp refuses it" in in_tangent(entry)
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if not facts_of(REGISTRY[n]).runs_again])
+def test_a_compiled_function_has_it_as_its_facts_say(name: str) -> None:
+    """The compiler's own division of a program of one operation: loops, views, and what is NumPy's."""
+    entry = REGISTRY[name]
+    for values, params in given(name):
+        xs = drawn(values, np.random.default_rng(0))
+        if entry.elementwise:  # conditions are not brought to the dtype of the others
+            numeric = range(len(xs))[entry.promotes]
+            xs = [x if k in numeric else x > 1 for k, x in enumerate(xs)]
+        if not all(x.size for x in xs) or not np.asarray(entry.forward(*xs, **params)).size:
+            continue
+        program = trace(lambda *ts, params=params: apply(entry, ts, params), *xs)
+        builder, found = Builder(), list[Value]()
+        builder.known.update({node: compiled_as(node) for node in program.inputs})
+        builder.add(program.nodes, found)
+        loops = all(is_view(v) or fusable(v) or reducible(v) for v in found)
+        says = in_function(entry)
+        if says == "in a loop with others":
+            assert loops or not any(x.dtype.kind == "f" for x in xs)
+        elif says == "by NumPy":
+            assert not loops
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if not facts_of(REGISTRY[n]).runs_again])
+def test_every_operation_is_tried_in_a_compiled_cell(name: str) -> None:
+    if name != "part":  # which cuts the results of a piece of code that is run again
+        assert name in {example.name for example in EXAMPLES}
+
+
+def test_no_two_operations_have_one_sign_in_a_picture() -> None:
+    signs_of = [facts_of(REGISTRY[n]).symbol or n for n in NAMES]
+    assert len(set(signs_of)) == len(signs_of)
 
 
 def test_what_has_no_facts_is_known_for_nothing() -> None:

@@ -14,13 +14,15 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
-from tinygrad_rnn.compiler.run import Runner
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.core.primitive import Primitive, Spec
+from tinygrad_rnn.compiler.host import HostProgram
+from tinygrad_rnn.compiler.runner import Runner
+from tinygrad_rnn.core.primitive import LARGE, Primitive, Spec
 from tinygrad_rnn.core.record import apply
 from tinygrad_rnn.core.trace import trace
-from tinygrad_rnn.kernels import fused, products, runtime
+from tinygrad_rnn.kernels import products, runtime
+from tinygrad_rnn.loops.elementwise import ElementwiseKernel, LargeRule, dispatching
 
 from .canonical import digest
 
@@ -76,10 +78,10 @@ def of_sequence(cell: Callable[..., Any], run: Callable[[Any], Any]) -> Texts:
             run(fast)
         except REFUSED:
             return {"refused": ""}
-    runner: Runner = next(iter(fast._runners.values()))
+    runner: Runner = next(iter(fast._code.runners.values()))
     tables = "".join(
         f"tables_of_{which} = {[_described(t) for t in function.tables]}\n"
-        for which, function in runner.module.functions.items()
+        for which, function in runner.code.functions.items()
     )
     return {"in place": runner.source + tables, "shared": compiled[0]}
 
@@ -97,25 +99,24 @@ def of_function(function: Callable[..., Any], run: Callable[[Any], Any]) -> Text
             run(fast)
         except REFUSED:
             return {"refused": ""}
-    recording = next(iter(fast._recordings.values()))
+    recording = next(iter(fast._programs.values()))
     programs = {"forward": recording._forward, "backward": recording._backward}
-    return {name: _of_program(line) for name, line in programs.items() if line is not None}
+    return {name: _of_program(made) for name, made in programs.items() if made is not None}
 
 
-def _of_program(line: Any) -> str:
-    """Return the text of a straight program, with what its names stand for, and of its loop nests."""
-    signature, _, body = line._text(None).partition("\n")
+def _of_program(program: HostProgram) -> str:
+    """Return the text of a host program, with what its names stand for, and of its loop nests."""
+    signature, _, body = program._text(None).partition("\n")
     given = [
         f"    {name} = {_described(value)!r}\n"
-        for name, value in line._scope.items()
+        for name, value in program._scope.items()
         if not callable(value)
     ]
     nests = []
-    for k, launch in enumerate(line.launches):
-        text = launch.nest.source().replace("def kernel(", f"def kernel{k}(")
-        nests.append(
-            f"{text}\nof_kernel{k} = {launch.nest.sizes.tolist()}, {_described(launch.nest.numbers)!r}\n"
-        )
+    for k, kernel in enumerate(program.kernels):
+        text = kernel.text().text.replace("def kernel(", f"def kernel{k}(")
+        sizes, numbers = kernel.lifted.sizes.tolist(), _described(kernel.lifted.numbers)
+        nests.append(f"{text}\nof_kernel{k} = {sizes}, {numbers!r}\n")
     return "\n".join([signature, "".join(given) + body, *nests])
 
 
@@ -139,7 +140,7 @@ def _is_condition(primitive: Primitive, place: int) -> bool:
 def of_forward(primitive: Primitive, params: dict[str, Any]) -> Texts:
     """Return the kernels of an elementwise operation: for each dtype, of like arrays and of rows."""
     return _kernels(
-        lambda: fused.dispatching(primitive, primitive.forward, 1),
+        lambda: dispatching(primitive, primitive.forward, 1),
         lambda make: [make(k, _is_condition(primitive, k)) for k in range(len(primitive.inputs))],
         params,
     )
@@ -161,13 +162,13 @@ def of_rule(primitive: Primitive, position: int, params: dict[str, Any]) -> Text
         saved = (out, *(make(k, _is_condition(primitive, k)) for k in range(count)))
         return [g, *rule.pick((*saved, node, *node.inputs, *node.params.values(), position))]
 
-    return _kernels(lambda: fused.LargeRule(rule.function), values, {})
+    return _kernels(lambda: LargeRule(rule.function), values, {})
 
 
 def of_elementwise(function: Callable[..., Any], count: int) -> Texts:
     """Return the kernels of a function of the user's with so many inputs, as `of_forward` does."""
     return _kernels(
-        lambda: fused.Chain(trace(function, *[Spec(()) for _ in range(count)])),
+        lambda: ElementwiseKernel(trace(function, *[Spec(()) for _ in range(count)])),
         lambda make: [make(k, False) for k in range(count)],
         {},
     )
@@ -178,7 +179,7 @@ def _kernels(
     values: Callable[[_Make], Sequence[Any]],
     params: dict[str, Any],
 ) -> Texts:
-    size = 2 * fused.LARGE
+    size = 2 * LARGE
     found: Texts = {}
     for dtype in (np.float32, np.float64):
 

@@ -196,7 +196,9 @@ class Explanation:
         names = self.names
         if isinstance(part, LoopPart):
             name = f"loop {part.number}"
-            does = ", ".join(names.stored(part)) or names.label(part.stored[0])
+            # numbers outside of loops may be read by the next loop alone, and not be stored
+            first = next(iter([*part.stored, *part.computed]))
+            does = ", ".join(names.stored(part)) or names.label(first)
         elif isinstance(part, ProductPart):
             name, target = "product", names.names.get(part.value) or part.target.name
             does = f"{target} = {' + '.join(names.product(f) for f in part.factors)}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from .ir import (
+    ROUTINES,
     Accumulate,
     Address,
     Array,
@@ -20,6 +21,7 @@ from .ir import (
     Module,
     Role,
     Set,
+    SizeNumber,
     Statement,
     Store,
     Var,
@@ -33,6 +35,7 @@ enabled = False
 # what code never writes to, and what it only hands over to matrix kernels
 READ_ONLY = (Role.HOISTED, Role.REPLICATED, Role.TABLE)
 OPAQUE = (Role.PACKED, Role.CALLER)
+SIMPLE = (Let, Load, Set, Store, Accumulate)  # what may stand in a loop over lanes
 
 
 class WrongProgram(AssertionError):
@@ -46,8 +49,9 @@ def checked(module: Module) -> Module:
     ------
     WrongProgram
         If a name is read before it is there or given twice, if an array is not among those that a
-        function is given, if something is written that code only reads, or if the loop over lanes
-        is not the innermost.
+        function is given, if something is written that code only reads, if a loop over lanes has
+        more inside than reading, computing and writing at places that its index alone moves, or if
+        a call does not give what its routine takes.
     """
     if enabled:
         for function in module.functions:
@@ -78,6 +82,8 @@ class _Check:
     def _block(self, statements: Iterable[Statement], names: set[str], *, lanes: bool) -> None:
         """Check statements in order; `names` gets what they give."""
         for s in statements:
+            if lanes and not isinstance(s, SIMPLE):
+                raise self._wrong(s, "it stands inside of a loop over lanes")
             self._reads(s, names)
             self._writes(s)
             if isinstance(s, (Define, Let, Load)):
@@ -86,16 +92,39 @@ class _Check:
                 raise self._wrong(s, f"'{s.name}' is set before it is there")
             elif isinstance(s, Buffer):
                 self.arrays.add(s.array)
+            elif isinstance(s, Call):
+                self._called(s)
             elif isinstance(s, Loop):
-                if lanes:
-                    raise self._wrong(s, "a loop inside of a loop over lanes")
-                if {s.index, s.rest} & names:  # loops one after the other may have the same index
-                    raise self._wrong(s, f"'{s.index}' is given twice")
-                inner = names | {s.index} | ({s.rest} if s.rest else set())
-                self._block(s.body, inner, lanes=s.kind is LoopKind.LANES)
+                self._loop(s, names)
             elif isinstance(s, Branch):
-                self._block(s.then, set(names), lanes=lanes)
-                self._block(s.otherwise, set(names), lanes=lanes)
+                self._block(s.then, set(names), lanes=False)
+                self._block(s.otherwise, set(names), lanes=False)
+
+    def _loop(self, loop: Loop, names: set[str]) -> None:
+        if {loop.index, loop.rest} & names:  # loops one after the other may have the same index
+            raise self._wrong(loop, f"'{loop.index}' is given twice")
+        inner = names | {loop.index} | ({loop.rest} if loop.rest else set())
+        if loop.kind is LoopKind.LANES:
+            for s in loop.body:
+                moved = sorted({n for a in accesses(s) for n in a.place.names} - inner)
+                if moved:  # the writer computes before the loop where it begins
+                    raise self._wrong(s, f"{moved} are read for a place before they are there")
+        self._block(loop.body, inner, lanes=loop.kind is LoopKind.LANES)
+
+    def _called(self, call: Call) -> None:
+        function, count = self.functions.get(call.routine), ROUTINES.get(call.routine)
+        if function is not None:
+            count = len(function.arrays) + len(function.sizes)
+        if count is None:
+            raise self._wrong(call, f"'{call.routine}' is called, and there is no such routine")
+        if len(call.arguments) != count:
+            raise self._wrong(
+                call, f"'{call.routine}' is given {len(call.arguments)} arguments, not {count}"
+            )
+        for k, array in enumerate(() if function is None else function.arrays):
+            given = call.arguments[k]
+            if not isinstance(given, Array) or given.kind is not array.kind:
+                raise self._wrong(call, f"'{call.routine}' is not given an array as '{array.name}'")
 
     def _give(self, statement: Statement, name: str, names: set[str]) -> None:
         if name in self.given or name in names:
@@ -105,9 +134,10 @@ class _Check:
 
     def _reads(self, s: Statement, names: set[str]) -> None:
         read = {name for form in forms(s) for name in form.names}
-        read |= {n.name for v in numbers(s) for n in scalars(v) if isinstance(n, Var)}
-        inside = {s.index} if isinstance(s, Loop) else set()
-        missing = sorted(read - names - inside)
+        inner = [n for v in numbers(s) for n in scalars(v)]
+        read |= {n.name for n in inner if isinstance(n, Var)}
+        read |= {n.size for n in inner if isinstance(n, SizeNumber)}
+        missing = sorted(read - names)
         if missing:
             raise self._wrong(s, f"{missing} are read before they are there")
 

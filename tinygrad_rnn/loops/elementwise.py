@@ -377,7 +377,8 @@ def dispatching(
     """
     chains: dict[tuple[Any, ...], ElementwiseKernel] = {}
 
-    def large(*arrays: Any, **params: Any) -> Any:
+    def large(*arrays: Any, **given: Any) -> Any:
+        params = primitive.defaults | given
         key = tuple(map(repr, params.values()))  # -0.0 is equal to 0.0, and 1 to True
         if key not in chains:
             chains[key] = ElementwiseKernel(

@@ -347,6 +347,9 @@ class Branch(Statement):
     otherwise: tuple[Statement, ...] = ()
 
 
+ROUTINES = {"pack": 7, "multiply": 8, "transpose": 9, "gradient": 12}  # matrix kernels: arguments
+
+
 @dataclass(frozen=True, slots=True)
 class Call(Statement):
     """A call of a matrix kernel, or of a function of the module."""

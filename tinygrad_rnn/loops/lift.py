@@ -42,7 +42,8 @@ class Lifted:
             function, body=body, size_table=names, number_table=tuple(self._numbers.values())
         )
         self.sizes = np.array([n for _, n in self._sizes.values()], np.int64)
-        self.numbers = np.array(list(self._numbers), dtype)
+        with np.errstate(over="ignore"):  # in float32 a large number is infinite
+            self.numbers = np.array(list(self._numbers), dtype)
 
     def _size(self, key: Any, value: int) -> str:
         """Return the name of a size; those of other places have other names, also if they are equal."""

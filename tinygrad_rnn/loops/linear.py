@@ -63,11 +63,6 @@ class Linear:
         return self.terms[0][1] if len(self.terms) == 1 and not self.terms[0][0] else None
 
     @property
-    def one(self) -> bool:
-        """Whether it is the number 1."""
-        return self.terms == (((), 1),)
-
-    @property
     def names(self) -> set[str]:
         """The names in it."""
         return {name for names, _ in self.terms for name in names}
@@ -81,11 +76,6 @@ class Linear:
     def without(self, *indices: str) -> Linear:
         """Return what is left where these indices are 0."""
         return Linear(tuple(t for t in self.terms if not any(i in t[0] for i in indices)))
-
-    def renamed(self, names: dict[str, str]) -> Linear:
-        """Return the same form with other names."""
-        terms = [(tuple(names.get(name, name) for name in term), n) for term, n in self.terms]
-        return _sorted({tuple(sorted(term, key=_order)): n for term, n in terms})
 
     def __str__(self) -> str:
         plus = [_product_text(names, n) for names, n in self.terms if n > 0]

@@ -24,13 +24,15 @@ def shared(module: ir.Module) -> ir.Module:
 
     In a function whose arrays are handed over as addresses all loops become functions: its arrays
     are no arguments, and of arguments alone LLVM is told that they do not overlap
-    (`kernels.scalar.distinct_arrays`).
+    (`kernels.scalar.distinct_arrays`). A loop that works on numbers from outside of it, such as the
+    sum of a row that is the only one, stays where it is.
     """
     found: dict[Any, list[_Renamed]] = {}
     for function in module.functions:
         for loop in _loops(function.body):
             renamed = _Renamed(loop, function)
-            found.setdefault(renamed.key, []).append(renamed)
+            if renamed.closed:
+                found.setdefault(renamed.key, []).append(renamed)
     functions: list[ir.Function] = []
     calls: dict[int, ir.Call] = {}
     for several in found.values():
@@ -86,6 +88,7 @@ class _Renamed:
             repr(n.value) for n in every if isinstance(n, ir.Number)
         )  # -0.0 is equal to 0.0
         self.key = (self.body, tuple(self.arrays.values()), tuple(self.places.values()), exact)
+        self.closed = self.names.keys() <= self.own  # whether all its numbers are its own
 
     def as_function(self, name: str) -> ir.Function:
         """Return the function that does what the loop does."""

@@ -20,7 +20,6 @@ from . import ir
 from .check import checked
 from .linear import Linear
 
-ROUTINES = {"pack": 7, "multiply": 8, "transpose": 9, "gradient": 12}  # matrix kernels: arguments
 PRECEDENCE = {"or": 1, "and": 2, "not": 3, "+": 5, "-": 5, "*": 6, "/": 6, "neg": 7}
 COMPARED = ("<", "<=", ">", ">=", "==", "!=")
 INDENT = "    "
@@ -43,6 +42,7 @@ class Style:
         Elements are read at unsigned places, for which numba asks no question about negative ones,
         and not through slices. In a module with hundreds of loops a slice of each array takes
         several times as long to compile; in a kernel of few loops it runs a little faster.
+        Arrays that are handed over as pointers, of inner and packed functions, have no slices.
     open_extents : bool
         Extents that are known are multiplied by `one`, a size that is 1. LLVM would write out loops
         over few features one by one, for minutes.
@@ -111,7 +111,7 @@ def _head(module: ir.Module, written: Sequence[_Function]) -> list[str]:
         s.routine
         for f in module.functions
         for s in ir.walk(f.body)
-        if isinstance(s, ir.Call) and s.routine in ROUTINES
+        if isinstance(s, ir.Call) and s.routine in ir.ROUTINES
     }
     inner = any(f.inner for f in module.functions)
     packed = any(f.packed for f in module.functions)
@@ -144,7 +144,7 @@ def _head(module: ir.Module, written: Sequence[_Function]) -> list[str]:
             "# A matrix (N, K) with strides is packed once, and then multiplied with (K, B) to (N, B)."
         )
     for name in sorted(called):
-        types = f"types.void(*[types.int64] * {ROUTINES[name]})"
+        types = f"types.void(*[types.int64] * {ir.ROUTINES[name]})"
         head.append(f'{name} = types.ExternalFunction("{symbol(name, module.dtype)}", {types})')
     return head
 
@@ -371,7 +371,9 @@ class _Function:
         if isinstance(value, ir.Number):
             return literal(value.value, value.kind)
         if isinstance(value, ir.Index):
-            return f"({value.value})" if above and len(value.value.terms) > 1 else str(value.value)
+            text, terms = str(value.value), value.value.terms
+            own = PRECEDENCE["+" if len(terms) > 1 else "*" if "*" in text else "neg"]
+            return f"({text})" if own < above else text
         if isinstance(value, ir.SizeNumber):
             return _size_number(value)
         if isinstance(value, ir.Convert):
@@ -418,8 +420,10 @@ class _Places:
         if not stride:
             return f"{array}[{place}]"
         if stride.constant != 1:
-            step = f"U({stride})" if unsigned else str(stride)
-            return f"{array}[{place} + {index} * {step}]"
+            down = all(n < 0 for _, n in stride.terms)  # an unsigned number is not negative
+            size = stride * -1 if down else stride
+            step = f"U({size})" if unsigned else str(size)
+            return f"{array}[{place} {'-' if down else '+'} {index} * {step}]"
         return (
             f"{array}[{place} + {index}]" if unsigned else f"{self._slice(array, place)}[{index}]"
         )

@@ -10,11 +10,9 @@ from ..core.errors import TinygradError
 from ..core.tape import Node, Older, context
 from ..core.tensor import Tensor
 from ..core.tree import leaves
+from ..ops.facts import FREE, facts_of, infix
 from ..recurrent.products import Around, around
 from .wrappers import Wrapper
-
-# operations whose result is another look at their first operand
-_VIEWS = {"getitem", "reshape", "transpose", "swapaxes", "expand_dims", "squeeze", "broadcast_to"}
 
 
 class NamedProducts(Around):
@@ -134,7 +132,7 @@ class UnnamedProduct:
             ):
                 continue
             seen.add(node)
-            if node.op == "matmul" and any(
+            if infix(node.primitive) == "@" and any(
                 self.is_carried(a) and self.is_weight(b)
                 for a, b in (node.inputs, node.inputs[::-1])
             ):
@@ -152,9 +150,9 @@ class UnnamedProduct:
             if not isinstance(n, Node) or n in seen or n in self.older or n in self.named:
                 continue
             seen.add(n)
-            if n.op in _VIEWS:
+            if _is_another_look(n):
                 stack.append(n.inputs[0])
-            elif n.op == "multiply":
+            elif infix(n.primitive) == "*":
                 stack += n.inputs
         return False
 
@@ -176,3 +174,10 @@ class UnnamedProduct:
             leaf_nodes += [n] if n.primitive is None else []
             stack += n.inputs
         return any(n.requires_grad for n in leaf_nodes)
+
+
+def _is_another_look(node: Node) -> bool:
+    """Whether a node has elements of its input as they lie in memory, in another shape or order."""
+    found, facts = node.primitive, facts_of(node.primitive)
+    moves = found is not None and not found.elementwise
+    return moves and facts.view is not None and facts.cost is FREE

@@ -271,11 +271,9 @@ def broadcast_rule(
         elif forward is None or all(a.dtype.kind == "f" for a in arrays):
             dtype = np.result_type(*(s.dtype if hasattr(s, "dtype") else s for s in specs))
         else:
-            dtype = np.asarray(
-                forward(
-                    *(np.ones(1, s.dtype) if hasattr(s, "dtype") else s for s in specs), **params
-                )
-            ).dtype
+            n = int(all(0 not in a.shape for a in arrays))  # of none there are negative powers
+            ones = (np.ones(n, s.dtype) if hasattr(s, "dtype") else s for s in specs)
+            dtype = np.asarray(forward(*ones, **params)).dtype
         return Spec(broadcast(*(a.shape for a in arrays)), dtype)
 
     return rule
