@@ -68,6 +68,8 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("_ties", "x -> top"): LIKE,
     ("_extreme_tangent", "x -> t"): LIKE,
     ("norm, tangent", "x -> t"): LIKE,
+    ("_cummax_rule", "g -> out"): LIKE,
+    ("cummax, tangent", "t -> out"): LIKE,
     ("_of", "axis -> x"): "without an axis, all are named one by one",
     ("_pairs", "given -> pad_width"): "NumPy makes the same array of it",
     ("_norm_slope", "1.0 -> 2.0"): "the numerator is 0",

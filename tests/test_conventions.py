@@ -30,6 +30,10 @@ CONVENTIONS: list[Row] = [
     ("max", "ties", lambda x: tg.max(x), [[3.0, 1.0, 3.0, 3.0]], 3.0, [[0.333333333, 0.0, 0.333333333, 0.333333333]]),
     ("max", "ties in rows", lambda x: tg.max(x, axis=1), [[[2.0, 2.0], [1.0, 5.0]]], [2.0, 5.0], [[[0.5, 0.5], [0.0, 1.0]]]),
     ("min", "ties", lambda x: tg.min(x), [[3.0, 1.0, 1.0, 3.0]], 1.0, [[0.0, 0.5, 0.5, 0.0]]),
+    ("cummax", "ties", lambda x: tg.cummax(x), [[1.0, 3.0, 3.0, 2.0, 3.0]], [1.0, 3.0, 3.0, 3.0, 3.0], [[1.0, 4.0, 0.0, 0.0, 0.0]]),
+    ("cummax", "zeros", lambda x: tg.cummax(x), [[-0.0, 0.0, -0.0]], [0.0, 0.0, 0.0], [[3.0, 0.0, 0.0]]),
+    ("cummax", "nan", lambda x: tg.cummax(x), [[1.0, nan, 5.0, nan]], [1.0, nan, nan, nan], [[1.0, 3.0, 0.0, 0.0]]),
+    ("cummax", "inf", lambda x: tg.cummax(x), [[-inf, -inf, inf, inf]], [-inf, -inf, inf, inf], [[2.0, 0.0, 2.0, 0.0]]),
     ("max", "inf", lambda x: tg.max(x), [[inf, 1.0, inf]], inf, [[0.5, 0.0, 0.5]]),
     ("abs", "zero", tg.abs, [[-2.0, 0.0, -0.0, 3.0, -inf]], [2.0, 0.0, 0.0, 3.0, inf], [[-1.0, 0.0, 0.0, 1.0, -1.0]]),
     ("sign", "zero", tg.sign, [[-2.0, 0.0, 3.0]], [-1.0, 0.0, 1.0], [[0.0, 0.0, 0.0]]),
@@ -145,7 +149,7 @@ def test_large_arrays_follow_the_same_conventions() -> None:
         if (
             np.ndim(inputs[0]) != 1
             or np.ndim(value) != 1
-            or name in ("softmax", "log_softmax", "cumprod", "norm", "max", "min")
+            or name in ("softmax", "log_softmax", "cummax", "cumprod", "norm", "max", "min")
         ):
             continue
         for dtype in FLOATS:
@@ -211,7 +215,7 @@ def test_integers_stay_integers_elsewhere() -> None:
     x = tg.tensor([1, 2, 3])
     assert x.dtype == np.int64
     for y in (x + x, x * 2, x - 1, x**2, x % 2, -x, abs(x), tg.sum(x), tg.maximum(x, 2), tg.clip(x, 1, 2), tg.square(x), tg.sign(x),
-              tg.cumsum(x)):  # fmt: skip
+              tg.cumsum(x), tg.cummax(x)):  # fmt: skip
         assert y.dtype == np.int64
     assert tg.sum(x > 1).dtype == np.int64
     assert (x > 1).dtype == bool

@@ -628,16 +628,16 @@ def test_a_reduction_collects_to_the_result(
     np.testing.assert_allclose(found, expected, rtol=1e-5 if dtype == np.float32 else 1e-13)
 
 
-@pytest.mark.parametrize("name", stating("reduction"))
+@pytest.mark.parametrize("name", stating("reduction") + stating("scan"))
 def test_a_reduction_says_what_becomes_of_a_zero(name: str) -> None:
-    reduction = facts_of(REGISTRY[name]).reduction
+    reduction = facts_of(REGISTRY[name]).reduction or facts_of(REGISTRY[name]).scan
     assert reduction is not None
     zeros = np.array([-0.0, -0.0])
-    result = np.asarray(REGISTRY[name].forward(zeros))
+    result = np.asarray(REGISTRY[name].forward(zeros)).reshape(-1)[-1]
     state = collected(reduction, zeros, result.dtype)[-1]
     lost = np.signbit(float(state)) and not np.signbit(float(result))
     assert reduction.plain_zero == lost
-    assert reduction.additive == (name == "sum")
+    assert reduction.additive == (name in ("sum", "cumsum"))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -94,6 +94,7 @@ CASES = [
     Case("sum over an axis", lambda: x23.sum(axis=2), tg.ShapeError, (r"sum\(x float32\(2, 3\), axis=2", r"axis 2 is out of range", HERE)),
     Case("mean over an axis twice", lambda: x23.mean(axis=(0, -2)), tg.ShapeError, (r"names an axis twice",)),
     Case("softmax axis", lambda: tg.softmax(x23, axis=5), tg.ShapeError, (r"softmax\(x", r"axis 5 is out of range", HERE)),
+    Case("cummax axis", lambda: tg.cummax(x23, 3), tg.ShapeError, (r"cummax\(x", r"axis 3 is out of range")),
     Case("cumsum axis", lambda: tg.cumsum(x23, 3), tg.ShapeError, (r"cumsum\(x", r"axis 3 is out of range")),
     Case("max of nothing", lambda: named((0, 3), "e").max(), tg.ShapeError, (r"max\(e float32\(0, 3\)", "empty", "nothing to choose from")),
     Case("argmax of nothing", lambda: tg.argmax(named((0,), "e")), tg.ShapeError, ("argmax", "nothing to choose from")),

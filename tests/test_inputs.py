@@ -467,7 +467,7 @@ def test_more_corrections_than_numbers(
 
 # --- axes of no dimensions --------------------------------------------------------------------------------------------------
 
-ALONG = (tg.sum, tg.mean, tg.max, tg.min, tg.prod, tg.norm, tg.cumsum, tg.cumprod, tg.softmax, tg.log_softmax, tg.logsumexp, tg.var, tg.std,
+ALONG = (tg.sum, tg.mean, tg.max, tg.min, tg.prod, tg.norm, tg.cummax, tg.cumsum, tg.cumprod, tg.softmax, tg.log_softmax, tg.logsumexp, tg.var, tg.std,
          tg.argmax, tg.argmin, tg.any, tg.all, tg.flip)  # fmt: skip
 
 

@@ -419,6 +419,26 @@ def test_tokens() -> None:
         np.testing.assert_allclose(b, a, rtol=1e-10)
 
 
+def test_a_running_maximum_chooses_as_in_the_plain_step() -> None:
+    """Among equal elements, zeros of both signs, infinities and nan: values and gradients."""
+    special = np.array([0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, np.nan])
+    xs = np.random.default_rng(2).choice(special, (T, 200, 4))
+
+    def step(x: Any, h: Any) -> Any:
+        y = tg.cummax(x)
+        return y, h
+
+    found = []
+    with interpreting():
+        for run in (step, tg.jit(step)):
+            x = tg.tensor(xs, requires_grad=True)
+            ys, _ = tg.unroll(run, x, np.zeros((200, 4)))
+            ys.backward(np.cos(np.arange(ys.size)).reshape(ys.shape))
+            found.append([ys.numpy(), np.signbit(ys.numpy()), x.grad.numpy()])
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_array_equal(b, a)
+
+
 REFUSED: list[tuple[str, Callable[[Any], Any], str]] = [
     ("some rows", lambda x: x * x[0], "getitem .*single rows of the batch"),
     ("rows turned round", lambda x: tg.flip(x, 0) * x, "getitem .*moves them; give it whole rows"),

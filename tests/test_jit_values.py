@@ -218,7 +218,7 @@ WHOLE: list[Callable[[Any, Any], Any]] = [
     lambda a, b: a + b, lambda a, b: a - b, lambda a, b: a * b, lambda a, b: a % b, lambda a, b: a / b, lambda a, b: a + True, lambda a, b: a * 2 - 1, lambda a, b: 100 * a,
     lambda a, b: a * 0.5, lambda a, b: a % 3, lambda a, b: -a, lambda a, b: abs(a), lambda a, b: tg.maximum(a, b), lambda a, b: tg.minimum(a, 2), lambda a, b: a < b, lambda a, b: a == 1,
     lambda a, b: tg.where(a > b, a, b), lambda a, b: tg.where(a > b, 1, 0), lambda a, b: tg.where(a > b, 1.0, 0.0), lambda a, b: tg.where(a, b, 3), lambda a, b: a.sum(), lambda a, b: a.max(0),
-    lambda a, b: tg.cumsum(a), lambda a, b: tg.mean(a), lambda a, b: a.astype(np.int8), lambda a, b: a.astype(bool), lambda a, b: a.astype(np.float32) * b, lambda a, b: tg.sign(a),
+    lambda a, b: tg.cumsum(a), lambda a, b: tg.cummax(a), lambda a, b: tg.mean(a), lambda a, b: a.astype(np.int8), lambda a, b: a.astype(bool), lambda a, b: a.astype(np.float32) * b, lambda a, b: tg.sign(a),
     lambda a, b: tg.clip(a, 0, 3), lambda a, b: a**2, lambda a, b: tg.square(a), lambda a, b: tg.sqrt(abs(a)), lambda a, b: tg.logical_and(a, b), lambda a, b: tg.relu(a), lambda a, b: a @ b,
     lambda a, b: tg.prod(a), lambda a, b: tg.any(a), lambda a, b: tg.argmax(a), lambda a, b: a[::-1] * b.reshape(-1), lambda a, b: (a > 0).sum() + a, lambda a, b: (a > 0) * (b > 0),
 ]  # fmt: skip
@@ -276,7 +276,7 @@ def test_axes_of_one_number() -> None:
         same(
             lambda x, a=axis: [
                 getattr(tg, name)(x, a) * 2 + 1
-                for name in ("softmax", "log_softmax", "cumsum", "cumprod")
+                for name in ("softmax", "log_softmax", "cummax", "cumsum", "cumprod")
             ],
             np.array(1.7),
             order=2,

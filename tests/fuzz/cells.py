@@ -408,12 +408,13 @@ class Case:
                     "logsumexp",
                     "norm",
                     "softmax",
+                    "cummax",
                     "cumsum",
                     "prod",
                     "log_softmax",
                 ]
             )
-            if name in ("softmax", "cumsum", "log_softmax"):
+            if name in ("softmax", "cummax", "cumsum", "log_softmax"):
                 self.let(f"tg.{name}({n}, axis={axis})", a.shape, dtype, False)
             else:
                 if name == "norm":
@@ -630,12 +631,12 @@ class Case:
                 other = b.name if b.dtype == a.dtype else c
                 self.let(f"tg.where({m.name}, {n}, {other})", s, a.dtype, True)
         elif choice == "reduce" and s and 0 not in s:
-            name = self.pick(["sum", "max", "min", "cumsum", "argmax", "argmin"])
+            name = self.pick(["sum", "max", "min", "cummax", "cumsum", "argmax", "argmin"])
             if name in ("sum", "cumsum") and a.dtype[0] == "u":
                 return
             shape, dtype = (
-                (s if name == "cumsum" else s[:-1]),
-                a.dtype if name in ("max", "min") else "int64",
+                (s if name in ("cummax", "cumsum") else s[:-1]),
+                a.dtype if name in ("max", "min", "cummax") else "int64",
             )
             self.let(f"tg.{name}({n}, axis=-1)", shape, dtype, True)
         elif choice == "product" and len(s) == 1 and s != (0,):

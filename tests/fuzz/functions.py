@@ -411,7 +411,7 @@ class Written:
         if a is None:
             return None
         n = self.pool[a].ndim
-        names = ["sum", "max", "min", "any", "all", "argmax", "argmin", "cumsum"]
+        names = ["sum", "max", "min", "any", "all", "argmax", "argmin", "cummax", "cumsum"]
         names += (
             []
             if self.special
@@ -436,7 +436,7 @@ class Written:
         # in the loop that computes what is reduced
         if self.pool[a].dtype.kind == "f" and rng.random() < 0.5:
             a = f"(-abs({a}))" if self.special else f"({a} * 0.7 - 0.9)"
-        if name in ("softmax", "log_softmax", "cumsum", "cumprod"):
+        if name in ("softmax", "log_softmax", "cummax", "cumsum", "cumprod"):
             return f"tg.{name}({a}, {self._axes(n, several=False).replace('None', '-1')})"
         if name == "standardised":
             return (

@@ -385,6 +385,8 @@ class Gathers:
         before: list[Any] = list(names)
         before[axis] = Linear.of(names[axis]) + -1
         loads, number = self._source(value, self.find(source).at(names, source.shape), source)
+        if scan.plain_zero and value.dtype.kind == "f":
+            number = ir.Apply("+", (number, self._number(0.0, value)))
         here, old = out.at(names, value.shape), self._name("v")
         combine = collecting(scan.start, scan.step, value.dtype, self.base).combine
         next_ = ir.Apply(combine, (ir.Var(old), number))

@@ -68,7 +68,7 @@ _PASSING: dict[str, Callable[..., Any]] = {
             ),
             (
                 reductions,
-                "sum mean max min prod logsumexp softmax log_softmax cumsum cumprod var std norm",
+                "sum mean max min prod logsumexp softmax log_softmax cummax cumsum cumprod var std norm",
             ),
             (shaping, "transpose reshape swapaxes expand_dims squeeze broadcast_to flip roll"),
             (indexing, "take"),

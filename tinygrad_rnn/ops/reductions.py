@@ -12,7 +12,7 @@ from ..core.errors import ShapeError
 from ..core.primitive import Spec
 from .checks import flag, number
 from .define import axes_of, operand, primitive
-from .elementwise import abs, exp, isfinite, log, sqrt, square, where
+from .elementwise import abs, exp, isfinite, log, logical_and, sqrt, square, where
 from .facts import ALL_HOLD, LARGEST, ONE_HOLDS, SMALLEST, SUM
 
 SHAPES = [
@@ -403,6 +403,38 @@ def cumprod(x: Any, axis: int = -1) -> Any:
     return x
 
 
+def _holders(out: Any, axis: int) -> Any:
+    """Return for each running maximum the index of its element: the first of equal ones."""
+    n, places = out.shape[axis], [1] * out.ndim
+    places[axis] = n
+    before = take(out, np.maximum(np.arange(n) - 1, 0), axis)
+    begins = logical_and(out != before, before == before)  # after a nan nothing begins
+    return cummax(where(begins, np.arange(n).reshape(places), 0), axis)
+
+
+def _cummax_rule(g: Any, out: Any, axis: int) -> Any:
+    if not g.ndim:
+        return g
+    return _add_along_axis(np.zeros(g.shape, g.dtype), _holders(out, axis), g, axis)
+
+
+@primitive(
+    _cummax_rule,
+    shape=_one_axis,
+    tangent=lambda t, out, x, axis: take_along_axis(t, _holders(out, axis), axis) if t.ndim else t,
+    examples=[*ALONG, ([()], {"axis": 0})],
+    scan=LARGEST,
+    rule_in_words="Each maximum gives its gradient to the element that it is, the first of equal ones.",
+)
+def cummax(x: Any, *, axis: int = -1) -> Any:
+    """Return the running maximum along an axis (the last by default).
+
+    The gradient of each goes to the element that `argmax` finds up to there: the first of equal
+    ones, where `max` lets them share. From the first nan on it is nan; 0.0 stands for -0.0.
+    """
+    return _plain_zero(np.maximum.accumulate(np.atleast_1d(x), axis=axis).reshape(x.shape))
+
+
 def _arg_shape(x: Any, *, axis: Any = None, keepdims: bool = False) -> Spec:
     if isinstance(axis, (tuple, list)):
         raise ShapeError(f"axis {axis}: expected None or one axis")
@@ -437,4 +469,5 @@ def all(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
     return np.all(x, axis=_of(x, axis), keepdims=keepdims)
 
 
+from .indexing import _add_along_axis, take, take_along_axis  # noqa: E402
 from .shaping import broadcast_to, concatenate  # noqa: E402  (shaping uses sums, sums use broadcasting)
