@@ -303,7 +303,9 @@ def test_in_a_step(example: Example, dtype: Any) -> None:
 @pytest.mark.parametrize("dtype", [np.float64, np.float32], ids=["float64", "float32"])
 @pytest.mark.parametrize("name", [n for n in NAMES if n not in STRETCHES])
 def test_compiled(name: str, dtype: Any) -> None:
-    compare([e for e in EXAMPLES if e.name == name], dtype)
+    chosen = [e for e in EXAMPLES if e.name == name]
+    assert chosen, f"'{name}' has no examples to run in a step"
+    compare(chosen, dtype)
 
 
 def test_several_compiled() -> None:

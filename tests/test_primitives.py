@@ -466,6 +466,7 @@ def test_shape_rule_of_integers_and_booleans(name: str, kind: str) -> None:
 @pytest.mark.parametrize("name", [n for n in NAMES if not REGISTRY[n].elementwise])
 def test_shape_rule_of_integer_examples(name: str) -> None:
     entry = REGISTRY[name]
+    assert entry.examples, f"'{name}' needs examples"
     for given, params in entry.examples:
         for kind in ("int64", "bool"):
             values = [np.ones(v, kind) if isinstance(v, tuple) else v for v in given]

@@ -388,7 +388,7 @@ def _along_shape(x: Any, indices: Any, *, axis: int = -1) -> Spec:
 
 
 @primitive(
-    lambda g, indices, like_x, axis: _add_along_axis(
+    lambda g, indices, like_x, axis: add_along_axis(
         np.zeros(like_x.shape, like_x.dtype), indices, g, axis
     ),
     None,
@@ -425,12 +425,13 @@ def take_along_axis(x: Any, indices: Any, axis: int = -1) -> Any:
     promotes=slice(0, 3, 2),
     name="add_along_axis",
     shape=same_shape,
-    tangent=lambda t, out, x, indices, value, axis: _added(_add_along_axis, t, indices, out, axis),
+    tangent=lambda t, out, x, indices, value, axis: _added(add_along_axis, t, indices, out, axis),
     examples=[([(2, 3), np.array([[2, 2], [0, 1]]), (2, 2)], {"axis": 1})],
     moves=AtIndices(adds=True, aligned=True),
     linear_if=lambda params: True,
 )
-def _add_along_axis(x: Any, indices: Any, value: Any, *, axis: int = -1) -> Any:
+def add_along_axis(x: Any, indices: Any, value: Any, *, axis: int = -1) -> Any:
+    """Return x with a value added where `take_along_axis` would read with these indices."""
     out = np.array(x)
     places = [
         np.arange(n).reshape([-1 if k == i else 1 for k in range(x.ndim)])

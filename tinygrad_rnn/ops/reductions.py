@@ -415,7 +415,7 @@ def _holders(out: Any, axis: int) -> Any:
 def _cummax_rule(g: Any, out: Any, axis: int) -> Any:
     if not g.ndim:
         return g
-    return _add_along_axis(np.zeros(g.shape, g.dtype), _holders(out, axis), g, axis)
+    return add_along_axis(np.zeros(g.shape, g.dtype), _holders(out, axis), g, axis)
 
 
 @primitive(
@@ -469,5 +469,5 @@ def all(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
     return np.all(x, axis=_of(x, axis), keepdims=keepdims)
 
 
-from .indexing import _add_along_axis, take, take_along_axis  # noqa: E402
+from .indexing import add_along_axis, take, take_along_axis  # noqa: E402
 from .shaping import broadcast_to, concatenate  # noqa: E402  (shaping uses sums, sums use broadcasting)
