@@ -21,8 +21,7 @@ from .interpreted import interpreting
 def program_of(fast: Any, xs: Any) -> SequenceCode:
     """Return the code of a compiled cell for a sequence, as data; numba is not asked."""
     with interpreting():
-        runner, _ = fast._recording(xs, None)
-    code: SequenceCode = runner.code
+        code: SequenceCode = fast._recording(xs, None).code
     return code
 
 

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.compiler.names import ValueNames
 from tinygrad_rnn.compiler.readable import readable
 from tinygrad_rnn.compiler.recordings import Recordings
 from tinygrad_rnn.compiler.runner import Runner
@@ -59,12 +58,11 @@ def as_it_reads(monkeypatch: pytest.MonkeyPatch) -> None:
     original = Recordings.find
     changed: set[Runner] = set()
 
-    def find(self: Any, variant: Any, inputs: Any, state: Any, batch: int) -> Any:
-        made, *others = original(self, variant, inputs, state, batch)
+    def find(self: Any, piece: Any) -> Any:
+        made, *others = original(self, piece)
         if made not in changed:
             changed.add(made)
-            names = ValueNames(made.code, self.cell, made.structure[1], *variant.flags[:3])
-            code = Interpreted(readable(names))
+            code = Interpreted(readable(made))
             made._forward.call, made._backward.call = code.forward, code.backward  # type: ignore[attr-defined]
             # the text to be read takes every array by itself
             made._forward.packed = made._backward.packed = False
@@ -138,7 +136,7 @@ def test_cells_that_differ_in_names_alone_are_compiled_once() -> None:
     xs, h = np.zeros((2, 3, 4), np.float32), np.zeros((3, 4), np.float32)
     with interpreting():
         texts = [tg.jit(f).source(xs, h) for f in (one, two)]
-        codes = [tg.jit(f)._recording(xs, h)[0].source for f in (one, two)]
+        codes = [tg.jit(f)._recording(xs, h).source for f in (one, two)]
     assert "gate = sigmoid" in texts[0] and "u = sigmoid" in texts[1]
     assert codes[0].splitlines()[1:] == codes[1].splitlines()[1:]
 
@@ -152,6 +150,14 @@ def test_the_latest_recording_or_one_for_an_example() -> None:
         tg.unroll(fast, np.zeros((5, 3, 2), np.float32))
         assert fast.source() == text
         assert len(fast._code.runners) == 1
+
+
+def test_a_sequence_without_rows_is_an_example_too() -> None:
+    with interpreting():
+        fast = tg.jit(lambda x, h: (h * x, h + x))
+        assert "def backward(" in fast.source(np.ones(3), np.ones(()))
+        found = fast.explain(np.ones(3), np.ones(()))
+    assert (found.steps, found.batch) == (3, None)
 
 
 # --- explain -----------------------------------------------------------------------------------------------------------------------

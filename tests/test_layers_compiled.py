@@ -20,8 +20,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.compiler import CompileError, Jitted, automatic
-from tinygrad_rnn.compiler.automatic import Automatic
+from tinygrad_rnn.compiler import Automatic, CompileError, Jitted
 from tinygrad_rnn.core.tree import leaves
 from tinygrad_rnn.kernels import cache, runtime
 
@@ -398,4 +397,4 @@ def test_errors_of_the_user_are_those_of_the_plain_steps(layer: Any, xs: np.ndar
 
 def test_derivatives_of_higher_order(layer: Any, rng: np.random.Generator) -> None:
     assert tg.gradcheck(lambda x: layer(x)[0], rng.normal(size=(3, 2, 3)), order=2, rtol=1e-4)
-    assert automatic(layer.cell()).plain.hidden_size == 4
+    assert Automatic(layer.cell()).plain.hidden_size == 4

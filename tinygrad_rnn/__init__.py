@@ -342,9 +342,9 @@ def __getattr__(name: str) -> Any:
 
 def _compile_cell(cell: Any) -> Any:
     """Return a cell compiled, for `recurrent.cell.compiled`; the compiler is loaded when the first layer runs."""
-    from .compiler import automatic
+    from .compiler import Automatic
 
-    return automatic(cell)
+    return Automatic(cell)
 
 
 _cell.compile_cell = _compile_cell

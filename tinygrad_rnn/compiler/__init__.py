@@ -2,10 +2,10 @@
 
 from ..core.tape import add_to_engine
 from .api import jit
-from .automatic import automatic
+from .automatic import Automatic
 from .cell import Jitted
 from .value import CompileError
 
-__all__ = ["CompileError", "Jitted", "automatic", "jit"]
+__all__ = ["Automatic", "CompileError", "Jitted", "jit"]
 
 add_to_engine(__path__)

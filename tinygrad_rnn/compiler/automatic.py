@@ -7,7 +7,7 @@ from typing import Any
 from ..core.errors import TraceError
 from ..kernels.runtime import complain
 from ..recurrent.cell import Cell
-from ..recurrent.sequence import Sequence
+from ..recurrent.sequence import Stretch
 from .cell import Jitted
 from .value import CompileError
 
@@ -15,8 +15,9 @@ from .value import CompileError
 class Automatic(Jitted):
     """A cell that nobody asked to compile, so it never fails where its plain steps do not.
 
-    A segment of one step runs plainly, which takes less time; so do sequences that cannot be
-    compiled, such as unsigned integers of 64 bits.
+    Layers get it from `tinygrad_rnn.recurrent.cell.compiled`. A segment of one step runs plainly,
+    which takes less time; so do sequences that cannot be compiled, such as unsigned integers of 64
+    bits.
     """
 
     __slots__ = ("_refused",)
@@ -27,40 +28,21 @@ class Automatic(Jitted):
         super().__init__(cell)
         object.__setattr__(self, "_refused", set())
 
-    def run_steps(
-        self,
-        sequence: Sequence,
-        parts: Any,
-        state: Any,
-        start: int,
-        stop: int,
-        reverse: bool,
-        all_states: bool,
-        offset: int,
-    ) -> Any:
+    def run_steps(self, stretch: Stretch) -> Any:
         """See `Jitted.run_steps`."""
         failure: Exception | None = None
-        if stop - start > 1 and not (self._refused and _kind(parts) in self._refused):
+        if len(stretch.times) > 1 and not (self._refused and _kind(stretch) in self._refused):
             try:
-                return super().run_steps(
-                    sequence, parts, state, start, stop, reverse, all_states, offset
-                )
+                return super().run_steps(stretch)
             except Exception as error:
                 failure = error
-        found = sequence.with_cell(self.plain).steps(
-            parts, state, start, stop, reverse, all_states, offset=offset
-        )
+        found = stretch.by(self.plain)
         if failure is not None:  # of the compiler: an error of the user's would have come again
-            self._refused.add(_kind(parts))
+            self._refused.add(_kind(stretch))
             if not isinstance(failure, (CompileError, TraceError)):
                 complain(failure)
         return found
 
 
-def _kind(parts: Any) -> Any:
-    return tuple((x.shape[2:], x.dtype) for x in parts)
-
-
-def automatic(cell: Cell) -> Automatic:
-    """What `tinygrad_rnn.recurrent.cell.compiled` gives layers."""
-    return Automatic(cell)
+def _kind(stretch: Stretch) -> Any:
+    return tuple((x.shape[2:], x.dtype) for x in stretch.parts)

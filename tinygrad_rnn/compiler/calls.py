@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,6 +13,14 @@ from ..loops.workspace import Workspace, address
 from .marshal import compute, flat, inner_dtype, needed
 from .sequence import SequenceCode
 from .value import Value
+
+
+class Shard(NamedTuple):
+    """The rows `lo` to `hi` of a batch, which one thread takes, and what it leaves of them."""
+
+    lo: int
+    hi: int
+    kept: Workspace
 
 
 class Residuals:
@@ -28,23 +36,37 @@ class Residuals:
         What was computed once.
     caller : dict of str to array
         Inputs as the code takes them.
-    shards : list of (int, int, Workspace)
-        First row, last row + 1, arrays.
+    turned : dict of Value to array
+        Inputs that are brought into the order of the code first.
+    shards : list of Shard
     """
 
-    __slots__ = ("__weakref__", "caller", "constants", "reverse", "shape", "shards", "xs")
+    __slots__ = ("__weakref__", "caller", "constants", "reverse", "shape", "shards", "turned")
 
-    def __init__(
-        self, T: int, batch: int, reverse: bool, xs: Sequence[Array], constants: dict[Value, Array]
-    ) -> None:
-        self.shape, self.reverse, self.xs, self.constants = (T, batch), reverse, xs, constants
+    def __init__(self, T: int, batch: int, reverse: bool, constants: dict[Value, Array]) -> None:
+        self.shape, self.reverse, self.constants = (T, batch), reverse, constants
         self.caller: dict[str, Array] = {}
-        self.shards: list[tuple[int, int, Workspace] | None] = []
+        self.turned: dict[Value, Array] = {}
+        self.shards: list[Shard] = []
 
     def __del__(self) -> None:
         for shard in self.shards:
-            if shard is not None:
-                workspace.pool.give(shard[2])
+            workspace.pool.give(shard.kept)
+
+
+class Arguments(NamedTuple):
+    """What a function is given besides its workspaces.
+
+    Attributes
+    ----------
+    caller : mapping of str to array
+        Arrays of the caller, by the names that they have in the code.
+    constants : list of array
+        What does not vary.
+    """
+
+    caller: Mapping[str, Array]
+    constants: list[Array]
 
 
 class CompiledFunction:
@@ -60,20 +82,23 @@ class CompiledFunction:
         self.needed = needed(code.program, [v for v, _ in self.hoisted])
 
     def run(
-        self, sizes: tuple[int, ...], workspaces: Sequence[Workspace], others: Sequence[Array]
+        self, sizes: tuple[int, ...], workspaces: Sequence[Workspace], arguments: Arguments
     ) -> None:
         """Call it with arrays of workspaces, and others; if packed, with the addresses of all."""
-        if self.packed:
-            addresses: dict[str, int] = {}
-            for w in workspaces:
-                addresses |= w.addresses
-            every = [*[addresses[name] for name in self.names], *map(address, others)]
-            self.call(*sizes, np.array(every, np.int64))
-            return
-        arrays: dict[str, Array] = {}
+        caller, constants = arguments
+        if self.repeats:  # for each row of the batch
+            constants = [
+                np.repeat(c, sizes[1]) if k in self.repeats else c for k, c in enumerate(constants)
+            ]
+        others = [*[caller[a.name] for a in self.caller], *constants]
+        own: dict[str, Any] = {}
         for w in workspaces:
-            arrays |= w.arrays
-        self.call(*sizes, *[arrays[name] for name in self.names], *others)
+            own |= w.addresses if self.packed else w.arrays
+        given = [own[name] for name in self.names]
+        if self.packed:
+            self.call(*sizes, np.array([*given, *map(address, others)], np.int64))
+        else:
+            self.call(*sizes, *given, *others)
 
     def constants(self, known: dict[Value, Any], batch: int) -> list[Array]:
         """Return what does not vary, as flat arrays; `known` gets what is computed on the way."""
@@ -82,9 +107,3 @@ class CompiledFunction:
                 known[v] = compute(v, known, batch)
         values = [flat(np.asarray(known[v], inner_dtype(v))) for v, _ in self.hoisted]
         return [*values, *self.tables]
-
-    def repeated(self, constants: list[Array], rows: int) -> list[Array]:
-        """Return the same, repeated where they are wanted for each row of the batch."""
-        if not self.repeats:
-            return constants
-        return [np.repeat(c, rows) if k in self.repeats else c for k, c in enumerate(constants)]

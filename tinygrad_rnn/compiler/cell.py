@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,22 +15,21 @@ from ..core.tensor import Tensor
 from ..core.tree import leaves, unflatten
 from ..kernels.runtime import available, raising
 from ..module import Module as Layer
-from ..ops.elementwise import where
 from ..ops.guards import Guard
 from ..recurrent.cell import Cell, CompiledCell, name_of
 from ..recurrent.context import SequenceContext, sequence_context
 from ..recurrent.sequence import Sequence as Unrolling
+from ..recurrent.sequence import Stretch
 from .effects import Player, draw_all, emit_all
 from .recordings import Recordings
 from .runner import Runner
 from .sizes import PROBE_BATCHES
 from .unrolled import Unrolled
 from .value import CompileError
-from .variant import Variant
+from .variant import Piece, piece_of
 
 if TYPE_CHECKING:
     from .explain import Explanation
-    from .names import ValueNames
 
 EAGER = "Within 'with tg.eager():' the steps run one by one, not compiled."
 
@@ -50,29 +49,6 @@ class _Forwarded:
 
     def __set__(self, instance: Any, value: Any) -> None:
         setattr(instance.plain, self.name, value)
-
-
-class Piece(NamedTuple):
-    """Some steps of a sequence, as they are compiled.
-
-    Attributes
-    ----------
-    variant : Variant
-        The step.
-    inputs : list of Tensor
-        For each step one of each: the inputs, then whether a row counts and whether it begins anew.
-    carried : nest of Tensor
-        The state, and where rows begin anew the first state besides.
-    batch : int
-    times : range
-        In the order of the steps.
-    """
-
-    variant: Variant
-    inputs: list[Tensor]
-    carried: Any
-    batch: int
-    times: range
 
 
 class Jitted(CompiledCell):
@@ -164,7 +140,7 @@ class Jitted(CompiledCell):
         """
         from .readable import readable
 
-        return readable(self._names(xs, state)[1])
+        return readable(self._recording(xs, state))
 
     def explain(self, xs: Any = None, state: Any = None) -> Explanation:
         """Return what became of each operation of the cell, its cost, and what backward needs.
@@ -183,125 +159,60 @@ class Jitted(CompiledCell):
         """
         from .explain import Explanation
 
-        runner, names = self._names(xs, state)
-        parts = [] if xs is None else leaves(xs if isinstance(xs, tuple) else (xs,))
-        steps, batch = np.shape(parts[0])[:2] if parts else (None, None)
-        return Explanation(runner, names, steps, batch)
+        runner = self._recording(xs, state)
+        sizes = () if xs is None else np.shape(leaves(xs if isinstance(xs, tuple) else (xs,))[0])
+        steps, batch = (*sizes[:2], None, None)[:2]
+        return Explanation(runner, steps, batch)
 
-    def _names(self, xs: Any, state: Any) -> tuple[Runner, ValueNames]:
-        """Return the compiled code, and what the cell's own source calls its values."""
-        from .names import ValueNames
-
-        runner, (takes_tuple, masked, resets, _) = self._recording(xs, state)
-        first = runner.structure[1]
-        return runner, ValueNames(runner.code, self.plain, first, takes_tuple, masked, resets)
-
-    def _recording(self, xs: Any, state: Any) -> tuple[Runner, tuple[bool, ...]]:
-        """Return the compiled code for a sequence, or the latest, and how its step is given things.
-
-        That is whether x is a tuple, lengths and resets are given, and all states are wanted.
-        """
+    def _recording(self, xs: Any, state: Any) -> Runner:
+        """Return the compiled code for a sequence, or the latest."""
         if xs is not None:
-            unrolling = Unrolling(self, xs, state, None, None)
-            variant = Variant(self.plain, unrolling.tuple, False, False, False)
-            inputs = list(unrolling.parts)
-            runner, *_ = self._code.find(variant, inputs, unrolling.first, inputs[0].shape[1])
-            return runner, variant.flags
+            given = Unrolling(self, xs, state, None, None)
+            whole = Stretch(given, given.parts, given.first, 0, given.T, False, False, 0)
+            return self._code.find(piece_of(self.plain, whole))[0]
         runners = self._code.runners
         if not runners:
             raise CompileError(
                 f"tg.jit: '{name_of(self)}' was not unrolled yet, so nothing is compiled; give an "
                 "example: fast.source(xs)"
             )
-        (_, shapes, _), runner = list(runners.items())[-1]
-        return runner, shapes[0]
+        return list(runners.values())[-1]
 
     # --- compiled ---------------------------------------------------------------------------------
 
-    def run_steps(
-        self,
-        sequence: Unrolling,
-        parts: Any,
-        state: Any,
-        start: int,
-        stop: int,
-        reverse: bool,
-        all_states: bool,
-        offset: int,
-    ) -> Any:
-        """Run steps `start` to `stop` of a sequence as one node on the tape; see `Sequence.steps`."""
-        plain = sequence.with_cell(self.plain)
+    def run_steps(self, stretch: Stretch) -> Any:
+        """Run some steps of a sequence as one node on the tape; see `Sequence.steps`."""
         # without numba, of which a warning has told, step by step
         if context().tracing or not available() or raising():
-            return plain.steps(parts, state, start, stop, reverse, all_states, offset=offset)
-        piece = self._piece(sequence, parts, state, start, stop, reverse, all_states, offset)
+            return stretch.by(self.plain)
+        piece = piece_of(self.plain, stretch)
         try:
-            runner, lent, guard = self._code.find(
-                piece.variant, piece.inputs, piece.carried, piece.batch
-            )
+            runner, lent, guard = self._code.find(piece)
         except TraceError:
             raise
         except Exception as error:
             # a step of the cell itself says what is wrong with the shapes that were given
             with no_grad():
-                first, end = (stop - 1, stop) if reverse else (start, start + 1)
-                plain.steps(parts, state, first, end, reverse, offset=offset)
+                first = stretch.times[0]
+                stretch._replace(start=first, stop=first + 1).by(self.plain)
             explained = self._explained(error)
             if explained is error:
                 raise
             raise explained from error
-        step, mark = runner.step, context().mark
-        name = name_of(self)
-        draws = [draw for draw, _ in step.drawn]
-        drawn = draw_all(draws, piece.times, piece.batch, name, mark.layer) if draws else []
-        again = self._again(sequence, piece, runner, guard, drawn, start, stop, reverse)
-        values = {v: found for (_, v), found in zip(step.drawn, drawn, strict=True)}
-        states = leaves(piece.carried)
-        unrolled = Unrolled(runner, again, piece.inputs, states, lent, piece.batch, reverse, values)
+        step = runner.step
+        drawn = draw_all([draw for draw, _ in step.drawn], piece) if step.drawn else []
+        again = self._again(piece, runner, guard, drawn)
+        unrolled = Unrolled(runner, piece, lent, drawn, again)
         try:
             found = unrolled.outputs()
         except (IndexError, ValueError):
             # of a place that is out of range, or a power with a negative exponent: the plain steps
             # say where
-            plain.steps(parts, state, start, stop, reverse, offset=offset)
+            stretch.by(self.plain)
             raise
         if step.receivers:
-            emit_all(step.receivers, unrolled.emitted, piece.times, piece.batch, name, mark.layer)
-        return _results(runner, found, all_states, sequence.resets is not None)
-
-    def _piece(
-        self,
-        sequence: Unrolling,
-        parts: Sequence[Tensor],
-        state: Any,
-        start: int,
-        stop: int,
-        reverse: bool,
-        all_states: bool,
-        offset: int,
-    ) -> Piece:
-        """Return some steps of a sequence as they are compiled."""
-        lo, hi = start - offset, stop - offset
-        xs = [p if (lo, hi) == (0, p.shape[0]) else p[lo:hi] for p in parts]
-        valid = None if sequence.valid is None else sequence.valid[start:stop]
-        # in place of padding, which may hold anything, the row's last step, as in the plain loop
-        if valid is not None:
-            xs = [
-                where(valid.reshape((*valid.shape, *[1] * (x.ndim - 2))), x, p[sequence.ends])
-                for x, p in zip(xs, sequence.parts, strict=True)
-            ]
-        resets = None if sequence.resets is None else sequence.resets[start:stop]
-        if resets is not None and valid is not None:  # a row that has ended does not begin anew
-            resets = resets & valid
-        carried = state if resets is None else (state, sequence.first)
-        variant = Variant(
-            self.plain, sequence.tuple, valid is not None, resets is not None, all_states
-        )
-        inputs = [*xs, *(Tensor(m) for m in (valid, resets) if m is not None)]
-        sizes = (s.shape[0] for s in leaves(carried) if s.ndim)
-        batch = xs[0].shape[1] if xs[0].ndim > 1 else next(sizes, 1)
-        times = range(stop - 1, start - 1, -1) if reverse else range(start, stop)
-        return Piece(variant, inputs, carried, batch, times)
+            emit_all(step.receivers, unrolled.emitted, piece)
+        return _results(runner, found)
 
     def _explained(self, error: Exception) -> Exception:
         """Return the error for a step that cannot be recorded or compiled, with the way out."""
@@ -320,18 +231,11 @@ class Jitted(CompiledCell):
         )
 
     def _again(
-        self,
-        sequence: Unrolling,
-        piece: Piece,
-        runner: Runner,
-        guard: Guard,
-        drawn: list[Array],
-        start: int,
-        stop: int,
-        reverse: bool,
+        self, piece: Piece, runner: Runner, guard: Guard, drawn: list[Array]
     ) -> Callable[..., list[Tensor]]:
         """Return the same steps, to be run one by one: for gradients of gradients, and tangents."""
-        guards, name = self._code.guards, name_of(self)
+        guards, name, stretch = self._code.guards, name_of(self), piece.stretch
+        start, stop, reverse = stretch.start, stretch.stop, stretch.reverse
 
         def again(*handles: Tensor) -> list[Tensor]:
             if not guard.still(guards):
@@ -342,13 +246,13 @@ class Jitted(CompiledCell):
                     "Compute them before the cell is changed, or unroll again."
                 )
             count, widest = len(piece.inputs), runner.widest
-            given, first = list(handles[:count]), unflatten(piece.carried, list(handles[count:]))
-            plain = sequence.with_cell(piece.variant)
+            given, first = handles[:count], unflatten(piece.carried, list(handles[count:]))
+            plain = stretch.sequence.with_cell(piece.variant)
             plain.tuple, plain.valid, plain.resets = True, None, None
-            player = Player([draw for draw, _ in runner.step.drawn], drawn, piece.times)
+            player = Player([draw for draw, _ in runner.step.drawn], drawn, stretch.times)
             running = sequence_context() or SequenceContext()
             with setting(sequence=running.with_effects(player)):
-                ys, _, last = plain.steps(tuple(given), first, start, stop, reverse, offset=start)
+                ys, _, last = plain.steps(given, first, start, stop, reverse, offset=start)
             return [
                 y.astype(widest) if y.dtype.kind == "f" and y.dtype != widest else y
                 for y in (*leaves(ys), *leaves(last))
@@ -357,11 +261,11 @@ class Jitted(CompiledCell):
         return again
 
 
-def _results(runner: Runner, found: Sequence[Tensor], all_states: bool, resets: bool) -> Any:
+def _results(runner: Runner, found: Sequence[Tensor]) -> Any:
     """Return outputs, all states (or None) and the last state, nested as the cell returns them."""
-    count = len(runner.step.outputs)
+    count, form = len(runner.step.outputs), runner.variant.form
     y_tree, state_tree = runner.structure
     ys, last = unflatten(y_tree, list(found[:count])), unflatten(state_tree, list(found[count:]))
-    if resets:
+    if form.resets:
         last = last[0]
-    return (ys[0], ys[1], last) if all_states else (ys, None, last)
+    return (ys[0], ys[1], last) if form.all_states else (ys, None, last)

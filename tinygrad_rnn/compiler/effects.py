@@ -18,6 +18,7 @@ from ..core.tape import Leaf, at_step, context
 from ..core.tensor import Tensor
 from ..ops.elementwise import stop_gradient
 from .sizes import sized
+from .variant import Piece
 
 
 class Drawn(NamedTuple):
@@ -102,35 +103,29 @@ class Player:
         """Ignore the values: the first run has already handed them over."""
 
 
-def draw_all(
-    drawn: Sequence[Drawn], times: Sequence[int], batch: int, name: str, layer: int | None
-) -> list[Array]:
+def draw_all(drawn: Sequence[Drawn], piece: Piece) -> list[Array]:
     """Draw the values for all steps.
 
     Parameters
     ----------
     drawn : sequence of Drawn
         What a step draws.
-    times : sequence of int
-        The steps, in the order in which they run.
-    batch : int
-        The size of the batch.
-    name, layer
-        The mark of the steps.
+    piece : Piece
+        The steps.
 
     Returns
     -------
     list of array
         The values, those that each step has of its own stacked along time.
     """
-    shapes = [sized(t.shape, batch) for t in drawn]
+    times, first = piece.stretch.times, piece.stretch.start
+    shapes = [sized(t.shape, piece.batch) for t in drawn]
     found: list[Any] = [
         np.empty((len(times), *s), t.dtype) if t.per == "step" else None
         for t, s in zip(drawn, shapes, strict=True)
     ]
-    first = min(times)
     for count, t in enumerate(times):
-        with at_step(t, name, layer):
+        with _at(t, piece):
             for k, (one, shape) in enumerate(zip(drawn, shapes, strict=True)):
                 if one.per == "step":
                     found[k][t - first] = one.make(shape)
@@ -140,12 +135,7 @@ def draw_all(
 
 
 def emit_all(
-    receivers: Sequence[Callable[..., None]],
-    values: Sequence[Sequence[Array]],
-    times: Sequence[int],
-    batch: int,
-    name: str,
-    layer: int | None,
+    receivers: Sequence[Callable[..., None]], values: Sequence[Sequence[Array]], piece: Piece
 ) -> None:
     """Hand over what the steps emitted, in the order in which they ran.
 
@@ -155,15 +145,16 @@ def emit_all(
         Who receives values of each step.
     values : sequence of sequence of array
         The values for each receiver, (steps, ...) in the order of time.
-    times : sequence of int
-        The steps, in the order in which they ran.
-    batch : int
-        The size of the batch.
-    name, layer
-        The mark of the steps.
+    piece : Piece
+        The steps.
     """
-    first = min(times)
-    for t in times:
-        with at_step(t, name, layer):
+    first = piece.stretch.start
+    for t in piece.stretch.times:
+        with _at(t, piece):
             for receive, several in zip(receivers, values, strict=True):
-                receive(*(v[t - first] for v in several), batch)
+                receive(*(v[t - first] for v in several), piece.batch)
+
+
+def _at(t: int, piece: Piece) -> Any:
+    """Return the context of a step, as the plain steps have it."""
+    return at_step(t, piece.variant.__name__, context().mark.layer)

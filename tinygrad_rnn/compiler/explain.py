@@ -121,10 +121,9 @@ class Explanation:
         What does not vary, and is repeated for each row to be read along with what does.
     """
 
-    def __init__(
-        self, runner: Runner, names: ValueNames, steps: int | None, batch: int | None
-    ) -> None:
-        self.runner, self.names, self.steps, self.batch = runner, names, steps, batch
+    def __init__(self, runner: Runner, steps: int | None, batch: int | None) -> None:
+        self.runner, self.steps, self.batch = runner, steps, batch
+        self.names = names = ValueNames(runner)
         self.name, self.dtype = runner.step.name, runner.dtype
         self.threads, self.divisible = runtime.threads(), runner.divisible
         once = dict.fromkeys(key for f in runner.code.functions.values() for key in f.hoisted)
@@ -133,7 +132,7 @@ class Explanation:
         self.units = [
             self._unit(walk, part) for walk, parts in names.parts.of.items() for part in parts
         ]
-        fates = _Fates(runner, names, {k.name: k.bytes for k in self.kept})
+        fates = _Fates(names, {k.name: k.bytes for k in self.kept})
         self.operations = fates.operations()
         self.formula = self._formula()
 
@@ -264,15 +263,14 @@ class _Fates:
 
     Parameters
     ----------
-    runner : Runner
     names : ValueNames
     kept : dict of str to int
         The bytes of each array that is kept for backward.
     """
 
-    def __init__(self, runner: Runner, names: ValueNames, kept: dict[str, int]) -> None:
-        self.runner, self.code, self.names, self.kept = runner, runner.code, names, kept
-        parts = names.parts
+    def __init__(self, names: ValueNames, kept: dict[str, int]) -> None:
+        self.names, self.code, self.kept = names, names.code, kept
+        self.runner, parts = names.runner, names.parts
         self.loops = {walk: parts.loops(walk) for walk in parts.of}
         self.where = {walk: _computed_in(loops) for walk, loops in self.loops.items()}
         self.products = {
@@ -281,7 +279,7 @@ class _Fates:
             for part in several
             if isinstance(part, (ProductPart, OverStepsPart))
         }
-        self.hoisted = {*runner._forward.needed, *runner._backward.needed}
+        self.hoisted = {*self.runner._forward.needed, *self.runner._backward.needed}
         self.saved = {
             parts.original(v): stored.array.name
             for v, places in self.code.wanted.items()

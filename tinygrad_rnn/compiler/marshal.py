@@ -37,20 +37,20 @@ def inner_dtype(value: Value) -> np.dtype[Any]:
     return np.dtype(np.int64) if value.dtype.kind in "iu" else value.dtype
 
 
-def pack_rows(value: Value, given: Array, lead: int, lo: int, hi: int, place: Array) -> None:
+def pack_rows(value: Value, given: Array, steps: bool, lo: int, hi: int, place: Array) -> None:
     """Put some rows of a value where the code has them: flat, the batch last.
 
-    `lead` axes stand before those of the value.
+    `steps`: whether an axis over the steps stands before those of the value.
     """
     if value.batch is not None:
-        given = np.moveaxis(given, value.batch + lead, -1)[..., lo:hi]
+        given = np.moveaxis(given, value.batch + steps, -1)[..., lo:hi]
     place[: given.size].reshape(given.shape)[...] = given
 
 
-def unpack_rows(value: Value, values: Array, lead: int, lo: int, hi: int, place: Array) -> None:
+def unpack_rows(value: Value, values: Array, steps: bool, lo: int, hi: int, place: Array) -> None:
     """Put what the code has into the rows of an array as the caller wants it."""
     if value.batch is not None:
-        place = np.moveaxis(place, value.batch + lead, -1)[..., lo:hi]
+        place = np.moveaxis(place, value.batch + steps, -1)[..., lo:hi]
     place[...] = values[: place.size].reshape(place.shape)
 
 

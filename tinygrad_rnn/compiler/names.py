@@ -11,49 +11,23 @@ import builtins
 import io
 import keyword
 import tokenize
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from ..core.tape import Node
 from ..loops import ir
 from ..ops.facts import Contraction, facts_of, infix, is_identity, signs
 from ..recurrent.cell import component_names
-from ..recurrent.names import Names
 from ..recurrent.source import variables
 from .fusion import contraction
 from .internal import AFFINE, ASSEMBLED
 from .parts import LoopPart, Parts
 from .products import Factor, factors, untransposed
-from .sequence import SequenceCode
+from .runner import Runner
 from .value import B, Given, Value
 
 LONGEST = 70  # characters of an expression in a comment
 MOST = 7  # operands of one
-
-
-def given_names(
-    code: SequenceCode,
-    cell: Callable[..., Any],
-    state: Any,
-    several: bool,
-    masked: bool,
-    resets: bool,
-) -> dict[Value, str]:
-    """Return what the user's code calls the inputs and the state of a step.
-
-    For the parameters see `ValueNames`.
-    """
-    step = code.step
-    own: Names = component_names(cell, state[0] if resets else state)
-    drawn = [v for _, v in step.drawn]
-    xs = len(step.xs) - sum(v.given is Given.INPUT for v in drawn) - masked - resets
-    found = {v: f"{own.given}_{k}" if several else own.given for k, v in enumerate(step.xs[:xs])}
-    found.update(zip(step.xs[xs:], [*["valid"] * masked, *["begins"] * resets], strict=False))
-    names = [*own.short, *([f"first_{name}" for name in own.short] if resets else [])]
-    found.update(zip(step.states, names, strict=True))
-    for v in [*step.fixed, *drawn]:
-        found.setdefault(v, (v.node.name or "").rpartition(".")[2] or "drawn")
-    return found
 
 
 class ValueNames:
@@ -61,13 +35,8 @@ class ValueNames:
 
     Parameters
     ----------
-    code : SequenceCode
-    cell : Cell or callable
-        For the names of its input and of the components of its state.
-    state : nest
-        As the step was given it.
-    several, masked, resets : bool
-        Whether x is a tuple, and whether lengths and resets are among what the step is given.
+    runner : Runner
+        The compiled step.
 
     Attributes
     ----------
@@ -79,21 +48,14 @@ class ValueNames:
         The parts of the code.
     """
 
-    def __init__(
-        self,
-        code: SequenceCode,
-        cell: Callable[..., Any],
-        state: Any,
-        several: bool,
-        masked: bool,
-        resets: bool,
-    ) -> None:
-        self.code, self.step, self.parts = code, code.step, Parts(code)
-        self.reserved = {*words(code.text().text), *keyword.kwlist, *dir(builtins)}
+    def __init__(self, runner: Runner) -> None:
+        self.runner, self.code, self.step = runner, runner.code, runner.step
+        self.parts = Parts(self.code)
+        self.reserved = {*words(runner.source), *keyword.kwlist, *dir(builtins)}
         self.own = {node.origin[:2] for node in self.step.nodes}  # places in the user's source
         self.names: dict[Value, str] = {}
         self._taken = set(self.reserved)
-        given = given_names(code, cell, state, several, masked, resets)
+        given = self._of_given()
         for v, name in given.items():
             self._call(v, name)
         for v in self.step.constants:
@@ -103,10 +65,28 @@ class ValueNames:
         self._gradients = {g: self.names[v] for g, v in self.step.gradient_of if v in self.names}
         self._aliases = self._find_aliases()
         self.numbers: dict[str, str] = {}
-        for found in code.functions.values():
+        for found in self.code.functions.values():
             self._name_numbers(found.function.body, set())
 
     # --- names ------------------------------------------------------------------------------------
+
+    def _of_given(self) -> dict[Value, str]:
+        """Return what the user's code calls the inputs and the state of a step."""
+        step, form, state = self.step, self.runner.variant.form, self.runner.structure[1]
+        own = component_names(self.runner.variant.cell, state[0] if form.resets else state)
+        drawn = [v for _, v in step.drawn]
+        added = [*["valid"] * form.masked, *["begins"] * form.resets]
+        xs = len(step.xs) - sum(v.given is Given.INPUT for v in drawn) - len(added)
+        found = {
+            v: f"{own.given}_{k}" if form.takes_tuple else own.given
+            for k, v in enumerate(step.xs[:xs])
+        }
+        found.update(zip(step.xs[xs:], added, strict=False))
+        first = [f"first_{name}" for name in own.short] if form.resets else []
+        found.update(zip(step.states, [*own.short, *first], strict=True))
+        for v in [*step.fixed, *drawn]:
+            found.setdefault(v, (v.node.name or "").rpartition(".")[2] or "drawn")
+        return found
 
     def _call(self, value: Value, name: str) -> None:
         """Give a value a name, if it has none; another one where the code has that for itself."""

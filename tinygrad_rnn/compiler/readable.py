@@ -16,6 +16,7 @@ from ..loops import ir
 from ..loops.linear import Linear
 from .names import ValueNames, bracketed, transposed
 from .parts import LoopPart, OverStepsPart, ProductPart
+from .runner import Runner
 from .value import B, CompileError, Value
 
 WHAT = {  # what an array is, of the value that it has room for
@@ -50,9 +51,9 @@ SIZES = (
 )
 
 
-def readable(names: ValueNames) -> str:
-    """Return the text of a module for readers."""
-    code = names.code
+def readable(runner: Runner) -> str:
+    """Return the text of the module of a step for readers."""
+    names, code = ValueNames(runner), runner.code
     comments: dict[int, list[str]] = {}
     for which in code.functions:
         comments |= _Comments(names, which).found

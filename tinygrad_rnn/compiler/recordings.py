@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from .runner import Runner
 from .sequence import SequenceCode
 from .step import StepProgram
 from .value import CompileError, Value, own_faults
-from .variant import Variant
+from .variant import Piece
 
 KEPT = 64  # recordings of one cell: for other shapes, settings, or values that it closes over
 
@@ -44,51 +44,36 @@ class Recordings:
         self.runners: dict[Any, Runner] = {}
         self.guards = Guards(cell)
 
-    def find(
-        self, variant: Variant, inputs: list[Tensor], state: Any, batch: int
-    ) -> tuple[Runner, list[Tensor], Guard]:
-        """The compiled code for inputs and states of these shapes, whatever the batch and the length.
+    def find(self, piece: Piece) -> tuple[Runner, list[Tensor], Guard]:
+        """Return the compiled code for inputs and states of these shapes.
 
-        Also the tensors that the cell holds and that have a row for each of the batch, which is
-        found by recording; and the guard of what it reads. That the step does the same with this
-        size of the batch is checked when it first comes.
+        It serves whatever batch and length; that the step does the same with this size of the batch
+        is checked when that first comes. Also the tensors that the cell holds and that have a row
+        for each of the batch, which is found by recording; and the guard of what it reads.
         """
-        rows = [
-            *(x.shape[1:2] == (batch,) for x in inputs),
-            *(s.shape[:1] == (batch,) for s in leaves(state)),
-        ]
-        runner, lent, guard = found = self._compiled_for(variant, inputs, state, batch, rows)
-        if batch not in runner.step.batches:
-            changes = Changes(
-                self.guards, guard, f"tg.jit: the step of '{name_of(self.cell)}'", runs=1
-            )
-            try:
-                check_batch(
-                    runner.step,
-                    variant,
-                    tuple(Tensor(x.array[0]) for x in inputs),
-                    state,
-                    rows,
-                    lent,
-                    batch,
-                )
+        runner, lent, guard = found = self._compiled_for(piece)
+        step, batch = runner.step, piece.batch
+        if batch not in step.batches:
+            with self._changes(guard, runs=1) as changes:
+                check_batch(step, piece.variant, piece.x, piece.carried, piece.rows, lent, batch)
                 changes.after_run()
-            except BaseException:
-                changes.restore()
-                raise
         return found
 
-    def _compiled_for(
-        self, variant: Variant, inputs: list[Tensor], state: Any, batch: int, rows: list[bool]
-    ) -> tuple[Runner, list[Tensor], Guard]:
+    def _changes(self, guard: Guard, runs: int = 0) -> Changes:
+        return Changes(self.guards, guard, f"tg.jit: the step of '{name_of(self.cell)}'", runs)
+
+    def _compiled_for(self, piece: Piece) -> tuple[Runner, list[Tensor], Guard]:
+        inputs, batch, rows = piece.inputs, piece.batch, piece.rows
         gradients = tuple([x.requires_grad for x in inputs])
         shapes = (
-            variant.flags,
+            piece.variant.form,
             tuple([(x.shape[1 + r :], r, x.dtype) for x, r in zip(inputs, rows, strict=False)]),
             tuple(
                 [
                     (path, s.shape[r:], r, s.dtype)
-                    for (path, s), r in zip(flatten(state), rows[len(inputs) :], strict=True)
+                    for (path, s), r in zip(
+                        flatten(piece.carried), rows[len(inputs) :], strict=True
+                    )
                 ]
             ),
         )
@@ -108,21 +93,13 @@ class Recordings:
             )
         if len(self.runners) >= KEPT:  # of what changes at every call, each recording would stay
             self.runners.pop(next(iter(self.runners)), None)
-        x = tuple(Tensor(x.array[0]) for x in inputs)
 
         def made(borrowed: list[Tensor]) -> tuple[Runner, list[Tensor], Guard]:
-            changes = Changes(self.guards, guard, f"tg.jit: the step of '{name_of(self.cell)}'")
-            try:
-                runner = compiled(
-                    variant, x, state, gradients, rows, guard.computed, borrowed, changes
-                )
-            except BaseException:
-                changes.restore()
-                raise
+            with self._changes(guard) as changes:
+                runner = compiled(piece, gradients, guard.computed, borrowed, changes)
             kept = changes.kept()
-            self.runners[
-                gradients, shapes, lending(kept, lent_by(kept, batch)) if borrowed else kept.key
-            ] = runner
+            settled = lending(kept, lent_by(kept, batch)) if borrowed else kept.key
+            self.runners[gradients, shapes, settled] = runner
             return runner, borrowed, kept
 
         try:
@@ -138,7 +115,7 @@ class Recordings:
 
 
 def keys(guard: Guard, batch: int) -> Iterator[tuple[Any, list[Tensor]]]:
-    """The keys under which a recording may be kept, each with the tensors that are borrowed.
+    """Yield the keys under which a recording may be kept, each with the tensors that are borrowed.
 
     The usual one comes first, since others cost time.
     """
@@ -149,7 +126,7 @@ def keys(guard: Guard, batch: int) -> Iterator[tuple[Any, list[Tensor]]]:
 
 
 def lent_by(guard: Guard, batch: int) -> list[tuple[int, Tensor]]:
-    """The tensors that a cell holds and that may have a row for each of the batch.
+    """Return the tensors that a cell holds and that may have a row for each of the batch.
 
     No parameters, and the first axis is the batch.
     """
@@ -162,7 +139,7 @@ def lent_by(guard: Guard, batch: int) -> list[tuple[int, Tensor]]:
 
 
 def lending(guard: Guard, lent: list[tuple[int, Tensor]]) -> Any:
-    """The key in which these tensors count by their shape alone."""
+    """Return the key in which these tensors count by their shape alone."""
     items, order = list(guard.key.items), {id(t): k for k, (_, t) in enumerate(lent)}
     for place, t in guard.tensors:
         if id(t) in order:
@@ -171,34 +148,39 @@ def lending(guard: Guard, lent: list[tuple[int, Tensor]]) -> Any:
 
 
 def compiled(
-    variant: Variant,
-    x: Any,
-    state: Any,
-    x_gradients: tuple[bool, ...],
-    rows: list[bool],
+    piece: Piece,
+    x_gradients: Sequence[bool],
     computed: Mapping[Node, Array],
-    lent: Iterable[Tensor],
+    lent: list[Tensor],
     changes: Changes,
 ) -> Runner:
     """Record one step, plan it, and compile it.
 
-    `rows` says which inputs and states have a row for each of the batch, as those of `lent` have;
-    `computed` has values of tensors from outside.
+    Parameters
+    ----------
+    piece : Piece
+        Some steps, for their shapes and dtypes.
+    x_gradients : sequence of bool
+        Which inputs have a gradient.
+    computed : mapping of Node to array
+        The values of tensors from outside.
+    lent : list of Tensor
+        Tensors that the cell holds and that have a row for each of the batch.
+    changes : Changes
+        Finds out what the step changes outside of it.
     """
-    structure: list[Any] = []
+    variant, x, structure = piece.variant, piece.x, list[Any]()
 
     def record(x: Any, state: Any) -> Any:
         result = variant(x, state)
         structure.append(tree_map(lambda _: 0, result))
         return result
 
-    step = StepProgram(record, x, state, variant.__name__, rows, list(lent), changes.after_run)
+    name = variant.__name__
+    step = StepProgram(record, x, piece.carried, name, piece.rows, lent, changes.after_run)
     wanted: set[Value] = {op for op, needed in zip(step.xs, x_gradients, strict=False) if needed}
     wanted |= {op for op in [*step.constants, *step.fixed] if op.node.requires_grad}
-    floats = [v.dtype for v in [*leaves([state, x]), *step.outputs] if v.dtype.kind == "f"]
-    with own_faults(variant.__name__):
-        runner = Runner(
-            SequenceCode(step, floats[0] if floats else np.dtype(np.float32), wanted), computed
-        )
-    runner.structure = structure[0]
-    return runner
+    floats = [v.dtype for v in [*leaves([piece.carried, x]), *step.outputs] if v.dtype.kind == "f"]
+    with own_faults(name):
+        code = SequenceCode(step, floats[0] if floats else np.dtype(np.float32), wanted)
+        return Runner(code, variant, structure[0], computed)

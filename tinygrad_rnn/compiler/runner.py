@@ -20,19 +20,32 @@ from ..loops.expression import BatchNumber
 from ..loops.ir import Role
 from ..loops.launch import CodeRefused, compiled
 from ..loops.workspace import LINE, Workspace
-from .calls import CompiledFunction, Residuals
+from .calls import Arguments, CompiledFunction, Residuals, Shard
 from .marshal import compute, elements, flat, needed, owner, pack_rows, unpack_rows
 from .sequence import SequenceCode
 from .sizes import sized
-from .value import CompileError, Value, unsupported
+from .value import CompileError, Given, Value, unsupported
+from .variant import Variant
 
-REMEMBERED = (
-    64  # combinations of sizes, or of needed gradients, about which something is remembered
-)
+# combinations of sizes, or of needed gradients, about which something is remembered
+REMEMBERED = 64
+
+ByValue = Mapping[Value, Array]
+Gradients = Sequence[Array | None]
 
 
 class Runner:
     """A compiled step, to be run over sequences.
+
+    Parameters
+    ----------
+    code : SequenceCode
+    variant : Variant
+        The step.
+    structure : (nest, nest)
+        How outputs and states were nested.
+    computed : mapping of Node to array
+        The values of tensors from outside that were computed.
 
     Attributes
     ----------
@@ -40,9 +53,11 @@ class Runner:
         The generated module, in which all loops stand where they are run.
     """
 
-    def __init__(self, code: SequenceCode, computed: Mapping[Node, Array]) -> None:
+    def __init__(
+        self, code: SequenceCode, variant: Variant, structure: Any, computed: Mapping[Node, Array]
+    ) -> None:
         self.code, self.step, self.dtype = code, code.step, code.dtype
-        self.structure: Any = None  # how outputs and states were nested
+        self.variant, self.structure = variant, structure
         self.source = code.text().text
         products.library(self.dtype)  # whose functions the module calls by name
         module = self._compiled()
@@ -68,24 +83,35 @@ class Runner:
     def _plan(self) -> None:
         """Find what is the same at each call."""
         step, code = self.step, self.code
-        self.row_major_xs = [(f"in{k}", k) for k, v in enumerate(step.xs) if code.row_major(v)]
-        self.firsts = [f"first{k}" for k in range(len(step.states))]
-        self.results = [
-            *(f"out{k}" for k in range(len(step.outputs))),
-            *(f"last{k}" for k in range(len(step.states))),
-        ]
         self.emitted = [v for several in step.emitted for v in several]
         self.ends = [*step.outputs, *step.states]
+        self.lasts = range(len(step.outputs), len(self.ends))  # which of them are states
         floats = [v.dtype for v in self.ends if v.dtype.kind == "f"]  # which may have gradients
         # they are written where they stand one after the other
         self.one = all(dtype == self.dtype for dtype in floats)
         self.widest = np.result_type(*floats, np.float32)  # in which they stand otherwise
-        # what is brought into order here and not by the code
-        self.turned_xs = [(k, v) for k, v in enumerate(step.xs) if not code.row_major(v)]
-        self.turned_states = [(k, v) for k, v in enumerate(step.states) if not code.row_major(v)]
-        self.turned_outputs = [(k, v) for k, v in enumerate(step.outputs) if not code.row_major(v)]
-        gradients = (step.gradients[v] for v in code.constants)
-        ends = [g for g in gradients if g is not None and not g.varies]
+        # names of arrays of the caller
+        self.firsts = [f"first{k}" for k in range(len(step.states))]
+        self.results = [f"out{k}" for k in range(len(step.outputs))]
+        self.results += [f"last{k}" for k in range(len(step.states))]
+        firsts = zip(self.firsts, step.states, strict=True)
+        self.gradients = [(f"d{f}", v) for f, v in firsts if step.gradients.get(v) is not None]
+        self.gradients += [(f"din{k}", step.xs[k]) for k in code.d_inputs]
+        self.gradients += [(f"dfixed{k}", step.fixed[k]) for k in code.d_fixed]
+        self.row_major_xs = [(f"in{k}", v) for k, v in enumerate(step.xs) if code.row_major(v)]
+        # what is brought into order here and not by the code, with the array that the code has
+        given = [(f"x{k}", v) for k, v in enumerate(step.xs)]
+        given += [(f"s{k}", v) for k, v in enumerate(step.states)]
+        self.turned = [(name, v) for name, v in given if not code.row_major(v)]
+        self.turned += [(f"f{k}", v) for k, v in enumerate(step.fixed)]
+        arrays = zip(self.ends, [*code.outputs, *code.states], strict=True)
+        self.turned_ends = [
+            (k, v, array) for k, (v, array) in enumerate(arrays) if not code.row_major(v)
+        ]
+        self.asked = [v for _, v in step.drawn if v.given is Given.CONSTANT]
+        gradients = ((v, step.gradients[v]) for v in code.constants)
+        self.constants = {v: g for v, g in gradients if g is not None}  # and their gradients
+        ends = [g for g in self.constants.values() if not g.varies]
         ends += [i for v in code.sunk.after for i in v.sources if not i.varies]
         self.after = [*needed(code.program, ends), *code.sunk.after]
         rows = [*step.xs, *step.states, *step.fixed, *(v for v in step.forward if v.varies)]
@@ -125,9 +151,8 @@ class Runner:
             if len(self._shapes) > REMEMBERED:
                 self._shapes = {}
             of_one = [sized(v.shape, batch) for v in (*self.ends, *self.emitted)]
-            split = range(len(self.step.outputs), len(self.results))
             found = self._shapes[T, batch] = [
-                shape if k in split else (T, *shape) for k, shape in enumerate(of_one)
+                shape if k in self.lasts else (T, *shape) for k, shape in enumerate(of_one)
             ]
         return found
 
@@ -170,208 +195,150 @@ class Runner:
         bounds = [batch * k // count for k in range(count + 1)]
         return list(itertools.pairwise(bounds))
 
-    def _sizes(self, T: int, lo: int, hi: int, batch: int, reverse: bool) -> tuple[int, ...]:
-        last, way = (T - 1, -1) if reverse else (0, 1)
-        return T, hi - lo, batch, lo, last, way, min(hi - lo, 1)
+    def _sizes(self, left: Residuals, shard: Shard) -> tuple[int, ...]:
+        (T, batch), rows = left.shape, shard.hi - shard.lo
+        last, way = (T - 1, -1) if left.reverse else (0, 1)
+        return T, rows, batch, shard.lo, last, way, min(rows, 1)
 
     # --- forward ----------------------------------------------------------------------------------
 
-    def forward(
-        self,
-        xs: Sequence[Array],
-        states: Sequence[Array],
-        fixed: Sequence[Array],
-        asked: Mapping[Value, Array],
-        batch: int,
-        reverse: bool,
-        out: Sequence[Array],
-    ) -> Residuals:
+    def forward(self, given: ByValue, batch: int, reverse: bool, out: Sequence[Array]) -> Residuals:
         """Run all steps.
 
         Parameters
         ----------
-        xs : arrays (T, batch, ...)
-        states : arrays (batch, ...)
-        fixed : arrays (batch, ...)
-            What is the same at each step.
-        asked : mapping of Value to array
-            Values of constants that are found anew for each sequence.
+        given : mapping of Value to array
+            Inputs (T, batch, ...), first states (batch, ...), and what is the same at each step:
+            with rows (batch, ...), or constants that are found anew for each sequence.
         out : arrays
             Where the outputs (T, batch, ...), the last states (batch, ...) and what the steps emit
             (T, batch, ...) go.
         """
-        T = xs[0].shape[0]
+        step, T = self.step, given[self.step.xs[0]].shape[0]
         known: dict[Value, Any] = {v: owner.array for v, owner in self.owners.items()}
-        known.update(asked)
+        known.update((v, given[v]) for v in self.asked)
         constants = self._forward.constants(known, batch)
-        left = Residuals(T, batch, reverse, xs, known)
-        left.caller = {name: flat(xs[k]) for name, k in self.row_major_xs}
-        caller = dict(left.caller)
-        for names, arrays in ((self.firsts, states), (self.results, out)):
-            caller.update(zip(names, [flat(a) for a in arrays], strict=False))
-        arguments = [caller[a.name] for a in self._forward.caller]
-        shards = self.shards(batch)
+        left = Residuals(T, batch, reverse, known)
+        left.caller = {name: flat(given[v]) for name, v in self.row_major_xs}
+        left.turned = {v: given[v] for _, v in self.turned if v.given is Given.INPUT}
         # in order, so that gradients are added up in the same order each time
-        left.shards = [None] * len(shards)
-        given = (xs, states, fixed)
-        jobs = [
-            (left, k, lo, hi, given, arguments, constants, out) for k, (lo, hi) in enumerate(shards)
+        left.shards = [
+            Shard(lo, hi, self._workspace("kept", T, hi - lo)) for lo, hi in self.shards(batch)
         ]
+        caller = dict(left.caller)
+        firsts = [given[v] for v in step.states]
+        for names, arrays in ((self.firsts, firsts), (self.results, out)):
+            caller.update(zip(names, [flat(a) for a in arrays], strict=False))
+        arguments = Arguments(caller, constants)
+        jobs = [(left, shard, arguments, given, out) for shard in left.shards]
         runtime.share(self._forward_rows, jobs) if len(jobs) > 1 else self._forward_rows(*jobs[0])
         return left
 
     def _forward_rows(
         self,
         left: Residuals,
-        number: int,
-        lo: int,
-        hi: int,
-        given: Sequence[Sequence[Array]],
-        arguments: list[Array],
-        constants: list[Array],
+        shard: Shard,
+        arguments: Arguments,
+        given: ByValue,
         out: Sequence[Array],
     ) -> None:
         """Run `forward` on some rows of the batch."""
-        (T, batch), rows = left.shape, hi - lo
-        kept, fleeting = self._workspace("kept", T, rows), self._workspace("fleeting", T, rows)
-        arrays = {**kept.arrays, **fleeting.arrays}
-        fixed = list(enumerate(self.step.fixed))
-        for letter, turned, several, lead in (
-            ("x", self.turned_xs, given[0], 1),
-            ("s", self.turned_states, given[1], 0),
-            ("f", fixed, given[2], 0),
-        ):
-            for k, v in turned:
-                if f"{letter}{k}" in arrays:
-                    pack_rows(v, several[k], lead, lo, hi, arrays[f"{letter}{k}"])
-        constants = self._forward.repeated(constants, rows)
-        sizes = self._sizes(T, lo, hi, batch, left.reverse)
-        self._forward.run(sizes, (kept, fleeting), [*arguments, *constants])
-        for k, v in self.turned_outputs:
-            array = self.code.outputs[k]
-            own, place = arrays[array.name], out[k]
-            if array.role is Role.STATE:  # in the order of the steps, after the first state
-                own = own[elements(v, rows) :]
-                place = place[::-1] if left.reverse else place
-            unpack_rows(v, own, 1, lo, hi, place)
-        for k, v in self.turned_states:
-            last = arrays[f"s{k}"][T * elements(v, rows) :]
-            unpack_rows(v, last, 0, lo, hi, out[len(self.step.outputs) + k])
-        for v, array, place in zip(
-            self.emitted, self.code.emitted, out[len(self.results) :], strict=True
-        ):
-            unpack_rows(v, arrays[array.name], 1, lo, hi, place)
+        T, (lo, hi, kept) = left.shape[0], shard
+        fleeting = self._workspace("fleeting", T, hi - lo)
+        arrays = kept.arrays | fleeting.arrays
+        for name, v in self.turned:
+            if name in arrays:
+                pack_rows(v, given[v], v.given is Given.INPUT, lo, hi, arrays[name])
+        self._forward.run(self._sizes(left, shard), (kept, fleeting), arguments)
+        for k, v, array in self.turned_ends:
+            last, state = k in self.lasts, array.role is Role.STATE
+            # states of all steps are in the order in which they run, after the first one
+            place = out[k][::-1] if state and not last and left.reverse else out[k]
+            begin = (T if last else int(state)) * elements(v, hi - lo)
+            unpack_rows(v, arrays[array.name][begin:], not last, lo, hi, place)
+        emitted = zip(self.emitted, self.code.emitted, out[len(self.ends) :], strict=True)
+        for v, array, place in emitted:
+            unpack_rows(v, arrays[array.name], True, lo, hi, place)
         workspace.pool.give(fleeting)
-        left.shards[number] = (lo, hi, kept)
 
     # --- backward ---------------------------------------------------------------------------------
 
-    def backward(self, left: Residuals, gradients: Sequence[Array | None]) -> dict[Value, Array]:
+    def backward(self, left: Residuals, gradients: Gradients) -> dict[Value, Array]:
         """Return the gradients of the wanted inputs, states, fixed inputs and constants.
 
         From those of the outputs and last states; None for what has none.
         """
         T, batch = left.shape
-        code, step = self.code, self.step
-        constants = self._backward.constants(left.constants, batch)
         arriving = zip(self.results, gradients, strict=True)
         caller = {**left.caller, **{f"d{name}": flat(g) for name, g in arriving if g is not None}}
         found: dict[Value, Array] = {}
-        for name, v in zip(self.firsts, step.states, strict=True):
-            if step.gradients.get(v) is not None:
-                found[v] = empty(sized(v.shape, batch), v.dtype)
-                caller[f"d{name}"] = found[v].reshape(-1)
-        for k in code.d_inputs:
-            v = step.xs[k]
-            found[v] = empty((T, *sized(v.shape, batch)), v.dtype)
-            caller[f"din{k}"] = found[v].reshape(-1)
-        for k in code.d_fixed:
-            v = step.fixed[k]
-            found[v] = empty(sized(v.shape, batch), v.dtype)
-        shards = [shard for shard in left.shards if shard is not None]
-        parts: list[dict[Value, Array]] = [{} for _ in shards]
+        for name, v in self.gradients:
+            shape = sized(v.shape, batch)
+            found[v] = empty((T, *shape) if v.given is Given.INPUT else shape, v.dtype)
+            caller[name] = found[v].reshape(-1)
+        arguments = Arguments(caller, self._backward.constants(left.constants, batch))
+        parts: list[dict[Value, Array]] = [{} for _ in left.shards]
         jobs = [
-            (left, *shard, gradients, caller, constants, found, part)
-            for shard, part in zip(shards, parts, strict=True)
+            (left, shard, arguments, gradients, found, part)
+            for shard, part in zip(left.shards, parts, strict=True)
         ]
         runtime.share(self._backward_rows, jobs) if len(jobs) > 1 else self._backward_rows(*jobs[0])
         known = {**left.constants, **parts[0]}
         for part in parts[1:]:
             for v, value in part.items():
                 known[v] = known[v] + value
-        for v in self.after:
+        for v in [*self.after, *self.constants.values()]:
             if v not in known:
                 known[v] = compute(v, known, batch)
-        for v in code.constants:
-            gradient = step.gradients[v]
-            assert gradient is not None
-            if gradient not in known:
-                known[gradient] = compute(gradient, known, batch)
-            # ascontiguousarray would give a number an axis
-            found[v] = np.asarray(known[gradient], order="C")
-        return found
+        # ascontiguousarray would give a number an axis
+        return found | {
+            v: np.asarray(known[gradient], order="C") for v, gradient in self.constants.items()
+        }
 
     def _backward_rows(
         self,
         left: Residuals,
-        lo: int,
-        hi: int,
-        kept: Workspace,
-        gradients: Sequence[Array | None],
-        caller: dict[str, Array],
-        constants: list[Array],
+        shard: Shard,
+        arguments: Arguments,
+        gradients: Gradients,
         found: dict[Value, Array],
         sums: dict[Value, Array],
     ) -> None:
         """Run `backward` on some rows of the batch; `sums` gets what is summed over all steps."""
-        (T, batch), rows, code = left.shape, hi - lo, self.code
-        own = self._workspace("own", T, rows)
-        arrays = {**kept.arrays, **own.arrays}
-        self._bring_in(left, lo, hi, gradients, arrays)
-        caller = dict(caller)
+        (lo, hi, kept), rows, code = shard, shard.hi - shard.lo, self.code
+        own = self._workspace("own", left.shape[0], rows)
+        arrays = kept.arrays | own.arrays
+        self._bring_in(left, shard, gradients, arrays)
+        caller = dict(arguments.caller)
         for k, (v, (a, b)) in enumerate(code.sunk.products.items()):
             caller[f"dw{k}"] = out = empty((a.size * b.size,), self.dtype)
             turned = v in code.transposed
             sums[v] = out.reshape(b.size, a.size).T if turned else out.reshape(a.size, b.size)
-        others = [caller[a.name] for a in self._backward.caller]
-        others += self._backward.repeated(constants, rows)
-        self._backward.run(self._sizes(T, lo, hi, batch, left.reverse), (kept, own), others)
-        for k, v in self.turned_states:
-            if v in found and f"ds{k}" in arrays:  # where step 0 wrote it
-                values = arrays[f"ds{k}"][elements(v, rows) :]
-                unpack_rows(v, values, 0, lo, hi, found[v])
-        for k, v in self.turned_xs:
-            if k in code.d_inputs and f"dx{k}" in arrays:
-                unpack_rows(v, arrays[f"dx{k}"], 1, lo, hi, found[v])
-        for k in code.d_fixed:
-            v = self.step.fixed[k]
-            if f"df{k}" in arrays:
-                unpack_rows(v, arrays[f"df{k}"], 0, lo, hi, found[v])
+        arguments = arguments._replace(caller=caller)
+        self._backward.run(self._sizes(left, shard), (kept, own), arguments)
+        for name, v in self.turned:
+            if v in found and f"d{name}" in arrays:
+                # of the first states it is where step 0 wrote it
+                begin = elements(v, rows) if v.given is Given.STATE else 0
+                values = arrays[f"d{name}"][begin:]
+                unpack_rows(v, values, v.given is Given.INPUT, lo, hi, found[v])
         self._sum_rows(rows, arrays, sums)
         workspace.pool.give(own)
 
     def _bring_in(
-        self,
-        left: Residuals,
-        lo: int,
-        hi: int,
-        gradients: Sequence[Array | None],
-        arrays: dict[str, Array],
+        self, left: Residuals, shard: Shard, gradients: Gradients, arrays: dict[str, Array]
     ) -> None:
         """Bring inputs and gradients into the order in which the code has them."""
-        T, rows, count = left.shape[0], hi - lo, len(self.step.outputs)
-        for k, v in self.turned_xs:
-            if f"x{k}" in arrays:
-                pack_rows(v, left.xs[k], 1, lo, hi, arrays[f"x{k}"])
-        for k, v in self.turned_outputs:
-            g = gradients[k]
-            if f"dy{k}" in arrays and g is not None:
-                pack_rows(v, g, 1, lo, hi, arrays[f"dy{k}"])
-        for k, v in self.turned_states:
-            g = gradients[count + k]
-            if f"ds{k}" in arrays and g is not None:
-                last = (T - 1) % 2 * elements(v, rows)
-                pack_rows(v, g, 0, lo, hi, arrays[f"ds{k}"][last:])
+        T, (lo, hi, _) = left.shape[0], shard
+        for name, v in self.turned:
+            if v in left.turned and name in arrays:
+                pack_rows(v, left.turned[v], True, lo, hi, arrays[name])
+        for k, v, _ in self.turned_ends:
+            last, g = k in self.lasts, gradients[k]
+            name = f"ds{k - self.lasts.start}" if last else f"dy{k}"
+            if name in arrays and g is not None:
+                begin = (T - 1) % 2 * elements(v, hi - lo) if last else 0
+                pack_rows(v, g, not last, lo, hi, arrays[name][begin:])
 
     def _sum_rows(self, rows: int, arrays: dict[str, Array], sums: dict[Value, Array]) -> None:
         """Add up over the rows what was collected for each of them."""

@@ -13,12 +13,13 @@ from ..core.memory import empty
 from ..core.primitive import Array, Primitive
 from ..core.tape import context
 from ..core.tensor import Tensor
+from ..core.tree import leaves
 from ..recurrent.packing import cut
 from ..recurrent.rerun import summary
 from ..recurrent.segment import Segment, as_primitive
 from .calls import Residuals
 from .runner import Runner
-from .value import Given, Value
+from .variant import Piece
 
 
 class Unrolled(Segment):
@@ -30,23 +31,14 @@ class Unrolled(Segment):
     def __init__(
         self,
         runner: Runner,
-        again: Callable[..., list[Tensor]],
-        xs: list[Tensor],
-        states: list[Tensor],
+        piece: Piece,
         lent: list[Tensor],
-        batch: int,
-        reverse: bool,
-        drawn: dict[Value, Array],
+        drawn: list[Array],
+        again: Callable[..., list[Tensor]],
     ) -> None:
-        super().__init__(again, len(xs) + len(states))
-        self.runner, self.xs, self.states, self.batch, self.reverse = (
-            runner,
-            xs,
-            states,
-            batch,
-            reverse,
-        )
-        self.lent, self.drawn, self.drawn_values = lent, drawn, list(drawn.values())
+        self.tensors = [*piece.inputs, *leaves(piece.carried)]
+        super().__init__(again, len(self.tensors))
+        self.runner, self.piece, self.lent, self.drawn = runner, piece, lent, drawn
         self.emitted: list[list[Array]] = []
         # a weak reference, since it belongs to the node: with the node's saved values it is
         # released
@@ -54,16 +46,12 @@ class Unrolled(Segment):
 
     def outputs(self) -> list[Tensor]:
         """Run forward, and return the results; those with gradients hang on one node."""
-        runner, step = self.runner, self.runner.step
-        tensors = [*self.xs, *self.states]
-        T = self.xs[0].shape[0]
-        needs = [t.requires_grad for several in (tensors, self.lent) for t in several]
-        needs += [t.requires_grad for t in runner.owners.values()]
+        runner, step, tensors = self.runner, self.runner.step, self.tensors
+        xs, T = len(self.piece.inputs), tensors[0].shape[0]
+        needs = [t.requires_grad for t in (*tensors, *self.lent, *runner.owners.values())]
         if context().grad_enabled and any(needs):
-            self.live = runner.live(tuple(needs), len(self.xs), len(self.lent), T)
-        else:
-            self.live = []
-        shapes = runner.shapes(T, self.batch)
+            self.live = runner.live(tuple(needs), xs, len(self.lent), T)
+        shapes = runner.shapes(T, self.piece.batch)
         live = [shapes[k] for k in self.live]
         size = sum([math.prod(shape) for shape in live])
         packed = empty((size,), runner.dtype) if runner.one else None
@@ -83,54 +71,42 @@ class Unrolled(Segment):
         self.saved = weakref.ref(residuals)
         apart = sum(k < len(step.outputs) for k in self.live)
         parts = dict(zip(self.live, cut(whole, live, apart), strict=True))
-        made = [parts.get(k, a) for k, a in enumerate(found)]
-        return [
-            Tensor(y)
-            if not isinstance(y, Tensor)
-            else y
-            if y.dtype == a.dtype
-            else y.astype(a.dtype)
-            for y, a in zip(made, found, strict=True)
-        ]
+        made = [parts[k] if k in parts else Tensor(a) for k, a in enumerate(found)]
+        several = zip(made, found, strict=True)
+        return [y if y.dtype == a.dtype else y.astype(a.dtype) for y, a in several]
 
     def _run(self, found: list[Array], shapes: Sequence[tuple[int, ...]]) -> Residuals:
-        """Run forward into these arrays; what is not needed any more is let go."""
-        runner, step, drawn = self.runner, self.runner.step, self.drawn
-        xs = [*[t.array for t in self.xs], *[drawn[v] for v in step.xs[len(self.xs) :]]]
-        fixed = [*[t.array for t in self.lent], *[drawn[v] for v in step.fixed[step.lent :]]]
+        """Run forward into these arrays."""
+        runner, step, piece = self.runner, self.runner.step, self.piece
+        values = [*step.xs[: len(piece.inputs)], *step.states, *step.fixed[: step.lent]]
+        values += [v for _, v in step.drawn]
+        arrays = [*[t.array for t in (*self.tensors, *self.lent)], *self.drawn]
+        given = dict(zip(values, arrays, strict=True))
         emitted = [
             np.empty(shape, v.dtype)
             for shape, v in zip(shapes[len(runner.ends) :], runner.emitted, strict=True)
         ]
         rest = iter(emitted)
         self.emitted = [[next(rest) for _ in several] for several in step.emitted]
-        asked = {v: value for v, value in drawn.items() if v.given is Given.CONSTANT}
-        states = [t.array for t in self.states]
-        results = [*found, *emitted]
-        left = runner.forward(xs, states, fixed, asked, self.batch, self.reverse, results)
+        left = runner.forward(given, piece.batch, piece.stretch.reverse, [*found, *emitted])
         lent = [t for t in self.lent if t.requires_grad]
         with_gradient = (v for v, t in zip(step.fixed, self.lent, strict=False) if t.requires_grad)
         self.reached = [*runner.code.constants, *with_gradient]
         self.captured = [o.node for o in [*runner.wanted, *lent] if o.node is not None]
-        self.xs, self.states, self.lent, self.drawn = [], [], [], {}
         return left
 
     def did(self) -> Any:
         """See `Segment.did`."""
-        constants = [
-            owner.array for owner in self.runner.owners.values() if not owner.requires_grad
-        ]
-        return (
-            self.runner.source,
-            self.reverse,
-            self.batch,
-            *map(summary, (*constants, *self.drawn_values)),
-        )
+        runner, piece = self.runner, self.piece
+        constants = [o.array for o in runner.owners.values() if not o.requires_grad]
+        summaries = map(summary, (*constants, *self.drawn))
+        return (runner.source, piece.stretch.reverse, piece.batch, *summaries)
 
     def gradients(self, g: Any, values: Any) -> tuple[Any, ...]:
-        """For each input of the node.
+        """Return the gradient of each input of the node.
 
-        By the compiled function, or by the steps one by one where the walk itself is recorded.
+        It is computed by the compiled function, or by the steps one by one where the walk itself is
+        recorded.
         """
         if isinstance(g, Tensor):
             return super().gradients(g, values)

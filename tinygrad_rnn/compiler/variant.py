@@ -3,14 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..core.errors import ShapeError
 from ..core.record import describe
-from ..core.tree import pairs, tree_map
+from ..core.tensor import Tensor
+from ..core.tree import leaves, pairs, tree_map
 from ..module import Module as Layer
 from ..ops.elementwise import where
 from ..recurrent.cell import name_of, own, returned
+from ..recurrent.sequence import Stretch
+
+
+class Form(NamedTuple):
+    """How a sequence hands a step what it needs, and what it wants of it.
+
+    Attributes
+    ----------
+    takes_tuple : bool
+        Whether the cell is given a tuple of inputs.
+    masked : bool
+        Whether it is said of each row if the step counts.
+    resets : bool
+        Whether it is said of each row if it begins anew.
+    all_states : bool
+        Whether the states of all steps are wanted.
+    """
+
+    takes_tuple: bool
+    masked: bool
+    resets: bool
+    all_states: bool
 
 
 class Variant:
@@ -19,29 +42,21 @@ class Variant:
     The cell's, with padding, resets and the states as further outputs where they are asked for.
     """
 
-    def __init__(
-        self,
-        cell: Callable[..., Any],
-        takes_tuple: bool,
-        masked: bool,
-        resets: bool,
-        all_states: bool,
-    ) -> None:
-        self.cell, self.flags = cell, (takes_tuple, masked, resets, all_states)
+    def __init__(self, cell: Callable[..., Any], form: Form) -> None:
+        self.cell, self.form = cell, form
         self.__name__ = name_of(cell)
-        if not resets:
+        if not form.resets:
             # whose variables name the parts of the state
             self.__wrapped__ = cell.forward if isinstance(cell, Layer) else cell
 
     def __call__(self, x: tuple[Any, ...], state: Any) -> Any:
         """Compute one step, on the inputs and what the sequence adds to them."""
-        takes_tuple, masked, resets, all_states = self.flags
-        parts, first = list(x), None
-        if resets:
+        form, parts, first = self.form, list(x), None
+        if form.resets:
             begin, (state, first) = parts.pop(), state
             state = tree_map(lambda s, f: where(_rows(begin, s), f, s), state, first)
-        valid = parts.pop() if masked else None
-        result = self.cell(*own(tuple(parts) if takes_tuple else parts[0], state))
+        valid = parts.pop() if form.masked else None
+        result = self.cell(*own(tuple(parts) if form.takes_tuple else parts[0], state))
         if not isinstance(result, tuple) or len(result) != 2:
             raise ShapeError(
                 f"tg.jit: the cell must return (output, new_state); it returned {returned(result)}"
@@ -56,14 +71,76 @@ class Variant:
                     f"tg.jit: a component of the state changed over a step: it was {describe(a)}, now {describe(b)}"
                 )
         new = _in_order(state, new)
-        if masked:
+        if form.masked:
             y = tree_map(lambda a: where(_rows(valid, a), a, 0.0 if a.dtype.kind == "f" else 0), y)
             new = tree_map(lambda a, b: where(_rows(valid, a), a, b), new, state)
-        return ((y, new) if all_states else y), ((new, first) if resets else new)
+        return ((y, new) if form.all_states else y), ((new, first) if form.resets else new)
+
+
+class Piece(NamedTuple):
+    """Some steps of a sequence, as the compiled step is given them.
+
+    Attributes
+    ----------
+    variant : Variant
+        The step.
+    inputs : list of Tensor
+        For each step one of each: the inputs, then whether a row counts and whether it begins anew.
+    carried : nest of Tensor
+        The state, and where rows begin anew the first state besides.
+    batch : int
+    stretch : Stretch
+        Which steps they are, and of which sequence.
+    """
+
+    variant: Variant
+    inputs: list[Tensor]
+    carried: Any
+    batch: int
+    stretch: Stretch
+
+    @property
+    def x(self) -> tuple[Tensor, ...]:
+        """The inputs of one step."""
+        return tuple(Tensor(x.array[0]) for x in self.inputs)
+
+    @property
+    def rows(self) -> list[bool]:
+        """Which inputs and components of the state have a row for each of the batch."""
+        batch = (self.batch,)
+        return [
+            *(x.shape[1:2] == batch for x in self.inputs),
+            *(s.shape[:1] == batch for s in leaves(self.carried)),
+        ]
+
+
+def piece_of(cell: Callable[..., Any], stretch: Stretch) -> Piece:
+    """Return some steps of a sequence as they are compiled for a cell."""
+    sequence = stretch.sequence
+    lo, hi = stretch.start - stretch.offset, stretch.stop - stretch.offset
+    xs = [p if (lo, hi) == (0, p.shape[0]) else p[lo:hi] for p in stretch.parts]
+    valid, resets = (
+        None if mask is None else mask[stretch.start : stretch.stop]
+        for mask in (sequence.valid, sequence.resets)
+    )
+    # in place of padding, which may hold anything, the row's last step, as in the plain loop
+    if valid is not None:
+        xs = [
+            where(valid.reshape((*valid.shape, *[1] * (x.ndim - 2))), x, p[sequence.ends])
+            for x, p in zip(xs, sequence.parts, strict=True)
+        ]
+        if resets is not None:  # a row that has ended does not begin anew
+            resets = resets & valid
+    carried = stretch.state if resets is None else (stretch.state, sequence.first)
+    form = Form(sequence.tuple, valid is not None, resets is not None, stretch.return_states)
+    inputs = [*xs, *(Tensor(m) for m in (valid, resets) if m is not None)]
+    sizes = (s.shape[0] for s in leaves(carried) if s.ndim)
+    batch = xs[0].shape[1] if xs[0].ndim > 1 else next(sizes, 1)
+    return Piece(Variant(cell, form), inputs, carried, batch, stretch)
 
 
 def _in_order(state: Any, new: Any) -> Any:
-    """The new state with the entries of dicts in the order of the old one."""
+    """Return the new state with the entries of dicts in the order of the old one."""
     if isinstance(state, dict):
         return {key: _in_order(state[key], new[key]) for key in state}
     if isinstance(state, (tuple, list)):
@@ -73,5 +150,5 @@ def _in_order(state: Any, new: Any) -> Any:
 
 
 def _rows(flags: Any, like: Any) -> Any:
-    """Flags (batch,) for values of another rank."""
+    """Return flags (batch,) for values of another rank."""
     return flags.reshape((flags.shape[0], *[1] * (len(like.shape) - 1)))

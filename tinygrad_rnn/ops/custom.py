@@ -183,13 +183,10 @@ class _Versions:
         what = f"tg.elementwise: '{self.function.__name__}'"
         changes = Changes(self.guards, self.guards.now(), what)
         programs = []
-        try:
+        with changes:
             for _ in range(2):
                 programs.append(self._program(what))
                 changes.after_run()
-        except BaseException:
-            changes.restore()
-            raise
         if str(programs[0]) != str(programs[1]):
             raise RuleError(
                 f"{what} did not do the same in two runs: random numbers, the time, or a count of calls. Make it an argument."

@@ -318,18 +318,8 @@ class CompiledCell(Cell):
 
     plain: Any
 
-    def run_steps(
-        self,
-        sequence: Any,
-        parts: Any,
-        state: Any,
-        start: int,
-        stop: int,
-        reverse: bool,
-        all_states: bool,
-        offset: int,
-    ) -> Any:
-        """Run steps `start` to `stop` of a sequence, in place of `Sequence.steps`."""
+    def run_steps(self, stretch: Any) -> Any:
+        """Run a `Stretch` of a sequence, in place of `Sequence.steps`."""
         raise NotImplementedError
 
 

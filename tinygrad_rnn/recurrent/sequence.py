@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -219,7 +219,7 @@ class Sequence:
                 )
             with at_step(start, self.name, layer):
                 whole: tuple[Any, Any, Any] = cell.run_steps(
-                    self, parts, state, start, stop, reverse, return_states, offset
+                    Stretch(self, parts, state, start, stop, reverse, return_states, offset)
                 )
             return whole
         found = Returned(self.cell, self.name, state)
@@ -275,6 +275,44 @@ class Sequence:
             new = _choose(valid, new, state, self, "lengths", t)
             y = _choose(valid, y, None, self, "lengths", t)
         return y, new
+
+
+class Stretch(NamedTuple):
+    """Some steps of a sequence, as a compiled cell is told to run them.
+
+    Attributes
+    ----------
+    sequence : Sequence
+    parts, state, start, stop, reverse, return_states, offset
+        As `Sequence.steps` is given them.
+    """
+
+    sequence: Sequence
+    parts: Any
+    state: Any
+    start: int
+    stop: int
+    reverse: bool
+    return_states: bool
+    offset: int
+
+    def by(self, cell: Step) -> tuple[Any, Any, Any]:
+        """Run the steps with another cell; see `Sequence.steps`."""
+        return self.sequence.with_cell(cell).steps(
+            self.parts,
+            self.state,
+            self.start,
+            self.stop,
+            self.reverse,
+            self.return_states,
+            offset=self.offset,
+        )
+
+    @property
+    def times(self) -> range:
+        """The steps, in the order in which they run."""
+        steps = range(self.start, self.stop)
+        return steps[::-1] if self.reverse else steps
 
 
 def _choose(mask: Array, new: Any, old: Any, sequence: Sequence, what: str, t: int) -> Any:

@@ -11,7 +11,7 @@ class Changes:
 
     Nothing may change: the assignment would be made in the recording and never again, and would
     leave a tensor without values. Only the first run may make what is kept for all, such as an
-    entry of a cache.
+    entry of a cache. The runs stand in a `with` block: if one fails, all is as it was before.
 
     Parameters
     ----------
@@ -43,6 +43,13 @@ class Changes:
             )
         self.restore = guard.snapshot()
         self.states = guard.states()
+
+    def __enter__(self) -> Changes:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self.restore()
 
     def kept(self) -> Guard:
         """Return the guard of the recording that was made, and keep it."""
