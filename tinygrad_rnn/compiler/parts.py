@@ -23,6 +23,7 @@ from .sequence import SequenceCode
 from .value import Value
 
 OUT = 2  # which argument of a product is the address where its result goes
+OVER_STEPS_OUT = 5  # and of one over all steps
 SHARED = (ir.Role.HOISTED, ir.Role.TABLE, ir.Role.PACKED)  # arrays that all rows of the batch share
 
 
@@ -153,6 +154,11 @@ class OverStepsPart:
     right: Value
 
     @property
+    def target(self) -> ir.Array:
+        """The array where the result goes."""
+        return _array_at(self.call, OVER_STEPS_OUT)
+
+    @property
     def flops(self) -> int:
         """Flops per step and row of the batch."""
         return 2 * self.left.size * self.right.size
@@ -217,9 +223,8 @@ class Parts:
             statements = tuple(run)
             if kind is ProductPart:
                 calls = tuple(s for s in statements if isinstance(s, ir.Call))
-                out = calls[0].arguments[OUT]
-                assert isinstance(out, ir.Address)
-                found.append(ProductPart(value, calls, *factors(value), out.array))
+                target = _array_at(calls[0], OUT)
+                found.append(ProductPart(value, calls, *factors(value), target))
             elif kind is LoopPart:
                 part = self._loop(loops + 1, statements)
                 if part.stored or part.computed:  # and not zeros that begin a sum
@@ -246,10 +251,8 @@ class Parts:
         assembled: dict[Value, None] = {}
         gathered: list[Value] = []
         for p in inside:
-            if (
-                isinstance(p.statement, (ir.Store, ir.Accumulate))
-                and p.statement.origin is not None
-            ):
+            written = isinstance(p.statement, (ir.Store, ir.Accumulate))
+            if written and p.statement.origin is not None:
                 own = p.statement.origin.value
                 stored[self.original(own)] = None
                 if own.primitive is COPY and "into" in own.params:
@@ -264,13 +267,19 @@ class Parts:
                 computed[value] = computed.get(value, 0) + p.flops
             for access in ir.accesses(p.statement):
                 if access.array.role not in SHARED:
-                    moved += (
-                        p.moved(access) * ir.dtype_of(access.array.kind, self.code.dtype).itemsize
-                    )
+                    dtype = ir.dtype_of(access.array.kind, self.code.dtype)
+                    moved += p.moved(access) * dtype.itemsize
         alone = gathered[0] if gathered else None
         if len(computed) == 1 and _collects(next(iter(computed))):
             alone = next(iter(computed))
         return LoopPart(number, statements, computed, list(stored), list(assembled), moved, alone)
+
+
+def _array_at(call: ir.Call, k: int) -> ir.Array:
+    """Return the array whose address is an argument of a call."""
+    address = call.arguments[k]
+    assert isinstance(address, ir.Address)
+    return address.array
 
 
 def _collects(value: Value) -> bool:

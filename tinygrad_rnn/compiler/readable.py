@@ -118,8 +118,7 @@ class _Comments:
         names = self.names
         left, right = bracketed(names.label(part.left)), transposed(names.label(part.right))
         text = f"{names.weight_of(part.value)}: the sum over all steps of {left} @ {right}"
-        arrays = [a.array for a in part.call.arguments if isinstance(a, ir.Address)]
-        collected = (a for a in arrays if a.role is ir.Role.COLLECTED)
+        collected = (a for a in ir.arrays([part.call]) if a.role is ir.Role.COLLECTED)
         return text + "".join(
             f"; {a.name} = the sum of {names.label(part.left)}" for a in collected
         )
@@ -147,7 +146,8 @@ class Legend:
         if array.role is ir.Role.TABLE:
             return "places of elements", ""
         if array.role is ir.Role.PACKED:
-            return f"{self._matrix(function, array)}, packed for products", ""
+            matrix = ir.arrays([_call_with(function, array)])[0]
+            return f"{matrix.name}, packed for products", ""
         if array.role is ir.Role.CALLER:
             return self._of_caller(function, array)
         value = self.code.functions[function.name].held.get(array)
@@ -162,37 +162,21 @@ class Legend:
             [*LEAD[array.steps], *value.features, *rows]
         )
 
-    def _matrix(self, function: ir.Function, packed: ir.Array) -> str:
-        """Return the name of the matrix that is packed into an array."""
-        for call in _calls(function):
-            arrays = [a.array for a in call.arguments if isinstance(a, ir.Address)]
-            if arrays[-1] == packed:
-                return arrays[0].name
-        raise CompileError(f"no call packs {packed.name}")
-
     def _of_caller(self, function: ir.Function, array: ir.Array) -> tuple[str, str]:
         """Return what an array of the caller is: by what is copied from it or to it, and where."""
-        for part in self.names.parts.of[function.name]:
-            if isinstance(part, OverStepsPart):
-                addresses = [a for a in part.call.arguments if isinstance(a, ir.Address)]
-                if addresses[1].array == array:
-                    return self._told(self.names.label(part.right), part.right, each=True)
-                if addresses[2].array == array:
+        names, call = self.names, _call_with(function, array)
+        for part in names.parts.of[function.name]:
+            if isinstance(part, OverStepsPart) and part.call is call:
+                if array == part.target:
                     sizes = (part.left.size, part.right.size)
-                    return self.names.weight_of(part.value), _shape(sizes)
-        for call in _calls(function):
-            source, target = [a.array for a in call.arguments if isinstance(a, ir.Address)][:2]
-            value = self.names.parts.value_of(call)
-            if array in (source, target) and value is not None:
-                return self._copied(call, value, target if source == array else source)
-        raise CompileError(f"no call copies {array.name}")
-
-    def _copied(self, call: ir.Call, value: Value, other: ir.Array) -> tuple[str, str]:
-        """Return what an array of the caller is that is copied to another array, or from it."""
-        given = isinstance(call.arguments[1], ir.Address) and call.arguments[1].array == other
+                    return names.weight_of(part.value), _shape(sizes)
+                return self._told(names.label(part.right), part.right, each=True)
+        value, (source, target) = names.parts.value_of(call), ir.arrays([call])
+        assert value is not None
+        given, other = (True, target) if source == array else (False, source)
         steps = call.arguments[STEPS]
         each = isinstance(steps, Linear) and "T" in steps.names
-        name = self.names.label(value)
+        name = names.label(value)
         if not each:
             name = f"the {'first' if given == (other.role is ir.Role.STATE) else 'last'} {name}"
         elif other.role not in (ir.Role.INPUT, ir.Role.GRADIENT):
@@ -220,9 +204,12 @@ def source_lines(nodes: Iterable[Node], reverse: bool = False) -> list[str]:
     return [found[key] for key in order]
 
 
-def _calls(function: ir.Function) -> list[ir.Call]:
-    """Return the calls before and after the loop over time."""
-    return [s for s in function.body if isinstance(s, ir.Call)]
+def _call_with(function: ir.Function, array: ir.Array) -> ir.Call:
+    """Return the first call before or after the loop over time that reads or writes an array."""
+    for s in function.body:
+        if isinstance(s, ir.Call) and array in ir.arrays([s]):
+            return s
+    raise CompileError(f"no call reads or writes {array.name}")
 
 
 def _target(part: LoopPart) -> ir.Array:

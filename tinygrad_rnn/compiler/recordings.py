@@ -65,17 +65,11 @@ class Recordings:
     def _compiled_for(self, piece: Piece) -> tuple[Runner, list[Tensor], Guard]:
         inputs, batch, rows = piece.inputs, piece.batch, piece.rows
         gradients = tuple([x.requires_grad for x in inputs])
+        states = zip(flatten(piece.carried), rows[len(inputs) :], strict=True)
         shapes = (
             piece.variant.form,
             tuple([(x.shape[1 + r :], r, x.dtype) for x, r in zip(inputs, rows, strict=False)]),
-            tuple(
-                [
-                    (path, s.shape[r:], r, s.dtype)
-                    for (path, s), r in zip(
-                        flatten(piece.carried), rows[len(inputs) :], strict=True
-                    )
-                ]
-            ),
+            tuple([(path, s.shape[r:], r, s.dtype) for (path, s), r in states]),
         )
         guard = self.guards.now()
         for settled, borrowed in keys(guard, batch):
