@@ -25,7 +25,7 @@ import numpy as np
 
 from ..core.errors import DtypeError, GraphError, TinygradError
 from ..core.primitive import Primitive, Spec
-from ..core.record import apply, describe
+from ..core.record import apply, describe, record
 from ..core.tape import Leaf, Node, Older, caller, context, reachable, setting
 from ..core.tensor import Tensor, tensor
 from ..core.trace import Program
@@ -189,7 +189,7 @@ class Stretch:
         # the rule looks at no other values
         saved = [None, (*[t.array for t in tensors], *[None] * len(self.captured))]
         edges = primitive.edges(nodes)
-        return Tensor(packed, Node(primitive, nodes, edges, {"stretch": self}, saved, packed))
+        return record(primitive, nodes, edges, {"stretch": self}, saved, packed)
 
     def check_captured(self) -> None:
         """Raise a GraphError if a tensor that the function uses was given other values since."""
@@ -384,17 +384,14 @@ def cut(whole: Any, shapes: Sequence[tuple[int, ...]], apart: int | None = None)
     nodes, place = (whole.node,), now.origin or caller()
     edges = primitive.edges(nodes)
     return [
-        Tensor(
+        record(
+            primitive,
+            nodes,
+            edges,
+            {"begin": a, "shape": shape},
+            (None, None),
             part if apart is None or k < apart else part.copy(),
-            Node(
-                primitive,
-                nodes,
-                edges,
-                {"begin": a, "shape": shape},
-                (None, None),
-                part,
-                origin=place,
-            ),
+            origin=place,
         )
         for k, (a, part, shape) in enumerate(
             zip(begins, cut(whole.array, shapes), shapes, strict=False)
