@@ -1,16 +1,19 @@
 # Every command sets up what it needs: a machine with Python 3.11 to 3.13 and make is enough.
 #
-#   make demo        train, sample and draw; options through ARGS, e.g. make demo ARGS="--budget 60 --out run"
-#   make test        the tests without the full matrix; WORKERS=0 runs them in one process, ARGS="--seed 3" with other random numbers
-#   make test-all    all tests
-#   make lint        ruff (its formatter too) and mypy
-#   make mutants     faults put into the derivative rules on purpose: each must make a test fail
-#   make fuzz        random programs, plain beside compiled; options through ARGS, e.g. make fuzz ARGS="functions --count 5000"
-#   make bench       timings beside the peers that are installed (.venv/bin/python -m pip install -e ".[bench]"); options through ARGS,
-#                    e.g. make bench ARGS="sequences --quick --cells LSTM --threads 1"; ARGS=--help lists them
+#   make demo        train a character model, sample from it and draw it, e.g. make demo ARGS="--budget 60 --out run"
+#   make test        run the tests without the full matrix; WORKERS=0 runs them in one process,
+#                    ARGS="--seed 3" with other random numbers
+#   make test-all    run all tests
+#   make lint        check the format (ruff format), the code (ruff check) and the types (mypy)
+#   make mutants     put faults into the derivative rules on purpose: each must make a test fail
+#   make fuzz        run random programs, plain beside compiled, e.g. make fuzz ARGS="functions --count 5000"
+#   make bench       time the package beside the peers that are installed, e.g.
+#                    make bench ARGS="sequences --quick --cells LSTM --threads 1"; ARGS=--help lists the
+#                    options, and .venv/bin/python -m pip install -e ".[bench]" installs the peers
 #   make clean       remove what make and the tools have made, and leave what the demo wrote
 #
-# PYTHON=/path/to/python chooses the interpreter for a new .venv.
+# Options of a command go into ARGS. PYTHON=/path/to/python chooses the interpreter for a new .venv.
+# CONTRIBUTING.md says how to run one test.
 
 .NOTPARALLEL:
 .DEFAULT_GOAL := help

@@ -196,7 +196,7 @@ def public() -> Iterator[tuple[str, Any]]:
                 and thing.__module__ == space.__name__
             ):
                 yield f"{space.__name__.rpartition('.')[2]}.{name}", thing
-    for path, space, names in (("tg", tg, tg.__all__), ("tg.nn", tg.nn, tg.nn.__all__), ("tg.optim", tg.optim, list(vars(tg.optim))),
+    for path, space, names in (("tg", tg, tg.__all__), ("tg.nn", tg.nn, tg.nn.__all__), ("tg.optim", tg.optim, tg.optim.__all__),
                                ("tg.init", tg.init, list(vars(tg.init))), ("tg.cells", tg.cells, tg.cells.__all__)):  # fmt: skip
         for name in names:
             thing = getattr(space, name)
@@ -207,7 +207,7 @@ def public() -> Iterator[tuple[str, Any]]:
                 name.startswith("_")
                 or not callable(thing)
                 or not own
-                or (path in ("tg.optim", "tg.init") and thing.__module__ != space.__name__)
+                or (path == "tg.init" and thing.__module__ != space.__name__)
             ):
                 continue
             if isinstance(thing, type) and issubclass(thing, (Exception, tuple)):

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
+from tinygrad_rnn.loops import check
 
 _default_rng = np.random.default_rng
 _mixed_in = 0
@@ -41,6 +42,12 @@ def pytest_configure(config: pytest.Config) -> None:
     _mixed_in = config.getoption("--seed")
     if _mixed_in:
         np.random.default_rng = _seeded
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _programs_of_loops_are_checked() -> None:
+    """Every program of loops is looked at before it becomes text."""
+    check.enabled = True
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import importlib
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -15,12 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tinygrad_rnn.compiler import run
+from tinygrad_rnn.compiler import runner, unrolled
 from tinygrad_rnn.core.primitive import REGISTRY
 from tinygrad_rnn.kernels import products, runtime
-
-# whose name in the package is that of the function
-jit_module = importlib.import_module("tinygrad_rnn.compiler.jit")
+from tinygrad_rnn.loops import workspace
 
 
 class _Dotted:
@@ -178,7 +175,7 @@ def _spoilt(array: Any) -> Any:
     return array
 
 
-class _Spoilt(run.Workspace):
+class _Spoilt(workspace.Workspace):
     """Arrays of a call that hold no zeros by chance, and nothing of an earlier call."""
 
     def __init__(self, *args: Any) -> None:
@@ -191,10 +188,10 @@ class _Spoilt(run.Workspace):
 def interpreting() -> Iterator[None]:
     """Within, `tg.jit` runs generated code as Python, on memory that holds nan where nothing was written."""
     with pytest.MonkeyPatch.context() as patch, np.errstate(all="ignore"):
-        patch.setattr(run, "Workspace", _Spoilt)
-        patch.setattr(run, "_idle", run.Idle())
-        patch.setattr(run.Idle, "give", lambda self, workspace: None)
-        for module in (run, jit_module):
+        patch.setattr(runner, "Workspace", _Spoilt)
+        patch.setattr(workspace, "pool", workspace.WorkspacePool())
+        patch.setattr(workspace.WorkspacePool, "give", lambda self, workspace: None)
+        for module in (runner, unrolled):
             patch.setattr(module, "empty", lambda shape, dtype: _spoilt(np.empty(shape, dtype)))
         patch.setattr(products, "library", lambda dtype: None)
         patch.setattr(runtime, "load", lambda source, distinct=False: Interpreted(source))

@@ -16,6 +16,7 @@ from tinygrad_rnn.train.baselines import (
     Unigram,
     score_baselines,
 )
+from tinygrad_rnn.train.vocabulary import Vocabulary
 
 
 class SlowKneserNey:
@@ -130,7 +131,7 @@ def test_frequent_in_one_context_is_unlikely_in_a_new_one() -> None:
 def corpus_ids() -> tuple[np.ndarray, np.ndarray, int]:
     """Give train and held-out ids of the Python reference, and the vocabulary's size."""
     train, held = text.split(text.load_topics().text)
-    vocabulary = text.Vocabulary.from_text(train)
+    vocabulary = Vocabulary.from_text(train)
     return vocabulary.encode(train), vocabulary.encode(held), len(vocabulary)
 
 

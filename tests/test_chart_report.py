@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tinygrad_rnn.train import chart
+from tinygrad_rnn.train import axis, chart
 from tinygrad_rnn.train.chart import Series, line_chart, moving_average
 from tinygrad_rnn.train.report import Row, headline, write_report
 
@@ -94,7 +94,7 @@ def test_ticks_are_round() -> None:
     for _ in range(300):
         low = rng.normal() * 10.0 ** rng.uniform(-5, 6)
         high = low + 10.0 ** rng.uniform(-5, 6)
-        ticks = chart._ticks(low, high, 6)
+        ticks = axis.round_ticks(low, high, 6)
         assert 2 <= len(ticks) <= 7
         step = (ticks[-1] - ticks[0]) / (len(ticks) - 1)
         mantissa = step / 10.0 ** np.floor(np.log10(step) + 1e-9)
@@ -102,14 +102,14 @@ def test_ticks_are_round() -> None:
         slack = 1e-6 * (high - low)
         assert low - slack <= ticks[0] < low + step + slack
         assert high - step - slack < ticks[-1] <= high + slack
-        texts = chart._tick_texts(ticks)
+        texts = axis.tick_texts(ticks)
         assert len(set(texts)) == len(texts)
-    assert chart._tick_texts([-1000.0, 0.0, 1000.0]) == [
+    assert axis.tick_texts([-1000.0, 0.0, 1000.0]) == [
         "\N{MINUS SIGN}1\u202f000",
         "0",
         "1\u202f000",
     ]
-    assert chart._tick_texts([0.0, 0.05, 0.1]) == ["0.00", "0.05", "0.10"]
+    assert axis.tick_texts([0.0, 0.05, 0.1]) == ["0.00", "0.05", "0.10"]
 
 
 def test_spread_is_the_least_movement() -> None:
@@ -117,7 +117,7 @@ def test_spread_is_the_least_movement() -> None:
     for _ in range(200):
         n = int(rng.integers(1, 12))
         wanted = rng.uniform(0, 200, n).tolist()
-        places = chart._spread(wanted, 17.0, 0.0, 200.0)
+        places = axis.spread(wanted, 17.0, 0.0, 200.0)
         order = np.argsort(wanted, kind="stable")
         sorted_places = np.array(places)[order]
         assert np.all(np.diff(sorted_places) >= 17 - 1e-9)
@@ -129,7 +129,7 @@ def test_spread_is_the_least_movement() -> None:
             other = np.sort(sorted_places + rng.normal(size=n) * 2)
             if np.all(np.diff(other) >= 17) and other[0] >= 0 and other[-1] <= 200:
                 assert ((other - np.array(wanted)[order]) ** 2).sum() >= cost - 1e-9
-    assert chart._spread([10.0, 100.0], 17.0, 0.0, 200.0) == [10.0, 100.0]
+    assert axis.spread([10.0, 100.0], 17.0, 0.0, 200.0) == [10.0, 100.0]
 
 
 def test_labels_do_not_collide_and_stay_inside() -> None:

@@ -15,8 +15,9 @@ import pytest
 import tinygrad_rnn as tg
 from tests.command import call
 from tinygrad_rnn.core.tape import context, setting
-from tinygrad_rnn.train import characters, text
-from tinygrad_rnn.train.characters import Checkpoint
+from tinygrad_rnn.train import characters, model_files
+from tinygrad_rnn.train.trainer import Checkpoint
+from tinygrad_rnn.train.vocabulary import Vocabulary
 
 pytestmark = pytest.mark.usefixtures("eager")
 
@@ -33,8 +34,8 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    vocabulary = text.Vocabulary.from_text(TEXT, 2)
-    characters.save_model(
+    vocabulary = Vocabulary.from_text(TEXT, 2)
+    model_files.save_model(
         tmp_path / "model.safetensors",
         characters.CharacterLSTM(len(vocabulary), 4, 8, rng=0),
         vocabulary,
@@ -86,7 +87,7 @@ def test_info(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_info_says_why_there_are_no_kernels() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "tinygrad_rnn.cli", "info"],
+        [sys.executable, "-m", "tinygrad_rnn", "info"],
         capture_output=True,
         text=True,
         env={**os.environ, "NUMBA_DISABLE_JIT": "1"},
@@ -169,7 +170,7 @@ def test_ctrl_c_keeps_a_checkpoint(file: Path, tmp_path: Path) -> None:
         sys.executable,
         "-u",
         "-m",
-        "tinygrad_rnn.cli",
+        "tinygrad_rnn",
         "train",
         "--text",
         str(file),

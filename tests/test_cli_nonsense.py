@@ -20,9 +20,11 @@ import pytest
 
 import tinygrad_rnn as tg
 from tests.command import call
-from tinygrad_rnn import cli
-from tinygrad_rnn.train import characters, console, demo, text
+from tinygrad_rnn.cli import arguments, info
+from tinygrad_rnn.train import characters, console, demo, memory, model_files, text, windows
 from tinygrad_rnn.train.named import example, load_named
+from tinygrad_rnn.train.options import Options
+from tinygrad_rnn.train.vocabulary import Vocabulary
 
 pytestmark = pytest.mark.usefixtures("eager")
 
@@ -127,7 +129,7 @@ def commands(
 
 
 def cases() -> Iterator[Any]:
-    for name, parser in commands(cli._parser()):
+    for name, parser in commands(arguments.parser()):
         for action in parser._actions:
             if isinstance(action, argparse._HelpAction):
                 continue
@@ -139,7 +141,7 @@ def cases() -> Iterator[Any]:
 
 
 def test_all_commands_are_here() -> None:
-    assert {name for name, _ in commands(cli._parser())} == ENDS_SOON.keys()
+    assert {name for name, _ in commands(arguments.parser())} == ENDS_SOON.keys()
 
 
 @pytest.mark.parametrize(("command", "action"), list(cases()))
@@ -147,7 +149,7 @@ def test_nonsense_takes_one_line(
     command: str, action: argparse.Action, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     values = (
-        (NUMBERS if action.type not in (None, cli._path) else NAMES)
+        (NUMBERS if action.type not in (None, arguments.path) else NAMES)
         if action.nargs != 0
         else [None]
     )
@@ -160,14 +162,10 @@ def test_nonsense_takes_one_line(
                 flag = [f"{action.option_strings[0]}={value}"]
             else:
                 flag = [action.option_strings[0]]
-            arguments = [*command.split(), *ENDS_SOON[command], *flag, *given]
+            line = [*command.split(), *ENDS_SOON[command], *flag, *given]
         else:
-            arguments = [
-                *command.split(),
-                *(["--"] if value and value.startswith("-") else []),
-                *given,
-            ]
-        code, out, err = call(*arguments, capsys=capsys)
+            line = [*command.split(), *(["--"] if value and value.startswith("-") else []), *given]
+        code, out, err = call(*line, capsys=capsys)
         one_line(code, err)
         assert "Traceback" not in out
     assert sorted(folder.rglob("*")) == before and (folder / "short.txt").read_text() == "short"
@@ -197,7 +195,7 @@ def test_names_in_another_encoding(folder: Path, capsys: pytest.CaptureFixture[s
         "import tinygrad_rnn as tg\nMine = tg.cells.Elman(3, 4, rng=0)\n"
     )
     (folder / "text.txt").rename("t\udce9.txt")
-    for arguments in (
+    for words in (
         ["draw", "caf\udce9.py:Mine", "--out", "a\udce9.svg", "--title", "\udce9"],
         ["draw", "caf\udce9.py:Mine", "--out", "a\udce9.dot", "--title", "\udce9"],
         ["draw", "caf\udce9.py:Mine", "--out", "a\udce9.html", "--steps", "2", "--heat"],
@@ -209,8 +207,8 @@ def test_names_in_another_encoding(folder: Path, capsys: pytest.CaptureFixture[s
         ["sample", "o\udce9/model.safetensors", "--prompt", "\udce9", "--length", "5"],
         ["draw", "o\udce9/model.safetensors"],
     ):
-        code, _, err = call(*arguments, capsys=capsys)
-        assert (code, err) == (0, ""), arguments
+        code, _, err = call(*words, capsys=capsys)
+        assert (code, err) == (0, ""), words
     assert {"a\udce9.svg", "a\udce9.dot", "e\udce9.html", "explore.html", "o\udce9"} <= {
         path.name for path in folder.iterdir()
     }
@@ -300,7 +298,7 @@ def test_what_a_file_prints_is_seen(folder: Path, capsys: pytest.CaptureFixture[
 
 
 def shell(line: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = f'"{sys.executable}" -m tinygrad_rnn.cli'
+    command = f'"{sys.executable}" -m tinygrad_rnn'
     return subprocess.run(["bash", "-c", line.replace("tinygrad-rnn", command)], capture_output=True, text=True, timeout=120,
                           env={**os.environ, "PYTHONPATH": str(ROOT), **environment})  # fmt: skip
 
@@ -326,13 +324,13 @@ def test_a_run_needs_nobody_who_reads(line: str, folder: Path) -> None:
     assert done.returncode == 0 and done.stderr == "", done.stderr
     names = ["checkpoint.safetensors", "loss.svg", "model.safetensors"]
     assert sorted(path.name for path in (folder / "out").iterdir()) == names
-    characters.load_model(folder / "out" / "model.safetensors")
+    model_files.load_model(folder / "out" / "model.safetensors")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs a POSIX shell")
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
 def test_no_file_gets_the_number_of_a_closed_stream(closed: str, folder: Path) -> None:
-    program = "import os; from tinygrad_rnn import cli; cli._open_streams(); os._exit(os.open('short.txt', os.O_RDONLY) <= 2)"
+    program = "import os; from tinygrad_rnn.cli import streams; streams.open_streams(); os._exit(os.open('short.txt', os.O_RDONLY) <= 2)"
     assert shell(f'"{sys.executable}" -c "{program}" {closed}').returncode == 0
 
 
@@ -415,9 +413,9 @@ def test_a_network_that_does_not_fit_is_refused(
 def test_without_enough_memory(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(demo, "_memory", lambda: 10_000)
+    monkeypatch.setattr(memory, "_memory", lambda: 10_000)
     one_line(*call("train", "--text", "text.txt", "--out", "out", *SMALL, capsys=capsys)[::2])
-    monkeypatch.setattr(demo, "_memory", lambda: None)
+    monkeypatch.setattr(memory, "_memory", lambda: None)
 
     def none(*_: Any, **__: Any) -> None:
         raise MemoryError
@@ -452,7 +450,7 @@ def test_a_fault_of_this_program_takes_one_line(
     def broken(given: argparse.Namespace) -> int:
         raise ZeroDivisionError("a\nb")
 
-    monkeypatch.setattr(cli, "_info", broken)
+    monkeypatch.setattr(info, "info", broken)
     code, _, err = call("info", capsys=capsys)
     assert (
         code == 70
@@ -471,8 +469,8 @@ def test_a_sample_is_shown_as_it_is_but_for_what_controls_a_terminal(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     text_ = "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645 \U0001f468\u200d\U0001f469 a\u00a0b\u3000c :smile: [bold]x[/]\t\n"
-    assert demo._shown(text_) == text_
-    assert demo._shown("a\x1b[31m\x07\x9b\udce9") == "a\ufffd[31m\ufffd\ufffd\ufffd"
+    assert console.printable(text_) == text_
+    assert console.printable("a\x1b[31m\x07\x9b\udce9") == "a\ufffd[31m\ufffd\ufffd\ufffd"
     console.console(width=200).print(text_, markup=False, soft_wrap=True)
     out = capsys.readouterr().out
     assert out.replace("\t", "").replace(" ", "") == text_.replace("\t", "").replace(" ", "") + "\n"
@@ -481,20 +479,20 @@ def test_a_sample_is_shown_as_it_is_but_for_what_controls_a_terminal(
 def test_the_library_says_what_the_command_line_says(folder: Path) -> None:
     """What is raised on purpose is a TinygradError, so that one except clause of a caller is enough."""
     (folder / "mine.py").write_text("import sys; sys.exit(3)")
-    vocabulary = text.Vocabulary("ab")
+    vocabulary = Vocabulary("ab")
     model = characters.CharacterLSTM(3, 2, 2, rng=0)
     for call_ in (
         lambda: load_named("mine.py"),
         lambda: example(3),
         lambda: text.load("missing"),
         lambda: text.split("abc", 2.0),
-        lambda: text.Vocabulary("aa"),
+        lambda: Vocabulary("aa"),
         lambda: vocabulary.decode([9]),
-        lambda: text.windows([1], 0, 1),
+        lambda: windows.windows([1], 0, 1),
         lambda: characters.evaluate(model, [1]),
         lambda: characters.sample(model, vocabulary, -1),
-        lambda: characters.load_model("text.txt"),
-        lambda: demo.run(demo.Options(out=folder / "out", resume=True), console.console()),
+        lambda: model_files.load_model("text.txt"),
+        lambda: demo.run(Options(out=folder / "out", resume=True), console.console()),
         lambda: tg.save(folder / "x", np.zeros(3)),  # type: ignore[arg-type]
     ):
         with pytest.raises(tg.TinygradError):

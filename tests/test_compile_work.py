@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
+from tinygrad_rnn.compiler.fusion import FusionGroup
 from tinygrad_rnn.core.tree import leaves, unflatten
 
 from .cell_checks import BATCH, CASES
@@ -131,7 +132,7 @@ def run(step: Callable[..., Any], depth: int, compiled: bool) -> tuple[list[np.n
     ys, last = tg.unroll(fast, x, h)
     (ys * ys).sum().backward()
     found = [t.numpy() for t in (ys, last, w.grad, x.grad, h.grad) if t is not None]
-    return found, next(iter(fast._runners.values())).module if compiled else None
+    return found, next(iter(fast._code.runners.values())).code if compiled else None
 
 
 @pytest.mark.parametrize("depth", [10, 40])
@@ -142,23 +143,27 @@ def test_deep_steps_are_those_of_the_plain_cell(step: Any, depth: int) -> None:
 
 
 @pytest.mark.parametrize("step", STEPS, ids=lambda s: s.__name__)
-def test_work_and_code_of_a_step_grow_with_its_depth(step: Any) -> None:
+def test_work_and_code_of_a_step_grow_with_its_depth(
+    step: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Twice as deep is about twice as much, and not four times.
 
     10 and 20 would not yet show what begins late.
     """
+    visits: list[Any] = []
+    where = FusionGroup.where
+
+    def counted(self: FusionGroup, value: Any) -> Any:
+        visits.append(None)
+        return where(self, value)
+
+    monkeypatch.setattr(FusionGroup, "where", counted)
     work = []
     for depth in (60, 120):
-        module = run(step, depth, True)[1]
-        schedules = (module.forward_schedule, module.backward_schedule)
-        work.append(
-            [
-                sum(s.visits for s in schedules),
-                len(module.text().splitlines()),
-                len(module.text(sharing=True).splitlines()),
-            ]
-        )
-        assert all(s.builds <= 8 for s in schedules)
+        visits.clear()
+        code = run(step, depth, True)[1]
+        texts = (code.text().text, code.text(sharing=True).text)
+        work.append([len(visits), *(len(text.splitlines()) for text in texts)])
     for once, twice in zip(*work, strict=True):
         assert twice < 3 * once
 
@@ -170,9 +175,9 @@ def test_chains_longer_than_the_stack_of_python() -> None:
 
 
 def test_equal_loops_are_one_function() -> None:
-    text = run(sub_steps, 48, True)[1].text(sharing=True)
+    text = run(sub_steps, 48, True)[1].text(sharing=True).text
     assert text.count("def loop") < 20 < 80 < text.count("    loop")
-    assert "def loop" not in run(sub_steps, 1, True)[1].text(sharing=True)
+    assert "def loop" not in run(sub_steps, 1, True)[1].text(sharing=True).text
 
 
 # --- the text ------------------------------------------------------------------------------------------------------------------------
@@ -196,7 +201,7 @@ def texts(recordings: int) -> dict[str, set[str]]:
                     parts if isinstance(xs, tuple) else parts[0],
                     unflatten(state, [tg.tensor(s) for s in leaves(state)]),
                 )
-                text = next(iter(fast._runners.values())).module.text(sharing=True)
+                text = next(iter(fast._code.runners.values())).code.text(sharing=True).text
             except tg.CompileError as error:
                 text = str(error)
             found.setdefault(f"{number}: {case}", set()).add(text)
@@ -213,7 +218,7 @@ def texts(recordings: int) -> dict[str, set[str]]:
                 "\n".join(line.split("  #")[0] for line in fast.source().splitlines())
             )
             found.setdefault(f"cell {step.__name__}", set()).add(
-                run(step, 6, True)[1].text(sharing=True)
+                run(step, 6, True)[1].text(sharing=True).text
             )
     return found
 

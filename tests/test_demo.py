@@ -17,16 +17,13 @@ import tinygrad_rnn as tg
 from tinygrad_rnn.core.tape import setting
 from tinygrad_rnn.formats import safetensors
 from tinygrad_rnn.kernels import blas
-from tinygrad_rnn.train import characters, console, demo, text
-from tinygrad_rnn.train.characters import (
-    CharacterLSTM,
-    Checkpoint,
-    CheckpointError,
-    DivergedError,
-    Settings,
-    Trainer,
-)
+from tinygrad_rnn.train import characters, console, demo, model_files, text
+from tinygrad_rnn.train.characters import CharacterLSTM
+from tinygrad_rnn.train.errors import CheckpointError, DivergedError, UserError
 from tinygrad_rnn.train.interrupt import Interrupted, Interrupts
+from tinygrad_rnn.train.options import Options
+from tinygrad_rnn.train.trainer import Checkpoint, Settings, Trainer
+from tinygrad_rnn.train.vocabulary import UNKNOWN, Vocabulary
 
 pytestmark = pytest.mark.usefixtures("eager")
 
@@ -36,7 +33,7 @@ SMALL = Settings(hidden=12, embedding=5, batch=4, window=10, lr=0.02)
 
 
 def trainer(settings: Settings = SMALL) -> Trainer:
-    vocabulary = text.Vocabulary.from_text(TEXT, 2)
+    vocabulary = Vocabulary.from_text(TEXT, 2)
     return Trainer(vocabulary.encode(TEXT), vocabulary, settings)
 
 
@@ -53,9 +50,9 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def options(file: Path, **changes: Any) -> demo.Options:
+def options(file: Path, **changes: Any) -> Options:
     settings = {k: getattr(SMALL, k) for k in ("hidden", "embedding", "batch", "window", "lr")}
-    return demo.Options(
+    return Options(
         **{
             "out": file.parent / "out",
             "text": file,
@@ -149,7 +146,7 @@ def test_a_seed_fixes_the_sample() -> None:
     t = trainer()
     draw = [characters.sample(t.model, t.vocabulary, 60, rng=seed) for seed in (3, 3, 4)]
     assert draw[0] == draw[1] != draw[2]
-    assert len(draw[0]) == 60 and text.UNKNOWN not in draw[0]
+    assert len(draw[0]) == 60 and UNKNOWN not in draw[0]
 
 
 def test_temperature_zero_is_the_likeliest_character() -> None:
@@ -285,8 +282,8 @@ def test_divergence_names_the_step_and_leaves_the_parameters() -> None:
 
 def test_models_are_written_and_read(tmp_path: Path) -> None:
     t = trainer()
-    characters.save_model(tmp_path / "m", t.model, t.vocabulary, "é\n")
-    model, vocabulary, context = characters.load_model(tmp_path / "m")
+    model_files.save_model(tmp_path / "m", t.model, t.vocabulary, "é\n")
+    model, vocabulary, context = model_files.load_model(tmp_path / "m")
     assert vocabulary == t.vocabulary and context == "é\n"
     np.testing.assert_array_equal(
         characters.evaluate(model, t.ids[:50]), characters.evaluate(t.model, t.ids[:50])
@@ -296,9 +293,9 @@ def test_models_are_written_and_read(tmp_path: Path) -> None:
 def test_other_files_are_refused(tmp_path: Path) -> None:
     t = trainer()
     t.save(tmp_path / "c")
-    characters.save_model(tmp_path / "m", t.model, t.vocabulary)
+    model_files.save_model(tmp_path / "m", t.model, t.vocabulary)
     with pytest.raises(CheckpointError, match="checkpoint"):
-        characters.load_model(tmp_path / "c")
+        model_files.load_model(tmp_path / "c")
     with pytest.raises(CheckpointError, match="expected a checkpoint"):
         Checkpoint.read(tmp_path / "m")
     arrays, metadata = safetensors.read(tmp_path / "m")
@@ -307,7 +304,7 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
         tmp_path / "m", {k: v for k, v in arrays.items() if k != "output.bias"}, metadata
     )
     with pytest.raises(CheckpointError, match=r"damaged.*output\.bias"):
-        characters.load_model(tmp_path / "m")
+        model_files.load_model(tmp_path / "m")
     arrays, metadata = safetensors.read(tmp_path / "c")
     del metadata["sha256"]
     safetensors.write(tmp_path / "c", arrays, {**metadata, "progress": "{}"})
@@ -325,8 +322,8 @@ def test_one_changed_bit_is_found(tmp_path: Path) -> None:
     for write, read in (
         (lambda: t.save(path), lambda: Checkpoint.read(path)),
         (
-            lambda: characters.save_model(path, t.model, t.vocabulary),
-            lambda: characters.load_model(path),
+            lambda: model_files.save_model(path, t.model, t.vocabulary),
+            lambda: model_files.load_model(path),
         ),
     ):
         write()
@@ -379,7 +376,7 @@ def test_threads_of_products_are_set_and_put_back(monkeypatch: pytest.MonkeyPatc
 # --- a whole run ------------------------------------------------------------------------------------------------------------
 
 
-def run(o: demo.Options, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+def run(o: Options, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
     code = demo.run(o, console.console(width=100))
     return code, capsys.readouterr().out
 
@@ -406,11 +403,11 @@ def test_the_table_is_over_the_same_characters(
 ) -> None:
     _, out = run(options(file), capsys)
     train_text, held = text.split(TEXT)
-    model, vocabulary, context = characters.load_model(file.parent / "out" / "model.safetensors")
+    model, vocabulary, context = model_files.load_model(file.parent / "out" / "model.safetensors")
     ids = vocabulary.encode(held)
     ours = f"{characters.evaluate(model, ids).mean():.3f}"
     assert f"{ours}" in next(line for line in out.splitlines() if line.startswith("LSTM"))
-    assert f"{len(held) - 1:,} characters" in out and vocabulary == text.Vocabulary.from_text(
+    assert f"{len(held) - 1:,} characters" in out and vocabulary == Vocabulary.from_text(
         train_text, 2
     )
     assert train_text.endswith(context)
@@ -515,13 +512,13 @@ def test_divergence_ends_a_run(
 
 
 def test_what_cannot_be_resumed(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(demo.UserError, match="not found"):
+    with pytest.raises(UserError, match="not found"):
         run(options(file, resume=True), capsys)
     run(options(file, command="train", steps=2), capsys)
-    with pytest.raises(demo.UserError, match="--hidden is 12"):
+    with pytest.raises(UserError, match="--hidden is 12"):
         run(options(file, resume=True, settings={"hidden": 13}), capsys)
     file.write_text(TEXT + "more")
-    with pytest.raises(demo.UserError, match="is not the text"):
+    with pytest.raises(UserError, match="is not the text"):
         run(options(file, resume=True), capsys)
 
 

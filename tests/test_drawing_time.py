@@ -39,8 +39,12 @@ from tests.test_drawing import (
 from tinygrad_rnn import cli
 from tinygrad_rnn.drawing import Drawing, DrawingError, draw
 from tinygrad_rnn.drawing.fold import Kinds
-from tinygrad_rnn.drawing.heat import Scale, measure
-from tinygrad_rnn.drawing.sketch import Graph, shown_steps, sketch
+from tinygrad_rnn.drawing.graph import Graph
+from tinygrad_rnn.drawing.measures import measure
+from tinygrad_rnn.drawing.moments import Lane
+from tinygrad_rnn.drawing.scale import Scale
+from tinygrad_rnn.drawing.selection import shown_steps
+from tinygrad_rnn.drawing.sketch import sketch
 
 ROOT = Path(__file__).parents[1]
 SVG = "{http://www.w3.org/2000/svg}"
@@ -56,7 +60,7 @@ def titles(drawing: Drawing) -> Counter[str]:
 
 
 def frames(drawing: Drawing) -> list[str]:
-    return [f.label[0] for f in drawing._layout.frames]
+    return [f.label for f in drawing._layout.frames]
 
 
 # --- which steps are drawn ----------------------------------------------------------------------------------------------------
@@ -162,6 +166,14 @@ def test_an_lstm_is_folded_into_one_step_with_a_delay_for_each_state() -> None:
         "bias_hh",
         "bias_ih",
     ]
+
+
+@pytest.mark.parametrize("direction", ["LR", "TB"])
+def test_a_loss_that_is_added_up_outside_of_the_steps_is_folded_too(direction: str) -> None:
+    drawing = draw(two_layers(4), fold=True, direction=direction)
+    assert faults(drawing) == []
+    arrows = [(a.tail.title, a.head.title) for a in drawing._sketch.arrows]
+    assert ("total = +", "z⁻¹") in arrows and ("z⁻¹", "total = +") in arrows
 
 
 @pytest.mark.parametrize("how", ["weight", "number", "roll", "extra"])
@@ -327,20 +339,15 @@ def test_a_gradient_that_is_zero_or_broken_is_seen() -> None:
             h = h * w * (0.0 if t == 3 else 1.0)
     drawing = draw(h.sum(), heat="grad")
     (strip,) = drawing._sketch.strips
-    assert [
-        strip.cells["c", None, t][1]
-        if ("c", None, t) in strip.cells
-        else strip.cells[("c", None), t][1]
-        for t in range(5)
-    ][:3] == ["0"] * 3
+    assert [strip.cells[Lane("c"), t][1] for t in range(5)][:3] == ["0"] * 3
 
 
 def test_hidden_steps_are_summed_up() -> None:
     drawing = draw(elman(50), heat=[10.0**-t for t in range(50)])
     (strip,) = drawing._sketch.strips
-    assert strip.cells[("elman", None), 3][1] == "1e-47 … 0.001"
+    assert strip.cells[Lane("elman"), 3][1] == "1e-47 … 0.001"
     bad = [float("nan") if t == 20 else 1.0 for t in range(50)]
-    assert draw(elman(50), heat=bad)._sketch.strips[0].cells[("elman", None), 3][1] == "1 are NaN"
+    assert draw(elman(50), heat=bad)._sketch.strips[0].cells[Lane("elman"), 3][1] == "1 are NaN"
 
 
 @pytest.mark.parametrize("wrong", ["norm", [1.0, 2.0], object()])
@@ -358,8 +365,8 @@ def test_memory_is_what_the_tape_keeps() -> None:
             h = tg.tanh(h * w)
     drawing = draw(h.sum(), memory=True)
     own, total = drawing._sketch.strips
-    assert [own.cells[("c", None), t][1] for t in range(5)] == ["32 B"] * 5
-    assert [total.cells[("c", None), t][1] for t in range(5)] == [
+    assert [own.cells[Lane("c"), t][1] for t in range(5)] == ["32 B"] * 5
+    assert [total.cells[Lane("c"), t][1] for t in range(5)] == [
         f"{32 * (t + 1)} B" for t in range(5)
     ]
     assert drawing.note == "Saved for the backward: 160 B at the end of the forward, the peak."
@@ -422,12 +429,24 @@ def test_a_gradient_that_was_recorded_is_drawn_as_one() -> None:
     assert {f.split(" · ")[-1] for f in frames(drawing) if "·" in f} == {"c", "∂ c"}
 
 
+def test_nothing_is_read_out_of_the_name_of_a_cell() -> None:
+    w, h = parameter("w", 4, 4), constant("h0", 2, 4)
+    for t in range(4):
+        for name in ("c", "c (2)", "∂ c"):
+            with tg.at_step(t, cell=name):
+                h = tg.tanh(h @ w)
+    drawing = draw(h.sum(), memory=True)
+    assert not any(b.backward for b in drawing._sketch.boxes)
+    strips = {lane for strip in drawing._sketch.strips for lane, _ in strip.cells}
+    assert strips == {Lane("c"), Lane("c (2)"), Lane("∂ c")}
+
+
 def test_two_cells_of_one_name_are_two_bands() -> None:
     ys, _ = tg.unroll(tg.cells.GRU(3, 4, rng=0), sequence(3))
     ys, _ = tg.unroll(tg.cells.GRU(4, 4, rng=1), ys)
     drawing = draw(ys.sum())
     lower, upper = drawing._layout.frames[:3], drawing._layout.frames[3:]
-    assert [f.label[0] for f in (lower[0], upper[0])] == ["t = 0 · GRU", "t = 0 · GRU (2)"]
+    assert [f.label for f in (lower[0], upper[0])] == ["t = 0 · GRU", "t = 0 · GRU (2)"]
     assert all(
         u.bottom < f.top and abs(u.left + u.right - f.left - f.right) < 60
         for u, f in zip(upper, lower, strict=True)
@@ -727,7 +746,9 @@ def test_a_long_lstm_is_drawn_in_time(steps: int, show: str | None, seconds: flo
 def test_the_command_draws_cells_modules_and_saved_models(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tinygrad_rnn.train.characters import CharacterLSTM, Vocabulary, save_model
+    from tinygrad_rnn.train.characters import CharacterLSTM
+    from tinygrad_rnn.train.model_files import save_model
+    from tinygrad_rnn.train.vocabulary import Vocabulary
 
     monkeypatch.chdir(tmp_path)
     save_model("model.safetensors", CharacterLSTM(3, 2, 4, rng=0), Vocabulary(["b", "c"]), "abcab")

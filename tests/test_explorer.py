@@ -31,7 +31,8 @@ from tinygrad_rnn.drawing.ledger import reverse, values
 from tinygrad_rnn.drawing.rules import formula, rule_text
 from tinygrad_rnn.ops import elementwise as elementwise_ops
 from tinygrad_rnn.recurrent.source import spot_of, variables
-from tinygrad_rnn.train import characters, named, text
+from tinygrad_rnn.train import characters, model_files, named
+from tinygrad_rnn.train.vocabulary import Vocabulary
 
 from .test_primitives import NAMES, cases
 
@@ -459,8 +460,8 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert data_of(out)["title"] == "tinygrad_rnn.cells:GRU" and {
         b.get("step") for b in data_of(out)["boxes"]
     } == {0, 1, None}
-    vocabulary = text.Vocabulary.from_text("abcabcabc", 1)
-    characters.save_model(
+    vocabulary = Vocabulary.from_text("abcabcabc", 1)
+    model_files.save_model(
         tmp_path / "model.safetensors",
         characters.CharacterLSTM(len(vocabulary), 4, 6, rng=0),
         vocabulary,

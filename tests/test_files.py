@@ -19,11 +19,12 @@ import pytest
 import tinygrad_rnn as tg
 from tinygrad_rnn import files
 from tinygrad_rnn.formats import safetensors
-from tinygrad_rnn.train import characters, console, demo, folder
-from tinygrad_rnn.train.characters import Checkpoint, Settings, Trainer
+from tinygrad_rnn.train import console, demo, folder, model_files
 from tinygrad_rnn.train.errors import UserError
+from tinygrad_rnn.train.options import Options
 from tinygrad_rnn.train.report import Row, write_report
 from tinygrad_rnn.train.tasks import runner
+from tinygrad_rnn.train.trainer import Checkpoint, Settings, Trainer
 
 from .processes import together
 
@@ -237,9 +238,9 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def options(file: Path, **changes: Any) -> demo.Options:
+def options(file: Path, **changes: Any) -> Options:
     settings = {k: getattr(SMALL, k) for k in ("hidden", "embedding", "batch", "window")}
-    return demo.Options(
+    return Options(
         **{
             "out": file.parent / "out",
             "command": "train",
@@ -252,7 +253,7 @@ def options(file: Path, **changes: Any) -> demo.Options:
     )
 
 
-def run(o: demo.Options) -> int:
+def run(o: Options) -> int:
     return demo.run(o, console.console(width=200))
 
 
@@ -669,9 +670,9 @@ def test_a_model_can_be_read_at_any_moment_of_a_run(
     replace, read = os.replace, []
 
     def replaced(*given: Any) -> None:
-        read.append(characters.load_model(out / "model.safetensors")[0].size)
+        read.append(model_files.load_model(out / "model.safetensors")[0].size)
         replace(*given)
-        read.append(characters.load_model(out / "model.safetensors")[0].size)
+        read.append(model_files.load_model(out / "model.safetensors")[0].size)
 
     monkeypatch.setattr(files.os, "replace", replaced)
     run(options(file, resume=True, steps=6))

@@ -33,13 +33,13 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.compiler import run as running
+from tinygrad_rnn.loops import workspace as running
 from tinygrad_rnn.ops.guards import Guards
 
 from .interpreted import interpreting
 
 X = np.array([1.0, -2.0, 3.0])
-GIVE = running.Idle.give  # where code runs as Python, another takes its place
+GIVE = running.WorkspacePool.give  # where code runs as Python, another takes its place
 CASES: dict[str, Callable[[], tuple[Callable[..., Any], Callable[[], None]]]] = {}
 
 
@@ -711,7 +711,7 @@ def test_what_nobody_reads_makes_no_recording() -> None:
     trainer = Trainer()
     for _ in range(5):
         trainer.step()
-    assert len(trainer.fast._recordings) == 1
+    assert len(trainer.fast._programs) == 1
     trainer.k = 3.0
     trainer.step()
     assert trainer.losses[-1] == 6.0
@@ -746,7 +746,7 @@ def test_what_was_read_before_is_not_held() -> None:
         tg.unroll(fast, np.ones((2, 2, 3)), np.zeros((2, 3)))[0].sum().backward()
     held.clear()
     gc.collect()
-    assert len(fast._runners) == 1
+    assert len(fast._code.runners) == 1
     assert sum(t() is not None for t in alive) <= Guards.KEPT
 
 
@@ -864,7 +864,7 @@ def test_what_is_made_once_for_all_may_be_kept() -> None:
     fast, xs = tg.jit(step), np.ones((2, 2, 3))
     found = tg.unroll(fast, xs, np.zeros((2, 3)))[0]
     tg.unroll(fast, xs, np.zeros((2, 3)))
-    assert len(fast._runners) == 1
+    assert len(fast._code.runners) == 1
     np.testing.assert_allclose(found.numpy(), tg.unroll(step, xs, np.zeros((2, 3)))[0].numpy())
 
 
@@ -1079,14 +1079,14 @@ def test_numerical_faults_are_raised_where_numpy_is_told_to(size: int) -> None:
 
 
 def test_workspaces_go_with_the_cell(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(running.Idle, "give", GIVE)
-    before = running._idle.size
+    monkeypatch.setattr(running.WorkspacePool, "give", GIVE)
+    before = running.pool.size
     fast = tg.jit(tg.cells.GRU(3, 4, rng=0))
     ys = tg.unroll(fast, np.zeros((5, 2, 3), np.float32))[0]
     ys.sum().backward()
     ys = tg.unroll(fast, np.zeros((5, 2, 3), np.float32))[0]
-    assert running._idle.size > before
+    assert running.pool.size > before
     del fast
     ys.sum().backward()
     del ys
-    assert running._idle.size == before
+    assert running.pool.size == before

@@ -293,7 +293,7 @@ def test_without_numba_the_steps_are_run_one_by_one(monkeypatch: pytest.MonkeyPa
     cell = cells.Elman(3, 3, rng=0)
     compiled = jit(cell)
     check(cell, compiled)
-    assert not compiled._runners
+    assert not compiled._code.runners
 
 
 def test_several_threads_with_one_compiled_cell() -> None:

@@ -16,7 +16,7 @@ import pytest
 import tinygrad_rnn as tg
 from tests.interpreted import Interpreted
 from tinygrad_rnn.compiler import function as functions
-from tinygrad_rnn.compiler import line, values
+from tinygrad_rnn.compiler import host, program
 from tinygrad_rnn.compiler.function import JittedFunction
 from tinygrad_rnn.core.tree import leaves
 from tinygrad_rnn.kernels import runtime
@@ -25,7 +25,7 @@ from tinygrad_rnn.kernels import runtime
 @pytest.fixture
 def everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """Loops for arrays of any size."""
-    for module in (values, line):
+    for module in (program, host):
         monkeypatch.setattr(module, "SMALL", 1)
 
 
@@ -134,7 +134,7 @@ def test_losses(dtype: Any) -> None:
             [normal(50, 7)],
             dtype,
         )
-    assert len(fast._recordings) == 1
+    assert len(fast._programs) == 1
     points = [normal(60, 3), normal(5, 3, seed=1), 0.1 * normal(5, 3, seed=2), normal(5, seed=3)]
     quick = tg.jit(mixture)
     same(lambda *a: [mixture(*a)], lambda *a: [quick(*a)], points, dtype)
@@ -209,7 +209,7 @@ def test_what_it_closes_over(by_python: None) -> None:
     check()
     scale.data = normal(4, seed=7)
     check()
-    assert len(fast._recordings) == 1
+    assert len(fast._programs) == 1
     shift.data = normal(4, seed=8)  # it is a constant: another recording
     check()
     fixed = normal(4, seed=9)
@@ -280,7 +280,7 @@ def test_nests_keywords_and_other_arguments(by_python: None) -> None:
             )
         for x, z in zip(*grads, strict=True):
             np.testing.assert_allclose(z, x, rtol=1e-12)
-    assert len(fast._recordings) == 4
+    assert len(fast._programs) == 4
 
 
 def test_results_of_several_kinds(by_python: None) -> None:
@@ -336,12 +336,12 @@ def test_called_it_is_a_function_and_unrolled_a_cell() -> None:
     ys, _ = tg.unroll(fast, xs, np.zeros((30, 4)))
     plain = tg.unroll(step, xs, np.zeros((30, 4)))
     np.testing.assert_allclose(ys.numpy(), plain[0].numpy(), rtol=1e-12)
-    assert fast._runners and not fast._recordings
+    assert fast._code.runners and not fast._programs
     y, _ = fast(tg.tensor(xs[0]), tg.tensor(xs[1]))
     np.testing.assert_allclose(
         y.numpy(), step(tg.tensor(xs[0]), tg.tensor(xs[1]))[0].numpy(), rtol=1e-12
     )
-    assert fast._recordings
+    assert fast._programs
     assert tg.jit(fast) is fast
 
 
@@ -375,11 +375,11 @@ def test_when_it_is_recorded_again(by_python: None) -> None:
         (tg.tensor(5.0, np.float64), 4),
     ):
         np.testing.assert_allclose(fast(x, k).numpy(), (x * k).sum().numpy(), rtol=1e-13)
-        assert len(fast._recordings) == count
+        assert len(fast._programs) == count
     fast(tg.tensor(normal(2, 4)), 2.0)
     with tg.no_grad():
         fast(x, 2.0)
-    assert len(fast._recordings) == 6
+    assert len(fast._programs) == 6
 
 
 def test_numbers_do_not_compile_again(everywhere: None) -> None:
@@ -388,7 +388,7 @@ def test_numbers_do_not_compile_again(everywhere: None) -> None:
     sources = set()
     for k in (0.17, 0.23, 11.5):
         np.testing.assert_allclose(fast(x, k).numpy(), tg.tanh(x * k + 1.7 * k).numpy(), rtol=1e-13)
-        sources.add(list(fast._recordings.values())[-1]._forward.launches[0].nest.source())
+        sources.add(list(fast._programs.values())[-1]._forward.kernels[0].text().text)
     assert len(sources) == 1
 
 
@@ -529,7 +529,7 @@ def test_without_numba(monkeypatch: pytest.MonkeyPatch, rows: Any) -> None:
     monkeypatch.setattr("tinygrad_rnn.kernels.runtime._available", False)
     f, fast = rows
     same(lambda *a: [f(*a)], lambda *a: [fast(*a)], [normal(3, 5), normal(5)])
-    assert not fast._recordings
+    assert not fast._programs
 
 
 def test_when_numba_fails(monkeypatch: pytest.MonkeyPatch, rows: Any, everywhere: None) -> None:

@@ -455,3 +455,14 @@ def test_exclusive_or() -> None:
     for wrong in (1, tg.tensor([1, 2, 3]), 0.5):
         with pytest.raises(DtypeError, match=r"\^ is for boolean tensors"):
             t ^ wrong
+
+
+def test_negative_powers_of_no_integers() -> None:
+    """Of one there is none, and the error says so; of an empty tensor NumPy makes an empty one."""
+    empty, one = tg.tensor(np.zeros((0, 3), int)), tg.tensor(np.ones((1, 3), int))
+    for f in (lambda x: x**-1, tg.jit(lambda x: x**-1)):
+        found = f(empty)
+        assert found.shape == (0, 3) and found.dtype == np.int64
+        with pytest.raises(ValueError, match="negative integer powers"):
+            f(one)
+    assert tg.trace(lambda x: x**-1, empty).outputs[0].shape == (0, 3)

@@ -26,7 +26,7 @@ from .interpreted import interpreting
 from .test_primitives import NAMES, call, draw, parameter_sets
 
 T, BATCH = 3, 5  # no axis of the examples is as long as the batch
-# nodes of whole stretches, and what cuts their results
+# nodes of whole segments, and what cuts their results
 STRETCHES = ("checkpoint", "unroll", "jit", "part")
 # called by their primitive
 REGISTERED = (

@@ -246,4 +246,4 @@ def test_a_captured_tensor_is_not_recorded_anew_when_it_is_another_one() -> None
             ys.sum().backward()
             found.append([ys.numpy(), held["keys"].grad.numpy()])
         same(found[1], found[0])
-    assert len(fast._runners) == 1
+    assert len(fast._code.runners) == 1

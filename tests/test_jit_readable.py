@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.compiler.jit import Jitted
-from tinygrad_rnn.compiler.run import Runner
+from tinygrad_rnn.compiler.names import ValueNames
+from tinygrad_rnn.compiler.readable import readable
+from tinygrad_rnn.compiler.recordings import Recordings
+from tinygrad_rnn.compiler.runner import Runner
 from tinygrad_rnn.kernels import runtime
 
 from .cell_checks import GROUPS, Case
@@ -44,9 +46,9 @@ class Own(tg.Cell):
     def forward(self, x: Any, state: Any) -> Any:
         h, total = state
         T = x @ self.W.T + h @ self.U.T + self.k0
-        s, p0 = tg.sigmoid(T[:, :3]), tg.tanh(T[:, 3:])
+        s, p_0 = tg.sigmoid(T[:, :3]), tg.tanh(T[:, 3:])
         B = s * h
-        B = B + (1 - s) * p0
+        B = B + (1 - s) * p_0
         m0 = tg.sum(B, axis=-1, keepdims=True)
         total = total + m0 @ self.k0[:1].reshape(1, 1)
         return B * total, (tg.tanh(B), total)
@@ -54,20 +56,21 @@ class Own(tg.Cell):
 
 def as_it_reads(monkeypatch: pytest.MonkeyPatch) -> None:
     """From now on compiled cells run the readable text."""
-    original = Jitted.runner
+    original = Recordings.find
     changed: set[Runner] = set()
 
-    def runner(self: Any, variant: Any, inputs: Any, state: Any, batch: int) -> Any:
+    def find(self: Any, variant: Any, inputs: Any, state: Any, batch: int) -> Any:
         made, *others = original(self, variant, inputs, state, batch)
         if made not in changed:
             changed.add(made)
-            code = Interpreted(self.source())
-            made._forward.code, made._backward.code = code.forward, code.backward  # type: ignore[attr-defined]
+            names = ValueNames(made.code, self.cell, made.structure[1], *variant.flags[:3])
+            code = Interpreted(readable(names))
+            made._forward.call, made._backward.call = code.forward, code.backward  # type: ignore[attr-defined]
             # the text to be read takes every array by itself
-            made._forward.many = made._backward.many = False
+            made._forward.packed = made._backward.packed = False
         return made, *others
 
-    monkeypatch.setattr(Jitted, "runner", runner)
+    monkeypatch.setattr(Recordings, "find", find)
 
 
 @pytest.mark.parametrize("case", [group[0] for group in GROUPS.values()], ids=str)
@@ -95,7 +98,7 @@ def test_names_that_the_code_has_for_itself(monkeypatch: pytest.MonkeyPatch) -> 
             text = each.source() if each is not cell else ""
     for a, b in zip(*results, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
-    for name in ("s_", "p0_", "B_", "B_2", "d_s", "total_new", "d_total_new"):
+    for name in ("s_", "p_0_", "B_", "B_2", "d_s", "total_new", "d_total_new"):
         assert re.search(rf"\b{name} = ", text), name
 
 
@@ -106,7 +109,7 @@ def test_values_have_the_names_of_the_source() -> None:
     for line in (
         "sigmoid_f = sigmoid(f)",
         "h_new = sigmoid_o * tanh_c_new",
-        "k4[p3 + q] = tanh_c_new",
+        "k4[p_3 + i0] = tanh_c_new",
         "# sums += weight_hh @ h",
     ):
         assert line in forward, line
@@ -114,7 +117,7 @@ def test_values_have_the_names_of_the_source() -> None:
         "d_c = d_c_new * sigmoid_f",
         "d_h_new = d_output + d_h_later",
         "# d_h = weight_hh.T @ d_sums",
-        "g2[p4 + q] = d_i",
+        "g0[p_7 + i15] = d_i",
     ):
         assert line in backward, line
     assert re.search(
@@ -135,7 +138,7 @@ def test_cells_that_differ_in_names_alone_are_compiled_once() -> None:
     xs, h = np.zeros((2, 3, 4), np.float32), np.zeros((3, 4), np.float32)
     with interpreting():
         texts = [tg.jit(f).source(xs, h) for f in (one, two)]
-        codes = [Jitted.recording(tg.jit(f), xs, h)[0].source for f in (one, two)]
+        codes = [tg.jit(f)._recording(xs, h)[0].source for f in (one, two)]
     assert "gate = sigmoid" in texts[0] and "u = sigmoid" in texts[1]
     assert codes[0].splitlines()[1:] == codes[1].splitlines()[1:]
 
@@ -148,7 +151,7 @@ def test_the_latest_recording_or_one_for_an_example() -> None:
         text = fast.source(np.zeros((1, 2, 2), np.float32))
         tg.unroll(fast, np.zeros((5, 3, 2), np.float32))
         assert fast.source() == text
-        assert len(fast._runners) == 1
+        assert len(fast._code.runners) == 1
 
 
 # --- explain -----------------------------------------------------------------------------------------------------------------------
@@ -187,9 +190,9 @@ def test_the_memory_is_that_of_the_arrays() -> None:
     with interpreting():
         cell = tg.jit(tg.cells.GRU(3, 4, rng=0))
         found = cell.explain(np.zeros((5, 2, 3), np.float32))
-        runner = next(iter(cell._runners.values()))
-        assert found.memory(5, 2) == sum(slot.elements(5, 2) for slot in runner.kept) * 4
-        assert [k.name for k in found.kept] == [slot.name for slot in runner.kept]
+        runner = next(iter(cell._code.runners.values()))
+        assert found.memory(5, 2) == sum(array.elements(5, 2) for array in runner.kept) * 4
+        assert [k.name for k in found.kept] == [array.name for array in runner.kept]
 
 
 def test_what_becomes_of_the_operations_of_a_cell() -> None:
@@ -199,6 +202,54 @@ def test_what_becomes_of_the_operations_of_a_cell() -> None:
     assert (
         became["forward", "T_", "affine"] == "2 products with packed matrices and the bias, one sum"
     )
-    assert became["forward", "m0_", "sum"].startswith("a reduction of its own")
+    assert became["forward", "m0_", "sum"] == "fused into loop 1; kept as k2"
     assert became["backward", "d_U", "transpose"] == "after the loop, once"
     assert found.dtype == np.float64 and found.divisible and str(found) == repr(found)
+
+
+def test_what_has_a_loop_of_its_own() -> None:
+    memory = tg.Parameter(np.arange(12.0).reshape(3, 4))
+
+    def cell(x: Any, h: Any) -> Any:
+        total = tg.einsum("bi,bj->bij", x, h)
+        running = tg.cumsum(total, axis=-1)
+        return running, h + x @ memory[:, :4]
+
+    with interpreting():
+        fast = tg.jit(cell)
+        found = fast.explain(np.ones((2, 5, 3)), np.ones((5, 4)))
+        text = fast.source()
+    became = {(o.walk, o.op): o.became for o in found.operations}
+    assert became["forward", "einsum"].startswith("a reduction of its own: loop 1")
+    assert became["forward", "cumsum"].startswith("a loop of its own: loop 2")
+    assert "        # total: einsum, test_jit_readable.py:" in text
+    assert "        # running: cumsum, test_jit_readable.py:" in text
+    assert found.flops("forward", "elementwise") == 2 * 12 + 12 + 4
+
+
+@pytest.mark.parametrize("case", [group[0] for group in GROUPS.values()], ids=str)
+def test_products_over_all_steps_are_the_gradients_that_the_legend_names(case: Case) -> None:
+    """The shape of such a product, and whether it is turned over, follow from different facts."""
+    cell = case.make(np.float64)
+    xs, state = case.draw(cell, np.random.default_rng(4))
+    shapes = {f"d_{name.rpartition('.')[2]}": p.shape for name, p in cell.named_parameters()}
+    with interpreting():
+        fast = tg.jit(cell)
+        tg.unroll(fast, xs, state)
+        text = fast.source()
+    for name, turned, sizes in re.findall(r"^#   dw\d+ +(\w+?)(\.T)?, \((.*)\)$", text, re.M):
+        shape = tuple(map(int, sizes.split(", ")))
+        assert shapes[name] == (shape[::-1] if turned else shape), name
+
+
+def test_a_product_says_which_way_a_square_matrix_is_turned() -> None:
+    V, U = (tg.Parameter(np.eye(3), name=name) for name in "VU")
+
+    def cell(x: Any, h: Any) -> Any:
+        z = x @ V + h @ U.T
+        return z, tg.tanh(z)
+
+    with interpreting():
+        text = tg.jit(cell).source(np.zeros((1, 2, 3)), np.zeros((2, 3)))
+    for line in ("# z = V.T @ x ", "# z += U @ h", " = U.T @ d_z "):
+        assert line in text, line

@@ -7,6 +7,7 @@ compiled.
 from __future__ import annotations
 
 import contextlib
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -15,10 +16,10 @@ import pytest
 
 import tinygrad_rnn as tg
 from tests.interpreted import interpreting
-from tinygrad_rnn.compiler import CompileError, scalars
-from tinygrad_rnn.compiler import lower as lowering
+from tinygrad_rnn.compiler import CompileError
 from tinygrad_rnn.core.errors import ShapeError
 from tinygrad_rnn.core.tree import flatten, tree_map
+from tinygrad_rnn.loops import ir, writer
 
 RNG = np.random.default_rng(5)
 XS = RNG.normal(size=(3, 2, 4))
@@ -304,20 +305,22 @@ def test_the_gradient_of_elements_that_a_matrix_without_gradient_and_a_bias_shar
 # --- what cannot be compiled ------------------------------------------------------------------------------------------------------
 
 
+TEXT = writer._Function._text
+
+
 def failing(monkeypatch: pytest.MonkeyPatch, change: Callable[[str], Any]) -> str:
     """The message of a cell of which the code for tanh is changed."""
-    made = scalars.expression
 
-    def changed(op: Any, *others: Any) -> Any:
-        text, called = made(op, *others)
-        return (change(text) if op.op == "tanh" else text), called
+    def changed(self: Any, value: Any, *others: Any, **more: Any) -> str:
+        text = TEXT(self, value, *others, **more)
+        return change(text) if isinstance(value, ir.Apply) and value.function == "tanh" else text
 
     def cell(x: Any, h: Any) -> Any:
         x = x * 2.0
         h = tg.tanh(x + h)  # the line
         return h, h
 
-    monkeypatch.setattr(lowering, "expression", changed)
+    monkeypatch.setattr(writer._Function, "_text", changed)
     with pytest.raises(CompileError) as caught:
         tg.unroll(tg.jit(cell), XS, H)
     text = str(caught.value)
@@ -331,7 +334,8 @@ def failing(monkeypatch: pytest.MonkeyPatch, change: Callable[[str], Any]) -> st
 def test_what_numba_refuses_names_the_operation_and_its_line(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    line = failing.__code__.co_firstlineno + 10
+    lines, first = inspect.getsourcelines(failing)
+    line = first + next(k for k, text in enumerate(lines) if "# the line" in text)
     for change, said in (
         (lambda text: f"({text})[0]", "TypingError"),
         (lambda text: f"{text} +* 1", "SyntaxError"),

@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.kernels import fused, runtime
+from tinygrad_rnn.kernels import runtime
+from tinygrad_rnn.loops import elementwise as fused
 
 from .processes import together
 
@@ -374,16 +375,16 @@ def numpy_only(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Any]],
 
 
 @pytest.fixture
-def kernel_runs(monkeypatch: pytest.MonkeyPatch) -> list[fused.Chain]:
+def kernel_runs(monkeypatch: pytest.MonkeyPatch) -> list[fused.ElementwiseKernel]:
     """The chains that ran as kernels."""
-    runs: list[fused.Chain] = []
-    plain = fused.Chain.run
+    runs: list[fused.ElementwiseKernel] = []
+    plain = fused.ElementwiseKernel.run
 
-    def run(self: fused.Chain, *arrays: Any, **options: Any) -> Any:
+    def run(self: fused.ElementwiseKernel, *arrays: Any, **options: Any) -> Any:
         runs.append(self)
         return plain(self, *arrays, **options)
 
-    monkeypatch.setattr(fused.Chain, "run", run)
+    monkeypatch.setattr(fused.ElementwiseKernel, "run", run)
     return runs
 
 
@@ -571,7 +572,7 @@ def test_the_number_of_threads_does_not_change_a_bit(
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 5])
 def test_shares_that_do_not_divide(threads: int, rng: Any) -> None:
-    chain = fused.Chain(tg.trace(lambda x, y: tg.tanh(x) * y, tg.Spec(()), tg.Spec(())))
+    chain = fused.ElementwiseKernel(tg.trace(lambda x, y: tg.tanh(x) * y, tg.Spec(()), tg.Spec(())))
     for shape in [(1,), (2,), (4,), (7,), (3, 5), (2, 1), (5, 1001)]:
         for other in (shape, shape[-1:], ()):
             x, y = rng.normal(size=shape), rng.normal(size=other)

@@ -22,14 +22,14 @@ import tinygrad_rnn as tg
 from tinygrad_rnn.core.primitive import LARGE, REGISTRY, Primitive
 from tinygrad_rnn.core.record import apply
 from tinygrad_rnn.kernels import runtime
-from tinygrad_rnn.kernels.fused import Chain
-from tinygrad_rnn.ops import custom, elementwise, linear, reductions, shaping, windows  # noqa: F401  (windows: for the registry)
+from tinygrad_rnn.loops.elementwise import ElementwiseKernel as Chain
+from tinygrad_rnn.ops import custom, elementwise, indexing, linear, reductions, shaping, windows  # noqa: F401  (windows: for the registry)
 from tinygrad_rnn.recurrent import checkpoint  # noqa: F401
 
 # A dot in the name: an operation that some other test made. "_d0": the derivative of one that is a
 # program.
 NAMES = [name for name in REGISTRY if "." not in name and not re.search(r"_d\d+$", name)]
-OPERATIONS = {op.primitive.name: op for module in (elementwise, linear, reductions, shaping, custom) for op in vars(module).values()
+OPERATIONS = {op.primitive.name: op for module in (elementwise, linear, reductions, shaping, indexing, custom) for op in vars(module).values()
               if isinstance(getattr(op, "primitive", None), Primitive)}  # fmt: skip
 FLOATS = [np.dtype(np.float32), np.dtype(np.float64)]
 

@@ -1,4 +1,4 @@
-"""The Python blocks of README.md, docs/guide.md and docs/time.md run, each page as one program, and print what the pages say."""
+"""The Python blocks of some pages run, each page as one program, and print what the pages say."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def run(page: Path, folder: Path) -> list[tuple[str | None, str]]:
     return [(b["output"], text) for b, text in zip(blocks, printed, strict=True)]
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/guide.md", "docs/time.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/design.md", "docs/guide.md", "docs/time.md"])
 def test_the_page_is_true(page: str, tmp_path: Path) -> None:
     for expected, printed in run(ROOT / page, tmp_path):
         if expected is not None:

@@ -82,7 +82,7 @@ def test_a_checkpoint_that_does_something_else(name: str, create: bool) -> None:
     w = tg.Parameter(W)
     y = tg.checkpoint(f, w).sum()
     change()
-    with pytest.raises(tg.GraphError, match=rf"runs a checkpointed stretch again .*but .*({text})"):
+    with pytest.raises(tg.GraphError, match=rf"runs a checkpointed segment again .*but .*({text})"):
         y.backward(create_graph=create)
     assert w.grad is None
 

@@ -107,11 +107,11 @@ def jitted(cell: Any, x: Any, h: Any) -> Any:
     return tg.unroll(tg.jit(cell), x, h)
 
 
-def stretches(cell: Any, x: Any, h: Any) -> Any:
+def segments(cell: Any, x: Any, h: Any) -> Any:
     return tg.unroll(cell, x, h, checkpoint=2)
 
 
-def jitted_stretches(cell: Any, x: Any, h: Any) -> Any:
+def jitted_segments(cell: Any, x: Any, h: Any) -> Any:
     return tg.unroll(tg.jit(cell), x, h, checkpoint=2)
 
 
@@ -136,15 +136,7 @@ def step_function(cell: Any, x: Any, h: Any) -> Any:
     return tg.stack(ys), h
 
 
-WAYS = [
-    jitted,
-    stretches,
-    jitted_stretches,
-    checkpointed,
-    checkpointed_jit,
-    function,
-    step_function,
-]
+WAYS = [jitted, segments, jitted_segments, checkpointed, checkpointed_jit, function, step_function]
 
 
 def loss(way: Any, holder: Any, weights: Any, w: Any, b: Any, r: Any, x: Any, h: Any) -> Any:
@@ -275,7 +267,7 @@ def test_what_is_not_differentiated_stays_constant_in_a_second_run() -> None:
         return (y * fixed).sum() + (last * last).sum()
 
     w, v = tg.tensor(np.array([0.5, -1.5])), tg.tensor(np.array([1.0, 2.0]))
-    for way in (jitted, stretches, checkpointed):
+    for way in (jitted, segments, checkpointed):
         expected, found = (tg.hvp(lambda w, u=u: f(w, u), w, v) for u in (plainly, way))
         np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-12)
         assert (
@@ -289,7 +281,7 @@ def test_what_is_not_differentiated_stays_constant_in_a_second_run() -> None:
 # --- what a graph finds of a computed tensor that a cell uses --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("way", [jitted, stretches, function], ids=lambda w: w.__name__)
+@pytest.mark.parametrize("way", [jitted, segments, function], ids=lambda w: w.__name__)
 def test_a_computed_tensor_that_a_cell_uses_keeps_its_gradient_and_runs_its_hooks(way: Any) -> None:
     def run(way: Any) -> list[np.ndarray]:
         w = tg.tensor(np.array([0.5, -1.5]), requires_grad=True)

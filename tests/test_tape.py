@@ -235,7 +235,7 @@ def test_a_parameter_replaced_before_backward_is_found_out(rng: np.random.Genera
     assert f"the value that w float64(2, 2) had in matmul (at test_tape.py:{w_line})" in str(
         caught.value
     )
-    assert "replaced at optim.py" in str(caught.value) and "Call backward before" in str(
+    assert "replaced at optimizer.py" in str(caught.value) and "Call backward before" in str(
         caught.value
     )
 

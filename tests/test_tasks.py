@@ -487,7 +487,7 @@ def test_the_page(tmp_path: Path) -> None:
 def test_cells_are_compiled_unless_eager_says_otherwise() -> None:
     with setting(eager=False):
         made = make_cell("Elman", 3, 5, rng=0)
-    assert isinstance(made, CompiledCell) and made._runners  # type: ignore[attr-defined]
+    assert isinstance(made, CompiledCell) and made._code.runners  # type: ignore[attr-defined]
     assert type(make_cell("Elman", 3, 5, rng=0)) is tg.cells.Elman
 
 

@@ -13,10 +13,11 @@ import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.train.tasks import grammars
-from tinygrad_rnn.train.tasks.grammars import (
+from tinygrad_rnn.train.tasks.grammars import largest
+from tinygrad_rnn.train.tasks.strings import (
+    REBER,
     accepted,
     counting,
-    largest,
     most_active,
     reber_stream,
     reber_string,
@@ -151,7 +152,7 @@ class Oracle:
 
 
 def test_share_of_strings_needs_the_last_t_or_p():
-    batch = together(some_strings(20), grammars.REBER, train_on="next")
+    batch = together(some_strings(20), REBER, train_on="next")
     assert grammars._share(Oracle(batch.legal), batch) == 1.0
     assert grammars._share(Oracle(batch.legal, wrong=[2, 7, 11]), batch) == 17 / 20
 
@@ -180,9 +181,7 @@ def test_strings_of_a_stream():
 
 def test_share_of_a_stream_and_norm():
     streams = [reber_stream(np.random.default_rng(k), 200) for k in range(3)]
-    legal = together(
-        [(s, after) for s, after, _ in streams], grammars.REBER, train_on="legal"
-    ).legal
+    legal = together([(s, after) for s, after, _ in streams], REBER, train_on="legal").legal
     share, norm = grammars._continual_share(Oracle(legal), streams)
     assert share == 1.0 and norm == pytest.approx(6.0)
     oracle = Oracle(legal)
@@ -208,7 +207,7 @@ def test_largest_stops_at_the_first_error():
 
 
 def test_loss_is_a_mean_over_real_steps():
-    batch = together(some_strings(3), grammars.REBER, train_on="next")
+    batch = together(some_strings(3), REBER, train_on="next")
     rng = np.random.default_rng(5)
     logits = rng.standard_normal(batch.inputs.shape).astype(np.float32)
     p = 1 / (1 + np.exp(-logits.astype(float)))

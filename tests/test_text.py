@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tinygrad_rnn.train import text
-from tinygrad_rnn.train.text import TextError, Vocabulary
+from tinygrad_rnn.train import encodings, text, windows
+from tinygrad_rnn.train.errors import TextError
+from tinygrad_rnn.train.vocabulary import Vocabulary
 
 FRENCH = "Il a dit : \u00ab \u00e9t\u00e9 \u00bb, et na\u00eff caf\u00e9.\n" * 60
 PROSE = "The quick brown fox jumps over the lazy dog.\n" * 60
@@ -130,9 +131,9 @@ def test_file_errors(tmp_path: Path, data: bytes | None, message: str) -> None:
 def test_long_texts_are_looked_at_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     data = "a\u20ac\U0001f600\u00e9\n".encode() * 300
     for piece in (4, 5, 7, 64):
-        monkeypatch.setattr(text, "_PIECE", piece)
-        assert text._not_utf8(data) == ([], len(data))
-        assert text._not_utf8(data[:55] + b"\xff" + data[55:110] + b"\xc3" + data[110:]) == (
+        monkeypatch.setattr(encodings, "_PIECE", piece)
+        assert encodings._not_utf8(data) == ([], len(data))
+        assert encodings._not_utf8(data[:55] + b"\xff" + data[55:110] + b"\xc3" + data[110:]) == (
             [55, 111],
             len(data) + 2,
         )
@@ -238,7 +239,7 @@ def test_windows(partial: bool) -> None:
         batch, steps = (int(n) for n in rng.integers(1, 7, size=2))
         n = batch * steps + 1 + int(rng.integers(0, 60))
         ids = rng.integers(0, 50, size=n)
-        pairs = list(text.windows(ids, batch, steps, partial=partial))
+        pairs = list(windows.windows(ids, batch, steps, partial=partial))
         length = (n - 1) // batch
         assert [len(x) for x, _ in pairs[:-1]] == [steps] * (len(pairs) - 1)
         for x, y in pairs:
@@ -255,15 +256,15 @@ def test_windows(partial: bool) -> None:
 
 def test_one_partial_stream_scores_what_the_baselines_score() -> None:
     ids = np.arange(103)
-    targets = np.concatenate([y[:, 0] for _, y in text.windows(ids, 1, 10, partial=True)])
+    targets = np.concatenate([y[:, 0] for _, y in windows.windows(ids, 1, 10, partial=True)])
     assert targets.tolist() == ids[1:].tolist()
-    assert [y.shape for _, y in text.windows([1, 2, 3], 1, 10, partial=True)] == [(2, 1)]
+    assert [y.shape for _, y in windows.windows([1, 2, 3], 1, 10, partial=True)] == [(2, 1)]
 
 
 def test_endless_windows_repeat_the_pass() -> None:
     ids = np.arange(100)
-    once = list(text.windows(ids, 3, 5))
-    found = list(itertools.islice(text.endless_windows(ids, 3, 5), 3 * len(once)))
+    once = list(windows.windows(ids, 3, 5))
+    found = list(itertools.islice(windows.endless_windows(ids, 3, 5), 3 * len(once)))
     assert [w.fresh for w in found] == ([True] + [False] * (len(once) - 1)) * 3
     for window, (x, y) in zip(found, once * 3, strict=True):
         np.testing.assert_array_equal(window.inputs, x)
@@ -276,7 +277,7 @@ def test_endless_windows_from_random_starts(n: int) -> None:
     starts = set()
     previous = None
     for window in itertools.islice(
-        text.endless_windows(ids, 3, 5, rng=np.random.default_rng(0)), 300
+        windows.endless_windows(ids, 3, 5, rng=np.random.default_rng(0)), 300
     ):
         assert window.inputs.shape == (5, 3)
         np.testing.assert_array_equal(window.targets, window.inputs + 1)
@@ -291,12 +292,12 @@ def test_endless_windows_from_random_starts(n: int) -> None:
 
 def test_windows_do_not_share_memory_with_the_ids() -> None:
     ids = np.arange(20)
-    x, _ = next(text.windows(ids, 1, 5))
+    x, _ = next(windows.windows(ids, 1, 5))
     x[:] = -1
     assert ids.tolist() == list(range(20))
 
 
-@pytest.mark.parametrize("maker", [text.windows, text.endless_windows])
+@pytest.mark.parametrize("maker", [windows.windows, windows.endless_windows])
 def test_windows_errors(maker: object) -> None:
     assert callable(maker)
     with pytest.raises(TextError, match="3 streams of 5 steps need 16 characters, found 15"):

@@ -474,9 +474,7 @@ def test_checkpoints_change_nothing(
 
 
 @pytest.mark.parametrize("checkpoint", [1, 2, True, 50])
-def test_a_computed_tensor_that_all_stretches_use(
-    checkpoint: Any, rng: np.random.Generator
-) -> None:
+def test_a_computed_tensor_that_all_segments_use(checkpoint: Any, rng: np.random.Generator) -> None:
     w, xs = (tg.Parameter(rng.normal(size=s) * 0.5) for s in ((HIDDEN, HIDDEN), (T, BATCH, HIDDEN)))
     found = []
     for option in (None, checkpoint):
@@ -756,7 +754,7 @@ def test_a_replaced_parameter_is_found_out(checkpoint: Any, rng: np.random.Gener
     with pytest.raises(tg.GraphError) as caught:
         ys.sum().backward()
     for words in (
-        "runs a checkpointed stretch again",
+        "runs a checkpointed segment again",
         "weight_hh float32(3, 3)",
         "test_unroll.py:",
         "before the parameters are changed",
@@ -770,7 +768,7 @@ def test_a_replaced_parameter_is_found_out(checkpoint: Any, rng: np.random.Gener
 
 
 @pytest.mark.parametrize("checkpoint", [1, 2, True])
-def test_random_masks_are_the_same_when_a_stretch_is_run_again(
+def test_random_masks_are_the_same_when_a_segment_is_run_again(
     checkpoint: Any, rng: np.random.Generator
 ) -> None:
     xs = features(rng)

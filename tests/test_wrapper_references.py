@@ -18,7 +18,7 @@ import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.core.tree import leaves, unflatten
-from tinygrad_rnn.nn import masks, wrappers
+from tinygrad_rnn.nn import masks, recurrent_norms, regularisers, wrappers
 from tinygrad_rnn.recurrent import cell as cell_module
 from tinygrad_rnn.recurrent import products
 from tinygrad_rnn.recurrent.cell import Cell
@@ -381,34 +381,34 @@ def test_bidirectional(name: str, lengths: Any, compiled: bool, rng: np.random.G
 # notice.
 FAULTS: list[tuple[Any, str, str, str, str]] = [
     (
-        wrappers.Zoneout,
+        regularisers.Zoneout,
         "forward",
         "where(masks[place], old, fresh)",
         "where(masks[place], fresh, old)",
         "zoneout",
     ),
-    (wrappers.Zoneout, "forward", "keep(1 - p,", "keep(p,", "zoneout"),
-    (wrappers.Zoneout, "forward", 'per="step"', 'per="sequence"', "zoneout"),
-    (wrappers.Zoneout, "forward", "place=place", "place=0", "zoneout"),
-    (wrappers.Zoneout, "forward", "not p or place < 0", "not p", "zoneout"),
-    (wrappers.Zoneout, "forward", "if f is y", "if False", "zoneout"),
-    (wrappers.Zoneout, "forward", "if f is y", "if True", "zoneout"),
+    (regularisers.Zoneout, "forward", "keep(1 - p,", "keep(p,", "zoneout"),
+    (regularisers.Zoneout, "forward", 'per="step"', 'per="sequence"', "zoneout"),
+    (regularisers.Zoneout, "forward", "place=place", "place=0", "zoneout"),
+    (regularisers.Zoneout, "forward", "not p or place < 0", "not p", "zoneout"),
+    (regularisers.Zoneout, "forward", "if f is y", "if False", "zoneout"),
+    (regularisers.Zoneout, "forward", "if f is y", "if True", "zoneout"),
     (
-        wrappers.Zoneout,
+        regularisers.Zoneout,
         "forward",
         "self._rates(new, numbers)",
         "reversed(self._rates(new, numbers))",
         "zoneout",
     ),
     (
-        wrappers.Zoneout,
+        regularisers.Zoneout,
         "forward",
         "p * (old - fresh)",
         "p * (fresh - old)",
         "zoneout in evaluation",
     ),
     (
-        wrappers.Zoneout,
+        regularisers.Zoneout,
         "forward",
         "p * (old - fresh)",
         "(1 - p) * (old - fresh)",
@@ -416,53 +416,65 @@ FAULTS: list[tuple[Any, str, str, str, str]] = [
     ),
     (Cell, "mask_places", "-1 if name in bookkeeping or", "-1 if", "zoneout"),
     (
-        wrappers.VariationalDropout,
+        regularisers.VariationalDropout,
         "forward",
-        "looked_at(self, thinned, x, state)",
+        "checked_step(self, thinned, x, state)",
         "self.cell(x, state)",
         "variational dropout",
     ),
     (
-        wrappers.VariationalDropout,
+        regularisers.VariationalDropout,
         "forward",
         "self.masks, for_x, 0",
         "self.masks, for_y, 0",
         "variational dropout",
     ),
-    (wrappers.VariationalDropout, "forward", "2 + 2 * i", "1 + 2 * i", "variational dropout"),
+    (regularisers.VariationalDropout, "forward", "2 + 2 * i", "1 + 2 * i", "variational dropout"),
     (
-        wrappers.VariationalDropout,
+        regularisers.VariationalDropout,
         "forward",
         "return (y, state)",
         "return (y, leaves(y)[0])",
         "variational dropout",
     ),
-    (wrappers._Thinned, "operand", "if key not in self.found", "if True", "variational dropout"),
-    (wrappers._Thinned, "operand", "part * self.found[key]", "part", "variational dropout"),
-    (wrappers._Thinned, "operand", 'per="sequence"', 'per="step"', "variational dropout"),
-    (wrappers, "dropped", 'per="sequence"', 'per="step"', "variational dropout"),
+    (
+        regularisers._Thinned,
+        "operand",
+        "if key not in self.found",
+        "if True",
+        "variational dropout",
+    ),
+    (regularisers._Thinned, "operand", "part * self.found[key]", "part", "variational dropout"),
+    (regularisers._Thinned, "operand", 'per="sequence"', 'per="step"', "variational dropout"),
+    (regularisers, "dropped", 'per="sequence"', 'per="step"', "variational dropout"),
     (wrappers.Stacked, "forward", "dropped(floating(x", "(lambda x, *_: x)(floating(x", "stacked"),
     (wrappers.Stacked, "forward", "new.append(s)", "new.insert(0, s)", "stacked"),
-    (wrappers.WeightDrop, "forward", "weight * self", "weight + 0 * self", "weight drop"),
-    (wrappers.WeightDrop, "forward", 'per="sequence"', 'per="step"', "weight drop"),
+    (regularisers.WeightDrop, "forward", "weight * self", "weight + 0 * self", "weight drop"),
+    (regularisers.WeightDrop, "forward", 'per="sequence"', 'per="step"', "weight drop"),
     (wrappers.Residual, "forward", "return (y + x", "return (y - x", "residual"),
-    (wrappers.RecurrentLayerNorm, "normalise", "if not cuts", "if True", "layer norm"),
+    (recurrent_norms.RecurrentLayerNorm, "normalise", "if not cuts", "if True", "layer norm"),
     (
-        wrappers.RecurrentLayerNorm,
+        recurrent_norms.RecurrentLayerNorm,
         "normalise",
         "norms, cuts = (self.norms[k]",
         "norms, cuts = (self.norms[0]",
         "layer norm",
     ),
-    (wrappers.RecurrentBatchNorm, "normalise", "self.norms[k]", "self.norms[0]", "batch norm"),
     (
-        wrappers.RecurrentBatchNorm,
+        recurrent_norms.RecurrentBatchNorm,
+        "normalise",
+        "self.norms[k]",
+        "self.norms[0]",
+        "batch norm",
+    ),
+    (
+        recurrent_norms.RecurrentBatchNorm,
         "normalise",
         "context().mark.step or 0",
         "0",
         "batch norm in evaluation",
     ),
-    (wrappers._Norms, "product", "len(self.kinds) - 1", "0", "layer norm"),
+    (recurrent_norms._Norms, "product", "len(self.kinds) - 1", "0", "layer norm"),
     (
         cell_module,
         "multiplied",
@@ -491,8 +503,8 @@ FAULTS: list[tuple[Any, str, str, str, str]] = [
     (
         masks.Masks,
         "keep",
-        "take(lambda shape: self._draw",
-        "1 - take(lambda shape: self._draw",
+        "draw(lambda shape: self._draw",
+        "1 - draw(lambda shape: self._draw",
         "zoneout",
     ),
     (masks.Masks, "dropout", "1 / (1 - p)", "1 / p", "variational dropout"),
@@ -500,11 +512,11 @@ FAULTS: list[tuple[Any, str, str, str, str]] = [
     (
         masks.Masks,
         "_draw",
-        "drawn[self], step, place]",
-        "drawn[self], step, 0]",
+        "numbers[self], step, place]",
+        "numbers[self], step, 0]",
         "variational dropout",
     ),
-    (masks.Masks, "_draw", "drawn[self], step, place]", "drawn[self], 0, place]", "zoneout"),
+    (masks.Masks, "_draw", "numbers[self], step, place]", "numbers[self], 0, place]", "zoneout"),
 ]
 
 

@@ -31,8 +31,8 @@ from .core.trace import Program, trace
 from .core.transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 from .core.tree import detach
 from .formats import pickled as _pickled  # noqa: F401  (gives Tensor its pickling)
-from .kernels import runtime as _runtime
 from .kernels.runtime import set_num_threads
+from .module import Module, Parameter
 from .ops import methods as _methods  # noqa: F401  (gives Tensor its operators and methods)
 from .ops.custom import custom_vjp, elementwise, gelu, register_ufunc, silu
 from .ops.elementwise import (
@@ -85,6 +85,7 @@ from .ops.elementwise import (
     where,
     zeros_like,
 )
+from .ops.indexing import index_add, one_hot, scatter, take, take_along_axis
 from .ops.linear import einsum, matmul, outer
 from .ops.reductions import (
     all,
@@ -110,23 +111,20 @@ from .ops.shaping import (
     concatenate,
     expand_dims,
     flip,
-    index_add,
-    one_hot,
     pad,
     reshape,
     roll,
-    scatter,
     split,
     squeeze,
     stack,
     swapaxes,
-    take,
-    take_along_axis,
     transpose,
     tril,
     triu,
 )
 from .ops.table import Tape, tape
+from .recurrent import Cell, Window, checkpoint, tbptt, unroll
+from .recurrent import cell as _cell
 
 if TYPE_CHECKING:
     from . import cells, init, nn, optim
@@ -135,10 +133,8 @@ if TYPE_CHECKING:
     from .drawing import Drawing, draw, explore
     from .formats.checkpoint import load, save
     from .functional import functional_call
-    from .module import Module, Parameter
     from .ops.windows import avg_pool1d, avg_pool2d, conv1d, conv2d, max_pool1d, max_pool2d
     from .optim import clip_grad_norm, clip_grad_value
-    from .recurrent import Cell, Window, checkpoint, tbptt, unroll
 
 __version__ = "0.1.0"
 __all__ = [
@@ -313,17 +309,15 @@ _ELSEWHERE = {
         "there is no global seed; what draws numbers takes rng=, a seed or a NumPy generator",
     ),
 }
-# loaded when first used: the tensor and its operations alone are as quick to import as NumPy
+# loaded when first used: the tensor, its operations and unrolling alone are quick to import
 _LAZY = {
     "compiler": ("CompileError", "jit"),
     "diagnosis": ("GradcheckError", "gradcheck"),
     "drawing": ("Drawing", "draw", "explore"),
     "formats.checkpoint": ("load", "save"),
     "functional": ("functional_call",),
-    "module": ("Module", "Parameter"),
     "ops.windows": ("avg_pool1d", "avg_pool2d", "conv1d", "conv2d", "max_pool1d", "max_pool2d"),
     "optim": ("clip_grad_norm", "clip_grad_value"),
-    "recurrent": ("Cell", "Window", "checkpoint", "tbptt", "unroll"),
 }
 
 
@@ -345,13 +339,13 @@ def __getattr__(name: str) -> Any:
 
 
 def _compile_cell(cell: Any) -> Any:
-    """What layers, which are below the compiler, call: it is loaded when the first of them runs."""
+    """Return a cell compiled, for `recurrent.cell.compiled`; the compiler is loaded when the first layer runs."""
     from .compiler import automatic
 
     return automatic(cell)
 
 
-_runtime.compile_cell = _compile_cell
+_cell.compile_cell = _compile_cell
 
 
 def __dir__() -> list[str]:

@@ -1,4 +1,4 @@
-"""Files that are whole or as they were.
+"""How files are written so that they are whole, or as they were.
 
 Each is written beside its place, and put there when it is complete.
 """
@@ -15,18 +15,17 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["replace_file", "replacing", "runs", "sweep"]
+__all__ = ["NO_DETOUR", "lock_file", "replace_file", "replacing", "runs", "sweep"]
 
-# no link, no waiting at a pipe
+# Flags with which a file is opened: no link is followed, and nobody waits at a pipe.
 NO_DETOUR = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-# seconds without a change, after which nobody writes a file that is still unfinished
-_STALE = 3600.0
+_STALE = 3600.0  # seconds without a change, after which nobody is writing an unfinished file
 _NAME = re.compile(r"\.(?P<name>.+)\.(?P<process>\d+)\.[0-9a-f]{8}\.tmp")
 _LONGEST = 40  # characters of a name that are taken over: file systems allow about 255 bytes
 
 
 def replace_file(path: str | os.PathLike[str], content: str | bytes) -> None:
-    """Write a whole file; see `replacing`.
+    """Write a whole file, as `replacing` does.
 
     Text is written in UTF-8, with a question mark for what is no character.
     """
@@ -37,20 +36,22 @@ def replace_file(path: str | os.PathLike[str], content: str | bytes) -> None:
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Context.
+    """Context: write to a file which takes the place of `path` at the end.
 
-    A file to write to, which takes the place of `path` at the end, or leaves all as it was if there
-    is an error.
+    If there is an error, all stays as it was. The content is on the disk before it takes the place
+    of what was there. An old file's permissions are kept, and its owner where this user may give
+    files away. A link stays, and the file that it names is replaced. What is no ordinary file (a
+    pipe, /dev/null) is written to directly.
 
-    The content is on the disk before it takes the place of what was there. An old file's
-    permissions are kept, and its owner where this user may give files away; a link stays, and the
-    file that it names is replaced. What is no ordinary file (a pipe, /dev/null) is written to
-    directly.
+    Yields
+    ------
+    BinaryIO
+        The file to write to.
 
     Raises
     ------
     OSError
-        If the file cannot be written; it names `path`.
+        If the file cannot be written. The error names `path`.
     """
     target = Path(os.path.realpath(path))
     try:
@@ -88,7 +89,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             else f": there is no folder {str(Path(path).parent)!r}; make it first"
         )
         raise OSError(error.errno, f"{error.strerror}{missing}", str(path)) from error
-    # the new name is on the disk too, where folders can be told so
+    # The new name is on the disk too, where folders can be told so.
     with contextlib.suppress(OSError):
         folder = os.open(target.parent, os.O_RDONLY)
         try:
@@ -98,18 +99,24 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 
 def lock_file(path: Path, lock: Callable[[int], None], mode: int) -> int:
-    """Open a lock file, made if there is none, and lock it: the open file.
+    """Open a lock file, which is made if there is none, and lock it.
 
-    Whoever holds the lock may remove the file, so one that was locked may be another than the one
-    of this name by then; it is opened anew.
+    Whoever holds the lock may remove the file. So the file that was locked may no longer be the one
+    of this name, which is then opened anew.
 
     Parameters
     ----------
     path : Path
+        The file.
     lock : callable
-        Locks an open file, or raises an error, which is passed on.
+        A function that locks an open file, or raises an error, which is passed on.
     mode : int
         Permissions of a new file.
+
+    Returns
+    -------
+    int
+        The descriptor of the open file.
     """
     while True:
         file = os.open(path, os.O_RDWR | os.O_CREAT | NO_DETOUR, mode)
@@ -126,9 +133,16 @@ def lock_file(path: Path, lock: Callable[[int], None], mode: int) -> int:
 
 
 def sweep(folder: Path, names: Iterable[str], *, age: float) -> None:
-    """Remove unfinished files of these names that a process left which was killed.
+    """Remove unfinished files that a killed process has left.
 
-    Not changed for `age` seconds, the process gone.
+    Parameters
+    ----------
+    folder : Path
+        Where to look.
+    names : iterable of str
+        The names that the files were to have.
+    age : float
+        Seconds for which a file must not have changed.
     """
     wanted = {name[:_LONGEST] for name in names}
     with contextlib.suppress(OSError):
@@ -141,9 +155,9 @@ def sweep(folder: Path, names: Iterable[str], *, age: float) -> None:
 
 
 def runs(process: int) -> bool:
-    """Whether another process of this number is there.
+    """Whether there is another process of this number.
 
-    False where that cannot be asked (on Windows an open file cannot be removed).
+    The answer is no where that cannot be asked (on Windows an open file cannot be removed anyway).
     """
     if os.name != "posix" or process <= 0:
         return False

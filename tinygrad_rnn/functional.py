@@ -1,7 +1,4 @@
-"""`functional_call`.
-
-A module with other parameters, so that transforms can differentiate by them.
-"""
+"""`functional_call`: a module with other parameters, so that transforms differentiate by them."""
 
 from __future__ import annotations
 
@@ -107,7 +104,7 @@ def functional_call(
 def _check_replaced(
     module: Module, parameters: Mapping[str, Any], result: Any, older: Older
 ) -> None:
-    """Raise if a result was computed from a parameter of the module itself in place of the one that was given for it."""
+    """Raise a GraphError if a result was computed from a parameter that was to be replaced."""
     own = named_tensors(module)
     ends = {
         own[name].node: name
@@ -128,7 +125,10 @@ def _check_replaced(
 
 
 def _chosen(module: Module, parameters: Mapping[str, Any]) -> dict[int, Tensor]:
-    """For each tensor of the module that is replaced, by identity, what stands in its place."""
+    """Return for each tensor of the module that is replaced what stands in its place.
+
+    The tensors are told apart by identity.
+    """
     own = named_tensors(module)
     unknown = [name for name in parameters if name not in own]
     if unknown:
@@ -161,9 +161,9 @@ def _chosen(module: Module, parameters: Mapping[str, Any]) -> dict[int, Tensor]:
 
 
 def _standing_for(given: Tensor, kind: type[Tensor]) -> Tensor:
-    """The given tensor as one of the module's kind.
+    """Return the given tensor as one of the module's kind.
 
-    The same array and node, found by all that looks for parameters or buffers.
+    It has the same array and node, and is found by all that looks for parameters or buffers.
     """
     if isinstance(given, kind) or kind not in (Parameter, Buffer):
         return given
@@ -175,7 +175,7 @@ def _standing_for(given: Tensor, kind: type[Tensor]) -> Tensor:
 
 
 class _Substitution:
-    """A copy of everything through which a module reaches its tensors, with others in the places of some."""
+    """A copy of all through which a module reaches its tensors, with others in place of some."""
 
     def __init__(self, chosen: dict[int, Tensor], replaced: set[Node]) -> None:
         self.known: dict[int, Any] = dict(chosen)
@@ -185,9 +185,9 @@ class _Substitution:
         self.modules: list[tuple[Module, Module, dict[str, Any]]] = []
 
     def convert(self, value: Any) -> Any:
-        """The value itself if it reaches nothing that is replaced.
+        """Return the value itself if it reaches nothing that is replaced.
 
-        Otherwise a copy that reaches what replaces it.
+        Otherwise return a copy that reaches what replaces it.
         """
         if id(value) in self.known:
             return self.known[id(value)]
@@ -210,7 +210,7 @@ class _Substitution:
         return made
 
     def _check_derived(self, value: Tensor) -> None:
-        """Raise for a tensor that was computed from one that is replaced.
+        """Raise an error for a tensor that was computed from one that is replaced.
 
         It would keep the old values.
         """
@@ -275,7 +275,7 @@ class _Substitution:
         return self._object(value)
 
     def _function(self, function: types.FunctionType) -> Any:
-        """A function that closes over something that is replaced, or has it as a default, becomes one that has the other."""
+        """Return a function with the replaced tensors in what it closes over and its defaults."""
         cells, changed = [], False
         for cell in function.__closure__ or ():
             try:
@@ -320,13 +320,13 @@ class _Substitution:
         return made
 
     def _reference(self, value: weakref.ref[Any]) -> Any:
-        """A weak reference to what stands for the object that it leads to."""
+        """Return a weak reference to what stands for the object that it leads to."""
         found = value()
         new = self.convert(found)
         return value if new is found else weakref.ref(new)
 
     def write_back(self) -> None:
-        """What the call assigned to attributes of copies becomes an attribute of the originals."""
+        """Give the originals the attributes that the call assigned to copies."""
         for module, made, before in self.modules:
             for name, value in vars(made).items():
                 if name not in made.cached() and (name not in before or value is not before[name]):

@@ -14,7 +14,7 @@ from .ops.checks import array, number, shown, size
 
 
 def generator(rng: Any = None) -> np.random.Generator:
-    """A random generator from a generator, a seed or None (fresh entropy)."""
+    """Return a random generator from a generator, a seed or None (fresh entropy)."""
     if isinstance(rng, np.random.Generator):
         return rng
     try:
@@ -34,7 +34,7 @@ def generator(rng: Any = None) -> np.random.Generator:
 def uniform(
     shape: tuple[int, ...], bound: float, *, rng: Any = None, dtype: Any = np.float32
 ) -> Array:
-    """Uniform on [-bound, bound]."""
+    """Return an array that is uniform on [-bound, bound]."""
     bound = number(bound, "uniform: bound", AMOUNT)
     values: Array = (
         generator(rng).uniform(-bound, bound, _shape(shape, "uniform")).astype(_dtype(dtype))
@@ -45,7 +45,7 @@ def uniform(
 def normal(
     shape: tuple[int, ...], std: float = 1.0, *, rng: Any = None, dtype: Any = np.float32
 ) -> Array:
-    """Normal with mean 0 and standard deviation `std`."""
+    """Return an array that is normal with mean 0 and standard deviation `std`."""
     std = number(std, "normal: std", AMOUNT)
     values: Array = (generator(rng).standard_normal(_shape(shape, "normal")) * std).astype(
         _dtype(dtype)
@@ -54,7 +54,7 @@ def normal(
 
 
 def zeros(shape: tuple[int, ...], *, dtype: Any = np.float32) -> Array:
-    """All zeros."""
+    """Return an array of zeros."""
     return np.zeros(_shape(shape, "zeros"), _dtype(dtype))
 
 
@@ -66,7 +66,7 @@ def xavier_uniform(
     rng: Any = None,
     dtype: Any = np.float32,
 ) -> Array:
-    """Uniform on ±gain * sqrt(6 / (fan_in + fan_out)) (Glorot and Bengio 2010).
+    """Return an array uniform on ±gain * sqrt(6 / (fan_in + fan_out)) (Glorot and Bengio 2010).
 
     With `blocks` the matrix holds those of several gates one upon the other, and fan_out is that of
     one: rows / blocks.
@@ -88,7 +88,10 @@ def xavier_normal(
     rng: Any = None,
     dtype: Any = np.float32,
 ) -> Array:
-    """Normal with standard deviation gain * sqrt(2 / (fan_in + fan_out)) (Glorot and Bengio 2010); `blocks` as in `xavier_uniform`."""
+    """Return a normal array of standard deviation gain * sqrt(2 / (fan_in + fan_out)).
+
+    Glorot and Bengio 2010; `blocks` is as in `xavier_uniform`.
+    """
     return normal(
         shape,
         number(gain, "xavier_normal: gain", AMOUNT)
@@ -101,10 +104,10 @@ def xavier_normal(
 def he_uniform(
     shape: tuple[int, ...], gain: float = 2.0**0.5, *, rng: Any = None, dtype: Any = np.float32
 ) -> Array:
-    """Uniform on ±gain * sqrt(3 / fan_in), for layers before a relu (He et al. 2015).
+    """Return an array uniform on ±gain * sqrt(3 / fan_in), for layers before a relu.
 
-    fan_in is the product of all sizes but the first: of (out, in), or of (out, in, size, ...) for a
-    convolution.
+    He et al. 2015. fan_in is the product of all sizes but the first: of (out, in), or of (out, in,
+    size, ...) for a convolution.
     """
     return uniform(
         shape,
@@ -117,7 +120,10 @@ def he_uniform(
 def he_normal(
     shape: tuple[int, ...], gain: float = 2.0**0.5, *, rng: Any = None, dtype: Any = np.float32
 ) -> Array:
-    """Normal with standard deviation gain / sqrt(fan_in), for layers before a relu (He et al. 2015); fan_in as in `he_uniform`."""
+    """Return a normal array of standard deviation gain / sqrt(fan_in), for layers before a relu.
+
+    He et al. 2015; fan_in is as in `he_uniform`.
+    """
     return normal(
         shape,
         number(gain, "he_normal: gain", AMOUNT) * _fan_in(shape, "he_normal") ** -0.5,
@@ -127,11 +133,10 @@ def he_normal(
 
 
 def identity(shape: tuple[int, int], scale: float = 1.0, *, dtype: Any = np.float32) -> Array:
-    """`scale` on the diagonal and 0 elsewhere.
+    """Return a matrix with `scale` on the diagonal and 0 elsewhere.
 
-    A recurrent weight that keeps its state at first (Le, Jaitly and Hinton 2015).
-
-    The paper uses it with relu units: scale 1 for long memory, 0.01 for short.
+    As a recurrent weight it keeps its state at first (Le, Jaitly and Hinton 2015). The paper uses
+    it with relu units: scale 1 for long memory, 0.01 for short.
     """
     rows, columns = _two(shape, "identity")
     values: Array = number(scale, "identity: scale") * np.eye(rows, columns, dtype=_dtype(dtype))
@@ -141,7 +146,10 @@ def identity(shape: tuple[int, int], scale: float = 1.0, *, dtype: Any = np.floa
 def orthogonal(
     shape: tuple[int, int], gain: float = 1.0, *, rng: Any = None, dtype: Any = np.float32
 ) -> Array:
-    """A random matrix with orthonormal rows or columns, whichever are fewer (Saxe et al. 2014)."""
+    """Return a random matrix with orthonormal rows or columns, whichever are fewer.
+
+    Saxe et al. 2014.
+    """
     rows, cols = _two(shape, "orthogonal")
     q, r = np.linalg.qr(generator(rng).standard_normal((max(rows, cols), min(rows, cols))))
     q = q * np.where(np.diagonal(r) < 0, -1.0, 1.0)  # makes the distribution uniform
@@ -154,12 +162,10 @@ def orthogonal(
 def forget_bias(
     bias: Array, hidden_size: int, value: float | Array = 1.0, *, gate: int = 1, gates: int = 4
 ) -> Array:
-    """A copy of a gate bias with the forget gate's part set to `value` (Gers et al. 2000.
+    """Return a copy of a gate bias with the forget gate's part set to `value`.
 
-    Jozefowicz et al. 2015).
-
-    `gate` is the forget gate's place among the `gates` blocks of `hidden_size`: 1 in the order i,
-    f, g, o.
+    Gers et al. 2000; Jozefowicz et al. 2015. `gate` is the forget gate's place among the `gates`
+    blocks of `hidden_size`: 1 in the order i, f, g, o.
     """
     hidden_size, gate, gates = (
         size(hidden_size, "forget_bias: hidden_size"),
@@ -196,15 +202,18 @@ def chrono(
     gates: int = 4,
     rng: Any = None,
 ) -> Array:
-    """A copy of a gate bias whose units remember for 1 to `longest` - 1 steps (Tallec and Ollivier 2018).
+    """Return a copy of a gate bias whose units remember for 1 to `longest` - 1 steps.
 
-    The forget gate's part is log(u) with u uniform on [1, longest - 1], and the input gate's part
-    its negative. Where a cell adds two biases, give one of them this and set the other to zero.
+    Tallec and Ollivier 2018. The forget gate's part is log(u) with u uniform on [1, longest - 1],
+    and the input gate's part its negative. Where a cell adds two biases, give one of them this and
+    set the other to zero.
 
     Parameters
     ----------
     bias : array, shape (gates * hidden_size,)
+        The bias of all gates.
     hidden_size : int
+        The number of units.
     longest : float
         The longest range, in steps, at which the data depend on each other (T_max in the paper); at
         least 2.
@@ -213,7 +222,9 @@ def chrono(
         order i, f, g, o. ``enter=None`` for a cell without an input gate of its own, such as
         `cells.JANET` (``forget=0, enter=None, gates=2``).
     gates : int
+        The number of blocks.
     rng : numpy Generator or int, optional
+        Where u comes from.
     """
     if not 2 <= number(longest, "chrono: longest", "(-inf, inf]") < math.inf:
         raise TinygradError(f"chrono: the longest range must be at least 2 steps; found {longest}")
@@ -236,7 +247,7 @@ def _dtype(dtype: Any) -> Any:
 
 
 def _shape(shape: Any, name: str) -> tuple[int, ...]:
-    """A tuple of sizes."""
+    """Return a tuple of sizes."""
     if not isinstance(shape, (tuple, list)):
         raise ShapeError(f"{name}: shape must be a tuple of sizes; found {shown(shape)}")
     return tuple(size(n, f"{name}: a size in shape {shown(shape)}", 0) for n in shape)
@@ -261,7 +272,7 @@ def _fan_in(shape: Any, name: str) -> int:
 
 
 def _fans(shape: Any, blocks: int, name: str) -> float:
-    """fan_in + fan_out of each of the blocks."""
+    """Return fan_in + fan_out of each of the blocks."""
     rows, columns = _two(shape, name)
     if rows % size(blocks, f"{name}: blocks"):
         raise ShapeError(f"{name}: {rows} rows are not {blocks} blocks of one size")

@@ -37,9 +37,7 @@ class Parameter(Tensor):
 
 
 class Buffer(Tensor):
-    """A tensor that belongs to a Module and is saved with it, but is not trained.
-
-    A running mean, for example.
+    """A tensor that belongs to a Module and is saved with it, but is not trained: a running mean.
 
     It never requires gradients. New values are given by ``buffer.data = ...``, which is not
     recorded.
@@ -53,7 +51,7 @@ class Buffer(Tensor):
         self.name = name
 
     def leaf(self, requires_grad: bool = False, name: str | None = None) -> Leaf:
-        """See `Tensor`; a leaf that requires gradients is refused."""
+        """Give the tensor a new leaf, as `Tensor.leaf` does; one with gradients is refused."""
         if requires_grad:
             raise GraphError(
                 f"a Buffer{f' ({name})' if name else ''} is not trained and requires no gradients; use tg.Parameter"
@@ -65,7 +63,7 @@ class Buffer(Tensor):
 
 
 class Module:
-    """Base class of everything with parameters.
+    """The base class of everything with parameters.
 
     Parameters, buffers and modules that are assigned as attributes (also in lists, tuples and
     dicts) are found by name. A subclass defines ``forward``; calling the module calls it.
@@ -74,7 +72,7 @@ class Module:
     training: bool = True
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """The settings of the package's own modules are checked against their annotations."""
+        """Let the settings of the package's own modules be checked against their annotations."""
         super().__init_subclass__(**kwargs)
         if "__init__" in vars(cls) and cls.__module__.partition(".")[0] == _PACKAGE:
             cls.__init__ = typed(cls.__init__)  # type: ignore[method-assign]
@@ -110,7 +108,7 @@ class Module:
         object.__setattr__(self, name, value)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """What calling the module computes."""
+        """Compute what calling the module returns."""
         raise NotImplementedError(f"{type(self).__name__} defines no forward(...)")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -118,7 +116,7 @@ class Module:
         return self.forward(*args, **kwargs)
 
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
-        """The module itself and those inside it, with dotted names; each once."""
+        """Yield the module itself and those inside it, with dotted names; each once."""
         seen: set[int] = set()
         stack: list[tuple[str, Any]] = [(prefix, self)]
         while stack:
@@ -129,21 +127,21 @@ class Module:
                 stack += reversed(list(_contents(path, vars(value))))
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
-        """Parameters with dotted names, each once, in order of assignment.
+        """Yield the parameters with dotted names, each once, in order of assignment.
 
         Two with one name are an error.
         """
         return self._named(Parameter)
 
     def named_buffers(self) -> Iterator[tuple[str, Buffer]]:
-        """Buffers with dotted names, each once, in order of assignment.
+        """Yield the buffers with dotted names, each once, in order of assignment.
 
         Two with one name are an error.
         """
         return self._named(Buffer)
 
     def tensors(self, kind: type[T]) -> Iterator[T]:
-        """What stands among the attributes, of this kind, each once."""
+        """Yield the tensors of a kind in the module and those inside it, each once."""
         return (t for _, t in self._every(kind))
 
     def _named(self, *kinds: type[T]) -> Iterator[tuple[str, T]]:
@@ -155,7 +153,7 @@ class Module:
             yield name, value
 
     def _every(self, *kinds: type[T]) -> Iterator[tuple[str, T]]:
-        """What there is of these kinds, each once, whether or not the names differ."""
+        """Yield what there is of these kinds, each once, whether or not the names differ."""
         seen: set[int] = set()
         for path, module in self.named_modules():
             for name, value in _contents(path, vars(module)):
@@ -164,11 +162,11 @@ class Module:
                     yield name, value
 
     def parameters(self) -> Iterator[Parameter]:
-        """The parameters, each once."""
+        """Yield the parameters, each once."""
         return (p for _, p in self._every(Parameter))
 
     def zero_grad(self) -> None:
-        """Forget the gradients."""
+        """Forget the gradients of all parameters."""
         for p in self.parameters():
             p.grad = None
 
@@ -183,7 +181,7 @@ class Module:
         return self.train(False)
 
     def state_dict(self) -> dict[str, Array]:
-        """The values of parameters and buffers by dotted name (copies)."""
+        """Return copies of the values of parameters and buffers by dotted name."""
         return {name: np.array(t.numpy()) for name, t in self._named(Parameter, Buffer)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -225,7 +223,10 @@ class Module:
             p.data = values[name]
 
     def cached(self) -> set[str]:
-        """The names of attributes that the class computes when they are first read (`functools.cached_property`)."""
+        """Return the names of attributes that the class computes when they are first read.
+
+        These are its `functools.cached_property`.
+        """
         return {
             name
             for kind in type(self).__mro__
@@ -236,10 +237,15 @@ class Module:
     def copied(
         self, convert: Callable[[Any], Any], announce: Callable[[Module], None]
     ) -> tuple[Module, dict[str, Any]]:
-        """A module of the same class whose attributes are the converted ones, and these attributes.
+        """Return a module of the same class with converted attributes, and these attributes.
 
-        `announce` is told of the copy before its attributes are converted, since they may lead back
-        to it.
+        Parameters
+        ----------
+        convert : callable
+            What becomes of an attribute.
+        announce : callable
+            It is told of the copy before the attributes are converted, since they may lead back to
+            it.
         """
         twin = object.__new__(type(self))
         announce(twin)
@@ -255,7 +261,7 @@ class Module:
 
 
 def named_tensors(module: Module) -> dict[str, Tensor]:
-    """The parameters and buffers of a module by dotted name.
+    """Return the parameters and buffers of a module by dotted name.
 
     One that stands in several places has a name for each.
     """
@@ -282,7 +288,7 @@ def _collision(module: Module, name: str) -> TinygradError:
 
 
 def some_of(names: list[str], limit: int = 8) -> str:
-    """Names for a message, not all of very many."""
+    """Return names for a message, not all of very many."""
     return (
         f"{names[:limit]} and {len(names) - limit} more"
         if len(names) > limit
@@ -291,7 +297,7 @@ def some_of(names: list[str], limit: int = 8) -> str:
 
 
 def _without_prefix(missing: list[str], unknown: list[str]) -> str:
-    """The way out if the names are those of a larger module in which this one stood."""
+    """Say the way out if the names are those of a larger module in which this one stood."""
     prefixes = (
         {name.removesuffix(missing[0]) for name in unknown if name.endswith(f".{missing[0]}")}
         if missing
@@ -306,7 +312,7 @@ def _without_prefix(missing: list[str], unknown: list[str]) -> str:
 
 
 def _contents(path: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """What stands in nested lists, tuples and dicts, with dotted names."""
+    """Yield what stands in nested lists, tuples and dicts, with dotted names."""
     if isinstance(value, (Mapping, list, tuple)):
         for key, item in value.items() if isinstance(value, Mapping) else enumerate(value):
             yield from _contents(f"{path}.{key}" if path else str(key), item)

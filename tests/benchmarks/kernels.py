@@ -7,7 +7,7 @@ import numpy as np
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.core.trace import Program
-from tinygrad_rnn.kernels.fused import Chain
+from tinygrad_rnn.loops.elementwise import ElementwiseKernel as Chain
 
 from .timing import interleaved, table
 

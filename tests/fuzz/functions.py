@@ -22,9 +22,10 @@ import numpy as np
 
 import tinygrad_rnn as tg
 from tests.interpreted import interpreting
-from tinygrad_rnn.compiler import groups, line, nests, values
+from tinygrad_rnn.compiler import fusion, host, nest, program
 from tinygrad_rnn.core.tree import leaves
 from tinygrad_rnn.kernels import runtime
+from tinygrad_rnn.loops import lift
 
 # the latter of NumPy, for integers that it does not take
 REFUSED = (tg.TinygradError, ValueError, OverflowError)
@@ -755,11 +756,11 @@ def different(name: str, found: Any, expected: Any, near: list[Any], special: bo
 
 
 LIMITS = (
-    (nests, "BLOCK", 5),
-    (nests, "LONG", 6),
-    (nests, "SHORT", 3),
-    (groups, "LIMIT", 5),
-    (line, "SHARED", 8),
+    (nest, "BLOCK", 5),
+    (nest, "LONG", 6),
+    (lift, "SHORT", 3),
+    (fusion, "LIMIT", 5),
+    (host, "SHARED", 8),
 )
 
 
@@ -770,9 +771,9 @@ def everywhere(compiled: bool, limited: bool = False) -> Iterator[None]:
     As they are for large ones, in blocks and shared by threads.
     """
     changes: list[Any] = [
-        (values, "SMALL", 1),
-        (line, "SMALL", 1),
-        (line, "_pays", lambda group: True),
+        (program, "SMALL", 1),
+        (host, "SMALL", 1),
+        (host, "_pays", lambda group: True),
         *(LIMITS if limited else ()),
     ]
     with contextlib.ExitStack() as stack, np.errstate(all="ignore"):

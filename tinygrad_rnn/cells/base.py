@@ -12,9 +12,11 @@ from ..module import Parameter
 from ..ops.checks import sizes
 from ..recurrent.cell import Cell, dtype_of
 
+__all__ = ["LSTMState", "PublishedCell"]
+
 
 class LSTMState(NamedTuple):
-    """Hidden and cell state, each of shape (batch, hidden_size)."""
+    """Hidden state h and cell state c, each of shape (batch, hidden_size)."""
 
     h: Any
     c: Any
@@ -52,35 +54,35 @@ class PublishedCell(Cell):
         self.tiny = float(np.finfo(self._dtype).tiny)  # the smallest number with full precision
 
     def initial_state(self, batch_size: int) -> Any:
-        """Zeros."""
+        """Return zeros as the first state."""
         if self.State is None:
             return super().initial_state(batch_size)
         return self.State(*[self.zeros(batch_size, self.hidden_size) for _ in self.State._fields])
 
     def zeros(self, *shape: int) -> Tensor:
-        """Zeros in the dtype of the cell's parameters.
+        """Return zeros in the dtype of the cell's parameters.
 
-        Of a cell without any, in that with which it was made.
+        A cell without any has the dtype with which it was made.
         """
         return Tensor(np.zeros(shape, dtype_of(self) or self._dtype))
 
     def inputs(self, blocks: int = 1, columns: int | None = None) -> Parameter:
-        """Weights (blocks * hidden_size, input_size or `columns`), each block Xavier uniform.
+        """Return weights for products with the input, each block Xavier uniform.
 
-        For products with the input.
+        They have shape (blocks * hidden_size, input_size or `columns`).
         """
         return self.xavier(blocks * self.hidden_size, columns or self.input_size or 0, blocks)
 
     def xavier(self, rows: int, columns: int, blocks: int = 1) -> Parameter:
-        """Weights (rows, columns) of `blocks` gates, each block Xavier uniform."""
+        """Return weights (rows, columns) of `blocks` gates, each block Xavier uniform."""
         return Parameter(
             init.xavier_uniform((rows, columns), blocks=blocks, rng=self._rng, dtype=self._dtype)
         )
 
     def recurrent(self, blocks: int = 1) -> Parameter:
-        """Weights (blocks * hidden_size, hidden_size), each block orthogonal.
+        """Return weights (blocks * hidden_size, hidden_size) for products with the state.
 
-        For products with the state.
+        Each block is orthogonal.
         """
         size = (self.hidden_size, self.hidden_size)
         return Parameter(
@@ -90,30 +92,30 @@ class PublishedCell(Cell):
         )
 
     def bias(self, blocks: int = 1, value: float = 0.0) -> Parameter:
-        """A vector (blocks * hidden_size,) of one value."""
+        """Return a vector (blocks * hidden_size,) of one value."""
         return Parameter(np.full(blocks * self.hidden_size, value, self._dtype))
 
     def vector(self, bound: float = 0.1, blocks: int = 1) -> Parameter:
-        """A vector (blocks * hidden_size,), uniform on [-bound, bound].
+        """Return a vector (blocks * hidden_size,), uniform on [-bound, bound].
 
-        For products element by element, such as peepholes.
+        It is for products element by element, such as peepholes.
         """
         return Parameter(
             init.uniform((blocks * self.hidden_size,), bound, rng=self._rng, dtype=self._dtype)
         )
 
     def scalar(self, value: float) -> Parameter:
-        """One number, shape ()."""
+        """Return one number, shape ()."""
         return Parameter(np.full((), value, self._dtype))
 
     def torch_layout(self, gates: int, bias: bool) -> None:
-        """PyTorch's parameters: weight_ih, weight_hh, and bias_ih, bias_hh or None for both."""
+        """Make PyTorch's parameters: weight_ih, weight_hh, bias_ih, bias_hh; None for no biases."""
         self.weight_ih, self.weight_hh = self.inputs(gates), self.recurrent(gates)
         self.bias_ih: Parameter | None = self.bias(gates) if bias else None
         self.bias_hh: Parameter | None = self.bias(gates) if bias else None
 
     def torch_sum(self, x: Any, h: Any) -> Any:
-        """W_ih x + b_ih + W_hh h + b_hh."""
+        """Return W_ih x + b_ih + W_hh h + b_hh."""
         if self.bias_ih is None:
             return self.from_input(x, self.weight_ih) + self.from_state(h, self.weight_hh)
         return (

@@ -18,13 +18,15 @@ __all__ = ["BRC", "NBRC"]
 
 
 class BRC(PublishedCell):
-    """a = 1 + tanh(U_a x + w_a * h); c = sigmoid(U_c x + w_c * h).
+    """Bistable recurrent cell: a unit sees of the state only itself, and may be bistable.
 
-    H' = c * h + (1 - c) * tanh(U_h x + a * h); the output is h'.
+        a  = 1 + tanh(U_a x + w_a * h)
+        c  = sigmoid(U_c x + w_c * h)
+        h' = c * h + (1 - c) * tanh(U_h x + a * h)
 
-    The state is h, shape (batch, hidden_size). U (3 * hidden_size, input_size) has the blocks U_a,
-    U_c, U_h; w (2 * hidden_size,) the blocks w_a, w_c. A unit sees of the state only itself; where
-    a is greater than 1 it has two stable values.
+    The output is h'. The state is h, shape (batch, hidden_size). U (3 * hidden_size, input_size)
+    has the blocks U_a, U_c, U_h; w (2 * hidden_size,) has the blocks w_a, w_c. Where a is greater
+    than 1 a unit has two stable values.
 
     N. Vecoven, D. Ernst and G. Drion, A bio-inspired bistable recurrent cell allows for
     long-lasting memory, PLOS ONE 16 (2021), arXiv:2006.05252; U_h is called U there. The paper's
@@ -38,7 +40,7 @@ class BRC(PublishedCell):
         self.U, self.w = self.inputs(3), self.vector(bound=1.0, blocks=2)
 
     def forward(self, x: Any, h: Any) -> Any:
-        """One step: (batch, input_size) and the state to the output and the new state."""
+        """Make one step from x (batch, input_size) and the state."""
         x_a, x_c, x_h = split(self.from_input(x, self.U), 3, axis=-1)
         w_a, w_c = split(self.w, 2, axis=-1)
         a = 1 + tanh(x_a + self.from_state(h, w_a, scaled))
@@ -48,16 +50,17 @@ class BRC(PublishedCell):
 
 
 class NBRC(PublishedCell):
-    """a = 1 + tanh(U_a x + W_a h); c = sigmoid(U_c x + W_c h).
+    """Neuromodulated bistable recurrent cell: other units say whether a unit is bistable.
 
-    H' = c * h + (1 - c) * tanh(U_h x + a * h); the output is h'.
+        a  = 1 + tanh(U_a x + W_a h)
+        c  = sigmoid(U_c x + W_c h)
+        h' = c * h + (1 - c) * tanh(U_h x + a * h)
 
-    The state is h, shape (batch, hidden_size). U (3 * hidden_size, input_size) has the blocks U_a,
-    U_c, U_h; W (2 * hidden_size, hidden_size) the blocks W_a, W_c: other units modulate whether a
-    unit is bistable.
+    The output is h'. The state is h, shape (batch, hidden_size). U (3 * hidden_size, input_size)
+    has the blocks U_a, U_c, U_h; W (2 * hidden_size, hidden_size) has the blocks W_a, W_c.
 
     N. Vecoven, D. Ernst and G. Drion, A bio-inspired bistable recurrent cell allows for
-    long-lasting memory, PLOS ONE 16 (2021), arXiv:2006.05252: the neuromodulated cell. Without
+    long-lasting memory, PLOS ONE 16 (2021), arXiv:2006.05252: the neuromodulated cell. There are no
     biases, as in `BRC`.
     """
 
@@ -68,7 +71,7 @@ class NBRC(PublishedCell):
         self.U, self.W = self.inputs(3), self.recurrent(2)
 
     def forward(self, x: Any, h: Any) -> Any:
-        """One step: (batch, input_size) and the state to the output and the new state."""
+        """Make one step from x (batch, input_size) and the state."""
         x_a, x_c, x_h = split(self.from_input(x, self.U), 3, axis=-1)
         h_a, h_c = split(self.from_state(h, self.W), 2, axis=-1)
         a = 1 + tanh(x_a + h_a)

@@ -55,7 +55,7 @@ class Jordan(PublishedCell):
         self.b_h, self.b_y = self.bias(), self.bias()
 
     def forward(self, x: Any, y: Any) -> Any:
-        """One step: (batch, input_size) and the state to the output and the new state."""
+        """Make one step from x (batch, input_size) and the state."""
         h = tanh(self.from_input(x, self.W) + self.from_state(y, self.U, name="y") + self.b_h)
         y = tanh(h @ self.V.T + self.b_y)
         return y, y
@@ -90,7 +90,7 @@ class IRNN(PublishedCell):
         self.b = self.bias()
 
     def forward(self, x: Any, h: Any) -> Any:
-        """One step: (batch, input_size) and the state to the output and the new state."""
+        """Make one step from x (batch, input_size) and the state."""
         h = relu(self.from_input(x, self.W) + self.from_state(h, self.U) + self.b)
         return h, h
 
@@ -117,7 +117,7 @@ class IndRNN(PublishedCell):
         self.u = Parameter(self._rng.uniform(0.0, 1.0, hidden_size).astype(dtype))
 
     def forward(self, x: Any, h: Any) -> Any:
-        """One step: (batch, input_size) and the state to the output and the new state."""
+        """Make one step from x (batch, input_size) and the state."""
         h = relu(self.from_input(x, self.W) + self.from_state(h, self.u, scaled) + self.b)
         return h, h
 
@@ -156,7 +156,7 @@ class MRNN(PublishedCell):
         self.W_hf, self.W_hx, self.b = self.inputs(columns=factors), self.inputs(), self.bias()
 
     def forward(self, x: Any, h: Any) -> Any:
-        """One step: (batch, input_size) and the state to the output and the new state."""
+        """Make one step from x (batch, input_size) and the state."""
         f = self.from_input(x, self.W_fx) * self.from_state(h, self.W_fh)
         h = tanh(self.from_state(f, self.W_hf, name=None) + self.from_input(x, self.W_hx) + self.b)
         return h, h
@@ -184,23 +184,23 @@ class MultiplicativeIntegrationRNN(PublishedCell):
         self.alpha, self.beta_1, self.beta_2 = (self.bias(value=1.0) for _ in range(3))
 
     def forward(self, x: Any, h: Any) -> Any:
-        """One step: (batch, input_size) and the state to the output and the new state."""
+        """Make one step from x (batch, input_size) and the state."""
         Wx, Uh = self.from_input(x, self.W), self.from_state(h, self.U)
         h = tanh(self.alpha * Wx * Uh + self.beta_1 * Uh + self.beta_2 * Wx + self.b)
         return h, h
 
 
 class SCRNState(NamedTuple):
-    """Hidden units, shape (batch, hidden_size), and context units, shape (batch, context_size)."""
+    """Hidden units (batch, hidden_size) and context units (batch, context_size)."""
 
     h: Any
     s: Any
 
 
 class SCRN(PublishedCell):
-    """Structurally constrained recurrent network.
+    """Structurally constrained recurrent network: beside the hidden units some that change slowly.
 
-    Beside the hidden units h, context units s that change slowly.
+    These context units are s.
 
         s' = (1 - alpha) * (B x) + alpha * s
         h' = sigmoid(P s' + A x + R h)
@@ -243,13 +243,13 @@ class SCRN(PublishedCell):
         )
 
     def initial_state(self, batch_size: int) -> SCRNState:
-        """Zeros."""
+        """Return zeros as the first state."""
         return SCRNState(
             self.zeros(batch_size, self.hidden_size), self.zeros(batch_size, self.context_size)
         )
 
     def forward(self, x: Any, state: Any) -> Any:
-        """One step: (batch, input_size) and (h, s) to the output and the new (h, s)."""
+        """Make one step from x (batch, input_size) and (h, s)."""
         h, s = state
         s = (1.0 - self.alpha) * (self.from_input(x, self.B)) + self.alpha * s
         h = sigmoid(
@@ -261,7 +261,7 @@ class SCRN(PublishedCell):
 
 
 class ClockworkState(NamedTuple):
-    """Hidden units, shape (batch, hidden_size), and the number of steps done so far, shape (batch, 1)."""
+    """Hidden units (batch, hidden_size), and the number of steps done so far (batch, 1)."""
 
     h: Any
     t: Any
@@ -314,11 +314,11 @@ class ClockworkRNN(PublishedCell):
         self.mask = (self.periods >= self.periods[:, None]).astype(self._dtype)
 
     def initial_state(self, batch_size: int) -> ClockworkState:
-        """Zeros."""
+        """Return zeros as the first state."""
         return ClockworkState(self.zeros(batch_size, self.hidden_size), self.zeros(batch_size, 1))
 
     def forward(self, x: Any, state: Any) -> Any:
-        """One step: (batch, input_size) and (h, t) to the output and the new (h, t)."""
+        """Make one step from x (batch, input_size) and (h, t)."""
         h, t = state
         a = tanh(self.from_input(x, self.W) + self.from_state(h, self.U * self.mask) + self.b)
         h = where(equal(mod(floor(t + 0.5), self.periods), 0.0), a, h)

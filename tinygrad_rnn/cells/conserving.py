@@ -68,7 +68,7 @@ class MassConservingLSTM(PublishedCell):
         self.b = Parameter(np.concatenate(start).astype(dtype))
 
     def forward(self, x: Any, c: Any) -> Any:
-        """One step: (batch, input_size) and the state to the output and the new state."""
+        """Make one step from x (batch, input_size) and the state."""
         d, M = self.hidden_size, self.mass_size
         m, a = x[:, :M], x[:, M:]
         total = abs(c).sum(axis=-1, keepdims=True)

@@ -20,16 +20,13 @@ __all__ = ["ConvLSTM"]
 
 
 def kernels(out: int, channels: int, size: int, rng: Any, dtype: Any) -> Parameter:
-    """Weights (4 * out, channels, size, size) of four gates, each Xavier uniform."""
+    """Return weights (4 * out, channels, size, size) of four gates, each Xavier uniform."""
     bound = (6 / (size * size * (channels + out))) ** 0.5
     return Parameter(init.uniform((4 * out, channels, size, size), bound, rng=rng, dtype=dtype))
 
 
 def convolved(images: Any, weight: Any) -> Any:
-    """The product of this cell.
-
-    A convolution with an odd kernel that keeps the size of the images.
-    """
+    """Convolve with an odd kernel that keeps the size of the images: the product of this cell."""
     return conv2d(images, weight, padding=weight.shape[-1] // 2)
 
 
@@ -84,13 +81,13 @@ class ConvLSTM(PublishedCell):
         self.p = Parameter(init.zeros((3 * hidden_size, *image_size), dtype=dtype))
 
     def initial_state(self, batch_size: int) -> LSTMState:
-        """Zeros."""
+        """Return zeros as the first state."""
         return LSTMState(
             *[self.zeros(batch_size, self.hidden_size, *self.image_size) for _ in range(2)]
         )
 
     def example_input(self, batch_size: int) -> Any:
-        """Images of zeros."""
+        """Return images of zeros."""
         return self.zeros(batch_size, self.input_size or 0, *self.image_size)
 
     def check(self, x: Any) -> None:
@@ -102,10 +99,7 @@ class ConvLSTM(PublishedCell):
             )
 
     def forward(self, x: Any, state: Any) -> Any:
-        """One step.
-
-        (batch, input_size, height, width) and (h, c) to the output and the new (h, c).
-        """
+        """Make one step from x (batch, input_size, height, width) and (h, c)."""
         h, c = state
         a = (
             self.from_input(x, self.W, convolved)

@@ -16,11 +16,14 @@ __all__ = ["DilatedRNN", "TauGRU"]
 
 
 class DilatedRNN(PublishedCell):
-    """h_t = tanh(W x_t + U h_(t - dilation) + b); the output is h_t.
+    """Dilated recurrent network: what is fed back is the state of several steps ago.
 
-    The state has shape (batch, dilation, hidden_size): h_(t - dilation), ..., h_(t - 1), the oldest
-    first; a step drops the oldest and appends the new one. W (hidden_size, input_size), U
-    (hidden_size, hidden_size), b (hidden_size,). dilation (2) is an option; dilation 1 is `Elman`.
+        h_t = tanh(W x_t + U h_(t - dilation) + b)
+
+    The output is h_t. The state has shape (batch, dilation, hidden_size): h_(t - dilation), ...,
+    h_(t - 1), the oldest first; a step drops the oldest and appends the new one. W (hidden_size,
+    input_size), U (hidden_size, hidden_size), b (hidden_size,). dilation (2) is an option; dilation
+    1 is `Elman`.
 
     S. Chang et al., Dilated Recurrent Neural Networks, NeurIPS 2017, arXiv:1710.02224: one layer,
     with the simple cell. The paper stacks layers of dilation 1, 2, 4, ..., and also takes LSTM and
@@ -45,11 +48,11 @@ class DilatedRNN(PublishedCell):
         self.W, self.U, self.b = self.inputs(), self.recurrent(), self.bias()
 
     def initial_state(self, batch_size: int) -> Tensor:
-        """Zeros."""
+        """Return zeros as the first state."""
         return self.zeros(batch_size, self.dilation, self.hidden_size)
 
     def forward(self, x: Any, past: Any) -> Any:
-        """One step: (batch, input_size) and the state to the output and the new state."""
+        """Make one step from x (batch, input_size) and the state."""
         h = tanh(self.from_input(x, self.W) + self.from_state(past[:, 0], self.U) + self.b)
         return h, concatenate([past[:, 1:], h[:, None]], axis=1)
 
@@ -57,9 +60,13 @@ class DilatedRNN(PublishedCell):
 class TauGRU(PublishedCell):
     """A gated recurrent unit with weighted feedback of a delayed state.
 
-    u = tanh(W_u h_n + U_u x); z = tanh(W_z h_(n - delay) + U_z x); g = sigmoid(W_g h_n + U_g x); a
-    = sigmoid(W_a h_n + U_a x); h_(n+1) = (1 - g) * h_n + g * (u + a * z); the output is h_(n+1).
-    Each product with x has its bias.
+        u       = tanh(W_u h_n + U_u x)
+        z       = tanh(W_z h_(n - delay) + U_z x)
+        g       = sigmoid(W_g h_n + U_g x)
+        a       = sigmoid(W_a h_n + U_a x)
+        h_(n+1) = (1 - g) * h_n + g * (u + a * z)
+
+    The output is h_(n+1). Each product with x has its bias.
 
     The state has shape (batch, delay + 1, hidden_size): h_(n - delay), ..., h_n, the oldest first;
     a step drops the oldest and appends the new one. U (4 * hidden_size, input_size) and b (4 *
@@ -95,11 +102,11 @@ class TauGRU(PublishedCell):
         )
 
     def initial_state(self, batch_size: int) -> Tensor:
-        """Zeros."""
+        """Return zeros as the first state."""
         return self.zeros(batch_size, self.delay + 1, self.hidden_size)
 
     def forward(self, x: Any, past: Any) -> Any:
-        """One step: (batch, input_size) and the state to the output and the new state."""
+        """Make one step from x (batch, input_size) and the state."""
         h = past[:, -1]
         x_u, x_z, x_g, x_a = split(self.from_input(x, self.U) + self.b, 4, axis=-1)
         h_u, h_g, h_a = split(self.from_state(h, self.W, name="h"), 3, axis=-1)

@@ -26,24 +26,26 @@ __all__ = [
 
 
 class OscillatorState(NamedTuple):
-    """Position y and velocity (in LEM: the slower memory) z, each of shape (batch, hidden_size)."""
+    """Position y and velocity z (in LEM: the slower memory), each (batch, hidden_size)."""
 
     y: Any
     z: Any
 
 
 def antisymmetric(h: Any, weights: Any) -> Any:
-    """(W - W^T - gamma I) h."""
+    """Return (W - W^T - gamma I) h."""
     W, gamma = weights
     return h @ (W - W.T).T - gamma * h
 
 
 class AntisymmetricRNN(PublishedCell):
-    """h' = h + epsilon * tanh((W - W^T - gamma I) h + V x + b); the output is h'.
+    """Antisymmetric recurrent network: a step of Euler's method whose matrix is antisymmetric.
 
-    The state is h, shape (batch, hidden_size). W (hidden_size, hidden_size), V (hidden_size,
-    input_size), b (hidden_size,); I is the unit matrix. epsilon (step size, 0.1) and gamma
-    (diffusion, 0.01) are options, not trained.
+        h' = h + epsilon * tanh((W - W^T - gamma I) h + V x + b)
+
+    The output is h'. The state is h, shape (batch, hidden_size). W (hidden_size, hidden_size), V
+    (hidden_size, input_size), b (hidden_size,); I is the unit matrix. epsilon (step size, 0.1) and
+    gamma (diffusion, 0.01) are options, not trained.
 
     B. Chang, M. Chen, E. Haber and E. H. Chi, AntisymmetricRNN: A Dynamical System View on
     Recurrent Neural Networks, ICLR 2019, arXiv:1902.09689. There W is W_h, V is V_h, b is b_h.
@@ -64,24 +66,25 @@ class AntisymmetricRNN(PublishedCell):
         self.W, self.V, self.b = self.recurrent(), self.inputs(), self.bias()
 
     def forward(self, x: Any, h: Any) -> Any:
-        """One step: (batch, input_size) and the state to the output and the new state."""
+        """Make one step from x (batch, input_size) and the state."""
         a = self.from_state(h, (self.W, self.gamma), antisymmetric)
         h = h + self.epsilon * tanh(a + self.from_input(x, self.V) + self.b)
         return h, h
 
 
 class GatedAntisymmetricRNN(PublishedCell):
-    """a = (W - W^T - gamma I) h; z = sigmoid(a + V_z x + b_z).
+    """Antisymmetric recurrent network with an input gate, which shares its matrix with the update.
 
-    H' = h + epsilon * z * tanh(a + V_h x + b_h); the output is h'.
+        a  = (W - W^T - gamma I) h
+        z  = sigmoid(a + V_z x + b_z)
+        h' = h + epsilon * z * tanh(a + V_h x + b_h)
 
-    The state is h, shape (batch, hidden_size). W (hidden_size, hidden_size); V (2 * hidden_size,
-    input_size) and b (2 * hidden_size,) have the blocks z, h; I is the unit matrix. epsilon (step
-    size, 0.1) and gamma (diffusion, 0.01) are options, not trained.
+    The output is h'. The state is h, shape (batch, hidden_size). W (hidden_size, hidden_size); V (2
+    * hidden_size, input_size) and b (2 * hidden_size,) have the blocks z, h; I is the unit matrix.
+    epsilon (step size, 0.1) and gamma (diffusion, 0.01) are options, not trained.
 
     B. Chang, M. Chen, E. Haber and E. H. Chi, AntisymmetricRNN: A Dynamical System View on
-    Recurrent Neural Networks, ICLR 2019, arXiv:1902.09689: the form with an input gate, which
-    shares W with the update.
+    Recurrent Neural Networks, ICLR 2019, arXiv:1902.09689: the form with an input gate.
     """
 
     def __init__(
@@ -99,7 +102,7 @@ class GatedAntisymmetricRNN(PublishedCell):
         self.W, self.V, self.b = self.recurrent(), self.inputs(2), self.bias(2)
 
     def forward(self, x: Any, h: Any) -> Any:
-        """One step: (batch, input_size) and the state to the output and the new state."""
+        """Make one step from x (batch, input_size) and the state."""
         a = self.from_state(h, (self.W, self.gamma), antisymmetric)
         x_z, x_h = split(self.from_input(x, self.V) + self.b, 2, axis=-1)
         z = sigmoid(a + x_z)
@@ -108,13 +111,14 @@ class GatedAntisymmetricRNN(PublishedCell):
 
 
 class CoRNN(PublishedCell):
-    """z' = z + dt * (tanh(W y + W_z z + V x + b) - gamma * y - epsilon * z); y' = y + dt * z'.
+    """Coupled oscillatory recurrent network: damped oscillators that drive each other.
 
-    The output is y'.
+        z' = z + dt * (tanh(W y + W_z z + V x + b) - gamma * y - epsilon * z)
+        y' = y + dt * z'
 
-    The state is (y, z), each (batch, hidden_size). W and W_z (hidden_size, hidden_size), V
-    (hidden_size, input_size), b (hidden_size,). dt (step size, 0.042), gamma (frequency, 2.7) and
-    epsilon (damping, 4.7) are options, not trained.
+    The output is y'. The state is (y, z), each (batch, hidden_size). W and W_z (hidden_size,
+    hidden_size), V (hidden_size, input_size), b (hidden_size,). dt (step size, 0.042), gamma
+    (frequency, 2.7) and epsilon (damping, 4.7) are options, not trained.
 
     T. K. Rusch and S. Mishra, Coupled Oscillatory Recurrent Neural Network (coRNN): An accurate and
     (gradient) stable architecture for learning long time dependencies, ICLR 2021, arXiv:2010.00951.
@@ -145,7 +149,7 @@ class CoRNN(PublishedCell):
         )
 
     def forward(self, x: Any, state: Any) -> Any:
-        """One step: (batch, input_size) and (y, z) to the output and the new (y, z)."""
+        """Make one step from x (batch, input_size) and (y, z)."""
         y, z = state
         force = tanh(
             self.from_state(y, self.W, name="y")
@@ -159,13 +163,14 @@ class CoRNN(PublishedCell):
 
 
 class UnICORNN(PublishedCell):
-    """z' = z - dt * sigmoid(c) * (tanh(w * y + V x + b) + alpha * y).
+    """Undamped independent oscillators: each unit has a time scale of its own and sees only itself.
 
-    Y' = y + dt * sigmoid(c) * z'; the output is y'.
+        z' = z - dt * sigmoid(c) * (tanh(w * y + V x + b) + alpha * y)
+        y' = y + dt * sigmoid(c) * z'
 
-    The state is (y, z), each (batch, hidden_size). w, b and c (hidden_size,), V (hidden_size,
-    input_size); w starts uniform on [0, 1], c on [-0.1, 0.1]. dt (step size, 0.1) and alpha
-    (frequency, 1) are options, not trained.
+    The output is y'. The state is (y, z), each (batch, hidden_size). w, b and c (hidden_size,), V
+    (hidden_size, input_size); w starts uniform on [0, 1], c on [-0.1, 0.1]. dt (step size, 0.1) and
+    alpha (frequency, 1) are options, not trained.
 
     T. K. Rusch and S. Mishra, UnICORNN: A recurrent model for learning very long time dependencies,
     ICML 2021, arXiv:2103.05487: one layer. The paper writes 0.5 + 0.5 tanh(c / 2), which is
@@ -190,7 +195,7 @@ class UnICORNN(PublishedCell):
         self.V, self.b, self.c = self.inputs(), self.bias(), self.vector()
 
     def forward(self, x: Any, state: Any) -> Any:
-        """One step: (batch, input_size) and (y, z) to the output and the new (y, z)."""
+        """Make one step from x (batch, input_size) and (y, z)."""
         y, z = state
         step = self.dt * sigmoid(self.c)
         z = z - step * (
@@ -204,13 +209,14 @@ class UnICORNN(PublishedCell):
 class LEM(PublishedCell):
     """Long expressive memory: every unit has time steps of its own, which change with the input.
 
-    s_1, s_2 = dt * sigmoid(W_i y + V_i x + b_i); z' = (1 - s_1) * z + s_1 * tanh(W_z y + V_z x +
-    b_z); y' = (1 - s_2) * y + s_2 * tanh(W_y z' + V_y x + b_y); the output is y'.
+        s_1, s_2 = dt * sigmoid(W_i y + V_i x + b_i), for i = 1, 2
+        z'       = (1 - s_1) * z + s_1 * tanh(W_z y + V_z x + b_z)
+        y'       = (1 - s_2) * y + s_2 * tanh(W_y z' + V_y x + b_y)
 
-    The state is (y, z), each (batch, hidden_size). V (4 * hidden_size, input_size) and b (4 *
-    hidden_size,) have the blocks 1, 2, z, y; W (3 * hidden_size, hidden_size) has the blocks 1, 2,
-    z, which multiply y; W_y (hidden_size, hidden_size) multiplies z'. dt (1) is an option, not
-    trained.
+    The output is y'. The state is (y, z), each (batch, hidden_size). V (4 * hidden_size,
+    input_size) and b (4 * hidden_size,) have the blocks 1, 2, z, y; W (3 * hidden_size,
+    hidden_size) has the blocks 1, 2, z, which multiply y; W_y (hidden_size, hidden_size) multiplies
+    z'. dt (1) is an option, not trained.
 
     T. K. Rusch, S. Mishra, N. B. Erichson and M. W. Mahoney, Long Expressive Memory for Sequence
     Modeling, ICLR 2022, arXiv:2110.04744; s_1 and s_2 are its two time steps. The update of y reads
@@ -239,7 +245,7 @@ class LEM(PublishedCell):
         )
 
     def forward(self, x: Any, state: Any) -> Any:
-        """One step: (batch, input_size) and (y, z) to the output and the new (y, z)."""
+        """Make one step from x (batch, input_size) and (y, z)."""
         y, z = state
         x_1, x_2, x_z, x_y = split(self.from_input(x, self.V) + self.b, 4, axis=-1)
         y_1, y_2, y_z = split(self.from_state(y, self.W, name="y"), 3, axis=-1)
@@ -250,16 +256,17 @@ class LEM(PublishedCell):
 
 
 class LTC(PublishedCell):
-    """Liquid time-constant network, compact form.
+    """Liquid time-constant network, in its compact form.
 
-    `unfolds` times: f = sigmoid(W x + U h + b), h = (h + d * f * A) / (1 + d * (softplus(rho) +
-    f)); with d = dt / unfolds, and the same x each time; the output is the last h.
+        `unfolds` times, with d = dt / unfolds and the same x each time:
+            f = sigmoid(W x + U h + b)
+            h = (h + d * f * A) / (1 + d * (softplus(rho) + f))
 
-    This is a fused step (explicit in f, implicit in h) of dh/dt = -(1 / tau + f) * h + f * A, with
-    1 / tau = softplus(rho). The state is h, shape (batch, hidden_size). W (hidden_size,
-    input_size), U (hidden_size, hidden_size), b, A, rho (hidden_size,); A starts uniform on [-1,
-    1], rho where tau is 10, b at -2, so that a unit forgets slowly. unfolds (6) and dt (1, the time
-    between two inputs) are options, not trained.
+    The output is the last h. This is a fused step (explicit in f, implicit in h) of dh/dt = -(1 /
+    tau + f) * h + f * A, with 1 / tau = softplus(rho). The state is h, shape (batch, hidden_size).
+    W (hidden_size, input_size), U (hidden_size, hidden_size), b, A, rho (hidden_size,); A starts
+    uniform on [-1, 1], rho where tau is 10, b at -2, so that a unit forgets slowly. unfolds (6) and
+    dt (1, the time between two inputs) are options, not trained.
 
     R. Hasani, M. Lechner, A. Amini, D. Rus and R. Grosu, Liquid Time-constant Networks, AAAI 2021,
     arXiv:2006.04439: the paper's compact form and its fused solver, with f one layer. f is a
@@ -286,7 +293,7 @@ class LTC(PublishedCell):
         self.A, self.rho = self.vector(bound=1.0), self.bias(value=float(np.log(np.expm1(0.1))))
 
     def forward(self, x: Any, h: Any) -> Any:
-        """One step: (batch, input_size) and the state to the output and the new state."""
+        """Make one step from x (batch, input_size) and the state."""
         d = self.dt / self.unfolds
         drive, rate = self.from_input(x, self.W) + self.b, softplus(self.rho)
         for _ in range(self.unfolds):

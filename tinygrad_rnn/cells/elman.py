@@ -10,12 +10,17 @@ from ..core.errors import TinygradError
 from ..ops.elementwise import relu, tanh
 from .base import PublishedCell
 
+__all__ = ["Elman"]
+
 
 class Elman(PublishedCell):
-    """h' = tanh(W_ih x + b_ih + W_hh h + b_hh); the output is h'.
+    """The simple recurrent network.
 
-    J. L. Elman, Finding Structure in Time, Cognitive Science 14 (1990). With
-    ``nonlinearity="relu"`` relu takes the place of tanh.
+        h' = tanh(W_ih x + b_ih + W_hh h + b_hh)
+
+    The output is h'. With ``nonlinearity="relu"`` relu takes the place of tanh.
+
+    J. L. Elman, Finding Structure in Time, Cognitive Science 14 (1990).
 
     The state is h, shape (batch, hidden_size). Weights are in PyTorch's layout (`nn.RNN`).
     """
@@ -39,7 +44,7 @@ class Elman(PublishedCell):
         self.torch_layout(1, bias)
 
     def forward(self, x: Any, h: Any) -> Any:
-        """One step: (batch, input_size) and the state to the output and the new state."""
+        """Make one step from x (batch, input_size) and the state."""
         a = self.torch_sum(x, h)
         h = tanh(a) if self.nonlinearity == "tanh" else relu(a)
         return h, h

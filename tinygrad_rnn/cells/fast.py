@@ -13,11 +13,14 @@ __all__ = ["FastGRNN", "FastRNN"]
 
 
 class FastRNN(PublishedCell):
-    """h~ = tanh(W x + U h + b); h' = sigmoid(alpha) * h~ + sigmoid(beta) * h; the output is h'.
+    """A residual connection around a simple recurrent network, weighted by two learnt numbers.
 
-    The state is h, shape (batch, hidden_size). W (hidden_size, input_size), U (hidden_size,
-    hidden_size), b (hidden_size,); alpha and beta are single numbers, shape (), and start from -3
-    and 3: h' is then close to h.
+        h~ = tanh(W x + U h + b)
+        h' = sigmoid(alpha) * h~ + sigmoid(beta) * h
+
+    The output is h'. The state is h, shape (batch, hidden_size). W (hidden_size, input_size), U
+    (hidden_size, hidden_size), b (hidden_size,); alpha and beta are single numbers, shape (), and
+    start from -3 and 3: h' is then close to h.
 
     A. Kusupati et al., FastGRNN: A Fast, Accurate, Stable and Tiny Kilobyte Sized Gated Recurrent
     Neural Network, NeurIPS 2018, arXiv:1901.02358. The paper's alpha and beta, between 0 and 1, are
@@ -32,20 +35,22 @@ class FastRNN(PublishedCell):
         self.alpha, self.beta = self.scalar(-3.0), self.scalar(3.0)
 
     def forward(self, x: Any, h: Any) -> Any:
-        """One step: (batch, input_size) and the state to the output and the new state."""
+        """Make one step from x (batch, input_size) and the state."""
         h_tilde = tanh(self.from_input(x, self.W) + self.from_state(h, self.U) + self.b)
         h = sigmoid(self.alpha) * h_tilde + sigmoid(self.beta) * h
         return h, h
 
 
 class FastGRNN(PublishedCell):
-    """z = sigmoid(W x + U h + b_z); h~ = tanh(W x + U h + b_h).
+    """A gated form of `FastRNN` whose gate shares its matrices with the candidate.
 
-    H' = (sigmoid(zeta) * (1 - z) + sigmoid(nu)) * h~ + z * h; output h'.
+        z  = sigmoid(W x + U h + b_z)
+        h~ = tanh(W x + U h + b_h)
+        h' = (sigmoid(zeta) * (1 - z) + sigmoid(nu)) * h~ + z * h
 
-    The state is h, shape (batch, hidden_size). W (hidden_size, input_size) and U (hidden_size,
-    hidden_size) are shared by z and h~; b_z and b_h (hidden_size,) start from 1; zeta and nu are
-    single numbers, shape (), and start from 1 and -4.
+    The output is h'. The state is h, shape (batch, hidden_size). W (hidden_size, input_size) and U
+    (hidden_size, hidden_size) are shared by z and h~; b_z and b_h (hidden_size,) start from 1; zeta
+    and nu are single numbers, shape (), and start from 1 and -4.
 
     A. Kusupati et al., FastGRNN: A Fast, Accurate, Stable and Tiny Kilobyte Sized Gated Recurrent
     Neural Network, NeurIPS 2018, arXiv:1901.02358. The paper's zeta and nu, between 0 and 1, are
@@ -62,7 +67,7 @@ class FastGRNN(PublishedCell):
         self.zeta, self.nu = self.scalar(1.0), self.scalar(-4.0)
 
     def forward(self, x: Any, h: Any) -> Any:
-        """One step: (batch, input_size) and the state to the output and the new state."""
+        """Make one step from x (batch, input_size) and the state."""
         a = self.from_input(x, self.W) + self.from_state(h, self.U)
         z = sigmoid(a + self.b_z)
         h_tilde = tanh(a + self.b_h)

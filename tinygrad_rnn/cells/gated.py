@@ -68,7 +68,7 @@ class RecurrentHighway(PublishedCell):
         )
 
     def forward(self, x: Any, s: Any) -> Any:
-        """One step: (batch, input_size) and the state to the output and the new state."""
+        """Make one step from x (batch, input_size) and the state."""
         layers = zip(split(self.R, self.depth), split(self.b, self.depth), strict=True)
         for layer, (R, b) in enumerate(layers):
             a = self.from_state(s, R) + b
@@ -100,7 +100,7 @@ class MinimalRNN(PublishedCell):
         self.b_z, self.b_u = self.bias(), self.bias()
 
     def forward(self, x: Any, h: Any) -> Any:
-        """One step: (batch, input_size) and the state to the output and the new state."""
+        """Make one step from x (batch, input_size) and the state."""
         z = tanh(self.from_input(x, self.W) + self.b_z)
         u = sigmoid(self.from_state(h, self.U) + self.from_input(z, self.V) + self.b_u)
         h = u * h + (1.0 - u) * z
@@ -129,7 +129,7 @@ class UGRNN(PublishedCell):
         self.b.data = init.forget_bias(self.b.numpy(), hidden_size, gates=2)
 
     def forward(self, x: Any, h: Any) -> Any:
-        """One step: (batch, input_size) and the state to the output and the new state."""
+        """Make one step from x (batch, input_size) and the state."""
         c, g = split(self.from_input(x, self.W) + self.from_state(h, self.U) + self.b, 2, axis=-1)
         c, g = tanh(c), sigmoid(g)
         h = g * h + (1.0 - g) * c
@@ -168,7 +168,7 @@ class IntersectionRNN(PublishedCell):
         self.b = Parameter(np.repeat([0.0, 0.0, 1.0, 1.0], hidden_size).astype(dtype))
 
     def forward(self, x: Any, h: Any) -> Any:
-        """One step: (batch, input_size) and the state to the output and the new state."""
+        """Make one step from x (batch, input_size) and the state."""
         p = x if self.W_x is None else x @ self.W_x.T
         y_in, h_in, g_y, g_h = split(
             self.from_input(p, self.W) + self.from_state(h, self.U) + self.b, 4, axis=-1
@@ -204,7 +204,7 @@ class RAN(PublishedCell):
         self.b.data = init.forget_bias(self.b.numpy(), hidden_size, gates=2)
 
     def forward(self, x: Any, state: Any) -> Any:
-        """One step: (batch, input_size) and (h, c) to the output and the new (h, c)."""
+        """Make one step from x (batch, input_size) and (h, c)."""
         h, c = state
         xi, xf, xc = split(self.from_input(x, self.W), 3, axis=-1)
         hi, hf = split(self.from_state(h, self.U) + self.b, 2, axis=-1)
@@ -235,7 +235,7 @@ class CFN(PublishedCell):
         self.b = Parameter(np.repeat([1.0, -1.0], hidden_size).astype(dtype))
 
     def forward(self, x: Any, h: Any) -> Any:
-        """One step: (batch, input_size) and the state to the output and the new state."""
+        """Make one step from x (batch, input_size) and the state."""
         theta, eta = split(
             sigmoid(self.from_input(x, self.V) + self.from_state(h, self.U) + self.b), 2, axis=-1
         )
@@ -265,7 +265,7 @@ class ATR(PublishedCell):
         self.W, self.U = self.inputs(), self.recurrent()
 
     def forward(self, x: Any, h: Any) -> Any:
-        """One step: (batch, input_size) and the state to the output and the new state."""
+        """Make one step from x (batch, input_size) and the state."""
         p, q = self.from_input(x, self.W), self.from_state(h, self.U)
         i, f = sigmoid(p + q), sigmoid(p - q)
         h = i * p + f * h
@@ -293,7 +293,7 @@ class STAR(PublishedCell):
         self.W, self.U, self.b = self.inputs(2), self.recurrent(), self.bias(2)
 
     def forward(self, x: Any, h: Any) -> Any:
-        """One step: (batch, input_size) and the state to the output and the new state."""
+        """Make one step from x (batch, input_size) and the state."""
         k, z = split(self.from_input(x, self.W) + self.b, 2, axis=-1)
         k, z = sigmoid(k + self.from_state(h, self.U)), tanh(z)
         h = tanh((1.0 - k) * h + k * z)
@@ -321,7 +321,7 @@ class TypedRNN(PublishedCell):
         self.W, self.b = self.inputs(2), self.bias(value=1.0)
 
     def forward(self, x: Any, h: Any) -> Any:
-        """One step: (batch, input_size) and the state to the output and the new state."""
+        """Make one step from x (batch, input_size) and the state."""
         z, f = split(self.from_input(x, self.W), 2, axis=-1)
         f = sigmoid(f + self.b)
         h = f * h + (1.0 - f) * z

@@ -10,11 +10,18 @@ from ..ops.elementwise import sigmoid, tanh
 from ..ops.shaping import split
 from .base import PublishedCell
 
+__all__ = ["GRU", "GRUResetBefore"]
+
 
 class GRU(PublishedCell):
-    """r, z = sigmoid(W x + b + U h + b'); n = tanh(W_n x + b_n + r * (U_n h + b'_n)).
+    """Gated recurrent unit; the reset gate acts after the product with the state.
 
-    H' = (1 - z) * n + z * h; the output is h'.
+        r  = sigmoid(W_r x + b_r + U_r h + b'_r)
+        z  = sigmoid(W_z x + b_z + U_z h + b'_z)
+        n  = tanh(W_n x + b_n + r * (U_n h + b'_n))
+        h' = (1 - z) * n + z * h
+
+    The output is h'.
 
     K. Cho et al., Learning Phrase Representations using RNN Encoder-Decoder for Statistical Machine
     Translation (2014), arXiv:1406.1078v1: the reset gate after the product, as in cuDNN and
@@ -39,7 +46,7 @@ class GRU(PublishedCell):
         self.cuts = (2 * hidden_size,)
 
     def forward(self, x: Any, h: Any) -> Any:
-        """One step: (batch, input_size) and the state to the output and the new state."""
+        """Make one step from x (batch, input_size) and the state."""
         a, b = (
             self.from_input(x, self.weight_ih, cuts=self.cuts),
             self.from_state(h, self.weight_hh, cuts=self.cuts),
@@ -55,9 +62,14 @@ class GRU(PublishedCell):
 
 
 class GRUResetBefore(GRU):
-    """r, z = sigmoid(W x + b + U h + b'); n = tanh(W_n x + b_n + U_n (r * h) + b'_n).
+    """Gated recurrent unit; the reset gate acts before the product with the state.
 
-    H' = (1 - z) * n + z * h; the output is h'.
+        r  = sigmoid(W_r x + b_r + U_r h + b'_r)
+        z  = sigmoid(W_z x + b_z + U_z h + b'_z)
+        n  = tanh(W_n x + b_n + U_n (r * h) + b'_n)
+        h' = (1 - z) * n + z * h
+
+    The output is h'.
 
     K. Cho et al. (2014), arXiv:1406.1078v3; J. Chung et al. (2014), arXiv:1412.3555: the reset gate
     before the product. Keras calls it ``reset_after=False``, ONNX ``linear_before_reset=0``. In
@@ -68,7 +80,7 @@ class GRUResetBefore(GRU):
     """
 
     def forward(self, x: Any, h: Any) -> Any:
-        """One step: (batch, input_size) and the state to the output and the new state."""
+        """Make one step from x (batch, input_size) and the state."""
         H = self.hidden_size
         a = self.from_input(x, self.weight_ih, cuts=self.cuts)
         a = a if self.bias_ih is None else a + (self.bias_ih + self.bias_hh)

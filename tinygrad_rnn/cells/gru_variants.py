@@ -45,7 +45,7 @@ class MUT1(PublishedCell):
         )
 
     def forward(self, x: Any, h: Any) -> Any:
-        """One step: (batch, input_size) and the state to the output and the new state."""
+        """Make one step from x (batch, input_size) and the state."""
         xz, xr, xh = split(self.from_input(x, self.W), 3, axis=-1)
         b_z, b_r, b_h = split(self.b, 3, axis=-1)
         z = sigmoid(xz + b_z)
@@ -84,7 +84,7 @@ class MUT2(PublishedCell):
         )
 
     def forward(self, x: Any, h: Any) -> Any:
-        """One step: (batch, input_size) and the state to the output and the new state."""
+        """Make one step from x (batch, input_size) and the state."""
         xz, xr, xh = split(self.from_input(x, self.W) + self.b, 3, axis=-1)
         hz, hr = split(self.from_state(h, self.U), 2, axis=-1)
         z, r = sigmoid(xz + hz), sigmoid(xr + hr)
@@ -114,7 +114,7 @@ class MUT3(PublishedCell):
         self.U_z, self.U_r, self.U_h = self.recurrent(), self.recurrent(), self.recurrent()
 
     def forward(self, x: Any, h: Any) -> Any:
-        """One step: (batch, input_size) and the state to the output and the new state."""
+        """Make one step from x (batch, input_size) and the state."""
         xz, xr, xh = split(self.from_input(x, self.W) + self.b, 3, axis=-1)
         z = sigmoid(xz + self.from_state(tanh(h), self.U_z))
         r = sigmoid(xr + self.from_state(h, self.U_r))
@@ -148,7 +148,7 @@ class MGU(PublishedCell):
         )
 
     def forward(self, x: Any, h: Any) -> Any:
-        """One step: (batch, input_size) and the state to the output and the new state."""
+        """Make one step from x (batch, input_size) and the state."""
         xf, xh = split(self.from_input(x, self.W) + self.b, 2, axis=-1)
         f = sigmoid(xf + self.from_state(h, self.U_f))
         n = tanh(xh + self.from_state(f * h, self.U_h))
@@ -182,7 +182,7 @@ class LiGRU(PublishedCell):
         self.W, self.U, self.b = self.inputs(2), self.recurrent(2), self.bias(2)
 
     def forward(self, x: Any, h: Any) -> Any:
-        """One step: (batch, input_size) and the state to the output and the new state."""
+        """Make one step from x (batch, input_size) and the state."""
         z, n = split(self.from_input(x, self.W) + self.from_state(h, self.U) + self.b, 2, axis=-1)
         z, n = sigmoid(z), relu(n)
         h = z * h + (1.0 - z) * n

@@ -15,7 +15,7 @@ from ..ops.elementwise import cos, exp, expm1, log_sigmoid, maximum, sigmoid, si
 from ..ops.shaping import split
 from .base import PublishedCell
 
-__all__ = ["LMU", "LRU", "RGLRU", "ComplexState", "LMUState", "legendre_memory"]
+__all__ = ["LMU", "LRU", "RGLRU", "ComplexState", "LMUState"]
 
 
 class LMUState(NamedTuple):
@@ -33,7 +33,7 @@ class ComplexState(NamedTuple):
 
 
 def legendre_memory(size: int, theta: float) -> tuple[Array, Array]:
-    """The matrices of an `LMU`: A_bar (size, size) and B_bar (size,), float64.
+    """Return the matrices of an `LMU`: A_bar (size, size) and B_bar (size,), float64.
 
     For i, j = 0, ..., size - 1: A[i, j] = (2 i + 1) * (-1 if i < j else (-1) ** (i - j + 1)), B[i]
     = (2 i + 1) * (-1) ** i. The equation theta dm/dt = A m + B u, with u constant for a time of 1,
@@ -51,20 +51,22 @@ def legendre_memory(size: int, theta: float) -> tuple[Array, Array]:
 
 
 class LMU(PublishedCell):
-    """u = e_x . x + e_h . h + e_m . m; m' = A_bar m + B_bar u; h' = tanh(W_x x + W_h h + W_m m').
+    """Legendre memory unit: it remembers a sliding window of one number by orthogonal polynomials.
 
-    The output is h'.
+        u  = e_x . x + e_h . h + e_m . m
+        m' = A_bar m + B_bar u
+        h' = tanh(W_x x + W_h h + W_m m')
 
-    u is one number for each sequence of the batch. The state is (h, m), of shapes (batch,
-    hidden_size) and (batch, memory_size). W_x (hidden_size, input_size), W_h (hidden_size,
+    The output is h'. u is one number for each sequence of the batch. The state is (h, m), of shapes
+    (batch, hidden_size) and (batch, memory_size). W_x (hidden_size, input_size), W_h (hidden_size,
     hidden_size), W_m (hidden_size, memory_size), e_x (input_size,), e_h (hidden_size,), e_m
     (memory_size,), which starts at zero. A_bar and B_bar are constant, from `legendre_memory`;
     memory_size (8) and theta (32, the length of the window in steps) are options. m holds the last
     theta values of u as coefficients of Legendre polynomials.
 
     A. R. Voelker, I. Kajic and C. Eliasmith, Legendre Memory Units: Continuous-Time Representation
-    in Recurrent Neural Networks, NeurIPS
-    2019. A_bar and B_bar are discretised by a zero-order hold; the paper also names Euler's method.
+    in Recurrent Neural Networks, NeurIPS 2019. A_bar and B_bar are discretised by a zero-order
+    hold; the paper also names Euler's method.
     """
 
     State = LMUState
@@ -104,13 +106,13 @@ class LMU(PublishedCell):
         )
 
     def initial_state(self, batch_size: int) -> LMUState:
-        """Zeros."""
+        """Return zeros as the first state."""
         return LMUState(
             self.zeros(batch_size, self.hidden_size), self.zeros(batch_size, self.memory_size)
         )
 
     def forward(self, x: Any, state: Any) -> Any:
-        """One step: (batch, input_size) and (h, m) to the output and the new (h, m)."""
+        """Make one step from x (batch, input_size) and (h, m)."""
         h, m = state
         u = (
             x @ self.e_x
@@ -127,7 +129,7 @@ class LMU(PublishedCell):
 
 
 def multiplied(z: ComplexState, w: Any) -> ComplexState:
-    """The product w z of complex numbers, each given by its real and imaginary part."""
+    """Return the product w z of complex numbers, each given by its real and imaginary part."""
     real, imag = w
     return ComplexState(real * z.real - imag * z.imag, real * z.imag + imag * z.real)
 
@@ -135,8 +137,10 @@ def multiplied(z: ComplexState, w: Any) -> ComplexState:
 class LRU(PublishedCell):
     """Linear recurrent unit: a complex diagonal recurrence.
 
-    s' = lambda * s + exp(gamma_log) * (B x); y = Re(C s') + D x; the output is y. lambda =
-    exp(-exp(nu_log) + i exp(theta_log)), and s, B and C are complex.
+        s' = lambda * s + exp(gamma_log) * (B x)
+        y  = Re(C s') + D x
+
+    The output is y. lambda = exp(-exp(nu_log) + i exp(theta_log)), and s, B and C are complex.
 
     The state is (real, imag) of s, each (batch, hidden_size). nu_log, theta_log, gamma_log
     (hidden_size,); B (2 * hidden_size, input_size) has the blocks real, imaginary; C_real and
@@ -189,7 +193,7 @@ class LRU(PublishedCell):
         )
 
     def forward(self, x: Any, state: Any) -> Any:
-        """One step: (batch, input_size) and (real, imag) to the output and the new (real, imag)."""
+        """Make one step from x (batch, input_size) and (real, imag)."""
         modulus, phase, gamma = exp(-exp(self.nu_log)), exp(self.theta_log), exp(self.gamma_log)
         turned = self.from_state(
             ComplexState(*state), (modulus * cos(phase), modulus * sin(phase)), multiplied, name="s"
@@ -203,12 +207,16 @@ class LRU(PublishedCell):
 class RGLRU(PublishedCell):
     """Real-gated linear recurrent unit.
 
-    v = W x; r = sigmoid(W_r v + b_r), i = sigmoid(W_i v + b_i); a = sigmoid(Lambda) ** (c * r);
-    h' = a * h + sqrt(1 - a^2) * (i * v); the output is h'.
+        v  = W x
+        r  = sigmoid(W_r v + b_r)
+        i  = sigmoid(W_i v + b_i)
+        a  = sigmoid(Lambda) ** (c * r)
+        h' = a * h + sqrt(1 - a^2) * (i * v)
 
-    The state is h, shape (batch, hidden_size). W (hidden_size, input_size); W_ri (2 * hidden_size,
-    hidden_size) and b (2 * hidden_size,) have the blocks r, i; Lambda (hidden_size,). c = 8 is
-    constant. Lambda starts where sigmoid(Lambda) ** c is uniform on [0.9, 0.999].
+    The output is h'. The state is h, shape (batch, hidden_size). W (hidden_size, input_size); W_ri
+    (2 * hidden_size, hidden_size) and b (2 * hidden_size,) have the blocks r, i; Lambda
+    (hidden_size,). c = 8 is constant. Lambda starts where sigmoid(Lambda) ** c is uniform on [0.9,
+    0.999].
 
     S. De et al., Griffin: Mixing Gated Linear Recurrences with Local Attention for Efficient
     Language Models (2024), arXiv:2402.19427, where v is the input x itself, W_r is W_a, and W_i is
@@ -230,7 +238,7 @@ class RGLRU(PublishedCell):
         self.Lambda = Parameter(np.log(a / (1 - a)).astype(self._dtype))
 
     def forward(self, x: Any, h: Any) -> Any:
-        """One step: (batch, input_size) and the state to the output and the new state."""
+        """Make one step from x (batch, input_size) and the state."""
         v = x @ self.W.T
         r, i = split(sigmoid(self.from_input(v, self.W_ri) + self.b), 2, axis=-1)
         log_a = self.c * r * log_sigmoid(self.Lambda)

@@ -65,7 +65,7 @@ class SRU(PublishedCell):
         self.alpha = math.sqrt(1 + 2 * math.exp(highway_bias))
 
     def forward(self, x: Any, c: Any) -> Any:
-        """One step: (batch, input_size) and the state to the output and the new state."""
+        """Make one step from x (batch, input_size) and the state."""
         u, f, r, *projected = split(self.from_input(x, self.W), self.blocks, axis=-1)
         highway = projected[0] if projected else x
         f = sigmoid(f + self.from_state(c, self.v_f, scaled, name="c") + self.b_f)
@@ -75,7 +75,11 @@ class SRU(PublishedCell):
 
 
 class QRNNState(NamedTuple):
-    """The pooled state c (batch, hidden_size), and the last window - 1 inputs (batch, window - 1, input_size), the oldest first."""
+    """The pooled state, and the last inputs.
+
+    c has shape (batch, hidden_size); the last window - 1 inputs (batch, window - 1, input_size)
+    stand with the oldest first.
+    """
 
     c: Any
     inputs: Any
@@ -126,14 +130,14 @@ class QRNN(PublishedCell):
         self.b = self.bias(self.blocks)
 
     def initial_state(self, batch_size: int) -> QRNNState:
-        """Zeros."""
+        """Return zeros as the first state."""
         return QRNNState(
             self.zeros(batch_size, self.hidden_size),
             self.zeros(batch_size, self.window - 1, self.input_size or 0),
         )
 
     def forward(self, x: Any, state: Any) -> Any:
-        """One step: (batch, input_size) and (c, inputs) to the output and the new state."""
+        """Make one step from x (batch, input_size) and (c, inputs)."""
         c, inputs = state
         X = concatenate([inputs, expand_dims(x, 1)], axis=1)
         gates = self.from_input(X.reshape((x.shape[0], -1)), self.W) + self.b
@@ -144,9 +148,9 @@ class QRNN(PublishedCell):
 
 
 def positive_content(x: Any) -> Any:
-    """g(x) = x + 1/2 where x >= 0, else sigmoid(x).
+    """Return g(x) = x + 1/2 where x >= 0, else sigmoid(x).
 
-    The positive and continuous function of Feng et al. (2024), appendix B.
+    It is the positive and continuous function of Feng et al. (2024), appendix B.
     """
     return where(x >= 0, x + 0.5, sigmoid(x))
 
@@ -183,7 +187,7 @@ class MinGRU(PublishedCell):
         self.W, self.b = self.inputs(2), self.bias(2)
 
     def forward(self, x: Any, h: Any) -> Any:
-        """One step: (batch, input_size) and the state to the output and the new state."""
+        """Make one step from x (batch, input_size) and the state."""
         z, n = split(self.from_input(x, self.W) + self.b, 2, axis=-1)
         z, n = sigmoid(z), positive_content(n) if self.log_space else n
         h = (1 - z) * h + z * n
@@ -223,7 +227,7 @@ class MinLSTM(PublishedCell):
         self.b.data = np.repeat([1.0, 0.0, 0.0], hidden_size).astype(dtype)
 
     def forward(self, x: Any, h: Any) -> Any:
-        """One step: (batch, input_size) and the state to the output and the new state."""
+        """Make one step from x (batch, input_size) and the state."""
         f, i, n = split(self.from_input(x, self.W) + self.b, 3, axis=-1)
         f = sigmoid(log_sigmoid(f) - log_sigmoid(i))
         n = positive_content(n) if self.log_space else n

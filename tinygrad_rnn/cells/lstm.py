@@ -12,9 +12,18 @@ from ..ops.elementwise import sigmoid, tanh
 from ..ops.shaping import split
 from .base import LSTMState, PublishedCell
 
+__all__ = ["LSTM", "LSTMP"]
+
 
 class LSTM(PublishedCell):
-    """i, f, o = sigmoid(W x + b + U h + b'), g = tanh(...); c' = f * c + i * g; h' = o * tanh(c').
+    """Long short-term memory.
+
+        i  = sigmoid(W_i x + b_i + U_i h + b'_i)
+        f  = sigmoid(W_f x + b_f + U_f h + b'_f)
+        g  = tanh(W_g x + b_g + U_g h + b'_g)
+        o  = sigmoid(W_o x + b_o + U_o h + b'_o)
+        c' = f * c + i * g
+        h' = o * tanh(c')
 
     The output is h'.
 
@@ -43,7 +52,7 @@ class LSTM(PublishedCell):
             self.bias_ih.data = init.forget_bias(self.bias_ih.numpy(), hidden_size)
 
     def forward(self, x: Any, state: Any) -> Any:
-        """One step: (batch, input_size) and (h, c) to the output and the new (h, c)."""
+        """Make one step from x (batch, input_size) and (h, c)."""
         h, c = state
         i, f, g, o = split(self.torch_sum(x, h), 4, axis=-1)
         c = sigmoid(f) * c + sigmoid(i) * tanh(g)
@@ -52,9 +61,12 @@ class LSTM(PublishedCell):
 
 
 class LSTMP(LSTM):
-    """i, f, o = sigmoid(W x + b + U h + b'), g = tanh(...); c' = f * c + i * g.
+    """Long short-term memory whose output is projected to fewer features.
 
-    H' = W_hr (o * tanh(c')); the output is h'.
+        i, f, g, o and c' as in `LSTM`
+        h' = W_hr (o * tanh(c'))
+
+    The output is h'.
 
     H. Sak, A. Senior and F. Beaufays, Long Short-Term Memory Based Recurrent Neural Network
     Architectures for Large Vocabulary Speech Recognition (2014), arXiv:1402.1128, without
@@ -84,13 +96,13 @@ class LSTMP(LSTM):
         self.weight_hr = self.xavier(proj_size, hidden_size)
 
     def initial_state(self, batch_size: int) -> LSTMState:
-        """Zeros."""
+        """Return zeros as the first state."""
         return LSTMState(
             self.zeros(batch_size, self.proj_size), self.zeros(batch_size, self.hidden_size)
         )
 
     def forward(self, x: Any, state: Any) -> Any:
-        """One step: (batch, input_size) and (h, c) to the output and the new (h, c)."""
+        """Make one step from x (batch, input_size) and (h, c)."""
         y, state = super().forward(x, state)
         h = y @ self.weight_hr.T
         return h, LSTMState(h, state.c)

@@ -59,7 +59,7 @@ class LSTM1997(PublishedCell):
         self.W, self.U, self.b = self.inputs(3), self.recurrent(3), self.bias(3)
 
     def forward(self, x: Any, state: Any) -> Any:
-        """One step: (batch, input_size) and (h, c) to the output and the new (h, c)."""
+        """Make one step from x (batch, input_size) and (h, c)."""
         h, c = state
         i, o, g = split(
             sigmoid(self.from_input(x, self.W) + self.from_state(h, self.U) + self.b), 3, axis=-1
@@ -102,7 +102,7 @@ class PeepholeLSTM(PublishedCell):
         self.b.data = init.forget_bias(self.b.numpy(), hidden_size)
 
     def forward(self, x: Any, state: Any) -> Any:
-        """One step: (batch, input_size) and (h, c) to the output and the new (h, c)."""
+        """Make one step from x (batch, input_size) and (h, c)."""
         h, c = state
         i, f, g, o = split(
             self.from_input(x, self.W) + self.from_state(h, self.U) + self.b, 4, axis=-1
@@ -149,7 +149,7 @@ class CoupledLSTM(PublishedCell):
         self.b.data = init.forget_bias(self.b.numpy(), hidden_size, -1.0, gate=0, gates=3)
 
     def forward(self, x: Any, state: Any) -> Any:
-        """One step: (batch, input_size) and (h, c) to the output and the new (h, c)."""
+        """Make one step from x (batch, input_size) and (h, c)."""
         h, c = state
         i, g, o = split(
             self.from_input(x, self.W) + self.from_state(h, self.U) + self.b, 3, axis=-1
@@ -206,7 +206,7 @@ class GreffLSTM(PublishedCell):
         )
 
     def forward(self, x: Any, state: Any) -> Any:
-        """One step: (batch, input_size) and (h, c) to the output and the new (h, c)."""
+        """Make one step from x (batch, input_size) and (h, c)."""
         h, c = state
         *sums, g = split(
             self.from_input(x, self.W) + self.from_state(h, self.U) + self.b,
@@ -268,12 +268,12 @@ class LayerNormLSTM(PublishedCell):
         self.b.data = init.forget_bias(self.b.numpy(), hidden_size)
 
     def norm(self, z: Any) -> Any:
-        """Mean 0 and variance 1 over the last axis."""
+        """Return x with mean 0 and variance 1 over the last axis."""
         d = z - mean(z, axis=-1, keepdims=True)
         return d / sqrt(mean(square(d), axis=-1, keepdims=True) + self.eps)
 
     def forward(self, x: Any, state: Any) -> Any:
-        """One step: (batch, input_size) and (h, c) to the output and the new (h, c)."""
+        """Make one step from x (batch, input_size) and (h, c)."""
         h, c = state
         a = (
             self.norm(self.from_state(h, self.U)) * self.alpha_1
@@ -315,7 +315,7 @@ class MultiplicativeIntegrationLSTM(PublishedCell):
         self.b.data = init.forget_bias(self.b.numpy(), hidden_size)
 
     def forward(self, x: Any, state: Any) -> Any:
-        """One step: (batch, input_size) and (h, c) to the output and the new (h, c)."""
+        """Make one step from x (batch, input_size) and (h, c)."""
         h, c = state
         Wx, Uh = self.from_input(x, self.W), self.from_state(h, self.U)
         a = self.alpha * Wx * Uh + self.beta_1 * Uh + self.beta_2 * Wx + self.b
@@ -355,7 +355,7 @@ class MultiplicativeLSTM(PublishedCell):
         self.b.data = init.forget_bias(self.b.numpy(), hidden_size)
 
     def forward(self, x: Any, state: Any) -> Any:
-        """One step: (batch, input_size) and (h, c) to the output and the new (h, c)."""
+        """Make one step from x (batch, input_size) and (h, c)."""
         h, c = state
         m = self.from_input(x, self.W_m) * self.from_state(h, self.U_m)
         i, f, g, o = split(
@@ -398,7 +398,7 @@ class JANET(PublishedCell):
         self.b.data = init.forget_bias(self.b.numpy(), hidden_size, gate=0, gates=2)
 
     def forward(self, x: Any, h: Any) -> Any:
-        """One step: (batch, input_size) and the state to the output and the new state."""
+        """Make one step from x (batch, input_size) and the state."""
         s, g = split(self.from_input(x, self.W) + self.from_state(h, self.U) + self.b, 2, axis=-1)
         h = sigmoid(s) * h + (1.0 - sigmoid(s - self.beta)) * tanh(g)
         return h, h
@@ -434,7 +434,7 @@ class WMCLSTM(PublishedCell):
         self.b.data = init.forget_bias(self.b.numpy(), hidden_size)
 
     def forward(self, x: Any, state: Any) -> Any:
-        """One step: (batch, input_size) and (h, c) to the output and the new (h, c)."""
+        """Make one step from x (batch, input_size) and (h, c)."""
         h, c = state
         i, f, g, o = split(
             self.from_input(x, self.W) + self.from_state(h, self.U) + self.b, 4, axis=-1

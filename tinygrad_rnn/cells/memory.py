@@ -30,9 +30,10 @@ __all__ = [
 
 
 def normalised(x: Any, gain: Any, offset: Any) -> Any:
-    """Layer normalisation over the last axis.
+    """Normalise a layer over the last axis.
 
-    Gain * (x - mean) / sqrt(variance + 1e-5) + offset, with the variance over the count.
+    The result is gain * (x - mean) / sqrt(variance + 1e-5) + offset, with the variance over the
+    count.
     """
     centred = x - x.mean(axis=-1, keepdims=True)
     return gain * centred / sqrt(square(centred).mean(axis=-1, keepdims=True) + 1e-5) + offset
@@ -42,7 +43,7 @@ class _Memory(PublishedCell):
     """Parameters whose sizes are those of the memory, not of the hidden vector."""
 
     def constant(self, size: int, value: float) -> Parameter:
-        """A vector (size,) of one value."""
+        """Return a vector (size,) of one value."""
         return Parameter(np.full(size, value, self._dtype))
 
 
@@ -92,14 +93,14 @@ class FastWeights(PublishedCell):
         self.gain, self.offset = self.bias(value=1.0), self.bias()
 
     def initial_state(self, batch_size: int) -> FastWeightsState:
-        """Zeros."""
+        """Return zeros as the first state."""
         return FastWeightsState(
             self.zeros(batch_size, self.hidden_size),
             self.zeros(batch_size, self.hidden_size, self.hidden_size),
         )
 
     def forward(self, x: Any, state: Any) -> Any:
-        """One step: (batch, input_size) and (h, A) to the output and the new state."""
+        """Make one step from x (batch, input_size) and (h, A)."""
         h, A = state
         A = self.decay * A + self.rate * einsum("bi,bj->bij", h, h)
         a = self.from_state(h, self.W) + self.from_input(x, self.C)
@@ -117,9 +118,9 @@ class RelationalMemoryState(NamedTuple):
 
 
 def attention(queries: Any, keys: Any, values: Any, heads: int) -> Any:
-    """Dot-product attention of (batch, N, F) to (batch, M, F) with the last axis cut into heads.
+    """Attend with (batch, N, F) to (batch, M, F), with the last axis cut into heads.
 
-    The heads side by side again.
+    It is dot-product attention; in the result the heads stand side by side again.
     """
     q, k, v = (a.reshape((*a.shape[:2], heads, -1)) for a in (queries, keys, values))
     weights = softmax(einsum("bihd,bjhd->bhij", q, k) / q.shape[-1] ** 0.5, axis=-1)
@@ -150,7 +151,7 @@ class _Slots(_Memory):
         self.gain_2, self.offset_2 = self.constant(F, 1.0), self.constant(F, 0.0)
 
     def content(self, x: Any, m: Any) -> Any:
-        """(batch, input_size) and the slots (batch, N, F) to the new content (batch, N, F)."""
+        """Return the new content (batch, N, F) from x (batch, input_size) and (batch, N, F)."""
         rows = concatenate([m, expand_dims(x @ self.W_e.T + self.b_e, 1)], axis=1)
         q, k, v = split(rows @ self.W_qkv.T, 3, axis=-1)
         s = normalised(
@@ -162,9 +163,9 @@ class _Slots(_Memory):
 
 
 class RelationalMemory(_Slots):
-    """Relational memory core.
+    """Relational memory core: slots that attend to each other and to the input.
 
-    Slots that attend to each other and to the input, and keep their content by gates.
+    They keep their content by gates.
 
         rows = m, and below it W_e x + b_e: N + 1 rows of F
         q, k, v = rows W_q^T, rows W_k^T, rows W_v^T, and of q the N rows of m alone
@@ -209,12 +210,12 @@ class RelationalMemory(_Slots):
         self.b = Parameter(init.forget_bias(init.zeros((3 * F,), dtype=dtype), F, gate=0, gates=3))
 
     def initial_state(self, batch_size: int) -> RelationalMemoryState:
-        """h = 0; m = the identity, cut or continued with zeros."""
+        """Return h = 0 and m = the identity, cut or continued with zeros."""
         zeros = self.zeros(batch_size, self.slots, self.hidden_size // self.slots)
         return RelationalMemoryState(zeros, zeros + np.eye(*zeros.shape[1:], dtype=self._dtype))
 
     def forward(self, x: Any, state: Any) -> Any:
-        """One step: (batch, input_size) and (h, m) to the output and the new state."""
+        """Make one step from x (batch, input_size) and (h, m)."""
         h, m = state
         gates = expand_dims(self.from_input(x, self.W), 1) + self.from_state(h, self.U) + self.b
         f, i, o = split(sigmoid(gates), 3, axis=-1)
@@ -224,7 +225,11 @@ class RelationalMemory(_Slots):
 
 
 class NTMState(NamedTuple):
-    """Controller h (batch, hidden_size), vector r (batch, M) read last, weightings (batch, N) of the two heads, memory (batch, N, M)."""
+    """The state of a neural Turing machine with N slots of M numbers.
+
+    It has the controller h (batch, hidden_size), the vector r (batch, M) that was read last, the
+    weightings (batch, N) of the two heads, and the memory (batch, N, M).
+    """
 
     h: Any
     r: Any
@@ -234,7 +239,11 @@ class NTMState(NamedTuple):
 
 
 def addressed(memory: Any, w: Any, head: Any) -> Any:
-    """The weighting (batch, N) of a head from the memory (batch, N, M), its last weighting and its M + 6 numbers (batch, M + 6)."""
+    """Return the weighting (batch, N) of a head.
+
+    It is made from the memory (batch, N, M), the last weighting, and the M + 6 numbers of the head
+    (batch, M + 6).
+    """
     M = memory.shape[-1]
     k, beta, g, s, gamma = split(head, [M, M + 1, M + 2, M + 5], axis=-1)
     lengths = norm(memory, axis=-1) * norm(k, axis=-1, keepdims=True)
@@ -252,7 +261,7 @@ def addressed(memory: Any, w: Any, head: Any) -> Any:
 
 
 class NeuralTuringMachine(_Memory):
-    """Neural Turing machine with a simple recurrent controller, one head that writes and one that reads.
+    """Neural Turing machine: a simple recurrent controller, a head that writes and one that reads.
 
         h' = tanh(W [x; r] + U h + b)
         read, write, e, a = W_heads h' + b_heads, cut into M + 6, M + 6, M, M
@@ -313,7 +322,7 @@ class NeuralTuringMachine(_Memory):
         self.W_y, self.b_y = self.xavier(hidden_size, hidden_size + width), self.bias()
 
     def initial_state(self, batch_size: int) -> NTMState:
-        """The heads on slot 0, an even and nearly empty memory, the rest zeros."""
+        """Return the heads on slot 0, an even and nearly empty memory, and zeros for the rest."""
         first = self.zeros(batch_size, self.slots) + np.eye(1, self.slots, dtype=self._dtype)
         memory = self.zeros(batch_size, self.slots, self.width) + 1e-6
         return NTMState(
@@ -325,10 +334,7 @@ class NeuralTuringMachine(_Memory):
         )
 
     def forward(self, x: Any, state: Any) -> Any:
-        """One step.
-
-        (batch, input_size) and (h, r, w_read, w_write, memory) to the output and the new state.
-        """
+        """Make one step from x (batch, input_size) and (h, r, w_read, w_write, memory)."""
         h, r, w_read, w_write, memory = state
         h = tanh(
             self.from_input(concatenate([x, r], axis=-1), self.W)

@@ -18,7 +18,7 @@ __all__ = ["ONLSTM"]
 
 
 def cumax(x: Any) -> Any:
-    """cumsum(softmax(x)) over the last axis: rises from near 0 to 1."""
+    """Return cumsum(softmax(x)) over the last axis, which rises from near 0 to 1."""
     return cumsum(softmax(x, axis=-1), axis=-1)
 
 
@@ -68,13 +68,13 @@ class ONLSTM(PublishedCell):
         self.d = Parameter(init.zeros((rows,), dtype=dtype))
 
     def spread(self, gate: Any) -> Any:
-        """(batch, D) to (batch, hidden_size): each element `chunk_size` times."""
+        """Return x (batch, D) with each element `chunk_size` times: (batch, hidden_size)."""
         return broadcast_to(expand_dims(gate, -1), shape=(*gate.shape, self.chunk_size)).reshape(
             (-1, self.hidden_size)
         )
 
     def forward(self, x: Any, state: Any) -> Any:
-        """One step: (batch, input_size) and (h, c) to the output and the new (h, c)."""
+        """Make one step from x (batch, input_size) and (h, c)."""
         h, c = state
         f, i, o, g = split(
             self.from_input(x, self.W) + self.from_state(h, self.U) + self.b, 4, axis=-1

@@ -15,12 +15,14 @@ __all__ = ["EchoState"]
 
 
 class EchoState(PublishedCell):
-    """h' = (1 - leak) * h + leak * tanh(W x + U h + b); the output is h'.
+    """Echo state network: a fixed random recurrent matrix, and leaky units.
 
-    The state is h, shape (batch, hidden_size). U (hidden_size, hidden_size) is a constant array,
-    not a parameter: it is normal, scaled so that its largest absolute eigenvalue is spectral_radius
-    (0.9). W (hidden_size, input_size), uniform on [-scale, scale], and b (hidden_size,), zeros, are
-    parameters. leak (0.3) and scale (0.5) are options.
+        h' = (1 - leak) * h + leak * tanh(W x + U h + b)
+
+    The output is h'. The state is h, shape (batch, hidden_size). U (hidden_size, hidden_size) is a
+    constant array, not a parameter: it is normal, scaled so that its largest absolute eigenvalue is
+    spectral_radius (0.9). W (hidden_size, input_size), uniform on [-scale, scale], and b
+    (hidden_size,), zeros, are parameters. leak (0.3) and scale (0.5) are options.
 
     H. Jaeger, The "echo state" approach to analysing and training recurrent neural networks, GMD
     Report 148 (2001); the leaky form as in M. Lukosevicius, A Practical Guide to Applying Echo
@@ -55,7 +57,7 @@ class EchoState(PublishedCell):
         self.W.data = self._rng.uniform(-scale, scale, self.W.shape).astype(self._dtype)
 
     def forward(self, x: Any, h: Any) -> Any:
-        """One step: (batch, input_size) and the state to the output and the new state."""
+        """Make one step from x (batch, input_size) and the state."""
         h = (1 - self.leak) * h + self.leak * tanh(
             self.from_input(x, self.W) + self.from_state(h, self.U) + self.b
         )

@@ -45,7 +45,7 @@ class ResidualLSTM(PublishedCell):
         self.W_h = None if input_size == hidden_size else self.inputs()
 
     def forward(self, x: Any, state: Any) -> Any:
-        """One step: (batch, input_size) and (h, c) to the output and the new (h, c)."""
+        """Make one step from x (batch, input_size) and (h, c)."""
         h, c = state
         i, f, g, o = split(
             self.from_input(x, self.W) + self.from_state(h, self.U) + self.b, 4, axis=-1

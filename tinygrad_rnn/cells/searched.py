@@ -14,9 +14,9 @@ __all__ = ["NAS"]
 
 
 class NAS(PublishedCell):
-    """The cell that a search by reinforcement learning found for language.
+    """The cell that a search by reinforcement learning found for language: a tree of combinations.
 
-    A tree of eight combinations.
+    There are eight of them.
 
         a1, ..., a8 = the blocks of W x
         b1, ..., b8 = the blocks of U h + b
@@ -45,7 +45,7 @@ class NAS(PublishedCell):
         self.W, self.U, self.b = self.inputs(8), self.recurrent(8), self.bias(8)
 
     def forward(self, x: Any, state: Any) -> Any:
-        """One step: (batch, input_size) and (h, c) to the output and the new (h, c)."""
+        """Make one step from x (batch, input_size) and (h, c)."""
         h, c = state
         a1, a2, a3, a4, a5, a6, a7, a8 = split(self.from_input(x, self.W), 8, axis=-1)
         b1, b2, b3, b4, b5, b6, b7, b8 = split(self.from_state(h, self.U) + self.b, 8, axis=-1)

@@ -11,11 +11,14 @@ from ..ops.custom import custom_vjp
 from ..ops.elementwise import minimum, sigmoid
 from .gru import GRU
 
-__all__ = ["SkipRNN", "SkipRNNState", "binarize"]
+__all__ = ["SkipRNN", "SkipRNNState"]
 
 
 class SkipRNNState(NamedTuple):
-    """Hidden state h (batch, hidden_size) and the accumulated probability u of an update (batch, 1)."""
+    """Hidden state h (batch, hidden_size) and u (batch, 1).
+
+    u is the accumulated probability of an update.
+    """
 
     h: Any
     u: Any
@@ -23,7 +26,7 @@ class SkipRNNState(NamedTuple):
 
 @custom_vjp
 def binarize(u: Any) -> Any:
-    """1 where u > 1/2, else 0.
+    """Return 1 where u > 1/2, else 0.
 
     The gradient passes as if it were u itself (the straight-through estimate).
     """
@@ -69,11 +72,11 @@ class SkipRNN(GRU):
         self.b_p = Parameter(np.ones(1, dtype))
 
     def initial_state(self, batch_size: int) -> SkipRNNState:
-        """h = 0, u = 1."""
+        """Return h = 0, u = 1."""
         return SkipRNNState(self.zeros(batch_size, self.hidden_size), self.zeros(batch_size, 1) + 1)
 
     def forward(self, x: Any, state: Any) -> Any:
-        """One step: (batch, input_size) and (h, u) to the output and the new state."""
+        """Make one step from x (batch, input_size) and (h, u)."""
         h, u = state
         k = binarize(u)
         updated, _ = super().forward(x, h)

@@ -10,16 +10,16 @@ from ..ops.custom import custom_vjp
 from ..ops.elementwise import abs
 from .base import PublishedCell
 
-__all__ = ["LIF", "LIFState", "spike"]
+__all__ = ["LIF", "LIFState"]
 
 SLOPE = 10.0
 
 
 @custom_vjp
 def spike(v: Any) -> Any:
-    """1 where v > 0, otherwise 0.
+    """Return 1 where v > 0, otherwise 0.
 
-    As its derivative stands 1 / (1 + 10 |v|)^2 (SuperSpike, Zenke and Ganguli 2018).
+    In place of its derivative stands 1 / (1 + 10 |v|)^2 (SuperSpike, Zenke and Ganguli 2018).
     """
     return v > 0
 
@@ -42,7 +42,10 @@ class LIFState(NamedTuple):
 
 
 class LIF(PublishedCell):
-    """u' = beta * u + W x + U s + b - threshold * s; s' = 1 where u' > threshold, otherwise 0.
+    """Leaky integrate-and-fire neurons, which spike when their potential passes a threshold.
+
+        u' = beta * u + W x + U s + b - threshold * s
+        s' = 1 where u' > threshold, otherwise 0
 
     The output is s'.
 
@@ -78,7 +81,7 @@ class LIF(PublishedCell):
         self.W, self.U, self.b = self.inputs(), self.recurrent(), self.bias()
 
     def forward(self, x: Any, state: Any) -> Any:
-        """One step: (batch, input_size) and (s, u) to the output and the new (s, u)."""
+        """Make one step from x (batch, input_size) and (s, u)."""
         s, u = state
         u = (
             self.beta * u

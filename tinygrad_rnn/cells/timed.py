@@ -22,7 +22,7 @@ class TimedCell(PublishedCell):
     """A cell whose x is (features, time), of shapes (batch, input_size) and (batch, 1)."""
 
     def example_input(self, batch_size: int) -> Any:
-        """Zeros for both."""
+        """Return zeros for both."""
         return super().example_input(batch_size), self.zeros(batch_size, 1)
 
     def check(self, x: Any) -> None:
@@ -43,13 +43,17 @@ class TimedCell(PublishedCell):
 class CfC(TimedCell):
     """Closed-form continuous-time cell.
 
-    z = tanh(W x + U h + b); f = V_f z + c_f, g = tanh(V_g z + c_g), k = tanh(V_k z + c_k);
-    h' = sigmoid(-f * t) * g + (1 - sigmoid(-f * t)) * k; the output is h'.
+        z  = tanh(W x + U h + b)
+        f  = V_f z + c_f
+        g  = tanh(V_g z + c_g)
+        k  = tanh(V_k z + c_k)
+        h' = sigmoid(-f * t) * g + (1 - sigmoid(-f * t)) * k
 
-    x is a tuple (features, t), t of shape (batch, 1) the time since the last step; or the features
-    alone, and t is 1. The state is h, shape (batch, hidden_size). W (backbone_size, input_size), U
-    (backbone_size, hidden_size), b (backbone_size,); V (3 * hidden_size, backbone_size) and c (3 *
-    hidden_size,) have the blocks f, g, k. backbone_size is an option, by default hidden_size.
+    The output is h'. x is a tuple (features, t), t of shape (batch, 1) the time since the last
+    step; or the features alone, and t is 1. The state is h, shape (batch, hidden_size). W
+    (backbone_size, input_size), U (backbone_size, hidden_size), b (backbone_size,); V (3 *
+    hidden_size, backbone_size) and c (3 * hidden_size,) have the blocks f, g, k. backbone_size is
+    an option, by default hidden_size.
 
     R. Hasani et al., Closed-form continuous-time neural networks, Nature Machine Intelligence 4
     (2022), arXiv:2106.13898, where k is called h. The backbone z is the layer that f, g and h
@@ -85,10 +89,9 @@ class CfC(TimedCell):
             PublishedCell.check(self, x)
 
     def forward(self, x: Any, h: Any) -> Any:
-        """One step.
+        """Make one step from x and the state.
 
-        (batch, input_size), or a tuple of it and the time (batch, 1), and the state to the output
-        and the new state.
+        x is (batch, input_size), or a tuple of it and the time (batch, 1).
         """
         x, t = x if isinstance(x, tuple) else (x, 1.0)
         z = tanh(self.from_input(x, self.W) + self.from_state(h, self.U) + self.b)
@@ -101,11 +104,21 @@ class CfC(TimedCell):
 class PhasedLSTM(TimedCell):
     """An LSTM whose units are updated only in the open phase of a rhythm of their own.
 
-    i = sigmoid(W_i x + U_i h + p_i * c + b_i), f = sigmoid(W_f x + U_f h + p_f * c + b_f), g =
-    tanh(W_g x + U_g h + b_g); c~ = f * c + i * g; c' = k * c~ + (1 - k) * c; o = sigmoid(W_o x +
-    U_o h + p_o * c' + b_o); h~ = o * tanh(c~); h' = k * h~ + (1 - k) * h; the output is h'. The
-    time gate: phi = mod(t - s, tau) / tau; k = 2 phi / r if phi < r / 2, 2 - 2 phi / r if r / 2 <=
-    phi < r, leak * phi otherwise.
+        i  = sigmoid(W_i x + U_i h + p_i * c + b_i)
+        f  = sigmoid(W_f x + U_f h + p_f * c + b_f)
+        g  = tanh(W_g x + U_g h + b_g)
+        c~ = f * c + i * g
+        c' = k * c~ + (1 - k) * c
+        o  = sigmoid(W_o x + U_o h + p_o * c' + b_o)
+        h~ = o * tanh(c~)
+        h' = k * h~ + (1 - k) * h
+
+    The output is h'. k is the time gate:
+
+        phi = mod(t - s, tau) / tau
+        k   = 2 phi / r            if phi < r / 2
+        k   = 2 - 2 phi / r        if r / 2 <= phi < r
+        k   = leak * phi           otherwise
 
     x is a tuple (features, t), t of shape (batch, 1) the time stamp of the sample, in the units of
     tau. The state is (h, c), each (batch, hidden_size). W (4 * hidden_size, input_size), U (4 *
@@ -152,10 +165,7 @@ class PhasedLSTM(TimedCell):
         )
 
     def forward(self, x: Any, state: Any) -> Any:
-        """One step.
-
-        ((batch, input_size), (batch, 1)) and (h, c) to the output and the new (h, c).
-        """
+        """Make one step from x, the tuple of (batch, input_size) and (batch, 1), and (h, c)."""
         (x, t), (h, c) = x, state
         leak = self.leak if self.training else 0.0
         phi = mod(t - self.s, self.tau) / self.tau

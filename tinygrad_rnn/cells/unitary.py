@@ -17,12 +17,9 @@ __all__ = ["EURNN"]
 
 
 def rotate(z: ComplexState, theta: Any, phi: Any) -> ComplexState:
-    """Rotate neighbours.
+    """Rotate pairs of neighbours.
 
-    (a, b) to (exp(i phi) (a cos(theta) - b sin(theta)), a sin(theta) + b cos(theta)).
-
-    a and b are columns 2 j and 2 j + 1 of z, whose parts have shape (batch, 2 n); theta and phi
-    have shape (n,).
+    (a, b) becomes (exp(i phi) (a cos(theta) - b sin(theta)), a sin(theta) + b cos(theta)).
     """
     (a, b), (a_imag, b_imag) = ((part[:, 0::2], part[:, 1::2]) for part in z)
     cosine, sine, turn, turn_imag = cos(theta), sin(theta), cos(phi), sin(phi)
@@ -35,7 +32,15 @@ def rotate(z: ComplexState, theta: Any, phi: Any) -> ComplexState:
 
 
 def turned(z: ComplexState, weights: Any) -> ComplexState:
-    """D F_1 ... F_L z, from the numbers of pairs in F_1, ..., F_L, their angles, and those of D."""
+    """Return D F_1 ... F_L z.
+
+    Parameters
+    ----------
+    z : ComplexState
+        The vectors.
+    weights : tuple
+        The numbers of pairs in F_1, ..., F_L, their angles theta and phi, and the angles of D.
+    """
     sizes, theta, phi, omega = weights
     cuts = np.cumsum(sizes)[:-1].tolist()
     layers = enumerate(zip(sizes, split(theta, cuts), split(phi, cuts), strict=True))
@@ -55,9 +60,10 @@ def turned(z: ComplexState, weights: Any) -> ComplexState:
 class EURNN(PublishedCell):
     """A unitary recurrent network: the matrix is a product of rotations of pairs of units.
 
-    h' = modrelu(D F_1 F_2 ... F_L h + V x, b); the output is the real part of h' beside the
-    imaginary, shape (batch, 2 * hidden_size). modrelu(z, b) = z / r * relu(r + b), with r =
-    sqrt(|z|^2 + 1e-5).
+        h'           = modrelu(D F_1 F_2 ... F_L h + V x, b)
+        modrelu(z, b) = z / r * relu(r + b), with r = sqrt(|z|^2 + 1e-5)
+
+    The output is the real part of h' beside the imaginary, shape (batch, 2 * hidden_size).
 
     h, V and the matrices are complex; D is diagonal, exp(i omega). F_l rotates pairs of neighbours
     (see below), for odd l units (0, 1), (2, 3), ..., for even l units (1, 2), (3, 4), ...; a unit
@@ -102,7 +108,7 @@ class EURNN(PublishedCell):
         self.V, self.b = self.inputs(2), self.bias()
 
     def forward(self, x: Any, state: Any) -> Any:
-        """One step: (batch, input_size) and (real, imag) to the output and the new (real, imag)."""
+        """Make one step from x (batch, input_size) and (real, imag)."""
         z = self.from_state(
             ComplexState(*state), (self.sizes, self.theta, self.phi, self.omega), turned, name="z"
         )

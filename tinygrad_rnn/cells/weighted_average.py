@@ -14,7 +14,10 @@ __all__ = ["RWA", "RWAState"]
 
 
 class RWAState(NamedTuple):
-    """Output h, numerator n, denominator d and largest exponent m so far, each (batch, hidden_size); n and d are in units of exp(m)."""
+    """Output h, numerator n, denominator d, largest exponent m so far; each (batch, hidden_size).
+
+    n and d are in units of exp(m).
+    """
 
     h: Any
     n: Any
@@ -60,12 +63,12 @@ class RWA(PublishedCell):
         self.b_u, self.b_g, self.s_0 = self.bias(), self.bias(), self.bias()
 
     def initial_state(self, batch_size: int) -> RWAState:
-        """h = tanh(s_0), so that s_0 is learned; the rest zeros."""
+        """Return h = tanh(s_0), so that s_0 is learned, and zeros for the rest."""
         zeros = [self.zeros(batch_size, self.hidden_size) for _ in range(3)]
         return RWAState(broadcast_to(tanh(self.s_0), shape=(batch_size, self.hidden_size)), *zeros)
 
     def forward(self, x: Any, state: Any) -> Any:
-        """One step: (batch, input_size) and (h, n, d, m) to the output and the new state."""
+        """Make one step from x (batch, input_size) and (h, n, d, m)."""
         h, n, d, m = state
         u, g, a = split(self.from_input(x, self.W), 3, axis=-1)
         h_g, h_a = split(self.from_state(h, self.U), 2, axis=-1)

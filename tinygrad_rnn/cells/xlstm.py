@@ -23,7 +23,7 @@ __all__ = ["MLSTM", "SLSTM", "MLSTMState", "SLSTMState"]
 class SLSTMState(NamedTuple):
     """Output h, cell c, normaliser n and stabiliser m, each (batch, hidden_size).
 
-    C and n are in units of exp(m).
+    c and n are in units of exp(m).
     """
 
     h: Any
@@ -52,7 +52,7 @@ class _ExponentialGates(PublishedCell):
         self.forget_gate = forget_gate
 
     def stabilised(self, i: Any, f: Any, m: Any) -> Any:
-        """The two gates in units of exp(m'), and m', from their preactivations and m."""
+        """Return the two gates in units of exp(m'), and m', from their preactivations and m."""
         log_f = log_sigmoid(f) if self.forget_gate == "sigmoid" else f
         m_new = maximum(log_f + m, i)
         return exp(i - m_new), exp(log_f + m - m_new), m_new
@@ -106,7 +106,7 @@ class SLSTM(_ExponentialGates):
         )
 
     def forward(self, x: Any, state: Any) -> Any:
-        """One step: (batch, input_size) and (h, c, n, m) to the output and the new state."""
+        """Make one step from x (batch, input_size) and (h, c, n, m)."""
         h, c, n, m = state
         i, f, z, o = split(
             self.from_input(x, self.W) + self.from_state(h, self.U) + self.b, 4, axis=-1
@@ -119,7 +119,11 @@ class SLSTM(_ExponentialGates):
 
 
 class MLSTMState(NamedTuple):
-    """Memory C (batch, hidden_size, hidden_size) and normaliser n (batch, hidden_size), in units of exp(m); stabiliser m (batch, 1)."""
+    """Memory C, normaliser n and stabiliser m.
+
+    C (batch, hidden_size, hidden_size) and n (batch, hidden_size) are in units of exp(m); m has
+    shape (batch, 1).
+    """
 
     C: Any
     n: Any
@@ -176,14 +180,14 @@ class MLSTM(_ExponentialGates):
         self.b_if = Parameter(np.array([0.0, 3.0 if forget_gate == "sigmoid" else 0.0], dtype))
 
     def initial_state(self, batch_size: int) -> MLSTMState:
-        """Zeros."""
+        """Return zeros as the first state."""
         d = self.hidden_size
         return MLSTMState(
             self.zeros(batch_size, d, d), self.zeros(batch_size, d), self.zeros(batch_size, 1)
         )
 
     def forward(self, x: Any, state: Any) -> Any:
-        """One step: (batch, input_size) and (C, n, m) to the output and the new state."""
+        """Make one step from x (batch, input_size) and (C, n, m)."""
         C, n, m = state
         q, k, v, o = split(self.from_input(x, self.W), 4, axis=-1)
         b_q, b_k, b_v, b_o = split(self.b, 4, axis=-1)

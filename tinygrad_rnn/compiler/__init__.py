@@ -1,9 +1,10 @@
-"""The compiler: from one recorded step of a cell to one function for the whole sequence."""
+"""The compiler: from a recorded step, or function, to loops. docs/design.md goes through its files."""
 
 from ..core.tape import add_to_engine
+from .api import jit
 from .automatic import automatic
-from .jit import Jitted, jit
-from .op import CompileError
+from .cell import Jitted
+from .value import CompileError
 
 __all__ = ["CompileError", "Jitted", "automatic", "jit"]
 

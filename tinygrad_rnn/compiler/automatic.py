@@ -7,15 +7,15 @@ from typing import Any
 from ..core.errors import TraceError
 from ..kernels.runtime import complain
 from ..recurrent.cell import Cell
-from ..recurrent.unroll import Sequence
-from .jit import Jitted, plainly
-from .op import CompileError
+from ..recurrent.sequence import Sequence
+from .cell import Jitted
+from .value import CompileError
 
 
 class Automatic(Jitted):
     """A cell that nobody asked to compile, so it never fails where its plain steps do not.
 
-    A stretch of one step runs plainly, which takes less time; so do sequences that cannot be
+    A segment of one step runs plainly, which takes less time; so do sequences that cannot be
     compiled, such as unsigned integers of 64 bits.
     """
 
@@ -27,7 +27,7 @@ class Automatic(Jitted):
         super().__init__(cell)
         object.__setattr__(self, "_refused", set())
 
-    def steps(
+    def run_steps(
         self,
         sequence: Sequence,
         parts: Any,
@@ -38,16 +38,16 @@ class Automatic(Jitted):
         all_states: bool,
         offset: int,
     ) -> Any:
-        """See `Jitted.steps`."""
+        """See `Jitted.run_steps`."""
         failure: Exception | None = None
         if stop - start > 1 and not (self._refused and _kind(parts) in self._refused):
             try:
-                return super().steps(
+                return super().run_steps(
                     sequence, parts, state, start, stop, reverse, all_states, offset
                 )
             except Exception as error:
                 failure = error
-        found = plainly(sequence, self.plain).steps(
+        found = sequence.with_cell(self.plain).steps(
             parts, state, start, stop, reverse, all_states, offset=offset
         )
         if failure is not None:  # of the compiler: an error of the user's would have come again

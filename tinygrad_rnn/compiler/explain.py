@@ -6,22 +6,21 @@ Where each of its operations is computed, what it costs, and what is kept for ba
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import NamedTuple
 
 from ..kernels import runtime
-from .affine import products
-from .exchange import B
-from .lower import REDUCTIONS, Loop
-from .module import Schedule
-from .op import Op
-from .readable import Reader, held, loops
-from .run import Runner
-from .views import PIECES, VIEWS
+from ..loops.ir import Role, Steps, dtype_of
+from ..ops.facts import facts_of, is_identity, is_zero, linear_groups
+from .gather import is_gather
+from .internal import ASSEMBLED
+from .names import ValueNames
+from .parts import LoopPart, OverStepsPart, Part, ProductPart
+from .readable import Legend
+from .runner import Runner
+from .value import Value
 
-# functions of one value that are linear: they need no argument kept
-NOT_BENT = ("neg", "positive", "astype", "zeros_like", "stop_gradient")
+LASTING = (Role.RESIDUAL, Role.STATE, Role.OUTPUT)  # arrays of forward that backward may read
+MOVED = "an index, no work"
 
 
 class Operation(NamedTuple):
@@ -53,11 +52,20 @@ class Operation(NamedTuple):
 
 
 class Unit(NamedTuple):
-    """A loop, product or other part of the generated code.
-
-    Flops and bytes read and written per step and row.
+    """A loop, product or other part of the generated code, with its figures per step and row.
 
     Of matrices the bytes do not count: they are shared by all rows.
+
+    Attributes
+    ----------
+    walk : str
+        "forward" or "backward".
+    name : str
+        "loop" and its number, "product", or "after" for a product over all steps.
+    does : str
+    flops : int
+    bytes : int
+        Bytes read and written.
     """
 
     walk: str
@@ -70,7 +78,15 @@ class Unit(NamedTuple):
 class Kept(NamedTuple):
     """An array that waits for backward.
 
-    Bytes per step and row, and those that it has in addition per row, once.
+    Attributes
+    ----------
+    name : str
+        As in `Jitted.source`.
+    what : str
+    bytes : int
+        Bytes per step and row.
+    once : int
+        Bytes that it has in addition per row, once.
     """
 
     name: str
@@ -106,42 +122,40 @@ class Explanation:
     """
 
     def __init__(
-        self, runner: Runner, reader: Reader, steps: int | None, batch: int | None
+        self, runner: Runner, names: ValueNames, steps: int | None, batch: int | None
     ) -> None:
-        self.runner, self.reader = runner, reader
-        step, module = runner.step, runner.module
-        self.name, self.dtype, self.steps, self.batch = step.name, runner.dtype, steps, batch
+        self.runner, self.names, self.steps, self.batch = runner, names, steps, batch
+        self.name, self.dtype = runner.step.name, runner.dtype
         self.threads, self.divisible = runtime.threads(), runner.divisible
-        self.wide = [reader.label(op) for op, wide in module.once_ops if wide]
+        once = dict.fromkeys(key for f in runner.code.functions.values() for key in f.hoisted)
+        self.wide = [names.label(v) for v, repeated in once if repeated]
         self.kept = self._kept()
-        self.units = [*self._units("forward"), *self._units("backward")]
-        self.operations = [*self._operations("forward"), *self._operations("backward")]
-        bent = {
-            op.inputs[0]
-            for op in step.forward
-            if op.elementwise and len(op.inputs) == 1 and op.op not in NOT_BENT
-        }
-        bent -= {*step.new_states, *step.states, *step.xs}
-        needed = [
-            op
-            for op in [*dict.fromkeys(step.new_states), *bent]
-            if isinstance(op, Op) and op.varies and op.batch is not None and op.dtype.kind == "f"
+        self.units = [
+            self._unit(walk, part) for walk, parts in names.parts.of.items() for part in parts
         ]
-        self.formula = sum(op.size * op.dtype.itemsize for op in needed)
+        fates = _Fates(runner, names, {k.name: k.bytes for k in self.kept})
+        self.operations = fates.operations()
+        self.formula = self._formula()
 
-    # --- figures ----------------------------------------------------------------------------------------------------------------
+    # --- figures ----------------------------------------------------------------------------------
 
     def flops(self, walk: str, kind: str) -> int:
-        """Per step and row; walk: "forward" or "backward"; kind: "products" or "elementwise"."""
-        return sum(
-            u.flops
-            for u in self.units
-            if u.walk == walk and (u.name.startswith(("product", "after"))) == (kind == "products")
-        )
+        """Return the flops per step and row.
+
+        Parameters
+        ----------
+        walk : str
+            "forward" or "backward".
+        kind : str
+            "products" or "elementwise".
+        """
+        units = [u for u in self.units if u.walk == walk]
+        wanted = kind == "products"
+        return sum(u.flops for u in units if (u.name in ("product", "after")) == wanted)
 
     @property
     def kept_bytes(self) -> int:
-        """Kept between forward and backward, per step and row."""
+        """Bytes kept between forward and backward, per step and row."""
         return sum(k.bytes for k in self.kept)
 
     @property
@@ -150,251 +164,232 @@ class Explanation:
         return self.kept_bytes / self.formula if self.formula else float("nan")
 
     def memory(self, steps: int, batch: int) -> int:
-        """Bytes kept between forward and backward of so many steps and rows."""
+        """Return the bytes kept between forward and backward of so many steps and rows."""
         return sum((k.bytes * steps + k.once) * batch for k in self.kept)
 
     def _kept(self) -> list[Kept]:
         found = []
-        for slot in self.runner.kept:
-            if not slot.batch:  # of size without rows: as if of one row
+        legend, forward = Legend(self.names), self.runner.code.functions["forward"].function
+        for array in self.runner.kept:
+            if not array.rows:  # of a size without rows: not counted by row
                 continue
-            n = slot.size * self.runner.dtypes[slot.kind].itemsize
-            what = self.reader.array("forward", slot.name, slot)[0].removesuffix(
-                ", kept for backward"
-            )
-            found.append(
-                Kept(
-                    slot.name,
-                    what,
-                    n if slot.times in ("all", "states") else 0,
-                    0 if slot.times == "all" else n,
-                )
-            )
+            n = array.size * dtype_of(array.kind, self.dtype).itemsize
+            what = legend.array(forward, array)[0].removesuffix(", kept for backward")
+            each = array.steps in (Steps.EACH, Steps.BETWEEN)
+            once = 0 if array.steps is Steps.EACH else n
+            found.append(Kept(array.name, what, n if each else 0, once))
         return found
 
-    def _units(self, walk: str) -> list[Unit]:
-        module, reader = self.runner.module, self.reader
-        schedule: Schedule = getattr(module, f"{walk}_schedule")
-        names, found, count = reader.scalars(schedule), [], 0
-        item = self.dtype.itemsize
-        for _, op, part in schedule.notes:
-            if isinstance(part, Loop):
-                if not part.writes:
-                    continue
-                count += 1
-                size = features(part.domain)
-                made = dict.fromkeys(names[v] for *_, v, _ in part.writes if v in names)
-                moved = len(part.writes) + len(part.streams)
-                found.append(
-                    Unit(
-                        walk,
-                        f"loop {count}",
-                        ", ".join(made) or reader.label(op),
-                        len(part.lines) * size,
-                        moved * size * item,
-                    )
-                )
-            elif op.op in ("matmul", "affine") and part and part[0].startswith("multiply("):
-                pairs, _ = products(op)
-                flops = sum(2 * moving.size * op.size for moving, _ in pairs)
-                moved = (op.size * len(pairs) + sum(moving.size for moving, _ in pairs)) * item
-                target = reader.names.get(op) or schedule.block.stores[op].name
-                terms = [
-                    reader.product(
-                        moving, fixed, op.inputs[2 * k if op.op == "affine" else 0] is moving
-                    )
-                    for k, (moving, fixed) in enumerate(pairs)
-                ]
-                found.append(Unit(walk, "product", f"{target} = {' + '.join(terms)}", flops, moved))
-        if walk == "backward":
-            for op, (left, right) in module.products.items():
-                text = f"{reader.weight_of(op)}, over all steps"
-                found.append(
-                    Unit(
-                        walk,
-                        "after",
-                        text,
-                        2 * left.size * right.size,
-                        (left.size + right.size) * item,
-                    )
-                )
-        return found
-
-    def _operations(self, walk: str) -> list[Operation]:
-        runner, module, reader = self.runner, self.runner.module, self.reader
-        step = runner.step
-        schedules: dict[str, Schedule] = {
-            w: getattr(module, f"{w}_schedule") for w in ("forward", "backward")
+    def _formula(self) -> int:
+        step, original = self.runner.step, self.names.parts.original
+        bent = {
+            original(v.inputs[0])
+            for v in step.forward
+            if v.scalar and len(v.inputs) == 1 and not linear_groups(v.primitive, v.params, 1)
         }
-        where = {w: computed_in(schedule) for w, schedule in schedules.items()}
-        own = {
-            w: {op: part for _, op, part in schedule.notes if not isinstance(part, Loop)}
-            for w, schedule in schedules.items()
-        }
-        hoisted = {*runner._forward.needed, *runner._backward.needed}
-        saved = {
-            op: store.name
-            for op, places in module.forward_wanted.items()
-            for store, _ in places
-            if store.name[0] in "ksy"
-        }
-        kept = {k.name: k.bytes for k in self.kept}
-        same = {
-            op for loop in loops(schedules[walk]) for ops in held(loop).values() for op in ops[1:]
-        }
+        bent -= {*step.new_states, *step.states, *step.xs}
+        needed = [*dict.fromkeys(step.new_states), *bent]
+        counted = (v for v in needed if v.varies and v.batch is not None and v.dtype.kind == "f")
+        return sum(v.nbytes for v in counted)
 
-        def unused(op: Op) -> str:
-            """A matrix is packed as it is turned."""
-            return "an index, no work" if op.op == "transpose" and not op.varies else "not needed"
+    def _unit(self, walk: str, part: Part) -> Unit:
+        names = self.names
+        if isinstance(part, LoopPart):
+            name = f"loop {part.number}"
+            # numbers outside of loops may be read by the next loop alone, and not be stored
+            first = next(iter([*part.stored, *part.computed]))
+            does = ", ".join(names.stored(part)) or names.label(first)
+        elif isinstance(part, ProductPart):
+            name, target = "product", names.names.get(part.value) or part.target.name
+            does = f"{target} = {' + '.join(names.product(f) for f in part.factors)}"
+        else:
+            name, does = "after", f"{names.weight_of(part.value)}, over all steps"
+        return Unit(walk, name, does, part.flops, part.bytes)
 
-        found = []
-        for op in step.forward if walk == "forward" else step.backward:
-            flops = sum(
-                n * size for loops_of in where.values() for n, size in loops_of.get(op, {}).values()
-            )
-            if not op.varies and op.batch is None:
-                became = (
-                    "computed once per sequence"
-                    if op in hoisted
-                    else "computed once, after backward"
-                    if op in runner.after
-                    else unused(op)
-                )
-            elif op in module.products:
-                left, right = module.products[op]
-                flops, became = (
-                    2 * left.size * right.size,
-                    "gradient product, sunk: one product over all steps",
-                )
-            elif op in module.sums:
-                became = "sum, sunk: over all steps and rows at the end"
-            elif op in module.post:
-                became = "after the loop, once"
-            elif op in own[walk] and own[walk][op] and own[walk][op][0].startswith("multiply("):
-                pairs, bias = products(op)
-                flops = sum(2 * moving.size * op.size for moving, _ in pairs)
-                became = (
-                    "product with a packed matrix"
-                    if len(pairs) == 1
-                    else f"{len(pairs)} products with packed matrices"
-                )
-                became += (
-                    f"{' and the bias' if bias is not None else ''}, one sum"
-                    if len(pairs) > 1 or bias is not None
-                    else ""
-                )
-            elif op in own[walk]:
-                became = f"a {'reduction' if op.op in (*REDUCTIONS, 'matmul', 'einsum') else 'loop'} of its own"
-                flops = op.inputs[0].size if op.inputs and isinstance(op.inputs[0], Op) else op.size
-            elif op in where[walk]:
-                became = "fused into loop " + ", ".join(str(k) for k in sorted(where[walk][op]))
-            elif op.op in (*VIEWS, *PIECES, "zeros_like") or op in same:
-                became = "an index, no work"
-            else:
-                became = unused(op)
-            held_bytes = 0
-            if walk == "forward":
-                if op in saved and saved[op] in kept:
-                    held_bytes = kept[saved[op]]
-                    became += f"; kept as {saved[op]}"
-                elif op in where["backward"]:
-                    became += "; again in backward"
-            found.append(
-                Operation(
-                    walk,
-                    reader.names.get(op, ""),
-                    op.op,
-                    str(op.node.where) if op.node.origin[:2] in reader.own else "",
-                    became,
-                    flops,
-                    held_bytes,
-                )
-            )
-        return found
-
-    # --- text -------------------------------------------------------------------------------------------------------------------
+    # --- text -------------------------------------------------------------------------------------
 
     def __str__(self) -> str:
-        parts = []
-        if self.divisible:
-            shards = (
-                ""
-                if self.batch is None
-                else f": {self.batch} rows in {len(self.runner.shards(self.batch))}"
-            )
-            threads = f"the batch is divided among up to {self.threads} thread{'s' if self.threads > 1 else ''}{shards}"
-        else:
-            threads = "the batch is not divided among threads: rows depend on each other"
-        parts.append(f"{self.name}, {self.dtype}; {threads}")
+        parts = [f"{self.name}, {self.dtype}; {self._divided()}"]
         if self.wide:
             parts.append(f"repeated for each row: {', '.join(self.wide)}")
-        for walk in ("forward", "backward"):
-            rows = [
-                [o.name, o.op, o.line, o.became, _count(o.flops), _count(o.kept)]
-                for o in self.operations
-                if o.walk == walk
-            ]
-            last = ["kept bytes"] if walk == "forward" else []
-            head = ["value", "operation", "line", f"what became of it, {walk}", "flops", *last]
-            parts.append(table(head, [row[: len(head)] for row in rows], right=(4, 5)))
-        rows = [[u.walk, u.name, u.does, _count(u.flops), _count(u.bytes)] for u in self.units]
-        for walk in ("forward", "backward"):
-            rows.append(
-                [
-                    walk,
-                    "in all",
-                    f"products {self.flops(walk, 'products')}, elementwise {self.flops(walk, 'elementwise')}",
-                    _count(sum(u.flops for u in self.units if u.walk == walk)),
-                    _count(sum(u.bytes for u in self.units if u.walk == walk)),
-                ]
-            )
-        parts.append(table(["what runs", "", "", "flops", "bytes"], rows, right=(3, 4)))
-        rows = [[k.name, k.what, _count(k.bytes)] for k in self.kept]
-        rows.append(
-            [
-                "in all",
-                f"{self.ratio:.3f} times the {self.formula} bytes of new states and gates"
-                if self.formula
-                else "",
-                str(self.kept_bytes),
-            ]
-        )
-        if self.steps is not None and self.batch is not None:
-            rows.append(
-                [
-                    "",
-                    f"for {self.steps} steps of {self.batch} rows",
-                    str(self.memory(self.steps, self.batch)),
-                ]
-            )
-        parts.append(table(["kept", "for backward", "bytes"], rows, right=(2,)))
-        return "\n\n".join(
-            [*parts, "Figures are per step and row of the batch, where nothing else is said."]
-        )
+        parts += [self._operations_table("forward"), self._operations_table("backward")]
+        parts += [self._units_table(), self._kept_table()]
+        parts.append("Figures are per step and row of the batch, where nothing else is said.")
+        return "\n\n".join(parts)
 
     __repr__ = __str__
 
+    def _divided(self) -> str:
+        """Say how the batch is divided among threads."""
+        if not self.divisible:
+            return "the batch is not divided among threads: rows depend on each other"
+        threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
+        text = f"the batch is divided among up to {threads}"
+        if self.batch is None:
+            return text
+        return f"{text}: {self.batch} rows in {len(self.runner.shards(self.batch))}"
 
-def computed_in(schedule: Schedule) -> dict[Op, dict[int, tuple[int, int]]]:
-    """In which loops, by number, each operation is computed.
+    def _operations_table(self, walk: str) -> str:
+        rows = [
+            [o.name, o.op, o.line, o.became, _count(o.flops), _count(o.kept)]
+            for o in self.operations
+            if o.walk == walk
+        ]
+        last = ["kept bytes"] if walk == "forward" else []
+        head = ["value", "operation", "line", f"what became of it, {walk}", "flops", *last]
+        return table(head, [row[: len(head)] for row in rows], right=(4, 5))
 
-    How often, and for how many elements of a row.
+    def _units_table(self) -> str:
+        rows = [[u.walk, u.name, u.does, _count(u.flops), _count(u.bytes)] for u in self.units]
+        for walk in ("forward", "backward"):
+            units = [u for u in self.units if u.walk == walk]
+            products, others = (self.flops(walk, kind) for kind in ("products", "elementwise"))
+            does = f"products {products}, elementwise {others}"
+            figures = [_count(sum(u.flops for u in units)), _count(sum(u.bytes for u in units))]
+            rows.append([walk, "in all", does, *figures])
+        return table(["what runs", "", "", "flops", "bytes"], rows, right=(3, 4))
+
+    def _kept_table(self) -> str:
+        rows = [[k.name, k.what, _count(k.bytes)] for k in self.kept]
+        needed = f"{self.ratio:.3f} times the {self.formula} bytes of new states and gates"
+        rows.append(["in all", needed if self.formula else "", str(self.kept_bytes)])
+        if self.steps is not None and self.batch is not None:
+            memory = self.memory(self.steps, self.batch)
+            rows.append(["", f"for {self.steps} steps of {self.batch} rows", str(memory)])
+        return table(["kept", "for backward", "bytes"], rows, right=(2,))
+
+
+class _Fates:
+    """What became of each operation.
+
+    Parameters
+    ----------
+    runner : Runner
+    names : ValueNames
+    kept : dict of str to int
+        The bytes of each array that is kept for backward.
     """
-    found: dict[Op, dict[int, tuple[int, int]]] = {}
-    for k, loop in enumerate(loops(schedule), start=1):
-        read = set(loop.streams.values())
-        for var, ops in held(loop).items():
-            # others are the same number: an index, or put together of it and zeros
-            for op in ops[:1]:
-                if var not in read and (op.elementwise or op.op == "astype"):
-                    n = found.setdefault(op, {}).get(k, (0, 0))[0]
-                    found[op][k] = (n + 1, features(loop.domain))
+
+    def __init__(self, runner: Runner, names: ValueNames, kept: dict[str, int]) -> None:
+        self.runner, self.code, self.names, self.kept = runner, runner.code, names, kept
+        parts = names.parts
+        self.loops = {walk: parts.loops(walk) for walk in parts.of}
+        self.where = {walk: _computed_in(loops) for walk, loops in self.loops.items()}
+        self.products = {
+            part.value: part
+            for several in parts.of.values()
+            for part in several
+            if isinstance(part, (ProductPart, OverStepsPart))
+        }
+        self.hoisted = {*runner._forward.needed, *runner._backward.needed}
+        self.saved = {
+            parts.original(v): stored.array.name
+            for v, places in self.code.wanted.items()
+            for stored in places
+            if stored.array.role in LASTING
+        }
+        needed = {*_below(self.code.wanted), *self.code.originals.values()}
+        self.needed = {parts.original(v) for v in needed}
+
+    def operations(self) -> list[Operation]:
+        """Return all operations, in the order in which they were recorded."""
+        step = self.runner.step
+        return [
+            self._operation(walk, v)
+            for walk, values in (("forward", step.forward), ("backward", step.backward))
+            for v in values
+        ]
+
+    def _operation(self, walk: str, value: Value) -> Operation:
+        names, became, kept = self.names, self._became(walk, value), 0
+        if walk == "forward":
+            array = self.saved.get(value, "")
+            if array in self.kept:
+                kept = self.kept[array]
+                became += f"; kept as {array}"
+            elif value in self.where["backward"]:
+                became += "; again in backward"
+        line = str(value.node.where) if names.in_source(value.node) else ""
+        name, flops = names.names.get(value, ""), self._flops(value)
+        return Operation(walk, name, names.operation(value), line, became, flops, kept)
+
+    def _flops(self, value: Value) -> int:
+        product = self.products.get(value)
+        inside = sum(part.computed.get(value, 0) for loops in self.loops.values() for part in loops)
+        return inside + (0 if product is None else product.flops)
+
+    def _became(self, walk: str, value: Value) -> str:
+        sunk, part = self.code.sunk, self.products.get(value)
+        if not value.varies and value.batch is None:
+            return self._once(value)
+        if isinstance(part, OverStepsPart):
+            return "gradient product, sunk: one product over all steps"
+        if value in sunk.sums:
+            return "sum, sunk: over all steps and rows at the end"
+        if value in sunk.after:
+            return "after the loop, once"
+        if isinstance(part, ProductPart):
+            return _of_products(part)
+        if value in self.where[walk]:
+            return self._in_loops(value, self.where[walk][value])
+        return MOVED if self._is_moved(value) else "not needed"
+
+    def _once(self, value: Value) -> str:
+        """Say what became of a value that is the same in all steps and rows."""
+        if value in self.hoisted:
+            return "computed once per sequence"
+        if value in self.runner.after:
+            return "computed once, after backward"
+        # a matrix is packed as it is turned
+        return MOVED if facts_of(value.primitive).view is not None else "not needed"
+
+    def _in_loops(self, value: Value, loops: list[LoopPart]) -> str:
+        numbers = ", ".join(str(part.number) for part in loops)
+        if any(part.alone is not value for part in loops):
+            return f"fused into loop {numbers}"
+        kind = "loop" if is_gather(value) else "reduction"
+        return f"a {kind} of its own: loop {numbers}"
+
+    def _is_moved(self, value: Value) -> bool:
+        """Whether a value is made of others without any work: by where they are read or written."""
+        facts = facts_of(value.primitive)
+        if facts.view is not None or facts.pieces is not None or value.primitive is ASSEMBLED:
+            return True
+        same = is_zero(value.primitive) or is_identity(value.primitive)
+        return same or value in self.needed  # a sum of parts, each written into its place
+
+
+def _below(ends: Iterable[Value]) -> set[Value]:
+    """Return all values that some are computed from, and these."""
+    found: set[Value] = set()
+    stack = list(ends)
+    while stack:
+        v = stack.pop()
+        if v not in found:
+            found.add(v)
+            stack += v.sources
     return found
 
 
-def features(domain: Iterable[Any]) -> int:
-    """How many elements of a row a loop goes over."""
-    return int(np.prod([n for n in domain if n != B], dtype=int))
+def _computed_in(loops: Iterable[LoopPart]) -> dict[Value, list[LoopPart]]:
+    """Return for each value the loops in which it is computed."""
+    found: dict[Value, list[LoopPart]] = {}
+    for part in loops:
+        alone = [] if part.alone is None else [part.alone]  # it may be moved without arithmetic
+        for v in dict.fromkeys([*part.computed, *alone]):
+            found.setdefault(v, []).append(part)
+    return found
+
+
+def _of_products(part: ProductPart) -> str:
+    """Say what became of a sum of products."""
+    count = len(part.factors)
+    if count > 1:
+        found = f"{count} products with packed matrices"
+    else:
+        found = "product with a packed matrix"
+    found += "" if part.bias is None else " and the bias"
+    return found if count == 1 and part.bias is None else f"{found}, one sum"
 
 
 def _count(n: int) -> str:
@@ -402,7 +397,7 @@ def _count(n: int) -> str:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
-    """Columns as text; those in `right` are numbers."""
+    """Return columns as text; those in `right` are numbers."""
     every = [head, *rows]
     widths = [max(len(row[k]) for row in every) for k in range(len(head))]
     return "\n".join(

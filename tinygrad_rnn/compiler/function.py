@@ -1,12 +1,10 @@
-"""`tg.jit` of an ordinary function.
-
-Recorded once for given shapes, its elementwise runs as loops, one node on the tape.
+"""`tg.jit` of an ordinary function: it is recorded for given shapes, and a call is one node.
 
 A recording is made for each combination of structure, shapes, dtypes, needed gradients, and
-whatever else the function depends on (`ops/guards.py`). It holds the forward and the backward
-program, each as a straight line of compiled loops and NumPy calls (`Line`), and the program as it
-was traced, which is what is differentiated again for gradients of gradients, and what tangents are
-pushed through.
+whatever else the function depends on (`ops/guards/`). It holds the forward and the backward
+program, each as a straight line of compiled loops and NumPy calls (`HostProgram`), and the program
+as it was traced, which is what is differentiated again for gradients of gradients, and what
+tangents are pushed through.
 """
 
 from __future__ import annotations
@@ -14,8 +12,7 @@ from __future__ import annotations
 import types
 import warnings
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from operator import is_
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,18 +20,25 @@ import numpy as np
 from ..core.errors import TinygradError, TraceError
 from ..core.primitive import Array, Primitive, Spec
 from ..core.tape import Leaf, Node, Older, context, setting
-from ..core.tensor import FLOAT64, Tensor, tensor
+from ..core.tensor import FLOAT64, Tensor
 from ..core.trace import Program, trace
 from ..core.tree import leaves, unflatten
 from ..kernels.runtime import available, complain, raising
-from ..ops.guards import Changes, Guard, Guards, plain_key
+from ..ops.facts import ORDINARY
+from ..ops.guards import Changes, Guard
+from ..recurrent.captured import captured, value_of
 from ..recurrent.cell import name_of
-from ..recurrent.checkpoint import Stretch, as_primitive, captured, cut, value_of
-from .jit import KEPT, Jitted
-from .line import Line, NoCode
-from .op import CompileError, own_faults
-from .run import owner
-from .values import Builder, Value, alive, divide, given
+from ..recurrent.packing import cut
+from ..recurrent.segment import Segment, as_primitive
+from .arguments import rebuilt, structure_of, tensors_of
+from .cell import Jitted
+from .host import HostProgram, NoCode
+from .marshal import owner
+from .program import Builder, given
+from .recordings import KEPT
+from .remat import remade, residuals
+from .twice import check_result, check_same, unchanged
+from .value import CompileError, Value, alive, own_faults
 
 
 class Arrays(dict[str, Any]):
@@ -49,13 +53,13 @@ class JittedFunction(Jitted):
     Handed to `unroll` it is a compiled cell, as any `Jitted`.
     """
 
-    __slots__ = ("_recordings",)
+    __slots__ = ("_programs",)
 
-    _recordings: dict[Any, Recording]
+    _programs: dict[Any, Recording]
 
     def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__(function)
-        object.__setattr__(self, "_recordings", {})
+        object.__setattr__(self, "_programs", {})
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """What the function gives, computed by the recording for these shapes."""
@@ -65,18 +69,18 @@ class JittedFunction(Jitted):
             return self.plain(*args, **kwargs)
         found: dict[int, Any] = {}
         others: list[Any] = []
-        structure = _structure((args, kwargs), found, others)
-        guard = self._guards.now(others)
-        tensors = _tensors(list(found.values()), guard)
+        structure = structure_of((args, kwargs), found, others)
+        guard = self._code.guards.now(others)
+        tensors = tensors_of(list(found.values()), guard)
         grad = now.grad_enabled
         key = (
             structure,
             grad,
             tuple([(t.array.shape, t.array.dtype, grad and t.requires_grad) for t in tensors]),
         )
-        recording = self._recordings.get((key, guard.key))
+        recording = self._programs.get((key, guard.key))
         if recording is None:
-            if len(self._recordings) >= KEPT:
+            if len(self._programs) >= KEPT:
                 self._full()
                 return self.plain(*args, **kwargs)
             recording = self._record(key, guard, args, kwargs, tensors, grad)
@@ -97,7 +101,7 @@ class JittedFunction(Jitted):
     def _record(
         self, key: Any, guard: Guard, args: Any, kwargs: Any, tensors: list[Tensor], grad: bool
     ) -> Recording:
-        changes = Changes(self._guards, guard, f"tg.jit: '{name_of(self)}'")
+        changes = Changes(self._code.guards, guard, f"tg.jit: '{name_of(self)}'")
         try:
             made = Recording(self.plain, (args, kwargs), tensors, grad, guard.computed, changes)
             with own_faults(name_of(self)):
@@ -108,12 +112,12 @@ class JittedFunction(Jitted):
                 with setting(grad_enabled=False):
                     self.plain(*args, **kwargs)  # fails as well, and names the operands as they are
             raise
-        self._recordings[key, changes.kept().key] = made
+        self._programs[key, changes.kept().key] = made
         return made
 
     def _full(self) -> None:
-        if "full" not in self._recordings:
-            self._recordings["full"] = next(iter(self._recordings.values()))
+        if "full" not in self._programs:
+            self._programs["full"] = next(iter(self._programs.values()))
             warnings.warn(
                 f"tg.jit: '{name_of(self)}' was recorded {KEPT} times, for different shapes, numbers or values from outside; other calls run as "
                 "if it were not compiled. A number that changes from call to call is better handed over as a tensor, tg.tensor(number).",
@@ -142,101 +146,11 @@ class JittedFunction(Jitted):
         CompileError
             If the function was not called yet (nor unrolled, as a cell).
         """
-        if self._recordings and xs is None:
-            return [r for k, r in self._recordings.items() if k != "full"][-1].source()
-        if self._runners or xs is not None:
+        if self._programs and xs is None:
+            return [r for k, r in self._programs.items() if k != "full"][-1].source()
+        if self._code.runners or xs is not None:
             return super().source(xs, state)
         raise CompileError(f"tg.jit: '{name_of(self)}' was not called yet, so nothing is compiled")
-
-
-def _is_given(x: Any) -> bool:
-    """Whether an argument is given to the recording at each call.
-
-    A tensor, or an array of numbers.
-    """
-    return isinstance(x, Tensor) or (
-        isinstance(x, (np.ndarray, np.generic)) and x.dtype.kind in "fbiu"
-    )
-
-
-def _is_nest(x: Any) -> bool:
-    kind = type(x)
-    return kind in (dict, tuple, list) or (isinstance(x, tuple) and hasattr(kind, "_fields"))
-
-
-def _structure(
-    tree: Any, found: dict[int, Any], others: list[Any], nests: dict[int, int] | None = None
-) -> Any:
-    """How arguments are nested, as a key, with numbers and texts as they are.
-
-    Tensors and arrays are put into `found` by identity, each once; what has to be followed to find
-    out what it is goes to `others`.
-    """
-    kind = type(tree)
-    if _is_given(tree):
-        if id(tree) in found:  # the same again: which one
-            return list(found).index(id(tree))
-        found[id(tree)] = tree
-        return kind if not isinstance(tree, Tensor) else Tensor
-    if _is_nest(tree):
-        nests = {} if nests is None else nests
-        if id(tree) in nests:
-            return (kind, nests[id(tree)])
-        nests[id(tree)] = len(nests)
-        if kind is dict:
-            return (
-                dict,
-                *[
-                    (type(key), key, _structure(value, found, others, nests))
-                    for key, value in tree.items()
-                ],
-            )
-        return (kind, *[_structure(value, found, others, nests) for value in tree])
-    key = plain_key(tree)
-    if key is not None:
-        return key
-    if type(tree) is types.MethodType:  # another object at each access
-        others += (tree.__func__, tree.__self__)
-        return types.MethodType
-    others.append(tree)
-    return None
-
-
-def _rebuilt(tree: Any, handles: dict[int, Tensor], made: dict[int, Any]) -> Any:
-    """The same nest with tensors in place of tensors and arrays, by the identity of these; `made` gets its parts by the identity of those there."""
-    if _is_given(tree):
-        return handles[id(tree)]
-    if not _is_nest(tree):
-        return tree
-    if id(tree) in made:
-        return made[id(tree)]
-    if type(tree) is dict:
-        made[id(tree)] = entries = {}
-        entries.update({key: _rebuilt(value, handles, made) for key, value in tree.items()})
-        return entries
-    if type(tree) is list:
-        made[id(tree)] = several = []
-        several += [_rebuilt(value, handles, made) for value in tree]
-        return several
-    parts = [_rebuilt(value, handles, made) for value in tree]
-    made[id(tree)] = found = type(tree)(*parts) if hasattr(tree, "_fields") else tuple(parts)
-    return found
-
-
-def _tensors(found: list[Any], guard: Guard) -> list[Tensor]:
-    """Tensors for the arguments.
-
-    An array becomes one of the floating dtype that the tensors have.
-    """
-    if all(isinstance(x, Tensor) for x in found):
-        return found
-    dtypes = [x.dtype for x in found if isinstance(x, Tensor) and x.dtype.kind == "f"]
-    dtypes = dtypes or [t.dtype for _, t in guard.tensors if t.dtype.kind == "f"]
-    dtype = dtypes[0] if dtypes else None
-    return [
-        x if isinstance(x, Tensor) else tensor(x, dtype if x.dtype.kind == "f" else None)
-        for x in found
-    ]
 
 
 class Recording:
@@ -268,21 +182,21 @@ class Recording:
     ) -> None:
         older = Older()
         given_ids: dict[int, Any] = {}
-        _structure(arguments, given_ids, [])
+        structure_of(arguments, given_ids, [])
         self.result: Any = None  # its structure
         self.others: list[Any] = []  # its parts that are no tensors, None in place of tensors
 
         def run(*handles: Tensor) -> list[Tensor]:
             nests: dict[int, Any] = {}
-            args, kwargs = _rebuilt(arguments, dict(zip(given_ids, handles, strict=True)), nests)
+            args, kwargs = rebuilt(arguments, dict(zip(given_ids, handles, strict=True)), nests)
             before = [
                 (nest, list(nest), list(nest.values()) if type(nest) is dict else [])
                 for nest in nests.values()
             ]
             result = function(*args, **kwargs)
             for nest, parts, entries in before:
-                if not _unchanged(nest, parts) or (
-                    type(nest) is dict and not _unchanged(nest.values(), entries)
+                if not unchanged(nest, parts) or (
+                    type(nest) is dict and not unchanged(nest.values(), entries)
                 ):
                     raise TraceError(
                         f"{changes.what} changes a {type(nest).__name__} that it is given; a recording cannot. Return what is new"
@@ -297,8 +211,8 @@ class Recording:
             return program, self.others
 
         (self.traced, one), (again, two) = recorded(), recorded()
-        _check_same(self.traced, again)
-        _check_result(one, two, changes.what)
+        check_same(self.traced, again)
+        check_result(one, two, changes.what)
         self.captured = captured(self.traced.outputs, older, set(self.traced.inputs))
         self.once = {n: value_of(n, outside) for n in self.captured if not isinstance(n, Leaf)}
         self.wrt = (
@@ -310,70 +224,62 @@ class Recording:
 
     def compile(self) -> None:
         """Make the forward and the backward program of what was recorded."""
-        traced, wrt = self.traced, self.wrt
-        given_nodes = [*traced.inputs, *self.captured]
-        live = set(wrt)
-        for node in Program(given_nodes, traced.outputs).nodes:
+        given_nodes = [*self.traced.inputs, *self.captured]
+        computed, constant = self._sorted_outputs(given_nodes)
+        self.dtypes = [o.dtype for o in computed]
+        if len(set(self.dtypes)) > 1:  # they become one vector, which has one dtype
+            computed = [_wide(o) for o in computed]
+        self.program = Program(given_nodes, computed)
+        self.shapes = [o.shape for o in computed]
+        builder = Builder()
+        values = [given(n) for n in given_nodes]
+        builder.known.update(zip(given_nodes, values, strict=True))
+        forward: list[Value] = []
+        builder.add(Program(given_nodes, [*computed, *constant]).nodes, forward)
+        results = [builder.value(o) for o in [*computed, *constant]]
+        self.count = len(results)
+        keep: list[Value] = []
+        self._backward: HostProgram | None = None
+        found: list[Node | None] = []
+        if computed:
+            back = self.program.backward(self.wrt)
+            found = back.outputs
+            seeds = [given(n) for n in back.inputs[-len(computed) :]]
+            builder.known.update(zip(back.inputs[-len(computed) :], seeds, strict=True))
+            backward: list[Value] = []
+            builder.add(back.nodes, backward)
+            gradients = [builder.value(o) for o in found if o is not None]
+            wanted = set(alive([*forward, *backward], [*results, *gradients]))
+            forward = [v for v in forward if v in wanted]
+            keep, self._backward = _backward_of(
+                forward, alive(backward, gradients), values, results, gradients, seeds
+            )
+        # for each given node the place of its gradient among those that `backward` computes
+        self.gradient_of = _places(given_nodes, self.wrt, found)
+        self._forward = HostProgram(forward, values, [*results, *keep], "forward")
+
+    def _sorted_outputs(self, given_nodes: Sequence[Node]) -> tuple[list[Node], list[Node]]:
+        """Return the outputs that have gradients, and those that are computed and have none.
+
+        `outputs` gets for each tensor of the result where it comes from.
+        """
+        live = set(self.wrt)
+        for node in Program(given_nodes, self.traced.outputs).nodes:
             if any(source in live for source, _, _ in node.edges):
                 live.add(node)
-        # for each tensor of the result where it comes from
-        self.outputs: list[tuple[str, Any]] = []
+        self.outputs: list[tuple[str, int]] = []
         computed: list[Node] = []
-        kept: list[Node] = []
-        for o in traced.outputs:
+        constant: list[Node] = []
+        for o in self.traced.outputs:
             if o in given_nodes:
                 self.outputs.append(("given", given_nodes.index(o)))
             elif o in live:
                 self.outputs.append(("live", len(computed)))
                 computed.append(o)
             else:
-                self.outputs.append(("constant", len(kept)))
-                kept.append(o)
-        self.dtypes = [o.dtype for o in computed]
-        if len(set(self.dtypes)) > 1:  # they become one vector, which has one dtype
-            computed = [_wide(o) for o in computed]
-        self.program = Program(given_nodes, computed)
-        whole = Program(given_nodes, [*computed, *kept])
-        self.shapes = [o.shape for o in computed]
-        builder = Builder()
-        values = [given(n) for n in given_nodes]
-        builder.known.update(zip(given_nodes, values, strict=True))
-        forward: list[Value] = []
-        builder.add(whole.nodes, forward)
-        results = [builder.value(o) for o in [*computed, *kept]]
-        self.count = len(results)
-        keep: list[Value] = []
-        self._backward: Line | None = None
-        if computed:
-            back = self.program.backward(wrt)
-            seeds = [given(n) for n in back.inputs[-len(computed) :]]
-            builder.known.update(zip(back.inputs[-len(computed) :], seeds, strict=True))
-            backward: list[Value] = []
-            builder.add(back.nodes, backward)
-            gradients = [builder.value(o) for o in back.outputs if o is not None]
-            forward = [
-                v for v in forward if v in set(alive([*forward, *backward], [*results, *gradients]))
-            ]
-            keep, program, names = divide(forward, alive(backward, gradients), results, gradients)
-            self._backward = Line(
-                program,
-                [*values, *[names[v] for v in keep], *seeds],
-                [names.get(x, x) for x in gradients],
-                "backward",
-            )
-        found = iter(range(len(wrt)))
-        places = iter(
-            []
-            if not computed
-            else [k for k, o in enumerate(o for o in back.outputs if o is not None)]
-        )
-        asked = set(wrt)
-        # for each given node the place of its gradient among those that `backward` computes
-        self.gradient_of: list[int | None] = []
-        for n in given_nodes:
-            wanted = computed and n in asked and back.outputs[next(found)] is not None
-            self.gradient_of.append(next(places) if wanted else None)
-        self._forward = Line(forward, values, [*results, *keep], "forward")
+                self.outputs.append(("constant", len(constant)))
+                constant.append(o)
+        return computed, constant
 
     def __call__(self, tensors: list[Tensor]) -> Any:
         """The result for tensors of the recorded shapes."""
@@ -422,6 +328,38 @@ class Recording:
         return "\n\n".join([f"# --- {line.name} ---\n\n{line.source()}" for line in lines])
 
 
+def _backward_of(
+    forward: Sequence[Value],
+    backward: Sequence[Value],
+    values: Sequence[Value],
+    results: Sequence[Value],
+    gradients: Sequence[Value],
+    seeds: Sequence[Value],
+) -> tuple[list[Value], HostProgram]:
+    """Return what the forward program leaves for the backward one, and the backward program."""
+    order = {v: k for k, v in enumerate(forward)}
+    read = dict.fromkeys(i for v in backward for i in v.sources if i in order)
+    read.update(dict.fromkeys(g for g in gradients if g in order))
+    found = residuals(read, {*values, *results}, ORDINARY)
+    needed = set(alive([*(v for v in forward if v not in found), *backward], gradients))
+    used = {i for v in needed for i in v.sources} | set(gradients)
+    keep = sorted(
+        {*found, *(r for r in results if r in used and r in order)}, key=order.__getitem__
+    )
+    program, names = remade([*forward, *backward], keep, gradients)
+    inputs = [*values, *[names[v] for v in keep], *seeds]
+    return keep, HostProgram(program, inputs, [names.get(g, g) for g in gradients], "backward")
+
+
+def _places(
+    given_nodes: Sequence[Node], wrt: Sequence[Node], found: Sequence[Node | None]
+) -> list[int | None]:
+    """Return for each given node the place of its gradient among those that there are."""
+    there = [n for n, o in zip(wrt, found, strict=False) if o is not None]
+    place = {n: k for k, n in enumerate(there)}
+    return [place.get(n) for n in given_nodes]
+
+
 def _array(x: Any) -> Array:
     return x if type(x) is np.ndarray else np.asarray(x)
 
@@ -433,7 +371,7 @@ def _wide(node: Node) -> Node:
     return wide.node or wide.leaf()
 
 
-class _Call(Stretch):
+class _Call(Segment):
     """One call of a recorded function as a node on the tape."""
 
     reads = "goes through a compiled function, which needs"
@@ -471,7 +409,7 @@ class _Call(Stretch):
         return cut(whole, recording.shapes) if len(results) > 1 else [whole]
 
     def did(self) -> Any:
-        """See `Stretch.did`."""
+        """See `Segment.did`."""
         return self.recording
 
     def pack(self, parts: Sequence[Any]) -> Any:
@@ -497,89 +435,3 @@ class _Call(Stretch):
 
 
 JIT: Primitive = as_primitive("jit")
-
-
-def _check_same(one: Program, two: Program) -> None:
-    """Raise a TraceError if two recordings of a function differ.
-
-    What is drawn or counted inside would be the same at each call.
-    """
-
-    def words(program: Program) -> Iterator[tuple[Node, Any]]:
-        """What is done, in order, with each constant where it is first used.
-
-        Nodes by their place in this list.
-        """
-        known = {n: k for k, n in enumerate(program.inputs)}
-
-        def place(node: Any) -> Iterator[tuple[Node, Any]]:
-            if isinstance(node, Leaf) and node not in known:
-                known[node] = len(known)
-                yield node, node.value
-
-        for node in program.nodes:
-            for i in node.inputs:
-                yield from place(i)
-            yield (
-                node,
-                (
-                    node.op,
-                    [known[i] if isinstance(i, Node) else i for i in node.inputs],
-                    list(node.params.values()),
-                ),
-            )
-            known[node] = len(known)
-        for o in program.outputs:
-            yield from place(o)
-            yield o, known[o]
-
-    for (a, left), (_, right) in zip(words(one), words(two), strict=False):
-        if not _equal(left, right):
-            raise TraceError(
-                f"tg.jit: a number or an array{a.where.described()} was not the same in two recordings of the function: random numbers of NumPy, the "
-                "time, or a count of calls. Hand over what changes from call to call as an argument."
-            )
-    if len(one.nodes) != len(two.nodes):
-        raise TraceError(
-            "tg.jit: the function did not do the same in two recordings; it may not depend on how often it was called"
-        )
-
-
-def _equal(a: Any, b: Any) -> bool:
-    """Whether two settings are the same.
-
-    Objects that are neither numbers nor arrays count as such.
-    """
-    if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
-        return a is b or (
-            type(a) is type(b)
-            and (a.dtype, a.shape) == (b.dtype, b.shape)
-            and a.tobytes() == b.tobytes()
-        )
-    if type(a) is not type(b):
-        return False
-    if isinstance(a, (tuple, list)):
-        return len(a) == len(b) and all(_equal(x, y) for x, y in zip(a, b, strict=True))
-    if isinstance(a, slice):
-        return _equal((a.start, a.stop, a.step), (b.start, b.stop, b.step))
-    return repr(a) == repr(b) or not isinstance(a, (bool, int, float, str, np.generic, np.dtype))
-
-
-def _unchanged(several: Any, parts: list[Any]) -> bool:
-    return len(several) == len(parts) and all(map(is_, several, parts))
-
-
-def _check_result(one: Sequence[Any], two: Sequence[Any], what: str) -> None:
-    """Raise a TraceError if what is no tensor in a result differs between two recordings, or hides tensors."""
-    for a, b in zip(one, two, strict=False):
-        if a is None and b is None:
-            continue
-        found = Guards(a).now().traced()
-        if found:
-            raise TraceError(
-                f"{what} returns tensors inside a {type(a).__name__} ({found}); return them in tuples, lists or dicts"
-            )
-        if not _equal(a, b):
-            raise TraceError(
-                f"{what} returned {a!r} in one recording and {b!r} in the other: a recording gives the same at each call"
-            )

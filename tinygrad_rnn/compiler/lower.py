@@ -1,591 +1,373 @@
-"""From the operations of one step to loops.
+"""From the program of one step to statements: where each value is stored, and what computes it.
 
-What is stored, which operations share a loop, and the text of the module.
-
-Every value of a batch is laid out with the batch last, (features, batch): a gate is then one
-contiguous piece of the sums of all gates, elementwise work is one flat loop over all of it, and a
-product with a weight is one matrix product without a transpose.
-
-A value is *stored* if something reads it as a whole: the products, the reductions, the next step,
-or the backward walk. Everything else is written into the loop that uses it. Slices, transposes and
-reshapes are no work at all: they become indices. Where a loop would write parts that come from
-different places (the gradient of a slice, a concatenation), it is cut into one loop for each part.
+A value is stored if something reads it outside of the loops that compute it: a product, another
+group of loops, the next step, the backward walk. Everything else stays in registers.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Container, Generator, Iterable, Iterator, Sequence
-from typing import Any
+import enum
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
-import numpy as np
+from ..loops import ir
+from ..loops.expression import Collecting, collecting
+from ..loops.linear import Linear, linears
+from ..ops.facts import AtIndices, Scatter, facts_of
+from .arrays import Arrays
+from .fusion import FusionGroup, Rules, fuse
+from .gather import Gathers, Where, is_gather
+from .internal import AFFINE, ASSEMBLED, COPY, ZEROS
+from .layout import Layout, base, contiguous, layout_of
+from .nest import Nest
+from .nestplan import Target
+from .prepare import copy_of, prepared
+from .products import factors
+from .value import B, Given, Refused, Value, alive, unsupported
 
-from ..core.tape import Leaf
-from ..ops.define import axes_of
-from .exchange import B
-from .op import Op
-from .scalars import Operand, converted, expression, kind_of, literal
-from .views import PIECES, VIEWS, Index, Piece, Place, Restore, pieces, symbolic, view
-
-ZERO = "zero"  # a value that is known to be zero
-
-REDUCTIONS = ("sum", "max", "min", "any", "all")
-COSTLY = (
-    "exp",
-    "expm1",
-    "log",
-    "log1p",
-    "tanh",
-    "sigmoid",
-    "erf",
-    "softplus",
-    "log_sigmoid",
-    "logaddexp",
-    "power",
-    "sin",
-    "cos",
-    "sqrt",
-    "elu",
-)
+WAY_OUT = "there is no code for it. Compute it outside the step and hand the result over in x"
 
 
-class Store:
-    """An array that holds a value: one flat array of the generated code.
+class When(enum.Enum):
+    """Which value of an array a step means, if the array has one for each of several steps."""
 
-    Attributes
-    ----------
-    name : str
-        Of the array in the code.
-    op : Op
-    base : str
-        Where the value of this step begins, such as "s * 64 * B".
-    wide : bool
-        A value without a batch, repeated for each row, so that a loop over (features, batch) can
-        walk along it.
-    """
-
-    def __init__(self, name: str, op: Op, base: str = "0", wide: bool = False) -> None:
-        self.name, self.op, self.base, self.wide = name, op, base, wide
-        self.strides: list[tuple[int, int]] = []  # of each axis: (constant, multiple of B)
-        step = 1
-        for n in reversed(op.shape):
-            if n == B:
-                self.strides.append((1, 0))
-            else:
-                self.strides.append((0, step) if op.batch is not None or wide else (step, 0))
-                step *= n
-        self.strides.reverse()
-
-    @classmethod
-    def at_each(cls, name: str, op: Op, which: str) -> Store:
-        """An array with a value for each step: that of step `which`."""
-        return cls(name, op, f"{which} * {op.size}{' * B' if op.batch is not None else ''}")
+    THIS = "of this step, in the order in which they run"
+    NEXT = "of the next step"
+    TIME = "of the time of this step"
+    TURN = "of the two, that of this step"
+    OTHER = "of the two, the other one"
+    ONCE = "the only one"
 
     @property
-    def size(self) -> str:
-        """Elements, as code."""
-        return f"{self.op.size} * B" if self.op.batch is not None else str(self.op.size)
-
-    def spot(self, place: str) -> str:
-        """An element, as code."""
-        return (
-            f"{self.name}[{place}]" if self.base == "0" else f"{self.name}[{self.base} + {place}]"
-        )
-
-    def filled(self, value: str) -> list[str]:
-        """The lines that set all elements: for numba a loop is much less work than a slice."""
-        start = f"o{self.name}"
-        return [
-            f"{start} = U({self.base})",
-            f"for q in range(U({counted(self.size)})):",
-            f"    {self.name}[{start} + q] = {value}",
-        ]
+    def index(self) -> Linear:
+        """The number of the value in its array."""
+        if self is When.ONCE:
+            return Linear()
+        names = {When.TIME: "t", When.TURN: "turn", When.OTHER: "other"}
+        found = Linear.of(names.get(self, "s"))
+        return found + 1 if self is When.NEXT else found
 
 
-def counted(size: Any) -> str:
-    """How often a loop runs, as code.
+class Stored(NamedTuple):
+    """Where a value is stored; `adds`: it is added to what stands there."""
 
-    For LLVM no constant, as it would write out loops over few features one by one, for minutes.
-    """
-    return f"{size}" if "B" in str(size) else f"{size} * one"
+    array: ir.Array
+    when: When
+    adds: bool = False
+
+    @property
+    def place(self) -> Linear:
+        """Where the value of a step begins."""
+        return self.when.index * self.array.block
+
+    @property
+    def moves(self) -> bool:
+        """Whether each step has a value of its own."""
+        return self.when is not When.ONCE
+
+    @property
+    def of_all_steps(self) -> bool:
+        """Whether the array has the values of all steps, or one that is the same at all."""
+        if self.array.role is ir.Role.FIXED:
+            return True
+        return self.when in (When.THIS, When.NEXT, When.TIME)
 
 
-def linear(constant: int, batches: int) -> str:
-    """``constant + batches * B`` as code."""
-    parts = [f"{batches} * B" if batches != 1 else "B"] if batches else []
-    return " + ".join([*parts, *([str(constant)] if constant or not parts else [])])
-
-
-# --- loops -----------------------------------------------------------------------------------------------------------------------
-
-
-class Loop:
-    """A loop nest over one domain: reads, scalar statements and writes.
-
-    Arrays are read at unsigned places, for which numba asks no question about negative ones; a
-    slice of each would take several times as long to compile. No two loops of a function share a
-    variable, which numba would have to tell apart.
+class Lowered(NamedTuple):
+    """The statements of a step.
 
     Attributes
     ----------
-    domain : tuple of int or B
-        B, if there, stands last.
-    count : iterator of int
-        The numbers of variables.
+    statements : list of Statement
+    packs : list of Statement
+        What is done once before the loop over time.
+    arrays : list of Array
+        All that they touch.
     """
 
-    def __init__(self, domain: tuple[Any, ...], count: Iterator[int]) -> None:
-        self.domain, self.count = domain, count
-        self.streams: dict[tuple[str, str, tuple[tuple[int, int], ...]], str] = {}
-        self.lines: list[str] = []
-        self.writes: list[tuple[str, str, tuple[tuple[int, int], ...], str, str]] = []
-        self.memo: dict[Any, str] = {}
-        self.used: set[str] = set()
-
-    def stream(self, store: Store, index: Index) -> tuple[str, str, tuple[tuple[int, int], ...]]:
-        """Array, base and the stride of each variable."""
-        strides = [(0, 0)] * len(self.domain)
-        constant, batches = 0, 0
-        for (var, step, offset), (c, b) in zip(index, store.strides, strict=True):
-            constant, batches = constant + offset * c, batches + offset * b
-            if var is not None:
-                strides[var] = (strides[var][0] + step * c, strides[var][1] + step * b)
-        if store.wide:
-            strides[-1] = (1, 0)
-        begin = linear(constant, batches)
-        base = (
-            store.base
-            if begin == "0"
-            else begin
-            if store.base == "0"
-            else f"{store.base} + {begin}"
-        )
-        return store.name, base, tuple(strides)
-
-    def read(self, store: Store, index: Index) -> str:
-        """The variable with an element of a stored value."""
-        key = self.stream(store, index)
-        if key not in self.streams:
-            self.streams[key] = f"v{next(self.count)}"
-        return self.streams[key]
-
-    def let(self, text: str, comment: str = "") -> str:
-        """A new variable with the value of an expression."""
-        name = f"v{next(self.count)}"
-        self.lines.append(f"{name} = {text}" + (f"  # {comment}" if comment else ""))
-        return name
-
-    def write(
-        self, store: Store, index: Index, value: str, how: str = "{v}", zero: str = "F(0.0)"
-    ) -> None:
-        """Store an element; `how` says what of the new value {v} and of what stands there {a}."""
-        if value != ZERO or how == "{v}":
-            self.writes.append((*self.stream(store, index), value if value != ZERO else zero, how))
-
-    def text(self, offsets: dict[str, str]) -> list[str]:
-        """The loop nest as code.
-
-        What it needs of places that are the same for a whole step stands in `offsets`, with their
-        names.
-
-        The longest run of last axes over which every stream is contiguous or constant is one loop.
-        """
-        if not self.writes:
-            return []
-        every = [*self.streams, *[w[:3] for w in self.writes]]
-        run = 0
-        for count in range(1, len(self.domain) + 1):
-            if all(_flat(strides, self.domain, count) for _, _, strides in every):
-                run = count
-        outer = len(self.domain) - max(run, 1) if self.domain else 0
-        lines: list[str] = []
-        pad = ""
-        for k in range(outer):
-            lines.append(f"{pad}for i{k} in range({counted(self.domain[k])}):")
-            pad += "    "
-        inner = self.domain[outer:]
-        here: dict[str, str] = {}
-        length = linear_product(inner)
-        body: list[str] = []
-
-        def at(base: str, strides: tuple[tuple[int, int], ...]) -> str:
-            parts = [] if base == "0" else [base]
-            parts += [
-                f"i{k} * ({linear(*strides[k])})" if strides[k] != (1, 0) else f"i{k}"
-                for k in range(outer)
-                if strides[k] != (0, 0)
-            ]
-            return " + ".join(parts) or "0"
-
-        def spot(array: str, base: str, strides: tuple[tuple[int, int], ...], name: str) -> str:
-            """An element; where it begins is computed before the loop."""
-            kind, text = _kind(strides, inner, outer), at(base, strides)
-            known = here if outer else offsets
-            if text not in known:
-                known[text] = f"o{name}" if outer else f"p{len(offsets)}"
-                if outer:
-                    lines.append(f"{pad}o{name} = U({text})")
-            o = known[text]
-            return (
-                f"{array}[{o}]"
-                if kind == "constant"
-                else f"{array}[{o} + q]"
-                if kind == "contiguous"
-                else f"{array}[{o} + q * U({linear(*strides[-1])})]"
-            )
-
-        for (array, base, strides), name in self.streams.items():
-            line = f"{name} = {spot(array, base, strides, name)}"
-            if _kind(strides, inner, outer) == "constant":
-                lines.append(pad + line)
-            else:
-                body.append(line)
-        body += self.lines
-        for array, base, strides, value, how in self.writes:
-            place = spot(array, base, strides, f"w{next(self.count)}")
-            body.append(f"{place} = {how.format(a=place, v=value)}")
-        lines.append(f"{pad}for q in range(U({counted(length)})):")
-        return [*lines, *(f"{pad}    {line}" for line in body)]
+    statements: list[ir.Statement]
+    packs: list[ir.Statement]
+    arrays: list[ir.Array]
 
 
-def linear_product(sizes: Iterable[Any]) -> str:
-    """The product of sizes, as code."""
-    sizes = list(sizes)
-    constant = math.prod(n for n in sizes if n != B)
-    return (f"{constant} * B" if constant != 1 else "B") if B in sizes else str(constant)
+def _has_loop(value: Value) -> bool:
+    """Whether a value is computed element by element."""
+    if value.leaf or 0 in value.shape:
+        return False
+    return value.scalar or facts_of(value.primitive).casts
 
 
-def _flat(strides: tuple[tuple[int, int], ...], domain: tuple[Any, ...], count: int) -> bool:
-    """Whether the last `count` axes can be walked as one: contiguous, or standing still."""
-    tail = strides[len(domain) - count :]
-    if all(s == (0, 0) for s in tail):
-        return True
-    expected = (1, 0)
-    for s, n in zip(reversed(tail), reversed(domain[len(domain) - count :]), strict=True):
-        if s != expected and n != 1:
-            return False
-        expected = (0, expected[0]) if n == B else (expected[0] * n, expected[1] * n)
-    return True
+def _is_reduction(value: Value) -> bool:
+    if value.leaf or facts_of(value.primitive).reduction is None:
+        return False
+    return 0 not in value.shape and 0 not in value.inputs[0].shape
 
 
-def _kind(strides: tuple[tuple[int, int], ...], inner: tuple[Any, ...], outer: int) -> str:
-    tail = strides[outer:]
-    if all(s == (0, 0) for s in tail):
-        return "constant"
-    return "contiguous" if _flat(strides, (*[1] * outer, *inner), len(inner)) else "strided"
+def lower(
+    program: Sequence[Value],
+    given: Mapping[Value, Stored],
+    wanted: Mapping[Value, Sequence[Stored]],
+    own: Iterable[Value],
+    arrays: Arrays,
+) -> Lowered:
+    """Return the statements that compute and store what is wanted of a program.
 
-
-# --- a program of stored values ------------------------------------------------------------------------------------------------
-
-
-_Walk = Generator[tuple[Op, Index], Any, str]
-
-
-class Block:
-    """What loops are made of: where values are, and how others are computed from them.
-
-    Attributes
+    Parameters
     ----------
-    stores : dict of Op to Store
-        Every value that is stored, or will be.
-    ready : set of Op
-        Those that can be read now.
-    recorded : container of Op
-        The user's own operations, in which even a zero that is added counts: it makes 0 of -0.
-    costly : dict of Op to set
-        In which loops an expensive operation was written out.
-    once : callable
-        Where a value stands that is computed before the loop over time; given it, and whether it is
-        to be repeated for each row.
-    visits : int
-        How many operations were looked at so far, all walks together: tests hold that it grows with
-        the number of operations, not of paths.
+    program : sequence of Value
+        In order.
+    given : mapping of Value to Stored
+        What is there.
+    wanted : mapping of Value to sequence of Stored
+        Where values have to be stored.
+    own : iterable of Value
+        Values of the backward program itself.
+    arrays : Arrays
+
+    Raises
+    ------
+    CompileError
+        If there is no code for an operation.
     """
+    found = _Lowering(program, given, wanted, set(own), arrays)
+    statements = found.statements()
+    every = ir.arrays([*found.packs.values(), *statements])
+    return Lowered(statements, list(found.packs.values()), every)
+
+
+class _Lowering:
+    """One program on its way to statements."""
 
     def __init__(
         self,
-        stores: dict[Op, Store],
-        base: np.dtype[Any],
-        recorded: Container[Op],
-        once: Callable[[Op, bool], Store],
+        program: Sequence[Value],
+        given: Mapping[Value, Stored],
+        wanted: Mapping[Value, Sequence[Stored]],
+        own: set[Value],
+        arrays: Arrays,
     ) -> None:
-        self.stores, self.base, self.recorded, self.once = stores, base, recorded, once
-        self.ready: set[Op] = set()
-        self.costly: dict[Op, set[int]] = {}
-        # for a domain what is known to read from one place
-        self.uncut: dict[tuple[Any, ...], set[tuple[Op, Index]]] = {}
-        self.visits = 0
-
-    def value(self, loop: Loop, op: Op, index: Index, top: bool = False) -> str:
-        """A variable with an element of a value, read or computed in the loop."""
-        # each waits for the next: chains may be longer than Python's stack
-        walks: list[_Walk] = [self._value(loop, op, index, top)]
-        found: str | None = None
-        while walks:
-            try:
-                source, place = walks[-1].send(found)
-            except StopIteration as done:
-                walks.pop()
-                found = done.value
-            else:
-                walks.append(self._value(loop, source, place))
-                found = None
-        assert found is not None
-        return found
-
-    def _value(self, loop: Loop, op: Op, index: Index, top: bool = False) -> _Walk:
-        """`value`, which yields what it needs first: values and where they are read.
-
-        Each is answered with its variable.
-        """
-        if 1 in op.shape:
-            index = tuple(
-                (None, 1, 0) if n == 1 else p for p, n in zip(index, op.shape, strict=True)
-            )
-        key = (op, index)
-        if key in loop.memo:
-            return loop.memo[key]
-        self.visits += 1
-        if op in self.ready and not top:
-            found = loop.read(self.stores[op], index)
-        elif is_zero(op):
-            found = ZERO
-        elif constant(op):
-            wide = bool(loop.domain) and loop.domain[-1] == B and op.size > 1
-            found = loop.read(self.once(op, wide), index)
-        elif op.op == "astype":
-            found = self._cast(loop, op, (yield op.inputs[0], index))
-        elif op.op in VIEWS and symbolic(op):
-            try:
-                source, place = view(op, index)
-            except Restore as missing:
-                if missing.op not in self.ready:
-                    raise
-                store = self.stores[missing.op]  # in memory the features are in the same order
-                found = loop.read(Store(store.name, op, store.base, store.wide), index)
-            else:
-                found = yield source, place
-        elif op.op in PIECES and symbolic(op):
-            inside = self._piece(loop, op, index)
-            found = ZERO if inside is None else (yield inside.source, inside.place(index))
-        elif op.elementwise:
-            texts = []
-            for i in op.inputs:
-                if isinstance(i, Op):
-                    lead = len(op.shape) - len(i.shape)
-                    i = yield (
-                        i,
-                        tuple(
-                            (None, 1, 0) if n == 1 else p
-                            for p, n in zip(index[lead:], i.shape, strict=True)
-                        ),
-                    )
-                texts.append(i)
-            found = self._elementwise(loop, op, texts)
-        else:
-            raise Restore(op)
-        loop.memo[key] = found
-        return found
-
-    def _elementwise(self, loop: Loop, op: Op, texts: list[Any]) -> str:
-        """An operation on variables (and numbers)."""
-        # gradients of parts: others have none
-        if op not in self.recorded and op.op in ("add", "subtract") and op.dtype.kind == "f":
-            if texts[1] == ZERO:
-                return str(texts[0])
-            if op.op == "add" and texts[0] == ZERO:
-                return str(texts[1])
-        operands = []
-        for text, i in zip(texts, op.inputs, strict=True):
-            dtype = i.dtype if isinstance(i, Op) else None
-            operands.append(
-                Operand(
-                    text
-                    if text != ZERO or dtype is None
-                    else literal(0, kind_of(dtype, self.base)),
-                    dtype,
-                )
-            )
-        text, called = expression(op, operands, self.base)
-        loop.used |= called
-        if op.op in COSTLY:
-            self.costly.setdefault(op, set()).add(id(loop))
-        return loop.let(text, op.op)
-
-    def _cast(self, loop: Loop, op: Op, value: str) -> str:
-        source = op.inputs[0].dtype
-        if value == ZERO or op.dtype == source:
-            return value
-        text, called = converted(value, source, op.dtype, self.base)
-        loop.used |= called
-        return loop.let(text, "astype")
-
-    def _piece(self, loop: Loop, op: Op, index: Index) -> Piece | None:
-        """The piece in which a place lies, throughout the loop; None.
-
-        Between pieces there are zeros.
-        """
-        for piece in pieces(op):
-            touched, inside = True, True
-            for (var, step, offset), bound in zip(index, piece.bounds, strict=True):
-                if bound is not None:
-                    if step != 1 and var is not None:
-                        raise Restore(op)
-                    last = offset + (loop.domain[var] - 1 if var is not None else 0)
-                    touched = touched and offset < bound.stop and last >= bound.start
-                    inside = inside and offset >= bound.start and last < bound.stop
-            if touched and not inside:  # a loop that was not cut where the piece ends
-                raise Restore(op)
-            if touched:
-                return piece
-        return None
-
-    def cuts(
-        self, op: Op, index: Index, domain: Sequence[Any], top: bool = False
-    ) -> dict[int, set[int]]:
-        """Where each variable of the domain of a loop has to be cut, so that each part of it reads from one place."""
-        out: dict[int, set[int]] = {}
-        uncut = self.uncut.setdefault(tuple(domain), set())
-        stack: list[tuple[Any, Index]] = [(op, index)]
-        seen: set[tuple[Any, Index]] = set()
-        while stack:
-            here = op, index = stack.pop()
-            if here in seen or here in uncut:
-                continue
-            first = not seen
-            seen.add(here)
-            self.visits += 1
-            if (op in self.ready and not (top and first)) or is_zero(op) or constant(op):
-                continue
-            if op.op == "astype":
-                stack.append((op.inputs[0], index))
-            elif op.op in VIEWS and symbolic(op):
-                try:
-                    stack.append(view(op, index))
-                except Restore as missing:
-                    if missing.op not in self.ready:
-                        raise
-            elif op.op in PIECES and symbolic(op):
-                touched = []
-                for piece in pieces(op):
-                    # of a variable: from where to where it is in the piece
-                    ends: list[tuple[int, int, int]] = []
-                    there = True
-                    for (var, step, offset), bound in zip(index, piece.bounds, strict=True):
-                        if bound is not None:
-                            if step != 1 and var is not None:
-                                raise Restore(op)
-                            there = (
-                                there
-                                and offset < bound.stop
-                                and offset + (0 if var is None else domain[var] - 1) >= bound.start
-                            )
-                            ends += (
-                                []
-                                if var is None
-                                else [(var, bound.start - offset, bound.stop - offset)]
-                            )
-                    if there:
-                        touched.append((piece.source, piece.place(index)))
-                        for var, begin, end in ends:
-                            out.setdefault(var, set()).update((begin, end))
-                stack += reversed(touched)
-            elif op.elementwise:
-                for i in reversed(op.inputs):
-                    if isinstance(i, Op):
-                        lead = len(op.shape) - len(i.shape)
-                        stack.append(
-                            (
-                                i,
-                                tuple(
-                                    (None, 1, 0) if n == 1 else p
-                                    for p, n in zip(index[lead:], i.shape, strict=True)
-                                ),
-                            )
-                        )
-            else:
-                raise Restore(op)
-        if not out:
-            uncut |= seen
-        return out
-
-    def joined(self, op: Op) -> bool:
-        """Whether a value is put together of parts.
-
-        By one operation, or as a sum of such values (the gradient of several slices).
-        """
-        stack: list[Any] = [op]
-        seen: set[Op] = set()
-        while stack:
-            here = stack.pop()
-            if here in seen:
-                continue
-            if not isinstance(here, Op) or here in self.ready:
-                return False
-            seen.add(here)
-            self.visits += 1
-            if here.op in ("add", "subtract"):
-                stack += here.inputs
-            elif not (here.op in PIECES and symbolic(here)):
-                return False
-        return True
-
-    def parted(self, op: Op) -> list[Op]:
-        """The values inside another that are put together of parts.
-
-        Stored by themselves, they do not cut the loop of the other into parts too.
-        """
-        found: list[Op] = []
-        stack = [op]
-        seen: set[Op] = set()
-        while stack:
-            here = stack.pop()
-            if here in seen or here in self.ready or not here.varies:
-                continue
-            seen.add(here)
-            self.visits += 1
-            if here is not op and self.joined(here):
-                found.append(here)
-            elif here.elementwise or here.op in (*VIEWS, "astype"):
-                stack += [i for i in here.inputs if isinstance(i, Op)]
-        return found
-
-
-def constant(op: Op) -> bool:
-    """Whether a value is the same in all steps and rows.
-
-    It is computed once, before the loop over time.
-    """
-    return not op.varies and op.batch is None
-
-
-def is_zero(op: Op) -> bool:
-    """Whether a value is known to be zero, or has no elements."""
-    if 0 in op.shape:
-        return True
-    if op.op == "constant":
-        node = op.node
-        # -0 is none
-        return (
-            isinstance(node, Leaf)
-            and node.tensor is None
-            and isinstance(node.value, np.ndarray)
-            and not any(node.value.tobytes())
+        self.arrays, self.stored = arrays, dict(given)
+        self.wanted: dict[Value, list[Stored]] = {}
+        self.packs: dict[Any, ir.Call] = {}
+        self.packed: dict[Any, ir.Array] = {}
+        self.count = 0
+        whole = list(program)
+        for v, places in wanted.items():
+            if v.leaf or facts_of(v.primitive).view is not None:  # others look at the same array
+                v = copy_of(v)
+                whole.append(v)
+            self.wanted[v] = list(places)
+        program = alive(prepared(whole, self.wanted.keys(), own), self.wanted)
+        self.gathers = Gathers(self._where, arrays.table, arrays.dtype, arrays.names)
+        rules = Rules(
+            _has_loop, _is_reduction, lambda _: None, any_last=True, contracts=True, repeats=False
         )
-    return op.op == "zeros_like" or (op.op == "broadcast_to" and is_zero(op.inputs[0]))
+        self.units = fuse(program, rules)
+        self.read = self._read()
+        for v in program:
+            if v.primitive is ASSEMBLED:
+                self._give_array(v)
 
+    def _read(self) -> set[Value]:
+        """Return the values that are read outside of the loops that compute them."""
+        found: set[Value] = set()
+        for unit in self.units:
+            if isinstance(unit, Value):
+                if unit.primitive is not ASSEMBLED:
+                    found.update(base(i) for i in unit.sources)
+                continue
+            for member in unit.members:
+                outside = (i for i in member.sources if unit.where(i) is None and not i.zero)
+                found.update(base(i) for i in outside)
+        return found
 
-def identity(op: Op) -> tuple[tuple[Any, ...], Index]:
-    """The domain of the loop that stores a value, the batch last, and the index of its elements."""
-    order = [i for i, n in enumerate(op.shape) if n != B] + (
-        [op.batch] if op.batch is not None else []
-    )
-    index: list[Place] = [(None, 1, 0)] * len(op.shape)
-    for var, axis in enumerate(order):
-        index[axis] = (var, 1, 0)
-    return tuple(op.shape[axis] for axis in order), tuple(index)
+    def statements(self) -> list[ir.Statement]:
+        """Return the statements of the step, in an order in which they can run."""
+        found: list[ir.Statement] = []
+        for unit in self.units:
+            if isinstance(unit, FusionGroup):
+                found += self._group(unit)
+            elif 0 not in unit.shape:
+                found += self._whole(unit)
+        return found
 
+    # --- where things are -------------------------------------------------------------------------
 
-def reduced_axes(op: Op) -> tuple[int, ...]:
-    """The axes of the input that a reduction removes."""
-    return axes_of(op.params.get("axis"), len(op.inputs[0].shape))
+    def _temporary(self, value: Value) -> Stored:
+        self.count += 1
+        array = self.arrays.new(f"m{self.count - 1}", ir.Role.SCRATCH, value)
+        return Stored(array, When.ONCE)
+
+    def _give_array(self, value: Value) -> Stored | None:
+        """Find where a value is stored, for whoever reads it; None if it is only added to others."""
+        plain = [s for s in self.wanted.get(value, ()) if not s.adds]
+        if not plain and value not in self.read:
+            return None
+        self.stored[value] = plain[0] if plain else self._temporary(value)
+        return self.stored[value]
+
+    def _find(self, value: Value, by_rows: bool) -> tuple[ir.Array, Layout]:
+        """Return the array of a value, and where in it its elements are."""
+        source, layout = base(value), layout_of(value)
+        if source in self.stored:
+            stored = self.stored[source]
+            return stored.array, Layout(layout.offset + stored.place, layout.strides)
+        if source.hoisted or source.given is Given.CONSTANT:
+            repeated = by_rows and source.size > 1
+            array = self.arrays.hoisted(source, repeated)
+            if repeated:
+                layout = Layout(layout.offset * B, tuple(n * B for n in layout.strides))
+            return array, layout
+        raise unsupported(source, "it is read before it is stored")
+
+    def _where(self, value: Value) -> Where:
+        return Where(*self._find(value, False))
+
+    # --- groups -----------------------------------------------------------------------------------
+
+    def _group(self, group: FusionGroup) -> list[ir.Statement]:
+        targets: dict[Value, list[Target]] = {}
+        before: list[ir.Statement] = []
+        after: list[ir.Statement] = []
+        for m in group.members:
+            if m in group.last:
+                stored = self._give_array(m) or self._temporary(m)
+                self.stored[m] = stored
+                targets[m] = [self._target(m, stored)]
+                before += self._begun(m, stored)
+                after += self._copies(m, stored)
+            elif m.primitive is COPY and "into" in m.params:
+                targets[m] = self._into(m)
+            else:
+                own = self._give_array(m)
+                places = list(self.wanted.get(m, ()))
+                if own is not None and own not in places:
+                    places.append(own)
+                if places:
+                    targets[m] = [self._target(m, s) for s in places]
+        try:
+            nest = Nest(group, self._find, targets, self.arrays.dtype, self.arrays.names)
+        except Refused as refused:
+            error = refused.__cause__
+            why = f"the code for it is refused ({type(error).__name__}: {error})"
+            raise unsupported(refused.value, why) from error
+        return [*before, *nest.statements, *after]
+
+    def _target(self, value: Value, stored: Stored) -> Target:
+        layout = contiguous(value.shape)
+        return Target(stored.array, Layout(stored.place, layout.strides), stored.adds)
+
+    def _into(self, copy: Value) -> list[Target]:
+        """Return where a part of a value that is put together goes."""
+        whole, box = copy.params["into"], copy.params["box"]
+        places = list(self.wanted.get(whole, ()))
+        if whole in self.stored and self.stored[whole] not in places:
+            places.append(self.stored[whole])
+        layout = contiguous(whole.shape)
+        begin = Linear()
+        for bound, stride in zip(box, layout.strides, strict=True):
+            begin = begin + stride * (0 if bound is None else bound[0])
+        return [
+            Target(s.array, Layout(s.place + begin, layout.strides), s.adds or copy.params["adds"])
+            for s in places
+        ]
+
+    def _begun(self, value: Value, stored: Stored) -> list[ir.Statement]:
+        """Return the statements with which a collection begins."""
+        start = self._collecting(value).start.value
+        return self.arrays.filled(stored.array, stored.place, start)
+
+    def _collecting(self, value: Value) -> Collecting:
+        reduction = facts_of(value.primitive).reduction
+        start, step = (0.0, "a + x") if reduction is None else (reduction.start, reduction.step)
+        return collecting(start, step, value.dtype, self.arrays.dtype)
+
+    def _copies(self, value: Value, stored: Stored) -> list[ir.Statement]:
+        """Return the copies of a stored value to all other places where it is wanted."""
+        found: list[ir.Statement] = []
+        for other in self.wanted.get(value, ()):
+            if other is stored or other == stored:
+                continue
+            lane, name = f"q{next(self.arrays.names)}", f"v{next(self.arrays.names)}"
+            read = ir.Load(
+                name, ir.Access(stored.array, stored.place + lane), origin=value.origin()
+            )
+            access = ir.Access(other.array, other.place + lane)
+            write: ir.Statement = ir.Store(access, ir.Var(name), origin=value.origin())
+            if other.adds:
+                combine = "+" if value.dtype.kind == "f" else "int_add"
+                write = ir.Accumulate(
+                    access, combine, ir.Var(name), value.dtype, origin=value.origin()
+                )
+            found.append(ir.Loop(lane, stored.array.block, (read, write), ir.LoopKind.LANES))
+        return found
+
+    # --- operations on whole arrays ---------------------------------------------------------------
+
+    def _whole(self, value: Value) -> list[ir.Statement]:
+        if value.primitive is ASSEMBLED:
+            return []
+        if value.primitive is ZEROS:
+            whole = value.params["into"]
+            plain = [s for s in self.wanted.get(whole, ()) if not s.adds]
+            plain = plain or [self.stored[whole]] if whole in self.stored else plain
+            return [s for p in plain for s in self.arrays.filled(p.array, p.place)]
+        if self._is_only_added(value):
+            return [
+                statement
+                for s in self.wanted[value]
+                for statement in self.gathers.added(value, Where(s.array, self._layout(value, s)))
+            ]
+        stored = self._give_array(value) or self._temporary(value)
+        self.stored[value] = stored
+        if value.primitive is AFFINE:
+            found = self._products(value, stored)
+        elif is_gather(value):
+            found = self.gathers.statements(value, Where(stored.array, self._layout(value, stored)))
+        elif facts_of(value.primitive).reduction is not None:  # of nothing
+            found = self._begun(value, stored)
+        else:
+            raise unsupported(value, WAY_OUT)
+        return [*found, *self._copies(value, stored)]
+
+    def _layout(self, value: Value, stored: Stored) -> Layout:
+        layout = contiguous(value.shape)
+        return Layout(layout.offset + stored.place, layout.strides)
+
+    def _is_only_added(self, value: Value) -> bool:
+        """Whether a value is scattered right into sums, so that nothing can read it."""
+        moves = facts_of(value.primitive).moves
+        onto_zeros = isinstance(moves, Scatter)
+        if isinstance(moves, AtIndices) and moves.adds:
+            onto_zeros = value.inputs[0].zero
+        places = self.wanted.get(value, ())
+        return onto_zeros and value not in self.read and all(s.adds for s in places)
+
+    def _products(self, value: Value, stored: Stored) -> list[ir.Statement]:
+        """Return the calls for products of the batch with matrices, added up in one place."""
+        found: list[ir.Statement] = []
+        several, bias = factors(value)
+        for k, f in enumerate(several):
+            matrix = self.arrays.hoisted(f.matrix, False)
+            key = (matrix.name, f.N, f.K, f.row, f.column)
+            if key not in self.packed:
+                kind = stored.array.kind
+                packed = ir.Array(f"z{len(self.packed)}", kind, ir.Role.PACKED, (f.N + 16) * f.K)
+                self.packed[key] = packed
+                sizes = linears(f.N, f.K, f.row, f.column, B)
+                arguments: tuple[Any, ...] = (ir.Address(matrix), *sizes, ir.Address(packed))
+                self.packs[key] = ir.Call("pack", arguments, origin=f.matrix.origin())
+            array, layout = self._find(f.moving, False)
+            begin: ir.Address | Linear = Linear()
+            if bias is not None and not k:
+                begin = ir.Address(self.arrays.hoisted(bias, False))
+            given: tuple[Any, ...] = (
+                ir.Address(self.packed[key]),
+                ir.Address(array, layout.offset),
+                ir.Address(stored.array, stored.place),
+                *linears(f.K, f.N, B),
+                begin,
+                Linear.of(min(k, 1)),
+            )
+            found.append(ir.Call("multiply", given, origin=value.origin()))
+        return found

@@ -1,9 +1,9 @@
-"""Values in which the batch and other axes are one axis, such as ``x.reshape(-1, features)`` of (batch, places, features).
+"""Values in which the batch and other axes are one axis.
 
-Such a value is kept with its axes apart, as `Op.groups` says: for each axis of the node the axes of
-the op that it is made of. Products, sums and elementwise work on it become the same work on the
-axes apart, and a reshape that takes the axis apart again finds it so. The code for a step never
-sees a merged axis.
+``x.reshape(-1, features)`` of (batch, places, features) has such an axis. The value is kept with its
+axes apart, and `Value.merged` says for each axis of the node which axes of the value it is made of.
+Products, sums and elementwise work on it become the same work on the axes apart, and a reshape that
+takes the axis apart again finds it so. The code for a step never sees a merged axis.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ from ..core.primitive import Spec
 from ..core.tape import Node
 from ..core.trace import trace
 from ..ops.define import axes_of
-from .exchange import B
-from .op import SIZES, CompileError, Op
+from ..ops.facts import facts_of
+from ..ops.linear import EINSUM
+from ..ops.shaping import BROADCAST_TO, CONCATENATE, RESHAPE, TRANSPOSE
+from .sizes import PROBE_BATCHES, mixed
+from .value import B, Value
 
 Groups = list[list[int]]
-REDUCED = ("sum", "max", "min", "any", "all")
 
 
 def is_merged(a: Node, b: Node) -> bool:
@@ -30,14 +32,14 @@ def is_merged(a: Node, b: Node) -> bool:
     In recordings of two batches its sizes have their ratio.
     """
     return any(
-        m != n and (m, n) != SIZES and m * SIZES[1] == n * SIZES[0]
+        m != n and (m, n) != PROBE_BATCHES and m * PROBE_BATCHES[1] == n * PROBE_BATCHES[0]
         for m, n in zip(a.shape, b.shape, strict=True)
     )
 
 
-def groups_of(op: Op) -> Groups:
-    """For each axis of the node, the axes of the op."""
-    return [[k] for k in range(len(op.shape))] if op.groups is None else op.groups
+def groups_of(value: Value) -> Groups:
+    """Return for each axis of the node the axes of the value."""
+    return [[k] for k in range(len(value.shape))] if value.merged is None else value.merged
 
 
 class Merged:
@@ -45,61 +47,68 @@ class Merged:
 
     Parameters
     ----------
-    out : list of Op
+    out : list of Value
         Where further operations are put, in order.
     known : dict
         Of the size of a merged axis, in the first recording, the sizes that it was made of.
     """
 
-    def __init__(self, out: list[Op], known: dict[int, tuple[Any, ...]]) -> None:
+    def __init__(self, out: list[Value], known: dict[int, tuple[Any, ...]]) -> None:
         self.out, self.known = out, known
 
-    def op(self, a: Node, b: Node, inputs: list[Any], param: Callable[[Any, Any, Node], Any]) -> Op:
-        """The op for a node with a merged axis, or with an input that has one."""
-        if a.op == "reshape":
-            return self._reshape(a, b, inputs[0])
+    def value(
+        self, a: Node, b: Node, inputs: list[Any], param: Callable[[Any, Any, Node], Any]
+    ) -> Value:
+        """Return the value for a node with a merged axis, or with an input that has one."""
         primitive = a.primitive
         assert primitive is not None
-        if primitive.elementwise or a.op in ("astype", "zeros_like"):
-            return self._elementwise(
-                a, b, inputs, {k: param(v, b.params[k], a) for k, v in a.params.items()}
-            )
-        handler = {
-            "transpose": self._transpose,
-            "matmul": self._matmul,
-            "einsum": self._einsum,
-            "getitem": self._getitem,
-            "scatter": self._getitem,
-            "broadcast_to": self._broadcast,
-            "concatenate": self._concatenate,
-            **dict.fromkeys(REDUCED, self._reduce),
-        }.get(a.op)
-        if handler is None:
+        facts = facts_of(primitive)
+        if primitive is RESHAPE:
+            return self._reshape(a, b, inputs[0])
+        if primitive.elementwise or facts.casts:
+            params = {k: param(v, b.params[k], a) for k, v in a.params.items()}
+            return self._elementwise(a, b, inputs, params)
+        if facts.contraction is not None:
+            return self._contraction(a, inputs)
+        if facts.reduction is not None:
+            return self._reduce(a, inputs)
+        if primitive is TRANSPOSE:
+            return self._transpose(a, inputs)
+        if primitive is BROADCAST_TO:
+            return self._broadcast(a, b, inputs)
+        if primitive is CONCATENATE:
+            return self._concatenate(a, inputs)
+        if facts.subscript or facts.pieces is not None:
             raise mixed(
                 a,
-                "it has no code for an axis that is made of the batch and others; apply it before that reshape, or after undoing it",
+                "an index into a value with an axis that is made of the batch and others; index "
+                "before that reshape, or after undoing it",
             )
-        return handler(a, b, inputs)
+        raise mixed(
+            a,
+            "it has no code for an axis that is made of the batch and others; apply it before that "
+            "reshape, or after undoing it",
+        )
 
     def _put(
         self,
-        name: str,
+        primitive: Any,
         node: Node,
         shape: Sequence[Any],
         inputs: list[Any],
         params: dict[str, Any],
         groups: Groups | None,
-    ) -> Op:
-        op = Op(name, node, tuple(shape), inputs, params)
-        if op.shape.count(B) > 1:
+    ) -> Value:
+        value = Value(primitive, inputs, params, shape, node)
+        if value.shape.count(B) > 1:
             raise mixed(node, "its result has the batch on two axes")
-        op.groups = None if groups is None or all(len(g) == 1 for g in groups) else groups
+        value.merged = None if groups is None or all(len(g) == 1 for g in groups) else groups
         for group in groups or []:
-            sizes = tuple(op.shape[k] for k in group)
+            sizes = tuple(value.shape[k] for k in group)
             if len(group) > 1 and B in sizes:
-                self.known[math.prod(SIZES[0] if n == B else n for n in sizes)] = sizes
-        self.out.append(op)
-        return op
+                self.known[math.prod(PROBE_BATCHES[0] if n == B else n for n in sizes)] = sizes
+        self.out.append(value)
+        return value
 
     def _apart(self, a: Node, b: Node, right: int | None) -> tuple[list[Any], Groups]:
         """The axes of a shape with the batch by itself; `right` is the number of elements after it in the order of memory."""
@@ -108,11 +117,11 @@ class Merged:
         for k, (m, n) in enumerate(zip(a.shape, b.shape, strict=True)):
             if m == n:
                 sizes: list[Any] = [m]
-            elif m * SIZES[1] != n * SIZES[0]:
-                raise mixed(a, f"sizes {m} and {n} for batches of {SIZES}")
+            elif m * PROBE_BATCHES[1] != n * PROBE_BATCHES[0]:
+                raise mixed(a, f"sizes {m} and {n} for batches of {PROBE_BATCHES}")
             else:
                 after = math.prod(a.shape[k + 1 :])
-                times = m // SIZES[0]
+                times = m // PROBE_BATCHES[0]
                 behind = 1 if right is None else right // after
                 if right is not None and (right % after or times % behind):
                     raise mixed(a, "the batch and another axis change places")
@@ -121,12 +130,12 @@ class Merged:
             shape += sizes
         return shape, groups
 
-    def _reshape(self, a: Node, b: Node, source: Op) -> Op:
+    def _reshape(self, a: Node, b: Node, source: Value) -> Value:
         right = None if source.batch is None else math.prod(source.shape[source.batch + 1 :])
         shape, groups = self._apart(a, b, right)
-        return self._put("reshape", a, shape, [source], {"shape": tuple(shape)}, groups)
+        return self._put(RESHAPE, a, shape, [source], {"shape": tuple(shape)}, groups)
 
-    def _transpose(self, a: Node, b: Node, inputs: list[Any]) -> Op:
+    def _transpose(self, a: Node, inputs: list[Any]) -> Value:
         source = inputs[0]
         old = groups_of(source)
         order = [old[axis % len(old)] for axis in a.params["axes"]]
@@ -134,10 +143,10 @@ class Merged:
         ends = itertools.accumulate((len(g) for g in order), initial=0)
         groups = [list(range(start, stop)) for start, stop in itertools.pairwise(ends)]
         return self._put(
-            "transpose", a, [source.shape[k] for k in axes], inputs, {"axes": tuple(axes)}, groups
+            TRANSPOSE, a, [source.shape[k] for k in axes], inputs, {"axes": tuple(axes)}, groups
         )
 
-    def _sizes(self, node: Node, sources: Sequence[tuple[Op, int]]) -> list[tuple[Any, ...]]:
+    def _sizes(self, node: Node, sources: Sequence[tuple[Value, int]]) -> list[tuple[Any, ...]]:
         """The sizes that each axis of a node is made of, from those of sources and the number of axes that they lack in front."""
         found: list[tuple[Any, ...]] = [(1,)] * len(node.shape)
         for source, lack in sources:
@@ -153,7 +162,7 @@ class Merged:
                 found[k + lack] = sizes
         return found
 
-    def _spread(self, op: Op, sizes: Sequence[tuple[Any, ...]]) -> Op:
+    def _spread(self, op: Value, sizes: Sequence[tuple[Any, ...]]) -> Value:
         """With as many axes as the result has.
 
         Of size 1 where an axis of size 1 meets one that is made of several.
@@ -168,17 +177,17 @@ class Merged:
         node = op.node
         if op.batch is None:  # it may be computed once, by NumPy: so it needs a node of its own
             node = trace(lambda x: x.reshape(shape), Spec(op.shape, op.dtype)).nodes[-1]
-        return self._put("reshape", node, shape, [op], {"shape": tuple(shape)}, None)
+        return self._put(RESHAPE, node, shape, [op], {"shape": tuple(shape)}, None)
 
-    def _elementwise(self, a: Node, b: Node, inputs: list[Any], params: dict[str, Any]) -> Op:
-        given = [(i, len(a.shape) - len(groups_of(i))) for i in inputs if isinstance(i, Op)]
+    def _elementwise(self, a: Node, b: Node, inputs: list[Any], params: dict[str, Any]) -> Value:
+        given = [(i, len(a.shape) - len(groups_of(i))) for i in inputs if isinstance(i, Value)]
         sizes = self._sizes(a, given)
-        spread = [self._spread(i, sizes) if isinstance(i, Op) else i for i in inputs]
+        spread = [self._spread(i, sizes) if isinstance(i, Value) else i for i in inputs]
         shape, groups = _joined(sizes)
-        return self._put(a.op, a, shape, spread, params, groups)
+        return self._put(a.primitive, a, shape, spread, params, groups)
 
     def _letters(
-        self, terms: Sequence[Sequence[str]], sources: Sequence[Op], node: Node
+        self, terms: Sequence[Sequence[str]], sources: Sequence[Value], node: Node
     ) -> dict[str, str]:
         """For each label of a product, the letters of the axes that it is made of."""
         free = iter("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
@@ -197,7 +206,7 @@ class Merged:
 
     def _product(
         self, node: Node, terms: Sequence[Sequence[str]], kept: Sequence[str], inputs: list[Any]
-    ) -> Op:
+    ) -> Value:
         letters = self._letters(terms, inputs, node)
         size = {
             c: source.shape[k]
@@ -211,7 +220,7 @@ class Merged:
         ends = itertools.accumulate((len(letters[t]) for t in kept), initial=0)
         groups = [list(range(start, stop)) for start, stop in itertools.pairwise(ends)]
         return self._put(
-            "einsum",
+            EINSUM,
             node,
             [size[c] for c in output],
             inputs,
@@ -219,21 +228,13 @@ class Merged:
             groups,
         )
 
-    def _matmul(self, a: Node, b: Node, inputs: list[Any]) -> Op:
-        ranks = [len(groups_of(i)) for i in inputs]
-        lead = [f"l{k}" for k in range(max(ranks) - 2)]
-        if min(ranks) > 2 and ranks[0] != ranks[1]:
-            raise mixed(a, "a product with leading axes that broadcast")
-        one = [*lead[len(lead) - max(ranks[0] - 2, 0) :], *(["m"] if ranks[0] > 1 else []), "k"]
-        two = [*lead[len(lead) - max(ranks[1] - 2, 0) :], "k", *(["n"] if ranks[1] > 1 else [])]
-        kept = [*lead, *(["m"] if ranks[0] > 1 else []), *(["n"] if ranks[1] > 1 else [])]
-        return self._product(a, [one, two], kept, inputs)
+    def _contraction(self, a: Node, inputs: list[Any]) -> Value:
+        contraction = facts_of(a.primitive).contraction
+        assert contraction is not None
+        labels = contraction(a.params, [len(groups_of(i)) for i in inputs])
+        return self._product(a, labels.terms, labels.result, inputs)
 
-    def _einsum(self, a: Node, b: Node, inputs: list[Any]) -> Op:
-        left, _, right = a.params["subscripts"].partition("->")
-        return self._product(a, left.split(","), right, inputs)
-
-    def _reduce(self, a: Node, b: Node, inputs: list[Any]) -> Op:
+    def _reduce(self, a: Node, inputs: list[Any]) -> Value:
         source = inputs[0]
         old = groups_of(source)
         axes = axes_of(a.params["axis"], len(old))
@@ -244,7 +245,9 @@ class Merged:
             if axis not in axes
         ]
         shape, groups = _joined(kept)
-        op = self._put(a.op, a, shape, inputs, {"axis": tuple(gone), "keepdims": False}, groups)
+        op = self._put(
+            a.primitive, a, shape, inputs, {"axis": tuple(gone), "keepdims": False}, groups
+        )
         if not a.params["keepdims"]:
             return op
         shape, groups = _joined(
@@ -253,16 +256,9 @@ class Merged:
                 for axis, group in enumerate(old)
             ]
         )
-        return self._put("reshape", a, shape, [op], {"shape": tuple(shape)}, groups)
+        return self._put(RESHAPE, a, shape, [op], {"shape": tuple(shape)}, groups)
 
-    def _getitem(self, a: Node, b: Node, inputs: list[Any]) -> Op:
-        """An index that leaves the merged axes alone."""
-        raise mixed(
-            a,
-            "an index into a value with an axis that is made of the batch and others; index before that reshape, or after undoing it",
-        )
-
-    def _broadcast(self, a: Node, b: Node, inputs: list[Any]) -> Op:
+    def _broadcast(self, a: Node, b: Node, inputs: list[Any]) -> Value:
         lack = len(a.shape) - len(groups_of(inputs[0]))
         sizes = self._sizes(a, [(inputs[0], lack)])
         for k, (m, n) in enumerate(zip(a.shape, b.shape, strict=True)):
@@ -271,12 +267,12 @@ class Merged:
                     (m,)
                     if m == n
                     else (B,)
-                    if (m, n) == SIZES
-                    else self.known.get(m, (B, m // SIZES[0]))
+                    if (m, n) == PROBE_BATCHES
+                    else self.known.get(m, (B, m // PROBE_BATCHES[0]))
                 )
         shape, groups = _joined(sizes)
         return self._put(
-            "broadcast_to",
+            BROADCAST_TO,
             a,
             shape,
             [self._spread(inputs[0], sizes)],
@@ -284,7 +280,7 @@ class Merged:
             groups,
         )
 
-    def _concatenate(self, a: Node, b: Node, inputs: list[Any]) -> Op:
+    def _concatenate(self, a: Node, inputs: list[Any]) -> Value:
         axis = a.params["axis"] % len(a.shape)
         every = [[tuple(i.shape[k] for k in group) for group in groups_of(i)] for i in inputs]
         if any(len(sizes[axis]) != 1 for sizes in every):
@@ -293,7 +289,7 @@ class Merged:
         if any(s[:axis] + s[axis + 1 :] != sizes[:axis] + sizes[axis + 1 :] for s in every):
             raise mixed(a, "its operands are made of the batch and others in different orders")
         shape, groups = _joined(sizes)
-        return self._put("concatenate", a, shape, inputs, {"axis": groups[axis][0]}, groups)
+        return self._put(CONCATENATE, a, shape, inputs, {"axis": groups[axis][0]}, groups)
 
 
 def _joined(sizes: Sequence[tuple[Any, ...]]) -> tuple[list[Any], Groups]:
@@ -304,10 +300,3 @@ def _joined(sizes: Sequence[tuple[Any, ...]]) -> tuple[list[Any], Groups]:
         groups.append(list(range(len(shape), len(shape) + len(several))))
         shape += several
     return shape, groups
-
-
-def mixed(node: Node, why: str) -> CompileError:
-    """The error for what cannot be done with an axis that is made of the batch and others."""
-    return CompileError(
-        f"tg.jit: {node.op} mixes the batch with other axes: {why}{node.where.described()}"
-    )

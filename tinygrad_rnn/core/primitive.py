@@ -217,6 +217,11 @@ class Primitive:
         inputs, params). An elementwise entry needs examples only for its params.
     signed : bool
         The domain gives magnitudes (that keep away from a kink or a pole); signs are drawn as well.
+    add_into : callable, optional
+        The function ``add_into(total, g, **params)``, which adds the gradient of the only input to
+        an array in place.
+    facts : optional
+        What is known besides, for the compiler and the pictures: a `Facts` of ``ops/facts.py``.
     """
 
     def __init__(
@@ -237,16 +242,16 @@ class Primitive:
         domain: Any = None,
         examples: Any = None,
         signed: bool = False,
+        add_into: Callable[..., None] | None = None,
+        facts: Any = None,
     ) -> None:
-        self.name = name
-        self.forward = forward
+        self.name, self.forward = name, forward
         self.inputs, self.defaults, self.variadic = parameters(forward)
         self.shape, self.scalar, self.linear, self.tangent = shape, scalar, linear, tangent
         self.floating, self.promotes, self.joint = floating, promotes, joint
         self.elementwise = elementwise or scalar is not None
         self.broadcasts = broadcasts or self.elementwise
-        # ``add_into(total, g, **params)`` adds the input's gradient to an array in place
-        self.add_into: Callable[..., None] | None = None
+        self.add_into, self.facts = add_into, facts
         # an elementwise one that is itself a program (tg.elementwise)
         self.body: Callable[[], Any] | None = None
         self.domain, self.examples, self.signed = domain, examples, signed

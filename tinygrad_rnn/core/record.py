@@ -77,7 +77,8 @@ def apply(primitive: Primitive, inputs: Sequence[Any], params: dict[str, Any] = 
         out = np.asarray(out)  # NumPy turns 0-d results into scalars
     if not now.grad_enabled or not primitive.rules or out.dtype.kind != "f":
         mask = 0
-    if not (mask or traced or (now.tracing and _may_change(nodes))):
+    seen = now.tracing and any(isinstance(n, Node) and n.may_change for n in nodes)
+    if not (mask or traced or seen):
         return Tensor(out)
     if mixed:  # an array of the caller's may be written to later: what is kept of it is a copy
         arrays = [
@@ -111,11 +112,6 @@ def record(
     """
     origin = origin or context().origin or caller(3)
     return Tensor(out, Node(primitive, inputs, edges, params, saved, out, requires_grad, origin))
-
-
-def _may_change(nodes: Sequence[Any]) -> bool:
-    """Whether a trace must not take one of the operands for a constant."""
-    return any(isinstance(n, Node) and n.may_change for n in nodes)
 
 
 def _node_of(x: Any, array: Any, node: Any) -> Any:

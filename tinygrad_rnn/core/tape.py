@@ -82,8 +82,8 @@ class Context:
         # the nodes that the running transforms (grad, jvp, ...) and traces were given
         self.inputs: frozenset[Node] = frozenset()
         self.mark = Mark()
-        # what belongs to the sequence that is being unrolled: masks by who drew them, ...
-        self.sequence: dict[Any, Any] | None = None
+        # what belongs to the sequence that is being unrolled: a recurrent.context.SequenceContext
+        self.sequence: Any = None
         # where new nodes are said to come from; None: from the line that runs
         self.origin: tuple[Any, ...] | None = None
         # while tracing: the tensors that were written to, with what they had
@@ -255,17 +255,9 @@ class Leaf(Node):
     __slots__ = ("replaced", "tensor", "value")
 
     def __init__(self, value: Any, requires_grad: bool = False, name: str | None = None) -> None:
+        primitive: Any = None
         origin = (None, 0, context().mark)
-        super().__init__(
-            None,  # type: ignore[arg-type]
-            (),
-            (),
-            NO_PARAMS,
-            None,
-            value,
-            requires_grad,
-            origin,
-        )
+        super().__init__(primitive, (), (), NO_PARAMS, None, value, requires_grad, origin)
         self.value = value
         self.tensor: Any = None
         self.replaced: Where | None = None

@@ -1,11 +1,12 @@
-"""gradcheck.
+"""gradcheck compares derivatives in both modes with finite differences.
 
-Derivatives in both modes against finite differences, with a report that says what is likely wrong.
+Its report says what is likely wrong.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from ..ops.checks import number, shown, size
 
 
 class GradcheckError(TinygradError, AssertionError):
-    """A derivative that differs from finite differences.
+    """A derivative differs from finite differences.
 
     The message names mode, order, input, element and likely cause.
     """
@@ -41,17 +42,21 @@ def gradcheck(
     Parameters
     ----------
     f : callable
-        Of tensors or nests of tensors; returns a tensor or a nest. It must be deterministic.
-    *inputs : Tensor, array, or nest of them
-        Where to check. Floating leaves are converted to float64 and differentiated by; others are
-        passed as they are.
+        A function of tensors, or of trees of tensors, that returns a tensor or a tree. It must be
+        deterministic.
+    *inputs : Tensor, array, or tree of them
+        Where to check. Floating leaves are converted to float64, and `f` is differentiated by them;
+        others are passed as they are.
     order : int
-        2 also checks the gradient's own gradient.
+        The highest order. 2 also checks the gradient's own gradient.
     modes : tuple of {"reverse", "forward"}
+        Which modes to check.
     eps : float
         Step of the differences.
     rtol, atol : float
         Allowed deviation, relative to the largest element and absolute.
+    seed : int
+        Seed of the random weights of the outputs, and of the direction of the forward mode.
 
     Returns
     -------
@@ -61,13 +66,15 @@ def gradcheck(
     Raises
     ------
     GradcheckError
-        With mode, order, the input by path, the worst element, both values, and a likely cause; or
-        if two calls of `f` differ.
+        If a derivative differs, with mode, order, the input by path, the worst element, both
+        values, and a likely cause; or if two calls of `f` differ.
+    TinygradError
+        If a setting is none.
     """
     if not callable(f):
         raise TinygradError(f"gradcheck: expected a function and its inputs; found {shown(f)}")
     order = size(order, "gradcheck: order")
-    eps, rtol, atol = (
+    limits = _Limits(
         number(eps, "gradcheck: eps", "(0, inf)"),
         number(rtol, "gradcheck: rtol", "[0, inf)"),
         number(atol, "gradcheck: atol", "[0, inf)"),
@@ -81,26 +88,49 @@ def gradcheck(
             f"gradcheck: modes must be 'reverse', 'forward', or both, in a tuple; found {shown(modes)}"
         )
     rng = np.random.default_rng(size(seed, "gradcheck: seed", 0))
-    paths = flatten(inputs, "input")
-    points = [np.array(x.numpy() if isinstance(x, Tensor) else x) for _, x in paths]
-    floating = [i for i, x in enumerate(points) if x.dtype.kind == "f"]
-    values = [points[i].astype(np.float64) for i in floating]
+    of_values, values, names = _of_values(f, inputs)
     if not values:
         raise GradcheckError(
             "gradcheck: none of the inputs is a tensor or an array of floating numbers, so there is nothing to differentiate by"
         )
+    _refuse_if_not_deterministic(of_values, values)
+    check = _Check(of_values, values, names, tuple(modes), limits, rng)
+    for _ in range(order):
+        check = check.run()
+    return True
+
+
+@dataclass(frozen=True)
+class _Limits:
+    """The step of the differences, and the allowed deviation."""
+
+    eps: float
+    rtol: float
+    atol: float
+
+
+def _of_values(
+    f: Callable[..., Any], inputs: tuple[Any, ...]
+) -> tuple[Callable[..., list[Tensor]], list[Array], list[str]]:
+    """Return a function of the floating leaves alone, these leaves in float64, and their paths."""
+    paths = flatten(inputs, "input")
+    points = [np.array(x.numpy() if isinstance(x, Tensor) else x) for _, x in paths]
+    floating = [i for i, x in enumerate(points) if x.dtype.kind == "f"]
 
     def of_values(*xs: Any) -> list[Tensor]:
         full: list[Any] = [tensor(x) for x in points]
         for i, x in zip(floating, xs, strict=True):
             full[i] = x
-        return [
-            y
-            for y in leaves(f(*unflatten(inputs, full)))
-            if isinstance(y, Tensor) and y.dtype.kind == "f"
-        ]
+        outputs = leaves(f(*unflatten(inputs, full)))
+        return [y for y in outputs if isinstance(y, Tensor) and y.dtype.kind == "f"]
 
-    first, again = ([y.numpy() for y in of_values(*map(tensor, values))] for _ in range(2))
+    values = [points[i].astype(np.float64) for i in floating]
+    return of_values, values, [paths[i][0] for i in floating]
+
+
+def _refuse_if_not_deterministic(f: Callable[..., list[Tensor]], values: list[Array]) -> None:
+    """Raise a GradcheckError if a function gives no number, or other numbers at a second call."""
+    first, again = ([y.numpy() for y in f(*map(tensor, values))] for _ in range(2))
     if not first:
         raise GradcheckError(
             "gradcheck: f returned no tensor of floating numbers, so there is nothing to differentiate"
@@ -110,55 +140,136 @@ def gradcheck(
             "gradcheck: two calls of f with the same inputs gave different results, so differences say nothing. "
             "Make cells and other modules outside of f, and give what draws random numbers a seed in each call, or use eval()."
         )
-    _check(
-        of_values,
-        values,
-        [paths[i][0] for i in floating],
-        order,
-        modes,
-        rng,
-        eps,
-        rtol,
-        atol,
-        level=1,
-    )
-    return True
 
 
-def _check(
-    f: Any,
-    values: list[Array],
-    names: list[str],
-    order: int,
-    modes: Any,
-    rng: Any,
-    eps: float,
-    rtol: float,
-    atol: float,
-    level: int,
-) -> None:
-    def numbers(xs: list[Array]) -> list[Array]:
-        with no_grad():
-            return [y.numpy().astype(np.float64) for y in f(*[tensor(x) for x in xs])]
+@dataclass(frozen=True)
+class _Check:
+    """The comparison of the derivatives of one order.
 
-    cotangents = [rng.standard_normal(y.shape) for y in numbers(values)]
-    seeds = [tensor(c) for c in cotangents]
-    directions = [rng.standard_normal(x.shape) for x in values]
+    Attributes
+    ----------
+    f : callable
+        It takes tensors and returns a list of tensors.
+    values : list of ndarray
+        Where to check.
+    names : list of str
+        What the inputs are called in messages.
+    modes : tuple of str
+    limits : _Limits
+    rng : Generator
+    level : int
+        The order.
+    """
 
-    def total(xs: list[Array]) -> float:
-        return sum(
-            (float((c * y).sum()) for c, y in zip(cotangents, numbers(xs), strict=True)), 0.0
-        )
+    f: Callable[..., list[Tensor]]
+    values: list[Array]
+    names: list[str]
+    modes: tuple[str, ...]
+    limits: _Limits
+    rng: Any
+    level: int = 1
 
-    def kink(directions: list[Array]) -> str:
-        """What differences to one side each say, if the function has a kink in this direction.
+    def run(self) -> _Check:
+        """Compare, and return the check of the gradient's own derivatives.
 
-        "" if it has none.
+        Raises
+        ------
+        GradcheckError
+            If a derivative differs.
         """
-        up, at, down = (
-            total([x + s * eps * d for x, d in zip(values, directions, strict=True)])
-            for s in (1, 0, -1)
+        cotangents = [self.rng.standard_normal(y.shape) for y in self._numbers(self.values)]
+        directions = [self.rng.standard_normal(x.shape) for x in self.values]
+        if "reverse" in self.modes:
+            self._reverse(cotangents)
+        if "forward" in self.modes:
+            self._forward(cotangents, directions)
+
+        def gradient(*xs: Any) -> list[Tensor]:
+            _, pull = vjp(self.f, *xs)
+            return [g for g in pull([tensor(c) for c in cotangents]) if isinstance(g, Tensor)]
+
+        return replace(self, f=gradient, level=self.level + 1)
+
+    def _numbers(self, xs: list[Array]) -> list[Array]:
+        """Return the outputs of the function as arrays."""
+        with no_grad():
+            return [y.numpy().astype(np.float64) for y in self.f(*[tensor(x) for x in xs])]
+
+    def _moved(self, directions: list[Array], step: float) -> list[Array]:
+        """Return the values, a step further in some directions."""
+        return [x + step * d for x, d in zip(self.values, directions, strict=True)]
+
+    def _total(self, cotangents: list[Array]) -> Callable[[list[Array]], float]:
+        """Return the function that gives the sum of all outputs, weighted by cotangents."""
+
+        def total(xs: list[Array]) -> float:
+            pairs = zip(cotangents, self._numbers(xs), strict=True)
+            return sum((float((c * y).sum()) for c, y in pairs), 0.0)
+
+        return total
+
+    def _reverse(self, cotangents: list[Array]) -> None:
+        """Compare the gradients of the weighted sum of the outputs."""
+        total = self._total(cotangents)
+        expected = _differences(total, self.values, self.limits.eps)
+        _, pull = vjp(self.f, *[tensor(x) for x in self.values])
+        found = [g.numpy() for g in pull([tensor(c) for c in cotangents])]
+        for k, (name, a, n) in enumerate(zip(self.names, found, expected, strict=True)):
+            at = self._worst(name, a, n, "reverse")
+            if at is not None:
+                along = [np.zeros_like(x) for x in self.values]
+                along[k][at] = 1.0
+                raise self._error(name, a, n, at, "reverse", self._kink(total, along))
+
+    def _forward(self, cotangents: list[Array], directions: list[Array]) -> None:
+        """Compare the tangents of the outputs in one direction."""
+        eps = self.limits.eps
+        primals = [tensor(x) for x in self.values]
+        _, tangents = jvp(self.f, primals, [tensor(d) for d in directions])
+        ends = zip(
+            self._numbers(self._moved(directions, eps)),
+            self._numbers(self._moved(directions, -eps)),
+            strict=True,
         )
+        for k, (t, (up, down)) in enumerate(zip(tangents, ends, strict=True)):
+            a, n, name = t.numpy(), (up - down) / (2 * eps), f"output[{k}]"
+            at = self._worst(name, a, n, "forward")
+            if at is not None:
+                kink = self._kink(self._total(cotangents), directions)
+                raise self._error(name, a, n, at, "forward", kink)
+
+    def _worst(self, name: str, a: Array, n: Array, mode: str) -> tuple[Any, ...] | None:
+        """Return where a derivative deviates most, or None if it deviates nowhere too much."""
+        if a.shape != n.shape:
+            raise GradcheckError(
+                f"gradcheck, {mode} mode, order {self.level}: {name} has shape {a.shape}, its derivative should have {n.shape}"
+            )
+        error = np.abs(a - n)
+        if not error.size or error.max() <= self._limit(n):
+            return None
+        place = int(np.nanargmax(np.where(np.isnan(error), np.inf, error)))
+        return np.unravel_index(place, error.shape)
+
+    def _limit(self, n: Array) -> float:
+        """Return the allowed deviation from a derivative."""
+        return float(self.limits.atol + self.limits.rtol * max(np.abs(n).max(initial=0.0), 1.0))
+
+    def _error(
+        self, name: str, a: Array, n: Array, at: tuple[Any, ...], mode: str, kink: str
+    ) -> GradcheckError:
+        """Return the error for a derivative `a` where `n` is right."""
+        return GradcheckError(
+            f"gradcheck, {mode} mode, order {self.level}: worst at {name}{list(map(int, at))}: computed {a[at]:.8g}, finite differences "
+            f"{n[at]:.8g} (allowed deviation {self._limit(n):.2g}). Likely cause: {kink or _cause(a, n)}."
+        )
+
+    def _kink(self, total: Callable[[list[Array]], float], directions: list[Array]) -> str:
+        """Return what the differences to one side each say, if there is a kink in a direction.
+
+        The text is empty if there is none.
+        """
+        eps = self.limits.eps
+        up, at, down = (total(self._moved(directions, s * eps)) for s in (1, 0, -1))
         right, left = (up - at) / eps, (at - down) / eps
         scale = max(abs(right), abs(left))
         noise = 1e-14 * max(abs(up), abs(at), abs(down)) / eps
@@ -169,56 +280,14 @@ def _check(
             "right; check it at another point"
         )
 
-    def compare(found: list[Array], expected: list[Array], mode: str, labels: list[str]) -> None:
-        for k, (name, a, n) in enumerate(zip(labels, found, expected, strict=True)):
-            if a.shape != n.shape:
-                raise GradcheckError(
-                    f"gradcheck, {mode} mode, order {level}: {name} has shape {a.shape}, its derivative should have {n.shape}"
-                )
-            error = np.abs(a - n)
-            limit = atol + rtol * max(np.abs(n).max(initial=0.0), 1.0)
-            if error.size and not error.max() <= limit:
-                at = np.unravel_index(
-                    int(np.nanargmax(np.where(np.isnan(error), np.inf, error))), error.shape
-                )
-                along = directions if mode == "forward" else [np.zeros_like(x) for x in values]
-                if mode == "reverse":
-                    along[k][at] = 1.0
-                raise GradcheckError(
-                    f"gradcheck, {mode} mode, order {level}: worst at {name}{list(map(int, at))}: computed {a[at]:.8g}, finite differences "
-                    f"{n[at]:.8g} (allowed deviation {limit:.2g}). Likely cause: {kink(along) or _cause(a, n)}."
-                )
-
-    numeric = _differences(total, values, eps)
-    if "reverse" in modes:
-        _, pull = vjp(f, *[tensor(x) for x in values])
-        compare([g.numpy() for g in pull(seeds)], numeric, "reverse", names)
-    if "forward" in modes:
-        _, tangents = jvp(f, [tensor(x) for x in values], [tensor(d) for d in directions])
-        up = numbers([x + eps * d for x, d in zip(values, directions, strict=True)])
-        down = numbers([x - eps * d for x, d in zip(values, directions, strict=True)])
-        along = [(u - d) / (2 * eps) for u, d in zip(up, down, strict=True)]
-        compare(
-            [t.numpy() for t in tangents],
-            along,
-            "forward",
-            [f"output[{i}]" for i in range(len(along))],
-        )
-    if order > 1:
-
-        def gradient(*xs: Any) -> list[Tensor]:
-            _, pull = vjp(f, *xs)
-            return [g for g in pull(seeds) if isinstance(g, Tensor)]
-
-        _check(gradient, values, names, order - 1, modes, rng, eps, rtol, atol, level + 1)
-
 
 def _same(a: Array, b: Array) -> bool:
+    """Whether two arrays are equal but for roundings."""
     return bool(np.allclose(a, b, rtol=1e-12, atol=1e-12, equal_nan=True))
 
 
 def _differences(f: Callable[[list[Array]], float], values: list[Array], eps: float) -> list[Array]:
-    """Central differences of a number by every element of every value."""
+    """Return central differences of a number, by every element of every value."""
     results = []
     for k, x in enumerate(values):
         slope = np.zeros_like(x)
@@ -234,7 +303,7 @@ def _differences(f: Callable[[list[Array]], float], values: list[Array], eps: fl
 
 
 def _cause(a: Array, n: Array) -> str:
-    """What kind of mistake makes `a` where `n` is right."""
+    """Return what kind of mistake makes `a` where `n` is right."""
 
     def close(x: Array, y: Array) -> bool:
         return x.shape == y.shape and bool(np.allclose(x, y, rtol=1e-3, atol=1e-6))

@@ -6,9 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .heat import Legend
-from .layout import TIP, Layout, Point
-from .sketch import DELAY, HEIGHT, Box, Sketch
+from .boxes import HATCH, HEIGHT, Arrow, Box, Legend, Sketch
+from .frames import Frame
+from .layout import TIP, Layout
+from .stepplan import Point
 from .style import (
     CUT,
     FONT,
@@ -19,7 +20,7 @@ from .style import (
     THEMES,
     TINY,
     WIDTHS,
-    dark_letters,
+    ink,
     kind,
     xml,
 )
@@ -28,210 +29,225 @@ if TYPE_CHECKING:
     import graphviz
 
 BLOCKS = "▁▂▃▄▅▆▇█"
+BARE = {"shape": "plaintext", "style": ""}
 
 
 def dot_source(sketch: Sketch, layout: Layout, theme: str = "light") -> str:
-    """DOT source.
+    """Return DOT source.
 
     Names come from counters and attributes are in a fixed order: the same tape gives the same text
     everywhere.
     """
-    import graphviz
+    return _Writer(sketch, layout, theme).source()
 
-    look = THEMES["dark" if theme == "dark" else "light"]
 
-    def at(x: float, y: float) -> str:
-        return f"{x:.1f},{layout.height - y:.1f}"
+class _Writer:
+    """One picture on its way to text."""
 
-    def draw(box: Box, into: graphviz.Digraph) -> None:
-        fill, outline = look.fills[box.family]
-        special: dict[str, str] = (
-            {"style": GAP_STYLE}
-            if box.gap or box.cut
-            else {"penwidth": f"{ROOT_WIDTH}"}
-            if box.root
-            else {}
-        )
-        ink, faint = look.text, look.faint
-        if box.family == DELAY:
-            ink = faint = look.page
-        if box.hatch:
-            fill, special = look.page, {"style": GAP_STYLE}
-        elif box.fill:
-            fill = box.fill
-            ink = faint = "#111111" if dark_letters(fill) else "#ffffff"
-        if ink != look.text:
-            special["fontcolor"] = ink
-        if box.port:
-            special["fontsize"] = f"{TINY}"
-        if box.height != HEIGHT:
-            special["height"] = f"{box.height / 72:.3f}"
-        label = xml(box.title)
-        if box.detail and not box.port:
-            space = '<font point-size="11"> </font>'  # sets the distance between the lines
-            label += f'<br/>{space}<font point-size="{SMALL}" color="{faint}">{xml(box.detail)}</font>{space}'
-        if box.bars:
-            # a block is about 0.8 of its size wide
-            size = min((box.width - 16) / len(box.bars) / 0.8, 9.0)
-            label += (
-                f'<br/><font point-size="{size:.1f}" color="{outline}">{_blocks(box.bars)}</font>'
+    def __init__(self, sketch: Sketch, layout: Layout, theme: str) -> None:
+        import graphviz
+
+        self.sketch, self.layout = sketch, layout
+        self.look = THEMES["dark" if theme == "dark" else "light"]
+        self.graph = graphviz.Digraph("tape")
+        self.figures = 0  # so many have been written
+
+    def source(self) -> str:
+        """Write everything, and return the text."""
+        self._settings()
+        framed = {box for frame in self.layout.frames for box in frame.boxes}
+        for count, frame in enumerate(self.layout.frames):
+            self._frame(count, frame)
+        for box in self.sketch.boxes:
+            if box not in framed:
+                self._box(box, self.graph)
+        for name, text, y, letters in self.layout.captions:
+            self.graph.node(
+                name,
+                f"<{xml(text)}>",
+                **BARE,
+                pos=self._at(self.layout.width / 2, y),
+                fontsize=f"{letters}",
+                width=f"{(self.layout.width - 8) / 72:.3f}",
+                height="0.2",
             )
-        classes = " ".join(
-            [box.family, *[f"port of-{box.of}"] * box.port, *["cut"] * bool(box.cut)]
-        )
-        into.node(
-            box.name,
-            f"<{label}>",
-            pos=at(box.x, box.y),
-            width=f"{box.width / 72:.3f}",
-            fillcolor=fill,
-            color=outline,
-            tooltip=_tooltip(box.tooltip),
-            **{"class": classes},
-            **special,
-        )
+        self._figures()
+        for arrow, path in self.layout.paths:
+            self._arrow(arrow, path)
+        return str(self.graph.source)
 
-    graph = graphviz.Digraph("tape")
-    graph.attr(
-        "graph",
-        layout="nop2",
-        bb=f"0,0,{layout.width:.1f},{layout.height:.1f}",
-        outputorder="edgesfirst",
-    )
-    graph.attr("graph", fontname=FONT, tooltip=" ", bgcolor=look.page)
-    graph.attr(
-        "node",
-        shape="box",
-        style="rounded,filled",
-        fixedsize="true",
-        height=f"{HEIGHT / 72:.3f}",
-        margin="0",
-        penwidth="0.9",
-    )
-    graph.attr("node", fontname=FONT, fontsize=f"{SIZE}", fontcolor=look.text)
-    framed = set()
-    for count, frame in enumerate(layout.frames):
-        with graph.subgraph(name=f"cluster_{count}") as cluster:
+    def _at(self, x: float, y: float) -> str:
+        return f"{x:.1f},{self.layout.height - y:.1f}"
+
+    def _settings(self) -> None:
+        """Write what holds for the whole graph, and for all nodes."""
+        graph, look = self.graph, self.look
+        graph.attr(
+            "graph",
+            layout="nop2",
+            bb=f"0,0,{self.layout.width:.1f},{self.layout.height:.1f}",
+            outputorder="edgesfirst",
+        )
+        graph.attr("graph", fontname=FONT, tooltip=" ", bgcolor=look.page)
+        graph.attr(
+            "node",
+            shape="box",
+            style="rounded,filled",
+            fixedsize="true",
+            height=f"{HEIGHT / 72:.3f}",
+            margin="0",
+            penwidth="0.9",
+        )
+        graph.attr("node", fontname=FONT, fontsize=f"{SIZE}", fontcolor=look.text)
+
+    def _frame(self, count: int, frame: Frame) -> None:
+        """Write the outline of a time step with the boxes in it."""
+        look = self.look
+        with self.graph.subgraph(name=f"cluster_{count}") as cluster:
+            low, high = self._at(frame.left, frame.bottom), self._at(frame.right, frame.top)
+            cluster.attr(bb=f"{low},{high}", style="rounded,filled", penwidth="0.9")
             cluster.attr(
-                bb=f"{at(frame.left, frame.bottom)},{at(frame.right, frame.top)}",
-                style="rounded,filled",
-                penwidth="0.9",
-            )
-            words = " ".join(frame.label)
-            cluster.attr(
-                label=f"<{xml(words)}>",
+                label=f"<{xml(frame.label)}>",
                 fontsize="10",
                 fontcolor=look.faint,
                 fillcolor=look.frame[0],
                 color=look.frame[1],
                 tooltip=" ",
             )
-            cluster.attr(lp=at(frame.lx + 2.5 * len(words), frame.ly))
+            cluster.attr(lp=self._at(frame.label_x + 2.5 * len(frame.label), frame.label_y))
             for box in frame.boxes:
-                draw(box, cluster)
-        framed.update(frame.boxes)
-    for box in sketch.boxes:
-        if box not in framed:
-            draw(box, graph)
-    for name, text, y, letters in layout.captions:
-        graph.node(
-            name,
-            f"<{xml(text)}>",
-            shape="plaintext",
-            style="",
-            pos=at(layout.width / 2, y),
-            fontsize=f"{letters}",
-            width=f"{(layout.width - 8) / 72:.3f}",
-            height="0.2",
+                self._box(box, cluster)
+
+    def _box(self, box: Box, into: graphviz.Digraph) -> None:
+        """Write a node."""
+        look = self.look
+        fill, outline = look.fills[box.family]
+        letters, faint = look.text, look.faint
+        special: dict[str, str] = {}
+        if box.gap or box.cut or box.hatch:
+            special["style"] = GAP_STYLE
+        elif box.root:
+            special["penwidth"] = f"{ROOT_WIDTH}"
+        if box.delay:
+            letters = faint = look.page
+        if box.hatch:
+            fill = look.page
+        elif box.fill:
+            fill = box.fill
+            letters = faint = ink(fill)
+        if letters != look.text:
+            special["fontcolor"] = letters
+        if box.port:
+            special["fontsize"] = f"{TINY}"
+        if box.height != HEIGHT:
+            special["height"] = f"{box.height / 72:.3f}"
+        names = [box.family, *_stands_for(box), *["cut"] * bool(box.cut)]
+        into.node(
+            box.name,
+            f"<{_label(box, faint, outline)}>",
+            pos=self._at(box.x, box.y),
+            width=f"{box.width / 72:.3f}",
+            fillcolor=fill,
+            color=outline,
+            tooltip=_tooltip(box.tooltip),
+            **{"class": " ".join(names)},
+            **special,
         )
-    _figures(graph, sketch, layout, at, look.frame[1])
-    for arrow, path in layout.paths:
-        name = kind(arrow, layout)
-        points = " ".join(at(*p) for p in shortened(path))
+
+    def _arrow(self, arrow: Arrow, path: Sequence[Point]) -> None:
+        """Write an edge."""
+        name = kind(arrow, self.layout)
+        points = " ".join(self._at(*p) for p in _shortened(path))
         edges = f": {len(arrow.places):,} edges" if len(arrow.places) > 1 else ""
-        dashed = {"style": "dashed"} if name == CUT else {}
-        graph.edge(
+        self.graph.edge(
             arrow.tail.name,
             arrow.head.name,
-            pos=f"e,{at(*path[-1])} {points}",
-            color=look.edges[name],
+            pos=f"e,{self._at(*path[-1])} {points}",
+            color=self.look.edges[name],
             penwidth=f"{WIDTHS[name]}",
             arrowsize="0.55",
             tooltip=_tooltip(f"{arrow.tail.title} to {arrow.head.title}{edges}"),
             **{"class": name},
-            **dashed,
+            **({"style": "dashed"} if name == CUT else {}),
         )
-    return str(graph.source)
 
+    # --- rows of figures, and the legend: nodes without meaning -----------------------------------
 
-def _figures(
-    graph: graphviz.Digraph, sketch: Sketch, layout: Layout, at: object, outline: str
-) -> None:
-    """The rows of figures and the legend, as nodes without meaning."""
-    assert callable(at)
-    plain = {
-        "shape": "box",
-        "style": "filled",
-        "fontsize": f"{SMALL}",
-        "penwidth": "0.5",
-        "color": outline,
-    }
-    count = 0
+    def _figures(self) -> None:
+        """Write the rows of figures and the legend."""
+        for f in self.layout.figures:
+            self._figure(f.x, f.y, f.width, f.height, f.text, "" if f.fill == HATCH else f.fill)
+        for word, x, y in self.layout.words:
+            self._figure(x - 2.4 * len(word), y, 4.8 * len(word), 12, word, "", **BARE)
+        if self.sketch.legend is not None:
+            self._legend(self.sketch.legend, 14.0, self.layout.legend)
 
-    def put(
-        x: float, y: float, wide: float, tall: float, text: str, fill: str, **more: str
-    ) -> None:
-        nonlocal count
-        ink = {"fontcolor": "#111111" if dark_letters(fill) else "#ffffff"} if fill else {}
-        special = {"fillcolor": fill} if fill else {"style": "dashed"}
-        graph.node(
-            f"f{count}",
-            f"<{xml(text) or ' '}>",
-            pos=at(x, y),
-            width=f"{wide / 72:.3f}",
-            height=f"{tall / 72:.3f}",
-            **{**plain, **ink, **special, **more, "class": "figure"},
-        )
-        count += 1
-
-    bare = {"shape": "plaintext", "style": ""}
-    for f in layout.figures:
-        put(f.x, f.y, f.width, f.height, f.text, "" if f.fill == "hatch" else f.fill)
-    for word, x, y in layout.words:
-        put(x - 2.4 * len(word), y, 4.8 * len(word), 12, word, "", **bare)
-    if isinstance(sketch.legend, Legend):
-        legend, x = sketch.legend, 14.0
-        notes = sum(name.startswith("note") for name, *_ in layout.captions)
-        y = layout.height - 46.0 - (8 + 14 * notes) * bool(notes)
-        put(
-            x + 2.3 * len(legend.title),
-            y + 5,
-            4.6 * len(legend.title),
-            12,
-            legend.title,
-            "",
-            **bare,
-        )
+    def _legend(self, legend: Legend, x: float, y: float) -> None:
+        """Write the scale of the colours, and the marks for what has no place on it."""
+        put = self._figure
+        wide = 4.6 * len(legend.title)
+        put(x + wide / 2, y + 5, wide, 12, legend.title, "", **BARE)
         wide = 150.0 / len(legend.colours)
         for k, colour in enumerate(legend.colours):
             put(x + wide * (k + 0.5), y + 18, wide, 9, "", colour, penwidth="0")
         for part, text in legend.ticks:
-            put(x + 150 * part, y + 30, 30, 12, text, "", **bare)
+            put(x + 150 * part, y + 30, 30, 12, text, "", **BARE)
         left = x + 174
         for fill, text in legend.marks:
-            put(left + 7, y + 18, 14, 12, "", "" if fill == "hatch" else fill)
-            put(left + 19 + 2.4 * len(text), y + 18, 4.8 * len(text), 12, text, "", **bare)
+            put(left + 7, y + 18, 14, 12, "", "" if fill == HATCH else fill)
+            put(left + 19 + 2.4 * len(text), y + 18, 4.8 * len(text), 12, text, "", **BARE)
             left += 30 + 4.8 * len(text)
+
+    def _figure(
+        self, x: float, y: float, wide: float, tall: float, text: str, fill: str, **more: str
+    ) -> None:
+        """Write a rectangle; without a fill its outline is dashed."""
+        plain = {
+            "shape": "box",
+            "style": "filled",
+            "fontsize": f"{SMALL}",
+            "penwidth": "0.5",
+            "color": self.look.frame[1],
+        }
+        own = {"fontcolor": ink(fill), "fillcolor": fill} if fill else {"style": "dashed"}
+        self.graph.node(
+            f"f{self.figures}",
+            f"<{xml(text) or ' '}>",
+            pos=self._at(x, y),
+            width=f"{wide / 72:.3f}",
+            height=f"{tall / 72:.3f}",
+            **{**plain, **own, **more, "class": "figure"},
+        )
+        self.figures += 1
+
+
+def _stands_for(box: Box) -> list[str]:
+    """Return the class by which a port is found from the box that it stands for."""
+    return [] if box.source is None else [f"port of-{box.source.name}"]
+
+
+def _label(box: Box, faint: str, outline: str) -> str:
+    """Return the title of a box, its second line and its chart."""
+    label = xml(box.title)
+    if box.detail and not box.port:
+        space = '<font point-size="11"> </font>'  # sets the distance between the lines
+        detail = f'<font point-size="{SMALL}" color="{faint}">{xml(box.detail)}</font>'
+        label += f"<br/>{space}{detail}{space}"
+    if box.bars:
+        # a block is about 0.8 of its size wide
+        size = min((box.width - 16) / len(box.bars) / 0.8, 9.0)
+        label += f'<br/><font point-size="{size:.1f}" color="{outline}">{_blocks(box.bars)}</font>'
+    return label
 
 
 def _blocks(bars: Sequence[float]) -> str:
-    """A chart of block characters."""
+    """Return a chart of block characters."""
     most = max([v for v in bars if math.isfinite(v)], default=0.0) or 1.0
     return "".join(BLOCKS[min(int(v / most * 7.99), 7)] if math.isfinite(v) else "!" for v in bars)
 
 
-def shortened(path: Sequence[Point]) -> list[Point]:
-    """The path without the length of the arrow head, which is drawn beyond its end."""
+def _shortened(path: Sequence[Point]) -> list[Point]:
+    """Return the path without the length of the arrow head, which is drawn beyond its end."""
     (x0, y0), (x1, y1) = path[-2:]
     part = TIP / max(math.hypot(x1 - x0, y1 - y0), TIP)
     return [*path[:-1], (x1 - (x1 - x0) * part, y1 - (y1 - y0) * part)]

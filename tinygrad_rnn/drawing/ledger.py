@@ -1,8 +1,6 @@
 """What every node of a tape holds, and what the reverse walk does at each of them.
 
-The numbers that the explorer shows.
-
-The walk is the one of `core.walks.pull_back`, with everything in the open. It writes to no `.grad`,
+These are the numbers that the explorer shows and that pictures measure. The walk is the one of `core.walks.pull_back`, with everything in the open. It writes to no `.grad`,
 calls no hook and frees nothing, so the user's graph is afterwards what it was before.
 """
 
@@ -28,13 +26,13 @@ class Share(NamedTuple):
     source : Node
         The input.
     position : int
-        Which input of the visited node it is.
+        Which input of the visited node this is.
     rule : Rule
         The derivative rule.
     given : array
         What the rule returned.
     share : array
-        The same, summed over the axes along which the input was spread: this is added.
+        The same, summed over the axes along which the input was spread. This is added.
     total : array
         The gradient of the input afterwards.
     """
@@ -56,21 +54,26 @@ class Visit(NamedTuple):
 
 
 def check_walkable(tape: Tape) -> None:
-    """Raise a GraphError if the reverse walk cannot be made.
+    """Raise a GraphError if a graph cannot be explored.
 
     A backward has freed saved values, or a parameter has new ones.
     """
+    node = first_released(tape)
+    if node is not None:
+        raise GraphError(
+            f"explore: the values that {_named(node)} of shape {node.shape}{node.where.described()} saved were released by the backward "
+            f"of '{node.saved.root}' at {node.saved.where}. Explore the graph before its backward, or keep it: "
+            f"backward(retain_graph=True)."
+        )
     stale = [node for node in tape if isinstance(node, Leaf) and node.replaced]
-    for node in tape:
-        if type(node.saved) is Freed:
-            raise GraphError(
-                f"explore: the values that {_named(node)} of shape {node.shape}{node.where.described()} saved were released by the backward "
-                f"of '{node.saved.root}' at {node.saved.where}. Explore the graph before its backward, or keep it: "
-                f"backward(retain_graph=True)."
-            )
-        if stale and node.primitive is not None:
-            for _, _, rule in node.edges:
-                check_replaced(node, rule.needs, stale)
+    for node in tape if stale else ():
+        for _, _, rule in node.edges:
+            check_replaced(node, rule.needs, stale)
+
+
+def first_released(tape: Sequence[Node]) -> Node | None:
+    """Return the first node whose saved values a backward has released; None if there is none."""
+    return next((node for node in tape if type(node.saved) is Freed), None)
 
 
 def _named(node: Node) -> str:
@@ -78,7 +81,7 @@ def _named(node: Node) -> str:
 
 
 def values(tape: Sequence[Node]) -> Iterator[tuple[Node, Array]]:
-    """The value of every node, in the order of the tape.
+    """Yield every node with its value, in the order of the tape.
 
     The tape keeps what the rules read and no more. The rest is computed again from the inputs; an
     array is held until its last reader has been computed.
@@ -105,7 +108,7 @@ def values(tape: Sequence[Node]) -> Iterator[tuple[Node, Array]]:
 
 
 def reverse(tape: Tape, seed: Array) -> Iterator[Visit]:
-    """The reverse walk from the root of a tape, with `seed` as the root's gradient.
+    """Yield the visits of the reverse walk from the root of a tape, whose gradient is `seed`.
 
     Leaves are visited too, and pass nothing on.
     """

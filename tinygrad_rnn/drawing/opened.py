@@ -1,8 +1,8 @@
 """What ran compiled is one node on the tape; here it is opened, to show the steps inside.
 
-Its steps are run once more, one by one and recorded, on the values that the node was given: what is
-done too for gradients of gradients. The recorded nodes hang on the inputs of the node, and who read
-a part of its output reads the step that made it. So that nothing of the user's graph changes, the
+Its steps are run once more, one by one and recorded, on the values that the node was given, as is
+done for gradients of gradients. The recorded nodes hang on the inputs of the node, and what read a
+part of its output reads the step that made it. So that nothing of the user's graph changes, the
 nodes that lead from there to the result are copied. What comes out is a tape like that of
 `tg.eager()`: gradients, values, and what each node keeps are those of the single steps.
 """
@@ -19,20 +19,19 @@ from ..core.primitive import Array
 from ..core.tape import Freed, Mark, Node, Older, reachable
 from ..core.tensor import Tensor
 from ..ops.table import Tape
-from ..recurrent.checkpoint import owner_of
+from ..recurrent.captured import owner_of
+from .facts import PIECE, is_compiled, is_result, is_sequence
 from .ledger import values
-
-SEQUENCE, FUNCTION = COMPILED = ("unroll", "jit")  # the primitives of such nodes
 
 
 def opened(whole: Tape, *, measured: bool = False) -> Tape:
-    """The same result, computed step by step.
+    """Return a tape of the same result, computed step by step.
 
     Parameters
     ----------
     whole : Tape
     measured : bool
-        Whether numbers will be read. Without, the graph is had even where a backward has released
+        Whether numbers will be read. If not, the graph can be had even if a backward has released
         them, or parameters have new values.
 
     Raises
@@ -46,7 +45,7 @@ def opened(whole: Tape, *, measured: bool = False) -> Tape:
 
 
 def opened_all(roots: list[Node], *, measured: bool = False) -> list[Node]:
-    """Several results; see `opened`."""
+    """Return the nodes of the same results, computed step by step; see `opened`."""
     inside = True
     while inside:  # inside a step there may be others
         roots, inside = _opened(roots, measured)
@@ -54,14 +53,14 @@ def opened_all(roots: list[Node], *, measured: bool = False) -> list[Node]:
 
 
 def _opened(roots: list[Node], measured: bool) -> tuple[list[Node], bool]:
-    """The results with the compiled nodes opened, and whether there are others in these."""
+    """Return the results with the compiled nodes opened, and whether there are others in these."""
     nodes = reachable(roots, every=True)
-    compiled = [n for n in nodes if n.primitive is not None and n.primitive.name in COMPILED]
+    compiled = [n for n in nodes if is_compiled(n)]
     if not compiled:
         return roots, False
     if measured:
         for node in compiled:
-            node.params["stretch"].check_captured()
+            node.params[PIECE].check_captured()
     given = _given(nodes, compiled)
     now: dict[Node, Node] = {}  # what is read in place of a node
     # the values of what is read in place of the output of an opened node
@@ -70,19 +69,14 @@ def _opened(roots: list[Node], measured: bool) -> tuple[list[Node], bool]:
     # of an opened node: what stands at which place of its output
     starts: dict[Node, dict[int, Node]] = {}
     for node in nodes:
-        whole = node.inputs[0] if node.op == "part" else None
+        whole = node.inputs[0] if is_result(node) else None
         if node in given and (found := _again(node, given[node], now, held)) is not None:
             results, more = found
             inside = inside or more
             if node.shape == results[0].shape and len(results) == 1:
                 now[node] = results[0]
-            starts[node] = dict(
-                zip(
-                    itertools.accumulate((math.prod(r.shape) for r in results), initial=0),
-                    results,
-                    strict=False,
-                )
-            )
+            begins = itertools.accumulate((math.prod(r.shape) for r in results), initial=0)
+            starts[node] = dict(zip(begins, results, strict=False))
         elif whole in starts:
             now[node] = starts[whole][node.params["begin"]]
         elif any(i in now for i in node.inputs if isinstance(i, Node)):
@@ -93,9 +87,9 @@ def _opened(roots: list[Node], measured: bool) -> tuple[list[Node], bool]:
 
 
 def _given(nodes: Sequence[Node], compiled: Sequence[Node]) -> dict[Node, list[Array]]:
-    """The values that each compiled node was given.
+    """Return the values that each compiled node was given.
 
-    Those it saved, and where they were released, those that the leaves lead to.
+    It saved them; if they were released, they are computed again from the leaves.
     """
     found: dict[Node, list[Array]] = {}
     missing: set[Node] = set()
@@ -112,60 +106,64 @@ def _given(nodes: Sequence[Node], compiled: Sequence[Node]) -> dict[Node, list[A
 def _again(
     node: Node, given: Sequence[Array], now: dict[Node, Node], held: dict[Node, Array]
 ) -> tuple[list[Node], bool] | None:
-    """The nodes of the results of the steps, and whether one of the recorded nodes is compiled.
+    """Run the steps of a compiled node, recorded.
 
-    None where that cannot be done.
+    Return the nodes of the results, and whether a node inside is compiled too; None if the steps
+    cannot be run.
     """
-    stretch = node.params["stretch"]
+    segment = node.params[PIECE]
     handles = [
         Tensor(value, now.get(i, i))
-        for value, i in zip(given[: stretch.count], node.inputs, strict=False)
+        for value, i in zip(given[: segment.count], node.inputs, strict=False)
     ]
     older = Older()
     try:
-        run: list[Any] = stretch.run(handles, record=True)
+        run: list[Any] = segment.run(handles, record=True)
     except TinygradError:
         return None
-    results = [run[k].node for k in stretch.live]
+    results = [run[k].node for k in segment.live]
     if not results or any(r is None for r in results):
         return None
-    held.update((run[k].node, run[k].array) for k in stretch.live)
+    held.update((run[k].node, run[k].array) for k in segment.live)
     # the leaf of a parameter that has new values is another one; what was computed with the old is
     # shown there
-    for leaf in stretch.captured:
+    for leaf in segment.captured:
         tensor = owner_of(leaf)
         if tensor is not None and tensor.node is not leaf:
             now[tensor.node] = leaf  # type: ignore[index]
-    mark = stretch.mark
+    mark = segment.mark
     inside = False
     outer = Mark() if mark.layer is None else Mark(mark.cell, mark.layer)
     for made in reachable(results, older, every=True):
         if made in older or made.primitive is None:
             continue
-        inside = inside or made.primitive.name in COMPILED
+        inside = inside or is_compiled(made)
         if now:
-            made.inputs = tuple([now.get(i, i) if isinstance(i, Node) else i for i in made.inputs])
-            made.edges = tuple(
-                [(now.get(source, source), place, rule) for source, place, rule in made.edges]
-            )
+            made.inputs, made.edges = _read_now(made, now)
         if type(node.saved) is Freed:
             made.saved = node.saved
         # what the engine did for the steps, as taking out their inputs
         if made.origin[0] is _again.__code__:
             made.origin = (*node.origin[:2], made.origin[2])
         # what brings the steps together is in none of them
-        if node.op == SEQUENCE and made.origin[2] is mark:
+        if is_sequence(node) and made.origin[2] is mark:
             made.origin = (*node.origin[:2], outer)
-        elif node.op == FUNCTION and mark.step is not None:
+        elif not is_sequence(node) and mark.step is not None:
             # it was recorded in some step, and called in this one
             made.origin = (*made.origin[:2], mark)
     return results, inside
 
 
-def _copy(node: Node, now: dict[Node, Node], held: dict[Node, Array]) -> Node:
-    """The node, with the inputs that are to be read, and of those that it saved the values."""
+def _read_now(node: Node, now: dict[Node, Node]) -> tuple[Any, Any]:
+    """Return the inputs and the edges of a node, with what is read in place of other nodes."""
     inputs = tuple([now.get(i, i) if isinstance(i, Node) else i for i in node.inputs])
     edges = tuple([(now.get(source, source), place, rule) for source, place, rule in node.edges])
+    return inputs, edges
+
+
+def _copy(node: Node, now: dict[Node, Node], held: dict[Node, Array]) -> Node:
+    """Copy a node, with the inputs that are to be read now and their values."""
+    inputs, edges = _read_now(node, now)
     saved = node.saved
     if type(saved) is not Freed and any(i in held for i in inputs if isinstance(i, Node)):
         kept = saved[1] if node.primitive.variadic else saved[1:]

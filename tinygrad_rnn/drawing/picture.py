@@ -12,40 +12,34 @@ from typing import TYPE_CHECKING, Any
 
 from ..files import replace_file
 from ..ops.table import Tape
+from .boxes import Sketch
 from .dot import dot_source
-from .fold import Kinds
-from .heat import (
-    DrawingError,
-    check_walkable,
-    lay_given,
-    lay_heat,
-    lay_ledger,
-    lay_memory,
-    lay_values,
-    measure,
-)
+from .errors import DrawingError
+from .graph import Graph
 from .layout import Layout, place
+from .measures import Measured, check_walkable
 from .opened import opened, opened_all
+from .overlays import overlays_of
 from .render import render
-from .sketch import Graph, Sketch, shown_steps, sketch_graph
-from .style import xml
+from .selection import Request, shown_steps
+from .sketch import sketch_graph
+from .style import DARK, LIGHT, xml
 from .subject import gradients_of, subject
 from .svg import plain_svg
 
 if TYPE_CHECKING:
     import graphviz
 
-__all__ = ["Drawing", "DrawingError", "draw"]
+__all__ = ["Drawing", "draw"]
 
 INSTALL = "pip install tinygrad-rnn[draw]"
 LARGEST = 10_000  # points; a PNG of more has fewer dots
-CLAIM = "‖∂L/∂state‖"
 
 
 class Drawing:
     """A picture of a graph; it shows itself in Jupyter.
 
-    Made by `draw`, it holds words and places, and nothing of the graph.
+    It is made by `draw`, and holds words and places, and nothing of the graph.
 
     Attributes
     ----------
@@ -67,7 +61,7 @@ class Drawing:
 
     @property
     def dot(self) -> str:
-        """DOT source.
+        """The picture as DOT source.
 
         The layout is in it (``layout=nop2``), so every graphviz viewer shows the same picture.
         """
@@ -84,13 +78,16 @@ class Drawing:
 
     @property
     def graphviz(self) -> graphviz.Source:
-        """The same as an object of the graphviz package, whose ``render`` and ``pipe`` run the `dot` program."""
+        """The same as an object of the graphviz package.
+
+        Its methods ``render`` and ``pipe`` run the `dot` program.
+        """
         import graphviz
 
         return graphviz.Source(self.dot)
 
     def svg(self) -> str:
-        """The picture as SVG text.
+        """Return the picture as SVG text.
 
         It is written without any graphviz program, so it is the same everywhere.
         """
@@ -99,23 +96,29 @@ class Drawing:
         return self._made["svg"].decode()
 
     def html(self) -> str:
-        """A page of its own with the picture in it.
+        """Return a page of its own with the picture in it.
 
-        It scrolls, zooms with the browser, and shows what each node is on hover.
+        It scrolls, zooms with the browser, and shows what each node is when the pointer rests on
+        it.
         """
         title = xml(self._sketch.title or "tinygrad_rnn")
-        page = {"light": "#ffffff", "dark": "#17191c"}.get(self.theme)
-        colour = f"background:{page}" if page else "background:#ffffff;color-scheme:light dark"
-        dark = (
-            "" if page else "@media (prefers-color-scheme:dark){body{background:#17191c!important}}"
-        )
+        if self.theme == "auto":
+            colour = f"background:{LIGHT.page};color-scheme:light dark"
+            dark = f"@media (prefers-color-scheme:dark){{body{{background:{DARK.page}!important}}}}"
+        else:
+            colour, dark = f"background:{(DARK if self.theme == 'dark' else LIGHT).page}", ""
         return (
             f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>body{{margin:0;{colour}}}{dark}'
             f"main{{overflow:auto;padding:8px}}svg{{display:block;margin:auto}}</style></head><body><main>\n{self.svg()}</main></body></html>\n"
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the picture; the suffix says as what: ``.svg``, ``.html``, ``.png``, ``.pdf`` or ``.dot``.
+        """Write the picture to a file, in the format that its suffix says.
+
+        Parameters
+        ----------
+        path : str or path
+            The file, with the suffix ``.svg``, ``.html``, ``.png``, ``.pdf`` or ``.dot``.
 
         Raises
         ------
@@ -139,6 +142,7 @@ class Drawing:
         replace_file(path, data)
 
     def _rendered(self, form: str) -> bytes:
+        """Return the picture as PNG or PDF, made by a graphviz program."""
         if form not in self._made:
             picture, reasons = render(
                 self.dot,
@@ -182,7 +186,7 @@ class Drawing:
 
 @contextlib.contextmanager
 def _no_collection() -> Iterator[None]:
-    """Do not look for garbage for a while.
+    """Make Python look for no garbage for a while.
 
     Many small objects are made and none is dropped, and each search would walk the whole tape.
     """
@@ -279,67 +283,39 @@ def draw(
         a backward.
     """
     _check(direction, theme, limit, steps, show)
-    what, folded, name, given = subject(x, inputs)
-    fold = folded if fold is None else fold
-    title = name if title is None else title
-    tape = what if isinstance(what, Tape) else None
-    measured = isinstance(heat, str) or ledger or bool(values) or backward
+    found = subject(x, inputs)
+    overlays = overlays_of(heat, ledger=ledger, memory=memory, values=values)
+    tape = found.what if isinstance(found.what, Tape) else None
+    walks = [o.name for o in overlays if o.walks] + ["backward"] * backward
+    measured = bool(walks) or any(o.recorded for o in overlays)
     if measured and tape is None:
         raise DrawingError(
             "draw: heat, ledger, values and backward are of a recorded tensor, such as a loss; found a traced function or a cell"
         )
-    if isinstance(heat, str) and heat != "grad":
-        raise DrawingError(
-            f"draw: heat is 'grad', a mapping from step to number, or a number for each step; found {heat!r}"
-        )
+    fold = found.folded if fold is None else fold
+    request = Request(steps, limit, show, fold)
     with _no_collection():
-        if tape is not None and (isinstance(heat, str) or ledger or backward):
-            check_walkable(
-                tape, "heat" if isinstance(heat, str) else "ledger" if ledger else "backward"
-            )
+        what: Any = found.what
         if tape is not None:
-            what = tape = opened(tape, measured=measured)
+            if walks:
+                check_walkable(tape, walks[0])
+            tape = opened(tape, measured=measured)
+            what = gradients_of(tape) if backward else tape
         elif isinstance(what, list):
             what = opened_all(what)
-        graph = Graph(gradients_of(tape) if backward and tape is not None else what, given)
-        made = sketch_graph(graph, title=title, steps=steps, limit=limit, show=show, fold=fold)
+        graph = Graph(what, found.given)
+        sketch = sketch_graph(graph, request, found.name if title is None else title)
         if backward and tape is not None:
-            for n, box in made.of.items():
-                box.back = n.index > tape.root.index
-        if heat is not None or ledger or memory:
-            kinds = Kinds(graph)
-            if tape is not None and (isinstance(heat, str) or ledger):
-                norms, shares = measure(tape, graph, kinds)
-                if isinstance(heat, str) and not norms:
-                    count = len(
-                        {
-                            mark.step
-                            for mark in graph.marks.values()
-                            if mark is not None and mark.step is not None
-                        }
-                    )
-                    what_there_is = {
-                        0: "it has no time steps",
-                        1: "it has one time step; take two or more",
-                    }
-                    raise DrawingError(
-                        "draw: heat colours states that one time step hands to the next, and there are none on this tape: "
-                        + what_there_is.get(count, f"its {count} time steps hand nothing on")
-                    )
-                if isinstance(heat, str):
-                    lay_heat(made, kinds, norms, CLAIM)
-                if ledger:
-                    lay_ledger(made, shares)
-            if heat is not None and not isinstance(heat, str):
-                lay_given(made, kinds, heat, "heat")
-            if memory:
-                lay_memory(made, graph, kinds)
-        if values and tape is not None:
-            lay_values(made, tape, values)
-        return Drawing(made, place(made, direction), theme=theme, timeout=timeout)
+            for n, box in sketch.of.items():
+                box.recorded_by_backward = n.index > tape.root.index
+        numbers = Measured(graph, tape)
+        for overlay in overlays:
+            overlay.lay(sketch, numbers)
+        return Drawing(sketch, place(sketch, direction), theme=theme, timeout=timeout)
 
 
 def _check(direction: str, theme: str, limit: int, steps: int | None, show: Any) -> None:
+    """Raise a DrawingError if one of these arguments of `draw` is not valid."""
     if direction not in ("LR", "TB"):
         raise DrawingError(f"draw: direction is 'LR' or 'TB', not {direction!r}")
     if theme not in ("light", "dark", "auto"):

@@ -1,4 +1,4 @@
-"""Turning DOT source into a picture, with whatever is installed, in a process that can be stopped."""
+"""DOT source becomes a picture, by whatever is installed, in a process that can be stopped."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ sys.stdout.buffer.write(graph.draw(format={form!r}, prog="dot", args={args!r}))
 
 
 def renderers(form: str, dpi: int) -> Iterator[tuple[str, Sequence[str]]]:
-    """The graphviz programs on this machine, as commands from DOT on the standard input to a picture on the standard output."""
+    """Yield the graphviz programs on this machine: their names and the commands to run them.
+
+    A command reads DOT from the standard input and writes a picture to the standard output.
+    """
     program, args = shutil.which("dot"), [f"-Gdpi={dpi}"] if form == "png" else []
     if program:
         yield "dot", [program, f"-T{form}", *args]
@@ -76,7 +79,7 @@ def render(source: str, form: str, timeout: float, dpi: int = 96) -> tuple[bytes
 
 
 def _run(command: Sequence[str], data: bytes, timeout: float) -> tuple[bytes, str]:
-    """Output and last line of complaint of a command.
+    """Run a command; return its output and the last line of its complaint.
 
     Nothing of it is left running after `timeout` seconds.
     """

@@ -1,6 +1,4 @@
-"""Derivative rules in words.
-
-The expression that a rule computes, read from its own source, for the inputs at hand.
+"""Derivative rules in words: the expression that a rule computes, read from its own source.
 
 A rule is written once, in `ops/` or by the user. Its source is simplified for one node: variables
 are replaced by what they stand for, and of branches on dimensions or parameters the one that is
@@ -24,36 +22,34 @@ from ..core.primitive import Array, Primitive, Rule, parameters
 from ..core.tape import Leaf, Node
 from ..core.trace import Program
 from ..recurrent.source import syntax
+from .facts import PIECE, formula_of
 
 LONGEST = 160  # characters of an expression; a longer one is not shown
 
 
 class _UnreadableError(Exception):
-    """A rule that is not straight lines and branches."""
+    """A rule consists of more than straight lines and branches."""
 
 
 def names_of(primitive: Primitive, node: Node) -> list[str]:
-    """What rules and formulas call the inputs of a node."""
+    """Return what rules and formulas call the inputs of a node."""
     if primitive.variadic:
         return [f"inputs[{k}]" for k in range(len(node.inputs))]
     return _call_names(primitive.inputs)
 
 
 def _call_names(names: Sequence[str]) -> list[str]:
-    """The inputs of a function made by `tg.elementwise`, which are called v0, v1, ..., as x or as a, b, ..."""
-    if not all(re.fullmatch(r"v\d+", name) for name in names):
+    """Return the names of inputs; those of a function made by `tg.elementwise` are changed.
+
+    They are called v0, v1, ... there, and become x, or a, b, ...
+    """
+    if len(names) > 6 or not all(re.fullmatch(r"v\d+", name) for name in names):
         return list(names)
-    return (
-        ["x"]
-        if len(names) == 1
-        else [chr(ord("a") + k) for k in range(len(names))]
-        if len(names) < 7
-        else list(names)
-    )
+    return ["x"] if len(names) == 1 else list("abcdef"[: len(names)])
 
 
 def formula(node: Node) -> str:
-    """The operation as an expression of its inputs."""
+    """Return an operation as an expression of its inputs."""
     primitive = node.primitive
     if primitive.body is not None:
         return (
@@ -62,18 +58,29 @@ def formula(node: Node) -> str:
         )
     if primitive.scalar:
         return primitive.scalar
-    if primitive.name == "matmul":
-        return "a @ b"
-    if primitive.name == "getitem":
-        return "x[index]"
+    written = formula_of(node)
+    if written is not None:
+        return written
     names = "*inputs" if primitive.variadic else ", ".join(names_of(primitive, node))
-    return f"{node.op}({', '.join([names, *(k for k in node.params if k != 'stretch')])})"
+    return f"{node.op}({', '.join([names, *(k for k in node.params if k != PIECE)])})"
 
 
 def rule_text(node: Node, position: int, rule: Rule, g: Array) -> str:
-    """The expression of a rule for a node whose output has the gradient `g`.
+    """Return what a rule computes, as an expression.
 
-    Empty if it cannot be read.
+    Parameters
+    ----------
+    node : Node
+    position : int
+        Of the input to which the rule belongs.
+    rule : Rule
+    g : array
+        The gradient of the node's output.
+
+    Returns
+    -------
+    str
+        Empty if the rule cannot be read.
     """
     function = inspect.unwrap(rule.function)
     body = node.primitive.body
@@ -92,13 +99,9 @@ def rule_text(node: Node, position: int, rule: Rule, g: Array) -> str:
     likes = (node.inputs,) if node.primitive.variadic else node.inputs
     for name, value, like in zip(offered, saved[1:], (node, *likes), strict=False):
         known[f"like_{name}"] = like
-        known[name] = (
-            like.value
-            if value is None and isinstance(like, Leaf)
-            else like
-            if value is None
-            else value
-        )
+        if value is None:
+            value = like.value if isinstance(like, Leaf) else like
+        known[name] = value
     try:
         found = _expression(function, known)
     except (_UnreadableError, RecursionError):
@@ -109,11 +112,11 @@ def rule_text(node: Node, position: int, rule: Rule, g: Array) -> str:
     return text if len(text) <= LONGEST else ""
 
 
-# --- reading the source ---------------------------------------------------------------------------------------------------
+# --- reading the source ---------------------------------------------------------------------------
 
 
 def _expression(function: Callable[..., Any], known: dict[str, Any]) -> ast.expr:
-    """What a function returns, as an expression of its parameters."""
+    """Return the result of a function as an expression of its parameters."""
     code = getattr(function, "__code__", None)
     if code is None:
         raise _UnreadableError
@@ -127,6 +130,7 @@ def _expression(function: Callable[..., Any], known: dict[str, Any]) -> ast.expr
 
 
 def _scope(function: Any) -> dict[str, Any]:
+    """Return the globals of a function and the variables that it closes over."""
     closed = [c.cell_contents for c in function.__closure__ or ()]
     return {
         **function.__globals__,
@@ -135,13 +139,14 @@ def _scope(function: Any) -> dict[str, Any]:
 
 
 def _body(code: CodeType) -> list[ast.stmt]:
+    """Return the statements of a function."""
     found = _definition(code)
     return [ast.Return(found.body)] if isinstance(found, ast.Lambda) else found.body
 
 
 @functools.lru_cache(maxsize=1024)
 def _definition(code: CodeType) -> ast.Lambda | ast.FunctionDef:
-    """The syntax of a function: what stands at the positions of its code."""
+    """Return the syntax of a function: what stands at the positions of its code."""
     tree = syntax(code.co_filename)
     arguments = list(code.co_varnames[: code.co_argcount])
     ends = {(a, b, c, d) for a, b, c, d in code.co_positions()}
@@ -164,9 +169,9 @@ def _run(
     scope: dict[str, Any],
     known: dict[str, Any],
 ) -> ast.expr | None:
-    """The expression that is returned, with `bound` variables replaced.
+    """Return the expression that statements return, with `bound` variables replaced.
 
-    None if the statements end without.
+    It is None if they end without one.
     """
     for statement in body:
         if isinstance(statement, ast.Return) and statement.value is not None:
@@ -194,9 +199,9 @@ def _run(
 
 
 def _truth(test: ast.expr, scope: dict[str, Any], known: dict[str, Any]) -> bool | None:
-    """Whether a condition on dimensions, types or parameters holds.
+    """Return whether a condition on dimensions, types or parameters holds.
 
-    None if it asks for something else.
+    It is None if the condition asks for something else.
     """
     used = {n.id for n in ast.walk(test) if isinstance(n, ast.Name)}
     if not used <= known.keys() | scope.keys() | {"isinstance", "int", "float", "len", "type"}:
@@ -212,7 +217,7 @@ def _truth(test: ast.expr, scope: dict[str, Any], known: dict[str, Any]) -> bool
 
 
 class _Simplified(ast.NodeTransformer):
-    """Variables replaced by what they stand for, and of ``a if condition else b`` the one that is taken."""
+    """Replace variables by what they stand for, and ``a if condition else b`` by what is taken."""
 
     def __init__(
         self, bound: dict[str, ast.expr], scope: dict[str, Any], known: dict[str, Any]
@@ -223,7 +228,7 @@ class _Simplified(ast.NodeTransformer):
         return _copy(self.bound[node.id]) if node.id in self.bound else node
 
     def visit_Call(self, node: ast.Call) -> ast.expr:
-        """A helper of the file that the rule is in is replaced by what it returns, where that can be read."""
+        """Replace a helper of the same file by what it returns, if that can be read."""
         self.generic_visit(node)
         helper = (
             self.scope.get(node.func.id)
@@ -253,7 +258,10 @@ class _Simplified(ast.NodeTransformer):
 
 
 class _Folded(ast.NodeTransformer):
-    """What follows from shapes and parameters alone, as a number or a tuple: ``x.reshape((2, 3))`` for ``x.reshape(like_x.shape)``."""
+    """Replace what follows from shapes and parameters alone by a number or a tuple.
+
+    ``x.reshape(like_x.shape)`` becomes ``x.reshape((2, 3))``.
+    """
 
     def __init__(self, scope: dict[str, Any], known: dict[str, Any], arrays: set[str]) -> None:
         self.scope, self.known, self.arrays = scope, known, arrays
@@ -287,7 +295,7 @@ class _Folded(ast.NodeTransformer):
 
 
 def _literal(value: Any) -> ast.expr | None:
-    """Whole numbers, slices, and tuples of them, as syntax."""
+    """Return whole numbers, slices, and tuples of them as syntax; None for anything else."""
     if type(value) is int:
         return ast.Constant(value)
     if isinstance(value, slice):
@@ -302,7 +310,10 @@ def _literal(value: Any) -> ast.expr | None:
 
 
 class _Pretty(ast.NodeTransformer):
-    """``a.dot(b)`` as ``a @ b``, ``a[0,]`` as ``a[0]``, and ``f(1:3)``, which is no Python, as ``f(slice(1, 3))``."""
+    """Write ``a.dot(b)`` as ``a @ b`` and ``a[0,]`` as ``a[0]``.
+
+    And ``f(1:3)``, which is no Python, becomes ``f(slice(1, 3))``.
+    """
 
     def visit_Subscript(self, node: ast.Subscript) -> ast.expr:
         node.value = self.visit(node.value)
@@ -312,7 +323,7 @@ class _Pretty(ast.NodeTransformer):
         return node
 
     def visit_Slice(self, node: ast.Slice) -> ast.expr:
-        """Outside of brackets."""
+        """Write a slice that stands outside of brackets as a call."""
         parts = [node.lower, node.upper, *([] if node.step is None else [node.step])]
         return ast.Call(ast.Name("slice", ast.Load()), [p or ast.Constant(None) for p in parts], [])
 
@@ -328,7 +339,7 @@ def _copy(node: ast.expr) -> ast.expr:
 
 
 def _program_text(program: Program, names: Sequence[str]) -> str:
-    """A program of elementwise operations as one expression; empty if it is too long."""
+    """Return a program of elementwise operations as one expression; empty if it is too long."""
     found: dict[Any, str] = dict(zip(program.inputs, names, strict=True))
     for node in program.nodes:
         scalar = node.primitive.scalar
@@ -352,23 +363,8 @@ def _program_text(program: Program, names: Sequence[str]) -> str:
     return found.get(program.outputs[0], "")
 
 
-WORDS = {  # what the rules of operations that move values about do
-    "sum": "Every element that was summed gets the gradient of the sum.",
-    "mean": "Every element gets the gradient of the mean, divided by their number.",
-    "getitem": "Zeros, with g at the places that were taken.",
-    "stack": "The part of g at the place where this input stands.",
-    "concatenate": "The part of g at the place where this input stands.",
-    "part": "Zeros, with g at the places that were taken.",
-    "transpose": "The axes back in their old order.",
-    "reshape": "The same numbers in the shape of x.",
-    "broadcast_to": "g, summed over the axes along which x was spread.",
-    "take": "Zeros, to which each row of g is added at the index that it was taken from.",
-    "checkpoint": "The stretch is run again, recorded, and walked back.",
-}
-
-
 def source_of(function: Callable[..., Any]) -> list[str]:
-    """The lines of a rule that cannot be read as an expression."""
+    """Return the source lines of a rule, which cannot be read as an expression."""
     code = getattr(inspect.unwrap(function), "__code__", None)
     if code is None:
         return []

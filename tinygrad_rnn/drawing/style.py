@@ -13,60 +13,59 @@ import re
 from html import escape
 from typing import NamedTuple
 
+from .boxes import Arrow, Family
 from .layout import Layout
-from .sketch import (
-    ARITHMETIC,
-    DELAY,
-    FUNCTION,
-    GAP,
-    GRADIENT,
-    INPUT,
-    LINEAR,
-    PARAMETER,
-    REDUCTION,
-    SAVED,
-    SHAPING,
-    Arrow,
-)
 
 FILLS = {  # family -> inside and outline of its boxes
-    ARITHMETIC: ("#f6f6f2", "#8a8a82"),
-    FUNCTION: ("#fbe6d8", "#bd7d55"),
-    LINEAR: ("#dde9f6", "#5f88b5"),
-    REDUCTION: ("#ebe2f3", "#8d70ad"),
-    SHAPING: ("#e6f0e5", "#7a9c7b"),
-    PARAMETER: ("#fbefc6", "#bf9a2e"),
-    INPUT: ("#ffffff", "#8f959c"),
-    GAP: ("#ffffff", "#9aa0a6"),
-    SAVED: ("#fdeee6", "#b5532f"),
-    DELAY: ("#2f5f8f", "#2f5f8f"),
+    Family.ARITHMETIC: ("#f6f6f2", "#8a8a82"),
+    Family.FUNCTION: ("#fbe6d8", "#bd7d55"),
+    Family.LINEAR: ("#dde9f6", "#5f88b5"),
+    Family.REDUCTION: ("#ebe2f3", "#8d70ad"),
+    Family.SHAPING: ("#e6f0e5", "#7a9c7b"),
+    Family.PARAMETER: ("#fbefc6", "#bf9a2e"),
+    Family.INPUT: ("#ffffff", "#8f959c"),
+    Family.GAP: ("#ffffff", "#9aa0a6"),
+    Family.SAVED: ("#fdeee6", "#b5532f"),
+    Family.DELAY: ("#2f5f8f", "#2f5f8f"),
 }
 DARK_FILLS = {
-    ARITHMETIC: ("#2b2d30", "#85887f"),
-    FUNCTION: ("#47301f", "#c98a61"),
-    LINEAR: ("#1f3550", "#6f9bcb"),
-    REDUCTION: ("#372a48", "#a58bc4"),
-    SHAPING: ("#233424", "#85ab86"),
-    PARAMETER: ("#453a12", "#d3ad3f"),
-    INPUT: ("#17191c", "#8f959c"),
-    GAP: ("#17191c", "#80868b"),
-    SAVED: ("#472418", "#d3734e"),
-    DELAY: ("#8ab4dd", "#8ab4dd"),
+    Family.ARITHMETIC: ("#2b2d30", "#85887f"),
+    Family.FUNCTION: ("#47301f", "#c98a61"),
+    Family.LINEAR: ("#1f3550", "#6f9bcb"),
+    Family.REDUCTION: ("#372a48", "#a58bc4"),
+    Family.SHAPING: ("#233424", "#85ab86"),
+    Family.PARAMETER: ("#453a12", "#d3ad3f"),
+    Family.INPUT: ("#17191c", "#8f959c"),
+    Family.GAP: ("#17191c", "#80868b"),
+    Family.SAVED: ("#472418", "#d3734e"),
+    Family.DELAY: ("#8ab4dd", "#8ab4dd"),
 }
 
 
 class Theme(NamedTuple):
-    """Colours that do not depend on the family of a box."""
+    """The colours of a picture.
+
+    Attributes
+    ----------
+    page, text, faint : str
+        The background, letters, and letters of lesser weight.
+    frame : (str, str)
+        Inside and outline of a time step.
+    fills : dict of Family to (str, str)
+        Inside and outline of the boxes.
+    edges : dict of str to str
+        Of the kinds of arrows.
+    """
 
     page: str
     text: str
     faint: str
     frame: tuple[str, str]
-    fills: dict[str, tuple[str, str]]
+    fills: dict[Family, tuple[str, str]]
     edges: dict[str, str]
 
 
-# of arrows; the last
+# of arrows; the last two are gradients within a step, and from step to step
 STATE, PLAIN, WEIGHT, READ, CUT, BACK, CARRIED = KINDS = (
     "state",
     "plain",
@@ -76,7 +75,6 @@ STATE, PLAIN, WEIGHT, READ, CUT, BACK, CARRIED = KINDS = (
     "back",
     "carried",
 )
-# two are gradients within a step, and from step to step
 WIDTHS = {STATE: 1.5, PLAIN: 0.9, WEIGHT: 0.8, READ: 0.8, CUT: 1.3, BACK: 0.9, CARRIED: 1.5}
 LIGHT = Theme(
     "#ffffff",
@@ -119,28 +117,26 @@ TEXT = LIGHT.text
 
 
 def kind(arrow: Arrow, layout: Layout) -> str:
-    """What an arrow is."""
+    """Return what an arrow is: one of KINDS."""
     if arrow.tail.cut:
         return CUT
-    backward = arrow.head.back or (
-        arrow.head.mark is not None and arrow.head.mark.cell.startswith(GRADIENT)
-    )
+    backward = arrow.head.recorded_by_backward or arrow.head.backward
     if arrow in layout.states:
         return CARRIED if backward else STATE
-    if arrow.tail.family in (PARAMETER, SAVED):
-        return WEIGHT if arrow.tail.family == PARAMETER else READ
+    if arrow.tail.family in (Family.PARAMETER, Family.SAVED):
+        return WEIGHT if arrow.tail.family == Family.PARAMETER else READ
     return BACK if backward else PLAIN
 
 
-def dark_letters(fill: str) -> bool:
-    """Whether letters on this colour have to be dark."""
+def ink(fill: str) -> str:
+    """Return the colour of letters on this colour: dark ones if it is light."""
     red, green, blue = (int(fill[k : k + 2], 16) for k in (1, 3, 5))
-    return 0.299 * red + 0.587 * green + 0.114 * blue > 140
+    return "#111111" if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else "#ffffff"
 
 
 @functools.lru_cache(maxsize=8192)
 def xml(text: str) -> str:
-    """For XML, HTML-like labels and quoted strings of DOT alike.
+    """Return a text that is safe in XML, in HTML-like labels and in quoted strings of DOT.
 
     What could end or change them becomes an entity.
     """

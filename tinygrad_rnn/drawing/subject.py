@@ -1,4 +1,4 @@
-"""What a picture is of: from a tensor, a cell or a module to the nodes that are drawn."""
+"""From what the user wants to see, a tensor, a cell or a module, to the nodes that are drawn."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..module import Module
 from ..ops.table import Tape, tape
 from ..recurrent.cell import Cell, name_of, name_state, plain_of
 from ..recurrent.unroll import unroll
-from .heat import DrawingError
+from .errors import DrawingError
 
 STEPS, BATCH = 4, 2  # of the sequence on which a cell is run to be drawn
 
@@ -31,8 +31,9 @@ class Subject(NamedTuple):
     folded : bool
         Whether it is folded if nobody says otherwise.
     name : str
+        The title of the picture if there is no other; it may be empty.
     given : list of Node
-        The first state, where it was made here.
+        The first state of a cell, if it was made here.
     """
 
     what: Tape | Program | list[Node]
@@ -42,7 +43,7 @@ class Subject(NamedTuple):
 
 
 def subject(x: Any, inputs: Sequence[Any]) -> Subject:
-    """Find out what is drawn."""
+    """Return what is drawn of `x`, a cell or a module being called with the inputs."""
     if isinstance(x, (Tape, Program)):
         return Subject(x)
     if isinstance(x, Tensor):
@@ -63,7 +64,7 @@ def subject(x: Any, inputs: Sequence[Any]) -> Subject:
 
 
 def _cell(cell: Any, inputs: Sequence[Any]) -> Subject:
-    """A cell, run on a sequence.
+    """Run a cell on a sequence.
 
     Its first state takes part in the tape, so that the first step has all operations that others
     have.
@@ -150,7 +151,7 @@ def _roots(result: Any, x: Any) -> Tape | list[Node]:
 
 
 def gradients_of(whole: Tape) -> list[Node]:
-    """The gradients of a tape's parameters, recorded.
+    """Record the backward of a tape; return the gradients of its parameters, and its root.
 
     The nodes of the backward hang on those of the forward.
     """

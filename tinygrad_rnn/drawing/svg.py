@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import math
 
-from .heat import Legend
-from .layout import TIP, Layout, Point
-from .sketch import DELAY, Arrow, Box, Sketch
+from .boxes import HATCH, Arrow, Box, Family, Legend, Sketch
+from .frames import Figure, Frame
+from .layout import TIP, Layout
+from .stepplan import Point
 from .style import (
+    CUT,
     DARK,
     FONT,
     KINDS,
@@ -22,16 +24,21 @@ from .style import (
     TINY,
     WIDTHS,
     Theme,
-    dark_letters,
+    ink,
     kind,
     xml,
 )
 
 
 def plain_svg(sketch: Sketch, layout: Layout, theme: str = "light") -> str:
-    """The same picture as graphviz draws from the DOT source.
+    """Return the same picture as graphviz draws from the DOT source.
 
-    `theme` is "light", "dark", or "auto": as the reader's browser is set.
+    Parameters
+    ----------
+    sketch : Sketch
+    layout : Layout
+    theme : {"light", "dark", "auto"}
+        "auto" is as the reader's browser is set.
     """
     w, h = layout.width, layout.height
     parts = [
@@ -41,39 +48,18 @@ def plain_svg(sketch: Sketch, layout: Layout, theme: str = "light") -> str:
         '<rect width="5" height="5" class="page"/><line y2="5" class="hatch"/></pattern></defs>'
         '<rect width="100%" height="100%" class="page"/>\n<g id="graph0" class="graph">'
     ]
-    for k, f in enumerate(layout.frames):
-        parts.append(
-            f'<g id="clust{k + 1}" class="cluster"><title>cluster_{k}</title><rect x="{f.left:.1f}" y="{f.top:.1f}" '
-            f'width="{f.right - f.left:.1f}" height="{f.bottom - f.top:.1f}" rx="8"/><text x="{f.lx:.1f}" y="{f.ly + 3:.1f}">{xml(" ".join(f.label))}</text></g>'
-        )
+    parts += [_frame(k, f) for k, f in enumerate(layout.frames)]
     parts += [_edge(arrow, path, kind(arrow, layout)) for arrow, path in layout.paths]
     parts += [_node(b) for b in sketch.boxes]
-    for g in layout.figures:
-        own = (
-            'fill="url(#tg-hatch)"'
-            if g.fill == "hatch"
-            else f'fill="{g.fill}"'
-            if g.fill
-            else 'fill="none"'
-        )
-        ink = (
-            f' style="fill:{"#111111" if dark_letters(g.fill) else "#ffffff"}"'
-            if g.fill and g.fill != "hatch"
-            else ""
-        )
-        parts.append(
-            f'<g class="figure"><rect x="{g.x - g.width / 2:.1f}" y="{g.y - g.height / 2:.1f}" width="{g.width:.1f}" height="{g.height:.1f}" {own}/>'
-            f'<text x="{g.x:.1f}" y="{g.y + 3:.1f}"{ink}>{xml(g.text)}</text></g>'
-        )
+    parts += [_figure(g) for g in layout.figures]
     for word, x, y in layout.words:
         parts.append(f'<text class="word" x="{x:.1f}" y="{y + 3:.1f}">{xml(word)}</text>')
     for name, text, y, size in layout.captions:
         parts.append(
             f'<text id="{name}" class="caption" x="{w / 2:.1f}" y="{y + size / 3:.1f}" font-size="{size}">{xml(text)}</text>'
         )
-    if isinstance(sketch.legend, Legend):
-        notes = sum(name.startswith("note") for name, *_ in layout.captions)
-        parts.append(_legend(sketch.legend, 14.0, h - 46.0 - (8 + 14 * notes) * bool(notes)))
+    if sketch.legend is not None:
+        parts.append(_legend(sketch.legend, 14.0, layout.legend))
     return "\n".join([*parts, "</g></svg>\n"])
 
 
@@ -84,7 +70,7 @@ def _rules(theme: str) -> str:
 
 
 def _colours(t: Theme) -> str:
-    """The rules of a theme."""
+    """Return the rules for the colours of a theme."""
     boxes = "".join(
         f".tg .{family}>rect{{fill:{inside};stroke:{outline}}}"
         for family, (inside, outline) in t.fills.items()
@@ -96,7 +82,7 @@ def _colours(t: Theme) -> str:
     return (
         f".tg .page{{fill:{t.page}}}.tg text{{fill:{t.text}}}.tg .hatch{{stroke:{t.faint}}}{boxes}{lines}"
         f".tg .cluster rect{{fill:{t.frame[0]};stroke:{t.frame[1]}}}.tg .cluster text,.tg .detail,.tg .word{{fill:{t.faint}}}"
-        f".tg .{DELAY} text{{fill:{t.page}}}.tg .figure rect{{stroke:{t.frame[1]}}}.tg .bar{{fill:{t.fills['parameter'][1]}}}"
+        f".tg .{Family.DELAY} text{{fill:{t.page}}}.tg .figure rect{{stroke:{t.frame[1]}}}.tg .bar{{fill:{t.fills[Family.PARAMETER][1]}}}"
         f".tg .cutmark{{stroke:{t.edges['cut']}}}"
     )
 
@@ -111,36 +97,63 @@ STILL = (
 )
 
 
+def _frame(k: int, f: Frame) -> str:
+    return (
+        f'<g id="clust{k + 1}" class="cluster"><title>cluster_{k}</title><rect x="{f.left:.1f}" y="{f.top:.1f}" '
+        f'width="{f.right - f.left:.1f}" height="{f.bottom - f.top:.1f}" rx="8"/>'
+        f'<text x="{f.label_x:.1f}" y="{f.label_y + 3:.1f}">{xml(f.label)}</text></g>'
+    )
+
+
+def _figure(g: Figure) -> str:
+    fill = f'fill="{_fill(g.fill) or "none"}"'
+    return (
+        f'<g class="figure"><rect x="{g.x - g.width / 2:.1f}" y="{g.y - g.height / 2:.1f}" width="{g.width:.1f}" height="{g.height:.1f}" {fill}/>'
+        f'<text x="{g.x:.1f}" y="{g.y + 3:.1f}"{_ink(g.fill)}>{xml(g.text)}</text></g>'
+    )
+
+
+def _fill(colour: str) -> str:
+    """Return a colour, or the pattern for what is missing."""
+    return "url(#tg-hatch)" if colour == HATCH else colour
+
+
+def _ink(fill: str) -> str:
+    """Return the attribute that gives letters on this colour theirs."""
+    return f' style="fill:{ink(fill)}"' if fill and fill != HATCH else ""
+
+
 def _node(b: Box) -> str:
     classes = " ".join(
         [
             "node",
             b.family,
             *["root"] * b.root,
-            *[f"port of-{b.of}"] * b.port,
+            *([f"port of-{b.source.name}"] if b.source else []),
             *["cut"] * bool(b.cut),
         ]
     )
     left, top = b.x - b.width / 2, b.y - b.height / 2
-    round_ = (
-        b.height / 2 if b.family in ("arithmetic", DELAY) and not b.port else 5 if b.port else 7
+    bend = (
+        b.height / 2
+        if b.family in (Family.ARITHMETIC, Family.DELAY) and not b.port
+        else 5
+        if b.port
+        else 7
     )
-    own = ' style="fill:url(#tg-hatch)"' if b.hatch else f' style="fill:{b.fill}"' if b.fill else ""
-    ink = (
-        f' style="fill:{"#111111" if dark_letters(b.fill) else "#ffffff"}"'
-        if b.fill and not b.hatch
-        else ""
-    )
+    fill = HATCH if b.hatch else b.fill
+    own = f' style="fill:{_fill(fill)}"' if fill else ""
+    letters = _ink(fill)
     made = (
         f'<g id="{b.name}" class="{classes}"><title>{xml(b.tooltip)}</title><rect x="{left:.1f}" y="{top:.1f}" '
-        f'width="{b.width:.1f}" height="{b.height:.1f}" rx="{round_:.0f}"{own}/>'
+        f'width="{b.width:.1f}" height="{b.height:.1f}" rx="{bend:.0f}"{own}/>'
     )
     if b.port or not b.detail:
-        return made + f'<text x="{b.x:.1f}" y="{b.y + 3.5:.1f}"{ink}>{xml(b.title)}</text></g>'
+        return made + f'<text x="{b.x:.1f}" y="{b.y + 3.5:.1f}"{letters}>{xml(b.title)}</text></g>'
     y = b.y - 11.0 * bool(b.bars)
     made += (
-        f'<text x="{b.x:.1f}" y="{y - 1.5:.1f}"{ink}>{xml(b.title)}</text>'
-        f'<text x="{b.x:.1f}" y="{y + 10:.1f}" class="detail"{ink}>{xml(b.detail)}</text>'
+        f'<text x="{b.x:.1f}" y="{y - 1.5:.1f}"{letters}>{xml(b.title)}</text>'
+        f'<text x="{b.x:.1f}" y="{y + 10:.1f}" class="detail"{letters}>{xml(b.detail)}</text>'
     )
     if b.bars:
         made += _bars(b)
@@ -148,7 +161,7 @@ def _node(b: Box) -> str:
 
 
 def _bars(b: Box) -> str:
-    """A small chart: one bar for each step."""
+    """Return a small chart: one bar for each step."""
     most, count = max([v for v in b.bars if math.isfinite(v)], default=0.0) or 1.0, len(b.bars)
     room = b.width - 12
     wide = room / count
@@ -167,7 +180,7 @@ def _edge(arrow: Arrow, path: list[Point], name: str) -> str:
     ux, uy = (x1 - x0) / long * TIP, (y1 - y0) / long * TIP
     curve = " ".join([f"{x:.1f},{y:.1f}" for x, y in path[1:-1]])
     mark = ""
-    if name == "cut":
+    if name == CUT:
         mark = _cut_mark(path)
     return (
         f'<g class="edge {name}"><title>{arrow.tail.name}-&gt;{arrow.head.name}</title>'
@@ -177,7 +190,7 @@ def _edge(arrow: Arrow, path: list[Point], name: str) -> str:
 
 
 def _cut_mark(path: list[Point]) -> str:
-    """Two strokes across the beginning of a line: no gradient goes back through it."""
+    """Return two strokes across the beginning of a line: no gradient goes back through it."""
     (x0, y0), (x1, y1) = path[0], path[3]
     long = math.hypot(x1 - x0, y1 - y0) or 1.0
     ux, uy = (x1 - x0) / long, (y1 - y0) / long
@@ -191,7 +204,7 @@ def _cut_mark(path: list[Point]) -> str:
 
 
 def _legend(legend: Legend, x: float, y: float) -> str:
-    """The scale of the colours, and the marks for what has no place on it."""
+    """Return the scale of the colours, and the marks for what has no place on it."""
     wide, count = 150.0, len(legend.colours)
     parts = [
         f'<g class="figure" id="legend"><text x="{x:.1f}" y="{y + 9:.1f}" style="text-anchor:start">{xml(legend.title)}</text>'
@@ -204,7 +217,7 @@ def _legend(legend: Legend, x: float, y: float) -> str:
         parts.append(f'<text x="{x + wide * part:.1f}" y="{y + 33:.1f}">{xml(text)}</text>')
     left = x + wide + 24
     for fill, text in legend.marks:
-        inside = "url(#tg-hatch)" if fill == "hatch" else fill
+        inside = _fill(fill)
         parts.append(
             f'<rect x="{left:.1f}" y="{y + 12:.1f}" width="14" height="12" style="fill:{inside}"/>'
         )

@@ -1,1 +1,1 @@
-"""File formats."""
+"""File formats: modules as safetensors files, weights of other libraries, copies and pickles."""

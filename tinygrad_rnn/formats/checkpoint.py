@@ -16,6 +16,13 @@ from . import safetensors
 def save(path: str | os.PathLike[str], module: Module | Mapping[str, Any]) -> None:
     """Write a module's parameters, or a flat dict of tensors or arrays by name, atomically.
 
+    Parameters
+    ----------
+    path : str or path
+        The file to create or replace.
+    module : Module or mapping
+        What is written: the state dict of a module, or a mapping itself.
+
     Raises
     ------
     TinygradError
@@ -37,7 +44,7 @@ def save(path: str | os.PathLike[str], module: Module | Mapping[str, Any]) -> No
 
 
 def _array(name: Any, value: Any) -> Array:
-    """A value of a dict that is to be saved."""
+    """Return a value of a dict that is to be saved as an array."""
     if isinstance(value, (Mapping, Module)):
         first = next(iter(value if isinstance(value, Mapping) else value.state_dict()), "name")
         raise TinygradError(
@@ -50,12 +57,26 @@ def _array(name: Any, value: Any) -> Array:
 def load(path: str | os.PathLike[str], module: Module | None = None) -> dict[str, Array]:
     """Read the arrays of a file, and put them into a module if one is given.
 
+    Parameters
+    ----------
+    path : str or path
+        The file.
+    module : Module, optional
+        Its parameters get the values.
+
+    Returns
+    -------
+    dict of ndarray
+        The arrays of the file by name.
+
     Raises
     ------
     FormatError
         If the file is no valid safetensors file.
     TinygradError, ShapeError
         If names or shapes do not fit the module, which is then unchanged.
+    OSError
+        If the file cannot be read.
     """
     if module is not None and not isinstance(module, Module):
         raise TinygradError(

@@ -1,7 +1,4 @@
-"""The weights of one recurrent layer under PyTorch's names.
-
-What the converters for Keras and ONNX share.
-"""
+"""The weights of one recurrent layer under PyTorch's names: what all converters share."""
 
 from __future__ import annotations
 
@@ -19,9 +16,13 @@ RNN, LSTM, GRU = "h", "ifgo", "rzn"
 
 
 class Weights(NamedTuple):
-    """One layer and direction.
+    """The weights of one layer and direction.
 
-    Weight_ih (gates * H, I), weight_hh (gates * H, H), and biases (gates * H,) or None for both.
+    Attributes
+    ----------
+    weight_ih : ndarray, shape (gates * H, I)
+    weight_hh : ndarray, shape (gates * H, H)
+    bias_ih, bias_hh : ndarray of shape (gates * H,), or None for both
     """
 
     weight_ih: Array
@@ -31,7 +32,7 @@ class Weights(NamedTuple):
 
 
 def as_array(value: Any, what: str) -> Array:
-    """A floating array from a tensor or an array, or a DtypeError."""
+    """Return a tensor or an array as a floating array, or raise a DtypeError."""
     array: Array = value.numpy() if isinstance(value, Tensor) else np.asarray(value)
     if array.dtype.kind != "f":
         raise DtypeError(f"{what} must be floating numbers; found {array.dtype}")
@@ -45,20 +46,23 @@ def expect_shape(array: Array, expected: tuple[int, ...], what: str, reason: str
 
 
 def reorder(array: Array, gates: str, order: str) -> Array:
-    """A copy of stacked blocks of rows that stand in the order `gates`, in another order of the same letters."""
+    """Return stacked blocks of rows, which stand in the order `gates`, in another order.
+
+    Both orders are texts of the same letters. The result is a copy.
+    """
     blocks = np.split(array, len(gates))
     return np.concatenate([blocks[gates.index(gate)] for gate in order])
 
 
 def suffix_of(layer: int, reverse: bool) -> str:
-    """The end of PyTorch's names, such as "_l0" and "_l0_reverse"."""
+    """Return the end of PyTorch's names, such as "_l0" and "_l0_reverse"."""
     if layer < 0:
         raise ShapeError(f"layer must be at least 0; found {layer}")
     return f"_l{layer}{'_reverse' if reverse else ''}"
 
 
 def to_state(weights: Weights, gates: str, order: str, suffix: str) -> dict[str, Array]:
-    """A state dict from weights whose blocks stand in the order `gates`.
+    """Return a state dict from weights whose blocks stand in the order `gates`.
 
     Without biases there are no names for them.
     """
@@ -72,7 +76,9 @@ def to_state(weights: Weights, gates: str, order: str, suffix: str) -> dict[str,
 def from_state(
     state: Mapping[str, Any], gates: str, order: str, suffix: str, function: str
 ) -> Weights:
-    """The weights of one layer and direction of a state dict, their blocks in the order `gates`.
+    """Return the weights of one layer and direction of a state dict.
+
+    Their blocks stand in the order `gates`; in the state dict they stand in `order`.
 
     Raises
     ------

@@ -1,11 +1,10 @@
 """Weights of Keras layers to and from those of `tg.nn.RNN`, `tg.nn.LSTM` and `tg.nn.GRU`.
 
-Arrays in, arrays out.
-
-Keras keeps kernels as (features, gates * units), that is transposed, and its gates in the order i,
-f, c, o (LSTM) and z, r, h (GRU). `layer.get_weights()` of a Keras layer gives ``[kernel,
-recurrent_kernel, bias]``, or without bias the first two. Of a ``Bidirectional`` it gives those of
-the forward layer and then those of the backward one, which is converted with ``reverse=True``::
+The functions take arrays and return arrays. Keras keeps kernels as (features, gates * units), that
+is transposed, and its gates in the order i, f, c, o (LSTM) and z, r, h (GRU). `layer.get_weights()`
+of a Keras layer gives ``[kernel, recurrent_kernel, bias]``, or without bias the first two. Of a
+``Bidirectional`` it gives those of the forward layer and then those of the backward one, which is
+converted with ``reverse=True``::
 
     forward, backward = weights[:3], weights[3:]
     layer = tg.nn.LSTM(8, 16, bidirectional=True)
@@ -45,19 +44,26 @@ _GRU = "zrn"  # Keras's order of the blocks r, z, n; the LSTM's is the same as h
 def from_keras_simple_rnn(
     kernel: Any, recurrent_kernel: Any, bias: Any = None, *, layer: int = 0, reverse: bool = False
 ) -> dict[str, Array]:
-    """A state dict for `tg.nn.RNN` from the weights of a Keras SimpleRNN.
+    """Return a state dict for `tg.nn.RNN` from the weights of a Keras SimpleRNN.
 
     Parameters
     ----------
     kernel : array, shape (input_size, units)
+        The input's weights.
     recurrent_kernel : array, shape (units, units)
+        The recurrent weights.
     bias : array, shape (units,), optional
-        It becomes bias_ih; bias_hh is zero. Without it the result has no biases, for a layer with
-        ``bias=False``.
+        The bias. It becomes bias_ih, and bias_hh is zero. Without it the result has no biases, for
+        a layer with ``bias=False``.
     layer : int
         The level that the names say: ``_l0``, ``_l1``, ...
     reverse : bool
-        Names of the reverse direction.
+        Whether the names are those of the reverse direction.
+
+    Raises
+    ------
+    ShapeError
+        If shapes do not fit.
     """
     return _from(
         "from_keras_simple_rnn", kernel, recurrent_kernel, bias, RNN, RNN, suffix_of(layer, reverse)
@@ -68,10 +74,23 @@ def from_keras_simple_rnn(
 def to_keras_simple_rnn(
     state: Mapping[str, Any], *, layer: int = 0, reverse: bool = False
 ) -> tuple[Array, Array, Array | None]:
-    """``(kernel, recurrent_kernel, bias)`` of a Keras SimpleRNN from the state dict of a `tg.nn.RNN`; bias is None for ``use_bias=False``.
+    """Return the weights of a Keras SimpleRNN from the state dict of a `tg.nn.RNN`.
 
-    The one bias of Keras is the sum bias_ih + bias_hh: the same function, from which the two parts
+    The one bias of Keras is the sum bias_ih + bias_hh: the function is the same, but the two parts
     cannot be had back.
+
+    Returns
+    -------
+    kernel, recurrent_kernel : ndarray
+    bias : ndarray or None
+        None for a layer without biases (``use_bias=False``).
+
+    Raises
+    ------
+    TinygradError
+        If names are missing.
+    ShapeError
+        If shapes do not fit.
     """
     return _to("to_keras_simple_rnn", state, RNN, RNN, suffix_of(layer, reverse))
 
@@ -80,15 +99,16 @@ def to_keras_simple_rnn(
 def from_keras_lstm(
     kernel: Any, recurrent_kernel: Any, bias: Any = None, *, layer: int = 0, reverse: bool = False
 ) -> dict[str, Array]:
-    """A state dict for `tg.nn.LSTM` from the weights of a Keras LSTM.
+    """Return a state dict for `tg.nn.LSTM` from the weights of a Keras LSTM.
 
     Parameters
     ----------
     kernel : array, shape (input_size, 4 * units)
     recurrent_kernel : array, shape (units, 4 * units)
+        As in `from_keras_simple_rnn`.
     bias : array, shape (4 * units,), optional
-        With Keras's unit_forget_bias included, as Keras stores it. It becomes bias_ih; bias_hh is
-        zero.
+        The bias, with Keras's unit_forget_bias included, as Keras stores it. It becomes bias_ih,
+        and bias_hh is zero.
     layer, reverse
         As in `from_keras_simple_rnn`.
     """
@@ -101,12 +121,15 @@ def from_keras_lstm(
 def to_keras_lstm(
     state: Mapping[str, Any], *, layer: int = 0, reverse: bool = False
 ) -> tuple[Array, Array, Array | None]:
-    """``(kernel, recurrent_kernel, bias)`` of a Keras LSTM from the state dict of a `tg.nn.LSTM`.
-
-    Bias is None for ``use_bias=False``.
+    """Return the weights of a Keras LSTM from the state dict of a `tg.nn.LSTM`.
 
     The one bias of Keras is the sum bias_ih + bias_hh. A layer with a projection cannot be
     converted.
+
+    Returns
+    -------
+    kernel, recurrent_kernel, bias
+        As `to_keras_simple_rnn` returns them.
     """
     return _to("to_keras_lstm", state, LSTM, LSTM, suffix_of(layer, reverse))
 
@@ -121,17 +144,19 @@ def from_keras_gru(
     layer: int = 0,
     reverse: bool = False,
 ) -> dict[str, Array]:
-    """A state dict for `tg.nn.GRU` with the same `reset_after`, from the weights of a Keras GRU.
+    """Return a state dict for `tg.nn.GRU` with the same `reset_after` from a Keras GRU.
 
     Parameters
     ----------
     kernel : array, shape (input_size, 3 * units)
     recurrent_kernel : array, shape (units, 3 * units)
+        As in `from_keras_simple_rnn`.
     bias : array, optional
-        Shape (2, 3 * units) with `reset_after`: the input's and the recurrent one, which become
-        bias_ih and bias_hh. Shape (3 * units,) without: it becomes bias_ih, and bias_hh is zero.
+        With `reset_after` its shape is (2, 3 * units): the input's and the recurrent one, which
+        become bias_ih and bias_hh. Without, it is (3 * units,): it becomes bias_ih, and bias_hh is
+        zero.
     reset_after : bool
-        As the Keras layer was made (True is its default). The result of False is for
+        How the Keras layer was made (True is its default). The result of False is for
         ``tg.nn.GRU(reset_after=False)`` and `cells.GRUResetBefore`: names and shapes are the same
         in both forms, the function is not.
     layer, reverse
@@ -158,10 +183,14 @@ def from_keras_gru(
 def to_keras_gru(
     state: Mapping[str, Any], reset_after: bool = True, *, layer: int = 0, reverse: bool = False
 ) -> tuple[Array, Array, Array | None]:
-    """``(kernel, recurrent_kernel, bias)`` of a Keras GRU from the state dict of a `tg.nn.GRU` with the same `reset_after`.
+    """Return the weights of a Keras GRU from a `tg.nn.GRU` with the same `reset_after`.
 
-    The bias has shape (2, 3 * units) with `reset_after`; without, it is the sum bias_ih + bias_hh,
-    shape (3 * units,). It is None for ``use_bias=False``.
+    Returns
+    -------
+    kernel, recurrent_kernel : ndarray
+    bias : ndarray or None
+        With `reset_after` its shape is (2, 3 * units). Without, it is the sum bias_ih + bias_hh, of
+        shape (3 * units,). It is None for a layer without biases (``use_bias=False``).
     """
     return _to("to_keras_gru", state, _GRU, GRU, suffix_of(layer, reverse), two_biases=reset_after)
 
@@ -177,10 +206,9 @@ def _from(
     *,
     two_biases: bool = False,
 ) -> dict[str, Array]:
-    kernel, recurrent = (
-        as_array(kernel, f"{function}: kernel"),
-        as_array(recurrent_kernel, f"{function}: recurrent_kernel"),
-    )
+    """Return a state dict from the weights of a Keras layer."""
+    kernel = as_array(kernel, f"{function}: kernel")
+    recurrent = as_array(recurrent_kernel, f"{function}: recurrent_kernel")
     units = recurrent.shape[0] if recurrent.ndim else 0
     columns = len(gates) * units
     width = f"{len(gates)} * units" if len(gates) > 1 else "units"
@@ -215,15 +243,11 @@ def _to(
     *,
     two_biases: bool = False,
 ) -> tuple[Array, Array, Array | None]:
+    """Return the weights of a Keras layer from a state dict."""
     found = from_state(state, gates, order, suffix, function)
-    kernel, recurrent = (
-        np.ascontiguousarray(found.weight_ih.T),
-        np.ascontiguousarray(found.weight_hh.T),
-    )
-    if found.bias_ih is None or found.bias_hh is None:
+    kernel = np.ascontiguousarray(found.weight_ih.T)
+    recurrent = np.ascontiguousarray(found.weight_hh.T)
+    a, b = found.bias_ih, found.bias_hh
+    if a is None or b is None:
         return kernel, recurrent, None
-    return (
-        kernel,
-        recurrent,
-        np.stack([found.bias_ih, found.bias_hh]) if two_biases else found.bias_ih + found.bias_hh,
-    )
+    return kernel, recurrent, np.stack([a, b]) if two_biases else a + b

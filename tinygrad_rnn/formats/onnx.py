@@ -1,8 +1,8 @@
-"""Weights of the ONNX operators RNN, LSTM and GRU to and from those of `tg.nn.RNN`, `tg.nn.LSTM` and `tg.nn.GRU`; arrays in, arrays out.
+"""Weights of the ONNX operators RNN, LSTM and GRU to and from those of the layers of `tg.nn`.
 
-ONNX stacks directions on the first axis, writes both biases in one array B (input's, then
-recurrent), and orders the gates i, o, f, c (LSTM) and z, r, h (GRU). One operator is one level; a
-stack of levels is the union of their state dicts::
+The functions take arrays and return arrays. ONNX stacks directions on the first axis, writes both
+biases in one array B (input's, then recurrent), and orders the gates i, o, f, c (LSTM) and z, r, h
+(GRU). One operator is one level; a stack of levels is the union of their state dicts::
 
     layer = tg.nn.LSTM(8, 16, 2, bidirectional=True)
     layer.load_state_dict(from_onnx_lstm(W0, R0, B0) | from_onnx_lstm(W1, R1, B1, layer=1))
@@ -15,6 +15,7 @@ input `sequence_lens` make no difference to the weights.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,28 @@ __all__ = [
     "to_onnx_rnn",
 ]
 
-_LSTM, _GRU = "iofg", "zrn"  # ONNX's order of the blocks i, f, g, o and r, z, n
+
+@dataclass(frozen=True)
+class _Operator:
+    """An operator of ONNX.
+
+    Attributes
+    ----------
+    gates, order : str
+        The gates, a letter each, in the order of ONNX and in that of this package.
+    activations : tuple of str
+        The activations of the layer, for one direction.
+    """
+
+    gates: str
+    order: str
+    activations: tuple[str, ...]
+
+
+_RNN = _Operator("h", RNN, ("Tanh",))
+_RELU = _Operator("h", RNN, ("Relu",))
+_LSTM = _Operator("iofg", LSTM, ("Sigmoid", "Tanh", "Tanh"))
+_GRU = _Operator("zrn", GRU, ("Sigmoid", "Tanh"))
 
 
 @typed
@@ -60,24 +82,27 @@ def from_onnx_rnn(
     layer: int = 0,
     reverse: bool = False,
 ) -> dict[str, Array]:
-    """A state dict for `tg.nn.RNN` from the inputs of the ONNX operator RNN.
+    """Return a state dict for `tg.nn.RNN` from the inputs of the ONNX operator RNN.
 
     Parameters
     ----------
     W : array, shape (directions, hidden_size, input_size)
+        The input's weights.
     R : array, shape (directions, hidden_size, hidden_size)
+        The recurrent weights.
     B : array, shape (directions, 2 * hidden_size), optional
-        Without it the result has no biases, for a layer with ``bias=False``.
+        The input's biases, and then the recurrent ones. Without it the result has no biases, for a
+        layer with ``bias=False``.
     activations : sequence of str, optional
         The operator's attribute: "Tanh" for each direction (the default), or "Relu" for each, with
         ``tg.nn.RNN(nonlinearity="relu")``.
     clip : float, optional
-        The operator's attribute; must be absent.
+        The operator's attribute, which must be absent.
     layer : int
         The level that the names say: ``_l0``, ``_l1``, ...
     reverse : bool
-        For one direction: names of the reverse one (``direction="reverse"``). Two directions give
-        the names of both.
+        Whether one direction gets the names of the reverse one (``direction="reverse"``). Two
+        directions get the names of both.
 
     Raises
     ------
@@ -86,21 +111,21 @@ def from_onnx_rnn(
     ShapeError
         If shapes do not fit.
     """
-    relu = [str(a).lower() for a in activations or ()] == ["relu"] * len(activations or ())
-    _refuse("from_onnx_rnn", activations, ["Relu"] if activations and relu else ["Tanh"], clip)
-    return _from("from_onnx_rnn", W, R, B, RNN, RNN, layer, reverse)
+    relu = bool(activations) and all(str(a).lower() == "relu" for a in activations or ())
+    operator = _RELU if relu else _RNN
+    _refuse("from_onnx_rnn", operator, activations, clip)
+    return _from("from_onnx_rnn", operator, W, R, B, layer, reverse)
 
 
 @typed
 def to_onnx_rnn(state: Mapping[str, Any], *, layer: int = 0) -> tuple[Array, Array, Array | None]:
-    """``(W, R, B)`` of the ONNX operator RNN from the state dict of a `tg.nn.RNN`.
+    """Return ``(W, R, B)`` of the ONNX operator RNN from the state dict of a `tg.nn.RNN`.
 
-    With both directions if the level has them.
-
-    B is None for a layer without biases. A layer with ``nonlinearity="relu"`` needs the attribute
-    ``activations=["Relu"]`` (for each direction).
+    The arrays have both directions if the level has them. B is None for a layer without biases. A
+    layer with ``nonlinearity="relu"`` needs the attribute ``activations=["Relu"]`` (for each
+    direction).
     """
-    return _to("to_onnx_rnn", state, RNN, RNN, layer)
+    return _to("to_onnx_rnn", _RNN, state, layer)
 
 
 @typed
@@ -116,17 +141,19 @@ def from_onnx_lstm(
     layer: int = 0,
     reverse: bool = False,
 ) -> dict[str, Array]:
-    """A state dict for `tg.nn.LSTM` from the inputs of the ONNX operator LSTM.
+    """Return a state dict for `tg.nn.LSTM` from the inputs of the ONNX operator LSTM.
 
     Parameters
     ----------
     W : array, shape (directions, 4 * hidden_size, input_size)
     R : array, shape (directions, 4 * hidden_size, hidden_size)
     B : array, shape (directions, 8 * hidden_size), optional
+        As in `from_onnx_rnn`.
     P : array, shape (directions, 3 * hidden_size), optional
-        Peepholes; must be absent or zero, since `tg.nn.LSTM` has none.
+        The peepholes, which must be absent or zero, since `tg.nn.LSTM` has none.
     activations, clip, input_forget
-        The operator's attributes: sigmoid, tanh, tanh for each direction; absent; 0.
+        The operator's attributes, which must be: sigmoid, tanh, tanh for each direction; absent;
+        0.
     layer, reverse
         As in `from_onnx_rnn`.
 
@@ -137,25 +164,24 @@ def from_onnx_lstm(
     ShapeError
         If shapes do not fit.
     """
-    _refuse("from_onnx_lstm", activations, ["Sigmoid", "Tanh", "Tanh"], clip)
+    _refuse("from_onnx_lstm", _LSTM, activations, clip)
     _refuse_coupled("from_onnx_lstm", input_forget)
     if P is not None and np.any(as_array(P, "from_onnx_lstm: P")):
         raise TinygradError(
             "from_onnx_lstm: P holds peephole weights, by which the gates read the cell state; tg.nn.LSTM has none, so the function would "
             "be another. from_onnx_peephole_lstm converts to the cell tg.cells.PeepholeLSTM."
         )
-    return _from("from_onnx_lstm", W, R, B, _LSTM, LSTM, layer, reverse)
+    return _from("from_onnx_lstm", _LSTM, W, R, B, layer, reverse)
 
 
 @typed
 def to_onnx_lstm(state: Mapping[str, Any], *, layer: int = 0) -> tuple[Array, Array, Array | None]:
-    """``(W, R, B)`` of the ONNX operator LSTM from the state dict of a `tg.nn.LSTM`.
+    """Return ``(W, R, B)`` of the ONNX operator LSTM from the state dict of a `tg.nn.LSTM`.
 
-    With both directions if the level has them.
-
-    B is None for a layer without biases. A layer with a projection cannot be converted.
+    The arrays have both directions if the level has them. B is None for a layer without biases. A
+    layer with a projection cannot be converted.
     """
-    return _to("to_onnx_lstm", state, _LSTM, LSTM, layer)
+    return _to("to_onnx_lstm", _LSTM, state, layer)
 
 
 @typed
@@ -169,22 +195,32 @@ def from_onnx_peephole_lstm(
     clip: float | None = None,
     input_forget: int = 0,
 ) -> dict[str, Array]:
-    """A state dict for the cell `cells.PeepholeLSTM` from the inputs of the ONNX operator LSTM with peepholes, in one direction.
+    """Return a state dict for the cell `cells.PeepholeLSTM` from an ONNX LSTM with peepholes.
+
+    The operator has one direction.
 
     Parameters
     ----------
     W : array, shape (1, 4 * hidden_size, input_size)
     R : array, shape (1, 4 * hidden_size, hidden_size)
     B : array, shape (1, 8 * hidden_size), or None for zeros
-        The cell has one bias, their sum.
+        The biases. The cell has one bias, which is their sum.
     P : array, shape (1, 3 * hidden_size)
+        The peepholes of the gates i, o and f.
     activations, clip, input_forget
         As in `from_onnx_lstm`.
+
+    Raises
+    ------
+    TinygradError
+        For an attribute that the cell does not have.
+    ShapeError
+        If shapes do not fit.
     """
     function = "from_onnx_peephole_lstm"
-    _refuse(function, activations, ["Sigmoid", "Tanh", "Tanh"], clip)
+    _refuse(function, _LSTM, activations, clip)
     _refuse_coupled(function, input_forget)
-    state = _from(function, W, R, B, _LSTM, LSTM, 0, False, merge=True)
+    state = _from(function, _LSTM, W, R, B, 0, False, merge=True)
     hidden = state["weight_hh_l0"].shape[1]
     P = as_array(P, f"{function}: P")
     expect_shape(
@@ -197,9 +233,16 @@ def from_onnx_peephole_lstm(
 
 @typed
 def to_onnx_peephole_lstm(state: Mapping[str, Any]) -> tuple[Array, Array, Array, Array]:
-    """``(W, R, B, P)`` of the ONNX operator LSTM from the state dict of a `cells.PeepholeLSTM`.
+    """Return ``(W, R, B, P)`` of the ONNX operator LSTM from the state dict of a `PeepholeLSTM`.
 
     The recurrent half of B is zero.
+
+    Raises
+    ------
+    TinygradError
+        If names are missing.
+    ShapeError
+        If shapes do not fit.
     """
     function = "to_onnx_peephole_lstm"
     missing = [name for name in ("W", "U", "b", "p") if name not in state]
@@ -212,10 +255,10 @@ def to_onnx_peephole_lstm(state: Mapping[str, Any]) -> tuple[Array, Array, Array
         "bias_ih_l0": b,
         "bias_hh_l0": np.zeros_like(b),
     }
-    found = from_state(names, _LSTM, LSTM, "_l0", function)
+    found = from_state(names, _LSTM.gates, LSTM, "_l0", function)
     p = as_array(state["p"], f"{function}: p")
     expect_shape(p, (3 * found.weight_hh.shape[1],), f"{function}: p", ": blocks i, f, o")
-    B = np.concatenate([reorder(b, LSTM, _LSTM), np.zeros_like(b)])
+    B = np.concatenate([reorder(b, LSTM, _LSTM.gates), np.zeros_like(b)])
     return found.weight_ih[None], found.weight_hh[None], B[None], reorder(p, "ifo", "iof")[None]
 
 
@@ -231,21 +274,22 @@ def from_onnx_gru(
     layer: int = 0,
     reverse: bool = False,
 ) -> dict[str, Array]:
-    """A state dict for `tg.nn.GRU` from the inputs of the ONNX operator GRU.
+    """Return a state dict for `tg.nn.GRU` from the inputs of the ONNX operator GRU.
 
     Parameters
     ----------
     W : array, shape (directions, 3 * hidden_size, input_size)
     R : array, shape (directions, 3 * hidden_size, hidden_size)
     B : array, shape (directions, 6 * hidden_size), optional
+        As in `from_onnx_rnn`.
     linear_before_reset : int
-        The operator's attribute. 1: the result is for ``tg.nn.GRU()``. 0, the default of ONNX: the
-        reset gate acts before the product, and the result is for ``tg.nn.GRU(reset_after=False)``
-        or `cells.GRUResetBefore`. There the two biases only ever occur as their sum, so it is put
-        in bias_ih, and bias_hh is zero. Names and shapes are the same in both forms, the function
-        is not.
+        The operator's attribute. With 1 the result is for ``tg.nn.GRU()``. With 0, the default of
+        ONNX, the reset gate acts before the product, and the result is for
+        ``tg.nn.GRU(reset_after=False)`` or `cells.GRUResetBefore`. There the two biases only ever
+        occur as their sum, so it is put in bias_ih, and bias_hh is zero. Names and shapes are the
+        same in both forms, the function is not.
     activations, clip
-        The operator's attributes: sigmoid, tanh for each direction; absent.
+        The operator's attributes, which must be: sigmoid, tanh for each direction; absent.
     layer, reverse
         As in `from_onnx_rnn`.
 
@@ -256,38 +300,29 @@ def from_onnx_gru(
     ShapeError
         If shapes do not fit.
     """
-    _refuse("from_onnx_gru", activations, ["Sigmoid", "Tanh"], clip)
-    return _from(
-        "from_onnx_gru",
-        W,
-        R,
-        B,
-        _GRU,
-        GRU,
-        layer,
-        reverse,
-        merge=not _flag("from_onnx_gru", linear_before_reset),
-    )
+    function = "from_onnx_gru"
+    _refuse(function, _GRU, activations, clip)
+    merge = not _flag(function, linear_before_reset)
+    return _from(function, _GRU, W, R, B, layer, reverse, merge=merge)
 
 
 @typed
 def to_onnx_gru(
     state: Mapping[str, Any], *, linear_before_reset: int, layer: int = 0
 ) -> tuple[Array, Array, Array | None]:
-    """``(W, R, B)`` of the ONNX operator GRU from the state dict of a `tg.nn.GRU`.
+    """Return ``(W, R, B)`` of the ONNX operator GRU from the state dict of a `tg.nn.GRU`.
 
-    With both directions if the level has them.
-
-    B is None for a layer without biases. `linear_before_reset` is the attribute that the operator
-    will have: 1 for ``tg.nn.GRU()``, 0 for ``tg.nn.GRU(reset_after=False)``, where the sum of the
-    biases is written as the input's and the recurrent one is zero.
+    The arrays have both directions if the level has them. B is None for a layer without biases.
+    `linear_before_reset` is the attribute that the operator will have: 1 for ``tg.nn.GRU()``, 0 for
+    ``tg.nn.GRU(reset_after=False)``, where the sum of the biases is written as the input's and the
+    recurrent one is zero.
     """
-    return _to(
-        "to_onnx_gru", state, _GRU, GRU, layer, merge=not _flag("to_onnx_gru", linear_before_reset)
-    )
+    function = "to_onnx_gru"
+    return _to(function, _GRU, state, layer, merge=not _flag(function, linear_before_reset))
 
 
 def _flag(function: str, linear_before_reset: int) -> bool:
+    """Return the attribute linear_before_reset as a truth value."""
     if linear_before_reset not in (0, 1):
         raise TinygradError(
             f"{function}: linear_before_reset must be 0 or 1; found {linear_before_reset!r}"
@@ -296,9 +331,10 @@ def _flag(function: str, linear_before_reset: int) -> bool:
 
 
 def _refuse(
-    function: str, activations: Sequence[str] | None, own: list[str], clip: float | None
+    function: str, operator: _Operator, activations: Sequence[str] | None, clip: float | None
 ) -> None:
-    """Raise a TinygradError for what no layer computes."""
+    """Raise a TinygradError for attributes that no layer has."""
+    own = list(operator.activations)
     if clip is not None:
         raise TinygradError(
             f"{function}: clip={clip} bounds what goes into the activations, which no layer of this package does; only an operator "
@@ -314,6 +350,7 @@ def _refuse(
 
 
 def _refuse_coupled(function: str, input_forget: int) -> None:
+    """Raise a TinygradError for gates that are coupled."""
     if input_forget:
         raise TinygradError(
             f"{function}: input_forget={input_forget} couples the gates (i = 1 - f), and here each gate has weights of its own: no values "
@@ -323,16 +360,20 @@ def _refuse_coupled(function: str, input_forget: int) -> None:
 
 def _from(
     function: str,
+    operator: _Operator,
     W: Any,
     R: Any,
     B: Any,
-    gates: str,
-    order: str,
     layer: int,
     reverse: bool,
     *,
     merge: bool = False,
 ) -> dict[str, Array]:
+    """Return a state dict from the inputs of an operator.
+
+    With `merge` the sum of the two biases becomes the input's, and the recurrent one is zero.
+    """
+    gates = operator.gates
     W, R = as_array(W, f"{function}: W"), as_array(R, f"{function}: R")
     B = None if B is None else as_array(B, f"{function}: B")
     for name, array, last in (("W", W, "input_size"), ("R", R, "hidden_size")):
@@ -368,22 +409,17 @@ def _from(
             if B is None
             else Weights(W[d], R[d], *_merged(B[d, :rows], B[d, rows:], merge))
         )
-        state |= to_state(weights, gates, order, suffix_of(layer, reverse or d == 1))
+        state |= to_state(weights, gates, operator.order, suffix_of(layer, reverse or d == 1))
     return state
 
 
 def _to(
-    function: str,
-    state: Mapping[str, Any],
-    gates: str,
-    order: str,
-    layer: int,
-    *,
-    merge: bool = False,
+    function: str, operator: _Operator, state: Mapping[str, Any], layer: int, *, merge: bool = False
 ) -> tuple[Array, Array, Array | None]:
+    """Return the inputs ``(W, R, B)`` of an operator from a state dict; `merge` as in `_from`."""
     reverse = f"weight_ih{suffix_of(layer, True)}" in state
     found = [
-        from_state(state, gates, order, suffix_of(layer, d == 1), function)
+        from_state(state, operator.gates, operator.order, suffix_of(layer, d == 1), function)
         for d in range(1 + reverse)
     ]
     W, R = np.stack([w.weight_ih for w in found]), np.stack([w.weight_hh for w in found])
@@ -395,5 +431,5 @@ def _to(
 
 
 def _merged(a: Array, b: Array, merge: bool) -> tuple[Array, Array]:
-    """Two biases as they are, or their sum and zeros."""
+    """Return two biases as they are, or their sum and zeros."""
     return (a + b, np.zeros_like(b)) if merge else (a, b)

@@ -1,10 +1,9 @@
-"""Copying and pickling tensors.
+"""How tensors are copied and pickled.
 
-A computed tensor takes its tape along, as a flat list of rows, so that depth does not matter.
-
+A computed tensor takes its tape along, as a flat list of rows, so that its depth does not matter.
 The copied tape ends in copies of the leaves. They get the gradients if they are copied together
-with it, as with the module whose parameters they are; a gradient for a leaf that nobody holds is an
-error.
+with it, as happens with the module whose parameters they are. A gradient for a leaf that nobody
+holds is an error.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from ..ops.numbers import depends_on_inputs
 
 
 def _check_uncut(t: Tensor, what: str) -> None:
-    """Raise if a copy would be cut off from what a running transform differentiates by, or a trace follows."""
+    """Raise a GraphError if a copy would be cut off from the inputs of a transform or a trace."""
     if t.requires_grad and depends_on_inputs(t):
         raise GraphError(
             f"{what}: inside a transform or a recording a copy of {describe(t)} would be cut off from its arguments, and gradients through it "
@@ -31,6 +30,7 @@ def _check_uncut(t: Tensor, what: str) -> None:
 
 
 def _reduce(self: Tensor) -> Any:
+    """Return the function that makes a tensor again, and its arguments, as pickle asks for them."""
     _check_uncut(self, "pickle")
     if self.node is None or isinstance(self.node, Leaf):
         grad = None if self.grad is None else self.grad.detach()
@@ -65,7 +65,10 @@ def _reduce(self: Tensor) -> Any:
 
 
 def _owner(leaf: Leaf) -> Tensor:
-    """The tensor whose leaf it is, so that a parameter stays one object with the module pickled beside it."""
+    """Return the tensor whose leaf this is.
+
+    So a parameter stays one object with the module that is pickled beside it.
+    """
     owner = leaf.tensor() if leaf.tensor is not None else None
     if owner is None or owner.node is not leaf:
         owner = Tensor(leaf.value)
@@ -76,6 +79,7 @@ def _owner(leaf: Leaf) -> Tensor:
 def _restore_leaf(
     kind: type[Tensor], array: Array, requires_grad: bool, name: str | None, grad: Tensor | None
 ) -> Tensor:
+    """Make a leaf again."""
     made = kind.__new__(kind)
     Tensor.__init__(made, tensor(array).array)
     if requires_grad or name:
@@ -85,6 +89,7 @@ def _restore_leaf(
 
 
 def _restore(array: Array, rows: list[Any]) -> Tensor:
+    """Make a computed tensor again, with the tape that the rows describe."""
     nodes: list[Node] = []
     owners: list[Tensor] = []  # kept alive until the nodes that need them exist
     for row in rows:
@@ -109,20 +114,25 @@ def _restore(array: Array, rows: list[Any]) -> Tensor:
 
 
 class _CopiedTensor(weakref.ref[Tensor]):
-    """Where a leaf of a copied tape leaves its gradient; see `walks.backward`."""
+    """The reference from a leaf of a copied tape to its tensor, which says if that is gone.
+
+    `walks.backward` asks for it to accumulate the gradient.
+    """
 
     lost = "it was copied, or unpickled, with the tape of a computed tensor, but not as a tensor. Copy both together: deepcopy((leaf, computed))"
 
 
 def _copy(self: Tensor) -> Tensor:
+    """Return another tensor on the same tape; a copy of a leaf is a leaf of its own."""
     twin = self.handle()
-    # what a transform differentiates by stays on its tape
+    # What a transform differentiates by stays on its tape.
     if isinstance(self.node, Leaf) and self.node not in context().inputs:
         twin.leaf(self.node.requires_grad, self.node.name)
     return twin
 
 
 def _deepcopy(self: Tensor, memo: dict[int, Any]) -> Tensor:
+    """Return a copy of a tensor and of its tape."""
     _check_uncut(self, "deepcopy")
     if (
         not memo

@@ -1,7 +1,7 @@
 """Read and write the safetensors format, without pickle.
 
 A file is an 8-byte little-endian unsigned length ``N``, a JSON header of ``N`` bytes, and a data
-buffer.  The header maps each tensor name to ``{"dtype", "shape", "data_offsets": [begin, end]}``,
+buffer. The header maps each tensor name to ``{"dtype", "shape", "data_offsets": [begin, end]}``,
 offsets counted from the start of the buffer, and may hold a ``"__metadata__"`` map of strings.
 Data are little-endian, in C order; the tensors fill the buffer without gap or overlap.
 
@@ -50,7 +50,7 @@ _STORED: dict[str, str] = {**_DTYPES, "F16": "<f2", "BF16": "<u2"}
 
 
 class FormatError(TinygradError, ValueError):
-    """A safetensors file, or what was to be written to one, breaks the rules of the format.
+    """A safetensors file, or what was to be written to one, breaks a rule of the format.
 
     The message names the file, the tensor where there is one, what was expected and what was found.
     """
@@ -64,7 +64,7 @@ def write(
     """Write named arrays to a safetensors file.
 
     `path` holds either its old content or all of the new one (see
-    :func:`tinygrad_rnn.files.replacing`).  Equal arguments give equal bytes: tensors are ordered by
+    :func:`tinygrad_rnn.files.replacing`). Equal arguments give equal bytes: tensors are ordered by
     item size (largest first), then by name, and the header is padded with spaces so that every
     tensor is aligned.
 
@@ -86,15 +86,28 @@ def write(
         If the file cannot be written.
     """
     target = Path(path)
-    header: dict[str, Any] = {}
-    if metadata is not None:
-        for key, value in metadata.items():
-            if not isinstance(key, str) or not isinstance(value, str):
-                raise FormatError(
-                    f"{target}: metadata must map str to str, found {key!r}: {value!r}; convert it with str() or json.dumps()"
-                )
-        header[_METADATA] = dict(metadata)
+    _refuse(target, arrays, metadata)
+    order = sorted(arrays, key=lambda name: (-arrays[name].dtype.itemsize, name))
+    encoded = _header(target, {name: arrays[name] for name in order}, metadata)
+    with replacing(target) as file:
+        file.write(len(encoded).to_bytes(_LENGTH_BYTES, "little"))
+        file.write(encoded)
+        for name in order:
+            array = arrays[name]
+            little = array.astype(array.dtype.newbyteorder("<"), order="C", copy=False)
+            if little.size:
+                file.write(little.data.cast("B"))
 
+
+def _refuse(
+    target: Path, arrays: Mapping[str, np.ndarray], metadata: dict[str, str] | None
+) -> None:
+    """Raise a FormatError if a name, a dtype or the metadata cannot be stored."""
+    for key, value in (metadata or {}).items():
+        if not isinstance(key, str) or not isinstance(value, str):
+            raise FormatError(
+                f"{target}: metadata must map str to str, found {key!r}: {value!r}; convert it with str() or json.dumps()"
+            )
     for name, array in arrays.items():
         if not isinstance(name, str):
             raise FormatError(
@@ -114,10 +127,14 @@ def write(
                 f"found {array.dtype}; convert it with .astype"
             )
 
-    order = sorted(arrays, key=lambda name: (-arrays[name].dtype.itemsize, name))
+
+def _header(
+    target: Path, arrays: Mapping[str, np.ndarray], metadata: dict[str, str] | None
+) -> bytes:
+    """Return the header of a file that holds arrays in their order, padded to 8 bytes."""
+    header: dict[str, Any] = {} if metadata is None else {_METADATA: dict(metadata)}
     begin = 0
-    for name in order:
-        array = arrays[name]
+    for name, array in arrays.items():
         end = begin + array.nbytes
         dtype = _NAMES[array.dtype.newbyteorder("<")]
         header[name] = {"dtype": dtype, "shape": list(array.shape), "data_offsets": [begin, end]}
@@ -133,15 +150,7 @@ def write(
         raise FormatError(
             f"{target}: the header would take {len(encoded)} bytes, the limit is {HEADER_LIMIT}; shorten the metadata"
         )
-
-    with replacing(target) as file:
-        file.write(len(encoded).to_bytes(_LENGTH_BYTES, "little"))
-        file.write(encoded)
-        for name in order:
-            array = arrays[name]
-            little = array.astype(array.dtype.newbyteorder("<"), order="C", copy=False)
-            if little.size:
-                file.write(little.data.cast("B"))
+    return encoded
 
 
 def read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -155,8 +164,8 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str,
     Returns
     -------
     arrays
-        New, writable arrays in native byte order by name, in the order of the header.  F16 and BF16
-        tensors are returned as float32; the conversion is exact.
+        New, writable arrays in native byte order, by name, in the order of the header. F16 and BF16
+        tensors become float32; the conversion is exact.
     metadata
         The strings under ``"__metadata__"``, or an empty dict.
 
@@ -200,10 +209,12 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str,
     return arrays, metadata
 
 
-_Entry = tuple[str, tuple[int, ...], int, int]
+_Entry = tuple[str, tuple[int, ...], int, int]  # dtype, shape, and both offsets
 
 
 def _parse_header(source: Path, encoded: bytes) -> dict[str, Any]:
+    """Return the JSON object of a header, or raise a FormatError."""
+
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         result: dict[str, Any] = {}
         for key, value in pairs:
@@ -234,6 +245,7 @@ def _parse_header(source: Path, encoded: bytes) -> dict[str, Any]:
 
 
 def _check_metadata(source: Path, metadata: object) -> dict[str, str]:
+    """Return the metadata of a header, or raise a FormatError if they are no strings."""
     if not isinstance(metadata, dict):
         raise FormatError(
             f"{source}: {_METADATA}: expected an object of strings, found {_shown(metadata)}"
@@ -247,6 +259,7 @@ def _check_metadata(source: Path, metadata: object) -> dict[str, str]:
 
 
 def _check_entry(source: Path, name: str, entry: object) -> _Entry:
+    """Return what a header says of one tensor, or raise a FormatError if that cannot be."""
     where = f"{source}: tensor {name!r}"
     if not isinstance(entry, dict):
         raise FormatError(f"{where}: expected an object, found {_shown(entry)}")
@@ -293,6 +306,7 @@ def _check_entry(source: Path, name: str, entry: object) -> _Entry:
 
 
 def _check_layout(source: Path, entries: dict[str, _Entry], buffer_size: int) -> None:
+    """Raise a FormatError unless the tensors fill the data without gap or overlap."""
     position = 0
     previous = ""
     for name, (_, _, begin, end) in sorted(
@@ -321,6 +335,7 @@ def _check_layout(source: Path, entries: dict[str, _Entry], buffer_size: int) ->
 def _read_array(
     source: Path, name: str, data: bytes, dtype: str, shape: tuple[int, ...], size: int
 ) -> np.ndarray:
+    """Return the array of some bytes, or raise a FormatError if there are too few of them."""
     if len(data) != size:
         raise FormatError(
             f"{source}: tensor {name!r}: expected {size} bytes of data, found {len(data)}"
@@ -344,10 +359,12 @@ def _read_array(
 
 
 def _is_size(value: object) -> bool:
+    """Whether a value of a header may be a size or an offset."""
     return type(value) is int and 0 <= value <= _SIZE_LIMIT
 
 
 def _shown(value: object) -> str:
+    """Return a value of a header as it stands in messages."""
     try:
         text = json.dumps(value)
     except ValueError:  # An integer too long for str().

@@ -1,4 +1,4 @@
-"""Numba kernels made from the scalar expressions of elementwise operations.
+"""Kernels that numba compiles, their scalar functions and matrix tiles, and the cache of code.
 
 Importing this does not import numba.
 """

@@ -1,4 +1,4 @@
-"""How many threads NumPy's matrix products use.
+"""How many threads NumPy's matrix products use, and how that is set.
 
 The products of a recurrent network are small: they gain little from threads, and where another
 program takes a core, OpenBLAS loses a factor of ten by waiting for its threads. So training uses
@@ -29,9 +29,9 @@ _VARIABLES = (
 
 @cache
 def _functions() -> list[tuple[Any, Any]]:
-    """Of each OpenBLAS that is there (NumPy's, and SciPy's).
+    """Return how the number of threads is read and set, for each OpenBLAS that is there.
 
-    How its number of threads is read and set.
+    NumPy and SciPy may have one each.
     """
     package = Path(np.__file__).parent
     folders = (
@@ -66,13 +66,13 @@ def _functions() -> list[tuple[Any, Any]]:
 
 
 def thread_count() -> int | None:
-    """Number of threads that products use now; None if it cannot be found out."""
+    """Return the number of threads that products use now, or None if it cannot be found out."""
     found = _functions()
     return max(int(get()) for get, _ in found) if found else None
 
 
 def description() -> str:
-    """The BLAS library that NumPy was built with, and its number of threads."""
+    """Return the BLAS library that NumPy was built with, and its number of threads, in words."""
     config: Any = np.show_config(mode="dicts")
     blas = config.get("Build Dependencies", {}).get("blas", {})
     count = thread_count()
@@ -82,9 +82,18 @@ def description() -> str:
 
 @contextmanager
 def threads(count: int | None) -> Iterator[int | None]:
-    """Context: products use `count` threads.
+    """Context: products use a number of threads.
 
-    None means one, or what an environment variable such as OMP_NUM_THREADS asks for.
+    Parameters
+    ----------
+    count : int or None
+        The number of threads. None means one, or what an environment variable such as
+        OMP_NUM_THREADS asks for.
+
+    Yields
+    ------
+    int or None
+        The number of threads that products use; None if it cannot be found out.
     """
     if count is None and any(os.environ.get(name) for name in _VARIABLES):
         yield thread_count()

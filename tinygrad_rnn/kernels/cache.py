@@ -1,21 +1,11 @@
-"""The folder of compiled modules.
-
-Where it may be, what is in it, and how it is kept below its limit.
+"""The folder of compiled modules: where it may be, what is in it, and how it stays below its limit.
 
 A module is a file ``kernel_KEY.code``, with the machine code of its functions, and an empty lock
 file. KEY is a hash of all that the machine code is made from (the source, the versions, the
 processor), so files are made and removed but never changed.
 
 Machine code is run, and it is kept as a pickle, so nothing is read that another user could have
-written. `place` looks at each folder from the root downwards, without following links blindly: each
-has to belong to this user or to root, and nobody else may write to it (to one above the last only
-where it is sticky, as /tmp is). Below a folder that has passed only this user and root can change
-what the next name stands for, so what was found is still true when it is used. Each file is opened
-without following a link, and the open file has to be a regular one, of this user, with one name,
-which nobody else can write to; a checksum finds damage. Access lists (ACLs) beyond what the mode
-bits show are not looked at. On Windows, which has no such bits, the owner is not checked: the
-default folder lies in the user's profile, and a folder named by TINYGRAD_RNN_CACHE has to be
-private.
+written: `ownership` looks at the folder and at each file, and a checksum finds damage.
 
 Whoever makes, loads or removes a module holds its lock. A module that was loaded is in memory, and
 its files may go. The time of the lock file is the module's last use. Where nothing can be kept,
@@ -28,19 +18,20 @@ import contextlib
 import functools
 import os
 import re
-import stat
 import warnings
 from collections.abc import Container, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-# the rest of the standard library is imported where it is used: importing the package stays quick
+from .ownership import examined, file_fault
+
+# The rest of the standard library is imported where it is used, so that importing the package
+# stays quick.
 if TYPE_CHECKING:
     from pathlib import Path
 
 LIMIT = 512.0  # MB
 _NAMES = re.compile(r"kernel_([0-9a-f]{24})(?![0-9a-f])")
 _MAGIC = b"tinygrad_rnn compiled module 1\n"
-_LINKS = 40  # so many links in a path are a circle
 _complained = False
 
 
@@ -52,7 +43,7 @@ def complain(why: str) -> None:
         warnings.warn(f"tinygrad_rnn: {why}", RuntimeWarning, stacklevel=3)
 
 
-# --- the folder -----------------------------------------------------------------------------------------------------------
+# --- the folder -----------------------------------------------------------------------------------
 
 
 class Place(NamedTuple):
@@ -63,7 +54,7 @@ class Place(NamedTuple):
     path : Path
         The folder.
     fault : str
-        Why it is not used, and the way out; or "".
+        Why it is not used, and the way out; empty if it is used.
     """
 
     path: Path
@@ -71,13 +62,11 @@ class Place(NamedTuple):
 
 
 def place() -> Place:
-    """The folder of compiled modules, made if there is none.
+    """Return the folder of compiled modules, which is made if there is none.
 
-    TINYGRAD_RNN_CACHE, or tinygrad_rnn in the user's cache folder.
-
-    Where that cannot be made or written to, it is a folder of this user's in the folder for
-    temporary files. A folder that somebody else could write to is not used, and no other is looked
-    for: it is for the user to decide.
+    It is TINYGRAD_RNN_CACHE, or tinygrad_rnn in the user's cache folder. Where that cannot be made
+    or written to, it is a folder of this user's in the folder for temporary files. A folder that
+    somebody else could write to is not used, and no other is looked for: the user has to decide.
     """
     import tempfile
     from pathlib import Path
@@ -99,7 +88,7 @@ def place() -> Place:
             if str(wanted).startswith("~"):
                 reason = reason or "this user has no home folder"
                 continue
-            found, fault = _examined(os.path.abspath(wanted))
+            found, fault = examined(os.path.abspath(wanted))
         except (OSError, ValueError) as error:
             reason = reason or getattr(error, "strerror", None) or str(error)
             continue
@@ -117,77 +106,17 @@ def place() -> Place:
     return Place(first, f"{fault}name a folder of your own with TINYGRAD_RNN_CACHE=FOLDER")
 
 
-def _examined(path: str) -> tuple[str, str]:
-    """An absolute path with no links in it, its folders made where they are missing.
-
-    And why somebody else could write there, or "".
-    """
-    if not hasattr(os, "geteuid"):
-        os.makedirs(path, exist_ok=True)
-        return path, ""
-    with contextlib.suppress(FileNotFoundError):
-        os.lstat(path)  # what is too long, or below a file, is found before anything is made
-    me, links = os.geteuid(), 0
-    here, rest = os.sep, _parts(path)
-    while True:
-        try:
-            about = os.lstat(here)
-        except FileNotFoundError:  # its parent has passed
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(here, 0o700)
-            about = os.lstat(here)
-        last = not rest
-        if about.st_uid not in ((me,) if last and not stat.S_ISLNK(about.st_mode) else (me, 0)):
-            return (
-                here,
-                f"{here} belongs to {_user(about.st_uid)}; name a folder of your own with TINYGRAD_RNN_CACHE=FOLDER",
-            )
-        if stat.S_ISLNK(about.st_mode):
-            links += 1
-            target = os.readlink(here)
-            if links > _LINKS:
-                raise OSError(f"there are more than {_LINKS} links in {path}")
-            rest = _parts(target) + rest
-            here = os.sep if os.path.isabs(target) else os.path.dirname(here)
-            continue
-        if not stat.S_ISDIR(about.st_mode):
-            raise NotADirectoryError(f"{here} is no folder")
-        if about.st_mode & 0o022 and (last or not about.st_mode & stat.S_ISVTX):
-            way = f"chmod {'700' if last else 'go-w'} {here}"
-            mode = stat.S_IMODE(about.st_mode)
-            return (
-                here,
-                f"others may write to {here} (mode {mode:o}); {way}, or name a folder of your own with TINYGRAD_RNN_CACHE=FOLDER",
-            )
-        if last:
-            return here, ""
-        name = rest.pop(0)
-        here = os.path.dirname(here) if name == os.pardir else os.path.join(here, name)
-
-
-def _parts(path: str) -> list[str]:
-    return [part for part in path.split(os.sep) if part not in ("", os.curdir)]
-
-
-def _user(number: int) -> str:
-    import pwd
-
-    try:
-        return f"the user {pwd.getpwuid(number).pw_name}"
-    except KeyError:
-        return f"the user {number}"
-
-
 def limit() -> int:
-    """The most bytes that modules may take.
+    """Return the most bytes that modules may take.
 
-    TINYGRAD_RNN_CACHE_LIMIT in MB (millions of bytes), or 512 MB.
+    TINYGRAD_RNN_CACHE_LIMIT says it in MB (millions of bytes); otherwise it is 512 MB.
     """
     return _limit(os.environ.get("TINYGRAD_RNN_CACHE_LIMIT", ""))
 
 
 @functools.cache
 def _limit(text: str) -> int:
+    """Return a number of MB, given as text, in bytes; warn and take the default if it is none."""
     try:
         megabytes = float(text or LIMIT)
     except ValueError:
@@ -202,13 +131,29 @@ def _limit(text: str) -> int:
     return int(megabytes * 1e6)
 
 
-# --- one module -----------------------------------------------------------------------------------------------------------
+# --- one module -----------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
 def locked(base: Path, key: str, *, wait: bool = True) -> Iterator[bool]:
-    """Context: hold the lock of a module, and yield True; without `wait` False if another holds it.
+    """Context: hold the lock of a module.
 
+    Parameters
+    ----------
+    base : Path
+        The folder.
+    key : str
+        The key of the module.
+    wait : bool
+        Whether to wait for the lock. Otherwise False is yielded if another process holds it.
+
+    Yields
+    ------
+    bool
+        Whether the lock is held.
+
+    Notes
+    -----
     Where there are no locks (Windows, some network disks, a full disk) a process may compile once
     more than needed, which is harmless. The lock ends with the process, however that ends.
     """
@@ -230,9 +175,12 @@ def locked(base: Path, key: str, *, wait: bool = True) -> Iterator[bool]:
 
 
 def _acquired(path: Path, how: int) -> int | None:
-    """The lock file of a module, open and locked.
+    """Open and lock the lock file of a module.
 
-    None if another holds it and this was not to wait.
+    Returns
+    -------
+    int or None
+        The descriptor; None if another process holds the lock and this one was not to wait.
     """
     import fcntl
 
@@ -245,9 +193,9 @@ def _acquired(path: Path, how: int) -> int | None:
 
 
 def read(base: Path, key: str) -> dict[str, bytes]:
-    """The machine code of a module by function.
+    """Return the machine code of a module by function; the caller holds the lock.
 
-    Empty if there is none, or it is damaged or not this user's own. The lock is held.
+    The result is empty if there is none, or if it is damaged or not this user's own.
     """
     import pickle
 
@@ -257,9 +205,9 @@ def read(base: Path, key: str) -> dict[str, bytes]:
 
 
 def _content(base: Path, key: str) -> tuple[str, bytes]:
-    """The title and the pickled machine code of a module.
+    """Return the title and the pickled machine code of a module.
 
-    Empty if it is not there, not whole or not this user's own.
+    Both are empty if it is not there, not whole or not this user's own.
     """
     from ..files import NO_DETOUR
 
@@ -273,7 +221,7 @@ def _content(base: Path, key: str) -> tuple[str, bytes]:
         return "", b""
     try:
         about = os.fstat(file)
-        fault = _fault(about)
+        fault = file_fault(about)
         content = b""
         while not fault and (part := os.read(file, max(about.st_size, 1))):
             content += part
@@ -293,28 +241,27 @@ def _content(base: Path, key: str) -> tuple[str, bytes]:
 
 
 def _digest(key: str, body: bytes) -> bytes:
+    """Return the checksum of what a file holds."""
     import hashlib
 
     return hashlib.sha256(key.encode() + b"\n" + body).digest()
 
 
-def _fault(about: os.stat_result) -> str:
-    """Why an open file may be somebody else's work, or ""."""
-    if not stat.S_ISREG(about.st_mode):
-        return "it is no regular file"
-    if not hasattr(os, "geteuid"):
-        return ""
-    if about.st_uid != os.geteuid():
-        return f"it belongs to {_user(about.st_uid)}"
-    if about.st_mode & 0o022:
-        return f"others may write to it (mode {stat.S_IMODE(about.st_mode):o})"
-    return "it has another name elsewhere" if about.st_nlink != 1 else ""
-
-
 def write(base: Path, key: str, title: str, functions: Mapping[str, bytes]) -> None:
-    """Keep the machine code of a module; a warning says if that cannot be done.
+    """Keep the machine code of a module; the caller holds its lock.
 
-    The lock is held.
+    A warning says if that cannot be done.
+
+    Parameters
+    ----------
+    base : Path
+        The folder.
+    key : str
+        The key of the module.
+    title : str
+        What it is, in a sentence.
+    functions : mapping of str to bytes
+        Machine code by name and signature.
     """
     import pickle
     import secrets
@@ -342,21 +289,24 @@ def write(base: Path, key: str, title: str, functions: Mapping[str, bytes]) -> N
 
 
 def code(source: str) -> str:
-    """The lines of a module without its title and comments, which may differ between modules that compute the same."""
+    """Return the lines of a module without its title and its comments.
+
+    Modules that compute the same may differ in those.
+    """
     return "\n".join(
         line for line in source.splitlines() if not line.lstrip().startswith(("#", '"""'))
     )
 
 
 def use(base: Path, key: str) -> None:
-    """Note that a module is used now. The lock is held."""
+    """Note that a module is used now; the caller holds its lock."""
     with contextlib.suppress(OSError):
         os.utime(base / f"kernel_{key}.lock")
 
 
 @functools.cache
 def sweep(base: Path) -> None:
-    """Remove what processes that were killed left half-written; once in a process."""
+    """Remove what killed processes have left half-written. This is done once in a process."""
     with contextlib.suppress(OSError):
         for name in os.listdir(base):
             found = _NAMES.match(name)
@@ -367,7 +317,7 @@ def sweep(base: Path) -> None:
                             os.unlink(base / name)
 
 
-# --- all modules ----------------------------------------------------------------------------------------------------------
+# --- all modules ----------------------------------------------------------------------------------
 
 
 class Entry(NamedTuple):
@@ -376,12 +326,13 @@ class Entry(NamedTuple):
     Attributes
     ----------
     key : str
+        The hash of what it is made from.
     bytes : int
-        Of all its files.
+        The size of all its files.
     used : float
         When it was last used, in seconds since 1970.
     files : list of str
-        Their paths.
+        The paths of its files.
     """
 
     key: str
@@ -391,12 +342,12 @@ class Entry(NamedTuple):
 
 
 def entries(base: Path) -> list[Entry]:
-    """The modules, the one whose last use is longest ago first."""
+    """Return the modules, first the one whose last use is longest ago."""
     return [entry for entry in _groups(base) if entry.bytes]
 
 
 def _groups(base: Path) -> list[Entry]:
-    """All files by key: also what is no module but a lock, left by a process that was stopped."""
+    """Return all files by key, also those of a lock alone, which a stopped process has left."""
     found: dict[str, Entry] = {}
     for place in (base / "__pycache__", base):
         with contextlib.suppress(OSError), os.scandir(place) as files:
@@ -405,10 +356,8 @@ def _groups(base: Path) -> list[Entry]:
                 if name is None:
                     continue
                 with contextlib.suppress(OSError):  # removed by another process in the meantime
-                    about, (key, size, used, paths) = (
-                        file.stat(),
-                        found.get(name[1], Entry(name[1], 0, 0.0, [])),
-                    )
+                    about = file.stat()
+                    key, size, used, paths = found.get(name[1], Entry(name[1], 0, 0.0, []))
                     if file.name.endswith(".lock"):
                         found[key] = Entry(key, size, about.st_mtime, [*paths, file.path])
                     else:
@@ -417,6 +366,7 @@ def _groups(base: Path) -> list[Entry]:
 
 
 def _time(path: Path) -> float:
+    """Return when a file was last changed, or 0 if it is not there."""
     try:
         return path.stat().st_mtime
     except OSError:
@@ -424,26 +374,36 @@ def _time(path: Path) -> float:
 
 
 def title(base: Path, key: str) -> str:
-    """What a module is: the first sentence of its docstring."""
+    """Return what a module is: the first sentence of its docstring."""
     return _content(base, key)[0] or "not readable"
 
 
 def first_sentence(source: str) -> str:
-    """What the docstring of a generated module begins with."""
+    """Return the first sentence of the docstring of a generated module."""
     line = next((line for line in source.splitlines() if not line.startswith("#")), "")
     return line.strip().strip('"').removeprefix("Generated: ").partition(". ")[0].rstrip(".")
 
 
 def shrink(base: Path, most: int, spare: Container[str] = ()) -> list[Entry]:
-    """Remove modules until all take at most so many bytes: those not used for longest first.
+    """Remove modules until all together take at most so many bytes.
 
-    Modules that another process makes or loads at this moment stay, and those in `spare`. One
-    process at a time does this; to others that ask in the meantime it is done.
+    Those whose last use is longest ago go first. One process at a time does this; to others that
+    ask in the meantime it is done.
+
+    Parameters
+    ----------
+    base : Path
+        The folder.
+    most : int
+        Bytes that may stay.
+    spare : container of str
+        Keys of modules that stay. Modules that another process makes or loads at this moment stay
+        too.
 
     Returns
     -------
     list of Entry
-        What was removed.
+        The modules that were removed.
     """
     removed = []
     with locked(base, "limit", wait=False) as mine:
@@ -454,7 +414,7 @@ def shrink(base: Path, most: int, spare: Container[str] = ()) -> list[Entry]:
                 continue
             with locked(base, entry.key, wait=False) as free:
                 lock = base / f"kernel_{entry.key}.lock"
-                # else it was used while this went on
+                # Otherwise it was used while this went on.
                 if free and (not entry.used or _time(lock) == entry.used):
                     for path in (*entry.files, str(lock)):
                         with contextlib.suppress(OSError):

@@ -1,6 +1,4 @@
-"""numba's compiled functions as bytes.
-
-Taken from what was kept of a module, or handed over to be kept.
+"""numba's compiled functions as bytes, which are taken from what was kept or handed over to be kept.
 
 numba's own cache looks for its files in several folders (beside the source, in NUMBA_CACHE_DIR, in
 the user's cache) and unpickles what it finds there, whoever wrote it. Here the bytes come from
@@ -24,7 +22,7 @@ __all__ = ["keeping"]
 
 
 class _Kept(NullCache):
-    """What numba asks before it compiles a function of a module, and tells afterwards."""
+    """The cache that numba asks before it compiles a function, and tells what it has compiled."""
 
     def __init__(self, function: Any, known: dict[str, bytes], made: dict[str, bytes]) -> None:
         self.name, self.known, self.made = function.__qualname__, known, made
@@ -35,7 +33,7 @@ class _Kept(NullCache):
         return None if content is None else CompileResult._rebuild(target, *pickle.loads(content))  # type: ignore[no-untyped-call]
 
     def save_overload(self, signature: Any, result: Any) -> None:
-        # else it is true in this process alone
+        # Any other code is right in this process alone.
         if not result.lifted and not result.library.has_dynamic_globals:
             self.made[f"{self.name} {signature}"] = dumps(result._reduce())  # type: ignore[no-untyped-call]
 
@@ -44,15 +42,18 @@ class _Kept(NullCache):
 def keeping(space: dict[str, Any], known: dict[str, bytes]) -> Iterator[dict[str, bytes]]:
     """Context: functions of one module that say ``cache=True`` come from `known`.
 
-    What had to be compiled is yielded.
-
     Parameters
     ----------
     space : dict
-        The global names of the module. Functions of others keep numba's own cache.
+        The global names of the module. Functions of other modules keep numba's own cache.
     known : dict of str to bytes
-        Machine code by name and signature of a function; it is unpickled, so it must be this user's
+        Machine code by name and signature of a function. It is unpickled, so it must be this user's
         own.
+
+    Yields
+    ------
+    dict of str to bytes
+        The machine code that had to be compiled.
     """
     made: dict[str, bytes] = {}
     places: tuple[Any, ...] = (dispatcher, ccallback)

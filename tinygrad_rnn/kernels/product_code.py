@@ -9,12 +9,12 @@ see `tiles`.
 import numpy as np
 from numba import carray, cfunc, njit, types
 
-from tinygrad_rnn.kernels import tiles
+from tinygrad_rnn.kernels import tiles, vector_code
 from tinygrad_rnn.kernels.tiles import pointer
 
 BITS = 32
 SIZE = BITS // 8
-LANES = tiles.vector_bytes() // SIZE
+LANES = vector_code.vector_bytes() // SIZE
 PANEL = tiles.PANEL
 BLOCK = tiles.block_vectors()
 WIDTH = BLOCK * LANES
@@ -27,12 +27,12 @@ wide_1_1, wide_tall_1 = tiles.wide(1, 1, BITS), tiles.wide(TALL, 1, BITS)
 wide_1_2, wide_2_2 = tiles.wide(1, 2, BITS), tiles.wide(2, 2, BITS)
 wide_1_3, wide_1_4 = tiles.wide(1, 3, BITS), tiles.wide(1, 4, BITS)
 narrow_1, narrow_2, narrow_3, narrow_4 = (
-    tiles.narrow(1, BITS),
-    tiles.narrow(2, BITS),
-    tiles.narrow(3, BITS),
-    tiles.narrow(4, BITS),
+    tiles.one_column(1, BITS),
+    tiles.one_column(2, BITS),
+    tiles.one_column(3, BITS),
+    tiles.one_column(4, BITS),
 )
-turned = tiles.turned(BITS)
+turned = tiles.transposed(BITS)
 outer_1, outer_2, outer_3, outer_4 = (
     tiles.outer(1, BITS),
     tiles.outer(2, BITS),

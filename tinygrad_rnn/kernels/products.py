@@ -1,10 +1,8 @@
-"""Matrix products for values of a batch, (features, batch).
-
-Own register tiles over packed matrices.
+"""Matrix products for values of a batch, (features, batch), by register tiles of our own.
 
 A library's product packs its operands at each call. In a recurrent network the same matrix meets a
-few columns at each step: here it is packed once for a whole sequence, and the product begins at
-once; so it is as quick for 1 column as for 64. Generated modules call these functions by name.
+few columns at each step. Here it is packed once for a whole sequence, and the product begins at
+once, so it is as quick for 1 column as for 64. Generated modules call these functions by name.
 """
 
 from __future__ import annotations
@@ -23,9 +21,9 @@ CODE = Path(__file__).with_name("product_code.py")
 
 @functools.cache
 def library(dtype: np.dtype[Any]) -> Any:
-    """The compiled functions for a kind of number.
+    """Return the functions of product_code.py, compiled for a kind of number.
 
-    Those of product_code.py, which generated modules find by `symbol`.
+    Generated modules find them by `symbol`.
     """
     import llvmlite.binding  # here, since without numba nothing is compiled
 
@@ -37,5 +35,5 @@ def library(dtype: np.dtype[Any]) -> Any:
 
 
 def symbol(name: str, dtype: np.dtype[Any]) -> str:
-    """The name by which machine code finds a function."""
+    """Return the name by which machine code finds a function."""
     return f"tinygrad_rnn_{name}_{8 * dtype.itemsize}"

@@ -1,4 +1,4 @@
-"""Whether numba is there, how many threads to use, and generated modules, each compiled once."""
+"""Whether numba is there, how many threads it uses, and generated modules, each compiled once."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Any
 from ..core.errors import TinygradError
 from . import cache
 
-# the rest of the standard library is imported where it is used: importing the package stays quick
+# The rest of the standard library is imported where it is used, so that importing the package
+# stays quick.
 if TYPE_CHECKING:
     from pathlib import Path
     from queue import SimpleQueue
 
 MOST_THREADS = 1024
-# for floors below the compiler: the face of the package puts it here, and it loads it
-compile_cell: Callable[[Any], Any] | None = None
 _available: bool | None = None
 _complained = False
 _pool: SimpleQueue[Any] | None = None
@@ -33,7 +32,7 @@ _modules: dict[str, Any] = {}
 def available() -> bool:
     """Whether kernels can be compiled here.
 
-    The first time that they cannot, one warning says why; NumPy does the work.
+    If they cannot, one warning says why, and NumPy does the work.
     """
     global _available
     if _available is None:
@@ -56,7 +55,10 @@ def available() -> bool:
 
 
 def raising() -> bool:
-    """Whether NumPy was told to raise, or to call a function, at numerical faults (`numpy.errstate`): compiled code cannot, so NumPy does the work."""
+    """Whether NumPy was told to raise, or to call a function, at numerical faults.
+
+    Compiled code cannot do that, so NumPy does the work (see `numpy.errstate`).
+    """
     import numpy as np
 
     modes = np.geterr().values()
@@ -73,7 +75,7 @@ def complain(error: Exception) -> None:
 
 
 def threads() -> int:
-    """The number of threads that kernels on large arrays use."""
+    """Return the number of threads that kernels on large arrays use."""
     global _threads
     if not _threads:
         asked = os.environ.get("TINYGRAD_RNN_THREADS", "")
@@ -90,9 +92,19 @@ def threads() -> int:
 
 
 def set_num_threads(count: int) -> None:
-    """Set the number of threads for kernels (the default.
+    """Set the number of threads that kernels on large arrays use.
 
-    TINYGRAD_RNN_THREADS, or the cores this process may use).
+    By default it is TINYGRAD_RNN_THREADS, or the number of cores that this process may use.
+
+    Parameters
+    ----------
+    count : int
+        A number from 1 to 1024.
+
+    Raises
+    ------
+    TinygradError
+        If it is not.
     """
     global _threads, _pool
     if not 1 <= count <= MOST_THREADS:
@@ -102,21 +114,28 @@ def set_num_threads(count: int) -> None:
     with _pool_lock:
         if _pool is not None:
             for _ in range(max(1, threads() - 1)):
-                # the threads there are go home, when they have done what was put there before
+                # The threads end when they have done what was put there before.
                 _pool.put(None)
         _threads, _pool = count, None
 
 
 def share(function: Callable[..., Any], jobs: list[tuple[Any, ...]]) -> None:
-    """Call a function that releases the GIL with each of several tuples of arguments, the first of them in this thread.
+    """Call a function with each of several tuples of arguments, in several threads.
 
-    A queue and threads that wait at it start the work in a third of the time that an executor
-    takes.
+    This thread does the first of them. A queue and threads that wait at it start the work in a
+    third of the time that an executor takes.
+
+    Parameters
+    ----------
+    function : callable
+        A function that releases the GIL.
+    jobs : list of tuple
+        Its arguments, for each call.
     """
     import queue
 
     done = queue.SimpleQueue[Any]()
-    with _pool_lock:  # so that no job is put where the threads have gone home
+    with _pool_lock:  # so that no job is put where the threads have ended
         pool = _workers()
         for job in jobs[1:]:
             pool.put((function, job, done))
@@ -130,7 +149,7 @@ def share(function: Callable[..., Any], jobs: list[tuple[Any, ...]]) -> None:
 
 
 def _workers() -> SimpleQueue[Any]:
-    """The queue at which the threads wait; they are started when they are first needed."""
+    """Return the queue at which the threads wait, which are started when they are first needed."""
     global _pool
     import queue
 
@@ -142,9 +161,9 @@ def _workers() -> SimpleQueue[Any]:
 
 
 def _serve(jobs: SimpleQueue[Any]) -> None:
-    """What each thread does.
+    """Do jobs until there is None in place of one; this is what each thread runs.
 
-    Take a job, answer None or the error, until there is None for a job.
+    The answer to a job is None, or the error that it raised.
     """
     while (job := jobs.get()) is not None:
         function, arguments, done = job
@@ -157,8 +176,9 @@ def _serve(jobs: SimpleQueue[Any]) -> None:
 
 
 def _forget_pool() -> None:
+    """Forget the threads, which do not survive a fork."""
     global _pool, _pool_lock
-    _pool, _pool_lock = None, threading.Lock()  # threads do not survive a fork
+    _pool, _pool_lock = None, threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):
@@ -167,25 +187,31 @@ if hasattr(os, "register_at_fork"):
 
 @functools.cache
 def _text_of(path: str) -> str:
-    """A hash of a file that is compiled into the kernels; numba's own cache does not look at it."""
+    """Return a hash of a file that is compiled into the kernels."""
     with open(path, "rb") as file:
         return _digest(file.read())
 
 
 def _digest(content: bytes) -> str:
+    """Return a hash as 24 hexadecimal digits."""
     import hashlib
 
     return hashlib.sha256(content).hexdigest()[:24]
 
 
 def load(source: str, *, distinct: bool = False) -> Any:
-    """A generated module.
+    """Return a generated module.
 
     Its machine code is kept on disk under a hash of its code, and compiled at most once (see
     `cache`).
 
-    `distinct` promises that the arrays that its functions are called with do not overlap. The first
-    line of the source is a docstring that says what it is; this line and comments do not count.
+    Parameters
+    ----------
+    source : str
+        Its text. The first line is a docstring that says what it is. Two texts that differ only in
+        this line and in comments are the same module.
+    distinct : bool
+        A promise that the arrays with which its functions are called do not overlap.
     """
     key = _digest(f"{_made_with()} {distinct}\n{cache.code(source)}".encode())
     if key in _modules:
@@ -206,9 +232,9 @@ def load(source: str, *, distinct: bool = False) -> Any:
 
 
 def _kept(source: str, key: str, distinct: bool, folder: Path) -> tuple[Any, dict[str, bytes]]:
-    """A module from the folder, or compiled and put there.
+    """Return a module, from the folder or compiled and put there.
 
-    And the machine code that had to be made.
+    The second value is the machine code that had to be made.
     """
     from numba.core.errors import NumbaError
 
@@ -220,7 +246,7 @@ def _kept(source: str, key: str, distinct: bool, folder: Path) -> tuple[Any, dic
     except Exception:
         if not known:
             raise
-        known = {}  # whole, and yet of no use: anew
+        known = {}  # the file is whole, and yet of no use
         module, made = _run(source, key, known, distinct)
     if made:
         cache.write(folder, key, cache.first_sentence(source), {**known, **made})
@@ -228,29 +254,35 @@ def _kept(source: str, key: str, distinct: bool, folder: Path) -> tuple[Any, dic
 
 
 def _made_with() -> str:
-    """All that machine code depends on beside its source.
+    """Return all that machine code depends on beside its source.
 
-    Versions, the processor, and the files that are compiled into it.
+    That is versions, the processor, and the files that are compiled into it. numba's own cache does
+    not look at the latter.
     """
     import llvmlite
     import numba
     import numpy
     from numba.core.registry import cpu_target
 
-    from . import integers, scalar, tiles
+    from . import integers, scalar, tiles, vector_code
 
     versions = (sys.version, numba.__version__, llvmlite.__version__, numpy.__version__)
     processor = cpu_target.target_context.codegen().magic_tuple()
-    ours = " ".join(_text_of(module.__file__) for module in (scalar, tiles, integers))
+    ours = " ".join(_text_of(module.__file__) for module in (scalar, vector_code, tiles, integers))
     return f"{versions} {processor} {ours}"
 
 
 def _run(
     source: str, key: str, known: dict[str, bytes], distinct: bool
 ) -> tuple[Any, dict[str, bytes]]:
-    """The module of a source, of whose functions the machine code may be known.
+    """Run the source of a module whose machine code may be known.
 
-    And the machine code that had to be made.
+    Returns
+    -------
+    module
+        The module.
+    dict of str to bytes
+        The machine code that had to be made.
     """
     import linecache
     import types
@@ -261,7 +293,7 @@ def _run(
     module = types.ModuleType(f"tinygrad_rnn_kernel_{key}")
     module.__file__ = path
     sys.modules[module.__name__] = module  # numba looks the module up by name
-    # for messages
+    # Messages show the lines of the source.
     linecache.cache[path] = len(source), None, source.splitlines(keepends=True), path
     with (
         scalar.interleaving(),

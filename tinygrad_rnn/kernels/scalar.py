@@ -84,7 +84,7 @@ __all__ = [
 ]
 
 
-# --- Number formats and their constants ------------------------------------------------------------------------------
+# --- Number formats and their constants -----------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -230,7 +230,7 @@ _SQRT_HALF = 0.7071067811865476
 _HALF_PI = 1.5707963267948966
 
 
-# --- Values ----------------------------------------------------------------------------------------------------------
+# --- Values ---------------------------------------------------------------------------------------
 
 
 class _Value:
@@ -432,10 +432,10 @@ def _bits_of(number: float, fmt: _Format) -> int:
     return int(struct.unpack(int_code, struct.pack(float_code, number))[0])
 
 
-# --- Making intrinsics of formulas -----------------------------------------------------------------------------------
+# --- Making intrinsics of formulas ----------------------------------------------------------------
 
 
-def _prefer_wide_vectors(builder: Any) -> None:
+def prefer_wide_vectors(builder: Any) -> None:
     """Let LLVM use 512-bit vectors in the function being built, if the processor has them.
 
     For many processors LLVM limits itself to half of that, which costs up to a third of the speed
@@ -463,7 +463,7 @@ def _emit(formula: Callable[..., _Value]) -> Callable[..., Any]:
     """Return the code generator, as numba calls it, of a formula over floats of one format."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Sequence[Any]) -> Any:
-        _prefer_wide_vectors(builder)
+        prefer_wide_vectors(builder)
         fmt = _FLOAT32 if signature.return_type == types.float32 else _FLOAT64
         return formula(*[_Value(builder, fmt, argument) for argument in arguments]).raw
 
@@ -504,7 +504,7 @@ def _wide_vectors(typing_context: Any) -> Any:
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Sequence[Any]) -> Any:
-        _prefer_wide_vectors(builder)
+        prefer_wide_vectors(builder)
         return context.get_dummy_value()
 
     return types.void(), generate
@@ -555,7 +555,7 @@ def distinct_arrays() -> Iterator[None]:
             options_class.finalize = finalize
 
 
-# --- Exponential family ----------------------------------------------------------------------------------------------
+# --- Exponential family ---------------------------------------------------------------------------
 
 
 def _reduce_exp(x: _Value, polynomial: Sequence[float] | None = None) -> tuple[_Value, _Value]:
@@ -654,7 +654,7 @@ def erf(x: _Value) -> _Value:
     return _expm1_of(magnitude.times_plus(x.format.erf_slope, small)).with_sign(x)
 
 
-# --- Logarithm family ------------------------------------------------------------------------------------------------
+# --- Logarithm family -----------------------------------------------------------------------------
 
 
 def _split(x: _Value) -> tuple[_Value, _Value]:
@@ -745,7 +745,7 @@ def logaddexp(a: _Value, b: _Value) -> _Value:
     return (a + _LN2).where(a.equals(b), larger + _log1p_of(_exp_of(-abs(a - b))))
 
 
-# --- Sine and cosine -------------------------------------------------------------------------------------------------
+# --- Sine and cosine ------------------------------------------------------------------------------
 
 _TURN_PRECISION = 1400  # bits after the point: enough for the last part of the last row
 
@@ -893,7 +893,7 @@ def cos(x: _Value) -> _Value:
     return _sine_at(r, n + 1)
 
 
-# --- Powers and roots ------------------------------------------------------------------------------------------------
+# --- Powers and roots -----------------------------------------------------------------------------
 
 
 @_unary
@@ -940,7 +940,7 @@ def power(a: _Value, b: _Value) -> _Value:
     )
 
 
-# --- Rounding, signs and choices -------------------------------------------------------------------------------------
+# --- Rounding, signs and choices ------------------------------------------------------------------
 
 
 @_unary
@@ -989,7 +989,7 @@ def _select(typing_context: Any, condition: Any, a: Any, b: Any) -> Any:
     float_type = _float_type(a, b)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Sequence[Any]) -> Any:
-        _prefer_wide_vectors(builder)
+        prefer_wide_vectors(builder)
         return builder.select(*arguments)
 
     return float_type(types.boolean, float_type, float_type), generate
@@ -998,7 +998,7 @@ def _select(typing_context: Any, condition: Any, a: Any, b: Any) -> Any:
 select = intrinsic(_select)
 
 
-# --- Reductions ------------------------------------------------------------------------------------------------------
+# --- Reductions -----------------------------------------------------------------------------------
 
 
 def _reduction(write: Callable[[Any, Any, Any], Any]) -> Any:
@@ -1008,7 +1008,7 @@ def _reduction(write: Callable[[Any, Any, Any], Any]) -> Any:
         float_type = _float_type(total, x)
 
         def generate(context: Any, builder: Any, signature: Any, arguments: Sequence[Any]) -> Any:
-            _prefer_wide_vectors(builder)
+            prefer_wide_vectors(builder)
             return write(builder, *arguments)
 
         return float_type(float_type, float_type), generate

@@ -6,34 +6,20 @@ Losses and decoding.
 from typing import TYPE_CHECKING, Any
 
 from ..module import Buffer, Module, Parameter
-from .architectures import (
-    CNNLSTM,
-    BidirectionalLSTM,
-    EncoderDecoderLSTM,
-    GenerativeLSTM,
-    LinearAutoregression,
-    StackedLSTM,
-    VanillaLSTM,
-    WindowMLP,
-)
+from .architectures import CNNLSTM, BidirectionalLSTM, StackedLSTM, VanillaLSTM
 from .attending import AttentionCell
 from .attention import BahdanauAttention, LuongAttention
+from .baselines import LinearAutoregression, WindowMLP
 from .convolution import AvgPool1d, AvgPool2d, Conv1d, Conv2d, MaxPool1d, MaxPool2d
 from .decoding import beam, greedy, sample
 from .functional import bce_with_logits, cross_entropy, dropout, mse_loss
 from .layers import Dropout, Embedding, Linear
 from .normalization import BatchNorm, LayerNorm
 from .recurrent import GRU, LSTM, RNN
-from .wrappers import (
-    Bidirectional,
-    RecurrentBatchNorm,
-    RecurrentLayerNorm,
-    Residual,
-    Stacked,
-    VariationalDropout,
-    WeightDrop,
-    Zoneout,
-)
+from .recurrent_norms import RecurrentBatchNorm, RecurrentLayerNorm
+from .regularisers import VariationalDropout, WeightDrop, Zoneout
+from .token_models import EncoderDecoderLSTM, GenerativeLSTM
+from .wrappers import Bidirectional, Residual, Stacked
 
 __all__ = [
     "CNNLSTM",

@@ -18,9 +18,16 @@ from .attention import Attention, attention_mask, check_memory, masked
 
 
 class AttentionState(NamedTuple):
-    """The inner cell's state; what was attended to, (batch, attended_size).
+    """The state of a cell that attends to a memory.
 
-    The weights with which, (batch, S).
+    Attributes
+    ----------
+    inner : tree of tensors
+        The inner cell's state.
+    attended : Tensor, shape (batch, attended_size)
+        What was attended to.
+    weights : Tensor, shape (batch, S)
+        The weights with which it was attended to.
     """
 
     inner: Any
@@ -99,15 +106,18 @@ class AttentionCell(Cell):
         )
 
     def attending(self, memory: Any, mask: Any = None) -> Attending:
-        """The cell that attends to `memory` (batch, S, memory_size); `mask` as in `Attention`, such as lengths (batch,)."""
+        """Return the cell that attends to `memory` (batch, S, memory_size).
+
+        `mask` is as in `Attention`, such as lengths (batch,).
+        """
         return Attending(self, memory, mask)
 
     def initial_state(self, batch_size: int, inner: Any = None) -> Any:
-        """None without a memory: an error that says so."""
+        """Raise an error that says how to bind the cell to a memory, since it has none."""
         raise _unbound()
 
     def forward(self, x: Any, state: Any) -> Any:
-        """No step without a memory: an error that says so."""
+        """Raise an error that says how to bind the cell to a memory, since it has none."""
         raise _unbound()
 
 
@@ -126,9 +136,15 @@ class Attending(Cell):
         self.keys = cell.attention.keys(self.memory)
 
     def initial_state(self, batch_size: int, inner: Any = None) -> AttentionState:
-        """The first state: `inner`, such as the encoder's last state, or the inner cell's own.
+        """Return the first state, in which nothing was attended to yet.
 
-        Nothing attended to yet.
+        Parameters
+        ----------
+        batch_size : int
+            The size of the batch.
+        inner : tree of tensors, optional
+            The first state of the inner cell, such as the encoder's last state; by default the
+            cell's own.
         """
         batch, places = self.memory.shape[:2]
         if batch_size != batch:
@@ -147,15 +163,15 @@ class Attending(Cell):
         return AttentionState(first, attended, weights)
 
     def mask_places(self, state: Any) -> list[int]:
-        """Those of the inner cell; what was attended to is memory, the weights are not."""
+        """Return the mask places of the inner cell.
+
+        What was attended to is memory as well, the weights are not.
+        """
         inner: list[int] = plain_of(self.cell.cell).mask_places(state[0])
         return [*inner, len(inner), -1]
 
     def forward(self, x: Any, state: Any) -> Any:
-        """One step.
-
-        (batch, input_size) and the state to the output (batch, attended_size) and the new state.
-        """
+        """Make one step from x (batch, input_size); the output has shape (batch, attended_size)."""
         inner, attended, _ = state
         y, inner = self.cell.cell(concatenate([x, attended], -1), inner)
         context, weights = self.cell.attention(y, self.memory, self.mask, keys=self.keys)

@@ -20,7 +20,7 @@ from ..ops.reductions import softmax
 
 
 class Attention(Module):
-    """What the scores have in common: ``(query, memory, mask) -> (context, weights)``.
+    """What attentions have in common: ``(query, memory, mask) -> (context, weights)``.
 
     weights = softmax(score(query, memory_s) over s); context = sum over s of weights_s * memory_s.
 
@@ -42,13 +42,18 @@ class Attention(Module):
         )
 
     def keys(self, memory: Any) -> Any:
-        """What `scores` needs of the memory (batch, S, memory_size): its keys (batch, S, ...)."""
+        """Return what `scores` needs of a memory (batch, S, memory_size): keys (batch, S, ...)."""
         return memory
 
     def scores(self, query: Any, keys: Any) -> Any:
-        """The score of each place before the softmax.
+        """Return the score of each place before the softmax, (batch, S).
 
-        (batch, query_size) and the keys to (batch, S).
+        Parameters
+        ----------
+        query : Tensor, shape (batch, query_size)
+            What is looked for.
+        keys : Tensor, shape (batch, S, ...)
+            What `keys` made of the memory.
         """
         raise NotImplementedError(f"{type(self).__name__} defines no scores(query, keys)")
 
@@ -107,7 +112,7 @@ class Attention(Module):
 
 
 class BahdanauAttention(Attention):
-    """score(s, m) = v . tanh(W s + U m), "additive" attention.
+    """Additive attention, score(s, m) = v . tanh(W s + U m).
 
     D. Bahdanau, K. Cho and Y. Bengio, Neural Machine Translation by Jointly Learning to Align and
     Translate, ICLR 2015, arXiv:1409.0473, appendix A.1.2.
@@ -117,7 +122,9 @@ class BahdanauAttention(Attention):
     query_size, memory_size, attention_size : int
         Features of a query, of one place of the memory, and inside the tanh.
     rng : numpy Generator or int, optional
+        For first values.
     dtype : dtype
+        The dtype of the parameters.
 
     Attributes
     ----------
@@ -151,27 +158,30 @@ class BahdanauAttention(Attention):
         )
 
     def keys(self, memory: Any) -> Any:
-        """U m of each place: (batch, S, attention_size)."""
+        """Return U m of each place: (batch, S, attention_size)."""
         return memory @ self.weight_memory.T
 
     def scores(self, query: Any, keys: Any) -> Any:
-        """(batch, query_size) and (batch, S, attention_size) to (batch, S)."""
+        """Return the scores (batch, S) of a query (batch, query_size) and the keys."""
         return tanh((query @ self.weight_query.T)[:, None, :] + keys) @ self.v
 
 
 class LuongAttention(Attention):
-    """score(h, m) = h . m ("dot"), h . W m ("general") or v . tanh(W [h; m]) ("concat").
+    """Global attention: score(h, m) = h . m, h . W m or v . tanh(W [h; m]).
 
     M.-T. Luong, H. Pham and C. D. Manning, Effective Approaches to Attention-based Neural Machine
-    Translation, EMNLP 2015, arXiv:1508.04025, equation 8: global attention.
+    Translation, EMNLP 2015, arXiv:1508.04025, equation 8.
 
     Parameters
     ----------
     query_size, memory_size : int
         Features of a query and of one place of the memory; equal for "dot".
     score : {"dot", "general", "concat"}
+        Which of the three scores, in this order.
     rng : numpy Generator or int, optional
+        For first values.
     dtype : dtype
+        The dtype of the parameters.
 
     Attributes
     ----------
@@ -213,7 +223,7 @@ class LuongAttention(Attention):
             self.v = Parameter(init.uniform((query_size,), query_size**-0.5, rng=rng, dtype=dtype))
 
     def keys(self, memory: Any) -> Any:
-        """The memory, or its product with the weights: (batch, S, query_size)."""
+        """Return the memory, or its product with the weights: (batch, S, query_size)."""
         if self.score == "dot":
             return memory
         return (
@@ -222,7 +232,7 @@ class LuongAttention(Attention):
         )
 
     def scores(self, query: Any, keys: Any) -> Any:
-        """(batch, query_size) and (batch, S, query_size) to (batch, S)."""
+        """Return the scores (batch, S) of a query (batch, query_size) and the keys."""
         if self.score == "concat":
             return tanh((query @ self.weight[:, : self.query_size].T)[:, None, :] + keys) @ self.v
         return matmul(keys, query[:, :, None])[:, :, 0]
@@ -242,7 +252,7 @@ def check_memory(attention: Attention, memory: Any) -> None:
 
 
 def masked(memory: Any, mask: Any) -> Any:
-    """The memory (batch, S, memory_size) with 0 where the bool mask (batch, S) is false.
+    """Return the memory (batch, S, memory_size) with 0 where the bool mask (batch, S) is false.
 
     There it may hold anything, and 0 * nan is nan.
     """
@@ -250,7 +260,9 @@ def masked(memory: Any, mask: Any) -> Any:
 
 
 def attention_mask(mask: Any, batch: int, places: int) -> Any:
-    """A bool array (batch, places), true where there is memory, from such a mask or from integer lengths (batch,).
+    """Return a bool array (batch, places), true where there is memory.
+
+    It is made from such a mask or from integer lengths (batch,).
 
     Raises
     ------

@@ -69,7 +69,7 @@ class _Convolution(Module):
         )
 
     def forward(self, x: Any) -> Any:
-        """(batch, in_channels, ...) to (batch, out_channels, ...)."""
+        """Convolve x of shape (batch, in_channels, ...) to (batch, out_channels, ...)."""
         convolve = conv1d if self.axes == 1 else conv2d
         return convolve(
             x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups
@@ -82,15 +82,18 @@ class Conv1d(_Convolution):
     Parameters
     ----------
     in_channels, out_channels : int
+        Channels of the input and of the output.
     kernel_size : int
         Size of the window.
     stride, padding, dilation, groups : int
         As in `conv1d`.
     bias : bool
+        Whether there is a bias.
     rng : numpy Generator or int, optional
-        The weight (out_channels, in_channels / groups, size) and the bias are drawn uniformly from
-        ±1/sqrt(in_channels / groups * size), as in PyTorch.
+        For first values: the weight (out_channels, in_channels / groups, size) and the bias are
+        drawn uniformly from ±1/sqrt(in_channels / groups * size), as in PyTorch.
     dtype : dtype
+        The dtype of the parameters.
     """
 
     axes = 1
@@ -102,16 +105,20 @@ class Conv2d(_Convolution):
     Parameters
     ----------
     in_channels, out_channels : int
+        Channels of the input and of the output.
     kernel_size : int or (int, int)
         Rows and columns of the window.
     stride, padding, dilation : int or (int, int)
+        As in `conv2d`.
     groups : int
         As in `conv2d`.
     bias : bool
+        Whether there is a bias.
     rng : numpy Generator or int, optional
-        The weight (out_channels, in_channels / groups, rows, columns) and the bias are drawn
-        uniformly from ±1/sqrt(in_channels / groups * rows * columns), as in PyTorch.
+        For first values: the weight (out_channels, in_channels / groups, rows, columns) and the
+        bias are drawn uniformly from ±1/sqrt(in_channels / groups * rows * columns), as in PyTorch.
     dtype : dtype
+        The dtype of the parameters.
     """
 
     axes = 2
@@ -151,7 +158,7 @@ class MaxPool1d(_MaxPool):
     """
 
     def forward(self, x: Any) -> Any:
-        """(batch, channels, length) to (batch, channels, new length)."""
+        """Pool x of shape (batch, channels, length) to (batch, channels, new length)."""
         return max_pool1d(x, self.kernel_size, self.stride, self.padding, self.dilation)
 
 
@@ -162,7 +169,7 @@ class MaxPool2d(_MaxPool):
     """
 
     def forward(self, x: Any) -> Any:
-        """(batch, channels, height, width) to (batch, channels, new height, new width)."""
+        """Pool x of shape (batch, channels, height, width); the last two axes shrink."""
         return max_pool2d(x, self.kernel_size, self.stride, self.padding, self.dilation)
 
 
@@ -183,7 +190,7 @@ class AvgPool1d(_AvgPool):
     """The mean of each window along the last axis; the settings are those of `avg_pool1d`."""
 
     def forward(self, x: Any) -> Any:
-        """(batch, channels, length) to (batch, channels, new length)."""
+        """Pool x of shape (batch, channels, length) to (batch, channels, new length)."""
         return avg_pool1d(x, self.kernel_size, self.stride, self.padding, self.count_include_pad)
 
 
@@ -191,5 +198,5 @@ class AvgPool2d(_AvgPool):
     """The mean of each window over height and width; the settings are those of `avg_pool2d`."""
 
     def forward(self, x: Any) -> Any:
-        """(batch, channels, height, width) to (batch, channels, new height, new width)."""
+        """Pool x of shape (batch, channels, height, width); the last two axes shrink."""
         return avg_pool2d(x, self.kernel_size, self.stride, self.padding, self.count_include_pad)

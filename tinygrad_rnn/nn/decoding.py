@@ -1,7 +1,7 @@
 """From a step that predicts the next token to sequences: greedy choice, beam search, drawing.
 
 A step is any function ``(ids, state) -> (logits, state)``: ids, int64 of shape (batch,), are the
-tokens before; logits have shape (batch, vocabulary); the state is any nest of tensors or arrays
+tokens before; logits have shape (batch, vocabulary); the state is any tree of tensors or arrays
 whose first axis is the batch. Nothing is recorded for gradients.
 """
 
@@ -29,9 +29,9 @@ class Hypothesis(NamedTuple):
     Attributes
     ----------
     tokens : list of int
-        Without start, and without stop.
+        The tokens, without start and without stop.
     log_probability : float
-        In nats, of the tokens and of stop, if it came.
+        The log-probability, in nats, of the tokens and of stop, if it came.
     score : float
         What hypotheses are compared by: the log-probability over the length penalty.
     """
@@ -43,20 +43,20 @@ class Hypothesis(NamedTuple):
 
 @typed
 def greedy(step: Step, state: Any, start: Any, stop: int | None, max_length: int) -> Array:
-    """The likeliest token, step by step.
+    """Choose the likeliest token, step by step.
 
     Parameters
     ----------
     step : callable
         ``(ids (batch,), state) -> (logits (batch, vocabulary), state)``.
-    state : nest
+    state : tree of tensors or arrays
         The first state.
     start : int or integer array (batch,)
         The token before the first.
     stop : int or None
         The token that ends a sequence; with None all have the full length.
     max_length : int
-        Most tokens.
+        The most tokens that a sequence may have.
 
     Returns
     -------
@@ -80,7 +80,7 @@ def sample(
     top_k: int | None = None,
     rng: Any = None,
 ) -> Array:
-    """Tokens drawn from what the step predicts.
+    """Draw tokens from what the step predicts.
 
     Parameters
     ----------
@@ -92,6 +92,7 @@ def sample(
     top_k : int, optional
         Only the k likeliest tokens are drawn (of equal ones those with the lower id).
     rng : numpy Generator or int, optional
+        Where random numbers come from.
 
     Returns
     -------
@@ -122,7 +123,10 @@ def sample(
 
 
 def cut(ids: Array, stop: int | None) -> list[list[int]]:
-    """Each row of `ids` (batch, length) as a list, without the first `stop` and what follows it."""
+    """Return the rows of `ids` (batch, length) as lists, each up to its first `stop` if it has one.
+
+    The stop is left out.
+    """
     rows = ids.tolist()
     return [row[: row.index(stop)] if stop in row else row for row in rows]
 
@@ -137,14 +141,12 @@ def beam(
     width: int,
     length_penalty: float = 0.0,
 ) -> list[list[Hypothesis]]:
-    """Beam search.
+    """Search for likely sequences by keeping the `width` best beginnings of each.
 
-    Of all that continues the `width` best beginnings of a sequence, the `width` best are kept.
-
-    A hypothesis is complete with `stop` or at `max_length`. Those with `stop` leave the beam, if
-    they are among the `width` best when they come. A search ends when nothing in its beam can
-    become better than the best complete hypothesis; with length penalty 0 and width 1 it is
-    `greedy`.
+    Of all that continues these beginnings by a token, the `width` best are kept again. A hypothesis
+    is complete with `stop` or at `max_length`. Those with `stop` leave the beam, if they are among
+    the `width` best when they come. A search ends when nothing in its beam can become better than
+    the best complete hypothesis; with length penalty 0 and width 1 it is `greedy`.
 
     Parameters
     ----------
@@ -152,12 +154,12 @@ def beam(
         It is called with batch * width rows; those of sequence b are rows b * width to b * width +
         width - 1. What it reads beside the state must have as many, such as a memory that is
         attended to: ``np.repeat(memory, width, axis=0)``.
-    state : nest
+    state : tree of tensors or arrays
         The first state, for the batch; it is repeated here.
     start, stop, max_length
         As in `greedy`.
     width : int
-        Of the beam, at least 1.
+        The width of the beam, at least 1.
     length_penalty : float
         Exponent a of the penalty ((5 + length) / 6) ** a, by which log-probabilities are divided
         (Y. Wu et al., Google's Neural Machine Translation System, 2016, arXiv:1609.08144, equation
@@ -181,58 +183,104 @@ def beam(
                 f"beam: {path} is {found}; expected a tensor whose first axis is the batch of {batch}"
             )
     state = _rows(state, np.repeat(np.arange(batch), width))
-    totals = np.full((batch, width), -np.inf)
-    totals[:, 0] = 0.0  # all rows of a sequence are still the same one
-    tokens = np.zeros((batch, width, 0), np.int64)
-    complete: list[list[Hypothesis]] = [[] for _ in range(batch)]
-    running = np.ones(batch, bool)
-    longest = _penalty(max_length, length_penalty)
+    beams = _Beams(batch, width, stop, max_length, length_penalty)
     for length in range(1, max_length + 1):
         with no_grad():
             logits, state = step(ids, state)
-        logs = _log_softmax(_numbers(logits, batch * width))
-        vocabulary = logs.shape[-1]
-        candidates = totals[:, :, None] + logs.reshape(batch, width, vocabulary)
-        last = length == max_length
-        scale = _penalty(length, length_penalty)
-        rows, following = np.zeros((2, batch, width), np.int64)
-        for b in np.flatnonzero(running):
-            flat = candidates[b].ravel()
-            # Each row can end in one way only, so the 2 * width best contain `width` that go on, if
-            # there are as many.
-            best = _largest(flat, 2 * width)
-            ends = (
-                np.full(len(best), last) | (best % vocabulary == stop)
-                if stop is not None
-                else np.full(len(best), last)
-            )
-            for k in best[:width][ends[:width]]:
-                words = [*tokens[b, k // vocabulary].tolist(), int(k % vocabulary)]
-                complete[b].append(
-                    Hypothesis(
-                        words[:-1] if words[-1] == stop else words,
-                        float(flat[k]),
-                        float(flat[k] / scale),
-                    )
-                )
-            going = best[~ends][:width]
-            totals[b] = -np.inf
-            totals[b, : len(going)] = flat[going]
-            rows[b, : len(going)], following[b, : len(going)] = (
-                going // vocabulary,
-                going % vocabulary,
-            )
-            bar = max((h.score for h in complete[b]), default=-np.inf)
-            # log-probabilities only fall
-            running[b] = len(going) > 0 and totals[b].max() / longest > bar
-        if not running.any():
+        rows, ids = beams.extend(_log_softmax(_numbers(logits, batch * width)), length)
+        if not beams.running.any():
             break
-        tokens = np.concatenate(
-            [np.take_along_axis(tokens, rows[:, :, None], 1), following[:, :, None]], -1
-        )
-        ids = following.ravel()
-        state = _rows(state, (np.arange(batch)[:, None] * width + rows).ravel())
-    return [sorted(found, key=lambda h: -h.score)[:width] for found in complete]
+        state = _rows(state, rows)
+    return beams.best()
+
+
+class _Beams:
+    """What a beam search keeps: beginnings, `width` for each sequence, and complete hypotheses.
+
+    Attributes
+    ----------
+    totals : float64 array, shape (batch, width)
+        The log-probabilities of the beginnings; -inf where there is none.
+    tokens : int64 array, shape (batch, width, length)
+        The beginnings.
+    complete : list of list of Hypothesis
+        For each sequence what is complete.
+    running : bool array, shape (batch,)
+        Which sequences can still become better.
+    """
+
+    def __init__(
+        self, batch: int, width: int, stop: int | None, max_length: int, length_penalty: float
+    ) -> None:
+        self.width, self.stop = width, stop
+        self.max_length, self.length_penalty = max_length, length_penalty
+        self.totals = np.full((batch, width), -np.inf)
+        self.totals[:, 0] = 0.0  # all rows of a sequence are still the same one
+        self.tokens = np.zeros((batch, width, 0), np.int64)
+        self.complete: list[list[Hypothesis]] = [[] for _ in range(batch)]
+        self.running = np.ones(batch, bool)
+
+    def extend(self, logs: Array, length: int) -> tuple[Array, Array]:
+        """Extend the beginnings by one token, to `length`.
+
+        Parameters
+        ----------
+        logs : float64 array, shape (batch * width, vocabulary)
+            The log-probabilities of the next token after each beginning.
+        length : int
+            The number of tokens from now on, stop included.
+
+        Returns
+        -------
+        rows : int64 array, shape (batch * width,)
+            From which beginning each new one was made.
+        ids : int64 array, shape (batch * width,)
+            The last tokens of the new ones.
+        """
+        batch, width = self.totals.shape
+        candidates = self.totals[:, :, None] + logs.reshape(batch, width, -1)
+        rows, ids = np.zeros((2, batch, width), np.int64)
+        for b in np.flatnonzero(self.running):
+            going = self._go_on(int(b), candidates[b], length)
+            rows[b, : len(going)], ids[b, : len(going)] = np.divmod(going, logs.shape[-1])
+        before = np.take_along_axis(self.tokens, rows[:, :, None], 1)
+        self.tokens = np.concatenate([before, ids[:, :, None]], -1)
+        return (np.arange(batch)[:, None] * width + rows).ravel(), ids.ravel()
+
+    def _go_on(self, b: int, candidates: Array, length: int) -> Array:
+        """Complete what ends of sequence b, and return the places of the candidates that go on.
+
+        `candidates` (width, vocabulary) are log-probabilities; places are in the flat array.
+        """
+        flat, vocabulary = candidates.ravel(), candidates.shape[1]
+        # Each row can end in one way only, so the 2 * width best contain `width` that go on, if
+        # there are as many.
+        best = _largest(flat, 2 * self.width)
+        ends = np.full(len(best), length == self.max_length)
+        if self.stop is not None:
+            ends |= best % vocabulary == self.stop
+        scale = _penalty(length, self.length_penalty)
+        for k in best[: self.width][ends[: self.width]]:
+            words = [*self.tokens[b, k // vocabulary].tolist(), int(k % vocabulary)]
+            self.complete[b].append(
+                Hypothesis(
+                    words[:-1] if words[-1] == self.stop else words,
+                    float(flat[k]),
+                    float(flat[k] / scale),
+                )
+            )
+        going: Array = best[~ends][: self.width]
+        self.totals[b] = -np.inf
+        self.totals[b, : len(going)] = flat[going]
+        bar = max((h.score for h in self.complete[b]), default=-np.inf)
+        # log-probabilities only fall
+        longest = _penalty(self.max_length, self.length_penalty)
+        self.running[b] = len(going) > 0 and self.totals[b].max() / longest > bar
+        return going
+
+    def best(self) -> list[list[Hypothesis]]:
+        """Return for each sequence its complete hypotheses, the best first, at most `width`."""
+        return [sorted(found, key=lambda h: -h.score)[: self.width] for found in self.complete]
 
 
 def _one_by_one(
@@ -243,7 +291,7 @@ def _one_by_one(
     max_length: int,
     choose: Callable[[Array], Any],
 ) -> Array:
-    """Decode with `choose`: logits (batch, vocabulary), in float64, to ids (batch,)."""
+    """Decode with `choose`, a function from float64 logits (batch, vocabulary) to ids (batch,)."""
     ids = _start(step, state, start, stop, max_length)
     batch = len(ids)
     ended = np.zeros(batch, bool)
@@ -263,9 +311,9 @@ def _one_by_one(
 
 
 def _start(step: Any, state: Any, start: Any, stop: int | None, max_length: int) -> Array:
-    """The first tokens (batch,), checked as all that is given.
+    """Return the first tokens (batch,), and check all that is given.
 
-    The batch is that of `start` if it is an array, else of the state.
+    The batch is that of `start` if it is an array, else that of the state.
     """
     if isinstance(step, type) or not callable(step):
         raise TinygradError(
@@ -299,7 +347,7 @@ def _rows(state: Any, rows: Array) -> Any:
 
 
 def _numbers(logits: Any, batch: int) -> Array:
-    """The logits as float64, checked."""
+    """Return the logits in float64, checked."""
     found: Array = array(logits, "decoding: the logits of the step").astype(np.float64)
     if found.ndim != 2 or found.shape[0] != batch:
         raise ShapeError(
@@ -327,7 +375,10 @@ def _penalty(length: int, exponent: float) -> float:
 
 
 def _largest(values: Array, count: int) -> Array:
-    """Where the `count` largest finite values are, the largest first; equal ones in their order."""
+    """Return where the `count` largest finite values are, the largest first.
+
+    Equal ones stand in their order.
+    """
     if count < len(values):
         bar = np.partition(values, len(values) - count)[len(values) - count]
         places = np.flatnonzero(values >= bar)

@@ -12,13 +12,13 @@ from ..core.tensor import Tensor, tensor
 from ..ops.checks import array, flag, number
 from ..ops.define import operand
 from ..ops.elementwise import isfinite, logical_and, logical_or, softplus, where
+from ..ops.indexing import integers, take, take_along_axis, within
 from ..ops.reductions import all, log_softmax
-from ..ops.shaping import integers, take, take_along_axis, within
 from .masks import drawing
 
 
 def mse_loss(prediction: Any, target: Any) -> Any:
-    """Mean of the squared differences; the shapes must be equal.
+    """Return the mean of the squared differences; the shapes must be equal.
 
     Raises
     ------
@@ -39,12 +39,14 @@ def mse_loss(prediction: Any, target: Any) -> Any:
 
 
 def cross_entropy(logits: Any, targets: Any, mask: Any = None) -> Any:
-    """Mean negative log-likelihood of integer classes, in nats.
+    """Return the mean negative log-likelihood of integer classes, in nats.
 
     Parameters
     ----------
     logits : Tensor, shape (..., classes)
+        What the softmax makes probabilities of.
     targets : integer Tensor or array, shape (...)
+        The true classes.
     mask : array, shape (...), optional
         The weight of each position, at least 0: the loss is sum(mask * values) / sum(mask), so with
         zeros and ones the mean over the ones. Where it is 0, logits and targets may be anything,
@@ -73,11 +75,14 @@ def cross_entropy(logits: Any, targets: Any, mask: Any = None) -> Any:
 
 
 def bce_with_logits(logits: Any, targets: Any, mask: Any = None) -> Any:
-    """Mean binary cross entropy of sigmoid(logits), in nats, without overflow or loss of small values.
+    """Return the mean binary cross entropy of sigmoid(logits), in nats.
+
+    It neither overflows nor loses small values.
 
     Parameters
     ----------
     logits : Tensor, shape (...)
+        What the sigmoid makes probabilities of.
     targets : Tensor or array, shape (...)
         Probabilities of 1: zeros and ones, or anything between.
     mask : array, shape (...), optional
@@ -126,7 +131,7 @@ def _some(name: str, values: Any) -> None:
 
 
 def _sound(x: Any, counts: Any) -> Any:
-    """x with 0 in place of what is not finite where it does not count.
+    """Return x with 0 in place of what is not finite where it does not count.
 
     The rest stays, though its weight is 0: the gradient by a weight asks for the value there.
     """
@@ -147,18 +152,18 @@ def _mean(values: Any, weights: Any) -> Any:
 
 
 def _array(what: str, given: Any) -> Any:
-    """Numbers as a Tensor or an array."""
+    """Return numbers as a Tensor or an array."""
     return given if isinstance(given, Tensor) else array(given, what)
 
 
 def _tensor(what: str, given: Any) -> Any:
-    """A floating Tensor (or an array, as a constant)."""
+    """Return a floating Tensor, or an array as a constant."""
     found = _array(what, given)
     return found if isinstance(found, Tensor) else tensor(found)
 
 
 def dropout(x: Any, p: float, *, training: bool = True, rng: Any = None) -> Any:
-    """Each element zero with probability p, the others scaled by 1 / (1 - p).
+    """Return x with each element zero with probability p, and the others scaled by 1 / (1 - p).
 
     The mask is drawn anew at each call.
     """

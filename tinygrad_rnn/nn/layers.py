@@ -10,20 +10,23 @@ from .. import init
 from ..module import Module, Parameter
 from ..ops.checks import flag, number, sizes
 from ..ops.define import operand
-from ..ops.shaping import integers, take, within
+from ..ops.indexing import integers, take, within
 from .functional import dropout
 
 
 class Linear(Module):
-    """x @ weight.T + bias, over the last axis.
+    """An affine map of the last axis, x @ weight.T + bias.
 
     Parameters
     ----------
     in_features, out_features : int
+        Features of the input and of the output.
     bias : bool
+        Whether there is a bias.
     rng : numpy Generator or int, optional
-        Weights are drawn uniformly from ±1/sqrt(in_features), as in PyTorch.
+        For first values, which are drawn uniformly from ±1/sqrt(in_features), as in PyTorch.
     dtype : dtype
+        The dtype of the parameters.
     """
 
     def __init__(
@@ -50,7 +53,7 @@ class Linear(Module):
         )
 
     def forward(self, x: Any) -> Any:
-        """(..., in_features) to (..., out_features)."""
+        """Map x of shape (..., in_features) to (..., out_features)."""
         y = operand(x, "Linear") @ self.weight.T
         return y if self.bias is None else y + self.bias
 
@@ -61,9 +64,11 @@ class Embedding(Module):
     Parameters
     ----------
     num_embeddings, embedding_dim : int
+        How many vectors there are, and their features.
     rng : numpy Generator or int, optional
-        Entries are standard normal, as in PyTorch.
+        For first values, which are standard normal, as in PyTorch.
     dtype : dtype
+        The dtype of the vectors.
     """
 
     def __init__(
@@ -73,7 +78,7 @@ class Embedding(Module):
         self.weight = Parameter(init.normal(shape, rng=rng, dtype=dtype))
 
     def forward(self, ids: Any) -> Any:
-        """Integer ids of any shape, or a number, to ``ids.shape + (embedding_dim,)``.
+        """Look up integer ids of any shape, or a number: ``ids.shape + (embedding_dim,)``.
 
         A negative id is an error, not a row from the end.
         """
@@ -84,17 +89,16 @@ class Embedding(Module):
 
 
 class Dropout(Module):
-    """In training, each element zero with probability p and the others scaled by 1 / (1 - p).
+    """A layer that in training zeroes each element with probability p.
 
-    In evaluation nothing (Srivastava et al. 2014).
-
+    The others are scaled by 1 / (1 - p); in evaluation nothing is done (Srivastava et al. 2014).
     The mask is drawn anew for each call and each element: called at every step of a sequence, every
     step has its own.
 
     Parameters
     ----------
     p : float
-        In [0, 1).
+        The probability, in [0, 1).
     rng : numpy Generator or int, optional
         Where the masks come from.
     """
@@ -103,5 +107,5 @@ class Dropout(Module):
         self.p, self.rng = number(p, "Dropout: p", "[0, 1)"), init.generator(rng)
 
     def forward(self, x: Any) -> Any:
-        """Any shape to the same shape."""
+        """Drop elements of x, of any shape."""
         return dropout(x, self.p, training=self.training, rng=self.rng)

@@ -1,7 +1,7 @@
 """Random masks whose numbers depend on a seed, the sequence, and the time step alone.
 
-A step that is run again (in a checkpointed stretch, in an overlapping window of truncated
-backpropagation) finds the same mask again.
+A step that is run again, in a checkpointed segment or in an overlapping window of truncated
+backpropagation, finds the same mask again; `recurrent.context.SequenceContext` says how.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import TinygradError
+from ..core.errors import DtypeError, TinygradError
 from ..core.primitive import Array
+from ..core.record import describe
 from ..core.tape import context
 from ..init import generator
-from ..recurrent.checkpoint import draw_of
-from ..recurrent.outside import take
+from ..recurrent.context import SequenceContext, sequence_context
+from ..recurrent.effects import draw
 
 
 class Masks:
@@ -29,7 +30,7 @@ class Masks:
     Parameters
     ----------
     rng : numpy Generator or int, optional
-        The seed is drawn from it.
+        Where the seed is drawn from.
     """
 
     def __init__(self, rng: Any = None) -> None:
@@ -39,16 +40,22 @@ class Masks:
     def keep(
         self, p: float, shape: tuple[int, ...], dtype: Any, *, per: str, place: int = 0
     ) -> Array:
-        """A mask of zeros with probability p, else 1.
+        """Return a mask whose elements are 0 with probability p, else 1.
 
         Parameters
         ----------
+        p : float
+            The probability, in [0, 1).
+        shape : tuple of int
+            The shape of the mask.
+        dtype : dtype
+            The dtype of the mask.
         per : {"step", "sequence"}
-            Drawn anew at each step, or once for all steps of a sequence.
+            Whether a mask is drawn anew at each step, or once for all steps of a sequence.
         place : int
-            Tells masks of one owner apart.
+            Tells the masks of one owner apart.
         """
-        return take(  # type: ignore[no-any-return]
+        return draw(  # type: ignore[no-any-return]
             lambda shape: self._draw(p, shape, dtype, per, place),
             shape,
             dtype,
@@ -59,9 +66,12 @@ class Masks:
     def dropout(
         self, p: float, shape: tuple[int, ...], dtype: Any, *, per: str, place: int = 0
     ) -> Array:
-        """The same, scaled by 1 / (1 - p), so that the mean of what is multiplied by it stays."""
+        """Return the mask of `keep`, scaled by 1 / (1 - p).
+
+        So the mean of what is multiplied by it stays. The parameters are those of `keep`.
+        """
         scale = np.asarray(1 / (1 - p), dtype)
-        return take(  # type: ignore[no-any-return]
+        return draw(  # type: ignore[no-any-return]
             lambda shape: self._draw(p, shape, dtype, per, place) * scale,
             shape,
             dtype,
@@ -70,20 +80,18 @@ class Masks:
         )
 
     def _draw(self, p: float, shape: tuple[int, ...], dtype: Any, per: str, place: int) -> Array:
-        now = context()
-        drawn = {} if now.sequence is None else now.sequence
-        step = (now.mark.step or 0) + 1 if per == "step" else 0
-        if per == "sequence" and (self, place, shape) in drawn:
-            found: Array = drawn[self, place, shape]
-            return found
-        if self not in drawn:
-            drawn[self], self._count = self._count, self._count + 1
-        random = np.random.Generator(
-            np.random.Philox(key=self.seed, counter=[0, drawn[self], step, place])
-        )
+        sequence = sequence_context() or SequenceContext()
+        key = (self, place, shape)
+        if per == "sequence" and key in sequence.masks:
+            return sequence.masks[key]
+        if self not in sequence.numbers:
+            sequence.numbers[self], self._count = self._count, self._count + 1
+        step = (context().mark.step or 0) + 1 if per == "step" else 0
+        counter = [0, sequence.numbers[self], step, place]
+        random = np.random.Generator(np.random.Philox(key=self.seed, counter=counter))
         mask: Array = (random.random(shape, dtype=np.float32) >= p).astype(dtype)
         if per == "sequence":
-            drawn[self, place, shape] = mask
+            sequence.masks[key] = mask
         return mask
 
 
@@ -93,20 +101,45 @@ def drawing(
     dtype: Any,
     make: Callable[[np.random.Generator, tuple[int, ...]], Array],
 ) -> Array:
-    """``make(generator, shape)``, drawn anew at each call.
+    """Return ``make(generator, shape)``, drawn anew at each call.
 
-    In a stretch that is run again from where the generator stood in the first run.
+    A segment that is run again draws from the generator as it stood at this draw in the first run.
+
+    Parameters
+    ----------
+    rng : numpy Generator or int, optional
+        What to draw from.
+    shape : tuple of int
+        The shape of the mask.
+    dtype : dtype
+        The dtype of the mask.
+    make : callable
+        ``make(generator, shape)`` makes the mask.
     """
 
     def drawn(shape: tuple[int, ...]) -> Array:
-        made, draw = generator(rng), draw_of(context().sequence)
-        return make(made if draw is None else draw(made), shape)
+        sequence, found = sequence_context(), generator(rng)
+        generators = None if sequence is None else sequence.running_generators()
+        return make(found if generators is None else generators(found), shape)
 
-    return take(drawn, shape, dtype, per="step", what="a random mask")  # type: ignore[no-any-return]
+    mask: Array = draw(drawn, shape, dtype, per="step", what="a random mask")
+    return mask
+
+
+def dropped(x: Any, masks: Masks, p: float, place: int) -> Any:
+    """Return x under a mask that is held for the sequence."""
+    return x * masks.dropout(p, x.shape, x.dtype, per="sequence", place=place)
+
+
+def floating(x: Any, what: str) -> Any:
+    """Return x if it has floating numbers, which can be scaled, or raise a DtypeError."""
+    if np.dtype(x.dtype).kind != "f":
+        raise DtypeError(f"{what} needs floating features; found {describe(x)}")
+    return x
 
 
 def probability(p: Any, what: str) -> float:
-    """A checked probability in [0, 1)."""
+    """Return a probability in [0, 1), or raise an error that begins with `what`."""
     if (
         isinstance(p, bool)
         or not isinstance(p, (int, float, np.floating, np.integer))

@@ -10,20 +10,20 @@ import numpy as np
 
 from ..core.errors import ShapeError, TinygradError
 from ..core.primitive import Spec
-from ..core.tape import context
 from ..core.tensor import Tensor
 from ..module import Buffer, Module, Parameter
 from ..ops.checks import size
 from ..ops.define import operand
 from ..ops.elementwise import sqrt, square
-from ..recurrent.outside import leave, stands_for_others, take
+from ..recurrent.context import sequence_context
+from ..recurrent.effects import draw, emit, stands_for_others
 
 
 class LayerNorm(Module):
-    """Each example brought to mean 0 and variance 1 over its last axes, then scaled and shifted (Ba, Kiros and Hinton 2016).
+    """Each example brought to mean 0 and variance 1 over its last axes, then scaled and shifted.
 
-    y = weight * (x - mean) / sqrt(variance + eps) + bias, with the variance over the count (not the
-    count less one).
+    Ba, Kiros and Hinton 2016. y = weight * (x - mean) / sqrt(variance + eps) + bias, with the
+    variance over the count (not the count less one).
 
     Parameters
     ----------
@@ -37,6 +37,7 @@ class LayerNorm(Module):
     bias : bool
         Whether there is a bias beside the weight.
     dtype : dtype
+        The dtype of the parameters.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class LayerNorm(Module):
         self.bias = Parameter(np.zeros(shape, dtype)) if elementwise_affine and bias else None
 
     def forward(self, x: Any) -> Any:
-        """(..., *normalized_shape) to the same shape."""
+        """Normalise x of shape (..., *normalized_shape); the shape stays."""
         x, count = operand(x, "LayerNorm"), len(self.normalized_shape)
         if tuple(x.shape[-count:]) != self.normalized_shape:
             raise ShapeError(
@@ -78,11 +79,11 @@ class LayerNorm(Module):
 
 
 class BatchNorm(Module):
-    """Each channel brought to mean 0 and variance 1 over the batch, then scaled and shifted (Ioffe and Szegedy 2015).
+    """Each channel brought to mean 0 and variance 1 over the batch, then scaled and shifted.
 
-    In training, mean and variance (over the count) are those of the batch, and the running
-    statistics move towards them by `momentum`; in evaluation the running ones are used. As in
-    PyTorch the running variance is over the count less one. A stretch that is run again
+    Ioffe and Szegedy 2015. In training, mean and variance (over the count) are those of the batch,
+    and the running statistics move towards them by `momentum`; in evaluation the running ones are
+    used. As in PyTorch the running variance is over the count less one. A segment that is run again
     (`tg.checkpoint`, overlapping windows of `tg.tbptt`) does not move them twice.
 
     Parameters
@@ -98,11 +99,14 @@ class BatchNorm(Module):
         Whether there are a weight (1 at first) and a bias (0 at first), both of shape
         (num_features,).
     dtype : dtype
+        The dtype of parameters and statistics.
 
     Attributes
     ----------
     running_mean, running_var : Buffer, shape (num_features,)
+        The running statistics.
     num_batches_tracked : Buffer, an int64 number
+        How many batches they have seen.
     """
 
     def __init__(
@@ -129,13 +133,22 @@ class BatchNorm(Module):
         self.num_batches_tracked = Buffer(np.zeros((), np.int64))
 
     def forward(self, x: Any) -> Any:
-        """(batch, channels), (batch, channels, length) or (batch, channels, height, width) to the same shape."""
+        """Normalise x of shape (batch, channels), (batch, channels, length) or one of images.
+
+        Images are (batch, channels, height, width). The shape stays.
+        """
         return self.normalised(x)
 
     def normalised(self, x: Any, now: Callable[[], BatchNorm] | None = None) -> Any:
-        """The same with the running statistics of another one for each step of a sequence.
+        """Return x normalised, with the running statistics of another one for each step.
 
-        Those of `now()`.
+        Parameters
+        ----------
+        x : Tensor or array
+            As in `forward`.
+        now : callable, optional
+            It returns the BatchNorm whose running statistics are those of the step; by default this
+            one's are.
         """
         x = operand(x, "BatchNorm")
         if not 2 <= x.ndim <= 4 or x.shape[1] != self.num_features:
@@ -153,7 +166,7 @@ class BatchNorm(Module):
                 m.detach() if isinstance(m, Tensor) and not isinstance(m.array, Spec) else m
                 for m in (mean, variance)
             )
-            leave(
+            emit(
                 lambda mean, variance, batch: of_step().track(mean, variance, batch * places),
                 *statistics,
                 batch=x.shape[0],
@@ -170,12 +183,21 @@ class BatchNorm(Module):
         return y if self.bias is None else y + self.bias.reshape(channels)
 
     def track(self, mean: Any, variance: Any, count: int) -> None:
-        """Move the running statistics towards those of a batch with `count` values in each channel."""
+        """Move the running statistics towards those of a batch.
+
+        Parameters
+        ----------
+        mean, variance : Tensor or array
+            The statistics of the batch, with the variance over the count.
+        count : int
+            The number of values in each channel, at least 2.
+        """
         if count < 2:
             raise ShapeError(
                 f"BatchNorm: in training each channel needs at least 2 values; found {count}. For evaluation: module.eval()"
             )
-        if (context().sequence or {}).get("again"):
+        sequence = sequence_context()
+        if sequence is not None and sequence.rerun:
             return
         batches = self.num_batches_tracked.item() + 1
         share = 1 / batches if self.momentum is None else self.momentum
@@ -189,14 +211,14 @@ class BatchNorm(Module):
 
 
 def _statistics(of_step: Callable[[], BatchNorm], name: str, each: bool) -> Any:
-    """A running statistic.
+    """Return a running statistic of the BatchNorm that is of the step.
 
-    Where each step has one of its own, and one step stands for others, it is taken anew at each.
+    Where each step has one of its own, and one step stands for others, it is drawn at each.
     """
     here: Tensor = getattr(of_step(), name)
     if not each or not stands_for_others():
         return here
-    return take(
+    return draw(
         lambda _: getattr(of_step(), name).numpy(),
         here.shape,
         here.dtype,

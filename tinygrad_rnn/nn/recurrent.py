@@ -1,6 +1,6 @@
-"""Recurrent layers.
+"""Recurrent layers: cells unrolled over sequences, in levels and one or two directions.
 
-A cell unrolled over a sequence, in several levels and one or two directions, under PyTorch's names.
+The names are PyTorch's.
 """
 
 from __future__ import annotations
@@ -78,33 +78,21 @@ class RecurrentLayer(Module):
         self.directions = 2 if bidirectional else 1
         self.batch_first, self.dropout = batch_first, dropout
         self._rng = init.generator(rng)
-        # class, attributes, names in cell and layer
-        self._plans: list[tuple[type[Cell], dict[str, Any], list[tuple[str, str]]]] = []
+        self._levels: list[_Level] = []  # level by level, and in each the forward direction first
         self._compiled = _Kept()
         for level in range(num_layers):
             for direction in range(self.directions):
                 cell = make(self.output_size * self.directions if level else input_size, self._rng)
-                suffix = f"_l{level}{'_reverse' if direction else ''}"
-                names = [
-                    (name, name + suffix)
-                    for name, value in vars(cell).items()
-                    if isinstance(value, Parameter)
-                ]
-                for name, full in names:
-                    parameter = getattr(cell, name)
+                cell.name = f"{kind} reverse" if direction else kind
+                step = _Level(cell, f"_l{level}{'_reverse' if direction else ''}")
+                self._levels.append(step)
+                for name, full in step.names:
+                    parameter = vars(cell).pop(name)
                     parameter.name = full
                     setattr(self, full, parameter)
-                plain = {
-                    name: value
-                    for name, value in vars(cell).items()
-                    if not isinstance(value, Parameter)
-                }
-                self._plans.append(
-                    (type(cell), {**plain, "name": f"{kind} reverse" if direction else kind}, names)
-                )
 
     def cell(self, level: int = 0, direction: int = 0) -> Cell:
-        """The step of one level and direction (1 is the reverse) as a cell.
+        """Return the step of one level and direction (1 is the reverse) as a cell.
 
         It holds the layer's own parameters, as they are at the time of the call.
         """
@@ -113,35 +101,32 @@ class RecurrentLayer(Module):
                 f"{type(self).__name__}.cell: expected a level below {self.num_layers} and a direction below {self.directions}; "
                 f"found level {level}, direction {direction}"
             )
-        kind, plain, names = self._plans[level * self.directions + direction]
-        cell = kind.__new__(kind)
-        vars(cell).update(plain, training=self.training)
-        vars(cell).update({name: getattr(self, full) for name, full in names})
+        step = self._levels[level * self.directions + direction]
+        cell = step.cell.with_parameters({name: getattr(self, full) for name, full in step.names})
+        cell.training = self.training
         return cell
 
     def _steps(self, level: int, direction: int) -> Cell:
-        """The same cell to run over sequences.
+        """Return the same cell to run over sequences: compiled, unless within ``tg.eager()``.
 
-        Compiled, and kept as long as the layer has these parameters.
-
-        One that was used is never changed: a backward pass may run its steps again. The cells of
-        layers do not read `training`.
+        It is kept as long as the layer has these parameters. A cell that was used is never changed,
+        since a backward pass may run its steps again. The cells of layers do not read `training`.
         """
         if context().eager:
             return self.cell(level, direction)
         k = level * self.directions + direction
         kept = self._compiled.cells.get(k)
-        if kept is not None:
-            found = vars(kept)
-            if all(found[name] is getattr(self, full) for name, full in self._plans[k][2]):
-                return kept
+        if kept is not None and all(
+            getattr(kept, name) is getattr(self, full) for name, full in self._levels[k].names
+        ):
+            return kept
         made = self._compiled.cells[k] = compiled(self.cell(level, direction))
         return made
 
     def initial_state(self, batch_size: int) -> Any:
-        """Zeros.
+        """Return zeros: the first state of every level and direction.
 
-        (num_layers * directions, batch_size, features) for each component of the cell's state.
+        Each component has shape (num_layers * directions, batch_size, features).
         """
         first = self.cell().initial_state(batch_size)
         count = self.num_layers * self.directions
@@ -154,9 +139,10 @@ class RecurrentLayer(Module):
 
         Parameters
         ----------
-        xs : Tensor or array, shape (T, batch, input_size), or (batch, T, input_size) with
-        `batch_first`
-        state : optional
+        xs : Tensor or array
+            The sequence, shape (T, batch, input_size), or (batch, T, input_size) with
+            `batch_first`.
+        state : Tensor or tuple of Tensor, optional
             The first state of every level and direction; by default zeros. One component has shape
             (num_layers * directions, batch, features): level by level, and in each the forward
             direction first; `batch_first` makes no difference. One row (a batch axis of 1, such as
@@ -170,7 +156,7 @@ class RecurrentLayer(Module):
         -------
         ys : Tensor, shape (T, batch, directions * output_size), or batch first
             Outputs of the last level, the forward direction's features first.
-        state
+        state : Tensor or tuple of Tensor
             The last states (of the reverse direction: after its step at t = 0), in the same form as
             the first.
 
@@ -214,7 +200,10 @@ class RecurrentLayer(Module):
         return (swapaxes(ys, 0, 1) if self.batch_first else ys), final
 
     def _check_state(self, state: Any, batch: int) -> None:
-        """Raise a ShapeError that names the component if a given state differs from the layer's own in structure or shape."""
+        """Raise a ShapeError if a given state differs from the layer's own in structure or shape.
+
+        It names the component.
+        """
         head = f"{type(self).__name__}: the state does not fit"
         expected = self.initial_state(batch)
         names = getattr(expected, "_fields", ("h",))
@@ -228,11 +217,28 @@ class RecurrentLayer(Module):
                 )
 
 
-class _Kept:
-    """The compiled cells of a layer, which are no part of its content.
+class _Level:
+    """The step of one level and direction of a layer.
 
-    Copies of the layer and pickles begin without.
+    Attributes
+    ----------
+    cell : Cell
+        The step, without its parameters, which the layer holds.
+    names : list of (str, str)
+        What each parameter is called in the cell and in the layer.
     """
+
+    def __init__(self, cell: Cell, suffix: str) -> None:
+        self.cell = cell
+        self.names = [
+            (name, name + suffix)
+            for name, value in vars(cell).items()
+            if isinstance(value, Parameter)
+        ]
+
+
+class _Kept:
+    """The compiled cells of a layer, which are no part of its content: a copy begins without."""
 
     def __init__(self) -> None:
         self.cells: dict[int, Cell] = {}
@@ -242,7 +248,9 @@ class _Kept:
 
 
 class RNN(RecurrentLayer):
-    """h' = tanh(W_ih x + b_ih + W_hh h + b_hh) over a sequence (`cells.Elman`), as `torch.nn.RNN`.
+    """An Elman network over a sequence (`cells.Elman`), as `torch.nn.RNN`.
+
+    h' = tanh(W_ih x + b_ih + W_hh h + b_hh).
 
     Parameters
     ----------
@@ -296,10 +304,8 @@ class RNN(RecurrentLayer):
 class LSTM(RecurrentLayer):
     """Long short-term memory over a sequence (`cells.LSTM`), as `torch.nn.LSTM`.
 
-    Gates in the order i, f, g, o.
-
-    The first values are those of the cell: the forget gate's bias begins at 1, which PyTorch's does
-    not.
+    The gates stand in the order i, f, g, o. The first values are those of the cell: the forget
+    gate's bias begins at 1, which PyTorch's does not.
 
     Parameters
     ----------
@@ -354,7 +360,7 @@ class LSTM(RecurrentLayer):
 class GRU(RecurrentLayer):
     """Gated recurrent unit over a sequence (`cells.GRU`), as `torch.nn.GRU`.
 
-    Gates in the order r, z, n.
+    The gates stand in the order r, z, n.
 
     Parameters
     ----------

@@ -25,18 +25,21 @@ from ..core.primitive import Spec
 from ..core.record import apply, describe
 from ..core.tape import Leaf, Where, caller, context
 from ..core.tensor import Tensor, as_array, tensor
-from . import elementwise, linear, shaping
+from . import elementwise, indexing, linear, shaping
 from .checks import fitting
 from .weak import Weak
 
-# --- views ------------------------------------------------------------------------------------------------------------------
+# --- views ---------------------------------------------------------------------------------------
 
 
 def _whole(t: Tensor) -> tuple[Tensor, Any] | None:
-    """The tensor of which t is a view, as far as it is still in use, and the index by which t was taken (None: another operation)."""
+    """Return the tensor of which t is a view, while it is in use, and the index that made t.
+
+    The index is None if t was made by another operation.
+    """
     link = getattr(t, "viewed", None)
     # an advanced index gives a copy
-    while link is not None and (link[1] is None or shaping.is_basic(link[1])):
+    while link is not None and (link[1] is None or indexing.is_basic(link[1])):
         reference, index, link = link
         if (whole := reference()) is not None:
             return whole, index
@@ -49,18 +52,18 @@ def _refuse_view(t: Tensor, what: str) -> None:
         whole, index = found
         name = whole.name or "t"
         part = (
-            f"{name}{shaping.show_index(index)}, a view,"
+            f"{name}{indexing.show_index(index)}, a view,"
             if index is not None
             else f"a view of {name},"
         )
-        way = f"{name}{shaping.show_index(index)}" if index is not None else f"{name}[...]"
+        way = f"{name}{indexing.show_index(index)}" if index is not None else f"{name}[...]"
         raise GraphError(
             f"{what}: this {describe(t)} is {part} and {describe(whole)} would not see the write. Write to the whole tensor with one "
             f"index, as in {way} = v, out[0, 1] = v or out[i] += v; or to a copy: view.copy(){Where(*caller()).described()}"
         )
 
 
-# --- the write itself -------------------------------------------------------------------------------------------------------
+# --- the write itself ---------------------------------------------------------------------------
 
 
 def _become(t: Tensor, new: Tensor, what: str) -> None:
@@ -118,15 +121,15 @@ def setitem(t: Tensor, index: Any, value: Any) -> None:
         )
     elif not isinstance(value, Tensor):
         value = _in_dtype(value, t.dtype)
-    index, value = _last_values(t.shape, shaping.plain_index(index), value)
+    index, value = _last_values(t.shape, indexing.plain_index(index), value)
     # which NumPy drops
     while value.ndim and value.shape[0] == 1 and value.ndim > _axes(t.shape, index):
         value = value.reshape(value.shape[1:])
-    _become(t, apply(shaping.setitem.primitive, (t, value), {"index": index}), "t[i] = v")
+    _become(t, apply(indexing.setitem.primitive, (t, value), {"index": index}), "t[i] = v")
 
 
 def _in_dtype(value: Any, dtype: np.dtype[Any]) -> Any:
-    """What is assigned, as an array of this dtype.
+    """Return what is assigned, as an array of this dtype.
 
     A Python number that it cannot hold is an error, as for NumPy; arrays are cast.
     """
@@ -146,9 +149,9 @@ def _in_dtype(value: Any, dtype: np.dtype[Any]) -> Any:
 
 
 def _axes(shape: tuple[int, ...], index: Any) -> float:
-    """How many axes the place has that is written to.
+    """Return how many axes the place has that is written to.
 
-    Without end where the index does not fit, of which the operation tells.
+    It is infinite where the index does not fit, of which the operation tells.
     """
     try:
         return len(np.broadcast_to(False, shape)[index].shape)
@@ -157,7 +160,7 @@ def _axes(shape: tuple[int, ...], index: Any) -> float:
 
 
 def _last_values(shape: tuple[int, ...], index: Any, value: Any) -> tuple[Any, Any]:
-    """The index and the value without the elements that are written again later in the same assignment."""
+    """Return the index and the value without the elements that the same assignment writes again."""
     parts = index if isinstance(index, tuple) else (index,)
     if not any(
         isinstance(i, (list, np.ndarray)) and np.asarray(i).dtype != np.bool_ for i in parts
@@ -180,7 +183,10 @@ def _last_values(shape: tuple[int, ...], index: Any, value: Any) -> tuple[Any, A
 
 
 def _augmented(symbol: str, op: Callable[..., Any]) -> Callable[[Tensor, Any], Tensor]:
-    """``t += v`` and its kin: t itself changes, as an array does, and keeps its shape and dtype."""
+    """Return the method for ``t += v`` or one of its kin.
+
+    t itself changes, as an array does, and keeps its shape and dtype.
+    """
 
     def write(self: Tensor, other: Any) -> Tensor:
         new = op(self, other)
@@ -211,7 +217,7 @@ def _stored_back(stores: set[int]) -> bool:
 
 
 class _Probe:
-    """Finds how many references there are to an operand which nothing but the running statement holds."""
+    """A probe for how many references an operand has which only the running statement holds."""
 
     def __getitem__(self, index: int) -> _Probe:
         return _Probe()
@@ -244,11 +250,15 @@ OPERATORS: dict[str, Callable[..., Any]] = {
 }
 
 
-# --- all values at once -----------------------------------------------------------------------------------------------------
+# --- all values at once -------------------------------------------------------------------------
 
 
 class Values(np.ndarray[Any, Any]):
-    """The values of a tensor, to read: ``t.data -= a`` makes a new array, which ``t.data`` is set to; other writes say how."""
+    """The values of a tensor, to read.
+
+    ``t.data -= a`` makes a new array, which ``t.data`` is set to; other writes raise an error that
+    says how to write.
+    """
 
     def __array_wrap__(self, array: Any, context: Any = None, return_scalar: bool = False) -> Any:
         return array[()] if return_scalar else array.view(np.ndarray)

@@ -25,9 +25,9 @@ _WORDS = {
 
 
 def number(value: Any, what: str, inside: str = "(-inf, inf)") -> float:
-    """A real number in an interval, which is written as in mathematics: "[0, 1)".
+    """Return a real number in an interval, which is written as in mathematics: "[0, 1)".
 
-    A Tensor, a bool, nan and 1j are none.
+    A Tensor, a bool, nan and 1j are no real numbers.
     """
     low, high = (float(end) for end in inside[1:-1].split(","))
     fits = isinstance(value, Real) and not isinstance(value, bool)
@@ -43,7 +43,7 @@ def number(value: Any, what: str, inside: str = "(-inf, inf)") -> float:
 
 
 def size(value: Any, what: str, least: int = 1) -> int:
-    """A whole number of at least `least`."""
+    """Return a whole number of at least `least`."""
     if not _whole(value) or value < least:
         raise ShapeError(
             f"{what} must be {'' if _whole(value) else 'a whole number, '}at least {least}; found {shown(value)}"
@@ -52,7 +52,7 @@ def size(value: Any, what: str, least: int = 1) -> int:
 
 
 def sizes(what: str, **values: Any) -> tuple[int, ...]:
-    """Several whole numbers of at least 1, by their names."""
+    """Return several whole numbers of at least 1, which are given by their names."""
     if not all(_whole(n) and n >= 1 for n in values.values()):
         whole = "" if all(map(_whole, values.values())) else "whole numbers, "
         found = ", ".join(f"{name}={shown(n)}" for name, n in values.items())
@@ -65,14 +65,14 @@ def _whole(value: Any) -> bool:
 
 
 def flag(value: Any, what: str) -> bool:
-    """True or False."""
+    """Return True or False."""
     if not isinstance(value, (bool, np.bool_)):
         raise TinygradError(f"{what} must be True or False; found {shown(value)}")
     return bool(value)
 
 
 def floating(dtype: Any, what: str) -> np.dtype[Any]:
-    """float32 or float64, of which parameters are."""
+    """Return float32 or float64, the dtypes of parameters."""
     try:
         found = check_dtype("" if dtype is None else dtype)
     except DtypeError:
@@ -85,12 +85,11 @@ def floating(dtype: Any, what: str) -> np.dtype[Any]:
 
 
 def typed(function: F) -> F:
-    """The function with a check of what it is given.
+    """Return a function with a check of what it is given.
 
-    Parameters that are annotated as int, float, bool, str or Mapping, or are called dtype.
-
-    So the kind of every setting is stated once, in the signature; in which range it must be, the
-    function says.
+    Checked are the parameters that are annotated as int, float, bool, str or Mapping, or are called
+    dtype. So the kind of every setting is stated once, in the signature; in which range it must be,
+    the function says.
     """
     names, kinds = (
         function.__code__.co_varnames[: function.__code__.co_argcount],
@@ -113,7 +112,10 @@ def typed(function: F) -> F:
 
 
 def kinds_of(function: Callable[..., Any]) -> dict[str, list[str]]:
-    """The parameters of a function that are annotated as numbers, switches or words, with the names of these kinds; and a dtype."""
+    """Return the parameters of a function that are numbers, switches or words, each with its kinds.
+
+    The annotations say which they are; a parameter called dtype belongs to them.
+    """
     code = function.__code__
     names, optional = (
         code.co_varnames[: code.co_argcount],
@@ -171,7 +173,7 @@ _KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
 
 
 def array(given: Any, what: str) -> Any:
-    """Numbers as an array with the dtype that NumPy gives them.
+    """Return numbers as an array with the dtype that NumPy gives them.
 
     What holds none, ragged lists and masked arrays are refused.
     """
@@ -189,7 +191,7 @@ def array(given: Any, what: str) -> Any:
 
 
 def fitting(given: Any, dtype: Any, what: str) -> Any:
-    """Numbers as an array of this dtype, or the error that says which of them it cannot hold.
+    """Return numbers as an array of this dtype, or raise an error that says which it cannot hold.
 
     Roundings are no error.
     """
@@ -207,7 +209,10 @@ def fitting(given: Any, dtype: Any, what: str) -> Any:
 
 
 def shown(value: Any) -> str:
-    """What was found, for a message: short, and with a word on what a tensor would have to be."""
+    """Return words for what was found, for a message.
+
+    They are short, and say what a tensor would have to be.
+    """
     if isinstance(value, Tensor):
         return f"a tensor of shape {value.shape}" + (
             "; .item() makes a number of it" if math.prod(value.shape) == 1 else ""

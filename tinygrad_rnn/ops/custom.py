@@ -17,9 +17,10 @@ from ..core.errors import NotDifferentiableError, RuleError
 from ..core.primitive import REGISTRY, Primitive, Spec, parameters
 from ..core.record import apply
 from ..core.trace import Program, trace
-from ..kernels.fused import VARIANTS, Chain
+from ..loops.elementwise import VARIANTS, ElementwiseKernel
 from .define import broadcast_rule, operation
 from .elementwise import erf, sigmoid, zeros_like
+from .facts import Facts
 from .guards import Changes, Guards, Key
 
 KEPT = 64  # versions of one scalar function
@@ -40,15 +41,15 @@ def _chain_primitive(
     domain: Any = (-2.0, 2.0),
     compiles: Callable[[], bool] = lambda: True,
 ) -> Primitive:
-    """An elementwise primitive defined by a program.
+    """Return an elementwise primitive that is defined by a program.
 
     Its derivatives are primitives of the same kind, made when first needed.
     """
     names = [f"v{i}" for i in range(count)]
 
     @functools.cache
-    def chain() -> Chain:
-        made = Chain(body())
+    def chain() -> ElementwiseKernel:
+        made = ElementwiseKernel(body())
         made.fusable = made.fusable and compiles()
         return made
 
@@ -75,13 +76,14 @@ def _chain_primitive(
         floating=True,
         elementwise=True,
         domain=domain,
+        facts=Facts(decomposition=lambda *values: body()(*values)[0]),
     )
     entry.body = body
     return entry
 
 
 def elementwise(function: Callable[..., Any] | None = None, *, domain: Any = (-2.0, 2.0)) -> Any:
-    """Decorator: make one operation of a scalar expression.
+    """Make one operation of a scalar expression (a decorator).
 
     The function is written for numbers, with operators and elementwise `tg` functions. It becomes
     one node on the tape, a numba kernel on large arrays, it broadcasts, can be differentiated to
@@ -129,7 +131,7 @@ def elementwise(function: Callable[..., Any] | None = None, *, domain: Any = (-2
 class _Versions:
     """The operations that a scalar function is made into.
 
-    One for each state of what it reads besides its arguments.
+    There is one for each state of what the function reads besides its arguments.
 
     The numbers that the function closes over stand in its program. A node keeps the primitive that
     made it, so its backward is of the numbers that its forward had.
@@ -144,7 +146,7 @@ class _Versions:
         self.first = self._make(name)  # which is there before it is called: pickled graphs name it
 
     def operation(self) -> Callable[..., Any]:
-        """The operation that looks at each call which version is the right one."""
+        """Return the operation that looks at each call which version is the right one."""
 
         def op(*inputs: Any) -> Any:
             key = self.guards.now().key
@@ -177,7 +179,7 @@ class _Versions:
         return made
 
     def _recorded(self) -> tuple[Key, Program]:
-        """The program of the function, and what it read."""
+        """Return what the function read, and its program."""
         what = f"tg.elementwise: '{self.function.__name__}'"
         changes = Changes(self.guards, self.guards.now(), what)
         programs = []
@@ -213,7 +215,7 @@ class _Versions:
 
 
 def _read_only(values: Sequence[Any]) -> list[Any]:
-    """Views of the arrays among some values that cannot be written to: they are the tape's."""
+    """Return values with read-only views in place of arrays: the arrays are the tape's."""
     views = []
     for value in values:
         if isinstance(value, np.ndarray):
@@ -224,9 +226,9 @@ def _read_only(values: Sequence[Any]) -> list[Any]:
 
 
 def _written(function: Callable[..., Any], error: ValueError) -> Exception:
-    """What to raise for a ValueError in a user's function.
+    """Return what to raise for a ValueError in a user's function.
 
-    If it wrote to its arguments, a message that says so.
+    If the function wrote to its arguments, the message says so.
     """
     if "read-only" not in str(error):
         return error
@@ -236,9 +238,9 @@ def _written(function: Callable[..., Any], error: ValueError) -> Exception:
 
 
 class custom_vjp:
-    """Decorator.
+    """Make an operation whose derivative you state (a decorator).
 
-    An operation whose derivative you state, where it is to differ from the function's own.
+    The derivative may differ from the function's own.
 
     The function is given arrays and may use NumPy or `tg`. It and its derivative are called anew
     each time, so what they close over counts as it is then (that of the derivative in backward). If
@@ -287,6 +289,7 @@ class custom_vjp:
             shape=shape,
             joint=several,
             tangent=self._no_tangent,
+            facts=Facts(decomposition=function),
         )
         self._op = operation(self.primitive, forward)
         READS[self.primitive] = Guards(function)
@@ -300,7 +303,7 @@ class custom_vjp:
         return self._op(*args, **kwargs)
 
     def vjp(self, rule: Callable[..., Any]) -> Callable[..., Any]:
-        """Decorator: state the derivative."""
+        """State the derivative (a decorator)."""
         count = len(self.primitive.inputs)
 
         @functools.wraps(rule)
@@ -322,7 +325,7 @@ class custom_vjp:
         return rule
 
     def jvp(self, rule: Callable[..., Any]) -> Callable[..., Any]:
-        """Decorator: state how tangents pass."""
+        """State how tangents pass (a decorator)."""
         self.primitive.tangent = rule
         return rule
 
@@ -388,16 +391,19 @@ def register_ufunc(ufunc: Any, *rules: Callable[..., Any]) -> Callable[..., Any]
     return op
 
 
-# --- built-in operations that are expressions of others ------------------------------------------------------------------
+# --- built-in operations that are expressions of others -----------------------------------------
 
 
 @elementwise
 def silu(x: Any) -> Any:
-    """x * sigmoid(x), also called swish (Elfwing et al. 2017)."""
+    """Return x * sigmoid(x), also called swish (Elfwing et al. 2017)."""
     return x * sigmoid(x)
 
 
 @elementwise
 def gelu(x: Any) -> Any:
-    """x times the standard normal distribution function of x (Hendrycks and Gimpel 2016), exactly, by erf."""
+    """Return x times the standard normal distribution function of x, computed exactly, by erf.
+
+    Hendrycks and Gimpel 2016.
+    """
     return 0.5 * x * (1.0 + erf(x * math.sqrt(0.5)))

@@ -17,16 +17,17 @@ from ..core.primitive import LARGE, Primitive, Spec
 from ..core.record import apply, record
 from ..core.tape import NO_PARAMS, context
 from ..core.tensor import FLOAT32, FLOAT64, Tensor
-from ..kernels import fused
+from ..loops import elementwise
 from .checks import array, kinds_of, of_kind
+from .facts import taken_from
 
 Rule = Callable[..., Any] | None
 
 
 def operation(primitive: Primitive, forward: Callable[..., Any]) -> Callable[..., Any]:
-    """The public function of a primitive.
+    """Return the public function of a primitive.
 
-    With the docstring of its forward function, parameters by position or name.
+    It has the docstring of the forward function, and takes parameters by position or by name.
     """
     names = list(primitive.defaults)
     count = len(primitive.inputs)
@@ -157,12 +158,27 @@ _NOTHING = (None, None, None)
 
 
 def primitive(
-    *rules: Rule, shape: Callable[..., Spec], name: str | None = None, **facts: Any
+    *rules: Rule, shape: Callable[..., Spec], name: str | None = None, **given: Any
 ) -> Callable[..., Any]:
-    """Decorator: an operation that is not elementwise. `facts` as in `Primitive`."""
+    """Make the decorated function an operation that is not elementwise.
+
+    Parameters
+    ----------
+    *rules : callable or None
+        For each input, the gradient.
+    shape : callable
+        The shape rule.
+    name : str, optional
+        The name of the operation where it is not that of the function.
+    **given
+        Further arguments of `Primitive`, and the fields of `Facts`.
+    """
 
     def decorate(forward: Callable[..., Any]) -> Any:
-        entry = Primitive(name or forward.__name__, forward, rules, shape=shape, **facts)
+        known = taken_from(given)
+        entry = Primitive(
+            name or forward.__name__, forward, rules, shape=shape, facts=known, **given
+        )
         return operation(entry, forward)
 
     return decorate
@@ -176,9 +192,9 @@ def pointwise(
     boolean: bool = False,
     kernel: int = 0,
     domain: Any = (-2.0, 2.0),
-    **facts: Any,
+    **given: Any,
 ) -> Callable[..., Any]:
-    """Decorator: an elementwise operation.
+    """Make the decorated function an elementwise operation.
 
     Parameters
     ----------
@@ -198,9 +214,12 @@ def pointwise(
         ``make bench``); 0: never.
     domain : (low, high) or a list of them
         Where inputs are drawn from in tests; one for all inputs or one for each.
+    **given
+        Further arguments of `Primitive`, and the fields of `Facts`.
     """
 
     def decorate(forward: Callable[..., Any]) -> Any:
+        known = taken_from(given, scalar)
         shape = broadcast_rule(forward.__name__, boolean, numpy or forward)
         entry = Primitive(
             forward.__name__,
@@ -210,7 +229,8 @@ def pointwise(
             scalar=scalar,
             floating=floating,
             domain=domain,
-            **facts,
+            facts=known,
+            **given,
         )
         if numpy is not None:
             entry.forward = numpy
@@ -218,16 +238,19 @@ def pointwise(
             entry.set_rules(rules)
             for rule in entry.rules:
                 if rule is not None:
-                    rule.large = fused.LargeRule(rule.function)
+                    rule.large = elementwise.LargeRule(rule.function)
         if kernel:
-            entry.forward = fused.dispatching(entry, entry.forward, kernel)
+            entry.forward = elementwise.dispatching(entry, entry.forward, kernel)
         return operation(entry, forward)
 
     return decorate
 
 
 def operand(x: Any, name: str) -> Any:
-    """What a function that is written in operations is given, as a Tensor or an array, which have shapes."""
+    """Return what a function that is written in operations was given, as a Tensor or an array.
+
+    Both have a shape.
+    """
     if isinstance(x, (Tensor, Spec)) or (type(x) is np.ndarray and x.dtype.kind in "fiub"):
         return x
     return array(x, name if ":" in name else f"{name}: x")
@@ -236,7 +259,7 @@ def operand(x: Any, name: str) -> Any:
 def broadcast_rule(
     name: str, boolean: bool = False, forward: Callable[..., Any] | None = None
 ) -> Callable[..., Spec]:
-    """Shape rule of an elementwise operation.
+    """Return the shape rule of an elementwise operation.
 
     The dtype for integers and booleans is found by trying `forward` on ones.
     """
@@ -248,18 +271,16 @@ def broadcast_rule(
         elif forward is None or all(a.dtype.kind == "f" for a in arrays):
             dtype = np.result_type(*(s.dtype if hasattr(s, "dtype") else s for s in specs))
         else:
-            dtype = np.asarray(
-                forward(
-                    *(np.ones(1, s.dtype) if hasattr(s, "dtype") else s for s in specs), **params
-                )
-            ).dtype
+            n = int(all(0 not in a.shape for a in arrays))  # of none there are negative powers
+            ones = (np.ones(n, s.dtype) if hasattr(s, "dtype") else s for s in specs)
+            dtype = np.asarray(forward(*ones, **params)).dtype
         return Spec(broadcast(*(a.shape for a in arrays)), dtype)
 
     return rule
 
 
 def broadcast(*shapes: tuple[int, ...]) -> tuple[int, ...]:
-    """The common shape, or a ShapeError that says which axis does not fit."""
+    """Return the common shape, or raise a ShapeError that says which axis does not fit."""
     try:
         return np.broadcast_shapes(*shapes)
     except ValueError:
@@ -273,7 +294,7 @@ def broadcast(*shapes: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def axes_of(axis: Any, ndim: int) -> tuple[int, ...]:
-    """An axis argument (None, int or tuple) as a sorted tuple of non-negative axes.
+    """Return an axis argument (None, int or tuple) as a sorted tuple of non-negative axes.
 
     Axis 0 or -1 of no dimensions is no axis: what reduces one number, or runs along it, leaves it
     as it is.
@@ -295,7 +316,7 @@ def axes_of(axis: Any, ndim: int) -> tuple[int, ...]:
 
 
 def axis_of(axis: Any, ndim: int) -> int:
-    """One axis that there is, not negative."""
+    """Return an axis argument that must be one axis, as a non-negative int."""
     if not isinstance(axis, (int, np.integer)) or not ndim:
         raise ShapeError(
             f"axis {axis!r}: expected one axis"
@@ -305,5 +326,5 @@ def axis_of(axis: Any, ndim: int) -> int:
 
 
 def same_shape(*specs: Any, **params: Any) -> Spec:
-    """Shape rule of an operation whose output is like its first input."""
+    """Return the Spec of the first input: a shape rule of operations whose output is like it."""
     return Spec(specs[0].shape, specs[0].dtype)

@@ -16,7 +16,7 @@ from ..core.errors import DtypeError, NotDifferentiableError
 from ..core.primitive import Spec
 from ..core.record import describe
 from ..core.tensor import Tensor
-from . import elementwise, linear, reductions, shaping
+from . import elementwise, indexing, linear, reductions, shaping
 from .custom import UFUNCS
 
 
@@ -167,8 +167,8 @@ _TAKEN: dict[Any, tuple[Callable[..., Any], str, str]] = {
     np.transpose: (lambda x, axes=None: shaping.transpose(x, axes), "a", "axes"),
     np.swapaxes: (shaping.swapaxes, "a axis1 axis2", ""),
     np.split: (shaping.split, "ary", "indices_or_sections:parts axis"),
-    np.take: (_flat(shaping.take), "a indices", "axis [out] [mode=raise]"),
-    np.take_along_axis: (shaping.take_along_axis, "arr indices", "axis"),
+    np.take: (_flat(indexing.take), "a indices", "axis [out] [mode=raise]"),
+    np.take_along_axis: (indexing.take_along_axis, "arr indices", "axis"),
     np.tril: (shaping.tril, "m", "k"),
     np.triu: (shaping.triu, "m", "k"),
 }

@@ -15,40 +15,48 @@ import numpy as np
 from ..core.primitive import Spec
 from ..core.record import apply
 from ..core.tensor import check_dtype
-from ..kernels.fused import NO_BOUND
+from ..loops.elementwise import NO_BOUND
 from .define import operand, pointwise, primitive
+from .facts import CHEAP, ORDINARY
+from .views import unmoved
 from .weak import of_numbers
 
 # Elements from which on a kernel beats NumPy (measured by `make bench`):
 SEVERAL = 8_192  # where NumPy needs several passes, or has no vector code
 VECTOR = 32_768  # where NumPy has a vector loop of its own
 
-# --- arithmetic ---------------------------------------------------------------------------------------------------------
+# --- arithmetic ----------------------------------------------------------------------------------
 
 
-@pointwise("x", lambda g: g, numpy=np.positive)
+@pointwise("x", lambda g: g, numpy=np.positive, view=unmoved)
 def positive(x: Any) -> Any:
-    """The same values, as a new node."""
+    """Return the same values, as a new node."""
 
 
 @pointwise("-x", lambda g: -g, numpy=np.negative)
 def neg(x: Any) -> Any:
-    """-x."""
+    """Return -x."""
 
 
-@pointwise("a + b", lambda g: g, lambda g: g, numpy=np.add)
+@pointwise("a + b", lambda g: g, lambda g: g, numpy=np.add, symbol="+")
 def add(a: Any, b: Any) -> Any:
-    """a + b, with broadcasting."""
+    """Return a + b, with broadcasting."""
 
 
-@pointwise("a - b", lambda g: g, lambda g: -g, numpy=np.subtract)
+@pointwise("a - b", lambda g: g, lambda g: -g, numpy=np.subtract, symbol="\N{MINUS SIGN}")
 def subtract(a: Any, b: Any) -> Any:
-    """a - b, with broadcasting."""
+    """Return a - b, with broadcasting."""
 
 
-@pointwise("a * b", lambda g, b: g * b, lambda g, a: g * a, numpy=np.multiply)
+@pointwise(
+    "a * b",
+    lambda g, b: g * b,
+    lambda g, a: g * a,
+    numpy=np.multiply,
+    symbol="\N{MULTIPLICATION SIGN}",
+)
 def multiply(a: Any, b: Any) -> Any:
-    """a * b elementwise, with broadcasting."""
+    """Return a * b elementwise, with broadcasting."""
 
 
 @pointwise(
@@ -59,9 +67,13 @@ def multiply(a: Any, b: Any) -> Any:
     floating=True,
     domain=[(-2.0, 2.0), (0.5, 2.0)],
     signed=True,
+    symbol="\N{DIVISION SIGN}",
 )
 def divide(a: Any, b: Any) -> Any:
-    """a / b. Division by zero gives inf or nan, as IEEE 754 has it; integers become float32."""
+    """Return a / b; integers become float32.
+
+    Division by zero gives inf or nan, as IEEE 754 has it.
+    """
 
 
 def _power_a(g: Any, a: Any, b: Any) -> Any:
@@ -88,9 +100,9 @@ def _power_b(g: Any, out: Any, a: Any, b: Any) -> Any:
     return g * out * log(where(logical_and(a == 0, b >= 0), 1.0, a))
 
 
-@pointwise("power(a, b)", _power_a, _power_b, domain=[(0.5, 2.0), (-2.0, 2.0)])
+@pointwise("power(a, b)", _power_a, _power_b, domain=[(0.5, 2.0), (-2.0, 2.0)], formula="a ** b")
 def power(a: Any, b: Any) -> Any:
-    """a ** b.
+    """Return a ** b.
 
     Where b is 0.5 it is the square root (so -0.0 stays -0.0 and -inf gives nan), otherwise what C's
     pow gives. The gradient by a is 0 where b is 0 (also at a = 0); the gradient by b is 0 where a
@@ -103,14 +115,14 @@ def power(a: Any, b: Any) -> Any:
     return np.where(root, np.sqrt(a, dtype=out.dtype), out) if np.any(root) else out
 
 
-@pointwise("x * x", lambda g, x: g * (2.0 * x), numpy=np.square)
+@pointwise("x * x", lambda g, x: g * (2.0 * x), numpy=np.square, cost=ORDINARY)
 def square(x: Any) -> Any:
-    """x * x."""
+    """Return x * x."""
 
 
 @pointwise("1 / x", lambda g, out: -g * (out * out), floating=True, domain=(0.5, 2.0), signed=True)
 def reciprocal(x: Any) -> Any:
-    """1 / x; at 0 inf, with gradient -inf."""
+    """Return 1 / x; at 0 it is inf, with gradient -inf."""
     return np.true_divide(1, x)
 
 
@@ -118,22 +130,25 @@ def reciprocal(x: Any) -> Any:
     "sqrt(x)", lambda g, out: g / (2.0 * out), numpy=np.sqrt, floating=True, domain=(0.3, 2.0)
 )
 def sqrt(x: Any) -> Any:
-    """Square root. The gradient at 0 is inf (and 0 * inf = nan if what arrives there is 0)."""
+    """Return the square root.
+
+    The gradient at 0 is inf (and 0 * inf = nan if what arrives there is 0).
+    """
 
 
 @pointwise("absolute(x)", lambda g, x: g * sign(x), numpy=np.abs, domain=(0.2, 2.0), signed=True)
 def abs(x: Any) -> Any:
-    """Absolute value; the gradient at 0 is 0."""
+    """Return the absolute value; the gradient at 0 is 0."""
 
 
 @pointwise("sign(x)", lambda g: zeros_like(g), numpy=np.sign, domain=(0.2, 2.0), signed=True)
 def sign(x: Any) -> Any:
-    """-1, 0 or 1; the gradient is 0 everywhere."""
+    """Return the sign, -1, 0 or 1; the gradient is 0 everywhere."""
 
 
 @pointwise("floor(x)", lambda g: zeros_like(g), numpy=np.floor, domain=(0.2, 0.8), signed=True)
 def floor(x: Any) -> Any:
-    """The largest integer not above x; the gradient is 0 everywhere."""
+    """Return the largest integer not above x; the gradient is 0 everywhere."""
 
 
 @pointwise(
@@ -145,32 +160,32 @@ def floor(x: Any) -> Any:
     signed=True,
 )
 def mod(a: Any, b: Any) -> Any:
-    """a - b * floor(a / b): the remainder with the sign of b.
+    """Return a - b * floor(a / b): the remainder with the sign of b.
 
-    By a the gradient is 1, by b it is -floor(a / b).
+    The gradient by a is 1, by b it is -floor(a / b).
     """
 
 
-# --- exponentials and logarithms -----------------------------------------------------------------------------------------
+# --- exponentials and logarithms ----------------------------------------------------------------
 
 
 @pointwise("exp(x)", lambda g, out: g * out, numpy=np.exp, floating=True, kernel=VECTOR)
 def exp(x: Any) -> Any:
-    """e ** x."""
+    """Return e ** x."""
 
 
 @pointwise(
     "expm1(x)", lambda g, out: g * (out + 1.0), numpy=np.expm1, floating=True, kernel=SEVERAL
 )
 def expm1(x: Any) -> Any:
-    """e ** x - 1, accurate near 0."""
+    """Return e ** x - 1, accurate near 0."""
 
 
 @pointwise(
     "log(x)", lambda g, x: g / x, numpy=np.log, floating=True, kernel=VECTOR, domain=(0.3, 3.0)
 )
 def log(x: Any) -> Any:
-    """Natural logarithm; -inf at 0 (with gradient inf), nan below."""
+    """Return the natural logarithm; it is -inf at 0 (with gradient inf), nan below."""
 
 
 @pointwise(
@@ -182,7 +197,7 @@ def log(x: Any) -> Any:
     domain=(-0.5, 2.0),
 )
 def log1p(x: Any) -> Any:
-    """log(1 + x), accurate near 0."""
+    """Return log(1 + x), accurate near 0."""
 
 
 @pointwise(
@@ -194,35 +209,35 @@ def log1p(x: Any) -> Any:
     kernel=SEVERAL,
 )
 def logaddexp(a: Any, b: Any) -> Any:
-    """log(exp(a) + exp(b)) without overflow."""
+    """Return log(exp(a) + exp(b)) without overflow."""
 
 
 @pointwise("sin(x)", lambda g, x: g * cos(x), numpy=np.sin, floating=True)
 def sin(x: Any) -> Any:
-    """Sine; x in radians."""
+    """Return the sine; x is in radians."""
 
 
 @pointwise("cos(x)", lambda g, x: -g * sin(x), numpy=np.cos, floating=True)
 def cos(x: Any) -> Any:
-    """Cosine; x in radians."""
+    """Return the cosine; x is in radians."""
 
 
 @pointwise(
     "erf(x)", lambda g, x: g * (2 / np.pi**0.5 * exp(-(x * x))), floating=True, kernel=SEVERAL
 )
 def erf(x: Any) -> Any:
-    """Error function, 2 / sqrt(pi) times the integral of exp(-t * t) from 0 to x."""
+    """Return the error function, 2 / sqrt(pi) times the integral of exp(-t * t) from 0 to x."""
     from scipy.special import erf as scipy_erf
 
     return scipy_erf(x)
 
 
-# --- the non-linearities of recurrent networks ---------------------------------------------------------------------------
+# --- the non-linearities of recurrent networks --------------------------------------------------
 
 
 @pointwise("tanh(x)", lambda g, out: g - g * out * out, numpy=np.tanh, floating=True, kernel=VECTOR)
 def tanh(x: Any) -> Any:
-    """Hyperbolic tangent."""
+    """Return the hyperbolic tangent."""
 
 
 def _sigmoid_rule(g: Any, out: Any) -> Any:
@@ -230,28 +245,34 @@ def _sigmoid_rule(g: Any, out: Any) -> Any:
     return slope - slope * out
 
 
-@pointwise("sigmoid(x)", _sigmoid_rule, floating=True, kernel=SEVERAL)
+@pointwise(
+    "sigmoid(x)",
+    _sigmoid_rule,
+    floating=True,
+    kernel=SEVERAL,
+    symbol="\N{GREEK SMALL LETTER SIGMA}",
+)
 def sigmoid(x: Any) -> Any:
-    """1 / (1 + exp(-x)), the logistic function."""
+    """Return 1 / (1 + exp(-x)), the logistic function."""
     z = np.exp(-np.abs(x))  # at most 1, so nothing overflows and small values keep their digits
     return np.where(x < 0, z, 1) / (1 + z)
 
 
 @pointwise("log_sigmoid(x)", lambda g, x: g * sigmoid(-x), floating=True, kernel=SEVERAL)
 def log_sigmoid(x: Any) -> Any:
-    """log(sigmoid(x)) without overflow."""
+    """Return log(sigmoid(x)) without overflow."""
     return np.minimum(x, 0) - np.log1p(np.exp(-np.abs(x)))
 
 
 @pointwise("softplus(x)", lambda g, x: g * sigmoid(x), floating=True, kernel=SEVERAL)
 def softplus(x: Any) -> Any:
-    """log(1 + exp(x)) without overflow."""
+    """Return log(1 + exp(x)) without overflow."""
     return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
 
 
 @pointwise("maximum(x, 0)", lambda g, out: where(out <= 0, 0.0, g), domain=(0.2, 2.0), signed=True)
 def relu(x: Any) -> Any:
-    """max(x, 0); the gradient at 0 is 0."""
+    """Return max(x, 0); the gradient at 0 is 0."""
     return np.maximum(x, 0)
 
 
@@ -264,7 +285,7 @@ def relu(x: Any) -> Any:
     examples=[([(3, 4)], {"negative_slope": 0.3}), ([(3, 4)], {"negative_slope": -0.5})],
 )
 def leaky_relu(x: Any, *, negative_slope: float = 0.01) -> Any:
-    """x where x > 0, else negative_slope * x; the gradient at 0 is negative_slope."""
+    """Return x where x > 0, else negative_slope * x; the gradient at 0 is negative_slope."""
     return np.where(x > 0, x, negative_slope * x)
 
 
@@ -278,7 +299,7 @@ def leaky_relu(x: Any, *, negative_slope: float = 0.01) -> Any:
     examples=[([(3, 4)], {"alpha": 1.7})],
 )
 def elu(x: Any, *, alpha: float = 1.0) -> Any:
-    """x where x > 0, else alpha * (exp(x) - 1) (Clevert et al. 2015)."""
+    """Return x where x > 0, else alpha * (exp(x) - 1) (Clevert et al. 2015)."""
     return np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
 
 
@@ -290,7 +311,7 @@ def elu(x: Any, *, alpha: float = 1.0) -> Any:
     signed=True,
 )
 def hard_sigmoid(x: Any) -> Any:
-    """clip(0.2 x + 0.5, 0, 1): the piecewise linear gate of older Keras.
+    """Return clip(0.2 x + 0.5, 0, 1), the piecewise linear gate of older Keras.
 
     The gradient at x = -2.5 and 2.5 is 0.
 
@@ -299,7 +320,7 @@ def hard_sigmoid(x: Any) -> Any:
     return np.clip(0.2 * x + 0.5, 0, 1)
 
 
-# --- choices and comparisons ---------------------------------------------------------------------------------------------
+# --- choices and comparisons --------------------------------------------------------------------
 
 
 def _share(lost: Any, tie: Any, g: Any) -> Any:
@@ -313,7 +334,7 @@ def _share(lost: Any, tie: Any, g: Any) -> Any:
     numpy=np.maximum,
 )
 def maximum(a: Any, b: Any) -> Any:
-    """The larger of a and b; nan if one is nan.
+    """Return the larger of a and b; it is nan if one is nan.
 
     At a tie each gets half of the gradient, beside a nan each gets all of it.
     """
@@ -326,7 +347,7 @@ def maximum(a: Any, b: Any) -> Any:
     numpy=np.minimum,
 )
 def minimum(a: Any, b: Any) -> Any:
-    """The smaller of a and b; nan if one is nan.
+    """Return the smaller of a and b; it is nan if one is nan.
 
     At a tie each gets half of the gradient, beside a nan each gets all of it.
     """
@@ -349,7 +370,7 @@ def _clip_rule(g: Any, x: Any, low: Any, high: Any) -> Any:
     ],
 )
 def clip(x: Any, *, low: float | None = None, high: float | None = None) -> Any:
-    """x brought into [low, high] (None: no bound).
+    """Bring x into [low, high] (None: no bound).
 
     The gradient is 1 inside and on the bounds, 0 outside.
     """
@@ -375,7 +396,7 @@ def clip(x: Any, *, low: float | None = None, high: float | None = None) -> Any:
     examples=[([np.array([True, False, True]), (3,), (2, 3)], {})],
 )
 def where(condition: Any, a: Any, b: Any) -> Any:
-    """a where the condition holds, else b.
+    """Return a where the condition holds, else b.
 
     Of two Python floats the result is float32, and takes the floating dtype of what it meets.
 
@@ -399,7 +420,7 @@ def _comparison(name: str, scalar: str, ufunc: Any) -> Any:
     def compare(a: Any, b: Any) -> Any: ...
 
     compare.__name__ = compare.__qualname__ = name
-    compare.__doc__ = f"{scalar} elementwise, as a bool tensor; no gradient."
+    compare.__doc__ = f"Return {scalar} elementwise, as a bool tensor; no gradient."
     return pointwise(scalar, numpy=ufunc, boolean=True)(compare)
 
 
@@ -415,31 +436,31 @@ logical_or = _comparison("logical_or", "a or b", np.logical_or)
 
 @pointwise("not x", numpy=np.logical_not, boolean=True)
 def logical_not(x: Any) -> Any:
-    """True where x is zero; no gradient."""
+    """Return True where x is zero; no gradient."""
 
 
 @pointwise("x != x", numpy=np.isnan, boolean=True)
 def isnan(x: Any) -> Any:
-    """True where x is nan; no gradient."""
+    """Return True where x is nan; no gradient."""
 
 
 @pointwise("absolute(x) < inf", numpy=np.isfinite, boolean=True)
 def isfinite(x: Any) -> Any:
-    """True where x is neither infinite nor nan; no gradient."""
+    """Return True where x is neither infinite nor nan; no gradient."""
 
 
-# --- constants and conversions -------------------------------------------------------------------------------------------
+# --- constants and conversions ------------------------------------------------------------------
 
 
-@pointwise("x")
+@pointwise("x", view=unmoved)
 def stop_gradient(x: Any) -> Any:
-    """The same values as a constant: no gradient passes."""
+    """Return the same values as a constant: no gradient passes."""
     return x
 
 
 @pointwise("0", numpy=np.zeros_like)
 def zeros_like(x: Any) -> Any:
-    """Zeros of the shape and dtype of x; a constant."""
+    """Return zeros of the shape and dtype of x; a constant."""
 
 
 def _cast_shape(x: Any, *, dtype: Any) -> Spec:
@@ -452,6 +473,8 @@ def _cast_shape(x: Any, *, dtype: Any) -> Spec:
     linear="jointly",
     promotes=slice(0, 0),
     name="astype",
+    cost=CHEAP,
+    casts=True,
     examples=[([(2, 3)], {"dtype": np.dtype(np.float64)})],
 )
 def _astype(x: Any, *, dtype: Any) -> Any:
@@ -459,7 +482,7 @@ def _astype(x: Any, *, dtype: Any) -> Any:
 
 
 def astype(x: Any, dtype: Any) -> Any:
-    """The values in another dtype; the gradient comes back in the dtype of x."""
+    """Return the values in another dtype; the gradient comes back in the dtype of x."""
     return apply(
         _astype.primitive,
         (operand(x, "astype"),),

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import ShapeError
-from ..core.primitive import Spec
+from ..core.primitive import Primitive, Spec
 from ..core.record import apply
 from .define import broadcast, operand, primitive
+from .facts import Contraction
 
 
 def _matmul_shape(a: Any, b: Any) -> Spec:
@@ -62,6 +63,14 @@ def _matmul_b(g: Any, a: Any) -> Any:
     return (turned @ g.reshape((*g.shape, 1))).reshape((*a.shape[:-2], a.shape[-1]))
 
 
+def _matmul_labels(params: dict[str, Any], ranks: Sequence[int]) -> Contraction:
+    lead = [f"lead{k}" for k in range(max(*ranks, 2) - 2)]
+    own = [lead[len(lead) - max(rank - 2, 0) :] for rank in ranks]
+    row, column = (["row"] if ranks[0] > 1 else []), (["column"] if ranks[1] > 1 else [])
+    terms = ((*own[0], *row, "inner"), (*own[1], "inner", *column))
+    return Contraction(terms, (*lead, *row, *column))
+
+
 @primitive(
     _matmul_a,
     _matmul_b,
@@ -82,9 +91,14 @@ def _matmul_b(g: Any, a: Any) -> Any:
         ([(2, 3, 4), (2, 4, 2)], {}),
         ([(2, 3), (2, 3, 2)], {}),
     ],
+    contraction=_matmul_labels,
+    formula="a @ b",
 )
 def matmul(a: Any, b: Any) -> Any:
-    """Matrix product, with NumPy's rules for 1-D operands and for leading (batch) axes, which broadcast."""
+    """Return the matrix product.
+
+    NumPy's rules hold for 1-D operands and for leading (batch) axes, which broadcast.
+    """
     # one product of matrices, not one for each place in the leading axes
     if b.ndim == 2 < a.ndim and a.size:
         return a.reshape(-1, a.shape[-1]).dot(b).reshape((*a.shape[:-1], b.shape[1]))
@@ -93,7 +107,7 @@ def matmul(a: Any, b: Any) -> Any:
 
 
 def outer(a: Any, b: Any) -> Any:
-    """Outer product of two vectors: shape (len(a), len(b))."""
+    """Return the outer product of two vectors: shape (len(a), len(b))."""
     a, b = operand(a, "outer"), operand(b, "outer")
     if a.ndim != 1 or b.ndim != 1:
         raise ShapeError(f"outer: expected two vectors; found shapes {a.shape} and {b.shape}")
@@ -140,6 +154,11 @@ def _einsum_rule(g: Any, inputs: Any, like_inputs: Any, subscripts: str, positio
     )
 
 
+def _einsum_labels(params: dict[str, Any], ranks: Sequence[int]) -> Contraction:
+    terms, output = _terms(params["subscripts"])
+    return Contraction(tuple(tuple(term) for term in terms), tuple(output))
+
+
 @primitive(
     _einsum_rule,
     shape=_einsum_shape,
@@ -154,6 +173,7 @@ def _einsum_rule(g: Any, inputs: Any, like_inputs: Any, subscripts: str, positio
         ([(2, 3), (2,)], {"subscripts": "ab,c->c"}),
         ([(0, 3), (3,)], {"subscripts": "ab,b->a"}),
     ],
+    contraction=_einsum_labels,
 )
 def _einsum(*operands: Any, subscripts: str) -> Any:
     return np.einsum(subscripts, *operands)
@@ -166,9 +186,9 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
 def einsum(subscripts: Any, *operands: Any) -> Any:
-    """Einstein summation, as `numpy.einsum`.
+    """Return the Einstein summation of the operands, as `numpy.einsum`.
 
-    Explicit or implicit output, ellipsis, repeated labels (diagonals).
+    The output may be explicit or implicit; ellipsis and repeated labels (diagonals) are allowed.
 
     Parameters
     ----------
@@ -178,64 +198,15 @@ def einsum(subscripts: Any, *operands: Any) -> Any:
 
     Notes
     -----
-    Also ``einsum(a, [0, 1], b, [1, 2], [0, 2])``: each operand with its labels as numbers, and
-    perhaps those of the result.
+    One may also write ``einsum(a, [0, 1], b, [1, 2], [0, 2])``: each operand is followed by its
+    labels as numbers, and those of the result may stand at the end.
     """
     if not isinstance(subscripts, str):
         subscripts, operands = _numbered((subscripts, *operands))
     operands = tuple(x if hasattr(x, "ndim") else np.asarray(x) for x in operands)
-    text = subscripts.replace(" ", "")
-    left, arrow, output = text.partition("->")
-    terms = left.split(",")
-    for part in (*terms, output):
-        if part.replace("...", "", 1).strip(LETTERS):
-            raise ShapeError(
-                f"einsum: '{subscripts}' may hold letters, commas, one '->', and '...' once in a term; found '{part}'"
-            )
-    if len(terms) != len(operands):
-        raise ShapeError(
-            f"einsum: '{subscripts}' names {len(terms)} operands; found {len(operands)}"
-        )
-    for c in output.replace("...", ""):
-        if c not in left or output.count(c) > 1:
-            raise ShapeError(
-                f"einsum: label '{c}' of the result of '{subscripts}' must be one of the operands', and stand there once"
-            )
-    for term, x in zip(terms, operands, strict=True):
-        named = len(term.replace("...", ""))
-        if named > x.ndim or (named < x.ndim and "..." not in term):
-            raise ShapeError(
-                f"einsum of '{subscripts}': '{term}' names {named} axes; found shape {tuple(x.shape)}"
-            )
-    free = [c for c in LETTERS if c not in text]
-    spread = [
-        x.ndim - len(t.replace("...", "")) if "..." in t else 0
-        for t, x in zip(terms, operands, strict=True)
-    ]
-    dots = "".join(free.pop(0) for _ in range(max(spread, default=0)))
-    terms = [t.replace("...", dots[len(dots) - n :]) for t, n in zip(terms, spread, strict=True)]
-    if arrow:
-        output = output.replace("...", dots)
-    else:
-        joined = "".join(terms)
-        output = dots + "".join(sorted(c for c in set(joined) - set(dots) if joined.count(c) == 1))
-    given = list(operands)
-    pairs = [
-        (c, n) for t, x in zip(terms, given, strict=True) for c, n in zip(t, x.shape, strict=False)
-    ]
-    spread_over = {c for c, n in pairs if n != 1}
-    # an axis of size 1 broadcasts: it needs no label
-    for i, (term, x) in enumerate(zip(list(terms), operands, strict=True)):
-        kept = [
-            k
-            for k, (c, n) in enumerate(zip(term, x.shape, strict=False))
-            if n != 1 or c not in spread_over
-        ]
-        if len(kept) < len(term) == x.ndim:
-            terms[i], given[i] = (
-                "".join(term[k] for k in kept),
-                x.reshape([x.shape[k] for k in kept]),
-            )
+    terms, output = _spelled_out(subscripts, operands)
+    terms, given = _without_spread_axes(terms, operands)
+    free = [c for c in LETTERS if c not in "".join(terms) + output]
     for i, term in enumerate(list(terms)):
         for label in sorted({c for c in term if term.count(c) > 1}):
             # a diagonal: the second label gets its own name, tied by an identity matrix
@@ -247,8 +218,77 @@ def einsum(subscripts: Any, *operands: Any) -> Any:
     return apply(_EINSUM, given, {"subscripts": f"{','.join(terms)}->{output}"})
 
 
+def _spelled_out(subscripts: str, operands: Sequence[Any]) -> tuple[list[str], str]:
+    """Return the terms and the output of subscripts, with letters in place of '...'."""
+    text = subscripts.replace(" ", "")
+    left, arrow, output = text.partition("->")
+    terms = left.split(",")
+    _check_subscripts(subscripts, terms, output, operands)
+    free = [c for c in LETTERS if c not in text]
+    spread = [
+        x.ndim - len(t.replace("...", "")) if "..." in t else 0
+        for t, x in zip(terms, operands, strict=True)
+    ]
+    dots = "".join(free.pop(0) for _ in range(max(spread, default=0)))
+    terms = [t.replace("...", dots[len(dots) - n :]) for t, n in zip(terms, spread, strict=True)]
+    if arrow:
+        return terms, output.replace("...", dots)
+    joined = "".join(terms)
+    return terms, dots + "".join(sorted(c for c in set(joined) - set(dots) if joined.count(c) == 1))
+
+
+def _check_subscripts(
+    subscripts: str, terms: Sequence[str], output: str, operands: Sequence[Any]
+) -> None:
+    """Raise a ShapeError unless the terms and the output fit each other and the operands."""
+    for part in (*terms, output):
+        if part.replace("...", "", 1).strip(LETTERS):
+            raise ShapeError(
+                f"einsum: '{subscripts}' may hold letters, commas, one '->', and '...' once in a term; found '{part}'"
+            )
+    if len(terms) != len(operands):
+        raise ShapeError(
+            f"einsum: '{subscripts}' names {len(terms)} operands; found {len(operands)}"
+        )
+    for c in output.replace("...", ""):
+        if c not in "".join(terms) or output.count(c) > 1:
+            raise ShapeError(
+                f"einsum: label '{c}' of the result of '{subscripts}' must be one of the operands', and stand there once"
+            )
+    for term, x in zip(terms, operands, strict=True):
+        named = len(term.replace("...", ""))
+        if named > x.ndim or (named < x.ndim and "..." not in term):
+            raise ShapeError(
+                f"einsum of '{subscripts}': '{term}' names {named} axes; found shape {tuple(x.shape)}"
+            )
+
+
+def _without_spread_axes(
+    terms: Sequence[str], operands: Sequence[Any]
+) -> tuple[list[str], list[Any]]:
+    """Return terms and operands without the axes of size 1 that broadcast: they need no label."""
+    terms = list(terms)
+    given = list(operands)
+    pairs = [
+        (c, n) for t, x in zip(terms, given, strict=True) for c, n in zip(t, x.shape, strict=False)
+    ]
+    spread_over = {c for c, n in pairs if n != 1}
+    for i, (term, x) in enumerate(zip(list(terms), operands, strict=True)):
+        kept = [
+            k
+            for k, (c, n) in enumerate(zip(term, x.shape, strict=False))
+            if n != 1 or c not in spread_over
+        ]
+        if len(kept) < len(term) == x.ndim:
+            terms[i], given[i] = (
+                "".join(term[k] for k in kept),
+                x.reshape([x.shape[k] for k in kept]),
+            )
+    return terms, given
+
+
 def _numbered(given: Sequence[Any]) -> tuple[str, tuple[Any, ...]]:
-    """Subscripts and operands from operands that are each followed by labels as numbers, in the order of the numbers."""
+    """Return subscripts and operands from operands that are each followed by labels as numbers."""
     operands, labels, result = (
         given[: len(given) // 2 * 2 : 2],
         given[1::2],
@@ -268,3 +308,6 @@ def _numbered(given: Sequence[Any]) -> tuple[str, tuple[Any, ...]]:
     return ",".join(parts[:count]) + (f"->{parts[count]}" if result is not None else ""), tuple(
         operands
     )
+
+
+EINSUM: Primitive = _einsum.primitive

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..core.tensor import Tensor, attach, check_dtype
-from . import assignment, dispatch, elementwise, linear, numbers, reductions, shaping
+from . import assignment, dispatch, elementwise, indexing, linear, numbers, reductions, shaping
 from .weak import Weak, passing
 
 
@@ -57,7 +57,7 @@ _PASSING: dict[str, Callable[..., Any]] = {
     "__neg__": elementwise.neg,
     "__pos__": elementwise.positive,
     "__abs__": elementwise.abs,
-    "__getitem__": shaping.getitem,
+    "__getitem__": indexing.getitem,
     **{
         name: getattr(family, name)
         for family, names in (
@@ -70,7 +70,8 @@ _PASSING: dict[str, Callable[..., Any]] = {
                 reductions,
                 "sum mean max min prod logsumexp softmax log_softmax cumsum cumprod var std norm",
             ),
-            (shaping, "transpose reshape swapaxes expand_dims squeeze broadcast_to flip roll take"),
+            (shaping, "transpose reshape swapaxes expand_dims squeeze broadcast_to flip roll"),
+            (indexing, "take"),
             (linear, "outer"),
         )
         for name in names.split()

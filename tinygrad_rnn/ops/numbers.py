@@ -1,4 +1,6 @@
-"""Numbers that Python and NumPy take out of a tensor: ``float(t)``, ``round(t)``, ``array[i] = t``, ``np.asarray(t)``.
+"""Numbers that Python and NumPy take out of a tensor.
+
+Examples are ``float(t)``, ``round(t)``, ``array[i] = t`` and ``np.asarray(t)``.
 
 No gradient goes through a number. So one that is taken from a tensor with gradients is asked for:
 ``t.item()``, ``t.numpy()`` and ``t.detach()`` say that none is wanted. What takes it without saying
@@ -28,7 +30,7 @@ _WAY = "so no gradient would go through it. Use tg functions and operators, or s
 
 
 def _item(self: Tensor) -> Any:
-    """The value of a tensor with one element as a Python number."""
+    """Return the value of a tensor with one element as a Python number."""
     if self.size != 1:
         raise ShapeError(f"item: expected one element, found shape {self.shape}")
     return self.numpy().item()
@@ -63,7 +65,10 @@ def _repr(self: Tensor) -> str:
 
 
 def _number(t: Tensor, how: str) -> Any:
-    """The value of a tensor with one element, for a caller that may not know that it cuts the tape."""
+    """Return the value of a tensor with one element.
+
+    The caller may not know that this cuts the tape.
+    """
     found = t.item()
     if t.requires_grad and context().grad_enabled:
         _say(t, f"{how} takes a number out of a tensor that requires gradients, {_WAY}.")
@@ -105,7 +110,7 @@ def _index(self: Tensor) -> int:
 
 
 def _tolist(self: Tensor) -> Any:
-    """The values as nested lists."""
+    """Return the values as nested lists."""
     found = self.numpy().tolist()
     if self.requires_grad and context().grad_enabled:
         _say(self, f"t.tolist() takes numbers out of a tensor that requires gradients, {_WAY}.")

@@ -12,7 +12,8 @@ from ..core.errors import ShapeError
 from ..core.primitive import Spec
 from .checks import flag, number
 from .define import axes_of, operand, primitive
-from .elementwise import abs, exp, sqrt, square, where
+from .elementwise import abs, exp, isfinite, log, sqrt, square, where
+from .facts import ALL_HOLD, LARGEST, ONE_HOLDS, SMALLEST, SUM
 
 SHAPES = [
     ([(2, 3)], {}),
@@ -43,7 +44,10 @@ def _reduced_nonempty(x: Any, *, axis: Any = None, keepdims: bool = False) -> Sp
 
 
 def _of(x: Any, axis: Any) -> Any:
-    """The axis argument for NumPy's functions, which do not all take axis 0 of no dimensions."""
+    """Return the axis argument for NumPy's functions.
+
+    Not all of them take axis 0 of no dimensions.
+    """
     return None if axis is None else axes_of(axis, len(x.shape))
 
 
@@ -71,10 +75,17 @@ def _sum_shape(x: Any, *, axis: Any = None, keepdims: bool = False) -> Spec:
     shape=_sum_shape,
     linear="jointly",
     examples=[*SHAPES, EMPTY],
+    reduction=SUM,
+    rule_in_words="Every element that was summed gets the gradient of the sum.",
 )
 def sum(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
-    """Sum over axes; 0 for an empty one."""
+    """Return the sum over axes; it is 0 over an empty one."""
     return np.sum(x, axis=_of(x, axis), keepdims=keepdims)
+
+
+def _mean_of_others(x: Any, axis: Any, keepdims: bool) -> Any:
+    # nan for an empty axis
+    return sum(x, axis, keepdims) * (1.0 / (_count(x, axis) or math.nan))
 
 
 @primitive(
@@ -85,14 +96,16 @@ def sum(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
     linear="jointly",
     floating=True,
     examples=SHAPES,
+    decomposition=_mean_of_others,
+    rule_in_words="Every element gets the gradient of the mean, divided by their number.",
 )
 def mean(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
-    """Mean over axes; nan for an empty one. Integers become float32."""
+    """Return the mean over axes; it is nan over an empty one. Integers become float32."""
     return np.mean(x, axis=_of(x, axis), keepdims=keepdims)
 
 
 def _ties(out: Any, x: Any, axis: Any, keepdims: bool) -> Any:
-    """1 / (number of maxima) at each maximum, else 0."""
+    """Return 1 / (number of maxima) at each maximum, and 0 elsewhere."""
     top = (x == _spread(out, x, axis, keepdims)).astype(x.dtype)
     return top / top.sum(axis=_of(x, axis), keepdims=True)
 
@@ -106,29 +119,48 @@ def _extreme_tangent(t: Any, out: Any, x: Any, *, axis: Any, keepdims: bool) -> 
 
 
 def _plain_zero(out: Any) -> Any:
-    """0.0 in place of -0.0.
+    """Replace -0.0 by 0.0.
 
     Where zeros of both signs tie, the sign would follow from the order in which they are compared.
     """
     return out + 0.0 if out.dtype.kind == "f" else out
 
 
-@primitive(_extreme_rule, shape=_reduced_nonempty, tangent=_extreme_tangent, examples=SHAPES)
+@primitive(
+    _extreme_rule,
+    shape=_reduced_nonempty,
+    tangent=_extreme_tangent,
+    examples=SHAPES,
+    reduction=LARGEST,
+)
 def max(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
-    """Largest element over axes (PyTorch's amax).
+    """Return the largest element over axes (PyTorch's amax).
 
-    Elements that tie share the gradient equally; nan if one is nan, and 0.0 for -0.0.
+    Elements that tie share the gradient equally. It is nan if one is nan, and 0.0 in place of -0.0.
     """
     return _plain_zero(np.max(x, axis=_of(x, axis), keepdims=keepdims))
 
 
-@primitive(_extreme_rule, shape=_reduced_nonempty, tangent=_extreme_tangent, examples=SHAPES)
+@primitive(
+    _extreme_rule,
+    shape=_reduced_nonempty,
+    tangent=_extreme_tangent,
+    examples=SHAPES,
+    reduction=SMALLEST,
+)
 def min(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
-    """Smallest element over axes (PyTorch's amin).
+    """Return the smallest element over axes (PyTorch's amin).
 
-    Elements that tie share the gradient equally; nan if one is nan, and 0.0 for -0.0.
+    Elements that tie share the gradient equally. It is nan if one is nan, and 0.0 in place of -0.0.
     """
     return _plain_zero(np.min(x, axis=_of(x, axis), keepdims=keepdims))
+
+
+def _logsumexp_of_others(x: Any, axis: Any, keepdims: bool) -> Any:
+    top = max(x, axis, True)
+    top = where(isfinite(top), top, 0.0)
+    out = log(sum(exp(x - top), axis, True)) + top
+    return out if keepdims else out.reshape(sum(x, axis, keepdims).shape)
 
 
 @primitive(
@@ -141,9 +173,10 @@ def min(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
     tangent=lambda t, out, x, axis, keepdims: (t * exp(x - _spread(out, x, axis, keepdims))).sum(
         axis=_of(x, axis), keepdims=keepdims
     ),
+    decomposition=_logsumexp_of_others,
 )
 def logsumexp(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
-    """log(sum(exp(x))) over axes without overflow; -inf where all are -inf."""
+    """Return log(sum(exp(x))) over axes without overflow; it is -inf where all are -inf."""
     top = np.max(x, axis=_of(x, axis), keepdims=True)
     top = np.where(np.isfinite(top), top, np.zeros((), x.dtype))
     with np.errstate(divide="ignore"):
@@ -152,9 +185,10 @@ def logsumexp(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
 
 
 def _powers(dtype: Any) -> tuple[float, float, float, float]:
-    """Magnitudes below and above which squares do not fit a dtype, and factors that bring them to where they do.
+    """Return the magnitudes below and above which squares do not fit a dtype, and two factors.
 
-    The factors are powers of two, so nothing else changes by them.
+    The factors bring numbers to where their squares fit. They are powers of two, so nothing
+    else changes by them.
     """
     return (
         (2.0**-50, 2.0**50, 2.0**96, 2.0**-96)
@@ -168,6 +202,18 @@ def _norm_slope(out: Any, x: Any, axis: Any, keepdims: bool) -> Any:
     return x / where(length == 0, 1.0, length)
 
 
+def scaled_norm(x: Any, axis: Any, keepdims: bool) -> Any:
+    """Return the norm of numbers of any magnitude."""
+    low, high, up, down = _powers(x.dtype)
+    if 0 in x.shape:
+        return sqrt(sum(square(x), axis, keepdims))
+    top = max(abs(x), axis, True)
+    x = where(top > high, x * down, where(top < low, x * up, x))
+    length = sqrt(sum(square(x), axis, keepdims))
+    top = top.reshape(length.shape)
+    return where(top > high, length * up, where(top < low, length * down, length))
+
+
 @primitive(
     lambda g, out, x, axis, keepdims: (
         _spread(g, x, axis, keepdims) * _norm_slope(out, x, axis, keepdims)
@@ -178,12 +224,13 @@ def _norm_slope(out: Any, x: Any, axis: Any, keepdims: bool) -> Any:
     tangent=lambda t, out, x, axis, keepdims: (t * _norm_slope(out, x, axis, keepdims)).sum(
         axis=_of(x, axis), keepdims=keepdims
     ),
+    decomposition=scaled_norm,
 )
 def norm(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
-    """Euclidean norm over axes.
+    """Return the Euclidean norm over axes.
 
-    Sqrt(sum(x * x)), also where the squares are too large or too small for the dtype. The gradient
-    at 0 is 0.
+    It is sqrt(sum(x * x)), also where the squares are too large or too small for the dtype. The
+    gradient at 0 is 0.
     """
     if x.dtype.kind != "f":  # of arrays alone
         x = x.astype(np.float64)
@@ -196,24 +243,12 @@ def norm(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
     return np.sqrt(squares)
 
 
-def scaled_norm(x: Any, axis: Any, keepdims: bool) -> Any:
-    """The norm, of numbers of any magnitude."""
-    low, high, up, down = _powers(x.dtype)
-    if 0 in x.shape:
-        return sqrt(sum(square(x), axis, keepdims))
-    top = max(abs(x), axis, True)
-    x = where(top > high, x * down, where(top < low, x * up, x))
-    length = sqrt(sum(square(x), axis, keepdims))
-    top = top.reshape(length.shape)
-    return where(top > high, length * up, where(top < low, length * down, length))
-
-
 def var(x: Any, axis: Any = None, correction: float = 0, keepdims: bool = False) -> Any:
-    """Variance over axes: the sum of squared deviations over (count - correction).
+    """Return the variance over axes: the sum of squared deviations over (count - correction).
 
     `correction` is 0 as in NumPy and the array API (PyTorch's default is 1); where it is not below
-    the count, the sum is divided by 0, which gives inf or nan. Recorded as mean, subtract, square,
-    sum, divide.
+    the count, the sum is divided by 0, which gives inf or nan. It is recorded as mean, subtract,
+    square, sum, divide.
     """
     x = operand(x, "var")
     return square(x - mean(x, axis, True)).sum(axis=axis, keepdims=keepdims) / _freedom(
@@ -222,14 +257,14 @@ def var(x: Any, axis: Any = None, correction: float = 0, keepdims: bool = False)
 
 
 def _freedom(name: str, x: Any, axis: Any, correction: float) -> float:
-    """The count less the correction, and not below 0, as in NumPy."""
+    """Return the count less the correction, and not less than 0, as in NumPy."""
     return builtins.max(_count(x, axis) - number(correction, f"{name}: correction"), 0.0)
 
 
 def std(x: Any, axis: Any = None, correction: float = 0, keepdims: bool = False) -> Any:
-    """Standard deviation over axes, as the norm of the deviations.
+    """Return the standard deviation over axes, as the norm of the deviations.
 
-    The gradient where all are equal is 0. `correction` as in `var`.
+    The gradient where all are equal is 0. `correction` is as in `var`.
     """
     x = operand(x, "std")
     return (
@@ -238,10 +273,10 @@ def std(x: Any, axis: Any = None, correction: float = 0, keepdims: bool = False)
 
 
 def prod(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
-    """Product over axes, 1 for an empty one.
+    """Return the product over axes; it is 1 over an empty one.
 
-    Recorded as about log2(n) multiplications of halves. No division occurs, so gradients of every
-    order are exact at zeros.
+    It is recorded as about log2(n) multiplications of halves. No division occurs, so gradients of
+    every order are exact at zeros.
     """
     x, keepdims = operand(x, "prod"), flag(keepdims, "prod: keepdims")
     axes = axes_of(axis, x.ndim)
@@ -282,17 +317,28 @@ ALONG = [
 ]
 
 
+def _softmax_of_others(x: Any, axis: int) -> Any:
+    e = exp(x - max(x, axis, True))
+    return e / sum(e, axis, True)
+
+
 @primitive(
     _softmax_rule,
     shape=_one_axis,
     tangent=lambda t, out, x, axis: _softmax_rule(t, out, axis),
     floating=True,
     examples=ALONG,
+    decomposition=_softmax_of_others,
 )
 def softmax(x: Any, *, axis: int = -1) -> Any:
-    """exp(x) / sum(exp(x)) along an axis, without overflow."""
+    """Return exp(x) / sum(exp(x)) along an axis, without overflow."""
     e = np.exp(x - np.max(x, axis=axis, keepdims=True)) if x.size else x
     return e / np.sum(e, axis=axis, keepdims=True)
+
+
+def _log_softmax_of_others(x: Any, axis: int) -> Any:
+    shifted = x - max(x, axis, True)
+    return shifted - log(sum(exp(shifted), axis, True))
 
 
 @primitive(
@@ -301,9 +347,10 @@ def softmax(x: Any, *, axis: int = -1) -> Any:
     floating=True,
     examples=ALONG,
     tangent=lambda t, out, x, axis: t - (t * exp(out)).sum(axis=axis, keepdims=True),
+    decomposition=_log_softmax_of_others,
 )
 def log_softmax(x: Any, *, axis: int = -1) -> Any:
-    """log(softmax(x)) along an axis, without overflow or loss of small values."""
+    """Return log(softmax(x)) along an axis, without overflow or loss of small values."""
     if not x.size:
         return x
     shifted = x - np.max(x, axis=axis, keepdims=True)
@@ -324,9 +371,10 @@ def log_softmax(x: Any, *, axis: int = -1) -> Any:
         ([(0, 3)], {"axis": 0}),
         ([()], {"axis": 0}),
     ],
+    scan=SUM,
 )
 def cumsum(x: Any, *, axis: int = -1) -> Any:
-    """Running sum along an axis (the last by default)."""
+    """Return the running sum along an axis (the last by default)."""
     return np.cumsum(x, axis=axis).reshape(x.shape)
 
 
@@ -335,10 +383,10 @@ def _reverse(ndim: int, axis: int) -> tuple[slice, ...]:
 
 
 def cumprod(x: Any, axis: int = -1) -> Any:
-    """Running product along an axis (the last by default).
+    """Return the running product along an axis (the last by default).
 
-    Recorded as about log2(n) shifted multiplications (Hillis and Steele 1986), so gradients of
-    every order are exact at zeros.
+    It is recorded as about log2(n) shifted multiplications (Hillis and Steele 1986), so gradients
+    of every order are exact at zeros.
     """
     x = operand(x, "cumprod")
     _one_axis(x, axis=axis)
@@ -361,15 +409,15 @@ def _arg_shape(x: Any, *, axis: Any = None, keepdims: bool = False) -> Spec:
     return Spec(_reduced_nonempty(x, axis=axis, keepdims=keepdims).shape, np.int64)
 
 
-@primitive(shape=_arg_shape, examples=PLACES)
+@primitive(shape=_arg_shape, examples=PLACES, extreme=">")
 def argmax(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
-    """Index of the (first) largest element; int64, no gradient."""
+    """Return the index of the (first) largest element; int64, no gradient."""
     return np.argmax(x, axis=axis, keepdims=keepdims)
 
 
-@primitive(shape=_arg_shape, examples=PLACES)
+@primitive(shape=_arg_shape, examples=PLACES, extreme="<")
 def argmin(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
-    """Index of the (first) smallest element; int64, no gradient."""
+    """Return the index of the (first) smallest element; int64, no gradient."""
     return np.argmin(x, axis=axis, keepdims=keepdims)
 
 
@@ -377,13 +425,13 @@ def _any_shape(x: Any, *, axis: Any = None, keepdims: bool = False) -> Spec:
     return Spec(_reduced(x, axis=axis, keepdims=keepdims).shape, bool)
 
 
-@primitive(shape=_any_shape, examples=[*SHAPES, EMPTY])
+@primitive(shape=_any_shape, examples=[*SHAPES, EMPTY], reduction=ONE_HOLDS)
 def any(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
     """Whether some element is true; no gradient."""
     return np.any(x, axis=_of(x, axis), keepdims=keepdims)
 
 
-@primitive(shape=_any_shape, examples=[*SHAPES, EMPTY])
+@primitive(shape=_any_shape, examples=[*SHAPES, EMPTY], reduction=ALL_HOLD)
 def all(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
     """Whether every element is true; no gradient."""
     return np.all(x, axis=_of(x, axis), keepdims=keepdims)

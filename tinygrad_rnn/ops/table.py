@@ -16,7 +16,8 @@ from ..core.trace import Program
 class Tape(Sequence[Node]):
     """What a tensor depends on, in the order in which it was recorded.
 
-    Prints as a table: index, time step, cell, operation, inputs (as indices), shape, source line.
+    It prints as a table: index, time step, cell, operation, inputs (as indices), shape, source
+    line.
     """
 
     def __init__(self, root: Node) -> None:
@@ -30,13 +31,14 @@ class Tape(Sequence[Node]):
         return self.nodes[index]
 
     def table(self, limit: int | None = 40) -> str:
-        """The rows as text; of a tape longer than `limit`, the head and the last rows."""
+        """Return the rows as text; of a tape longer than `limit`, the head and the last rows."""
         return self._rows(range(len(self.nodes)), limit)
 
     def backward_table(self, limit: int | None = 40) -> str:
-        """The reverse walk.
+        """Return the reverse walk as text.
 
-        The same rows in the order in which backward visits them, with the values each rule reads.
+        It has the same rows in the order in which backward visits them, with the values each rule
+        reads.
         """
         return self._rows(
             [i for i in reversed(range(len(self.nodes))) if self.nodes[i].requires_grad],
@@ -101,7 +103,7 @@ def _reads(node: Node) -> str:
 
 
 def tape(y: Any) -> Tape:
-    """The tape of a tensor: an ordered view of every node that it depends on."""
+    """Return the tape of a tensor: an ordered view of every node that it depends on."""
     if y.node is None:
         raise GraphError(
             "tape: this tensor was not recorded: nothing it was made from requires gradients. Set requires_grad=True on an input."
@@ -110,7 +112,7 @@ def tape(y: Any) -> Tape:
 
 
 def listing(self: Program) -> str:
-    """The program as text, a line for each node."""
+    """Return the program as text, with a line for each node."""
     names: dict[Any, str] = {}
     for i, n in enumerate([*self.inputs, *self.constants, *self.nodes]):
         names[n] = f"%{n.name}" if n.name and f"%{n.name}" not in names.values() else f"%{i}"

@@ -1,4 +1,6 @@
-"""Tensors that are made of Python numbers alone, and so take the floating dtype of what they meet, as Python numbers do.
+"""Tensors that are made of Python numbers alone.
+
+They take the floating dtype of what they meet, as Python numbers do.
 
 ``where(m, 1.0, 0.0)`` is float32. Beside a float64 tensor it is computed anew in float64, so that
 0.1 is the 0.1 of that dtype.
@@ -29,16 +31,16 @@ class Weak(Tensor):
 
     @property
     def weak(self) -> bool:
-        """Whether it still has no dtype of its own.
+        """Whether the tensor still has no dtype of its own.
 
-        Neither was it written to, nor are there gradients to keep.
+        It was not written to then, and there are no gradients to keep.
         """
         return self.array is self._first and not self.requires_grad
 
     def astype(self, dtype: Any) -> Any:
-        """The values in another dtype.
+        """Return the values in another dtype.
 
-        Of a floating one, those that are nearest to the numbers in it.
+        In a floating one they are those that are nearest to the numbers.
         """
         found = check_dtype(dtype)
         return (
@@ -59,7 +61,10 @@ class Weak(Tensor):
 
 
 def of_numbers(op: Callable[..., Any]) -> Callable[..., Any]:
-    """An operation (condition, a, b) whose result is weak where a and b are Python numbers and one of them is a float."""
+    """Return an operation (condition, a, b) whose result is weak if a and b are Python numbers.
+
+    One of them has to be a float.
+    """
 
     @functools.wraps(op)
     def chosen(condition: Any, a: Any, b: Any) -> Any:
@@ -79,7 +84,10 @@ def of_numbers(op: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def passing(op: Callable[..., Any]) -> Callable[..., Any]:
-    """An operator or method whose result is weak where all tensors among its operands are, and no arrays stand beside them."""
+    """Return an operator or method whose result is weak where all tensors among its operands are.
+
+    It is not weak if arrays stand beside them.
+    """
 
     @functools.wraps(op)
     def passed(self: Any, *args: Any, **kwargs: Any) -> Any:

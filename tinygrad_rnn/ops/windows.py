@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,15 +14,18 @@ from ..core.primitive import Spec
 from ..core.record import apply
 from .checks import flag
 from .define import operand, primitive
+from .facts import Gather, Scatter
+from .indexing import take_along_axis
 from .linear import matmul
 from .reductions import argmax
-from .shaping import expand_dims, pad, squeeze, take_along_axis
+from .shaping import expand_dims, pad, squeeze
+from .views import Axis, Size, View
 
-# --- windows and their transpose --------------------------------------------------------------------------------------------
+# --- windows and their transpose -----------------------------------------------------------------
 
 
 def _positions(length: int, size: int, stride: int, dilation: int) -> int:
-    """At how many places a window fits on an axis; none: zero or less."""
+    """Return at how many places a window fits on an axis; zero or less if it fits nowhere."""
     return (length - dilation * (size - 1) - 1) // stride + 1
 
 
@@ -47,6 +51,14 @@ def _windows_rule(g: Any, like_x: Any, size: Any, stride: Any, dilation: Any) ->
     return unwindows(g, like_x.shape[-len(size) :], stride, dilation)
 
 
+def _windows_view(params: dict[str, Any], source: Sequence[Size], shape: Sequence[Size]) -> View:
+    lead = len(source) - len(params["size"])
+    axes = [Axis(((k, 1),)) for k in range(lead)]
+    for k, steps in enumerate(zip(params["stride"], params["dilation"], strict=True), lead):
+        axes.append(Axis(tuple(zip((k, k + len(source) - lead), steps, strict=True))))
+    return View(tuple(axes), len(shape))
+
+
 @primitive(
     _windows_rule,
     shape=_windows_shape,
@@ -60,6 +72,8 @@ def _windows_rule(g: Any, like_x: Any, size: Any, stride: Any, dilation: Any) ->
         ([(2, 4, 5)], {"size": (2, 3), "stride": (1, 2), "dilation": (2, 1)}),
         ([(0, 3)], {"size": (2,), "stride": (1,), "dilation": (1,)}),
     ],
+    view=_windows_view,
+    moves=Gather(),
 )
 def _windows(x: Any, *, size: Any, stride: Any, dilation: Any) -> Any:
     k = len(size)
@@ -70,7 +84,7 @@ def _windows(x: Any, *, size: Any, stride: Any, dilation: Any) -> Any:
 
 
 def windows(x: Any, size: Any, stride: Any = 1, dilation: Any = 1) -> Any:
-    """The windows of a size that fit on the last axes of x, without copying.
+    """Return the windows of a size that fit on the last axes of x, without copying.
 
     Parameters
     ----------
@@ -117,6 +131,13 @@ def _unwindows_rule(g: Any, like_x: Any, shape: Any, stride: Any, dilation: Any)
     return windows(g, like_x.shape[-len(shape) :], stride, dilation)
 
 
+def _where_added(whole: Any, params: dict[str, Any], shape: Sequence[int]) -> Any:
+    size = tuple(shape[len(shape) - len(params["shape"]) :])
+    return _windows.primitive.forward(
+        whole, size=size, stride=params["stride"], dilation=params["dilation"]
+    )
+
+
 @primitive(
     _unwindows_rule,
     shape=_unwindows_shape,
@@ -129,6 +150,7 @@ def _unwindows_rule(g: Any, like_x: Any, shape: Any, stride: Any, dilation: Any)
         ([(2, 2, 2, 2, 3)], {"shape": (4, 5), "stride": (1, 2), "dilation": (2, 1)}),
         ([(0, 2, 2)], {"shape": (3,), "stride": (1,), "dilation": (1,)}),
     ],
+    moves=Scatter(_where_added),
 )
 def _unwindows(x: Any, *, shape: Any, stride: Any, dilation: Any) -> Any:
     out = np.zeros(
@@ -151,7 +173,7 @@ def _unwindows(x: Any, *, shape: Any, stride: Any, dilation: Any) -> Any:
 
 
 def unwindows(x: Any, shape: Any, stride: Any = 1, dilation: Any = 1) -> Any:
-    """Windows added up at the places where they lie: the transpose of `windows`.
+    """Add windows up at the places where they lie: the transpose of `windows`.
 
     Parameters
     ----------
@@ -174,7 +196,7 @@ def unwindows(x: Any, shape: Any, stride: Any = 1, dilation: Any = 1) -> Any:
 
 
 def settings_of(name: str, k: int, least: int = 1, **settings: Any) -> dict[str, tuple[int, ...]]:
-    """Each setting of windows over k axes as a tuple of k integers, none below `least`."""
+    """Return each setting of windows over k axes as a tuple of k integers, none below `least`."""
     found = {}
     for key, value in settings.items():
         sizes = tuple(value) if isinstance(value, (tuple, list)) else (value,) * k
@@ -193,7 +215,7 @@ def settings_of(name: str, k: int, least: int = 1, **settings: Any) -> dict[str,
     return found
 
 
-# --- convolution ------------------------------------------------------------------------------------------------------------
+# --- convolution --------------------------------------------------------------------------------
 
 
 def conv1d(
@@ -205,7 +227,7 @@ def conv1d(
     dilation: Any = 1,
     groups: int = 1,
 ) -> Any:
-    """Convolution along one axis, as PyTorch's: the weight is not turned round.
+    """Convolve along one axis, as PyTorch does: the weight is not reversed.
 
     Parameters
     ----------
@@ -237,7 +259,7 @@ def conv2d(
     dilation: Any = 1,
     groups: int = 1,
 ) -> Any:
-    """Convolution over height and width, as PyTorch's: the weight is not turned round.
+    """Convolve over height and width, as PyTorch does: the weight is not reversed.
 
     Parameters
     ----------
@@ -267,7 +289,10 @@ def _convolution(
     dilation: Any,
     groups: int,
 ) -> Any:
-    """One matrix product for each group: (out, in * size) by (in * size, batch * positions)."""
+    """Convolve by one matrix product for each group.
+
+    It is one of (out, in * size) by (in * size, batch * positions).
+    """
     layout = ("length",) if k == 1 else ("height", "width")
     x, weight = operand(x, name), operand(weight, f"{name}: weight")
     bias = None if bias is None else operand(bias, f"{name}: bias")
@@ -317,7 +342,7 @@ def _border(name: str, k: int, x: Any, padding: Any, value: float = 0.0) -> Any:
 
 
 def _fitting(name: str, x: Any, padded: Any, **settings: Any) -> Any:
-    """Windows of x after padding.
+    """Return the windows of x after padding.
 
     An error names the operation that was called and the shape that it was given.
     """
@@ -330,11 +355,11 @@ def _fitting(name: str, x: Any, padded: Any, **settings: Any) -> Any:
     return windows(padded, **settings)
 
 
-# --- pooling ----------------------------------------------------------------------------------------------------------------
+# --- pooling ------------------------------------------------------------------------------------
 
 
 def max_pool1d(x: Any, size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1) -> Any:
-    """The largest element of each window along the last axis.
+    """Return the largest element of each window along the last axis.
 
     Of several, the first gets the gradient, as in PyTorch.
 
@@ -357,14 +382,17 @@ def max_pool1d(x: Any, size: Any, stride: Any = None, padding: Any = 0, dilation
 
 
 def max_pool2d(x: Any, size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1) -> Any:
-    """The largest element of each window over height and width: `max_pool1d` on (batch, channels, height, width); settings may be pairs."""
+    """Return the largest element of each window over height and width.
+
+    It is `max_pool1d` on (batch, channels, height, width); settings may be pairs.
+    """
     return _max_pool("max_pool2d", 2, x, size, stride, padding, dilation)
 
 
 def avg_pool1d(
     x: Any, size: Any, stride: Any = None, padding: Any = 0, count_include_pad: bool = True
 ) -> Any:
-    """The mean of each window along the last axis.
+    """Return the mean of each window along the last axis.
 
     Parameters
     ----------
@@ -388,14 +416,17 @@ def avg_pool1d(
 def avg_pool2d(
     x: Any, size: Any, stride: Any = None, padding: Any = 0, count_include_pad: bool = True
 ) -> Any:
-    """The mean of each window over height and width: `avg_pool1d` on (batch, channels, height, width); settings may be pairs."""
+    """Return the mean of each window over height and width.
+
+    It is `avg_pool1d` on (batch, channels, height, width); settings may be pairs.
+    """
     return _avg_pool("avg_pool2d", 2, x, size, stride, padding, count_include_pad)
 
 
 def _pools(
     name: str, k: int, x: Any, size: Any, stride: Any, padding: Any, dilation: Any, border: float
 ) -> tuple[Any, tuple[int, ...]]:
-    """Windows of x with all elements of each on the last axis; also their size."""
+    """Return the windows of x, with all elements of each on the last axis, and their size."""
     x = operand(x, name)
     if x.ndim != k + 2:
         axes = "length" if k == 1 else "height, width"

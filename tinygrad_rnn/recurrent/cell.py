@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import ast
-import functools
+import copy
 import inspect
-import re
-import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import CodeType
 from typing import Any
 
@@ -18,8 +15,8 @@ from ..core.record import describe
 from ..core.tape import Where, at_step, caller, context
 from ..core.tensor import Tensor
 from ..core.tree import flatten, leaves, pairs, tree_map
-from ..kernels import runtime
 from ..module import Module, Parameter
+from .names import Names, names_in
 from .products import entered, multiplied, shown, wrappers
 
 
@@ -37,7 +34,7 @@ class Cell(Module):
     input_size : int or None
         Features of x; where it is set, calling the cell checks it.
     hidden_size : int
-        From which the default `initial_state` is made.
+        The number of units; the default `initial_state` has so many features.
     output_size : int
         Features of the output; to be set only where they are not `hidden_size`.
     bookkeeping : tuple of str
@@ -82,7 +79,7 @@ class Cell(Module):
     joined: tuple[str, ...] = ()
 
     def initial_state(self, batch_size: int) -> Any:
-        """The state before the first step; by default zeros of shape (batch_size, hidden_size)."""
+        """Return the state before the first step: by default zeros (batch_size, hidden_size)."""
         if not hasattr(self, "hidden_size"):
             raise TinygradError(
                 f"{type(self).__name__} has no hidden_size; set it, or define initial_state(batch_size)"
@@ -90,13 +87,13 @@ class Cell(Module):
         return self.zeros(batch_size, self.hidden_size)
 
     def zeros(self, *shape: int) -> Tensor:
-        """Zeros in the dtype of the cell's parameters."""
+        """Return zeros of a shape in the dtype of the cell's parameters."""
         return Tensor(np.zeros(shape, dtype_of(self) or np.float32))
 
     def example_input(self, batch_size: int) -> Any:
-        """Zeros as one step of input, from which wrappers learn the sizes of products.
+        """Return zeros as one step of input, from which wrappers learn the sizes of products.
 
-        To be defined by cells of other inputs.
+        By default they have shape (batch_size, input_size); a cell of other inputs defines its own.
         """
         if self.input_size is None:
             raise TinygradError(
@@ -104,7 +101,7 @@ class Cell(Module):
             )
         return self.zeros(batch_size, self.input_size)
 
-    # --- what wrappers act on ---------------------------------------------------------------------------------------------------
+    # --- what wrappers act on ---------------------------------------------------------------------
 
     def from_input(
         self,
@@ -114,17 +111,25 @@ class Cell(Module):
         *,
         cuts: tuple[int, ...] = (),
     ) -> Any:
-        """The product of the input with weights, ``x @ weight.T``, which `nn.RecurrentLayerNorm` and `nn.RecurrentBatchNorm` normalise.
+        """Return the product of the input with weights, ``x @ weight.T``.
+
+        `nn.RecurrentLayerNorm` and `nn.RecurrentBatchNorm` normalise it.
 
         Parameters
         ----------
-        x : Tensor
-        weight : Tensor, shape (features, columns of x)
+        x : Tensor, shape (batch, columns)
+            The input, or what is made of it.
+        weight : Tensor, shape (features, columns)
+            The weights.
         product : callable, optional
             ``product(x, weight)``, for another product than ``x @ weight.T``.
         cuts : tuple of int
             Features at which layer normalisation begins anew; by default all features of the
             product are normalised together.
+
+        Returns
+        -------
+        Tensor, shape (batch, features)
         """
         return multiplied(self, "input", "", x, weight, product, cuts)
 
@@ -137,7 +142,7 @@ class Cell(Module):
         name: str | None = "",
         cuts: tuple[int, ...] = (),
     ) -> Any:
-        """The product of (part of) the state with recurrent weights, ``h @ weight.T``.
+        """Return the product of the state, or a part of it, with weights, ``h @ weight.T``.
 
         `nn.VariationalDropout` masks h here and nowhere else, `nn.RecurrentLayerNorm` and
         `nn.RecurrentBatchNorm` normalise the product; what is carried from step to step past this
@@ -145,10 +150,11 @@ class Cell(Module):
 
         Parameters
         ----------
-        h : Tensor, or tuple of Tensor
+        h : Tensor, or tuple of Tensor, shape (batch, columns)
             A component of the state, or what is made of it element by element, such as r * h.
             Several parts of one complex number get one mask.
-        weight : Tensor, shape (features, columns of h)
+        weight : Tensor, shape (features, columns)
+            The weights.
         product : callable, optional
             ``product(h, weight)``, for another product than ``h @ weight.T``.
         name : str or None
@@ -160,18 +166,25 @@ class Cell(Module):
             made of the product of one, so it is not masked again.
         cuts : tuple of int
             As in `from_input`.
+
+        Returns
+        -------
+        Tensor, shape (batch, features)
         """
         return multiplied(self, "state", name, h, weight, product, cuts)
 
     def to_output(self, c: Any) -> Any:
-        """The carried memory where the output is made of it, as c in ``h = o * tanh(c)``.
+        """Return the carried memory where the output is made of it, as c in ``h = o * tanh(c)``.
 
         Normalising wrappers normalise it there alone.
         """
         return shown("output", c)
 
     def mask_places(self, state: Any) -> list[int]:
-        """For each component of a state the number of its mask, or -1 where it is bookkeeping and never masked."""
+        """Return the number of the mask of each component of a state.
+
+        It is -1 for bookkeeping, which is never masked.
+        """
         names = component_names(self, state).short
         bookkeeping, joined = (
             (given,) if isinstance(given, str) else tuple(given)
@@ -192,8 +205,17 @@ class Cell(Module):
             for k, (name, s) in enumerate(zip(names, leaves(state), strict=True))
         ]
 
+    def with_parameters(self, parameters: Mapping[str, Tensor]) -> Cell:
+        """Return a copy of the cell with these tensors in place of its own.
+
+        They are named as the attributes of the cell that they replace.
+        """
+        other = copy.copy(self)
+        vars(other).update(parameters)
+        return other
+
     def __call__(self, x: Any, state: Any = None) -> Any:
-        """One step; without a state from the first one."""
+        """Make one step from a state, by default from the first one."""
         self.check(x)
         first = x[0] if isinstance(x, tuple) and x else x
         if not getattr(first, "shape", ()):
@@ -226,7 +248,7 @@ class Cell(Module):
         return result
 
     def _forward(self, x: Any, state: Any) -> Any:
-        """`forward` with handles of its own; wrappers around it know of its state."""
+        """Call `forward` with handles of its own; the wrappers around it learn of its state."""
         if not wrappers():
             return self.forward(*own(x, state))
         given = own(x, state)
@@ -234,7 +256,7 @@ class Cell(Module):
             return self.forward(given.pop(0), given.pop())  # nothing here keeps them in use
 
     def _by_hand(self, x: Any, state: Any) -> Any:
-        """A step outside `unroll`.
+        """Make a step outside `unroll`.
 
         Its number is one more than that of the step which made the state.
         """
@@ -268,9 +290,9 @@ class Cell(Module):
 
 
 def dtype_of(cell: Any) -> np.dtype[Any] | None:
-    """The dtype of a module's parameters, or of the floating tensors that stand in their places.
+    """Return the dtype of a module's parameters, or of the floating tensors in their places.
 
-    None without any, or for a function.
+    It is None for a module without any, and for a function.
     """
     if not isinstance(cell, Module):
         return None
@@ -284,7 +306,7 @@ def dtype_of(cell: Any) -> np.dtype[Any] | None:
 
 
 class CompiledCell(Cell):
-    """A cell that runs whole sequences in its own way; see `tinygrad_rnn.compiler`.
+    """A cell that runs whole sequences in its own way; `tinygrad_rnn.compiler` makes such cells.
 
     Attributes
     ----------
@@ -296,7 +318,7 @@ class CompiledCell(Cell):
 
     plain: Any
 
-    def steps(
+    def run_steps(
         self,
         sequence: Any,
         parts: Any,
@@ -307,34 +329,39 @@ class CompiledCell(Cell):
         all_states: bool,
         offset: int,
     ) -> Any:
-        """Steps `start` to `stop` of a sequence, as `Sequence.steps`."""
+        """Run steps `start` to `stop` of a sequence, in place of `Sequence.steps`."""
         raise NotImplementedError
 
 
-def compiled(cell: Cell) -> Cell:
-    """A cell that runs whole sequences compiled where that can be, and has the attributes of this one; without a compiler, this one.
+# It compiles a cell. The compiler is above this floor: the face of the package puts a function here
+# that loads it.
+compile_cell: Callable[[Cell], Cell] | None = None
 
-    The compiler is above this floor, and is loaded here when it is first needed.
+
+def compiled(cell: Cell) -> Cell:
+    """Return a cell with the attributes of this one that runs whole sequences compiled.
+
+    Where there is no compiler, that is the cell itself.
     """
-    return cell if runtime.compile_cell is None else runtime.compile_cell(cell)
+    return cell if compile_cell is None else compile_cell(cell)
 
 
 def plain_of(cell: Any) -> Any:
-    """The cell that a compiled one was made of; others as they are."""
+    """Return the cell that a compiled one was made of; any other cell is returned as it is."""
     return cell.plain if isinstance(cell, CompiledCell) else cell
 
 
 def name_of(cell: Any) -> str:
-    """How messages, tables and pictures call a cell.
+    """Return what messages, tables and pictures call a cell.
 
-    Its `name`, the function's name, or its class.
+    That is its `name`, or else the name of a function, or of its class.
     """
     cell = plain_of(cell)
     return getattr(cell, "name", None) or getattr(cell, "__name__", None) or type(cell).__name__
 
 
 def no_cell(found: Any) -> str:
-    """What was given in place of a cell, for messages."""
+    """Describe what was given in place of a cell, for messages."""
     if isinstance(found, type):
         return f"the class {found.__name__}; make one: {found.__name__}(...)"
     if isinstance(found, Module) and not isinstance(found, Cell):
@@ -343,7 +370,7 @@ def no_cell(found: Any) -> str:
 
 
 def way_to_cell(layer: Module) -> str:
-    """What can be used in place of a module that is no cell, for messages."""
+    """Say what can be used in place of a module that is no cell, for messages."""
     step = getattr(layer, "cell", None)
     if not callable(step) or isinstance(step, Module):
         return "which is no cell: a module that makes one step is one if its class is derived from tg.Cell"
@@ -352,12 +379,12 @@ def way_to_cell(layer: Module) -> str:
 
 
 def returned(result: Any) -> str:
-    """What a cell gave back in place of a pair, for messages."""
+    """Describe what a cell returned in place of a pair, for messages."""
     return f"a tuple of {len(result)}" if isinstance(result, tuple) else type(result).__name__
 
 
 def own(*trees: Any) -> list[Any]:
-    """Nests with tensors of a step's own.
+    """Return trees with handles of a step's own.
 
     What the step writes to them does not change those of the caller.
     """
@@ -370,10 +397,7 @@ def own(*trees: Any) -> list[Any]:
 
 
 def name_state(cell: Any, state: Any, t: int) -> None:
-    """Name the components for pictures and messages, such as h_20.
-
-    The state when t steps have been made.
-    """
+    """Name the components of the state after t steps for pictures and messages, such as h_20."""
     components = leaves(state)
     if any(isinstance(s, Tensor) and s.name is None for s in components):
         for s, name in zip(components, component_names(cell, state).short, strict=True):
@@ -382,9 +406,24 @@ def name_state(cell: Any, state: Any, t: int) -> None:
 
 
 def check_first_state(cell: Any, state: Any, batch: int, head: str, one_row: bool = False) -> None:
-    """Raise a ShapeError or DtypeError if a given first state differs from the cell's own in structure, shape or dtype.
+    """Raise an error if a given first state has another structure, shape or dtype than the cell's.
 
-    With `one_row` a component may have a batch axis of 1.
+    Parameters
+    ----------
+    cell : Cell or callable
+        The cell that is to begin with it.
+    state : tree of tensors
+        The given state.
+    batch : int
+        The size of the batch.
+    head : str
+        How the message begins.
+    one_row : bool
+        Whether a component may have a batch axis of 1.
+
+    Raises
+    ------
+    ShapeError, DtypeError
     """
     cell = plain_of(cell)
     if type(cell).initial_state is Cell.initial_state and not hasattr(cell, "hidden_size"):
@@ -416,7 +455,13 @@ def check_first_state(cell: Any, state: Any, batch: int, head: str, one_row: boo
 
 
 def matched(cell: Any, before: Any, after: Any, head: str) -> list[tuple[Any, Any]]:
-    """Corresponding components of two states; a ShapeError names them as the cell does."""
+    """Return the corresponding components of two states.
+
+    Raises
+    ------
+    ShapeError
+        If they do not correspond; it names the components as the cell does.
+    """
     try:
         return pairs(before, after, head)
     except ShapeError:
@@ -427,68 +472,19 @@ def matched(cell: Any, before: Any, after: Any, head: str) -> list[tuple[Any, An
         raise ShapeError(f"{head}: expected the components {expected}; found {found}") from None
 
 
-class Names(list[str]):
-    """The names of a state's components, in order; `root` is the name of the whole, `short` their last parts; `given` is that of the cell's input."""
-
-    root = "state"
-    given = "x"
-
-    @functools.cached_property
-    def short(self) -> list[str]:
-        """Such as "c" for state.c and for state['c']."""
-        return [
-            (re.findall(r"[^\W\d]\w*", name.removeprefix(self.root)) or [name])[-1] for name in self
-        ]
-
-
 def component_names(cell: Callable[..., Any], state: Any) -> Names:
-    """What the user's own code calls the components of a state.
+    """Return what the user's own code calls the components of a state.
 
-    The second parameter of the cell names the whole. A component of a dict or named tuple has its
-    key or field; one of a plain tuple the variable into which the cell unpacks it (``h, c =
-    state``), if its source can be read.
+    The second parameter of the cell names the whole. A component of a dict or named tuple is called
+    by its key or field; one of a plain tuple by the variable into which the cell unpacks it (``h, c
+    = state``), if its source can be read.
     """
     cell = plain_of(cell)
     function: Any = inspect.unwrap(cell.forward if isinstance(cell, Module) else cell)
     code: CodeType | None = getattr(getattr(function, "__func__", function), "__code__", None)
-    return _names(
+    return names_in(
         code,
         hasattr(function, "__func__"),
         type(state) in (tuple, list),
         tuple([path for path, _ in flatten(state)]),
     )
-
-
-@functools.lru_cache(maxsize=1024)
-def _names(code: CodeType | None, method: bool, plain: bool, paths: tuple[str, ...]) -> Names:
-    own = code.co_varnames[method : code.co_argcount] if code else ()
-    names = Names()
-    names.given = own[0] if own else "x"
-    names.root = own[1] if len(own) > 1 else "state"
-    unpacked = _unpacked(code, names.root) if code and plain else None
-    for path in paths:
-        top, _, rest = path[1:].partition("]")
-        if unpacked and top.isdigit() and int(top) < len(unpacked) and path.startswith("["):
-            names.append(f"{unpacked[int(top)]}{rest}")
-        else:
-            names.append(f"{names.root}{path}")
-    return names
-
-
-@functools.lru_cache(maxsize=1024)
-def _unpacked(code: CodeType, root: str) -> list[str] | None:
-    """The variables of ``a, b = root`` in the source of a function."""
-    try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(code)))
-    except (OSError, TypeError, SyntaxError):
-        return None
-    for node in ast.walk(tree):
-        if (
-            isinstance(node, ast.Assign)
-            and isinstance(node.value, ast.Name)
-            and node.value.id == root
-        ):
-            target = node.targets[0]
-            if isinstance(target, ast.Tuple) and all(isinstance(e, ast.Name) for e in target.elts):
-                return [e.id for e in target.elts if isinstance(e, ast.Name)]
-    return None

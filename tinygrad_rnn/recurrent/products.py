@@ -1,10 +1,9 @@
-"""The products of a step with the weights of its cell, which wrappers of the cell change.
+"""The products of a step with the weights of its cell, and how wrappers of the cell change them.
 
-They drop operands, or normalise results.
-
-A cell writes ``self.from_input(x, W)``, ``self.from_state(h, U)`` and ``self.to_output(c)`` (see
-`Cell`). Without a wrapper these are ``x @ W.T``, ``h @ U.T`` and ``c``. A wrapper that is to act
-there makes the step of its cell within `around`.
+A wrapper may drop elements of an operand, or normalise a result. A cell writes ``self.from_input(x,
+W)``, ``self.from_state(h, U)`` and ``self.to_output(c)`` (see `Cell`). Without a wrapper these are
+``x @ W.T``, ``h @ U.T`` and ``c``. A wrapper that is to act there makes the step of its cell within
+`around`.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from ..core.errors import TinygradError
 from ..core.tape import Where, at_step, caller, no_grad, setting
 from ..core.tensor import Tensor
 from ..core.tree import leaves, tree_map, unflatten
-from .outside import KEY
+from .context import SequenceContext
 
 
 class UnclearOperand(TinygradError):
@@ -32,27 +31,43 @@ class Around:
     """What a wrapper does while the cell inside it makes a step; this one does nothing."""
 
     def enter(self, owner: Any, state: Any) -> None:
-        """A cell begins a step within this one, from `state`."""
+        """Note that a cell, `owner`, begins a step within this one, from `state`."""
 
     def leave(self) -> None:
-        """The step that began last has ended."""
+        """Note that the step which began last has ended."""
 
     def operand(self, owner: Any, name: str, value: Any, original: Any) -> Any:
-        """What takes the place of an operand of recurrent weights in the step of `owner`: `value`, which other wrappers made of `original`.
+        """Return what takes the place of an operand of recurrent weights.
 
-        `name` is what the cell calls the component of its state, "" where it does not say.
+        Parameters
+        ----------
+        owner : Cell
+            The cell whose step it is.
+        name : str
+            What the cell calls the component of its state, "" where it does not say.
+        value : Tensor, or tuple of Tensor
+            What other wrappers made of the operand.
+        original : Tensor, or tuple of Tensor
+            The operand as the cell gave it.
         """
         return value
 
     def product(self, kind: str, value: Any, cuts: Sequence[int]) -> Any:
-        """What takes the place of a product with the input or the state, or of the memory that is shown: "input", "state", "output"."""
+        """Return what takes the place of a product, or of the memory that is shown.
+
+        Parameters
+        ----------
+        kind : {"input", "state", "output"}
+            A product with the input, one with the state, or the memory.
+        value : Tensor
+            What other wrappers made of it.
+        cuts : sequence of int
+            Features at which layer normalisation begins anew.
+        """
         return value
 
     def here(self) -> Around:
-        """One that begins where this one stands within the step.
-
-        For a part of the step that is run again.
-        """
+        """Return one that begins where this one stands, for a part of the step that runs again."""
         return self
 
 
@@ -62,9 +77,9 @@ wrappers = _around.get  # the outermost first
 
 @contextlib.contextmanager
 def around(*others: Around, only: bool = False) -> Iterator[None]:
-    """Within, products pass through `others` too, inside of those that are there.
+    """Let products pass through `others` too, inside of those that are there, within the block.
 
-    With `only` through no others.
+    With `only` they pass through no others.
     """
     token = _around.set(others if only else (*_around.get(), *others))
     try:
@@ -75,7 +90,7 @@ def around(*others: Around, only: bool = False) -> Iterator[None]:
 
 @contextlib.contextmanager
 def entered(owner: Any, state: Any) -> Iterator[None]:
-    """Within, `owner` makes a step from `state`, of which the wrappers around it know."""
+    """Let the wrappers know that `owner` makes a step from `state` within the block."""
     others = _around.get()
     for other in others:
         other.enter(owner, state)
@@ -87,7 +102,10 @@ def entered(owner: Any, state: Any) -> Iterator[None]:
 
 
 class Components:
-    """The components of the state from which a cell makes a step, by which its operands are recognised; it keeps none of the cell's tensors in use."""
+    """The components of the state from which a cell makes a step, to recognise its operands by.
+
+    None of the cell's tensors is kept in use.
+    """
 
     def __init__(self, state: Any) -> None:
         parts = leaves(state)
@@ -95,7 +113,10 @@ class Components:
         self.state = unflatten(state, [s.handle() if isinstance(s, Tensor) else s for s in parts])
 
     def part(self, value: Any) -> tuple[int, str] | None:
-        """The number of the component that a tensor is, through handles and views, and which part of it; None: it is none of them."""
+        """Return which component a tensor is, through handles and views, and which part of it.
+
+        It is None if the tensor is no component and no view of one.
+        """
         path: list[Any] = []
         reference, link = weakref.ref(value), getattr(value, "viewed", None)
         while True:
@@ -121,12 +142,12 @@ def _same(t: Any, kept: Tensor) -> bool:
 
 
 def rows(values: Any, weight: Any) -> Any:
-    """values @ weight.T: each row of the weight gives a feature."""
+    """Return values @ weight.T: each row of the weight gives a feature."""
     return values @ weight.T
 
 
 def scaled(values: Any, weight: Any) -> Any:
-    """weight * values: a weight for each feature, as a diagonal matrix."""
+    """Return weight * values: there is a weight for each feature, as in a diagonal matrix."""
     return weight * values
 
 
@@ -139,7 +160,7 @@ def multiplied(
     product: Callable[..., Any] | None,
     cuts: Sequence[int],
 ) -> Any:
-    """A product as the wrappers want it."""
+    """Return a product of a cell as the wrappers around it want it; see `Cell.from_state`."""
     others, original = _around.get(), value
     if kind == "state" and name is not None:
         for other in others:
@@ -152,7 +173,7 @@ def multiplied(
 
 
 def shown(kind: str, value: Any, cuts: Sequence[int] = ()) -> Any:
-    """A product, or a memory, as the wrappers want it."""
+    """Return a product, or a memory, of a cell as the wrappers around it want it."""
     for other in reversed(_around.get()):
         value = other.product(kind, value, cuts)
     return value
@@ -161,7 +182,14 @@ def shown(kind: str, value: Any, cuts: Sequence[int] = ()) -> Any:
 class Product(NamedTuple):
     """What a step of a cell multiplies or shows.
 
-    Its kind, its value for a batch of 2, and where it is cut for normalisation.
+    Attributes
+    ----------
+    kind : {"input", "state", "output"}
+        See `Around.product`.
+    value : Tensor, or tuple of Tensor
+        Its value for a batch of 2.
+    cuts : tuple of int
+        Where it is cut for normalisation.
     """
 
     kind: str
@@ -181,24 +209,21 @@ class _Noting(Around):
 
 
 class _Apart:
-    """The exchange of a step that is made to look at.
+    """The effects of a step that is only looked at: it gets ones for masks, and emits to nobody."""
 
-    It gets ones for masks, and leaves nothing.
-    """
-
-    def take(self, make: Any, shape: tuple[int, ...], dtype: Any, per: str) -> Any:
+    def draw(self, make: Any, shape: tuple[int, ...], dtype: Any, per: str) -> Any:
         return np.ones(shape, dtype)
 
-    def leave(self, keep: Any, values: Any, batch: int) -> None:
+    def emit(self, receive: Any, values: Any, batch: int) -> None:
         pass
 
 
 def products_of(cell: Any, name: str, x: Any, state: Any) -> list[Product]:
-    """The products of one step, in their order; the step draws no masks and moves no statistics."""
+    """Return the products of a step in their order; it draws no masks and moves no statistics."""
     noting = _Noting()
     with (
         no_grad(),
-        setting(sequence={KEY: _Apart()}),
+        setting(sequence=SequenceContext(effects=_Apart())),
         at_step(0, name),
         around(noting, only=True),
         np.errstate(all="ignore"),

@@ -1,9 +1,10 @@
 """Whether a function that is run again does what it did at first.
 
-Backward of a stretch is of the function that ran. It is had by running the function again, so the
-second run has to do the same: the same operations on the same operands, with the same numbers,
-settings and constant arrays. `rows` writes these down for a run, a row for each operation; steps
-that do the same share their rows. Constants count by a checksum, so no array is kept for it.
+Backward of a segment has to be that of the function as it ran. The function is run again for it, so
+the second run has to do the same as the first: the same operations on the same operands, with the
+same numbers, settings and constant arrays. `rows` writes these down for a run, a row for each
+operation; steps that do the same share their rows. A constant array is compared by a checksum, so
+that it need not be kept.
 """
 
 from __future__ import annotations
@@ -20,30 +21,42 @@ from ..core.tape import Leaf, Node
 from ..core.tensor import Tensor
 from ..ops.custom import READS
 
-Row = tuple[Any, ...]  # primitive, operands, settings; of a function of the user's what it read
+# the primitive, its operands and settings; for a function of the user's also what it read
+Row = tuple[Any, ...]
+
+
+class Repeatable:
+    """Something that is run again in backward, such as a segment within a segment."""
+
+    def did(self) -> Any:
+        """Return what it did, to be compared with what another one did."""
+        raise NotImplementedError
 
 
 class Number(tuple[str, ...]):
-    """A Python number among the operands, as its type and text: -0.0 is not 0.0, and 1 not True."""
+    """A Python number among the operands, as its type and its text.
+
+    So -0.0 is not 0.0, and 1 is not True.
+    """
 
     __slots__ = ()
 
 
 class Constant(tuple[Any, ...]):
-    """An array: its shape, dtype and checksum, and of a single element its text."""
+    """An array, as its shape, dtype and checksum; if it has only one element, also as its text."""
 
     __slots__ = ()
 
 
 def rows(nodes: Sequence[Node], given: Sequence[Tensor], outside: Container[Node]) -> list[Row]:
-    """What was done: a row for each of some nodes in the order in which they were made.
+    """Return what a run did: a row for each operation, in the order in which they were made.
 
     Parameters
     ----------
     nodes : sequence of Node
-        Those of the run.
+        The operations of the run.
     given : sequence of Tensor
-        What the function was given; in the rows they are called by their place.
+        What the function was given; in the rows these are called by their place.
     outside : container of Node
         Nodes from before the run; in the rows they stand themselves.
     """
@@ -96,7 +109,17 @@ def _equal(one: dict[str, Any], two: dict[str, Any]) -> bool:
 def check_same(
     first: Sequence[Row], second: Sequence[Row], nodes: Sequence[Node], reads: str
 ) -> None:
-    """Raise a GraphError that says where a second run did something else than the first; `nodes` are those of the second."""
+    """Raise a GraphError that says where a second run did something else than the first.
+
+    Parameters
+    ----------
+    first, second : sequence of Row
+        The rows of both runs.
+    nodes : sequence of Node
+        The operations of the second run.
+    reads : str
+        What backward does, for the message.
+    """
     if first == second:
         return
     for one, two, node in zip(first, second, nodes, strict=False):
@@ -127,7 +150,7 @@ def _difference(one: Row, two: Row, node: Node) -> str:
             return f"operand {k} of {name}{place} was {_shown(a)} in the first run and {_shown(b)} in the second"
     for what, a, b in zip(node.params, one[2], two[2], strict=False):
         if a != b:
-            if what == "stretch":
+            if what == "segment":
                 return f"what ran inside {name}{place} was not the same in both runs"
             return f"'{what}' of {name}{place} was {_setting(a)} in the first run and {_setting(b)} in the second"
     return f"what the function of {name}{place} reads is not what it was in the first run"
@@ -153,7 +176,7 @@ def _shown(value: Any) -> str:
 
 
 def summary(array: Any) -> Constant:
-    """What stands for an array in a row."""
+    """Return what stands for an array in a row."""
     data = np.ascontiguousarray(array)
     text = repr(array.item()) if array.size == 1 else ""
     return Constant(
@@ -167,7 +190,7 @@ def summary(array: Any) -> Constant:
 
 
 def _frozen(value: Any) -> Any:
-    """A setting of an operation, to be compared."""
+    """Return a setting of an operation in a form that can be compared."""
     kind = type(value)
     if kind in (tuple, list):
         return tuple(map(_frozen, value))
@@ -175,6 +198,6 @@ def _frozen(value: Any) -> Any:
         return (slice, value.start, value.stop, value.step)
     if isinstance(value, np.ndarray):
         return summary(value)
-    if hasattr(value, "did"):  # a stretch inside the stretch
+    if isinstance(value, Repeatable):  # a segment inside the segment
         return value.did()
     return Number((kind.__name__, repr(value))) if kind is float else value

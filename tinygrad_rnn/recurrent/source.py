@@ -1,7 +1,4 @@
-"""Where in the user's source a node was made.
-
-The lines, the expression, and the variable that it was assigned to.
-"""
+"""Where in the user's source a node was made: lines, expression, and the variable on the left."""
 
 from __future__ import annotations
 
@@ -32,7 +29,7 @@ class Spot(NamedTuple):
         return os.path.basename(self.path)
 
     def text(self) -> str:
-        """The source there, in one line."""
+        """Return the source there, in one line."""
         first, last, start, stop = self.range
         lines = [linecache.getline(self.path, k).encode() for k in range(first, last + 1)]
         if not lines or not all(lines):
@@ -43,7 +40,7 @@ class Spot(NamedTuple):
 
 
 def spot_of(node: Node) -> Spot | None:
-    """Where a node was made; None for leaves, and where Python was run without positions."""
+    """Return where a node was made; None for leaves, and where Python was run without positions."""
     code, offset = node.origin[:2]
     if code is None:
         return None
@@ -58,10 +55,10 @@ def _positions(code: CodeType) -> list[tuple[int | None, ...]]:
 
 
 def variables(nodes: Sequence[Node]) -> dict[Node, str]:
-    """The variables that nodes were assigned to, as ``z`` for what ``z = x * y`` made.
+    """Return the variables that nodes were assigned to, as ``z`` for what ``z = x * y`` made.
 
-    Of several operations that one expression made, as those inside a function of the engine, the
-    last is what the variable holds. Of ``i, f = tg.split(z, 2)`` each is one.
+    Where one expression made several operations, as inside a function of the engine, the variable
+    holds the last. The results of ``i, f = tg.split(z, 2)`` have a variable each.
     """
     found: dict[Node, str] = {}
     made = [n for n in nodes if n.primitive is not None]
@@ -83,7 +80,10 @@ def variables(nodes: Sequence[Node]) -> dict[Node, str]:
 
 
 def expressions(nodes: Sequence[Node]) -> set[Node]:
-    """The nodes whose value is that of the expression at their place in the source, and not of a part that a function computed in it."""
+    """Return the nodes that are the whole value of the expression at their place in the source.
+
+    Where a function computed parts of the value, the other nodes are such parts.
+    """
     found: set[Node] = set()
     for _, run in groupby((n for n in nodes if n.primitive is not None), key=lambda n: n.origin):
         group = list(run)
@@ -93,7 +93,7 @@ def expressions(nodes: Sequence[Node]) -> set[Node]:
 
 @functools.lru_cache(maxsize=256)
 def _targets(path: str) -> dict[Range, list[str]]:
-    """For each expression of a file that is assigned: the names on the left."""
+    """Return the names on the left of each expression of a file that is assigned."""
     found: dict[Range, list[str]] = {}
 
     def enter(place: ast.AST, target: ast.expr, value: ast.expr) -> None:
@@ -127,7 +127,7 @@ def _targets(path: str) -> dict[Range, list[str]]:
 
 @functools.lru_cache(maxsize=256)
 def syntax(path: str) -> ast.Module | None:
-    """The syntax tree of a file; None if its source cannot be had."""
+    """Return the syntax tree of a file, or None if its source cannot be had."""
     text = "".join(linecache.getlines(path))
     try:
         return ast.parse(text) if text else None

@@ -13,7 +13,8 @@ from ..core.tape import context, no_grad, setting
 from ..core.tensor import Tensor
 from ..core.tree import detach, leaves, tree_map
 from ..ops.shaping import concatenate
-from .unroll import Sequence, Step, draws_of_sequence
+from .context import SequenceContext, begin_sequence
+from .sequence import Sequence, Step
 
 
 class Window:
@@ -26,11 +27,11 @@ class Window:
     reach : int
         The first step of the graph; the state before it is a constant (unless it is the first state
         of the sequence).
-    ys : Tensor or nest
-        Outputs of the newest steps, shape (stop - start, batch, ...). Those before `reach` are
+    ys : Tensor, or tree of tensors
+        The outputs of the newest steps, shape (stop - start, batch, ...). Those before `reach` are
         constants.
-    state
-        After the last step, cut from the tape: what the next sequence may start from.
+    state : tree of tensors
+        The state after the last step, cut from the tape: what the next sequence may start from.
     """
 
     def __init__(
@@ -40,7 +41,9 @@ class Window:
         self._inputs = inputs
 
     def backward(self, loss: Tensor) -> None:
-        """Add the gradients of a loss of these `ys` to `.grad` of the parameters, also of those from which `xs` was computed.
+        """Add the gradients of a loss of these `ys` to `.grad` of the parameters.
+
+        The parameters from which `xs` was computed get theirs too.
 
         Raises
         ------
@@ -66,10 +69,9 @@ class Window:
 class _Inputs:
     """The parts of a sequence that was computed, by an embedding for example.
 
-    Windows read stand-ins, so that the graph below serves every window.
-
-    Inside ``with`` a backward pass may reach the stand-ins; at its end their gradients go on to
-    what the sequence was computed from.
+    Windows read stand-ins, so that the graph below serves every window. Inside ``with`` a backward
+    pass may reach the stand-ins; at its end their gradients go on to what the sequence was computed
+    from.
     """
 
     def __init__(self, parts: tuple[Tensor, ...]) -> None:
@@ -114,9 +116,7 @@ def tbptt(
     lengths: Any = None,
     resets: Any = None,
 ) -> Iterator[Window]:
-    """Truncated backpropagation through time.
-
-    Every `k1` steps a window whose gradients reach `k2` steps back.
+    """Truncated backpropagation: every `k1` steps a window whose gradients reach `k2` steps back.
 
     R. J. Williams and J. Peng, An efficient gradient-based algorithm for on-line training of
     recurrent network trajectories, Neural Computation 2 (1990): BPTT(h; h') with h = k2 and h' =
@@ -163,16 +163,16 @@ def tbptt(
                 f"tbptt: {name} must be a whole number of steps, at least 1; found {k!r}"
             )
     # random masks belong to the whole sequence, also where steps are run twice
-    draws = draws_of_sequence()
-    with setting(sequence=draws):
+    shared = begin_sequence()
+    with setting(sequence=shared):
         sequence = Sequence(cell, xs, state, lengths, resets)
     inputs = _Inputs(sequence.parts)
     sequence.parts = inputs.parts
-    return _windows(sequence, int(k1), int(k2), draws, inputs)
+    return _windows(sequence, int(k1), int(k2), shared, inputs)
 
 
 def _windows(
-    sequence: Sequence, k1: int, k2: int, draws: dict[Any, Any], inputs: _Inputs
+    sequence: Sequence, k1: int, k2: int, shared: SequenceContext, inputs: _Inputs
 ) -> Iterator[Window]:
     known = {0: sequence.first}  # states by the step that they enter
     learnt = any(isinstance(s, Tensor) and s.requires_grad for s in leaves(sequence.first))
@@ -180,7 +180,7 @@ def _windows(
         stop = min(start + k1, sequence.T)
         reach = max(0, stop - k2)
         after = max(0, min(stop + k1, sequence.T) - k2)  # where the next window's graph will begin
-        with setting(sequence=draws):
+        with setting(sequence=shared):
             if learnt:
                 sequence.first = sequence.first_state(sequence.parts[0])
                 known = {step: sequence.first if step == 0 else s for step, s in known.items()}
@@ -193,7 +193,7 @@ def _windows(
             cuts = sorted({reach, stop, *(step for step in (after, start) if reach < step < stop)})
             known = {reach: state}  # a constant, unless it is the first state of the sequence
             for a, b in itertools.pairwise(cuts):
-                draws["again"] = b <= start
+                shared.rerun = b <= start
                 ys, _, state = sequence.steps(sequence.parts, state, a, b)
                 known[b] = detach(state)
                 if b > start:
@@ -211,5 +211,5 @@ def _windows(
 
 
 def _since(step: int, ys: Any) -> Any:
-    """Outputs from a step on; all if it is before them."""
+    """Return the outputs from a step on; all of them if it is before the first."""
     return tree_map(lambda y: y[max(step, 0) :], ys)

@@ -1,1 +1,1 @@
-"""Corpus, baselines, training and the report of a training run."""
+"""Training programs: corpus, baselines, the character model, its report, and the tasks."""

@@ -68,19 +68,19 @@ class CharacterModel(Protocol):
     """What every baseline can do."""
 
     def distribution(self, context: Sequence[int]) -> FloatArray:
-        """Give the probability of each symbol after `context`; float64 of shape (size,), sum 1."""
+        """Return the probability of each symbol after `context`, shape (size,), with sum 1."""
         ...
 
     def bits(self, ids: npt.ArrayLike) -> FloatArray:
-        """Give ``-log2 p`` of each of ``ids[1:]`` from the ids before it.
+        """Return ``-log2 p`` of each of ``ids[1:]`` from the ids before it.
 
-        Float64 of shape (len(ids) - 1,).
+        The result is float64 of shape (len(ids) - 1,).
         """
         ...
 
 
 class Uniform:
-    """Every symbol is equally likely.
+    """The model in which every symbol is equally likely.
 
     Parameters
     ----------
@@ -92,16 +92,18 @@ class Uniform:
         self.size = _checked_size(size)
 
     def distribution(self, context: Sequence[int]) -> FloatArray:
-        """Give 1 / size for each symbol; float64 of shape (size,)."""
+        """Return 1 / size for each symbol, float64 of shape (size,)."""
         return np.full(self.size, 1.0 / self.size)
 
     def bits(self, ids: npt.ArrayLike) -> FloatArray:
-        """Give log2(size) for each of ``ids[1:]``; float64 of shape (len(ids) - 1,)."""
+        """Return log2(size) for each of ``ids[1:]``, float64 of shape (len(ids) - 1,)."""
         return np.full(len(_checked_ids(ids, self.size)) - 1, math.log2(self.size))
 
 
 class Unigram:
-    """Symbols by their frequency, one added to each count; the context is not looked at.
+    """The model of symbols by their frequency, one added to each count.
+
+    The context is not looked at.
 
     Parameters
     ----------
@@ -117,11 +119,11 @@ class Unigram:
         self._probability: FloatArray = (counts + 1.0) / (counts.sum() + size)
 
     def distribution(self, context: Sequence[int]) -> FloatArray:
-        """Give the probability of each symbol; float64 of shape (size,)."""
+        """Return the probability of each symbol, float64 of shape (size,)."""
         return self._probability.copy()
 
     def bits(self, ids: npt.ArrayLike) -> FloatArray:
-        """Give ``-log2 p`` of each of ``ids[1:]``; float64 of shape (len(ids) - 1,)."""
+        """Return ``-log2 p`` of each of ``ids[1:]``, float64 of shape (len(ids) - 1,)."""
         result: FloatArray = -np.log2(self._probability[_checked_ids(ids, self.size)[1:]])
         return result
 
@@ -178,9 +180,9 @@ class KneserNey:
             self._levels.append(_level(keys, counts, size))
 
     def distribution(self, context: Sequence[int]) -> FloatArray:
-        """Give the probability of each symbol after `context`; float64 of shape (size,), sum 1.
+        """Return the probability of each symbol after `context`, shape (size,), with sum 1.
 
-        Only the last ``order - 1`` ids of the context count; it may be shorter.
+        Only the last ``order - 1`` ids of the context count. It may be shorter.
         """
         history = [int(i) for i in context]
         if any(not 0 <= i < self.size for i in history):
@@ -196,9 +198,9 @@ class KneserNey:
         return p
 
     def bits(self, ids: npt.ArrayLike) -> FloatArray:
-        """Give ``-log2 p`` of each of ``ids[1:]`` from the ids before it.
+        """Return ``-log2 p`` of each of ``ids[1:]`` from the ids before it.
 
-        Float64 of shape (len(ids) - 1,).
+        The result is float64 of shape (len(ids) - 1,).
         """
         array = _checked_ids(ids, self.size)
         p = np.full(len(array), 1.0 / self.size)
@@ -217,11 +219,11 @@ class Score:
     Attributes
     ----------
     name
-        Of the model.
+        What the model is called.
     bits
         Mean bits per character.
     characters
-        Number of characters the mean is over.
+        Number of characters that the mean is over.
     """
 
     name: str
@@ -239,7 +241,7 @@ def score_baselines(
     train
         Training ids, integers of shape (n,): the only text that is counted.
     held_out
-        Held-out ids, integers of shape (m,) with m at least 2.  ``held_out[1:]`` are scored.
+        Held-out ids, integers of shape (m,) with m at least 2. ``held_out[1:]`` are scored.
     size
         Number of symbols in the vocabulary.
     orders
@@ -269,12 +271,14 @@ def score_baselines(
 
 
 def _checked_size(size: int) -> int:
+    """Return a size, or raise an ArgumentError if it is none."""
     if size < 1:
         raise ArgumentError(f"the vocabulary must have at least 1 symbol, found {size}")
     return size
 
 
 def _checked_ids(ids: npt.ArrayLike, size: int) -> IntArray:
+    """Return ids as an int64 array, or raise an ArgumentError."""
     array = np.asarray(ids)
     if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer) or array.size == 0:
         raise ArgumentError(
@@ -288,9 +292,9 @@ def _checked_ids(ids: npt.ArrayLike, size: int) -> IntArray:
 
 
 def _keys(ids: IntArray, k: int, size: int) -> IntArray:
-    """Read each k-gram of `ids` as a number in base `size`.
+    """Return each k-gram of `ids` as a number in base `size`.
 
-    Shape (len(ids) - k + 1,), empty if there is none.
+    The shape is (len(ids) - k + 1,), empty if there is none.
     """
     count = max(len(ids) - k + 1, 0)
     keys = np.zeros(count, dtype=np.int64)
@@ -300,6 +304,7 @@ def _keys(ids: IntArray, k: int, size: int) -> IntArray:
 
 
 def _level(keys: IntArray, counts: npt.NDArray[np.intp], size: int) -> _Level:
+    """Return what the recursion needs of the k-grams of one order, from their counts."""
     discount = _discounts(counts)[np.minimum(counts, 3)]
     contexts, first, group = np.unique(keys // size, return_index=True, return_inverse=True)
     total = np.add.reduceat(counts, first)
@@ -308,7 +313,10 @@ def _level(keys: IntArray, counts: npt.NDArray[np.intp], size: int) -> _Level:
 
 
 def _discounts(counts: npt.NDArray[np.intp]) -> FloatArray:
-    """Estimate D(0) = 0, D(1), D(2), D(3 or more) from the counts of the seen grams; shape (4,)."""
+    """Estimate D(0) = 0, D(1), D(2) and D(3 or more) from the counts of the seen grams.
+
+    The result has shape (4,).
+    """
     n1, n2, n3, n4 = (int(np.count_nonzero(counts == i)) for i in (1, 2, 3, 4))
     y = n1 / (n1 + 2 * n2) if n1 and n2 else 0.5
     if n1 and n2 and n3 and n4:
@@ -319,12 +327,13 @@ def _discounts(counts: npt.NDArray[np.intp]) -> FloatArray:
 
 
 def _interpolate(level: _Level, keys: IntArray, size: int, lower: FloatArray) -> FloatArray:
-    """Give p_k of the grams `keys` from p_{k-1} of the same symbols; all of shape (n,)."""
+    """Return p_k of the grams `keys` from p_{k-1} of the same symbols; all of shape (n,)."""
     kept = _look_up(level.grams, level.kept, keys, 0.0)
     weight = _look_up(level.contexts, level.weight, keys // size, 1.0)
     return kept + weight * lower
 
 
 def _look_up(table: IntArray, values: FloatArray, keys: IntArray, default: float) -> FloatArray:
+    """Return the values of keys in a sorted table, or a default where there is none."""
     place = np.minimum(np.searchsorted(table, keys), len(table) - 1)
     return np.where(table[place] == keys, values[place], default)

@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 import time
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any, cast
@@ -14,21 +15,19 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
-__all__ = ["Meter", "clock", "console", "mute", "phase"]
+__all__ = ["Meter", "clock", "console", "mute", "phase", "printable", "say"]
 
 _EVERY = 5.0  # seconds between two lines where there is no terminal
-# columns beside the bar, and some for the ^C that a terminal writes: a full line would be broken by
-# it
+# Columns beside the bar, and some for the ^C that a terminal writes, which would break a full line.
 _WORDS = 64
 
 
 def console(**options: Any) -> Console:
-    """A rich console for standard output: plain text without a terminal or with NO_COLOR.
+    """Return a rich console for standard output.
 
-    Text such as ":x:" stays as it is.
-
-    What cannot be written (the reader of a pipe has gone, a full disk, a terminal that was closed)
-    is left out: the files of a run matter more.
+    It writes plain text where there is no terminal, or with NO_COLOR, and text such as ":x:" stays
+    as it is. What cannot be written (the reader of a pipe has gone, the disk is full, the terminal
+    was closed) is left out: the files of a run matter more.
     """
     from rich.console import Console
 
@@ -58,38 +57,56 @@ class _Lasting:
             yield
         except (OSError, ValueError):  # ValueError: it was closed
             mute(self._stream)
-            self._stream = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  (until the program ends)
+            # It stays open until the program ends.
+            self._stream = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
 
 def mute(stream: Any) -> None:
-    """Let a stream that cannot be written to lead nowhere, so that what is left in it is no error when the program ends."""
+    """Let a stream that cannot be written to lead nowhere.
+
+    So what is left in it is no error when the program ends.
+    """
     with contextlib.suppress(OSError, ValueError, AttributeError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
         os.close(nowhere)
 
 
+def say(screen: Console, words: str) -> None:
+    """Print a sentence as it is, on a terminal with line breaks of its own."""
+    screen.print(words, markup=False, soft_wrap=not screen.is_terminal)
+
+
+def printable(text: str) -> str:
+    """Return text for a terminal: what would control it becomes U+FFFD.
+
+    Joiners and spaces of all kinds stay.
+    """
+    hidden = ("Cc", "Cs")
+    return "".join(
+        "\N{REPLACEMENT CHARACTER}" if unicodedata.category(c) in hidden and c not in "\n\t" else c
+        for c in text
+    )
+
+
 def clock(seconds: float) -> str:
-    """A duration as minutes and seconds, or hours."""
+    """Return a duration as text: minutes and seconds, or hours too."""
     whole = round(seconds)
     hours, minutes = divmod(whole // 60, 60)
     return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
 
 
 def thousands(number: float) -> str:
-    """A number such as 950, 9.4k or 12.3k."""
+    """Return a number as text such as 950, 9.4k or 12.3k."""
     return f"{number / 1000:.1f}k" if number >= 1000 else f"{number:.0f}"
 
 
 @contextmanager
 def phase(screen: Console, text: str) -> Iterator[None]:
-    """Say what is being done.
-
-    With a spinner while it lasts, or a line where there is no terminal.
-    """
+    """Context: say what is being done, with a spinner while it lasts if there is a terminal."""
     if _animated(screen):
         with screen.status(text, spinner_style="default"):
             yield
@@ -99,6 +116,7 @@ def phase(screen: Console, text: str) -> Iterator[None]:
 
 
 def _animated(screen: Console) -> bool:
+    """Whether lines of a console can be written anew."""
     return screen.is_terminal and not screen.is_dumb_terminal
 
 
@@ -147,7 +165,18 @@ class Meter:
     ) -> None:
         """Show where training is.
 
-        Fraction of the budget, seconds so far, smoothed bits per character, characters per second.
+        Parameters
+        ----------
+        fraction
+            How much of the budget is used.
+        seconds
+            How long training has taken so far.
+        bits
+            The smoothed loss in bits per character.
+        speed
+            Characters per second.
+        last
+            Whether training has ended.
         """
         left = seconds * (1 - fraction) / fraction if fraction > 0 else 0.0
         if self.bar is not None:

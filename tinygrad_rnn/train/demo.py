@@ -1,22 +1,15 @@
-"""A training run from the text to the report.
-
-What ``tinygrad-rnn demo`` and ``tinygrad-rnn train`` do.
-"""
+"""A training run from the text to the report: what `tinygrad-rnn demo` and `train` do."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-import os
-import platform
 import shlex
 import time
-import unicodedata
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -26,109 +19,68 @@ from ..files import replace_file
 from ..kernels import blas
 from . import text
 from .baselines import Score, score_baselines
-from .characters import Checkpoint, DivergedError, Settings, Trainer, evaluate, sample, save_model
-from .chart import Series, line_chart, moving_average
-from .console import Meter, phase
-from .errors import UserError
+from .characters import evaluate, sample
+from .console import Meter, phase, say
+from .errors import DivergedError, UserError
 from .folder import CHECKPOINT, claimed, present, remove
 from .interrupt import Interrupted, Interrupts
-from .report import Row, headline, write_report
+from .memory import check_memory
+from .model_files import save_model
+from .options import Options
+from .report import write_report
+from .results import STREAMS, WARM_UP, Material, Results
+from .trainer import Checkpoint, Settings, Trainer
+from .vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["Options", "UserError", "run"]
+__all__ = ["run"]
 
 BUDGET = 70.0  # seconds of training; with the rest of a run about 80
-# characters of a text that the demo uses: counting n-grams in more takes too long
-LONGEST = 2_000_000
+LONGEST = 2_000_000  # characters that the demo uses: counting n-grams in more takes too long
 HELD_OUT = 100_000  # most characters held out; else a tenth
-# the last on all of the held-out text, those in the course of training on a sample of it
-EVALUATIONS = 10
+EVALUATIONS = 10  # the last on all of the held-out text, those before on a sample of it
 CONTEXT = 200  # characters that a sample goes on from
 SAVE_EVERY = 15.0  # seconds between two checkpoints
-STREAMS, WARM_UP = 32, 256  # of `evaluate`
 GRAPH_STEPS = 4  # of the picture
-
-_KNOWS = {
-    "uniform": "the alphabet",
-    "unigram": "how often each character comes",
-    "bigram": "the character before",
-    "trigram": "the two characters before",
-    "5-gram": "the four characters before",
-}
-
-
-@dataclass(frozen=True)
-class Options:
-    """What to run.
-
-    Attributes
-    ----------
-    out
-        Folder of the results.
-    command
-        "demo": with baselines, pictures and a report; "train": only the model and its loss.
-    text
-        UTF-8 file to learn from; None for the reference text of Python.
-    budget
-        Seconds of training; None for the default, or that of the run which is resumed.
-    steps
-        Number of training steps, in place of a budget.
-    resume
-        Go on from the checkpoint in `out`.
-    overwrite
-        Replace the run in `out`. Without either, a folder with a run in it is refused: no run
-        replaces what another made.
-    settings
-        Fields of `Settings` that differ from the defaults.
-    temperature, length
-        Of the sample.
-    threads
-        For matrix products; None for one, or what the environment says.
-    """
-
-    out: Path = Path("demo-run")
-    command: str = "demo"
-    text: Path | None = None
-    budget: float | None = None
-    steps: int | None = None
-    resume: bool = False
-    overwrite: bool = False
-    settings: dict[str, Any] = field(default_factory=dict)
-    temperature: float = 0.7
-    length: int = 600
-    threads: int | None = None
 
 
 def run(options: Options, screen: Console) -> int:
-    """Do a whole run, and give the exit code.
+    """Do a whole run, and return the exit code.
 
-    0, or 1 if training diverged, or 128 and the signal if it was stopped.
+    Returns
+    -------
+    int
+        0; 1 if training diverged; 128 and the signal if a signal stopped it.
 
     Raises
     ------
     UserError, TextError, CheckpointError, FormatError, OSError
-        For what the user can put right; the message is one line.
+        For what the user can put right. The message is one line.
     """
     with Interrupts() as interrupts, blas.threads(options.threads):
         return _Run(options, screen, interrupts).go()
 
 
 class _Run:
+    """One run: its options, what it has got so far, and its parts in their order."""
+
+    trainer: Trainer | None = None
+    material: Material
+
     def __init__(self, options: Options, screen: Console, interrupts: Interrupts) -> None:
         self.options, self.screen, self.interrupts = options, screen, interrupts
         self.checkpoint = options.out / CHECKPOINT
         self.started = time.perf_counter()
         self.seconds: dict[str, float] = {}
-        self.trainer: Trainer | None = None
-        self.files: dict[str, str] = {}
-        self.saved = True  # what the last attempt to write the checkpoint came to
+        self.files: dict[Path, str] = {}
+        self.saved = True  # whether the last attempt to write the checkpoint succeeded
         self.work = ExitStack()  # holds the folder
 
     @contextmanager
     def timed(self, name: str, words: str = "") -> Iterator[None]:
-        """Note how long a part takes, and say what is done."""
+        """Context: note how long a part takes, and say what is done."""
         start = time.perf_counter()
         try:
             if words:
@@ -140,7 +92,7 @@ class _Run:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
     def go(self) -> int:
-        """Run all parts; what stops them is reported here."""
+        """Run all parts, report what stops them, and return the exit code."""
         with self.work:
             try:
                 self.prepare()
@@ -162,7 +114,7 @@ class _Run:
                 raise
         return 0
 
-    # --- before ---------------------------------------------------------------------------------------------------------
+    # --- before -----------------------------------------------------------------------------------
 
     def prepare(self) -> None:
         """Read the text, and make the trainer or take it from the checkpoint."""
@@ -177,81 +129,25 @@ class _Run:
         if not options.resume:
             self.refuse_to_replace()
         found = self.read_checkpoint() if options.resume else None
-        about = {} if found is None else found.about
-        path = options.text or (Path(about["text"]) if about.get("text") else None)
-        if found is not None and options.text is None and path is not None and not path.exists():
-            raise UserError(
-                f"--resume: {path}, the text of this run, is no longer there; say where it is now with --text FILE"
-            )
-        self.budget, self.steps = options.budget, options.steps
-        if self.budget is None and self.steps is None:
-            self.budget, self.steps = about.get("budget", BUDGET), about.get("steps")
         with self.timed("text", "Reading the text"):
-            corpus = text.load(path)
-            if options.command == "demo" and len(corpus.text) > LONGEST:
-                self.say(
-                    f"{corpus.source} has {len(corpus.text):,} characters; the first {LONGEST:,} are used."
-                )
-                corpus = text.Corpus(corpus.text[:LONGEST], corpus.source)
-            if found is not None and about.get("sha256") != corpus.sha256:
-                raise UserError(
-                    f"--resume: {corpus.source} is not the text that {self.checkpoint} was trained on; give that with --text"
-                )
-            train, held = text.split(corpus.text, min(0.1, HELD_OUT / len(corpus.text)))
-            vocabulary = (
-                found.vocabulary
-                if found
-                else text.Vocabulary.from_text(train, 10 if len(train) >= 50_000 else 2)
-            )
-            ids, self.held, self.context = (
-                vocabulary.encode(train),
-                vocabulary.encode(held),
-                train[-CONTEXT:],
-            )
+            self.read_text(found)
         self.interrupts.check()
-        self.corpus = corpus
-        self.about = {
-            "text": None if path is None else str(path.absolute()),
-            "sha256": corpus.sha256,
-            "budget": self.budget,
-            "steps": self.steps,
-        }
-        settings = found.settings if found else _fitting(Settings(**options.settings), len(ids))
-        _check_memory(settings, len(vocabulary))
-        if found is None:
-            trainer = Trainer(ids, vocabulary, settings)
-            if not early:  # not made before it is known that the run can begin
-                options.out.mkdir(parents=True, exist_ok=True)
-                self.work.enter_context(claimed(options.out))
-                self.refuse_to_replace()  # another run may have begun and ended in the meantime
-            if options.overwrite:
-                remove(options.out)
-            self.trainer = trainer
-        else:
-            self.trainer = Trainer.resume(found, ids)
-        s, model = self.trainer.settings, self.trainer.model
-        self.say(
-            f"Text: {corpus.source}; {len(ids):,} characters to train on, {len(held):,} held out, {len(vocabulary)} symbols."
-        )
-        self.say(
-            f"Model: LSTM with {s.hidden} units, {model.size:,} parameters; windows of {s.batch} x {s.window} characters."
-        )
-        if found is not None:
-            self.say(
-                f"Resumed after step {self.trainer.steps:,}, {self.trainer.seconds:.0f} s of training."
-            )
+        self.make_trainer(found, early)
+        self.say_what_is_trained(resumed=found is not None)
         self.baselines: list[Score] = []
         if options.command == "demo":
             with self.timed("baselines", "Counting n-grams"):
-                orders = [n for n in (2, 3, 5) if len(vocabulary) ** n < 2**63]
-                self.baselines = score_baselines(ids, self.held, len(vocabulary), orders)
+                m, symbols = self.material, len(self.material.vocabulary)
+                orders = [n for n in (2, 3, 5) if symbols**n < 2**63]
+                self.baselines = score_baselines(m.ids, m.held, symbols, orders)
             self.interrupts.check()
+        assert self.trainer is not None
         with self.timed("kernels", "Compiling kernels (the first time only)"):
             self.trainer.prepare()
         self.interrupts.check()
 
     def read_checkpoint(self) -> Checkpoint:
-        """Read the checkpoint, with the settings that may change changed."""
+        """Read the checkpoint, with those settings changed that may change."""
         found = Checkpoint.read(self.checkpoint)
         for name, value in self.options.settings.items():
             before = getattr(found.settings, name)
@@ -263,8 +159,76 @@ class _Run:
             found, settings=dataclasses.replace(found.settings, **self.options.settings)
         )
 
+    def read_text(self, found: Checkpoint | None) -> None:
+        """Read the text of this run, or that of the run which is resumed, and its budget."""
+        options = self.options
+        about = {} if found is None else found.about
+        path = options.text or (Path(about["text"]) if about.get("text") else None)
+        if found is not None and options.text is None and path is not None and not path.exists():
+            raise UserError(
+                f"--resume: {path}, the text of this run, is no longer there; say where it is now with --text FILE"
+            )
+        self.budget, self.steps = options.budget, options.steps
+        if self.budget is None and self.steps is None:
+            self.budget, self.steps = about.get("budget", BUDGET), about.get("steps")
+        corpus = text.load(path)
+        if options.command == "demo" and len(corpus.text) > LONGEST:
+            self.say(
+                f"{corpus.source} has {len(corpus.text):,} characters; the first {LONGEST:,} are used."
+            )
+            corpus = text.Corpus(corpus.text[:LONGEST], corpus.source)
+        if found is not None and about.get("sha256") != corpus.sha256:
+            raise UserError(
+                f"--resume: {corpus.source} is not the text that {self.checkpoint} was trained on; give that with --text"
+            )
+        train, held = text.split(corpus.text, min(0.1, HELD_OUT / len(corpus.text)))
+        least = 10 if len(train) >= 50_000 else 2
+        vocabulary = found.vocabulary if found else Vocabulary.from_text(train, least)
+        self.material = Material(
+            corpus, vocabulary, vocabulary.encode(train), vocabulary.encode(held), train[-CONTEXT:]
+        )
+        self.about = {
+            "text": None if path is None else str(path.absolute()),
+            "sha256": corpus.sha256,
+            "budget": self.budget,
+            "steps": self.steps,
+        }
+
+    def make_trainer(self, found: Checkpoint | None, claimed_early: bool) -> None:
+        """Make the trainer, or take it from the checkpoint, and make the folder ready."""
+        options, material = self.options, self.material
+        if found is not None:
+            check_memory(found.settings, len(material.vocabulary))
+            self.trainer = Trainer.resume(found, material.ids)
+            return
+        settings = _fitting(Settings(**options.settings), len(material.ids))
+        check_memory(settings, len(material.vocabulary))
+        trainer = Trainer(material.ids, material.vocabulary, settings)
+        if not claimed_early:  # a folder is not made before it is known that the run can begin
+            options.out.mkdir(parents=True, exist_ok=True)
+            self.work.enter_context(claimed(options.out))
+            self.refuse_to_replace()  # another run may have begun and ended in the meantime
+        if options.overwrite:
+            remove(options.out)
+        self.trainer = trainer
+
+    def say_what_is_trained(self, *, resumed: bool) -> None:
+        """Say in two or three sentences what text and what model the run has."""
+        assert self.trainer is not None
+        m, s, model = self.material, self.trainer.settings, self.trainer.model
+        self.say(
+            f"Text: {m.corpus.source}; {len(m.ids):,} characters to train on, {len(m.held):,} held out, {len(m.vocabulary)} symbols."
+        )
+        self.say(
+            f"Model: LSTM with {s.hidden} units, {model.size:,} parameters; windows of {s.batch} x {s.window} characters."
+        )
+        if resumed:
+            self.say(
+                f"Resumed after step {self.trainer.steps:,}, {self.trainer.seconds:.0f} s of training."
+            )
+
     def refuse_to_replace(self) -> None:
-        """Raise a UserError if there is a run in the folder, unless its replacement was asked for."""
+        """Raise a UserError if there is a run in the folder that is not to be replaced."""
         there = present(self.options.out)
         if not there or self.options.overwrite:
             return
@@ -285,7 +249,7 @@ class _Run:
             f"{self.options.out} holds a run already ({about}); {go_on}name another folder with --out, or replace it by --overwrite"
         )
 
-    # --- training -------------------------------------------------------------------------------------------------------
+    # --- training ---------------------------------------------------------------------------------
 
     def train(self) -> None:
         """Train until the budget is used."""
@@ -317,13 +281,8 @@ class _Run:
                     self.save()
                 trainer.seconds = time.perf_counter() - start
             if trainer.steps:
-                meter.update(
-                    1.0,
-                    trainer.seconds,
-                    float(np.mean(trainer.losses[-50:])),
-                    trainer.speed,
-                    last=True,
-                )
+                bits = float(np.mean(trainer.losses[-50:]))
+                meter.update(1.0, trainer.seconds, bits, trainer.speed, last=True)
         self.seconds["training"] = trainer.seconds
         self.save()
         if not self.saved:
@@ -334,7 +293,7 @@ class _Run:
         assert self.trainer is not None
         scored = evaluate(
             self.trainer.model,
-            self.held,
+            self.material.held,
             streams=STREAMS,
             warm_up=64,
             each=256,
@@ -361,103 +320,86 @@ class _Run:
                     )
                 self.saved = False
 
-    # --- after ----------------------------------------------------------------------------------------------------------
+    # --- after ------------------------------------------------------------------------------------
 
     def finish(self) -> None:
-        """Score, draw, write and show."""
+        """Score the model, draw from it, and write and show the results."""
         assert self.trainer is not None
-        options, trainer, out = self.options, self.trainer, self.options.out
+        options, trainer = self.options, self.trainer
         if not trainer.steps:
             raise UserError("no step was trained; give a larger --budget")
-        with self.timed("scoring", "Scoring the held-out text"):
-            bits = float(
-                evaluate(
-                    trainer.model,
-                    self.held,
-                    streams=STREAMS,
-                    warm_up=WARM_UP,
-                    between=self.interrupts.check,
-                ).mean()
-            )
-        if not math.isfinite(bits):
-            raise DivergedError(
-                f"training diverged: the held-out text has a score of {bits}. Try a lower learning rate (--lr)."
-            )
-        rows = [Row(s.name, s.bits, note=_KNOWS.get(s.name, "")) for s in self.baselines]
-        rows.append(Row("LSTM", bits, ours=True, note="all the characters before"))
+        bits = self.score()
         path = self.file("model.safetensors", "the model, for `tinygrad-rnn sample`")
-        save_model(path, trainer.model, trainer.vocabulary, self.context)
+        save_model(path, trainer.model, trainer.vocabulary, self.material.context)
         with self.timed("sample"):
             drawn = sample(
                 trainer.model,
                 trainer.vocabulary,
                 options.length,
-                prompt=self.context,
+                prompt=self.material.context,
                 temperature=options.temperature,
                 rng=[trainer.settings.seed, 2],
                 between=self.interrupts.check,
             )
         self.interrupts.check()
-        loss_svg = self.draw_loss(bits)
-        replace_file(self.file("loss.svg", "the loss"), loss_svg)
+        results = Results(
+            trainer, self.material, self.baselines, bits, drawn, options.temperature, self.seconds
+        )
+        chart = results.chart()
+        replace_file(self.file("loss.svg", "the loss"), chart)
         graph = None
         if options.command == "demo":
             with self.timed("drawing", "Drawing the unrolled graph"):
-                graph = self.draw_graph(out / "unrolled.svg")
+                graph = self.draw_graph(options.out / "unrolled.svg")
             self.interrupts.check()
-        facts = self.facts(bits)
+        self.seconds["all"] = time.perf_counter() - self.started
+        facts = results.facts()
         if options.command == "demo":
             write_report(
                 self.file("report.html", "all of it on one page"),
                 title="A character LSTM in tinygrad_rnn",
-                table=rows,
+                table=results.rows(),
                 sample=drawn,
-                loss_svg=loss_svg,
+                loss_svg=chart,
                 graph_svg=graph,
                 facts=facts,
             )
-        self.show(rows, drawn, facts)
+        results.show(self.screen, facts, self.files)
+
+    def score(self) -> float:
+        """Return the bits per character of the model on the held-out text."""
+        assert self.trainer is not None
+        with self.timed("scoring", "Scoring the held-out text"):
+            scored = evaluate(
+                self.trainer.model,
+                self.material.held,
+                streams=STREAMS,
+                warm_up=WARM_UP,
+                between=self.interrupts.check,
+            )
+        bits = float(scored.mean())
+        if not math.isfinite(bits):
+            raise DivergedError(
+                f"training diverged: the held-out text has a score of {bits}. Try a lower learning rate (--lr)."
+            )
+        return bits
 
     def file(self, name: str, about: str) -> Path:
-        """A file of the results."""
-        self.files[name] = about
-        return self.options.out / name
-
-    def draw_loss(self, bits: float) -> str:
-        """The chart.
-
-        Loss by characters read, the held-out scores, the baselines as dashed lines.
-        """
-        assert self.trainer is not None
-        trainer = self.trainer
-        read = np.arange(1, trainer.steps + 1) * trainer.characters_per_step / 1e6
-        losses = np.array(trainer.losses)
-        smooth = moving_average(losses, max(5, trainer.steps // 40))
-        scores = [(0, math.nan), *trainer.scores, (trainer.steps, bits)]
-        return line_chart(
-            [
-                Series("training", read, smooth),
-                Series("training", read, losses, faint=True),
-                Series(
-                    "held out",
-                    [n * trainer.characters_per_step / 1e6 for n, _ in scores],
-                    [b for _, b in scores],
-                    markers=True,
-                ),
-            ],
-            x_label="million characters read",
-            y_label="bits per character",
-            title="",
-            references=[(s.name, s.bits) for s in self.baselines if s.name != "uniform"],
-        )
+        """Return the path of a file of the results, and note what is in it."""
+        path = self.options.out / name
+        self.files[path] = about
+        return path
 
     def draw_graph(self, path: Path) -> str | None:
         """Draw the tape of the trained model over a few characters.
 
-        None (and a word about it) where that cannot be done.
+        Returns
+        -------
+        str or None
+            The picture as SVG; None, after a word about it, where it cannot be drawn.
         """
         assert self.trainer is not None
-        ids = self.held[: GRAPH_STEPS + 1, None]
+        ids = self.material.held[: GRAPH_STEPS + 1, None]
         with eager():  # the picture shows the steps
             loss, _ = self.trainer.loss(ids[:-1], ids[1:])
         try:
@@ -471,97 +413,10 @@ class _Run:
         self.file("unrolled.svg", f"the model unrolled over {GRAPH_STEPS} steps")
         return svg
 
-    def facts(self, bits: float) -> dict[str, object]:
-        """What is worth knowing of the run, in order."""
-        assert self.trainer is not None
-        t, s = self.trainer, self.trainer.settings
-        seconds = {**self.seconds, "all": time.perf_counter() - self.started}
-        parts = {
-            "kernels": "compiling",
-            "scoring": "scoring",
-            "drawing": "drawing",
-            "all": "in all",
-        }
-        return {
-            "Text": self.corpus.source,
-            "Characters": f"{len(t.ids):,} to train on, {len(self.held):,} held out",
-            "Symbols": len(t.vocabulary),
-            "Network": f"embedding {s.embedding}, LSTM {s.hidden}, linear; {t.model.size:,} parameters",
-            "Windows": f"{s.batch} streams x {s.window} steps",
-            "Optimiser": f"Adam, learning rate {s.lr:g} with cosine decay, gradient norm at most {s.clip:g}",
-            "Training": f"{t.steps:,} steps, {t.characters:,} characters ({t.characters / len(t.ids):.1f} passes), {t.seconds:.1f} s",
-            "Speed": f"{t.speed:,.0f} characters per second",
-            "Held out": f"{bits:.4f} bits per character over {len(self.held) - 1:,} characters",
-            "How scored": self.how_scored(),
-            "Seconds": ", ".join(
-                f"{word} {seconds[name]:.1f}" for name, word in parts.items() if name in seconds
-            ),
-            "Sample": f"goes on from the end of the training text; temperature {self.options.temperature:g}, seed {s.seed}",
-            "Versions": f"tinygrad_rnn {_version()}, Python {platform.python_version()}, NumPy {np.__version__}",
-        }
-
-    def how_scored(self) -> str:
-        """How the held-out characters were run through the network."""
-        count = len(self.held) - 1
-        streams = max(1, min(STREAMS, count // WARM_UP))
-        if streams == 1:
-            return "in one stream, with the state carried throughout"
-        return f"each character once, in {streams} parts side by side; each part first reads the {WARM_UP} characters before it"
-
-    def show(self, rows: list[Row], drawn: str, facts: dict[str, object]) -> None:
-        """Print the results."""
-        from rich import box
-        from rich.progress_bar import ProgressBar
-        from rich.table import Table
-        from rich.text import Text
-
-        screen = self.screen
-        screen.print()
-        if len(rows) > 1:
-            table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-            table.add_column("Model")
-            table.add_column("Knows")
-            table.add_column("Bits/char", justify="right", no_wrap=True)
-            table.add_column("")
-            longest = max(row.bits for row in rows)
-            for row in sorted(rows, key=lambda row: -row.bits):
-                ink = "blue" if row.ours else "bright_black"
-                bar = ProgressBar(
-                    total=longest,
-                    completed=row.bits,
-                    width=16,
-                    complete_style=ink,
-                    finished_style=ink,
-                )
-                table.add_row(
-                    row.name,
-                    row.note,
-                    f"{row.bits:.3f}",
-                    bar,
-                    style="bold blue" if row.ours else "",
-                )
-            screen.print(table)
-            screen.print()
-        self.say(headline(rows))
-        if drawn:
-            screen.print(f"\n[bold]A sample[/] (temperature {self.options.temperature:g})\n")
-            self.say(_shown(drawn).strip("\n"))
-        screen.print("\n[bold]The run[/]\n")
-        grid = Table.grid(padding=(0, 2))
-        grid.add_column(style="bright_black", no_wrap=True)
-        grid.add_column()
-        for name, value in facts.items():
-            grid.add_row(name, Text(str(value)))
-        screen.print(grid)
-        screen.print("\n[bold]Files[/]\n")
-        width = max(len(str(self.options.out / name)) for name in self.files)
-        for name, about in self.files.items():
-            self.say(f"{self.options.out / name!s:<{width}}  {about}")
-
-    # --- when it ends early ---------------------------------------------------------------------------------------------
+    # --- when it ends early -----------------------------------------------------------------------
 
     def stopped(self, number: int) -> int:
-        """Keep what there is, say how to go on, and give the exit code."""
+        """Keep what there is, say how to go on, and return the exit code."""
         if self.trainer is not None:
             self.save()
             trainer = self.trainer
@@ -574,7 +429,10 @@ class _Run:
         return 128 + number
 
     def broken_off(self, code: int) -> int:
-        """Say what there is; the trainer may be half changed, so it is not saved."""
+        """Say what there is, and return the exit code.
+
+        The trainer may be half changed, so it is not saved.
+        """
         self.screen.print()
         self.tell_checkpoint("Stopped in the middle of a step.")
         return code
@@ -593,11 +451,11 @@ class _Run:
 
     def say(self, words: str) -> None:
         """Print a sentence as it is."""
-        self.screen.print(words, markup=False, soft_wrap=not self.screen.is_terminal)
+        say(self.screen, words)
 
 
 def _fitting(settings: Settings, characters: int) -> Settings:
-    """The settings, with fewer streams or shorter windows where the text has too few characters for them."""
+    """Return settings with fewer streams or shorter windows if the text is too short for them."""
     window = min(settings.window, characters - 1)
     return dataclasses.replace(
         settings, window=window, batch=max(1, min(settings.batch, (characters - 1) // window))
@@ -605,60 +463,6 @@ def _fitting(settings: Settings, characters: int) -> Settings:
 
 
 def _smooth(before: float, value: float, count: int) -> float:
-    """A running mean over about the last 50 values."""
+    """Return a running mean over about the last 50 values."""
     weight = max(1 / max(count, 1), 0.02)
     return before + weight * (value - before) if before else value
-
-
-def _check_memory(settings: Settings, symbols: int) -> None:
-    """Raise a UserError if training needs more memory than the machine has.
-
-    The system would end the program without a word.
-    """
-    there = _memory()
-    h, e = settings.hidden, settings.embedding
-    parameters = symbols * e + 4 * h * (e + h + 2) + symbols * (h + 1)
-    needed = 4 * (
-        5 * parameters + settings.window * settings.batch * (2 * e + 12 * h + 3 * symbols)
-    )
-    if there is not None and needed > there:
-        sizes = ", ".join(
-            f"--{name} {getattr(settings, name)}"
-            for name in ("hidden", "embedding", "batch", "window")
-        )
-        raise UserError(
-            f"training with {sizes} needs about {needed / 1e9:,.1f} GB of memory; there are {there / 1e9:,.1f} GB. Give smaller sizes"
-        )
-
-
-def _memory() -> int | None:
-    """Bytes of memory of this machine, or of the control group where that has fewer.
-
-    None if it cannot be found out.
-    """
-    try:
-        found = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, OSError, ValueError):
-        return None
-    try:
-        return min(found, int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    except (OSError, ValueError):
-        return found
-
-
-def _shown(text: str) -> str:
-    """Text for a terminal.
-
-    Joiners and spaces of all kinds stay, what would control the terminal becomes U+FFFD.
-    """
-    hidden = ("Cc", "Cs")
-    return "".join(
-        "\N{REPLACEMENT CHARACTER}" if unicodedata.category(c) in hidden and c not in "\n\t" else c
-        for c in text
-    )
-
-
-def _version() -> str:
-    from .. import __version__
-
-    return __version__

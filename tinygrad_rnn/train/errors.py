@@ -2,11 +2,23 @@
 
 from ..core.errors import TinygradError
 
-__all__ = ["ArgumentError", "UserError"]
+__all__ = ["ArgumentError", "CheckpointError", "DivergedError", "TextError", "UserError"]
 
 
 class ArgumentError(TinygradError, ValueError):
     """A value that a function cannot use; the message says what was expected and what was found."""
+
+
+class CheckpointError(TinygradError, ValueError):
+    """A file is not the model or the checkpoint that was expected."""
+
+
+class DivergedError(TinygradError, ArithmeticError):
+    """The loss or the gradient is no longer finite; the message names the step and what to try."""
+
+
+class TextError(TinygradError, ValueError):
+    """A text cannot be loaded, or is too short for what is asked of it."""
 
 
 class UserError(TinygradError, ValueError):

@@ -21,14 +21,14 @@ _FAR = 1 << 30  # on Windows a byte is locked; this one is not in the way of rea
 
 
 def present(folder: Path) -> list[str]:
-    """The names of files in the folder that a run writes."""
+    """Return the names of files in the folder that a run writes."""
     return [name for name in (CHECKPOINT, *RESULTS) if os.path.lexists(folder / name)]
 
 
 def remove(folder: Path) -> None:
     """Remove the results of an earlier run.
 
-    Its checkpoint is there until the first one of this run takes its place.
+    Its checkpoint stays until the first one of this run takes its place.
     """
     for name in RESULTS:
         with contextlib.suppress(FileNotFoundError):
@@ -37,11 +37,12 @@ def remove(folder: Path) -> None:
 
 @contextlib.contextmanager
 def claimed(folder: Path) -> Iterator[None]:
-    """Context: no other run works in the folder. What killed runs left unfinished is removed.
+    """Context: no other run works in the folder.
 
-    The system ends the lock with the process, however that ends, so the file of a killed run
-    hinders nobody; the file says which process holds it. On a disk without locks the process is
-    asked for; if it belongs to another computer, the user has to decide.
+    What killed runs left unfinished is removed. The system ends the lock with the process, however
+    that ends, so the file of a killed run hinders nobody; the file says which process holds it. On
+    a disk without locks the process is asked for; if it belongs to another computer, the user has
+    to decide.
 
     Raises
     ------
@@ -97,6 +98,7 @@ def _lock(file: int, path: Path) -> None:
 
 
 def _owner(path: Path) -> tuple[int, str, str]:
+    """Return the process, the host and the time that a lock file names; 0 and empty for none."""
     try:
         process, host, since = (
             path.read_text(encoding="utf-8", errors="replace").strip().split(" ", 2)

@@ -1,4 +1,4 @@
-"""Ctrl-C at a moment that suits: it is noted at once and acted on between two steps."""
+"""Ctrl-C at a moment that suits: it is noted at once, and acted on between two steps."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Interrupted(KeyboardInterrupt):
     number
         The signal.
     between
-        Whether it is between two steps; if not, the user insisted, and what is being computed may
+        Whether this is between two steps. If not, the user insisted, and what is being computed may
         be half changed.
     """
 
@@ -30,13 +30,11 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Interrupts:
-    """Context manager.
+    """Context manager: note signals, of which `check` raises what came.
 
-    SIGINT, SIGTERM and SIGHUP (unless that is ignored, as nohup has it) are noted; `check` raises
-    what was noted.
-
-    Inside ``with interrupts.deferred():`` even repeated signals wait: for writing files. Elsewhere
-    the third one raises at once. In a thread other than the main one signals cannot be caught, and
+    The signals are SIGINT, SIGTERM and SIGHUP (unless that is ignored, as nohup has it). Inside
+    ``with interrupts.deferred():``, for writing files, even repeated signals wait; elsewhere the
+    third one raises at once. In a thread other than the main one signals cannot be caught, and
     nothing is changed.
     """
 
@@ -61,6 +59,7 @@ class Interrupts:
             signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
+        """Note a signal; raise `Interrupted` if the user insists."""
         self.noted = number
         self.count += 1
         if self.count >= _PATIENCE and not self.waiting:
@@ -77,6 +76,8 @@ class Interrupts:
 
 
 class _Deferred:
+    """Context manager in which no signal interrupts."""
+
     def __init__(self, interrupts: Interrupts) -> None:
         self.interrupts = interrupts
 

@@ -1,7 +1,8 @@
-"""What a name on the command line stands for, and a small computation with it that can be drawn or explored.
+"""What a name on the command line stands for, and a small computation with it.
 
-A name is ``package.module:Name``, ``file.py:Name``, a ``file.py`` with one thing in it that can be
-meant, the ``Name`` of a cell of `tinygrad_rnn.cells`, or a saved ``model.safetensors``.
+The computation can be drawn or explored. A name is ``package.module:Name``, ``file.py:Name``, a
+``file.py`` with one thing in it that can be meant, the ``Name`` of a cell of `tinygrad_rnn.cells`,
+or a saved ``model.safetensors``.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from ..core.tree import leaves
 from ..module import Module
 from ..nn import cross_entropy
 from ..recurrent import Cell, unroll
-from .characters import CharacterLSTM, load_model
+from .characters import CharacterLSTM
+from .model_files import load_model
 
 _WORDS = 500  # characters of another's error that are shown
 # files that are not the user's
@@ -39,13 +41,13 @@ class NamedError(TinygradError, ValueError):
 
 
 def load_named(text: str) -> Any:
-    """The object that a name stands for.
+    """Return the object that a name stands for.
 
     Parameters
     ----------
     text : str
-        See the head of this file. What a module or a file computes when it is imported, is
-        computed.
+        The name; see the head of this file. What a module or a file computes when it is imported,
+        is computed.
 
     Returns
     -------
@@ -87,6 +89,7 @@ def load_named(text: str) -> Any:
 
 
 def _module(name: str, text: str) -> ModuleType:
+    """Import a module by its name."""
     with _imports(Path.cwd()):
         try:
             return importlib.import_module(name)
@@ -101,6 +104,7 @@ def _module(name: str, text: str) -> ModuleType:
 
 
 def _file(path: Path) -> ModuleType:
+    """Import a file."""
     if not path.is_file():
         raise NamedError(f"{path}: there is no such file; {FORMS}")
     spec = importlib.util.spec_from_file_location(path.stem, path)
@@ -122,7 +126,7 @@ def _file(path: Path) -> ModuleType:
 
 @contextmanager
 def _imports(folder: Path) -> Iterator[None]:
-    """Look for modules in a folder too, as Python does for a program that stands there."""
+    """Context: look for modules in a folder too, as Python does for a program that stands there."""
     sys.path.insert(0, str(folder.resolve()))
     try:
         yield
@@ -131,6 +135,7 @@ def _imports(folder: Path) -> Iterator[None]:
 
 
 def _failed(text: str, error: BaseException) -> NamedError:
+    """Return the error for a module or a file that cannot be imported."""
     return NamedError(f"{text}: importing it {_raised(error)}{_where(error)}")
 
 
@@ -143,6 +148,7 @@ def running(name: str) -> Iterator[None]:
     Raises
     ------
     NamedError
+        For any error of the user's code.
     """
     try:
         yield
@@ -155,7 +161,7 @@ def running(name: str) -> Iterator[None]:
 
 
 def _lines(error: BaseException) -> list[tuple[str, int | None]]:
-    """Where the user's own files were at work when an error was raised."""
+    """Return where the user's own files were at work when an error was raised."""
     frames = traceback.extract_tb(error.__traceback__)
     return [
         (f.filename, f.lineno)
@@ -165,12 +171,13 @@ def _lines(error: BaseException) -> list[tuple[str, int | None]]:
 
 
 def _where(error: BaseException) -> str:
+    """Return the last of the user's own lines, in words."""
     own = _lines(error)
     return f" (line {own[-1][1]} of {Path(own[-1][0]).name})" if own else ""
 
 
 def _raised(error: BaseException) -> str:
-    """What an error of the user's own code says, in one line that is not too long."""
+    """Return what an error of the user's own code says, in one line that is not too long."""
     if isinstance(error, SystemExit):
         return f"ended the program: SystemExit({error.code!r})"
     try:
@@ -181,9 +188,9 @@ def _raised(error: BaseException) -> str:
 
 
 def _candidates(module: ModuleType) -> list[str]:
-    """The names in a module that can be meant.
+    """Return the names in a module that can be meant.
 
-    Recorded tensors, else networks, else classes of networks that are defined there.
+    They are recorded tensors, else networks, else classes of networks that are defined there.
     """
     named = {name: value for name, value in vars(module).items() if not name.startswith("_")}
     tensors = [
@@ -201,6 +208,7 @@ def _candidates(module: ModuleType) -> list[str]:
 
 
 def _only(module: ModuleType, text: str) -> Any:
+    """Return the one thing in a module that can be meant, or raise a NamedError."""
     names = _candidates(module)
     if len(names) != 1:
         what = (
@@ -215,7 +223,7 @@ def _only(module: ModuleType, text: str) -> Any:
 def example(
     found: Any, *, arguments: Sequence[int] = (3, 4), steps: int = 3, batch: int = 2, seed: int = 0
 ) -> Tensor:
-    """A recorded number that was computed with a named object.
+    """Return a recorded number that was computed with a named object.
 
     A tensor is itself; a function without arguments is called. A class is made. A cell or a layer
     is run over a random sequence, and the number is the mean square of its outputs; of a character
@@ -231,7 +239,7 @@ def example(
     steps, batch : int
         Length of the sequence, and rows in it.
     seed : int
-        Of weights and inputs.
+        Seed of weights and inputs.
 
     Raises
     ------
@@ -277,6 +285,7 @@ def example(
 
 
 def _required(function: Any) -> list[str]:
+    """Return the names of the parameters that a function needs."""
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
@@ -290,9 +299,10 @@ def _required(function: Any) -> list[str]:
 
 
 def made(kind: type, arguments: Sequence[int], seed: int = 0) -> Any:
-    """An object of a class.
+    """Return an object of a class.
 
-    Called with as many of the arguments as it takes, and with the seed if it draws its weights.
+    The class is called with as many of the arguments as it takes, and with the seed if it draws its
+    weights.
 
     Raises
     ------

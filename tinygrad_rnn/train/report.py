@@ -23,11 +23,11 @@ class Row:
     Attributes
     ----------
     name
-        Of the model.
+        What the model is called.
     bits
         Bits per held-out character; not finite if there is no score.
     ours
-        True for the network the page is about, False for a baseline.
+        True for the network that the page is about, False for a baseline.
     note
         What the model knows, in a few words, such as "the two characters before"; may be empty.
     """
@@ -39,7 +39,7 @@ class Row:
 
 
 def headline(table: Sequence[Row]) -> str:
-    """State in one sentence how our best row compares with the best baseline.
+    """Return in one sentence how our best row compares with the best baseline.
 
     Parameters
     ----------
@@ -146,10 +146,12 @@ def write_report(
 
 
 def _sort_key(row: Row) -> float:
+    """Return the bits of a row, or infinity if it has no score."""
     return row.bits if math.isfinite(row.bits) else math.inf
 
 
 def _table_rows(table: Sequence[Row]) -> list[str]:
+    """Return the rows of the table as HTML, from most to fewest bits."""
     ordered = sorted(table, key=_sort_key, reverse=True)
     notes = any(row.note for row in table)
     longest = max((row.bits for row in table if math.isfinite(row.bits)), default=0.0) or 1.0
@@ -170,10 +172,12 @@ def _table_rows(table: Sequence[Row]) -> list[str]:
 
 
 def _choices(bits: float) -> str:
+    """Return among how many symbols an even choice has so many bits, in words."""
     return f"{2.0**bits:.1f}" if bits < 60 else f"2^{bits:.0f}"
 
 
 def _svg_element(text: str, argument: str) -> str:
+    """Return the `<svg>` element of a text, or raise an ArgumentError."""
     found = re.search(r"<svg[\s>].*</svg\s*>", text, re.DOTALL)
     if found is None:
         raise ArgumentError(
@@ -183,7 +187,7 @@ def _svg_element(text: str, argument: str) -> str:
 
 
 def _text(text: str) -> str:
-    """Escape text for HTML; control characters and lone surrogates become U+FFFD."""
+    """Return text for HTML; control characters and lone surrogates become U+FFFD."""
     shown = re.sub("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", text)
     return html.escape(shown)
 

@@ -1,4 +1,7 @@
-"""Tasks from the literature, beside published figures where there are any: ``tinygrad-rnn tasks list | run NAME``."""
+"""Tasks from the literature, beside published figures where there are any.
+
+The command is ``tinygrad-rnn tasks list | run NAME | page``.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,12 @@ MODULES = ["synthetic", "grammars", "translation", "digits", "forecasting", "evo
 
 
 def tasks() -> list[Task]:
-    """All tasks, in the order of the documentation."""
+    """Return all tasks, in the order of the documentation."""
     return [task for name in MODULES for task in import_module(f"{__name__}.{name}").TASKS]
 
 
 def find(name: str) -> Task:
-    """The task of this name."""
+    """Return the task of a name, or raise a TaskError that lists the names."""
     known = {task.name: task for task in tasks()}
     if name not in known:
         raise TaskError(f"there is no task '{name}'; expected one of {', '.join(known)}")

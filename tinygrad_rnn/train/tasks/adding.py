@@ -25,7 +25,7 @@ Draw = Callable[[np.random.Generator, int, int], Batch]
 
 
 def adding_1997(rng: np.random.Generator, batch: int, length: int) -> Batch:
-    """Pairs of a value and a marker, as Hochreiter and Schmidhuber (1997) defined them.
+    """Draw pairs of a value and a marker, as Hochreiter and Schmidhuber (1997) defined them.
 
     The batch has one length from `length`, at least 22, to 1.1 `length`. Values are uniform on [-1,
     1]. One of the first ten pairs is marked by 1, then one of the first length/2 - 1 that is not
@@ -49,9 +49,10 @@ def adding_1997(rng: np.random.Generator, batch: int, length: int) -> Batch:
 
 
 def mean_squared_error_1997(length: int) -> float:
-    """Of predicting the mean, 0.5.
+    """Return the mean squared error of predicting the mean, 0.5.
 
-    The variance of (X1 + X2)/4, each X with variance 1/3 unless the first pair was chosen for it.
+    It is the variance of (X1 + X2)/4, where each X has variance 1/3 unless the first pair was
+    chosen for it.
     """
     first_is_zero = 1 / 10
     second_is_zero = (1 - first_is_zero) / (length // 2 - 2)
@@ -59,10 +60,10 @@ def mean_squared_error_1997(length: int) -> float:
 
 
 def adding_unit(rng: np.random.Generator, batch: int, length: int) -> Batch:
-    """Pairs of a value and a marker, as Le et al. (2015) and Arjovsky et al. (2016) define them.
+    """Draw pairs of a value and a marker, as Le et al. (2015) and Arjovsky et al. (2016) do.
 
     Values are uniform on [0, 1]; one marker is 1 in each half of the sequence, the others are 0.
-    The target is the sum of the two.
+    The target is the sum of the two marked values.
     """
     values = rng.uniform(0, 1, (length, batch))
     first, second = rng.integers(0, length // 2, batch), rng.integers(length // 2, length, batch)
@@ -73,6 +74,8 @@ def adding_unit(rng: np.random.Generator, batch: int, length: int) -> Batch:
 
 
 def _train(cell: str, draw: Draw, goal: float) -> Callable[[Run], Result]:
+    """Return the run of an arm: a cell is trained on fresh sequences and tested on others."""
+
     def run(run: Run) -> Result:
         weights, training, validation, test = streams(run.seed)
         model = Reader(cell, 2, HIDDEN, 1, memory=LENGTH, rng=weights)
@@ -99,7 +102,7 @@ def _train(cell: str, draw: Draw, goal: float) -> Callable[[Run], Result]:
 
 
 def _test(model: Reader, done: Fit, batches: list[Batch], count: bool) -> Result:
-    """The mean squared error; for 1997's definition also how many sequences are wrong."""
+    """Return the mean squared error; for the definition of 1997 count the wrong sequences too."""
     with no_grad():
         errors = np.concatenate(
             [model(batch.xs).numpy()[:, 0] - batch.targets for batch in batches]
@@ -112,6 +115,8 @@ def _test(model: Reader, done: Fit, batches: list[Batch], count: bool) -> Result
 def _arms(
     draw: Draw, baseline: float, cells: list[str], published: dict[str, str], goal: float
 ) -> Callable[[str | None], Sequence[Arm]]:
+    """Return the arms of a task: the baseline, the cells, and a plain recurrent network."""
+
     def arms(cell: str | None) -> Sequence[Arm]:
         return [
             Arm(

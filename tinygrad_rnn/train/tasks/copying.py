@@ -1,4 +1,4 @@
-"""The copying problem: to say ten symbols again after a long pause."""
+"""The copying problem, in which ten symbols are said again after a long pause."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ VALIDATED, TESTED = 256, 1024  # sequences
 
 
 def copying(rng: np.random.Generator, batch: int, pause: int) -> Batch:
-    """Ten random symbols of eight, `pause` - 1 blanks, a delimiter, ten blanks.
+    """Draw ten random symbols of eight, then `pause` - 1 blanks, a delimiter, and ten blanks.
 
     The targets are blanks, and at the end the ten symbols.
     """
@@ -37,19 +37,22 @@ def copying(rng: np.random.Generator, batch: int, pause: int) -> Batch:
 
 
 def _one_hot(ids: Array, size: int) -> Array:
+    """Return ids as one-hot vectors of a size."""
     vectors: Array = np.eye(size, dtype=np.float32)[ids]
     return vectors
 
 
 def baseline(pause: int) -> float:
-    """Cross entropy, in nats for a step, of what remembers nothing.
+    """Return the cross entropy, in nats for a step, of a model that remembers nothing.
 
-    Sure of every blank, and of the ten symbols only that they are eight.
+    It is sure of every blank, and knows of the ten symbols only that they are among eight.
     """
     return COPIED * math.log(SYMBOLS) / (pause + 2 * COPIED)
 
 
 def _train(cell: str) -> Callable[[Run], Result]:
+    """Return the run of an arm: a cell is trained on fresh sequences and tested on others."""
+
     def run(run: Run) -> Result:
         weights, training, validation, test = streams(run.seed)
         model = Reader(
@@ -84,6 +87,7 @@ def _train(cell: str) -> Callable[[Run], Result]:
 
 
 def _arms(cell: str | None) -> Sequence[Arm]:
+    """Return the arms: the baseline and the cells."""
     cells = [cell] if cell else ["LSTM", "GRU", "Elman"]
     return [
         Arm(

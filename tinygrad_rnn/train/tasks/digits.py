@@ -1,4 +1,7 @@
-"""Handwritten digits as sequences, row by row or pixel by pixel, beside logistic regression on the whole image."""
+"""Handwritten digits as sequences of rows or of pixels.
+
+They stand beside logistic regression on the whole image.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,12 @@ HELD_OUT = 360
 class Images(NamedTuple):
     """Images, float32 of shape (n, 8, 8) from 0 to 1, and their digits, shape (n,).
 
-    To train on, and held out.
+    Attributes
+    ----------
+    training, training_digits : ndarray
+        What is trained on.
+    held_out, held_out_digits : ndarray
+        What is held out.
     """
 
     training: Array
@@ -37,7 +45,7 @@ class Images(NamedTuple):
 
 
 def images(seed: int) -> Images:
-    """The 1,797 images of scikit-learn, in random order; the first 360 are held out.
+    """Return the 1,797 images of scikit-learn in random order; the first 360 are held out.
 
     Raises
     ------
@@ -51,6 +59,7 @@ def images(seed: int) -> Images:
 
 
 def _sklearn(name: str) -> Any:
+    """Import a module of scikit-learn, or raise a TinygradError that says how to get it."""
     from importlib import import_module
 
     try:
@@ -62,43 +71,43 @@ def _sklearn(name: str) -> Any:
 
 
 def sequences(pictures: Array, features: int) -> Array:
-    """Images (n, 8, 8) as sequences (64 / features, n, features).
+    """Return images (n, 8, 8) as sequences (64 / features, n, features).
 
-    With 8 the rows from the top, with 1 the pixels row by row.
+    With 8 features they are the rows from the top, with 1 the pixels row by row.
     """
     return np.ascontiguousarray(pictures.reshape(len(pictures), -1, features).swapaxes(0, 1))
 
 
-# --- the models -----------------------------------------------------------------------------------------------------------
+# --- the models -----------------------------------------------------------------------------------
 
 
 class Classifier(Module):
-    """A cell reads a sequence; a linear layer on its last output tells the class."""
+    """A cell that reads a sequence, and a linear layer on its last output that tells the class."""
 
     def __init__(self, cell: Any, *, rng: Any = None) -> None:
         self.cell = cell
         self.output = Linear(cell.hidden_size, CLASSES, rng=rng)
 
     def forward(self, xs: Any) -> Any:
-        """(T, batch, features) to logits (batch, 10)."""
+        """Return logits of shape (batch, 10) for sequences of shape (T, batch, features)."""
         ys, _ = unroll(self.cell, xs)
         return self.output(ys[-1])
 
 
 def accuracy(logits: Array, digits: Array) -> float:
-    """The share of rows whose largest logit is at the digit."""
+    """Return the share of rows whose largest logit is at the digit."""
     return float((logits.argmax(-1) == digits).mean())
 
 
 def linear(data: Images) -> float:
-    """The accuracy of logistic regression on the 64 pixels at once, with scikit-learn's defaults."""
+    """Return the accuracy of logistic regression on all 64 pixels, with scikit-learn's defaults."""
     model = _sklearn("sklearn.linear_model").LogisticRegression(max_iter=1000)
     model.fit(data.training.reshape(-1, 64), data.training_digits)
     return float(model.score(data.held_out.reshape(-1, 64), data.held_out_digits))
 
 
 def batches(count: int, plan: Plan, rng: np.random.Generator) -> Iterator[Array]:
-    """The numbers of the sequences in each training step."""
+    """Yield the numbers of the sequences in each training step."""
     for _ in range(plan.epochs):
         order = rng.permutation(count)
         yield from (order[k : k + plan.batch] for k in range(0, count, plan.batch))
@@ -127,10 +136,11 @@ def train(
     )
 
 
-# --- the tasks ------------------------------------------------------------------------------------------------------------
+# --- the tasks ------------------------------------------------------------------------------------
 
 
 def _regression(run: Run) -> Result:
+    """Run the arm of logistic regression."""
     data = images(run.seed)
     return Result(linear(data), None, len(data.training), 0, run.seconds)
 
@@ -138,6 +148,8 @@ def _regression(run: Run) -> Result:
 def _arms(
     features: int, plan: Plan, irnn_plan: Plan, published: dict[str, str]
 ) -> Callable[[str | None], list[Arm]]:
+    """Return the arms of a task: the cells and logistic regression."""
+
     def arms(cell: str | None) -> list[Arm]:
         name = cell or "LSTM"
         found = [

@@ -38,7 +38,7 @@ class Plan(NamedTuple):
 
 
 class Used(NamedTuple):
-    """What training used; as in `Result`."""
+    """What training used: the fields are those of `Result`."""
 
     sequences: int
     steps: int
@@ -60,12 +60,23 @@ def run_epochs(
 
     Parameters
     ----------
+    run : Run
+        The run, with its budget.
+    model : Module
+        What is trained.
+    plan : Plan
+        Sizes and rates.
     count : int
         Sequences in an epoch.
     batches : iterable
-        One for each training step.
+        A batch for each training step.
     loss : callable
-        Of a batch: the loss, and the number of time steps in one sequence.
+        A function of a batch that returns the loss, and the number of time steps in one sequence.
+
+    Returns
+    -------
+    Used
+        What training used.
     """
     optimizer = Adam(model.parameters(), lr=plan.lr)
     total = plan.epochs * math.ceil(count / plan.batch)

@@ -1,7 +1,8 @@
-"""Backpropagation through time against evolution strategies and random guessing, at an equal budget of forward steps.
+"""Backpropagation through time against evolution strategies and random guessing.
 
-The unit of cost is one time step of one sequence through one network, forward. A training step by
-gradient counts three times its forward steps: the walk back costs about two passes more.
+All have an equal budget of forward steps. The unit of cost is one time step of one sequence through
+one network, forward. A training step by gradient counts three times its forward steps: the walk
+back costs about two passes more.
 """
 
 from __future__ import annotations
@@ -41,14 +42,14 @@ __all__ = [
 PASSES = 3  # of a training step by gradient: one forward, and a walk back that costs about two
 
 
-# --- search without gradients ----------------------------------------------------------------------------------------------
+# --- search without gradients ---------------------------------------------------------------------
 
 
 class EvolutionStrategy:
-    """An evolution strategy with a normal distribution of fixed width around a mean that climbs (Salimans et al. 2017).
+    """An evolution strategy with a normal distribution of fixed width around a mean that climbs.
 
-    Every deviation is tried with both signs, costs count by their rank only, and the estimated
-    gradient of the mean goes through Adam.
+    The source is Salimans et al. (2017). Every deviation is tried with both signs, costs count by
+    their rank only, and the estimated gradient of the mean goes through Adam.
 
     Parameters
     ----------
@@ -59,8 +60,9 @@ class EvolutionStrategy:
     sigma : float
         Standard deviation of the candidates around the mean.
     lr : float
-        Of Adam.
+        The rate of Adam.
     rng : numpy Generator
+        What the deviations are drawn from.
     """
 
     def __init__(
@@ -72,7 +74,7 @@ class EvolutionStrategy:
         self._deviations = np.zeros((0, start.size), start.dtype)
 
     def ask(self) -> Array:
-        """The candidates of the next generation, shape (2 * pairs, parameters).
+        """Return the candidates of the next generation, shape (2 * pairs, parameters).
 
         Row k + pairs mirrors row k.
         """
@@ -82,7 +84,7 @@ class EvolutionStrategy:
         return candidates
 
     def tell(self, costs: Array) -> None:
-        """The candidates' costs, shape (2 * pairs,), of which less is better: moves the mean."""
+        """Move the mean by the candidates' costs, shape (2 * pairs,); less is better."""
         slope = (ranks(costs) @ self._deviations / (costs.size * self.sigma)).astype(
             self.mean.dtype
         )
@@ -91,7 +93,7 @@ class EvolutionStrategy:
 
 
 def ranks(costs: Array) -> Array:
-    """The ranks of the costs, scaled to -1/2 (least) ... 1/2 (greatest).
+    """Return the ranks of costs, scaled to -1/2 (least) ... 1/2 (greatest).
 
     Equal costs share their mean rank.
     """
@@ -104,7 +106,7 @@ def ranks(costs: Array) -> Array:
 
 
 def flat(model: Module) -> Array:
-    """All parameters of a model in one vector."""
+    """Return all parameters of a model in one vector."""
     return np.concatenate([p.numpy().ravel() for p in model.parameters()])
 
 
@@ -116,7 +118,7 @@ def assign(model: Module, vector: Array) -> None:
         place += p.size
 
 
-# --- where the gradient wins: the adding problem -----------------------------------------------------------------------------
+# --- where the gradient wins: the adding problem --------------------------------------------------
 
 LENGTH, BATCH, HIDDEN, ADDING_BUDGET = 50, 32, 8, 7_200_000
 ADDING_GOAL = 0.01  # mean squared error that counts as solved; 1/6 is that of a constant
@@ -124,7 +126,7 @@ PAIRS = 16  # of an evolution strategy's generation
 
 
 def _costs(model: Reader, candidates: Iterable[Array], batch: Batch) -> Array:
-    """The cost of each candidate on a batch."""
+    """Return the cost of each candidate on a batch."""
     costs = []
     for candidate in candidates:
         assign(model, candidate)
@@ -133,6 +135,7 @@ def _costs(model: Reader, candidates: Iterable[Array], batch: Batch) -> Array:
 
 
 def _adding(run: Run, cell: str, how: str) -> Result:
+    """Run an arm of the adding problem: by gradient, evolution or guessing."""
     weights, training, search, test = streams(run.seed)
     model = Reader(cell, 2, HIDDEN, 1, memory=LENGTH, rng=weights)
     gradient = Adam(model.parameters(), 0.02)
@@ -170,7 +173,7 @@ def _adding(run: Run, cell: str, how: str) -> Result:
     )
 
 
-# --- where guessing wins: the two-sequence problem ---------------------------------------------------------------------------
+# --- where guessing wins: the two-sequence problem ------------------------------------------------
 
 HIDDEN_UNITS = 1  # besides the output unit
 GUESSING_BUDGET = 6_000_000
@@ -195,14 +198,14 @@ class Sequences(NamedTuple):
     targets: Array
 
     def part(self, rows: slice | Array) -> Sequences:
-        """Some of the sequences."""
+        """Return some of the sequences."""
         return Sequences(self.xs[:, rows], self.lengths[rows], self.targets[rows])
 
 
 def two_sequences(
     rng: np.random.Generator, count: int, shortest: int = 500, longest: int = 600
 ) -> Sequences:
-    """Half of them begin with 1 (target 1), half with -1 (target 0), in turn.
+    """Draw sequences of which half begin with 1 (target 1) and half with -1 (target 0), in turn.
 
     All that follows is noise of variance 0.2.
     """
@@ -216,22 +219,25 @@ def two_sequences(
 
 
 def parameters_of(hidden: int) -> int:
-    """The number of weights of `outputs`."""
+    """Return the number of weights of `outputs`."""
     return (hidden + 1) * (hidden + 2) + hidden
 
 
 def outputs(weights: Any, sequences: Sequences, hidden: int = HIDDEN_UNITS) -> Any:
-    """The last outputs of several fully connected networks of logistic units, on several sequences.
+    """Return the last outputs of several networks on several sequences.
 
-    Every unit hears the input and all units of the step before; the hidden ones have a bias. All
-    activations start at zero.
+    The networks are fully connected logistic units. Every unit hears the input and all units of the
+    step before; the hidden ones have a bias. All activations start at zero.
 
     Parameters
     ----------
     weights : Tensor, shape (networks, parameters)
-        Of the input, of the units (from, to), and the biases; the last unit is the output.
+        The weights of the input, those of the units (from, to), and the biases; the last unit is
+        the output.
     sequences : Sequences
+        What they read.
     hidden : int
+        The number of hidden units.
 
     Returns
     -------
@@ -254,7 +260,7 @@ def outputs(weights: Any, sequences: Sequences, hidden: int = HIDDEN_UNITS) -> A
 
 
 def right(answers: Array, targets: Array) -> Array:
-    """Whether the error at the end is below 0.1, as in the source."""
+    """Return whether the error at the end is below 0.1, as in the source."""
     good: Array = np.abs(answers - targets) < 0.1
     return good
 
@@ -262,12 +268,19 @@ def right(answers: Array, targets: Array) -> Array:
 def guess(
     training: Sequences, rng: np.random.Generator, networks: int = 100
 ) -> tuple[Array | None, int, int]:
-    """Draw networks at once.
+    """Draw networks until one gets all training sequences right.
 
-    The first that gets all training sequences right or None, how many were drawn up to it, and the
-    time steps.
+    The networks are drawn at once. All are run on two sequences, those that got them right on eight
+    more, and those on the rest.
 
-    All are run on two sequences, those that got them right on eight more, and those on the rest.
+    Returns
+    -------
+    weights : ndarray or None
+        The first network that gets all right; None if there is none.
+    drawn : int
+        How many were drawn up to it.
+    steps : int
+        The time steps that this took.
     """
     weights = rng.uniform(-WEIGHT, WEIGHT, (networks, parameters_of(HIDDEN_UNITS))).astype(
         np.float32
@@ -284,6 +297,7 @@ def guess(
 
 
 def _latching(run: Run, how: str) -> Result:
+    """Run an arm of the two-sequence problem: by gradient, evolution or guessing."""
     draw, search, _, test = streams(run.seed)
     training = two_sequences(draw, 100)
     count = parameters_of(HIDDEN_UNITS)

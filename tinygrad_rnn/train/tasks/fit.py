@@ -22,11 +22,12 @@ __all__ = ["Batch", "Fit", "Reader", "error_rate", "fit", "long_memory", "stream
 
 
 class Batch(NamedTuple):
-    """Sequences and what is to be said about them.
+    """Sequences, and what is to be said about them.
 
     Attributes
     ----------
     xs : array, shape (time, batch, features)
+        The sequences.
     targets : array
         Shape (batch,) if the last output is read, (time, batch) if every one is; integers for
         classes.
@@ -37,19 +38,22 @@ class Batch(NamedTuple):
 
 
 class Reader(Module):
-    """A cell and a linear layer that reads its last output, or every one.
+    """A cell, and a linear layer that reads its last output or every one.
 
     Parameters
     ----------
     cell : str
         The name of a class in `tinygrad_rnn.cells`.
     input_size, hidden_size : int
+        The sizes of the cell.
     outputs : int
-        Classes; 1 for a number.
+        The number of classes, or 1 for a number.
     every : bool
         Whether the outputs of all steps are read.
     memory : int, optional
         Steps over which values have to be kept: see `long_memory`.
+    rng : numpy Generator or int
+        Generator or seed of the weights.
     """
 
     def __init__(
@@ -73,12 +77,12 @@ class Reader(Module):
             long_memory(self.cell, memory, rng=rng)
 
     def forward(self, xs: Array) -> Any:
-        """(time, batch, features) to (batch, outputs), or (time, batch, outputs)."""
+        """Return (batch, outputs), or (time, batch, outputs), for (time, batch, features)."""
         ys, _ = unroll(self.cell, xs)
         return self.out(ys if self.every else ys[-1])
 
     def loss(self, batch: Batch) -> Any:
-        """Cross entropy in nats for targets that are classes, else the mean squared error."""
+        """Return the cross entropy in nats for classes, or else the mean squared error."""
         y = self(batch.xs)
         return (
             cross_entropy(y, batch.targets)
@@ -87,7 +91,7 @@ class Reader(Module):
         )
 
     def evaluate(self, batches: list[Batch]) -> float:
-        """The loss, and nothing recorded: the mean over batches of one size."""
+        """Return the mean of the loss over batches of one size; nothing is recorded."""
         with no_grad():
             return float(np.mean([self.loss(batch).numpy() for batch in batches]))
 
@@ -95,11 +99,9 @@ class Reader(Module):
 def long_memory(cell: Any, steps: int, *, rng: Any = None) -> None:
     """Start the gates of an LSTM or GRU so that units forget over 1 to `steps` steps.
 
-    Leave other cells as they are.
-
-    C. Tallec and Y. Ollivier, Can Recurrent Neural Networks Warp Time? (2018), arXiv:1804.11188:
-    the bias of what is kept is log(u) with u uniform on [1, steps], and that of an LSTM's input
-    gate is its negative.
+    Other cells stay as they are. C. Tallec and Y. Ollivier, Can Recurrent Neural Networks Warp
+    Time? (2018), arXiv:1804.11188: the bias of what is kept is log(u) with u uniform on [1, steps],
+    and that of an LSTM's input gate is its negative.
     """
     kind = type(plain_of(cell))
     if kind is LSTM:
@@ -111,19 +113,27 @@ def long_memory(cell: Any, steps: int, *, rng: Any = None) -> None:
 
 
 def error_rate(model: Reader, batches: list[Batch]) -> float:
-    """The share of the targets whose class does not get the largest output."""
+    """Return the share of the targets whose class does not get the largest output."""
     with no_grad():
         wrong = [model(batch.xs).numpy().argmax(-1) != batch.targets for batch in batches]
     return float(np.mean([w.mean() for w in wrong]))
 
 
 def streams(seed: int) -> list[np.random.Generator]:
-    """Generators for weights, training, validation and test that have nothing in common."""
+    """Return independent generators for weights, training, validation and test."""
     return [np.random.default_rng([seed, part]) for part in range(4)]
 
 
 class Fit(NamedTuple):
-    """What training used, and the last figure on validation data (nan if it diverged)."""
+    """What training used, and how it ended.
+
+    Attributes
+    ----------
+    sequences, steps, seconds
+        As in `Result`.
+    validation : float
+        The last figure on validation data; nan if training diverged.
+    """
 
     sequences: int
     steps: int
@@ -131,7 +141,7 @@ class Fit(NamedTuple):
     validation: float
 
     def result(self, score: float, solved: bool | None, note: str = "") -> Result:
-        """A `Result` with the score on test data."""
+        """Return a `Result` with the score on test data."""
         return Result(score, solved, self.sequences, self.steps, self.seconds, note)
 
 
@@ -148,20 +158,37 @@ def fit(
     every: int = 100,
     unit: str = "",
 ) -> Fit:
-    """Train on fresh batches until the figure on validation data is at most `goal`, the budget is used, or training diverges.
+    """Train on fresh batches until the figure on validation data is good enough.
+
+    Training also ends when the budget is used, or when it diverges.
 
     Parameters
     ----------
+    run : Run
+        The run, with its budget.
+    model : Reader
+        What is trained.
+    optimizer : Optimizer
+        The rule, with the parameters of the model.
     draw : callable
-        Gives the next batch.
+        A function that gives the next batch.
     validate : callable
-        Gives the figure; called every `every` steps, and at the end.
+        A function that gives the figure. It is called every `every` steps, and at the end.
+    goal : float
+        The figure that is good enough; less is better.
     clip : float, optional
-        Largest norm of the gradient; None leaves it as it is.
+        Largest norm of the gradient; None leaves the gradient as it is.
     most : float
-        Training sequences: with so many the run ends too.
+        A number of training sequences after which the run ends too.
+    every : int
+        Training steps between two figures.
     unit : str
         What the figure is, for the progress bar.
+
+    Returns
+    -------
+    Fit
+        What training used, and the last figure.
     """
     sequences = steps = count = 0
     figure, checked = math.inf, False

@@ -1,6 +1,6 @@
 """Forecasting two old series one step ahead.
 
-Persistence, linear autoregression and networks, all in one table.
+Persistence, linear autoregression and networks stand in one table.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from ...core.primitive import Array
 from ...core.tape import no_grad
 from ...module import Module
-from ...nn.architectures import LinearAutoregression, WindowMLP
+from ...nn.baselines import LinearAutoregression, WindowMLP
 from ...nn.functional import mse_loss
 from ...nn.layers import Linear
 from ...ops.shaping import reshape
@@ -51,10 +51,11 @@ class Series(NamedTuple):
     Attributes
     ----------
     values : float64 array, shape (n,)
+        The values.
     split : int
         The place of the first test value.
     season : int
-        Values in a period.
+        The number of values in a period.
     """
 
     values: Array
@@ -68,36 +69,42 @@ class Series(NamedTuple):
 
 
 def load(name: str) -> Array:
-    """The numbers of ``train/data/NAME.csv``, a file of lines ``time,number`` after a comment."""
+    """Read the numbers of ``train/data/NAME.csv``.
+
+    It is a file of lines ``time,number`` after a comment.
+    """
     lines = (_DATA / f"{name}.csv").read_text(encoding="utf-8").splitlines()
     return np.array([float(line.partition(",")[2]) for line in lines if not line.startswith("#")])
 
 
 def root_mean_square(errors: Array) -> float:
-    """sqrt(mean(errors ** 2))."""
+    """Return sqrt(mean(errors ** 2))."""
     return math.sqrt(float(np.mean(np.square(errors))))
 
 
-# --- predictions without training: one for each test value, from the true values before it ---------------------------------
+# --- predictions without training: one for each test value, from the true values before it --------
 
 
 def persistence(series: Series) -> Array:
-    """The value before."""
+    """Return the value before, for each test value."""
     return series.values[series.split - 1 : -1]
 
 
 def seasonal(series: Series) -> Array:
-    """The value one period before."""
+    """Return the value one period before, for each test value."""
     return series.values[series.split - series.season : -series.season]
 
 
 def seasonal_growth(series: Series) -> Array:
-    """The value before, times what it was multiplied by one period before."""
+    """Return the value before, times the growth one period before.
+
+    The growth is the factor from one value to the next.
+    """
     before = Series(series.values[:-1], series.split - 1, series.season)
     return persistence(series) * seasonal(series) / seasonal(before)
 
 
-# --- what models read: the series in another form --------------------------------------------------------------------------
+# --- what models read: the series in another form -------------------------------------------------
 
 
 class Form(NamedTuple):
@@ -106,11 +113,12 @@ class Form(NamedTuple):
     Attributes
     ----------
     values : float64 array, shape (n,)
-        Mean 0 and variance 1 over the training values.
+        The values, with mean 0 and variance 1 over the training values.
     first : int
-        The place of the first one that there is.
+        The place of the first value that there is.
     back : callable
-        From predicted values of the form at the test places to predictions of the series.
+        A function from predicted values of the form at the test places to predictions of the
+        series.
     """
 
     values: Array
@@ -119,13 +127,13 @@ class Form(NamedTuple):
 
 
 def plain(series: Series) -> Form:
-    """The values themselves, less their mean and over their standard deviation."""
+    """Return the values themselves, less their mean and over their standard deviation."""
     mean, deviation = series.values[: series.split].mean(), series.values[: series.split].std()
     return Form((series.values - mean) / deviation, 0, lambda z: z * deviation + mean)
 
 
 def log_differences(series: Series) -> Form:
-    """log(y[t] / y[t - 1]), standardised in the same way.
+    """Return log(y[t] / y[t - 1]), standardised in the same way.
 
     Neither trend nor growing swings are left.
     """
@@ -137,19 +145,22 @@ def log_differences(series: Series) -> Form:
 
 
 def windows(form: Form, size: int, places: Array) -> tuple[Array, Array]:
-    """For each place the `size` values of the form before it, and the value there.
+    """Return for each place the `size` values of the form before it, and the value there.
 
-    Float32, (size, places, 1) and (places,).
+    They are float32 of shapes (size, places, 1) and (places,).
     """
     rows = np.stack([form.values[places - back] for back in range(size, 0, -1)])
     return rows[:, :, None].astype(np.float32), form.values[places].astype(np.float32)
 
 
-# --- models ----------------------------------------------------------------------------------------------------------------
+# --- models ---------------------------------------------------------------------------------------
 
 
 def autoregression(series: Series, order: int, form: Callable[[Series], Form] = plain) -> Array:
-    """Predictions of a linear autoregression, fitted to the training values by least squares."""
+    """Return the predictions of a linear autoregression.
+
+    It is fitted to the training values by least squares.
+    """
     found = form(series)
     values = found.values[found.first :]
     model = LinearAutoregression(order).fit(values[: series.split - found.first])
@@ -163,7 +174,7 @@ class LinearWindow(Module):
         self.linear = Linear(window, 1, rng=rng)
 
     def forward(self, xs: Any) -> Any:
-        """(window, batch, 1) to (batch, 1)."""
+        """Return (batch, 1) for windows of shape (window, batch, 1)."""
         return self.linear(reshape(xs, (xs.shape[0], xs.shape[1])).T)
 
 
@@ -173,13 +184,13 @@ class Plan(NamedTuple):
     Attributes
     ----------
     window : int
-        Values that it sees.
+        The number of values that it sees.
     lr : float
-        Of Adam.
+        The rate of Adam.
     steps : int
-        Most training steps.
+        The most training steps.
     held_out : float
-        Share of the training places, the last ones, on which the number of steps is chosen.
+        The share of the training places, the last ones, on which the number of steps is chosen.
     """
 
     window: int
@@ -199,11 +210,18 @@ def network(
     plan: Plan,
     make: Callable[[np.random.Generator], Module],
 ) -> tuple[Array, Result]:
-    """Train a network, and predict: the predictions, and a `Result` that has no score yet.
+    """Train a network, and predict the test values.
 
-    The number of steps is the one with the least error on the last training places; then a new
+    The number of steps is the one with the least error on the last training places. Then a new
     network with the same first values is trained for so many steps on all of them. Test values are
     not looked at.
+
+    Returns
+    -------
+    predictions : ndarray
+        The predictions of the series.
+    result : Result
+        What training used; it has no score yet.
     """
     found = form(series)
     places = np.arange(found.first + plan.window, series.split)
@@ -229,7 +247,15 @@ def network(
 def steps_with_least_error(
     run: Run, form: Form, plan: Plan, model: Module, training: Array, held_out: Array
 ) -> tuple[int, int]:
-    """After how many steps the error on places that are held out is least, and how many windows were used to find out."""
+    """Find after how many steps the error on places that are held out is least.
+
+    Returns
+    -------
+    best : int
+        The number of steps.
+    used : int
+        How many windows were used to find out.
+    """
     optimizer = Adam(model.parameters(), lr=plan.lr)
     xs, targets = windows(form, plan.window, training)
     held_xs, held_targets = windows(form, plan.window, held_out)
@@ -249,6 +275,7 @@ def steps_with_least_error(
 
 
 def _step(model: Module, optimizer: Adam, xs: Array, targets: Array, clip: float = 1.0) -> None:
+    """Do one training step."""
     loss = mse_loss(model(xs)[:, 0], targets)
     optimizer.zero_grad()
     loss.backward()
@@ -257,17 +284,17 @@ def _step(model: Module, optimizer: Adam, xs: Array, targets: Array, clip: float
 
 
 def _predict(model: Module, xs: Array) -> Array:
+    """Return what a model says for windows, shape (places,)."""
     with no_grad():
         return np.asarray(model(xs).numpy()[:, 0], np.float64)
 
 
 def tutorial(run: Run, series: Series, cell: str) -> tuple[Array, Result]:
-    """As the tutorial does it: 4 units that see one value; batches of one.
+    """Train and predict as the tutorial does it.
 
-    100 epochs of Adam at 0.001.
-
-    Values are scaled to [0, 1] by the range of all of them. That tells how large the test values
-    become, which is not known in earnest.
+    The network has 4 units that see one value. It is trained in batches of one, for 100 epochs of
+    Adam at 0.001. Values are scaled to [0, 1] by the range of all of them. That tells how large the
+    test values become, which is not known in earnest.
     """
     least, most = series.values.min(), series.values.max()
     form = Form((series.values - least) / (most - least), 0, lambda z: z * (most - least) + least)
@@ -288,7 +315,7 @@ def tutorial(run: Run, series: Series, cell: str) -> tuple[Array, Result]:
     ), result
 
 
-# --- the tasks -------------------------------------------------------------------------------------------------------------
+# --- the tasks ------------------------------------------------------------------------------------
 
 SUNSPOTS = Series(load("sunspots")[: 1979 - 1700 + 1], 1921 - 1700, 11)
 AIRLINE = Series(load("airline"), 96, 12)
@@ -297,13 +324,17 @@ Predicted = Callable[[Run], tuple[Array, Result]]
 
 
 def relative_variance(predictions: Array) -> tuple[float, float]:
-    """Mean squared errors in 1921 to 1955 and in 1956 to 1979, over the variance of the values from 1700 to 1979."""
+    """Return the mean squared errors in 1921 to 1955 and in 1956 to 1979.
+
+    Both are divided by the variance of the values from 1700 to 1979.
+    """
     squares = np.square(predictions - SUNSPOTS.tested) / SUNSPOTS.values.var()
     early = 1956 - 1921
     return float(squares[:early].mean()), float(squares[early:].mean())
 
 
 def _score_sunspots(predictions: Array) -> tuple[float, str]:
+    """Return the score of predictions of the sunspots, and a note."""
     early, late = relative_variance(predictions)
     deviation = SUNSPOTS.values.std()
     return (
@@ -313,6 +344,7 @@ def _score_sunspots(predictions: Array) -> tuple[float, str]:
 
 
 def _score_airline(predictions: Array) -> tuple[float, str]:
+    """Return the score of predictions of the passengers, and no note."""
     return root_mean_square(predictions - AIRLINE.tested), ""
 
 
@@ -324,7 +356,17 @@ def _arm(
     published: str = "",
     exact: bool = False,
 ) -> Arm:
-    """`bar` is the error of the best linear autoregression."""
+    """Return an arm that predicts.
+
+    Parameters
+    ----------
+    name, published, exact
+        As in `Arm`.
+    predict, score : callable
+        What gives the predictions, and what gives their score and a note.
+    bar : float
+        The error of the best linear autoregression.
+    """
 
     def run(run: Run) -> Result:
         predictions, result = predict(run)
@@ -335,12 +377,15 @@ def _arm(
 
 
 def _exact(predictions: Array) -> Predicted:
+    """Return what gives predictions that are known already."""
     return lambda run: (predictions, Result(math.nan))
 
 
 def _networks(
     series: Series, form: Callable[[Series], Form], window: int, cell: str
 ) -> list[tuple[str, Predicted]]:
+    """Return the networks that see a window of values: linear, MLP and a cell."""
+
     def trained(plan: Plan, make: Callable[[np.random.Generator], Module]) -> Predicted:
         return lambda run: network(run, series, form, plan, make)
 
@@ -361,6 +406,7 @@ def _networks(
 
 
 def _sunspots(cell: str | None) -> Sequence[Arm]:
+    """Return the arms of the task with sunspots."""
     series, cell = SUNSPOTS, cell or "LSTM"
     exact: dict[str, Array] = {
         "persistence": persistence(series),
@@ -386,6 +432,7 @@ def _sunspots(cell: str | None) -> Sequence[Arm]:
 
 
 def _airline(cell: str | None) -> Sequence[Arm]:
+    """Return the arms of the task with airline passengers."""
     series, cell = AIRLINE, cell or "LSTM"
     exact: dict[str, Array] = {
         "persistence": persistence(series),

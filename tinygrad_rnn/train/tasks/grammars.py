@@ -1,10 +1,10 @@
-"""Grammars: to predict which symbols may come next, from the symbols so far."""
+"""Grammars: which symbols may come next is predicted from the symbols so far."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -20,182 +20,55 @@ from ...ops.elementwise import softplus
 from ...optim import Adam, clip_grad_norm
 from ...recurrent import unroll
 from .fit import long_memory
+from .strings import (
+    REBER,
+    Batch,
+    accepted,
+    counting,
+    most_active,
+    reber_stream,
+    reber_string,
+    strings_right,
+    together,
+)
 from .task import Arm, Result, Run, Task, make_cell
 
-__all__ = [
-    "TASKS",
-    "Batch",
-    "Reader",
-    "accepted",
-    "counting",
-    "largest",
-    "most_active",
-    "reber_stream",
-    "reber_string",
-    "strings_right",
-    "together",
-]
+__all__ = ["TASKS", "Reader", "largest"]
 
-REBER = "BTPSXVE"
 NETWORKS = 20  # that a run of a counting task trains at most
-_INNER = [
-    {"B": 1},
-    {"T": 2, "P": 3},
-    {"S": 2, "X": 4},
-    {"T": 3, "V": 5},
-    {"X": 3, "S": 6},
-    {"P": 4, "V": 6},
-    {"E": 7},
-]
-
-
-class Batch(NamedTuple):
-    """Strings of symbols beside each other, padded at the end; one-hot, time first.
-
-    Attributes
-    ----------
-    inputs : array, shape (T, batch, symbols)
-        The symbol that is read at each step.
-    targets : array, shape (T, batch, symbols)
-        What the outputs are trained on: the symbol that did come next, or all that could.
-    legal : boolean array, shape (T, batch, symbols)
-        The symbols that the grammar allows next.
-    real : boolean array, shape (T, batch)
-        False in the padding.
-    """
-
-    inputs: Array
-    targets: Array
-    legal: Array
-    real: Array
 
 
 class Reader(Module):
-    """A cell that reads symbols, and a linear layer that gives each symbol a logit to come next."""
+    """A cell that reads symbols, and a linear layer that gives each a logit to come next."""
 
     def __init__(self, cell: Any, symbols: int, *, rng: Any = None) -> None:
         self.cell = cell
         self.output = Linear(cell.hidden_size, symbols, rng=rng)
 
     def forward(self, xs: Any, state: Any = None) -> tuple[Any, Any]:
-        """(T, batch, symbols) and the state to the logits, of the same shape, and the last state."""
+        """Read symbols of shape (T, batch, symbols) from a state.
+
+        Returns
+        -------
+        logits : Tensor, shape (T, batch, symbols)
+        state : object
+            The last state.
+        """
         ys, state = unroll(self.cell, xs, state)
         return self.output(ys), state
 
 
-# --- the embedded Reber grammar ------------------------------------------------------------------------------------------
-
-
-def reber_string(rng: np.random.Generator) -> tuple[str, list[str]]:
-    """A random string of the embedded Reber grammar, and after each of its symbols those that may come next.
-
-    The string is B, then T or P, a Reber string, the same T or P again, and E; each of two choices
-    has probability 1/2. After the last E comes the B of another string.
-    """
-    outer = str(rng.choice(["T", "P"]))
-    symbols, legal, state = ["B", outer], ["TP", "B"], 0
-    while state < len(_INNER):
-        choices = sorted(_INNER[state])
-        symbols.append(str(rng.choice(choices)))
-        state = _INNER[state][symbols[-1]]
-        legal.append("".join(_INNER[state]) if state < len(_INNER) else outer)
-    return "".join([*symbols, outer, "E"]), [*legal, "E", "B"]
-
-
-def reber_stream(rng: np.random.Generator, length: int) -> tuple[str, list[str], list[int]]:
-    """Strings one after the other, cut at `length` symbols.
-
-    The symbols, those that may come next, and where strings start.
-    """
-    symbols, legal, starts = "", list[str](), list[int]()
-    while len(symbols) < length:
-        starts.append(len(symbols))
-        string, after = reber_string(rng)
-        symbols, legal = symbols + string, legal + after
-    return symbols[:length], legal[:length], starts
-
-
-# --- counting ------------------------------------------------------------------------------------------------------------
-
-
-def counting(letters: str, n: int) -> tuple[str, list[str]]:
-    """S and then n times each letter ("S", "aaa", "bbb"), and after each symbol those that may come next; T ends the string."""
-    legal = [letters[0]]
-    for k, letter in enumerate(letters):
-        following = letters[k + 1] if k + 1 < len(letters) else "T"
-        legal += [letter + following] * n if k == 0 else [letter] * (n - 1) + [following]
-    return "S" + "".join(letter * n for letter in letters), legal
-
-
-# --- batches, and what is right ------------------------------------------------------------------------------------------
-
-
-def together(strings: Sequence[tuple[str, list[str]]], alphabet: str, *, train_on: str) -> Batch:
-    """A batch of strings, each with the symbols that may come after each of its symbols.
-
-    Parameters
-    ----------
-    strings : sequence of (str, list of str)
-    alphabet : str
-        The symbols, in the order of the inputs and outputs.
-    train_on : {"next", "legal"}
-        The targets: the symbol that came next (the last symbol of a string is then only predicted),
-        or all that may come.
-    """
-    drop = 1 if train_on == "next" else 0
-    shape = (max(len(symbols) for symbols, _ in strings) - drop, len(strings), len(alphabet))
-    inputs, targets = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-    legal, real = np.zeros(shape, bool), np.zeros(shape[:2], bool)
-    place = {symbol: k for k, symbol in enumerate(alphabet)}
-    for b, (symbols, after) in enumerate(strings):
-        steps = len(symbols) - drop
-        codes = np.array([place[s] for s in symbols])
-        inputs[np.arange(steps), b, codes[:steps]] = 1
-        for t in range(steps):
-            legal[t, b, [place[s] for s in after[t]]] = True
-        if drop:
-            targets[np.arange(steps), b, codes[1:]] = 1
-        real[:steps, b] = True
-    return Batch(inputs, targets if drop else legal.astype(np.float32), legal, real)
-
-
-def most_active(logits: Array, legal: Array) -> Array:
-    """Whether every legal symbol is more active than every other; (..., symbols) to (...)."""
-    worst: Array = np.where(legal, logits, np.inf).min(-1) > np.where(legal, -np.inf, logits).max(
-        -1
-    )
-    return worst
-
-
-def accepted(logits: Array, legal: Array) -> Array:
-    """Whether the outputs above 1/2 (logits above 0) are exactly the legal symbols.
-
-    (..., symbols) to (...).
-    """
-    same: Array = ((logits > 0) == legal).all(-1)
-    return same
-
-
-def strings_right(steps: Array, starts: Sequence[int]) -> Array:
-    """Of a stream's steps that are right, shape (T,), which strings are right at every step.
-
-    The last, cut one is left out.
-    """
-    whole: Array = np.logical_and.reduceat(steps, starts)[:-1]
-    return whole
-
-
 def _loss(logits: Tensor, batch: Batch) -> Any:
-    """Cross-entropy of independent yes-or-no outputs.
+    """Return the cross entropy of independent yes-or-no outputs.
 
-    The sum over symbols, the mean over real steps.
+    It is the sum over symbols and the mean over real steps.
     """
     weight = (batch.real / batch.real.sum())[..., None].astype(np.float32)
     return ((softplus(logits) - logits * batch.targets) * weight).sum()
 
 
 def _update(model: Reader, optimizer: Adam, batch: Batch, state: Any = None) -> Any:
-    """One training step; returns the last state, cut off from the tape."""
+    """Do one training step, and return the last state, cut off from the tape."""
     logits, state = model(batch.inputs, state)
     optimizer.zero_grad()
     _loss(logits, batch).backward()
@@ -204,11 +77,14 @@ def _update(model: Reader, optimizer: Adam, batch: Batch, state: Any = None) -> 
     return detach(state)
 
 
-# --- the tasks -----------------------------------------------------------------------------------------------------------
+# --- the tasks ------------------------------------------------------------------------------------
 
 
 def _reber(run: Run, name: str, hidden_size: int, lr: float, most: int = 20_000) -> Result:
-    """Train on strings that are drawn anew, until all of 256 test strings are right or `most` strings are used up."""
+    """Train on strings that are drawn anew.
+
+    Training ends when all of 256 test strings are right, or `most` strings are used up.
+    """
     rng = np.random.default_rng(run.seed)
     model = Reader(make_cell(name, len(REBER), hidden_size, rng=rng), len(REBER), rng=rng)
     long_memory(model.cell, 20, rng=rng)
@@ -240,7 +116,7 @@ def _reber(run: Run, name: str, hidden_size: int, lr: float, most: int = 20_000)
 
 
 def _share(model: Reader, batch: Batch) -> float:
-    """The share of strings that are right at every step."""
+    """Return the share of strings that are right at every step."""
     with no_grad():
         logits, _ = model(batch.inputs)
     return float((most_active(logits.numpy(), batch.legal) | ~batch.real).all(0).mean())
@@ -257,7 +133,7 @@ def _continual(
 ) -> Result:
     """Train on `beside` endless streams, `window` steps at a time with the state carried over.
 
-    Then test on others, without resets.
+    Then test on other streams, without resets.
     """
     rng = np.random.default_rng(run.seed)
     model = Reader(make_cell(name, len(REBER), hidden_size, rng=rng), len(REBER), rng=rng)
@@ -290,7 +166,15 @@ def _continual(
 def _continual_share(
     model: Reader, streams: Sequence[tuple[str, list[str], list[int]]]
 ) -> tuple[float, float]:
-    """The share of the strings of test streams that are right at every step, and the norm of the state at the streams' ends."""
+    """Test on streams.
+
+    Returns
+    -------
+    right : float
+        The share of the strings that are right at every step.
+    norm : float
+        The norm of the state at the ends of the streams.
+    """
     test = together([(symbols, legal) for symbols, legal, _ in streams], REBER, train_on="legal")
     with no_grad():
         logits, state = model(test.inputs)
@@ -313,7 +197,7 @@ def _count(
 ) -> Result:
     """Train on n = 1 to 10, all at once, until a network is right up to n = `goal`.
 
-    A new network after every `updates` updates, up to `networks`.
+    A new network is made after every `updates` updates, up to `networks`.
     """
     rng = np.random.default_rng(run.seed)
     alphabet = f"S{letters}T"
@@ -353,7 +237,7 @@ def _count(
 def _remember(cell: Any) -> None:
     """Start the forget gates of an LSTM all but open, with a bias of 10.
 
-    To count is to forget nothing; other cells stay as they are.
+    To count is to forget nothing. Other cells stay as they are.
     """
     bias = {LSTM: "bias_ih", PeepholeLSTM: "b"}.get(type(cell))
     if bias:
@@ -362,7 +246,10 @@ def _remember(cell: Any) -> None:
 
 
 def largest(model: Callable[..., Any], letters: str, cap: int = 1000, block: int = 50) -> int:
-    """The largest n, at most `cap`, such that `model` accepts the strings of 1, 2, ..., n at every step; 0 if not even that of 1."""
+    """Return the largest n such that a model accepts the strings of 1, 2, ..., n at every step.
+
+    It is 0 if not even that of 1 is accepted, and at most `cap`.
+    """
     for first in range(1, cap + 1, block):
         ns = range(first, min(first + block, cap + 1))
         batch = together([counting(letters, n) for n in ns], f"S{letters}T", train_on="legal")
@@ -375,7 +262,7 @@ def largest(model: Callable[..., Any], letters: str, cap: int = 1000, block: int
 
 
 def _counters(letters: str, goal: int, cell: str | None) -> list[Arm]:
-    """The arms of a counting task."""
+    """Return the arms of a counting task."""
     names = (cell, "GRU") if cell else ("PeepholeLSTM", "LSTM", "LSTM1997", "GRU")
     return [Arm(name, partial(_count, name=name, letters=letters, goal=goal)) for name in names]
 

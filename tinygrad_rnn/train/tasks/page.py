@@ -31,7 +31,7 @@ This page is made from files of results: `tinygrad-rnn tasks run all --json resu
 
 
 def collect(folder: Path, tasks: Sequence[Task]) -> list[tuple[Task, TaskResults]]:
-    """The results in a folder, NAME.json for each task, in the order of `tasks`.
+    """Read the results in a folder, NAME.json for each task, in the order of `tasks`.
 
     Raises
     ------
@@ -51,11 +51,12 @@ def collect(folder: Path, tasks: Sequence[Task]) -> list[tuple[Task, TaskResults
 
 
 def page(found: Sequence[tuple[Task, TaskResults]]) -> str:
-    """Markdown: for each task what it is, its table, and the source."""
+    """Return a page of Markdown: for each task what it is, its table, and the source."""
     return "\n".join([_HEAD, *(_section(task, results) for task, results in found)])
 
 
 def _section(task: Task, results: TaskResults) -> str:
+    """Return the part of the page about one task."""
     command = (
         f"tinygrad-rnn tasks run {task.name} --seeds {results.seeds} --budget {results.budget:g}"
     )

@@ -1,6 +1,6 @@
 """Parity: whether a sequence of bits has an odd number of ones.
 
-Trained on short sequences, tested on long ones.
+Networks are trained on short sequences and tested on long ones.
 """
 
 from __future__ import annotations
@@ -22,20 +22,22 @@ SOLVED = 0.01  # error rate on test sequences
 
 
 def parity(rng: np.random.Generator, batch: int, length: int) -> Batch:
-    """Random bits, one-hot, and the parity of each sequence: 1 if the number of ones is odd."""
+    """Draw random bits, one-hot, with class 1 for each sequence that has an odd number of ones."""
     bits = rng.integers(0, 2, (length, batch))
     return Batch(np.eye(2, dtype=np.float32)[bits], bits.sum(axis=0) % 2)
 
 
 class Curriculum:
-    """Lengths to train on.
+    """The lengths to train on: from 1 to a longest, which grows.
 
-    From 1 to a longest that begins with 3 and grows by a third whenever it is mastered.
+    It begins with 3, and grows by a third whenever it is mastered.
 
     Parameters
     ----------
     model : Reader
+        What is trained.
     training, validation : numpy Generator
+        What the bits are drawn from.
     """
 
     def __init__(
@@ -46,13 +48,14 @@ class Curriculum:
         self.masters = 0
 
     def draw(self) -> Batch:
-        """A batch of one length."""
+        """Draw a batch of one length."""
         return parity(self.training, BATCH, int(self.training.integers(1, self.longest + 1)))
 
     def validate(self) -> float:
-        """The error rate on lengths up to `LONGEST`.
+        """Return the error rate on lengths up to `LONGEST`.
 
-        1 as long as training has not come to them, and until it was low twice.
+        It is 1 as long as training has not come to them. An error rate of 0 counts only the second
+        time.
         """
         if self.longest < LONGEST:
             if error_rate(self.model, [parity(self.validation, 128, self.longest)]) < 0.02:
@@ -67,6 +70,8 @@ class Curriculum:
 
 
 def _train(cell: str) -> Callable[[Run], Result]:
+    """Return the run of an arm: a cell is trained on short sequences and tested on long ones."""
+
     def run(run: Run) -> Result:
         weights, training, validation, test = streams(run.seed)
         model = Reader(cell, 2, HIDDEN, 2, rng=weights)
@@ -84,6 +89,7 @@ def _train(cell: str) -> Callable[[Run], Result]:
 
 
 def _arms(cell: str | None) -> Sequence[Arm]:
+    """Return the arms: guessing and the cells."""
     cells = [cell] if cell else ["Elman", "LSTM"]
     return [
         Arm("guess", lambda run: Result(0.5), "0.5", exact=True),

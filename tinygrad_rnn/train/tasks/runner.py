@@ -49,7 +49,17 @@ HEADS = ("arm", "ours: median [min .. max]", "solved", "sequences", "steps", "se
 
 @dataclass
 class ArmResults:
-    """The finished runs of one arm; `seeds` are theirs, in the same order."""
+    """The finished runs of one arm.
+
+    Attributes
+    ----------
+    name, published : str
+        As in `Arm`.
+    seeds : list of int
+        The seeds of the runs.
+    results : list of Result
+        What the runs gave, in the same order.
+    """
 
     name: str
     published: str = ""
@@ -64,16 +74,17 @@ class TaskResults:
     Attributes
     ----------
     task : str
-        Its name.
+        The name of the task.
     cell : str or None
-        That took the place of the arms' own.
+        The cell that took the place of the arms' own.
     seeds : int
-        Runs that were asked for, of each arm with randomness.
+        How many runs were asked for, of each arm with randomness.
     budget : float
         Seconds for one run.
     complete : bool
-        False if it was stopped before all runs were done.
+        Whether all runs were done. It is False if the user stopped them.
     arms : list of ArmResults
+        The arms of which a run was finished.
     """
 
     task: str
@@ -84,7 +95,7 @@ class TaskResults:
     arms: list[ArmResults] = field(default_factory=list)
 
 
-# --- running --------------------------------------------------------------------------------------------------------------
+# --- running --------------------------------------------------------------------------------------
 
 
 def main(
@@ -97,18 +108,30 @@ def main(
     save: Path | None,
     overwrite: bool = False,
 ) -> int:
-    """Run tasks one after the other, print a table for each, and give the exit code.
-
-    0, or 128 and the signal if it was stopped.
+    """Run tasks one after the other, and print a table for each.
 
     Parameters
     ----------
+    tasks : sequence of Task
+        What is run.
+    screen : Console
+        Where progress and tables are printed.
+    cell : str, optional
+        A cell that takes the place of the arms' own.
+    seeds, budget
+        Runs of each arm, and seconds for one; None for those of the task.
     save : Path, optional
         Where the results go: a file .json for one task, or a folder, in which each task has
         NAME.json. It is written after each run, so what was finished is there however the program
         ends.
     overwrite : bool
-        Replace results that are there; without it they are refused before anything is run.
+        Whether to replace results that are there. Without it they are refused before anything is
+        run.
+
+    Returns
+    -------
+    int
+        The exit code: 0, or 128 and the signal if it was stopped.
 
     Raises
     ------
@@ -192,7 +215,20 @@ def run_task(
     interrupts: Interrupts,
     keep: Callable[[], None] = lambda: None,
 ) -> None:
-    """Do all runs of a task, and add each to `results` when it is finished; `keep` is called then.
+    """Do all runs of a task, and add each to `results` when it is finished.
+
+    Parameters
+    ----------
+    task : Task
+        What is run.
+    results : TaskResults
+        What is to be run, and where the results go.
+    screen : Console
+        Where progress is printed.
+    interrupts : Interrupts
+        What the user asked for.
+    keep : callable
+        It is called after each run.
 
     Raises
     ------
@@ -237,6 +273,7 @@ def run_task(
 
 
 def _said(result: Result, decimals: int) -> str:
+    """Return a result in words."""
     words = [_number(result.score, decimals)]
     if result.solved is not None:
         words.append("solved" if result.solved else "not solved")
@@ -246,7 +283,10 @@ def _said(result: Result, decimals: int) -> str:
 
 
 class _Meter:
-    """Context manager: where one run is. On a terminal a bar; elsewhere a line now and then."""
+    """Context manager: show where one run is.
+
+    It is a bar on a terminal, and elsewhere a line now and then.
+    """
 
     def __init__(self, screen: Console, words: str, budget: float) -> None:
         self.screen, self.words, self.budget = screen, words, budget
@@ -292,7 +332,7 @@ class _Meter:
             )
 
 
-# --- tables ---------------------------------------------------------------------------------------------------------------
+# --- tables ---------------------------------------------------------------------------------------
 
 
 def list_tasks(tasks: Sequence[Task], screen: Console) -> None:
@@ -305,7 +345,7 @@ def list_tasks(tasks: Sequence[Task], screen: Console) -> None:
 
 
 def table(task: Task, results: TaskResults) -> str:
-    """The results as plain text: a line for each arm, and the source below."""
+    """Return the results as plain text: a line for each arm, and the source below."""
     if not results.arms:
         return "No run was finished."
     marks = "" if results.complete else "Stopped: these are the runs that were finished.\n"
@@ -318,9 +358,9 @@ def table(task: Task, results: TaskResults) -> str:
 
 
 def rows(task: Task, results: TaskResults) -> list[tuple[str, ...]]:
-    """A row of cells under `HEADS` for each arm.
+    """Return a row of cells under `HEADS` for each arm.
 
-    Of several runs the median, in the figure with its range.
+    Where there are several runs the cells are medians, in the figure with the range.
     """
     found: list[tuple[str, ...]] = []
     for arm in results.arms:
@@ -341,7 +381,7 @@ def rows(task: Task, results: TaskResults) -> list[tuple[str, ...]]:
 
 
 def figure(scores: Sequence[float], decimals: int) -> str:
-    """Several scores in words: their median and range. Runs that diverged are counted apart."""
+    """Return several scores in words: their median and range, and how many runs diverged."""
     finite = [s for s in scores if math.isfinite(s)]
     if not finite:
         return "diverged"
@@ -352,11 +392,15 @@ def figure(scores: Sequence[float], decimals: int) -> str:
 
 
 def _number(score: float, decimals: int) -> str:
+    """Return a score in words."""
     return f"{score:.{decimals}f}" if math.isfinite(score) else "diverged"
 
 
 def notes(results: TaskResults) -> list[str]:
-    """The notes of each arm's runs that have any, in the order of the seeds; equal ones once."""
+    """Return the notes of each arm's runs that have any.
+
+    They stand in the order of the seeds, and equal ones once.
+    """
     return [
         f"{arm.name}: {'; '.join(found)}"
         for arm in results.arms
@@ -365,7 +409,15 @@ def notes(results: TaskResults) -> list[str]:
 
 
 def _columns(lines: Sequence[Sequence[str]], sides: str) -> str:
-    """Lines of cells as text, each column as wide as its widest cell, aligned to the left or right side."""
+    """Return lines of cells as text, each column as wide as its widest cell.
+
+    Parameters
+    ----------
+    lines : sequence of sequence of str
+        The cells.
+    sides : str
+        For each column "l" or "r": where its cells are aligned.
+    """
     widths = [max(len(line[i]) for line in lines) for i in range(len(sides))]
     return "\n".join(
         "  ".join(
@@ -376,7 +428,7 @@ def _columns(lines: Sequence[Sequence[str]], sides: str) -> str:
     )
 
 
-# --- files ----------------------------------------------------------------------------------------------------------------
+# --- files ----------------------------------------------------------------------------------------
 
 
 def write(results: TaskResults, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Synthetic tasks with long lags."""
+"""The synthetic tasks with long lags, in one list."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What a task is.
-
-Arms that are run over several seeds, a figure for each, and what was published.
-"""
+"""What a task is: arms, which are run over several seeds, and what was published."""
 
 from __future__ import annotations
 
@@ -36,7 +33,7 @@ class Result(NamedTuple):
     steps : int
         Time steps that were computed forward in training: sequences times their length.
     seconds : float
-        Of training.
+        How long training took.
     note : str
         What else is worth a word in the table.
     """
@@ -55,13 +52,19 @@ class Run:
     Parameters
     ----------
     seed : int
+        The seed.
     budget : float
-        Seconds of training; a run may end earlier when it has reached its criterion.
+        Seconds of training. A run may end earlier, when it has reached its criterion.
     report : callable, optional
         ``report(fraction, text)`` is called now and then with the share of the budget that is used
         and the figure that matters.
     check : callable, optional
-        Called between two training steps; raises when the user wants to stop.
+        It is called between two training steps, and raises when the user wants to stop.
+
+    Attributes
+    ----------
+    out_of_time : bool
+        Whether the budget ended the run.
     """
 
     def __init__(
@@ -78,13 +81,16 @@ class Run:
 
     @property
     def seconds(self) -> float:
-        """Since the run began."""
+        """Seconds since the run began."""
         return time.monotonic() - self.start
 
     def go_on(self, text: str = "") -> bool:
-        """Whether there is budget left; to be asked between two training steps.
+        """Whether there is budget left, which is to be asked between two training steps.
 
-        `text` is the figure that matters.
+        Parameters
+        ----------
+        text : str
+            The figure that matters.
         """
         if self._check is not None:
             self._check()
@@ -101,13 +107,14 @@ class Arm(NamedTuple):
     Attributes
     ----------
     name : str
+        What it is called in the table.
     run : callable
         ``run(Run) -> Result``.
     published : str
-        The figure that the source gives for this cell and set-up, with what it was measured on, or
-        "". It is never that of another cell.
+        The figure that the source gives for this cell and set-up, with what it was measured on. It
+        is empty if the source has none, and never that of another cell.
     exact : bool
-        It has no randomness: one run says it all.
+        Whether it has no randomness, so that one run says it all.
     """
 
     name: str
@@ -122,7 +129,7 @@ class Task(NamedTuple):
     Attributes
     ----------
     name : str
-        On the command line.
+        The name on the command line.
     title, about : str
         A line, and a few sentences: what is learnt from what, and what the criterion is.
     source : str
@@ -133,11 +140,11 @@ class Task(NamedTuple):
         ``arms(cell) -> sequence of Arm``; `cell` is the name of a class in `tinygrad_rnn.cells`
         that takes the place of the arms' own, or None.
     seeds : int
-        How many by default.
+        How many runs each arm has by default.
     budget : float
         Seconds for one run by default.
     decimals : int
-        Of the score in the table.
+        Decimals of the score in the table.
     """
 
     name: str
@@ -152,9 +159,9 @@ class Task(NamedTuple):
 
 
 def make_cell(name: str, *sizes: Any, **options: Any) -> Any:
-    """A cell of `tinygrad_rnn.cells` by its name.
+    """Make a cell of `tinygrad_rnn.cells` by its name.
 
-    Compiled for whole sequences, unless `tg.eager` says otherwise.
+    It is compiled for whole sequences, unless `tg.eager` says otherwise.
 
     Raises
     ------
@@ -172,7 +179,10 @@ def make_cell(name: str, *sizes: Any, **options: Any) -> Any:
 
 
 def fast(cell: Any, input_size: int) -> Any:
-    """The cell compiled for whole sequences; as it is, with a warning, if it cannot be compiled."""
+    """Return a cell compiled for whole sequences.
+
+    If it cannot be compiled, a warning says so, and the cell is returned as it is.
+    """
     from ...compiler import CompileError, jit
     from ...recurrent import unroll
 

@@ -1,6 +1,6 @@
 """The temporal-order problem: which two symbols came, and in which order.
 
-With and without clipping of the gradient.
+It is run with and without clipping of the gradient.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SYMBOLS = 6  # A, B, and four that mean nothing
 
 
 def temporal_order(rng: np.random.Generator, batch: int, length: int) -> Batch:
-    """Sequences of one-hot symbols with classes 2 * first + second, where A is 0 and B is 1.
+    """Draw sequences of one-hot symbols with classes 2 * first + second, where A is 0 and B is 1.
 
     Symbols are drawn from four that mean nothing; at one place from length/10 to 2 length/10, and
     at one from 4 length/10 to 5 length/10, stands A or B instead.
@@ -43,6 +43,8 @@ def temporal_order(rng: np.random.Generator, batch: int, length: int) -> Batch:
 
 
 def _train(cell: str, clip: float | None) -> Callable[[Run], Result]:
+    """Return the run of an arm: a cell is trained with or without clipping."""
+
     def run(run: Run) -> Result:
         weights, training, validation, test = streams(run.seed)
         model = Reader(cell, SYMBOLS, HIDDEN, 4, rng=weights)
@@ -68,6 +70,7 @@ def _train(cell: str, clip: float | None) -> Callable[[Run], Result]:
 
 
 def _arms(cell: str | None) -> Sequence[Arm]:
+    """Return the arms: guessing, and a cell with clipping and without."""
     name = cell or "Elman"
     return [
         Arm("guess", lambda run: Result(0.75), exact=True),

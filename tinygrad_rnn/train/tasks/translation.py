@@ -1,6 +1,6 @@
 """Translation of characters with an encoder and a decoder.
 
-Additions to their sums, dates to the form year-month-day.
+Additions are translated to their sums, and dates to the form year-month-day.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Split(NamedTuple):
     held_out: list[Pair]
 
 
-# --- additions ------------------------------------------------------------------------------------------------------------
+# --- additions ------------------------------------------------------------------------------------
 
 
 def additions(
@@ -54,11 +54,11 @@ def additions(
     *,
     reverse: bool = True,
 ) -> Split:
-    """Different questions such as ``12+34``, of numbers with at most `digits` digits, and their answers, such as ``46``.
+    """Draw different questions such as ``12+34``, and their answers, such as ``46``.
 
-    Of a+b and b+a one is drawn. What is trained on is there both ways round; what is held out is
-    not in training either way. Questions are padded with spaces at the end and then, with
-    `reverse`, turned round: ``"43+21"``.
+    Numbers have at most `digits` digits. Of a+b and b+a one is drawn. What is trained on is there
+    both ways round; what is held out is not in training either way. Questions are padded with
+    spaces at the end and then, with `reverse`, turned round: ``"43+21"``.
     """
     drawn: dict[tuple[int, int], tuple[int, int]] = {}
     while len(drawn) < count:
@@ -78,7 +78,7 @@ def additions(
     return Split([pair(a, b) for a, b in training], [pair(a, b) for a, b in numbers[:held_out]])
 
 
-# --- dates ----------------------------------------------------------------------------------------------------------------
+# --- dates ----------------------------------------------------------------------------------------
 
 MONTHS = [
     "january",
@@ -112,7 +112,7 @@ FIRST, LAST = datetime.date(1950, 1, 1), datetime.date(2049, 12, 31)
 
 
 def written(day: datetime.date, form: str) -> str:
-    """A date in one of the `FORMATS`."""
+    """Return a date in one of the `FORMATS`."""
     suffix = (
         "th" if day.day in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(day.day % 10, "th")
     )
@@ -130,7 +130,7 @@ def written(day: datetime.date, form: str) -> str:
 
 
 def dates(rng: np.random.Generator, count: int = 10000, held_out: int = 1000) -> Split:
-    """Dates from `FIRST` to `LAST`, each in a format drawn at random, and in the form ``1991-03-03``.
+    """Draw dates from `FIRST` to `LAST`, each in a random format and in the form ``1991-03-03``.
 
     No day that is held out occurs in training, in whatever format.
     """
@@ -144,7 +144,7 @@ def dates(rng: np.random.Generator, count: int = 10000, held_out: int = 1000) ->
     return Split(found[held_out:], found[:held_out])
 
 
-# --- the model ------------------------------------------------------------------------------------------------------------
+# --- the model ------------------------------------------------------------------------------------
 
 
 class Alphabet:
@@ -159,34 +159,41 @@ class Alphabet:
         return len(self.characters)
 
     def encode(self, texts: Sequence[str], extra: int = 0) -> Array:
-        """Numbers, shape (T, batch): padded to the longest, and `extra` more, with `END`."""
+        """Return texts as numbers, shape (T, batch).
+
+        They are padded with `END` to the longest, and by `extra` more.
+        """
         length = max(map(len, texts)) + extra
         return np.array([[self._number[c] for c in text.ljust(length, END)] for text in texts]).T
 
     def decode(self, numbers: Sequence[int]) -> str:
-        """The text."""
+        """Return numbers as text."""
         return "".join(self.characters[i] for i in numbers)
 
     def one_hot(self, numbers: Array) -> Array:
-        """(...) to (..., characters), float32."""
+        """Return numbers of shape (...) as float32 vectors of shape (..., characters)."""
         vectors: Array = self._one_hot[numbers]
         return vectors
 
 
 class Translator(Module):
-    """A cell reads a text, another writes its translation, beginning with the state in which the first ended.
+    """A cell that reads a text, and another that writes its translation.
+
+    The second begins with the state in which the first ended.
 
     Parameters
     ----------
     cell : str
-        Name of the class of both cells.
+        The name of the class of both cells.
     source, target : Alphabet
+        The characters of texts and translations.
     hidden : int
-        Size of both cells.
+        The size of both cells.
     attention : bool
-        The writing cell attends to the outputs of the reading one: Luong's "general" score, and
-        input feeding.
+        Whether the writing cell attends to the outputs of the reading one, by Luong's "general"
+        score and with input feeding.
     rng : numpy Generator or int
+        Generator or seed of the weights.
     """
 
     def __init__(
@@ -211,7 +218,7 @@ class Translator(Module):
         self.output = Linear(hidden, len(target), rng=rng)
 
     def read(self, texts: Sequence[str]) -> tuple[Any, Any]:
-        """Read texts: the cell that is to write their translations, and its first state."""
+        """Read texts: return the cell that writes their translations, and its first state."""
         lengths = np.array([len(text) for text in texts])
         some = None if (lengths == lengths[0]).all() else lengths
         memory, state = unroll(
@@ -223,7 +230,10 @@ class Translator(Module):
         return cell, cell.initial_state(len(texts), state)
 
     def loss(self, pairs: Sequence[Pair]) -> tuple[Any, int]:
-        """Mean cross-entropy of a character of the translations, each predicted from the true ones before it; and the steps it took."""
+        """Return the mean cross entropy of a character of the translations.
+
+        Each is predicted from the true ones before it. The second value is the number of steps.
+        """
         cell, state = self.read([p.source for p in pairs])
         targets = self.target.encode([p.target for p in pairs], 1)
         before = np.concatenate([np.zeros_like(targets[:1]), targets[:-1]])
@@ -233,7 +243,7 @@ class Translator(Module):
         )
 
     def translate(self, texts: Sequence[str], max_length: int) -> list[str]:
-        """The likeliest character, one after the other."""
+        """Return translations, of which each character is the likeliest after those before it."""
         with no_grad():
             cell, state = self.read(texts)
 
@@ -245,7 +255,7 @@ class Translator(Module):
 
 
 def exact(translations: Sequence[str], pairs: Sequence[Pair]) -> float:
-    """The share of translations that are right in every character."""
+    """Return the share of translations that are right in every character."""
     return sum(text == pair.target for text, pair in zip(translations, pairs, strict=True)) / len(
         pairs
     )
@@ -254,7 +264,7 @@ def exact(translations: Sequence[str], pairs: Sequence[Pair]) -> float:
 def batches(
     pairs: Sequence[Pair], size: int, epochs: int, rng: np.random.Generator, pool: int = 8
 ) -> Iterator[list[Pair]]:
-    """All pairs in random order, again and again.
+    """Yield all pairs in random order, again and again.
 
     Within `pool` batches texts of similar length come together, to save padding.
     """
@@ -284,10 +294,11 @@ def train(run: Run, split: Split, plan: Plan, cell: str, *, attention: bool) -> 
     return Result(score, score > SOLVED, *used, note)
 
 
-# --- the tasks ------------------------------------------------------------------------------------------------------------
+# --- the tasks ------------------------------------------------------------------------------------
 
 
 def _additions(cell: str | None) -> list[Arm]:
+    """Return the arms of the task with additions."""
     name = cell or "LSTM"
 
     def arm(reverse: bool) -> Any:
@@ -308,6 +319,7 @@ def _additions(cell: str | None) -> list[Arm]:
 
 
 def _dates(cell: str | None) -> list[Arm]:
+    """Return the arms of the task with dates."""
     name = cell or "LSTM"
 
     def arm(attention: bool) -> Any:

@@ -1,0 +1,386 @@
+"""The arguments of the commands, and what each may be."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from . import commands, info
+
+# --- types of arguments ---------------------------------------------------------------------------
+
+
+def _number(
+    kind: Callable[[str], Any],
+    low: float,
+    words: str,
+    *,
+    above: bool = False,
+    most: float | None = None,
+) -> Callable[[str], Any]:
+    """Return the type of an argument that is a number with bounds.
+
+    Parameters
+    ----------
+    kind : int or float
+        What makes the number of a text.
+    low : float
+        The lower bound.
+    words : str
+        What is expected, for messages.
+    above : bool
+        Whether the number must be larger than the lower bound.
+    most : float, optional
+        The upper bound. Without it a whole number may be at most 2**31 - 1, and any other number is
+        only to be finite.
+    """
+    if most is None:
+        most = 2**31 - 1 if kind is int else math.inf
+
+    def parse(text: str) -> Any:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        large = value > most
+        if not (value > low if above else value >= low) or large or value == math.inf:
+            shown = text if len(text) <= 40 else f"{text[:37]}..."
+            raise argparse.ArgumentTypeError(
+                f"expected {words}{f' and at most {most}' if large and most < math.inf else ''}, found {shown!r}"
+            )
+        return value
+
+    return parse
+
+
+_POSITIVE = _number(float, 0.0, "a number above 0", above=True)
+_COUNT = _number(int, 1, "a whole number, at least 1")
+_SEED = _number(int, 0, "a whole number, at least 0", most=2**64 - 1)
+_LENGTH = _number(int, 0, "a whole number, at least 0", most=10_000_000)
+_SECONDS = _number(float, 0.0, "a number above 0", above=True, most=1_000_000_000)
+_TEMPERATURE = _number(float, 0.0, "a number, at least 0")
+
+
+def path(text: str) -> Path:
+    """Return the name of a file or a folder, which is the type of an argument."""
+    if not text or "\0" in text:
+        raise argparse.ArgumentTypeError(f"expected the name of a file or a folder, found {text!r}")
+    return Path(text)
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors take one line."""
+
+    def error(self, message: str) -> Any:
+        self.exit(2, f"{self.prog}: {' '.join(message.split())} (--help lists the options)\n")
+
+
+# --- commands -------------------------------------------------------------------------------------
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line.
+
+    What it returns has an attribute `run`, the function of the command, unless no command is named.
+    """
+    from .. import __version__
+
+    main = _Parser(
+        prog="tinygrad-rnn",
+        description="An autograd engine for recurrent networks: the tape is the program.",
+    )
+    main.add_argument("--version", action="version", version=f"tinygrad-rnn {__version__}")
+    add = main.add_subparsers(title="commands", metavar="COMMAND", dest="command").add_parser
+    demo = add(
+        "demo",
+        help="train a character LSTM for about a minute and show what it learnt",
+        description="Train a character LSTM on the reference text that ships with Python, or on --text FILE; compare it with n-gram "
+        "models on text that none of them has seen; write a report. Ctrl-C keeps a checkpoint.",
+    )
+    _training_arguments(demo, out="demo-run", budget="70")
+    train = add(
+        "train",
+        help="train a character LSTM on a text of yours",
+        description="Train a character LSTM on a UTF-8 text and write the model. Ctrl-C keeps a checkpoint.",
+    )
+    _training_arguments(train, out=None, budget="70")
+    sample = add(
+        "sample",
+        help="draw text from a trained model",
+        description="Draw text from a model that `demo` or `train` wrote.",
+    )
+    _sample_arguments(sample)
+    draw = add(
+        "draw",
+        help="draw a cell, a module or a saved model",
+        description="Draw a cell (folded, or unrolled with --steps), a layer, a saved model, or a recorded tensor of a file. A cell or "
+        "layer is run over a short random sequence.",
+    )
+    _draw_arguments(draw)
+    explore = add(
+        "explore",
+        help="a page in which one steps through a computation and its gradients",
+        description="Write a page in which one steps through the computation of a cell, a layer, a saved model or a tensor, and through the "
+        "walk back with all gradients. A cell or layer is run over a short random sequence.",
+    )
+    _explore_arguments(explore)
+    tasks = add(
+        "tasks",
+        help="run tasks from the literature",
+        description="Run tasks from the literature, each with several arms over several seeds, and compare.",
+    )
+    _tasks_arguments(tasks)
+    about = add(
+        "info",
+        help="versions, and what of this machine is used",
+        description="Say what is installed and used.",
+    )
+    _info_arguments(about)
+    return main
+
+
+def _training_arguments(parser: argparse.ArgumentParser, out: str | None, budget: str) -> None:
+    """Add the arguments of `demo` and `train`; `out` is the default folder of the first."""
+    add = parser.add_argument
+    add(
+        "--text",
+        type=path,
+        metavar="FILE",
+        help="UTF-8 text to learn from (default: the reference text of Python)",
+    )
+    add(
+        "--out",
+        type=path,
+        required=out is None,
+        default=out and Path(out),
+        metavar="FOLDER",
+        help="where the results go" + (f" (default {out})" if out else ""),
+    )
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument(
+        "--budget", type=_SECONDS, metavar="SECONDS", help=f"time for training (default {budget})"
+    )
+    length.add_argument(
+        "--steps", type=_COUNT, metavar="N", help="train so many steps, however long that takes"
+    )
+    # Without either, a folder that holds a run is refused.
+    before = parser.add_mutually_exclusive_group()
+    before.add_argument(
+        "--resume", action="store_true", help="go on from the checkpoint in the folder"
+    )
+    before.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace the run in the folder (without this it is refused)",
+    )
+    add("--seed", type=_SEED, metavar="N", help="of weights, windows and sample (default 0)")
+    add(
+        "--eager", action="store_true", help="run the LSTM step by step in place of compiled (slow)"
+    )
+    _size_arguments(parser)
+    _drawn_text_arguments(parser.add_argument_group("sample"), 600)
+    parser.set_defaults(run=commands.train)
+
+
+def _size_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the sizes and rates of a training run."""
+    sizes = parser.add_argument_group("sizes and rates")
+    for name, kind, about in (
+        ("hidden", _COUNT, "units of the LSTM"),
+        ("embedding", _COUNT, "length of a character's vector"),
+        ("batch", _COUNT, "streams side by side"),
+        ("window", _COUNT, "steps through which gradients flow"),
+        ("lr", _POSITIVE, "learning rate of Adam at its height"),
+        ("clip", _POSITIVE, "largest norm of the gradient"),
+    ):
+        sizes.add_argument(
+            f"--{name}", type=kind, metavar="X" if kind is _POSITIVE else "N", help=about
+        )
+    sizes.add_argument(
+        "--threads",
+        type=_COUNT,
+        metavar="N",
+        help="for matrix products, at most one for each processor (default 1, or OMP_NUM_THREADS)",
+    )
+
+
+def _drawn_text_arguments(group: Any, length: int) -> None:
+    """Add what text is drawn by; `length` is the default number of characters."""
+    group.add_argument(
+        "--temperature",
+        type=_TEMPERATURE,
+        default=0.7,
+        metavar="T",
+        help="0: the likeliest each time (default 0.7)",
+    )
+    group.add_argument(
+        "--length",
+        type=_LENGTH,
+        default=length,
+        metavar="N",
+        help=f"number of characters (default {length})",
+    )
+
+
+def _sample_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `sample`."""
+    add = parser.add_argument
+    add("model", type=path, metavar="MODEL", help="a model.safetensors")
+    add(
+        "--prompt",
+        default="",
+        metavar="TEXT",
+        help="what the text begins with (default: it goes on from the end of the training text)",
+    )
+    _drawn_text_arguments(parser, 500)
+    add("--seed", type=_SEED, metavar="N", help="draw the same text each time")
+    parser.set_defaults(run=commands.sample)
+
+
+def _named_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what is drawn or explored, and the sizes that a class is made with."""
+    parser.add_argument(
+        "name",
+        metavar="NAME",
+        help="package.module:Name, file.py:Name, file.py, a cell's name, or a model.safetensors",
+    )
+    parser.add_argument(
+        "--args",
+        nargs="+",
+        type=_COUNT,
+        default=[3, 4],
+        metavar="N",
+        help="what a class is made with (default 3 4: input and hidden size)",
+    )
+
+
+def _draw_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `draw`."""
+    add = parser.add_argument
+    _named_arguments(parser)
+    add(
+        "--out",
+        type=path,
+        default=Path("drawing.svg"),
+        metavar="FILE",
+        help=".svg, .html, .png, .pdf or .dot (default drawing.svg)",
+    )
+    add(
+        "--steps",
+        type=_COUNT,
+        metavar="T",
+        help="unroll over so many steps (default: a cell is folded, others have 6)",
+    )
+    add("--batch", type=_COUNT, default=2, metavar="B", help="rows (default 2)")
+    add("--show", nargs="+", metavar="SLICE", help="steps to draw, such as t=0:3 t=-2:, or all")
+    add(
+        "--heat",
+        action="store_true",
+        help="colour the states by the norm of the gradient of the mean square of the outputs",
+    )
+    add("--ledger", action="store_true", help="what each step adds to the gradient of each weight")
+    add("--memory", action="store_true", help="bytes that each step keeps for the backward")
+    add("--backward", action="store_true", help="the gradient graph too")
+    add("--values", action="store_true", help="numbers in place of shapes")
+    add("--direction", choices=["LR", "TB"], default="LR", help="where time runs (default LR)")
+    add(
+        "--theme",
+        choices=["light", "dark", "auto"],
+        default="light",
+        help="colours (default light)",
+    )
+    add("--title", metavar="TEXT", help="stands over the picture")
+    parser.set_defaults(run=commands.draw)
+
+
+def _explore_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `explore`."""
+    add = parser.add_argument
+    _named_arguments(parser)
+    add(
+        "--out",
+        type=path,
+        default=Path("explore.html"),
+        metavar="FILE",
+        help="where the page goes (default explore.html)",
+    )
+    add("--title", metavar="TEXT", help="stands over the page (default: the name)")
+    add(
+        "--steps",
+        type=_COUNT,
+        default=3,
+        metavar="T",
+        help="length of the random sequence (default 3)",
+    )
+    add("--batch", type=_COUNT, default=2, metavar="B", help="rows of it (default 2)")
+    add("--seed", type=_SEED, default=0, metavar="N", help="of weights and sequence (default 0)")
+    parser.set_defaults(run=commands.explore)
+
+
+def _tasks_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the actions of `tasks`, and their arguments."""
+    add = parser.add_subparsers(
+        title="actions", metavar="ACTION", dest="action", required=True
+    ).add_parser
+    names = add(
+        "list",
+        help="the names of the tasks",
+        description="List the tasks, their seeds and the budget of a run.",
+    )
+    names.set_defaults(run=commands.tasks_list)
+    run = add(
+        "run",
+        help="run a task",
+        description="Run every arm of a task over its seeds, and print the figures, beside a published one where the "
+        "source has it for the arm. Ctrl-C stops, and prints "
+        "the table of what is finished.",
+    )
+    _tasks_run_arguments(run)
+    page = add(
+        "page",
+        help="results as Markdown",
+        description="Make a page of the results that `run --json FOLDER` wrote.",
+    )
+    page.add_argument(
+        "--results", type=path, required=True, metavar="FOLDER", help="with NAME.json for each task"
+    )
+    page.add_argument(
+        "--out", type=path, metavar="FILE", help="where the page goes (default: standard output)"
+    )
+    page.set_defaults(run=commands.tasks_page)
+
+
+def _tasks_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `tasks run`."""
+    add = parser.add_argument
+    add("names", nargs="+", metavar="NAME", help="of a task (`tasks list` lists them), or all")
+    add("--cell", metavar="NAME", help="a class of tinygrad_rnn.cells in place of the arms' own")
+    add("--seeds", type=_COUNT, metavar="N", help="runs of each arm (default: the task's)")
+    add("--budget", type=_SECONDS, metavar="SECONDS", help="for one run (default: the task's)")
+    add(
+        "--json",
+        type=path,
+        metavar="PATH",
+        help="write the results to a file .json, or to NAME.json in a folder",
+    )
+    add(
+        "--overwrite",
+        action="store_true",
+        help="replace results that are there (without this they are refused)",
+    )
+    add("--eager", action="store_true", help="run cells step by step in place of compiled (slow)")
+    parser.set_defaults(run=commands.tasks_run)
+
+
+def _info_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `info`."""
+    parser.add_argument(
+        "--cache",
+        action="store_true",
+        help="the folder of generated modules: what is in it, and what is large",
+    )
+    parser.add_argument("--clear", action="store_true", help="with --cache: empty it")
+    parser.set_defaults(run=info.info)

@@ -1,0 +1,128 @@
+"""The arrays of the code for one step, and the names in it."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+
+from ..loops import ir
+from ..loops.linear import Linear, linears
+from .value import Value
+
+
+class Arrays:
+    """Makes arrays and names, and knows what each array is for.
+
+    Parameters
+    ----------
+    dtype : dtype
+        The floating dtype of the module.
+
+    Attributes
+    ----------
+    names : iterator of int
+        Numbers for names: no two functions of a module share one.
+    tables : list of (Array, array)
+        Arrays of integers that are known when the code is made.
+    all_hoisted : dict of (Value, bool) to Array
+        What is computed once, and whether it is repeated for each row.
+    held : dict of Array to Value
+        The value for which an array has room.
+    """
+
+    def __init__(self, dtype: np.dtype[Any]) -> None:
+        self.dtype = dtype
+        self.names = itertools.count()
+        self.tables: list[tuple[ir.Array, np.ndarray[Any, Any]]] = []
+        self.all_hoisted: dict[tuple[Value, bool], ir.Array] = {}
+        self.held: dict[ir.Array, Value] = {}
+
+    def new(
+        self,
+        name: str,
+        role: ir.Role,
+        value: Value,
+        steps: ir.Steps = ir.Steps.ONCE,
+        rows: bool | None = None,
+    ) -> ir.Array:
+        """Return an array with room for a value."""
+        by_rows = value.batch is not None if rows is None else rows
+        made = ir.Array(name, ir.kind_of(value.dtype, self.dtype), role, value.size, by_rows, steps)
+        self.held[made] = value
+        return made
+
+    def table(self, places: np.ndarray[Any, Any]) -> ir.Array:
+        """Return the array of the code that holds integers; equal ones are one array."""
+        for array, known in self.tables:
+            if np.array_equal(known, places):
+                return array
+        array = ir.Array(f"n{len(self.tables)}", ir.Kind.INTEGER, ir.Role.TABLE, places.size)
+        self.tables.append((array, np.ascontiguousarray(places, np.int64)))
+        return array
+
+    def hoisted(self, value: Value, repeated: bool) -> ir.Array:
+        """Return where a value stands that is computed once, or repeated for each row besides."""
+        key = (value, repeated)
+        if key not in self.all_hoisted:
+            role = ir.Role.REPLICATED if repeated else ir.Role.HOISTED
+            name = f"{'wide' if repeated else 'c'}{len(self.all_hoisted)}"
+            self.all_hoisted[key] = self.new(name, role, value, rows=repeated)
+        return self.all_hoisted[key]
+
+    def filled(self, array: ir.Array, begin: Linear, number: float = 0.0) -> list[ir.Statement]:
+        """Return the statements that set all elements of one step."""
+        lane = f"q{next(self.names)}"
+        store = ir.Store(ir.Access(array, begin + lane), ir.Number(number, array.kind))
+        return [ir.Loop(lane, array.block, (store,), ir.LoopKind.LANES)]
+
+    def caller(self, name: str, value: Value) -> ir.Array:
+        """Return an array of the caller, in which rows come first."""
+        return ir.Array(name, ir.kind_of(value.dtype, self.dtype), ir.Role.CALLER, value.size)
+
+    def into(
+        self,
+        source: str,
+        v: Value,
+        target: ir.Array,
+        *,
+        steps: int | str = "T",
+        to: Linear | None = None,
+    ) -> ir.Statement:
+        """Return the call that turns rows of a part of the batch into features by rows."""
+        n, B = v.size, Linear.of("B")
+        many = steps == "T"
+        arguments: list[Any] = [
+            ir.Address(self.caller(source, v), Linear.of("row") * n),
+            ir.Address(target, to or Linear()),
+            *linears(steps, "B", n),
+            Linear.of("batch") * n if many else Linear(),
+            Linear.of(n),
+            B * n if many else Linear(),
+            B,
+        ]
+        return ir.Call("transpose", tuple(arguments), origin=v.origin())
+
+    def out(
+        self,
+        target: str,
+        v: Value,
+        source: ir.Array,
+        begin: Linear,
+        to: Linear,
+        steps: int | str,
+        way: Linear,
+    ) -> ir.Statement:
+        """Return the call that turns features by rows into rows, for the caller."""
+        n, B = v.size, Linear.of("B")
+        arguments: list[Any] = [
+            ir.Address(source, begin),
+            ir.Address(self.caller(target, v), to),
+            *linears(steps, n, "B"),
+            B * n if steps == "T" else Linear(),
+            B,
+            way,
+            Linear.of(n),
+        ]
+        return ir.Call("transpose", tuple(arguments), origin=v.origin())

@@ -1,0 +1,102 @@
+"""What the pictures know of single operations.
+
+All of it is asked of an operation's entry (`ops/facts.py`): no operation has a name here.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..core.tape import Node
+from ..ops.facts import facts_of, infix
+from ..recurrent.checkpoint import CHECKPOINT
+
+# the parameter in which an operation that runs a piece of the user's code again holds that piece
+PIECE = "segment"
+
+
+def symbol(node: Node) -> str:
+    """Return the sign for an operation in the label of a box; its name, if it has no sign."""
+    return facts_of(node.primitive).symbol or node.op
+
+
+def formula_of(node: Node) -> str | None:
+    """Return an operation as an expression of its inputs, if its entry has one."""
+    return facts_of(node.primitive).formula
+
+
+def rule_in_words(node: Node) -> str | None:
+    """Return what the derivative of an operation does, as a sentence, if its entry has one."""
+    return facts_of(node.primitive).rule_in_words
+
+
+def is_power(node: Node) -> bool:
+    """Whether an operation is written as its first input with the second one as exponent."""
+    return infix(node.primitive) == "**"
+
+
+def takes_part(node: Node) -> bool:
+    """Whether an operation takes out the part of an array that its parameter `index` names."""
+    found = node.primitive
+    return found is not None and len(found.inputs) == 1 and [*found.defaults] == ["index"]
+
+
+def joins(node: Node) -> bool:
+    """Whether an operation puts several arrays side by side, along a new axis or an old one."""
+    found = node.primitive
+    return found is not None and found.variadic and [*found.defaults] == ["axis"]
+
+
+def stacks(node: Node) -> bool:
+    """Whether an operation puts several arrays side by side along a new axis."""
+    return joins(node) and node.ndim > np.ndim(node.inputs[0])
+
+
+def transposes(node: Node) -> bool:
+    """Whether an operation puts the axes of an array in another order."""
+    return node.primitive is not None and [*node.primitive.defaults] == ["axes"]
+
+
+def cuts_gradient(node: Node) -> bool:
+    """Whether an operation passes a value on unchanged, and no gradient back."""
+    found = node.primitive
+    return found is not None and [found.scalar] == found.inputs and not any(found.rules)
+
+
+def contracts(node: Node) -> bool:
+    """Whether an operation multiplies arrays and sums the products over shared axes."""
+    found = node.primitive
+    return found is not None and found.linear == "each" and not found.elementwise
+
+
+def reduces(node: Node) -> bool:
+    """Whether an operation makes one number of all that stand along an axis."""
+    return node.primitive is not None and "keepdims" in node.primitive.defaults
+
+
+def moves(node: Node) -> bool:
+    """Whether an operation moves values about and computes none."""
+    facts = facts_of(node.primitive)
+    if node.primitive is None or node.primitive.scalar is not None or is_result(node):
+        return False
+    return bool(facts.view or facts.pieces or facts.moves)
+
+
+def is_checkpoint(node: Node) -> bool:
+    """Whether a node is a piece of code whose steps backward runs again."""
+    return node.primitive is CHECKPOINT
+
+
+def is_compiled(node: Node) -> bool:
+    """Whether a node is a piece of code that ran compiled: a sequence or a function."""
+    return PIECE in node.params and not is_checkpoint(node)
+
+
+def is_sequence(node: Node) -> bool:
+    """Whether a node is a cell that ran compiled over a whole sequence."""
+    return PIECE in node.params and node.params[PIECE].of_sequence
+
+
+def is_result(node: Node) -> bool:
+    """Whether a node takes one result out of the vector of all results of a piece of code."""
+    return "begin" in node.params

@@ -1,0 +1,168 @@
+"""The nodes of a tape that can be drawn, the edges between them, and where in time they belong."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from ..core.primitive import Spec
+from ..core.tape import Leaf, Node, reachable
+from ..core.trace import Program
+from ..recurrent.source import spot_of
+from .facts import stacks, takes_part
+from .moments import moments_of
+
+
+class Graph:
+    """The drawable part of a tape, of a program, or of several results.
+
+    Numbers and unnamed 0-d constants are not drawn: they are written into the operations that use
+    them. Nor is a stack whose parts are taken out again one by one, as from one layer to the next:
+    these are the parts themselves.
+
+    Parameters
+    ----------
+    x : Tape, Program or sequence of Node
+    given : collection of Node
+        What is drawn as an input though it was computed: the first state that a cell was given.
+
+    Attributes
+    ----------
+    nodes : list of Node
+    roots : set of Node
+        The results.
+    inputs : dict of Node to list of Node
+        What is drawn before each.
+    moments : dict of Node to Moment or None
+        The lane and the step of each; None outside of time.
+    framed : set of Node
+        Those that were made in a step, and do not just stand next to it.
+    """
+
+    def __init__(self, x: Any, given: Collection[Node] = ()) -> None:
+        self.given: Collection[Node] = set(given)
+        if isinstance(x, Program):
+            self.given, self.roots = set(x.inputs), {o for o in x.outputs if isinstance(o, Node)}
+            nodes: Sequence[Node] = sorted(
+                {*x.inputs, *x.constants, *x.nodes}, key=lambda n: n.index
+            )
+        elif isinstance(x, Sequence) and not hasattr(x, "root"):
+            self.roots, nodes = set(x), reachable(x, every=True)
+        else:
+            self.roots, nodes = {x.root}, x.nodes
+        self._places: dict[tuple[int, int], Any] = {}
+        self._codes: dict[int, int] = {}
+        literals = {
+            n for n in nodes if n.primitive is None and n not in self.roots and self.is_literal(n)
+        }
+        self.nodes = [n for n in nodes if n not in literals]
+        self.inputs = {
+            n: []
+            if n in self.given
+            else [i for i in n.inputs if isinstance(i, Node) and i not in literals]
+            for n in self.nodes
+        }
+        self._unstack()
+        self.moments, self.framed = moments_of(self.nodes, self.inputs, self.is_leaf, self.place)
+        self._take_in()
+
+    def sources(self, n: Node) -> Sequence[Any]:
+        """Return the inputs of a node, with numbers and in order: nodes as they are drawn."""
+        if n in self.unstacked:
+            return (self.unstacked[n],)
+        return n.inputs
+
+    def is_literal(self, n: Any) -> bool:
+        """Whether this input of an operation is written into its label."""
+        if not isinstance(n, Leaf):
+            return not isinstance(n, Node)
+        return (
+            n.shape == ()
+            and not n.requires_grad
+            and n.name is None
+            and n not in self.given
+            and not isinstance(n.value, Spec)
+        )
+
+    def is_leaf(self, n: Node) -> bool:
+        """Whether nothing is drawn before it."""
+        return n.primitive is None or n in self.given
+
+    def is_backward(self, n: Node) -> bool:
+        """Whether it belongs to the steps of a backward."""
+        moment = self.moments[n]
+        return moment is not None and moment.lane.backward
+
+    def place(self, n: Node) -> Any:
+        """Return the expression in the source that made a node; it is the same in every step.
+
+        The offset in a node's origin is not: the interpreter replaces instructions by faster ones
+        while it runs.
+        """
+        code, offset, _ = n.origin
+        found = self._places.get((id(code), offset))
+        if found is None:
+            number = self._codes.setdefault(id(code), len(self._codes))
+            spot = spot_of(n)
+            found = self._places[id(code), offset] = (
+                number,
+                offset if spot is None else spot.range,
+            )
+        return found
+
+    def step(self, n: Node) -> int | None:
+        """Return the time step to which it belongs."""
+        moment = self.moments[n]
+        return None if moment is None else moment.step
+
+    def _unstack(self) -> None:
+        """Lead what is taken out of a stack of the outputs of steps to where it came from."""
+        whole = set()
+        self.unstacked: dict[Node, Node] = {}  # what is taken out of a stack -> where it came from
+        for n in self.nodes:
+            index = element_of(n)
+            if index is None or n in self.given:
+                continue
+            source = self.inputs[n][0] if self.inputs[n] else n
+            if not stacks(source) or source.params["axis"] != 0:
+                continue
+            parts = source.inputs
+            if -len(parts) <= index < len(parts) and not self.is_literal(parts[index]):
+                self.inputs[n] = [parts[index]]
+                self.unstacked[n] = parts[index]
+                whole.add(source)
+        if whole:
+            read = {i for inputs in self.inputs.values() for i in inputs}
+            self.nodes = [n for n in self.nodes if n not in whole or n in read or n in self.roots]
+
+    def _take_in(self) -> None:
+        """Let what is taken out of an array for one step of a backward belong to that step.
+
+        An example is the gradient of the step's output.
+        """
+        readers: dict[Node, list[Node]] = {}
+        for n in self.nodes:
+            for i in self.inputs[n]:
+                if i.primitive is not None and i not in self.framed and element_of(i) is not None:
+                    readers.setdefault(i, []).append(n)
+        for i, found in readers.items():
+            if (
+                len(found) == 1
+                and found[0] in self.framed
+                and i not in self.roots
+                and self.is_backward(found[0])
+            ):
+                self.moments[i] = self.moments[found[0]]
+                self.framed.add(i)
+
+
+def index_of(n: Node) -> Any:
+    """Return the parameter `index` of a node; of a tuple with one element, the element."""
+    index = n.params.get("index")
+    return index[0] if isinstance(index, tuple) and len(index) == 1 else index
+
+
+def element_of(n: Node) -> int | None:
+    """Return which element of the first axis a node takes out of an array; None if it does not."""
+    index = index_of(n)
+    return index if type(index) is int and takes_part(n) else None

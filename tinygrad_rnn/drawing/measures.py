@@ -1,0 +1,192 @@
+"""What is measured on a graph: gradients of states and weights, and memory, step by step.
+
+The reverse walk is made on the side (`ledger.reverse`): it runs no hook, frees nothing and fills no
+`.grad`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..core.tape import Freed, Leaf, Node
+from ..ops.table import Tape
+from .errors import DrawingError
+from .fold import Key, Kinds
+from .graph import Graph
+from .ledger import first_released, reverse
+from .moments import Lane
+from .scale import Number
+
+State = tuple[Lane, Key]
+
+
+class Gradients(NamedTuple):
+    """What the reverse walk passes by.
+
+    Attributes
+    ----------
+    norms : dict of (Lane, key) to dict of int to float or None
+        For each state, the norm of its gradient in each step; None if none arrives there.
+    shares : dict of Leaf to dict of int to float
+        For each leaf, the norm of what each step adds to its gradient.
+    """
+
+    norms: dict[State, dict[int, Number]]
+    shares: dict[Leaf, dict[int, float]]
+
+
+class Memory(NamedTuple):
+    """What the tape keeps for the backward, in bytes.
+
+    Attributes
+    ----------
+    own, total : dict of Lane to dict of int to float
+        What each step keeps, and what all nodes up to its end keep.
+    peak : int
+        What is kept at the end of the forward.
+    freed : bool
+        Whether a backward has released something.
+    """
+
+    own: dict[Lane, dict[int, float]]
+    total: dict[Lane, dict[int, float]]
+    peak: int
+    freed: bool
+
+
+class Measured:
+    """A graph, and what is measured on it, each thing when it is asked for.
+
+    Attributes
+    ----------
+    graph : Graph
+    tape : Tape or None
+        What was recorded, in single steps; None for what has no numbers.
+    """
+
+    def __init__(self, graph: Graph, tape: Tape | None) -> None:
+        self.graph, self._tape = graph, tape
+
+    @property
+    def tape(self) -> Tape:
+        """What was recorded, in single steps."""
+        assert self._tape is not None
+        return self._tape
+
+    @cached_property
+    def kinds(self) -> Kinds:
+        """The kinds of steps."""
+        return Kinds(self.graph)
+
+    @cached_property
+    def gradients(self) -> Gradients:
+        """What the reverse walk passes by."""
+        return measure(self.tape, self.graph, self.kinds)
+
+
+def check_walkable(tape: Tape, what: str) -> None:
+    """Raise a DrawingError if a backward has freed what the reverse walk needs."""
+    node = first_released(tape)
+    if node is not None:
+        raise DrawingError(
+            f"draw: {what} needs the values that {node.op}{node.where.described()} saved, and a backward at {node.saved.where} released "
+            f"them. Draw before the backward, or keep the graph: backward(retain_graph=True)."
+        )
+
+
+def measure(tape: Tape, graph: Graph, kinds: Kinds) -> Gradients:
+    """Walk back from the root of a tape, and measure what arrives at states and at leaves."""
+    wanted: dict[Node, tuple[State, int]] = {}
+    norms: dict[State, dict[int, Number]] = {}
+    for state, made in kinds.makers.items():
+        wanted.update((n, (state, step)) for step, n in made.items())
+    for state, step in wanted.values():
+        norms.setdefault(state, {})[step] = None
+    shares: dict[Leaf, dict[int, float]] = {}
+    # what the step that the walk is in has added so far
+    adding: dict[Leaf, tuple[int, Any]] = {}
+
+    def close(leaf: Leaf) -> None:
+        step, total = adding.pop(leaf)
+        shares.setdefault(leaf, {})[step] = _norm(total)
+
+    with np.errstate(all="ignore"):
+        for visit in reverse(tape, np.ones(tape.root.shape, tape.root.dtype)):
+            if visit.node in wanted:
+                state, step = wanted[visit.node]
+                norms[state][step] = _norm(visit.gradient)
+            here = graph.moments.get(visit.node)
+            if here is None:
+                continue
+            for share in visit.shares:
+                leaf = share.source
+                if not isinstance(leaf, Leaf):
+                    continue
+                if leaf in adding and adding[leaf][0] == here.step:
+                    adding[leaf] = (here.step, adding[leaf][1] + share.share)
+                else:
+                    if leaf in adding:
+                        close(leaf)
+                    adding[leaf] = (here.step, share.share)
+        for leaf in list(adding):
+            close(leaf)
+    return Gradients(norms, shares)
+
+
+def _norm(array: Any) -> float:
+    """Return the Euclidean norm, computed in double precision."""
+    return float(np.sqrt(np.sum(np.square(np.asarray(array, np.float64)))))
+
+
+def measure_memory(graph: Graph) -> Memory:
+    """Count the bytes of the arrays that nodes saved, each once and without those of leaves."""
+    seen = {
+        id(_owner(n.value))
+        for n in graph.nodes
+        if isinstance(n, Leaf) and isinstance(n.value, np.ndarray)
+    }
+    own: dict[Lane, dict[int, float]] = {}
+    total: dict[Lane, dict[int, float]] = {}
+    freed, peak = False, 0
+    for n in graph.nodes:
+        if n.primitive is None:
+            continue
+        if type(n.saved) is Freed:
+            freed = True
+            continue
+        size = 0
+        for array in map(_owner, _arrays(n.saved)):
+            if id(array) not in seen:
+                seen.add(id(array))
+                size += array.nbytes
+        peak += size
+        moment = graph.moments[n]
+        if n in graph.framed and moment is not None:
+            steps = own.setdefault(moment.lane, {})
+            steps[moment.step] = steps.get(moment.step, 0) + size
+            total.setdefault(moment.lane, {})[moment.step] = peak
+    return Memory(own, total, peak, freed)
+
+
+def _owner(array: Any) -> Any:
+    """Return the array that owns the memory of an array."""
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return array
+
+
+def _arrays(saved: Any) -> Iterator[Any]:
+    """Yield the arrays in nested tuples, lists and dicts."""
+    stack = [saved]
+    while stack:
+        value = stack.pop()
+        if isinstance(value, np.ndarray):
+            yield value
+        elif isinstance(value, (tuple, list)):
+            stack += value
+        elif isinstance(value, dict):
+            stack += value.values()

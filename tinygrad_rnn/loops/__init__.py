@@ -1,0 +1,1 @@
+"""The loop language, the one writer of text for numba, and the eager elementwise kernels."""

@@ -1,0 +1,126 @@
+"""The arrays that compiled code works on, and the pool in which they wait for their next use.
+
+The first touch of fresh memory costs as much as the work on it, so the arrays of a call are used
+again by the next call of the same kind.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import weakref
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..core.primitive import Array
+from .ir import Array as Buffer
+from .ir import dtype_of
+
+IDLE = 1 << 28  # bytes of all workspaces that wait for their next use
+LINE = 64  # bytes in a cache line, at which arrays begin
+PAGE = (
+    4096  # arrays that begin at the same place of a page would take each other's room in the cache
+)
+
+
+class WorkspacePool:
+    """The workspaces that wait for a call of the same kind.
+
+    Of those that wait longest, what is more than `IDLE` bytes is given back.
+    """
+
+    def __init__(self) -> None:
+        # the garbage collector may release a workspace while another is being taken
+        self.lock = threading.RLock()
+        self.waiting: dict[Any, list[Workspace]] = {}
+        self.size = 0
+
+    def take(self, key: Any) -> Workspace | None:
+        """Take an idle workspace with this key, or None."""
+        with self.lock:
+            several = self.waiting.get(key)
+            if not several:
+                return None
+            found = several.pop()
+            if not several:
+                del self.waiting[key]
+            self.size -= found.size
+            return found
+
+    def give(self, workspace: Workspace) -> None:
+        """Return a workspace to the pool, as long as its owner is there."""
+        with self.lock:
+            if workspace.owner() is None:
+                return
+            several = self.waiting.pop(workspace.key, [])
+            several.append(workspace)
+            self.waiting[workspace.key] = several  # now the latest
+            self.size += workspace.size
+            while self.size > IDLE:
+                oldest = self.waiting[next(iter(self.waiting))]
+                self.size -= oldest.pop(0).size
+                if not oldest:
+                    del self.waiting[next(iter(self.waiting))]
+
+    def drop(self, number: int) -> None:
+        """Give back what waits for an owner that is gone."""
+        with self.lock:
+            for key in [key for key in self.waiting if key[0] == number]:
+                self.size -= sum(workspace.size for workspace in self.waiting.pop(key))
+
+
+pool = WorkspacePool()
+numbers = itertools.count()  # of owners
+
+
+class Workspace:
+    """Arrays of one call, by name, and the address at which each begins.
+
+    Parameters
+    ----------
+    arrays : sequence of ir.Array
+        Those of the code.
+    T, batch : int
+        For how many steps and rows.
+    owner : object
+        The workspace is used again as long as it is there.
+    key : tuple
+        What calls of the same kind have in common; the number of the owner comes first.
+    dtype : dtype
+        The floating dtype of the code.
+    """
+
+    __slots__ = ("addresses", "arrays", "key", "owner", "size")
+
+    def __init__(
+        self,
+        arrays: Sequence[Buffer],
+        T: int,
+        batch: int,
+        owner: Any,
+        key: Any,
+        dtype: np.dtype[Any],
+    ) -> None:
+        dtypes = [dtype_of(a.kind, dtype) for a in arrays]
+        sizes = [a.elements(T, batch) * d.itemsize for a, d in zip(arrays, dtypes, strict=True)]
+        begins, end = [], 0
+        for k, size in enumerate(sizes):
+            end += (k * 5 * LINE - end) % PAGE if size > PAGE else -end % LINE
+            begins.append(end)
+            end += size
+        whole = np.empty(end + PAGE, np.uint8)
+        first = address(whole)
+        begin = -first % PAGE
+        parts = list(zip(arrays, dtypes, begins, sizes, strict=True))
+        self.arrays: dict[str, Array] = {
+            a.name: whole[begin + b : begin + b + size].view(d) for a, d, b, size in parts
+        }
+        self.addresses = {a.name: first + begin + b for a, _, b, _ in parts}
+        self.key, self.size, self.owner = key, whole.size, weakref.ref(owner)
+
+
+def address(array: Array) -> int:
+    """Return where an array begins in memory."""
+    return int(array.__array_interface__["data"][0])

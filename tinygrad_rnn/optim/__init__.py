@@ -1,0 +1,30 @@
+"""Training rules, clipping of gradients, and schedules of the learning rate."""
+
+from .clipping import clip_grad_norm, clip_grad_value
+from .optimizer import Optimizer
+from .rules import SGD, Adagrad, Adam, AdamW, RMSprop
+from .schedules import (
+    ReduceOnPlateau,
+    Schedule,
+    cosine,
+    exponential_decay,
+    linear_warmup,
+    step_decay,
+)
+
+__all__ = [
+    "SGD",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Optimizer",
+    "RMSprop",
+    "ReduceOnPlateau",
+    "Schedule",
+    "clip_grad_norm",
+    "clip_grad_value",
+    "cosine",
+    "exponential_decay",
+    "linear_warmup",
+    "step_decay",
+]

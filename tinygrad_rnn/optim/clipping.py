@@ -1,0 +1,87 @@
+"""Clipping of gradients, by their joint norm or element by element."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+
+from ..core.primitive import Array
+from ..core.tensor import Tensor
+from ..ops.checks import number
+from .given import gradient_of, tensors_of
+
+
+def clip_grad_norm(parameters: Tensor | Iterable[Tensor], max_norm: float) -> float:
+    """Scale all gradients together so that their joint Euclidean norm is at most `max_norm`.
+
+    Pascanu et al. 2013.
+
+    Parameters
+    ----------
+    parameters : Tensor or iterable of Tensor
+        Those without a gradient are passed over; one that occurs twice counts once. An empty
+        iterable is an error.
+    max_norm : float
+        At least 0; with inf the norm is measured only.
+
+    Returns
+    -------
+    float
+        The norm before; inf or nan leaves the gradients as they are, for the caller to see.
+    """
+    most = number(max_norm, "clip_grad_norm: max_norm", "[0, inf]")
+    graded = _graded("clip_grad_norm", parameters)
+    total = _joint_norm([g for _, g in graded])
+    if math.isfinite(total) and total > most:
+        scale = most / total
+        for p, g in graded:
+            # as a number of the gradients' dtype it would lose digits, or be 0
+            if scale < np.finfo(g.dtype).tiny:
+                p.grad = Tensor(np.asarray((g / np.float64(total)) * most, g.dtype))
+            else:
+                p.grad = Tensor(np.multiply(g, scale, out=np.empty_like(g)))
+    return total
+
+
+def _joint_norm(arrays: list[Array]) -> float:
+    """Return the Euclidean norm of all numbers.
+
+    It is right also where their squares are too large or too small for the dtype.
+    """
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        squares = sum(float(np.vdot(g, g)) for g in arrays)
+        # squares that vanish in float32, below 1e-45, are nothing beside this
+        if 1e-20 < squares < math.inf:
+            return math.sqrt(squares)
+        # nan if there is one
+        largest = max((float(np.abs(g).max(initial=0)) for g in arrays), default=0.0)
+        if not 0 < largest < math.inf:
+            return largest
+        return largest * math.sqrt(
+            sum(float(np.vdot(g, g)) for g in (g.astype(np.float64) / largest for g in arrays))
+        )
+
+
+def clip_grad_value(parameters: Tensor | Iterable[Tensor], max_value: float) -> None:
+    """Bring every element of the gradients into [-max_value, max_value].
+
+    A nan stays, for the caller to see.
+
+    Parameters
+    ----------
+    parameters : Tensor or iterable of Tensor
+        As in `clip_grad_norm`.
+    max_value : float
+        At least 0.
+    """
+    most = number(max_value, "clip_grad_value: max_value", "[0, inf]")
+    for p, g in _graded("clip_grad_value", parameters):
+        p.grad = Tensor(np.clip(g, -most, most, out=np.empty_like(g)))
+
+
+def _graded(name: str, parameters: Tensor | Iterable[Tensor]) -> list[tuple[Tensor, Array]]:
+    """Return the tensors that have a gradient, each once, with it."""
+    once = {id(p): p for p in tensors_of(name, parameters)}
+    return [(p, gradient_of(name, p)) for p in once.values() if p.grad is not None]

@@ -1,0 +1,104 @@
+"""The effects of a step: what it draws from outside while it runs, and what it emits.
+
+It draws random masks and statistics that each step has of its own, and emits statistics that move.
+
+A step that runs by itself does both directly. Where one step stands for many, because it is
+recorded to be compiled, or run again with what was drawn before, the `effects` of its
+`SequenceContext` do both in its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..core.errors import TraceError
+from ..core.tape import context
+from .context import Effects, sequence_context
+
+
+def draw(
+    make: Callable[[tuple[int, ...]], Any],
+    shape: tuple[int, ...],
+    dtype: Any,
+    *,
+    per: str,
+    what: str,
+) -> Any:
+    """Return ``make(shape)``, a constant that is found anew at each step.
+
+    Parameters
+    ----------
+    make : callable
+        Makes an array of a shape. It is called in the order of the steps, with `context()` saying
+        which step it is.
+    shape : tuple
+        The shape of the array; `make` is given it with the size of the batch that comes.
+    dtype : dtype
+        The dtype of the array.
+    per : {"step", "sequence"}
+        Whether each step draws its own, or all steps of a sequence have one.
+    what : str
+        What is drawn, for messages.
+
+    Returns
+    -------
+    array, or Tensor
+        A Tensor while a step is recorded.
+
+    Raises
+    ------
+    TraceError
+        While tracing, unless a whole sequence is being compiled.
+    """
+    effects = _effects(what)
+    return make(shape) if effects is None else effects.draw(make, tuple(shape), dtype, per)
+
+
+def emit(receive: Callable[..., None], *values: Any, batch: int, what: str) -> None:
+    """Call ``receive(*values, batch)`` after this step; all steps do so in their order.
+
+    Parameters
+    ----------
+    receive : callable
+        Where the values go.
+    *values : Tensor or array
+        What the step has computed.
+    batch : int
+        The size of the batch.
+    what : str
+        What is emitted, for messages.
+
+    Raises
+    ------
+    TraceError
+        While tracing, unless a whole sequence is being compiled.
+    """
+    effects = _effects(what)
+    if effects is None:
+        receive(*values, batch)
+    else:
+        effects.emit(receive, values, batch)
+
+
+def stands_for_others() -> bool:
+    """Whether the running step is one for many: recorded, or run again with what was drawn."""
+    now, sequence = context(), sequence_context()
+    return (sequence is not None and sequence.effects is not None) or (
+        now.tracing and now.mark.step is None
+    )
+
+
+def _effects(what: str) -> Effects | None:
+    """Return the effects of the running step, or None where it has them directly."""
+    sequence = sequence_context()
+    if sequence is not None and sequence.effects is not None:
+        return sequence.effects
+    if context().tracing:
+        inner = sequence is not None and sequence.outer is not None
+        where = ", in a sequence inside a step" if inner else ""
+        raise TraceError(
+            f"{what} cannot be recorded{where}: a record would be of this one time alone. Run the cell as it is, or switch to "
+            "evaluation with .eval(). (tg.jit(cell) may have it outside such inner sequences.)"
+        )
+    return None

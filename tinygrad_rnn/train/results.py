@@ -1,0 +1,209 @@
+"""What a finished training run shows: its chart, its table, and the facts of the run."""
+
+from __future__ import annotations
+
+import math
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from .baselines import Score
+from .chart import Series, line_chart, moving_average
+from .console import printable, say
+from .report import Row, headline
+from .text import Corpus
+from .trainer import Trainer
+from .vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["STREAMS", "WARM_UP", "Material", "Results"]
+
+STREAMS, WARM_UP = 32, 256  # of `evaluate`
+
+_KNOWS = {
+    "uniform": "the alphabet",
+    "unigram": "how often each character comes",
+    "bigram": "the character before",
+    "trigram": "the two characters before",
+    "5-gram": "the four characters before",
+}
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a run learns from and is scored on.
+
+    Attributes
+    ----------
+    corpus
+        The whole text.
+    vocabulary
+        Its symbols.
+    ids, held
+        The training text and the held-out text, as ids.
+    context
+        The end of the training text, from which samples go on.
+    """
+
+    corpus: Corpus
+    vocabulary: Vocabulary
+    ids: npt.NDArray[np.int64]
+    held: npt.NDArray[np.int64]
+    context: str
+
+
+@dataclass(frozen=True)
+class Results:
+    """A finished run.
+
+    Attributes
+    ----------
+    trainer, material
+        What was trained, and on what.
+    baselines
+        The scores of the models that count; empty if none was asked for.
+    bits
+        Bits per held-out character of the network.
+    drawn
+        The sample.
+    temperature
+        The temperature of the sample.
+    seconds
+        How long each part took.
+    """
+
+    trainer: Trainer
+    material: Material
+    baselines: list[Score]
+    bits: float
+    drawn: str
+    temperature: float
+    seconds: Mapping[str, float]
+
+    def rows(self) -> list[Row]:
+        """Return the table of scores, the network last."""
+        rows = [Row(s.name, s.bits, note=_KNOWS.get(s.name, "")) for s in self.baselines]
+        return [*rows, Row("LSTM", self.bits, ours=True, note="all the characters before")]
+
+    def chart(self) -> str:
+        """Return the chart as SVG.
+
+        It shows the loss by characters read, the held-out scores, and the baselines as dashed
+        lines.
+        """
+        trainer = self.trainer
+        read = np.arange(1, trainer.steps + 1) * trainer.characters_per_step / 1e6
+        losses = np.array(trainer.losses)
+        smooth = moving_average(losses, max(5, trainer.steps // 40))
+        scores = [(0, math.nan), *trainer.scores, (trainer.steps, self.bits)]
+        places = [n * trainer.characters_per_step / 1e6 for n, _ in scores]
+        return line_chart(
+            [
+                Series("training", read, smooth),
+                Series("training", read, losses, faint=True),
+                Series("held out", places, [b for _, b in scores], markers=True),
+            ],
+            x_label="million characters read",
+            y_label="bits per character",
+            title="",
+            references=[(s.name, s.bits) for s in self.baselines if s.name != "uniform"],
+        )
+
+    def facts(self) -> dict[str, object]:
+        """Return what is worth knowing of the run, by name, in the order of the report."""
+        t, s, held = self.trainer, self.trainer.settings, self.material.held
+        parts = {
+            "kernels": "compiling",
+            "scoring": "scoring",
+            "drawing": "drawing",
+            "all": "in all",
+        }
+        return {
+            "Text": self.material.corpus.source,
+            "Characters": f"{len(t.ids):,} to train on, {len(held):,} held out",
+            "Symbols": len(t.vocabulary),
+            "Network": f"embedding {s.embedding}, LSTM {s.hidden}, linear; {t.model.size:,} parameters",
+            "Windows": f"{s.batch} streams x {s.window} steps",
+            "Optimiser": f"Adam, learning rate {s.lr:g} with cosine decay, gradient norm at most {s.clip:g}",
+            "Training": f"{t.steps:,} steps, {t.characters:,} characters ({t.characters / len(t.ids):.1f} passes), {t.seconds:.1f} s",
+            "Speed": f"{t.speed:,.0f} characters per second",
+            "Held out": f"{self.bits:.4f} bits per character over {len(held) - 1:,} characters",
+            "How scored": self._how_scored(),
+            "Seconds": ", ".join(
+                f"{word} {self.seconds[name]:.1f}"
+                for name, word in parts.items()
+                if name in self.seconds
+            ),
+            "Sample": f"goes on from the end of the training text; temperature {self.temperature:g}, seed {s.seed}",
+            "Versions": f"tinygrad_rnn {_version()}, Python {platform.python_version()}, NumPy {np.__version__}",
+        }
+
+    def _how_scored(self) -> str:
+        """Return in words how the held-out characters were run through the network."""
+        count = len(self.material.held) - 1
+        streams = max(1, min(STREAMS, count // WARM_UP))
+        if streams == 1:
+            return "in one stream, with the state carried throughout"
+        return f"each character once, in {streams} parts side by side; each part first reads the {WARM_UP} characters before it"
+
+    def show(self, screen: Console, facts: Mapping[str, object], files: Mapping[Path, str]) -> None:
+        """Print the scores, the sample, the facts, and the files with what is in each."""
+        from rich.table import Table
+        from rich.text import Text
+
+        rows = self.rows()
+        screen.print()
+        if len(rows) > 1:
+            _show_table(screen, rows)
+        say(screen, headline(rows))
+        if self.drawn:
+            screen.print(f"\n[bold]A sample[/] (temperature {self.temperature:g})\n")
+            say(screen, printable(self.drawn).strip("\n"))
+        screen.print("\n[bold]The run[/]\n")
+        grid = Table.grid(padding=(0, 2))
+        grid.add_column(style="bright_black", no_wrap=True)
+        grid.add_column()
+        for name, value in facts.items():
+            grid.add_row(name, Text(str(value)))
+        screen.print(grid)
+        screen.print("\n[bold]Files[/]\n")
+        width = max(len(str(path)) for path in files)
+        for path, about in files.items():
+            say(screen, f"{path!s:<{width}}  {about}")
+
+
+def _show_table(screen: Console, rows: list[Row]) -> None:
+    """Print the scores with a bar for each, the worst first."""
+    from rich import box
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("Model")
+    table.add_column("Knows")
+    table.add_column("Bits/char", justify="right", no_wrap=True)
+    table.add_column("")
+    longest = max(row.bits for row in rows)
+    for row in sorted(rows, key=lambda row: -row.bits):
+        ink = "blue" if row.ours else "bright_black"
+        bar = ProgressBar(
+            total=longest, completed=row.bits, width=16, complete_style=ink, finished_style=ink
+        )
+        style = "bold blue" if row.ours else ""
+        table.add_row(row.name, row.note, f"{row.bits:.3f}", bar, style=style)
+    screen.print(table)
+    screen.print()
+
+
+def _version() -> str:
+    """Return the version of this package."""
+    from .. import __version__
+
+    return __version__

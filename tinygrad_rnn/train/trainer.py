@@ -1,0 +1,306 @@
+"""The training of a character model, and its checkpoints."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import math
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .. import nn
+from ..core.errors import TinygradError
+from ..core.tensor import Tensor
+from ..core.tree import detach, leaves, unflatten
+from ..optim import Adam, clip_grad_norm
+from . import model_files
+from .characters import CharacterLSTM
+from .errors import CheckpointError, DivergedError
+from .vocabulary import Vocabulary
+from .windows import endless_windows
+
+__all__ = ["Checkpoint", "Settings", "Trainer"]
+
+_KIND = "tinygrad_rnn training checkpoint"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a training run depends on, besides its text.
+
+    Attributes
+    ----------
+    hidden, embedding
+        Sizes of the network.
+    batch, window
+        Streams side by side, and steps through which gradients flow.
+    lr
+        Learning rate of Adam at its height; see `Trainer.rate`.
+    clip
+        Largest norm of the gradient.
+    seed
+        Seed of weights, windows and samples.
+    """
+
+    hidden: int = 128
+    embedding: int = 32
+    batch: int = 32
+    window: int = 24
+    lr: float = 1.5e-2
+    clip: float = 1.0
+    seed: int = 0
+
+
+class Trainer:
+    """A model, its optimiser and its place in the text: all that a checkpoint keeps.
+
+    Training is truncated backpropagation through time: each step takes the next window of every
+    stream, with the state that the window before left, cut from its graph.
+
+    Parameters
+    ----------
+    ids
+        The training text as ids.
+    vocabulary
+        Its symbols.
+    settings
+        Sizes and rates.
+    """
+
+    def __init__(
+        self, ids: npt.NDArray[np.int64], vocabulary: Vocabulary, settings: Settings
+    ) -> None:
+        self.ids, self.vocabulary, self.settings = ids, vocabulary, settings
+        self.model = CharacterLSTM(
+            len(vocabulary), settings.embedding, settings.hidden, rng=[settings.seed, 0]
+        )
+        self.optimizer = Adam(self.model.parameters(), lr=settings.lr)
+        self.state = self.model.cell.initial_state(settings.batch)
+        self.losses: list[float] = []  # bits per character, step by step
+        self.scores: list[tuple[int, float]] = []  # steps, and bits per held-out character there
+        self.seconds = 0.0  # spent in training, over all sessions
+        self.windows = self._windows()
+
+    def _windows(self) -> Any:
+        """Return the windows of all passes, from the first."""
+        s = self.settings
+        return endless_windows(self.ids, s.batch, s.window, rng=np.random.default_rng([s.seed, 1]))
+
+    @property
+    def steps(self) -> int:
+        """Number of steps done."""
+        return len(self.losses)
+
+    @property
+    def characters(self) -> int:
+        """Number of training characters in all the windows so far."""
+        return self.steps * self.characters_per_step
+
+    @property
+    def speed(self) -> float:
+        """Characters per second, over all of training."""
+        return self.characters / self.seconds if self.seconds else 0.0
+
+    @property
+    def characters_per_step(self) -> int:
+        """Number of characters in a window."""
+        return self.settings.batch * self.settings.window
+
+    def rate(self, fraction: float) -> float:
+        """Return the learning rate when a fraction of the budget is used.
+
+        It rises over the first 2 %, and then falls by half a cosine to a hundredth.
+        """
+        rising = min(1.0, (fraction + 1e-3) / 0.02)
+        return (
+            self.settings.lr
+            * rising
+            * (0.505 + 0.495 * math.cos(math.pi * min(max(fraction, 0.0), 1.0)))
+        )
+
+    def loss(
+        self, ids: npt.NDArray[np.int64], targets: npt.NDArray[np.int64], state: Any = None
+    ) -> tuple[Any, Any]:
+        """Return the mean loss of a window in nats, and the state after it."""
+        logits, state = self.model(ids, state)
+        return nn.cross_entropy(logits, targets), state
+
+    def step(self, fraction: float) -> float:
+        """Train on the next window.
+
+        Parameters
+        ----------
+        fraction
+            How much of the budget is used.
+
+        Returns
+        -------
+        float
+            The loss in bits per character.
+
+        Raises
+        ------
+        DivergedError
+            If the loss or the gradient is not finite; the parameters are then as they were.
+        """
+        window = next(self.windows)
+        if window.fresh:
+            self.state = self.model.cell.initial_state(self.settings.batch)
+        with np.errstate(over="ignore", invalid="ignore"):  # divergence is found below
+            loss, state = self.loss(window.inputs, window.targets, self.state)
+            self.model.zero_grad()
+            loss.backward()
+            norm = clip_grad_norm(self.model.parameters(), self.settings.clip)
+            if not (math.isfinite(loss.item()) and math.isfinite(norm)):
+                raise self._diverged(loss.item(), norm)
+            self.optimizer.lr = self.rate(fraction)
+            self.optimizer.step()
+        self.state = detach(state)
+        self.losses.append(loss.item() / math.log(2))
+        return self.losses[-1]
+
+    def _diverged(self, loss: float, norm: float) -> DivergedError:
+        """Return the error for a loss or a norm of the gradient that is not finite."""
+        found = (
+            f"the loss is {loss}"
+            if not math.isfinite(loss)
+            else f"the norm of the gradient is {norm} (the loss is {loss:.3g})"
+        )
+        return DivergedError(
+            f"training diverged at step {self.steps + 1}: {found}. "
+            f"Try a lower learning rate (--lr {self.settings.lr / 4:.2g}) or stronger clipping (--clip {self.settings.clip / 4:.2g})."
+        )
+
+    def prepare(self) -> float:
+        """Run one window forward and backward and forget it, so that kernels are compiled.
+
+        Returns
+        -------
+        float
+            The seconds that it took.
+        """
+        started = time.perf_counter()
+        ids = np.resize(self.ids, (self.settings.window, self.settings.batch))
+        self.loss(ids, ids)[0].backward()
+        self.model.zero_grad()
+        return time.perf_counter() - started
+
+    def save(self, path: str | os.PathLike[str], about: dict[str, Any] | None = None) -> None:
+        """Write a checkpoint, atomically.
+
+        Parameters
+        ----------
+        path
+            The file to create or replace.
+        about
+            What else is to be known of the run. It is kept in the metadata as JSON.
+        """
+        arrays = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        arrays |= {
+            f"optimizer.{name}": value for name, value in self.optimizer.state_dict().items()
+        }
+        arrays |= {f"state.{i}": value.numpy() for i, value in enumerate(leaves(self.state))}
+        arrays["losses"] = np.array(self.losses)
+        metadata = {
+            "kind": _KIND,
+            "settings": json.dumps(dataclasses.asdict(self.settings)),
+            "progress": json.dumps({"seconds": self.seconds, "scores": self.scores}),
+            "vocabulary": json.dumps(self.vocabulary.characters),
+            "about": json.dumps(about or {}),
+        }
+        model_files.write(path, arrays, metadata)
+
+    @classmethod
+    def resume(cls, checkpoint: Checkpoint, ids: npt.NDArray[np.int64]) -> Trainer:
+        """Go on from a checkpoint with the same text, as if there had been no break.
+
+        Raises
+        ------
+        CheckpointError
+            If the checkpoint is damaged.
+        """
+        try:
+            trainer = cls(ids, checkpoint.vocabulary, checkpoint.settings)
+            parts: dict[str, dict[str, Any]] = {"model": {}, "optimizer": {}, "state": {}}
+            for name, value in checkpoint.arrays.items():
+                part, _, rest = name.partition(".")
+                parts.get(part, {})[rest] = value
+            trainer.model.load_state_dict(parts["model"])
+            trainer.optimizer.load_state_dict(parts["optimizer"])
+            trainer.state = unflatten(
+                trainer.state,
+                [Tensor(parts["state"][str(i)]) for i in range(len(leaves(trainer.state)))],
+            )
+            trainer.losses = checkpoint.arrays["losses"].tolist()
+            trainer.seconds = checkpoint.seconds
+            trainer.scores = list(checkpoint.scores)
+        except (KeyError, ValueError, IndexError, TinygradError) as error:
+            raise CheckpointError(
+                f"{checkpoint.path}: the checkpoint is damaged ({type(error).__name__}: {error})"
+            ) from error
+        trainer.windows = itertools.islice(trainer.windows, trainer.steps, None)
+        return trainer
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What `Trainer.save` wrote, as it was read back.
+
+    Attributes
+    ----------
+    path
+        The file.
+    settings, vocabulary
+        Sizes, rates and symbols of the run.
+    seconds
+        Time spent in training, over all sessions.
+    scores
+        Steps, and bits per held-out character there.
+    about
+        What the run noted besides.
+    arrays
+        Parameters, state of the optimiser and of the cell, and losses, by name.
+    """
+
+    path: Path
+    settings: Settings
+    vocabulary: Vocabulary
+    seconds: float
+    scores: list[tuple[int, float]]
+    about: dict[str, Any]
+    arrays: dict[str, npt.NDArray[Any]]
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> Checkpoint:
+        """Read a checkpoint.
+
+        Raises
+        ------
+        CheckpointError
+            If the file holds something else.
+        FormatError, OSError
+            If it is no valid safetensors file, or cannot be read.
+        """
+        arrays, metadata = model_files.read(path, _KIND, "a checkpoint of a training run")
+        try:
+            progress = json.loads(metadata["progress"])
+            return cls(
+                path=Path(path),
+                settings=Settings(**json.loads(metadata["settings"])),
+                vocabulary=Vocabulary(json.loads(metadata["vocabulary"])),
+                seconds=float(progress["seconds"]),
+                scores=[(int(a), float(b)) for a, b in progress["scores"]],
+                about=dict(json.loads(metadata["about"])),
+                arrays=arrays,
+            )
+        except (KeyError, ValueError, TypeError) as error:
+            raise CheckpointError(
+                f"{path}: the checkpoint is damaged ({type(error).__name__}: {error})"
+            ) from error
