@@ -70,13 +70,15 @@ def in_the_class() -> set[str]:
     return found
 
 
+class _Empty:
+    """A class that has nothing but what Python puts into each."""
+
+    __slots__ = ("__weakref__",)
+
+
 def attached() -> dict[str, Any]:
     """Return what Tensor is given from outside: its name, and the function or property."""
-    made_by_python = {
-        *vars(type("Empty", (), {"__slots__": ("__weakref__",)})),
-        *tg.Tensor.__slots__,
-    }
-    known = in_the_class() | made_by_python | {"__annotations__"}
+    known = {*in_the_class(), *tg.Tensor.__slots__, *vars(_Empty), "__annotations__"}
     return {name: value for name, value in vars(tg.Tensor).items() if name not in known}
 
 

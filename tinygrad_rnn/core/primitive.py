@@ -277,10 +277,9 @@ class Primitive:
         if len(nodes) == 1:  # often so, and then quicker
             rule, node = self.rules[0], nodes[0]
             return ((node, 0, rule),) if rule is not None and node.requires_grad else ()
-        several = self.variadic or self.joint  # inputs have one rule
+        rules = self.rules * len(nodes) if self.variadic or self.joint else self.rules
         found = []
-        for position, rule in enumerate(self.rules * len(nodes) if several else self.rules):
-            node = nodes[position]
+        for position, (node, rule) in enumerate(zip(nodes, rules)):
             if rule is not None and getattr(node, "requires_grad", False):
                 found.append((node, position, rule))
         return tuple(found)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .errors import DtypeError, ShapeError, TinygradError, TraceError, restated
-from .primitive import Primitive, Spec
+from .primitive import Primitive, Rule, Spec
 from .tape import NO_PARAMS, Leaf, Node, Where, caller, context
 from .tensor import FLOAT32, FLOAT64, Tensor, as_array
 
@@ -62,8 +62,8 @@ def apply(primitive: Primitive, inputs: Sequence[Any], params: dict[str, Any] = 
         arrays.append(x)
         nodes.append(node)
         bit += bit
-    usual = not mixed and (dtype is FLOAT32 or dtype is FLOAT64 or dtype is None)
-    if not usual and dtype is not None and (cast := _promote(primitive, inputs)) is not None:
+    odd = mixed or (dtype is not FLOAT32 and dtype is not FLOAT64)
+    if odd and dtype is not None and (cast := _promote(primitive, inputs)) is not None:
         return apply(primitive, cast, params)
     now = context()
     traced = now.tracing and any(isinstance(a, Spec) for a in arrays)
@@ -92,7 +92,26 @@ def apply(primitive: Primitive, inputs: Sequence[Any], params: dict[str, Any] = 
     for k in primitive.kept[mask]:
         saved[k] = values[k]
     edges = primitive.edges(nodes) if mask else ()
-    return Tensor(out, Node(primitive, tuple(nodes), edges, params, saved, out, mask > 0))
+    return record(primitive, tuple(nodes), edges, params, saved, out, mask > 0)
+
+
+def record(
+    primitive: Primitive,
+    inputs: tuple[Any, ...],
+    edges: tuple[tuple[Node, int, Rule], ...],
+    params: dict[str, Any],
+    saved: Sequence[Any],
+    out: Any,
+    requires_grad: bool = True,
+    origin: tuple[Any, ...] | None = None,
+) -> Tensor:
+    """Return the output of an operation as a tensor with a node; the arguments are those of `Node`.
+
+    Where no `origin` is given, the node comes from where the context says, or else from the line of
+    the user's that is running.
+    """
+    origin = origin or context().origin or caller(3)
+    return Tensor(out, Node(primitive, inputs, edges, params, saved, out, requires_grad, origin))
 
 
 def _node_of(x: Any, array: Any, node: Any) -> Any:

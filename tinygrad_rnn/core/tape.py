@@ -151,15 +151,14 @@ class Node:
         follows.
     params : dict
         The parameters of the primitive, complete and in its order.
-    saved : tuple, or Freed
+    saved : sequence, or Freed
         The values that the rules asked for, at their places in ``(out, *inputs)``; None elsewhere.
     out : array, Spec or Node
         What has the shape and dtype of the output; it is not kept.
     requires_grad : bool
         False for a node that exists only in a trace.
-    origin : tuple, optional
-        ``(code, offset, mark)``, from which `where` is made. Default: where the context says that
-        new nodes come from, or else the line of the user's that is running.
+    origin : tuple
+        ``(code, offset, mark)``, from which `where` is made.
 
     Attributes
     ----------
@@ -198,8 +197,8 @@ class Node:
         params: dict[str, Any],
         saved: Any,
         out: Any,
-        requires_grad: bool = True,
-        origin: tuple[Any, ...] | None = None,
+        requires_grad: bool,
+        origin: tuple[Any, ...],
     ) -> None:
         self.primitive = primitive
         self.inputs = inputs
@@ -209,7 +208,7 @@ class Node:
         self.shape: tuple[int, ...] = out.shape
         self.dtype: np.dtype[Any] = out.dtype
         self.requires_grad = requires_grad
-        self.origin = origin or context().origin or caller(3)
+        self.origin = origin
         self.hooks: list[Callable[[Any], Any]] | None = None
         self.name: str | None = None
         self.index: int = _next_index()
@@ -256,17 +255,9 @@ class Leaf(Node):
     __slots__ = ("replaced", "tensor", "value")
 
     def __init__(self, value: Any, requires_grad: bool = False, name: str | None = None) -> None:
+        primitive: Any = None
         origin = (None, 0, context().mark)
-        super().__init__(
-            None,  # type: ignore[arg-type]
-            (),
-            (),
-            NO_PARAMS,
-            None,
-            value,
-            requires_grad,
-            origin,
-        )
+        super().__init__(primitive, (), (), NO_PARAMS, None, value, requires_grad, origin)
         self.value = value
         self.tensor: Any = None
         self.replaced: Where | None = None

@@ -32,12 +32,8 @@ class _Inputs:
     """
 
     def __init__(self, given: Any, name: str) -> None:
-        self.name, self.given, self.recording, self.tracing = (
-            name,
-            leaves(given),
-            context().grad_enabled,
-            context().tracing,
-        )
+        self.name, self.given = name, leaves(given)
+        self.recording, self.tracing = context().grad_enabled, context().tracing
         self.handles = tree_map(self._handle, given)
         self.nodes: list[Any] = [handle.node for handle in leaves(self.handles)]
         self.older = Older()

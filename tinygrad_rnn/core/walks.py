@@ -152,6 +152,8 @@ class _Gradients(dict[Node, Any]):
     second one is a new array, and to that all others are added in place.
     """
 
+    __slots__ = ("own",)
+
     def __init__(self) -> None:
         self.own: set[Node] = set()  # the nodes whose array was made here
 
@@ -243,8 +245,10 @@ def _leading_to(targets: Iterable[Node], order: list[Node]) -> set[Node]:
     """Find the nodes through which the targets reach the roots; the targets are among them."""
     found = set(targets)
     for node in order:
-        if node not in found and any(source in found for source, _, _ in node.edges):
-            found.add(node)
+        for source, _, _ in node.edges:
+            if source in found:
+                found.add(node)
+                break
     return found
 
 
@@ -304,11 +308,9 @@ def push_forward(
     """
     with setting(grad_enabled=create_graph, origin=None):
         for node in reachable(roots, tangents):
-            if node in tangents:
+            if node in tangents or tangents.keys().isdisjoint(node.inputs):
                 continue
             arriving = [tangents.get(n) if isinstance(n, Node) else None for n in node.inputs]
-            if not any(t is not None for t in arriving):
-                continue
             if type(node.saved) is Freed:
                 raise _freed_error(node, node.saved)
             saved = _as_tensors(node) if create_graph else node.saved

@@ -14,8 +14,8 @@ import numpy as np
 from ..core.errors import ShapeError
 from ..core.memory import empty
 from ..core.primitive import LARGE, Primitive, Spec
-from ..core.record import apply
-from ..core.tape import NO_PARAMS, Node, context
+from ..core.record import apply, record
+from ..core.tape import NO_PARAMS, context
 from ..core.tensor import FLOAT32, FLOAT64, Tensor
 from ..loops import elementwise
 from .checks import array, kinds_of, of_kind
@@ -106,7 +106,7 @@ def _unary(primitive: Primitive) -> Callable[..., Any]:
         if out.dtype is not dtype:
             return Tensor(out)  # a comparison: no gradient
         saved = (out if keeps_out else None, array if keeps_input else None)
-        return Tensor(out, Node(primitive, (node,), ((node, 0, rule),), NO_PARAMS, saved, out))
+        return record(primitive, (node,), ((node, 0, rule),), NO_PARAMS, saved, out)
 
     return op
 
@@ -149,7 +149,7 @@ def _binary(primitive: Primitive) -> Callable[..., Any]:
             if kept
             else _NOTHING
         )
-        return Tensor(out, Node(primitive, (left, right), edges, NO_PARAMS, saved, out))
+        return record(primitive, (left, right), edges, NO_PARAMS, saved, out)
 
     return op
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from ..core.primitive import Primitive, Spec
-from ..core.record import apply
-from ..core.tape import Node, caller, context
+from ..core.record import apply, record
+from ..core.tape import caller, context
 from ..core.tensor import Tensor
 from ..ops.define import primitive
 from ..ops.facts import FREE
@@ -56,17 +56,14 @@ def cut(whole: Any, shapes: Sequence[tuple[int, ...]], apart: int | None = None)
     nodes, place = (whole.node,), now.origin or caller()  # what `apply` does, for all parts at once
     edges = primitive.edges(nodes)
     return [
-        Tensor(
+        record(
+            primitive,
+            nodes,
+            edges,
+            {"begin": a, "shape": shape},
+            (None, None),
             part if apart is None or k < apart else part.copy(),
-            Node(
-                primitive,
-                nodes,
-                edges,
-                {"begin": a, "shape": shape},
-                (None, None),
-                part,
-                origin=place,
-            ),
+            origin=place,
         )
         for k, (a, part, shape) in enumerate(
             zip(begins, cut(whole.array, shapes), shapes, strict=False)

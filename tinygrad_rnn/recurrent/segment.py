@@ -17,7 +17,7 @@ import numpy as np
 
 from ..core.errors import DtypeError, GraphError
 from ..core.primitive import Primitive, Spec
-from ..core.record import describe
+from ..core.record import describe, record
 from ..core.tape import Leaf, Node, Older, context, reachable, setting
 from ..core.tensor import Tensor
 from ..core.walks import pull_back, push_forward
@@ -161,7 +161,7 @@ class Segment(Repeatable):
         # the rule looks at no other values
         saved = [None, (*[t.array for t in tensors], *[None] * len(self.captured))]
         edges = primitive.edges(nodes)
-        return Tensor(packed, Node(primitive, nodes, edges, {"segment": self}, saved, packed))
+        return record(primitive, nodes, edges, {"segment": self}, saved, packed)
 
     # --- backward and forward through it ----------------------------------------------------------
 
