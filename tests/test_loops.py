@@ -614,6 +614,23 @@ def over_time(*, descending: bool) -> Program:
     )
 
 
+def after_time() -> Program:
+    """A loop over time, and then one over features with the same index, at places of their own."""
+    s, B = Linear.of("s"), Linear.of("B")
+    step = lanes(
+        "B", Load("v", Access(X, Linear.of("t") * B + J)), Store(Access(Y, s * B + J), Var("v"))
+    )
+    loop = axis("s", "T", Define("t", s * -1 + "T" + -1), step, kind=LoopKind.TIME)
+    doubled = Apply("+", (Var("w"), Var("w")))
+    twice = lanes("B", Load("w", Access(Y, s * B + J)), Store(Access(Y, s * B + J), doubled))
+    function = Function("after_time", ("T", "B", "one"), (X, Y), (loop, axis("s", 2, twice)))
+    x = random(4, 3)
+    expected = x[::-1] * np.array([2, 2, 1, 1])[:, None]
+    return Program(
+        function, (4, 3, 1), {"x": x.ravel(), "y": np.zeros(12)}, {"y": expected.ravel()}
+    )
+
+
 def whole_numbers() -> Program:
     """Integers that wrap around in a narrow dtype, and booleans of which one has to hold."""
     n = data("n", Role.INPUT, kind=Kind.INTEGER)
@@ -697,6 +714,7 @@ PROGRAMS = [
     buffered(),
     over_time(descending=False),
     over_time(descending=True),
+    after_time(),
     whole_numbers(),
     called(),
     in_blocks(),
@@ -1065,7 +1083,7 @@ def test_loops_that_work_on_numbers_from_outside_stay_where_they_are() -> None:
 
 
 def row_function(n: int, m: int, number: float) -> Function:
-    """Y[i] = c * x[i, :].sum() + c, in loops of known sizes, with a buffer as long as a row."""
+    """Y[i] = c * x[i, :].sum() + c + x[i, 2] - x[i, 3], with a buffer as long as a row."""
     w = data("w", Role.SCRATCH)
     row = [
         Let("a", Number(0.0, Kind.FLOAT)),
@@ -1075,7 +1093,10 @@ def row_function(n: int, m: int, number: float) -> Function:
             Store(Access(w, J), Apply("*", (Var("v"), Number(number, Kind.FLOAT)))),
         ),
         lanes(m, Load("u", Access(w, K)), Set("a", Apply("plus", (Var("a"), Var("u")))), index="k"),
-        Store(Access(Y, place("i") * 2 + 3), Apply("+", (Var("a"), Number(number, Kind.FLOAT)))),
+        *[Load(f"x{k}", Access(X, place("i") * m + k)) for k in (2, 3)],
+        Let("b", Apply("+", (Var("a"), Number(number, Kind.FLOAT)))),
+        Let("c", Apply("-", (Var("x2"), Var("x3")))),
+        Store(Access(Y, place("i") * 2 + 3), Apply("+", (Var("b"), Var("c")))),
     ]
     body = (Buffer(w, Linear.of(m)), axis("i", n, *row))
     return Function("kernel", (), (X, Y), body)
@@ -1094,7 +1115,7 @@ def test_one_text_for_several_sizes(dtype: np.dtype[Any]) -> None:
         y = np.zeros(2 * n + 3, dtype)
         interpreted.Interpreted(text).kernel(lifted.sizes, lifted.numbers, x.ravel(), y)
         c = dtype.type(number)
-        expected = (x.astype(float) * c).sum(1) + c
+        expected = (x.astype(float) * c).sum(1) + c + x[:, 2] - x[:, 3]
         np.testing.assert_allclose(y[3::2], expected, rtol=1e-3 if dtype == F32 else 1e-12)
         assert not y[:3].any() and not y[4::2].any()
     assert len(texts) == 1
