@@ -21,6 +21,7 @@ from tinygrad_rnn.compiler import fusion, host, lower
 from tinygrad_rnn.compiler.fusion import LIMIT, FusionGroup, Rules, fuse
 from tinygrad_rnn.compiler.internal import COPY
 from tinygrad_rnn.compiler.layout import base, is_view, layout_of
+from tinygrad_rnn.compiler.prepare import drop_zeros
 from tinygrad_rnn.compiler.program import Builder, given
 from tinygrad_rnn.compiler.step import StepProgram
 from tinygrad_rnn.compiler.value import CompileError, Value
@@ -294,3 +295,116 @@ def test_groups_have_a_limit(rules: Rules, monkeypatch: pytest.MonkeyPatch) -> N
     assert len(values) == 3 * LIMIT and sizes == [LIMIT] * 3
     monkeypatch.setattr(fusion, "LIMIT", 7)
     assert max(len(members(unit)) for unit in fuse(values, rules)) == 7
+
+
+# --- what depends on it -----------------------------------------------------------------------------
+
+
+def run_both(
+    cell: Callable[..., Any], x: np.ndarray, h: np.ndarray
+) -> list[list[np.ndarray | None]]:
+    """Return outputs and gradients of a cell over a sequence, plain and compiled."""
+    found = []
+    for one in (cell, tg.jit(cell)):
+        xs, first = (tg.tensor(a, requires_grad=True) for a in (x, h))
+        ys, last = tg.unroll(one, xs, first)
+        (ys * np.cos(np.arange(ys.size)).reshape(ys.shape)).sum().backward()
+        gradients = [None if t.grad is None else t.grad.numpy() for t in (xs, first)]
+        found.append([ys.numpy(), last.numpy(), *gradients])
+    return found
+
+
+@pytest.mark.parametrize(
+    "slices",
+    [
+        [(0, 4), (2, 6)],  # some elements twice
+        [(0, 3), (3, 6)],  # each once
+        [(0, 2), (4, 6)],  # some not at all
+        [(0, 6), (1, 3), (2, 5)],
+        [(1, 5), (1, 5)],
+    ],
+)
+def test_gradients_of_slices_are_added_where_they_overlap(slices: list[tuple[int, int]]) -> None:
+    def cell(x: Any, h: Any) -> Any:
+        z = tg.tanh(x + h)
+        parts = [tg.sin(z[:, a:b] * (k + 1.0)) for k, (a, b) in enumerate(slices)]
+        y = sum(part.sum(axis=1, keepdims=True) for part in parts)
+        return y * h, h * 0.5
+
+    rng = np.random.default_rng(0)
+    with interpreting():
+        plain, compiled = run_both(cell, rng.normal(size=(3, 4, 6)), rng.normal(size=(4, 6)))
+    for a, b in zip(plain, compiled, strict=True):
+        assert a is not None and b is not None
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("reduce", [tg.max, tg.min], ids=["max", "min"])
+@pytest.mark.parametrize("axis", [1, 2, (1, 2)])
+def test_the_largest_of_zeros_has_no_sign(reduce: Any, axis: Any) -> None:
+    """However the elements are collected: in a register, or in memory with the batch innermost."""
+
+    def cell(x: Any, h: Any) -> Any:
+        return reduce(x, axis=axis, keepdims=True) * h, h
+
+    x = np.full((2, 3, 4, 5), -0.0)
+    h = np.ones((3, 1, 1))
+    with interpreting():
+        for found in run_both(cell, x, h):
+            assert found[0] is not None and not np.signbit(found[0]).any()
+
+
+@pytest.mark.parametrize("reduce", [tg.max, tg.min], ids=["max", "min"])
+def test_the_largest_of_zeros_in_a_row_that_uses_it_again(reduce: Any) -> None:
+    x, y = tg.tensor(np.full((20, 12), -0.0)), tg.tensor(np.ones((20, 12)))
+    with interpreting():
+        found = tg.jit(lambda x, y: reduce(x * y, axis=-1, keepdims=True) * y)(x, y)
+    assert not np.signbit(found.numpy()).any()
+
+
+def test_zeros_that_are_added_are_dropped_and_zeros_that_are_subtracted_from_are_not() -> None:
+    def sums(x: Any) -> Any:
+        zero = tg.zeros_like(x)
+        return x + zero, zero + x, x - zero, zero - x, zero - zero
+
+    values = values_of(sums, (3, 4))
+    before = [v.primitive for v in values]
+    drop_zeros(values)
+    [zeros, *results] = values
+    assert before[0] is zeros.primitive and len(results) == 5
+    kept = [v.primitive is b for v, b in zip(results, before[1:], strict=True)]
+    assert kept == [False, False, False, True, False]
+    assert [v.inputs[0] is results[0].inputs[0] for v in results[:3]] == [True] * 3
+
+
+def test_a_value_that_is_stored_with_fewer_elements_than_it_has() -> None:
+    """Its rows repeat one number, which is all that is stored; others read it along both axes."""
+
+    def f(x: Any, y: Any) -> Any:
+        m = tg.exp(x).sum(axis=-1, keepdims=True)
+        repeated = tg.tanh(tg.broadcast_to(m, x.shape) * 0.1) * 2.0
+        return tg.sin(repeated.T * 1.5) * y + repeated.T, repeated @ y
+
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(20, 12)), rng.normal(size=(12, 20))
+    fast = tg.jit(f)
+    with interpreting():
+        found = fast(tg.tensor(x), tg.tensor(y))
+        kernels = next(iter(fast._programs.values()))._forward.kernels
+    assert any((20, 1) in k.shapes for k in kernels) and len(kernels) == 2
+    for a, b in zip(found, f(tg.tensor(x), tg.tensor(y)), strict=True):
+        np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-12)
+
+
+def test_sums_of_columns_begin_with_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their arrays are given to the loops, which add to what stands there."""
+    x = np.random.default_rng(0).normal(size=(20, 12))
+
+    def spoilt(shape: Any, dtype: Any = float, **how: Any) -> np.ndarray:
+        return np.full(shape, 77, dtype, **how)
+
+    with interpreting():
+        monkeypatch.setattr(np, "empty", spoilt)
+        found = tg.jit(lambda x: (tg.tanh(x) * x).sum(axis=0))(tg.tensor(x)).numpy()
+        monkeypatch.undo()
+    np.testing.assert_allclose(found, (np.tanh(x) * x).sum(axis=0), rtol=1e-5)
