@@ -71,11 +71,25 @@ class Arrays:
             self.all_hoisted[key] = self.new(name, role, value, rows=repeated)
         return self.all_hoisted[key]
 
-    def filled(self, array: ir.Array, begin: Linear, number: float = 0.0) -> list[ir.Statement]:
-        """Return the statements that set all elements of one step."""
+    def filled(
+        self, array: ir.Array, begin: Linear, number: float = 0.0, origin: ir.Origin | None = None
+    ) -> ir.Statement:
+        """Return the loop that sets all elements of one step."""
         lane = f"q{next(self.names)}"
-        store = ir.Store(ir.Access(array, begin + lane), ir.Number(number, array.kind))
-        return [ir.Loop(lane, array.block, (store,), ir.LoopKind.LANES)]
+        access, value = ir.Access(array, begin + lane), ir.Number(number, array.kind)
+        store = ir.Store(access, value, origin=origin)
+        return ir.Loop(lane, array.block, (store,), ir.LoopKind.LANES)
+
+    def copied(
+        self, value: Value, source: ir.Address, target: ir.Address, *, adds: bool = False
+    ) -> ir.Statement:
+        """Return the loop that copies a value of one step, or adds it to what stands there."""
+        lane, name = f"q{next(self.names)}", f"v{next(self.names)}"
+        read = ir.Access(source.array, source.place + lane)
+        access = ir.Access(target.array, target.place + lane)
+        load = ir.Load(name, read, origin=value.origin())
+        write = written(value, access, ir.Var(name), adds=adds)
+        return ir.Loop(lane, target.array.block, (load, write), ir.LoopKind.LANES)
 
     def caller(self, name: str, value: Value) -> ir.Array:
         """Return an array of the caller, in which rows come first."""
@@ -126,3 +140,13 @@ class Arrays:
             Linear.of(n),
         ]
         return ir.Call("transpose", tuple(arguments), origin=v.origin())
+
+
+def written(
+    value: Value, access: ir.Access, number: ir.Scalar, *, adds: bool = False
+) -> ir.Statement:
+    """Return the statement that stores a number of a value, or adds it to what stands there."""
+    if not adds:
+        return ir.Store(access, number, origin=value.origin())
+    combine = {"f": "+", "b": "or"}.get(value.dtype.kind, "int_add")
+    return ir.Accumulate(access, combine, number, value.dtype, origin=value.origin())

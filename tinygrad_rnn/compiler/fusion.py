@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ import numpy as np
 from ..ops.define import axes_of
 from ..ops.facts import Contraction, Cost, facts_of
 from ..ops.views import View
-from .internal import COPY
+from .internal import ASSEMBLED, COPY
 from .layout import base, is_view, view_of
 from .value import B, Value
 
@@ -34,10 +35,11 @@ LIMIT = 120  # members of a group: very long loops run out of registers, and tak
 RECENT = 8  # groups that a value may join besides those that compute its operands
 
 
+@dataclass(frozen=True)
 class Rules:
     """What a kind of program can have in loops.
 
-    Parameters
+    Attributes
     ----------
     elementwise : callable
         Whether there is code for an elementwise value.
@@ -54,22 +56,12 @@ class Rules:
         Whether a value may be stored with fewer elements than it has, which it repeats.
     """
 
-    def __init__(
-        self,
-        elementwise: Callable[[Value], bool],
-        reducible: Callable[[Value], bool],
-        apart: Callable[[Value], Any],
-        *,
-        any_last: bool,
-        contracts: bool,
-        repeats: bool,
-    ) -> None:
-        self.elementwise, self.reducible, self.apart = elementwise, reducible, apart
-        self.any_last, self.contracts, self.repeats = any_last, contracts, repeats
-
-    def collects(self, value: Value) -> bool:
-        """Whether a value collects elements of others: a reduction, or a contraction."""
-        return self.reducible(value) or (self.contracts and contraction(value) is not None)
+    elementwise: Callable[[Value], bool]
+    reducible: Callable[[Value], bool]
+    apart: Callable[[Value], Any]
+    any_last: bool
+    contracts: bool
+    repeats: bool
 
 
 def reduction_axes(value: Value) -> tuple[int, ...]:
@@ -151,6 +143,10 @@ class FusionGroup:
         for whole in reversed(chain):
             axes = tuple(None if k is None else axes[k] for k in whole)
         return axes
+
+    def reads(self, source: Value) -> bool:
+        """Whether what a member reads is an array, which the group does not compute."""
+        return self.where(source) is None and not source.zero
 
     def of_elementwise(self, value: Value) -> Axes | None:
         """Return the axes that an elementwise value would have here, or None if it does not fit."""
@@ -267,12 +263,14 @@ class _Arrangement:
         rules = self.rules
         labels = contraction(value) if rules.contracts else None
         if labels is not None:
-            group = of_contraction(value, labels, rules.apart(value))
-            self._enter(value, self._new(group), self._after(self._outside(value, None)))
+            self._alone(value, of_contraction(value, labels, rules.apart(value)))
         elif rules.elementwise(value) or rules.reducible(value):
             self._join(value)
         else:
-            self._enter(value, self._new(value), self._after(self._outside(value, None)))
+            self._alone(value, value)
+
+    def _alone(self, value: Value, unit: FusionGroup | Value) -> None:
+        self._enter(value, self._new(unit), self._after(self._outside(value, None)))
 
     def _join(self, value: Value) -> None:
         """Put a value into the first group that has room for it, or into a new one."""
@@ -296,8 +294,7 @@ class _Arrangement:
             group.add(value, axes, last)
             self._enter(value, self._new(group) if group is fresh else self.unit_of[group], needed)
             return
-        # a reduction for which a loop of its own would be no better
-        self._enter(value, self._new(value), self._after(self._outside(value, None)))
+        self._alone(value, value)  # a reduction for which a loop of its own would be no better
 
     def _homes(self, value: Value) -> list[FusionGroup]:
         """Return the groups with room that compute what a value reads, in order."""
@@ -363,6 +360,17 @@ def fuse(values: Iterable[Value], rules: Rules) -> list[FusionGroup | Value]:
     before = found.before
     order = sorted(range(len(found.units)), key=lambda k: (before[k].bit_count(), k))
     return [found.units[k] for k in order]
+
+
+def read_outside(units: Iterable[FusionGroup | Value]) -> set[Value]:
+    """Return the values that are read outside of the loops that compute them."""
+    found: set[Value] = set()
+    for unit in units:
+        if isinstance(unit, FusionGroup):
+            found.update(base(i) for m in unit.members for i in m.sources if unit.reads(i))
+        elif unit.primitive is not ASSEMBLED:  # whose inputs stand in it already
+            found.update(base(i) for i in unit.sources)
+    return found
 
 
 def dtypes_of(value: Value) -> list[np.dtype[Any]]:

@@ -9,8 +9,8 @@ and checks it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -20,26 +20,13 @@ from ..loops.expression import collecting, converted
 from ..loops.linear import Linear
 from ..ops.define import axes_of
 from ..ops.facts import Assign, AtIndices, Gather, OneHot, Scatter, facts_of
-from .layout import Layout, layout_of
-from .sizes import at_size
+from .arrays import Arrays, written
+from .layout import Where
+from .sizes import at_size, sized
 from .value import B, Value, unsupported
 
+ZERO = ir.Number(0, ir.Kind.INTEGER)
 MOVED = "it takes some rows of the batch, or moves them; give it whole rows"
-
-
-class Where(NamedTuple):
-    """A stored value: its array, and where in that its elements are."""
-
-    array: ir.Array
-    layout: Layout
-
-    def at(self, indices: Sequence[Linear | str], shape: Sequence[Any]) -> ir.Access:
-        """Return an element by the index on each axis; an axis of size 1 stands still."""
-        place = self.layout.offset
-        for index, stride, n in zip(indices, self.layout.strides, shape, strict=True):
-            if n != 1:
-                place = place + Linear.of(index) * stride
-        return ir.Access(self.array, place)
 
 
 def is_gather(value: Value) -> bool:
@@ -55,22 +42,12 @@ class Gathers:
     ----------
     find : callable
         Where a source is stored.
-    table : callable
-        From an array of integers to the array of the code that holds them.
-    base : dtype
-        The floating dtype of the module.
-    names : iterator of int
-        Numbers for names.
+    arrays : Arrays
+        Of the code.
     """
 
-    def __init__(
-        self,
-        find: Callable[[Value], Where],
-        table: Callable[[Array], ir.Array],
-        base: np.dtype[Any],
-        names: Iterator[int],
-    ) -> None:
-        self.find, self.table, self.base, self.names = find, table, base, names
+    def __init__(self, find: Callable[[Value], Where], arrays: Arrays) -> None:
+        self.find, self.arrays = find, arrays
 
     def statements(self, value: Value, out: Where) -> list[ir.Statement]:
         """Return the loops that store a value."""
@@ -78,13 +55,12 @@ class Gathers:
         if isinstance(moves, Gather):
             return self._gather(value, out, moves)
         if isinstance(moves, Scatter):
-            zeros = self._filled(value, out, self._number(0, value))
-            return [*zeros, *self._scatter(value, out, moves)]
+            return [self._zeros(value, out), *self._scatter(value, out, moves)]
         if isinstance(moves, Assign):
-            return [*self._copy(value, out), *self._assign(value, out)]
+            return [self._copy(value, out), *self._assign(value, out)]
         if isinstance(moves, AtIndices):
             if moves.adds:
-                return [*self._copy(value, out), *self._add(value, out, moves)]
+                return [self._copy(value, out), *self._add(value, out, moves)]
             return self._take(value, out, moves)
         if isinstance(moves, OneHot):
             return self._one_hot(value, out)
@@ -101,76 +77,66 @@ class Gathers:
     # --- parts ------------------------------------------------------------------------------------
 
     def _name(self, letter: str) -> str:
-        return f"{letter}{next(self.names)}"
+        return f"{letter}{next(self.arrays.names)}"
 
     def _number(self, number: Any, value: Value) -> ir.Number:
-        return ir.Number(number, ir.kind_of(value.dtype, self.base))
+        return ir.Number(number, ir.kind_of(value.dtype, self.arrays.dtype))
+
+    def _converted(self, number: ir.Scalar, source: Value, value: Value) -> ir.Scalar:
+        return converted(number, source.dtype, value.dtype, self.arrays.dtype)
 
     def _rows(
-        self, value: Value, make: Callable[[Linear], list[ir.Statement]]
+        self, value: Value, make: Callable[[Linear], Sequence[ir.Statement]]
     ) -> list[ir.Statement]:
         """Return statements for each row of the batch; `make` is given the place of the row."""
         if value.batch is None:
-            return make(Linear())
+            return list(make(Linear()))
         lane = self._name("q")
         return [ir.Loop(lane, Linear.of(B), tuple(make(Linear.of(lane))), ir.LoopKind.LANES)]
 
-    def _block(self, value: Value, number: str) -> Linear:
-        """Return where the rows of a feature begin."""
-        return Linear.of(number) * B if value.batch is not None else Linear.of(number)
+    def _feature(self, value: Value, where: Where, number: str, row: Linear) -> ir.Access:
+        """Return a row of a feature, of an array whose rows are those of a value."""
+        begin = Linear.of(number) * B if value.batch is not None else Linear.of(number)
+        return ir.Access(where.array, where.layout.offset + begin + row)
 
     def _moved(
-        self, value: Value, source: Where, here: str, out: Where, there: str
+        self, value: Value, source: Where, here: str, out: Where, there: str, *, adds: bool = False
     ) -> list[ir.Statement]:
-        """Return the copy of one feature, in all rows."""
+        """Return the copy of one feature in all rows, or its sum with what stands there."""
 
         def make(row: Linear) -> list[ir.Statement]:
             name = self._name("v")
-            read = source.layout.offset + self._block(value, here) + row
-            write = out.layout.offset + self._block(value, there) + row
-            return [
-                ir.Load(name, ir.Access(source.array, read), origin=value.origin()),
-                ir.Store(ir.Access(out.array, write), ir.Var(name), origin=value.origin()),
-            ]
+            read = self._feature(value, source, here, row)
+            write = self._feature(value, out, there, row)
+            origin = None if adds else value.origin()  # the sum is the value, not what is added
+            store = written(value, write, ir.Var(name), adds=adds)
+            return [ir.Load(name, read, origin=origin), store]
 
         return self._rows(value, make)
 
-    def _filled(
-        self, value: Value, out: Where, number: ir.Scalar, feature: str = ""
-    ) -> list[ir.Statement]:
-        """Return the statements that set all elements, or those of one feature."""
-        begin = out.layout.offset
-        if feature:
-            begin = begin + self._block(value, feature)
-            return self._rows(
-                value,
-                lambda row: [
-                    ir.Store(ir.Access(out.array, begin + row), number, origin=value.origin())
-                ],
-            )
-        lane = self._name("q")
-        store = ir.Store(ir.Access(out.array, begin + lane), number, origin=value.origin())
-        size = Linear.of(B) * value.size if value.batch is not None else Linear.of(value.size)
-        return [ir.Loop(lane, size, (store,), ir.LoopKind.LANES)]
+    def _set(self, value: Value, out: Where, feature: str, number: ir.Scalar) -> list[ir.Statement]:
+        """Return the statements that set one feature in all rows."""
+        return self._rows(
+            value, lambda row: [written(value, self._feature(value, out, feature, row), number)]
+        )
 
-    def _copy(self, value: Value, out: Where) -> list[ir.Statement]:
+    def _zeros(self, value: Value, out: Where) -> ir.Statement:
+        return self.arrays.filled(out.array, out.layout.offset, 0, value.origin())
+
+    def _copy(self, value: Value, out: Where) -> ir.Statement:
         x = value.inputs[0]
         if x.batch != value.batch:
             raise unsupported(
                 value, "a value of the batch is put into one without rows; broadcast that first"
             )
-        lane, name = self._name("q"), self._name("v")
-        size = Linear.of(B) * value.size if value.batch is not None else Linear.of(value.size)
-        write = ir.Access(out.array, out.layout.offset + lane)
         if x.zero:
-            body: list[ir.Statement] = [
-                ir.Store(write, self._number(0, value), origin=value.origin())
-            ]
-        else:
-            source = self.find(x)
-            read = ir.Load(name, ir.Access(source.array, source.layout.offset + lane))
-            body = [read, ir.Store(write, ir.Var(name), origin=value.origin())]
-        return [ir.Loop(lane, size, tuple(body), ir.LoopKind.LANES)]
+            return self._zeros(value, out)
+        source = self.find(x)
+        return self.arrays.copied(
+            value,
+            ir.Address(source.array, source.layout.offset),
+            ir.Address(out.array, out.layout.offset),
+        )
 
     # --- places that are known beforehand ---------------------------------------------------------
 
@@ -184,14 +150,18 @@ class Gathers:
             return moves.numbers(primitive, numbered(source, batch), at_size(value.params, batch))
 
         places = _places(value, numbers, value)
-        i, j = self._name("i"), self._name("j")
-        loaded = ir.Load(j, ir.Access(self.table(places - 1), Linear.of(i)))
+        i, j, loaded = self._numbers(places)
         body = self._moved(value, self.find(source), j, out, i)
         if not places.all():
             constant = self._number(moves.constant(value.params), value)
-            missing = ir.Apply("<", (ir.Var(j), ir.Number(0, ir.Kind.INTEGER)))
-            body = [ir.Branch(missing, tuple(self._filled(value, out, constant, i)), tuple(body))]
+            missing = ir.Apply("<", (ir.Var(j), ZERO))
+            body = [ir.Branch(missing, tuple(self._set(value, out, i, constant)), tuple(body))]
         return [ir.Loop(i, Linear.of(value.size), (loaded, *body))]
+
+    def _numbers(self, places: Array) -> tuple[str, str, ir.Statement]:
+        """Return the names of a feature and of the number in a table for it, which is read."""
+        i, j = self._name("i"), self._name("j")
+        return i, j, ir.Load(j, ir.Access(self.arrays.table(places - 1), Linear.of(i)))
 
     def _scatter(self, value: Value, out: Where, moves: Scatter) -> list[ir.Statement]:
         source = value.inputs[0]
@@ -199,25 +169,13 @@ class Gathers:
             raise unsupported(value, "it fills single rows of the batch")
 
         def numbers(batch: int) -> Array:
-            shape = [batch if n == B else n for n in source.shape]
-            return moves.numbers(numbered(value, batch), at_size(value.params, batch), shape)
+            params, shape = at_size(value.params, batch), sized(source.shape, batch)
+            return moves.numbers(numbered(value, batch), params, shape)
 
         places = _places(value, numbers, source)
-        i, j = self._name("i"), self._name("j")
-        given = self.find(source)
-
-        def make(row: Linear) -> list[ir.Statement]:
-            name = self._name("v")
-            read = ir.Access(given.array, given.layout.offset + self._block(value, i) + row)
-            write = ir.Access(out.array, out.layout.offset + self._block(value, j) + row)
-            return [ir.Load(name, read), self._added(value, write, ir.Var(name))]
-
-        loaded = ir.Load(j, ir.Access(self.table(places - 1), Linear.of(i)))
-        return [ir.Loop(i, Linear.of(source.size), (loaded, *self._rows(value, make)))]
-
-    def _added(self, value: Value, access: ir.Access, number: ir.Scalar) -> ir.Statement:
-        combine = {"f": "+", "b": "or"}.get(value.dtype.kind, "int_add")
-        return ir.Accumulate(access, combine, number, value.dtype, origin=value.origin())
+        i, j, loaded = self._numbers(places)
+        body = self._moved(value, self.find(source), i, out, j, adds=True)
+        return [ir.Loop(i, Linear.of(source.size), (loaded, *body))]
 
     def _assign(self, value: Value, out: Where) -> list[ir.Statement]:
         """Return the loops that put some elements from elsewhere on the copy that is there."""
@@ -225,11 +183,10 @@ class Gathers:
         assert primitive is not None
 
         def numbers(batch: int) -> Array:
-            shape = [batch if n == B else n for n in value.shape]
+            zeros = np.zeros(sized(value.shape, batch), int)
             filled = numbered(given, batch) if isinstance(given, Value) else 1
-            params = at_size(value.params, batch)
-            found: Array = np.asarray(primitive.forward(np.zeros(shape, int), filled, **params))
-            return found
+            found: Array = primitive.forward(zeros, filled, **at_size(value.params, batch))
+            return np.asarray(found)
 
         by_rows = isinstance(given, Value) and given.batch is not None
         if by_rows:
@@ -239,20 +196,18 @@ class Gathers:
             repeated = np.repeat(places, 2 if value.batch is not None else 1)
             if not np.array_equal(repeated, _flat(value, numbers(2))):
                 raise unsupported(value, "it fills single rows of the batch")
-        i, j = self._name("i"), self._name("j")
-        loaded = ir.Load(j, ir.Access(self.table(places - 1), Linear.of(i)))
-        there = ir.Apply(">=", (ir.Var(j), ir.Number(0, ir.Kind.INTEGER)))
+        i, j, loaded = self._numbers(places)
+        there = ir.Apply(">=", (ir.Var(j), ZERO))
         if by_rows:
             body = self._moved(value, self.find(given), j, out, i)
         elif isinstance(given, Value) and not given.zero:
             source, name = self.find(given), self._name("v")
-            place = source.layout.offset + j
-            number = converted(ir.Var(name), given.dtype, value.dtype, self.base)
-            read = ir.Load(name, ir.Access(source.array, place))
-            body = [read, *self._filled(value, out, number, i)]
+            read = ir.Load(name, ir.Access(source.array, source.layout.offset + j))
+            number = self._converted(ir.Var(name), given, value)
+            body = [read, *self._set(value, out, i, number)]
         else:
             constant = 0 if isinstance(given, Value) else given
-            body = self._filled(value, out, self._number(constant, value), i)
+            body = self._set(value, out, i, self._number(constant, value))
         return [ir.Loop(i, Linear.of(value.size), (loaded, ir.Branch(there, tuple(body))))]
 
     # --- places that are values of the step -------------------------------------------------------
@@ -276,8 +231,8 @@ class Gathers:
 
     def _checked(self, access: ir.Access, n: int, name: str, *, wraps: bool) -> list[ir.Statement]:
         """Return the statements that read an index: inside the axis, and from its end if negative."""
-        k, zero, size = ir.Var(name), ir.Number(0, ir.Kind.INTEGER), ir.Number(n, ir.Kind.INTEGER)
-        below = ir.Apply("<", (k, zero))
+        k, size = ir.Var(name), ir.Number(n, ir.Kind.INTEGER)
+        below = ir.Apply("<", (k, ZERO))
         outside = ir.Apply("or", (below, ir.Apply(">=", (k, size))))
         found: list[ir.Statement] = [ir.Load(name, access)]
         if wraps:
@@ -296,46 +251,44 @@ class Gathers:
         self, value: Value, access: ir.Access, of: Value
     ) -> tuple[list[ir.Statement], ir.Scalar]:
         name = self._name("v")
-        number = converted(ir.Var(name), of.dtype, value.dtype, self.base)
+        number = self._converted(ir.Var(name), of, value)
         return [ir.Load(name, access, origin=of.origin())], number
 
-    def _take(self, value: Value, out: Where, moves: AtIndices) -> list[ir.Statement]:
-        x, indices = value.inputs
+    def _looked_up(
+        self, value: Value, moves: AtIndices, names: list[str]
+    ) -> tuple[list[ir.Statement], list[str]]:
+        """Return the statements that read an index, and the place in the first input with it."""
+        x, indices = value.inputs[:2]
         axis, wide = self._axis(value, x), 1 if moves.aligned else len(indices.shape)
-        names, k = self._indices(value.shape), self._name("at")
-        which = names if moves.aligned else names[axis : axis + wide]
-        body = self._checked(
-            self.find(indices).at(which, indices.shape), x.shape[axis], k, wraps=True
-        )
-        place = [*names[:axis], k, *names[axis + wide :]]
+        k, which = self._name("at"), names if moves.aligned else names[axis : axis + wide]
+        read = self.find(indices).at(which, indices.shape)
+        body = self._checked(read, x.shape[axis], k, wraps=True)
+        return body, [*names[:axis], k, *names[axis + wide :]]
+
+    def _take(self, value: Value, out: Where, moves: AtIndices) -> list[ir.Statement]:
+        x, names = value.inputs[0], self._indices(value.shape)
+        body, place = self._looked_up(value, moves, names)
         loads, number = self._source(value, self.find(x).at(place, x.shape), x)
-        store = ir.Store(out.at(names, value.shape), number, origin=value.origin())
+        store = written(value, out.at(names, value.shape), number)
         return self._loops(value.shape, [*body, *loads, store], names)
 
     def _add(self, value: Value, out: Where, moves: AtIndices) -> list[ir.Statement]:
         """Return the loops that add values at indices onto the copy that is there."""
-        x, indices, given = value.inputs
-        axis, wide = self._axis(value, x), 1 if moves.aligned else len(indices.shape)
-        names, k = self._indices(given.shape), self._name("at")
-        which = names if moves.aligned else names[axis : axis + wide]
-        body = self._checked(
-            self.find(indices).at(which, indices.shape), x.shape[axis], k, wraps=True
-        )
-        place = [*names[:axis], k, *names[axis + wide :]]
+        given = value.inputs[2]
+        names = self._indices(given.shape)
+        body, place = self._looked_up(value, moves, names)
         if given.zero:
             return []
         loads, number = self._source(value, self.find(given).at(names, given.shape), given)
-        add = self._added(value, out.at(place, value.shape), number)
+        add = written(value, out.at(place, value.shape), number, adds=True)
         return self._loops(given.shape, [*body, *loads, add], names)
 
     def _one_hot(self, value: Value, out: Where) -> list[ir.Statement]:
         indices, n = value.inputs[0], value.shape[-1]
         names, k = self._indices(indices.shape), self._name("at")
         body = self._checked(self.find(indices).at(names, indices.shape), n, k, wraps=False)
-        one = self._number(1, value)
-        store = ir.Store(out.at([*names, k], value.shape), one, origin=value.origin())
-        zeros = self._filled(value, out, self._number(0, value))
-        return [*zeros, *self._loops(indices.shape, [*body, store], names)]
+        store = written(value, out.at([*names, k], value.shape), self._number(1, value))
+        return [self._zeros(value, out), *self._loops(indices.shape, [*body, store], names)]
 
     def _extreme(self, value: Value, out: Where) -> list[ir.Statement]:
         """Return the loops that find the first element ahead of all others; a nan is ahead."""
@@ -364,7 +317,7 @@ class Gathers:
         better = ir.Apply("or", (ir.Apply(ahead, (other, first)), is_nan))
         found = (ir.Set(best, ir.Index(Linear.of(k))), ir.Set(top, other))
         body: list[ir.Statement] = [
-            ir.Let(best, ir.Number(0, ir.Kind.INTEGER)),
+            ir.Let(best, ZERO),
             ir.Load(top, at(0)),
             ir.Loop(
                 k,
@@ -374,7 +327,7 @@ class Gathers:
             ),
         ]
         kept = [n for a, n in enumerate(names) if a not in axes or value.params["keepdims"]]
-        body.append(ir.Store(out.at(kept, value.shape), ir.Var(best), origin=value.origin()))
+        body.append(written(value, out.at(kept, value.shape), ir.Var(best)))
         return self._loops(source.shape, body, names, axes)
 
     def _scan(self, value: Value, out: Where) -> list[ir.Statement]:
@@ -388,18 +341,16 @@ class Gathers:
         if scan.plain_zero and value.dtype.kind == "f":
             number = ir.Apply("+", (number, self._number(0.0, value)))
         here, old = out.at(names, value.shape), self._name("v")
-        combine = collecting(scan.start, scan.step, value.dtype, self.base).combine
-        next_ = ir.Apply(combine, (ir.Var(old), number))
-        wrapped = converted(next_, np.dtype(np.int64), value.dtype, self.base)
-        following: list[ir.Statement] = [
-            ir.Load(old, out.at(before, value.shape)),
-            ir.Store(here, wrapped if value.dtype.kind in "iu" else next_, origin=value.origin()),
-        ]
+        first = written(value, here, number)
         if value.shape[axis] == 1:
-            return self._loops(value.shape, [*loads, ir.Store(here, number)], names)
-        begins = ir.Apply("==", (ir.Index(Linear.of(names[axis])), ir.Number(0, ir.Kind.INTEGER)))
-        first = ir.Store(here, number, origin=value.origin())
-        body = [*loads, ir.Branch(begins, (first,), tuple(following))]
+            return self._loops(value.shape, [*loads, first], names)
+        combine = collecting(scan.start, scan.step, value.dtype, self.arrays.dtype).combine
+        next_: ir.Scalar = ir.Apply(combine, (ir.Var(old), number))
+        if value.dtype.kind in "iu":
+            next_ = converted(next_, np.dtype(np.int64), value.dtype, self.arrays.dtype)
+        following = (ir.Load(old, out.at(before, value.shape)), written(value, here, next_))
+        begins = ir.Apply("==", (ir.Index(Linear.of(names[axis])), ZERO))
+        body = [*loads, ir.Branch(begins, (first,), following)]
         return self._loops(value.shape, body, names)
 
 
@@ -432,9 +383,3 @@ def _places(value: Value, run: Callable[[int], Array], like: Value) -> Array:
         if not np.array_equal(_flat(like, two).reshape(-1, 2), wanted):
             raise unsupported(value, MOVED)
     return places
-
-
-def stored(array: ir.Array, value: Value, offset: Linear) -> Where:
-    """Return where a value is whose array begins at a place with the base of the value."""
-    layout = layout_of(value)
-    return Where(array, Layout(layout.offset + offset, layout.strides))

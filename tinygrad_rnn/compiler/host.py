@@ -21,10 +21,9 @@ from ..loops.launch import CodeRefused, Launch, compiled, why
 from ..loops.lift import Lifted
 from ..loops.writer import KERNELS, Text, write
 from ..ops.facts import facts_of, is_logical, is_zero
-from .fusion import FusionGroup, Rules, dtypes_of, fuse
-from .layout import Layout, base, contiguous, is_view, seen_through, spread
-from .nest import Nest
-from .nestplan import Shared, Target
+from .fusion import FusionGroup, Rules, dtypes_of, fuse, read_outside
+from .layout import Layout, Where, base, contiguous, is_view, seen_through, spread
+from .nest import BOUNDS, Nest
 from .program import SMALL, constant_of
 from .value import CompileError, Refused, Value, alive
 
@@ -127,7 +126,7 @@ class KernelCall:
         self.dtype: np.dtype[Any] = group.apart
         places: dict[Value, ir.Array] = {}
 
-        def find(value: Value, by_rows: bool) -> tuple[ir.Array, Layout]:
+        def find(value: Value, by_rows: bool) -> Where:
             source, layout = whole_layout(value, stored)
             if source not in places:
                 kind = ir.kind_of(source.dtype, self.dtype)
@@ -135,11 +134,11 @@ class KernelCall:
                     f"x{len(places)}", kind, ir.Role.INPUT, axes=len(source.shape), written=False
                 )
                 self.arrays.append(source)
-            return places[source], layout
+            return Where(places[source], layout)
 
         self.last = [r in group.last for r in results]
         self.shapes: list[tuple[int, ...]] = []
-        targets: dict[Value, list[Target]] = {}
+        targets: dict[Value, list[Where]] = {}
         outs: list[ir.Array] = []
         for k, r in enumerate(results):
             axes = group.axes[r]
@@ -149,13 +148,12 @@ class KernelCall:
             dtype = np.dtype(np.float64) if self.last[k] and math.prod(shape) == 1 else r.dtype
             out = ir.Array(f"o{k}", ir.kind_of(r.dtype, self.dtype), ir.Role.OUTPUT, dtype=dtype)
             outs.append(out)
-            targets[r] = [Target(out, spread(contiguous(shape), shape, r.shape), False)]
-        nest = Nest(group, find, targets, self.dtype, itertools.count(), Shared("lo", "hi"))
+            targets[r] = [Where(out, spread(contiguous(shape), shape, r.shape))]
+        nest = Nest(group, find, targets, self.dtype, itertools.count(), shared=True)
         count = nest.count.constant
         assert count is not None
-        function = ir.Function(
-            "kernel", ("lo", "hi"), (*places.values(), *outs), tuple(nest.statements)
-        )
+        arrays = (*places.values(), *outs)
+        function = ir.Function("kernel", BOUNDS, arrays, tuple(nest.statements))
         self.lifted = Lifted(function, self.dtype)
         made = [(s, o.dtype) for s, o in zip(self.shapes, outs, strict=True)]
         shared = count > 1 and math.prod(group.shape) >= SHARED
@@ -245,6 +243,7 @@ class HostProgram:
 
     def _write(self, values: Sequence[Value]) -> None:
         order = fuse(values, RULES)
+        read = read_outside(order) | {base(output) for output in self.outputs}
         for entry in order:
             if isinstance(entry, Value):
                 self._numpy(entry)
@@ -252,21 +251,9 @@ class HostProgram:
                 for member in entry.members:
                     self._numpy(member)
             else:
-                self._kernel(entry, [m for m in entry.members if m in self._readers(order)])
+                self._kernel(entry, [m for m in entry.members if m in read])
         outputs = "".join(self._array(o) + ", " for o in self.outputs)
         self._put(f"return ({outputs})", None, self.outputs)
-
-    def _readers(self, order: Sequence[FusionGroup | Value]) -> set[Value]:
-        """Return the values that are read outside the group that computes them."""
-        if not hasattr(self, "_read"):
-            self._read = {base(output) for output in self.outputs}
-            for entry in order:
-                group = entry if isinstance(entry, FusionGroup) else None
-                for value in [entry] if isinstance(entry, Value) else entry.members:
-                    for source in value.sources:
-                        if group is None or group.where(source) is None:
-                            self._read.add(base(source))
-        return self._read
 
     def _kernel(self, group: FusionGroup, results: list[Value]) -> None:
         try:

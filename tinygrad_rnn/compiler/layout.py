@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from ..loops.ir import Access, Array
 from ..loops.linear import NOWHERE, Linear
 from ..ops.facts import facts_of
 from ..ops.views import Piece, Regrouped, SizeUnknown, View
@@ -36,6 +37,29 @@ class Layout(NamedTuple):
 
     offset: Linear
     strides: tuple[Linear, ...]
+
+    def moved(self, place: Linear) -> Layout:
+        """Return the layout of the same elements in an array that has them from a place on."""
+        return Layout(self.offset + place, self.strides)
+
+
+class Where(NamedTuple):
+    """Where a value is stored: its array, and where in that its elements are.
+
+    `adds`: what is written there is added to what stands there already.
+    """
+
+    array: Array
+    layout: Layout
+    adds: bool = False
+
+    def at(self, indices: Sequence[Linear | str], shape: Sequence[Any]) -> Access:
+        """Return an element by the index on each axis; an axis of size 1 stands still."""
+        place = self.layout.offset
+        for index, stride, n in zip(indices, self.layout.strides, shape, strict=True):
+            if n != 1:
+                place = place + Linear.of(index) * stride
+        return Access(self.array, place)
 
 
 def contiguous(shape: Sequence[Any]) -> Layout:

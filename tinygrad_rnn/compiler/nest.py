@@ -7,20 +7,32 @@ arrays.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+import itertools
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
 from ..loops import ir
-from ..loops.expression import NoExpression, Operand, collecting, converted, expression
-from ..loops.linear import Linear
+from ..loops.expression import Collecting, NoExpression, Operand, collecting, converted, expression
+from ..loops.linear import Linear, linears
 from ..ops.facts import Cost, facts_of, is_identity
+from .arrays import written
 from .nestplan import NestPlan, Place
 from .value import Refused, Value, unsupported
 
 BLOCK = 4_096  # elements of a flat loop that are summed in the dtype of the elements
 LONG = 32_768  # rows of more elements than this are summed in float64
+BOUNDS = ("lo", "hi")  # from where to where a thread runs the first loop, where threads share it
+LO, HI = linears(*BOUNDS)
+
+
+def collecting_of(value: Value, base: np.dtype[Any]) -> Collecting:
+    """Return how a reduction or a contraction collects its elements."""
+    reduction = facts_of(value.primitive).reduction
+    start, step = (0.0, "a + x") if reduction is None else (reduction.start, reduction.step)
+    return collecting(start, step, value.dtype, base)
 
 
 class Nest(NestPlan):
@@ -31,8 +43,9 @@ class Nest(NestPlan):
     statements : list of Statement
     """
 
-    def __init__(self, *given: Any) -> None:
-        super().__init__(*given)
+    def __init__(self, *given: Any, **more: Any) -> None:
+        super().__init__(*given, **more)
+        self.outer_loops = range(len(self.outer))
         self.statements = self._write()
 
     def _write(self) -> list[ir.Statement]:
@@ -65,7 +78,7 @@ class Nest(NestPlan):
         array = ir.Array(name, ir.kind_of(value.dtype, self.base), ir.Role.SCRATCH)
         self.buffers[value] = Place(array, Linear(), tuple(strides))
 
-    def _access(self, place: Place, loops: Sequence[int]) -> ir.Access:
+    def _access(self, place: Place, loops: Iterable[int]) -> ir.Access:
         """Return the element of an array at which some of the loops stand."""
         found = place.offset
         every = [*self.outer, *self.inner]
@@ -81,33 +94,26 @@ class Nest(NestPlan):
         return Linear.of(self.indices[k])
 
     def _body(self) -> list[ir.Statement]:
-        outer = list(range(len(self.outer)))
-        if not self.inner:
-            inside = self._phases(outer)
-            if self.shared is not None and not outer:  # one element, for one thread
-                lo, hi = Linear.of(self.shared.lo), Linear.of(self.shared.hi)
-                return [ir.Loop(f"i{next(self.names)}", hi, tuple(inside), start=lo)]
-            return self._around(inside, outer)
+        if self.shared and not self.inner and not self.outer:  # one element, for one thread
+            inside = tuple(self._phases())
+            return [ir.Loop(f"i{next(self.names)}", HI, inside, start=LO)]
         if self.blocked:
-            assert self.shared is not None
             self.lane, rest = f"j{next(self.names)}", f"m{next(self.names)}"
             self.lanes = (self.lane, Linear.of(rest))
-            inside = self._phases([])
-            lo, hi = Linear.of(self.shared.lo), Linear.of(self.shared.hi)
-            return [ir.Loop(self.indices[0], hi, tuple(inside), start=lo, block=BLOCK, rest=rest)]
-        self.lanes = (self.indices[-1], self.length[-1])
-        return self._around(self._phases(outer), outer)
+            inside = tuple(self._phases())
+            return [ir.Loop(self.indices[0], HI, inside, start=LO, block=BLOCK, rest=rest)]
+        if self.inner:
+            self.lanes = (self.indices[-1], self.length[-1])
+        return self._around(self._phases())
 
-    def _around(self, statements: list[ir.Statement], outer: list[int]) -> list[ir.Statement]:
+    def _around(self, statements: list[ir.Statement]) -> list[ir.Statement]:
         """Return the outer loops around the statements of a row."""
-        for k in reversed(outer):
-            start, stop = Linear(), self.length[k]
-            if k == 0 and self.shared is not None:
-                start, stop = Linear.of(self.shared.lo), Linear.of(self.shared.hi)
+        for k in reversed(self.outer_loops):
+            start, stop = (LO, HI) if k == 0 and self.shared else (Linear(), self.length[k])
             statements = [ir.Loop(self.indices[k], stop, tuple(statements), start=start)]
         return statements
 
-    def _phases(self, outer: list[int]) -> list[ir.Statement]:
+    def _phases(self) -> list[ir.Statement]:
         """Return the statements of one row, phase by phase."""
         lines: list[ir.Statement] = []
         last = self.group.last
@@ -117,50 +123,47 @@ class Nest(NestPlan):
                     continue
                 collects = self._collects(member)
                 if not self._inside(member) and (not collects or member in last):
-                    lines += self._of_row(member, outer)
+                    lines += self._of_row(member)
                 elif collects and member not in last and member in self.places:
-                    lines += self._stores(member, self.row_names[member], outer)
-            lines += self._phase(phase, outer)
+                    lines += self._stores(member, self.row_names[member], self.outer_loops)
+            lines += self._phase(phase)
         return lines
 
-    def _of_row(self, member: Value, outer: list[int]) -> list[ir.Statement]:
+    def _of_row(self, member: Value) -> list[ir.Statement]:
         """Return the statements for a member that is one number for the whole row."""
         if member in self.group.last:
             if self._source_inside(member):
                 return []
             source = self._member(member.inputs[0])
             assert source is not None
-            return self._collected(member, self.row_names[source], outer)
+            number = self.prepared(member, self.row_names[source])
+            return self._collected(member, number, self.outer_loops)
         lines: list[ir.Statement] = []
-        operands: list[Any] = []
-        k = -1
-        for i in member.inputs:
-            if not isinstance(i, Value):
-                operands.append(Operand(i, None))
-                continue
-            k += 1
-            inner = self._member(i)
-            if inner is not None:
-                operands.append(Operand(self.row_names[inner], i.dtype))
-            elif i.zero:
-                operands.append(Operand(self._zero(i), i.dtype))
-            else:
-                place = self.operands[member, k]
-                if place not in self.row_names:
-                    name = f"v{next(self.names)}"
-                    lines.append(ir.Load(name, self._access(place, outer), origin=i.origin()))
-                    self.row_names[place] = ir.Var(name)
-                operands.append(Operand(self.row_names[place], i.dtype))
-        value, more = self._computed(member, operands)
-        self.row_names[member] = value
-        return [*lines, *more, *self._stores(member, value, outer)]
 
-    def _phase(self, phase: int, outer: list[int]) -> list[ir.Statement]:
+        def read(k: int, source: Value) -> ir.Scalar:
+            inner = self._member(source)
+            if inner is not None:
+                return self.row_names[inner]
+            if source.zero:
+                return self._zero(source)
+            place = self.operands[member, k]
+            if place not in self.row_names:
+                name = f"v{next(self.names)}"
+                access = self._access(place, self.outer_loops)
+                lines.append(ir.Load(name, access, origin=source.origin()))
+                self.row_names[place] = ir.Var(name)
+            return self.row_names[place]
+
+        value, more = self._computed(member, read)
+        self.row_names[member] = value
+        return [*lines, *more, *self._stores(member, value, self.outer_loops)]
+
+    def _phase(self, phase: int) -> list[ir.Statement]:
         """Return the loop of one phase over the row."""
         writes, sums, adds = self._work(phase)
         if not (writes or sums or adds):
             return []
-        return _Row(self, phase, outer, writes, sums, adds).statements()
+        return _Row(self, phase, writes, sums, adds).statements()
 
     def _work(self, phase: int) -> tuple[list[Value], list[Value], list[Value]]:
         """Return what a phase stores, what it collects in registers, and what in arrays."""
@@ -173,7 +176,8 @@ class Nest(NestPlan):
                 at = 0 if source is None else self.phase[source]
                 if at == phase and self._source_inside(member):
                     moves = member in self.group.last and self._moves(member)
-                    (adds if moves or not self._in_register(member) else sums).append(member)
+                    in_register = not moves and collecting_of(member, self.base).in_register
+                    (sums if in_register else adds).append(member)
             elif self.phase[member] == phase and self._inside(member) and self._is_written(member):
                 writes.append(member)
         return writes, sums, adds
@@ -186,24 +190,24 @@ class Nest(NestPlan):
         last = self.inner[-1][-1]
         return any(place.strides[last] for place, _ in self.places[member])
 
-    def _in_register(self, member: Value) -> bool:
-        return bool(self.collecting(member).in_register)
-
-    def collecting(self, member: Value) -> Any:
-        """Return how a reduction or a contraction collects its elements."""
-        reduction = facts_of(member.primitive).reduction
-        start, step = (0.0, "a + x") if reduction is None else (reduction.start, reduction.step)
-        return collecting(start, step, member.dtype, self.base)
-
     def _zero(self, value: Value) -> ir.Scalar:
         return ir.Number(0, ir.kind_of(value.dtype, self.base))
 
-    def _computed(self, member: Value, operands: list[Any]) -> tuple[ir.Scalar, list[ir.Statement]]:
-        """Return the number of a member, and the statement that computes it."""
-        primitive = member.primitive
+    def _computed(
+        self, member: Value, read: Callable[[int, Value], ir.Scalar]
+    ) -> tuple[ir.Scalar, list[ir.Statement]]:
+        """Return the number of a member, and the statement that computes it.
+
+        `read` gives the numbers of its sources, by their place.
+        """
+        primitive, places = member.primitive, itertools.count()
+        operands = [
+            Operand(read(next(places), i), i.dtype) if isinstance(i, Value) else Operand(i, None)
+            for i in member.inputs
+        ]
         if facts_of(primitive).casts:
-            operand = operands[0]
-            value = converted(operand.value, operand.dtype, member.dtype, self.base)
+            source = member.inputs[0].dtype
+            value = converted(operands[0].value, source, member.dtype, self.base)
         elif is_identity(primitive):
             return operands[0].value, []
         else:
@@ -218,34 +222,15 @@ class Nest(NestPlan):
         name = f"v{next(self.names)}"
         return ir.Var(name), [ir.Let(name, value, origin=member.origin())]
 
-    def _stores(self, member: Value, value: ir.Scalar, loops: list[int]) -> list[ir.Statement]:
-        found: list[ir.Statement] = []
-        for place, adds in self.places.get(member, ()):
-            access = self._access(place, loops)
-            origin = member.origin()
-            if adds:
-                combine = "+" if member.dtype.kind == "f" else "int_add"
-                found.append(ir.Accumulate(access, combine, value, member.dtype, origin=origin))
-            else:
-                found.append(ir.Store(access, value, origin=origin))
-        return found
-
-    def _collected(self, member: Value, value: ir.Scalar, loops: list[int]) -> list[ir.Statement]:
-        """Return the statements that collect a number in the arrays of a reduction."""
-        combine = self.collecting(member).combine
-        value = self.prepared(member, value)
+    def _stores(self, member: Value, value: ir.Scalar, loops: range) -> list[ir.Statement]:
         return [
-            ir.Accumulate(
-                self._access(place, loops), combine, value, member.dtype, origin=member.origin()
-            )
-            for place, _ in self.places[member]
+            written(member, self._access(place, loops), value, adds=adds)
+            for place, adds in self.places.get(member, ())
         ]
 
-    def _collected_total(
-        self, member: Value, value: ir.Scalar, loops: list[int]
-    ) -> list[ir.Statement]:
-        """Return the statements that collect what a loop collected in a register."""
-        combine = self.collecting(member).combine
+    def _collected(self, member: Value, value: ir.Scalar, loops: range) -> list[ir.Statement]:
+        """Return the statements that collect a number in the arrays of a reduction."""
+        combine = collecting_of(member, self.base).combine
         return [
             ir.Accumulate(
                 self._access(place, loops), combine, value, member.dtype, origin=member.origin()
@@ -270,23 +255,11 @@ class _Row:
     """The loop of one phase of a row."""
 
     def __init__(
-        self,
-        nest: Nest,
-        phase: int,
-        outer: list[int],
-        writes: list[Value],
-        sums: list[Value],
-        adds: list[Value],
+        self, nest: Nest, phase: int, writes: list[Value], sums: list[Value], adds: list[Value]
     ) -> None:
-        self.nest, self.phase, self.outer = nest, phase, outer
+        self.nest, self.phase = nest, phase
         self.writes, self.sums, self.adds = writes, sums, adds
-        first = len(nest.outer)
-        self.between = list(range(first, first + len(nest.inner) - 1))
-        self.loops = (
-            [0]
-            if nest.blocked
-            else [*outer, *self.between, *([first + len(nest.inner) - 1] if nest.inner else [])]
-        )
+        self.loops = range(len(nest.length))
         self.known: dict[Place, str] = {}
         self.names: dict[Any, ir.Scalar] = {}
         # reads come first and writes last, so that LLVM has nothing to keep apart
@@ -304,7 +277,8 @@ class _Row:
                 access = nest._access(nest.buffers[w], self.loops)
                 self.written.append(ir.Store(access, value, origin=w.origin()))
         for s in self.adds:
-            self.written += nest._collected(s, self._collected(s), self.loops)
+            number = nest.prepared(s, self._collected(s))
+            self.written += nest._collected(s, number, self.loops)
         totals = {s: self._total(s) for s in self.sums}
         body = (*self.reads, *self.computed, *self.written)
         if not nest.inner:
@@ -314,10 +288,9 @@ class _Row:
         last = [s for s in self.sums if s in nest.group.last]
         rows = [s for s in self.sums if s not in nest.group.last]
         found = [*(self._start(s, totals[s]) for s in last), *found]
-        loops = [] if nest.flat else [*self.outer, *self.between]
         for s in last:
-            found += nest._collected_total(s, ir.Var(totals[s]), loops)
-        for k in reversed(self.between):
+            found += nest._collected(s, ir.Var(totals[s]), self.loops[:-1])
+        for k in reversed(self.loops[len(nest.outer) : -1]):
             found = [ir.Loop(nest.indices[k], nest.length[k], tuple(found))]
         found = [*(self._start(s, totals[s]) for s in rows), *found]
         for s in rows:
@@ -333,8 +306,8 @@ class _Row:
         return ir.Kind.OTHER_FLOAT if long and narrow else kind
 
     def _start(self, s: Value, total: str) -> ir.Statement:
-        number = self.nest.collecting(s).start
-        return ir.Let(total, ir.Number(number.value, self._kind(s)))
+        start = collecting_of(s, self.nest.base).start
+        return ir.Let(total, ir.Number(start.value, self._kind(s)))
 
     def _total(self, s: Value) -> str:
         total = f"a{next(self.nest.names)}"
@@ -342,7 +315,8 @@ class _Row:
         kind = self._kind(s)
         if kind is not ir.kind_of(s.dtype, self.nest.base):
             value = ir.Convert(kind, value)
-        combined = ir.Apply(self.nest.collecting(s).in_register, (ir.Var(total), value))
+        combine = collecting_of(s, self.nest.base).in_register
+        combined = ir.Apply(combine, (ir.Var(total), value))
         self.computed.append(ir.Set(total, combined, origin=s.origin()))
         return total
 
@@ -408,14 +382,6 @@ class _Row:
                 self.names[m] = self._load(stored[0], m)
             else:
                 nest.computed.setdefault(m, set()).add(self.phase)
-                operands: list[Any] = []
-                k = -1
-                for i in m.inputs:
-                    if isinstance(i, Value):
-                        k += 1
-                        operands.append(Operand(self._source(m, k, i), i.dtype))
-                    else:
-                        operands.append(Operand(i, None))
-                self.names[m], more = nest._computed(m, operands)
+                self.names[m], more = nest._computed(m, functools.partial(self._source, m))
                 self.computed += more
         return self.names[m]

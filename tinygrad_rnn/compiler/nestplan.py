@@ -17,7 +17,7 @@ from ..loops.ir import Array, Role
 from ..loops.linear import Linear, product
 from ..ops.facts import facts_of
 from .fusion import Axes, FusionGroup, contraction
-from .layout import Layout
+from .layout import Where
 from .value import B, Value
 
 
@@ -29,30 +29,6 @@ class Place(NamedTuple):
     strides: tuple[Linear, ...]
 
 
-class Target(NamedTuple):
-    """Where a member is stored; `adds`: what stands there already is added to it."""
-
-    array: Array
-    layout: Layout
-    adds: bool
-
-
-class Shared(NamedTuple):
-    """How a nest is shared among threads: its first loop runs from `lo` to `hi`, in blocks if flat."""
-
-    lo: str
-    hi: str
-
-
-def split_axes(layout: Layout, axes: Axes, shape: Sequence[Any], rank: int) -> tuple[Linear, ...]:
-    """Return the stride for each axis of a group, from the strides of a value's own axes."""
-    strides = [Linear()] * rank
-    for a, step, n in zip(axes, layout.strides, shape, strict=True):
-        if a is not None and n != 1:
-            strides[a] = step
-    return tuple(strides)
-
-
 class NestPlan:
     """What each loop of a group runs over, and where everything is.
 
@@ -60,16 +36,16 @@ class NestPlan:
     ----------
     group : FusionGroup
     find : callable
-        From a value that is read, and whether it is to be repeated for each row of the batch, to
-        its array and its layout in that.
-    targets : mapping of Value to list of Target
+        Where a value is that is read; it is told whether that is to be repeated for each row of the
+        batch.
+    targets : mapping of Value to list of Where
         Where members are stored.
     base : dtype
         The floating dtype of the module.
     names : iterator of int
         Numbers for names; no two loops of a function share a name, which numba would tell apart.
-    shared : Shared, optional
-        If the first loop is shared among threads.
+    shared : bool
+        Whether threads share the first loop: it then runs from `lo` to `hi`, in blocks if it is flat.
 
     Attributes
     ----------
@@ -88,11 +64,12 @@ class NestPlan:
     def __init__(
         self,
         group: FusionGroup,
-        find: Callable[[Value, bool], tuple[Array, Layout]],
-        targets: Mapping[Value, Sequence[Target]],
+        find: Callable[[Value, bool], Where],
+        targets: Mapping[Value, Sequence[Where]],
         base: np.dtype[Any],
         names: Iterator[int],
-        shared: Shared | None = None,
+        *,
+        shared: bool = False,
     ) -> None:
         self.group, self.base, self.names, self.shared = group, base, names, shared
         self.rank = len(group.shape)
@@ -102,49 +79,46 @@ class NestPlan:
         self._find_operands(find)
         for member, several in targets.items():
             axes = group.axes[member]
-            self.places[member] = [
-                (
-                    Place(
-                        t.array,
-                        t.layout.offset,
-                        split_axes(t.layout, axes, member.shape, self.rank),
-                    ),
-                    t.adds,
-                )
-                for t in several
-            ]
+            self.places[member] = [(self._place(t, axes, member), t.adds) for t in several]
         self._plan_loops()
         self._plan_phases()
 
     # --- where things are -------------------------------------------------------------------------
 
-    def _find_operands(self, find: Callable[[Value, bool], tuple[Array, Layout]]) -> None:
+    def _find_operands(self, find: Callable[[Value, bool], Where]) -> None:
         group = self.group
         by_rows = bool(group.live) and group.shape[group.live[-1]] == B
         for member in group.members:
             for k, source in enumerate(member.sources):
-                if group.where(source) is None and not source.zero:
-                    array, layout = find(source, by_rows)
-                    strides = self._strides(member, k, source, layout)
-                    if by_rows and array.role is Role.REPLICATED:
-                        last = group.live[-1]
+                if group.reads(source):
+                    found = find(source, by_rows)
+                    place = self._place(found, self._axes(member, k, source), source)
+                    if by_rows and found.array.role is Role.REPLICATED:
+                        last, strides = group.live[-1], place.strides
                         strides = (*strides[:last], Linear.of(1), *strides[last + 1 :])
-                    self.operands[member, k] = Place(array, layout.offset, strides)
+                        place = place._replace(strides=strides)
+                    self.operands[member, k] = place
 
-    def _strides(self, member: Value, k: int, source: Value, layout: Layout) -> tuple[Linear, ...]:
-        """Return the strides of an operand along the axes of the group."""
+    def _place(self, found: Where, axes: Axes, value: Value) -> Place:
+        """Return where a value is, from the axes of the group that its own axes are."""
+        strides = [Linear()] * self.rank
+        for a, step, n in zip(axes, found.layout.strides, value.shape, strict=True):
+            if a is not None and n != 1:
+                strides[a] = step
+        return Place(found.array, found.layout.offset, tuple(strides))
+
+    def _axes(self, member: Value, k: int, source: Value) -> Axes:
+        """Return the axes of the group that the axes of an operand are."""
         group = self.group
         if member in group.labels:
             labels = contraction(member)
             assert labels is not None
             place = group.labels[member]
-            axes: Axes = tuple(place.get(label) for label in labels.terms[k])
-        elif self._collects(member):
-            axes = group.where(source) or group.whole
-        else:
-            own = group.axes[member]
-            axes = own[len(own) - len(source.shape) :]
-        return split_axes(layout, axes, source.shape, self.rank)
+            return tuple(place.get(label) for label in labels.terms[k])
+        if self._collects(member):
+            return group.where(source) or group.whole
+        own = group.axes[member]
+        return own[len(own) - len(source.shape) :]
 
     def _collects(self, member: Value) -> bool:
         """Whether a member collects elements: it is a reduction or a contraction."""
@@ -172,7 +146,7 @@ class NestPlan:
         else:
             count = len([axes for axes in loops if group.rank(axes[0]) < group.split])
         self.outer, self.inner = loops[:count], loops[count:]
-        self.blocked = self.flat and self.shared is not None and bool(loops)
+        self.blocked = self.flat and self.shared and bool(loops)
         self.length = [product(shape[a] for a in axes) for axes in loops]
         self.indices = [f"i{next(self.names)}" for _ in loops]
         self.inner_axes = {a for axes in self.inner for a in axes}

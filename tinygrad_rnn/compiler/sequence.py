@@ -22,7 +22,7 @@ from ..loops.share import shared
 from ..loops.writer import SEQUENCES, Text, write
 from ..ops.facts import CHEAP
 from .arrays import Arrays
-from .lower import Lowered, Stored, When, lower
+from .lower import Lowered, Stored, When
 from .prepare import drop_zeros, hoist
 from .products import join
 from .remat import remade, residuals
@@ -151,8 +151,8 @@ class SequenceCode:
         program, names = remade(step.forward, (), wanted.keys())
         self.originals = {copy: v for v, copy in names.items()}
         stores = {names.get(v, v): places for v, places in wanted.items()}
-        lowered = lower(program, given, stores, set(), self.arrays)
-        before = self._rows_in(step.xs, "in", "x", {a.name: a for a in lowered.arrays})
+        lowered = Lowered(program, given, stores, set(), self.arrays)
+        before = self._rows_in(step.xs, "in", "x", {a.name: a for a in lowered.touched})
         before += self._first_states(lowered)
         self.functions = {"forward": self._function("forward", lowered, before, self._results())}
 
@@ -267,11 +267,11 @@ class SequenceCode:
         given = {names.get(v, v): stored for v, stored in found.items()}
         stores = {names.get(v, v): places for v, places in wanted.items()}
         own = {names[v] for v in step.backward if v in names}
-        lowered = lower(program, given, stores, own, self.arrays)
+        lowered = Lowered(program, given, stores, own, self.arrays)
         sides = dict.fromkeys(v for pair in self.sunk.products.values() for v in pair)
         self.sides = {v: _of_all_steps(v, found, wanted) for v in sides}
         after = self._gradients(d_states)
-        read = {a.name: a for a in (*lowered.arrays, *ir.arrays(after))}
+        read = {a.name: a for a in (*lowered.touched, *ir.arrays(after))}
         before = self._rows_in(step.xs, "in", "x", read)
         before += self._rows_in(step.outputs, "dout", "dy", read)
         turn = Linear.of("last_turn")
@@ -283,12 +283,11 @@ class SequenceCode:
                 )
         if begin:
             before += [ir.Define("last_turn", Linear.of("T") + 1, modulo=2), *begin]
-        before += [s for array in added for s in self.arrays.filled(array, Linear())]
+        before += [self.arrays.filled(array, Linear()) for array in added]
         other = [
-            s
+            self.arrays.filled(array, When.OTHER.index * array.block)
             for array in zeros
-            if array in lowered.arrays
-            for s in self.arrays.filled(array, When.OTHER.index * array.block)
+            if array in lowered.touched
         ]
         self.functions["backward"] = self._function("backward", lowered, before, after, other)
 
