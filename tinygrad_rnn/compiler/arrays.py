@@ -81,13 +81,22 @@ class Arrays:
         return ir.Loop(lane, array.block, (store,), ir.LoopKind.LANES)
 
     def copied(
-        self, value: Value, source: ir.Address, target: ir.Address, *, adds: bool = False
+        self,
+        value: Value,
+        source: ir.Address,
+        target: ir.Address,
+        *,
+        adds: bool = False,
+        read: Value | None = None,
     ) -> ir.Statement:
-        """Return the loop that copies a value of one step, or adds it to what stands there."""
+        """Return the loop that stores in one step for a value, or adds, what stands elsewhere.
+
+        `read` is the value that stands there, where that is known.
+        """
         lane, name = f"q{next(self.names)}", f"v{next(self.names)}"
-        read = ir.Access(source.array, source.place + lane)
+        there = ir.Access(source.array, source.place + lane)
+        load = ir.Load(name, there, origin=None if read is None else read.origin())
         access = ir.Access(target.array, target.place + lane)
-        load = ir.Load(name, read, origin=value.origin())
         write = written(value, access, ir.Var(name), adds=adds)
         return ir.Loop(lane, target.array.block, (load, write), ir.LoopKind.LANES)
 
@@ -95,21 +104,13 @@ class Arrays:
         """Return an array of the caller, in which rows come first."""
         return ir.Array(name, ir.kind_of(value.dtype, self.dtype), ir.Role.CALLER, value.size)
 
-    def into(
-        self,
-        source: str,
-        v: Value,
-        target: ir.Array,
-        *,
-        steps: int | str = "T",
-        to: Linear | None = None,
-    ) -> ir.Statement:
+    def into(self, source: str, v: Value, target: ir.Address, *, steps: int | str) -> ir.Statement:
         """Return the call that turns rows of a part of the batch into features by rows."""
         n, B = v.size, Linear.of("B")
         many = steps == "T"
         arguments: list[Any] = [
             ir.Address(self.caller(source, v), Linear.of("row") * n),
-            ir.Address(target, to or Linear()),
+            target,
             *linears(steps, "B", n),
             Linear.of("batch") * n if many else Linear(),
             Linear.of(n),
@@ -119,22 +120,21 @@ class Arrays:
         return ir.Call("transpose", tuple(arguments), origin=v.origin())
 
     def out(
-        self,
-        target: str,
-        v: Value,
-        source: ir.Array,
-        begin: Linear,
-        to: Linear,
-        steps: int | str,
-        way: Linear,
+        self, target: str, v: Value, source: ir.Address, *, steps: int | str = 1
     ) -> ir.Statement:
-        """Return the call that turns features by rows into rows, for the caller."""
-        n, B = v.size, Linear.of("B")
+        """Return the call that turns features by rows into rows, for the caller, in the order of time.
+
+        Only states stand in the order in which the steps ran.
+        """
+        n, B, many = v.size, Linear.of("B"), steps == "T"
+        to, way = Linear.of("row") * n, Linear.of("batch") * n if many else Linear()
+        if many and source.array.role is ir.Role.STATE:
+            to, way = to + Linear.of("last") * way, Linear.of("way") * way
         arguments: list[Any] = [
-            ir.Address(source, begin),
+            source,
             ir.Address(self.caller(target, v), to),
             *linears(steps, n, "B"),
-            B * n if steps == "T" else Linear(),
+            B * n if many else Linear(),
             B,
             way,
             Linear.of(n),

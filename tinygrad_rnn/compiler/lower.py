@@ -236,7 +236,7 @@ class Lowered:
         """Return the copies of a stored value to all other places where it is wanted."""
         source = ir.Address(stored.array, stored.place)
         return [
-            self.arrays.copied(value, source, ir.Address(s.array, s.place), adds=s.adds)
+            self.arrays.copied(value, source, ir.Address(s.array, s.place), adds=s.adds, read=value)
             for s in self.wanted.get(value, ())
             if s != stored
         ]

@@ -11,13 +11,14 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import re
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..loops import ir
-from ..loops.linear import Linear, linears
+from ..loops.linear import NOWHERE, Linear, linears
 from ..loops.share import shared
 from ..loops.writer import SEQUENCES, Text, write
 from ..ops.facts import CHEAP
@@ -32,6 +33,7 @@ from .value import Value, unsupported
 
 MANY = 96  # arrays; of more an array of their addresses is handed over
 SIZES = ("T", "B", "batch", "row", "last", "way", "one")
+Places = defaultdict[Value, list[Stored]]
 LOOPED = 512  # columns more than the batch that the scratch of a product over steps has
 
 
@@ -41,8 +43,6 @@ class FunctionCode(NamedTuple):
     Attributes
     ----------
     function : Function
-    lowered : Lowered
-        Its step.
     own : list of Array
         Arrays of the code's own: of workspaces.
     caller : list of Array
@@ -56,7 +56,6 @@ class FunctionCode(NamedTuple):
     """
 
     function: ir.Function
-    lowered: Lowered
     own: list[ir.Array]
     caller: list[ir.Array]
     hoisted: list[tuple[Value, bool]]
@@ -93,11 +92,13 @@ class SequenceCode:
                 )
         drop_zeros(step.backward)
         hoist((step.forward, step.backward))
-        ends = [*step.outputs, *step.new_states, *(v for several in step.emitted for v in several)]
+        self.emitted_values = [v for several in step.emitted for v in several]
+        ends = [*step.outputs, *step.new_states, *self.emitted_values]
         ends += [g for g in step.gradients.values() if g is not None]
         join((step.forward, step.backward), ends, dtype)
         hoist((step.forward, step.backward))
         self.arrays = Arrays(dtype)
+        self.originals: dict[Value, Value] = {}  # of what stands for values in the code
         self._forward()
         self._backward()
         functions = tuple(f.function for f in self.functions.values())
@@ -112,135 +113,135 @@ class SequenceCode:
 
     def _forward(self) -> None:
         step = self.step
-        array, given = self.arrays.new, dict[Value, Stored]()
-        states = [
-            array(f"s{k}", ir.Role.STATE, v, ir.Steps.BETWEEN) for k, v in enumerate(step.states)
-        ]
-        for k, v in enumerate(step.xs):
-            given[v] = Stored(array(f"x{k}", ir.Role.INPUT, v, ir.Steps.EACH), When.TIME)
-        for v, state in zip(step.states, states, strict=True):
-            given[v] = Stored(state, When.THIS)
-        for k, v in enumerate(step.fixed):
-            given[v] = Stored(array(f"f{k}", ir.Role.FIXED, v), When.ONCE)
-        wanted: dict[Value, list[Stored]] = {}
-        for v, state in zip(step.new_states, states, strict=True):
-            wanted.setdefault(v, []).append(Stored(state, When.NEXT))
+        states = self._stored("s", ir.Role.STATE, step.states, When.THIS, ir.Steps.BETWEEN)
+        self.states = [s.array for s in states]
+        given = dict(zip(step.states, states, strict=True))
+        given |= zip(step.xs, self._stored("x", ir.Role.INPUT, step.xs, When.TIME), strict=True)
+        fixed = self._stored("f", ir.Role.FIXED, step.fixed, When.ONCE, ir.Steps.ONCE)
+        given |= zip(step.fixed, fixed, strict=True)
+        wanted: Places = defaultdict(list)
+        for v, state in zip(step.new_states, self.states, strict=True):
+            wanted[v].append(Stored(state, When.NEXT))
         # for each output the array that holds it
         self.outputs: list[ir.Array] = []
         for k, v in enumerate(step.outputs):
             if v in step.new_states:
-                self.outputs.append(states[step.new_states.index(v)])
+                self.outputs.append(self.states[step.new_states.index(v)])
                 continue
-            y = array(f"y{k}", ir.Role.OUTPUT, v, ir.Steps.EACH)
-            wanted.setdefault(v, []).append(Stored(y, When.TIME))
-            self.outputs.append(y)
-        self.emitted = []
-        for k, v in enumerate(v for several in step.emitted for v in several):
-            self.emitted.append(array(f"l{k}", ir.Role.EMITTED, v, ir.Steps.EACH))
-            wanted.setdefault(v, []).append(Stored(self.emitted[-1], When.TIME))
+            self.outputs.append(self.arrays.new(f"y{k}", ir.Role.OUTPUT, v, ir.Steps.EACH))
+            wanted[v].append(Stored(self.outputs[-1], When.TIME))
+        emitted = self._stored("l", ir.Role.EMITTED, self.emitted_values, When.TIME)
+        self.emitted = [s.array for s in emitted]
+        for v, stored in zip(self.emitted_values, emitted, strict=True):
+            wanted[v].append(stored)
         known = {*step.forward, *given}
         read = [
             i for v in step.backward if not v.leaf for i in v.sources if i in known and i.varies
         ]
-        self.residuals = residuals(dict.fromkeys(read), {*given, *wanted}, CHEAP)
-        for k, v in enumerate(self.residuals):
-            kept = array(f"k{k}", ir.Role.RESIDUAL, v, ir.Steps.EACH)
-            wanted[v] = [Stored(kept, When.THIS)]
-        self.given, self.wanted, self.states = given, wanted, states
-        # lowering changes the values that it is given, and backward needs these as they are
-        program, names = remade(step.forward, (), wanted.keys())
-        self.originals = {copy: v for v, copy in names.items()}
-        stores = {names.get(v, v): places for v, places in wanted.items()}
-        lowered = Lowered(program, given, stores, set(), self.arrays)
-        before = self._rows_in(step.xs, "in", "x", {a.name: a for a in lowered.touched})
-        before += self._first_states(lowered)
+        kept = residuals(dict.fromkeys(read), {*given, *wanted}, CHEAP)
+        for v, stored in zip(
+            kept, self._stored("k", ir.Role.RESIDUAL, kept, When.THIS), strict=True
+        ):
+            wanted[v].append(stored)
+        self.given, self.wanted = given, wanted
+        lowered = self._lowered(step.forward, given, wanted)
+        xs = [given[v].array for v in step.xs]
+        before = self._rows_in("in", step.xs, xs, lowered.touched)
+        before += self._rows_in("first", step.states, self.states, self.states, steps=1)
         self.functions = {"forward": self._function("forward", lowered, before, self._results())}
 
-    def _first_states(self, lowered: Lowered) -> list[ir.Statement]:
+    def _stored(
+        self,
+        letter: str,
+        role: ir.Role,
+        values: Sequence[Value],
+        when: When,
+        steps: ir.Steps = ir.Steps.EACH,
+    ) -> list[Stored]:
+        """Return a place for each of several values, in arrays with a letter and a number as names."""
         return [
-            self.arrays.into(f"first{k}", v, state, steps=1)
-            for k, (v, state) in enumerate(zip(self.step.states, self.states, strict=True))
-            if self.row_major(v)
+            Stored(self.arrays.new(f"{letter}{k}", role, v, steps), when)
+            for k, v in enumerate(values)
         ]
+
+    def _lowered(
+        self, values: Sequence[Value], given: Mapping[Value, Stored], wanted: Places
+    ) -> Lowered:
+        """Return the statements of a program; they are made of copies, which lowering changes."""
+        computed = [v for v in given if v.given is None]
+        program, names = remade(values, computed, wanted.keys())
+        self.originals.update({copy: v for v, copy in names.items()})
+        found = {names.get(v, v): stored for v, stored in given.items()}
+        stores = {names.get(v, v): places for v, places in wanted.items()}
+        own = {names[v] for v in self.step.backward if v in names}
+        return Lowered(program, found, stores, own, self.arrays)
 
     def _results(self) -> list[ir.Statement]:
         """After the loop: outputs and last states, as the caller wants them."""
-        found: list[ir.Statement] = []
-        last, row, batch = Linear.of("last"), Linear.of("row"), Linear.of("batch")
-        for k, (v, array) in enumerate(zip(self.step.outputs, self.outputs, strict=True)):
-            n = v.size
-            if not self.row_major(v):
-                continue
-            if array.role is ir.Role.STATE:  # that of the first step is no output
-                to = (last * batch + row) * n
-                way = Linear.of("way") * batch * n
-                found.append(self.arrays.out(f"out{k}", v, array, array.block, to, "T", way))
-            else:  # in the order of time
-                found.append(
-                    self.arrays.out(f"out{k}", v, array, Linear(), row * n, "T", batch * n)
-                )
-        for k, (v, array) in enumerate(zip(self.step.states, self.states, strict=True)):
-            if self.row_major(v):
-                end = Linear.of("T") * array.block
-                found.append(self.arrays.out(f"last{k}", v, array, end, row * v.size, 1, Linear()))
+        found = [
+            self.arrays.out(f"out{k}", v, ir.Address(a, _first_result(a)), steps="T")
+            for k, (v, a) in enumerate(zip(self.step.outputs, self.outputs, strict=True))
+            if self.row_major(v)
+        ]
+        found += [
+            self.arrays.out(f"last{k}", v, ir.Address(a, Linear.of("T") * a.block))
+            for k, (v, a) in enumerate(zip(self.step.states, self.states, strict=True))
+            if self.row_major(v)
+        ]
         return found
 
     # --- backward ---------------------------------------------------------------------------------
 
     def _backward(self) -> None:
-        step, array = self.step, self.arrays.new
+        step = self.step
         # what the backward walk finds
         found = {v: places[0] for v, places in self.wanted.items()} | self.given
-        for k, v in enumerate(step.d_outputs):
-            found[v] = Stored(array(f"dy{k}", ir.Role.COTANGENT, v, ir.Steps.EACH), When.TIME)
-        d_states = [
-            array(f"ds{k}", ir.Role.COTANGENT, v, ir.Steps.TWO) for k, v in enumerate(step.states)
-        ]
-        for v, d_state in zip(step.d_states, d_states, strict=True):
-            found[v] = Stored(d_state, When.TURN)
-        wanted: dict[Value, list[Stored]] = {}
-        zeros: list[ir.Array] = []
-        for v, d_state in zip(step.states, d_states, strict=True):
-            gradient = step.gradients.get(v)
-            if gradient is not None:
-                wanted.setdefault(gradient, []).append(Stored(d_state, When.OTHER))
-            elif v.dtype.kind == "f":
-                zeros.append(d_state)
+        d_outputs = self._stored("dy", ir.Role.COTANGENT, step.d_outputs, When.TIME)
+        d_states = self._stored("ds", ir.Role.COTANGENT, step.states, When.TURN, ir.Steps.TWO)
+        found |= zip(step.d_outputs, d_outputs, strict=True)
+        found |= zip(step.d_states, d_states, strict=True)
+        self.d_outputs, self.d_states = (
+            [s.array for s in several] for several in (d_outputs, d_states)
+        )
+        wanted: Places = defaultdict(list)
+        for v, d_state in zip(step.states, self.d_states, strict=True):
+            if (gradient := step.gradients.get(v)) is not None:
+                wanted[gradient].append(Stored(d_state, When.OTHER))
         self.d_inputs = self._wanted_of(step.xs)
+        self.d_xs = {
+            k: self.arrays.new(f"dx{k}", ir.Role.GRADIENT, step.xs[k], ir.Steps.EACH)
+            for k in self.d_inputs
+        }
         for k, gradient in self.d_inputs.items():
-            dx = array(f"dx{k}", ir.Role.GRADIENT, step.xs[k], ir.Steps.EACH)
-            wanted.setdefault(gradient, []).append(Stored(dx, When.TIME))
+            wanted[gradient].append(Stored(self.d_xs[k], When.TIME))
         self.d_fixed = self._wanted_of(step.fixed)
-        added: list[ir.Array] = []
         for k, gradient in self.d_fixed.items():
-            df = array(f"df{k}", ir.Role.GRADIENT, step.fixed[k])
-            added.append(df)
-            wanted.setdefault(gradient, []).append(Stored(df, When.ONCE, adds=True))
-        added += self._sink(found, wanted)
-        self._lower_backward(found, wanted, d_states, zeros, added)
+            df = self.arrays.new(f"df{k}", ir.Role.GRADIENT, step.fixed[k])
+            wanted[gradient].append(Stored(df, When.ONCE, adds=True))
+        self._sink(found, wanted)
+        self._lower_backward(found, wanted)
 
     def _wanted_of(self, values: Sequence[Value]) -> dict[int, Value]:
         gradients = ((k, v, self.step.gradients.get(v)) for k, v in enumerate(values))
         return {k: g for k, v, g in gradients if g is not None and v in self.wanted_gradients}
 
-    def _sink(
-        self, found: dict[Value, Stored], wanted: dict[Value, list[Stored]]
-    ) -> list[ir.Array]:
-        """Find what leaves the loop, and return the arrays in which sums are collected."""
+    def _sink(self, found: Mapping[Value, Stored], wanted: Places) -> None:
+        """Find what leaves the loop, and where the values of all steps are for that."""
         step = self.step
         has_gradient = (v for v in step.constants if v in self.wanted_gradients)
         self.constants = [v for v in has_gradient if step.gradients.get(v) is not None]
+        self.sides: dict[Value, Stored] = {}
         count = itertools.count()
 
         def keep(v: Value) -> None:
             """Keep a value of all steps, if no array has it yet."""
-            stored = found.get(v)
-            if stored is not None and stored.of_all_steps:
-                return
-            if any(s.of_all_steps and not s.adds for s in wanted.get(v, [])):
-                return
-            g = self.arrays.new(f"g{next(count)}", ir.Role.DEFERRED, v, ir.Steps.EACH)
-            wanted.setdefault(v, []).insert(0, Stored(g, When.THIS))
+            places = [*([found[v]] if v in found else []), *wanted.get(v, ())]
+            kept = next((s for s in places if s.of_all_steps and not s.adds), None)
+            if kept is None:
+                g = self.arrays.new(f"g{next(count)}", ir.Role.DEFERRED, v, ir.Steps.EACH)
+                kept = Stored(g, When.THIS)
+                wanted[v].insert(0, kept)
+            self.sides[v] = kept
 
         order = {v: k for k, v in enumerate(step.backward)}
         gradients = [step.gradients[v] for v in self.constants]
@@ -248,66 +249,42 @@ class SequenceCode:
         self.summed: dict[Value, ir.Array] = {}
         for k, v in enumerate(self.sunk.collected):
             self.summed[v] = b = self.arrays.new(f"b{k}", ir.Role.COLLECTED, v)
-            wanted.setdefault(v, []).append(Stored(b, When.ONCE, adds=True))
-        return list(self.summed.values())
+            wanted[v].append(Stored(b, When.ONCE, adds=True))
 
-    def _lower_backward(
-        self,
-        found: dict[Value, Stored],
-        wanted: dict[Value, list[Stored]],
-        d_states: list[ir.Array],
-        zeros: list[ir.Array],
-        added: list[ir.Array],
-    ) -> None:
+    def _lower_backward(self, found: Mapping[Value, Stored], wanted: Places) -> None:
         step = self.step
-        computed = [v for v in found if v.given is None]
-        values = [*step.forward, *step.backward]
-        program, names = remade(values, computed, wanted.keys())
-        self.originals.update({copy: v for v, copy in names.items()})
-        given = {names.get(v, v): stored for v, stored in found.items()}
-        stores = {names.get(v, v): places for v, places in wanted.items()}
-        own = {names[v] for v in step.backward if v in names}
-        lowered = Lowered(program, given, stores, own, self.arrays)
-        sides = dict.fromkeys(v for pair in self.sunk.products.values() for v in pair)
-        self.sides = {v: _of_all_steps(v, found, wanted) for v in sides}
-        after = self._gradients(d_states)
-        read = {a.name: a for a in (*lowered.touched, *ir.arrays(after))}
-        before = self._rows_in(step.xs, "in", "x", read)
-        before += self._rows_in(step.outputs, "dout", "dy", read)
+        lowered = self._lowered(self.program, found, wanted)
+        after = self._gradients()
+        read = [*lowered.touched, *ir.arrays(after)]
+        before = self._rows_in("in", step.xs, [self.given[v].array for v in step.xs], read)
+        before += self._rows_in("dout", step.outputs, self.d_outputs, read)
         turn = Linear.of("last_turn")
-        begin: list[ir.Statement] = []
-        for k, (v, d_state) in enumerate(zip(step.states, d_states, strict=True)):
-            if d_state.name in read and self.row_major(v):
-                begin.append(
-                    self.arrays.into(f"dlast{k}", v, d_state, steps=1, to=turn * d_state.block)
-                )
+        begin = self._rows_in("dlast", step.states, self.d_states, read, steps=1, turn=turn)
         if begin:
             before += [ir.Define("last_turn", Linear.of("T") + 1, modulo=2), *begin]
+        added = (s.array for places in wanted.values() for s in places if s.adds)
         before += [self.arrays.filled(array, Linear()) for array in added]
-        other = [
-            self.arrays.filled(array, When.OTHER.index * array.block)
-            for array in zeros
-            if array in lowered.touched
+        zeros = [
+            self.arrays.filled(d_state, When.OTHER.index * d_state.block)
+            for v, d_state in zip(step.states, self.d_states, strict=True)
+            if d_state in lowered.touched
+            if v.dtype.kind == "f" and step.gradients.get(v) is None
         ]
-        self.functions["backward"] = self._function("backward", lowered, before, after, other)
+        self.functions["backward"] = self._function("backward", lowered, before, after, zeros)
 
-    def _gradients(self, d_states: list[ir.Array]) -> list[ir.Statement]:
+    def _gradients(self) -> list[ir.Statement]:
         """After the loop: gradients of first states, inputs and matrices, as the caller wants them."""
-        step, row, batch = self.step, Linear.of("row"), Linear.of("batch")
-        found: list[ir.Statement] = []
-        for k, (v, d_state) in enumerate(zip(step.states, d_states, strict=True)):
-            if self.row_major(v) and step.gradients.get(v) is not None:
-                place = d_state.block
-                found.append(
-                    self.arrays.out(f"dfirst{k}", v, d_state, place, row * v.size, 1, Linear())
-                )
-        for k in self.d_inputs:
-            v = step.xs[k]
-            if self.row_major(v):
-                dx = self.arrays.new(f"dx{k}", ir.Role.GRADIENT, v, ir.Steps.EACH)
-                found.append(
-                    self.arrays.out(f"din{k}", v, dx, Linear(), row * v.size, "T", batch * v.size)
-                )
+        step = self.step
+        found = [
+            self.arrays.out(f"dfirst{k}", v, ir.Address(d_state, d_state.block))
+            for k, (v, d_state) in enumerate(zip(step.states, self.d_states, strict=True))
+            if self.row_major(v) and step.gradients.get(v) is not None
+        ]
+        found += [
+            self.arrays.out(f"din{k}", step.xs[k], ir.Address(dx), steps="T")
+            for k, dx in self.d_xs.items()
+            if self.row_major(step.xs[k])
+        ]
         return found + self._products()
 
     def _products(self) -> list[ir.Statement]:
@@ -372,15 +349,21 @@ class SequenceCode:
         return value.batch == 0 and value.dtype == self.dtype
 
     def _rows_in(
-        self, values: Sequence[Value], caller: str, own: str, read: dict[str, ir.Array]
+        self,
+        caller: str,
+        values: Sequence[Value],
+        arrays: Sequence[ir.Array],
+        read: Collection[ir.Array],
+        *,
+        steps: int | str = "T",
+        turn: Linear = NOWHERE,
     ) -> list[ir.Statement]:
-        """Before the loop: what the caller gave for all steps, features by batch."""
-        found = []
-        for k, v in enumerate(values):
-            array = read.get(f"{own}{k}")
-            if array is not None and self.row_major(v):
-                found.append(self.arrays.into(f"{caller}{k}", v, array))
-        return found
+        """Before the loop: what the caller gave, features by batch, in those arrays that are read."""
+        return [
+            self.arrays.into(f"{caller}{k}", v, ir.Address(a, turn * a.block), steps=steps)
+            for k, (v, a) in enumerate(zip(values, arrays, strict=True))
+            if a in read and self.row_major(v)
+        ]
 
     def _function(
         self,
@@ -388,7 +371,7 @@ class SequenceCode:
         lowered: Lowered,
         before: list[ir.Statement],
         after: list[ir.Statement],
-        first: Iterable[ir.Statement] = (),
+        first: Sequence[ir.Statement] = (),
     ) -> FunctionCode:
         forward = name == "forward"
         T, s = Linear.of("T"), Linear.of("s")
@@ -401,10 +384,7 @@ class SequenceCode:
         arrays = ir.arrays(statements)
         own = [a for a in arrays if a.role not in NOT_OWN]
         if forward:  # the states are there, also of a step that changes nothing
-            own += [a for a in self.states if a not in own]
-            own += [
-                s.array for several in self.wanted.values() for s in several if s.array not in own
-            ]
+            own += [s.array for places in self.wanted.values() for s in places]
         own = sorted(dict.fromkeys(own), key=_order)
         caller = [a for a in arrays if a.role is ir.Role.CALLER]
         hoisted = [(key, a) for key, a in self.arrays.all_hoisted.items() if a in arrays]
@@ -414,7 +394,7 @@ class SequenceCode:
         function = ir.Function(name, SIZES, every, statements, packed=packed)
         keys, numbers = [key for key, _ in hoisted], [n for _, n in tables]
         held = dict(self.arrays.held)  # scratch of the two functions may have the same names
-        return FunctionCode(function, lowered, own, caller, keys, numbers, held)
+        return FunctionCode(function, own, caller, keys, numbers, held)
 
     # --- text -------------------------------------------------------------------------------------
 
@@ -440,12 +420,9 @@ class SequenceCode:
         )
 
 
-def _of_all_steps(
-    value: Value, found: dict[Value, Stored], wanted: dict[Value, list[Stored]]
-) -> Stored:
-    """Return where the values of all steps are."""
-    places = [*([found[value]] if value in found else []), *wanted.get(value, [])]
-    return next(s for s in places if s.of_all_steps and not s.adds)
+def _first_result(array: ir.Array) -> Linear:
+    """Return where the outputs of the first step are: its states are those before it."""
+    return array.block if array.role is ir.Role.STATE else NOWHERE
 
 
 NOT_OWN = (ir.Role.CALLER, ir.Role.HOISTED, ir.Role.REPLICATED, ir.Role.TABLE)
