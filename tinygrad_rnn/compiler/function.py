@@ -37,7 +37,7 @@ from .marshal import owner
 from .program import Builder, given
 from .recordings import KEPT
 from .remat import remade, residuals
-from .twice import check_result, check_same, unchanged
+from .twice import check_result, check_same, parts_of, same_objects
 from .value import CompileError, Value, alive, own_faults
 
 
@@ -189,15 +189,10 @@ class Recording:
         def run(*handles: Tensor) -> list[Tensor]:
             nests: dict[int, Any] = {}
             args, kwargs = rebuilt(arguments, dict(zip(given_ids, handles, strict=True)), nests)
-            before = [
-                (nest, list(nest), list(nest.values()) if type(nest) is dict else [])
-                for nest in nests.values()
-            ]
+            before = [(nest, parts_of(nest)) for nest in nests.values()]
             result = function(*args, **kwargs)
-            for nest, parts, entries in before:
-                if not unchanged(nest, parts) or (
-                    type(nest) is dict and not unchanged(nest.values(), entries)
-                ):
+            for nest, parts in before:
+                if not same_objects(parts_of(nest), parts):
                     raise TraceError(
                         f"{changes.what} changes a {type(nest).__name__} that it is given; a recording cannot. Return what is new"
                     )

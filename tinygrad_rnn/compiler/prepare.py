@@ -83,6 +83,14 @@ class _Part(NamedTuple):
     view: View
 
 
+class _Terms(NamedTuple):
+    """What a value is the sum of: whole values, and parts; and the values in between."""
+
+    plain: list[Value]
+    parts: list[_Part]
+    inner: list[Value]
+
+
 class _Assembly:
     """Values that are put together: by one operation, or as a sum (the gradient of slices)."""
 
@@ -105,18 +113,15 @@ class _Assembly:
             and v.shape == readers[v].shape
             and (self._sums(v) or self._pieces(v) is not None)
         }
-        tops = [v for v in program if v not in self.absorbed]
-        terms = {v: self._terms(v) for v in tops}
+        tops = (v for v in program if v not in self.absorbed)
         # sums of whole values alone stay as they are
-        self.absorbed = {v for top in tops if terms[top][1] is not None for v in self._inner(top)}
+        terms = {v: t for v in tops if (t := self._terms(v)) is not None}
+        self.absorbed = {v for t in terms.values() for v in t.inner}
         for v in program:
-            if v in self.absorbed:
-                continue
-            plain, parts = terms.get(v, ([], None))
-            if parts is None:
+            if v in terms:
+                self._assemble(v, *terms[v][:2])
+            elif v not in self.absorbed:
                 self.program.append(v)
-            else:
-                self._assemble(v, plain, parts)
 
     def _sums(self, v: Value) -> bool:
         return v in self.own and not v.leaf and v.dtype.kind == "f" and signs(v.primitive) == (1, 1)
@@ -124,36 +129,24 @@ class _Assembly:
     def _pieces(self, v: Value) -> tuple[Piece, ...] | None:
         return None if is_view(v) or 0 in v.shape else pieces_of(v)
 
-    def _terms(self, top: Value) -> tuple[list[Value], list[_Part] | None]:
-        """Return what a value is the sum of: whole values, and parts; no parts for other values."""
-        plain: list[Value] = []
-        parts: list[_Part] = []
-        found = False
+    def _terms(self, top: Value) -> _Terms | None:
+        """Return what a value is the sum of; None if there are no parts in it."""
+        found, has_parts = _Terms([], [], []), False
         stack = [top]
         while stack:
             v = stack.pop()
+            if v in self.absorbed:
+                found.inner.append(v)
             joined = v is top or v in self.absorbed
             pieces = self._pieces(v) if joined else None
             if pieces is not None:
-                found = True
-                parts += _parts_of(v, pieces)
+                has_parts = True
+                found.parts.extend(_parts_of(v, pieces))
             elif joined and self._sums(v):
                 stack += reversed(v.sources)
             else:
-                plain.append(v)
-        return plain, parts if found else None
-
-    def _inner(self, top: Value) -> list[Value]:
-        """Return the values that become parts of another."""
-        found: list[Value] = []
-        stack = [top]
-        while stack:
-            v = stack.pop()
-            if v is not top:
-                found.append(v)
-            if self._sums(v):
-                stack += [i for i in v.sources if i in self.absorbed]
-        return found
+                found.plain.append(v)
+        return found if has_parts else None
 
     def _assemble(self, top: Value, plain: list[Value], parts: list[_Part]) -> None:
         """Put the copies of all parts into the program, and change a value into what they make."""

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..ops.facts import signs
+from ..ops.facts import Contraction, signs
 from .fusion import contraction
 from .internal import AFFINE
 from .layout import view_of
@@ -51,15 +51,20 @@ def untransposed(value: Value) -> tuple[Value, bool]:
     return value, turned
 
 
-def factor(value: Value, dtype: np.dtype[Any]) -> Factor | None:
-    """Return a product of the batch with a matrix that does not vary; None for other values."""
-    labels = contraction(value)
-    if labels is None or len(labels.terms) != 2 or len(value.shape) != 2 or value.batch is None:
+def _of_matrices(value: Value, dtype: np.dtype[Any]) -> Contraction | None:
+    """Return the labels of a product of two matrices in this dtype; None for other values."""
+    labels, sources = contraction(value), value.sources
+    if labels is None or len(sources) != 2 or len(value.shape) != 2:
         return None
     if any(len(t) != 2 or len(set(t)) != 2 for t in (*labels.terms, labels.result)):
         return None
-    sources = value.sources
-    if len(sources) != 2 or any(v.dtype != dtype for v in (value, *sources)):
+    return labels if all(v.dtype == dtype for v in (value, *sources)) else None
+
+
+def factor(value: Value, dtype: np.dtype[Any]) -> Factor | None:
+    """Return a product of the batch with a matrix that does not vary; None for other values."""
+    labels, sources = _of_matrices(value, dtype), value.sources
+    if labels is None or value.batch is None:
         return None
     moving = next((k for k, v in enumerate(sources) if v.varies and v.batch is not None), None)
     if moving is None or sources[1 - moving].varies or sources[1 - moving].batch is not None:
@@ -85,15 +90,8 @@ def over_batch(value: Value, dtype: np.dtype[Any]) -> tuple[Value, Value] | None
 
     None for other values. Both sides are features by batch in memory.
     """
-    labels = contraction(value)
-    if labels is None or len(labels.terms) != 2 or len(value.shape) != 2 or value.batch is not None:
-        return None
-    if any(len(t) != 2 or len(set(t)) != 2 for t in (*labels.terms, labels.result)):
-        return None
-    sources = value.sources
-    if len(sources) != 2 or any(v.dtype != dtype or v.batch is None for v in sources):
-        return None
-    if value.dtype != dtype:
+    labels, sources = _of_matrices(value, dtype), value.sources
+    if labels is None or value.batch is not None or any(v.batch is None for v in sources):
         return None
     rows = [t[v.batch or 0] for t, v in zip(labels.terms, sources, strict=True)]
     if rows[0] != rows[1] or rows[0] in labels.result:

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from ..core.primitive import Spec
-from ..core.tape import Leaf, Node
-from ..core.trace import trace
+from ..core.tape import Leaf, Node, at_origin
+from ..core.trace import Program, trace
 from ..ops.custom import READS
 from ..ops.facts import facts_of
 from .value import Given, Value
@@ -44,6 +44,19 @@ def decomposition(node: Node) -> Callable[..., Any] | None:
     return of_one_dtype
 
 
+def made_of(node: Node) -> Program:
+    """Return the program of what an operation is made of, with the numbers that it was given."""
+    made: Any = decomposition(node)
+    numbers = [None if isinstance(i, Node) else i for i in node.inputs]
+
+    def run(*xs: Any) -> Any:
+        at_origin(node)
+        values = iter(xs)
+        return made(*[next(values) if i is None else i for i in numbers], **node.params)
+
+    return trace(run, *[Spec(i.shape, i.dtype) for i in node.inputs if isinstance(i, Node)])
+
+
 class Builder:
     """Makes values of nodes."""
 
@@ -58,9 +71,8 @@ class Builder:
         """
         for node in nodes:
             inputs = [self.value(i) if isinstance(i, Node) else i for i in node.inputs]
-            made = self._made_of_others(node)
-            if made is not None:
-                self._replace(node, made, inputs, out, line or node)
+            if self._is_made_of_others(node):
+                self._replace(node, inputs, out, line or node)
                 continue
             value = Value(
                 node.primitive, inputs, node.params, node.shape, line or node, dtype=node.dtype
@@ -86,23 +98,15 @@ class Builder:
         operands = tuple([i if isinstance(i, Value) else repr(i) for i in value.inputs])
         return (value.primitive, operands, params)
 
-    def _made_of_others(self, node: Node) -> Callable[..., Any] | None:
+    def _is_made_of_others(self, node: Node) -> bool:
         sizes = (math.prod(i.shape) for i in (*node.inputs, node) if isinstance(i, Node))
         # a function of the user's is called anew each time
         if max(sizes, default=0) < SMALL or node.primitive in READS:
-            return None
-        return decomposition(node)
+            return False
+        return decomposition(node) is not None
 
-    def _replace(
-        self, node: Node, made: Callable[..., Any], inputs: list[Any], out: list[Value], line: Node
-    ) -> None:
-        numbers = [None if isinstance(i, Node) else i for i in node.inputs]
-
-        def run(*xs: Any) -> Any:
-            values = iter(xs)
-            return made(*[next(values) if i is None else i for i in numbers], **node.params)
-
-        program = trace(run, *[Spec(i.shape, i.dtype) for i in node.inputs if isinstance(i, Node)])
+    def _replace(self, node: Node, inputs: list[Any], out: list[Value], line: Node) -> None:
+        program = made_of(node)
         values = [i for i in inputs if isinstance(i, Value)]
         self.known.update(zip(program.inputs, values, strict=True))
         self.add(program.nodes, out, line)

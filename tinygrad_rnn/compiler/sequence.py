@@ -72,6 +72,8 @@ class SequenceCode:
         "forward" and "backward".
     module : Module
         Both of them.
+    xs, states, outputs, emitted, d_outputs, d_states : list of Array
+        For each value of the step, or its gradient, the array that holds it.
     d_inputs, d_fixed : dict of int to Value
         Which inputs, and which values that are fixed, have a gradient here; and that gradient.
     constants : list of Value
@@ -113,16 +115,16 @@ class SequenceCode:
 
     def _forward(self) -> None:
         step = self.step
+        xs = self._stored("x", ir.Role.INPUT, step.xs, When.TIME)
         states = self._stored("s", ir.Role.STATE, step.states, When.THIS, ir.Steps.BETWEEN)
-        self.states = [s.array for s in states]
-        given = dict(zip(step.states, states, strict=True))
-        given |= zip(step.xs, self._stored("x", ir.Role.INPUT, step.xs, When.TIME), strict=True)
         fixed = self._stored("f", ir.Role.FIXED, step.fixed, When.ONCE, ir.Steps.ONCE)
+        given = dict(zip(step.xs, xs, strict=True))
+        given |= zip(step.states, states, strict=True)
         given |= zip(step.fixed, fixed, strict=True)
+        self.xs, self.states = [s.array for s in xs], [s.array for s in states]
         wanted: Places = defaultdict(list)
         for v, state in zip(step.new_states, self.states, strict=True):
             wanted[v].append(Stored(state, When.NEXT))
-        # for each output the array that holds it
         self.outputs: list[ir.Array] = []
         for k, v in enumerate(step.outputs):
             if v in step.new_states:
@@ -139,14 +141,12 @@ class SequenceCode:
             i for v in step.backward if not v.leaf for i in v.sources if i in known and i.varies
         ]
         kept = residuals(dict.fromkeys(read), {*given, *wanted}, CHEAP)
-        for v, stored in zip(
-            kept, self._stored("k", ir.Role.RESIDUAL, kept, When.THIS), strict=True
-        ):
+        places = self._stored("k", ir.Role.RESIDUAL, kept, When.THIS)
+        for v, stored in zip(kept, places, strict=True):
             wanted[v].append(stored)
         self.given, self.wanted = given, wanted
         lowered = self._lowered(step.forward, given, wanted)
-        xs = [given[v].array for v in step.xs]
-        before = self._rows_in("in", step.xs, xs, lowered.touched)
+        before = self._rows_in("in", step.xs, self.xs, lowered.touched)
         before += self._rows_in("first", step.states, self.states, self.states, steps=1)
         self.functions = {"forward": self._function("forward", lowered, before, self._results())}
 
@@ -200,9 +200,7 @@ class SequenceCode:
         d_states = self._stored("ds", ir.Role.COTANGENT, step.states, When.TURN, ir.Steps.TWO)
         found |= zip(step.d_outputs, d_outputs, strict=True)
         found |= zip(step.d_states, d_states, strict=True)
-        self.d_outputs, self.d_states = (
-            [s.array for s in several] for several in (d_outputs, d_states)
-        )
+        self.d_outputs, self.d_states = [s.array for s in d_outputs], [s.array for s in d_states]
         wanted: Places = defaultdict(list)
         for v, d_state in zip(step.states, self.d_states, strict=True):
             if (gradient := step.gradients.get(v)) is not None:
@@ -256,7 +254,7 @@ class SequenceCode:
         lowered = self._lowered(self.program, found, wanted)
         after = self._gradients()
         read = [*lowered.touched, *ir.arrays(after)]
-        before = self._rows_in("in", step.xs, [self.given[v].array for v in step.xs], read)
+        before = self._rows_in("in", step.xs, self.xs, read)
         before += self._rows_in("dout", step.outputs, self.d_outputs, read)
         turn = Linear.of("last_turn")
         begin = self._rows_in("dlast", step.states, self.d_states, read, steps=1, turn=turn)
@@ -290,9 +288,8 @@ class SequenceCode:
     def _products(self) -> list[ir.Statement]:
         """After the loop: the products over all steps."""
         found: list[ir.Statement] = []
-        self.transposed: list[
-            Value
-        ] = []  # of the products, those of which the transpose is computed
+        # of the products those of which the transpose is computed
+        self.transposed: list[Value] = []
         sums = self.sunk.sums
         waiting = [s for v, s in sums.items() if s is not v and s not in self.summed]
         by_rows = [v for v in self.step.xs if self.row_major(v)]  # they need not be turned

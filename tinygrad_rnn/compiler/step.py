@@ -8,20 +8,20 @@ that is left serves a batch of any size. Whether it does is checked for each siz
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-from ..core.primitive import Spec
-from ..core.tape import Leaf, Node, at_origin
+from ..core.tape import Leaf, Node
 from ..core.tensor import Tensor
 from ..core.trace import Program, trace
 from ..core.tree import leaves
 from ..ops.shaping import BROADCAST_TO, broadcast_to
 from .effects import Drawn
 from .merged import Merged, is_merged
-from .program import decomposition
+from .program import decomposition, made_of
 from .recording import Recording, constants, record, sources_of
 from .sizes import PROBE_BATCHES, equal, mixed, number_of, param_of, shape_of
 from .value import B, CompileError, Given, Value, own_faults
@@ -87,20 +87,14 @@ class StepProgram:
         self.backward: list[Value] = []
         self.constants: list[Value] = []
         self.sizes: dict[int, tuple[Any, ...]] = {}  # of axes that are made of the batch and others
-        given = list(zip(first.inputs, second.inputs, strict=True))
-        self.xs = [self._given(Given.INPUT, a, b, i) for i, (a, b) in enumerate(given[:count])]
-        self.states = [
-            self._given(Given.STATE, a, b, i)
-            for i, (a, b) in enumerate(given[count : count + states])
-        ]
-        self.fixed = [
-            self._given(Given.FIXED, a, b, i)
-            for i, (a, b) in enumerate(given[count + states : count + states + lent])
-        ]
+        given = iter(list(zip(first.inputs, second.inputs, strict=True)))
+        self.xs = self._several(Given.INPUT, itertools.islice(given, count))
+        self.states = self._several(Given.STATE, itertools.islice(given, states))
+        self.fixed = self._several(Given.FIXED, itertools.islice(given, lent))
         self.lent = lent
         self.drawn: list[tuple[Drawn, Value]] = []
-        for found, _ in one.drawn:
-            self._draw(found, *given[count + states + self.lent + len(self.drawn)])
+        for (found, _), (a, b) in zip(one.drawn, given, strict=False):
+            self._draw(found, a, b)
         if one.captured != two.captured:
             raise CompileError(
                 "the step did not use the same tensors from outside in its two recordings"
@@ -121,8 +115,8 @@ class StepProgram:
         rest = iter(outputs[split + states :])
         self.emitted = [[next(rest) for _ in range(n)] for n in counts]
         reads = len(back.inputs) - len(outputs)
-        pairs = list(zip(back.inputs[reads:], back2.inputs[reads:], strict=True))
-        cotangents = [self._given(Given.COTANGENT, a, b, i) for i, (a, b) in enumerate(pairs)]
+        pairs = zip(back.inputs[reads:], back2.inputs[reads:], strict=True)
+        cotangents = self._several(Given.COTANGENT, pairs)
         self.d_outputs, self.d_states = cotangents[:split], cotangents[split : split + states]
         for a, b in zip(constants(back), constants(back2), strict=True):
             if a not in self.known:
@@ -144,6 +138,9 @@ class StepProgram:
     def _given(self, kind: Given, a: Node, b: Node, place: int) -> Value:
         value = self.known[a] = Value(None, [], {}, shape_of(a, b), a, given=kind, place=place)
         return value
+
+    def _several(self, kind: Given, pairs: Iterable[tuple[Node, Node]]) -> list[Value]:
+        return [self._given(kind, a, b, k) for k, (a, b) in enumerate(pairs)]
 
     def _draw(self, drawn: Drawn, a: Node, b: Node) -> None:
         """Make an input of what the step draws.
@@ -209,8 +206,7 @@ class StepProgram:
                 self.known[a] = Merged(out, self.sizes).value(a, b, inputs, param_of)
                 continue
             params = {k: param_of(v, b.params[k], a) for k, v in a.params.items()}
-            value = Value(a.primitive, inputs, params, shape_of(a, b), a)
-            self.known[a] = value
+            self.known[a] = value = Value(a.primitive, inputs, params, shape_of(a, b), a)
             if value.shape.count(B) > 1:
                 raise CompileError(
                     f"tg.jit: {a.op} {a.shape} cannot be compiled: its result has the batch on two "
@@ -220,24 +216,10 @@ class StepProgram:
 
     def _decomposed(self, a: Node, b: Node, inputs: list[Any], out: list[Value]) -> Value:
         """Append what an operation is made of, and return the last of it."""
-        programs = []
-        for node in (a, b):
-            numbers = [None if isinstance(i, Node) else i for i in node.inputs]
-
-            def run(*xs: Any, node: Node = node, numbers: list[Any] = numbers) -> Any:
-                given = iter(xs)
-                made: Any = decomposition(node)
-                at_origin(node)
-                return made(*[next(given) if i is None else i for i in numbers], **node.params)
-
-            programs.append(
-                trace(run, *[Spec(i.shape, i.dtype) for i in node.inputs if isinstance(i, Node)])
-            )
-        for source, op in zip(
-            programs[0].inputs, [i for i in inputs if isinstance(i, Value)], strict=True
-        ):
-            self.known[source] = op
-        for c, d in zip(constants(programs[0]), constants(programs[1]), strict=True):
+        one, two = made_of(a), made_of(b)
+        values = [i for i in inputs if isinstance(i, Value)]
+        self.known.update(zip(one.inputs, values, strict=True))
+        for c, d in zip(constants(one), constants(two), strict=True):
             self._constant(c, d, out)
-        self._programs(programs[0], programs[1], out)
-        return self.known[programs[0].outputs[0]]
+        self._programs(one, two, out)
+        return self.known[one.outputs[0]]

@@ -80,9 +80,14 @@ def _equal(a: Any, b: Any) -> bool:
     return repr(a) == repr(b) or not isinstance(a, (bool, int, float, str, np.generic, np.dtype))
 
 
-def unchanged(several: Any, parts: list[Any]) -> bool:
-    """Whether a container holds the very objects that it held."""
-    return len(several) == len(parts) and all(map(is_, several, parts))
+def parts_of(nest: Any) -> list[Any]:
+    """Return what a list, tuple or dict holds: of a dict the keys and then the values."""
+    return [*nest, *nest.values()] if type(nest) is dict else list(nest)
+
+
+def same_objects(one: list[Any], two: list[Any]) -> bool:
+    """Whether two lists hold the very same objects."""
+    return len(one) == len(two) and all(map(is_, one, two))
 
 
 def check_result(one: Sequence[Any], two: Sequence[Any], what: str) -> None:
