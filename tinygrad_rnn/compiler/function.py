@@ -103,12 +103,12 @@ class JittedFunction(Jitted):
     ) -> Recording:
         changes = Changes(self._code.guards, guard, f"tg.jit: '{name_of(self)}'")
         try:
-            made = Recording(self.plain, (args, kwargs), tensors, grad, guard.computed, changes)
-            with own_faults(name_of(self)):
-                made.compile()
-        except BaseException as error:
-            changes.restore()
-            if isinstance(error, TinygradError) and not isinstance(error, TraceError):
+            with changes:
+                made = Recording(self.plain, (args, kwargs), tensors, grad, guard.computed, changes)
+                with own_faults(name_of(self)):
+                    made.compile()
+        except TinygradError as error:
+            if not isinstance(error, TraceError):
                 with setting(grad_enabled=False):
                     self.plain(*args, **kwargs)  # fails as well, and names the operands as they are
             raise

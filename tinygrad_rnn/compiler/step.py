@@ -101,8 +101,7 @@ class StepProgram:
             )
         self.constants += [self._given(Given.CONSTANT, n, n, k) for k, n in enumerate(one.captured)]
         self.receivers = [receive for receive, _ in one.emitted]
-        for a, b in zip(constants(first), constants(second), strict=True):
-            self._constant(a, b, self.forward)
+        self._constants(first, second, self.forward)
         self._programs(first, second, self.forward)
         outputs = [self._output(o) for o in first.outputs]
         counts = [len(values) for _, values in one.emitted]
@@ -118,9 +117,7 @@ class StepProgram:
         pairs = zip(back.inputs[reads:], back2.inputs[reads:], strict=True)
         cotangents = self._several(Given.COTANGENT, pairs)
         self.d_outputs, self.d_states = cotangents[:split], cotangents[split : split + states]
-        for a, b in zip(constants(back), constants(back2), strict=True):
-            if a not in self.known:
-                self._constant(a, b, self.backward)
+        self._constants(back, back2, self.backward)
         self._programs(back, back2, self.backward)
         self.nodes = first.nodes
         pairs_of = [(self.known.get(a), self.known.get(b)) for a, b in one.gradients]
@@ -160,8 +157,14 @@ class StepProgram:
         several.append(value)
         self.drawn.append((drawn._replace(shape=shape), value))
 
-    def _constant(self, a: Leaf, b: Leaf, out: list[Value]) -> None:
-        """An array or tensor from outside the step.
+    def _constants(self, one: Program, two: Program, out: list[Value]) -> None:
+        """Make values of the arrays that two programs read, where there is none yet."""
+        for a, b in zip(constants(one), constants(two), strict=True):
+            if a not in self.known:
+                self._constant(a, b, out, next((n for n in one.nodes if a in n.inputs), a))
+
+    def _constant(self, a: Leaf, b: Leaf, out: list[Value], reader: Node) -> None:
+        """Make a value of an array or tensor from outside the step.
 
         One with equal rows, such as zeros, is one row that is repeated.
         """
@@ -172,7 +175,7 @@ class StepProgram:
         if B not in shape:
             raise CompileError(
                 f"an array of shape {a.shape} that the step makes was not the same in its two recordings: random numbers of NumPy, or a count of how "
-                f"often the step was run. Draw them outside and hand them over in x, or use tg.nn's masks{a.where.described()}"
+                f"often the step was run. Draw them outside and hand them over in x, or use tg.nn's masks{reader.where.described()}"
             )
         axis = shape.index(B)
         row = a.value.take([0], axis)
@@ -181,7 +184,7 @@ class StepProgram:
             and equal(np.broadcast_to(row, b.shape), b.value)
         ):
             raise CompileError(
-                f"a constant of shape {a.shape} depends on the size of the batch, and its rows differ{a.where.described()}"
+                f"tg.jit: {reader.op} reads a constant of shape {a.shape} that depends on the size of the batch, and whose rows differ{reader.where.described()}"
             )
         leaf = Leaf(row)
         one = self._given(Given.CONSTANT, leaf, leaf, len(self.constants))
@@ -219,7 +222,6 @@ class StepProgram:
         one, two = made_of(a), made_of(b)
         values = [i for i in inputs if isinstance(i, Value)]
         self.known.update(zip(one.inputs, values, strict=True))
-        for c, d in zip(constants(one), constants(two), strict=True):
-            self._constant(c, d, out)
+        self._constants(one, two, out)
         self._programs(one, two, out)
         return self.known[one.outputs[0]]
