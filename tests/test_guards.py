@@ -33,6 +33,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
+from tinygrad_rnn.kernels import runtime
 from tinygrad_rnn.loops import workspace as running
 from tinygrad_rnn.ops.guards import Guards
 
@@ -1090,3 +1091,25 @@ def test_workspaces_go_with_the_cell(monkeypatch: pytest.MonkeyPatch) -> None:
     ys.sum().backward()
     del ys
     assert running.pool.size == before
+
+
+def test_workspaces_of_one_step_wait_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However large they are together; and threads that wait keep none of them."""
+    monkeypatch.setattr(running.WorkspacePool, "give", GIVE)
+    monkeypatch.setattr(running, "pool", running.WorkspacePool())
+    monkeypatch.setattr(running, "IDLE", 0)
+    threads = runtime.threads()
+    tg.set_num_threads(2)
+    try:
+        fast, xs = tg.jit(tg.cells.GRU(3, 4, rng=0)), np.zeros((50, 64, 3), np.float32)
+        tg.unroll(fast, xs)[0].sum().backward()
+        pool = running.pool
+        assert pool.used == 0 < pool.size <= pool.most * 1.25
+        waiting = {id(w) for several in pool.waiting.values() for w in several}
+        ys = tg.unroll(fast, xs)[0]
+        assert pool.used > 0
+        ys.sum().backward()
+        assert pool.used == 0
+        assert waiting == {id(w) for several in pool.waiting.values() for w in several}
+    finally:
+        tg.set_num_threads(threads)

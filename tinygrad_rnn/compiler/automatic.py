@@ -7,7 +7,7 @@ from typing import Any
 from ..core.errors import TraceError
 from ..kernels.runtime import complain
 from ..recurrent.cell import Cell
-from ..recurrent.sequence import Stretch
+from ..recurrent.sequence import Span
 from .cell import Jitted
 from .value import CompileError
 
@@ -28,21 +28,21 @@ class Automatic(Jitted):
         super().__init__(cell)
         object.__setattr__(self, "_refused", set())
 
-    def run_steps(self, stretch: Stretch) -> Any:
+    def run_steps(self, span: Span) -> Any:
         """See `Jitted.run_steps`."""
         failure: Exception | None = None
-        if len(stretch.times) > 1 and not (self._refused and _kind(stretch) in self._refused):
+        if len(span.times) > 1 and not (self._refused and _kind(span) in self._refused):
             try:
-                return super().run_steps(stretch)
+                return super().run_steps(span)
             except Exception as error:
                 failure = error
-        found = stretch.by(self.plain)
+        found = span.by(self.plain)
         if failure is not None:  # of the compiler: an error of the user's would have come again
-            self._refused.add(_kind(stretch))
+            self._refused.add(_kind(span))
             if not isinstance(failure, (CompileError, TraceError)):
                 complain(failure)
         return found
 
 
-def _kind(stretch: Stretch) -> Any:
-    return tuple((x.shape[2:], x.dtype) for x in stretch.parts)
+def _kind(span: Span) -> Any:
+    return tuple((x.shape[2:], x.dtype) for x in span.parts)

@@ -79,6 +79,7 @@ class CompiledFunction:
         self.hoisted, self.tables = found.hoisted, found.tables
         self.names = [a.name for a in self.own]
         self.repeats = [k for k, (_, repeated) in enumerate(self.hoisted) if repeated]
+        self.wanted = [(v, inner_dtype(v)) for v, _ in self.hoisted]
         self.needed = needed(code.program, [v for v, _ in self.hoisted])
 
     def run(
@@ -105,5 +106,5 @@ class CompiledFunction:
         for v in self.needed:
             if v not in known:
                 known[v] = compute(v, known, batch)
-        values = [flat(np.asarray(known[v], inner_dtype(v))) for v, _ in self.hoisted]
+        values = [flat(np.asarray(known[v], dtype)) for v, dtype in self.wanted]
         return [*values, *self.tables]

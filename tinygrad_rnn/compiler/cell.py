@@ -19,7 +19,7 @@ from ..ops.guards import Guard
 from ..recurrent.cell import Cell, CompiledCell, name_of
 from ..recurrent.context import SequenceContext, sequence_context
 from ..recurrent.sequence import Sequence as Unrolling
-from ..recurrent.sequence import Stretch
+from ..recurrent.sequence import Span
 from .effects import Player, draw_all, emit_all
 from .recordings import Recordings
 from .runner import Runner
@@ -168,7 +168,7 @@ class Jitted(CompiledCell):
         """Return the compiled code for a sequence, or the latest."""
         if xs is not None:
             given = Unrolling(self, xs, state, None, None)
-            whole = Stretch(given, given.parts, given.first, 0, given.T, False, False, 0)
+            whole = Span(given, given.parts, given.first, 0, given.T, False, False, 0)
             return self._code.find(piece_of(self.plain, whole))[0]
         runners = self._code.runners
         if not runners:
@@ -180,12 +180,12 @@ class Jitted(CompiledCell):
 
     # --- compiled ---------------------------------------------------------------------------------
 
-    def run_steps(self, stretch: Stretch) -> Any:
+    def run_steps(self, span: Span) -> Any:
         """Run some steps of a sequence as one node on the tape; see `Sequence.steps`."""
         # without numba, of which a warning has told, step by step
         if context().tracing or not available() or raising():
-            return stretch.by(self.plain)
-        piece = piece_of(self.plain, stretch)
+            return span.by(self.plain)
+        piece = piece_of(self.plain, span)
         try:
             runner, lent, guard = self._code.find(piece)
         except TraceError:
@@ -193,8 +193,8 @@ class Jitted(CompiledCell):
         except Exception as error:
             # a step of the cell itself says what is wrong with the shapes that were given
             with no_grad():
-                first = stretch.times[0]
-                stretch._replace(start=first, stop=first + 1).by(self.plain)
+                first = span.times[0]
+                span._replace(start=first, stop=first + 1).by(self.plain)
             explained = self._explained(error)
             if explained is error:
                 raise
@@ -208,7 +208,7 @@ class Jitted(CompiledCell):
         except (IndexError, ValueError):
             # of a place that is out of range, or a power with a negative exponent: the plain steps
             # say where
-            stretch.by(self.plain)
+            span.by(self.plain)
             raise
         if step.receivers:
             emit_all(step.receivers, unrolled.emitted, piece)
@@ -234,8 +234,8 @@ class Jitted(CompiledCell):
         self, piece: Piece, runner: Runner, guard: Guard, drawn: list[Array]
     ) -> Callable[..., list[Tensor]]:
         """Return the same steps, to be run one by one: for gradients of gradients, and tangents."""
-        guards, name, stretch = self._code.guards, name_of(self), piece.stretch
-        start, stop, reverse = stretch.start, stretch.stop, stretch.reverse
+        guards, name, span = self._code.guards, name_of(self), piece.span
+        start, stop, reverse = span.start, span.stop, span.reverse
 
         def again(*handles: Tensor) -> list[Tensor]:
             if not guard.still(guards):
@@ -247,9 +247,9 @@ class Jitted(CompiledCell):
                 )
             count, widest = len(piece.inputs), runner.widest
             given, first = handles[:count], unflatten(piece.carried, list(handles[count:]))
-            plain = stretch.sequence.with_cell(piece.variant)
+            plain = span.sequence.with_cell(piece.variant)
             plain.tuple, plain.valid, plain.resets = True, None, None
-            player = Player([draw for draw, _ in runner.step.drawn], drawn, stretch.times)
+            player = Player([draw for draw, _ in runner.step.drawn], drawn, span.times)
             running = sequence_context() or SequenceContext()
             with setting(sequence=running.with_effects(player)):
                 ys, _, last = plain.steps(given, first, start, stop, reverse, offset=start)

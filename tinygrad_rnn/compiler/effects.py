@@ -118,7 +118,7 @@ def draw_all(drawn: Sequence[Drawn], piece: Piece) -> list[Array]:
     list of array
         The values, those that each step has of its own stacked along time.
     """
-    times, first = piece.stretch.times, piece.stretch.start
+    times, first = piece.span.times, piece.span.start
     shapes = [sized(t.shape, piece.batch) for t in drawn]
     found: list[Any] = [
         np.empty((len(times), *s), t.dtype) if t.per == "step" else None
@@ -148,8 +148,8 @@ def emit_all(
     piece : Piece
         The steps.
     """
-    first = piece.stretch.start
-    for t in piece.stretch.times:
+    first = piece.span.start
+    for t in piece.span.times:
         with _at(t, piece):
             for receive, several in zip(receivers, values, strict=True):
                 receive(*(v[t - first] for v in several), piece.batch)

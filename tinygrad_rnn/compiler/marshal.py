@@ -66,7 +66,7 @@ def compute(value: Value, known: Mapping[Value, Any], batch: int) -> Array:
 
 def flat(array: Array) -> Array:
     """Return an array in one row; compiled code wants arrays that could be written to."""
-    found = np.ascontiguousarray(array).reshape(-1)
+    found = array.ravel()
     return found if found.flags.writeable else found.copy()
 
 

@@ -132,10 +132,8 @@ class Runner:
 
     def _workspace(self, which: str, T: int, rows: int) -> Workspace:
         key = (self.number, which, T, rows)
-        found = workspace.pool.take(key)
-        if found is not None:
-            return found
-        return Workspace(getattr(self, which), T, rows, self, key, self.dtype)
+        arrays = getattr(self, which)
+        return workspace.pool.take(key, lambda: Workspace(arrays, T, rows, self, key, self.dtype))
 
     def __del__(self) -> None:
         # it was made, and the program does not end
@@ -314,8 +312,8 @@ class Runner:
             caller[f"dw{k}"] = out = empty((a.size * b.size,), self.dtype)
             turned = v in code.transposed
             sums[v] = out.reshape(b.size, a.size).T if turned else out.reshape(a.size, b.size)
-        arguments = arguments._replace(caller=caller)
-        self._backward.run(self._sizes(left, shard), (kept, own), arguments)
+        given = Arguments(caller, arguments.constants)
+        self._backward.run(self._sizes(left, shard), (kept, own), given)
         for name, v in self.turned:
             if v in found and f"d{name}" in arrays:
                 # of the first states it is where step 0 wrote it

@@ -13,7 +13,6 @@ from ..core.memory import empty
 from ..core.primitive import Array, Primitive
 from ..core.tape import context
 from ..core.tensor import Tensor
-from ..core.tree import leaves
 from ..recurrent.packing import cut
 from ..recurrent.rerun import summary
 from ..recurrent.segment import Segment, as_primitive
@@ -36,7 +35,7 @@ class Unrolled(Segment):
         drawn: list[Array],
         again: Callable[..., list[Tensor]],
     ) -> None:
-        self.tensors = [*piece.inputs, *leaves(piece.carried)]
+        self.tensors = [*piece.inputs, *piece.states]
         super().__init__(again, len(self.tensors))
         self.runner, self.piece, self.lent, self.drawn = runner, piece, lent, drawn
         self.emitted: list[list[Array]] = []
@@ -55,7 +54,8 @@ class Unrolled(Segment):
         live = [shapes[k] for k in self.live]
         size = sum([math.prod(shape) for shape in live])
         packed = empty((size,), runner.dtype) if runner.one else None
-        written = dict(zip(self.live, cut(packed, live), strict=True)) if runner.one else {}
+        arrays = None if packed is None else cut(packed, live)
+        written = {} if arrays is None else dict(zip(self.live, arrays, strict=True))
         found = [
             written[k] if k in written else np.empty(shapes[k], v.dtype)
             for k, v in enumerate(runner.ends)
@@ -70,7 +70,7 @@ class Unrolled(Segment):
         whole.node.saved[0] = residuals  # in place of the output, which no rule reads
         self.saved = weakref.ref(residuals)
         apart = sum(k < len(step.outputs) for k in self.live)
-        parts = dict(zip(self.live, cut(whole, live, apart), strict=True))
+        parts = dict(zip(self.live, cut(whole, live, apart, arrays), strict=True))
         made = [parts[k] if k in parts else Tensor(a) for k, a in enumerate(found)]
         several = zip(made, found, strict=True)
         return [y if y.dtype == a.dtype else y.astype(a.dtype) for y, a in several]
@@ -88,7 +88,7 @@ class Unrolled(Segment):
         ]
         rest = iter(emitted)
         self.emitted = [[next(rest) for _ in several] for several in step.emitted]
-        left = runner.forward(given, piece.batch, piece.stretch.reverse, [*found, *emitted])
+        left = runner.forward(given, piece.batch, piece.span.reverse, [*found, *emitted])
         lent = [t for t in self.lent if t.requires_grad]
         with_gradient = (v for v, t in zip(step.fixed, self.lent, strict=False) if t.requires_grad)
         self.reached = [*runner.code.constants, *with_gradient]
@@ -100,7 +100,7 @@ class Unrolled(Segment):
         runner, piece = self.runner, self.piece
         constants = [o.array for o in runner.owners.values() if not o.requires_grad]
         summaries = map(summary, (*constants, *self.drawn))
-        return (runner.source, piece.stretch.reverse, piece.batch, *summaries)
+        return (runner.source, piece.span.reverse, piece.batch, *summaries)
 
     def gradients(self, g: Any, values: Any) -> tuple[Any, ...]:
         """Return the gradient of each input of the node.

@@ -77,6 +77,12 @@ class Value:
     inputs : list of Value or number
     params : dict
     shape : tuple of int or B
+    batch : int or None
+        Which axis is the batch.
+    features : tuple of int
+        The sizes of the other axes.
+    size : int
+        Number of elements of one row of the batch.
     dtype : dtype
     node : Node
         The node that it is, or that it helps to compute: for names, lines and values of constants.
@@ -92,7 +98,9 @@ class Value:
 
     __slots__ = (
         "_layout",
+        "batch",
         "dtype",
+        "features",
         "given",
         "hoisted",
         "inputs",
@@ -102,6 +110,7 @@ class Value:
         "place",
         "primitive",
         "shape",
+        "size",
         "varies",
     )
 
@@ -119,6 +128,9 @@ class Value:
     ) -> None:
         self.primitive, self.inputs, self.params = primitive, inputs, params
         self.shape, self.node, self.given, self.place = tuple(shape), node, given, place
+        self.batch = self.shape.index(B) if B in self.shape else None
+        self.features: tuple[int, ...] = tuple([n for n in self.shape if n != B])
+        self.size = math.prod(self.features)
         self.dtype: np.dtype[Any] = node.dtype if dtype is None else dtype
         self.merged: list[list[int]] | None = None
         self.varies: bool = given not in (None, Given.CONSTANT) or any(
@@ -147,21 +159,6 @@ class Value:
     def sources(self) -> list[Value]:
         """The inputs that are values."""
         return [i for i in self.inputs if isinstance(i, Value)]
-
-    @property
-    def batch(self) -> int | None:
-        """Which axis is the batch."""
-        return self.shape.index(B) if B in self.shape else None
-
-    @property
-    def features(self) -> tuple[int, ...]:
-        """The sizes of the other axes."""
-        return tuple(n for n in self.shape if n != B)
-
-    @property
-    def size(self) -> int:
-        """Number of elements of one row of the batch."""
-        return math.prod(self.features)
 
     @property
     def nbytes(self) -> int:

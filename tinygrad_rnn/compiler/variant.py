@@ -12,7 +12,7 @@ from ..core.tree import leaves, pairs, tree_map
 from ..module import Module as Layer
 from ..ops.elementwise import where
 from ..recurrent.cell import name_of, own, returned
-from ..recurrent.sequence import Stretch
+from ..recurrent.sequence import Span
 
 
 class Form(NamedTuple):
@@ -88,16 +88,19 @@ class Piece(NamedTuple):
         For each step one of each: the inputs, then whether a row counts and whether it begins anew.
     carried : nest of Tensor
         The state, and where rows begin anew the first state besides.
+    states : list of Tensor
+        Its components.
     batch : int
-    stretch : Stretch
+    span : Span
         Which steps they are, and of which sequence.
     """
 
     variant: Variant
     inputs: list[Tensor]
     carried: Any
+    states: list[Tensor]
     batch: int
-    stretch: Stretch
+    span: Span
 
     @property
     def x(self) -> tuple[Tensor, ...]:
@@ -110,17 +113,17 @@ class Piece(NamedTuple):
         batch = (self.batch,)
         return [
             *(x.shape[1:2] == batch for x in self.inputs),
-            *(s.shape[:1] == batch for s in leaves(self.carried)),
+            *(s.shape[:1] == batch for s in self.states),
         ]
 
 
-def piece_of(cell: Callable[..., Any], stretch: Stretch) -> Piece:
+def piece_of(cell: Callable[..., Any], span: Span) -> Piece:
     """Return some steps of a sequence as they are compiled for a cell."""
-    sequence = stretch.sequence
-    lo, hi = stretch.start - stretch.offset, stretch.stop - stretch.offset
-    xs = [p if (lo, hi) == (0, p.shape[0]) else p[lo:hi] for p in stretch.parts]
+    sequence = span.sequence
+    lo, hi = span.start - span.offset, span.stop - span.offset
+    xs = [p if (lo, hi) == (0, p.shape[0]) else p[lo:hi] for p in span.parts]
     valid, resets = (
-        None if mask is None else mask[stretch.start : stretch.stop]
+        None if mask is None else mask[span.start : span.stop]
         for mask in (sequence.valid, sequence.resets)
     )
     # in place of padding, which may hold anything, the row's last step, as in the plain loop
@@ -131,12 +134,13 @@ def piece_of(cell: Callable[..., Any], stretch: Stretch) -> Piece:
         ]
         if resets is not None:  # a row that has ended does not begin anew
             resets = resets & valid
-    carried = stretch.state if resets is None else (stretch.state, sequence.first)
-    form = Form(sequence.tuple, valid is not None, resets is not None, stretch.return_states)
+    carried = span.state if resets is None else (span.state, sequence.first)
+    form = Form(sequence.tuple, valid is not None, resets is not None, span.return_states)
     inputs = [*xs, *(Tensor(m) for m in (valid, resets) if m is not None)]
-    sizes = (s.shape[0] for s in leaves(carried) if s.ndim)
+    states = leaves(carried)
+    sizes = (s.shape[0] for s in states if s.ndim)
     batch = xs[0].shape[1] if xs[0].ndim > 1 else next(sizes, 1)
-    return Piece(Variant(cell, form), inputs, carried, batch, stretch)
+    return Piece(Variant(cell, form), inputs, carried, states, batch, span)
 
 
 def _in_order(state: Any, new: Any) -> Any:

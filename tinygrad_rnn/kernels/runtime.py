@@ -167,12 +167,15 @@ def _serve(jobs: SimpleQueue[Any]) -> None:
     """
     while (job := jobs.get()) is not None:
         function, arguments, done = job
+        answer = None
         try:
             function(*arguments)
         except BaseException as error:  # whatever it is, the caller waits for an answer
-            done.put(error)
-        else:
-            done.put(None)
+            answer = error
+        # a thread that waits keeps nothing of its last job alive
+        del job, function, arguments
+        done.put(answer)
+        del done, answer
 
 
 def _forget_pool() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,37 +28,45 @@ PAGE = (
 class WorkspacePool:
     """The workspaces that wait for a call of the same kind.
 
-    Of those that wait longest, what is more than `IDLE` bytes is given back.
+    Of those that wait longest, what is more than `IDLE` bytes is given back. Where calls have had
+    more in use at one time, that and a quarter may wait: a training step uses not quite all of its
+    workspaces at once, and the next one needs all again.
     """
 
     def __init__(self) -> None:
         # the garbage collector may release a workspace while another is being taken
         self.lock = threading.RLock()
         self.waiting: dict[Any, list[Workspace]] = {}
-        self.size = 0
+        self.size = 0  # bytes of those that wait
+        self.used = self.most = 0  # bytes of those in use, now and at most
 
-    def take(self, key: Any) -> Workspace | None:
-        """Take an idle workspace with this key, or None."""
+    def take(self, key: Any, make: Callable[[], Workspace]) -> Workspace:
+        """Return an idle workspace with this key, or one that is made now."""
         with self.lock:
             several = self.waiting.get(key)
-            if not several:
-                return None
-            found = several.pop()
-            if not several:
-                del self.waiting[key]
-            self.size -= found.size
-            return found
+            found = several.pop() if several else None
+            if found is not None:
+                self.size -= found.size
+                if not several:
+                    del self.waiting[key]
+        if found is None:
+            found = make()
+        with self.lock:
+            self.used += found.size
+            self.most = max(self.most, self.used)
+        return found
 
     def give(self, workspace: Workspace) -> None:
         """Return a workspace to the pool, as long as its owner is there."""
         with self.lock:
+            self.used -= workspace.size
             if workspace.owner() is None:
                 return
             several = self.waiting.pop(workspace.key, [])
             several.append(workspace)
             self.waiting[workspace.key] = several  # now the latest
             self.size += workspace.size
-            while self.size > IDLE:
+            while self.size > max(IDLE, self.most * 5 // 4):
                 oldest = self.waiting[next(iter(self.waiting))]
                 self.size -= oldest.pop(0).size
                 if not oldest:

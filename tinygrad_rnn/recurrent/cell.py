@@ -318,8 +318,8 @@ class CompiledCell(Cell):
 
     plain: Any
 
-    def run_steps(self, stretch: Any) -> Any:
-        """Run a `Stretch` of a sequence, in place of `Sequence.steps`."""
+    def run_steps(self, span: Any) -> Any:
+        """Run a `Span` of a sequence, in place of `Sequence.steps`."""
         raise NotImplementedError
 
 

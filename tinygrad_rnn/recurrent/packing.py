@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.primitive import Primitive, Spec
+from ..core.primitive import Array, Primitive, Spec
 from ..core.record import apply, record
 from ..core.tape import caller, context
 from ..core.tensor import Tensor
@@ -27,7 +27,12 @@ def pack(parts: Sequence[Any]) -> Any:
     return np.concatenate([p.ravel() for p in parts])
 
 
-def cut(whole: Any, shapes: Sequence[tuple[int, ...]], apart: int | None = None) -> list[Any]:
+def cut(
+    whole: Any,
+    shapes: Sequence[tuple[int, ...]],
+    apart: int | None = None,
+    arrays: Sequence[Array] | None = None,
+) -> list[Any]:
     """Return the parts of a vector in which arrays of these shapes stand one after the other.
 
     Parameters
@@ -39,6 +44,8 @@ def cut(whole: Any, shapes: Sequence[tuple[int, ...]], apart: int | None = None)
     apart : int, optional
         Of a tensor the parts from this number on are copies, so that keeping one of them does not
         keep the whole vector alive.
+    arrays : sequence of array, optional
+        The parts of its array, where they were cut before.
     """
     begins = list(itertools.accumulate([math.prod(shape) for shape in shapes], initial=0))
     if not isinstance(whole, Tensor):
@@ -55,6 +62,7 @@ def cut(whole: Any, shapes: Sequence[tuple[int, ...]], apart: int | None = None)
         ]
     nodes, place = (whole.node,), now.origin or caller()  # what `apply` does, for all parts at once
     edges = primitive.edges(nodes)
+    found = cut(whole.array, shapes) if arrays is None else arrays
     return [
         record(
             primitive,
@@ -65,9 +73,7 @@ def cut(whole: Any, shapes: Sequence[tuple[int, ...]], apart: int | None = None)
             part if apart is None or k < apart else part.copy(),
             origin=place,
         )
-        for k, (a, part, shape) in enumerate(
-            zip(begins, cut(whole.array, shapes), shapes, strict=False)
-        )
+        for k, (a, part, shape) in enumerate(zip(begins, found, shapes, strict=False))
     ]
 
 

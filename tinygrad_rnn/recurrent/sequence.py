@@ -219,7 +219,7 @@ class Sequence:
                 )
             with at_step(start, self.name, layer):
                 whole: tuple[Any, Any, Any] = cell.run_steps(
-                    Stretch(self, parts, state, start, stop, reverse, return_states, offset)
+                    Span(self, parts, state, start, stop, reverse, return_states, offset)
                 )
             return whole
         found = Returned(self.cell, self.name, state)
@@ -277,7 +277,7 @@ class Sequence:
         return y, new
 
 
-class Stretch(NamedTuple):
+class Span(NamedTuple):
     """Some steps of a sequence, as a compiled cell is told to run them.
 
     Attributes
