@@ -15,7 +15,7 @@ from ..loops import ir
 from ..loops.linear import Linear, linears
 from ..ops.facts import AtIndices, Scatter, facts_of
 from .arrays import Arrays
-from .fusion import FusionGroup, Rules, fuse, read_outside
+from .fusion import FusionGroup, Rules, fuse, read_outside, repeat
 from .gather import Gathers, is_gather
 from .internal import AFFINE, ASSEMBLED, COPY, ZEROS
 from .layout import Layout, Where, base, contiguous, layout_of
@@ -112,6 +112,8 @@ class Lowered:
         What is done once before the loop over time.
     touched : list of Array
         All arrays in these.
+    repeated : dict of Value to Value
+        The values that are computed again in other loops, each with the value that it is like.
 
     Raises
     ------
@@ -140,6 +142,7 @@ class Lowered:
             self.wanted[v] = list(places)
         program = alive(prepared(whole, self.wanted.keys(), own), self.wanted)
         units = fuse(program, RULES)
+        self.repeated = repeat(units, self.wanted.keys())
         self.read = read_outside(units)
         for v in program:
             if v.primitive is ASSEMBLED:

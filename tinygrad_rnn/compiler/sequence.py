@@ -174,7 +174,10 @@ class SequenceCode:
         found = {names.get(v, v): stored for v, stored in given.items()}
         stores = {names.get(v, v): places for v, places in wanted.items()}
         own = {names[v] for v in self.step.backward if v in names}
-        return Lowered(program, found, stores, own, self.arrays)
+        lowered = Lowered(program, found, stores, own, self.arrays)
+        originals = self.originals
+        originals.update((c, originals.get(v, v)) for c, v in lowered.repeated.items())
+        return lowered
 
     def _results(self) -> list[ir.Statement]:
         """After the loop: outputs and last states, as the caller wants them."""
