@@ -18,10 +18,10 @@ from tinygrad_rnn.loops import ir
 from .interpreted import interpreting
 
 
-def program_of(fast: Any, xs: Any) -> SequenceCode:
+def program_of(fast: Any, xs: Any, state: Any = None) -> SequenceCode:
     """Return the code of a compiled cell for a sequence, as data; numba is not asked."""
     with interpreting():
-        code: SequenceCode = fast._recording(xs, None).code
+        code: SequenceCode = fast._recording(xs, state).code
     return code
 
 

@@ -17,6 +17,7 @@ import tinygrad_rnn as tg
 from tests.fuzz import cells as fuzz_cells
 from tests.fuzz import functions as fuzz_functions
 from tests.interpreted import interpreting
+from tests.loop_language import printed, program_of
 from tinygrad_rnn.compiler import fusion, host, lower
 from tinygrad_rnn.compiler.fusion import LIMIT, FusionGroup, Rules, fuse
 from tinygrad_rnn.compiler.internal import COPY
@@ -25,6 +26,7 @@ from tinygrad_rnn.compiler.prepare import drop_zeros
 from tinygrad_rnn.compiler.program import Builder, given
 from tinygrad_rnn.compiler.step import StepProgram
 from tinygrad_rnn.compiler.value import CompileError, Value
+from tinygrad_rnn.loops import ir
 from tinygrad_rnn.loops.linear import Linear
 
 # --- layouts with a batch whose size is not known ---------------------------------------------------
@@ -408,3 +410,34 @@ def test_sums_of_columns_begin_with_zero(monkeypatch: pytest.MonkeyPatch) -> Non
         found = tg.jit(lambda x: (tg.tanh(x) * x).sum(axis=0))(tg.tensor(x)).numpy()
         monkeypatch.undo()
     np.testing.assert_allclose(found, (np.tanh(x) * x).sum(axis=0), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("bend", "op", "times"),
+    [
+        (lambda h: h * 2 - 1, "subtract", 2),
+        (lambda h: -(h * h) + h, "neg", 2),
+        (tg.tanh, "tanh", 1),
+    ],
+    ids=["affine", "polynomial", "costly"],
+)
+def test_what_is_cheap_is_computed_again_and_not_stored(
+    bend: Callable[[Any], Any], op: str, times: int
+) -> None:
+    """Two loops with a product between them both read a value."""
+    W = tg.tensor(np.random.default_rng(1).normal(size=(4, 4)))
+
+    def step(x: Any, h: Any) -> Any:
+        both = bend(h)
+        y = (tg.sin(h) * both * both) @ W + both
+        return y, x * 0.5 + y * 0.1
+
+    xs, h = np.random.default_rng(2).normal(size=(5, 3, 4)), np.full((3, 4), 0.3)
+    with interpreting():
+        for a, b in zip(*run_both(step, xs, h), strict=True):
+            assert a is not None and b is not None
+            np.testing.assert_allclose(b, a, rtol=1e-12, atol=1e-12)
+    forward = program_of(tg.jit(step), xs, h).functions["forward"].function
+    assert printed(forward).count(f"# {op}\n") == times
+    # the product, what it is of, and no more
+    assert len([a for a in forward.arrays if a.role is ir.Role.SCRATCH]) == 2

@@ -15,13 +15,14 @@ from ..loops import ir
 from ..loops.linear import Linear, linears
 from ..ops.facts import AtIndices, Scatter, facts_of
 from .arrays import Arrays
-from .fusion import FusionGroup, Rules, fuse, read_outside, repeat
+from .fusion import FusionGroup, Rules, fuse, read_outside
 from .gather import Gathers, is_gather
 from .internal import AFFINE, ASSEMBLED, COPY, ZEROS
 from .layout import Layout, Where, base, contiguous, layout_of
 from .nest import Nest, collecting_of
 from .prepare import copy_of, prepared
 from .products import factors
+from .repeat import repeat
 from .value import B, Given, Refused, Value, alive, unsupported
 
 WAY_OUT = "there is no code for it. Compute it outside the step and hand the result over in x"
