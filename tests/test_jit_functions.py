@@ -457,6 +457,37 @@ def test_infinities_and_nans(everywhere: None) -> None:
             np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-12)
 
 
+def test_zeros_that_nothing_reads_are_not_computed(
+    by_python: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host, "_pays", lambda group: True)  # loops for single operations too
+    weights = tg.tensor(normal(2, 3), requires_grad=True)
+
+    def power(x: Any) -> Any:
+        return x + tg.concatenate([weights, weights], axis=1) ** 0
+
+    found = tg.jit(power)(tg.tensor(normal(2, 6)))
+    found.sum().backward()
+    np.testing.assert_array_equal(weights.grad.numpy(), np.zeros((2, 3)))
+
+
+def test_a_constant_twice_in_one_operation(by_python: None) -> None:
+    for half in (np.array(0.5), tg.tensor(np.array(0.5)), 0.5):
+        x = tg.tensor(normal(3, 4), requires_grad=True)
+
+        def either(x: Any, half: Any = half) -> Any:
+            return tg.where(half, x, half)
+
+        np.testing.assert_array_equal(tg.jit(either)(x).numpy(), x.numpy())
+
+
+def test_the_sign_of_zero_in_a_softmax_of_one(by_python: None) -> None:
+    x = tg.tensor(np.array([[-0.0], [0.0], [1.0]]))
+    plain = tg.log_softmax(x) * 1.0
+    fast = tg.jit(lambda x: tg.log_softmax(x) * 1.0)(x)
+    np.testing.assert_array_equal(np.signbit(fast.numpy()), np.signbit(plain.numpy()))
+
+
 def test_empty_arrays_and_arrays_with_gaps(by_python: None) -> None:
     def f(x: Any) -> Any:
         return (tg.tanh(x) * 2.0).sum(axis=0), tg.tanh(x).sum()

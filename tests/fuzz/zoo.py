@@ -122,10 +122,12 @@ def agree(seed: int, rng: np.random.Generator, case: Case, compiled: bool) -> st
              for k in range(len(drawn[0]) if isinstance(drawn[0], tuple) else 1)]  # fmt: skip
 
     def run(way: bool, moved: float = 0.0) -> Any:
-        """The error, or what was found; with `moved` all inputs are a little larger."""
+        """The error, or what was found; with `moved` inputs and parameters are a little larger."""
         xs = [tg.tensor(x * (1 + moved), requires_grad=True) for x in parts]
         try:
             cell = make()
+            for p in cell.parameters():
+                p.data = p.numpy() * (1 + moved)
             with np.errstate(all="ignore"), _running(way, compiled):
                 ys, state = tg.unroll(
                     tg.jit(cell) if way else cell,
@@ -171,7 +173,7 @@ def agree(seed: int, rng: np.random.Generator, case: Case, compiled: bool) -> st
         if worst > 1e-7 * scale + ROUNDING * largest:
             # A sum of large terms that is 0 (a shift before a normalisation, which divides by 0.003
             # where all is 0) consists of their rounding. How large that is, plain steps show
-            # themselves, with inputs that differ in the last digits.
+            # themselves, with inputs and parameters that differ in the last digits.
             noise = max(
                 np.abs(run(False, k * ROUNDING)[1][name] - value).max(initial=0)
                 for k in (-3, -2, -1, 1, 2, 3)

@@ -250,8 +250,9 @@ class HostProgram:
             elif math.prod(entry.shape) < SMALL or not _pays(entry):
                 for member in entry.members:
                     self._numpy(member)
-            else:
-                self._kernel(entry, [m for m in entry.members if m in read])
+            elif results := [m for m in entry.members if m in read]:
+                self._kernel(entry, results)
+            # else there are only zeros, which loops do not read
         outputs = "".join(self._array(o) + ", " for o in self.outputs)
         self._put(f"return ({outputs})", None, self.outputs)
 

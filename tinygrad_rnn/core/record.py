@@ -118,7 +118,9 @@ def _node_of(x: Any, array: Any, node: Any) -> Any:
     """Return the node of an operand (a number is its own): a constant without one gets a leaf."""
     if node is not None:
         return node
-    return x.leaf() if isinstance(x, Tensor) else Leaf(array)
+    if not isinstance(x, Tensor):
+        return Leaf(array)
+    return x.leaf() if x.node is None else x.node  # of an operand before, the same tensor
 
 
 def _array(primitive: Primitive, x: Any, inputs: Sequence[Any]) -> Any:

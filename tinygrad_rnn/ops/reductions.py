@@ -353,7 +353,7 @@ def log_softmax(x: Any, *, axis: int = -1) -> Any:
     """Return log(softmax(x)) along an axis, without overflow or loss of small values."""
     if not x.size:
         return x
-    shifted = x - np.max(x, axis=axis, keepdims=True)
+    shifted = x - _plain_zero(np.max(x, axis=axis, keepdims=True))
     return shifted - np.log(np.sum(np.exp(shifted), axis=axis, keepdims=True))
 
 
