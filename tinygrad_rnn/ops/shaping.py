@@ -387,7 +387,7 @@ def roll(x: Any, *, shift: Any, axis: Any = None) -> Any:
     return np.roll(x, shift, axis)
 
 
-def pad_pairs(pad_width: Any, ndim: int) -> list[tuple[int, int]]:
+def _pairs(pad_width: Any, ndim: int) -> list[tuple[int, int]]:
     """Return for each axis how much is put before and after it."""
     try:
         given = np.asarray(pad_width)
@@ -401,7 +401,7 @@ def pad_pairs(pad_width: Any, ndim: int) -> list[tuple[int, int]]:
 
 
 def _pad_shape(x: Any, *, pad_width: Any, value: float = 0.0) -> Spec:
-    pairs = pad_pairs(pad_width, x.ndim)
+    pairs = _pairs(pad_width, x.ndim)
     if any(n < 0 for pair in pairs for n in pair):
         raise ShapeError(f"pad_width {pad_width} has a negative entry")
     return Spec([n + a + b for n, (a, b) in zip(x.shape, pairs, strict=True)], x.dtype)
@@ -412,7 +412,7 @@ def _pad_rule(g: Any, like_x: Any, pad_width: Any) -> Any:
         tuple(
             [
                 slice(a, a + n)
-                for n, (a, _) in zip(like_x.shape, pad_pairs(pad_width, like_x.ndim), strict=True)
+                for n, (a, _) in zip(like_x.shape, _pairs(pad_width, like_x.ndim), strict=True)
             ]
         )
     ]
@@ -423,7 +423,7 @@ def _pad_pieces(
 ) -> tuple[Piece, ...] | None:
     if params["value"]:
         return None
-    pairs = pad_pairs(params["pad_width"], len(shape))
+    pairs = _pairs(params["pad_width"], len(shape))
     box = tuple(
         [
             (a, a + known_size(n)) if a or b else None
@@ -458,7 +458,7 @@ def pad(x: Any, *, pad_width: Any, value: Any = 0.0) -> Any:
     return (
         np.array(x)
         if not x.ndim
-        else np.pad(x, pad_pairs(pad_width, x.ndim), constant_values=value)
+        else np.pad(x, _pairs(pad_width, x.ndim), constant_values=value)
     )
 
 
