@@ -116,11 +116,9 @@ def record(
 
 def _node_of(x: Any, array: Any, node: Any) -> Any:
     """Return the node of an operand (a number is its own): a constant without one gets a leaf."""
-    if node is not None:
-        return node
-    if not isinstance(x, Tensor):
-        return Leaf(array)
-    return x.leaf() if x.node is None else x.node  # of an operand before, the same tensor
+    if node is None:  # the tensor may have one by now: it may be an operand twice
+        node = x.node if isinstance(x, Tensor) else Leaf(array)
+    return x.leaf() if node is None else node
 
 
 def _array(primitive: Primitive, x: Any, inputs: Sequence[Any]) -> Any:

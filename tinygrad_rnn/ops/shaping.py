@@ -456,9 +456,7 @@ def pad(x: Any, *, pad_width: Any, value: Any = 0.0) -> Any:
     if not isinstance(value, (int, float, np.integer, np.floating)):
         raise TinygradError(f"pad: value must be a number; found {shown(value)}")
     return (
-        np.array(x)
-        if not x.ndim
-        else np.pad(x, _pairs(pad_width, x.ndim), constant_values=value)
+        np.array(x) if not x.ndim else np.pad(x, _pairs(pad_width, x.ndim), constant_values=value)
     )
 
 
