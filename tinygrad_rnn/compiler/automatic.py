@@ -44,5 +44,19 @@ class Automatic(Jitted):
         return found
 
 
+class Compiled:
+    """Gives for a cell the one that runs its sequences compiled inside of a recorded function."""
+
+    def __init__(self) -> None:
+        self._made: dict[int, Jitted] = {}
+
+    def __call__(self, cell: Any) -> Jitted:
+        """Return the compiled cell; the same for the same cell."""
+        found = self._made.get(id(cell))
+        if found is None:
+            found = self._made[id(cell)] = Automatic(cell)  # which holds the cell
+        return found
+
+
 def _kind(span: Span) -> Any:
     return tuple((x.shape[2:], x.dtype) for x in span.parts)

@@ -21,6 +21,7 @@ from ..recurrent.context import SequenceContext, sequence_context
 from ..recurrent.sequence import Sequence as Unrolling
 from ..recurrent.sequence import Span
 from .effects import Player, draw_all, emit_all
+from .inside import Inside, fits
 from .recordings import Recordings
 from .runner import Runner
 from .sizes import PROBE_BATCHES
@@ -182,8 +183,9 @@ class Jitted(CompiledCell):
 
     def run_steps(self, span: Span) -> Any:
         """Run some steps of a sequence as one node on the tape; see `Sequence.steps`."""
+        now = context()
         # without numba, of which a warning has told, step by step
-        if context().tracing or not available() or raising():
+        if (now.tracing and now.whole is None) or not available() or raising():
             return span.by(self.plain)
         piece = piece_of(self.plain, span)
         try:
@@ -200,8 +202,13 @@ class Jitted(CompiledCell):
                 raise
             raise explained from error
         step = runner.step
+        if now.tracing and not fits(runner):
+            return span.by(self.plain)
         drawn = draw_all([draw for draw, _ in step.drawn], piece) if step.drawn else []
         again = self._again(piece, runner, guard, drawn)
+        if now.tracing:
+            found = Inside(runner, piece, lent, again).results()
+            return _results(runner, found)
         unrolled = Unrolled(runner, piece, lent, drawn, again)
         try:
             found = unrolled.outputs()

@@ -9,6 +9,7 @@ tangents are pushed through.
 
 from __future__ import annotations
 
+import functools
 import types
 import warnings
 import weakref
@@ -17,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.effects import Done, Effects
 from ..core.errors import TinygradError, TraceError
 from ..core.primitive import Array, Primitive, Spec
 from ..core.tape import Leaf, Node, Older, context, setting
@@ -31,8 +33,10 @@ from ..recurrent.cell import name_of
 from ..recurrent.packing import cut
 from ..recurrent.segment import Segment, as_primitive
 from .arguments import rebuilt, structure_of, tensors_of
+from .automatic import Compiled
 from .cell import Jitted
 from .host import HostProgram, NoCode
+from .inside import Lowering
 from .marshal import owner
 from .program import Builder, given
 from .recordings import KEPT
@@ -84,6 +88,10 @@ class JittedFunction(Jitted):
                 self._full()
                 return self.plain(*args, **kwargs)
             recording = self._record(key, guard, args, kwargs, tensors, grad)
+        with recording.done.or_as_before(tensors):
+            return self._called(recording, tensors, args, kwargs)
+
+    def _called(self, recording: Recording, tensors: list[Tensor], args: Any, kwargs: Any) -> Any:
         try:
             return recording(tensors)
         except NoCode as failed:
@@ -109,7 +117,7 @@ class JittedFunction(Jitted):
                     made.compile()
         except TinygradError as error:
             if not isinstance(error, TraceError):
-                with setting(grad_enabled=False):
+                with Effects().trial():
                     self.plain(*args, **kwargs)  # fails as well, and names the operands as they are
             raise
         self._programs[key, changes.kept().key] = made
@@ -185,8 +193,9 @@ class Recording:
         structure_of(arguments, given_ids, [])
         self.result: Any = None  # its structure
         self.others: list[Any] = []  # its parts that are no tensors, None in place of tensors
+        outside = [(t, t.grad) for _, t in changes.guard.tensors]
 
-        def run(*handles: Tensor) -> list[Tensor]:
+        def run(effects: Effects, *handles: Tensor) -> list[Tensor]:
             nests: dict[int, Any] = {}
             args, kwargs = rebuilt(arguments, dict(zip(given_ids, handles, strict=True)), nests)
             before = [(nest, parts_of(nest)) for nest in nests.values()]
@@ -198,16 +207,34 @@ class Recording:
                     )
             self.others = [None if isinstance(y, Tensor) else y for y in leaves(result)]
             self.result = unflatten(result, [0] * len(self.others))
-            return [y for y in leaves(result) if isinstance(y, Tensor)]
+            effects.finish(outside)
+            return [y for y in leaves(result) if isinstance(y, Tensor)] + effects.gradients
 
-        def recorded() -> tuple[Program, list[Any]]:
-            program = trace(run, *tensors)
+        def recorded() -> tuple[Program, list[Any], Effects]:
+            effects = Effects()
+            try:
+                program = trace(
+                    functools.partial(run, effects),
+                    *tensors,
+                    gradients=[t.requires_grad for t in tensors],
+                    effects=effects,
+                    whole=Compiled(),
+                )
+                effects.check(program)
+            except BaseException:
+                effects.undo(outside)
+                raise
             changes.after_run()
-            return program, self.others
+            return program, self.others, effects
 
-        (self.traced, one), (again, two) = recorded(), recorded()
+        (self.traced, one, self.effects), (again, two, other) = recorded(), recorded()
         check_same(self.traced, again)
         check_result(one, two, changes.what)
+        if not self.effects.like(other):
+            raise TraceError(
+                f"{changes.what} did not make the same calls in two recordings; it may not depend on how often it was called"
+            )
+        self.done = Done(self.effects.steps, self.traced.inputs)
         self.captured = captured(self.traced.outputs, older, set(self.traced.inputs))
         self.once = {n: value_of(n, outside) for n in self.captured if not isinstance(n, Leaf)}
         self.wrt = (
@@ -226,7 +253,7 @@ class Recording:
             computed = [_wide(o) for o in computed]
         self.program = Program(given_nodes, computed)
         self.shapes = [o.shape for o in computed]
-        builder = Builder()
+        builder = Builder(Lowering().add)
         values = [given(n) for n in given_nodes]
         builder.known.update(zip(given_nodes, values, strict=True))
         forward: list[Value] = []
@@ -265,10 +292,14 @@ class Recording:
         self.outputs: list[tuple[str, int]] = []
         computed: list[Node] = []
         constant: list[Node] = []
-        for o in self.traced.outputs:
-            if o in given_nodes:
+        results = len(self.traced.outputs) - self.done.count
+        for k, o in enumerate(self.traced.outputs):
+            called = self.effects.result(o)
+            if called is not None:
+                self.outputs.append(("called", called))
+            elif o in given_nodes:
                 self.outputs.append(("given", given_nodes.index(o)))
-            elif o in live:
+            elif k < results and o in live and o not in self.effects.walked:
                 self.outputs.append(("live", len(computed)))
                 computed.append(o)
             else:
@@ -287,13 +318,21 @@ class Recording:
         made: list[Any] = []
         everything = (*tensors, *owners)
         for kind, place in self.outputs:
-            if kind == "given":
+            if kind == "called":
+                made.append(None)
+            elif kind == "given":
                 made.append(everything[place])
             elif kind == "live":
                 y, dtype = parts[place], self.dtypes[place]
                 made.append(y if y.dtype == dtype else y.astype(dtype))
             else:
                 made.append(Tensor(_array(found[len(self.shapes) + place])))
+        if self.done.steps:
+            count = len(made) - self.done.count
+            returned = self.done.run(tensors, made[count:])
+            for k, (kind, place) in enumerate(self.outputs[:count]):
+                if kind == "called":
+                    made[k] = returned[place]
         values = iter(made)
         return unflatten(
             self.result,

@@ -58,9 +58,17 @@ def made_of(node: Node) -> Program:
 
 
 class Builder:
-    """Makes values of nodes."""
+    """Makes values of nodes.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    special : callable, optional
+        ``special(node, inputs, line, out)`` appends the values that a node stands for, and returns
+        that of the node; None for an ordinary one.
+    """
+
+    def __init__(self, special: Callable[..., Value | None] | None = None) -> None:
+        self._special = special
         self.known: dict[Node, Value] = {}
         self._same: dict[Any, Value] = {}
 
@@ -71,6 +79,11 @@ class Builder:
         """
         for node in nodes:
             inputs = [self.value(i) if isinstance(i, Node) else i for i in node.inputs]
+            special = self._special
+            found = None if special is None else special(node, inputs, line or node, out)
+            if found is not None:
+                self.known[node] = found
+                continue
             if self._is_made_of_others(node):
                 self._replace(node, inputs, out, line or node)
                 continue

@@ -207,13 +207,16 @@ class Runner:
         ----------
         given : mapping of Value to array
             Inputs (T, batch, ...), first states (batch, ...), and what is the same at each step:
-            with rows (batch, ...), or constants that are found anew for each sequence.
+            with rows (batch, ...), or constants that are found anew for each sequence. Constants
+            that belong to tensors are read there, unless they are given.
         out : arrays
             Where the outputs (T, batch, ...), the last states (batch, ...) and what the steps emit
             (T, batch, ...) go.
         """
         step, T = self.step, given[self.step.xs[0]].shape[0]
-        known: dict[Value, Any] = {v: owner.array for v, owner in self.owners.items()}
+        known: dict[Value, Any] = {
+            v: given[v] if v in given else owner.array for v, owner in self.owners.items()
+        }
         known.update((v, given[v]) for v in self.asked)
         constants = self._forward.constants(known, batch)
         left = Residuals(T, batch, reverse, known)

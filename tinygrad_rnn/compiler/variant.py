@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ..core.errors import ShapeError
+from ..core.primitive import Spec
 from ..core.record import describe
 from ..core.tensor import Tensor
 from ..core.tree import leaves, pairs, tree_map
@@ -104,8 +105,8 @@ class Piece(NamedTuple):
 
     @property
     def x(self) -> tuple[Tensor, ...]:
-        """The inputs of one step."""
-        return tuple(Tensor(x.array[0]) for x in self.inputs)
+        """The inputs of one step, without values."""
+        return tuple(Tensor(Spec(x.shape[1:], x.dtype)) for x in self.inputs)
 
     @property
     def rows(self) -> list[bool]:

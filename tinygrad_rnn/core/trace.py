@@ -113,7 +113,13 @@ def constants_too(result: Any) -> Any:
     return tree_map(lambda r: r if isinstance(r, Tensor) else tensor(r), result)
 
 
-def trace(f: Callable[..., Any], *examples: Any) -> Program:
+def trace(
+    f: Callable[..., Any],
+    *examples: Any,
+    gradients: Sequence[bool] | None = None,
+    effects: Any = None,
+    whole: Callable[[Any], Any] | None = None,
+) -> Program:
     """Record `f` without computing anything.
 
     Parameters
@@ -122,6 +128,12 @@ def trace(f: Callable[..., Any], *examples: Any) -> Program:
         A function of tensors, or of trees of tensors.
     *examples : Tensor, array, Spec, or a tree of them
         The arguments. Their shapes and dtypes are used, not their values.
+    gradients : sequence of bool, optional
+        Which leaves of the examples have gradients. Default: those of floating dtype.
+    effects : Effects, optional
+        Notes what `f` does besides computing. Default: that is an error.
+    whole : callable, optional
+        Gives for a cell one that runs a sequence as one node. Default: each step is recorded.
 
     Returns
     -------
@@ -135,16 +147,23 @@ def trace(f: Callable[..., Any], *examples: Any) -> Program:
         or if it writes to a tensor that it was given or found outside.
     """
     handles = []
-    for path, example in flatten(examples, "x"):
+    for k, (path, example) in enumerate(flatten(examples, "x")):
         handle = Tensor(Spec(example.shape, example.dtype))
-        handle.leaf(handle.dtype.kind == "f", getattr(example, "name", None) or path)
+        needed = handle.dtype.kind == "f" if gradients is None else gradients[k]
+        handle.leaf(needed, getattr(example, "name", None) or path)
         handles.append(handle)
     inputs = [h.node for h in handles if h.node is not None]
     given = [h.handle() for h in handles]
     written: list[Any] = []
     try:
         with setting(
-            tracing=True, grad_enabled=True, inputs=frozenset(inputs), origin=None, written=written
+            tracing=True,
+            grad_enabled=True,
+            inputs=frozenset(inputs),
+            origin=None,
+            written=written,
+            effects=effects,
+            whole=whole,
         ):
             result = constants_too(f(*unflatten(examples, list(given))))
     except BaseException:

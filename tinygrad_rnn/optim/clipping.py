@@ -7,12 +7,14 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from ..core.effects import postponed
 from ..core.primitive import Array
 from ..core.tensor import Tensor
 from ..ops.checks import number
 from .given import gradient_of, tensors_of
 
 
+@postponed(lambda parameters, max_norm: tensors_of("clip_grad_norm", parameters))
 def clip_grad_norm(parameters: Tensor | Iterable[Tensor], max_norm: float) -> float:
     """Scale all gradients together so that their joint Euclidean norm is at most `max_norm`.
 
@@ -64,6 +66,7 @@ def _joint_norm(arrays: list[Array]) -> float:
         )
 
 
+@postponed(lambda parameters, max_value: tensors_of("clip_grad_value", parameters))
 def clip_grad_value(parameters: Tensor | Iterable[Tensor], max_value: float) -> None:
     """Bring every element of the gradients into [-max_value, max_value].
 

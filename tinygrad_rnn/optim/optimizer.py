@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.effects import postponed
 from ..core.errors import DtypeError, GraphError, ShapeError, TinygradError
 from ..core.primitive import Array
 from ..core.tensor import Tensor
@@ -80,6 +81,7 @@ class Optimizer:
         for p in self.parameters:
             p.grad = None
 
+    @postponed(lambda self: [*self.parameters, self])
     def step(self) -> None:
         """Update every parameter that has a gradient.
 

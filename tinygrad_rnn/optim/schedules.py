@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.effects import postponed
 from ..core.errors import TinygradError
 from ..core.tensor import Tensor
 from ..ops import checks
@@ -101,6 +102,7 @@ class Schedule:
         self.optimizer, self.function, self.count = (_optimizer("Schedule", optimizer), function, 0)
         self._apply()
 
+    @postponed(lambda self: [self, self.optimizer])
     def step(self) -> None:
         """Count a step and set the rate for the next one."""
         self.count += 1

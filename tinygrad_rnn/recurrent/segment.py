@@ -323,3 +323,46 @@ def _fresh(array: Any, requires_grad: bool) -> Tensor:
     made = Tensor(array)
     made.leaf(requires_grad and array.dtype.kind == "f")
     return made.handle()
+
+
+def _one_gradient(*arrays: Any, segment: Segment, of: int) -> Any:
+    g, *values = arrays
+    found = segment.gradients(g, values)[of]
+    return np.zeros(values[of].shape, g.dtype) if found is None else found
+
+
+def _second(
+    g: Any, inputs: Sequence[Any], segment: Segment, of: int
+) -> tuple[Any, ...]:
+    """Return the gradients by g and by the inputs: the segment is run again, and walked twice."""
+    create = isinstance(g, Tensor)
+    given = [v if create else _fresh(v, v.dtype.kind == "f") for v in inputs]
+    nothing = (None,) * len(inputs)
+    found = Segment.gradients(segment, given[0], given[1:])[of]
+    if found is None or found.node is None or not found.requires_grad:
+        return nothing
+    ends = [t.node for t in given[: 1 + segment.count]] + segment.captured
+    pulled = pull_back(
+        [found.node],
+        [g if create else Tensor(g)],
+        targets=[n for n in ends if n is not None and n.requires_grad],
+        create_graph=create,
+    )
+    gradients = [None if n is None else pulled.get(n) for n in ends]
+    return tuple([x if x is None or create else x.array for x in gradients])
+
+
+# the gradient by one input of a segment, from that of its packed results; inputs: (g, *inputs)
+SEGMENT_GRADIENT = Primitive(
+    "segment_gradient",
+    _one_gradient,
+    [_second],
+    shape=lambda g, *specs, segment, of: Spec(specs[of].shape, g.dtype),
+    joint=True,
+    promotes=slice(0, 0),
+    examples=[([(12,), (2, 3)], {"segment": _example(), "of": 0})],
+    facts=Facts(
+        runs_again=True,
+        rule_in_words="The segment is run again, recorded, walked back, and back through that.",
+    ),
+)

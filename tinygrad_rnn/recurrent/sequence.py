@@ -11,7 +11,7 @@ import numpy as np
 
 from ..core.errors import ShapeError, TinygradError
 from ..core.primitive import Array
-from ..core.tape import at_step, context
+from ..core.tape import at_step, context, setting
 from ..core.tensor import Tensor
 from ..core.tree import leaves, tree_map
 from ..ops.checks import flag
@@ -209,9 +209,12 @@ class Sequence:
         state : tree of tensors
             The state after the step that is run last.
         """
-        cell, layer = self.cell, context().mark.layer
-        if isinstance(cell, CompiledCell) and context().eager:
+        now = context()
+        cell, layer = self.cell, now.mark.layer
+        if isinstance(cell, CompiledCell) and now.eager:
             cell = cell.plain
+        if now.whole is not None and hook is None and not isinstance(cell, CompiledCell):
+            cell = now.whole(cell)
         if isinstance(cell, CompiledCell):
             if hook is not None:
                 raise TinygradError(
@@ -297,16 +300,17 @@ class Span(NamedTuple):
     offset: int
 
     def by(self, cell: Step) -> tuple[Any, Any, Any]:
-        """Run the steps with another cell; see `Sequence.steps`."""
-        return self.sequence.with_cell(cell).steps(
-            self.parts,
-            self.state,
-            self.start,
-            self.stop,
-            self.reverse,
-            self.return_states,
-            offset=self.offset,
-        )
+        """Run the steps with another cell, one by one; see `Sequence.steps`."""
+        with setting(whole=None):
+            return self.sequence.with_cell(cell).steps(
+                self.parts,
+                self.state,
+                self.start,
+                self.stop,
+                self.reverse,
+                self.return_states,
+                offset=self.offset,
+            )
 
     @property
     def times(self) -> range:
