@@ -258,7 +258,7 @@ class Jitted(CompiledCell):
             plain.tuple, plain.valid, plain.resets = True, None, None
             player = Player([draw for draw, _ in runner.step.drawn], drawn, span.times)
             running = sequence_context() or SequenceContext()
-            with setting(sequence=running.with_effects(player)):
+            with setting(sequence=running.with_effects(player), whole=None):
                 ys, _, last = plain.steps(given, first, start, stop, reverse, offset=start)
             return [
                 y.astype(widest) if y.dtype.kind == "f" and y.dtype != widest else y

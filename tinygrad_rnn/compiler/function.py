@@ -93,7 +93,7 @@ class JittedFunction(Jitted):
 
     def _called(self, recording: Recording, tensors: list[Tensor], args: Any, kwargs: Any) -> Any:
         try:
-            return recording(tensors)
+            found = recording.computed(tensors)
         except NoCode as failed:
             complain(failed.reason)
             return self.plain(*args, **kwargs)
@@ -105,6 +105,7 @@ class JittedFunction(Jitted):
                 f"tg.jit: the code for '{name_of(self)}' fails ({type(error).__name__}: {error}), which the function itself does not. The fault is the "
                 "compiler's; within tg.eager() the function runs as if it were not compiled."
             ) from error
+        return recording.finished(tensors, found)
 
     def _record(
         self, key: Any, guard: Guard, args: Any, kwargs: Any, tensors: list[Tensor], grad: bool
@@ -193,7 +194,6 @@ class Recording:
         structure_of(arguments, given_ids, [])
         self.result: Any = None  # its structure
         self.others: list[Any] = []  # its parts that are no tensors, None in place of tensors
-        outside = [(t, t.grad) for _, t in changes.guard.tensors]
 
         def run(effects: Effects, *handles: Tensor) -> list[Tensor]:
             nests: dict[int, Any] = {}
@@ -207,11 +207,12 @@ class Recording:
                     )
             self.others = [None if isinstance(y, Tensor) else y for y in leaves(result)]
             self.result = unflatten(result, [0] * len(self.others))
-            effects.finish(outside)
+            effects.finish()
             return [y for y in leaves(result) if isinstance(y, Tensor)] + effects.gradients
 
         def recorded() -> tuple[Program, list[Any], Effects]:
             effects = Effects()
+            effects.begin(t for _, t in changes.guard.tensors)
             try:
                 program = trace(
                     functools.partial(run, effects),
@@ -222,7 +223,7 @@ class Recording:
                 )
                 effects.check(program)
             except BaseException:
-                effects.undo(outside)
+                effects.undo()
                 raise
             changes.after_run()
             return program, self.others, effects
@@ -230,11 +231,11 @@ class Recording:
         (self.traced, one, self.effects), (again, two, other) = recorded(), recorded()
         check_same(self.traced, again)
         check_result(one, two, changes.what)
-        if not self.effects.like(other):
+        self.done = Done(self.effects.steps, self.traced.inputs)
+        if not self.done.like(Done(other.steps, again.inputs)):
             raise TraceError(
                 f"{changes.what} did not make the same calls in two recordings; it may not depend on how often it was called"
             )
-        self.done = Done(self.effects.steps, self.traced.inputs)
         self.captured = captured(self.traced.outputs, older, set(self.traced.inputs))
         self.once = {n: value_of(n, outside) for n in self.captured if not isinstance(n, Leaf)}
         self.wrt = (
@@ -307,8 +308,8 @@ class Recording:
                 constant.append(o)
         return computed, constant
 
-    def __call__(self, tensors: list[Tensor]) -> Any:
-        """The result for tensors of the recorded shapes."""
+    def computed(self, tensors: list[Tensor]) -> list[Any]:
+        """What the compiled part gives for tensors of the recorded shapes."""
         owners = [owner(n, self.once) for n in self.captured]
         arrays = [t.array for t in (*tensors, *owners)]
         found = self._forward.run(*arrays)
@@ -327,6 +328,10 @@ class Recording:
                 made.append(y if y.dtype == dtype else y.astype(dtype))
             else:
                 made.append(Tensor(_array(found[len(self.shapes) + place])))
+        return made
+
+    def finished(self, tensors: Sequence[Tensor], made: list[Any]) -> Any:
+        """Do what is done besides computing, and return the result of the function."""
         if self.done.steps:
             count = len(made) - self.done.count
             returned = self.done.run(tensors, made[count:])

@@ -72,15 +72,27 @@ class Effects:
         self._unknown: dict[Node, tuple[str, Where]] = {}
         self._results: dict[Node, int] = {}
 
-    def touch(self, t: Tensor, grad: Any) -> None:
-        """Remember a tensor, and the gradient that it had before the run."""
+    def begin(self, tensors: Iterable[Tensor]) -> None:
+        """Begin the run of a function that may fill the `.grad` of these tensors.
+
+        What stands there at a call is not known.
+        """
+        for t in tensors:
+            if t.requires_grad and t.is_leaf:
+                self._touch(t)
+
+    def _touch(self, t: Tensor) -> None:
         if id(t) not in self._touched:
-            self._touched[id(t)] = (t, grad, t.array, t.node)
-            self._given[id(t)] = grad
+            self._touched[id(t)] = (t, t.grad, t.array, t.node)
+            self._give(t, f"the gradient of {describe(t)} from before the call")
+
+    def _give(self, t: Tensor, what: str) -> None:
+        """Let a gradient that is not known stand in `.grad`."""
+        self._given[id(t)] = t.grad = self._placeholder(t, what)
 
     def add_gradient(self, t: Tensor, g: Tensor) -> None:
         """Add a gradient, as backward does."""
-        self.touch(t, t.grad)
+        self._touch(t)
         before: Any = t.grad
         if t.node in context().inputs:  # an argument, whose .grad is that of the call
             self.steps.append(Fill(t, g, adds=True))
@@ -91,7 +103,7 @@ class Effects:
         else:  # what stands there when the call is made
             self._sync(t)
             self.steps.append(Fill(t, g, adds=True))
-            self._given[id(t)] = t.grad = self._placeholder(t, f"the gradient of {describe(t)}")
+            self._give(t, f"the gradient of {describe(t)}, to which one was added")
 
     def call(self, function: Any, args: Any, kwargs: Any) -> Tensor:
         """Note a call of a postponed function, which may change tensors and their gradients."""
@@ -100,14 +112,14 @@ class Effects:
             return Tensor(np.asarray(np.nan))
         changed = list(found.values())
         for t in changed:
-            self.touch(t, t.grad)
+            self._touch(t)
             self._sync(t)
         where = Where(*caller())
         self.steps.append(Call(function, args, kwargs, where))
         for t in changed:
             if t.grad is not None:
                 what = f"the gradient of {describe(t)}, which {function.__name__} may have changed"
-                self._given[id(t)] = t.grad = self._placeholder(t, what)
+                self._give(t, what)
             what = f"{describe(t)}, which {function.__name__} may have changed"
             made = self._placeholder(t, what, t.requires_grad)
             t.array, t.node = made.array, made.node
@@ -116,17 +128,11 @@ class Effects:
         self._results[leaf] = sum(isinstance(s, Call) for s in self.steps) - 1
         return result
 
-    def finish(self, changed: Iterable[tuple[Tensor, Any]] = ()) -> None:
-        """End the run: note what `.grad` is left with, and put everything back.
-
-        `changed`: tensors whose `.grad` may be another than before, with that.
-        """
-        for t, grad in changed:
-            if t.grad is not grad:
-                self.touch(t, grad)
-        for t, grad, array, node in self._touched.values():
+    def finish(self) -> None:
+        """End the run: note what stands in `.grad`, and put everything back."""
+        for t, *_ in self._touched.values():
             self._sync(t)
-            t.grad, t.array, t.node = grad, array, node
+        self.undo()
 
     @contextlib.contextmanager
     def trial(self) -> Iterator[None]:
@@ -137,10 +143,8 @@ class Effects:
         finally:
             self.undo()
 
-    def undo(self, changed: Iterable[tuple[Tensor, Any]] = ()) -> None:
-        """Put everything back after a run that failed."""
-        for t, grad in changed:
-            t.grad = grad
+    def undo(self) -> None:
+        """Put everything back as it was before the run."""
         for t, grad, array, node in self._touched.values():
             t.grad, t.array, t.node = grad, array, node
 
@@ -163,22 +167,6 @@ class Effects:
                     f"tg.jit: the function uses {what}{where.described()}. That is done when the compiled part has run, so nothing "
                     "compiled can be made of it: make the call the last of its kind in the function, or use it in another function"
                 )
-
-    def like(self, other: Effects) -> bool:
-        """Whether another run would do the same, to the same objects."""
-        if len(self.steps) != len(other.steps):
-            return False
-        for a, b in zip(self.steps, other.steps, strict=True):
-            if isinstance(a, Fill) and isinstance(b, Fill):
-                same = a.tensor is b.tensor and a.adds == b.adds
-                if not same or (a.gradient is None) != (b.gradient is None):
-                    return False
-            elif isinstance(a, Call) and isinstance(b, Call):
-                if a.function != b.function or a.where.line != b.where.line:
-                    return False
-            else:
-                return False
-        return True
 
     # --- helpers ----------------------------------------------------------------------------------
 
@@ -239,6 +227,22 @@ class Done:
             else:
                 tensors[id(s.tensor)] = s.tensor
         self._tensors, self._owners = list(tensors.values()), list(owners.values())
+
+    def like(self, other: Done) -> bool:
+        """Whether another run of the function would do the same, to the same objects."""
+        return self._told() == other._told()
+
+    def _told(self) -> list[Any]:
+        return [
+            (s.function, s.where.line, [id(x) for x in s.function.changes(*s.args, **s.kwargs)])
+            if isinstance(s, Call)
+            else (
+                self._arguments.get(id(s.tensor), id(s.tensor)),
+                s.gradient is None,
+                s.adds,
+            )
+            for s in self.steps
+        ]
 
     def run(self, arguments: Sequence[Tensor], gradients: Sequence[Tensor]) -> list[Any]:
         """Do all steps with these gradients, and return the results of the calls."""

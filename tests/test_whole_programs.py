@@ -1,0 +1,448 @@
+"""`tg.jit` of whole programs: sequences become loops, and what is done besides computing is done.
+
+The reference is the same program without `tg.jit`, in steps one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tinygrad_rnn as tg
+from tests.interpreted import interpreting
+from tinygrad_rnn.compiler import cell as compiled_cells
+from tinygrad_rnn.compiler.inside import Inside
+from tinygrad_rnn.core.tree import leaves
+
+nn = tg.nn
+T, BATCH, INPUT, HIDDEN = 6, 3, 4, 5
+LENGTHS = [6, 2, 4]
+
+
+@pytest.fixture(autouse=True)
+def by_python() -> Iterator[None]:
+    with interpreting():
+        yield
+
+
+def normal(*shape: int, seed: int = 0) -> Any:
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+def lstm(seed: int = 1, inputs: int = INPUT) -> Any:
+    return tg.cells.LSTM(inputs, HIDDEN, rng=seed, dtype=np.float64)
+
+
+class Program:
+    """A function of tensors, with the modules that it uses."""
+
+    def __init__(self, function: Callable[..., Any], *modules: Any) -> None:
+        self.function, self.modules = function, modules
+
+    def parameters(self) -> list[Any]:
+        return [p for m in self.modules for p in m.parameters()]
+
+
+def simple(cell: Any) -> Program:
+    def run(x: Any) -> Any:
+        ys, (h, c) = tg.unroll(cell, x)
+        return (tg.tanh(ys) ** 2).mean() + (h * c).sum()
+
+    return Program(run, cell)
+
+
+def plain_cell() -> Program:
+    return simple(lstm())
+
+
+def jitted_cell() -> Program:
+    return simple(tg.jit(lstm()))
+
+
+def lengths_and_resets() -> Program:
+    cell = lstm()
+    resets = np.zeros((T, BATCH), bool)
+    resets[3, 1] = resets[2, 0] = True
+
+    def run(x: Any) -> Any:
+        ys, states = tg.unroll(cell, x, lengths=LENGTHS, resets=resets, return_states=True)
+        return (ys**3).sum() + (leaves(states)[1] ** 2).mean()
+
+    return Program(run, cell)
+
+
+def backwards_and_on() -> Program:
+    there, back = lstm(1), lstm(2, HIDDEN)
+
+    def run(x: Any) -> Any:
+        ys, state = tg.unroll(there, x)
+        zs, _ = tg.unroll(back, ys * 0.5, state, reverse=True)
+        return (zs * ys).sum()
+
+    return Program(run, there, back)
+
+
+def layers() -> Program:
+    layer = nn.LSTM(INPUT, HIDDEN, num_layers=2, bidirectional=True, rng=3, dtype=np.float64)
+
+    def run(x: Any) -> Any:
+        ys, (h, _) = layer(x)
+        return (ys**2).mean() + h.sum()
+
+    return Program(run, layer)
+
+
+def function_as_cell() -> Program:
+    weights = nn.Linear(INPUT + HIDDEN, HIDDEN, rng=4, dtype=np.float64)
+
+    def run(x: Any) -> Any:
+        def step(x: Any, h: Any) -> Any:
+            h = tg.tanh(weights(tg.concatenate([x, h], axis=1)))
+            return h * 2.0, h
+
+        ys, h = tg.unroll(step, x, np.zeros((BATCH, HIDDEN)))
+        return (ys * ys).sum() + h.mean()
+
+    return Program(run, weights)
+
+
+def checkpointed() -> Program:
+    cell = lstm()
+
+    def run(x: Any) -> Any:
+        ys, _ = tg.unroll(cell, x, checkpoint=2)
+        return (ys**2).sum()
+
+    return Program(run, cell)
+
+
+def decoder_with_attention() -> Program:
+    encoder, decoder = lstm(1), lstm(2, INPUT + HIDDEN)
+
+    def run(x: Any) -> Any:
+        memory, state = tg.unroll(encoder, x)
+
+        def step(x: Any, state: Any) -> Any:
+            weights = tg.softmax((memory * state[0]).sum(axis=-1), axis=0)
+            found = (weights.reshape((T, BATCH, 1)) * memory).sum(axis=0)
+            return decoder(tg.concatenate([x, found], axis=1), state)
+
+        ys, _ = tg.unroll(step, x, state)
+        return (ys**2).sum()
+
+    return Program(run, encoder, decoder)
+
+
+def gated() -> Program:
+    cell = tg.cells.GRU(INPUT, HIDDEN, rng=1, dtype=np.float64)
+
+    def run(x: Any) -> Any:
+        ys, _ = tg.unroll(tg.jit(cell), x[:, :, ::-1])
+        return tg.logsumexp(ys, axis=-1).sum()
+
+    return Program(run, cell)
+
+
+PROGRAMS = [
+    plain_cell,
+    jitted_cell,
+    lengths_and_resets,
+    backwards_and_on,
+    layers,
+    function_as_cell,
+    checkpointed,
+    decoder_with_attention,
+    gated,
+]
+
+
+def first_order(program: Program, compiled: bool) -> list[Any]:
+    x = tg.tensor(normal(T, BATCH, INPUT), requires_grad=True)
+    for p in program.parameters():
+        p.grad = None
+    with tg.eager() if not compiled else tg.enable_grad():
+        loss = (tg.jit(program.function) if compiled else program.function)(x)
+        loss.backward()
+    return [loss.numpy(), x.grad.numpy(), *[p.grad.numpy() for p in program.parameters()]]
+
+
+def compare(found: list[Any], expected: list[Any], tolerance: float = 1e-10) -> None:
+    assert len(found) == len(expected)
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("make", PROGRAMS, ids=lambda f: f.__name__)
+def test_values_and_gradients(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Inside] = []
+
+    def noted(*given: Any) -> Inside:
+        made.append(Inside(*given))
+        return made[-1]
+
+    monkeypatch.setattr(compiled_cells, "Inside", noted)
+    compare(first_order(make(), True), first_order(make(), False))
+    assert made
+
+
+@pytest.mark.parametrize("make", PROGRAMS, ids=lambda f: f.__name__)
+def test_gradients_inside_of_the_program(make: Any) -> None:
+    program = make()
+    x = tg.tensor(normal(T, BATCH, INPUT))
+    inner = tg.value_and_grad(program.function)
+    value, gradient = tg.jit(inner)(x)
+    with tg.eager():
+        expected = inner(x)
+    compare([value.numpy(), gradient.numpy()], [e.numpy() for e in expected])
+
+
+@pytest.mark.parametrize("make", PROGRAMS, ids=lambda f: f.__name__)
+def test_second_order_and_tangents(make: Any) -> None:
+    def outcome(compiled: bool) -> list[Any]:
+        program = make()
+        run = tg.jit(program.function) if compiled else program.function
+        x, v = tg.tensor(normal(T, BATCH, INPUT)), tg.tensor(normal(T, BATCH, INPUT, seed=7))
+        given = tg.tensor(x.numpy(), requires_grad=True)
+        run(given).backward(create_graph=True)
+        (given.grad**2).sum().backward()
+        found = [p.grad.numpy() for p in program.parameters()]
+        found += [tg.hvp(run, x, v).numpy()]
+        inside = tg.grad(lambda x: (tg.grad(program.function)(x) ** 2).sum())
+        found += [(tg.jit(inside) if compiled else inside)(x).numpy()]
+        return [*found, *(t.numpy() for t in tg.jvp(run, (x,), (v,)))]
+
+    with tg.eager():
+        expected = outcome(False)
+    compare(outcome(True), expected)
+
+
+def test_one_recording_does_not_grow_with_the_steps() -> None:
+    cell = lstm()
+    run = tg.jit(lambda x: tg.unroll(cell, x)[0].sum())
+    counts = []
+    for steps in (4, 40):
+        run(tg.tensor(normal(steps, BATCH, INPUT)))
+        counts.append(len(run.source().splitlines()))
+    assert counts[0] == counts[1]
+
+
+# --- training steps -------------------------------------------------------------------------------
+
+
+class Model(tg.Module):
+    def __init__(self) -> None:
+        self.embedding = nn.Embedding(7, INPUT, rng=1, dtype=np.float64)
+        self.layer = nn.LSTM(INPUT, HIDDEN, rng=2, dtype=np.float64)
+        self.out = nn.Linear(HIDDEN, 7, rng=3, dtype=np.float64)
+
+    def forward(self, x: Any) -> Any:
+        ys, _ = self.layer(self.embedding(x))
+        return self.out(ys)
+
+
+def loss_of(model: Model, x: Any, targets: Any) -> Any:
+    return nn.cross_entropy(model(x).reshape((-1, 7)), targets.reshape((-1,)))
+
+
+OPTIMIZERS: list[Callable[[Any], Any]] = [
+    lambda p: tg.optim.Adam(p, lr=0.02),
+    lambda p: tg.optim.AdamW(p, lr=0.02),
+    lambda p: tg.optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True),
+    lambda p: tg.optim.RMSprop(p, lr=0.01, centered=True),
+    lambda p: tg.optim.Adagrad(p, lr=0.05, weight_decay=0.01),
+]
+
+
+def trained(make: Callable[[Any], Any], compiled: bool, accumulate: bool = False) -> list[Any]:
+    model, rng = Model(), np.random.default_rng(3)
+    optimizer = make(model.parameters())
+    schedule = tg.optim.Schedule(optimizer, tg.optim.exponential_decay(0.02, 0.97))
+
+    def step(x: Any, targets: Any) -> Any:
+        optimizer.zero_grad()
+        loss = loss_of(model, x, targets)
+        loss.backward()
+        if accumulate:
+            (loss_of(model, targets, x) * 0.5).backward()
+        norm = tg.clip_grad_norm(model.parameters(), 0.5)
+        tg.clip_grad_value(model.parameters(), 0.2)
+        optimizer.step()
+        schedule.step()
+        return loss, {"norm": norm}
+
+    run, found = tg.jit(step) if compiled else step, []
+    for _ in range(50):
+        x, targets = (tg.tensor(rng.integers(0, 7, (T, BATCH))) for _ in range(2))
+        loss, said = run(x, targets)
+        assert type(said["norm"]) is float
+        found += [loss.numpy(), said["norm"]]
+    if compiled:
+        assert len(run._programs) == 1  # a rate that changes is no reason to record anew
+    state = optimizer.state_dict()
+    return [
+        *found,
+        *[t.numpy() for p in model.parameters() for t in (p, p.grad)],
+        *[np.asarray(state[k], np.float64) for k in sorted(state)],
+        optimizer.lr,
+    ]
+
+
+@pytest.mark.parametrize("make", OPTIMIZERS, ids=["Adam", "AdamW", "SGD", "RMSprop", "Adagrad"])
+def test_training_steps(make: Any) -> None:
+    with tg.eager():
+        expected = trained(make, False)
+    compare(trained(make, True), expected)
+
+
+def test_two_backwards_add_up() -> None:
+    with tg.eager():
+        expected = trained(OPTIMIZERS[0], False, accumulate=True)
+    compare(trained(OPTIMIZERS[0], True, accumulate=True), expected)
+
+
+def test_gradients_are_added_to_those_that_are_there() -> None:
+    model = Model()
+    x = tg.tensor(np.random.default_rng(3).integers(0, 7, (T, BATCH)))
+
+    @tg.jit
+    def backward(x: Any) -> Any:
+        loss = loss_of(model, x, x)
+        loss.backward()
+        return loss
+
+    backward(x)
+    once = [p.grad.numpy().copy() for p in model.parameters()]
+    backward(x)
+    compare([p.grad.numpy() for p in model.parameters()], [2 * g for g in once])
+    model.zero_grad()
+    backward(x)
+    compare([p.grad.numpy() for p in model.parameters()], once)
+
+
+def test_the_gradient_of_an_argument_is_filled() -> None:
+    cell = lstm()
+
+    def run(x: Any) -> Any:
+        loss = (tg.unroll(cell, x)[0] ** 2).sum()
+        loss.backward()
+        return loss
+
+    x, y = (tg.tensor(normal(T, BATCH, INPUT), requires_grad=True) for _ in range(2))
+    fast = tg.jit(run)
+    fast(x), fast(x), run(y), run(y)
+    compare([x.grad.numpy()], [y.grad.numpy()])
+
+
+def test_a_gradient_can_be_used_and_changed() -> None:
+    def outcome(compiled: bool) -> list[Any]:
+        model = Model()
+        optimizer = tg.optim.SGD(model.parameters(), lr=0.1)
+        parameters = list(model.parameters())
+
+        def step(x: Any) -> Any:
+            optimizer.zero_grad()
+            loss_of(model, x, x).backward()
+            for p in parameters:
+                p.grad = p.grad * 0.5
+            size = sum((p.grad**2).sum() for p in parameters)
+            optimizer.step()
+            return size
+
+        x = tg.tensor(np.random.default_rng(3).integers(0, 7, (T, BATCH)))
+        run = tg.jit(step) if compiled else step
+        return [run(x).numpy(), *[t.numpy() for p in parameters for t in (p, p.grad)]]
+
+    compare(outcome(True), outcome(False))
+
+
+def test_a_failing_call_leaves_everything_as_it_was() -> None:
+    model = Model()
+    optimizer = tg.optim.Adam(model.parameters(), lr=0.1)
+
+    def broken(step: int) -> float:
+        if step == 3:
+            raise ValueError("no rate for this step")
+        return 0.1
+
+    schedule = tg.optim.Schedule(optimizer, broken)
+
+    @tg.jit
+    def step(x: Any) -> Any:
+        optimizer.zero_grad()
+        loss = loss_of(model, x, x)
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        return loss
+
+    x = tg.tensor(np.random.default_rng(3).integers(0, 7, (T, BATCH)))
+    step(x), step(x)
+
+    def state() -> list[Any]:
+        both = {**optimizer.state_dict(), **schedule.state_dict()}
+        found = [t.numpy().copy() for p in model.parameters() for t in (p, p.grad)]
+        return [*found, *[np.array(v) for _, v in sorted(both.items())], optimizer.lr]
+
+    before = state()
+    with pytest.raises(ValueError, match="no rate"):
+        step(x)
+    for a, b in zip(state(), before, strict=True):
+        np.testing.assert_array_equal(a, b)
+    with pytest.raises(tg.TinygradError, match="embedding|index|Embedding"):
+        step(tg.tensor(np.full((T, BATCH), 7)))
+    for a, b in zip(state(), before, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_what_a_call_has_changed_is_not_used_after_it() -> None:
+    model = Model()
+    optimizer = tg.optim.SGD(model.parameters(), lr=0.1)
+    x = tg.tensor(np.random.default_rng(3).integers(0, 7, (T, BATCH)))
+
+    def again(x: Any) -> Any:
+        loss_of(model, x, x).backward()
+        optimizer.step()
+        return loss_of(model, x, x)
+
+    def norm_used(x: Any) -> Any:
+        loss = loss_of(model, x, x)
+        loss.backward()
+        return loss * tg.clip_grad_norm(model.parameters(), 1.0)
+
+    def gradient_returned(x: Any) -> Any:
+        loss_of(model, x, x).backward()
+        tg.clip_grad_norm(model.parameters(), 1.0)
+        return model.out.bias.grad
+
+    for function, said in ((again, "step"), (norm_used, "clip_grad_norm"), (gradient_returned, "clip_grad_norm")):
+        before = [p.numpy().copy() for p in model.parameters()]
+        with pytest.raises(tg.TraceError, match=said):
+            tg.jit(function)(x)
+        assert all(p.grad is None for p in model.parameters())
+        compare([p.numpy() for p in model.parameters()], before)
+
+
+def test_a_loss_that_was_walked_back_has_no_graph() -> None:
+    model = Model()
+    x = tg.tensor(np.random.default_rng(3).integers(0, 7, (T, BATCH)))
+
+    @tg.jit
+    def step(x: Any) -> Any:
+        loss = loss_of(model, x, x)
+        loss.backward()
+        return loss
+
+    with pytest.raises(tg.GraphError):
+        step(x).backward()
+
+
+def test_backward_in_a_plain_trace_is_refused() -> None:
+    def run(x: Any) -> Any:
+        (x**2).sum().backward()
+        return x
+
+    with pytest.raises(tg.TraceError, match=r"tg\.grad"):
+        tg.trace(run, np.zeros(3))
