@@ -391,7 +391,7 @@ def test_a_failing_call_leaves_everything_as_it_was() -> None:
         step(x)
     for a, b in zip(state(), before, strict=True):
         np.testing.assert_array_equal(a, b)
-    with pytest.raises(tg.TinygradError, match="embedding|index|Embedding"):
+    with pytest.raises(tg.TinygradError, match=r"7"):
         step(tg.tensor(np.full((T, BATCH), 7)))
     for a, b in zip(state(), before, strict=True):
         np.testing.assert_array_equal(a, b)
@@ -417,7 +417,11 @@ def test_what_a_call_has_changed_is_not_used_after_it() -> None:
         tg.clip_grad_norm(model.parameters(), 1.0)
         return model.out.bias.grad
 
-    for function, said in ((again, "step"), (norm_used, "clip_grad_norm"), (gradient_returned, "clip_grad_norm")):
+    for function, said in (
+        (again, "step"),
+        (norm_used, "clip_grad_norm"),
+        (gradient_returned, "clip_grad_norm"),
+    ):
         before = [p.numpy().copy() for p in model.parameters()]
         with pytest.raises(tg.TraceError, match=said):
             tg.jit(function)(x)
@@ -444,5 +448,5 @@ def test_backward_in_a_plain_trace_is_refused() -> None:
         (x**2).sum().backward()
         return x
 
-    with pytest.raises(tg.TraceError, match=r"tg\.grad"):
+    with pytest.raises(tg.GraphError, match=r"tg\.grad"):
         tg.trace(run, np.zeros(3))

@@ -28,7 +28,7 @@ from .core.primitive import Spec
 from .core.tape import at_step, eager, enable_grad, no_grad
 from .core.tensor import Tensor, tensor
 from .core.trace import Program, trace
-from .core.transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
+from .core.transforms import grad, jvp, value_and_grad, vjp
 from .core.tree import detach
 from .formats import pickled as _pickled  # noqa: F401  (gives Tensor its pickling)
 from .kernels.runtime import set_num_threads
@@ -133,7 +133,7 @@ if TYPE_CHECKING:
     from .diagnosis import GradcheckError, gradcheck
     from .drawing import Drawing, draw, explore
     from .formats.checkpoint import load, save
-    from .functional import functional_call
+    from .functional import functional_call, hessian, hvp, jacobian
     from .ops.windows import avg_pool1d, avg_pool2d, conv1d, conv2d, max_pool1d, max_pool2d
     from .optim import clip_grad_norm, clip_grad_value
 
@@ -317,7 +317,7 @@ _LAZY = {
     "diagnosis": ("GradcheckError", "gradcheck"),
     "drawing": ("Drawing", "draw", "explore"),
     "formats.checkpoint": ("load", "save"),
-    "functional": ("functional_call",),
+    "functional": ("functional_call", "hessian", "hvp", "jacobian"),
     "ops.windows": ("avg_pool1d", "avg_pool2d", "conv1d", "conv2d", "max_pool1d", "max_pool2d"),
     "optim": ("clip_grad_norm", "clip_grad_value"),
 }

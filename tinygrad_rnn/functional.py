@@ -1,4 +1,7 @@
-"""`functional_call`: a module with other parameters, so that transforms differentiate by them."""
+"""What is made of the transforms: jacobian, hessian, hvp; and `functional_call`.
+
+That is a module with other parameters, so that transforms differentiate by them.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import copy
 import functools
 import types
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,10 +19,53 @@ from .core.errors import DtypeError, GraphError, ShapeError, TinygradError
 from .core.record import describe
 from .core.tape import Node, Older, reachable
 from .core.tensor import Tensor, tensor
+from .core.transforms import grad, jvp, numbers_of, vjp
 from .core.tree import leaves
 from .module import Buffer, Module, Parameter, named_tensors, some_of
 
 _LEFT = (type, types.ModuleType, types.BuiltinFunctionType, np.generic, np.random.Generator, Tensor)
+
+
+def jacobian(f: Callable[..., Any], argnums: int = 0) -> Callable[..., Any]:
+    """Return a function that computes all derivatives of a tensor by a tensor.
+
+    Its result has the shape ``output.shape + input.shape``. `argnums` says by which argument of `f`
+    to differentiate.
+    """
+
+    def wrapped(*args: Any) -> Tensor:
+        (place,) = numbers_of(argnums, args, "jacobian")
+
+        def of_one(x: Any) -> Any:
+            return f(*args[:place], x, *args[place + 1 :])
+
+        y, pull = vjp(of_one, args[place])
+        if not isinstance(y, Tensor):
+            raise ShapeError(
+                f"jacobian: the function must return one tensor; it returned a {type(y).__name__}"
+            )
+        rows = [pull(Tensor(row.reshape(y.shape)))[0] for row in np.eye(y.size, dtype=y.dtype)]
+        whole: Any = np.stack(rows) if rows else Tensor(np.zeros(0, y.dtype))
+        return whole.reshape((*y.shape, *np.shape(args[place])))  # type: ignore[no-any-return]
+
+    return wrapped
+
+
+def hessian(f: Callable[..., Any], argnums: int = 0) -> Callable[..., Any]:
+    """Return a function that computes the second derivatives of a function that returns one number.
+
+    Its result has the shape ``input.shape + input.shape``. `argnums` says by which argument of `f`
+    to differentiate.
+    """
+    return jacobian(grad(f, argnums), argnums)
+
+
+def hvp(f: Callable[..., Any], x: Any, v: Any) -> Any:
+    """Return the Hessian of `f` at `x` times `v`.
+
+    The Hessian itself is not computed: this is forward mode over the gradient.
+    """
+    return jvp(grad(f), (x,), (v,))[1]
 
 
 def functional_call(

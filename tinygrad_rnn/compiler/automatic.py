@@ -6,7 +6,7 @@ from typing import Any
 
 from ..core.errors import TraceError
 from ..kernels.runtime import complain
-from ..recurrent.cell import Cell
+from ..recurrent.cell import Cell, CompiledCell
 from ..recurrent.sequence import Span
 from .cell import Jitted
 from .value import CompileError
@@ -50,8 +50,10 @@ class Compiled:
     def __init__(self) -> None:
         self._made: dict[int, Jitted] = {}
 
-    def __call__(self, cell: Any) -> Jitted:
+    def __call__(self, cell: Any) -> CompiledCell:
         """Return the compiled cell; the same for the same cell."""
+        if isinstance(cell, CompiledCell):
+            return cell
         found = self._made.get(id(cell))
         if found is None:
             found = self._made[id(cell)] = Automatic(cell)  # which holds the cell

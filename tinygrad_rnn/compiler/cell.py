@@ -185,7 +185,7 @@ class Jitted(CompiledCell):
         """Run some steps of a sequence as one node on the tape; see `Sequence.steps`."""
         now = context()
         # without numba, of which a warning has told, step by step
-        if (now.tracing and now.whole is None) or not available() or raising():
+        if (now.tracing and now.effects is None) or not available() or raising():
             return span.by(self.plain)
         piece = piece_of(self.plain, span)
         try:
@@ -258,7 +258,7 @@ class Jitted(CompiledCell):
             plain.tuple, plain.valid, plain.resets = True, None, None
             player = Player([draw for draw, _ in runner.step.drawn], drawn, span.times)
             running = sequence_context() or SequenceContext()
-            with setting(sequence=running.with_effects(player), whole=None):
+            with setting(sequence=running.with_effects(player), effects=None):
                 ys, _, last = plain.steps(given, first, start, stop, reverse, offset=start)
             return [
                 y.astype(widest) if y.dtype.kind == "f" and y.dtype != widest else y

@@ -9,7 +9,6 @@ tangents are pushed through.
 
 from __future__ import annotations
 
-import functools
 import types
 import warnings
 import weakref
@@ -18,7 +17,6 @@ from typing import Any
 
 import numpy as np
 
-from ..core.effects import Done, Effects
 from ..core.errors import TinygradError, TraceError
 from ..core.primitive import Array, Primitive, Spec
 from ..core.tape import Leaf, Node, Older, context, setting
@@ -28,6 +26,7 @@ from ..core.tree import leaves, unflatten
 from ..kernels.runtime import available, complain, raising
 from ..ops.facts import ORDINARY
 from ..ops.guards import Changes, Guard
+from ..ops.postponed import Done, Effects
 from ..recurrent.captured import captured, value_of
 from ..recurrent.cell import name_of
 from ..recurrent.packing import cut
@@ -162,6 +161,59 @@ class JittedFunction(Jitted):
         raise CompileError(f"tg.jit: '{name_of(self)}' was not called yet, so nothing is compiled")
 
 
+class _Run:
+    """One run of a function that is recorded.
+
+    Attributes
+    ----------
+    traced : Program
+        Its outputs are the tensors of the result, then the gradients that are put into `.grad`.
+    effects : Effects
+    result : nest
+        The structure of the result.
+    others : list
+        The parts of the result that are no tensors, and None in place of tensors.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        arguments: Any,
+        tensors: Sequence[Tensor],
+        changes: Changes,
+    ) -> None:
+        self.function, self.arguments, self.changes = function, arguments, changes
+        self.effects = Effects(Compiled())
+        self.effects.begin(t for _, t in changes.guard.tensors)
+        self.result: Any = None
+        self.others: list[Any] = []
+        needed = [t.requires_grad for t in tensors]
+        try:
+            self.traced = trace(self._outputs, *tensors, gradients=needed, effects=self.effects)
+            self.effects.check(self.traced)
+        except BaseException:
+            self.effects.undo()
+            raise
+        changes.after_run()
+
+    def _outputs(self, *handles: Tensor) -> list[Tensor]:
+        given_ids: dict[int, Any] = {}
+        structure_of(self.arguments, given_ids, [])
+        nests: dict[int, Any] = {}
+        args, kwargs = rebuilt(self.arguments, dict(zip(given_ids, handles, strict=True)), nests)
+        before = [(nest, parts_of(nest)) for nest in nests.values()]
+        result = self.function(*args, **kwargs)
+        for nest, parts in before:
+            if not same_objects(parts_of(nest), parts):
+                raise TraceError(
+                    f"{self.changes.what} changes a {type(nest).__name__} that it is given; a recording cannot. Return what is new"
+                )
+        self.others = [None if isinstance(y, Tensor) else y for y in leaves(result)]
+        self.result = unflatten(result, [0] * len(self.others))
+        self.effects.finish()
+        return [y for y in leaves(result) if isinstance(y, Tensor)] + self.effects.gradients
+
+
 class Recording:
     """A function for arguments of certain shapes.
 
@@ -190,49 +242,13 @@ class Recording:
         changes: Changes,
     ) -> None:
         older = Older()
-        given_ids: dict[int, Any] = {}
-        structure_of(arguments, given_ids, [])
-        self.result: Any = None  # its structure
-        self.others: list[Any] = []  # its parts that are no tensors, None in place of tensors
-
-        def run(effects: Effects, *handles: Tensor) -> list[Tensor]:
-            nests: dict[int, Any] = {}
-            args, kwargs = rebuilt(arguments, dict(zip(given_ids, handles, strict=True)), nests)
-            before = [(nest, parts_of(nest)) for nest in nests.values()]
-            result = function(*args, **kwargs)
-            for nest, parts in before:
-                if not same_objects(parts_of(nest), parts):
-                    raise TraceError(
-                        f"{changes.what} changes a {type(nest).__name__} that it is given; a recording cannot. Return what is new"
-                    )
-            self.others = [None if isinstance(y, Tensor) else y for y in leaves(result)]
-            self.result = unflatten(result, [0] * len(self.others))
-            effects.finish()
-            return [y for y in leaves(result) if isinstance(y, Tensor)] + effects.gradients
-
-        def recorded() -> tuple[Program, list[Any], Effects]:
-            effects = Effects()
-            effects.begin(t for _, t in changes.guard.tensors)
-            try:
-                program = trace(
-                    functools.partial(run, effects),
-                    *tensors,
-                    gradients=[t.requires_grad for t in tensors],
-                    effects=effects,
-                    whole=Compiled(),
-                )
-                effects.check(program)
-            except BaseException:
-                effects.undo()
-                raise
-            changes.after_run()
-            return program, self.others, effects
-
-        (self.traced, one, self.effects), (again, two, other) = recorded(), recorded()
-        check_same(self.traced, again)
-        check_result(one, two, changes.what)
-        self.done = Done(self.effects.steps, self.traced.inputs)
-        if not self.done.like(Done(other.steps, again.inputs)):
+        one, two = (_Run(function, arguments, tensors, changes) for _ in range(2))
+        self.traced, self.effects = one.traced, one.effects
+        self.result, self.others = two.result, two.others
+        check_same(one.traced, two.traced)
+        check_result(one.others, two.others, changes.what)
+        self.done = Done(one.effects.steps, one.traced.inputs)
+        if not self.done.like(Done(two.effects.steps, two.traced.inputs)):
             raise TraceError(
                 f"{changes.what} did not make the same calls in two recordings; it may not depend on how often it was called"
             )

@@ -214,9 +214,7 @@ class Runner:
             (T, batch, ...) go.
         """
         step, T = self.step, given[self.step.xs[0]].shape[0]
-        known: dict[Value, Any] = {
-            v: given[v] if v in given else owner.array for v, owner in self.owners.items()
-        }
+        known: dict[Value, Any] = {v: given.get(v, o.array) for v, o in self.owners.items()}
         known.update((v, given[v]) for v in self.asked)
         constants = self._forward.constants(known, batch)
         left = Residuals(T, batch, reverse, known)

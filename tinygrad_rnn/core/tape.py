@@ -84,10 +84,8 @@ class Context:
         self.mark = Mark()
         # what belongs to the sequence that is being unrolled: a recurrent.context.SequenceContext
         self.sequence: Any = None
-        # while a function is recorded whose sequences become loops: it gives a cell that runs a
-        # sequence as one node
-        self.whole: Callable[[Any], Any] | None = None
-        # while a function is recorded: what it does besides computing, a core.effects.Effects
+        # while a function is recorded: what it does besides computing, and what runs its sequences
+        # (an ops.postponed.Effects)
         self.effects: Any = None
         # where new nodes are said to come from; None: from the line that runs
         self.origin: tuple[Any, ...] | None = None

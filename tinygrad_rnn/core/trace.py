@@ -118,7 +118,6 @@ def trace(
     *examples: Any,
     gradients: Sequence[bool] | None = None,
     effects: Any = None,
-    whole: Callable[[Any], Any] | None = None,
 ) -> Program:
     """Record `f` without computing anything.
 
@@ -131,9 +130,8 @@ def trace(
     gradients : sequence of bool, optional
         Which leaves of the examples have gradients. Default: those of floating dtype.
     effects : Effects, optional
-        Notes what `f` does besides computing. Default: that is an error.
-    whole : callable, optional
-        Gives for a cell one that runs a sequence as one node. Default: each step is recorded.
+        Notes what `f` does besides computing, and says how sequences are recorded. Default: there
+        is nothing besides, and each step is recorded.
 
     Returns
     -------
@@ -156,14 +154,9 @@ def trace(
     given = [h.handle() for h in handles]
     written: list[Any] = []
     try:
-        with setting(
-            tracing=True,
-            grad_enabled=True,
-            inputs=frozenset(inputs),
-            origin=None,
-            written=written,
-            effects=effects,
-            whole=whole,
+        with (
+            setting(tracing=True, grad_enabled=True, origin=None, effects=effects),
+            setting(inputs=frozenset(inputs), written=written),
         ):
             result = constants_too(f(*unflatten(examples, list(given))))
     except BaseException:

@@ -1,4 +1,4 @@
-"""Functions of functions: grad, vjp, jvp, jacobian, hessian, hvp.
+"""Functions of functions: grad, value_and_grad, vjp, jvp.
 
 Arguments may be trees of tensors.
 """
@@ -112,7 +112,7 @@ def _one_number(y: Any) -> Tensor:
     return y
 
 
-def _numbers(argnums: int | Sequence[int], args: Sequence[Any], name: str) -> list[int]:
+def numbers_of(argnums: int | Sequence[int], args: Sequence[Any], name: str) -> list[int]:
     """Return which arguments to differentiate by, counted from the first."""
     numbers = [argnums] if isinstance(argnums, int) else list(argnums)
     if any(not -len(args) <= i < len(args) for i in numbers):
@@ -126,7 +126,7 @@ def value_and_grad(f: Function, argnums: int | Sequence[int] = 0) -> Function:
     """Return a function that computes ``(f(*args), gradient)``; see `grad`."""
 
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        numbers = _numbers(argnums, args, "grad")
+        numbers = numbers_of(argnums, args, "grad")
         inputs = _Inputs([args[i] for i in numbers], "grad")
         full = list(args)
         for i, handle in zip(numbers, inputs.handles, strict=True):
@@ -246,45 +246,3 @@ def jvp(f: Function, xs: Sequence[Any], vs: Sequence[Any]) -> tuple[Any, Any]:
         )
 
     return (y if linked else detach(y)), tree_map(tangent, y)
-
-
-def jacobian(f: Function, argnums: int = 0) -> Function:
-    """Return a function that computes all derivatives of a tensor by a tensor.
-
-    Its result has the shape ``output.shape + input.shape``. `argnums` says by which argument of `f`
-    to differentiate.
-    """
-
-    def wrapped(*args: Any) -> Tensor:
-        (place,) = _numbers(argnums, args, "jacobian")
-
-        def of_one(x: Any) -> Any:
-            return f(*args[:place], x, *args[place + 1 :])
-
-        y, pull = vjp(of_one, args[place])
-        if not isinstance(y, Tensor):
-            raise ShapeError(
-                f"jacobian: the function must return one tensor; it returned a {type(y).__name__}"
-            )
-        rows = [pull(Tensor(row.reshape(y.shape)))[0] for row in np.eye(y.size, dtype=y.dtype)]
-        whole: Any = np.stack(rows) if rows else Tensor(np.zeros(0, y.dtype))
-        return whole.reshape((*y.shape, *np.shape(args[place])))  # type: ignore[no-any-return]
-
-    return wrapped
-
-
-def hessian(f: Function, argnums: int = 0) -> Function:
-    """Return a function that computes the second derivatives of a function that returns one number.
-
-    Its result has the shape ``input.shape + input.shape``. `argnums` says by which argument of `f`
-    to differentiate.
-    """
-    return jacobian(grad(f, argnums), argnums)
-
-
-def hvp(f: Function, x: Any, v: Any) -> Any:
-    """Return the Hessian of `f` at `x` times `v`.
-
-    The Hessian itself is not computed: this is forward mode over the gradient.
-    """
-    return jvp(grad(f), (x,), (v,))[1]

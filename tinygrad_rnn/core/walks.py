@@ -11,15 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import (
-    DtypeError,
-    GraphError,
-    RuleError,
-    ShapeError,
-    TinygradError,
-    TraceError,
-    restated,
-)
+from .errors import DtypeError, GraphError, RuleError, ShapeError, TinygradError, restated
 from .memory import empty
 from .record import apply, describe
 from .tape import Freed, Leaf, Node, Where, at_origin, caller, context, reachable, setting
@@ -65,20 +57,18 @@ def backward(
     seed = like(self, given, "backward: the gradient")
     now = context()
     if now.tracing and now.effects is None:
-        raise TraceError(
-            f"backward fills .grad, which the record of this function would not do when it runs: use tg.grad or tg.value_and_grad{Where(*caller()).described()}"
+        raise GraphError(
+            f"backward fills .grad, which the record of a function does not: use tg.grad{Where(*caller()).described()}"
         )
-    found = pull_back(
-        [self.node], [seed], retain_graph=retain_graph, create_graph=create_graph or now.tracing
-    )
-    if now.tracing and not (create_graph if retain_graph is None else retain_graph):
-        now.effects.walked.update(reachable([self.node]))
+    create = create_graph or now.tracing
+    found = pull_back([self.node], [seed], retain_graph=retain_graph, create_graph=create)
+    if now.effects is not None:
+        now.effects.fill(self.node, found, keeps=create_graph or retain_graph)
+        return
     for leaf, g in found.items():
         reference: Any = leaf.tensor if isinstance(leaf, Leaf) else None
         owner = None if reference is None else reference()
-        if owner is not None and now.effects is not None:
-            now.effects.add_gradient(owner, g)
-        elif owner is not None:
+        if owner is not None:
             owner.grad = g if owner.grad is None else owner.grad + g
         elif hasattr(reference, "lost"):
             raise GraphError(

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from ..core.effects import postponed
 from ..core.primitive import Array
 from ..core.tensor import Tensor
 from ..ops.checks import number
+from ..ops.postponed import postponed
 from .given import gradient_of, tensors_of
 
 

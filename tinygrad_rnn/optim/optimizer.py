@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ..core.effects import postponed
 from ..core.errors import DtypeError, GraphError, ShapeError, TinygradError
 from ..core.primitive import Array
 from ..core.tensor import Tensor
+from ..ops.postponed import postponed
 from .given import AMOUNT, Number, check_entries, entry, gradient_of, tensors_of
 
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from ..core.effects import postponed
 from ..core.errors import TinygradError
 from ..core.tensor import Tensor
 from ..ops import checks
 from ..ops.checks import number, shown
+from ..ops.postponed import postponed
 from .given import AMOUNT, FRACTION, check_entries, scalar
 from .optimizer import Optimizer
 

@@ -331,17 +331,25 @@ def _one_gradient(*arrays: Any, segment: Segment, of: int) -> Any:
     return np.zeros(values[of].shape, g.dtype) if found is None else found
 
 
-def _second(
-    g: Any, inputs: Sequence[Any], segment: Segment, of: int
-) -> tuple[Any, ...]:
-    """Return the gradients by g and by the inputs: the segment is run again, and walked twice."""
-    create = isinstance(g, Tensor)
-    given = [v if create else _fresh(v, v.dtype.kind == "f") for v in inputs]
-    nothing = (None,) * len(inputs)
-    found = Segment.gradients(segment, given[0], given[1:])[of]
-    if found is None or found.node is None or not found.requires_grad:
-        return nothing
+def _recorded(
+    inputs: Sequence[Any], segment: Segment, of: int
+) -> tuple[Tensor | None, list[Node | None]]:
+    """Return a gradient of a segment, computed by recorded steps, and what it hangs on.
+
+    That is a node for each input: g, the tensors, and what the segment captured.
+    """
+    with setting(grad_enabled=True):
+        given = [v if isinstance(v, Tensor) else _fresh(v, v.dtype.kind == "f") for v in inputs]
+        found = Segment.gradients(segment, given[0], given[1:])[of]
     ends = [t.node for t in given[: 1 + segment.count]] + segment.captured
+    return (found if found is not None and found.requires_grad else None), ends
+
+
+def _second(g: Any, inputs: Sequence[Any], segment: Segment, of: int) -> tuple[Any, ...]:
+    create = isinstance(g, Tensor)
+    found, ends = _recorded(inputs, segment, of)
+    if found is None or found.node is None:
+        return (None,) * len(inputs)
     pulled = pull_back(
         [found.node],
         [g if create else Tensor(g)],
@@ -352,6 +360,18 @@ def _second(
     return tuple([x if x is None or create else x.array for x in gradients])
 
 
+def _second_tangent(t: Any, out: Any, *inputs: Any, segment: Segment, of: int) -> Any:
+    arriving = t if isinstance(t, tuple) else (t,)
+    found, ends = _recorded(inputs, segment, of)
+    if found is None or found.node is None:
+        return None
+    tangents = {
+        n: t for n, t in zip(ends, arriving, strict=True) if n is not None and t is not None
+    }
+    create = any(isinstance(v, Tensor) for v in inputs)
+    return push_forward([found.node], tangents, create_graph=create).get(found.node)
+
+
 # the gradient by one input of a segment, from that of its packed results; inputs: (g, *inputs)
 SEGMENT_GRADIENT = Primitive(
     "segment_gradient",
@@ -359,7 +379,7 @@ SEGMENT_GRADIENT = Primitive(
     [_second],
     shape=lambda g, *specs, segment, of: Spec(specs[of].shape, g.dtype),
     joint=True,
-    promotes=slice(0, 0),
+    tangent=_second_tangent,
     examples=[([(12,), (2, 3)], {"segment": _example(), "of": 0})],
     facts=Facts(
         runs_again=True,

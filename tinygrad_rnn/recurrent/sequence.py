@@ -211,10 +211,10 @@ class Sequence:
         """
         now = context()
         cell, layer = self.cell, now.mark.layer
-        if isinstance(cell, CompiledCell) and now.eager:
-            cell = cell.plain
-        if now.whole is not None and hook is None and not isinstance(cell, CompiledCell):
-            cell = now.whole(cell)
+        if now.eager:
+            cell = cell.plain if isinstance(cell, CompiledCell) else cell
+        elif now.effects is not None and hook is None:  # it is recorded as one
+            cell = now.effects.whole(cell)
         if isinstance(cell, CompiledCell):
             if hook is not None:
                 raise TinygradError(
@@ -301,7 +301,7 @@ class Span(NamedTuple):
 
     def by(self, cell: Step) -> tuple[Any, Any, Any]:
         """Run the steps with another cell, one by one; see `Sequence.steps`."""
-        with setting(whole=None):
+        with setting(effects=None):
             return self.sequence.with_cell(cell).steps(
                 self.parts,
                 self.state,

@@ -15,16 +15,16 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .errors import TraceError
-from .primitive import Spec
-from .record import describe
-from .tape import Leaf, Node, Where, caller, context, setting
-from .tensor import FLOAT64, Tensor
+from ..core.errors import TraceError
+from ..core.primitive import Spec
+from ..core.record import describe
+from ..core.tape import Leaf, Node, Where, caller, context, reachable, setting
+from ..core.tensor import FLOAT64, Tensor
 
 
 class Fill(NamedTuple):
@@ -46,7 +46,7 @@ class Fill(NamedTuple):
 class Call(NamedTuple):
     """A postponed call; what it returns goes to a place among the results of all calls."""
 
-    function: Callable[..., Any]
+    function: Any  # with an attribute `changes`, see `postponed`
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     where: Where
@@ -54,6 +54,11 @@ class Call(NamedTuple):
 
 class Effects:
     """What one run of a function that is recorded would do besides computing.
+
+    Parameters
+    ----------
+    whole : callable, optional
+        Gives for a cell one that runs a sequence as one node of the trace.
 
     Attributes
     ----------
@@ -63,7 +68,8 @@ class Effects:
         The nodes whose saved values a backward would have released.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, whole: Callable[[Any], Any] = lambda cell: cell) -> None:
+        self.whole = whole
         self.steps: list[Fill | Call] = []
         self.walked: set[Node] = set()
         # by id: the tensor, with what it had before, and the gradient that the steps give it so far
@@ -90,8 +96,19 @@ class Effects:
         """Let a gradient that is not known stand in `.grad`."""
         self._given[id(t)] = t.grad = self._placeholder(t, what)
 
-    def add_gradient(self, t: Tensor, g: Tensor) -> None:
-        """Add a gradient, as backward does."""
+    def fill(self, root: Node, found: Mapping[Node, Tensor], *, keeps: bool) -> None:
+        """Do what backward does with the gradients that it has found.
+
+        `keeps`: whether the graph behind the root can be walked again.
+        """
+        if not keeps:
+            self.walked.update(reachable([root]))
+        for leaf, g in found.items():
+            t = leaf.tensor() if isinstance(leaf, Leaf) and leaf.tensor is not None else None
+            if t is not None:
+                self._add(t, g)
+
+    def _add(self, t: Tensor, g: Tensor) -> None:
         self._touch(t)
         before: Any = t.grad
         if t.node in context().inputs:  # an argument, whose .grad is that of the call
@@ -236,11 +253,7 @@ class Done:
         return [
             (s.function, s.where.line, [id(x) for x in s.function.changes(*s.args, **s.kwargs)])
             if isinstance(s, Call)
-            else (
-                self._arguments.get(id(s.tensor), id(s.tensor)),
-                s.gradient is None,
-                s.adds,
-            )
+            else (self._arguments.get(id(s.tensor), id(s.tensor)), s.gradient is None, s.adds)
             for s in self.steps
         ]
 
