@@ -333,11 +333,16 @@ def _set_data(t: Tensor, value: Any) -> None:
     node = t.node
     if node is not None and not isinstance(node, Leaf):
         raise GraphError("data: this tensor was computed; assign to a leaf, or work on t.detach()")
-    t.array = array
-    if node is not None:
+    give(t, array, Where(*caller()))
+
+
+def give(t: Tensor, array: Any, where: Where) -> None:
+    """Give a leaf another array of its shape and dtype; `where` says what line does it."""
+    t.array, node = array, t.node
+    if isinstance(node, Leaf):
         # otherwise the leaf is that of another tensor, which keeps its values
         if node.tensor is not None and node.tensor() is t:
-            node.replaced = Where(*caller())
+            node.replaced = where
         t.leaf(node.requires_grad, node.name)
 
 

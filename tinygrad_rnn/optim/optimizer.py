@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from operator import is_
 from typing import Any
 
 import numpy as np
 
 from ..core.errors import DtypeError, GraphError, ShapeError, TinygradError
 from ..core.primitive import Array
+from ..core.tape import Where, caller
 from ..core.tensor import Tensor
+from ..ops.assignment import give
 from ..ops.postponed import postponed
+from ..recurrent.packing import cut
 from .given import AMOUNT, Number, check_entries, entry, gradient_of, tensors_of
+
+SMALL = 65_536  # elements up to which parameters are computed together
 
 
 class Optimizer:
@@ -20,6 +26,10 @@ class Optimizer:
     Parameters without a gradient are left alone. A graph recorded before the step and walked after
     it is an error, because its saved values are no longer the parameters'. A subclass defines
     `change`, and `buffers` if it keeps arrays between steps.
+
+    Small parameters are computed as one vector, since a call of NumPy takes about as long for a
+    small array as for ten: their new arrays are parts of it. A rule in which an element depends on
+    others of its array, on their norm for instance, sets `elementwise` to False.
 
     Parameters
     ----------
@@ -40,6 +50,7 @@ class Optimizer:
         How often each parameter was updated.
     """
 
+    elementwise = True  # whether each element of a parameter is changed by itself
     decoupled = False  # whether weight decay is a step of its own, not a part of the gradient
     lr = Number(AMOUNT)
     weight_decay = Number(AMOUNT)
@@ -53,6 +64,7 @@ class Optimizer:
         self.lr, self.weight_decay = lr, weight_decay
         self.state: dict[str, list[Array]] = {}
         self.steps = [0] * len(self.parameters)  # how often each parameter was updated
+        self._vectors: dict[Any, Vector] = {}
         for p in self.parameters:
             if not p.is_leaf or not p.requires_grad:
                 raise GraphError(
@@ -66,15 +78,6 @@ class Optimizer:
     def buffers(self) -> tuple[str, ...]:
         """Return the names of the arrays that are kept for each parameter between steps."""
         return ()
-
-    def buffer(self, name: str) -> list[Array]:
-        """Return the arrays of a name that are kept between steps, one for each parameter.
-
-        They are zero at first.
-        """
-        if name not in self.state:
-            self.state[name] = [np.zeros(p.shape, p.dtype) for p in self.parameters]
-        return self.state[name]
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
@@ -90,21 +93,61 @@ class Optimizer:
         ShapeError, DtypeError, TinygradError
             If a gradient is no tensor of its parameter's shape and dtype; then nothing is updated.
         """
-        for i, p, g in [
-            (i, p, gradient_of(type(self).__name__, p))
-            for i, p in enumerate(self.parameters)
-            if p.grad is not None
-        ]:
-            self.steps[i] += 1
-            value, decay = p.numpy(), self.weight_decay
-            change = self.change(i, g + decay * value if decay and not self.decoupled else g)
-            p.data = value + (
-                change - self.lr * decay * value if decay and self.decoupled else change
-            )
+        what, where = type(self).__name__, Where(*caller())
+        groups: dict[Any, dict[int, Array]] = {}
+        for i, p in enumerate(self.parameters):
+            if p.grad is not None:
+                g = gradient_of(what, p)
+                together = self.elementwise and g.size <= SMALL
+                groups.setdefault((g.dtype, self.steps[i]) if together else i, {})[i] = g
+        for name in self.buffers() if groups else ():
+            if name not in self.state:
+                self.state[name] = [np.zeros(p.shape, p.dtype) for p in self.parameters]
+        # all is computed before anything is set
+        found = [(list(g), *self._changed(list(g), list(g.values()))) for g in groups.values()]
+        for places, values, buffers in found:
+            for k, i in enumerate(places):
+                self.steps[i] += 1
+                give(self.parameters[i], values[k], where)
+                for name, parts in buffers.items():
+                    self.state[name][i] = parts[k]
 
-    def change(self, i: int, g: Array) -> Array:
-        """Return what is added to parameter i, whose gradient is g."""
+    def _changed(
+        self, places: list[int], gradients: list[Array]
+    ) -> tuple[list[Array], dict[str, list[Array]]]:
+        """Return new values and buffers of some parameters, which are computed as one."""
+        names = self.buffers()
+        vectors = [self._vectors.setdefault((n, *places), Vector()) for n in ("", *names)]
+        value = vectors[0].of([self.parameters[i].array for i in places])
+        held = [
+            v.of([self.state[n][i] for i in places])
+            for n, v in zip(names, vectors[1:], strict=True)
+        ]
+        g, decay = Vector().of(gradients), self.weight_decay
+        if decay and not self.decoupled:
+            g = g + decay * value
+        change, *new = self.change(g, self.steps[places[0]] + 1, *held)
+        if decay and self.decoupled:
+            change = change - self.lr * decay * value
+        buffers = {n: v.cut(b) for n, v, b in zip(names, vectors[1:], new, strict=True)}
+        return vectors[0].cut(value + change), buffers
+
+    def change(self, g: Array, count: int, *buffers: Array) -> tuple[Array, ...]:
+        """Return what is added to the values of parameters, and their new buffers.
+
+        Parameters
+        ----------
+        g : array
+            Their gradient.
+        count : int
+            How often they are updated, with this time.
+        *buffers : array
+            What is kept between steps, in the order of `buffers`; not to be written to.
+        """
         raise NotImplementedError
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_vectors": {}}
 
     def state_dict(self) -> dict[str, Any]:
         """Return copies of the buffers and the numbers of steps, for a checkpoint.
@@ -172,3 +215,27 @@ class Optimizer:
     def __repr__(self) -> str:
         numbers = sum(p.size for p in self.parameters)
         return f"{type(self).__name__}(lr={self.lr:g}, {len(self.parameters)} parameters of {numbers:,} numbers)"
+
+
+class Vector:
+    """Several arrays as one: those that were cut from a vector are joined without a copy."""
+
+    def __init__(self) -> None:
+        self._whole: Any = None
+        self._parts: list[Array] = []
+
+    def of(self, arrays: list[Array]) -> Array:
+        """Return a vector in which the arrays stand one after the other; of one array itself."""
+        if len(arrays) == 1:
+            return arrays[0]
+        if len(arrays) != len(self._parts) or not all(map(is_, arrays, self._parts)):
+            self._parts = arrays
+            self._whole = np.concatenate([a.ravel() for a in arrays])
+        return np.asarray(self._whole)
+
+    def cut(self, whole: Array) -> list[Array]:
+        """Return the parts of a vector that is like the one that `of` gave."""
+        if len(self._parts) < 2:
+            return [whole]
+        self._whole, self._parts = whole, cut(whole, [p.shape for p in self._parts])
+        return self._parts

@@ -19,12 +19,6 @@ class _WithMomentum(Optimizer):
 
     momentum = Number(FRACTION)
 
-    def pushed(self, i: int, g: Array) -> Array:
-        """Return the velocity of parameter i, v = momentum * v + g."""
-        velocity = self.buffer("velocity")
-        velocity[i] = v = self.momentum * velocity[i] + g
-        return v
-
 
 class SGD(_WithMomentum):
     """Stochastic gradient descent, with momentum as in PyTorch.
@@ -66,12 +60,13 @@ class SGD(_WithMomentum):
         """See `Optimizer`."""
         return ("velocity",) if self.momentum else ()
 
-    def change(self, i: int, g: Array) -> Array:
+    def change(self, g: Array, count: int, *buffers: Array) -> tuple[Array, ...]:
         """See `Optimizer`."""
-        if self.momentum:
-            v = self.pushed(i, g)
-            g = g + self.momentum * v if self.nesterov else v
-        return -self.lr * g
+        if not self.momentum:
+            return (-self.lr * g,)
+        velocity = self.momentum * buffers[0] + g
+        ahead = g + self.momentum * velocity if self.nesterov else velocity
+        return -self.lr * ahead, velocity
 
 
 class RMSprop(_WithMomentum):
@@ -129,16 +124,17 @@ class RMSprop(_WithMomentum):
             *(["velocity"] if self.momentum else []),
         )
 
-    def change(self, i: int, g: Array) -> Array:
+    def change(self, g: Array, count: int, *buffers: Array) -> tuple[Array, ...]:
         """See `Optimizer`."""
-        squares = self.buffer("squares")
-        squares[i] = spread = self.alpha * squares[i] + (1 - self.alpha) * (g * g)
+        held = dict(zip(self.buffers(), buffers, strict=True))
+        held["squares"] = spread = self.alpha * held["squares"] + (1 - self.alpha) * (g * g)
         if self.centered:
-            means = self.buffer("means")
-            means[i] = self.alpha * means[i] + (1 - self.alpha) * g
-            spread = np.maximum(spread - means[i] * means[i], 0)  # rounding may leave it below zero
+            held["means"] = mean = self.alpha * held["means"] + (1 - self.alpha) * g
+            spread = np.maximum(spread - mean * mean, 0)  # rounding may leave it below zero
         g = g / (np.sqrt(spread) + self.eps)
-        return -self.lr * (self.pushed(i, g) if self.momentum else g)
+        if self.momentum:
+            held["velocity"] = g = self.momentum * held["velocity"] + g
+        return -self.lr * g, *held.values()
 
 
 class Adagrad(Optimizer):
@@ -180,15 +176,11 @@ class Adagrad(Optimizer):
         """See `Optimizer`."""
         return ("sums",)
 
-    def change(self, i: int, g: Array) -> Array:
+    def change(self, g: Array, count: int, *buffers: Array) -> tuple[Array, ...]:
         """See `Optimizer`."""
-        sums = self.buffer("sums")
-        sums[i] = sums[i] + g * g
-        return (
-            -(self.lr / (1 + (self.steps[i] - 1) * self.lr_decay))
-            * g
-            / (np.sqrt(sums[i]) + self.eps)
-        )
+        sums = buffers[0] + g * g
+        lr = self.lr / (1 + (count - 1) * self.lr_decay)
+        return -lr * g / (np.sqrt(sums) + self.eps), sums
 
 
 class Adam(Optimizer):
@@ -236,13 +228,13 @@ class Adam(Optimizer):
         """See `Optimizer`."""
         return ("first", "second")
 
-    def change(self, i: int, g: Array) -> Array:
+    def change(self, g: Array, count: int, *buffers: Array) -> tuple[Array, ...]:
         """See `Optimizer`."""
-        (b1, b2), first, second = self.betas, self.buffer("first"), self.buffer("second")
-        first[i] = b1 * first[i] + (1 - b1) * g
-        second[i] = b2 * second[i] + (1 - b2) * (g * g)
-        scale = np.sqrt(second[i] / (1 - b2 ** self.steps[i])) + self.eps
-        return -(self.lr / (1 - b1 ** self.steps[i])) * first[i] / scale
+        (b1, b2), (first, second) = self.betas, buffers
+        first = b1 * first + (1 - b1) * g
+        second = b2 * second + (1 - b2) * (g * g)
+        scale = np.sqrt(second / (1 - b2**count)) + self.eps
+        return -(self.lr / (1 - b1**count)) * first / scale, first, second
 
 
 class AdamW(Adam):
