@@ -42,6 +42,7 @@ RETURNS = {
     "item": "Any",
     "tolist": "Any",
     "data": "Any",
+    "grad": "Plain | None",
     "split": "list[Plain]",
     "__reduce__": "Any",
     "__array_ufunc__": "Any",

@@ -121,6 +121,31 @@ def gradient_of_a_parameter() -> Any:
 
 
 @case
+def inside_of_a_transform() -> Any:
+    rates = [2.0]
+
+    def loss(x: Any) -> Any:
+        return (x * x * rates[0]).sum()
+
+    gradient, both = tg.grad(loss), tg.value_and_grad(loss)
+    return lambda x: gradient(x) + both(x)[1], lambda: rates.__setitem__(0, 3.0)
+
+
+@case
+def transform_itself() -> Any:
+    rates = [2.0]
+    gradient = tg.grad(lambda x: (x * x * rates[0]).sum())
+    return gradient, lambda: rates.__setitem__(0, 3.0)
+
+
+@case
+def inside_of_a_derivative() -> Any:
+    rates = [2.0]
+    found = tg.jacobian(lambda x: x * x * rates[0])
+    return lambda x: found(x).sum(axis=0), lambda: rates.__setitem__(0, 3.0)
+
+
+@case
 def array_through_its_base() -> Any:
     base = X.copy()
     view = base[::-1]

@@ -25,7 +25,7 @@ from ..core.trace import Program, trace
 from ..core.tree import leaves, unflatten
 from ..kernels.runtime import available, complain, raising
 from ..ops.facts import ORDINARY
-from ..ops.guards import Changes, Guard
+from ..ops.guards import Changes, Guard, Guards
 from ..ops.postponed import Done, Effects
 from ..recurrent.captured import captured, value_of
 from ..recurrent.cell import name_of
@@ -56,13 +56,15 @@ class JittedFunction(Jitted):
     Handed to `unroll` it is a compiled cell, as any `Jitted`.
     """
 
-    __slots__ = ("_programs",)
+    __slots__ = ("_guards", "_programs")
 
     _programs: dict[Any, Recording]
+    _guards: Guards
 
     def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__(function)
         object.__setattr__(self, "_programs", {})
+        object.__setattr__(self, "_guards", Guards(function, gradients=False))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """What the function gives, computed by the recording for these shapes."""
@@ -73,7 +75,7 @@ class JittedFunction(Jitted):
         found: dict[int, Any] = {}
         others: list[Any] = []
         structure = structure_of((args, kwargs), found, others)
-        guard = self._code.guards.now(others)
+        guard = self._guards.now(others)
         tensors = tensors_of(list(found.values()), guard)
         grad = now.grad_enabled
         key = (
@@ -109,12 +111,15 @@ class JittedFunction(Jitted):
     def _record(
         self, key: Any, guard: Guard, args: Any, kwargs: Any, tensors: list[Tensor], grad: bool
     ) -> Recording:
-        changes = Changes(self._code.guards, guard, f"tg.jit: '{name_of(self)}'")
+        changes = Changes(self._guards, guard, f"tg.jit: '{name_of(self)}'")
         try:
             with changes:
                 made = Recording(self.plain, (args, kwargs), tensors, grad, guard.computed, changes)
-                with own_faults(name_of(self)):
-                    made.compile()
+            if made.looked and not self._guards.reads.gradients:
+                guard = self._guards.with_gradients(guard.more)
+                return self._record(key, guard, args, kwargs, tensors, grad)
+            with changes, own_faults(name_of(self)):
+                made.compile()
         except TinygradError as error:
             if not isinstance(error, TraceError):
                 with Effects().trial():
@@ -184,7 +189,6 @@ class _Run:
     ) -> None:
         self.function, self.arguments, self.changes = function, arguments, changes
         self.effects = Effects(Compiled())
-        self.effects.begin(t for _, t in changes.guard.tensors)
         self.result: Any = None
         self.others: list[Any] = []
         needed = [t.requires_grad for t in tensors]
@@ -244,6 +248,7 @@ class Recording:
         older = Older()
         one, two = (_Run(function, arguments, tensors, changes) for _ in range(2))
         self.traced, self.effects = one.traced, one.effects
+        self.looked = one.effects.looked or two.effects.looked
         self.result, self.others = two.result, two.others
         check_same(one.traced, two.traced)
         check_result(one.others, two.others, changes.what)

@@ -40,14 +40,14 @@ class Tensor(Attached["Tensor"]):
         with `retain_grad`.
     """
 
-    __slots__ = ("__weakref__", "array", "grad", "node", "viewed")
+    __slots__ = ("__weakref__", "_grad", "array", "node", "viewed")
     viewed: Any  # of what it is a view; set in views alone, see ops/assignment.py
     __array_priority__ = 1000
 
     def __init__(self, array: Any, node: Node | None = None) -> None:
         self.array = array
         self.node = node
-        self.grad: Tensor | None = None
+        self._grad: Tensor | None = None  # which the property `grad` gives, see ops/postponed.py
 
     # --- the array --------------------------------------------------------------------------------
 

@@ -12,7 +12,17 @@ from typing import Any
 import numpy as np
 
 from ..core.tensor import Tensor, attach, check_dtype
-from . import assignment, dispatch, elementwise, indexing, linear, numbers, reductions, shaping
+from . import (
+    assignment,
+    dispatch,
+    elementwise,
+    indexing,
+    linear,
+    numbers,
+    postponed,
+    reductions,
+    shaping,
+)
 from .weak import Weak, passing
 
 
@@ -96,6 +106,7 @@ METHODS: dict[str, Any] = {
     "__array_function__": dispatch.array_function,
     "T": _T,
     "data": assignment.data,
+    "grad": postponed.grad,
     "astype": _astype,
     "copy": _copy,
     "detach": elementwise.stop_gradient,

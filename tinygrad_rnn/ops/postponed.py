@@ -66,35 +66,34 @@ class Effects:
         In order.
     walked : set of Node
         The nodes whose saved values a backward would have released.
+    looked : bool
+        Whether the run read a `.grad` from before it.
     """
 
     def __init__(self, whole: Callable[[Any], Any] = lambda cell: cell) -> None:
         self.whole = whole
         self.steps: list[Fill | Call] = []
         self.walked: set[Node] = set()
+        self.looked = False
         # by id: the tensor, with what it had before, and the gradient that the steps give it so far
         self._touched: dict[int, tuple[Tensor, Any, Any, Any]] = {}
         self._given: dict[int, Any] = {}
         self._unknown: dict[Node, tuple[str, Where]] = {}
         self._results: dict[Node, int] = {}
 
-    def begin(self, tensors: Iterable[Tensor]) -> None:
-        """Begin the run of a function that may fill the `.grad` of these tensors.
-
-        What stands there at a call is not known.
-        """
-        for t in tensors:
-            if t.requires_grad and t.is_leaf:
-                self._touch(t)
-
-    def _touch(self, t: Tensor) -> None:
+    def touch(self, t: Tensor) -> None:
+        """Remember what a tensor had before the run, since the run may change it."""
         if id(t) not in self._touched:
-            self._touched[id(t)] = (t, t.grad, t.array, t.node)
+            self._touched[id(t)] = (t, t._grad, t.array, t.node)
             self._give(t, f"the gradient of {describe(t)} from before the call")
+
+    def look(self, t: Tensor) -> None:
+        """Note that somebody reads `.grad`; from before the run, it stands in the recording."""
+        self.looked = self.looked or id(t) not in self._touched
 
     def _give(self, t: Tensor, what: str) -> None:
         """Let a gradient that is not known stand in `.grad`."""
-        self._given[id(t)] = t.grad = self._placeholder(t, what)
+        self._given[id(t)] = t._grad = self._placeholder(t, what)
 
     def fill(self, root: Node, found: Mapping[Node, Tensor], *, keeps: bool) -> None:
         """Do what backward does with the gradients that it has found.
@@ -109,14 +108,14 @@ class Effects:
                 self._add(t, g)
 
     def _add(self, t: Tensor, g: Tensor) -> None:
-        self._touch(t)
-        before: Any = t.grad
+        self.touch(t)
+        before: Any = t._grad
         if t.node in context().inputs:  # an argument, whose .grad is that of the call
             self.steps.append(Fill(t, g, adds=True))
         elif before is None:
-            t.grad = g
+            t._grad = g
         elif isinstance(before, Tensor) and before.node is not None and self._traced(before):
-            t.grad = before + g
+            t._grad = before + g
         else:  # what stands there when the call is made
             self._sync(t)
             self.steps.append(Fill(t, g, adds=True))
@@ -129,12 +128,12 @@ class Effects:
             return Tensor(np.asarray(np.nan))
         changed = list(found.values())
         for t in changed:
-            self._touch(t)
+            self.touch(t)
             self._sync(t)
         where = Where(*caller())
         self.steps.append(Call(function, args, kwargs, where))
         for t in changed:
-            if t.grad is not None:
+            if t._grad is not None:
                 what = f"the gradient of {describe(t)}, which {function.__name__} may have changed"
                 self._give(t, what)
             what = f"{describe(t)}, which {function.__name__} may have changed"
@@ -163,7 +162,7 @@ class Effects:
     def undo(self) -> None:
         """Put everything back as it was before the run."""
         for t, grad, array, node in self._touched.values():
-            t.grad, t.array, t.node = grad, array, node
+            t._grad, t.array, t.node = grad, array, node
 
     @property
     def gradients(self) -> list[Tensor]:
@@ -192,7 +191,7 @@ class Effects:
 
     def _sync(self, t: Tensor) -> None:
         """Note that `.grad` is what it is now."""
-        grad = t.grad
+        grad = t._grad
         if grad is self._given[id(t)]:
             return
         if grad is not None and not self._traced(grad):
@@ -283,7 +282,7 @@ class Done:
             yield
         except BaseException:
             for t, grad, array, node in before:
-                t.grad, t.array, t.node = grad, array, node
+                t._grad, t.array, t.node = grad, array, node
             for now, earlier in own:
                 now.clear()
                 now.update(earlier)
@@ -322,3 +321,21 @@ def postponed(changes: Callable[..., Iterable[Any]]) -> Callable[[Any], Any]:
         return called
 
     return decorate
+
+
+def _grad(t: Tensor) -> Tensor | None:
+    """The gradient that backwards brought, or that it was set to."""
+    effects = context().effects
+    if effects is not None:
+        effects.look(t)
+    return t._grad
+
+
+def _set_grad(t: Tensor, g: Tensor | None) -> None:
+    effects = context().effects
+    if effects is not None:
+        effects.touch(t)
+    t._grad = g
+
+
+grad = property(_grad, _set_grad)

@@ -114,7 +114,10 @@ def _tensor(walk: Walk, t: Tensor, path: Path) -> None:
     else:
         places.constants.append(t)
         places.watch(t, "array", t.array)
-    wanted = [name for name in ("grad", "name") if name in walk.reads.names]
+    reads = walk.reads
+    wanted = ["name"] if "name" in reads.names else []
+    if "grad" in reads.names if reads.gradients is None else reads.gradients:
+        wanted.append("grad")
     if wanted and not walk.again(t, path):
         for name in wanted:
             places.watch(t, name, getattr(t, name))

@@ -25,6 +25,8 @@ def function(walk: Walk, f: types.FunctionType, path: Path) -> None:
         walk.add(Same(f), path)
         if "__wrapped__" in own:  # an operation of the user's
             walk.push([(own["__wrapped__"], path)])
+        elif f.__closure__:  # such as the function that tg.grad gives, with that of the user's
+            walk.push((walk.places.closure_variable(cell), path) for cell in f.__closure__)
         return
     for name in ("__code__", "__defaults__", "__kwdefaults__"):
         walk.places.watch(f, name, getattr(f, name))

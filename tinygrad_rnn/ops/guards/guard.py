@@ -132,13 +132,16 @@ class Guards:
     ----------
     *roots
         What is followed.
+    gradients : bool, optional
+        Whether `.grad` of tensors is read; it can be found out later. Default: if the name stands
+        in the code.
     """
 
     # One for training and one for evaluation, say. They hold what they found, so they are few.
     KEPT = 2
 
-    def __init__(self, *roots: Any) -> None:
-        self.roots, self.reads = roots, Reads()
+    def __init__(self, *roots: Any, gradients: bool | None = None) -> None:
+        self.roots, self.reads = roots, Reads(gradients)
         self.known: list[Guard] = []
 
     def now(self, more: Sequence[Any] = ()) -> Guard:
@@ -161,6 +164,11 @@ class Guards:
             guard = Guard(self.roots, more, self.reads)
             if self.reads.size == size:
                 return guard
+
+    def with_gradients(self, more: Sequence[Any] = ()) -> Guard:
+        """Let `.grad` of tensors count from now on, and return the guard of what is there now."""
+        self.reads.gradients, self.known = True, []
+        return self.keep(self.fresh(more))
 
     def keep(self, guard: Guard) -> Guard:
         """Let `now` find a guard, and return it."""

@@ -27,15 +27,17 @@ class Reads:
     again as long as it finds new ones.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, gradients: bool | None = None) -> None:
         self.names: set[str] = set()
+        # whether `.grad` of tensors is read; None: if the name stands in the code
+        self.gradients = gradients
         self.imports = False  # the code imports modules by texts
         self.everything = False  # the code may read attributes whose names do not stand in it
 
     @property
-    def size(self) -> tuple[int, bool, bool]:
+    def size(self) -> tuple[Any, ...]:
         """A value that changes whenever something is found."""
-        return len(self.names), self.everything, self.imports
+        return len(self.names), self.everything, self.imports, self.gradients
 
 
 class Walk:
