@@ -27,7 +27,7 @@ from .test_primitives import NAMES, call, draw, parameter_sets
 
 T, BATCH = 3, 5  # no axis of the examples is as long as the batch
 # nodes of whole segments, and what cuts their results
-STRETCHES = ("checkpoint", "unroll", "jit", "part")
+STRETCHES = ("checkpoint", "unroll", "jit", "segment_gradient", "part")
 # called by their primitive
 REGISTERED = (
     "reshape",

@@ -39,7 +39,7 @@ TAKEN: dict[str, set[str]] = {
                      "proj_size", "start", "r_min", "seed"], {"0"}), "tg.init.chrono: enter": {"None", "0"}, "bias": {"None", "True"},
     **each(["lengths", "resets", "hook", "k2", "mask", "attended_size", "top_k", "stride"], {"None"}),
     "state": {"None", "0"}, "rng": {"None", "0", "[]"}, "name": {"None", "text"}, "tg.Parameter: dtype": {"None"}, "tg.nn.Parameter: dtype": {"None"}, "tg.nn.Buffer: dtype": {"None"},
-    "stop": {"None", "0"}, "k": {"-1", "0"}, "shift": {"-1", "0", "[]"}, "low": {"None", "-1", "0", "1.5"}, "high": {"None", "-1", "0", "1.5"},
+    "argnums": {"-1", "0"}, "stop": {"None", "0"}, "k": {"-1", "0"}, "shift": {"-1", "0", "[]"}, "low": {"None", "-1", "0", "1.5"}, "high": {"None", "-1", "0", "1.5"},
     "negative_slope": {"-1", "0", "1.5"}, "alpha": {"-1", "0", "1.5"}, "correction": {"-1", "0", "1.5"}, "checkpoint": {"None", "True"},
     "tg.nn.BatchNorm: momentum": {"None", "0"}, "tg.init.identity: scale": {"-1", "0", "1.5"}, "tg.init.orthogonal: gain": {"-1", "0", "1.5"},
     "tg.nn.RecurrentBatchNorm: gain": {"-1", "0", "1.5"}, "tg.init.forget_bias: value": {"-1", "0", "1.5", "True"}, "tg.nn.dropout: x": NUMBERS,

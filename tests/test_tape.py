@@ -230,14 +230,14 @@ def test_a_parameter_replaced_before_backward_is_found_out(rng: np.random.Genera
     w_line = line() - 1
     first.backward()
     optimizer.step()
+    step_line = line() - 1
     with pytest.raises(tg.GraphError) as caught:
         second.backward()
     assert f"the value that w float64(2, 2) had in matmul (at test_tape.py:{w_line})" in str(
         caught.value
     )
-    assert "replaced at optimizer.py" in str(caught.value) and "Call backward before" in str(
-        caught.value
-    )
+    assert f"replaced at test_tape.py:{step_line}" in str(caught.value)
+    assert "Call backward before" in str(caught.value)
 
 
 def test_setting_data_before_backward_is_found_out_where_the_value_matters() -> None:

@@ -22,6 +22,7 @@ from .core.tensor import Tensor, tensor
 from .core.transforms import grad, jvp, numbers_of, vjp
 from .core.tree import leaves
 from .module import Buffer, Module, Parameter, named_tensors, some_of
+from .ops.checks import shown
 
 _LEFT = (type, types.ModuleType, types.BuiltinFunctionType, np.generic, np.random.Generator, Tensor)
 
@@ -32,6 +33,7 @@ def jacobian(f: Callable[..., Any], argnums: int = 0) -> Callable[..., Any]:
     Its result has the shape ``output.shape + input.shape``. `argnums` says by which argument of `f`
     to differentiate.
     """
+    _check("jacobian", f, argnums)
 
     def wrapped(*args: Any) -> Tensor:
         (place,) = numbers_of(argnums, args, "jacobian")
@@ -57,6 +59,7 @@ def hessian(f: Callable[..., Any], argnums: int = 0) -> Callable[..., Any]:
     Its result has the shape ``input.shape + input.shape``. `argnums` says by which argument of `f`
     to differentiate.
     """
+    _check("hessian", f, argnums)
     return jacobian(grad(f, argnums), argnums)
 
 
@@ -65,7 +68,16 @@ def hvp(f: Callable[..., Any], x: Any, v: Any) -> Any:
 
     The Hessian itself is not computed: this is forward mode over the gradient.
     """
+    _check("hvp", f, 0)
     return jvp(grad(f), (x,), (v,))[1]
+
+
+def _check(what: str, f: Any, argnums: Any) -> None:
+    """Raise a TinygradError for what is no function, or no number of an argument."""
+    if isinstance(f, type) or not callable(f):
+        raise TinygradError(f"{what}: expected a function of tensors; found {shown(f)}")
+    if isinstance(argnums, bool) or not isinstance(argnums, (int, np.integer)):
+        raise TinygradError(f"{what}: argnums must be a whole number; found {shown(argnums)}")
 
 
 def functional_call(
