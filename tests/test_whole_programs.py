@@ -146,6 +146,26 @@ def gated() -> Program:
     return Program(run, cell)
 
 
+def zoneout() -> Program:
+    cell = nn.Zoneout(nn.VariationalDropout(lstm(), input=0.3, output=0.2, rng=5), 0.2, rng=6)
+
+    def run(x: Any) -> Any:
+        ys, _ = tg.unroll(cell, nn.dropout(x, 0.4, rng=np.random.default_rng(8)))
+        zs, _ = tg.unroll(cell, x, lengths=LENGTHS)
+        return (ys * zs).sum() + (ys**2).sum()
+
+    return Program(run, cell)
+
+
+def dropout_between_levels() -> Program:
+    layer = nn.GRU(INPUT, HIDDEN, num_layers=3, dropout=0.3, rng=3, dtype=np.float64)
+
+    def run(x: Any) -> Any:
+        return (layer(x)[0] ** 2).sum()
+
+    return Program(run, layer)
+
+
 PROGRAMS = [
     plain_cell,
     jitted_cell,
@@ -156,6 +176,8 @@ PROGRAMS = [
     checkpointed,
     decoder_with_attention,
     gated,
+    zoneout,
+    dropout_between_levels,
 ]
 
 
@@ -190,12 +212,10 @@ def test_values_and_gradients(make: Any, monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.parametrize("make", PROGRAMS, ids=lambda f: f.__name__)
 def test_gradients_inside_of_the_program(make: Any) -> None:
-    program = make()
     x = tg.tensor(normal(T, BATCH, INPUT))
-    inner = tg.value_and_grad(program.function)
-    value, gradient = tg.jit(inner)(x)
+    value, gradient = tg.jit(tg.value_and_grad(make().function))(x)
     with tg.eager():
-        expected = inner(x)
+        expected = tg.value_and_grad(make().function)(x)
     compare([value.numpy(), gradient.numpy()], [e.numpy() for e in expected])
 
 
@@ -213,6 +233,25 @@ def test_second_order_and_tangents(make: Any) -> None:
         inside = tg.grad(lambda x: (tg.grad(program.function)(x) ** 2).sum())
         found += [(tg.jit(inside) if compiled else inside)(x).numpy()]
         return [*found, *(t.numpy() for t in tg.jvp(run, (x,), (v,)))]
+
+    with tg.eager():
+        expected = outcome(False)
+    compare(outcome(True), expected)
+
+
+def test_second_order_by_parameters_where_the_input_is_a_constant() -> None:
+    def outcome(compiled: bool) -> list[Any]:
+        cell = nn.Zoneout(lstm(), 0.3, rng=2)
+
+        def squared(x: Any, h: Any) -> Any:
+            def loss(h: Any) -> Any:
+                return (tg.unroll(cell, x * 1.0, (h, h * 0.5))[0] ** 2).sum()
+
+            return (tg.grad(loss)(h) ** 2).sum()
+
+        gradient = tg.grad(squared, 1)
+        x, h = tg.tensor(normal(T, BATCH, INPUT)), tg.tensor(normal(BATCH, HIDDEN))
+        return [(tg.jit(gradient) if compiled else gradient)(x, h).numpy()]
 
     with tg.eager():
         expected = outcome(False)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..core.errors import GraphError, ShapeError, TraceError
-from ..core.primitive import Array
+from ..core.primitive import Array, Spec
 from ..core.tape import context, no_grad, setting
 from ..core.tensor import Tensor
 from ..core.tree import leaves, unflatten
@@ -18,13 +18,14 @@ from ..module import Module as Layer
 from ..ops.guards import Guard
 from ..recurrent.cell import Cell, CompiledCell, name_of
 from ..recurrent.context import SequenceContext, sequence_context
+from ..recurrent.effects import in_place
 from ..recurrent.sequence import Sequence as Unrolling
 from ..recurrent.sequence import Span
-from .effects import Player, draw_all, emit_all
+from .effects import Drawn, Player, draw_all, emit_all
 from .inside import Inside, fits
 from .recordings import Recordings
 from .runner import Runner
-from .sizes import PROBE_BATCHES
+from .sizes import PROBE_BATCHES, sized
 from .unrolled import Unrolled
 from .value import CompileError
 from .variant import Piece, piece_of
@@ -204,11 +205,13 @@ class Jitted(CompiledCell):
         step = runner.step
         if now.tracing and not fits(runner):
             return span.by(self.plain)
-        drawn = draw_all([draw for draw, _ in step.drawn], piece) if step.drawn else []
-        again = self._again(piece, runner, guard, drawn)
+        draws = [draw for draw, _ in step.drawn]
         if now.tracing:
-            found = Inside(runner, piece, lent, again).results()
-            return _results(runner, found)
+            handles = _drawn_later(draws, piece) if draws else []
+            again = self._again(piece, runner, guard, None)
+            return _results(runner, Inside(runner, piece, lent, handles, again).results())
+        drawn = draw_all(draws, piece) if draws else []
+        again = self._again(piece, runner, guard, drawn)
         unrolled = Unrolled(runner, piece, lent, drawn, again)
         try:
             found = unrolled.outputs()
@@ -238,9 +241,12 @@ class Jitted(CompiledCell):
         )
 
     def _again(
-        self, piece: Piece, runner: Runner, guard: Guard, drawn: list[Array]
+        self, piece: Piece, runner: Runner, guard: Guard, drawn: list[Array] | None
     ) -> Callable[..., list[Tensor]]:
-        """Return the same steps, to be run one by one: for gradients of gradients, and tangents."""
+        """Return the same steps, to be run one by one: for gradients of gradients, and tangents.
+
+        Without `drawn` the function is given that as well, behind inputs and states.
+        """
         guards, name, span = self._code.guards, name_of(self), piece.span
         start, stop, reverse = span.start, span.stop, span.reverse
 
@@ -253,10 +259,12 @@ class Jitted(CompiledCell):
                     "Compute them before the cell is changed, or unroll again."
                 )
             count, widest = len(piece.inputs), runner.widest
-            given, first = handles[:count], unflatten(piece.carried, list(handles[count:]))
+            end = count + len(piece.states)
+            given, first = handles[:count], unflatten(piece.carried, list(handles[count:end]))
+            values = handles[end:] if drawn is None else drawn
             plain = span.sequence.with_cell(piece.variant)
             plain.tuple, plain.valid, plain.resets = True, None, None
-            player = Player([draw for draw, _ in runner.step.drawn], drawn, span.times)
+            player = Player([draw for draw, _ in runner.step.drawn], values, span.times)
             running = sequence_context() or SequenceContext()
             with setting(sequence=running.with_effects(player), effects=None):
                 ys, _, last = plain.steps(given, first, start, stop, reverse, offset=start)
@@ -276,3 +284,15 @@ def _results(runner: Runner, found: Sequence[Tensor]) -> Any:
     if form.resets:
         last = last[0]
     return (ys[0], ys[1], last) if form.all_states else (ys, None, last)
+
+
+def _drawn_later(draws: Sequence[Drawn], piece: Piece) -> list[Tensor]:
+    """Return tensors in place of what the steps draw, which is drawn at each call."""
+    steps = (len(piece.span.times),)
+    shapes = [
+        (*steps, *sized(d.shape, piece.batch)) if d.per == "step" else sized(d.shape, piece.batch)
+        for d in draws
+    ]
+    specs = [Spec(shape, d.dtype) for shape, d in zip(shapes, draws, strict=True)]
+    found: list[Tensor] = context().effects.draw(in_place(lambda: draw_all(draws, piece)), specs)
+    return found

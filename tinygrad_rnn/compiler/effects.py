@@ -77,26 +77,24 @@ class Player:
     ----------
     drawn : sequence of Drawn
         What a step draws.
-    values : sequence of array
+    values : sequence of array or Tensor
         The values that the compiled steps had, one for each of `drawn`; those of a step (T, ...).
     times : sequence of int
         The steps.
     """
 
-    def __init__(
-        self, drawn: Sequence[Drawn], values: Sequence[Array], times: Sequence[int]
-    ) -> None:
+    def __init__(self, drawn: Sequence[Drawn], values: Sequence[Any], times: Sequence[int]) -> None:
         self.drawn, self.values, self.first = drawn, values, min(times)
         self.found: Iterator[int] = iter(())
         self.step: int | None = None
 
-    def draw(self, make: Any, shape: tuple[int, ...], dtype: Any, per: str) -> Array:
+    def draw(self, make: Any, shape: tuple[int, ...], dtype: Any, per: str) -> Any:
         """Return the value that the compiled step had."""
         t = context().mark.step
         if t != self.step:
             self.step, self.found = t, iter(range(len(self.drawn)))
         k = next(self.found)
-        value: Array = self.values[k]
+        value = self.values[k]
         return value[(t or 0) - self.first] if self.drawn[k].per == "step" else value
 
     def emit(self, receive: Any, values: Any, batch: int) -> None:

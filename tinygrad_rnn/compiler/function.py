@@ -29,6 +29,7 @@ from ..ops.guards import Changes, Guard, Guards
 from ..ops.postponed import Done, Effects
 from ..recurrent.captured import captured, value_of
 from ..recurrent.cell import name_of
+from ..recurrent.effects import Sequences
 from ..recurrent.packing import cut
 from ..recurrent.segment import Segment, as_primitive
 from .arguments import rebuilt, structure_of, tensors_of
@@ -257,6 +258,7 @@ class Recording:
             raise TraceError(
                 f"{changes.what} did not make the same calls in two recordings; it may not depend on how often it was called"
             )
+        self.drawn = [leaf for _, leaves_ in one.effects.draws for leaf in leaves_]
         self.captured = captured(self.traced.outputs, older, set(self.traced.inputs))
         self.once = {n: value_of(n, outside) for n in self.captured if not isinstance(n, Leaf)}
         self.wrt = (
@@ -268,7 +270,7 @@ class Recording:
 
     def compile(self) -> None:
         """Make the forward and the backward program of what was recorded."""
-        given_nodes = [*self.traced.inputs, *self.captured]
+        given_nodes = [*self.traced.inputs, *self.captured, *self.drawn]
         computed, constant = self._sorted_outputs(given_nodes)
         self.dtypes = [o.dtype for o in computed]
         if len(set(self.dtypes)) > 1:  # they become one vector, which has one dtype
@@ -332,13 +334,14 @@ class Recording:
     def computed(self, tensors: list[Tensor]) -> list[Any]:
         """What the compiled part gives for tensors of the recorded shapes."""
         owners = [owner(n, self.once) for n in self.captured]
-        arrays = [t.array for t in (*tensors, *owners)]
+        drawn = self._draw() if self.drawn else []
+        arrays = [*[t.array for t in (*tensors, *owners)], *drawn]
         found = self._forward.run(*arrays)
         parts: Sequence[Tensor] = ()
         if self._backward is not None:
-            parts = _Call(self, len(tensors), owners).outputs(tensors, arrays, found)
+            parts = _Call(self, len(tensors), owners, drawn).outputs(tensors, arrays, found)
         made: list[Any] = []
-        everything = (*tensors, *owners)
+        everything = (*tensors, *owners, *map(Tensor, drawn))
         for kind, place in self.outputs:
             if kind == "called":
                 made.append(None)
@@ -350,6 +353,11 @@ class Recording:
             else:
                 made.append(Tensor(_array(found[len(self.shapes) + place])))
         return made
+
+    def _draw(self) -> list[Array]:
+        """Draw what the function draws, in its order."""
+        sequences = Sequences()
+        return [a for make, _ in self.effects.draws for a in make(sequences)]
 
     def finished(self, tensors: Sequence[Tensor], made: list[Any]) -> Any:
         """Do what is done besides computing, and return the result of the function."""
@@ -436,8 +444,10 @@ class _Call(Segment):
 
     reads = "goes through a compiled function, which needs"
 
-    def __init__(self, recording: Recording, count: int, owners: Sequence[Tensor]) -> None:
-        outside = [(o.array, o.node) for o in owners]
+    def __init__(
+        self, recording: Recording, count: int, owners: Sequence[Tensor], drawn: Sequence[Array]
+    ) -> None:
+        outside = [*[(o.array, o.node) for o in owners], *[(a, None) for a in drawn]]
 
         def again(*handles: Tensor) -> list[Tensor]:
             """The recorded program on tensors, operation by operation.

@@ -57,6 +57,8 @@ class Inside(Segment):
         The steps, with traced tensors.
     lent : list of Tensor
         What the cell holds and has a row for each of the batch.
+    drawn : list of Tensor
+        What the steps draw.
     again : callable
         The same steps, to be run one by one.
 
@@ -72,16 +74,21 @@ class Inside(Segment):
     of_sequence = True
 
     def __init__(
-        self, runner: Runner, piece: Piece, lent: list[Tensor], again: Callable[..., list[Tensor]]
+        self,
+        runner: Runner,
+        piece: Piece,
+        lent: list[Tensor],
+        drawn: list[Tensor],
+        again: Callable[..., list[Tensor]],
     ) -> None:
-        self.tensors = [*piece.inputs, *piece.states]
+        self.tensors = [*piece.inputs, *piece.states, *drawn]
         super().__init__(again, len(self.tensors))
         step = runner.step
         self.runner, self.batch, self.reverse = runner, piece.batch, piece.span.reverse
         owned = [(v, t) for v, t in runner.owners.items() if t.requires_grad]
         borrowed = list(zip(step.fixed[: step.lent], lent, strict=True))
         self.owners = [t for _, t in (*owned, *borrowed)]
-        self.values = [*step.xs[: len(piece.inputs)], *step.states]
+        self.values = [*step.xs[: len(piece.inputs)], *step.states, *(v for _, v in step.drawn)]
         self.values += [v for v, _ in (*owned, *borrowed)]
         self.live = list(range(len(runner.ends)))
         graded = {v for _, v in runner.gradients} | set(runner.constants)
@@ -142,10 +149,9 @@ class Inside(Segment):
 def fits(runner: Runner) -> bool:
     """Whether a step can be a part of another program.
 
-    It draws and emits nothing, and its results have one dtype.
+    It emits nothing, and its results have one dtype.
     """
-    step = runner.step
-    return not (step.drawn or step.receivers) and all(v.dtype == runner.dtype for v in runner.ends)
+    return not runner.step.receivers and all(v.dtype == runner.dtype for v in runner.ends)
 
 
 # --- as values of a program -----------------------------------------------------------------------

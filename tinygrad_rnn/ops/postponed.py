@@ -68,6 +68,9 @@ class Effects:
         The nodes whose saved values a backward would have released.
     looked : bool
         Whether the run read a `.grad` from before it.
+    draws : list of (callable, list of Leaf)
+        What gives at each call the arrays that the run would have drawn, and the leaves that stand
+        for these.
     """
 
     def __init__(self, whole: Callable[[Any], Any] = lambda cell: cell) -> None:
@@ -75,6 +78,7 @@ class Effects:
         self.steps: list[Fill | Call] = []
         self.walked: set[Node] = set()
         self.looked = False
+        self.draws: list[tuple[Callable[[Any], Sequence[Any]], list[Leaf]]] = []
         # by id: the tensor, with what it had before, and the gradient that the steps give it so far
         self._touched: dict[int, tuple[Tensor, Any, Any, Any]] = {}
         self._given: dict[int, Any] = {}
@@ -94,6 +98,15 @@ class Effects:
     def _give(self, t: Tensor, what: str) -> None:
         """Let a gradient that is not known stand in `.grad`."""
         self._given[id(t)] = t._grad = self._placeholder(t, what)
+
+    def draw(self, make: Callable[[Any], Sequence[Any]], specs: Sequence[Spec]) -> list[Tensor]:
+        """Return tensors in place of random arrays, which `make` gives at each call.
+
+        It is given the sequences of the call (`recurrent.effects.Sequences`).
+        """
+        made = [Tensor(spec) for spec in specs]
+        self.draws.append((make, [t.leaf(False, "drawn") for t in made]))
+        return made
 
     def fill(self, root: Node, found: Mapping[Node, Tensor], *, keeps: bool) -> None:
         """Do what backward does with the gradients that it has found.

@@ -12,9 +12,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from ..core.errors import TraceError
-from ..core.tape import context
-from .context import Effects, sequence_context
+from ..core.primitive import Spec
+from ..core.tape import context, setting
+from .context import Effects, SequenceContext, sequence_context
 
 
 def draw(
@@ -94,7 +97,10 @@ def _effects(what: str) -> Effects | None:
     sequence = sequence_context()
     if sequence is not None and sequence.effects is not None:
         return sequence.effects
-    if context().tracing:
+    now = context()
+    if now.tracing and now.effects is not None:
+        return _OfFunction()
+    if now.tracing:
         inner = sequence is not None and sequence.outer is not None
         where = ", in a sequence inside a step" if inner else ""
         raise TraceError(
@@ -102,3 +108,49 @@ def _effects(what: str) -> Effects | None:
             "evaluation with .eval(). (tg.jit(cell) may have it outside such inner sequences.)"
         )
     return None
+
+
+class _OfFunction:
+    """The effects of a function that is recorded: it draws at each call what it drew in this one.
+
+    Draws of one sequence share what belongs to it, as they do where nothing is recorded.
+    """
+
+    def draw(
+        self, make: Callable[[tuple[int, ...]], Any], shape: tuple[int, ...], dtype: Any, per: str
+    ) -> Any:
+        """Return a tensor in place of the value."""
+
+        def drawn() -> list[Any]:
+            return [np.asarray(make(shape))]
+
+        return context().effects.draw(in_place(drawn), [Spec(shape, dtype)])[0]
+
+    def emit(self, receive: Callable[..., None], values: tuple[Any, ...], batch: int) -> None:
+        """Refuse: what is emitted would have to be known when the call is made."""
+        raise TraceError(
+            "statistics that move with each step cannot be recorded in a function; run it as it is, or switch to evaluation with .eval()"
+        )
+
+
+def in_place(drawn: Callable[[], list[Any]]) -> Callable[[Sequences], list[Any]]:
+    """Return a function that draws later as if it were drawn here: in this step, this sequence.
+
+    It is given what stands for the sequences of the recording at a call.
+    """
+    here, mark = sequence_context(), context().mark
+
+    def later(sequences: Sequences) -> list[Any]:
+        with setting(sequence=None if here is None else sequences[here], mark=mark):
+            return drawn()
+
+    return later
+
+
+class Sequences(dict[SequenceContext, SequenceContext]):
+    """For each sequence of a recording the one that stands for it at a call."""
+
+    def __missing__(self, recorded: SequenceContext) -> SequenceContext:
+        """Begin a sequence."""
+        made = self[recorded] = SequenceContext()
+        return made

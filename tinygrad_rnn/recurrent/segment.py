@@ -246,10 +246,7 @@ class Segment(Repeatable):
         self.check_captured()
         older = Older()
         handles = [
-            +v
-            if create and isinstance(v, Tensor) and v.requires_grad
-            else _fresh(getattr(v, "array", v), needed)
-            for v, needed in zip(values, self.needed, strict=False)
+            _handle(v, create, needed) for v, needed in zip(values, self.needed, strict=False)
         ]
         found = self.run(handles, record=True)
         if self.rows is not None:
@@ -316,6 +313,16 @@ def _example() -> Segment:
     segment = Segment(lambda x: [tanh(x), tanh(x) * x], 1)
     segment.live = [0, 1]
     return segment
+
+
+def _handle(value: Any, create: bool, needed: bool) -> Tensor:
+    """Return a tensor of its own for a run; with `create`, or in a trace, one that hangs on it."""
+    if isinstance(value, Tensor):
+        if create and value.requires_grad:
+            return +value
+        if isinstance(value.array, Spec):
+            return value.handle()
+    return _fresh(getattr(value, "array", value), needed)
 
 
 def _fresh(array: Any, requires_grad: bool) -> Tensor:
