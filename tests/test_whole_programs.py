@@ -148,9 +148,10 @@ def gated() -> Program:
 
 def zoneout() -> Program:
     cell = nn.Zoneout(nn.VariationalDropout(lstm(), input=0.3, output=0.2, rng=5), 0.2, rng=6)
+    rng = np.random.default_rng(8)
 
     def run(x: Any) -> Any:
-        ys, _ = tg.unroll(cell, nn.dropout(x, 0.4, rng=np.random.default_rng(8)))
+        ys, _ = tg.unroll(cell, nn.dropout(nn.dropout(x, 0.4, rng=rng), 0.2, rng=3))
         zs, _ = tg.unroll(cell, x, lengths=LENGTHS)
         return (ys * zs).sum() + (ys**2).sum()
 
@@ -256,6 +257,29 @@ def test_second_order_by_parameters_where_the_input_is_a_constant() -> None:
     with tg.eager():
         expected = outcome(False)
     compare(outcome(True), expected)
+
+
+def test_masks_are_those_of_the_plain_program_call_by_call() -> None:
+    def outcome(compiled: bool) -> list[Any]:
+        found = []
+        for make in (zoneout, dropout_between_levels):
+            program = make()
+            run = tg.jit(program.function) if compiled else program.function
+            found += [run(tg.tensor(normal(T, BATCH, INPUT))).numpy() for _ in range(4)]
+            assert len({float(v) for v in found[-4:]}) == 4
+        return found
+
+    with tg.eager():
+        expected = outcome(False)
+    compare(outcome(True), expected)
+
+
+def test_a_generator_that_the_function_makes_is_refused() -> None:
+    def run(x: Any) -> Any:
+        return nn.dropout(x, 0.4, rng=np.random.default_rng(8))
+
+    with pytest.raises(tg.TraceError, match="give a seed"):
+        tg.jit(run)(tg.tensor(normal(T, BATCH)))
 
 
 def test_one_recording_does_not_grow_with_the_steps() -> None:

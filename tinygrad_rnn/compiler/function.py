@@ -189,7 +189,7 @@ class _Run:
         changes: Changes,
     ) -> None:
         self.function, self.arguments, self.changes = function, arguments, changes
-        self.effects = Effects(Compiled())
+        self.effects = Effects(Compiled(), [g for g, _, _ in changes.guard.states()])
         self.result: Any = None
         self.others: list[Any] = []
         needed = [t.requires_grad for t in tensors]

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import DtypeError, TinygradError
+from ..core.errors import DtypeError, TinygradError, TraceError
 from ..core.primitive import Array
 from ..core.record import describe
 from ..core.tape import context
@@ -116,6 +116,13 @@ def drawing(
     make : callable
         ``make(generator, shape)`` makes the mask.
     """
+    now = context()
+    known = now.effects.generators if now.tracing and now.effects is not None else [rng]
+    if isinstance(rng, np.random.Generator) and not any(rng is g for g in known):
+        # at each call it would be a new one
+        raise TraceError(
+            "a random mask is drawn from a generator that the recorded function makes: give a seed, rng=0, or a generator from outside"
+        )
 
     def drawn(shape: tuple[int, ...]) -> Array:
         sequence, found = sequence_context(), generator(rng)

@@ -59,6 +59,8 @@ class Effects:
     ----------
     whole : callable, optional
         Gives for a cell one that runs a sequence as one node of the trace.
+    generators : sequence, optional
+        The generators of random numbers that the function holds.
 
     Attributes
     ----------
@@ -73,8 +75,10 @@ class Effects:
         for these.
     """
 
-    def __init__(self, whole: Callable[[Any], Any] = lambda cell: cell) -> None:
-        self.whole = whole
+    def __init__(
+        self, whole: Callable[[Any], Any] = lambda cell: cell, generators: Sequence[Any] = ()
+    ) -> None:
+        self.whole, self.generators = whole, generators
         self.steps: list[Fill | Call] = []
         self.walked: set[Node] = set()
         self.looked = False
