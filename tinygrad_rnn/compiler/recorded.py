@@ -1,0 +1,384 @@
+"""A function as it was recorded for given shapes: how it is run, and the node that a call is.
+
+A recording holds the forward and the backward program, each as a straight line of compiled loops
+and NumPy calls (`HostProgram`), and the program as it was traced, which is what is differentiated
+again for gradients of gradients, and what tangents are pushed through.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..core.errors import TraceError
+from ..core.primitive import Array, Primitive, Spec
+from ..core.tape import Leaf, Node, Older, setting
+from ..core.tensor import FLOAT64, Tensor
+from ..core.trace import Program, trace
+from ..core.tree import leaves, unflatten
+from ..kernels.runtime import complain
+from ..ops.facts import ORDINARY
+from ..ops.guards import Changes
+from ..ops.postponed import Done, Effects
+from ..recurrent.captured import captured, value_of
+from ..recurrent.effects import Sequences
+from ..recurrent.packing import cut
+from ..recurrent.segment import Segment, as_primitive
+from .arguments import rebuilt, structure_of
+from .automatic import Compiled
+from .host import HostProgram, NoCode
+from .inside import Lowering
+from .marshal import owner
+from .program import Builder, given
+from .remat import remade, residuals
+from .twice import check_result, check_same, parts_of, same_objects
+from .value import Value, alive
+
+
+class Arrays(dict[str, Any]):
+    """What a call leaves for its backward, by name."""
+
+    __slots__ = ("__weakref__",)
+
+
+class _Run:
+    """One run of a function that is recorded.
+
+    Attributes
+    ----------
+    traced : Program
+        Its outputs are the tensors of the result, then the gradients that are put into `.grad`.
+    effects : Effects
+    result : nest
+        The structure of the result.
+    others : list
+        The parts of the result that are no tensors, and None in place of tensors.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        arguments: Any,
+        tensors: Sequence[Tensor],
+        changes: Changes,
+    ) -> None:
+        self.function, self.arguments, self.changes = function, arguments, changes
+        self.effects = Effects(Compiled(), [g for g, _, _ in changes.guard.states()])
+        self.result: Any = None
+        self.others: list[Any] = []
+        needed = [t.requires_grad for t in tensors]
+        try:
+            self.traced = trace(self._outputs, *tensors, gradients=needed, effects=self.effects)
+            self.effects.check(self.traced)
+        except BaseException:
+            self.effects.undo()
+            raise
+        changes.after_run()
+
+    def _outputs(self, *handles: Tensor) -> list[Tensor]:
+        given_ids: dict[int, Any] = {}
+        structure_of(self.arguments, given_ids, [])
+        nests: dict[int, Any] = {}
+        args, kwargs = rebuilt(self.arguments, dict(zip(given_ids, handles, strict=True)), nests)
+        before = [(nest, parts_of(nest)) for nest in nests.values()]
+        result = self.function(*args, **kwargs)
+        for nest, parts in before:
+            if not same_objects(parts_of(nest), parts):
+                raise TraceError(
+                    f"{self.changes.what} changes a {type(nest).__name__} that it is given; a recording cannot. Return what is new"
+                )
+        self.others = [None if isinstance(y, Tensor) else y for y in leaves(result)]
+        self.result = unflatten(result, [0] * len(self.others))
+        self.effects.finish()
+        return [y for y in leaves(result) if isinstance(y, Tensor)] + self.effects.gradients
+
+
+class Recording:
+    """A function for arguments of certain shapes.
+
+    Parameters
+    ----------
+    function : callable
+    arguments : nest
+        Positional and keyword arguments.
+    tensors : list of Tensor
+        Those in the arguments.
+    grad : bool
+        Whether gradients are recorded.
+    outside : dict of Node to array
+        Values of computed tensors that the function closes over.
+    changes : Changes
+        Finds out what the function changes outside of it.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        arguments: Any,
+        tensors: Sequence[Tensor],
+        grad: bool,
+        outside: Mapping[Node, Array],
+        changes: Changes,
+    ) -> None:
+        older = Older()
+        one, two = (_Run(function, arguments, tensors, changes) for _ in range(2))
+        self.traced, self.effects = one.traced, one.effects
+        self.looked = one.effects.looked or two.effects.looked
+        self.result, self.others = two.result, two.others
+        check_same(one.traced, two.traced)
+        check_result(one.others, two.others, changes.what)
+        self.done = Done(one.effects.steps, one.traced.inputs)
+        if not self.done.like(Done(two.effects.steps, two.traced.inputs)):
+            raise TraceError(
+                f"{changes.what} did not make the same calls in two recordings; it may not depend on how often it was called"
+            )
+        self.drawn = [leaf for _, leaves_ in one.effects.draws for leaf in leaves_]
+        self.captured = captured(self.traced.outputs, older, set(self.traced.inputs))
+        self.once = {n: value_of(n, outside) for n in self.captured if not isinstance(n, Leaf)}
+        self.wrt = (
+            [n for n, t in zip(self.traced.inputs, tensors, strict=True) if t.requires_grad]
+            + self.captured
+            if grad
+            else []
+        )
+
+    def compile(self) -> None:
+        """Make the forward and the backward program of what was recorded."""
+        given_nodes = [*self.traced.inputs, *self.captured, *self.drawn]
+        computed, constant = self._sorted_outputs(given_nodes)
+        self.dtypes = [o.dtype for o in computed]
+        if len(set(self.dtypes)) > 1:  # they become one vector, which has one dtype
+            computed = [_wide(o) for o in computed]
+        self.program = Program(given_nodes, computed)
+        self.shapes = [o.shape for o in computed]
+        builder = Builder(Lowering().add)
+        values = [given(n) for n in given_nodes]
+        builder.known.update(zip(given_nodes, values, strict=True))
+        forward: list[Value] = []
+        builder.add(Program(given_nodes, [*computed, *constant]).nodes, forward)
+        results = [builder.value(o) for o in [*computed, *constant]]
+        self.count = len(results)
+        keep: list[Value] = []
+        self._backward: HostProgram | None = None
+        found: list[Node | None] = []
+        if computed:
+            back = self.program.backward(self.wrt)
+            found = back.outputs
+            seeds = [given(n) for n in back.inputs[-len(computed) :]]
+            builder.known.update(zip(back.inputs[-len(computed) :], seeds, strict=True))
+            backward: list[Value] = []
+            builder.add(back.nodes, backward)
+            gradients = [builder.value(o) for o in found if o is not None]
+            wanted = set(alive([*forward, *backward], [*results, *gradients]))
+            forward = [v for v in forward if v in wanted]
+            keep, self._backward = _backward_of(
+                forward, alive(backward, gradients), values, results, gradients, seeds
+            )
+        # for each given node the place of its gradient among those that `backward` computes
+        self.gradient_of = _places(given_nodes, self.wrt, found)
+        self._forward = HostProgram(forward, values, [*results, *keep], "forward")
+
+    def _sorted_outputs(self, given_nodes: Sequence[Node]) -> tuple[list[Node], list[Node]]:
+        """Return the outputs that have gradients, and those that are computed and have none.
+
+        `outputs` gets for each tensor of the result where it comes from.
+        """
+        live = set(self.wrt)
+        for node in Program(given_nodes, self.traced.outputs).nodes:
+            if any(source in live for source, _, _ in node.edges):
+                live.add(node)
+        self.outputs: list[tuple[str, int]] = []
+        computed: list[Node] = []
+        constant: list[Node] = []
+        results = len(self.traced.outputs) - self.done.count
+        for k, o in enumerate(self.traced.outputs):
+            called = self.effects.result(o)
+            if called is not None:
+                self.outputs.append(("called", called))
+            elif o in given_nodes:
+                self.outputs.append(("given", given_nodes.index(o)))
+            elif k < results and o in live and o not in self.effects.walked:
+                self.outputs.append(("live", len(computed)))
+                computed.append(o)
+            else:
+                self.outputs.append(("constant", len(constant)))
+                constant.append(o)
+        return computed, constant
+
+    def computed(self, tensors: list[Tensor]) -> list[Any]:
+        """What the compiled part gives for tensors of the recorded shapes."""
+        owners = [owner(n, self.once) for n in self.captured]
+        drawn = self._draw() if self.drawn else []
+        arrays = [*[t.array for t in (*tensors, *owners)], *drawn]
+        found = self._forward.run(*arrays)
+        parts: Sequence[Tensor] = ()
+        if self._backward is not None:
+            parts = _Call(self, len(tensors), owners, drawn).outputs(tensors, arrays, found)
+        made: list[Any] = []
+        everything = (*tensors, *owners, *map(Tensor, drawn))
+        for kind, place in self.outputs:
+            if kind == "called":
+                made.append(None)
+            elif kind == "given":
+                made.append(everything[place])
+            elif kind == "live":
+                y, dtype = parts[place], self.dtypes[place]
+                made.append(y if y.dtype == dtype else y.astype(dtype))
+            else:
+                made.append(Tensor(_array(found[len(self.shapes) + place])))
+        return made
+
+    def _draw(self) -> list[Array]:
+        """Draw what the function draws, in its order."""
+        sequences = Sequences()
+        return [a for make, _ in self.effects.draws for a in make(sequences)]
+
+    def finished(self, tensors: Sequence[Tensor], made: list[Any]) -> Any:
+        """Do what is done besides computing, and return the result of the function."""
+        if self.done.steps:
+            count = len(made) - self.done.count
+            returned = self.done.run(tensors, made[count:])
+            for k, (kind, place) in enumerate(self.outputs[:count]):
+                if kind == "called":
+                    made[k] = returned[place]
+        values = iter(made)
+        return unflatten(
+            self.result,
+            [
+                next(values)
+                if other is None
+                else other.copy()
+                if isinstance(other, np.ndarray)
+                else other
+                for other in self.others
+            ],
+        )
+
+    def gradients(
+        self, arrays: Sequence[Any], kept: Sequence[Any], seeds: Sequence[Any]
+    ) -> tuple[Any, ...]:
+        """For each argument and each captured tensor the gradient, or None."""
+        assert self._backward is not None
+        found = self._backward.run(*arrays, *kept, *seeds)
+        return tuple(
+            [None if place is None else _array(found[place]) for place in self.gradient_of]
+        )
+
+    def source(self) -> str:
+        """The text of both programs."""
+        lines = [self._forward] if self._backward is None else [self._forward, self._backward]
+        return "\n\n".join([f"# --- {line.name} ---\n\n{line.source()}" for line in lines])
+
+
+def _backward_of(
+    forward: Sequence[Value],
+    backward: Sequence[Value],
+    values: Sequence[Value],
+    results: Sequence[Value],
+    gradients: Sequence[Value],
+    seeds: Sequence[Value],
+) -> tuple[list[Value], HostProgram]:
+    """Return what the forward program leaves for the backward one, and the backward program."""
+    order = {v: k for k, v in enumerate(forward)}
+    read = dict.fromkeys(i for v in backward for i in v.sources if i in order)
+    read.update(dict.fromkeys(g for g in gradients if g in order))
+    found = residuals(read, {*values, *results}, ORDINARY)
+    needed = set(alive([*(v for v in forward if v not in found), *backward], gradients))
+    used = {i for v in needed for i in v.sources} | set(gradients)
+    keep = sorted(
+        {*found, *(r for r in results if r in used and r in order)}, key=order.__getitem__
+    )
+    program, names = remade([*forward, *backward], keep, gradients)
+    inputs = [*values, *[names[v] for v in keep], *seeds]
+    return keep, HostProgram(program, inputs, [names.get(g, g) for g in gradients], "backward")
+
+
+def _places(
+    given_nodes: Sequence[Node], wrt: Sequence[Node], found: Sequence[Node | None]
+) -> list[int | None]:
+    """Return for each given node the place of its gradient among those that there are."""
+    there = [n for n, o in zip(wrt, found, strict=False) if o is not None]
+    place = {n: k for k, n in enumerate(there)}
+    return [place.get(n) for n in given_nodes]
+
+
+def _array(x: Any) -> Array:
+    return x if type(x) is np.ndarray else np.asarray(x)
+
+
+def _wide(node: Node) -> Node:
+    """The node of a value in float64."""
+    with setting(tracing=True, grad_enabled=True, origin=node.origin):
+        wide = Tensor(Spec(node.shape, node.dtype), node).astype(FLOAT64)
+    return wide.node or wide.leaf()
+
+
+class _Call(Segment):
+    """One call of a recorded function as a node on the tape."""
+
+    reads = "goes through a compiled function, which needs"
+
+    def __init__(
+        self, recording: Recording, count: int, owners: Sequence[Tensor], drawn: Sequence[Array]
+    ) -> None:
+        outside = [*[(o.array, o.node) for o in owners], *[(a, None) for a in drawn]]
+
+        def again(*handles: Tensor) -> list[Tensor]:
+            """The recorded program on tensors, operation by operation.
+
+            For gradients of gradients, and tangents.
+            """
+            found = recording.program(*handles, *[Tensor(array, node) for array, node in outside])
+            return [y if isinstance(y, Tensor) else Tensor(_array(y)) for y in found]
+
+        super().__init__(again, count)
+        self.recording = recording
+        self.live = list(range(len(recording.shapes)))
+        self.captured = [o.node for o in owners if o.node is not None]
+        # a weak reference to the Arrays, which belong to the node: with its saved values they are
+        # released
+        self.arrays: Any = None
+
+    def outputs(
+        self, tensors: list[Tensor], arrays: list[Any], found: tuple[Any, ...]
+    ) -> list[Tensor]:
+        """The results that have gradients, which hang on one node."""
+        recording = self.recording
+        results = [_array(y) for y in found[: len(recording.shapes)]]
+        whole = self.on_tape(JIT, tensors, self.pack(results))
+        assert whole.node is not None
+        saved = Arrays(given=arrays, kept=found[recording.count :])
+        whole.node.saved[0] = saved  # in place of the output, which no rule reads
+        self.arrays = weakref.ref(saved)
+        return cut(whole, recording.shapes) if len(results) > 1 else [whole]
+
+    def did(self) -> Any:
+        """See `Segment.did`."""
+        return self.recording
+
+    def pack(self, parts: Sequence[Any]) -> Any:
+        """One vector of several results; a single one stays as it is."""
+        return super().pack(parts) if len(parts) > 1 else parts[0]
+
+    def gradients(self, g: Any, values: Any) -> tuple[Any, ...]:
+        """For each input of the node.
+
+        By the compiled program, or where the walk itself is recorded by the operations one by one.
+        """
+        shapes = self.recording.shapes
+        if not isinstance(g, Tensor):
+            self.check_captured()
+            saved = self.arrays()
+            try:
+                return self.recording.gradients(
+                    saved["given"], saved["kept"], cut(g, shapes) if len(shapes) > 1 else [g]
+                )
+            except NoCode as failed:
+                complain(failed.reason)
+        return super().gradients(g.reshape((-1,)) if len(shapes) == 1 else g, values)
+
+
+JIT: Primitive = as_primitive("jit")
