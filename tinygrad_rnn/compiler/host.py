@@ -14,13 +14,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..core.primitive import Array
+from ..core.primitive import Array, Primitive
+from ..kernels import blas, runtime
 from ..loops import ir
 from ..loops.elementwise import SHARED
 from ..loops.launch import CodeRefused, Launch, compiled, why
 from ..loops.lift import Lifted
 from ..loops.writer import KERNELS, Text, write
 from ..ops.facts import facts_of, is_logical, is_zero
+from ..ops.linear import matmul
 from .fusion import FusionGroup, Rules, dtypes_of, fuse, read_outside
 from .layout import Layout, Where, base, contiguous, is_view, seen_through, spread
 from .nest import BOUNDS, Nest
@@ -75,6 +77,16 @@ def reducible(value: Value) -> bool:
 
 def _float_of(value: Value) -> np.dtype[Any]:
     return next(d for d in dtypes_of(value) if d in ir.FLOATS)
+
+
+def _product(a: Array, b: Array) -> Array:
+    """Compute a matrix product, a large one by several threads."""
+    found: Array | None = blas.divided(a, b)
+    return matmul.primitive.forward(a, b) if found is None else found
+
+
+# what a host program calls in place of an entry's own function
+SHARED_AMONG_THREADS: dict[Primitive, Callable[..., Any]] = {matmul.primitive: _product}
 
 
 RULES = Rules(fusable, reducible, _float_of, any_last=False, contracts=False, repeats=True)
@@ -241,6 +253,13 @@ class HostProgram:
         self._write(alive(values, self.outputs))
         self.run: Callable[..., tuple[Any, ...]] = self._compiled()
 
+    def __call__(self, *arrays: Any) -> tuple[Any, ...]:
+        """Return the outputs for these inputs."""
+        if runtime.threads() == 1:
+            return self.run(*arrays)
+        with blas.single:
+            return self.run(*arrays)
+
     def _write(self, values: Sequence[Value]) -> None:
         order = fuse(values, RULES)
         read = read_outside(order) | {base(output) for output in self.outputs}
@@ -317,7 +336,7 @@ class HostProgram:
         arguments += [f"{k}={self._constant(p)}" for k, p in value.params.items()]
         plain = value.op.isidentifier() and not keyword.iskeyword(value.op)
         function = value.op if plain else "operation"
-        forward = value.primitive.forward
+        forward = SHARED_AMONG_THREADS.get(value.primitive, value.primitive.forward)
         if self._scope.setdefault(function, forward) is not forward:
             function = f"{value.op}_{len(self._scope)}"
             self._scope[function] = forward

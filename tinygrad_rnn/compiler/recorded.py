@@ -213,7 +213,7 @@ class Recording:
         owners = [owner(n, self.once) for n in self.captured]
         drawn = self._draw() if self.drawn else []
         arrays = [*[t.array for t in (*tensors, *owners)], *drawn]
-        found = self._forward.run(*arrays)
+        found = self._forward(*arrays)
         parts: Sequence[Tensor] = ()
         if self._backward is not None:
             parts = _Call(self, len(tensors), owners, drawn).outputs(tensors, arrays, found)
@@ -262,7 +262,7 @@ class Recording:
     ) -> tuple[Any, ...]:
         """For each argument and each captured tensor the gradient, or None."""
         assert self._backward is not None
-        found = self._backward.run(*arrays, *kept, *seeds)
+        found = self._backward(*arrays, *kept, *seeds)
         return tuple(
             [None if place is None else _array(found[place]) for place in self.gradient_of]
         )

@@ -8,7 +8,9 @@ one, unless the environment says otherwise.
 from __future__ import annotations
 
 import ctypes
+import itertools
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -17,7 +19,11 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["description", "thread_count", "threads"]
+from . import runtime
+
+__all__ = ["description", "divided", "single", "thread_count", "threads"]
+
+SPLIT = 4_000_000  # multiplications from which on a product is divided among threads
 
 _VARIABLES = (
     "OPENBLAS_NUM_THREADS",
@@ -106,3 +112,61 @@ def threads(count: int | None) -> Iterator[int | None]:
     finally:
         for (_, put), number in zip(_functions(), before, strict=True):
             put(number)
+
+
+class _Single:
+    """Context: each product uses one thread, while any thread of the program is within it.
+
+    The threads of OpenBLAS spin for a while after a product, and keep the cores from those that run
+    compiled loops.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._before: list[int] = []
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._inside += 1
+            if self._inside == 1:
+                self._before = [get() for get, _ in _functions()]
+                for _, put in _functions():
+                    put(1)
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                for (_, put), number in zip(_functions(), self._before, strict=True):
+                    put(number)
+
+
+single = _Single()
+
+
+def divided(a: Any, b: Any) -> Any:
+    """Return the product of two arrays of matrices, in parts by several threads.
+
+    None if that does not pay, or if there is no simple way. To be called within `single`; otherwise
+    each part would have threads of its own.
+    """
+    count = runtime.threads()
+    if count == 1 or b.ndim < 2 or a.ndim < b.ndim or a.size * b.shape[-1] < SPLIT:
+        return None
+    if b.ndim > 2 and a.shape[:-2] != b.shape[:-2]:
+        return None
+    if b.ndim == 2:  # one product of matrices
+        shape, a = (*a.shape[:-1], b.shape[1]), a.reshape(-1, a.shape[-1])
+        out = np.empty((len(a), b.shape[1]), np.result_type(a, b))
+    else:
+        shape = (*a.shape[:-1], b.shape[-1])
+        out = np.empty(shape, np.result_type(a, b))
+    bounds = [len(a) * k // count for k in range(count + 1)]
+    parts = [slice(lo, hi) for lo, hi in itertools.pairwise(bounds) if lo < hi]
+    runtime.share(_into, [(a[p], b if b.ndim == 2 else b[p], out[p]) for p in parts])
+    return out.reshape(shape)
+
+
+def _into(a: Any, b: Any, out: Any) -> None:
+    np.matmul(a, b, out=out)

@@ -279,12 +279,13 @@ def _places(name: str, x: Any, indices: Any) -> Any:
     return found.astype(np.int64) if found.dtype == np.uint64 else found
 
 
+def _fits(indices: Any, n: int) -> bool:
+    """Whether all indices stand for a place on an axis of n."""
+    return not indices.size or bool(-n <= indices.min() and indices.max() < n)
+
+
 def _in_range(indices: Any, n: int) -> None:
-    if (
-        isinstance(indices, np.ndarray)
-        and indices.size
-        and not (-n <= indices.min() and indices.max() < n)
-    ):
+    if isinstance(indices, np.ndarray) and not _fits(indices, n):
         raise ShapeError(f"indices from {indices.min()} to {indices.max()} on an axis of size {n}")
 
 
@@ -358,9 +359,22 @@ def _index_add_shape(x: Any, indices: Any, value: Any, *, axis: int = 0) -> Spec
     linear_if=lambda params: True,
 )
 def _index_add(x: Any, indices: Any, value: Any, *, axis: int = 0) -> Any:
-    out = np.array(x)
-    np.add.at(out, (slice(None),) * (axis % x.ndim) + (indices,), value)
+    out, axis = np.array(x), axis % x.ndim
+    rows = value.size // max(indices.size, 1)
+    few = value.size < SORTED or rows == 1
+    if axis or few or value.dtype.kind != "f" or not _fits(indices, len(x)):
+        np.add.at(out, (slice(None),) * axis + (indices,), value)
+        return out
+    flat = indices.ravel() % len(x)
+    order = np.argsort(flat, kind="stable")
+    begins = np.flatnonzero(np.diff(flat[order], prepend=-1))
+    # sums of the rows for each index, of which there is one then
+    sums = np.add.reduceat(value.reshape(flat.size, -1)[order], begins, axis=0)
+    out.reshape(len(x), -1)[flat[order[begins]]] += sums
     return out
+
+
+SORTED = 2_048  # elements from which on sorting rows by their index is faster than `add.at`
 
 
 def index_add(x: Any, indices: Any, value: Any, axis: int = 0) -> Any:

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from operator import is_
 from typing import Any
 
 import numpy as np
 
 from ..core.errors import DtypeError, GraphError, ShapeError, TinygradError
-from ..core.primitive import Array
+from ..core.primitive import Array, Spec
 from ..core.tape import Where, caller
 from ..core.tensor import Tensor
+from ..core.trace import trace
+from ..loops.elementwise import VARIANTS, ElementwiseKernel
 from ..ops.assignment import give
 from ..ops.postponed import postponed
 from ..recurrent.packing import cut
 from .given import AMOUNT, Number, check_entries, entry, gradient_of, tensors_of
 
-SMALL = 65_536  # elements up to which parameters are computed together
+SMALL = 65536  # elements up to which parameters are computed together
+LARGE = 16_384  # elements from which on one compiled loop does it, in place of NumPy
 
 
 class Optimizer:
@@ -65,6 +68,7 @@ class Optimizer:
         self.state: dict[str, list[Array]] = {}
         self.steps = [0] * len(self.parameters)  # how often each parameter was updated
         self._vectors: dict[Any, Vector] = {}
+        self._kernels: dict[Any, ElementwiseKernel | None] = {}
         for p in self.parameters:
             if not p.is_leaf or not p.requires_grad:
                 raise GraphError(
@@ -123,31 +127,67 @@ class Optimizer:
             v.of([self.state[n][i] for i in places])
             for n, v in zip(names, vectors[1:], strict=True)
         ]
-        g, decay = Vector().of(gradients), self.weight_decay
+        numbers = (self.lr, *self.rates(self.steps[places[0]] + 1))
+        arrays = (value, Vector().of(gradients), *held)
+        kernel = self._kernel(len(numbers), len(arrays)) if value.size >= LARGE else None
+        if kernel is None:
+            found = self._update(numbers, *arrays)
+        else:
+            found = kernel(*[np.asarray(n, value.dtype) for n in numbers], *arrays)
+        parts = [v.cut(x) for v, x in zip(vectors, found, strict=True)]
+        return parts[0], dict(zip(names, parts[1:], strict=True))
+
+    def _update(self, numbers: Sequence[Any], value: Any, g: Any, *buffers: Any) -> list[Any]:
+        """Return the new value and the new buffers, of arrays or, in a trace, of numbers."""
+        decay = self.weight_decay
         if decay and not self.decoupled:
             g = g + decay * value
-        change, *new = self.change(g, self.steps[places[0]] + 1, *held)
+        change, *new = self.change(g, numbers[1:], *buffers)
         if decay and self.decoupled:
-            change = change - self.lr * decay * value
-        buffers = {n: v.cut(b) for n, v, b in zip(names, vectors[1:], new, strict=True)}
-        return vectors[0].cut(value + change), buffers
+            change = change - numbers[0] * decay * value
+        return [value + change, *new]
 
-    def change(self, g: Array, count: int, *buffers: Array) -> tuple[Array, ...]:
+    def _kernel(self, numbers: int, arrays: int) -> ElementwiseKernel | None:
+        """Return the update as one loop, for the settings as they are; None if it cannot be one."""
+        settings = [(k, v) for k, v in vars(self).items() if type(v) in (float, bool, tuple)]
+        key = (arrays, *[one for one in settings if one[0] != "lr"])
+        if key not in self._kernels:
+            self._kernels[key] = None
+            if self.elementwise and len(self._kernels) <= VARIANTS:
+                try:
+                    program = trace(
+                        lambda *xs: self._update(xs[:numbers], *xs[numbers:]),
+                        *[Spec(())] * (numbers + arrays),
+                    )
+                    found = ElementwiseKernel(program)
+                    self._kernels[key] = found if found.fusable else None
+                except TinygradError:  # a rule that looks at numbers, say
+                    pass
+        return self._kernels[key]
+
+    def rates(self, count: int) -> tuple[float, ...]:
+        """Return the numbers of `change` that are others at each step; `count` is how many there were.
+
+        By default that is the learning rate.
+        """
+        return (self.lr,)
+
+    def change(self, g: Any, rates: Sequence[Any], *buffers: Any) -> tuple[Any, ...]:
         """Return what is added to the values of parameters, and their new buffers.
 
         Parameters
         ----------
         g : array
-            Their gradient.
-        count : int
-            How often they are updated, with this time.
+            Their gradient; for a kernel, a traced number.
+        rates : sequence of float
+            What `rates` gives.
         *buffers : array
             What is kept between steps, in the order of `buffers`; not to be written to.
         """
         raise NotImplementedError
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_vectors": {}}
+        return {**vars(self), "_vectors": {}, "_kernels": {}}
 
     def state_dict(self) -> dict[str, Any]:
         """Return copies of the buffers and the numbers of steps, for a checkpoint.

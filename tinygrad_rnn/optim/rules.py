@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
 from ..core.errors import TinygradError
-from ..core.primitive import Array
 from ..core.tensor import Tensor
 from ..ops.checks import flag, number, shown
 from .given import AMOUNT, FRACTION, Number
@@ -60,13 +60,13 @@ class SGD(_WithMomentum):
         """See `Optimizer`."""
         return ("velocity",) if self.momentum else ()
 
-    def change(self, g: Array, count: int, *buffers: Array) -> tuple[Array, ...]:
+    def change(self, g: Any, rates: Sequence[Any], *buffers: Any) -> tuple[Any, ...]:
         """See `Optimizer`."""
         if not self.momentum:
-            return (-self.lr * g,)
+            return (-rates[0] * g,)
         velocity = self.momentum * buffers[0] + g
         ahead = g + self.momentum * velocity if self.nesterov else velocity
-        return -self.lr * ahead, velocity
+        return -rates[0] * ahead, velocity
 
 
 class RMSprop(_WithMomentum):
@@ -124,7 +124,7 @@ class RMSprop(_WithMomentum):
             *(["velocity"] if self.momentum else []),
         )
 
-    def change(self, g: Array, count: int, *buffers: Array) -> tuple[Array, ...]:
+    def change(self, g: Any, rates: Sequence[Any], *buffers: Any) -> tuple[Any, ...]:
         """See `Optimizer`."""
         held = dict(zip(self.buffers(), buffers, strict=True))
         held["squares"] = spread = self.alpha * held["squares"] + (1 - self.alpha) * (g * g)
@@ -134,7 +134,7 @@ class RMSprop(_WithMomentum):
         g = g / (np.sqrt(spread) + self.eps)
         if self.momentum:
             held["velocity"] = g = self.momentum * held["velocity"] + g
-        return -self.lr * g, *held.values()
+        return -rates[0] * g, *held.values()
 
 
 class Adagrad(Optimizer):
@@ -176,11 +176,14 @@ class Adagrad(Optimizer):
         """See `Optimizer`."""
         return ("sums",)
 
-    def change(self, g: Array, count: int, *buffers: Array) -> tuple[Array, ...]:
+    def rates(self, count: int) -> tuple[float, ...]:
+        """See `Optimizer`."""
+        return (self.lr / (1 + (count - 1) * self.lr_decay),)
+
+    def change(self, g: Any, rates: Sequence[Any], *buffers: Any) -> tuple[Any, ...]:
         """See `Optimizer`."""
         sums = buffers[0] + g * g
-        lr = self.lr / (1 + (count - 1) * self.lr_decay)
-        return -lr * g / (np.sqrt(sums) + self.eps), sums
+        return -rates[0] * g / (np.sqrt(sums) + self.eps), sums
 
 
 class Adam(Optimizer):
@@ -228,13 +231,17 @@ class Adam(Optimizer):
         """See `Optimizer`."""
         return ("first", "second")
 
-    def change(self, g: Array, count: int, *buffers: Array) -> tuple[Array, ...]:
+    def rates(self, count: int) -> tuple[float, ...]:
+        """See `Optimizer`."""
+        b1, b2 = self.betas
+        return self.lr / (1 - b1**count), 1 - b2**count
+
+    def change(self, g: Any, rates: Sequence[Any], *buffers: Any) -> tuple[Any, ...]:
         """See `Optimizer`."""
         (b1, b2), (first, second) = self.betas, buffers
         first = b1 * first + (1 - b1) * g
         second = b2 * second + (1 - b2) * (g * g)
-        scale = np.sqrt(second / (1 - b2**count)) + self.eps
-        return -(self.lr / (1 - b1**count)) * first / scale, first, second
+        return -rates[0] * first / (np.sqrt(second / rates[1]) + self.eps), first, second
 
 
 class AdamW(Adam):
