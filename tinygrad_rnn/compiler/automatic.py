@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..core.errors import TraceError
+from ..core.tape import context
 from ..kernels.runtime import complain
 from ..recurrent.cell import Cell, CompiledCell
 from ..recurrent.sequence import Span
@@ -31,7 +32,8 @@ class Automatic(Jitted):
     def run_steps(self, span: Span) -> Any:
         """See `Jitted.run_steps`."""
         failure: Exception | None = None
-        if len(span.times) > 1 and not (self._refused and _kind(span) in self._refused):
+        alone = len(span.times) == 1 and context().effects is None
+        if not alone and not (self._refused and _kind(span) in self._refused):
             try:
                 return super().run_steps(span)
             except Exception as error:

@@ -65,7 +65,8 @@ class JittedFunction(Jitted):
                 self._full()
                 return self.plain(*args, **kwargs)
             recording = self._record(key, guard, args, kwargs, tensors, grad)
-        with recording.done.or_as_before(tensors):
+        recording.done.check(tensors)
+        with recording.done.or_as_before(tensors), recording.drawing():
             return self._called(recording, tensors, args, kwargs)
 
     def _called(self, recording: Recording, tensors: list[Tensor], args: Any, kwargs: Any) -> Any:

@@ -7,21 +7,23 @@ again for gradients of gradients, and what tangents are pushed through.
 
 from __future__ import annotations
 
+import contextlib
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..core.errors import TraceError
 from ..core.primitive import Array, Primitive, Spec
-from ..core.tape import Leaf, Node, Older, setting
+from ..core.tape import Freed, Leaf, Node, Older, Where, caller, context, setting
 from ..core.tensor import FLOAT64, Tensor
 from ..core.trace import Program, trace
 from ..core.tree import leaves, unflatten
 from ..kernels.runtime import complain
 from ..ops.facts import ORDINARY
 from ..ops.guards import Changes
+from ..ops.guards.observations import generator_state, set_generator_state
 from ..ops.postponed import Done, Effects
 from ..recurrent.captured import captured, value_of
 from ..recurrent.effects import Sequences
@@ -64,14 +66,18 @@ class _Run:
         arguments: Any,
         tensors: Sequence[Tensor],
         changes: Changes,
+        grad: bool,
     ) -> None:
         self.function, self.arguments, self.changes = function, arguments, changes
-        self.effects = Effects(Compiled(), [g for g, _, _ in changes.guard.states()])
+        generators = [g for g, _, _ in changes.guard.states()]
+        self.effects = Effects(Compiled(), generators, grad=grad)
         self.result: Any = None
         self.others: list[Any] = []
         needed = [t.requires_grad for t in tensors]
+        self.effects.seal(changes.guard.with_state)
         try:
-            self.traced = trace(self._outputs, *tensors, gradients=needed, effects=self.effects)
+            with setting(sequence=None):  # what is drawn belongs to the sequence of the call
+                self.traced = trace(self._outputs, *tensors, gradients=needed, effects=self.effects)
             self.effects.check(self.traced)
         except BaseException:
             self.effects.undo()
@@ -124,7 +130,7 @@ class Recording:
         changes: Changes,
     ) -> None:
         older = Older()
-        one, two = (_Run(function, arguments, tensors, changes) for _ in range(2))
+        one, two = (_Run(function, arguments, tensors, changes, grad) for _ in range(2))
         self.traced, self.effects = one.traced, one.effects
         self.looked = one.effects.looked or two.effects.looked
         self.result, self.others = two.result, two.others
@@ -133,7 +139,8 @@ class Recording:
         self.done = Done(one.effects.steps, one.traced.inputs)
         if not self.done.like(Done(two.effects.steps, two.traced.inputs)):
             raise TraceError(
-                f"{changes.what} did not make the same calls in two recordings; it may not depend on how often it was called"
+                f"{changes.what} did not make the same calls in two recordings; it may not depend on how often it was called, and an optimiser (or a "
+                "tensor with a gradient) that it makes itself is another one each time: make it outside"
             )
         self.drawn = [leaf for _, leaves_ in one.effects.draws for leaf in leaves_]
         self.captured = captured(self.traced.outputs, older, set(self.traced.inputs))
@@ -194,17 +201,19 @@ class Recording:
         computed: list[Node] = []
         constant: list[Node] = []
         results = len(self.traced.outputs) - self.done.count
+        walked = self.effects.walked
         for k, o in enumerate(self.traced.outputs):
             called = self.effects.result(o)
             if called is not None:
                 self.outputs.append(("called", called))
             elif o in given_nodes:
                 self.outputs.append(("given", given_nodes.index(o)))
-            elif k < results and o in live and o not in self.effects.walked:
+            elif k < results and o in live and o not in walked:
                 self.outputs.append(("live", len(computed)))
                 computed.append(o)
             else:
-                self.outputs.append(("constant", len(constant)))
+                gone = k < results and o in live
+                self.outputs.append(("walked" if gone else "constant", len(constant)))
                 constant.append(o)
         return computed, constant
 
@@ -229,7 +238,20 @@ class Recording:
                 made.append(y if y.dtype == dtype else y.astype(dtype))
             else:
                 made.append(Tensor(_array(found[len(self.shapes) + place])))
+                if kind == "walked":
+                    _release(made[-1], tensors, owners)
         return made
+
+    @contextlib.contextmanager
+    def drawing(self) -> Iterator[None]:
+        """Put generators back as they were before the block, if the block fails."""
+        before = [(g, generator_state(g)) for g in self.effects.generators if self.drawn]
+        try:
+            yield
+        except BaseException:
+            for generator, state in before:
+                set_generator_state(generator, state)
+            raise
 
     def _draw(self) -> list[Array]:
         """Draw what the function draws, in its order."""
@@ -271,6 +293,15 @@ class Recording:
         """The text of both programs."""
         lines = [self._forward] if self._backward is None else [self._forward, self._backward]
         return "\n\n".join([f"# --- {line.name} ---\n\n{line.source()}" for line in lines])
+
+
+def _release(y: Tensor, tensors: Sequence[Tensor], owners: Sequence[Tensor]) -> None:
+    """Give a result whose graph a backward inside of the function has walked a released node."""
+    nodes = tuple([t.node or t.leaf() for t in (*tensors, *owners)])
+    edges = JIT.edges(nodes)
+    if edges and context().grad_enabled:
+        freed = Freed("a loss inside of the function", Where(*caller()))
+        y.node = Node(JIT, nodes, edges, {"segment": None}, freed, y.array, True, caller())
 
 
 def _backward_of(

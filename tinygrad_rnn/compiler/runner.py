@@ -188,9 +188,10 @@ class Runner:
 
     def shards(self, batch: int) -> list[tuple[int, int]]:
         """Return the parts of the batch that threads take; one, if rows depend on each other."""
-        most = batch * self.dtype.itemsize // LINE
-        count = max(1, min(runtime.threads(), most)) if self.divisible else 1
-        bounds = [batch * k // count for k in range(count + 1)]
+        lanes = LINE // self.dtype.itemsize  # rows that cost as much as one
+        blocks = -(-batch // lanes)
+        count = max(1, min(runtime.threads(), blocks)) if self.divisible else 1
+        bounds = [min(blocks * k // count * lanes, batch) for k in range(count + 1)]
         return list(itertools.pairwise(bounds))
 
     def _sizes(self, left: Residuals, shard: Shard) -> tuple[int, ...]:

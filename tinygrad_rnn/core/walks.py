@@ -63,7 +63,8 @@ def backward(
     create = create_graph or now.tracing
     found = pull_back([self.node], [seed], retain_graph=retain_graph, create_graph=create)
     if now.effects is not None:
-        now.effects.fill(self.node, found, keeps=create_graph or retain_graph)
+        keeps = create_graph if retain_graph is None else retain_graph
+        now.effects.fill(self.node, found, create_graph=create_graph, keeps=keeps)
         return
     for leaf, g in found.items():
         reference: Any = leaf.tensor if isinstance(leaf, Leaf) else None

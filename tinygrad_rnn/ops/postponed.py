@@ -20,11 +20,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..core.errors import TraceError
+from ..core.errors import GraphError, TraceError
 from ..core.primitive import Spec
 from ..core.record import describe
 from ..core.tape import Leaf, Node, Where, caller, context, reachable, setting
 from ..core.tensor import FLOAT64, Tensor
+from ..core.tree import leaves
+from .elementwise import stop_gradient
 
 
 class Fill(NamedTuple):
@@ -61,6 +63,8 @@ class Effects:
         Gives for a cell one that runs a sequence as one node of the trace.
     generators : sequence, optional
         The generators of random numbers that the function holds.
+    grad : bool
+        Whether gradients are recorded where the function is called.
 
     Attributes
     ----------
@@ -76,9 +80,13 @@ class Effects:
     """
 
     def __init__(
-        self, whole: Callable[[Any], Any] = lambda cell: cell, generators: Sequence[Any] = ()
+        self,
+        whole: Callable[[Any], Any] = lambda cell: cell,
+        generators: Sequence[Any] = (),
+        *,
+        grad: bool = True,
     ) -> None:
-        self.whole, self.generators = whole, generators
+        self.whole, self.generators, self.grad = whole, generators, grad
         self.steps: list[Fill | Call] = []
         self.walked: set[Node] = set()
         self.looked = False
@@ -88,16 +96,32 @@ class Effects:
         self._given: dict[int, Any] = {}
         self._unknown: dict[Node, tuple[str, Where]] = {}
         self._results: dict[Node, int] = {}
+        self._sealed: dict[int, tuple[Any, type]] = {}
+        self._changed: dict[int, tuple[str, Where]] = {}
 
     def touch(self, t: Tensor) -> None:
         """Remember what a tensor had before the run, since the run may change it."""
-        if id(t) not in self._touched:
-            self._touched[id(t)] = (t, t._grad, t.array, t.node)
-            self._give(t, f"the gradient of {describe(t)} from before the call")
+        if id(t) in self._touched or self._inner(t):
+            return
+        if t.node in context().inputs:
+            raise TraceError(
+                f"tg.jit: .grad of an argument, {describe(t)}, is that of another tensor at each call: use the tensor from outside, not as an argument, "
+                f"or compute its gradient with tg.grad{Where(*caller()).described()}"
+            )
+        self._touched[id(t)] = (t, t._grad, t.array, t.node)
+        self._give(t, f"the gradient of {describe(t)} from before the call")
 
     def look(self, t: Tensor) -> None:
         """Note that somebody reads `.grad`; from before the run, it stands in the recording."""
-        self.looked = self.looked or id(t) not in self._touched
+        if t.node in context().inputs:
+            self.touch(t)  # which refuses it
+        if t._grad is not None and t._grad.node in self._unknown:
+            self._refuse(t._grad.node)
+        self.looked = self.looked or not (id(t) in self._touched or self._inner(t))
+
+    def _inner(self, t: Tensor) -> bool:
+        """Whether a tensor was computed by the run, so that nobody outside has it."""
+        return isinstance(t.array, Spec) and not isinstance(t.node, Leaf)
 
     def _give(self, t: Tensor, what: str) -> None:
         """Let a gradient that is not known stand in `.grad`."""
@@ -112,24 +136,40 @@ class Effects:
         self.draws.append((make, [t.leaf(False, "drawn") for t in made]))
         return made
 
-    def fill(self, root: Node, found: Mapping[Node, Tensor], *, keeps: bool) -> None:
+    def fill(
+        self, root: Node, found: Mapping[Node, Tensor], *, create_graph: bool, keeps: bool
+    ) -> None:
         """Do what backward does with the gradients that it has found.
 
         `keeps`: whether the graph behind the root can be walked again.
         """
+        if create_graph:
+            raise TraceError(
+                f"tg.jit: backward(create_graph=True) would leave .grad without its graph: use tg.grad inside of the function{Where(*caller()).described()}"
+            )
+        if not self.grad:
+            raise GraphError(
+                "backward: this tensor does not require gradients: the function is called where recording is off (tg.no_grad)."
+            )
+        order = [n for n in reachable([root]) if n.primitive is not None]
+        if any(n in self.walked for n in order):
+            raise GraphError(
+                f"backward reached what another backward in the function has released: pass retain_graph=True to the first one{Where(*caller()).described()}"
+            )
         if not keeps:
-            self.walked.update(reachable([root]))
+            self.walked.update(order)
         for leaf, g in found.items():
             t = leaf.tensor() if isinstance(leaf, Leaf) and leaf.tensor is not None else None
             if t is not None:
-                self._add(t, g)
+                self._add(t, stop_gradient(g))
 
     def _add(self, t: Tensor, g: Tensor) -> None:
-        self.touch(t)
-        before: Any = t._grad
         if t.node in context().inputs:  # an argument, whose .grad is that of the call
             self.steps.append(Fill(t, g, adds=True))
-        elif before is None:
+            return
+        self.touch(t)
+        before: Any = t._grad
+        if before is None:
             t._grad = g
         elif isinstance(before, Tensor) and before.node is not None and self._traced(before):
             t._grad = before + g
@@ -138,12 +178,20 @@ class Effects:
             self.steps.append(Fill(t, g, adds=True))
             self._give(t, f"the gradient of {describe(t)}, to which one was added")
 
-    def call(self, function: Any, args: Any, kwargs: Any) -> Tensor:
+    def call(self, function: Any, args: Any, kwargs: Any) -> Tensor | None:
         """Note a call of a postponed function, which may change tensors and their gradients."""
-        found = {id(t): t for t in function.changes(*args, **kwargs) if isinstance(t, Tensor)}
+        with setting(effects=None):
+            found = {id(x): x for x in function.changes(*args, **kwargs)}
         if not context().tracing:  # a trial
             return Tensor(np.asarray(np.nan))
-        changed = list(found.values())
+        changed = [x for x in found.values() if isinstance(x, Tensor)]
+        given = [x for x in leaves((args, kwargs)) if isinstance(x, Tensor)]
+        for t in (*changed, *given):
+            if isinstance(t.array, Spec) and id(t) not in self._touched:
+                raise TraceError(
+                    f"tg.jit: {function.__name__} is called with {describe(t)}, which is an argument of the function or computed from one: hand it what it changes "
+                    f"from outside, and numbers{Where(*caller()).described()}"
+                )
         for t in changed:
             self.touch(t)
             self._sync(t)
@@ -156,6 +204,11 @@ class Effects:
             what = f"{describe(t)}, which {function.__name__} may have changed"
             made = self._placeholder(t, what, t.requires_grad)
             t.array, t.node = made.array, made.node
+        for key, x in found.items():
+            if not isinstance(x, Tensor):
+                self._changed.setdefault(key, (function.__name__, where))
+        if function.__annotations__.get("return") in (None, "None"):
+            return None
         result = Tensor(Spec((), FLOAT64))
         leaf = self._unknown_leaf(result, f"what {function.__name__} returns")
         self._results[leaf] = sum(isinstance(s, Call) for s in self.steps) - 1
@@ -176,8 +229,25 @@ class Effects:
         finally:
             self.undo()
 
+    def seal(self, owners: Iterable[Any]) -> None:
+        """Let setting attributes of optimisers and schedules be an error while the function runs.
+
+        So is reading those that a postponed call may have changed.
+        """
+        for owner in owners:
+            kind = type(owner)
+            self._sealed[id(owner)] = (owner, kind)
+            object.__setattr__(owner, "__class__", _sealed(kind, self))
+
+    def changed(self, owner: Any) -> tuple[str, Where] | None:
+        """Return which postponed call may have changed an object, and where; None if none has."""
+        return self._changed.get(id(owner))
+
     def undo(self) -> None:
         """Put everything back as it was before the run."""
+        for owner, kind in self._sealed.values():
+            object.__setattr__(owner, "__class__", kind)
+        self._sealed = {}
         for t, grad, array, node in self._touched.values():
             t._grad, t.array, t.node = grad, array, node
 
@@ -195,11 +265,15 @@ class Effects:
         read = [i for n in program.nodes for i in n.inputs]
         for leaf in [*read, *(o for o in program.outputs if o not in self._results)]:
             if isinstance(leaf, Leaf) and leaf in self._unknown:
-                what, where = self._unknown[leaf]
+                self._refuse(leaf)
+        for output in program.outputs:
+            if isinstance(output, Node) and output.hooks and output.primitive is not None:
                 raise TraceError(
-                    f"tg.jit: the function uses {what}{where.described()}. That is done when the compiled part has run, so nothing "
-                    "compiled can be made of it: make the call the last of its kind in the function, or use it in another function"
+                    f"tg.jit: a hook (or retain_grad) on a result of the function, {output.op}{output.where.described()}, would not be there at a call: register it outside"
                 )
+
+    def _refuse(self, leaf: Any) -> None:
+        raise _unknown(*self._unknown[leaf])
 
     # --- helpers ----------------------------------------------------------------------------------
 
@@ -215,18 +289,49 @@ class Effects:
             raise TraceError(
                 f"tg.jit: .grad of {describe(t)} is set to a tensor that is no result of the function's own backward{Where(*caller()).described()}"
             )
-        self.steps.append(Fill(t, grad, adds=False))
+        # a handle, since this one may be written to when the step has been noted
+        self.steps.append(Fill(t, None if grad is None else grad.handle(), adds=False))
         self._given[id(t)] = grad
 
     def _placeholder(self, t: Tensor, what: str, requires_grad: bool = False) -> Tensor:
         made = Tensor(Spec(t.shape, t.dtype))
-        self._unknown_leaf(made, what, requires_grad)
+        self._unknown_leaf(made, what, requires_grad, t.name)
         return made
 
-    def _unknown_leaf(self, made: Tensor, what: str, requires_grad: bool = False) -> Leaf:
-        leaf = made.leaf(requires_grad)
+    def _unknown_leaf(
+        self, made: Tensor, what: str, requires_grad: bool = False, name: str | None = None
+    ) -> Leaf:
+        leaf = made.leaf(requires_grad, name)
         self._unknown[leaf] = (what, Where(*caller()))
         return leaf
+
+
+def _unknown(what: str, where: Where) -> TraceError:
+    return TraceError(
+        f"tg.jit: the function uses {what}{where.described()}. That is done when the compiled part has run, so nothing "
+        "compiled can be made of it: make the call the last of its kind in the function, or use it in another function"
+    )
+
+
+def _sealed(kind: Any, effects: Effects) -> type:
+    """Return a class of objects whose attributes cannot be set while a function is recorded."""
+
+    def __getattribute__(self: Any, name: str) -> Any:
+        found = effects.changed(self) if context().effects is effects else None
+        own = object.__getattribute__(self, "__dict__")
+        if found is not None and name in own and name != "parameters":
+            raise _unknown(f"{kind.__name__}.{name}, which {found[0]} changes", found[1])
+        return kind.__getattribute__(self, name)
+
+    def __setattr__(self: Any, name: str, value: Any) -> None:
+        if context().effects is effects:
+            raise TraceError(
+                f"tg.jit: the function sets {kind.__name__}.{name}, which a recording would not do at each call: set it outside of the function{Where(*caller()).described()}"
+            )
+        kind.__setattr__(self, name, value)
+
+    members = {"__getattribute__": __getattribute__, "__setattr__": __setattr__}
+    return type(kind.__name__, (kind,), {**members, "__module__": kind.__module__})
 
 
 class Done:
@@ -260,6 +365,27 @@ class Done:
             else:
                 tensors[id(s.tensor)] = s.tensor
         self._tensors, self._owners = list(tensors.values()), list(owners.values())
+
+    def check(self, arguments: Sequence[Tensor]) -> None:
+        """Raise a GraphError for arguments whose `.grad` cannot be filled as backward would.
+
+        Those that were computed: backward would go on to what they were computed from. Those that
+        are also changed as tensors from outside: the order of both would be lost.
+        """
+        if not self.steps:
+            return
+        for k in self._arguments.values():
+            if not arguments[k].is_leaf:
+                raise GraphError(
+                    f"tg.jit: backward inside of the function ends at its arguments, and {describe(arguments[k])} was computed, so the gradient would "
+                    "go on from there. Hand over t.detach(), or call backward outside of the function"
+                )
+        changed = {id(t) for t in self._tensors}
+        for t in arguments:
+            if id(t) in changed:
+                raise GraphError(
+                    f"tg.jit: {describe(t)} is an argument of the function, which also changes it (or its .grad) as a tensor from outside. Use it in one of the two ways"
+                )
 
     def like(self, other: Done) -> bool:
         """Whether another run of the function would do the same, to the same objects."""
@@ -313,6 +439,12 @@ def _copied(value: Any) -> Any:
     return [_copied(v) for v in value] if type(value) is list else value
 
 
+def _kept(argument: Any) -> Any:
+    if isinstance(argument, (Iterator, list)):
+        return list(argument)
+    return dict(argument) if type(argument) is dict else argument
+
+
 def postponed(changes: Callable[..., Iterable[Any]]) -> Callable[[Any], Any]:
     """Let a function that changes things be called at each call of the function that is recorded.
 
@@ -330,8 +462,9 @@ def postponed(changes: Callable[..., Iterable[Any]]) -> Callable[[Any], Any]:
             if effects is None:
                 return function(*args, **kwargs)
             # an iterator, such as module.parameters(), can be read once, and each call reads it
-            args = tuple([list(a) if isinstance(a, Iterator) else a for a in args])
-            kwargs = {k: list(a) if isinstance(a, Iterator) else a for k, a in kwargs.items()}
+            # and a list may be changed after the call
+            args = tuple([_kept(a) for a in args])
+            kwargs = {k: _kept(a) for k, a in kwargs.items()}
             return effects.call(called, args, kwargs)
 
         called.changes = changes  # type: ignore[attr-defined]

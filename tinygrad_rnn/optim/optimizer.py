@@ -31,8 +31,8 @@ class Optimizer:
     `change`, and `buffers` if it keeps arrays between steps.
 
     Small parameters are computed as one vector, since a call of NumPy takes about as long for a
-    small array as for ten: their new arrays are parts of it. A rule in which an element depends on
-    others of its array, on their norm for instance, sets `elementwise` to False.
+    small array as for ten: their new arrays are parts of it. So are those of a rule that sets
+    `elementwise`: in it no element depends on others of its array, as on their norm.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ class Optimizer:
         How often each parameter was updated.
     """
 
-    elementwise = True  # whether each element of a parameter is changed by itself
+    elementwise = False  # whether each element of a parameter is changed by itself
     decoupled = False  # whether weight decay is a step of its own, not a part of the gradient
     lr = Number(AMOUNT)
     weight_decay = Number(AMOUNT)

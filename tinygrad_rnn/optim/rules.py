@@ -17,6 +17,7 @@ from .optimizer import Optimizer
 class _WithMomentum(Optimizer):
     """A rule that may move on with a part of its last change."""
 
+    elementwise = True
     momentum = Number(FRACTION)
 
 
@@ -157,6 +158,7 @@ class Adagrad(Optimizer):
     """
 
     squares = ("sums",)
+    elementwise = True
     lr_decay = Number(AMOUNT)
     eps = Number(AMOUNT)
 
@@ -205,6 +207,7 @@ class Adam(Optimizer):
         Adds weight_decay * p to the gradient.
     """
 
+    elementwise = True
     squares = ("second",)
     eps = Number(AMOUNT)
 

@@ -163,6 +163,7 @@ class ReduceOnPlateau:
         self.smallest = number(smallest, f"{name}: smallest", AMOUNT)
         self.best, self.bad = math.inf, 0
 
+    @postponed(lambda self, loss: [self, self.optimizer])
     def step(self, loss: float) -> None:
         """Note the loss of an epoch or an evaluation, and lower the rate if it is time.
 

@@ -17,7 +17,7 @@ import numpy as np
 from ..core.errors import TraceError
 from ..core.primitive import Spec
 from ..core.tape import context, setting
-from .context import Effects, SequenceContext, sequence_context
+from .context import Effects, SequenceContext, begin_sequence, sequence_context
 
 
 def draw(
@@ -141,7 +141,9 @@ def in_place(drawn: Callable[[], list[Any]]) -> Callable[[Sequences], list[Any]]
     here, mark = sequence_context(), context().mark
 
     def later(sequences: Sequences) -> list[Any]:
-        with setting(sequence=None if here is None else sequences[here], mark=mark):
+        if here is None:  # in the step, if the function is called in one
+            return drawn()
+        with setting(sequence=sequences[here], mark=mark):
             return drawn()
 
     return later
@@ -152,5 +154,5 @@ class Sequences(dict[SequenceContext, SequenceContext]):
 
     def __missing__(self, recorded: SequenceContext) -> SequenceContext:
         """Begin a sequence."""
-        made = self[recorded] = SequenceContext()
+        made = self[recorded] = begin_sequence()
         return made

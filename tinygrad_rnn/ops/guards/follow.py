@@ -108,7 +108,12 @@ def _tensor(walk: Walk, t: Tensor, path: Path) -> None:
     walk.add((Same(t if leaf else node), gradient, values), path)
     places = walk.places
     if gradient and leaf:
-        places.leaves.append(t)
+        hooks = tuple(node.hooks or ()) if node is not None else ()
+        places.leaves[0].append(t)
+        places.leaves[1].append(hooks)
+        if hooks:
+            walk.add(("hooks", len(hooks)), path)
+            walk.push((hook, (path, ".hooks")) for hook in hooks)
     elif not leaf:
         places.watch(t, "node", node)
     else:

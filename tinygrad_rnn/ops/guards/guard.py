@@ -56,6 +56,16 @@ class Guard:
             if t.node is not None and not isinstance(t.node, Leaf)
         }
 
+    @property
+    def with_state(self) -> list[Any]:
+        """The optimisers and schedules that were found: objects of this package with a state."""
+        found = {
+            id(o): o
+            for o, kind in zip(*self._places.types, strict=True)
+            if hasattr(kind, "state_dict") and not hasattr(kind, "named_parameters")
+        }
+        return list(found.values())
+
     def holds(self) -> bool:
         """Whether each object is in its place still."""
         try:

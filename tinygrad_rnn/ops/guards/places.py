@@ -38,8 +38,10 @@ class Places:
         Objects and their types, which may be set.
     classes : dict
         Classes, each with the names and the values of all its entries.
-    leaves, constants : list of Tensor
-        Tensors that are leaves with a gradient, and tensors that have none.
+    leaves : tuple of list
+        Tensors that are leaves with a gradient, and the hooks of each as a tuple.
+    constants : list of Tensor
+        Tensors that have no gradient.
     empty : list
         Variables of closures without a value.
     results : list of (function, object, value)
@@ -58,7 +60,7 @@ class Places:
         self.own: tuple[list[Any], list[Any]] = ([], [])
         self.types: tuple[list[Any], list[Any]] = ([], [])
         self.classes: dict[type, tuple[list[Any], list[Any]]] = {}
-        self.leaves: list[Tensor] = []
+        self.leaves: tuple[list[Tensor], list[tuple[Any, ...]]] = ([], [])
         self.constants: list[Tensor] = []
         self.empty: list[Any] = []
         self.results: list[tuple[Callable[[Any], Any], Any, Any]] = []
@@ -128,8 +130,8 @@ class Places:
             yield lambda: all(map(is_, map(type, several), kinds))
         for cls, (entries, here) in self.classes.items():
             yield partial(_same_entries, cls, entries, here)
-        if self.leaves:
-            yield partial(_are_leaves, self.leaves)
+        if self.leaves[0]:
+            yield partial(_are_leaves, *self.leaves)
         if self.constants:
             yield partial(_are_constants, self.constants)
         for cell in self.empty:
@@ -170,11 +172,13 @@ def _same_entries(cls: type, names: list[str], values: list[Any]) -> bool:
     )
 
 
-def _are_leaves(tensors: list[Tensor]) -> bool:
-    """Whether all of some tensors are leaves with gradients."""
-    for t in tensors:
+def _are_leaves(tensors: list[Tensor], hooks: list[tuple[Any, ...]]) -> bool:
+    """Whether all of some tensors are leaves with gradients, and have these hooks."""
+    for t, known in zip(tensors, hooks, strict=True):
         node = t.node
         if node is None or not node.requires_grad or node.primitive is not None:
+            return False
+        if (node.hooks or known) and tuple(node.hooks or ()) != known:
             return False
     return True
 
