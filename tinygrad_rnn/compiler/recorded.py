@@ -24,7 +24,8 @@ from ..kernels.runtime import complain
 from ..ops.facts import ORDINARY
 from ..ops.guards import Changes
 from ..ops.guards.observations import generator_state, set_generator_state
-from ..ops.postponed import Done, Effects
+from ..ops.postponed import Effects
+from ..ops.replay import Done
 from ..recurrent.captured import captured, value_of
 from ..recurrent.effects import Sequences
 from ..recurrent.packing import cut

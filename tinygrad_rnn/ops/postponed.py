@@ -23,7 +23,7 @@ import numpy as np
 from ..core.errors import GraphError, TraceError
 from ..core.primitive import Spec
 from ..core.record import describe
-from ..core.tape import Leaf, Node, Where, caller, context, reachable, setting
+from ..core.tape import Leaf, Node, Older, Where, caller, context, reachable, setting
 from ..core.tensor import FLOAT64, Tensor
 from ..core.tree import leaves
 from .elementwise import stop_gradient
@@ -91,41 +91,59 @@ class Effects:
         self.walked: set[Node] = set()
         self.looked = False
         self.draws: list[tuple[Callable[[Any], Sequence[Any]], list[Leaf]]] = []
-        # by id: the tensor, with what it had before, and the gradient that the steps give it so far
-        self._touched: dict[int, tuple[Tensor, Any, Any, Any]] = {}
-        self._given: dict[int, Any] = {}
+        # by id, so that other threads see nothing of it: a tensor, what `.grad` is for the run, and
+        # what the steps make of it so far
+        self._grads: dict[int, tuple[Tensor, Tensor | None]] = {}
+        self._given: dict[int, Tensor | None] = {}
+        # by id: a tensor that a postponed call may change, which call, and the first node after it
+        self._replaced: dict[int, tuple[Tensor, str, Where, int]] = {}
         self._unknown: dict[Node, tuple[str, Where]] = {}
         self._results: dict[Node, int] = {}
         self._sealed: dict[int, tuple[Any, type]] = {}
         self._changed: dict[int, tuple[str, Where]] = {}
 
-    def touch(self, t: Tensor) -> None:
-        """Remember what a tensor had before the run, since the run may change it."""
-        if id(t) in self._touched or self._inner(t):
+    def gradient(self, t: Tensor) -> Tensor | None:
+        """Return what `.grad` is for the run; from before it, it stands in the recording."""
+        if self._inner(t):
+            return t._grad
+        self._check_argument(t)
+        if id(t) not in self._grads:
+            self.looked = True
+            return t._grad
+        found = self._grads[id(t)][1]
+        if found is not None and found.node in self._unknown:
+            raise _unknown(*self._unknown[found.node])
+        return found
+
+    def set_gradient(self, t: Tensor, g: Tensor | None) -> None:
+        """Let `.grad` be something else from now on."""
+        if self._inner(t):
+            t._grad = g
             return
+        self._check_argument(t)
+        self._touch(t)
+        self._grads[id(t)] = (t, g)
+
+    def _touch(self, t: Tensor) -> None:
+        if id(t) not in self._grads:
+            self._let_unknown(t, f"the gradient of {describe(t)} from before the call")
+
+    def _let_unknown(self, t: Tensor, what: str) -> None:
+        """Let a gradient that is not known stand in `.grad`."""
+        made = Tensor(Spec(t.shape, t.dtype))
+        self._unknown_leaf(made, what)
+        self._grads[id(t)], self._given[id(t)] = (t, made), made
+
+    def _check_argument(self, t: Tensor) -> None:
         if t.node in context().inputs:
             raise TraceError(
                 f"tg.jit: .grad of an argument, {describe(t)}, is that of another tensor at each call: use the tensor from outside, not as an argument, "
                 f"or compute its gradient with tg.grad{Where(*caller()).described()}"
             )
-        self._touched[id(t)] = (t, t._grad, t.array, t.node)
-        self._give(t, f"the gradient of {describe(t)} from before the call")
-
-    def look(self, t: Tensor) -> None:
-        """Note that somebody reads `.grad`; from before the run, it stands in the recording."""
-        if t.node in context().inputs:
-            self.touch(t)  # which refuses it
-        if t._grad is not None and t._grad.node in self._unknown:
-            self._refuse(t._grad.node)
-        self.looked = self.looked or not (id(t) in self._touched or self._inner(t))
 
     def _inner(self, t: Tensor) -> bool:
         """Whether a tensor was computed by the run, so that nobody outside has it."""
         return isinstance(t.array, Spec) and not isinstance(t.node, Leaf)
-
-    def _give(self, t: Tensor, what: str) -> None:
-        """Let a gradient that is not known stand in `.grad`."""
-        self._given[id(t)] = t._grad = self._placeholder(t, what)
 
     def draw(self, make: Callable[[Any], Sequence[Any]], specs: Sequence[Spec]) -> list[Tensor]:
         """Return tensors in place of random arrays, which `make` gives at each call.
@@ -167,16 +185,16 @@ class Effects:
         if t.node in context().inputs:  # an argument, whose .grad is that of the call
             self.steps.append(Fill(t, g, adds=True))
             return
-        self.touch(t)
-        before: Any = t._grad
+        self._touch(t)
+        before = self._grads[id(t)][1]
         if before is None:
-            t._grad = g
-        elif isinstance(before, Tensor) and before.node is not None and self._traced(before):
-            t._grad = before + g
+            self._grads[id(t)] = (t, g)
+        elif self._traced(before):
+            self._grads[id(t)] = (t, before + g)
         else:  # what stands there when the call is made
             self._sync(t)
             self.steps.append(Fill(t, g, adds=True))
-            self._give(t, f"the gradient of {describe(t)}, to which one was added")
+            self._let_unknown(t, f"the gradient of {describe(t)}, to which one was added")
 
     def call(self, function: Any, args: Any, kwargs: Any) -> Tensor | None:
         """Note a call of a postponed function, which may change tensors and their gradients."""
@@ -187,23 +205,24 @@ class Effects:
         changed = [x for x in found.values() if isinstance(x, Tensor)]
         given = [x for x in leaves((args, kwargs)) if isinstance(x, Tensor)]
         for t in (*changed, *given):
-            if isinstance(t.array, Spec) and id(t) not in self._touched:
+            if isinstance(t.array, Spec):
                 raise TraceError(
                     f"tg.jit: {function.__name__} is called with {describe(t)}, which is an argument of the function or computed from one: hand it what it changes "
                     f"from outside, and numbers{Where(*caller()).described()}"
                 )
         for t in changed:
-            self.touch(t)
+            self._touch(t)
             self._sync(t)
         where = Where(*caller())
         self.steps.append(Call(function, args, kwargs, where))
+        first = Older().index
         for t in changed:
-            if t._grad is not None:
-                what = f"the gradient of {describe(t)}, which {function.__name__} may have changed"
-                self._give(t, what)
-            what = f"{describe(t)}, which {function.__name__} may have changed"
-            made = self._placeholder(t, what, t.requires_grad)
-            t.array, t.node = made.array, made.node
+            name = function.__name__
+            if self._grads[id(t)][1] is not None:
+                self._let_unknown(
+                    t, f"the gradient of {describe(t)}, which {name} may have changed"
+                )
+            self._replaced.setdefault(id(t), (t, name, where, first))
         for key, x in found.items():
             if not isinstance(x, Tensor):
                 self._changed.setdefault(key, (function.__name__, where))
@@ -216,7 +235,7 @@ class Effects:
 
     def finish(self) -> None:
         """End the run: note what stands in `.grad`, and put everything back."""
-        for t, *_ in self._touched.values():
+        for t, _ in list(self._grads.values()):
             self._sync(t)
         self.undo()
 
@@ -248,8 +267,6 @@ class Effects:
         for owner, kind in self._sealed.values():
             object.__setattr__(owner, "__class__", kind)
         self._sealed = {}
-        for t, grad, array, node in self._touched.values():
-            t._grad, t.array, t.node = grad, array, node
 
     @property
     def gradients(self) -> list[Tensor]:
@@ -263,17 +280,20 @@ class Effects:
     def check(self, program: Any) -> None:
         """Raise a TraceError if a program is made of what is not known."""
         read = [i for n in program.nodes for i in n.inputs]
+        replaced = {t.node: (name, where, k) for t, name, where, k in self._replaced.values()}
+        for n in program.nodes:
+            for i in n.inputs:
+                if i in replaced and n.index > replaced[i][2]:
+                    name, where, _ = replaced[i]
+                    raise _unknown(f"{describe(i)}, which {name} may have changed", where)
         for leaf in [*read, *(o for o in program.outputs if o not in self._results)]:
             if isinstance(leaf, Leaf) and leaf in self._unknown:
-                self._refuse(leaf)
+                raise _unknown(*self._unknown[leaf])
         for output in program.outputs:
             if isinstance(output, Node) and output.hooks and output.primitive is not None:
                 raise TraceError(
                     f"tg.jit: a hook (or retain_grad) on a result of the function, {output.op}{output.where.described()}, would not be there at a call: register it outside"
                 )
-
-    def _refuse(self, leaf: Any) -> None:
-        raise _unknown(*self._unknown[leaf])
 
     # --- helpers ----------------------------------------------------------------------------------
 
@@ -282,26 +302,19 @@ class Effects:
 
     def _sync(self, t: Tensor) -> None:
         """Note that `.grad` is what it is now."""
-        grad = t._grad
+        grad = self._grads[id(t)][1]
         if grad is self._given[id(t)]:
             return
         if grad is not None and not self._traced(grad):
             raise TraceError(
-                f"tg.jit: .grad of {describe(t)} is set to a tensor that is no result of the function's own backward{Where(*caller()).described()}"
+                f"tg.jit: .grad of {describe(t)} is set to a tensor that is no result of the function's own backward"
             )
         # a handle, since this one may be written to when the step has been noted
         self.steps.append(Fill(t, None if grad is None else grad.handle(), adds=False))
         self._given[id(t)] = grad
 
-    def _placeholder(self, t: Tensor, what: str, requires_grad: bool = False) -> Tensor:
-        made = Tensor(Spec(t.shape, t.dtype))
-        self._unknown_leaf(made, what, requires_grad, t.name)
-        return made
-
-    def _unknown_leaf(
-        self, made: Tensor, what: str, requires_grad: bool = False, name: str | None = None
-    ) -> Leaf:
-        leaf = made.leaf(requires_grad, name)
+    def _unknown_leaf(self, made: Tensor, what: str) -> Leaf:
+        leaf = made.leaf()
         self._unknown[leaf] = (what, Where(*caller()))
         return leaf
 
@@ -332,111 +345,6 @@ def _sealed(kind: Any, effects: Effects) -> type:
 
     members = {"__getattribute__": __getattribute__, "__setattr__": __setattr__}
     return type(kind.__name__, (kind,), {**members, "__module__": kind.__module__})
-
-
-class Done:
-    """What a recorded function did besides computing, to be done at each call.
-
-    Parameters
-    ----------
-    steps : sequence of Fill or Call
-    inputs : sequence of Node
-        The leaves of the trace's arguments, in order.
-
-    Attributes
-    ----------
-    count : int
-        How many gradients the steps take.
-    """
-
-    def __init__(self, steps: Sequence[Fill | Call], inputs: Sequence[Node]) -> None:
-        self.steps = list(steps)
-        self.count = sum(isinstance(s, Fill) and s.gradient is not None for s in self.steps)
-        places = {n: k for k, n in enumerate(inputs)}
-        tensors: dict[int, Tensor] = {}
-        self._arguments: dict[int, int] = {}  # by id of a tensor of the trace: which argument it is
-        owners: dict[int, Any] = {}
-        for s in self.steps:
-            if isinstance(s, Call):
-                for x in s.function.changes(*s.args, **s.kwargs):
-                    (tensors if isinstance(x, Tensor) else owners)[id(x)] = x
-            elif s.tensor.node in places:
-                self._arguments[id(s.tensor)] = places[s.tensor.node]
-            else:
-                tensors[id(s.tensor)] = s.tensor
-        self._tensors, self._owners = list(tensors.values()), list(owners.values())
-
-    def check(self, arguments: Sequence[Tensor]) -> None:
-        """Raise a GraphError for arguments whose `.grad` cannot be filled as backward would.
-
-        Those that were computed: backward would go on to what they were computed from. Those that
-        are also changed as tensors from outside: the order of both would be lost.
-        """
-        if not self.steps:
-            return
-        for k in self._arguments.values():
-            if not arguments[k].is_leaf:
-                raise GraphError(
-                    f"tg.jit: backward inside of the function ends at its arguments, and {describe(arguments[k])} was computed, so the gradient would "
-                    "go on from there. Hand over t.detach(), or call backward outside of the function"
-                )
-        changed = {id(t) for t in self._tensors}
-        for t in arguments:
-            if id(t) in changed:
-                raise GraphError(
-                    f"tg.jit: {describe(t)} is an argument of the function, which also changes it (or its .grad) as a tensor from outside. Use it in one of the two ways"
-                )
-
-    def like(self, other: Done) -> bool:
-        """Whether another run of the function would do the same, to the same objects."""
-        return self._told() == other._told()
-
-    def _told(self) -> list[Any]:
-        return [
-            (s.function, s.where.line, [id(x) for x in s.function.changes(*s.args, **s.kwargs)])
-            if isinstance(s, Call)
-            else (self._arguments.get(id(s.tensor), id(s.tensor)), s.gradient is None, s.adds)
-            for s in self.steps
-        ]
-
-    def run(self, arguments: Sequence[Tensor], gradients: Sequence[Tensor]) -> list[Any]:
-        """Do all steps with these gradients, and return the results of the calls."""
-        found, results = iter(gradients), []
-        for s in self.steps:
-            if isinstance(s, Call):
-                results.append(s.function(*s.args, **s.kwargs))
-                continue
-            place = self._arguments.get(id(s.tensor))
-            t = s.tensor if place is None else arguments[place]
-            g = None if s.gradient is None else next(found)
-            t.grad = t.grad + g if s.adds and g is not None and t.grad is not None else g
-        return results
-
-    @contextlib.contextmanager
-    def or_as_before(self, arguments: Sequence[Tensor]) -> Iterator[None]:
-        """Put everything back as it was before the block, if the block fails."""
-        if not self.steps:
-            yield
-            return
-        several = [*self._tensors, *[arguments[k] for k in self._arguments.values()]]
-        before = [(t, t.grad, t.array, t.node) for t in several]
-        own = [(vars(o), _copied(vars(o))) for o in self._owners]
-        try:
-            yield
-        except BaseException:
-            for t, grad, array, node in before:
-                t._grad, t.array, t.node = grad, array, node
-            for now, earlier in own:
-                now.clear()
-                now.update(earlier)
-            raise
-
-
-def _copied(value: Any) -> Any:
-    """Copy dicts and lists, and those in them; what else stands there is replaced, not changed."""
-    if type(value) is dict:
-        return {k: _copied(v) for k, v in value.items()}
-    return [_copied(v) for v in value] if type(value) is list else value
 
 
 def _kept(argument: Any) -> Any:
@@ -476,16 +384,18 @@ def postponed(changes: Callable[..., Iterable[Any]]) -> Callable[[Any], Any]:
 def _grad(t: Tensor) -> Tensor | None:
     """The gradient that backwards brought, or that it was set to."""
     effects = context().effects
-    if effects is not None:
-        effects.look(t)
-    return t._grad
+    if effects is None:
+        return t._grad
+    found: Tensor | None = effects.gradient(t)
+    return found
 
 
 def _set_grad(t: Tensor, g: Tensor | None) -> None:
     effects = context().effects
-    if effects is not None:
-        effects.touch(t)
-    t._grad = g
+    if effects is None:
+        t._grad = g
+    else:
+        effects.set_gradient(t, g)
 
 
 grad = property(_grad, _set_grad)

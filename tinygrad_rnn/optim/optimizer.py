@@ -134,7 +134,12 @@ class Optimizer:
             found = self._update(numbers, *arrays)
         else:
             found = kernel(*[np.asarray(n, value.dtype) for n in numbers], *arrays)
-        parts = [v.cut(x) for v, x in zip(vectors, found, strict=True)]
+        for x in found:
+            if np.shape(x) != value.shape:
+                raise ShapeError(
+                    f"{type(self).__name__}.change: for a gradient of shape {value.shape} it returned an array of shape {np.shape(x)}"
+                )
+        parts = [v.cut(np.asarray(x, value.dtype)) for v, x in zip(vectors, found, strict=True)]
         return parts[0], dict(zip(names, parts[1:], strict=True))
 
     def _update(self, numbers: Sequence[Any], value: Any, g: Any, *buffers: Any) -> list[Any]:

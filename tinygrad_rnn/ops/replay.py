@@ -1,0 +1,126 @@
+"""What a recorded function does besides computing, as it is done at each call.
+
+`postponed.py` says what that is and how it is noted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from ..core.errors import GraphError
+from ..core.record import describe
+from ..core.tape import Node
+from ..core.tensor import Tensor
+from .postponed import Call, Fill
+
+
+class Done:
+    """What a recorded function did besides computing, to be done at each call.
+
+    Parameters
+    ----------
+    steps : sequence of Fill or Call
+    inputs : sequence of Node
+        The leaves of the trace's arguments, in order.
+
+    Attributes
+    ----------
+    count : int
+        How many gradients the steps take.
+    """
+
+    def __init__(self, steps: Sequence[Fill | Call], inputs: Sequence[Node]) -> None:
+        self.steps = list(steps)
+        self.count = sum(isinstance(s, Fill) and s.gradient is not None for s in self.steps)
+        places = {n: k for k, n in enumerate(inputs)}
+        tensors: dict[int, Tensor] = {}
+        self._arguments: dict[int, int] = {}  # by id of a tensor of the trace: which argument it is
+        owners: dict[int, Any] = {}
+        for s in self.steps:
+            if isinstance(s, Call):
+                for x in s.function.changes(*s.args, **s.kwargs):
+                    (tensors if isinstance(x, Tensor) else owners)[id(x)] = x
+            elif s.tensor.node in places:
+                self._arguments[id(s.tensor)] = places[s.tensor.node]
+            else:
+                tensors[id(s.tensor)] = s.tensor
+        self._tensors, self._owners = list(tensors.values()), list(owners.values())
+
+    def check(self, arguments: Sequence[Tensor]) -> None:
+        """Raise a GraphError for arguments whose `.grad` cannot be filled as backward would.
+
+        Those that were computed: backward would go on to what they were computed from. Those that
+        are also changed as tensors from outside: the order of both would be lost.
+        """
+        if not self.steps:
+            return
+        for k in self._arguments.values():
+            if not arguments[k].is_leaf:
+                raise GraphError(
+                    f"tg.jit: backward inside of the function ends at its arguments, and {describe(arguments[k])} was computed, so the gradient would "
+                    "go on from there. Hand over t.detach(), or call backward outside of the function"
+                )
+            node = arguments[k].node
+            if node is not None and node.hooks:
+                raise GraphError(
+                    f"tg.jit: backward inside of the function does not run the hooks of its argument {describe(arguments[k])}: call backward outside"
+                )
+        changed = {id(t) for t in self._tensors}
+        for t in arguments:
+            if id(t) in changed:
+                raise GraphError(
+                    f"tg.jit: {describe(t)} is an argument of the function, which also changes it (or its .grad) as a tensor from outside. Use it in one of the two ways"
+                )
+
+    def like(self, other: Done) -> bool:
+        """Whether another run of the function would do the same, to the same objects."""
+        return self._told() == other._told()
+
+    def _told(self) -> list[Any]:
+        return [
+            (s.function, s.where.line, [id(x) for x in s.function.changes(*s.args, **s.kwargs)])
+            if isinstance(s, Call)
+            else (self._arguments.get(id(s.tensor), id(s.tensor)), s.gradient is None, s.adds)
+            for s in self.steps
+        ]
+
+    def run(self, arguments: Sequence[Tensor], gradients: Sequence[Tensor]) -> list[Any]:
+        """Do all steps with these gradients, and return the results of the calls."""
+        found, results = iter(gradients), []
+        for s in self.steps:
+            if isinstance(s, Call):
+                results.append(s.function(*s.args, **s.kwargs))
+                continue
+            place = self._arguments.get(id(s.tensor))
+            t = s.tensor if place is None else arguments[place]
+            g = None if s.gradient is None else next(found)
+            t.grad = t.grad + g if s.adds and g is not None and t.grad is not None else g
+        return results
+
+    @contextlib.contextmanager
+    def or_as_before(self, arguments: Sequence[Tensor]) -> Iterator[None]:
+        """Put everything back as it was before the block, if the block fails."""
+        if not self.steps:
+            yield
+            return
+        several = [*self._tensors, *[arguments[k] for k in self._arguments.values()]]
+        before = [(t, t.grad, t.array, t.node) for t in several]
+        own = [(vars(o), _copied(vars(o))) for o in self._owners]
+        try:
+            yield
+        except BaseException:
+            for t, grad, array, node in before:
+                t._grad, t.array, t.node = grad, array, node
+            for now, earlier in own:
+                now.clear()
+                now.update(earlier)
+            raise
+
+
+def _copied(value: Any) -> Any:
+    """Copy dicts and lists, and those in them; what else stands there is replaced, not changed."""
+    if type(value) is dict:
+        return {k: _copied(v) for k, v in value.items()}
+    return [_copied(v) for v in value] if type(value) is list else value
