@@ -6,6 +6,8 @@ new objects of its own. Compared are results, gradients, parameters and states o
 
 from __future__ import annotations
 
+import copy
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -404,6 +406,26 @@ def parameters_of_no_axes(jit: Any) -> Any:
     return [p, p.item()]
 
 
+@refused("is not known")
+def copy_of_a_parameter(jit: Any) -> Any:
+    m = linear()
+    return jit(lambda x: copy.copy(m.weight) * 1.0 + x.sum())(tg.tensor(X))
+
+
+@refused("changes")
+def hook_registered_inside(jit: Any) -> Any:
+    w = leaf(1, 2)
+
+    def f(x: Any) -> Any:
+        w.register_hook(lambda g: g * 3)
+        ((w * x) ** 2).sum().backward()
+
+    try:
+        return jit(f)(given(1, 2))
+    finally:
+        assert not w.node.hooks
+
+
 @equal
 def failing_call_and_masks(jit: Any) -> Any:
     g = np.random.default_rng(4)
@@ -628,8 +650,6 @@ def test_a_failing_call_moves_no_generator() -> None:
 
 
 def test_another_thread_sees_nothing_of_a_recording() -> None:
-    import threading
-
     m = linear()
     o = optim.SGD(m.parameters(), lr=0.1)
     recorded, looked = threading.Event(), threading.Event()
@@ -670,3 +690,27 @@ def test_what_a_rule_returns_is_checked() -> None:
     assert all(p.dtype == np.float32 for p in m.parameters())
     with pytest.raises(tg.ShapeError, match=r"Long\.change"):
         Long(m.parameters(), lr=0.1).step()
+
+
+def test_a_failing_call_keeps_the_objects_of_an_optimiser() -> None:
+    m = linear()
+    o = optim.Adam(m.parameters(), lr=0.1)
+    schedule = optim.Schedule(o, lambda k: 0.1 if k < 2 else -1.0)
+
+    @tg.jit
+    def f(x: Any) -> Any:
+        (m(x) ** 2).mean().backward()
+        o.step()
+        schedule.step()
+
+    f(tg.tensor(X))
+    held = o.parameters, o.state, o.steps, o.state["first"]
+    before = [np.array(a) for a in o.state["first"]]
+    with pytest.raises(tg.TinygradError, match="lr"):
+        f(tg.tensor(X))
+    assert all(
+        a is b
+        for a, b in zip(held, (o.parameters, o.state, o.steps, o.state["first"]), strict=True)
+    )
+    for a, b in zip(before, o.state["first"], strict=True):
+        np.testing.assert_array_equal(a, b)

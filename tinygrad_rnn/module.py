@@ -31,7 +31,7 @@ class Parameter(Tensor):
         self.name = name
 
     def __copy__(self) -> Parameter:
-        twin = Parameter(self.array, self.name)
+        twin = Parameter(self.numpy(), self.name)
         twin.requires_grad = self.requires_grad
         return twin
 

@@ -22,7 +22,7 @@ from ..ops.numbers import depends_on_inputs
 
 def _check_uncut(t: Tensor, what: str) -> None:
     """Raise a GraphError if a copy would be cut off from the inputs of a transform or a trace."""
-    if t.requires_grad and depends_on_inputs(t):
+    if t.requires_grad and (context().tracing or depends_on_inputs(t)):
         raise GraphError(
             f"{what}: inside a transform or a recording a copy of {describe(t)} would be cut off from its arguments, and gradients through it "
             "would be lost. Use the tensor itself, t + 0, or the values alone: t.detach()"
@@ -127,6 +127,8 @@ def _copy(self: Tensor) -> Tensor:
     twin = self.handle()
     # What a transform differentiates by stays on its tape.
     if isinstance(self.node, Leaf) and self.node not in context().inputs:
+        if context().tracing:  # the copy would keep the values of this moment
+            _check_uncut(self, "copy")
         twin.leaf(self.node.requires_grad, self.node.name)
     return twin
 

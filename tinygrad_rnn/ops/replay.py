@@ -107,20 +107,21 @@ class Done:
             return
         several = [*self._tensors, *[arguments[k] for k in self._arguments.values()]]
         before = [(t, t.grad, t.array, t.node) for t in several]
-        own = [(vars(o), _copied(vars(o))) for o in self._owners]
+        own = [one for o in self._owners for one in _held(vars(o))]
         try:
             yield
         except BaseException:
             for t, grad, array, node in before:
                 t._grad, t.array, t.node = grad, array, node
-            for now, earlier in own:
-                now.clear()
-                now.update(earlier)
+            for container, earlier in own:
+                container.clear()
+                container.extend(earlier) if type(container) is list else container.update(earlier)
             raise
 
 
-def _copied(value: Any) -> Any:
-    """Copy dicts and lists, and those in them; what else stands there is replaced, not changed."""
-    if type(value) is dict:
-        return {k: _copied(v) for k, v in value.items()}
-    return [_copied(v) for v in value] if type(value) is list else value
+def _held(container: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield a dict or list with a copy of it, and those in it; what else stands there is replaced."""
+    yield container, container.copy()
+    for value in container.values() if type(container) is dict else container:
+        if type(value) in (dict, list):
+            yield from _held(value)

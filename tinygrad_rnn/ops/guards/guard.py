@@ -107,6 +107,8 @@ class Guard:
         """Return a function that puts everything back as it is now."""
         places = self._places.snapshot()
         tensors = [(t, t.array, t.node) for _, t in self.tensors]
+        hooks = [(n, list(n.hooks)) for _, _, n in tensors if n is not None and n.hooks]
+        bare = [n for _, _, n in tensors if n is not None and not n.hooks]
         states = [(generator, generator_state(generator)) for generator, _, _ in self.states()]
 
         def restore() -> None:
@@ -114,6 +116,10 @@ class Guard:
                 put_back()
             for t, array, node in tensors:
                 t.array, t.node = array, node
+            for node in bare:
+                node.hooks = None
+            for node, several in hooks:
+                node.hooks = several
             for generator, state in states:
                 set_generator_state(generator, state)
 
