@@ -282,6 +282,37 @@ def test_a_generator_that_the_function_makes_is_refused() -> None:
         tg.jit(run)(tg.tensor(normal(T, BATCH)))
 
 
+def test_lengths_and_resets_as_arguments() -> None:
+    cell, layer = lstm(), nn.GRU(INPUT, HIDDEN, bidirectional=True, rng=1, dtype=np.float64)
+
+    def run(x: Any, lengths: Any, resets: Any) -> Any:
+        ys, (h, c) = tg.unroll(cell, x, lengths=lengths, resets=resets)
+        zs, _ = layer(x, lengths=lengths)
+        return (ys**2).sum() + (h * c).sum() + zs.sum()
+
+    fast, rng = tg.jit(run), np.random.default_rng(0)
+    for _ in range(4):
+        lengths, resets = rng.integers(1, T + 1, BATCH), rng.random((T, BATCH)) < 0.3
+        found = []
+        for f in (fast, run):
+            x = normal(T, BATCH, INPUT)
+            for row, n in enumerate(lengths):
+                x[n:, row] = np.nan
+            x = tg.tensor(x, requires_grad=True)
+            with tg.eager() if f is run else tg.enable_grad():
+                loss = f(x, lengths, resets)
+                loss.backward()
+            found.append([loss.numpy(), x.grad.numpy()])
+        compare(*found)
+    assert len(fast._programs) == 1
+    with pytest.raises(tg.ShapeError, match="row 1 has length 9"):
+        fast(tg.tensor(normal(T, BATCH, INPUT)), np.array([1, 9, 2]), resets)
+    with pytest.raises(tg.ShapeError, match="row 0 has length 0"):
+        fast(tg.tensor(normal(T, BATCH, INPUT)), np.array([0, 3, 2]), resets)
+    with pytest.raises(tg.TraceError, match="an argument of the function"):
+        tg.jit(lambda x, n: run(x, n + 1, resets))(tg.tensor(normal(T, BATCH, INPUT)), lengths)
+
+
 def test_one_recording_does_not_grow_with_the_steps() -> None:
     cell = lstm()
     run = tg.jit(lambda x: tg.unroll(cell, x)[0].sum())

@@ -65,7 +65,7 @@ class JittedFunction(Jitted):
                 self._full()
                 return self.plain(*args, **kwargs)
             recording = self._record(key, guard, args, kwargs, tensors, grad)
-        recording.done.check(tensors)
+        recording.check(tensors)
         with recording.done.or_as_before(tensors), recording.drawing():
             return self._called(recording, tensors, args, kwargs)
 

@@ -243,6 +243,12 @@ class Recording:
                     _release(made[-1], tensors, owners)
         return made
 
+    def check(self, tensors: Sequence[Tensor]) -> None:
+        """Raise an error for arguments with which the function cannot be called."""
+        self.done.check(tensors)
+        for node, check in self.effects.checks:
+            check(tensors[self.traced.inputs.index(node)].array)
+
     @contextlib.contextmanager
     def drawing(self) -> Iterator[None]:
         """Put generators back as they were before the block, if the block fails."""

@@ -130,14 +130,17 @@ def piece_of(cell: Callable[..., Any], span: Span) -> Piece:
     # in place of padding, which may hold anything, the row's last step, as in the plain loop
     if valid is not None:
         xs = [
-            where(valid.reshape((*valid.shape, *[1] * (x.ndim - 2))), x, p[sequence.ends])
+            where(valid.reshape((*valid.shape, *[1] * (x.ndim - 2))), x, sequence.last_steps(p))
             for x, p in zip(xs, sequence.parts, strict=True)
         ]
         if resets is not None:  # a row that has ended does not begin anew
             resets = resets & valid
     carried = span.state if resets is None else (span.state, sequence.first)
     form = Form(sequence.tuple, valid is not None, resets is not None, span.return_states)
-    inputs = [*xs, *(Tensor(m) for m in (valid, resets) if m is not None)]
+    inputs = [
+        *xs,
+        *(m if isinstance(m, Tensor) else Tensor(m) for m in (valid, resets) if m is not None),
+    ]
     states = leaves(carried)
     sizes = (s.shape[0] for s in states if s.ndim)
     batch = xs[0].shape[1] if xs[0].ndim > 1 else next(sizes, 1)

@@ -74,6 +74,8 @@ class Effects:
         The nodes whose saved values a backward would have released.
     looked : bool
         Whether the run read a `.grad` from before it.
+    checks : list of (Node, callable)
+        Arguments of which the arrays are checked at each call.
     draws : list of (callable, list of Leaf)
         What gives at each call the arrays that the run would have drawn, and the leaves that stand
         for these.
@@ -90,6 +92,7 @@ class Effects:
         self.steps: list[Fill | Call] = []
         self.walked: set[Node] = set()
         self.looked = False
+        self.checks: list[tuple[Node, Callable[[Any], Any]]] = []
         self.draws: list[tuple[Callable[[Any], Sequence[Any]], list[Leaf]]] = []
         # by id, so that other threads see nothing of it: a tensor, what `.grad` is for the run, and
         # what the steps make of it so far
@@ -153,6 +156,10 @@ class Effects:
         made = [Tensor(spec) for spec in specs]
         self.draws.append((make, [t.leaf(False, "drawn") for t in made]))
         return made
+
+    def require(self, argument: Node, check: Callable[[Any], Any]) -> None:
+        """Let an argument's array be checked at each call, by a function that raises."""
+        self.checks.append((argument, check))
 
     def fill(
         self, root: Node, found: Mapping[Node, Tensor], *, create_graph: bool, keeps: bool

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import DtypeError, ShapeError
-from ..core.primitive import Array
+from ..core.errors import DtypeError, ShapeError, TraceError
+from ..core.primitive import Array, Spec
+from ..core.tape import Where, caller, context
 from ..core.tensor import Tensor, as_array, tensor
 from ..core.tree import flatten, leaves, tree_map
 from ..module import Module
@@ -141,8 +142,10 @@ def for_every_row(state: Any, batch: int) -> Any:
 # --- which steps count ----------------------------------------------------------------------------
 
 
-def valid_steps(lengths: Any, x: Tensor) -> Array | None:
+def valid_steps(lengths: Any, x: Tensor) -> Any:
     """Return which steps of which rows count, booleans (T, batch); None if all do.
+
+    Of lengths that are an argument of a function that is recorded it is a Tensor.
 
     Parameters
     ----------
@@ -152,6 +155,8 @@ def valid_steps(lengths: Any, x: Tensor) -> Array | None:
         The first part of the sequence, (T, batch, ...).
     """
     batch, T = batch_of(x), x.shape[0]
+    if isinstance(lengths, Tensor) and isinstance(lengths.array, Spec):
+        return _at_each_call(lengths, x)
     array = _array(lengths)
     if array is None:
         raise DtypeError(
@@ -177,13 +182,33 @@ def valid_steps(lengths: Any, x: Tensor) -> Array | None:
     return None if valid.all() else valid
 
 
-def reset_flags(resets: Any, x: Tensor) -> Array:
+def _at_each_call(lengths: Tensor, x: Tensor) -> Tensor:
+    """Return which steps count, in a trace; the lengths themselves are checked at each call."""
+    effects = context().effects
+    if effects is None or lengths.node not in context().inputs:
+        raise TraceError(
+            "unroll: lengths of which the numbers are not known while a function is recorded have to be an argument of the function, so that they "
+            f"can be checked at each call{Where(*caller()).described()}"
+        )
+    shape = Tensor(Spec(x.shape, x.dtype))
+    if lengths.shape != (batch_of(x),) or lengths.dtype.kind not in "iu":
+        valid_steps(np.zeros(lengths.shape, lengths.dtype), shape)  # which says what is wrong
+    effects.require(lengths.node, lambda array: valid_steps(array, shape))
+    valid: Tensor = lengths.reshape((1, -1)) > np.arange(x.shape[0])[:, None]
+    return valid
+
+
+def reset_flags(resets: Any, x: Tensor) -> Any:
     """Return the resets as booleans (T, batch).
 
-    They are a copy, since backward reads them and the caller may write to his own.
+    They are a copy, since backward reads them and the caller may write to his own. In a trace they
+    are the tensor that was given.
     """
     expected = (x.shape[0], batch_of(x))
-    array = _array(resets)
+    traced = isinstance(resets, Tensor) and isinstance(resets.array, Spec)
+    if traced and resets.dtype == bool and resets.shape == expected:
+        return resets
+    array = np.zeros(resets.shape, resets.dtype) if traced else _array(resets)
     if array is None or array.dtype != bool or array.shape != expected:
         found = "ragged lists" if array is None else f"{array.dtype} {array.shape}"
         raise ShapeError(

@@ -9,14 +9,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..core.errors import ShapeError, TinygradError
+from ..core.errors import ShapeError, TinygradError, TraceError
 from ..core.primitive import Array
-from ..core.tape import at_step, context, setting
+from ..core.tape import Where, at_step, caller, context, setting
 from ..core.tensor import Tensor
 from ..core.tree import leaves, tree_map
 from ..ops.checks import flag
 from ..ops.elementwise import where
-from ..ops.shaping import concatenate, stack
+from ..ops.indexing import take_along_axis
+from ..ops.shaping import broadcast_to, concatenate, stack
 from .arguments import (
     batch_of,
     for_every_row,
@@ -87,9 +88,16 @@ class Sequence:
                 f"unroll: with lengths all of xs must have shape (T, batch, ...) = {self.valid.shape}; found {[p.shape for p in parts]}"
             )
         self.parts = parts
-        if self.valid is not None:
-            # where the last step of each row stands
-            self.ends = (self.valid.sum(0) - 1, np.arange(self.valid.shape[1]))
+
+    def last_steps(self, x: Tensor) -> Tensor:
+        """Return the last step of each row that counts, of one of the inputs."""
+        valid: Any = self.valid
+        last = valid.sum(0) - 1
+        if not isinstance(last, Tensor):
+            return x[last, np.arange(x.shape[1])]
+        places = broadcast_to(last.reshape((1, -1, *[1] * (x.ndim - 2))), (1, *x.shape[1:]))
+        found: Tensor = take_along_axis(x, places, 0)[0]
+        return found
 
     def first_state(self, x: Tensor) -> Any:
         """Return the state before the first step, in new nodes.
@@ -225,6 +233,11 @@ class Sequence:
                     Span(self, parts, state, start, stop, reverse, return_states, offset)
                 )
             return whole
+        if isinstance(self.valid, Tensor) or isinstance(self.resets, Tensor):
+            raise TraceError(
+                f"unroll: the steps of '{self.name}' are recorded one by one here, for which the numbers of lengths and resets have to be known: hand them "
+                f"over as a list, or from outside of the function{Where(*caller()).described()}"
+            )
         found = Returned(self.cell, self.name, state)
         states: list[Any] = []
         scope = sequence_context()
@@ -263,7 +276,7 @@ class Sequence:
         if valid is not None:
             # padding may hold what would spoil gradients, such as nan: in its place stands the last
             # step of the row
-            last = tuple([x[self.ends] for x in self.parts])
+            last = tuple([self.last_steps(x) for x in self.parts])
             step = _choose(valid, step, last, self, "lengths", t)
         given = step if self.tuple else step[0]
         # a Cell makes handles of its own
