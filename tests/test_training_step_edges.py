@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -424,6 +425,27 @@ def hook_registered_inside(jit: Any) -> Any:
         return jit(f)(given(1, 2))
     finally:
         assert not w.node.hooks
+
+
+@refused("did not make the same calls")
+def number_of_a_call_that_changes(jit: Any) -> Any:
+    m = linear()
+
+    def f(x: Any) -> Any:
+        (m(x) ** 2).mean().backward()
+        tg.clip_grad_norm(m.parameters(), time.perf_counter())
+
+    return jit(f)(tg.tensor(X))
+
+
+@refused("expected a tensor")
+def number_as_gradient(jit: Any) -> Any:
+    m = linear()
+
+    def f(x: Any) -> Any:
+        m.weight.grad = 3.0
+
+    return jit(f)(tg.tensor(X))
 
 
 @equal

@@ -124,6 +124,10 @@ class Effects:
             t._grad = g
             return
         self._check_argument(t)
+        if g is not None and not isinstance(g, Tensor):
+            raise TraceError(
+                f"tg.jit: .grad of {describe(t)} is set to a {type(g).__name__}; expected a tensor{Where(*caller()).described()}"
+            )
         self._touch(t)
         self._grads[id(t)] = (t, g)
 

@@ -13,6 +13,7 @@ from ..core.errors import GraphError
 from ..core.record import describe
 from ..core.tape import Node
 from ..core.tensor import Tensor
+from ..core.tree import leaves
 from .postponed import Call, Fill
 
 
@@ -80,7 +81,12 @@ class Done:
 
     def _told(self) -> list[Any]:
         return [
-            (s.function, s.where.line, [id(x) for x in s.function.changes(*s.args, **s.kwargs)])
+            (
+                s.function,
+                s.where.line,
+                [id(x) for x in s.function.changes(*s.args, **s.kwargs)],
+                [repr(x) for x in leaves((s.args, s.kwargs)) if isinstance(x, (int, float, str))],
+            )
             if isinstance(s, Call)
             else (self._arguments.get(id(s.tensor), id(s.tensor)), s.gradient is None, s.adds)
             for s in self.steps
