@@ -323,6 +323,38 @@ def test_one_recording_does_not_grow_with_the_steps() -> None:
     assert counts[0] == counts[1]
 
 
+def test_models_of_tokens() -> None:
+    def outcome(compiled: bool) -> list[Any]:
+        one = nn.GenerativeLSTM(9, 5, 6, rng=1, dtype=np.float64)
+        two = nn.EncoderDecoderLSTM(9, 8, 5, 6, rng=2, dtype=np.float64)
+        optimizer = tg.optim.Adam([*one.parameters(), *two.parameters()], lr=0.01)
+
+        def step(ids: Any, source: Any, target: Any, lengths: Any) -> Any:
+            optimizer.zero_grad()
+            loss = nn.cross_entropy(one(ids)[0], ids)
+            loss = loss + nn.cross_entropy(two(source, target, lengths), target)
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        run, rng = tg.jit(step) if compiled else step, np.random.default_rng(0)
+
+        def drawn(n: int, *shape: int) -> Any:
+            return rng.integers(0, n, shape)
+
+        found = []
+        for _ in range(3):
+            lengths = rng.integers(1, 6, 3)
+            found.append(run(drawn(9, 6, 3), drawn(9, 5, 3), drawn(8, 4, 3), lengths).numpy())
+        with pytest.raises(tg.ShapeError, match="expected 0 to 8"):
+            run(drawn(9, 6, 3) + 9, drawn(9, 5, 3), drawn(8, 4, 3), lengths)
+        return found
+
+    with tg.eager():
+        expected = outcome(False)
+    compare(outcome(True), expected)
+
+
 # --- training steps -------------------------------------------------------------------------------
 
 

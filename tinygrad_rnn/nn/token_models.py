@@ -13,11 +13,12 @@ import numpy as np
 
 from .. import init
 from ..core.errors import DtypeError, ShapeError, TinygradError
-from ..core.primitive import Array
-from ..core.tape import no_grad
-from ..core.tensor import Tensor, as_array
+from ..core.primitive import Array, Spec
+from ..core.tape import context, no_grad
+from ..core.tensor import Tensor, as_array, tensor
 from ..core.tree import tree_map
 from ..module import Module
+from ..ops.elementwise import where
 from ..ops.shaping import swapaxes
 from .decoding import beam as beam_search
 from .decoding import cut, greedy, sample
@@ -279,11 +280,26 @@ class GenerativeLSTM(Module):
         return drawn[:, 0] if given.ndim == 1 else drawn
 
 
-def _ids(owner: str, what: str, time: str, ids: Any, vocabulary: int, lengths: Any = None) -> Array:
+def _ids(owner: str, what: str, time: str, ids: Any, vocabulary: int, lengths: Any = None) -> Any:
     """Return token ids as an integer array (time, batch), checked.
 
-    What lies after `lengths` is not checked but made 0.
+    What lies after `lengths` is not checked but made 0. In a recorded function an argument is
+    checked at each call.
     """
+    if isinstance(ids, Tensor) and isinstance(ids.array, Spec):
+        shape = ids.shape
+
+        def check(array: Any, lengths: Any = lengths) -> None:
+            _ids(owner, what, time, array, vocabulary, lengths)
+
+        check(np.zeros(shape, ids.dtype), None)  # shape and dtype
+        known = not (isinstance(lengths, Tensor) and isinstance(lengths.array, Spec))
+        if context().effects is not None and ids.node in context().inputs and known:
+            context().effects.require(ids.node, check)
+        if lengths is None:
+            return ids
+        counts = lengths if isinstance(lengths, Tensor) else tensor(as_array(lengths))
+        return where(counts.reshape((1, -1)) > np.arange(shape[0])[:, None], ids, 0)
     array = np.asarray(ids.numpy() if isinstance(ids, Tensor) else ids)
     if array.ndim != 2 or not array.shape[0]:
         raise ShapeError(

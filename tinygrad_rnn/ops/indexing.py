@@ -360,8 +360,7 @@ def _index_add_shape(x: Any, indices: Any, value: Any, *, axis: int = 0) -> Spec
 )
 def _index_add(x: Any, indices: Any, value: Any, *, axis: int = 0) -> Any:
     out, axis = np.array(x), axis % x.ndim
-    rows = value.size // max(indices.size, 1)
-    few = value.size < SORTED or rows == 1
+    few = np.size(value) < SORTED or value.size == indices.size
     if axis or few or value.dtype.kind != "f" or not _fits(indices, len(x)):
         np.add.at(out, (slice(None),) * axis + (indices,), value)
         return out

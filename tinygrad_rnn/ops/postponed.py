@@ -309,7 +309,8 @@ class Effects:
     # --- helpers ----------------------------------------------------------------------------------
 
     def _traced(self, t: Tensor) -> bool:
-        return isinstance(t.array, Spec) and t.node not in self._unknown
+        computed = isinstance(t.array, Spec) or (t.node is not None and t.node.may_change)
+        return computed and t.node not in self._unknown
 
     def _sync(self, t: Tensor) -> None:
         """Note that `.grad` is what it is now."""

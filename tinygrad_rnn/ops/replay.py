@@ -11,7 +11,7 @@ from typing import Any
 
 from ..core.errors import GraphError
 from ..core.record import describe
-from ..core.tape import Node
+from ..core.tape import Leaf, Node
 from ..core.tensor import Tensor
 from ..core.tree import leaves
 from .postponed import Call, Fill
@@ -112,13 +112,15 @@ class Done:
             yield
             return
         several = [*self._tensors, *[arguments[k] for k in self._arguments.values()]]
-        before = [(t, t.grad, t.array, t.node) for t in several]
+        before = [(t, t.grad, t.array, t.node, getattr(t.node, "replaced", None)) for t in several]
         own = [one for o in self._owners for one in _held(vars(o))]
         try:
             yield
         except BaseException:
-            for t, grad, array, node in before:
+            for t, grad, array, node, replaced in before:
                 t._grad, t.array, t.node = grad, array, node
+                if isinstance(node, Leaf):
+                    node.replaced = replaced
             for container, earlier in own:
                 container.clear()
                 container.extend(earlier) if type(container) is list else container.update(earlier)
