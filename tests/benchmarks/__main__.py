@@ -1,4 +1,4 @@
-"""Print all figures, or those of the parts named: ``python -m tests.benchmarks [eager] [imports] [kernels] [sequences] [functions] [options]``."""
+"""Print all figures, or those of the parts named: ``python -m tests.benchmarks [eager] [imports] [kernels] [sequences] [functions] [training] [options]``."""
 
 import argparse
 import platform
@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 
-from . import eager, functions, imports, kernels, sequences
+from . import eager, functions, imports, kernels, sequences, training
 
 PARTS = {
     "imports": imports,
@@ -14,6 +14,7 @@ PARTS = {
     "kernels": kernels,
     "sequences": sequences,
     "functions": functions,
+    "training": training,
 }
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import nn
+from ..compiler import jit
 from ..core.errors import TinygradError
 from ..core.tensor import Tensor
 from ..core.tree import detach, leaves, unflatten
@@ -87,6 +88,7 @@ class Trainer:
         self.scores: list[tuple[int, float]] = []  # steps, and bits per held-out character there
         self.seconds = 0.0  # spent in training, over all sessions
         self.windows = self._windows()
+        self._learn: Any = jit(self._gradients)
 
     def _windows(self) -> Any:
         """Return the windows of all passes, from the first."""
@@ -154,10 +156,7 @@ class Trainer:
         if window.fresh:
             self.state = self.model.cell.initial_state(self.settings.batch)
         with np.errstate(over="ignore", invalid="ignore"):  # divergence is found below
-            loss, state = self.loss(window.inputs, window.targets, self.state)
-            self.model.zero_grad()
-            loss.backward()
-            norm = clip_grad_norm(self.model.parameters(), self.settings.clip)
+            loss, state, norm = self._learn(window.inputs, window.targets, self.state)
             if not (math.isfinite(loss.item()) and math.isfinite(norm)):
                 raise self._diverged(loss.item(), norm)
             self.optimizer.lr = self.rate(fraction)
@@ -165,6 +164,13 @@ class Trainer:
         self.state = detach(state)
         self.losses.append(loss.item() / math.log(2))
         return self.losses[-1]
+
+    def _gradients(self, ids: Any, targets: Any, state: Any) -> tuple[Any, Any, float]:
+        """Return the loss, the state after the window, and the norm of the gradient, which is clipped."""
+        loss, state = self.loss(ids, targets, state)
+        self.model.zero_grad()
+        loss.backward()
+        return loss, state, clip_grad_norm(self.model.parameters(), self.settings.clip)
 
     def _diverged(self, loss: float, norm: float) -> DivergedError:
         """Return the error for a loss or a norm of the gradient that is not finite."""
@@ -188,7 +194,7 @@ class Trainer:
         """
         started = time.perf_counter()
         ids = np.resize(self.ids, (self.settings.window, self.settings.batch))
-        self.loss(ids, ids)[0].backward()
+        self._learn(ids, ids, self.state)
         self.model.zero_grad()
         return time.perf_counter() - started
 
