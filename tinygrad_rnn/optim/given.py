@@ -86,7 +86,9 @@ def gradient_of(what: str, p: Tensor) -> Array:
     ShapeError, DtypeError, TinygradError
         If the gradient is no tensor of the shape and dtype of `p`.
     """
-    g: Any = p.grad
+    g: Any = p._grad
+    if type(g) is Tensor and g.array.shape == p.array.shape and g.array.dtype is p.array.dtype:
+        return g.array  # type: ignore[no-any-return]
     if not isinstance(g, Tensor):
         raise TinygradError(
             f"{what}: the .grad of {describe(p)} is a {type(g).__name__}; expected a tensor: p.grad = tg.tensor(...)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from operator import is_
 from typing import Any
@@ -16,7 +17,6 @@ from ..core.trace import trace
 from ..loops.elementwise import VARIANTS, ElementwiseKernel
 from ..ops.assignment import give
 from ..ops.postponed import postponed
-from ..recurrent.packing import cut
 from .given import AMOUNT, Number, check_entries, entry, gradient_of, tensors_of
 
 SMALL = 65536  # elements up to which parameters are computed together
@@ -135,7 +135,7 @@ class Optimizer:
         else:
             found = kernel(*[np.asarray(n, value.dtype) for n in numbers], *arrays)
         for x in found:
-            if np.shape(x) != value.shape:
+            if getattr(x, "shape", ()) != value.shape:
                 raise ShapeError(
                     f"{type(self).__name__}.change: for a gradient of shape {value.shape} it returned an array of shape {np.shape(x)}"
                 )
@@ -268,6 +268,7 @@ class Vector:
     def __init__(self) -> None:
         self._whole: Any = None
         self._parts: list[Array] = []
+        self._places: list[tuple[slice, tuple[int, ...]]] = []  # of each part, and its shape
 
     def of(self, arrays: list[Array]) -> Array:
         """Return a vector in which the arrays stand one after the other; of one array itself."""
@@ -276,11 +277,16 @@ class Vector:
         if len(arrays) != len(self._parts) or not all(map(is_, arrays, self._parts)):
             self._parts = arrays
             self._whole = np.concatenate([a.ravel() for a in arrays])
+            ends = list(itertools.accumulate(a.size for a in arrays))
+            self._places = [
+                (slice(end - a.size, end), a.shape) for a, end in zip(arrays, ends, strict=True)
+            ]
         return np.asarray(self._whole)
 
     def cut(self, whole: Array) -> list[Array]:
         """Return the parts of a vector that is like the one that `of` gave."""
         if len(self._parts) < 2:
             return [whole]
-        self._whole, self._parts = whole, cut(whole, [p.shape for p in self._parts])
+        self._whole = whole
+        self._parts = [whole[place].reshape(shape) for place, shape in self._places]
         return self._parts
