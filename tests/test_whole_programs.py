@@ -5,6 +5,7 @@ The reference is the same program without `tg.jit`, in steps one by one.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -591,3 +592,70 @@ def test_backward_in_a_plain_trace_is_refused() -> None:
 
     with pytest.raises(tg.GraphError, match=r"tg\.grad"):
         tg.trace(run, np.zeros(3))
+
+
+# --- copies of a step ---
+
+
+def test_many_copies_of_a_step_are_warned_of() -> None:
+    cell = lstm()
+
+    def by_hand(x: Any) -> Any:
+        state = cell.initial_state(BATCH)
+        for t in range(len(x)):
+            y, state = cell(x[t], state)
+        return y.sum()
+
+    def closed_over(x: Any) -> Any:
+        memory = x.mean(axis=0)
+
+        def step(x: Any, h: Any) -> Any:
+            h = tg.tanh(x + h * memory)
+            return h, h
+
+        return tg.unroll(step, x, np.zeros((BATCH, INPUT)))[0].sum()
+
+    for function, said in (
+        (by_hand, r"repeated 40 times.*tg\.unroll"),
+        (closed_over, "of 'step'.*one by one"),
+    ):
+        with pytest.warns(RuntimeWarning, match=said):
+            tg.jit(function)(tg.tensor(normal(40, BATCH, INPUT)))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            tg.jit(function)(tg.tensor(normal(10, BATCH, INPUT)))
+    with warnings.catch_warnings():  # many lines, none of which needs the one before
+        warnings.simplefilter("error")
+        tg.jit(lambda x: sum(tg.tanh(x * k) for k in range(20)).sum())(tg.tensor(normal(40, 3)))
+        tg.jit(lambda x: tg.unroll(cell, x)[0].sum())(tg.tensor(normal(40, BATCH, INPUT)))
+
+
+# --- ahead of time --------------------------------------------------------------------------------
+
+
+def test_compiling_ahead_of_time_changes_nothing() -> None:
+    model = Model()
+    optimizer = tg.optim.Adam(model.parameters(), lr=0.1)
+
+    @tg.jit
+    def step(x: Any) -> Any:
+        loss = loss_of(model, x, x)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    x = tg.tensor(np.random.default_rng(3).integers(0, 7, (T, BATCH)))
+    before = [p.numpy() for p in model.parameters()]
+    assert step.compile(x) is step
+    compare([p.numpy() for p in model.parameters()], before)
+    assert all(p.grad is None for p in model.parameters()) and not any(optimizer.steps)
+    (recording,) = step._programs.values()
+    assert all(k.code is not None for k in recording._forward.kernels)
+    step(x)
+    assert len(step._programs) == 1
+
+    cell = tg.jit(lstm())
+    assert cell.compile(normal(T, BATCH, INPUT)) is cell
+    (runner,) = cell._code.runners.values()
+    tg.unroll(cell, normal(2 * T, BATCH + 1, INPUT))
+    assert list(cell._code.runners.values()) == [runner]

@@ -120,6 +120,21 @@ class Jitted(CompiledCell):
         # for deep copies and pickles: the code is made anew where it runs
         return type(self), (self.plain,)
 
+    def compile(self, xs: Any, state: Any = None) -> Jitted:
+        """Compile the cell for such a sequence now, forward and backward, and return this object.
+
+        Otherwise that is done when the cell is first unrolled over one.
+
+        Parameters
+        ----------
+        xs : Tensor or array, shape (T, batch, ...)
+            As for `unroll`. The code serves any T and any batch.
+        state : Tensor or nest, optional
+            The first state.
+        """
+        self._recording(xs, state)
+        return self
+
     # --- what it says of itself -------------------------------------------------------------------
 
     def source(self, xs: Any = None, state: Any = None) -> str:

@@ -20,6 +20,7 @@ from ..ops.postponed import Effects
 from ..recurrent.cell import name_of
 from .arguments import structure_of, tensors_of
 from .cell import Jitted
+from .copies import warn_of_copies
 from .host import NoCode
 from .recorded import Recording
 from .recordings import KEPT
@@ -48,12 +49,38 @@ class JittedFunction(Jitted):
         # inside another recording it is a part of that
         if now.tracing or now.eager or not available() or raising():
             return self.plain(*args, **kwargs)
+        recording, tensors = self._found(args, kwargs)
+        if recording is None:
+            return self.plain(*args, **kwargs)
+        recording.check(tensors)
+        with recording.done.or_as_before(tensors), recording.drawing():
+            return self._called(recording, tensors, args, kwargs)
+
+    def compile(self, *args: Any, **kwargs: Any) -> JittedFunction:
+        """Record the function for such arguments and compile it now, and return this object.
+
+        Otherwise that is done at the first call. Nothing is computed, and what the function changes
+        stays as it is. (A function that is a cell is compiled for sequences when it is unrolled.)
+
+        Parameters
+        ----------
+        *args, **kwargs
+            As the function takes them. It is recorded anew for other shapes.
+        """
+        if available() and not raising():
+            recording, _ = self._found(args, kwargs)
+            if recording is not None:
+                recording.compile_loops()
+        return self
+
+    def _found(self, args: Any, kwargs: Any) -> tuple[Recording | None, list[Tensor]]:
+        """Return the recording for these arguments, and their tensors; None if there are too many."""
         found: dict[int, Any] = {}
         others: list[Any] = []
         structure = structure_of((args, kwargs), found, others)
         guard = self._guards.now(others)
         tensors = tensors_of(list(found.values()), guard)
-        grad = now.grad_enabled
+        grad = context().grad_enabled
         key = (
             structure,
             grad,
@@ -63,11 +90,9 @@ class JittedFunction(Jitted):
         if recording is None:
             if len(self._programs) >= KEPT:
                 self._full()
-                return self.plain(*args, **kwargs)
-            recording = self._record(key, guard, args, kwargs, tensors, grad)
-        recording.check(tensors)
-        with recording.done.or_as_before(tensors), recording.drawing():
-            return self._called(recording, tensors, args, kwargs)
+            else:
+                recording = self._record(key, guard, args, kwargs, tensors, grad)
+        return recording, tensors
 
     def _called(self, recording: Recording, tensors: list[Tensor], args: Any, kwargs: Any) -> Any:
         try:
@@ -95,6 +120,7 @@ class JittedFunction(Jitted):
             if made.looked and not self._guards.reads.gradients:
                 guard = self._guards.with_gradients(guard.more)
                 return self._record(key, guard, args, kwargs, tensors, grad)
+            warn_of_copies(made.traced, name_of(self))
             with changes, own_faults(name_of(self)):
                 made.compile()
         except TinygradError as error:

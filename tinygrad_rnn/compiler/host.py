@@ -176,6 +176,10 @@ class KernelCall:
         """Return the results, from loops that are compiled at the first call."""
         return self.launch(self.code or self._compiled(), arrays)
 
+    def compile(self) -> None:
+        """Compile the loops now."""
+        self.code = self.code or self._compiled()
+
     def text(self, where: Callable[[Value], str] | None = None) -> Text:
         """Return the module; `where` gives for a value what to say of it besides its operation."""
 

@@ -10,13 +10,14 @@ value      of                          is
 =========  ==========================  =========================================================
 RUN        inputs, states, constants   what a run gives and leaves: an object
 RESULTS    RUN                         the outputs and the last states, in one vector
-PULL       RUN, a gradient of RESULTS  the gradients of all that has some: a list of arrays
+PULL       RUN, gradients of RESULTS   the gradients of all that has some: a list of arrays
 PICK       PULL                        one of these
 =========  ==========================  =========================================================
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -29,7 +30,9 @@ from ..core.primitive import Array, Primitive, Spec
 from ..core.record import apply, record
 from ..core.tape import Node, context
 from ..core.tensor import Tensor
+from ..ops.elementwise import add
 from ..ops.facts import Facts
+from ..ops.indexing import scatter
 from ..recurrent.packing import cut
 from ..recurrent.segment import SEGMENT_GRADIENT, Segment
 from .calls import Residuals
@@ -128,6 +131,12 @@ class Inside(Segment):
 
     # --- what the program does --------------------------------------------------------------------
 
+    @property
+    def bounds(self) -> list[tuple[int, int]]:
+        """Where each output and each last state stands among the packed results."""
+        sizes = [math.prod(shape) for shape in self._shapes(self.tensors[0].shape[0])]
+        return list(itertools.pairwise(itertools.accumulate(sizes, initial=0)))
+
     def _shapes(self, T: int) -> list[tuple[int, ...]]:
         return self.runner.shapes(T, self.batch)[: len(self.runner.ends)]
 
@@ -139,10 +148,25 @@ class Inside(Segment):
         given = dict(zip(self.values, arrays, strict=True))
         return Ran(packed, runner.forward(given, self.batch, self.reverse, cut(packed, shapes)))
 
-    def backward(self, ran: Ran, g: Array) -> list[Array]:
-        """Return the gradients by the `targets`."""
-        parts = cut(g, self._shapes(ran.left.shape[0]))
-        found = self.runner.backward(ran.left, parts)
+    def backward(self, ran: Ran, *pieces: Array, begins: tuple[int, ...]) -> list[Array]:
+        """Return the gradients by the `targets`.
+
+        The gradient of the packed results is given in pieces, which begin at these places; what
+        lies between is zero.
+        """
+        shapes = self._shapes(ran.left.shape[0])
+        parts: list[Array | None] = [None] * len(shapes)
+        places = itertools.accumulate([math.prod(shape) for shape in shapes], initial=0)
+        place = {begin: k for k, begin in enumerate(places)}
+        for begin, piece in zip(begins, pieces, strict=True):
+            k = place[begin]
+            g, before = piece.reshape(shapes[k]), parts[k]
+            parts[k] = g if before is None else before + g
+        dtype = self.runner.dtype
+        filled = [
+            np.zeros(s, dtype) if g is None else g for g, s in zip(parts, shapes, strict=True)
+        ]
+        found = self.runner.backward(ran.left, filled)
         return [found[v] for _, v in self.targets]
 
 
@@ -174,9 +198,26 @@ def _hosted(name: str, function: Callable[..., Any]) -> Primitive:
 
 RUN = _hosted("run", lambda *arrays, sequence: sequence.forward(*arrays))
 RESULTS = _hosted("results", lambda ran: ran.packed)
-PULL = _hosted("pull", lambda ran, g, sequence: sequence.backward(ran, g))
+PULL = _hosted(
+    "pull", lambda ran, *pieces, sequence, begins: sequence.backward(ran, *pieces, begins=begins)
+)
+PART = _hosted("piece", lambda g, begin, end: g[begin:end])
 PICK = _hosted("pick", lambda found, place: found[place])
 OBJECT = np.dtype(object)
+
+
+def _pieces(g: Value, bounds: Sequence[tuple[int, int]]) -> list[tuple[int, Value]] | None:
+    """Return the pieces of which a gradient of packed results is put together, as `cut` makes it.
+
+    Each with the place at which it begins; None if it was made in another way.
+    """
+    if g.primitive is add.primitive and all(isinstance(i, Value) for i in g.inputs):
+        one, two = (_pieces(i, bounds) for i in g.inputs)
+        return None if one is None or two is None else one + two
+    index = g.params.get("index") if g.primitive is scatter.primitive else None
+    if isinstance(index, slice) and index.step is None and (index.start, index.stop) in bounds:
+        return [(index.start, g.inputs[0])]
+    return None
 
 
 class Lowering:
@@ -205,6 +246,17 @@ class Lowering:
             return made(RESULTS, ran, kind=node.dtype)
         ran, g = self._ran[sequence], inputs[0]
         if (ran, g) not in self._pulled:
-            self._pulled[ran, g] = made(PULL, ran, g, sequence=sequence)
+            pieces = _pieces(g, sequence.bounds)
+            if pieces is None:
+                pieces = [(0, g)] if len(sequence.bounds) == 1 else []
+                for begin, end in () if pieces else sequence.bounds:
+                    part = Value(
+                        PART, [g], {"begin": begin, "end": end}, (end - begin,), line, dtype=g.dtype
+                    )
+                    out.append(part)
+                    pieces.append((begin, part))
+            begins = tuple([begin for begin, _ in pieces])
+            given = [piece for _, piece in pieces]
+            self._pulled[ran, g] = made(PULL, ran, *given, sequence=sequence, begins=begins)
         place = sequence.places[node.params["of"]]
         return made(PICK, self._pulled[ran, g], kind=node.dtype, place=place)

@@ -189,6 +189,13 @@ class Recording:
         self.gradient_of = _places(given_nodes, self.wrt, found)
         self._forward = HostProgram(forward, values, [*results, *keep], "forward")
 
+    def compile_loops(self) -> None:
+        """Compile what would be compiled at the first call, forward and backward."""
+        programs = [self._forward] if self._backward is None else [self._forward, self._backward]
+        for program in programs:
+            for kernel in program.kernels:
+                kernel.compile()
+
     def _sorted_outputs(self, given_nodes: Sequence[Node]) -> tuple[list[Node], list[Node]]:
         """Return the outputs that have gradients, and those that are computed and have none.
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.errors import TinygradError
 from . import cache
+from .progress import progress
 
 # The rest of the standard library is imported where it is used, so that importing the package
 # stays quick.
@@ -220,14 +221,15 @@ def load(source: str, *, distinct: bool = False) -> Any:
     if key in _modules:
         return _modules[key]
     folder, fault = cache.place()
-    if fault:
-        cache.complain(fault)
-        module, made = _run(source, key, {}, distinct)
-    else:
-        cache.sweep(folder)
-        with cache.locked(folder, key):
-            module, made = _kept(source, key, distinct, folder)
-            cache.use(folder, key)
+    with progress(f"tinygrad_rnn: compiling {cache.first_sentence(source)}"):
+        if fault:
+            cache.complain(fault)
+            module, made = _run(source, key, {}, distinct)
+        else:
+            cache.sweep(folder)
+            with cache.locked(folder, key):
+                module, made = _kept(source, key, distinct, folder)
+                cache.use(folder, key)
     _modules[key] = module
     if made and not fault:
         cache.shrink(folder, cache.limit(), _modules)
