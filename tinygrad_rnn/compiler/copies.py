@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
+from collections.abc import Container
 from typing import Any
 
 from ..core.tape import Node
@@ -12,10 +13,18 @@ from ..core.trace import Program
 MANY = 32  # copies, each of which needs the one before
 
 
-def warn_of_copies(program: Program, name: str) -> None:
+def warn_of_copies(program: Program, name: str, one_by_one: Container[str]) -> None:
     """Warn if a line was run many times in a recorded function, each time on what it gave before.
 
     Such a line stands in a loop over steps, of which each is compiled by itself.
+
+    Parameters
+    ----------
+    program : Program
+    name : str
+        Of the function.
+    one_by_one : container of str
+        The names of cells whose sequences could not be recorded as one.
     """
     counts = Counter(_line(n) for n in program.nodes)
     repeated = {line for line, count in counts.items() if count >= MANY}
@@ -32,8 +41,7 @@ def warn_of_copies(program: Program, name: str) -> None:
     if last is None:
         return
     where, count = last.where, chains[_line(last)]
-    steps = {n.where.mark.step for n in program.nodes if _line(n) == _line(last)}
-    if len(steps) > 1:
+    if where.mark.cell in one_by_one:
         what = (
             f"the steps of '{where.mark.cell}' are recorded one by one, {count} of them, since the cell uses what the function has computed or cannot "
             f"be compiled{where.described()}. What it uses can be handed over in x or in the state"

@@ -120,7 +120,7 @@ class JittedFunction(Jitted):
             if made.looked and not self._guards.reads.gradients:
                 guard = self._guards.with_gradients(guard.more)
                 return self._record(key, guard, args, kwargs, tensors, grad)
-            warn_of_copies(made.traced, name_of(self))
+            warn_of_copies(made.traced, name_of(self), made.effects.one_by_one)
             with changes, own_faults(name_of(self)):
                 made.compile()
         except TinygradError as error:

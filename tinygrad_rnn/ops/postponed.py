@@ -72,6 +72,8 @@ class Effects:
         In order.
     walked : set of Node
         The nodes whose saved values a backward would have released.
+    one_by_one : set of str
+        The names of cells whose sequences could not be recorded as one node.
     looked : bool
         Whether the run read a `.grad` from before it.
     checks : list of (Node, callable)
@@ -92,6 +94,7 @@ class Effects:
         self.steps: list[Fill | Call] = []
         self.walked: set[Node] = set()
         self.looked = False
+        self.one_by_one: set[str] = set()
         self.checks: list[tuple[Node, Callable[[Any], Any]]] = []
         self.draws: list[tuple[Callable[[Any], Sequence[Any]], list[Leaf]]] = []
         # by id, so that other threads see nothing of it: a tensor, what `.grad` is for the run, and

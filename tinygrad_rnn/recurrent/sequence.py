@@ -314,6 +314,9 @@ class Span(NamedTuple):
 
     def by(self, cell: Step) -> tuple[Any, Any, Any]:
         """Run the steps with another cell, one by one; see `Sequence.steps`."""
+        effects = context().effects
+        if effects is not None:
+            effects.one_by_one.add(self.sequence.name)
         with setting(effects=None):
             return self.sequence.with_cell(cell).steps(
                 self.parts,
