@@ -19,7 +19,7 @@ from tinygrad_rnn.compiler import function as functions
 from tinygrad_rnn.compiler import host, program
 from tinygrad_rnn.compiler.function import JittedFunction
 from tinygrad_rnn.core.tree import leaves
-from tinygrad_rnn.kernels import runtime
+from tinygrad_rnn.kernels import blas, runtime
 
 
 @pytest.fixture
@@ -455,6 +455,32 @@ def test_infinities_and_nans(everywhere: None) -> None:
     with np.errstate(all="ignore"):
         for a, b in zip(tg.jit(f)(tg.tensor(x)), f(tg.tensor(x)), strict=True):
             np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_gradient_of_shared_weights_is_one_product(
+    by_python: None, monkeypatch: pytest.MonkeyPatch, threads: int
+) -> None:
+    monkeypatch.setattr(runtime, "_threads", threads)
+    monkeypatch.setattr(blas, "SPLIT", 1)
+    w = tg.tensor(normal(3, 6), requires_grad=True)
+
+    def f(x: Any, y: Any) -> Any:
+        each = x.swapaxes(-1, -2) @ tg.tanh(x)  # a product for each place, which is used as such
+        return ((x @ w) ** 2).sum() + ((y @ w) ** 3).sum() + each.sum(axis=0).sum() + each.mean()
+
+    fast = tg.jit(f)
+    for x, y in ((normal(5, 4, 3), normal(2, 5, 4, 3)), (normal(0, 4, 3), normal(1, 1, 1, 3))):
+        found = []
+        for g in (fast, f):
+            w.grad = None
+            given = tg.tensor(x, requires_grad=True)
+            g(given, tg.tensor(y)).backward()
+            found.append([w.grad.numpy(), given.grad.numpy()])
+        for a, b in zip(*found, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10)
+        if x.size:
+            assert fast.source().count("contract") == 2
 
 
 def test_zeros_that_nothing_reads_are_not_computed(

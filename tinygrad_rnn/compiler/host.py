@@ -15,14 +15,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..core.primitive import Array, Primitive
-from ..kernels import blas, runtime
+from ..kernels import blas
 from ..loops import ir
 from ..loops.elementwise import SHARED
 from ..loops.launch import CodeRefused, Launch, compiled, why
 from ..loops.lift import Lifted
 from ..loops.writer import KERNELS, Text, write
-from ..ops.facts import facts_of, is_logical, is_zero
+from ..ops.facts import Cost, facts_of, is_logical, is_zero
 from ..ops.linear import matmul
+from .contracted import CONTRACT, contract
 from .fusion import FusionGroup, Rules, dtypes_of, fuse, read_outside
 from .layout import Layout, Where, base, contiguous, is_view, seen_through, spread
 from .nest import BOUNDS, Nest
@@ -168,7 +169,9 @@ class KernelCall:
         function = ir.Function("kernel", BOUNDS, arrays, tuple(nest.statements))
         self.lifted = Lifted(function, self.dtype)
         made = [(s, o.dtype) for s, o in zip(self.shapes, outs, strict=True)]
-        shared = count > 1 and math.prod(group.shape) >= SHARED
+        costly = any(facts_of(m.primitive).cost >= Cost.COSTLY for m in group.members)
+        least = SHARED // 4 if costly else SHARED
+        shared = count > 1 and math.prod(group.shape) >= least
         self.launch = Launch(self.lifted, count, made, self.last, shared)
         self.code: Callable[..., Any] | None = None
 
@@ -254,12 +257,21 @@ class HostProgram:
         self._stored: dict[Value, tuple[int, ...]] = {}
         self._tidy: set[Value] = set()  # what is known to be an array without gaps
         self._computed: set[Value] = set()  # what has a variable of its own, not given or constant
-        self._write(alive(values, self.outputs))
+        contract(values, self.outputs)
+        values = alive(values, self.outputs)
+        # products for which NumPy would start threads
+        self._multiplies = any(
+            v.primitive in (*SHARED_AMONG_THREADS, CONTRACT)
+            and v.inputs[0].size * v.shape[-1] >= blas.FEW
+            for v in values
+            if v.shape
+        )
+        self._write(values)
         self.run: Callable[..., tuple[Any, ...]] = self._compiled()
 
     def __call__(self, *arrays: Any) -> tuple[Any, ...]:
         """Return the outputs for these inputs."""
-        if runtime.threads() == 1:
+        if not self._multiplies:
             return self.run(*arrays)
         with blas.single:
             return self.run(*arrays)

@@ -192,17 +192,18 @@ class Hosted(Internal):
         return self.function(*inputs, **params)
 
 
-def _hosted(name: str, function: Callable[..., Any]) -> Primitive:
+def hosted(name: str, function: Callable[..., Any]) -> Primitive:
+    """Return an operation that host programs compute by a function."""
     return cast("Primitive", Hosted(name, Facts(), function=function))
 
 
-RUN = _hosted("run", lambda *arrays, sequence: sequence.forward(*arrays))
-RESULTS = _hosted("results", lambda ran: ran.packed)
-PULL = _hosted(
+RUN = hosted("run", lambda *arrays, sequence: sequence.forward(*arrays))
+RESULTS = hosted("results", lambda ran: ran.packed)
+PULL = hosted(
     "pull", lambda ran, *pieces, sequence, begins: sequence.backward(ran, *pieces, begins=begins)
 )
-PART = _hosted("piece", lambda g, begin, end: g[begin:end])
-PICK = _hosted("pick", lambda found, place: found[place])
+PART = hosted("piece", lambda g, begin, end: g[begin:end])
+PICK = hosted("pick", lambda found, place: found[place])
 OBJECT = np.dtype(object)
 
 

@@ -23,6 +23,7 @@ from . import runtime
 
 __all__ = ["description", "divided", "single", "thread_count", "threads"]
 
+FEW = 100_000  # multiplications up to which a product is not worth a second thread
 SPLIT = 4_000_000  # multiplications from which on a product is divided among threads
 
 _VARIABLES = (
