@@ -52,9 +52,15 @@ class JittedFunction(Jitted):
         recording, tensors = self._found(args, kwargs)
         if recording is None:
             return self.plain(*args, **kwargs)
-        recording.check(tensors)
-        with recording.done.or_as_before(tensors), recording.drawing():
+        if recording.pure:
             return self._called(recording, tensors, args, kwargs)
+        recording.check(tensors)
+        restore = recording.snapshot(tensors)
+        try:
+            return self._called(recording, tensors, args, kwargs)
+        except BaseException:
+            restore()
+            raise
 
     def compile(self, *args: Any, **kwargs: Any) -> JittedFunction:
         """Record the function for such arguments and compile it now, and return this object.

@@ -7,9 +7,8 @@ again for gradients of gradients, and what tangents are pushed through.
 
 from __future__ import annotations
 
-import contextlib
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -250,22 +249,28 @@ class Recording:
                     _release(made[-1], tensors, owners)
         return made
 
+    @property
+    def pure(self) -> bool:
+        """Whether a call does nothing besides computing."""
+        return not (self.done.steps or self.drawn or self.effects.checks)
+
     def check(self, tensors: Sequence[Tensor]) -> None:
         """Raise an error for arguments with which the function cannot be called."""
         self.done.check(tensors)
         for node, check in self.effects.checks:
             check(tensors[self.traced.inputs.index(node)].array)
 
-    @contextlib.contextmanager
-    def drawing(self) -> Iterator[None]:
-        """Put generators back as they were before the block, if the block fails."""
-        before = [(g, generator_state(g)) for g in self.effects.generators if self.drawn]
-        try:
-            yield
-        except BaseException:
-            for generator, state in before:
+    def snapshot(self, tensors: Sequence[Tensor]) -> Callable[[], None]:
+        """Return a function that puts back, as it is now, all that a call changes."""
+        restore = self.done.snapshot(tensors)
+        states = [(g, generator_state(g)) for g in self.effects.generators if self.drawn]
+
+        def put_back() -> None:
+            restore()
+            for generator, state in states:
                 set_generator_state(generator, state)
-            raise
+
+        return put_back
 
     def _draw(self) -> list[Array]:
         """Draw what the function draws, in its order."""

@@ -5,8 +5,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ..core.errors import GraphError
@@ -105,26 +104,24 @@ class Done:
             t.grad = t.grad + g if s.adds and g is not None and t.grad is not None else g
         return results
 
-    @contextlib.contextmanager
-    def or_as_before(self, arguments: Sequence[Tensor]) -> Iterator[None]:
-        """Put everything back as it was before the block, if the block fails."""
-        if not self.steps:
-            yield
-            return
+    def snapshot(self, arguments: Sequence[Tensor]) -> Callable[[], None]:
+        """Return a function that puts back, as it is now, all that the steps change."""
         several = [*self._tensors, *[arguments[k] for k in self._arguments.values()]]
-        before = [(t, t.grad, t.array, t.node, getattr(t.node, "replaced", None)) for t in several]
+        tensors = [
+            (t, t._grad, t.array, t.node, getattr(t.node, "replaced", None)) for t in several
+        ]
         own = [one for o in self._owners for one in _held(vars(o))]
-        try:
-            yield
-        except BaseException:
-            for t, grad, array, node, replaced in before:
+
+        def restore() -> None:
+            for t, grad, array, node, replaced in tensors:
                 t._grad, t.array, t.node = grad, array, node
                 if isinstance(node, Leaf):
                     node.replaced = replaced
             for container, earlier in own:
                 container.clear()
                 container.extend(earlier) if type(container) is list else container.update(earlier)
-            raise
+
+        return restore
 
 
 def _held(container: Any) -> Iterator[tuple[Any, Any]]:
