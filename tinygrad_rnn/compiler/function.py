@@ -14,7 +14,7 @@ from typing import Any
 from ..core.errors import TinygradError, TraceError
 from ..core.tape import context
 from ..core.tensor import Tensor
-from ..kernels.runtime import available, complain, raising
+from ..kernels.runtime import available, complain, raising, without_collection
 from ..ops.guards import Changes, Guard, Guards
 from ..ops.postponed import Effects
 from ..recurrent.cell import name_of
@@ -127,7 +127,7 @@ class JittedFunction(Jitted):
                 guard = self._guards.with_gradients(guard.more)
                 return self._record(key, guard, args, kwargs, tensors, grad)
             warn_of_copies(made.traced, name_of(self), made.effects.one_by_one)
-            with changes, own_faults(name_of(self)):
+            with changes, own_faults(name_of(self)), without_collection():
                 made.compile()
         except TinygradError as error:
             if not isinstance(error, TraceError):

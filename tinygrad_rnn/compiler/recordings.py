@@ -12,6 +12,7 @@ from ..core.primitive import Array
 from ..core.tape import Node, context
 from ..core.tensor import Tensor
 from ..core.tree import flatten, leaves, tree_map
+from ..kernels.runtime import without_collection
 from ..module import Parameter
 from ..ops.guards import Changes, Guard, Guards, Key
 from ..recurrent.cell import name_of
@@ -89,7 +90,7 @@ class Recordings:
             self.runners.pop(next(iter(self.runners)), None)
 
         def made(borrowed: list[Tensor]) -> tuple[Runner, list[Tensor], Guard]:
-            with self._changes(guard) as changes:
+            with self._changes(guard) as changes, without_collection():
                 runner = compiled(piece, gradients, guard.computed, borrowed, changes)
             kept = changes.kept()
             settled = lending(kept, lent_by(kept, batch)) if borrowed else kept.key
