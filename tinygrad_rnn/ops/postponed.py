@@ -236,7 +236,8 @@ class Effects:
                 self._let_unknown(
                     t, f"the gradient of {describe(t)}, which {name} may have changed"
                 )
-            self._replaced.setdefault(id(t), (t, name, where, first))
+            if function.values:
+                self._replaced.setdefault(id(t), (t, name, where, first))
         for key, x in found.items():
             if not isinstance(x, Tensor):
                 self._changed.setdefault(key, (function.__name__, where))
@@ -368,7 +369,9 @@ def _kept(argument: Any) -> Any:
     return dict(argument) if type(argument) is dict else argument
 
 
-def postponed(changes: Callable[..., Iterable[Any]]) -> Callable[[Any], Any]:
+def postponed(
+    changes: Callable[..., Iterable[Any]], *, values: bool = True
+) -> Callable[[Any], Any]:
     """Let a function that changes things be called at each call of the function that is recorded.
 
     Parameters
@@ -376,6 +379,8 @@ def postponed(changes: Callable[..., Iterable[Any]]) -> Callable[[Any], Any]:
     changes : callable
         Takes what the function takes, and gives what it may change: tensors, and objects whose
         attributes it sets.
+    values : bool
+        Whether it may change the values of the tensors, and not only their gradients.
     """
 
     def decorate(function: Any) -> Any:
@@ -390,6 +395,7 @@ def postponed(changes: Callable[..., Iterable[Any]]) -> Callable[[Any], Any]:
             kwargs = {k: _kept(a) for k, a in kwargs.items()}
             return effects.call(called, args, kwargs)
 
+        called.values = values  # type: ignore[attr-defined]
         called.changes = changes  # type: ignore[attr-defined]
         return called
 

@@ -14,7 +14,7 @@ from ..ops.postponed import postponed
 from .given import gradient_of, tensors_of
 
 
-@postponed(lambda parameters, max_norm: tensors_of("clip_grad_norm", parameters))
+@postponed(lambda parameters, max_norm: tensors_of("clip_grad_norm", parameters), values=False)
 def clip_grad_norm(parameters: Tensor | Iterable[Tensor], max_norm: float) -> float:
     """Scale all gradients together so that their joint Euclidean norm is at most `max_norm`.
 
@@ -66,7 +66,7 @@ def _joint_norm(arrays: list[Array]) -> float:
         )
 
 
-@postponed(lambda parameters, max_value: tensors_of("clip_grad_value", parameters))
+@postponed(lambda parameters, max_value: tensors_of("clip_grad_value", parameters), values=False)
 def clip_grad_value(parameters: Tensor | Iterable[Tensor], max_value: float) -> None:
     """Bring every element of the gradients into [-max_value, max_value].
 
