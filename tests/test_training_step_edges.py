@@ -468,7 +468,8 @@ def loss_of_parameters_alone(jit: Any) -> Any:
 @equal
 def failing_call_and_masks(jit: Any) -> Any:
     g = np.random.default_rng(4)
-    run = jit(lambda x, i: tg.take(nn.dropout(x, 0.5, rng=g), i, 0))
+    d = nn.Dropout(0.5, rng=3)
+    run = jit(lambda x, i: tg.take(d(nn.dropout(x, 0.5, rng=g)), i, 0))
     x, found = given(1, 2, 3, 4, 5, 6), []
     for i in ([0, 1, 2, 3], [0, 5, 4, 3], [1, 1, 1, 1]):
         found.append(run(x, np.array(i)))
@@ -678,14 +679,20 @@ def test_refused(case: Case) -> None:
 
 
 def test_a_failing_call_moves_no_generator() -> None:
-    g = np.random.default_rng(4)
-    run = tg.jit(lambda x, i: tg.take(nn.dropout(x, 0.5, rng=g), i, 0))
-    x = given(1, 2, 3, 4)
-    run(x, np.array([0, 1]))
-    before = g.bit_generator.state
+    g, z = np.random.default_rng(4), nn.Zoneout(tg.cells.GRU(3, 4, rng=1), 0.4, rng=5)
+    v = nn.VariationalDropout(tg.cells.GRU(3, 4, rng=1), input=0.4, rng=5)
+
+    def drawn(x: Any, i: Any) -> Any:
+        ys = tg.unroll(z, nn.dropout(x, 0.5, rng=g))[0] * tg.unroll(v, x)[0]
+        return tg.take(ys, i, 0)
+
+    run, x = tg.jit(drawn), tg.tensor(normal(4, 2, 3).astype(np.float32))
+    first = run(x, np.array([0, 1])).numpy()
+    before = g.bit_generator.state, z.masks._count, v.masks._count
     with pytest.raises(tg.TinygradError):
         run(x, np.array([0, 9]))
-    assert g.bit_generator.state == before
+    assert (g.bit_generator.state, z.masks._count, v.masks._count) == before
+    assert not np.array_equal(run(x, np.array([0, 1])).numpy(), first)
 
 
 def test_another_thread_sees_nothing_of_a_recording() -> None:

@@ -309,5 +309,7 @@ def _drawn_later(draws: Sequence[Drawn], piece: Piece) -> list[Tensor]:
         for d in draws
     ]
     specs = [Spec(shape, d.dtype) for shape, d in zip(shapes, draws, strict=True)]
-    found: list[Tensor] = context().effects.draw(in_place(lambda: draw_all(draws, piece)), specs)
+    makers = [d.make for d in draws]
+    later = in_place(lambda: draw_all(draws, piece))
+    found: list[Tensor] = context().effects.draw(later, specs, makers)
     return found

@@ -136,8 +136,8 @@ class Recording:
         self.result, self.others = two.result, two.others
         check_same(one.traced, two.traced)
         check_result(one.others, two.others, changes.what)
-        self.done = Done(one.effects.steps, one.traced.inputs)
-        if not self.done.like(Done(two.effects.steps, two.traced.inputs)):
+        self.done = Done(one.effects.steps, one.traced.inputs, one.effects.owners.values())
+        if not self.done.like(Done(two.effects.steps, two.traced.inputs, ())):
             raise TraceError(
                 f"{changes.what} did not make the same calls in two recordings; it may not depend on how often it was called, and an optimiser (or a "
                 "tensor with a gradient) that it makes itself is another one each time: make it outside"

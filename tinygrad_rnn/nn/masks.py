@@ -55,13 +55,7 @@ class Masks:
         place : int
             Tells the masks of one owner apart.
         """
-        return draw(  # type: ignore[no-any-return]
-            lambda shape: self._draw(p, shape, dtype, per, place),
-            shape,
-            dtype,
-            per=per,
-            what="a random mask",
-        )
+        return self._drawn(p, shape, dtype, per, place, None)
 
     def dropout(
         self, p: float, shape: tuple[int, ...], dtype: Any, *, per: str, place: int = 0
@@ -70,14 +64,17 @@ class Masks:
 
         So the mean of what is multiplied by it stays. The parameters are those of `keep`.
         """
-        scale = np.asarray(1 / (1 - p), dtype)
-        return draw(  # type: ignore[no-any-return]
-            lambda shape: self._draw(p, shape, dtype, per, place) * scale,
-            shape,
-            dtype,
-            per=per,
-            what="a random mask",
-        )
+        return self._drawn(p, shape, dtype, per, place, np.asarray(1 / (1 - p), dtype))
+
+    def _drawn(
+        self, p: float, shape: tuple[int, ...], dtype: Any, per: str, place: int, scale: Any
+    ) -> Array:
+        def make(shape: tuple[int, ...]) -> Array:
+            mask = self._draw(p, shape, dtype, per, place)
+            return mask if scale is None else mask * scale
+
+        make.owner = self  # type: ignore[attr-defined]  # whose count a draw moves
+        return draw(make, shape, dtype, per=per, what="a random mask")  # type: ignore[no-any-return]
 
     def _draw(self, p: float, shape: tuple[int, ...], dtype: Any, per: str, place: int) -> Array:
         sequence = sequence_context() or SequenceContext()

@@ -76,6 +76,8 @@ class Effects:
         The names of cells whose sequences could not be recorded as one node.
     looked : bool
         Whether the run read a `.grad` from before it.
+    owners : dict of int to object
+        By id, the objects whose state the draws move.
     checks : list of (Node, callable)
         Arguments of which the arrays are checked at each call.
     draws : list of (callable, list of Leaf)
@@ -95,6 +97,7 @@ class Effects:
         self.walked: set[Node] = set()
         self.looked = False
         self.one_by_one: set[str] = set()
+        self.owners: dict[int, Any] = {}
         self.checks: list[tuple[Node, Callable[[Any], Any]]] = []
         self.draws: list[tuple[Callable[[Any], Sequence[Any]], list[Leaf]]] = []
         # by id, so that other threads see nothing of it: a tensor, what `.grad` is for the run, and
@@ -155,11 +158,16 @@ class Effects:
         """Whether a tensor was computed by the run, so that nobody outside has it."""
         return isinstance(t.array, Spec) and not isinstance(t.node, Leaf)
 
-    def draw(self, make: Callable[[Any], Sequence[Any]], specs: Sequence[Spec]) -> list[Tensor]:
+    def draw(
+        self, make: Callable[[Any], Sequence[Any]], specs: Sequence[Spec], makers: Iterable[Any]
+    ) -> list[Tensor]:
         """Return tensors in place of random arrays, which `make` gives at each call.
 
-        It is given the sequences of the call (`recurrent.effects.Sequences`).
+        It is given the sequences of the call (`recurrent.effects.Sequences`). An attribute `owner`
+        of one of `makers` is an object whose state a draw moves.
         """
+        owners = (getattr(m, "owner", None) for m in makers)
+        self.owners.update((id(o), o) for o in owners if o is not None)
         made = [Tensor(spec) for spec in specs]
         self.draws.append((make, [t.leaf(False, "drawn") for t in made]))
         return made

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from ..core.errors import GraphError
@@ -24,6 +24,8 @@ class Done:
     steps : sequence of Fill or Call
     inputs : sequence of Node
         The leaves of the trace's arguments, in order.
+    owners : iterable
+        Further objects whose attributes a call changes.
 
     Attributes
     ----------
@@ -31,22 +33,24 @@ class Done:
         How many gradients the steps take.
     """
 
-    def __init__(self, steps: Sequence[Fill | Call], inputs: Sequence[Node]) -> None:
+    def __init__(
+        self, steps: Sequence[Fill | Call], inputs: Sequence[Node], owners: Iterable[Any]
+    ) -> None:
         self.steps = list(steps)
         self.count = sum(isinstance(s, Fill) and s.gradient is not None for s in self.steps)
         places = {n: k for k, n in enumerate(inputs)}
         tensors: dict[int, Tensor] = {}
         self._arguments: dict[int, int] = {}  # by id of a tensor of the trace: which argument it is
-        owners: dict[int, Any] = {}
+        changed = {id(o): o for o in owners}
         for s in self.steps:
             if isinstance(s, Call):
                 for x in s.function.changes(*s.args, **s.kwargs):
-                    (tensors if isinstance(x, Tensor) else owners)[id(x)] = x
+                    (tensors if isinstance(x, Tensor) else changed)[id(x)] = x
             elif s.tensor.node in places:
                 self._arguments[id(s.tensor)] = places[s.tensor.node]
             else:
                 tensors[id(s.tensor)] = s.tensor
-        self._tensors, self._owners = list(tensors.values()), list(owners.values())
+        self._tensors, self._owners = list(tensors.values()), list(changed.values())
 
     def check(self, arguments: Sequence[Tensor]) -> None:
         """Raise a GraphError for arguments whose `.grad` cannot be filled as backward would.

@@ -124,7 +124,7 @@ class _OfFunction:
         def drawn() -> list[Any]:
             return [np.asarray(make(shape))]
 
-        return context().effects.draw(in_place(drawn), [Spec(shape, dtype)])[0]
+        return context().effects.draw(in_place(drawn), [Spec(shape, dtype)], [make])[0]
 
     def emit(self, receive: Callable[..., None], values: tuple[Any, ...], batch: int) -> None:
         """Refuse: what is emitted would have to be known when the call is made."""
