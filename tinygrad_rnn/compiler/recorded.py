@@ -235,7 +235,7 @@ class Recording:
             parts = _Call(self, len(tensors), owners, drawn).outputs(tensors, arrays, found)
         made: list[Any] = []
         everything = (*tensors, *owners, *map(Tensor, drawn))
-        for kind, place in self.outputs:
+        for k, (kind, place) in enumerate(self.outputs):
             if kind == "called":
                 made.append(None)
             elif kind == "given":
@@ -246,7 +246,7 @@ class Recording:
             else:
                 made.append(Tensor(_array(found[len(self.shapes) + place])))
                 if kind == "walked":
-                    _release(made[-1], tensors, owners)
+                    self._release(made[-1], k, (*tensors, *owners), drawn)
         return made
 
     @property
@@ -298,6 +298,30 @@ class Recording:
             ],
         )
 
+    def _release(
+        self, y: Tensor, k: int, tensors: Sequence[Tensor], drawn: Sequence[Array]
+    ) -> None:
+        """Give result k, whose graph a backward inside has walked, a node that was released.
+
+        It can be drawn, since that runs the steps again.
+        """
+        nodes = tuple([t.node or t.leaf() for t in tensors])
+        edges = JIT.edges(nodes)
+        if not edges or not context().grad_enabled:
+            return
+        count = len(self.traced.inputs)
+        outside = [*[(t.array, t.node) for t in tensors[count:]], *[(a, None) for a in drawn]]
+
+        def again(*handles: Tensor) -> list[Tensor]:
+            given_nodes = [*self.traced.inputs, *self.captured, *self.drawn]
+            program = Program(given_nodes, [self.traced.outputs[k]])
+            return list(program(*handles, *[Tensor(array, node) for array, node in outside]))
+
+        segment = Segment(again, count)
+        segment.live, segment.captured = [0], list(nodes[count:])
+        freed = Freed("a loss inside of the function", Where(*caller()))
+        y.node = Node(JIT, nodes, edges, {"segment": segment}, freed, y.array, True, caller())
+
     def gradients(
         self, arrays: Sequence[Any], kept: Sequence[Any], seeds: Sequence[Any]
     ) -> tuple[Any, ...]:
@@ -312,15 +336,6 @@ class Recording:
         """The text of both programs."""
         lines = [self._forward] if self._backward is None else [self._forward, self._backward]
         return "\n\n".join([f"# --- {line.name} ---\n\n{line.source()}" for line in lines])
-
-
-def _release(y: Tensor, tensors: Sequence[Tensor], owners: Sequence[Tensor]) -> None:
-    """Give a result whose graph a backward inside of the function has walked a released node."""
-    nodes = tuple([t.node or t.leaf() for t in (*tensors, *owners)])
-    edges = JIT.edges(nodes)
-    if edges and context().grad_enabled:
-        freed = Freed("a loss inside of the function", Where(*caller()))
-        y.node = Node(JIT, nodes, edges, {"segment": None}, freed, y.array, True, caller())
 
 
 def _backward_of(
