@@ -500,13 +500,8 @@ FAULTS: list[tuple[Any, str, str, str, str]] = [
         "h = n + z * (self.from_state(h, 1.0, lambda h, w: h) - n)",
         "variational dropout",
     ),
-    (
-        masks.Masks,
-        "keep",
-        "draw(lambda shape: self._draw",
-        "1 - draw(lambda shape: self._draw",
-        "zoneout",
-    ),
+    (masks.Masks, "_drawn", "return mask if", "return 1 - mask if", "zoneout"),
+    (masks.Masks, "_drawn", "else mask * scale", "else mask", "variational dropout"),
     (masks.Masks, "dropout", "1 / (1 - p)", "1 / p", "variational dropout"),
     (masks.Masks, "_draw", ">= p", "< p", "variational dropout"),
     (
