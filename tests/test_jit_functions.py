@@ -463,6 +463,7 @@ def test_a_gradient_of_shared_weights_is_one_product(
 ) -> None:
     monkeypatch.setattr(runtime, "_threads", threads)
     monkeypatch.setattr(blas, "SPLIT", 1)
+    monkeypatch.setattr(blas.single, "inside", 1)
     w = tg.tensor(normal(3, 6), requires_grad=True)
 
     def f(x: Any, y: Any) -> Any:

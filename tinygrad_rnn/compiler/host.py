@@ -25,6 +25,7 @@ from ..ops.facts import Cost, facts_of, is_logical, is_zero
 from ..ops.linear import matmul
 from .contracted import CONTRACT, contract
 from .fusion import FusionGroup, Rules, dtypes_of, fuse, read_outside
+from .inside import RUN
 from .layout import Layout, Where, base, contiguous, is_view, seen_through, spread
 from .nest import BOUNDS, Nest
 from .program import SMALL, constant_of
@@ -259,8 +260,8 @@ class HostProgram:
         self._computed: set[Value] = set()  # what has a variable of its own, not given or constant
         contract(values, self.outputs)
         values = alive(values, self.outputs)
-        # products for which NumPy would start threads
-        self._multiplies = any(
+        # Beside loops over time, which run in our threads, no product is to start NumPy's.
+        self._multiplies = any(v.primitive is RUN for v in values) and any(
             v.primitive in (*SHARED_AMONG_THREADS, CONTRACT)
             and v.inputs[0].size * v.shape[-1] >= blas.FEW
             for v in values
@@ -352,7 +353,9 @@ class HostProgram:
         arguments += [f"{k}={self._constant(p)}" for k, p in value.params.items()]
         plain = value.op.isidentifier() and not keyword.iskeyword(value.op)
         function = value.op if plain else "operation"
-        forward = SHARED_AMONG_THREADS.get(value.primitive, value.primitive.forward)
+        forward = value.primitive.forward
+        if self._multiplies:
+            forward = SHARED_AMONG_THREADS.get(value.primitive, forward)
         if self._scope.setdefault(function, forward) is not forward:
             function = f"{value.op}_{len(self._scope)}"
             self._scope[function] = forward

@@ -143,6 +143,8 @@ class Recording:
                 "tensor with a gradient) that it makes itself is another one each time: make it outside"
             )
         self.drawn = [leaf for _, leaves_ in one.effects.draws for leaf in leaves_]
+        # whether a call does nothing besides computing
+        self.pure = not (self.done.steps or self.drawn or one.effects.checks)
         self.captured = captured(self.traced.outputs, older, set(self.traced.inputs))
         self.once = {n: value_of(n, outside) for n in self.captured if not isinstance(n, Leaf)}
         self.wrt = (
@@ -234,25 +236,19 @@ class Recording:
         if self._backward is not None:
             parts = _Call(self, len(tensors), owners, drawn).outputs(tensors, arrays, found)
         made: list[Any] = []
-        everything = (*tensors, *owners, *map(Tensor, drawn))
         for k, (kind, place) in enumerate(self.outputs):
-            if kind == "called":
-                made.append(None)
-            elif kind == "given":
-                made.append(everything[place])
-            elif kind == "live":
+            if kind == "live":
                 y, dtype = parts[place], self.dtypes[place]
                 made.append(y if y.dtype == dtype else y.astype(dtype))
+            elif kind == "called":
+                made.append(None)
+            elif kind == "given":
+                made.append((*tensors, *owners, *map(Tensor, drawn))[place])
             else:
                 made.append(Tensor(_array(found[len(self.shapes) + place])))
                 if kind == "walked":
                     self._release(made[-1], k, (*tensors, *owners), drawn)
         return made
-
-    @property
-    def pure(self) -> bool:
-        """Whether a call does nothing besides computing."""
-        return not (self.done.steps or self.drawn or self.effects.checks)
 
     def check(self, tensors: Sequence[Tensor]) -> None:
         """Raise an error for arguments with which the function cannot be called."""

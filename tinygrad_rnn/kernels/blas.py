@@ -24,7 +24,7 @@ from . import runtime
 __all__ = ["description", "divided", "single", "thread_count", "threads"]
 
 FEW = 100_000  # multiplications up to which a product is not worth a second thread
-SPLIT = 4_000_000  # multiplications from which on a product is divided among threads
+SPLIT = 30_000_000  # multiplications from which on a product is divided among threads
 
 _VARIABLES = (
     "OPENBLAS_NUM_THREADS",
@@ -124,21 +124,21 @@ class _Single:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._inside = 0
+        self.inside = 0
         self._before: list[int] = []
 
     def __enter__(self) -> None:
         with self._lock:
-            self._inside += 1
-            if self._inside == 1:
+            self.inside += 1
+            if self.inside == 1:
                 self._before = [get() for get, _ in _functions()]
                 for _, put in _functions():
                     put(1)
 
     def __exit__(self, *error: object) -> None:
         with self._lock:
-            self._inside -= 1
-            if not self._inside:
+            self.inside -= 1
+            if not self.inside:
                 for (_, put), number in zip(_functions(), self._before, strict=True):
                     put(number)
 
@@ -149,11 +149,17 @@ single = _Single()
 def divided(a: Any, b: Any) -> Any:
     """Return the product of two arrays of matrices, in parts by several threads.
 
-    None if that does not pay, or if there is no simple way. To be called within `single`; otherwise
-    each part would have threads of its own.
+    None if that does not pay, or if there is no simple way; and outside of `single`, where NumPy
+    has threads of its own.
     """
     count = runtime.threads()
-    if count == 1 or b.ndim < 2 or a.ndim < b.ndim or a.size * b.shape[-1] < SPLIT:
+    if (
+        not single.inside
+        or count == 1
+        or b.ndim < 2
+        or a.ndim < b.ndim
+        or a.size * b.shape[-1] < SPLIT
+    ):
         return None
     if b.ndim > 2 and a.shape[:-2] != b.shape[:-2]:
         return None
