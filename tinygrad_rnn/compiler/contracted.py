@@ -21,13 +21,16 @@ from .inside import hosted
 from .value import Value
 
 
+def product(a: Array, b: Array) -> Array:
+    """Return a matrix product, a large one by several threads."""
+    found: Array | None = blas.divided(a, b)
+    return matmul.primitive.forward(a, b) if found is None else found
+
+
 def _contract(a: Array, b: Array) -> Array:
     """Return the products of matrices, added up over the leading axes."""
     rows, columns = a.shape[-2], b.shape[-1]
-    a = np.moveaxis(a, -2, 0).reshape(rows, -1)
-    b = b.reshape(-1, columns)
-    found: Array | None = blas.divided(a, b)
-    return a.dot(b) if found is None else found
+    return product(np.moveaxis(a, -2, 0).reshape(rows, -1), b.reshape(-1, columns))
 
 
 CONTRACT = hosted("contract", _contract)

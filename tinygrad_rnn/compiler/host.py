@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..core.primitive import Array, Primitive
+from ..core.primitive import Array
 from ..kernels import blas
 from ..loops import ir
 from ..loops.elementwise import SHARED
@@ -23,7 +23,7 @@ from ..loops.lift import Lifted
 from ..loops.writer import KERNELS, Text, write
 from ..ops.facts import Cost, facts_of, is_logical, is_zero
 from ..ops.linear import matmul
-from .contracted import CONTRACT, contract
+from .contracted import CONTRACT, contract, product
 from .fusion import FusionGroup, Rules, dtypes_of, fuse, read_outside
 from .inside import RUN
 from .layout import Layout, Where, base, contiguous, is_view, seen_through, spread
@@ -79,16 +79,6 @@ def reducible(value: Value) -> bool:
 
 def _float_of(value: Value) -> np.dtype[Any]:
     return next(d for d in dtypes_of(value) if d in ir.FLOATS)
-
-
-def _product(a: Array, b: Array) -> Array:
-    """Compute a matrix product, a large one by several threads."""
-    found: Array | None = blas.divided(a, b)
-    return matmul.primitive.forward(a, b) if found is None else found
-
-
-# what a host program calls in place of an entry's own function
-SHARED_AMONG_THREADS: dict[Primitive, Callable[..., Any]] = {matmul.primitive: _product}
 
 
 RULES = Rules(fusable, reducible, _float_of, any_last=False, contracts=False, repeats=True)
@@ -262,7 +252,7 @@ class HostProgram:
         values = alive(values, self.outputs)
         # Beside loops over time, which run in our threads, no product is to start NumPy's.
         self._multiplies = any(v.primitive is RUN for v in values) and any(
-            v.primitive in (*SHARED_AMONG_THREADS, CONTRACT)
+            v.primitive in (matmul.primitive, CONTRACT)
             and v.inputs[0].size * v.shape[-1] >= blas.FEW
             for v in values
             if v.shape
@@ -354,8 +344,8 @@ class HostProgram:
         plain = value.op.isidentifier() and not keyword.iskeyword(value.op)
         function = value.op if plain else "operation"
         forward = value.primitive.forward
-        if self._multiplies:
-            forward = SHARED_AMONG_THREADS.get(value.primitive, forward)
+        if self._multiplies and value.primitive is matmul.primitive:
+            forward = product
         if self._scope.setdefault(function, forward) is not forward:
             function = f"{value.op}_{len(self._scope)}"
             self._scope[function] = forward

@@ -155,18 +155,14 @@ class Inside(Segment):
         lies between is zero.
         """
         shapes = self._shapes(ran.left.shape[0])
-        parts: list[Array | None] = [None] * len(shapes)
+        parts: dict[int, Array] = {}
         places = itertools.accumulate([math.prod(shape) for shape in shapes], initial=0)
         place = {begin: k for k, begin in enumerate(places)}
         for begin, piece in zip(begins, pieces, strict=True):
             k = place[begin]
-            g, before = piece.reshape(shapes[k]), parts[k]
-            parts[k] = g if before is None else before + g
-        dtype = self.runner.dtype
-        filled = [
-            np.zeros(s, dtype) if g is None else g for g, s in zip(parts, shapes, strict=True)
-        ]
-        found = self.runner.backward(ran.left, filled)
+            g = piece.reshape(shapes[k])
+            parts[k] = parts[k] + g if k in parts else g
+        found = self.runner.backward(ran.left, self.runner.completed(parts, shapes))
         return [found[v] for _, v in self.targets]
 
 

@@ -143,9 +143,13 @@ class Recording:
                 "tensor with a gradient) that it makes itself is another one each time: make it outside"
             )
         self.drawn = [leaf for _, leaves_ in one.effects.draws for leaf in leaves_]
+        places = {n: k for k, n in enumerate(self.traced.inputs)}
+        self.checks = [(places[n], check) for n, check in one.effects.checks]
         # whether a call does nothing besides computing
-        self.pure = not (self.done.steps or self.drawn or one.effects.checks)
+        self.pure = not (self.done.steps or self.drawn or self.checks)
         self.captured = captured(self.traced.outputs, older, set(self.traced.inputs))
+        # what the programs are given
+        self.given = [*self.traced.inputs, *self.captured, *self.drawn]
         self.once = {n: value_of(n, outside) for n in self.captured if not isinstance(n, Leaf)}
         self.wrt = (
             [n for n, t in zip(self.traced.inputs, tensors, strict=True) if t.requires_grad]
@@ -156,18 +160,17 @@ class Recording:
 
     def compile(self) -> None:
         """Make the forward and the backward program of what was recorded."""
-        given_nodes = [*self.traced.inputs, *self.captured, *self.drawn]
-        computed, constant = self._sorted_outputs(given_nodes)
+        computed, constant = self._sorted_outputs()
         self.dtypes = [o.dtype for o in computed]
         if len(set(self.dtypes)) > 1:  # they become one vector, which has one dtype
             computed = [_wide(o) for o in computed]
-        self.program = Program(given_nodes, computed)
+        self.program = Program(self.given, computed)
         self.shapes = [o.shape for o in computed]
         builder = Builder(Lowering().add)
-        values = [given(n) for n in given_nodes]
-        builder.known.update(zip(given_nodes, values, strict=True))
+        values = [given(n) for n in self.given]
+        builder.known.update(zip(self.given, values, strict=True))
         forward: list[Value] = []
-        builder.add(Program(given_nodes, [*computed, *constant]).nodes, forward)
+        builder.add(Program(self.given, [*computed, *constant]).nodes, forward)
         results = [builder.value(o) for o in [*computed, *constant]]
         self.count = len(results)
         keep: list[Value] = []
@@ -187,7 +190,7 @@ class Recording:
                 forward, alive(backward, gradients), values, results, gradients, seeds
             )
         # for each given node the place of its gradient among those that `backward` computes
-        self.gradient_of = _places(given_nodes, self.wrt, found)
+        self.gradient_of = _places(self.given, self.wrt, found)
         self._forward = HostProgram(forward, values, [*results, *keep], "forward")
 
     def compile_loops(self) -> None:
@@ -197,33 +200,35 @@ class Recording:
             for kernel in program.kernels:
                 kernel.compile()
 
-    def _sorted_outputs(self, given_nodes: Sequence[Node]) -> tuple[list[Node], list[Node]]:
+    def _sorted_outputs(self) -> tuple[list[Node], list[Node]]:
         """Return the outputs that have gradients, and those that are computed and have none.
 
-        `outputs` gets for each tensor of the result where it comes from.
+        `outputs` gets for each tensor of the result where it comes from, and `walked` for each that
+        a backward inside has walked back from its program.
         """
         live = set(self.wrt)
-        for node in Program(given_nodes, self.traced.outputs).nodes:
+        for node in Program(self.given, self.traced.outputs).nodes:
             if any(source in live for source, _, _ in node.edges):
                 live.add(node)
         self.outputs: list[tuple[str, int]] = []
+        self.walked: dict[int, Program] = {}
         computed: list[Node] = []
         constant: list[Node] = []
         results = len(self.traced.outputs) - self.done.count
-        walked = self.effects.walked
         for k, o in enumerate(self.traced.outputs):
             called = self.effects.result(o)
             if called is not None:
                 self.outputs.append(("called", called))
-            elif o in given_nodes:
-                self.outputs.append(("given", given_nodes.index(o)))
-            elif k < results and o in live and o not in walked:
+            elif o in self.given:
+                self.outputs.append(("given", self.given.index(o)))
+            elif k < results and o in live and o not in self.effects.walked:
                 self.outputs.append(("live", len(computed)))
                 computed.append(o)
             else:
-                gone = k < results and o in live
-                self.outputs.append(("walked" if gone else "constant", len(constant)))
+                self.outputs.append(("constant", len(constant)))
                 constant.append(o)
+                if k < results and o in live:
+                    self.walked[k] = Program(self.given, [o])
         return computed, constant
 
     def computed(self, tensors: list[Tensor]) -> list[Any]:
@@ -246,15 +251,15 @@ class Recording:
                 made.append((*tensors, *owners, *map(Tensor, drawn))[place])
             else:
                 made.append(Tensor(_array(found[len(self.shapes) + place])))
-                if kind == "walked":
-                    self._release(made[-1], k, (*tensors, *owners), drawn)
+                if k in self.walked:
+                    _release(made[-1], self.walked[k], tensors, owners, drawn)
         return made
 
     def check(self, tensors: Sequence[Tensor]) -> None:
         """Raise an error for arguments with which the function cannot be called."""
         self.done.check(tensors)
-        for node, check in self.effects.checks:
-            check(tensors[self.traced.inputs.index(node)].array)
+        for place, check in self.checks:
+            check(tensors[place].array)
 
     def snapshot(self, tensors: Sequence[Tensor]) -> Callable[[], None]:
         """Return a function that puts back, as it is now, all that a call changes."""
@@ -294,30 +299,6 @@ class Recording:
             ],
         )
 
-    def _release(
-        self, y: Tensor, k: int, tensors: Sequence[Tensor], drawn: Sequence[Array]
-    ) -> None:
-        """Give result k, whose graph a backward inside has walked, a node that was released.
-
-        It can be drawn, since that runs the steps again.
-        """
-        nodes = tuple([t.node or t.leaf() for t in tensors])
-        edges = JIT.edges(nodes)
-        if not edges or not context().grad_enabled:
-            return
-        count = len(self.traced.inputs)
-        outside = [*[(t.array, t.node) for t in tensors[count:]], *[(a, None) for a in drawn]]
-
-        def again(*handles: Tensor) -> list[Tensor]:
-            given_nodes = [*self.traced.inputs, *self.captured, *self.drawn]
-            program = Program(given_nodes, [self.traced.outputs[k]])
-            return list(program(*handles, *[Tensor(array, node) for array, node in outside]))
-
-        segment = Segment(again, count)
-        segment.live, segment.captured = [0], list(nodes[count:])
-        freed = Freed("a loss inside of the function", Where(*caller()))
-        y.node = Node(JIT, nodes, edges, {"segment": segment}, freed, y.array, True, caller())
-
     def gradients(
         self, arrays: Sequence[Any], kept: Sequence[Any], seeds: Sequence[Any]
     ) -> tuple[Any, ...]:
@@ -332,6 +313,44 @@ class Recording:
         """The text of both programs."""
         lines = [self._forward] if self._backward is None else [self._forward, self._backward]
         return "\n\n".join([f"# --- {line.name} ---\n\n{line.source()}" for line in lines])
+
+
+def _on_tensors(
+    program: Program, owners: Sequence[Tensor], drawn: Sequence[Array]
+) -> Callable[..., list[Tensor]]:
+    """Return a recorded program as a function of its arguments, operation by operation.
+
+    For gradients of gradients, tangents and pictures of a call: with what the function captured and
+    drew then.
+    """
+    rest = [*[(o.array, o.node) for o in owners], *[(a, None) for a in drawn]]
+
+    def again(*handles: Tensor) -> list[Tensor]:
+        found = program(*handles, *[Tensor(array, node) for array, node in rest])
+        return [y if isinstance(y, Tensor) else Tensor(_array(y)) for y in found]
+
+    return again
+
+
+def _release(
+    y: Tensor,
+    program: Program,
+    tensors: Sequence[Tensor],
+    owners: Sequence[Tensor],
+    drawn: Sequence[Array],
+) -> None:
+    """Give a result, whose graph a backward inside has walked, a node that was released.
+
+    It can be drawn, since that runs the steps again.
+    """
+    nodes = tuple([t.node or t.leaf() for t in (*tensors, *owners)])
+    edges = JIT.edges(nodes)
+    if not edges or not context().grad_enabled:
+        return
+    segment = Segment(_on_tensors(program, owners, drawn), len(tensors))
+    segment.live, segment.captured = [0], list(nodes[len(tensors) :])
+    freed = Freed("a loss inside of the function", Where(*caller()))
+    y.node = Node(JIT, nodes, edges, {"segment": segment}, freed, y.array, True, caller())
 
 
 def _backward_of(
@@ -385,17 +404,7 @@ class _Call(Segment):
     def __init__(
         self, recording: Recording, count: int, owners: Sequence[Tensor], drawn: Sequence[Array]
     ) -> None:
-        outside = [*[(o.array, o.node) for o in owners], *[(a, None) for a in drawn]]
-
-        def again(*handles: Tensor) -> list[Tensor]:
-            """The recorded program on tensors, operation by operation.
-
-            For gradients of gradients, and tangents.
-            """
-            found = recording.program(*handles, *[Tensor(array, node) for array, node in outside])
-            return [y if isinstance(y, Tensor) else Tensor(_array(y)) for y in found]
-
-        super().__init__(again, count)
+        super().__init__(_on_tensors(recording.program, owners, drawn), count)
         self.recording = recording
         self.live = list(range(len(recording.shapes)))
         self.captured = [o.node for o in owners if o.node is not None]

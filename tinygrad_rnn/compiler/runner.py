@@ -263,6 +263,23 @@ class Runner:
 
     # --- backward ---------------------------------------------------------------------------------
 
+    def completed(
+        self, parts: Mapping[int, Array], shapes: Sequence[tuple[int, ...]]
+    ) -> list[Array | None]:
+        """Return a gradient for each output and last state, zeros where none is given.
+
+        None for those that have none, which are no floats.
+        """
+        found: list[Array | None] = []
+        for k, (v, shape) in enumerate(zip(self.ends, shapes, strict=False)):
+            if v.dtype.kind != "f":
+                found.append(None)
+            elif k in parts:
+                found.append(parts[k].astype(v.dtype, copy=False))
+            else:
+                found.append(np.zeros(shape, v.dtype))
+        return found
+
     def backward(self, left: Residuals, gradients: Gradients) -> dict[Value, Array]:
         """Return the gradients of the wanted inputs, states, fixed inputs and constants.
 

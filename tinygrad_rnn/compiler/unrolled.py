@@ -115,14 +115,7 @@ class Unrolled(Segment):
         saved = self.saved()
         shapes = self.runner.shapes(*saved.shape)
         parts = dict(zip(self.live, cut(g, [shapes[k] for k in self.live]), strict=True))
-        for k, op in enumerate(self.runner.ends):
-            if op.dtype.kind == "f":
-                parts[k] = (
-                    parts[k].astype(op.dtype, copy=False)
-                    if k in parts
-                    else np.zeros(shapes[k], op.dtype)
-                )
-        found = self.runner.backward(saved, [parts.get(k) for k in range(len(self.runner.ends))])
+        found = self.runner.backward(saved, self.runner.completed(parts, shapes))
         own = step.xs[: self.count - len(step.states)]
         return tuple([found.get(op) for op in (*own, *step.states, *self.reached)])
 

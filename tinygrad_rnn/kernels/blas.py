@@ -105,14 +105,24 @@ def threads(count: int | None) -> Iterator[int | None]:
     if count is None and any(os.environ.get(name) for name in _VARIABLES):
         yield thread_count()
         return
-    before = [get() for get, _ in _functions()]
+    before = _set_threads(count or 1)
     try:
-        for _, put in _functions():
-            put(count or 1)
         yield thread_count()
     finally:
-        for (_, put), number in zip(_functions(), before, strict=True):
-            put(number)
+        _put_back(before)
+
+
+def _set_threads(count: int) -> list[int]:
+    """Let products use a number of threads; return the numbers from before."""
+    before = [get() for get, _ in _functions()]
+    for _, put in _functions():
+        put(count)
+    return before
+
+
+def _put_back(before: list[int]) -> None:
+    for (_, put), number in zip(_functions(), before, strict=True):
+        put(number)
 
 
 class _Single:
@@ -131,16 +141,13 @@ class _Single:
         with self._lock:
             self.inside += 1
             if self.inside == 1:
-                self._before = [get() for get, _ in _functions()]
-                for _, put in _functions():
-                    put(1)
+                self._before = _set_threads(1)
 
     def __exit__(self, *error: object) -> None:
         with self._lock:
             self.inside -= 1
             if not self.inside:
-                for (_, put), number in zip(_functions(), self._before, strict=True):
-                    put(number)
+                _put_back(self._before)
 
 
 single = _Single()

@@ -15,11 +15,12 @@ from .. import init
 from ..core.errors import DtypeError, ShapeError, TinygradError
 from ..core.primitive import Array, Spec
 from ..core.tape import context, no_grad
-from ..core.tensor import Tensor, as_array, tensor
+from ..core.tensor import Tensor, as_array
 from ..core.tree import tree_map
 from ..module import Module
 from ..ops.elementwise import where
 from ..ops.shaping import swapaxes
+from ..recurrent.arguments import steps_within
 from .decoding import beam as beam_search
 from .decoding import cut, greedy, sample
 from .layers import Embedding, Linear
@@ -298,8 +299,8 @@ def _ids(owner: str, what: str, time: str, ids: Any, vocabulary: int, lengths: A
             context().effects.require(ids.node, check)
         if lengths is None:
             return ids
-        counts = lengths if isinstance(lengths, Tensor) else tensor(as_array(lengths))
-        return where(counts.reshape((1, -1)) > np.arange(shape[0])[:, None], ids, 0)
+        counts = lengths if isinstance(lengths, Tensor) else as_array(lengths)
+        return where(steps_within(counts, shape[0]), ids, 0)
     array = np.asarray(ids.numpy() if isinstance(ids, Tensor) else ids)
     if array.ndim != 2 or not array.shape[0]:
         raise ShapeError(
@@ -310,7 +311,7 @@ def _ids(owner: str, what: str, time: str, ids: Any, vocabulary: int, lengths: A
         raise DtypeError(f"{owner}: {what} must be integers; found {array.dtype}")
     # other shapes are refused, with a message, by the LSTM
     if lengths is not None and np.shape(lengths) == array.shape[1:]:
-        array = np.where(np.arange(len(array))[:, None] < as_array(lengths), array, 0)
+        array = np.where(steps_within(as_array(lengths), len(array)), array, 0)
     if array.size and (array.min() < 0 or array.max() >= vocabulary):
         raise ShapeError(
             f"{owner}: {what} has ids from {array.min()} to {array.max()}; expected 0 to {vocabulary - 1}, a vocabulary of {vocabulary}"

@@ -51,6 +51,7 @@ class Done:
             else:
                 tensors[id(s.tensor)] = s.tensor
         self._tensors, self._owners = list(tensors.values()), list(changed.values())
+        self._outside = frozenset(tensors)
 
     def check(self, arguments: Sequence[Tensor]) -> None:
         """Raise a GraphError for arguments whose `.grad` cannot be filled as backward would.
@@ -71,9 +72,8 @@ class Done:
                 raise GraphError(
                     f"tg.jit: backward inside of the function does not run the hooks of its argument {describe(arguments[k])}: call backward outside"
                 )
-        changed = {id(t) for t in self._tensors}
         for t in arguments:
-            if id(t) in changed:
+            if id(t) in self._outside:
                 raise GraphError(
                     f"tg.jit: {describe(t)} is an argument of the function, which also changes it (or its .grad) as a tensor from outside. Use it in one of the two ways"
                 )

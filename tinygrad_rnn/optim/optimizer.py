@@ -19,7 +19,7 @@ from ..ops.assignment import give
 from ..ops.postponed import postponed
 from .given import AMOUNT, Number, check_entries, entry, gradient_of, tensors_of
 
-SMALL = 65536  # elements up to which parameters are computed together
+SMALL = 65_536  # elements up to which parameters are computed together
 LARGE = 16_384  # elements from which on one compiled loop does it, in place of NumPy
 
 
@@ -30,9 +30,9 @@ class Optimizer:
     it is an error, because its saved values are no longer the parameters'. A subclass defines
     `change`, and `buffers` if it keeps arrays between steps.
 
-    Small parameters are computed as one vector, since a call of NumPy takes about as long for a
-    small array as for ten: their new arrays are parts of it. So are those of a rule that sets
-    `elementwise`: in it no element depends on others of its array, as on their norm.
+    A subclass sets `elementwise` if no element of a parameter depends on others of it, as on their
+    norm. Its small parameters are then computed as one vector, since a call of NumPy takes about as
+    long for a small array as for ten: their new arrays are parts of it.
 
     Parameters
     ----------

@@ -178,7 +178,7 @@ def valid_steps(lengths: Any, x: Tensor) -> Any:
         raise ShapeError(
             f"unroll: row {row} has length {array[row]}, but xs has only T={T} steps (shape {x.shape})"
         )
-    valid = np.arange(T)[:, None] < array
+    valid = steps_within(array, T)
     return None if valid.all() else valid
 
 
@@ -194,8 +194,15 @@ def _at_each_call(lengths: Tensor, x: Tensor) -> Tensor:
     if lengths.shape != (batch_of(x),) or lengths.dtype.kind not in "iu":
         valid_steps(np.zeros(lengths.shape, lengths.dtype), shape)  # which says what is wrong
     effects.require(lengths.node, lambda array: valid_steps(array, shape))
-    valid: Tensor = lengths.reshape((1, -1)) > np.arange(x.shape[0])[:, None]
-    return valid
+    return steps_within(lengths, x.shape[0])  # type: ignore[no-any-return]
+
+
+def steps_within(lengths: Any, T: int) -> Any:
+    """Return which of T steps lie within the length of each row, booleans (T, batch).
+
+    Of an array an array, of a Tensor a Tensor.
+    """
+    return np.arange(T)[:, None] < lengths
 
 
 def reset_flags(resets: Any, x: Tensor) -> Any:
