@@ -121,9 +121,9 @@ class Runner:
         )
 
     def _compiled(self) -> Any:
-        """Compile the module; a CompileError names the operation that numba does not take."""
+        """Compile the module; a CompileError names the operation that has no code."""
         try:
-            return compiled(self.code.text(sharing=True), self.code.text())
+            return compiled(self.code.text(sharing=True))
         except CodeRefused as refused:
             why, statement = f"the code for it is refused ({refused.reason})", refused.statement
             if statement is None or statement.origin is None:

@@ -3,121 +3,205 @@
 Generated code holds every integer as int64, whatever its dtype; what is left to do for a narrow
 dtype is to cut off the upper bits. The functions here are for what Python or numba does otherwise
 than NumPy: division by zero, the smallest number divided by -1, floats that no integer can hold,
-and all arithmetic that wraps around. For signed numbers numba tells LLVM that sums, differences and
-products do not overflow, and LLVM draws conclusions from that: it takes a * a >= 0 to be true,
-though NumPy's product may be negative. So these are computed on the same bits as unsigned numbers.
-The functions are ordinary Python, which numba compiles into the kernel that calls them.
+and all arithmetic that wraps around, of which LLVM must not be told that it does not overflow. Each
+is a formula, as those of `scalar`: it writes its instructions where it is called, and exists only
+inside jitted code.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-from numba.extending import register_jitable
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
 
 SMALLEST = -9223372036854775808
+INT = ir.IntType(64)
+FUNCTIONS: dict[str, Callable[..., Any]] = {}  # ``write(builder, *arguments)``, by name
 
 
-@register_jitable
-def _bits(x: Any) -> Any:
-    """Return the bits of an integer as an unsigned number."""
-    return np.uint64(np.int64(x))
+def _constant(value: int) -> Any:
+    return ir.Constant(INT, value)
 
 
-@register_jitable
-def int_add(a: Any, b: Any) -> Any:
+def _integers(count: int) -> Callable[[Callable[..., Any]], Any]:
+    """Make a numba intrinsic of what writes a function of so many integers."""
+
+    def make(write: Callable[..., Any]) -> Any:
+        name = write.__name__
+        FUNCTIONS[name] = write
+
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            return write(builder, *arguments)
+
+        signature = types.int64(*[types.int64] * count)
+
+        def of_one(typing_context: Any, x: Any) -> Any:
+            return signature, generate
+
+        def of_two(typing_context: Any, a: Any, b: Any) -> Any:
+            return signature, generate
+
+        typer = of_one if count == 1 else of_two
+        typer.__name__, typer.__doc__ = name, write.__doc__
+        return intrinsic(typer)
+
+    return make
+
+
+@_integers(2)
+def int_add(builder: Any, a: Any, b: Any) -> Any:
     """Return a + b, which wraps around."""
-    return np.int64(_bits(a) + _bits(b))
+    return builder.add(a, b)
 
 
-@register_jitable
-def int_subtract(a: Any, b: Any) -> Any:
+@_integers(2)
+def int_subtract(builder: Any, a: Any, b: Any) -> Any:
     """Return a - b, which wraps around."""
-    return np.int64(_bits(a) - _bits(b))
+    return builder.sub(a, b)
 
 
-@register_jitable
-def int_multiply(a: Any, b: Any) -> Any:
+@_integers(2)
+def int_multiply(builder: Any, a: Any, b: Any) -> Any:
     """Return a * b, which wraps around."""
-    return np.int64(_bits(a) * _bits(b))
+    return builder.mul(a, b)
 
 
-@register_jitable
-def int_negative(x: Any) -> Any:
+@_integers(1)
+def int_negative(builder: Any, x: Any) -> Any:
     """Return -x; for the smallest number that is the number itself."""
-    return np.int64(np.uint64(0) - _bits(x))
+    return builder.sub(_constant(0), x)
 
 
-@register_jitable
-def int_absolute(x: Any) -> Any:
+@_integers(1)
+def int_absolute(builder: Any, x: Any) -> Any:
     """Return the magnitude; for the smallest number that is the number itself."""
-    return np.int64(x) if x >= 0 else int_negative(x)
+    negative = builder.icmp_signed("<", x, _constant(0))
+    return builder.select(negative, builder.sub(_constant(0), x), x)
 
 
-@register_jitable
-def int_sign(x: Any) -> Any:
+@_integers(1)
+def int_sign(builder: Any, x: Any) -> Any:
     """Return the sign: -1, 0 or 1."""
-    return np.int64(x > 0) - np.int64(x < 0)
+    above = builder.zext(builder.icmp_signed(">", x, _constant(0)), INT)
+    return builder.sub(above, builder.zext(builder.icmp_signed("<", x, _constant(0)), INT))
 
 
-@register_jitable
-def int_maximum(a: Any, b: Any) -> Any:
+@_integers(2)
+def int_maximum(builder: Any, a: Any, b: Any) -> Any:
     """Return the larger of two numbers."""
-    return np.int64(a) if a > b else np.int64(b)
+    return builder.select(builder.icmp_signed(">", a, b), a, b)
 
 
-@register_jitable
-def int_minimum(a: Any, b: Any) -> Any:
+@_integers(2)
+def int_minimum(builder: Any, a: Any, b: Any) -> Any:
     """Return the smaller of two numbers."""
-    return np.int64(a) if a < b else np.int64(b)
+    return builder.select(builder.icmp_signed("<", a, b), a, b)
 
 
-@register_jitable
-def int_select(condition: Any, a: Any, b: Any) -> Any:
-    """Return `a` where the condition holds, else `b`. They may be booleans too."""
-    return a if condition else b
+def modulo(builder: Any, a: Any, b: Any) -> Any:
+    """Return the remainder of a / b, with the sign of b, which is neither 0 nor -1."""
+    rest = builder.srem(a, b)
+    other = builder.icmp_signed("<", builder.xor(rest, b), _constant(0))
+    moved = builder.and_(other, builder.icmp_signed("!=", rest, _constant(0)))
+    return builder.select(moved, builder.add(rest, b), rest)
 
 
-@register_jitable
-def int_mod(a: Any, b: Any) -> Any:
+@_integers(2)
+def int_mod(builder: Any, a: Any, b: Any) -> Any:
     """Return the remainder of a / b, with the sign of b.
 
     It is 0 for b = 0, and for b = -1, by which the smallest number cannot be divided.
     """
-    if b == 0 or b == -1:
-        return np.int64(0)
-    return np.int64(a) % np.int64(b)
+    zero = builder.icmp_signed("==", b, _constant(0))
+    none = builder.or_(zero, builder.icmp_signed("==", b, _constant(-1)))
+    return builder.select(
+        none, _constant(0), modulo(builder, a, builder.select(none, _constant(1), b))
+    )
 
 
-@register_jitable
-def int_power(a: Any, b: Any) -> Any:
-    """Return a ** b, which wraps around, by squaring; raise a ValueError for a negative b."""
-    if b < 0:
-        raise ValueError("Integers to negative integer powers are not allowed.")
-    found, square, left = np.int64(1), np.int64(a), np.int64(b)
-    while left > 0:
-        if left & 1:
-            found = int_multiply(found, square)
-        square = int_multiply(square, square)
-        left = left >> 1
+@_integers(2)
+def int_power(builder: Any, a: Any, b: Any) -> Any:
+    """Return a ** b, which wraps around, by squaring; b is not negative.
+
+    Who writes the call has to see to that.
+    """
+    before = builder.block
+    head, inside, after = (
+        builder.append_basic_block(f"power.{name}") for name in ("head", "body", "end")
+    )
+    builder.branch(head)
+    builder.position_at_end(head)
+    found, square, left = (builder.phi(INT) for _ in range(3))
+    for phi, start in ((found, _constant(1)), (square, a), (left, b)):
+        phi.add_incoming(start, before)
+    builder.cbranch(builder.icmp_signed(">", left, _constant(0)), inside, after)
+    builder.position_at_end(inside)
+    odd = builder.icmp_signed("!=", builder.and_(left, _constant(1)), _constant(0))
+    more = builder.select(odd, builder.mul(found, square), found)
+    found.add_incoming(more, builder.block)
+    square.add_incoming(builder.mul(square, square), builder.block)
+    left.add_incoming(builder.ashr(left, _constant(1)), builder.block)
+    builder.branch(head)
+    builder.position_at_end(after)
     return found
 
 
-@register_jitable
-def int64_of(x: Any) -> Any:
+@intrinsic
+def int_select(typing_context: Any, condition: Any, a: Any, b: Any) -> Any:
+    """Return `a` where the condition holds, else `b`. They may be booleans too."""
+    kind = types.boolean if a == b == types.boolean else types.int64
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return _select(builder, *arguments)
+
+    return kind(types.boolean, kind, kind), generate
+
+
+def _select(builder: Any, condition: Any, a: Any, b: Any) -> Any:
+    if a.type != b.type:
+        a, b = (v if v.type == INT else builder.zext(v, INT) for v in (a, b))
+    return builder.select(condition, a, b)
+
+
+FUNCTIONS["int_select"] = _select
+
+
+def _floats(write: Callable[..., Any]) -> Any:
+    """Make a numba intrinsic of what writes a function of one float to an integer."""
+    FUNCTIONS[write.__name__] = write
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return write(builder, *arguments)
+
+    def typer(typing_context: Any, x: Any) -> Any:
+        return types.int64(x if isinstance(x, types.Float) else types.float64), generate
+
+    typer.__name__, typer.__doc__ = write.__name__, write.__doc__
+    return intrinsic(typer)
+
+
+def _inside(builder: Any, x: Any, low: str, least: float, most: float, otherwise: int) -> Any:
+    """Return a float as an integer if it is within bounds, else another number."""
+    x = builder.fpext(x, ir.DoubleType()) if isinstance(x.type, ir.FloatType) else x
+    above = builder.fcmp_ordered(low, x, ir.Constant(x.type, least))
+    holds = builder.and_(above, builder.fcmp_ordered("<", x, ir.Constant(x.type, most)))
+    safe = builder.select(holds, x, ir.Constant(x.type, 0.0))
+    return builder.select(holds, builder.fptosi(safe, INT), _constant(otherwise))
+
+
+@_floats
+def int64_of(builder: Any, x: Any) -> Any:
     """Return a float as int64.
 
     A float that is none, such as nan, gives the smallest number, as x86 processors have it.
     """
-    if x >= -9223372036854775808.0 and x < 9223372036854775808.0:
-        return np.int64(x)
-    return np.int64(SMALLEST)
+    return _inside(builder, x, ">=", float(SMALLEST), -float(SMALLEST), SMALLEST)
 
 
-@register_jitable
-def int32_of(x: Any) -> Any:
+@_floats
+def int32_of(builder: Any, x: Any) -> Any:
     """Return a float as int32 in the same way; NumPy makes narrower integers of that."""
-    if x > -2147483649.0 and x < 2147483648.0:
-        return np.int64(x)
-    return np.int64(-2147483648)
+    return _inside(builder, x, ">", -2147483649.0, 2147483648.0, -2147483648)

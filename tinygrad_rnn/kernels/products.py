@@ -25,13 +25,18 @@ def library(dtype: np.dtype[Any]) -> Any:
 
     Generated modules find them by `symbol`.
     """
-    import llvmlite.binding  # here, since without numba nothing is compiled
-
     text = CODE.read_text(encoding="utf-8").replace("BITS = 32", f"BITS = {8 * dtype.itemsize}")
     module = runtime.load(text)
-    for name in _NAMES:
-        llvmlite.binding.add_symbol(symbol(name, dtype), getattr(module, name).address)
+    _addresses.update((symbol(name, dtype), getattr(module, name).address) for name in _NAMES)
     return module
+
+
+_addresses: dict[str, int] = {}
+
+
+def addresses() -> dict[str, int]:
+    """Return where the functions of the libraries are that were asked for, by their symbols."""
+    return _addresses
 
 
 def symbol(name: str, dtype: np.dtype[Any]) -> str:

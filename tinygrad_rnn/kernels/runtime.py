@@ -9,7 +9,7 @@ import os
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import TinygradError
@@ -218,7 +218,44 @@ def load(source: str, *, distinct: bool = False) -> Any:
     distinct : bool
         A promise that the arrays with which its functions are called do not overlap.
     """
+    from numba.core.errors import NumbaError
+
     key = _digest(f"{_made_with()} {distinct}\n{cache.code(source)}".encode())
+    return _once(source, key, lambda known: _run(source, key, known, distinct), NumbaError)
+
+
+def native(source: str, names: Sequence[str], translated: Callable[[], Any]) -> Any:
+    """Return a module of loops, compiled by LLVM (see `native`).
+
+    Parameters
+    ----------
+    source : str
+        Its text, as of `load`, by which its machine code is found.
+    names : sequence of str
+        Of the functions that Python calls.
+    translated : callable
+        Returns the module for LLVM.
+    """
+    from . import native, products
+
+    def run(known: dict[str, bytes]) -> tuple[Any, dict[str, bytes]]:
+        made = {} if known else {"object": native.object_code(translated())}
+        code = (known or made)["object"]
+        return native.loaded(code, names, products.addresses()), made
+
+    key = _digest(f"{_made_with()} native\n{cache.code(source)}".encode())
+    return _once(source, key, run, ())
+
+
+_Run = Callable[[dict[str, bytes]], tuple[Any, dict[str, bytes]]]
+
+
+def _once(source: str, key: str, run: _Run, final: Any) -> Any:
+    """Return what `run` makes of the machine code that is known: of this process, or on disk.
+
+    Its other result is the machine code that had to be made. An error that is `final` is not the
+    fault of what was kept.
+    """
     if key in _modules:
         return _modules[key]
     folder, fault = cache.place()
@@ -226,11 +263,11 @@ def load(source: str, *, distinct: bool = False) -> Any:
     with progress(what), without_collection():
         if fault:
             cache.complain(fault)
-            module, made = _run(source, key, {}, distinct)
+            module, made = run({})
         else:
             cache.sweep(folder)
             with cache.locked(folder, key):
-                module, made = _kept(source, key, distinct, folder)
+                module, made = _kept(source, key, folder, run, final)
                 cache.use(folder, key)
     _modules[key] = module
     if made and not fault:
@@ -253,23 +290,20 @@ def without_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _kept(source: str, key: str, distinct: bool, folder: Path) -> tuple[Any, dict[str, bytes]]:
-    """Return a module, from the folder or compiled and put there.
-
-    The second value is the machine code that had to be made.
-    """
-    from numba.core.errors import NumbaError
-
+def _kept(
+    source: str, key: str, folder: Path, run: _Run, final: Any
+) -> tuple[Any, dict[str, bytes]]:
+    """Return a module, from the folder or compiled and put there, and what had to be made."""
     known = cache.read(folder, key)
     try:
-        module, made = _run(source, key, known, distinct)
-    except NumbaError:
+        module, made = run(known)
+    except final:
         raise
     except Exception:
         if not known:
             raise
         known = {}  # the file is whole, and yet of no use
-        module, made = _run(source, key, known, distinct)
+        module, made = run(known)
     if made:
         cache.write(folder, key, cache.first_sentence(source), {**known, **made})
     return module, made
@@ -286,11 +320,13 @@ def _made_with() -> str:
     import numpy
     from numba.core.registry import cpu_target
 
-    from . import integers, scalar, tiles, vector_code
+    from ..loops import machine
+    from . import integers, native, scalar, tiles, vector_code
 
     versions = (sys.version, numba.__version__, llvmlite.__version__, numpy.__version__)
     processor = cpu_target.target_context.codegen().magic_tuple()
-    ours = " ".join(_text_of(module.__file__) for module in (scalar, vector_code, tiles, integers))
+    parts = (scalar, vector_code, tiles, integers, native, machine)
+    ours = " ".join(_text_of(module.__file__) for module in parts)
     return f"{versions} {processor} {ours}"
 
 

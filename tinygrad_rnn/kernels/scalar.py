@@ -459,13 +459,29 @@ def _float_type(*arguments: Any) -> Any:
     return max(floats, key=lambda argument: int(argument.bitwidth), default=types.float64)
 
 
+# How each function of this module is written, by its name: ``write(builder, *arguments)`` puts the
+# instructions where the builder stands and returns the result. All arguments are floats of one
+# format; `select` has a condition before them.
+FORMULAS: dict[str, Callable[..., Any]] = {}
+
+
 def _emit(formula: Callable[..., _Value]) -> Callable[..., Any]:
     """Return the code generator, as numba calls it, of a formula over floats of one format."""
 
+    def write(builder: Any, *arguments: Any) -> Any:
+        fmt = _FLOAT64 if isinstance(arguments[0].type, ir.DoubleType) else _FLOAT32
+        return formula(*[_Value(builder, fmt, argument) for argument in arguments]).raw
+
+    return _generator(formula.__name__, write)
+
+
+def _generator(name: str, write: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the code generator, as numba calls it, of what `write` writes; remember it by name."""
+    FORMULAS[name] = write
+
     def generate(context: Any, builder: Any, signature: Any, arguments: Sequence[Any]) -> Any:
         prefer_wide_vectors(builder)
-        fmt = _FLOAT32 if signature.return_type == types.float32 else _FLOAT64
-        return formula(*[_Value(builder, fmt, argument) for argument in arguments]).raw
+        return write(builder, *arguments)
 
     return generate
 
@@ -987,12 +1003,10 @@ def _select(typing_context: Any, condition: Any, a: Any, b: Any) -> Any:
     if not isinstance(condition, types.Boolean):
         raise TypingError(f"expected a boolean condition, got {condition}")
     float_type = _float_type(a, b)
+    return float_type(types.boolean, float_type, float_type), _choose
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Sequence[Any]) -> Any:
-        prefer_wide_vectors(builder)
-        return builder.select(*arguments)
 
-    return float_type(types.boolean, float_type, float_type), generate
+_choose = _generator("select", lambda builder, condition, a, b: builder.select(condition, a, b))
 
 
 select = intrinsic(_select)
@@ -1001,16 +1015,12 @@ select = intrinsic(_select)
 # --- Reductions -----------------------------------------------------------------------------------
 
 
-def _reduction(write: Callable[[Any, Any, Any], Any]) -> Any:
+def _reduction(name: str, write: Callable[[Any, Any, Any], Any]) -> Any:
     """Make the intrinsic of one step of a reduction over a loop, in a form that LLVM turns into one over vectors."""
+    generate = _generator(name, write)
 
     def typer(typing_context: Any, total: Any, x: Any) -> Any:
         float_type = _float_type(total, x)
-
-        def generate(context: Any, builder: Any, signature: Any, arguments: Sequence[Any]) -> Any:
-            prefer_wide_vectors(builder)
-            return write(builder, *arguments)
-
         return float_type(float_type, float_type), generate
 
     return intrinsic(typer)
@@ -1028,6 +1038,6 @@ def _extreme(name: str) -> Callable[[Any, Any, Any], Any]:
 
 # In a sum with `plus` LLVM may change the order of the additions, of these alone; `largest` and
 # `smallest` are NaN if an element is.
-plus = _reduction(lambda builder, a, b: builder.fadd(a, b, flags=("reassoc",)))
-largest = _reduction(_extreme("llvm.maximum"))
-smallest = _reduction(_extreme("llvm.minimum"))
+plus = _reduction("plus", lambda builder, a, b: builder.fadd(a, b, flags=("reassoc",)))
+largest = _reduction("largest", _extreme("llvm.maximum"))
+smallest = _reduction("smallest", _extreme("llvm.minimum"))

@@ -1,12 +1,8 @@
-"""Compiling and calling what was written.
-
-Or what numba says of the statement that it refuses.
-"""
+"""Compiling and calling loops, or what is said of the statement that is refused."""
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,16 +15,13 @@ from .ir import Statement
 from .lift import Lifted
 from .writer import Text
 
-SKIPPED = ("Failed in", "During:", "File ")  # lines of numba's messages that say nothing
-
-
 class CodeRefused(Exception):
-    """numba does not take the code.
+    """There are no instructions for the code.
 
     Attributes
     ----------
     statement : Statement or None
-        The one that it does not take, as far as its message says.
+        The one for which there are none.
     reason : str
         The kind of the error, and the first line of the message.
     """
@@ -38,59 +31,34 @@ class CodeRefused(Exception):
         self.statement, self.reason = statement, reason
 
 
-def compiled(text: Text, *plainer: Text) -> Any:
-    """Compile a module.
-
-    Parameters
-    ----------
-    text : Text
-    *plainer : Text
-        Versions in which a statement that is refused is easier to find; tried only then.
+def compiled(text: Text) -> Any:
+    """Return the functions of a module, compiled; what is kept on disk is found by its text.
 
     Raises
     ------
     CodeRefused
-        If numba does not take the code.
+        If there are no instructions for a statement.
     TinygradError, OSError, MemoryError, EOFError
         As they are: what the machine lacks is no fault of the code.
     """
-    versions, error = {t.text: t for t in (text, *plainer)}, None
-    for version in versions:
-        try:
-            module = runtime.load(version, distinct=True)
-            if error is None:
-                return module
-        except (TinygradError, OSError, MemoryError, EOFError):
-            raise
-        except Exception as failed:
-            error = failed
-    assert error is not None
-    raise CodeRefused(_statement(error, list(versions.values())[-1]), why(error)) from error
+    from . import machine  # here, since without numba there is no LLVM either
+
+    names = [f.name for f in text.module.functions if not f.inner]
+    try:
+        return runtime.native(text.text, names, lambda: machine.translated(text.module, text.style))
+    except (TinygradError, OSError, MemoryError, EOFError):
+        raise
+    except machine.Untranslated as refused:
+        raise CodeRefused(refused.statement, why(refused)) from refused
+    except Exception as error:
+        raise CodeRefused(None, why(error)) from error
 
 
 def why(error: BaseException | None) -> str:
-    """Return the kind of an error, and the first line of its message that says something."""
-    lines = [line.strip() for line in _plain(error).splitlines()]
-    first = next((line for line in lines if line and not line.startswith(SKIPPED)), "")
+    """Return the kind of an error, and the first line of its message."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    first = next((line for line in lines if line), "")
     return f"{type(error).__name__}: {first[:200]}"
-
-
-def _plain(error: BaseException | None) -> str:
-    return re.sub(r"\x1b\[[\d;]*m", "", str(error))  # without colours
-
-
-def _statement(error: Exception, text: Text) -> Statement | None:
-    """Return the statement of the line that a message names."""
-    said = _plain(error)
-    places = [getattr(error, "lineno", None), *map(int, re.findall(r", line (\d+)", said))]
-    unknown = re.search(r"name '(\w+)' is not defined", said)
-    if unknown is not None:  # of which numba does not say where it stands
-        lines = enumerate(text.text.splitlines(), 1)
-        places += [n for n, line in lines if re.search(rf"\b{unknown[1]}\b", line)][:1]
-    there = (
-        text.statements[n - 1] for n in places if n is not None and 0 < n <= len(text.statements)
-    )
-    return next((s for s in there if s is not None and s.origin is not None), None)
 
 
 class Launch:

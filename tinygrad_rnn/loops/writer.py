@@ -58,10 +58,21 @@ KERNELS = Style(unsigned=False, open_extents=False)
 
 @dataclass(frozen=True)
 class Text:
-    """The text of a module, and for each line the statement that it comes from, or None."""
+    """The text of a module.
+
+    Attributes
+    ----------
+    text : str
+    statements : tuple of Statement or None
+        For each line the one that it comes from.
+    module : Module
+    style : Style
+    """
 
     text: str
     statements: tuple[ir.Statement | None, ...]
+    module: ir.Module
+    style: Style
 
 
 Line = tuple[str, ir.Statement | None]
@@ -99,7 +110,7 @@ def write(
         lines += [("", None), ("", None), *((f"# {text}", None) for text in above)]
         lines += function.lines()
     text = "\n".join([line for line, _ in lines] + [""])
-    return Text(text, tuple(statement for _, statement in lines))
+    return Text(text, tuple(statement for _, statement in lines), module, style)
 
 
 def _head(module: ir.Module, written: Sequence[_Function]) -> list[str]:

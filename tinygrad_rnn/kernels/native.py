@@ -1,0 +1,272 @@
+"""LLVM modules as functions that Python calls: optimised, kept as object code, loaded, wrapped.
+
+numba's dispatcher and its typing of Python take two thirds of the time in which a module of loops
+is compiled, and half a microsecond of each call. Loops that stand in the loop language have their
+types already, so `loops/machine.py` writes LLVM's instructions at once, and this file does with
+them what numba does at its end. What Python calls is written here too (`python_entry`): it looks at
+the arguments, so that no array of another dtype, rank or order is read as what it is not.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import itertools
+import types
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import llvmlite.binding as llvm
+import numpy as np
+from llvmlite import ir
+
+INT = ir.IntType(64)
+SHORT = ir.IntType(32)
+BYTE = ir.IntType(8)
+POINTER = BYTE.as_pointer()
+ENTRY = "python_"  # what Python calls has a name of this beginning
+NDARRAY = "tinygrad_rnn_ndarray"
+CONTIGUOUS, ALIGNED, WRITEABLE = 0x1, 0x100, 0x400  # flags of an array
+METH_FASTCALL = 0x80
+# where the parts of an object, an array and a dtype are, in bytes
+TYPE, DATA, RANK, DESCRIPTION, FLAGS, NUMBER = 8, 16, 24, 56, 64, 28
+
+
+class Given(NamedTuple):
+    """An array that a function is given.
+
+    Attributes
+    ----------
+    dtype : dtype
+    axes : int
+        Its elements stand without gaps, row by row.
+    written : bool
+        Whether the function writes to it.
+    """
+
+    dtype: np.dtype[Any]
+    axes: int
+    written: bool
+
+
+def llvm_type(dtype: np.dtype[Any]) -> Any:
+    """Return the type in which memory holds a number."""
+    if dtype.kind == "f":
+        return ir.FloatType() if dtype.itemsize == 4 else ir.DoubleType()
+    return ir.IntType(8 * dtype.itemsize)
+
+
+# --- what Python calls ----------------------------------------------------------------------------
+
+
+def _declared(module: Any, name: str, result: Any, *arguments: Any) -> Any:
+    found = module.globals.get(name)
+    return found or ir.Function(module, ir.FunctionType(result, arguments), name)
+
+
+def _global(module: Any, name: str) -> Any:
+    return module.globals.get(name) or ir.GlobalVariable(module, POINTER, name)
+
+
+def _text(module: Any, text: str) -> Any:
+    """Return a pointer to a text of C."""
+    content = bytearray(text.encode() + b"\0")
+    kind = ir.ArrayType(BYTE, len(content))
+    name = f"text_{sum(isinstance(g, ir.GlobalVariable) for g in module.globals.values())}"
+    found = ir.GlobalVariable(module, kind, name)
+    found.initializer, found.global_constant = ir.Constant(kind, content), True
+    found.linkage = "internal"
+    return found.bitcast(POINTER)
+
+
+def python_entry(
+    function: Any, sizes: int, arrays: Sequence[Given], errors: Sequence[tuple[str, str]]
+) -> None:
+    """Write what Python calls: a function of `sizes` integers and of arrays, that returns None.
+
+    Parameters
+    ----------
+    function : llvmlite.ir.Function
+        It takes the integers and a pointer for each array, and returns 0, or the number of an error
+        and 1. The GIL is released while it runs.
+    sizes : int
+    arrays : sequence of Given
+    errors : sequence of (str, str)
+        The exceptions and their messages.
+    """
+    module = function.module
+    kind = ir.FunctionType(POINTER, [POINTER, POINTER.as_pointer(), INT])
+    entry = ir.Function(module, kind, f"{ENTRY}{function.name}")
+    builder = ir.IRBuilder(entry.append_basic_block())
+    wrong = entry.append_basic_block("wrong")
+    which = ir.IRBuilder(wrong).phi(INT)
+    count = sizes + len(arrays)
+
+    def check(holds: Any, number: int) -> None:
+        after = entry.append_basic_block()
+        which.add_incoming(ir.Constant(INT, number), builder.block)
+        builder.cbranch(holds, after, wrong)
+        builder.position_at_end(after)
+
+    check(builder.icmp_signed("==", entry.args[2], ir.Constant(INT, count)), -1)
+    given = [
+        builder.load(builder.gep(entry.args[1], [ir.Constant(INT, k)])) for k in range(count)
+    ]
+    passed = []
+    read = _declared(module, "PyLong_AsLongLong", INT, POINTER)
+    for k in range(sizes):
+        passed.append(builder.call(read, [given[k]]))
+    for k, array in enumerate(arrays):
+        check(*_is_array(builder, given[sizes + k], array, sizes + k))
+        passed.append(
+            builder.inttoptr(_part(builder, given[sizes + k], DATA, INT), function.args[sizes + k].type)
+        )
+    occurred = builder.call(_declared(module, "PyErr_Occurred", POINTER), [])
+    failed = builder.icmp_unsigned("!=", occurred, ir.Constant(POINTER, None))
+    with builder.if_then(failed, likely=False):
+        builder.ret(ir.Constant(POINTER, None))
+    thread = builder.call(_declared(module, "PyEval_SaveThread", POINTER), [])
+    status = builder.call(function, passed)
+    builder.call(_declared(module, "PyEval_RestoreThread", ir.VoidType(), POINTER), [thread])
+    tell = _declared(module, "PyErr_SetString", ir.VoidType(), POINTER, POINTER)
+    for number, (error, message) in enumerate(errors, 1):
+        holds = builder.icmp_signed("==", status, ir.Constant(status.type, number))
+        with builder.if_then(holds, likely=False):
+            builder.call(tell, [builder.load(_global(module, f"PyExc_{error}")), _text(module, message)])
+            builder.ret(ir.Constant(POINTER, None))
+    none = _global(module, "_Py_NoneStruct").bitcast(POINTER)
+    builder.call(_declared(module, "Py_IncRef", ir.VoidType(), POINTER), [none])
+    builder.ret(none)
+    builder = ir.IRBuilder(wrong)
+    message = f"{function.name}: argument %lld (-1: their number) is not what the code takes"
+    form = _declared(module, "PyErr_Format", POINTER, POINTER, POINTER, INT)
+    error = builder.load(_global(module, "PyExc_TypeError"))
+    builder.ret(builder.call(form, [error, _text(module, message), which]))
+
+
+def _part(builder: Any, thing: Any, place: int, kind: Any) -> Any:
+    """Load what stands some bytes behind a pointer."""
+    there = builder.gep(thing, [ir.Constant(INT, place)])
+    return builder.load(builder.bitcast(there, kind.as_pointer()), align=1)
+
+
+def _is_array(builder: Any, thing: Any, array: Given, number: int) -> tuple[Any, int]:
+    """Return the condition that an object is such an array, and its number among the arguments."""
+    ndarray = builder.ptrtoint(_global(builder.module, NDARRAY), INT)
+    first = builder.icmp_signed("==", _part(builder, thing, TYPE, INT), ndarray)
+    entry = builder.function
+    end, inside = entry.append_basic_block(), entry.append_basic_block()
+    before = builder.block
+    builder.cbranch(first, inside, end)
+    builder.position_at_end(inside)
+    flags = CONTIGUOUS | ALIGNED | (WRITEABLE if array.written else 0)
+    found = builder.and_(_part(builder, thing, FLAGS, SHORT), ir.Constant(SHORT, flags))
+    right = builder.icmp_signed("==", found, ir.Constant(SHORT, flags))
+    rank = _part(builder, thing, RANK, SHORT)
+    right = builder.and_(right, builder.icmp_signed("==", rank, ir.Constant(SHORT, array.axes)))
+    description = _part(builder, thing, DESCRIPTION, POINTER)
+    kind = _part(builder, description, NUMBER, SHORT)
+    same: Any = ir.Constant(ir.IntType(1), 0)
+    for one in _numbers(array.dtype):
+        same = builder.or_(same, builder.icmp_signed("==", kind, ir.Constant(SHORT, one)))
+    right = builder.and_(right, same)
+    builder.branch(end)
+    builder.position_at_end(end)
+    holds = builder.phi(ir.IntType(1))
+    holds.add_incoming(ir.Constant(ir.IntType(1), 0), before)
+    holds.add_incoming(right, inside)
+    return holds, number
+
+
+def _numbers(dtype: np.dtype[Any]) -> list[int]:
+    """Return the numbers under which NumPy knows a dtype: C may have two names for one."""
+    return sorted({np.dtype(c).num for c in "?bBhHiIlLqQfd" if np.dtype(c) == dtype})
+
+
+# --- compiling and loading ------------------------------------------------------------------------
+
+
+class _Machine(NamedTuple):
+    target: Any
+    engine: Any
+    layout: str
+
+
+@functools.cache
+def _machine() -> _Machine:
+    """Return LLVM for this processor, as numba sets it up."""
+    from numba.core.registry import cpu_target
+
+    generator: Any = cpu_target.target_context.codegen()
+    _, name, features = generator.magic_tuple()
+    kind = llvm.Target.from_triple(llvm.get_process_triple())
+    options = {"cpu": name, "features": features, "opt": 3, "jit": True, "codemodel": "jitdefault"}
+    if kind.name.startswith("x86"):
+        options["reloc"] = "static"
+    target = kind.create_target_machine(**options)
+    own = kind.create_target_machine(**options)
+    return _Machine(target, llvm.create_lljit_compiler(own), str(target.target_data))
+
+
+def object_code(module: Any) -> bytes:
+    """Return the machine code of a module, optimised.
+
+    Parameters
+    ----------
+    module : llvmlite.ir.Module
+    """
+    from . import scalar
+
+    machine = _machine()
+    module.triple, module.data_layout = llvm.get_process_triple(), machine.layout
+    parsed = llvm.parse_assembly(str(module))
+    parsed.verify()
+    options = llvm.create_pipeline_tuning_options(speed_level=3)
+    options.loop_vectorization, options.slp_vectorization = True, False
+    with scalar.interleaving():
+        passes = llvm.create_pass_builder(machine.target, options)
+        passes.getModulePassManager().run(parsed, passes)
+        found: bytes = machine.target.emit_object(parsed)
+    return found
+
+
+_count = itertools.count()
+_loaded: list[Any] = []  # libraries, and what their functions are made of: they live as long as we
+
+
+class _Method(ctypes.Structure):
+    _fields_ = (
+        ("name", ctypes.c_char_p),
+        ("function", ctypes.c_void_p),
+        ("flags", ctypes.c_int),
+        ("doc", ctypes.c_char_p),
+    )
+
+
+def loaded(code: bytes, names: Sequence[str], symbols: dict[str, int]) -> Any:
+    """Return an object with the functions of some machine code as its attributes.
+
+    Parameters
+    ----------
+    code : bytes
+    names : sequence of str
+        Of the functions.
+    symbols : dict of str to int
+        Addresses of what the code calls by name, beside the functions of this process.
+    """
+    builder = llvm.JITLibraryBuilder().add_object_img(code).add_current_process()
+    for name, address in {NDARRAY: id(np.ndarray), **symbols}.items():
+        builder.import_symbol(name, address)
+    for name in names:
+        builder.export_symbol(f"{ENTRY}{name}")
+    library = builder.link(_machine().engine, f"tinygrad_rnn_{next(_count)}")
+    make = ctypes.pythonapi.PyCFunction_NewEx
+    make.restype, make.argtypes = ctypes.py_object, [ctypes.c_void_p] * 3
+    found = types.SimpleNamespace()
+    methods = [
+        _Method(name.encode(), library[f"{ENTRY}{name}"], METH_FASTCALL, None) for name in names
+    ]
+    for name, method in zip(names, methods, strict=True):
+        setattr(found, name, make(ctypes.addressof(method), None, None))
+    _loaded.append((library, methods))
+    return found
