@@ -49,6 +49,38 @@ def _scalar(name: str) -> Any:
     return own[name] if name in own else REGISTRY[name].forward
 
 
+# --- integers, by NumPy's own functions ------------------------------------------------------------
+
+
+def _wrapping(function: Any) -> Any:
+    def found(*values: Any) -> Any:
+        with np.errstate(all="ignore"):
+            return function(*(np.int64(v) for v in values))
+
+    return found
+
+
+def _whole(low: float, high: float, otherwise: int) -> Any:
+    return lambda x: np.int64(x) if low <= float(x) < high else np.int64(otherwise)
+
+
+INTEGERS = {
+    "int_add": _wrapping(np.add),
+    "int_subtract": _wrapping(np.subtract),
+    "int_multiply": _wrapping(np.multiply),
+    "int_negative": _wrapping(np.negative),
+    "int_absolute": _wrapping(np.abs),
+    "int_sign": _wrapping(np.sign),
+    "int_maximum": _wrapping(np.maximum),
+    "int_minimum": _wrapping(np.minimum),
+    "int_mod": _wrapping(np.mod),
+    "int_power": _wrapping(np.power),
+    "int_select": lambda condition, a, b: a if condition else b,
+    "int64_of": _whole(-(2.0**63), 2.0**63, -(2**63)),
+    "int32_of": _whole(np.nextafter(-(2.0**31) - 1, 0), 2.0**31, -(2**31)),
+}
+
+
 # --- what generated code calls by name: an address is an array and a place in it -------------------------------------------------
 
 
@@ -162,10 +194,13 @@ class Interpreted:
         text = "\n".join(
             line
             for line in f"{head}\n{body}".splitlines()
-            if "import at" not in line and "from numba" not in line
+            if "import at" not in line
+            and "from numba" not in line
+            and "integers import" not in line
         )
         exec(compile(text, "<generated>", "exec"), space)
         space.update(PRODUCTS)
+        space.update(INTEGERS)
         self.__dict__.update(space)
 
 
@@ -184,6 +219,12 @@ class _Spoilt(workspace.Workspace):
             _spoilt(array)
 
 
+def read_as_python(patch: pytest.MonkeyPatch) -> None:
+    """Let Python run the text of loops from here on, in place of machine code."""
+    patch.setattr(runtime, "load", Interpreted)
+    patch.setattr(runtime, "native", lambda source, translation: Interpreted(source))
+
+
 @contextlib.contextmanager
 def interpreting() -> Iterator[None]:
     """Within, `tg.jit` runs generated code as Python, on memory that holds nan where nothing was written."""
@@ -194,5 +235,5 @@ def interpreting() -> Iterator[None]:
         for module in (runner, unrolled):
             patch.setattr(module, "empty", lambda shape, dtype: _spoilt(np.empty(shape, dtype)))
         patch.setattr(products, "library", lambda dtype: None)
-        patch.setattr(runtime, "load", lambda source, distinct=False: Interpreted(source))
+        read_as_python(patch)
         yield

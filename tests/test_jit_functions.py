@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
-from tests.interpreted import Interpreted
+from tests.interpreted import read_as_python
 from tinygrad_rnn.compiler import function as functions
 from tinygrad_rnn.compiler import host, program
 from tinygrad_rnn.compiler.function import JittedFunction
@@ -32,7 +32,7 @@ def everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def by_python(monkeypatch: pytest.MonkeyPatch, everywhere: None) -> None:
     """No compilation: Python runs the loops."""
-    monkeypatch.setattr(runtime, "load", lambda source, distinct=False: Interpreted(source))
+    read_as_python(monkeypatch)
 
 
 def outcome(
@@ -591,10 +591,11 @@ def test_without_numba(monkeypatch: pytest.MonkeyPatch, rows: Any) -> None:
 
 
 def test_when_numba_fails(monkeypatch: pytest.MonkeyPatch, rows: Any, everywhere: None) -> None:
-    def broken(source: str, *, distinct: bool = False) -> Any:
+    def broken(*anything: Any) -> Any:
         raise OSError("no room")
 
     monkeypatch.setattr(runtime, "load", broken)
+    monkeypatch.setattr(runtime, "native", broken)
     monkeypatch.setattr(runtime, "_complained", False)
     f, fast = rows
     with pytest.warns(RuntimeWarning, match="could not be compiled"):

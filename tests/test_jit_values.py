@@ -519,13 +519,13 @@ def test_code_that_is_refused_is_a_compile_error(
 
 def test_code_that_fails_is_a_compile_error(monkeypatch: pytest.MonkeyPatch) -> None:
     class Broken:
-        def __init__(self, source: str) -> None:
+        def __init__(self, *anything: Any) -> None:
             pass
 
         def kernel(self, *arguments: Any) -> None:
             raise KeyError("v7")
 
-    monkeypatch.setattr(runtime, "load", lambda source, distinct=False: Broken(source))
+    monkeypatch.setattr(runtime, "native", Broken)
     with pytest.raises(
         tg.CompileError,
         match=r"the code for '<lambda>' fails \(KeyError: 'v7'\), which the function itself does not.*tg\.eager\(\)",

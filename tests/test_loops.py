@@ -22,7 +22,7 @@ import tinygrad_rnn as tg
 from tests import interpreted
 from tests.test_primitives import NAMES, parameter_sets
 from tinygrad_rnn.core.primitive import REGISTRY
-from tinygrad_rnn.kernels import integers, runtime
+from tinygrad_rnn.kernels import runtime
 from tinygrad_rnn.loops import check
 from tinygrad_rnn.loops.expression import NoExpression, Operand, expression
 from tinygrad_rnn.loops.ir import (
@@ -57,10 +57,11 @@ from tinygrad_rnn.loops.ir import (
     kind_of,
     walk,
 )
+from tinygrad_rnn.loops.launch import compiled
 from tinygrad_rnn.loops.lift import Lifted
 from tinygrad_rnn.loops.linear import Linear, product
 from tinygrad_rnn.loops.share import shared
-from tinygrad_rnn.loops.writer import KERNELS, SEQUENCES, Style, write
+from tinygrad_rnn.loops.writer import KERNELS, SEQUENCES, Style, Text, write
 
 F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
 LEAST, MOST = -(2**63), 2**63 - 1
@@ -145,7 +146,7 @@ def test_forms_that_are_known() -> None:
 
 
 def scalar_function(name: str) -> Any:
-    return getattr(integers, name) if name.startswith("int") else interpreted._scalar(name)
+    return interpreted.INTEGERS[name] if name in interpreted.INTEGERS else interpreted._scalar(name)
 
 
 SIGNS: dict[str, Callable[..., Any]] = {
@@ -278,9 +279,12 @@ def inputs_of(arrays: dict[str, np.ndarray], base: np.dtype[Any]) -> dict[str, A
 
 
 def evaluated(
-    several: Sequence[tuple[Scalar, Kind]], arrays: dict[str, np.ndarray], base: np.dtype[Any]
+    several: Sequence[tuple[Scalar, Kind]],
+    arrays: dict[str, np.ndarray],
+    base: np.dtype[Any],
+    by: Callable[[Text], Any],
 ) -> list[Any]:
-    """Return the values of numbers as the text of a module computes them, run as Python."""
+    """Return the values of numbers as a module computes them, which `by` makes runnable."""
     given = inputs_of(arrays, base)
     outs = {kind: Array(f"y{k}", kind, Role.OUTPUT) for k, kind in enumerate(Kind)}
     body: list[Statement] = [
@@ -292,10 +296,10 @@ def evaluated(
         Store(Access(outs[kind], Linear.of(k)), number) for k, (number, kind) in enumerate(several)
     ]
     function = Function("kernel", ("B", "one"), (*given.values(), *outs.values()), tuple(body))
-    text = write(Module("numbers", base, (function,)), KERNELS).text
+    text = write(Module("numbers", base, (function,)), KERNELS)
     results = [np.zeros(len(several), dtype_of(kind, base)) for kind in outs]
     with np.errstate(all="ignore"):
-        interpreted.Interpreted(text).kernel(5, 1, *arrays.values(), *results)
+        by(text).kernel(5, 1, *arrays.values(), *results)
     held_in = dict(zip(outs, results, strict=True))
     return [held_in[kind][k] for k, (_, kind) in enumerate(several)]
 
@@ -303,10 +307,20 @@ def evaluated(
 @pytest.mark.parametrize("base", [F32, F64], ids=str)
 @pytest.mark.parametrize("seed", range(20))
 def test_the_text_of_a_number_means_the_number(seed: int, base: np.dtype[Any]) -> None:
+    _means_the_number(seed, base, lambda text: interpreted.Interpreted(text.text))
+
+
+@pytest.mark.parametrize("base", [F32, F64], ids=str)
+@pytest.mark.parametrize("seed", range(20, 25))
+def test_the_machine_code_of_a_number_means_the_number(seed: int, base: np.dtype[Any]) -> None:
+    _means_the_number(seed, base, compiled)
+
+
+def _means_the_number(seed: int, base: np.dtype[Any], by: Callable[[Text], Any]) -> None:
     numbers = Numbers(seed, base)
     kinds = [list(Kind)[k % 4] for k in range(100)]
     several = [(numbers.make(kind, int(numbers.rng.integers(1, 6))), kind) for kind in kinds]
-    found = evaluated(several, numbers.arrays, base)
+    found = evaluated(several, numbers.arrays, base, by)
     with np.errstate(all="ignore"):
         for (number, kind), value in zip(several, found, strict=True):
             expected = dtype_of(kind, base).type(direct(number, numbers.known, base))
@@ -741,9 +755,9 @@ def test_programs_compiled(style: str) -> None:
     chosen = [p for p in PROGRAMS if style == "sequences" or not (p.others or p.function.packed)]
     functions = [f for p in chosen for f in (*p.others, p.function)]
     text = write(Module("programs of tests/test_loops.py", F64, tuple(functions)), STYLES[style])
-    module = runtime.load(text.text)
-    for program in chosen:
-        program.run(getattr(module, program.function.name))
+    for module in (compiled(text), runtime.load(text.text)):  # by LLVM at once, and by way of numba
+        for program in chosen:
+            program.run(getattr(module, program.function.name))
 
 
 def test_an_end_with_an_error() -> None:

@@ -51,12 +51,17 @@ def _uncompiled() -> Iterator[list[str]]:
     """Within, nothing is compiled or run; gives the list of the texts that would have been compiled."""
     found: list[str] = []
 
-    def load(source: str, *, distinct: bool = False) -> Any:
-        found.append(f"{source}\ndistinct = {distinct}\n")
+    def load(source: str) -> Any:
+        found.append(f"{source}\ndistinct = False\n")
+        return _Uncompiled()
+
+    def native(source: str, translation: Any) -> Any:
+        found.append(f"{source}\ndistinct = True\n")
         return _Uncompiled()
 
     with (
         mock.patch.object(runtime, "load", load),
+        mock.patch.object(runtime, "native", native),
         mock.patch.object(products, "library", lambda dtype: None),
         mock.patch.object(runtime, "available", lambda: True),
         warnings.catch_warnings(),

@@ -19,6 +19,7 @@ from numba.extending import intrinsic
 
 SMALLEST = -9223372036854775808
 INT = ir.IntType(64)
+NEGATIVE_POWER = "Integers to negative integer powers are not allowed."
 FUNCTIONS: dict[str, Callable[..., Any]] = {}  # ``write(builder, *arguments)``, by name
 
 
@@ -34,6 +35,10 @@ def _integers(count: int) -> Callable[[Callable[..., Any]], Any]:
         FUNCTIONS[name] = write
 
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            if name == "int_power":
+                negative = builder.icmp_signed("<", arguments[1], _constant(0))
+                with builder.if_then(negative, likely=False):
+                    context.call_conv.return_user_exc(builder, ValueError, (NEGATIVE_POWER,))
             return write(builder, *arguments)
 
         signature = types.int64(*[types.int64] * count)
@@ -124,10 +129,7 @@ def int_mod(builder: Any, a: Any, b: Any) -> Any:
 
 @_integers(2)
 def int_power(builder: Any, a: Any, b: Any) -> Any:
-    """Return a ** b, which wraps around, by squaring; b is not negative.
-
-    Who writes the call has to see to that.
-    """
+    """Return a ** b, which wraps around, by squaring; around it a negative b is a ValueError."""
     before = builder.block
     head, inside, after = (
         builder.append_basic_block(f"power.{name}") for name in ("head", "body", "end")

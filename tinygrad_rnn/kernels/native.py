@@ -13,7 +13,7 @@ import ctypes
 import functools
 import itertools
 import types
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import llvmlite.binding as llvm
@@ -109,9 +109,7 @@ def python_entry(
         builder.position_at_end(after)
 
     check(builder.icmp_signed("==", entry.args[2], ir.Constant(INT, count)), -1)
-    given = [
-        builder.load(builder.gep(entry.args[1], [ir.Constant(INT, k)])) for k in range(count)
-    ]
+    given = [builder.load(builder.gep(entry.args[1], [ir.Constant(INT, k)])) for k in range(count)]
     passed = []
     read = _declared(module, "PyLong_AsLongLong", INT, POINTER)
     for k in range(sizes):
@@ -119,7 +117,9 @@ def python_entry(
     for k, array in enumerate(arrays):
         check(*_is_array(builder, given[sizes + k], array, sizes + k))
         passed.append(
-            builder.inttoptr(_part(builder, given[sizes + k], DATA, INT), function.args[sizes + k].type)
+            builder.inttoptr(
+                _part(builder, given[sizes + k], DATA, INT), function.args[sizes + k].type
+            )
         )
     occurred = builder.call(_declared(module, "PyErr_Occurred", POINTER), [])
     failed = builder.icmp_unsigned("!=", occurred, ir.Constant(POINTER, None))
@@ -132,7 +132,9 @@ def python_entry(
     for number, (error, message) in enumerate(errors, 1):
         holds = builder.icmp_signed("==", status, ir.Constant(status.type, number))
         with builder.if_then(holds, likely=False):
-            builder.call(tell, [builder.load(_global(module, f"PyExc_{error}")), _text(module, message)])
+            builder.call(
+                tell, [builder.load(_global(module, f"PyExc_{error}")), _text(module, message)]
+            )
             builder.ret(ir.Constant(POINTER, None))
     none = _global(module, "_Py_NoneStruct").bitcast(POINTER)
     builder.call(_declared(module, "Py_IncRef", ir.VoidType(), POINTER), [none])
@@ -243,7 +245,7 @@ class _Method(ctypes.Structure):
     )
 
 
-def loaded(code: bytes, names: Sequence[str], symbols: dict[str, int]) -> Any:
+def loaded(code: bytes, names: Sequence[str], symbols: Mapping[str, int]) -> Any:
     """Return an object with the functions of some machine code as its attributes.
 
     Parameters
@@ -251,7 +253,7 @@ def loaded(code: bytes, names: Sequence[str], symbols: dict[str, int]) -> Any:
     code : bytes
     names : sequence of str
         Of the functions.
-    symbols : dict of str to int
+    symbols : mapping of str to int
         Addresses of what the code calls by name, beside the functions of this process.
     """
     builder = llvm.JITLibraryBuilder().add_object_img(code).add_current_process()

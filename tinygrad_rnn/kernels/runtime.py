@@ -9,8 +9,8 @@ import os
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..core.errors import TinygradError
 from . import cache
@@ -204,7 +204,7 @@ def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:24]
 
 
-def load(source: str, *, distinct: bool = False) -> Any:
+def load(source: str) -> Any:
     """Return a generated module.
 
     Its machine code is kept on disk under a hash of its code, and compiled at most once (see
@@ -215,35 +215,52 @@ def load(source: str, *, distinct: bool = False) -> Any:
     source : str
         Its text. The first line is a docstring that says what it is. Two texts that differ only in
         this line and in comments are the same module.
-    distinct : bool
-        A promise that the arrays with which its functions are called do not overlap.
     """
     from numba.core.errors import NumbaError
 
-    key = _digest(f"{_made_with()} {distinct}\n{cache.code(source)}".encode())
-    return _once(source, key, lambda known: _run(source, key, known, distinct), NumbaError)
+    key = _digest(f"{_made_with()} numba\n{cache.code(source)}".encode())
+    return _once(source, key, lambda known: _run(source, key, known), NumbaError)
 
 
-def native(source: str, names: Sequence[str], translated: Callable[[], Any]) -> Any:
-    """Return a module of loops, compiled by LLVM (see `native`).
+class Translation(NamedTuple):
+    """How the module of a text is made for LLVM.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Of the functions that Python calls.
+    make : callable
+        Returns the module, an ``llvmlite.ir.Module``.
+    files : tuple of str
+        Where that is written.
+    symbols : mapping of str to int
+        The addresses of what it calls.
+    """
+
+    names: tuple[str, ...]
+    make: Callable[[], Any]
+    files: tuple[str, ...]
+    symbols: Mapping[str, int]
+
+
+def native(source: str, translation: Translation) -> Any:
+    """Return a module of loops, compiled by LLVM without numba; its machine code is kept as well.
 
     Parameters
     ----------
     source : str
         Its text, as of `load`, by which its machine code is found.
-    names : sequence of str
-        Of the functions that Python calls.
-    translated : callable
-        Returns the module for LLVM.
+    translation : Translation
     """
-    from . import native, products
+    from . import native
 
     def run(known: dict[str, bytes]) -> tuple[Any, dict[str, bytes]]:
-        made = {} if known else {"object": native.object_code(translated())}
+        made = {} if known else {"object": native.object_code(translation.make())}
         code = (known or made)["object"]
-        return native.loaded(code, names, products.addresses()), made
+        return native.loaded(code, translation.names, translation.symbols), made
 
-    key = _digest(f"{_made_with()} native\n{cache.code(source)}".encode())
+    ours = " ".join(map(_text_of, translation.files))
+    key = _digest(f"{_made_with()} {ours} native\n{cache.code(source)}".encode())
     return _once(source, key, run, ())
 
 
@@ -320,19 +337,16 @@ def _made_with() -> str:
     import numpy
     from numba.core.registry import cpu_target
 
-    from ..loops import machine
     from . import integers, native, scalar, tiles, vector_code
 
     versions = (sys.version, numba.__version__, llvmlite.__version__, numpy.__version__)
     processor = cpu_target.target_context.codegen().magic_tuple()
-    parts = (scalar, vector_code, tiles, integers, native, machine)
+    parts = (scalar, vector_code, tiles, integers, native)
     ours = " ".join(_text_of(module.__file__) for module in parts)
     return f"{versions} {processor} {ours}"
 
 
-def _run(
-    source: str, key: str, known: dict[str, bytes], distinct: bool
-) -> tuple[Any, dict[str, bytes]]:
+def _run(source: str, key: str, known: dict[str, bytes]) -> tuple[Any, dict[str, bytes]]:
     """Run the source of a module whose machine code may be known.
 
     Returns
@@ -353,10 +367,6 @@ def _run(
     sys.modules[module.__name__] = module  # numba looks the module up by name
     # Messages show the lines of the source.
     linecache.cache[path] = len(source), None, source.splitlines(keepends=True), path
-    with (
-        scalar.interleaving(),
-        scalar.distinct_arrays() if distinct else contextlib.nullcontext(),
-        machine_code.keeping(vars(module), known) as made,
-    ):
+    with scalar.interleaving(), machine_code.keeping(vars(module), known) as made:
         exec(compile(source, path, "exec"), vars(module))
     return module, made

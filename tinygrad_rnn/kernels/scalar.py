@@ -56,7 +56,6 @@ from numba.extending import intrinsic
 __all__ = [
     "absolute",
     "cos",
-    "distinct_arrays",
     "erf",
     "exp",
     "expm1",
@@ -544,31 +543,6 @@ def interleaving() -> Iterator[None]:
             yield
         finally:
             llvmlite.binding.set_option("", "-small-loop-cost=20")  # LLVM's default
-
-
-@contextlib.contextmanager
-def distinct_arrays() -> Iterator[None]:
-    """Tell LLVM that the array arguments of what is compiled inside the ``with`` block do not overlap.
-
-    A fused loop of a recurrent step reads and writes more arrays than LLVM is willing to compare
-    with one another before the loop; it would then not use vectors at all.  numba has the mark but
-    no option for it, so the flag is set where its options become flags.
-    """
-    from numba.core import cpu
-
-    options_class: Any = cpu.CPUTargetOptions
-    finalize = options_class.finalize
-
-    def with_the_mark(self: Any, flags: Any, options: Any) -> None:
-        finalize(self, flags, options)
-        flags.noalias = True
-
-    with global_compiler_lock:
-        options_class.finalize = with_the_mark
-        try:
-            yield
-        finally:
-            options_class.finalize = finalize
 
 
 # --- Exponential family ---------------------------------------------------------------------------

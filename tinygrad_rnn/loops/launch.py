@@ -10,10 +10,11 @@ import numpy as np
 
 from ..core.errors import TinygradError
 from ..core.primitive import Array
-from ..kernels import runtime
+from ..kernels import products, runtime
 from .ir import Statement
 from .lift import Lifted
 from .writer import Text
+
 
 class CodeRefused(Exception):
     """There are no instructions for the code.
@@ -41,11 +42,16 @@ def compiled(text: Text) -> Any:
     TinygradError, OSError, MemoryError, EOFError
         As they are: what the machine lacks is no fault of the code.
     """
-    from . import machine  # here, since without numba there is no LLVM either
+    from . import instructions, machine  # here, since without numba there is no LLVM either
 
-    names = [f.name for f in text.module.functions if not f.inner]
+    translation = runtime.Translation(
+        tuple(f.name for f in text.module.functions if not f.inner),
+        lambda: machine.translated(text.module, text.style),
+        (machine.__file__, instructions.__file__),
+        products.addresses(),
+    )
     try:
-        return runtime.native(text.text, names, lambda: machine.translated(text.module, text.style))
+        return runtime.native(text.text, translation)
     except (TinygradError, OSError, MemoryError, EOFError):
         raise
     except machine.Untranslated as refused:

@@ -11,26 +11,23 @@ Exceptions leave a function as a number, that of the message in the list of its 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 from llvmlite import ir as llvm
 
-from ..kernels import integers, scalar
+from ..kernels import scalar
+from ..kernels.integers import modulo
 from ..kernels.native import Given, llvm_type, python_entry
 from ..kernels.products import symbol
 from . import ir
 from .check import checked
+from .instructions import NoInstructions, Numbers, declared
 from .linear import Linear
 from .writer import Style
 
 BIT, BYTE, STATUS, INT = llvm.IntType(1), llvm.IntType(8), llvm.IntType(32), llvm.IntType(64)
-FLOAT, DOUBLE = llvm.FloatType(), llvm.DoubleType()
-CONTRACT = ("contract",)
-COMPARED = ("<", "<=", ">", ">=", "==", "!=")
-ARITHMETIC = {"+": "fadd", "-": "fsub", "*": "fmul", "/": "fdiv"}
-OF_INTEGERS = {"+": "add", "-": "sub", "*": "mul"}
 BOOLEAN = np.dtype(np.bool_)
 
 
@@ -105,19 +102,13 @@ class _Function:
     ) -> None:
         self.module, self.function, self.style = module, function, style
         self.functions, self.errors = functions, errors
-        self.kinds = {
-            ir.Kind.FLOAT: llvm_type(module.dtype),
-            ir.Kind.OTHER_FLOAT: llvm_type(ir.dtype_of(ir.Kind.OTHER_FLOAT, module.dtype)),
-            ir.Kind.INTEGER: INT,
-            ir.Kind.BOOLEAN: BIT,
-        }
         self.set = {s.name for s in ir.walk(function.body) if isinstance(s, ir.Set)}
         self.scope = _Scope()
         self.arrays: dict[str, Any] = {}
-        self.statement: ir.Statement | None = None
         self.made = self._declared(made)
         self.builder = llvm.IRBuilder(self.made.append_basic_block("entry"))
         scalar.prefer_wide_vectors(self.builder)
+        self.numbers = Numbers(self.builder, module.dtype, self._fail)
         self._read_arguments()
         self.allocas = self.builder.block
         pointer = BYTE.as_pointer()
@@ -148,7 +139,9 @@ class _Function:
 
     def _dtype(self, array: ir.Array) -> np.dtype[Any]:
         """Return the dtype of the elements of an array in memory."""
-        return array.dtype if array.dtype is not None else ir.dtype_of(array.kind, self.module.dtype)
+        return (
+            array.dtype if array.dtype is not None else ir.dtype_of(array.kind, self.module.dtype)
+        )
 
     def _memory(self, array: ir.Array) -> Any:
         dtype = self._dtype(array)
@@ -157,7 +150,7 @@ class _Function:
     def _declared(self, made: Any) -> Any:
         f = self.function
         tables = [] if f.size_table is None else [INT]
-        tables += [] if f.number_table is None else [self.kinds[ir.Kind.FLOAT]]
+        tables += [] if f.number_table is None else [llvm_type(self.module.dtype)]
         pointers = [*tables, *([INT] if f.packed else [self._memory(a) for a in f.arrays])]
         kinds = [INT] * len(f.sizes) + [p.as_pointer() for p in pointers]
         found = llvm.Function(made, llvm.FunctionType(STATUS, kinds), f.name)
@@ -191,15 +184,12 @@ class _Function:
     def _leave(self, status: Any) -> None:
         """End the function, with a number that says why."""
         pointer = BYTE.as_pointer()
-        free = self._outside("free", llvm.VoidType(), [pointer]) if self.buffers else None
+        free = (
+            declared(self.made.module, "free", llvm.VoidType(), [pointer]) if self.buffers else None
+        )
         for slot in self.buffers.values():
             self.builder.call(free, [self.builder.load(slot)])
         self.builder.ret(llvm.Constant(STATUS, status) if isinstance(status, int) else status)
-
-    def _outside(self, name: str, result: Any, arguments: Sequence[Any]) -> Any:
-        module = self.made.module
-        kind = llvm.FunctionType(result, arguments)
-        return module.globals.get(name) or llvm.Function(module, kind, name)
 
     def _fail(self, error: str, message: str) -> None:
         if (error, message) not in self.errors:
@@ -214,9 +204,6 @@ class _Function:
         self.builder.position_at_end(here)
         return found
 
-    def _wrong(self, why: str) -> Untranslated:
-        return Untranslated(self.statement, why)
-
     # --- statements -------------------------------------------------------------------------------
 
     def _inside(self, statements: Iterable[ir.Statement]) -> None:
@@ -228,13 +215,15 @@ class _Function:
 
     def _block(self, statements: Iterable[ir.Statement]) -> None:
         for statement in statements:
-            self.statement = statement
-            WRITTEN[type(statement)](self, statement)
+            try:
+                WRITTEN[type(statement)](self, statement)
+            except NoInstructions as error:
+                raise Untranslated(statement, str(error)) from error
 
     def _define(self, s: ir.Define) -> None:
         value = self._linear(s.value)
         if s.modulo is not None:  # as in Python it has the sign of the divisor
-            value = integers.modulo(self.builder, value, llvm.Constant(INT, s.modulo))
+            value = modulo(self.builder, value, llvm.Constant(INT, s.modulo))
         self.scope.names[s.name] = value
 
     def _load(self, s: ir.Load) -> None:
@@ -252,7 +241,7 @@ class _Function:
 
     def _set(self, s: ir.Set) -> None:
         slot = self.scope.find(s.name, "names")
-        self.builder.store(self._as(self._scalar(s.value), slot.type.pointee), slot)
+        self.builder.store(self.numbers.converted(self._scalar(s.value), slot.type.pointee), slot)
 
     def _store(self, s: ir.Store) -> None:
         self._write(s.access, self._scalar(s.value))
@@ -264,7 +253,7 @@ class _Function:
         del self.scope.names[""]
         dtype = s.dtype
         if dtype is not None and dtype.kind in "iu" and dtype != np.int64:
-            value = self._cut(value, dtype)
+            value = self.numbers.cut(value, dtype)
         self._put(s.access.array, place, value)
 
     def _branch(self, s: ir.Branch) -> None:
@@ -283,13 +272,13 @@ class _Function:
 
     def _buffer(self, s: ir.Buffer) -> None:
         kind = self._memory(s.array)
-        size = llvm.Constant(INT, 8 if kind is DOUBLE or kind == INT else 4 if kind is FLOAT else 1)
+        size = llvm.Constant(INT, self._dtype(s.array).itemsize)
         pointer = BYTE.as_pointer()
-        allocate = self._outside("malloc", pointer, [INT])
+        allocate = declared(self.made.module, "malloc", pointer, [INT])
         bytes_ = self.builder.mul(self._linear(s.length), size)
         found = self.builder.call(allocate, [self.builder.add(bytes_, llvm.Constant(INT, 64))])
         slot = self.buffers[s.array.name]
-        free = self._outside("free", llvm.VoidType(), [pointer])
+        free = declared(self.made.module, "free", llvm.VoidType(), [pointer])
         self.builder.call(free, [self.builder.load(slot)])  # of an earlier turn of the loop around
         self.builder.store(found, slot)
         none = self.builder.icmp_unsigned("==", found, llvm.Constant(pointer, None))
@@ -305,10 +294,12 @@ class _Function:
         function = self.functions.get(s.routine)
         if function is None:
             name = symbol(s.routine, self.module.dtype)
-            routine = self._outside(name, llvm.VoidType(), [INT] * len(arguments))
+            routine = declared(self.made.module, name, llvm.VoidType(), [INT] * len(arguments))
             self.builder.call(routine, arguments)
             return
-        arrays = sum(isinstance(a, ir.Array) for a in s.arguments)  # in the language they come first
+        arrays = sum(
+            isinstance(a, ir.Array) for a in s.arguments
+        )  # in the language they come first
         status = self.builder.call(function, [*arguments[arrays:], *arguments[:arrays]])
         wrong = self.builder.icmp_signed("!=", status, llvm.Constant(STATUS, 0))
         with self.builder.if_then(wrong, likely=False):
@@ -365,7 +356,6 @@ class _Function:
         """Write what a loop over lanes has to know before it begins."""
         for statement in loop.body:
             if isinstance(statement, ir.Load) and self._steady(statement, loop):
-                self.statement = statement
                 self._load(statement)
             for access in ir.accesses(statement):
                 self._start(access.array, access.place.without(loop.index))
@@ -387,13 +377,19 @@ class _Function:
             for names, n in form.terms:
                 term: Any = None if n == 1 and names else llvm.Constant(INT, n)
                 for name in names:
-                    factor = self.scope.find(name, "names")
+                    factor = self._named(name)
                     term = (
                         factor if term is None else self.builder.mul(term, factor, flags=("nsw",))
                     )
                 found = term if found is None else self.builder.add(found, term, flags=("nsw",))
-            self.scope.forms[form] = found
+            if not form.names & self.set:
+                self.scope.forms[form] = found
         return found
+
+    def _named(self, name: str) -> Any:
+        """Return the number that has a name now."""
+        found = self.scope.find(name, "names")
+        return self.builder.load(found) if name in self.set else found
 
     def _start(self, array: ir.Array, place: Linear) -> Any:
         """Return a pointer to an element whose place is known before the loop."""
@@ -432,14 +428,16 @@ class _Function:
             return self.builder.trunc(value, BIT)
         if dtype.kind in "iu" and dtype.itemsize < 8:
             return (self.builder.zext if dtype.kind == "u" else self.builder.sext)(value, INT)
-        return self._as(value, self.kinds[array.kind])
+        return self.numbers.converted(value, self.numbers.kinds[array.kind])
 
     def _write(self, access: ir.Access, value: Any) -> None:
         self._put(access.array, self._place(access), value)
 
     def _put(self, array: ir.Array, place: Any, value: Any) -> None:
         dtype = self._dtype(array)
-        value = self._as(value, self.kinds[ir.kind_of(dtype, self.module.dtype)])
+        value = self.numbers.converted(
+            value, self.numbers.kinds[ir.kind_of(dtype, self.module.dtype)]
+        )
         if dtype == BOOLEAN:
             value = self.builder.zext(value, BYTE)
         elif dtype.kind in "iu" and dtype.itemsize < 8:
@@ -450,136 +448,20 @@ class _Function:
 
     def _scalar(self, value: ir.Scalar) -> Any:
         if isinstance(value, ir.Var):
-            found = self.scope.find(value.name, "names")
-            return self.builder.load(found) if value.name in self.set else found
+            return self._named(value.name)
         if isinstance(value, ir.Number):
-            return self._number(value)
+            return self.numbers.number(value)
         if isinstance(value, ir.Index):
             return self._linear(value.value)
         if isinstance(value, ir.SizeNumber):
-            return self._size_number(value)
+            return self.numbers.size_number(value, self._named(value.size))
         if isinstance(value, ir.Convert):
             inner = self._scalar(value.value)
             if value.dtype is not None and value.dtype != np.int64:
-                return self._cut(inner, value.dtype)
-            return self._as(inner, self.kinds[value.kind])
+                return self.numbers.cut(inner, value.dtype)
+            return self.numbers.converted(inner, self.numbers.kinds[value.kind])
         assert isinstance(value, ir.Apply)
-        return self._applied(value.function, [self._scalar(v) for v in value.inputs])
-
-    def _number(self, n: ir.Number) -> Any:
-        kind = self.kinds[n.kind]
-        if n.kind in (ir.Kind.INTEGER, ir.Kind.BOOLEAN):
-            return llvm.Constant(kind, int(n.value))
-        with np.errstate(over="ignore"):
-            number = float(n.value)
-            return llvm.Constant(kind, float(np.float32(number)) if kind is FLOAT else number)
-
-    def _size_number(self, n: ir.SizeNumber) -> Any:
-        size, builder = self.scope.find(n.size, "names"), self.builder
-        if n.kind is ir.Kind.INTEGER:
-            total = builder.add(size, llvm.Constant(INT, int(n.offset)))
-            return builder.mul(total, llvm.Constant(INT, int(n.factor)))
-        total = builder.fadd(builder.sitofp(size, DOUBLE), llvm.Constant(DOUBLE, float(n.offset)))
-        power = self._outside("llvm.pow.f64", DOUBLE, [DOUBLE, DOUBLE])
-        found = builder.call(power, [total, llvm.Constant(DOUBLE, float(n.power))])
-        return self._as(builder.fmul(found, llvm.Constant(DOUBLE, float(n.factor))), self.kinds[n.kind])
-
-    def _cut(self, value: Any, dtype: np.dtype[Any]) -> Any:
-        """Return an integer that is brought into the range of a narrow dtype."""
-        value = self._as(value, INT)
-        if dtype.itemsize == 8:
-            return value
-        small = self.builder.trunc(value, llvm_type(dtype))
-        return (self.builder.zext if dtype.kind == "u" else self.builder.sext)(small, INT)
-
-    def _as(self, value: Any, kind: Any) -> Any:
-        """Return a number as one of another type."""
-        have, builder = value.type, self.builder
-        if have == kind:
-            return value
-        if kind == BIT:
-            raise self._wrong("a number stands where a condition is wanted")
-        if kind == INT:
-            return builder.zext(value, INT) if have == BIT else builder.fptosi(value, INT)
-        if have == BIT:
-            return builder.uitofp(value, kind)
-        if have == INT:
-            return builder.sitofp(value, kind)
-        return (builder.fpext if kind is DOUBLE else builder.fptrunc)(value, kind)
-
-    def _common(self, values: Sequence[Any]) -> tuple[list[Any], bool]:
-        """Return numbers as ones of one type, and whether that is floating."""
-        kinds = {v.type for v in values}
-        if kinds == {FLOAT}:
-            return list(values), True
-        if FLOAT in kinds or DOUBLE in kinds:
-            return [self._as(v, DOUBLE) for v in values], True
-        return [self._as(v, INT) for v in values], False
-
-    def _applied(self, name: str, values: list[Any]) -> Any:
-        builder = self.builder
-        if name in ("and", "or", "not"):
-            if any(v.type != BIT for v in values):
-                raise self._wrong(f"expected conditions for '{name}'")
-            if name == "not":
-                return builder.not_(values[0])
-            found = values[0]
-            for v in values[1:]:
-                found = (builder.and_ if name == "and" else builder.or_)(found, v)
-            return found
-        if name == "neg":
-            return builder.neg(values[0]) if values[0].type == INT else builder.fneg(values[0])
-        if name in COMPARED:
-            return self._compared(name, values)
-        if name in ARITHMETIC:
-            values, floating = self._common(values)
-            if name == "/" and not floating:
-                values, floating = [self._as(v, DOUBLE) for v in values], True
-            found = values[0]
-            for v in values[1:]:
-                if floating:
-                    found = getattr(builder, ARITHMETIC[name])(found, v, flags=CONTRACT)
-                else:
-                    found = getattr(builder, OF_INTEGERS[name])(found, v)
-            return found
-        if name in integers.FUNCTIONS:
-            return self._of_integers(name, values)
-        return self._function(name, values)
-
-    def _compared(self, sign: str, values: Sequence[Any]) -> Any:
-        (a, b), floating = self._common(values)
-        if not floating:
-            return self.builder.icmp_signed(sign, a, b)
-        compare = self.builder.fcmp_unordered if sign == "!=" else self.builder.fcmp_ordered
-        return compare(sign, a, b, flags=CONTRACT)
-
-    def _of_integers(self, name: str, values: list[Any]) -> Any:
-        if name == "int_power":
-            negative = self.builder.icmp_signed("<", self._as(values[1], INT), llvm.Constant(INT, 0))
-            with self.builder.if_then(negative, likely=False):
-                self._fail("ValueError", "Integers to negative integer powers are not allowed.")
-        if name not in ("int_select", "int64_of", "int32_of"):
-            values = [self._as(v, INT) for v in values]
-        return integers.FUNCTIONS[name](self.builder, *values)
-
-    def _function(self, name: str, values: list[Any]) -> Any:
-        found = scalar.FORMULAS.get(name)
-        if found is None:
-            raise self._wrong(f"there is no function '{name}'")
-        condition = []
-        if name == "select":
-            condition, values = values[:1], values[1:]
-            if condition[0].type != BIT:
-                raise self._wrong("expected a condition for 'select'")
-        if any(v.type == BIT for v in values):
-            raise self._wrong(f"expected numbers for '{name}', found a condition")
-        kind = DOUBLE if any(v.type == DOUBLE for v in values) else FLOAT
-        if all(v.type == INT for v in values):
-            kind = DOUBLE
-        try:
-            return found(self.builder, *condition, *(self._as(v, kind) for v in values))
-        except TypeError as error:
-            raise self._wrong(str(error)) from error
+        return self.numbers.applied(value.function, [self._scalar(v) for v in value.inputs])
 
 
 WRITTEN: dict[type, Callable[[Any, Any], None]] = {

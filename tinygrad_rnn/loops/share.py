@@ -23,8 +23,7 @@ def shared(module: ir.Module) -> ir.Module:
     """Return a module in which loops that occur several times are functions of their own.
 
     In a function whose arrays are handed over as addresses all loops become functions: its arrays
-    are no arguments, and of arguments alone LLVM is told that they do not overlap
-    (`kernels.scalar.distinct_arrays`). A loop that works on numbers from outside of it, such as the
+    are no arguments, and of arguments alone LLVM is told that they do not overlap. A loop that works on numbers from outside of it, such as the
     sum of a row that is the only one, stays where it is.
     """
     found: dict[Any, list[_Renamed]] = {}

@@ -60,13 +60,7 @@ KERNELS = Style(unsigned=False, open_extents=False)
 class Text:
     """The text of a module.
 
-    Attributes
-    ----------
-    text : str
-    statements : tuple of Statement or None
-        For each line the one that it comes from.
-    module : Module
-    style : Style
+    `statements` has for each line the one that it comes from, or None.
     """
 
     text: str
