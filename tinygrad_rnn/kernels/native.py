@@ -12,6 +12,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import itertools
+import sys
 import types
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -29,7 +30,9 @@ NDARRAY = "tinygrad_rnn_ndarray"
 CONTIGUOUS, ALIGNED, WRITEABLE = 0x1, 0x100, 0x400  # flags of an array
 METH_FASTCALL = 0x80
 # where the parts of an object, an array and a dtype are, in bytes
-TYPE, DATA, RANK, DESCRIPTION, FLAGS, NUMBER = 8, 16, 24, 56, 64, 28
+TYPE, DATA, RANK, DESCRIPTION, FLAGS = 8, 16, 24, 56, 64
+ORDER, NUMBER = 26, 28
+SWAPPED = ord(">" if sys.byteorder == "little" else "<")
 
 
 class Given(NamedTuple):
@@ -171,6 +174,8 @@ def _is_array(builder: Any, thing: Any, array: Given, number: int) -> tuple[Any,
     same: Any = ir.Constant(ir.IntType(1), 0)
     for one in _numbers(array.dtype):
         same = builder.or_(same, builder.icmp_signed("==", kind, ir.Constant(SHORT, one)))
+    order = _part(builder, description, ORDER, BYTE)
+    right = builder.and_(right, builder.icmp_signed("!=", order, ir.Constant(BYTE, SWAPPED)))
     right = builder.and_(right, same)
     builder.branch(end)
     builder.position_at_end(end)
