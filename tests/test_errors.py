@@ -438,7 +438,6 @@ ALLOWED = {  # builtin errors with a meaning for Python, and what is caught agai
     "files.py": {"OSError", "IsADirectoryError"},
     "kernels/ownership.py": {"OSError", "NotADirectoryError"},
     "train/tasks/runner.py": {"OSError"},
-    "kernels/integers.py": {"ValueError"},  # in compiled code, in NumPy's words
     "ops/define.py": {"TypeError"},  # a call with other arguments than a function has
     "cli/arguments.py": {"argparse.ArgumentTypeError"},
 }

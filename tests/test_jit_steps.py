@@ -19,7 +19,8 @@ from tests.interpreted import interpreting
 from tinygrad_rnn.compiler import CompileError
 from tinygrad_rnn.core.errors import ShapeError
 from tinygrad_rnn.core.tree import flatten, tree_map
-from tinygrad_rnn.loops import ir, writer
+from tinygrad_rnn.kernels import cache, runtime
+from tinygrad_rnn.loops import instructions, writer
 
 RNG = np.random.default_rng(5)
 XS = RNG.normal(size=(3, 2, 4))
@@ -305,22 +306,24 @@ def test_the_gradient_of_elements_that_a_matrix_without_gradient_and_a_bias_shar
 # --- what cannot be compiled ------------------------------------------------------------------------------------------------------
 
 
-TEXT = writer._Function._text
+APPLIED = instructions.Numbers.applied
 
 
-def failing(monkeypatch: pytest.MonkeyPatch, change: Callable[[str], Any]) -> str:
-    """The message of a cell of which the code for tanh is changed."""
+def failing(monkeypatch: pytest.MonkeyPatch, change: Callable[[Any], Any]) -> str:
+    """The message of a cell of which the instructions for tanh are changed."""
 
-    def changed(self: Any, value: Any, *others: Any, **more: Any) -> str:
-        text = TEXT(self, value, *others, **more)
-        return change(text) if isinstance(value, ir.Apply) and value.function == "tanh" else text
+    def changed(self: Any, name: str, values: Any) -> Any:
+        found = APPLIED(self, name, values)
+        return change(found) if name == "tanh" else found
 
     def cell(x: Any, h: Any) -> Any:
         x = x * 2.0
         h = tg.tanh(x + h)  # the line
         return h, h
 
-    monkeypatch.setattr(writer._Function, "_text", changed)
+    monkeypatch.setattr(instructions.Numbers, "applied", changed)
+    monkeypatch.setattr(runtime, "_modules", {})  # nothing that was compiled before is found
+    monkeypatch.setattr(cache, "read", lambda folder, key: {})
     with pytest.raises(CompileError) as caught:
         tg.unroll(tg.jit(cell), XS, H)
     text = str(caught.value)
@@ -331,15 +334,19 @@ def failing(monkeypatch: pytest.MonkeyPatch, change: Callable[[str], Any]) -> st
     return text
 
 
-def test_what_numba_refuses_names_the_operation_and_its_line(
+def test_what_has_no_instructions_names_the_operation_and_its_line(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     lines, first = inspect.getsourcelines(failing)
     line = first + next(k for k, text in enumerate(lines) if "# the line" in text)
+
+    def refuse(value: Any) -> Any:
+        raise instructions.NoInstructions("there is no function 'nowhere'")
+
     for change, said in (
-        (lambda text: f"({text})[0]", "TypingError"),
-        (lambda text: f"{text} +* 1", "SyntaxError"),
-        (lambda text: f"nowhere({text})", "nowhere"),
+        (refuse, "NoInstructions: there is no function 'nowhere'"),
+        (lambda value: 1 / 0, "ZeroDivisionError"),
+        (lambda value: value[0], "TypeError"),
     ):
         text = failing(monkeypatch, change)
         assert text.startswith("tg.jit: tanh (of shape Bx4) cannot be compiled")
@@ -348,9 +355,9 @@ def test_what_numba_refuses_names_the_operation_and_its_line(
 
 
 def test_a_fault_of_the_compiler_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "the fault is the compiler's (ZeroDivisionError" in failing(
-        monkeypatch, lambda text: 1 / 0
-    )
+    monkeypatch.setattr(writer, "write", lambda *args, **more: 1 / 0)
+    monkeypatch.setattr("tinygrad_rnn.compiler.sequence.write", writer.write)
+    assert "the fault is the compiler's (ZeroDivisionError" in failing(monkeypatch, lambda x: x)
 
 
 def test_rows_of_the_batch_from_outside() -> None:

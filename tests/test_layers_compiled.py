@@ -332,13 +332,13 @@ def test_levels_and_directions_of_one_size_share_machine_code(
 ) -> None:
     sources: list[str] = []
 
-    def load(source: str, **_: Any) -> None:
+    def native(source: str, translation: Any) -> None:
         if "over a whole sequence" in source:
             sources.append(source)
         raise CompileError("it is not needed")
 
     tg.unroll(tg.jit(tg.cells.LSTM(2, 2, rng=0)), np.ones((3, 1, 2), np.float32))  # loads kernels
-    monkeypatch.setattr(runtime, "load", load)
+    monkeypatch.setattr(runtime, "native", native)
     tg.nn.LSTM(2, 2, 3, bidirectional=True, rng=0)(np.ones((3, 1, 2), np.float32))
     assert len(sources) == 6
     assert len({source.splitlines()[0] for source in sources}) == 4  # by direction and by input

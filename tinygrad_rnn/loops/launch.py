@@ -55,7 +55,7 @@ def compiled(text: Text) -> Any:
     except (TinygradError, OSError, MemoryError, EOFError):
         raise
     except machine.Untranslated as refused:
-        raise CodeRefused(refused.statement, why(refused)) from refused
+        raise CodeRefused(refused.statement, why(refused.__cause__)) from refused
     except Exception as error:
         raise CodeRefused(None, why(error)) from error
 

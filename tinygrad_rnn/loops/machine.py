@@ -23,7 +23,7 @@ from ..kernels.native import Given, llvm_type, python_entry
 from ..kernels.products import symbol
 from . import ir
 from .check import checked
-from .instructions import NoInstructions, Numbers, declared
+from .instructions import Numbers, declared
 from .linear import Linear
 from .writer import Style
 
@@ -32,15 +32,15 @@ BOOLEAN = np.dtype(np.bool_)
 
 
 class Untranslated(Exception):
-    """A statement has no translation.
+    """A statement has no translation; the cause says why.
 
     Attributes
     ----------
-    statement : Statement or None
+    statement : Statement
     """
 
-    def __init__(self, statement: ir.Statement | None, why: str) -> None:
-        super().__init__(why)
+    def __init__(self, statement: ir.Statement) -> None:
+        super().__init__(type(statement).__name__)
         self.statement = statement
 
 
@@ -56,7 +56,8 @@ def translated(module: ir.Module, style: Style) -> Any:
     Raises
     ------
     Untranslated
-        If a statement has a part that is not known, or numbers of kinds that do not go together.
+        If a statement has a part that is not known (a `NoInstructions` is the cause), or there is a
+        fault in here.
     """
     checked(module)
     made = llvm.Module("loops")
@@ -217,8 +218,10 @@ class _Function:
         for statement in statements:
             try:
                 WRITTEN[type(statement)](self, statement)
-            except NoInstructions as error:
-                raise Untranslated(statement, str(error)) from error
+            except (Untranslated, MemoryError):
+                raise
+            except Exception as error:
+                raise Untranslated(statement) from error
 
     def _define(self, s: ir.Define) -> None:
         value = self._linear(s.value)
