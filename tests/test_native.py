@@ -97,6 +97,11 @@ WRONG: dict[str, tuple[tuple[Any, ...], int]] = {
     "bytes in another order": ((3, X.astype(">f4"), Y), 1),
     "not aligned": ((3, np.frombuffer(b"\0" * 25, np.uint8)[1:].view(F32), Y), 1),
     "read only": ((3, X, FIXED), 2),
+    "times": ((3, np.zeros(6, "M8[s]"), Y), 1),
+    "objects": ((3, np.zeros(6, object), Y), 1),
+    "records": ((3, np.zeros(6, "f4,f4"), Y), 1),
+    "half": ((3, np.zeros(6, np.float16), Y), 1),
+    "complex": ((3, np.zeros(6, np.complex64), Y), 1),
     "a list": ((3, [1.0, 2.0, 3.0], Y), 1),
     "none": ((3, None, Y), 1),
     "an array of another class": ((3, X.view(Derived), Y), 1),
@@ -106,6 +111,11 @@ WRONG: dict[str, tuple[tuple[Any, ...], int]] = {
     "too few": ((3, X), -1),
     "too many": ((3, X, Y, Y), -1),
 }
+
+
+if hasattr(np.dtypes, "StringDType"):  # its number is beyond those of NumPy's older dtypes
+    TEXTS = np.array(["a", "b"], np.dtypes.StringDType())
+    WRONG["texts"] = ((2, TEXTS, Y), 1)
 
 
 @pytest.mark.parametrize("name", WRONG)

@@ -105,25 +105,24 @@ def python_entry(
     which = ir.IRBuilder(wrong).phi(INT)
     count = sizes + len(arrays)
 
-    def check(holds: Any, number: int) -> None:
-        after = entry.append_basic_block()
-        which.add_incoming(ir.Constant(INT, number), builder.block)
-        builder.cbranch(holds, after, wrong)
-        builder.position_at_end(after)
-
-    check(builder.icmp_signed("==", entry.args[2], ir.Constant(INT, count)), -1)
+    right_count = builder.icmp_signed("==", entry.args[2], ir.Constant(INT, count))
+    before, after = builder.block, entry.append_basic_block("given")
+    builder.cbranch(right_count, after, wrong)
+    which.add_incoming(ir.Constant(INT, -1), before)
+    builder.position_at_end(after)
     given = [builder.load(builder.gep(entry.args[1], [ir.Constant(INT, k)])) for k in range(count)]
-    passed = []
     read = _declared(module, "PyLong_AsLongLong", INT, POINTER)
-    for k in range(sizes):
-        passed.append(builder.call(read, [given[k]]))
-    for k, array in enumerate(arrays):
-        check(*_is_array(builder, given[sizes + k], array, sizes + k))
-        passed.append(
-            builder.inttoptr(
-                _part(builder, given[sizes + k], DATA, INT), function.args[sizes + k].type
-            )
-        )
+    passed = [builder.call(read, [size]) for size in given[:sizes]]
+    first: Any = ir.Constant(INT, 0)  # the first argument that is not what it should be
+    for k, array in reversed(list(enumerate(arrays, sizes))):
+        data = builder.call(_data(module), [given[k], *_wanted(array)])
+        passed.insert(sizes, builder.bitcast(data, function.args[k].type))
+        none = builder.icmp_unsigned("==", data, ir.Constant(POINTER, None))
+        first = builder.select(none, ir.Constant(INT, k), first)
+    after = entry.append_basic_block("arrays")
+    which.add_incoming(first, builder.block)
+    builder.cbranch(builder.icmp_signed("==", first, ir.Constant(INT, 0)), after, wrong)
+    builder.position_at_end(after)
     occurred = builder.call(_declared(module, "PyErr_Occurred", POINTER), [])
     failed = builder.icmp_unsigned("!=", occurred, ir.Constant(POINTER, None))
     with builder.if_then(failed, likely=False):
@@ -155,34 +154,44 @@ def _part(builder: Any, thing: Any, place: int, kind: Any) -> Any:
     return builder.load(builder.bitcast(there, kind.as_pointer()), align=1)
 
 
-def _is_array(builder: Any, thing: Any, array: Given, number: int) -> tuple[Any, int]:
-    """Return the condition that an object is such an array, and its number among the arguments."""
-    ndarray = builder.ptrtoint(_global(builder.module, NDARRAY), INT)
-    first = builder.icmp_signed("==", _part(builder, thing, TYPE, INT), ndarray)
-    entry = builder.function
-    end, inside = entry.append_basic_block(), entry.append_basic_block()
-    before = builder.block
-    builder.cbranch(first, inside, end)
-    builder.position_at_end(inside)
+def _wanted(array: Given) -> list[Any]:
+    """Return what `_data` is told of an array: its rank, its flags, and the numbers of its dtype as bits."""
     flags = CONTIGUOUS | ALIGNED | (WRITEABLE if array.written else 0)
-    found = builder.and_(_part(builder, thing, FLAGS, SHORT), ir.Constant(SHORT, flags))
-    right = builder.icmp_signed("==", found, ir.Constant(SHORT, flags))
-    rank = _part(builder, thing, RANK, SHORT)
-    right = builder.and_(right, builder.icmp_signed("==", rank, ir.Constant(SHORT, array.axes)))
+    numbers = sum(1 << number for number in _numbers(array.dtype))
+    return [ir.Constant(SHORT, n) for n in (array.axes, flags, numbers)]
+
+
+def _data(module: Any) -> Any:
+    """Return the function that finds where the elements of an array are; 0 if it is another thing."""
+    function = module.globals.get("data_of")
+    if function is not None:
+        return function
+    kind = ir.FunctionType(POINTER, [POINTER, SHORT, SHORT, SHORT])
+    function = ir.Function(module, kind, "data_of")
+    function.linkage = "internal"
+    function.attributes.add("noinline")
+    thing, axes, flags, numbers = function.args
+    builder = ir.IRBuilder(function.append_basic_block())
+    ndarray = builder.ptrtoint(_global(module, NDARRAY), INT)
+    with builder.if_then(builder.icmp_signed("!=", _part(builder, thing, TYPE, INT), ndarray)):
+        builder.ret(ir.Constant(POINTER, None))
+    found = builder.and_(_part(builder, thing, FLAGS, SHORT), flags)
     description = _part(builder, thing, DESCRIPTION, POINTER)
-    kind = _part(builder, description, NUMBER, SHORT)
-    same: Any = ir.Constant(ir.IntType(1), 0)
-    for one in _numbers(array.dtype):
-        same = builder.or_(same, builder.icmp_signed("==", kind, ir.Constant(SHORT, one)))
+    number = _part(builder, description, NUMBER, SHORT)
+    known = builder.icmp_unsigned("<", number, ir.Constant(SHORT, 32))  # dtypes of others have more
+    number = builder.shl(ir.Constant(SHORT, 1), builder.and_(number, ir.Constant(SHORT, 31)))
     order = _part(builder, description, ORDER, BYTE)
-    right = builder.and_(right, builder.icmp_signed("!=", order, ir.Constant(BYTE, SWAPPED)))
-    right = builder.and_(right, same)
-    builder.branch(end)
-    builder.position_at_end(end)
-    holds = builder.phi(ir.IntType(1))
-    holds.add_incoming(ir.Constant(ir.IntType(1), 0), before)
-    holds.add_incoming(right, inside)
-    return holds, number
+    conditions = (
+        known,
+        builder.icmp_signed("==", found, flags),
+        builder.icmp_signed("==", _part(builder, thing, RANK, SHORT), axes),
+        builder.icmp_signed("!=", builder.and_(number, numbers), ir.Constant(SHORT, 0)),
+        builder.icmp_signed("!=", order, ir.Constant(BYTE, SWAPPED)),
+    )
+    holds = functools.reduce(builder.and_, conditions)
+    data = _part(builder, thing, DATA, POINTER)
+    builder.ret(builder.select(holds, data, ir.Constant(POINTER, None)))
+    return function
 
 
 def _numbers(dtype: np.dtype[Any]) -> list[int]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import ast
 import functools
 import inspect
+import linecache
 import re
 import textwrap
+import tokenize
 from types import CodeType
 
 
@@ -68,8 +70,10 @@ def _unpacked(code: CodeType, root: str) -> list[str] | None:
     It is None if there is no such line.
     """
     try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(code)))
-    except (OSError, TypeError, SyntaxError):
+        # `inspect.getsource` would look for the module among all that are imported
+        lines = linecache.getlines(code.co_filename)[code.co_firstlineno - 1 :]
+        tree = ast.parse(textwrap.dedent("".join(inspect.getblock(lines))))
+    except (OSError, TypeError, SyntaxError, tokenize.TokenError):
         return None
     for node in ast.walk(tree):
         if (
