@@ -59,7 +59,7 @@ class Buffer(Tensor):
         return super().leaf(requires_grad, name)
 
     def __copy__(self) -> Buffer:
-        return Buffer(self.array, self.name)
+        return Buffer(self.numpy(), self.name)
 
 
 class Module:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..core.tensor import Tensor, tensor
+from ..module import Buffer
 from ..ops.guards import Guard, plain_key
 
 
@@ -19,6 +20,11 @@ def _is_given(x: Any) -> bool:
     return isinstance(x, Tensor) or (
         isinstance(x, (np.ndarray, np.generic)) and x.dtype.kind in "fbiu"
     )
+
+
+def is_buffer(t: Tensor) -> bool:
+    """Whether a tensor says of itself that its values change."""
+    return isinstance(t, Buffer)
 
 
 def _is_nest(x: Any) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..core.errors import GraphError, ShapeError, TraceError
 from ..core.primitive import Array, Spec
+from ..core.record import describe
 from ..core.tape import context, no_grad, setting
 from ..core.tensor import Tensor
 from ..core.tree import leaves, unflatten
@@ -218,6 +219,8 @@ class Jitted(CompiledCell):
                 raise
             raise explained from error
         step = runner.step
+        if now.asked:  # what the step has as numbers, the function that is recorded has so too
+            now.asked.note(guard)
         if now.tracing and not fits(runner):
             return span.by(self.plain)
         draws = [draw for draw, _ in step.drawn]
@@ -263,11 +266,15 @@ class Jitted(CompiledCell):
         Without `drawn` the function is given that as well, behind inputs and states.
         """
         guards, name, span = self._code.guards, name_of(self), piece.span
+        # what is recorded in a function asks for the values at each call
+        asked = [] if drawn is None else [(t, t.array) for t in runner.owners.values()]
+        asked = [(t, array) for t, array in asked if not t.requires_grad]
         start, stop, reverse = span.start, span.stop, span.reverse
 
         def again(*handles: Tensor) -> list[Tensor]:
-            if not guard.still(guards):
-                changed = guard.difference(guards.now())
+            others = (describe(t) for t, array in asked if t.array is not array)
+            changed = next(others, "") or guard.changed(guards)
+            if changed:
                 raise GraphError(
                     f"tg.jit: gradients of gradients, tangents and pictures run the steps of "
                     f"'{name}' again, but {changed} is not what it was when they ran compiled. "

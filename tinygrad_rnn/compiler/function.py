@@ -12,13 +12,13 @@ from collections.abc import Callable
 from typing import Any
 
 from ..core.errors import TinygradError, TraceError
-from ..core.tape import context
+from ..core.tape import context, setting
 from ..core.tensor import Tensor
 from ..kernels.runtime import available, complain, raising, without_collection
-from ..ops.guards import Changes, Guard, Guards
+from ..ops.guards import Asked, Asking, Changes, Guard, Guards
 from ..ops.postponed import Effects
 from ..recurrent.cell import name_of
-from .arguments import structure_of, tensors_of
+from .arguments import is_buffer, structure_of, tensors_of
 from .cell import Jitted
 from .copies import warn_of_copies
 from .host import NoCode
@@ -41,7 +41,9 @@ class JittedFunction(Jitted):
     def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__(function)
         object.__setattr__(self, "_programs", {})
-        object.__setattr__(self, "_guards", Guards(function, gradients=False))
+        object.__setattr__(
+            self, "_guards", Guards(function, gradients=False, asks=Asking(is_buffer))
+        )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """What the function gives, computed by the recording for these shapes."""
@@ -119,10 +121,14 @@ class JittedFunction(Jitted):
     def _record(
         self, key: Any, guard: Guard, args: Any, kwargs: Any, tensors: list[Tensor], grad: bool
     ) -> Recording:
+        asked = Asked(guard.asked)
         changes = Changes(self._guards, guard, f"tg.jit: '{name_of(self)}'")
         try:
-            with changes:
+            with asked.noting(), changes, setting(asked=asked):
                 made = Recording(self.plain, (args, kwargs), tensors, grad, guard.computed, changes)
+            if asked.read:
+                guard = self._guards.with_read(asked, guard.more)
+                return self._record(key, guard, args, kwargs, tensors, grad)
             if made.looked and not self._guards.reads.gradients:
                 guard = self._guards.with_gradients(guard.more)
                 return self._record(key, guard, args, kwargs, tensors, grad)

@@ -88,7 +88,8 @@ class Inside(Segment):
         super().__init__(again, len(self.tensors))
         step = runner.step
         self.runner, self.batch, self.reverse = runner, piece.batch, piece.span.reverse
-        owned = [(v, t) for v, t in runner.owners.items() if t.requires_grad]
+        asked = context().asked
+        owned = [(v, t) for v, t in runner.owners.items() if t.requires_grad or t.node in asked]
         borrowed = list(zip(step.fixed[: step.lent], lent, strict=True))
         self.owners = [t for _, t in (*owned, *borrowed)]
         self.values = [*step.xs[: len(piece.inputs)], *step.states, *(v for _, v in step.drawn)]

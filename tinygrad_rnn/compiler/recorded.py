@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import TraceError
+from ..core.errors import GraphError, TraceError
 from ..core.primitive import Array, Primitive, Spec
+from ..core.record import describe
 from ..core.tape import Freed, Leaf, Node, Older, Where, caller, context, setting
 from ..core.tensor import FLOAT64, Tensor
 from ..core.trace import Program, trace
@@ -148,8 +149,12 @@ class Recording:
         # whether a call does nothing besides computing
         self.pure = not (self.done.steps or self.drawn or self.checks)
         self.captured = captured(self.traced.outputs, older, set(self.traced.inputs))
+        read = Program([*self.traced.inputs, *self.captured], self.traced.outputs).constants
+        asked = context().asked
+        leaves_ = [n for n in read if n in asked]
+        self.asked = [asked.tensors[n] for n in leaves_]  # whose values are asked for at each call
         # what the programs are given
-        self.given = [*self.traced.inputs, *self.captured, *self.drawn]
+        self.given = [*self.traced.inputs, *self.captured, *leaves_, *self.drawn]
         self.once = {n: value_of(n, outside) for n in self.captured if not isinstance(n, Leaf)}
         self.wrt = (
             [n for n, t in zip(self.traced.inputs, tensors, strict=True) if t.requires_grad]
@@ -234,7 +239,8 @@ class Recording:
     def computed(self, tensors: list[Tensor]) -> list[Any]:
         """What the compiled part gives for tensors of the recorded shapes."""
         owners = [owner(n, self.once) for n in self.captured]
-        drawn = self._draw() if self.drawn else []
+        drawn = [t.array for t in self.asked]
+        drawn += self._draw() if self.drawn else []
         arrays = [*[t.array for t in (*tensors, *owners)], *drawn]
         found = self._forward(*arrays)
         parts: Sequence[Tensor] = ()
@@ -252,7 +258,7 @@ class Recording:
             else:
                 made.append(Tensor(_array(found[len(self.shapes) + place])))
                 if k in self.walked:
-                    _release(made[-1], self.walked[k], tensors, owners, drawn)
+                    _release(made[-1], self.walked[k], tensors, owners, drawn, self.asked)
         return made
 
     def check(self, tensors: Sequence[Tensor]) -> None:
@@ -316,16 +322,25 @@ class Recording:
 
 
 def _on_tensors(
-    program: Program, owners: Sequence[Tensor], drawn: Sequence[Array]
+    program: Program, owners: Sequence[Tensor], drawn: Sequence[Array], asked: Sequence[Tensor]
 ) -> Callable[..., list[Tensor]]:
     """Return a recorded program as a function of its arguments, operation by operation.
 
     For gradients of gradients, tangents and pictures of a call: with what the function captured and
-    drew then.
+    drew then. The tensors that were `asked` for come first in `drawn`; steps of sequences, which are
+    run again, read them as they are.
     """
+    again_too = any("segment" in n.params for n in program.nodes)
+    held = [*zip(asked, drawn, strict=False)] if again_too else []
     rest = [*[(o.array, o.node) for o in owners], *[(a, None) for a in drawn]]
 
     def again(*handles: Tensor) -> list[Tensor]:
+        for t, array in held:
+            if t.array is not array:
+                raise GraphError(
+                    "tg.jit: gradients of gradients, tangents and pictures run the steps of sequences again, but "
+                    f"{describe(t)} is not what it was at the call. Compute them before it is changed"
+                )
         found = program(*handles, *[Tensor(array, node) for array, node in rest])
         return [y if isinstance(y, Tensor) else Tensor(_array(y)) for y in found]
 
@@ -338,6 +353,7 @@ def _release(
     tensors: Sequence[Tensor],
     owners: Sequence[Tensor],
     drawn: Sequence[Array],
+    asked: Sequence[Tensor],
 ) -> None:
     """Give a result, whose graph a backward inside has walked, a node that was released.
 
@@ -347,7 +363,7 @@ def _release(
     edges = JIT.edges(nodes)
     if not edges or not context().grad_enabled:
         return
-    segment = Segment(_on_tensors(program, owners, drawn), len(tensors))
+    segment = Segment(_on_tensors(program, owners, drawn, asked), len(tensors))
     segment.live, segment.captured = [0], list(nodes[len(tensors) :])
     freed = Freed("a loss inside of the function", Where(*caller()))
     y.node = Node(JIT, nodes, edges, {"segment": segment}, freed, y.array, True, caller())
@@ -404,7 +420,8 @@ class _Call(Segment):
     def __init__(
         self, recording: Recording, count: int, owners: Sequence[Tensor], drawn: Sequence[Array]
     ) -> None:
-        super().__init__(_on_tensors(recording.program, owners, drawn), count)
+        again = _on_tensors(recording.program, owners, drawn, recording.asked)
+        super().__init__(again, count)
         self.recording = recording
         self.live = list(range(len(recording.shapes)))
         self.captured = [o.node for o in owners if o.node is not None]

@@ -9,13 +9,14 @@ import numpy as np
 
 from ..core.errors import ShapeError
 from ..core.primitive import Array
-from ..core.tape import Node, context
+from ..core.tape import Node, context, setting
 from ..core.tensor import Tensor
 from ..core.tree import flatten, leaves, tree_map
 from ..kernels.runtime import without_collection
 from ..module import Parameter
-from ..ops.guards import Changes, Guard, Guards, Key
+from ..ops.guards import Asked, Asking, Changes, Guard, Guards, Key
 from ..recurrent.cell import name_of
+from .arguments import is_buffer
 from .batches import check_batch
 from .runner import Runner
 from .sequence import SequenceCode
@@ -43,7 +44,7 @@ class Recordings:
     def __init__(self, cell: Callable[..., Any]) -> None:
         self.cell = cell
         self.runners: dict[Any, Runner] = {}
-        self.guards = Guards(cell)
+        self.guards = Guards(cell, asks=Asking(is_buffer))
 
     def find(self, piece: Piece) -> tuple[Runner, list[Tensor], Guard]:
         """Return the compiled code for inputs and states of these shapes.
@@ -55,9 +56,14 @@ class Recordings:
         runner, lent, guard = found = self._compiled_for(piece)
         step, batch = runner.step, piece.batch
         if batch not in step.batches:
-            with self._changes(guard, runs=1) as changes:
+            asked = Asked(guard.asked)
+            with asked.noting(), self._changes(guard, runs=1) as changes, setting(asked=asked):
                 check_batch(step, piece.variant, piece.x, piece.carried, piece.rows, lent, batch)
                 changes.after_run()
+            if asked.read:
+                step.batches.discard(batch)
+                self.guards.with_read(asked, ())
+                return self.find(piece)
         return found
 
     def _changes(self, guard: Guard, runs: int = 0) -> Changes:
@@ -89,9 +95,19 @@ class Recordings:
         if len(self.runners) >= KEPT:  # of what changes at every call, each recording would stay
             self.runners.pop(next(iter(self.runners)), None)
 
+        asked = Asked(guard.asked)
+
         def made(borrowed: list[Tensor]) -> tuple[Runner, list[Tensor], Guard]:
-            with self._changes(guard) as changes, without_collection():
+            with (
+                asked.noting(),
+                self._changes(guard) as changes,
+                without_collection(),
+                setting(asked=asked),
+            ):
                 runner = compiled(piece, gradients, guard.computed, borrowed, changes)
+            if asked.read:
+                self.guards.with_read(asked, ())
+                return self._compiled_for(piece)
             kept = changes.kept()
             settled = lending(kept, lent_by(kept, batch)) if borrowed else kept.key
             self.runners[gradients, shapes, settled] = runner

@@ -47,9 +47,7 @@ class Where(NamedTuple):
         """The number of the line in the file of `code`."""
         if self.code is None:
             return None
-        lines = (
-            number for start, stop, number in self.code.co_lines() if start <= self.offset < stop
-        )
+        lines = (n for start, stop, n in self.code.co_lines() if start <= self.offset < stop)
         return next(lines, None)
 
     def __str__(self) -> str:
@@ -87,6 +85,8 @@ class Context:
         # while a function is recorded: what it does besides computing, and what runs its sequences
         # (an ops.postponed.Effects)
         self.effects: Any = None
+        # while a function is recorded: the constants that stand in it as inputs (an ops.guards.Asked)
+        self.asked: Any = ()
         # where new nodes are said to come from; None: from the line that runs
         self.origin: tuple[Any, ...] | None = None
         # while tracing: the tensors that were written to, with what they had
@@ -225,9 +225,9 @@ class Node:
     def may_change(self) -> bool:
         """Whether a trace must not take the value for a constant.
 
-        Such a value is computed in the trace, or belongs to a parameter.
+        Such a value is computed in the trace, belongs to a parameter, or is asked for at each call.
         """
-        return self.requires_grad or self.primitive is not None
+        return self.requires_grad or self.primitive is not None or self in context().asked
 
     @property
     def where(self) -> Where:
@@ -302,11 +302,9 @@ def caller(depth: int = 2) -> tuple[Any, ...]:
     The search begins `depth` frames above this one.
     """
     frame: Any = sys._getframe(depth)
-    code = frame.f_code
-    while code.co_filename in ENGINE_FILES:
+    while frame.f_code.co_filename in ENGINE_FILES:
         frame = frame.f_back
-        code = frame.f_code
-    return (code, frame.f_lasti, context().mark)
+    return (frame.f_code, frame.f_lasti, context().mark)
 
 
 def no_grad() -> Any:
@@ -363,6 +361,5 @@ def reachable(
             if every:
                 stack += [source for source in node.inputs if isinstance(source, Node)]
             else:
-                for source, _, _ in node.edges:
-                    stack.append(source)
+                stack += [source for source, _, _ in node.edges]
     return sorted(seen, key=attrgetter("index"))

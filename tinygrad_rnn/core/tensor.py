@@ -71,6 +71,12 @@ class Tensor(Attached["Tensor"]):
         """The number of elements."""
         return self.array.size  # type: ignore[no-any-return]
 
+    @property
+    def unknown(self) -> bool:
+        """Whether the values may be others when what is being traced is run."""
+        changes = context().tracing and self.node is not None and self.node.may_change
+        return isinstance(self.array, Spec) or changes
+
     def numpy(self) -> Array:
         """Return the values as a read-only view; ``t[i] = v`` and ``t.data = array`` write to them.
 
@@ -79,9 +85,7 @@ class Tensor(Attached["Tensor"]):
         TraceError
             While a function is traced, if the value depends on its arguments.
         """
-        if isinstance(self.array, Spec) or (
-            self.node is not None and self.node.may_change and context().tracing
-        ):
+        if self.unknown and not (context().asked and context().asked.reads(self)):
             raise TraceError(
                 f"the value of this {Spec(self.shape, self.dtype)} is not known: the function is being traced, so it may not look at numbers "
                 f"(bool, item, numpy, printing). Use tg.where in place of `if`.{Where(*caller()).described()}"

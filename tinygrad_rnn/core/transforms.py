@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from .errors import DtypeError, GraphError, ShapeError
-from .primitive import Spec
 from .record import describe
 from .tape import Leaf, Older, context, reachable, setting
 from .tensor import Tensor, tensor
@@ -40,7 +39,7 @@ class _Inputs:
         self.running = setting(grad_enabled=True, inputs=context().inputs.union(self.nodes))
 
     def _handle(self, x: Any) -> Tensor:
-        traced = isinstance(x, Tensor) and isinstance(x.array, Spec) and x.dtype.kind == "f"
+        traced = isinstance(x, Tensor) and x.unknown and x.dtype.kind == "f"
         if traced or (isinstance(x, Tensor) and x.requires_grad and self.recording):
             handle: Any = +x
             handle.node.requires_grad = True  # also of a traced one without gradients
@@ -88,18 +87,18 @@ class _Inputs:
         retain_graph: bool | None = None,
     ) -> Any:
         """Return the gradients of the arguments in their structure; zeros where no path leads."""
+        create = record or self.tracing
         paths = [(o, s) for o, s in zip(y, seeds, strict=True) if o.requires_grad]
         roots, seeds = [o.node for o, _ in paths if o.node], [s for _, s in paths]
         found = (
             pull_back(
-                roots, seeds, targets=self.nodes, create_graph=record, retain_graph=retain_graph
+                roots, seeds, targets=self.nodes, create_graph=create, retain_graph=retain_graph
             )
             if paths
             else {}
         )
-        return unflatten(
-            self.handles, [found.get(n, Tensor(np.zeros(n.shape, n.dtype))) for n in self.nodes]
-        )
+        given = [found.get(n, Tensor(np.zeros(n.shape, n.dtype))) for n in self.nodes]
+        return unflatten(self.handles, given if record or not self.tracing else detach(given))
 
 
 def _one_number(y: Any) -> Tensor:
@@ -230,7 +229,8 @@ def jvp(f: Function, xs: Sequence[Any], vs: Sequence[Any]) -> tuple[Any, Any]:
     with inputs.running:
         y = constants_too(f(*inputs.handles))
         linked = inputs.linked(leaves(y))
-        record = linked or (inputs.recording and any(v.requires_grad for v in directions))
+        kept = linked or (inputs.recording and any(v.requires_grad for v in directions))
+        record = kept or inputs.tracing
         tangents: dict[Any, Any] = {
             n: v if record else v.array for n, v in zip(inputs.nodes, directions, strict=True)
         }
@@ -245,4 +245,5 @@ def jvp(f: Function, xs: Sequence[Any], vs: Sequence[Any]) -> tuple[Any, Any]:
             else Tensor(np.zeros(o.shape, o.dtype) if t is None else np.asarray(t))
         )
 
-    return (y if linked else detach(y)), tree_map(tangent, y)
+    found = tree_map(tangent, y)
+    return (y if linked else detach(y)), found if kept or not record else detach(found)

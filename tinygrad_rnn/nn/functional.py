@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import ShapeError
-from ..core.primitive import Spec
 from ..core.tensor import Tensor, tensor
 from ..ops.checks import array, flag, number
 from ..ops.define import operand
@@ -111,7 +110,7 @@ def _weights(name: str, mask: Any, shape: Any) -> Any:
             f"{name}: expected a mask of shape {tuple(shape)}, a weight for each position; found {tuple(mask.shape)}"
         )
     known = mask.array if isinstance(mask, Tensor) else mask
-    if isinstance(known, np.ndarray):
+    if isinstance(known, np.ndarray) and not _unknown(mask):
         if not (np.isfinite(known) & (known >= 0)).all():
             raise ShapeError(
                 f"{name}: the weights in the mask must be finite numbers of at least 0; found {known.min()} to {known.max()}"
@@ -121,6 +120,10 @@ def _weights(name: str, mask: Any, shape: Any) -> Any:
                 f"{name}: the weights in the mask add up to {known.sum()}, so there is nothing to take the mean of"
             )
     return mask
+
+
+def _unknown(weights: Any) -> bool:
+    return isinstance(weights, Tensor) and weights.unknown
 
 
 def _some(name: str, values: Any) -> None:
@@ -143,7 +146,7 @@ def _mean(values: Any, weights: Any) -> Any:
         return values.mean()
     total = weights.sum()
     # while tracing: weights that are none fail in a look-up
-    if isinstance(getattr(weights, "array", None), Spec):
+    if _unknown(weights):
         total = take(
             total.reshape(1),
             where(logical_and(total > 0, all(logical_and(weights >= 0, isfinite(weights)))), 0, 1),

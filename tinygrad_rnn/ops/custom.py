@@ -16,6 +16,7 @@ import numpy as np
 from ..core.errors import NotDifferentiableError, RuleError
 from ..core.primitive import REGISTRY, Primitive, Spec, parameters
 from ..core.record import apply
+from ..core.tape import context
 from ..core.trace import Program, trace
 from ..loops.elementwise import VARIANTS, ElementwiseKernel
 from .define import broadcast_rule, operation
@@ -149,8 +150,10 @@ class _Versions:
         """Return the operation that looks at each call which version is the right one."""
 
         def op(*inputs: Any) -> Any:
-            key = self.guards.now().key
-            found = self.made.get(key)
+            guard = self.guards.now()
+            found = self.made.get(guard.key)
+            if asked := context().asked:
+                asked.note(guard)
             if found is None:
                 found = self._make(f"{self.name}[{self.number}]") if self.number else self.first
                 found.primitive.body()  # type: ignore[attr-defined]

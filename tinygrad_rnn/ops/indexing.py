@@ -262,7 +262,7 @@ def within(ids: Any, count: int, what: str, names: str) -> Any:
     Those of a trace are checked when they are looked up, for which a negative one becomes `count`.
     """
     known = ids.array if isinstance(ids, Tensor) else ids
-    if isinstance(known, Spec):
+    if isinstance(known, Spec) or getattr(ids, "unknown", False):
         return ids if ids.dtype.kind == "u" else where(ids < 0, count, ids.astype(np.int64))
     if known.size and (known.min() < 0 or known.max() >= count):
         raise ShapeError(

@@ -45,6 +45,8 @@ def _bool(self: Tensor) -> bool:
 
 
 def _repr(self: Tensor) -> str:
+    if context().asked:
+        context().asked.reads(self)
     head = (
         self.array
         if isinstance(self.array, Spec)

@@ -22,11 +22,12 @@ The files, in reading order: `keys` (how values are compared), `observations` (h
 looked at without running its code), `libraries` (whose code is taken to stay as it is), `bytecode`
 (what the code of a function reads), `places` (what is compared by identity, and put back),
 `walk` (the state of one search), `functions`, `contents`, `objects` and `follow` (how it goes
-on from each kind of object), `guard` and `changes`.
+on from each kind of object), `guard`, `changes` and `asked`.
 """
 
+from .asked import Asked, Asking
 from .changes import Changes
 from .guard import Guard, Guards
 from .keys import Key, plain_key
 
-__all__ = ["Changes", "Guard", "Guards", "Key", "plain_key"]
+__all__ = ["Asked", "Asking", "Changes", "Guard", "Guards", "Key", "plain_key"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ...core.errors import TraceError
+from ...core.tape import context
 from .guard import Guard, Guards
 
 
@@ -67,6 +68,8 @@ class Changes:
             something or drew random numbers.
         """
         self.runs += 1
+        if context().asked:
+            context().asked.check()
         before = self.guard
         if not before.holds():
             self.guard = self.guards.fresh(before.more)

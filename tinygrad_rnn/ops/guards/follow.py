@@ -98,13 +98,14 @@ def _tensor(walk: Walk, t: Tensor, path: Path) -> None:
     """Follow a tensor.
 
     A leaf that has gradients is asked for its values at each run. What is computed of constants
-    alone stands in the recording as a number.
+    alone stands in the recording as a number, unless it is asked for as well.
     """
     node = t.node
     gradient = node is not None and node.requires_grad
     leaf = node is None or isinstance(node, Leaf)
     walk.tensors.append((len(walk.items), t))
-    values = None if gradient else Same(t.array)
+    asked = leaf and not gradient and walk.reads.asks(t)
+    values = None if gradient else (t.shape, t.dtype) if asked else Same(t.array)
     walk.add((Same(t if leaf else node), gradient, values), path)
     places = walk.places
     if gradient and leaf:
@@ -118,7 +119,10 @@ def _tensor(walk: Walk, t: Tensor, path: Path) -> None:
         places.watch(t, "node", node)
     else:
         places.constants.append(t)
-        places.watch(t, "array", t.array)
+        if asked:
+            walk.asked[id(t)] = t
+        else:
+            places.watch(t, "array", t.array)
     reads = walk.reads
     wanted = ["name"] if "name" in reads.names else []
     if "grad" in reads.names if reads.gradients is None else reads.gradients:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from operator import is_
 from typing import Any
 
 from ...core.primitive import Spec
 from ...core.tape import Leaf, Node
+from ...core.tensor import Tensor
 from .follow import follow
 from .keys import Key, Names
 from .observations import frozen, generator_state, set_generator_state
@@ -32,6 +33,8 @@ class Guard:
         Equal to that of another moment if nothing that is read differs.
     tensors : list of (int, Tensor)
         The tensors that were found, and where they stand in the key.
+    asked : list of Tensor
+        Those of them whose values do not count, since they are asked for at each call.
     more : tuple
         The further objects.
     """
@@ -39,7 +42,7 @@ class Guard:
     def __init__(self, roots: Sequence[Any], more: Sequence[Any], reads: Reads) -> None:
         self.more = tuple(more)
         found = follow((*more, *roots), reads)
-        self.tensors = found.tensors
+        self.tensors, self.asked = found.tensors, list(found.asked.values())
         self._items, self._paths = found.items, found.paths
         self._generators = found.generators
         self._places = found.places
@@ -55,6 +58,14 @@ class Guard:
             for _, t in self.tensors
             if t.node is not None and not isinstance(t.node, Leaf)
         }
+
+    def constants(self) -> Iterator[tuple[Tensor, Any]]:
+        """Yield the tensors whose values count, each with what says which values it has."""
+        asked = {id(t) for t in self.asked}
+        for place, t in self.tensors:
+            *_, values = self._items[place]
+            if values is not None and id(t) not in asked:
+                yield t, values
 
     @property
     def with_state(self) -> list[Any]:
@@ -76,9 +87,12 @@ class Guard:
         except Exception:  # an attribute that is gone, a dict that another thread writes to, ...
             return False
 
-    def still(self, guards: Guards) -> bool:
-        """Whether nothing that is read differs; other objects may have the same values."""
-        return self.holds() or self.key == guards.fresh(self.more).key
+    def changed(self, guards: Guards) -> str:
+        """Return the first thing that differs now; other objects may have the same values."""
+        if self.holds():
+            return ""
+        now = guards.fresh(self.more)
+        return "" if self.key == now.key else self.difference(now)
 
     def difference(self, other: Guard) -> str:
         """Return the first thing that differs in another guard, as the code calls it.
@@ -151,13 +165,15 @@ class Guards:
     gradients : bool, optional
         Whether `.grad` of tensors is read; it can be found out later. Default: if the name stands
         in the code.
+    asks : Asking, optional
+        Says which tensors without gradients are asked for their values. Default: none.
     """
 
     # One for training and one for evaluation, say. They hold what they found, so they are few.
     KEPT = 2
 
-    def __init__(self, *roots: Any, gradients: bool | None = None) -> None:
-        self.roots, self.reads = roots, Reads(gradients)
+    def __init__(self, *roots: Any, gradients: bool | None = None, asks: Any = None) -> None:
+        self.roots, self.asks, self.reads = roots, asks, Reads(gradients, asks)
         self.known: list[Guard] = []
 
     def now(self, more: Sequence[Any] = ()) -> Guard:
@@ -171,6 +187,14 @@ class Guards:
                 if place:
                     self.known = [guard, *known[:place], *known[place + 1 :]]
                 return guard
+        found = self.fresh(more)
+        if self.asks is not None and self.asks.notice(known, found):
+            return self.again(more)
+        return self.keep(found)
+
+    def again(self, more: Sequence[Any]) -> Guard:
+        """Return the guard of what is there now, when something else counts than before."""
+        self.known = []
         return self.keep(self.fresh(more))
 
     def fresh(self, more: Sequence[Any] = ()) -> Guard:
@@ -181,10 +205,15 @@ class Guards:
             if self.reads.size == size:
                 return guard
 
+    def with_read(self, asked: Any, more: Sequence[Any]) -> Guard:
+        """Let the values count that a recording has read, and return the guard of what is there now."""
+        self.asks.let_read(asked.read.values())
+        return self.again(more)
+
     def with_gradients(self, more: Sequence[Any] = ()) -> Guard:
         """Let `.grad` of tensors count from now on, and return the guard of what is there now."""
-        self.reads.gradients, self.known = True, []
-        return self.keep(self.fresh(more))
+        self.reads.gradients = True
+        return self.again(more)
 
     def keep(self, guard: Guard) -> Guard:
         """Let `now` find a guard, and return it."""

@@ -27,7 +27,10 @@ class Reads:
     again as long as it finds new ones.
     """
 
-    def __init__(self, gradients: bool | None = None) -> None:
+    def __init__(
+        self, gradients: bool | None = None, asks: Callable[[Tensor], bool] | None = None
+    ) -> None:
+        self.asks = asks or (lambda t: False)  # see `asked.Asking`
         self.names: set[str] = set()
         # whether `.grad` of tensors is read; None: if the name stands in the code
         self.gradients = gradients
@@ -55,6 +58,8 @@ class Walk:
         How the code calls it.
     tensors : list of (int, Tensor)
         The tensors that were found, and where they stand in the key.
+    asked : dict of int to Tensor
+        Those of them, by id, whose values do not count.
     generators : list of (object, Path)
         Generators of random numbers.
     entered : set
@@ -74,6 +79,7 @@ class Walk:
         self.items: list[Any] = []
         self.paths: list[Path] = []
         self.tensors: list[tuple[int, Tensor]] = []
+        self.asked: dict[int, Tensor] = {}
         self.generators: list[tuple[Any, Path]] = []
         self.entered: set[tuple[type, bool, bool]] = set()
         self.words: set[str] = set()
