@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ from .inside import Inside, fits
 from .recordings import Recordings
 from .runner import Runner
 from .sizes import PROBE_BATCHES, sized
+from .step import StepProgram
 from .unrolled import Unrolled
 from .value import CompileError
 from .variant import Piece, piece_of
@@ -227,7 +229,11 @@ class Jitted(CompiledCell):
         if now.tracing:
             handles = _drawn_later(draws, piece) if draws else []
             again = self._again(piece, runner, guard, None)
-            return _results(runner, Inside(runner, piece, lent, handles, again).results())
+            made = Inside(runner, piece, lent, handles, again).results()
+            if step.receivers:
+                receive = functools.partial(_emitted, step, piece)
+                now.effects.emit(in_place(receive), made[len(runner.ends) :], step.changes)
+            return _results(runner, made[: len(runner.ends)])
         drawn = draw_all(draws, piece) if draws else []
         again = self._again(piece, runner, guard, drawn)
         unrolled = Unrolled(runner, piece, lent, drawn, again)
@@ -306,6 +312,12 @@ def _results(runner: Runner, found: Sequence[Tensor]) -> Any:
     if form.resets:
         last = last[0]
     return (ys[0], ys[1], last) if form.all_states else (ys, None, last)
+
+
+def _emitted(step: StepProgram, piece: Piece, *values: Array) -> None:
+    """Hand over what steps inside of a recorded function emitted."""
+    rest = iter(values)
+    emit_all(step.receivers, [[next(rest) for _ in several] for several in step.emitted], piece)
 
 
 def _drawn_later(draws: Sequence[Drawn], piece: Piece) -> list[Tensor]:

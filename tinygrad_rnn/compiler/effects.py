@@ -51,11 +51,14 @@ class Recorder:
         What the step draws, and the input that it was given in its place.
     emitted : list of (callable, list of Tensor)
         Who receives which values.
+    changes : list of Tensor
+        What those give other values.
     """
 
     def __init__(self) -> None:
         self.drawn: list[tuple[Drawn, Leaf]] = []
         self.emitted: list[tuple[Callable[..., None], list[Any]]] = []
+        self.changes: list[Tensor] = []
 
     def draw(
         self, make: Callable[[tuple[int, ...]], Any], shape: tuple[int, ...], dtype: Any, per: str
@@ -65,8 +68,15 @@ class Recorder:
         self.drawn.append((Drawn(make, shape, handle.dtype, per), handle.leaf(False, "drawn")))
         return handle
 
-    def emit(self, receive: Callable[..., None], values: tuple[Any, ...], batch: int) -> None:
+    def emit(
+        self,
+        receive: Callable[..., None],
+        values: tuple[Any, ...],
+        batch: int,
+        changes: Sequence[Tensor],
+    ) -> None:
         """Make the values outputs of the recorded step."""
+        self.changes += changes
         self.emitted.append((receive, [stop_gradient(v) for v in values]))
 
 
@@ -97,7 +107,7 @@ class Player:
         value = self.values[k]
         return value[(t or 0) - self.first] if self.drawn[k].per == "step" else value
 
-    def emit(self, receive: Any, values: Any, batch: int) -> None:
+    def emit(self, receive: Any, values: Any, batch: int, changes: Any) -> None:
         """Ignore the values: the first run has already handed them over."""
 
 

@@ -109,7 +109,7 @@ class Inside(Segment):
         """Do nothing: they follow from the cell."""
 
     def results(self) -> list[Tensor]:
-        """Return outputs and last states as tensors of the trace."""
+        """Return outputs, last states and what is emitted as tensors of the trace."""
         shapes = self._shapes(self.tensors[0].shape[0])
         size = sum(math.prod(shape) for shape in shapes)
         nodes = (*[t.node or t.leaf() for t in self.tensors], *self.captured)
@@ -134,12 +134,12 @@ class Inside(Segment):
 
     @property
     def bounds(self) -> list[tuple[int, int]]:
-        """Where each output and each last state stands among the packed results."""
+        """Where each output, last state and emitted value stands among the packed results."""
         sizes = [math.prod(shape) for shape in self._shapes(self.tensors[0].shape[0])]
         return list(itertools.pairwise(itertools.accumulate(sizes, initial=0)))
 
     def _shapes(self, T: int) -> list[tuple[int, ...]]:
-        return self.runner.shapes(T, self.batch)[: len(self.runner.ends)]
+        return self.runner.shapes(T, self.batch)
 
     def forward(self, *arrays: Array) -> Ran:
         """Run all steps."""
@@ -170,9 +170,9 @@ class Inside(Segment):
 def fits(runner: Runner) -> bool:
     """Whether a step can be a part of another program.
 
-    It emits nothing, and its results have one dtype.
+    Its results, and what it emits, have one dtype.
     """
-    return not runner.step.receivers and all(v.dtype == runner.dtype for v in runner.ends)
+    return all(v.dtype == runner.dtype for v in (*runner.ends, *runner.emitted))
 
 
 # --- as values of a program -----------------------------------------------------------------------

@@ -100,7 +100,7 @@ class _Run:
         self.others = [None if isinstance(y, Tensor) else y for y in leaves(result)]
         self.result = unflatten(result, [0] * len(self.others))
         self.effects.finish()
-        return [y for y in leaves(result) if isinstance(y, Tensor)] + self.effects.gradients
+        return [y for y in leaves(result) if isinstance(y, Tensor)] + self.effects.taken
 
 
 class Recording:
@@ -288,7 +288,7 @@ class Recording:
         """Do what is done besides computing, and return the result of the function."""
         if self.done.steps:
             count = len(made) - self.done.count
-            returned = self.done.run(tensors, made[count:])
+            returned = self.done.run(tensors, made[count:], Sequences())
             for k, (kind, place) in enumerate(self.outputs[:count]):
                 if kind == "called":
                     made[k] = returned[place]

@@ -36,6 +36,8 @@ class Recording(NamedTuple):
         Who receives which values.
     gradients : list of (Node, Node)
         A gradient, and the value whose gradient it is.
+    changes : list of Tensor
+        What the receivers give other values.
     """
 
     program: Program
@@ -45,6 +47,7 @@ class Recording(NamedTuple):
     drawn: list[tuple[Drawn, Leaf]]
     emitted: list[tuple[Callable[..., None], list[Any]]]
     gradients: list[tuple[Node, Node]]  # a gradient, and the value whose gradient it is
+    changes: list[Tensor]
 
 
 def record(
@@ -94,7 +97,9 @@ def record(
         n.hooks = [*(n.hooks or []), functools.partial(_note, gradients, n)]
     back = program.backward(wrt)
     gradients += [(g, n) for n, g in zip(wrt, back.outputs, strict=True) if g is not None]
-    return Recording(program, back, wrt, outside, recorder.drawn, recorder.emitted, gradients)
+    return Recording(
+        program, back, wrt, outside, recorder.drawn, recorder.emitted, gradients, recorder.changes
+    )
 
 
 def sources_of(output: Any, ends: Container[Node]) -> set[Node]:

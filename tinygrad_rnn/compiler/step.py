@@ -43,6 +43,8 @@ class StepProgram:
         What it draws from outside, each an input of one of these kinds.
     receivers, emitted : lists
         Who receives values of the step, and the values.
+    changes : list of Tensor
+        What the receivers give other values.
     outputs, new_states : list of Value
     forward, backward : list of Value
         In order.
@@ -101,6 +103,7 @@ class StepProgram:
             )
         self.constants += [self._given(Given.CONSTANT, n, n, k) for k, n in enumerate(one.captured)]
         self.receivers = [receive for receive, _ in one.emitted]
+        self.changes = one.changes
         self._constants(first, second, self.forward)
         self._programs(first, second, self.forward)
         outputs = [self._output(o) for o in first.outputs]

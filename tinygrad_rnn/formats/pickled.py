@@ -125,8 +125,9 @@ class _CopiedTensor(weakref.ref[Tensor]):
 def _copy(self: Tensor) -> Tensor:
     """Return another tensor on the same tape; a copy of a leaf is a leaf of its own."""
     twin = self.handle()
-    # What a transform differentiates by stays on its tape.
-    if isinstance(self.node, Leaf) and self.node not in context().inputs:
+    # What a transform differentiates by stays on its tape, and what a recording asks for an input.
+    kept = self.node in context().inputs or self.node in context().asked
+    if isinstance(self.node, Leaf) and not kept:
         if context().tracing:  # the copy would keep the values of this moment
             _check_uncut(self, "copy")
         twin.leaf(self.node.requires_grad, self.node.name)

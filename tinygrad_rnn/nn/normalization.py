@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..core.errors import ShapeError, TinygradError
 from ..core.primitive import Spec
+from ..core.tape import context
 from ..core.tensor import Tensor
 from ..module import Buffer, Module, Parameter
 from ..ops.checks import size
@@ -139,16 +140,16 @@ class BatchNorm(Module):
         """
         return self.normalised(x)
 
-    def normalised(self, x: Any, now: Callable[[], BatchNorm] | None = None) -> Any:
+    def normalised(self, x: Any, steps: Sequence[BatchNorm] = ()) -> Any:
         """Return x normalised, with the running statistics of another one for each step.
 
         Parameters
         ----------
         x : Tensor or array
             As in `forward`.
-        now : callable, optional
-            It returns the BatchNorm whose running statistics are those of the step; by default this
-            one's are.
+        steps : sequence of BatchNorm, optional
+            Those whose running statistics are those of each step, and of later ones those of the
+            last; by default this one's are.
         """
         x = operand(x, "BatchNorm")
         if not 2 <= x.ndim <= 4 or x.shape[1] != self.num_features:
@@ -156,7 +157,11 @@ class BatchNorm(Module):
                 f"BatchNorm: expected 2 to 4 axes, the second of size {self.num_features}; found shape {tuple(x.shape)}"
             )
         channels, places = (1, self.num_features, *[1] * (x.ndim - 2)), math.prod(x.shape[2:])
-        of_step: Callable[[], BatchNorm] = now or (lambda: self)
+        norms = steps or (self,)
+
+        def of_step() -> BatchNorm:
+            return norms[min(context().mark.step or 0, len(norms) - 1)]
+
         if self.training:
             axes = (0, *range(2, x.ndim))
             mean = x.mean(axis=axes, keepdims=True)
@@ -171,10 +176,11 @@ class BatchNorm(Module):
                 *statistics,
                 batch=x.shape[0],
                 what=_TRACKED,
+                changes=[b for norm in norms for b in norm.tensors(Buffer)],
             )
         else:
             mean, variance = (
-                _statistics(of_step, name, now is not None).reshape(channels)
+                _statistics(of_step, name, bool(steps)).reshape(channels)
                 for name in ("running_mean", "running_var")
             )
             centred = x - mean
@@ -218,13 +224,17 @@ def _statistics(of_step: Callable[[], BatchNorm], name: str, each: bool) -> Any:
     here: Tensor = getattr(of_step(), name)
     if not each or not stands_for_others():
         return here
-    return draw(
-        lambda _: getattr(of_step(), name).numpy(),
-        here.shape,
-        here.dtype,
-        per="step",
-        what=_TRACKED,
-    )
+    return draw(_Statistic(of_step, name, here), here.shape, here.dtype, per="step", what=_TRACKED)
+
+
+class _Statistic:
+    """Gives a running statistic of the step that runs; `reads` is that of the first one."""
+
+    def __init__(self, of_step: Callable[[], BatchNorm], name: str, reads: Tensor) -> None:
+        self.of_step, self.name, self.reads = of_step, name, reads
+
+    def __call__(self, shape: tuple[int, ...]) -> Any:
+        return getattr(self.of_step(), self.name).numpy()
 
 
 _TRACKED = "BatchNorm: the running statistics"

@@ -200,6 +200,4 @@ class RecurrentBatchNorm(_Normalised):
     def normalise(self, k: int, value: Any) -> Any:
         """Return product number k, normalised with the statistics of the step."""
         norms = self.norms[k]
-        return norms[0].normalised(
-            value, lambda: norms[min(context().mark.step or 0, len(norms) - 1)]
-        )
+        return norms[0].normalised(value, norms)

@@ -54,6 +54,23 @@ class Call(NamedTuple):
     where: Where
 
 
+class Emit(NamedTuple):
+    """Values of the trace that are handed over, as running statistics are.
+
+    Attributes
+    ----------
+    receive : callable
+        Takes the sequences of the call (`recurrent.effects.Sequences`), then the arrays.
+    values : tuple of Tensor
+    changes : list of Tensor
+        What it gives other values.
+    """
+
+    receive: Any
+    values: tuple[Tensor, ...]
+    changes: list[Tensor]
+
+
 class Effects:
     """What one run of a function that is recorded would do besides computing.
 
@@ -68,7 +85,7 @@ class Effects:
 
     Attributes
     ----------
-    steps : list of Fill or Call
+    steps : list of Fill, Call or Emit
         In order.
     walked : set of Node
         The nodes whose saved values a backward would have released.
@@ -93,7 +110,7 @@ class Effects:
         grad: bool = True,
     ) -> None:
         self.whole, self.generators, self.grad = whole, generators, grad
-        self.steps: list[Fill | Call] = []
+        self.steps: list[Fill | Call | Emit] = []
         self.walked: set[Node] = set()
         self.looked = False
         self.one_by_one: set[str] = set()
@@ -166,11 +183,37 @@ class Effects:
         It is given the sequences of the call (`recurrent.effects.Sequences`). An attribute `owner`
         of one of `makers` is an object whose state a draw moves.
         """
+        makers = list(makers)
+        for read in [t for m in makers if (t := getattr(m, "reads", None)) is not None]:
+            if id(read) in self._replaced:
+                raise self._changed_before(read)
         owners = (getattr(m, "owner", None) for m in makers)
         self.owners.update((id(o), o) for o in owners if o is not None)
         made = [Tensor(spec) for spec in specs]
         self.draws.append((make, [t.leaf(False, "drawn") for t in made]))
         return made
+
+    def emit(self, receive: Any, values: Sequence[Any], changes: Sequence[Tensor]) -> None:
+        """Let values of the trace be handed over at each call, by which tensors are changed."""
+        for t in changes:
+            if t.node not in context().asked:
+                raise TraceError(
+                    f"tg.jit: the function moves {describe(t)}, and Python code in it reads the value, which would be that of the recording: read it "
+                    f"outside of the function{Where(*caller()).described()}"
+                )
+        self._replace(changes, "this step")
+        given = tuple([v if isinstance(v, Tensor) else Tensor(np.asarray(v)) for v in values])
+        self.steps.append(Emit(receive, given, list(changes)))
+
+    def _replace(self, tensors: Iterable[Tensor], name: str) -> None:
+        """Note what a step may give other values when the compiled part has run."""
+        where, first = Where(*caller()), Older().index
+        for t in tensors:
+            self._replaced.setdefault(id(t), (t, name, where, first))
+
+    def _changed_before(self, t: Tensor) -> TraceError:
+        _, name, where, _ = self._replaced[id(t)]
+        return _unknown(f"{describe(t)}, which {name} may have changed", where)
 
     def require(self, argument: Node, check: Callable[[Any], Any]) -> None:
         """Let an argument's array be checked at each call, by a function that raises."""
@@ -235,20 +278,18 @@ class Effects:
         for t in changed:
             self._touch(t)
             self._sync(t)
-        where = Where(*caller())
+        where, name = Where(*caller()), function.__name__
         self.steps.append(Call(function, args, kwargs, where))
-        first = Older().index
+        if function.values:
+            self._replace(changed, name)
         for t in changed:
-            name = function.__name__
             if self._grads[id(t)][1] is not None:
                 self._let_unknown(
                     t, f"the gradient of {describe(t)}, which {name} may have changed"
                 )
-            if function.values:
-                self._replaced.setdefault(id(t), (t, name, where, first))
         for key, x in found.items():
             if not isinstance(x, Tensor):
-                self._changed.setdefault(key, (function.__name__, where))
+                self._changed.setdefault(key, (name, where))
         if function.__annotations__.get("return") in (None, "None"):
             return None
         result = Tensor(Spec((), FLOAT64))
@@ -292,9 +333,9 @@ class Effects:
         self._sealed = {}
 
     @property
-    def gradients(self) -> list[Tensor]:
-        """The tensors of the trace that the steps put into `.grad`."""
-        return [s.gradient for s in self.steps if isinstance(s, Fill) and s.gradient is not None]
+    def taken(self) -> list[Tensor]:
+        """The tensors of the trace that the steps put into `.grad` or hand over."""
+        return [t for s in self.steps for t in taken(s)]
 
     def result(self, node: Any) -> int | None:
         """Return of which call a node stands for the result; None: of none."""
@@ -303,12 +344,11 @@ class Effects:
     def check(self, program: Any) -> None:
         """Raise a TraceError if a program is made of what is not known."""
         read = [i for n in program.nodes for i in n.inputs]
-        replaced = {t.node: (name, where, k) for t, name, where, k in self._replaced.values()}
+        replaced = {t.node: (t, k) for t, _, _, k in self._replaced.values()}
         for n in program.nodes:
             for i in n.inputs:
-                if i in replaced and n.index > replaced[i][2]:
-                    name, where, _ = replaced[i]
-                    raise _unknown(f"{describe(i)}, which {name} may have changed", where)
+                if i in replaced and n.index > replaced[i][1]:
+                    raise self._changed_before(replaced[i][0])
         for leaf in [*read, *(o for o in program.outputs if o not in self._results)]:
             if isinstance(leaf, Leaf) and leaf in self._unknown:
                 raise _unknown(*self._unknown[leaf])
@@ -341,6 +381,13 @@ class Effects:
         leaf = made.leaf()
         self._unknown[leaf] = (what, Where(*caller()))
         return leaf
+
+
+def taken(step: Fill | Call | Emit) -> tuple[Tensor, ...]:
+    """Return the tensors of the trace that a step takes."""
+    if isinstance(step, Emit):
+        return step.values
+    return (step.gradient,) if isinstance(step, Fill) and step.gradient is not None else ()
 
 
 def _unknown(what: str, where: Where) -> TraceError:

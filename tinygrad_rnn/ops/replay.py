@@ -13,7 +13,7 @@ from ..core.record import describe
 from ..core.tape import Leaf, Node
 from ..core.tensor import Tensor
 from ..core.tree import leaves
-from .postponed import Call, Fill
+from .postponed import Call, Emit, Fill, taken
 
 
 class Done:
@@ -21,7 +21,7 @@ class Done:
 
     Parameters
     ----------
-    steps : sequence of Fill or Call
+    steps : sequence of Fill, Call or Emit
     inputs : sequence of Node
         The leaves of the trace's arguments, in order.
     owners : iterable
@@ -30,14 +30,14 @@ class Done:
     Attributes
     ----------
     count : int
-        How many gradients the steps take.
+        How many values the steps take.
     """
 
     def __init__(
-        self, steps: Sequence[Fill | Call], inputs: Sequence[Node], owners: Iterable[Any]
+        self, steps: Sequence[Fill | Call | Emit], inputs: Sequence[Node], owners: Iterable[Any]
     ) -> None:
         self.steps = list(steps)
-        self.count = sum(isinstance(s, Fill) and s.gradient is not None for s in self.steps)
+        self.count = sum(len(taken(s)) for s in self.steps)
         places = {n: k for k, n in enumerate(inputs)}
         tensors: dict[int, Tensor] = {}
         self._arguments: dict[int, int] = {}  # by id of a tensor of the trace: which argument it is
@@ -46,6 +46,8 @@ class Done:
             if isinstance(s, Call):
                 for x in s.function.changes(*s.args, **s.kwargs):
                     (tensors if isinstance(x, Tensor) else changed)[id(x)] = x
+            elif isinstance(s, Emit):
+                tensors.update((id(t), t) for t in s.changes)
             elif s.tensor.node in places:
                 self._arguments[id(s.tensor)] = places[s.tensor.node]
             else:
@@ -91,16 +93,23 @@ class Done:
                 [repr(x) for x in leaves((s.args, s.kwargs)) if isinstance(x, (int, float, str))],
             )
             if isinstance(s, Call)
+            else ("emit", len(s.values), [id(t) for t in s.changes])
+            if isinstance(s, Emit)
             else (self._arguments.get(id(s.tensor), id(s.tensor)), s.gradient is None, s.adds)
             for s in self.steps
         ]
 
-    def run(self, arguments: Sequence[Tensor], gradients: Sequence[Tensor]) -> list[Any]:
-        """Do all steps with these gradients, and return the results of the calls."""
-        found, results = iter(gradients), []
+    def run(
+        self, arguments: Sequence[Tensor], values: Sequence[Tensor], sequences: Any
+    ) -> list[Any]:
+        """Do all steps with these values of the trace, and return the results of the calls."""
+        found, results = iter(values), []
         for s in self.steps:
             if isinstance(s, Call):
                 results.append(s.function(*s.args, **s.kwargs))
+                continue
+            if isinstance(s, Emit):
+                s.receive(sequences, *[next(found).array for _ in s.values])
                 continue
             place = self._arguments.get(id(s.tensor))
             t = s.tensor if place is None else arguments[place]

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 from ..core.primitive import Array
 from ..core.tape import context
+from ..core.tensor import Tensor
 
 
 class Effects(Protocol):
@@ -26,8 +27,14 @@ class Effects(Protocol):
     ) -> Any:
         """Return what stands for ``make(shape)``."""
 
-    def emit(self, receive: Callable[..., None], values: tuple[Any, ...], batch: int) -> None:
-        """Take the values that ``receive(*values, batch)`` is to get."""
+    def emit(
+        self,
+        receive: Callable[..., None],
+        values: tuple[Any, ...],
+        batch: int,
+        changes: Sequence[Tensor],
+    ) -> None:
+        """Take the values that ``receive(*values, batch)`` is to get, which changes tensors."""
 
 
 @dataclasses.dataclass(eq=False, slots=True)

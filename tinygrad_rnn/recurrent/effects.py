@@ -9,7 +9,7 @@ recorded to be compiled, or run again with what was drawn before, the `effects` 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ import numpy as np
 from ..core.errors import TraceError
 from ..core.primitive import Spec
 from ..core.tape import context, setting
+from ..core.tensor import Tensor
 from .context import Effects, SequenceContext, begin_sequence, sequence_context
 
 
@@ -58,7 +59,13 @@ def draw(
     return make(shape) if effects is None else effects.draw(make, tuple(shape), dtype, per)
 
 
-def emit(receive: Callable[..., None], *values: Any, batch: int, what: str) -> None:
+def emit(
+    receive: Callable[..., None],
+    *values: Any,
+    batch: int,
+    what: str,
+    changes: Sequence[Tensor] = (),
+) -> None:
     """Call ``receive(*values, batch)`` after this step; all steps do so in their order.
 
     Parameters
@@ -71,6 +78,8 @@ def emit(receive: Callable[..., None], *values: Any, batch: int, what: str) -> N
         The size of the batch.
     what : str
         What is emitted, for messages.
+    changes : sequence of Tensor
+        What `receive` gives other values, in any step.
 
     Raises
     ------
@@ -81,7 +90,7 @@ def emit(receive: Callable[..., None], *values: Any, batch: int, what: str) -> N
     if effects is None:
         receive(*values, batch)
     else:
-        effects.emit(receive, values, batch)
+        effects.emit(receive, values, batch, changes)
 
 
 def stands_for_others() -> bool:
@@ -126,25 +135,30 @@ class _OfFunction:
 
         return context().effects.draw(in_place(drawn), [Spec(shape, dtype)], [make])[0]
 
-    def emit(self, receive: Callable[..., None], values: tuple[Any, ...], batch: int) -> None:
-        """Refuse: what is emitted would have to be known when the call is made."""
-        raise TraceError(
-            "statistics that move with each step cannot be recorded in a function; run it as it is, or switch to evaluation with .eval()"
-        )
+    def emit(
+        self,
+        receive: Callable[..., None],
+        values: tuple[Any, ...],
+        batch: int,
+        changes: Sequence[Tensor],
+    ) -> None:
+        """Let the values be handed over when the call has computed them."""
+        context().effects.emit(in_place(lambda *v: receive(*v, batch)), values, changes)
 
 
-def in_place(drawn: Callable[[], list[Any]]) -> Callable[[Sequences], list[Any]]:
-    """Return a function that draws later as if it were drawn here: in this step, this sequence.
+def in_place(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that is called later as if it were here: in this step, this sequence.
 
-    It is given what stands for the sequences of the recording at a call.
+    It is given what stands for the sequences of the recording at a call (`Sequences`), then what
+    the function takes.
     """
     here, mark = sequence_context(), context().mark
 
-    def later(sequences: Sequences) -> list[Any]:
+    def later(sequences: Sequences, *given: Any) -> Any:
         if here is None:  # in the step, if the function is called in one
-            return drawn()
+            return function(*given)
         with setting(sequence=sequences[here], mark=mark):
-            return drawn()
+            return function(*given)
 
     return later
 

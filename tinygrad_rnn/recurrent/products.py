@@ -214,7 +214,7 @@ class _Apart:
     def draw(self, make: Any, shape: tuple[int, ...], dtype: Any, per: str) -> Any:
         return np.ones(shape, dtype)
 
-    def emit(self, receive: Any, values: Any, batch: int) -> None:
+    def emit(self, receive: Any, values: Any, batch: int, changes: Any) -> None:
         pass
 
 
