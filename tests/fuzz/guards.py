@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import copy
 import ctypes
 import io
 import itertools
@@ -207,6 +208,17 @@ def _named(x: Any, v: Any) -> Any:
     }.get(type(v), 1.0)
 
 
+def _buffers() -> tuple[Any, Any]:
+    return tg.nn.Buffer(np.full(4, 1.5)), tg.nn.Buffer(np.array([-2.0, 0.5, -1.0, 0.25]))
+
+
+def _in_try(x: Any, v: Any) -> Any:
+    try:
+        return x * v.numpy()[0]
+    except tg.TinygradError:
+        return x * 77.0
+
+
 VALUES = {
     "floats": Value(lambda: (2.0, -0.7), lambda x, v: x * v, True),
     "zeros of both signs": Value(lambda: (0.0, -0.0), lambda x, v: x / v, True),
@@ -298,6 +310,11 @@ VALUES = {
     "byte arrays": Value(
         lambda: (bytearray(b"a"), bytearray(b"b")), lambda x, v: x * float(v[0]), True
     ),
+    "buffers": Value(_buffers, lambda x, v: x * tg.tanh(v * 2.0)),
+    "buffers in a condition": Value(_buffers, lambda x, v: x if v.sum() > 0 else -x),
+    "buffers as numbers": Value(_buffers, lambda x, v: x * float(v.sum() * 0.5), True),
+    "buffers in try": Value(_buffers, _in_try, True),
+    "copies of buffers": Value(_buffers, lambda x, v: x * copy.copy(v) + x * v.detach()),
     "derived texts": Value(
         lambda: (type("S", (str,), {"k": 2.0})("a"), "a"),
         lambda x, v: x * getattr(v, "k", 3.0),
@@ -408,9 +425,12 @@ def case(seed: int, *, compiled: bool) -> str:
     f, change = build(PLACES[name], VALUES[kind].use, values[0])
     with contextlib.nullcontext() if compiled else interpreting(), np.errstate(all="ignore"):
         plain, fast = WAYS[way](f, n)
-        for step, value in enumerate((values[0], values[1], values[0])):
-            if step:
-                change(value)
+        buffer = isinstance(values[0], tg.nn.Buffer)
+        for step, value in enumerate((values[0], values[1], *[values[0]] * (3 if buffer else 1))):
+            if step < 3:
+                change(value) if step else None
+            else:  # it stays where it is, and gets other values
+                value.data = value.numpy() * -0.75
             try:
                 expected = result(plain, x, value)
             except (TypeError, tg.TinygradError):
