@@ -12,15 +12,17 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from ..ops.elementwise import positive
-from ..ops.facts import signs
+from ..ops.elementwise import add, positive
+from ..ops.facts import facts_of, signs
+from ..ops.indexing import scatter
+from ..ops.shaping import RESHAPE
 from ..ops.views import Axis, Piece, Regrouped, View
 from .gather import is_gather
 from .internal import AFFINE, ASSEMBLED, COPY, PART, ZEROS
 from .layout import contiguous, is_view, layout_of, pieces_of, view_of
 from .value import B, Value
 
-POSITIVE = positive.primitive
+POSITIVE, ADD, SCATTER = positive.primitive, add.primitive, scatter.primitive
 Box = tuple[tuple[int, int] | None, ...]
 
 
@@ -48,6 +50,69 @@ def drop_zeros(program: Iterable[Value]) -> None:
             if x.shape == v.shape and x.dtype == v.dtype and (x is a or sign == (1, 1)):
                 v.change(POSITIVE, [x], {})
                 break
+
+
+def collect(program: list[Value], ends: Iterable[Value], apart: Collection[Value]) -> None:
+    """Make a sum of sums one sum, and so with other operations that can be done once after adding.
+
+    A parameter that each of many components reads has a gradient of so many sums over the batch:
+    the components are added first, in the loop that has them, and summed together.
+
+    Parameters
+    ----------
+    program : list of Value
+        A backward program, which is changed in place.
+    ends : iterable of Value
+        What somebody else reads.
+    apart : collection of Value
+        What is summed at no cost as it is, since a product reads it.
+    """
+    uses = Counter(i for v in program for i in v.sources)
+    uses.update(ends)
+    found: list[Value] = []
+    gone: set[Value] = set()
+
+    def visit(v: Value) -> None:
+        a, b = (*v.sources, v, v)[:2]
+        if (
+            v.primitive is ADD
+            and a.primitive
+            and _are_alike(a, b, apart)
+            and uses[a] == uses[b] == 1
+        ):
+            inner = Value(
+                ADD, [*a.sources, *b.sources], {}, a.inputs[0].shape, v.node, dtype=v.dtype
+            )
+            gone.update((a, b))
+            v.change(a.primitive, [inner], a.params)
+            uses[inner] = 1
+            visit(inner)
+        found.append(v)
+
+    for v in program:
+        visit(v)
+    program[:] = [v for v in found if v not in gone]
+
+
+def _are_alike(a: Value, b: Value, apart: Collection[Value]) -> bool:
+    """Whether two values are the same linear operation on what can be added."""
+    if a is b or a.primitive is not b.primitive or a.merged or b.merged:
+        return False
+    facts = facts_of(a.primitive)
+    summed = facts.reduction is not None and facts.reduction.additive
+    if not summed and a.primitive not in (RESHAPE, SCATTER):
+        return False
+    x, y = a.inputs[0], b.inputs[0]
+    return (
+        (x.shape, x.dtype, a.shape, a.dtype) == (y.shape, y.dtype, b.shape, b.dtype)
+        and x.varies == y.varies
+        and x.dtype == a.dtype
+        and x.dtype.kind == "f"
+        and not (x.merged or y.merged)
+        and not (summed and (x in apart or y in apart))
+        and repr(a.params) == repr(b.params)
+        and "array(" not in repr(a.params)
+    )
 
 
 def hoist(programs: Iterable[Sequence[Value]]) -> None:

@@ -24,8 +24,8 @@ from ..loops.writer import SEQUENCES, Text, write
 from ..ops.facts import CHEAP
 from .arrays import Arrays
 from .lower import Lowered, Stored, When
-from .prepare import drop_zeros, hoist
-from .products import join
+from .prepare import collect, drop_zeros, hoist
+from .products import join, over_batch
 from .remat import remade, residuals
 from .sink import sink
 from .step import StepProgram
@@ -98,6 +98,8 @@ class SequenceCode:
         ends = [*step.outputs, *step.new_states, *self.emitted_values]
         ends += [g for g in step.gradients.values() if g is not None]
         join((step.forward, step.backward), ends, dtype)
+        sides = [s for v in step.backward if (s := over_batch(v, dtype)) is not None]
+        collect(step.backward, ends, {v for pair in sides for v in pair})
         hoist((step.forward, step.backward))
         self.arrays = Arrays(dtype)
         self.originals: dict[Value, Value] = {}  # of what stands for values in the code
