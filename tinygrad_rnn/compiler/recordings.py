@@ -72,11 +72,18 @@ class Recordings:
     def _compiled_for(self, piece: Piece) -> tuple[Runner, list[Tensor], Guard]:
         inputs, batch, rows = piece.inputs, piece.batch, piece.rows
         gradients = tuple([x.requires_grad for x in inputs])
-        states = zip(flatten(piece.carried), rows[len(inputs) :], strict=True)
+        arrays = [t.array for t in (*inputs, *piece.states)]
         shapes = (
             piece.variant.form,
-            tuple([(x.shape[1 + r :], r, x.dtype) for x, r in zip(inputs, rows, strict=False)]),
-            tuple([(path, s.shape[r:], r, s.dtype) for (path, s), r in states]),
+            tuple([path for path, _ in flatten(piece.carried)]),
+            tuple(
+                [
+                    a.shape[r + (k < len(inputs)) :]
+                    for k, (a, r) in enumerate(zip(arrays, rows, strict=True))
+                ]
+            ),
+            tuple(rows),
+            tuple([a.dtype.char for a in arrays]),
         )
         guard = self.guards.now()
         for settled, borrowed in keys(guard, batch):

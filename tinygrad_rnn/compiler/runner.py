@@ -226,9 +226,9 @@ class Runner:
             Shard(lo, hi, self._workspace("kept", T, hi - lo)) for lo, hi in self.shards(batch)
         ]
         caller = dict(left.caller)
-        firsts = [given[v] for v in step.states]
-        for names, arrays in ((self.firsts, firsts), (self.results, out)):
-            caller.update(zip(names, [flat(a) for a in arrays], strict=False))
+        caller.update(zip(self.firsts, [flat(given[v]) for v in step.states], strict=True))
+        # these were made here, so they have no gaps
+        caller.update(zip(self.results, [a.reshape(-1) for a in out], strict=False))
         arguments = Arguments(caller, constants)
         jobs = [(left, shard, arguments, given, out) for shard in left.shards]
         runtime.share(self._forward_rows, jobs) if len(jobs) > 1 else self._forward_rows(*jobs[0])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,19 +15,15 @@ def flatten(tree: Any, path: str = "") -> list[tuple[str, Any]]:
 
     None has no leaves.
     """
-    return list(_items(tree, path))
-
-
-def _items(tree: Any, path: str) -> Iterator[tuple[str, Any]]:
     if isinstance(tree, dict):
-        for key, value in tree.items():
-            yield from _items(value, f"{path}[{key!r}]")
+        parts = [(f"{path}[{key!r}]", value) for key, value in tree.items()]
     elif isinstance(tree, (tuple, list)):
-        names = getattr(tree, "_fields", None)
-        for i, value in enumerate(tree):
-            yield from _items(value, f"{path}.{names[i]}" if names else f"{path}[{i}]")
-    elif tree is not None:
-        yield path, tree
+        fields = getattr(tree, "_fields", None)
+        names = [f".{n}" for n in fields] if fields else [f"[{i}]" for i in range(len(tree))]
+        parts = [(path + name, value) for name, value in zip(names, tree, strict=True)]
+    else:
+        return [] if tree is None else [(path, tree)]
+    return [leaf for name, part in parts for leaf in flatten(part, name)]
 
 
 def leaves(tree: Any) -> list[Any]:

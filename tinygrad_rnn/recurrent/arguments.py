@@ -104,13 +104,17 @@ def given_state(cell: Callable[..., Any], state: Any, x: Tensor) -> Any:
 def own_state(cell: Any, batch: int) -> Any:
     """Return the first state that a cell makes itself, in tensors."""
     state = cell.initial_state(batch)
-    for path, s in flatten(state, "state"):
-        if getattr(s, "shape", None) is None:
-            raise ShapeError(
-                f"unroll: initial_state of cell '{name_of(cell)}' gave as {path} a {type(s).__name__}; expected a tensor, or a tuple, "
-                "named tuple or dict of tensors"
-            )
+    if not all(map(_has_shape, leaves(state))):
+        path, s = next(one for one in flatten(state, "state") if not _has_shape(one[1]))
+        raise ShapeError(
+            f"unroll: initial_state of cell '{name_of(cell)}' gave as {path} a {type(s).__name__}; expected a tensor, or a tuple, "
+            "named tuple or dict of tensors"
+        )
     return _tensors(cell, state)
+
+
+def _has_shape(s: Any) -> bool:
+    return getattr(s, "shape", None) is not None
 
 
 def _tensors(cell: Any, state: Any) -> Any:
@@ -130,13 +134,9 @@ def for_every_row(state: Any, batch: int) -> Any:
     """Return a first state in which a component with one row has as many as the batch."""
 
     def one(s: Any) -> Any:
-        return (
-            broadcast_to(s, (batch, *s.shape[1:]))
-            if batch > 1 and s.shape and s.shape[0] == 1
-            else s
-        )
+        return broadcast_to(s, (batch, *s.shape[1:])) if s.shape[:1] == (1,) else s
 
-    return tree_map(one, state)
+    return tree_map(one if batch > 1 else lambda s: s, state)
 
 
 # --- which steps count ----------------------------------------------------------------------------
