@@ -73,10 +73,10 @@ class Recorder:
         receive: Callable[..., None],
         values: tuple[Any, ...],
         batch: int,
-        changes: Sequence[Tensor],
+        changes: Callable[[], Sequence[Tensor]],
     ) -> None:
         """Make the values outputs of the recorded step."""
-        self.changes += changes
+        self.changes += changes()
         self.emitted.append((receive, [stop_gradient(v) for v in values]))
 
 

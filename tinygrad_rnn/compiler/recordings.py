@@ -70,21 +70,8 @@ class Recordings:
         return Changes(self.guards, guard, f"tg.jit: the step of '{name_of(self.cell)}'", runs)
 
     def _compiled_for(self, piece: Piece) -> tuple[Runner, list[Tensor], Guard]:
-        inputs, batch, rows = piece.inputs, piece.batch, piece.rows
-        gradients = tuple([x.requires_grad for x in inputs])
-        arrays = [t.array for t in (*inputs, *piece.states)]
-        shapes = (
-            piece.variant.form,
-            tuple([path for path, _ in flatten(piece.carried)]),
-            tuple(
-                [
-                    a.shape[r + (k < len(inputs)) :]
-                    for k, (a, r) in enumerate(zip(arrays, rows, strict=True))
-                ]
-            ),
-            tuple(rows),
-            tuple([a.dtype.char for a in arrays]),
-        )
+        batch, shapes = piece.batch, _shapes(piece)
+        gradients = tuple([x.requires_grad for x in piece.inputs])
         guard = self.guards.now()
         for settled, borrowed in keys(guard, batch):
             if (known := self.runners.get((gradients, shapes, settled))) is not None:
@@ -130,6 +117,21 @@ class Recordings:
                 return made([t for _, t in lent])
             except ShapeError:
                 raise error from None
+
+
+def _shapes(piece: Piece) -> Any:
+    """Return the kind of the step, and of what it is given the places, shapes and dtypes."""
+    count, rows = len(piece.inputs), piece.rows
+    arrays = [t.array for t in (*piece.inputs, *piece.states)]
+    return (
+        piece.variant.form,
+        tuple([path for path, _ in flatten(piece.carried)]),
+        tuple(
+            [a.shape[r + (k < count) :] for k, (a, r) in enumerate(zip(arrays, rows, strict=True))]
+        ),
+        tuple(rows),
+        tuple([a.dtype.char for a in arrays]),
+    )
 
 
 def keys(guard: Guard, batch: int) -> Iterator[tuple[Any, list[Tensor]]]:

@@ -176,7 +176,7 @@ class BatchNorm(Module):
                 *statistics,
                 batch=x.shape[0],
                 what=_TRACKED,
-                changes=[b for norm in norms for b in norm.tensors(Buffer)],
+                changes=lambda: [b for norm in norms for b in norm.tensors(Buffer)],
             )
         else:
             mean, variance = (

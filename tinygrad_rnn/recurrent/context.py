@@ -32,7 +32,7 @@ class Effects(Protocol):
         receive: Callable[..., None],
         values: tuple[Any, ...],
         batch: int,
-        changes: Sequence[Tensor],
+        changes: Callable[[], Sequence[Tensor]],
     ) -> None:
         """Take the values that ``receive(*values, batch)`` is to get, which changes tensors."""
 

@@ -64,7 +64,7 @@ def emit(
     *values: Any,
     batch: int,
     what: str,
-    changes: Sequence[Tensor] = (),
+    changes: Callable[[], Sequence[Tensor]] = tuple,
 ) -> None:
     """Call ``receive(*values, batch)`` after this step; all steps do so in their order.
 
@@ -78,8 +78,8 @@ def emit(
         The size of the batch.
     what : str
         What is emitted, for messages.
-    changes : sequence of Tensor
-        What `receive` gives other values, in any step.
+    changes : callable, optional
+        Returns the tensors that `receive` gives other values, in any step.
 
     Raises
     ------
@@ -140,10 +140,10 @@ class _OfFunction:
         receive: Callable[..., None],
         values: tuple[Any, ...],
         batch: int,
-        changes: Sequence[Tensor],
+        changes: Callable[[], Sequence[Tensor]],
     ) -> None:
         """Let the values be handed over when the call has computed them."""
-        context().effects.emit(in_place(lambda *v: receive(*v, batch)), values, changes)
+        context().effects.emit(in_place(lambda *v: receive(*v, batch)), values, changes())
 
 
 def in_place(function: Callable[..., Any]) -> Callable[..., Any]:
