@@ -275,3 +275,33 @@ def test_deep_functions_are_those_of_the_plain_function(step: Any) -> None:
         found.append([y.numpy(), *(t.grad.numpy() for t in arrays if t.grad is not None)])
     for a, b in zip(*found, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
+
+
+def test_components_that_read_one_weight_are_summed_together() -> None:
+    """Its gradient is one sum over rows and steps, not one for each component."""
+
+    class Many(tg.Cell):
+        def __init__(self, count: int) -> None:
+            super().__init__()
+            self.count, self.w = count, tg.Parameter(np.full(1, 0.5))
+
+        def initial_state(self, batch: int, dtype: Any = None) -> Any:
+            return {f"s{k}": tg.tensor(np.zeros(batch)) for k in range(self.count)}
+
+        def forward(self, x: Any, state: Any) -> Any:
+            new = {k: v * 0.9 + x[:, 0] * self.w for k, v in state.items()}
+            return new["s1"], new
+
+    for count in (2, 3, 12):
+        cell, found = Many(count), []
+        fast = tg.jit(cell)
+        for one in (cell, fast):
+            cell.w.grad = None
+            xs = tg.tensor(np.linspace(-1.0, 1.0, 24).reshape(4, 3, 2), requires_grad=True)
+            ys, last = tg.unroll(one, xs)
+            (ys.sum() + sum((k + 1) * s.sum() for k, s in enumerate(last.values()))).backward()
+            assert xs.grad is not None
+            found.append((cell.w.grad.numpy(), xs.grad.numpy()))
+        for a, e in zip(found[1], found[0], strict=True):
+            np.testing.assert_allclose(a, e, rtol=1e-12)
+        assert len(next(iter(fast._code.runners.values())).code.summed) == 1

@@ -17,6 +17,7 @@ import pytest
 import tinygrad_rnn as tg
 from tests.interpreted import interpreting
 from tinygrad_rnn import cells, nn
+from tinygrad_rnn.kernels.runtime import threads
 from tinygrad_rnn.ops.postponed import postponed
 
 F64 = np.float64
@@ -75,6 +76,19 @@ def test_training_steps_move_running_statistics(lengths: bool, momentum: float |
     for name, value in one[1].items():
         np.testing.assert_allclose(two[1][name], value, rtol=1e-10, atol=1e-10, err_msg=name)
     assert one[1]["cell.norms.0.2.num_batches_tracked"] == 150  # of the third step and all later
+
+
+def test_several_threads_move_statistics_alike() -> None:
+    before = threads()
+    try:
+        tg.set_num_threads(2)
+        two = trained(Net(), True, 10, True)
+    finally:
+        tg.set_num_threads(before)
+    one = trained(Net(), False, 10, True)
+    np.testing.assert_allclose(two[0], one[0], rtol=1e-10, atol=1e-10)
+    for name, value in one[1].items():
+        np.testing.assert_allclose(two[1][name], value, rtol=1e-10, atol=1e-10, err_msg=name)
 
 
 def test_ten_sequences_are_one_recording() -> None:
@@ -160,7 +174,7 @@ def test_statistics_that_the_function_has_moved_cannot_be_used_in_it() -> None:
     fast, found = tg.jit(before), []
     for f in (before, fast):
         net.norm.running_mean.data = np.arange(3.0)
-        found.append([float(f(xs)) for _ in range(3)])
+        found.append([f(xs).item() for _ in range(3)])
     np.testing.assert_allclose(found[1], found[0])
     assert len(fast._programs) == 1
 
@@ -359,9 +373,9 @@ def test_two_threads_record_with_one_buffer() -> None:
                 if float(fast(tg.tensor(np.ones(3)))) != pytest.approx(3 * (1 + k)):
                     wrong.append(k)
 
-    threads = [threading.Thread(target=work, args=(k,)) for k in range(2)]
-    for t in threads:
+    running = [threading.Thread(target=work, args=(k,)) for k in range(2)]
+    for t in running:
         t.start()
-    for t in threads:
+    for t in running:
         t.join()
     assert not wrong
