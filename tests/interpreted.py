@@ -160,6 +160,60 @@ def gradient(
         _spread(sums, (M, B), (B, 1))[...] = a.sum(axis=0)
 
 
+def _moved(where: Any, elements: int) -> Any:
+    return (where[0], where[1] + elements) if where else where
+
+
+def pack_slices(
+    matrix: Any,
+    N: int,
+    K: int,
+    row: int,
+    column: int,
+    B: int,
+    packed: Any,
+    slices: int,
+    matrix_step: int,
+    packed_step: int,
+) -> None:
+    for k in range(slices):
+        to = _moved(packed, k * packed_step)
+        pack(_moved(matrix, k * matrix_step), N, K, row, column, B, to)
+
+
+def multiply_slices(
+    packed: Any,
+    values: Any,
+    out: Any,
+    K: int,
+    N: int,
+    B: int,
+    bias: Any,
+    add: int,
+    slices: int,
+    packed_step: int,
+    values_step: int,
+    out_step: int,
+    bias_step: int,
+) -> None:
+    for k in range(slices):
+        p, v, o = (
+            _moved(packed, k * packed_step),
+            _moved(values, k * values_step),
+            _moved(out, k * out_step),
+        )
+        multiply(p, v, o, K, N, B, _moved(bias, k * bias_step), add)
+
+
+def gradient_slices(*given: Any) -> None:
+    (left, left_step, right, right_step, turned, out, sums), rest = given[:7], given[7:12]
+    slices, left_slice, right_slice, out_slice = given[12:]
+    for k in range(slices):
+        a, b = _moved(left, k * left_slice), _moved(right, k * right_slice)
+        o, total = _moved(out, k * out_slice), _moved(sums, k * left_slice)
+        gradient(a, left_step, b, right_step, turned, o, total, *rest)
+
+
 def pointer(address: Any, like: Any) -> Any:
     """An array from there on; it ends nowhere, as a pointer does."""
     kind = np.ctypeslib.as_ctypes_type(np.asarray(like).dtype)
@@ -175,6 +229,9 @@ PRODUCTS = {
     "multiply": multiply,
     "transpose": transpose,
     "gradient": gradient,
+    "pack_slices": pack_slices,
+    "multiply_slices": multiply_slices,
+    "gradient_slices": gradient_slices,
 }
 
 
