@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import itertools
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -96,13 +97,15 @@ def _spread(where: Any, shape: tuple[int, ...], steps: tuple[int, ...]) -> Any:
 
 
 _packed: dict[int, Any] = {}
+_numbers = itertools.count()  # several threads may pack at the same time
 
 
 def pack(matrix: Any, N: int, K: int, row: int, column: int, B: int, packed: Any) -> None:
     if not N * K:
         return  # there is no room for a number
-    packed[0][packed[1]] = len(_packed)
-    _packed[len(_packed)] = _spread(matrix, (N, K), (row, column)).copy()
+    number = next(_numbers)
+    _packed[number] = _spread(matrix, (N, K), (row, column)).copy()
+    packed[0][packed[1]] = number
 
 
 def multiply(

@@ -3,6 +3,7 @@
 - A sum over axes of a contraction is a contraction: the gradient of shared weights is no product
   for each row that is then added up.
 - A label that is summed over and stands in one operand alone is summed there first.
+- A contraction of three or more values is taken in pairs, see `pairs.py`.
 - A product that is summed over the batch is brought into the order of axes in which it leaves the
   loop over time, see `forms.py`.
 """
@@ -10,16 +11,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
-from ..ops.linear import EINSUM, LETTERS
+from ..ops.linear import EINSUM
 from ..ops.reductions import sum as total
 from ..ops.shaping import RESHAPE, TRANSPOSE
 from .forms import inverse, outer_of, turned
 from .fusion import contraction, reduction_axes
+from .pairs import einsum, in_pairs, put_before
 from .value import Value
 
 
@@ -44,6 +46,8 @@ def arrange(programs: Iterable[list[Value]], ends: Iterable[Value], dtype: np.dt
         for v in list(program):
             if _is_product(v, dtype):
                 _sum_first(v, program)
+    in_pairs(programs)
+    for program in programs:
         for v in list(program):
             _in_order(v, program, dtype)
 
@@ -53,24 +57,6 @@ def _is_product(value: Value, dtype: np.dtype[Any]) -> bool:
     if not value.varies or contraction(value) is None or len(value.sources) < 2:
         return False
     return all(isinstance(i, Value) and i.dtype == value.dtype == dtype for i in value.inputs)
-
-
-def _before(
-    value: Value, program: list[Value], primitive: Any, inputs: Any, params: Any, shape: Any
-) -> Value:
-    """Return a new value, which is put into a program before another one."""
-    made = Value(primitive, inputs, params, shape, value.node, dtype=value.dtype)
-    made.hoisted = not made.varies and made.batch is None
-    program.insert(program.index(value), made)
-    return made
-
-
-def einsum(terms: Sequence[Sequence[str]], result: Sequence[str]) -> dict[str, str]:
-    """Return the parameters of a contraction with these labels."""
-    every = dict.fromkeys(label for term in terms for label in term)
-    letter = dict(zip(every, LETTERS, strict=False))
-    texts = ["".join(letter[label] for label in term) for term in (*terms, result)]
-    return {"subscripts": f"{','.join(texts[:-1])}->{texts[-1]}"}
 
 
 def _sum_of_products(v: Value, uses: Counter[Any], program: list[Value]) -> None:
@@ -90,7 +76,7 @@ def _sum_of_products(v: Value, uses: Counter[Any], program: list[Value]) -> None
         v.change(EINSUM, inputs, params)
         return
     shape = [n for k, n in enumerate(source.shape) if k not in over]
-    made = _before(v, program, EINSUM, inputs, params, shape)
+    made = put_before(v, program, EINSUM, inputs, params, shape)
     v.change(RESHAPE, [made], {"shape": v.shape})
 
 
@@ -117,7 +103,7 @@ def _sum_first(v: Value, program: list[Value]) -> None:
         shape = [n for k, n in enumerate(source.shape) if k not in over]
         params = {"axis": over, "keepdims": False}
         inputs.append(
-            _before(v, program, total.primitive, [source], params, shape) if over else source
+            put_before(v, program, total.primitive, [source], params, shape) if over else source
         )
     terms = [[label for label in term if label not in alone] for term in labels.terms]
     v.change(EINSUM, inputs, einsum(terms, labels.result))
@@ -140,5 +126,5 @@ def _in_order(v: Value, program: list[Value], dtype: np.dtype[Any]) -> None:
         v.change(EINSUM, sides, einsum(terms, labels.result))
         return
     params = einsum(terms, [labels.result[k] for k in result])
-    made = _before(v, program, EINSUM, sides, params, [v.shape[k] for k in result])
+    made = put_before(v, program, EINSUM, sides, params, [v.shape[k] for k in result])
     v.change(TRANSPOSE, [made], {"axes": inverse(result)})
