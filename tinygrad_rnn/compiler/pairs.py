@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from ..ops.elementwise import multiply
@@ -159,7 +159,7 @@ def _chosen(ways: Sequence[Sequence[Way]], forward: int) -> list[Way]:
     return found
 
 
-def _cost(choice: Sequence[Way], forward: int) -> float:
+def _cost(choice: Iterable[Way], forward: int) -> float:
     """Return what all contractions cost together, if what they have in common is computed once."""
     pairs: dict[Any, Pair] = {}
     early: set[Any] = set()
