@@ -40,8 +40,9 @@ def arrange(programs: Iterable[list[Value]], ends: Iterable[Value], dtype: np.dt
     uses = Counter(i for program in programs for v in program for i in v.sources)
     uses.update(list(ends) * 2)
     for program in programs:
+        own = set(program)
         for v in list(program):
-            if v.dtype == dtype and v.varies:
+            if v.dtype == dtype and v.varies and v.inputs and v.inputs[0] in own:
                 _sum_of_products(v, uses, program)
         for v in list(program):
             if _is_product(v, dtype):
