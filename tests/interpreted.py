@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import itertools
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -96,13 +97,15 @@ def _spread(where: Any, shape: tuple[int, ...], steps: tuple[int, ...]) -> Any:
 
 
 _packed: dict[int, Any] = {}
+_numbers = itertools.count()  # several threads may pack at the same time
 
 
 def pack(matrix: Any, N: int, K: int, row: int, column: int, B: int, packed: Any) -> None:
     if not N * K:
         return  # there is no room for a number
-    packed[0][packed[1]] = len(_packed)
-    _packed[len(_packed)] = _spread(matrix, (N, K), (row, column)).copy()
+    number = next(_numbers)
+    _packed[number] = _spread(matrix, (N, K), (row, column)).copy()
+    packed[0][packed[1]] = number
 
 
 def multiply(
@@ -160,6 +163,60 @@ def gradient(
         _spread(sums, (M, B), (B, 1))[...] = a.sum(axis=0)
 
 
+def _moved(where: Any, elements: int) -> Any:
+    return (where[0], where[1] + elements) if where else where
+
+
+def pack_slices(
+    matrix: Any,
+    N: int,
+    K: int,
+    row: int,
+    column: int,
+    B: int,
+    packed: Any,
+    slices: int,
+    matrix_step: int,
+    packed_step: int,
+) -> None:
+    for k in range(slices):
+        to = _moved(packed, k * packed_step)
+        pack(_moved(matrix, k * matrix_step), N, K, row, column, B, to)
+
+
+def multiply_slices(
+    packed: Any,
+    values: Any,
+    out: Any,
+    K: int,
+    N: int,
+    B: int,
+    bias: Any,
+    add: int,
+    slices: int,
+    packed_step: int,
+    values_step: int,
+    out_step: int,
+    bias_step: int,
+) -> None:
+    for k in range(slices):
+        p, v, o = (
+            _moved(packed, k * packed_step),
+            _moved(values, k * values_step),
+            _moved(out, k * out_step),
+        )
+        multiply(p, v, o, K, N, B, _moved(bias, k * bias_step), add)
+
+
+def gradient_slices(*given: Any) -> None:
+    (left, left_step, right, right_step, turned, out, sums), rest = given[:7], given[7:12]
+    slices, left_slice, right_slice, out_slice = given[12:]
+    for k in range(slices):
+        a, b = _moved(left, k * left_slice), _moved(right, k * right_slice)
+        o, total = _moved(out, k * out_slice), _moved(sums, k * left_slice)
+        gradient(a, left_step, b, right_step, turned, o, total, *rest)
+
+
 def pointer(address: Any, like: Any) -> Any:
     """An array from there on; it ends nowhere, as a pointer does."""
     kind = np.ctypeslib.as_ctypes_type(np.asarray(like).dtype)
@@ -175,6 +232,9 @@ PRODUCTS = {
     "multiply": multiply,
     "transpose": transpose,
     "gradient": gradient,
+    "pack_slices": pack_slices,
+    "multiply_slices": multiply_slices,
+    "gradient_slices": gradient_slices,
 }
 
 

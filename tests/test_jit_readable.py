@@ -226,7 +226,9 @@ def test_what_has_a_loop_of_its_own() -> None:
         found = fast.explain(np.ones((2, 5, 3)), np.ones((5, 4)))
         text = fast.source()
     became = {(o.walk, o.op): o.became for o in found.operations}
-    assert became["forward", "einsum"].startswith("a reduction of its own: loop 1")
+    assert became["forward", "einsum"].startswith(
+        "a product whose both sides vary, number by number: loop 1"
+    )
     assert became["forward", "cumsum"].startswith("a loop of its own: loop 2")
     assert "        # total: einsum, test_jit_readable.py:" in text
     assert "        # running: cumsum, test_jit_readable.py:" in text

@@ -1,208 +1,175 @@
-"""The register tiles.
-
-Products, transposes and gradients of matrices against NumPy, and that they write nowhere else.
-"""
+"""Products of a step of every form: which of them run through packed tiles, and what einsum does by itself."""
 
 from __future__ import annotations
 
-import os
-import platform
-import subprocess
-import sys
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tinygrad_rnn.kernels import products
-from tinygrad_rnn.kernels.runtime import available
+import tinygrad_rnn as tg
+from tests.fuzz import products
+from tests.interpreted import interpreting
+from tinygrad_rnn.ops import linear
 
-pytestmark = pytest.mark.skipif(not available(), reason="numba cannot be used here")
-
-DTYPES = [np.dtype(np.float32), np.dtype(np.float64)]
-GUARD = 40  # numbers before and after a result, which must stay
-
-
-def close(found: Any, expected: Any, dtype: np.dtype[Any]) -> None:
-    tolerance = 1e-4 if dtype == np.float32 else 1e-12
-    np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
+RNG = np.random.default_rng(0)
+B, N = 5, 6
 
 
-class Guarded:
-    """An array in the middle of other numbers."""
-
-    def __init__(self, values: np.ndarray[Any, Any]) -> None:
-        self.whole = np.full(values.size + 2 * GUARD, 7.25, values.dtype)
-        self.array = self.whole[GUARD:-GUARD].reshape(values.shape)
-        self.array[...] = values
-        self.address = self.array.ctypes.data
-
-    def check(self) -> None:
-        assert (self.whole[:GUARD] == 7.25).all() and (self.whole[-GUARD:] == 7.25).all()
+def weight(*shape: int) -> Any:
+    return tg.tensor(RNG.normal(size=shape), requires_grad=True)
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_product_with_a_packed_matrix(dtype: Any) -> None:
-    library, rng = products.library(dtype), np.random.default_rng(0)
-    sizes = [(1, 1), (5, 3), (6, 6), (7, 9), (24, 16), (33, 5), (64, 1), (65, 40), (130, 33)]
-    for N, K in sizes:
-        for batch in (1, 2, 3, 4, 7, 8, 9, 16, 17, 31, 32, 33, 48, 64, 65, 130):
-            matrix, values, bias = (
-                rng.normal(size=s).astype(dtype) for s in ((N, K), (K, batch), N)
-            )
-            packed = Guarded(np.zeros((N + 16) * K, dtype))
-            for given, row, column in ((matrix, K, 1), (np.ascontiguousarray(matrix.T), 1, N)):
-                library.pack.ctypes(given.ctypes.data, N, K, row, column, batch, packed.address)
-                for add in (0, 1):
-                    for begin in (0, bias.ctypes.data):
-                        before = rng.normal(size=(N, batch)).astype(dtype)
-                        out = Guarded(before)
-                        library.multiply.ctypes(
-                            packed.address, values.ctypes.data, out.address, K, N, batch, begin, add
-                        )
-                        expected = (
-                            matrix.astype(float) @ values
-                            + (bias[:, None] if begin else 0)
-                            + (before if add else 0)
-                        )
-                        close(out.array, expected, dtype)
-                        out.check()
-            packed.check()
+def stacked(w: Any, x: Any, h: Any) -> Any:
+    return (h @ w).sum(axis=0)
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_transpose_with_strides(dtype: Any) -> None:
-    library, rng = products.library(dtype), np.random.default_rng(1)
-    for T, rows, columns in (
-        (1, 1, 1),
-        (3, 1, 20),
-        (2, 20, 1),
-        (3, 8, 8),
-        (2, 16, 16),
-        (4, 17, 33),
-        (2, 40, 7),
-    ):
-        for first, end in ((0, 0), (2, 3)):  # a part of more rows
-            source = rng.normal(size=(T, first + rows + end, columns)).astype(dtype)
-            out = Guarded(np.zeros((T, columns, rows), dtype))
-            start = source.ctypes.data + first * columns * dtype.itemsize
-            library.transpose.ctypes(
-                start, out.address, T, rows, columns, source[0].size, columns, columns * rows, rows
-            )
-            assert (out.array == source[:, first : first + rows].swapaxes(1, 2)).all()
-            out.check()
-        backwards = Guarded(np.zeros((T, columns, rows), dtype))
-        last = backwards.address + (T - 1) * rows * columns * dtype.itemsize
-        source = rng.normal(size=(T, rows, columns)).astype(dtype)
-        library.transpose.ctypes(
-            source.ctypes.data,
-            last,
-            T,
-            rows,
-            columns,
-            rows * columns,
-            columns,
-            -rows * columns,
-            rows,
-        )
-        assert (backwards.array == source[::-1].swapaxes(1, 2)).all()
-        backwards.check()
+def heads(w: Any, x: Any, h: Any) -> Any:
+    return (h.reshape((h.shape[0], 2, 1, 3)) @ w).reshape((h.shape[0], N))
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("turned", [0, 1])
-@pytest.mark.parametrize("way", [1, -1])
-def test_gradient_of_a_matrix(dtype: Any, turned: int, way: int) -> None:
-    library, rng = products.library(dtype), np.random.default_rng(2)
-    for T, M, N, batch in (
-        (1, 1, 1, 1),
-        (3, 5, 7, 1),
-        (40, 13, 17, 5),
-        (9, 6, 64, 16),
-        (100, 12, 100, 33),
-        (2, 7, 3, 700),
-        (3, 600, 9, 2),
-    ):
-        left = rng.normal(size=(T, M, batch)).astype(dtype)
-        right = rng.normal(size=(T, batch, N) if turned else (T, N, batch)).astype(dtype)
-        out, sums = (
-            Guarded(np.full((M, N), np.nan, dtype)),
-            Guarded(np.full((M, batch), np.nan, dtype)),
-        )
-        scratch = Guarded(np.zeros((512 + batch) * N, dtype))
-        step = right[0].size
-        begin = right.ctypes.data + (0 if way == 1 else (T - 1) * step * dtype.itemsize)
-        for total in (0, sums.address):
-            library.gradient.ctypes(
-                *(
-                    left.ctypes.data,
-                    M * batch,
-                    begin,
-                    way * step,
-                    turned,
-                    out.address,
-                    total,
-                    scratch.address,
-                    T,
-                    M,
-                    N,
-                    batch,
-                )
-            )
-            ordered = right[::way].astype(float)
-            expected = np.einsum(
-                "tmb,tbn->mn" if turned else "tmb,tnb->mn", left.astype(float), ordered
-            )
-            tolerance = 1e-4 * max(1.0, np.abs(expected).max()) if dtype == np.float32 else 1e-11
-            np.testing.assert_allclose(out.array, expected, rtol=0, atol=tolerance)
-        close(sums.array, left.astype(float).sum(axis=0), dtype)
-        for guarded in (out, sums, scratch):
-            guarded.check()
+def experts(w: Any, x: Any, h: Any) -> Any:
+    return tg.einsum("bi,kij->bkj", h, w)[:, 1]
 
 
-def test_a_right_side_that_stands_still() -> None:
-    """A step of 0: the same matrix at each step."""
-    dtype = np.dtype(np.float64)
-    library, rng = products.library(dtype), np.random.default_rng(3)
-    left, right = rng.normal(size=(4, 3, 5)), rng.normal(size=(2, 5))
-    out, scratch = np.zeros((3, 2)), np.zeros((512 + 5) * 2)
-    library.gradient.ctypes(
-        left.ctypes.data,
-        15,
-        right.ctypes.data,
-        0,
-        0,
-        out.ctypes.data,
-        0,
-        scratch.ctypes.data,
-        4,
-        3,
-        2,
-        5,
-    )
-    np.testing.assert_allclose(out, np.einsum("tmb,nb->mn", left, right), rtol=1e-12)
+def places(w: Any, x: Any, h: Any) -> Any:
+    return (h.reshape((h.shape[0], 2, 3)) @ w).reshape((h.shape[0], N))
 
 
-@pytest.mark.full
-@pytest.mark.parametrize(
-    ("cpu", "features"),
-    [
-        ("haswell", "+sse,+sse2,+sse3,+ssse3,+sse4.1,+sse4.2,+avx,+avx2,+fma"),
-        ("x86-64", "+sse,+sse2"),
-    ],
-)
-def test_processors_with_shorter_vectors(cpu: str, features: str, tmp_path: Any) -> None:
-    """The same tests, compiled for them."""
-    if platform.machine() != "x86_64":
-        pytest.skip("the names are those of x86 processors")
-    environment = {
-        **os.environ,
-        "NUMBA_CPU_NAME": cpu,
-        "NUMBA_CPU_FEATURES": features,
-        "TINYGRAD_RNN_CACHE": str(tmp_path),
+def three(w: Any, x: Any, h: Any) -> Any:
+    return tg.einsum("bi,bh,ihk->bk", x, h, w)
+
+
+def convolution(w: Any, x: Any, h: Any) -> Any:
+    return tg.conv1d(h.reshape((h.shape[0], 2, 3)), w, padding=1).reshape((h.shape[0], N))
+
+
+def groups(w: Any, x: Any, h: Any) -> Any:
+    return tg.conv1d(h.reshape((h.shape[0], 2, 3)), w, padding=1, groups=2).reshape((h.shape[0], N))
+
+
+FORMS = {
+    stacked: (4, N, N),
+    heads: (2, 3, 3),
+    experts: (4, N, N),
+    places: (3, 3),
+    three: (N, N, N),
+    convolution: (2, 2, 3),
+    groups: (2, 1, 3),
+}
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda f: f.__name__)
+def test_each_form_is_a_product_with_a_packed_matrix(form: Any) -> None:
+    """Forward, back to the state, and the gradient of the weight, which leaves the loop over time."""
+    w = weight(*FORMS[form])
+
+    def cell(x: Any, h: Any) -> Any:
+        h = tg.tanh(form(w, x, h))
+        return h, h
+
+    xs, start = np.ones((3, B, N)), tg.tensor(np.ones((B, N)), requires_grad=True)
+    with interpreting():
+        told = tg.jit(cell).explain(xs, start)
+    became = {
+        walk: [o.became for o in told.operations if o.walk == walk]
+        for walk in ("forward", "backward")
     }
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", "-m", "not full", __file__]
-    done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=300, check=False
-    )
-    assert done.returncode == 0, done.stdout
+    for walk, several in became.items():
+        assert any(text.startswith("product with a packed matrix") for text in several), walk
+        # of three operands the gradient of the state is made of two values that vary
+        loops = sum("both sides vary" in text for text in several)
+        assert loops == (1 if form is three and walk == "backward" else 0), walk
+    assert sum(text.startswith("gradient product, sunk") for text in became["backward"]) == 1
+
+
+def test_what_two_slices_have_in_common_is_no_code_for_each() -> None:
+    """The text has as many lines for many slices as for two."""
+
+    def lines(count: int) -> int:
+        w = weight(count, 3, 3)
+
+        def cell(x: Any, h: Any) -> Any:
+            y = (h.reshape((h.shape[0], count, 1, 3)) @ w).reshape((h.shape[0], 3 * count))
+            return y, y
+
+        xs, start = np.ones((2, B, 3 * count)), np.ones((B, 3 * count))
+        return len(str(tg.jit(cell).source(xs, start)).splitlines())
+
+    with interpreting():
+        assert lines(2) == lines(40)
+
+
+def test_gradients_of_one_contraction_share_what_they_have_in_common() -> None:
+    """Three operands: the product that both operands of the batch need is computed once."""
+    w = weight(N, N, N)
+
+    def cell(x: Any, h: Any) -> Any:
+        h = tg.tanh(tg.einsum("bi,bh,ihk->bk", x, h, w))
+        return h, h
+
+    xs = tg.tensor(np.ones((3, B, N)), requires_grad=True)
+    start = tg.tensor(np.ones((B, N)), requires_grad=True)
+    with interpreting():
+        told = tg.jit(cell).explain(xs, start)
+    backward = [u for u in told.units if u.walk == "backward" and u.name == "product"]
+    assert len(backward) == 1
+
+
+def test_a_weight_of_both_operands_of_an_outer_product() -> None:
+    """The two sides are one value with different labels."""
+    rng = np.random.default_rng(1)
+    w = tg.tensor(rng.normal(size=(2, N, N)), requires_grad=True)
+    xs = rng.normal(size=(3, B, N))
+
+    def cell(x: Any, h: Any) -> Any:
+        h = tg.tanh(x + tg.einsum("bi,bj,kij->bk", h, h, w) @ np.ones((2, N)))
+        return h, h
+
+    def run(step: Any) -> list[Any]:
+        w.grad = None
+        ys, _ = tg.unroll(step, xs, np.ones((B, N)))
+        tg.square(ys).sum().backward()
+        return [ys.numpy(), w.grad.numpy()]
+
+    expected = run(cell)
+    with interpreting():
+        found = run(tg.jit(cell))
+    for a, b in zip(expected, found, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_compiled_by_numba_as_well(seed: int) -> None:
+    assert products.case(1000 + seed, compiled=True) == "equal"
+
+
+def test_einsum_by_products_of_matrices_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linear, "PAIRED", 0)
+    rng = np.random.default_rng(2)
+    for _ in range(300):
+        sizes = {c: int(rng.integers(1, 4)) for c in "abcde"}
+        terms = [
+            "".join(rng.permutation(list(sizes))[: rng.integers(0, 4)])
+            for _ in range(rng.integers(2, 6))
+        ]
+        every = sorted(set("".join(terms)))
+        out = "".join(rng.permutation(every)[: rng.integers(0, len(every) + 1)]) if every else ""
+        xs = [rng.normal(size=tuple(sizes[c] for c in term)) for term in terms]
+        subscripts = f"{','.join(terms)}->{out}"
+        found = tg.einsum(subscripts, *xs)
+        np.testing.assert_allclose(
+            found, np.einsum(subscripts, *xs), rtol=1e-10, atol=1e-10, err_msg=subscripts
+        )
+
+
+def test_derivatives_of_a_large_einsum(monkeypatch: pytest.MonkeyPatch) -> None:
+    """First and second ones by products of matrices, beside finite differences."""
+    monkeypatch.setattr(linear, "PAIRED", 0)
+    rng = np.random.default_rng(3)
+    given = [rng.normal(size=shape) for shape in ((2, 3), (2, 2), (3, 2, 2))]
+
+    def f(x: Any, h: Any, w: Any) -> Any:
+        return tg.tanh(tg.einsum("bi,bh,ihk->bk", x, h, w)).sum()
+
+    tg.gradcheck(f, *given, order=2)

@@ -1,4 +1,4 @@
-"""Print all figures, or those of the parts named: ``python -m tests.benchmarks [eager] [imports] [kernels] [sequences] [functions] [training] [compiling] [options]``."""
+"""Print all figures, or those of the parts named: ``python -m tests.benchmarks [eager] [imports] [kernels] [sequences] [functions] [training] [forms] [compiling] [options]``."""
 
 import argparse
 import platform
@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 
-from . import compiling, eager, functions, imports, kernels, sequences, training
+from . import compiling, eager, forms, functions, imports, kernels, sequences, training
 
 PARTS = {
     "imports": imports,
@@ -15,6 +15,7 @@ PARTS = {
     "sequences": sequences,
     "functions": functions,
     "training": training,
+    "forms": forms,
     "compiling": compiling,
 }
 

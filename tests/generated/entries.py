@@ -13,6 +13,7 @@ from tests import test_compile_work, test_jit_operations, test_jit_outside, test
 from tests.cell_checks import BATCH, CASES, Case, T
 from tests.fuzz import cells as fuzz_cells
 from tests.fuzz import functions as fuzz_functions
+from tests.fuzz import products as fuzz_products
 from tests.test_primitives import NAMES, parameter_sets
 from tinygrad_rnn.core.primitive import REGISTRY, Primitive
 from tinygrad_rnn.core.tree import leaves, unflatten
@@ -180,12 +181,19 @@ def _random() -> Iterator[tuple[str, Made]]:
     for seed in range(RANDOM):
         yield f"random cell {seed}", functools.partial(of_random_cell, seed)
         yield f"random function {seed}", functools.partial(of_random_function, seed)
+        yield f"random products {seed}", functools.partial(of_random_products, seed)
 
 
 def of_random_cell(seed: int) -> Texts:
     """Return the texts of a cell of the generator."""
     case = fuzz_cells.Case(seed, 10)
     return of_sequence(case.step(), case.run)
+
+
+def of_random_products(seed: int) -> Texts:
+    """Return the texts of a step of products of the generator."""
+    case = fuzz_products.Case(seed)
+    return of_sequence(case.step, case.run)
 
 
 def of_random_function(seed: int) -> Texts:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from ..kernels import runtime
 from ..loops.ir import Role, Steps, dtype_of
 from ..ops.facts import facts_of, is_identity, is_zero, linear_groups
+from .fusion import contraction
 from .gather import is_gather
 from .internal import ASSEMBLED
 from .names import ValueNames
@@ -345,6 +346,8 @@ class _Fates:
         numbers = ", ".join(str(part.number) for part in loops)
         if any(part.alone is not value for part in loops):
             return f"fused into loop {numbers}"
+        if contraction(value) is not None:  # a matrix that varies is not worth packing
+            return f"a product whose both sides vary, number by number: loop {numbers}"
         kind = "loop" if is_gather(value) else "reduction"
         return f"a {kind} of its own: loop {numbers}"
 

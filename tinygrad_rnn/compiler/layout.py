@@ -161,3 +161,30 @@ def pieces_of(value: Value) -> tuple[Piece, ...] | None:
         return pieces(value.params, [v.shape for v in value.sources], value.shape)
     except SizeUnknown as unknown:
         raise unsupported(value, FILLED[unknown.how]) from None
+
+
+def in_memory(value: Value) -> list[int] | None:
+    """Return the axes of the features in the order of memory; None if there are gaps between them.
+
+    Axes of one element are left out.
+    """
+    strides = layout_of(value).strides
+    left = [k for k, n in enumerate(value.shape) if n not in (1, B)]
+    if value.batch is not None and strides[value.batch] != Linear.of(1):
+        return None
+    step = Linear.of(1 if value.batch is None else B)
+    found: list[int] = []
+    while left:
+        axis = next((k for k in left if strides[k] == step), None)
+        if axis is None:
+            return None
+        left.remove(axis)
+        found.append(axis)
+        step = step * value.shape[axis]
+    return found[::-1]
+
+
+def as_it_is(value: Value) -> bool:
+    """Whether a value lies without gaps, as an array of its own does."""
+    order = in_memory(value)
+    return 0 in value.shape or (order is not None and order == sorted(order))

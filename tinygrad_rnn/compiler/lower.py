@@ -282,14 +282,18 @@ class Lowered:
         several, bias = factors(value)
         for k, f in enumerate(several):
             matrix = self.arrays.hoisted(f.matrix, False)
-            key = (matrix.name, f.N, f.K, f.row, f.column)
+            columns, matrices = Linear.of(B) * f.places, f.slices if f.apart else 1
+            key = (matrix.name, f.N, f.K, f.row, f.column, f.places, matrices, f.apart)
+            room = (f.N + 16) * f.K
             if key not in self.packed:
                 kind = stored.array.kind
-                packed = ir.Array(f"z{len(self.packed)}", kind, ir.Role.PACKED, (f.N + 16) * f.K)
+                packed = ir.Array(f"z{len(self.packed)}", kind, ir.Role.PACKED, room * matrices)
                 self.packed[key] = packed
-                sizes = linears(f.N, f.K, f.row, f.column, B)
+                sizes = linears(f.N, f.K, f.row, f.column, columns)
                 arguments: tuple[Any, ...] = (ir.Address(matrix), *sizes, ir.Address(packed))
-                self.packs.append(ir.Call("pack", arguments, origin=f.matrix.origin()))
+                self.packs.append(
+                    repeated("pack", arguments, f.matrix, matrices, *linears(f.apart, room))
+                )
             moving = self._find(f.moving)
             begin: ir.Address | Linear = Linear()
             if bias is not None and not k:
@@ -298,12 +302,24 @@ class Lowered:
                 ir.Address(self.packed[key]),
                 ir.Address(moving.array, moving.layout.offset),
                 ir.Address(stored.array, stored.place),
-                *linears(f.K, f.N, B),
+                *linears(f.K, f.N, columns),
                 begin,
                 Linear.of(min(k, 1)),
             )
-            found.append(ir.Call("multiply", given, origin=value.origin()))
+            own = (room, f.N) if f.apart else (0, 0)
+            steps = linears(own[0], columns * f.K, columns * f.N, own[1])
+            found.append(repeated("multiply", given, value, f.slices, *steps))
         return found
+
+
+def repeated(
+    routine: str, arguments: Sequence[Any], value: Value, slices: int, *steps: Linear
+) -> ir.Call:
+    """Return the call of a matrix kernel, or of the one that runs it for several slices."""
+    if slices == 1:
+        return ir.Call(routine, tuple(arguments), origin=value.origin())
+    every = (*arguments, Linear.of(slices), *steps)
+    return ir.Call(f"{routine}_slices", every, origin=value.origin())
 
 
 def _target(value: Value, stored: Stored) -> Where:

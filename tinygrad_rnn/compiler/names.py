@@ -19,10 +19,11 @@ from ..loops import ir
 from ..ops.facts import Contraction, facts_of, infix, is_identity, signs
 from ..recurrent.cell import component_names
 from ..recurrent.source import variables
+from .forms import untransposed
 from .fusion import contraction
 from .internal import AFFINE, ASSEMBLED
 from .parts import LoopPart, Parts
-from .products import Factor, factors, untransposed
+from .products import Factor, factors
 from .runner import Runner
 from .value import B, Given, Value
 
@@ -209,7 +210,7 @@ class ValueNames:
             several, bias = factors(value)
             terms = [self.product(f) for f in several]
             return " + ".join([*terms, *([] if bias is None else [self.label(bias)])])
-        if untransposed(value)[1]:
+        if _is_turned(value):
             return transposed(operands[0])
         if facts_of(value.primitive).subscript:
             return f"{bracketed(operands[0])}[{_index(value.params['index'])}]"
@@ -230,7 +231,7 @@ class ValueNames:
         """Return a product of a batch with a matrix, as it is computed: the batch last."""
         moving = self.parts.original(factor.moving)
         matrix, right = self.label(factor.matrix), self.label(untransposed(moving)[0])
-        turned = factor.matrix.shape != (factor.N, factor.K) or factor.transposed
+        turned = factor.matrix.shape[-2:] != (factor.N, factor.K) or factor.transposed
         return f"{transposed(matrix) if turned else bracketed(matrix)} @ {bracketed(right)}"
 
     def weight_of(self, value: Value) -> str:
@@ -242,7 +243,8 @@ class ValueNames:
             seen: set[Value] = set()
             while stack:
                 top, part = stack.pop()
-                here, turned = untransposed(top)
+                here, order = untransposed(top)
+                turned = order == (1, 0)
                 if here is value:
                     turned = turned != (value in code.transposed)
                     found.append(f"part of {name}" if part else f"{name}{'.T' if turned else ''}")
@@ -261,6 +263,11 @@ class ValueNames:
     def in_source(self, node: Node) -> bool:
         """Whether a node was made by the user's code, and not by a derivative rule."""
         return node.origin[:2] in self.own
+
+
+def _is_turned(value: Value) -> bool:
+    """Whether a value is a transpose of a matrix."""
+    return untransposed(value)[1] == (1, 0)
 
 
 def words(text: str) -> set[str]:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from ..loops import ir
 from ..ops.facts import facts_of
+from .forms import Outer
 from .fusion import contraction
 from .gather import is_gather
 from .internal import AFFINE, COPY, PART
@@ -127,7 +128,7 @@ class ProductPart:
     @property
     def flops(self) -> int:
         """Flops per row of the batch."""
-        return sum(2 * f.N * f.K for f in self.factors)
+        return sum(2 * f.N * f.K * f.slices * f.places for f in self.factors)
 
     @property
     def bytes(self) -> int:
@@ -144,14 +145,13 @@ class OverStepsPart:
     ----------
     value : Value
     call : Call
-    left, right : Value
-        Its sides, rows and columns of the result as it is computed.
+    product : Outer
+        As it is computed.
     """
 
     value: Value
     call: ir.Call
-    left: Value
-    right: Value
+    product: Outer
 
     @property
     def target(self) -> ir.Array:
@@ -161,12 +161,13 @@ class OverStepsPart:
     @property
     def flops(self) -> int:
         """Flops per step and row of the batch."""
-        return 2 * self.left.size * self.right.size
+        p = self.product
+        return 2 * p.size * p.places
 
     @property
     def bytes(self) -> int:
         """Bytes that are read per step and row of the batch."""
-        return (self.left.size + self.right.size) * self.value.dtype.itemsize
+        return (self.product.left.size + self.product.right.size) * self.value.dtype.itemsize
 
 
 Part = LoopPart | ProductPart | OverStepsPart
@@ -210,10 +211,10 @@ class Parts:
                 found += self._of_step(s.body)
             elif isinstance(s, ir.Call) and (value := self.value_of(s)) in self.code.sunk.products:
                 assert value is not None
-                left, right = self.code.sunk.products[value]
+                product = self.code.sunk.products[value]
                 if value in self.code.transposed:
-                    left, right = right, left
-                found.append(OverStepsPart(value, s, left, right))
+                    product = product.turned
+                found.append(OverStepsPart(value, s, product))
         return found
 
     def _of_step(self, body: Sequence[ir.Statement]) -> list[Part]:

@@ -19,7 +19,7 @@ from ..ops.shaping import RESHAPE
 from ..ops.views import Axis, Piece, Regrouped, View
 from .gather import is_gather
 from .internal import AFFINE, ASSEMBLED, COPY, PART, ZEROS
-from .layout import contiguous, is_view, layout_of, pieces_of, view_of
+from .layout import as_it_is, is_view, pieces_of, view_of
 from .value import B, Value
 
 POSITIVE, ADD, SCATTER = positive.primitive, add.primitive, scatter.primitive
@@ -323,8 +323,3 @@ def _with_copies(program: Sequence[Value]) -> list[Value]:
             v.change(v.primitive, inputs, v.params)  # type: ignore[arg-type]
         found.append(v)
     return found
-
-
-def as_it_is(value: Value) -> bool:
-    """Whether a value lies without gaps, as an array of its own does."""
-    return layout_of(value).strides == contiguous(value.shape).strides

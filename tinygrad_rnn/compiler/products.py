@@ -8,20 +8,33 @@ whole sequence: what the loops over elements read is the finished sum.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..ops.facts import Contraction, signs
-from .fusion import contraction
+from ..ops.facts import signs
+from ..ops.shaping import TRANSPOSE
+from .forms import Form, form_of, inverse, strides_of, turned
 from .internal import AFFINE
-from .layout import view_of
 from .value import Value
 
 
 class Factor(NamedTuple):
-    """One product: a matrix (N, K) with strides, and a value that varies, (K, batch) in memory."""
+    """Products of a value that varies with a matrix, or with one matrix for each slice of it.
+
+    Attributes
+    ----------
+    moving, matrix : Value
+        In memory: slices, K, places, batch; the matrices (N, K) with strides.
+    N, K, row, column : int
+        The size of a matrix, and its strides.
+    slices, apart : int
+        How many products there are, and how many elements the matrix of one lies behind that of
+        the one before; 0 if all have the same.
+    places : int
+        Columns for each row of the batch.
+    """
 
     moving: Value
     matrix: Value
@@ -29,6 +42,9 @@ class Factor(NamedTuple):
     K: int
     row: int
     column: int
+    slices: int
+    apart: int
+    places: int
 
     @property
     def transposed(self) -> bool:
@@ -36,68 +52,16 @@ class Factor(NamedTuple):
         return self.row == 1 and self.column != 1
 
 
-def untransposed(value: Value) -> tuple[Value, bool]:
-    """Return what lies under transposes of a matrix, and whether it is turned over."""
-    turned = False
-    while len(value.shape) == 2 and value.primitive is not None:
-        view = view_of(value, hoisted=True)
-        if view is None or value.inputs[0].dtype != value.dtype:
-            break
-        permutation = getattr(view, "permutation", None)
-        source = value.inputs[0]
-        if permutation is None or permutation(source.shape, value.shape) != (1, 0):
-            break
-        value, turned = source, not turned
-    return value, turned
-
-
-def _of_matrices(value: Value, dtype: np.dtype[Any]) -> Contraction | None:
-    """Return the labels of a product of two matrices in this dtype; None for other values."""
-    labels, sources = contraction(value), value.sources
-    if labels is None or len(sources) != 2 or len(value.shape) != 2:
-        return None
-    if any(len(t) != 2 or len(set(t)) != 2 for t in (*labels.terms, labels.result)):
-        return None
-    return labels if all(v.dtype == dtype for v in (value, *sources)) else None
-
-
-def factor(value: Value, dtype: np.dtype[Any]) -> Factor | None:
-    """Return a product of the batch with a matrix that does not vary; None for other values."""
-    labels, sources = _of_matrices(value, dtype), value.sources
-    if labels is None or value.batch is None:
-        return None
-    moving = next((k for k, v in enumerate(sources) if v.varies and v.batch is not None), None)
-    if moving is None or sources[1 - moving].varies or sources[1 - moving].batch is not None:
-        return None
-    rows = labels.terms[moving][sources[moving].batch or 0]
-    summed = next(label for label in labels.terms[moving] if label != rows)
-    fixed = labels.terms[1 - moving]
-    others = [label for label in fixed if label != summed]
-    if len(others) != 1 or set(labels.result) != {rows, others[0]}:
-        return None
-    if sources[moving].features[0] != sources[1 - moving].shape[fixed.index(summed)]:
-        return None
-    matrix, turned = untransposed(sources[1 - moving])
-    place = fixed.index(others[0])
-    place = 1 - place if turned else place
-    N, K = matrix.shape[place], matrix.shape[1 - place]
-    strides = (matrix.shape[1], 1)
-    return Factor(sources[moving], matrix, N, K, strides[place], strides[1 - place])
-
-
-def over_batch(value: Value, dtype: np.dtype[Any]) -> tuple[Value, Value] | None:
-    """Return the two sides of a product that is summed over the batch, as rows and columns.
-
-    None for other values. Both sides are features by batch in memory.
-    """
-    labels, sources = _of_matrices(value, dtype), value.sources
-    if labels is None or value.batch is not None or any(v.batch is None for v in sources):
-        return None
-    rows = [t[v.batch or 0] for t, v in zip(labels.terms, sources, strict=True)]
-    if rows[0] != rows[1] or rows[0] in labels.result:
-        return None
-    first = next(k for k, t in enumerate(labels.terms) if labels.result[0] in t)
-    return sources[first], sources[1 - first]
+def _factor(form: Form, program: list[Value], at: Value) -> Factor:
+    """Return the product that a form is; values in another order are put into the program."""
+    found = strides_of(form)
+    if found is None:
+        matrix = turned(form.fixed, form.matrix_order, program, at)
+        found = matrix, (form.N * form.K, form.K, 1)
+    matrix, (apart, row, column) = found
+    moving = turned(form.moving, form.into, program, at)
+    apart = apart if form.own else 0
+    return Factor(moving, matrix, form.N, form.K, row, column, form.slices, apart, form.places)
 
 
 def factors(value: Value) -> tuple[list[Factor], Value | None]:
@@ -135,18 +99,40 @@ def join(programs: Iterable[list[Value]], ends: Iterable[Value], dtype: np.dtype
         for v in [v for v in program if _is_sum(v, dtype) and v not in inner]:
             _join(v, uses, inner, program, gone, dtype)
         program[:] = [v for v in program if v not in gone]
-        for v in program:
-            found = factor(v, dtype)
-            if found is not None:
-                v.change(AFFINE, [found.moving, found.matrix], {"shapes": (found[2:],)})
+        for v in list(program):
+            if (form := form_of(v, dtype)) is not None:
+                _make(v, [form], None, program)
+
+
+def _make(value: Value, forms: Sequence[Form], bias: Value | None, program: list[Value]) -> None:
+    """Change a value into the `AFFINE` of several forms with the same order of the result."""
+    several = [_factor(form, program, value) for form in forms]
+    inputs = [i for f in several for i in f[:2]] + ([] if bias is None else [bias])
+    params, order = {"shapes": tuple(f[2:] for f in several)}, forms[0].out
+    if order is None:
+        value.change(AFFINE, inputs, params)
+        return
+    shape = [value.shape[k] for k in order]
+    made = Value(AFFINE, inputs, params, shape, value.node, dtype=value.dtype)
+    program.insert(program.index(value), made)
+    value.change(TRANSPOSE, [made], {"axes": inverse(order)})
 
 
 def _is_sum(value: Value, dtype: np.dtype[Any]) -> bool:
     """Whether it is a sum of values of a batch, in the dtype of the module."""
-    if value.leaf or signs(value.primitive) != (1, 1) or value.batch != 0:
+    if value.leaf or signs(value.primitive) != (1, 1) or value.batch is None:
         return False
     same = all(isinstance(i, Value) and i.dtype == value.dtype == dtype for i in value.inputs)
-    return same and value.varies and len(value.shape) == 2
+    return same and value.varies
+
+
+def _is_bias(value: Value, top: Value, form: Form) -> bool:
+    """Whether it has a number for each row of the matrices of a form, in their order."""
+    if value.varies or value.batch is not None or form.out is not None:
+        return False
+    shape = (1,) * (len(top.shape) - len(value.shape)) + value.shape
+    wanted = (n if k in form.rows else 1 for k, n in enumerate(top.shape))
+    return len(shape) == len(top.shape) and shape == tuple(wanted)
 
 
 def _join(
@@ -167,13 +153,11 @@ def _join(
             stack += reversed(v.inputs)
         else:
             terms.append(v)
-    found = {v: f for v in terms if uses[v] == 1 and (f := factor(v, dtype)) is not None}
-    found = {v: f for v, f in found.items() if v.batch == 0}
-    biases = [
-        v
-        for v in terms
-        if not v.varies and v.batch is None and v.size == top.size and len(v.shape) <= 2
-    ]
+    alone = (v for v in terms if uses[v] == 1 and v.shape == top.shape)
+    found = {v: f for v in alone if (f := form_of(v, dtype)) is not None}
+    first = next(iter(found.values()), None)
+    found = {v: f for v, f in found.items() if first is not None and f.result == first.result}
+    biases = [v for v in terms if first is not None and _is_bias(v, top, first)]
     if not found or len(found) + len(biases) < 2:
         return
 
@@ -187,15 +171,13 @@ def _join(
         shape = term.shape if bias is None else max(bias.shape, term.shape, key=len)
         bias = term if bias is None else add(bias, term, shape)
         bias.hoisted = bias.hoisted or bias.given is None
-    inputs = [i for f in found.values() for i in f[:2]] + ([] if bias is None else [bias])
-    params = {"shapes": tuple(f[2:] for f in found.values())}
     rest = [v for v in terms if v not in found and v not in biases]
     gone.update(dropped, found)
     if not rest:
-        top.change(AFFINE, inputs, params)
+        _make(top, list(found.values()), bias, program)
         return
-    joined = Value(AFFINE, inputs, params, top.shape, top.node, dtype=top.dtype)
-    program.insert(program.index(top), joined)
+    joined = add(top, top, top.shape)  # it becomes the sum of products
+    _make(joined, list(found.values()), bias, program)
     for term in rest[:-1]:
         joined = add(joined, term, top.shape)
     assert top.primitive is not None

@@ -116,11 +116,14 @@ class _Comments:
 
     def _over_steps(self, part: OverStepsPart) -> str:
         names = self.names
-        left, right = bracketed(names.label(part.left)), transposed(names.label(part.right))
+        left, right = (
+            bracketed(names.label(part.product.left)),
+            transposed(names.label(part.product.right)),
+        )
         text = f"{names.weight_of(part.value)}: the sum over all steps of {left} @ {right}"
         collected = (a for a in ir.arrays([part.call]) if a.role is ir.Role.COLLECTED)
         return text + "".join(
-            f"; {a.name} = the sum of {names.label(part.left)}" for a in collected
+            f"; {a.name} = the sum of {names.label(part.product.left)}" for a in collected
         )
 
 
@@ -168,9 +171,11 @@ class Legend:
         for part in names.parts.of[function.name]:
             if isinstance(part, OverStepsPart) and part.call is call:
                 if array == part.target:
-                    sizes = (part.left.size, part.right.size)
+                    product = part.product
+                    slices = (product.slices,) if product.slices > 1 else ()
+                    sizes = (*slices, product.M, product.N)
                     return names.weight_of(part.value), _shape(sizes)
-                return self._told(names.label(part.right), part.right, each=True)
+                return self._told(names.label(part.product.right), part.product.right, each=True)
         value, (source, target) = names.parts.value_of(call), ir.arrays([call])
         assert value is not None
         given, other = (True, target) if source == array else (False, source)

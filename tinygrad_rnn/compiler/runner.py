@@ -327,10 +327,11 @@ class Runner:
         arrays = kept.arrays | own.arrays
         self._bring_in(left, shard, gradients, arrays)
         caller = dict(arguments.caller)
-        for k, (v, (a, b)) in enumerate(code.sunk.products.items()):
-            caller[f"dw{k}"] = out = empty((a.size * b.size,), self.dtype)
-            turned = v in code.transposed
-            sums[v] = out.reshape(b.size, a.size).T if turned else out.reshape(a.size, b.size)
+        for k, (v, p) in enumerate(code.sunk.products.items()):
+            caller[f"dw{k}"] = out = empty((p.size,), self.dtype)
+            if v in code.transposed:
+                out = out.reshape(p.slices, p.N, p.M).swapaxes(1, 2)
+            sums[v] = out.reshape(v.shape)
         given = Arguments(caller, arguments.constants)
         self._backward.run(self._sizes(left, shard), (kept, own), given)
         for name, v in self.turned:

@@ -23,9 +23,11 @@ from ..loops.share import shared
 from ..loops.writer import SEQUENCES, Text, write
 from ..ops.facts import CHEAP
 from .arrays import Arrays
-from .lower import Lowered, Stored, When
+from .contractions import arrange
+from .forms import Outer, outer_of
+from .lower import Lowered, Stored, When, repeated
 from .prepare import collect, drop_zeros, hoist
-from .products import join, over_batch
+from .products import join
 from .remat import remade, residuals
 from .sink import sink
 from .step import StepProgram
@@ -97,9 +99,10 @@ class SequenceCode:
         self.emitted_values = [v for several in step.emitted for v in several]
         ends = [*step.outputs, *step.new_states, *self.emitted_values]
         ends += [g for g in step.gradients.values() if g is not None]
+        arrange((step.forward, step.backward), ends, dtype)
         join((step.forward, step.backward), ends, dtype)
-        sides = [s for v in step.backward if (s := over_batch(v, dtype)) is not None]
-        collect(step.backward, ends, {v for pair in sides for v in pair})
+        outers = [o[0] for v in step.backward if (o := outer_of(v, dtype)) is not None]
+        collect(step.backward, ends, {side for outer in outers for side in outer[:2]})
         hoist((step.forward, step.backward))
         self.arrays = Arrays(dtype)
         self.originals: dict[Value, Value] = {}  # of what stands for values in the code
@@ -297,11 +300,14 @@ class SequenceCode:
         self.transposed: list[Value] = []
         sums = self.sunk.sums
         waiting = [s for v, s in sums.items() if s is not v and s not in self.summed]
-        by_rows = [v for v in self.step.xs if self.row_major(v)]  # they need not be turned
-        for k, (v, (left, right)) in enumerate(self.sunk.products.items()):
+        given = [v for v in self.step.xs if self.row_major(v)]
+        for k, (v, product) in enumerate(self.sunk.products.items()):
+            (left, right), plain = product[:2], product.slices == product.places == 1
+            by_rows = given if plain else []  # which need not be turned
             prefers = left not in waiting and left in by_rows and right not in by_rows
             if right in waiting or prefers:
-                left, right = right, left
+                product = product.turned
+                left, right = product.left, product.right
                 self.transposed.append(v)
             total: ir.Address | Linear = Linear()
             if left in waiting:
@@ -309,13 +315,14 @@ class SequenceCode:
                 b = self.arrays.new(f"b{len(self.summed)}", ir.Role.COLLECTED, left)
                 self.summed[left] = b
                 total = ir.Address(b)
-            found.append(self._product(k, v, left, right, total, right in by_rows))
+            found.append(self._product(k, v, product, total, right in by_rows))
         return found
 
     def _product(
-        self, k: int, v: Value, left: Value, right: Value, total: ir.Address | Linear, turned: bool
+        self, k: int, v: Value, product: Outer, total: ir.Address | Linear, turned: bool
     ) -> ir.Statement:
         """Return the call of one product over all steps."""
+        left, right, M, N, slices, places = product
         row, batch = Linear.of("row"), Linear.of("batch")
         a, b = (self.sides[side] for side in (left, right))
         arrays = [a.array, b.array]
@@ -328,8 +335,8 @@ class SequenceCode:
             if one.when is When.TIME and other.moves and other.when is not When.TIME:
                 starts[side] = starts[side] + Linear.of("last") * steps[side]
                 steps[side] = Linear.of("way") * steps[side]
-        dw = ir.Array(f"dw{k}", ir.Kind.FLOAT, ir.Role.CALLER, left.size * right.size)
-        size = max(max(x.size, y.size) for x, y in self.sunk.products.values())
+        dw = ir.Array(f"dw{k}", ir.Kind.FLOAT, ir.Role.CALLER, product.size)
+        size = max(max(x.size, y.size) for x, y, *_ in self.sunk.products.values())
         scratch = ir.Array("h0", ir.Kind.FLOAT, ir.Role.SCRATCH, size, True, padding=LOOPED)
         arguments: list[Any] = [ir.Address(arrays[0], starts[0]), steps[0]]
         arguments += [
@@ -338,8 +345,11 @@ class SequenceCode:
             Linear.of(int(turned)),
             ir.Address(dw),
         ]
-        arguments += [total, ir.Address(scratch), *linears("T", left.size, right.size, "B")]
-        return ir.Call("gradient", tuple(arguments), origin=v.origin())
+        columns = Linear.of("B") * places
+        arguments += [total, ir.Address(scratch), *linears("T", M, N, columns)]
+        return repeated(
+            "gradient", arguments, v, slices, columns * M, columns * N, Linear.of(M * N)
+        )
 
     # --- functions --------------------------------------------------------------------------------
 

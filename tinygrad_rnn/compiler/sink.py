@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..ops.facts import facts_of, linear_groups
-from .products import over_batch, untransposed
+from .forms import Outer, outer_of
 from .value import Value
 
 
@@ -23,8 +23,8 @@ class Sunk:
 
     Attributes
     ----------
-    products : dict of Value to (Value, Value)
-        Each product over the batch, with its sides: rows and columns of the result.
+    products : dict of Value to Outer
+        Each product over the batch.
     sums : dict of Value to Value
         Each sum over the batch, with what is summed; what is added up over the steps as it stands,
         with itself.
@@ -32,14 +32,14 @@ class Sunk:
         What is computed of these, in order.
     """
 
-    products: dict[Value, tuple[Value, Value]] = field(default_factory=dict)
+    products: dict[Value, Outer] = field(default_factory=dict)
     sums: dict[Value, Value] = field(default_factory=dict)
     after: list[Value] = field(default_factory=list)
 
     @property
     def collected(self) -> list[Value]:
         """What is collected in the loop, each once; sides of products are summed with these."""
-        sides = {side for pair in self.products.values() for side in pair}
+        sides = {side for product in self.products.values() for side in product[:2]}
         found = [s for v, s in self.sums.items() if s is v or s not in sides]
         return list(dict.fromkeys(found))
 
@@ -74,12 +74,12 @@ def sink(
         if reduction is not None and reduction.additive and v.inputs[0].batch is not None:
             found.sums[v] = v.inputs[0]
             continue
-        sides = over_batch(v, dtype)
-        if sides is not None:
-            left, right = (_turned(side) for side in sides)
-            keep(left)
-            keep(right)
-            found.products[v] = (left, right)
+        outer = outer_of(v, dtype)
+        if outer is not None and not any(outer[1]):
+            product = outer[0].on_memory()
+            keep(product.left)
+            keep(product.right)
+            found.products[v] = product
             continue
         if not _is_linear(v) or any(i.batch is not None for i in v.sources if i.varies):
             found.sums[v] = v  # it stays in the loop, and is added up there
@@ -88,11 +88,6 @@ def sink(
         stack += [i for i in v.sources if i.varies]
     found.after.sort(key=order.__getitem__)
     return found
-
-
-def _turned(side: Value) -> Value:
-    """Return a side of a product as it is stored: features by batch, whichever way it is turned."""
-    return untransposed(side)[0]
 
 
 def _is_linear(v: Value) -> bool:

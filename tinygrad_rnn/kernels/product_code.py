@@ -41,8 +41,8 @@ outer_1, outer_2, outer_3, outer_4 = (
 )
 
 
-@cfunc(types.void(INT, INT, INT, INT, INT, INT, INT), **options)
-def pack(matrix, N, K, row, column, B, packed):
+@njit(types.void(INT, INT, INT, INT, INT, INT, INT), **options)
+def packed_once(matrix, N, K, row, column, B, packed):
     """A matrix (N, K), with these strides, in the order in which `multiply` reads it for a batch of B."""
     source = carray(pointer(matrix, ZERO), (N * K,))
     out = carray(pointer(packed, ZERO), ((N + 16) * K,))
@@ -65,8 +65,22 @@ def pack(matrix, N, K, row, column, B, packed):
         place += whole * K
 
 
-@cfunc(types.void(INT, INT, INT, INT, INT, INT, INT, INT), **options)
-def multiply(packed, values, out, K, N, B, bias, add):
+@cfunc(types.void(INT, INT, INT, INT, INT, INT, INT), **options)
+def pack(matrix, N, K, row, column, B, packed):
+    """`packed_once`, for callers outside."""
+    packed_once(matrix, N, K, row, column, B, packed)
+
+
+@cfunc(types.void(INT, INT, INT, INT, INT, INT, INT, INT, INT, INT), **options)
+def pack_slices(matrix, N, K, row, column, B, packed, slices, matrix_step, packed_step):
+    """`pack` for several matrices, which are so many elements apart."""
+    for k in range(slices):
+        to = packed + k * packed_step * SIZE
+        packed_once(matrix + k * matrix_step * SIZE, N, K, row, column, B, to)
+
+
+@njit(types.void(INT, INT, INT, INT, INT, INT, INT, INT), **options)
+def product(packed, values, out, K, N, B, bias, add):
     """out (N, B) = or += matrix (N, K) @ values (K, B) + bias (N,), if its address is not 0."""
     if 2 * B >= LANES:
         panels = (N + PANEL - 1) // PANEL
@@ -119,6 +133,23 @@ def multiply(packed, values, out, K, N, B, bias, add):
             p += vectors * LANES * K * SIZE
 
 
+@cfunc(types.void(INT, INT, INT, INT, INT, INT, INT, INT), **options)
+def multiply(packed, values, out, K, N, B, bias, add):
+    """`product`, for callers outside."""
+    product(packed, values, out, K, N, B, bias, add)
+
+
+@cfunc(types.void(INT, INT, INT, INT, INT, INT, INT, INT, INT, INT, INT, INT, INT), **options)
+def multiply_slices(
+    packed, values, out, K, N, B, bias, add, slices, packed_step, values_step, out_step, bias_step
+):
+    """`multiply` for several slices of its operands, which are so many elements apart."""
+    for k in range(slices):
+        p, v, o = packed_step * k, values_step * k, out_step * k
+        b = bias + bias_step * k * SIZE if bias else 0
+        product(packed + p * SIZE, values + v * SIZE, out + o * SIZE, K, N, B, b, add)
+
+
 @njit(types.void(INT, INT, INT, INT, INT, INT, INT, INT, INT), **options)
 def turn(source, out, steps, rows, columns, from_step, from_row, to_step, to_row):
     """out[s, c, r] = source[s, r, c], with these strides."""
@@ -142,8 +173,8 @@ def transpose(source, out, steps, rows, columns, from_step, from_row, to_step, t
     turn(source, out, steps, rows, columns, from_step, from_row, to_step, to_row)
 
 
-@cfunc(types.void(INT, INT, INT, INT, INT, INT, INT, INT, INT, INT, INT, INT), **options)
-def gradient(left, left_step, right, right_step, turned, out, sums, scratch, T, M, N, B):
+@njit(types.void(INT, INT, INT, INT, INT, INT, INT, INT, INT, INT, INT, INT), **options)
+def over_steps(left, left_step, right, right_step, turned, out, sums, scratch, T, M, N, B):
     """out (M, N) = the sum over T steps of left (M, B) @ right.T, and sums (M, B) = that of left, if its address is not 0.
 
     right is (N, B) at each step, or with `turned` already (B, N); the steps of both are so many
@@ -182,3 +213,42 @@ def gradient(left, left_step, right, right_step, turned, out, sums, scratch, T, 
                     outer_2(p, q, o, steps, B, left_step, step, N, height, columns)
                 else:
                     outer_1(p, q, o, steps, B, left_step, step, N, height, columns)
+
+
+@cfunc(types.void(INT, INT, INT, INT, INT, INT, INT, INT, INT, INT, INT, INT), **options)
+def gradient(left, left_step, right, right_step, turned, out, sums, scratch, T, M, N, B):
+    """`over_steps`, for callers outside."""
+    over_steps(left, left_step, right, right_step, turned, out, sums, scratch, T, M, N, B)
+
+
+@cfunc(
+    types.void(INT, INT, INT, INT, INT, INT, INT, INT, INT, INT, INT, INT, INT, INT, INT, INT),
+    **options,
+)
+def gradient_slices(
+    left,
+    left_step,
+    right,
+    right_step,
+    turned,
+    out,
+    sums,
+    scratch,
+    T,
+    M,
+    N,
+    B,
+    slices,
+    left_slice,
+    right_slice,
+    out_slice,
+):
+    """`gradient` for several slices of both sides, which are so many elements apart."""
+    for k in range(slices):
+        a, b, o = (
+            left + left_slice * k * SIZE,
+            right + right_slice * k * SIZE,
+            out + out_slice * k * SIZE,
+        )
+        total = sums + left_slice * k * SIZE if sums else 0
+        over_steps(a, left_step, b, right_step, turned, o, total, scratch, T, M, N, B)

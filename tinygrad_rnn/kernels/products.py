@@ -15,7 +15,8 @@ import numpy as np
 
 from . import runtime
 
-_NAMES = ("pack", "multiply", "transpose", "gradient")
+_ONCE = ("pack", "multiply", "transpose", "gradient")
+_NAMES = (*_ONCE, "pack_slices", "multiply_slices", "gradient_slices")
 CODE = Path(__file__).with_name("product_code.py")
 
 

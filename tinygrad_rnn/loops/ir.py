@@ -347,7 +347,9 @@ class Branch(Statement):
     otherwise: tuple[Statement, ...] = ()
 
 
-ROUTINES = {"pack": 7, "multiply": 8, "transpose": 9, "gradient": 12}  # matrix kernels: arguments
+# matrix kernels, and how many arguments each has
+ROUTINES = {"pack": 7, "multiply": 8, "transpose": 9, "gradient": 12}
+ROUTINES |= {"pack_slices": 10, "multiply_slices": 13, "gradient_slices": 16}
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import math
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -176,7 +179,77 @@ def _einsum_labels(params: dict[str, Any], ranks: Sequence[int]) -> Contraction:
     contraction=_einsum_labels,
 )
 def _einsum(*operands: Any, subscripts: str) -> Any:
-    return np.einsum(subscripts, *operands)
+    terms, output = _terms(subscripts)
+    if not _pays(terms, output, operands):
+        return np.einsum(subscripts, *operands)
+    path = _path(subscripts, tuple([x.shape for x in operands])) if len(terms) > 2 else [(0, 1)]
+    parts = list(zip(terms, operands, strict=True))
+    for pair in path:
+        (t, b), (s, a) = (parts.pop(k) for k in sorted(pair, reverse=True))
+        needed = {*output, *(c for term, _ in parts for c in term)}
+        kept = "".join(c for c in dict.fromkeys(s + t) if c in needed) if parts else output
+        parts.append((kept, _of_pair(a, s, b, t, kept)))
+    return parts[0][1]
+
+
+PAIRED = 30_000  # products of numbers from which on matrix products are worth the preparation
+
+
+def _pays(terms: Sequence[str], output: str, operands: Sequence[Any]) -> bool:
+    """Whether an einsum is to be made of matrix products, of two operands at a time.
+
+    NumPy's own loop over all labels needs no preparation. Rules see one operation either way.
+    """
+    sizes: dict[str, int] = {}
+    for term, x in zip(terms, operands, strict=True):
+        sizes.update(zip(term, x.shape, strict=True))
+    summed = len(terms) > 1 and len(sizes) > len(output)
+    plain = all(x.dtype.kind == "f" for x in operands)
+    return summed and plain and math.prod(sizes.values()) >= PAIRED
+
+
+@functools.lru_cache(512)
+def _path(subscripts: str, shapes: tuple[tuple[int, ...], ...]) -> list[tuple[int, ...]]:
+    """Return which operands are taken together; what is made of them is put behind the others."""
+    empty = [np.broadcast_to(np.float32(0), shape) for shape in shapes]
+    steps = np.einsum_path(subscripts, *empty, optimize=("optimal", sys.maxsize))[0][1:]
+    pairs: list[tuple[int, ...]] = []
+    for step in steps:  # a step of more is taken from the front
+        pairs.append(tuple(step[:2]))
+        rest = len(step) - 2
+        left = len(shapes) - len(pairs)
+        pairs += [(0, left - 1 - k) for k in range(rest)]
+    return pairs
+
+
+def _of_pair(a: Any, s: str, b: Any, t: str, kept: str) -> Any:
+    """Return the einsum of two arrays with these labels, by a product of matrices for each slice."""
+    both = [c for c in s if c in t]
+    slices, summed = [c for c in both if c in kept], [c for c in both if c not in kept]
+    if not summed:
+        return np.einsum(f"{s},{t}->{kept}", a, b)
+    a, s = _summed(a, s, t + kept)
+    b, t = _summed(b, t, s + kept)
+    rows, columns = [c for c in s if c not in t], [c for c in t if c not in s]
+    sizes = dict(zip(s + t, a.shape + b.shape, strict=True))
+    number = [math.prod(sizes[c] for c in part) for part in (slices, rows, summed, columns)]
+    left = a.transpose([s.index(c) for c in (*slices, *rows, *summed)])
+    right = b.transpose([t.index(c) for c in (*slices, *summed, *columns)])
+    if slices:  # NumPy has no fast product of stacks with gaps
+        left = np.ascontiguousarray(left.reshape(number[:3]))
+        right = np.ascontiguousarray(right.reshape((number[0], *number[2:])))
+        found = np.matmul(left, right)
+    else:
+        found = left.reshape(number[1:3]).dot(right.reshape(number[2:]))
+    made = (*slices, *rows, *columns)
+    found = found.reshape([sizes[c] for c in made])
+    return found.transpose([made.index(c) for c in kept])
+
+
+def _summed(x: Any, term: str, wanted: str) -> tuple[Any, str]:
+    """Return an array summed over the labels that nothing else has, and the labels that are left."""
+    over = tuple([k for k, c in enumerate(term) if c not in wanted])
+    return (x.sum(axis=over), "".join(c for c in term if c in wanted)) if over else (x, term)
 
 
 _EINSUM = _einsum.primitive
