@@ -124,7 +124,14 @@ class Step(tg.Cell):
             weight = self.weight(*shared, m, n)
             return lambda x, h: weight @ moving(x, h), math.prod((*lead, m, k))
         weight = self.weight(*shared, k, m)
-        return lambda x, h: moving(x, h) @ weight, math.prod((*lead, n, m))
+        bias = self.weight(*lead, 1, m) if rng.random() < 0.5 else 0.0
+        if rng.random() < 0.5:  # a sum of two products
+            second, more = self._moving((*lead, n, k)), self.weight(*shared, k, m)
+            return (
+                lambda x, h: second(x, h) @ more + (moving(x, h) @ weight + bias),
+                math.prod((*lead, n, m)),
+            )
+        return lambda x, h: moving(x, h) @ weight + bias, math.prod((*lead, n, m))
 
     def _whole(self) -> tuple[Any, int]:
         """Return a product of whole rows with stacked matrices, as for all gates at once."""
