@@ -6,6 +6,7 @@ With several threads each takes a part of the batch, in workspaces of its own.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ from ..core.tape import Node
 from ..kernels import products, runtime
 from ..loops import workspace
 from ..loops.expression import BatchNumber
-from ..loops.ir import Role
+from ..loops.ir import Role, dtype_of
 from ..loops.launch import CodeRefused, compiled
 from ..loops.workspace import LINE, Workspace
 from .calls import Arguments, CompiledFunction, Residuals, Shard
@@ -153,6 +154,15 @@ class Runner:
                 shape if k in self.lasts else (T, *shape) for k, shape in enumerate(of_one)
             ]
         return found
+
+    def step_bytes(self, batch: int) -> int:
+        """Return the bytes that one step more takes: what is kept, worked on, and given."""
+        size = sum(
+            (a.elements(2, batch) - a.elements(1, batch)) * dtype_of(a.kind, self.dtype).itemsize
+            for a in (*self.kept, *self.fleeting, *self.own)
+        )
+        given = (v for v in (*self.step.outputs, *self.emitted))
+        return size + sum(math.prod(sized(v.shape, batch)) * v.dtype.itemsize for v in given)
 
     def live(self, needs: tuple[bool, ...], xs: int, lent: int, T: int) -> list[int]:
         """Return which outputs and last states have a gradient after T steps.
