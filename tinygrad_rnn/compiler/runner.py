@@ -134,7 +134,9 @@ class Runner:
     def _workspace(self, which: str, T: int, rows: int) -> Workspace:
         key = (self.number, which, T, rows)
         arrays = getattr(self, which)
-        return workspace.pool.take(key, lambda: Workspace(arrays, T, rows, self, key, self.dtype))
+        return workspace.pool.take(
+            key, lambda find: Workspace(arrays, T, rows, self, key, self.dtype, find)
+        )
 
     def __del__(self) -> None:
         # it was made, and the program does not end

@@ -77,10 +77,9 @@ def size_of(text: str) -> int:
 
 def size_in_words(size: int) -> str:
     """Return a text that `size_of` reads as this number of bytes or a few more."""
-    power = min(3, max(0, len(str(size)) - 2) // 3)
-    unit = 1000**power
-    tenths = -(-size * 10 // unit)
-    return f"{tenths // 10}.{tenths % 10} {('B', 'kB', 'MB', 'GB')[power]}"
+    power = min(3, (len(str(size)) - 1) // 3)
+    number = -(-size * 100 // 1000**power) / 100
+    return f"{number:.12g} {('B', 'kB', 'MB', 'GB')[power]}"
 
 
 def schedule(T: int, state: int, step: int, budget: int) -> Stretch:

@@ -411,6 +411,6 @@ def _segment_length(checkpoint: bool | int | None, T: int) -> int | None:
         return max(1, round(math.sqrt(T)))
     if not isinstance(checkpoint, (int, np.integer)) or checkpoint < 1:
         raise TinygradError(
-            f"unroll: checkpoint must be True, a number of steps, at least 1, or a size of memory such as '200 MB'; found {checkpoint!r}"
+            f"unroll: checkpoint must be True or a number of steps, at least 1, or a size of memory such as '200 MB'; found {checkpoint!r}"
         )
     return int(checkpoint)
