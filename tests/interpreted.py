@@ -148,6 +148,7 @@ def gradient(
     M: int,
     N: int,
     B: int,
+    add: int,
 ) -> None:
     a = _spread(left, (T, M, B), (left_step, B, 1))
     b = (
@@ -155,9 +156,11 @@ def gradient(
         if turned
         else _spread(right, (T, N, B), (right_step, B, 1)).swapaxes(1, 2)
     )
-    _spread(out, (M, N), (N, 1))[...] = np.einsum("tmb,tbn->mn", a, b)
+    places = [(_spread(out, (M, N), (N, 1)), np.einsum("tmb,tbn->mn", a, b))]
     if sums:
-        _spread(sums, (M, B), (B, 1))[...] = a.sum(axis=0)
+        places.append((_spread(sums, (M, B), (B, 1)), a.sum(axis=0)))
+    for place, total in places:
+        place[...] = place + total if add else total
 
 
 def pointer(address: Any, like: Any) -> Any:

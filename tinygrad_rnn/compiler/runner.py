@@ -18,7 +18,7 @@ from ..core.tape import Node
 from ..kernels import products, runtime
 from ..loops import workspace
 from ..loops.expression import BatchNumber
-from ..loops.ir import Role, dtype_of
+from ..loops.ir import Role, dtype_of, span
 from ..loops.launch import CodeRefused, compiled
 from ..loops.workspace import LINE, Workspace
 from .calls import Arguments, CompiledFunction, Residuals, Shard
@@ -209,7 +209,7 @@ class Runner:
     def _sizes(self, left: Residuals, shard: Shard) -> tuple[int, ...]:
         (T, batch), rows = left.shape, shard.hi - shard.lo
         last, way = (T - 1, -1) if left.reverse else (0, 1)
-        return T, rows, batch, shard.lo, last, way, min(rows, 1)
+        return T, rows, batch, shard.lo, last, way, span(T, rows), min(rows, 1)
 
     # --- forward ----------------------------------------------------------------------------------
 
