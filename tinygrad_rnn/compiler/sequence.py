@@ -22,7 +22,7 @@ from ..loops import ir
 from ..loops.linear import NOWHERE, Linear, linears
 from ..loops.share import shared
 from ..loops.writer import SEQUENCES, Text, write
-from ..ops.facts import CHEAP
+from ..ops.facts import CHEAP, COSTLY
 from .arrays import SOME, Arrays
 from .lower import Lowered, Stored, When
 from .prepare import drop_zeros, hoist
@@ -160,7 +160,7 @@ class SequenceCode:
         read = [
             i for v in step.backward if not v.leaf for i in v.sources if i in known and i.varies
         ]
-        kept = residuals(dict.fromkeys(read), {*given, *wanted}, CHEAP)
+        kept = residuals(dict.fromkeys(read), {*given, *wanted}, CHEAP, COSTLY)
         places = self._stored("k", ir.Role.RESIDUAL, kept, When.THIS)
         for v, stored in zip(kept, places, strict=True):
             wanted[v].append(stored)
