@@ -18,7 +18,7 @@ from ..core.tape import Node
 from ..kernels import products, runtime
 from ..loops import workspace
 from ..loops.expression import BatchNumber
-from ..loops.ir import Role, dtype_of, span
+from ..loops.ir import COLUMNS, Role, dtype_of, span
 from ..loops.launch import CodeRefused, compiled
 from ..loops.workspace import LINE, Workspace
 from .calls import Arguments, CompiledFunction, Residuals, Shard
@@ -158,12 +158,14 @@ class Runner:
         return found
 
     def step_bytes(self, batch: int) -> int:
-        """Return the bytes that one step more takes: what is kept, worked on, and given."""
+        """Return the bytes that one step more takes, of what is kept, worked on, and given."""
+        many = COLUMNS  # steps, which are more than a span
         size = sum(
-            (a.elements(2, batch) - a.elements(1, batch)) * dtype_of(a.kind, self.dtype).itemsize
+            (a.elements(many + 1, batch) - a.elements(many, batch))
+            * dtype_of(a.kind, self.dtype).itemsize
             for a in (*self.kept, *self.fleeting, *self.own)
         )
-        given = (v for v in (*self.step.outputs, *self.emitted))
+        given = (*self.step.outputs, *self.emitted)
         return size + sum(math.prod(sized(v.shape, batch)) * v.dtype.itemsize for v in given)
 
     def live(self, needs: tuple[bool, ...], xs: int, lent: int, T: int) -> list[int]:
