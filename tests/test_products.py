@@ -132,7 +132,8 @@ def test_gradient_of_a_matrix(dtype: Any, turned: int, way: int) -> None:
         scratch = Guarded(np.zeros((512 + batch) * N, dtype))
         step = right[0].size
         begin = right.ctypes.data + (0 if way == 1 else (T - 1) * step * dtype.itemsize)
-        for total in (0, sums.address):
+        # the last time it is added to what stands there
+        for total, add in ((0, 0), (sums.address, 0), (sums.address, 1)):
             library.gradient.ctypes(
                 *(
                     left.ctypes.data,
@@ -147,6 +148,7 @@ def test_gradient_of_a_matrix(dtype: Any, turned: int, way: int) -> None:
                     M,
                     N,
                     batch,
+                    add,
                 )
             )
             ordered = right[::way].astype(float)
@@ -154,8 +156,8 @@ def test_gradient_of_a_matrix(dtype: Any, turned: int, way: int) -> None:
                 "tmb,tbn->mn" if turned else "tmb,tnb->mn", left.astype(float), ordered
             )
             tolerance = 1e-4 * max(1.0, np.abs(expected).max()) if dtype == np.float32 else 1e-11
-            np.testing.assert_allclose(out.array, expected, rtol=0, atol=tolerance)
-        close(sums.array, left.astype(float).sum(axis=0), dtype)
+            np.testing.assert_allclose(out.array, (1 + add) * expected, rtol=0, atol=2 * tolerance)
+        close(sums.array, 2 * left.astype(float).sum(axis=0), dtype)
         for guarded in (out, sums, scratch):
             guarded.check()
 
@@ -179,6 +181,7 @@ def test_a_right_side_that_stands_still() -> None:
         3,
         2,
         5,
+        0,
     )
     np.testing.assert_allclose(out, np.einsum("tmb,nb->mn", left, right), rtol=1e-12)
 

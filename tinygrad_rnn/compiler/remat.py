@@ -55,11 +55,7 @@ def residuals(
 
 
 def _reached(
-    roots: Sequence[Value],
-    there: Container[Value],
-    whole: set[Value],
-    most: Cost,
-    alone: Cost,
+    roots: Sequence[Value], there: Container[Value], whole: set[Value], most: Cost, alone: Cost
 ) -> tuple[dict[Value, list[Value]], list[Value]]:
     """Return what has to be kept, each with its readers, and what is computed again.
 
