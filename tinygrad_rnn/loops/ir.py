@@ -104,11 +104,7 @@ class Role(enum.Enum):
 
 
 class Steps(enum.Enum):
-    """For which steps of a sequence an array has room.
-
-    A sequence is worked through in spans of so many steps as `span` says: what is needed for a
-    while only has no room for more.
-    """
+    """For which steps of a sequence an array has room; it is worked through span by span."""
 
     ONCE = "one value"
     EACH = "a value for each step"
