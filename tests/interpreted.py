@@ -151,6 +151,7 @@ def gradient(
     M: int,
     N: int,
     B: int,
+    add: int,
 ) -> None:
     a = _spread(left, (T, M, B), (left_step, B, 1))
     b = (
@@ -158,9 +159,11 @@ def gradient(
         if turned
         else _spread(right, (T, N, B), (right_step, B, 1)).swapaxes(1, 2)
     )
-    _spread(out, (M, N), (N, 1))[...] = np.einsum("tmb,tbn->mn", a, b)
+    places = [(_spread(out, (M, N), (N, 1)), np.einsum("tmb,tbn->mn", a, b))]
     if sums:
-        _spread(sums, (M, B), (B, 1))[...] = a.sum(axis=0)
+        places.append((_spread(sums, (M, B), (B, 1)), a.sum(axis=0)))
+    for place, total in places:
+        place[...] = place + total if add else total
 
 
 def _moved(where: Any, elements: int) -> Any:
@@ -209,8 +212,8 @@ def multiply_slices(
 
 
 def gradient_slices(*given: Any) -> None:
-    (left, left_step, right, right_step, turned, out, sums), rest = given[:7], given[7:12]
-    slices, left_slice, right_slice, out_slice = given[12:]
+    (left, left_step, right, right_step, turned, out, sums), rest = given[:7], given[7:13]
+    slices, left_slice, right_slice, out_slice = given[13:]
     for k in range(slices):
         a, b = _moved(left, k * left_slice), _moved(right, k * right_slice)
         o, total = _moved(out, k * out_slice), _moved(sums, k * left_slice)

@@ -199,10 +199,10 @@ CASES = [
     Case("one reset", lambda: tg.unroll(elman, X, resets=True), tg.ShapeError, (r"found bool \(\)",)),
     Case("ragged resets", lambda: tg.unroll(elman, X, resets=[[True], [True, False]]), tg.ShapeError, (r"found ragged lists",)),
     # --- options
-    Case("checkpoint zero", lambda: tg.unroll(elman, X, checkpoint=0), tg.TinygradError, (r"checkpoint must be True or a number of steps, at least 1; found 0",)),
+    Case("checkpoint zero", lambda: tg.unroll(elman, X, checkpoint=0), tg.TinygradError, (r"checkpoint must be True or a number of steps, at least 1, or a size of memory such as '200 MB'; found 0",)),
     Case("checkpoint below zero", lambda: tg.unroll(elman, X, checkpoint=-3), tg.TinygradError, (r"found -3",)),
     Case("checkpoint a float", lambda: tg.unroll(elman, X, checkpoint=2.0), tg.TinygradError, (r"found 2\.0",)),  # type: ignore[arg-type]
-    Case("checkpoint a word", lambda: tg.unroll(elman, X, checkpoint="sqrt"), tg.TinygradError, (r"found 'sqrt'",)),  # type: ignore[arg-type]
+    Case("checkpoint a word", lambda: tg.unroll(elman, X, checkpoint="sqrt"), tg.TinygradError, (r"a number above 0 and a unit .*, such as '200 MB'; found 'sqrt'",)),
     Case("checkpoint with a hook", lambda: tg.unroll(elman, X, checkpoint=2, hook=print), tg.TinygradError, (r"a hook sees tensors that checkpoint throws away; use one of the two",)),
     Case("a hook that is no function", lambda: tg.unroll(elman, X, hook=3), tg.TinygradError, (r"hook must be a function \(t, output, state\); found a int",)),  # type: ignore[arg-type]
     Case("an unknown option", lambda: tg.unroll(elman, X, reversed=True), TypeError, (r"unexpected keyword argument 'reversed'",)),  # type: ignore[call-arg]

@@ -1,4 +1,4 @@
-"""Print all figures, or those of the parts named: ``python -m tests.benchmarks [eager] [imports] [kernels] [sequences] [functions] [training] [forms] [compiling] [options]``."""
+"""Print all figures, or those of the parts named: ``python -m tests.benchmarks [eager] [imports] [kernels] [sequences] [functions] [training] [forms] [compiling] [peak] [options]``."""
 
 import argparse
 import platform
@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 
-from . import compiling, eager, forms, functions, imports, kernels, sequences, training
+from . import compiling, eager, forms, functions, imports, kernels, peak, sequences, training
 
 PARTS = {
     "imports": imports,
@@ -17,6 +17,7 @@ PARTS = {
     "training": training,
     "forms": forms,
     "compiling": compiling,
+    "peak": peak,
 }
 
 if __name__ == "__main__":

@@ -11,6 +11,10 @@ from ..loops import ir
 from ..loops.linear import Linear, linears
 from .value import Value
 
+SOME = "some"  # the name of the number of steps in a span
+# the time of the first step of a span
+TIME_OF_FIRST = Linear.of("last") + Linear.of("way") * "first"
+
 
 class Arrays:
     """Makes arrays and names, and knows what each array is for.
@@ -104,20 +108,33 @@ class Arrays:
         """Return an array of the caller, in which rows come first."""
         return ir.Array(name, ir.kind_of(value.dtype, self.dtype), ir.Role.CALLER, value.size)
 
-    def into(self, source: str, v: Value, target: ir.Address, *, steps: int | str) -> ir.Statement:
+    def into(self, source: str, v: Value, target: ir.Address) -> ir.Statement:
         """Return the call that turns rows of a part of the batch into features by rows."""
+        given = ir.Address(self.caller(source, v), Linear.of("row") * v.size)
+        sizes = (*linears(1, "B", v.size), Linear(), Linear.of(v.size), Linear(), Linear.of("B"))
+        return ir.Call("transpose", (given, target, *sizes), origin=v.origin())
+
+    def span_into(self, source: str, v: Value, target: ir.Array) -> ir.Statement:
+        """Return the call that does the same for the steps of a span."""
         n, B = v.size, Linear.of("B")
-        many = steps == "T"
-        arguments: list[Any] = [
-            ir.Address(self.caller(source, v), Linear.of("row") * n),
-            target,
-            *linears(steps, "B", n),
-            Linear.of("batch") * n if many else Linear(),
-            Linear.of(n),
-            B * n if many else Linear(),
-            B,
-        ]
-        return ir.Call("transpose", tuple(arguments), origin=v.origin())
+        begin, stride = self.span_of_caller(v)
+        given = (ir.Address(self.caller(source, v), begin), ir.Address(target))
+        sizes = (*linears(SOME, "B", n), stride, Linear.of(n), B * n, B)
+        return ir.Call("transpose", (*given, *sizes), origin=v.origin())
+
+    def span_out(self, target: str, v: Value, source: ir.Array) -> ir.Statement:
+        """Return the call that turns the values of a span into rows, for the caller."""
+        n, B = v.size, Linear.of("B")
+        begin, stride = self.span_of_caller(v)
+        given = (ir.Address(source), ir.Address(self.caller(target, v), begin))
+        sizes = (*linears(SOME, n, "B"), B * n, B, stride, Linear.of(n))
+        return ir.Call("transpose", (*given, *sizes), origin=v.origin())
+
+    @staticmethod
+    def span_of_caller(v: Value) -> tuple[Linear, Linear]:
+        """Return where the caller has the first step of a span, and how far steps are apart."""
+        step = Linear.of("batch") * v.size
+        return Linear.of("row") * v.size + TIME_OF_FIRST * step, Linear.of("way") * step
 
     def out(
         self, target: str, v: Value, source: ir.Address, *, steps: int | str = 1

@@ -49,6 +49,11 @@ class Residuals:
         self.turned: dict[Value, Array] = {}
         self.shards: list[Shard] = []
 
+    @property
+    def nbytes(self) -> int:
+        """The bytes of the workspaces."""
+        return sum(shard.kept.size for shard in self.shards)
+
     def __del__(self) -> None:
         for shard in self.shards:
             workspace.pool.give(shard.kept)

@@ -188,8 +188,7 @@ class Jitted(CompiledCell):
         """Return the compiled code for a sequence, or the latest."""
         if xs is not None:
             given = Unrolling(self, xs, state, None, None)
-            whole = Span(given, given.parts, given.first, 0, given.T, False, False, 0)
-            return self._code.find(piece_of(self.plain, whole))[0]
+            return self._code.find(piece_of(self.plain, given.span(False, False)))[0]
         runners = self._code.runners
         if not runners:
             raise CompileError(
@@ -203,8 +202,7 @@ class Jitted(CompiledCell):
     def run_steps(self, span: Span) -> Any:
         """Run some steps of a sequence as one node on the tape; see `Sequence.steps`."""
         now = context()
-        # without numba, of which a warning has told, step by step
-        if (now.tracing and now.effects is None) or not available() or raising():
+        if not self._runs_compiled():
             return span.by(self.plain)
         piece = piece_of(self.plain, span)
         try:
@@ -247,6 +245,23 @@ class Jitted(CompiledCell):
         if step.receivers:
             emit_all(step.receivers, unrolled.emitted, piece)
         return _results(runner, found)
+
+    def _runs_compiled(self) -> bool:
+        """Whether sequences run compiled here; without numba, of which a warning has told, not."""
+        now = context()
+        return not (now.tracing and now.effects is None) and available() and not raising()
+
+    def step_bytes(self, span: Span) -> int | None:
+        """See `CompiledCell.step_bytes`."""
+        if not self._runs_compiled():
+            return None
+        piece = piece_of(self.plain, span)
+        try:
+            runner = self._code.find(piece)[0]
+        except Exception:  # which the run says
+            return None
+        padded = 0 if span.sequence.valid is None else sum(x.array[:1].nbytes for x in piece.inputs)
+        return runner.step_bytes(piece.batch) + padded
 
     def _explained(self, error: Exception) -> Exception:
         """Return the error for a step that cannot be recorded or compiled, with the way out."""

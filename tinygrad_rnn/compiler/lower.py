@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from ..loops import ir
 from ..loops.linear import Linear, linears
 from ..ops.facts import AtIndices, Scatter, facts_of
-from .arrays import Arrays
+from .arrays import TIME_OF_FIRST, Arrays
 from .fusion import FusionGroup, Rules, fuse, read_outside
 from .gather import Gathers, is_gather
 from .internal import AFFINE, ASSEMBLED, COPY, ZEROS
@@ -32,6 +32,7 @@ class When(enum.Enum):
     """Which value of an array a step means, if the array has one for each of several steps."""
 
     THIS = "of this step, in the order in which they run"
+    SPAN = "of this step, of those of its span"
     NEXT = "of the next step"
     TIME = "of the time of this step"
     TURN = "of the two, that of this step"
@@ -43,7 +44,7 @@ class When(enum.Enum):
         """The number of the value in its array."""
         if self is When.ONCE:
             return Linear()
-        names = {When.TIME: "t", When.TURN: "turn", When.OTHER: "other"}
+        names = {When.TIME: "t", When.SPAN: "here", When.TURN: "turn", When.OTHER: "other"}
         found = Linear.of(names.get(self, "s"))
         return found + 1 if self is When.NEXT else found
 
@@ -67,10 +68,23 @@ class Stored(NamedTuple):
 
     @property
     def of_all_steps(self) -> bool:
-        """Whether the array has the values of all steps, or one that is the same at all."""
+        """Whether the values of all steps of a span are there, or one that is the same at all."""
         if self.array.role is ir.Role.FIXED:
             return True
-        return self.when in (When.THIS, When.NEXT, When.TIME)
+        return self.when in (When.THIS, When.NEXT, When.TIME, When.SPAN)
+
+    @property
+    def begin(self) -> Linear:
+        """Where the value of the first step of the span begins; the step `first`."""
+        names = {When.ONCE: Linear(), When.SPAN: Linear(), When.TIME: TIME_OF_FIRST}
+        first = names.get(self.when, Linear.of("first"))
+        return (first + 1 if self.when is When.NEXT else first) * self.array.block
+
+    @property
+    def stride(self) -> Linear:
+        """How far the values of two steps that follow each other are apart."""
+        steps = {When.ONCE: Linear(), When.TIME: Linear.of("way")}
+        return steps.get(self.when, Linear.of(1)) * self.array.block
 
 
 def _has_loop(value: Value) -> bool:

@@ -206,7 +206,7 @@ class Parts:
 
     def _parts(self, function: ir.Function) -> list[Part]:
         found: list[Part] = []
-        for s in function.body:
+        for s in around_steps(function.body):
             if isinstance(s, ir.Loop) and s.kind is ir.LoopKind.TIME:
                 found += self._of_step(s.body)
             elif isinstance(s, ir.Call) and (value := self.value_of(s)) in self.code.sunk.products:
@@ -274,6 +274,15 @@ class Parts:
         if len(computed) == 1 and _collects(next(iter(computed))):
             alone = next(iter(computed))
         return LoopPart(number, statements, computed, list(stored), list(assembled), moved, alone)
+
+
+def around_steps(statements: Iterable[ir.Statement]) -> Iterator[ir.Statement]:
+    """Go through the statements of a function, and of its spans; the steps are a loop among them."""
+    for s in statements:
+        if isinstance(s, ir.Loop) and s.rest and s.kind is ir.LoopKind.TIME:
+            yield from around_steps(s.body)
+        else:
+            yield s
 
 
 def _array_at(call: ir.Call, k: int) -> ir.Array:

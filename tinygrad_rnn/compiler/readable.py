@@ -15,7 +15,7 @@ from ..core.tape import Node
 from ..loops import ir
 from ..loops.linear import Linear
 from .names import ValueNames, bracketed, transposed
-from .parts import LoopPart, OverStepsPart, ProductPart
+from .parts import LoopPart, OverStepsPart, ProductPart, around_steps
 from .runner import Runner
 from .value import B, CompileError, Value
 
@@ -32,13 +32,14 @@ WHAT = {  # what an array is, of the value that it has room for
     ir.Role.COTANGENT: "{}: the gradient of the outputs",
     ir.Role.GRADIENT: "the gradient of {}",
     ir.Role.COLLECTED: "the sum over all steps of {}",
-    ir.Role.DEFERRED: "{} of each step, for the products over all steps",
+    ir.Role.DEFERRED: "{} of each step, for the products over a span",
 }
 LEAD = {  # the axis over steps
     ir.Steps.ONCE: [],
     ir.Steps.EACH: ["T"],
     ir.Steps.BETWEEN: ["T + 1"],
     ir.Steps.TWO: ["2"],
+    ir.Steps.SPAN: ["span"],
 }
 TITLES = {
     "forward": "Forward: all steps.",
@@ -47,7 +48,7 @@ TITLES = {
 STEPS = 2  # which argument of a call that copies says for how many steps
 SIZES = (
     "T steps; B rows of the batch, which begin at `row` of `batch`. Step s is that of time",
-    "last + way * s. The arrays, each flat:",
+    "last + way * s; `span` steps are worked through at a time. The arrays, each flat:",
 )
 
 
@@ -180,7 +181,7 @@ class Legend:
         assert value is not None
         given, other = (True, target) if source == array else (False, source)
         steps = call.arguments[STEPS]
-        each = isinstance(steps, Linear) and "T" in steps.names
+        each = isinstance(steps, Linear) and bool(steps.names)
         name = names.label(value)
         if not each:
             name = f"the {'first' if given == (other.role is ir.Role.STATE) else 'last'} {name}"
@@ -211,7 +212,7 @@ def source_lines(nodes: Iterable[Node], reverse: bool = False) -> list[str]:
 
 def _call_with(function: ir.Function, array: ir.Array) -> ir.Call:
     """Return the first call before or after the loop over time that reads or writes an array."""
-    for s in function.body:
+    for s in around_steps(function.body):
         if isinstance(s, ir.Call) and array in ir.arrays([s]):
             return s
     raise CompileError(f"no call reads or writes {array.name}")

@@ -381,7 +381,7 @@ def _backward_of(
     order = {v: k for k, v in enumerate(forward)}
     read = dict.fromkeys(i for v in backward for i in v.sources if i in order)
     read.update(dict.fromkeys(g for g in gradients if g in order))
-    found = residuals(read, {*values, *results}, ORDINARY)
+    found = residuals(read, {*values, *results}, ORDINARY, ORDINARY)
     needed = set(alive([*(v for v in forward if v not in found), *backward], gradients))
     used = {i for v in needed for i in v.sources} | set(gradients)
     keep = sorted(

@@ -19,7 +19,9 @@ from .value import Given, Value
 WORK = 200_000
 
 
-def residuals(read: Iterable[Value], there: Container[Value], most: Cost) -> list[Value]:
+def residuals(
+    read: Iterable[Value], there: Container[Value], most: Cost, alone: Cost
+) -> list[Value]:
     """Return the values to be kept.
 
     Parameters
@@ -30,10 +32,12 @@ def residuals(read: Iterable[Value], there: Container[Value], most: Cost) -> lis
         What it finds in any case.
     most : Cost
         What may be computed again at most.
+    alone : Cost
+        The same for what follows from one value that is there, such as the tanh of a state.
     """
     roots = list(read)
     whole: set[Value] = set()  # kept, though they could be computed again
-    found, again = _reached(roots, there, whole, most)
+    found, again = _reached(roots, there, whole, most, alone)
     total = _bytes(found)
     if len(again) * (len(again) + len(found)) > WORK:
         return list(found)
@@ -43,7 +47,7 @@ def residuals(read: Iterable[Value], there: Container[Value], most: Cost) -> lis
         if value not in readers and all(is_view(r) and r.size < value.size for r in readers)
     ]
     for group in [*slices, *([value] for value in again)]:
-        others, _ = _reached(roots, there, whole | set(group), most)
+        others, _ = _reached(roots, there, whole | set(group), most, alone)
         if _bytes(others) < total:
             whole |= set(group)
             found, total = others, _bytes(others)
@@ -51,7 +55,7 @@ def residuals(read: Iterable[Value], there: Container[Value], most: Cost) -> lis
 
 
 def _reached(
-    roots: Sequence[Value], there: Container[Value], whole: set[Value], most: Cost
+    roots: Sequence[Value], there: Container[Value], whole: set[Value], most: Cost, alone: Cost
 ) -> tuple[dict[Value, list[Value]], list[Value]]:
     """Return what has to be kept, each with its readers, and what is computed again.
 
@@ -66,7 +70,7 @@ def _reached(
         if (value, reader) in seen or value in there:
             continue
         seen.add((value, reader))
-        if not _is_cheap(value, most) or value in whole:
+        if value in whole or not (_is_cheap(value, most) or _follows(value, there, alone)):
             found.setdefault(value, []).append(reader)
         elif value not in again:
             again[value] = None
@@ -79,6 +83,13 @@ def _is_cheap(value: Value, most: Cost) -> bool:
     if is_view(value) or facts.casts or (value.scalar and value.dtype.kind == "b"):
         return True
     return value.scalar and facts.cost <= most
+
+
+def _follows(value: Value, there: Container[Value], alone: Cost) -> bool:
+    """Whether a value is a function of one that backward finds in any case, element by element."""
+    varying = [i for i in value.sources if i.varies]
+    follows = value.scalar and len(varying) == 1 and varying[0] in there
+    return follows and facts_of(value.primitive).cost <= alone
 
 
 def _bytes(values: Iterable[Value]) -> int:

@@ -6,6 +6,7 @@ With several threads each takes a part of the batch, in workspaces of its own.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ from ..core.tape import Node
 from ..kernels import products, runtime
 from ..loops import workspace
 from ..loops.expression import BatchNumber
-from ..loops.ir import Role
+from ..loops.ir import COLUMNS, Role, dtype_of, span
 from ..loops.launch import CodeRefused, compiled
 from ..loops.workspace import LINE, Workspace
 from .calls import Arguments, CompiledFunction, Residuals, Shard
@@ -133,7 +134,9 @@ class Runner:
     def _workspace(self, which: str, T: int, rows: int) -> Workspace:
         key = (self.number, which, T, rows)
         arrays = getattr(self, which)
-        return workspace.pool.take(key, lambda: Workspace(arrays, T, rows, self, key, self.dtype))
+        return workspace.pool.take(
+            key, lambda find: Workspace(arrays, T, rows, self, key, self.dtype, find)
+        )
 
     def __del__(self) -> None:
         # it was made, and the program does not end
@@ -153,6 +156,17 @@ class Runner:
                 shape if k in self.lasts else (T, *shape) for k, shape in enumerate(of_one)
             ]
         return found
+
+    def step_bytes(self, batch: int) -> int:
+        """Return the bytes that one step more takes, of what is kept, worked on, and given."""
+        many = COLUMNS  # steps, which are more than a span
+        size = sum(
+            (a.elements(many + 1, batch) - a.elements(many, batch))
+            * dtype_of(a.kind, self.dtype).itemsize
+            for a in (*self.kept, *self.fleeting, *self.own)
+        )
+        given = (*self.step.outputs, *self.emitted)
+        return size + sum(math.prod(sized(v.shape, batch)) * v.dtype.itemsize for v in given)
 
     def live(self, needs: tuple[bool, ...], xs: int, lent: int, T: int) -> list[int]:
         """Return which outputs and last states have a gradient after T steps.
@@ -197,7 +211,7 @@ class Runner:
     def _sizes(self, left: Residuals, shard: Shard) -> tuple[int, ...]:
         (T, batch), rows = left.shape, shard.hi - shard.lo
         last, way = (T - 1, -1) if left.reverse else (0, 1)
-        return T, rows, batch, shard.lo, last, way, min(rows, 1)
+        return T, rows, batch, shard.lo, last, way, span(T, rows), min(rows, 1)
 
     # --- forward ----------------------------------------------------------------------------------
 

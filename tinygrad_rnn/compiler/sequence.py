@@ -1,7 +1,8 @@
 """The code of a whole sequence: a forward and a backward function, with the loop over time inside.
 
 ``forward`` runs the step for s = 0, 1, ..., T - 1; the input of step s is that of time t, which is
-``last + way * s``: s, or T - 1 - s in reverse. ``backward`` runs down. What depends on parameters
+``last + way * s``: s, or T - 1 - s in reverse. ``backward`` runs down. Both work through spans of
+steps: inputs are brought in, and products over steps are done, span by span. What depends on parameters
 alone is computed once before; what the gradients of parameters are sums of leaves the loop, see
 `sink.py`.
 """
@@ -21,8 +22,8 @@ from ..loops import ir
 from ..loops.linear import NOWHERE, Linear, linears
 from ..loops.share import shared
 from ..loops.writer import SEQUENCES, Text, write
-from ..ops.facts import CHEAP
-from .arrays import Arrays
+from ..ops.facts import CHEAP, COSTLY
+from .arrays import SOME, Arrays
 from .contractions import arrange
 from .forms import Outer, outer_of
 from .lower import Lowered, Stored, When, repeated
@@ -34,7 +35,7 @@ from .step import StepProgram
 from .value import Value, unsupported
 
 MANY = 96  # arrays; of more an array of their addresses is handed over
-SIZES = ("T", "B", "batch", "row", "last", "way", "one")
+SIZES = ("T", "B", "batch", "row", "last", "way", "span", "one")
 Places = defaultdict[Value, list[Stored]]
 LOOPED = 512  # columns more than the batch that the scratch of a product over steps has
 
@@ -63,6 +64,25 @@ class FunctionCode(NamedTuple):
     hoisted: list[tuple[Value, bool]]
     tables: list[np.ndarray[Any, Any]]
     held: dict[ir.Array, Value]
+
+
+class Around(NamedTuple):
+    """What stands around the loop over time, in the order in which it is done.
+
+    Attributes
+    ----------
+    before : list of Statement
+        Before all steps.
+    brought, leaving : list of Statement
+        Before the steps of each span, and after them.
+    after : list of Statement
+        After all steps.
+    """
+
+    before: list[ir.Statement]
+    brought: list[ir.Statement]
+    leaving: list[ir.Statement]
+    after: list[ir.Statement]
 
 
 class SequenceCode:
@@ -120,7 +140,7 @@ class SequenceCode:
 
     def _forward(self) -> None:
         step = self.step
-        xs = self._stored("x", ir.Role.INPUT, step.xs, When.TIME)
+        xs = self._in_spans("x", ir.Role.INPUT, step.xs)
         states = self._stored("s", ir.Role.STATE, step.states, When.THIS, ir.Steps.BETWEEN)
         fixed = self._stored("f", ir.Role.FIXED, step.fixed, When.ONCE, ir.Steps.ONCE)
         given = dict(zip(step.xs, xs, strict=True))
@@ -145,15 +165,20 @@ class SequenceCode:
         read = [
             i for v in step.backward if not v.leaf for i in v.sources if i in known and i.varies
         ]
-        kept = residuals(dict.fromkeys(read), {*given, *wanted}, CHEAP)
+        kept = residuals(dict.fromkeys(read), {*given, *wanted}, CHEAP, COSTLY)
         places = self._stored("k", ir.Role.RESIDUAL, kept, When.THIS)
         for v, stored in zip(kept, places, strict=True):
             wanted[v].append(stored)
         self.given, self.wanted = given, wanted
         lowered = self._lowered(step.forward, given, wanted)
-        before = self._rows_in("in", step.xs, self.xs, lowered.touched)
-        before += self._rows_in("first", step.states, self.states, self.states, steps=1)
-        self.functions = {"forward": self._function("forward", lowered, before, self._results())}
+        before = [
+            self.arrays.into(f"first{k}", v, ir.Address(a))
+            for k, (v, a) in enumerate(zip(step.states, self.states, strict=True))
+            if self.row_major(v)
+        ]
+        brought = self._rows_in("in", step.xs, self.xs, lowered.touched)
+        around = Around(before, brought, [], self._results())
+        self.functions = {"forward": self._function("forward", lowered, around)}
 
     def _stored(
         self,
@@ -166,6 +191,18 @@ class SequenceCode:
         """Return a place for each of several values, in arrays with a letter and a number as names."""
         return [
             Stored(self.arrays.new(f"{letter}{k}", role, v, steps), when)
+            for k, v in enumerate(values)
+        ]
+
+    def _in_spans(self, letter: str, role: ir.Role, values: Sequence[Value]) -> list[Stored]:
+        """Return places for what the caller gives or gets at each step.
+
+        What comes and goes in rows is brought into order span by span, what does not outside.
+        """
+        return [
+            Stored(self.arrays.new(f"{letter}{k}", role, v, ir.Steps.SPAN), When.SPAN)
+            if self.row_major(v)
+            else Stored(self.arrays.new(f"{letter}{k}", role, v, ir.Steps.EACH), When.TIME)
             for k, v in enumerate(values)
         ]
 
@@ -204,7 +241,7 @@ class SequenceCode:
         step = self.step
         # what the backward walk finds
         found = {v: places[0] for v, places in self.wanted.items()} | self.given
-        d_outputs = self._stored("dy", ir.Role.COTANGENT, step.d_outputs, When.TIME)
+        d_outputs = self._in_spans("dy", ir.Role.COTANGENT, step.d_outputs)
         d_states = self._stored("ds", ir.Role.COTANGENT, step.states, When.TURN, ir.Steps.TWO)
         found |= zip(step.d_outputs, d_outputs, strict=True)
         found |= zip(step.d_states, d_states, strict=True)
@@ -214,12 +251,10 @@ class SequenceCode:
             if (gradient := step.gradients.get(v)) is not None:
                 wanted[gradient].append(Stored(d_state, When.OTHER))
         self.d_inputs = self._wanted_of(step.xs)
-        self.d_xs = {
-            k: self.arrays.new(f"dx{k}", ir.Role.GRADIENT, step.xs[k], ir.Steps.EACH)
-            for k in self.d_inputs
-        }
+        d_xs = self._in_spans("dx", ir.Role.GRADIENT, step.xs)
+        self.d_xs = {k: d_xs[k].array for k in self.d_inputs}
         for k, gradient in self.d_inputs.items():
-            wanted[gradient].append(Stored(self.d_xs[k], When.TIME))
+            wanted[gradient].append(d_xs[k])
         self.d_fixed = self._wanted_of(step.fixed)
         for k, gradient in self.d_fixed.items():
             df = self.arrays.new(f"df{k}", ir.Role.GRADIENT, step.fixed[k])
@@ -240,12 +275,12 @@ class SequenceCode:
         count = itertools.count()
 
         def keep(v: Value) -> None:
-            """Keep a value of all steps, if no array has it yet."""
+            """Keep a value of all steps of a span, if no array has it yet."""
             places = [*([found[v]] if v in found else []), *wanted.get(v, ())]
             kept = next((s for s in places if s.of_all_steps and not s.adds), None)
             if kept is None:
-                g = self.arrays.new(f"g{next(count)}", ir.Role.DEFERRED, v, ir.Steps.EACH)
-                kept = Stored(g, When.THIS)
+                g = self.arrays.new(f"g{next(count)}", ir.Role.DEFERRED, v, ir.Steps.SPAN)
+                kept = Stored(g, When.SPAN)
                 wanted[v].insert(0, kept)
             self.sides[v] = kept
 
@@ -260,14 +295,18 @@ class SequenceCode:
     def _lower_backward(self, found: Mapping[Value, Stored], wanted: Places) -> None:
         step = self.step
         lowered = self._lowered(self.program, found, wanted)
-        after = self._gradients()
-        read = [*lowered.touched, *ir.arrays(after)]
-        before = self._rows_in("in", step.xs, self.xs, read)
-        before += self._rows_in("dout", step.outputs, self.d_outputs, read)
+        after, leaving = self._gradients()
+        read = [*lowered.touched, *ir.arrays([*after, *leaving])]
+        brought = self._rows_in("in", step.xs, self.xs, read)
+        brought += self._rows_in("dout", step.outputs, self.d_outputs, read)
         turn = Linear.of("last_turn")
-        begin = self._rows_in("dlast", step.states, self.d_states, read, steps=1, turn=turn)
-        if begin:
-            before += [ir.Define("last_turn", Linear.of("T") + 1, modulo=2), *begin]
+        before: list[ir.Statement] = [
+            self.arrays.into(f"dlast{k}", v, ir.Address(a, turn * a.block))
+            for k, (v, a) in enumerate(zip(step.states, self.d_states, strict=True))
+            if a in read and self.row_major(v)
+        ]
+        if before:
+            before.insert(0, ir.Define("last_turn", Linear.of("T") + 1, modulo=2))
         added = (s.array for places in wanted.values() for s in places if s.adds)
         before += [self.arrays.filled(array, Linear()) for array in added]
         zeros = [
@@ -276,25 +315,29 @@ class SequenceCode:
             if d_state in lowered.touched
             if v.dtype.kind == "f" and step.gradients.get(v) is None
         ]
-        self.functions["backward"] = self._function("backward", lowered, before, after, zeros)
+        around = Around(before, brought, leaving, after)
+        self.functions["backward"] = self._function("backward", lowered, around, zeros)
 
-    def _gradients(self) -> list[ir.Statement]:
-        """After the loop: gradients of first states, inputs and matrices, as the caller wants them."""
+    def _gradients(self) -> tuple[list[ir.Statement], list[ir.Statement]]:
+        """Gradients as the caller wants them.
+
+        Those of first states, after all steps; and those of inputs and matrices, after a span.
+        """
         step = self.step
-        found = [
+        after = [
             self.arrays.out(f"dfirst{k}", v, ir.Address(d_state, d_state.block))
             for k, (v, d_state) in enumerate(zip(step.states, self.d_states, strict=True))
             if self.row_major(v) and step.gradients.get(v) is not None
         ]
-        found += [
-            self.arrays.out(f"din{k}", step.xs[k], ir.Address(dx), steps="T")
+        leaving = [
+            self.arrays.span_out(f"din{k}", step.xs[k], dx)
             for k, dx in self.d_xs.items()
             if self.row_major(step.xs[k])
         ]
-        return found + self._products()
+        return after, leaving + self._products()
 
     def _products(self) -> list[ir.Statement]:
-        """After the loop: the products over all steps."""
+        """After a span: the products over its steps."""
         found: list[ir.Statement] = []
         # of the products those of which the transpose is computed
         self.transposed: list[Value] = []
@@ -321,32 +364,21 @@ class SequenceCode:
     def _product(
         self, k: int, v: Value, product: Outer, total: ir.Address | Linear, turned: bool
     ) -> ir.Statement:
-        """Return the call of one product over all steps."""
-        left, right, M, N, slices, places = product
-        row, batch = Linear.of("row"), Linear.of("batch")
+        """Return the call of one product over the steps of a span, added to those of others."""
+        left, right, M, N, slices, many = product
         a, b = (self.sides[side] for side in (left, right))
-        arrays = [a.array, b.array]
-        starts = [s.array.block if s.when is When.NEXT else Linear() for s in (a, b)]
-        steps = [s.array.block if s.moves else Linear() for s in (a, b)]
+        places, steps = [ir.Address(s.array, s.begin) for s in (a, b)], [a.stride, b.stride]
         if turned:
-            arrays[1] = self.arrays.caller(f"in{self.step.xs.index(right)}", right)
-            starts[1], steps[1] = row * right.size, batch * right.size
-        for side, (one, other) in enumerate(((a, b), (b, a))):
-            if one.when is When.TIME and other.moves and other.when is not When.TIME:
-                starts[side] = starts[side] + Linear.of("last") * steps[side]
-                steps[side] = Linear.of("way") * steps[side]
+            caller = self.arrays.caller(f"in{self.step.xs.index(right)}", right)
+            begin, steps[1] = self.arrays.span_of_caller(right)
+            places[1] = ir.Address(caller, begin)
         dw = ir.Array(f"dw{k}", ir.Kind.FLOAT, ir.Role.CALLER, product.size)
         size = max(max(x.size, y.size) for x, y, *_ in self.sunk.products.values())
         scratch = ir.Array("h0", ir.Kind.FLOAT, ir.Role.SCRATCH, size, True, padding=LOOPED)
-        arguments: list[Any] = [ir.Address(arrays[0], starts[0]), steps[0]]
-        arguments += [
-            ir.Address(arrays[1], starts[1]),
-            steps[1],
-            Linear.of(int(turned)),
-            ir.Address(dw),
-        ]
-        columns = Linear.of("B") * places
-        arguments += [total, ir.Address(scratch), *linears("T", M, N, columns)]
+        arguments: list[Any] = [places[0], steps[0], places[1], steps[1]]
+        arguments += [Linear.of(int(turned)), ir.Address(dw), total, ir.Address(scratch)]
+        columns = Linear.of("B") * many
+        arguments += linears(SOME, M, N, columns, "done")
         return repeated(
             "gradient", arguments, v, slices, columns * M, columns * N, Linear.of(M * N)
         )
@@ -366,33 +398,32 @@ class SequenceCode:
         values: Sequence[Value],
         arrays: Sequence[ir.Array],
         read: Collection[ir.Array],
-        *,
-        steps: int | str = "T",
-        turn: Linear = NOWHERE,
     ) -> list[ir.Statement]:
-        """Before the loop: what the caller gave, features by batch, in those arrays that are read."""
+        """Before a span: what the caller gave, features by batch, in those arrays that are read."""
         return [
-            self.arrays.into(f"{caller}{k}", v, ir.Address(a, turn * a.block), steps=steps)
+            self.arrays.span_into(f"{caller}{k}", v, a)
             for k, (v, a) in enumerate(zip(values, arrays, strict=True))
             if a in read and self.row_major(v)
         ]
 
     def _function(
-        self,
-        name: str,
-        lowered: Lowered,
-        before: list[ir.Statement],
-        after: list[ir.Statement],
-        first: Sequence[ir.Statement] = (),
+        self, name: str, lowered: Lowered, around: Around, first: Sequence[ir.Statement] = ()
     ) -> FunctionCode:
         forward = name == "forward"
-        T, s = Linear.of("T"), Linear.of("s")
+        T, s, done, some = (Linear.of(n) for n in ("T", "s", "done", SOME))
         body: list[ir.Statement] = [ir.Define("t", Linear.of("last") + Linear.of("way") * s)]
+        body.append(ir.Define("here", s + Linear.of("first") * -1))
         if not forward:
             body += [ir.Define("turn", s, modulo=2), ir.Define("other", Linear.of("turn") * -1 + 1)]
         body += [*first, *lowered.statements]
-        loop = ir.Loop("s", T, tuple(body), ir.LoopKind.TIME, descending=not forward)
-        statements = (*lowered.packs, *before, loop, *after)
+        begin = Linear.of("first")
+        loop = ir.Loop(
+            "s", begin + some, tuple(body), ir.LoopKind.TIME, begin, descending=not forward
+        )
+        begin = done if forward else T + done * -1 + some * -1
+        span = (ir.Define("first", begin), *around.brought, loop, *around.leaving)
+        spans = ir.Loop("done", T, span, ir.LoopKind.TIME, block="span", rest=SOME)
+        statements = (*lowered.packs, *around.before, spans, *around.after)
         arrays = ir.arrays(statements)
         own = [a for a in arrays if a.role not in NOT_OWN]
         if forward:  # the states are there, also of a step that changes nothing

@@ -6,7 +6,6 @@ The reverse walk is made on the side (`ledger.reverse`): it runs no hook, frees 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -14,6 +13,7 @@ import numpy as np
 
 from ..core.tape import Freed, Leaf, Node
 from ..ops.table import Tape
+from ..recurrent.footprint import arrays_in, owner
 from .errors import DrawingError
 from .fold import Key, Kinds
 from .graph import Graph
@@ -145,7 +145,7 @@ def _norm(array: Any) -> float:
 def measure_memory(graph: Graph) -> Memory:
     """Count the bytes of the arrays that nodes saved, each once and without those of leaves."""
     seen = {
-        id(_owner(n.value))
+        id(owner(n.value))
         for n in graph.nodes
         if isinstance(n, Leaf) and isinstance(n.value, np.ndarray)
     }
@@ -159,7 +159,7 @@ def measure_memory(graph: Graph) -> Memory:
             freed = True
             continue
         size = 0
-        for array in map(_owner, _arrays(n.saved)):
+        for array in map(owner, arrays_in(n.saved)):
             if id(array) not in seen:
                 seen.add(id(array))
                 size += array.nbytes
@@ -170,23 +170,3 @@ def measure_memory(graph: Graph) -> Memory:
             steps[moment.step] = steps.get(moment.step, 0) + size
             total.setdefault(moment.lane, {})[moment.step] = peak
     return Memory(own, total, peak, freed)
-
-
-def _owner(array: Any) -> Any:
-    """Return the array that owns the memory of an array."""
-    while isinstance(array.base, np.ndarray):
-        array = array.base
-    return array
-
-
-def _arrays(saved: Any) -> Iterator[Any]:
-    """Yield the arrays in nested tuples, lists and dicts."""
-    stack = [saved]
-    while stack:
-        value = stack.pop()
-        if isinstance(value, np.ndarray):
-            yield value
-        elif isinstance(value, (tuple, list)):
-            stack += value
-        elif isinstance(value, dict):
-            stack += value.values()

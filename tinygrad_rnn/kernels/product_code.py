@@ -173,18 +173,20 @@ def transpose(source, out, steps, rows, columns, from_step, from_row, to_step, t
     turn(source, out, steps, rows, columns, from_step, from_row, to_step, to_row)
 
 
-@njit(types.void(INT, INT, INT, INT, INT, INT, INT, INT, INT, INT, INT, INT), **options)
-def over_steps(left, left_step, right, right_step, turned, out, sums, scratch, T, M, N, B):
-    """out (M, N) = the sum over T steps of left (M, B) @ right.T, and sums (M, B) = that of left, if its address is not 0.
+@njit(types.void(INT, INT, INT, INT, INT, INT, INT, INT, INT, INT, INT, INT, INT), **options)
+def over_steps(left, left_step, right, right_step, turned, out, sums, scratch, T, M, N, B, add):
+    """out (M, N) = or += the sum over T steps of left (M, B) @ right.T, and sums (M, B) likewise that of left, if its address is not 0.
 
     right is (N, B) at each step, or with `turned` already (B, N); the steps of both are so many
     elements apart. scratch has room for 512 + B times N elements.
     """
     total = carray(pointer(out, ZERO), (M * N,))
-    total[:] = ZERO
+    if not add:
+        total[:] = ZERO
     if sums:
         total = carray(pointer(sums, ZERO), (M * B,))
-        total[:] = ZERO
+        if not add:
+            total[:] = ZERO
     chunk = min(max(min(100000 // N, 512) // B, 1), T)  # steps of which right stays in the cache
     for first in range(0, T, chunk):
         steps = min(T - first, chunk)
@@ -215,16 +217,13 @@ def over_steps(left, left_step, right, right_step, turned, out, sums, scratch, T
                     outer_1(p, q, o, steps, B, left_step, step, N, height, columns)
 
 
-@cfunc(types.void(INT, INT, INT, INT, INT, INT, INT, INT, INT, INT, INT, INT), **options)
-def gradient(left, left_step, right, right_step, turned, out, sums, scratch, T, M, N, B):
+@cfunc(types.void(INT, INT, INT, INT, INT, INT, INT, INT, INT, INT, INT, INT, INT), **options)
+def gradient(left, left_step, right, right_step, turned, out, sums, scratch, T, M, N, B, add):
     """`over_steps`, for callers outside."""
-    over_steps(left, left_step, right, right_step, turned, out, sums, scratch, T, M, N, B)
+    over_steps(left, left_step, right, right_step, turned, out, sums, scratch, T, M, N, B, add)
 
 
-@cfunc(
-    types.void(INT, INT, INT, INT, INT, INT, INT, INT, INT, INT, INT, INT, INT, INT, INT, INT),
-    **options,
-)
+@cfunc(types.void(*[INT] * 17), **options)
 def gradient_slices(
     left,
     left_step,
@@ -238,6 +237,7 @@ def gradient_slices(
     M,
     N,
     B,
+    add,
     slices,
     left_slice,
     right_slice,
@@ -251,4 +251,4 @@ def gradient_slices(
             out + out_slice * k * SIZE,
         )
         total = sums + left_slice * k * SIZE if sums else 0
-        over_steps(a, left_step, b, right_step, turned, o, total, scratch, T, M, N, B)
+        over_steps(a, left_step, b, right_step, turned, o, total, scratch, T, M, N, B, add)

@@ -60,6 +60,7 @@ class Kind(enum.Enum):
     BOOLEAN = "Q"
 
 
+COLUMNS = 1024  # steps times rows of a span
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
@@ -99,16 +100,25 @@ class Role(enum.Enum):
     COTANGENT = "cotangent"  # a gradient that comes in
     GRADIENT = "gradient"  # a gradient that goes out
     COLLECTED = "collected"  # a sum over steps
-    DEFERRED = "deferred"  # kept for a product over all steps after the loop
+    DEFERRED = "deferred"  # kept for a product over the steps of a span
 
 
 class Steps(enum.Enum):
-    """For which steps of a sequence an array has room."""
+    """For which steps of a sequence an array has room; it is worked through span by span."""
 
     ONCE = "one value"
     EACH = "a value for each step"
     BETWEEN = "a value before each step and after the last"
     TWO = "the values of two steps, in turn"
+    SPAN = "a value for each step of a span"
+
+
+def span(T: int, B: int) -> int:
+    """Return how many of T steps of B rows are a span.
+
+    They are enough for the products over all of them to be quick.
+    """
+    return min(T, max(1, COLUMNS // max(B, 1)))
 
 
 # --- arrays -------------------------------------------------------------------------------------
@@ -152,8 +162,14 @@ class Array:
 
     def elements(self, T: int, B: int) -> int:
         """Return the total number of elements for T steps of B rows."""
-        many = {Steps.ONCE: 1, Steps.EACH: T, Steps.BETWEEN: T + 1, Steps.TWO: 2}[self.steps]
-        return self.size * (B + self.padding if self.rows else 1) * many
+        many = {
+            Steps.ONCE: 1,
+            Steps.EACH: T,
+            Steps.BETWEEN: T + 1,
+            Steps.TWO: 2,
+            Steps.SPAN: span(T, B),
+        }
+        return self.size * (B + self.padding if self.rows else 1) * many[self.steps]
 
     @property
     def block(self) -> Linear:
@@ -334,7 +350,8 @@ class Loop(Statement):
     kind: LoopKind = LoopKind.AXES
     start: Linear = NOWHERE
     descending: bool = False
-    block: int = 1  # the index grows by so much, and `rest` is the name of what is left up to that
+    # the index grows by so much, or by this size; `rest` is the name of what is left up to that
+    block: int | str = 1
     rest: str = ""
 
 
@@ -348,8 +365,8 @@ class Branch(Statement):
 
 
 # matrix kernels, and how many arguments each has
-ROUTINES = {"pack": 7, "multiply": 8, "transpose": 9, "gradient": 12}
-ROUTINES |= {"pack_slices": 10, "multiply_slices": 13, "gradient_slices": 16}
+ROUTINES = {"pack": 7, "multiply": 8, "transpose": 9, "gradient": 13}
+ROUTINES |= {"pack_slices": 10, "multiply_slices": 13, "gradient_slices": 17}
 
 
 @dataclass(frozen=True, slots=True)

@@ -319,7 +319,7 @@ class _Function:
     # --- loops ------------------------------------------------------------------------------------
 
     def _loop(self, loop: ir.Loop) -> None:
-        builder, one = self.builder, llvm.Constant(INT, loop.block)
+        builder, one = self.builder, self._linear(Linear.of(loop.block))
         start, stop = self._linear(loop.start), self._stop(loop)
         inside, after = (self.made.append_basic_block() for _ in range(2))
         before = self.made.append_basic_block()

@@ -41,8 +41,11 @@ class WorkspacePool:
         self.size = 0  # bytes of those that wait
         self.used = self.most = 0  # bytes of those in use, now and at most
 
-    def take(self, key: Any, make: Callable[[], Workspace]) -> Workspace:
-        """Return an idle workspace with this key, or one that is made now."""
+    def take(self, key: Any, make: Callable[[Find], Workspace]) -> Workspace:
+        """Return an idle workspace with this key, or one that is made now.
+
+        What is made may have the memory of one that waits, for another number of steps or rows.
+        """
         with self.lock:
             several = self.waiting.get(key)
             found = several.pop() if several else None
@@ -51,11 +54,31 @@ class WorkspacePool:
                 if not several:
                     del self.waiting[key]
         if found is None:
-            found = make()
+            found = make(lambda size: self._memory(key[:2], size))
         with self.lock:
             self.used += found.size
             self.most = max(self.most, self.used)
         return found
+
+    def _memory(self, kind: Any, size: int) -> Array | None:
+        """Return the memory of the smallest idle workspace of a kind that has room enough.
+
+        None if there is none, or if that is more than twice as large.
+        """
+        with self.lock:
+            fitting = [
+                (several[0].size, key)
+                for key, several in self.waiting.items()
+                if key[:2] == kind and size <= several[0].size <= 2 * size
+            ]
+            if not fitting:
+                return None
+            key = min(fitting)[1]
+            found = self.waiting[key].pop(0)
+            if not self.waiting[key]:
+                del self.waiting[key]
+            self.size -= found.size
+            return found.memory
 
     def give(self, workspace: Workspace) -> None:
         """Return a workspace to the pool, as long as its owner is there."""
@@ -80,6 +103,7 @@ class WorkspacePool:
                 self.size -= sum(workspace.size for workspace in self.waiting.pop(key))
 
 
+Find = Callable[[int], Array | None]  # takes a number of bytes; see `WorkspacePool._memory`
 pool = WorkspacePool()
 numbers = itertools.count()  # of owners
 
@@ -96,12 +120,15 @@ class Workspace:
     owner : object
         The workspace is used again as long as it is there.
     key : tuple
-        What calls of the same kind have in common; the number of the owner comes first.
+        What calls of the same kind have in common: the number of the owner, what the arrays are
+        for, and then for how many steps and rows.
     dtype : dtype
         The floating dtype of the code.
+    find : callable
+        Takes a number of bytes, and returns memory that is free, or None.
     """
 
-    __slots__ = ("addresses", "arrays", "key", "owner", "size")
+    __slots__ = ("addresses", "arrays", "key", "memory", "owner", "size")
 
     def __init__(
         self,
@@ -111,6 +138,7 @@ class Workspace:
         owner: Any,
         key: Any,
         dtype: np.dtype[Any],
+        find: Find,
     ) -> None:
         dtypes = [dtype_of(a.kind, dtype) for a in arrays]
         sizes = [a.elements(T, batch) * d.itemsize for a, d in zip(arrays, dtypes, strict=True)]
@@ -119,7 +147,8 @@ class Workspace:
             end += (k * 5 * LINE - end) % PAGE if size > PAGE else -end % LINE
             begins.append(end)
             end += size
-        whole = np.empty(end + PAGE, np.uint8)
+        found = find(end + PAGE)
+        self.memory = whole = np.empty(end + PAGE, np.uint8) if found is None else found
         first = address(whole)
         begin = -first % PAGE
         parts = list(zip(arrays, dtypes, begins, sizes, strict=True))

@@ -317,7 +317,7 @@ class _Function:
             return [*lines, *self._block(loop.body, depth + 1)]
         outer, self.starts = self.starts, {}
         defined = [s for s in loop.body if isinstance(s, ir.Define)]
-        names = {loop.index, *(s.name for s in defined)}
+        names = {loop.index, *([loop.rest] if loop.rest else []), *(s.name for s in defined)}
         self.steady |= names
         body = self._block([s for s in loop.body if not isinstance(s, ir.Define)], depth + 1)
         first = self._block(defined, depth + 1)

@@ -322,6 +322,13 @@ class CompiledCell(Cell):
         """Run a `Span` of a sequence, in place of `Sequence.steps`."""
         raise NotImplementedError
 
+    def step_bytes(self, span: Any) -> int | None:
+        """Return the bytes that each step more of a `Span` keeps, and works on, while recorded.
+
+        None where the steps run one by one.
+        """
+        raise NotImplementedError
+
 
 # It compiles a cell. The compiler is above this floor: the face of the package puts a function here
 # that loads it.

@@ -30,7 +30,9 @@ from .arguments import (
 from .cell import Cell, CompiledCell, dtype_of, name_of, name_state, no_cell, own, returned
 from .checkpoint import checkpoint as checkpointed
 from .context import sequence_context
+from .footprint import footprint
 from .returned import Returned
+from .schedule import Stretch, even, schedule, size_of
 
 Step = Callable[[Any, Any], tuple[Any, Any]]
 
@@ -119,12 +121,16 @@ class Sequence:
         other.cell = cell
         return other
 
+    def span(self, reverse: bool, return_states: bool) -> Span:
+        """Return all steps, as a compiled cell is told to run them."""
+        return Span(self, self.parts, self.first, 0, self.T, reverse, return_states, 0)
+
     # --- running ----------------------------------------------------------------------------------
 
     def run(
         self,
         reverse: bool = False,
-        checkpoint: bool | int | None = None,
+        checkpoint: bool | int | str | None = None,
         return_states: bool = False,
         hook: Any = None,
     ) -> tuple[Any, Any]:
@@ -133,49 +139,91 @@ class Sequence:
             flag(reverse, "unroll: reverse"),
             flag(return_states, "unroll: return_states"),
         )
-        length = _segment_length(checkpoint, self.T)
         if hook is not None and not callable(hook):
             raise TinygradError(
                 f"unroll: hook must be a function (t, output, state); found a {type(hook).__name__}"
             )
-        if length is not None and hook is not None:
+        stretch = self._stretch(checkpoint, reverse, return_states)
+        if stretch.parts and hook is not None:
             raise TinygradError(
                 "unroll: a hook sees tensors that checkpoint throws away; use one of the two"
             )
-        starts = range(0, self.T, length or self.T)
-        state, pieces = self.first, []
-        for start in reversed(starts) if reverse else starts:
-            stop = min(start + (length or self.T), self.T)
-            if length is None:
-                *piece, state = self.steps(
-                    self.parts, state, start, stop, reverse, return_states, hook
-                )
-            else:
-                parts = tuple(p[start:stop] for p in self.parts)
-                for x, p in zip(self.parts, parts, strict=True):
-                    p.name = p.name or f"{x.name or 'x'}[{start}:{stop}]"
-                *piece, state = self._checkpointed(
-                    parts, state, start, stop, reverse, return_states
-                )
+        ys, states, last = self._run(
+            stretch, self.parts, self.first, 0, self.T, reverse, return_states, hook
+        )
+        return ys, states if return_states else last
+
+    def _stretch(
+        self, checkpoint: bool | int | str | None, reverse: bool, return_states: bool
+    ) -> Stretch:
+        """Return how the steps are run with `checkpoint`, as `unroll` was given it."""
+        if isinstance(checkpoint, str):
+            budget, now = size_of(checkpoint), context()
+            if now.tracing or not now.grad_enabled:  # where nothing is kept
+                return Stretch(self.T)
+            return schedule(self.T, *footprint(self, reverse, return_states), budget)
+        length = _segment_length(checkpoint, self.T)
+        return Stretch(self.T) if length is None else even(self.T, length)
+
+    def _run(
+        self,
+        stretch: Stretch,
+        parts: Any,
+        state: Any,
+        start: int,
+        stop: int,
+        reverse: bool,
+        return_states: bool,
+        hook: Any = None,
+        offset: int = 0,
+    ) -> tuple[Any, Any, Any]:
+        """Run `steps` in the way that a stretch says."""
+        if not stretch.parts:
+            return self.steps(parts, state, start, stop, reverse, return_states, hook, offset)
+        pieces = []
+        *segments, last = stretch.parts
+        for segment in segments:
+            lo, hi = (stop - segment.steps, stop) if reverse else (start, start + segment.steps)
+            given = tuple(p[lo - offset : hi - offset] for p in parts)
+            for x, p in zip(parts, given, strict=True):
+                p.name = p.name or f"{(x.name or 'x').partition('[')[0]}[{lo}:{hi}]"
+            *piece, state = self._checkpointed(
+                segment, given, state, lo, hi, reverse, return_states
+            )
+            pieces.append(piece)
+            start, stop = (start, lo) if reverse else (hi, stop)
+        if last.steps:
+            *piece, state = self.steps(
+                parts, state, start, stop, reverse, return_states, None, offset
+            )
             pieces.append(piece)
         if reverse:
             pieces.reverse()
-        joined = (
+        ys, states = (
             pieces[0]
             if len(pieces) == 1
             else [
                 tree_map(lambda *ys: concatenate(ys), *group) for group in zip(*pieces, strict=True)
             ]
         )
-        return joined[0], joined[1] if return_states else state
+        return ys, states, state
 
     def _checkpointed(
-        self, parts: Any, state: Any, start: int, stop: int, reverse: bool, return_states: bool
+        self,
+        stretch: Stretch,
+        parts: Any,
+        state: Any,
+        start: int,
+        stop: int,
+        reverse: bool,
+        return_states: bool,
     ) -> Any:
         """Run `steps` as one node on the tape, which is marked with the step that is run last."""
 
         def segment(parts: Any, state: Any) -> Any:
-            return self.steps(parts, state, start, stop, reverse, return_states, None, offset=start)
+            return self._run(
+                stretch, parts, state, start, stop, reverse, return_states, offset=start
+            )
 
         with at_step(start if reverse else stop - 1, cell=self.name, layer=context().mark.layer):
             ys, states, last = checkpointed(segment, parts, state)
@@ -363,6 +411,6 @@ def _segment_length(checkpoint: bool | int | None, T: int) -> int | None:
         return max(1, round(math.sqrt(T)))
     if not isinstance(checkpoint, (int, np.integer)) or checkpoint < 1:
         raise TinygradError(
-            f"unroll: checkpoint must be True or a number of steps, at least 1; found {checkpoint!r}"
+            f"unroll: checkpoint must be True or a number of steps, at least 1, or a size of memory such as '200 MB'; found {checkpoint!r}"
         )
     return int(checkpoint)

@@ -20,7 +20,7 @@ def unroll(
     state: Any = None,
     lengths: Any = None,
     reverse: bool = False,
-    checkpoint: bool | int | None = None,
+    checkpoint: bool | int | str | None = None,
     *,
     resets: Any = None,
     return_states: bool = False,
@@ -45,10 +45,12 @@ def unroll(
     reverse : bool
         Whether to run from the last step to the first: in each row from the last step that counts.
         Outputs stand at the time of their input.
-    checkpoint : bool or int, optional
+    checkpoint : bool, int or str, optional
         Keep the states between segments of so many steps only (True: about the square root of T),
         and run each segment again in backward: the same gradients, and memory of about two
-        segments in place of T steps.
+        segments in place of T steps. Or a budget such as ``"200 MB"``: states that are kept, and
+        what recorded steps keep for backward, take no more than that at any time, and as few steps
+        as possible are run again. What is given and returned is not counted.
     resets : booleans, shape (T, batch), optional
         Where True, the row begins anew from the first state, before that step.
     return_states : bool
@@ -66,6 +68,8 @@ def unroll(
 
     Raises
     ------
+    TinygradError
+        If a budget is too small. The message says the least that is enough.
     ShapeError, DtypeError
         If shapes, dtypes, lengths or resets do not fit, or the state changes its structure, a shape
         or a dtype over a step. The message names the step, and the component as the cell's code
