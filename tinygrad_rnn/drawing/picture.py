@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from ..files import replace_file
 from ..ops.table import Tape
+from ..recurrent.opened import opened, opened_all
 from .boxes import Sketch
 from .dot import dot_source
 from .errors import DrawingError
 from .graph import Graph
 from .layout import Layout, place
 from .measures import Measured, check_walkable
-from .opened import opened, opened_all
 from .overlays import overlays_of
 from .render import render
 from .selection import Request, shown_steps

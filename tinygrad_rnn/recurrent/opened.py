@@ -19,9 +19,9 @@ from ..core.primitive import Array
 from ..core.tape import Freed, Mark, Node, Older, reachable
 from ..core.tensor import Tensor
 from ..ops.table import Tape
-from ..recurrent.captured import owner_of
-from .facts import PIECE, is_compiled, is_result, is_sequence
+from .captured import owner_of
 from .ledger import values
+from .pieces import PIECE, is_compiled, is_result, is_sequence
 
 
 def opened(whole: Tape, *, measured: bool = False) -> Tape:
