@@ -10,7 +10,7 @@ import numpy as np
 
 from ..core.errors import GraphError, ShapeError, TraceError
 from ..core.primitive import Array, Spec
-from ..core.tape import context, no_grad, setting
+from ..core.tape import at_step, context, no_grad, setting
 from ..core.tensor import Tensor
 from ..core.tree import leaves, unflatten
 from ..kernels.runtime import available, raising
@@ -203,7 +203,8 @@ class Jitted(CompiledCell):
         # without numba, of which a warning has told, step by step
         if (now.tracing and now.effects is None) or not available() or raising():
             return span.by(self.plain)
-        piece = piece_of(self.plain, span)
+        with at_step(None, now.mark.cell, now.mark.layer):  # what prepares all steps is in none
+            piece = piece_of(self.plain, span)
         try:
             runner, lent, guard = self._code.find(piece)
         except TraceError:

@@ -106,7 +106,7 @@ def explore(
         x, np.ones(x.shape) if gradient is None else gradient, "explore: the gradient"
     ).array
     tape = Tape(x.node)
-    check_walkable(tape)
+    check_walkable(tape, "explore")
     tape = opened(tape, measured=True)
     path = Path(path)
     replace_file(
