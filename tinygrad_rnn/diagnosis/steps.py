@@ -166,6 +166,10 @@ class Steps:
             states.append(State(lane, whole, makers))
         return states
 
+    def key(self, n: Node) -> Key:
+        """Return what an operation in a step has in common with the same one in other steps."""
+        return self._keys[n]
+
     def title(self, lane: Lane, name: str = "") -> str:
         """Return what a run, or a state of it, is called where there are several runs."""
         if len(self.lanes) == 1:
