@@ -20,6 +20,7 @@ from .inputs import constant_inputs, cuts, ignored_inputs
 from .units import Unit
 
 VANISHED = 1e-6  # of the largest norm: about what single precision still adds up
+LOST = 0.1  # of the steps, which get no more than that
 EXPLODED = 1e3  # times what has come in from the loss
 MOST = 0.9  # of a gate that is saturated
 DEAD = 0.5  # of the units of a ReLU
@@ -185,7 +186,7 @@ def _vanishing(flow: GradientFlow, lane: Lane) -> Iterator[Finding]:
         if not norms[t] < VANISHED * top:
             break
         lost = k
-    if lost < 0 or lost + 1 >= len(order):
+    if lost + 1 < LOST * len(order) or not 0 <= lost < len(order) - 1:
         return
     t, after = order[lost], norms[order[lost + 1]]
     node = _maker(flow, lane, t)
@@ -196,7 +197,8 @@ def _vanishing(flow: GradientFlow, lane: Lane) -> Iterator[Finding]:
         "vanishing",
         f"up to t = {t} the gradient by the state of {lane.described()} is less than {VANISHED:.0e} of its largest: these {lost + 1} of {len(norms)} steps learn nothing; "
         f"one step back changes it by a factor of {rate:.2g}; the state is made by {node.op}{node.where.described()}.",
-        "Take a gated cell (LSTM, GRU) with a forget bias of 1, begin with orthogonal recurrent weights, or let the loss read earlier steps too.",
+        "A cell whose forget gate begins open (tg.init.forget_bias, tg.init.chrono), orthogonal recurrent weights (tg.init.orthogonal), or a loss that "
+        "also reads earlier steps carries it further.",
         *_at(node),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any
@@ -148,10 +149,12 @@ class GradientFlow(Mapping[int, float]):
                 here = moments.get(node)
                 for share in visit.shares:
                     source = share.source
-                    if source.primitive is not None:
-                        self._enter(moments.get(source), here, share.share)
-                    elif source not in moments:  # no input of a step
-                        adding.add(source, here, share.share)
+                    there = moments.get(source)
+                    if source.primitive is None:
+                        if there is None:  # no input of a step
+                            adding.add(source, here, share.share)
+                    elif there is not here and there is not None:
+                        self._enter(there, here, share.share)
                 if isinstance(node, Leaf) and node not in moments:
                     name = self._names[node]
                     self.parameters[name], self.gradients[name] = node, visit.gradient
@@ -159,9 +162,9 @@ class GradientFlow(Mapping[int, float]):
             for leaf, norms in adding.norms().items():
                 self.shares[self._names[leaf]] = norms
 
-    def _enter(self, there: Moment | None, here: Moment | None, share: Array) -> None:
+    def _enter(self, there: Moment, here: Moment | None, share: Array) -> None:
         """Note what comes into a run from outside of it."""
-        if there is not None and (here is None or here.lane != there.lane):
+        if here is None or here.lane != there.lane:
             norms = self.entering[there.lane]
             norms[there.step] = float(np.hypot(norms.get(there.step, 0.0), _norm(share)))
 
@@ -426,7 +429,7 @@ class _Adding:
             self.outside[leaf] = share if before is None else before + share
             return
         last = self.open.get(leaf)
-        if last is not None and last[0] == here:
+        if last is not None and (last[0] is here or last[0] == here):
             self.open[leaf] = (here, last[1] + share)
             return
         if last is not None:
@@ -448,8 +451,8 @@ class _Adding:
 
 def _norm(array: Any) -> float:
     """Return the Euclidean norm, computed in double precision."""
-    flat = np.asarray(array, np.float64).ravel()
-    return float(np.sqrt(flat @ flat))
+    flat = array.ravel().astype(np.float64, copy=False)
+    return math.sqrt(flat.dot(flat))
 
 
 def _names(cell: Module | None, nodes: Any) -> dict[Node, str]:

@@ -74,20 +74,21 @@ def _same(one: Array, two: Array) -> bool:
 
 def ignored_inputs(steps: Steps) -> Iterator[Node]:
     """Yield an operation of each run of which no step reads an input, or all multiply it by zeros."""
+    states = {n for s in steps.states for n in s.makers.values()}
     for found in steps.lanes.values():
         if len(found) < FEW:
             continue
-        chosen = dict(list(found.items())[1 : LOOKED_AT + 1])
+        chosen = list(found.values())[1 : LOOKED_AT + 1]
         read: Counter[Node] = Counter()
-        for nodes in chosen.values():
-            outside = {i for n in nodes for i in n.inputs if isinstance(i, Node)} - set(nodes)
+        for nodes in chosen:
+            own = set(nodes)
+            outside = {i for n in nodes for i in n.inputs if isinstance(i, Node) and i not in own}
             read.update(outside)
-            read.update(n for n in nodes if n.primitive is None)
-        states = {n for s in steps.states for n in s.makers.values()}
+            read.update(n for n in nodes if n.primitive is None or is_input(n))
         inputs = {n for n, count in read.items() if count == 1 and n not in states}
-        readers = [n for nodes in chosen.values() for n in nodes if not inputs.isdisjoint(n.inputs)]
+        readers = [n for nodes in chosen for n in nodes if not inputs.isdisjoint(n.inputs)]
         if all(_by_zeros(n, inputs) for n in readers):
-            yield readers[0] if readers else next(n for n in nodes if n.primitive is not None)
+            yield readers[0] if readers else next(n for n in chosen[0] if n.primitive is not None)
 
 
 def _by_zeros(node: Node, inputs: set[Node]) -> bool:
@@ -107,17 +108,22 @@ def _constant(node: Node) -> Array | None:
 
 
 def constant_inputs(steps: Steps) -> Iterator[Node]:
-    """Yield an operation of each run that reads the same input in all steps and rows."""
+    """Yield an operation of each run whose inputs are the same in all steps and rows."""
     for found in steps.lanes.values():
         chosen = list(found.values())[:LOOKED_AT]
-        leaves = [n for nodes in chosen for n in nodes if isinstance(n, Leaf) and is_input(n)]
-        if len(leaves) < FEW or len(chosen) < FEW:
-            continue
-        first = leaves[0].value
-        row = first if first.ndim < 2 else first[:1]
-        if all(
-            np.array_equal(np.broadcast_to(row, n.shape), n.value)
-            for n in leaves
-            if n.shape == first.shape
-        ):
-            yield next(n for nodes in chosen for n in nodes if leaves[0] in n.inputs)
+        given = [[n for n in nodes if is_input(n)] for nodes in chosen]
+        if len(given) >= FEW and given[0] and all(map(_alike, [given[0]] * len(given), given)):
+            yield next(n for nodes in chosen for n in nodes if given[0][0] in n.inputs)
+
+
+def _alike(first: list[Node], other: list[Node]) -> bool:
+    """Whether the inputs of a step are in all rows those of the first row of the first step."""
+    return len(first) == len(other) and all(
+        isinstance(a, Leaf)
+        and isinstance(b, Leaf)
+        and a.shape == b.shape
+        and np.array_equal(
+            np.broadcast_to(a.value if a.ndim < 2 else a.value[:1], b.shape), b.value
+        )
+        for a, b in zip(first, other, strict=True)
+    )

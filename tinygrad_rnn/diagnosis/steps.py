@@ -7,12 +7,11 @@ expression that makes it, which is the same in every step, and called as the cel
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ..core.tape import Leaf, Node
-from ..recurrent.moments import Lane, Moment, moments_of
+from ..core.tape import Node
+from ..recurrent.moments import Lane, Moment, Runs
 from ..recurrent.source import spot_of, variables
 
 Key = tuple[Any, ...]  # an operation, its place in the source, which one of several it is
@@ -44,6 +43,13 @@ class State(NamedTuple):
     makers: dict[int, Node]
 
 
+class _Inputs(dict[Node, list[Node]]):
+    """The inputs of each node, which are found when they are asked for."""
+
+    def __missing__(self, n: Node) -> list[Node]:
+        return [i for i in n.inputs if isinstance(i, Node)]
+
+
 class Steps:
     """What stands in which step.
 
@@ -66,12 +72,11 @@ class Steps:
     def __init__(self, nodes: Sequence[Node]) -> None:
         self._places: dict[tuple[int, int], int] = {}
         self._spots: dict[Any, int] = {}
-        inputs = {n: [i for i in n.inputs if isinstance(i, Node)] for n in nodes}
-        moments, framed = moments_of(nodes, inputs, lambda n: n.primitive is None, self._place)
+        made = Runs(nodes, self._place).moments(_Inputs())
         self.moments: dict[Node, Moment] = {
             n: moment
-            for n in nodes
-            if (moment := moments[n]) is not None and n in framed and not moment.lane.backward
+            for n, moment in made.items()
+            if moment is not None and not moment.lane.backward
         }
         self.lanes: dict[Lane, dict[int, list[Node]]] = {}
         self._keys: dict[Node, Key] = {}
@@ -93,17 +98,22 @@ class Steps:
     def _number(self) -> None:
         """Put the nodes into their steps, and number those of one expression in each step."""
         last: Moment | None = None
-        counts: dict[Moment, Counter[Any]] = {}
+        counts: dict[Moment, dict[Any, int]] = {}
+        kinds: dict[Any, tuple[int, int]] = {}
         for n, moment in self.moments.items():
             if moment is not last:
                 last = moment
                 into = self.lanes.setdefault(moment.lane, {}).setdefault(moment.step, [])
-                count = counts.setdefault(moment, Counter())
+                count = counts.setdefault(moment, {})
             into.append(n)
             if n.primitive is not None:
-                kind = (id(n.primitive), self._place(n))
-                count[kind] = k = count[kind] + 1
-                self._keys[n] = (*kind, k)
+                code, offset, _ = n.origin
+                made = (id(n.primitive), id(code), offset)
+                kind = kinds.get(made)
+                if kind is None:
+                    kind = kinds[made] = (id(n.primitive), self._place(n))
+                k = count[kind] = count.get(kind, 0) + 1
+                self._keys[n] = (kind, k)
 
     def _find(self) -> list[tuple[Lane, dict[int, Node]]]:
         """Find what makes states, and note where they are read."""
@@ -187,5 +197,5 @@ def _name(nodes: Sequence[Node]) -> str:
 
 
 def is_input(n: Node) -> bool:
-    """Whether a node is what a step was given from the sequence: a leaf with the name of a step."""
-    return isinstance(n, Leaf) and re.fullmatch(r".+\[\d+\]", n.name or "") is not None
+    """Whether a node is what a step takes from the sequence; that has a name such as x[3]."""
+    return re.fullmatch(r".+\[\d+\]", n.name or "") is not None

@@ -43,8 +43,9 @@ def opened(whole: Tape, *, measured: bool = False) -> Tape:
         If numbers will be read, and a parameter that a compiled node used was given other values
         since.
     """
-    (root,) = opened_all([whole.root], measured=measured)
-    return whole if root is whole.root else Tape(root)
+    if not any(is_compiled(n) for n in whole.nodes):
+        return whole
+    return Tape(opened_all([whole.root], measured=measured)[0])
 
 
 def opened_all(roots: list[Node], *, measured: bool = False) -> list[Node]:
