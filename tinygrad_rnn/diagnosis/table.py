@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from ..core.errors import TinygradError
 from ..files import replace_file
-
-if TYPE_CHECKING:
-    from .flow import GradientFlow
+from .units import Unit
 
 COLOURS = ("#00224e", "#c0392b", "#7f6000", "#1b7f5c", "#8e44ad", "#575d6d")
 WIDTH, HEIGHT, LEFT, TOP, RIGHT = 860, 210, 64, 30, 190  # of one panel, and its margins
@@ -20,7 +18,33 @@ MOST = 400  # points of a line; of more the largest and the smallest of each str
 DECADES = 30  # of the axis at most, from the largest number down
 
 
-def table(flow: GradientFlow) -> str:
+class Figures(Protocol):
+    """What is shown: the attributes of a `GradientFlow`, and its steps."""
+
+    states: dict[str, dict[int, float]]
+    shares: dict[str, dict[int | None, float]]
+    totals: dict[str, float]
+    unused: list[str]
+
+    def __iter__(self) -> Iterator[int]: ...
+    @property
+    def decay(self) -> Mapping[int, float]:
+        """See `GradientFlow`."""
+
+    @property
+    def rate(self) -> float | None:
+        """See `GradientFlow`."""
+
+    @property
+    def memory(self) -> tuple[int, bool]:
+        """See `GradientFlow`."""
+
+    @property
+    def units(self) -> list[Unit]:
+        """See `GradientFlow`."""
+
+
+def table(flow: Figures) -> str:
     """Return the norms of gradients by states and parameters, and what follows from them."""
     steps = list(flow)
     first, last = (steps[0], steps[-1]) if steps else (0, 0)
@@ -57,7 +81,7 @@ def table(flow: GradientFlow) -> str:
     return "\n".join(parts)
 
 
-def _summary(flow: GradientFlow) -> list[str]:
+def _summary(flow: Figures) -> list[str]:
     """Return the rate, the memory, and the shares of saturated gates as lines."""
     lines = []
     if flow.rate is not None:
@@ -94,8 +118,8 @@ def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
     ]
 
 
-def picture(flow: GradientFlow, path: Any) -> None:
-    """Write two panels: norms of the gradients by states, and of what steps add to those of parameters."""
+def picture(flow: Figures, path: Any) -> None:
+    """Write panels: gradients by states, how that of one step decays, and what steps add to parameters."""
     path = Path(path)
     if path.suffix.lower() != ".svg":
         raise TinygradError(
@@ -124,6 +148,11 @@ def picture(flow: GradientFlow, path: Any) -> None:
     replace_file(path, "\n".join([*lines, "</svg>", ""]))
 
 
+def _title_of_decay(flow: Figures) -> str:
+    rate = "" if flow.rate is None else f": a factor of {flow.rate:.3g} for each step back"
+    return f"decay of the gradient that enters last{rate}"
+
+
 def _panel(title: str, curves: Mapping[str, Mapping[int, float]], top: float) -> list[str]:
     """Return a panel with a line for each of some curves, over time, on a logarithmic axis."""
     found = [v for norms in curves.values() for v in norms.values() if 0 < v < math.inf]
@@ -144,9 +173,11 @@ def _panel(title: str, curves: Mapping[str, Mapping[int, float]], top: float) ->
     out = [f'<text x="{LEFT}" y="{top + 18}" font-weight="bold">{escape(title)}</text>']
     every = max(1, math.ceil((high - low) / 5))
     ticks = [10.0**k for k in range(math.ceil(low), math.floor(high) + 1) if k % every == 0]
+    if len(ticks) < 2:  # less than two decades
+        ticks = [10 ** (low + part * (high - low)) for part in (0.1, 0.5, 0.9)]
     for v in ticks:
         out.append(
-            f'<path d="M{LEFT} {y(v):.1f}H{right}" stroke="#dddddd"/><text x="{LEFT - 6}" y="{y(v) + 4:.1f}" text-anchor="end">{v:.0e}</text>'
+            f'<path d="M{LEFT} {y(v):.1f}H{right}" stroke="#dddddd"/><text x="{LEFT - 6}" y="{y(v) + 4:.1f}" text-anchor="end">{v:.2g}</text>'
         )
     for t in sorted({first, (first + last) // 2, last}):
         out.append(f'<text x="{x(t):.1f}" y="{base + 16}" text-anchor="middle">t = {t}</text>')
