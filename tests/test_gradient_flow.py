@@ -138,6 +138,39 @@ def test_memory_is_counted_in_steps() -> None:
     assert flow.memory == (40, False)
 
 
+@pytest.mark.parametrize("way", WAYS)
+def test_a_run_in_reverse_decays_towards_its_own_first_step(way: str) -> None:
+    cell = tg.jit(Plain("linear", 0.5))
+    with tg.eager() if way == "eager" else contextlib.nullcontext():
+        ys, _ = tg.unroll(cell, inputs(), reverse=True)
+    for loss in (every(ys), (ys[0] ** 2).sum()):
+        flow = tg.gradient_flow(loss)
+        assert [*flow.decay] == list(range(39, -1, -1))
+        assert flow.rate == pytest.approx(0.5, rel=1e-3) and flow.memory == (7, True)
+
+
+def test_other_ways_to_run_steps() -> None:
+    cell = Plain()
+    xs = inputs(12)
+    expected = tg.gradient_flow(every(ran(cell, xs, "eager")), cell)
+
+    def by_hand() -> tg.Tensor:
+        h, ys = cell.initial_state(xs.shape[1]), []
+        for t in range(12):
+            with tg.at_step(t):
+                y, h = cell(tg.tensor(xs[t]), h)
+            ys.append(y)
+        return every(tg.stack(ys))
+
+    whole = tg.jit(lambda x: every(tg.unroll(cell, x)[0]))
+    segments = every(tg.unroll(cell, xs, checkpoint=4)[0])
+    compiled = every(tg.unroll(tg.jit(cell), xs, checkpoint=5)[0])
+    for loss in (by_hand(), whole(tg.tensor(xs)), segments, compiled):
+        flow = tg.gradient_flow(loss, cell)
+        assert dict(flow) == pytest.approx(dict(expected), rel=1e-4)
+        assert flow.shares["w"] == pytest.approx(expected.shares["w"], rel=1e-4)
+
+
 def test_what_several_runs_and_layers_do_stands_apart() -> None:
     layer = tg.nn.LSTM(INPUT, HIDDEN, num_layers=2, bidirectional=True, rng=0)
     flow = tg.gradient_flow(every(layer(inputs(6), lengths=[6, 6, 5, 4, 3, 2])[0]), layer)
@@ -191,12 +224,20 @@ def test_what_cannot_be_measured_is_refused() -> None:
     ]:
         with pytest.raises(tg.TinygradError, match=words):
             wrong()  # type: ignore[no-untyped-call]
+    cell = Plain()
+    ys_ = ran(cell, inputs(), "compiled")
+    cell.fault = "linear"
+    with pytest.raises(tg.GraphError, match="cannot be run once more"):
+        tg.gradient_flow(every(ys_))
     loss = every(ys)
     kept = tg.gradient_flow(loss)
     loss.backward()
     for again in (lambda: tg.gradient_flow(loss), lambda: kept.contributions("w"), kept.matrix):
         with pytest.raises(tg.GraphError, match="released by the backward"):
             again()
+    with tg.eager():
+        text = str(tg.gradient_flow(every(run(Plain("cut"), inputs()))))
+    assert "no step hands on a state" in text
 
 
 # --- table and pictures -------------------------------------------------------------------------

@@ -141,7 +141,7 @@ def diagnose(
         for unit in flow.units:
             found += [*_saturated(flow, unit)]
         found += [*_unused(flow), *_inputs(flow), *_learning(flow, optimizer, rate)]
-    return Diagnosis(found, len(flow))
+    return Diagnosis(found, max(map(len, flow.steps.lanes.values())))
 
 
 def _at(node: Node) -> tuple[int | None, str, str]:

@@ -19,6 +19,7 @@ from ..ops.table import tape
 from ..recurrent.ledger import check_walkable, no_collection, reverse, walk_back
 from ..recurrent.moments import Lane, Moment
 from ..recurrent.opened import opened
+from ..recurrent.pieces import is_piece
 from .spectrum import Spectrum, spectrum_of
 from .steps import State, Steps
 from .table import picture, table
@@ -34,7 +35,7 @@ def gradient_flow(loss: Tensor, cell: Module | None = None) -> GradientFlow:
 
     One reverse walk is made on the side: it fills no `.grad`, calls no hook and frees nothing, so
     the graph can still be walked by ``loss.backward()``. What ran compiled is opened: its steps are
-    run once more, one by one. What takes longer than a walk (the matrix of loss steps and state
+    run once more, one by one. So is a checkpointed segment. What takes longer than a walk (the matrix of loss steps and state
     steps, singular values) is computed when it is asked for, and needs the graph until then.
 
     The terms are those of Pascanu, Mikolov and Bengio (2013, arXiv:1211.5063): the gradient of a
@@ -115,7 +116,13 @@ class GradientFlow(Mapping[int, float]):
     def __init__(self, loss: Tensor, cell: Module | None) -> None:
         whole = tape(loss)
         check_walkable(whole, "gradient_flow")
-        self.tape = opened(whole, measured=True)
+        self.tape = opened(whole, measured=True, segments=True)
+        closed = next(filter(is_piece, self.tape.nodes), None)
+        if closed is not None:
+            raise GraphError(
+                f"gradient_flow: the steps inside of {closed.op}{closed.where.described()} cannot be run once more, as a change of what they use, such as an attribute of "
+                "the cell, has come in between. Call it before the cell is changed, or unroll again."
+            )
         self.steps = Steps(self.tape.nodes)
         if not self.steps.lanes:
             raise GraphError(
@@ -309,9 +316,10 @@ class GradientFlow(Mapping[int, float]):
                 found.setdefault(moments[n].step, {})[n] = g
         return found
 
-    def _row(self, gradients: dict[Node, Array]) -> Norms:
-        """Return the norms of the gradient by all states, where only these gradients enter."""
-        wanted = {n: t for s in self.steps.states for t, n in s.makers.items()}
+    def _row(self, gradients: dict[Node, Array], lane: Lane | None = None) -> Norms:
+        """Return the norms of the gradient by all states, or those of a run, where these enter."""
+        states = [s for s in self.steps.states if lane is None or s.lane == lane]
+        wanted = {n: t for s in states for t, n in s.makers.items()}
         found: dict[int, list[float]] = {}
         last = max(n.index for n in gradients)
         nodes = (n for n in reversed(self.tape.nodes) if n.index <= last)
@@ -323,12 +331,24 @@ class GradientFlow(Mapping[int, float]):
 
     @cached_property
     def decay(self) -> Norms:
-        """Row of `matrix` for the last step at which the loss enters: how its gradient decays."""
-        entering = [v for steps in self.entering.values() for v in steps.values() if v]
-        if len(entering) == 1:
-            return self.norms  # it is all there is
-        steps = self._seeds()
-        return self.matrix([max(steps)])[max(steps)] if steps else {}
+        """How the gradient decays that enters last, by step, in the order in which these ran.
+
+        It is that of the first run which the loss reads: where the loss enters its last step, the
+        norms of the gradient by its whole state, if no other loss entered.
+        """
+        seeds = self._seeds()
+        read = {self.steps.moments[n].lane for found in seeds.values() for n in found}
+        for lane, steps in self.steps.lanes.items():
+            if lane in read:
+                last = [t for t in steps if any(self._in(n, lane) for n in seeds.get(t, ()))][-1]
+                if len(seeds) == 1:
+                    return self.of(lane)  # it is all there is
+                row = self._row({n: g for n, g in seeds[last].items() if self._in(n, lane)}, lane)
+                return {t: row[t] for t in steps if t in row}
+        return {}
+
+    def _in(self, node: Node, lane: Lane) -> bool:
+        return self.steps.moments[node].lane == lane
 
     @property
     def rate(self) -> float | None:
@@ -337,12 +357,11 @@ class GradientFlow(Mapping[int, float]):
         It is measured on the older half of `decay`, as far as that is not zero; None if that has
         fewer than three steps.
         """
-        found = [(t, v) for t, v in self.decay.items() if v > 0 and np.isfinite(v)]
+        found = [v for v in self.decay.values() if v > 0 and np.isfinite(v)]
         found = found[: max(len(found) // 2, min(len(found), 3))]
         if len(found) < 3:
             return None
-        (a, first), (b, last) = found[0], found[-1]
-        return float((first / last) ** (1 / (b - a)))
+        return float((found[0] / found[-1]) ** (1 / (len(found) - 1)))
 
     @property
     def memory(self) -> tuple[int, bool]:

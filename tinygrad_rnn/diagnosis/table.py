@@ -60,10 +60,14 @@ def table(flow: Figures) -> str:
                 "" if top is None else f"t={top}",
             )
         )
-    parts = [
-        f"gradient flow over {len(steps)} steps, t = {first} to {last}: norms of dL/dstate",
-        *_columns(rows),
-    ]
+    parts = (
+        ["gradient flow: no step hands on a state that a gradient reaches"]
+        if not steps
+        else [
+            f"gradient flow over {len(steps)} steps, t = {first} to {last}: norms of dL/dstate",
+            *_columns(rows),
+        ]
+    )
     rows = [("parameter", "dL/dW", "largest step", "at", "outside of steps")]
     for name, shares in flow.shares.items():
         inside = {t: v for t, v in shares.items() if t is not None}
@@ -87,11 +91,12 @@ def _summary(flow: Figures) -> list[str]:
     if flow.rate is not None:
         lines.append(f"one step back changes the gradient by a factor of {flow.rate:.3g}")
     steps, gone = flow.memory
-    lines.append(
-        f"after {steps} steps back less than 1 % of the gradient is left"
-        if gone
-        else f"more than 1 % of the gradient is left after all {steps} steps"
-    )
+    if steps:
+        lines.append(
+            f"after {steps} steps back less than 1 % of the gradient is left"
+            if gone
+            else f"more than 1 % of the gradient is left after all {steps} steps"
+        )
     for unit in flow.units:
         if unit.share > 0:
             word = "zeros" if unit.node.op == "relu" else "saturated"

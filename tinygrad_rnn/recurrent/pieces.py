@@ -9,6 +9,11 @@ from .checkpoint import CHECKPOINT
 PIECE = "segment"
 
 
+def is_piece(node: Node) -> bool:
+    """Whether a node stands for a piece of code."""
+    return PIECE in node.params
+
+
 def is_checkpoint(node: Node) -> bool:
     """Whether a node is a piece of code whose steps backward runs again."""
     return node.primitive is CHECKPOINT
@@ -16,12 +21,12 @@ def is_checkpoint(node: Node) -> bool:
 
 def is_compiled(node: Node) -> bool:
     """Whether a node is a piece of code that ran compiled: a sequence or a function."""
-    return PIECE in node.params and not is_checkpoint(node)
+    return is_piece(node) and not is_checkpoint(node)
 
 
 def is_sequence(node: Node) -> bool:
     """Whether a node is a cell that ran compiled over a whole sequence."""
-    return PIECE in node.params and node.params[PIECE].of_sequence
+    return is_piece(node) and node.params[PIECE].of_sequence
 
 
 def is_result(node: Node) -> bool:
