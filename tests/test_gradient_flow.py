@@ -179,6 +179,46 @@ def test_what_several_runs_and_layers_do_stands_apart() -> None:
     assert all(len(norms) >= 5 for norms in flow.states.values())
 
 
+class Cached(Plain):
+    """A cell whose first step computes a matrix that all steps read."""
+
+    made: Any = None
+
+    def forward(self, x: tg.Tensor, h: tg.Tensor) -> Any:
+        if self.made is None:
+            self.made = self.w * 0.9
+        h = tg.tanh(x @ self.w_in + h @ self.made)
+        return h, h
+
+
+def test_what_is_computed_once_is_no_state() -> None:
+    cell = Cached()
+    with tg.eager():
+        ys, _ = tg.unroll(cell, inputs(6))
+    penalty = (cell.w * cell.w).sum() + cell.w.sum() + cell.w.mean()
+    loss = last(ys) + penalty
+    flow = tg.gradient_flow(loss, cell)
+    assert [*flow.states] == ["h"] and [*flow.matrix()] == [5]
+    parts = flow.contributions("w")
+    assert set(parts) == {None, 0}  # all steps reach it through the first
+    assert flow.shares["w"][None] == pytest.approx(np.linalg.norm(parts[None]), rel=1e-5)
+    loss.backward()
+    np.testing.assert_allclose(sum(parts.values()), cell.w.grad.numpy(), rtol=1e-5)
+
+
+class Silent(Plain):
+    """A cell whose state is zero, and that reads a constant of zeros."""
+
+    def forward(self, x: tg.Tensor, h: tg.Tensor) -> Any:
+        h = tg.relu(x @ self.w_in + h @ self.w - 50.0 + tg.tensor(np.zeros(h.shape, np.float32)))
+        return h, h
+
+
+def test_a_constant_of_zeros_is_no_state_that_was_cut() -> None:
+    found = tg.diagnose(every(ran(Silent(), inputs(), "eager")))
+    assert [f.kind for f in found] == ["dead"]
+
+
 # --- nothing is changed -------------------------------------------------------------------------
 
 

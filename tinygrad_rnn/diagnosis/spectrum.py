@@ -62,7 +62,6 @@ def spectrum_of(steps: Steps, start: int, stop: int, lane: Lane | None) -> Spect
     ends, begins = [s.makers[stop] for s in states], [s.makers[start] for s in states]
     between = order[order.index(start) + 1 : order.index(stop) + 1]
     nodes = [n for t in reversed(between) for n in reversed(steps.lanes[lane][t])]
-    nodes.sort(key=lambda n: -n.index)
     rows = _rows(states, stop)
     with no_collection(), np.errstate(all="ignore"):
         parts = [_jacobian_rows(nodes, n, begins, rows) for n in ends]
