@@ -30,6 +30,10 @@ def tensor(*shape: int) -> tg.Tensor:
     return tg.tensor(np.random.default_rng(0).uniform(0.3, 0.7, shape).astype(np.float32))
 
 
+def unrolled_loss() -> tg.Tensor:
+    return tg.unroll(tg.cells.GRU(3, 3, rng=0), tensor(4, 2, 3))[0].sum()
+
+
 def given(name: str) -> Any:
     """A value that fits a parameter without a default, by its name."""
     makers: dict[str, Any] = {
@@ -59,6 +63,7 @@ SPECIAL: dict[str, dict[str, Any]] = {  # where the name alone does not say it
     "tg.avg_pool2d": {"x": lambda: tensor(1, 2, 6, 6)}, "tg.nn.cross_entropy": {"targets": lambda: np.array([0, 2])}, "tg.nn.bce_with_logits": {"targets": lambda: tensor(2, 3)},
     "tg.hvp": {"x": lambda: tensor(3), "v": lambda: tensor(3)}, "tg.jvp": {"xs": lambda: (tensor(3),), "vs": lambda: (tensor(3),)}, "tg.vjp": {"xs": lambda: (tensor(3),)},
     "tg.checkpoint": {"args": lambda: (tensor(3),)}, "tg.gradcheck": {"inputs": lambda: (np.ones(2),)}, "tg.trace": {"examples": lambda: (tensor(3),)},
+    "tg.gradient_flow": {"loss": unrolled_loss}, "tg.diagnose": {"loss": unrolled_loss},
     "tg.nn.AttentionCell": {"cell": lambda: tg.cells.GRU(6, 3, rng=0)}, "tg.nn.BatchNorm": {}, "tg.expand_dims": {"axis": lambda: 0}, "tg.broadcast_to": {"shape": lambda: (4, 2, 3)},
     "tg.optim.ReduceOnPlateau": {}, "tg.init.forget_bias": {"hidden_size": lambda: 3}, "tg.init.chrono": {"hidden_size": lambda: 3},
     "tg.nn.RecurrentBatchNorm": {"steps": lambda: 4}, "tg.nn.CNNLSTM": {"channels": lambda: 1, "height": lambda: 4, "width": lambda: 4, "filters": lambda: 2, "output_size": lambda: 2},

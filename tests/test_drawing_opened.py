@@ -17,8 +17,8 @@ import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.drawing import draw
-from tinygrad_rnn.drawing.ledger import reverse, values
-from tinygrad_rnn.drawing.opened import opened
+from tinygrad_rnn.recurrent.ledger import reverse, values
+from tinygrad_rnn.recurrent.opened import opened
 
 XS = np.random.default_rng(0).standard_normal((6, 2, 3)).astype(np.float32)
 

@@ -41,10 +41,10 @@ from tinygrad_rnn.drawing import Drawing, DrawingError, draw
 from tinygrad_rnn.drawing.fold import Kinds
 from tinygrad_rnn.drawing.graph import Graph
 from tinygrad_rnn.drawing.measures import measure
-from tinygrad_rnn.drawing.moments import Lane
 from tinygrad_rnn.drawing.scale import Scale
 from tinygrad_rnn.drawing.selection import shown_steps
 from tinygrad_rnn.drawing.sketch import sketch
+from tinygrad_rnn.recurrent.moments import Lane
 
 ROOT = Path(__file__).parents[1]
 SVG = "{http://www.w3.org/2000/svg}"

@@ -7,6 +7,7 @@ Usually imported as ``tg``. Where to begin:
 - `Cell`, `Parameter`, `unroll`, `tbptt`, `jit`: recurrent networks of one's own;
 - `cells`: the published ones; `nn`: layers, wrappers, attention, losses; `init`, `optim`;
 - `draw`, `explore`, `tape`, `gradcheck`: to see what was recorded, and whether it is right;
+- `gradient_flow`, `diagnose`: how gradients flow back through time, and what is wrong with them;
 - `save`, `load`: parameters in safetensors files.
 """
 
@@ -130,7 +131,7 @@ from .recurrent import cell as _cell
 if TYPE_CHECKING:
     from . import cells, init, nn, optim
     from .compiler import CompileError, jit
-    from .diagnosis import GradcheckError, gradcheck
+    from .diagnosis import GradcheckError, diagnose, gradcheck, gradient_flow
     from .drawing import Drawing, draw, explore
     from .formats.checkpoint import load, save
     from .functional import functional_call, hessian, hvp, jacobian
@@ -182,6 +183,7 @@ __all__ = [
     "cumsum",
     "custom_vjp",
     "detach",
+    "diagnose",
     "divide",
     "draw",
     "eager",
@@ -201,6 +203,7 @@ __all__ = [
     "gelu",
     "grad",
     "gradcheck",
+    "gradient_flow",
     "greater",
     "greater_equal",
     "hard_sigmoid",
@@ -314,7 +317,7 @@ _ELSEWHERE = {
 # loaded when first used: the tensor, its operations and unrolling alone are quick to import
 _LAZY = {
     "compiler": ("CompileError", "jit"),
-    "diagnosis": ("GradcheckError", "gradcheck"),
+    "diagnosis": ("GradcheckError", "diagnose", "gradcheck", "gradient_flow"),
     "drawing": ("Drawing", "draw", "explore"),
     "formats.checkpoint": ("load", "save"),
     "functional": ("functional_call", "hessian", "hvp", "jacobian"),

@@ -12,7 +12,7 @@ import numpy as np
 from ..core.errors import GraphError, ShapeError, TraceError
 from ..core.primitive import Array, Spec
 from ..core.record import describe
-from ..core.tape import context, no_grad, setting
+from ..core.tape import at_step, context, no_grad, setting
 from ..core.tensor import Tensor
 from ..core.tree import leaves, unflatten
 from ..kernels.runtime import available, raising
@@ -204,7 +204,8 @@ class Jitted(CompiledCell):
         now = context()
         if not self._runs_compiled():
             return span.by(self.plain)
-        piece = piece_of(self.plain, span)
+        with at_step(None, now.mark.cell, now.mark.layer):  # what prepares all steps is in none
+            piece = piece_of(self.plain, span)
         try:
             runner, lent, guard = self._code.find(piece)
         except TraceError:

@@ -2,12 +2,13 @@
 
 A picture is made in stages, each of which reads the one before:
 
-* `subject` finds the nodes that are meant; `opened` puts single steps in place of what ran compiled.
-* `graph` has the nodes that can be drawn, `moments` the time step of each, `fold` the proof that
-  steps are alike.
+* `subject` finds the nodes that are meant; `recurrent/opened.py` puts single steps in place of what
+  ran compiled.
+* `graph` has the nodes that can be drawn, `recurrent/moments.py` the time step of each, `fold` the
+  proof that steps are alike.
 * `sketch` makes boxes and arrows (`boxes`) of what is drawn (`selection`); `labels` has their words,
   `wiring` the ports in place of long lines. What has to be known of single operations is in `facts`.
-* `overlays` lays figures over them, which `measures` and `ledger` find and `scale` colours.
+* `overlays` lays figures over them, which `measures` and `recurrent/ledger.py` find and `scale` colours.
 * `layout` gives everything its place: `grid`, `routes`, `plans` (`stepplan`, `rows`, `across`),
   `lines`, `places`, `paths`, `frames`.
 * `svg` and `dot` write it in the look of `style`; `render` runs graphviz.

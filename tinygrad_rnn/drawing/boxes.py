@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from ..core.tape import Node
-from .moments import Lane, Moment
+from ..recurrent.moments import Lane, Moment
 
 HEIGHT, PORT_HEIGHT = 32.0, 18.0  # of a box and of a port, in points
 HATCH = "hatch"  # in place of a colour: what was to be measured is missing

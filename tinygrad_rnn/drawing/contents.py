@@ -13,6 +13,8 @@ from ..core.primitive import Array, Rule
 from ..core.tape import Node
 from ..core.tensor import KeepGrad
 from ..ops.table import Tape
+from ..recurrent.ledger import Share, Visit, reverse, values
+from ..recurrent.moments import Lane, Moment
 from ..recurrent.source import expressions, spot_of, variables
 from .arrays import Arrays, short
 from .boxes import Arrow, Box, Family
@@ -21,8 +23,6 @@ from .frames import Frame
 from .graph import Graph
 from .labels import slice_text
 from .layout import place
-from .ledger import Share, Visit, reverse, values
-from .moments import Lane, Moment
 from .rules import formula, names_of, rule_text, source_of
 from .selection import Request
 from .sketch import sketch_graph

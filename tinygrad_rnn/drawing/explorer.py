@@ -24,10 +24,10 @@ from ..core.trace import Program
 from ..core.walks import like
 from ..files import replace_file
 from ..ops.table import Tape
+from ..recurrent.ledger import check_walkable
+from ..recurrent.opened import opened
 from .contents import Contents
 from .errors import DrawingError
-from .ledger import check_walkable
-from .opened import opened
 from .style import FILLS
 
 PAGE = Path(__file__).parent / "page"
@@ -106,7 +106,7 @@ def explore(
         x, np.ones(x.shape) if gradient is None else gradient, "explore: the gradient"
     ).array
     tape = Tape(x.node)
-    check_walkable(tape)
+    check_walkable(tape, "explore")
     tape = opened(tape, measured=True)
     path = Path(path)
     replace_file(

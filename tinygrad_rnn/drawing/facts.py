@@ -9,10 +9,7 @@ import numpy as np
 
 from ..core.tape import Node
 from ..ops.facts import facts_of, infix
-from ..recurrent.checkpoint import CHECKPOINT
-
-# the parameter in which an operation that runs a piece of the user's code again holds that piece
-PIECE = "segment"
+from ..recurrent.pieces import is_result
 
 
 def symbol(node: Node) -> str:
@@ -80,23 +77,3 @@ def moves(node: Node) -> bool:
     if node.primitive is None or node.primitive.scalar is not None or is_result(node):
         return False
     return bool(facts.view or facts.pieces or facts.moves)
-
-
-def is_checkpoint(node: Node) -> bool:
-    """Whether a node is a piece of code whose steps backward runs again."""
-    return node.primitive is CHECKPOINT
-
-
-def is_compiled(node: Node) -> bool:
-    """Whether a node is a piece of code that ran compiled: a sequence or a function."""
-    return PIECE in node.params and not is_checkpoint(node)
-
-
-def is_sequence(node: Node) -> bool:
-    """Whether a node is a cell that ran compiled over a whole sequence."""
-    return PIECE in node.params and node.params[PIECE].of_sequence
-
-
-def is_result(node: Node) -> bool:
-    """Whether a node takes one result out of the vector of all results of a piece of code."""
-    return "begin" in node.params

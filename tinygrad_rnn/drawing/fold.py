@@ -13,9 +13,9 @@ import itertools
 from typing import Any
 
 from ..core.tape import Leaf, Node
+from ..recurrent.moments import Lane
 from .facts import joins
 from .graph import Graph, index_of
-from .moments import Lane
 
 LONGEST = 3  # differences that are told one by one
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from ..recurrent.moments import Lane, Moment
 from .boxes import Box, Strip
 from .grid import Slot
-from .moments import Lane, Moment
 from .places import MARGIN, Places
 from .stepplan import FOOT, StepPlan
 

@@ -8,9 +8,9 @@ from typing import Any
 from ..core.primitive import Spec
 from ..core.tape import Leaf, Node, reachable
 from ..core.trace import Program
+from ..recurrent.moments import moments_of
 from ..recurrent.source import spot_of
 from .facts import stacks, takes_part
-from .moments import moments_of
 
 
 class Graph:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..recurrent.moments import Lane
 from .boxes import Arrow, Box, Role, Sketch
-from .moments import Lane
 
 Slot = tuple[int, int]  # band and column
 Band = tuple[int, bool]  # the number of a lane, and whether it is what follows the lane

@@ -11,22 +11,13 @@ from typing import Any
 import numpy as np
 
 from ..core.tape import Leaf, Node
+from ..recurrent.moments import Lane
+from ..recurrent.pieces import PIECE, is_checkpoint
 from ..recurrent.source import variables
 from .boxes import Box, Family
-from .facts import (
-    PIECE,
-    contracts,
-    cuts_gradient,
-    is_checkpoint,
-    is_power,
-    moves,
-    reduces,
-    symbol,
-    takes_part,
-)
+from .facts import contracts, cuts_gradient, is_power, moves, reduces, symbol, takes_part
 from .fold import Kinds
 from .graph import Graph
-from .moments import Lane
 from .rules import formula, rule_text
 
 # parameters of operations that belong into the picture; the tooltip has all

@@ -14,11 +14,11 @@ import numpy as np
 from ..core.tape import Freed, Leaf, Node
 from ..ops.table import Tape
 from ..recurrent.footprint import arrays_in, owner
+from ..recurrent.ledger import first_released, reverse
+from ..recurrent.moments import Lane
 from .errors import DrawingError
 from .fold import Key, Kinds
 from .graph import Graph
-from .ledger import first_released, reverse
-from .moments import Lane
 from .scale import Number
 
 State = tuple[Lane, Key]

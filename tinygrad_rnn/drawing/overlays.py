@@ -14,11 +14,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ..recurrent.ledger import values
+from ..recurrent.moments import Lane
 from .boxes import HATCH, Role, Sketch, Strip
 from .errors import DrawingError
-from .ledger import values
 from .measures import Measured, State, measure_memory
-from .moments import Lane
 from .scale import Number, Scale, figure
 
 BARS = 40  # at most so many in the chart of a weight

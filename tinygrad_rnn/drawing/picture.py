@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..files import replace_file
 from ..ops.table import Tape
+from ..recurrent.ledger import no_collection
+from ..recurrent.opened import opened, opened_all
 from .boxes import Sketch
 from .dot import dot_source
 from .errors import DrawingError
 from .graph import Graph
 from .layout import Layout, place
 from .measures import Measured, check_walkable
-from .opened import opened, opened_all
 from .overlays import overlays_of
 from .render import render
 from .selection import Request, shown_steps
@@ -184,21 +183,6 @@ class Drawing:
         return f"<Drawing: {len(self._sketch.boxes)} boxes{steps}{'; ' + self.note if self.note else ''}>"
 
 
-@contextlib.contextmanager
-def _no_collection() -> Iterator[None]:
-    """Make Python look for no garbage for a while.
-
-    Many small objects are made and none is dropped, and each search would walk the whole tape.
-    """
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()
-
-
 def draw(
     x: Any,
     *inputs: Any,
@@ -294,7 +278,7 @@ def draw(
         )
     fold = found.folded if fold is None else fold
     request = Request(steps, limit, show, fold)
-    with _no_collection():
+    with no_collection():
         what: Any = found.what
         if tape is not None:
             if walks:

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from ..core.tape import Node
+from ..recurrent.moments import Lane
 from .graph import Graph
-from .moments import Lane
 
 FEW, SOME = 8, 5  # so many steps are all drawn; of more, so many
 

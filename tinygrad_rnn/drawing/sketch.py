@@ -7,11 +7,11 @@ from collections.abc import Collection
 from typing import Any, NamedTuple
 
 from ..core.tape import Node
+from ..recurrent.moments import Lane, Moment
 from .boxes import Box, Family, Sketch
 from .fold import Kinds
 from .graph import Graph
 from .labels import Groups, Labels, folded_notes, name_states, without_step
-from .moments import Lane, Moment
 from .selection import Counts, Request, Show, chosen_steps, nearest
 from .wiring import Ends, Wiring
 

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..core.tape import Node
+from ..recurrent.moments import Lane
 from .boxes import Arrow, Box, Family, Role
 from .facts import transposes
 from .graph import element_of
 from .labels import short
-from .moments import Lane
 
 MANY = 12  # what more operations read stands once, and has ports where they read it
 

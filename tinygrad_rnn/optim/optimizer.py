@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from operator import is_
@@ -115,6 +116,25 @@ class Optimizer:
                 give(self.parameters[i], values[k], where)
                 for name, parts in buffers.items():
                     self.state[name][i] = parts[k]
+
+    def would_add(self, gradients: Sequence[Any]) -> list[Array | None]:
+        """Return what a step with these gradients would add to each parameter; nothing is changed.
+
+        Parameters
+        ----------
+        gradients : sequence of array or None
+            One for each parameter, in the order of `parameters`; None where there is none.
+        """
+        probe = copy.copy(self)  # with vectors of its own
+        probe.state = {
+            name: self.state.get(name) or [np.zeros(p.shape, p.dtype) for p in self.parameters]
+            for name in self.buffers()
+        }
+        found: list[Array | None] = []
+        for i, (p, g) in enumerate(zip(self.parameters, gradients, strict=True)):
+            values = None if g is None else probe._changed([i], [np.asarray(g, p.dtype)])[0]
+            found.append(None if values is None else values[0] - p.array)
+        return found
 
     def _changed(
         self, places: list[int], gradients: list[Array]

@@ -1,12 +1,15 @@
 """What every node of a tape holds, and what the reverse walk does at each of them.
 
-These are the numbers that the explorer shows and that pictures measure. The walk is the one of `core.walks.pull_back`, with everything in the open. It writes to no `.grad`,
-calls no hook and frees nothing, so the user's graph is afterwards what it was before.
+These are the numbers that the explorer shows, that pictures measure and of which `gradient_flow` is
+made. The walk is the one of `core.walks.pull_back`, with everything in the open. It writes to no
+`.grad`, calls no hook and frees nothing, so the user's graph is afterwards what it was before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import contextlib
+import gc
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -53,16 +56,31 @@ class Visit(NamedTuple):
     shares: list[Share]
 
 
-def check_walkable(tape: Tape) -> None:
-    """Raise a GraphError if a graph cannot be explored.
+@contextlib.contextmanager
+def no_collection() -> Iterator[None]:
+    """Make Python look for no garbage for a while.
+
+    Many small objects are made and none is dropped, and each search would walk the whole tape.
+    """
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
+def check_walkable(tape: Tape, what: str) -> None:
+    """Raise a GraphError, which begins with `what`, if a graph cannot be walked any more.
 
     A backward has freed saved values, or a parameter has new ones.
     """
     node = first_released(tape)
     if node is not None:
         raise GraphError(
-            f"explore: the values that {_named(node)} of shape {node.shape}{node.where.described()} saved were released by the backward "
-            f"of '{node.saved.root}' at {node.saved.where}. Explore the graph before its backward, or keep it: "
+            f"{what}: the values that {_named(node)} of shape {node.shape}{node.where.described()} saved were released by the backward "
+            f"of '{node.saved.root}' at {node.saved.where}. Call it before the backward, or keep the graph: "
             f"backward(retain_graph=True)."
         )
     stale = [node for node in tape if isinstance(node, Leaf) and node.replaced]
@@ -112,9 +130,22 @@ def reverse(tape: Tape, seed: Array) -> Iterator[Visit]:
 
     Leaves are visited too, and pass nothing on.
     """
-    gradients: dict[Node, Array] = {tape.root: seed}
+    return walk_back(reversed(tape.nodes), {tape.root: seed})
+
+
+def walk_back(nodes: Iterable[Node], gradients: dict[Node, Array]) -> Iterator[Visit]:
+    """Yield the visits of a reverse walk through some nodes, the newest first.
+
+    Parameters
+    ----------
+    nodes : iterable of Node
+        What is visited, if a gradient arrives there.
+    gradients : dict of Node to array
+        What has arrived so far. That of a visited node is taken out; afterwards there is left what
+        arrived at other nodes.
+    """
     with setting(grad_enabled=False, origin=None):
-        for node in reversed(tape.nodes):
+        for node in nodes:
             g = gradients.pop(node, None)
             if g is None:
                 continue

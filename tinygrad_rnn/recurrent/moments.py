@@ -85,12 +85,12 @@ def moments_of(
     framed : set of Node
         The nodes that were made in their moment, and do not just stand next to it.
     """
-    own = _Runs(nodes, place).moments(inputs)
+    own = Runs(nodes, place).moments(inputs)
     framed = {n for n in nodes if own[n] is not None}
     return _with_neighbours(nodes, inputs, is_leaf, own), framed
 
 
-class _Runs:
+class Runs:
     """The runs of each cell and layer.
 
     Nodes are numbered as they are made. A run goes through its steps in one direction; where a

@@ -11,20 +11,25 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..core.errors import TinygradError
 from ..core.primitive import Array
-from ..core.tape import Freed, Mark, Node, Older, reachable
+from ..core.tape import ENGINE_FILES, Freed, Mark, Node, Older, reachable
 from ..core.tensor import Tensor
 from ..ops.table import Tape
-from ..recurrent.captured import owner_of
-from .facts import PIECE, is_compiled, is_result, is_sequence
+from .captured import owner_of
 from .ledger import values
+from .pieces import PIECE, is_checkpoint, is_compiled, is_piece, is_result, is_sequence
+
+Wanted = Callable[[Node], bool]  # whether a node is to be opened
+
+# what the engine does for the steps is said to come from here, which `_again` finds and replaces
+ENGINE_FILES.discard(__file__)
 
 
-def opened(whole: Tape, *, measured: bool = False) -> Tape:
+def opened(whole: Tape, *, measured: bool = False, segments: bool = False) -> Tape:
     """Return a tape of the same result, computed step by step.
 
     Parameters
@@ -33,6 +38,8 @@ def opened(whole: Tape, *, measured: bool = False) -> Tape:
     measured : bool
         Whether numbers will be read. If not, the graph can be had even if a backward has released
         them, or parameters have new values.
+    segments : bool
+        Whether checkpointed segments are opened too.
 
     Raises
     ------
@@ -40,22 +47,28 @@ def opened(whole: Tape, *, measured: bool = False) -> Tape:
         If numbers will be read, and a parameter that a compiled node used was given other values
         since.
     """
-    (root,) = opened_all([whole.root], measured=measured)
-    return whole if root is whole.root else Tape(root)
+    found = is_piece if segments else is_compiled
+    if not any(found(n) for n in whole.nodes):
+        return whole
+    return Tape(_all([whole.root], measured, found)[0])
 
 
 def opened_all(roots: list[Node], *, measured: bool = False) -> list[Node]:
     """Return the nodes of the same results, computed step by step; see `opened`."""
+    return _all(roots, measured, is_compiled)
+
+
+def _all(roots: list[Node], measured: bool, wanted: Wanted) -> list[Node]:
     inside = True
     while inside:  # inside a step there may be others
-        roots, inside = _opened(roots, measured)
+        roots, inside = _opened(roots, measured, wanted)
     return roots
 
 
-def _opened(roots: list[Node], measured: bool) -> tuple[list[Node], bool]:
-    """Return the results with the compiled nodes opened, and whether there are others in these."""
+def _opened(roots: list[Node], measured: bool, wanted: Wanted) -> tuple[list[Node], bool]:
+    """Return the results with the wanted nodes opened, and whether there are others in these."""
     nodes = reachable(roots, every=True)
-    compiled = [n for n in nodes if is_compiled(n)]
+    compiled = [n for n in nodes if wanted(n)]
     if not compiled:
         return roots, False
     if measured:
@@ -70,7 +83,7 @@ def _opened(roots: list[Node], measured: bool) -> tuple[list[Node], bool]:
     starts: dict[Node, dict[int, Node]] = {}
     for node in nodes:
         whole = node.inputs[0] if is_result(node) else None
-        if node in given and (found := _again(node, given[node], now, held)) is not None:
+        if node in given and (found := _again(node, given[node], now, held, wanted)) is not None:
             results, more = found
             inside = inside or more
             if node.shape == results[0].shape and len(results) == 1:
@@ -104,11 +117,15 @@ def _given(nodes: Sequence[Node], compiled: Sequence[Node]) -> dict[Node, list[A
 
 
 def _again(
-    node: Node, given: Sequence[Array], now: dict[Node, Node], held: dict[Node, Array]
+    node: Node,
+    given: Sequence[Array],
+    now: dict[Node, Node],
+    held: dict[Node, Array],
+    wanted: Wanted,
 ) -> tuple[list[Node], bool] | None:
     """Run the steps of a compiled node, recorded.
 
-    Return the nodes of the results, and whether a node inside is compiled too; None if the steps
+    Return the nodes of the results, and whether a node inside is wanted too; None if the steps
     cannot be run.
     """
     segment = node.params[PIECE]
@@ -137,7 +154,7 @@ def _again(
     for made in reachable(results, older, every=True):
         if made in older or made.primitive is None:
             continue
-        inside = inside or is_compiled(made)
+        inside = inside or wanted(made)
         if now:
             made.inputs, made.edges = _read_now(made, now)
         if type(node.saved) is Freed:
@@ -148,7 +165,7 @@ def _again(
         # what brings the steps together is in none of them
         if is_sequence(node) and made.origin[2] is mark:
             made.origin = (*node.origin[:2], outer)
-        elif not is_sequence(node) and mark.step is not None:
+        elif not is_sequence(node) and not is_checkpoint(node) and mark.step is not None:
             # it was recorded in some step, and called in this one
             made.origin = (*made.origin[:2], mark)
     return results, inside
