@@ -16,6 +16,7 @@ from importlib import import_module as _import_module
 from typing import TYPE_CHECKING, Any
 
 from .core.errors import (
+    AnomalyError,
     DtypeError,
     GraphError,
     NotDifferentiableError,
@@ -130,7 +131,7 @@ from .recurrent import cell as _cell
 if TYPE_CHECKING:
     from . import cells, init, nn, optim
     from .compiler import CompileError, jit
-    from .diagnosis import GradcheckError, gradcheck
+    from .diagnosis import GradcheckError, detect_anomaly, gradcheck
     from .drawing import Drawing, draw, explore
     from .formats.checkpoint import load, save
     from .functional import functional_call, hessian, hvp, jacobian
@@ -139,6 +140,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
+    "AnomalyError",
     "Cell",
     "CompileError",
     "Drawing",
@@ -182,6 +184,7 @@ __all__ = [
     "cumsum",
     "custom_vjp",
     "detach",
+    "detect_anomaly",
     "divide",
     "draw",
     "eager",
@@ -314,7 +317,7 @@ _ELSEWHERE = {
 # loaded when first used: the tensor, its operations and unrolling alone are quick to import
 _LAZY = {
     "compiler": ("CompileError", "jit"),
-    "diagnosis": ("GradcheckError", "gradcheck"),
+    "diagnosis": ("GradcheckError", "detect_anomaly", "gradcheck"),
     "drawing": ("Drawing", "draw", "explore"),
     "formats.checkpoint": ("load", "save"),
     "functional": ("functional_call", "hessian", "hvp", "jacobian"),

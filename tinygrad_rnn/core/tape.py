@@ -87,6 +87,8 @@ class Context:
         # while a function is recorded: what it does besides computing, and what runs its sequences
         # (an ops.postponed.Effects)
         self.effects: Any = None
+        # what looks at the values that operations and walks give (a diagnosis.anomaly.Watch)
+        self.watch: Any = None
         # where new nodes are said to come from; None: from the line that runs
         self.origin: tuple[Any, ...] | None = None
         # while tracing: the tensors that were written to, with what they had
