@@ -25,6 +25,12 @@ from ..ops.facts import FREE, facts_of
 from ..recurrent.segment import Segment
 from .causes import Fault, Growth, cause_in_backward, cause_in_forward, cause_of_a_sum, ranged
 
+BOUNDED = "a state that is bounded (tg.tanh, a norm, gates), or a smaller recurrent matrix (tg.init.orthogonal)."
+GATED = (
+    "a cell with gates, a smaller recurrent matrix (tg.init.orthogonal), or shorter windows (tg.tbptt); tg.clip_grad_norm in each "
+    "step of the training keeps parameters from getting there."
+)
+
 
 def detect_anomaly() -> Any:
     """Return a context in which the first value that is not finite is an error (in this thread).
@@ -91,7 +97,8 @@ class Watch:
         if now.tracing or out.dtype.kind != "f":
             return
         mark = now.mark if now.origin is None else now.origin[2]
-        self.ahead.note(mark, out)
+        if _computes(primitive):
+            self.ahead.note(mark, out)
         if np.isfinite(out).all() or facts_of(primitive).runs_again:
             return
         numbers = [v for v in params.values() if isinstance(v, float)]
@@ -102,10 +109,10 @@ class Watch:
         operands = [ranged(x, a) for x, a in zip(inputs, arrays, strict=True)]
         settings = [f"{k}={v!r}" for k, v in params.items()]
         shown = f"{primitive.name}({', '.join([*operands, *settings])})"
-        growth = self.ahead.text(mark, "the values of the steps")
+        growth = self.ahead.text(mark, "the values of the steps", BOUNDED)
         _raise(
             f"{shown} gave {fault.counted()}",
-            cause_in_forward(fault, inputs) + growth,
+            cause_in_forward(fault, inputs, growth),
             primitive,
             Where(*(now.origin or caller())),
         )
@@ -197,14 +204,15 @@ class _Backward:
         g = self.gradients.pop(node, default)
         if g is None:
             return g
-        self.watch.back.note(node.where.mark, g)
+        if node.primitive is not None and _computes(node.primitive):
+            self.watch.back.note(node.where.mark, g)
         if not _finite(g) and node not in self.passed:
             array = _array(g)
-            growth = self.watch.back.text(node.where.mark, "gradients")
+            growth = self.watch.back.text(node.where.mark, "gradients", GATED)
             bad = Fault(node.primitive, [], array, ~np.isfinite(array), node.params)
             _raise(
                 f"the sum of the gradients that arrive at {_named(node)} has {bad.counted()}",
-                cause_of_a_sum(self.readers.get(node, [])) + growth,
+                cause_of_a_sum(self.readers.get(node, []), growth),
                 node.primitive or "sum of gradients",
                 node.where if node.primitive else self.readers.get(node, [node])[0].where,
             )
@@ -241,12 +249,12 @@ class _Backward:
         primitive, array = node.primitive, _array(found)
         fault = Fault(primitive, _flat(saved)[1:], array, ~np.isfinite(array), node.params)
         name = f"input {position}" if primitive.variadic else f"'{primitive.inputs[position]}'"
-        growth = self.watch.back.text(node.where.mark, "gradients")
+        growth = self.watch.back.text(node.where.mark, "gradients", GATED)
         readers = self.readers.get(node, [])
         _raise(
-            f"the gradient of {primitive.name}({_operands(node, saved)}) for {name} has {fault.counted()}; "
+            f"the gradient of {primitive.name}({_operands(node, saved)}) for {name}{_result(saved)} has {fault.counted()}; "
             f"the gradient that arrived was {ranged(None, _array(g))}",
-            cause_in_backward(fault, _array(g), _flat(saved), readers) + growth,
+            cause_in_backward(fault, _array(g), _flat(saved), readers, growth),
             primitive,
             node.where,
         )
@@ -279,6 +287,11 @@ def only_moves(primitive: Primitive) -> bool:
     chooses = (primitive.scalar or "").startswith("select(")
     free = primitive.scalar is not None and facts.cost == FREE
     return bool(facts.view or facts.pieces or facts.moves or facts.casts or chooses or free)
+
+
+def _computes(primitive: Primitive) -> bool:
+    """Whether the size of the result says something about a step."""
+    return not (only_moves(primitive) or facts_of(primitive).runs_again)
 
 
 def _somewhere(primitive: Primitive, masks: Sequence[Array], out: Array) -> Array:
@@ -343,6 +356,12 @@ def _operands(node: Node, saved: Any) -> str:
     kept = [*_flat(saved)[1:], *[None] * len(node.inputs)]
     values = (v if v is not None else getattr(n, "value", None) for n, v in zip(node.inputs, kept))
     return ", ".join(ranged(n, v) for n, v in zip(node.inputs, values, strict=True))
+
+
+def _result(saved: Any) -> str:
+    """Say what the result was, where the rule reads it."""
+    out = next(iter(_flat(saved)), None)
+    return f" (result: {ranged(None, out)})" if isinstance(out, np.ndarray) else ""
 
 
 def _named(node: Node) -> str:

@@ -14,7 +14,6 @@ from ..core.tape import Mark, Node
 from ..core.tensor import Tensor
 
 GROWN = 1e3  # from this ratio on, values that grow from step to step are spoken of
-LARGE = 1e10  # and from this size on, an infinity is said to come from overflow
 
 
 @dataclass
@@ -84,9 +83,11 @@ class Growth:
             series.clear()
         series.append((mark.step, size))
 
-    def text(self, mark: Mark, what: str) -> str:
+    def text(self, mark: Mark, what: str, way_out: str) -> str:
         """Say from which step on the values grew, and how fast; nothing if they did not."""
         series = [s for s in self.series.get((mark.cell, mark.layer), []) if s[1] > 0]
+        if len(series) > 1 and series[-1][1] < series[-2][1]:
+            series.pop()  # the step with the fault, which did not come to its end
         if len(series) < 3:
             return ""
         last, end = series[-1]
@@ -97,10 +98,11 @@ class Growth:
         if end < GROWN * begin or abs(last - first) < 2:
             return ""
         factor = (end / begin) ** (1 / abs(last - first))
+        # what ran compiled before is not known by steps
+        earlier = " or before" if not k and begin > GROWN else ""
         return (
-            f" The size of {what} grew from {begin:.2g} at step t={first} to {end:.2g} at step t={last}, by a factor of "
-            f"{factor:.3g} a step. Clip gradients (tg.clip_grad_norm) or lower the learning rate; a cell with gates, a "
-            "smaller recurrent matrix, or shorter windows (tg.tbptt) keep it from growing."
+            f" The size of {what} grew from {begin:.2g} at step t={first}{earlier} to {end:.2g} at step t={last}, by a factor of "
+            f"{factor:.3g} a step. Way out: {way_out}"
         )
 
 
@@ -129,8 +131,11 @@ _BOUNDS: Any = ((np.min, np.inf), (np.max, -np.inf))
 # --- forward --------------------------------------------------------------------------------------
 
 
-def cause_in_forward(fault: Fault, inputs: Sequence[Any]) -> str:
-    """Return the likely cause of a value that is not finite, and a way out."""
+def cause_in_forward(fault: Fault, inputs: Sequence[Any], growth: str) -> str:
+    """Return the likely cause of a value that is not finite, and a way out.
+
+    `growth` says how the values grew from step to step, if they did.
+    """
     if fault.nan:
         for x, value in zip(inputs, fault.operands, strict=True):
             if getattr(value, "dtype", None) is not None and np.isnan(value).any():
@@ -140,6 +145,8 @@ def cause_in_forward(fault: Fault, inputs: Sequence[Any]) -> str:
                 )
     name = fault.primitive.name.rpartition(".")[2]
     found = _FORWARD.get(name, _nothing)(fault)
+    if growth and not fault.nan:
+        return f"Likely cause: overflow.{growth}"
     return found or _general(fault)
 
 
@@ -254,7 +261,9 @@ _FORWARD: dict[str, Callable[[Fault], str | None]] = {
 # --- backward -------------------------------------------------------------------------------------
 
 
-def cause_in_backward(fault: Fault, g: Any, saved: Sequence[Any], readers: Sequence[Node]) -> str:
+def cause_in_backward(
+    fault: Fault, g: Any, saved: Sequence[Any], readers: Sequence[Node], growth: str = ""
+) -> str:
     """Return the likely cause of a gradient (or tangent) that is not finite, and a way out.
 
     Parameters
@@ -266,27 +275,40 @@ def cause_in_backward(fault: Fault, g: Any, saved: Sequence[Any], readers: Seque
         The output and the operands, as far as they were kept.
     readers : sequence of Node
         The operations from which it came.
+    growth : str
+        How gradients grew, if they did.
     """
     if g is not None and not np.isfinite(g).all():
         return "Likely cause: the gradient that arrived is not finite; it was given so to backward, or returned by a hook."
     primitive: Primitive = fault.primitive
     name = primitive.name.rpartition(".")[2]
     edge = _edge(name, fault, saved)
-    chosen = _zero_there(fault, g)
-    if edge and chosen:
+    if edge and _zero_there(fault, g):
         line = next((f" at {n.where}" for n in readers if n.op == "where"), "")
         return (
             f"Likely cause: {edge}, at places where the gradient that arrives is 0, as from a tg.where{line} that chose its other "
-            f"branch: 0 * inf is no number. Way out: make the operand safe before the operation, as in "
-            f"tg.where(m, tg.{name}(tg.where(m, x, 1.0)), 0.0)."
+            f"branch: 0 * inf is no number. Way out: make the operand safe before the operation, as in tg.where(m, "
+            f"{_SAFE[name].format('tg.where(m, x, 1.0)')}, 0.0)."
         )
     if edge:
-        return f"Likely cause: {edge}, where the derivative is infinite. Way out: keep away from it: tg.{name}(x + 1e-8)."
-    return _general_in_backward(fault, g, saved)
+        safe = _SAFE[name].format("x + 1e-8" if "(" in _SAFE[name] else "(x + 1e-8)")
+        return f"Likely cause: {edge}, where the derivative is infinite. Way out: keep away from it: {safe}."
+    return _general_in_backward(fault, g, saved, growth)
 
 
-def cause_of_a_sum(readers: Sequence[Node]) -> str:
+_SAFE = {
+    "sqrt": "tg.sqrt({})",
+    "log": "tg.log({})",
+    "power": "tg.power({}, p)",
+    "divide": "a / {}",
+    "reciprocal": "1 / {}",
+}
+
+
+def cause_of_a_sum(readers: Sequence[Node], growth: str) -> str:
     """Return the likely cause of a sum of gradients that is not finite."""
+    if growth:
+        return f"Likely cause: an exploding gradient.{growth}"
     names = ", ".join(dict.fromkeys(f"{n.op}{n.where.described()}" for n in readers))
     return (
         f"Likely cause: overflow; each of the gradients is finite, and together they are not (from {names}). Way out: scale the "
@@ -322,15 +344,21 @@ def _zero_there(fault: Fault, g: Any) -> bool:
         return False
 
 
-def _general_in_backward(fault: Fault, g: Any, saved: Sequence[Any]) -> str:
+def _general_in_backward(fault: Fault, g: Any, saved: Sequence[Any], growth: str) -> str:
     known = [v for v in saved if isinstance(v, np.ndarray) and v.dtype.kind == "f"]
     if any(not np.isfinite(v).all() for v in known):
         return (
             "Likely cause: a value of the forward pass that the rule reads is not finite (see the ranges). Way out: run the forward "
             "pass within detect_anomaly, too."
         )
-    if not fault.nan and (np.size(g) and float(np.abs(g).max()) > LARGE):
-        return "Likely cause: an exploding gradient. Way out: see from where it grows."
-    if not fault.nan:
-        return "Likely cause: overflow in the derivative rule. Way out: scale the operands down."
-    return "Likely cause: the derivative is not defined for these operands. Way out: choose good ones first, with tg.where or tg.clip."
+    if fault.nan:
+        return (
+            "Likely cause: the derivative is not defined for these operands. Way out: choose good ones first, with tg.where or "
+            "tg.clip."
+        )
+    if growth:
+        return f"Likely cause: an exploding gradient.{growth}"
+    return (
+        "Likely cause: overflow; the gradient, or what the rule multiplies it by, is large. Way out: scale the loss or the operands "
+        "down."
+    )
