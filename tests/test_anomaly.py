@@ -305,6 +305,90 @@ def test_compiled_functions() -> None:
         assert (error.operation, error.where.line) == ("sqrt", line_of(backward_fault.plain))
 
 
+def rooted(h: Any, x: Any) -> Any:
+    return 0.5 * h + tg.power(x + 1.0, 1.5)  # here
+
+
+def in_a_function(step: Any) -> Any:
+    cell = Faulty(step)
+    return tg.jit(lambda xs: tg.unroll(cell, xs)[0].sum())
+
+
+SEQUENCES: dict[str, tuple[Any, str, Callable[[], Any]]] = {
+    "forward, in a function": (log_of_zero, "log", lambda: in_a_function(log_of_zero)(inputs())),
+    "backward of a function": (
+        sqrt_at_zero,
+        "sqrt",
+        lambda: in_a_function(sqrt_at_zero)(inputs()).backward(),
+    ),
+    "a transform of a function": (
+        sqrt_at_zero,
+        "sqrt",
+        lambda: tg.grad(in_a_function(sqrt_at_zero))(inputs()),
+    ),
+    "second order of a compiled cell": (
+        rooted,
+        "power",
+        lambda: tg.grad(
+            lambda v: tg.grad(lambda u: tg.unroll(tg.jit(Faulty(rooted)), u)[0].sum())(v).sum()
+        )(inputs()),
+    ),
+    "tangents of a compiled cell": (
+        sqrt_at_zero,
+        "sqrt",
+        lambda: tg.jvp(
+            lambda u: tg.unroll(tg.jit(Faulty(sqrt_at_zero)), u)[0], (inputs(),), (inputs(),)
+        ),
+    ),
+    "windows": (
+        sqrt_at_zero,
+        "sqrt",
+        lambda: [w.ys.sum().backward() for w in tg.tbptt(Faulty(sqrt_at_zero), inputs(), 2, 4)],
+    ),
+    "windows, compiled": (
+        sqrt_at_zero,
+        "sqrt",
+        lambda: [
+            w.ys.sum().backward() for w in tg.tbptt(tg.jit(Faulty(sqrt_at_zero)), inputs(), 4)
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SEQUENCES)
+def test_a_fault_in_a_sequence_is_named_wherever_it_runs(name: str) -> None:
+    step, operation, run = SEQUENCES[name]
+    error = caught(run)
+    assert (error.operation, error.where.mark.step) == (operation, AT)
+    assert error.where.line == line_of(step)
+
+
+def test_steps_that_run_again_draw_what_they_drew() -> None:
+    """An infinity that is given is looked into, and then the run goes on as without."""
+
+    def run() -> list[np.ndarray]:
+        drop = tg.nn.Dropout(0.5, rng=0)
+        zoned = tg.nn.Zoneout(tg.cells.GRU(3, 3, rng=0), 0.5, rng=1)
+        weight = tg.Parameter(np.ones(3, np.float32))
+        optimizer = tg.optim.SGD([weight], lr=0.1)
+
+        @tg.jit
+        def step(xs: Any) -> Any:
+            optimizer.zero_grad()
+            ys, zs = drop(xs * weight), tg.unroll(zoned, xs)[0]
+            (ys.sum() + zs.sum()).backward()
+            optimizer.step()
+            return ys, zs, tg.where(xs > 5.0, xs, -INF)
+
+        found = [y.numpy() for _ in range(3) for y in step(np.ones((5, 2, 3), np.float32))]
+        return [*found, weight.numpy()]
+
+    with tg.detect_anomaly():
+        watched = run()
+    for a, b in zip(watched, run(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 class Model(tg.Module):
     """A layer, dropout and a root that fails in backward where its input is 0."""
 

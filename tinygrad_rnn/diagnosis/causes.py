@@ -269,8 +269,8 @@ def cause_in_backward(
     Parameters
     ----------
     fault : Fault
-    g : array
-        The gradient that arrived.
+    g : array or None
+        The gradient that arrived; None for a tangent.
     saved : sequence
         The output and the operands, as far as they were kept.
     readers : sequence of Node
