@@ -200,7 +200,8 @@ class Linear(tg.Cell):
         return self.zeros(batch_size, 3)
 
     def forward(self, x: Any, state: Any) -> Any:
-        h = state @ self.weight + x  # here
+        shifted = 1.0 * x
+        h = state @ self.weight + shifted  # here
         return h, h
 
 
@@ -265,6 +266,34 @@ def test_operations_that_only_run_on_arrays_within_a_rule_are_not_looked_at() ->
         (x**2.0).sum().backward(create_graph=True)
         tg.norm(x * 0.0).backward()
         tg.jvp(lambda v: v**2.0, (x,), (x,))
+
+
+def test_what_is_given_does_not_hide_what_arises() -> None:
+    a, b = tensor([INF, 1e30]), tensor([1.0, 1e30])
+    assert "multiply(float32(2,) in [1e+30, 1e+30] with 1 inf" in str(caught(lambda: a * b))
+    assert "gave inf in 1 of 2 elements" in str(caught(lambda: a * b))
+    c, d = tensor([np.nan, 0.0]), tensor([1.0, INF])
+    error = str(caught(lambda: c * d))
+    assert "gave nan in 1 of 2 elements" in error and "infinities meet" in error
+
+
+def test_a_fault_of_forward_is_named_in_backward_where_forward_was_not_watched() -> None:
+    for step in (log_of_zero, one_by_zero):
+        loss = in_a_function(step)(inputs())
+        error = caught(loss.backward)
+        assert str(error).startswith(f"detect_anomaly: {error.operation}(")
+        assert (error.where.mark.step, error.where.line) == (AT, line_of(step))
+
+
+def test_a_fault_by_a_mask_is_looked_for_with_that_mask() -> None:
+    drop, twin = tg.nn.Dropout(0.5, rng=0), tg.nn.Dropout(0.5, rng=0)
+    xs = tensor(np.ones(200))
+    log = tg.jit(lambda v: tg.log(drop(v)))
+    zeros = int((twin(xs).numpy() == 0).sum())
+    assert f"gave -inf in {zeros} of 200 elements" in str(caught(lambda: log(xs)))
+    # the next call draws the same mask, since that one was taken back
+    assert np.isneginf(log(xs).numpy()).sum() == zeros
+    assert np.isneginf(log(xs).numpy()).sum() == (twin(xs).numpy() == 0).sum() != zeros
 
 
 def test_second_order_and_tangents() -> None:
@@ -555,6 +584,10 @@ HEALTHY: dict[str, Callable[[], Any]] = {
         tensor([-INF, 1.0], False), tensor([0.0, 1.0])
     ).sum(),
     "norm and std at 0": lambda: tg.norm(tensor([0.0, 0.0])) + tg.std(tensor([2.0, 2.0])),
+    "a factor that is infinite": lambda: (
+        tensor([1.0, 2.0]) * 2.0 * tg.tensor(np.array([INF, 1.0], np.float32))
+    ).sum(),
+    "a setting that is infinite": lambda: tg.clip(tensor([1.0, 2.0]) * 2.0, INF, INF).sum(),
     "a safe root": lambda: tg.where(
         MASK, tg.sqrt(tg.where(MASK, tensor(MASK * 1.0), 1.0)), 0.0
     ).sum(),

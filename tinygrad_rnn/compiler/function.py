@@ -136,7 +136,10 @@ class JittedFunction(Jitted):
         kwargs: Any,
         restore: Callable[[], None],
     ) -> list[Any]:
-        """Run the function itself from where the call began, and put back what that changes."""
+        """Run the function itself from where the call began, so with the same masks.
+
+        What that changes is put back.
+        """
         after = recording.snapshot(tensors)
         restore()
         try:

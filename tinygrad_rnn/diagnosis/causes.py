@@ -137,8 +137,9 @@ def cause_in_forward(fault: Fault, inputs: Sequence[Any], growth: str) -> str:
     `growth` says how the values grew from step to step, if they did.
     """
     if fault.nan:
-        for x, value in zip(inputs, fault.operands, strict=True):
-            if getattr(value, "dtype", None) is not None and np.isnan(value).any():
+        for k, x in enumerate(inputs):
+            value = fault.at(k)
+            if value is not None and value.dtype.kind == "f" and np.isnan(value).any():
                 return (
                     f"Likely cause: the nan came in with the operand {describe(x)}, which was given so{_made(x)}. Way out: "
                     "look at the data or the parameters; choose good values first, tg.where(tg.isnan(x), 0.0, x)."
