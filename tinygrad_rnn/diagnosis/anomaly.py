@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from ..core.errors import AnomalyError
+from ..core.errors import AnomalyError, TinygradError
 from ..core.primitive import Array, Primitive
 from ..core.record import describe
 from ..core.tape import Node, Where, caller, context, setting
@@ -113,7 +113,7 @@ class Watch:
         growth = self.ahead.text(mark, "the values of the steps", BOUNDED)
         _raise(
             f"{shown} gave {fault.counted()}",
-            cause_in_forward(fault, inputs, growth),
+            _inside(fault) or cause_in_forward(fault, inputs, growth),
             primitive,
             Where(*(now.origin or caller())),
         )
@@ -255,7 +255,8 @@ class _Backward:
         _raise(
             f"the gradient of {primitive.name}({_operands(node, saved)}) for {name}{_result(saved)} has {fault.counted()}; "
             f"the gradient that arrived was {ranged(None, _array(g))}",
-            cause_in_backward(fault, _array(g), _flat(saved), readers, growth),
+            _inside(fault, _array(g))
+            or cause_in_backward(fault, _array(g), _flat(saved), readers, growth),
             primitive,
             node.where,
         )
@@ -316,6 +317,26 @@ def _raise(what: str, cause: str, operation: Any, where: Where) -> NoReturn:
     error.operation = operation if isinstance(operation, str) else operation.name
     error.where = where
     raise error
+
+
+def _inside(fault: Fault, g: Any = None) -> str:
+    """Run a user's elementwise operation by the operations that it is made of; say what arose."""
+    body = fault.primitive.body
+    if body is None or not fault.operands or any(a is None for a in fault.operands):
+        return ""
+    handles = [Tensor(np.asarray(a)) for a in fault.operands]
+    for handle in handles:
+        handle.leaf(g is not None and handle.dtype.kind == "f")
+    try:
+        with setting(watch=Watch(), origin=None, grad_enabled=g is not None):
+            found = body()(*handles)[0]
+            if g is not None:
+                found.backward(g)
+    except AnomalyError as error:
+        return f"Inside of it: {str(error).removeprefix('detect_anomaly: ')}"
+    except TinygradError:  # it takes them in another form: shapes of operands that are spread
+        return ""
+    return ""
 
 
 def _unless_run_again(node: Node) -> Any:

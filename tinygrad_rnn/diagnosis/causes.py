@@ -151,6 +151,11 @@ def cause_in_forward(fault: Fault, inputs: Sequence[Any], growth: str) -> str:
     return found or _general(fault)
 
 
+def is_users(primitive: Primitive) -> bool:
+    """Whether an operation was made by the user, so that its name says where."""
+    return "." in primitive.name
+
+
 def _made(x: Any) -> str:
     node = getattr(x, "node", None)
     return node.where.described() if node is not None and node.primitive is not None else ""
@@ -175,6 +180,8 @@ def _general(fault: Fault) -> str:
             "Likely cause: the operation is not defined for these operands. Way out: choose good operands before it, with "
             "tg.where or tg.clip."
         )
+    if is_users(fault.primitive):
+        return "Likely cause: what it computes is not finite for these operands. Way out: look at its code for operands in these ranges."
     largest = np.finfo(np.asarray(fault.out).dtype).max
     return (
         f"Likely cause: overflow; the result is beyond {largest:.2g}, the largest number of {np.asarray(fault.out).dtype}. Way "
@@ -359,6 +366,11 @@ def _general_in_backward(fault: Fault, g: Any, saved: Sequence[Any], growth: str
         )
     if growth:
         return f"Likely cause: an exploding gradient.{growth}"
+    if is_users(fault.primitive):
+        return (
+            "Likely cause: its derivative rule divides by 0, or overflows, for these operands. Way out: look at the rule for operands "
+            "in these ranges."
+        )
     return (
         "Likely cause: overflow; the gradient, or what the rule multiplies it by, is large. Way out: scale the loss or the operands "
         "down."
