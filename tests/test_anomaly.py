@@ -268,6 +268,28 @@ def test_operations_that_only_run_on_arrays_within_a_rule_are_not_looked_at() ->
         tg.jvp(lambda v: v**2.0, (x,), (x,))
 
 
+def test_operations_of_the_user() -> None:
+    """Of an elementwise one it is said which operation inside of it; of others that it is theirs."""
+    x = tensor([0.0, 1.0])
+    log = tg.elementwise(lambda v: tg.log(v) * 2.0)
+    error = str(caught(lambda: log(x)))
+    assert re.search(r"<lambda>\(.*gave -inf in 1 of 2.*Inside of it: log\(.*the log of 0", error)
+    root = tg.elementwise(lambda v: tg.sqrt(v) * 2.0)
+    error = str(caught(lambda: root(x).sum().backward()))
+    assert re.search(r"gradient of .*<lambda>.*Inside of it: the gradient of sqrt\(", error)
+    assert x.grad is None
+
+    @tg.custom_vjp
+    def halved(v: Any) -> Any:
+        return v * 0.5
+
+    @halved.vjp
+    def _(g: Any, v: Any) -> Any:
+        return g / v
+
+    assert "its derivative rule divides by 0" in str(caught(lambda: halved(x).sum().backward()))
+
+
 def test_what_is_given_does_not_hide_what_arises() -> None:
     a, b = tensor([INF, 1e30]), tensor([1.0, 1e30])
     assert "multiply(float32(2,) in [1e+30, 1e+30] with 1 inf" in str(caught(lambda: a * b))

@@ -6,7 +6,8 @@ Usually imported as ``tg``. Where to begin:
   gradients;
 - `Cell`, `Parameter`, `unroll`, `tbptt`, `jit`: recurrent networks of one's own;
 - `cells`: the published ones; `nn`: layers, wrappers, attention, losses; `init`, `optim`;
-- `draw`, `explore`, `tape`, `gradcheck`: to see what was recorded, and whether it is right;
+- `draw`, `explore`, `tape`, `gradcheck`, `detect_anomaly`: to see what was recorded, whether it is
+  right, and where a nan arose;
 - `save`, `load`: parameters in safetensors files.
 """
 

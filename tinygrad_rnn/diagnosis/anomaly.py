@@ -55,8 +55,8 @@ def detect_anomaly() -> Any:
     left no trace in what it gives is not found; within ``tg.eager()`` every operation is looked at.
 
     Operations take about twice the time in it, compiled code little more; outside of it nothing
-    runs slower. Operations on arrays of NumPy are
-    not seen, and neither is what an optimiser makes of parameters, until an operation reads these.
+    runs slower. What NumPy computes with arrays is not seen, and neither is what an optimiser makes
+    of parameters: an infinity that it leaves there counts as given.
 
     Returns
     -------
