@@ -860,8 +860,10 @@ def test_nodes_of_a_sequence_name_the_line_of_the_cell_or_of_the_user() -> None:
     stepped = {n.where.code.co_filename for n in nodes if n.where.mark.step is not None}
     assert str(folder / "cells" / "lstm.py") in stepped
     assert {Path(name).parent for name in stepped} <= {folder / "cells", Path(__file__).parent}
-    importlib.import_module("tinygrad_rnn.compiler")  # which joins them when it is first needed
-    engine = [folder / name for name in ("core", "ops", "recurrent", "compiler")]
+    late = ("compiler", "diagnosis")  # which join them when they are first needed
+    for name in late:
+        importlib.import_module(f"tinygrad_rnn.{name}")
+    engine = [folder / name for name in ("core", "ops", "recurrent", *late)]
     assert {Path(name).parent for name in ENGINE_FILES} == set(engine)
 
 

@@ -7,7 +7,8 @@ Usually imported as ``tg``. Where to begin:
 - `Cell`, `Parameter`, `unroll`, `tbptt`, `jit`: recurrent networks of one's own;
 - `cells`: the published ones; `nn`: layers, wrappers, attention, losses; `init`, `optim`;
 - `draw`, `explore`, `tape`, `gradcheck`: to see what was recorded, and whether it is right;
-- `gradient_flow`, `diagnose`: how gradients flow back through time, and what is wrong with them;
+- `gradient_flow`, `diagnose`, `detect_anomaly`: how gradients flow back through time, what is wrong
+  with them, and where a nan arose;
 - `save`, `load`: parameters in safetensors files.
 """
 
@@ -17,6 +18,7 @@ from importlib import import_module as _import_module
 from typing import TYPE_CHECKING, Any
 
 from .core.errors import (
+    AnomalyError,
     DtypeError,
     GraphError,
     NotDifferentiableError,
@@ -131,7 +133,7 @@ from .recurrent import cell as _cell
 if TYPE_CHECKING:
     from . import cells, init, nn, optim
     from .compiler import CompileError, jit
-    from .diagnosis import GradcheckError, diagnose, gradcheck, gradient_flow
+    from .diagnosis import GradcheckError, detect_anomaly, diagnose, gradcheck, gradient_flow
     from .drawing import Drawing, draw, explore
     from .formats.checkpoint import load, save
     from .functional import functional_call, hessian, hvp, jacobian
@@ -140,6 +142,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
+    "AnomalyError",
     "Cell",
     "CompileError",
     "Drawing",
@@ -183,6 +186,7 @@ __all__ = [
     "cumsum",
     "custom_vjp",
     "detach",
+    "detect_anomaly",
     "diagnose",
     "divide",
     "draw",
@@ -317,7 +321,7 @@ _ELSEWHERE = {
 # loaded when first used: the tensor, its operations and unrolling alone are quick to import
 _LAZY = {
     "compiler": ("CompileError", "jit"),
-    "diagnosis": ("GradcheckError", "diagnose", "gradcheck", "gradient_flow"),
+    "diagnosis": ("GradcheckError", "detect_anomaly", "diagnose", "gradcheck", "gradient_flow"),
     "drawing": ("Drawing", "draw", "explore"),
     "formats.checkpoint": ("load", "save"),
     "functional": ("functional_call", "hessian", "hvp", "jacobian"),

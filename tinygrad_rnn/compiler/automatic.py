@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..core.errors import TraceError
+from ..core.errors import AnomalyError, TraceError
 from ..core.tape import context
 from ..kernels.runtime import complain
 from ..recurrent.cell import Cell, CompiledCell
@@ -36,6 +36,8 @@ class Automatic(Jitted):
         if not alone and not (self._refused and _kind(span) in self._refused):
             try:
                 return super().run_steps(span)
+            except AnomalyError:  # of the values, and not of the compiler
+                raise
             except Exception as error:
                 failure = error
         found = span.by(self.plain)

@@ -14,6 +14,7 @@ from typing import Any
 from ..core.errors import TinygradError, TraceError
 from ..core.tape import context, setting
 from ..core.tensor import Tensor
+from ..core.tree import leaves
 from ..kernels.runtime import available, complain, raising, without_collection
 from ..ops.guards import Asked, Asking, Changes, Guard, Guards
 from ..ops.postponed import Effects
@@ -54,12 +55,12 @@ class JittedFunction(Jitted):
         recording, tensors = self._found(args, kwargs)
         if recording is None:
             return self.plain(*args, **kwargs)
-        if recording.pure:
+        if recording.pure and now.watch is None:
             return self._called(recording, tensors, args, kwargs)
         recording.check(tensors)
         restore = recording.snapshot(tensors)
         try:
-            return self._called(recording, tensors, args, kwargs)
+            return self._called(recording, tensors, args, kwargs, restore)
         except BaseException:
             restore()
             raise
@@ -102,7 +103,14 @@ class JittedFunction(Jitted):
                 recording = self._record(key, guard, args, kwargs, tensors, grad)
         return recording, tensors
 
-    def _called(self, recording: Recording, tensors: list[Tensor], args: Any, kwargs: Any) -> Any:
+    def _called(
+        self,
+        recording: Recording,
+        tensors: list[Tensor],
+        args: Any,
+        kwargs: Any,
+        restore: Callable[[], None] | None = None,
+    ) -> Any:
         try:
             found = recording.computed(tensors)
         except NoCode as failed:
@@ -116,7 +124,31 @@ class JittedFunction(Jitted):
                 f"tg.jit: the code for '{name_of(self)}' fails ({type(error).__name__}: {error}), which the function itself does not. The fault is the "
                 "compiler's; within tg.eager() the function runs as if it were not compiled."
             ) from error
+        if (watch := context().watch) is not None and restore is not None:
+            arrays = [t.array for t in found if t is not None]
+            again = lambda: self._tried(recording, tensors, args, kwargs, restore)  # noqa: E731
+            watch.ran(arrays, again, name_of(self))
         return recording.finished(tensors, found)
+
+    def _tried(
+        self,
+        recording: Recording,
+        tensors: list[Tensor],
+        args: Any,
+        kwargs: Any,
+        restore: Callable[[], None],
+    ) -> list[Any]:
+        """Run the function itself from where the call began, so with the same masks.
+
+        What that changes is put back.
+        """
+        after = recording.snapshot(tensors)
+        restore()
+        try:
+            with Effects(grad=context().grad_enabled).trial():
+                return [y for y in leaves(self.plain(*args, **kwargs)) if isinstance(y, Tensor)]
+        finally:
+            after()
 
     def _record(
         self, key: Any, guard: Guard, args: Any, kwargs: Any, tensors: list[Tensor], grad: bool

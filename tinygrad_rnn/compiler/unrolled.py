@@ -61,6 +61,8 @@ class Unrolled(Segment):
             for k, v in enumerate(runner.ends)
         ]
         residuals = self._run(found, shapes)
+        if (watch := context().watch) is not None:
+            watch.ran(found, lambda: self.run(self.tensors, record=False), runner.step.name)
         if not self.live:
             return [Tensor(a if k < len(step.outputs) else a.copy()) for k, a in enumerate(found)]
         if packed is None:

@@ -1,6 +1,7 @@
 """The errors of the engine: each says what was asked, what was found, where, and the way out."""
 
 import copy
+from typing import Any
 
 
 class TinygradError(Exception):
@@ -25,6 +26,21 @@ class RuleError(TinygradError, RuntimeError):
 
 class TraceError(TinygradError, RuntimeError):
     """Code that needs a number where, while tracing, only shape and dtype are known."""
+
+
+class AnomalyError(TinygradError, FloatingPointError):
+    """The first value that is not finite, found by `detect_anomaly`.
+
+    Attributes
+    ----------
+    operation : str
+        The name of the operation that gave it, or through which its gradient went.
+    where : tape.Where
+        The source line and the mark (cell, layer, step) of that operation.
+    """
+
+    operation: str
+    where: Any
 
 
 class NotDifferentiableError(TinygradError, TypeError):

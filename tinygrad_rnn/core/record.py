@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import DtypeError, ShapeError, TinygradError, TraceError, restated
+from .errors import AnomalyError, DtypeError, ShapeError, TinygradError, TraceError, restated
 from .primitive import Primitive, Rule, Spec
 from .tape import NO_PARAMS, Leaf, Node, Where, caller, context
 from .tensor import FLOAT32, FLOAT64, Tensor, as_array
@@ -69,8 +69,12 @@ def apply(primitive: Primitive, inputs: Sequence[Any], params: dict[str, Any] = 
     traced = now.tracing and any(isinstance(a, Spec) for a in arrays)
     try:
         out = primitive.shape(*arrays, **params) if traced else primitive.forward(*arrays, **params)
+    except AnomalyError:  # of a step within, which it names
+        raise
     except Exception as error:
         raise _explain(primitive, inputs, arrays, params, error) from error
+    if now.watch is not None:
+        now.watch.result(primitive, inputs, arrays, params, out)
     if dtype is None:  # no tensor among them
         return out
     if type(out) is not np.ndarray and not traced:
@@ -175,14 +179,9 @@ def describe(x: Any) -> str:
         return repr(x)
     node = x.node if isinstance(x, Tensor) else x if isinstance(x, Node) else None
     name = getattr(x, "name", None)
-    if (
-        name is None
-        and node is not None
-        and node.op == "transpose"
-        and isinstance(node.inputs[0], Node)
-        and node.inputs[0].name
-    ):
-        name = f"{node.inputs[0].name}.T"
+    if name is None and node is not None and node.op == "transpose":
+        whole = getattr(node.inputs[0], "name", None)
+        name = whole and f"{whole}.T"
     kind = "array " if isinstance(x, np.ndarray) else ""
     return f"{kind}{name + ' ' if name else ''}{x.dtype}{tuple(x.shape)}"
 
@@ -203,10 +202,8 @@ def _explain(
         )
     elif not isinstance(error, TinygradError):
         try:
-            primitive.shape(
-                *[Spec(a.shape, a.dtype) if isinstance(a, np.ndarray) else a for a in arrays],
-                **params,
-            )
+            specs = [Spec(a.shape, a.dtype) if isinstance(a, np.ndarray) else a for a in arrays]
+            primitive.shape(*specs, **params)
         except TinygradError as found:
             # with it, this frame and the error would hold each other
             reason = found.with_traceback(None)
@@ -219,9 +216,6 @@ def _explain(
         return ShapeError(f"{shown}: {reason}{place}")
     if isinstance(reason, TypeError) and any(getattr(a, "dtype", None) == np.bool_ for a in arrays):
         return DtypeError(f"{shown}: {reason}{place}")
-    advice = (
-        ". Install what is missing, or use another operation"
-        if isinstance(reason, ImportError)
-        else ""
-    )
-    return restated(reason, f"{shown}: {reason}{advice}{place}")
+    if isinstance(reason, ImportError):
+        place = f". Install what is missing, or use another operation{place}"
+    return restated(reason, f"{shown}: {reason}{place}")

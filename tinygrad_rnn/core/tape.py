@@ -87,6 +87,8 @@ class Context:
         self.effects: Any = None
         # while a function is recorded: the constants that stand in it as inputs (an ops.guards.Asked)
         self.asked: Any = ()
+        # what looks at the values that operations and walks give (a diagnosis.anomaly.Watch)
+        self.watch: Any = None
         # where new nodes are said to come from; None: from the line that runs
         self.origin: tuple[Any, ...] | None = None
         # while tracing: the tensors that were written to, with what they had

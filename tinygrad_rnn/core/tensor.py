@@ -311,10 +311,6 @@ def _untensor(data: Any) -> Any:
             "tensor: this is made of a tensor that requires gradients, which would be cut off; use tg.stack([...]) for a list of tensors, "
             f"the tensor itself, or t.detach() for a copy of its values{Where(*caller()).described()}"
         )
-    return (
-        data.numpy()
-        if isinstance(data, Tensor)
-        else as_array(data)
-        if isinstance(data, np.ndarray)
-        else data
-    )
+    if isinstance(data, Tensor):
+        return data.numpy()
+    return as_array(data) if isinstance(data, np.ndarray) else data

@@ -8,7 +8,7 @@ from typing import Any
 from .errors import TraceError
 from .primitive import Spec
 from .record import apply, describe
-from .tape import Leaf, Node, setting
+from .tape import Leaf, Node, at_origin, setting
 from .tensor import Tensor, tensor
 from .tree import flatten, leaves, tree_map, unflatten
 from .walks import pull_back
@@ -42,15 +42,17 @@ class Program:
         self.constants = [n for n in order if isinstance(n, Leaf) and n not in given]
 
     def __call__(self, *values: Any) -> list[Any]:
-        """Evaluate the program on arrays (by NumPy alone), tensors (recorded) or traced tensors."""
+        """Evaluate the program on arrays (by NumPy alone), tensors (recorded) or traced tensors.
+
+        What is recorded comes from where the node of the program came from.
+        """
         known: dict[Any, Any] = dict(zip(self.inputs, values, strict=True))
         known.update((leaf, leaf.value) for leaf in self.constants)
-        for node in self.nodes:
-            known[node] = apply(
-                node.primitive,
-                [known[n] if isinstance(n, Node) else n for n in node.inputs],
-                node.params,
-            )
+        with setting():
+            for node in self.nodes:
+                at_origin(node)
+                operands = [known[n] if isinstance(n, Node) else n for n in node.inputs]
+                known[node] = apply(node.primitive, operands, node.params)
         return [known[o] if isinstance(o, Node) else o for o in self.outputs]
 
     def backward(self, wrt: Sequence[Node] | None = None) -> Program:

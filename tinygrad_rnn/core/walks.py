@@ -122,7 +122,9 @@ def pull_back(
     paths = None if targets is None else _leading_to(ends, order)
     if paths is not None:
         order = [node for node in order if node in paths]
-    gradients, results = _Gradients(), {}
+    gradients, rule_gives, results = _Gradients(), _gradient, {}
+    if (watch := context().watch) is not None:
+        gradients, rule_gives = watch.backward(gradients, rule_gives, roots)
 
     with setting(grad_enabled=create_graph, origin=None):
         for root, seed in zip(roots, seeds, strict=True):
@@ -149,7 +151,7 @@ def pull_back(
                         continue
                     if stale:
                         check_replaced(node, rule.needs, stale)
-                    gradients.add(source, _gradient(rule, g, saved, node, source, position))
+                    gradients.add(source, rule_gives(rule, g, saved, node, source, position))
             if freed is not None:
                 node.saved = freed
     return results
@@ -316,6 +318,8 @@ def push_forward(
 
     With `create_graph` the tangents are tensors, and the walk is recorded.
     """
+    watch = context().watch
+    tangent = _tangent if watch is None else watch.forward(_tangent)
     with setting(grad_enabled=create_graph, origin=None):
         for node in reachable(roots, tangents):
             if node in tangents or tangents.keys().isdisjoint(node.inputs):
@@ -324,7 +328,7 @@ def push_forward(
             if type(node.saved) is Freed:
                 raise _freed_error(node, node.saved)
             saved = _as_tensors(node) if create_graph else node.saved
-            found = _tangent(node, arriving, saved)
+            found = tangent(node, arriving, saved)
             if found is not None:
                 tangents[node] = found
     return tangents

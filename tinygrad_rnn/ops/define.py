@@ -89,7 +89,7 @@ def _unary(primitive: Primitive) -> Callable[..., Any]:
 
     def op(x: Any) -> Any:
         now = context()
-        if not isinstance(x, Tensor) or now.tracing:
+        if not isinstance(x, Tensor) or now.tracing or now.watch is not None:
             return apply(primitive, (np.asarray(x) if isinstance(x, bool) else x,))
         array, node = x.array, x.node
         dtype = array.dtype
@@ -118,7 +118,9 @@ def _binary(primitive: Primitive) -> Callable[..., Any]:
 
     def op(a: Any, b: Any) -> Any:
         now = context()
-        if not isinstance(a, Tensor) or not isinstance(b, Tensor) or now.tracing:
+        if not isinstance(a, Tensor) or not isinstance(b, Tensor):
+            return apply(primitive, (a, b))
+        if now.tracing or now.watch is not None:
             return apply(primitive, (a, b))
         x, y = a.array, b.array
         dtype = x.dtype
