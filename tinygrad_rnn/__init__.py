@@ -7,6 +7,7 @@ Usually imported as ``tg``. Where to begin:
 - `Cell`, `Parameter`, `unroll`, `tbptt`, `jit`: recurrent networks of one's own;
 - `cells`: the published ones; `nn`: layers, wrappers, attention, losses; `init`, `optim`;
 - `draw`, `explore`, `tape`, `gradcheck`: to see what was recorded, and whether it is right;
+- `dynamics`: fixed points, stability and Lyapunov exponents of a trained cell;
 - `save`, `load`: parameters in safetensors files.
 """
 
@@ -130,7 +131,7 @@ from .recurrent import cell as _cell
 if TYPE_CHECKING:
     from . import cells, init, nn, optim
     from .compiler import CompileError, jit
-    from .diagnosis import GradcheckError, gradcheck
+    from .diagnosis import GradcheckError, dynamics, gradcheck
     from .drawing import Drawing, draw, explore
     from .formats.checkpoint import load, save
     from .functional import functional_call, hessian, hvp, jacobian
@@ -184,6 +185,7 @@ __all__ = [
     "detach",
     "divide",
     "draw",
+    "dynamics",
     "eager",
     "einsum",
     "elementwise",
@@ -314,7 +316,7 @@ _ELSEWHERE = {
 # loaded when first used: the tensor, its operations and unrolling alone are quick to import
 _LAZY = {
     "compiler": ("CompileError", "jit"),
-    "diagnosis": ("GradcheckError", "gradcheck"),
+    "diagnosis": ("GradcheckError", "dynamics", "gradcheck"),
     "drawing": ("Drawing", "draw", "explore"),
     "formats.checkpoint": ("load", "save"),
     "functional": ("functional_call", "hessian", "hvp", "jacobian"),

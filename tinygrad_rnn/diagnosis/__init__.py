@@ -1,5 +1,6 @@
-"""Checks on derivatives."""
+"""Checks on derivatives, and what a trained cell does as a dynamical system."""
 
+from .dynamics import Dynamics, dynamics
 from .gradcheck import GradcheckError, gradcheck
 
-__all__ = ["GradcheckError", "gradcheck"]
+__all__ = ["Dynamics", "GradcheckError", "dynamics", "gradcheck"]

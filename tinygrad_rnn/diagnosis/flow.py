@@ -11,22 +11,21 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ..core.errors import DtypeError, ShapeError, TinygradError
+from ..core.primitive import Array
 from ..core.tape import no_grad
 from ..core.tensor import tensor
 from ..core.transforms import vjp
 from ..core.tree import flatten, leaves, tree_map, unflatten
+from ..module import Module
 from ..ops.checks import array
 from ..ops.elementwise import astype, equal, sqrt
 from ..ops.reductions import sum as total
 from ..ops.shaping import concatenate, reshape
-from ..module import Module
 from ..recurrent.cell import Cell, compiled, component_names, matched, name_of, no_cell, plain_of
 from ..recurrent.unroll import unroll
 
-Array = npt.NDArray[Any]
 _NUMBERS = 16_000_000  # in the Jacobians of one call: so much memory, whatever the number of rows
 _PROBES = 16  # rows on which a cell is looked at before it is believed
 
@@ -109,24 +108,23 @@ class Flow:
                     f"dynamics: {self.name} is a function, so its input is not known; give one step of it, without the axis of the batch"
                 )
             return tree_map(lambda a: np.array(a.numpy()[0]), self.cell.example_input(1))
-        made = tree_map(lambda a: self._floating(array(a, "dynamics: x")), x)
-        self._check_width(made, "dynamics: x", ())
+        made = tree_map(lambda a: self.floating(array(a, "dynamics: x")), x)
+        self.check_width(made, "dynamics: x", ())
         return made
 
-    def _check_width(self, x: Any, what: str, before: tuple[str, ...]) -> None:
+    def check_width(self, x: Any, what: str, before: tuple[str, ...]) -> None:
         """Raise a ShapeError if the last axis of an input is not as wide as the cell says."""
         size = getattr(self.cell, "input_size", None)
         first = x[0] if isinstance(x, tuple) and x else x
-        if size is not None and (
-            np.ndim(first) != 1 + len(before) or np.shape(first)[-1] != size
-        ):
+        if size is not None and (np.ndim(first) != 1 + len(before) or np.shape(first)[-1] != size):
             axes = ", ".join([*before, str(size)]) + ("" if before else ",")
             row = "" if before else ": one step, without the axis of the batch"
             raise ShapeError(
                 f"{what} has shape {np.shape(first)}; {self.name} expects ({axes}){row}"
             )
 
-    def _floating(self, a: Array) -> Array:
+    def floating(self, a: Array) -> Array:
+        """Return an input in the dtype of the state, if it is floating."""
         return a.astype(self.dtype) if a.dtype.kind == "f" else a
 
     def _check(
@@ -216,7 +214,12 @@ class Flow:
         """Return rows after so many steps of gradient descent on q, with falling rates."""
         rates = rate * 0.01 ** np.linspace(0.0, 1.0, steps)
         zero = np.zeros_like(h)
-        state = {"x": self.inputs(len(h)), "h": tensor(h.copy()), "m": tensor(zero), "v": tensor(zero)}
+        state = {
+            "x": self.inputs(len(h)),
+            "h": tensor(h.copy()),
+            "m": tensor(zero),
+            "v": tensor(zero),
+        }
         given = np.broadcast_to(rates.astype(self.dtype)[:, None, None], (steps, len(h), 1)).copy()
         with no_grad():
             _, last = unroll(self._descent, given, state)
@@ -227,9 +230,7 @@ class Flow:
     def _refuse_what_is_no_map(self) -> None:
         """Raise an error for a step that is none of a map with derivatives, row by row."""
         rng = np.random.default_rng(0)
-        h, d, u = (
-            rng.standard_normal((_PROBES, self.size)).astype(self.dtype) for _ in range(3)
-        )
+        h, d, u = (rng.standard_normal((_PROBES, self.size)).astype(self.dtype) for _ in range(3))
         h = 0.5 * h + self.rows(self.first, "dynamics: state")
         with no_grad():  # which says what is wrong with a step, in the cell's own words
             one = tree_map(lambda a: a[None], self.inputs(1))

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from ..core.primitive import Array
 from ..kernels.blas import single
-from .flow import Array, Flow
+from .flow import Flow
 
 _SHOWN = 20  # rows of a table
 _BLOCK = 1_000_000  # numbers in the matrices that are solved at once: they stay in the cache
@@ -57,7 +58,7 @@ class Points:
     @property
     def speed(self) -> Array:
         """The length of the step from each point, |F(h) - h|."""
-        return np.sqrt(2 * self.q)
+        return np.asarray(np.sqrt(2 * self.q))
 
     @property
     def stable(self) -> Array:
@@ -75,8 +76,18 @@ class Points:
     def __getitem__(self, which: Any) -> Points:
         at = np.atleast_1d(np.arange(len(self))[which])
         rows = self.rows[at]
-        parts = (self.q, self.kind, self.jacobians, self.eigenvalues, self.starts)
-        return Points(self.cell, self._flow.tree(rows), rows, *(p[at] for p in parts), self.lost, self._flow)
+        return Points(
+            cell=self.cell,
+            states=self._flow.tree(rows),
+            rows=rows,
+            q=self.q[at],
+            kind=self.kind[at],
+            jacobians=self.jacobians[at],
+            eigenvalues=self.eigenvalues[at],
+            starts=self.starts[at],
+            lost=self.lost + int(self.starts.sum() - self.starts[at].sum()),
+            _flow=self._flow,
+        )
 
     def __repr__(self) -> str:
         head = f"{self.cell}: {len(self)} points of {self._flow.size} numbers"
@@ -98,9 +109,7 @@ class Points:
 def _leading(values: Array) -> str:
     """Return the three largest eigenvalues as text; a conjugate pair counts as one."""
     upper = [v for v in values if v.imag >= 0][:3]
-    return ", ".join(
-        f"{v.real:.3f} ± {v.imag:.3f}i" if v.imag else f"{v.real:.3f}" for v in upper
-    )
+    return ", ".join(f"{v.real:.3f} ± {v.imag:.3f}i" if v.imag else f"{v.real:.3f}" for v in upper)
 
 
 def _margin(dtype: Any) -> float:
@@ -127,13 +136,12 @@ class Search:
 
     def _run(self, flow: Flow, starts: Array) -> Points:
         h = starts
-        if self.method != "newton":
+        if self.method == "descent":
             h = flow.descend(h, self.descent, self.rate)
         like = np.arange(len(h))  # which row each start has come to; -1: to none
         at, like = self._merged(h, like, np.isfinite(h).all(1))
         h = h[at]
-        if self.method != "descent":
-            h, like = self._newton(flow, h, like)
+        h, like = self._newton(flow, h, like)
         q = 0.5 * (_rest(flow, h) ** 2).sum(1)
         fixed = q <= self._limit(flow, h)
         at, like = self._merged(h, like, fixed | (q <= self.slow), np.lexsort((q, ~fixed)))
@@ -146,7 +154,14 @@ class Search:
         )
 
     def _points(
-        self, flow: Flow, h: Array, q: Array, fixed: Array, jacobians: Array, counts: Array, starts: int
+        self,
+        flow: Flow,
+        h: Array,
+        q: Array,
+        fixed: Array,
+        jacobians: Array,
+        counts: Array,
+        starts: int,
     ) -> Points:
         """Return the points in order, each with its eigenvalues and its kind."""
         values = np.linalg.eigvals(jacobians.astype(np.float64)).astype(np.complex128)
@@ -162,14 +177,25 @@ class Search:
         at = np.lexsort((q, -counts, rank))
         h, counts = h[at], counts[at]
         return Points(
-            flow.name, flow.tree(h), h, q[at], kind[at], jacobians[at], values[at], counts, int(starts - counts.sum()), flow
+            flow.name,
+            flow.tree(h),
+            h,
+            q[at],
+            kind[at],
+            jacobians[at],
+            values[at],
+            counts,
+            int(starts - counts.sum()),
+            flow,
         )
 
     def _limit(self, flow: Flow, h: Array) -> Array:
         """Return the largest q of a fixed point: what a few roundings in each component make."""
         if self.tolerance is not None:
             return np.full(len(h), self.tolerance)
-        return 0.5 * (16 * np.finfo(flow.dtype).eps) ** 2 * np.maximum(1, h.astype(float) ** 2).sum(1)
+        return (
+            0.5 * (16 * np.finfo(flow.dtype).eps) ** 2 * np.maximum(1, h.astype(float) ** 2).sum(1)
+        )
 
     def _newton(self, flow: Flow, h: Array, like: Array) -> tuple[Array, Array]:
         """Return rows after Newton's method on F(h) = h, damped after Levenberg and Marquardt.
