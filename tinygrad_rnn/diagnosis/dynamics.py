@@ -182,8 +182,8 @@ class Dynamics:
         """
         flow = self._flow
         rows = flow.rows(states, "jacobians: states")
-        found = flow.jacobians(rows.reshape(-1, flow.size))
-        return found.reshape(*rows.shape, flow.size)
+        found = flow.finite(flow.jacobians(rows.reshape(-1, flow.size)), "jacobians")
+        return np.asarray(found.reshape(*rows.shape, flow.size))
 
     def lyapunov(
         self,
@@ -251,7 +251,7 @@ class Dynamics:
                 h = states[a : min(a + block, T)]
                 end = a + len(h)
                 inputs = tree_map(lambda v, a=a, end=end: v[a:end].reshape(-1, *v.shape[2:]), xs)
-                found = flow.jacobians(h.reshape(-1, flow.size), inputs)
+                found = flow.finite(flow.jacobians(h.reshape(-1, flow.size), inputs), "lyapunov")
                 for t, jacobian in enumerate(found.reshape(*h.shape, flow.size), a):
                     q, r = np.linalg.qr(jacobian.astype(np.float64) @ q)
                     rates[t] = np.log(np.abs(np.diagonal(r, axis1=1, axis2=2)))
@@ -269,12 +269,15 @@ class Dynamics:
                 "lyapunov: steps says how often the constant input comes; with xs their length does. Give one of them"
             )
         made = tree_map(lambda a: flow.floating(array(a, "lyapunov: xs")), xs)
-        flow.check_width(made, "lyapunov: xs", ("T", "batch"))
-        batch = leaves(made)[0].shape[1] if leaves(made)[0].ndim > 1 else 0
-        if len(first) not in (1, batch) or not batch or not len(leaves(made)[0]):
+        lead = {a.shape[:2] for a in leaves(made)}
+        T, batch = (*lead.pop(), 0, 0)[:2] if len(lead) == 1 else (0, 0)
+        if not T or not batch or len(first) not in (1, batch):
+            shapes = ", ".join(str(a.shape) for a in leaves(made))
+            rows = f" and a batch of {len(first)}, as in the state" if len(first) > 1 else ""
             raise ShapeError(
-                f"lyapunov: xs has shape {leaves(made)[0].shape}; expected (T, batch, ...) with T >= 1, and a batch of {len(first)} as in the state"
+                f"lyapunov: xs has shape {shapes}; expected (T, batch, ...) with at least one step and one row{rows}"
             )
+        flow.check_input(made, "lyapunov: xs", (T, batch))
         return made, np.repeat(first, batch, axis=0) if len(first) == 1 else first
 
     def portrait(self, points: Points, paths: Any = None, *, steps: int = 40) -> Portrait:
@@ -357,7 +360,7 @@ class Lyapunov:
         sums = np.cumsum(self.exponents)
         j = int((sums >= 0).sum())
         if j == len(sums):
-            return float(self.size) if j == self.size else float("nan")
+            return float(self.size if j == self.size else "nan")
         return float(j + (sums[j - 1] / -self.exponents[j] if j else 0.0))
 
     def __repr__(self) -> str:

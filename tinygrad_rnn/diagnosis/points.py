@@ -63,12 +63,12 @@ class Points:
     @property
     def stable(self) -> Array:
         """Which of them are stable fixed points."""
-        return self.kind == "stable"
+        return np.asarray(self.kind == "stable")
 
     @property
     def unstable(self) -> Array:
         """How many eigenvalues are outside the unit circle, at each."""
-        return (np.abs(self.eigenvalues) > 1 + _margin(self.rows.dtype)).sum(1)
+        return np.asarray((np.abs(self.eigenvalues) > 1 + _margin(self.rows.dtype)).sum(1))
 
     def __len__(self) -> int:
         return len(self.q)
@@ -131,7 +131,8 @@ class Search:
 
     def run(self, flow: Flow, starts: Array) -> Points:
         """Go from each start to where it leads, and return the different points."""
-        with single:  # the matrices are small, and many
+        # the matrices are small, and many; a step that goes too far is not taken
+        with single, np.errstate(over="ignore", invalid="ignore"):
             return self._run(flow, starts)
 
     def _run(self, flow: Flow, starts: Array) -> Points:
@@ -139,14 +140,14 @@ class Search:
         if self.method == "descent":
             h = flow.descend(h, self.descent, self.rate)
         like = np.arange(len(h))  # which row each start has come to; -1: to none
-        at, like = self._merged(h, like, np.isfinite(h).all(1))
+        at, like = self._merged(h, like, np.asarray(np.isfinite(h).all(1)))
         h = h[at]
         h, like = self._newton(flow, h, like)
         q = 0.5 * (_rest(flow, h) ** 2).sum(1)
         fixed = q <= self._limit(flow, h)
         at, like = self._merged(h, like, fixed | (q <= self.slow), np.lexsort((q, ~fixed)))
         h, q, fixed = h[at], q[at], fixed[at]
-        jacobians = flow.jacobians(h)
+        jacobians = flow.finite(flow.jacobians(h), "points")
         keep = fixed | _is_minimum(flow, h, jacobians)
         counts = np.bincount(like[like >= 0], minlength=len(h))
         return self._points(
@@ -193,9 +194,8 @@ class Search:
         """Return the largest q of a fixed point: what a few roundings in each component make."""
         if self.tolerance is not None:
             return np.full(len(h), self.tolerance)
-        return (
-            0.5 * (16 * np.finfo(flow.dtype).eps) ** 2 * np.maximum(1, h.astype(float) ** 2).sum(1)
-        )
+        roundings = 16 * np.finfo(flow.dtype).eps * np.maximum(1, np.abs(h.astype(np.float64)))
+        return np.asarray(0.5 * (roundings**2).sum(1))
 
     def _newton(self, flow: Flow, h: Array, like: Array) -> tuple[Array, Array]:
         """Return rows after Newton's method on F(h) = h, damped after Levenberg and Marquardt.
@@ -274,4 +274,4 @@ def _is_minimum(flow: Flow, h: Array, jacobians: Array) -> Array:
     """Whether q is as small as it gets around each row: its slope is small beside the step itself."""
     r = _rest(flow, h)
     slope = (r[:, None] @ (jacobians - np.eye(flow.size)))[:, 0]
-    return np.linalg.norm(slope, axis=1) <= 0.03 * np.linalg.norm(r, axis=1)
+    return np.asarray(np.linalg.norm(slope, axis=1) <= 0.03 * np.linalg.norm(r, axis=1))
