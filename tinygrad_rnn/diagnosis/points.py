@@ -217,7 +217,9 @@ class Search:
             blocks = np.array_split(going, -(-len(going) * flow.size**2 // _BLOCK))
             gain = np.concatenate([_better(flow, h, r, q, mu, block) for block in blocks])
             near = q[going] <= self._limit(flow, h[going])
-            going = going[gain > np.where(near, 0.5, 1e-3)]
+            # a row whose steps were all refused goes on with more damping, while that changes it
+            refused = (gain == 0) & ~near & (mu[going] * q[going] < 100)
+            going = going[refused | (gain > np.where(near, 0.5, 1e-3))]
         return h.astype(flow.dtype), like
 
     def _merged(
