@@ -46,7 +46,7 @@ TAKEN: dict[str, set[str]] = {
     "shape": {"[]"}, "parts": {"[]"}, "index": {"None", "-1", "0", "[]", "True"}, "parameters": {"dict"}, "eps": {"0", "1.5"},
     "tg.pad: value": {"-1", "0", "nan", "1.5", "True"}, "tg.nn.greedy: state": ANYTHING, "tg.nn.sample: state": ANYTHING, "tg.nn.beam: state": {"None", "[]", "dict"},
     "B": {"None"}, "activations": {"None"}, "clip": {"None"}, "P": {"None", "[]"}, "layer": {"0"}, "linear_before_reset": {"0"}, "input_forget": {"0"},
-    "tg.checkpoint": ANYTHING, "tg.transpose": {"-1", "0"}, "tg.reshape": {"-1"}, "tg.gradcheck": {"1.5", "array"}, "tg.einsum": {"array"},
+    "tg.checkpoint": ANYTHING, "tg.dynamics: x": {"None"}, "tg.transpose": {"-1", "0"}, "tg.reshape": {"-1"}, "tg.gradcheck": {"1.5", "array"}, "tg.einsum": {"array"},
     "tg.gradient_flow: cell": {"None"}, "tg.diagnose: cell": {"None"}, "tg.diagnose: optimizer": {"None"}, "tg.diagnose: lr": {"None", "0", "1.5"},
 }  # fmt: skip
 

@@ -9,6 +9,7 @@ Usually imported as ``tg``. Where to begin:
 - `draw`, `explore`, `tape`, `gradcheck`: to see what was recorded, and whether it is right;
 - `gradient_flow`, `diagnose`, `detect_anomaly`: how gradients flow back through time, what is wrong
   with them, and where a nan arose;
+- `dynamics`: fixed points, stability and Lyapunov exponents of a trained cell;
 - `save`, `load`: parameters in safetensors files.
 """
 
@@ -133,7 +134,14 @@ from .recurrent import cell as _cell
 if TYPE_CHECKING:
     from . import cells, init, nn, optim
     from .compiler import CompileError, jit
-    from .diagnosis import GradcheckError, detect_anomaly, diagnose, gradcheck, gradient_flow
+    from .diagnosis import (
+        GradcheckError,
+        detect_anomaly,
+        diagnose,
+        dynamics,
+        gradcheck,
+        gradient_flow,
+    )
     from .drawing import Drawing, draw, explore
     from .formats.checkpoint import load, save
     from .functional import functional_call, hessian, hvp, jacobian
@@ -190,6 +198,7 @@ __all__ = [
     "diagnose",
     "divide",
     "draw",
+    "dynamics",
     "eager",
     "einsum",
     "elementwise",
@@ -321,7 +330,14 @@ _ELSEWHERE = {
 # loaded when first used: the tensor, its operations and unrolling alone are quick to import
 _LAZY = {
     "compiler": ("CompileError", "jit"),
-    "diagnosis": ("GradcheckError", "detect_anomaly", "diagnose", "gradcheck", "gradient_flow"),
+    "diagnosis": (
+        "GradcheckError",
+        "detect_anomaly",
+        "diagnose",
+        "dynamics",
+        "gradcheck",
+        "gradient_flow",
+    ),
     "drawing": ("Drawing", "draw", "explore"),
     "formats.checkpoint": ("load", "save"),
     "functional": ("functional_call", "hessian", "hvp", "jacobian"),
