@@ -122,6 +122,7 @@ def test_singular_values_are_those_of_the_product_of_jacobians() -> None:
         return tg.concatenate(list(state), axis=-1)
 
     first = tg.concatenate([h, c], axis=-1).detach()[:1]
+    assert spectrum.states == ("h", "c")
     product = tg.jacobian(after)(first).numpy().reshape(6, 6)
     np.testing.assert_allclose(
         spectrum.values[0], np.linalg.svd(product, compute_uv=False), rtol=1e-9
