@@ -27,6 +27,7 @@ from .units import Unit, units_of
 
 Norms = dict[int, float]
 SAMPLES = 16  # losses of single steps that a matrix has if nobody says otherwise
+ROUNDED = 1e6  # times the smallest normal number: below it norms lose digits
 FORGOTTEN = 0.01  # of the largest norm: below it a gradient counts as gone
 
 
@@ -354,10 +355,11 @@ class GradientFlow(Mapping[int, float]):
     def rate(self) -> float | None:
         """By what factor the norm of a gradient changes from one step to the one before.
 
-        It is measured on the older half of `decay`, as far as that is not zero; None if that has
-        fewer than three steps.
+        It is measured on the older half of `decay`, as far as that has all its digits; None if
+        that leaves fewer than three steps.
         """
-        found = [v for v in self.decay.values() if v > 0 and np.isfinite(v)]
+        least = ROUNDED * np.finfo(self.tape.root.dtype).tiny
+        found = [v for v in self.decay.values() if v > least and np.isfinite(v)]
         found = found[: max(len(found) // 2, min(len(found), 3))]
         if len(found) < 3:
             return None

@@ -21,6 +21,9 @@ class Spectrum(NamedTuple):
     ----------
     start, stop : int
         It is the derivative of the state after step `stop` by that after step `start`.
+    states : tuple of str
+        The components of the state: those that are on the tape after both steps. What nothing reads
+        any more, as a component after the last step may be, is not.
     values : array (rows, size of the state)
         The singular values of each row of the batch, the largest first.
     apart : bool
@@ -30,6 +33,7 @@ class Spectrum(NamedTuple):
 
     start: int
     stop: int
+    states: tuple[str, ...]
     values: Array
     apart: bool
 
@@ -67,9 +71,9 @@ def spectrum_of(steps: Steps, start: int, stop: int, lane: Lane | None) -> Spect
         parts = [_jacobian_rows(nodes, n, begins, rows) for n in ends]
         apart = rows == 1 or _apart(nodes, ends, begins)
     jacobian = np.concatenate(parts, axis=1)
-    if not np.isfinite(jacobian).all():
-        return Spectrum(start, stop, np.full(jacobian.shape[:2], np.nan), apart)
-    return Spectrum(start, stop, np.linalg.svd(jacobian, compute_uv=False), apart)
+    finite = bool(np.isfinite(jacobian).all())
+    found = np.linalg.svd(jacobian, compute_uv=False) if finite else jacobian[:, :, 0] * np.nan
+    return Spectrum(start, stop, tuple([s.name for s in states]), found, apart)
 
 
 def _rows(states: list[State], step: int) -> int:

@@ -135,8 +135,9 @@ def picture(flow: Figures, path: Any) -> None:
         for name, found in flow.shares.items()
     }
     largest = sorted(shares, key=lambda name: -flow.totals.get(name, 0.0))[: len(COLOURS)]
-    panels = [
+    panels: list[tuple[str, Mapping[str, Mapping[int, float]]]] = [
         ("norm of the gradient by the state after step t", flow.states),
+        (_title_of_decay(flow), {"whole state": flow.decay}),
         (
             "norm of what step t adds to the gradient of a parameter",
             {n: shares[n] for n in largest},
@@ -190,7 +191,8 @@ def _panel(title: str, curves: Mapping[str, Mapping[int, float]], top: float) ->
     for k, (name, norms) in enumerate(curves.items()):
         colour = COLOURS[k % len(COLOURS)]
         dash = ' stroke-dasharray="5 3"' if k >= len(COLOURS) else ""
-        for run in _lines(norms):
+        # what lies below the axis is left out, as zeros are
+        for run in _lines({t: v if v >= 10**low else 0.0 for t, v in norms.items()}):
             points = " ".join(f"{x(t):.1f},{y(v):.1f}" for t, v in run)
             shape = (
                 f'<circle cx="{x(run[0][0]):.1f}" cy="{y(run[0][1]):.1f}" r="2" fill="{colour}"/>'
