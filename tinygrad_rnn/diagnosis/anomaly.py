@@ -131,7 +131,7 @@ class Watch:
         for k, a in enumerate(found):
             if _finite(a):
                 continue
-            same = k < len(plain) and np.array_equal(np.isfinite(a), np.isfinite(plain[k]))
+            same = k < len(plain) and _alike(a, plain[k])
             # of what the steps do not return, as gradients, an infinity was passed on
             if not same and (k < len(plain) or np.isnan(a).any()):
                 self._only_compiled(f"what compiled '{name}' gives", name, Where(*caller()))
@@ -147,17 +147,18 @@ class Watch:
         def tangent(node: Node, arriving: list[Any], saved: Sequence[Any]) -> Any:
             with _unless_run_again(node):
                 found = tangent_of(node, arriving, saved)
-            if not _finite(found):
-                known = [t for t in (*arriving, *_flat(saved)) if t is not None]
-                if not isinstance(node.primitive, Primitive) or _arises(found, known):
-                    array = _array(found)
-                    fault = Fault(node.primitive, [], array, ~np.isfinite(array), node.params)
-                    _raise(
-                        f"the tangent of {node.op}({_operands(node, saved)}) has {fault.counted()}",
-                        cause_in_backward(fault, None, _flat(saved), []),
-                        node.primitive,
-                        node.where,
-                    )
+            if _finite(found) or facts_of(node.primitive).runs_again:  # the steps were watched
+                return found
+            values = _flat(saved)
+            if _arises(found, [*arriving, *values]):
+                array = _array(found)
+                fault = Fault(node.primitive, values[1:], array, ~np.isfinite(array), node.params)
+                _raise(
+                    f"the tangent of {node.op}({_operands(node, saved)}) has {fault.counted()}",
+                    cause_in_backward(fault, None, values, []),
+                    node.primitive,
+                    node.where,
+                )
             return found
 
         return tangent
@@ -242,7 +243,7 @@ class _Backward:
             return
         with setting(eager=True):
             plain = Segment.gradients(segment, g.reshape((-1,)), saved[1])[position]
-        if plain is None or not np.array_equal(_finites(plain), _finites(found)):
+        if plain is None or not _alike(_array(found), _array(plain)):
             what = f"the gradient that compiled '{segment.mark.cell or node.op}' gives"
             self.watch._only_compiled(what, node.op, node.where)
 
@@ -360,8 +361,12 @@ def _finite(x: Any) -> bool:
     return not known or bool(np.isfinite(x).all())
 
 
-def _finites(x: Any) -> Any:
-    return np.isfinite(_array(x))
+def _alike(a: Array, b: Array) -> bool:
+    """Whether two arrays have the same nan and infinities at the same places."""
+    finite = np.isfinite(a)
+    return np.array_equal(finite, np.isfinite(b)) and np.array_equal(
+        a[~finite], b[~finite], equal_nan=True
+    )
 
 
 def _flat(saved: Any) -> list[Any]:
