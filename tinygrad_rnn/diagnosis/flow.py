@@ -76,7 +76,25 @@ class Flow:
         self._steps, self._rows, self._descent = (
             compiled(kind(self)) for kind in (_Steps, _Rows, _Descent)
         )
-        self._refuse_what_is_no_map()
+        moved = self._moved(self._refuse_what_is_no_map)
+        if moved:
+            raise TinygradError(
+                f"dynamics: {self.name}: its steps move {moved[0]}, so there is no one map to look at. Call eval() on it"
+            )
+
+    def _moved(self, look: Callable[[], None]) -> list[str]:
+        """Return which buffers of the cell were moved by a look at it, as they are put back."""
+        buffers = dict(self.cell.named_buffers()) if isinstance(self.cell, Module) else {}
+        before = {name: np.array(b.numpy()) for name, b in buffers.items()}
+        moved: list[str] = []
+        try:
+            look()
+        finally:
+            for name, b in buffers.items():
+                if not np.array_equal(b.numpy(), before[name], equal_nan=True):
+                    b.data = before[name]
+                    moved.append(name)
+        return moved
 
     def _first(self, state: Any) -> Any:
         """Return the first state of one row as arrays."""
