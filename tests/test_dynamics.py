@@ -148,15 +148,16 @@ def test_a_slow_point_is_told_from_a_fixed_one() -> None:
     def ghost(x: Any, h: Any) -> Any:
         return h, h + h * h + x
 
-    def look(c: float) -> Any:
-        return tg.dynamics(ghost, np.array([c]), state=np.full((1, 1), -0.3)).points(
-            count=40, noise=0.5
-        )
+    def look(c: float, **options: Any) -> Any:
+        system = tg.dynamics(ghost, np.array([c]), state=np.full((1, 1), -0.3))
+        return system.points(count=40, noise=0.5, **options)
 
     slow = look(1e-3)
     assert list(slow.kind) == ["slow"]
     np.testing.assert_allclose(slow.q, 0.5e-6, rtol=1e-3)
     assert len(look(0.1)) == 0  # too fast
+    halfway = look(1e-3, newton=1, slow=1.0)  # where no minimum is, a state only passes
+    assert halfway.lost > 20 and (np.abs(halfway.states) < 0.02).all()
     fixed = look(-0.01)
     assert sorted(fixed.kind) == ["saddle", "stable"] or sorted(fixed.kind) == [
         "stable",

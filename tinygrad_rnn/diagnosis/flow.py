@@ -265,8 +265,8 @@ class Flow:
         h, d, u = (rng.standard_normal((_PROBES, self.size)).astype(self.dtype) for _ in range(3))
         h = 0.5 * h + self.rows(self.first, "dynamics: state")
         with no_grad():  # which says what is wrong with a step, in the cell's own words
-            one = tree_map(lambda a: a[None], self.inputs(1))
-            unroll(self.cell, one, tree_map(tensor, self.first))
+            two = tree_map(lambda a: a[None], self.inputs(2))
+            unroll(self.cell, two, tree_map(lambda a: tensor(np.repeat(a, 2, axis=0)), self.first))
         h = self.step(h) + 0.1 * h.clip(-9, 9)  # near states that are reached
         once, again = self.step(h), self.step(h)
         near = 1e3 * float(np.finfo(self.dtype).eps) * (1 + np.abs(once))
