@@ -148,15 +148,16 @@ def test_a_slow_point_is_told_from_a_fixed_one() -> None:
     def ghost(x: Any, h: Any) -> Any:
         return h, h + h * h + x
 
-    def look(c: float) -> Any:
-        return tg.dynamics(ghost, np.array([c]), state=np.full((1, 1), -0.3)).points(
-            count=40, noise=0.5
-        )
+    def look(c: float, **options: Any) -> Any:
+        system = tg.dynamics(ghost, np.array([c]), state=np.full((1, 1), -0.3))
+        return system.points(count=40, noise=0.5, **options)
 
     slow = look(1e-3)
     assert list(slow.kind) == ["slow"]
     np.testing.assert_allclose(slow.q, 0.5e-6, rtol=1e-3)
     assert len(look(0.1)) == 0  # too fast
+    halfway = look(1e-3, newton=1, slow=1.0)  # where no minimum is, a state only passes
+    assert halfway.lost > 20 and (np.abs(halfway.states) < 0.02).all()
     fixed = look(-0.01)
     assert sorted(fixed.kind) == ["saddle", "stable"] or sorted(fixed.kind) == [
         "stable",
@@ -244,6 +245,33 @@ def test_exponents_sum_to_the_mean_logarithm_of_the_determinant(name: str) -> No
     found = tg.dynamics(cell).lyapunov(xs)
     np.testing.assert_allclose(found.each.sum(1), expected, atol=1e-9)
     assert "exponent" in str(found)
+
+
+@pytest.mark.usefixtures("eager")
+def test_the_largest_exponent_is_found_wherever_it_stands() -> None:
+    found = tg.dynamics(Map(np.diag([0.1, 0.2, 0.3, 0.5, 0.9, 0.95]))).lyapunov(
+        steps=300, warmup=200, k=1
+    )
+    np.testing.assert_allclose(found.exponents, [np.log(0.95)], rtol=1e-4)
+
+
+@pytest.mark.usefixtures("eager")
+def test_a_change_of_the_parameters_is_seen() -> None:
+    cell = elman(0.3)
+    system = tg.dynamics(cell)
+    before = system.jacobians(np.zeros((1, 4)))
+    cell.weight_hh.data = 2 * cell.weight_hh.numpy()
+    np.testing.assert_allclose(system.jacobians(np.zeros((1, 4))), 2 * before)
+
+
+@pytest.mark.usefixtures("eager")
+def test_running_statistics_are_as_they_were_after_a_cell_is_refused() -> None:
+    cell = tg.nn.RecurrentBatchNorm(tg.cells.LSTM(3, 4, rng=0), 4)
+    before = {name: b.numpy().copy() for name, b in cell.named_buffers()}
+    with pytest.raises(tg.TinygradError, match=r"eval\(\)"):
+        tg.dynamics(cell)
+    for name, b in cell.named_buffers():
+        np.testing.assert_array_equal(b.numpy(), before[name])
 
 
 def test_a_chaotic_network_has_a_positive_exponent_and_a_quiet_one_has_none() -> None:

@@ -29,8 +29,8 @@ def dynamics(cell: Any, x: Any = None, *, state: Any = None) -> Dynamics:
     Parameters
     ----------
     cell : Cell or callable
-        ``(x, state) -> (output, state)``, with the parameters that it has now. Its state may be any
-        tree of floating tensors of one dtype; what is computed has this dtype, so a cell of float64
+        ``(x, state) -> (output, state)``, with the parameters that it has when a method is called. Its
+        state may be any tree of floating tensors of one dtype; what is computed has this dtype, so a cell of float64
         with the same parameters gives more digits.
     x : array or Tensor, optional
         The input at every step: one row, without the axis of the batch; or a tuple of such. By
@@ -164,7 +164,7 @@ class Dynamics:
                 raise ShapeError("points: expected at least one start; found none")
             if count is not None:
                 rows = rows[rng.choice(len(rows), count, replace=count > len(rows))]
-        return (rows + spread * rng.standard_normal(rows.shape)).astype(flow.dtype)
+        return np.asarray(rows + spread * rng.standard_normal(rows.shape), flow.dtype)
 
     def jacobians(self, states: Any) -> Array:
         """Return the Jacobians dF/dh at states, by reverse mode.
@@ -206,7 +206,9 @@ class Dynamics:
             The state before the first step: rows of a batch, or one for all. By default the first
             state.
         warmup : int
-            Steps at the beginning that turn the directions, but are not counted.
+            Steps at the beginning that turn the directions, which are random at first, but are not
+            counted. Without them exponents are off by about 1 / T; their sum is not, if all are
+            computed.
         k : int, optional
             How many exponents, the largest ones; by default all n.
 
@@ -245,7 +247,8 @@ class Dynamics:
             )
         rates = np.empty((T, batch, k))
         with single, np.errstate(divide="ignore"):  # a step that forgets a direction has -inf
-            q = np.broadcast_to(np.eye(flow.size)[:, :k], (batch, flow.size, k))
+            # random directions: those of the units may be ones that the map keeps to themselves
+            q, _ = np.linalg.qr(np.random.default_rng(0).standard_normal((batch, flow.size, k)))
             block = max(1_000_000 // (batch * flow.size**2), 1)
             for a in range(0, T, block):
                 h = states[a : min(a + block, T)]
@@ -351,7 +354,7 @@ class Lyapunov:
 
     @property
     def entropy(self) -> float:
-        """The sum of the positive exponents, which bounds the rate at which the system makes entropy."""
+        """The sum of the positive ones, which bounds the rate at which the system makes entropy."""
         return float(np.maximum(self.exponents, 0).sum())
 
     @property

@@ -76,7 +76,25 @@ class StepMap:
         self._steps, self._rows, self._descent = (
             compiled(kind(self)) for kind in (_Steps, _Rows, _Descent)
         )
-        self._refuse_what_is_no_map()
+        moved = self._moved(self._refuse_what_is_no_map)
+        if moved:
+            raise TinygradError(
+                f"dynamics: {self.name}: its steps move {moved[0]}, so there is no one map to look at. Call eval() on it"
+            )
+
+    def _moved(self, look: Callable[[], None]) -> list[str]:
+        """Return which buffers of the cell were moved by a look at it, as they are put back."""
+        buffers = dict(self.cell.named_buffers()) if isinstance(self.cell, Module) else {}
+        before = {name: np.array(b.numpy()) for name, b in buffers.items()}
+        moved: list[str] = []
+        try:
+            look()
+        finally:
+            for name, b in buffers.items():
+                if not np.array_equal(b.numpy(), before[name], equal_nan=True):
+                    b.data = before[name]
+                    moved.append(name)
+        return moved
 
     def _first(self, state: Any) -> Any:
         """Return the first state of one row as arrays."""
@@ -247,8 +265,8 @@ class StepMap:
         h, d, u = (rng.standard_normal((_PROBES, self.size)).astype(self.dtype) for _ in range(3))
         h = 0.5 * h + self.rows(self.first, "dynamics: state")
         with no_grad():  # which says what is wrong with a step, in the cell's own words
-            one = tree_map(lambda a: a[None], self.inputs(1))
-            unroll(self.cell, one, tree_map(tensor, self.first))
+            two = tree_map(lambda a: a[None], self.inputs(2))
+            unroll(self.cell, two, tree_map(lambda a: tensor(np.repeat(a, 2, axis=0)), self.first))
         h = self.step(h) + 0.1 * h.clip(-9, 9)  # near states that are reached
         once, again = self.step(h), self.step(h)
         near = 1e3 * float(np.finfo(self.dtype).eps) * (1 + np.abs(once))
