@@ -439,5 +439,6 @@ def test_what_is_cheap_is_computed_again_and_not_stored(
             np.testing.assert_allclose(b, a, rtol=1e-12, atol=1e-12)
     forward = program_of(tg.jit(step), xs, h).functions["forward"].function
     assert printed(forward).count(f"# {op}\n") == times
-    # the product, what it is of, and no more
-    assert len([a for a in forward.arrays if a.role is ir.Role.SCRATCH]) == 2
+    # the product, what it is of, what is costly (backward computes it again), and no more
+    wanted = 2 + (times == 1)
+    assert len([a for a in forward.arrays if a.role is ir.Role.SCRATCH]) == wanted

@@ -30,7 +30,7 @@ FOLDERS = ("compiler/", "drawing/")
 FILES = ("nn/named_products.py",)
 
 WORDS: dict[tuple[str, str], tuple[int, str]] = {
-    ("compiler/arrays.py", "transpose"): (2, "the matrix kernel of this name"),
+    ("compiler/arrays.py", "transpose"): (4, "the matrix kernel of this name"),
     ("compiler/lower.py", "multiply"): (1, "the matrix kernel of this name"),
     ("compiler/host.py", "broadcast_to"): (1, "NumPy's function, as host programs call it"),
     ("compiler/internal.py", "part"): (1, "the name of an operation that only the compiler has"),
