@@ -18,7 +18,7 @@ import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.core.tree import leaves, unflatten
-from tinygrad_rnn.nn import masks, recurrent_norms, regularisers, wrappers
+from tinygrad_rnn.nn import masks, normalization, recurrent_norms, regularisers, wrappers
 from tinygrad_rnn.recurrent import cell as cell_module
 from tinygrad_rnn.recurrent import products
 from tinygrad_rnn.recurrent.cell import Cell
@@ -468,8 +468,8 @@ FAULTS: list[tuple[Any, str, str, str, str]] = [
         "batch norm",
     ),
     (
-        recurrent_norms.RecurrentBatchNorm,
-        "normalise",
+        normalization.BatchNorm,
+        "normalised",
         "context().mark.step or 0",
         "0",
         "batch norm in evaluation",
