@@ -22,7 +22,7 @@ from ..ops.shaping import RESHAPE, TRANSPOSE
 from .forms import inverse, outer_of, turned
 from .fusion import contraction, reduction_axes
 from .pairs import einsum, in_pairs, put_before
-from .value import Value
+from .value import Value, uses_of
 
 
 def arrange(programs: Iterable[list[Value]], ends: Iterable[Value], dtype: np.dtype[Any]) -> None:
@@ -37,8 +37,7 @@ def arrange(programs: Iterable[list[Value]], ends: Iterable[Value], dtype: np.dt
         The floating dtype of the module.
     """
     programs = list(programs)
-    uses = Counter(i for program in programs for v in program for i in v.sources)
-    uses.update(list(ends) * 2)
+    uses = uses_of(programs, ends)
     for program in programs:
         own = set(program)
         for v in list(program):

@@ -17,7 +17,7 @@ from ..ops.facts import signs
 from ..ops.shaping import TRANSPOSE
 from .forms import Form, form_of, inverse, strides_of, turned
 from .internal import AFFINE
-from .value import Value
+from .value import Value, uses_of
 
 
 class Factor(NamedTuple):
@@ -85,8 +85,7 @@ def join(programs: Iterable[list[Value]], ends: Iterable[Value], dtype: np.dtype
         The floating dtype of the module.
     """
     programs = list(programs)
-    uses = Counter(i for program in programs for v in program for i in v.sources)
-    uses.update(list(ends) * 2)
+    uses = uses_of(programs, ends)
     for program in programs:
         inner = {
             i

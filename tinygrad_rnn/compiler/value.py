@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import enum
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -208,3 +209,10 @@ def unsupported(value: Any, why: str) -> CompileError:
     shape = "x".join(map(str, value.shape)) or "scalar"
     where = value.node.where.described()
     return CompileError(f"tg.jit: {value.op} (of shape {shape}) cannot be compiled: {why}{where}")
+
+
+def uses_of(programs: Iterable[list[Value]], ends: Iterable[Value]) -> Counter[Value]:
+    """Return how often values are read in programs; what somebody else reads as well counts twice more."""
+    uses = Counter(i for program in programs for v in program for i in v.sources)
+    uses.update(list(ends) * 2)
+    return uses

@@ -11,7 +11,7 @@ inside jitted code.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from llvmlite import ir
 from numba import types
@@ -19,12 +19,34 @@ from numba.extending import intrinsic
 
 SMALLEST = -9223372036854775808
 INT = ir.IntType(64)
-NEGATIVE_POWER = "Integers to negative integer powers are not allowed."
 FUNCTIONS: dict[str, Callable[..., Any]] = {}  # ``write(builder, *arguments)``, by name
 
 
 def _constant(value: int) -> Any:
     return ir.Constant(INT, value)
+
+
+class Refusal(NamedTuple):
+    """For which arguments a function is a ValueError in place of a number.
+
+    Attributes
+    ----------
+    holds : callable
+        ``holds(builder, *arguments)`` writes the condition.
+    message : str
+        In NumPy's words.
+    """
+
+    holds: Callable[..., Any]
+    message: str
+
+
+REFUSALS = {
+    "int_power": Refusal(
+        lambda builder, a, b: builder.icmp_signed("<", b, _constant(0)),
+        "Integers to negative integer powers are not allowed.",
+    )
+}
 
 
 def _integers(count: int) -> Callable[[Callable[..., Any]], Any]:
@@ -35,10 +57,9 @@ def _integers(count: int) -> Callable[[Callable[..., Any]], Any]:
         FUNCTIONS[name] = write
 
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            if name == "int_power":
-                negative = builder.icmp_signed("<", arguments[1], _constant(0))
-                with builder.if_then(negative, likely=False):
-                    context.call_conv.return_user_exc(builder, ValueError, (NEGATIVE_POWER,))
+            if (refusal := REFUSALS.get(name)) is not None:
+                with builder.if_then(refusal.holds(builder, *arguments), likely=False):
+                    context.call_conv.return_user_exc(builder, ValueError, (refusal.message,))
             return write(builder, *arguments)
 
         signature = types.int64(*[types.int64] * count)
@@ -129,7 +150,7 @@ def int_mod(builder: Any, a: Any, b: Any) -> Any:
 
 @_integers(2)
 def int_power(builder: Any, a: Any, b: Any) -> Any:
-    """Return a ** b, which wraps around, by squaring; around it a negative b is a ValueError."""
+    """Return a ** b, which wraps around, by squaring; b is not negative (see `REFUSALS`)."""
     before = builder.block
     head, inside, after = (
         builder.append_basic_block(f"power.{name}") for name in ("head", "body", "end")

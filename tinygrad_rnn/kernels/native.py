@@ -21,6 +21,9 @@ import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
 
+from . import scalar
+from .scalar import declared
+
 INT = ir.IntType(64)
 SHORT = ir.IntType(32)
 BYTE = ir.IntType(8)
@@ -60,11 +63,6 @@ def llvm_type(dtype: np.dtype[Any]) -> Any:
 
 
 # --- what Python calls ----------------------------------------------------------------------------
-
-
-def _declared(module: Any, name: str, result: Any, *arguments: Any) -> Any:
-    found = module.globals.get(name)
-    return found or ir.Function(module, ir.FunctionType(result, arguments), name)
 
 
 def _global(module: Any, name: str) -> Any:
@@ -111,7 +109,7 @@ def python_entry(
     which.add_incoming(ir.Constant(INT, -1), before)
     builder.position_at_end(after)
     given = [builder.load(builder.gep(entry.args[1], [ir.Constant(INT, k)])) for k in range(count)]
-    read = _declared(module, "PyLong_AsLongLong", INT, POINTER)
+    read = declared(module, "PyLong_AsLongLong", INT, POINTER)
     passed = [builder.call(read, [size]) for size in given[:sizes]]
     first: Any = ir.Constant(INT, 0)  # the first argument that is not what it should be
     for k, array in reversed(list(enumerate(arrays, sizes))):
@@ -123,14 +121,14 @@ def python_entry(
     which.add_incoming(first, builder.block)
     builder.cbranch(builder.icmp_signed("==", first, ir.Constant(INT, 0)), after, wrong)
     builder.position_at_end(after)
-    occurred = builder.call(_declared(module, "PyErr_Occurred", POINTER), [])
+    occurred = builder.call(declared(module, "PyErr_Occurred", POINTER), [])
     failed = builder.icmp_unsigned("!=", occurred, ir.Constant(POINTER, None))
     with builder.if_then(failed, likely=False):
         builder.ret(ir.Constant(POINTER, None))
-    thread = builder.call(_declared(module, "PyEval_SaveThread", POINTER), [])
+    thread = builder.call(declared(module, "PyEval_SaveThread", POINTER), [])
     status = builder.call(function, passed)
-    builder.call(_declared(module, "PyEval_RestoreThread", ir.VoidType(), POINTER), [thread])
-    tell = _declared(module, "PyErr_SetString", ir.VoidType(), POINTER, POINTER)
+    builder.call(declared(module, "PyEval_RestoreThread", ir.VoidType(), POINTER), [thread])
+    tell = declared(module, "PyErr_SetString", ir.VoidType(), POINTER, POINTER)
     for number, (error, message) in enumerate(errors, 1):
         holds = builder.icmp_signed("==", status, ir.Constant(status.type, number))
         with builder.if_then(holds, likely=False):
@@ -139,11 +137,11 @@ def python_entry(
             )
             builder.ret(ir.Constant(POINTER, None))
     none = _global(module, "_Py_NoneStruct").bitcast(POINTER)
-    builder.call(_declared(module, "Py_IncRef", ir.VoidType(), POINTER), [none])
+    builder.call(declared(module, "Py_IncRef", ir.VoidType(), POINTER), [none])
     builder.ret(none)
     builder = ir.IRBuilder(wrong)
     message = f"{function.name}: argument %lld (-1: their number) is not what the code takes"
-    form = _declared(module, "PyErr_Format", POINTER, POINTER, POINTER, INT)
+    form = declared(module, "PyErr_Format", POINTER, POINTER, POINTER, INT)
     error = builder.load(_global(module, "PyExc_TypeError"))
     builder.ret(builder.call(form, [error, _text(module, message), which]))
 
@@ -231,8 +229,6 @@ def object_code(module: Any) -> bytes:
     ----------
     module : llvmlite.ir.Module
     """
-    from . import scalar
-
     machine = _machine()
     module.triple, module.data_layout = llvm.get_process_triple(), machine.layout
     parsed = llvm.parse_assembly(str(module))

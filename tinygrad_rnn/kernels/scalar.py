@@ -229,6 +229,12 @@ _SQRT_HALF = 0.7071067811865476
 _HALF_PI = 1.5707963267948966
 
 
+def declared(module: Any, name: str, result: Any, *arguments: Any) -> Any:
+    """Return a function that a module calls by name: one of LLVM's, or found when code is loaded."""
+    kind = ir.FunctionType(result, arguments)
+    return module.globals.get(name) or ir.Function(module, kind, name)
+
+
 # --- Values ---------------------------------------------------------------------------------------
 
 
@@ -277,9 +283,8 @@ class _Value:
     def call(self, name: str, *others: _Value | float) -> _Value:
         """Call the LLVM intrinsic llvm.`name` with this value and `others`, all of one type."""
         values = [self.raw] + [self.lift(other).raw for other in others]
-        function_type = ir.FunctionType(self.raw.type, [self.raw.type] * len(values))
-        module, full_name = self.builder.module, f"llvm.{name}.f{self.format.bits}"
-        function = module.globals.get(full_name) or ir.Function(module, function_type, full_name)
+        full_name, kind = f"llvm.{name}.f{self.format.bits}", self.raw.type
+        function = declared(self.builder.module, full_name, kind, *[kind] * len(values))
         return self.wrap(self.builder.call(function, values))
 
     def _arithmetic(self, name: str, other: _Value | float) -> _Value:

@@ -9,7 +9,7 @@ import llvmlite.binding
 from llvmlite import ir
 from numba.core import config
 
-from .scalar import prefer_wide_vectors
+from .scalar import declared, prefer_wide_vectors
 
 INT = ir.IntType(64)
 
@@ -65,13 +65,7 @@ class VectorCode:
 
     def function(self, name: str, result: Any, arguments: Sequence[Any]) -> Any:
         """Return a function of LLVM's by its name, declared in this module."""
-        module = self.builder.module
-        found = module.globals.get(name)
-        return (
-            ir.Function(module, ir.FunctionType(result, arguments), name)
-            if found is None
-            else found
-        )
+        return declared(self.builder.module, name, result, *arguments)
 
     def load(self, address: Any, elements: Any, mask: Any = None) -> Any:
         """Load a vector; lanes outside of the mask are 0, and their memory is not read."""

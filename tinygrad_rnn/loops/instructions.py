@@ -25,12 +25,6 @@ ARITHMETIC = {"+": "fadd", "-": "fsub", "*": "fmul", "/": "fdiv"}
 OF_INTEGERS = {"+": "add", "-": "sub", "*": "mul"}
 
 
-def declared(module: Any, name: str, result: Any, arguments: Sequence[Any]) -> Any:
-    """Return a function that is found by its name when the code is loaded, or is LLVM's own."""
-    kind = llvm.FunctionType(result, arguments)
-    return module.globals.get(name) or llvm.Function(module, kind, name)
-
-
 class NoInstructions(Exception):
     """There are no instructions for a part of a number; the message says for which."""
 
@@ -72,7 +66,7 @@ class Numbers:
             total = builder.add(size, llvm.Constant(INT, int(n.offset)))
             return builder.mul(total, llvm.Constant(INT, int(n.factor)))
         total = builder.fadd(builder.sitofp(size, DOUBLE), llvm.Constant(DOUBLE, float(n.offset)))
-        power = declared(builder.function.module, "llvm.pow.f64", DOUBLE, [DOUBLE, DOUBLE])
+        power = scalar.declared(builder.module, "llvm.pow.f64", DOUBLE, DOUBLE, DOUBLE)
         found = builder.call(power, [total, llvm.Constant(DOUBLE, float(n.power))])
         return self.converted(
             builder.fmul(found, llvm.Constant(DOUBLE, float(n.factor))), self.kinds[n.kind]
@@ -149,14 +143,11 @@ class Numbers:
         return compare(sign, a, b, flags=CONTRACT)
 
     def _of_integers(self, name: str, values: list[Any]) -> Any:
-        if name == "int_power":
-            negative = self.builder.icmp_signed(
-                "<", self.converted(values[1], INT), llvm.Constant(INT, 0)
-            )
-            with self.builder.if_then(negative, likely=False):
-                self.fail("ValueError", integers.NEGATIVE_POWER)
         if name not in ("int_select", "int64_of", "int32_of"):
             values = [self.converted(v, INT) for v in values]
+        if (refusal := integers.REFUSALS.get(name)) is not None:
+            with self.builder.if_then(refusal.holds(self.builder, *values), likely=False):
+                self.fail("ValueError", refusal.message)
         return integers.FUNCTIONS[name](self.builder, *values)
 
     def _function(self, name: str, values: list[Any]) -> Any:
@@ -173,7 +164,4 @@ class Numbers:
         kind = DOUBLE if any(v.type == DOUBLE for v in values) else FLOAT
         if all(v.type == INT for v in values):
             kind = DOUBLE
-        try:
-            return found(self.builder, *condition, *(self.converted(v, kind) for v in values))
-        except TypeError as error:
-            raise NoInstructions(str(error)) from error
+        return found(self.builder, *condition, *(self.converted(v, kind) for v in values))

@@ -162,14 +162,12 @@ class Array:
 
     def elements(self, T: int, B: int) -> int:
         """Return the total number of elements for T steps of B rows."""
-        many = {
-            Steps.ONCE: 1,
-            Steps.EACH: T,
-            Steps.BETWEEN: T + 1,
-            Steps.TWO: 2,
-            Steps.SPAN: span(T, B),
-        }
-        return self.size * (B + self.padding if self.rows else 1) * many[self.steps]
+        many = {Steps.EACH: T, Steps.BETWEEN: T + 1, Steps.TWO: 2, Steps.SPAN: span(T, B)}
+        return self.size * (B + self.padding if self.rows else 1) * many.get(self.steps, 1)
+
+    def in_memory(self, base: np.dtype[Any]) -> np.dtype[Any]:
+        """Return the dtype of its elements in memory, in a module whose floating dtype is `base`."""
+        return self.dtype if self.dtype is not None else dtype_of(self.kind, base)
 
     @property
     def block(self) -> Linear:

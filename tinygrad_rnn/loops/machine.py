@@ -21,9 +21,9 @@ from ..kernels import scalar
 from ..kernels.integers import modulo
 from ..kernels.native import Given, llvm_type, python_entry
 from ..kernels.products import symbol
+from ..kernels.scalar import declared
 from . import ir
-from .check import checked
-from .instructions import Numbers, declared
+from .instructions import Numbers
 from .linear import Linear
 from .writer import Style
 
@@ -59,7 +59,6 @@ def translated(module: ir.Module, style: Style) -> Any:
         If a statement has a part that is not known (a `NoInstructions` is the cause), or there is a
         fault in here.
     """
-    checked(module)
     made = llvm.Module("loops")
     errors: list[tuple[str, str]] = []
     functions: dict[str, Any] = {}
@@ -106,6 +105,7 @@ class _Function:
         self.set = {s.name for s in ir.walk(function.body) if isinstance(s, ir.Set)}
         self.scope = _Scope()
         self.arrays: dict[str, Any] = {}
+        self.lane = ""  # the index of the loop over lanes that is being written
         self.made = self._declared(made)
         self.builder = llvm.IRBuilder(self.made.append_basic_block("entry"))
         scalar.prefer_wide_vectors(self.builder)
@@ -140,9 +140,7 @@ class _Function:
 
     def _dtype(self, array: ir.Array) -> np.dtype[Any]:
         """Return the dtype of the elements of an array in memory."""
-        return (
-            array.dtype if array.dtype is not None else ir.dtype_of(array.kind, self.module.dtype)
-        )
+        return array.in_memory(self.module.dtype)
 
     def _memory(self, array: ir.Array) -> Any:
         dtype = self._dtype(array)
@@ -186,7 +184,7 @@ class _Function:
         """End the function, with a number that says why."""
         pointer = BYTE.as_pointer()
         free = (
-            declared(self.made.module, "free", llvm.VoidType(), [pointer]) if self.buffers else None
+            declared(self.made.module, "free", llvm.VoidType(), pointer) if self.buffers else None
         )
         for slot in self.buffers.values():
             self.builder.call(free, [self.builder.load(slot)])
@@ -277,11 +275,11 @@ class _Function:
         kind = self._memory(s.array)
         size = llvm.Constant(INT, self._dtype(s.array).itemsize)
         pointer = BYTE.as_pointer()
-        allocate = declared(self.made.module, "malloc", pointer, [INT])
+        allocate = declared(self.made.module, "malloc", pointer, INT)
         bytes_ = self.builder.mul(self._linear(s.length), size)
         found = self.builder.call(allocate, [self.builder.add(bytes_, llvm.Constant(INT, 64))])
         slot = self.buffers[s.array.name]
-        free = declared(self.made.module, "free", llvm.VoidType(), [pointer])
+        free = declared(self.made.module, "free", llvm.VoidType(), pointer)
         self.builder.call(free, [self.builder.load(slot)])  # of an earlier turn of the loop around
         self.builder.store(found, slot)
         none = self.builder.icmp_unsigned("==", found, llvm.Constant(pointer, None))
@@ -297,7 +295,7 @@ class _Function:
         function = self.functions.get(s.routine)
         if function is None:
             name = symbol(s.routine, self.module.dtype)
-            routine = declared(self.made.module, name, llvm.VoidType(), [INT] * len(arguments))
+            routine = declared(self.made.module, name, llvm.VoidType(), *[INT] * len(arguments))
             self.builder.call(routine, arguments)
             return
         arrays = sum(
@@ -328,6 +326,7 @@ class _Function:
         self.scope = _Scope(self.scope)
         if loop.kind is ir.LoopKind.LANES:
             self._ready(loop)
+            self.lane = loop.index
         before = builder.block
         builder.branch(inside)
         builder.position_at_end(inside)
@@ -347,6 +346,7 @@ class _Function:
         count.add_incoming(following, builder.block)
         builder.cbranch(builder.icmp_signed("<", following, stop), inside, after)
         builder.position_at_end(after)
+        self.lane = ""
         assert self.scope.around is not None and self.scope.around.around is not None
         self.scope = self.scope.around.around
 
@@ -407,20 +407,12 @@ class _Function:
         return found
 
     def _place(self, access: ir.Access) -> Any:
-        """Return a pointer to an element: from one that is known, if only the index of a loop is added."""
-        for index, _ in self._indices():
-            start = access.place.without(index)
-            stride = access.place.stride(index)
-            if stride and self.scope.find((access.array.name, start), "forms") is not None:
-                base = self._start(access.array, start)
-                step = self._linear(stride * index)
-                return self.builder.gep(base, [step], inbounds=True)
-        return self.builder.gep(
-            self.arrays[access.array.name], [self._linear(access.place)], inbounds=True
-        )
-
-    def _indices(self) -> list[tuple[str, Any]]:
-        return [item for item in self.scope.names.items() if isinstance(item[1], llvm.PhiInstr)]
+        """Return a pointer to an element: in a loop over lanes, from where that begins."""
+        pointer, place = self.arrays[access.array.name], access.place
+        if self.lane and (stride := place.stride(self.lane)):
+            pointer = self._start(access.array, place.without(self.lane))
+            place = stride * self.lane
+        return self.builder.gep(pointer, [self._linear(place)], inbounds=True)
 
     def _read(self, access: ir.Access) -> Any:
         return self._loaded(access.array, self._place(access))

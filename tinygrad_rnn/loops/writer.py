@@ -219,9 +219,7 @@ class _Function:
         return array.name if array.axes == 1 else f"{array.name}_"
 
     def _type(self, array: ir.Array) -> str:
-        dtype = (
-            array.dtype if array.dtype is not None else ir.dtype_of(array.kind, self.module.dtype)
-        )
+        dtype = array.in_memory(self.module.dtype)
         if array.axes == 1 and array.written and array.dtype is None:
             return TYPES[array.kind]
         return _type("boolean" if dtype.kind == "b" else dtype.name, array.axes, not array.written)
