@@ -20,9 +20,9 @@ from ..ops.linear import EINSUM
 from ..ops.reductions import sum as total
 from ..ops.shaping import RESHAPE, TRANSPOSE
 from .forms import inverse, outer_of, turned
-from .fusion import contraction, reduction_axes
-from .pairs import einsum, in_pairs, put_before
-from .value import Value, uses_of
+from .fusion import contraction, reduction_axes, sizes_of
+from .pairs import einsum, in_pairs
+from .value import Value, put_before, uses_of
 
 
 def arrange(programs: Iterable[list[Value]], ends: Iterable[Value], dtype: np.dtype[Any]) -> None:
@@ -85,14 +85,12 @@ def _sum_first(v: Value, program: list[Value]) -> None:
     labels = contraction(v)
     assert labels is not None
     whole: Counter[str] = Counter()
-    sizes: dict[str, Any] = {}
+    sizes = sizes_of(labels, v)
     pairs = [
         (label, n)
         for term, source in zip(labels.terms, v.sources, strict=True)
         for label, n in zip(term, source.shape, strict=True)
     ]
-    for label, n in pairs:
-        sizes[label] = n if sizes.get(label, 1) == 1 else sizes[label]
     whole.update(label for label, n in pairs if n == sizes[label])
     alone = {t for t in sizes if whole[t] < 2 and t not in labels.result}
     if not alone or any(len(set(t)) != len(t) for t in labels.terms):

@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..ops.shaping import TRANSPOSE
-from .fusion import contraction
+from .fusion import contraction, sizes_of
 from .layout import in_memory, view_of
-from .value import B, Value
+from .value import B, Value, put_before
 
 Term = tuple[str | None, ...]  # the label of each axis; None where it has one element that repeats
 
@@ -50,10 +50,7 @@ def labels_of(value: Value, dtype: np.dtype[Any]) -> Labels | None:
         return None
     if any(v.dtype != dtype for v in (value, *sources)):
         return None
-    sizes: dict[str, Any] = {}
-    for term, source in zip(found.terms, sources, strict=True):
-        for label, n in zip(term, source.shape, strict=True):
-            sizes[label] = n if sizes.get(label, 1) == 1 else sizes[label]
+    sizes = sizes_of(found, value)
     terms = [
         tuple(label if n == sizes[label] else None for label, n in zip(t, s.shape, strict=True))
         for t, s in zip(found.terms, sources, strict=True)
@@ -82,10 +79,7 @@ def turned(value: Value, order: tuple[int, ...] | None, program: list[Value], at
     if order is None:
         return value
     shape = [value.shape[k] for k in order]
-    made = Value(TRANSPOSE, [value], {"axes": order}, shape, value.node, dtype=value.dtype)
-    made.hoisted = not made.varies and made.batch is None
-    program.insert(program.index(at), made)
-    return made
+    return put_before(at, program, TRANSPOSE, [value], {"axes": order}, shape, like=value)
 
 
 def inverse(order: Sequence[int]) -> tuple[int, ...]:

@@ -228,12 +228,18 @@ class FusionGroup:
         return tuple([a if n != 1 else None for a, n in enumerate(self.shape)])
 
 
-def of_contraction(value: Value, labels: Contraction, apart: Any) -> FusionGroup:
-    """Return a group for a product that is summed over axes: one axis for each label."""
+def sizes_of(labels: Contraction, value: Value) -> dict[str, Any]:
+    """Return the size of what each label of a contraction stands for; an axis of one repeats."""
     sizes: dict[str, Any] = {}
     for term, source in zip(labels.terms, value.sources, strict=True):
         for label, n in zip(term, source.shape, strict=True):
             sizes[label] = n if sizes.get(label, 1) == 1 else sizes[label]
+    return sizes
+
+
+def of_contraction(value: Value, labels: Contraction, apart: Any) -> FusionGroup:
+    """Return a group for a product that is summed over axes: one axis for each label."""
+    sizes = sizes_of(labels, value)
     order = [*labels.result, *(label for label in sizes if label not in labels.result)]
     group = FusionGroup(tuple(sizes[label] for label in order), apart)
     place = {label: k if sizes[label] != 1 else None for k, label in enumerate(order)}

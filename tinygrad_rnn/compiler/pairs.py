@@ -16,7 +16,7 @@ from ..ops.elementwise import multiply
 from ..ops.linear import EINSUM, LETTERS
 from ..ops.shaping import RESHAPE, TRANSPOSE
 from .fusion import contraction
-from .value import B, Value
+from .value import B, Value, put_before
 
 ROWS = 32  # of the batch, for which costs are compared
 LOOPED = 4  # what a product in a loop costs, in products of register tiles
@@ -207,16 +207,6 @@ def _spread(
     if len(shape) == len(value.shape):
         return value
     return put_before(at, program, RESHAPE, [value], {"shape": tuple(shape)}, shape)
-
-
-def put_before(
-    at: Value, program: list[Value], primitive: Any, inputs: Any, params: Any, shape: Sequence[Any]
-) -> Value:
-    """Return a new value, which is put into a program before another one."""
-    made = Value(primitive, inputs, params, shape, at.node, dtype=at.dtype)
-    made.hoisted = not made.varies and made.batch is None
-    program.insert(program.index(at), made)
-    return made
 
 
 def einsum(terms: Sequence[Sequence[str]], result: Sequence[str]) -> dict[str, str]:

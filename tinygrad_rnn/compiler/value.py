@@ -216,3 +216,24 @@ def uses_of(programs: Iterable[list[Value]], ends: Iterable[Value]) -> Counter[V
     uses = Counter(i for program in programs for v in program for i in v.sources)
     uses.update(list(ends) * 2)
     return uses
+
+
+def put_before(
+    at: Value,
+    program: list[Value],
+    primitive: Any,
+    inputs: Any,
+    params: Any,
+    shape: Sequence[Any],
+    *,
+    like: Value | None = None,
+) -> Value:
+    """Return a new value, which is put into a program before another one.
+
+    It has the dtype, and the line of the source, of that one or of the value that it is `like`.
+    """
+    like = like or at
+    made = Value(primitive, inputs, params, shape, like.node, dtype=like.dtype)
+    made.hoisted = not made.varies and made.batch is None
+    program.insert(program.index(at), made)
+    return made

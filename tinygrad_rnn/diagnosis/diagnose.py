@@ -10,10 +10,10 @@ import numpy as np
 from ..core.errors import TinygradError
 from ..core.tape import Node
 from ..core.tensor import Tensor
+from ..kernels.runtime import without_collection
 from ..module import Module
 from ..ops.checks import number, shown
 from ..optim.optimizer import Optimizer
-from ..recurrent.ledger import no_collection
 from ..recurrent.moments import Lane
 from .flow import GradientFlow, gradient_flow
 from .inputs import constant_inputs, cuts, ignored_inputs
@@ -134,7 +134,7 @@ def diagnose(
         )
     flow = loss if isinstance(loss, GradientFlow) else gradient_flow(loss, cell)
     rate = None if lr is None else number(lr, "diagnose: lr", "[0, inf)")
-    with no_collection():
+    with without_collection():
         found = [*_cut(flow)]
         for lane in flow.steps.lanes:
             found += [*_exploding(flow, lane), *_vanishing(flow, lane)]

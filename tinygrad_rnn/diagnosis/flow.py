@@ -13,10 +13,11 @@ from ..core.errors import GraphError, TinygradError
 from ..core.primitive import Array
 from ..core.tape import Leaf, Node
 from ..core.tensor import Tensor
+from ..kernels.runtime import without_collection
 from ..module import Module
 from ..ops.checks import shown
 from ..ops.table import tape
-from ..recurrent.ledger import check_walkable, no_collection, reverse, walk_back
+from ..recurrent.ledger import check_walkable, reverse, walk_back
 from ..recurrent.moments import Lane, Moment
 from ..recurrent.opened import opened
 from ..recurrent.pieces import is_piece
@@ -80,7 +81,7 @@ def gradient_flow(loss: Tensor, cell: Module | None = None) -> GradientFlow:
         raise GraphError(
             f"gradient_flow: expected one number, such as a loss; found a tensor of shape {loss.shape}. Sum it: gradient_flow(y.sum())"
         )
-    with no_collection():
+    with without_collection():
         return GradientFlow(loss, cell)
 
 
@@ -239,7 +240,7 @@ class GradientFlow(Mapping[int, float]):
         leaf = self._leaf(parameter)
         self._check()
         found: dict[int | None, Array] = {}
-        with no_collection(), np.errstate(all="ignore"):
+        with without_collection(), np.errstate(all="ignore"):
             seed = np.ones(self.tape.root.shape, self.tape.root.dtype)
             for visit in reverse(self.tape, seed):
                 for share in visit.shares:
@@ -324,7 +325,7 @@ class GradientFlow(Mapping[int, float]):
         found: dict[int, list[float]] = {}
         last = max(n.index for n in gradients)
         nodes = (n for n in reversed(self.tape.nodes) if n.index <= last)
-        with no_collection(), np.errstate(all="ignore"):
+        with without_collection(), np.errstate(all="ignore"):
             for visit in walk_back(nodes, gradients):
                 if visit.node in wanted:
                     found.setdefault(wanted[visit.node], []).append(_norm(visit.gradient))

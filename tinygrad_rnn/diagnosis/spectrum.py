@@ -9,7 +9,8 @@ import numpy as np
 from ..core.errors import GraphError
 from ..core.primitive import Array
 from ..core.tape import Node
-from ..recurrent.ledger import no_collection, walk_back
+from ..kernels.runtime import without_collection
+from ..recurrent.ledger import walk_back
 from ..recurrent.moments import Lane
 from .steps import State, Steps
 
@@ -67,7 +68,7 @@ def spectrum_of(steps: Steps, start: int, stop: int, lane: Lane | None) -> Spect
     between = order[order.index(start) + 1 : order.index(stop) + 1]
     nodes = [n for t in reversed(between) for n in reversed(steps.lanes[lane][t])]
     rows = _rows(states, stop)
-    with no_collection(), np.errstate(all="ignore"):
+    with without_collection(), np.errstate(all="ignore"):
         parts = [_jacobian_rows(nodes, n, begins, rows) for n in ends]
         apart = rows == 1 or _apart(nodes, ends, begins)
     jacobian = np.concatenate(parts, axis=1)

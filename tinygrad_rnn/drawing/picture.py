@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..files import replace_file
+from ..kernels.runtime import without_collection
 from ..ops.table import Tape
-from ..recurrent.ledger import no_collection
 from ..recurrent.opened import opened, opened_all
 from .boxes import Sketch
 from .dot import dot_source
@@ -278,7 +278,7 @@ def draw(
         )
     fold = found.folded if fold is None else fold
     request = Request(steps, limit, show, fold)
-    with no_collection():
+    with without_collection():
         what: Any = found.what
         if tape is not None:
             if walks:

@@ -294,9 +294,9 @@ def _once(source: str, key: str, run: _Run, final: Any) -> Any:
 
 @contextlib.contextmanager
 def without_collection() -> Iterator[None]:
-    """Within, garbage is not collected: compiling makes millions of objects, and few are garbage.
+    """Within, garbage is not collected: where many objects are made and few of them dropped.
 
-    It takes a sixth less time so.
+    Compiling takes a sixth less time so; beside a long tape each search would walk all of it.
     """
     enabled = gc.isenabled()
     gc.disable()

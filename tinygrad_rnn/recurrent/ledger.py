@@ -7,8 +7,6 @@ made. The walk is the one of `core.walks.pull_back`, with everything in the open
 
 from __future__ import annotations
 
-import contextlib
-import gc
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -54,21 +52,6 @@ class Visit(NamedTuple):
     node: Node
     gradient: Array
     shares: list[Share]
-
-
-@contextlib.contextmanager
-def no_collection() -> Iterator[None]:
-    """Make Python look for no garbage for a while.
-
-    Many small objects are made and none is dropped, and each search would walk the whole tape.
-    """
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()
 
 
 def check_walkable(tape: Tape, what: str) -> None:
