@@ -11,6 +11,7 @@ from typing import NamedTuple
 from ..kernels import runtime
 from ..loops.ir import Role, Steps, dtype_of
 from ..ops.facts import facts_of, is_identity, is_zero, linear_groups
+from ..ops.table import columns
 from .fusion import contraction
 from .gather import is_gather
 from .internal import ASSEMBLED
@@ -399,12 +400,4 @@ def _count(n: int) -> str:
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
     """Return columns as text; those in `right` are numbers."""
-    every = [head, *rows]
-    widths = [max(len(row[k]) for row in every) for k in range(len(head))]
-    return "\n".join(
-        "  ".join(
-            cell.rjust(w) if k in right else cell.ljust(w)
-            for k, (cell, w) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in every
-    )
+    return "\n".join(columns([head, *rows], right))

@@ -1,6 +1,6 @@
 """A trained cell as a dynamical system: where it rests, how it behaves there, whether it is chaotic.
 
-The maps, their Jacobians and the search are in `flow` and `points`, the picture in `portrait`.
+The maps, their Jacobians and the search are in `step_map` and `points`, the picture in `portrait`.
 """
 
 from __future__ import annotations
@@ -70,13 +70,13 @@ def dynamics(cell: Any, x: Any = None, *, state: Any = None) -> Dynamics:
 class Dynamics:
     """A cell as a map of its states, made by `dynamics`."""
 
-    def __init__(self, flow: StepMap) -> None:
-        self._flow = flow
+    def __init__(self, step_map: StepMap) -> None:
+        self._step_map = step_map
 
     def __repr__(self) -> str:
-        flow = self._flow
-        inputs = ", ".join(str(a.shape) for a in leaves(flow.x))
-        return f"dynamics of {flow.name}: states of {flow.size} numbers ({', '.join(flow.names)}), {flow.dtype}; a constant input of {inputs}"
+        step_map = self._step_map
+        inputs = ", ".join(str(a.shape) for a in leaves(step_map.x))
+        return f"dynamics of {step_map.name}: states of {step_map.size} numbers ({', '.join(step_map.names)}), {step_map.dtype}; a constant input of {inputs}"
 
     def points(
         self,
@@ -145,26 +145,26 @@ class Dynamics:
             number(slow, "points: slow", "[0, inf)"),
             number(apart, "points: apart", "(0, inf)"),
         )
-        return search.run(self._flow, self._starts(starts, count, noise, rng))
+        return search.run(self._step_map, self._starts(starts, count, noise, rng))
 
     def _starts(self, starts: Any, count: Any, noise: Any, rng: Any) -> Array:
         """Return the rows to start from."""
-        flow = self._flow
+        step_map = self._step_map
         count = None if count is None else size(count, "points: count")
         spread = (
             float(starts is None) if noise is None else number(noise, "points: noise", "[0, inf)")
         )
         if starts is None:
             rows = np.repeat(
-                flow.rows(flow.first, "points: the first state"), count or 1000, axis=0
+                step_map.rows(step_map.first, "points: the first state"), count or 1000, axis=0
             )
         else:
-            rows = flow.rows(starts, "points: starts").reshape(-1, flow.size)
+            rows = step_map.rows(starts, "points: starts").reshape(-1, step_map.size)
             if not len(rows):
                 raise ShapeError("points: expected at least one start; found none")
             if count is not None:
                 rows = rows[rng.choice(len(rows), count, replace=count > len(rows))]
-        return np.asarray(rows + spread * rng.standard_normal(rows.shape), flow.dtype)
+        return np.asarray(rows + spread * rng.standard_normal(rows.shape), step_map.dtype)
 
     def jacobians(self, states: Any) -> Array:
         """Return the Jacobians dF/dh at states, by reverse mode.
@@ -180,10 +180,10 @@ class Dynamics:
             In [..., i, j] the derivative of number i of the next state by number j of the state;
             the components follow each other, each in its order in memory.
         """
-        flow = self._flow
-        rows = flow.rows(states, "jacobians: states")
-        found = flow.finite(flow.jacobians(rows.reshape(-1, flow.size)), "jacobians")
-        return np.asarray(found.reshape(*rows.shape, flow.size))
+        step_map = self._step_map
+        rows = step_map.rows(states, "jacobians: states")
+        found = step_map.finite(step_map.jacobians(rows.reshape(-1, step_map.size)), "jacobians")
+        return np.asarray(found.reshape(*rows.shape, step_map.size))
 
     def lyapunov(
         self,
@@ -222,13 +222,13 @@ class Dynamics:
         (2020), arXiv:2006.02427. R. Vogt, M. Puelma Touzel, E. Shlizerman and G. Lajoie, On Lyapunov
         Exponents for RNNs (2020), arXiv:2006.14123.
         """
-        flow = self._flow
-        k = flow.size if k is None else size(k, "lyapunov: k")
-        if k > flow.size:
+        step_map = self._step_map
+        k = step_map.size if k is None else size(k, "lyapunov: k")
+        if k > step_map.size:
             raise ShapeError(
-                f"lyapunov: k must be at most {flow.size}, the numbers of a state; found {k}"
+                f"lyapunov: k must be at most {step_map.size}, the numbers of a state; found {k}"
             )
-        first = flow.rows(flow.first if state is None else state, "lyapunov: state")
+        first = step_map.rows(step_map.first if state is None else state, "lyapunov: state")
         if first.ndim != 2:
             raise ShapeError(
                 f"lyapunov: state has axes {first.shape[:-1]}; expected one, of the batch"
@@ -240,7 +240,7 @@ class Dynamics:
             raise ShapeError(
                 f"lyapunov: warmup must be below {T}, the number of steps; found {warmup}"
             )
-        states = np.concatenate([first[None], flow.run(first, xs)])
+        states = np.concatenate([first[None], step_map.run(first, xs)])
         if not np.isfinite(states).all():
             raise TinygradError(
                 "lyapunov: the states became nan or inf, so there are no exponents along them"
@@ -248,30 +248,34 @@ class Dynamics:
         rates = np.empty((T, batch, k))
         with single, np.errstate(divide="ignore"):  # a step that forgets a direction has -inf
             # random directions: those of the units may be ones that the map keeps to themselves
-            q, _ = np.linalg.qr(np.random.default_rng(0).standard_normal((batch, flow.size, k)))
-            block = max(1_000_000 // (batch * flow.size**2), 1)
+            q, _ = np.linalg.qr(np.random.default_rng(0).standard_normal((batch, step_map.size, k)))
+            block = max(1_000_000 // (batch * step_map.size**2), 1)
             for a in range(0, T, block):
                 h = states[a : min(a + block, T)]
                 end = a + len(h)
                 inputs = tree_map(lambda v, a=a, end=end: v[a:end].reshape(-1, *v.shape[2:]), xs)
-                found = flow.finite(flow.jacobians(h.reshape(-1, flow.size), inputs), "lyapunov")
-                for t, jacobian in enumerate(found.reshape(*h.shape, flow.size), a):
+                found = step_map.finite(
+                    step_map.jacobians(h.reshape(-1, step_map.size), inputs), "lyapunov"
+                )
+                for t, jacobian in enumerate(found.reshape(*h.shape, step_map.size), a):
                     q, r = np.linalg.qr(jacobian.astype(np.float64) @ q)
                     rates[t] = np.log(np.abs(np.diagonal(r, axis1=1, axis2=2)))
-        return Lyapunov(flow.name, rates[warmup:].mean(0), flow.size)
+        return Lyapunov(step_map.name, rates[warmup:].mean(0), step_map.size)
 
     def _driven(self, xs: Any, steps: Any, first: Array) -> tuple[Any, Array]:
         """Return the inputs as arrays (T, batch, ...) and the first state of each row of the batch."""
-        flow = self._flow
+        step_map = self._step_map
         if xs is None:
             T = 1000 if steps is None else size(steps, "lyapunov: steps")
             shape = (T, len(first))
-            return tree_map(lambda a: np.broadcast_to(a, (*shape, *a.shape)).copy(), flow.x), first
+            return tree_map(
+                lambda a: np.broadcast_to(a, (*shape, *a.shape)).copy(), step_map.x
+            ), first
         if steps is not None:
             raise TinygradError(
                 "lyapunov: steps says how often the constant input comes; with xs their length does. Give one of them"
             )
-        made = tree_map(lambda a: flow.floating(array(a, "lyapunov: xs")), xs)
+        made = tree_map(lambda a: step_map.floating(array(a, "lyapunov: xs")), xs)
         lead = {a.shape[:2] for a in leaves(made)}
         T, batch = (*lead.pop(), 0, 0)[:2] if len(lead) == 1 else (0, 0)
         if not T or not batch or len(first) not in (1, batch):
@@ -280,7 +284,7 @@ class Dynamics:
             raise ShapeError(
                 f"lyapunov: xs has shape {shapes}; expected (T, batch, ...) with at least one step and one row{rows}"
             )
-        flow.check_input(made, "lyapunov: xs", (T, batch))
+        step_map.check_input(made, "lyapunov: xs", (T, batch))
         return made, np.repeat(first, batch, axis=0) if len(first) == 1 else first
 
     def portrait(self, points: Points, paths: Any = None, *, steps: int = 40) -> Portrait:
@@ -301,31 +305,35 @@ class Dynamics:
         Portrait
             A picture: ``.svg`` is its text, ``.save(path)`` writes it; notebooks show it.
         """
-        flow = self._flow
-        if not isinstance(points, Points) or not len(points) or points.rows.shape[1] != flow.size:
+        step_map = self._step_map
+        if (
+            not isinstance(points, Points)
+            or not len(points)
+            or points.rows.shape[1] != step_map.size
+        ):
             found = (
                 f"{len(points)} of {points.rows.shape[1]} numbers"
                 if isinstance(points, Points)
                 else shown(points)
             )
             raise TinygradError(
-                f"portrait: expected points of {flow.size} numbers, at least one; found {found}"
+                f"portrait: expected points of {step_map.size} numbers, at least one; found {found}"
             )
         if paths is None:
             rng = np.random.default_rng(0)
             rows = points.rows[rng.integers(len(points), size=48)]
             spread = 0.5 * max(float(points.rows.std(0).mean()), 0.1)
-            h = (rows + spread * rng.standard_normal(rows.shape)).astype(flow.dtype)
+            h = (rows + spread * rng.standard_normal(rows.shape)).astype(step_map.dtype)
             shape = (size(steps, "portrait: steps"), len(h))
-            xs = tree_map(lambda a: np.broadcast_to(a, (*shape, *a.shape)).copy(), flow.x)
-            lines = np.concatenate([h[None], flow.run(h, xs)])
+            xs = tree_map(lambda a: np.broadcast_to(a, (*shape, *a.shape)).copy(), step_map.x)
+            lines = np.concatenate([h[None], step_map.run(h, xs)])
         else:
-            lines = flow.rows(paths, "portrait: paths")
+            lines = step_map.rows(paths, "portrait: paths")
             if lines.ndim != 3 or not lines.size:
                 raise ShapeError(
                     f"portrait: paths have axes {lines.shape[:-1]}; expected (T, batch)"
                 )
-        return portrait(flow.name, points, lines)
+        return portrait(step_map.name, points, lines)
 
 
 @dataclass(frozen=True)

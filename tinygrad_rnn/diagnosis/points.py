@@ -53,7 +53,7 @@ class Points:
     eigenvalues: Array
     starts: Array
     lost: int
-    _flow: StepMap
+    _step_map: StepMap
 
     @property
     def speed(self) -> Array:
@@ -78,7 +78,7 @@ class Points:
         rows = self.rows[at]
         return Points(
             cell=self.cell,
-            states=self._flow.tree(rows),
+            states=self._step_map.tree(rows),
             rows=rows,
             q=self.q[at],
             kind=self.kind[at],
@@ -86,11 +86,11 @@ class Points:
             eigenvalues=self.eigenvalues[at],
             starts=self.starts[at],
             lost=self.lost + int(self.starts.sum() - self.starts[at].sum()),
-            _flow=self._flow,
+            _step_map=self._step_map,
         )
 
     def __repr__(self) -> str:
-        head = f"{self.cell}: {len(self)} points of {self._flow.size} numbers"
+        head = f"{self.cell}: {len(self)} points of {self._step_map.size} numbers"
         found = int(self.starts.sum())
         lines = [
             f"{head}; {found} of {found + self.lost} starts led to them",
@@ -129,34 +129,34 @@ class Search:
     slow: float
     apart: float
 
-    def run(self, flow: StepMap, starts: Array) -> Points:
+    def run(self, step_map: StepMap, starts: Array) -> Points:
         """Go from each start to where it leads, and return the different points."""
         # the matrices are small, and many; a step that goes too far is not taken
         with single, np.errstate(over="ignore", invalid="ignore"):
-            return self._run(flow, starts)
+            return self._run(step_map, starts)
 
-    def _run(self, flow: StepMap, starts: Array) -> Points:
+    def _run(self, step_map: StepMap, starts: Array) -> Points:
         h = starts
         if self.method == "descent":
-            h = flow.descend(h, self.descent, self.rate)
+            h = step_map.descend(h, self.descent, self.rate)
         like = np.arange(len(h))  # which row each start has come to; -1: to none
         at, like = self._merged(h, like, np.asarray(np.isfinite(h).all(1)))
         h = h[at]
-        h, like = self._newton(flow, h, like)
-        q = 0.5 * (_rest(flow, h) ** 2).sum(1)
-        fixed = q <= self._limit(flow, h)
+        h, like = self._newton(step_map, h, like)
+        q = 0.5 * (_rest(step_map, h) ** 2).sum(1)
+        fixed = q <= self._limit(step_map, h)
         at, like = self._merged(h, like, fixed | (q <= self.slow), np.lexsort((q, ~fixed)))
         h, q, fixed = h[at], q[at], fixed[at]
-        jacobians = flow.finite(flow.jacobians(h), "points")
-        keep = fixed | _is_minimum(flow, h, jacobians)
+        jacobians = step_map.finite(step_map.jacobians(h), "points")
+        keep = fixed | _is_minimum(step_map, h, jacobians)
         counts = np.bincount(like[like >= 0], minlength=len(h))
         return self._points(
-            flow, h[keep], q[keep], fixed[keep], jacobians[keep], counts[keep], len(starts)
+            step_map, h[keep], q[keep], fixed[keep], jacobians[keep], counts[keep], len(starts)
         )
 
     def _points(
         self,
-        flow: StepMap,
+        step_map: StepMap,
         h: Array,
         q: Array,
         fixed: Array,
@@ -168,7 +168,7 @@ class Search:
         values = np.linalg.eigvals(jacobians.astype(np.float64)).astype(np.complex128)
         order = np.argsort(-np.abs(values), axis=1, kind="stable")
         values = np.take_along_axis(values, order, axis=1)
-        size, margin = np.abs(values), _margin(flow.dtype)
+        size, margin = np.abs(values), _margin(step_map.dtype)
         kind = np.select(
             [~fixed, size[:, 0] < 1 - margin, size[:, 0] <= 1 + margin, size[:, -1] > 1 + margin],
             ["slow", "stable", "marginal", "unstable"],
@@ -178,8 +178,8 @@ class Search:
         at = np.lexsort((q, -counts, rank))
         h, counts = h[at], counts[at]
         return Points(
-            flow.name,
-            flow.tree(h),
+            step_map.name,
+            step_map.tree(h),
             h,
             q[at],
             kind[at],
@@ -187,17 +187,17 @@ class Search:
             values[at],
             counts,
             int(starts - counts.sum()),
-            flow,
+            step_map,
         )
 
-    def _limit(self, flow: StepMap, h: Array) -> Array:
+    def _limit(self, step_map: StepMap, h: Array) -> Array:
         """Return the largest q of a fixed point: what a few roundings in each component make."""
         if self.tolerance is not None:
             return np.full(len(h), self.tolerance)
-        roundings = 16 * np.finfo(flow.dtype).eps * np.maximum(1, np.abs(h.astype(np.float64)))
+        roundings = 16 * np.finfo(step_map.dtype).eps * np.maximum(1, np.abs(h.astype(np.float64)))
         return np.asarray(0.5 * (roundings**2).sum(1))
 
-    def _newton(self, flow: StepMap, h: Array, like: Array) -> tuple[Array, Array]:
+    def _newton(self, step_map: StepMap, h: Array, like: Array) -> tuple[Array, Array]:
         """Return rows after Newton's method on F(h) = h, damped after Levenberg and Marquardt.
 
         The damping is mu |F(h) - h|^2: with a small one this is Newton's step, with a large one
@@ -205,7 +205,7 @@ class Search:
         lines of fixed points (N. Yamashita and M. Fukushima, On the Rate of Convergence of the
         Levenberg-Marquardt Method, 2001). mu falls where q falls, and grows where it does not.
         """
-        h, r = h.astype(np.float64), _rest(flow, h)
+        h, r = h.astype(np.float64), _rest(step_map, h)
         q, mu = 0.5 * (r * r).sum(1), np.ones(len(h))
         going = np.arange(len(h))
         for k in range(self.newton):
@@ -214,13 +214,13 @@ class Search:
                 h, r, q, mu, going = h[at], r[at], q[at], mu[at], np.flatnonzero(np.isin(at, going))
             if not len(going):
                 break
-            blocks = np.array_split(going, -(-len(going) * flow.size**2 // _BLOCK))
-            gain = np.concatenate([_better(flow, h, r, q, mu, block) for block in blocks])
-            near = q[going] <= self._limit(flow, h[going])
+            blocks = np.array_split(going, -(-len(going) * step_map.size**2 // _BLOCK))
+            gain = np.concatenate([_better(step_map, h, r, q, mu, block) for block in blocks])
+            near = q[going] <= self._limit(step_map, h[going])
             # a row whose steps were all refused goes on with more damping, while that changes it
             refused = (gain == 0) & ~near & (mu[going] * q[going] < 100)
             going = going[refused | (gain > np.where(near, 0.5, 1e-3))]
-        return h.astype(flow.dtype), like
+        return h.astype(step_map.dtype), like
 
     def _merged(
         self, h: Array, like: Array, keep: Array, order: Array | None = None
@@ -240,10 +240,10 @@ class Search:
         return np.array(chosen, int), np.where(like < 0, -1, leader[like])
 
 
-def _better(flow: StepMap, h: Array, r: Array, q: Array, mu: Array, going: Array) -> Array:
+def _better(step_map: StepMap, h: Array, r: Array, q: Array, mu: Array, going: Array) -> Array:
     """Make one step of some rows in place, and return by what part of it q fell in each."""
-    diagonal = np.arange(flow.size)
-    a = flow.jacobians(h[going].astype(flow.dtype)).astype(np.float64)
+    diagonal = np.arange(step_map.size)
+    a = step_map.jacobians(h[going].astype(step_map.dtype)).astype(np.float64)
     a[:, diagonal, diagonal] -= 1
     normal, slope = a.swapaxes(1, 2) @ a, (r[going][:, None] @ a)[:, 0]
     waiting, gain = np.arange(len(going)), np.zeros(len(going))
@@ -253,8 +253,8 @@ def _better(flow: StepMap, h: Array, r: Array, q: Array, mu: Array, going: Array
         damped[:, diagonal, diagonal] += (mu[rows] * np.minimum(2 * q[rows], 1) + 1e-14)[:, None]
         move = -np.linalg.solve(damped, slope[waiting][..., None])[..., 0]
         # in the dtype of the cell, so that q is that of the point which is returned
-        tried = (h[rows] + move).astype(flow.dtype)
-        rest = _rest(flow, tried)
+        tried = (h[rows] + move).astype(step_map.dtype)
+        rest = _rest(step_map, tried)
         found = 0.5 * (rest * rest).sum(1)
         better = found < q[rows]
         mu[rows] *= np.where(better, 0.1, 10.0)
@@ -267,13 +267,13 @@ def _better(flow: StepMap, h: Array, r: Array, q: Array, mu: Array, going: Array
     return gain
 
 
-def _rest(flow: StepMap, h: Array) -> Array:
+def _rest(step_map: StepMap, h: Array) -> Array:
     """Return F(h) - h of rows in float64."""
-    return flow.step(h).astype(np.float64) - h if len(h) else np.zeros(h.shape)
+    return step_map.step(h).astype(np.float64) - h if len(h) else np.zeros(h.shape)
 
 
-def _is_minimum(flow: StepMap, h: Array, jacobians: Array) -> Array:
+def _is_minimum(step_map: StepMap, h: Array, jacobians: Array) -> Array:
     """Whether q is as small as it gets around each row: its slope is small beside the step itself."""
-    r = _rest(flow, h)
-    slope = (r[:, None] @ (jacobians - np.eye(flow.size)))[:, 0]
+    r = _rest(step_map, h)
+    slope = (r[:, None] @ (jacobians - np.eye(step_map.size)))[:, 0]
     return np.asarray(np.linalg.norm(slope, axis=1) <= 0.03 * np.linalg.norm(r, axis=1))

@@ -306,24 +306,24 @@ def _is_cell(cell: Any) -> bool:
 class _Steps(Cell):
     """The cell with its state as rows of numbers, which are its output too."""
 
-    def __init__(self, flow: StepMap) -> None:
-        self.flow = flow.flat
+    def __init__(self, step_map: StepMap) -> None:
+        self.step_map = step_map.flat
 
     def forward(self, x: Any, state: Any) -> Any:
         """Make one step."""
-        h = self.flow(x, state)
+        h = self.step_map(x, state)
         return h, h
 
 
 class _Rows(Cell):
     """A row of the Jacobian of each point at each step: from its number, by reverse mode."""
 
-    def __init__(self, flow: StepMap) -> None:
-        self.flow, self.numbers = flow.flat, np.arange(flow.size, dtype=flow.dtype)
+    def __init__(self, step_map: StepMap) -> None:
+        self.step_map, self.numbers = step_map.flat, np.arange(step_map.size, dtype=step_map.dtype)
 
     def forward(self, x: Any, state: Any) -> Any:
         """Pull the unit vector of the row that `x` names back through a step."""
-        y, pull = vjp(lambda h: self.flow(state["x"], h), state["h"])
+        y, pull = vjp(lambda h: self.step_map(state["x"], h), state["h"])
         unit = astype(equal(x, self.numbers), y.dtype)
         return pull(unit)[0], state
 
@@ -334,13 +334,13 @@ class _Descent(Cell):
     D. P. Kingma and J. Ba, Adam, ICLR 2015, arXiv:1412.6980; without its correction at the start.
     """
 
-    def __init__(self, flow: StepMap) -> None:
-        self.flow = flow.flat
+    def __init__(self, step_map: StepMap) -> None:
+        self.step_map = step_map.flat
 
     def forward(self, rate: Any, state: Any) -> Any:
         """Make one step of descent; the output is q before it."""
         h = state["h"]
-        y, pull = vjp(lambda s: self.flow(state["x"], s), h)
+        y, pull = vjp(lambda s: self.step_map(state["x"], s), h)
         r = y - h
         g = pull(r)[0] - r
         m, v = 0.9 * state["m"] + 0.1 * g, 0.99 * state["v"] + 0.01 * g * g

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from html import escape
 from pathlib import Path
 from typing import Any, Protocol
 
 from ..core.errors import TinygradError
 from ..files import replace_file
+from ..ops.table import columns
 from .units import Unit
 
 COLOURS = ("#00224e", "#c0392b", "#7f6000", "#1b7f5c", "#8e44ad", "#575d6d")
@@ -65,7 +66,7 @@ def table(flow: Figures) -> str:
         if not steps
         else [
             f"gradient flow over {len(steps)} steps, t = {first} to {last}: norms of dL/dstate",
-            *_columns(rows),
+            *columns(rows, range(1, len(rows[0]))),
         ]
     )
     rows = [("parameter", "dL/dW", "largest step", "at", "outside of steps")]
@@ -81,7 +82,7 @@ def table(flow: Figures) -> str:
                 _figure(shares[None]) if None in shares else "",
             )
         )
-    parts += ["", *_columns(rows), "", *_summary(flow)]
+    parts += ["", *columns(rows, range(1, len(rows[0]))), "", *_summary(flow)]
     return "\n".join(parts)
 
 
@@ -110,17 +111,6 @@ def _summary(flow: Figures) -> list[str]:
 
 def _figure(value: float | None) -> str:
     return "none" if value is None else f"{value:.3g}"
-
-
-def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
-    return [
-        "  ".join(
-            cell.ljust(w) if k == 0 else cell.rjust(w)
-            for k, (cell, w) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
 
 
 def picture(flow: Figures, path: Any) -> None:

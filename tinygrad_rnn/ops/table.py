@@ -84,15 +84,26 @@ class Tape(Sequence[Node]):
                     str(node.where),
                 )
             )
-        widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
-        used = [k for k in range(len(widths)) if any(row[k] for row in rows[1:])]
-        lines = ["  ".join(row[k].ljust(widths[k]) for k in used).rstrip() for row in rows]
+        used = [k for k in range(len(rows[0])) if any(row[k] for row in rows[1:])]
+        lines = columns([[row[k] for k in used] for row in rows])
         if hidden:
             lines.insert(head + 1, f"... {hidden} more nodes")
         return "\n".join(lines)
 
     __str__ = table
     __repr__ = table
+
+
+def columns(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[str]:
+    """Return rows of cells as lines of columns; those in `right` are numbers."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.rjust(w) if k in right else cell.ljust(w)
+            for k, (cell, w) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
 
 
 def _reads(node: Node) -> str:
