@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import signal
@@ -16,7 +17,7 @@ import tinygrad_rnn as tg
 from tests.command import call
 from tinygrad_rnn.core.tape import context, setting
 from tinygrad_rnn.train import characters, model_files
-from tinygrad_rnn.train.trainer import Checkpoint
+from tinygrad_rnn.train.trainer import Checkpoint, Settings
 from tinygrad_rnn.train.vocabulary import Vocabulary
 
 pytestmark = pytest.mark.usefixtures("eager")
@@ -52,6 +53,15 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
         assert code == 0 and "--budget" in out and "--eager" in out
     code, out, _ = call("info", "--help", capsys=capsys)
     assert code == 0 and "--cache" in out and "--clear" in out
+
+
+def test_help_says_the_defaults(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = call("train", "--help", capsys=capsys)
+    assert code == 0
+    found = re.findall(r"--([\w-]+) [NX]\s[^(]*\(default\s+([\d.]+)\)", out)
+    said = {name.replace("-", "_"): float(value) for name, value in found}
+    settings = dataclasses.asdict(Settings())
+    assert {name: said[name] for name in settings} == settings
 
 
 @pytest.mark.parametrize("command", [["demo"], ["train", "--out", "x"], ["tasks", "run", "parity"]])
@@ -124,6 +134,7 @@ def test_samples_are_fixed_by_the_seed(model: Path, capsys: pytest.CaptureFixtur
         (["demo", "--budget", "nan"], "above 0, found 'nan'"),
         (["demo", "--budget", "1", "--steps", "1"], "not allowed with"),
         (["demo", "--hidden", "1.5"], "whole number, at least 1"),
+        (["demo", "--dropout", "1"], "below 1, found '1'"),
         (["demo", "--temperature", "-1"], "at least 0"),
         (["demo", "--text", "missing.txt"], "no such file"),
         (["demo", "--resume"], "not found; start without --resume"),

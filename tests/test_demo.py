@@ -153,7 +153,7 @@ def test_temperature_zero_is_the_likeliest_character() -> None:
     t = trainer()
     drawn = characters.sample(t.model, t.vocabulary, 20, prompt="the ", temperature=0)
     ids = t.vocabulary.encode("the " + drawn)
-    with tg.no_grad():
+    with characters.evaluating(t.model), tg.no_grad():
         logits, _ = t.model(ids[:, None])
     expected = logits.numpy()[3:-1, 0, 1:].argmax(-1) + 1
     np.testing.assert_array_equal(t.vocabulary.encode(drawn), expected)
@@ -161,7 +161,7 @@ def test_temperature_zero_is_the_likeliest_character() -> None:
 
 def test_samples_follow_the_distribution() -> None:
     t = trainer()
-    with tg.no_grad():
+    with characters.evaluating(t.model), tg.no_grad():
         logits, _ = t.model(t.vocabulary.encode("t")[:, None])
     p = np.exp(logits.numpy()[-1, 0, 1:].astype(float) / 0.5)
     p /= p.sum()
@@ -196,8 +196,9 @@ def test_the_state_is_carried_and_cut() -> None:
     t = train(trainer(), 1, 10)
     assert all(not s.requires_grad for s in t.state) and np.abs(t.state.h.numpy()).max() > 0
     ids = np.array([[1, 2, 3, 4]] * 5)
-    carried, _ = t.model(ids, t.state)
-    fresh, _ = t.model(ids)
+    with characters.evaluating(t.model):
+        carried, _ = t.model(ids, t.state)
+        fresh, _ = t.model(ids)
     assert np.abs(carried.numpy() - fresh.numpy()).max() > 1e-6
 
 
@@ -210,11 +211,46 @@ def test_the_learning_rate_rises_and_falls() -> None:
     )
 
 
-def test_resuming_is_exact(tmp_path: Path) -> None:
+def test_dropout_is_of_training_alone() -> None:
+    t, plain = trainer(), trainer(dataclasses.replace(SMALL, dropout=0.0, embedding_dropout=0.0))
+    ids = t.ids[:40].reshape(10, 4)
+    without = plain.model.loss(ids[:-1], ids[1:])[0].item()
+    with_both = {t.model.loss(ids[:-1], ids[1:])[0].item() for _ in range(3)}
+    assert len({without, *with_both}) == 4  # drawn anew each time
+    for of_one in ({"dropout": 0.0}, {"embedding_dropout": 0.0}):
+        one = trainer(dataclasses.replace(SMALL, **of_one))
+        assert one.model.loss(ids[:-1], ids[1:])[0].item() not in (without, *with_both)
+    before = t.masks.bit_generator.state
+    np.testing.assert_array_equal(
+        characters.evaluate(t.model, t.ids[:200]), characters.evaluate(plain.model, t.ids[:200])
+    )
+    assert characters.sample(t.model, t.vocabulary, 30, rng=1) == characters.sample(
+        plain.model, t.vocabulary, 30, rng=1
+    )
+    assert t.model.training and t.model.dropout.training and t.masks.bit_generator.state == before
+
+
+def test_an_evaluation_leaves_the_model_as_it_was() -> None:
+    model, ids = model_and_ids(80)
+    for mode in (False, True):
+        model.train(mode)
+        characters.evaluate(model, ids)
+        assert model.dropout.training is model.training is mode
+
+
+@pytest.mark.parametrize("eager", [True, False])
+def test_resuming_is_exact(eager: bool, tmp_path: Path) -> None:
+    with setting(eager=eager):
+        check_resuming(tmp_path)
+
+
+def check_resuming(tmp_path: Path) -> None:
     wide = dataclasses.replace(SMALL, batch=16)
     whole = train(trainer(wide), 60, 60)
     assert whole.characters > len(whole.ids)  # more than one pass
-    half = train(trainer(wide), 41, 60)
+    half = trainer(wide)
+    half.prepare()
+    characters.evaluate(train(half, 41, 60).model, whole.ids[:100])
     half.seconds, half.scores = 2.5, [(10, 3.5)]
     half.save(tmp_path / "c", {"note": "ü"})
     found = Checkpoint.read(tmp_path / "c")
@@ -225,13 +261,16 @@ def test_resuming_is_exact(tmp_path: Path) -> None:
         [(10, 3.5)],
     )
     assert found.about == {"note": "ü"}
-    rest = train(Trainer.resume(found, whole.ids), 60, 60)
+    rest = Trainer.resume(found, whole.ids)
+    rest.prepare()
+    train(rest, 60, 60)
     assert rest.losses == whole.losses
     for (name, a), (_, b) in zip(
         whole.model.named_parameters(), rest.model.named_parameters(), strict=True
     ):
         np.testing.assert_array_equal(a.numpy(), b.numpy(), err_msg=name)
     np.testing.assert_array_equal(whole.state.c.numpy(), rest.state.c.numpy())
+    assert whole.masks.bit_generator.state == rest.masks.bit_generator.state
 
 
 @pytest.mark.parametrize("first", ["compiled", "step by step"])
@@ -250,9 +289,9 @@ def test_a_run_goes_on_the_other_way(first: str, tmp_path: Path) -> None:
 
 def test_training_runs_compiled(tmp_path: Path) -> None:
     t, ids = trainer(), np.array([[1, 2, 3, 4]] * 5)
-    assert [n.op for n in tg.tape(t.loss(ids, ids)[0])].count("tanh") == 2 * 5
+    assert [n.op for n in tg.tape(t.model.loss(ids, ids)[0])].count("tanh") == 2 * 5
     with setting(eager=False):
-        assert "tanh" not in [n.op for n in tg.tape(t.loss(ids, ids)[0])]
+        assert "tanh" not in [n.op for n in tg.tape(t.model.loss(ids, ids)[0])]
     assert list(t.model.state_dict()) == [
         "embedding.weight",
         *(f"cell.{name}_{of}" for name in ("weight", "bias") for of in ("ih", "hh")),
@@ -310,6 +349,21 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     safetensors.write(tmp_path / "c", arrays, {**metadata, "progress": "{}"})
     with pytest.raises(CheckpointError, match="damaged"):
         Checkpoint.read(tmp_path / "c")
+    settings = json.loads(metadata["settings"])
+    for changed in ({"dropout": 1.0}, {"nonsense": 1}):
+        changed = json.dumps(settings | changed)
+        safetensors.write(tmp_path / "c", arrays, {**metadata, "settings": changed})
+        with pytest.raises(CheckpointError, match=r"damaged.*([Dd]ropout|nonsense)"):
+            Trainer.resume(Checkpoint.read(tmp_path / "c"), t.ids)
+    del settings["dropout"]  # a default would be another run
+    for name, value in (
+        ("settings", json.dumps(settings)),
+        ("masks", '{"bit_generator": "PCG64"}'),
+        ("masks", '{"bit_generator": "PCG64", "state": 3}'),
+    ):
+        safetensors.write(tmp_path / "c", arrays, {**metadata, name: value})
+        with pytest.raises(CheckpointError, match="damaged"):
+            Trainer.resume(Checkpoint.read(tmp_path / "c"), t.ids)
     del arrays["state.0"]
     safetensors.write(tmp_path / "c", arrays, metadata)
     with pytest.raises(CheckpointError, match="damaged"):
@@ -391,7 +445,7 @@ def test_a_run_writes_all_files(file: Path, capsys: pytest.CaptureFixture[str]) 
     for picture in folder.glob("*.svg"):
         assert ElementTree.fromstring(picture.read_text()).tag.endswith("svg")
     page = (folder / "report.html").read_text()
-    for words in ("LSTM", "trigram", "12 steps", "<svg", "</html>"):
+    for words in ("LSTM", "trigram", "12 steps", "held out without", "<svg", "</html>"):
         assert words in page
     for model in ("uniform", "unigram", "bigram", "trigram", "5-gram", "LSTM"):
         assert model in out
@@ -413,7 +467,15 @@ def test_the_table_is_over_the_same_characters(
     assert train_text.endswith(context)
 
 
+@pytest.mark.parametrize("eager", [True, False])
 def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(
+    eager: bool, file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with setting(eager=eager):
+        check_a_stopped_run(file, capsys, monkeypatch)
+
+
+def check_a_stopped_run(
     file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(options(file, out=file.parent / "whole"), capsys)

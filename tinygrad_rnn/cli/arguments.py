@@ -20,6 +20,7 @@ def _number(
     *,
     above: bool = False,
     most: float | None = None,
+    below: float = math.inf,
 ) -> Callable[[str], Any]:
     """Return the type of an argument that is a number with bounds.
 
@@ -36,6 +37,8 @@ def _number(
     most : float, optional
         The upper bound. Without it a whole number may be at most 2**31 - 1, and any other number is
         only to be finite.
+    below : float
+        What the number must be smaller than.
     """
     if most is None:
         most = 2**31 - 1 if kind is int else math.inf
@@ -45,12 +48,12 @@ def _number(
             value = kind(text)
         except ValueError:
             value = math.nan
-        large = value > most
-        if not (value > low if above else value >= low) or large or value == math.inf:
+        large = value > most or value >= below
+        if not (value > low if above else value >= low) or large:
             shown = text if len(text) <= 40 else f"{text[:37]}..."
-            raise argparse.ArgumentTypeError(
-                f"expected {words}{f' and at most {most}' if large and most < math.inf else ''}, found {shown!r}"
-            )
+            limit = f" and at most {most}" if large and most < math.inf else ""
+            limit = f" and below {below:g}" if below < math.inf else limit
+            raise argparse.ArgumentTypeError(f"expected {words}{limit}, found {shown!r}")
         return value
 
     return parse
@@ -61,6 +64,7 @@ _COUNT = _number(int, 1, "a whole number, at least 1")
 _SEED = _number(int, 0, "a whole number, at least 0", most=2**64 - 1)
 _LENGTH = _number(int, 0, "a whole number, at least 0", most=10_000_000)
 _SECONDS = _number(float, 0.0, "a number above 0", above=True, most=1_000_000_000)
+_PROBABILITY = _number(float, 0.0, "a number, at least 0", below=1.0)
 _TEMPERATURE = _number(float, 0.0, "a number, at least 0")
 
 
@@ -176,7 +180,12 @@ def _training_arguments(parser: argparse.ArgumentParser, out: str | None, budget
         action="store_true",
         help="replace the run in the folder (without this it is refused)",
     )
-    add("--seed", type=_SEED, metavar="N", help="of weights, windows and sample (default 0)")
+    add(
+        "--seed",
+        type=_SEED,
+        metavar="N",
+        help="of weights, windows, dropout and sample (default 0)",
+    )
     add(
         "--eager", action="store_true", help="run the LSTM step by step in place of compiled (slow)"
     )
@@ -189,15 +198,21 @@ def _size_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the sizes and rates of a training run."""
     sizes = parser.add_argument_group("sizes and rates")
     for name, kind, about in (
-        ("hidden", _COUNT, "units of the LSTM"),
-        ("embedding", _COUNT, "length of a character's vector"),
-        ("batch", _COUNT, "streams side by side"),
-        ("window", _COUNT, "steps through which gradients flow"),
-        ("lr", _POSITIVE, "learning rate of Adam at its height"),
-        ("clip", _POSITIVE, "largest norm of the gradient"),
+        ("hidden", _COUNT, "units of the LSTM (default 192)"),
+        ("embedding", _COUNT, "length of a character's vector (default 32)"),
+        ("batch", _COUNT, "streams side by side (default 32)"),
+        ("window", _COUNT, "steps through which gradients flow (default 24)"),
+        (
+            "embedding-dropout",
+            _PROBABILITY,
+            "share of a character's vector that training drops (default 0.05)",
+        ),
+        ("dropout", _PROBABILITY, "share of the LSTM's outputs that training drops (default 0.3)"),
+        ("lr", _POSITIVE, "learning rate of Adam at its height (default 0.015)"),
+        ("clip", _POSITIVE, "largest norm of the gradient (default 1)"),
     ):
         sizes.add_argument(
-            f"--{name}", type=kind, metavar="X" if kind is _POSITIVE else "N", help=about
+            f"--{name}", type=kind, metavar="N" if kind is _COUNT else "X", help=about
         )
     sizes.add_argument(
         "--threads",

@@ -7,6 +7,7 @@ runs, so that `--help` is there at once.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 from typing import Any
 
@@ -15,8 +16,9 @@ def train(given: argparse.Namespace) -> int:
     """Run `demo` or `train`."""
     from ..train import console, demo
     from ..train.options import Options
+    from ..train.trainer import Settings
 
-    names = ("hidden", "embedding", "batch", "window", "lr", "clip", "seed")
+    names = [field.name for field in dataclasses.fields(Settings)]
     options = Options(
         out=given.out,
         command=given.command,

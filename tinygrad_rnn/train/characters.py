@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from ..recurrent import unroll
 from .errors import ArgumentError
 from .vocabulary import Vocabulary
 
-__all__ = ["CharacterLSTM", "evaluate", "sample"]
+__all__ = ["CharacterLSTM", "evaluate", "evaluating", "sample"]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -28,7 +29,8 @@ _CHUNK = 64  # steps that evaluation unrolls at a time
 class CharacterLSTM(nn.Module):
     """A network that gives the distribution of the next character: embedding, LSTM, linear.
 
-    The LSTM is compiled for whole sequences.
+    The LSTM is compiled for whole sequences. In training, numbers are dropped from the characters'
+    vectors and from the outputs of the LSTM, not from its state.
 
     Parameters
     ----------
@@ -36,14 +38,31 @@ class CharacterLSTM(nn.Module):
         Size of the vocabulary.
     embedding, hidden
         Length of a character's vector, and of the LSTM's state.
+    embedding_dropout, dropout
+        Probabilities that in training a number of a character's vector, or of an output of the
+        LSTM, is 0.
     rng
         Generator or seed of the first weights.
+    masks
+        Generator or seed of what is dropped.
     """
 
-    def __init__(self, symbols: int, embedding: int, hidden: int, *, rng: Any = None) -> None:
-        rng = np.random.default_rng(rng)
+    def __init__(
+        self,
+        symbols: int,
+        embedding: int,
+        hidden: int,
+        *,
+        embedding_dropout: float = 0.0,
+        dropout: float = 0.0,
+        rng: Any = None,
+        masks: Any = None,
+    ) -> None:
+        rng, masks = np.random.default_rng(rng), np.random.default_rng(masks)
         self.embedding = nn.Embedding(symbols, embedding, rng=rng)
+        self.embedding_dropout = nn.Dropout(embedding_dropout, rng=masks)
         self.cell = jit(cells.LSTM(embedding, hidden, rng=rng))
+        self.dropout = nn.Dropout(dropout, rng=masks)
         self.output = nn.Linear(hidden, symbols, rng=rng)
         for name, p in self.named_parameters():
             p.name = name  # for pictures and messages
@@ -57,8 +76,14 @@ class CharacterLSTM(nn.Module):
         state : tuple
             The last state.
         """
-        outputs, state = unroll(self.cell, self.embedding(ids), state)
-        return self.output(outputs), state
+        vectors = self.embedding_dropout(self.embedding(ids))
+        outputs, state = unroll(self.cell, vectors, state)
+        return self.output(self.dropout(outputs)), state
+
+    def loss(self, ids: Any, targets: Any, state: Any = None) -> tuple[Any, Any]:
+        """Return the mean loss of a window in nats, and the state after it."""
+        logits, state = self(ids, state)
+        return nn.cross_entropy(logits, targets), state
 
     @property
     def symbols(self) -> int:
@@ -71,6 +96,17 @@ class CharacterLSTM(nn.Module):
         return sum(p.size for p in self.parameters())
 
 
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Context: a model is in evaluation, so that nothing is dropped; then it is as it was."""
+    before = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(before)
+
+
 def evaluate(
     model: CharacterLSTM,
     ids: npt.ArrayLike,
@@ -81,6 +117,8 @@ def evaluate(
     between: Callable[[], None] = lambda: None,
 ) -> FloatArray:
     """Return the score of a text: ``-log2 p`` of each of ``ids[1:]`` from the ids before it.
+
+    Nothing is dropped meanwhile.
 
     One stream carries the state from the first character to the last. Several are quicker: the text
     is cut into equal parts that run side by side. Before its first score, a part reads the
@@ -123,7 +161,7 @@ def evaluate(
     streams = -(-n // length)
     count = length if each is None else min(each, length)
     starts = np.arange(streams) * length
-    with no_grad():
+    with evaluating(model), no_grad():
         state = model.cell.initial_state(1)
         if streams > 1 and warm_up:
             early = None
@@ -168,7 +206,7 @@ def sample(
     rng: Any = None,
     between: Callable[[], None] = lambda: None,
 ) -> str:
-    """Draw text from a model.
+    """Draw text from a model, of which nothing is dropped meanwhile.
 
     Parameters
     ----------
@@ -202,7 +240,7 @@ def sample(
         )
     rng = np.random.default_rng(rng)
     drawn: list[int] = []
-    with no_grad(), eager():  # there is nothing to gain for single steps
+    with evaluating(model), no_grad(), eager():  # there is nothing to gain for single steps
         logits, state = model(vocabulary.encode(prompt)[:, None])
         for _ in range(length):
             z = logits.numpy()[-1, 0, 1:].astype(np.float64)

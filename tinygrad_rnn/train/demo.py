@@ -19,7 +19,7 @@ from ..files import replace_file
 from ..kernels import blas
 from . import text
 from .baselines import Score, score_baselines
-from .characters import evaluate, sample
+from .characters import evaluate, evaluating, sample
 from .console import Meter, phase, say
 from .errors import DivergedError, UserError
 from .folder import CHECKPOINT, claimed, present, remove
@@ -153,7 +153,7 @@ class _Run:
             before = getattr(found.settings, name)
             if name not in ("lr", "clip") and value != before:
                 raise UserError(
-                    f"--resume: --{name} is {before} in {self.checkpoint} and cannot become {value}; leave it out"
+                    f"--resume: --{name.replace('_', '-')} is {before} in {self.checkpoint} and cannot become {value}; leave it out"
                 )
         return dataclasses.replace(
             found, settings=dataclasses.replace(found.settings, **self.options.settings)
@@ -400,8 +400,8 @@ class _Run:
         """
         assert self.trainer is not None
         ids = self.material.held[: GRAPH_STEPS + 1, None]
-        with eager():  # the picture shows the steps
-            loss, _ = self.trainer.loss(ids[:-1], ids[1:])
+        with eager(), evaluating(self.trainer.model):  # the picture shows the steps
+            loss, _ = self.trainer.model.loss(ids[:-1], ids[1:])
         try:
             from ..drawing import draw
 

@@ -26,7 +26,7 @@ def check_memory(settings: Settings, symbols: int) -> None:
     there = _memory()
     h, e = settings.hidden, settings.embedding
     parameters = symbols * e + 4 * h * (e + h + 2) + symbols * (h + 1)
-    activations = settings.window * settings.batch * (2 * e + 12 * h + 3 * symbols)
+    activations = settings.window * settings.batch * (4 * e + 14 * h + 3 * symbols)
     needed = 4 * (5 * parameters + activations)
     if there is not None and needed > there:
         names = ("hidden", "embedding", "batch", "window")

@@ -96,9 +96,11 @@ class Results:
         """Return the chart as SVG.
 
         It shows the loss by characters read, the held-out scores, and the baselines as dashed
-        lines.
+        lines. The loss is that of training, so with what is dropped there.
         """
         trainer = self.trainer
+        dropped = trainer.settings.dropout or trainer.settings.embedding_dropout
+        axis = "million characters read"
         read = np.arange(1, trainer.steps + 1) * trainer.characters_per_step / 1e6
         losses = np.array(trainer.losses)
         smooth = moving_average(losses, max(5, trainer.steps // 40))
@@ -110,7 +112,7 @@ class Results:
                 Series("training", read, losses, faint=True),
                 Series("held out", places, [b for _, b in scores], markers=True),
             ],
-            x_label="million characters read",
+            x_label=f"{axis}; training with dropout, held out without" if dropped else axis,
             y_label="bits per character",
             title="",
             references=[(s.name, s.bits) for s in self.baselines if s.name != "uniform"],
@@ -130,6 +132,7 @@ class Results:
             "Characters": f"{len(t.ids):,} to train on, {len(held):,} held out",
             "Symbols": len(t.vocabulary),
             "Network": f"embedding {s.embedding}, LSTM {s.hidden}, linear; {t.model.size:,} parameters",
+            "Dropout": f"{s.embedding_dropout:g} of the characters' vectors, {s.dropout:g} of the LSTM's outputs; none when it is scored",
             "Windows": f"{s.batch} streams x {s.window} steps",
             "Optimiser": f"Adam, learning rate {s.lr:g} with cosine decay, gradient norm at most {s.clip:g}",
             "Training": f"{t.steps:,} steps, {t.characters:,} characters ({t.characters / len(t.ids):.1f} passes), {t.seconds:.1f} s",

@@ -8,16 +8,16 @@ import json
 import math
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from .. import nn
 from ..compiler import jit
 from ..core.errors import TinygradError
+from ..core.tape import context
 from ..core.tensor import Tensor
 from ..core.tree import detach, leaves, unflatten
 from ..optim import Adam, clip_grad_norm
@@ -42,18 +42,23 @@ class Settings:
         Sizes of the network.
     batch, window
         Streams side by side, and steps through which gradients flow.
+    embedding_dropout, dropout
+        Probabilities that a number of a character's vector, or of an output of the LSTM, is
+        dropped.
     lr
         Learning rate of Adam at its height; see `Trainer.rate`.
     clip
         Largest norm of the gradient.
     seed
-        Seed of weights, windows and samples.
+        Seed of weights, windows, samples and of what is dropped.
     """
 
-    hidden: int = 128
+    hidden: int = 192
     embedding: int = 32
     batch: int = 32
     window: int = 24
+    embedding_dropout: float = 0.05
+    dropout: float = 0.3
     lr: float = 1.5e-2
     clip: float = 1.0
     seed: int = 0
@@ -79,8 +84,15 @@ class Trainer:
         self, ids: npt.NDArray[np.int64], vocabulary: Vocabulary, settings: Settings
     ) -> None:
         self.ids, self.vocabulary, self.settings = ids, vocabulary, settings
+        self.masks = np.random.default_rng([settings.seed, 3])  # [seed, 2] draws the sample
         self.model = CharacterLSTM(
-            len(vocabulary), settings.embedding, settings.hidden, rng=[settings.seed, 0]
+            len(vocabulary),
+            settings.embedding,
+            settings.hidden,
+            embedding_dropout=settings.embedding_dropout,
+            dropout=settings.dropout,
+            rng=[settings.seed, 0],
+            masks=self.masks,
         )
         self.optimizer = Adam(self.model.parameters(), lr=settings.lr)
         self.state = self.model.cell.initial_state(settings.batch)
@@ -88,7 +100,7 @@ class Trainer:
         self.scores: list[tuple[int, float]] = []  # steps, and bits per held-out character there
         self.seconds = 0.0  # spent in training, over all sessions
         self.windows = self._windows()
-        self._learn: Any = jit(self._gradients)
+        self._learn = _learner(self.model, settings.clip)
 
     def _windows(self) -> Any:
         """Return the windows of all passes, from the first."""
@@ -127,13 +139,6 @@ class Trainer:
             * (0.505 + 0.495 * math.cos(math.pi * min(max(fraction, 0.0), 1.0)))
         )
 
-    def loss(
-        self, ids: npt.NDArray[np.int64], targets: npt.NDArray[np.int64], state: Any = None
-    ) -> tuple[Any, Any]:
-        """Return the mean loss of a window in nats, and the state after it."""
-        logits, state = self.model(ids, state)
-        return nn.cross_entropy(logits, targets), state
-
     def step(self, fraction: float) -> float:
         """Train on the next window.
 
@@ -165,13 +170,6 @@ class Trainer:
         self.losses.append(loss.item() / math.log(2))
         return self.losses[-1]
 
-    def _gradients(self, ids: Any, targets: Any, state: Any) -> tuple[Any, Any, float]:
-        """Return the loss, the state after the window, and the norm of the gradient, which is clipped."""
-        loss, state = self.loss(ids, targets, state)
-        self.model.zero_grad()
-        loss.backward()
-        return loss, state, clip_grad_norm(self.model.parameters(), self.settings.clip)
-
     def _diverged(self, loss: float, norm: float) -> DivergedError:
         """Return the error for a loss or a norm of the gradient that is not finite."""
         found = (
@@ -185,7 +183,7 @@ class Trainer:
         )
 
     def prepare(self) -> float:
-        """Run one window forward and backward and forget it, so that kernels are compiled.
+        """Compile a step before the first one; nothing that training depends on changes.
 
         Returns
         -------
@@ -194,8 +192,8 @@ class Trainer:
         """
         started = time.perf_counter()
         ids = np.resize(self.ids, (self.settings.window, self.settings.batch))
-        self._learn(ids, ids, self.state)
-        self.model.zero_grad()
+        if not context().eager:
+            self._learn.compile(ids, ids, self.state)
         return time.perf_counter() - started
 
     def save(self, path: str | os.PathLike[str], about: dict[str, Any] | None = None) -> None:
@@ -218,6 +216,7 @@ class Trainer:
             "kind": _KIND,
             "settings": json.dumps(dataclasses.asdict(self.settings)),
             "progress": json.dumps({"seconds": self.seconds, "scores": self.scores}),
+            "masks": json.dumps(self.masks.bit_generator.state),
             "vocabulary": json.dumps(self.vocabulary.characters),
             "about": json.dumps(about or {}),
         }
@@ -226,6 +225,8 @@ class Trainer:
     @classmethod
     def resume(cls, checkpoint: Checkpoint, ids: npt.NDArray[np.int64]) -> Trainer:
         """Go on from a checkpoint with the same text, as if there had been no break.
+
+        The order of the windows follows from the seed and the number of steps.
 
         Raises
         ------
@@ -244,15 +245,33 @@ class Trainer:
                 trainer.state,
                 [Tensor(parts["state"][str(i)]) for i in range(len(leaves(trainer.state)))],
             )
+            trainer.masks.bit_generator.state = checkpoint.masks
             trainer.losses = checkpoint.arrays["losses"].tolist()
             trainer.seconds = checkpoint.seconds
             trainer.scores = list(checkpoint.scores)
-        except (KeyError, ValueError, IndexError, TinygradError) as error:
+        except (KeyError, ValueError, TypeError, IndexError, TinygradError) as error:
             raise CheckpointError(
                 f"{checkpoint.path}: the checkpoint is damaged ({type(error).__name__}: {error})"
             ) from error
         trainer.windows = itertools.islice(trainer.windows, trainer.steps, None)
         return trainer
+
+
+def _learner(model: CharacterLSTM, clip: float) -> Any:
+    """Return the compiled function that fills the gradients of a model by a window.
+
+    It takes ids, targets and the state before the window, and returns the loss, the state after it,
+    and the norm of the gradient, which is then clipped. Its closure is all that it reads, so that
+    the recording knows what it depends on.
+    """
+
+    def learn(ids: Any, targets: Any, state: Any) -> tuple[Any, Any, float]:
+        loss, state = model.loss(ids, targets, state)
+        model.zero_grad()
+        loss.backward()
+        return loss, state, clip_grad_norm(model.parameters(), clip)
+
+    return jit(learn)
 
 
 @dataclass(frozen=True)
@@ -269,6 +288,8 @@ class Checkpoint:
         Time spent in training, over all sessions.
     scores
         Steps, and bits per held-out character there.
+    masks
+        State of the generator that says what is dropped.
     about
         What the run noted besides.
     arrays
@@ -280,6 +301,7 @@ class Checkpoint:
     vocabulary: Vocabulary
     seconds: float
     scores: list[tuple[int, float]]
+    masks: dict[str, Any]
     about: dict[str, Any]
     arrays: dict[str, npt.NDArray[Any]]
 
@@ -296,13 +318,17 @@ class Checkpoint:
         """
         arrays, metadata = model_files.read(path, _KIND, "a checkpoint of a training run")
         try:
-            progress = json.loads(metadata["progress"])
+            progress, settings = (json.loads(metadata[k]) for k in ("progress", "settings"))
             return cls(
                 path=Path(path),
-                settings=Settings(**json.loads(metadata["settings"])),
+                # a default in place of one that is missing would be another run
+                settings=Settings(
+                    **{f.name: settings.pop(f.name) for f in fields(Settings)}, **settings
+                ),
                 vocabulary=Vocabulary(json.loads(metadata["vocabulary"])),
                 seconds=float(progress["seconds"]),
                 scores=[(int(a), float(b)) for a, b in progress["scores"]],
+                masks=dict(json.loads(metadata["masks"])),
                 about=dict(json.loads(metadata["about"])),
                 arrays=arrays,
             )
