@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
+from tinygrad_rnn.train.trainer import Settings
 
-from .benchmarks import sequences
+from .benchmarks import sequences, training
 from .benchmarks.sequences import growth, limit, problems, start, steps, workers
 
 SIZE = problems.Size(3, 2, 3, 4)
@@ -233,3 +234,14 @@ def test_seconds_to_the_first_result(monkeypatch):
     figures = {"start": {}, "notes": []}
     start.first_results(options(), figures)
     assert figures["notes"] == ["from nothing to the first result: the process ended with code 3"]
+
+
+def test_the_demo_is_what_is_trained_beside_peers():
+    s, problem = Settings(), training.PROBLEMS["demo"]
+    assert (problem.steps, problem.batch, problem.inputs, problem.units, problem.dropout) == (
+        s.window,
+        s.batch,
+        s.embedding,
+        s.hidden,
+        (s.embedding_dropout, s.dropout),
+    )

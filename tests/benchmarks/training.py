@@ -2,7 +2,8 @@
 
 Each library runs alone in a process of its own, which may use one core or two and is told nothing
 else. All begin with the same weights and see the same numbers; their losses after some steps have to
-agree. ``python -m tests.benchmarks.training SIDE PROGRAM`` is one such process.
+agree. Where there is dropout, whose masks are each library's own, these steps are taken without it.
+``python -m tests.benchmarks.training SIDE PROGRAM`` is one such process.
 """
 
 import importlib.util
@@ -25,12 +26,16 @@ class Problem:
     """Sizes, first weights and data.
 
     Sequences of vectors (`inputs`) or of ids below `vocabulary` (embedded to `inputs`) go through
-    LSTMs and a linear layer to `classes`.
+    LSTMs and a linear layer to `classes`. `dropout` is what is dropped of the vectors, and of the
+    outputs of the LSTMs.
     """
 
-    def __init__(self, steps, batch, inputs, units, classes, *, vocabulary=0, levels=1):
+    def __init__(
+        self, steps, batch, inputs, units, classes, *, vocabulary=0, levels=1, dropout=(0, 0)
+    ):
         self.steps, self.batch, self.inputs, self.units = steps, batch, inputs, units
         self.classes, self.vocabulary, self.levels = classes, vocabulary, levels
+        self.dropout = dropout
 
     def weights(self):
         rng = np.random.default_rng(0)
@@ -63,6 +68,7 @@ PROBLEMS = {
     "LSTM medium": Problem(100, 32, 128, 256, 10),
     "two levels": Problem(50, 16, 64, 128, 10, levels=2),
     "characters": Problem(32, 24, 32, 128, 98, vocabulary=98),
+    "demo": Problem(24, 32, 32, 192, 98, vocabulary=98, dropout=(0.05, 0.3)),
 }
 
 
@@ -78,10 +84,11 @@ def ours(problem, compiled=True):
                 self.embedding = tg.nn.Embedding(problem.vocabulary, problem.inputs)
             self.lstm = tg.nn.LSTM(problem.inputs, problem.units, num_layers=problem.levels)
             self.out = tg.nn.Linear(problem.units, problem.classes)
+            self.before, self.after = (tg.nn.Dropout(p, rng=0) for p in problem.dropout)
 
         def forward(self, xs):
             xs = self.embedding(xs) if problem.vocabulary else xs
-            return self.out(self.lstm(xs)[0])
+            return self.out(self.after(self.lstm(self.before(xs))[0]))
 
     model, weights = Model(), problem.weights()
     for name, p in model.named_parameters():
@@ -99,7 +106,7 @@ def ours(problem, compiled=True):
 
     run = tg.jit(step) if compiled else step
     data = [(tg.tensor(xs), tg.tensor(targets)) for xs, targets in problem.batches()]
-    return data, lambda xs, targets: run(xs, targets).item()
+    return data, lambda xs, targets: run(xs, targets).item(), model.train
 
 
 def torch(problem, fused=False):
@@ -114,10 +121,11 @@ def torch(problem, fused=False):
                 self.embedding = torch.nn.Embedding(problem.vocabulary, problem.inputs)
             self.lstm = torch.nn.LSTM(problem.inputs, problem.units, num_layers=problem.levels)
             self.out = torch.nn.Linear(problem.units, problem.classes)
+            self.before, self.after = (torch.nn.Dropout(p) for p in problem.dropout)
 
         def forward(self, xs):
             xs = self.embedding(xs) if problem.vocabulary else xs
-            return self.out(self.lstm(xs)[0])
+            return self.out(self.after(self.lstm(self.before(xs))[0]))
 
     model, weights = Model(), problem.weights()
     with torch.no_grad():
@@ -136,7 +144,8 @@ def torch(problem, fused=False):
         optimizer.step()
         return loss.item()
 
-    return [(torch.tensor(xs), torch.tensor(targets)) for xs, targets in problem.batches()], step
+    data = [(torch.tensor(xs), torch.tensor(targets)) for xs, targets in problem.batches()]
+    return data, step, model.train
 
 
 def jax(problem):
@@ -160,27 +169,39 @@ def jax(problem):
         zero = jnp.zeros((problem.batch, problem.units))
         return jax.lax.scan(cell, (zero, zero), given)[1]
 
-    def loss(weights, xs, targets):
+    def dropped(key, xs, p):
+        return xs * jax.random.bernoulli(key, 1 - p, xs.shape) / (1 - p) if p else xs
+
+    def loss(weights, xs, targets, key):
+        first, second = (None, None) if key is None else jax.random.split(key)
+        before, after = (0, 0) if key is None else problem.dropout
         xs = weights["embedding"][xs] if problem.vocabulary else xs
+        xs = dropped(first, xs, before)
         for k in range(problem.levels):
             xs = level(weights, k, xs)
+        xs = dropped(second, xs, after)
         found = xs @ weights["weight"].T + weights["bias"]
         return optax.softmax_cross_entropy_with_integer_labels(found, targets).mean()
 
     @jax.jit
-    def update(weights, state, xs, targets):
-        value, gradients = jax.value_and_grad(loss)(weights, xs, targets)
+    def update(weights, state, key, xs, targets):
+        key, now = (None, None) if key is None else jax.random.split(key)
+        value, gradients = jax.value_and_grad(loss)(weights, xs, targets, now)
         changes, state = optimizer.update(gradients, state, weights)
-        return value, optax.apply_updates(weights, changes), state
+        return value, optax.apply_updates(weights, changes), state, key
 
     held = [{k: jnp.asarray(v) for k, v in problem.weights().items()}]
-    held.append(optimizer.init(held[0]))
+    held += [optimizer.init(held[0]), None]
 
     def step(xs, targets):
         value, *held[:] = update(*held, xs, targets)
         return float(value)
 
-    return [(jnp.asarray(xs), jnp.asarray(targets)) for xs, targets in problem.batches()], step
+    def train(mode):
+        held[2] = jax.random.key(0) if mode else None
+
+    data = [(jnp.asarray(xs), jnp.asarray(targets)) for xs, targets in problem.batches()]
+    return data, step, train
 
 
 SIDES = {
@@ -195,20 +216,24 @@ NEEDS = {"torch": "torch", "torch fused": "torch", "jax": "optax"}
 
 def measure(side, name):
     """Return the loss after some steps, the seconds of the first, and the time of one."""
-    data, step = SIDES[side](PROBLEMS[name])
+    data, step, train = SIDES[side](PROBLEMS[name])
+    train(False)
     started = time.perf_counter()
     losses = [step(*data[k]) for k in range(STEPS)]
+    began = time.perf_counter() - started
+    train(True)
+    step(*data[0])
     times, begun = [], time.perf_counter()
     while time.perf_counter() - begun < SECONDS or len(times) < 10:
         start = time.perf_counter()
         step(*data[len(times) % len(data)])
         times.append(time.perf_counter() - start)
-    return {"loss": losses[-1], "begin": begun - started, "ms": 1e3 * statistics.median(times)}
+    return {"loss": losses[-1], "begin": began, "ms": 1e3 * statistics.median(times)}
 
 
 def main():
     """Print a table for one core, and one for two; return whether all losses agree."""
-    agreed = True
+    agreed, speeds = True, []
     sides = [s for s in SIDES if s not in NEEDS or importlib.util.find_spec(NEEDS[s]) is not None]
     for threads in (1, 2) if len(cores() or [0]) > 1 else (1,):
         rows = [("", *sides, "of torch", "of jax")]
@@ -232,8 +257,13 @@ def main():
             ]
             ratios = ["" if p is None else f"{p / ms['tg.jit']:.2f}" for p in peers]
             rows.append((name, *[f"{ms[s]:.3f}" for s in sides], *ratios))
+            problem = PROBLEMS[name]
+            if problem.vocabulary:
+                read = [f"{1e3 * problem.steps * problem.batch / ms[s]:,.0f}" for s in sides]
+                speeds.append((f"{name}, {threads}", *read))
         cores_ = "1 core" if threads == 1 else f"{threads} cores"
         table(f"training steps, ms, on {cores_}; ratios to the quickest of each peer", rows)
+    table("characters per second, by the number of cores", [("", *sides), *speeds])
     return agreed
 
 
