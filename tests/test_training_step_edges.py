@@ -253,6 +253,38 @@ def mask_in_a_checkpoint(jit: Any) -> Any:
 
 
 @equal
+def mask_in_the_model_of_an_object_whose_method_is_compiled(jit: Any) -> Any:
+    class Net(tg.Module):
+        def __init__(self) -> None:
+            self.linear, self.dropout = linear(), nn.Dropout(0.4, rng=3)
+
+        def forward(self, x: Any) -> Any:
+            return self.dropout(self.linear(x))
+
+    class Trainer:
+        def __init__(self) -> None:
+            self.net, self.losses = Net(), []  # type: ignore[var-annotated]
+            self.optimizer = optim.Adam(self.net.parameters(), lr=0.1)
+            self.learn = jit(self.step)
+
+        def step(self, x: Any) -> Any:
+            self.optimizer.zero_grad()
+            loss = (self.net(x) ** 2).mean()
+            loss.backward()
+            self.optimizer.step()
+            return loss
+
+        def run(self, training: bool) -> None:
+            self.net.train(training)
+            self.losses.append(self.learn(tg.tensor(X)).item())
+
+    trainer = Trainer()
+    for training in (True, True, False, False, True):
+        trainer.run(training)
+    return [*trainer.losses, *trainer.net.parameters()]
+
+
+@equal
 def mask_held_for_a_sequence_around(jit: Any) -> Any:
     c = nn.VariationalDropout(
         tg.cells.LSTM(3, 4, rng=1, dtype=np.float64), input=0.5, output=0.5, rng=2
