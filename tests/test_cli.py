@@ -17,6 +17,7 @@ import tinygrad_rnn as tg
 from tests.command import call
 from tinygrad_rnn.core.tape import context, setting
 from tinygrad_rnn.train import characters, model_files
+from tinygrad_rnn.train.options import Options
 from tinygrad_rnn.train.trainer import Checkpoint, Settings
 from tinygrad_rnn.train.vocabulary import Vocabulary
 
@@ -62,6 +63,17 @@ def test_help_says_the_defaults(capsys: pytest.CaptureFixture[str]) -> None:
     said = {name.replace("-", "_"): float(value) for name, value in found}
     settings = dataclasses.asdict(Settings())
     assert {name: said[name] for name in settings} == settings
+
+
+def test_what_is_given_gets_into_the_settings(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found: list[Options] = []
+    monkeypatch.setattr("tinygrad_rnn.train.demo.run", lambda o, _: found.append(o) or 0)
+    changed = ["--embedding-dropout", "0", "--dropout", "0.5", "--lr", "0.1", "--seed", "3"]
+    assert call("demo", *changed, capsys=capsys)[0] == 0
+    expected = {"embedding_dropout": 0.0, "dropout": 0.5, "lr": 0.1, "seed": 3}
+    assert found[0].settings == expected
 
 
 @pytest.mark.parametrize("command", [["demo"], ["train", "--out", "x"], ["tasks", "run", "parity"]])

@@ -579,6 +579,8 @@ def test_what_cannot_be_resumed(file: Path, capsys: pytest.CaptureFixture[str]) 
     run(options(file, command="train", steps=2), capsys)
     with pytest.raises(UserError, match="--hidden is 12"):
         run(options(file, resume=True, settings={"hidden": 13}), capsys)
+    with pytest.raises(UserError, match="--embedding-dropout is 0"):
+        run(options(file, resume=True, settings={"embedding_dropout": 0.1}), capsys)
     file.write_text(TEXT + "more")
     with pytest.raises(UserError, match="is not the text"):
         run(options(file, resume=True), capsys)
