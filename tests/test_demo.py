@@ -350,14 +350,17 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="damaged"):
         Checkpoint.read(tmp_path / "c")
     settings = json.loads(metadata["settings"])
-    for changed in ({"dropout": 1.0}, {"nonsense": 1}):
-        changed = json.dumps(settings | changed)
-        safetensors.write(tmp_path / "c", arrays, {**metadata, "settings": changed})
-        with pytest.raises(CheckpointError, match=r"damaged.*([Dd]ropout|nonsense)"):
+    without = {name: value for name, value in settings.items() if name != "dropout"}
+    for found, words in (
+        (settings | {"dropout": 1.0}, "damaged.*Dropout: p"),
+        (settings | {"nonsense": 1}, "c: another version.*has: nonsense"),
+        (without, "c: another version.*has: dropout.*--overwrite"),
+    ):
+        found = {**metadata, "settings": json.dumps(found)}
+        safetensors.write(tmp_path / "c", arrays, found)
+        with pytest.raises(CheckpointError, match=words):
             Trainer.resume(Checkpoint.read(tmp_path / "c"), t.ids)
-    del settings["dropout"]  # a default would be another run
     for name, value in (
-        ("settings", json.dumps(settings)),
         ("masks", '{"bit_generator": "PCG64"}'),
         ("masks", '{"bit_generator": "PCG64", "state": 3}'),
     ):

@@ -319,12 +319,15 @@ class Checkpoint:
         arrays, metadata = model_files.read(path, _KIND, "a checkpoint of a training run")
         try:
             progress, settings = (json.loads(metadata[k]) for k in ("progress", "settings"))
+            # a default in place of one that is missing would be another run
+            if other := {f.name for f in fields(Settings)} ^ set(settings):
+                raise CheckpointError(
+                    f"{path}: another version wrote this checkpoint (settings that only one of them has: {', '.join(sorted(other))}). "
+                    "Begin anew with --overwrite, or with another --out"
+                )
             return cls(
                 path=Path(path),
-                # a default in place of one that is missing would be another run
-                settings=Settings(
-                    **{f.name: settings.pop(f.name) for f in fields(Settings)}, **settings
-                ),
+                settings=Settings(**settings),
                 vocabulary=Vocabulary(json.loads(metadata["vocabulary"])),
                 seconds=float(progress["seconds"]),
                 scores=[(int(a), float(b)) for a, b in progress["scores"]],
@@ -332,6 +335,8 @@ class Checkpoint:
                 about=dict(json.loads(metadata["about"])),
                 arrays=arrays,
             )
+        except CheckpointError:
+            raise
         except (KeyError, ValueError, TypeError) as error:
             raise CheckpointError(
                 f"{path}: the checkpoint is damaged ({type(error).__name__}: {error})"
