@@ -43,6 +43,7 @@ FLOORS = {
     "cli": 5,
     "__main__": 5,
     "train": 5,
+    "learn": 5,
 }
 APART = {4}  # floors whose folders know nothing of each other
 FACE = ""  # tinygrad_rnn/__init__.py, which shows all floors to the user

@@ -1,9 +1,15 @@
-"""The Python blocks of some pages run, each page as one program, and print what the pages say."""
+"""The Python blocks of some pages run, each page as one program, and print what the pages say.
+
+Of an exercise in a lesson (docs/learn) the answer runs, a block ``python answer``, and not what the
+reader is given to begin with, a block ``python exercise``. A block that makes a picture writes it into
+the folder it runs in; the page shows it from ``pictures/``.
+"""
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,10 +18,17 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 BLOCK = re.compile(
-    r"^```python\n(?P<code>.*?)^```$(?:\n\n```text\n(?P<output>.*?)```$)?",
+    r"^```python(?: answer)?\n(?P<code>.*?)^```$(?:\n\n```text\n(?P<output>.*?)```$)?",
     flags=re.MULTILINE | re.DOTALL,
 )
 SEPARATOR = "<<< end of block >>>"
+LESSONS = sorted((ROOT / "docs" / "learn").glob("[0-9][0-9]-*.md"))
+PAGES = [
+    *(ROOT / name for name in ("README.md", "docs/design.md", "docs/guide.md", "docs/time.md")),
+    *LESSONS,
+]
+PICTURE = re.compile(r"^!\[.+\]\(pictures/(.+)\)$", flags=re.MULTILINE)
+NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e-?\d+)?")
 
 
 def run(page: Path, folder: Path) -> list[tuple[str | None, str]]:
@@ -39,15 +52,30 @@ def run(page: Path, folder: Path) -> list[tuple[str | None, str]]:
     return [(b["output"], text) for b, text in zip(blocks, printed, strict=True)]
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/design.md", "docs/guide.md", "docs/time.md"])
-def test_the_page_is_true(page: str, tmp_path: Path) -> None:
-    for expected, printed in run(ROOT / page, tmp_path):
+def same_picture(made: str, shown: str) -> bool:
+    """Whether two pictures have the same text, and numbers that differ by half a pixel at most."""
+    numbers = [[float(n) for n in NUMBER.findall(text)] for text in (made, shown)]
+    return NUMBER.sub("", made) == NUMBER.sub("", shown) and all(
+        abs(a - b) <= 0.5 for a, b in zip(*numbers, strict=True)
+    )
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_page_is_true(page: Path, tmp_path: Path) -> None:
+    for expected, printed in run(page, tmp_path):
         if expected is not None:
             assert printed == expected
+    for name in PICTURE.findall(page.read_text(encoding="utf-8")) if page in LESSONS else ():
+        assert (tmp_path / name).exists(), f"no block of the page writes {name}"
+        shown = (page.parent / "pictures" / name).read_text(encoding="utf-8")
+        assert same_picture((tmp_path / name).read_text(encoding="utf-8"), shown), name
 
 
 def fill(page: Path, folder: Path) -> None:
-    """Put what the blocks print into the page: ``python -m tests.test_readme docs/guide.md``."""
+    """Put what the blocks print into the page: ``python -m tests.test_readme docs/guide.md``.
+
+    The pictures that a lesson shows are written into its folder ``pictures``.
+    """
     outputs = iter([printed for _, printed in run(page, folder)])
 
     def filled(match: re.Match[str]) -> str:
@@ -55,10 +83,13 @@ def fill(page: Path, folder: Path) -> None:
         return (
             match[0]
             if match["output"] is None
-            else f"```python\n{match['code']}```\n\n```text\n{printed}```"
+            else f"{match[0].partition('```text')[0]}```text\n{printed}```"
         )
 
-    page.write_text(BLOCK.sub(filled, page.read_text(encoding="utf-8")), encoding="utf-8")
+    text = page.read_text(encoding="utf-8")
+    page.write_text(BLOCK.sub(filled, text), encoding="utf-8")
+    for name in PICTURE.findall(text) if page in LESSONS else ():
+        shutil.copyfile(folder / name, page.parent / "pictures" / name)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ Usually imported as ``tg``. Where to begin:
 - `gradient_flow`, `diagnose`, `detect_anomaly`: how gradients flow back through time, what is wrong
   with them, and where a nan arose;
 - `dynamics`: fixed points, stability and Lyapunov exponents of a trained cell;
-- `save`, `load`: parameters in safetensors files.
+- `save`, `load`: parameters in safetensors files;
+- `learn`: the exercises of the course in docs/learn.
 """
 
 from __future__ import annotations
@@ -132,7 +133,7 @@ from .recurrent import Cell, Window, checkpoint, tbptt, unroll
 from .recurrent import cell as _cell
 
 if TYPE_CHECKING:
-    from . import cells, init, nn, optim
+    from . import cells, init, learn, nn, optim
     from .compiler import CompileError, jit
     from .diagnosis import (
         GradcheckError,
@@ -230,6 +231,7 @@ __all__ = [
     "jit",
     "jvp",
     "leaky_relu",
+    "learn",
     "less",
     "less_equal",
     "load",
@@ -347,7 +349,7 @@ _LAZY = {
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("cells", "init", "nn", "optim"):
+    if name in ("cells", "init", "learn", "nn", "optim"):
         return _import_module(f"{__name__}.{name}")
     for module, names in _LAZY.items():
         if name in names:
