@@ -371,3 +371,22 @@ def test_what_is_refused(k: int) -> None:
     call, kind, words = REFUSED[k]
     with pytest.raises(kind, match=words):
         call()
+
+
+@pytest.mark.usefixtures("eager")
+@pytest.mark.parametrize(("inputs", "units", "seed"), [(1, 3, 0), (1, 1, 1), (2, 3, 2), (2, 3, 3)])
+def test_a_surrogate_is_found_far_from_the_threshold(inputs: int, units: int, seed: int) -> None:
+    """There it is small: in float32 only a little larger than the rounding of differences."""
+    with pytest.raises(tg.TinygradError, match="surrogate"):
+        tg.dynamics(tg.cells.LIF(inputs, units, rng=seed))
+
+
+@pytest.mark.usefixtures("eager")
+@pytest.mark.parametrize("kind", ["Elman", "LSTM", "GRU", "LayerNormLSTM"])
+def test_a_step_that_curves_strongly_is_not_taken_for_a_surrogate(kind: str) -> None:
+    """With weights that are ten times as large, differences are far from derivatives."""
+    for units in (4, 32):
+        cell = getattr(tg.cells, kind)(3, units, rng=0)
+        for parameter in cell.parameters():
+            parameter.data = parameter.numpy() * 10
+        tg.dynamics(cell)
