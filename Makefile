@@ -10,6 +10,7 @@
 #   make bench       time the package beside the peers that are installed, e.g.
 #                    make bench ARGS="sequences --quick --cells LSTM --threads 1"; ARGS=--help lists the
 #                    options, and .venv/bin/python -m pip install -e ".[bench]" installs the peers
+#   make docs        write the pages as a site with a reference of all public names: site/index.html
 #   make clean       remove what make and the tools have made, and leave what the demo wrote
 #
 # Options of a command go into ARGS. PYTHON=/path/to/python chooses the interpreter for a new .venv.
@@ -17,7 +18,7 @@
 
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint mutants fuzz bench clean
+.PHONY: help demo test test-all lint mutants fuzz bench docs clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -59,6 +60,9 @@ fuzz: $(STAMPS)/test
 bench: $(STAMPS)/base
 	$(BIN)/python -m tests.benchmarks $(ARGS)
 
+docs: $(STAMPS)/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict $(ARGS)
+
 # --- set-up: one stamp for each set of extras, made after the installation has succeeded -------------------------------
 
 INSTALL := $(BIN)/python -m pip --disable-pip-version-check --no-input install
@@ -76,7 +80,7 @@ $(STAMPS)/draw: pyproject.toml | $(STAMPS)/folder
 	}
 	@touch $@
 
-$(STAMPS)/test $(STAMPS)/lint: pyproject.toml | $(STAMPS)/folder
+$(STAMPS)/test $(STAMPS)/lint $(STAMPS)/docs: pyproject.toml | $(STAMPS)/folder
 	$(INSTALL) -e ".[$(notdir $@)]"
 	@touch $@
 
@@ -108,5 +112,5 @@ $(STAMPS)/folder:
 	@echo "$(CURDIR)" > $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+import sys
 import tomllib
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+
+import tinygrad_rnn as tg
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -62,3 +66,13 @@ def test_the_citation_has_the_version_of_the_package() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert f"\nversion: {tinygrad_rnn.__version__}\n" in citation
     assert f"\nlicense: {project['license']}\n" in citation
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    sys.path.append(str(ROOT / "docs" / "site"))
+    import reference
+
+    listed = {path.rpartition(".")[2] for names in reference.names().values() for _, path in names}
+    for space in (tg, tg.nn, tg.cells, tg.optim):
+        offered = {n for n in space.__all__ if not isinstance(getattr(space, n), ModuleType)}
+        assert offered <= listed, offered - listed

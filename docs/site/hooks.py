@@ -1,0 +1,107 @@
+"""What MkDocs asks of this site: pages that stand elsewhere, links between them, the navigation.
+
+README.md is the first page; the examples and the reference of the public names are made here. Links
+are written as they lead in the repository, and are turned to where the same thing stands on the
+site.
+"""
+
+from __future__ import annotations
+
+import ast
+import posixpath
+import re
+from pathlib import Path
+from typing import Any
+
+import reference
+from mkdocs.structure.files import File
+
+ROOT = Path(__file__).resolve().parents[2]
+ELSEWHERE = {  # pages of the repository outside of docs/, and where they stand on the site
+    "README.md": "index.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "CHANGELOG.md": "changelog.md",
+    "LICENSE": "license.md",
+    "examples": "examples/index.md",
+}
+# each entry: a heading, and its pages; a folder stands for all that is in it, if there is one
+NAVIGATION: dict[str, list[str]] = {
+    "Start": ["index.md", "guide.md", "time.md", "coming-from.md"],
+    "Course": ["learn"],
+    "How to": ["howto"],
+    "Cells and pictures": ["cells.md", "gallery.md"],
+    "Examples": ["examples"],
+    "Figures": ["tasks.md", "speed.md"],
+    "Errors": ["errors"],
+    "Reference": ["reference"],
+    "Design": ["design.md", "decisions"],
+    "Project": ["contributing.md", "changelog.md", "license.md"],
+}
+LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#)([^)\s#]+)")
+
+
+def on_files(files: Any, config: Any) -> Any:
+    """Add the pages that are not in docs/."""
+    for name, place in ELSEWHERE.items():
+        if (ROOT / name).is_file():
+            text = (ROOT / name).read_text(encoding="utf-8")
+            if name == "LICENSE":
+                text = f"# License\n\n```text\n{text}```\n"
+            files.append(File.generated(config, place, content=text))
+    for place, text in {**examples(), **reference.pages()}.items():
+        files.append(File.generated(config, place, content=text))
+    config.nav = [
+        {title: found} for title, names in NAVIGATION.items() if (found := listed(names, files))
+    ]
+    return files
+
+
+def listed(names: list[str], files: Any) -> list[Any]:
+    """List the pages of an entry of the navigation; what a folder holds is sorted, its index first."""
+    pages = sorted(f.src_uri for f in files.documentation_pages())
+    found: list[Any] = []
+    for name in names:
+        inside = [p for p in pages if p.startswith(f"{name}/")]
+        inside.sort(key=lambda page: posixpath.basename(page) not in ("index.md", "README.md"))
+        if name == "decisions":
+            found.append({"Decisions": inside})
+        elif name == "reference":
+            found += [f"reference/{page}.md" for page in reference.PAGES]
+        else:
+            found += [name] if name in pages else inside
+    return found
+
+
+def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
+    """Turn links to where they lead on the site."""
+    moved = {place: name for name, place in ELSEWHERE.items()}
+    source = moved.get(page.file.src_uri, posixpath.join("docs", page.file.src_uri))
+    here = posixpath.dirname(source)
+
+    def turned(match: re.Match[str]) -> str:
+        target = posixpath.normpath(posixpath.join(here, match[1]))
+        inside = target.removeprefix("docs/")
+        if target in ELSEWHERE:
+            place = ELSEWHERE[target]
+        elif inside != target and (ROOT / target).is_dir():
+            place = f"{inside}/README.md" if (ROOT / target / "README.md").exists() else inside
+        elif target.startswith("examples/") and target.endswith(".py"):
+            place = target.removesuffix(".py") + ".md"
+        elif inside == target:
+            return match[1]
+        else:
+            place = inside
+        return posixpath.relpath(place, posixpath.dirname(page.file.src_uri) or ".")
+
+    return LINK.sub(turned, markdown)
+
+
+def examples() -> dict[str, str]:
+    """Make a page of each example: what its docstring says, and its code."""
+    pages, lines = {}, ["# Examples", ""]
+    for path in sorted((ROOT / "examples").glob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        about = ast.get_docstring(ast.parse(text)) or ""
+        pages[f"examples/{path.stem}.md"] = f"# {path.stem}\n\n```python\n{text}```\n"
+        lines.append(f"- [{path.stem}]({path.stem}.md): {about.splitlines()[0]}")
+    return {"examples/index.md": "\n".join([*lines, ""]), **pages}
