@@ -251,6 +251,7 @@ CASES = [
     Case("negative target", lambda: tg.nn.cross_entropy(x23, tg.tensor([-1, 0])), tg.ShapeError, (r"targets from -1 to 0; expected 0 to 2",)),
     Case("shapes of mse", lambda: tg.nn.mse_loss(x23, np.ones((2, 1))), tg.ShapeError, (r"prediction has shape \(2, 3\), target \(2, 1\)",)),
     Case("dropout", lambda: tg.nn.dropout(x23, 1.0), tg.TinygradError, (r"p must be in \[0, 1\); found 1\.0",)),
+    Case("dropout of whole numbers", lambda: tg.nn.dropout(i3, 0.5), tg.DtypeError, (r"dropout needs floating features; found ids int64\(3,\)",)),
     Case("orthogonal", lambda: tg.init.orthogonal((2, 3, 4)), tg.ShapeError, (r"orthogonal: expected a matrix shape",)),
     Case("forget_bias", lambda: tg.init.forget_bias(np.zeros(9), 3), tg.ShapeError, (r"expected a bias of shape \(12,\); found \(9,\)",)),
     Case("state_dict names", lambda: tg.nn.Linear(2, 2).load_state_dict({"weight": np.ones((2, 2)), "wait": 1}), tg.TinygradError,

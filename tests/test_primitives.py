@@ -23,7 +23,18 @@ from tinygrad_rnn.core.primitive import LARGE, REGISTRY, Primitive
 from tinygrad_rnn.core.record import apply
 from tinygrad_rnn.kernels import runtime
 from tinygrad_rnn.loops.elementwise import ElementwiseKernel as Chain
-from tinygrad_rnn.ops import custom, elementwise, indexing, linear, reductions, shaping, windows  # noqa: F401  (windows: for the registry)
+from tinygrad_rnn.ops import (  # noqa: F401  (windows: for the registry)
+    along,
+    custom,
+    elementwise,
+    indexing,
+    linear,
+    reductions,
+    shaping,
+    shifting,
+    taking,
+    windows,
+)
 from tinygrad_rnn.recurrent import checkpoint  # noqa: F401
 
 # A dot in the name: an operation that some other test made. "_d0": the derivative of one that is a

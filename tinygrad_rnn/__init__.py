@@ -39,6 +39,7 @@ from .formats import pickled as _pickled  # noqa: F401  (gives Tensor its pickli
 from .kernels.runtime import set_num_threads
 from .module import Module, Parameter
 from .ops import methods as _methods  # noqa: F401  (gives Tensor its operators and methods)
+from .ops.along import cummax, cumprod, cumsum, log_softmax, softmax
 from .ops.custom import custom_vjp, elementwise, gelu, register_ufunc, silu
 from .ops.elementwise import (
     abs,
@@ -90,24 +91,19 @@ from .ops.elementwise import (
     where,
     zeros_like,
 )
-from .ops.indexing import index_add, one_hot, scatter, take, take_along_axis
+from .ops.indexing import scatter
 from .ops.linear import einsum, matmul, outer
 from .ops.reductions import (
     all,
     any,
     argmax,
     argmin,
-    cummax,
-    cumprod,
-    cumsum,
-    log_softmax,
     logsumexp,
     max,
     mean,
     min,
     norm,
     prod,
-    softmax,
     std,
     sum,
     var,
@@ -116,19 +112,16 @@ from .ops.shaping import (
     broadcast_to,
     concatenate,
     expand_dims,
-    flip,
-    pad,
     reshape,
-    roll,
     split,
     squeeze,
     stack,
     swapaxes,
     transpose,
-    tril,
-    triu,
 )
+from .ops.shifting import flip, pad, roll, tril, triu
 from .ops.table import Tape, tape
+from .ops.taking import index_add, one_hot, take, take_along_axis
 from .recurrent import Cell, Window, checkpoint, tbptt, unroll
 from .recurrent import cell as _cell
 

@@ -67,6 +67,15 @@ def hvp(f: Callable[..., Any], x: Any, v: Any) -> Any:
     """Return the Hessian of `f` at `x` times `v`.
 
     The Hessian itself is not computed: this is forward mode over the gradient.
+
+    Parameters
+    ----------
+    f : callable
+        A function of tensors, or trees of them, that gives one number.
+    x : Tensor, or tree of tensors
+        Where the Hessian is taken.
+    v : Tensor, or tree of tensors
+        What it is multiplied by, of the shapes of x.
     """
     _check("hvp", f, 0)
     return jvp(grad(f), (x,), (v,))[1]

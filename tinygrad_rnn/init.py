@@ -34,7 +34,18 @@ def generator(rng: Any = None) -> np.random.Generator:
 def uniform(
     shape: tuple[int, ...], bound: float, *, rng: Any = None, dtype: Any = np.float32
 ) -> Array:
-    """Return an array that is uniform on [-bound, bound]."""
+    """Return an array that is uniform on [-bound, bound].
+
+    Parameters
+    ----------
+    shape : tuple of int
+    bound : float
+        At least 0.
+    rng : numpy Generator or int, optional
+        Where the numbers come from.
+    dtype : dtype
+        float32 or float64.
+    """
     bound = number(bound, "uniform: bound", AMOUNT)
     values: Array = (
         generator(rng).uniform(-bound, bound, _shape(shape, "uniform")).astype(_dtype(dtype))
@@ -45,7 +56,18 @@ def uniform(
 def normal(
     shape: tuple[int, ...], std: float = 1.0, *, rng: Any = None, dtype: Any = np.float32
 ) -> Array:
-    """Return an array that is normal with mean 0 and standard deviation `std`."""
+    """Return an array that is normal with mean 0 and standard deviation `std`.
+
+    Parameters
+    ----------
+    shape : tuple of int
+    std : float
+        The standard deviation, at least 0.
+    rng : numpy Generator or int, optional
+        Where the numbers come from.
+    dtype : dtype
+        float32 or float64.
+    """
     std = number(std, "normal: std", AMOUNT)
     values: Array = (generator(rng).standard_normal(_shape(shape, "normal")) * std).astype(
         _dtype(dtype)
@@ -68,8 +90,18 @@ def xavier_uniform(
 ) -> Array:
     """Return an array uniform on ±gain * sqrt(6 / (fan_in + fan_out)) (Glorot and Bengio 2010).
 
-    With `blocks` the matrix holds those of several gates one upon the other, and fan_out is that of
-    one: rows / blocks.
+    Parameters
+    ----------
+    shape : (int, int)
+        (out, in) of a weight.
+    gain : float
+        A factor for all values.
+    blocks : int
+        How many gates stand one upon the other in the rows; fan_out is that of one, rows / blocks.
+    rng : numpy Generator or int, optional
+        Where the numbers come from.
+    dtype : dtype
+        float32 or float64.
     """
     return uniform(
         shape,
@@ -90,7 +122,20 @@ def xavier_normal(
 ) -> Array:
     """Return a normal array of standard deviation gain * sqrt(2 / (fan_in + fan_out)).
 
-    Glorot and Bengio 2010; `blocks` is as in `xavier_uniform`.
+    Glorot and Bengio 2010.
+
+    Parameters
+    ----------
+    shape : (int, int)
+        (out, in) of a weight.
+    gain : float
+        A factor for all values.
+    blocks : int
+        As in `xavier_uniform`.
+    rng : numpy Generator or int, optional
+        Where the numbers come from.
+    dtype : dtype
+        float32 or float64.
     """
     return normal(
         shape,
@@ -106,8 +151,18 @@ def he_uniform(
 ) -> Array:
     """Return an array uniform on ±gain * sqrt(3 / fan_in), for layers before a relu.
 
-    He et al. 2015. fan_in is the product of all sizes but the first: of (out, in), or of (out, in,
-    size, ...) for a convolution.
+    He et al. 2015. fan_in is the product of all sizes but the first.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        (out, in), or (out, in, size, ...) for a convolution.
+    gain : float
+        A factor for all values.
+    rng : numpy Generator or int, optional
+        Where the numbers come from.
+    dtype : dtype
+        float32 or float64.
     """
     return uniform(
         shape,
@@ -123,6 +178,17 @@ def he_normal(
     """Return a normal array of standard deviation gain / sqrt(fan_in), for layers before a relu.
 
     He et al. 2015; fan_in is as in `he_uniform`.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        (out, in), or (out, in, size, ...) for a convolution.
+    gain : float
+        A factor for all values.
+    rng : numpy Generator or int, optional
+        Where the numbers come from.
+    dtype : dtype
+        float32 or float64.
     """
     return normal(
         shape,
@@ -137,6 +203,15 @@ def identity(shape: tuple[int, int], scale: float = 1.0, *, dtype: Any = np.floa
 
     As a recurrent weight it keeps its state at first (Le, Jaitly and Hinton 2015). The paper uses
     it with relu units: scale 1 for long memory, 0.01 for short.
+
+    Parameters
+    ----------
+    shape : (int, int)
+        (out, in) of a weight.
+    scale : float
+        What stands on the diagonal.
+    dtype : dtype
+        float32 or float64.
     """
     rows, columns = _two(shape, "identity")
     values: Array = number(scale, "identity: scale") * np.eye(rows, columns, dtype=_dtype(dtype))
@@ -149,6 +224,17 @@ def orthogonal(
     """Return a random matrix with orthonormal rows or columns, whichever are fewer.
 
     Saxe et al. 2014.
+
+    Parameters
+    ----------
+    shape : (int, int)
+        (out, in) of a weight.
+    gain : float
+        A factor for all values.
+    rng : numpy Generator or int, optional
+        Where the numbers come from.
+    dtype : dtype
+        float32 or float64.
     """
     rows, cols = _two(shape, "orthogonal")
     q, r = np.linalg.qr(generator(rng).standard_normal((max(rows, cols), min(rows, cols))))
@@ -164,8 +250,20 @@ def forget_bias(
 ) -> Array:
     """Return a copy of a gate bias with the forget gate's part set to `value`.
 
-    Gers et al. 2000; Jozefowicz et al. 2015. `gate` is the forget gate's place among the `gates`
-    blocks of `hidden_size`: 1 in the order i, f, g, o.
+    Gers et al. 2000; Jozefowicz et al. 2015.
+
+    Parameters
+    ----------
+    bias : array, shape (gates * hidden_size,)
+        The bias of all gates.
+    hidden_size : int
+        The number of units.
+    value : float, or array of shape (hidden_size,)
+        What the part of the forget gate becomes.
+    gate : int
+        The forget gate's place among the blocks: 1 in the order i, f, g, o.
+    gates : int
+        The number of blocks.
     """
     hidden_size, gate, gates = (
         size(hidden_size, "forget_bias: hidden_size"),

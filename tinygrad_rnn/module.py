@@ -20,7 +20,17 @@ _PACKAGE = __name__.partition(".")[0]
 
 
 class Parameter(Tensor):
-    """A leaf tensor that requires gradients and that a Module finds among its attributes."""
+    """A leaf tensor that requires gradients and that a Module finds among its attributes.
+
+    Parameters
+    ----------
+    data : array, Tensor, or nested lists of numbers
+        The first values, which are copied.
+    name : str, optional
+        How messages and pictures call it.
+    dtype : dtype, optional
+        float32 or float64; by default that of `data`, or float32 for Python numbers.
+    """
 
     __slots__ = ()
 
@@ -41,6 +51,15 @@ class Buffer(Tensor):
 
     It never requires gradients. New values are given by ``buffer.data = ...``, which is not
     recorded.
+
+    Parameters
+    ----------
+    data : array, Tensor, or nested lists of numbers
+        The first values, which are copied.
+    name : str, optional
+        How messages and pictures call it.
+    dtype : dtype, optional
+        By default that of `data`, or float32 for Python floats.
     """
 
     __slots__ = ()

@@ -21,6 +21,7 @@ from .linear_recurrences import *
 from .lstm import *
 from .lstm_variants import *
 from .memory import *
+from .multiplicative import *
 from .ordered_neurons import *
 from .reservoir import *
 from .residual import *

@@ -34,6 +34,15 @@ class PublishedCell(Cell):
     ``forward``. Parameters of several gates with the same inputs stand in one block matrix, rows of
     `hidden_size` for each gate, and are cut apart with `split`.
 
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Features of the input, and units.
+    rng : numpy Generator or int, optional
+        For first values.
+    dtype : dtype
+        Of the parameters: float32 or float64.
+
     Attributes
     ----------
     State : type or None
@@ -74,7 +83,15 @@ class PublishedCell(Cell):
         return self.xavier(blocks * self.hidden_size, columns or self.input_size or 0, blocks)
 
     def xavier(self, rows: int, columns: int, blocks: int = 1) -> Parameter:
-        """Return weights (rows, columns) of `blocks` gates, each block Xavier uniform."""
+        """Return weights (rows, columns) of `blocks` gates, each block Xavier uniform.
+
+        Parameters
+        ----------
+        rows, columns : int
+            The shape; `columns` is fan_in.
+        blocks : int
+            How many gates stand one upon the other in the rows; it divides them.
+        """
         return Parameter(
             init.xavier_uniform((rows, columns), blocks=blocks, rng=self._rng, dtype=self._dtype)
         )

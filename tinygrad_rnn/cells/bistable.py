@@ -31,6 +31,15 @@ class BRC(PublishedCell):
     N. Vecoven, D. Ernst and G. Drion, A bio-inspired bistable recurrent cell allows for
     long-lasting memory, PLOS ONE 16 (2021), arXiv:2006.05252; U_h is called U there. The paper's
     equations have no biases, and nor has this cell; the authors' code adds one to a and one to c.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Features of the input, and units.
+    rng : numpy Generator or int, optional
+        For first values.
+    dtype : dtype
+        Of the parameters: float32 or float64.
     """
 
     def __init__(
@@ -62,6 +71,15 @@ class NBRC(PublishedCell):
     N. Vecoven, D. Ernst and G. Drion, A bio-inspired bistable recurrent cell allows for
     long-lasting memory, PLOS ONE 16 (2021), arXiv:2006.05252: the neuromodulated cell. There are no
     biases, as in `BRC`.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Features of the input, and units.
+    rng : numpy Generator or int, optional
+        For first values.
+    dtype : dtype
+        Of the parameters: float32 or float64.
     """
 
     def __init__(

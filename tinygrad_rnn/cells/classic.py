@@ -17,17 +17,7 @@ from ..ops.elementwise import equal, floor, mod, relu, sigmoid, tanh, where
 from ..recurrent.products import scaled
 from .base import PublishedCell
 
-__all__ = [
-    "IRNN",
-    "MRNN",
-    "SCRN",
-    "ClockworkRNN",
-    "ClockworkState",
-    "IndRNN",
-    "Jordan",
-    "MultiplicativeIntegrationRNN",
-    "SCRNState",
-]
+__all__ = ["IRNN", "SCRN", "ClockworkRNN", "ClockworkState", "IndRNN", "Jordan", "SCRNState"]
 
 
 class Jordan(PublishedCell):
@@ -45,6 +35,15 @@ class Jordan(PublishedCell):
     Jordan's units are logistic, and his state units add a decaying trace of the outputs before the
     last; here, as in most later accounts, the units are tanh and the state is the last output. The
     hidden layer h is as wide as the output.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Features of the input, and units.
+    rng : numpy Generator or int, optional
+        For first values.
+    dtype : dtype
+        Of the parameters: float32 or float64.
     """
 
     def __init__(
@@ -71,8 +70,18 @@ class IRNN(PublishedCell):
     Q. V. Le, N. Jaitly and G. E. Hinton, A Simple Way to Initialize Recurrent Networks of Rectified
     Linear Units (2015), arXiv:1504.00941.
 
-    U starts as `scale` times the identity (1 in the paper; 0.01 for its speech task), b at 0, W
-    normal with standard deviation 0.001.
+    U starts as `scale` times the identity, b at 0, W normal with standard deviation 0.001.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Features of the input, and units.
+    scale : float
+        What U starts from, times the identity: 1 in the paper, 0.01 for its speech task.
+    rng : numpy Generator or int, optional
+        For first values.
+    dtype : dtype
+        Of the parameters: float32 or float64.
     """
 
     def __init__(
@@ -107,6 +116,15 @@ class IndRNN(PublishedCell):
 
     u starts uniform on [0, 1]. For sequences of length T the paper also keeps abs(u) at or below
     gamma ** (1 / T) while training, gamma a constant; here nothing does.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Features of the input, and units.
+    rng : numpy Generator or int, optional
+        For first values.
+    dtype : dtype
+        Of the parameters: float32 or float64.
     """
 
     def __init__(
@@ -119,74 +137,6 @@ class IndRNN(PublishedCell):
     def forward(self, x: Any, h: Any) -> Any:
         """Make one step from x (batch, input_size) and the state."""
         h = relu(self.from_input(x, self.W) + self.from_state(h, self.u, scaled) + self.b)
-        return h, h
-
-
-class MRNN(PublishedCell):
-    """Multiplicative recurrent network: the input chooses the transition matrix.
-
-        f  = (W_fx x) * (W_fh h)
-        h' = tanh(W_hf f + W_hx x + b)
-
-    The output is h', and h, shape (batch, H), is the state. With F = factors (default: H): W_fx (F,
-    I), W_fh (F, H), W_hf (H, F), W_hx (H, I), b (H,).
-
-    I. Sutskever, J. Martens and G. Hinton, Generating Text with Recurrent Neural Networks, ICML
-    2011.
-
-    The bias is that of the paper's plain network; the equation of the multiplicative one leaves it
-    out.
-    """
-
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        *,
-        factors: int | None = None,
-        rng: Any = None,
-        dtype: Any = np.float32,
-    ) -> None:
-        super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
-        factors = hidden_size if factors is None else factors
-        if factors < 1:
-            raise ShapeError(f"MRNN: factors must be at least 1; found {factors}")
-        self.W_fx = self.xavier(factors, input_size)
-        self.W_fh = self.xavier(factors, hidden_size)
-        self.W_hf, self.W_hx, self.b = self.inputs(columns=factors), self.inputs(), self.bias()
-
-    def forward(self, x: Any, h: Any) -> Any:
-        """Make one step from x (batch, input_size) and the state."""
-        f = self.from_input(x, self.W_fx) * self.from_state(h, self.W_fh)
-        h = tanh(self.from_state(f, self.W_hf, name=None) + self.from_input(x, self.W_hx) + self.b)
-        return h, h
-
-
-class MultiplicativeIntegrationRNN(PublishedCell):
-    """Simple recurrent network with multiplicative integration of input and state.
-
-        h' = tanh(alpha * (W x) * (U h) + beta_1 * (U h) + beta_2 * (W x) + b)
-
-    The output is h', and h, shape (batch, H), is the state. W (H, I), U (H, H); alpha, beta_1,
-    beta_2 and b (H,).
-
-    Y. Wu, S. Zhang, Y. Zhang, Y. Bengio and R. Salakhutdinov, On Multiplicative Integration with
-    Recurrent Neural Networks, NIPS 2016, arXiv:1606.06630, in its general form (equation 4).
-
-    alpha, beta_1 and beta_2 start at 1.
-    """
-
-    def __init__(
-        self, input_size: int, hidden_size: int, *, rng: Any = None, dtype: Any = np.float32
-    ) -> None:
-        super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
-        self.W, self.U, self.b = self.inputs(), self.recurrent(), self.bias()
-        self.alpha, self.beta_1, self.beta_2 = (self.bias(value=1.0) for _ in range(3))
-
-    def forward(self, x: Any, h: Any) -> Any:
-        """Make one step from x (batch, input_size) and the state."""
-        Wx, Uh = self.from_input(x, self.W), self.from_state(h, self.U)
-        h = tanh(self.alpha * Wx * Uh + self.beta_1 * Uh + self.beta_2 * Wx + self.b)
         return h, h
 
 
@@ -207,14 +157,26 @@ class SCRN(PublishedCell):
         y  = U h' + V s'
 
     The output is y, shape (batch, H); the state is (h, s), shapes (batch, H) and (batch, S), where
-    S = context_size (default: H). A (H, I), B (S, I), P (H, S), R (H, H), U (H, H), V (H, S); no
-    biases. alpha is a constant.
+    S = `context_size`. A (H, I), B (S, I), P (H, S), R (H, H), U (H, H), V (H, S); no biases.
 
     T. Mikolov, A. Joulin, S. Chopra, M. Mathieu and M. Ranzato, Learning Longer Memory in Recurrent
     Neural Networks (2014), arXiv:1412.7753, with alpha = 0.95.
 
     In the paper y has the size of the vocabulary and goes through a softmax; here y has H features,
     and what follows is a layer of its own.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Features of the input, and units.
+    context_size : int, optional
+        S, the number of context units, at least 1; hidden_size by default.
+    alpha : float
+        How much of s stays at each step; it is not trained.
+    rng : numpy Generator or int, optional
+        For first values.
+    dtype : dtype
+        Of the parameters: float32 or float64.
     """
 
     State = SCRNState
@@ -277,12 +239,22 @@ class ClockworkRNN(PublishedCell):
     The output is h'; the state is (h, t), shapes (batch, H) and (batch, 1): t counts the steps done
     before this one and starts at 0, so that all modules act on the first step (a t that is not
     whole is rounded for the comparison). W (H, I), U (H, H), b (H,). T, shape (H,), is each unit's
-    period: `periods` has G increasing whole numbers, and unit k = 0 ... H - 1 is in module floor(k
-    G / H), with that module's period. M, shape (H, H), is the constant mask with M[j, k] = 1 where
-    T[k] >= T[j], else 0: a unit hears its own module and the slower ones, which makes U block upper
-    triangular.
+    period: unit k = 0 ... H - 1 is in module floor(k G / H), with that module's period. M, shape (H,
+    H), is the constant mask with M[j, k] = 1 where T[k] >= T[j], else 0: a unit hears its own
+    module and the slower ones, which makes U block upper triangular.
 
     J. Koutnik, K. Greff, F. Gomez and J. Schmidhuber, A Clockwork RNN, ICML 2014, arXiv:1402.3511.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Features of the input, and units.
+    periods : sequence of int
+        The periods of the G modules: increasing, the first at least 1.
+    rng : numpy Generator or int, optional
+        For first values.
+    dtype : dtype
+        Of the parameters: float32 or float64.
     """
 
     State = ClockworkState

@@ -8,9 +8,9 @@ import numpy as np
 
 from ..core.errors import ShapeError
 from ..module import Parameter
+from ..ops.along import softmax
 from ..ops.elementwise import abs, sigmoid, where
 from ..ops.linear import einsum
-from ..ops.reductions import softmax
 from ..ops.shaping import split
 from .base import PublishedCell
 
@@ -29,16 +29,27 @@ class MassConservingLSTM(PublishedCell):
         c' = (1 - o) * t
         y  = o * t
 
-    The output is y; the state is c, both (batch, H). M = `mass_size` (1), A = I - M. W ((1 + M + H)
-    H, A), U ((1 + M + H) H, H), b ((1 + M + H) H,). b starts at -3 for o, at 0 for J, and at 3 +
-    log(H - 1) on the diagonal of R, 0 beside it: by the biases alone a unit keeps 0.95 of its mass
-    in R, and 0.95 of that is not put out, for any H > 1.
+    The output is y; the state is c, both (batch, H). M = `mass_size`, A = I - M. W ((1 + M + H) H,
+    A), U ((1 + M + H) H, H), b ((1 + M + H) H,). b starts at -3 for o, at 0 for J, and at 3 + log(H
+    - 1) on the diagonal of R, 0 beside it: by the biases alone a unit keeps 0.95 of its mass in R,
+    and 0.95 of that is not put out, for any H > 1.
 
     P.-J. Hoedt, F. Kratzert, D. Klotz, C. Halmich, M. Holzleitner, G. Nearing, S. Hochreiter and G.
     Klambauer, MC-LSTM: Mass-Conserving LSTM, ICML 2021, arXiv:2101.05186.
 
     J is the paper's input gate i. R is the form that depends on time, with the softmax as the
     function that makes columns sum to 1.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Features of the input, and units.
+    mass_size : int
+        M, from 1 to input_size - 1: how many features of the input, the first ones, are masses.
+    rng : numpy Generator or int, optional
+        For first values.
+    dtype : dtype
+        Of the parameters: float32 or float64.
     """
 
     def __init__(

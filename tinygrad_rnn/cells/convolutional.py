@@ -41,15 +41,28 @@ class ConvLSTM(PublishedCell):
         h' = o * tanh(c')
 
     x is (batch, I, height, width). The output is h'; the state is (h, c), each (batch, H, height,
-    width); I and H count channels, and (height, width) is `image_size`. conv is the
-    cross-correlation with (K - 1) / 2 zeros on each side, K = `kernel_size` (3, odd). W (4H, I, K,
-    K), U (4H, H, K, K), b (4H,): blocks in the order i, f, g, o. p (3H, height, width), a weight of
-    its own for each place: blocks in the order i, f, o. b_f starts at 1, p at zero.
+    width); (height, width) is `image_size`. conv is the cross-correlation with (K - 1) / 2 zeros on
+    each side, K = `kernel_size`. W (4H, I, K, K), U (4H, H, K, K), b (4H,): blocks in the order i,
+    f, g, o. p (3H, height, width), a weight of its own for each place: blocks in the order i, f, o.
+    b_f starts at 1, p at zero.
 
     X. Shi, Z. Chen, H. Wang, D.-Y. Yeung, W.-K. Wong and W.-C. Woo, Convolutional LSTM Network: A
     Machine Learning Approach for Precipitation Nowcasting, NIPS 2015, arXiv:1506.04214.
 
     Much code, Keras' included, leaves the peepholes out.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Channels of the input and of the state.
+    image_size : (int, int)
+        Height and width of the images, which must be known because of the peepholes.
+    kernel_size : int
+        K, odd, so that images keep their size.
+    rng : numpy Generator or int, optional
+        For first values.
+    dtype : dtype
+        Of the parameters: float32 or float64.
     """
 
     State = LSTMState

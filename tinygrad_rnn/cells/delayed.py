@@ -22,12 +22,22 @@ class DilatedRNN(PublishedCell):
 
     The output is h_t. The state has shape (batch, dilation, hidden_size): h_(t - dilation), ...,
     h_(t - 1), the oldest first; a step drops the oldest and appends the new one. W (hidden_size,
-    input_size), U (hidden_size, hidden_size), b (hidden_size,). dilation (2) is an option; dilation
-    1 is `Elman`.
+    input_size), U (hidden_size, hidden_size), b (hidden_size,).
 
     S. Chang et al., Dilated Recurrent Neural Networks, NeurIPS 2017, arXiv:1710.02224: one layer,
     with the simple cell. The paper stacks layers of dilation 1, 2, 4, ..., and also takes LSTM and
     GRU for the cell.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Features of the input, and units.
+    dilation : int
+        How many steps ago the state is read, at least 1; with 1 the cell is `Elman`.
+    rng : numpy Generator or int, optional
+        For first values.
+    dtype : dtype
+        Of the parameters: float32 or float64.
     """
 
     bookkeeping = ("past",)
@@ -68,15 +78,25 @@ class TauGRU(PublishedCell):
 
     The output is h_(n+1). Each product with x has its bias.
 
-    The state has shape (batch, delay + 1, hidden_size): h_(n - delay), ..., h_n, the oldest first;
-    a step drops the oldest and appends the new one. U (4 * hidden_size, input_size) and b (4 *
+    The state has shape (batch, delay + 1, hidden_size): h_(n - delay), ..., h_n, the oldest first; a
+    step drops the oldest and appends the new one. U (4 * hidden_size, input_size) and b (4 *
     hidden_size,) have the blocks u, z, g, a; W (3 * hidden_size, hidden_size) the blocks u, g, a,
-    which multiply h_n; W_z (hidden_size, hidden_size) multiplies h_(n - delay). delay (5) is an
-    option.
+    which multiply h_n; W_z (hidden_size, hidden_size) multiplies h_(n - delay).
 
     N. B. Erichson, S. H. Lim and M. W. Mahoney, Gated Recurrent Neural Networks with Weighted
     Time-Delay Feedback (2022), arXiv:2212.00228, where the blocks are numbered 1 to 4 in the order
     u, z, g, a. The paper's equations leave the biases out.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Features of the input, and units.
+    delay : int
+        How many steps older than h_n the delayed state is, at least 1.
+    rng : numpy Generator or int, optional
+        For first values.
+    dtype : dtype
+        Of the parameters: float32 or float64.
     """
 
     bookkeeping = ("past",)

@@ -44,11 +44,23 @@ class AntisymmetricRNN(PublishedCell):
         h' = h + epsilon * tanh((W - W^T - gamma I) h + V x + b)
 
     The output is h'. The state is h, shape (batch, hidden_size). W (hidden_size, hidden_size), V
-    (hidden_size, input_size), b (hidden_size,); I is the unit matrix. epsilon (step size, 0.1) and
-    gamma (diffusion, 0.01) are options, not trained.
+    (hidden_size, input_size), b (hidden_size,); I is the unit matrix.
 
     B. Chang, M. Chen, E. Haber and E. H. Chi, AntisymmetricRNN: A Dynamical System View on
     Recurrent Neural Networks, ICLR 2019, arXiv:1902.09689. There W is W_h, V is V_h, b is b_h.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Features of the input, and units.
+    epsilon : float
+        The step size; it is not trained.
+    gamma : float
+        The diffusion; it is not trained.
+    rng : numpy Generator or int, optional
+        For first values.
+    dtype : dtype
+        Of the parameters: float32 or float64.
     """
 
     def __init__(
@@ -81,10 +93,22 @@ class GatedAntisymmetricRNN(PublishedCell):
 
     The output is h'. The state is h, shape (batch, hidden_size). W (hidden_size, hidden_size); V (2
     * hidden_size, input_size) and b (2 * hidden_size,) have the blocks z, h; I is the unit matrix.
-    epsilon (step size, 0.1) and gamma (diffusion, 0.01) are options, not trained.
 
     B. Chang, M. Chen, E. Haber and E. H. Chi, AntisymmetricRNN: A Dynamical System View on
     Recurrent Neural Networks, ICLR 2019, arXiv:1902.09689: the form with an input gate.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Features of the input, and units.
+    epsilon : float
+        The step size; it is not trained.
+    gamma : float
+        The diffusion; it is not trained.
+    rng : numpy Generator or int, optional
+        For first values.
+    dtype : dtype
+        Of the parameters: float32 or float64.
     """
 
     def __init__(
@@ -117,13 +141,27 @@ class CoRNN(PublishedCell):
         y' = y + dt * z'
 
     The output is y'. The state is (y, z), each (batch, hidden_size). W and W_z (hidden_size,
-    hidden_size), V (hidden_size, input_size), b (hidden_size,). dt (step size, 0.042), gamma
-    (frequency, 2.7) and epsilon (damping, 4.7) are options, not trained.
+    hidden_size), V (hidden_size, input_size), b (hidden_size,).
 
     T. K. Rusch and S. Mishra, Coupled Oscillatory Recurrent Neural Network (coRNN): An accurate and
     (gradient) stable architecture for learning long time dependencies, ICLR 2021, arXiv:2010.00951.
     The paper leaves open whether the damping acts on z or on z'; here, as in the authors' code, on
     z.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Features of the input, and units.
+    dt : float
+        The step size, above 0; none of these three is trained.
+    gamma : float
+        The frequency.
+    epsilon : float
+        The damping.
+    rng : numpy Generator or int, optional
+        For first values.
+    dtype : dtype
+        Of the parameters: float32 or float64.
     """
 
     State = OscillatorState
@@ -169,12 +207,24 @@ class UnICORNN(PublishedCell):
         y' = y + dt * sigmoid(c) * z'
 
     The output is y'. The state is (y, z), each (batch, hidden_size). w, b and c (hidden_size,), V
-    (hidden_size, input_size); w starts uniform on [0, 1], c on [-0.1, 0.1]. dt (step size, 0.1) and
-    alpha (frequency, 1) are options, not trained.
+    (hidden_size, input_size); w starts uniform on [0, 1], c on [-0.1, 0.1].
 
     T. K. Rusch and S. Mishra, UnICORNN: A recurrent model for learning very long time dependencies,
     ICML 2021, arXiv:2103.05487: one layer. The paper writes 0.5 + 0.5 tanh(c / 2), which is
     sigmoid(c).
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Features of the input, and units.
+    dt : float
+        The step size, above 0; it is not trained.
+    alpha : float
+        The frequency; it is not trained.
+    rng : numpy Generator or int, optional
+        For first values.
+    dtype : dtype
+        Of the parameters: float32 or float64.
     """
 
     State = OscillatorState
@@ -216,12 +266,23 @@ class LEM(PublishedCell):
     The output is y'. The state is (y, z), each (batch, hidden_size). V (4 * hidden_size,
     input_size) and b (4 * hidden_size,) have the blocks 1, 2, z, y; W (3 * hidden_size,
     hidden_size) has the blocks 1, 2, z, which multiply y; W_y (hidden_size, hidden_size) multiplies
-    z'. dt (1) is an option, not trained.
+    z'.
 
     T. K. Rusch, S. Mishra, N. B. Erichson and M. W. Mahoney, Long Expressive Memory for Sequence
     Modeling, ICLR 2022, arXiv:2110.04744; s_1 and s_2 are its two time steps. The update of y reads
     the new z', as in the paper and the authors' code; some collections of cells read the old z
     there.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Features of the input, and units.
+    dt : float
+        The longest time step of a unit, above 0; it is not trained.
+    rng : numpy Generator or int, optional
+        For first values.
+    dtype : dtype
+        Of the parameters: float32 or float64.
     """
 
     State = OscillatorState
@@ -265,14 +326,26 @@ class LTC(PublishedCell):
     The output is the last h. This is a fused step (explicit in f, implicit in h) of dh/dt = -(1 /
     tau + f) * h + f * A, with 1 / tau = softplus(rho). The state is h, shape (batch, hidden_size).
     W (hidden_size, input_size), U (hidden_size, hidden_size), b, A, rho (hidden_size,); A starts
-    uniform on [-1, 1], rho where tau is 10, b at -2, so that a unit forgets slowly. unfolds (6) and
-    dt (1, the time between two inputs) are options, not trained.
+    uniform on [-1, 1], rho where tau is 10, b at -2, so that a unit forgets slowly.
 
     R. Hasani, M. Lechner, A. Amini, D. Rus and R. Grosu, Liquid Time-constant Networks, AAAI 2021,
     arXiv:2006.04439: the paper's compact form and its fused solver, with f one layer. f is a
     sigmoid, because the paper's bounds on the time constant need f >= 0. The authors' code has
     instead a conductance and a reversal potential for each pair of units, which is another cell of
     the same family.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Features of the input, and units.
+    unfolds : int
+        How many steps the solver makes for each input, at least 1.
+    dt : float
+        The time between two inputs, above 0; it is not trained.
+    rng : numpy Generator or int, optional
+        For first values.
+    dtype : dtype
+        Of the parameters: float32 or float64.
     """
 
     def __init__(

@@ -23,6 +23,19 @@ class Elman(PublishedCell):
     J. L. Elman, Finding Structure in Time, Cognitive Science 14 (1990).
 
     The state is h, shape (batch, hidden_size). Weights are in PyTorch's layout (`nn.RNN`).
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Features of the input, and units.
+    nonlinearity : {"tanh", "relu"}
+        The function of the sum.
+    bias : bool
+        Whether there are biases.
+    rng : numpy Generator or int, optional
+        For first values.
+    dtype : dtype
+        Of the parameters: float32 or float64.
     """
 
     def __init__(

@@ -25,6 +25,15 @@ class FastRNN(PublishedCell):
     A. Kusupati et al., FastGRNN: A Fast, Accurate, Stable and Tiny Kilobyte Sized Gated Recurrent
     Neural Network, NeurIPS 2018, arXiv:1901.02358. The paper's alpha and beta, between 0 and 1, are
     the sigmoids of the parameters here. It allows any nonlinearity for h~; here it is tanh.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Features of the input, and units.
+    rng : numpy Generator or int, optional
+        For first values.
+    dtype : dtype
+        Of the parameters: float32 or float64.
     """
 
     def __init__(
@@ -56,6 +65,15 @@ class FastGRNN(PublishedCell):
     Neural Network, NeurIPS 2018, arXiv:1901.02358. The paper's zeta and nu, between 0 and 1, are
     the sigmoids of the parameters here. The paper's further steps, W and U as products of thin
     matrices, sparse, and in 8-bit integers, are not part of the cell here.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Features of the input, and units.
+    rng : numpy Generator or int, optional
+        For first values.
+    dtype : dtype
+        Of the parameters: float32 or float64.
     """
 
     def __init__(

@@ -41,11 +41,24 @@ class RecurrentHighway(PublishedCell):
 
     The output is h', and h, shape (batch, H), is the state. W (2H, I): blocks in the order n, t. R
     (2 L H, H) and b (2 L H,): L parts, one for each layer, of two blocks in the order n, t. b_t
-    starts at `transform_bias`. L is `depth`.
+    starts at `transform_bias`.
 
     J. G. Zilly, R. K. Srivastava, J. Koutnik and J. Schmidhuber, Recurrent Highway Networks, ICML
     2017, arXiv:1607.03474, with the carry gate coupled to the transform gate, c = 1 - t, as in the
     paper's experiments. The paper writes h_l for n.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Features of the input, and units.
+    depth : int
+        L, the number of layers within a step, at least 1.
+    transform_bias : float
+        Where b_t starts; negative, so that a layer at first carries its input on.
+    rng : numpy Generator or int, optional
+        For first values.
+    dtype : dtype
+        Of the parameters: float32 or float64.
     """
 
     def __init__(
@@ -90,6 +103,15 @@ class MinimalRNN(PublishedCell):
 
     M. Chen, MinimalRNN: Toward More Interpretable and Trainable Recurrent Neural Networks (2017),
     arXiv:1711.06788, with one dense layer as the embedding of x.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Features of the input, and units.
+    rng : numpy Generator or int, optional
+        For first values.
+    dtype : dtype
+        Of the parameters: float32 or float64.
     """
 
     def __init__(
@@ -119,6 +141,15 @@ class UGRNN(PublishedCell):
 
     J. Collins, J. Sohl-Dickstein and D. Sussillo, Capacity and Trainability in Recurrent Neural
     Networks, ICLR 2017, arXiv:1611.09913.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Features of the input, and units.
+    rng : numpy Generator or int, optional
+        For first values.
+    dtype : dtype
+        Of the parameters: float32 or float64.
     """
 
     def __init__(
@@ -157,6 +188,15 @@ class IntersectionRNN(PublishedCell):
     The depth gate needs an input of H features; a first layer with another number projects it, as
     in the first author's implementation (which adds a bias there). The cell is meant for stacks: in
     a single layer y sees the past through y_in and g_y only.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Features of the input, and units.
+    rng : numpy Generator or int, optional
+        For first values.
+    dtype : dtype
+        Of the parameters: float32 or float64.
     """
 
     def __init__(
@@ -192,6 +232,15 @@ class RAN(PublishedCell):
 
     K. Lee, O. Levy and L. Zettlemoyer, Recurrent Additive Networks (2017), arXiv:1705.07393. The
     paper also tries h' = c'.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Features of the input, and units.
+    rng : numpy Generator or int, optional
+        For first values.
+    dtype : dtype
+        Of the parameters: float32 or float64.
     """
 
     State = LSTMState
@@ -225,6 +274,15 @@ class CFN(PublishedCell):
 
     T. Laurent and J. von Brecht, A Recurrent Neural Network Without Chaos, ICLR 2017,
     arXiv:1612.06212.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Features of the input, and units.
+    rng : numpy Generator or int, optional
+        For first values.
+    dtype : dtype
+        Of the parameters: float32 or float64.
     """
 
     def __init__(
@@ -256,6 +314,15 @@ class ATR(PublishedCell):
 
     B. Zhang, D. Xiong, J. Su, Q. Lin and H. Zhang, Simplifying Neural Machine Translation with
     Addition-Subtraction Twin-Gated Recurrent Networks, EMNLP 2018, arXiv:1810.12546.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Features of the input, and units.
+    rng : numpy Generator or int, optional
+        For first values.
+    dtype : dtype
+        Of the parameters: float32 or float64.
     """
 
     def __init__(
@@ -284,6 +351,15 @@ class STAR(PublishedCell):
 
     M. O. Turkoglu, S. D'Aronco, J. D. Wegner and K. Schindler, Gating Revisited: Deep Multi-layer
     RNNs That Can Be Trained (2019), arXiv:1911.11033.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Features of the input, and units.
+    rng : numpy Generator or int, optional
+        For first values.
+    dtype : dtype
+        Of the parameters: float32 or float64.
     """
 
     def __init__(
@@ -312,6 +388,15 @@ class TypedRNN(PublishedCell):
 
     D. Balduzzi and M. Ghifary, Strongly-Typed Recurrent Neural Networks, ICML 2016,
     arXiv:1602.02218.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Features of the input, and units.
+    rng : numpy Generator or int, optional
+        For first values.
+    dtype : dtype
+        Of the parameters: float32 or float64.
     """
 
     def __init__(

@@ -29,6 +29,17 @@ class GRU(PublishedCell):
 
     The state is h, shape (batch, hidden_size). Weights are in PyTorch's layout (`nn.GRU`): blocks
     in the order r, z, n.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Features of the input, and units.
+    bias : bool
+        Whether there are biases.
+    rng : numpy Generator or int, optional
+        For first values.
+    dtype : dtype
+        Of the parameters: float32 or float64.
     """
 
     def __init__(
@@ -77,6 +88,17 @@ class GRUResetBefore(GRU):
     the old state.
 
     The state is h, shape (batch, hidden_size). Weights are laid out as in `GRU`.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Features of the input, and units.
+    bias : bool
+        Whether there are biases.
+    rng : numpy Generator or int, optional
+        For first values.
+    dtype : dtype
+        Of the parameters: float32 or float64.
     """
 
     def forward(self, x: Any, h: Any) -> Any:

@@ -31,6 +31,15 @@ class MUT1(PublishedCell):
 
     The paper adds tanh(x), without a matrix, to a vector of H units, which is defined only where x
     has H features; W_h takes x there for any size.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Features of the input, and units.
+    rng : numpy Generator or int, optional
+        For first values.
+    dtype : dtype
+        Of the parameters: float32 or float64.
     """
 
     def __init__(
@@ -70,6 +79,15 @@ class MUT2(PublishedCell):
     In the paper r = sigmoid(x + U_r h + b_r), x without a matrix, which is defined only where x has
     H features; W_r takes x there for any size. With it this is a GRU (reset before the product) in
     which z and 1 - z stand the other way round.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Features of the input, and units.
+    rng : numpy Generator or int, optional
+        For first values.
+    dtype : dtype
+        Of the parameters: float32 or float64.
     """
 
     def __init__(
@@ -104,6 +122,15 @@ class MUT3(PublishedCell):
 
     R. Jozefowicz, W. Zaremba and I. Sutskever, An Empirical Exploration of Recurrent Network
     Architectures, ICML 2015.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Features of the input, and units.
+    rng : numpy Generator or int, optional
+        For first values.
+    dtype : dtype
+        Of the parameters: float32 or float64.
     """
 
     def __init__(
@@ -134,6 +161,15 @@ class MGU(PublishedCell):
 
     G.-B. Zhou, J. Wu, C.-L. Zhang and Z.-H. Zhou, Minimal Gated Unit for Recurrent Neural Networks,
     International Journal of Automation and Computing 13 (2016), arXiv:1603.09420.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Features of the input, and units.
+    rng : numpy Generator or int, optional
+        For first values.
+    dtype : dtype
+        Of the parameters: float32 or float64.
     """
 
     def __init__(
@@ -173,6 +209,15 @@ class LiGRU(PublishedCell):
     In the paper W_z x and W_n x pass through batch normalisation, whose shift takes the place of
     the biases, and which keeps the relu units from growing; here there is none, so long sequences
     want small steps or clipped gradients.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Features of the input, and units.
+    rng : numpy Generator or int, optional
+        For first values.
+    dtype : dtype
+        Of the parameters: float32 or float64.
     """
 
     def __init__(

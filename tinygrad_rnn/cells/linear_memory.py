@@ -60,13 +60,25 @@ class LMU(PublishedCell):
     The output is h'. u is one number for each sequence of the batch. The state is (h, m), of shapes
     (batch, hidden_size) and (batch, memory_size). W_x (hidden_size, input_size), W_h (hidden_size,
     hidden_size), W_m (hidden_size, memory_size), e_x (input_size,), e_h (hidden_size,), e_m
-    (memory_size,), which starts at zero. A_bar and B_bar are constant, from `legendre_memory`;
-    memory_size (8) and theta (32, the length of the window in steps) are options. m holds the last
-    theta values of u as coefficients of Legendre polynomials.
+    (memory_size,), which starts at zero. A_bar and B_bar are constant, from `legendre_memory`; m
+    holds the last theta values of u as coefficients of Legendre polynomials.
 
     A. R. Voelker, I. Kajic and C. Eliasmith, Legendre Memory Units: Continuous-Time Representation
     in Recurrent Neural Networks, NeurIPS 2019. A_bar and B_bar are discretised by a zero-order
     hold; the paper also names Euler's method.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Features of the input, and units.
+    memory_size : int
+        How many polynomials there are, at least 1.
+    theta : float
+        The length of the window in steps, above 0.
+    rng : numpy Generator or int, optional
+        For first values.
+    dtype : dtype
+        Of the parameters: float32 or float64.
     """
 
     State = LMUState
@@ -144,15 +156,28 @@ class LRU(PublishedCell):
 
     The state is (real, imag) of s, each (batch, hidden_size). nu_log, theta_log, gamma_log
     (hidden_size,); B (2 * hidden_size, input_size) has the blocks real, imaginary; C_real and
-    C_imag (hidden_size, hidden_size), D (hidden_size, input_size). r_min (0), r_max (1) and
-    max_phase (2 pi) are options for the start: lambda is uniform on the ring r_min <= |lambda| <=
-    r_max with phases up to max_phase, gamma is sqrt(1 - |lambda|^2); B and C are normal with
-    variances 1 / (2 input_size) and 1 / hidden_size for each part.
+    C_imag (hidden_size, hidden_size), D (hidden_size, input_size). At the start lambda is uniform
+    on the ring r_min <= |lambda| <= r_max with phases up to max_phase, gamma is sqrt(1 -
+    |lambda|^2); B and C are normal with variances 1 / (2 input_size) and 1 / hidden_size for each
+    part.
 
     A. Orvieto et al., Resurrecting Recurrent Neural Networks for Long Sequences, ICML 2023,
     arXiv:2303.06349. There the input is as wide as the output, and D is a vector; here D is a
     matrix, because the widths may differ. Only the recurrent layer is here, not the block around
     it.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Features of the input, and units.
+    r_min, r_max : float
+        The ring in which lambda starts: 0 <= r_min < r_max <= 1.
+    max_phase : float
+        The largest phase of lambda at the start, in radians.
+    rng : numpy Generator or int, optional
+        For first values.
+    dtype : dtype
+        Of the parameters: float32 or float64.
     """
 
     State = ComplexState
@@ -225,6 +250,15 @@ class RGLRU(PublishedCell):
     * log_sigmoid(Lambda); equation (6) of the paper and its code have -softplus(Lambda) in place of
     log_sigmoid(Lambda), which belongs to sigmoid(-Lambda). The authors' code leaves out the factor
     sqrt(1 - a^2) at the first step of a sequence; here it stays.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Features of the input, and units.
+    rng : numpy Generator or int, optional
+        For first values.
+    dtype : dtype
+        Of the parameters: float32 or float64.
     """
 
     c = 8.0

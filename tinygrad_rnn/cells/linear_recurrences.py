@@ -30,15 +30,26 @@ class SRU(PublishedCell):
 
     The output is y; the state is c, both (batch, H). W (3H, I): blocks in the order c, f, r. v_f,
     v_r, b_f and b_r (H,). Where I differs from H, W_h x takes the place of x in y, and W (4H, I)
-    has W_h as its fourth block. `highway_bias` (0) is where b_r starts. W_c and W_h start uniform
-    with variance 1 / I, W_f and W_r with half of it, v_f and v_r with variance 1 / 2, as in the
-    authors' code: alpha keeps the variance from level to level for this start.
+    has W_h as its fourth block. W_c and W_h start uniform with variance 1 / I, W_f and W_r with
+    half of it, v_f and v_r with variance 1 / 2, as in the authors' code: alpha keeps the variance
+    from level to level for this start.
 
     T. Lei, Y. Zhang, S. I. Wang, H. Dai and Y. Artzi, Simple Recurrent Units for Highly
     Parallelizable Recurrence, EMNLP 2018, arXiv:1709.02755v5.
 
     The paper's first versions have neither v_f, v_r nor alpha, and tanh(c') in the place of c'. The
     authors' code does not scale W_h x by alpha, but the values that W_h starts from.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Features of the input, and units.
+    highway_bias : float
+        Where b_r starts.
+    rng : numpy Generator or int, optional
+        For first values.
+    dtype : dtype
+        Of the parameters: float32 or float64.
     """
 
     def __init__(
@@ -96,15 +107,28 @@ class QRNN(PublishedCell):
         y  = o * c'
 
     The output is y, shape (batch, H). The state is (c, inputs), of shapes (batch, H) and (batch, k
-    - 1, I): the last k - 1 inputs, the oldest first. k is `window` (2). W (3H, k I), b (3H,):
-    blocks in the order z, f, o. With ``pooling="f"`` (default "fo") there are only the blocks z, f,
-    and the output is c'. With ``pooling="ifo"`` the blocks are z, f, o, i, with i = sigmoid(W_i X +
-    b_i) and c' = f * c + i * z.
+    - 1, I): the last k - 1 inputs, the oldest first. W (3H, k I), b (3H,): blocks in the order z,
+    f, o. With ``pooling="f"`` there are only the blocks z, f, and the output is c'. With
+    ``pooling="ifo"`` the blocks are z, f, o, i, with i = sigmoid(W_i X + b_i) and c' = f * c + i *
+    z.
 
     J. Bradbury, S. Merity, C. Xiong and R. Socher, Quasi-Recurrent Neural Networks, ICLR 2017,
     arXiv:1611.01576.
 
     The paper writes no biases; public code has them, and they start at zero here.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Features of the input, and units.
+    window : int
+        k, at least 1: how many inputs the convolution reads, the newest included.
+    pooling : {"f", "fo", "ifo"}
+        Which gates there are.
+    rng : numpy Generator or int, optional
+        For first values.
+    dtype : dtype
+        Of the parameters: float32 or float64.
     """
 
     State = QRNNState
@@ -171,6 +195,17 @@ class MinGRU(PublishedCell):
 
     The default is the paper's equations; its computation in log space, and most public code, have
     g.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Features of the input, and units.
+    log_space : bool
+        Whether n is that of the computation in log space.
+    rng : numpy Generator or int, optional
+        For first values.
+    dtype : dtype
+        Of the parameters: float32 or float64.
     """
 
     def __init__(
@@ -210,6 +245,17 @@ class MinLSTM(PublishedCell):
 
     f / (f + i) is computed as sigmoid(log f - log i), which does not divide 0 by 0 where both gates
     are shut.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Features of the input, and units.
+    log_space : bool
+        Whether n is that of the computation in log space.
+    rng : numpy Generator or int, optional
+        For first values.
+    dtype : dtype
+        Of the parameters: float32 or float64.
     """
 
     def __init__(

@@ -33,6 +33,17 @@ class LSTM(PublishedCell):
 
     The state is (h, c), each (batch, hidden_size). Weights are in PyTorch's layout (`nn.LSTM`):
     blocks in the order i, f, g, o. The forget gate's bias starts at 1.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Features of the input, and units.
+    bias : bool
+        Whether there are biases.
+    rng : numpy Generator or int, optional
+        For first values.
+    dtype : dtype
+        Of the parameters: float32 or float64.
     """
 
     State = LSTMState
@@ -74,6 +85,19 @@ class LSTMP(LSTM):
 
     The state is (h, c), of shapes (batch, proj_size) and (batch, hidden_size). Weights as in
     `LSTM`, and weight_hr (proj_size, hidden_size).
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Features of the input, and units.
+    proj_size : int
+        Features of the output, from 1 to hidden_size - 1.
+    bias : bool
+        Whether there are biases.
+    rng : numpy Generator or int, optional
+        For first values.
+    dtype : dtype
+        Of the parameters: float32 or float64.
     """
 
     def __init__(

@@ -25,8 +25,6 @@ __all__ = [
     "CoupledLSTM",
     "GreffLSTM",
     "LayerNormLSTM",
-    "MultiplicativeIntegrationLSTM",
-    "MultiplicativeLSTM",
     "PeepholeLSTM",
 ]
 
@@ -48,6 +46,15 @@ class LSTM1997(PublishedCell):
     The two squashing functions are the paper's, with ranges (-2, 2) and (-1, 1); later accounts put
     tanh for both. Each memory block has one cell. In the paper's experiments gates may also hear
     the gates of the step before; here they hear h only.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Features of the input, and units.
+    rng : numpy Generator or int, optional
+        For first values.
+    dtype : dtype
+        Of the parameters: float32 or float64.
     """
 
     State = LSTMState
@@ -89,6 +96,15 @@ class PeepholeLSTM(PublishedCell):
     The later paper leaves out the tanh of c' in the last line; it stands here as in A. Graves,
     Generating Sequences With Recurrent Neural Networks (2013), arXiv:1308.0850, and in K. Greff et
     al. (2017).
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Features of the input, and units.
+    rng : numpy Generator or int, optional
+        For first values.
+    dtype : dtype
+        Of the parameters: float32 or float64.
     """
 
     State = LSTMState
@@ -130,6 +146,17 @@ class CoupledLSTM(PublishedCell):
     K. Greff, R. K. Srivastava, J. Koutnik, B. R. Steunebrink and J. Schmidhuber, LSTM: A Search
     Space Odyssey, IEEE Transactions on Neural Networks and Learning Systems 28 (2017),
     arXiv:1503.04069: the variant f = 1 - i of an LSTM with peepholes.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Features of the input, and units.
+    peepholes : bool
+        Whether the gates see the cell.
+    rng : numpy Generator or int, optional
+        For first values.
+    dtype : dtype
+        Of the parameters: float32 or float64.
     """
 
     State = LSTMState
@@ -179,6 +206,18 @@ class GreffLSTM(PublishedCell):
     Space Odyssey, IEEE Transactions on Neural Networks and Learning Systems 28 (2017),
     arXiv:1503.04069. Of its other variants CIFG is `CoupledLSTM`, and NP, without peepholes,
     `LSTM`; FGR, in which gates hear gates, is left out.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Features of the input, and units.
+    variant : {"NIG", "NFG", "NOG", "NIAF", "NOAF"}
+        Which part is missing: the input, forget or output gate, or the tanh of the input or of the
+        output.
+    rng : numpy Generator or int, optional
+        For first values.
+    dtype : dtype
+        Of the parameters: float32 or float64.
     """
 
     State = LSTMState
@@ -243,6 +282,17 @@ class LayerNormLSTM(PublishedCell):
 
     The paper has no eps; it is needed where U h is 0, as at the first step. Other implementations
     normalise each gate by itself, or hand the normalised cell on.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Features of the input, and units.
+    eps : float
+        Is added to each variance, above 0.
+    rng : numpy Generator or int, optional
+        For first values.
+    dtype : dtype
+        Of the parameters: float32 or float64.
     """
 
     State = LSTMState
@@ -288,84 +338,6 @@ class LayerNormLSTM(PublishedCell):
         return h, LSTMState(h, c)
 
 
-class MultiplicativeIntegrationLSTM(PublishedCell):
-    """LSTM with multiplicative integration of input and state.
-
-        a = alpha * (W x) * (U h) + beta_1 * (U h) + beta_2 * (W x) + b, cut into i, f, g, o
-        c' = sigmoid(f) * c + sigmoid(i) * tanh(g)
-        h' = sigmoid(o) * tanh(c')
-
-    The output is h'; the state is (h, c), each (batch, H). W (4H, I), U (4H, H); alpha, beta_1,
-    beta_2 and b (4H,): blocks in the order i, f, g, o. alpha, beta_1 and beta_2 start at 1, as does
-    b_f.
-
-    Y. Wu, S. Zhang, Y. Zhang, Y. Bengio and R. Salakhutdinov, On Multiplicative Integration with
-    Recurrent Neural Networks, NIPS 2016, arXiv:1606.06630: each of the LSTM's four sums in the
-    general form (equation 4).
-    """
-
-    State = LSTMState
-
-    def __init__(
-        self, input_size: int, hidden_size: int, *, rng: Any = None, dtype: Any = np.float32
-    ) -> None:
-        super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
-        self.W, self.U, self.b = self.inputs(4), self.recurrent(4), self.bias(4)
-        self.alpha, self.beta_1, self.beta_2 = (self.bias(4, 1.0) for _ in range(3))
-        self.b.data = init.forget_bias(self.b.numpy(), hidden_size)
-
-    def forward(self, x: Any, state: Any) -> Any:
-        """Make one step from x (batch, input_size) and (h, c)."""
-        h, c = state
-        Wx, Uh = self.from_input(x, self.W), self.from_state(h, self.U)
-        a = self.alpha * Wx * Uh + self.beta_1 * Uh + self.beta_2 * Wx + self.b
-        i, f, g, o = split(a, 4, axis=-1)
-        c = sigmoid(f) * c + sigmoid(i) * tanh(g)
-        h = sigmoid(o) * tanh(self.to_output(c))
-        return h, LSTMState(h, c)
-
-
-class MultiplicativeLSTM(PublishedCell):
-    """LSTM in which the input chooses the transition matrix (mLSTM).
-
-        m  = (W_m x) * (U_m h)
-        a  = W x + U m + b, cut into i, f, g, o
-        c' = sigmoid(f) * c + sigmoid(i) * tanh(g)
-        h' = tanh(sigmoid(o) * c')
-
-    The output is h'; the state is (h, c), each (batch, H). W_m (H, I), U_m (H, H); W (4H, I), U
-    (4H, H), b (4H,): blocks in the order i, f, g, o. b_f starts at 1.
-
-    B. Krause, L. Lu, I. Murray and S. Renals, Multiplicative LSTM for Sequence Modelling, ICLR 2017
-    workshop, arXiv:1609.07959.
-
-    The output gate stands inside the last tanh, as in the paper; many implementations put it
-    outside, as in the usual LSTM. The paper writes no biases. The mLSTM of xLSTM (2024) is another
-    cell.
-    """
-
-    State = LSTMState
-
-    def __init__(
-        self, input_size: int, hidden_size: int, *, rng: Any = None, dtype: Any = np.float32
-    ) -> None:
-        super().__init__(input_size, hidden_size, rng=rng, dtype=dtype)
-        self.W_m, self.U_m = self.inputs(), self.recurrent()
-        self.W, self.U, self.b = self.inputs(4), self.recurrent(4), self.bias(4)
-        self.b.data = init.forget_bias(self.b.numpy(), hidden_size)
-
-    def forward(self, x: Any, state: Any) -> Any:
-        """Make one step from x (batch, input_size) and (h, c)."""
-        h, c = state
-        m = self.from_input(x, self.W_m) * self.from_state(h, self.U_m)
-        i, f, g, o = split(
-            self.from_input(x, self.W) + self.from_state(m, self.U, name=None) + self.b, 4, axis=-1
-        )
-        c = sigmoid(f) * c + sigmoid(i) * tanh(g)
-        h = tanh(sigmoid(o) * self.to_output(c))
-        return h, LSTMState(h, c)
-
-
 class JANET(PublishedCell):
     """Just another network: an LSTM with the forget gate alone.
 
@@ -374,13 +346,25 @@ class JANET(PublishedCell):
         h' = sigmoid(s) * h + (1 - sigmoid(s - beta)) * g
 
     The output is h', and h, shape (batch, H), is the state; the paper also calls it c. W (2H, I), U
-    (2H, H), b (2H,): blocks in the order f, g. beta is a constant. b_f starts at 1.
+    (2H, H), b (2H,): blocks in the order f, g. b_f starts at 1.
 
     J. van der Westhuizen and J. Lasenby, The Unreasonable Effectiveness of the Forget Gate (2018),
     arXiv:1804.04849, with beta = 1.
 
     For sequences of length T the paper starts b_f at log(u) with u uniform on [1, T - 1] (C. Tallec
     and Y. Ollivier, 2018); that is for the user to set, who knows T.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Features of the input, and units.
+    beta : float
+        What is taken from the forget gate's sum for the share of the new content; it is not
+        trained.
+    rng : numpy Generator or int, optional
+        For first values.
+    dtype : dtype
+        Of the parameters: float32 or float64.
     """
 
     def __init__(
@@ -421,6 +405,15 @@ class WMCLSTM(PublishedCell):
     Networks 144 (2021), arXiv:2109.00020.
 
     The output gate sees the new cell c'; one public implementation gives it the old.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Features of the input, and units.
+    rng : numpy Generator or int, optional
+        For first values.
+    dtype : dtype
+        Of the parameters: float32 or float64.
     """
 
     State = LSTMState

@@ -12,11 +12,13 @@ import numpy as np
 from .. import init
 from ..core.errors import ShapeError
 from ..module import Parameter
+from ..ops.along import softmax
 from ..ops.checks import size
 from ..ops.elementwise import relu, sigmoid, softplus, sqrt, square, stop_gradient, tanh
 from ..ops.linear import einsum
-from ..ops.reductions import norm, softmax
-from ..ops.shaping import concatenate, expand_dims, roll, split
+from ..ops.reductions import norm
+from ..ops.shaping import concatenate, expand_dims, split
+from ..ops.shifting import roll
 from .base import PublishedCell
 
 __all__ = [
@@ -65,13 +67,28 @@ class FastWeights(PublishedCell):
         LN(v) = gain * (v - mean(v)) / sqrt(var(v) + 1e-5) + offset, the variance divided by H
 
     The output is h'. The state is (h, A), of shapes (batch, H) and (batch, H, H): the fast weights
-    do not yet contain h. W (H, H), C (H, I), gain and offset (H,). `steps` is 1, `decay` 0.95,
-    `rate` 0.5. W starts at 0.05 times the identity, gain at 1, offset and the state at 0.
+    do not yet contain h. W (H, H), C (H, I), gain and offset (H,). W starts at 0.05 times the
+    identity, gain at 1, offset and the state at 0.
 
     J. Ba, G. Hinton, V. Mnih, J. Z. Leibo and C. Ionescu, Using Fast Weights to Attend to the
     Recent Past, NIPS 2016, arXiv:1610.06258.
 
     As in the paper's formula s_0 is not normalised; some code normalises it.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Features of the input, and units.
+    steps : int
+        How often the fast weights are applied within a step, at least 0.
+    decay : float
+        How much of the fast weights stays at each step; not trained.
+    rate : float
+        How strongly a state is written to them; not trained.
+    rng : numpy Generator or int, optional
+        For first values.
+    dtype : dtype
+        Of the parameters: float32 or float64.
     """
 
     State = FastWeightsState
@@ -179,17 +196,28 @@ class RelationalMemory(_Slots):
         divided by F
 
     The output is h' slot after slot, (batch, H). The state is (h, m), each (batch, N, F): N =
-    `slots` (4), F = H / N, D = F / `heads` (1); head j has the columns j D to (j + 1) D - 1 of q, k
-    and v. W (3F, I), U (3F, F), b (3F,): blocks in the order f, i, o. W_qkv (3F, F): blocks q, k,
-    v. W_e (F, I); W_1, W_2 (F, F); b_e, b_1, b_2, gain_1, gain_2, offset_1, offset_2 (F,). m starts
-    as the first N rows of the identity, so that slots differ, and h at zero; b_f and both gains
-    start at 1.
+    `slots`, F = H / N, D = F / `heads`; head j has the columns j D to (j + 1) D - 1 of q, k and v.
+    W (3F, I), U (3F, F), b (3F,): blocks in the order f, i, o. W_qkv (3F, F): blocks q, k, v. W_e
+    (F, I); W_1, W_2 (F, F); b_e, b_1, b_2, gain_1, gain_2, offset_1, offset_2 (F,). m starts as the
+    first N rows of the identity, so that slots differ, and h at zero; b_f and both gains start at
+    1.
 
     A. Santoro et al., Relational Recurrent Neural Networks, NeurIPS 2018, arXiv:1806.01822.
 
     The gates are those of the paper's equations, one number for each unit. The authors' code
     differs: tanh(m) stands for h, there is no o and the output is m', tanh(r) takes the place of r,
     the row of the input asks too, and q, k, v have biases and are normalised.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Features of the input, and units.
+    slots, heads : int
+        N and the number of heads; their product divides hidden_size.
+    rng : numpy Generator or int, optional
+        For first values.
+    dtype : dtype
+        Of the parameters: float32 or float64.
     """
 
     State = RelationalMemoryState
@@ -280,9 +308,9 @@ class NeuralTuringMachine(_Memory):
         w'_n = v_n^p / sum_j v_j^p,  p = 1 + softplus(gamma)
 
     The output is y, shape (batch, H). The state is (h, r, w_read, w_write, memory), of shapes
-    (batch, H), (batch, M), (batch, N), (batch, N) and (batch, N, M): N = `slots` (16), M = `width`
-    (8). W (H, I + M), U (H, H), b (H,), W_heads (4M + 12, H), b_heads (4M + 12,), W_y (H, H + M),
-    b_y (H,). b_heads starts uniform on [-0.1, 0.1], since a key of zeros has no direction. The
+    (batch, H), (batch, M), (batch, N), (batch, N) and (batch, N, M): N = `slots`, M = `width`. W
+    (H, I + M), U (H, H), b (H,), W_heads (4M + 12, H), b_heads (4M + 12,), W_y (H, H + M), b_y
+    (H,). b_heads starts uniform on [-0.1, 0.1], since a key of zeros has no direction. The
     weightings start on slot 0, the memory at 1e-6 (M. Collier and J. Beel, Implementing Neural
     Turing Machines, ICANN 2018, arXiv:1807.08518), h and r at zero.
 
@@ -290,6 +318,17 @@ class NeuralTuringMachine(_Memory):
 
     The paper does not say which head comes first; much code reads before it writes. Here the read
     head sees what was just written.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Features of the input, and units.
+    slots, width : int
+        N and M: how many slots the memory has, and how many numbers are in each.
+    rng : numpy Generator or int, optional
+        For first values.
+    dtype : dtype
+        Of the parameters: float32 or float64.
     """
 
     State = NTMState

@@ -9,8 +9,8 @@ import numpy as np
 from .. import init
 from ..core.errors import ShapeError
 from ..module import Parameter
+from ..ops.along import cumsum, softmax
 from ..ops.elementwise import sigmoid, tanh
-from ..ops.reductions import cumsum, softmax
 from ..ops.shaping import broadcast_to, expand_dims, split
 from .base import LSTMState, PublishedCell
 
@@ -33,15 +33,25 @@ class ONLSTM(PublishedCell):
         h' = o * tanh(c')
 
     The output is h'; the state is (h, c), each (batch, H). W (4H, I), U (4H, H), b (4H,): blocks in
-    the order f, i, o, g. The master gates have D = H / `chunk_size` elements (`chunk_size` is 1),
-    and each stands for `chunk_size` neighbours: unit u takes element u // chunk_size. V (2D, I), R
-    (2D, H), d (2D,): blocks in the order F, J. b_f starts at 1.
+    the order f, i, o, g. The master gates have D = H / `chunk_size` elements: unit u takes element
+    u // chunk_size. V (2D, I), R (2D, H), d (2D,): blocks in the order F, J. b_f starts at 1.
 
     Y. Shen, S. Tan, A. Sordoni and A. Courville, Ordered Neurons: Integrating Tree Structures into
     Recurrent Neural Networks, ICLR 2019, arXiv:1810.09536.
 
     F and J are the paper's f and i with a tilde, J the master input gate. The authors' code has the
     master gates in the order J, F, before the others.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Features of the input, and units.
+    chunk_size : int
+        How many neighbours share an element of the master gates; it divides hidden_size.
+    rng : numpy Generator or int, optional
+        For first values.
+    dtype : dtype
+        Of the parameters: float32 or float64.
     """
 
     State = LSTMState

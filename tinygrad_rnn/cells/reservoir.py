@@ -21,8 +21,8 @@ class EchoState(PublishedCell):
 
     The output is h'. The state is h, shape (batch, hidden_size). U (hidden_size, hidden_size) is a
     constant array, not a parameter: it is normal, scaled so that its largest absolute eigenvalue is
-    spectral_radius (0.9). W (hidden_size, input_size), uniform on [-scale, scale], and b
-    (hidden_size,), zeros, are parameters. leak (0.3) and scale (0.5) are options.
+    `spectral_radius`. W (hidden_size, input_size), uniform on [-scale, scale], and b
+    (hidden_size,), zeros, are parameters.
 
     H. Jaeger, The "echo state" approach to analysing and training recurrent neural networks, GMD
     Report 148 (2001); the leaky form as in M. Lukosevicius, A Practical Guide to Applying Echo
@@ -30,6 +30,21 @@ class EchoState(PublishedCell):
     trained: leave the cell's parameters out of the optimiser for that. U is not part of
     ``state_dict()``; the same `rng` seed makes the same U. It is dense here, often sparse
     elsewhere.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Features of the input, and units.
+    spectral_radius : float
+        The largest absolute eigenvalue of U, at least 0.
+    leak : float
+        In (0, 1]: how much of a unit is new at each step.
+    scale : float
+        The bound of W at the start, at least 0.
+    rng : numpy Generator or int, optional
+        For first values.
+    dtype : dtype
+        Of the parameters: float32 or float64.
     """
 
     def __init__(

@@ -30,6 +30,15 @@ class ResidualLSTM(PublishedCell):
 
     J. Kim, M. El-Khamy and J. Lee, Residual LSTM: Design of a Deep Recurrent Architecture for
     Distant Speech Recognition, Interspeech 2017, arXiv:1701.03360.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Features of the input, and units.
+    rng : numpy Generator or int, optional
+        For first values.
+    dtype : dtype
+        Of the parameters: float32 or float64.
     """
 
     State = LSTMState

@@ -34,6 +34,15 @@ class NAS(PublishedCell):
 
     a4 and b4 are multiplied, as in the authors' `NASCell` of TensorFlow; ports that add them are
     another cell. The bias is part of b4.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Features of the input, and units.
+    rng : numpy Generator or int, optional
+        For first values.
+    dtype : dtype
+        Of the parameters: float32 or float64.
     """
 
     State = LSTMState

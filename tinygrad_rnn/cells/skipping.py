@@ -59,6 +59,15 @@ class SkipRNN(GRU):
 
     V. Campos, B. Jou, X. Giró-i-Nieto, J. Torres and S.-F. Chang, Skip RNN: Learning to Skip State
     Updates in Recurrent Neural Networks, ICLR 2018, arXiv:1708.06834.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Features of the input, and units.
+    rng : numpy Generator or int, optional
+        For first values.
+    dtype : dtype
+        Of the parameters: float32 or float64.
     """
 
     State = SkipRNNState

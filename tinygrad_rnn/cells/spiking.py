@@ -50,10 +50,9 @@ class LIF(PublishedCell):
     The output is s'.
 
     The state is (s, u), each (batch, hidden_size). W (hidden_size, input_size), U (hidden_size,
-    hidden_size), b (hidden_size,). beta (0.9, which is exp(-dt / tau) of the membrane) and
-    threshold (1) are options, not trained. In derivatives s' = `spike` (u' - threshold) has the
-    surrogate slope 1 / (1 + 10 |u' - threshold|)^2 in place of the true one, which is zero; also on
-    the path through the reset.
+    hidden_size), b (hidden_size,). In derivatives s' = `spike` (u' - threshold) has the surrogate
+    slope 1 / (1 + 10 |u' - threshold|)^2 in place of the true one, which is zero; also on the path
+    through the reset.
 
     E. O. Neftci, H. Mostafa and F. Zenke, Surrogate Gradient Learning in Spiking Neural Networks,
     IEEE Signal Processing Magazine 36 (2019), arXiv:1901.09948; the slope of F. Zenke and S.
@@ -61,6 +60,19 @@ class LIF(PublishedCell):
     potential by the threshold in the next step, as in the first paper, which also filters the
     synaptic current; here the current acts at once. Implementations differ in whether gradients
     pass through the reset.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Features of the input, and units.
+    beta : float
+        How much of the potential stays at each step, exp(-dt / tau) of the membrane; not trained.
+    threshold : float
+        The potential above which a unit spikes; not trained.
+    rng : numpy Generator or int, optional
+        For first values.
+    dtype : dtype
+        Of the parameters: float32 or float64.
     """
 
     State = LIFState

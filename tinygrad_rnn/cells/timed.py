@@ -52,13 +52,23 @@ class CfC(TimedCell):
     The output is h'. x is a tuple (features, t), t of shape (batch, 1) the time since the last
     step; or the features alone, and t is 1. The state is h, shape (batch, hidden_size). W
     (backbone_size, input_size), U (backbone_size, hidden_size), b (backbone_size,); V (3 *
-    hidden_size, backbone_size) and c (3 * hidden_size,) have the blocks f, g, k. backbone_size is
-    an option, by default hidden_size.
+    hidden_size, backbone_size) and c (3 * hidden_size,) have the blocks f, g, k.
 
     R. Hasani et al., Closed-form continuous-time neural networks, Nature Machine Intelligence 4
     (2022), arXiv:2106.13898, where k is called h. The backbone z is the layer that f, g and h
     share. The authors' code has a second layer beside f for an offset inside the sigmoid, and a
     scaled tanh in the backbone; here the equation of the paper and tanh.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Features of the input, and units.
+    backbone_size : int, optional
+        Units of the layer z; hidden_size by default.
+    rng : numpy Generator or int, optional
+        For first values.
+    dtype : dtype
+        Of the parameters: float32 or float64.
     """
 
     def __init__(
@@ -123,14 +133,28 @@ class PhasedLSTM(TimedCell):
     x is a tuple (features, t), t of shape (batch, 1) the time stamp of the sample, in the units of
     tau. The state is (h, c), each (batch, hidden_size). W (4 * hidden_size, input_size), U (4 *
     hidden_size, hidden_size) and b (4 * hidden_size,) have the blocks i, f, g, o; p (3 *
-    hidden_size,) the blocks i, f, o; tau and s (hidden_size,) are trained. r (open ratio, 0.05),
-    leak (0.001 in training, 0 after ``eval()``) and max_log_period (3) are options, not trained.
-    log tau starts uniform on [0, max_log_period], s on [0, tau], b_f at 1.
+    hidden_size,) the blocks i, f, o; tau and s (hidden_size,) are trained. log tau starts uniform
+    on [0, max_log_period], s on [0, tau], b_f at 1.
 
     D. Neil, M. Pfeiffer and S.-C. Liu, Phased LSTM: Accelerating Recurrent Network Training for
     Long or Event-based Sequences, NeurIPS 2016, arXiv:1610.09513, where r is r_on, the leak alpha,
     and p are the peepholes w_c. The output gate's peephole reads c', as the paper's equations say;
     in the authors' code it reads c~.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Features of the input, and units.
+    r : float
+        In (0, 1]: which part of a period is open; not trained.
+    leak : float
+        What gets through in the closed phase while training; 0 after ``eval()``. Not trained.
+    max_log_period : float
+        The largest log tau at the start, at least 0.
+    rng : numpy Generator or int, optional
+        For first values.
+    dtype : dtype
+        Of the parameters: float32 or float64.
     """
 
     State = LSTMState

@@ -71,12 +71,23 @@ class EURNN(PublishedCell):
     phi) * (p cos(theta) - q sin(theta)), p sin(theta) + q cos(theta)). The state is (real, imag),
     each (batch, hidden_size). V (2 * hidden_size, input_size) has the blocks real, imaginary; b and
     omega (hidden_size,); theta and phi hold the angles of F_1, ..., F_L one after the other,
-    hidden_size // 2 of them for an odd l, (hidden_size - 1) // 2 for an even l. L is the option
-    capacity (2). Angles start uniform on [-pi, pi], b at zero.
+    hidden_size // 2 of them for an odd l, (hidden_size - 1) // 2 for an even l. L is `capacity`.
+    Angles start uniform on [-pi, pi], b at zero.
 
     L. Jing et al., Tunable Efficient Unitary Neural Networks (EUNN) and their application to RNNs,
     ICML 2017, arXiv:1612.05231: the tunable form. The 1e-5 inside r is for z = 0, where |z| has no
     derivative.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Features of the input, and complex units, at least 2; the output has twice as many.
+    capacity : int
+        L, the number of factors F, at least 1.
+    rng : numpy Generator or int, optional
+        For first values.
+    dtype : dtype
+        Of the parameters: float32 or float64.
     """
 
     State = ComplexState

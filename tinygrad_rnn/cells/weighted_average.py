@@ -50,6 +50,15 @@ class RWA(PublishedCell):
 
     a has no bias: it would cancel. The authors' code starts m at -1e38 and takes the largest of m
     and a always, which is the same.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Features of the input, and units.
+    rng : numpy Generator or int, optional
+        For first values.
+    dtype : dtype
+        Of the parameters: float32 or float64.
     """
 
     State = RWAState

@@ -84,6 +84,17 @@ class SLSTM(_ExponentialGates):
     M. Beck, K. Pöppel, M. Spanring, A. Auer, O. Prudnikova, M. Kopp, G. Klambauer, J. Brandstetter
     and S. Hochreiter, xLSTM: Extended Long Short-Term Memory, NeurIPS 2024, arXiv:2405.04517. One
     head, and not the block around the cell.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Features of the input, and units.
+    forget_gate : {"sigmoid", "exp"}
+        The function of the forget gate's sum.
+    rng : numpy Generator or int, optional
+        For first values.
+    dtype : dtype
+        Of the parameters: float32 or float64.
     """
 
     State = SLSTMState
@@ -160,6 +171,17 @@ class MLSTM(_ExponentialGates):
 
     Some code keeps 1 in the maximum beside the stabilised n'; only exp(-m') gives the paper's
     equations.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Features of the input, and units.
+    forget_gate : {"sigmoid", "exp"}
+        The function of the forget gate's sum.
+    rng : numpy Generator or int, optional
+        For first values.
+    dtype : dtype
+        Of the parameters: float32 or float64.
     """
 
     State = MLSTMState

@@ -331,7 +331,17 @@ def eager() -> Any:
 
 
 def at_step(step: int | None, cell: str = "", layer: int | None = None) -> Any:
-    """Return a context that marks every node made in it with a time step, a cell and a layer."""
+    """Return a context that marks every node made in it with a time step, a cell and a layer.
+
+    Parameters
+    ----------
+    step : int or None
+        The time step, from 0; None for no step.
+    cell : str
+        The name of the cell, as pictures and messages show it.
+    layer : int, optional
+        The level in a network of several.
+    """
     return setting(mark=Mark(cell, layer, step))
 
 

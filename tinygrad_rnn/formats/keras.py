@@ -79,6 +79,15 @@ def to_keras_simple_rnn(
     The one bias of Keras is the sum bias_ih + bias_hh: the function is the same, but the two parts
     cannot be had back.
 
+    Parameters
+    ----------
+    state : mapping of str to array
+        The state dict of the layer.
+    layer : int
+        The level: ``_l0``, ``_l1``, ...
+    reverse : bool
+        Whether the parameters are those of the reverse direction.
+
     Returns
     -------
     kernel, recurrent_kernel : ndarray
@@ -125,6 +134,11 @@ def to_keras_lstm(
 
     The one bias of Keras is the sum bias_ih + bias_hh. A layer with a projection cannot be
     converted.
+
+    Parameters
+    ----------
+    state, layer, reverse
+        As in `to_keras_simple_rnn`.
 
     Returns
     -------
@@ -184,6 +198,15 @@ def to_keras_gru(
     state: Mapping[str, Any], reset_after: bool = True, *, layer: int = 0, reverse: bool = False
 ) -> tuple[Array, Array, Array | None]:
     """Return the weights of a Keras GRU from a `tg.nn.GRU` with the same `reset_after`.
+
+    Parameters
+    ----------
+    state : mapping of str to array
+        The state dict of the layer.
+    reset_after : bool
+        The form of the layer, as it was made.
+    layer, reverse
+        As in `to_keras_simple_rnn`.
 
     Returns
     -------

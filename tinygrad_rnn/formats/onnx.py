@@ -313,9 +313,17 @@ def to_onnx_gru(
     """Return ``(W, R, B)`` of the ONNX operator GRU from the state dict of a `tg.nn.GRU`.
 
     The arrays have both directions if the level has them. B is None for a layer without biases.
-    `linear_before_reset` is the attribute that the operator will have: 1 for ``tg.nn.GRU()``, 0 for
-    ``tg.nn.GRU(reset_after=False)``, where the sum of the biases is written as the input's and the
-    recurrent one is zero.
+
+    Parameters
+    ----------
+    state : mapping of str to array
+        The state dict of the layer.
+    linear_before_reset : int
+        The attribute that the operator will have: 1 for ``tg.nn.GRU()``, 0 for
+        ``tg.nn.GRU(reset_after=False)``, where the sum of the biases is written as the input's and
+        the recurrent one is zero.
+    layer : int
+        The level: ``_l0``, ``_l1``, ...
     """
     function = "to_onnx_gru"
     return _to(function, _GRU, state, layer, merge=not _flag(function, linear_before_reset))

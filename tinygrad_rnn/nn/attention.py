@@ -12,11 +12,11 @@ from ..core.primitive import Array, Spec
 from ..core.record import describe
 from ..core.tensor import Tensor, as_array
 from ..module import Module, Parameter
+from ..ops.along import softmax
 from ..ops.checks import size, sizes
 from ..ops.define import operand
 from ..ops.elementwise import tanh, where
 from ..ops.linear import matmul
-from ..ops.reductions import softmax
 
 
 class Attention(Module):

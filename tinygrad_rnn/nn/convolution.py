@@ -154,7 +154,10 @@ class _MaxPool(Module):
 class MaxPool1d(_MaxPool):
     """The largest element of each window along the last axis.
 
-    The settings are those of `max_pool1d`.
+    Parameters
+    ----------
+    kernel_size, stride, padding, dilation : int
+        As in `max_pool1d`, where kernel_size is called size.
     """
 
     def forward(self, x: Any) -> Any:
@@ -165,7 +168,10 @@ class MaxPool1d(_MaxPool):
 class MaxPool2d(_MaxPool):
     """The largest element of each window over height and width.
 
-    The settings are those of `max_pool2d`.
+    Parameters
+    ----------
+    kernel_size, stride, padding, dilation : int or (int, int)
+        As in `max_pool2d`, where kernel_size is called size.
     """
 
     def forward(self, x: Any) -> Any:
@@ -187,7 +193,14 @@ class _AvgPool(Module):
 
 
 class AvgPool1d(_AvgPool):
-    """The mean of each window along the last axis; the settings are those of `avg_pool1d`."""
+    """The mean of each window along the last axis.
+
+    Parameters
+    ----------
+    kernel_size, stride, padding : int
+    count_include_pad : bool
+        As in `avg_pool1d`, where kernel_size is called size.
+    """
 
     def forward(self, x: Any) -> Any:
         """Pool x of shape (batch, channels, length) to (batch, channels, new length)."""
@@ -195,7 +208,14 @@ class AvgPool1d(_AvgPool):
 
 
 class AvgPool2d(_AvgPool):
-    """The mean of each window over height and width; the settings are those of `avg_pool2d`."""
+    """The mean of each window over height and width.
+
+    Parameters
+    ----------
+    kernel_size, stride, padding : int or (int, int)
+    count_include_pad : bool
+        As in `avg_pool2d`, where kernel_size is called size.
+    """
 
     def forward(self, x: Any) -> Any:
         """Pool x of shape (batch, channels, height, width); the last two axes shrink."""

@@ -8,12 +8,13 @@ import numpy as np
 
 from ..core.errors import ShapeError
 from ..core.tensor import Tensor, tensor
+from ..ops.along import log_softmax
 from ..ops.checks import array, flag, number
 from ..ops.define import operand
 from ..ops.elementwise import isfinite, logical_and, logical_or, softplus, where
-from ..ops.indexing import integers, take, take_along_axis, within
-from ..ops.reductions import all, log_softmax
-from .masks import drawing
+from ..ops.reductions import all
+from ..ops.taking import integers, take, take_along_axis, within
+from .masks import drawing, floating
 
 
 def mse_loss(prediction: Any, target: Any) -> Any:
@@ -169,8 +170,19 @@ def dropout(x: Any, p: float, *, training: bool = True, rng: Any = None) -> Any:
     """Return x with each element zero with probability p, and the others scaled by 1 / (1 - p).
 
     The mask is drawn anew at each call.
+
+    Parameters
+    ----------
+    x : Tensor
+        Of any shape, with a floating dtype.
+    p : float
+        The probability, in [0, 1).
+    training : bool
+        False: nothing is dropped.
+    rng : numpy Generator or int, optional
+        Where the mask comes from.
     """
-    x, p = operand(x, "dropout"), number(p, "dropout: p", "[0, 1)")
+    x, p = floating(operand(x, "dropout"), "dropout"), number(p, "dropout: p", "[0, 1)")
     if not flag(training, "dropout: training") or p == 0:
         return x.handle() if isinstance(x, Tensor) else x
     dtype = x.dtype

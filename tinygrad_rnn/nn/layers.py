@@ -10,7 +10,7 @@ from .. import init
 from ..module import Module, Parameter
 from ..ops.checks import flag, number, sizes
 from ..ops.define import operand
-from ..ops.indexing import integers, take, within
+from ..ops.taking import integers, take, within
 from .functional import dropout
 
 

@@ -16,7 +16,7 @@ from ..core.errors import DtypeError, NotDifferentiableError
 from ..core.primitive import Spec
 from ..core.record import describe
 from ..core.tensor import Tensor
-from . import elementwise, indexing, linear, reductions, shaping
+from . import along, elementwise, linear, reductions, shaping, shifting, taking
 from .custom import UFUNCS
 
 
@@ -150,8 +150,8 @@ _TAKEN: dict[Any, tuple[Callable[..., Any], str, str]] = {
     np.any: (reductions.any, "a", "axis [out] keepdims [where]"),
     np.argmax: (reductions.argmax, "a", "axis [out] keepdims"),
     np.argmin: (reductions.argmin, "a", "axis [out] keepdims"),
-    np.cumsum: (_flat(reductions.cumsum), "a", f"axis {_OUT}"),
-    np.cumprod: (_flat(reductions.cumprod), "a", f"axis {_OUT}"),
+    np.cumsum: (_flat(along.cumsum), "a", f"axis {_OUT}"),
+    np.cumprod: (_flat(along.cumprod), "a", f"axis {_OUT}"),
     np.outer: (linear.outer, "a b", "[out]"),
     np.dot: (dot, "a b", "[out]"),
     np.linalg.norm: (_norm, "x", "ord axis keepdims"),
@@ -160,17 +160,17 @@ _TAKEN: dict[Any, tuple[Callable[..., Any], str, str]] = {
     np.stack: (shaping.stack, "arrays", "axis [out] [dtype] [casting=same_kind]"),
     np.expand_dims: (shaping.expand_dims, "a", "axis"),
     np.squeeze: (shaping.squeeze, "a", "axis"),
-    np.flip: (shaping.flip, "m", "axis"),
-    np.roll: (shaping.roll, "a", "shift axis"),
-    np.pad: (shaping.pad, "array", "pad_width [mode=constant] constant_values:value"),
+    np.flip: (shifting.flip, "m", "axis"),
+    np.roll: (shifting.roll, "a", "shift axis"),
+    np.pad: (shifting.pad, "array", "pad_width [mode=constant] constant_values:value"),
     np.reshape: (shaping.reshape, "a shape", "[order=C] [copy]"),
     np.transpose: (lambda x, axes=None: shaping.transpose(x, axes), "a", "axes"),
     np.swapaxes: (shaping.swapaxes, "a axis1 axis2", ""),
     np.split: (shaping.split, "ary", "indices_or_sections:parts axis"),
-    np.take: (_flat(indexing.take), "a indices", "axis [out] [mode=raise]"),
-    np.take_along_axis: (indexing.take_along_axis, "arr indices", "axis"),
-    np.tril: (shaping.tril, "m", "k"),
-    np.triu: (shaping.triu, "m", "k"),
+    np.take: (_flat(taking.take), "a indices", "axis [out] [mode=raise]"),
+    np.take_along_axis: (taking.take_along_axis, "arr indices", "axis"),
+    np.tril: (shifting.tril, "m", "k"),
+    np.triu: (shifting.triu, "m", "k"),
 }
 
 

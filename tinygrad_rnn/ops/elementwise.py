@@ -370,14 +370,19 @@ def _clip_rule(g: Any, x: Any, low: Any, high: Any) -> Any:
     ],
 )
 def clip(x: Any, *, low: float | None = None, high: float | None = None) -> Any:
-    """Bring x into [low, high] (None: no bound).
+    """Bring x into [low, high].
 
     The gradient is 1 inside and on the bounds, 0 outside.
+
+    Parameters
+    ----------
+    x : Tensor, array or number
+    low, high : float, optional
+        The bounds, which belong to the interval; None is no bound.
     """
     if x.dtype.kind != "f" and (type(low) is float or type(high) is float):
         x = x.astype(np.float32)
-    # with two bounds NumPy keeps the sign of a zero that is on one of them, with one bound it does
-    # not
+    # with two bounds NumPy keeps the sign of a zero that is on one of them, with one it does not
     if x.dtype.kind == "f":
         low, high = (
             NO_BOUND["low"] if low is None else low,
@@ -403,6 +408,11 @@ def where(condition: Any, a: Any, b: Any) -> Any:
     Both branches are differentiated, and a gradient of 0 times an infinite derivative is nan: the
     gradient of ``where(x > 0, sqrt(x), 0)`` at 0 is nan, as in PyTorch. Make the argument safe
     instead: ``sqrt(where(x > 0, x, 1))`` inside the `where`.
+
+    Parameters
+    ----------
+    condition, a, b : Tensor, array or number
+        They are broadcast together. A condition that is no bool holds where it is not 0.
     """
     for number, other in ((a, b), (b, a)):
         if type(number) is int and hasattr(other, "dtype") and other.dtype.kind in "iu":

@@ -1,4 +1,4 @@
-"""Operations that take parts of a tensor out, put them in, or add them up, at indices."""
+"""Indexing: parts of a tensor are taken out, put in, or added up (`scatter`)."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ import numpy as np
 
 from ..core.errors import DtypeError, ShapeError, TraceError
 from ..core.primitive import Spec
-from ..core.record import apply, describe
+from ..core.record import apply
 from ..core.tape import Where, caller
-from ..core.tensor import Tensor, as_array, check_dtype, tensor
-from .checks import shown, size
-from .define import axis_of, broadcast, operand, primitive, same_shape
-from .elementwise import where
-from .facts import FREE, Assign, AtIndices, Gather, OneHot, Scatter
+from ..core.tensor import Tensor, as_array
+from .define import broadcast, primitive
+from .facts import FREE, Assign, Gather, Scatter
 from .shaping import as_view, whole_numbers
+from .taking import take
 from .views import Axis, Piece, Size, View, bounds_of, index_parts, is_affine, start_and_step
 
 # --- indexing ------------------------------------------------------------------------------------
@@ -189,6 +188,15 @@ def scatter(x: Any, *, index: Any, shape: Any) -> Any:
     """Return zeros of a shape, with x added at an index: the transpose of indexing.
 
     What is added to an element that the index names twice adds up.
+
+    Parameters
+    ----------
+    x : Tensor
+        Of the shape of ``zeros[index]``, or one that is broadcast to it.
+    index : int, slice, array, or a tuple of them
+        What may stand in ``t[index]``.
+    shape : tuple of int
+        The shape of the result.
     """
     out = np.zeros(whole_numbers((shape,), "the shape"), x.dtype)
     if is_basic(index) or getattr(index, "dtype", None) == np.bool_:
@@ -233,254 +241,3 @@ def setitem(x: Any, value: Any, *, index: Any) -> Any:
     out = np.array(x)
     out[index] = value
     return out
-
-
-def integers(given: Any, what: str) -> Any:
-    """Return indices as a Tensor or an array.
-
-    They may be given as a number, nested lists, an array or a tensor of integers.
-    """
-    made: Any
-    try:
-        made = given if isinstance(given, (Tensor, np.ndarray, Spec)) else tensor(given)
-    except DtypeError:
-        raise DtypeError(
-            f"{what} must be integers; found {shown(given)}{Where(*caller()).described()}"
-        ) from None
-    if made.size == 0 and isinstance(given, (list, tuple)):
-        made = made.astype(np.int64)  # an empty list has no dtype of its own
-    if made.dtype.kind not in "iu":
-        raise DtypeError(
-            f"{what} must be integers; found {made.dtype}{Where(*caller()).described()}"
-        )
-    return made
-
-
-def within(ids: Any, count: int, what: str, names: str) -> Any:
-    """Return integers, which are checked to be from 0 to count - 1.
-
-    Those of a trace are checked when they are looked up, for which a negative one becomes `count`.
-    """
-    known = ids.array if isinstance(ids, Tensor) else ids
-    if isinstance(known, Spec) or getattr(ids, "unknown", False):
-        return ids if ids.dtype.kind == "u" else where(ids < 0, count, ids.astype(np.int64))
-    if known.size and (known.min() < 0 or known.max() >= count):
-        raise ShapeError(
-            f"{what} from {known.min()} to {known.max()}; expected 0 to {count - 1}, one of the {count} {names}"
-        )
-    return ids
-
-
-def _places(name: str, x: Any, indices: Any) -> Any:
-    """Return indices in a dtype that NumPy takes: it refuses uint64."""
-    if isinstance(indices, (Tensor, np.ndarray, Spec)) and indices.dtype.kind == "i":
-        return indices
-    found: Any = integers(indices, f"{name}({describe(x)}, indices): the indices")
-    return found.astype(np.int64) if found.dtype == np.uint64 else found
-
-
-def _fits(indices: Any, n: int) -> bool:
-    """Whether all indices stand for a place on an axis of n."""
-    return not indices.size or bool(-n <= indices.min() and indices.max() < n)
-
-
-def _in_range(indices: Any, n: int) -> None:
-    if isinstance(indices, np.ndarray) and not _fits(indices, n):
-        raise ShapeError(f"indices from {indices.min()} to {indices.max()} on an axis of size {n}")
-
-
-def _take_shape(x: Any, indices: Any, *, axis: int = 0) -> Spec:
-    a = axis_of(axis, x.ndim)
-    _in_range(indices, x.shape[a])
-    return Spec([*x.shape[:a], *indices.shape, *x.shape[a + 1 :]], x.dtype)
-
-
-@primitive(
-    lambda g, indices, like_x, axis: index_add(
-        np.zeros(like_x.shape, like_x.dtype), indices, g, axis
-    ),
-    None,
-    shape=_take_shape,
-    linear="each",
-    promotes=slice(0, 1),
-    name="take",
-    examples=[
-        ([(3, 2), np.array([0, 2, 0])], {"axis": 0}),
-        ([(2, 3), np.array([[1], [-1]])], {"axis": 1}),
-    ],
-    moves=AtIndices(adds=False, aligned=False),
-    rule_in_words="Zeros, to which each row of g is added at the index that it was taken from.",
-)
-def _take(x: Any, indices: Any, *, axis: int = 0) -> Any:
-    return np.take(x, indices, axis_of(axis, x.ndim))
-
-
-def take(x: Any, indices: Any, axis: int = 0) -> Any:
-    """Return x at integer indices along an axis; negative ones count from its end.
-
-    The gradients of elements that are taken twice add up.
-    """
-    return apply(_take.primitive, (operand(x, "take"), _places("take", x, indices)), {"axis": axis})
-
-
-def _added(add: Any, tangents: Any, indices: Any, out: Any, axis: int) -> Any:
-    """Return the tangent of adding at indices.
-
-    It is the same addition of the tangents (`out` is saved for its shape).
-    """
-    onto, _, value = tangents
-    return (
-        onto
-        if value is None
-        else add(np.zeros(out.shape, out.dtype) if onto is None else onto, indices, value, axis)
-    )
-
-
-def _index_add_shape(x: Any, indices: Any, value: Any, *, axis: int = 0) -> Spec:
-    expected = _take_shape(x, indices, axis=axis).shape
-    if tuple(value.shape) != expected:
-        raise ShapeError(f"expected values of shape {expected}; found {value.shape}")
-    return Spec(x.shape, x.dtype)
-
-
-@primitive(
-    lambda g: g,
-    None,
-    lambda g, out, indices, axis: take(g, indices, axis),
-    shape=_index_add_shape,
-    promotes=slice(0, 3, 2),
-    tangent=lambda t, out, x, indices, value, axis: _added(index_add, t, indices, out, axis),
-    name="index_add",
-    examples=[
-        ([(3, 2), np.array([0, 2, 0]), (3, 2)], {"axis": 0}),
-        ([(2, 3), np.array([1]), (2, 1)], {"axis": 1}),
-    ],
-    moves=AtIndices(adds=True, aligned=False),
-    linear_if=lambda params: True,
-)
-def _index_add(x: Any, indices: Any, value: Any, *, axis: int = 0) -> Any:
-    out, axis = np.array(x), axis % x.ndim
-    few = np.size(value) < SORTED or value.size == indices.size
-    if axis or few or value.dtype.kind != "f" or not _fits(indices, len(x)):
-        np.add.at(out, (slice(None),) * axis + (indices,), value)
-        return out
-    flat = indices.ravel() % len(x)
-    order = np.argsort(flat, kind="stable")
-    begins = np.flatnonzero(np.diff(flat[order], prepend=-1))
-    # sums of the rows for each index, of which there is one then
-    sums = np.add.reduceat(value.reshape(flat.size, -1)[order], begins, axis=0)
-    out.reshape(len(x), -1)[flat[order[begins]]] += sums
-    return out
-
-
-SORTED = 2_048  # elements from which on sorting rows by their index is faster than `add.at`
-
-
-def index_add(x: Any, indices: Any, value: Any, axis: int = 0) -> Any:
-    """Return a copy of x with value added at integer indices along an axis.
-
-    What is added at an index that repeats adds up.
-    """
-    return apply(
-        _index_add.primitive,
-        (operand(x, "index_add"), _places("index_add", x, indices), value),
-        {"axis": axis},
-    )
-
-
-def _along_shape(x: Any, indices: Any, *, axis: int = -1) -> Spec:
-    a = axis_of(axis, x.ndim)
-    if x.ndim != indices.ndim or any(
-        m != n for k, (m, n) in enumerate(zip(x.shape, indices.shape, strict=True)) if k != a
-    ):
-        raise ShapeError(
-            f"expected indices of shape {x.shape} except on axis {axis}; found {indices.shape}"
-        )
-    _in_range(indices, x.shape[a])
-    return Spec(indices.shape, x.dtype)
-
-
-@primitive(
-    lambda g, indices, like_x, axis: add_along_axis(
-        np.zeros(like_x.shape, like_x.dtype), indices, g, axis
-    ),
-    None,
-    shape=_along_shape,
-    linear="each",
-    promotes=slice(0, 1),
-    name="take_along_axis",
-    examples=[
-        ([(2, 3), np.array([[2], [0]])], {"axis": 1}),
-        ([(2, 3), np.array([[1, 1, 0]])], {"axis": 0}),
-    ],
-    moves=AtIndices(adds=False, aligned=True),
-)
-def _take_along_axis(x: Any, indices: Any, *, axis: int = -1) -> Any:
-    return np.take_along_axis(x, indices, axis_of(axis, x.ndim))
-
-
-def take_along_axis(x: Any, indices: Any, axis: int = -1) -> Any:
-    """Return the elements at indices along an axis, where each row has its own indices.
-
-    It is `numpy.take_along_axis`.
-    """
-    return apply(
-        _take_along_axis.primitive,
-        (operand(x, "take_along_axis"), _places("take_along_axis", x, indices)),
-        {"axis": axis},
-    )
-
-
-@primitive(
-    lambda g: g,
-    None,
-    lambda g, out, indices, axis: take_along_axis(g, indices, axis),
-    promotes=slice(0, 3, 2),
-    name="add_along_axis",
-    shape=same_shape,
-    tangent=lambda t, out, x, indices, value, axis: _added(add_along_axis, t, indices, out, axis),
-    examples=[([(2, 3), np.array([[2, 2], [0, 1]]), (2, 2)], {"axis": 1})],
-    moves=AtIndices(adds=True, aligned=True),
-    linear_if=lambda params: True,
-)
-def add_along_axis(x: Any, indices: Any, value: Any, *, axis: int = -1) -> Any:
-    """Return x with a value added where `take_along_axis` would read with these indices."""
-    out = np.array(x)
-    places = [
-        np.arange(n).reshape([-1 if k == i else 1 for k in range(x.ndim)])
-        for i, n in enumerate(indices.shape)
-    ]
-    places[axis] = indices
-    np.add.at(out, tuple(places), value)
-    return out
-
-
-def _one_hot_shape(indices: Any, *, classes: int, dtype: Any = np.float32) -> Spec:
-    return Spec((*indices.shape, classes), dtype)
-
-
-@primitive(
-    shape=_one_hot_shape,
-    name="one_hot",
-    examples=[
-        ([np.array([[0], [2]])], {"classes": 3}),
-        ([np.array([], int)], {"classes": 2, "dtype": np.float64}),
-    ],
-    moves=OneHot(),
-)
-def _one_hot(indices: Any, *, classes: int, dtype: Any = np.float32) -> Any:
-    if indices.size and (indices.min() < 0 or indices.max() >= classes):
-        raise ShapeError(f"indices from {indices.min()} to {indices.max()} for {classes} classes")
-    return np.eye(classes, dtype=dtype)[indices]
-
-
-def one_hot(indices: Any, classes: int, dtype: Any = np.float32) -> Any:
-    """Return 1 at the index and 0 elsewhere, along a new last axis; no gradient.
-
-    `classes` is the size of that axis.
-    """
-    params = {
-        "classes": size(classes, "one_hot: classes"),
-        "dtype": check_dtype("" if dtype is None else dtype),
-    }
-    return apply(_one_hot.primitive, (integers(indices, "one_hot: the indices"),), params)

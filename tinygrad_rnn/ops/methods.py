@@ -13,6 +13,7 @@ import numpy as np
 
 from ..core.tensor import Tensor, attach, check_dtype
 from . import (
+    along,
     assignment,
     dispatch,
     elementwise,
@@ -22,6 +23,8 @@ from . import (
     postponed,
     reductions,
     shaping,
+    shifting,
+    taking,
 )
 from .weak import Weak, passing
 
@@ -76,12 +79,11 @@ _PASSING: dict[str, Callable[..., Any]] = {
                 "exp expm1 log log1p sqrt square reciprocal abs sign floor sin cos tanh sigmoid "
                 "relu erf clip maximum minimum",
             ),
-            (
-                reductions,
-                "sum mean max min prod logsumexp softmax log_softmax cummax cumsum cumprod var std norm",
-            ),
-            (shaping, "transpose reshape swapaxes expand_dims squeeze broadcast_to flip roll"),
-            (indexing, "take"),
+            (reductions, "sum mean max min prod logsumexp var std norm"),
+            (along, "softmax log_softmax cummax cumsum cumprod"),
+            (shaping, "transpose reshape swapaxes expand_dims squeeze broadcast_to"),
+            (shifting, "flip roll"),
+            (taking, "take"),
             (linear, "outer"),
         )
         for name in names.split()

@@ -1,4 +1,4 @@
-"""Reductions, softmax and cumulative operations. `axis` is None (all axes), an int or a tuple."""
+"""Reductions: sums, means, extremes, norms. `axis` is None (all axes), an int or a tuple."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..core.errors import ShapeError
 from ..core.primitive import Spec
 from .checks import flag, number
 from .define import axes_of, operand, primitive
-from .elementwise import abs, exp, isfinite, log, logical_and, sqrt, square, where
+from .elementwise import abs, exp, isfinite, log, sqrt, square, where
 from .facts import ALL_HOLD, LARGEST, ONE_HOLDS, SMALLEST, SUM
 
 SHAPES = [
@@ -79,7 +79,16 @@ def _sum_shape(x: Any, *, axis: Any = None, keepdims: bool = False) -> Spec:
     rule_in_words="Every element that was summed gets the gradient of the sum.",
 )
 def sum(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
-    """Return the sum over axes; it is 0 over an empty one."""
+    """Return the sum over axes; it is 0 over an empty one.
+
+    Parameters
+    ----------
+    x : Tensor, array or number
+    axis : int or tuple of int, optional
+        Over which axes; over all by default.
+    keepdims : bool
+        Whether the axes stay, with size 1.
+    """
     return np.sum(x, axis=_of(x, axis), keepdims=keepdims)
 
 
@@ -100,7 +109,16 @@ def _mean_of_others(x: Any, axis: Any, keepdims: bool) -> Any:
     rule_in_words="Every element gets the gradient of the mean, divided by their number.",
 )
 def mean(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
-    """Return the mean over axes; it is nan over an empty one. Integers become float32."""
+    """Return the mean over axes; it is nan over an empty one. Integers become float32.
+
+    Parameters
+    ----------
+    x : Tensor, array or number
+    axis : int or tuple of int, optional
+        Over which axes; over all by default.
+    keepdims : bool
+        Whether the axes stay, with size 1.
+    """
     return np.mean(x, axis=_of(x, axis), keepdims=keepdims)
 
 
@@ -118,7 +136,7 @@ def _extreme_tangent(t: Any, out: Any, x: Any, *, axis: Any, keepdims: bool) -> 
     return (t * _ties(out, x, axis, keepdims)).sum(axis=_of(x, axis), keepdims=keepdims)
 
 
-def _plain_zero(out: Any) -> Any:
+def plain_zero(out: Any) -> Any:
     """Replace -0.0 by 0.0.
 
     Where zeros of both signs tie, the sign would follow from the order in which they are compared.
@@ -137,8 +155,16 @@ def max(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
     """Return the largest element over axes (PyTorch's amax).
 
     Elements that tie share the gradient equally. It is nan if one is nan, and 0.0 in place of -0.0.
+
+    Parameters
+    ----------
+    x : Tensor, array or number
+    axis : int or tuple of int, optional
+        Over which axes; over all by default.
+    keepdims : bool
+        Whether the axes stay, with size 1.
     """
-    return _plain_zero(np.max(x, axis=_of(x, axis), keepdims=keepdims))
+    return plain_zero(np.max(x, axis=_of(x, axis), keepdims=keepdims))
 
 
 @primitive(
@@ -152,8 +178,16 @@ def min(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
     """Return the smallest element over axes (PyTorch's amin).
 
     Elements that tie share the gradient equally. It is nan if one is nan, and 0.0 in place of -0.0.
+
+    Parameters
+    ----------
+    x : Tensor, array or number
+    axis : int or tuple of int, optional
+        Over which axes; over all by default.
+    keepdims : bool
+        Whether the axes stay, with size 1.
     """
-    return _plain_zero(np.min(x, axis=_of(x, axis), keepdims=keepdims))
+    return plain_zero(np.min(x, axis=_of(x, axis), keepdims=keepdims))
 
 
 def _logsumexp_of_others(x: Any, axis: Any, keepdims: bool) -> Any:
@@ -176,7 +210,16 @@ def _logsumexp_of_others(x: Any, axis: Any, keepdims: bool) -> Any:
     decomposition=_logsumexp_of_others,
 )
 def logsumexp(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
-    """Return log(sum(exp(x))) over axes without overflow; it is -inf where all are -inf."""
+    """Return log(sum(exp(x))) over axes without overflow; it is -inf where all are -inf.
+
+    Parameters
+    ----------
+    x : Tensor, array or number
+    axis : int or tuple of int, optional
+        Over which axes; over all by default.
+    keepdims : bool
+        Whether the axes stay, with size 1.
+    """
     top = np.max(x, axis=_of(x, axis), keepdims=True)
     top = np.where(np.isfinite(top), top, np.zeros((), x.dtype))
     with np.errstate(divide="ignore"):
@@ -231,6 +274,14 @@ def norm(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
 
     It is sqrt(sum(x * x)), also where the squares are too large or too small for the dtype. The
     gradient at 0 is 0.
+
+    Parameters
+    ----------
+    x : Tensor, array or number
+    axis : int or tuple of int, optional
+        Over which axes; over all by default.
+    keepdims : bool
+        Whether the axes stay, with size 1.
     """
     if x.dtype.kind != "f":  # of arrays alone
         x = x.astype(np.float64)
@@ -246,9 +297,18 @@ def norm(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
 def var(x: Any, axis: Any = None, correction: float = 0, keepdims: bool = False) -> Any:
     """Return the variance over axes: the sum of squared deviations over (count - correction).
 
-    `correction` is 0 as in NumPy and the array API (PyTorch's default is 1); where it is not below
-    the count, the sum is divided by 0, which gives inf or nan. It is recorded as mean, subtract,
-    square, sum, divide.
+    It is recorded as mean, subtract, square, sum, divide.
+
+    Parameters
+    ----------
+    x : Tensor, array or number
+    axis : int or tuple of int, optional
+        Over which axes; over all by default.
+    correction : float
+        What is taken from the count: 0 as in NumPy and the array API (PyTorch's default is 1).
+        Where it is not below the count, the sum is divided by 0, which gives inf or nan.
+    keepdims : bool
+        Whether the axes stay, with size 1.
     """
     x = operand(x, "var")
     return square(x - mean(x, axis, True)).sum(axis=axis, keepdims=keepdims) / _freedom(
@@ -264,7 +324,17 @@ def _freedom(name: str, x: Any, axis: Any, correction: float) -> float:
 def std(x: Any, axis: Any = None, correction: float = 0, keepdims: bool = False) -> Any:
     """Return the standard deviation over axes, as the norm of the deviations.
 
-    The gradient where all are equal is 0. `correction` is as in `var`.
+    The gradient where all are equal is 0.
+
+    Parameters
+    ----------
+    x : Tensor, array or number
+    axis : int or tuple of int, optional
+        Over which axes; over all by default.
+    correction : float
+        As in `var`.
+    keepdims : bool
+        Whether the axes stay, with size 1.
     """
     x = operand(x, "std")
     return (
@@ -277,6 +347,14 @@ def prod(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
 
     It is recorded as about log2(n) multiplications of halves. No division occurs, so gradients of
     every order are exact at zeros.
+
+    Parameters
+    ----------
+    x : Tensor, array or number
+    axis : int or tuple of int, optional
+        Over which axes; over all by default.
+    keepdims : bool
+        Whether the axes stay, with size 1.
     """
     x, keepdims = operand(x, "prod"), flag(keepdims, "prod: keepdims")
     axes = axes_of(axis, x.ndim)
@@ -294,147 +372,6 @@ def prod(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     return y.reshape(shape)
 
 
-def _softmax_rule(g: Any, out: Any, axis: int) -> Any:
-    return out * (g - (g * out).sum(axis=axis, keepdims=True))
-
-
-def _one_axis(x: Any, *, axis: int = -1, **_: Any) -> Spec:
-    if axis is None or isinstance(axis, (tuple, list)):
-        raise ShapeError(f"axis {axis}: expected one axis")
-    axes_of(axis, x.ndim)
-    return Spec(x.shape, x.dtype)
-
-
-def _cumsum_shape(x: Any, *, axis: int = -1) -> Spec:
-    return Spec(_one_axis(x, axis=axis).shape, np.sum(np.zeros(0, x.dtype)).dtype)
-
-
-ALONG = [
-    ([(2, 3)], {}),
-    ([(2, 3, 2)], {"axis": 1}),
-    ([(4,)], {"axis": 0}),
-    ([(0, 3)], {"axis": -1}),
-]
-
-
-def _softmax_of_others(x: Any, axis: int) -> Any:
-    e = exp(x - max(x, axis, True))
-    return e / sum(e, axis, True)
-
-
-@primitive(
-    _softmax_rule,
-    shape=_one_axis,
-    tangent=lambda t, out, x, axis: _softmax_rule(t, out, axis),
-    floating=True,
-    examples=ALONG,
-    decomposition=_softmax_of_others,
-)
-def softmax(x: Any, *, axis: int = -1) -> Any:
-    """Return exp(x) / sum(exp(x)) along an axis, without overflow."""
-    e = np.exp(x - np.max(x, axis=axis, keepdims=True)) if x.size else x
-    return e / np.sum(e, axis=axis, keepdims=True)
-
-
-def _log_softmax_of_others(x: Any, axis: int) -> Any:
-    shifted = x - max(x, axis, True)
-    return shifted - log(sum(exp(shifted), axis, True))
-
-
-@primitive(
-    lambda g, out, axis: g - exp(out) * g.sum(axis=axis, keepdims=True),
-    shape=_one_axis,
-    floating=True,
-    examples=ALONG,
-    tangent=lambda t, out, x, axis: t - (t * exp(out)).sum(axis=axis, keepdims=True),
-    decomposition=_log_softmax_of_others,
-)
-def log_softmax(x: Any, *, axis: int = -1) -> Any:
-    """Return log(softmax(x)) along an axis, without overflow or loss of small values."""
-    if not x.size:
-        return x
-    shifted = x - _plain_zero(np.max(x, axis=axis, keepdims=True))
-    return shifted - np.log(np.sum(np.exp(shifted), axis=axis, keepdims=True))
-
-
-@primitive(
-    lambda g, axis: (
-        cumsum(g[_reverse(g.ndim, axis)], axis)[_reverse(g.ndim, axis)] if g.ndim else g
-    ),
-    shape=_cumsum_shape,
-    linear="jointly",
-    examples=[
-        ([(2, 3)], {"axis": 1}),
-        ([(3, 2)], {"axis": 0}),
-        ([(2, 3, 2)], {"axis": -2}),
-        ([(2, 3)], {}),
-        ([(0, 3)], {"axis": 0}),
-        ([()], {"axis": 0}),
-    ],
-    scan=SUM,
-)
-def cumsum(x: Any, *, axis: int = -1) -> Any:
-    """Return the running sum along an axis (the last by default)."""
-    return np.cumsum(x, axis=axis).reshape(x.shape)
-
-
-def _reverse(ndim: int, axis: int) -> tuple[slice, ...]:
-    return tuple([slice(None, None, -1) if i == axis % ndim else slice(None) for i in range(ndim)])
-
-
-def cumprod(x: Any, axis: int = -1) -> Any:
-    """Return the running product along an axis (the last by default).
-
-    It is recorded as about log2(n) shifted multiplications (Hillis and Steele 1986), so gradients
-    of every order are exact at zeros.
-    """
-    x = operand(x, "cumprod")
-    _one_axis(x, axis=axis)
-    if not x.ndim:
-        return x
-    axis, n, shift = axis % x.ndim, x.shape[axis], 1
-
-    def part(y: Any, start: int, stop: int) -> Any:
-        return y[tuple([slice(start, stop) if i == axis else slice(None) for i in range(y.ndim)])]
-
-    while shift < n:
-        x = concatenate([part(x, 0, shift), part(x, shift, n) * part(x, 0, n - shift)], axis=axis)
-        shift *= 2
-    return x
-
-
-def _holders(out: Any, axis: int) -> Any:
-    """Return for each running maximum the index of its element: the first of equal ones."""
-    n, places = out.shape[axis], [1] * out.ndim
-    places[axis] = n
-    before = take(out, np.maximum(np.arange(n) - 1, 0), axis)
-    begins = logical_and(out != before, before == before)  # after a nan nothing begins
-    return cummax(where(begins, np.arange(n).reshape(places), 0), axis)
-
-
-def _cummax_rule(g: Any, out: Any, axis: int) -> Any:
-    if not g.ndim:
-        return g
-    return add_along_axis(np.zeros(g.shape, g.dtype), _holders(out, axis), g, axis)
-
-
-@primitive(
-    _cummax_rule,
-    shape=_one_axis,
-    tangent=lambda t, out, x, axis: take_along_axis(t, _holders(out, axis), axis) if t.ndim else t,
-    examples=[*ALONG, ([()], {"axis": 0})],
-    scan=LARGEST,
-    rule_in_words="Each maximum gives its gradient to the element that it is, the first of equal ones.",
-)
-def cummax(x: Any, *, axis: int = -1) -> Any:
-    """Return the running maximum along an axis (the last by default).
-
-    The gradient of each goes to the element that `argmax` finds up to there: the first of equal
-    ones, where `max` lets them share. From the first nan on it is nan; 0.0 stands for -0.0.
-    """
-    return _plain_zero(np.maximum.accumulate(np.atleast_1d(x), axis=axis).reshape(x.shape))
-
-
 def _arg_shape(x: Any, *, axis: Any = None, keepdims: bool = False) -> Spec:
     if isinstance(axis, (tuple, list)):
         raise ShapeError(f"axis {axis}: expected None or one axis")
@@ -443,13 +380,31 @@ def _arg_shape(x: Any, *, axis: Any = None, keepdims: bool = False) -> Spec:
 
 @primitive(shape=_arg_shape, examples=PLACES, extreme=">")
 def argmax(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
-    """Return the index of the (first) largest element; int64, no gradient."""
+    """Return the index of the (first) largest element; int64, no gradient.
+
+    Parameters
+    ----------
+    x : Tensor, array or number
+    axis : int, optional
+        Along which axis; by default the index is into all elements in a row.
+    keepdims : bool
+        Whether the axis stays, with size 1.
+    """
     return np.argmax(x, axis=axis, keepdims=keepdims)
 
 
 @primitive(shape=_arg_shape, examples=PLACES, extreme="<")
 def argmin(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
-    """Return the index of the (first) smallest element; int64, no gradient."""
+    """Return the index of the (first) smallest element; int64, no gradient.
+
+    Parameters
+    ----------
+    x : Tensor, array or number
+    axis : int, optional
+        Along which axis; by default the index is into all elements in a row.
+    keepdims : bool
+        Whether the axis stays, with size 1.
+    """
     return np.argmin(x, axis=axis, keepdims=keepdims)
 
 
@@ -459,15 +414,32 @@ def _any_shape(x: Any, *, axis: Any = None, keepdims: bool = False) -> Spec:
 
 @primitive(shape=_any_shape, examples=[*SHAPES, EMPTY], reduction=ONE_HOLDS)
 def any(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
-    """Whether some element is true; no gradient."""
+    """Whether some element is true; no gradient.
+
+    Parameters
+    ----------
+    x : Tensor, array or number
+    axis : int or tuple of int, optional
+        Over which axes; over all by default.
+    keepdims : bool
+        Whether the axes stay, with size 1.
+    """
     return np.any(x, axis=_of(x, axis), keepdims=keepdims)
 
 
 @primitive(shape=_any_shape, examples=[*SHAPES, EMPTY], reduction=ALL_HOLD)
 def all(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
-    """Whether every element is true; no gradient."""
+    """Whether every element is true; no gradient.
+
+    Parameters
+    ----------
+    x : Tensor, array or number
+    axis : int or tuple of int, optional
+        Over which axes; over all by default.
+    keepdims : bool
+        Whether the axes stay, with size 1.
+    """
     return np.all(x, axis=_of(x, axis), keepdims=keepdims)
 
 
-from .indexing import add_along_axis, take, take_along_axis  # noqa: E402
 from .shaping import broadcast_to, concatenate  # noqa: E402  (shaping uses sums, sums use broadcasting)

@@ -10,25 +10,14 @@ from weakref import ref
 
 import numpy as np
 
-from ..core.errors import ShapeError, TinygradError
+from ..core.errors import ShapeError
 from ..core.primitive import Primitive, Spec
 from ..core.record import apply
 from ..core.tensor import Tensor
 from .checks import shown
 from .define import axes_of, axis_of, broadcast, operand, primitive
 from .facts import FREE, Gather
-from .views import (
-    Axis,
-    Piece,
-    Regrouped,
-    Size,
-    View,
-    is_known,
-    known_size,
-    on_axis,
-    reshaped,
-    shifted,
-)
+from .views import Axis, Piece, Regrouped, Size, View, known_size, on_axis, reshaped, shifted
 
 # --- shape ---------------------------------------------------------------------------------------
 
@@ -135,7 +124,14 @@ def transpose(x: Any, *axes: Any) -> Any:
 
 
 def swapaxes(x: Any, axis1: int, axis2: int) -> Any:
-    """Exchange two axes."""
+    """Exchange two axes.
+
+    Parameters
+    ----------
+    x : Tensor, array or number
+    axis1, axis2 : int
+        Which; negative ones count from the last.
+    """
     x = operand(x, "swapaxes")
     axes = list(range(x.ndim))
     a, b = axis_of(axis1, x.ndim), axis_of(axis2, x.ndim)
@@ -315,7 +311,13 @@ def stack(tensors: Sequence[Any], axis: int = 0) -> Any:
 def split(x: Any, parts: int | Sequence[int], axis: int = 0) -> list[Any]:
     """Cut a tensor into consecutive parts along an axis.
 
-    `parts` is a number of equal parts, or the indices at which to cut, as in NumPy.
+    Parameters
+    ----------
+    x : Tensor
+    parts : int or sequence of int
+        A number of equal parts, or the indices at which to cut, as in NumPy.
+    axis : int
+        Along which axis.
     """
     x = operand(x, "split")
     a = axis_of(axis, x.ndim)
@@ -330,166 +332,6 @@ def split(x: Any, parts: int | Sequence[int], axis: int = 0) -> list[Any]:
         cuts = [0, *whole_numbers((parts,), "split: parts"), n]
     lead = (slice(None),) * a
     return [x[(*lead, slice(start, stop))] for start, stop in itertools.pairwise(cuts)]
-
-
-def flip(x: Any, axis: Any = None) -> Any:
-    """Reverse the order along axes (all by default)."""
-    x = operand(x, "flip")
-    axes = axes_of(axis, x.ndim)
-    return x[tuple([slice(None, None, -1) if i in axes else slice(None) for i in range(x.ndim)])]
-
-
-def _roll_shape(x: Any, *, shift: Any, axis: Any = None) -> Spec:
-    axes_of(axis, x.ndim)
-    return Spec(x.shape, x.dtype)
-
-
-def _roll_rule(g: Any, shift: Any, axis: Any) -> Any:
-    return roll(g, tuple(-s for s in shift) if isinstance(shift, tuple) else -shift, axis)
-
-
-def _roll_pieces(
-    params: dict[str, Any], sources: Sequence[Sequence[Size]], shape: Sequence[Size]
-) -> tuple[Piece, ...] | None:
-    axes = axes_of(params["axis"], len(shape))
-    one = params["axis"] is not None and isinstance(params["shift"], int | np.integer)
-    if not one or len(axes) != 1 or not is_known(shape[axes[0]]):
-        return None
-    rank, n = len(shape), shape[axes[0]]
-    shift = int(params["shift"]) % (n or 1)
-    return (
-        shifted(0, rank, axes[0], (shift, n), -shift),
-        shifted(0, rank, axes[0], (0, shift), n - shift),
-    )
-
-
-@primitive(
-    _roll_rule,
-    shape=_roll_shape,
-    linear="jointly",
-    examples=[
-        ([(4,)], {"shift": 1}),
-        ([(2, 3)], {"shift": (1, 2), "axis": (0, 1)}),
-        ([(2, 3)], {"shift": -1}),
-        ([(4,)], {"shift": (1, 2), "axis": 0}),
-    ],
-    pieces=_roll_pieces,
-    moves=Gather(),
-)
-def roll(x: Any, *, shift: Any, axis: Any = None) -> Any:
-    """Move values along axes; what falls off one end comes in at the other.
-
-    With axis None they move along the flattened tensor.
-    """
-    whole_numbers((shift,), "roll: shift")
-    # an axis may be named twice
-    axes_of(tuple(dict.fromkeys(axis, 0)) if isinstance(axis, (tuple, list)) else axis, x.ndim)
-    return np.roll(x, shift, axis)
-
-
-def _pairs(pad_width: Any, ndim: int) -> list[tuple[int, int]]:
-    """Return for each axis how much is put before and after it."""
-    try:
-        given = np.asarray(pad_width)
-        if given.dtype.kind not in "iu":
-            raise ValueError
-        return [(int(a), int(b)) for a, b in np.broadcast_to(given, (ndim, 2))]
-    except ValueError:
-        raise ShapeError(
-            f"pad_width {pad_width} is no number, pair, or pair for each of {ndim} axes"
-        ) from None
-
-
-def _pad_shape(x: Any, *, pad_width: Any, value: float = 0.0) -> Spec:
-    pairs = _pairs(pad_width, x.ndim)
-    if any(n < 0 for pair in pairs for n in pair):
-        raise ShapeError(f"pad_width {pad_width} has a negative entry")
-    return Spec([n + a + b for n, (a, b) in zip(x.shape, pairs, strict=True)], x.dtype)
-
-
-def _pad_rule(g: Any, like_x: Any, pad_width: Any) -> Any:
-    return g[
-        tuple(
-            [
-                slice(a, a + n)
-                for n, (a, _) in zip(like_x.shape, _pairs(pad_width, like_x.ndim), strict=True)
-            ]
-        )
-    ]
-
-
-def _pad_pieces(
-    params: dict[str, Any], sources: Sequence[Sequence[Size]], shape: Sequence[Size]
-) -> tuple[Piece, ...] | None:
-    if params["value"]:
-        return None
-    pairs = _pairs(params["pad_width"], len(shape))
-    box = tuple(
-        [
-            (a, a + known_size(n)) if a or b else None
-            for (a, b), n in zip(pairs, sources[0], strict=True)
-        ]
-    )
-    axes = [Axis(((k, 1),), -a) for k, (a, _) in enumerate(pairs)]
-    return (Piece(0, box, View(tuple(axes), len(shape))),)
-
-
-@primitive(
-    _pad_rule,
-    shape=_pad_shape,
-    tangent=lambda t, out, x, pad_width, value: pad(t, pad_width),
-    examples=[
-        ([(2, 3)], {"pad_width": 1}),
-        ([(2, 3)], {"pad_width": ((0, 1), (2, 0)), "value": 1.5}),
-        ([(0,)], {"pad_width": (1, 1)}),
-    ],
-    pieces=_pad_pieces,
-    moves=Gather(fill="value"),
-    linear_if=lambda params: not params["value"],
-)
-def pad(x: Any, *, pad_width: Any, value: Any = 0.0) -> Any:
-    """Put a border of a constant around a tensor.
-
-    `pad_width` is a number, a pair (before, after), or a pair for each axis; the constant `value`
-    is a number, which may be nan.
-    """
-    if not isinstance(value, (int, float, np.integer, np.floating)):
-        raise TinygradError(f"pad: value must be a number; found {shown(value)}")
-    return (
-        np.array(x) if not x.ndim else np.pad(x, _pairs(pad_width, x.ndim), constant_values=value)
-    )
-
-
-def _triangle_shape(x: Any, *, k: int = 0) -> Spec:
-    if x.ndim < 2:
-        raise ShapeError(f"expected at least two axes; found shape {x.shape}")
-    return Spec(x.shape, x.dtype)
-
-
-@primitive(
-    lambda g, k: tril(g, k),
-    shape=_triangle_shape,
-    linear="jointly",
-    examples=[([(3, 3)], {}), ([(2, 2, 3)], {"k": -1})],
-    moves=Gather(),
-)
-def tril(x: Any, *, k: int = 0) -> Any:
-    """Set what is above the k-th diagonal of the last two axes to zero."""
-    _triangle_shape(x)
-    return np.tril(x, k)
-
-
-@primitive(
-    lambda g, k: triu(g, k),
-    shape=_triangle_shape,
-    linear="jointly",
-    examples=[([(3, 3)], {}), ([(2, 2, 3)], {"k": 1})],
-    moves=Gather(),
-)
-def triu(x: Any, *, k: int = 0) -> Any:
-    """Set what is below the k-th diagonal of the last two axes to zero."""
-    _triangle_shape(x)
-    return np.triu(x, k)
 
 
 RESHAPE: Primitive = _reshape.primitive

@@ -15,10 +15,11 @@ from ..core.record import apply
 from .checks import flag
 from .define import operand, primitive
 from .facts import Gather, Scatter
-from .indexing import take_along_axis
 from .linear import matmul
 from .reductions import argmax
-from .shaping import expand_dims, pad, squeeze
+from .shaping import expand_dims, squeeze
+from .shifting import pad
+from .taking import take_along_axis
 from .views import Axis, Size, View
 
 # --- windows and their transpose -----------------------------------------------------------------
@@ -384,7 +385,11 @@ def max_pool1d(x: Any, size: Any, stride: Any = None, padding: Any = 0, dilation
 def max_pool2d(x: Any, size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1) -> Any:
     """Return the largest element of each window over height and width.
 
-    It is `max_pool1d` on (batch, channels, height, width); settings may be pairs.
+    Parameters
+    ----------
+    x : Tensor, shape (batch, channels, height, width)
+    size, stride, padding, dilation : int or (int, int)
+        See `max_pool1d`.
     """
     return _max_pool("max_pool2d", 2, x, size, stride, padding, dilation)
 
@@ -418,7 +423,12 @@ def avg_pool2d(
 ) -> Any:
     """Return the mean of each window over height and width.
 
-    It is `avg_pool1d` on (batch, channels, height, width); settings may be pairs.
+    Parameters
+    ----------
+    x : Tensor, shape (batch, channels, height, width)
+    size, stride, padding : int or (int, int)
+    count_include_pad : bool
+        See `avg_pool1d`.
     """
     return _avg_pool("avg_pool2d", 2, x, size, stride, padding, count_include_pad)
 

@@ -253,7 +253,12 @@ class AdamW(Adam):
     p shrinks by lr * weight_decay * p beside the step; the decay does not go through the running
     means.
 
-    The parameters are those of `Adam`.
+    Parameters
+    ----------
+    parameters, lr, betas, eps
+        As in `Adam`.
+    weight_decay : float
+        How much of a parameter the decay takes away, times lr.
     """
 
     decoupled = True

@@ -22,7 +22,17 @@ from .optimizer import Optimizer
 
 
 def step_decay(lr: float, size: int, factor: float = 0.1) -> Callable[[int], float]:
-    """Return a schedule: `lr`, multiplied by `factor` after every `size` steps."""
+    """Return a schedule: `lr`, multiplied by `factor` after every `size` steps.
+
+    Parameters
+    ----------
+    lr : float
+        The learning rate of the first `size` steps.
+    size : int
+        After how many steps it falls.
+    factor : float
+        What it is multiplied by then.
+    """
     lr, factor = number(lr, "step_decay: lr", AMOUNT), number(factor, "step_decay: factor", AMOUNT)
     every = checks.size(size, "step_decay: size")
     return lambda step: lr * factor ** (step // every)
@@ -40,7 +50,14 @@ def exponential_decay(lr: float, factor: float) -> Callable[[int], float]:
 def cosine(lr: float, steps: int, last: float = 0.0) -> Callable[[int], float]:
     """Return a schedule from `lr` down to `last` along half a cosine (Loshchilov and Hutter 2017).
 
-    It takes `steps` steps, and stays at `last` from then on.
+    Parameters
+    ----------
+    lr : float
+        The learning rate at step 0.
+    steps : int
+        How many steps it takes to get down.
+    last : float
+        Where it ends, and stays from then on.
     """
     lr, last, count = (
         number(lr, "cosine: lr", AMOUNT),

@@ -16,8 +16,8 @@ from ..core.tensor import Tensor
 from ..core.tree import leaves, tree_map
 from ..ops.checks import flag
 from ..ops.elementwise import where
-from ..ops.indexing import take_along_axis
 from ..ops.shaping import broadcast_to, concatenate, stack
+from ..ops.taking import take_along_axis
 from .arguments import (
     batch_of,
     for_every_row,

@@ -1,0 +1,157 @@
+"""Operations along one axis, which keeps its size: softmax and the running ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..core.errors import ShapeError
+from ..core.primitive import Spec
+from .define import axes_of, operand, primitive
+from .elementwise import exp, log, logical_and, where
+from .facts import LARGEST, SUM
+from .reductions import max, plain_zero, sum
+from .shaping import concatenate
+from .taking import add_along_axis, take, take_along_axis
+
+
+def _softmax_rule(g: Any, out: Any, axis: int) -> Any:
+    return out * (g - (g * out).sum(axis=axis, keepdims=True))
+
+
+def _one_axis(x: Any, *, axis: int = -1, **_: Any) -> Spec:
+    if axis is None or isinstance(axis, (tuple, list)):
+        raise ShapeError(f"axis {axis}: expected one axis")
+    axes_of(axis, x.ndim)
+    return Spec(x.shape, x.dtype)
+
+
+def _cumsum_shape(x: Any, *, axis: int = -1) -> Spec:
+    return Spec(_one_axis(x, axis=axis).shape, np.sum(np.zeros(0, x.dtype)).dtype)
+
+
+ALONG = [
+    ([(2, 3)], {}),
+    ([(2, 3, 2)], {"axis": 1}),
+    ([(4,)], {"axis": 0}),
+    ([(0, 3)], {"axis": -1}),
+]
+
+
+def _softmax_of_others(x: Any, axis: int) -> Any:
+    e = exp(x - max(x, axis, True))
+    return e / sum(e, axis, True)
+
+
+@primitive(
+    _softmax_rule,
+    shape=_one_axis,
+    tangent=lambda t, out, x, axis: _softmax_rule(t, out, axis),
+    floating=True,
+    examples=ALONG,
+    decomposition=_softmax_of_others,
+)
+def softmax(x: Any, *, axis: int = -1) -> Any:
+    """Return exp(x) / sum(exp(x)) along an axis, without overflow."""
+    e = np.exp(x - np.max(x, axis=axis, keepdims=True)) if x.size else x
+    return e / np.sum(e, axis=axis, keepdims=True)
+
+
+def _log_softmax_of_others(x: Any, axis: int) -> Any:
+    shifted = x - max(x, axis, True)
+    return shifted - log(sum(exp(shifted), axis, True))
+
+
+@primitive(
+    lambda g, out, axis: g - exp(out) * g.sum(axis=axis, keepdims=True),
+    shape=_one_axis,
+    floating=True,
+    examples=ALONG,
+    tangent=lambda t, out, x, axis: t - (t * exp(out)).sum(axis=axis, keepdims=True),
+    decomposition=_log_softmax_of_others,
+)
+def log_softmax(x: Any, *, axis: int = -1) -> Any:
+    """Return log(softmax(x)) along an axis, without overflow or loss of small values."""
+    if not x.size:
+        return x
+    shifted = x - plain_zero(np.max(x, axis=axis, keepdims=True))
+    return shifted - np.log(np.sum(np.exp(shifted), axis=axis, keepdims=True))
+
+
+@primitive(
+    lambda g, axis: (
+        cumsum(g[_reverse(g.ndim, axis)], axis)[_reverse(g.ndim, axis)] if g.ndim else g
+    ),
+    shape=_cumsum_shape,
+    linear="jointly",
+    examples=[
+        ([(2, 3)], {"axis": 1}),
+        ([(3, 2)], {"axis": 0}),
+        ([(2, 3, 2)], {"axis": -2}),
+        ([(2, 3)], {}),
+        ([(0, 3)], {"axis": 0}),
+        ([()], {"axis": 0}),
+    ],
+    scan=SUM,
+)
+def cumsum(x: Any, *, axis: int = -1) -> Any:
+    """Return the running sum along an axis (the last by default)."""
+    return np.cumsum(x, axis=axis).reshape(x.shape)
+
+
+def _reverse(ndim: int, axis: int) -> tuple[slice, ...]:
+    return tuple([slice(None, None, -1) if i == axis % ndim else slice(None) for i in range(ndim)])
+
+
+def cumprod(x: Any, axis: int = -1) -> Any:
+    """Return the running product along an axis (the last by default).
+
+    It is recorded as about log2(n) shifted multiplications (Hillis and Steele 1986), so gradients
+    of every order are exact at zeros.
+    """
+    x = operand(x, "cumprod")
+    _one_axis(x, axis=axis)
+    if not x.ndim:
+        return x
+    axis, n, shift = axis % x.ndim, x.shape[axis], 1
+
+    def part(y: Any, start: int, stop: int) -> Any:
+        return y[tuple([slice(start, stop) if i == axis else slice(None) for i in range(y.ndim)])]
+
+    while shift < n:
+        x = concatenate([part(x, 0, shift), part(x, shift, n) * part(x, 0, n - shift)], axis=axis)
+        shift *= 2
+    return x
+
+
+def _holders(out: Any, axis: int) -> Any:
+    """Return for each running maximum the index of its element: the first of equal ones."""
+    n, places = out.shape[axis], [1] * out.ndim
+    places[axis] = n
+    before = take(out, np.maximum(np.arange(n) - 1, 0), axis)
+    begins = logical_and(out != before, before == before)  # after a nan nothing begins
+    return cummax(where(begins, np.arange(n).reshape(places), 0), axis)
+
+
+def _cummax_rule(g: Any, out: Any, axis: int) -> Any:
+    if not g.ndim:
+        return g
+    return add_along_axis(np.zeros(g.shape, g.dtype), _holders(out, axis), g, axis)
+
+
+@primitive(
+    _cummax_rule,
+    shape=_one_axis,
+    tangent=lambda t, out, x, axis: take_along_axis(t, _holders(out, axis), axis) if t.ndim else t,
+    examples=[*ALONG, ([()], {"axis": 0})],
+    scan=LARGEST,
+    rule_in_words="Each maximum gives its gradient to the element that it is, the first of equal ones.",
+)
+def cummax(x: Any, *, axis: int = -1) -> Any:
+    """Return the running maximum along an axis (the last by default).
+
+    The gradient of each goes to the element that `argmax` finds up to there: the first of equal
+    ones, where `max` lets them share. From the first nan on it is nan; 0.0 stands for -0.0.
+    """
+    return plain_zero(np.maximum.accumulate(np.atleast_1d(x), axis=axis).reshape(x.shape))
