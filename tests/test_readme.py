@@ -24,9 +24,12 @@ BLOCK = re.compile(
 )
 SEPARATOR = "<<< end of block >>>"
 LESSONS = sorted((ROOT / "docs" / "learn").glob("[0-9][0-9]-*.md"))
+ERRORS = [p for p in sorted((ROOT / "docs" / "errors").glob("*.md")) if p.stem != "inside"]
 PAGES = [
-    *(ROOT / name for name in ("README.md", "docs/design.md", "docs/guide.md", "docs/time.md")),
+    ROOT / "README.md",
+    *(ROOT / "docs" / f"{name}.md" for name in ("design", "guide", "time", "coming-from")),
     *LESSONS,
+    *ERRORS,
 ]
 PICTURE = re.compile(r"^!\[.+\]\(pictures/(.+)\)$", flags=re.MULTILINE)
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e-?\d+)?")

@@ -28,7 +28,7 @@ PAGES = {
         "Pictures, the explorer, and what is wrong with gradients.",
     ),
     "files": ("Files", "Parameters in files, and weights of other libraries."),
-    "kinds": ("Kinds of errors", "What the package raises."),
+    "kinds": ("Kinds of errors", "[Errors](../errors/README.md) has what they say."),
 }
 # names of `tg` by the module in which they are defined; the first beginning that fits counts
 PLACES = {
