@@ -57,12 +57,17 @@ def on_files(files: Any, config: Any) -> Any:
 
 
 def listed(names: list[str], files: Any) -> list[Any]:
-    """List the pages of an entry of the navigation; what a folder holds is sorted, its index first."""
-    pages = sorted(f.src_uri for f in files.documentation_pages())
+    """List the pages of an entry of the navigation.
+
+    In a folder the first page comes first, and then the others in the order in which it lists them.
+    """
+    pages = {f.src_uri: f.content_string for f in files.documentation_pages()}
     found: list[Any] = []
     for name in names:
-        inside = [p for p in pages if p.startswith(f"{name}/")]
-        inside.sort(key=lambda page: posixpath.basename(page) not in ("index.md", "README.md"))
+        inside = sorted(page for page in pages if page.startswith(f"{name}/"))
+        first = [p for p in inside if posixpath.basename(p) in ("index.md", "README.md")]
+        order = [f"{name}/{link}" for page in first for link in LINK.findall(pages[page])]
+        inside.sort(key=lambda p: -1 if p in first else (*order, p).index(p))
         if name == "decisions":
             found.append({"Decisions": inside})
         elif name == "reference":
@@ -94,6 +99,13 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
         return posixpath.relpath(place, posixpath.dirname(page.file.src_uri) or ".")
 
     return LINK.sub(turned, markdown)
+
+
+def on_page_content(html: str, page: Any, config: Any, files: Any) -> str:
+    """Let lines be broken where messages are printed: they are sentences, and not tables."""
+    return (
+        f'<div class="messages">{html}</div>' if page.file.src_uri.startswith("errors/") else html
+    )
 
 
 def examples() -> dict[str, str]:
