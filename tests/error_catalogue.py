@@ -30,7 +30,7 @@ RULE = re.compile(
     r"(?: saying \"(?P<says>.*)\")? -->"
 )
 LIST = re.compile(
-    r"<details markdown>\n<summary>Messages of this kind: \d+</summary>\n.*?</details>\n", re.DOTALL
+    r"<details>\n<summary>Messages of this kind: \d+</summary>\n.*?</details>\n", re.DOTALL
 )
 
 
@@ -255,7 +255,7 @@ def sorted_out() -> tuple[dict[tuple[str, str], list[Raise]], list[Raise]]:
 def listed(raised: list[Raise]) -> str:
     """The list that stands below an entry."""
     lines = sorted({f"- {r.kind}: {code(r.message or '...')}" for r in raised})
-    head = f"<details markdown>\n<summary>Messages of this kind: {len(lines)}</summary>\n\n"
+    head = f"<details>\n<summary>Messages of this kind: {len(lines)}</summary>\n\n"
     return head + "\n".join(lines) + "\n\n</details>\n"
 
 

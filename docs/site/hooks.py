@@ -38,6 +38,7 @@ NAVIGATION: dict[str, list[str]] = {
     "Project": ["contributing.md", "changelog.md", "license.md"],
 }
 LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#)([^)\s#]+)")
+FOLDER = re.compile(r"\[([^\]]+)\]\(([\w/.-]+/)\)")
 
 
 def on_files(files: Any, config: Any) -> Any:
@@ -78,7 +79,7 @@ def listed(names: list[str], files: Any) -> list[Any]:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
-    """Turn links to where they lead on the site."""
+    """Turn links to where they lead on the site, and read what is folded as Markdown too."""
     moved = {place: name for name, place in ELSEWHERE.items()}
     source = moved.get(page.file.src_uri, posixpath.join("docs", page.file.src_uri))
     here = posixpath.dirname(source)
@@ -98,7 +99,14 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
             place = inside
         return posixpath.relpath(place, posixpath.dirname(page.file.src_uri) or ".")
 
-    return LINK.sub(turned, markdown)
+    def listed_there(match: re.Match[str]) -> str:
+        """A folder without a page of its own cannot be opened on a site: its name is left."""
+        folder = ROOT / here / match[2]
+        known = posixpath.normpath(posixpath.join(here, match[2])) in ELSEWHERE
+        return match[0] if known or (folder / "README.md").exists() else match[1]
+
+    markdown = markdown.replace("<details>", "<details markdown>")
+    return LINK.sub(turned, FOLDER.sub(listed_there, markdown))
 
 
 def on_page_content(html: str, page: Any, config: Any, files: Any) -> str:
