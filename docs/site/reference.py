@@ -138,5 +138,7 @@ def methods() -> list[str]:
     lines = ["## Methods of a tensor", "", "`x.sum(axis=0)` is `tg.sum(x, axis=0)`, and so for"]
     lines += [", ".join(links) + ". `x.T` has the axes reversed. These stand in no module:", ""]
     for name, thing in alone.items():
-        lines += entry(f"Tensor.{name}", f"{defined_in(thing)}.{thing.__qualname__}")
+        own = thing.__qualname__  # which users do not write where it begins with _
+        lines += entry(f"Tensor.{name}", f"{defined_in(thing)}.{own}")
+        lines[-1:] = ["      show_signature: false", ""] if own.startswith("_") else [""]
     return lines
