@@ -25,7 +25,7 @@ class Defaults(griffe.Extension):
 def correct(thing: Any) -> None:
     """Put the defaults of a function or class into the parameters of its docstring."""
     signature = {p.name: p.default for p in thing.parameters}
-    for section in thing.docstring.parsed:
+    for section in thing.docstring.parsed if signature else ():
         if section.kind is griffe.DocstringSectionKind.parameters:
             for parameter in section.value:
                 parameter.value = signature.get(parameter.name, parameter.value)

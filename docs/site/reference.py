@@ -28,6 +28,7 @@ PAGES = {
         "Pictures, the explorer, and what is wrong with gradients.",
     ),
     "files": ("Files", "Parameters in files, and weights of other libraries."),
+    "learn": ("Exercises", "What checks the answers in the course."),
     "kinds": ("Kinds of errors", "[Errors](../errors/README.md) has what they say."),
 }
 # names of `tg` by the module in which they are defined; the first beginning that fits counts
@@ -55,7 +56,10 @@ def names() -> dict[str, list[Name]]:
     """List by page what is public; a name that stands in two places counts where it comes first."""
     found: dict[str, list[Name]] = {page: [] for page in PAGES}
     shown: set[int] = set()
-    spaces = {"tg": tg, **{f"tg.{s}": getattr(tg, s) for s in ("cells", "nn", "optim", "init")}}
+    spaces = {
+        "tg": tg,
+        **{f"tg.{s}": getattr(tg, s) for s in ("cells", "nn", "optim", "init", "learn")},
+    }
     for path, space in spaces.items():
         for name in public(space):
             thing = getattr(space, name)
