@@ -77,8 +77,10 @@ class Arguments(NamedTuple):
 class CompiledFunction:
     """One of the two functions: compiled, with the constants that it reads."""
 
-    def __init__(self, code: SequenceCode, which: str, function: Callable[..., None]) -> None:
-        self.call, found = function, code.functions[which]
+    def __init__(self, code: SequenceCode, which: str, module: Any) -> None:
+        self.call: Callable[..., None] = getattr(module, which)
+        self.address: int = module.addresses[which]
+        found = code.functions[which]
         self.packed = found.function.packed
         self.own, self.caller = found.own, found.caller
         self.hoisted, self.tables = found.hoisted, found.tables

@@ -27,8 +27,10 @@ from .contracted import CONTRACT, contract, product
 from .fusion import FusionGroup, Rules, dtypes_of, fuse, read_outside
 from .inside import RUN
 from .layout import Layout, Where, base, contiguous, is_view, seen_through, spread
+from .natives import Unfit
 from .nest import BOUNDS, Nest
 from .program import SMALL, constant_of
+from .straight import Straight
 from .value import CompileError, Refused, Value, alive
 
 # no fault of the code: NumPy can do without it
@@ -257,15 +259,35 @@ class HostProgram:
             for v in values
             if v.shape
         )
+        self._values, self._tried = values, False
+        self._straight: Straight | None = None
         self._write(values)
         self.run: Callable[..., tuple[Any, ...]] = self._compiled()
 
     def __call__(self, *arrays: Any) -> tuple[Any, ...]:
         """Return the outputs for these inputs."""
+        if not self._tried:
+            self.compile()
+        if self._straight is not None and (found := self._straight(arrays)) is not None:
+            return found
         if not self._multiplies:
             return self.run(*arrays)
         with blas.single:
             return self.run(*arrays)
+
+    def compile(self) -> None:
+        """Compile the loops now: those of the whole program as one call, or each of them."""
+        self._tried = True
+        if not self._multiplies:
+            try:
+                self._straight = Straight(self._values, self.inputs, self.outputs)
+                return
+            except Unfit as why:
+                self.unfit = str(why)
+            except MACHINE as error:
+                raise NoCode(error) from error
+        for kernel in self.kernels:
+            kernel.compile()
 
     def _write(self, values: Sequence[Value]) -> None:
         order = fuse(values, RULES)

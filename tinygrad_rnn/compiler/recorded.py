@@ -202,8 +202,7 @@ class Recording:
         """Compile what would be compiled at the first call, forward and backward."""
         programs = [self._forward] if self._backward is None else [self._forward, self._backward]
         for program in programs:
-            for kernel in program.kernels:
-                kernel.compile()
+            program.compile()
 
     def _sorted_outputs(self) -> tuple[list[Node], list[Node]]:
         """Return the outputs that have gradients, and those that are computed and have none.

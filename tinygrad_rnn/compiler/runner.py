@@ -62,8 +62,8 @@ class Runner:
         self.source = code.text().text
         products.library(self.dtype)  # whose functions the module calls by name
         module = self._compiled()
-        self._forward = CompiledFunction(code, "forward", module.forward)
-        self._backward = CompiledFunction(code, "backward", module.backward)
+        self._forward = CompiledFunction(code, "forward", module)
+        self._backward = CompiledFunction(code, "backward", module)
         self._divide_arrays()
         self.number = next(workspace.numbers)
         self.owners = {v: owner(v.node, computed) for v in self.step.constants}
@@ -142,6 +142,10 @@ class Runner:
         # it was made, and the program does not end
         if hasattr(self, "number") and workspace.pool is not None:
             workspace.pool.drop(self.number)
+
+    def function(self, which: str) -> CompiledFunction:
+        """Return one of the two functions, "forward" or "backward"."""
+        return self._forward if which == "forward" else self._backward
 
     # --- what a call has to know ------------------------------------------------------------------
 

@@ -113,7 +113,8 @@ def python_entry(
     passed = [builder.call(read, [size]) for size in given[:sizes]]
     first: Any = ir.Constant(INT, 0)  # the first argument that is not what it should be
     for k, array in reversed(list(enumerate(arrays, sizes))):
-        data = builder.call(_data(module), [given[k], *_wanted(array)])
+        told = [ir.Constant(SHORT, n) for n in wanted(array)]
+        data = builder.call(data_of(module), [given[k], *told])
         passed.insert(sizes, builder.bitcast(data, function.args[k].type))
         none = builder.icmp_unsigned("==", data, ir.Constant(POINTER, None))
         first = builder.select(none, ir.Constant(INT, k), first)
@@ -152,14 +153,14 @@ def _part(builder: Any, thing: Any, place: int, kind: Any) -> Any:
     return builder.load(builder.bitcast(there, kind.as_pointer()), align=1)
 
 
-def _wanted(array: Given) -> list[Any]:
-    """Return what `_data` is told of an array: its rank, its flags, and the numbers of its dtype as bits."""
+def wanted(array: Given) -> tuple[int, int, int]:
+    """Return what `data_of` is told of an array: its rank, its flags, and the numbers of its dtype as bits."""
     flags = CONTIGUOUS | ALIGNED | (WRITEABLE if array.written else 0)
     numbers = sum(1 << number for number in _numbers(array.dtype))
-    return [ir.Constant(SHORT, n) for n in (array.axes, flags, numbers)]
+    return array.axes, flags, numbers
 
 
-def _data(module: Any) -> Any:
+def data_of(module: Any) -> Any:
     """Return the function that finds where the elements of an array are; 0 if it is another thing."""
     function = module.globals.get("data_of")
     if function is not None:
@@ -258,6 +259,9 @@ class _Method(ctypes.Structure):
 def loaded(code: bytes, names: Sequence[str], symbols: Mapping[str, int]) -> Any:
     """Return an object with the functions of some machine code as its attributes.
 
+    Its `addresses` are those of the functions as other machine code calls them: with the sizes and
+    a pointer for each array.
+
     Parameters
     ----------
     code : bytes
@@ -270,11 +274,12 @@ def loaded(code: bytes, names: Sequence[str], symbols: Mapping[str, int]) -> Any
     for name, address in {NDARRAY: id(np.ndarray), **symbols}.items():
         builder.import_symbol(name, address)
     for name in names:
+        builder.export_symbol(name)
         builder.export_symbol(f"{ENTRY}{name}")
     library = builder.link(_machine().engine, f"tinygrad_rnn_{next(_count)}")
     make = ctypes.pythonapi.PyCFunction_NewEx
     make.restype, make.argtypes = ctypes.py_object, [ctypes.c_void_p] * 3
-    found = types.SimpleNamespace()
+    found = types.SimpleNamespace(addresses={name: library[name] for name in names})
     methods = [
         _Method(name.encode(), library[f"{ENTRY}{name}"], METH_FASTCALL, None) for name in names
     ]

@@ -153,7 +153,8 @@ class _Function:
         pointers = [*tables, *([INT] if f.packed else [self._memory(a) for a in f.arrays])]
         kinds = [INT] * len(f.sizes) + [p.as_pointer() for p in pointers]
         found = llvm.Function(made, llvm.FunctionType(STATUS, kinds), f.name)
-        found.linkage = "internal"
+        if f.inner:
+            found.linkage = "internal"
         found.attributes.add("nounwind")
         found.attributes.add("noinline")
         for argument in found.args[len(f.sizes) :]:

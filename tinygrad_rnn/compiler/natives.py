@@ -1,0 +1,195 @@
+"""What a straight program calls besides loops of its own, and where its values stand; see `straight.py`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..core.primitive import Array
+from ..kernels import products
+from ..kernels.driver import Call, Inside, Place
+from .calls import CompiledFunction
+from .layout import base, layout_of
+from .marshal import inner_dtype
+from .program import constant_of
+from .value import Given, Value
+
+LINE = 64  # bytes at which values begin
+
+
+class Unfit(Exception):
+    """A program cannot be one call; the message says why."""
+
+
+class Native:
+    """A call of a function that is no loop of the program's own module.
+
+    Attributes
+    ----------
+    reads : list of Value
+        Their arrays have no gaps.
+    makes : list of Value
+        Given to the rest of the program.
+    """
+
+    def __init__(self, reads: list[Value], makes: list[Value]) -> None:
+        self.reads, self.makes = reads, makes
+
+    def calls(self, memory: Memory) -> list[Call]:
+        """Return the calls, when it is known where everything stands."""
+        raise NotImplementedError
+
+
+class Memory:
+    """Where values stand: in what the program is given, in constants, or in its own memory.
+
+    Parameters
+    ----------
+    given : mapping of Value to int
+        The numbers of the arrays that the program is given.
+    block : int
+        The number of the array that is its own memory.
+    """
+
+    def __init__(self, given: Mapping[Value, int], block: int) -> None:
+        self.places: dict[Value, Any] = {v: Place(k) for v, k in given.items()}
+        self.block, self.size = block, 0
+        self.held: list[Array] = []  # constants whose addresses are in the table
+
+    def room(self, size: int) -> Place:
+        """Return a new place for so many bytes."""
+        found = Place(self.block, self.size)
+        self.size += -(-size // LINE) * LINE
+        return found
+
+    def constant(self, array: Array) -> int:
+        """Return the address of an array that stays as it is."""
+        array = np.ascontiguousarray(array)
+        self.held.append(array)
+        return int(array.ctypes.data)
+
+    def of(self, value: Value) -> Any:
+        """Return where the array of a value begins, which is no view."""
+        if value not in self.places:
+            if value.given is Given.CONSTANT:
+                self.places[value] = self.constant(_as_held(constant_of(value)))
+            else:
+                self.places[value] = self.room(value.size * inner_dtype(value).itemsize)
+        return self.places[value]
+
+    def at(self, value: Value) -> Any:
+        """Return where a value begins that has no gaps; it may be a view."""
+        begin = layout_of(value).offset.constant
+        assert begin is not None
+        return moved(self.of(base(value)), begin * inner_dtype(value).itemsize)
+
+
+def moved(place: Any, size: int) -> Any:
+    """Return a place so many bytes behind another one."""
+    return place._replace(begin=place.begin + size) if isinstance(place, Place) else place + size
+
+
+def _as_held(array: Array) -> Array:
+    return array.astype(np.int64) if array.dtype.kind in "iu" else array
+
+
+def is_whole(value: Value) -> bool:
+    """Whether a value has no gaps."""
+    step = 1
+    strides = [s.constant for s in layout_of(value).strides]
+    for n, stride in zip(reversed(value.shape), reversed(strides), strict=True):
+        if n != 1 and stride != step:
+            return False
+        step *= n
+    return True
+
+
+# --- matrix products ------------------------------------------------------------------------------
+
+
+class Side(NamedTuple):
+    """A matrix in memory: rows, columns, and how far they are apart."""
+
+    value: Value
+    rows: int
+    columns: int
+    row: int
+    column: int
+
+    @property
+    def in_order(self) -> bool:
+        """Whether its rows stand one behind the other, without gaps."""
+        return (self.column == 1 or self.columns == 1) and (
+            self.row == self.columns or self.rows == 1
+        )
+
+
+class Product(Native):
+    """left (M, K) @ right (K, N)."""
+
+    def __init__(self, left: Side, right: Side, out: Value) -> None:
+        super().__init__([left.value, right.value], [out])
+        self.left, self.right, self.out = left, right, out
+        self.work = left.rows * left.columns * right.columns
+
+    def calls(self, memory: Memory) -> list[Call]:
+        """See `Native`."""
+        dtype, left, right = self.out.dtype, self.left, self.right
+        size, M, K, N = dtype.itemsize, left.rows, left.columns, right.columns
+        at = products.addresses()
+        found: list[Call] = []
+        values = memory.at(right.value)
+        if not right.in_order:  # it stands by columns
+            there, values = values, memory.room(K * N * size)
+            turn = [there, values, 1, N, K, 0, right.column, 0, N]
+            found.append(Call(at[products.symbol("transpose", dtype)], False, turn))
+        packed = memory.room((M + 16) * K * size)
+        pack = [memory.at(left.value), M, K, left.row, left.column, N, packed]
+        found.append(Call(at[products.symbol("pack", dtype)], False, pack))
+        multiply = [packed, values, memory.of(self.out), K, M, N, 0, 0]
+        return [*found, Call(at[products.symbol("multiply", dtype)], False, multiply)]
+
+
+# --- sequences ------------------------------------------------------------------------------------
+
+
+class OverTime(Native):
+    """One of the two functions of a compiled sequence, with all that it is given.
+
+    Parameters
+    ----------
+    function : CompiledFunction
+    sizes : sequence of int
+    own : mapping of str to Value
+        Its arrays by their names, of which both functions of a run have some in common.
+    caller : mapping of str to Value
+        What the caller gives and gets.
+    hoisted : list of Value
+    makes : list of Value
+    """
+
+    def __init__(
+        self,
+        function: CompiledFunction,
+        sizes: Sequence[int],
+        own: Mapping[str, Value],
+        caller: Mapping[str, Value],
+        hoisted: list[Value],
+        makes: list[Value],
+    ) -> None:
+        arrays = [own[name] for name in function.names]
+        given = [caller[a.name] for a in function.caller]
+        made = set(makes)
+        super().__init__([v for v in (*given, *hoisted) if v not in made], makes)
+        self.function, self.sizes, self.arrays = function, sizes, [*arrays, *given, *hoisted]
+
+    def calls(self, memory: Memory) -> list[Call]:
+        """See `Native`."""
+        function = self.function
+        places = [memory.at(v) for v in self.arrays]
+        places += [memory.constant(table) for table in function.tables]
+        given = [Inside(places)] if function.packed else places
+        return [Call(function.address, True, [*self.sizes, *given])]

@@ -1,0 +1,250 @@
+"""A small program of fixed shapes as one foreign call.
+
+Where arrays are small, a line of Python around each loop takes longer than the loop. All sizes of a
+recorded function are known, and so is where each value stands: so its program becomes a table of
+calls (`kernels/driver.py`) of three kinds:
+
+- the functions of a module in which everything stands that is computed element by element, moved or
+  summed, as `lower.py` makes it for a step;
+- matrix products, by the register tiles that sequences use;
+- the forward and backward functions of compiled sequences, with what is computed once before and
+  after them as part of the program.
+
+Values stand one behind the other in one block of memory, which calls use again and again. What the
+caller is given has arrays of its own.
+
+Not every program is one: `Unfit` says why, and then Python runs it line by line (`host.py`). That is
+so too for arrays that are not as they were when it was made, and where a call says that something is
+wrong: running the lines tells what.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..core.memory import empty
+from ..core.primitive import Array
+from ..kernels import driver, products
+from ..kernels.driver import Call
+from ..loops import ir
+from ..loops.launch import CodeRefused, compiled
+from ..loops.writer import KERNELS, Text, write
+from .arrays import Arrays
+from .layout import base, is_view
+from .lower import Lowered, Stored, When
+from .marshal import inner_dtype
+from .natives import Memory, Native, Product, Unfit, is_whole
+from .prepare import copy_of
+from .straightened import Program
+from .value import CompileError, Given, Value, alive
+
+ROOM = 1 << 23  # bytes of memory up to which a program is small
+MULTIPLICATIONS = 1 << 22  # of all products up to which it is
+IDLE = 2  # blocks of memory that wait for their next use
+
+
+class Straight:
+    """A program as one call of arrays to arrays.
+
+    Parameters
+    ----------
+    values, inputs, outputs : sequence of Value
+        The program, which stays as it is.
+
+    Raises
+    ------
+    Unfit
+        If it cannot be one, or is not small.
+    """
+
+    def __init__(
+        self, values: Sequence[Value], inputs: Sequence[Value], outputs: Sequence[Value]
+    ) -> None:
+        program = Program(values, inputs, outputs)
+        outs = self._outs(program)
+        self.tensors = program.tensors
+        self.made = [(o.shape, o.dtype) for o in outs]
+        arrays = [*program.inputs, *program.held_by, *outs]
+        for v in arrays:
+            if v.dtype != inner_dtype(v) or 0 in v.shape:
+                raise Unfit(f"an array of {v.dtype} and shape {v.shape}")
+        places = {base(v): k for k, v in enumerate(arrays)}
+        self.memory = Memory(places, len(arrays))
+        floats = [v.dtype for v in _values(program) if v.dtype in ir.FLOATS]
+        self.dtype = floats[0] if floats else ir.FLOATS[0]
+        self.parts: list[_Part] = []
+        steps = self._steps(program, outs)
+        work = sum(n.work for n in steps if isinstance(n, Product))
+        if self.memory.size > ROOM or work > MULTIPLICATIONS:
+            raise Unfit(f"{self.memory.size} bytes and {work} multiplications")
+        for n in steps:
+            if isinstance(n, Product):
+                products.library(n.out.dtype)
+        self.text = self._text()
+        addresses = self._compiled()
+        calls: list[Call] = []
+        for step in steps:
+            if isinstance(step, _Part):
+                calls.append(Call(addresses[step.function.name], True, step.places(self.memory)))
+            else:
+                calls += step.calls(self.memory)
+        block = driver.Given((self.memory.size,), np.dtype(np.uint8), True)
+        given = [
+            driver.Given(v.shape, v.dtype, k >= len(arrays) - len(outs))
+            for k, v in enumerate(arrays)
+        ]
+        self.table = driver.Table([*given, block], calls)
+        self._drive = driver.drive()
+        self._idle: list[tuple[Array, Array]] = []
+
+    def __call__(self, arrays: Sequence[Array]) -> tuple[Array, ...] | None:
+        """Return new arrays; None if the arrays are not what they were, or something is wrong."""
+        try:
+            table, block = self._idle.pop()
+        except IndexError:
+            table, block = self.table.copy(), np.empty(self.memory.size, np.uint8)
+        outs = [empty(shape, dtype) for shape, dtype in self.made]
+        held = [t.array for t in self.tensors]
+        wrong = self._drive(table, *arrays, *held, *outs, block)
+        if len(self._idle) < IDLE:
+            self._idle.append((table, block))
+        return None if wrong else tuple(outs)
+
+    # --- how it is made ---------------------------------------------------------------------------
+
+    @staticmethod
+    def _outs(program: Program) -> list[Value]:
+        """Return values that have arrays of their own, one for each output."""
+        found: list[Value] = []
+        taken: set[Value] = set()
+        for o in program.outputs:
+            source = base(o)
+            own = source.given in (None, Given.RESIDUAL) and source not in taken
+            if not own or not is_whole(o) or source.size != o.size or source.dtype != o.dtype:
+                o = source = copy_of(o)
+                program.order.append(o)
+            taken.add(source)
+            found.append(o)
+        return found
+
+    def _steps(self, program: Program, outs: Sequence[Value]) -> list[_Part | Native]:
+        """Return parts and native functions in the order in which they run."""
+        done = {*program.inputs, *program.held_by}
+        rest = list(program.order)
+        rounds: list[tuple[list[Value], list[Native]]] = []
+        while rest:
+            values: list[Value] = []
+            later: list[Value | Native] = []
+            for entry in rest:
+                if isinstance(entry, Value) and _are_there(entry.sources, done):
+                    values.append(entry)
+                    done.add(entry)
+                else:
+                    later.append(entry)
+            natives = [n for n in later if isinstance(n, Native) and _are_there(n.reads, done)]
+            done.update(v for n in natives for v in n.makes)
+            rest = [e for e in later if e not in natives]
+            rounds.append((values, natives))
+            assert natives or not rest
+        read: set[Value] = {base(v) for v in outs}
+        found: list[_Part | Native] = []
+        for values, natives in reversed(rounds):
+            read.update(base(v) for n in natives for v in n.reads)
+            found += reversed(natives)
+            wanted = [v for v in values if v in read and not is_view(v)]
+            if wanted:
+                part = _Part(f"part{len(self.parts)}", values, wanted, self.dtype)
+                self.parts.append(part)
+                found.append(part)
+                read.update(part.given)
+        return found[::-1]
+
+    def _text(self) -> Text | None:
+        if not self.parts:
+            return None
+        functions = tuple(part.function for part in self.parts)
+        return write(ir.Module("the loops of a small program", self.dtype, functions), KERNELS)
+
+    def _compiled(self) -> dict[str, int]:
+        if self.text is None:
+            return {}
+        try:
+            found: dict[str, int] = compiled(self.text).addresses
+        except CodeRefused as refused:
+            raise Unfit(f"the code is refused: {refused.reason}") from refused
+        return found
+
+
+def _values(program: Program) -> list[Value]:
+    return [*program.inputs, *(v for v in program.order if isinstance(v, Value))]
+
+
+def _are_there(values: Collection[Value], done: Collection[Value]) -> bool:
+    bases = [base(v) for v in values]
+    return all(b in done or b.given is Given.CONSTANT for b in bases)
+
+
+class _Part:
+    """Values between native functions, as a function of the program's module.
+
+    Parameters
+    ----------
+    name : str
+    values : list of Value
+        In order.
+    wanted : list of Value
+        Those that others read.
+    dtype : dtype
+        The floating dtype of the module.
+
+    Attributes
+    ----------
+    given : list of Value
+        What it reads.
+    """
+
+    def __init__(
+        self, name: str, values: list[Value], wanted: list[Value], dtype: np.dtype[Any]
+    ) -> None:
+        self.arrays = Arrays(dtype)
+        own = set(values)
+        program = alive(values, wanted)
+        read = [base(i) for v in program for i in v.sources]
+        given = [b for b in read if b not in own and b.given is not Given.CONSTANT]
+        self.given = list(dict.fromkeys(given))
+        self.held: dict[ir.Array, Value] = {}
+        stored = {v: self._stored("g", ir.Role.INPUT, k, v) for k, v in enumerate(self.given)}
+        targets = {v: [self._stored("o", ir.Role.OUTPUT, k, v)] for k, v in enumerate(wanted)}
+        try:
+            lowered = Lowered(program, stored, targets, (), self.arrays)
+        except CompileError as error:
+            raise Unfit(str(error)) from error
+        if lowered.packs:
+            raise Unfit("a product that is not one of two matrices")
+        touched = tuple(lowered.touched)
+        if len(touched) > driver.MOST:
+            raise Unfit(f"{len(touched)} arrays in one function")
+        self.function = ir.Function(name, (), touched, tuple(lowered.statements))
+
+    def _stored(self, letter: str, role: ir.Role, k: int, value: Value) -> Stored:
+        array = self.arrays.new(f"{letter}{k}", role, value)
+        self.held[array] = value
+        return Stored(array, When.ONCE)
+
+    def places(self, memory: Memory) -> list[Any]:
+        """Return where its arrays are."""
+        constants = {array: v for (v, _), array in self.arrays.all_hoisted.items()}
+        tables = dict(self.arrays.tables)
+        found = []
+        for array in self.function.arrays:
+            if (value := self.held.get(array) or constants.get(array)) is not None:
+                found.append(memory.of(value))
+            elif array in tables:
+                found.append(memory.constant(tables[array]))
+            else:
+                size = array.elements(1, 1) * array.in_memory(self.arrays.dtype).itemsize
+                found.append(memory.room(size))
+        return found

@@ -1,0 +1,372 @@
+"""A recorded program as values and native functions, which `straight.py` makes a table of."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..core.tape import Leaf
+from ..core.tensor import Tensor
+from ..loops import ir
+from ..loops.expression import BatchNumber
+from ..ops.elementwise import add
+from ..ops.linear import matmul
+from ..ops.reductions import sum as total
+from ..ops.shaping import RESHAPE, TRANSPOSE
+from ..ops.views import Axis, View
+from .calls import CompiledFunction
+from .contracted import CONTRACT
+from .inside import PART, PICK, PULL, RESULTS, RUN, Inside
+from .internal import PART as BOX
+from .layout import layout_of
+from .marshal import needed
+from .natives import Native, OverTime, Product, Side, Unfit, is_whole
+from .prepare import copy_of
+from .runner import Runner
+from .value import Given, Value
+
+
+class Run:
+    """A run of a sequence inside of a program, forward and backward.
+
+    Attributes
+    ----------
+    packed : Value
+        Its results, one behind the other.
+    """
+
+    def __init__(self, sequence: Inside, inputs: list[Value], program: Program) -> None:
+        self.sequence, self.runner, self.program = sequence, sequence.runner, program
+        runner, self.batch = sequence.runner, sequence.batch
+        self.T = inputs[0].shape[0]
+        _check_fits(runner, self.batch)
+        self.known: dict[Value, Value] = dict(zip(sequence.values, inputs, strict=True))
+        for v, owner in runner.owners.items():
+            if v not in self.known:
+                self.known[v] = program.held(owner, v)
+        node, self.dtype = inputs[0].node, runner.dtype
+        self.node = node
+        shapes = runner.shapes(self.T, self.batch)
+        self.shapes, self.sizes = shapes, [math.prod(shape) for shape in shapes]
+        self.packed = self.made((sum(self.sizes),), self.dtype)
+        arrays = [*runner.kept, *runner.fleeting]
+        self.own = {a.name: self._array(a) for a in arrays}
+        results = dict(zip(runner.results, self.parts(self.packed), strict=True))
+        caller = {name: self.known[v] for name, v in runner.row_major_xs}
+        self.caller = dict(caller)
+        firsts = zip(runner.firsts, runner.step.states, strict=True)
+        caller |= {name: self.known[v] for name, v in firsts} | results
+        function = runner.function("forward")
+        makes = [self.packed, *[self.own[a.name] for a in arrays]]
+        makes += results.values()
+        program.native(
+            OverTime(
+                function, self._given_sizes(), self.own, caller, self._hoisted(function), makes
+            )
+        )
+
+    def made(self, shape: Sequence[int], dtype: np.dtype[Any]) -> Value:
+        """Return a value that a function makes."""
+        return Value(None, [], {}, shape, self.node, dtype=dtype, given=Given.RESIDUAL)
+
+    def _array(self, array: ir.Array) -> Value:
+        dtype = ir.dtype_of(array.kind, self.dtype)
+        return self.made((array.elements(self.T, self.batch),), dtype)
+
+    def parts(self, packed: Value) -> list[Value]:
+        """Return the parts of packed results, or of their gradient."""
+        found, begin = [], 0
+        for size in self.sizes[: len(self.runner.ends)]:
+            found.append(_piece(packed, begin, begin + size))
+            begin += size
+        return found
+
+    def _given_sizes(self) -> tuple[int, ...]:
+        last, way = (self.T - 1, -1) if self.sequence.reverse else (0, 1)
+        rows = self.batch
+        return self.T, rows, rows, 0, last, way, ir.span(self.T, rows), min(rows, 1)
+
+    def _hoisted(self, function: CompiledFunction) -> list[Value]:
+        """Return what is computed once for a function."""
+        found = [self._computed(v) for v, _ in function.hoisted]
+        for v, (_, dtype) in zip(found, function.wanted, strict=True):
+            if v.dtype != dtype and v.dtype.kind == "f":
+                raise Unfit(f"{v.op} is {v.dtype} where the code has {dtype}")
+        return [self.program.whole(v) for v in found]
+
+    def _computed(self, value: Value) -> Value:
+        """Return a value of the step that is the same at each step, as one of the program."""
+        for v in needed(self.runner.code.program, [value]):
+            if v not in self.known:
+                self.known[v] = self.program.clone(v, self.known, self.batch)
+        if value not in self.known:
+            if value.given is not Given.CONSTANT:
+                raise Unfit(f"{value.op} is read before it is computed")
+            self.known[value] = value
+        return self.known[value]
+
+    def gradients(self, begins: Sequence[int], pieces: Sequence[Value]) -> list[Value]:
+        """Return the gradients of the `targets` of the sequence."""
+        runner, code = self.runner, self.runner.code
+        step = runner.step
+        starts = [sum(self.sizes[:k]) for k in range(len(self.sizes))]
+        parts: dict[int, Value] = {}
+        for begin, piece in zip(begins, pieces, strict=True):
+            k = starts.index(begin)
+            piece = self.program.reshaped(piece, (self.sizes[k],))
+            if k in parts:
+                piece = self.program.computed(add.primitive, [parts[k], piece], {}, piece.shape)
+            parts[k] = piece
+        function = runner.function("backward")
+        wanted = {a.name: a for a in function.caller}
+        caller, makes = dict(self.caller), []
+        for k, v in enumerate(runner.ends):
+            name = f"d{runner.results[k]}"
+            if name not in wanted or v.dtype.kind != "f":
+                continue
+            if k not in parts:
+                parts[k] = self.program.zeros((self.sizes[k],), v.dtype, self.node)
+            caller[name] = self.program.whole(parts[k])
+        found: dict[Value, Value] = {}
+        for name, v in runner.gradients:
+            shape = [self.batch if n == "B" else n for n in v.shape]
+            shape = [self.T, *shape] if v.given is Given.INPUT else shape
+            found[v] = caller[name] = self.made(shape, v.dtype)
+            makes.append(found[v])
+        sums: dict[Value, Value] = {}
+        for k, (v, p) in enumerate(code.sunk.products.items()):
+            shape = (p.slices, p.N, p.M) if v in code.transposed else v.shape
+            caller[f"dw{k}"] = out = self.made(shape, self.dtype)
+            makes.append(out)
+            if v in code.transposed:
+                turned = (p.slices, p.M, p.N)
+                out = self.program.computed(TRANSPOSE, [out], {"axes": (0, 2, 1)}, turned)
+            sums[v] = self.program.reshaped(out, v.shape)
+        own = {**self.own, **{a.name: self._array(a) for a in runner.own}}
+        makes += [own[a.name] for a in runner.own]
+        hoisted = self._hoisted(function)
+        self.program.native(
+            OverTime(function, self._given_sizes(), own, caller, hoisted, makes)
+        )
+        for v, source in code.sunk.sums.items():
+            array = code.summed[source]
+            collected = own[array.name]
+            if source is v:
+                sums[v] = self.program.reshaped(_piece(collected, 0, v.size), v.shape)
+                continue
+            shape = (*source.features, self.batch)
+            count = math.prod(shape)
+            rows = self.program.reshaped(_piece(collected, 0, count), shape)
+            place, last = source.batch or 0, len(shape) - 1
+            axes = [*range(last)]
+            axes.insert(place, last)
+            turned = [shape[a] for a in axes]
+            rows = self.program.computed(TRANSPOSE, [rows], {"axes": tuple(axes)}, turned)
+            sums[v] = self.program.computed(total.primitive, [rows], v.params, v.shape)
+        self.known.update(sums)
+        for v in [*runner.after, *runner.constants.values()]:
+            if v not in self.known:
+                self.known[v] = self.program.clone(v, self.known, self.batch)
+        found |= {v: self.known[g] for v, g in runner.constants.items()}
+        return [found[v] for _, v in self.sequence.targets]
+
+
+def _piece(value: Value, begin: int, end: int) -> Value:
+    """Return some elements of a vector."""
+    view = View((Axis(((0, 1),), begin),), 1)
+    return Value(BOX, [value], {"view": view}, (end - begin,), value.node, dtype=value.dtype)
+
+
+def _check_fits(runner: Runner, batch: int) -> None:
+    if runner.turned or runner.turned_ends or runner.emitted:
+        raise Unfit(f"{runner.step.name} has arrays that are brought into another order")
+    if any(runner.function(which).repeats for which in ("forward", "backward")):
+        raise Unfit(f"{runner.step.name} has constants for each row of the batch")
+    if len(runner.shards(batch)) > 1:
+        raise Unfit(f"the rows of {runner.step.name} are shared among threads")
+
+
+class Program:
+    """A program as values and native functions, in order.
+
+    Parameters
+    ----------
+    values, inputs, outputs : sequence of Value
+        Of the program as it was recorded, which stays as it is.
+
+    Attributes
+    ----------
+    order : list of Value or Native
+    inputs, outputs : list of Value
+    tensors : list of Tensor
+        Whose arrays are given besides the inputs, as they are at a call; `held_by` are their values.
+    """
+
+    def __init__(
+        self, values: Sequence[Value], inputs: Sequence[Value], outputs: Sequence[Value]
+    ) -> None:
+        self.order: list[Value | Native] = []
+        self.tensors: list[Tensor] = []
+        self.held_by: list[Value] = []
+        self._runs: dict[Value, Run] = {}
+        self._pulled: dict[Value, list[Value]] = {}
+        self._known: dict[Value, Value] = {}
+        self.inputs = [self._given(v) for v in inputs]
+        self._known.update(zip(inputs, self.inputs, strict=True))
+        for v in values:
+            self._known[v] = self._made(v)
+        self.outputs = [self._of(o) for o in outputs]
+
+    def _given(self, v: Value) -> Value:
+        return Value(None, [], {}, v.shape, v.node, dtype=v.dtype, given=Given.INPUT)
+
+    def _of(self, value: Value) -> Value:
+        """Return what a value of the recorded program is here."""
+        if value not in self._known:
+            if not value.leaf:
+                self._known[value] = self._made(value)
+            else:
+                kind = Given.CONSTANT
+                made = Value(None, [], {}, value.shape, value.node, dtype=value.dtype, given=kind)
+                self._known[value] = made
+        return self._known[value]
+
+    def _made(self, v: Value) -> Value:
+        primitive = v.primitive
+        if primitive is RUN:
+            self._runs[v] = run = Run(v.params["sequence"], self._inputs(v), self)
+            return run.packed
+        if primitive is RESULTS:
+            return self._of(v.inputs[0])
+        if primitive is PULL:
+            run = self._runs[v.inputs[0]]
+            pieces = [self._of(i) for i in v.inputs[1:]]
+            self._pulled[v] = run.gradients(v.params["begins"], pieces)
+            return run.packed  # which stands for what `PICK` takes
+        if primitive is PICK:
+            return self._pulled[v.inputs[0]][v.params["place"]]
+        if primitive is PART:
+            return _piece(self._of(v.inputs[0]), v.params["begin"], v.params["end"])
+        if primitive in (matmul.primitive, CONTRACT):
+            return self._product(v)
+        return self.clone(v, self._known, None)
+
+    def _inputs(self, v: Value) -> list[Value]:
+        return [self._of(i) for i in v.sources]
+
+    def clone(self, v: Value, known: Mapping[Value, Value], batch: int | None) -> Value:
+        """Append a value that is like one of another program, of whose values some are known."""
+        inputs: list[Any] = []
+        for i in v.inputs:
+            if isinstance(i, Value):
+                inputs.append(known[i] if i in known else self._of(i))
+            else:
+                inputs.append(i.at(batch) if isinstance(i, BatchNumber) else i)
+        if v.primitive is matmul.primitive:
+            return self._product(v, inputs)
+        return self.computed(v.primitive, inputs, v.params, v.shape, v)
+
+    def computed(
+        self,
+        primitive: Any,
+        inputs: list[Any],
+        params: Mapping[str, Any],
+        shape: Sequence[int],
+        like: Value | None = None,
+    ) -> Value:
+        """Append a value that an operation computes."""
+        like = like or next(i for i in inputs if isinstance(i, Value))
+        made = Value(primitive, inputs, dict(params), shape, like.node, dtype=like.dtype)
+        self.order.append(made)
+        return made
+
+    def reshaped(self, value: Value, shape: Sequence[int]) -> Value:
+        """Return a value in another shape."""
+        if value.shape == tuple(shape):
+            return value
+        return self.computed(RESHAPE, [value], {"shape": tuple(shape)}, shape)
+
+    def whole(self, value: Value) -> Value:
+        """Return a value without gaps: itself, or a copy."""
+        if is_whole(value):
+            return value
+        copy = copy_of(value)
+        self.order.append(copy)
+        return copy
+
+    def zeros(self, shape: tuple[int, ...], dtype: np.dtype[Any], node: Any) -> Value:
+        """Return zeros."""
+        held = Leaf(np.zeros(shape, dtype))
+        return Value(None, [], {}, shape, held, dtype=dtype, given=Given.CONSTANT)
+
+    def held(self, owner: Tensor, v: Value) -> Value:
+        """Return the value of a tensor, as it is at a call."""
+        made = self._given(v)
+        self.tensors.append(owner)
+        self.held_by.append(made)
+        return made
+
+    def native(self, native: Native) -> None:
+        """Append a native function."""
+        self.order.append(native)
+
+    # --- products ---------------------------------------------------------------------------------
+
+    def _product(self, v: Value, given: Sequence[Any] | None = None) -> Value:
+        a, b = given if given is not None else self._inputs(v)
+        if a.dtype != v.dtype or b.dtype != v.dtype or v.dtype not in ir.FLOATS:
+            raise Unfit(f"{v.op} of {a.dtype} and {b.dtype}")
+        if v.primitive is CONTRACT:
+            a = self.computed(TRANSPOSE, [a], {"axes": _first(len(a.shape))}, _turned(a.shape))
+            left, right = (a.shape[0], a.size // a.shape[0]), (b.size // b.shape[-1], b.shape[-1])
+        else:
+            if len(b.shape) > 2 or not a.shape or not b.shape:
+                raise Unfit(f"{v.op} of {a.shape} and {b.shape}")
+            right = b.shape if len(b.shape) == 2 else (b.shape[0], 1)
+            left = (a.size // a.shape[-1], a.shape[-1])
+        out = Value(None, [], {}, (left[0], right[1]), v.node, dtype=v.dtype, given=Given.RESIDUAL)
+        one, other = self._side(a, left), self._side(b, right)
+        if not other.in_order and other.row != 1:
+            other = self._side(self.whole(b), right)
+        self.native(Product(one, other, out))
+        return self.reshaped(out, v.shape)
+
+    def _side(self, value: Value, shape: tuple[int, int]) -> Side:
+        """Return a value as a matrix of this shape; a copy, if it has other gaps than a matrix."""
+        found = _steps(value, shape)
+        if found is None:
+            value = self.whole(value)
+            found = shape[1], 1
+        return Side(value, *shape, *found)
+
+
+def _first(rank: int) -> tuple[int, ...]:
+    """The axes with the last but one in front."""
+    return (rank - 2, *range(rank - 2), rank - 1)
+
+
+def _turned(shape: Sequence[int]) -> tuple[int, ...]:
+    return tuple([shape[a] for a in _first(len(shape))])
+
+
+def _steps(value: Value, shape: tuple[int, int]) -> tuple[int, int] | None:
+    """Return how far rows and columns are apart, if a value is seen as a matrix; or None."""
+    strides = [s.constant or 0 for s in layout_of(value).strides]
+    axes = [(n, s) for n, s in zip(value.shape, strides, strict=True) if n != 1]
+    found: list[int] = []
+    for wanted in reversed(shape):
+        step, size, length = 1, 1, 1
+        while size < wanted and axes:
+            n, stride = axes.pop()
+            if size == 1:
+                step = stride
+            elif stride != length:
+                return None
+            size, length = size * n, stride * n
+        if size != wanted or step < 0:
+            return None
+        found.append(step)
+    return None if axes else (found[1], found[0])

@@ -1,0 +1,279 @@
+"""One foreign call for a whole program: a table of calls, and the function that makes them.
+
+A program of fixed shapes is a list of calls of compiled loops, each with sizes and addresses that
+are known beforehand, except those of the arrays that a call of the program is given. `drive` takes
+the table of a program and these arrays: it looks at each array, puts its address where the table
+wants it, and makes the calls one after the other, without Python in between.
+
+A table is an array of int64:
+
+- the number of arrays, the place where the calls begin, and the number of calls;
+- for each array its rank, the flags and the dtypes that it has to have (bits), the number of places
+  for its address, its shape, and each place with the bytes that are added;
+- for each call the address of the function, whether its result says that something is wrong, the
+  number of its arguments, and these. There are zeros behind them up to a multiple of `EIGHT`: what a
+  function is given besides its arguments it does not see.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+from llvmlite import ir
+
+from . import native, runtime
+from .native import BYTE, ENTRY, INT, POINTER, SHORT
+from .scalar import declared
+
+EIGHT, MOST = 8, 120  # arguments of a function at most
+DIMENSIONS = 32  # where the shape of an array is, in bytes
+HEAD = 3  # numbers at the beginning of a table
+
+
+class Call(NamedTuple):
+    """A call of a function.
+
+    Attributes
+    ----------
+    address : int
+    checked : bool
+        Whether it returns a number that is 0 if all is well.
+    arguments : sequence of int or Place
+        Each is a number, or the address of what a `Place` names.
+    """
+
+    address: int
+    checked: bool
+    arguments: Sequence[Any]
+
+
+class Place(NamedTuple):
+    """Bytes of an array that is given: the number of the array, and where in it they begin."""
+
+    array: int
+    begin: int = 0
+
+
+class Inside(NamedTuple):
+    """Numbers that stand in the table itself; an argument is then the address of the first."""
+
+    numbers: Sequence[Any]
+
+
+class Given(NamedTuple):
+    """What a given array has to be: without gaps, row by row."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    written: bool
+
+
+class Table:
+    """The calls of a program, to be made with arrays by `drive`.
+
+    Parameters
+    ----------
+    given : sequence of Given
+    calls : sequence of Call
+    """
+
+    def __init__(self, given: Sequence[Given], calls: Sequence[Call]) -> None:
+        self.given = list(given)
+        places: list[list[tuple[int, int]]] = [[] for _ in given]
+        own: list[tuple[int, int]] = []  # where an address of the table itself goes, and of which
+        body: list[int] = []
+        inside: list[Any] = []
+        head = HEAD + sum(4 + len(g.shape) for g in given)
+        calls = [c._replace(arguments=_padded(c.arguments)) for c in calls]
+        every = [a for c in calls for a in c.arguments]
+        every += [n for a in every if isinstance(a, Inside) for n in a.numbers]
+        head += 2 * sum(isinstance(a, Place) for a in every)
+        length = head + sum(3 + len(c.arguments) for c in calls)
+        for call in calls:
+            body += [call.address, int(call.checked), len(call.arguments)]
+            for argument in call.arguments:
+                if isinstance(argument, Inside):
+                    own.append((head + len(body), length + len(inside)))
+                    inside += argument.numbers
+                    argument = 0
+                body.append(_put(argument, head + len(body), places))
+        body += [_put(n, length + k, places) for k, n in enumerate(inside)]
+        found = [len(given), head, len(calls)]
+        for g, several in zip(given, places, strict=True):
+            rank, flags, numbers = native.wanted(native.Given(g.dtype, len(g.shape), g.written))
+            found += [rank, flags, numbers, len(several), *g.shape]
+            for place, begin in several:
+                found += [place, begin]
+        assert len(found) == head
+        self.numbers = np.array([*found, *body], np.int64)
+        self.own = own
+
+    def copy(self) -> np.ndarray[Any, Any]:
+        """Return a table of its own for one call at a time."""
+        found = self.numbers.copy()
+        begin = found.ctypes.data
+        for place, inside in self.own:
+            found[place] = begin + 8 * inside
+        return found
+
+
+def _padded(arguments: Sequence[Any]) -> list[Any]:
+    assert len(arguments) <= MOST
+    return [*arguments, *[0] * (-len(arguments) % EIGHT)]
+
+
+def _put(argument: Any, place: int, places: list[list[tuple[int, int]]]) -> int:
+    if isinstance(argument, Place):
+        places[argument.array].append((place, argument.begin))
+        return 0
+    return int(argument)
+
+
+@functools.cache
+def drive() -> Callable[..., int]:
+    """Return the function that makes the calls of a table.
+
+    It takes the table and the arrays, and returns 0 if all was well; otherwise the number of the
+    array that is not what the table says and 1, negative, or the number of the call that went wrong
+    and 1. Arrays that were to be written may then hold anything.
+    """
+    names = ("drive",)
+    translation = runtime.Translation(names, _written, (__file__, native.__file__), {})
+    found: Callable[..., int] = runtime.native(f'"""calls from a table"""\n{MOST}', translation).drive
+    return found
+
+
+class _Code:
+    """Helps to write instructions: numbers, variables and loops."""
+
+    def __init__(self, function: Any) -> None:
+        self.function = function
+        self.builder = ir.IRBuilder(function.append_basic_block())
+
+    def variable(self, value: Any) -> Any:
+        """Return room for a number, which is set to a value."""
+        with self.builder.goto_entry_block():
+            found = self.builder.alloca(INT)
+        self.builder.store(value, found)
+        return found
+
+    def add(self, variable: Any, value: Any) -> None:
+        """Add to a variable."""
+        b = self.builder
+        b.store(b.add(b.load(variable), value), variable)
+
+    def take(self, table: Any, variable: Any) -> Any:
+        """Return the number of a table at which a variable stands, which moves on."""
+        b = self.builder
+        found = b.load(b.gep(table, [b.load(variable)]))
+        self.add(variable, _number(1))
+        return found
+
+    @contextmanager
+    def loop(self, count: Any) -> Iterator[Any]:
+        """Write what is done for each number up to a count."""
+        b, k = self.builder, self.variable(_number(0))
+        test, body, after = (self.function.append_basic_block() for _ in range(3))
+        b.branch(test)
+        b.position_at_end(test)
+        b.cbranch(b.icmp_signed("<", b.load(k), count), body, after)
+        b.position_at_end(body)
+        yield b.load(k)
+        self.add(k, _number(1))
+        b.branch(test)
+        b.position_at_end(after)
+
+
+def _number(n: int) -> Any:
+    return ir.Constant(INT, n)
+
+
+def _written() -> Any:
+    """Return the module with what Python calls."""
+    module = ir.Module("driver")
+    call = _caller(module)
+    kind = ir.FunctionType(POINTER, [POINTER, POINTER.as_pointer(), INT])
+    entry = ir.Function(module, kind, f"{ENTRY}drive")
+    code = _Code(entry)
+    b = code.builder
+    python = declared(module, "PyLong_FromLongLong", POINTER, INT)
+
+    def fail(condition: Any, value: Any) -> None:
+        with b.if_then(condition, likely=False):
+            b.ret(b.call(python, [value]))
+
+    fail(b.icmp_signed("<", entry.args[2], _number(1)), _number(-1))
+    own = native.wanted(native.Given(np.dtype(np.int64), 1, True))
+    data_of = native.data_of(module)
+    first = b.load(entry.args[1])
+    data = b.call(data_of, [first, *[ir.Constant(SHORT, n) for n in own]])
+    none = ir.Constant(POINTER, None)
+    fail(b.icmp_unsigned("==", data, none), _number(-1))
+    table = b.bitcast(data, INT.as_pointer())
+    at = code.variable(_number(0))
+    count, begin, calls = (code.take(table, at) for _ in range(3))
+    right = b.icmp_signed("==", b.add(count, _number(1)), entry.args[2])
+    fail(b.not_(right), _number(-1))
+    with code.loop(count) as k:
+        number = b.sub(_number(-2), k)  # the table is the first
+        thing = b.load(b.gep(entry.args[1], [b.add(k, _number(1))]))
+        rank, flags, numbers, places = (code.take(table, at) for _ in range(4))
+        short = [b.trunc(n, SHORT) for n in (rank, flags, numbers)]
+        data = b.call(data_of, [thing, *short])
+        fail(b.icmp_unsigned("==", data, none), number)
+        place = b.gep(thing, [_number(DIMENSIONS)])
+        shape = b.load(b.bitcast(place, INT.as_pointer().as_pointer()))
+        with code.loop(rank) as axis:
+            found = b.load(b.gep(shape, [axis]))
+            fail(b.icmp_signed("!=", found, code.take(table, at)), number)
+        where = b.ptrtoint(data, INT)
+        with code.loop(places):
+            target, extra = code.take(table, at), code.take(table, at)
+            b.store(b.add(where, extra), b.gep(table, [target]))
+    save = declared(module, "PyEval_SaveThread", POINTER)
+    thread = b.call(save, [])
+    status = b.call(call, [table, begin, calls])
+    restore = declared(module, "PyEval_RestoreThread", ir.VoidType(), POINTER)
+    b.call(restore, [thread])
+    b.ret(b.call(python, [status]))
+    return module
+
+
+def _caller(module: Any) -> Any:
+    """Write the function that makes the calls; it returns the number of the one that fails and 1."""
+    kind = ir.FunctionType(INT, [INT.as_pointer(), INT, INT])
+    function = ir.Function(module, kind, "drive")
+    code = _Code(function)
+    b, (table, begin, calls) = code.builder, function.args
+    at = code.variable(begin)
+    with code.loop(calls) as k:
+        address, checked, count = (code.take(table, at) for _ in range(3))
+        arguments = b.gep(table, [b.load(at)])
+        wrong, after = (function.append_basic_block() for _ in range(2))
+        which = b.switch(count, wrong)
+        results = []
+        for n in range(0, MOST + 1, EIGHT):
+            block = function.append_basic_block()
+            which.add_case(_number(n), block)
+            b.position_at_end(block)
+            passed = [b.load(b.gep(arguments, [_number(i)])) for i in range(n)]
+            called = b.inttoptr(address, ir.FunctionType(SHORT, [INT] * n).as_pointer())
+            results.append((b.call(called, passed), block))
+            b.branch(after)
+        b.position_at_end(wrong)
+        b.ret(b.add(k, _number(1)))
+        b.position_at_end(after)
+        status = b.phi(SHORT)
+        for found, block in results:
+            status.add_incoming(found, block)
+        bad = b.icmp_signed("!=", status, ir.Constant(SHORT, 0))
+        checks = b.icmp_signed("!=", checked, _number(0))
+        with b.if_then(b.and_(bad, checks), likely=False):
+            b.ret(b.add(k, _number(1)))
+        code.add(at, count)
+    b.ret(_number(0))
+    return function
