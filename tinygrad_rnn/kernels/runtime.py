@@ -56,6 +56,11 @@ def available() -> bool:
     return _available
 
 
+def is_in_use() -> bool:
+    """Whether something was compiled in this process, or could have been."""
+    return bool(_available)
+
+
 def raising() -> bool:
     """Whether NumPy was told to raise, or to call a function, at numerical faults.
 

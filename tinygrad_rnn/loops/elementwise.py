@@ -65,7 +65,7 @@ class ElementwiseKernel:
     def __init__(self, program: Program) -> None:
         self.program = program
         self._kernels: dict[tuple[Any, ...], Any] = {}
-        self._out_dtypes = [self._dtype(o, FLOATS[0]) for o in program.outputs]
+        self._out_dtypes = [dtype_in(o, FLOATS[0]) for o in program.outputs]
         self.fusable = (
             all(n.primitive.scalar is not None for n in program.nodes) and not program.constants
         )
@@ -173,9 +173,6 @@ class ElementwiseKernel:
         found: Callable[..., Any] = self._kernels[key]
         return found
 
-    def _dtype(self, output: Any, dtype: np.dtype[Any]) -> np.dtype[Any]:
-        return output.dtype if isinstance(output, Node) and output.dtype == np.bool_ else dtype
-
     def source(self, dtype: np.dtype[Any], pattern: Pattern | int) -> str:
         """Return the module that computes this: readable Python for numba.
 
@@ -191,7 +188,7 @@ class ElementwiseKernel:
             for i, (_, is_bool) in enumerate(moves)
         ]
         outs = [
-            _array(f"y{k}", self._dtype(o, dtype), dtype, axes, Role.OUTPUT)
+            _array(f"y{k}", dtype_in(o, dtype), dtype, axes, Role.OUTPUT)
             for k, o in enumerate(outputs)
         ]
         lane, row = Linear.of("j"), Linear.of("i")
@@ -203,7 +200,7 @@ class ElementwiseKernel:
             place = place + lane if moves[i][0] else place
             body.append(Load(f"v{i}", Access(array, place)))
             values[node] = Var(f"v{i}")
-        body += self._computed(values, dtype)
+        body += computed(self.program, values, dtype)
         for o, array in zip(outputs, outs, strict=True):
             value = values[o] if isinstance(o, Node) else Number(float(o), array.kind)
             place = row * "cols" + lane if of_rows else lane
@@ -217,22 +214,26 @@ class ElementwiseKernel:
         function = Function("kernel", sizes, (*ins, *outs), (loop,))
         return write(Module(title, dtype, (function,)), KERNELS).text
 
-    def _computed(self, values: dict[Any, Scalar], dtype: np.dtype[Any]) -> list[Statement]:
-        """Return the statements of the nodes; `values` gets their numbers."""
-        found: list[Statement] = []
-        for i, node in enumerate(self.program.nodes):
-            operands = [
-                Operand(values[n], self._dtype(n, dtype))
-                if isinstance(n, Node)
-                else Operand(n, None)
-                for n in node.inputs
-            ]
-            value = expression(
-                node.primitive, node.params, operands, self._dtype(node, dtype), dtype
-            )
-            found.append(Let(f"t{i}", value, origin=Origin(node.op, node)))
-            values[node] = Var(f"t{i}")
-        return found
+
+def computed(
+    program: Program, values: dict[Any, Scalar], dtype: np.dtype[Any]
+) -> list[Statement]:
+    """Return the statements of the nodes of a program; `values` gets their numbers."""
+    found: list[Statement] = []
+    for i, node in enumerate(program.nodes):
+        operands = [
+            Operand(values[n], dtype_in(n, dtype)) if isinstance(n, Node) else Operand(n, None)
+            for n in node.inputs
+        ]
+        value = expression(node.primitive, node.params, operands, dtype_in(node, dtype), dtype)
+        found.append(Let(f"t{i}", value, origin=Origin(node.op, node)))
+        values[node] = Var(f"t{i}")
+    return found
+
+
+def dtype_in(output: Any, dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the dtype that an output of a program has where floating values have this one."""
+    return output.dtype if isinstance(output, Node) and output.dtype == np.bool_ else dtype
 
 
 def _array(name: str, own: np.dtype[Any], base: np.dtype[Any], axes: int, role: Role) -> Buffer:

@@ -39,10 +39,20 @@ class Numbers:
         The floating dtype of the module.
     fail : callable
         Is given an exception and a message, and writes how the function ends with it.
+    exact : bool
+        No product and sum become one instruction, which would not round the product.
     """
 
-    def __init__(self, builder: Any, base: np.dtype[Any], fail: Callable[[str, str], None]) -> None:
+    def __init__(
+        self,
+        builder: Any,
+        base: np.dtype[Any],
+        fail: Callable[[str, str], None],
+        *,
+        exact: bool = False,
+    ) -> None:
         self.builder, self.fail = builder, fail
+        self.flags = () if exact else CONTRACT
         self.kinds = {
             ir.Kind.FLOAT: llvm_type(base),
             ir.Kind.OTHER_FLOAT: llvm_type(ir.dtype_of(ir.Kind.OTHER_FLOAT, base)),
@@ -127,7 +137,7 @@ class Numbers:
             found = values[0]
             for v in values[1:]:
                 if floating:
-                    found = getattr(builder, ARITHMETIC[name])(found, v, flags=CONTRACT)
+                    found = getattr(builder, ARITHMETIC[name])(found, v, flags=self.flags)
                 else:
                     found = getattr(builder, OF_INTEGERS[name])(found, v)
             return found

@@ -51,7 +51,7 @@ def translated(module: ir.Module, style: Style) -> Any:
     ----------
     module : ir.Module
     style : Style
-        Only `open_extents` counts here.
+        Its `open_extents` and `exact` count here.
 
     Raises
     ------
@@ -109,7 +109,7 @@ class _Function:
         self.made = self._declared(made)
         self.builder = llvm.IRBuilder(self.made.append_basic_block("entry"))
         scalar.prefer_wide_vectors(self.builder)
-        self.numbers = Numbers(self.builder, module.dtype, self._fail)
+        self.numbers = Numbers(self.builder, module.dtype, self._fail, exact=style.exact)
         self._read_arguments()
         self.allocas = self.builder.block
         pointer = BYTE.as_pointer()

@@ -29,7 +29,6 @@ TYPES = {  # what the usual arrays are called
     ir.Kind.INTEGER: "integers",
     ir.Kind.BOOLEAN: "flags",
 }
-OPTIONS = '"error_model": "numpy", "fastmath": {"contract"}'
 
 
 @dataclass(frozen=True)
@@ -46,14 +45,24 @@ class Style:
     open_extents : bool
         Extents that are known are multiplied by `one`, a size that is 1. LLVM would write out loops
         over few features one by one, for minutes.
+    exact : bool
+        Each operation is rounded, as NumPy does it: no product and sum are one instruction.
     """
 
     unsigned: bool
     open_extents: bool
+    exact: bool = False
+
+    @property
+    def options(self) -> str:
+        """How numba compiles it, as a part of the text."""
+        allowed = "" if self.exact else ', "fastmath": {"contract"}'
+        return f'"error_model": "numpy"{allowed}'
 
 
 SEQUENCES = Style(unsigned=True, open_extents=True)
 KERNELS = Style(unsigned=False, open_extents=False)
+EXACT = Style(unsigned=False, open_extents=False, exact=True)
 
 
 @dataclass(frozen=True)
@@ -98,7 +107,7 @@ def write(
     """
     checked(module)
     written = [_Function(module, f, style, names or {}, before, beside) for f in module.functions]
-    lines: list[Line] = [(text, None) for text in _head(module, written)]
+    lines: list[Line] = [(text, None) for text in _head(module, style, written)]
     for function in written:
         above = [] if legend is None else legend(function.function)
         lines += [("", None), ("", None), *((f"# {text}", None) for text in above)]
@@ -107,7 +116,7 @@ def write(
     return Text(text, tuple(statement for _, statement in lines), module, style)
 
 
-def _head(module: ir.Module, written: Sequence[_Function]) -> list[str]:
+def _head(module: ir.Module, style: Style, written: Sequence[_Function]) -> list[str]:
     """Write what stands before the functions: imports, types and options."""
     kind = module.dtype.name
     other = ir.dtype_of(ir.Kind.OTHER_FLOAT, module.dtype).name
@@ -134,7 +143,7 @@ def _head(module: ir.Module, written: Sequence[_Function]) -> list[str]:
         *(f"from tinygrad_rnn.kernels.integers import {n}" for n in used if n.startswith("int")),
         *([f"from tinygrad_rnn.kernels.tiles import {', '.join(tiles)}"] if tiles else []),
         "",
-        f'options = {{{OPTIONS}, "nogil": True, "cache": True}}',
+        f'options = {{{style.options}, "nogil": True, "cache": True}}',
     ]
     for array_kind, name in TYPES.items():
         if any(name in function.types for function in written):
@@ -143,7 +152,7 @@ def _head(module: ir.Module, written: Sequence[_Function]) -> list[str]:
             head.append(f"{name} = {text}")
     if inner:  # these are compiled for whoever calls them
         flags = '"no_cpython_wrapper": True, "no_cfunc_wrapper": True'
-        head.append(f"of_loops = {{{OPTIONS}, {flags}}}")
+        head.append(f"of_loops = {{{style.options}, {flags}}}")
     if called:
         head.append(
             "# A matrix (N, K) with strides is packed once, and then multiplied with (K, B) to (N, B)."

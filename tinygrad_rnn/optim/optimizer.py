@@ -11,17 +11,18 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import DtypeError, GraphError, ShapeError, TinygradError
-from ..core.primitive import Array, Spec
+from ..core.primitive import Array
 from ..core.tape import Where, caller
 from ..core.tensor import Tensor
-from ..core.trace import trace
-from ..loops.elementwise import VARIANTS, ElementwiseKernel
+from ..kernels import runtime
+from ..loops.elementwise import VARIANTS
 from ..ops.assignment import give
 from ..ops.postponed import postponed
 from .given import AMOUNT, Number, check_entries, entry, gradient_of, tensors_of
+from .update import Update
 
 SMALL = 65_536  # elements up to which parameters are computed together
-LARGE = 16_384  # elements from which on one compiled loop does it, in place of NumPy
+LARGE = 16_384  # elements from which on one compiled loop does it, even if nothing else is compiled
 
 
 class Optimizer:
@@ -69,7 +70,7 @@ class Optimizer:
         self.state: dict[str, list[Array]] = {}
         self.steps = [0] * len(self.parameters)  # how often each parameter was updated
         self._vectors: dict[Any, Vector] = {}
-        self._kernels: dict[Any, ElementwiseKernel | None] = {}
+        self._updates: dict[Any, Update | None] = {}
         for p in self.parameters:
             if not p.is_leaf or not p.requires_grad:
                 raise GraphError(
@@ -147,13 +148,12 @@ class Optimizer:
             v.of([self.state[n][i] for i in places])
             for n, v in zip(names, vectors[1:], strict=True)
         ]
-        numbers = (self.lr, *self.rates(self.steps[places[0]] + 1))
-        arrays = (value, Vector().of(gradients), *held)
-        kernel = self._kernel(len(numbers), len(arrays)) if value.size >= LARGE else None
-        if kernel is None:
-            found = self._update(numbers, *arrays)
-        else:
-            found = kernel(*[np.asarray(n, value.dtype) for n in numbers], *arrays)
+        # what the parameter loses, and what is another number at each step
+        numbers = (self.lr * self.weight_decay, *self.rates(self.steps[places[0]] + 1))
+        update = self._compiled(len(numbers), 2 + len(held), value)
+        found: Any = None if update is None else update(numbers, value, gradients, held)
+        if found is None:
+            found = self._update(numbers, value, Vector().of(gradients), *held)
         for x in found:
             if getattr(x, "shape", ()) != value.shape:
                 raise ShapeError(
@@ -169,26 +169,26 @@ class Optimizer:
             g = g + decay * value
         change, *new = self.change(g, numbers[1:], *buffers)
         if decay and self.decoupled:
-            change = change - numbers[0] * decay * value
+            change = change - numbers[0] * value
         return [value + change, *new]
 
-    def _kernel(self, numbers: int, arrays: int) -> ElementwiseKernel | None:
-        """Return the update as one loop, for the settings as they are; None if it cannot be one."""
+    def _compiled(self, numbers: int, arrays: int, value: Array) -> Update | None:
+        """Return the update as one loop, for the settings as they are; None where NumPy does it."""
+        if not self.elementwise or (value.size < LARGE and not runtime.is_in_use()):
+            return None
         settings = [(k, v) for k, v in vars(self).items() if type(v) in (float, bool, tuple)]
-        key = (arrays, *[one for one in settings if one[0] != "lr"])
-        if key not in self._kernels:
-            self._kernels[key] = None
-            if self.elementwise and len(self._kernels) <= VARIANTS:
+        key = (arrays, value.dtype, *[one for one in settings if one[0] != "lr"])
+        if key not in self._updates:
+            self._updates[key] = None
+            if len(self._updates) <= VARIANTS and runtime.available():
+                rule = lambda *xs: self._update(xs[:numbers], *xs[numbers:])  # noqa: E731
                 try:
-                    program = trace(
-                        lambda *xs: self._update(xs[:numbers], *xs[numbers:]),
-                        *[Spec(())] * (numbers + arrays),
-                    )
-                    found = ElementwiseKernel(program)
-                    self._kernels[key] = found if found.fusable else None
+                    self._updates[key] = Update(rule, numbers, arrays, value.dtype)
                 except TinygradError:  # a rule that looks at numbers, say
                     pass
-        return self._kernels[key]
+                except OSError as error:
+                    runtime.complain(error)
+        return None if runtime.raising() else self._updates[key]
 
     def rates(self, count: int) -> tuple[float, ...]:
         """Return the numbers of `change` that are others at each step; `count` is how many there were.
@@ -212,7 +212,7 @@ class Optimizer:
         raise NotImplementedError
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_vectors": {}, "_kernels": {}}
+        return {**vars(self), "_vectors": {}, "_updates": {}}
 
     def state_dict(self) -> dict[str, Any]:
         """Return copies of the buffers and the numbers of steps, for a checkpoint.

@@ -1,0 +1,151 @@
+"""The update of a training rule as one loop over the elements of all parameters.
+
+The loop is compiled without numba's help, and each operation in it is rounded as NumPy rounds it, so
+that it does not show which of the two has done a step. Parameters that are updated together are one
+call: a table says where the gradient of each is (`kernels/driver.py`).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..core.errors import TinygradError
+from ..core.memory import empty
+from ..core.primitive import Array, Spec
+from ..core.tape import Node
+from ..core.trace import Program, trace
+from ..kernels import runtime
+from ..loops import ir
+from ..loops.elementwise import SHARED, computed
+from ..loops.launch import CodeRefused, compiled
+from ..loops.linear import Linear
+from ..loops.writer import EXACT, write
+
+KEPT = 16  # tables, for different parameters that have a gradient
+
+
+class Update:
+    """What a rule does to a parameter, for elements of one dtype.
+
+    Parameters
+    ----------
+    rule : callable
+        From numbers and arrays to arrays, the first of which are the new values.
+    numbers, arrays : int
+        How many it takes. The first array holds the values, the second their gradient.
+    dtype : dtype
+
+    Raises
+    ------
+    TinygradError, OSError
+        If the rule is not made of elementwise operations, or cannot be compiled.
+    """
+
+    def __init__(
+        self, rule: Callable[..., Any], numbers: int, arrays: int, dtype: np.dtype[Any]
+    ) -> None:
+        self.dtype, self.arrays = dtype, arrays
+        program = trace(rule, *[Spec(())] * (numbers + arrays))
+        if program.constants or any(n.primitive.scalar is None for n in program.nodes):
+            raise TinygradError("the rule is not made of elementwise operations")
+        self.made = len(program.outputs)
+        text = write(ir.Module("the update of a training rule", dtype, (_loop(program, numbers, dtype),)), EXACT)
+        try:
+            self._address: int = compiled(text).addresses["update"]
+        except CodeRefused as refused:
+            raise TinygradError(refused.reason) from refused
+        self._tables: dict[Any, list[list[Array]]] = {}
+
+    def __call__(
+        self,
+        numbers: Sequence[float],
+        value: Array,
+        gradients: Sequence[Array],
+        buffers: Sequence[Array],
+    ) -> list[Array] | None:
+        """Return new values and buffers, each in one array like that of the values.
+
+        None if machine code cannot read an array, which stands at an odd place in memory, say.
+
+        Parameters
+        ----------
+        numbers : sequence of float
+        value : array
+        gradients : sequence of array
+            One after the other they have as many elements as the values.
+        buffers : sequence of array
+            Like the values.
+        """
+        from ..kernels import driver
+
+        given = [np.array(numbers, self.dtype), value, *gradients, *buffers]
+        given = [a if a.flags.c_contiguous else np.ascontiguousarray(a) for a in given]
+        outs = [empty(value.shape, self.dtype) for _ in range(self.made)]
+        parts = min(runtime.threads(), value.size) if value.size >= SHARED else 1
+        key = (parts, *[a.shape for a in given])
+        idle = self._tables.get(key)
+        if idle is None:
+            if len(self._tables) >= KEPT:
+                self._tables = {}
+            idle = self._tables[key] = []
+        try:
+            tables = idle.pop()
+        except IndexError:
+            tables = self._made(given, outs, len(gradients), parts)
+        drive, jobs = driver.drive(), [(table, *given, *outs) for table in tables]
+        if parts == 1:
+            wrong = drive(*jobs[0])
+        else:
+            wrongs: list[int] = []
+            runtime.share(lambda *job: wrongs.append(drive(*job)), jobs)
+            wrong = any(wrongs)
+        idle.append(tables)
+        return None if wrong else outs
+
+    def _made(
+        self, given: Sequence[Array], outs: Sequence[Array], pieces: int, parts: int
+    ) -> list[Array]:
+        """Return for each thread the table of its calls."""
+        from ..kernels.driver import Call, Given, Place, Table
+
+        size, total = self.dtype.itemsize, given[1].size
+        arrays = [Given(a.shape, a.dtype, k >= len(given)) for k, a in enumerate((*given, *outs))]
+        ends = list(itertools.accumulate([g.size for g in given[2 : 2 + pieces]], initial=0))
+        found = []
+        for lo, hi in itertools.pairwise([total * k // parts for k in range(parts + 1)]):
+            calls = []
+            for k in range(pieces):
+                first, last = max(lo, ends[k]), min(hi, ends[k + 1])
+                if first >= last:
+                    continue
+                at = [Place(1, first * size), Place(2 + k, (first - ends[k]) * size)]
+                at += [Place(n, first * size) for n in range(2 + pieces, len(arrays))]
+                calls.append(Call(self._address, True, [last - first, Place(0), *at]))
+            found.append(Table(arrays, calls).copy())
+        return found
+
+
+def _loop(program: Program, numbers: int, dtype: np.dtype[Any]) -> ir.Function:
+    """Return a loop over `size` elements, with the numbers as one array."""
+    names = tuple(f"c{k}" for k in range(numbers))
+    lane = Linear.of("j")
+    values: dict[Any, ir.Scalar] = dict(
+        zip(program.inputs, map(ir.Var, names), strict=False)
+    )
+    body: list[ir.Statement] = []
+    ins: list[ir.Array] = []
+    for k, node in enumerate(program.inputs[numbers:]):
+        ins.append(ir.Array(f"x{k}", ir.Kind.FLOAT, ir.Role.INPUT, written=False))
+        body.append(ir.Load(f"v{k}", ir.Access(ins[-1], lane)))
+        values[node] = ir.Var(f"v{k}")
+    body += computed(program, values, dtype)
+    outs = [ir.Array(f"y{k}", ir.Kind.FLOAT, ir.Role.OUTPUT) for k in range(len(program.outputs))]
+    for out, o in zip(outs, program.outputs, strict=True):
+        value = values[o] if isinstance(o, Node) else ir.Number(float(o), ir.Kind.FLOAT)
+        body.append(ir.Store(ir.Access(out, lane), value))
+    loop = ir.Loop("j", Linear.of("size"), tuple(body), ir.LoopKind.LANES)
+    return ir.Function("update", ("size",), (*ins, *outs), (loop,), number_table=names)
