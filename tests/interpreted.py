@@ -5,6 +5,7 @@ What they compute can be checked in milliseconds, where compiling them takes sec
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import ctypes
 import itertools
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tinygrad_rnn.compiler import runner, unrolled
+from tinygrad_rnn.compiler import runner, straight, unrolled
 from tinygrad_rnn.core.primitive import REGISTRY
 from tinygrad_rnn.kernels import products, runtime
 from tinygrad_rnn.loops import workspace
@@ -265,6 +266,7 @@ class Interpreted:
         space.update(PRODUCTS)
         space.update(INTEGERS)
         self.__dict__.update(space)
+        self.addresses: dict[str, int] = collections.defaultdict(int)
 
 
 def _spoilt(array: Any) -> Any:
@@ -292,6 +294,7 @@ def read_as_python(patch: pytest.MonkeyPatch) -> None:
 def interpreting() -> Iterator[None]:
     """Within, `tg.jit` runs generated code as Python, on memory that holds nan where nothing was written."""
     with pytest.MonkeyPatch.context() as patch, np.errstate(all="ignore"):
+        patch.setattr(straight, "ROOM", -1)  # there are no addresses to call
         patch.setattr(runner, "Workspace", _Spoilt)
         patch.setattr(workspace, "pool", workspace.WorkspacePool())
         patch.setattr(workspace.WorkspacePool, "give", lambda self, workspace: None)
