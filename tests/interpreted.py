@@ -5,7 +5,6 @@ What they compute can be checked in milliseconds, where compiling them takes sec
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import ctypes
 import itertools
@@ -20,6 +19,7 @@ from tinygrad_rnn.compiler import runner, straight, unrolled
 from tinygrad_rnn.core.primitive import REGISTRY
 from tinygrad_rnn.kernels import products, runtime
 from tinygrad_rnn.loops import workspace
+from tinygrad_rnn.optim.optimizer import Optimizer
 
 
 class _Dotted:
@@ -266,7 +266,7 @@ class Interpreted:
         space.update(PRODUCTS)
         space.update(INTEGERS)
         self.__dict__.update(space)
-        self.addresses: dict[str, int] = collections.defaultdict(int)
+        self.addresses = dict.fromkeys(space, 0)
 
 
 def _spoilt(array: Any) -> Any:
@@ -288,13 +288,15 @@ def read_as_python(patch: pytest.MonkeyPatch) -> None:
     """Let Python run the text of loops from here on, in place of machine code."""
     patch.setattr(runtime, "load", Interpreted)
     patch.setattr(runtime, "native", lambda source, translation: Interpreted(source))
+    # there are no addresses to call
+    patch.setattr(straight, "ROOM", -1)
+    patch.setattr(Optimizer, "_compiled", lambda *given: None)
 
 
 @contextlib.contextmanager
 def interpreting() -> Iterator[None]:
     """Within, `tg.jit` runs generated code as Python, on memory that holds nan where nothing was written."""
     with pytest.MonkeyPatch.context() as patch, np.errstate(all="ignore"):
-        patch.setattr(straight, "ROOM", -1)  # there are no addresses to call
         patch.setattr(runner, "Workspace", _Spoilt)
         patch.setattr(workspace, "pool", workspace.WorkspacePool())
         patch.setattr(workspace.WorkspacePool, "give", lambda self, workspace: None)

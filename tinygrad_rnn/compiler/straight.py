@@ -64,6 +64,10 @@ class Straight:
         self, values: Sequence[Value], inputs: Sequence[Value], outputs: Sequence[Value]
     ) -> None:
         program = Program(values, inputs, outputs)
+        size = sum(v.size * inner_dtype(v).itemsize for v in _values(program))
+        work = sum(n.work for n in program.order if isinstance(n, Product))
+        if size > ROOM or work > MULTIPLICATIONS:
+            raise Unfit(f"{size:,} bytes and {work:,} multiplications")
         outs = self._outs(program)
         self.tensors = program.tensors
         self.made = [(o.shape, o.dtype) for o in outs]
@@ -77,9 +81,6 @@ class Straight:
         self.dtype = floats[0] if floats else ir.FLOATS[0]
         self.parts: list[_Part] = []
         steps = self._steps(program, outs)
-        work = sum(n.work for n in steps if isinstance(n, Product))
-        if self.memory.size > ROOM or work > MULTIPLICATIONS:
-            raise Unfit(f"{self.memory.size} bytes and {work} multiplications")
         for n in steps:
             if isinstance(n, Product):
                 products.library(n.out.dtype)
@@ -179,7 +180,9 @@ class Straight:
 
 
 def _values(program: Program) -> list[Value]:
-    return [*program.inputs, *(v for v in program.order if isinstance(v, Value))]
+    """Return all values that stand in memory, and views of them."""
+    made = [v for n in program.order if isinstance(n, Native) for v in n.makes]
+    return [*program.inputs, *(v for v in program.order if isinstance(v, Value)), *made]
 
 
 def _are_there(values: Collection[Value], done: Collection[Value]) -> bool:
