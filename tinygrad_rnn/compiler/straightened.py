@@ -19,7 +19,7 @@ from ..ops.shaping import RESHAPE, TRANSPOSE
 from ..ops.views import Axis, View
 from .calls import CompiledFunction
 from .contracted import CONTRACT
-from .inside import PART, PICK, PULL, RESULTS, RUN, Inside
+from .inside import OBJECT, PART, PICK, PULL, RESULTS, RUN, Inside
 from .internal import PART as BOX
 from .layout import layout_of
 from .marshal import needed
@@ -214,6 +214,9 @@ class Program:
         self._runs: dict[Value, Run] = {}
         self._pulled: dict[Value, list[Value]] = {}
         self._known: dict[Value, Value] = {}
+        for v in (*inputs, *outputs):
+            if v.dtype == OBJECT:
+                raise Unfit("what a sequence leaves goes from one program to another")
         self.inputs = [self._given(v) for v in inputs]
         self._known.update(zip(inputs, self.inputs, strict=True))
         for v in values:
