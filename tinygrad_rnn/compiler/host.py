@@ -420,6 +420,8 @@ class HostProgram:
         def note(value: Any) -> str:
             return "" if isinstance(value, KernelCall) else f"  #{line_of(value)}"
 
+        if self._straight is not None:
+            return self._straight.source(self.name, line_of)
         nests = []
         for k, kernel in enumerate(self.kernels):
             text = kernel.text(line_of).text.partition("\n\n\n")[2]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -40,6 +39,10 @@ class Native:
 
     def calls(self, memory: Memory) -> list[Call]:
         """Return the calls, when it is known where everything stands."""
+        raise NotImplementedError
+
+    def described(self, line_of: Callable[[Value], str]) -> str:
+        """Say what it computes; `line_of` gives the place in the user's code."""
         raise NotImplementedError
 
 
@@ -152,6 +155,12 @@ class Product(Native):
         multiply = [packed, values, memory.of(self.out), K, M, N, 0, 0]
         return [*found, Call(at[products.symbol("multiply", dtype)], False, multiply)]
 
+    def described(self, line_of: Callable[[Value], str]) -> str:
+        """See `Native`."""
+        left, right = self.left, self.right
+        sizes = f"({left.rows}, {left.columns}) @ ({right.rows}, {right.columns})"
+        return f"{sizes}{line_of(self.out)}"
+
 
 # --- sequences ------------------------------------------------------------------------------------
 
@@ -161,6 +170,8 @@ class OverTime(Native):
 
     Parameters
     ----------
+    name : str
+        For readers.
     function : CompiledFunction
     sizes : sequence of int
     own : mapping of str to Value
@@ -173,6 +184,7 @@ class OverTime(Native):
 
     def __init__(
         self,
+        name: str,
         function: CompiledFunction,
         sizes: Sequence[int],
         own: Mapping[str, Value],
@@ -184,12 +196,19 @@ class OverTime(Native):
         given = [caller[a.name] for a in function.caller]
         made = set(makes)
         super().__init__([v for v in (*given, *hoisted) if v not in made], makes)
-        self.function, self.sizes, self.arrays = function, sizes, [*arrays, *given, *hoisted]
+        self.name, self.function, self.sizes = name, function, sizes
+        self.arrays = [*arrays, *given, *hoisted]
 
     def calls(self, memory: Memory) -> list[Call]:
         """See `Native`."""
         function = self.function
+        assert all(map(is_whole, self.arrays))
         places = [memory.at(v) for v in self.arrays]
         places += [memory.constant(table) for table in function.tables]
         given = [Inside(places)] if function.packed else places
         return [Call(function.address, True, [*self.sizes, *given])]
+
+    def described(self, line_of: Callable[[Value], str]) -> str:
+        """See `Native`."""
+        T, batch = self.sizes[0], self.sizes[2]
+        return f"{self.name}, {T} steps of {batch} rows{line_of(self.makes[0])}"

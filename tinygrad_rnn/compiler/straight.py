@@ -20,7 +20,8 @@ wrong: running the lines tells what.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import dataclasses
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -70,21 +71,23 @@ class Straight:
             raise Unfit(f"{size:,} bytes and {work:,} multiplications")
         outs = self._outs(program)
         self.tensors = program.tensors
-        self.made = [(o.shape, o.dtype) for o in outs]
+        self.made = [(o.shape, inner_dtype(o)) for o in outs]
         arrays = [*program.inputs, *program.held_by, *outs]
-        for v in arrays:
-            if v.dtype != inner_dtype(v) or 0 in v.shape:
-                raise Unfit(f"an array of {v.dtype} and shape {v.shape}")
+        if any(0 in v.shape for v in arrays):
+            raise Unfit("an array without elements")
+        read = arrays[: len(arrays) - len(outs)]
+        # integers of other dtypes than the one in which code has them
+        self._narrow = {k: v.dtype for k, v in enumerate(read) if v.dtype != inner_dtype(v)}
+        self._narrow_outs = [(k, o.dtype) for k, o in enumerate(outs) if o.dtype != inner_dtype(o)]
         places = {base(v): k for k, v in enumerate(arrays)}
         self.memory = Memory(places, len(arrays))
         floats = [v.dtype for v in _values(program) if v.dtype in ir.FLOATS]
         self.dtype = floats[0] if floats else ir.FLOATS[0]
-        self.parts: list[_Part] = []
-        steps = self._steps(program, outs)
+        self.steps = steps = self._steps(program, outs)
         for n in steps:
             if isinstance(n, Product):
                 products.library(n.out.dtype)
-        self.text = self._text()
+        self.text = self._text(None)
         addresses = self._compiled()
         calls: list[Call] = []
         for step in steps:
@@ -94,25 +97,33 @@ class Straight:
                 calls += step.calls(self.memory)
         block = driver.Given((self.memory.size,), np.dtype(np.uint8), True)
         given = [
-            driver.Given(v.shape, v.dtype, k >= len(arrays) - len(outs))
-            for k, v in enumerate(arrays)
+            driver.Given(v.shape, inner_dtype(v), k >= len(read)) for k, v in enumerate(arrays)
         ]
         self.table = driver.Table([*given, block], calls)
         self._drive = driver.drive()
         self._idle: list[tuple[Array, Array]] = []
 
-    def __call__(self, arrays: Sequence[Array]) -> tuple[Array, ...] | None:
+    def __call__(self, arrays: Sequence[Any]) -> tuple[Array, ...] | None:
         """Return new arrays; None if the arrays are not what they were, or something is wrong."""
         try:
             table, block = self._idle.pop()
         except IndexError:
             table, block = self.table.copy(), np.empty(self.memory.size, np.uint8)
         outs = [empty(shape, dtype) for shape, dtype in self.made]
-        held = [t.array for t in self.tensors]
-        wrong = self._drive(table, *arrays, *held, *outs, block)
+        given = [*arrays, *[t.array for t in self.tensors]] if self.tensors else arrays
+        if self._narrow:
+            given = [
+                a.astype(np.int64) if k in self._narrow and a.dtype == self._narrow[k] else a
+                for k, a in enumerate(given)
+            ]
+        wrong = self._drive(table, *given, *outs, block)
         if len(self._idle) < IDLE:
             self._idle.append((table, block))
-        return None if wrong else tuple(outs)
+        if wrong:
+            return None
+        for k, dtype in self._narrow_outs:
+            outs[k] = outs[k].astype(dtype)
+        return tuple(outs)
 
     # --- how it is made ---------------------------------------------------------------------------
 
@@ -157,17 +168,41 @@ class Straight:
             found += reversed(natives)
             wanted = [v for v in values if v in read and not is_view(v)]
             if wanted:
-                part = _Part(f"part{len(self.parts)}", values, wanted, self.dtype)
-                self.parts.append(part)
+                part = _Part(values, wanted, self.dtype)
                 found.append(part)
                 read.update(part.given)
-        return found[::-1]
+        found = found[::-1]
+        self.parts = [step for step in found if isinstance(step, _Part)]
+        for k, part in enumerate(self.parts, 1):
+            part.function = dataclasses.replace(part.function, name=f"part{k}")
+        return found
 
-    def _text(self) -> Text | None:
+    def _text(self, line_of: Callable[[Value], str] | None) -> Text | None:
+        """Return the module of the parts; `line_of` gives the place in the user's code."""
         if not self.parts:
             return None
         functions = tuple(part.function for part in self.parts)
-        return write(ir.Module("the loops of a small program", self.dtype, functions), KERNELS)
+        module = ir.Module("the loops of a small program", self.dtype, functions)
+        if line_of is None:
+            return write(module, KERNELS)
+
+        def beside(statement: ir.Statement) -> list[str]:
+            origin = statement.origin if isinstance(statement, ir.Let) else None
+            value = None if origin is None else origin.value
+            return [f"{value.op}{line_of(value)}"] if isinstance(value, Value) else []
+
+        return write(module, KERNELS, beside=beside)
+
+    def source(self, name: str, line_of: Callable[[Value], str]) -> str:
+        """Return the calls in their order, and the text of the loops."""
+        lines = [
+            step.function.name if isinstance(step, _Part) else step.described(line_of)
+            for step in self.steps
+        ]
+        calls = "\n".join([f"# {k}. {line}" for k, line in enumerate(lines, 1)])
+        text = self._text(line_of)
+        loops = "" if text is None else "\n\n" + text.text.partition("\n\n\n")[2]
+        return f"# {name} is one call, which makes these one after the other:\n{calls}{loops}"
 
     def _compiled(self) -> dict[str, int]:
         if self.text is None:
@@ -195,7 +230,6 @@ class _Part:
 
     Parameters
     ----------
-    name : str
     values : list of Value
         In order.
     wanted : list of Value
@@ -209,9 +243,7 @@ class _Part:
         What it reads.
     """
 
-    def __init__(
-        self, name: str, values: list[Value], wanted: list[Value], dtype: np.dtype[Any]
-    ) -> None:
+    def __init__(self, values: list[Value], wanted: list[Value], dtype: np.dtype[Any]) -> None:
         self.arrays = Arrays(dtype)
         own = set(values)
         program = alive(values, wanted)
@@ -230,7 +262,7 @@ class _Part:
         touched = tuple(lowered.touched)
         if len(touched) > driver.MOST:
             raise Unfit(f"{len(touched)} arrays in one function")
-        self.function = ir.Function(name, (), touched, tuple(lowered.statements))
+        self.function = ir.Function("part", (), touched, tuple(lowered.statements))
 
     def _stored(self, letter: str, role: ir.Role, k: int, value: Value) -> Stored:
         array = self.arrays.new(f"{letter}{k}", role, value)

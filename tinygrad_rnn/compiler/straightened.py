@@ -26,6 +26,7 @@ from .marshal import needed
 from .natives import Native, OverTime, Product, Side, Unfit, is_whole
 from .prepare import copy_of
 from .runner import Runner
+from .sizes import sized
 from .value import Given, Value
 
 
@@ -55,18 +56,24 @@ class Run:
         arrays = [*runner.kept, *runner.fleeting]
         self.own = {a.name: self._array(a) for a in arrays}
         results = dict(zip(runner.results, self.parts(self.packed), strict=True))
-        caller = {name: self.known[v] for name, v in runner.row_major_xs}
-        self.caller = dict(caller)
+        self.caller = {name: program.whole(self.known[v]) for name, v in runner.row_major_xs}
         firsts = zip(runner.firsts, runner.step.states, strict=True)
-        caller |= {name: self.known[v] for name, v in firsts} | results
-        function = runner.function("forward")
+        caller = self.caller | results
+        caller |= {name: program.whole(self.known[v]) for name, v in firsts}
         makes = [self.packed, *[self.own[a.name] for a in arrays]]
         makes += results.values()
-        program.native(
-            OverTime(
-                function, self._given_sizes(), self.own, caller, self._hoisted(function), makes
-            )
-        )
+        self._call("forward", self.own, caller, makes)
+
+    def _call(
+        self, which: str, own: Mapping[str, Value], caller: Mapping[str, Value], makes: list[Value]
+    ) -> None:
+        """Append one of the two functions to the program."""
+        last, way = (self.T - 1, -1) if self.sequence.reverse else (0, 1)
+        rows = self.batch
+        sizes = (self.T, rows, rows, 0, last, way, ir.span(self.T, rows), min(rows, 1))
+        function, name = self.runner.function(which), f"{self.runner.step.name} {which}"
+        hoisted = self._hoisted(function)
+        self.program.native(OverTime(name, function, sizes, own, caller, hoisted, makes))
 
     def made(self, shape: Sequence[int], dtype: np.dtype[Any]) -> Value:
         """Return a value that a function makes."""
@@ -83,11 +90,6 @@ class Run:
             found.append(_piece(packed, begin, begin + size))
             begin += size
         return found
-
-    def _given_sizes(self) -> tuple[int, ...]:
-        last, way = (self.T - 1, -1) if self.sequence.reverse else (0, 1)
-        rows = self.batch
-        return self.T, rows, rows, 0, last, way, ir.span(self.T, rows), min(rows, 1)
 
     def _hoisted(self, function: CompiledFunction) -> list[Value]:
         """Return what is computed once for a function."""
@@ -111,7 +113,6 @@ class Run:
     def gradients(self, begins: Sequence[int], pieces: Sequence[Value]) -> list[Value]:
         """Return the gradients of the `targets` of the sequence."""
         runner, code = self.runner, self.runner.code
-        step = runner.step
         starts = [sum(self.sizes[:k]) for k in range(len(self.sizes))]
         parts: dict[int, Value] = {}
         for begin, piece in zip(begins, pieces, strict=True):
@@ -132,39 +133,32 @@ class Run:
             caller[name] = self.program.whole(parts[k])
         found: dict[Value, Value] = {}
         for name, v in runner.gradients:
-            shape = [self.batch if n == "B" else n for n in v.shape]
-            shape = [self.T, *shape] if v.given is Given.INPUT else shape
+            shape = sized(v.shape, self.batch)
+            shape = (self.T, *shape) if v.given is Given.INPUT else shape
             found[v] = caller[name] = self.made(shape, v.dtype)
             makes.append(found[v])
         sums: dict[Value, Value] = {}
         for k, (v, p) in enumerate(code.sunk.products.items()):
-            shape = (p.slices, p.N, p.M) if v in code.transposed else v.shape
-            caller[f"dw{k}"] = out = self.made(shape, self.dtype)
+            as_made = (p.slices, p.N, p.M) if v in code.transposed else v.shape
+            caller[f"dw{k}"] = out = self.made(as_made, self.dtype)
             makes.append(out)
             if v in code.transposed:
-                turned = (p.slices, p.M, p.N)
-                out = self.program.computed(TRANSPOSE, [out], {"axes": (0, 2, 1)}, turned)
+                out = self.program.transposed(out, (0, 2, 1))
             sums[v] = self.program.reshaped(out, v.shape)
         own = {**self.own, **{a.name: self._array(a) for a in runner.own}}
         makes += [own[a.name] for a in runner.own]
-        hoisted = self._hoisted(function)
-        self.program.native(
-            OverTime(function, self._given_sizes(), own, caller, hoisted, makes)
-        )
+        self._call("backward", own, caller, makes)
         for v, source in code.sunk.sums.items():
             array = code.summed[source]
             collected = own[array.name]
             if source is v:
                 sums[v] = self.program.reshaped(_piece(collected, 0, v.size), v.shape)
                 continue
-            shape = (*source.features, self.batch)
-            count = math.prod(shape)
-            rows = self.program.reshaped(_piece(collected, 0, count), shape)
-            place, last = source.batch or 0, len(shape) - 1
-            axes = [*range(last)]
-            axes.insert(place, last)
-            turned = [shape[a] for a in axes]
-            rows = self.program.computed(TRANSPOSE, [rows], {"axes": tuple(axes)}, turned)
+            with_rows = (*source.features, self.batch)  # the batch is last in memory
+            rows = _piece(collected, 0, math.prod(with_rows))
+            axes = [*range(len(source.features))]
+            axes.insert(source.batch or 0, len(axes))
+            rows = self.program.transposed(self.program.reshaped(rows, with_rows), axes)
             sums[v] = self.program.computed(total.primitive, [rows], v.params, v.shape)
         self.known.update(sums)
         for v in [*runner.after, *runner.constants.values()]:
@@ -250,18 +244,22 @@ class Program:
             self._pulled[v] = run.gradients(v.params["begins"], pieces)
             return run.packed  # which stands for what `PICK` takes
         if primitive is PICK:
-            return self._pulled[v.inputs[0]][v.params["place"]]
+            picked: Value = self._pulled[v.inputs[0]][v.params["place"]]
+            return picked
         if primitive is PART:
             return _piece(self._of(v.inputs[0]), v.params["begin"], v.params["end"])
         if primitive in (matmul.primitive, CONTRACT):
             return self._product(v)
-        return self.clone(v, self._known, None)
+        return self.clone(v, self._known)
 
     def _inputs(self, v: Value) -> list[Value]:
         return [self._of(i) for i in v.sources]
 
-    def clone(self, v: Value, known: Mapping[Value, Value], batch: int | None) -> Value:
-        """Append a value that is like one of another program, of whose values some are known."""
+    def clone(self, v: Value, known: Mapping[Value, Value], batch: int = 0) -> Value:
+        """Append a value that is like one of another program, of whose values some are known.
+
+        `batch` is the size of the batch, where its inputs depend on that.
+        """
         inputs: list[Any] = []
         for i in v.inputs:
             if isinstance(i, Value):
@@ -291,6 +289,11 @@ class Program:
         if value.shape == tuple(shape):
             return value
         return self.computed(RESHAPE, [value], {"shape": tuple(shape)}, shape)
+
+    def transposed(self, value: Value, axes: Sequence[int]) -> Value:
+        """Return a value with its axes in another order."""
+        shape = [value.shape[a] for a in axes]
+        return self.computed(TRANSPOSE, [value], {"axes": tuple(axes)}, shape)
 
     def whole(self, value: Value) -> Value:
         """Return a value without gaps: itself, or a copy."""
@@ -323,7 +326,8 @@ class Program:
         if a.dtype != v.dtype or b.dtype != v.dtype or v.dtype not in ir.FLOATS:
             raise Unfit(f"{v.op} of {a.dtype} and {b.dtype}")
         if v.primitive is CONTRACT:
-            a = self.computed(TRANSPOSE, [a], {"axes": _first(len(a.shape))}, _turned(a.shape))
+            rank = len(a.shape)
+            a = self.transposed(a, (rank - 2, *range(rank - 2), rank - 1))
             left, right = (a.shape[0], a.size // a.shape[0]), (b.size // b.shape[-1], b.shape[-1])
         else:
             if len(b.shape) > 2 or not a.shape or not b.shape:
@@ -344,15 +348,6 @@ class Program:
             value = self.whole(value)
             found = shape[1], 1
         return Side(value, *shape, *found)
-
-
-def _first(rank: int) -> tuple[int, ...]:
-    """The axes with the last but one in front."""
-    return (rank - 2, *range(rank - 2), rank - 1)
-
-
-def _turned(shape: Sequence[int]) -> tuple[int, ...]:
-    return tuple([shape[a] for a in _first(len(shape))])
 
 
 def _steps(value: Value, shape: tuple[int, int]) -> tuple[int, int] | None:

@@ -26,7 +26,7 @@ import numpy as np
 from llvmlite import ir
 
 from . import native, runtime
-from .native import BYTE, ENTRY, INT, POINTER, SHORT
+from .native import ENTRY, INT, POINTER, SHORT
 from .scalar import declared
 
 EIGHT, MOST = 8, 120  # arguments of a function at most
@@ -143,7 +143,9 @@ def drive() -> Callable[..., int]:
     """
     names = ("drive",)
     translation = runtime.Translation(names, _written, (__file__, native.__file__), {})
-    found: Callable[..., int] = runtime.native(f'"""calls from a table"""\n{MOST}', translation).drive
+    found: Callable[..., int] = runtime.native(
+        f'"""calls from a table"""\n{MOST}', translation
+    ).drive
     return found
 
 

@@ -215,9 +215,7 @@ class ElementwiseKernel:
         return write(Module(title, dtype, (function,)), KERNELS).text
 
 
-def computed(
-    program: Program, values: dict[Any, Scalar], dtype: np.dtype[Any]
-) -> list[Statement]:
+def computed(program: Program, values: dict[Any, Scalar], dtype: np.dtype[Any]) -> list[Statement]:
     """Return the statements of the nodes of a program; `values` gets their numbers."""
     found: list[Statement] = []
     for i, node in enumerate(program.nodes):

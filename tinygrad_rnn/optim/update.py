@@ -53,7 +53,10 @@ class Update:
         if program.constants or any(n.primitive.scalar is None for n in program.nodes):
             raise TinygradError("the rule is not made of elementwise operations")
         self.made = len(program.outputs)
-        text = write(ir.Module("the update of a training rule", dtype, (_loop(program, numbers, dtype),)), EXACT)
+        text = write(
+            ir.Module("the update of a training rule", dtype, (_loop(program, numbers, dtype),)),
+            EXACT,
+        )
         try:
             self._address: int = compiled(text).addresses["update"]
         except CodeRefused as refused:
@@ -133,9 +136,7 @@ def _loop(program: Program, numbers: int, dtype: np.dtype[Any]) -> ir.Function:
     """Return a loop over `size` elements, with the numbers as one array."""
     names = tuple(f"c{k}" for k in range(numbers))
     lane = Linear.of("j")
-    values: dict[Any, ir.Scalar] = dict(
-        zip(program.inputs, map(ir.Var, names), strict=False)
-    )
+    values: dict[Any, ir.Scalar] = dict(zip(program.inputs, map(ir.Var, names), strict=False))
     body: list[ir.Statement] = []
     ins: list[ir.Array] = []
     for k, node in enumerate(program.inputs[numbers:]):
