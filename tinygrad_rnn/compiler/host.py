@@ -261,6 +261,7 @@ class HostProgram:
         )
         self._values, self._tried = values, False
         self._straight: Straight | None = None
+        self.unfit = ""  # why the program is not one call
         self._write(values)
         self.run: Callable[..., tuple[Any, ...]] = self._compiled()
 
@@ -286,6 +287,8 @@ class HostProgram:
                 self.unfit = str(why)
             except MACHINE as error:
                 raise NoCode(error) from error
+            except Exception as error:  # a fault of ours; the lines do not have it
+                self.unfit = f"a fault of the compiler ({type(error).__name__}: {error})"
         for kernel in self.kernels:
             kernel.compile()
 

@@ -195,7 +195,7 @@ class OverTime(Native):
         arrays = [own[name] for name in function.names]
         given = [caller[a.name] for a in function.caller]
         made = set(makes)
-        super().__init__([v for v in (*given, *hoisted) if v not in made], makes)
+        super().__init__([v for v in (*arrays, *given, *hoisted) if v not in made], makes)
         self.name, self.function, self.sizes = name, function, sizes
         self.arrays = [*arrays, *given, *hoisted]
 

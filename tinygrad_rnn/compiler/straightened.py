@@ -12,6 +12,7 @@ from ..core.tape import Leaf
 from ..core.tensor import Tensor
 from ..loops import ir
 from ..loops.expression import BatchNumber
+from ..ops.custom import READS
 from ..ops.elementwise import add
 from ..ops.linear import matmul
 from ..ops.reductions import sum as total
@@ -22,9 +23,10 @@ from .contracted import CONTRACT
 from .inside import OBJECT, PART, PICK, PULL, RESULTS, RUN, Inside
 from .internal import PART as BOX
 from .layout import layout_of
-from .marshal import needed
+from .marshal import inner_dtype, needed
 from .natives import Native, OverTime, Product, Side, Unfit, is_whole
 from .prepare import copy_of
+from .program import Builder, decomposition, made_of
 from .runner import Runner
 from .sizes import sized
 from .value import Given, Value
@@ -53,6 +55,7 @@ class Run:
         shapes = runner.shapes(self.T, self.batch)
         self.shapes, self.sizes = shapes, [math.prod(shape) for shape in shapes]
         self.packed = self.made((sum(self.sizes),), self.dtype)
+        self.turned = {name: self._turned(v) for name, v in runner.turned}
         arrays = [*runner.kept, *runner.fleeting]
         self.own = {a.name: self._array(a) for a in arrays}
         results = dict(zip(runner.results, self.parts(self.packed), strict=True))
@@ -60,7 +63,7 @@ class Run:
         firsts = zip(runner.firsts, runner.step.states, strict=True)
         caller = self.caller | results
         caller |= {name: program.whole(self.known[v]) for name, v in firsts}
-        makes = [self.packed, *[self.own[a.name] for a in arrays]]
+        makes = [self.packed, *[v for name, v in self.own.items() if name not in self.turned]]
         makes += results.values()
         self._call("forward", self.own, caller, makes)
 
@@ -79,9 +82,25 @@ class Run:
         """Return a value that a function makes."""
         return Value(None, [], {}, shape, self.node, dtype=dtype, given=Given.RESIDUAL)
 
+    def _turned(self, v: Value) -> Value:
+        """Return what is given with rows first as the code has it, the batch last."""
+        value = self.known[v]
+        steps = int(v.given is Given.INPUT)
+        if v.batch is not None:
+            axes = [*range(len(value.shape))]
+            axes.append(axes.pop(v.batch + steps))
+            value = self.program.transposed(value, axes)
+        return self.program.whole(value)
+
     def _array(self, array: ir.Array) -> Value:
-        dtype = ir.dtype_of(array.kind, self.dtype)
-        return self.made((array.elements(self.T, self.batch),), dtype)
+        """Return an array of the code's own."""
+        dtype, size = ir.dtype_of(array.kind, self.dtype), array.elements(self.T, self.batch)
+        found = self.turned.get(array.name)
+        if found is None:
+            return self.made((size,), dtype)
+        if found.size != size or inner_dtype(found) != dtype:
+            raise Unfit(f"'{array.name}' of the code has {size} elements of {dtype}")
+        return found
 
     def parts(self, packed: Value) -> list[Value]:
         """Return the parts of packed results, or of their gradient."""
@@ -146,7 +165,7 @@ class Run:
                 out = self.program.transposed(out, (0, 2, 1))
             sums[v] = self.program.reshaped(out, v.shape)
         own = {**self.own, **{a.name: self._array(a) for a in runner.own}}
-        makes += [own[a.name] for a in runner.own]
+        makes += [own[a.name] for a in runner.own if a.name not in self.turned]
         self._call("backward", own, caller, makes)
         for v, source in code.sunk.sums.items():
             array = code.summed[source]
@@ -175,7 +194,8 @@ def _piece(value: Value, begin: int, end: int) -> Value:
 
 
 def _check_fits(runner: Runner, batch: int) -> None:
-    if runner.turned or runner.turned_ends or runner.emitted:
+    graded = {v for _, v in runner.gradients}
+    if runner.turned_ends or runner.emitted or any(v in graded for _, v in runner.turned):
         raise Unfit(f"{runner.step.name} has arrays that are brought into another order")
     if any(runner.function(which).repeats for which in ("forward", "backward")):
         raise Unfit(f"{runner.step.name} has constants for each row of the batch")
@@ -268,7 +288,23 @@ class Program:
                 inputs.append(i.at(batch) if isinstance(i, BatchNumber) else i)
         if v.primitive is matmul.primitive:
             return self._product(v, inputs)
+        if v.primitive is v.node.primitive and decomposition(v.node) is not None:
+            return self._made_of(v, [i for i in inputs if isinstance(i, Value)])
         return self.computed(v.primitive, inputs, v.params, v.shape, v)
+
+    def _made_of(self, v: Value, inputs: Sequence[Value]) -> Value:
+        """Append what a value is made of: Python has small ones as one operation."""
+        if v.node.primitive in READS:
+            raise Unfit(f"{v.op} may be another function at each call")
+        made, parts = made_of(v.node), list[Value]()
+        builder = Builder()
+        builder.known.update(zip(made.inputs, inputs, strict=True))
+        builder.add(made.nodes, parts)
+        known: dict[Value, Value] = {i: i for i in inputs}
+        for part in parts:
+            known[part] = self.clone(part, known)
+        output = builder.value(made.outputs[0])
+        return known[output] if output in known else self._of(output)
 
     def computed(
         self,
