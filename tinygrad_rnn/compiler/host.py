@@ -30,7 +30,7 @@ from .layout import Layout, Where, base, contiguous, is_view, seen_through, spre
 from .natives import Unfit
 from .nest import BOUNDS, Nest
 from .program import SMALL, constant_of
-from .straight import Straight
+from .straight import Left, Straight
 from .value import CompileError, Refused, Value, alive
 
 # no fault of the code: NumPy can do without it
@@ -44,6 +44,10 @@ class NoCode(Exception):
     def __init__(self, reason: Exception) -> None:
         super().__init__(str(reason))
         self.reason = reason
+
+
+class NoLines(Exception):
+    """What a program is given was left by one call, and lines cannot read it."""
 
 
 def fusable(value: Value) -> bool:
@@ -271,6 +275,12 @@ class HostProgram:
             self.compile()
         if self._straight is not None and (found := self._straight(arrays)) is not None:
             return found
+        if any(type(a) is Left for a in arrays):
+            raise NoLines
+        return self.lines(*arrays)
+
+    def lines(self, *arrays: Any) -> tuple[Any, ...]:
+        """Return the outputs, line by line."""
         if not self._multiplies:
             return self.run(*arrays)
         with blas.single:
@@ -278,19 +288,25 @@ class HostProgram:
 
     def compile(self) -> None:
         """Compile the loops now: those of the whole program as one call, or each of them."""
-        self._tried = True
-        if not self._multiplies:
-            try:
-                self._straight = Straight(self._values, self.inputs, self.outputs)
-                return
-            except Unfit as why:
-                self.unfit = str(why)
-            except MACHINE as error:
-                raise NoCode(error) from error
-            except Exception as error:  # a fault of ours; the lines do not have it
-                self.unfit = f"a fault of the compiler ({type(error).__name__}: {error})"
-        for kernel in self.kernels:
-            kernel.compile()
+        self._straight, self._tried = self._as_one(), True
+        if self._straight is None:
+            for kernel in self.kernels:
+                kernel.compile()
+
+    def _as_one(self) -> Straight | None:
+        """Return the program as one call; None if it cannot be one, which `unfit` says."""
+        if self._multiplies:
+            self.unfit = "a large product"
+            return None
+        try:
+            return Straight(self._values, self.inputs, self.outputs)
+        except Unfit as why:
+            self.unfit = str(why)
+        except MACHINE as error:
+            raise NoCode(error) from error
+        except Exception as error:  # a fault of ours; the lines do not have it
+            self.unfit = f"a fault of the compiler ({type(error).__name__}: {error})"
+        return None
 
     def _write(self, values: Sequence[Value]) -> None:
         order = fuse(values, RULES)

@@ -55,9 +55,14 @@ class Memory:
         The numbers of the arrays that the program is given.
     block : int
         The number of the array that is its own memory.
+    inside : mapping of Value to (Value, int)
+        Values that stand in others, with the byte where they begin.
     """
 
-    def __init__(self, given: Mapping[Value, int], block: int) -> None:
+    def __init__(
+        self, given: Mapping[Value, int], block: int, inside: Mapping[Value, tuple[Value, int]]
+    ) -> None:
+        self.inside = inside
         self.places: dict[Value, Any] = {v: Place(k) for v, k in given.items()}
         self.block, self.size = block, 0
         self.held: list[Array] = []  # constants whose addresses are in the table
@@ -77,7 +82,10 @@ class Memory:
     def of(self, value: Value) -> Any:
         """Return where the array of a value begins, which is no view."""
         if value not in self.places:
-            if value.given is Given.CONSTANT:
+            if value in self.inside:
+                whole, begin = self.inside[value]
+                self.places[value] = moved(self.of(whole), begin)
+            elif value.given is Given.CONSTANT:
                 self.places[value] = self.constant(_as_held(constant_of(value)))
             else:
                 self.places[value] = self.room(value.size * inner_dtype(value).itemsize)

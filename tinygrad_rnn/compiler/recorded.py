@@ -32,7 +32,7 @@ from ..recurrent.packing import cut
 from ..recurrent.segment import Segment, as_primitive
 from .arguments import rebuilt, structure_of
 from .automatic import Compiled
-from .host import HostProgram, NoCode
+from .host import HostProgram, NoCode, NoLines
 from .inside import Lowering
 from .marshal import owner
 from .program import Builder, given
@@ -309,7 +309,11 @@ class Recording:
     ) -> tuple[Any, ...]:
         """For each argument and each captured tensor the gradient, or None."""
         assert self._backward is not None
-        found = self._backward(*arrays, *kept, *seeds)
+        try:
+            found = self._backward(*arrays, *kept, *seeds)
+        except NoLines:  # forward was one call, and this is none
+            kept = self._forward.lines(*arrays)[self.count :]
+            found = self._backward.lines(*arrays, *kept, *seeds)
         return tuple(
             [None if place is None else _array(found[place]) for place in self.gradient_of]
         )

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Collection, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -45,6 +45,12 @@ from .value import CompileError, Given, Value, alive
 ROOM = 1 << 23  # bytes of memory up to which a program is small
 MULTIPLICATIONS = 1 << 22  # of all products up to which it is
 IDLE = 2  # blocks of memory that wait for their next use
+
+
+class Left(NamedTuple):
+    """What a sequence leaves for the program that has its backward function."""
+
+    arrays: tuple[Array, ...]
 
 
 class Straight:
@@ -70,7 +76,8 @@ class Straight:
         if size > ROOM or work > MULTIPLICATIONS:
             raise Unfit(f"{size:,} bytes and {work:,} multiplications")
         outs = self._outs(program)
-        self.tensors = program.tensors
+        self.tensors, self._taken, self._leaves = program.tensors, program.taken, program.leaves
+        self._takes = any(n is not None for n in program.taken)
         self.made = [(o.shape, inner_dtype(o)) for o in outs]
         arrays = [*program.inputs, *program.held_by, *outs]
         if any(0 in v.shape for v in arrays):
@@ -80,7 +87,7 @@ class Straight:
         self._narrow = {k: v.dtype for k, v in enumerate(read) if v.dtype != inner_dtype(v)}
         self._narrow_outs = [(k, o.dtype) for k, o in enumerate(outs) if o.dtype != inner_dtype(o)]
         places = {base(v): k for k, v in enumerate(arrays)}
-        self.memory = Memory(places, len(arrays))
+        self.memory = Memory(places, len(arrays), program.inside)
         floats = [v.dtype for v in _values(program) if v.dtype in ir.FLOATS]
         self.dtype = floats[0] if floats else ir.FLOATS[0]
         self.steps = steps = self._steps(program, outs)
@@ -103,19 +110,30 @@ class Straight:
         self._drive = driver.drive()
         self._idle: list[tuple[Array, Array]] = []
 
-    def __call__(self, arrays: Sequence[Any]) -> tuple[Array, ...] | None:
+    def __call__(self, arrays: Sequence[Any]) -> tuple[Any, ...] | None:
         """Return new arrays; None if the arrays are not what they were, or something is wrong."""
-        try:
-            table, block = self._idle.pop()
-        except IndexError:
-            table, block = self.table.copy(), np.empty(self.memory.size, np.uint8)
-        outs = [empty(shape, dtype) for shape, dtype in self.made]
-        given = [*arrays, *[t.array for t in self.tensors]] if self.tensors else arrays
+        given = arrays
+        if self._takes:
+            given = []
+            for a, count in zip(arrays, self._taken, strict=True):
+                if count is None:
+                    given.append(a)
+                elif type(a) is Left:
+                    given += a.arrays
+                elif count:
+                    return None
+        if self.tensors:
+            given = [*given, *[t.array for t in self.tensors]]
         if self._narrow:
             given = [
                 a.astype(np.int64) if k in self._narrow and a.dtype == self._narrow[k] else a
                 for k, a in enumerate(given)
             ]
+        outs = [empty(shape, dtype) for shape, dtype in self.made]
+        try:
+            table, block = self._idle.pop()
+        except IndexError:
+            table, block = self.table.copy(), np.empty(self.memory.size, np.uint8)
         wrong = self._drive(table, *given, *outs, block)
         if len(self._idle) < IDLE:
             self._idle.append((table, block))
@@ -123,23 +141,47 @@ class Straight:
             return None
         for k, dtype in self._narrow_outs:
             outs[k] = outs[k].astype(dtype)
-        return tuple(outs)
+        return self._results(outs, given) if self._passed else tuple(outs)
+
+    def _results(self, outs: Sequence[Array], given: Sequence[Array]) -> tuple[Any, ...]:
+        """Return arrays as the program gives them: several are one that a sequence leaves."""
+        every = iter([outs[k] if mine else given[k] for mine, k in self._passed])
+        return tuple(
+            [
+                next(every) if n is None else Left(tuple([next(every) for _ in range(n)]))
+                for n in self._leaves
+            ]
+        )
 
     # --- how it is made ---------------------------------------------------------------------------
 
-    @staticmethod
-    def _outs(program: Program) -> list[Value]:
-        """Return values that have arrays of their own, one for each output."""
+    def _outs(self, program: Program) -> list[Value]:
+        """Return values that have arrays of their own, from which the outputs are taken.
+
+        `_passed` says which array each output is, if there is one that a sequence leaves: that may
+        be one of the program's own, with True, or one that was given.
+        """
         found: list[Value] = []
         taken: set[Value] = set()
-        for o in program.outputs:
+        left = [n is not None for n in program.leaves for _ in range(1 if n is None else n)]
+        passed: list[tuple[bool, int]] = []
+        for o, leaves in zip(program.outputs, left, strict=True):
             source = base(o)
+            fits = is_whole(o) and source.size == o.size and source.dtype == o.dtype
+            if leaves and fits and source in program.inputs:
+                passed.append((False, program.inputs.index(source)))
+                continue
+            if leaves and source in taken and fits:
+                passed.append((True, [base(v) for v in found].index(source)))
+                continue
             own = source.given in (None, Given.RESIDUAL) and source not in taken
-            if not own or not is_whole(o) or source.size != o.size or source.dtype != o.dtype:
+            if not own or not fits or source in program.inside:
                 o = source = copy_of(o)
                 program.order.append(o)
             taken.add(source)
+            passed.append((True, len(found)))
             found.append(o)
+        self._passed = passed if any(left) else []
         return found
 
     def _steps(self, program: Program, outs: Sequence[Value]) -> list[_Part | Native]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from ..core.tape import Leaf
+from ..core.tape import Leaf, Node
 from ..core.tensor import Tensor
 from ..loops import ir
 from ..loops.expression import BatchNumber
@@ -24,7 +25,7 @@ from .inside import OBJECT, PART, PICK, PULL, RESULTS, RUN, Inside
 from .internal import PART as BOX
 from .layout import layout_of
 from .marshal import inner_dtype, needed
-from .natives import Native, OverTime, Product, Side, Unfit, is_whole
+from .natives import LINE, Native, OverTime, Product, Side, Unfit, is_whole
 from .prepare import copy_of
 from .program import Builder, decomposition, made_of
 from .runner import Runner
@@ -33,7 +34,14 @@ from .value import Given, Value
 
 
 class Run:
-    """A run of a sequence inside of a program, forward and backward.
+    """A run of a sequence inside of a program, forward or backward or both.
+
+    Parameters
+    ----------
+    sequence : Inside
+    program : Program
+    node : Node
+        For lines of the source.
 
     Attributes
     ----------
@@ -41,31 +49,92 @@ class Run:
         Its results, one behind the other.
     """
 
-    def __init__(self, sequence: Inside, inputs: list[Value], program: Program) -> None:
+    def __init__(self, sequence: Inside, program: Program, node: Node) -> None:
         self.sequence, self.runner, self.program = sequence, sequence.runner, program
-        runner, self.batch = sequence.runner, sequence.batch
-        self.T = inputs[0].shape[0]
+        runner, self.batch, self.T = sequence.runner, sequence.batch, sequence.tensors[0].shape[0]
         _check_fits(runner, self.batch)
-        self.known: dict[Value, Value] = dict(zip(sequence.values, inputs, strict=True))
+        self.node, self.dtype = node, runner.dtype
+        self.sizes = [math.prod(shape) for shape in runner.shapes(self.T, self.batch)]
+        self.packed = self.made((sum(self.sizes),), self.dtype)
+        self.known: dict[Value, Value] = {}
+        self.own: dict[str, Value] = {}
+        turned = {name for name, _ in runner.turned}
+        self._kept = [a for a in runner.kept if a.name not in turned]
+
+    def forward(self, inputs: list[Value], *, leaves: bool) -> None:
+        """Append the forward function; `leaves`: another program has the backward function."""
+        runner, program = self.runner, self.program
+        self.known.update(zip(self.sequence.values, inputs, strict=True))
         for v, owner in runner.owners.items():
             if v not in self.known:
                 self.known[v] = program.held(owner, v)
-        node, self.dtype = inputs[0].node, runner.dtype
-        self.node = node
-        shapes = runner.shapes(self.T, self.batch)
-        self.shapes, self.sizes = shapes, [math.prod(shape) for shape in shapes]
-        self.packed = self.made((sum(self.sizes),), self.dtype)
         self.turned = {name: self._turned(v) for name, v in runner.turned}
+        if leaves:
+            self._block = self._keep_in(self.made)
         arrays = [*runner.kept, *runner.fleeting]
-        self.own = {a.name: self._array(a) for a in arrays}
+        self.own |= {a.name: self._array(a) for a in arrays if a.name not in self.own}
         results = dict(zip(runner.results, self.parts(self.packed), strict=True))
         self.caller = {name: program.whole(self.known[v]) for name, v in runner.row_major_xs}
         firsts = zip(runner.firsts, runner.step.states, strict=True)
         caller = self.caller | results
         caller |= {name: program.whole(self.known[v]) for name, v in firsts}
         makes = [self.packed, *[v for name, v in self.own.items() if name not in self.turned]]
-        makes += results.values()
+        makes += [*results.values(), *([self._block] if leaves else [])]
         self._call("forward", self.own, caller, makes)
+
+    def _keep_in(self, make: Callable[[Sequence[int], np.dtype[Any]], Value]) -> Value:
+        """Let what is kept for backward stand in one array, and return that."""
+        size = 0
+        for a in self._kept:
+            self.own[a.name] = found = self._array(a)
+            self.program.inside[found] = size
+            size += -(-found.size * inner_dtype(found).itemsize // LINE) * LINE
+        block = make((max(size, 1),), np.dtype(np.uint8))
+        for a in self._kept:
+            self.program.inside[self.own[a.name]] = (block, self.program.inside[self.own[a.name]])
+        return block
+
+    def left(self) -> list[Value]:
+        """Return what the backward function needs, if it belongs to another program."""
+        constants = [self.known[v] for v in self._constants()]
+        found = [self._block, *self.caller.values(), *self.turned.values(), *constants]
+        return [self.program.whole(v) for v in found]
+
+    def resume(self, given: Callable[[Sequence[int], np.dtype[Any]], Value]) -> None:
+        """Take what another program has left; `given` makes the values, in the order of `left`."""
+        runner, T, batch = self.runner, self.T, self.batch
+        self.turned = {}
+        self._block = self._keep_in(given)
+        self.caller = {
+            name: given((T, *sized(v.shape, batch)), v.dtype) for name, v in runner.row_major_xs
+        }
+        arrays = {a.name: a for a in (*runner.kept, *runner.fleeting, *runner.own)}
+        for name, v in runner.turned:
+            steps = (T,) if v.given is Given.INPUT else ()
+            count = math.prod((*steps, *sized(v.shape, batch)))
+            self.turned[name] = given((count,), v.dtype)
+            assert name not in arrays or arrays[name].elements(T, batch) == count
+        self.own |= {name: v for name, v in self.turned.items() if name in arrays}
+        for v in self._constants():
+            self.known[v] = given(v.shape, v.dtype)
+
+    def _constants(self) -> list[Value]:
+        """Return the tensors that backward reads besides what forward keeps."""
+        sunk = self.runner.code.sunk
+        stack = [v for v, _ in self.runner.function("backward").hoisted]
+        stack += [*self.runner.after, *self.runner.constants.values()]
+        seen = {*sunk.sums, *sunk.products}
+        known = {*self.runner.owners, *self.sequence.values}
+        found: list[Value] = []
+        while stack:
+            v = stack.pop()
+            if v in seen:
+                continue
+            seen.add(v)
+            stack += v.sources
+            if not v.inputs and v in known:
+                found.append(v)
+        return found
 
     def _call(
         self, which: str, own: Mapping[str, Value], caller: Mapping[str, Value], makes: list[Value]
@@ -164,7 +233,7 @@ class Run:
             if v in code.transposed:
                 out = self.program.transposed(out, (0, 2, 1))
             sums[v] = self.program.reshaped(out, v.shape)
-        own = {**self.own, **{a.name: self._array(a) for a in runner.own}}
+        own = {**{a.name: self._array(a) for a in runner.own}, **self.own}
         makes += [own[a.name] for a in runner.own if a.name not in self.turned]
         self._call("backward", own, caller, makes)
         for v, source in code.sunk.sums.items():
@@ -228,14 +297,42 @@ class Program:
         self._runs: dict[Value, Run] = {}
         self._pulled: dict[Value, list[Value]] = {}
         self._known: dict[Value, Value] = {}
-        for v in (*inputs, *outputs):
-            if v.dtype == OBJECT:
-                raise Unfit("what a sequence leaves goes from one program to another")
-        self.inputs = [self._given(v) for v in inputs]
-        self._known.update(zip(inputs, self.inputs, strict=True))
+        self.inside: dict[Value, Any] = {}
+        self.inputs: list[Value] = []
+        self.taken: list[int | None] = []
+        pulls = {v.inputs[0]: v for v in values if v.primitive is PULL}
+        for v in inputs:
+            before = len(self.inputs)
+            if v.dtype != OBJECT:
+                self._known[v] = self._given(v)
+                self.inputs.append(self._known[v])
+                self.taken.append(None)
+                continue
+            if v in pulls:
+                self._runs[v] = run = Run(pulls[v].params["sequence"], self, v.node)
+                run.resume(functools.partial(self._more, v))
+            self.taken.append(len(self.inputs) - before)
+        self._leaving = {o for o in outputs if o.dtype == OBJECT}
+        if not self._leaving.isdisjoint(inputs):
+            raise Unfit("what a sequence has left passes through")
         for v in values:
             self._known[v] = self._made(v)
-        self.outputs = [self._of(o) for o in outputs]
+        self.outputs: list[Value] = []
+        self.leaves: list[int | None] = []
+        for o in outputs:
+            if o in self._leaving:
+                left = self._runs[o].left()
+                self.outputs += left
+                self.leaves.append(len(left))
+            else:
+                self.outputs.append(self._of(o))
+                self.leaves.append(None)
+
+    def _more(self, like: Value, shape: Sequence[int], dtype: np.dtype[Any]) -> Value:
+        """Append an input."""
+        made = Value(None, [], {}, shape, like.node, dtype=dtype, given=Given.INPUT)
+        self.inputs.append(made)
+        return made
 
     def _given(self, v: Value) -> Value:
         return Value(None, [], {}, v.shape, v.node, dtype=v.dtype, given=Given.INPUT)
@@ -254,7 +351,8 @@ class Program:
     def _made(self, v: Value) -> Value:
         primitive = v.primitive
         if primitive is RUN:
-            self._runs[v] = run = Run(v.params["sequence"], self._inputs(v), self)
+            self._runs[v] = run = Run(v.params["sequence"], self, v.node)
+            run.forward(self._inputs(v), leaves=v in self._leaving)
             return run.packed
         if primitive is RESULTS:
             return self._of(v.inputs[0])
