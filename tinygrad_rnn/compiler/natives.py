@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -63,6 +63,7 @@ class Memory:
         self, given: Mapping[Value, int], block: int, inside: Mapping[Value, tuple[Value, int]]
     ) -> None:
         self.inside = inside
+        self.seen: dict[Value, tuple[Value, int]] = {}
         self.places: dict[Value, Any] = {v: Place(k) for v, k in given.items()}
         self.block, self.size = block, 0
         self.held: list[Array] = []  # constants whose addresses are in the table
@@ -91,11 +92,20 @@ class Memory:
                 self.places[value] = self.room(value.size * inner_dtype(value).itemsize)
         return self.places[value]
 
+    def look(self, values: Iterable[Value]) -> None:
+        """Find where values begin that have no gaps; they may be views.
+
+        This is before loops are made of the program, which changes what a value is a view of.
+        """
+        for v in values:
+            begin = layout_of(v).offset.constant
+            assert begin is not None
+            self.seen[v] = base(v), begin * inner_dtype(v).itemsize
+
     def at(self, value: Value) -> Any:
-        """Return where a value begins that has no gaps; it may be a view."""
-        begin = layout_of(value).offset.constant
-        assert begin is not None
-        return moved(self.of(base(value)), begin * inner_dtype(value).itemsize)
+        """Return where a value begins that was looked at."""
+        source, begin = self.seen[value]
+        return moved(self.of(source), begin)
 
 
 def moved(place: Any, size: int) -> Any:
@@ -206,11 +216,11 @@ class OverTime(Native):
         super().__init__([v for v in (*arrays, *given, *hoisted) if v not in made], makes)
         self.name, self.function, self.sizes = name, function, sizes
         self.arrays = [*arrays, *given, *hoisted]
+        assert all(map(is_whole, self.arrays))
 
     def calls(self, memory: Memory) -> list[Call]:
         """See `Native`."""
         function = self.function
-        assert all(map(is_whole, self.arrays))
         places = [memory.at(v) for v in self.arrays]
         places += [memory.constant(table) for table in function.tables]
         given = [Inside(places)] if function.packed else places

@@ -88,6 +88,9 @@ class Straight:
         self._narrow_outs = [(k, o.dtype) for k, o in enumerate(outs) if o.dtype != inner_dtype(o)]
         places = {base(v): k for k, v in enumerate(arrays)}
         self.memory = Memory(places, len(arrays), program.inside)
+        for native in program.order:
+            if isinstance(native, Native):
+                self.memory.look((*native.reads, *native.makes))
         floats = [v.dtype for v in _values(program) if v.dtype in ir.FLOATS]
         self.dtype = floats[0] if floats else ir.FLOATS[0]
         self.steps = steps = self._steps(program, outs)
@@ -133,7 +136,7 @@ class Straight:
         try:
             table, block = self._idle.pop()
         except IndexError:
-            table, block = self.table.copy(), np.empty(self.memory.size, np.uint8)
+            table, block = self.table.copy(), empty((self.memory.size,), np.dtype(np.uint8))
         wrong = self._drive(table, *given, *outs, block)
         if len(self._idle) < IDLE:
             self._idle.append((table, block))
@@ -187,6 +190,7 @@ class Straight:
     def _steps(self, program: Program, outs: Sequence[Value]) -> list[_Part | Native]:
         """Return parts and native functions in the order in which they run."""
         done = {*program.inputs, *program.held_by}
+        done.update(v for v, (whole, _) in program.inside.items() if whole in done)
         rest = list(program.order)
         rounds: list[tuple[list[Value], list[Native]]] = []
         while rest:

@@ -89,7 +89,7 @@ class Run:
             self.own[a.name] = found = self._array(a)
             self.program.inside[found] = size
             size += -(-found.size * inner_dtype(found).itemsize // LINE) * LINE
-        block = make((max(size, 1),), np.dtype(np.uint8))
+        block = make((max(size // 8, 1),), np.dtype(np.int64))  # of whatever numbers
         for a in self._kept:
             self.program.inside[self.own[a.name]] = (block, self.program.inside[self.own[a.name]])
         return block
