@@ -15,12 +15,14 @@ from ..loops import ir
 from ..loops.expression import BatchNumber
 from ..ops.custom import READS
 from ..ops.elementwise import add
+from ..ops.facts import facts_of
 from ..ops.linear import matmul
 from ..ops.reductions import sum as total
 from ..ops.shaping import RESHAPE, TRANSPOSE
 from ..ops.views import Axis, View
 from .calls import CompiledFunction
 from .contracted import CONTRACT
+from .fusion import reduction_axes
 from .inside import OBJECT, PART, PICK, PULL, RESULTS, RUN, Inside
 from .internal import PART as BOX
 from .layout import layout_of
@@ -415,6 +417,9 @@ class Program:
         """Append a value that an operation computes."""
         like = like or next(i for i in inputs if isinstance(i, Value))
         made = Value(primitive, inputs, dict(params), shape, like.node, dtype=like.dtype)
+        if facts_of(primitive).reduction is not None and inputs[0].dtype == made.dtype:
+            if all(inputs[0].shape[axis] == 1 for axis in reduction_axes(made)):
+                return self.reshaped(inputs[0], shape)  # it is of one element each
         self.order.append(made)
         return made
 
