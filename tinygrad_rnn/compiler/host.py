@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..core.primitive import Array
-from ..kernels import blas
+from ..kernels import blas, runtime
 from ..loops import ir
 from ..loops.elementwise import SHARED
 from ..loops.launch import CodeRefused, Launch, compiled, why
@@ -263,7 +263,7 @@ class HostProgram:
             for v in values
             if v.shape
         )
-        self._values, self._tried = values, False
+        self._values, self._threads = values, 0
         self._straight: Straight | None = None
         self.unfit = ""  # why the program is not one call
         self._write(values)
@@ -271,7 +271,7 @@ class HostProgram:
 
     def __call__(self, *arrays: Any) -> tuple[Any, ...]:
         """Return the outputs for these inputs."""
-        if not self._tried:
+        if self._threads != runtime.threads():  # at the first call, or after they were set
             self.compile()
         if self._straight is not None and (found := self._straight(arrays)) is not None:
             return found
@@ -288,16 +288,13 @@ class HostProgram:
 
     def compile(self) -> None:
         """Compile the loops now: those of the whole program as one call, or each of them."""
-        self._straight, self._tried = self._as_one(), True
+        self._straight, self._threads = self._as_one(), runtime.threads()
         if self._straight is None:
             for kernel in self.kernels:
                 kernel.compile()
 
     def _as_one(self) -> Straight | None:
         """Return the program as one call; None if it cannot be one, which `unfit` says."""
-        if self._multiplies:
-            self.unfit = "a large product"
-            return None
         try:
             return Straight(self._values, self.inputs, self.outputs)
         except Unfit as why:

@@ -28,7 +28,7 @@ import numpy as np
 
 from ..core.memory import empty
 from ..core.primitive import Array
-from ..kernels import driver, products
+from ..kernels import driver, products, runtime
 from ..kernels.driver import Call
 from ..loops import ir
 from ..loops.launch import CodeRefused, compiled
@@ -42,8 +42,11 @@ from .prepare import copy_of
 from .straightened import Program
 from .value import CompileError, Given, Value, alive
 
-ROOM = 1 << 23  # bytes of memory up to which a program is small
-MULTIPLICATIONS = 1 << 22  # of all products up to which it is
+# A program is small up to so many bytes of memory, and multiplications of all products, where there
+# are threads that could share the work of a larger one; with one thread it may be larger.
+ROOM, ROOM_OF_ONE = 1 << 23, 1 << 26
+MULTIPLICATIONS = 1 << 22
+VALUES = 1000  # of more the loops are compiled one by one
 IDLE = 2  # blocks of memory that wait for their next use
 
 
@@ -73,8 +76,11 @@ class Straight:
         program = Program(values, inputs, outputs)
         size = sum(v.size * inner_dtype(v).itemsize for v in _values(program))
         work = sum(n.work for n in program.order if isinstance(n, Product))
-        if size > ROOM or work > MULTIPLICATIONS:
-            raise Unfit(f"{size:,} bytes and {work:,} multiplications")
+        count = sum(isinstance(v, Value) for v in program.order)
+        alone = runtime.threads() == 1
+        room = max(ROOM, ROOM_OF_ONE) if alone and ROOM > 0 else ROOM
+        if size > room or count > VALUES or (work > MULTIPLICATIONS and not alone):
+            raise Unfit(f"{count} values, {size:,} bytes and {work:,} multiplications")
         outs = self._outs(program)
         self.tensors, self._taken, self._leaves = program.tensors, program.taken, program.leaves
         self._takes = any(n is not None for n in program.taken)

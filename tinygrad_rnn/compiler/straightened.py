@@ -417,9 +417,15 @@ class Program:
         """Append a value that an operation computes."""
         like = like or next(i for i in inputs if isinstance(i, Value))
         made = Value(primitive, inputs, dict(params), shape, like.node, dtype=like.dtype)
-        if facts_of(primitive).reduction is not None and inputs[0].dtype == made.dtype:
-            if all(inputs[0].shape[axis] == 1 for axis in reduction_axes(made)):
-                return self.reshaped(inputs[0], shape)  # it is of one element each
+        facts = facts_of(primitive)
+        if facts.reduction is not None and not made.zero:
+            one = all(inputs[0].shape[axis] == 1 for axis in reduction_axes(made))
+            if one and inputs[0].dtype == made.dtype:
+                return self.reshaped(inputs[0], shape)
+            if made.dtype.kind != "f" or inputs[0].dtype.kind != "f":
+                raise Unfit(f"{made.op} of {inputs[0].dtype}")
+        if (facts.scan or facts.extreme) and not inputs[0].shape:
+            raise Unfit(f"{made.op} of a number")
         self.order.append(made)
         return made
 
