@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import re
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -14,22 +15,40 @@ import tinygrad_rnn as tg
 from tests import test_whole_programs as whole
 from tinygrad_rnn import nn
 from tinygrad_rnn.compiler import straight
+from tinygrad_rnn.compiler.natives import LINE, Memory
 from tinygrad_rnn.compiler.recorded import Recording
-from tinygrad_rnn.kernels import driver
+from tinygrad_rnn.kernels import driver, runtime
 from tinygrad_rnn.kernels.driver import Call, Given, Inside, Place, Table
+
+GAP = 4096  # bytes between values, which nothing may write to
 
 
 @pytest.fixture(autouse=True)
 def spoilt(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Memory in which whatever reads it before it is written is found, at each call."""
+    """Memory in which whatever reads it before it is written is found, and what writes beyond a value."""
 
     def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         found = np.empty(shape, dtype)
         found.reshape(-1).view(np.uint8)[...] = 255  # nan, or -1
         return found
 
+    def room(memory: Any, size: int) -> Place:
+        found = Place(memory.block, memory.size)
+        memory.size += -(-size // LINE) * LINE + GAP
+        memory.__dict__.setdefault("gaps", []).append((found.begin + size, memory.size))
+        return found
+
+    def run(one: Any, tables: Any, arrays: Any) -> bool:
+        wrong = make_calls(one, tables, arrays)
+        for begin, end in one.memory.__dict__.get("gaps", ()):
+            assert (arrays[-1][begin:end] == 255).all(), "something was written behind a value"
+        return wrong
+
+    make_calls = straight.Straight._run
     monkeypatch.setattr(straight, "IDLE", 0)
     monkeypatch.setattr(straight, "empty", empty)
+    monkeypatch.setattr(Memory, "room", room)
+    monkeypatch.setattr(straight.Straight, "_run", run)
 
 
 def recordings(jitted: Any) -> list[Recording]:
@@ -102,6 +121,45 @@ def test_programs_with_sequences(make: Any, inside: bool) -> None:
     (recording,) = recordings(run)
     assert recording._forward._straight is not None, recording._forward.unfit
     assert inside or recording._backward._straight is not None, recording._backward.unfit
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("batch", [1, 5, 24, 40])
+def test_models_of_tokens(threads: int, batch: int) -> None:
+    """Embedding, levels, read-out; some batches are shared among threads."""
+    T, size, units, kinds = 9, 12, 72, 11
+    embedding = nn.Embedding(kinds, size, rng=1, dtype=np.float64)
+    layer = nn.LSTM(size, units, num_layers=2, rng=2, dtype=np.float64)
+    out = nn.Linear(units, kinds, rng=3, dtype=np.float64)
+    parameters = [p for m in (embedding, layer, out) for p in m.parameters()]
+    rng = np.random.default_rng(batch)
+    ids, targets = (tg.tensor(rng.integers(0, kinds, (T, batch))) for _ in range(2))
+
+    def step(ids: Any, targets: Any) -> Any:
+        for p in parameters:
+            p.grad = None
+        loss = nn.cross_entropy(out(layer(embedding(ids))[0]), targets)
+        loss.backward()
+        return loss
+
+    def gradients(function: Any) -> list[np.ndarray]:
+        loss = function(ids, targets)
+        return [loss.numpy(), *[p.grad.numpy() for p in parameters]]
+
+    before = runtime.threads()
+    runtime.set_num_threads(threads)
+    try:
+        run = tg.jit(step)
+        found = [gradients(run) for _ in range(2)][-1]
+        assert is_one_call(run) == [True]
+        text = run.source()
+    finally:
+        runtime.set_num_threads(before)
+    assert bool(re.search(r"\d of 40 rows", text)) == (threads == 2 and batch == 40)
+    with tg.eager():
+        expected = gradients(step)
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-13)
 
 
 def test_what_calls_leave_is_their_own() -> None:

@@ -17,6 +17,7 @@ from .program import constant_of
 from .value import Given, Value
 
 LINE = 64  # bytes at which values begin
+ENOUGH = 1 << 20  # multiplications of a sequence from which on a second thread is worth while
 
 
 class Unfit(Exception):
@@ -216,6 +217,7 @@ class OverTime(Native):
         super().__init__([v for v in (*arrays, *given, *hoisted) if v not in made], makes)
         self.name, self.function, self.sizes = name, function, sizes
         self.arrays = [*arrays, *given, *hoisted]
+        self.work = sizes[0] * sizes[1] * sum(v.size for v in hoisted)
         assert all(map(is_whole, self.arrays))
 
     def calls(self, memory: Memory) -> list[Call]:
@@ -229,4 +231,6 @@ class OverTime(Native):
     def described(self, line_of: Callable[[Value], str]) -> str:
         """See `Native`."""
         T, batch = self.sizes[0], self.sizes[2]
-        return f"{self.name}, {T} steps of {batch} rows{line_of(self.makes[0])}"
+        rows = self.sizes[1]
+        part = f"{rows} of {batch} rows" if rows < batch else f"{batch} rows"
+        return f"{self.name}, {T} steps of {part}{line_of(self.makes[0])}"

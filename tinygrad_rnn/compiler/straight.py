@@ -21,14 +21,15 @@ wrong: running the lines tells what.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Sequence
+import itertools
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..core.memory import empty
 from ..core.primitive import Array
-from ..kernels import driver, products, runtime
+from ..kernels import blas, driver, products, runtime
 from ..kernels.driver import Call
 from ..loops import ir
 from ..loops.launch import CodeRefused, compiled
@@ -37,16 +38,16 @@ from .arrays import Arrays
 from .layout import base, is_view
 from .lower import Lowered, Stored, When
 from .marshal import inner_dtype
-from .natives import Memory, Native, Product, Unfit, is_whole
+from .natives import ENOUGH, Memory, Native, OverTime, Product, Unfit, is_whole
 from .prepare import copy_of
 from .straightened import Program
 from .value import CompileError, Given, Value, alive
 
-# A program is small up to so many bytes of memory, and multiplications of all products, where there
-# are threads that could share the work of a larger one; with one thread it may be larger.
-ROOM, ROOM_OF_ONE = 1 << 23, 1 << 26
-MULTIPLICATIONS = 1 << 22
+ROOM = 1 << 26  # bytes of memory up to which a program may be one call
 VALUES = 1000  # of more the loops are compiled one by one
+# where there are several threads: elements of a value, and multiplications of a product, which the
+# lines of a program share among them if there are more
+ELEMENTS, MULTIPLICATIONS = 1 << 19, blas.SPLIT
 IDLE = 2  # blocks of memory that wait for their next use
 
 
@@ -75,12 +76,14 @@ class Straight:
     ) -> None:
         program = Program(values, inputs, outputs)
         size = sum(v.size * inner_dtype(v).itemsize for v in _values(program))
-        work = sum(n.work for n in program.order if isinstance(n, Product))
         count = sum(isinstance(v, Value) for v in program.order)
-        alone = runtime.threads() == 1
-        room = max(ROOM, ROOM_OF_ONE) if alone and ROOM > 0 else ROOM
-        if size > room or count > VALUES or (work > MULTIPLICATIONS and not alone):
-            raise Unfit(f"{count} values, {size:,} bytes and {work:,} multiplications")
+        if size > ROOM or count > VALUES:
+            raise Unfit(f"{count} values and {size:,} bytes")
+        if runtime.threads() > 1:
+            elements = max((v.size for v in program.order if isinstance(v, Value)), default=0)
+            work = max((n.work for n in program.order if isinstance(n, Product)), default=0)
+            if elements > ELEMENTS or work > MULTIPLICATIONS:
+                raise Unfit(f"{elements:,} elements of a value, {work:,} multiplications")
         outs = self._outs(program)
         self.tensors, self._taken, self._leaves = program.tensors, program.taken, program.leaves
         self._takes = any(n is not None for n in program.taken)
@@ -105,19 +108,14 @@ class Straight:
                 products.library(n.out.dtype)
         self.text = self._text(None)
         addresses = self._compiled()
-        calls: list[Call] = []
-        for step in steps:
-            if isinstance(step, _Part):
-                calls.append(Call(addresses[step.function.name], True, step.places(self.memory)))
-            else:
-                calls += step.calls(self.memory)
+        phases = self._phases(addresses)
         block = driver.Given((self.memory.size,), np.dtype(np.uint8), True)
         given = [
             driver.Given(v.shape, inner_dtype(v), k >= len(read)) for k, v in enumerate(arrays)
         ]
-        self.table = driver.Table([*given, block], calls)
+        self.tables = [[driver.Table([*given, block], calls) for calls in p] for p in phases]
         self._drive = driver.drive()
-        self._idle: list[tuple[Array, Array]] = []
+        self._idle: list[tuple[list[list[Array]], Array]] = []
 
     def __call__(self, arrays: Sequence[Any]) -> tuple[Any, ...] | None:
         """Return new arrays; None if the arrays are not what they were, or something is wrong."""
@@ -140,17 +138,35 @@ class Straight:
             ]
         outs = [empty(shape, dtype) for shape, dtype in self.made]
         try:
-            table, block = self._idle.pop()
+            tables, block = self._idle.pop()
         except IndexError:
-            table, block = self.table.copy(), empty((self.memory.size,), np.dtype(np.uint8))
-        wrong = self._drive(table, *given, *outs, block)
+            tables = [[table.copy() for table in phase] for phase in self.tables]
+            block = empty((self.memory.size,), np.dtype(np.uint8))
+        wrong = self._run(tables, (*given, *outs, block))
         if len(self._idle) < IDLE:
-            self._idle.append((table, block))
+            self._idle.append((tables, block))
         if wrong:
             return None
         for k, dtype in self._narrow_outs:
             outs[k] = outs[k].astype(dtype)
         return self._results(outs, given) if self._passed else tuple(outs)
+
+    def _run(self, tables: list[list[Array]], arrays: tuple[Array, ...]) -> bool:
+        """Make all calls; return whether something is wrong."""
+        for phase in tables:
+            if len(phase) == 1:
+                if self._drive(phase[0], *arrays):
+                    return True
+                continue
+            results: list[int] = []
+            jobs = [(results, table, *arrays) for table in phase]
+            runtime.share(self._make_calls, jobs)
+            if any(results):
+                return True
+        return False
+
+    def _make_calls(self, results: list[int], *given: Array) -> None:
+        results.append(self._drive(*given))
 
     def _results(self, outs: Sequence[Array], given: Sequence[Array]) -> tuple[Any, ...]:
         """Return arrays as the program gives them: several are one that a sequence leaves."""
@@ -213,6 +229,13 @@ class Straight:
             rest = [e for e in later if e not in natives]
             rounds.append((values, natives))
             assert natives or not rest
+        # steps of the same number may run at the same time
+        self._together: dict[Any, int] = {}
+        for k, (_, natives) in enumerate(rounds):
+            large = [n for n in natives if isinstance(n, OverTime) and n.work >= ENOUGH // 2]
+            if len(large) > 1 and runtime.threads() > 1:
+                self._together.update((n, k) for n in large)
+                natives.sort(key=lambda n: n not in large)
         read: set[Value] = {base(v) for v in outs}
         found: list[_Part | Native] = []
         for values, natives in reversed(rounds):
@@ -228,6 +251,28 @@ class Straight:
         for k, part in enumerate(self.parts, 1):
             part.function = dataclasses.replace(part.function, name=f"part{k}")
         return found
+
+    def _phases(self, addresses: Mapping[str, int]) -> list[list[list[Call]]]:
+        """Return the calls one after the other; where there are several lists, threads share them."""
+        found: list[list[list[Call]]] = [[[]]]
+        for _, several in itertools.groupby(self.steps, key=self._together.get):
+            steps = list(several)
+            calls = []
+            for step in steps:
+                if isinstance(step, _Part):
+                    address = addresses[step.function.name]
+                    calls.append([Call(address, True, step.places(self.memory))])
+                else:
+                    calls.append(step.calls(self.memory))
+            if self._together.get(steps[0]) is None:
+                if len(found[-1]) > 1:
+                    found.append([[]])
+                found[-1][0] += itertools.chain.from_iterable(calls)
+            else:
+                threads = min(runtime.threads(), len(calls))
+                parts = [calls[k::threads] for k in range(threads)]
+                found.append([list(itertools.chain.from_iterable(part)) for part in parts])
+        return [phase for phase in found if any(phase)]
 
     def _text(self, line_of: Callable[[Value], str] | None) -> Text | None:
         """Return the module of the parts; `line_of` gives the place in the user's code."""

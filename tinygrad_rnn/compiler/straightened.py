@@ -27,7 +27,7 @@ from .inside import OBJECT, PART, PICK, PULL, RESULTS, RUN, Inside
 from .internal import PART as BOX
 from .layout import layout_of
 from .marshal import inner_dtype, needed
-from .natives import LINE, Native, OverTime, Product, Side, Unfit, is_whole
+from .natives import ENOUGH, LINE, Native, OverTime, Product, Side, Unfit, is_whole
 from .prepare import copy_of
 from .program import Builder, decomposition, made_of
 from .runner import Runner
@@ -54,14 +54,25 @@ class Run:
     def __init__(self, sequence: Inside, program: Program, node: Node) -> None:
         self.sequence, self.runner, self.program = sequence, sequence.runner, program
         runner, self.batch, self.T = sequence.runner, sequence.batch, sequence.tensors[0].shape[0]
-        _check_fits(runner, self.batch)
+        _check_fits(runner)
         self.node, self.dtype = node, runner.dtype
         self.sizes = [math.prod(shape) for shape in runner.shapes(self.T, self.batch)]
         self.packed = self.made((sum(self.sizes),), self.dtype)
         self.known: dict[Value, Value] = {}
-        self.own: dict[str, Value] = {}
+        self.shards = self._shards()
+        self.own: list[dict[str, Value]] = [{} for _ in self.shards]
         turned = {name for name, _ in runner.turned}
         self._kept = [a for a in runner.kept if a.name not in turned]
+
+    def _shards(self) -> list[tuple[int, int]]:
+        """Return the rows that several threads take, if there is work enough for them."""
+        numbers = sum(v.size for v, _ in self.runner.function("forward").hoisted)
+        if numbers * self.T * self.batch < ENOUGH:
+            return [(0, self.batch)]
+        found = self.runner.shards(self.batch)
+        if len(found) > 1 and self.runner.turned:
+            raise Unfit(f"{self.runner.step.name} has arrays that are brought into another order")
+        return found
 
     def forward(self, inputs: list[Value], *, leaves: bool) -> None:
         """Append the forward function; `leaves`: another program has the backward function."""
@@ -71,42 +82,44 @@ class Run:
             if v not in self.known:
                 self.known[v] = program.held(owner, v)
         self.turned = {name: self._turned(v) for name, v in runner.turned}
-        if leaves:
-            self._block = self._keep_in(self.made)
-        arrays = [*runner.kept, *runner.fleeting]
-        self.own |= {a.name: self._array(a) for a in arrays if a.name not in self.own}
+        self._blocks = self._keep_in(self.made) if leaves else []
         results = dict(zip(runner.results, self.parts(self.packed), strict=True))
         self.caller = {name: program.whole(self.known[v]) for name, v in runner.row_major_xs}
         firsts = zip(runner.firsts, runner.step.states, strict=True)
         caller = self.caller | results
         caller |= {name: program.whole(self.known[v]) for name, v in firsts}
-        makes = [self.packed, *[v for name, v in self.own.items() if name not in self.turned]]
-        makes += [*results.values(), *([self._block] if leaves else [])]
-        self._call("forward", self.own, caller, makes)
+        shared = [self.packed, *results.values(), *self._blocks]
+        for k, own in enumerate(self.own):
+            arrays = (*runner.kept, *runner.fleeting)
+            own.update((a.name, self._array(a, k)) for a in arrays if a.name not in own)
+            makes = [v for name, v in own.items() if name not in self.turned]
+            self._call("forward", k, own, caller, [*shared, *makes])
 
-    def _keep_in(self, make: Callable[[Sequence[int], np.dtype[Any]], Value]) -> Value:
-        """Let what is kept for backward stand in one array, and return that."""
-        size = 0
-        for a in self._kept:
-            self.own[a.name] = found = self._array(a)
-            self.program.inside[found] = size
-            size += -(-found.size * inner_dtype(found).itemsize // LINE) * LINE
-        block = make((max(size // 8, 1),), np.dtype(np.int64))  # of whatever numbers
-        for a in self._kept:
-            self.program.inside[self.own[a.name]] = (block, self.program.inside[self.own[a.name]])
-        return block
+    def _keep_in(self, make: Callable[[Sequence[int], np.dtype[Any]], Value]) -> list[Value]:
+        """Let what is kept for backward stand in one array for each shard, and return these."""
+        blocks = []
+        for k, own in enumerate(self.own):
+            size, begins = 0, []
+            for a in self._kept:
+                own[a.name] = found = self._array(a, k)
+                begins.append((found, size))
+                size += -(-found.size * inner_dtype(found).itemsize // LINE) * LINE
+            block = make((max(size // 8, 1),), np.dtype(np.int64))  # of whatever numbers
+            self.program.inside.update((v, (block, begin)) for v, begin in begins)
+            blocks.append(block)
+        return blocks
 
     def left(self) -> list[Value]:
         """Return what the backward function needs, if it belongs to another program."""
         constants = [self.known[v] for v in self._constants()]
-        found = [self._block, *self.caller.values(), *self.turned.values(), *constants]
+        found = [*self._blocks, *self.caller.values(), *self.turned.values(), *constants]
         return [self.program.whole(v) for v in found]
 
     def resume(self, given: Callable[[Sequence[int], np.dtype[Any]], Value]) -> None:
         """Take what another program has left; `given` makes the values, in the order of `left`."""
         runner, T, batch = self.runner, self.T, self.batch
         self.turned = {}
-        self._block = self._keep_in(given)
+        self._blocks = self._keep_in(given)
         self.caller = {
             name: given((T, *sized(v.shape, batch)), v.dtype) for name, v in runner.row_major_xs
         }
@@ -116,7 +129,8 @@ class Run:
             count = math.prod((*steps, *sized(v.shape, batch)))
             self.turned[name] = given((count,), v.dtype)
             assert name not in arrays or arrays[name].elements(T, batch) == count
-        self.own |= {name: v for name, v in self.turned.items() if name in arrays}
+        for own in self.own:
+            own.update((name, v) for name, v in self.turned.items() if name in arrays)
         for v in self._constants():
             self.known[v] = given(v.shape, v.dtype)
 
@@ -139,12 +153,18 @@ class Run:
         return found
 
     def _call(
-        self, which: str, own: Mapping[str, Value], caller: Mapping[str, Value], makes: list[Value]
+        self,
+        which: str,
+        shard: int,
+        own: Mapping[str, Value],
+        caller: Mapping[str, Value],
+        makes: list[Value],
     ) -> None:
-        """Append one of the two functions to the program."""
+        """Append one of the two functions to the program, for the rows of a shard."""
         last, way = (self.T - 1, -1) if self.sequence.reverse else (0, 1)
-        rows = self.batch
-        sizes = (self.T, rows, rows, 0, last, way, ir.span(self.T, rows), min(rows, 1))
+        lo, hi = self.shards[shard]
+        rows = hi - lo
+        sizes = (self.T, rows, self.batch, lo, last, way, ir.span(self.T, rows), min(rows, 1))
         function, name = self.runner.function(which), f"{self.runner.step.name} {which}"
         hoisted = self._hoisted(function)
         self.program.native(OverTime(name, function, sizes, own, caller, hoisted, makes))
@@ -163,9 +183,10 @@ class Run:
             value = self.program.transposed(value, axes)
         return self.program.whole(value)
 
-    def _array(self, array: ir.Array) -> Value:
-        """Return an array of the code's own."""
-        dtype, size = ir.dtype_of(array.kind, self.dtype), array.elements(self.T, self.batch)
+    def _array(self, array: ir.Array, shard: int) -> Value:
+        """Return an array of the code's own, for the rows of a shard."""
+        lo, hi = self.shards[shard]
+        dtype, size = ir.dtype_of(array.kind, self.dtype), array.elements(self.T, hi - lo)
         found = self.turned.get(array.name)
         if found is None:
             return self.made((size,), dtype)
@@ -202,7 +223,7 @@ class Run:
 
     def gradients(self, begins: Sequence[int], pieces: Sequence[Value]) -> list[Value]:
         """Return the gradients of the `targets` of the sequence."""
-        runner, code = self.runner, self.runner.code
+        runner = self.runner
         starts = [sum(self.sizes[:k]) for k in range(len(self.sizes))]
         parts: dict[int, Value] = {}
         for begin, piece in zip(begins, pieces, strict=True):
@@ -211,9 +232,8 @@ class Run:
             if k in parts:
                 piece = self.program.computed(add.primitive, [parts[k], piece], {}, piece.shape)
             parts[k] = piece
-        function = runner.function("backward")
-        wanted = {a.name: a for a in function.caller}
-        caller, makes = dict(self.caller), []
+        wanted = {a.name for a in runner.function("backward").caller}
+        caller = dict(self.caller)
         for k, v in enumerate(runner.ends):
             name = f"d{runner.results[k]}"
             if name not in wanted or v.dtype.kind != "f":
@@ -226,36 +246,58 @@ class Run:
             shape = sized(v.shape, self.batch)
             shape = (self.T, *shape) if v.given is Given.INPUT else shape
             found[v] = caller[name] = self.made(shape, v.dtype)
-            makes.append(found[v])
-        sums: dict[Value, Value] = {}
-        for k, (v, p) in enumerate(code.sunk.products.items()):
-            as_made = (p.slices, p.N, p.M) if v in code.transposed else v.shape
-            caller[f"dw{k}"] = out = self.made(as_made, self.dtype)
-            makes.append(out)
-            if v in code.transposed:
-                out = self.program.transposed(out, (0, 2, 1))
-            sums[v] = self.program.reshaped(out, v.shape)
-        own = {**{a.name: self._array(a) for a in runner.own}, **self.own}
-        makes += [own[a.name] for a in runner.own if a.name not in self.turned]
-        self._call("backward", own, caller, makes)
-        for v, source in code.sunk.sums.items():
-            array = code.summed[source]
-            collected = own[array.name]
-            if source is v:
-                sums[v] = self.program.reshaped(_piece(collected, 0, v.size), v.shape)
-                continue
-            with_rows = (*source.features, self.batch)  # the batch is last in memory
-            rows = _piece(collected, 0, math.prod(with_rows))
-            axes = [*range(len(source.features))]
-            axes.insert(source.batch or 0, len(axes))
-            rows = self.program.transposed(self.program.reshaped(rows, with_rows), axes)
-            sums[v] = self.program.computed(total.primitive, [rows], v.params, v.shape)
+        made = [self._backward(k, caller, list(found.values())) for k in range(len(self.shards))]
+        sums, *rest = [self._sums(own, matrices, k) for k, (own, matrices) in enumerate(made)]
+        for more in rest:
+            for v, value in more.items():
+                added = [sums[v], value]
+                sums[v] = self.program.computed(add.primitive, added, {}, value.shape)
         self.known.update(sums)
         for v in [*runner.after, *runner.constants.values()]:
             if v not in self.known:
                 self.known[v] = self.program.clone(v, self.known, self.batch)
         found |= {v: self.known[g] for v, g in runner.constants.items()}
         return [found[v] for _, v in self.sequence.targets]
+
+    def _backward(
+        self, shard: int, caller: Mapping[str, Value], found: list[Value]
+    ) -> tuple[dict[str, Value], dict[Value, Value]]:
+        """Append the backward function for a shard; return its arrays, and products over steps."""
+        runner, code = self.runner, self.runner.code
+        # forward may have had others of the same names besides those that it keeps
+        arrays = {a.name: self._array(a, shard) for a in runner.own}
+        own = {**arrays, **{a.name: self.own[shard][a.name] for a in runner.kept}}
+        products: dict[Value, Value] = {}
+        names: dict[str, Value] = {}
+        for k, (v, p) in enumerate(code.sunk.products.items()):
+            as_made = (p.slices, p.N, p.M) if v in code.transposed else v.shape
+            names[f"dw{k}"] = products[v] = self.made(as_made, self.dtype)
+        makes = [*found, *names.values()]
+        makes += [own[name] for name in arrays if name not in self.turned]
+        self._call("backward", shard, own, {**caller, **names}, makes)
+        return own, products
+
+    def _sums(
+        self, own: Mapping[str, Value], products: Mapping[Value, Value], shard: int
+    ) -> dict[Value, Value]:
+        """Return what the backward function of a shard has summed over its steps and rows."""
+        code, program, (lo, hi) = self.runner.code, self.program, self.shards[shard]
+        sums: dict[Value, Value] = {}
+        for v, out in products.items():
+            turned = program.transposed(out, (0, 2, 1)) if v in code.transposed else out
+            sums[v] = program.reshaped(turned, v.shape)
+        for v, source in code.sunk.sums.items():
+            collected = own[code.summed[source].name]
+            if source is v:
+                sums[v] = program.reshaped(_piece(collected, 0, v.size), v.shape)
+                continue
+            with_rows = (*source.features, hi - lo)  # the batch is last in memory
+            rows = _piece(collected, 0, math.prod(with_rows))
+            axes = [*range(len(source.features))]
+            axes.insert(source.batch or 0, len(axes))
+            rows = program.transposed(program.reshaped(rows, with_rows), axes)
+            sums[v] = program.computed(total.primitive, [rows], v.params, v.shape)
+        return sums
 
 
 def _piece(value: Value, begin: int, end: int) -> Value:
@@ -264,14 +306,12 @@ def _piece(value: Value, begin: int, end: int) -> Value:
     return Value(BOX, [value], {"view": view}, (end - begin,), value.node, dtype=value.dtype)
 
 
-def _check_fits(runner: Runner, batch: int) -> None:
+def _check_fits(runner: Runner) -> None:
     graded = {v for _, v in runner.gradients}
     if runner.turned_ends or runner.emitted or any(v in graded for _, v in runner.turned):
         raise Unfit(f"{runner.step.name} has arrays that are brought into another order")
     if any(runner.function(which).repeats for which in ("forward", "backward")):
         raise Unfit(f"{runner.step.name} has constants for each row of the batch")
-    if len(runner.shards(batch)) > 1:
-        raise Unfit(f"the rows of {runner.step.name} are shared among threads")
 
 
 class Program:
