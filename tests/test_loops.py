@@ -61,7 +61,8 @@ from tinygrad_rnn.loops.launch import compiled
 from tinygrad_rnn.loops.lift import Lifted
 from tinygrad_rnn.loops.linear import Linear, product
 from tinygrad_rnn.loops.share import shared
-from tinygrad_rnn.loops.writer import KERNELS, SEQUENCES, Style, Text, write
+from tinygrad_rnn.loops.style import KERNELS, SEQUENCES, Style
+from tinygrad_rnn.loops.writer import Text, write
 
 F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
 LEAST, MOST = -(2**63), 2**63 - 1

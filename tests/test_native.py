@@ -30,7 +30,8 @@ from tinygrad_rnn.loops.ir import (
 )
 from tinygrad_rnn.loops.launch import CodeRefused, compiled
 from tinygrad_rnn.loops.linear import Linear
-from tinygrad_rnn.loops.writer import KERNELS, write
+from tinygrad_rnn.loops.style import KERNELS
+from tinygrad_rnn.loops.writer import write
 
 J = Linear.of("j")
 F32 = np.dtype(np.float32)

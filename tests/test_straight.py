@@ -219,6 +219,32 @@ def test_gradients_of_gradients_after_one_call() -> None:
         np.testing.assert_allclose(found, twice(program.function), rtol=1e-9, atol=1e-11)
 
 
+def test_two_backwards_through_one_sequence() -> None:
+    cell, x = whole.lstm(), whole.normal(whole.T, whole.BATCH, whole.INPUT)
+    parameters = list(cell.parameters())
+
+    def step(x: Any) -> Any:
+        for p in parameters:
+            p.grad = None
+        ys, (h, _) = tg.unroll(cell, x)
+        (ys**2).sum().backward(retain_graph=True)
+        first = [p.grad * 1.0 for p in parameters]
+        for p in parameters:
+            p.grad = None
+        (tg.tanh(h) * ys[0]).sum().backward()
+        return first
+
+    def gradients(function: Any) -> list[np.ndarray]:
+        return [*[g.numpy() for g in function(tg.tensor(x))], *[p.grad.numpy() for p in parameters]]
+
+    run = tg.jit(step)
+    found = gradients(run)
+    assert is_one_call(run) == [True]
+    with tg.eager():
+        for a, b in zip(found, gradients(step), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
+
+
 def test_tensors_without_gradient_are_read_at_each_call() -> None:
     cell = whole.lstm()
     parameters = list(cell.parameters())

@@ -20,7 +20,8 @@ from ..loops import ir
 from ..loops.elementwise import SHARED
 from ..loops.launch import CodeRefused, Launch, compiled, why
 from ..loops.lift import Lifted
-from ..loops.writer import KERNELS, Text, write
+from ..loops.style import KERNELS
+from ..loops.writer import Text, write
 from ..ops.facts import Cost, facts_of, is_logical, is_zero
 from ..ops.linear import matmul
 from .contracted import CONTRACT, contract, product

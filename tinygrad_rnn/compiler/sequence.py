@@ -21,7 +21,8 @@ import numpy as np
 from ..loops import ir
 from ..loops.linear import NOWHERE, Linear, linears
 from ..loops.share import shared
-from ..loops.writer import SEQUENCES, Text, write
+from ..loops.style import SEQUENCES
+from ..loops.writer import Text, write
 from ..ops.facts import CHEAP, COSTLY
 from .arrays import SOME, Arrays
 from .contractions import arrange

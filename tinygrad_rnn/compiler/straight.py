@@ -33,7 +33,8 @@ from ..kernels import blas, driver, products, runtime
 from ..kernels.driver import Call
 from ..loops import ir
 from ..loops.launch import CodeRefused, compiled
-from ..loops.writer import KERNELS, Text, write
+from ..loops.style import KERNELS
+from ..loops.writer import Text, write
 from .arrays import Arrays
 from .layout import base, is_view
 from .lower import Lowered, Stored, When

@@ -3,318 +3,19 @@
 from __future__ import annotations
 
 import functools
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from ..core.tape import Leaf, Node
-from ..core.tensor import Tensor
-from ..loops import ir
-from ..loops.expression import BatchNumber
-from ..ops.custom import READS
-from ..ops.elementwise import add
-from ..ops.facts import facts_of
-from ..ops.linear import matmul
-from ..ops.reductions import sum as total
-from ..ops.shaping import RESHAPE, TRANSPOSE
-from ..ops.views import Axis, View
-from .calls import CompiledFunction
-from .contracted import CONTRACT
-from .fusion import reduction_axes
-from .inside import OBJECT, PART, PICK, PULL, RESULTS, RUN, Inside
-from .internal import PART as BOX
-from .layout import layout_of
-from .marshal import inner_dtype, needed
-from .natives import ENOUGH, LINE, Native, OverTime, Product, Side, Unfit, is_whole
-from .prepare import copy_of
-from .program import Builder, decomposition, made_of
-from .runner import Runner
-from .sizes import sized
+from .draft import Draft
+from .inside import OBJECT, PART, PICK, PULL, RESULTS, RUN
+from .natives import Unfit
+from .runs import Run, piece
 from .value import Given, Value
 
 
-class Run:
-    """A run of a sequence inside of a program, forward or backward or both.
-
-    Parameters
-    ----------
-    sequence : Inside
-    program : Program
-    node : Node
-        For lines of the source.
-
-    Attributes
-    ----------
-    packed : Value
-        Its results, one behind the other.
-    """
-
-    def __init__(self, sequence: Inside, program: Program, node: Node) -> None:
-        self.sequence, self.runner, self.program = sequence, sequence.runner, program
-        runner, self.batch, self.T = sequence.runner, sequence.batch, sequence.tensors[0].shape[0]
-        _check_fits(runner)
-        self.node, self.dtype = node, runner.dtype
-        self.sizes = [math.prod(shape) for shape in runner.shapes(self.T, self.batch)]
-        self.packed = self.made((sum(self.sizes),), self.dtype)
-        self.known: dict[Value, Value] = {}
-        self.shards = self._shards()
-        self.own: list[dict[str, Value]] = [{} for _ in self.shards]
-        turned = {name for name, _ in runner.turned}
-        self._kept = [a for a in runner.kept if a.name not in turned]
-
-    def _shards(self) -> list[tuple[int, int]]:
-        """Return the rows that several threads take, if there is work enough for them."""
-        numbers = sum(v.size for v, _ in self.runner.function("forward").hoisted)
-        if numbers * self.T * self.batch < ENOUGH:
-            return [(0, self.batch)]
-        found = self.runner.shards(self.batch)
-        if len(found) > 1 and self.runner.turned:
-            raise Unfit(f"{self.runner.step.name} has arrays that are brought into another order")
-        return found
-
-    def forward(self, inputs: list[Value], *, leaves: bool) -> None:
-        """Append the forward function; `leaves`: another program has the backward function."""
-        runner, program = self.runner, self.program
-        self.known.update(zip(self.sequence.values, inputs, strict=True))
-        for v, owner in runner.owners.items():
-            if v not in self.known:
-                self.known[v] = program.held(owner, v)
-        self.turned = {name: self._turned(v) for name, v in runner.turned}
-        self._blocks = self._keep_in(self.made) if leaves else []
-        results = dict(zip(runner.results, self.parts(self.packed), strict=True))
-        self.caller = {name: program.whole(self.known[v]) for name, v in runner.row_major_xs}
-        firsts = zip(runner.firsts, runner.step.states, strict=True)
-        caller = self.caller | results
-        caller |= {name: program.whole(self.known[v]) for name, v in firsts}
-        shared = [self.packed, *results.values(), *self._blocks]
-        for k, own in enumerate(self.own):
-            arrays = (*runner.kept, *runner.fleeting)
-            own.update((a.name, self._array(a, k)) for a in arrays if a.name not in own)
-            makes = [v for name, v in own.items() if name not in self.turned]
-            self._call("forward", k, own, caller, [*shared, *makes])
-
-    def _keep_in(self, make: Callable[[Sequence[int], np.dtype[Any]], Value]) -> list[Value]:
-        """Let what is kept for backward stand in one array for each shard, and return these."""
-        blocks = []
-        for k, own in enumerate(self.own):
-            size, begins = 0, []
-            for a in self._kept:
-                own[a.name] = found = self._array(a, k)
-                begins.append((found, size))
-                size += -(-found.size * inner_dtype(found).itemsize // LINE) * LINE
-            block = make((max(size // 8, 1),), np.dtype(np.int64))  # of whatever numbers
-            self.program.inside.update((v, (block, begin)) for v, begin in begins)
-            blocks.append(block)
-        return blocks
-
-    def left(self) -> list[Value]:
-        """Return what the backward function needs, if it belongs to another program."""
-        constants = [self.known[v] for v in self._constants()]
-        found = [*self._blocks, *self.caller.values(), *self.turned.values(), *constants]
-        return [self.program.whole(v) for v in found]
-
-    def resume(self, given: Callable[[Sequence[int], np.dtype[Any]], Value]) -> None:
-        """Take what another program has left; `given` makes the values, in the order of `left`."""
-        runner, T, batch = self.runner, self.T, self.batch
-        self.turned = {}
-        self._blocks = self._keep_in(given)
-        self.caller = {
-            name: given((T, *sized(v.shape, batch)), v.dtype) for name, v in runner.row_major_xs
-        }
-        arrays = {a.name: a for a in (*runner.kept, *runner.fleeting, *runner.own)}
-        for name, v in runner.turned:
-            steps = (T,) if v.given is Given.INPUT else ()
-            count = math.prod((*steps, *sized(v.shape, batch)))
-            self.turned[name] = given((count,), v.dtype)
-            assert name not in arrays or arrays[name].elements(T, batch) == count
-        for own in self.own:
-            own.update((name, v) for name, v in self.turned.items() if name in arrays)
-        for v in self._constants():
-            self.known[v] = given(v.shape, v.dtype)
-
-    def _constants(self) -> list[Value]:
-        """Return the tensors that backward reads besides what forward keeps."""
-        sunk = self.runner.code.sunk
-        stack = [v for v, _ in self.runner.function("backward").hoisted]
-        stack += [*self.runner.after, *self.runner.constants.values()]
-        seen = {*sunk.sums, *sunk.products}
-        known = {*self.runner.owners, *self.sequence.values}
-        found: list[Value] = []
-        while stack:
-            v = stack.pop()
-            if v in seen:
-                continue
-            seen.add(v)
-            stack += v.sources
-            if not v.inputs and v in known:
-                found.append(v)
-        return found
-
-    def _call(
-        self,
-        which: str,
-        shard: int,
-        own: Mapping[str, Value],
-        caller: Mapping[str, Value],
-        makes: list[Value],
-    ) -> None:
-        """Append one of the two functions to the program, for the rows of a shard."""
-        last, way = (self.T - 1, -1) if self.sequence.reverse else (0, 1)
-        lo, hi = self.shards[shard]
-        rows = hi - lo
-        sizes = (self.T, rows, self.batch, lo, last, way, ir.span(self.T, rows), min(rows, 1))
-        function, name = self.runner.function(which), f"{self.runner.step.name} {which}"
-        hoisted = self._hoisted(function)
-        self.program.native(OverTime(name, function, sizes, own, caller, hoisted, makes))
-
-    def made(self, shape: Sequence[int], dtype: np.dtype[Any]) -> Value:
-        """Return a value that a function makes."""
-        return Value(None, [], {}, shape, self.node, dtype=dtype, given=Given.RESIDUAL)
-
-    def _turned(self, v: Value) -> Value:
-        """Return what is given with rows first as the code has it, the batch last."""
-        value = self.known[v]
-        steps = int(v.given is Given.INPUT)
-        if v.batch is not None:
-            axes = [*range(len(value.shape))]
-            axes.append(axes.pop(v.batch + steps))
-            value = self.program.transposed(value, axes)
-        return self.program.whole(value)
-
-    def _array(self, array: ir.Array, shard: int) -> Value:
-        """Return an array of the code's own, for the rows of a shard."""
-        lo, hi = self.shards[shard]
-        dtype, size = ir.dtype_of(array.kind, self.dtype), array.elements(self.T, hi - lo)
-        found = self.turned.get(array.name)
-        if found is None:
-            return self.made((size,), dtype)
-        if found.size != size or inner_dtype(found) != dtype:
-            raise Unfit(f"'{array.name}' of the code has {size} elements of {dtype}")
-        return found
-
-    def parts(self, packed: Value) -> list[Value]:
-        """Return the parts of packed results, or of their gradient."""
-        found, begin = [], 0
-        for size in self.sizes[: len(self.runner.ends)]:
-            found.append(_piece(packed, begin, begin + size))
-            begin += size
-        return found
-
-    def _hoisted(self, function: CompiledFunction) -> list[Value]:
-        """Return what is computed once for a function."""
-        found = [self._computed(v) for v, _ in function.hoisted]
-        for v, (_, dtype) in zip(found, function.wanted, strict=True):
-            if v.dtype != dtype and v.dtype.kind == "f":
-                raise Unfit(f"{v.op} is {v.dtype} where the code has {dtype}")
-        return [self.program.whole(v) for v in found]
-
-    def _computed(self, value: Value) -> Value:
-        """Return a value of the step that is the same at each step, as one of the program."""
-        for v in needed(self.runner.code.program, [value]):
-            if v not in self.known:
-                self.known[v] = self.program.clone(v, self.known, self.batch)
-        if value not in self.known:
-            if value.given is not Given.CONSTANT:
-                raise Unfit(f"{value.op} is read before it is computed")
-            self.known[value] = value
-        return self.known[value]
-
-    def gradients(self, begins: Sequence[int], pieces: Sequence[Value]) -> list[Value]:
-        """Return the gradients of the `targets` of the sequence."""
-        runner = self.runner
-        starts = [sum(self.sizes[:k]) for k in range(len(self.sizes))]
-        parts: dict[int, Value] = {}
-        for begin, piece in zip(begins, pieces, strict=True):
-            k = starts.index(begin)
-            piece = self.program.reshaped(piece, (self.sizes[k],))
-            if k in parts:
-                piece = self.program.computed(add.primitive, [parts[k], piece], {}, piece.shape)
-            parts[k] = piece
-        wanted = {a.name for a in runner.function("backward").caller}
-        caller = dict(self.caller)
-        for k, v in enumerate(runner.ends):
-            name = f"d{runner.results[k]}"
-            if name not in wanted or v.dtype.kind != "f":
-                continue
-            if k not in parts:
-                parts[k] = self.program.zeros((self.sizes[k],), v.dtype, self.node)
-            caller[name] = self.program.whole(parts[k])
-        found: dict[Value, Value] = {}
-        for name, v in runner.gradients:
-            shape = sized(v.shape, self.batch)
-            shape = (self.T, *shape) if v.given is Given.INPUT else shape
-            found[v] = caller[name] = self.made(shape, v.dtype)
-        made = [self._backward(k, caller, list(found.values())) for k in range(len(self.shards))]
-        sums, *rest = [self._sums(own, matrices, k) for k, (own, matrices) in enumerate(made)]
-        for more in rest:
-            for v, value in more.items():
-                added = [sums[v], value]
-                sums[v] = self.program.computed(add.primitive, added, {}, value.shape)
-        self.known.update(sums)
-        for v in [*runner.after, *runner.constants.values()]:
-            if v not in self.known:
-                self.known[v] = self.program.clone(v, self.known, self.batch)
-        found |= {v: self.known[g] for v, g in runner.constants.items()}
-        return [found[v] for _, v in self.sequence.targets]
-
-    def _backward(
-        self, shard: int, caller: Mapping[str, Value], found: list[Value]
-    ) -> tuple[dict[str, Value], dict[Value, Value]]:
-        """Append the backward function for a shard; return its arrays, and products over steps."""
-        runner, code = self.runner, self.runner.code
-        # forward may have had others of the same names besides those that it keeps
-        arrays = {a.name: self._array(a, shard) for a in runner.own}
-        own = {**arrays, **{a.name: self.own[shard][a.name] for a in runner.kept}}
-        products: dict[Value, Value] = {}
-        names: dict[str, Value] = {}
-        for k, (v, p) in enumerate(code.sunk.products.items()):
-            as_made = (p.slices, p.N, p.M) if v in code.transposed else v.shape
-            names[f"dw{k}"] = products[v] = self.made(as_made, self.dtype)
-        makes = [*found, *names.values()]
-        makes += [own[name] for name in arrays if name not in self.turned]
-        self._call("backward", shard, own, {**caller, **names}, makes)
-        return own, products
-
-    def _sums(
-        self, own: Mapping[str, Value], products: Mapping[Value, Value], shard: int
-    ) -> dict[Value, Value]:
-        """Return what the backward function of a shard has summed over its steps and rows."""
-        code, program, (lo, hi) = self.runner.code, self.program, self.shards[shard]
-        sums: dict[Value, Value] = {}
-        for v, out in products.items():
-            turned = program.transposed(out, (0, 2, 1)) if v in code.transposed else out
-            sums[v] = program.reshaped(turned, v.shape)
-        for v, source in code.sunk.sums.items():
-            collected = own[code.summed[source].name]
-            if source is v:
-                sums[v] = program.reshaped(_piece(collected, 0, v.size), v.shape)
-                continue
-            with_rows = (*source.features, hi - lo)  # the batch is last in memory
-            rows = _piece(collected, 0, math.prod(with_rows))
-            axes = [*range(len(source.features))]
-            axes.insert(source.batch or 0, len(axes))
-            rows = program.transposed(program.reshaped(rows, with_rows), axes)
-            sums[v] = program.computed(total.primitive, [rows], v.params, v.shape)
-        return sums
-
-
-def _piece(value: Value, begin: int, end: int) -> Value:
-    """Return some elements of a vector."""
-    view = View((Axis(((0, 1),), begin),), 1)
-    return Value(BOX, [value], {"view": view}, (end - begin,), value.node, dtype=value.dtype)
-
-
-def _check_fits(runner: Runner) -> None:
-    graded = {v for _, v in runner.gradients}
-    if runner.turned_ends or runner.emitted or any(v in graded for _, v in runner.turned):
-        raise Unfit(f"{runner.step.name} has arrays that are brought into another order")
-    if any(runner.function(which).repeats for which in ("forward", "backward")):
-        raise Unfit(f"{runner.step.name} has constants for each row of the batch")
-
-
-class Program:
+class Program(Draft):
     """A program as values and native functions, in order.
 
     Parameters
@@ -324,30 +25,25 @@ class Program:
 
     Attributes
     ----------
-    order : list of Value or Native
     inputs, outputs : list of Value
-    tensors : list of Tensor
-        Whose arrays are given besides the inputs, as they are at a call; `held_by` are their values.
+        What a sequence leaves for another program is several of them: `taken` and `leaves` say for
+        each input and output of the program as it was recorded how many; None: it is one array.
     """
 
     def __init__(
         self, values: Sequence[Value], inputs: Sequence[Value], outputs: Sequence[Value]
     ) -> None:
-        self.order: list[Value | Native] = []
-        self.tensors: list[Tensor] = []
-        self.held_by: list[Value] = []
+        super().__init__()
         self._runs: dict[Value, Run] = {}
         self._pulled: dict[Value, list[Value]] = {}
-        self._known: dict[Value, Value] = {}
-        self.inside: dict[Value, Any] = {}
         self.inputs: list[Value] = []
         self.taken: list[int | None] = []
         pulls = {v.inputs[0]: v for v in values if v.primitive is PULL}
         for v in inputs:
             before = len(self.inputs)
             if v.dtype != OBJECT:
-                self._known[v] = self._given(v)
-                self.inputs.append(self._known[v])
+                self.known[v] = self.given(v)
+                self.inputs.append(self.known[v])
                 self.taken.append(None)
                 continue
             if v in pulls:
@@ -358,7 +54,7 @@ class Program:
         if not self._leaving.isdisjoint(inputs):
             raise Unfit("what a sequence has left passes through")
         for v in values:
-            self._known[v] = self._made(v)
+            self.known[v] = self.made(v)
         self.outputs: list[Value] = []
         self.leaves: list[int | None] = []
         for o in outputs:
@@ -367,7 +63,7 @@ class Program:
                 self.outputs += left
                 self.leaves.append(len(left))
             else:
-                self.outputs.append(self._of(o))
+                self.outputs.append(self.of(o))
                 self.leaves.append(None)
 
     def _more(self, like: Value, shape: Sequence[int], dtype: np.dtype[Any]) -> Value:
@@ -376,180 +72,23 @@ class Program:
         self.inputs.append(made)
         return made
 
-    def _given(self, v: Value) -> Value:
-        return Value(None, [], {}, v.shape, v.node, dtype=v.dtype, given=Given.INPUT)
-
-    def _of(self, value: Value) -> Value:
-        """Return what a value of the recorded program is here."""
-        if value not in self._known:
-            if not value.leaf:
-                self._known[value] = self._made(value)
-            else:
-                kind = Given.CONSTANT
-                made = Value(None, [], {}, value.shape, value.node, dtype=value.dtype, given=kind)
-                self._known[value] = made
-        return self._known[value]
-
-    def _made(self, v: Value) -> Value:
+    def made(self, v: Value) -> Value:
+        """See `Draft`."""
         primitive = v.primitive
         if primitive is RUN:
             self._runs[v] = run = Run(v.params["sequence"], self, v.node)
-            run.forward(self._inputs(v), leaves=v in self._leaving)
+            run.forward(self.inputs_of(v), leaves=v in self._leaving)
             return run.packed
         if primitive is RESULTS:
-            return self._of(v.inputs[0])
+            return self.of(v.inputs[0])
         if primitive is PULL:
             run = self._runs[v.inputs[0]]
-            pieces = [self._of(i) for i in v.inputs[1:]]
+            pieces = [self.of(i) for i in v.inputs[1:]]
             self._pulled[v] = run.gradients(v.params["begins"], pieces)
             return run.packed  # which stands for what `PICK` takes
         if primitive is PICK:
             picked: Value = self._pulled[v.inputs[0]][v.params["place"]]
             return picked
         if primitive is PART:
-            return _piece(self._of(v.inputs[0]), v.params["begin"], v.params["end"])
-        if primitive in (matmul.primitive, CONTRACT):
-            return self._product(v)
-        return self.clone(v, self._known)
-
-    def _inputs(self, v: Value) -> list[Value]:
-        return [self._of(i) for i in v.sources]
-
-    def clone(self, v: Value, known: Mapping[Value, Value], batch: int = 0) -> Value:
-        """Append a value that is like one of another program, of whose values some are known.
-
-        `batch` is the size of the batch, where its inputs depend on that.
-        """
-        inputs: list[Any] = []
-        for i in v.inputs:
-            if isinstance(i, Value):
-                inputs.append(known[i] if i in known else self._of(i))
-            else:
-                inputs.append(i.at(batch) if isinstance(i, BatchNumber) else i)
-        if v.primitive is matmul.primitive:
-            return self._product(v, inputs)
-        if v.primitive is v.node.primitive and decomposition(v.node) is not None:
-            return self._made_of(v, [i for i in inputs if isinstance(i, Value)])
-        return self.computed(v.primitive, inputs, v.params, v.shape, v)
-
-    def _made_of(self, v: Value, inputs: Sequence[Value]) -> Value:
-        """Append what a value is made of: Python has small ones as one operation."""
-        if v.node.primitive in READS:
-            raise Unfit(f"{v.op} may be another function at each call")
-        made, parts = made_of(v.node), list[Value]()
-        builder = Builder()
-        builder.known.update(zip(made.inputs, inputs, strict=True))
-        builder.add(made.nodes, parts)
-        known: dict[Value, Value] = {i: i for i in inputs}
-        for part in parts:
-            known[part] = self.clone(part, known)
-        output = builder.value(made.outputs[0])
-        return known[output] if output in known else self._of(output)
-
-    def computed(
-        self,
-        primitive: Any,
-        inputs: list[Any],
-        params: Mapping[str, Any],
-        shape: Sequence[int],
-        like: Value | None = None,
-    ) -> Value:
-        """Append a value that an operation computes."""
-        like = like or next(i for i in inputs if isinstance(i, Value))
-        made = Value(primitive, inputs, dict(params), shape, like.node, dtype=like.dtype)
-        facts = facts_of(primitive)
-        if facts.reduction is not None and not made.zero:
-            one = all(inputs[0].shape[axis] == 1 for axis in reduction_axes(made))
-            if one and inputs[0].dtype == made.dtype:
-                return self.reshaped(inputs[0], shape)
-            if made.dtype.kind != "f" or inputs[0].dtype.kind != "f":
-                raise Unfit(f"{made.op} of {inputs[0].dtype}")
-        if (facts.scan or facts.extreme) and not inputs[0].shape:
-            raise Unfit(f"{made.op} of a number")
-        self.order.append(made)
-        return made
-
-    def reshaped(self, value: Value, shape: Sequence[int]) -> Value:
-        """Return a value in another shape."""
-        if value.shape == tuple(shape):
-            return value
-        return self.computed(RESHAPE, [value], {"shape": tuple(shape)}, shape)
-
-    def transposed(self, value: Value, axes: Sequence[int]) -> Value:
-        """Return a value with its axes in another order."""
-        shape = [value.shape[a] for a in axes]
-        return self.computed(TRANSPOSE, [value], {"axes": tuple(axes)}, shape)
-
-    def whole(self, value: Value) -> Value:
-        """Return a value without gaps: itself, or a copy."""
-        if is_whole(value):
-            return value
-        copy = copy_of(value)
-        self.order.append(copy)
-        return copy
-
-    def zeros(self, shape: tuple[int, ...], dtype: np.dtype[Any], node: Any) -> Value:
-        """Return zeros."""
-        held = Leaf(np.zeros(shape, dtype))
-        return Value(None, [], {}, shape, held, dtype=dtype, given=Given.CONSTANT)
-
-    def held(self, owner: Tensor, v: Value) -> Value:
-        """Return the value of a tensor, as it is at a call."""
-        made = self._given(v)
-        self.tensors.append(owner)
-        self.held_by.append(made)
-        return made
-
-    def native(self, native: Native) -> None:
-        """Append a native function."""
-        self.order.append(native)
-
-    # --- products ---------------------------------------------------------------------------------
-
-    def _product(self, v: Value, given: Sequence[Any] | None = None) -> Value:
-        a, b = given if given is not None else self._inputs(v)
-        if a.dtype != v.dtype or b.dtype != v.dtype or v.dtype not in ir.FLOATS:
-            raise Unfit(f"{v.op} of {a.dtype} and {b.dtype}")
-        if v.primitive is CONTRACT:
-            rank = len(a.shape)
-            a = self.transposed(a, (rank - 2, *range(rank - 2), rank - 1))
-            left, right = (a.shape[0], a.size // a.shape[0]), (b.size // b.shape[-1], b.shape[-1])
-        else:
-            if len(b.shape) > 2 or not a.shape or not b.shape:
-                raise Unfit(f"{v.op} of {a.shape} and {b.shape}")
-            right = b.shape if len(b.shape) == 2 else (b.shape[0], 1)
-            left = (a.size // a.shape[-1], a.shape[-1])
-        out = Value(None, [], {}, (left[0], right[1]), v.node, dtype=v.dtype, given=Given.RESIDUAL)
-        one, other = self._side(a, left), self._side(b, right)
-        if not other.in_order and other.row != 1:
-            other = self._side(self.whole(b), right)
-        self.native(Product(one, other, out))
-        return self.reshaped(out, v.shape)
-
-    def _side(self, value: Value, shape: tuple[int, int]) -> Side:
-        """Return a value as a matrix of this shape; a copy, if it has other gaps than a matrix."""
-        found = _steps(value, shape)
-        if found is None:
-            value = self.whole(value)
-            found = shape[1], 1
-        return Side(value, *shape, *found)
-
-
-def _steps(value: Value, shape: tuple[int, int]) -> tuple[int, int] | None:
-    """Return how far rows and columns are apart, if a value is seen as a matrix; or None."""
-    strides = [s.constant or 0 for s in layout_of(value).strides]
-    axes = [(n, s) for n, s in zip(value.shape, strides, strict=True) if n != 1]
-    found: list[int] = []
-    for wanted in reversed(shape):
-        step, size, length = 1, 1, 1
-        while size < wanted and axes:
-            n, stride = axes.pop()
-            if size == 1:
-                step = stride
-            elif stride != length:
-                return None
-            size, length = size * n, stride * n
-        if size != wanted or step < 0:
-            return None
-        found.append(step)
-    return None if axes else (found[1], found[0])
+            return piece(self.of(v.inputs[0]), v.params["begin"], v.params["end"])
+        return super().made(v)

@@ -178,7 +178,8 @@ class ElementwiseKernel:
 
         `pattern` as for `kernel`.
         """
-        from .writer import KERNELS, write
+        from .style import KERNELS
+        from .writer import write
 
         inputs, outputs = self.program.inputs, self.program.outputs
         axes = pattern if isinstance(pattern, int) else 1

@@ -25,7 +25,7 @@ from ..kernels.scalar import declared
 from . import ir
 from .instructions import Numbers
 from .linear import Linear
-from .writer import Style
+from .style import Style
 
 BIT, BYTE, STATUS, INT = llvm.IntType(1), llvm.IntType(8), llvm.IntType(32), llvm.IntType(64)
 BOOLEAN = np.dtype(np.bool_)

@@ -23,7 +23,8 @@ from ..loops import ir
 from ..loops.elementwise import SHARED, computed
 from ..loops.launch import CodeRefused, compiled
 from ..loops.linear import Linear
-from ..loops.writer import EXACT, write
+from ..loops.style import EXACT
+from ..loops.writer import write
 
 KEPT = 16  # tables, for different parameters that have a gradient
 
