@@ -18,7 +18,7 @@ from tinygrad_rnn.compiler import straight
 from tinygrad_rnn.compiler.natives import LINE, Memory
 from tinygrad_rnn.compiler.recorded import Recording
 from tinygrad_rnn.kernels import driver, runtime
-from tinygrad_rnn.kernels.driver import Call, Given, Inside, Place, Table
+from tinygrad_rnn.kernels.table import Call, Given, Inside, Place, Table
 
 GAP = 4096  # bytes between values, which nothing may write to
 

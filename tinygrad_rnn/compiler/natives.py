@@ -9,7 +9,7 @@ import numpy as np
 
 from ..core.primitive import Array
 from ..kernels import products
-from ..kernels.driver import Call, Inside, Place
+from ..kernels.table import Call, Inside, Place
 from .calls import CompiledFunction
 from .layout import base, layout_of
 from .marshal import inner_dtype

@@ -29,8 +29,8 @@ import numpy as np
 
 from ..core.memory import empty
 from ..core.primitive import Array
-from ..kernels import blas, driver, products, runtime
-from ..kernels.driver import Call
+from ..kernels import blas, products, runtime, table
+from ..kernels.table import Call
 from ..loops import ir
 from ..loops.launch import CodeRefused, compiled
 from ..loops.style import KERNELS
@@ -110,11 +110,11 @@ class Straight:
         self.text = self._text(None)
         addresses = self._compiled()
         phases = self._phases(addresses)
-        block = driver.Given((self.memory.size,), np.dtype(np.uint8), True)
-        given = [
-            driver.Given(v.shape, inner_dtype(v), k >= len(read)) for k, v in enumerate(arrays)
-        ]
-        self.tables = [[driver.Table([*given, block], calls) for calls in p] for p in phases]
+        block = table.Given((self.memory.size,), np.dtype(np.uint8), True)
+        given = [table.Given(v.shape, inner_dtype(v), k >= len(read)) for k, v in enumerate(arrays)]
+        self.tables = [[table.Table([*given, block], calls) for calls in p] for p in phases]
+        from ..kernels import driver  # here, since it needs numba
+
         self._drive = driver.drive()
         self._idle: list[tuple[list[list[Array]], Array]] = []
 
@@ -141,7 +141,7 @@ class Straight:
         try:
             tables, block = self._idle.pop()
         except IndexError:
-            tables = [[table.copy() for table in phase] for phase in self.tables]
+            tables = [[one.copy() for one in phase] for phase in self.tables]
             block = empty((self.memory.size,), np.dtype(np.uint8))
         wrong = self._run(tables, (*given, *outs, block))
         if len(self._idle) < IDLE:
@@ -160,7 +160,7 @@ class Straight:
                     return True
                 continue
             results: list[int] = []
-            jobs = [(results, table, *arrays) for table in phase]
+            jobs = [(results, one, *arrays) for one in phase]
             runtime.share(self._make_calls, jobs)
             if any(results):
                 return True
@@ -358,7 +358,7 @@ class _Part:
         if lowered.packs:
             raise Unfit("a product that is not one of two matrices")
         touched = tuple(lowered.touched)
-        if len(touched) > driver.MOST:
+        if len(touched) > table.MOST:
             raise Unfit(f"{len(touched)} arrays in one function")
         self.function = ir.Function("part", (), touched, tuple(lowered.statements))
 

@@ -19,6 +19,7 @@ from ..core.primitive import Array, Spec
 from ..core.tape import Node
 from ..core.trace import Program, trace
 from ..kernels import runtime
+from ..kernels.table import Call, Given, Place, Table
 from ..loops import ir
 from ..loops.elementwise import SHARED, computed
 from ..loops.launch import CodeRefused, compiled
@@ -114,8 +115,6 @@ class Update:
         self, given: Sequence[Array], outs: Sequence[Array], pieces: int, parts: int
     ) -> list[Array]:
         """Return for each thread the table of its calls."""
-        from ..kernels.driver import Call, Given, Place, Table
-
         size, total = self.dtype.itemsize, given[1].size
         arrays = [Given(a.shape, a.dtype, k >= len(given)) for k, a in enumerate((*given, *outs))]
         ends = list(itertools.accumulate([g.size for g in given[2 : 2 + pieces]], initial=0))
