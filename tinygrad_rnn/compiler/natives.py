@@ -24,7 +24,7 @@ class Unfit(Exception):
     """A program cannot be one call; the message says why."""
 
 
-class Native:
+class Native(abc.ABC):
     """A call of a function that is no loop of the program's own module.
 
     Attributes
@@ -38,13 +38,13 @@ class Native:
     def __init__(self, reads: list[Value], makes: list[Value]) -> None:
         self.reads, self.makes = reads, makes
 
+    @abc.abstractmethod
     def calls(self, memory: Memory) -> list[Call]:
         """Return the calls, when it is known where everything stands."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def described(self, line_of: Callable[[Value], str]) -> str:
         """Say what it computes; `line_of` gives the place in the user's code."""
-        raise NotImplementedError
 
 
 class Memory:

@@ -19,7 +19,7 @@ from ..loops.elementwise import VARIANTS
 from ..ops.assignment import give
 from ..ops.postponed import postponed
 from .given import AMOUNT, Number, check_entries, entry, gradient_of, tensors_of
-from .update import Update
+from .update import NoLoop, Update
 
 SMALL = 65_536  # elements up to which parameters are computed together
 LARGE = 16_384  # elements from which on one compiled loop does it, even if nothing else is compiled
@@ -184,7 +184,7 @@ class Optimizer:
                 rule = lambda *xs: self._update(xs[:numbers], *xs[numbers:])  # noqa: E731
                 try:
                     self._updates[key] = Update(rule, numbers, arrays, value.dtype)
-                except TinygradError:  # a rule that looks at numbers, say
+                except (TinygradError, NoLoop):  # a rule that looks at numbers, say
                     pass
                 except OSError as error:
                     runtime.complain(error)

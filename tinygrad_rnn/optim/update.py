@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import TinygradError
 from ..core.memory import empty
 from ..core.primitive import Array, Spec
 from ..core.tape import Node
@@ -30,6 +29,10 @@ from ..loops.writer import write
 KEPT = 16  # tables, for different parameters that have a gradient
 
 
+class NoLoop(Exception):
+    """A rule cannot be a loop over elements."""
+
+
 class Update:
     """What a rule does to a parameter, for elements of one dtype.
 
@@ -43,7 +46,7 @@ class Update:
 
     Raises
     ------
-    TinygradError, OSError
+    NoLoop, OSError
         If the rule is not made of elementwise operations, or cannot be compiled.
     """
 
@@ -53,7 +56,7 @@ class Update:
         self.dtype, self.arrays = dtype, arrays
         program = trace(rule, *[Spec(())] * (numbers + arrays))
         if program.constants or any(n.primitive.scalar is None for n in program.nodes):
-            raise TinygradError("the rule is not made of elementwise operations")
+            raise NoLoop("the rule is not made of elementwise operations")
         self.made = len(program.outputs)
         text = write(
             ir.Module("the update of a training rule", dtype, (_loop(program, numbers, dtype),)),
@@ -62,7 +65,7 @@ class Update:
         try:
             self._address: int = compiled(text).addresses["update"]
         except CodeRefused as refused:
-            raise TinygradError(refused.reason) from refused
+            raise NoLoop(refused.reason) from refused
         self._tables: dict[Any, list[list[Array]]] = {}
 
     def __call__(
