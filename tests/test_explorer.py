@@ -1,8 +1,4 @@
-"""`tg.explore`: the numbers in the page, its words, and the page itself in a browser.
-
-The browser is Chromium as the system has it (the package `chromium` on Debian), driven by
-playwright; without one of them those tests are skipped.
-"""
+"""`tg.explore`: the numbers in the page, its words, and the page itself in a browser."""
 
 from __future__ import annotations
 
@@ -11,7 +7,6 @@ import inspect
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -34,6 +29,7 @@ from tinygrad_rnn.recurrent.source import spot_of, variables
 from tinygrad_rnn.train import characters, model_files, named
 from tinygrad_rnn.train.vocabulary import Vocabulary
 
+from .browsers import Page, contrast, in_browser, launched, watched
 from .test_primitives import NAMES, cases
 
 
@@ -480,73 +476,29 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 
 # --- in a browser ---------------------------------------------------------------------------------------------------------
 
-BROWSER = next(
-    (
-        path
-        for name in ("chromium", "chromium-browser", "google-chrome")
-        if (path := shutil.which(name))
-    ),
-    None,
-)
-try:
-    from playwright.sync_api import Page, sync_playwright
-except ImportError:
-    sync_playwright = None  # type: ignore[assignment]
-in_browser = pytest.mark.skipif(
-    BROWSER is None or sync_playwright is None,
-    reason="no Chromium is installed" if BROWSER is None else "playwright is not installed",
-)
-
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    with sync_playwright() as tool:
-        found = tool.chromium.launch(
-            executable_path=BROWSER, args=["--no-sandbox", "--disable-gpu"]
-        )
+    with launched() as found:
         yield found
-        found.close()
 
 
 @pytest.fixture
 def show(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Page]]:
-    """Open the page of a loss; at the end.
+    """Open the page of a loss."""
+    with watched(browser) as opened:
 
-    It has complained of nothing, and has asked for nothing.
-    """
-    complaints: list[str] = []
-    contexts = []
+        def shown(
+            loss: tg.Tensor,
+            *,
+            scheme: str = "light",
+            size: tuple[int, int] = (1280, 800),
+            **options: Any,
+        ) -> Page:
+            path = tg.explore(loss, tmp_path / "page.html", **options)
+            return opened(path.as_uri(), scheme=scheme, size=size)
 
-    def opened(
-        loss: tg.Tensor,
-        *,
-        scheme: str = "light",
-        size: tuple[int, int] = (1280, 800),
-        **options: Any,
-    ) -> Page:
-        path = tg.explore(loss, tmp_path / "page.html", **options)
-        context = browser.new_context(
-            viewport={"width": size[0], "height": size[1]}, color_scheme=scheme
-        )
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda m: complaints.append(f"{m.type}: {m.text}"))
-        page.on("pageerror", lambda e: complaints.append(str(e)))
-        page.on(
-            "request",
-            lambda r: (
-                None
-                if r.url.startswith(("file:", "data:"))
-                else complaints.append(f"asked for {r.url}")
-            ),
-        )
-        page.goto(path.as_uri())
-        return page  # type: ignore[no-any-return]
-
-    yield opened
-    for context in contexts:
-        context.close()
-    assert complaints == []
+        yield shown
 
 
 def settled(page: Page) -> None:
@@ -955,29 +907,18 @@ def test_names_and_roles_for_readers(show: Callable[..., Page]) -> None:
 def test_light_and_dark(show: Callable[..., Page]) -> None:
     loss = mean_square(Leaky(3, 4), 2)
 
-    def contrast(page: Page) -> float:
-        colours = page.evaluate(
-            "['color', 'backgroundColor'].map(n => getComputedStyle(document.body)[n])"
-        )
-        lights = []
-        for colour in colours:
-            parts = [int(v) / 255 for v in re.findall(r"\d+", colour)[:3]]
-            linear = [v / 12.92 if v <= 0.03928 else ((v + 0.055) / 1.055) ** 2.4 for v in parts]
-            lights.append(0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2])
-        return (max(lights) + 0.05) / (min(lights) + 0.05)
-
     for scheme in ("light", "dark"):
         page = show(loss, scheme=scheme)
         assert (
             page.evaluate("document.documentElement.dataset.theme") == scheme
-            and contrast(page) > 10
+            and contrast(page, "body") > 10
         )
         before = page.evaluate("getComputedStyle(document.body).backgroundColor")
         page.locator("#theme").click()
         settled(page)
         assert (
             page.evaluate("document.documentElement.dataset.theme") != scheme
-            and contrast(page) > 10
+            and contrast(page, "body") > 10
         )
         assert page.evaluate("getComputedStyle(document.body).backgroundColor") != before
 
