@@ -1,8 +1,8 @@
 """The Python blocks of some pages run, each page as one program, and print what the pages say.
 
-Of an exercise in a lesson (docs/learn) the answer runs, a block ``python answer``, and not what the
-reader is given to begin with, a block ``python exercise``. A block that makes a picture writes it into
-the folder it runs in; the page shows it from ``pictures/``.
+A picture that a page shows from a folder ``pictures`` is the one that its program writes, into the
+folder it runs in. Of an exercise in a lesson (docs/learn) the answer runs, a block ``python answer``,
+and not what the reader is given to begin with, a block ``python exercise``.
 """
 
 from __future__ import annotations
@@ -22,17 +22,18 @@ BLOCK = re.compile(
     r"^```python(?: answer)?\n(?P<code>.*?)^```$(?:\n\n```text\n(?P<output>.*?)```$)?",
     flags=re.MULTILINE | re.DOTALL,
 )
+PICTURE = re.compile(r"^!\[.+\]\(([\w/]*pictures/.+)\)$", flags=re.MULTILINE)
+NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e-?\d+)?")
+COLOUR = re.compile(r"#[0-9a-f]{6}")
 SEPARATOR = "<<< end of block >>>"
 LESSONS = sorted((ROOT / "docs" / "learn").glob("[0-9][0-9]-*.md"))
 ERRORS = [p for p in sorted((ROOT / "docs" / "errors").glob("*.md")) if p.stem != "inside"]
 PAGES = [
     ROOT / "README.md",
-    *(ROOT / "docs" / f"{name}.md" for name in ("design", "guide", "time", "coming-from")),
+    *(ROOT / "docs" / f"{name}.md" for name in ("tour", "design", "guide", "time", "coming-from")),
     *LESSONS,
     *ERRORS,
 ]
-PICTURE = re.compile(r"^!\[.+\]\(pictures/(.+)\)$", flags=re.MULTILINE)
-NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e-?\d+)?")
 
 
 def run(page: Path, folder: Path) -> list[tuple[str | None, str]]:
@@ -51,18 +52,23 @@ def run(page: Path, folder: Path) -> list[tuple[str | None, str]]:
         text=True,
         timeout=300,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode == 0, f"{done.stdout}{done.stderr}\nexit code {done.returncode}"
     printed = done.stdout.split(SEPARATOR + "\n")
     return [(b["output"], text) for b, text in zip(blocks, printed, strict=True)]
+
+
+def pictures(page: Path) -> list[Path]:
+    """The pictures that a page shows and its program writes."""
+    return [page.parent / place for place in PICTURE.findall(page.read_text(encoding="utf-8"))]
 
 
 def same_picture(made: str, shown: str) -> bool:
     """Whether two pictures are the same, but for what another NumPy may round otherwise.
 
-    That is half a pixel of a place, and a fiftieth of a number in a text.
+    That is half a pixel of a place, a fiftieth of a number in a text, and a colour.
     """
-    parts = [re.split(r"(<[^>]*>)", text) for text in (made, shown)]  # texts and tags in turn
-    return len(parts[0]) == len(parts[1]) and all(
+    parts = [re.split(r"(<[^>]*>)", COLOUR.sub("", text)) for text in (made, shown)]
+    return len(parts[0]) == len(parts[1]) and all(  # texts and tags in turn
         NUMBER.sub("#", a) == NUMBER.sub("#", b)
         and np.allclose(
             [float(n) for n in NUMBER.findall(a)],
@@ -79,18 +85,33 @@ def test_the_page_is_true(page: Path, tmp_path: Path) -> None:
     for expected, printed in run(page, tmp_path):
         if expected is not None:
             assert printed == expected
-    for name in PICTURE.findall(page.read_text(encoding="utf-8")) if page in LESSONS else ():
-        assert (tmp_path / name).exists(), f"no block of the page writes {name}"
-        shown = (page.parent / "pictures" / name).read_text(encoding="utf-8")
-        assert same_picture((tmp_path / name).read_text(encoding="utf-8"), shown), name
+    for shown in pictures(page):
+        made = tmp_path / shown.name
+        assert made.exists(), f"no block of the page writes {shown.name}"
+        assert same_picture(made.read_text("utf-8"), shown.read_text("utf-8")), shown.name
+
+
+def test_figures_of_speed_are_those_of_the_page_of_speed() -> None:
+    """The rows of the table in the README are the first of their names, which one core gave."""
+    rows = re.findall(
+        r"^\| (\w+, \w+) \|(.*)\|$", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE
+    )
+    page = (ROOT / "docs" / "speed.md").read_text(encoding="utf-8")
+    assert len(rows) == 6
+    for name, figures in rows:
+        line = re.search(rf"^  {name}  +(.*)$", page, re.MULTILINE)
+        numbers = figures.replace("|", " ").split()
+        assert line and numbers == line[1].split()[: len(numbers)]
 
 
 def fill(page: Path, folder: Path) -> None:
-    """Put what the blocks print into the page: ``python -m tests.test_readme docs/guide.md``.
+    """Put what the blocks print into the page, and what they draw where the page shows it.
 
-    The pictures that a lesson shows are written into its folder ``pictures``.
+    ``python -m tests.test_readme docs/guide.md``
     """
     outputs = iter([printed for _, printed in run(page, folder)])
+    for shown in pictures(page):
+        shutil.copyfile(folder / shown.name, shown)
 
     def filled(match: re.Match[str]) -> str:
         printed = next(outputs)
@@ -100,10 +121,7 @@ def fill(page: Path, folder: Path) -> None:
             else f"{match[0].partition('```text')[0]}```text\n{printed}```"
         )
 
-    text = page.read_text(encoding="utf-8")
-    page.write_text(BLOCK.sub(filled, text), encoding="utf-8")
-    for name in PICTURE.findall(text) if page in LESSONS else ():
-        shutil.copyfile(folder / name, page.parent / "pictures" / name)
+    page.write_text(BLOCK.sub(filled, page.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":
