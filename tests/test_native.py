@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import os
+import subprocess
 import sys
 import threading
 from typing import Any
@@ -174,6 +176,23 @@ def test_other_threads_run_meanwhile() -> None:
     done.set()
     thread.join()
     assert during > 10
+
+
+def test_a_function_that_outlives_the_package_when_python_ends_does_no_harm() -> None:
+    """What was freed is overwritten (by the C library of Linux), so that whoever reads it is found out."""
+    program = (
+        "import sys, numpy as np, tinygrad_rnn as tg\n"
+        "sys.kept = tg.jit(lambda x: tg.tanh(x) * 2.0)\n"
+        "print(sys.kept(tg.tensor(np.ones((64, 64), np.float32))).shape)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONMALLOC": "malloc", "MALLOC_PERTURB_": "255"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert (done.returncode, done.stdout) == (0, "(64, 64)\n"), done.stderr
 
 
 @pytest.mark.parametrize(

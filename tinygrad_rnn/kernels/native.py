@@ -244,7 +244,7 @@ def object_code(module: Any) -> bytes:
 
 
 _count = itertools.count()
-_loaded: list[Any] = []  # libraries, and what their functions are made of: they live as long as we
+_loaded: list[Any] = []  # libraries: they live as long as we
 
 
 class _Method(ctypes.Structure):
@@ -279,11 +279,14 @@ def loaded(code: bytes, names: Sequence[str], symbols: Mapping[str, int]) -> Any
     library = builder.link(_machine().engine, f"tinygrad_rnn_{next(_count)}")
     make = ctypes.pythonapi.PyCFunction_NewEx
     make.restype, make.argtypes = ctypes.py_object, [ctypes.c_void_p] * 3
+    keep = ctypes.pythonapi.Py_IncRef
+    keep.restype, keep.argtypes = None, [ctypes.py_object]
     found = types.SimpleNamespace(addresses={name: library[name] for name in names})
     methods = [
         _Method(name.encode(), library[f"{ENTRY}{name}"], METH_FASTCALL, None) for name in names
     ]
     for name, method in zip(names, methods, strict=True):
+        keep(method)  # for ever: a function that outlives this module, at Python's end, reads it
         setattr(found, name, make(ctypes.addressof(method), None, None))
-    _loaded.append((library, methods))
+    _loaded.append(library)
     return found
