@@ -334,6 +334,22 @@ def test_an_address_that_is_wrong_is_said(
 
 
 @in_browser
+def test_links_of_the_pages_ask_for_settings_that_there_are(live: Callable[..., Page]) -> None:
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "docs").rglob("*.ipynb")]
+    asked = {
+        (path.name, link)
+        for path in pages
+        for link in re.findall(r"live\.html#([^)\s\"`]+)", path.read_text(encoding="utf-8"))
+    }
+    page = live()
+    wrong = [
+        (name, link) for name, link in sorted(asked) if page.evaluate("t => live.read(t)[1]", link)
+    ]
+    assert not wrong
+    assert page.evaluate("live.read('gain=3')[1]") != []
+
+
+@in_browser
 def test_all_by_the_keyboard_and_for_readers(live: Callable[..., Page]) -> None:
     page = live("n=3")
     reached = []
