@@ -116,6 +116,24 @@ def gradient_of_an_argument_read(jit: Any) -> Any:
 
 
 @equal
+def gradients_that_are_constants(jit: Any) -> Any:
+    """Of a sum they do not depend on the parameters; added up, and in an optimiser."""
+    model, shift = linear(), leaf(0.5, 1.5)
+    optimizer = optim.SGD([*model.parameters(), shift], lr=0.1)
+
+    @jit
+    def step(x: Any) -> Any:
+        optimizer.zero_grad()
+        loss = (model(x) + shift).sum()
+        loss.backward(retain_graph=True)
+        (shift * 2.0).sum().backward()
+        optimizer.step()
+        return loss
+
+    return [[step(X + k), shift.grad, *model.parameters(), shift.detach()] for k in range(3)]
+
+
+@equal
 def hooks_of_parameters(jit: Any) -> Any:
     w, found = leaf(1, 2), []
 

@@ -123,6 +123,7 @@ class Effects:
         self._given: dict[int, Tensor | None] = {}
         # by id: a tensor that a postponed call may change, which call, and the first node after it
         self._replaced: dict[int, tuple[Tensor, str, Where, int]] = {}
+        self._own: dict[int, Tensor] = {}  # by id: gradients that a backward of the run has found
         self._unknown: dict[Node, tuple[str, Where]] = {}
         self._results: dict[Node, int] = {}
         self._sealed: dict[int, tuple[Any, type]] = {}
@@ -244,7 +245,12 @@ class Effects:
         for leaf, g in found.items():
             t = leaf.tensor() if isinstance(leaf, Leaf) and leaf.tensor is not None else None
             if t is not None:
-                self._add(t, stop_gradient(g))
+                self._add(t, self._noted(stop_gradient(g)))
+
+    def _noted(self, g: Tensor) -> Tensor:
+        """Return a gradient that a backward has found; it may be a constant, as that of a sum is."""
+        self._own[id(g)] = g
+        return g
 
     def _add(self, t: Tensor, g: Tensor) -> None:
         if t.node in context().inputs:  # an argument, whose .grad is that of the call
@@ -255,7 +261,7 @@ class Effects:
         if before is None:
             self._grads[id(t)] = (t, g)
         elif self._traced(before):
-            self._grads[id(t)] = (t, before + g)
+            self._grads[id(t)] = (t, self._noted(before + g))
         else:  # what stands there when the call is made
             self._sync(t)
             self.steps.append(Fill(t, g, adds=True))
@@ -362,6 +368,7 @@ class Effects:
 
     def _traced(self, t: Tensor) -> bool:
         computed = isinstance(t.array, Spec) or (t.node is not None and t.node.may_change)
+        computed = computed or self._own.get(id(t)) is t
         return computed and t.node not in self._unknown
 
     def _sync(self, t: Tensor) -> None:
