@@ -13,10 +13,12 @@ import pytest
 
 import tinygrad_rnn as tg
 from tests import test_whole_programs as whole
+from tests.cell_checks import CASES, Case
 from tinygrad_rnn import nn
 from tinygrad_rnn.compiler import straight
 from tinygrad_rnn.compiler.natives import LINE, Memory
 from tinygrad_rnn.compiler.recorded import Recording
+from tinygrad_rnn.core.tree import leaves
 from tinygrad_rnn.kernels import driver, runtime
 from tinygrad_rnn.kernels.table import Call, Given, Inside, Place, Table
 
@@ -121,6 +123,50 @@ def test_programs_with_sequences(make: Any, inside: bool) -> None:
     (recording,) = recordings(run)
     assert recording._forward._straight is not None, recording._forward.unfit
     assert inside or recording._backward._straight is not None, recording._backward.unfit
+
+
+BY_LINES = {"EURNN", "QRNN-window=1-pooling=ifo"}  # they have arrays without elements
+FEW = ("LSTM", "LayerNormLSTM", "ClockworkRNN", "SLSTM", "NeuralTuringMachine", "ConvLSTM")
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(c, id=str(c), marks=[] if c.cell.__name__ in FEW else pytest.mark.full)
+        for c in CASES
+    ],
+)
+def test_every_cell(case: Case) -> None:
+    """A step with backward inside, of the cells of the zoo."""
+    cell = case.make()
+    xs, _ = case.draw(cell, np.random.default_rng(3))
+    parameters = [p for p in cell.parameters() if p.requires_grad]
+
+    def step(*xs: Any) -> Any:
+        for p in parameters:
+            p.grad = None
+        ys, _ = tg.unroll(cell, xs if len(xs) > 1 else xs[0])
+        loss = sum((y * y).sum() for y in leaves(ys))
+        loss.backward()
+        return loss
+
+    given = [tg.tensor(x) for x in (xs if isinstance(xs, tuple) else (xs,))]
+    run = tg.jit(step)
+
+    def gradients(function: Any) -> list[np.ndarray]:
+        loss = function(*given)
+        return [loss.numpy(), *[p.grad.numpy() for p in parameters if p.grad is not None]]
+
+    found = [gradients(run) for _ in range(2)][-1]
+    with tg.eager():
+        expected = gradients(step)
+    assert len(found) == len(expected)
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-10)
+    (recording,) = recordings(run)
+    lines = recording._forward._straight is None
+    assert not lines or str(case) in BY_LINES, recording._forward.unfit
+    assert "fault" not in recording._forward.unfit
 
 
 @pytest.mark.parametrize("threads", [1, 2])

@@ -112,8 +112,10 @@ class Draft:
         """Append a value that an operation computes."""
         like = like or next(i for i in inputs if isinstance(i, Value))
         made = Value(primitive, inputs, dict(params), shape, like.node, dtype=like.dtype)
+        if 0 in made.shape:
+            raise Unfit(f"{made.op} without elements")
         facts = facts_of(primitive)
-        if facts.reduction is not None and not made.zero:
+        if facts.reduction is not None:
             one = all(inputs[0].shape[axis] == 1 for axis in reduction_axes(made))
             if one and inputs[0].dtype == made.dtype:
                 return self.reshaped(inputs[0], shape)

@@ -12,6 +12,7 @@ from ..core.tape import Node
 from ..loops import ir
 from ..ops.elementwise import add
 from ..ops.reductions import sum as total
+from ..ops.shaping import BROADCAST_TO
 from ..ops.views import Axis, View
 from .calls import CompiledFunction
 from .draft import Draft
@@ -155,7 +156,7 @@ class Run:
         rows = hi - lo
         sizes = (self.T, rows, self.batch, lo, last, way, ir.span(self.T, rows), min(rows, 1))
         function, name = self.runner.function(which), f"{self.runner.step.name} {which}"
-        hoisted = self._hoisted(function)
+        hoisted = self._hoisted(function, rows)
         self.program.native(OverTime(name, function, sizes, own, caller, hoisted, makes))
 
     def made(self, shape: Sequence[int], dtype: np.dtype[Any]) -> Value:
@@ -191,12 +192,19 @@ class Run:
             begin += size
         return found
 
-    def _hoisted(self, function: CompiledFunction) -> list[Value]:
-        """Return what is computed once for a function."""
+    def _hoisted(self, function: CompiledFunction, rows: int) -> list[Value]:
+        """Return what is computed once for a function; some of it stands there for each row."""
         found = [self._computed(v) for v, _ in function.hoisted]
         for v, (_, dtype) in zip(found, function.wanted, strict=True):
             if v.dtype != dtype and v.dtype.kind == "f":
                 raise Unfit(f"{v.op} is {v.dtype} where the code has {dtype}")
+        for k in function.repeats if rows > 1 else ():
+            column, shape = (
+                self.program.reshaped(found[k], (found[k].size, 1)),
+                (found[k].size, rows),
+            )
+            params = {"shape": shape}
+            found[k] = self.program.computed(BROADCAST_TO, [column], params, shape)
         return [self.program.whole(v) for v in found]
 
     def _computed(self, value: Value) -> Value:
@@ -291,6 +299,8 @@ class Run:
 
 def piece(value: Value, begin: int, end: int) -> Value:
     """Return some elements of a vector, as a view."""
+    if begin == end:
+        raise Unfit("a part without elements")
     view = View((Axis(((0, 1),), begin),), 1)
     return Value(BOX, [value], {"view": view}, (end - begin,), value.node, dtype=value.dtype)
 
@@ -299,5 +309,3 @@ def _check_fits(runner: Runner) -> None:
     graded = {v for _, v in runner.gradients}
     if runner.turned_ends or runner.emitted or any(v in graded for _, v in runner.turned):
         raise Unfit(f"{runner.step.name} has arrays that are brought into another order")
-    if any(runner.function(which).repeats for which in ("forward", "backward")):
-        raise Unfit(f"{runner.step.name} has constants for each row of the batch")

@@ -1,4 +1,4 @@
-"""Our side: a cell of `tg.cells` compiled with `tg.jit`, or run step by step."""
+"""Our side: a training step under `tg.jit`, one of a cell that is compiled alone, or step by step."""
 
 import tinygrad_rnn as tg
 
@@ -10,13 +10,18 @@ def training(kind, problem):
     cell = getattr(tg.cells, problem.cell)(problem.size.inputs, problem.size.units, rng=0)
     for name, p in cell.named_parameters():
         p.data = problem.weights[name]
-    unrolled, x = tg.jit(cell) if kind == "jit" else cell, tg.tensor(problem.xs)
+    unrolled, x = tg.jit(cell) if kind == "cell" else cell, tg.tensor(problem.xs)
 
-    def step():
+    def train(x):
         cell.zero_grad()
         ys, _ = tg.unroll(unrolled, x)
         (ys * ys).mean().backward()
         return ys
+
+    run = tg.jit(train) if kind == "jit" else train
+
+    def step():
+        return run(x)
 
     def read():
         ys = step().numpy()

@@ -11,6 +11,7 @@ import numpy as np
 
 NAMES = {
     "jit": "tg.jit",
+    "cell": "cell alone",
     "plain": "steps",
     "layer": "torch nn",
     "loop": "torch loop",

@@ -70,12 +70,18 @@ def kinds_of(part, size):
     if part == "built-in":
         kinds = [
             "jit",
+            "cell",
             *(["plain"] if size in problems.EAGER or size is None else []),
             "layer",
             "scan",
         ]
     else:
-        kinds = ["jit", *(["loop"] if size in problems.EAGER or size is None else []), "scan"]
+        kinds = [
+            "jit",
+            "cell",
+            *(["loop"] if size in problems.EAGER or size is None else []),
+            "scan",
+        ]
     return [kind for kind in kinds if installed(KINDS[kind])]
 
 

@@ -39,6 +39,7 @@ ROUNDS = (3, 15)  # at least, at most
 LIBRARIES = {"ours": "tinygrad_rnn", "torch_cells": "torch", "jax_cells": "jax", "limit": "numpy"}
 KINDS = {
     "jit": "ours",
+    "cell": "ours",
     "plain": "ours",
     "layer": "torch_cells",
     "loop": "torch_cells",
