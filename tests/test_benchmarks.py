@@ -70,12 +70,14 @@ def test_a_run_without_peers(monkeypatch, tmp_path, capsys):
     }
     built_in, custom = found["steps"]
     assert (built_in["cell"], built_in["size"], built_in["threads"]) == ("Elman", "tiny", 1)
-    assert set(built_in["times"]) == {"jit", "plain"} and set(custom["times"]) == {"jit"}
+    assert set(built_in["times"]) == {"jit", "cell", "plain"}
+    assert set(custom["times"]) == {"jit", "cell"}
     for figures in built_in["times"].values():
         low, high = figures["quartiles_ms"]
         assert 0 < low <= figures["ms"] <= high and figures["runs"] >= 3
     assert built_in["ratios"] == {
-        "plain": built_in["times"]["plain"]["ms"] / built_in["times"]["jit"]["ms"]
+        kind: built_in["times"][kind]["ms"] / built_in["times"]["jit"]["ms"]
+        for kind in ("cell", "plain")
     }
     assert (
         f"{built_in['times']['jit']['ms']:.2f}" in said
@@ -108,7 +110,8 @@ def test_shares_and_means(monkeypatch, tmp_path, capsys):
     figures = {"steps": [], "notes": []}
     with workers.Workers(1) as none:
         steps.training_steps(none, options("--cells", "Elman,MGU,NAS"), figures)
-    assert asked == [["jit", "layer", "scan", "sgemm"], ["jit", "scan"], ["jit", "scan"]]
+    custom = ["jit", "cell", "scan"]
+    assert asked == [["jit", "cell", "layer", "scan", "sgemm"], custom, custom]
     row = figures["steps"][0]
     assert row["ratios"] == pytest.approx({"layer": 2.0, "scan": 0.5})
     work = 2 * 3 * 2 * (2 * 3 * 4 + 3 * 4 * 4)
