@@ -1,0 +1,117 @@
+"""The exercises of lesson 12: windows of a series, and a gradient from costs alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..core.primitive import Array
+from .exercise import Function, Wrong, exercise, expect
+
+
+@exercise("windows", "5 series and sizes, down to one row")
+def windows(answer: Function) -> None:
+    rng = np.random.default_rng(12)
+    for length, size in ((6, 2), (10, 3), (8, 1), (40, 12), (5, 4)):
+        series = rng.integers(100, 1000, length).astype(float)
+        view = np.lib.stride_tricks.sliding_window_view(series, size)
+        right = view[:-1], series[size:]
+        found = answer(series.copy(), size)
+        case = f"{length} values, windows of {size}"
+        if not isinstance(found, (tuple, list)) or len(found) != 2:
+            raise Wrong(
+                f"{case}: expected two arrays.", "Return the rows, and the values that follow them."
+            )
+        expect(
+            tuple(found),
+            right,
+            case,
+            (
+                right[::-1],
+                "Both are right, in the other order: the rows first, then the values that follow.",
+            ),
+            (
+                lambda found, all_rows=view: _rows(found, all_rows),
+                "The last stretch is followed by nothing, so it is no row: there are len(series) - size of them.",
+            ),
+            (
+                (view[:-1, ::-1], right[1]),
+                "The values of a row are in the other order: the oldest comes first.",
+            ),
+            (
+                (view[:-1], series[size - 1 : -1]),
+                "What you predict is the last value of the row itself, so the model sees the answer. Take the one after.",
+            ),
+            (
+                (view[1:], right[1]),
+                "Your rows end with the value that is to be predicted, so the model sees the answer. Begin with series[0].",
+            ),
+            (
+                (view[:-2], series[size + 1 :]),
+                "You leave a value out between the row and what follows it: the one after series[k : k + size] is series[k + size].",
+            ),
+            (
+                (view[:-1].T, right[1]),
+                "Rows and columns have changed places: one window is one row.",
+            ),
+            (
+                (np.zeros_like(right[0]), right[1]),
+                "The values that follow are right; now fill the rows.",
+            ),
+            hint="Row k is series[k : k + size], and series[k + size] follows it, for k from 0 to len(series) - size - 1.",
+        )
+
+
+def _rows(found: Any, all_rows: Array) -> bool:
+    """Whether the rows that were found are all stretches, the last one included."""
+    rows = np.asarray(found[0])
+    return rows.shape == all_rows.shape and bool(np.allclose(rows, all_rows))
+
+
+@exercise("estimate", "3 costs with 1 to 5 directions, one of them curved")
+def estimate(answer: Function) -> None:
+    rng = np.random.default_rng(12)
+    slopes = rng.standard_normal(4)
+    for name, cost, pairs, sigma in (
+        ("a linear cost", lambda w: float(w @ slopes), 1, 0.2),
+        ("a linear cost plus 10", lambda w: float(w @ slopes) + 10.0, 3, 0.1),
+        ("the cost (w ** 4).sum()", lambda w: float((w**4).sum()), 5, 0.3),
+    ):
+        w, directions = rng.standard_normal(4), rng.standard_normal((pairs, 4))
+        ups = np.array([cost(w + sigma * d) for d in directions])
+        downs = np.array([cost(w - sigma * d) for d in directions])
+        here = cost(w)
+
+        def mean(slope: Array, ds: Array = directions, pairs: int = pairs) -> Array:
+            found: Array = slope @ ds / pairs
+            return found
+
+        right = mean((ups - downs) / (2 * sigma))
+        ones = np.array([(cost(w + d) - cost(w - d)) / (2 * sigma) for d in directions])
+        expect(
+            answer(cost, w.copy(), directions.copy(), sigma),
+            right,
+            f"{name}, {pairs} direction{'s' if pairs > 1 else ''}, sigma {sigma:g}",
+            (-right, "The sign is the other one: cost(w + sigma * d) less cost(w - sigma * d)."),
+            (
+                right * 2,
+                "From w - sigma * d to w + sigma * d is a way of 2 * sigma, and not of sigma.",
+            ),
+            (right * 2 * sigma, "The difference has to be divided by the way, 2 * sigma."),
+            (right * pairs, "That is the sum over the directions; take the mean."),
+            (
+                mean((ups - here) / sigma),
+                "Try each direction both ways. With one way, the curve of the cost gets into the slope.",
+            ),
+            (
+                mean(ups / sigma),
+                "The cost itself is no slope: take the difference between both ways.",
+            ),
+            (mean(ones), "The weights move by sigma * d, and not by d."),
+            (
+                np.mean((ups - downs) / (2 * sigma)),
+                "That is the mean slope, one number. Each slope belongs to its direction: add slope * d.",
+            ),
+            hint="For each direction: slope = (cost(w + sigma * d) - cost(w - sigma * d)) / (2 * sigma); the estimate is the mean of slope * d.",
+        )
