@@ -37,9 +37,10 @@ def test_one_lstm_layer_finds_the_marked_value(capsys):
     assert found["LSTM"] < 0.02 < 0.25 < min(found["linear"], found["the mean"])
 
 
-def test_levels_of_lstm_forecast_a_chaotic_series_better_than_a_linear_model(capsys):
-    found = list(load("stacked_lstm")["main"]().values())
-    assert max(found[2:]) < 0.7 * found[1] < found[0]
+def test_two_levels_of_lstm_forecast_a_chaotic_series_better_than_one(capsys):
+    with setting(eager=False):
+        _, linear, one, two = load("stacked_lstm")["main"]().values()
+    assert max(two) < 0.7 * min(one) and max(one) < linear[0]
 
 
 def test_a_convolution_and_an_lstm_tell_which_sign_comes_first(capsys):
