@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -73,11 +74,12 @@ def _rows(found: Any, all_rows: Array) -> bool:
 def estimate(answer: Function) -> None:
     rng = np.random.default_rng(12)
     slopes = rng.standard_normal(4)
-    for name, cost, pairs, sigma in (
+    cases: list[tuple[str, Callable[[Array], float], int, float]] = [
         ("a linear cost", lambda w: float(w @ slopes), 1, 0.2),
         ("a linear cost plus 10", lambda w: float(w @ slopes) + 10.0, 3, 0.1),
         ("the cost (w ** 4).sum()", lambda w: float((w**4).sum()), 5, 0.3),
-    ):
+    ]
+    for name, cost, pairs, sigma in cases:
         w, directions = rng.standard_normal(4), rng.standard_normal((pairs, 4))
         ups = np.array([cost(w + sigma * d) for d in directions])
         downs = np.array([cost(w - sigma * d) for d in directions])
