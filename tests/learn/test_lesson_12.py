@@ -31,6 +31,9 @@ def from_costs(slope):
 
 MISTAKES = [
     Mistake("windows", "in the other order: the rows", lambda s, n: cut(s, n)[::-1]),
+    Mistake(
+        "windows", "shorter than the", lambda s, n: ([s[k : k + n] for k in range(len(s))], s[n:])
+    ),
     Mistake("windows", "followed by nothing", lambda s, n: cut(s, n, stop=1)),
     Mistake("windows", "the oldest comes first", lambda s, n: (cut(s, n)[0][:, ::-1], s[n:])),
     Mistake("windows", "last value of the row itself", lambda s, n: (cut(s, n)[0], s[n - 1 : -1])),

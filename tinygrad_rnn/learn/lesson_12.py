@@ -33,6 +33,10 @@ def windows(answer: Function) -> None:
                 "Both are right, in the other order: the rows first, then the values that follow.",
             ),
             (
+                lambda found: len({np.size(row) for row in found[0]}) > 1,
+                "The last rows are shorter than the others. A row is a stretch of the full size that another value follows.",
+            ),
+            (
                 lambda found, all_rows=view: _rows(found, all_rows),
                 "The last stretch is followed by nothing, so it is no row: there are len(series) - size of them.",
             ),
