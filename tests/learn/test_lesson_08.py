@@ -38,6 +38,7 @@ MISTAKES = [
         scaled(lambda gs, limit: min(1.0, limit / sum(length([g]) for g in gs))),
     ),
     Mistake("clip", "one length", scaled(lambda gs, limit: 0.5)),
+    Mistake("orthogonal-start", "Is there a return", lambda size, rng: None),
     Mistake("orthogonal-start", "not random", lambda size, rng: np.eye(size)),
     Mistake(
         "orthogonal-start", "Try np.linalg.qr", lambda size, rng: rng.standard_normal((size, size))

@@ -25,6 +25,7 @@ def step(order="ifgo", gates=sigmoid, value=np.tanh, memory=None, output=None):
 
 
 MISTAKES = [
+    Mistake("lstm-step", "Return two arrays", lambda sums, c: step()(sums, c)[0]),
     Mistake("lstm-step", "in the other order", lambda sums, c: step()(sums, c)[::-1]),
     Mistake("lstm-step", "it goes through tanh", step(output=lambda o, zo, c, old: o * c)),
     Mistake("lstm-step", "no effect in your step", step(output=lambda o, zo, c, old: np.tanh(c))),

@@ -41,6 +41,7 @@ MISTAKES = [
     Mistake("windows", "You leave a value out", lambda s, n: cut(s, n, stop=-1, gap=1)),
     Mistake("windows", "one window is one row", lambda s, n: (cut(s, n)[0].T, s[n:])),
     Mistake("windows", "now fill the rows", lambda s, n: (np.zeros((len(s) - n, n)), s[n:])),
+    Mistake("windows", "Is there a return", lambda s, n: None),
     Mistake("windows", "Return the rows, and", lambda s, n: cut(s, n)[0]),
     Mistake("windows", "Row k is series", lambda s, n: (cut(s, n)[0], np.zeros(len(s) - n))),
     Mistake("estimate", "The sign is the other one", times(lambda ds, sigma: -1)),

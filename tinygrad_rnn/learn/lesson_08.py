@@ -54,8 +54,11 @@ def clip(answer: Function) -> None:
 @exercise("orthogonal-start", "sizes 16, 5 and 2: the lengths of vectors, and that it is random")
 def orthogonal_start(answer: Function) -> None:
     for size in (16, 5, 2):
-        found, other = (np.asarray(answer(size, np.random.default_rng(s))) for s in (1, 2))
+        given = [answer(size, np.random.default_rng(seed)) for seed in (1, 2)]
         case = f"size {size}"
+        if given[0] is None:
+            raise Wrong(f"{case}: your function returned nothing.", "Is there a return at its end?")
+        found, other = (np.asarray(matrix) for matrix in given)
         if found.shape != (size, size):
             raise Wrong(
                 f"{case}: expected a matrix of shape {(size, size)}, found {found.shape}.",

@@ -31,6 +31,10 @@ def lstm_step(answer: Function) -> None:
             answer(sums.copy(), old.copy()),
             right,
             f"{batch} rows, {units} memory cells",
+            (
+                lambda found: not isinstance(found, (tuple, list)) or len(found) != 2,
+                "Return two arrays: the output, and the new memory.",
+            ),
             (right[::-1], "Both are right, in the other order: the output first, then the memory."),
             ((o * c, c), "The memory is right. For the output it goes through tanh: o * tanh(c)."),
             (

@@ -20,12 +20,12 @@ def windows(answer: Function) -> None:
         right = view[:-1], series[size:]
         found = answer(series.copy(), size)
         case = f"{length} values, windows of {size}"
-        if not isinstance(found, (tuple, list)) or len(found) != 2:
+        if found is not None and (not isinstance(found, (tuple, list)) or len(found) != 2):
             raise Wrong(
                 f"{case}: expected two arrays.", "Return the rows, and the values that follow them."
             )
         expect(
-            tuple(found),
+            found,
             right,
             case,
             (
@@ -33,7 +33,7 @@ def windows(answer: Function) -> None:
                 "Both are right, in the other order: the rows first, then the values that follow.",
             ),
             (
-                lambda found: len({np.size(row) for row in found[0]}) > 1,
+                lambda found: _ragged(found[0]),
                 "The last rows are shorter than the others. A row is a stretch of the full size that another value follows.",
             ),
             (
@@ -66,6 +66,11 @@ def windows(answer: Function) -> None:
             ),
             hint="Row k is series[k : k + size], and series[k + size] follows it, for k from 0 to len(series) - size - 1.",
         )
+
+
+def _ragged(rows: Any) -> bool:
+    """Whether rows are of different lengths."""
+    return isinstance(rows, (list, tuple)) and len({np.size(row) for row in rows}) > 1
 
 
 def _rows(found: Any, all_rows: Array) -> bool:
