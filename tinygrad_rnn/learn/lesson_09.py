@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ..core.primitive import Array
@@ -19,62 +21,82 @@ def lstm_step(answer: Function) -> None:
     for batch, units in ((1, 1), (2, 3), (5, 2)):
         sums, old = rng.standard_normal((batch, 4 * units)), 2 * rng.standard_normal((batch, units))
         zi, zf, zg, zo = np.split(sums, 4, axis=-1)
-        i, f, g, o = _sigmoid(zi), _sigmoid(zf), np.tanh(zg), _sigmoid(zo)
-
-        def step(i: Array, f: Array, g: Array, o: Array, old: Array = old) -> tuple[Array, Array]:
-            c = f * old + i * g
-            return o * np.tanh(c), c
-
-        right = step(i, f, g, o)
-        c = right[1]
+        c = _sigmoid(zf) * old + _sigmoid(zi) * np.tanh(zg)
         expect(
             answer(sums.copy(), old.copy()),
-            right,
+            (_sigmoid(zo) * np.tanh(c), c),
             f"{batch} rows, {units} memory cells",
-            (
-                lambda found: not isinstance(found, (tuple, list)) or len(found) != 2,
-                "Return two arrays: the output, and the new memory.",
-            ),
-            (right[::-1], "Both are right, in the other order: the output first, then the memory."),
-            ((o * c, c), "The memory is right. For the output it goes through tanh: o * tanh(c)."),
-            (
-                (np.tanh(c), c),
-                "The memory is right. The output gate has no effect in your step: o * tanh(c).",
-            ),
-            (
-                (o * np.tanh(old), c),
-                "The memory is right. The output is made of the new memory, and yours of the old one.",
-            ),
-            (
-                (zo * np.tanh(c), c),
-                "The memory is right. The output gate is the sigmoid of its sum.",
-            ),
-            (
-                step(i, f, _sigmoid(zg), o),
-                "The new value g goes through tanh, so that it may be negative. It is no gate.",
-            ),
-            (step(i, f, zg, o), "The new value g is the tanh of its sum."),
-            (
-                step(f, i, g, o),
-                "The gates i and f have changed places: f multiplies the old memory, i the new value.",
-            ),
-            (
-                step(i, f, np.tanh(zo), _sigmoid(zg)),
-                "The order of the sums is i, f, g, o; you have g and o the other way round.",
-            ),
-            (
-                step(i, np.ones_like(f), g, o),
-                "The old memory is added as it is. The forget gate has to multiply it.",
-            ),
-            (step(i, np.zeros_like(f), g, o), "The old memory has no effect: f * c is missing."),
-            (step(np.ones_like(i), f, g, o), "The input gate has no effect: i * g is added."),
-            (
-                step(zi, zf, g, o),
-                "The gates i and f are the sigmoids of their sums, so that they are between 0 and 1.",
-            ),
-            (step(i, 1 - i, g, o), "The forget gate has a sum of its own; it is not 1 - i."),
+            *_mistaken_steps(sums, old),
             hint="c = f * c + i * g, then o * tanh(c); i, f and o are sigmoids of their sums, g is a tanh.",
         )
+
+
+def _mistaken_steps(sums: Array, old: Array) -> list[tuple[Any, str]]:
+    """Return what typical mistakes give, with their hints."""
+    return [*_mistaken_outputs(sums, old), *_mistaken_memories(sums, old)]
+
+
+def _step(i: Array, f: Array, g: Array, o: Array, old: Array) -> tuple[Array, Array]:
+    """Return output and memory for gates and a new value."""
+    c = f * old + i * g
+    return o * np.tanh(c), c
+
+
+def _mistaken_outputs(sums: Array, old: Array) -> list[tuple[Any, str]]:
+    """Return mistakes in what is made of the right memory."""
+    zi, zf, zg, zo = np.split(sums, 4, axis=-1)
+    i, f, g, o = _sigmoid(zi), _sigmoid(zf), np.tanh(zg), _sigmoid(zo)
+    right = _step(i, f, g, o, old)
+    c = right[1]
+    return [
+        (
+            lambda found: not isinstance(found, (tuple, list)) or len(found) != 2,
+            "Return two arrays: the output, and the new memory.",
+        ),
+        (right[::-1], "Both are right, in the other order: the output first, then the memory."),
+        ((o * c, c), "The memory is right. For the output it goes through tanh: o * tanh(c)."),
+        (
+            (np.tanh(c), c),
+            "The memory is right. The output gate has no effect in your step: o * tanh(c).",
+        ),
+        (
+            (o * np.tanh(old), c),
+            "The memory is right. The output is made of the new memory, and yours of the old one.",
+        ),
+        ((zo * np.tanh(c), c), "The memory is right. The output gate is the sigmoid of its sum."),
+    ]
+
+
+def _mistaken_memories(sums: Array, old: Array) -> list[tuple[Any, str]]:
+    """Return mistakes in the gates, and in the memory."""
+    zi, zf, zg, zo = np.split(sums, 4, axis=-1)
+    i, f, g, o = _sigmoid(zi), _sigmoid(zf), np.tanh(zg), _sigmoid(zo)
+    return [
+        (
+            _step(i, f, _sigmoid(zg), o, old),
+            "The new value g goes through tanh, so that it may be negative. It is no gate.",
+        ),
+        (_step(i, f, zg, o, old), "The new value g is the tanh of its sum."),
+        (
+            _step(f, i, g, o, old),
+            "The gates i and f have changed places: f multiplies the old memory, i the new value.",
+        ),
+        (
+            _step(i, f, np.tanh(zo), _sigmoid(zg), old),
+            "The order of the sums is i, f, g, o; you have g and o the other way round.",
+        ),
+        (
+            _step(i, np.ones_like(f), g, o, old),
+            "The old memory is added as it is. The forget gate has to multiply it.",
+        ),
+        (_step(i, np.zeros_like(f), g, o, old), "The old memory has no effect: f * c is missing."),
+        (_step(np.ones_like(i), f, g, o, old), "The input gate has no effect: i * g is added."),
+        (
+            _step(zi, zf, g, o, old),
+            "The gates i and f are the sigmoids of their sums, so that they are between 0 and 1.",
+        ),
+        (_step(i, 1 - i, g, o, old), "The forget gate has a sum of its own; it is not 1 - i."),
+    ]
 
 
 @exercise("forget-bias", "half a memory after 1, 2, 5, 20, 100 and 1000 steps")

@@ -28,44 +28,50 @@ def windows(answer: Function) -> None:
             found,
             right,
             case,
-            (
-                right[::-1],
-                "Both are right, in the other order: the rows first, then the values that follow.",
-            ),
-            (
-                lambda found: _ragged(found[0]),
-                "The last rows are shorter than the others. A row is a stretch of the full size that another value follows.",
-            ),
-            (
-                lambda found, all_rows=view: _rows(found, all_rows),
-                "The last stretch is followed by nothing, so it is no row: there are len(series) - size of them.",
-            ),
-            (
-                (view[:-1, ::-1], right[1]),
-                "The values of a row are in the other order: the oldest comes first.",
-            ),
-            (
-                (view[:-1], series[size - 1 : -1]),
-                "What you predict is the last value of the row itself, so the model sees the answer. Take the one after.",
-            ),
-            (
-                (view[1:], right[1]),
-                "Your rows end with the value that is to be predicted, so the model sees the answer. Begin with series[0].",
-            ),
-            (
-                (view[:-2], series[size + 1 :]),
-                "You leave a value out between the row and what follows it: the one after series[k : k + size] is series[k + size].",
-            ),
-            (
-                (view[:-1].T, right[1]),
-                "Rows and columns have changed places: one window is one row.",
-            ),
-            (
-                (np.zeros_like(right[0]), right[1]),
-                "The values that follow are right; now fill the rows.",
-            ),
+            *_mistaken_windows(series, size),
             hint="Row k is series[k : k + size], and series[k + size] follows it, for k from 0 to len(series) - size - 1.",
         )
+
+
+def _mistaken_windows(series: Array, size: int) -> list[tuple[Any, str]]:
+    """Return what typical mistakes give, with their hints."""
+    view = np.lib.stride_tricks.sliding_window_view(series, size)
+    right = view[:-1], series[size:]
+    return [
+        (
+            right[::-1],
+            "Both are right, in the other order: the rows first, then the values that follow.",
+        ),
+        (
+            lambda found: _ragged(found[0]),
+            "The last rows are shorter than the others. A row is a stretch of the full size that another value follows.",
+        ),
+        (
+            lambda found: _rows(found, view),
+            "The last stretch is followed by nothing, so it is no row: there are len(series) - size of them.",
+        ),
+        (
+            (view[:-1, ::-1], right[1]),
+            "The values of a row are in the other order: the oldest comes first.",
+        ),
+        (
+            (view[:-1], series[size - 1 : -1]),
+            "What you predict is the last value of the row itself, so the model sees the answer. Take the one after.",
+        ),
+        (
+            (view[1:], right[1]),
+            "Your rows end with the value that is to be predicted, so the model sees the answer. Begin with series[0].",
+        ),
+        (
+            (view[:-2], series[size + 1 :]),
+            "You leave a value out between the row and what follows it: the one after series[k : k + size] is series[k + size].",
+        ),
+        ((view[:-1].T, right[1]), "Rows and columns have changed places: one window is one row."),
+        (
+            (np.zeros_like(right[0]), right[1]),
+            "The values that follow are right; now fill the rows.",
+        ),
+    ]
 
 
 def _ragged(rows: Any) -> bool:
@@ -90,39 +96,44 @@ def estimate(answer: Function) -> None:
     ]
     for name, cost, pairs, sigma in cases:
         w, directions = rng.standard_normal(4), rng.standard_normal((pairs, 4))
-        ups = np.array([cost(w + sigma * d) for d in directions])
-        downs = np.array([cost(w - sigma * d) for d in directions])
-        here = cost(w)
-
-        def mean(slope: Array, ds: Array = directions, pairs: int = pairs) -> Array:
-            found: Array = slope @ ds / pairs
-            return found
-
-        right = mean((ups - downs) / (2 * sigma))
-        ones = np.array([(cost(w + d) - cost(w - d)) / (2 * sigma) for d in directions])
+        steepness = [(cost(w + sigma * d) - cost(w - sigma * d)) / (2 * sigma) for d in directions]
+        right = np.array(steepness) @ directions / pairs
         expect(
             answer(cost, w.copy(), directions.copy(), sigma),
             right,
             f"{name}, {pairs} direction{'s' if pairs > 1 else ''}, sigma {sigma:g}",
-            (-right, "The sign is the other one: cost(w + sigma * d) less cost(w - sigma * d)."),
-            (
-                right * 2,
-                "From w - sigma * d to w + sigma * d is a way of 2 * sigma, and not of sigma.",
-            ),
-            (right * 2 * sigma, "The difference has to be divided by the way, 2 * sigma."),
-            (right * pairs, "That is the sum over the directions; take the mean."),
-            (
-                mean((ups - here) / sigma),
-                "Try each direction both ways. With one way, the curve of the cost gets into the slope.",
-            ),
-            (
-                mean(ups / sigma),
-                "The cost itself is no slope: take the difference between both ways.",
-            ),
-            (mean(ones), "The weights move by sigma * d, and not by d."),
-            (
-                np.mean((ups - downs) / (2 * sigma)),
-                "That is the mean slope, one number. Each slope belongs to its direction: add slope * d.",
-            ),
+            *_mistaken_estimates(cost, w, directions, sigma),
             hint="For each direction: slope = (cost(w + sigma * d) - cost(w - sigma * d)) / (2 * sigma); the estimate is the mean of slope * d.",
         )
+
+
+def _mistaken_estimates(
+    cost: Callable[[Array], float], w: Array, directions: Array, sigma: float
+) -> list[tuple[Any, str]]:
+    """Return what typical mistakes give, with their hints."""
+    pairs, here = len(directions), cost(w)
+    ups, downs = (np.array([cost(w + way * d) for d in directions]) for way in (sigma, -sigma))
+    ones = np.array([cost(w + d) - cost(w - d) for d in directions]) / (2 * sigma)
+    slopes = (ups - downs) / (2 * sigma)
+
+    def mean(slopes: Array) -> Array:
+        found: Array = slopes @ directions / pairs
+        return found
+
+    right = mean(slopes)
+    return [
+        (-right, "The sign is the other one: cost(w + sigma * d) less cost(w - sigma * d)."),
+        (right * 2, "From w - sigma * d to w + sigma * d is a way of 2 * sigma, and not of sigma."),
+        (right * 2 * sigma, "The difference has to be divided by the way, 2 * sigma."),
+        (right * pairs, "That is the sum over the directions; take the mean."),
+        (
+            mean((ups - here) / sigma),
+            "Try each direction both ways. With one way, the curve of the cost gets into the slope.",
+        ),
+        (mean(ups / sigma), "The cost itself is no slope: take the difference between both ways."),
+        (mean(ones), "The weights move by sigma * d, and not by d."),
+        (
+            np.mean(slopes),
+            "That is the mean slope, one number. Each slope belongs to its direction: add slope * d.",
+        ),
+    ]
