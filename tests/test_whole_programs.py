@@ -661,3 +661,112 @@ def test_compiling_ahead_of_time_changes_nothing() -> None:
     (runner,) = cell._code.runners.values()
     tg.unroll(cell, normal(2 * T, BATCH + 1, INPUT))
     assert list(cell._code.runners.values()) == [runner]
+
+
+# --- weights that are arguments, or computed ------------------------------------------------------
+
+
+MODEL = nn.LSTM(INPUT, HIDDEN, rng=3, dtype=np.float64)
+
+
+def by_functional_call(x: Any, w: Any, u: Any) -> Any:
+    ys, (h, _) = tg.functional_call(MODEL, {"weight_ih_l0": w, "weight_hh_l0": u}, x)
+    return (ys**2).mean() + h.sum()
+
+
+def by_closure(x: Any, w: Any, u: Any) -> Any:
+    def step(x: Any, h: Any) -> Any:
+        h = tg.tanh(x @ w.T + h @ (u * 0.1).T)
+        return h, h
+
+    ys, _ = tg.unroll(step, x, np.zeros((BATCH, HIDDEN)))
+    return (ys**2).sum()
+
+
+def of_computed_weights(x: Any, w: Any, u: Any) -> Any:
+    made, scaled = tg.tanh(w) * 0.5, u @ u.T * 0.05
+
+    def step(x: Any, h: Any) -> Any:
+        h = tg.tanh(x @ made.T + h @ scaled)
+        return h, h
+
+    ys, _ = tg.unroll(step, x, np.zeros((BATCH, HIDDEN)), lengths=LENGTHS)
+    return (ys**2).sum()
+
+
+def with_an_inner_step(x: Any, w: Any, u: Any) -> Any:
+    """Weights after a step of gradient descent inside of the function (Finn et al. 2017)."""
+    inner = tg.grad(by_closure, argnums=(1, 2))(x[:3], w, u)
+    return by_closure(x, *[p - 0.1 * g for p, g in zip((w, u), inner, strict=True)])
+
+
+@pytest.mark.parametrize(
+    "function", [by_functional_call, by_closure, of_computed_weights, with_an_inner_step]
+)
+@pytest.mark.parametrize("outside", [True, False], ids=["outside", "inside"])
+def test_weights_that_are_arguments(
+    function: Any, outside: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Inside] = []
+
+    def noted(*given: Any) -> Inside:
+        made.append(Inside(*given))
+        return made[-1]
+
+    monkeypatch.setattr(compiled_cells, "Inside", noted)
+    columns = 4 * HIDDEN if function is by_functional_call else HIDDEN
+    shapes = [(columns, INPUT), (columns, HIDDEN)]
+    places = (0, 1, 2)
+
+    def outcome(run: Any, seed: int) -> list[np.ndarray]:
+        x = normal(T, BATCH, INPUT, seed=seed)
+        arrays = [x, *[0.3 * np.random.default_rng(seed).normal(size=s) for s in shapes]]
+        if not outside:
+            value, gradients = run(*map(tg.tensor, arrays))
+            return [value.numpy(), *[g.numpy() for g in gradients]]
+        given = [tg.tensor(a, requires_grad=True) for a in arrays]
+        loss = run(*given)
+        loss.backward()
+        return [loss.numpy(), *[t.grad.numpy() for t in given]]
+
+    whole = function if outside else tg.value_and_grad(function, argnums=places)
+    compiled = tg.jit(whole)
+    for seed in range(2):
+        found = outcome(compiled, seed)
+        with tg.eager():
+            compare(found, outcome(whole, seed))
+    assert made
+
+
+@pytest.mark.parametrize("function", [by_functional_call, by_closure, of_computed_weights])
+def test_second_order_by_weights_that_are_arguments(function: Any) -> None:
+    columns = 4 * HIDDEN if function is by_functional_call else HIDDEN
+    x, w, u = (
+        normal(*s, seed=k) * 0.3
+        for k, s in enumerate([(T, BATCH, INPUT), (columns, INPUT), (columns, HIDDEN)])
+    )
+
+    def outcome(run: Any) -> list[np.ndarray]:
+        given = [tg.tensor(a, requires_grad=True) for a in (x, w, u)]
+        run(*given).backward(create_graph=True)
+        (given[1].grad ** 2).sum().backward()
+        found = [t.grad.numpy() for t in given]
+        of_w = lambda w: run(tg.tensor(x), w, tg.tensor(u))  # noqa: E731
+        v = tg.tensor(normal(*w.shape, seed=5))
+        found += [tg.hvp(of_w, tg.tensor(w), v).numpy()]
+        return [*found, *(t.numpy() for t in tg.jvp(of_w, (tg.tensor(w),), (v,)))]
+
+    found = outcome(tg.jit(function))
+    with tg.eager():
+        compare(found, outcome(function), 1e-9)
+
+
+def test_weights_without_gradient_that_are_arguments() -> None:
+    run, x = tg.jit(by_closure), normal(T, BATCH, INPUT)
+    for seed in range(3):
+        w, u = normal(HIDDEN, INPUT, seed=seed), normal(HIDDEN, HIDDEN, seed=seed)
+        with tg.eager():
+            expected = by_closure(*map(tg.tensor, (x, w, u))).item()
+        assert run(*map(tg.tensor, (x, w, u))).item() == pytest.approx(expected, rel=1e-12)
+        with tg.no_grad():
+            assert run(*map(tg.tensor, (x, w, u))).item() == pytest.approx(expected, rel=1e-12)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,7 +31,7 @@ from .runner import Runner
 from .sizes import PROBE_BATCHES, sized
 from .step import StepProgram
 from .unrolled import Unrolled
-from .value import CompileError
+from .value import CompileError, Value
 from .variant import Piece, piece_of
 
 if TYPE_CHECKING:
@@ -227,8 +228,11 @@ class Jitted(CompiledCell):
         draws = [draw for draw, _ in step.drawn]
         if now.tracing:
             handles = _drawn_later(draws, piece) if draws else []
-            again = self._again(piece, runner, guard, None)
-            made = Inside(runner, piece, lent, handles, again).results()
+            held = held_arguments(runner, guard)
+            if any(isinstance(o.array, Spec) and v not in held for v, o in runner.owners.items()):
+                return span.by(self.plain)
+            again = self._again(piece, runner, guard, None, list(held.values()))
+            made = Inside(runner, piece, lent, handles, held, again).results()
             if step.receivers:
                 receive = functools.partial(_emitted, step, piece)
                 now.effects.emit(in_place(receive), made[len(runner.ends) :], step.changes)
@@ -281,11 +285,17 @@ class Jitted(CompiledCell):
         )
 
     def _again(
-        self, piece: Piece, runner: Runner, guard: Guard, drawn: list[Array] | None
+        self,
+        piece: Piece,
+        runner: Runner,
+        guard: Guard,
+        drawn: list[Array] | None,
+        held: Sequence[list[Tensor]] = (),
     ) -> Callable[..., list[Tensor]]:
         """Return the same steps, to be run one by one: for gradients of gradients, and tangents.
 
-        Without `drawn` the function is given that as well, behind inputs and states.
+        Without `drawn` the function is given that as well, behind inputs and states, and then
+        tensors in place of each of those that are `held`.
         """
         guards, name, span = self._code.guards, name_of(self), piece.span
         # what is recorded in a function asks for the values at each call
@@ -305,12 +315,16 @@ class Jitted(CompiledCell):
             count, widest = len(piece.inputs), runner.widest
             end = count + len(piece.states)
             given, first = handles[:count], unflatten(piece.carried, list(handles[count:end]))
-            values = handles[end:] if drawn is None else drawn
+            behind = len(handles) - len(held)
+            values = handles[end:behind] if drawn is None else drawn
             plain = span.sequence.with_cell(piece.variant)
             plain.tuple, plain.valid, plain.resets = True, None, None
             player = Player([draw for draw, _ in runner.step.drawn], values, span.times)
             running = sequence_context() or SequenceContext()
-            with setting(sequence=running.with_effects(player), effects=None):
+            with (
+                standing_for(held, handles[behind:]),
+                setting(sequence=running.with_effects(player), effects=None),
+            ):
                 ys, _, last = plain.steps(given, first, start, stop, reverse, offset=start)
             return [
                 y.astype(widest) if y.dtype.kind == "f" and y.dtype != widest else y
@@ -318,6 +332,32 @@ class Jitted(CompiledCell):
             ]
 
         return again
+
+
+def held_arguments(runner: Runner, guard: Guard) -> dict[Value, list[Tensor]]:
+    """Return the arguments of the function that is being recorded which a cell holds and reads.
+
+    For what the step calls each of them, the tensors by which the cell has it.
+    """
+    arguments: dict[Any, list[Tensor]] = {}
+    for _, t in guard.tensors:
+        if isinstance(t.array, Spec):
+            arguments.setdefault(t.node, []).append(t)
+    return {v: arguments[o.node] for v, o in runner.owners.items() if o.node in arguments}
+
+
+@contextlib.contextmanager
+def standing_for(held: Sequence[list[Tensor]], handles: Sequence[Tensor]) -> Iterator[None]:
+    """Within, tensors that a cell holds are others."""
+    before = [(t, t.array, t.node) for several in held for t in several]
+    try:
+        for several, handle in zip(held, handles, strict=True):
+            for t in several:
+                t.array, t.node = handle.array, handle.node
+        yield
+    finally:
+        for t, array, node in before:
+            t.array, t.node = array, node
 
 
 def _results(runner: Runner, found: Sequence[Tensor]) -> Any:

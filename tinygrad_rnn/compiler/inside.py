@@ -62,6 +62,8 @@ class Inside(Segment):
         What the cell holds and has a row for each of the batch.
     drawn : list of Tensor
         What the steps draw.
+    held : dict of Value to list of Tensor
+        Arguments of the recorded function that the cell holds, by what the step calls them.
     again : callable
         The same steps, to be run one by one.
 
@@ -82,18 +84,23 @@ class Inside(Segment):
         piece: Piece,
         lent: list[Tensor],
         drawn: list[Tensor],
+        held: dict[Value, list[Tensor]],
         again: Callable[..., list[Tensor]],
     ) -> None:
-        self.tensors = [*piece.inputs, *piece.states, *drawn]
+        self.tensors = [*piece.inputs, *piece.states, *drawn, *[ts[0] for ts in held.values()]]
         super().__init__(again, len(self.tensors))
         step = runner.step
         self.runner, self.batch, self.reverse = runner, piece.batch, piece.span.reverse
         asked = context().asked
-        owned = [(v, t) for v, t in runner.owners.items() if t.requires_grad or t.node in asked]
+        owned = [
+            (v, t)
+            for v, t in runner.owners.items()
+            if v not in held and (t.requires_grad or t.node in asked)
+        ]
         borrowed = list(zip(step.fixed[: step.lent], lent, strict=True))
         self.owners = [t for _, t in (*owned, *borrowed)]
         self.values = [*step.xs[: len(piece.inputs)], *step.states, *(v for _, v in step.drawn)]
-        self.values += [v for v, _ in (*owned, *borrowed)]
+        self.values += [*held, *(v for v, _ in (*owned, *borrowed))]
         self.live = list(range(len(runner.ends)))
         graded = {v for _, v in runner.gradients} | set(runner.constants)
         self.targets = [(k, v) for k, v in enumerate(self.values) if v in graded]

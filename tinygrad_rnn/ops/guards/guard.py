@@ -8,12 +8,26 @@ from operator import is_
 from typing import Any
 
 from ...core.primitive import Spec
-from ...core.tape import Leaf, Node
+from ...core.tape import Leaf, Node, context
 from ...core.tensor import Tensor
 from .follow import follow
 from .keys import Key, Names
 from .observations import frozen, generator_state, set_generator_state
 from .walk import Path, Reads, text_of
+
+
+def _is_of_this_recording(node: Node | None) -> bool:
+    """Whether a node depends on arguments of the function that is being recorded, and on values."""
+    here, seen, stack = context().inputs, set[Node](), [node]
+    while stack:
+        n = stack.pop()
+        if n in here or n in seen:
+            continue
+        if n is None or (n.primitive is None and isinstance(n.value, Spec)):
+            return False
+        seen.add(n)
+        stack += [i for i in n.inputs if isinstance(i, Node)]
+    return True
 
 
 class Guard:
@@ -112,9 +126,15 @@ class Guard:
     def traced(self) -> str:
         """Return what the first tensor without values is called, or an empty text.
 
-        Such a tensor is what a recording has left.
+        Such a tensor is what a recording has left. The arguments of the function that is being
+        recorded, and what it has computed of them, are none of these: they may stand where a cell
+        reads them (`functional_call`).
         """
-        places = (place for place, t in self.tensors if isinstance(t.array, Spec))
+        places = (
+            place
+            for place, t in self.tensors
+            if isinstance(t.array, Spec) and not _is_of_this_recording(t.node)
+        )
         return next((text_of(self._paths[place]) for place in places), "")
 
     def snapshot(self) -> Callable[[], None]:
