@@ -21,6 +21,7 @@ from tinygrad_rnn.compiler.recorded import Recording
 from tinygrad_rnn.core.tree import leaves
 from tinygrad_rnn.kernels import driver, runtime
 from tinygrad_rnn.kernels.table import Call, Given, Inside, Place, Table
+from tinygrad_rnn.loops import workspace
 
 GAP = 4096  # bytes between values, which nothing may write to
 
@@ -47,7 +48,7 @@ def spoilt(monkeypatch: pytest.MonkeyPatch) -> None:
         return wrong
 
     make_calls = straight.Straight._run
-    monkeypatch.setattr(straight, "IDLE", 0)
+    monkeypatch.setattr(workspace.WorkspacePool, "give", lambda self, workspace: None)
     monkeypatch.setattr(straight, "empty", empty)
     monkeypatch.setattr(Memory, "room", room)
     monkeypatch.setattr(straight.Straight, "_run", run)

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import weakref
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -31,7 +32,7 @@ from ..core.memory import empty
 from ..core.primitive import Array
 from ..kernels import blas, products, runtime, table
 from ..kernels.table import Call
-from ..loops import ir
+from ..loops import ir, workspace
 from ..loops.launch import CodeRefused, compiled
 from ..loops.style import KERNELS
 from ..loops.writer import Text, write
@@ -49,13 +50,27 @@ VALUES = 1000  # of more the loops are compiled one by one
 # where there are several threads: elements of a value, and multiplications of a product, which the
 # lines of a program share among them if there are more
 ELEMENTS, MULTIPLICATIONS = 1 << 19, blas.SPLIT
-IDLE = 2  # blocks of memory that wait for their next use
 
 
 class Left(NamedTuple):
     """What a sequence leaves for the program that has its backward function."""
 
     arrays: tuple[Array, ...]
+
+
+class Frame:
+    """What one call at a time works with: tables of its own, and a block of memory.
+
+    Between calls it waits in the pool of workspaces (`loops/workspace.py`).
+    """
+
+    __slots__ = ("key", "memory", "owner", "size", "tables")
+
+    def __init__(self, straight: Straight) -> None:
+        self.key, self.owner = straight.key, weakref.ref(straight)
+        self.size = straight.memory.size
+        self.memory = empty((self.size,), np.dtype(np.uint8))
+        self.tables = [[one.copy() for one in phase] for phase in straight.tables]
 
 
 class Straight:
@@ -116,7 +131,12 @@ class Straight:
         from ..kernels import driver  # here, since it needs numba
 
         self._drive = driver.drive()
-        self._idle: list[tuple[list[list[Array]], Array]] = []
+        self.key = (next(workspace.numbers), "frame")
+
+    def __del__(self) -> None:
+        # it was made, and the program does not end
+        if hasattr(self, "key") and workspace.pool is not None:
+            workspace.pool.drop(self.key[0])
 
     def __call__(self, arrays: Sequence[Any]) -> tuple[Any, ...] | None:
         """Return new arrays; None if the arrays are not what they were, or something is wrong."""
@@ -138,14 +158,11 @@ class Straight:
                 for k, a in enumerate(given)
             ]
         outs = [empty(shape, dtype) for shape, dtype in self.made]
+        frame = workspace.pool.take(self.key, lambda find: Frame(self))
         try:
-            tables, block = self._idle.pop()
-        except IndexError:
-            tables = [[one.copy() for one in phase] for phase in self.tables]
-            block = empty((self.memory.size,), np.dtype(np.uint8))
-        wrong = self._run(tables, (*given, *outs, block))
-        if len(self._idle) < IDLE:
-            self._idle.append((tables, block))
+            wrong = self._run(frame.tables, (*given, *outs, frame.memory))
+        finally:
+            workspace.pool.give(frame)
         if wrong:
             return None
         for k, dtype in self._narrow_outs:

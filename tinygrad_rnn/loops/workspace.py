@@ -11,7 +11,7 @@ import threading
 import weakref
 from collections.abc import Callable, Sequence
 from ctypes import addressof, c_char
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -26,6 +26,18 @@ PAGE = (
 )
 
 
+class Pooled(Protocol):
+    """What waits in the pool: the memory of a call, with what is known of it."""
+
+    key: Any
+    memory: Array
+    size: int
+    owner: Any
+
+
+P = TypeVar("P", bound=Pooled)
+
+
 class WorkspacePool:
     """The workspaces that wait for a call of the same kind.
 
@@ -37,18 +49,18 @@ class WorkspacePool:
     def __init__(self) -> None:
         # the garbage collector may release a workspace while another is being taken
         self.lock = threading.RLock()
-        self.waiting: dict[Any, list[Workspace]] = {}
+        self.waiting: dict[Any, list[Any]] = {}
         self.size = 0  # bytes of those that wait
         self.used = self.most = 0  # bytes of those in use, now and at most
 
-    def take(self, key: Any, make: Callable[[Find], Workspace]) -> Workspace:
+    def take(self, key: Any, make: Callable[[Find], P]) -> P:
         """Return an idle workspace with this key, or one that is made now.
 
         What is made may have the memory of one that waits, for another number of steps or rows.
         """
         with self.lock:
             several = self.waiting.get(key)
-            found = several.pop() if several else None
+            found: P | None = several.pop() if several else None
             if found is not None:
                 self.size -= found.size
                 if not several:
@@ -78,9 +90,10 @@ class WorkspacePool:
             if not self.waiting[key]:
                 del self.waiting[key]
             self.size -= found.size
-            return found.memory
+            memory: Array = found.memory
+            return memory
 
-    def give(self, workspace: Workspace) -> None:
+    def give(self, workspace: Pooled) -> None:
         """Return a workspace to the pool, as long as its owner is there."""
         with self.lock:
             self.used -= workspace.size
