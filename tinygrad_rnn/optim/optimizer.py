@@ -15,11 +15,11 @@ from ..core.primitive import Array
 from ..core.tape import Where, caller
 from ..core.tensor import Tensor
 from ..kernels import runtime
-from ..loops.elementwise import VARIANTS
 from ..ops.assignment import give
 from ..ops.postponed import postponed
 from .given import AMOUNT, Number, check_entries, entry, gradient_of, tensors_of
-from .update import NoLoop, Update
+from .reading import Loops
+from .update import Update
 
 SMALL = 65_536  # elements up to which parameters are computed together
 LARGE = 16_384  # elements from which on one compiled loop does it, even if nothing else is compiled
@@ -70,7 +70,7 @@ class Optimizer:
         self.state: dict[str, list[Array]] = {}
         self.steps = [0] * len(self.parameters)  # how often each parameter was updated
         self._vectors: dict[Any, Vector] = {}
-        self._updates: dict[Any, Update | None] = {}
+        self._updates: dict[Any, Loops] = {}
         for p in self.parameters:
             if not p.is_leaf or not p.requires_grad:
                 raise GraphError(
@@ -150,7 +150,9 @@ class Optimizer:
         ]
         # what the parameter loses, and what is another number at each step
         numbers = (self.lr * self.weight_decay, *self.rates(self.steps[places[0]] + 1))
-        update = self._compiled(len(numbers), 2 + len(held), value)
+        # with a number of NumPy's, NumPy computes in the number's own dtype
+        plain = all(type(n) in (float, int) for n in numbers)
+        update = self._compiled(len(numbers), 2 + len(held), value) if plain else None
         found: Any = None if update is None else update(numbers, value, gradients, held)
         if found is None:
             found = self._update(numbers, value, Vector().of(gradients), *held)
@@ -176,19 +178,17 @@ class Optimizer:
         """Return the update as one loop, for the settings as they are; None where NumPy does it."""
         if not self.elementwise or (value.size < LARGE and not runtime.is_in_use()):
             return None
-        settings = [(k, v) for k, v in vars(self).items() if type(v) in (float, bool, tuple)]
-        key = (arrays, value.dtype, *[one for one in settings if one[0] != "lr"])
-        if key not in self._updates:
-            self._updates[key] = None
-            if len(self._updates) <= VARIANTS and runtime.available():
-                rule = lambda *xs: self._update(xs[:numbers], *xs[numbers:])  # noqa: E731
-                try:
-                    self._updates[key] = Update(rule, numbers, arrays, value.dtype)
-                except (TinygradError, NoLoop):  # a rule that looks at numbers, say
-                    pass
-                except OSError as error:
-                    runtime.complain(error)
-        return None if runtime.raising() else self._updates[key]
+        if runtime.raising() or not runtime.available():
+            return None
+        loops = self._updates.get((numbers, arrays, value.dtype))
+        if loops is None:
+            loops = self._updates[numbers, arrays, value.dtype] = Loops(type(self))
+        return loops.of(
+            self,
+            lambda one: Update(
+                lambda *xs: one._update(xs[:numbers], *xs[numbers:]), numbers, arrays, value.dtype
+            ),
+        )
 
     def rates(self, count: int) -> tuple[float, ...]:
         """Return the numbers of `change` that are others at each step; `count` is how many there were.

@@ -8,6 +8,7 @@ call: a table says where the gradient of each is (`kernels/driver.py`).
 from __future__ import annotations
 
 import itertools
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -25,7 +26,16 @@ from ..loops.launch import CodeRefused, compiled
 from ..loops.linear import Linear
 from ..loops.style import EXACT
 from ..loops.writer import write
+from ..ops.elementwise import add, divide, multiply, neg, subtract
 
+# operations of which NumPy's numbers are not different
+BY_PYTHON: dict[Any, Callable[..., Any]] = {
+    neg.primitive: operator.neg,
+    add.primitive: operator.add,
+    subtract.primitive: operator.sub,
+    multiply.primitive: operator.mul,
+    divide.primitive: operator.truediv,
+}
 KEPT = 16  # tables, for different parameters that have a gradient
 
 
@@ -57,9 +67,11 @@ class Update:
         program = trace(rule, *[Spec(())] * (numbers + arrays))
         if program.constants or any(n.primitive.scalar is None for n in program.nodes):
             raise NoLoop("the rule is not made of elementwise operations")
+        self._alone, every = _apart(program, numbers)
+        program = Program(every + program.inputs[-arrays:], program.outputs)
         self.made = len(program.outputs)
         text = write(
-            ir.Module("the update of a training rule", dtype, (_loop(program, numbers, dtype),)),
+            ir.Module("the update of a training rule", dtype, (_loop(program, len(every), dtype),)),
             EXACT,
         )
         try:
@@ -90,7 +102,10 @@ class Update:
         """
         from ..kernels import driver
 
-        given = [np.array(numbers, self.dtype), value, *gradients, *buffers]
+        every = [*numbers]
+        for operation, inputs in self._alone:
+            every.append(operation(*[every[i] if own else i for own, i in inputs]))
+        given = [np.array(every, self.dtype), value, *gradients, *buffers]
         given = [a if a.flags.c_contiguous else np.ascontiguousarray(a) for a in given]
         outs = [empty(value.shape, self.dtype) for _ in range(self.made)]
         parts = min(runtime.threads(), value.size) if value.size >= SHARED else 1
@@ -133,6 +148,28 @@ class Update:
                 calls.append(Call(self._address, True, [last - first, Place(0), *at]))
             found.append(Table(arrays, calls).copy())
         return found
+
+
+def _apart(program: Program, numbers: int) -> tuple[list[Any], list[Node]]:
+    """Return what a rule computes of numbers alone, and the nodes of all its numbers.
+
+    Python does that, in float64: of float32 numbers 1 - 0.99999999 would be 0. Of each operation
+    there is what does it and for each input whether it is one of the numbers, and which.
+    """
+    found = program.inputs[:numbers]
+    operations = []
+    for node in program.nodes:
+        if any(isinstance(i, Node) and i not in found for i in node.inputs):
+            continue
+        operation = BY_PYTHON.get(node.primitive)
+        if operation is None:
+            raise NoLoop(f"the rule computes {node.op} of numbers alone")
+        inputs = [
+            (True, found.index(i)) if isinstance(i, Node) else (False, i) for i in node.inputs
+        ]
+        operations.append((operation, inputs))
+        found.append(node)
+    return operations, found
 
 
 def _loop(program: Program, numbers: int, dtype: np.dtype[Any]) -> ir.Function:
