@@ -414,6 +414,18 @@ def test_arrays_with_gaps_are_run_by_lines() -> None:
     assert all(is_one_call(run))
 
 
+def test_numerical_faults_are_raised_in_backward_too() -> None:
+    step = tg.jit(lambda x, h: (tg.sqrt(x) + h, h))
+    x = tg.tensor(np.zeros((2, 1, 2)), requires_grad=True)
+    for f in (
+        tg.jit(lambda x: tg.sqrt(x).sum()),
+        lambda x: tg.unroll(step, x, np.zeros((1, 2)))[0].sum(),
+    ):
+        total = f(x)
+        with np.errstate(divide="raise"), pytest.raises(FloatingPointError):
+            total.backward()
+
+
 def test_results_are_new_arrays() -> None:
     run = tg.jit(lambda x: (x * 2, x + 1))
     first = run(tg.tensor([1.0, 2.0]))

@@ -20,7 +20,7 @@ from ..core.tape import Freed, Leaf, Node, Older, Where, caller, context, settin
 from ..core.tensor import FLOAT64, Tensor
 from ..core.trace import Program, trace
 from ..core.tree import leaves, unflatten
-from ..kernels.runtime import complain
+from ..kernels.runtime import complain, raising
 from ..ops.facts import ORDINARY
 from ..ops.guards import Changes
 from ..ops.guards.observations import generator_state, set_generator_state
@@ -456,10 +456,11 @@ class _Call(Segment):
     def gradients(self, g: Any, values: Any) -> tuple[Any, ...]:
         """For each input of the node.
 
-        By the compiled program, or where the walk itself is recorded by the operations one by one.
+        By the compiled program, or where the walk itself is recorded, and where NumPy was told to
+        raise, by the operations one by one.
         """
         shapes = self.recording.shapes
-        if not isinstance(g, Tensor):
+        if not isinstance(g, Tensor) and not raising():
             self.check_captured()
             saved = self.arrays()
             try:

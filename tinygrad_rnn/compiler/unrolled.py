@@ -13,6 +13,7 @@ from ..core.memory import empty
 from ..core.primitive import Array, Primitive
 from ..core.tape import context
 from ..core.tensor import Tensor
+from ..kernels.runtime import raising
 from ..recurrent.packing import cut
 from ..recurrent.rerun import summary
 from ..recurrent.segment import Segment, as_primitive
@@ -108,9 +109,9 @@ class Unrolled(Segment):
         """Return the gradient of each input of the node.
 
         It is computed by the compiled function, or by the steps one by one where the walk itself is
-        recorded.
+        recorded, and where NumPy was told to raise.
         """
-        if isinstance(g, Tensor):
+        if isinstance(g, Tensor) or raising():
             return super().gradients(g, values)
         self.check_captured()
         step = self.runner.step
