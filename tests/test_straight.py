@@ -360,6 +360,22 @@ def test_integers_that_are_given_and_returned(kind: Any) -> None:
         np.testing.assert_array_equal(a.numpy(), b.numpy())
 
 
+def test_integers_beyond_int64_run_by_lines() -> None:
+    a = np.array([3, 2**63 + 5, 2**64 - 1, 2**63 - 1, 0], np.uint64)
+    b = np.array([5, 2, 2**63, 9, 1], np.uint64)
+
+    def function(a: Any, b: Any, c: Any) -> Any:
+        found = abs(a - b), a > b, tg.maximum(a, b), a % 3, a / b, tg.argmax(a), a * c, tg.relu(a)
+        return found
+
+    given = [tg.tensor(x) for x in (a, b, np.linspace(0.5, 1.5, 5))]
+    run = tg.jit(function)
+    for x, y in zip(run(*given), function(*given), strict=True):
+        assert x.dtype == y.dtype
+        np.testing.assert_array_equal(x.numpy(), y.numpy())
+    assert is_one_call(run) == [False]
+
+
 def test_small_losses() -> None:
     rng = np.random.default_rng(5)
     logits, targets = rng.normal(size=(6, 5)), rng.integers(0, 5, 6)

@@ -46,7 +46,7 @@ SPECIAL = (
     -1.0,
     0.0,
 )
-INTEGERS = ("np.int64", "np.int32", "np.int8", "np.uint8", "np.int16", "np.uint32")
+INTEGERS = ("np.int64", "np.int32", "np.int8", "np.uint8", "np.int16", "np.uint32", "np.uint64")
 LITERALS = (
     "2",
     "3",

@@ -10,6 +10,7 @@ import numpy as np
 from ..core.primitive import Array
 from ..core.tape import Node
 from ..core.tensor import Tensor
+from ..loops import ir
 from ..loops.expression import BatchNumber
 from ..recurrent.captured import owner_of, value_of
 from .value import Value
@@ -35,6 +36,13 @@ def elements(value: Value, rows: int) -> int:
 def inner_dtype(value: Value) -> np.dtype[Any]:
     """Return in which dtype the code has a value: integers are int64."""
     return np.dtype(np.int64) if value.dtype.kind in "iu" else value.dtype
+
+
+def has_code(value: Value) -> bool:
+    """Return whether code may have a value: its integers are int64, which uint64 does not fit."""
+    if value.dtype.kind == "f":
+        return value.dtype in ir.FLOATS
+    return value.dtype.kind in "iub" and value.dtype != np.uint64
 
 
 def pack_rows(value: Value, given: Array, steps: bool, lo: int, hi: int, place: Array) -> None:

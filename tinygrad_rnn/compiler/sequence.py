@@ -28,6 +28,7 @@ from .arrays import SOME, Arrays
 from .contractions import arrange
 from .forms import Outer, outer_of
 from .lower import Lowered, Stored, When, repeated
+from .marshal import has_code
 from .prepare import collect, drop_zeros, hoist
 from .products import join
 from .remat import remade, residuals
@@ -109,8 +110,7 @@ class SequenceCode:
     def __init__(self, step: StepProgram, dtype: np.dtype[Any], wanted: set[Value]) -> None:
         self.step, self.dtype, self.wanted_gradients = step, dtype, wanted
         for v in [*step.xs, *step.states, *step.fixed, *step.forward, *step.backward]:
-            other_float = v.dtype.kind == "f" and v.dtype not in ir.FLOATS
-            if other_float or v.dtype.kind not in "fiub" or v.dtype == np.uint64:
+            if not has_code(v):
                 raise unsupported(
                     v,
                     f"it is {v.dtype}; compiled are float32, float64, integers up to int64, and bool",

@@ -39,7 +39,7 @@ from ..loops.writer import Text, write
 from .arrays import Arrays
 from .layout import base, is_view
 from .lower import Lowered, Stored, When
-from .marshal import inner_dtype
+from .marshal import has_code, inner_dtype
 from .natives import ENOUGH, Memory, Native, OverTime, Product, Unfit, is_whole
 from .prepare import copy_of
 from .straightened import Program
@@ -91,6 +91,10 @@ class Straight:
         self, values: Sequence[Value], inputs: Sequence[Value], outputs: Sequence[Value]
     ) -> None:
         program = Program(values, inputs, outputs)
+        for v in _values(program):
+            for one in (v, *v.sources):
+                if not has_code(one):
+                    raise Unfit(f"{one.op} is {one.dtype}")
         size = sum(v.size * inner_dtype(v).itemsize for v in _values(program))
         count = sum(isinstance(v, Value) for v in program.order)
         if size > ROOM or count > VALUES:
