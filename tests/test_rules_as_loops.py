@@ -223,3 +223,14 @@ def test_a_rule_of_plain_settings_is_one_loop() -> None:
         rule.step()
     (loops,) = rule._updates.values()
     assert [one.found is not None for one in loops._known] == [True]
+
+
+def test_joined_arrays_of_many_subsets_are_not_kept() -> None:
+    """Where other parameters have a gradient at each step, as those of experts."""
+    parameters = [tg.Parameter(np.ones(3)) for _ in range(8)]
+    rule = optim.Adam(parameters)
+    for k in range(1, 128):
+        for bit, p in enumerate(parameters):
+            p.grad = tg.tensor(np.ones(3)) if k >> bit & 1 else None
+        rule.step()
+        assert len(rule._vectors) <= 16

@@ -19,7 +19,7 @@ from ..ops.assignment import give
 from ..ops.postponed import postponed
 from .given import AMOUNT, Number, check_entries, entry, gradient_of, tensors_of
 from .reading import Loops
-from .update import Update
+from .update import KEPT, Update
 
 SMALL = 65_536  # elements up to which parameters are computed together
 LARGE = 16_384  # elements from which on one compiled loop does it, even if nothing else is compiled
@@ -69,7 +69,7 @@ class Optimizer:
         self.lr, self.weight_decay = lr, weight_decay
         self.state: dict[str, list[Array]] = {}
         self.steps = [0] * len(self.parameters)  # how often each parameter was updated
-        self._vectors: dict[Any, Vector] = {}
+        self._vectors: dict[Any, list[Vector]] = {}
         self._updates: dict[Any, Loops] = {}
         for p in self.parameters:
             if not p.is_leaf or not p.requires_grad:
@@ -142,7 +142,7 @@ class Optimizer:
     ) -> tuple[list[Array], dict[str, list[Array]]]:
         """Return new values and buffers of some parameters, which are computed as one."""
         names = self.buffers()
-        vectors = [self._vectors.setdefault((n, *places), Vector()) for n in ("", *names)]
+        vectors = self._joined(places, 1 + len(names))
         value = vectors[0].of([self.parameters[i].array for i in places])
         held = [
             v.of([self.state[n][i] for i in places])
@@ -163,6 +163,17 @@ class Optimizer:
                 )
         parts = [v.cut(np.asarray(x, value.dtype)) for v, x in zip(vectors, found, strict=True)]
         return parts[0], dict(zip(names, parts[1:], strict=True))
+
+    def _joined(self, places: list[int], count: int) -> list[Vector]:
+        """Return vectors for the values and buffers of some parameters, with what they had joined."""
+        if len(places) == 1:
+            return [Vector() for _ in range(count)]
+        found = self._vectors.get((count, *places))
+        if found is None:
+            if len(self._vectors) >= KEPT:  # they hold arrays
+                self._vectors.clear()
+            found = self._vectors[count, *places] = [Vector() for _ in range(count)]
+        return found
 
     def _update(self, numbers: Sequence[Any], value: Any, g: Any, *buffers: Any) -> list[Any]:
         """Return the new value and the new buffers, of arrays or, in a trace, of numbers."""

@@ -36,7 +36,7 @@ BY_PYTHON: dict[Any, Callable[..., Any]] = {
     multiply.primitive: operator.mul,
     divide.primitive: operator.truediv,
 }
-KEPT = 16  # tables, for different parameters that have a gradient
+KEPT = 16  # tables, and joined arrays, for different parameters that have a gradient
 
 
 class NoLoop(Exception):
