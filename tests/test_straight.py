@@ -27,8 +27,15 @@ GAP = 4096  # bytes between values, which nothing may write to
 
 
 @pytest.fixture(autouse=True)
-def spoilt(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Memory in which whatever reads it before it is written is found, and what writes beyond a value."""
+def spoilt(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Memory in which whatever reads it before it is written is found, and what writes beyond a value.
+
+    Returns
+    -------
+    list
+        Programs that were made one call, and that could not be called with what they were given.
+    """
+    by_lines: list[Any] = []
 
     def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         found = np.empty(shape, dtype)
@@ -45,6 +52,8 @@ def spoilt(monkeypatch: pytest.MonkeyPatch) -> None:
         wrong = make_calls(one, tables, arrays)
         for begin, end in one.memory.__dict__.get("gaps", ()):
             assert (arrays[-1][begin:end] == 255).all(), "something was written behind a value"
+        if wrong:
+            by_lines.append(one)
         return wrong
 
     make_calls = straight.Straight._run
@@ -52,6 +61,7 @@ def spoilt(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(straight, "empty", empty)
     monkeypatch.setattr(Memory, "room", room)
     monkeypatch.setattr(straight.Straight, "_run", run)
+    return by_lines
 
 
 def recordings(jitted: Any) -> list[Recording]:
@@ -114,7 +124,7 @@ def trained(program: whole.Program, xs: list[np.ndarray], compiled: bool, inside
 
 @pytest.mark.parametrize("inside", [True, False], ids=["inside", "outside"])
 @pytest.mark.parametrize("make", whole.PROGRAMS, ids=lambda f: f.__name__)
-def test_programs_with_sequences(make: Any, inside: bool) -> None:
+def test_programs_with_sequences(make: Any, inside: bool, spoilt: list[Any]) -> None:
     xs = [whole.normal(whole.T, whole.BATCH, whole.INPUT, seed=seed) for seed in range(3)]
     run, found = trained(make(), xs, True, inside)
     with tg.eager():
@@ -124,6 +134,7 @@ def test_programs_with_sequences(make: Any, inside: bool) -> None:
     (recording,) = recordings(run)
     assert recording._forward._straight is not None, recording._forward.unfit
     assert inside or recording._backward._straight is not None, recording._backward.unfit
+    assert not spoilt
 
 
 BY_LINES = {"EURNN", "QRNN-window=1-pooling=ifo"}  # they have arrays without elements
@@ -231,6 +242,28 @@ def test_what_calls_leave_is_their_own() -> None:
         expected = gradients(program.function)
     for a, b in zip(found, expected, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
+
+
+def test_backward_is_one_call_whatever_form_the_inputs_have(spoilt: list[Any]) -> None:
+    cell = whole.lstm()
+    resets = np.random.default_rng(1).random((whole.T, whole.BATCH)) < 0.3
+    shape = (whole.T, whole.BATCH, whole.INPUT)
+
+    def loss(x: Any, resets: Any) -> Any:
+        return (tg.unroll(cell, x.reshape(shape), resets=resets)[0] ** 2).sum()
+
+    def gradients(function: Any) -> list[np.ndarray]:
+        for p in cell.parameters():
+            p.grad = None
+        x = whole.normal(whole.T * whole.BATCH, whole.INPUT)
+        function(tg.tensor(x), tg.tensor(resets)).backward()
+        return [p.grad.numpy() for p in cell.parameters()]
+
+    found = gradients(tg.jit(loss))
+    assert not spoilt
+    with tg.eager():
+        for a, b in zip(found, gradients(loss), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
 
 
 def test_backward_by_lines_after_one_call(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -115,9 +115,11 @@ class Run:
         }
         arrays = {a.name: a for a in (*runner.kept, *runner.fleeting, *runner.own)}
         for name, v in runner.turned:
-            steps = (T,) if v.given is Given.INPUT else ()
-            count = math.prod((*steps, *sized(v.shape, batch)))
-            self.turned[name] = given((count,), v.dtype)
+            shape = [T] * (v.given is Given.INPUT) + [*sized(v.shape, batch)]
+            if v.batch is not None:
+                shape.append(shape.pop(v.batch + int(v.given is Given.INPUT)))
+            self.turned[name] = given(shape, v.dtype)
+            count = math.prod(shape)
             assert name not in arrays or arrays[name].elements(T, batch) == count
         for own in self.own:
             own.update((name, v) for name, v in self.turned.items() if name in arrays)

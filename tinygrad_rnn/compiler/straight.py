@@ -215,11 +215,12 @@ class Straight:
         for o, leaves in zip(program.outputs, left, strict=True):
             source = base(o)
             fits = is_whole(o) and source.size == o.size and source.dtype == o.dtype
-            if leaves and fits and source in program.inputs:
+            if leaves and fits and source.shape == o.shape and source in program.inputs:
                 passed.append((False, program.inputs.index(source)))
                 continue
-            if leaves and source in taken and fits:
-                passed.append((True, [base(v) for v in found].index(source)))
+            same = [k for k, v in enumerate(found) if base(v) is source and v.shape == o.shape]
+            if leaves and same and fits:
+                passed.append((True, same[0]))
                 continue
             own = source.given in (None, Given.RESIDUAL) and source not in taken
             if not own or not fits or source in program.inside:
