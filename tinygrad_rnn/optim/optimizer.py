@@ -34,7 +34,8 @@ class Optimizer:
 
     A subclass sets `elementwise` if no element of a parameter depends on others of it, as on their
     norm. Its small parameters are then computed as one vector, since a call of NumPy takes about as
-    long for a small array as for ten: their new arrays are parts of it.
+    long for a small array as for ten: their new arrays are parts of it. So the size and the shape of
+    what `change` is given say nothing about a parameter.
 
     Parameters
     ----------

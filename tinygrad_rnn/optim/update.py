@@ -1,7 +1,8 @@
 """The update of a training rule as one loop over the elements of all parameters.
 
-The loop is compiled without numba's help, and each operation in it is rounded as NumPy rounds it, so
-that it does not show which of the two has done a step. Parameters that are updated together are one
+The loop is compiled without numba's help. Sums, products, quotients, roots and squares in it are
+rounded as NumPy rounds them, and the rules of this package have no others, so that it does not show
+which of the two has done a step; exp, tanh and other powers may differ in the last digit. Parameters that are updated together are one
 call: a table says where the gradient of each is (`kernels/driver.py`).
 """
 
