@@ -10,7 +10,16 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.learn.exercise import EXERCISES, Function, Wrong, exercise, expect, same, told
+from tinygrad_rnn.learn.exercise import (
+    EXERCISES,
+    Function,
+    Wrong,
+    exercise,
+    expect,
+    explaining,
+    same,
+    told,
+)
 
 
 @pytest.fixture
@@ -67,6 +76,27 @@ def test_an_error_of_the_reader_is_said_with_their_line(capsys: pytest.CaptureFi
     # the error is the engine's, the line is still the reader's
     text = said(capsys, lambda x: tg.tensor([1.0, 2.0]) + tg.tensor([x, x, x]))[1]
     assert "raised ShapeError: add(float32(2,), float32(3,))" in text and "of test_check.py" in text
+
+
+def test_an_error_of_the_reader_gets_the_hint_that_fits(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(
+        "tinygrad_rnn.learn.checking.exercises", lambda: {"double": EXERCISES["double"]}
+    )
+
+    @exercise("double", "")
+    def test(answer: Function) -> None:
+        with explaining(IndexError, "out of range", "Count from 0."):
+            answer([2.0])
+
+    try:
+        said_of_index = said(capsys, lambda x: x[1])[1]
+        said_of_other = said(capsys, lambda x: x.missing)[1]
+    finally:
+        del EXERCISES["double"]
+    assert said_of_index.endswith("x[1])[1]\nhint: Count from 0.\n")
+    assert "AttributeError" in said_of_other and "hint" not in said_of_other
 
 
 def test_a_function_that_cannot_be_called_as_asked(capsys: pytest.CaptureFixture[str]) -> None:
@@ -127,6 +157,10 @@ def test_values_are_told() -> None:
     assert told(1 / 3) == "0.333333" and told("a") == "'a'"
     assert told([np.array([1.0, 2.0]), 3]) == "[[1., 2.] of shape (2,), 3]"
     assert told(tg.tensor(np.zeros((3, 4)))) == "an array of shape (3, 4)"
+    assert told(np.ones((2, 2))) == "[[1., 1.], [1., 1.]] of shape (2, 2)"
+    assert told({3: np.ones((3, 3))}) == "{3: an array of shape (3, 3)}"
+    with pytest.raises(Wrong, match="of a dict: 'b': expected 2, found 3"):
+        expect({"a": 1.0, "b": 3.0}, {"a": 1.0, "b": 2.0}, "of a dict")
     with pytest.raises(Wrong, match="no numbers: expected 1, found <object"):
         expect(object(), 1.0, "no numbers")
 

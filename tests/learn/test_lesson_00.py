@@ -91,6 +91,14 @@ def walk(nodes=lambda root: reversed(order(root)), join=lambda old, new: old + n
     return backward
 
 
+def walk_without_defaults(root):
+    gradients = {root: np.ones(root.value.shape)}
+    for node in order(root):
+        for source, rule in zip(node.inputs, node.rules, strict=True):
+            gradients[source] = gradients.get(source, 0.0) + rule(gradients[node])
+    return gradients
+
+
 def every_way(root):
     gradients = {}
 
@@ -118,7 +126,11 @@ MISTAKES = [
     operations("on which side of g", matmul=matmul(lambda g, a, b: g @ b)),
     operations("That is the transpose", matmul=matmul(lambda g, a, b: b @ g.T)),
     operations("as that of an addition", matmul=matmul(second=lambda g, a, b: g)),
+    operations("with a comma", lambda a: Node(np.tanh(a.value), (a,), lambda g: g)),
+    operations("with a comma", lambda a: Node(np.tanh(a.value), a, (lambda g: g,))),
     Mistake("order", "to its inputs", Node, lambda root: [root]),
+    Mistake("order", "to its inputs", Node, lambda root: sorted([root, *root.inputs], key=lambda n: n.index)),
+    Mistake("order", "Return a list", Node, lambda root: set(order(root))),
     Mistake("order", "more than once", Node, twice),
     Mistake("order", "Sort them", Node, lambda root: [*visited(root)[1:], root]),
     Mistake("order", "the reverse", Node, lambda root: order(root)[::-1]),
@@ -133,6 +145,8 @@ MISTAKES = [
     Mistake("backward", "before all parts", Node, walk(nodes=visited)),
     Mistake("backward", "hands on every part by itself", Node, every_way),
     Mistake("backward", "Write a + b", Node, walk(join=in_place)),
+    Mistake("backward", "begin with the largest index", Node, walk_without_defaults),
+    Mistake("backward", "1 in each element", Node, lambda root: {node: g.flat[0] for node, g in walk()(root).items()}),
     Mistake("backward", "Return the dict", Node, lambda root: None),
     Mistake("backward", "from the last to the first", Node, lambda root: {root: 1.0} if not root.inputs else {}),
 ]  # fmt: skip

@@ -79,10 +79,11 @@ def find(name: str) -> Exercise:
 def _reported(error: Exception) -> str:
     """Say what the reader's function raised, with the line of theirs on which it happened."""
     what = f"{type(error).__name__}: {error}"
+    hints = "".join(f"\n{note}" for note in getattr(error, "__notes__", ()))
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         file = frame.filename
         if not file.startswith("<frozen") and not os.path.abspath(file).startswith(_OTHERS):
             line = linecache.getline(file, frame.lineno or 0).strip()
             place = f"line {frame.lineno} of {os.path.basename(file)}"
-            return f"{frame.name} raised {what}\nat {place}{': ' + line if line else ''}"
-    return f"the answer could not be tested: {what}"
+            return f"{frame.name} raised {what}\nat {place}{': ' + line if line else ''}{hints}"
+    return f"the answer could not be tested: {what}{hints}"

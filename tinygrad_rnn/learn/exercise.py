@@ -15,7 +15,8 @@ A parameter of the type `Function` has to be given something that can be called.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,6 +81,20 @@ def exercise(name: str, tested: str) -> Callable[[Function], Function]:
     return enter
 
 
+@contextmanager
+def explaining(kind: type[Exception], words: str, hint: str) -> Iterator[None]:
+    """Add a hint to an error of this kind that comes from the answer, if these words are in it.
+
+    `check` says the error with the line of the reader's on which it was raised, and then the hint.
+    """
+    try:
+        yield
+    except kind as error:
+        if words in str(error):
+            error.add_note(f"hint: {hint}")
+        raise
+
+
 def expect(
     found: Any,
     right: Any,
@@ -112,6 +127,9 @@ def expect(
         if mistake(found) if callable(mistake) else same(found, mistake, near):
             hint = what
             break
+    if isinstance(right, dict) and isinstance(found, dict) and found.keys() == right.keys():
+        where = next(key for key in right if not same(found[key], right[key], near))
+        case, right, found = f"{case}: {where!r}", right[where], found[where]
     raise Wrong(f"{case}: expected {told(right)}, found {told(found)}.", hint)
 
 
@@ -155,7 +173,9 @@ def told(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         text = ", ".join(map(told, value))
         return f"[{text}]" if isinstance(value, list) else f"({text})"
-    if value is None or isinstance(value, (str, bool, dict)) or callable(value):
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key!r}: {told(item)}" for key, item in value.items()) + "}"
+    if value is None or isinstance(value, (str, bool)) or callable(value):
         return repr(value)
     array = _numbers(value)
     if array is None:
@@ -164,4 +184,5 @@ def told(value: Any) -> str:
         return f"{array.item():.6g}"
     if array.size > 8:
         return f"an array of shape {array.shape}"
-    return f"{np.array2string(array, precision=4, separator=', ')} of shape {array.shape}"
+    text = " ".join(np.array2string(array, precision=4, separator=", ").split())
+    return f"{text} of shape {array.shape}"

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .exercise import Function, Wrong, exercise, expect
+from .exercise import Function, Wrong, exercise, expect, explaining
 
 
 @exercise("two-operations", "values, inputs and rules of both, at 4 sizes")
@@ -58,6 +58,12 @@ def _recorded(name: str, result: Any, inputs: tuple[Any, ...], value: Any) -> An
             "It has to return a Node, with the value, the inputs and the rules.",
         )
     expect(result.value, value, f"the value of {name}")
+    for what in ("inputs", "rules"):
+        if not isinstance(getattr(result, what), (tuple, list)):
+            raise Wrong(
+                f"the {what} of the node that {name} made: expected a tuple, found a {type(getattr(result, what)).__name__}.",
+                "A tuple of one is written with a comma: (a,), (rule,).",
+            )
     if tuple(result.inputs) != inputs:
         raise Wrong(
             f"the node that {name} made has {len(result.inputs)} inputs, or others than it was given.",
@@ -126,22 +132,28 @@ def order(node: Function, order: Function) -> None:
 def _in_order(name: str, found: Any, right: list[Any]) -> None:
     """Raise `Wrong` unless the nodes are those, in that order."""
     try:
-        found = list(found)
+        listed = list(found)
     except TypeError:
         raise Wrong(
             f"{name}: your function returned a {type(found).__name__}.", "Return a list of nodes."
         ) from None
+    if isinstance(found, (set, frozenset)):
+        raise Wrong(
+            f"{name}: your function returned a set, which has no order.",
+            "Return a list: sorted(..., key=lambda node: node.index).",
+        )
+    found = listed
     if found == right:
         return
     hint = "Go on from each node to its inputs, until no new ones appear."
-    if len(set(found)) < len(found):
-        hint = "A node is in the list more than once: remember which ones you have seen."
-    elif found == right[::-1]:
-        hint = "The order is the reverse of what is asked for: by rising index."
+    if set(found) == set(right[:-1]):
+        hint = "The root itself belongs to the list."
     elif set(found) == set(right):
         hint = "The nodes are right. Sort them by their index."
-    elif set(found) == set(right[:-1]):
-        hint = "The root itself belongs to the list."
+        if len(found) > len(right):
+            hint = "A node is in the list more than once: remember which ones you have seen."
+        elif found == right[::-1]:
+            hint = "The order is the reverse of what is asked for: by rising index."
     raise Wrong(
         f"{name}: expected {len(right)} nodes, found {len(found)} (or another order).", hint
     )
@@ -158,14 +170,18 @@ def backward(node: Function, backward: Function) -> None:
     def plus(a: Any, b: Any) -> Any:
         return node(a.value + b.value, (a, b), (lambda g: g, lambda g: g))
 
+    def walk(root: Any) -> Any:
+        with explaining(KeyError, "", _EARLY):
+            return backward(root)
+
     x = node(3.0)
-    _gradient("a leaf by itself", backward(x), x, 1.0)
+    _gradient("a leaf by itself", walk(x), x, 1.0)
     y = scaled(scaled(x, 2.0), 5.0)
-    _gradient("y = 5 * (2 * x)", backward(y), x, 10.0, (2.0, _CHAIN), (5.0, _CHAIN), (7.0, _CHAIN))
+    _gradient("y = 5 * (2 * x)", walk(y), x, 10.0, (2.0, _CHAIN), (5.0, _CHAIN), (7.0, _CHAIN))
     square = node(9.0, (x, x), (lambda g: g * 3.0, lambda g: g * 3.0))
     _gradient(
         "y = x * x at x = 3",
-        backward(square),
+        walk(square),
         x,
         6.0,
         (3.0, _ADD),
@@ -179,7 +195,7 @@ def backward(node: Function, backward: Function) -> None:
     ):
         _gradient(
             name,
-            backward(root),
+            walk(root),
             x,
             8.0,
             (6.0, _ADD),
@@ -191,15 +207,21 @@ def backward(node: Function, backward: Function) -> None:
     rows = node(np.arange(6.0).reshape(2, 3))
     doubled = scaled(rows, 2.0)
     _gradient(
-        "y = 2 * x for an array of shape (2, 3)", backward(doubled), rows, np.full((2, 3), 2.0)
+        "y = 2 * x for an array of shape (2, 3)",
+        walk(doubled),
+        rows,
+        np.full((2, 3), 2.0),
+        (2.0, "The gradient of the root is an array like its value: 1 in each element."),
     )
-    _each_rule_once(node, backward)
-    _arrays_of_others(node, backward)
+    _each_rule_once(node, walk)
+    _arrays_of_others(node, walk)
 
 
 _CHAIN = "Along a chain derivatives are multiplied: each rule is given the gradient of its node."
 _ADD = "x is used more than once, and one of the gradients is lost. If there is one already, add to it."
 _COMPLETE = "A node handed its gradient on before all parts of it had arrived. Walk from the largest index down: then all that was made from a node comes before it."
+
+_EARLY = "There is no gradient for that node yet. If its turn has come, the walk is in the wrong order: begin with the largest index. If it is an input, the first gradient that arrives is entered, and only later ones are added to it."
 
 
 def _each_rule_once(node: Function, backward: Function) -> None:
