@@ -58,6 +58,7 @@ MISTAKES = [
     ),
     Mistake("neuron", "b is added", neuron(by=lambda w1, x1, w2, x2, b: (x1, x2, b, w1))),
     Mistake("neuron", "meets w1 only", neuron(by=lambda w1, x1, w2, x2, b: (x1, x2, 1, w1 + w2))),
+    Mistake("neuron", "b gets it as it is", neuron(by=lambda w1, x1, w2, x2, b: (x1, x2, 0.0, w1))),
     Mistake("neuron", "Return five numbers", lambda *numbers: 0.5),
 ]
 

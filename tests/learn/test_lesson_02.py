@@ -47,6 +47,12 @@ MISTAKES = [
         "sum over the rows",
         lambda x, b: by_hand(x, b, db=lambda dy: dy.mean(axis=0)),
     ),
+    Mistake(
+        "mean-of-squares",
+        "which is axis 0",
+        lambda x, b: by_hand(x, b, db=lambda dy: dy.sum(axis=1)),
+    ),
+    Mistake("mean-of-squares", "b its sum", lambda x, b: by_hand(x, b, lambda y: -y)),
     Mistake("mean-of-squares", "Return two arrays", lambda x, b: by_hand(x, b)[0]),
 ]
 

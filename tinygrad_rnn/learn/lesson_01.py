@@ -140,4 +140,5 @@ def neuron(neuron: Function) -> None:
             (answer(ds, by=(x1, x2, b, w1)), "b is added, so it gets what arrives, unchanged."),
             (answer(ds, by=(x1, x2, 1.0, w1 + w2)), "x1 meets w1 only."),
             (lambda found: not isinstance(found, (tuple, list)) or len(found) != 5, "Return five numbers: y, and the gradients by w1, w2, b and x1."),
+            hint="From ds = 1 - y * y, which arrives at the sum: w1 and w2 get it times x1 and x2, b gets it as it is, and x1 times w1.",
         )  # fmt: skip

@@ -102,4 +102,9 @@ def mean_of_squares(by_hand: Function) -> None:
                 lambda found: not isinstance(found, (tuple, list)) or len(found) != 2,
                 "Return two arrays: the gradient by x, and the one by b.",
             ),
+            (
+                (2 * y / n, (2 * y / n).sum(axis=1)),
+                "The gradient by x is right. The one by b has the shape of b: sum over the rows, which is axis 0.",
+            ),
+            hint="What arrives at y is 2 * y / n. x gets it as it is, and b its sum over the rows.",
         )

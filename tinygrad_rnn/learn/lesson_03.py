@@ -40,6 +40,10 @@ def unroll_by_hand(unroll: Function) -> None:
             (xs[:-1], "The last input has had no step."),
             (xs[1:], "The first input has had no step."),
             (xs[::-1], "The steps go from the first input to the last."),
+            (
+                lambda asked: asked[:1] == [1.0],
+                "The step was given the state first. It is called as step(x, h).",
+            ),
             hint="Call the step once for each x, in order.",
         )
         expect(
@@ -54,6 +58,7 @@ def unroll_by_hand(unroll: Function) -> None:
             outputs,
             f"{case}: the outputs",
             (states, "Those are the states. The step returns the output first."),
+            ([1.0, *outputs], "The first state is no output: begin with an empty list."),
             (outputs[-1:], "All outputs are asked for, not the last one alone."),
             hint="Append the output of each step to the list.",
         )
@@ -91,17 +96,19 @@ def _compare(case: str, graph: dict[str, Any], steps: int, found: Any) -> None:
     nodes = {(name, t) for t in range(steps) for name in graph}
     if found.keys() != nodes:
         more, less = sorted(found.keys() - nodes, key=str), sorted(nodes - found.keys(), key=str)
-        what = f"{more[0]} is too many" if more else f"{less[0]} is missing"
+        what = f"{more[0]} should not be there" if more else f"{less[0]} is missing"
         raise Wrong(
-            f"{case}: of the nodes {what}.",
+            f"{case}: the node {what}.",
             f"There is a node (name, t) for each name that is computed, and t from 0 to {steps - 1}.",
         )
     for name, t in sorted(nodes, key=lambda node: (-node[1], node[0])):
         sources = graph[name]
+        pairs = [(source, t - delay) for source, delay in sources]
         expect(
             [tuple(pair) for pair in found[name, t]],
-            [(source, t - delay) for source, delay in sources],
+            pairs,
             f"{case}: what {(name, t)} is made from",
+            (lambda found, pairs=pairs: len(found) == len(pairs) and all(pair in found for pair in pairs), "The pairs are right, and in another order than the sources have. A set has no order: take a list."),
             ([], "The list is empty: for each source of the folded graph, a pair."),
             ([(source, max(t - delay, 0)) for source, delay in sources], "What comes from before the first step has a negative t: it is the first state, and not step 0."),
             ([(source, t) for source, _ in sources], "The delay is left out, and so the cycle is still there."),
