@@ -24,6 +24,14 @@ def slope(error=1.0, outer=1.0, weight=1.0, inner=1.0, beside=1.0):
     return answer
 
 
+def by_u(w, u, x, target):
+    s0 = math.tanh(u * x[0])
+    s1 = math.tanh(u * x[1] + w * s0)
+    s2 = math.tanh(u * x[2] + w * s1)
+    s1_by_u = (1 - s1**2) * (x[1] + w * (1 - s0**2) * x[0])
+    return (s2 - target) * (1 - s2**2) * (x[2] + w * s1_by_u)
+
+
 def terms(change):
     """The four terms, where `change` makes what is added and what is carried back of each step."""
 
@@ -50,6 +58,7 @@ MISTAKES = [
     Mistake("three-steps", "the derivative of s_2", slope(error=None)),
     Mistake("three-steps", "The sign is wrong", slope(error=-1.0)),
     Mistake("three-steps", "Twice too large", slope(error=2.0)),
+    Mistake("three-steps", "The one by w is asked for", by_u),
     Mistake("three-steps", "Go from outside", slope(error=3.0)),
     Mistake("three-steps", "Is there a return", lambda w, u, x, target: None),
     Mistake("four-terms", "carry g back", terms(lambda b, s, W, g: (right(b, s, W, g)[0], g))),
@@ -84,6 +93,26 @@ MISTAKES = [
     ),
     Mistake(
         "four-terms", "as a dict {k: term}", lambda s, W, g: list(terms(right)(s, W, g).values())
+    ),
+    Mistake(
+        "four-terms",
+        "passes the weight too",
+        terms(lambda b, s, W, g: (right(b, s, W, g)[0], g * (1 - s**2))),
+    ),
+    Mistake(
+        "four-terms",
+        "the tanh first",
+        terms(lambda b, s, W, g: (right(b, s, W, g)[0], (g @ W.T) * (1 - s**2))),
+    ),
+    Mistake(
+        "four-terms",
+        "which gave s_k",
+        terms(lambda b, s, W, g: (np.outer(b, g * (1 - b**2)), g * (1 - b**2) @ W.T)),
+    ),
+    Mistake(
+        "four-terms",
+        "Each term is a matrix",
+        terms(lambda b, s, W, g: (b * right(b, s, W, g)[1], right(b, s, W, g)[1])),
     ),
     Mistake("four-terms", "For each k", terms(lambda b, s, W, g: (np.outer(b, s), g))),
 ]

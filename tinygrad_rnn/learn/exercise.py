@@ -129,7 +129,7 @@ def expect(
             break
     if isinstance(right, dict) and isinstance(found, dict) and found.keys() == right.keys():
         where = next(key for key in right if not same(found[key], right[key], near))
-        case, right, found = f"{case}: {where!r}", right[where], found[where]
+        case, right, found = f"{case}, [{where!r}]", right[where], found[where]
     raise Wrong(f"{case}: expected {told(right)}, found {told(found)}.", hint)
 
 
@@ -184,5 +184,5 @@ def told(value: Any) -> str:
         return f"{array.item():.6g}"
     if array.size > 8:
         return f"an array of shape {array.shape}"
-    text = " ".join(np.array2string(array, precision=4, separator=", ").split())
+    text = " ".join(np.array2string(array + 0.0, precision=4, separator=", ").split())
     return f"{text} of shape {array.shape}"

@@ -59,6 +59,10 @@ def three_steps(answer: Function) -> None:
                 "The sign is wrong: the derivative of (s_2 - target)² / 2 by s_2 is s_2 - target.",
             ),
             (
+                error * outer * (x[2] + w * inner * (x[1] + w * (1 - s0 * s0) * x[0])),
+                "This is the derivative by u. The one by w is asked for.",
+            ),
+            (
                 2 * error * outer * both,
                 "Twice too large: the 2 of the square and the 1/2 before it cancel.",
             ),
@@ -71,15 +75,64 @@ def _terms(s: dict[int, Any], W: Any, g: Any, mistake: str = "") -> dict[int, An
     """Return the terms of dE_3/dW, with a mistake in it if one is named."""
     found = {}
     for k in _STEPS:
-        inside = g if mistake == "no slope" else g * (1 - s[k] ** 2)
+        slope = 1 - s[k - 1 if mistake == "slope of the state before" else k] ** 2
+        inside = g if mistake == "no slope" else g * slope
         before = s[k] if mistake == "this state" else s[k - 1]
         term = np.outer(before, inside)
         found[k] = term.T if mistake == "transposed" else term
         if mistake == "slope left behind":
             g = g @ W.T
+        elif mistake == "slope last":
+            g = (g @ W.T) * slope
+        elif mistake == "no weight":
+            g = inside
         elif mistake != "not carried":
             g = inside @ (W if mistake == "W" else W.T)
     return found
+
+
+_MISTAKES = (
+    (
+        "not carried",
+        "Every term has the gradient that arrives at s_3. After each term carry g back one "
+        "step, from s_k to s_(k-1): g = g @ J_k.",
+    ),
+    (
+        "slope left behind",
+        "On the way back from s_k the gradient passes the tanh before it comes to W: J_k has "
+        "the factor 1 - s_k² as well.",
+    ),
+    (
+        "no slope",
+        "The tanh is missing: what arrives at s_k is multiplied by 1 - s_k² before it is at "
+        "the sum in which W stands.",
+    ),
+    (
+        "W",
+        "Carried back with W, not with its transpose. s_(k-1) @ W goes forward; the gradient "
+        "goes back through W.T.",
+    ),
+    (
+        "no weight",
+        "The gradient was carried back through the tanh only. From the sum to s_(k-1) it passes "
+        "the weight too: @ W.T.",
+    ),
+    (
+        "slope last",
+        "The two factors of J_k are the wrong way round: from s_k the gradient passes the tanh "
+        "first, with 1 - s_k², and then W.T.",
+    ),
+    (
+        "slope of the state before",
+        "The slope of step k is that of its own tanh, which gave s_k: 1 - s[k] ** 2.",
+    ),
+    (
+        "transposed",
+        "Each term is transposed: W[i, j] leads from element i of s_(k-1) to element j of "
+        "s_k, so the rows belong to s_(k-1).",
+    ),
+    ("this state", "W is multiplied by the state before: the term of step k has s_(k-1), not s_k."),
+)
 
 
 @exercise(
@@ -98,38 +151,17 @@ def four_terms(answer: Function) -> None:
             found,
             right,
             f"a state of {n} numbers",
-            (
-                _terms(s, W, g, "not carried"),
-                "Every term has the gradient that arrives at s_3. After each term carry g back one "
-                "step, from s_k to s_(k-1): g = g @ J_k.",
-            ),
-            (
-                _terms(s, W, g, "slope left behind"),
-                "On the way back from s_k the gradient passes the tanh before it comes to W: J_k has "
-                "the factor 1 - s_k² as well.",
-            ),
-            (
-                _terms(s, W, g, "no slope"),
-                "The tanh is missing: what arrives at s_k is multiplied by 1 - s_k² before it is at "
-                "the sum in which W stands.",
-            ),
-            (
-                _terms(s, W, g, "W"),
-                "Carried back with W, not with its transpose. s_(k-1) @ W goes forward; the gradient "
-                "goes back through W.T.",
-            ),
-            (
-                _terms(s, W, g, "transposed"),
-                "Each term is transposed: W[i, j] leads from element i of s_(k-1) to element j of "
-                "s_k, so the rows belong to s_(k-1).",
-            ),
-            (
-                _terms(s, W, g, "this state"),
-                "W is multiplied by the state before: the term of step k has s_(k-1), not s_k.",
-            ),
+            *((_terms(s, W, g, mistake), hint) for mistake, hint in _MISTAKES),
             (
                 lambda found: isinstance(found, dict) and found.keys() != set(_STEPS),
                 "The dict has to have an entry for each of k = 3, 2, 1, 0.",
+            ),
+            (
+                lambda found: (
+                    isinstance(found, dict) and any(np.ndim(term) != 2 for term in found.values())
+                ),
+                "Each term is a matrix with a row for each element of s_(k-1), and a column for each of "
+                "s_k: np.outer(s[k - 1], ...).",
             ),
             (sum(right.values()), "This is their sum. Return the four terms, as {k: term}."),
             (list(right.values()), "The terms are right; return them as a dict {k: term}."),
