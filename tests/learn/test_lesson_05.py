@@ -30,6 +30,13 @@ def loop(*moves, note=lambda cost: cost.item()):
     return train
 
 
+def presented_once(network, optimizer, xs, targets, updates):
+    cost = tg.nn.mse_loss(network(xs), targets)
+    for _ in range(updates):
+        optimizer.zero_grad()
+        cost.backward()
+
+
 RIGHT = ("empty", "derive", "adjust", "note")
 
 
@@ -37,6 +44,18 @@ def unfolded(f, g, state, inputs):
     for a in inputs:
         _, state = f(a, state)
     return g(state)
+
+
+def of_outputs(f, g, handed, inputs, target):
+    for a in inputs:
+        handed, _ = f(a, handed)
+    return mean_square(g(handed) - target)
+
+
+def of_pairs(f, g, state, inputs, target):
+    for a in inputs:
+        state = f(a, state)
+    return mean_square(g(state) - target)
 
 
 def mean_square(error):
@@ -67,13 +86,21 @@ MISTAKES = [
         )[-1],
     ),
     Mistake("training-loop", "The list is empty", loop("empty", "derive", "adjust")),
+    Mistake(
+        "training-loop",
+        "Is the return inside",
+        lambda network, optimizer, xs, targets, updates: loop(*RIGHT)(
+            network, optimizer, xs, targets, 1
+        ),
+    ),
+    Mistake("training-loop", "belong into the loop", presented_once),
     Mistake("training-loop", "a plain number", loop(*RIGHT, note=lambda cost: cost)),
     Mistake("training-loop", "Is there a return", lambda *arguments: None),
     Mistake(
         "cost-of-a-step",
         "Begin at the context",
         lambda f, g, context, inputs, target: mean_square(
-            unfolded(f, g, f.initial_state(2), inputs) - target
+            unfolded(f, g, f.initial_state(4), inputs) - target
         ),
     ),
     Mistake(
@@ -117,6 +144,15 @@ MISTAKES = [
         lambda f, g, context, inputs, target: (
             (unfolded(f, g, context, inputs) - target) ** 2
         ).sum(),
+    ),
+    Mistake("cost-of-a-step", "The outputs of f were handed on", of_outputs),
+    Mistake("cost-of-a-step", "f gives a pair", of_pairs),
+    Mistake(
+        "cost-of-a-step",
+        "half of the sum",
+        lambda f, g, context, inputs, target: (
+            ((unfolded(f, g, context, inputs) - target) ** 2).sum() / 2
+        ),
     ),
     Mistake(
         "cost-of-a-step",
