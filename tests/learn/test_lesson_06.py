@@ -7,7 +7,15 @@ import tinygrad_rnn as tg
 from .mistakes import Mistake
 
 
-def windows_of(length=None, hand_on=True, empty=True, step=True, last=True, cell=lambda f: f):
+def windows_of(
+    length=None,
+    hand_on=True,
+    empty=True,
+    step=True,
+    last=True,
+    cell=lambda f: f,
+    note=lambda cost: cost.item(),
+):
     """Training in windows of k steps, or of another length, with one thing left out."""
 
     def train(f, g, optimizer, xs, targets, k):
@@ -23,10 +31,21 @@ def windows_of(length=None, hand_on=True, empty=True, step=True, last=True, cell
             cost.backward()
             if step:
                 optimizer.step()
-            costs.append(cost.item())
+            costs.append(note(cost))
         return costs
 
     return train
+
+
+def by_tbptt(f, g, optimizer, xs, targets, k):
+    costs = []
+    for window in tg.tbptt(f, xs, k):
+        cost = tg.nn.mse_loss(g(window.ys), targets[window.start : window.stop])
+        optimizer.zero_grad()
+        window.backward(cost)
+        optimizer.step()
+        costs.append(cost.item())
+    return costs
 
 
 def all_but_the_last_update(f, g, optimizer, xs, targets, k):
@@ -72,6 +91,9 @@ MISTAKES = [
         lambda f, g, optimizer, xs, targets, k: windows_of()(f, g, optimizer, xs, -targets, k),
     ),
     Mistake("train-in-windows", "in the last window too", all_but_the_last_update),
+    Mistake("train-in-windows", "a plain number", windows_of(note=lambda cost: cost)),
+    Mistake("train-in-windows", "The list is empty", lambda *arguments: []),
+    Mistake("train-in-windows", "reaches k steps back all the same", by_tbptt),
     Mistake("train-in-windows", "Is there a return", lambda *arguments: None),
     Mistake(
         "which-steps", "cannot begin before step 0", windows(lambda start, stop, k2: stop - k2)
@@ -85,6 +107,12 @@ MISTAKES = [
     Mistake("which-steps", "The last window ends at T", windows(cut=False)),
     Mistake("which-steps", "but it is there", windows(short=False)),
     Mistake("which-steps", "not at start", windows(lambda start, stop, k2: start)),
+    Mistake("which-steps", "no + 1", windows(lambda start, stop, k2: max(0, stop - k2 + 1))),
+    Mistake(
+        "which-steps",
+        "in another order",
+        lambda T, k1, k2: [(start, stop, reach) for reach, start, stop in windows()(T, k1, k2)],
+    ),
     Mistake("which-steps", "start goes from 0", lambda T, k1, k2: [(0, 0, T)]),
 ]
 

@@ -49,6 +49,19 @@ def _trained(mistake: str = "") -> list[float]:
     return costs
 
 
+def _trained_by_tbptt() -> list[float]:
+    """Return the costs of the windows of `tg.tbptt`, the last of which reaches into the one before."""
+    f, g, optimizer, xs, targets = _problem()
+    costs = []
+    for window in tg.tbptt(f, xs, _WINDOW):
+        cost = tg.nn.mse_loss(g(window.ys), targets[window.start : window.stop])
+        optimizer.zero_grad()
+        window.backward(cost)
+        optimizer.step()
+        costs.append(cost.item())
+    return costs
+
+
 @exercise(
     "train-in-windows", f"{_STEPS} steps in windows of {_WINDOW}: the costs and the last parameters"
 )
@@ -91,9 +104,23 @@ def train_in_windows(answer: Function) -> None:
             lambda found: isinstance(found, list) and len(found) == _STEPS,
             "There is a cost for every step. Unroll over the steps start to start + k at once.",
         ),
+        (
+            _trained_by_tbptt(),
+            "So it is with tg.tbptt(f, xs, k), whose last, shorter window reaches k steps back all the "
+            "same. Here every window begins where the last one has ended.",
+        ),
+        (
+            lambda found: isinstance(found, list) and not found,
+            "The list is empty: append cost.item() in each window.",
+        ),
         hint="In each window: unroll from the last state, the cost of g(outputs), an update, and then "
         "state = tg.detach(state).",
     )
+    if any(isinstance(cost, tg.Tensor) for cost in found):
+        raise Wrong(
+            "the costs are tensors, and each of them keeps the graph of its window alive.",
+            "Append cost.item(), a plain number.",
+        )
     _compare_parameters(problem)
 
 
@@ -153,6 +180,14 @@ def which_steps(answer: Function) -> None:
             (
                 [(start, start, stop) for _, start, stop in right],
                 "The graph begins k2 steps before stop, not at start.",
+            ),
+            (
+                [(max(0, stop - k2 + 1), start, stop) for _, start, stop in right],
+                "The steps reach to stop - 1 are stop - reach, and they should be k2: no + 1.",
+            ),
+            (
+                [(start, stop, reach) for reach, start, stop in right],
+                "The numbers are right, in another order: (reach, start, stop).",
             ),
             hint="start goes from 0 in steps of k1; stop = min(start + k1, T); reach = max(0, stop - k2).",
         )
