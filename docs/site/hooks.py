@@ -38,6 +38,7 @@ NAVIGATION: dict[str, list[str]] = {
     "Project": ["contributing.md", "changelog.md", "license.md"],
 }
 LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#)([^)\s#]+)")
+PICTURE = re.compile(r"^!\[[^\]]*\]\(([^)\s]+\.svg)\)$", flags=re.MULTILINE)
 FOLDER = re.compile(r"\[([^\]]+)\]\(([\w/.-]+/)\)")
 
 
@@ -79,7 +80,10 @@ def listed(names: list[str], files: Any) -> list[Any]:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
-    """Turn links to where they lead on the site, and read what is folded as Markdown too."""
+    """Turn links to where they lead on the site, and read what is folded as Markdown too.
+
+    A picture leads to itself: on a small screen its text can only be read where it stands alone.
+    """
     moved = {place: name for name, place in ELSEWHERE.items()}
     source = moved.get(page.file.src_uri, posixpath.join("docs", page.file.src_uri))
     here = posixpath.dirname(source)
@@ -106,6 +110,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
         return match[0] if known or (folder / "README.md").exists() else match[1]
 
     markdown = markdown.replace("<details>", "<details markdown>")
+    markdown = PICTURE.sub(r"[\g<0>](\1)", markdown)
     return LINK.sub(turned, FOLDER.sub(listed_there, markdown))
 
 
