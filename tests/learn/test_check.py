@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -76,6 +77,16 @@ def test_an_error_of_the_reader_is_said_with_their_line(capsys: pytest.CaptureFi
     # the error is the engine's, the line is still the reader's
     text = said(capsys, lambda x: tg.tensor([1.0, 2.0]) + tg.tensor([x, x, x]))[1]
     assert "raised ShapeError: add(float32(2,), float32(3,))" in text and "of test_check.py" in text
+
+
+@pytest.mark.usefixtures("double")
+def test_a_line_in_a_notebook_is_said_as_one_of_its_cell(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    space: dict[str, Any] = {}
+    code = "def answer(x):\n    return [x][2]\n"
+    exec(compile(code, "/tmp/ipykernel_71/3096524.py", "exec"), space)
+    assert "\nat line 2 of its cell" in said(capsys, space["answer"])[1]
 
 
 def test_an_error_of_the_reader_gets_the_hint_that_fits(

@@ -84,6 +84,9 @@ def _reported(error: Exception) -> str:
         file = frame.filename
         if not file.startswith("<frozen") and not os.path.abspath(file).startswith(_OTHERS):
             line = linecache.getline(file, frame.lineno or 0).strip()
-            place = f"line {frame.lineno} of {os.path.basename(file)}"
+            folder, name = os.path.split(file)
+            # Jupyter gives each cell a file of its own, with a number as its name
+            cell = os.path.basename(folder).startswith("ipykernel_")
+            place = f"line {frame.lineno} of {'its cell' if cell else name}"
             return f"{frame.name} raised {what}\nat {place}{': ' + line if line else ''}{hints}"
     return f"the answer could not be tested: {what}{hints}"
