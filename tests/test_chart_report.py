@@ -104,12 +104,23 @@ def test_ticks_are_round() -> None:
         assert high - step - slack < ticks[-1] <= high + slack
         texts = axis.tick_texts(ticks)
         assert len(set(texts)) == len(texts)
-    assert axis.tick_texts([-1000.0, 0.0, 1000.0]) == [
-        "\N{MINUS SIGN}1\u202f000",
+    assert axis.tick_texts([-10000.0, 0.0, 10000.0]) == [
+        "\N{MINUS SIGN}10\u202f000",
         "0",
-        "1\u202f000",
+        "10\u202f000",
     ]
     assert axis.tick_texts([0.0, 0.05, 0.1]) == ["0.00", "0.05", "0.10"]
+
+
+def test_whole_numbers_look_whole() -> None:
+    """Years are written as years and counts as counts, and others keep their decimals."""
+    years, counts = [1959, 1960, 1961], [300.0, 12345.0, 432.0]
+    text = line_chart([Series("a", years, counts)], x_label="", y_label="", title="")
+    assert re.findall(r">(\d[^<]*)</text>", text)[-3:] == ["1959", "1960", "1961"]
+    assert '<tspan dx="6">432</tspan>' in text
+    text = line_chart([Series("a", [0, 1], [0.5, 432])], x_label="", y_label="", title="")
+    assert '<tspan dx="6">432.00</tspan>' in text
+    assert (axis.short(1959.0, whole=True), axis.short(12345.0)) == ("1959", "12\u202f345.00")
 
 
 def test_spread_is_the_least_movement() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 __all__ = ["padded", "round_ticks", "short", "spread", "text_width", "tick_texts"]
 
 _FONT = 13.0  # pixels
+_GROUPED_FROM = 10_000  # thousands are set apart from here on: a year is 1959
 
 
 def padded(low: float, high: float, fraction: float) -> tuple[float, float]:
@@ -22,12 +23,14 @@ def padded(low: float, high: float, fraction: float) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def round_ticks(low: float, high: float, wanted: int) -> list[float]:
+def round_ticks(low: float, high: float, wanted: int, whole: bool = False) -> list[float]:
     """Return at most `wanted` + 1 round numbers in an interval.
 
-    They are 1, 2 or 5 times a power of ten apart.
+    They are 1, 2 or 5 times a power of ten apart, and `whole` numbers on an axis of years or counts.
     """
     rough = (high - low) / wanted
+    if whole:
+        rough = max(rough, 1.0)
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(m * power for m in (1, 2, 5, 10) if m * power >= rough * (1 - 1e-9))
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
@@ -42,21 +45,25 @@ def tick_texts(ticks: Sequence[float]) -> list[str]:
         digits = math.ceil(math.log10(largest / step) + 1e-9) + 1 if largest else 1
         return [_grouped(f"{t:.{digits}g}") for t in ticks]
     decimals = max(0, -math.floor(math.log10(step * (1 + 1e-9))))
-    return [_grouped(f"{t:,.{decimals}f}") for t in ticks]
+    comma = "," if largest >= _GROUPED_FROM else ""
+    return [_grouped(f"{t:{comma}.{decimals}f}") for t in ticks]
 
 
 def _grouped(text: str) -> str:
-    """Return a number as text with thin spaces between thousands, and a true minus."""
+    """Return a number as text with thin spaces in place of commas, and a true minus."""
     return text.replace(",", "\N{NARROW NO-BREAK SPACE}").replace("-", "\N{MINUS SIGN}")
 
 
-def short(value: float) -> str:
+def short(value: float, whole: bool = False) -> str:
     """Return a value as it stands beside a label.
 
-    It has two decimals, or three significant digits where they say more.
+    It has two decimals, or three significant digits where they say more; on an axis of `whole`
+    numbers a whole one has no decimals.
     """
-    text = f"{value:,.2f}" if 0.1 <= abs(value) < 1e6 or value == 0 else f"{value:.3g}"
-    return _grouped(text)
+    if 0.1 <= abs(value) < 1e6 or value == 0:
+        comma = "," if abs(value) >= _GROUPED_FROM else ""
+        return _grouped(f"{value:{comma}.{0 if whole and value.is_integer() else 2}f}")
+    return _grouped(f"{value:.3g}")
 
 
 def text_width(text: str) -> float:

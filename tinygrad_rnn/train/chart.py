@@ -239,15 +239,21 @@ def _labels(
     lines: Sequence[_Line], marks: Sequence[tuple[str, float]], colours: dict[str, int]
 ) -> list[_Label]:
     """Return a label for each reference, and for each name of a series."""
-    labels = [_Label(label, short(y), y, None) for label, y in marks]
+    whole = all(_whole(line.y[line.finite]) for line in lines)
+    labels = [_Label(label, short(y, whole), y, None) for label, y in marks]
     labelled: set[str] = set()
     for line in lines:
         name = line.series.name
         if not line.series.faint and name not in labelled and line.finite.any():
             last = float(line.y[line.finite][-1])
-            labels.append(_Label(name, short(last), last, colours[name]))
+            labels.append(_Label(name, short(last, whole), last, colours[name]))
             labelled.add(name)
     return labels
+
+
+def _whole(values: FloatArray) -> bool:
+    """Whether all are whole numbers, as years and counts are."""
+    return bool(np.all(values == np.round(values)))
 
 
 def _frame(
@@ -280,7 +286,7 @@ def _frame(
         x_high=x_high,
         y_low=y_low,
         y_high=y_high,
-        x_ticks=round_ticks(x_low, x_high, 6),
+        x_ticks=round_ticks(x_low, x_high, 6, _whole(all_x)),
         y_ticks=y_ticks,
     )
 
