@@ -38,6 +38,14 @@ MISTAKES = [
         lambda W, g, steps: [np.linalg.norm(g) * np.linalg.norm(W) ** k for k in range(steps + 1)],
     ),
     Mistake("how-large-further-back", "acts as a matrix", lengths(lambda g, W: g * np.diag(W))),
+    Mistake("how-large-further-back", "acts as a matrix", lengths(lambda g, W: g * W)),
+    Mistake(
+        "how-large-further-back",
+        "begins with the same g",
+        lambda W, g, steps: [np.linalg.norm(g)] + [np.linalg.norm(g @ W.T)] * steps,
+    ),
+    Mistake("how-large-further-back", "the return inside", lengths(taken=slice(1))),
+    Mistake("how-large-further-back", "These are the gradients", lengths(size=lambda g: g)),
     Mistake(
         "how-large-further-back",
         "the root of the sum of squares",
@@ -59,6 +67,14 @@ MISTAKES = [
     Mistake("share-of-saturated", "not saturated", lambda s: np.mean(1 - s**2 >= 0.01)),
     Mistake("share-of-saturated", "This is their number", lambda s: np.sum(1 - s**2 < 0.01)),
     Mistake("share-of-saturated", "from 0 to 1", lambda s: 100 * np.mean(1 - s**2 < 0.01)),
+    Mistake("share-of-saturated", "and not 0.1", lambda s: np.mean(1 - s**2 < 0.1)),
+    Mistake("share-of-saturated", "the mean slope", lambda s: np.mean(1 - s**2)),
+    Mistake("share-of-saturated", "counts rows", lambda s: np.sum(1 - s**2 < 0.01) / len(s)),
+    Mistake(
+        "share-of-saturated",
+        "not the largest in this array",
+        lambda s: np.mean(1 - s**2 < 0.01 * (1 - s**2).max()),
+    ),
     Mistake("share-of-saturated", "Take the mean", lambda s: 1 - s**2 < 0.01),
     Mistake("share-of-saturated", "Which elements", lambda s: np.mean(1 - s**2 < 0.5)),
 ]

@@ -3,6 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import tinygrad_rnn as tg
+
 from .mistakes import Mistake
 
 
@@ -38,6 +40,11 @@ MISTAKES = [
         scaled(lambda gs, limit: min(1.0, limit / sum(length([g]) for g in gs))),
     ),
     Mistake("clip", "one length", scaled(lambda gs, limit: 0.5)),
+    Mistake("clip", "whatever the limit", scaled(lambda gs, limit: 1 / length(gs) if length(gs) > limit else 1)),
+    Mistake("clip", "the other way round", scaled(lambda gs, limit: length(gs) / limit)),
+    Mistake("clip", "one long array", lambda gs, limit: np.concatenate([np.ravel(g) for g in gs])),
+    Mistake("orthogonal-start", "perpendicular. Try", lambda size, rng: np.linalg.eig(rng.standard_normal((size, size)))[1]),
+    Mistake("orthogonal-start", "and not from np.random", lambda size, rng: np.linalg.qr(np.random.default_rng().standard_normal((size, size)))[0]),
     Mistake("orthogonal-start", "Is there a return", lambda size, rng: None),
     Mistake("orthogonal-start", "not random", lambda size, rng: np.eye(size)),
     Mistake(
@@ -59,9 +66,24 @@ MISTAKES = [
         "Return the first",
         lambda size, rng: np.linalg.qr(rng.standard_normal((size, size))),
     ),
-]
+]  # fmt: skip
+
+
+def in_place(gradients, limit):
+    factor = min(1.0, limit / length(gradients))
+    for g in gradients:
+        g *= factor
+    return gradients
 
 
 @pytest.mark.parametrize("mistake", MISTAKES, ids=str)
 def test_the_hint_fits(mistake: Mistake, capsys: pytest.CaptureFixture[str]) -> None:
     mistake.meets_its_hint(capsys)
+
+
+@pytest.mark.parametrize(
+    "exercise, answer",
+    [("clip", in_place), ("orthogonal-start", lambda size, rng: rng.permutation(np.eye(size)))],
+)
+def test_other_right_answers(exercise, answer) -> None:
+    assert tg.learn.check(exercise, answer)

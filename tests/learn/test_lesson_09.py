@@ -44,12 +44,15 @@ MISTAKES = [
     Mistake("lstm-step", "i * g is added", step(memory=lambda i, f, g, old: f * old + g)),
     Mistake("lstm-step", "so that they are between 0 and 1", step(gates=lambda z: z)),
     Mistake("lstm-step", "not 1 - i", step(memory=lambda i, f, g, old: (1 - i) * old + i * g)),
+    Mistake("lstm-step", "not 1 - f", step(memory=lambda i, f, g, old: f * old + (1 - f) * g)),
     Mistake("lstm-step", "g is a tanh", step(order="ogif")),
     Mistake("forget-bias", "the sigmoid this large", lambda steps: 0.5 ** (1 / steps)),
     Mistake("forget-bias", "What undoes the sigmoid", lambda steps: np.log(0.5) / steps),
     Mistake("forget-bias", "The sign is the other one", lambda steps: np.log(2 ** (1 / steps) - 1)),
     Mistake("forget-bias", "about 1/e", lambda steps: np.log(steps)),
     Mistake("forget-bias", "by the same factor", lambda steps: np.log(2 * steps - 1)),
+    Mistake("forget-bias", "has to be 1/2", lambda steps: np.log(0.5**steps / (1 - 0.5**steps))),
+    Mistake("forget-bias", "not np.log2", lambda steps: -np.log2(2 ** (1 / steps) - 1)),
     Mistake("forget-bias", "First the gate", lambda steps: 0.0),
 ]
 

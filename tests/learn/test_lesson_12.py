@@ -29,6 +29,12 @@ def from_costs(slope):
     )
 
 
+def zeros_at_the_end(series, size):
+    rows, following = cut(series, size)
+    rows[size:], following[size:] = 0, 0
+    return rows, following
+
+
 MISTAKES = [
     Mistake("windows", "in the other order: the rows", lambda s, n: cut(s, n)[::-1]),
     Mistake(
@@ -43,7 +49,15 @@ MISTAKES = [
     Mistake("windows", "now fill the rows", lambda s, n: (np.zeros((len(s) - n, n)), s[n:])),
     Mistake("windows", "Is there a return", lambda s, n: None),
     Mistake("windows", "Return the rows, and", lambda s, n: cut(s, n)[0]),
-    Mistake("windows", "Row k is series", lambda s, n: (cut(s, n)[0], np.zeros(len(s) - n))),
+    Mistake(
+        "windows", "values that follow.", lambda s, n: (cut(s, n)[0], np.zeros(len(s) - n))
+    ),
+    Mistake("windows", "and no column", lambda s, n: (cut(s, n)[0], s[n:, None])),
+    Mistake("windows", "one value too long", lambda s, n: (np.c_[cut(s, n)], s[n:])),
+    Mistake("windows", "values apart", lambda s, n: (s[: len(s) // n * n].reshape(-1, n), s[::n])),
+    Mistake("windows", "The last row is missing", lambda s, n: (cut(s, n)[0][:-1], s[n:-1])),
+    Mistake("windows", "are still zeros", zeros_at_the_end),
+    Mistake("windows", "Row k is series", lambda s, n: (cut(s, n)[0] + 1, s[n:])),
     Mistake("estimate", "The sign is the other one", times(lambda ds, sigma: -1)),
     Mistake("estimate", "and not of sigma", times(lambda ds, sigma: 2)),
     Mistake("estimate", "divided by the way", times(lambda ds, sigma: 2 * sigma)),
@@ -61,9 +75,18 @@ MISTAKES = [
         "and not by d",
         from_costs(lambda cost, w, d, sigma: (cost(w + d) - cost(w - d)) / (2 * sigma)),
     ),
+    Mistake(
+        "estimate",
+        "and not by d",
+        from_costs(lambda cost, w, d, sigma: (cost(w + d) - cost(w - d)) / 2),
+    ),
+    Mistake("estimate", "into brackets", times(lambda ds, sigma: sigma**2)),
+    Mistake("estimate", "the return inside", lambda cost, w, ds, sigma: slopes(cost, w, ds, sigma)[0] * ds[0]),
+    Mistake("estimate", "the last direction alone", lambda cost, w, ds, sigma: slopes(cost, w, ds, sigma)[-1] * ds[-1]),
+    Mistake("estimate", "next place of the weights", lambda *given: given[1] - times(lambda ds, sigma: 1)(*given)),
     Mistake("estimate", "add slope * d", lambda *given: slopes(*given).mean()),
     Mistake("estimate", "For each direction", lambda cost, w, ds, sigma: np.zeros_like(w)),
-]
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("mistake", MISTAKES, ids=str)

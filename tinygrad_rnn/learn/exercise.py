@@ -168,6 +168,12 @@ def _numbers(value: Any) -> Any:
     return array.astype(np.float64) if array.dtype.kind in "fiub" else None
 
 
+def shape_of(value: Any) -> tuple[int, ...] | None:
+    """Return the shape of what a reader found, or None if it is no array of numbers."""
+    array = _numbers(value)
+    return None if array is None else tuple(array.shape)
+
+
 def told(value: Any) -> str:
     """Return a value as messages show it: small ones in full, arrays of more than 8 by their shape."""
     if isinstance(value, (list, tuple)):

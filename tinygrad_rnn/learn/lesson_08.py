@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .exercise import Function, Wrong, exercise, expect
+from .exercise import Function, Wrong, exercise, expect, shape_of
 
 
 @exercise("clip", "gradients of 1 to 3 arrays that are longer than the limit, as long, and shorter")
@@ -23,9 +23,9 @@ def clip(answer: Function) -> None:
         factor = min(1.0, limit / length)
         each = [np.sqrt(np.sum(g * g)) for g in given]
         expect(
-            answer([g.copy() for g in given], limit),
+            answer([np.array(g) for g in given], limit),
             [factor * g for g in given],
-            f"{len(given)} arrays of length {length:g} together, limit {limit:g}",
+            f"{len(given)} array{'s' if len(given) > 1 else ''} of length {length:g} together, limit {limit:g}",
             (
                 [limit / length * g for g in given],
                 "A gradient that is shorter than the limit stays as it is; yours is made longer.",
@@ -47,6 +47,20 @@ def clip(answer: Function) -> None:
                 [min(1.0, limit / sum(each)) * g for g in given],
                 "Lengths of arrays do not add up. Their squares do: sqrt(a² + b²).",
             ),
+            (
+                [g / length if length > limit else g for g in given],
+                "Too long a gradient gets length 1 from you, whatever the limit. Its length has to become the limit.",
+            ),
+            (
+                [length / limit * g for g in given],
+                "The factor is the other way round: limit / length, which is below 1 for a gradient that is too long.",
+            ),
+            (
+                lambda found, given=given: (
+                    len(given) > 1 and shape_of(found) == (sum(np.size(g) for g in given),)
+                ),
+                "That is one long array. Return a list of as many arrays as were given, each in its shape.",
+            ),
             hint="Compute one length, sqrt of the sum of all squares; if it is above the limit, multiply all by limit / length.",
         )
 
@@ -54,11 +68,16 @@ def clip(answer: Function) -> None:
 @exercise("orthogonal-start", "sizes 16, 5 and 2: the lengths of vectors, and that it is random")
 def orthogonal_start(answer: Function) -> None:
     for size in (16, 5, 2):
-        given = [answer(size, np.random.default_rng(seed)) for seed in (1, 2)]
+        given = [answer(size, np.random.default_rng(seed)) for seed in (1, 1, 2, 3, 4, 5, 6)]
         case = f"size {size}"
         if given[0] is None:
             raise Wrong(f"{case}: your function returned nothing.", "Is there a return at its end?")
-        found, other = (np.asarray(matrix) for matrix in given)
+        found, again, *others = (np.asarray(matrix) for matrix in given)
+        if np.iscomplexobj(found):
+            raise Wrong(
+                f"{case}: found complex numbers.",
+                "Eigenvectors may be complex, and need not be perpendicular. Try np.linalg.qr.",
+            )
         if found.shape != (size, size):
             raise Wrong(
                 f"{case}: expected a matrix of shape {(size, size)}, found {found.shape}.",
@@ -71,7 +90,12 @@ def orthogonal_start(answer: Function) -> None:
                 f"{case}: a vector of length {before:.3g} became one of length {after:.3g}.",
                 _why_not(found, size),
             )
-        if np.allclose(found, other):
+        if not np.allclose(found, again):
+            raise Wrong(
+                f"{case}: the same generator, begun anew, gave another matrix.",
+                "Draw from rng and not from np.random, so that a seed gives the same matrix again.",
+            )
+        if all(np.allclose(found, other) for other in others):
             raise Wrong(
                 f"{case}: another generator gave the same matrix.",
                 "It leaves lengths alone, but it is not random: draw from rng.",

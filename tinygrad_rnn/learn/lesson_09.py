@@ -25,7 +25,7 @@ def lstm_step(answer: Function) -> None:
         expect(
             answer(sums.copy(), old.copy()),
             (_sigmoid(zo) * np.tanh(c), c),
-            f"{batch} rows, {units} memory cells",
+            f"{batch} row{'s' if batch > 1 else ''}, {units} memory cell{'s' if units > 1 else ''}",
             *_mistaken_steps(sums, old),
             hint="c = f * c + i * g, then o * tanh(c); i, f and o are sigmoids of their sums, g is a tanh.",
         )
@@ -96,6 +96,7 @@ def _mistaken_memories(sums: Array, old: Array) -> list[tuple[Any, str]]:
             "The gates i and f are the sigmoids of their sums, so that they are between 0 and 1.",
         ),
         (_step(i, 1 - i, g, o, old), "The forget gate has a sum of its own; it is not 1 - i."),
+        (_step(1 - f, f, g, o, old), "The input gate has a sum of its own; it is not 1 - f."),
     ]
 
 
@@ -106,11 +107,16 @@ def forget_bias(answer: Function) -> None:
         expect(
             answer(steps),
             np.log(f / (1 - f)),
-            f"{steps} steps",
+            f"{steps} step{'s' if steps > 1 else ''}",
             (
                 f,
                 "That is what the gate has to be. The bias goes through the sigmoid: which one makes the sigmoid this large?",
             ),
+            (
+                np.log(0.5**steps / (1 - 0.5**steps)),
+                "Your gate is 0.5 ** steps, which is what a gate of a half leaves. It is f ** steps that has to be 1/2.",
+            ),
+            (np.log2(f / (1 - f)), "The sigmoid is made of e: take np.log and not np.log2."),
             (np.log(f), "log undoes exp. What undoes the sigmoid is log(f / (1 - f))."),
             (
                 -np.log(f / (1 - f)),

@@ -9,7 +9,7 @@ import numpy as np
 
 import tinygrad_rnn as tg
 
-from .exercise import Function, Wrong, exercise, expect
+from .exercise import Function, Wrong, exercise, expect, same
 
 _NUMBERS = "The rule computes with numbers (.value), which leave no trace. Compute with the nodes g and out."
 
@@ -25,7 +25,14 @@ def a_rule_that_records(node: Function, backward: Function, tanh: Function) -> N
         right = [y, d, -2 * y * d, d * (6 * y * y - 2)]
         a = node(x)
         out = tanh(a)
+        if out is not None and not hasattr(out, "value"):
+            raise Wrong(f"tanh at {x:g}: found a {type(out).__name__}.", "Return a Node.")
         expect(getattr(out, "value", out), y, f"tanh at {x:g}")
+        if callable(out.rules):
+            raise Wrong(
+                f"tanh at {x:g}: its rules are a function.",
+                "The rules are a tuple with one for each input, also if there is one: (lambda g: ...,) with a comma.",
+            )
         for order in (1, 2, 3):
             gradients = backward(out)
             case = f"derivative {order} of tanh at {x:g}"
@@ -51,7 +58,13 @@ def a_rule_that_records(node: Function, backward: Function, tanh: Function) -> N
                 (1 + y * y, "The sign: g and -g * out * out are added."),
                 (y * y, "g itself is missing: g - g * out * out."),
                 (1 - x * x, "1 - tanh²: square the result, and not what went in."),
-                hint="The rule is g - g * out * out." if order == 1 else _NUMBERS,
+                (
+                    -2 * y - y * y,
+                    "A g is missing: from g, g times the square is taken off. (A g of 1 hides that in the first derivative.)",
+                ),
+                hint="The rule is g - g * out * out, where the minus is a product with Node(-1.0)."
+                if order == 1
+                else "The first derivative is right. Compute with the nodes g and out alone.",
             )
     a = node(0.5)
     y = math.tanh(0.5)
@@ -97,6 +110,10 @@ def times_hessian(times_hessian: Function) -> None:
             (table, "That is the whole Hessian; its product with v is asked for."),
             (np.zeros(3), "The inner gradient was taken at a constant, so nothing depends on x any more: take it at the argument of the outer function."),
             (v @ table @ v, "That is vᵀ H v, one number; H v is asked for."),
+            (callable, "You return a function. Call it at x."),
+            (lambda found, right=table @ v: same(found, right, 1e-2), "That is near, as slopes by trying are. Take the gradient of (gradient * v).sum(), which is exact."),
+            (tg.grad(f)(x + v).numpy() - gradient, "That is the change over a whole step v. The derivative is asked for: take the gradient of (gradient * v).sum()."),
+            hint="Let z be the argument of a function that returns (tg.grad(f)(z) * v).sum(), and take its gradient at x.",
         )  # fmt: skip
 
 
@@ -111,10 +128,11 @@ def by_the_rate(by_the_rate: Function) -> None:
             by_the_rate(loss, w, tg.tensor(rate, dtype=np.float64)),
             -(after @ before),
             f"the loss {name}, rate {rate}",
-            (0.0, "The loss has to be taken after the step, at w - rate * gradient: before it, the rate changes nothing."),
+            (0.0, "The rate changes nothing in yours: take the loss after the step, at w - rate * gradient, with the rate that `after` is given."),
             (after @ before, "The sign is the other way round: the step goes against the gradient."),
             (-(before @ before), "That is the slope at rate 0. Take the loss at w - rate * gradient with the rate that is given."),
             (tg.grad(loss)(w + rate * g).numpy() @ before, "The step goes downhill: w - rate * gradient."),
             (after, "That is the gradient by w after the step; the derivative by the rate is one number."),
             (loss(w - rate * g), "That is the loss after the step: its derivative by the rate is asked for."),
+            hint="`after` returns the loss at w - rate * tg.grad(loss)(w); tg.grad of it is taken at the rate that is given.",
         )  # fmt: skip

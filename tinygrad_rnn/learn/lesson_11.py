@@ -30,6 +30,11 @@ def _gradients(step: Function, cell: Any, xs: Any, h: Any) -> list[Any]:
 
 @exercise("a-cell-of-your-own", "one step and three, and the gradients of all parameters")
 def a_cell_of_your_own(cell_class: Function) -> None:
+    if not isinstance(cell_class, type):
+        raise Wrong(
+            f"found a {type(cell_class).__name__}.",
+            "Hand over the class, and not a cell made of it.",
+        )
     cell: Any = cell_class(3, 4)
     rng = np.random.default_rng(11)
     cell.b.data = rng.standard_normal(8).astype(np.float32)
@@ -41,7 +46,9 @@ def a_cell_of_your_own(cell_class: Function) -> None:
     found = cell.forward(tg.tensor(xs[0]), tg.tensor(h))
     if not isinstance(found, tuple) or len(found) != 2:
         raise Wrong(
-            f"one step: forward returned a {type(found).__name__}.",
+            "one step: forward returned nothing."
+            if found is None
+            else f"one step: forward returned a {type(found).__name__}.",
             "A step returns two things: the output, and the new state.",
         )
     no_bias = xs[0] @ W + h @ U
@@ -51,6 +58,10 @@ def a_cell_of_your_own(cell_class: Function) -> None:
         (u * h + (1 - u) * a[:, 4:], "The candidate goes through tanh."),
         (a[:, :4] * h + (1 - a[:, :4]) * c, "The gate goes through the sigmoid: it lies between 0 and 1."),
         (u * h + c, "The candidate is weighted by 1 - u."),
+        (u * h + (1 - a[:, :4]) * c, "1 - u is made of the sum, and not of its sigmoid."),
+        (a[:, :4] * h + (1 - u) * c, "u * h is made of the sum, and not of its sigmoid."),
+        (_mixed_by(np.tanh(a[:, :4]), c, h), "The gate goes through the sigmoid: it lies between 0 and 1."),
+        (c, "The output is the new state: u * h + (1 - u) * c."),
         ((1 - u) * c, "u * h, what stays of the old state, is missing."),
         (u * c + (1 - u) * h, "The parts are the wrong way round: u is the part of the old state that stays."),
         (_mixed(a[:, 4:], a[:, :4], h), "The first half is the gate, the second the candidate."),
@@ -80,8 +91,11 @@ def a_cell_of_your_own(cell_class: Function) -> None:
 
 
 def _mixed(gate: Any, candidate: Any, h: Any) -> Any:
-    u = _sigmoid(gate)
-    return u * h + (1 - u) * np.tanh(candidate)
+    return _mixed_by(_sigmoid(gate), np.tanh(candidate), h)
+
+
+def _mixed_by(u: Any, c: Any, h: Any) -> Any:
+    return u * h + (1 - u) * c
 
 
 def _reference(cell: Any, x: Any, h: Any) -> Any:
@@ -95,6 +109,7 @@ def _reference(cell: Any, x: Any, h: Any) -> Any:
 def choose_without_if(choose: Function) -> None:
     rng = np.random.default_rng(12)
     u, h, c = rng.standard_normal((3, 2, 4)).astype(np.float32)
+    u[1, 3] = 0.0  # which is not above 0
     spec = tg.Spec((2, 4), np.dtype(np.float32))
     try:
         tg.trace(choose, spec, spec, spec)
@@ -117,6 +132,15 @@ def choose_without_if(choose: Function) -> None:
         (np.where(u > 0, c, h), "The new state is tanh(c), not c."),
         ((u > 0) * t, "Where u is not above 0, h stays; now there are zeros."),
         (np.where(h > 0, t, h), "The condition asks about u."),
+        (np.where(u >= 0, t, h), "Where u is 0 it is not above 0: > and not >=."),
+        (
+            t if u.mean() > 0 else h,
+            "u.mean() is one number, and decides for all elements at once. Compare u itself.",
+        ),
+        (
+            _mixed_by(_sigmoid(u), h, t),
+            "That mixes the two, as a gate does. One of them is to be chosen, for each element.",
+        ),
         (h, "h comes back unchanged."),
     )
     if not isinstance(found, tg.Tensor) or found.node is None or not found.node.requires_grad:

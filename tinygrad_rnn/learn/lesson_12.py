@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..core.primitive import Array
-from .exercise import Function, Wrong, exercise, expect
+from .exercise import Function, Wrong, exercise, expect, shape_of
 
 
 @exercise("windows", "5 series and sizes, down to one row")
@@ -67,9 +67,42 @@ def _mistaken_windows(series: Array, size: int) -> list[tuple[Any, str]]:
             "You leave a value out between the row and what follows it: the one after series[k : k + size] is series[k + size].",
         ),
         ((view[:-1].T, right[1]), "Rows and columns have changed places: one window is one row."),
+        *_mistaken_sizes(series, size),
+    ]
+
+
+def _mistaken_sizes(series: Array, size: int) -> list[tuple[Any, str]]:
+    """Return mistakes in how many rows or values there are, with their hints."""
+    view = np.lib.stride_tricks.sliding_window_view(series, size)
+    right = view[:-1], series[size:]
+    return [
+        (
+            lambda found: shape_of(found[1]) == (len(series) - size, 1),
+            "The values that follow are a list of numbers, of shape (n - size,), and no column.",
+        ),
+        (
+            lambda found: shape_of(found[0]) == (len(series) - size, size + 1),
+            "The rows are one value too long: series[k : k + size] has `size` values.",
+        ),
+        (
+            lambda found: _rows(found, series[: len(series) // size * size].reshape(-1, size)),
+            "Your rows begin `size` values apart. All stretches are asked for: each begins one value after the one before.",
+        ),
+        (
+            (view[:-2], right[1][:-1]),
+            "The last row is missing: there are len(series) - size of them.",
+        ),
+        (
+            lambda found: _begun(found, right),
+            "The first rows are right and the last are still zeros. There are len(series) - size rows, and not `size`.",
+        ),
         (
             (np.zeros_like(right[0]), right[1]),
             "The values that follow are right; now fill the rows.",
+        ),
+        (
+            (right[0], np.zeros_like(right[1])),
+            "The rows are right; now fill the values that follow.",
         ),
     ]
 
@@ -83,6 +116,15 @@ def _rows(found: Any, all_rows: Array) -> bool:
     """Whether the rows that were found are all stretches, the last one included."""
     rows = np.asarray(found[0])
     return rows.shape == all_rows.shape and bool(np.allclose(rows, all_rows))
+
+
+def _begun(found: Any, right: tuple[Array, Array]) -> bool:
+    """Whether some rows are right, and all after them are zeros."""
+    if shape_of(found[0]) != right[0].shape:
+        return False
+    rows = np.asarray(found[0])
+    done = int(np.any(rows != 0, axis=1).sum())
+    return 0 < done < len(rows) and bool(np.allclose(rows[:done], right[0][:done]))
 
 
 @exercise("estimate", "3 costs with 1 to 5 directions, one of them curved")
@@ -132,6 +174,14 @@ def _mistaken_estimates(
         ),
         (mean(ups / sigma), "The cost itself is no slope: take the difference between both ways."),
         (mean(ones), "The weights move by sigma * d, and not by d."),
+        (mean(ones) * sigma, "The weights move by sigma * d, and not by d."),
+        (right * sigma**2, "x / 2 * sigma is (x / 2) * sigma: put 2 * sigma into brackets."),
+        (
+            slopes[0] * directions[0],
+            "That is the first direction alone. Is the return inside of the loop?",
+        ),
+        (slopes[-1] * directions[-1], "That is the last direction alone: add each to found."),
+        (w - right, "That is the next place of the weights. The gradient alone is asked for."),
         (
             np.mean(slopes),
             "That is the mean slope, one number. Each slope belongs to its direction: add slope * d.",
