@@ -174,6 +174,10 @@ def test_values_are_told() -> None:
         expect({"a": 1.0, "b": 3.0}, {"a": 1.0, "b": 2.0}, "of a dict")
     with pytest.raises(Wrong, match="no numbers: expected 1, found <object"):
         expect(object(), 1.0, "no numbers")
+    with pytest.raises(
+        Wrong, match=r"large: expected an array of shape \(9,\), found other numbers"
+    ):
+        expect(np.zeros(9), np.ones(9), "large")
 
 
 def test_two_lessons_cannot_have_an_exercise_of_one_name(double: None) -> None:

@@ -64,6 +64,7 @@ MISTAKES = [
     mixer("something is cut", right, before=lambda h: h.detach()),
     mixer("taken out of the tape", right, weight=lambda U: U.detach()),
     Mistake("choose-without-if", "one decision for the whole array", lambda u, h, c: tg.tanh(c) if u.mean() > 0 else h),
+    Mistake("choose-without-if", "one decision for the whole array", lambda u, h, c: tg.tanh(c) if u > 0 else h),
     Mistake("choose-without-if", "wrong way round", lambda u, h, c: tg.where(u > 0, h, tg.tanh(c))),
     Mistake("choose-without-if", "is tanh(c), not c", lambda u, h, c: tg.where(u > 0, c, h)),
     Mistake("choose-without-if", "there are zeros", lambda u, h, c: tg.where(u > 0, tg.tanh(c), 0.0)),
