@@ -308,15 +308,32 @@ _CALLED = {
     "sub": "subtract",
     "div": "divide",
     "mm": "matmul",
+    "bmm": "matmul",
+    "permute": "transpose",
+    "unsqueeze": "expand_dims",
+    "from_numpy": "tensor",
+    "as_tensor": "tensor",
+    "clip_grad_norm_": "clip_grad_norm",
+    "clip_grad_value_": "clip_grad_value",
+    "compile": "jit",
+    "inference_mode": "no_grad",
 }
 _ELSEWHERE = {
     **dict.fromkeys(
         ("RNN", "LSTM", "GRU"), "a layer is tg.nn.{0}; one step, for tg.unroll, is in tg.cells"
     ),
     **dict.fromkeys(
-        ("zeros", "ones", "arange", "eye"),
+        ("zeros", "ones", "full", "arange", "eye", "linspace", "ones_like", "full_like"),
         "make it with NumPy: tg.tensor(np.{0}(..., dtype=np.float32))",
     ),
+    **dict.fromkeys(
+        ("rand", "randn", "randint", "randperm", "normal"),
+        "draw it with NumPy: tg.tensor(np.random.default_rng(0).standard_normal(..., dtype=np.float32))",
+    ),
+    **dict.fromkeys(("float32", "float64", "int32", "int64"), "dtypes are those of NumPy: np.{0}"),
+    **dict.fromkeys(("float", "double", "long"), "dtypes are those of NumPy, such as np.float32"),
+    **dict.fromkeys(("device", "cuda"), "there are no devices: all runs on the processor"),
+    "autograd": "loss.backward(), or tg.grad(f)",
     **dict.fromkeys(
         ("manual_seed", "seed"),
         "there is no global seed; what draws numbers takes rng=, a seed or a NumPy generator",

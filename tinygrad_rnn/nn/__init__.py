@@ -78,6 +78,13 @@ _ELSEWHERE = {  # names of PyTorch, for which this package has others
         ("ModuleList", "ModuleDict", "ParameterList", "ParameterDict"),
         "a module finds what is in plain lists, tuples and dicts",
     ),
+    "Sequential": "write a tg.Module whose forward calls one layer after the other",
+    **{
+        name: f"activations are functions: tg.{name.lower()}"
+        for name in ("ReLU", "GELU", "Tanh", "Sigmoid", "Softmax")
+    },
+    "init": "first values are in tg.init",
+    "utils": "tg.clip_grad_norm shortens gradients, and lengths= is in place of packing",
 }
 
 if not TYPE_CHECKING:  # a type checker shall not believe that every name exists
