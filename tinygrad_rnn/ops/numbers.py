@@ -39,7 +39,7 @@ def _item(self: Tensor) -> Any:
 def _bool(self: Tensor) -> bool:
     if self.size != 1:
         raise ShapeError(
-            f"bool: a tensor of shape {self.shape} is neither true nor false; use .any() or .all() of numpy()"
+            f"bool: a tensor of shape {self.shape} is neither true nor false; use .any() or .all(), or tg.where to choose for each element"
         )
     return bool(self.item())
 
