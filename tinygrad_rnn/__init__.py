@@ -323,12 +323,8 @@ _ELSEWHERE = {
         ("RNN", "LSTM", "GRU"), "a layer is tg.nn.{0}; one step, for tg.unroll, is in tg.cells"
     ),
     **dict.fromkeys(
-        ("zeros", "ones", "full", "arange", "eye", "linspace", "ones_like", "full_like"),
+        ("zeros", "ones", "arange", "eye"),
         "make it with NumPy: tg.tensor(np.{0}(..., dtype=np.float32))",
-    ),
-    **dict.fromkeys(
-        ("rand", "randn", "randint", "randperm", "normal"),
-        "draw it with NumPy: tg.tensor(np.random.default_rng(0).standard_normal(..., dtype=np.float32))",
     ),
     **dict.fromkeys(("float32", "float64", "int32", "int64"), "dtypes are those of NumPy: np.{0}"),
     **dict.fromkeys(("float", "double", "long"), "dtypes are those of NumPy, such as np.float32"),
