@@ -26,15 +26,21 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
+from tinygrad_rnn import drawing
 from tinygrad_rnn.core.errors import GraphError
 from tinygrad_rnn.core.tape import Leaf
-from tinygrad_rnn.drawing import Drawing, DrawingError, draw, render
+from tinygrad_rnn.drawing import Drawing, DrawingError, render
 
 GOLDEN = Path(__file__).parent / "golden"
 needs_pygraphviz = pytest.mark.skipif(
     importlib.util.find_spec("pygraphviz") is None, reason="pygraphviz is not installed"
 )
 on_posix = pytest.mark.skipif(os.name != "posix", reason="writes a shell script")
+
+
+def draw(x: Any, *inputs: Any, detail: str | None = "op", **options: Any) -> Drawing:
+    """Draw with every operation, whatever the width, unless the test wants another level."""
+    return drawing.draw(x, *inputs, detail=detail, **options)
 
 
 def parameter(name: str, *shape: int) -> tg.Tensor:
@@ -637,7 +643,7 @@ def test_what_is_read_out_after_the_last_step_stands_together_with_its_weights(r
     out.weight.name = "readout"
     ys, _ = tg.unroll(cell, rng.normal(size=(3, 2, 3)).astype(np.float32))
     places = {}
-    for line in tg.draw(out(ys).sum()).dot.splitlines():
+    for line in draw(out(ys).sum()).dot.splitlines():
         if match := re.match(
             r'\s*[np]\d+ \[label=<([\w\[\] =.]+?)<.*pos="([-\d.]+),([-\d.]+)"', line
         ):

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.drawing import draw
+from tests.test_drawing import draw
 from tinygrad_rnn.recurrent.ledger import reverse, values
 from tinygrad_rnn.recurrent.opened import opened
 

@@ -28,6 +28,7 @@ from tests.test_drawing import (
     against_time,
     both_ways,
     constant,
+    draw,
     elman,
     flat,
     lstm,
@@ -37,7 +38,7 @@ from tests.test_drawing import (
     two_layers,
 )
 from tinygrad_rnn import cli
-from tinygrad_rnn.drawing import Drawing, DrawingError, draw
+from tinygrad_rnn.drawing import Drawing, DrawingError
 from tinygrad_rnn.drawing.fold import Kinds
 from tinygrad_rnn.drawing.graph import Graph
 from tinygrad_rnn.drawing.measures import measure

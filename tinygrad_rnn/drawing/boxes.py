@@ -30,6 +30,7 @@ class Family(StrEnum):
     SHAPING = "shaping"
     PARAMETER = "parameter"
     INPUT = "input"
+    CELL = "cell"  # all operations of one time step
     GAP = "gap"
     SAVED = "saved"  # a value of the forward that a backward reads again
     DELAY = "delay"  # from one step to the next, in a folded picture
@@ -74,7 +75,9 @@ class Box:
     hides : tuple of int
         The steps that it stands for, of a gap and in a folded picture.
     reads : tuple of str
-        Of a gap: the shared leaves that it reads.
+        Of a gap and of a cell: the shared leaves that it reads.
+    holds : int
+        Of how many operations it is, if it is of several.
     takes_part : bool
         Whether it takes a part out of an array.
     recorded_by_backward : bool
@@ -109,6 +112,7 @@ class Box:
     role: Role = Role.NONE
     hides: tuple[int, ...] = ()
     reads: tuple[str, ...] = ()
+    holds: int = 0
     takes_part: bool = False
     recorded_by_backward: bool = False
     cut: str = ""
@@ -139,6 +143,11 @@ class Box:
     def gap(self) -> bool:
         """Whether it stands for nodes that are not drawn."""
         return self.family == Family.GAP
+
+    @property
+    def cell(self) -> bool:
+        """Whether it is a whole time step."""
+        return self.family == Family.CELL
 
     @property
     def run(self) -> bool:
@@ -254,6 +263,8 @@ class Sketch:
         Their boxes.
     strips : list of Strip
     legend : Legend or None
+    states : dict of (Lane, key) to str
+        The names of the states of each lane, as `fold.Kinds.makers` has them.
     """
 
     boxes: list[Box]
@@ -264,3 +275,4 @@ class Sketch:
     of: dict[Node, Box] = field(default_factory=dict)
     strips: list[Strip] = field(default_factory=list)
     legend: Legend | None = None
+    states: dict[tuple[Lane, Any], str] = field(default_factory=dict)

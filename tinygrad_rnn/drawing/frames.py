@@ -67,6 +67,8 @@ def frames_of(places: Places) -> tuple[list[Frame], list[Word]]:
     shown: set[Lane] = set()
     for slot, found in sorted(places.grid.slots.items(), key=lambda item: item[0]):
         boxes = [b for b in found if b.framed]
+        if any(b.cell for b in boxes):  # it says itself what and when it is
+            continue
         moment = _moment(boxes)
         if moment is None:
             continue

@@ -227,6 +227,11 @@ def without_step(title: str) -> str:
     return re.sub(r"^([^\W\d]\w*?)_\d+\b", r"\1", re.sub(r"\[\d+\]$", "[t]", title))
 
 
+def span(steps: Sequence[int]) -> str:
+    """Return a text for steps that follow each other."""
+    return f"t = {steps[0]}" + f" … {steps[-1]}" * (len(steps) > 1)
+
+
 def folded_notes(kinds: Kinds, groups: Groups) -> list[str]:
     """Say of each lane how many of its steps are the same, and how the others differ."""
     notes = []

@@ -16,10 +16,10 @@ import numpy as np
 
 from ..recurrent.ledger import values
 from ..recurrent.moments import Lane
-from .boxes import HATCH, Role, Sketch, Strip
+from .boxes import HATCH, Box, Role, Sketch, Strip
 from .errors import DrawingError
 from .measures import Measured, State, measure_memory
-from .scale import Number, Scale, figure
+from .scale import Number, Scale, figure, together
 
 BARS = 40  # at most so many in the chart of a weight
 CLAIM = "‖∂L/∂state‖"  # "state" is replaced by the name of the state
@@ -92,20 +92,36 @@ class GradientHeat(Overlay):
             lane = state[0]
             title += f" · {lane.described()}" if several else ""
             sketch.strips.append(_strip(sketch, title, lane, steps, scale.joint_cell, scale.cell))
+        self._colour_cells(sketch, measured, scale)
         sketch.legend = scale.legend(CLAIM)
+
+    def _colour_cells(self, sketch: Sketch, measured: Measured, scale: Scale) -> None:
+        """Colour the boxes of whole steps by the gradients of all their states together."""
+        norms: dict[Lane, dict[int, list[Number]]] = {}
+        for (lane, _), steps in measured.gradients.norms.items():
+            for step, v in steps.items():
+                norms.setdefault(lane, {}).setdefault(step, []).append(v)
+        for box in sketch.boxes:
+            if box.cell and box.moment is not None:
+                found = norms.get(box.moment.lane, {}).get(box.moment.step, [])
+                _fill(box, together(found), scale, CLAIM)
 
     def _colour(self, sketch: Sketch, measured: Measured, state: State, scale: Scale) -> str:
         """Colour the boxes of one state; return what its figures are."""
-        nodes, steps = measured.kinds.makers[state], measured.gradients.norms[state]
-        boxes = {step: sketch.of[n] for step, n in nodes.items() if n in sketch.of}
-        names = (b.variable for b in boxes.values())
-        title = CLAIM.replace("state", next(filter(None, names), "state"))
-        for step, box in boxes.items():
-            if step in steps:
-                colour = scale.colour(steps[step])
-                box.hatch, box.fill = colour == HATCH, "" if colour == HATCH else colour
-                box.tooltip += f"\n{title} = {figure(steps[step])}"
+        steps = measured.gradients.norms[state]
+        title = CLAIM.replace("state", sketch.states.get(state) or "state")
+        for step, n in measured.kinds.makers[state].items():
+            box = sketch.of.get(n)
+            if box is not None and not box.cell and step in steps:
+                _fill(box, steps[step], scale, title)
         return title
+
+
+def _fill(box: Box, v: Number, scale: Scale, title: str) -> None:
+    """Colour a box by a number, and write the number into its tooltip."""
+    colour = scale.colour(v)
+    box.hatch, box.fill = colour == HATCH, "" if colour == HATCH else colour
+    box.tooltip += f"\n{title} = {figure(v)}"
 
 
 def _without_states(measured: Measured) -> str:

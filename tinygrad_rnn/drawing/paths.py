@@ -26,6 +26,7 @@ def paths_of(places: Places, arrow: Arrow) -> list[list[Point]]:
         tail.run
         or head.run
         or tail.port
+        or head.holds > 1
         or len(tail.hides) > 1
         or len(used) > SEVERAL
         or (route is not None and route.out is not Side.ABOVE)

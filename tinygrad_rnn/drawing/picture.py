@@ -13,8 +13,10 @@ from ..kernels.runtime import without_collection
 from ..ops.table import Tape
 from ..recurrent.opened import opened, opened_all
 from .boxes import Sketch
+from .detail import Detail
 from .dot import dot_source
 from .errors import DrawingError
+from .fitting import fitting
 from .graph import Graph
 from .layout import Layout, place
 from .measures import Measured, check_walkable
@@ -24,7 +26,7 @@ from .selection import Request, shown_steps
 from .sketch import sketch_graph
 from .style import DARK, LIGHT, xml
 from .subject import gradients_of, subject
-from .svg import plain_svg
+from .svg import WIDE, plain_svg
 
 if TYPE_CHECKING:
     import graphviz
@@ -48,15 +50,23 @@ class Drawing:
         "light", "dark" or "auto".
     timeout : float
         Seconds that a graphviz program may take.
+    width : int
+        Pixels that an SVG is made to fit, as far as its letters can then be read.
     """
 
     def __init__(
-        self, sketch: Sketch, layout: Layout, *, theme: str = "light", timeout: float = 20.0
+        self,
+        sketch: Sketch,
+        layout: Layout,
+        *,
+        theme: str = "light",
+        timeout: float = 20.0,
+        width: int = WIDE,
     ) -> None:
         self._sketch, self._layout = sketch, layout
         self._sketch.nodes, self._sketch.of = (), {}  # a picture does not hold on to the graph
         self._made: dict[str, bytes] = {}
-        self.note, self.theme, self.timeout = sketch.note, theme, timeout
+        self.note, self.theme, self.timeout, self.width = sketch.note, theme, timeout, width
 
     @property
     def dot(self) -> str:
@@ -91,7 +101,9 @@ class Drawing:
         It is written without any graphviz program, so it is the same everywhere.
         """
         if "svg" not in self._made:
-            self._made["svg"] = plain_svg(self._sketch, self._layout, self.theme).encode()
+            self._made["svg"] = plain_svg(
+                self._sketch, self._layout, self.theme, self.width
+            ).encode()
         return self._made["svg"].decode()
 
     def html(self) -> str:
@@ -195,6 +207,8 @@ def draw(
     ledger: bool = False,
     memory: bool = False,
     values: bool | str = False,
+    detail: str | None = None,
+    width: int = WIDE,
     limit: int = 250,
     direction: str = "LR",
     theme: str = "light",
@@ -243,6 +257,14 @@ def draw(
     values : bool or "numbers"
         Numbers in place of shapes: of larger arrays mean and standard deviation, with "numbers" all
         of up to six.
+    detail : {"cell", "gate", "op"}, optional
+        How much of a time step is drawn: each step of each cell and layer as one box, with the
+        names of its states; the values that the source names; or every operation. By default the
+        finest that fits `width`, with letters of at least 9 pixels, and of long sequences fewer
+        steps, where neither `show` nor `steps` asks for them. What is folded, and what shows
+        `values` or a `backward`, has every operation by default.
+    width : int
+        Pixels. An SVG that is wider is made smaller, down to letters of 9 pixels.
     limit : int
         Draw about so many nodes at most, where `show` and `fold` do not decide. Of more, time steps
         are left out, or, without time steps, what is farthest from `x`; a box stands for them, and
@@ -267,6 +289,7 @@ def draw(
         a backward.
     """
     _check(direction, theme, limit, steps, show)
+    _check_detail(detail, width)
     found = subject(x, inputs)
     overlays = overlays_of(heat, ledger=ledger, memory=memory, values=values)
     tape = found.what if isinstance(found.what, Tape) else None
@@ -277,7 +300,8 @@ def draw(
             "draw: heat, ledger, values and backward are of a recorded tensor, such as a loss; found a traced function or a cell"
         )
     fold = found.folded if fold is None else fold
-    request = Request(steps, limit, show, fold)
+    request = Request(steps, limit, show, fold, weights=ledger)
+    whole = fold or backward or bool(values)
     with without_collection():
         what: Any = found.what
         if tape is not None:
@@ -288,14 +312,29 @@ def draw(
         elif isinstance(what, list):
             what = opened_all(what)
         graph = Graph(what, found.given)
-        sketch = sketch_graph(graph, request, found.name if title is None else title)
-        if backward and tape is not None:
-            for n, box in sketch.of.items():
-                box.recorded_by_backward = n.index > tape.root.index
         numbers = Measured(graph, tape)
-        for overlay in overlays:
-            overlay.lay(sketch, numbers)
-        return Drawing(sketch, place(sketch, direction), theme=theme, timeout=timeout)
+        name = found.name if title is None else title
+
+        def made(request: Request) -> tuple[Sketch, Layout]:
+            sketch = sketch_graph(graph, request, name, lambda: numbers.kinds)
+            if backward and tape is not None:
+                for n, box in sketch.of.items():
+                    box.recorded_by_backward = n.index > tape.root.index
+            for overlay in overlays:
+                overlay.lay(sketch, numbers)
+            return sketch, place(sketch, direction)
+
+        wanted = Detail(detail) if detail else Detail.OP if whole else None
+        sketch, layout = fitting(graph, request, wanted, width, made)
+        return Drawing(sketch, layout, theme=theme, timeout=timeout, width=width)
+
+
+def _check_detail(detail: str | None, width: int) -> None:
+    """Raise a DrawingError if one of these arguments of `draw` is not valid."""
+    if detail is not None and detail not in [*Detail]:
+        raise DrawingError(f"draw: detail is 'cell', 'gate' or 'op', not {detail!r}")
+    if width < 1:
+        raise DrawingError(f"draw: width is a number of pixels, at least 1, not {width}")
 
 
 def _check(direction: str, theme: str, limit: int, steps: int | None, show: Any) -> None:

@@ -65,6 +65,7 @@ class Places:
     def _find_columns(self) -> None:
         """Find the columns, and the channels between them."""
         grid, count = self.grid, self.grid.count
+        margin = 0.0 if any(b.cell for b in grid.boxes) else MARGIN  # whole steps have no frames
         low, high = [0.0] * count, [0.0] * count
         for slot, plan in self.plans.plan.items():
             c = slot[1]
@@ -84,9 +85,9 @@ class Places:
             if lines or 0 < c < count:
                 u += 2 * BETWEEN + LINE * max(lines - 1, 0)
             if c < count:
-                u += MARGIN
+                u += margin
                 self.middle[c] = u - low[c]
-                u += high[c] - low[c] + MARGIN
+                u += high[c] - low[c] + margin
 
     def _find_bands(self) -> None:
         """Find the bands, and the gaps between them."""
@@ -101,7 +102,15 @@ class Places:
             foot = (MARGIN if self.turned else FOOT) * (not follows)
             self.base[k] = d
             self.floor[k] = max((p.floor for p in plans), default=0.0)
-            self.tall[k] = max((p.top for p in plans), default=HEIGHT) or HEIGHT
+            tops = [p.top for p in plans]
+            # what stands for hidden steps may extend further than a step
+            tops += [
+                self.floor[k] + self.grid.deep(b)
+                for slot, found in self.grid.slots.items()
+                for b in found
+                if slot[0] == k and b.run
+            ]
+            self.tall[k] = max(tops, default=HEIGHT) or HEIGHT
             if not self.floor[k]:
                 self.base[k] = d = d + foot
             d += self.tall[k] + (0.0 if follows else MARGIN)

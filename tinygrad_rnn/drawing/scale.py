@@ -106,6 +106,12 @@ def _mark(v: Number) -> str:
     return "NaN" if math.isnan(v) else "infinite" if math.isinf(v) else "0" if v == 0 else ""
 
 
+def together(norms: Iterable[Number]) -> Number:
+    """Return the norm of several arrays from the norm of each; None if none is there."""
+    found = [v for v in norms if v is not None]
+    return math.hypot(*found) if found else None
+
+
 def figure(v: Number) -> str:
     """Return a number as a text of few characters."""
     if v is None:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from ..core.tape import Node
 from ..recurrent.moments import Lane
+from .detail import Detail
 from .graph import Graph
 
 FEW, SOME = 8, 5  # so many steps are all drawn; of more, so many
@@ -30,12 +31,18 @@ class Request(NamedTuple):
         See `shown_steps`.
     fold : bool
         Steps that are the same are drawn once.
+    detail : Detail
+        How much of a step is drawn.
+    weights : bool
+        Draw shared leaves also where only whole cells read them.
     """
 
     steps: int | None = None
     limit: int = 250
     show: Show = None
     fold: bool = False
+    detail: Detail = Detail.OP
+    weights: bool = False
 
 
 def chosen_steps(

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 from ..core.tape import Node
 from ..recurrent.moments import Lane, Moment
-from .boxes import Box, Family, Sketch
+from .boxes import Box, Family, Role, Sketch
+from .detail import Detail, check_order, describe_cell, describe_gate, heads_of
 from .fold import Kinds
 from .graph import Graph
-from .labels import Groups, Labels, folded_notes, name_states, without_step
+from .labels import Groups, Labels, folded_notes, name_states, span, without_step
 from .selection import Counts, Request, Show, chosen_steps, nearest
 from .wiring import Ends, Wiring
 
@@ -29,8 +30,13 @@ def sketch(
     return sketch_graph(Graph(x), Request(steps, limit, show, fold), title)
 
 
-def sketch_graph(graph: Graph, request: Request, title: str = "") -> Sketch:
-    """Choose what of a graph is drawn, and describe it."""
+def sketch_graph(
+    graph: Graph, request: Request, title: str = "", kinds_of: Callable[[], Kinds] | None = None
+) -> Sketch:
+    """Choose what of a graph is drawn, and describe it.
+
+    `kinds_of` gives the kinds of its steps, where they are known or wanted again.
+    """
     counts: dict[Lane, Counter[int]] = {}
     outside = 0
     for n in graph.nodes:
@@ -39,8 +45,10 @@ def sketch_graph(graph: Graph, request: Request, title: str = "") -> Sketch:
             outside += 1
         else:
             counts.setdefault(moment.lane, Counter())[moment.step] += 1
+    if request.detail == Detail.CELL:  # of each step one box is drawn
+        counts = {lane: Counter(dict.fromkeys(c, 1)) for lane, c in counts.items()}
     needed = request.fold or any(len(c) > 1 for c in counts.values())
-    kinds = Kinds(graph) if needed else None
+    kinds = (kinds_of() if kinds_of else Kinds(graph)) if needed else None
     groups, note = _groups(graph, kinds, counts, request, outside)
     kept = _kept(graph, groups, kinds.beyond if request.fold and kinds is not None else ())
     visible = set(kept)
@@ -48,21 +56,32 @@ def sketch_graph(graph: Graph, request: Request, title: str = "") -> Sketch:
     if request.show is not None or request.fold:
         steps = sum(c[g[0]] for lane, c in counts.items() for g in groups[lane])
         most = max(most, outside + steps)
-    if len(kept) > most:
+    drawn = len(kept)
+    if request.detail == Detail.CELL:
+        drawn = len({graph.moments[n] if n in graph.framed else n for n in kept})
+    if drawn > most:
         kept, visible = graph.nodes, nearest(graph, request.limit)
         note = (
             f"{len(kept) - len(visible):,} of {len(kept):,} nodes are not drawn, "
             f"the farthest from the result (limit={request.limit})."
         )
-    made = _Builder(graph, set(kept), visible, groups, kinds)
+    made = _Builder(graph, set(kept), visible, groups, kinds, request.detail)
     notes = [note] if note else []
     if request.fold and kinds is not None:
         made.fold()
         notes += folded_notes(kinds, groups)
     wiring = made.wire()
     of = {n: b for n, b in made.boxes.items() if isinstance(n, Node)}
-    boxes = [*made.boxes.values(), *wiring.added]
-    return Sketch(boxes, wiring.arrows, title, " ".join(notes), list(of), of)
+    if request.detail != Detail.OP:
+        check_order(wiring.arrows)
+        for b in of.values():
+            b.tooltip += f"\nreads {', '.join(dict.fromkeys(b.reads))}" if b.reads else ""
+        if not request.weights:
+            of = {n: b for n, b in of.items() if b.role != Role.SHARED or wiring.leads_on(b)}
+    left_out = set(made.boxes.values()) - set(of.values())
+    boxes = [b for b in [*made.boxes.values(), *wiring.added] if b.gap or b not in left_out]
+    states = made.states
+    return Sketch(boxes, wiring.arrows, title, " ".join(notes), list(of), of, states=states)
 
 
 def _groups(
@@ -124,8 +143,9 @@ class _Builder:
         visible: Collection[Node],
         groups: Groups,
         kinds: Kinds | None,
+        detail: Detail,
     ) -> None:
-        self.graph, self.groups, self.kinds = graph, groups, kinds
+        self.graph, self.groups, self.kinds, self.detail = graph, groups, kinds, detail
         self.kept, self.visible = kept, visible
         # of steps that are drawn as one: the one that is drawn, and the steps that it stands for
         self.folded = {
@@ -147,16 +167,19 @@ class _Builder:
     def _make_boxes(self) -> None:
         """Make a box for each node that is drawn, and the gaps for the others."""
         graph = self.graph
-        labels = Labels(graph, [n for n in graph.nodes if n in self.visible])
+        shown = [n for n in graph.nodes if n in self.visible]
+        labels = Labels(graph, shown)
+        self._join(shown, labels)
         runs = self._hidden_runs()
         occurrences: Counter[Any] = Counter()
         missing: Counter[Any] = Counter()
         hidden: dict[_Hidden, set[int]] = {}
         for n in graph.nodes:
             if n in self.visible:
-                self.stands[n] = n
-                self.boxes[n] = labels.box(n)
-                self.boxes[n].key = self._key(n, occurrences)
+                self.keys[n] = self._key(n, occurrences)
+                self.stands[n] = self.heads.get(n, n)
+                if self.stands[n] is n:
+                    self.boxes[n] = self._box(n, labels)
                 continue
             key = self._stand_in(n, runs)
             if key is None:
@@ -173,6 +196,50 @@ class _Builder:
             missing[key] += 1
         for key, number in missing.items():
             self._describe_gap(key, sorted(hidden.get(key, ())), number)
+
+    def _join(self, shown: list[Node], labels: Labels) -> None:
+        """Find the operations that are drawn as one box, and the names of the states of each lane."""
+        named = set(labels.variables)
+        self.states: dict[tuple[Lane, Any], str] = {}
+        for state, made in self.kinds.makers.items() if self.kinds is not None else ():
+            named.update(made.values())
+            names = [labels.variables.get(n) or n.name for n in made.values() if n in self.visible]
+            self.states[state] = without_step(next(filter(None, names), ""))
+        self.heads = heads_of(self.graph, shown, self.detail, named)
+        self.held = Counter(self.heads.values())
+        self.rooted = {self.heads.get(n, n) for n in self.graph.roots}
+        self.keys: dict[Node, Any] = {}
+        # operations of a step that is folded -> the same ones of the step that is drawn
+        self.twins: dict[Node, Node] = {}
+        # inputs of boxes for several operations: the operation and the place there -> a number
+        self.places: dict[Any, int] = {}
+
+    def _box(self, n: Node, labels: Labels) -> Box:
+        """Make the box of a node, or of the operations of which it is the head."""
+        box = labels.box(n)
+        box.key, box.holds, box.root = self.keys[n], self.held[n], n in self.rooted
+        moment = self.graph.moments[n]
+        if n in self.heads and self.detail == Detail.CELL and moment is not None:
+            names = {name: None for (lane, _), name in self.states.items() if lane == moment.lane}
+            own = [] if moment.lane.backward else [*filter(None, names)]
+            describe_cell(box, moment, own, box.holds, box.detail)
+            box.key = "cell"
+        elif box.holds > 1:
+            describe_gate(box, n)
+        return box
+
+    def _place(self, n: Node, k: int) -> int:
+        """Return the place of an input of a node among the inputs of its box."""
+        n = self.twins.get(n, n)
+        if self.held[self.heads.get(n, n)] < 2:
+            return k
+        return self.places.setdefault((self.keys[n], k), len(self.places))
+
+    def _leaves_box(self, head: Node, i: Node, n: Node) -> bool:
+        """Whether an edge inside of one box is drawn: in a folded picture, from step to step."""
+        return bool(self.folded) and (
+            self.held[head] < 2 or self.graph.step(i) != self.graph.step(n)
+        )
 
     def _key(self, n: Node, occurrences: Counter[Any]) -> Any:
         """Return what is the same for the same operation in every step."""
@@ -212,7 +279,8 @@ class _Builder:
             if kinds is None or n not in kinds.number:
                 return None
             nodes = kinds.steps[moment.lane][self.drawn[moment]]
-            return nodes[kinds.number[n]]
+            twin = self.twins[n] = nodes[kinds.number[n]]
+            return self.heads.get(twin, twin)
         if n.primitive is None:
             return None
         lane = moment.lane
@@ -228,7 +296,7 @@ class _Builder:
         kinds = self.kinds.count(key.lane, steps) if self.kinds is not None and several else 0
         box.moment, box.hides = Moment(key.lane, steps[0]), tuple(steps)
         box.title = f"⋯ {len(steps):,} {'identical ' * (kinds == 1)}step{'s' * several}"
-        box.detail = f"t = {steps[0]}" + f" … {steps[-1]}" * several
+        box.detail = span(steps)
         box.tooltip = f"{box.detail}: {many}"
         if kinds > 1:
             box.tooltip += f"; {kinds} kinds of steps"
@@ -245,6 +313,8 @@ class _Builder:
             elif box.moment in self.folded and (n.primitive is not None or n in self.graph.framed):
                 box.hides = self.folded[box.moment]
                 box.title = without_step(box.title)
+                if box.cell:
+                    box.detail = box.detail.replace(f"t = {box.step}", span(box.hides))
 
     def wire(self) -> Wiring:
         """Make the arrows, and the ports and delays that take the place of some of them."""
@@ -257,9 +327,10 @@ class _Builder:
             head = boxes[key]
             for k, i in enumerate(graph.inputs[n]):
                 if i not in stands or (
-                    stands[i] == key and not (self.folded and isinstance(key, Node))
+                    stands[i] == key and not (isinstance(key, Node) and self._leaves_box(key, i, n))
                 ):
                     continue
+                k = self._place(n, k)
                 tail = boxes[stands[i]]
                 through = (
                     self.folded

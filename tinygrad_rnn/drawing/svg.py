@@ -29,8 +29,18 @@ from .style import (
     xml,
 )
 
+WIDE = 850  # pixels of a column in a notebook or on a page
+POINT = 4 / 3  # pixels
+READABLE = 9.0  # pixels of the smallest letters
 
-def plain_svg(sketch: Sketch, layout: Layout, theme: str = "light") -> str:
+
+def pixels(layout: Layout, wide: int) -> float:
+    """Return how many pixels a picture is wide that is to fit so many, with letters to be read."""
+    own = layout.width * POINT
+    return min(own, max(wide, own * READABLE / (SMALL * POINT)))
+
+
+def plain_svg(sketch: Sketch, layout: Layout, theme: str = "light", wide: int = WIDE) -> str:
     """Return the same picture as graphviz draws from the DOT source.
 
     Parameters
@@ -39,10 +49,13 @@ def plain_svg(sketch: Sketch, layout: Layout, theme: str = "light") -> str:
     layout : Layout
     theme : {"light", "dark", "auto"}
         "auto" is as the reader's browser is set.
+    wide : int
+        How many pixels it should not be wider than; see `pixels`.
     """
     w, h = layout.width, layout.height
+    across = pixels(layout, wide)
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="tg" width="{w:.0f}pt" height="{h:.0f}pt" viewBox="0 0 {w:.1f} {h:.1f}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="tg" width="{across:.0f}" height="{across * h / w:.0f}" viewBox="0 0 {w:.1f} {h:.1f}" '
         f'font-family="{FONT}" font-size="{SIZE}"><style>{_rules(theme)}</style>'
         '<defs><pattern id="tg-hatch" width="5" height="5" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
         '<rect width="5" height="5" class="page"/><line y2="5" class="hatch"/></pattern></defs>'

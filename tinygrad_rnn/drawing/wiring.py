@@ -130,12 +130,20 @@ class Wiring:
                         gone.add(arrow)
                         head.reads = (*head.reads, tail.title)
                     continue
+                if shared and (head.cell or head.holds > 1):
+                    gone.add(arrow)
+                    head.reads = (*head.reads, tail.title)
+                    continue
                 saved = (
                     tail.moment is not None
                     and not tail.backward
                     and head.backward
                     and (head.lane is not None or tail.lane is not None)
                 )
+                if saved and tail.cell and head.cell:
+                    gone.add(arrow)
+                    head.reads = (*head.reads, f"{tail.title} at t = {tail.step}")
+                    continue
                 away = far and head.step != tail.step and head.lane is not None
                 if not (shared or saved or away):
                     continue
@@ -196,6 +204,10 @@ class Wiring:
         self.added.append(port)
         return Arrow(port, head, places)
 
+    def leads_on(self, b: Box) -> bool:
+        """Whether an arrow or a port leads from a box to another."""
+        return bool(self.heads.get(b)) or any(port.source is b for port in self.added)
+
     # --- delays -----------------------------------------------------------------------------------
 
     def make_delays(self) -> None:
@@ -208,7 +220,7 @@ class Wiring:
             if delay is None:
                 delay = made[tail] = Box(
                     "z⁻¹",
-                    tail.variable,
+                    tail.variable or tail.title,
                     Family.DELAY,
                     tail.moment,
                     tooltip=f"the value of the step before of {tail.title}",
