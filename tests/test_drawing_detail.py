@@ -16,6 +16,7 @@ import tinygrad_rnn as tg
 from tests.test_drawing import CROWDED, behind, elman, lstm, parameter, two_layers
 from tests.test_drawing_time import GOOD, faults, frames, sequence
 from tinygrad_rnn.drawing import Drawing, DrawingError, draw
+from tinygrad_rnn.drawing.curves import Axis
 from tinygrad_rnn.drawing.fold import Kinds
 from tinygrad_rnn.drawing.graph import Graph
 from tinygrad_rnn.drawing.measures import measure
@@ -195,6 +196,88 @@ def test_what_does_not_fit_gets_letters_of_nine_pixels_and_small_pictures_stay_a
 def test_wrong_levels_are_named(wrong: dict[str, Any]) -> None:
     with pytest.raises(DrawingError, match=next(iter(wrong))):
         draw(elman(2), **wrong)
+
+
+# --- curves over hidden steps ------------------------------------------------------------------------------------------------
+
+
+def test_a_curve_has_every_hidden_step_on_an_axis_from_the_least_to_the_largest() -> None:
+    curve = Axis([1e-30, 1.0], logarithmic=True).curve([10.0**-k for k in range(31)])
+    (piece,) = curve.pieces
+    assert [x for x, _, _ in piece] == pytest.approx(np.linspace(0, 1, 31))
+    assert [y for _, y, _ in piece] == pytest.approx(np.linspace(1, 0, 31))
+    assert all(least == most for _, least, most in piece) and not curve.marks
+    line = Axis([5.0, 10.0], logarithmic=False).curve([10.0, 5.0, 0.0])
+    assert [y for _, y, _ in line.pieces[0]] == [1.0, 0.5, 0.0]
+
+
+def test_a_curve_of_very_many_steps_loses_none() -> None:
+    numbers: list[Any] = [1.0] * 100_000
+    numbers[31_234], numbers[71_500], numbers[90_001], numbers[5] = 1e-8, float("nan"), 1e8, None
+    numbers[50_000], numbers[60_000] = 0.0, float("inf")
+    curve = Axis(numbers, logarithmic=True).curve(numbers)
+    (piece,) = curve.pieces  # no place along it has nothing but marks
+    assert (min(p[1] for p in piece), max(p[2] for p in piece)) == (0.0, 1.0)
+    assert {m.what: round(m.begin, 3) for m in curve.marks} == {
+        "0": 0.5,
+        "NaN": 0.71,
+        "infinite": 0.6,
+        "no gradient": 0.0,
+    }
+
+
+def test_a_curve_is_broken_where_there_is_nothing_to_draw() -> None:
+    numbers = [1.0, 0.1, float("nan"), 0.1, 0.0, 0.0, 1.0]
+    curve = Axis(numbers, logarithmic=True).curve(numbers)
+    assert [len(piece) for piece in curve.pieces] == [2, 1, 1]
+    assert [(m.what, round(m.begin * 7), round(m.end * 7)) for m in curve.marks] == [
+        ("0", 4, 6),
+        ("NaN", 2, 3),
+    ]
+    nothing = Axis([None, 0.0], logarithmic=True).curve([None, 0.0, 0.0])
+    assert not nothing.pieces and len(nothing.marks) == 2
+    flat = Axis([2.0] * 4, logarithmic=True).curve([2.0] * 4)
+    assert {p[1] for p in flat.pieces[0]} == {0.5}
+
+
+@pytest.mark.parametrize("detail", ["cell", "gate", "op"])
+def test_the_decay_over_hidden_steps_is_a_curve_in_the_picture(detail: str) -> None:
+    loss = (tg.unroll(tg.cells.Elman(3, 4, rng=0), sequence(60))[0][-1] ** 2).mean()
+    graph = Graph(tg.tape(loss))
+    (norms,) = measure(tg.tape(loss), graph, Kinds(graph)).norms.values()
+    drawing = draw(loss, heat="grad", detail=detail, show=["t=0:2", "t=30", "t=-1"])
+    curves = [f for f in drawing._layout.figures if f.curve]
+    assert len(curves) == 2 and faults(drawing) == []
+    hidden = [*range(2, 30), *range(31, 59)]
+    levels = np.log10([norms[t] for t in hidden])
+    expected = (levels - levels.min()) / (levels.max() - levels.min())
+    points = [p for f in sorted(curves) for p in f.curve.pieces[0]]
+    assert [p[1] for p in points] == pytest.approx(expected)
+    assert drawing.svg().count('class="curve"') == 2
+    assert "log" in next(
+        w.text for w in drawing._layout.words if "state" in w.text or "h" in w.text
+    )
+    assert re.search("[▁▂▃▄▅▆▇█]{20}", drawing.dot)
+
+
+def test_curves_stay_inside_of_their_frames_and_marks_are_seen() -> None:
+    heat = [10.0 ** -(t % 9) for t in range(60)]
+    heat[20:24] = [float("nan"), float("inf"), 0.0, float("inf")]
+    drawing = draw(elman(60), heat=heat, memory=True)
+    root = ElementTree.fromstring(drawing.svg())
+    figures = [g for g in root.iter(f"{SVG}g") if g.get("class") == "figure"]
+    seen = 0
+    for g in figures:
+        outline = g.find(f"{SVG}rect")
+        for path in g.findall(f"{SVG}path"):
+            assert outline is not None
+            x, y, w, h = (float(outline.get(k, "nan")) for k in ("x", "y", "width", "height"))
+            points = re.findall(r"([\d.]+),([\d.]+)", path.get("d", ""))
+            # the text is in the upper part
+            assert all(x < float(a) < x + w and y + 12 < float(b) < y + h for a, b in points)
+            seen += 1
+    marks = [t.text for g in figures for t in g.iter(f"{SVG}title")]
+    assert seen >= 3 and sorted(marks) == ["0", "NaN", "infinite", "infinite"]
 
 
 # --- the pictures are good --------------------------------------------------------------------------------------------------

@@ -8,7 +8,8 @@ A picture is made in stages, each of which reads the one before:
   proof that steps are alike.
 * `sketch` makes boxes and arrows (`boxes`) of what is drawn (`selection`), in as much detail as is
   wanted (`detail`) or fits (`fitting`); `labels` has their words, `wiring` the ports in place of long lines. What has to be known of single operations is in `facts`.
-* `overlays` lays figures over them, which `measures` and `recurrent/ledger.py` find and `scale` colours.
+* `overlays` lays figures over them, which `measures` and `recurrent/ledger.py` find, `scale` colours
+  and `curves` follows over hidden steps.
 * `layout` gives everything its place: `grid`, `routes`, `plans` (`stepplan`, `rows`, `across`),
   `lines`, `places`, `paths`, `frames`.
 * `svg` and `dot` write it in the look of `style`; `render` runs graphviz.

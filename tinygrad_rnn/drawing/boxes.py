@@ -212,6 +212,31 @@ class Arrow(NamedTuple):
         )
 
 
+class Mark(NamedTuple):
+    """A stretch of a curve where something has no place on its axis: one of `scale.MARKS`."""
+
+    begin: float
+    end: float
+    what: str
+
+
+class Curve(NamedTuple):
+    """A curve in the unit square, y growing upwards.
+
+    Attributes
+    ----------
+    pieces : tuple of tuple of (float, float, float)
+        What hangs together: x, and the least and the largest y there.
+    marks : tuple of Mark
+    logarithmic : bool
+        Whether its axis is; if not, it begins at 0.
+    """
+
+    pieces: tuple[tuple[tuple[float, float, float], ...], ...]
+    marks: tuple[Mark, ...]
+    logarithmic: bool
+
+
 @dataclass
 class Strip:
     """A row of figures under the time axis, one for each step.
@@ -222,10 +247,13 @@ class Strip:
         What they are.
     cells : dict of (Lane, int) to (str, str)
         The colour ("" for none, or HATCH) and the text for each lane and step.
+    curves : dict of (Lane, int) to Curve
+        Curves over hidden steps, by the first of these.
     """
 
     title: str
     cells: dict[tuple[Lane | None, int], tuple[str, str]] = field(default_factory=dict)
+    curves: dict[tuple[Lane | None, int], Curve] = field(default_factory=dict)
 
 
 class Legend(NamedTuple):

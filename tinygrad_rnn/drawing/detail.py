@@ -102,7 +102,7 @@ def describe_gate(box: Box, head: Node) -> None:
     box.tooltip = f"{box.detail}\n{box.holds} operations; the last one: {box.tooltip}"
     if spot is not None:
         box.tooltip = f"{spot.text()}\n{box.tooltip}"
-        box.title, box.detail = box.variable or box.title, short(spot.text())
+        box.detail = short(spot.text())
 
 
 def check_order(arrows: Sequence[Arrow]) -> None:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .boxes import HATCH, HEIGHT, Arrow, Box, Legend, Sketch
+from .boxes import HATCH, HEIGHT, Arrow, Box, Curve, Legend, Sketch
 from .frames import Frame
 from .layout import TIP, Layout
 from .stepplan import Point
@@ -176,7 +176,8 @@ class _Writer:
     def _figures(self) -> None:
         """Write the rows of figures and the legend."""
         for f in self.layout.figures:
-            self._figure(f.x, f.y, f.width, f.height, f.text, "" if f.fill == HATCH else f.fill)
+            text = f.text if f.curve is None else [f.text, *_curve(f.curve, f.width - 8)]
+            self._figure(f.x, f.y, f.width, f.height, text, "" if f.fill == HATCH else f.fill)
         for word, x, y in self.layout.words:
             self._figure(x - 2.4 * len(word), y, 4.8 * len(word), 12, word, "", **BARE)
         if self.sketch.legend is not None:
@@ -199,9 +200,17 @@ class _Writer:
             left += 30 + 4.8 * len(text)
 
     def _figure(
-        self, x: float, y: float, wide: float, tall: float, text: str, fill: str, **more: str
+        self,
+        x: float,
+        y: float,
+        wide: float,
+        tall: float,
+        text: str | Sequence[str],
+        fill: str,
+        **more: str,
     ) -> None:
-        """Write a rectangle; without a fill its outline is dashed."""
+        """Write a rectangle with lines of text; without a fill its outline is dashed."""
+        lines = [text] if isinstance(text, str) else text
         plain = {
             "shape": "box",
             "style": "filled",
@@ -212,7 +221,7 @@ class _Writer:
         own = {"fontcolor": ink(fill), "fillcolor": fill} if fill else {"style": "dashed"}
         self.graph.node(
             f"f{self.figures}",
-            f"<{xml(text) or ' '}>",
+            f"<{'<br/>'.join(map(xml, lines)) or ' '}>",
             pos=self._at(x, y),
             width=f"{wide / 72:.3f}",
             height=f"{tall / 72:.3f}",
@@ -238,6 +247,20 @@ def _label(box: Box, faint: str, outline: str) -> str:
         size = min((box.width - 16) / len(box.bars) / 0.8, 9.0)
         label += f'<br/><font point-size="{size:.1f}" color="{outline}">{_blocks(box.bars)}</font>'
     return label
+
+
+def _curve(curve: Curve, wide: float) -> list[str]:
+    """Return a curve as one line of block characters, and what is marked in it as another."""
+    count = int(wide / (0.8 * SMALL))
+    line = [" "] * count
+    for piece in curve.pieces:
+        for x, _, most in piece:
+            line[min(int(x * count), count - 1)] = BLOCKS[min(int(most * 8), 7)]
+    for mark in curve.marks:
+        for k in range(int(mark.begin * count), max(int(mark.end * count), 1)):
+            line[k] = "." if mark.what == "0" else "!"
+    said = sorted({mark.what for mark in curve.marks})
+    return ["".join(line), *[", ".join(said)] * bool(said)]
 
 
 def _blocks(bars: Sequence[float]) -> str:

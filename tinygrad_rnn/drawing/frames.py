@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ..recurrent.moments import Lane, Moment
-from .boxes import Box, Strip
+from .boxes import Box, Curve, Strip
 from .grid import Slot
 from .places import MARGIN, Places
 from .stepplan import FOOT, StepPlan
 
 DEEP = 15.0  # depth of a row of figures
+CURVE = 34.0  # and of the curves in one
 
 
 class Frame(NamedTuple):
@@ -39,7 +40,10 @@ class Frame(NamedTuple):
 
 
 class Figure(NamedTuple):
-    """One figure of a strip: a rectangle, known by its middle, with a colour and a text."""
+    """One figure of a strip: a rectangle, known by its middle, with a colour and a text.
+
+    One with a curve has its text above the curve.
+    """
 
     x: float
     y: float
@@ -47,6 +51,7 @@ class Figure(NamedTuple):
     height: float
     fill: str
     text: str
+    curve: Curve | None = None
 
 
 class Word(NamedTuple):
@@ -132,14 +137,19 @@ def figures_of(places: Places, strips: Sequence[Strip]) -> tuple[list[Figure], l
     feet = [base + floor - 20 for base, floor in zip(places.base, places.floor, strict=True)]
     bottom = min([lowest, *feet]) - 12
     extents = _extents(places)
-    for k, strip in enumerate(strips):
-        y = bottom - DEEP * (k + 0.5) - 3 * k
+    for strip in strips:
+        curves = {} if places.turned else strip.curves
+        deep = DEEP + CURVE * bool(curves)
+        y = bottom - deep / 2
+        bottom -= deep + 3
         for place, (fill, text) in strip.cells.items():
             if place in extents:
-                a, b = extents[place]
-                figures.append(Figure((a + b) / 2, y, b - a, DEEP, fill, text))
+                (a, b), curve = extents[place], curves.get(place)
+                fill = "" if curve else fill
+                figures.append(Figure((a + b) / 2, y, b - a, deep, fill, text, curve))
         left = min((f.x - f.width / 2 for f in figures), default=0.0)
-        words.append(Word(strip.title, left - 8, y))
+        said = ", log" if any(c.logarithmic for c in curves.values()) else ""
+        words.append(Word(strip.title + said, left - 8, y))
     return figures, words
 
 

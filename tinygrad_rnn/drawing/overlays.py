@@ -17,10 +17,12 @@ import numpy as np
 from ..recurrent.ledger import values
 from ..recurrent.moments import Lane
 from .boxes import HATCH, Box, Role, Sketch, Strip
+from .curves import FEWEST, Axis
 from .errors import DrawingError
 from .measures import Measured, State, measure_memory
 from .scale import Number, Scale, figure, together
 
+CURVED = 170.0  # width of what stands for hidden steps over a curve
 BARS = 40  # at most so many in the chart of a weight
 CLAIM = "‖∂L/∂state‖"  # "state" is replaced by the name of the state
 WRONG_HEAT = "draw: heat is 'grad', a mapping from step to number, or a number for each step; found"
@@ -209,7 +211,9 @@ class Saved(Overlay):
                     continue
                 title = f"{word} · {lane.described()}" if len(lanes) > 1 else word
                 joint = _bytes_of(combine)
-                sketch.strips.append(_strip(sketch, title, lane, steps, joint, _bytes_cell))
+                sketch.strips.append(
+                    _strip(sketch, title, lane, steps, joint, _bytes_cell, logarithmic=False)
+                )
         peak = (
             "released by a backward"
             if found.freed and not found.peak
@@ -281,20 +285,26 @@ def _strip(
     steps: Mapping[int, Any],
     joint: Callable[[list[Any]], tuple[str, str]],
     one: Callable[[Any], tuple[str, str]],
+    *,
+    logarithmic: bool = True,
 ) -> Strip:
     """Make a row of figures for the columns of a lane.
 
-    `one` makes the figure of one step, `joint` that of several steps which are not drawn.
+    `one` makes the figure of one step, `joint` that of several steps which are not drawn; a curve
+    shows all of them.
     """
-    gaps = {
-        b.step: b.hides
-        for b in sketch.boxes
-        if b.run and b.framed and b.moment and b.moment.lane == lane
-    }
-    covered = {s for found in gaps.values() for s in found}
+    runs = [b for b in sketch.boxes if b.run and b.framed and b.moment and b.moment.lane == lane]
+    gaps = {b.step: [steps[s] for s in b.hides if s in steps] for b in runs}
+    covered = {s for b in runs for s in b.hides}
+    axis = Axis((v for found in gaps.values() for v in found), logarithmic=logarithmic)
     strip = Strip(title)
-    for first, found in gaps.items():
-        if first is not None:
-            strip.cells[lane, first] = joint([steps[s] for s in found if s in steps])
+    for b in runs:
+        if b.step is None:
+            continue
+        found = gaps[b.step]
+        strip.cells[lane, b.step] = joint(found)
+        if len(found) >= FEWEST:
+            strip.curves[lane, b.step] = axis.curve(found)
+            b.least = CURVED
     strip.cells.update({(lane, s): one(v) for s, v in steps.items() if s not in covered})
     return strip

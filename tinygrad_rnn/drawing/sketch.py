@@ -163,6 +163,9 @@ class _Builder:
         for count, box in enumerate(self.boxes.values()):
             box.name, box.order = f"n{count}", count
         name_states(self.boxes)
+        for box in self.boxes.values():
+            if box.holds > 1 and not box.cell:  # its second line says what it computes
+                box.title = box.variable or box.title
 
     def _make_boxes(self) -> None:
         """Make a box for each node that is drawn, and the gaps for the others."""

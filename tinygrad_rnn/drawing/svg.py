@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 
 from .boxes import HATCH, Arrow, Box, Family, Legend, Sketch
-from .frames import Figure, Frame
+from .frames import CURVE, Figure, Frame
 from .layout import TIP, Layout
+from .scale import MARKS
 from .stepplan import Point
 from .style import (
     CUT,
@@ -96,6 +97,7 @@ def _colours(t: Theme) -> str:
         f".tg .page{{fill:{t.page}}}.tg text{{fill:{t.text}}}.tg .hatch{{stroke:{t.faint}}}{boxes}{lines}"
         f".tg .cluster rect{{fill:{t.frame[0]};stroke:{t.frame[1]}}}.tg .cluster text,.tg .detail,.tg .word{{fill:{t.faint}}}"
         f".tg .{Family.DELAY} text{{fill:{t.page}}}.tg .figure rect{{stroke:{t.frame[1]}}}.tg .bar{{fill:{t.fills[Family.PARAMETER][1]}}}"
+        f".tg .curve{{fill:{t.edges['state']};stroke:{t.edges['state']}}}.tg .figure .mark{{fill:{t.text};stroke:none}}"
         f".tg .cutmark{{stroke:{t.edges['cut']}}}"
     )
 
@@ -106,7 +108,7 @@ STILL = (
     f".tg .cluster text,.tg .word{{font-size:10px}}.tg .word{{text-anchor:end}}.tg .port text{{font-size:{TINY}px}}"
     f".tg .node>rect{{stroke-width:.9}}.tg .root>rect{{stroke-width:{ROOT_WIDTH}}}.tg .gap>rect{{stroke-dasharray:5 3}}"
     ".tg .cut>rect{stroke-dasharray:3 2}.tg .cut>path{stroke-dasharray:4 3}.tg .cutmark{stroke-width:1.6}.tg .figure rect{stroke-width:.6}"
-    ".tg .node:hover>rect{stroke-width:2}"
+    ".tg .curve{stroke-width:1.2;stroke-linejoin:round}.tg .node:hover>rect{stroke-width:2}"
 )
 
 
@@ -122,8 +124,29 @@ def _figure(g: Figure) -> str:
     fill = f'fill="{_fill(g.fill) or "none"}"'
     return (
         f'<g class="figure"><rect x="{g.x - g.width / 2:.1f}" y="{g.y - g.height / 2:.1f}" width="{g.width:.1f}" height="{g.height:.1f}" {fill}/>'
-        f'<text x="{g.x:.1f}" y="{g.y + 3:.1f}"{_ink(g.fill)}>{xml(g.text)}</text></g>'
+        f'{_curve(g)}<text x="{g.x:.1f}" y="{g.y + 3 - (CURVE / 2 if g.curve else 0):.1f}"{_ink(g.fill)}>{xml(g.text)}</text></g>'
     )
+
+
+def _curve(g: Figure) -> str:
+    """Return the curve in a figure, and the marks in it."""
+    if g.curve is None:
+        return ""
+    left, wide, low, tall = g.x - g.width / 2 + 4, g.width - 8, g.y + g.height / 2 - 4, CURVE - 6
+    parts = []
+    for m in g.curve.marks:
+        x, across = left + m.begin * wide, max((m.end - m.begin) * wide, 1.5)
+        high = 2.0 if m.what == "0" else tall
+        fill = "" if m.what == "0" else f' style="fill:{_fill(MARKS[m.what])}"'
+        parts.append(
+            f'<rect class="mark" x="{x:.1f}" y="{low - high:.1f}" width="{across:.1f}" height="{high:.1f}"{fill}>'
+            f"<title>{m.what}</title></rect>"
+        )
+    for piece in g.curve.pieces:
+        there = [f"{left + x * wide:.1f},{low - most * tall:.1f}" for x, _, most in piece]
+        back = [f"{left + x * wide:.1f},{low - least * tall:.1f}" for x, least, _ in piece[::-1]]
+        parts.append(f'<path class="curve" d="M{"L".join([*there, *back])}Z"/>')
+    return "".join(parts)
 
 
 def _fill(colour: str) -> str:
