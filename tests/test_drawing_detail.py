@@ -15,7 +15,7 @@ import pytest
 import tinygrad_rnn as tg
 from tests.test_drawing import CROWDED, behind, elman, lstm, parameter, two_layers
 from tests.test_drawing_time import GOOD, faults, frames, sequence
-from tinygrad_rnn.drawing import Drawing, DrawingError, draw
+from tinygrad_rnn.drawing import Drawing, DrawingError, draw, picture
 from tinygrad_rnn.drawing.curves import Axis
 from tinygrad_rnn.drawing.fold import Kinds
 from tinygrad_rnn.drawing.graph import Graph
@@ -190,6 +190,29 @@ def test_what_does_not_fit_gets_letters_of_nine_pixels_and_small_pictures_stay_a
     assert across > 850 and letters == pytest.approx(9, abs=0.02)
     across, letters = wide(draw(elman(2), detail="cell", width=5000))
     assert letters == pytest.approx(SMALLEST * 4 / 3, abs=0.05)
+
+
+def test_levels_are_tried_without_the_middle_of_a_long_sequence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[int] = []
+    whole = picture.sketch_graph
+
+    def counted(graph: Graph, *rest: Any) -> Any:
+        seen.append(len(graph.nodes))
+        return whole(graph, *rest)
+
+    monkeypatch.setattr(picture, "sketch_graph", counted)
+    loss = lstm(300)
+    drawing = draw(loss, heat="grad")
+    assert len([n for n in seen if n > 400]) == 1 and len(seen) > 2
+    (gap,) = [b for b in drawing._sketch.boxes if b.run and b.framed]
+    assert len(gap.hides) + sum(b.cell for b in drawing._sketch.boxes) == 300
+
+
+def test_very_many_steps_on_a_line_are_drawn_as_cells() -> None:
+    drawing = draw(elman(100), show="all")
+    assert sum(b.cell for b in drawing._sketch.boxes) == 100 and wide(drawing)[1] >= 8.99
 
 
 @pytest.mark.parametrize("wrong", [{"detail": "box"}, {"width": 0}])

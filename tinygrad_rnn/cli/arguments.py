@@ -308,6 +308,12 @@ def _draw_arguments(parser: argparse.ArgumentParser) -> None:
         help="colours (default light)",
     )
     add("--title", metavar="TEXT", help="stands over the picture")
+    add(
+        "--detail",
+        choices=["cell", "gate", "op"],
+        help="how much of a time step is drawn (default: what fits the width)",
+    )
+    add("--width", type=_COUNT, default=850, metavar="PIXELS", help="to fit (default 850)")
     parser.set_defaults(run=commands.draw)
 
 

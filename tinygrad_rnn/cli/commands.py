@@ -83,6 +83,8 @@ def draw(given: argparse.Namespace) -> int:
             title=given.title,
             show=show,
             memory=given.memory,
+            detail=given.detail,
+            width=given.width,
             direction=given.direction,
             theme=given.theme,
             **measured,

@@ -7,7 +7,8 @@ A picture is made in stages, each of which reads the one before:
 * `graph` has the nodes that can be drawn, `recurrent/moments.py` the time step of each, `fold` the
   proof that steps are alike.
 * `sketch` makes boxes and arrows (`boxes`) of what is drawn (`selection`), in as much detail as is
-  wanted (`detail`) or fits (`fitting`); `labels` has their words, `wiring` the ports in place of long lines. What has to be known of single operations is in `facts`.
+  wanted (`detail`) or fits (`fitting`, which looks at the whole in `survey`); `labels` has their words,
+  `wiring` the ports in place of long lines. What has to be known of single operations is in `facts`.
 * `overlays` lays figures over them, which `measures` and `recurrent/ledger.py` find, `scale` colours
   and `curves` follows over hidden steps.
 * `layout` gives everything its place: `grid`, `routes`, `plans` (`stepplan`, `rows`, `across`),

@@ -2,8 +2,8 @@
 
 The finest level whose letters can be read at that width is taken; if there is none, fewer time
 steps are drawn, each as one box. How wide a picture becomes is known only when it has been laid
-out, so that is what is done for one level after the other. What is certain to be too wide, because
-of the number of its steps, is not tried.
+out, so that is what is done for one level after the other: first without the middle of a long
+sequence, which costs the same for any length, and where that fits, with everything.
 """
 
 from __future__ import annotations
@@ -15,55 +15,77 @@ from .detail import Detail
 from .errors import DrawingError
 from .graph import Graph
 from .layout import Layout
-from .selection import Request
-from .svg import pixels
+from .selection import FEW, SOME, Request, shown_steps
+from .style import SMALL
+from .survey import Survey
+from .svg import READABLE, pixels
 
 FEWEST = 3  # time steps that are drawn though they do not fit
+NARROWEST = 50.0  # points from one step to the next, at the least, if time runs to the right
 
 Made = tuple[Sketch, Layout]
 
 
 def fitting(
-    graph: Graph,
+    survey: Survey,
     request: Request,
     detail: Detail | None,
     width: int,
-    make: Callable[[Request], Made],
+    along: bool,
+    make: Callable[[Graph, Request], Made],
 ) -> Made:
     """Make the picture that is wanted, or without a wish for a level the finest that fits.
 
     Parameters
     ----------
-    graph : Graph
+    survey : Survey
+        Of the graph.
     request : Request
     detail : Detail or None
         The level that is wanted.
     width : int
         Pixels.
+    along : bool
+        Whether time runs along the width.
     make : callable
-        Describes what is asked for, and lays it out.
+        Describes what is asked for of a graph, and lays it out.
     """
+    graph = survey.graph
     if detail is not None:
-        return make(request._replace(detail=detail))
+        return make(graph, request._replace(detail=detail))
     if not graph.framed:
-        return make(request)
+        return make(graph, request)
+    ends = (
+        graph if request.show is not None else survey.without_middle(max(FEW, request.steps or 0))
+    )
+    crowded = False
+    if request.show is not None and along:
+        shown = max(len(shown_steps(request.show, sorted(c))) for c in survey.counts.values())
+        crowded = shown * NARROWEST * READABLE / SMALL > width
     made: Made | None = None
-    for tried in _requests(request):
+    for tried in _requests(request, survey, crowded):
         try:
-            made = make(tried)
+            if ends is not graph and not _fits(make(ends, tried), width):
+                continue
+            made = make(graph, tried)
         except DrawingError:
             if tried.detail != Detail.CELL:
                 raise
-            break
-        if pixels(made[1], width) <= width:
+            return made or make(graph, request)
+        if _fits(made, width):
             return made
-    return make(request) if made is None else made
+    return made or make(graph, tried)
 
 
-def _requests(request: Request) -> Iterator[Request]:
-    """Yield what is tried, the finest first."""
-    for detail in Detail:
+def _fits(made: Made, width: int) -> bool:
+    return pixels(made[1], width) <= width
+
+
+def _requests(request: Request, survey: Survey, crowded: bool) -> Iterator[Request]:
+    """Yield what is tried, the finest first; of very many steps on a line only whole ones."""
+    for detail in [Detail.CELL] if crowded else Detail:
         yield request._replace(detail=detail)
+    longest = max(len(c) for c in survey.counts.values())
     if request.show is None and request.steps is None:
-        for steps in range(6, FEWEST - 1, -1):
+        for steps in range(min(longest, SOME if longest > FEW else FEW) - 1, FEWEST - 1, -1):
             yield request._replace(detail=Detail.CELL, steps=steps)

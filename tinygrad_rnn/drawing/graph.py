@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import copy
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from ..core.primitive import Spec
 from ..core.tape import Leaf, Node, reachable
 from ..core.trace import Program
-from ..recurrent.moments import moments_of
+from ..recurrent.moments import Moment, moments_of
 from ..recurrent.source import spot_of
 from .facts import stacks, takes_part
 
@@ -65,6 +66,14 @@ class Graph:
         self._unstack()
         self.moments, self.framed = moments_of(self.nodes, self.inputs, self.is_leaf, self.place)
         self._take_in()
+
+    def restricted(self, wanted: Callable[[Moment | None], bool]) -> Graph:
+        """Return the same graph with the nodes of these moments alone."""
+        made = copy.copy(self)
+        moments = self.moments
+        known = {m: wanted(m) for m in set(moments.values())}
+        made.nodes = [n for n in self.nodes if known[moments[n]]]
+        return made
 
     def sources(self, n: Node) -> Sequence[Any]:
         """Return the inputs of a node, with numbers and in order: nodes as they are drawn."""

@@ -20,6 +20,7 @@ from .errors import DrawingError
 from .fold import Key, Kinds
 from .graph import Graph
 from .scale import Number
+from .survey import Survey
 
 State = tuple[Lane, Key]
 
@@ -63,13 +64,14 @@ class Measured:
 
     Attributes
     ----------
+    survey : Survey
     graph : Graph
     tape : Tape or None
         What was recorded, in single steps; None for what has no numbers.
     """
 
-    def __init__(self, graph: Graph, tape: Tape | None) -> None:
-        self.graph, self._tape = graph, tape
+    def __init__(self, survey: Survey, tape: Tape | None) -> None:
+        self.survey, self.graph, self._tape = survey, survey.graph, tape
 
     @property
     def tape(self) -> Tape:
@@ -77,10 +79,15 @@ class Measured:
         assert self._tape is not None
         return self._tape
 
-    @cached_property
+    @property
     def kinds(self) -> Kinds:
         """The kinds of steps."""
-        return Kinds(self.graph)
+        return self.survey.kinds
+
+    @cached_property
+    def memory(self) -> Memory:
+        """What the tape keeps for the backward."""
+        return measure_memory(self.graph)
 
     @cached_property
     def gradients(self) -> Gradients:

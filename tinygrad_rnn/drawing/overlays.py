@@ -19,7 +19,7 @@ from ..recurrent.moments import Lane
 from .boxes import HATCH, Box, Role, Sketch, Strip
 from .curves import FEWEST, Axis
 from .errors import DrawingError
-from .measures import Measured, State, measure_memory
+from .measures import Measured, State
 from .scale import Number, Scale, figure, together
 
 CURVED = 170.0  # width of what stands for hidden steps over a curve
@@ -200,7 +200,7 @@ class Saved(Overlay):
 
     def lay(self, sketch: Sketch, measured: Measured) -> None:
         """Add two rows for each lane under the time axis, and a note with the peak."""
-        found = measure_memory(measured.graph)
+        found = measured.memory
         rows: list[tuple[str, Any, Callable[[Sequence[float]], float]]] = [
             ("saved for backward", found.own, sum),
             ("so far", found.total, max),

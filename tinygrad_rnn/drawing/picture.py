@@ -26,6 +26,7 @@ from .selection import Request, shown_steps
 from .sketch import sketch_graph
 from .style import DARK, LIGHT, xml
 from .subject import gradients_of, subject
+from .survey import Survey
 from .svg import WIDE, plain_svg
 
 if TYPE_CHECKING:
@@ -312,11 +313,12 @@ def draw(
         elif isinstance(what, list):
             what = opened_all(what)
         graph = Graph(what, found.given)
-        numbers = Measured(graph, tape)
+        survey = Survey(graph)
+        numbers = Measured(survey, tape)
         name = found.name if title is None else title
 
-        def made(request: Request) -> tuple[Sketch, Layout]:
-            sketch = sketch_graph(graph, request, name, lambda: numbers.kinds)
+        def made(graph: Graph, request: Request) -> tuple[Sketch, Layout]:
+            sketch = sketch_graph(graph, request, name, survey)
             if backward and tape is not None:
                 for n, box in sketch.of.items():
                     box.recorded_by_backward = n.index > tape.root.index
@@ -325,7 +327,7 @@ def draw(
             return sketch, place(sketch, direction)
 
         wanted = Detail(detail) if detail else Detail.OP if whole else None
-        sketch, layout = fitting(graph, request, wanted, width, made)
+        sketch, layout = fitting(survey, request, wanted, width, direction == "LR", made)
         return Drawing(sketch, layout, theme=theme, timeout=timeout, width=width)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 from ..core.tape import Node
@@ -14,6 +14,7 @@ from .fold import Kinds
 from .graph import Graph
 from .labels import Groups, Labels, folded_notes, name_states, span, without_step
 from .selection import Counts, Request, Show, chosen_steps, nearest
+from .survey import Survey
 from .wiring import Ends, Wiring
 
 
@@ -31,24 +32,18 @@ def sketch(
 
 
 def sketch_graph(
-    graph: Graph, request: Request, title: str = "", kinds_of: Callable[[], Kinds] | None = None
+    graph: Graph, request: Request, title: str = "", survey: Survey | None = None
 ) -> Sketch:
     """Choose what of a graph is drawn, and describe it.
 
-    `kinds_of` gives the kinds of its steps, where they are known or wanted again.
+    `survey` is that of the whole graph, where this is a part of it or was drawn before.
     """
-    counts: dict[Lane, Counter[int]] = {}
-    outside = 0
-    for n in graph.nodes:
-        moment = graph.moments[n]
-        if moment is None:
-            outside += 1
-        else:
-            counts.setdefault(moment.lane, Counter())[moment.step] += 1
+    survey = survey or Survey(graph)
+    counts, outside = survey.counts, survey.outside
     if request.detail == Detail.CELL:  # of each step one box is drawn
         counts = {lane: Counter(dict.fromkeys(c, 1)) for lane, c in counts.items()}
     needed = request.fold or any(len(c) > 1 for c in counts.values())
-    kinds = (kinds_of() if kinds_of else Kinds(graph)) if needed else None
+    kinds = survey.kinds if needed else None
     groups, note = _groups(graph, kinds, counts, request, outside)
     kept = _kept(graph, groups, kinds.beyond if request.fold and kinds is not None else ())
     visible = set(kept)
