@@ -210,6 +210,20 @@ def test_levels_are_tried_without_the_middle_of_a_long_sequence(
     assert len(gap.hides) + sum(b.cell for b in drawing._sketch.boxes) == 300
 
 
+def test_steps_that_were_left_out_to_fit_say_so() -> None:
+    loss = (tg.unroll(tg.cells.LSTM(3, 4, rng=0), sequence(1000))[0][-1] ** 2).mean()
+    drawing = draw(loss, heat="grad", width=600)
+    assert drawing.note == (
+        "997 of 1,000 time steps are not drawn (to fit the width; show='all' draws them)."
+    )
+    assert "(steps=3)" in draw(loss, steps=3).note
+
+
+def test_steps_with_one_gate_are_drawn_as_cells() -> None:
+    loss = (tg.unroll(tg.cells.Elman(3, 4, rng=0), sequence(40))[0][-1] ** 2).mean()
+    assert sum(b.cell for b in draw(loss)._sketch.boxes) == 5
+
+
 def test_very_many_steps_on_a_line_are_drawn_as_cells() -> None:
     drawing = draw(elman(100), show="all")
     assert sum(b.cell for b in drawing._sketch.boxes) == 100 and wide(drawing)[1] >= 8.99

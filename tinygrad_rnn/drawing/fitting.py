@@ -68,6 +68,8 @@ def fitting(
             if ends is not graph and not _fits(make(ends, tried), width):
                 continue
             made = make(graph, tried)
+            if tried.detail == Detail.GATE and _one_each(made[0]):
+                continue
         except DrawingError:
             if tried.detail != Detail.CELL:
                 raise
@@ -75,6 +77,12 @@ def fitting(
         if _fits(made, width):
             return made
     return made or make(graph, tried)
+
+
+def _one_each(sketch: Sketch) -> bool:
+    """Whether each step is one box, which says less than that of a cell."""
+    steps = [b.moment for b in sketch.boxes if b.framed and not (b.leaf or b.port or b.gap)]
+    return len(set(steps)) == len(steps)
 
 
 def _fits(made: Made, width: int) -> bool:
@@ -88,4 +96,4 @@ def _requests(request: Request, survey: Survey, crowded: bool) -> Iterator[Reque
     longest = max(len(c) for c in survey.counts.values())
     if request.show is None and request.steps is None:
         for steps in range(min(longest, SOME if longest > FEW else FEW) - 1, FEWEST - 1, -1):
-            yield request._replace(detail=Detail.CELL, steps=steps)
+            yield request._replace(detail=Detail.CELL, steps=steps, narrowed=True)

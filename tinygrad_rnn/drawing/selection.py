@@ -35,6 +35,8 @@ class Request(NamedTuple):
         How much of a step is drawn.
     weights : bool
         Draw shared leaves also where only whole cells read them.
+    narrowed : bool
+        Whether `steps` was chosen to fit a width, and not by the caller.
     """
 
     steps: int | None = None
@@ -43,6 +45,7 @@ class Request(NamedTuple):
     fold: bool = False
     detail: Detail = Detail.OP
     weights: bool = False
+    narrowed: bool = False
 
 
 def chosen_steps(
@@ -72,7 +75,8 @@ def chosen_steps(
     order = _order(graph, counts)
     most = max(map(len, counts.values()), default=0)
     if steps is not None:
-        number, why = steps, f"steps={steps}"
+        number = steps
+        why = "to fit the width; show='all' draws them" if request.narrowed else f"steps={steps}"
     else:
         number, why = FEW if most <= FEW else SOME, "show='all' draws them"
     while (
