@@ -84,9 +84,24 @@ LSTM = "tg.cells.LSTM(3, 4, rng=0)"
 PICTURES: dict[str, tuple[str, str, Picture]] = {  # file -> heading, what was called, the call
     "folded": ("A cell, folded", f"tg.draw({LSTM})", lambda: tg.draw(tg.cells.LSTM(3, 4, rng=0))),
     "unrolled": (
-        "Six steps",
+        "Six steps, at the level of detail that fits 850 pixels: one box for each step",
         "tg.draw(loss)",
         lambda: tg.draw(mean(tg.cells.LSTM(3, 4, rng=0), 6)),
+    ),
+    "gates": (
+        "Two steps, with what the source names: gates and states",
+        'tg.draw(loss, detail="gate")',
+        lambda: tg.draw(mean(tg.cells.LSTM(3, 4, rng=0), 2), detail="gate"),
+    ),
+    "operations": (
+        "Two steps, with every operation",
+        'tg.draw(loss, detail="op")',
+        lambda: tg.draw(mean(tg.cells.LSTM(3, 4, rng=0), 2), detail="op"),
+    ),
+    "thousand": (
+        "A thousand steps: the curve is the gradient that reaches each of them",
+        'tg.draw(loss, heat="grad")',
+        lambda: tg.draw(last(tg.cells.LSTM(3, 4, rng=0), 1000), heat="grad", theme="auto"),
     ),
     "heat": (
         "A hundred steps, with the gradient that reaches each state, the ledger of each weight, and memory",
@@ -183,7 +198,8 @@ def page() -> str:
         "# Gallery\n",
         "Pictures that `tg.draw` makes; `python docs/gallery/make.py` made these. Time runs to the right, and in every step the same operation",
         "stands at the same height: inputs below, outputs and losses above. A weight stands once on the left; the gold ports are where a step",
-        "reads it. Blue lines are states, purple ones gradients. The colours of heat are logarithmic, and read alike with all kinds of colour vision.\n",
+        "reads it. Blue lines are states, purple ones gradients. The colours of heat are logarithmic, and read alike with all kinds of colour vision.",
+        'How much of a step is drawn, `detail="cell"`, `"gate"` or `"op"`, is by default what fits 850 pixels with letters of at least 9.\n',
         "[gallery/walk.html](gallery/walk.html) is a page that `tg.explore` makes, to be opened in a browser: three steps of an LSTM, forward and",
         "back, with the numbers and the rule of every operation.\n",
     ]
