@@ -317,6 +317,19 @@ def test_curves_stay_inside_of_their_frames_and_marks_are_seen() -> None:
     assert seen >= 3 and sorted(marks) == ["0", "NaN", "infinite", "infinite"]
 
 
+@pytest.mark.parametrize("direction", ["LR", "TB"])
+def test_figures_do_not_cover_each_other_or_a_box(direction: str) -> None:
+    drawing = draw(lstm(40), heat="grad", memory=True, direction=direction)
+    things = [*drawing._layout.figures, *drawing._sketch.boxes]
+    for k, f in enumerate(drawing._layout.figures):
+        for g in things[k + 1 :]:
+            apart = (
+                abs(f.x - g.x) - (f.width + g.width) / 2,
+                abs(f.y - g.y) - (f.height + g.height) / 2,
+            )
+            assert max(apart) > -0.5, (f, g)
+
+
 # --- the pictures are good --------------------------------------------------------------------------------------------------
 
 

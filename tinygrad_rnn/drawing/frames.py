@@ -139,18 +139,25 @@ def figures_of(places: Places, strips: Sequence[Strip]) -> tuple[list[Figure], l
     extents = _extents(places)
     for strip in strips:
         curves = {} if places.turned else strip.curves
-        deep = DEEP + CURVE * bool(curves)
+        deep = _across(strip) if places.turned else DEEP + CURVE * bool(curves)
         y = bottom - deep / 2
         bottom -= deep + 3
         for place, (fill, text) in strip.cells.items():
             if place in extents:
                 (a, b), curve = extents[place], curves.get(place)
                 fill = "" if curve else fill
-                figures.append(Figure((a + b) / 2, y, b - a, deep, fill, text, curve))
-        left = min((f.x - f.width / 2 for f in figures), default=0.0)
+                size = (deep, b - a) if places.turned else (b - a, deep)
+                figures.append(Figure((a + b) / 2, y, *size, fill, text, curve))
+        left = min((a for a, _ in extents.values()), default=0.0)
         said = ", log" if any(c.logarithmic for c in curves.values()) else ""
-        words.append(Word(strip.title + said, left - 8, y))
+        # a word ends where it is said to: here at the right edge of a row that runs downwards
+        words.append(Word(strip.title + said, left - 8, y + deep / 2 * places.turned))
     return figures, words
+
+
+def _across(strip: Strip) -> float:
+    """Return the width of a row of figures that runs downwards: that of its widest text."""
+    return max([5.4 * len(strip.title), *(8 + 4.8 * len(text) for _, text in strip.cells.values())])
 
 
 def _extents(places: Places) -> dict[tuple[Lane | None, int], tuple[float, float]]:
