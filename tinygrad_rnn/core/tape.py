@@ -35,6 +35,12 @@ class Mark(NamedTuple):
     step: int | None = None
 
 
+class Derived(Mark):
+    """The mark of a node that a derivative rule made: it stands on the line of what it derives."""
+
+    __slots__ = ()
+
+
 class Where(NamedTuple):
     """The code that made a node: cheap to take; file and line are looked up only when asked for."""
 

@@ -14,7 +14,7 @@ import numpy as np
 from .errors import DtypeError, GraphError, RuleError, ShapeError, TinygradError, restated
 from .memory import empty
 from .record import apply, describe
-from .tape import Freed, Leaf, Node, Where, at_origin, caller, context, reachable, setting
+from .tape import Derived, Freed, Leaf, Node, Where, caller, context, reachable, setting
 from .tensor import Tensor, attach, tensor
 
 
@@ -368,9 +368,10 @@ def _tangent(node: Node, arriving: list[Any], saved: Sequence[Any]) -> Any:
 def _as_tensors(node: Node) -> list[Any]:
     """Return the saved values of a node as tensors on the tape, for a walk that is recorded.
 
-    What is made from them is then said to come from where the node came from.
+    What is made from them is then said to come from where the node came from, and to be derived.
     """
-    at_origin(node)
+    code, offset, mark = node.origin
+    context().origin = (code, offset, Derived(*mark))
     out, *rest = node.saved
 
     def handle(value: Any, source: Any) -> Any:

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ..core.tape import reachable
 from ..recurrent.ledger import values
 from ..recurrent.moments import Lane
 from .boxes import HATCH, Box, Role, Sketch, Strip
@@ -259,7 +260,7 @@ class Values(Overlay):
 
     def lay(self, sketch: Sketch, measured: Measured) -> None:
         """Write the values into the boxes, and shorter into their tooltips."""
-        for node, value in values(measured.tape):
+        for node, value in values(reachable(measured.graph.roots, every=True)):
             box = sketch.of.get(node)
             if box is not None and not box.port:
                 box.detail = _value(value, self.most)

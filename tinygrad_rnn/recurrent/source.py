@@ -11,7 +11,7 @@ from itertools import groupby
 from types import CodeType
 from typing import NamedTuple
 
-from ..core.tape import Node
+from ..core.tape import Derived, Node
 
 # first and last line, from 1; first column and the one after the last, in bytes
 Range = tuple[int, int, int, int]
@@ -58,10 +58,11 @@ def variables(nodes: Sequence[Node]) -> dict[Node, str]:
     """Return the variables that nodes were assigned to, as ``z`` for what ``z = x * y`` made.
 
     Where one expression made several operations, as inside a function of the engine, the variable
-    holds the last. The results of ``i, f = tg.split(z, 2)`` have a variable each.
+    holds the last. The results of ``i, f = tg.split(z, 2)`` have a variable each. What a derivative
+    rule made stands on the line of the operation that it derives, and has not its variable.
     """
     found: dict[Node, str] = {}
-    made = [n for n in nodes if n.primitive is not None]
+    made = [n for n in nodes if n.primitive is not None and not isinstance(n.origin[2], Derived)]
     for _, run in groupby(made, key=lambda n: n.origin):
         group = list(run)
         spot = spot_of(group[0])
@@ -97,6 +98,10 @@ def _targets(path: str) -> dict[Range, list[str]]:
     found: dict[Range, list[str]] = {}
 
     def enter(place: ast.AST, target: ast.expr, value: ast.expr) -> None:
+        if isinstance(value, ast.IfExp):  # the variable holds one of two
+            for v in (value.body, value.orelse):
+                enter(v, target, v)
+            return
         if (
             isinstance(target, ast.Tuple)
             and isinstance(value, ast.Tuple)
