@@ -160,7 +160,7 @@ def test_an_lstm_is_folded_into_one_step_with_a_delay_for_each_state() -> None:
         (initial,) = [b for b in boxes if b.title == f"{name}_0"]
         assert before.title.startswith(f"{name} = ")
         assert [h for t, h in arrows if t is initial] == [after]
-    assert titles(drawing)["x[t]"] == 1 and titles(drawing)["tanh"] == 2
+    assert titles(drawing)["x[t]"] == titles(drawing)["tanh(g)"] == titles(drawing)["tanh(c)"] == 1
     assert [b.title for b in boxes if b.role == "shared"] == [
         "weight_ih",
         "weight_hh",
@@ -817,7 +817,7 @@ def test_names_come_from_the_variables_of_the_cell() -> None:
 def test_a_tooltip_says_formula_derivative_shape_and_line() -> None:
     boxes = draw(tg.cells.LSTM(3, 4, rng=0))._sketch.boxes
     tooltip = next(
-        b.tooltip for b in boxes if b.title == "tanh" and b.detail == "2\N{MULTIPLICATION SIGN}4"
+        b.tooltip for b in boxes if b.title == "tanh(g)" and b.detail == "2\N{MULTIPLICATION SIGN}4"
     )
     line = inspect.getsourcelines(tg.cells.LSTM.forward)[1]
     what, rule, shape, place = tooltip.splitlines()

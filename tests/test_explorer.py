@@ -24,8 +24,8 @@ from tinygrad_rnn.core.walks import pull_back
 from tinygrad_rnn.drawing import DrawingError
 from tinygrad_rnn.drawing.rules import formula, rule_text
 from tinygrad_rnn.ops import elementwise as elementwise_ops
+from tinygrad_rnn.ops.source import spot_of, variables
 from tinygrad_rnn.recurrent.ledger import reverse, values
-from tinygrad_rnn.recurrent.source import spot_of, variables
 from tinygrad_rnn.train import characters, model_files, named
 from tinygrad_rnn.train.vocabulary import Vocabulary
 

@@ -8,6 +8,8 @@ import pytest
 import tinygrad_rnn as tg
 from tinygrad_rnn.drawing import Drawing
 
+SIGMA = "\N{GREEK SMALL LETTER SIGMA}"
+
 
 def titles(drawing: Drawing) -> list[str]:
     """Return what stands in the boxes of a picture."""
@@ -47,3 +49,73 @@ def test_a_gradient_that_is_drawn_has_not_the_name_of_the_forward_variable(forwa
     y.backward(create_graph=True)
     found = [t for t in titles(tg.draw(a.grad)) if t.startswith("y")]
     assert len(found) == (forward == "tanh")  # which is read again; the product is not
+
+
+# --- names from the source ------------------------------------------------------------------------
+
+
+def rows(y: tg.Tensor) -> list[tuple[str, str]]:
+    """Return the operation and the name of each row of a tape."""
+    lines = tg.tape(y).table(None).splitlines()
+    op, name, end = (lines[0].index(word) for word in ("op", "name", "line"))
+    return [(line[op:].split()[0], line[name:end].strip()) for line in lines[1:]]
+
+
+def sequence(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+
+
+def test_the_gates_of_an_lstm_have_the_same_names_in_the_tape_and_in_the_picture() -> None:
+    with tg.eager():
+        ys, _ = tg.unroll(tg.cells.LSTM(3, 4, rng=0), sequence(2, 2, 3))
+    functions = [f"{SIGMA}(f)", f"{SIGMA}(i)", "tanh(g)", "c", f"{SIGMA}(o)", "tanh(c)", "h"]
+    found = [name for _, name in rows(ys.sum()) if name in functions]
+    assert found == functions * 2
+    drawn = [t.partition(" = ")[0] for t in titles(tg.draw(ys.sum()))]
+    assert [t for t in drawn if t in functions] == functions * 2
+
+
+def test_leaves_are_called_as_the_operation_that_reads_them_calls_them() -> None:
+    W = tg.tensor(sequence(3, 4), requires_grad=True)
+    U = tg.tensor(sequence(4, 4), requires_grad=True)
+    xs, h = sequence(2, 2, 3), tg.tensor(np.zeros((2, 4), np.float32))
+    for t in range(2):
+        h = tg.tanh(xs[t] @ W + h @ U)
+    leaves = [name for op, name in rows(h) if op == "leaf"]
+    assert sorted(leaves) == ["U", "W", "h", "xs[t]", "xs[t]"]
+    image = tg.tensor(sequence(4, 4), requires_grad=True)
+    assert rows(image.reshape(2, 8).sum())[0] == ("leaf", "image")
+
+
+def test_a_state_without_a_variable_has_its_name_in_every_step() -> None:
+    U = tg.tensor(sequence(4, 4), requires_grad=True)
+
+    def cell(x, h):
+        return (tg.tanh(x + h @ U),) * 2
+
+    drawing = tg.draw(cell, sequence(5, 2, 4), sequence(2, 4))
+    assert "h = tanh" in titles(drawing)
+    assert [b.detail for b in drawing._sketch.boxes if b.family == "delay"] == ["h"]
+    ys, _ = tg.unroll(cell, sequence(3, 2, 4), sequence(2, 4))
+    assert [name for op, name in rows(ys.sum()) if op == "tanh"] == ["h"] * 3
+
+
+def test_masks_padded_inputs_and_masked_states_have_names() -> None:
+    with tg.eager():
+        ys, _ = tg.nn.LSTM(3, 4, rng=0)(sequence(5, 2, 3), lengths=[5, 3])
+    found = titles(tg.draw(ys.sum(), show="all"))
+    assert "constant" not in found and not any(t.startswith("ys") for t in found)
+    assert {"x[3]", "x[4]", "valid", "h = where", "c = where"} <= {*found}
+    # an output with zeros in the place of padding is no state
+    assert found.count("where(·, ·, 0)") == 2
+
+
+def test_a_cut_state_is_called_by_its_step() -> None:
+    cell = tg.cells.LSTM(3, 4, rng=0)
+    with tg.eager():
+        for window in tg.tbptt(cell, sequence(5, 2, 3), k1=1, k2=3):
+            loss = window.ys.sum()
+            found = titles(tg.draw(loss))
+            assert "constant" not in found
+            assert {f"h_{window.reach}", f"c_{window.reach}"} <= {*found}
+            window.backward(loss)

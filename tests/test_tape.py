@@ -926,7 +926,7 @@ def test_table(rng: np.random.Generator) -> None:
     assert rows[0] == ["t", "cell", "op", "inputs", "shape", "name", "line"]
     assert rows[1:3] == [["%0", "leaf", "2x3", "x"], ["%1", "leaf", "3x4", "w"]]
     assert rows[3] == ["%2", "2", "cell", "matmul", "%0", "%1", "2x4", f"test_tape.py:{at}"]
-    assert rows[4] == ["%3", "2", "cell", "tanh", "%2", "2x4", f"test_tape.py:{at}"]
+    assert rows[4] == ["%3", "2", "cell", "tanh", "%2", "2x4", "h", f"test_tape.py:{at}"]
     assert rows[5] == ["%4", "multiply", "%3", "2.0", "2x4", f"test_tape.py:{at + 2}"]
     assert rows[6] == ["%5", "sum", "%4", "scalar", "loss", f"test_tape.py:{at + 2}"]
     assert len(rows) == 7 and len(tg.tape(loss)) == 6

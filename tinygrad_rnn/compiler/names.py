@@ -17,8 +17,8 @@ from typing import Any
 from ..core.tape import Node
 from ..loops import ir
 from ..ops.facts import Contraction, facts_of, infix, is_identity, signs
+from ..ops.source import variables
 from ..recurrent.cell import component_names
-from ..recurrent.source import variables
 from .forms import untransposed
 from .fusion import contraction
 from .internal import AFFINE, ASSEMBLED

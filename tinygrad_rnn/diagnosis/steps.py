@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ..core.tape import Node
+from ..ops.source import spot_of, variables
 from ..recurrent.moments import Lane, Moment, Runs
-from ..recurrent.source import spot_of, variables
 
 Key = tuple[Any, ...]  # an operation, its place in the source, which one of several it is
 

@@ -9,10 +9,10 @@ import numpy as np
 from ..core.primitive import Array, Primitive
 from ..core.tape import Node
 from ..ops.elementwise import hard_sigmoid, relu, sigmoid, tanh
+from ..ops.source import variables
 from ..ops.table import Tape
 from ..recurrent.ledger import values
 from ..recurrent.moments import Lane
-from ..recurrent.source import variables
 from .steps import Steps
 
 LOOKED_AT = 256  # steps at most, evenly spaced

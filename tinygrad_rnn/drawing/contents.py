@@ -12,10 +12,10 @@ import numpy as np
 from ..core.primitive import Array, Rule
 from ..core.tape import Node
 from ..core.tensor import KeepGrad
+from ..ops.source import expressions, names_of, spot_of
 from ..ops.table import Tape
 from ..recurrent.ledger import Share, Visit, reverse, values
 from ..recurrent.moments import Lane, Moment
-from ..recurrent.source import expressions, spot_of, variables
 from .arrays import Arrays, short
 from .boxes import Arrow, Box, Family
 from .facts import rule_in_words
@@ -23,7 +23,8 @@ from .frames import Frame
 from .graph import Graph
 from .labels import slice_text
 from .layout import place
-from .rules import formula, names_of, rule_text, source_of
+from .rules import formula, rule_text, source_of
+from .rules import names_of as names_of_operands
 from .selection import Request
 from .sketch import sketch_graph
 
@@ -57,12 +58,11 @@ class Contents:
             limit = FOLDABLE if any(self.graph.moments.values()) else FLAT
         # all steps, if there is room
         self.sketch = sketch_graph(self.graph, Request(steps=len(tape), limit=limit))
-        self.names, self.whole = variables(tape.nodes), expressions(tape.nodes)
+        self.names, self.whole = names_of(tape.nodes), expressions(tape.nodes)
         self.places = {n: k for k, n in enumerate(tape)}  # as `tg.tape` numbers them
         self.number = {b: k for k, b in enumerate(self.sketch.boxes)}
         self.node_of = {b: n for n, b in self.sketch.of.items()}
         self.box_of: dict[Node, Box] = {**self.sketch.of, **self._in_gaps()}
-        self._name_boxes()
         self.layout = place(self.sketch)
         side = next((s for s in (16, 12, 8, 6) if len(self.sketch.of) * 3.5 * s * s < CELLS), 4)
         self.arrays = Arrays(side)
@@ -87,13 +87,6 @@ class Contents:
             if here:
                 found[n] = max(before, key=lambda b: b.step or 0) if before else here[0]
         return found
-
-    def _name_boxes(self) -> None:
-        """Write the names of the user's variables into the boxes that have none."""
-        for b, n in self.node_of.items():
-            name = self.names.get(n)
-            if name and not n.name and b.title != name and not b.title.startswith(f"{name} = "):
-                b.title = f"{name} = {b.title}"
 
     def at(self, n: Node) -> int:
         """Return the number of the box in which a node is shown; -1 if it is shown nowhere."""
@@ -149,7 +142,7 @@ class Contents:
             return {**place, "gap": b.tooltip}
         found: dict[str, Any] = {
             **place,
-            "name": n.name or self.names.get(n) or "",
+            "name": self.names.get(n, ""),
             "tape": self.places[n],
             "op": n.op if n.primitive else "",
             "kind": "operation" if n.primitive else "parameter" if n.requires_grad else "input",
@@ -173,7 +166,7 @@ class Contents:
         """Return what the page is told of an operation, besides what it is told of any node."""
         found: dict[str, Any] = {
             "inputs": [self._input(i) for i in n.inputs],
-            "names": names_of(n.primitive, n),
+            "names": names_of_operands(n.primitive, n),
             "formula": formula(n),
             "elementwise": n.primitive.elementwise,
             "params": {k: _plain(v) for k, v in n.params.items()},

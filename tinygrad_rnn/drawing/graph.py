@@ -9,8 +9,8 @@ from typing import Any
 from ..core.primitive import Spec
 from ..core.tape import Leaf, Node, reachable
 from ..core.trace import Program
+from ..ops.source import spot_of
 from ..recurrent.moments import Moment, moments_of
-from ..recurrent.source import spot_of
 from .facts import stacks, takes_part
 
 

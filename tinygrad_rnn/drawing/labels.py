@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from ..core.tape import Leaf, Node
+from ..ops.source import function_of, names_of
 from ..recurrent.moments import Lane
 from ..recurrent.pieces import PIECE, is_checkpoint
-from ..recurrent.source import variables
 from .boxes import Box, Family
 from .facts import contracts, cuts_gradient, is_power, moves, reduces, symbol, takes_part
 from .fold import Kinds
@@ -35,14 +35,12 @@ class Labels:
     ----------
     graph : Graph
     nodes : sequence of Node
-        Those that are drawn.
+        Those that are drawn, and others that have names.
     """
 
     def __init__(self, graph: Graph, nodes: Sequence[Node]) -> None:
         self.graph = graph
-        self.variables = variables(
-            [n for n in nodes if n not in graph.given and not graph.is_backward(n)]
-        )
+        self.names = names_of(nodes)
         self._rules: dict[Any, str] = {}
 
     def box(self, n: Node) -> Box:
@@ -55,15 +53,14 @@ class Labels:
 
     def _leaf(self, n: Node) -> Box:
         kind = "input" if n in self.graph.given else "parameter" if n.requires_grad else "constant"
-        name = n.name or (n.op if n.primitive else kind)
+        name = self.names.get(n) or (n.op if n.primitive else kind)
         what = f"{kind} {name}" if name != kind else kind
         family = Family.PARAMETER if kind == "parameter" else Family.INPUT
         return Box(short(name), _size(n), family, tooltip=f"{what}\n{_facts(n)}")
 
     def _operation(self, n: Node) -> Box:
-        variable, call = self.variables.get(n), _call(self.graph, n)
-        if n.name and (variable is None or not re.fullmatch(rf"{re.escape(variable)}_\d+", n.name)):
-            variable = n.name
+        variable = self.names.get(n)
+        call = function_of(n, self.names) or _call(self.graph, n)
         title = call if variable is None else variable if takes_part(n) else f"{variable} = {call}"
         where = n.where.described().strip(" ()")
         return Box(
@@ -195,31 +192,6 @@ def _family(n: Node) -> Family:
 
 
 # --- of all steps at once -------------------------------------------------------------------------
-
-
-def name_states(boxes: Mapping[Any, Box]) -> None:
-    """Call the last step's operation h_6 h in every step, if no variable has its name already.
-
-    Parameters
-    ----------
-    boxes : mapping
-        Nodes to their boxes; other keys are passed over.
-    """
-    known: dict[Any, str] = {}
-    for n, box in boxes.items():
-        if not (isinstance(n, Node) and n.name and box.framed) or box.leaf:
-            continue
-        found = re.fullmatch(r"([^\W\d]\w*?)_\d+", n.name)
-        if found and box.title.startswith(f"{n.name} = "):
-            known[box.lane, box.key] = found[1]
-    if not known:
-        return
-    for box in boxes.values():
-        name = known.get((box.lane, box.key)) if box.framed else None
-        if name is not None:
-            call = box.title.rpartition(" = ")[2]
-            if box.title == call or re.match(rf"{re.escape(name)}_\d+ = ", box.title):
-                box.title = f"{name} = {call}"
 
 
 def without_step(title: str) -> str:

@@ -21,8 +21,8 @@ import numpy as np
 from ..core.primitive import Array, Primitive, Rule, parameters
 from ..core.tape import Leaf, Node
 from ..core.trace import Program
+from ..ops.source import syntax
 from ..recurrent.pieces import PIECE
-from ..recurrent.source import syntax
 from .facts import formula_of
 
 LONGEST = 160  # characters of an expression; a longer one is not shown

@@ -12,7 +12,7 @@ from .boxes import Box, Family, Role, Sketch
 from .detail import Detail, check_order, describe_cell, describe_gate, heads_of
 from .fold import Kinds
 from .graph import Graph
-from .labels import Groups, Labels, folded_notes, name_states, span, without_step
+from .labels import Groups, Labels, folded_notes, span, without_step
 from .selection import Counts, Request, Show, chosen_steps, nearest
 from .survey import Survey
 from .wiring import Ends, Wiring
@@ -157,7 +157,6 @@ class _Builder:
         self._make_boxes()
         for count, box in enumerate(self.boxes.values()):
             box.name, box.order = f"n{count}", count
-        name_states(self.boxes)
         for box in self.boxes.values():
             if box.holds > 1 and not box.cell:  # its second line says what it computes
                 box.title = box.variable or box.title
@@ -166,7 +165,7 @@ class _Builder:
         """Make a box for each node that is drawn, and the gaps for the others."""
         graph = self.graph
         shown = [n for n in graph.nodes if n in self.visible]
-        labels = Labels(graph, shown)
+        labels = Labels(graph, [n for n in graph.nodes if n in self.visible or n.name])
         self._join(shown, labels)
         runs = self._hidden_runs()
         occurrences: Counter[Any] = Counter()

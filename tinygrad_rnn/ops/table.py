@@ -11,13 +11,14 @@ from typing import Any
 from ..core.errors import GraphError
 from ..core.tape import Node, reachable
 from ..core.trace import Program
+from .source import function_of, names_of
 
 
 class Tape(Sequence[Node]):
     """What a tensor depends on, in the order in which it was recorded.
 
-    It prints as a table: index, time step, cell, operation, inputs (as indices), shape, source
-    line.
+    It prints as a table: index, time step, cell, operation, inputs (as indices), shape, name (the
+    variable of the source), source line.
     """
 
     def __init__(self, root: Node) -> None:
@@ -50,6 +51,7 @@ class Tape(Sequence[Node]):
         number = {node: i for i, node in enumerate(self.nodes)}
         hidden = 0 if limit is None else max(0, len(order) - limit)
         head = len(order) - hidden - (limit // 4 if hidden and limit else 0)
+        names = {} if backward else names_of(self.nodes)
         rows = [
             (
                 "",
@@ -70,7 +72,7 @@ class Tape(Sequence[Node]):
             if backward:
                 inputs = [f"%{number[n]}" for n, _, _ in node.edges] or [".grad"]
             step = "" if node.where.mark.step is None else str(node.where.mark.step)
-            note = _reads(node) if backward else node.name or ""
+            note = _reads(node) if backward else names.get(node) or function_of(node, names)
             shape = "x".join(map(str, node.shape)) or "scalar"
             rows.append(
                 (

@@ -325,7 +325,11 @@ class Sequence:
             # padding may hold what would spoil gradients, such as nan: in its place stands the last
             # step of the row
             last = tuple([self.last_steps(x) for x in self.parts])
-            step = _choose(valid, step, last, self, "lengths", t)
+            chosen = _choose(valid, step, last, self, "lengths", t)
+            for s, new in zip(step, chosen, strict=True):
+                if new.node is None:
+                    new.name = s.name
+            step = chosen
         given = step if self.tuple else step[0]
         # a Cell makes handles of its own
         result = cell(given, state) if isinstance(cell, Cell) else cell(*own(given, state))
@@ -337,6 +341,7 @@ class Sequence:
         found.check(y, state, new, t)
         if valid is not None:
             new = _choose(valid, new, state, self, "lengths", t)
+            name_state(self.cell, new, t + 1)
             y = _choose(valid, y, None, self, "lengths", t)
         return y, new
 
@@ -394,7 +399,9 @@ def _choose(mask: Array, new: Any, old: Any, sequence: Sequence, what: str, t: i
                 f"'{sequence.name}' has shape {a.shape} at step t={t}"
             )
         zero = 0.0 if a.dtype.kind == "f" else 0
-        return where(mask.reshape((-1, *[1] * (len(a.shape) - 1))), a, zero if b is None else b)
+        rows = Tensor(mask.reshape((-1, *[1] * (len(a.shape) - 1))))
+        rows.leaf(name="valid" if what == "lengths" else "begins")
+        return where(rows, a, zero if b is None else b)
 
     return tree_map(one, new) if old is None else tree_map(one, new, old)
 

@@ -13,6 +13,7 @@ from ..core.tape import context, no_grad, setting
 from ..core.tensor import Tensor
 from ..core.tree import detach, leaves, tree_map
 from ..ops.shaping import concatenate
+from .cell import name_state
 from .context import SequenceContext, begin_sequence
 from .sequence import Sequence, Step
 
@@ -189,6 +190,7 @@ def _windows(
             if begin < reach:
                 with no_grad():
                     ys, _, state = sequence.steps(sequence.parts, detach(state), begin, reach)
+                name_state(sequence.cell, state, reach)
                 outputs.append(_since(start - begin, ys) if reach > start else None)
             cuts = sorted({reach, stop, *(step for step in (after, start) if reach < step < stop)})
             known = {reach: state}  # a constant, unless it is the first state of the sequence
@@ -196,6 +198,7 @@ def _windows(
                 shared.rerun = b <= start
                 ys, _, state = sequence.steps(sequence.parts, state, a, b)
                 known[b] = detach(state)
+                name_state(sequence.cell, known[b], b)
                 if b > start:
                     outputs.append(_since(start - a, ys))
         parts = [ys for ys in outputs if ys is not None]
