@@ -22,7 +22,7 @@ from enum import StrEnum
 
 from ..core.tape import Node
 from ..recurrent.moments import Moment
-from ..recurrent.source import spot_of
+from ..ops.source import spot_of
 from .boxes import Arrow, Box, Family
 from .errors import DrawingError
 from .graph import Graph

@@ -6,7 +6,9 @@ the same classes, and in addition tooltips, and colours for light and dark.
 
 from __future__ import annotations
 
+import hashlib
 import math
+import re
 
 from .boxes import HATCH, Arrow, Box, Family, Legend, Sketch
 from .frames import CURVE, Figure, Frame
@@ -56,9 +58,7 @@ def plain_svg(sketch: Sketch, layout: Layout, theme: str = "light", wide: int = 
     w, h = layout.width, layout.height
     across = pixels(layout, wide)
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="tg" width="{across:.0f}" height="{across * h / w:.0f}" viewBox="0 0 {w:.1f} {h:.1f}" '
-        f'font-family="{FONT}" font-size="{SIZE}"><style>{_rules(theme)}</style>'
-        '<defs><pattern id="tg-hatch" width="5" height="5" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
+        '<defs><pattern id="hatch" width="5" height="5" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
         '<rect width="5" height="5" class="page"/><line y2="5" class="hatch"/></pattern></defs>'
         '<rect width="100%" height="100%" class="page"/>\n<g id="graph0" class="graph">'
     ]
@@ -74,7 +74,16 @@ def plain_svg(sketch: Sketch, layout: Layout, theme: str = "light", wide: int = 
         )
     if sketch.legend is not None:
         parts.append(_legend(sketch.legend, 14.0, layout.legend))
-    return "\n".join([*parts, "</g></svg>\n"])
+    body = "\n".join([*parts, "</g></svg>\n"])
+    # several pictures may stand in one page: the rules and the names of each are for it alone
+    scope = f"tg-{hashlib.sha256(f'{theme} {body}'.encode('utf-8', 'replace')).hexdigest()[:8]}"
+    # quotes are entities in all texts, so these are attributes
+    body = re.sub(r' id="([\w-]+)"', rf' id="{scope}-\1"', body)
+    body = re.sub(r'((?:="|:)url\(#)hatch\)(?=")', rf"\1{scope}-hatch)", body)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="tg {scope}" width="{across:.0f}" height="{across * h / w:.0f}" viewBox="0 0 {w:.1f} {h:.1f}" '
+        f'font-family="{FONT}" font-size="{SIZE}"><style>{_rules(theme).replace(".tg ", f".{scope} ")}</style>{body}'
+    )
 
 
 def _rules(theme: str) -> str:
@@ -151,7 +160,7 @@ def _curve(g: Figure) -> str:
 
 def _fill(colour: str) -> str:
     """Return a colour, or the pattern for what is missing."""
-    return "url(#tg-hatch)" if colour == HATCH else colour
+    return "url(#hatch)" if colour == HATCH else colour
 
 
 def _ink(fill: str) -> str:
