@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
+from tinygrad_rnn.drawing.boxes import Family
+from tinygrad_rnn.drawing.style import BACK, STATE, THEMES
 
 from .browsers import in_browser, launched
 
@@ -58,4 +59,64 @@ def test_two_themes_in_one_page_keep_their_colours(browser: Any) -> None:
         )
         assert set(found) == {"rgb(255, 255, 255)", "rgb(23, 25, 28)"}
         assert (found[0] == "rgb(255, 255, 255)") == (pictures[: len(light)] == light)
+    page.close()
+
+
+# --- one language of colour ------------------------------------------------------------------------
+
+
+@in_browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_explorer_has_the_colours_of_drawn_pictures(
+    browser: Any, tmp_path: Path, scheme: str
+) -> None:
+    cell = tg.cells.LSTM(3, 4, rng=0)
+    with tg.eager():
+        ys, _ = tg.unroll(cell, np.ones((2, 2, 3), np.float32))
+    (ys * ys).mean().backward(create_graph=True)
+    tg.explore((cell.weight_hh.grad**2).sum(), tmp_path / "e.html")
+    page = browser.new_page(color_scheme=scheme)
+    page.goto((tmp_path / "e.html").as_uri())
+    theme = THEMES[scheme]
+    found = page.evaluate("explorer.scene.palette")
+    # also the boxes of values that are read again
+    assert (found["saved"], found["saved-edge"]) == theme.fills[Family.SAVED]
+    assert (found["linear"], found["linear-edge"]) == theme.fills[Family.LINEAR]
+    assert found["backward"] == theme.edges[BACK] and found["state"] == theme.edges[STATE]
+    page.keyboard.press("End")
+    ramp = page.locator("#legend .ramp i").get_attribute("style")
+    colours = [tuple(map(int, c)) for c in re.findall(r"rgb\((\d+), ?(\d+), ?(\d+)\)", ramp)]
+    assert colours[0] == (0, 34, 78) and colours[-1] == (254, 232, 56)  # dark is weak in both
+    page.close()
+
+
+@in_browser
+def test_the_explorer_is_legible_on_a_telephone(browser: Any, tmp_path: Path) -> None:
+    tg.explore(net(), tmp_path / "e.html")
+    page = browser.new_page(viewport={"width": 390, "height": 800})
+    page.goto((tmp_path / "e.html").as_uri())
+    page.keyboard.press("0")
+    assert page.evaluate("11 * explorer.scene.camera.k") >= 8.5
+    assert page.locator("#theme").get_attribute("title") == "Light or dark (l)"
+    page.close()
+
+
+@in_browser
+def test_what_many_steps_add_together_does_not_flatten_the_others(
+    browser: Any, tmp_path: Path
+) -> None:
+    cell = tg.cells.Elman(3, 4, rng=0)
+    with tg.eager():
+        ys, _ = tg.unroll(cell, np.random.default_rng(0).standard_normal((120, 2, 3)))
+    tg.explore((ys * ys).mean(), tmp_path / "e.html", limit=200)
+    page = browser.new_page()
+    page.goto((tmp_path / "e.html").as_uri())
+    page.keyboard.press("End")
+    page.wait_for_function("document.querySelectorAll('.bar').length > 2")
+    bars = page.eval_on_selector_all(
+        ".bar",
+        "all => all.map(b => [b.classList.contains('sum'), Number(b.getAttribute('height'))])",
+    )
+    assert sum(together for together, _ in bars) == 1
+    assert max(height for together, height in bars if not together) > 50
     page.close()

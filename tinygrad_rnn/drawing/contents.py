@@ -25,6 +25,7 @@ from .labels import slice_text
 from .layout import place
 from .rules import formula, rule_text, source_of
 from .rules import names_of as names_of_operands
+from .scale import CIVIDIS
 from .selection import Request
 from .sketch import sketch_graph
 
@@ -114,6 +115,7 @@ class Contents:
             "forward": forward,
             "backward": backward,
             "root": self.at(self.tape.root),
+            "ramp": CIVIDIS,
             "reach": self._reach(),
             "rules": list(self.rules),
             "words": self._words(boxes),

@@ -28,7 +28,7 @@ from ..recurrent.ledger import check_walkable
 from ..recurrent.opened import opened
 from .contents import Contents
 from .errors import DrawingError
-from .style import FILLS
+from .style import BACK, DARK, LIGHT, PLAIN, STATE, WEIGHT, Theme
 
 PAGE = Path(__file__).parent / "page"
 SCRIPTS = ("state.js", "scene.js", "panel.js", "app.js")
@@ -121,17 +121,22 @@ def _html(data: dict[str, Any], title: str) -> str:
     def read(name: str) -> str:
         return (PAGE / name).read_text(encoding="utf-8")
 
-    light = "".join(
-        f"--{family}: {inside}; --{family}-edge: {outline}; "
-        for family, (inside, outline) in FILLS.items()
-    )
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     parts = {
         "TITLE": escape(title),
-        "STYLE": f":root {{ {light}}}\n{read('style.css')}",
+        "STYLE": f":root {{ {_colours(LIGHT)} }}\n:root[data-theme=dark] {{ {_colours(DARK)} }}\n{read('style.css')}",
         "SCRIPT": "\n".join(map(read, SCRIPTS)),
         "DATA": text.replace("<", "\\u003c")
         .replace("\u2028", "\\u2028")
         .replace("\u2029", "\\u2029"),
     }
     return re.sub(r"@(TITLE|STYLE|SCRIPT|DATA)@", lambda found: parts[found[1]], read("page.html"))
+
+
+def _colours(theme: Theme) -> str:
+    """Return the colours that the page has in common with drawn pictures, as variables."""
+    found = {"line": PLAIN, "state": STATE, "weight": WEIGHT, "backward": BACK}
+    lines = [f"--{name}: {theme.edges[kind]};" for name, kind in found.items()]
+    for family, (inside, outline) in theme.fills.items():
+        lines.append(f"--{family}: {inside}; --{family}-edge: {outline};")
+    return " ".join(lines)

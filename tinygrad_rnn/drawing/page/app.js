@@ -340,7 +340,7 @@ panel.addEventListener("keydown", (e) => {
 
 // --- legend ----------------------------------------------------------------------------------------------------------------------
 
-const FAMILY = { parameter: "parameter", input: "input or constant", arithmetic: "arithmetic", function: "function", linear: "product", reduction: "reduction", shaping: "moves values", gap: "not drawn" };
+const FAMILY = { parameter: "parameter", input: "input or constant", arithmetic: "arithmetic", function: "function", linear: "product", reduction: "reduction", shaping: "moves values", saved: "value read again", gap: "not drawn" };
 const families = Object.keys(FAMILY).filter((f) => boxes.some((b) => b.family === f));
 
 function legend() {
@@ -470,7 +470,7 @@ arrange();
 // The whole graph where it is legible; otherwise its height, from the left.
 function firstView() {
   fit();
-  const [, all] = view(), h = all - LEGEND, c = scene.camera, k = Math.min(1.1, h / (scene.size[1] + 24));
+  const [, all] = view(), h = all - legendHeight(), c = scene.camera, k = Math.min(1.1, h / (scene.size[1] + 24));
   if (c.k < 0.55) {
     c.k = Math.max(0.4, Math.min(k, 0.85));
     c.x = -12;

@@ -1,6 +1,7 @@
 // The panel beside the graph: the node in hand, the rule with numbers filled in, heat maps, the sum at each input, the source.
 
 const panel = document.getElementById("panel");
+const UPSTREAM = "\u03b4"; // the gradient that arrives, which rules call g as some cells call a gate
 const escaped = (text) => String(text).replace(/[&<>"]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" })[c]);
 const link = (k) => (boxes[k] === undefined ? "what is not shown" : `<button class="node" data-box="${k}">${escaped(called(k, true))}</button>`);
 const WIDE = 368; // of a heat map, at most
@@ -185,7 +186,8 @@ function sharePart(k, share, j, app, g, many) {
   const outCell = cellShown(g, app.cell);
   const cell = b.elementwise ? (spread ? cellIn(added.shape, indexOf(outCell, g.shape)) : outCell) : cellShown(added, app.cell);
   const line = multi ? null : numbersFor(k, rule, names, b.elementwise ? outCell : cell, g.shape);
-  const formulaLine = `<p class="rule"><span class="math">\u2202L/\u2202${escaped(name)}</span> += ${multi ? "" : `<code>${escaped(rule)}</code>`}</p>${multi ? `<pre class="rulecode">${escaped(rule)}</pre>` : ""}`;
+  const said = escaped(rule.replace(/(?<![\w.])g(?![\w(])/g, UPSTREAM));
+  const formulaLine = `<p class="rule"><span class="math">\u2202L/\u2202${escaped(name)}</span> += ${multi ? "" : `<code>${said}</code>`}</p>${multi ? `<pre class="rulecode">${said}</pre>` : ""}`;
   const words = data.words[b.op] && (multi || !line) ? `<p class="note">${escaped(data.words[b.op])}</p>` : "";
   const at = spread ? valueIn(given, outCell) : valueIn(added, cell);
   const numbers = line ? `<p class="numbers"><code>${brackets(b.elementwise ? outCell : cell, b.elementwise ? g.shape : added.shape)}</code> ${escaped(line)} = <b>${number(at)}</b></p>` : "";
@@ -204,7 +206,7 @@ function sharePart(k, share, j, app, g, many) {
 
 function backwardPart(k, app) {
   const b = boxes[k], v = visit(app.step), g = block(v.gradient);
-  let text = `<section><h3>Upstream gradient <span class="math">g = ${escaped(partial(k))}</span></h3>`;
+  let text = `<section><h3>Upstream gradient <span class="math">${UPSTREAM} = ${escaped(partial(k))}</span></h3>`;
   if (k === data.root) text += `<p class="note">${g.shape.length ? "This is where the walk begins, with the gradient that was given." : `L is this result: the walk begins with \u2202L/\u2202L = ${number(g.values[0])}.`}</p>`;
   text += `${heat(g, "Upstream gradient", app.cell)}</section>`;
   if (!b.op) return `${text}<section><p class="note">A leaf: nothing lies before it. The sum is complete, and <code>backward()</code> adds it to <code>.grad</code>.</p></section>`;
@@ -222,17 +224,19 @@ function backwardPart(k, app) {
 function contributions(k, app) {
   const list = arrivals[k];
   if (list.length < 2) return "";
-  const sizes = list.map((a) => (a.share === undefined ? a.norm : block(a.share).norm)), top = Math.max(...sizes.filter(Number.isFinite)) || 1;
+  const together = (a) => a.share === undefined; // of the steps of a gap, which would flatten the others
+  const sizes = list.map((a) => (together(a) ? a.norm : block(a.share).norm)), single = sizes.filter((_, i) => !together(list[i]));
+  const top = Math.max(0, ...(single.length ? single : sizes).filter(Number.isFinite)) || 1;
   const w = Math.max(3, Math.min(34, Math.floor(WIDE / list.length))), h = 54, shown = list.slice(0, Math.floor(WIDE / w));
   const bars = shown.map((a, i) => {
-    const high = Math.max(1, (sizes[i] / top) * (h - 2)), there = a.step <= app.step, step = boxes[a.from].step;
+    const high = Math.min(h - 1, Math.max(1, (sizes[i] / top) * (h - 2))), there = a.step <= app.step, step = boxes[a.from].step;
     const title = `${step === undefined ? "" : `t = ${step}: `}norm ${number(sizes[i])} from ${called(a.from)}`;
     const gap = Math.min(4, w / 4);
-    return `<rect x="${i * w + gap / 2}" y="${h - high}" width="${w - gap}" height="${high}" class="bar${there ? " there" : ""}" data-step="${a.step}"><title>${escaped(title)}</title></rect>`
+    return `<rect x="${i * w + gap / 2}" y="${h - high}" width="${w - gap}" height="${high}" class="bar${there ? " there" : ""}${together(a) ? " sum" : ""}" data-step="${a.step}"><title>${escaped(title)}</title></rect>`
       + (w >= 16 && step !== undefined ? `<text x="${i * w + w / 2}" y="${h + 11}" class="tick">${step}</text>` : "");
   });
   const rest = list.length > shown.length ? `<p class="note">The first ${shown.length} of ${list.length}.</p>` : "";
-  return `<section><h3>Contributions <em>norm of each, in the order in which they arrive${shown.some((a) => boxes[a.from].step !== undefined) ? "; below, the time step" : ""}</em></h3><svg class="bars" width="${w * shown.length}" height="${h + 14}" role="img" aria-label="${list.length} contributions to the gradient; ${countAt(k, app.step)} have arrived">${bars.join("")}</svg>${rest}</section>`;
+  return `<section><h3>Contributions <em>norm of each, in the order in which they arrive${shown.some((a) => boxes[a.from].step !== undefined) ? "; below, the time step" : ""}${shown.some(together) ? "; pale: of several steps together, not to scale" : ""}</em></h3><svg class="bars" width="${w * shown.length}" height="${h + 14}" role="img" aria-label="${list.length} contributions to the gradient; ${countAt(k, app.step)} have arrived">${bars.join("")}</svg>${rest}</section>`;
 }
 
 function sourcePart(k) {

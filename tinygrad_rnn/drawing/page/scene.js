@@ -136,7 +136,8 @@ function clipped(line, from, to) {
 
 // --- camera ----------------------------------------------------------------------------------------------------------------
 
-const LEGEND = 34; // the legend lies over the foot of the view
+const legendHeight = () => Math.max(34, document.getElementById("legend").offsetHeight); // it lies over the foot of the view
+const NARROW = 600, LETTERS = 0.8; // on a narrower view letters of 9 pixels are worth more than the whole
 const view = () => [canvas.clientWidth, canvas.clientHeight];
 const toScreen = (x, y) => [(x - scene.camera.x) * scene.camera.k, (y - scene.camera.y) * scene.camera.k];
 const toGraph = (x, y) => [x / scene.camera.k + scene.camera.x, y / scene.camera.k + scene.camera.y];
@@ -150,10 +151,11 @@ function zoom(factor, x, y) {
 }
 
 function fit() {
-  const [w, whole] = view(), h = whole - LEGEND, c = scene.camera;
+  const [w, whole] = view(), h = whole - legendHeight(), c = scene.camera;
   c.k = Math.min(LARGEST, Math.max(SMALLEST, Math.min(w / (scene.size[0] + 24), h / (scene.size[1] + 24), 1.25)));
   c.x = scene.size[0] / 2 - w / 2 / c.k;
   c.y = scene.size[1] / 2 - h / 2 / c.k;
+  if (w < NARROW && c.k < LETTERS) { c.k = LETTERS; reveal(inHand(app.step), true); }
 }
 
 // Where a box is seen: itself, or the folded box it is in.
@@ -167,7 +169,7 @@ function outline(k) {
 // Move the camera so that a box is in view, with some room around it.
 function reveal(k, always = false) {
   if (k < 0) return;
-  const [w, all] = view(), h = all - LEGEND, c = scene.camera, r = outline(k);
+  const [w, all] = view(), h = all - legendHeight(), c = scene.camera, r = outline(k);
   if (always && c.k < 0.6) { c.k = 0.9; }
   const [x0, y0] = toScreen(r[0], r[1]), [x1, y1] = toScreen(r[2], r[3]);
   const edge = 48;
@@ -177,7 +179,6 @@ function reveal(k, always = false) {
 
 // --- colours ---------------------------------------------------------------------------------------------------------------
 
-const VIRIDIS = ["#440154", "#482878", "#3e4989", "#31688e", "#26828e", "#1f9e89", "#35b779", "#6ece58", "#b5de2b", "#fde725"];
 const DECADES = 8; // below the largest norm, at most; weaker gradients have the colour of the scale's end
 
 function rgb(hex) { return [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16)); }
@@ -186,10 +187,10 @@ const css = (c) => `rgb(${c.join(",")})`;
 const dark = () => document.documentElement.dataset.theme === "dark";
 const luminance = (c) => (0.299 * c[0] + 0.587 * c[1] + 0.114 * c[2]) / 255;
 
-// 0 to 1 on the scale of strengths: what is strong stands out from the background.
+// 0 to 1 on the scale of strengths, which is that of drawn pictures, in light and in dark: dark is weak.
 function scaled(u) {
-  const at = (dark() ? 0.12 + 0.88 * u : 0.9 * (1 - u)) * (VIRIDIS.length - 1), i = Math.min(VIRIDIS.length - 2, Math.floor(at));
-  return blend(VIRIDIS[i], VIRIDIS[i + 1], at - i);
+  const ramp = data.ramp, at = u * (ramp.length - 1), i = Math.min(ramp.length - 2, Math.floor(at));
+  return blend(ramp[i], ramp[i + 1], at - i);
 }
 
 function strongest(norms) {
@@ -210,7 +211,7 @@ const level = (norm, { most, least }) => (most > 0 ? Math.min(1, Math.max(0, Mat
 function readPalette() {
   const style = getComputedStyle(document.documentElement);
   const names = ["stage", "frame", "frame-edge", "text", "faint", "line", "state", "weight", "forward", "backward", "found", "focus", "none",
-    "arithmetic", "function", "linear", "reduction", "shaping", "parameter", "input", "gap"];
+    ...new Set(data.boxes.map((b) => b.family))];
   for (const n of names) {
     scene.palette[n] = style.getPropertyValue(`--${n}`).trim();
     scene.palette[`${n}-edge`] = style.getPropertyValue(`--${n}-edge`).trim() || scene.palette[`${n}-edge`];
