@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -120,3 +121,39 @@ def test_what_many_steps_add_together_does_not_flatten_the_others(
     assert sum(together for together, _ in bars) == 1
     assert max(height for together, height in bars if not together) > 50
     page.close()
+
+
+# --- what is read out and what is measured ---------------------------------------------------------
+
+
+def test_a_picture_says_what_it_is_to_those_who_do_not_see_it() -> None:
+    drawing = tg.draw(net(), title="An Elman cell & its loss")
+    root = ElementTree.fromstring(drawing.svg())
+    space = "{http://www.w3.org/2000/svg}"
+    title, said = root.find(f"{space}title"), root.find(f"{space}desc")
+    assert (
+        root.get("role") == "img"
+        and root.get("aria-labelledby") == f"{title.get('id')} {said.get('id')}"
+    )
+    assert title.text == "An Elman cell & its loss"
+    assert "in 3 time steps; the result is mean" in said.text
+    lines = [
+        e.find(f"{space}title").text for e in root.iter(f"{space}g") if "edge" in e.get("class", "")
+    ]
+    assert lines and not any(re.search(r"\b[npz]\d+\b", line) for line in lines)
+    assert "h = tanh \N{RIGHTWARDS ARROW} stack(axis=0)" in lines
+
+
+def test_memory_outside_of_the_steps_is_told_apart() -> None:
+    note = tg.draw(net(), memory=True).note
+    assert re.search(
+        r"Saved for the backward: \d+ B at the end of the forward, the peak, \d+ B of it outside of the steps",
+        note,
+    )
+
+
+def test_the_first_number_of_a_scale_stands_in_the_picture() -> None:
+    svg = tg.draw(net(), heat=[0.0066, 0.02, 0.03]).svg()
+    (legend,) = re.findall(r'id="[^"]*-legend">(.*)', svg)
+    (left,) = re.findall(r'<text x="([\d.]+)" y="[\d.]+">0\.0066<', legend)
+    assert float(left) - 0.64 * 8.5 * len("0.0066") / 2 >= 0

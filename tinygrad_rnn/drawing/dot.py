@@ -192,7 +192,7 @@ class _Writer:
         for k, colour in enumerate(legend.colours):
             put(x + wide * (k + 0.5), y + 18, wide, 9, "", colour, penwidth="0")
         for part, text in legend.ticks:
-            put(x + 150 * part, y + 30, 30, 12, text, "", **BARE)
+            put(max(x + 150 * part, 17.0), y + 30, 30, 12, text, "", **BARE)
         left = x + 174
         for fill, text in legend.marks:
             put(left + 7, y + 18, 14, 12, "", "" if fill == HATCH else fill)

@@ -215,10 +215,12 @@ class Saved(Overlay):
                 sketch.strips.append(
                     _strip(sketch, title, lane, steps, joint, _bytes_cell, logarithmic=False)
                 )
+        outside = found.peak - sum(sum(steps.values()) for steps in found.own.values())
+        beside = f", {_bytes(outside)} of it outside of the steps" if outside else ""
         peak = (
             "released by a backward"
             if found.freed and not found.peak
-            else f"{_bytes(found.peak)} at the end of the forward, the peak"
+            else f"{_bytes(found.peak)} at the end of the forward, the peak{beside}"
         )
         sketch.note = " ".join(filter(None, [sketch.note, f"Saved for the backward: {peak}."]))
 

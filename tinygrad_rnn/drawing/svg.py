@@ -82,8 +82,17 @@ def plain_svg(sketch: Sketch, layout: Layout, theme: str = "light", wide: int = 
     body = re.sub(r'((?:="|:)url\(#)hatch\)(?=")', rf"\1{scope}-hatch)", body)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="tg {scope}" width="{across:.0f}" height="{across * h / w:.0f}" viewBox="0 0 {w:.1f} {h:.1f}" '
-        f'font-family="{FONT}" font-size="{SIZE}"><style>{_rules(theme).replace(".tg ", f".{scope} ")}</style>{body}'
+        f'font-family="{FONT}" font-size="{SIZE}" role="img" aria-labelledby="{scope}-name {scope}-said"><title id="{scope}-name">{xml(sketch.title or "Computation graph")}</title>'
+        f'<desc id="{scope}-said">{xml(_said(sketch, layout))}</desc><style>{_rules(theme).replace(".tg ", f".{scope} ")}</style>{body}'
     )
+
+
+def _said(sketch: Sketch, layout: Layout) -> str:
+    """Return what is seen, for those who do not see it."""
+    results = ", ".join(dict.fromkeys(b.title for b in sketch.boxes if b.root))
+    steps = f" in {len(layout.frames)} time steps" if layout.frames else ""
+    counted = f"{sum(not b.port for b in sketch.boxes)} boxes{steps}"
+    return f"{counted}; the result is {results}. {sketch.note}".strip()
 
 
 def _rules(theme: str) -> str:
@@ -227,8 +236,10 @@ def _edge(arrow: Arrow, path: list[Point], name: str) -> str:
     mark = ""
     if name == CUT:
         mark = _cut_mark(path)
+    many = f" ({len(arrow.places)} edges)" if len(arrow.places) > 1 else ""
+    said = f"{xml(arrow.tail.title)} \N{RIGHTWARDS ARROW} {xml(arrow.head.title)}{many}"
     return (
-        f'<g class="edge {name}"><title>{arrow.tail.name}-&gt;{arrow.head.name}</title>'
+        f'<g class="edge {name}"><title>{said}</title>'
         f'<path d="M{path[0][0]:.1f},{path[0][1]:.1f}C{curve} {x1 - ux * 0.8:.1f},{y1 - uy * 0.8:.1f}"/><polygon points="{x1:.1f},{y1:.1f} '
         f'{x1 - ux - uy * 0.38:.1f},{y1 - uy + ux * 0.38:.1f} {x1 - ux + uy * 0.38:.1f},{y1 - uy - ux * 0.38:.1f}"/>{mark}</g>'
     )
@@ -259,7 +270,8 @@ def _legend(legend: Legend, x: float, y: float) -> str:
             f'<rect x="{x + wide * k / count:.1f}" y="{y + 14:.1f}" width="{wide / count + 0.3:.1f}" height="9" style="fill:{colour};stroke:none"/>'
         )
     for part, text in legend.ticks:
-        parts.append(f'<text x="{x + wide * part:.1f}" y="{y + 33:.1f}">{xml(text)}</text>')
+        at = max(x + wide * part, 2 + 2.8 * len(text))  # a long number begins in the picture
+        parts.append(f'<text x="{at:.1f}" y="{y + 33:.1f}">{xml(text)}</text>')
     left = x + wide + 24
     for fill, text in legend.marks:
         inside = _fill(fill)

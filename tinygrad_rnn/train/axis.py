@@ -67,11 +67,14 @@ def short(value: float, whole: bool = False) -> str:
 
 
 def text_width(text: str) -> float:
-    """Estimate the width of a text in pixels, rather too wide than too narrow."""
-    widths = dict.fromkeys(" .,", 0.28) | dict.fromkeys("il", 0.25)
-    widths |= dict.fromkeys("tf", 0.3) | dict.fromkeys("r-", 0.36)
+    """Estimate the width of a text in pixels, rather too wide than too narrow.
+
+    The widths are those of DejaVu Sans, the widest of the fonts that a reader is likely to have.
+    """
+    widths = dict.fromkeys(" .,", 0.32) | dict.fromkeys("ijl", 0.28) | dict.fromkeys("tf", 0.4)
+    widths |= dict.fromkeys("r-", 0.42) | dict.fromkeys("mMW", 1.0) | {"w": 0.82}
     ems = sum(
-        widths.get(c, 0.62 if c.islower() or c.isdigit() else 1.0 if ord(c) > 0x2E80 else 0.72)
+        widths.get(c, 0.64 if c.islower() or c.isdigit() else 1.0 if ord(c) > 0x2E80 else 0.84)
         for c in text
     )
     return ems * _FONT
